@@ -1,0 +1,35 @@
+//! Downloads Hugging Face repositories and proves that what landed is right.
+//!
+//! # Architecture
+//!
+//! Data flows one way; each room hands one finished value to the next:
+//!
+//! ```text
+//! RepoSpec ─► hub::Listing ─► select::Selection ─► plan::Plan ─► fetch ─► verify ─► report::Report
+//! ```
+//!
+//! | room | owns | knows nothing of |
+//! |---|---|---|
+//! | [`repo`] | names and digests, parsed once and valid for ever | network, disk |
+//! | [`hub`] | the Hub's wire protocol: listing, resolve, errors, rate limits, retry policy | weight families, local layout |
+//! | [`select`] | which files make up exactly one weight family per scope, and why | network, disk |
+//! | [`store`] | where files land: the Hub cache and local folders; locks, partial files, atomic commit | HTTP, formats |
+//! | [`plan`] | what is cached, what will be fetched, how many bytes | how bytes move |
+//! | [`fetch`] | moving bytes: ranges, retries, hashing while streaming | what the bytes mean |
+//! | [`verify`] | digests, tensor tables read from untrusted bytes, coverage of the index | network |
+//! | [`report`] | findings, the report, the exit code | how it was found out |
+//!
+//! [`session`] wires the rooms together for programs that want the whole job in one call; the
+//! `hfget` binary is a thin layer of argument parsing and progress bars above it.
+
+pub mod fetch;
+pub mod hub;
+pub mod plan;
+pub mod progress;
+pub mod repo;
+pub mod report;
+pub mod select;
+pub mod session;
+pub mod store;
+pub mod text;
+pub mod verify;

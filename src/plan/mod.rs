@@ -1,0 +1,56 @@
+//! What a run will do: what is there already, what will be fetched, and how many bytes that is.
+//! How bytes move lives elsewhere.
+
+use crate::hub::Entry;
+use crate::select::Purpose;
+
+/// What is already on disk of one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// There, and its digest was checked by an earlier run (and size, mtime and inode still agree).
+    Verified,
+    /// There with the right size; its digest was not checked by us yet.
+    Unverified,
+    /// An earlier run left this many bytes.
+    Partial(u64),
+    /// Not there, or there with a wrong size.
+    Absent,
+}
+
+/// One file of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// The listed file.
+    pub entry: Entry,
+    /// What for.
+    pub purpose: Purpose,
+    /// What is there of it.
+    pub presence: Presence,
+}
+
+/// What a run will do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The files of the selection, in its order.
+    pub items: Vec<Item>,
+    /// Free bytes where they will land; `None` when the system does not say.
+    pub free_space: Option<u64>,
+}
+
+impl Plan {
+    /// Bytes of all files.
+    pub fn total_bytes(&self) -> u64 {
+        self.items.iter().fold(0, |sum, item| sum.saturating_add(item.entry.size))
+    }
+
+    /// Bytes that must still be fetched.
+    pub fn missing_bytes(&self) -> u64 {
+        self.items.iter().fold(0u64, |sum, item| {
+            sum.saturating_add(match item.presence {
+                Presence::Verified | Presence::Unverified => 0,
+                Presence::Partial(have) => item.entry.size.saturating_sub(have),
+                Presence::Absent => item.entry.size,
+            })
+        })
+    }
+}

@@ -1,0 +1,53 @@
+//! What a run tells its watcher while it works. Drawing it is the watcher's business.
+
+use std::time::Duration;
+
+use crate::hub::RepoInfo;
+use crate::plan::Plan;
+use crate::repo::RepoPath;
+
+/// Something that happened. Byte counts are increments.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// The revision was pinned to a commit.
+    Resolved(&'a RepoInfo),
+    /// It is known what will be done.
+    Planned(&'a Plan),
+    /// A file's transfer starts; `have` bytes of `size` are there from an earlier run.
+    FileStarted { path: &'a RepoPath, size: u64, have: u64 },
+    /// `bytes` more of a file arrived and were written.
+    FileBytes { path: &'a RepoPath, bytes: u64 },
+    /// What had arrived of a file was discarded; it starts again from its first byte.
+    FileRestarted { path: &'a RepoPath, why: &'a str },
+    /// A file has its final name.
+    FileDone { path: &'a RepoPath },
+    /// A request failed and will be repeated.
+    Retry { what: &'a str, why: &'a str, attempt: u32, wait: Duration },
+    /// The Hub asked everybody to wait.
+    RateLimited { wait: Duration },
+    /// Another process works on the file; this one waits for it.
+    WaitingForLock { path: &'a RepoPath },
+    /// Hashing or reading of files that are already here starts.
+    VerifyStarted { files: usize, bytes: u64 },
+    /// A file is being read.
+    VerifyFile { path: &'a RepoPath, size: u64 },
+    /// `bytes` more of it were read.
+    VerifyBytes { path: &'a RepoPath, bytes: u64 },
+    /// All of that is done.
+    VerifyDone,
+}
+
+/// A watcher. Called from many threads; must return quickly.
+pub trait Progress: Send + Sync {
+    /// Takes note.
+    fn event(&self, event: Event<'_>);
+}
+
+/// A watcher that looks away.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn event(&self, _: Event<'_>) {}
+}

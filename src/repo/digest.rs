@@ -1,0 +1,201 @@
+//! The two digests the Hub gives for a file, and a hasher for each. Reading files lives elsewhere.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sha1::Digest as _;
+
+/// A SHA-256 of a file's content: what the Hub calls `lfs.oid`, and the `ETag` of an LFS file.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sha256(pub [u8; 32]);
+
+/// A git object id (SHA-1). For a regular file it is the digest of its content
+/// (`blob <size>\0<content>`) and its `ETag`; for an LFS file it is that of the pointer file.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GitOid(pub [u8; 20]);
+
+/// What a file's bytes must hash to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Digest {
+    /// An LFS or Xet file.
+    Sha256(Sha256),
+    /// A regular git file.
+    GitBlob(GitOid),
+}
+
+/// Text that is not the hexadecimal form of a digest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{}\" is not a {expected}-digit hexadecimal digest", crate::text::printable(.text))]
+pub struct DigestError {
+    text: String,
+    expected: usize,
+}
+
+pub(super) fn parse_hex<const N: usize>(text: &str) -> Result<[u8; N], DigestError> {
+    let error = || DigestError { text: text.chars().take(100).collect(), expected: N * 2 };
+    let raw = text.as_bytes();
+    if raw.len() != N * 2 {
+        return Err(error());
+    }
+    let nibble = |c: u8| (c as char).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let mut out = [0u8; N];
+    for (byte, pair) in out.iter_mut().zip(raw.chunks_exact(2)) {
+        let (Some(high), Some(low)) = (nibble(pair[0]), nibble(pair[1])) else {
+            return Err(error());
+        };
+        *byte = high << 4 | low;
+    }
+    Ok(out)
+}
+
+pub(super) fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|b| write!(f, "{b:02x}"))
+}
+
+macro_rules! hex_newtype {
+    ($name:ident) => {
+        impl FromStr for $name {
+            type Err = DigestError;
+            fn from_str(text: &str) -> Result<Self, DigestError> {
+                crate::repo::digest::parse_hex(text).map($name)
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                crate::repo::digest::write_hex(f, &self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.collect_str(self)
+            }
+        }
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(super) use hex_newtype;
+
+hex_newtype!(Sha256);
+hex_newtype!(GitOid);
+
+impl Digest {
+    /// Reads the form that [`Display`](fmt::Display) writes, which is also the Hub's normalised
+    /// `ETag` and the name of the cache's blob: 64 hex digits are a SHA-256, 40 a git blob id.
+    pub fn from_etag(text: &str) -> Result<Self, DigestError> {
+        if text.len() == 40 { text.parse().map(Digest::GitBlob) } else { text.parse().map(Digest::Sha256) }
+    }
+
+    /// The algorithm, as reports name it.
+    pub fn algorithm(&self) -> &'static str {
+        match self {
+            Digest::Sha256(_) => "sha256",
+            Digest::GitBlob(_) => "git-sha1",
+        }
+    }
+
+    /// A hasher that yields the same kind of digest for `size` bytes of content.
+    pub fn hasher(&self, size: u64) -> Hasher {
+        match self {
+            Digest::Sha256(_) => Hasher::sha256(),
+            Digest::GitBlob(_) => Hasher::git_blob(size),
+        }
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Digest::Sha256(d) => d.fmt(f),
+            Digest::GitBlob(d) => d.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{self}", self.algorithm())
+    }
+}
+
+/// Hashes a file's content front to back.
+#[derive(Clone)]
+pub enum Hasher {
+    /// Plain SHA-256 of the content.
+    Sha256(sha2::Sha256),
+    /// SHA-1 of git's blob header and the content.
+    GitBlob(sha1::Sha1),
+}
+
+impl Hasher {
+    /// For LFS and Xet files.
+    pub fn sha256() -> Self {
+        Hasher::Sha256(sha2::Sha256::new())
+    }
+
+    /// For regular git files; git's header holds the size, so it must be known beforehand.
+    pub fn git_blob(size: u64) -> Self {
+        Hasher::GitBlob(sha1::Sha1::new().chain_update(format!("blob {size}\0")))
+    }
+
+    /// Adds the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Hasher::Sha256(h) => h.update(bytes),
+            Hasher::GitBlob(h) => h.update(bytes),
+        }
+    }
+
+    /// The digest of everything added.
+    pub fn finish(self) -> Digest {
+        match self {
+            Hasher::Sha256(h) => Digest::Sha256(Sha256(h.finalize().into())),
+            Hasher::GitBlob(h) => Digest::GitBlob(GitOid(h.finalize().into())),
+        }
+    }
+}
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Hasher::Sha256(_) => "Hasher(sha256)",
+            Hasher::GitBlob(_) => "Hasher(git-sha1)",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn git_blob_digest_is_what_git_computes() {
+        // `printf 'hello\n' | git hash-object --stdin`
+        let mut hasher = Hasher::git_blob(6);
+        hasher.update(b"hel");
+        hasher.update(b"lo\n");
+        assert_eq!(hasher.finish().to_string(), "ce013625030ba8dba906f756967f9e9ca394464a");
+    }
+
+    #[test]
+    fn sha256_digest_round_trips_through_its_etag() {
+        let digest = Hasher::sha256().finish();
+        assert_eq!(digest.to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(Digest::from_etag(&digest.to_string()), Ok(digest));
+    }
+
+    #[test]
+    fn what_is_not_hex_is_refused() {
+        for bad in ["", "zz", &"g".repeat(40), &"é".repeat(20), &"a".repeat(41), &"+a".repeat(20)] {
+            assert!(Digest::from_etag(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Repository ids and types. The rules are `huggingface_hub`'s (`utils/_validators.py`).
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::text::printable;
+
+/// What kind of repository: the Hub keeps three name spaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RepoType {
+    /// A model: the default, with no prefix in URLs.
+    #[default]
+    Model,
+    /// A dataset.
+    Dataset,
+    /// A Space.
+    Space,
+}
+
+impl RepoType {
+    /// `models`, `datasets` or `spaces`: in API URLs and in the cache's folder names.
+    pub fn plural(self) -> &'static str {
+        match self {
+            RepoType::Model => "models",
+            RepoType::Dataset => "datasets",
+            RepoType::Space => "spaces",
+        }
+    }
+
+    /// What stands before the repo id in page and resolve URLs.
+    pub fn url_prefix(self) -> &'static str {
+        match self {
+            RepoType::Model => "",
+            RepoType::Dataset => "datasets/",
+            RepoType::Space => "spaces/",
+        }
+    }
+}
+
+impl fmt::Display for RepoType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RepoType::Model => "model",
+            RepoType::Dataset => "dataset",
+            RepoType::Space => "space",
+        })
+    }
+}
+
+/// `owner/name`, or the short form `name` of the Hub's oldest repos (`gpt2`).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RepoId(Box<str>);
+
+/// Why a text is not a repo id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{}\" is not a repo id: {reason}", printable(.text))]
+pub struct RepoIdError {
+    text: String,
+    reason: &'static str,
+}
+
+impl RepoId {
+    /// The owner, absent in the short form.
+    pub fn owner(&self) -> Option<&str> {
+        self.0.split_once('/').map(|(owner, _)| owner)
+    }
+
+    /// The part after the owner.
+    pub fn name(&self) -> &str {
+        self.0.split_once('/').map_or(&self.0, |(_, name)| name)
+    }
+
+    /// `owner/name`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RepoId {
+    type Err = RepoIdError;
+
+    fn from_str(text: &str) -> Result<Self, RepoIdError> {
+        let fail = |reason| Err(RepoIdError { text: text.chars().take(200).collect(), reason });
+        if text.is_empty() {
+            return fail("it is empty");
+        }
+        if text.len() > 96 {
+            return fail("it is longer than 96 characters");
+        }
+        let parts: Vec<&str> = text.split('/').collect();
+        if parts.len() > 2 {
+            return fail("it has more than one '/'; the form is owner/name");
+        }
+        for part in &parts {
+            if part.is_empty() {
+                return fail("the form is owner/name");
+            }
+            if !part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+                return fail("only letters, digits, '-', '_' and '.' may stand in it");
+            }
+            if part.starts_with(['-', '.']) || part.ends_with(['-', '.']) {
+                return fail("no part may start or end with '-' or '.'");
+            }
+        }
+        if text.contains("--") || text.contains("..") {
+            return fail("'--' and '..' may not stand in it");
+        }
+        if text.ends_with(".git") {
+            return fail("it may not end in '.git'");
+        }
+        Ok(RepoId(text.into()))
+    }
+}
+
+impl fmt::Display for RepoId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for RepoId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl serde::Serialize for RepoId {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn real_ids_are_taken() {
+        for id in ["gpt2", "THUDM/chatglm3-6b", "01-ai/Yi-34B", "a/b.c_d", "stabilityai/stable-diffusion-xl-base-1.0"] {
+            assert_eq!(id.parse::<RepoId>().unwrap().as_str(), id);
+        }
+        let id: RepoId = "THUDM/chatglm3-6b".parse().unwrap();
+        assert_eq!((id.owner(), id.name()), (Some("THUDM"), "chatglm3-6b"));
+    }
+
+    #[test]
+    fn nothing_that_could_leave_the_cache_folder_is_an_id() {
+        for id in [
+            "", "/", "a/", "/a", "a/b/c", "../a", "a/..", ".a/b", "a--b/c", "a b", "a\0b", "a\\b", "a/b.git", "é/b",
+            "a/-b",
+        ] {
+            assert!(id.parse::<RepoId>().is_err(), "{id:?}");
+        }
+        assert!("a".repeat(97).parse::<RepoId>().is_err());
+    }
+}

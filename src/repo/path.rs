@@ -1,0 +1,202 @@
+//! Paths inside a repo: the only way a remote name becomes a local path.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::text::printable;
+
+/// A file's path in a repo: relative, `/`-separated, and safe to join to a folder on any system.
+///
+/// What is refused: empty, absolute, `.` and `..` segments, backslashes, control characters,
+/// Windows drive letters (`C:`) and alternate streams, device names (`NUL`), and segments longer
+/// than a file system's 255 bytes. The rules are those of `huggingface_hub`'s
+/// `_validate_relative_filename`, and stricter.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RepoPath(Arc<str>);
+
+/// Why a name from a listing or an index is not a safe path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{}\" is not a safe path: {reason}", printable(.text))]
+pub struct PathError {
+    /// The name as it came, cut to 1,000 characters; escape before printing.
+    pub text: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+impl RepoPath {
+    /// The whole path, `/`-separated.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The last segment.
+    pub fn file_name(&self) -> &str {
+        self.0.rsplit_once('/').map_or(&*self.0, |(_, name)| name)
+    }
+
+    /// Everything before the last `/`; empty for a file at the root.
+    pub fn dir(&self) -> &str {
+        self.0.rsplit_once('/').map_or("", |(dir, _)| dir)
+    }
+
+    /// The segments, first to last.
+    pub fn segments(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.0.split('/')
+    }
+
+    /// Resolves `name` against the folder `dir` (empty for the root).
+    pub fn join(dir: &str, name: &str) -> Result<Self, PathError> {
+        if dir.is_empty() { name.parse() } else { format!("{dir}/{name}").parse() }
+    }
+
+    /// This path below `root`.
+    pub fn under(&self, root: &Path) -> PathBuf {
+        let mut path = root.to_path_buf();
+        path.extend(self.segments());
+        path
+    }
+}
+
+const DEVICES: [&str; 22] = [
+    "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9", "lpt1", "lpt2",
+    "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
+];
+
+impl FromStr for RepoPath {
+    type Err = PathError;
+
+    fn from_str(text: &str) -> Result<Self, PathError> {
+        let fail = |reason| Err(PathError { text: text.chars().take(1000).collect(), reason });
+        if text.is_empty() {
+            return fail("it is empty");
+        }
+        if text.starts_with('/') {
+            return fail("it is absolute");
+        }
+        if text.len() > 4096 {
+            return fail("it is longer than 4,096 bytes");
+        }
+        if text.contains('\\') {
+            return fail("it holds a backslash");
+        }
+        if text.chars().any(char::is_control) {
+            return fail("it holds a control character");
+        }
+        for segment in text.split('/') {
+            match segment {
+                "" => return fail("it holds an empty segment"),
+                "." | ".." => return fail("it holds a '.' or '..' segment"),
+                _ => {}
+            }
+            if segment.len() > 255 {
+                return fail("a segment is longer than 255 bytes");
+            }
+            let bytes = segment.as_bytes();
+            if bytes.len() >= 2 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':' {
+                return fail("it starts with a drive letter");
+            }
+            let stem = segment.split(['.', ':']).next().unwrap_or(segment).trim_end();
+            if DEVICES.iter().any(|device| stem.eq_ignore_ascii_case(device)) {
+                return fail("it is the name of a Windows device");
+            }
+        }
+        Ok(RepoPath(text.into()))
+    }
+}
+
+impl fmt::Display for RepoPath {
+    /// Safe for a terminal: see [`crate::text::Printable`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&printable(&self.0))
+    }
+}
+
+impl fmt::Debug for RepoPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl AsRef<str> for RepoPath {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for RepoPath {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl serde::Serialize for RepoPath {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for RepoPath {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn hostile_names_are_refused() {
+        for bad in [
+            "",
+            "/",
+            "/etc/passwd",
+            "../x",
+            "a/../b",
+            "a/./b",
+            "a//b",
+            "a/",
+            "C:\\x",
+            "C:/x",
+            "a/c:x",
+            "\\\\host\\share",
+            "a\\..\\b",
+            "a\0b",
+            "a\nb",
+            "x\x1b[31m",
+            "NUL",
+            "sub/con.txt",
+            "aux ",
+            "COM1.bin",
+        ] {
+            assert!(bad.parse::<RepoPath>().is_err(), "{bad:?}");
+        }
+        assert!("x".repeat(256).parse::<RepoPath>().is_err());
+    }
+
+    #[test]
+    fn odd_but_harmless_names_are_taken() {
+        for good in
+            ["a b#c%[1].bin", "模型.safetensors", ".gitattributes", "..a", "a..", "console.py", "unet/model.bin"]
+        {
+            assert_eq!(good.parse::<RepoPath>().unwrap().as_str(), good);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_never_leaves_its_root(name in "[a-zA-Z0-9./\\\\: \\x00\\x1b~-]{0,40}") {
+            if let Ok(path) = name.parse::<RepoPath>() {
+                let root = Path::new("/root/dir");
+                let local = path.under(root);
+                prop_assert!(local.starts_with(root));
+                prop_assert!(local.components().all(|c| !matches!(c, std::path::Component::ParentDir)));
+                prop_assert_eq!(local.components().count(), 3 + path.segments().count());
+            }
+        }
+    }
+}

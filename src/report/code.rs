@@ -1,0 +1,122 @@
+//! The stable codes of findings, documented in the README. Their texts are made where they are found.
+
+use std::fmt;
+
+use super::Severity;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])+ $name:ident = $text:literal, $severity:ident;)+) => {
+        /// What kind of thing was found. The kebab-case form is stable.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Code { $($(#[$doc])+ $name,)+ }
+
+        impl Code {
+            /// Every code, in the order of the documentation.
+            pub const ALL: &[Code] = &[$(Code::$name,)+];
+
+            /// The stable name.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$name => $text,)+ }
+            }
+
+            /// How bad it is unless the finding says otherwise.
+            pub fn severity(self) -> Severity {
+                match self { $(Code::$name => Severity::$severity,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A file's length is not the listed one.
+    SizeMismatch = "size-mismatch", Error;
+    /// A file's bytes do not hash to the listed digest.
+    ChecksumMismatch = "checksum-mismatch", Error;
+    /// A file of the selection is not there.
+    FileMissing = "file-missing", Error;
+    /// A git-lfs pointer lies where the content should be.
+    LfsPointer = "lfs-pointer", Error;
+    /// The index names a shard that is not there.
+    ShardMissing = "shard-missing", Error;
+    /// The index names a tensor that its shard does not hold.
+    TensorMissing = "tensor-missing", Error;
+    /// A tensor lies in another shard than the index says.
+    TensorMisplaced = "tensor-misplaced", Error;
+    /// A shard holds a tensor that the index does not name.
+    TensorUnindexed = "tensor-unindexed", Warning;
+    /// Two files hold a tensor of the same name.
+    TensorDuplicate = "tensor-duplicate", Error;
+    /// The index file does not parse or is not an index.
+    IndexInvalid = "index-invalid", Error;
+    /// The index's `total_size` is not the tensors' bytes.
+    TotalSizeMismatch = "total-size-mismatch", Warning;
+    /// A weight file's header breaks the format's rules.
+    HeaderInvalid = "header-invalid", Error;
+    /// A tensor's bytes reach beyond its file or record.
+    TensorOutOfBounds = "tensor-out-of-bounds", Error;
+    /// Bytes of a weight file belong to no tensor.
+    DataGap = "data-gap", Error;
+    /// Two tensors claim the same bytes where the format forbids it.
+    DataOverlap = "data-overlap", Error;
+    /// A tensor's dtype is not known to this version, so its size could not be checked.
+    DtypeUnknown = "dtype-unknown", Warning;
+    /// A pickle would run code outside the known-safe set when loaded.
+    UnsafePickle = "unsafe-pickle", Error;
+    /// A pickle needs `weights_only=False` to load.
+    NeedsFullUnpickle = "needs-full-unpickle", Warning;
+    /// A pickle is malformed, or too large to be read safely.
+    PickleInvalid = "pickle-invalid", Error;
+    /// A zip or tar archive is malformed.
+    ArchiveInvalid = "archive-invalid", Error;
+    /// A file is not of the format its name promises.
+    FormatUnexpected = "format-unexpected", Error;
+    /// A file that a graph refers to is not there.
+    ExternalDataMissing = "external-data-missing", Error;
+    /// Part of a split set is not there.
+    SplitIncomplete = "split-incomplete", Error;
+    /// A JSON companion does not parse.
+    ConfigInvalid = "config-invalid", Error;
+    /// A companion that loaders want is not in the repo.
+    CompanionMissing = "companion-missing", Warning;
+    /// Code that the model needs lives in another repo.
+    ForeignCode = "foreign-code", Warning;
+    /// A name is not safe to use as a path.
+    PathUnsafe = "path-unsafe", Error;
+    /// The preferred family is absent or incomplete; another was taken.
+    FamilyFallback = "family-fallback", Warning;
+    /// A family in the repo is incomplete and was passed over.
+    FamilyIncomplete = "family-incomplete", Warning;
+    /// A file in a folder is not part of the repo.
+    FileExtra = "file-extra", Warning;
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Code {
+    type Err = UnknownCode;
+    fn from_str(text: &str) -> Result<Self, UnknownCode> {
+        Code::ALL.iter().copied().find(|code| code.as_str() == text).ok_or(UnknownCode)
+    }
+}
+
+/// A text that is no finding code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a finding code")]
+pub struct UnknownCode;
+
+impl serde::Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Code {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}

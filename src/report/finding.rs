@@ -1,0 +1,84 @@
+//! One finding, its severity, and the exit codes.
+
+use super::Code;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing; changes nothing.
+    Note,
+    /// Loaders cope, but somebody should look.
+    Warning,
+    /// What landed is not right: exit code 1.
+    Error,
+}
+
+/// Something that is not as it should be, on one file or on the repo as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Finding {
+    /// What kind.
+    pub code: Code,
+    /// How bad.
+    pub severity: Severity,
+    /// The file it is about, as the repo names it; not yet safe for a terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// What is wrong, with the figures. One sentence without the path; may quote untrusted text,
+    /// so renderers escape it.
+    pub message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Finding {
+    /// A finding of the code's usual severity.
+    pub fn new(code: Code, path: impl AsRef<str>, message: impl Into<String>) -> Self {
+        Finding {
+            code,
+            severity: code.severity(),
+            path: Some(path.as_ref().to_owned()),
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// A finding about the repo as a whole.
+    pub fn repo(code: Code, message: impl Into<String>) -> Self {
+        Finding { code, severity: code.severity(), path: None, message: message.into(), hint: None }
+    }
+
+    /// With advice.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// With another severity than the code's usual one.
+    #[must_use]
+    pub fn severity(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
+    }
+}
+
+/// How the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ExitCode {
+    /// Everything verified.
+    Verified = 0,
+    /// Integrity, coverage or unsafe content.
+    VerificationFailed = 1,
+    /// The command line was wrong.
+    Usage = 2,
+    /// Repo, revision, file, access or family.
+    NotAvailable = 3,
+    /// Network or Hub, after retries.
+    Network = 4,
+    /// Disk full, permission, lock.
+    Local = 5,
+    /// Interrupted; a second run resumes.
+    Interrupted = 130,
+}

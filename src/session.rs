@@ -1,0 +1,1 @@
+//! The whole job in one call: resolve, list, select, plan, fetch, verify.
