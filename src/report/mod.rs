@@ -3,6 +3,10 @@
 
 mod code;
 mod finding;
+mod human;
+mod summary;
 
-pub use code::Code;
+pub use code::{Code, UnknownCode};
 pub use finding::{ExitCode, Finding, Severity};
+pub use human::{HumanOptions, human};
+pub use summary::{FileReport, FileStatus, Report, Totals, WeightsReport};

@@ -1,0 +1,316 @@
+//! A report as a person reads it: one screen, worst first. Colours are decided by the caller.
+
+use std::fmt::Write as _;
+
+use super::{Finding, Report, Severity};
+use crate::text::{bytes, printable};
+
+/// How to draw.
+#[derive(Debug, Clone, Copy)]
+pub struct HumanOptions {
+    /// Columns to wrap at.
+    pub width: usize,
+    /// Whether to colour.
+    pub color: bool,
+    /// Show every finding and file instead of the first few.
+    pub verbose: bool,
+}
+
+impl Default for HumanOptions {
+    fn default() -> Self {
+        HumanOptions { width: 80, color: false, verbose: false }
+    }
+}
+
+/// Findings shown of one severity before the rest is only counted.
+const SHOWN: usize = 12;
+
+/// Draws `report`; ends with a newline.
+pub fn human(report: &Report, options: HumanOptions) -> String {
+    let mut out = String::new();
+    let paint = |code: &str, text: &str| {
+        if options.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    };
+    let verified = report.is_verified();
+    let mark = if verified { paint("32", "✓") } else { paint("31", "✗") };
+    let mut head = String::new();
+    match &report.repo {
+        Some((_, id)) => head.push_str(id.as_str()),
+        None => head.push_str(&printable(&report.path.display().to_string())),
+    }
+    if let Some(revision) = &report.revision
+        && revision.as_commit().is_none()
+    {
+        let _ = write!(head, "@{revision}");
+    }
+    if let Some(commit) = report.commit {
+        let _ = write!(head, " ({})", commit.short());
+    }
+    let verdict = if !verified {
+        paint("31", "NOT VERIFIED")
+    } else if report.already_verified {
+        "already verified".to_owned()
+    } else if report.totals.digests < report.totals.files {
+        "contents verified; digests unknown".to_owned()
+    } else {
+        "verified".to_owned()
+    };
+    let _ = writeln!(out, "{mark} {} {verdict}", paint("1", &head));
+    for line in facts(report) {
+        wrap(&mut out, "  ", &line, options.width);
+    }
+    for severity in [Severity::Error, Severity::Warning, Severity::Note] {
+        let findings: Vec<&Finding> = report.findings.iter().filter(|f| f.severity == severity).collect();
+        let shown = if options.verbose { findings.len() } else { SHOWN };
+        for finding in findings.iter().take(shown) {
+            let (word, colour) = match severity {
+                Severity::Error => ("error", "31"),
+                Severity::Warning => ("warning", "33"),
+                Severity::Note => ("note", "36"),
+            };
+            let mut line = format!("{}[{}]", paint(colour, word), finding.code);
+            if let Some(path) = &finding.path {
+                let _ = write!(line, " {}:", printable(path));
+            }
+            let _ = write!(line, " {}", printable(&finding.message));
+            wrap(&mut out, "", &line, options.width);
+            if let Some(hint) = &finding.hint {
+                wrap(&mut out, "  ", &format!("→ {}", printable(hint)), options.width);
+            }
+        }
+        if findings.len() > shown {
+            let _ = writeln!(out, "  … and {} more (-v or --json shows all)", findings.len() - shown);
+        }
+    }
+    out
+}
+
+/// The lines below the head: what was taken, what agreed, what it cost.
+fn facts(report: &Report) -> Vec<String> {
+    let totals = &report.totals;
+    let mut lines = Vec::new();
+    let mut families: Vec<String> = Vec::new();
+    for set in &report.weights {
+        let mut text = set.family.to_string();
+        if let Some(variant) = &set.variant {
+            let _ = write!(text, " ({})", printable(variant));
+        }
+        if !families.contains(&text) {
+            families.push(text);
+        }
+    }
+    let weight_files: usize = report.weights.iter().map(|w| w.files).sum();
+    if !families.is_empty() {
+        let scopes = match report.weights.len() {
+            1 => String::new(),
+            n => format!(" in {n} folders"),
+        };
+        lines.push(format!("{}: {}{scopes}", families.join(", "), count(weight_files, "weight file")));
+    }
+    lines.push(format!(
+        "{}, {}; {} of {} digests right",
+        count(totals.files, "file"),
+        bytes(totals.bytes),
+        totals.digests,
+        totals.files
+    ));
+    if totals.tensors > 0 {
+        let mut line =
+            format!("{} tensors, {} parameters read from headers", group(totals.tensors), group(totals.parameters));
+        if totals.indexed > 0 {
+            let _ = write!(line, "; {} index entries compared", group(totals.indexed));
+        }
+        lines.push(line);
+    }
+    if totals.bytes_fetched > 0 || totals.bytes_hashed > 0 {
+        let seconds = totals.milliseconds.max(1);
+        let mut parts = Vec::new();
+        if totals.bytes_fetched > 0 {
+            let rate = u128::from(totals.bytes_fetched) * 1000 / u128::from(seconds);
+            parts.push(format!(
+                "fetched {} ({}/s)",
+                bytes(totals.bytes_fetched),
+                bytes(u64::try_from(rate).unwrap_or(u64::MAX))
+            ));
+        }
+        if totals.bytes_hashed > 0 {
+            parts.push(format!("hashed {} on disk", bytes(totals.bytes_hashed)));
+        }
+        lines.push(format!("{} in {}", parts.join(", "), duration(totals.milliseconds)));
+    }
+    lines
+}
+
+/// `1 file`, `2 files`.
+fn count(n: usize, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{} {noun}s", group(n as u64)) }
+}
+
+/// Digits in groups of three.
+fn group(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+fn duration(ms: u64) -> String {
+    match ms {
+        0..1000 => format!("{ms} ms"),
+        1000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        _ => format!("{} min {:02} s", ms / 60_000, ms / 1000 % 60),
+    }
+}
+
+/// Appends `text`, broken at spaces so that lines fit, continuation lines indented.
+fn wrap(out: &mut String, indent: &str, text: &str, width: usize) {
+    let width = width.max(20);
+    let mut column = 0;
+    for word in text.split(' ') {
+        let len = visible_width(word);
+        if column == 0 {
+            out.push_str(indent);
+            column = indent.len();
+        } else if column + 1 + len > width {
+            out.push('\n');
+            out.push_str(indent);
+            out.push_str("  ");
+            column = indent.len() + 2;
+        } else {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += len;
+    }
+    out.push('\n');
+}
+
+/// Columns of `text` without our own colour codes.
+fn visible_width(text: &str) -> usize {
+    let mut rest = text;
+    let mut width = 0;
+    while let Some(at) = rest.find('\x1b') {
+        width += unicode_width::UnicodeWidthStr::width(&rest[..at]);
+        rest = rest[at..].find('m').map_or("", |end| &rest[at + end + 1..]);
+    }
+    width + unicode_width::UnicodeWidthStr::width(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Code, Totals, WeightsReport};
+    use crate::select::Family;
+
+    fn report() -> Report {
+        Report {
+            repo: Some((crate::repo::RepoType::Model, "THUDM/chatglm3-6b".parse().unwrap())),
+            revision: Some("main".parse().unwrap()),
+            commit: Some("103caa40027ebfd8450289ca2f278eac4ff26405".parse().unwrap()),
+            path: "/cache".into(),
+            weights: vec![WeightsReport {
+                scope: String::new(),
+                family: Family::Safetensors,
+                variant: None,
+                index: None,
+                files: 7,
+            }],
+            files: Vec::new(),
+            findings: Vec::new(),
+            totals: Totals {
+                files: 16,
+                bytes: 12_488_000_000,
+                bytes_fetched: 12_488_000_000,
+                digests: 16,
+                tensors: 199,
+                indexed: 199,
+                parameters: 6_243_584_032,
+                milliseconds: 125_300,
+                ..Totals::default()
+            },
+            already_verified: false,
+        }
+    }
+
+    #[test]
+    fn a_good_run_says_what_agreed_and_what_it_cost() {
+        insta::assert_snapshot!(human(&report(), HumanOptions::default()), @r"
+        ✓ THUDM/chatglm3-6b@main (103caa40) verified
+          safetensors: 7 weight files
+          16 files, 12.5 GB; 16 of 16 digests right
+          199 tensors, 6,243,584,032 parameters read from headers; 199 index entries
+            compared
+          fetched 12.5 GB (99.7 MB/s) in 2 min 05 s
+        ");
+    }
+
+    #[test]
+    fn a_bad_run_names_each_file_and_what_to_do_and_steers_no_terminal() {
+        let mut bad = report();
+        bad.totals.digests = 15;
+        bad.findings.push(
+            Finding::new(Code::ChecksumMismatch, "a\x1b[2J.bin", "expected sha256 00ff, got 11ee")
+                .hint("fetch it again with --force"),
+        );
+        bad.findings.extend((0..14).map(|i| {
+            Finding::new(Code::TensorUnindexed, "model.safetensors", format!("tensor t{i} is not in the index"))
+        }));
+        insta::assert_snapshot!(human(&bad, HumanOptions { width: 40, ..HumanOptions::default() }), @r"
+        ✗ THUDM/chatglm3-6b@main (103caa40) NOT VERIFIED
+          safetensors: 7 weight files
+          16 files, 12.5 GB; 15 of 16 digests
+            right
+          199 tensors, 6,243,584,032 parameters
+            read from headers; 199 index entries
+            compared
+          fetched 12.5 GB (99.7 MB/s) in 2 min
+            05 s
+        error[checksum-mismatch] a\u{1b}[2J.bin:
+          expected sha256 00ff, got 11ee
+          → fetch it again with --force
+        warning[tensor-unindexed]
+          model.safetensors: tensor t0 is not in
+          the index
+        warning[tensor-unindexed]
+          model.safetensors: tensor t1 is not in
+          the index
+        warning[tensor-unindexed]
+          model.safetensors: tensor t2 is not in
+          the index
+        warning[tensor-unindexed]
+          model.safetensors: tensor t3 is not in
+          the index
+        warning[tensor-unindexed]
+          model.safetensors: tensor t4 is not in
+          the index
+        warning[tensor-unindexed]
+          model.safetensors: tensor t5 is not in
+          the index
+        warning[tensor-unindexed]
+          model.safetensors: tensor t6 is not in
+          the index
+        warning[tensor-unindexed]
+          model.safetensors: tensor t7 is not in
+          the index
+        warning[tensor-unindexed]
+          model.safetensors: tensor t8 is not in
+          the index
+        warning[tensor-unindexed]
+          model.safetensors: tensor t9 is not in
+          the index
+        warning[tensor-unindexed]
+          model.safetensors: tensor t10 is not
+          in the index
+        warning[tensor-unindexed]
+          model.safetensors: tensor t11 is not
+          in the index
+          … and 2 more (-v or --json shows all)
+        ");
+    }
+}
