@@ -9,6 +9,7 @@ use crate::repo::RepoPath;
 /// Something that happened. Byte counts are increments.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
+#[allow(missing_docs)] // the variants' sentences name their fields
 pub enum Event<'a> {
     /// The revision was pinned to a commit.
     Resolved(&'a RepoInfo),

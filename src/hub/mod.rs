@@ -1,6 +1,17 @@
 //! The Hub's wire protocol: listing, resolve, errors, rate limits and retry policy. Nothing here
 //! knows weight families or the local layout.
 
+mod client;
+mod config;
+mod error;
 mod listing;
+mod open;
+mod retry;
+mod wire;
 
+pub use client::Hub;
+pub use config::{ConfigError, HubConfig, Token, cache_dir, is_truthy};
+pub use error::HubError;
 pub use listing::{Entry, Gated, Lfs, Listing, Rejected, RepoInfo};
+pub use open::{Body, Remote};
+pub use retry::RetryPolicy;

@@ -25,14 +25,26 @@ impl Default for HumanOptions {
 /// Findings shown of one severity before the rest is only counted.
 const SHOWN: usize = 12;
 
+/// Colours, or not.
+#[derive(Clone, Copy)]
+pub(super) struct Paint(pub(super) bool);
+
+impl Paint {
+    fn with(self, code: &str, text: &str) -> String {
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    pub(super) fn bold(self, text: &str) -> String {
+        self.with("1", text)
+    }
+}
+
 /// Draws `report`; ends with a newline.
 pub fn human(report: &Report, options: HumanOptions) -> String {
     let mut out = String::new();
-    let paint = |code: &str, text: &str| {
-        if options.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-    };
+    let paint = Paint(options.color);
     let verified = report.is_verified();
-    let mark = if verified { paint("32", "✓") } else { paint("31", "✗") };
+    let mark = if verified { paint.with("32", "✓") } else { paint.with("31", "✗") };
     let mut head = String::new();
     match &report.repo {
         Some((_, id)) => head.push_str(id.as_str()),
@@ -47,7 +59,7 @@ pub fn human(report: &Report, options: HumanOptions) -> String {
         let _ = write!(head, " ({})", commit.short());
     }
     let verdict = if !verified {
-        paint("31", "NOT VERIFIED")
+        paint.with("31", "NOT VERIFIED")
     } else if report.already_verified {
         "already verified".to_owned()
     } else if report.totals.digests < report.totals.files {
@@ -55,34 +67,40 @@ pub fn human(report: &Report, options: HumanOptions) -> String {
     } else {
         "verified".to_owned()
     };
-    let _ = writeln!(out, "{mark} {} {verdict}", paint("1", &head));
+    let _ = writeln!(out, "{mark} {} {verdict}", paint.bold(&head));
     for line in facts(report) {
         wrap(&mut out, "  ", &line, options.width);
     }
+    finding_lines(&mut out, &report.findings, options);
+    out
+}
+
+/// Appends findings, worst first, each with its hint.
+pub(super) fn finding_lines(out: &mut String, findings: &[Finding], options: HumanOptions) {
+    let paint = Paint(options.color);
     for severity in [Severity::Error, Severity::Warning, Severity::Note] {
-        let findings: Vec<&Finding> = report.findings.iter().filter(|f| f.severity == severity).collect();
-        let shown = if options.verbose { findings.len() } else { SHOWN };
-        for finding in findings.iter().take(shown) {
+        let some: Vec<&Finding> = findings.iter().filter(|f| f.severity == severity).collect();
+        let shown = if options.verbose { some.len() } else { SHOWN };
+        for finding in some.iter().take(shown) {
             let (word, colour) = match severity {
                 Severity::Error => ("error", "31"),
                 Severity::Warning => ("warning", "33"),
                 Severity::Note => ("note", "36"),
             };
-            let mut line = format!("{}[{}]", paint(colour, word), finding.code);
+            let mut line = format!("{}[{}]", paint.with(colour, word), finding.code);
             if let Some(path) = &finding.path {
                 let _ = write!(line, " {}:", printable(path));
             }
             let _ = write!(line, " {}", printable(&finding.message));
-            wrap(&mut out, "", &line, options.width);
+            wrap(out, "", &line, options.width);
             if let Some(hint) = &finding.hint {
-                wrap(&mut out, "  ", &format!("→ {}", printable(hint)), options.width);
+                wrap(out, "  ", &format!("→ {}", printable(hint)), options.width);
             }
         }
-        if findings.len() > shown {
-            let _ = writeln!(out, "  … and {} more (-v or --json shows all)", findings.len() - shown);
+        if some.len() > shown {
+            let _ = writeln!(out, "  … and {} more (-v or --json shows all)", some.len() - shown);
         }
     }
-    out
 }
 
 /// The lines below the head: what was taken, what agreed, what it cost.
@@ -142,7 +160,7 @@ fn facts(report: &Report) -> Vec<String> {
 }
 
 /// `1 file`, `2 files`.
-fn count(n: usize, noun: &str) -> String {
+pub(super) fn count(n: usize, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{} {noun}s", group(n as u64)) }
 }
 
@@ -168,7 +186,7 @@ fn duration(ms: u64) -> String {
 }
 
 /// Appends `text`, broken at spaces so that lines fit, continuation lines indented.
-fn wrap(out: &mut String, indent: &str, text: &str, width: usize) {
+pub(super) fn wrap(out: &mut String, indent: &str, text: &str, width: usize) {
     let width = width.max(20);
     let mut column = 0;
     for word in text.split(' ') {

@@ -4,9 +4,11 @@
 mod code;
 mod finding;
 mod human;
+mod plan;
 mod summary;
 
 pub use code::{Code, UnknownCode};
 pub use finding::{ExitCode, Finding, Severity};
 pub use human::{HumanOptions, human};
+pub use plan::PlanReport;
 pub use summary::{FileReport, FileStatus, Report, Totals, WeightsReport};

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{ExitCode, Finding, Severity};
 use crate::repo::{CommitId, Digest, RepoId, RepoPath, RepoType, Revision};
-use crate::select::{Family, Purpose};
+use crate::select::{Family, Purpose, WeightSet};
 
 /// What became of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -80,6 +80,18 @@ pub struct WeightsReport {
     pub index: Option<RepoPath>,
     /// How many weight files.
     pub files: usize,
+}
+
+impl From<&WeightSet> for WeightsReport {
+    fn from(set: &WeightSet) -> Self {
+        WeightsReport {
+            scope: set.scope.clone(),
+            family: set.family,
+            variant: set.variant.clone(),
+            index: set.index.clone(),
+            files: set.files.len(),
+        }
+    }
 }
 
 /// Figures of a run.

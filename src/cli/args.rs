@@ -1,0 +1,193 @@
+//! The command line: flags, their help and their values. What they do lives elsewhere.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use hfget::repo::{RepoPath, RepoSpec, Revision};
+use hfget::select::{self, Family};
+
+const AFTER_HELP: &str = "\
+Examples:
+  hfget THUDM/chatglm3-6b --prefer safetensors      one weight family, verified, into the Hub cache
+  hfget plan stabilityai/stable-diffusion-xl-base-1.0 --variant fp16
+  hfget gpt2 --local-dir ./gpt2                     plain files in a folder
+  hfget verify THUDM/chatglm3-6b --offline          check what is cached, without a Hub
+  hfget datasets/rajpurkar/squad@main               a dataset; URLs and hf:// work too
+
+Exit codes: 0 verified, 1 verification failed, 2 usage, 3 not available (repo, revision, access,
+family), 4 network or Hub, 5 local (disk, permissions), 130 interrupted (run again to resume).";
+
+/// Download Hugging Face repositories and prove that what landed is right.
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub get: GetArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what would be fetched, what is cached and what is left out, and fetch no weights
+    Plan(PlanArgs),
+    /// Check files that are already here: digests, headers, index coverage
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    #[command(flatten)]
+    pub repos: Repos,
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub place: Place,
+    /// Print the plan and stop (the same as `hfget plan`)
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub transfer: Transfer,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub repos: Repos,
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub transfer: Transfer,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Repos in the cache, or folders (a path with a '/' at its start, './' or '../', or an existing folder)
+    #[arg(value_name = "REPO|DIR", required = true)]
+    pub targets: Vec<String>,
+    /// Revision of the cached snapshot [default: main]
+    #[arg(long, value_name = "REV")]
+    pub revision: Option<Revision>,
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub transfer: Transfer,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct Repos {
+    /// Repos: OWNER/NAME[@REVISION], datasets/…, spaces/…, hf://… or a pasted https:// URL
+    #[arg(value_name = "REPO", required = true)]
+    pub repos: Vec<RepoSpec>,
+    /// Branch, tag, refs/pr/N or commit, for repos that name none [default: main]
+    #[arg(long, value_name = "REV")]
+    pub revision: Option<Revision>,
+}
+
+#[derive(Debug, Args, Clone)]
+#[command(next_help_heading = "What to take")]
+pub struct Selection {
+    /// Take this weight family if it is complete, else the best other one, and say so
+    #[arg(long, value_name = "FAMILY")]
+    pub prefer: Option<Family>,
+    /// Take this weight family or fail (exit code 3)
+    #[arg(long, value_name = "FAMILY", conflicts_with = "prefer")]
+    pub only: Option<Family>,
+    /// Variant of the weights, such as fp16
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
+    /// Also take files that match; '*' crosses '/' (may be repeated)
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// Leave out files that match, whatever took them (may be repeated)
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Take every file of the repo
+    #[arg(long)]
+    pub all: bool,
+    /// Choose within this folder of the repo, as if it were the root
+    #[arg(long, value_name = "DIR")]
+    pub subfolder: Option<RepoPath>,
+    /// Leave out the repo's own Python code
+    #[arg(long)]
+    pub no_code: bool,
+}
+
+impl Selection {
+    pub fn options(&self) -> select::Options {
+        select::Options {
+            prefer: self.prefer,
+            only: self.only,
+            variant: self.variant.clone(),
+            include: self.include.clone(),
+            exclude: self.exclude.clone(),
+            all: self.all,
+            subfolder: self.subfolder.clone(),
+            no_code: self.no_code,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where")]
+pub struct Place {
+    /// Hub cache folder [default: $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub]
+    #[arg(long, value_name = "DIR", conflicts_with = "local_dir")]
+    pub cache_dir: Option<PathBuf>,
+    /// Put plain files into this folder instead of the cache
+    #[arg(long, value_name = "DIR")]
+    pub local_dir: Option<PathBuf>,
+    /// The Hub, or a mirror of it [default: $HF_ENDPOINT or https://huggingface.co]
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// Use only what is already here
+    #[arg(long)]
+    pub offline: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "How")]
+pub struct Transfer {
+    /// Fetch again even what is here and right
+    #[arg(long)]
+    pub force: bool,
+    /// Files worked on at once [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+    /// Connections that carry bytes, all files together [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub connections: Option<u16>,
+    /// Accept pickles that would run code when loaded (reported as warnings)
+    #[arg(long)]
+    pub allow_unsafe_pickle: bool,
+    /// First pause of the retry back-off, in milliseconds
+    #[arg(long, value_name = "MS", hide = true)]
+    pub retry_base_ms: Option<u64>,
+    /// Seconds without a byte before a connection is given up
+    #[arg(long, value_name = "S", hide = true)]
+    pub stall_timeout: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct Output {
+    /// Write the result to stdout as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Say nothing but errors; stdout still carries the result
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Say why each file is taken, and show every finding
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
+}

@@ -1,0 +1,276 @@
+//! Progress on stderr: bars on a terminal, a line now and then when piped. What happens is told by
+//! the library; nothing is decided here.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hfget::progress::{Event, Progress};
+use hfget::repo::RepoPath;
+use hfget::text::{bytes, printable};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How often a piped run says where it is.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+/// Bars of single files shown at once; the total is always shown.
+const FILE_BARS: usize = 8;
+/// Files smaller than this get no bar of their own.
+const SMALL: u64 = 4 << 20;
+
+/// Bars for a terminal.
+pub struct Bars {
+    all: MultiProgress,
+    state: Mutex<BarState>,
+}
+
+#[derive(Default)]
+struct BarState {
+    total: Option<ProgressBar>,
+    files: HashMap<RepoPath, ProgressBar>,
+    /// Bytes that each file has counted into the total, to take them back on a restart.
+    counted: HashMap<RepoPath, u64>,
+}
+
+/// A style from a template known at compile time.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ ")
+}
+
+fn file_style() -> ProgressStyle {
+    style("  {prefix:<4} {bar:14.cyan/dim} {bytes:>10}/{total_bytes:<10} {wide_msg}")
+}
+
+fn total_style() -> ProgressStyle {
+    style("{prefix:<6} {bar:14.green/dim} {decimal_bytes:>9}/{decimal_total_bytes:<9} {decimal_bytes_per_sec:>11} eta {eta:<4} {wide_msg}")
+}
+
+impl Bars {
+    /// Draws on stderr.
+    pub fn new() -> Self {
+        Bars { all: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)), state: Mutex::default() }
+    }
+
+    /// Removes what is drawn, so that other text can follow.
+    pub fn clear(&self) {
+        let mut state = lock(&self.state);
+        for (_, bar) in state.files.drain() {
+            bar.finish_and_clear();
+        }
+        if let Some(total) = state.total.take() {
+            total.finish_and_clear();
+        }
+        state.counted.clear();
+        let _ = self.all.clear();
+    }
+
+    fn say(&self, line: &str) {
+        let _ = self.all.println(line);
+    }
+
+    fn begin(&self, prefix: &'static str, total: u64, message: String) {
+        let bar = self.all.add(ProgressBar::new(total).with_style(total_style()).with_prefix(prefix).with_message(message));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        if let Some(old) = lock(&self.state).total.replace(bar) {
+            old.finish_and_clear();
+        }
+    }
+
+    fn file(&self, prefix: &'static str, path: &RepoPath, size: u64, have: u64) {
+        let mut state = lock(&self.state);
+        if size >= SMALL && state.files.len() < FILE_BARS {
+            let bar = ProgressBar::new(size).with_style(file_style()).with_prefix(prefix).with_message(path.to_string()).with_position(have);
+            let bar = match &state.total {
+                Some(total) => self.all.insert_before(total, bar),
+                None => self.all.add(bar),
+            };
+            state.files.insert(path.clone(), bar);
+        }
+        if have > 0
+            && let Some(total) = &state.total
+        {
+            total.inc(have);
+            // What was there before is not speed.
+            total.reset_eta();
+        }
+        *state.counted.entry(path.clone()).or_default() += have;
+    }
+
+    fn advance(&self, path: &RepoPath, n: u64) {
+        let mut state = lock(&self.state);
+        if let Some(bar) = state.files.get(path) {
+            bar.inc(n);
+        }
+        if let Some(total) = &state.total {
+            total.inc(n);
+        }
+        *state.counted.entry(path.clone()).or_default() += n;
+    }
+
+    fn end_file(&self, path: &RepoPath) {
+        let mut state = lock(&self.state);
+        state.counted.remove(path);
+        if let Some(bar) = state.files.remove(path) {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Progress for Bars {
+    fn event(&self, event: Event<'_>) {
+        match event {
+            Event::Planned(plan) => {
+                let files = plan.items.len();
+                self.begin("fetch", plan.total_bytes(), format!("{files} files"));
+                if let Some(total) = &lock(&self.state).total {
+                    total.inc(plan.total_bytes() - plan.missing_bytes().min(plan.total_bytes()));
+                    total.reset_eta();
+                }
+            }
+            Event::FileStarted { path, size, have } => {
+                self.file("get", path, size, 0);
+                if have > 0
+                    && let Some(bar) = lock(&self.state).files.get(path)
+                {
+                    bar.inc(have);
+                    bar.reset_eta();
+                }
+            }
+            Event::FileBytes { path, bytes } | Event::VerifyBytes { path, bytes } => self.advance(path, bytes),
+            Event::FileRestarted { path, why } => {
+                self.say(&format!("{path}: {}; starting this file again", printable(why)));
+                let mut state = lock(&self.state);
+                let counted = state.counted.remove(path).unwrap_or(0);
+                if let Some(bar) = state.files.get(path) {
+                    bar.set_position(0);
+                }
+                if let Some(total) = &state.total {
+                    total.set_position(total.position().saturating_sub(counted));
+                }
+            }
+            Event::FileDone { path } => self.end_file(path),
+            Event::VerifyStarted { files, bytes } => self.begin("verify", bytes, format!("{files} files")),
+            Event::VerifyFile { path, size } => self.file("hash", path, size, 0),
+            Event::VerifyDone => self.clear(),
+            other => {
+                if let Some(line) = notice(&other) {
+                    self.say(&line);
+                }
+            }
+        }
+    }
+}
+
+/// Lines for a pipe or a log file.
+pub struct Lines {
+    state: Mutex<LineState>,
+}
+
+#[derive(Default)]
+struct LineState {
+    total: u64,
+    done: u64,
+    counted: HashMap<RepoPath, u64>,
+    what: &'static str,
+    started: Option<Instant>,
+    last: Option<Instant>,
+    fresh: u64,
+}
+
+impl Lines {
+    /// Writes to stderr.
+    pub fn new() -> Self {
+        Lines { state: Mutex::default() }
+    }
+
+    fn begin(&self, what: &'static str, total: u64, done: u64) {
+        let now = Instant::now();
+        *lock(&self.state) = LineState { total, done, what, started: Some(now), last: Some(now), ..LineState::default() };
+    }
+
+    fn advance(&self, path: &RepoPath, n: u64) {
+        let mut state = lock(&self.state);
+        state.done += n;
+        state.fresh += n;
+        *state.counted.entry(path.clone()).or_default() += n;
+        let Some(last) = state.last else { return };
+        if last.elapsed() < LINE_EVERY {
+            return;
+        }
+        state.last = Some(Instant::now());
+        let seconds = state.started.map_or(1.0, |s| s.elapsed().as_secs_f64()).max(0.001);
+        // A rate for people: an f64's precision is ample and the value is never negative.
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let rate = (state.fresh as f64 / seconds) as u64;
+        let percent = u128::from(state.done) * 100 / u128::from(state.total.max(1));
+        let eta = state.total.saturating_sub(state.done).checked_div(rate).map_or(String::new(), |s| format!(", {s} s left"));
+        write_line(&format!(
+            "{} {} of {} ({percent} %), {}/s{eta}",
+            state.what,
+            bytes(state.done),
+            bytes(state.total),
+            bytes(rate)
+        ));
+    }
+}
+
+impl Progress for Lines {
+    fn event(&self, event: Event<'_>) {
+        match event {
+            Event::Planned(plan) => {
+                let (total, missing) = (plan.total_bytes(), plan.missing_bytes());
+                if missing > 0 {
+                    write_line(&format!("fetching {} of {} in {} files", bytes(missing), bytes(total), plan.items.len()));
+                }
+                self.begin("fetched", total, total.saturating_sub(missing));
+            }
+            Event::FileBytes { path, bytes } | Event::VerifyBytes { path, bytes } => self.advance(path, bytes),
+            Event::FileRestarted { path, why } => {
+                let mut state = lock(&self.state);
+                let counted = state.counted.remove(path).unwrap_or(0);
+                state.done = state.done.saturating_sub(counted);
+                drop(state);
+                write_line(&format!("{path}: {}; starting this file again", printable(why)));
+            }
+            Event::FileDone { path } => {
+                lock(&self.state).counted.remove(path);
+            }
+            Event::VerifyStarted { files, bytes: n } => {
+                if n > 0 {
+                    write_line(&format!("hashing {} in {files} files", bytes(n)));
+                }
+                self.begin("hashed", n, 0);
+            }
+            other => {
+                if let Some(line) = notice(&other) {
+                    write_line(&line);
+                }
+            }
+        }
+    }
+}
+
+/// The words for things that both kinds of display say the same way.
+fn notice(event: &Event<'_>) -> Option<String> {
+    Some(match event {
+        Event::Retry { what, why, attempt, wait } => {
+            format!("{}: {}; attempt {attempt} in {}", printable(what), printable(why), seconds(*wait))
+        }
+        Event::RateLimited { wait } => format!("the Hub's rate limit is reached; waiting {}", seconds(*wait)),
+        Event::WaitingForLock { path } => format!("{path}: another process is fetching this file; waiting for it"),
+        _ => return None,
+    })
+}
+
+fn seconds(wait: Duration) -> String {
+    if wait < Duration::from_secs(10) { format!("{:.1} s", wait.as_secs_f64()) } else { format!("{} s", wait.as_secs()) }
+}
+
+/// Writes a line to stderr; a closed stderr is nobody's loss.
+pub fn write_line(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

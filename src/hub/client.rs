@@ -1,0 +1,303 @@
+//! The client: asks a Hub for a repo's commit and listing. Bytes of files are asked for in `open`.
+//!
+//! These requests are made with `reqwest` and not through `hf-hub`: its error type drops the
+//! rate-limit headers of an answer, which all workers must obey, and it reads bodies of any length.
+//! `hf-hub` serves for the list of refs, where neither matters.
+
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::{AUTHORIZATION, LINK, LOCATION};
+use reqwest::{Client, Response, StatusCode};
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use super::error::Asked;
+use super::listing::{Entry, Listing, Rejected, RepoInfo};
+use super::retry::Gate;
+use super::wire::{InfoJson, Listed, TreeJson};
+use super::{Gated, HubConfig, HubError};
+use crate::progress::{Event, Progress};
+use crate::repo::{RepoId, RepoType, Revision};
+
+/// Everything but what RFC 3986 calls unreserved.
+pub(super) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// A page of a listing is at most 1,000 entries; this is far above what that can take.
+const PAGE_LIMIT: usize = 64 << 20;
+/// Pages of one listing: ten million files.
+const PAGES_LIMIT: usize = 10_000;
+/// Hops of one request.
+pub(super) const REDIRECT_LIMIT: usize = 8;
+
+/// A Hub, or a mirror of one.
+#[derive(Debug)]
+pub struct Hub {
+    pub(super) config: HubConfig,
+    api: Client,
+    /// HTTP/1.1 only: over HTTP/2 all parts would share one TCP connection.
+    pub(super) data: Client,
+    pub(super) gate: Gate,
+}
+
+impl Hub {
+    /// Sets up the HTTP clients; makes no request.
+    pub fn new(config: HubConfig) -> Result<Self, HubError> {
+        let setup = |error: reqwest::Error| HubError::Setup(error.to_string());
+        let builder = || -> Result<reqwest::ClientBuilder, HubError> {
+            let mut builder = Client::builder()
+                .user_agent(&config.user_agent)
+                .connect_timeout(config.connect_timeout)
+                .redirect(reqwest::redirect::Policy::none())
+                .tcp_nodelay(true);
+            if let Some(pem) = &config.certificates {
+                let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(setup)?;
+                builder = builder.tls_certs_merge(certificates);
+            }
+            Ok(builder)
+        };
+        let api = builder()?.build().map_err(setup)?;
+        let data = builder()?.http1_only().build().map_err(setup)?;
+        Ok(Hub { config, api, data, gate: Gate::default() })
+    }
+
+    /// The configuration it was made with.
+    pub fn config(&self) -> &HubConfig {
+        &self.config
+    }
+
+    /// Whether `url` may see the token: same scheme, host and port as the endpoint.
+    pub(super) fn is_endpoint(&self, url: &Url) -> bool {
+        url.origin() == self.config.endpoint.origin()
+    }
+
+    /// The page of a repo that people visit.
+    fn page(&self, repo_type: RepoType, id: &RepoId) -> String {
+        self.config.url(&format!("/{}{id}", repo_type.url_prefix()))
+    }
+
+    pub(super) fn asked<'a>(&'a self, repo_type: RepoType, id: &'a RepoId, revision: &'a str) -> Asked<'a> {
+        Asked {
+            repo: id.as_str(),
+            revision,
+            endpoint: &self.config.endpoint,
+            page: self.page(repo_type, id),
+            has_token: self.config.token.is_some(),
+        }
+    }
+
+    /// Pins `revision` to a commit: one request.
+    pub async fn info(&self, repo_type: RepoType, id: &RepoId, revision: &Revision, progress: &dyn Progress) -> Result<RepoInfo, HubError> {
+        let path = format!("/api/{}/{id}/revision/{}", repo_type.plural(), utf8_percent_encode(revision.as_str(), SEGMENT));
+        let asked = self.asked(repo_type, id, revision.as_str());
+        let (url, response) = match self.get_api(&self.config.url(&path), &asked, progress).await {
+            Err(HubError::RevisionNotFound { repo, revision, .. }) => {
+                let known = self.refs(repo_type, id).await;
+                return Err(HubError::RevisionNotFound { repo, revision, known });
+            }
+            other => other?,
+        };
+        let json: InfoJson = self.json(&url, response).await?;
+        let protocol = |what: String| HubError::Protocol { url: (&url).into(), what };
+        let commit = json.sha.as_deref().and_then(|s| s.parse().ok()).ok_or_else(|| protocol("the answer names no commit".into()))?;
+        if let Some(wanted) = revision.as_commit()
+            && wanted != commit
+        {
+            return Err(protocol(format!("asked for commit {wanted}, it answered with {commit}")));
+        }
+        if json.disabled {
+            return Err(HubError::Disabled { repo: id.to_string(), message: String::new() });
+        }
+        let canonical_id = match json.id {
+            Some(name) => name.parse().map_err(|e| protocol(format!("the answer's id cannot be used: {e}")))?,
+            None => id.clone(),
+        };
+        Ok(RepoInfo { repo_type, id: id.clone(), canonical_id, revision: revision.clone(), commit, private: json.private, gated: Gated::from(json.gated) })
+    }
+
+    /// Names of branches and tags, for advice; empty when they cannot be had.
+    async fn refs(&self, repo_type: RepoType, id: &RepoId) -> Vec<String> {
+        let builder = hf_hub::HFClient::builder().endpoint(self.config.url("")).cache_enabled(false).retry_max_attempts(0);
+        let token = self.config.token.as_ref().and_then(|t| t.header().to_str().ok()?.strip_prefix("Bearer ").map(str::to_owned));
+        let Ok(client) = (match token { Some(token) => builder.token(token), None => builder }).client(self.api.clone()).build() else {
+            return Vec::new();
+        };
+        let owner = id.owner().unwrap_or("");
+        let ask = async {
+            match repo_type {
+                RepoType::Model => client.model(owner, id.name()).list_refs().send().await,
+                RepoType::Dataset => client.dataset(owner, id.name()).list_refs().send().await,
+                RepoType::Space => client.space(owner, id.name()).list_refs().send().await,
+            }
+        };
+        let Ok(Ok(refs)) = tokio::time::timeout(Duration::from_secs(5), ask).await else { return Vec::new() };
+        let names = refs.branches.iter().chain(&refs.tags).map(|r| crate::text::printable(&r.name).into_owned());
+        names.take(12).collect()
+    }
+
+    /// Every file at the pinned commit, page by page.
+    pub async fn listing(&self, info: &RepoInfo, progress: &dyn Progress) -> Result<Listing, HubError> {
+        let commit = info.commit.to_string();
+        let path = format!("/api/{}/{}/tree/{commit}?recursive=true", info.repo_type.plural(), info.canonical_id);
+        let asked = self.asked(info.repo_type, &info.id, &commit);
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut rejected: Vec<Rejected> = Vec::new();
+        let mut next = Some(self.config.url(&path));
+        let mut seen = std::collections::HashSet::new();
+        while let Some(page) = next.take() {
+            let (url, response) = self.get_api(&page, &asked, progress).await?;
+            let protocol = |what: String| HubError::Protocol { url: (&url).into(), what };
+            if !seen.insert(page) || seen.len() > PAGES_LIMIT {
+                return Err(protocol(format!("the listing does not end ({} pages so far)", seen.len())));
+            }
+            let link = response.headers().get_all(LINK).iter().filter_map(|v| v.to_str().ok()).find_map(next_link);
+            let rows: Vec<TreeJson> = self.json(&url, response).await?;
+            if rows.is_empty() && link.is_some() && seen.len() > 2 {
+                return Err(protocol("the listing does not end (an empty page names a next one)".into()));
+            }
+            for row in rows {
+                match row.parse().map_err(&protocol)? {
+                    Listed::File(entry) => entries.push(entry),
+                    Listed::Rejected(name) => rejected.push(name),
+                    Listed::NotAFile => {}
+                }
+            }
+            if let Some(link) = link {
+                let target = url.join(&link).map_err(|_| protocol("its link to the next page is no URL".into()))?;
+                if !self.is_endpoint(&target) {
+                    let to = super::error::ShownUrl::from(&target).to_string();
+                    return Err(HubError::RedirectRefused { url: (&url).into(), to, why: "the next page of a listing must be on the same host" });
+                }
+                next = Some(target.to_string());
+            }
+        }
+        Ok(Listing::new(info.clone(), entries, rejected))
+    }
+
+    /// A GET to the API, with retries; redirects are followed on the endpoint only.
+    async fn get_api(&self, url: &str, asked: &Asked<'_>, progress: &dyn Progress) -> Result<(Url, Response), HubError> {
+        let mut failures = 0;
+        loop {
+            self.gate.pass().await;
+            match self.try_api(url, asked).await {
+                Err(error) if error.is_retryable() => {
+                    failures += 1;
+                    self.back_off(error, failures, progress).await?;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Sleeps as long as is right after `error`, or gives it back when it is time to give up.
+    pub(crate) async fn back_off(&self, error: HubError, failures: u32, progress: &dyn Progress) -> Result<(), HubError> {
+        let policy = &self.config.retry;
+        if failures >= policy.attempts || !error.is_retryable() {
+            return Err(error);
+        }
+        if let HubError::Status { url, wait: Some(wait), .. } = &error {
+            if *wait > policy.longest_wait {
+                return Err(HubError::RateLimited { url: url.clone(), wait: *wait });
+            }
+            // A little more than asked, differently for each client, so that they do not come back together.
+            let wait = *wait + policy.pause(1);
+            progress.event(Event::RateLimited { wait });
+            self.gate.hold(wait);
+            self.gate.pass().await;
+            return Ok(());
+        }
+        let wait = policy.pause(failures);
+        let text = error.to_string();
+        let (what, why) = text.split_once(": ").unwrap_or(("request", &text));
+        progress.event(Event::Retry { what, why, attempt: failures + 1, wait });
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+
+    async fn try_api(&self, url: &str, asked: &Asked<'_>) -> Result<(Url, Response), HubError> {
+        let mut url = Url::parse(url).map_err(|e| HubError::Setup(format!("{url}: {e}")))?;
+        for _ in 0..REDIRECT_LIMIT {
+            let mut request = self.api.get(url.clone());
+            if let Some(token) = &self.config.token {
+                request = request.header(AUTHORIZATION, token.header());
+            }
+            let response = self.within(&url, "answer", self.config.response_timeout, request.send()).await?.map_err(|e| HubError::transport(&url, &e))?;
+            let status = response.status();
+            if status.is_redirection() {
+                let target = redirect_target(&url, &response)?;
+                if !self.is_endpoint(&target) {
+                    let to = super::error::ShownUrl::from(&target).to_string();
+                    return Err(HubError::RedirectRefused { url: (&url).into(), to, why: "the API must not send us to another host" });
+                }
+                url = target;
+                continue;
+            }
+            if status != StatusCode::OK {
+                return Err(asked.refuse(&url, status, response.headers()));
+            }
+            return Ok((url, response));
+        }
+        Err(HubError::RedirectRefused { url: (&url).into(), to: "yet another address".into(), why: "too many redirects" })
+    }
+
+    /// A bounded wait.
+    pub(super) async fn within<T>(&self, url: &Url, what: &'static str, limit: Duration, work: impl Future<Output = T>) -> Result<T, HubError> {
+        tokio::time::timeout(limit, work).await.map_err(|_| HubError::Timeout { url: url.into(), what, after: limit })
+    }
+
+    /// Reads a bounded body as JSON. `serde_json` bounds the depth.
+    async fn json<T: DeserializeOwned>(&self, url: &Url, mut response: Response) -> Result<T, HubError> {
+        let html = response.headers().get("content-type").is_some_and(|v| v.as_bytes().starts_with(b"text/html"));
+        let mut body = Vec::new();
+        while let Some(chunk) =
+            self.within(url, "bytes", self.config.stall_timeout, response.chunk()).await?.map_err(|e| HubError::transport(url, &e))?
+        {
+            if body.len() + chunk.len() > PAGE_LIMIT {
+                return Err(HubError::Protocol { url: url.into(), what: format!("the answer is longer than {PAGE_LIMIT} bytes") });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        if html {
+            return Err(HubError::WebPage { url: url.into() });
+        }
+        serde_json::from_slice(&body).map_err(|e| HubError::Protocol { url: url.into(), what: format!("the answer is not the expected JSON: {e}") })
+    }
+}
+
+/// Where a redirect leads; only http and https, and never from https to http.
+pub(super) fn redirect_target(url: &Url, response: &Response) -> Result<Url, HubError> {
+    let location = response.headers().get(LOCATION).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let refused = |to: String, why| HubError::RedirectRefused { url: url.into(), to, why };
+    if location.is_empty() {
+        return Err(refused("nowhere".into(), "it names no location"));
+    }
+    let target = url.join(location).map_err(|_| refused(crate::text::printable(location).into_owned(), "it is no URL"))?;
+    let to = || super::error::ShownUrl::from(&target).to_string();
+    match (url.scheme(), target.scheme()) {
+        (_, "https") | ("http", "http") => Ok(target),
+        ("https", "http") => Err(refused(to(), "it leaves https for http")),
+        _ => Err(refused(to(), "it is neither http nor https")),
+    }
+}
+
+/// The `rel="next"` target of a `Link` header.
+fn next_link(header: &str) -> Option<String> {
+    header.split(',').find_map(|link| {
+        let (target, parameters) = link.split_once('>')?;
+        let next = parameters.split(';').any(|p| matches!(p.trim(), "rel=\"next\"" | "rel=next"));
+        next.then(|| target.trim().trim_start_matches('<').to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_found_among_links() {
+        assert_eq!(next_link(r#"<https://h/a?cursor=x%3D>; rel="next""#).as_deref(), Some("https://h/a?cursor=x%3D"));
+        assert_eq!(next_link(r#"</p>; rel="prev", </n>; title="t"; rel="next""#).as_deref(), Some("/n"));
+        assert_eq!(next_link(r#"</p>; rel="prev""#), None);
+        assert_eq!(next_link("garbage"), None);
+    }
+}

@@ -1,0 +1,244 @@
+//! How to reach a Hub: endpoint, token, timeouts, and the environment variables that Hub users
+//! already set. No requests are made here.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::header::HeaderValue;
+use url::Url;
+
+use super::RetryPolicy;
+use crate::text::printable;
+
+/// The public Hub.
+const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
+
+/// An access token. It prints as `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(HeaderValue);
+
+impl Token {
+    /// Checks that the text can stand in a header.
+    pub fn new(text: &str) -> Result<Self, ConfigError> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", text.trim())).map_err(|_| ConfigError::Token)?;
+        value.set_sensitive(true);
+        Ok(Token(value))
+    }
+
+    /// The `Authorization` header's value, marked sensitive.
+    pub(super) fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Why the configuration makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The endpoint is no http(s) URL.
+    #[error("the endpoint \"{}\" is not an http:// or https:// URL", printable(.0))]
+    Endpoint(String),
+    /// The token holds characters that no header can carry.
+    #[error("the token holds characters that cannot be sent in a header")]
+    Token,
+    /// A variable holds something else than it should.
+    #[error("{name} is \"{}\", which is not {expected}", printable(.value))]
+    Variable {
+        /// The variable.
+        name: &'static str,
+        /// What it holds.
+        value: String,
+        /// What it should hold.
+        expected: &'static str,
+    },
+    /// The file that `SSL_CERT_FILE` names is no use.
+    #[error("SSL_CERT_FILE names {}, which cannot be used: {why}", .path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        why: String,
+    },
+}
+
+/// Everything that requests depend on.
+#[derive(Debug, Clone)]
+pub struct HubConfig {
+    /// Scheme, host and port, perhaps a path; no trailing slash.
+    pub endpoint: Url,
+    /// Sent to the endpoint's origin only.
+    pub token: Option<Token>,
+    /// The `User-Agent` header.
+    pub user_agent: String,
+    /// Until a connection stands.
+    pub connect_timeout: Duration,
+    /// Until the first byte of an answer.
+    pub response_timeout: Duration,
+    /// Between two reads of a body.
+    pub stall_timeout: Duration,
+    /// When to try again.
+    pub retry: RetryPolicy,
+    /// PEM certificates to trust besides the system's.
+    pub certificates: Option<Vec<u8>>,
+}
+
+/// Whether a Hub variable is switched on: `1`, `ON`, `YES`, `TRUE`, as in `huggingface_hub`.
+pub fn is_truthy(value: &str) -> bool {
+    matches!(value.trim().to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE")
+}
+
+impl HubConfig {
+    /// For an endpoint, with defaults for all else.
+    pub fn new(endpoint: &str) -> Result<Self, ConfigError> {
+        let bad = || ConfigError::Endpoint(endpoint.to_owned());
+        let mut url = Url::parse(endpoint.trim()).map_err(|_| bad())?;
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() || url.cannot_be_a_base() {
+            return Err(bad());
+        }
+        url.set_query(None);
+        url.set_fragment(None);
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Ok(HubConfig {
+            endpoint: url,
+            token: None,
+            user_agent: concat!("hfget/", env!("CARGO_PKG_VERSION")).to_owned(),
+            connect_timeout: Duration::from_secs(10),
+            response_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(30),
+            retry: RetryPolicy::default(),
+            certificates: None,
+        })
+    }
+
+    /// From the environment that `get` looks up; `endpoint`, when given, wins over `HF_ENDPOINT`.
+    pub fn from_env(endpoint: Option<&str>, get: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
+        let text = |name: &str| get(name).and_then(|v| v.into_string().ok()).filter(|v| !v.trim().is_empty());
+        let endpoint = endpoint.map(str::to_owned).or_else(|| text("HF_ENDPOINT")).unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
+        let mut config = HubConfig::new(&endpoint)?;
+        config.token = find_token(&text, &get)?;
+        if let Some(timeout) = seconds("HF_HUB_DOWNLOAD_TIMEOUT", &text)? {
+            config.stall_timeout = timeout;
+            config.response_timeout = config.response_timeout.max(timeout);
+        }
+        if let Some(timeout) = seconds("HF_HUB_ETAG_TIMEOUT", &text)? {
+            config.response_timeout = timeout;
+        }
+        if let Some(origin) = text("HF_HUB_USER_AGENT_ORIGIN")
+            && !["HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"].iter().any(|name| text(name).is_some_and(|v| is_truthy(&v)))
+        {
+            config.user_agent = format!("{}; origin/{}", config.user_agent, origin.trim());
+        }
+        if let Some(path) = get("SSL_CERT_FILE").map(PathBuf::from).filter(|p| !p.as_os_str().is_empty()) {
+            let fail = |why: String| ConfigError::Certificates { path: path.clone(), why };
+            config.certificates = Some(std::fs::read(&path).map_err(|e| fail(e.to_string()))?);
+        }
+        Ok(config)
+    }
+
+    /// The URL of something below the endpoint; `path` is percent-encoded already.
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.endpoint.as_str().trim_end_matches('/'))
+    }
+}
+
+/// `HF_TOKEN`, `HF_TOKEN_PATH`, then `$HF_HOME/token`, unless implicit tokens are switched off.
+fn find_token(
+    text: &impl Fn(&str) -> Option<String>,
+    get: &impl Fn(&str) -> Option<OsString>,
+) -> Result<Option<Token>, ConfigError> {
+    if text("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some_and(|v| is_truthy(&v)) {
+        return Ok(None);
+    }
+    if let Some(token) = text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")) {
+        return Token::new(&token).map(Some);
+    }
+    let path = get("HF_TOKEN_PATH").map_or_else(|| hf_home(get).map(|h| h.join("token")), |p| Some(PathBuf::from(p)));
+    let stored = path.and_then(|p| std::fs::read_to_string(p).ok()).filter(|t| !t.trim().is_empty());
+    stored.map(|token| Token::new(&token)).transpose()
+}
+
+fn seconds(name: &'static str, text: &impl Fn(&str) -> Option<String>) -> Result<Option<Duration>, ConfigError> {
+    let Some(value) = text(name) else { return Ok(None) };
+    match value.trim().parse::<f64>().ok().and_then(|s| Duration::try_from_secs_f64(s).ok()) {
+        Some(duration) if !duration.is_zero() => Ok(Some(duration)),
+        _ => Err(ConfigError::Variable { name, value, expected: "a number of seconds" }),
+    }
+}
+
+/// `$HF_HOME`, `$XDG_CACHE_HOME/huggingface` or `~/.cache/huggingface`.
+fn hf_home(get: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let path = |name: &str| get(name).filter(|v| !v.is_empty()).map(|v| expand(&PathBuf::from(v), get));
+    path("HF_HOME")
+        .or_else(|| path("XDG_CACHE_HOME").map(|p| p.join("huggingface")))
+        .or_else(|| path("HOME").map(|p| p.join(".cache").join("huggingface")))
+}
+
+/// The Hub cache: `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, else `hub` in the Hub's home folder, in
+/// the order of `huggingface_hub`'s `constants.py`. `None` without any home.
+pub fn cache_dir(get: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let path = |name: &str| get(name).filter(|v| !v.is_empty()).map(|v| expand(&PathBuf::from(v), &get));
+    path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE")).or_else(|| hf_home(&get).map(|h| h.join("hub")))
+}
+
+/// `~/x` as shells write it.
+fn expand(path: &Path, get: &impl Fn(&str) -> Option<OsString>) -> PathBuf {
+    match (path.strip_prefix("~"), get("HOME")) {
+        (Ok(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => path.to_path_buf(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &'static [(&'static str, &'static str)]) -> impl Fn(&str) -> Option<OsString> {
+        move |name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v))
+    }
+
+    #[test]
+    fn the_token_never_prints() {
+        let config = HubConfig::from_env(None, env(&[("HF_TOKEN", " hf_secret \n")])).unwrap();
+        assert!(config.token.is_some());
+        assert!(!format!("{config:?}").contains("secret"));
+        let off = HubConfig::from_env(None, env(&[("HF_TOKEN", "hf_secret"), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")])).unwrap();
+        assert_eq!(off.token, None);
+    }
+
+    #[test]
+    fn an_explicit_endpoint_wins_and_loses_its_slash() {
+        let config = HubConfig::from_env(Some("http://127.0.0.1:1/mirror/"), env(&[("HF_ENDPOINT", "https://x")])).unwrap();
+        assert_eq!(config.url("/api"), "http://127.0.0.1:1/mirror/api");
+        assert_eq!(HubConfig::from_env(None, env(&[("HF_ENDPOINT", "https://x")])).unwrap().url("/api"), "https://x/api");
+        assert!(HubConfig::new("ftp://x").is_err());
+        assert!(HubConfig::new("huggingface.co").is_err());
+    }
+
+    #[test]
+    fn a_timeout_that_is_no_number_is_named() {
+        let error = HubConfig::from_env(None, env(&[("HF_HUB_DOWNLOAD_TIMEOUT", "soon")])).unwrap_err();
+        assert_eq!(error.to_string(), "HF_HUB_DOWNLOAD_TIMEOUT is \"soon\", which is not a number of seconds");
+    }
+
+    #[test]
+    fn the_cache_is_where_python_looks() {
+        for (pairs, expected) in [
+            (&[("HF_HUB_CACHE", "/a"), ("HF_HOME", "/b")][..], "/a"),
+            (&[("HUGGINGFACE_HUB_CACHE", "/a"), ("HF_HOME", "/b")][..], "/a"),
+            (&[("HF_HOME", "~/b"), ("HOME", "/home/u")][..], "/home/u/b/hub"),
+            (&[("XDG_CACHE_HOME", "/x"), ("HOME", "/home/u")][..], "/x/huggingface/hub"),
+            (&[("HF_HOME", ""), ("HOME", "/home/u")][..], "/home/u/.cache/huggingface/hub"),
+        ] {
+            assert_eq!(cache_dir(env(pairs)), Some(PathBuf::from(expected)));
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What can go wrong between us and a Hub, what of it is worth another try, and what to tell the user.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
+use url::Url;
+
+use crate::report::ExitCode;
+use crate::text::printable;
+
+/// A URL as it may be shown: without user, query (signed URLs are secrets) and fragment.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ShownUrl(String);
+
+impl From<&Url> for ShownUrl {
+    fn from(url: &Url) -> Self {
+        let mut url = url.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        ShownUrl(printable(url.as_str()).into_owned())
+    }
+}
+
+impl fmt::Display for ShownUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ShownUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why the Hub gave no answer, or not the one that was hoped for.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs)] // the messages say what each variant is, the names what each field is
+pub enum HubError {
+    #[error("{repo} was not found at {endpoint}{}", if *.has_token { "" } else { ", or it is private and no token was given" })]
+    RepoNotFound { repo: String, endpoint: String, has_token: bool },
+    #[error("{repo} has no revision \"{revision}\"")]
+    RevisionNotFound { repo: String, revision: String, known: Vec<String> },
+    #[error("{url} is not in the repo any more")]
+    EntryNotFound { url: ShownUrl },
+    #[error("access to {repo} must be granted first{}", said(.message))]
+    Gated { repo: String, page: String, has_token: bool, message: String },
+    #[error("{repo} was disabled by the Hub{}", said(.message))]
+    Disabled { repo: String, message: String },
+    #[error("the token was refused by {endpoint}{}", said(.message))]
+    BadToken { endpoint: String, message: String },
+    #[error("{url} is forbidden{}", said(.message))]
+    Forbidden { url: ShownUrl, message: String },
+    #[error("the Hub's rate limit is reached and asks to wait {} s", .wait.as_secs())]
+    RateLimited { url: ShownUrl, wait: Duration },
+    #[error("{url} answered {status}{}", said(.message))]
+    Status { url: ShownUrl, status: StatusCode, message: String, wait: Option<Duration> },
+    #[error("{url}: no {what} for {} s", .after.as_secs_f64())]
+    Timeout { url: ShownUrl, what: &'static str, after: Duration },
+    #[error("{url}: {what}")]
+    Network { url: ShownUrl, what: String },
+    #[error("{url}: the body ended after {got} of {expected} bytes")]
+    CutShort { url: ShownUrl, got: u64, expected: u64 },
+    #[error("{url} sent a web page instead of the file (a login page or a proxy's notice?)")]
+    WebPage { url: ShownUrl },
+    #[error("{url} serves {got} bytes where the listing says {expected}")]
+    WrongLength { url: ShownUrl, got: u64, expected: u64 },
+    #[error("{url} answered a request for bytes {wanted} with bytes {got}")]
+    WrongRange { url: ShownUrl, wanted: String, got: String },
+    #[error("{url} serves other content than was listed: its ETag is {got}, the listing's is {expected}")]
+    Changed { url: ShownUrl, got: String, expected: String },
+    #[error("{url}: {what}")]
+    Protocol { url: ShownUrl, what: String },
+    #[error("{url} redirects to {to}, which is refused: {why}")]
+    RedirectRefused { url: ShownUrl, to: String, why: &'static str },
+    #[error("cannot set up the HTTP client: {0}")]
+    Setup(String),
+}
+
+fn said(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(": {message}") }
+}
+
+impl HubError {
+    /// Whether another try may help.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            HubError::Status { status, .. } => matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504),
+            HubError::Timeout { .. }
+            | HubError::Network { .. }
+            | HubError::CutShort { .. }
+            | HubError::WebPage { .. }
+            | HubError::WrongLength { .. }
+            | HubError::WrongRange { .. }
+            | HubError::Changed { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// How the process should end on its account.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            HubError::RepoNotFound { .. }
+            | HubError::RevisionNotFound { .. }
+            | HubError::EntryNotFound { .. }
+            | HubError::Gated { .. }
+            | HubError::Disabled { .. }
+            | HubError::BadToken { .. }
+            | HubError::Forbidden { .. } => ExitCode::NotAvailable,
+            HubError::WrongLength { .. } | HubError::Changed { .. } => ExitCode::VerificationFailed,
+            _ => ExitCode::Network,
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            HubError::RepoNotFound { has_token: false, .. } => "check the spelling; for a private repo set HF_TOKEN or log in with `hf auth login`".into(),
+            HubError::RepoNotFound { .. } => "check the spelling, and that the token's owner may see the repo".into(),
+            HubError::RevisionNotFound { known, .. } if !known.is_empty() => format!("it has {}", known.join(", ")),
+            HubError::RevisionNotFound { .. } => "name a branch, a tag, refs/pr/N or a full commit hash".into(),
+            HubError::Gated { page, has_token: true, .. } => format!("ask for access at {page} with the token's account"),
+            HubError::Gated { page, .. } => format!("ask for access at {page}, then set HF_TOKEN"),
+            HubError::BadToken { .. } => "make a new token, or unset HF_TOKEN for public repos".into(),
+            HubError::RateLimited { .. } => "run again later; with a token the limits are higher".into(),
+            HubError::Timeout { .. } | HubError::Network { .. } | HubError::CutShort { .. } => {
+                "run again: what has arrived is kept; --offline uses what is already verified".into()
+            }
+            HubError::WebPage { .. } => "log in to the network, or check the proxy and --endpoint".into(),
+            HubError::EntryNotFound { .. } | HubError::Changed { .. } | HubError::WrongLength { .. } => {
+                "the mirror or cache in front of the Hub is stale or broken: try another --endpoint".into()
+            }
+            _ => return None,
+        })
+    }
+
+    /// From a transport error of the HTTP library, without the URL it would print in full.
+    pub(super) fn transport(url: &Url, error: &reqwest::Error) -> Self {
+        let mut source: &dyn std::error::Error = error;
+        while let Some(inner) = source.source() {
+            source = inner;
+        }
+        let what = if error.is_connect() { format!("cannot connect: {source}") } else { format!("the connection broke: {source}") };
+        HubError::Network { url: url.into(), what: printable(&what).into_owned() }
+    }
+}
+
+/// Who was asked for what; turns an unhappy answer into an error.
+pub(super) struct Asked<'a> {
+    pub repo: &'a str,
+    pub revision: &'a str,
+    pub endpoint: &'a Url,
+    pub page: String,
+    pub has_token: bool,
+}
+
+/// The first characters of a server's own words, safe to print.
+fn words(text: &str) -> String {
+    printable(&text.trim().chars().take(300).collect::<String>()).into_owned()
+}
+
+impl Asked<'_> {
+    /// Reads `X-Error-Code` and `X-Error-Message`, which the Hub sends with every error.
+    pub fn refuse(&self, url: &Url, status: StatusCode, headers: &HeaderMap) -> HubError {
+        let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("");
+        let message = words(header("x-error-message"));
+        let repo = self.repo.to_owned();
+        let endpoint = ShownUrl::from(self.endpoint).to_string();
+        let gated = || HubError::Gated { repo: repo.clone(), page: self.page.clone(), has_token: self.has_token, message: message.clone() };
+        match (header("x-error-code"), status.as_u16()) {
+            ("GatedRepo", _) => gated(),
+            ("DisabledRepo", _) => HubError::Disabled { repo, message },
+            ("RevisionNotFound", _) => HubError::RevisionNotFound { repo, revision: printable(self.revision).into_owned(), known: Vec::new() },
+            ("EntryNotFound", _) => HubError::EntryNotFound { url: url.into() },
+            ("RepoNotFound", _) | ("", 404) => HubError::RepoNotFound { repo, endpoint, has_token: self.has_token },
+            (_, 401) if self.has_token => HubError::BadToken { endpoint, message },
+            // Without a token the Hub does not tell a missing repo from a private one.
+            (_, 401) => HubError::RepoNotFound { repo, endpoint, has_token: false },
+            (_, 403) => HubError::Forbidden { url: url.into(), message },
+            _ => HubError::Status { url: url.into(), status, message, wait: super::retry::asked_wait(headers) },
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Bytes of one file: resolve, redirects by hand, ranges, and every way in which a server's answer
+//! can fail to be what was asked for.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use percent_encoding::utf8_percent_encode;
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, RANGE};
+use reqwest::{Response, StatusCode};
+use url::Url;
+
+use super::client::{REDIRECT_LIMIT, SEGMENT, redirect_target};
+use super::error::ShownUrl;
+use super::{Entry, Hub, HubError, RepoInfo};
+
+/// A file on the Hub, and the signed URL it was last found at.
+#[derive(Debug)]
+pub struct Remote<'a> {
+    info: &'a RepoInfo,
+    entry: &'a Entry,
+    signed: Mutex<Option<Url>>,
+}
+
+impl<'a> Remote<'a> {
+    /// A file that was not asked for yet.
+    pub fn new(info: &'a RepoInfo, entry: &'a Entry) -> Self {
+        Remote { info, entry, signed: Mutex::new(None) }
+    }
+
+    fn signed(&self) -> Option<Url> {
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, url: Option<Url>) {
+        *self.signed.lock().unwrap_or_else(PoisonError::into_inner) = url;
+    }
+}
+
+/// A body on its way.
+#[derive(Debug)]
+pub struct Body<'a> {
+    hub: &'a Hub,
+    url: Url,
+    response: Response,
+    /// Where in the file its first byte belongs: below what was asked for if the server ignored the range.
+    pub start: u64,
+    at: u64,
+    end: u64,
+}
+
+impl Body<'_> {
+    /// The next bytes, or `None` after the last; an error when it ends early, stalls or goes on too long.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, HubError> {
+        let wait = self.hub.config.stall_timeout;
+        let next = self.hub.within(&self.url, "bytes", wait, self.response.chunk()).await?;
+        match next.map_err(|e| HubError::transport(&self.url, &e))? {
+            Some(bytes) => {
+                self.at += bytes.len() as u64;
+                if self.at > self.end {
+                    return Err(HubError::WrongLength { url: (&self.url).into(), got: self.at, expected: self.end });
+                }
+                Ok(Some(bytes))
+            }
+            None if self.at < self.end => {
+                Err(HubError::CutShort { url: (&self.url).into(), got: self.at - self.start, expected: self.end - self.start })
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+impl Hub {
+    /// Asks for a range of a file: one request when its signed URL is still good, else the resolve
+    /// URL and its redirects.
+    pub async fn open<'a>(&'a self, remote: &Remote<'_>, range: Range<u64>) -> Result<Body<'a>, HubError> {
+        self.gate.pass().await;
+        if let Some(url) = remote.signed() {
+            match self.try_open(remote, url, &range).await {
+                // Signed URLs expire: resolve again, at once.
+                Err(HubError::Forbidden { .. } | HubError::EntryNotFound { .. }) => remote.remember(None),
+                Err(error) => {
+                    remote.remember(None);
+                    return Err(error);
+                }
+                Ok(body) => return Ok(body),
+            }
+        }
+        let info = remote.info;
+        let mut path = format!("/{}{}/resolve/{}", info.repo_type.url_prefix(), info.canonical_id, info.commit);
+        for segment in remote.entry.path.segments() {
+            path.push('/');
+            path.extend(utf8_percent_encode(segment, SEGMENT));
+        }
+        let url = self.config.url(&path);
+        let url = Url::parse(&url).map_err(|e| HubError::Setup(format!("{url}: {e}")))?;
+        self.try_open(remote, url, &range).await
+    }
+
+    async fn try_open<'a>(&'a self, remote: &Remote<'_>, mut url: Url, range: &Range<u64>) -> Result<Body<'a>, HubError> {
+        let size = remote.entry.size;
+        for _ in 0..REDIRECT_LIMIT {
+            let mut request = self.data.get(url.clone());
+            if self.is_endpoint(&url)
+                && let Some(token) = &self.config.token
+            {
+                request = request.header(AUTHORIZATION, token.header());
+            }
+            if *range != (0..size) {
+                request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
+            }
+            let answer = self.within(&url, "answer", self.config.response_timeout, request.send()).await?;
+            let response = answer.map_err(|e| HubError::transport(&url, &e))?;
+            let status = response.status();
+            if self.is_endpoint(&url) && (status.is_redirection() || status.is_success()) {
+                check_promises(&url, response.headers(), remote.entry)?;
+            }
+            if status.is_redirection() {
+                url = redirect_target(&url, &response)?;
+                if !self.is_endpoint(&url) {
+                    remote.remember(Some(url.clone()));
+                }
+                continue;
+            }
+            return self.accept(remote, url, response, range);
+        }
+        Err(HubError::RedirectRefused { url: (&url).into(), to: "yet another address".into(), why: "too many redirects" })
+    }
+
+    /// Checks that an answer is the range asked for, or the whole file.
+    fn accept<'a>(&'a self, remote: &Remote<'_>, url: Url, response: Response, range: &Range<u64>) -> Result<Body<'a>, HubError> {
+        let size = remote.entry.size;
+        let headers = response.headers();
+        let shown = || ShownUrl::from(&url);
+        let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+        let covers = match response.status() {
+            StatusCode::OK => 0..size,
+            StatusCode::PARTIAL_CONTENT => {
+                let text = headers.get(CONTENT_RANGE).and_then(|v| v.to_str().ok()).unwrap_or("none");
+                let wrong = |text: &str| HubError::WrongRange {
+                    url: shown(),
+                    wanted: format!("{}-{}", range.start, range.end.saturating_sub(1)),
+                    got: crate::text::printable(text).into_owned(),
+                };
+                let (covers, total) = parse_content_range(text).ok_or_else(|| wrong(text))?;
+                if let Some(total) = total
+                    && total != size
+                {
+                    return Err(HubError::WrongLength { url: shown(), got: total, expected: size });
+                }
+                if covers.start != range.start || covers.end > range.end || covers.is_empty() {
+                    return Err(wrong(text));
+                }
+                covers
+            }
+            StatusCode::RANGE_NOT_SATISFIABLE => {
+                let total = headers.get(CONTENT_RANGE).and_then(|v| v.to_str().ok()?.strip_prefix("bytes */")?.parse().ok());
+                return Err(HubError::WrongLength { url: shown(), got: total.unwrap_or(0), expected: size });
+            }
+            status => {
+                let asked = self.asked(remote.info.repo_type, &remote.info.id, "");
+                let error = asked.refuse(&url, status, headers);
+                // A CDN has no repos: its 404 and 401 are about the file and the signature.
+                return Err(match error {
+                    HubError::RepoNotFound { .. } if headers.get("x-error-code").is_none() && status == StatusCode::NOT_FOUND => {
+                        HubError::EntryNotFound { url: shown() }
+                    }
+                    HubError::RepoNotFound { .. } | HubError::BadToken { .. } if !self.is_endpoint(&url) => {
+                        HubError::Forbidden { url: shown(), message: status.to_string() }
+                    }
+                    other => other,
+                });
+            }
+        };
+        let html = headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"text/html"));
+        let name = remote.entry.path.file_name();
+        if html && length != Some(covers.end - covers.start) && !name.to_ascii_lowercase().ends_with(".html") {
+            return Err(HubError::WebPage { url: shown() });
+        }
+        if let Some(length) = length
+            && length != covers.end - covers.start
+        {
+            return Err(HubError::WrongLength { url: shown(), got: covers.start + length, expected: covers.end });
+        }
+        Ok(Body { hub: self, url, response, start: covers.start, at: covers.start, end: covers.end })
+    }
+}
+
+/// What the endpoint says of the file in headers must be what its listing said.
+fn check_promises(url: &Url, headers: &HeaderMap, entry: &Entry) -> Result<(), HubError> {
+    let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+    if let Some(size) = header("x-linked-size").and_then(|v| v.parse::<u64>().ok())
+        && size != entry.size
+    {
+        return Err(HubError::WrongLength { url: url.into(), got: size, expected: entry.size });
+    }
+    let etag = header("x-linked-etag").or_else(|| header(ETAG.as_str()).filter(|_| headers.get("location").is_none()));
+    if let Some(etag) = etag {
+        let etag = etag.trim_start_matches("W/").trim_matches('"');
+        // Only what looks like a digest of the listed kind can be compared: mirrors make up their own tags.
+        let expected = entry.digest().to_string();
+        if etag.len() == expected.len() && etag.bytes().all(|b| b.is_ascii_hexdigit()) && !etag.eq_ignore_ascii_case(&expected) {
+            return Err(HubError::Changed { url: url.into(), got: etag.to_owned(), expected });
+        }
+    }
+    Ok(())
+}
+
+/// `bytes 0-9/100` as the covered range and the total, which may be `*`.
+fn parse_content_range(text: &str) -> Option<(Range<u64>, Option<u64>)> {
+    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    let total = if total == "*" { None } else { Some(total.trim().parse().ok()?) };
+    Some((first..last.checked_add(1)?, total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_ranges_are_read_strictly() {
+        assert_eq!(parse_content_range("bytes 0-9/100"), Some((0..10, Some(100))));
+        assert_eq!(parse_content_range("bytes 5-5/*"), Some((5..6, None)));
+        for bad in ["", "bytes */100", "items 0-9/100", "bytes 0-18446744073709551615/1", "bytes 9/100"] {
+            assert_eq!(parse_content_range(bad), None, "{bad}");
+        }
+    }
+}

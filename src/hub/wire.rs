@@ -1,0 +1,119 @@
+//! The JSON of the Hub's answers. Our own types: `hf-hub` 1.0.0 reads the SHA-256 of a tree entry
+//! from `lfs.sha256`, while the endpoint sends `lfs.oid`, so its listing has no digests.
+
+use serde::Deserialize;
+
+use super::listing::{Entry, Gated, Lfs, Rejected};
+use crate::repo::RepoPath;
+
+/// `GET /api/{type}s/{id}/revision/{rev}`.
+#[derive(Debug, Deserialize)]
+pub(super) struct InfoJson {
+    pub id: Option<String>,
+    pub sha: Option<String>,
+    #[serde(default)]
+    pub private: bool,
+    #[serde(default)]
+    pub disabled: bool,
+    #[serde(default)]
+    pub gated: GatedJson,
+}
+
+/// `false`, `"auto"` or `"manual"`.
+#[derive(Debug, Deserialize, Default)]
+#[serde(untagged)]
+pub(super) enum GatedJson {
+    Mode(String),
+    #[allow(dead_code)] // what matters is that it was no mode
+    Flag(bool),
+    #[default]
+    Absent,
+}
+
+impl From<GatedJson> for Gated {
+    fn from(json: GatedJson) -> Self {
+        match json {
+            GatedJson::Mode(mode) if mode == "auto" => Gated::Auto,
+            GatedJson::Mode(_) => Gated::Manual,
+            GatedJson::Flag(true) => Gated::Manual,
+            GatedJson::Flag(false) | GatedJson::Absent => Gated::No,
+        }
+    }
+}
+
+/// One element of `GET .../tree/{rev}?recursive=true`.
+#[derive(Debug, Deserialize)]
+pub(super) struct TreeJson {
+    #[serde(rename = "type")]
+    kind: String,
+    path: String,
+    #[serde(default)]
+    size: u64,
+    oid: Option<String>,
+    lfs: Option<LfsJson>,
+    #[serde(rename = "xetHash")]
+    xet_hash: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct LfsJson {
+    oid: String,
+    size: u64,
+}
+
+/// What a tree element turned out to be.
+pub(super) enum Listed {
+    File(Entry),
+    Rejected(Rejected),
+    NotAFile,
+}
+
+impl TreeJson {
+    /// Checks every part; `Err` says what is wrong with which path.
+    pub fn parse(self) -> Result<Listed, String> {
+        if self.kind != "file" {
+            return Ok(Listed::NotAFile);
+        }
+        let size = self.lfs.as_ref().map_or(self.size, |lfs| lfs.size);
+        let path: RepoPath = match self.path.parse() {
+            Ok(path) => path,
+            Err(error) => return Ok(Listed::Rejected(Rejected { error, size })),
+        };
+        let oid = self.oid.as_deref().ok_or("it has no oid").and_then(|o| o.parse().map_err(|_| "its oid is no git object id"));
+        let oid = oid.map_err(|why| format!("the listing's entry for {path} cannot be used: {why}"))?;
+        let lfs = match self.lfs {
+            Some(lfs) => {
+                let sha256 = lfs.oid.parse().map_err(|_| format!("the listing's entry for {path} cannot be used: its lfs.oid is no SHA-256"))?;
+                Some(Lfs { sha256, size: lfs.size })
+            }
+            None => None,
+        };
+        let xet_hash = self.xet_hash.filter(|h| h.len() == 64 && h.bytes().all(|b| b.is_ascii_hexdigit()));
+        Ok(Listed::File(Entry { path, size, oid, lfs, xet_hash }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sha256_is_read_from_lfs_oid_where_hf_hub_loses_it() {
+        let json = r#"{"type":"file","oid":"ce013625030ba8dba906f756967f9e9ca394464a","size":6,"path":"model.safetensors",
+            "lfs":{"oid":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":6,"pointerSize":134}}"#;
+        let Ok(Listed::File(entry)) = serde_json::from_str::<TreeJson>(json).unwrap().parse() else { panic!("no file") };
+        assert_eq!(entry.digest().to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        // The defect that forbids hf-hub's listing here. When this fails, hf-hub was mended.
+        let theirs: hf_hub::repository::RepoTreeEntry = serde_json::from_str(json).unwrap();
+        assert!(!format!("{theirs:?}").contains("e3b0c44298fc1c14"));
+    }
+
+    #[test]
+    fn hostile_paths_are_set_aside_and_broken_digests_are_errors() {
+        let parse = |json: &str| serde_json::from_str::<TreeJson>(json).unwrap().parse();
+        assert!(matches!(parse(r#"{"type":"file","oid":"x","size":1,"path":"../x"}"#), Ok(Listed::Rejected(_))));
+        assert!(parse(r#"{"type":"file","oid":"x","size":1,"path":"x"}"#).is_err());
+        assert!(parse(r#"{"type":"file","size":1,"path":"x"}"#).is_err());
+        assert!(matches!(parse(r#"{"type":"directory","oid":"x","path":"x"}"#), Ok(Listed::NotAFile)));
+    }
+}
