@@ -27,7 +27,10 @@ pub(super) struct Context<'a> {
 }
 
 /// Runs `work` on a blocking thread.
-async fn blocking<T: Send + 'static>(entry: &Entry, work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, FileError> {
+async fn blocking<T: Send + 'static>(
+    entry: &Entry,
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, FileError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => Ok(done?),
         Err(_) => Err(FileError::Fatal(FetchError::Worker { path: entry.path.clone() })),
@@ -38,7 +41,8 @@ async fn blocking<T: Send + 'static>(entry: &Entry, work: impl FnOnce() -> Resul
 pub(super) async fn fetch_file(context: &Context<'_>, entry: &Entry) -> Result<u64, FileError> {
     let Some(lock) = acquire(context, entry).await? else { return Ok(0) };
     context.progress.event(Event::FileStarted { path: &entry.path, size: entry.size, have: 0 });
-    let (store, commit, own, progress) = (Arc::clone(context.store), context.info.commit, entry.clone(), Arc::clone(context.progress));
+    let (store, commit, own, progress) =
+        (Arc::clone(context.store), context.info.commit, entry.clone(), Arc::clone(context.progress));
     let mut sink = blocking(entry, move || Sink::resume(store.partial(lock, &commit, &own)?, &*progress)).await?;
     let remote = Remote::new(context.info, entry);
     let mut failures = 0;
@@ -95,7 +99,12 @@ async fn restart(context: &Context<'_>, entry: &Entry, mut sink: Sink, why: &str
 }
 
 /// Streams from where the sink stands to the end of the file, or until something breaks.
-async fn stream(context: &Context<'_>, remote: &Remote<'_>, entry: &Entry, mut sink: Sink) -> Result<(Sink, Result<(), HubError>), FileError> {
+async fn stream(
+    context: &Context<'_>,
+    remote: &Remote<'_>,
+    entry: &Entry,
+    mut sink: Sink,
+) -> Result<(Sink, Result<(), HubError>), FileError> {
     let from = sink.at();
     if from == entry.size {
         return Ok((sink, Ok(())));
@@ -166,7 +175,9 @@ async fn acquire(context: &Context<'_>, entry: &Entry) -> Result<Option<FileLock
         match store.presence(&commit, &own)? {
             Presence::Verified => {}
             // Another tool may have finished it meanwhile; believe its bytes, not its word.
-            Presence::Unverified if digest_of(&store.content_path(&commit, &own), own.digest(), own.size).is_ok_and(|d| d == own.digest()) => {}
+            Presence::Unverified
+                if digest_of(&store.content_path(&commit, &own), own.digest(), own.size)
+                    .is_ok_and(|d| d == own.digest()) => {}
             _ => return Ok(Some(lock)),
         }
         store.adopt(&commit, &own)?;

@@ -136,7 +136,8 @@ pub async fn fetch(
                 .hint("the server sends other bytes than it lists: try another --endpoint, or report it"),
             ),
             Some((entry, Err(FileError::Integrity(error)))) => {
-                let code = if matches!(error, HubError::Changed { .. }) { Code::ChecksumMismatch } else { Code::SizeMismatch };
+                let code =
+                    if matches!(error, HubError::Changed { .. }) { Code::ChecksumMismatch } else { Code::SizeMismatch };
                 let mut finding = Finding::new(code, &entry.path, error.to_string());
                 finding.hint = error.hint();
                 report.failed.push(finding);

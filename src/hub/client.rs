@@ -87,8 +87,15 @@ impl Hub {
     }
 
     /// Pins `revision` to a commit: one request.
-    pub async fn info(&self, repo_type: RepoType, id: &RepoId, revision: &Revision, progress: &dyn Progress) -> Result<RepoInfo, HubError> {
-        let path = format!("/api/{}/{id}/revision/{}", repo_type.plural(), utf8_percent_encode(revision.as_str(), SEGMENT));
+    pub async fn info(
+        &self,
+        repo_type: RepoType,
+        id: &RepoId,
+        revision: &Revision,
+        progress: &dyn Progress,
+    ) -> Result<RepoInfo, HubError> {
+        let path =
+            format!("/api/{}/{id}/revision/{}", repo_type.plural(), utf8_percent_encode(revision.as_str(), SEGMENT));
         let asked = self.asked(repo_type, id, revision.as_str());
         let (url, response) = match self.get_api(&self.config.url(&path), &asked, progress).await {
             Err(HubError::RevisionNotFound { repo, revision, .. }) => {
@@ -99,7 +106,11 @@ impl Hub {
         };
         let json: InfoJson = self.json(&url, response).await?;
         let protocol = |what: String| HubError::Protocol { url: (&url).into(), what };
-        let commit = json.sha.as_deref().and_then(|s| s.parse().ok()).ok_or_else(|| protocol("the answer names no commit".into()))?;
+        let commit = json
+            .sha
+            .as_deref()
+            .and_then(|s| s.parse().ok())
+            .ok_or_else(|| protocol("the answer names no commit".into()))?;
         if let Some(wanted) = revision.as_commit()
             && wanted != commit
         {
@@ -112,14 +123,32 @@ impl Hub {
             Some(name) => name.parse().map_err(|e| protocol(format!("the answer's id cannot be used: {e}")))?,
             None => id.clone(),
         };
-        Ok(RepoInfo { repo_type, id: id.clone(), canonical_id, revision: revision.clone(), commit, private: json.private, gated: Gated::from(json.gated) })
+        Ok(RepoInfo {
+            repo_type,
+            id: id.clone(),
+            canonical_id,
+            revision: revision.clone(),
+            commit,
+            private: json.private,
+            gated: Gated::from(json.gated),
+        })
     }
 
     /// Names of branches and tags, for advice; empty when they cannot be had.
     async fn refs(&self, repo_type: RepoType, id: &RepoId) -> Vec<String> {
-        let builder = hf_hub::HFClient::builder().endpoint(self.config.url("")).cache_enabled(false).retry_max_attempts(0);
-        let token = self.config.token.as_ref().and_then(|t| t.header().to_str().ok()?.strip_prefix("Bearer ").map(str::to_owned));
-        let Ok(client) = (match token { Some(token) => builder.token(token), None => builder }).client(self.api.clone()).build() else {
+        let builder =
+            hf_hub::HFClient::builder().endpoint(self.config.url("")).cache_enabled(false).retry_max_attempts(0);
+        let token = self
+            .config
+            .token
+            .as_ref()
+            .and_then(|t| t.header().to_str().ok()?.strip_prefix("Bearer ").map(str::to_owned));
+        let Ok(client) = (match token {
+            Some(token) => builder.token(token),
+            None => builder,
+        })
+        .client(self.api.clone())
+        .build() else {
             return Vec::new();
         };
         let owner = id.owner().unwrap_or("");
@@ -166,7 +195,11 @@ impl Hub {
                 let target = url.join(&link).map_err(|_| protocol("its link to the next page is no URL".into()))?;
                 if !self.is_endpoint(&target) {
                     let to = super::error::ShownUrl::from(&target).to_string();
-                    return Err(HubError::RedirectRefused { url: (&url).into(), to, why: "the next page of a listing must be on the same host" });
+                    return Err(HubError::RedirectRefused {
+                        url: (&url).into(),
+                        to,
+                        why: "the next page of a listing must be on the same host",
+                    });
                 }
                 next = Some(target.to_string());
             }
@@ -175,7 +208,12 @@ impl Hub {
     }
 
     /// A GET to the API, with retries; redirects are followed on the endpoint only.
-    async fn get_api(&self, url: &str, asked: &Asked<'_>, progress: &dyn Progress) -> Result<(Url, Response), HubError> {
+    async fn get_api(
+        &self,
+        url: &str,
+        asked: &Asked<'_>,
+        progress: &dyn Progress,
+    ) -> Result<(Url, Response), HubError> {
         let mut failures = 0;
         loop {
             self.gate.pass().await;
@@ -190,7 +228,12 @@ impl Hub {
     }
 
     /// Sleeps as long as is right after `error`, or gives it back when it is time to give up.
-    pub(crate) async fn back_off(&self, error: HubError, failures: u32, progress: &dyn Progress) -> Result<(), HubError> {
+    pub(crate) async fn back_off(
+        &self,
+        error: HubError,
+        failures: u32,
+        progress: &dyn Progress,
+    ) -> Result<(), HubError> {
         let policy = &self.config.retry;
         if failures >= policy.attempts || !error.is_retryable() {
             return Err(error);
@@ -221,13 +264,20 @@ impl Hub {
             if let Some(token) = &self.config.token {
                 request = request.header(AUTHORIZATION, token.header());
             }
-            let response = self.within(&url, "answer", self.config.response_timeout, request.send()).await?.map_err(|e| HubError::transport(&url, &e))?;
+            let response = self
+                .within(&url, "answer", self.config.response_timeout, request.send())
+                .await?
+                .map_err(|e| HubError::transport(&url, &e))?;
             let status = response.status();
             if status.is_redirection() {
                 let target = redirect_target(&url, &response)?;
                 if !self.is_endpoint(&target) {
                     let to = super::error::ShownUrl::from(&target).to_string();
-                    return Err(HubError::RedirectRefused { url: (&url).into(), to, why: "the API must not send us to another host" });
+                    return Err(HubError::RedirectRefused {
+                        url: (&url).into(),
+                        to,
+                        why: "the API must not send us to another host",
+                    });
                 }
                 url = target;
                 continue;
@@ -237,11 +287,21 @@ impl Hub {
             }
             return Ok((url, response));
         }
-        Err(HubError::RedirectRefused { url: (&url).into(), to: "yet another address".into(), why: "too many redirects" })
+        Err(HubError::RedirectRefused {
+            url: (&url).into(),
+            to: "yet another address".into(),
+            why: "too many redirects",
+        })
     }
 
     /// A bounded wait.
-    pub(super) async fn within<T>(&self, url: &Url, what: &'static str, limit: Duration, work: impl Future<Output = T>) -> Result<T, HubError> {
+    pub(super) async fn within<T>(
+        &self,
+        url: &Url,
+        what: &'static str,
+        limit: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<T, HubError> {
         tokio::time::timeout(limit, work).await.map_err(|_| HubError::Timeout { url: url.into(), what, after: limit })
     }
 
@@ -249,18 +309,26 @@ impl Hub {
     async fn json<T: DeserializeOwned>(&self, url: &Url, mut response: Response) -> Result<T, HubError> {
         let html = response.headers().get("content-type").is_some_and(|v| v.as_bytes().starts_with(b"text/html"));
         let mut body = Vec::new();
-        while let Some(chunk) =
-            self.within(url, "bytes", self.config.stall_timeout, response.chunk()).await?.map_err(|e| HubError::transport(url, &e))?
+        while let Some(chunk) = self
+            .within(url, "bytes", self.config.stall_timeout, response.chunk())
+            .await?
+            .map_err(|e| HubError::transport(url, &e))?
         {
             if body.len() + chunk.len() > PAGE_LIMIT {
-                return Err(HubError::Protocol { url: url.into(), what: format!("the answer is longer than {PAGE_LIMIT} bytes") });
+                return Err(HubError::Protocol {
+                    url: url.into(),
+                    what: format!("the answer is longer than {PAGE_LIMIT} bytes"),
+                });
             }
             body.extend_from_slice(&chunk);
         }
         if html {
             return Err(HubError::WebPage { url: url.into() });
         }
-        serde_json::from_slice(&body).map_err(|e| HubError::Protocol { url: url.into(), what: format!("the answer is not the expected JSON: {e}") })
+        serde_json::from_slice(&body).map_err(|e| HubError::Protocol {
+            url: url.into(),
+            what: format!("the answer is not the expected JSON: {e}"),
+        })
     }
 }
 
@@ -271,7 +339,8 @@ pub(super) fn redirect_target(url: &Url, response: &Response) -> Result<Url, Hub
     if location.is_empty() {
         return Err(refused("nowhere".into(), "it names no location"));
     }
-    let target = url.join(location).map_err(|_| refused(crate::text::printable(location).into_owned(), "it is no URL"))?;
+    let target =
+        url.join(location).map_err(|_| refused(crate::text::printable(location).into_owned(), "it is no URL"))?;
     let to = || super::error::ShownUrl::from(&target).to_string();
     match (url.scheme(), target.scheme()) {
         (_, "https") | ("http", "http") => Ok(target),

@@ -122,7 +122,8 @@ impl HubConfig {
     /// From the environment that `get` looks up; `endpoint`, when given, wins over `HF_ENDPOINT`.
     pub fn from_env(endpoint: Option<&str>, get: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
         let text = |name: &str| get(name).and_then(|v| v.into_string().ok()).filter(|v| !v.trim().is_empty());
-        let endpoint = endpoint.map(str::to_owned).or_else(|| text("HF_ENDPOINT")).unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
+        let endpoint =
+            endpoint.map(str::to_owned).or_else(|| text("HF_ENDPOINT")).unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
         let mut config = HubConfig::new(&endpoint)?;
         config.token = find_token(&text, &get)?;
         if let Some(timeout) = seconds("HF_HUB_DOWNLOAD_TIMEOUT", &text)? {
@@ -133,7 +134,9 @@ impl HubConfig {
             config.response_timeout = timeout;
         }
         if let Some(origin) = text("HF_HUB_USER_AGENT_ORIGIN")
-            && !["HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"].iter().any(|name| text(name).is_some_and(|v| is_truthy(&v)))
+            && !["HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"]
+                .iter()
+                .any(|name| text(name).is_some_and(|v| is_truthy(&v)))
         {
             config.user_agent = format!("{}; origin/{}", config.user_agent, origin.trim());
         }
@@ -210,15 +213,20 @@ mod tests {
         let config = HubConfig::from_env(None, env(&[("HF_TOKEN", " hf_secret \n")])).unwrap();
         assert!(config.token.is_some());
         assert!(!format!("{config:?}").contains("secret"));
-        let off = HubConfig::from_env(None, env(&[("HF_TOKEN", "hf_secret"), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")])).unwrap();
+        let off = HubConfig::from_env(None, env(&[("HF_TOKEN", "hf_secret"), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")]))
+            .unwrap();
         assert_eq!(off.token, None);
     }
 
     #[test]
     fn an_explicit_endpoint_wins_and_loses_its_slash() {
-        let config = HubConfig::from_env(Some("http://127.0.0.1:1/mirror/"), env(&[("HF_ENDPOINT", "https://x")])).unwrap();
+        let config =
+            HubConfig::from_env(Some("http://127.0.0.1:1/mirror/"), env(&[("HF_ENDPOINT", "https://x")])).unwrap();
         assert_eq!(config.url("/api"), "http://127.0.0.1:1/mirror/api");
-        assert_eq!(HubConfig::from_env(None, env(&[("HF_ENDPOINT", "https://x")])).unwrap().url("/api"), "https://x/api");
+        assert_eq!(
+            HubConfig::from_env(None, env(&[("HF_ENDPOINT", "https://x")])).unwrap().url("/api"),
+            "https://x/api"
+        );
         assert!(HubConfig::new("ftp://x").is_err());
         assert!(HubConfig::new("huggingface.co").is_err());
     }

@@ -120,11 +120,15 @@ impl HubError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            HubError::RepoNotFound { has_token: false, .. } => "check the spelling; for a private repo set HF_TOKEN or log in with `hf auth login`".into(),
+            HubError::RepoNotFound { has_token: false, .. } => {
+                "check the spelling; for a private repo set HF_TOKEN or log in with `hf auth login`".into()
+            }
             HubError::RepoNotFound { .. } => "check the spelling, and that the token's owner may see the repo".into(),
             HubError::RevisionNotFound { known, .. } if !known.is_empty() => format!("it has {}", known.join(", ")),
             HubError::RevisionNotFound { .. } => "name a branch, a tag, refs/pr/N or a full commit hash".into(),
-            HubError::Gated { page, has_token: true, .. } => format!("ask for access at {page} with the token's account"),
+            HubError::Gated { page, has_token: true, .. } => {
+                format!("ask for access at {page} with the token's account")
+            }
             HubError::Gated { page, .. } => format!("ask for access at {page}, then set HF_TOKEN"),
             HubError::BadToken { .. } => "make a new token, or unset HF_TOKEN for public repos".into(),
             HubError::RateLimited { .. } => "run again later; with a token the limits are higher".into(),
@@ -145,7 +149,11 @@ impl HubError {
         while let Some(inner) = source.source() {
             source = inner;
         }
-        let what = if error.is_connect() { format!("cannot connect: {source}") } else { format!("the connection broke: {source}") };
+        let what = if error.is_connect() {
+            format!("cannot connect: {source}")
+        } else {
+            format!("the connection broke: {source}")
+        };
         HubError::Network { url: url.into(), what: printable(&what).into_owned() }
     }
 }
@@ -171,11 +179,18 @@ impl Asked<'_> {
         let message = words(header("x-error-message"));
         let repo = self.repo.to_owned();
         let endpoint = ShownUrl::from(self.endpoint).to_string();
-        let gated = || HubError::Gated { repo: repo.clone(), page: self.page.clone(), has_token: self.has_token, message: message.clone() };
+        let gated = || HubError::Gated {
+            repo: repo.clone(),
+            page: self.page.clone(),
+            has_token: self.has_token,
+            message: message.clone(),
+        };
         match (header("x-error-code"), status.as_u16()) {
             ("GatedRepo", _) => gated(),
             ("DisabledRepo", _) => HubError::Disabled { repo, message },
-            ("RevisionNotFound", _) => HubError::RevisionNotFound { repo, revision: printable(self.revision).into_owned(), known: Vec::new() },
+            ("RevisionNotFound", _) => {
+                HubError::RevisionNotFound { repo, revision: printable(self.revision).into_owned(), known: Vec::new() }
+            }
             ("EntryNotFound", _) => HubError::EntryNotFound { url: url.into() },
             ("RepoNotFound", _) | ("", 404) => HubError::RepoNotFound { repo, endpoint, has_token: self.has_token },
             (_, 401) if self.has_token => HubError::BadToken { endpoint, message },

@@ -62,9 +62,11 @@ impl Body<'_> {
                 }
                 Ok(Some(bytes))
             }
-            None if self.at < self.end => {
-                Err(HubError::CutShort { url: (&self.url).into(), got: self.at - self.start, expected: self.end - self.start })
-            }
+            None if self.at < self.end => Err(HubError::CutShort {
+                url: (&self.url).into(),
+                got: self.at - self.start,
+                expected: self.end - self.start,
+            }),
             None => Ok(None),
         }
     }
@@ -97,7 +99,12 @@ impl Hub {
         self.try_open(remote, url, &range).await
     }
 
-    async fn try_open<'a>(&'a self, remote: &Remote<'_>, mut url: Url, range: &Range<u64>) -> Result<Body<'a>, HubError> {
+    async fn try_open<'a>(
+        &'a self,
+        remote: &Remote<'_>,
+        mut url: Url,
+        range: &Range<u64>,
+    ) -> Result<Body<'a>, HubError> {
         let size = remote.entry.size;
         for _ in 0..REDIRECT_LIMIT {
             let mut request = self.data.get(url.clone());
@@ -124,11 +131,21 @@ impl Hub {
             }
             return self.accept(remote, url, response, range);
         }
-        Err(HubError::RedirectRefused { url: (&url).into(), to: "yet another address".into(), why: "too many redirects" })
+        Err(HubError::RedirectRefused {
+            url: (&url).into(),
+            to: "yet another address".into(),
+            why: "too many redirects",
+        })
     }
 
     /// Checks that an answer is the range asked for, or the whole file.
-    fn accept<'a>(&'a self, remote: &Remote<'_>, url: Url, response: Response, range: &Range<u64>) -> Result<Body<'a>, HubError> {
+    fn accept<'a>(
+        &'a self,
+        remote: &Remote<'_>,
+        url: Url,
+        response: Response,
+        range: &Range<u64>,
+    ) -> Result<Body<'a>, HubError> {
         let size = remote.entry.size;
         let headers = response.headers();
         let shown = || ShownUrl::from(&url);
@@ -154,7 +171,8 @@ impl Hub {
                 covers
             }
             StatusCode::RANGE_NOT_SATISFIABLE => {
-                let total = headers.get(CONTENT_RANGE).and_then(|v| v.to_str().ok()?.strip_prefix("bytes */")?.parse().ok());
+                let total =
+                    headers.get(CONTENT_RANGE).and_then(|v| v.to_str().ok()?.strip_prefix("bytes */")?.parse().ok());
                 return Err(HubError::WrongLength { url: shown(), got: total.unwrap_or(0), expected: size });
             }
             status => {
@@ -162,7 +180,9 @@ impl Hub {
                 let error = asked.refuse(&url, status, headers);
                 // A CDN has no repos: its 404 and 401 are about the file and the signature.
                 return Err(match error {
-                    HubError::RepoNotFound { .. } if headers.get("x-error-code").is_none() && status == StatusCode::NOT_FOUND => {
+                    HubError::RepoNotFound { .. }
+                        if headers.get("x-error-code").is_none() && status == StatusCode::NOT_FOUND =>
+                    {
                         HubError::EntryNotFound { url: shown() }
                     }
                     HubError::RepoNotFound { .. } | HubError::BadToken { .. } if !self.is_endpoint(&url) => {
@@ -199,7 +219,10 @@ fn check_promises(url: &Url, headers: &HeaderMap, entry: &Entry) -> Result<(), H
         let etag = etag.trim_start_matches("W/").trim_matches('"');
         // Only what looks like a digest of the listed kind can be compared: mirrors make up their own tags.
         let expected = entry.digest().to_string();
-        if etag.len() == expected.len() && etag.bytes().all(|b| b.is_ascii_hexdigit()) && !etag.eq_ignore_ascii_case(&expected) {
+        if etag.len() == expected.len()
+            && etag.bytes().all(|b| b.is_ascii_hexdigit())
+            && !etag.eq_ignore_ascii_case(&expected)
+        {
             return Err(HubError::Changed { url: url.into(), got: etag.to_owned(), expected });
         }
     }

@@ -35,7 +35,8 @@ impl RetryPolicy {
     /// The pause after the `failures`-th failure in a row (from 1): uniform between zero and the
     /// exponential bound ("full jitter"), so that many clients do not come back together.
     pub fn pause(&self, failures: u32) -> Duration {
-        let bound = self.base.saturating_mul(1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX)).min(self.cap);
+        let bound =
+            self.base.saturating_mul(1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX)).min(self.cap);
         bound.mul_f64(fastrand::f64())
     }
 }
@@ -77,7 +78,8 @@ pub(super) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
         }
     }
     let limit = headers.get("ratelimit")?.to_str().ok()?;
-    let number = |key: &str| limit.split([';', ',']).filter_map(|p| p.trim().strip_prefix(key)?.parse::<u64>().ok()).next();
+    let number =
+        |key: &str| limit.split([';', ',']).filter_map(|p| p.trim().strip_prefix(key)?.parse::<u64>().ok()).next();
     (number("r=") == Some(0)).then(|| number("t=").map(Duration::from_secs))?
 }
 

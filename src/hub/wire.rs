@@ -79,11 +79,18 @@ impl TreeJson {
             Ok(path) => path,
             Err(error) => return Ok(Listed::Rejected(Rejected { error, size })),
         };
-        let oid = self.oid.as_deref().ok_or("it has no oid").and_then(|o| o.parse().map_err(|_| "its oid is no git object id"));
+        let oid = self
+            .oid
+            .as_deref()
+            .ok_or("it has no oid")
+            .and_then(|o| o.parse().map_err(|_| "its oid is no git object id"));
         let oid = oid.map_err(|why| format!("the listing's entry for {path} cannot be used: {why}"))?;
         let lfs = match self.lfs {
             Some(lfs) => {
-                let sha256 = lfs.oid.parse().map_err(|_| format!("the listing's entry for {path} cannot be used: its lfs.oid is no SHA-256"))?;
+                let sha256 = lfs
+                    .oid
+                    .parse()
+                    .map_err(|_| format!("the listing's entry for {path} cannot be used: its lfs.oid is no SHA-256"))?;
                 Some(Lfs { sha256, size: lfs.size })
             }
             None => None,
@@ -101,7 +108,9 @@ mod tests {
     fn the_sha256_is_read_from_lfs_oid_where_hf_hub_loses_it() {
         let json = r#"{"type":"file","oid":"ce013625030ba8dba906f756967f9e9ca394464a","size":6,"path":"model.safetensors",
             "lfs":{"oid":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":6,"pointerSize":134}}"#;
-        let Ok(Listed::File(entry)) = serde_json::from_str::<TreeJson>(json).unwrap().parse() else { panic!("no file") };
+        let Ok(Listed::File(entry)) = serde_json::from_str::<TreeJson>(json).unwrap().parse() else {
+            panic!("no file")
+        };
         assert_eq!(entry.digest().to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         // The defect that forbids hf-hub's listing here. When this fails, hf-hub was mended.
         let theirs: hf_hub::repository::RepoTreeEntry = serde_json::from_str(json).unwrap();

@@ -1,8 +1,12 @@
 //! What a run will do: what is there already, what will be fetched, and how many bytes that is.
 //! How bytes move lives elsewhere.
 
+use std::sync::Arc;
+
 use crate::hub::Entry;
+use crate::repo::CommitId;
 use crate::select::Purpose;
+use crate::store::{Store, StoreError};
 
 /// What is already on disk of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +42,15 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Looks at what is here of each wanted file. Blocks; reads no content.
+    pub fn new(store: &Arc<Store>, commit: &CommitId, wanted: Vec<(Entry, Purpose)>) -> Result<Self, StoreError> {
+        let items = wanted.into_iter().map(|(entry, purpose)| {
+            let presence = store.presence(commit, &entry)?;
+            Ok(Item { entry, purpose, presence })
+        });
+        Ok(Plan { items: items.collect::<Result<_, StoreError>>()?, free_space: store.free_space() })
+    }
+
     /// Bytes of all files.
     pub fn total_bytes(&self) -> u64 {
         self.items.iter().fold(0, |sum, item| sum.saturating_add(item.entry.size))

@@ -71,6 +71,11 @@ impl RepoId {
         self.0.split_once('/').map_or(&self.0, |(_, name)| name)
     }
 
+    /// Stands for a folder that nobody named a repo for.
+    pub(crate) fn unnamed() -> Self {
+        RepoId("folder".into())
+    }
+
     /// `owner/name`.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -84,6 +84,9 @@ pub struct CommitId([u8; 20]);
 hex_newtype!(CommitId);
 
 impl CommitId {
+    /// Git's null id: no commit has it.
+    pub const ZERO: CommitId = CommitId([0; 20]);
+
     /// The first eight digits: enough for a person.
     pub fn short(&self) -> String {
         self.to_string()[..8].to_owned()

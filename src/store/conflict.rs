@@ -43,7 +43,9 @@ mod tests {
 
     #[test]
     fn only_real_conflicts_are_named() {
-        let paths: Vec<RepoPath> = ["a", "a/b", "README.md", "readme.MD", "Sub/x", "sub/y", "ab", "c/d", "c/e"].map(|p| p.parse().unwrap()).to_vec();
+        let paths: Vec<RepoPath> = ["a", "a/b", "README.md", "readme.MD", "Sub/x", "sub/y", "ab", "c/d", "c/e"]
+            .map(|p| p.parse().unwrap())
+            .to_vec();
         let p = |text: &str| text.parse::<RepoPath>().unwrap();
         assert_eq!(
             conflicts(&paths),

@@ -31,7 +31,13 @@ impl Stamp {
 
 impl From<&fs::Metadata> for Stamp {
     fn from(meta: &fs::Metadata) -> Self {
-        Stamp { size: meta.len(), mtime: meta.mtime(), mtime_ns: meta.mtime_nsec(), inode: meta.ino(), device: meta.dev() }
+        Stamp {
+            size: meta.len(),
+            mtime: meta.mtime(),
+            mtime_ns: meta.mtime_nsec(),
+            inode: meta.ino(),
+            device: meta.dev(),
+        }
     }
 }
 
@@ -43,9 +49,10 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
 /// Creates a folder and its parents.
 pub(super) fn create_dirs(path: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-            StoreError::InTheWay { path: path.to_path_buf(), what: "a folder is needed here, and a file lies on its path" }
-        }
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => StoreError::InTheWay {
+            path: path.to_path_buf(),
+            what: "a folder is needed here, and a file lies on its path",
+        },
         _ => StoreError::io("create", path)(error),
     })
 }
@@ -109,7 +116,9 @@ pub(super) fn write_atomic(path: &Path, content: &[u8]) -> Result<(), StoreError
 /// A temporary file in `dir` with the mode that the umask gives any new file (tempfile's own
 /// default of 0600 would lock out the other users of a shared cache).
 fn new_file_beside(dir: &Path) -> io::Result<tempfile::NamedTempFile> {
-    tempfile::Builder::new().prefix(".hfget-").make_in(dir, |path| File::options().read(true).write(true).create_new(true).open(path))
+    tempfile::Builder::new()
+        .prefix(".hfget-")
+        .make_in(dir, |path| File::options().read(true).write(true).create_new(true).open(path))
 }
 
 /// Makes `pointer` a relative symlink to `target` (text as given), atomically, leaving a right one alone.
@@ -120,11 +129,14 @@ pub(super) fn point(pointer: &Path, target: &Path) -> Result<(), StoreError> {
     let dir = pointer.parent().unwrap_or(Path::new("."));
     create_dirs(dir)?;
     let link = || -> io::Result<()> {
-        let temp = tempfile::Builder::new().prefix(".hfget-").make_in(dir, |path| std::os::unix::fs::symlink(target, path))?;
+        let temp =
+            tempfile::Builder::new().prefix(".hfget-").make_in(dir, |path| std::os::unix::fs::symlink(target, path))?;
         temp.into_temp_path().persist(pointer).map_err(|e| e.error)
     };
     link().map_err(|error| match error.kind() {
-        io::ErrorKind::IsADirectory => StoreError::InTheWay { path: pointer.to_path_buf(), what: "a file is needed here" },
+        io::ErrorKind::IsADirectory => {
+            StoreError::InTheWay { path: pointer.to_path_buf(), what: "a file is needed here" }
+        }
         _ => StoreError::io("link", pointer)(error),
     })
 }

@@ -71,7 +71,9 @@ impl StoreError {
     pub fn kind(&self) -> StoreErrorKind {
         match self {
             StoreError::Io { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => StoreErrorKind::NoSpace,
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                    StoreErrorKind::NoSpace
+                }
                 io::ErrorKind::PermissionDenied => StoreErrorKind::Permission,
                 io::ErrorKind::ReadOnlyFilesystem => StoreErrorKind::ReadOnly,
                 io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => StoreErrorKind::InTheWay,

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::disk::{self, Stamp};
 use super::StoreError;
+use super::disk::{self, Stamp};
 use crate::hub::Entry;
 use crate::repo::{CommitId, Digest, RepoId, RepoPath, RepoType, Revision};
 
@@ -26,7 +26,12 @@ pub(super) enum Layout {
 impl Layout {
     pub fn cache(root: &Path, repo_type: RepoType, id: &RepoId, symlinks: bool) -> Self {
         let name = format!("{}--{}", repo_type.plural(), id.as_str().replace('/', "--"));
-        Layout::Cache { root: root.to_path_buf(), repo: root.join(&name), locks: root.join(".locks").join(&name), symlinks }
+        Layout::Cache {
+            root: root.to_path_buf(),
+            repo: root.join(&name),
+            locks: root.join(".locks").join(&name),
+            symlinks,
+        }
     }
 
     pub fn local(root: &Path) -> Self {
@@ -198,7 +203,9 @@ impl Layout {
             }
             Layout::Local { .. } => {
                 let path = self.beside(&entry.path, "metadata");
-                if self.noted(&entry.path).is_some_and(|(c, etag, fresh)| fresh && c == commit.to_string() && etag == entry.digest().to_string()) {
+                if self.noted(&entry.path).is_some_and(|(c, etag, fresh)| {
+                    fresh && c == commit.to_string() && etag == entry.digest().to_string()
+                }) {
                     return Ok(());
                 }
                 self.prepare()?;

@@ -49,9 +49,11 @@ impl FileLock {
 /// Whether the error says that this file system has no locks (some NFS, FUSE and Lustre mounts).
 fn cannot_lock(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Unsupported
-        || error
-            .raw_os_error()
-            .is_some_and(|code| [rustix::io::Errno::NOLCK, rustix::io::Errno::NOSYS, rustix::io::Errno::OPNOTSUPP].iter().any(|e| e.raw_os_error() == code))
+        || error.raw_os_error().is_some_and(|code| {
+            [rustix::io::Errno::NOLCK, rustix::io::Errno::NOSYS, rustix::io::Errno::OPNOTSUPP]
+                .iter()
+                .any(|e| e.raw_os_error() == code)
+        })
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub use ranges::RangeSet;
 use crate::hub::{Entry, Listing};
 use crate::plan::Presence;
 use crate::repo::{CommitId, Digest, RepoId, RepoPath, RepoType, Revision};
-use crate::report::Finding;
+use crate::verify::Outcome;
 use layout::Layout;
 use partial::PartialPaths;
 use record::Record;
@@ -174,7 +174,8 @@ impl Store {
     /// The listing kept from an earlier run at this commit, ours or `huggingface_hub`'s.
     pub fn read_listing(&self, commit: &CommitId) -> Option<Vec<Entry>> {
         let name = format!("{commit}.json");
-        tree::read(&self.layout.own().join("trees").join(&name)).or_else(|| tree::read(&self.layout.shared_trees().join(&name)))
+        tree::read(&self.layout.own().join("trees").join(&name))
+            .or_else(|| tree::read(&self.layout.shared_trees().join(&name)))
     }
 
     /// Keeps a listing for later runs. With `whole` (every file of the repo was taken) it is kept
@@ -189,15 +190,15 @@ impl Store {
         if path.exists() { Ok(()) } else { tree::write(&path, &listing.entries) }
     }
 
-    /// The findings of an earlier full check. `key` must stand for the digests of everything that
+    /// The outcome of an earlier full check. `key` must stand for the digests of everything that
     /// was checked, and the caller must know that the files still have them ([`Self::presence`]).
-    pub fn checked_contents(&self, key: &str) -> Option<Vec<Finding>> {
+    pub fn checked_contents(&self, key: &str) -> Option<Outcome> {
         self.record.check(key)
     }
 
-    /// Remembers the findings of a full check; as with [`Self::adopt`], failing to is no error.
-    pub fn remember_contents(&self, key: &str, findings: &[Finding]) {
-        let _ = self.record.remember_check(key, findings);
+    /// Remembers the outcome of a full check; as with [`Self::adopt`], failing to is no error.
+    pub fn remember_contents(&self, key: &str, outcome: &Outcome) {
+        let _ = self.record.remember_check(key, outcome);
     }
 
     /// Free bytes where the files land; `None` when the system does not say.
@@ -255,7 +256,6 @@ pub fn locate_snapshot(dir: &Path) -> Option<(PathBuf, RepoType, RepoId, CommitI
     let repo_type = [RepoType::Model, RepoType::Dataset, RepoType::Space].into_iter().find(|t| t.plural() == plural)?;
     Some((repo.parent()?.to_path_buf(), repo_type, id.replacen("--", "/", 1).parse().ok()?, commit))
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -96,8 +96,16 @@ impl Partial {
         let file = Arc::new(open_no_follow(&paths.part, OFlags::empty())?);
         let journal = open_no_follow(&paths.journal, OFlags::APPEND)?;
         let fresh = known.is_none();
-        let mut partial =
-            Partial { store, commit, entry: entry.clone(), paths, file, journal, ranges: known.unwrap_or_default(), _lock: lock };
+        let mut partial = Partial {
+            store,
+            commit,
+            entry: entry.clone(),
+            paths,
+            file,
+            journal,
+            ranges: known.unwrap_or_default(),
+            _lock: lock,
+        };
         if fresh {
             partial.reset()?;
         } else {
@@ -165,7 +173,13 @@ impl Partial {
         let expected = self.entry.digest();
         let length = self.file.metadata().map_err(StoreError::io("look at", &self.paths.part))?.len();
         if actual != expected || length != self.entry.size {
-            return Err(StoreError::WrongContent { path: self.paths.part.clone(), expected, actual, size: self.entry.size, length });
+            return Err(StoreError::WrongContent {
+                path: self.paths.part.clone(),
+                expected,
+                actual,
+                size: self.entry.size,
+                length,
+            });
         }
         self.file.sync_data().map_err(StoreError::io("flush", &self.paths.part))?;
         let place = self.store.install(&self.paths.part, &self.commit, &self.entry)?;

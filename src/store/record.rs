@@ -1,4 +1,4 @@
-//! What earlier runs found to be right: stamps of files whose digest was checked, and the findings
+//! What earlier runs found to be right: stamps of files whose digest was checked, and the outcomes
 //! of full checks. An append-only JSON-lines file; a line that does not parse is skipped, a lost
 //! file only costs a re-check.
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::disk::Stamp;
 use super::{StoreError, disk};
 use crate::repo::Digest;
-use crate::report::Finding;
+use crate::verify::Outcome;
 
 /// A record larger than this is started anew.
 const SIZE_LIMIT: u64 = 64 << 20;
@@ -25,8 +25,8 @@ const CHECKS_KEPT: usize = 64;
 enum Line {
     /// The file called `key` had this digest when it looked like `stamp`.
     File { key: String, digest: String, stamp: Stamp },
-    /// The contents that `key` stands for were checked with these findings.
-    Check { key: String, findings: Vec<Finding> },
+    /// The contents that `key` stands for were checked with this outcome.
+    Check { key: String, outcome: Outcome },
 }
 
 /// The record of one repo folder or local dir.
@@ -39,7 +39,7 @@ pub(super) struct Record {
 #[derive(Debug, Default)]
 struct State {
     files: HashMap<String, (String, Stamp)>,
-    checks: VecDeque<(String, Vec<Finding>)>,
+    checks: VecDeque<(String, Outcome)>,
 }
 
 impl State {
@@ -48,9 +48,9 @@ impl State {
             Line::File { key, digest, stamp } => {
                 self.files.insert(key, (digest, stamp));
             }
-            Line::Check { key, findings } => {
+            Line::Check { key, outcome } => {
                 self.checks.retain(|(k, _)| *k != key);
-                self.checks.push_back((key, findings));
+                self.checks.push_back((key, outcome));
                 if self.checks.len() > CHECKS_KEPT {
                     self.checks.pop_front();
                 }
@@ -80,9 +80,15 @@ impl State {
 
     /// Rewrites the file with what is still true of it. Losing a concurrent append only costs a re-check.
     fn compact(&self, path: &Path) {
-        let files = self.files.iter().map(|(key, (digest, stamp))| Line::File { key: key.clone(), digest: digest.clone(), stamp: *stamp });
-        let checks = self.checks.iter().map(|(key, findings)| Line::Check { key: key.clone(), findings: findings.clone() });
-        let text: String = files.chain(checks).filter_map(|line| serde_json::to_string(&line).ok()).map(|l| l + "\n").collect();
+        let files = self.files.iter().map(|(key, (digest, stamp))| Line::File {
+            key: key.clone(),
+            digest: digest.clone(),
+            stamp: *stamp,
+        });
+        let checks =
+            self.checks.iter().map(|(key, outcome)| Line::Check { key: key.clone(), outcome: outcome.clone() });
+        let text: String =
+            files.chain(checks).filter_map(|line| serde_json::to_string(&line).ok()).map(|l| l + "\n").collect();
         let _ = disk::write_atomic(path, text.as_bytes());
     }
 }
@@ -100,7 +106,10 @@ impl Record {
 
     /// Whether the file called `key` had `digest` when it last looked like `stamp`.
     pub fn knows(&self, key: &str, digest: &Digest, stamp: &Stamp) -> bool {
-        self.state().as_ref().and_then(|s| s.files.get(key)).is_some_and(|(d, s)| *d == digest.to_string() && s == stamp)
+        self.state()
+            .as_ref()
+            .and_then(|s| s.files.get(key))
+            .is_some_and(|(d, s)| *d == digest.to_string() && s == stamp)
     }
 
     /// Remembers that the file called `key` has `digest` while it looks like `stamp`.
@@ -111,14 +120,14 @@ impl Record {
         self.add(Line::File { key: key.to_owned(), digest: digest.to_string(), stamp })
     }
 
-    /// The findings remembered for `key`.
-    pub fn check(&self, key: &str) -> Option<Vec<Finding>> {
-        self.state().as_ref()?.checks.iter().find(|(k, _)| k == key).map(|(_, findings)| findings.clone())
+    /// The outcome remembered for `key`.
+    pub fn check(&self, key: &str) -> Option<Outcome> {
+        self.state().as_ref()?.checks.iter().find(|(k, _)| k == key).map(|(_, outcome)| outcome.clone())
     }
 
-    /// Remembers the findings for `key`.
-    pub fn remember_check(&self, key: &str, findings: &[Finding]) -> Result<(), StoreError> {
-        self.add(Line::Check { key: key.to_owned(), findings: findings.to_vec() })
+    /// Remembers the outcome for `key`.
+    pub fn remember_check(&self, key: &str, outcome: &Outcome) -> Result<(), StoreError> {
+        self.add(Line::Check { key: key.to_owned(), outcome: outcome.clone() })
     }
 
     fn add(&self, line: Line) -> Result<(), StoreError> {
@@ -153,12 +162,12 @@ mod tests {
         let path = dir.path().join("verified.jsonl");
         let digest = crate::repo::Hasher::sha256().finish();
         Record::new(path.clone()).remember("a", &digest, stamp(1)).unwrap();
-        Record::new(path.clone()).remember_check("k", &[]).unwrap();
+        Record::new(path.clone()).remember_check("k", &Outcome::default()).unwrap();
         let again = Record::new(path);
         assert!(again.knows("a", &digest, &stamp(1)));
         assert!(!again.knows("a", &digest, &stamp(2)));
         assert!(!again.knows("b", &digest, &stamp(1)));
-        assert_eq!(again.check("k"), Some(vec![]));
+        assert_eq!(again.check("k"), Some(Outcome::default()));
         assert_eq!(again.check("l"), None);
     }
 

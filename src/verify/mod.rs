@@ -1,13 +1,36 @@
 //! Proving that files on disk are right: digests, tensor tables read from untrusted bytes without
 //! executing anything, and coverage of the index. No network; where files came from is unknown here.
 
+mod companions;
+mod coverage;
+mod digest;
+pub mod safetensors;
+pub mod torch;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::{BufReader, Read as _};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+pub use digest::digest_of;
 
 use crate::progress::Progress;
 use crate::repo::{Digest, RepoPath};
-use crate::report::Finding;
-use crate::select::{Purpose, WeightSet};
+use crate::report::{Code, Finding, Severity};
+use crate::select::{Family, Purpose, WeightIndex, WeightSet};
+
+/// Changes whenever a check is added or changed, so that remembered results are not taken for new ones.
+pub const RULES_VERSION: u32 = 1;
+
+/// An index of a million tensors is below this.
+const INDEX_LIMIT: u64 = 512 << 20;
+
+/// Findings of one code on one file before the rest is only counted.
+const LISTED: usize = 20;
 
 /// A file to check.
 #[derive(Debug, Clone)]
@@ -38,7 +61,7 @@ pub struct Subject {
 }
 
 /// What a check found, and how much it covered.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Outcome {
     /// Sorted by path, worst first within a path.
     pub findings: Vec<Finding>,
@@ -67,6 +90,13 @@ pub struct Tensor {
     pub bytes: Option<Range<u64>>,
 }
 
+impl Tensor {
+    /// Elements, saturating.
+    pub fn elements(&self) -> u64 {
+        self.shape.iter().fold(1u64, |n, d| n.saturating_mul(*d))
+    }
+}
+
 /// Every tensor of one weight file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TensorTable {
@@ -76,7 +106,128 @@ pub struct TensorTable {
     pub aliases: Vec<(Box<str>, Box<str>)>,
 }
 
-/// Checks everything about `subject` on up to `threads` threads of its own. Blocks.
-pub fn verify(_subject: &Subject, _threads: usize, _progress: &dyn Progress) -> Outcome {
-    unimplemented!()
+/// Reads the tensors of a weight file without executing anything in it; the findings are about `name`.
+pub fn tensor_table(local: &Path, name: &RepoPath, family: Family) -> (TensorTable, Vec<Finding>) {
+    let unreadable = |error: std::io::Error| {
+        (TensorTable::default(), vec![Finding::new(Code::FileMissing, name, format!("it cannot be read: {error}"))])
+    };
+    let (file, length) = match File::open(local).and_then(|f| f.metadata().map(|m| (f, m.len()))) {
+        Ok(open) => open,
+        Err(error) => return unreadable(error),
+    };
+    match family {
+        Family::Safetensors | Family::Mistral => safetensors::read(BufReader::new(file), length, name.as_str()),
+        _ => torch::read(BufReader::new(file), length, name.as_str()),
+    }
 }
+
+/// Checks everything about `subject` on up to `threads` threads of its own. Blocks.
+pub fn verify(subject: &Subject, threads: usize, progress: &dyn Progress) -> Outcome {
+    let mut outcome = Outcome::default();
+    digest::check(&subject.files, threads, progress, &mut outcome);
+    // Bytes that are known to be wrong are not worth reading further.
+    let bad: HashSet<String> = outcome.findings.iter().filter_map(|f| f.path.clone()).collect();
+    let sound = |path: &RepoPath| !bad.contains(path.as_str());
+    let local: BTreeMap<&RepoPath, &SubjectFile> = subject.files.iter().map(|f| (&f.path, f)).collect();
+    for set in &subject.weights {
+        check_weights(set, &local, &sound, threads, &mut outcome);
+    }
+    let mut companions = Vec::new();
+    companions::check(subject, &mut companions);
+    outcome.findings.extend(companions.into_iter().filter(|f| f.path.as_ref().is_none_or(|p| !bad.contains(p))));
+    if subject.allow_unsafe_pickle {
+        for finding in outcome.findings.iter_mut().filter(|f| f.code == Code::UnsafePickle) {
+            finding.severity = Severity::Warning;
+        }
+    }
+    outcome.findings.sort_by(|a, b| a.path.cmp(&b.path).then(b.severity.cmp(&a.severity)));
+    outcome
+}
+
+/// Reads every weight file of a set and compares them with the index.
+fn check_weights(
+    set: &WeightSet,
+    local: &BTreeMap<&RepoPath, &SubjectFile>,
+    sound: &dyn Fn(&RepoPath) -> bool,
+    threads: usize,
+    outcome: &mut Outcome,
+) {
+    let files: Vec<&RepoPath> = set.files.iter().filter(|p| local.contains_key(p) && sound(p)).collect();
+    let next = AtomicUsize::new(0);
+    let read = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads.clamp(1, files.len().max(1)) {
+            scope.spawn(|| {
+                while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let table = tensor_table(&local[path].local, path, set.family);
+                    read.lock().unwrap_or_else(PoisonError::into_inner).insert(*path, table);
+                }
+            });
+        }
+    });
+    let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut tables: coverage::Tables<'_> =
+        set.files.iter().filter(|p| local.contains_key(p)).map(|p| (p, None)).collect();
+    let mut names: HashSet<&str> = HashSet::new();
+    for (path, (table, findings)) in &read {
+        outcome.findings.extend(limited(findings.clone()));
+        // A table without its errors would make every promised tensor "missing".
+        if !findings.iter().any(|f| f.severity == Severity::Error && !matches!(f.code, Code::UnsafePickle)) {
+            tables.insert(path, Some(table));
+        }
+        for tensor in &table.tensors {
+            outcome.tensors += 1;
+            if names.insert(&tensor.name) {
+                outcome.parameters = outcome.parameters.saturating_add(tensor.elements());
+            }
+        }
+    }
+    outcome.findings.extend(coverage::duplicates(set, &tables));
+    let Some(index_path) = set.index.as_ref().filter(|p| sound(p)) else { return };
+    match read_index(index_path, local) {
+        Ok(index) => {
+            let (findings, compared) = coverage::check(set, index_path, &index, &tables);
+            outcome.findings.extend(findings);
+            outcome.indexed += compared;
+        }
+        Err(Some(finding)) => outcome.findings.push(*finding),
+        Err(None) => {}
+    }
+}
+
+/// `Err(None)`: the file is not there, which is a finding already.
+fn read_index(path: &RepoPath, local: &BTreeMap<&RepoPath, &SubjectFile>) -> Result<WeightIndex, Option<Box<Finding>>> {
+    let invalid = |why: String| Some(Box::new(Finding::new(Code::IndexInvalid, path, why)));
+    let file =
+        local.get(path).ok_or_else(|| Some(Box::new(Finding::new(Code::FileMissing, path, "it is not there"))))?;
+    let mut bytes = Vec::new();
+    let open = File::open(&file.local).map_err(|_| None)?;
+    if open.metadata().map_err(|_| None)?.len() > INDEX_LIMIT {
+        return Err(invalid(format!("it is larger than {INDEX_LIMIT} bytes")));
+    }
+    open.take(INDEX_LIMIT).read_to_end(&mut bytes).map_err(|e| invalid(format!("it cannot be read: {e}")))?;
+    WeightIndex::parse(&bytes).map_err(|e| invalid(e.to_string()))
+}
+
+/// Cuts long runs of like findings to [`LISTED`] a file and code, and says how many were cut.
+fn limited(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut counts: BTreeMap<(Option<String>, Code), (usize, Severity)> = BTreeMap::new();
+    let mut out = Vec::new();
+    for finding in findings {
+        let (count, _) = counts.entry((finding.path.clone(), finding.code)).or_insert((0, finding.severity));
+        *count += 1;
+        if *count <= LISTED {
+            out.push(finding);
+        }
+    }
+    for ((path, code), (count, severity)) in counts {
+        if count > LISTED {
+            let message = format!("and {} more like these", count - LISTED);
+            out.push(Finding { code, severity, path, message, hint: None });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

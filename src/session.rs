@@ -1,1 +1,0 @@
-//! The whole job in one call: resolve, list, select, plan, fetch, verify.

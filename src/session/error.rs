@@ -1,0 +1,116 @@
+//! Everything that can end a job without a report, with its exit code and advice.
+
+use std::path::PathBuf;
+
+use crate::fetch::FetchError;
+use crate::hub::HubError;
+use crate::repo::RepoPath;
+use crate::report::ExitCode;
+use crate::select::SelectError;
+use crate::store::StoreError;
+use crate::text::bytes;
+
+/// Why a job could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The Hub.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// The transfer.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// This machine's disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is nothing to choose.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// What is to be fetched does not fit.
+    #[error("{} are to be fetched, and only {} are free at {}", bytes(*.needed), bytes(*.free), .place.display())]
+    NoSpace {
+        /// Bytes to be fetched.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+        /// Where.
+        place: PathBuf,
+    },
+    /// Offline, and the revision was never fetched.
+    #[error("{repo}@{revision} is not in {}, and --offline forbids asking the Hub", .place.display())]
+    NotCached {
+        /// The repo.
+        repo: String,
+        /// The revision.
+        revision: String,
+        /// Where it was looked for.
+        place: PathBuf,
+    },
+    /// A small file that selection depends on could not be had right.
+    #[error("{path}: {why}")]
+    Document {
+        /// Which.
+        path: RepoPath,
+        /// Why not.
+        why: String,
+    },
+    /// A folder cannot be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// How the process should end on its account.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Error::Hub(error) => error.exit_code(),
+            Error::Fetch(error) => error.exit_code(),
+            Error::Store(_) | Error::NoSpace { .. } => ExitCode::Local,
+            Error::Select(SelectError::BadGlob { .. }) => ExitCode::Usage,
+            Error::Select(_) | Error::NotCached { .. } | Error::Folder { .. } => ExitCode::NotAvailable,
+            Error::Document { .. } => ExitCode::VerificationFailed,
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Hub(error) => error.hint(),
+            Error::Fetch(error) => error.hint(),
+            Error::Store(error) => error.hint(),
+            Error::Select(error) => select_hint(error),
+            Error::NoSpace { .. } => {
+                Some("free some space, or choose another place with --cache-dir or --local-dir".into())
+            }
+            Error::NotCached { .. } => Some("run once without --offline".into()),
+            Error::Document { .. } => Some("the server sends other bytes than it lists: try another --endpoint".into()),
+            Error::Folder { .. } => None,
+        }
+    }
+}
+
+fn select_hint(error: &SelectError) -> Option<String> {
+    let list = |found: &[(crate::select::Family, u64)]| {
+        found.iter().map(|(family, size)| format!("{family} ({})", bytes(*size))).collect::<Vec<_>>().join(", ")
+    };
+    match error {
+        SelectError::FamilyAbsent { found, .. } if !found.is_empty() => {
+            Some(format!("the repo has {}; --prefer falls back by itself", list(found)))
+        }
+        SelectError::NothingSelectable { found, .. } if !found.is_empty() => {
+            Some(format!("the repo has {}; take files with --include GLOB, or everything with --all", list(found)))
+        }
+        SelectError::VariantAbsent { found, .. } if !found.is_empty() => {
+            Some(format!("the repo has {}", found.join(", ")))
+        }
+        SelectError::Ambiguous { choices } => Some(format!("choose from {}", choices.join(", "))),
+        SelectError::BadGlob { .. } => Some("'*' and '?' match anything, '[abc]' a set; quote the pattern".into()),
+        SelectError::NoMatch(_) => Some("`hfget plan -v` shows the repo's files".into()),
+        _ => None,
+    }
+}

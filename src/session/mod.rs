@@ -1,0 +1,340 @@
+//! The whole job in one call: resolve, list, select, plan, fetch, verify. Wires the rooms together;
+//! prints nothing.
+
+mod error;
+mod local;
+mod prepare;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use sha2::Digest as _;
+
+pub use error::Error;
+pub use local::names_folder;
+pub use prepare::Prepared;
+
+use crate::fetch::{FetchOptions, fetch};
+use crate::hub::{Entry, Hub, HubConfig};
+use crate::plan::Presence;
+use crate::progress::{Event, Progress};
+use crate::repo::{RepoId, RepoPath, RepoSpec, RepoType};
+use crate::report::{ExitCode, FileReport, FileStatus, Finding, Report, Severity, Totals, WeightsReport};
+use crate::select;
+use crate::store::Store;
+use crate::verify::{self, Outcome, Subject, SubjectFile};
+
+/// Where files go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A Hub cache with this root.
+    Cache {
+        /// The folder that holds `models--…` folders.
+        root: PathBuf,
+        /// Whether snapshots are symlinks into `blobs/`; copies otherwise.
+        symlinks: bool,
+    },
+    /// A plain folder.
+    LocalDir(PathBuf),
+}
+
+/// How a session works.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The Hub.
+    pub hub: HubConfig,
+    /// Where files go.
+    pub destination: Destination,
+    /// Use only what is here; make no request.
+    pub offline: bool,
+    /// How to fetch.
+    pub fetch: FetchOptions,
+    /// Threads that hash and read headers.
+    pub threads: usize,
+    /// Report `unsafe-pickle` as a warning.
+    pub allow_unsafe_pickle: bool,
+}
+
+/// One or more jobs with the same configuration and connections.
+pub struct Session {
+    hub: Hub,
+    config: Config,
+    progress: Arc<dyn Progress>,
+}
+
+impl Session {
+    /// Makes no request yet.
+    pub fn new(config: Config, progress: Arc<dyn Progress>) -> Result<Self, Error> {
+        Ok(Session { hub: Hub::new(config.hub.clone())?, config, progress })
+    }
+
+    fn store(&self, repo_type: RepoType, id: &RepoId) -> Arc<Store> {
+        Arc::new(match &self.config.destination {
+            Destination::Cache { root, symlinks } => Store::hub_cache(root, repo_type, id, *symlinks),
+            Destination::LocalDir(dir) => Store::local_dir(dir),
+        })
+    }
+
+    /// What [`Session::get`] would do. Fetches only the small files that selection reads, and keeps
+    /// none of them.
+    pub async fn plan(&self, spec: &RepoSpec, options: &select::Options) -> Result<Prepared, Error> {
+        self.prepare(spec, options, prepare::Mode::DryRun).await
+    }
+
+    /// Does the whole job: fetches what is not here, verifies all of it, and moves the revision's
+    /// ref when nothing is wrong.
+    pub async fn get(&self, spec: &RepoSpec, options: &select::Options) -> Result<Report, Error> {
+        let started = Instant::now();
+        let mut prepared = self.prepare(spec, options, prepare::Mode::Real).await?;
+        let unsafe_names = prepared.unsafe_names();
+        if !unsafe_names.is_empty() {
+            let mut report = self.report(&prepared, &Outcome::default(), &Statuses::default());
+            report.findings.extend(unsafe_names);
+            return Ok(report);
+        }
+        let mut statuses = Statuses::default();
+        let mut findings = Vec::new();
+        let hashed = self.check_present(&mut prepared, &mut statuses).await?;
+        if !self.config.offline {
+            self.check_space(&prepared)?;
+            findings.extend(self.fetch_missing(&mut prepared, &mut statuses).await?);
+        }
+        let (mut outcome, remembered) = self.check_contents(&prepared, &findings).await?;
+        outcome.bytes_hashed = hashed;
+        outcome.findings.extend(findings);
+        let mut report = self.report(&prepared, &outcome, &statuses);
+        report.already_verified = remembered && statuses.nothing_done() && report.is_verified();
+        report.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if report.is_verified() && !self.config.offline {
+            let whole = prepared.selection.files.len() == prepared.listing.entries.len();
+            self.blocking(&prepared.store, move |store| {
+                store.write_listing(&prepared.listing, whole)?;
+                store.set_ref(&prepared.listing.info.revision, &prepared.listing.info.commit)
+            })
+            .await?;
+        }
+        Ok(report)
+    }
+
+    /// Hashes what is here and was never checked; what proves wrong is discarded and planned anew.
+    async fn check_present(&self, prepared: &mut Prepared, statuses: &mut Statuses) -> Result<u64, Error> {
+        if self.config.fetch.force && !self.config.offline {
+            for item in &mut prepared.plan.items {
+                item.presence = Presence::Absent;
+            }
+            return Ok(0);
+        }
+        let commit = prepared.listing.info.commit;
+        let mut subject = Subject::default();
+        for item in prepared.plan.items.iter().filter(|i| i.presence == Presence::Unverified) {
+            subject.files.push(SubjectFile {
+                path: item.entry.path.clone(),
+                local: prepared.store.content_path(&commit, &item.entry),
+                size: Some(item.entry.size),
+                digest: Some(item.entry.digest()),
+                digest_checked: false,
+                purpose: item.purpose,
+            });
+        }
+        let outcome = if subject.files.is_empty() { Outcome::default() } else { self.verify_subject(subject).await };
+        let wrong = |path: &RepoPath| outcome.findings.iter().any(|f| f.path.as_deref() == Some(path.as_str()));
+        let offline = self.config.offline;
+        for item in &mut prepared.plan.items {
+            let entry = item.entry.clone();
+            match item.presence {
+                Presence::Unverified if wrong(&entry.path) => {
+                    // Offline it cannot be had again: it stays, and is reported.
+                    if !offline {
+                        self.blocking(&prepared.store, move |store| store.discard(&commit, &entry)).await?;
+                    }
+                    item.presence = Presence::Absent;
+                }
+                Presence::Unverified => {
+                    statuses.checked.insert(entry.path.clone());
+                    item.presence = Presence::Verified;
+                }
+                _ => {}
+            }
+        }
+        let here: Vec<Entry> =
+            prepared.plan.items.iter().filter(|i| i.presence == Presence::Verified).map(|i| i.entry.clone()).collect();
+        self.blocking(&prepared.store, move |store| here.iter().try_for_each(|entry| store.adopt(&commit, entry)))
+            .await?;
+        Ok(outcome.bytes_hashed)
+    }
+
+    fn check_space(&self, prepared: &Prepared) -> Result<(), Error> {
+        let needed = prepared.plan.missing_bytes();
+        match prepared.plan.free_space {
+            Some(free) if free < needed => {
+                Err(Error::NoSpace { needed, free, place: prepared.store.snapshot_dir(&prepared.listing.info.commit) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn fetch_missing(&self, prepared: &mut Prepared, statuses: &mut Statuses) -> Result<Vec<Finding>, Error> {
+        let missing: Vec<&Entry> =
+            prepared.plan.items.iter().filter(|i| i.presence != Presence::Verified).map(|i| &i.entry).collect();
+        if missing.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.progress.event(Event::Planned(&prepared.plan));
+        let report =
+            fetch(&self.hub, &prepared.store, &prepared.listing.info, &missing, self.config.fetch, &self.progress)
+                .await?;
+        statuses.fetched.extend(report.done);
+        Ok(report.failed)
+    }
+
+    /// Reads headers and compares them with the index, unless an earlier run did so for the very
+    /// same bytes.
+    async fn check_contents(&self, prepared: &Prepared, failed: &[Finding]) -> Result<(Outcome, bool), Error> {
+        let key = self.contents_key(prepared);
+        let here = |item: &crate::plan::Item| item.presence == Presence::Verified;
+        let all_here = prepared.plan.items.iter().all(here);
+        if failed.is_empty()
+            && all_here
+            && let Some(outcome) = prepared.store.checked_contents(&key)
+        {
+            return Ok((outcome, true));
+        }
+        let commit = prepared.listing.info.commit;
+        let files = prepared.plan.items.iter().map(|item| SubjectFile {
+            path: item.entry.path.clone(),
+            local: prepared.store.content_path(&commit, &item.entry),
+            size: Some(item.entry.size),
+            digest: Some(item.entry.digest()),
+            digest_checked: true,
+            purpose: item.purpose,
+        });
+        // A file that failed to arrive has its finding; that it is "missing" too helps nobody.
+        let known: Vec<&str> = failed.iter().filter_map(|f| f.path.as_deref()).collect();
+        let files = files.filter(|f| !known.contains(&f.path.as_str())).collect();
+        let subject = Subject {
+            files,
+            weights: prepared.selection.weights.clone(),
+            allow_unsafe_pickle: self.config.allow_unsafe_pickle,
+        };
+        let outcome = self.verify_subject(subject).await;
+        if failed.is_empty() && outcome.digests == prepared.plan.items.len() {
+            let remembered = outcome.clone();
+            self.blocking(&prepared.store, move |store| {
+                store.remember_contents(&key, &remembered);
+                Ok(())
+            })
+            .await?;
+        }
+        Ok((outcome, false))
+    }
+
+    async fn verify_subject(&self, subject: Subject) -> Outcome {
+        let (threads, progress) = (self.config.threads, Arc::clone(&self.progress));
+        // The checks return errors as findings; a panic in them is a bug and goes on as one.
+        match tokio::task::spawn_blocking(move || verify::verify(&subject, threads, &*progress)).await {
+            Ok(outcome) => outcome,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// Stands for everything that the check of contents depends on.
+    fn contents_key(&self, prepared: &Prepared) -> String {
+        let mut hasher = sha2::Sha256::new();
+        hasher.update(format!("{} {}\n", verify::RULES_VERSION, self.config.allow_unsafe_pickle));
+        for set in &prepared.selection.weights {
+            hasher.update(format!("{set:?}\n"));
+        }
+        for item in &prepared.plan.items {
+            hasher.update(format!("{:?} {:?} {:?}\n", item.entry.path, item.entry.digest(), item.purpose));
+        }
+        hasher.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect()
+    }
+
+    fn report(&self, prepared: &Prepared, outcome: &Outcome, statuses: &Statuses) -> Report {
+        let info = &prepared.listing.info;
+        let mut findings = prepared.selection.findings.clone();
+        findings.extend(outcome.findings.iter().cloned());
+        let failed =
+            |path: &str| findings.iter().any(|f| f.severity == Severity::Error && f.path.as_deref() == Some(path));
+        let files: Vec<FileReport> = prepared
+            .plan
+            .items
+            .iter()
+            .map(|item| FileReport {
+                path: item.entry.path.clone(),
+                size: item.entry.size,
+                digest: Some(item.entry.digest()),
+                purpose: item.purpose,
+                status: if failed(item.entry.path.as_str()) {
+                    FileStatus::Failed
+                } else {
+                    statuses.of(&item.entry.path)
+                },
+            })
+            .collect();
+        Report {
+            repo: Some((info.repo_type, info.id.clone())),
+            revision: Some(info.revision.clone()),
+            commit: Some(info.commit),
+            path: prepared.store.snapshot_dir(&info.commit),
+            weights: prepared.selection.weights.iter().map(WeightsReport::from).collect(),
+            totals: Totals {
+                files: files.len(),
+                bytes: prepared.plan.total_bytes(),
+                bytes_fetched: statuses.fetched.values().sum(),
+                bytes_hashed: outcome.bytes_hashed,
+                digests: outcome.digests,
+                tensors: outcome.tensors,
+                indexed: outcome.indexed,
+                parameters: outcome.parameters,
+                milliseconds: 0,
+            },
+            files,
+            findings,
+            already_verified: false,
+        }
+    }
+
+    /// Runs disk work off the async threads.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        store: &Arc<Store>,
+        work: impl FnOnce(&Store) -> Result<T, crate::store::StoreError> + Send + 'static,
+    ) -> Result<T, Error> {
+        let store = Arc::clone(store);
+        match tokio::task::spawn_blocking(move || work(&store)).await {
+            Ok(done) => Ok(done?),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}
+
+/// What was done to each file in this run.
+#[derive(Debug, Default)]
+struct Statuses {
+    fetched: std::collections::BTreeMap<RepoPath, u64>,
+    checked: std::collections::BTreeSet<RepoPath>,
+}
+
+impl Statuses {
+    fn of(&self, path: &RepoPath) -> FileStatus {
+        if self.fetched.contains_key(path) {
+            FileStatus::Fetched
+        } else if self.checked.contains(path) {
+            FileStatus::Checked
+        } else {
+            FileStatus::AlreadyVerified
+        }
+    }
+
+    fn nothing_done(&self) -> bool {
+        self.fetched.is_empty() && self.checked.is_empty()
+    }
+}
+
+/// The worse of two ends.
+#[must_use]
+pub fn worse(a: ExitCode, b: ExitCode) -> ExitCode {
+    a.max(b)
+}

@@ -1,0 +1,313 @@
+//! From a repo's name to a plan: pin, list, ask selection what it needs, give it, plan.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use globset::GlobBuilder;
+
+use super::{Error, Session};
+use crate::fetch::fetch;
+use crate::hub::{Entry, Gated, Listing, RepoInfo};
+use crate::plan::{Plan, Presence};
+use crate::progress::{Event, Progress, Silent};
+use crate::repo::{RepoPath, RepoSpec, Revision};
+use crate::report::{Code, Finding};
+use crate::select::{self, Documents, Selection, Step, select};
+use crate::store::{Conflict, Store, conflicts};
+
+/// Small files are read whole; larger ones are not for selection to see.
+const DOCUMENT_LIMIT: u64 = 64 << 20;
+/// Rounds of questions after which selection is not asked again.
+const ROUNDS: usize = 16;
+
+/// Whether anything may be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    DryRun,
+    Real,
+}
+
+/// A job about to be done.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Everything in the repo.
+    pub listing: Listing,
+    /// What is wanted of it.
+    pub selection: Selection,
+    /// What is here of that.
+    pub plan: Plan,
+    pub(super) store: Arc<Store>,
+    excluded: Vec<String>,
+}
+
+impl Prepared {
+    /// Names that make the listing unsafe to use: nothing is fetched while there are any.
+    pub fn unsafe_names(&self) -> Vec<Finding> {
+        let hint = "nothing was fetched; --exclude the name to take the rest";
+        let excluded = |text: &str| {
+            self.excluded.iter().any(|glob| {
+                let glob = GlobBuilder::new(glob).literal_separator(false).backslash_escape(true).build();
+                glob.is_ok_and(|g| g.compile_matcher().is_match(Path::new(text)))
+            })
+        };
+        let rejected = self.listing.rejected.iter().filter(|r| !excluded(&r.error.text));
+        let mut found: Vec<Finding> = rejected
+            .map(|r| {
+                Finding::new(
+                    Code::PathUnsafe,
+                    &r.error.text,
+                    format!("the listing has a name that is not safe to use: {}", r.error.reason),
+                )
+                .hint(hint)
+            })
+            .collect();
+        let clashes = conflicts(self.selection.files.iter().map(|f| &f.path));
+        let folds = clashes.iter().any(|c| matches!(c, Conflict::CaseOnly(..))) && self.store.case_insensitive();
+        for clash in clashes {
+            match clash {
+                Conflict::FileIsFolder(file, path) => found.push(
+                    Finding::new(
+                        Code::PathUnsafe,
+                        &path,
+                        format!("{file} is a file, and a folder on the way to this one"),
+                    )
+                    .hint(hint),
+                ),
+                Conflict::CaseOnly(a, b) if folds => {
+                    found.push(
+                        Finding::new(
+                            Code::PathUnsafe,
+                            &b,
+                            format!("it differs from {a} only in case, and this file system does not tell them apart"),
+                        )
+                        .hint(hint),
+                    );
+                }
+                Conflict::CaseOnly(..) => {}
+            }
+        }
+        found
+    }
+}
+
+impl Session {
+    pub(super) async fn prepare(
+        &self,
+        spec: &RepoSpec,
+        options: &select::Options,
+        mode: Mode,
+    ) -> Result<Prepared, Error> {
+        let store = self.store(spec.repo_type, &spec.id);
+        let listing = self.list(spec, &store).await?;
+        let mut options = options.clone();
+        // A pasted URL of a folder means that folder; of a file, that file too.
+        if let Some(path) = &spec.path {
+            if listing.get(path.as_str()).is_some() {
+                options.include.push(path.as_str().to_owned());
+            } else if options.subfolder.is_none() {
+                options.subfolder = Some(path.clone());
+            }
+        }
+        let selection = self.choose(&listing, &options, &store, mode).await?;
+        let (plan_store, commit) = (Arc::clone(&store), listing.info.commit);
+        let wanted: Vec<(Entry, select::Purpose)> =
+            selection.files.iter().filter_map(|f| Some((listing.get(f.path.as_str())?.clone(), f.purpose))).collect();
+        let plan = self.blocking(&store, move |_| Plan::new(&plan_store, &commit, wanted)).await?;
+        Ok(Prepared { listing, selection, plan, store, excluded: options.exclude })
+    }
+
+    /// The listing at the pinned commit: one request when it was kept by an earlier run.
+    pub(super) async fn list(&self, spec: &RepoSpec, store: &Arc<Store>) -> Result<Listing, Error> {
+        let revision = spec.revision.clone().unwrap_or_default();
+        if self.config.offline {
+            return self.list_offline(spec, &revision, store).await;
+        }
+        let info = self.hub.info(spec.repo_type, &spec.id, &revision, &*self.progress).await?;
+        self.progress.event(Event::Resolved(&info));
+        let commit = info.commit;
+        if let Some(entries) = self.blocking(store, move |store| Ok(store.read_listing(&commit))).await? {
+            return Ok(Listing::new(info, entries, Vec::new()));
+        }
+        Ok(self.hub.listing(&info, &*self.progress).await?)
+    }
+
+    async fn list_offline(&self, spec: &RepoSpec, revision: &Revision, store: &Arc<Store>) -> Result<Listing, Error> {
+        let wanted = revision.clone();
+        let found = self
+            .blocking(store, move |store| {
+                let commit = store.read_ref(&wanted);
+                Ok(commit.and_then(|commit| {
+                    Some((
+                        commit,
+                        store.read_listing(&commit).or_else(|| super::local::listing_of_snapshot(store, &commit))?,
+                    ))
+                }))
+            })
+            .await?;
+        let Some((commit, entries)) = found else {
+            let place = match &self.config.destination {
+                super::Destination::Cache { root, .. } => root.clone(),
+                super::Destination::LocalDir(dir) => dir.clone(),
+            };
+            return Err(Error::NotCached { repo: spec.id.to_string(), revision: revision.to_string(), place });
+        };
+        let info = RepoInfo {
+            repo_type: spec.repo_type,
+            id: spec.id.clone(),
+            canonical_id: spec.id.clone(),
+            revision: revision.clone(),
+            commit,
+            private: false,
+            gated: Gated::No,
+        };
+        Ok(Listing::new(info, entries, Vec::new()))
+    }
+
+    /// Asks selection until it has what it needs.
+    async fn choose(
+        &self,
+        listing: &Listing,
+        options: &select::Options,
+        store: &Arc<Store>,
+        mode: Mode,
+    ) -> Result<Selection, Error> {
+        let scratch = Scratch::default();
+        let mut documents = Documents::new();
+        let mut fetched: Vec<RepoPath> = Vec::new();
+        for _ in 0..ROUNDS {
+            match select(listing, options, &documents)? {
+                Step::Done(selection) => {
+                    if mode == Mode::Real {
+                        self.forget_unselected(listing, &selection, fetched, store).await?;
+                    }
+                    return Ok(*selection);
+                }
+                Step::Need(paths) => {
+                    let read = self.documents(listing, &paths, store, mode, &scratch, &mut fetched).await?;
+                    documents.extend(read);
+                }
+            }
+        }
+        // Selection asks for each file once, and there are fewer kinds of files than rounds.
+        Err(Error::Select(select::SelectError::NothingSelectable {
+            found: Vec::new(),
+            why: "its configuration files refer to one another without end".into(),
+        }))
+    }
+
+    /// Reads small files, from disk where they are, else from the Hub.
+    async fn documents(
+        &self,
+        listing: &Listing,
+        paths: &[RepoPath],
+        store: &Arc<Store>,
+        mode: Mode,
+        scratch: &Scratch,
+        fetched: &mut Vec<RepoPath>,
+    ) -> Result<BTreeMap<RepoPath, Option<Vec<u8>>>, Error> {
+        let entries: Vec<Entry> = paths
+            .iter()
+            .filter_map(|p| listing.get(p.as_str()))
+            .filter(|e| e.size <= DOCUMENT_LIMIT)
+            .cloned()
+            .collect();
+        let commit = listing.info.commit;
+        let mut read: BTreeMap<RepoPath, Option<Vec<u8>>> = paths.iter().map(|p| (p.clone(), None)).collect();
+        let wanted = entries.clone();
+        let here = self
+            .blocking(store, move |store| {
+                wanted
+                    .iter()
+                    .map(|entry| Ok((entry.path.clone(), read_present(store, &commit, entry)?)))
+                    .collect::<Result<Vec<_>, _>>()
+            })
+            .await?;
+        read.extend(here);
+        let missing: Vec<&Entry> = entries.iter().filter(|e| read.get(&e.path).is_none_or(Option::is_none)).collect();
+        if missing.is_empty() || self.config.offline {
+            return Ok(read);
+        }
+        let place = match mode {
+            Mode::Real => Arc::clone(store),
+            Mode::DryRun => scratch.store()?,
+        };
+        // Small files come and go too fast for bars.
+        let silent: Arc<dyn Progress> = Arc::new(Silent);
+        let report = fetch(&self.hub, &place, &listing.info, &missing, self.config.fetch, &silent).await?;
+        if let Some(finding) = report.failed.into_iter().next()
+            && let Some(path) = missing.iter().find(|e| Some(e.path.as_str()) == finding.path.as_deref())
+        {
+            return Err(Error::Document { path: path.path.clone(), why: finding.message });
+        }
+        fetched.extend(report.done.into_iter().map(|(path, _)| path));
+        let wanted: Vec<Entry> = missing.into_iter().cloned().collect();
+        let got = self
+            .blocking(&place, move |store| {
+                wanted
+                    .iter()
+                    .map(|entry| Ok((entry.path.clone(), read_present(store, &commit, entry)?)))
+                    .collect::<Result<Vec<_>, _>>()
+            })
+            .await?;
+        read.extend(got);
+        Ok(read)
+    }
+
+    /// Takes back what was fetched only to be read.
+    async fn forget_unselected(
+        &self,
+        listing: &Listing,
+        selection: &Selection,
+        fetched: Vec<RepoPath>,
+        store: &Arc<Store>,
+    ) -> Result<(), Error> {
+        let commit = listing.info.commit;
+        for path in fetched {
+            let selected = selection.files.binary_search_by(|f| f.path.cmp(&path)).is_ok();
+            if !selected && let Some(entry) = listing.get(path.as_str()).cloned() {
+                self.blocking(store, move |store| store.discard(&commit, &entry)).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The content of a small file that is here and right; `None` otherwise.
+fn read_present(
+    store: &Store,
+    commit: &crate::repo::CommitId,
+    entry: &Entry,
+) -> Result<Option<Vec<u8>>, crate::store::StoreError> {
+    if !matches!(store.presence(commit, entry)?, Presence::Verified | Presence::Unverified) {
+        return Ok(None);
+    }
+    let mut content = Vec::new();
+    let path = store.content_path(commit, entry);
+    let read = File::open(&path).and_then(|file| file.take(DOCUMENT_LIMIT).read_to_end(&mut content));
+    // Hashing a small file costs nothing, and selection must not act on other bytes than the repo's.
+    let mut hasher = entry.digest().hasher(entry.size);
+    hasher.update(&content);
+    Ok((read.is_ok() && hasher.finish() == entry.digest()).then_some(content))
+}
+
+/// A folder for a dry run's small files, made when first needed and gone with the run.
+#[derive(Default)]
+struct Scratch(std::sync::OnceLock<(tempfile::TempDir, Arc<Store>)>);
+
+impl Scratch {
+    fn store(&self) -> Result<Arc<Store>, Error> {
+        if self.0.get().is_none() {
+            let dir = tempfile::tempdir().map_err(|source| Error::Folder { path: std::env::temp_dir(), source })?;
+            let store = Arc::new(Store::local_dir(dir.path()));
+            // Only this task uses it, so it is still empty.
+            let _ = self.0.set((dir, store));
+        }
+        self.0.get().map(|(_, store)| Arc::clone(store)).ok_or_else(|| Error::Folder {
+            path: std::env::temp_dir(),
+            source: std::io::Error::other("no scratch folder"),
+        })
+    }
+}

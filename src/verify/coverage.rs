@@ -1,0 +1,180 @@
+//! Whether the shards hold what the index promises: every tensor in the file the index names, no
+//! shard missing, nothing twice. The shards' tables are read elsewhere.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::{TensorTable, limited};
+use crate::repo::RepoPath;
+use crate::report::{Code, Finding};
+use crate::select::{Family, WeightIndex, WeightSet};
+
+/// The last parts of names that `transformers`' `_tied_weights_keys` ties to one another: input
+/// and output embeddings. With `tie_word_embeddings` one of them stands for all.
+const TIED: &[&str] = &[
+    "lm_head.weight",
+    "lm_head.decoder.weight",
+    "lm_head.decoder.bias",
+    "lm_head.bias",
+    "embed_tokens.weight",
+    "embed_out.weight",
+    "shared.weight",
+    "wte.weight",
+    "word_embeddings.weight",
+    "predictions.decoder.weight",
+    "predictions.decoder.bias",
+    "output_projection.weight",
+    "output_layer.weight",
+];
+
+fn is_tied(name: &str) -> bool {
+    TIED.iter().any(|suffix| name.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+}
+
+/// A shard's table; `None` when the file is not there or could not be read (a finding already).
+pub(super) type Tables<'a> = BTreeMap<&'a RepoPath, Option<&'a TensorTable>>;
+
+/// Tensors held by two files of a set.
+pub(super) fn duplicates(set: &WeightSet, tables: &Tables<'_>) -> Vec<Finding> {
+    let mut holder: HashMap<&str, &RepoPath> = HashMap::new();
+    let mut found = Vec::new();
+    for path in &set.files {
+        let Some(Some(table)) = tables.get(path) else { continue };
+        for tensor in &table.tensors {
+            if let Some(other) = holder.insert(&tensor.name, path)
+                && other != path
+            {
+                found.push(Finding::new(
+                    Code::TensorDuplicate,
+                    path,
+                    format!("tensor {:?} is also in {other}", tensor.name),
+                ));
+            }
+        }
+    }
+    limited(found)
+}
+
+/// Compares an index with its shards' tables; gives the findings and how many names were compared.
+pub(super) fn check(
+    set: &WeightSet,
+    index_path: &RepoPath,
+    index: &WeightIndex,
+    tables: &Tables<'_>,
+) -> (Vec<Finding>, u64) {
+    let mut findings = Vec::new();
+    let mut missing = Vec::new();
+    let mut misplaced = Vec::new();
+    let dir = index_path.dir();
+    if !index.has_metadata {
+        findings.push(
+            Finding::new(
+                Code::IndexInvalid,
+                index_path,
+                "it has no \"metadata\", without which transformers and diffusers do not load it",
+            )
+            .severity(crate::report::Severity::Warning),
+        );
+    }
+    for name in index.duplicates.iter().take(20) {
+        findings.push(Finding::new(Code::IndexInvalid, index_path, format!("it names tensor {name:?} more than once")));
+    }
+    // Where each tensor really is, and which names writers noted as dropped aliases.
+    let mut home: HashMap<&str, &RepoPath> = HashMap::new();
+    let mut dropped: HashSet<&str> = HashSet::new();
+    let mut tied_present = false;
+    for (path, table) in tables {
+        let Some(table) = table else { continue };
+        dropped.extend(table.aliases.iter().map(|(dropped, _)| &**dropped));
+        for tensor in &table.tensors {
+            tied_present |= is_tied(&tensor.name);
+            home.entry(&tensor.name).or_insert(path);
+        }
+    }
+    let mut shards: HashMap<&str, Option<RepoPath>> = HashMap::new();
+    let mut compared = 0;
+    for (tensor, file) in &index.weight_map {
+        let shard = shards.entry(file).or_insert_with(|| match RepoPath::join(dir, file) {
+            Ok(path) => {
+                if !tables.contains_key(&path) {
+                    findings.push(Finding::new(
+                        Code::ShardMissing,
+                        &path,
+                        format!("{index_path} names it, and it is not there"),
+                    ));
+                }
+                Some(path)
+            }
+            Err(error) => {
+                findings.push(Finding::new(
+                    Code::PathUnsafe,
+                    index_path,
+                    format!("it names a shard that is no safe path: {error}"),
+                ));
+                None
+            }
+        });
+        let Some(shard) = shard else { continue };
+        // Nothing can be said about the tensors of a shard that is missing or unreadable.
+        let Some(Some(table)) = tables.get(shard) else { continue };
+        compared += 1;
+        match home.get(&**tensor) {
+            Some(at) if *at == shard => {}
+            // The same name may be in two files; then the table of the named one decides.
+            Some(_) if table.tensors.iter().any(|t| t.name == *tensor) => {}
+            Some(at) => misplaced.push(Finding::new(
+                Code::TensorMisplaced,
+                *at,
+                format!("tensor {tensor:?} is in this file; {index_path} says it is in {shard}"),
+            )),
+            None if dropped.contains(&**tensor) => {}
+            None if set.tied_embeddings && tied_present && is_tied(tensor) => {}
+            None => missing.push(Finding::new(
+                Code::TensorMissing,
+                shard,
+                format!("{index_path} says that it holds tensor {tensor:?}, and it does not"),
+            )),
+        }
+    }
+    findings.extend(limited(missing));
+    findings.extend(limited(misplaced));
+    findings.extend(unindexed(index_path, index, tables));
+    findings.extend(total_size(set, index_path, index, tables));
+    (findings, compared)
+}
+
+fn unindexed(index_path: &RepoPath, index: &WeightIndex, tables: &Tables<'_>) -> Vec<Finding> {
+    let named: HashSet<&str> = index.weight_map.iter().map(|(tensor, _)| &**tensor).collect();
+    let mut found = Vec::new();
+    for (path, table) in tables {
+        for tensor in table.iter().flat_map(|t| &t.tensors).filter(|t| !named.contains(&*t.name)) {
+            found.push(Finding::new(
+                Code::TensorUnindexed,
+                path,
+                format!("{index_path} does not name its tensor {:?}", tensor.name),
+            ));
+        }
+    }
+    limited(found)
+}
+
+/// By design the bytes of all tensors, shared storages once (`huggingface_hub`,
+/// `serialization/_base.py`). Converters copy it from elsewhere, so it only warns.
+fn total_size(set: &WeightSet, index_path: &RepoPath, index: &WeightIndex, tables: &Tables<'_>) -> Option<Finding> {
+    let stated = index.total_size?;
+    if set.family != Family::Safetensors || tables.values().any(Option::is_none) {
+        return None;
+    }
+    let bytes = tables
+        .values()
+        .flatten()
+        .flat_map(|t| &t.tensors)
+        .filter_map(|t| t.bytes.as_ref())
+        .fold(0u64, |sum, r| sum.saturating_add(r.end - r.start));
+    (stated != bytes).then(|| {
+        Finding::new(
+            Code::TotalSizeMismatch,
+            index_path,
+            format!("its total_size is {stated}, and the tensors have {bytes} bytes"),
+        )
+    })
+}

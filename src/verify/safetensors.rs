@@ -1,0 +1,240 @@
+//! The safetensors header, read from untrusted bytes. The rules are the format's own
+//! (safetensors/src/tensor.rs and the README's "Format"); coverage of an index is checked elsewhere.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io::{Read, Seek, SeekFrom};
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+
+use super::{Tensor, TensorTable};
+use crate::report::{Code, Finding};
+
+/// `MAX_HEADER_SIZE` of the reference implementation.
+pub const MAX_HEADER: u64 = 100_000_000;
+
+/// Bits of an element of `dtype`, or `None` for one this version does not know.
+pub fn dtype_bits(dtype: &str) -> Option<u64> {
+    Some(match dtype {
+        "F4" => 4,
+        "F6_E2M3" | "F6_E3M2" => 6,
+        "BOOL" | "U8" | "I8" | "F8_E5M2" | "F8_E4M3" | "F8_E8M0" | "F8_E4M3FNUZ" | "F8_E5M2FNUZ" => 8,
+        "I16" | "U16" | "F16" | "BF16" => 16,
+        "I32" | "U32" | "F32" => 32,
+        "C64" | "F64" | "I64" | "U64" => 64,
+        _ => return None,
+    })
+}
+
+#[derive(Deserialize)]
+struct Info {
+    dtype: Box<str>,
+    shape: Box<[u64]>,
+    data_offsets: (u64, u64),
+}
+
+#[derive(Default)]
+struct Header {
+    tensors: Vec<(Box<str>, Info)>,
+    metadata: Vec<(Box<str>, Box<str>)>,
+    has_metadata: bool,
+}
+
+/// A `null` or a map of strings.
+struct Metadata(Vec<(Box<str>, Box<str>)>);
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Metadata;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of strings to strings")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metadata, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Metadata(pairs))
+            }
+            fn visit_unit<E>(self) -> Result<Metadata, E> {
+                Ok(Metadata(Vec::new()))
+            }
+        }
+        d.deserialize_any(Pairs)
+    }
+}
+
+struct HeaderSeed;
+
+impl<'de> DeserializeSeed<'de> for HeaderSeed {
+    type Value = Header;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Header, D::Error> {
+        d.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for HeaderSeed {
+    type Value = Header;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of tensors")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+        let mut header = Header::default();
+        while let Some(name) = map.next_key::<Box<str>>()? {
+            if &*name == "__metadata__" {
+                if header.has_metadata {
+                    return Err(A::Error::custom("__metadata__ occurs twice"));
+                }
+                header.has_metadata = true;
+                header.metadata = map.next_value::<Metadata>()?.0;
+            } else {
+                header.tensors.push((name, map.next_value()?));
+            }
+        }
+        Ok(header)
+    }
+}
+
+/// Reads the header of a file of `length` bytes and checks it against the format and the length.
+/// The findings are about `path`; the table is empty when the header is no header.
+pub fn read(mut file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Vec<Finding>) {
+    let fail = |code, message: String| (TensorTable::default(), vec![Finding::new(code, path, message)]);
+    let invalid = |message: String| fail(Code::HeaderInvalid, message);
+    let mut prefix = [0; 8];
+    if length < 8 {
+        return invalid(format!("the file has {length} bytes, too few for a safetensors header"));
+    }
+    if let Err(error) = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_exact(&mut prefix)) {
+        return invalid(format!("it cannot be read: {error}"));
+    }
+    let header_length = u64::from_le_bytes(prefix);
+    if header_length > MAX_HEADER {
+        return invalid(format!("its header claims {header_length} bytes; the format allows {MAX_HEADER}"));
+    }
+    if header_length > length - 8 {
+        return invalid(format!(
+            "its header claims {header_length} bytes, and only {} follow: the file is cut short",
+            length - 8
+        ));
+    }
+    let mut text = Vec::new();
+    match file.take(header_length).read_to_end(&mut text) {
+        Ok(n) if n as u64 == header_length => {}
+        Ok(n) => return invalid(format!("its header ends after {n} of {header_length} bytes")),
+        Err(error) => return invalid(format!("its header cannot be read: {error}")),
+    }
+    match parse(&text) {
+        Ok(header) => check(header, length - 8 - header_length, 8 + header_length, path),
+        Err(why) => invalid(format!("its header cannot be parsed: {why}")),
+    }
+}
+
+fn parse(text: &[u8]) -> Result<Header, String> {
+    let text = std::str::from_utf8(text).map_err(|e| format!("not UTF-8 after {} bytes", e.valid_up_to()))?;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let header = HeaderSeed.deserialize(&mut json).map_err(|e| e.to_string())?;
+    json.end().map_err(|e| e.to_string())?;
+    Ok(header)
+}
+
+/// Bytes of a tensor, or why they cannot be counted.
+fn tensor_bytes(info: &Info) -> Result<Option<u64>, String> {
+    let Some(bits) = dtype_bits(&info.dtype) else { return Ok(None) };
+    let elements = info.shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d)).and_then(|n| n.checked_mul(bits));
+    match elements {
+        None => Err(format!("shape {:?} of {} overflows", info.shape, info.dtype)),
+        Some(bits) if !bits.is_multiple_of(8) => {
+            Err(format!("shape {:?} of {} is no whole number of bytes", info.shape, info.dtype))
+        }
+        Some(bits) => Ok(Some(bits / 8)),
+    }
+}
+
+/// Checks names, sizes and contiguity over `data` bytes that start at file offset `base`.
+fn check(header: Header, data: u64, base: u64, path: &str) -> (TensorTable, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let mut found = |code, message: String| findings.push(Finding::new(code, path, message));
+    let mut names: HashSet<&str> = HashSet::with_capacity(header.tensors.len());
+    let mut unknown: Vec<&str> = Vec::new();
+    for (name, info) in &header.tensors {
+        if !names.insert(name) {
+            found(Code::TensorDuplicate, format!("its header names tensor {name:?} twice"));
+        }
+        let (start, end) = info.data_offsets;
+        if end < start {
+            found(Code::TensorOutOfBounds, format!("tensor {name:?} ends at {end}, before its start at {start}"));
+            continue;
+        }
+        match tensor_bytes(info) {
+            Ok(Some(bytes)) if bytes != end - start => found(
+                Code::HeaderInvalid,
+                format!(
+                    "tensor {name:?} is {} {:?}, which is {bytes} bytes, but has {}",
+                    info.dtype,
+                    info.shape,
+                    end - start
+                ),
+            ),
+            Ok(Some(_)) => {}
+            Ok(None) => unknown.push(&info.dtype),
+            Err(why) => found(Code::HeaderInvalid, format!("tensor {name:?}: {why}")),
+        }
+    }
+    if !unknown.is_empty() {
+        let count = unknown.len();
+        unknown.sort_unstable();
+        unknown.dedup();
+        found(
+            Code::DtypeUnknown,
+            format!("{count} tensors are of a dtype that is not known here: {}", unknown.join(", ")),
+        );
+    }
+    let mut order: Vec<(u64, u64, &str)> =
+        header.tensors.iter().map(|(name, info)| (info.data_offsets.0, info.data_offsets.1, &**name)).collect();
+    order.sort_unstable();
+    let mut at = 0;
+    for (start, end, name) in order {
+        match start.cmp(&at) {
+            std::cmp::Ordering::Greater => {
+                found(Code::DataGap, format!("{} bytes before tensor {name:?} belong to no tensor", start - at))
+            }
+            std::cmp::Ordering::Less => {
+                found(Code::DataOverlap, format!("tensor {name:?} starts at {start}, inside the one that ends at {at}"))
+            }
+            std::cmp::Ordering::Equal => {}
+        }
+        at = at.max(end);
+    }
+    match at.cmp(&data) {
+        std::cmp::Ordering::Greater => {
+            found(
+                Code::TensorOutOfBounds,
+                format!("its tensors need {at} bytes, and the file has {data}: it is cut short"),
+            );
+        }
+        std::cmp::Ordering::Less => {
+            found(Code::DataGap, format!("{} bytes after the last tensor belong to no tensor", data - at))
+        }
+        std::cmp::Ordering::Equal => {}
+    }
+    // A converter that drops shared tensors notes them as {dropped: kept} (safetensors/bindings/python/convert.py).
+    let aliases = header
+        .metadata
+        .iter()
+        .filter(|(dropped, kept)| names.contains(&**kept) && !names.contains(&**dropped))
+        .cloned()
+        .collect();
+    let tensors = header
+        .tensors
+        .into_iter()
+        .map(|(name, info)| {
+            let (start, end) = info.data_offsets;
+            let bytes = base.checked_add(start).zip(base.checked_add(end)).filter(|(s, e)| s <= e).map(|(s, e)| s..e);
+            Tensor { name, dtype: info.dtype, shape: info.shape, bytes }
+        })
+        .collect();
+    (TensorTable { tensors, aliases }, findings)
+}

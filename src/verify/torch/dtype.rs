@@ -1,0 +1,84 @@
+//! Sizes of torch's dtypes and storages (`torch/storage.py`'s `_dtype_to_storage_type_map`).
+
+/// A dtype's name and the bytes of one element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dtype {
+    /// As torch spells it, without the module: `bfloat16`.
+    pub name: &'static str,
+    /// Bytes of one element.
+    pub bytes: u64,
+}
+
+const DTYPES: &[(&str, u64)] = &[
+    ("float64", 8),
+    ("double", 8),
+    ("float32", 4),
+    ("float", 4),
+    ("float16", 2),
+    ("half", 2),
+    ("bfloat16", 2),
+    ("int64", 8),
+    ("long", 8),
+    ("int32", 4),
+    ("int", 4),
+    ("int16", 2),
+    ("short", 2),
+    ("int8", 1),
+    ("uint8", 1),
+    ("uint16", 2),
+    ("uint32", 4),
+    ("uint64", 8),
+    ("bool", 1),
+    ("complex32", 4),
+    ("complex64", 8),
+    ("complex128", 16),
+    ("chalf", 4),
+    ("cfloat", 8),
+    ("cdouble", 16),
+    ("qint8", 1),
+    ("quint8", 1),
+    ("qint32", 4),
+    ("quint4x2", 1),
+    ("quint2x4", 1),
+    ("float8_e4m3fn", 1),
+    ("float8_e5m2", 1),
+    ("float8_e4m3fnuz", 1),
+    ("float8_e5m2fnuz", 1),
+    ("float8_e8m0fnu", 1),
+    ("float4_e2m1fn_x2", 1),
+    ("bits8", 1),
+    ("bits16", 2),
+    ("bits1x8", 1),
+    ("bits2x4", 1),
+    ("bits4x2", 1),
+];
+
+/// By its name in the `torch` module.
+pub fn of_torch(name: &str) -> Option<Dtype> {
+    DTYPES.iter().find(|(n, _)| *n == name).map(|(name, bytes)| Dtype { name, bytes: *bytes })
+}
+
+/// Of the elements that a storage class counts in.
+pub fn of_storage(class: &str) -> Option<Dtype> {
+    let name = match class {
+        "DoubleStorage" => "float64",
+        "FloatStorage" => "float32",
+        "HalfStorage" => "float16",
+        "BFloat16Storage" => "bfloat16",
+        "LongStorage" => "int64",
+        "IntStorage" => "int32",
+        "ShortStorage" => "int16",
+        "CharStorage" => "int8",
+        "ByteStorage" | "UntypedStorage" => "uint8",
+        "BoolStorage" => "bool",
+        "ComplexDoubleStorage" => "complex128",
+        "ComplexFloatStorage" => "complex64",
+        "QInt8Storage" => "qint8",
+        "QUInt8Storage" => "quint8",
+        "QInt32Storage" => "qint32",
+        "QUInt4x2Storage" => "quint4x2",
+        "QUInt2x4Storage" => "quint2x4",
+        _ => return None,
+    };
+    of_torch(name)
+}

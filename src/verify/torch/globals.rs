@@ -1,0 +1,268 @@
+//! What a pickle may name: torch's own allowlist, what is known to be dangerous, and the rest.
+
+/// How far a global can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// `torch.load(weights_only=True)` accepts it (`torch/_weights_only_unpickler.py`).
+    Allowed,
+    /// Loading needs `weights_only=False`.
+    NeedsFullUnpickle,
+    /// It runs commands, evaluates code or reaches files and the network.
+    Dangerous,
+}
+
+/// Modules of which nothing belongs into a weight file.
+const DANGEROUS_MODULES: &[&str] = &[
+    "os",
+    "posix",
+    "nt",
+    "posixpath",
+    "ntpath",
+    "sys",
+    "subprocess",
+    "socket",
+    "shutil",
+    "runpy",
+    "importlib",
+    "pty",
+    "code",
+    "codeop",
+    "ctypes",
+    "pickle",
+    "_pickle",
+    "cPickle",
+    "dill",
+    "cloudpickle",
+    "joblib",
+    "commands",
+    "webbrowser",
+    "urllib",
+    "urllib2",
+    "requests",
+    "http",
+    "httplib",
+    "ftplib",
+    "smtplib",
+    "telnetlib",
+    "ssl",
+    "asyncio",
+    "multiprocessing",
+    "threading",
+    "signal",
+    "tempfile",
+    "pathlib",
+    "io",
+    "_io",
+    "bdb",
+    "pdb",
+    "cProfile",
+    "profile",
+    "timeit",
+    "trace",
+    "platform",
+    "pip",
+    "ensurepip",
+    "venv",
+    "zipimport",
+    "pkgutil",
+    "marshal",
+    "types",
+    "inspect",
+    "gc",
+    "builtin",
+    "imp",
+    "site",
+    "sysconfig",
+    "distutils",
+    "setuptools",
+    "pydoc",
+    "doctest",
+    "idlelib",
+    "lib2to3",
+    "operator",
+    "_operator",
+    "functools",
+    "glob",
+    "fileinput",
+    "mmap",
+    "tarfile",
+    "zipfile",
+    "sqlite3",
+    "xmlrpc",
+    "antigravity",
+    "test",
+];
+
+/// Of Python's built-ins, those that run code or reach attributes.
+const DANGEROUS_BUILTINS: &[&str] = &[
+    "eval",
+    "exec",
+    "execfile",
+    "compile",
+    "open",
+    "file",
+    "getattr",
+    "setattr",
+    "delattr",
+    "__import__",
+    "globals",
+    "locals",
+    "vars",
+    "input",
+    "raw_input",
+    "breakpoint",
+    "apply",
+    "map",
+    "filter",
+    "help",
+    "exit",
+    "quit",
+    "memoryview",
+    "reload",
+    "dir",
+];
+
+/// Single names that are dangerous though their module is not.
+const DANGEROUS_NAMES: &[(&str, &str)] = &[
+    ("torch", "load"),
+    ("torch.serialization", "load"),
+    ("torch.hub", "load"),
+    ("torch.hub", "download_url_to_file"),
+    ("torch._inductor.codecache", "compile_file"),
+    ("torch.utils.cpp_extension", "load"),
+    ("torch.utils.cpp_extension", "load_inline"),
+    ("torch.distributed.rpc", "rpc_sync"),
+    ("torch.storage", "_load_from_bytes"),
+    ("numpy.testing._private.utils", "runstring"),
+    ("numpy", "load"),
+    ("numpy", "fromfile"),
+    ("numpy.f2py", "compile"),
+    ("pandas.io.pickle", "read_pickle"),
+    ("_codecs", "decode"),
+];
+
+/// Judges `module.name`.
+pub fn trust(module: &str, name: &str) -> Trust {
+    let root = module.split('.').next().unwrap_or(module);
+    // Protocol 4 lets a name have dots: `collections` + `sys.modules`.
+    if matches!(module, "builtins" | "__builtin__" | "__builtins__") {
+        return match name {
+            "set" | "frozenset" | "bytearray" | "complex" => Trust::Allowed,
+            _ if DANGEROUS_BUILTINS.contains(&name) || name.contains('.') => Trust::Dangerous,
+            _ => Trust::NeedsFullUnpickle,
+        };
+    }
+    if (module, name) == ("_codecs", "encode") {
+        return Trust::Allowed;
+    }
+    let dangerous = DANGEROUS_MODULES.contains(&root) || DANGEROUS_NAMES.contains(&(module, name));
+    if dangerous
+        || name.split('.').any(|part| part.starts_with("__") || DANGEROUS_MODULES.contains(&part) && name.contains('.'))
+    {
+        return Trust::Dangerous;
+    }
+    if allowed(module, name) { Trust::Allowed } else { Trust::NeedsFullUnpickle }
+}
+
+fn allowed(module: &str, name: &str) -> bool {
+    match module {
+        "collections" => matches!(name, "OrderedDict" | "Counter"),
+        "torch" => {
+            matches!(name, "Size" | "Tensor" | "device")
+                || name.ends_with("Storage")
+                || super::dtype::of_torch(name).is_some()
+                || is_constant(name)
+        }
+        "torch.cuda" => name.ends_with("Storage") || name.ends_with("Tensor"),
+        "torch._utils" => {
+            matches!(
+                name.strip_prefix("_rebuild_"),
+                Some(
+                    "parameter"
+                        | "parameter_with_state"
+                        | "qtensor"
+                        | "tensor"
+                        | "tensor_v2"
+                        | "tensor_v3"
+                        | "sparse_tensor"
+                        | "sparse_csr_tensor"
+                        | "meta_tensor_no_storage"
+                        | "nested_tensor"
+                        | "wrapper_subclass"
+                        | "device_tensor_from_numpy"
+                        | "device_tensor_from_cpu_tensor"
+                )
+            )
+        }
+        "torch._tensor" => name == "_rebuild_from_type_v2",
+        "torch.nn.parameter" => matches!(name, "Parameter" | "UninitializedParameter" | "Buffer"),
+        "torch.serialization" => name == "_get_layout",
+        "torch.storage" => matches!(name, "TypedStorage" | "UntypedStorage"),
+        _ => false,
+    }
+}
+
+/// Quantisation schemes, layouts and memory formats.
+fn is_constant(name: &str) -> bool {
+    matches!(
+        name,
+        "per_tensor_affine"
+            | "per_channel_affine"
+            | "per_tensor_symmetric"
+            | "per_channel_symmetric"
+            | "per_channel_affine_float_qparams"
+            | "strided"
+            | "sparse_coo"
+            | "sparse_csr"
+            | "contiguous_format"
+            | "channels_last"
+            | "preserve_format"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_code_is_dangerous_and_what_torch_accepts_is_not() {
+        for (module, name) in [
+            ("os", "system"),
+            ("posix", "system"),
+            ("builtins", "eval"),
+            ("__builtin__", "exec"),
+            ("subprocess", "Popen"),
+            ("torch.hub", "load"),
+            ("collections", "sys.modules"),
+            ("collections", "__builtins__"),
+            ("builtins", "getattr"),
+            ("urllib.request", "urlopen"),
+            ("importlib.util", "find_spec"),
+            ("torch", "serialization.os.system"),
+        ] {
+            assert_eq!(trust(module, name), Trust::Dangerous, "{module}.{name}");
+        }
+        for (module, name) in [
+            ("collections", "OrderedDict"),
+            ("torch._utils", "_rebuild_tensor_v2"),
+            ("torch", "FloatStorage"),
+            ("torch", "bfloat16"),
+            ("torch", "Size"),
+            ("torch.storage", "UntypedStorage"),
+            ("torch.nn.parameter", "Parameter"),
+            ("builtins", "set"),
+            ("_codecs", "encode"),
+        ] {
+            assert_eq!(trust(module, name), Trust::Allowed, "{module}.{name}");
+        }
+        for (module, name) in [
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("__main__", "Net"),
+            ("argparse", "Namespace"),
+            ("builtins", "dict"),
+            ("torch", "compile"),
+        ] {
+            assert_eq!(trust(module, name), Trust::NeedsFullUnpickle, "{module}.{name}");
+        }
+    }
+}
