@@ -1,3 +1,12 @@
 //! The `hfget` binary: arguments, progress bars, exit code. The work lives in the library.
-#![allow(missing_docs)]
-fn main() {}
+#![allow(missing_docs)] // nothing here is for other crates
+
+mod cli {
+    pub mod args;
+    pub mod progress;
+    pub mod run;
+}
+
+fn main() -> std::process::ExitCode {
+    cli::run::main()
+}

@@ -42,7 +42,9 @@ fn file_style() -> ProgressStyle {
 }
 
 fn total_style() -> ProgressStyle {
-    style("{prefix:<6} {bar:14.green/dim} {decimal_bytes:>9}/{decimal_total_bytes:<9} {decimal_bytes_per_sec:>11} eta {eta:<4} {wide_msg}")
+    style(
+        "{prefix:<6} {bar:14.green/dim} {decimal_bytes:>9}/{decimal_total_bytes:<9} {decimal_bytes_per_sec:>11} eta {eta:<4} {wide_msg}",
+    )
 }
 
 impl Bars {
@@ -69,7 +71,8 @@ impl Bars {
     }
 
     fn begin(&self, prefix: &'static str, total: u64, message: String) {
-        let bar = self.all.add(ProgressBar::new(total).with_style(total_style()).with_prefix(prefix).with_message(message));
+        let bar =
+            self.all.add(ProgressBar::new(total).with_style(total_style()).with_prefix(prefix).with_message(message));
         bar.enable_steady_tick(Duration::from_millis(200));
         if let Some(old) = lock(&self.state).total.replace(bar) {
             old.finish_and_clear();
@@ -79,7 +82,11 @@ impl Bars {
     fn file(&self, prefix: &'static str, path: &RepoPath, size: u64, have: u64) {
         let mut state = lock(&self.state);
         if size >= SMALL && state.files.len() < FILE_BARS {
-            let bar = ProgressBar::new(size).with_style(file_style()).with_prefix(prefix).with_message(path.to_string()).with_position(have);
+            let bar = ProgressBar::new(size)
+                .with_style(file_style())
+                .with_prefix(prefix)
+                .with_message(path.to_string())
+                .with_position(have);
             let bar = match &state.total {
                 Some(total) => self.all.insert_before(total, bar),
                 None => self.all.add(bar),
@@ -185,7 +192,8 @@ impl Lines {
 
     fn begin(&self, what: &'static str, total: u64, done: u64) {
         let now = Instant::now();
-        *lock(&self.state) = LineState { total, done, what, started: Some(now), last: Some(now), ..LineState::default() };
+        *lock(&self.state) =
+            LineState { total, done, what, started: Some(now), last: Some(now), ..LineState::default() };
     }
 
     fn advance(&self, path: &RepoPath, n: u64) {
@@ -203,7 +211,8 @@ impl Lines {
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let rate = (state.fresh as f64 / seconds) as u64;
         let percent = u128::from(state.done) * 100 / u128::from(state.total.max(1));
-        let eta = state.total.saturating_sub(state.done).checked_div(rate).map_or(String::new(), |s| format!(", {s} s left"));
+        let eta =
+            state.total.saturating_sub(state.done).checked_div(rate).map_or(String::new(), |s| format!(", {s} s left"));
         write_line(&format!(
             "{} {} of {} ({percent} %), {}/s{eta}",
             state.what,
@@ -220,7 +229,12 @@ impl Progress for Lines {
             Event::Planned(plan) => {
                 let (total, missing) = (plan.total_bytes(), plan.missing_bytes());
                 if missing > 0 {
-                    write_line(&format!("fetching {} of {} in {} files", bytes(missing), bytes(total), plan.items.len()));
+                    write_line(&format!(
+                        "fetching {} of {} in {} files",
+                        bytes(missing),
+                        bytes(total),
+                        plan.items.len()
+                    ));
                 }
                 self.begin("fetched", total, total.saturating_sub(missing));
             }
@@ -263,7 +277,11 @@ fn notice(event: &Event<'_>) -> Option<String> {
 }
 
 fn seconds(wait: Duration) -> String {
-    if wait < Duration::from_secs(10) { format!("{:.1} s", wait.as_secs_f64()) } else { format!("{} s", wait.as_secs()) }
+    if wait < Duration::from_secs(10) {
+        format!("{:.1} s", wait.as_secs_f64())
+    } else {
+        format!("{} s", wait.as_secs())
+    }
 }
 
 /// Writes a line to stderr; a closed stderr is nobody's loss.

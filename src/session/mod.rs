@@ -39,6 +39,18 @@ pub enum Destination {
     LocalDir(PathBuf),
 }
 
+impl Destination {
+    /// With paths that do not depend on the working directory.
+    #[must_use]
+    pub fn absolute(self) -> Self {
+        let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        match self {
+            Destination::Cache { root, symlinks } => Destination::Cache { root: whole(root), symlinks },
+            Destination::LocalDir(dir) => Destination::LocalDir(whole(dir)),
+        }
+    }
+}
+
 /// How a session works.
 #[derive(Debug, Clone)]
 pub struct Config {

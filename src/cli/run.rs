@@ -1,0 +1,401 @@
+//! From arguments to a session, and from its result to stdout, stderr and the exit code.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode as ProcessCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+use hfget::fetch::FetchOptions;
+use hfget::hub::{HubConfig, cache_dir, is_truthy};
+use hfget::progress::{Progress, Silent};
+use hfget::repo::{RepoSpec, Revision};
+use hfget::report::{ExitCode, Finding, HumanOptions, PlanReport, Report, Severity, human};
+use hfget::select::Family;
+use hfget::session::{Config, Destination, Error, Session, names_folder, worse};
+use hfget::text::printable;
+use serde_json::{Value, json};
+
+use super::args::{Cli, Command, Output, Place, Repos, Selection, Transfer, VerifyArgs};
+use super::progress::{Bars, Lines, write_line};
+
+/// The version of the JSON that goes to stdout.
+const SCHEMA_VERSION: u32 = 1;
+
+pub fn main() -> ProcessCode {
+    let matches = match Cli::command().try_get_matches() {
+        Ok(matches) => matches,
+        // Help and version are not errors; clap exits with 2 for the rest.
+        Err(error) => error.exit(),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            write_line(&format!("error: cannot start: {error}"));
+            return code(ExitCode::Local);
+        }
+    };
+    let end = runtime.block_on(run(cli));
+    // Writers that are still busy after an interruption get a moment to note what has arrived.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    code(end)
+}
+
+fn code(end: ExitCode) -> ProcessCode {
+    // Every code fits a byte.
+    ProcessCode::from(end as u8)
+}
+
+async fn run(cli: Cli) -> ExitCode {
+    let job = async {
+        match cli.command {
+            Some(Command::Plan(args)) => {
+                plan(&args.repos, &args.selection, &args.place, &args.transfer, &args.output).await
+            }
+            Some(Command::Verify(args)) => verify(&args).await,
+            None if cli.get.dry_run => {
+                let args = &cli.get;
+                plan(&args.repos, &args.selection, &args.place, &args.transfer, &args.output).await
+            }
+            None => {
+                let args = &cli.get;
+                get(&args.repos, &args.selection, &args.place, &args.transfer, &args.output).await
+            }
+        }
+    };
+    tokio::select! {
+        end = job => end,
+        () = interrupted() => {
+            write_line("interrupted: what has arrived is kept, and a second run goes on from there");
+            ExitCode::Interrupted
+        }
+    }
+}
+
+/// Ends on Ctrl-C or a polite kill.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        },
+        Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
+}
+
+/// How to show things, settled once.
+struct Screen {
+    human: HumanOptions,
+    quiet: bool,
+    json: bool,
+    bars: Option<Arc<Bars>>,
+    progress: Arc<dyn Progress>,
+}
+
+fn env_flag(name: &str) -> bool {
+    std::env::var(name).is_ok_and(|value| is_truthy(&value))
+}
+
+impl Screen {
+    fn new(output: &Output) -> Self {
+        let stderr = std::io::stderr();
+        let terminal = stderr.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        let columns =
+            rustix::termios::tcgetwinsize(&stderr).ok().map(|size| usize::from(size.ws_col)).filter(|n| *n > 0);
+        let width = if terminal { columns.unwrap_or(80) } else { 100 };
+        let mut bars = None;
+        let progress: Arc<dyn Progress> = if output.quiet || env_flag("HF_HUB_DISABLE_PROGRESS_BARS") {
+            Arc::new(Silent)
+        } else if terminal {
+            let drawn = Arc::new(Bars::new());
+            bars = Some(Arc::clone(&drawn));
+            drawn
+        } else {
+            Arc::new(Lines::new())
+        };
+        Screen {
+            human: HumanOptions { width, color, verbose: output.verbose },
+            quiet: output.quiet,
+            json: output.json,
+            bars,
+            progress,
+        }
+    }
+
+    fn say(&self, text: &str) {
+        if let Some(bars) = &self.bars {
+            bars.clear();
+        }
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    }
+
+    fn fail(&self, name: &str, error: &dyn std::fmt::Display, hint: Option<&str>) {
+        let paint = |code: &str, text: &str| {
+            if self.human.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        };
+        let mut text = format!(
+            "{}: {}{error}\n",
+            paint("31", "error"),
+            if name.is_empty() { String::new() } else { format!("{name}: ") }
+        );
+        if let Some(hint) = hint {
+            text.push_str(&format!("  → {}\n", printable(hint)));
+        }
+        self.say(&text);
+    }
+
+    fn report(&self, report: &Report) {
+        if !self.quiet {
+            self.say(&human(report, self.human));
+        } else if !report.is_verified() {
+            let errors = report.findings.iter().filter(|f| f.severity == Severity::Error);
+            let only_errors = Report { findings: errors.cloned().collect::<Vec<Finding>>(), ..report.clone() };
+            self.say(&human(&only_errors, self.human));
+        }
+    }
+}
+
+/// Writes the result; a closed pipe is the reader's choice.
+fn result(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+fn print_json(key: &str, values: Vec<Value>) {
+    let whole = json!({ "schema_version": SCHEMA_VERSION, key: values });
+    result(&serde_json::to_string_pretty(&whole).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}")));
+}
+
+fn error_json(name: &str, error: &Error) -> Value {
+    json!({ "repo": name, "verified": false, "error": error.to_string(), "hint": error.hint(), "exit_code": error.exit_code() as u8 })
+}
+
+/// The specs with `--revision` applied, and the endpoint that pasted URLs name.
+fn specs(repos: &Repos, screen: &Screen) -> Result<Vec<RepoSpec>, ExitCode> {
+    let mut specs = repos.repos.clone();
+    for spec in &mut specs {
+        apply_revision(spec, repos.revision.as_ref());
+    }
+    if specs.len() > 1 && specs.iter().any(|s| s.endpoint != specs[0].endpoint) {
+        screen.fail("", &"the URLs name different hosts; run once for each", None);
+        return Err(ExitCode::Usage);
+    }
+    Ok(specs)
+}
+
+fn apply_revision(spec: &mut RepoSpec, revision: Option<&Revision>) {
+    if spec.revision.is_none() {
+        spec.revision = revision.cloned();
+    }
+}
+
+fn session(place: &Place, transfer: &Transfer, screen: &Screen, pasted: Option<&str>) -> Result<Session, ExitCode> {
+    let env = |name: &str| std::env::var_os(name);
+    let endpoint = place.endpoint.as_deref().or(pasted);
+    let mut hub = HubConfig::from_env(endpoint, env).map_err(|error| {
+        screen.fail("", &error, None);
+        ExitCode::Usage
+    })?;
+    if let Some(ms) = transfer.retry_base_ms {
+        hub.retry.base = Duration::from_millis(ms);
+    }
+    if let Some(stall) =
+        transfer.stall_timeout.and_then(|s| Duration::try_from_secs_f64(s).ok()).filter(|d| !d.is_zero())
+    {
+        hub.stall_timeout = stall;
+        hub.response_timeout = stall;
+    }
+    let destination = match (&place.local_dir, &place.cache_dir) {
+        (Some(dir), _) => Destination::LocalDir(dir.clone()),
+        (None, dir) => {
+            let Some(root) = dir.clone().or_else(|| cache_dir(env)) else {
+                screen.fail(
+                    "",
+                    &"there is no home folder to put the cache into",
+                    Some("pass --cache-dir DIR, or set HF_HOME"),
+                );
+                return Err(ExitCode::Usage);
+            };
+            Destination::Cache { root, symlinks: !env_flag("HF_HUB_DISABLE_SYMLINKS") }
+        }
+    };
+    let default = FetchOptions::default();
+    let config = Config {
+        hub,
+        destination: destination.absolute(),
+        offline: place.offline || env_flag("HF_HUB_OFFLINE") || env_flag("TRANSFORMERS_OFFLINE"),
+        fetch: FetchOptions {
+            jobs: transfer.jobs.map_or(default.jobs, usize::from),
+            connections: transfer.connections.map_or(default.connections, usize::from),
+            force: transfer.force,
+        },
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        allow_unsafe_pickle: transfer.allow_unsafe_pickle,
+    };
+    Session::new(config, Arc::clone(&screen.progress)).map_err(|error| {
+        screen.fail("", &error, error.hint().as_deref());
+        error.exit_code()
+    })
+}
+
+async fn get(repos: &Repos, selection: &Selection, place: &Place, transfer: &Transfer, output: &Output) -> ExitCode {
+    let screen = Screen::new(output);
+    let (specs, session) = match setup(repos, selection, place, transfer, &screen) {
+        Ok(ready) => ready,
+        Err(end) => return end,
+    };
+    let mut end = ExitCode::Verified;
+    let mut values = Vec::new();
+    for spec in &specs {
+        match session.get(spec, &selection.options()).await {
+            Ok(report) => {
+                screen.report(&report);
+                end = worse(end, report.exit_code());
+                if screen.json {
+                    values.push(serde_json::to_value(&report).unwrap_or_default());
+                } else if report.is_verified() {
+                    result(&report.path.display().to_string());
+                }
+            }
+            Err(error) => {
+                screen.fail(spec.id.as_str(), &error, error.hint().as_deref());
+                end = worse(end, error.exit_code());
+                values.push(error_json(spec.id.as_str(), &error));
+            }
+        }
+    }
+    if screen.json {
+        print_json("reports", values);
+    }
+    end
+}
+
+async fn plan(repos: &Repos, selection: &Selection, place: &Place, transfer: &Transfer, output: &Output) -> ExitCode {
+    let screen = Screen::new(output);
+    let (specs, session) = match setup(repos, selection, place, transfer, &screen) {
+        Ok(ready) => ready,
+        Err(end) => return end,
+    };
+    // The plan is the result: it goes to stdout, as wide as that is.
+    let stdout = std::io::stdout();
+    let columns = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col)).filter(|n| *n > 0);
+    let options = HumanOptions {
+        width: if stdout.is_terminal() { columns.unwrap_or(80) } else { 100 },
+        color: stdout.is_terminal() && screen.human.color,
+        ..screen.human
+    };
+    let mut end = ExitCode::Verified;
+    let mut values = Vec::new();
+    for spec in &specs {
+        match session.plan(spec, &selection.options()).await {
+            Ok(prepared) => {
+                let report =
+                    PlanReport { info: &prepared.listing.info, selection: &prepared.selection, plan: &prepared.plan };
+                if screen.json {
+                    values.push(serde_json::to_value(report).unwrap_or_default());
+                } else {
+                    let _ = std::io::stdout().lock().write_all(report.human(options).as_bytes());
+                }
+                for finding in prepared.unsafe_names() {
+                    let path = finding.path.as_deref().unwrap_or("");
+                    screen.fail(&printable(path), &printable(&finding.message), finding.hint.as_deref());
+                    end = worse(end, ExitCode::VerificationFailed);
+                }
+            }
+            Err(error) => {
+                screen.fail(spec.id.as_str(), &error, error.hint().as_deref());
+                end = worse(end, error.exit_code());
+                values.push(error_json(spec.id.as_str(), &error));
+            }
+        }
+    }
+    if screen.json {
+        print_json("plans", values);
+    }
+    end
+}
+
+fn setup(
+    repos: &Repos,
+    selection: &Selection,
+    place: &Place,
+    transfer: &Transfer,
+    screen: &Screen,
+) -> Result<(Vec<RepoSpec>, Session), ExitCode> {
+    let specs = specs(repos, screen)?;
+    check_families(selection, screen)?;
+    let session = session(place, transfer, screen, specs[0].endpoint.as_deref())?;
+    Ok((specs, session))
+}
+
+/// Families that this version recognises but cannot verify yet are refused by name, at once.
+fn check_families(selection: &Selection, screen: &Screen) -> Result<(), ExitCode> {
+    match selection.prefer.or(selection.only) {
+        None | Some(Family::Safetensors | Family::Bin) => Ok(()),
+        Some(other) => {
+            let text = format!("the {other} family is recognised, but this version selects only safetensors and bin");
+            screen.fail("", &text, Some("take its files with --include GLOB, or everything with --all"));
+            Err(ExitCode::Usage)
+        }
+    }
+}
+
+async fn verify(args: &VerifyArgs) -> ExitCode {
+    let screen = Screen::new(&args.output);
+    let mut end = ExitCode::Verified;
+    let mut values = Vec::new();
+    for target in &args.targets {
+        let folder = names_folder(target);
+        let spec = match (&folder, target.parse::<RepoSpec>()) {
+            (Some(_), _) => None,
+            (None, Ok(mut spec)) => {
+                apply_revision(&mut spec, args.revision.as_ref());
+                Some(spec)
+            }
+            (None, Err(error)) => {
+                screen.fail("", &error, Some("name a repo, or a folder that exists"));
+                end = worse(end, ExitCode::Usage);
+                continue;
+            }
+        };
+        if let Err(bad) = check_families(&args.selection, &screen) {
+            return bad;
+        }
+        let pasted = spec.as_ref().and_then(|s| s.endpoint.as_deref());
+        let session = match session(&args.place, &args.transfer, &screen, pasted) {
+            Ok(session) => session,
+            Err(bad) => return bad,
+        };
+        let options = args.selection.options();
+        let done = match (&folder, &spec) {
+            (Some(dir), _) => session.verify_dir(dir, &options).await,
+            (None, Some(spec)) => session.verify_repo(spec, &options).await,
+            (None, None) => continue,
+        };
+        match done {
+            Ok(report) => {
+                screen.report(&report);
+                end = worse(end, report.exit_code());
+                if screen.json {
+                    values.push(serde_json::to_value(&report).unwrap_or_default());
+                } else if report.is_verified() {
+                    result(&report.path.display().to_string());
+                }
+            }
+            Err(error) => {
+                screen.fail(&printable(target), &error, error.hint().as_deref());
+                end = worse(end, error.exit_code());
+                values.push(error_json(target, &error));
+            }
+        }
+    }
+    if screen.json {
+        print_json("reports", values);
+    }
+    end
+}
