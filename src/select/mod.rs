@@ -6,8 +6,3 @@ mod types;
 
 pub use index::{IndexError, WeightIndex};
 pub use types::*;
-
-/// Placeholder until the selection branch lands.
-pub fn select(_: &crate::hub::Listing, _: &Options, _: &Documents) -> Result<Step, SelectError> {
-    unimplemented!()
-}
