@@ -87,6 +87,16 @@ codes! {
     FamilyFallback = "family-fallback", Warning;
     /// A family in the repo is incomplete and was passed over.
     FamilyIncomplete = "family-incomplete", Warning;
+    /// Two sets of weights lie in one place; the one that most loaders read was taken.
+    OverlappingWeights = "overlapping-weights", Warning;
+    /// Part of the weights has no file of the variant asked for.
+    VariantFallback = "variant-fallback", Warning;
+    /// There are no weights where loaders look for them.
+    WeightsAbsent = "weights-absent", Warning;
+    /// Another repo holds the model that this one builds on.
+    BaseModel = "base-model", Note;
+    /// `--exclude` left out a file that loaders want.
+    Excluded = "excluded", Note;
     /// A file in a folder is not part of the repo.
     FileExtra = "file-extra", Warning;
 }

@@ -1,8 +1,291 @@
 //! Which files make up exactly one weight family per scope, with its companions, and why. Pure:
 //! from a [`Listing`] and the few small files it asks for to a [`Selection`]; no network, no disk.
+//!
+//! Each pass runs all rules over what is known. A rule that needs a document not yet at hand asks
+//! for it and goes on as if all were well, so that one round of requests serves every rule; when
+//! nothing more is asked for, the pass's result stands.
 
+mod choose;
+mod classify;
+mod code;
+mod companions;
+mod diffusers;
+mod everything;
+mod filter;
 mod index;
+mod model;
+mod names;
+mod picks;
+mod sentence;
+mod sets;
 mod types;
+mod view;
 
 pub use index::{IndexError, WeightIndex};
 pub use types::*;
+
+use filter::Globs;
+use picks::{Picks, Wish};
+use view::{Doc, View};
+
+use crate::hub::Listing;
+use crate::repo::{RepoPath, RepoType};
+use crate::report::{Code, Finding, Severity};
+use crate::text::printable;
+
+/// The families that this version can select.
+const SELECTABLE: &[Family] = &[Family::Safetensors, Family::Bin, Family::Mistral];
+
+/// Chooses files from a listing.
+///
+/// Call it with no documents first; while it answers [`Step::Need`], fetch those files, add each to
+/// `documents` (`None` when it cannot be had) and call again. It takes at most four rounds, mostly
+/// one, and never asks for a file twice.
+///
+/// # Errors
+/// When nothing can be selected: see [`SelectError`].
+pub fn select(listing: &Listing, options: &Options, documents: &Documents) -> Result<Step, SelectError> {
+    let include = Globs::new(&options.include)?;
+    let exclude = Globs::new(&options.exclude)?;
+    if let Some(pattern) = include.unused(listing.entries.iter().map(|e| e.path.as_str())) {
+        return Err(SelectError::NoMatch(pattern.to_owned()));
+    }
+    let root = options.subfolder.as_ref().map_or("", RepoPath::as_str);
+    let globs = (&include, &exclude);
+    run(listing, options, documents, root, globs, None)
+}
+
+/// [`select`] below `root`. `parent`: the folder whose companions are taken too, because `root` was
+/// not asked for but is the only place with weights.
+fn run(
+    listing: &Listing,
+    options: &Options,
+    documents: &Documents,
+    root: &str,
+    globs: (&Globs, &Globs),
+    parent: Option<&View<'_>>,
+) -> Result<Step, SelectError> {
+    let view = View::new(listing, root, documents);
+    if let Some(folder) = options.subfolder.as_ref().filter(|_| !view.has_dir("")) {
+        return Err(SelectError::SubfolderAbsent(folder.clone()));
+    }
+    let mut picks = Picks::default();
+    if listing.info.repo_type != RepoType::Model {
+        whole_repo(&view, globs.0, &mut picks);
+        return Ok(Step::Done(Box::new(finish(&view, picks, (&Globs::default(), globs.1)))));
+    }
+    if options.all {
+        everything::select(&view, &mut picks);
+        return Ok(step(&view, picks, globs));
+    }
+    let wish = wish(options);
+    picks.variant.clone_from(&wish.variant);
+    let weights = scope(&view, &wish, &mut picks);
+    if !view.needs().is_empty() {
+        return Ok(Step::Need(view.needs()));
+    }
+    for entry in parent.iter().flat_map(|parent| parent.files("")) {
+        if let Some((purpose, reason)) = companions::companion(entry.path.file_name()) {
+            picks.take(entry, purpose, reason);
+        }
+    }
+    let elsewhere = |error| match parent {
+        None => elsewhere(listing, options, documents, &view, &wish, globs, error),
+        Some(_) => Err(error),
+    };
+    match weights {
+        Err(error) => elsewhere(error),
+        Ok(true) => Ok(step(&view, picks, globs)),
+        Ok(false) => match elsewhere(no_weights(&wish)) {
+            Err(SelectError::NothingSelectable { found, .. }) if found.is_empty() => {
+                view.find_out(Finding::repo(
+                    Code::WeightsAbsent,
+                    "there are no weights in this repo: its other files were taken",
+                ));
+                Ok(step(&view, picks, globs))
+            }
+            other => other,
+        },
+    }
+}
+
+/// The error for a repo that holds no weights of any kind.
+fn no_weights(wish: &Wish) -> SelectError {
+    match wish.only {
+        Some(family) => {
+            SelectError::FamilyAbsent { family, why: "there are no weights in this repo".to_owned(), found: Vec::new() }
+        }
+        None => SelectError::NothingSelectable { found: Vec::new(), why: String::new() },
+    }
+}
+
+fn wish(options: &Options) -> Wish {
+    let mut order: Vec<Family> = options.only.or(options.prefer).into_iter().collect();
+    if options.only.is_none() {
+        order.extend(SELECTABLE);
+    }
+    let mut seen = Vec::new();
+    order.retain(|family| {
+        SELECTABLE.contains(family) && !seen.contains(family) && {
+            seen.push(*family);
+            true
+        }
+    });
+    Wish {
+        order,
+        prefer: options.prefer.filter(|_| options.only.is_none()),
+        only: options.only,
+        variant: options.variant.clone().filter(|v| !v.is_empty()),
+        no_code: options.no_code,
+    }
+}
+
+/// Runs the rules for what the root folder holds: a pipeline, modules, or one model.
+fn scope(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> Result<bool, SelectError> {
+    for name in ["model_index.json", "modular_model_index.json"] {
+        if view.find("", name).is_none() {
+            continue;
+        }
+        match view.json("", name) {
+            Doc::Pending => {
+                diffusers::want_likely(view, wish);
+                return Ok(true);
+            }
+            Doc::Here(index) => return diffusers::select(view, wish, &index, name, picks),
+            Doc::Absent => {}
+        }
+    }
+    if view.find("", "modules.json").is_some() {
+        match view.json("", "modules.json") {
+            Doc::Pending => {
+                // Most have their transformer at the root.
+                for dir in view.dirs() {
+                    if let Some(entry) = view.find(dir, "router_config.json") {
+                        view.want(entry, view::CONFIG_LIMIT);
+                    }
+                }
+                return view.quietly(|| model::select(view, wish, "", picks)).or(Ok(true));
+            }
+            Doc::Here(modules) if modules.is_array() => return sentence::select(view, wish, &modules, picks),
+            Doc::Here(_) | Doc::Absent => {}
+        }
+    }
+    model::select(view, wish, "", picks)
+}
+
+/// The root has no weights that can be selected: a folder may.
+fn elsewhere(
+    listing: &Listing,
+    options: &Options,
+    documents: &Documents,
+    view: &View<'_>,
+    wish: &Wish,
+    globs: (&Globs, &Globs),
+    error: SelectError,
+) -> Result<Step, SelectError> {
+    let at_root = view.files("").iter().any(|e| {
+        let class = view.rel(&e.path).map(|rel| picks::class_of(view, rel));
+        class.is_some_and(|c| c.weights)
+    });
+    let pipeline = ["model_index.json", "modules.json"].iter().any(|name| view.find("", name).is_some());
+    let folders = folders(view, wish);
+    let refused = matches!(error, SelectError::VariantAbsent { .. });
+    match folders.as_slice() {
+        _ if pipeline || refused || at_root && !folders.iter().any(|(_, good)| *good) => Err(error),
+        [] => Err(error),
+        [(folder, true)] if !at_root => {
+            let mut step = run(listing, options, documents, &view.scope(folder), globs, Some(view))?;
+            if let Step::Done(selection) = &mut step {
+                let message = format!("there are no weights at the root: those in {}/ were taken", printable(folder));
+                selection.findings.insert(0, Finding::repo(Code::WeightsAbsent, message).severity(Severity::Note));
+            }
+            Ok(step)
+        }
+        all if all.iter().any(|(_, good)| *good) => Err(SelectError::Ambiguous {
+            choices: all.iter().map(|(folder, _)| view.scope(folder)).take(100).collect(),
+        }),
+        _ => Err(error),
+    }
+}
+
+/// The folders that hold weights of their own, and whether any of them can be selected.
+fn folders(view: &View<'_>, wish: &Wish) -> Vec<(String, bool)> {
+    let mut folders: Vec<(String, bool)> = Vec::new();
+    for dir in view.dirs().filter(|d| !d.is_empty()) {
+        if dir.split('/').any(|s| classify::family_dir(s).is_some() || classify::training_dir(s)) {
+            continue;
+        }
+        let families: Vec<Family> = view
+            .files(dir)
+            .iter()
+            .map(|e| classify::classify(e.path.file_name()))
+            .filter(|c| c.weights)
+            .filter_map(|c| c.family)
+            .collect();
+        if families.is_empty() {
+            continue;
+        }
+        // A pipeline's folder stands for its components' folders.
+        let top = std::iter::successors(Some(dir), |d| d.rsplit_once('/').map(|(parent, _)| parent))
+            .filter(|d| ["model_index.json", "modules.json"].iter().any(|name| view.find(d, name).is_some()))
+            .last()
+            .unwrap_or(dir);
+        let good = families.iter().any(|family| wish.order.contains(family));
+        if let Some((_, known)) = folders.iter_mut().find(|(folder, _)| folder == top) {
+            *known |= good;
+        } else if folders.len() < 1000 {
+            folders.push((top.to_owned(), good));
+        }
+    }
+    folders
+}
+
+/// Datasets and Spaces have no families: everything is taken, or what `--include` names.
+fn whole_repo(view: &View<'_>, include: &Globs, picks: &mut Picks) {
+    for entry in view.tree("") {
+        match include.matching(entry.path.as_str()) {
+            Some(pattern) => picks.take(entry, Purpose::Other, format!("--include {}", printable(pattern))),
+            None if include.is_empty() => picks.take(entry, Purpose::Other, "the whole repo"),
+            None => picks.leave(entry, None, "not named by --include"),
+        }
+    }
+}
+
+fn step(view: &View<'_>, picks: Picks, globs: (&Globs, &Globs)) -> Step {
+    let needs = view.needs();
+    if needs.is_empty() { Step::Done(Box::new(finish(view, picks, globs))) } else { Step::Need(needs) }
+}
+
+/// Applies the globs, and turns what was taken into the selection.
+fn finish(view: &View<'_>, mut picks: Picks, (include, exclude): (&Globs, &Globs)) -> Selection {
+    for entry in &view.listing().entries {
+        if let Some(pattern) = include.matching(entry.path.as_str()) {
+            picks.take(entry, Purpose::Other, format!("--include {}", printable(pattern)));
+        }
+    }
+    for entry in &view.listing().entries {
+        if let Some(pattern) = exclude.matching(entry.path.as_str()) {
+            let reason = format!("--exclude {}", printable(pattern));
+            match picks.drop(entry, reason.clone()) {
+                Some(Purpose::Other) => {}
+                Some(purpose) => view.find_out(Finding::new(
+                    Code::Excluded,
+                    &entry.path,
+                    format!("{reason} left it out, though loaders want it ({})", purpose.as_str()),
+                )),
+                None => {}
+            }
+        }
+    }
+    let mut selection = picks.finish(view);
+    // A set without some of its files cannot be checked as a whole; what is left of it can.
+    let taken = |path: &RepoPath| selection.files.binary_search_by(|s| s.path.cmp(path)).is_ok();
+    for set in &mut selection.weights {
+        let whole = set.files.len();
+        set.files.retain(taken);
+        set.index = set.index.take().filter(|path| set.files.len() == whole && taken(path));
+    }
+    selection.weights.retain(|set| !set.files.is_empty());
+    selection.findings = view.take_findings();
+    selection
+}

@@ -1,0 +1,134 @@
+//! Choosing one family for one folder: the first complete one in the order of the wish.
+
+use super::picks::Wish;
+use super::sets::{Found, Query, Set, resolve, want_indexes};
+use super::view::View;
+use super::{Family, names};
+use crate::repo::RepoPath;
+use crate::report::{Code, Finding};
+
+/// Which stems count for a family: standard ones, and those that yield to any standard set.
+pub(super) type Stems = fn(Family) -> (&'static [&'static str], &'static [&'static str]);
+
+/// What came of choosing.
+#[derive(Debug)]
+pub(super) struct Choice {
+    pub set: Option<Set>,
+    /// Families that are there in part: where, and what is wrong.
+    pub broken: Vec<(Family, RepoPath, String)>,
+}
+
+impl Choice {
+    /// The reasons in one line.
+    pub fn why(&self) -> String {
+        let told: Vec<String> = self
+            .broken
+            .iter()
+            .take(3)
+            .map(|(family, path, why)| format!("{family}: {}: {why}", path.file_name()))
+            .collect();
+        crate::text::printable(&told.join("; ")).into_owned()
+    }
+
+    /// Says which families were passed over, and that the preferred one was not to be had.
+    pub fn report(&self, view: &View<'_>, dir: &str, wish: &Wish) {
+        report_broken(view, &self.broken);
+        if let (Some(set), Some(prefer)) = (&self.set, wish.prefer)
+            && set.family != prefer
+        {
+            let why = match self.broken.iter().find(|(family, ..)| *family == prefer) {
+                Some((_, path, why)) => format!("is incomplete ({}: {why})", path.file_name()),
+                None if matches!(prefer, Family::Safetensors | Family::Bin | Family::Mistral) => {
+                    "is not in this repo".to_owned()
+                }
+                None => "cannot be selected by this version".to_owned(),
+            };
+            let place = if dir.is_empty() { String::new() } else { format!(" in {dir}/") };
+            let message = format!("{prefer} was preferred{place}, but {why}: {} was taken", set.family);
+            view.find_out(Finding::repo(Code::FamilyFallback, message));
+        }
+    }
+}
+
+pub(super) fn report_broken(view: &View<'_>, broken: &[(Family, RepoPath, String)]) {
+    for (family, path, why) in broken {
+        view.find_out(Finding::new(
+            Code::FamilyIncomplete,
+            path,
+            format!("the {family} family is not complete here: {why}"),
+        ));
+    }
+}
+
+/// Tries the families in order. A loose set yields to any standard one.
+pub(super) fn choose(view: &View<'_>, wish: &Wish, base: Query<'static>, dir: &str, stems: Stems) -> Choice {
+    let query = |family: Family| {
+        let (standard, loose) = stems(family);
+        Query { dir, family, variant: wish.variant.as_deref(), stems: standard, loose_stems: loose, ..base }
+    };
+    let mut choice = Choice { set: None, broken: Vec::new() };
+    let mut spare: Option<Set> = None;
+    for &family in &wish.order {
+        match resolve(view, query(family)) {
+            Found::Complete(set) if set.loose => {
+                spare.get_or_insert(set);
+            }
+            Found::Complete(set) => {
+                choice.set = Some(set);
+                return choice;
+            }
+            Found::Incomplete(broken) => {
+                choice.broken.extend(broken.into_iter().map(|(path, why)| (family, path, why)));
+                // The rest may be needed now: ask for all of it at once.
+                for &other in &wish.order {
+                    want_indexes(view, query(other));
+                }
+            }
+            Found::Absent => {}
+        }
+    }
+    choice.set = spare;
+    choice
+}
+
+/// The variants that weights in `dir` have, closest spelling to `wanted` first.
+pub(super) fn variants<'a>(view: &View<'a>, dirs: &[&str], wanted: &str) -> Vec<String> {
+    let mut found: Vec<&'a str> = dirs
+        .iter()
+        .flat_map(|dir| view.files(dir).iter().copied())
+        .filter_map(|e| names::parse(e.path.file_name()).and_then(|n| n.variant))
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found.sort_by_key(|v| distance(wanted, v));
+    found.into_iter().take(50).map(str::to_owned).collect()
+}
+
+/// Edits from one word to the other; words beyond 64 characters are cut.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().take(64).flat_map(char::to_lowercase).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().take(64).flat_map(char::to_lowercase).enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let edit = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = edit.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::distance;
+
+    #[test]
+    fn distance_counts_edits_whatever_the_case() {
+        for (a, b, n) in
+            [("fp16", "fp16", 0), ("fp61", "fp16", 2), ("bf16", "fp16", 2), ("", "abc", 3), ("FP16", "fp16", 0)]
+        {
+            assert_eq!(distance(a, b), n, "{a} {b}");
+        }
+    }
+}

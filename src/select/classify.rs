@@ -1,0 +1,357 @@
+//! What a file is by its name alone: of which weight family, or why no loader wants it. Names only:
+//! whether a family is complete or chosen is decided elsewhere.
+
+use super::{Family, names};
+
+/// What a name says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Class {
+    /// The family whose loader reads the file, weights or what goes with them.
+    pub family: Option<Family>,
+    /// Whether the file itself holds weights.
+    pub weights: bool,
+    /// The reason to give when it is left out.
+    pub reason: String,
+}
+
+pub(super) const TRAINING: &str = "training state";
+pub(super) const DOCUMENTATION: &str = "documentation";
+pub(super) const MEDIA: &str = "samples and images";
+pub(super) const CODE: &str = "code that no loader runs";
+pub(super) const UNNEEDED: &str = "not needed by the loader";
+
+/// Folders that never belong to a model at the root, with the family that their files are of.
+const FAMILY_DIRS: &[(&str, Family, &str)] = &[
+    ("onnx", Family::Onnx, "onnx family"),
+    ("openvino", Family::OpenVino, "openvino family"),
+    ("coreml", Family::CoreMl, "coreml family"),
+    ("original", Family::Meta, "original/ (Meta layout)"),
+    ("metal", Family::Other, "metal/ (Apple Metal layout)"),
+    ("mlx", Family::Mlx, "mlx family"),
+    ("tflite", Family::TfLite, "tflite family"),
+    ("tensorrt", Family::Other, "other weight formats"),
+    ("gguf", Family::Gguf, "gguf family"),
+    ("saved_model", Family::SavedModel, "saved-model family"),
+    ("tfjs", Family::TfJs, "tfjs family"),
+];
+
+/// The family whose folder `segment` is by custom.
+pub(super) fn family_dir(segment: &str) -> Option<(Family, &'static str)> {
+    if has_ext(segment, &["mlpackage", "mlmodelc"]) {
+        return Some((Family::CoreMl, "coreml family"));
+    }
+    FAMILY_DIRS.iter().find(|(dir, ..)| segment.eq_ignore_ascii_case(dir)).map(|&(_, family, reason)| (family, reason))
+}
+
+/// Whether `segment` is a folder that training leaves behind.
+pub(super) fn training_dir(segment: &str) -> bool {
+    let numbered =
+        |prefix| segment.strip_prefix(prefix).is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    numbered("checkpoint-")
+        || numbered("global_step")
+        || numbered("checkpoint_")
+        || matches!(segment, "runs" | "logs" | "wandb")
+}
+
+/// Judges a file by its path below the root folder.
+pub(super) fn classify(rel: &str) -> Class {
+    let (dir, name) = rel.rsplit_once('/').unwrap_or(("", rel));
+    for segment in dir.split('/').filter(|s| !s.is_empty()) {
+        if let Some((family, reason)) = family_dir(segment) {
+            let weights = by_name(dir, name).is_some_and(|(_, weights)| weights);
+            return Class { family: Some(family), weights, reason: reason.to_owned() };
+        }
+        if training_dir(segment) {
+            return plain(TRAINING);
+        }
+    }
+    if training(name) {
+        return plain(TRAINING);
+    }
+    if let Some((family, weights)) = by_name(dir, name) {
+        let adapter = name.starts_with("adapter.");
+        let reason = match (family, names::parse(name).and_then(|n| n.variant)) {
+            (Family::Safetensors | Family::Bin, Some(variant)) => format!("{variant} variant"),
+            (Family::Safetensors | Family::Bin, None) if adapter => "language adapters".to_owned(),
+            (Family::Other, _) => "other weight formats".to_owned(),
+            (family, _) => format!("{family} family"),
+        };
+        return Class { family: Some(family), weights, reason };
+    }
+    plain(rest(dir, name))
+}
+
+fn plain(reason: &str) -> Class {
+    Class { family: None, weights: false, reason: reason.to_owned() }
+}
+
+/// What training leaves behind beside a model (`vllm`'s ignore list, `transformers.Trainer`, `DeepSpeed`).
+fn training(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or(name);
+    matches!(
+        name,
+        "training_args.bin"
+            | "training_args.json"
+            | "training_args.pt"
+            | "trainer_state.json"
+            | "trainer_log.jsonl"
+            | "zero_to_fp32.py"
+            | "latest"
+            | "all_results.json"
+            | "train_results.json"
+            | "eval_results.json"
+            | "predict_results.json"
+            | "training_loss.png"
+            | "training_eval_loss.png"
+    ) || (matches!(stem, "optimizer" | "scheduler" | "scaler" | "grad_scaler" | "trainer_state")
+        && has_ext(name, &["pt", "pth", "bin", "pkl", "safetensors"]))
+        || (name.starts_with("optimizer_") && has_ext(name, &["pt", "bin"]))
+        || name.starts_with("rng_state")
+        || name.starts_with("random_states")
+        || name.starts_with("events.out.tfevents")
+        || name.ends_with("_optim_states.pt")
+        || (name.starts_with("mp_rank_") && has_ext(name, &["pt"]))
+}
+
+/// The family of a weight file's name, and whether it holds weights itself.
+fn by_name(dir: &str, name: &str) -> Option<(Family, bool)> {
+    use Family as F;
+    let lower = name.to_ascii_lowercase();
+    let ext = |exts| has_ext(&lower, exts);
+    if lower.starts_with("consolidated") {
+        if ext(&["safetensors"]) {
+            return Some((F::Mistral, true));
+        }
+        if lower == "consolidated.safetensors.index.json" {
+            return Some((F::Mistral, false));
+        }
+        if ext(&["pth"]) {
+            return Some((F::Meta, true));
+        }
+    }
+    if name == "checklist.chk" {
+        return Some((F::Meta, false));
+    }
+    if lower.starts_with("openvino") && ext(&["bin", "xml"]) {
+        return Some((F::OpenVino, true));
+    }
+    if (lower.starts_with("ggml") && ext(&["bin"])) || ext(&["gguf", "ggml"]) || lower.contains(".ggmlv3.") {
+        return Some((F::Gguf, true));
+    }
+    if ext(&["onnx", "ort"]) || lower.contains(".onnx_data") || lower.contains(".onnx.") {
+        return Some((F::Onnx, true));
+    }
+    if ext(&["msgpack"]) {
+        return Some((F::Flax, true));
+    }
+    if lower.starts_with("flax_model.msgpack.index") {
+        return Some((F::Flax, false));
+    }
+    if ext(&["h5", "hdf5", "keras"]) {
+        return Some((F::Tf, true));
+    }
+    if lower.starts_with("tf_model.h5.index") {
+        return Some((F::Tf, false));
+    }
+    if lower.starts_with("tfjs") || lower.starts_with("group1-shard") {
+        return Some((F::TfJs, true));
+    }
+    if matches!(&*lower, "saved_model.pb" | "saved_model.pbtxt" | "saved_model.tar.gz")
+        || dir.rsplit('/').next() == Some("variables") && lower.starts_with("variables.")
+    {
+        return Some((F::SavedModel, true));
+    }
+    if matches!(&*lower, "keras_metadata.pb" | "fingerprint.pb") {
+        return Some((F::SavedModel, false));
+    }
+    if is_tf_checkpoint(&lower) {
+        return Some((F::TfCheckpoint, true));
+    }
+    if lower == "checkpoint" {
+        return Some((F::TfCheckpoint, false));
+    }
+    if ext(&["tflite", "litertlm", "task"]) {
+        return Some((F::TfLite, true));
+    }
+    if ext(&["mlmodel"]) {
+        return Some((F::CoreMl, true));
+    }
+    if ext(&["ot"]) {
+        return Some((F::Rust, true));
+    }
+    if lower == "weights.npz" {
+        return Some((F::Mlx, true));
+    }
+    if ext(&["torchscript", "ptl"])
+        || ext(&["pt", "pth"])
+            && (lower.starts_with("traced") || lower.contains("scripted") || lower.contains("torchscript"))
+    {
+        return Some((F::TorchScript, true));
+    }
+    if ext(&["pt", "pth", "ckpt"]) || lower.ends_with(".pth.tar") || lower.ends_with(".pt.tar") {
+        return Some((F::Pt, true));
+    }
+    const OTHER: &[&str] = &[
+        "nemo",
+        "tensors",
+        "llamafile",
+        "dduf",
+        "flashpack",
+        "uqff",
+        "pdparams",
+        "pdmodel",
+        "pdiparams",
+        "mnn",
+        "engine",
+        "plan",
+        "dlc",
+        "rknn",
+        "hef",
+        "caffemodel",
+        "params",
+        "joblib",
+        "pkl",
+        "pickle",
+        "pb",
+        "model_state",
+    ];
+    if ext(OTHER) {
+        return Some((F::Other, true));
+    }
+    if let Some(parsed) = names::parse(name) {
+        // `model.bin` is CTranslate2's, fastText's or anyone's, but not transformers'.
+        let family = match (parsed.family, parsed.stem) {
+            (F::Bin, "model") if !parsed.index => F::CTranslate2,
+            (family, _) => family,
+        };
+        return Some((family, !parsed.index));
+    }
+    if ext(&["safetensors"]) {
+        return Some((F::Safetensors, true));
+    }
+    if lower.ends_with(".safetensors.index.json") {
+        return Some((F::Safetensors, false));
+    }
+    if ext(&["bin"]) {
+        // Part of a set that an index names, or nobody knows what.
+        let torch = lower.starts_with("pytorch_model") || lower.starts_with("adapter.");
+        return Some((if torch { F::Bin } else { F::Other }, true));
+    }
+    if lower.ends_with(".bin.index.json") {
+        return Some((F::Bin, false));
+    }
+    None
+}
+
+/// `X.index`, `X.meta`, `X.data-00000-of-00001`, where X is a TensorFlow checkpoint's prefix.
+fn is_tf_checkpoint(lower: &str) -> bool {
+    let data = lower.rsplit_once(".data-").is_some_and(|(_, n)| n.contains("-of-"));
+    let stem = lower.strip_suffix(".index").or_else(|| lower.strip_suffix(".meta"));
+    data || stem.is_some_and(|s| s.contains("ckpt") || s.contains("model") || s.contains("checkpoint"))
+}
+
+fn rest(dir: &str, name: &str) -> &'static str {
+    let lower = name.to_ascii_lowercase();
+    let first = dir.split('/').next().unwrap_or("").to_ascii_lowercase();
+    if has_ext(
+        &lower,
+        &[
+            "png", "jpg", "jpeg", "gif", "webp", "svg", "bmp", "avif", "ico", "tiff", "mp4", "webm", "mov", "mkv",
+            "wav", "mp3", "flac", "ogg", "m4a",
+        ],
+    ) {
+        return MEDIA;
+    }
+    if has_ext(&lower, &["md", "rst", "pdf", "html", "bib", "tex", "docx"])
+        || ["readme", "license", "licence", "notice", "citation", "copying", "authors", "changelog", "contributing"]
+            .iter()
+            .any(|word| lower.starts_with(word))
+        || lower.contains("license")
+        || lower.contains("policy")
+    {
+        return DOCUMENTATION;
+    }
+    if matches!(
+        &*first,
+        "samples" | "sample" | "examples" | "example" | "images" | "assets" | "figures" | "media" | "demo"
+    ) {
+        return MEDIA;
+    }
+    if has_ext(&lower, &["py", "ipynb", "sh", "cpp", "cc", "cu", "cuh", "h", "rs", "js", "ts", "bat", "ps1"])
+        || matches!(&*lower, "requirements.txt" | "dockerfile" | "setup.cfg" | "pyproject.toml" | "makefile")
+    {
+        return CODE;
+    }
+    UNNEEDED
+}
+
+/// Whether `name` ends in a dot and one of `exts`, and has something before it.
+pub(super) fn has_ext(name: &str, exts: &[&str]) -> bool {
+    name.rsplit_once('.')
+        .is_some_and(|(stem, ext)| !stem.is_empty() && exts.iter().any(|e| ext.eq_ignore_ascii_case(e)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_is_told_by_its_names() {
+        for (path, family, weights) in [
+            ("model.safetensors", Family::Safetensors, true),
+            ("model_pp0_ep1_shard2.safetensors", Family::Safetensors, true),
+            ("model.safetensors.index.json", Family::Safetensors, false),
+            ("pytorch_model-00001-of-00002.bin", Family::Bin, true),
+            ("consolidated.safetensors", Family::Mistral, true),
+            ("consolidated-00001-of-00002.safetensors", Family::Mistral, true),
+            ("consolidated.00.pth", Family::Meta, true),
+            ("original/model--00001-of-00007.safetensors", Family::Meta, true),
+            ("original/params.json", Family::Meta, false),
+            ("metal/model.bin", Family::Other, true),
+            ("x.pt", Family::Pt, true),
+            ("v1-5-pruned.ckpt", Family::Pt, true),
+            ("traced_model.pt", Family::TorchScript, true),
+            ("Q4_K_M/a-00001-of-00002.gguf", Family::Gguf, true),
+            ("ggml-model-q4_0.bin", Family::Gguf, true),
+            ("unet/model.onnx_data", Family::Onnx, true),
+            ("onnx/tokenizer.json", Family::Onnx, false),
+            ("tf_model-00001-of-00002.h5", Family::Tf, true),
+            ("bert_model.ckpt.data-00000-of-00001", Family::TfCheckpoint, true),
+            ("bert_model.ckpt.index", Family::TfCheckpoint, true),
+            ("model/variables/variables.index", Family::SavedModel, true),
+            ("64-8bits.tflite", Family::TfLite, true),
+            ("tfjs.tar.gz", Family::TfJs, true),
+            ("flax_model.msgpack", Family::Flax, true),
+            ("text_encoder/openvino_model.bin", Family::OpenVino, true),
+            ("coreml/x.mlpackage/Data/com.apple.CoreML/weights/weight.bin", Family::CoreMl, true),
+            ("x.mlpackage/Manifest.json", Family::CoreMl, false),
+            ("weights.npz", Family::Mlx, true),
+            ("rust_model.ot", Family::Rust, true),
+            ("model.bin", Family::CTranslate2, true),
+            ("m.nemo", Family::Other, true),
+            ("lid.176.bin", Family::Other, true),
+        ] {
+            let class = classify(path);
+            assert_eq!((class.family, class.weights), (Some(family), weights), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_weights_says_why_it_is_not_wanted() {
+        for (path, reason) in [
+            ("training_args.bin", TRAINING),
+            ("optimizer.pt", TRAINING),
+            ("checkpoint-500/model.safetensors", TRAINING),
+            ("runs/Feb19/events.out.tfevents.1", TRAINING),
+            ("README.md", DOCUMENTATION),
+            ("USAGE_POLICY", DOCUMENTATION),
+            ("01.png", MEDIA),
+            ("train_script.py", CODE),
+            (".gitattributes", UNNEEDED),
+            ("labels.json", UNNEEDED),
+        ] {
+            let class = classify(path);
+            assert_eq!((class.family, class.reason.as_str()), (None, reason), "{path}");
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! The repo's own Python code: what configs name in `auto_map`, with everything it imports. Code is
+//! read as text, never run.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::view::{CONFIG_LIMIT, Doc, View};
+use crate::hub::Entry;
+use crate::repo::RepoId;
+use crate::report::{Code, Finding};
+use crate::text::printable;
+
+/// The files whose `auto_map` transformers follows.
+pub(super) const CARRIERS: &[&str] = &[
+    "config.json",
+    "tokenizer_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
+    "generation_config.json",
+];
+
+/// A piece of code that a document names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Reference {
+    /// The repo it lives in, when that is another one.
+    pub repo: Option<String>,
+    /// The module, without `.py`.
+    pub module: String,
+    /// The document that names it.
+    pub by: String,
+}
+
+/// Code to take, and repos where more of it lives.
+#[derive(Debug, Default)]
+pub(super) struct CodeFiles<'a> {
+    /// The files, with the reason.
+    pub files: Vec<(&'a Entry, String)>,
+    /// Repos with code that this model needs.
+    pub repos: BTreeSet<String>,
+}
+
+/// What a JSON document names in `auto_map` and `custom_pipelines`: `[repo--]module.Class`, alone or
+/// in a list with nulls (`transformers/dynamic_module_utils.py`).
+pub(super) fn references(document: &Value, by: &str) -> Vec<Reference> {
+    let mut texts = Vec::new();
+    if let Some(map) = document.get("auto_map") {
+        match map {
+            Value::Object(map) => map.values().for_each(|v| strings(v, &mut texts)),
+            other => strings(other, &mut texts),
+        }
+    }
+    if let Some(Value::Object(pipelines)) = document.get("custom_pipelines") {
+        texts.extend(pipelines.values().filter_map(|p| p.get("impl")).filter_map(Value::as_str));
+    }
+    let mut references: Vec<_> = texts.into_iter().filter_map(|text| reference(text, by)).collect();
+    references.sort();
+    references.dedup();
+    references
+}
+
+fn strings<'v>(value: &'v Value, out: &mut Vec<&'v str>) {
+    match value {
+        Value::String(text) => out.push(text),
+        Value::Array(items) => out.extend(items.iter().filter_map(Value::as_str)),
+        _ => {}
+    }
+}
+
+/// Parses `[repo--]module.Class`.
+pub(super) fn reference(text: &str, by: &str) -> Option<Reference> {
+    let (repo, rest) = match text.split_once("--") {
+        Some((repo, rest)) => (Some(repo.to_owned()), rest),
+        None => (None, text),
+    };
+    let (module, class) = rest.rsplit_once('.')?;
+    if module.is_empty() || class.is_empty() {
+        return None;
+    }
+    Some(Reference { repo, module: module.to_owned(), by: by.to_owned() })
+}
+
+/// Asks for the root folder's Python files at once, when their names say that a config will name
+/// them: this saves a round.
+pub(super) fn want_likely(view: &View<'_>, dir: &str) {
+    const LIKELY: &[&str] =
+        &["modeling_", "configuration_", "tokenization_", "processing_", "image_processing_", "custom_st"];
+    let python = || view.files(dir).iter().filter(|e| e.path.file_name().ends_with(".py"));
+    if python().any(|e| LIKELY.iter().any(|start| e.path.file_name().starts_with(start))) {
+        for entry in python() {
+            view.want(entry, CONFIG_LIMIT);
+        }
+    }
+}
+
+/// Follows references and imports. `dir` is where modules are looked for first; then the repo's root,
+/// where transformers looks even when a subfolder was asked for.
+pub(super) fn follow<'a>(view: &View<'a>, dir: &str, references: &[Reference]) -> CodeFiles<'a> {
+    let mut out = CodeFiles::default();
+    let mut queue: Vec<(&'a Entry, String)> = Vec::new();
+    let info = &view.listing().info;
+    for reference in references {
+        let foreign =
+            reference.repo.as_deref().filter(|repo| *repo != info.id.as_str() && *repo != info.canonical_id.as_str());
+        if let Some(repo) = foreign {
+            if let Ok(id) = repo.parse::<RepoId>() {
+                if out.repos.insert(id.as_str().to_owned()) {
+                    let by = view.find(dir, &reference.by).map_or(reference.by.as_str(), |e| e.path.as_str());
+                    let message = format!(
+                        "code that the model needs lives in another repo, {}: {}.py",
+                        printable(repo),
+                        printable(&reference.module)
+                    );
+                    view.find_out(Finding::new(Code::ForeignCode, by, message).hint(format!("fetch {repo} as well")));
+                }
+            }
+            continue;
+        }
+        let file = format!("{}.py", reference.module);
+        match locate(view, dir, &file) {
+            Some(entry) => queue.push((entry, format!("named by {}", reference.by))),
+            None => view.find_out(Finding::new(
+                Code::CompanionMissing,
+                &reference.by,
+                format!("it names the code \"{}\", which is not in the repo", printable(&cut(&file))),
+            )),
+        }
+    }
+    closure(view, queue, &mut out);
+    out
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(200).collect()
+}
+
+fn locate<'a>(view: &View<'a>, dir: &str, file: &str) -> Option<&'a Entry> {
+    view.find(dir, file).or_else(|| view.find("", file)).or_else(|| view.listing().get(file))
+}
+
+/// Takes every file of the queue and what it imports from beside it, however deep.
+fn closure<'a>(view: &View<'a>, mut queue: Vec<(&'a Entry, String)>, out: &mut CodeFiles<'a>) {
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    let mut dirs: BTreeSet<&str> = BTreeSet::new();
+    while let Some((entry, reason)) = queue.pop() {
+        if !seen.insert(entry.path.as_str()) {
+            continue;
+        }
+        let dir = entry.path.dir();
+        dirs.insert(dir);
+        let beside = |module: &str| {
+            let path = module.replace('.', "/");
+            [format!("{path}.py"), format!("{path}/__init__.py")].iter().find_map(|name| {
+                crate::repo::RepoPath::join(dir, name).ok().and_then(|p| view.listing().get(p.as_str()))
+            })
+        };
+        match view.bytes(entry, CONFIG_LIMIT) {
+            Doc::Pending => {
+                // One of them is needed, so the others beside it may be: ask for all at once. A
+                // package in a folder can only import from that folder down.
+                let others = if dir.is_empty() || dir == view.root() { siblings(view, dir) } else { below(view, dir) };
+                for other in others {
+                    view.want(other, CONFIG_LIMIT);
+                }
+            }
+            Doc::Here(bytes) => {
+                let reason = format!("imported by {}", printable(entry.path.file_name()));
+                queue.extend(
+                    imports(&String::from_utf8_lossy(bytes))
+                        .iter()
+                        .filter_map(|m| beside(m))
+                        .map(|e| (e, reason.clone())),
+                );
+            }
+            // Its imports are unknown: everything beside it may be needed.
+            Doc::Absent => {
+                let reason = format!("beside {}, which could not be read", printable(entry.path.file_name()));
+                queue.extend(siblings(view, dir).into_iter().map(|e| (e, reason.clone())));
+            }
+        }
+        out.files.push((entry, reason));
+    }
+    // Kernels that the code compiles when it is loaded (Qwen-7B's `cache_autogptq_cuda_256.cpp`).
+    for dir in dirs {
+        for entry in repo_files(view, dir) {
+            if super::classify::has_ext(entry.path.file_name(), &["cpp", "cc", "cu", "cuh", "h"])
+                && seen.insert(entry.path.as_str())
+            {
+                out.files.push((entry, "native source beside the repo's code".to_owned()));
+            }
+        }
+    }
+}
+
+/// The Python files of a folder of the repo.
+fn siblings<'a>(view: &View<'a>, dir: &str) -> Vec<&'a Entry> {
+    repo_files(view, dir).into_iter().filter(|e| e.path.file_name().ends_with(".py")).collect()
+}
+
+/// The Python files of a folder of the repo and of the folders in it.
+fn below<'a>(view: &View<'a>, dir: &str) -> Vec<&'a Entry> {
+    let prefix = format!("{dir}/");
+    let python = |e: &&Entry| e.path.as_str().starts_with(&prefix) && e.path.file_name().ends_with(".py");
+    view.listing().entries.iter().filter(python).collect()
+}
+
+fn repo_files<'a>(view: &View<'a>, dir: &str) -> Vec<&'a Entry> {
+    let root = view.root();
+    let inside = if root.is_empty() {
+        Some(dir)
+    } else if dir == root {
+        Some("")
+    } else {
+        dir.strip_prefix(root).and_then(|d| d.strip_prefix('/'))
+    };
+    match inside {
+        Some(dir) => view.files(dir).to_vec(),
+        None => view.listing().entries.iter().filter(|e| e.path.dir() == dir).collect(),
+    }
+}
+
+/// The sibling modules that Python source imports: `import .a`, `from .a import b`, `from . import a, b`,
+/// at any indentation. A superset of what transformers' `get_relative_imports` sees.
+pub(super) fn imports(source: &str) -> BTreeSet<String> {
+    let mut modules = BTreeSet::new();
+    let mut lines = source.lines();
+    while let Some(line) = lines.next() {
+        let line = line.trim();
+        if let Some(rest) = line.strip_prefix("import ") {
+            if let Some(module) = rest.trim().strip_prefix('.') {
+                add(&mut modules, module);
+            }
+        } else if let Some(rest) = line.strip_prefix("from ") {
+            let Some((module, names)) = rest.trim().strip_prefix('.').and_then(|r| r.split_once(" import")) else {
+                continue;
+            };
+            if module.trim().is_empty() {
+                let mut names = names.to_owned();
+                if names.contains('(') {
+                    while !names.contains(')') && names.len() < 100_000 {
+                        let Some(next) = lines.next() else { break };
+                        names.push(',');
+                        names.push_str(next.split('#').next().unwrap_or(""));
+                    }
+                }
+                for name in names.split(['(', ')', ',']) {
+                    let name = name.split('#').next().unwrap_or("").split_whitespace().next().unwrap_or("");
+                    add(&mut modules, name);
+                }
+            } else {
+                add(&mut modules, module);
+            }
+        }
+    }
+    modules
+}
+
+fn add(modules: &mut BTreeSet<String>, module: &str) {
+    let module = module.trim();
+    if !module.is_empty()
+        && module.len() < 256
+        && module.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.')
+        && !module.starts_with('.')
+    {
+        modules.insert(module.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn auto_map_is_read_in_every_shape() {
+        let found = references(
+            &json!({
+                "auto_map": {
+                    "AutoConfig": "configuration_x.XConfig",
+                    "AutoTokenizer": ["tokenization_x.XTokenizer", null],
+                    "AutoModel": "org/other--modeling_y.Y",
+                    "bad": 3, "worse": {"a": "b.C"}, "empty": ".X"
+                },
+                "custom_pipelines": {"task": {"impl": "pipe.Pipe"}}
+            }),
+            "config.json",
+        );
+        let told: Vec<_> = found.iter().map(|r| (r.repo.as_deref(), r.module.as_str())).collect();
+        assert_eq!(
+            told,
+            [(None, "configuration_x"), (None, "pipe"), (None, "tokenization_x"), (Some("org/other"), "modeling_y")]
+        );
+    }
+
+    #[test]
+    fn relative_imports_are_found_wherever_they_stand() {
+        let source = "import os\nfrom .a import b\n    from .c import (\n  d)\ntry:\n  import .e\nfrom . import f, g as h\nfrom . import (\n  i,  # why (not)\n  j)\nfrom ..k import l\nfrom m import n\nfrom .o.p import q\n";
+        let found = imports(source);
+        assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), ["a", "c", "e", "f", "g", "i", "j", "o.p"]);
+    }
+}

@@ -1,0 +1,108 @@
+//! `--all`: every file, with every complete set of safetensors or bin weights recognised, so that it
+//! gets verified.
+
+use std::collections::BTreeSet;
+
+use super::classify::has_ext;
+use super::companions::companion;
+use super::model::{self, MODEL};
+use super::names;
+use super::picks::Picks;
+use super::sets::{Found, Query, Set, indexed_set, resolve, shards};
+use super::view::{CONFIG_LIMIT, View};
+use super::{Family, Purpose};
+use crate::repo::RepoPath;
+use crate::report::{Code, Finding};
+
+/// Takes every file of the view.
+pub(super) fn select(view: &View<'_>, picks: &mut Picks) {
+    let dirs: Vec<&str> = view.dirs().collect();
+    for dir in dirs {
+        folder(view, dir, picks);
+    }
+    for entry in view.tree("") {
+        let (purpose, reason) = companion(entry.path.file_name()).unwrap_or((Purpose::Other, "--all"));
+        picks.take(entry, purpose, reason);
+    }
+}
+
+/// Recognises the sets of one folder.
+fn folder(view: &View<'_>, dir: &str, picks: &mut Picks) {
+    let mut done: BTreeSet<RepoPath> = BTreeSet::new();
+    let mut sets: Vec<Set> = Vec::new();
+    for entry in view.files(dir) {
+        let name = entry.path.file_name();
+        // Every index, also of an odd stem and beside a single file.
+        let family = if name.starts_with("consolidated.safetensors.index") {
+            Some(Family::Mistral)
+        } else if name.ends_with(".json") && name.contains(".safetensors.") && name.contains("index") {
+            Some(Family::Safetensors)
+        } else if name.ends_with(".json") && name.contains(".bin.") && name.contains("index") {
+            Some(Family::Bin)
+        } else {
+            None
+        };
+        let Some(family) = family else { continue };
+        let variant = names::parse(name).and_then(|n| n.variant);
+        let query = Query { dir, family, variant, ..MODEL };
+        match shards(view, query, entry) {
+            Ok((files, notes)) => {
+                done.extend(files.iter().cloned());
+                sets.push(indexed_set(query, entry, files, notes));
+            }
+            Err(why) => view.find_out(Finding::new(
+                Code::FamilyIncomplete,
+                &entry.path,
+                format!("its weights are not complete: {why}"),
+            )),
+        }
+    }
+    for entry in view.files(dir) {
+        let name = entry.path.file_name();
+        if done.contains(&entry.path) {
+            continue;
+        }
+        let parsed = names::parse(name).filter(|n| !n.index && !(n.family == Family::Bin && n.stem == "model"));
+        let set = match parsed {
+            Some(n) if n.shard.is_some() => {
+                let stems = [n.stem];
+                let query =
+                    Query { dir, family: n.family, variant: n.variant, stems: &stems, any_name: false, ..MODEL };
+                match view.quietly(|| resolve(view, query)) {
+                    Found::Complete(set) if set.files.contains(&entry.path) => Some(set),
+                    // Parts of a set that is not whole can still be checked one by one.
+                    _ => (n.family == Family::Safetensors).then(|| single(n.family, n.variant, &entry.path)),
+                }
+            }
+            Some(n) => Some(single(n.family, n.variant, &entry.path)),
+            None if has_ext(name, &["safetensors"]) && name.starts_with("consolidated") => {
+                Some(single(Family::Mistral, None, &entry.path))
+            }
+            None => has_ext(name, &["safetensors"]).then(|| single(Family::Safetensors, None, &entry.path)),
+        };
+        if let Some(set) = set {
+            done.extend(set.files.iter().cloned());
+            sets.push(set);
+        }
+    }
+    let indexed = sets.iter().any(|set| set.index.is_some());
+    if indexed && let Some(config) = view.find(dir, "config.json") {
+        view.want(config, CONFIG_LIMIT);
+    }
+    let tied = indexed && view.json(dir, "config.json").here().is_some_and(|c| model::tied(&c));
+    for set in sets {
+        picks.take_set(view, dir, &set, tied);
+    }
+}
+
+fn single(family: Family, variant: Option<&str>, path: &RepoPath) -> Set {
+    Set {
+        family,
+        variant: variant.map(str::to_owned),
+        index: None,
+        files: vec![path.clone()],
+        loose: false,
+        reason: "--all".to_owned(),
+        notes: Vec::new(),
+    }
+}

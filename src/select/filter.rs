@@ -1,0 +1,112 @@
+//! `--include` and `--exclude`: globs as `huggingface_hub` reads them. What they are applied to is
+//! decided elsewhere.
+
+use globset::{GlobBuilder, GlobMatcher};
+
+use super::SelectError;
+
+/// The compiled patterns of one flag.
+#[derive(Debug, Default)]
+pub(super) struct Globs(Vec<(String, GlobMatcher)>);
+
+impl Globs {
+    /// Compiles patterns by the rules of `filter_repo_objects` (Python's `fnmatch`): `*` and `?` also
+    /// match `/`, `{` and `\` mean themselves, a `/` at the end means everything in that folder.
+    pub fn new(patterns: &[String]) -> Result<Self, SelectError> {
+        patterns
+            .iter()
+            .map(|pattern| {
+                let matcher = GlobBuilder::new(&translate(pattern))
+                    .literal_separator(false)
+                    .backslash_escape(false)
+                    .case_insensitive(false)
+                    .build()
+                    .map_err(|error| SelectError::BadGlob {
+                        glob: pattern.clone(),
+                        reason: error.kind().to_string(),
+                    })?;
+                Ok((pattern.clone(), matcher.compile_matcher()))
+            })
+            .collect::<Result<_, _>>()
+            .map(Globs)
+    }
+
+    /// The first pattern that matches.
+    pub fn matching(&self, path: &str) -> Option<&str> {
+        self.0.iter().find(|(_, glob)| glob.is_match(path)).map(|(pattern, _)| pattern.as_str())
+    }
+
+    /// Whether there are no patterns.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The first pattern that matches none of `paths`.
+    pub fn unused<'p>(&self, paths: impl Iterator<Item = &'p str> + Clone) -> Option<&str> {
+        self.0.iter().find(|(_, glob)| !paths.clone().any(|p| glob.is_match(p))).map(|(pattern, _)| pattern.as_str())
+    }
+}
+
+/// `fnmatch`'s language in `globset`'s: braces are no alternatives, runs of `*` are one.
+fn translate(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len() + 8);
+    let mut class = false;
+    for c in pattern.chars() {
+        match c {
+            '{' | '}' if !class => {
+                out.push('[');
+                out.push(c);
+                out.push(']');
+            }
+            '*' if !class && out.ends_with('*') => {}
+            '[' if !class => {
+                class = true;
+                out.push(c);
+            }
+            ']' if class => {
+                class = false;
+                out.push(c);
+            }
+            _ => out.push(c),
+        }
+    }
+    if pattern.ends_with('/') {
+        out.push('*');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_are_read_as_huggingface_hub_reads_them() {
+        for (glob, path, want) in [
+            ("*.json", "config.json", true),
+            ("*.json", "a/b/config.json", true),
+            ("data/", "data/a/b", true),
+            ("data/", "data2/a", false),
+            ("data", "data/a", false),
+            ("data/*.bin", "data/x/y.bin", true),
+            ("**/*.json", "config.json", false),
+            ("**/*.json", "a/config.json", true),
+            ("?.txt", "a.txt", true),
+            ("[ab].txt", "a.txt", true),
+            ("[!ab].txt", "a.txt", false),
+            ("{a,b}.txt", "a.txt", false),
+            ("{a,b}.txt", "{a,b}.txt", true),
+            ("*.JSON", "config.json", false),
+            ("模型*", "模型.bin", true),
+        ] {
+            let globs = Globs::new(&[glob.to_owned()]).unwrap();
+            assert_eq!(globs.matching(path).is_some(), want, "{glob} on {path}");
+        }
+    }
+
+    #[test]
+    fn a_glob_that_does_not_parse_is_named() {
+        let error = Globs::new(&["[a".to_owned()]).unwrap_err();
+        assert!(matches!(error, SelectError::BadGlob { glob, .. } if glob == "[a"));
+    }
+}

@@ -1,0 +1,177 @@
+//! What the rules have taken and set aside so far, and how it becomes a [`Selection`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::classify::{Class, classify};
+use super::sets::Set;
+use super::view::View;
+use super::{Family, LeftOut, Purpose, Selected, Selection, WeightSet, names};
+use crate::hub::Entry;
+use crate::repo::RepoPath;
+
+/// The wishes that rules look at.
+#[derive(Debug, Clone)]
+pub(super) struct Wish {
+    /// Families to try, best first.
+    pub order: Vec<Family>,
+    pub prefer: Option<Family>,
+    pub only: Option<Family>,
+    pub variant: Option<String>,
+    pub no_code: bool,
+}
+
+/// The result in the making.
+#[derive(Debug, Default)]
+pub(super) struct Picks {
+    files: BTreeMap<RepoPath, (Purpose, String)>,
+    aside: BTreeMap<RepoPath, (Option<Family>, String)>,
+    pub weights: Vec<WeightSet>,
+    pub repos: BTreeSet<String>,
+    /// Whether this is a diffusers pipeline: its root files and other folders have reasons of their own.
+    pub pipeline: bool,
+    /// The variant asked for.
+    pub variant: Option<String>,
+}
+
+impl Picks {
+    /// Takes a file; the first reason given stays.
+    pub fn take(&mut self, entry: &Entry, purpose: Purpose, reason: impl Into<String>) {
+        self.files.entry(entry.path.clone()).or_insert_with(|| (purpose, reason.into()));
+    }
+
+    /// Sets the reason for leaving out a file, unless a rule takes it.
+    pub fn leave(&mut self, entry: &Entry, family: Option<Family>, reason: impl Into<String>) {
+        self.aside.entry(entry.path.clone()).or_insert_with(|| (family, reason.into()));
+    }
+
+    /// Whether the file has been taken.
+    pub fn has(&self, path: &RepoPath) -> bool {
+        self.files.contains_key(path)
+    }
+
+    /// Takes a weight set with its index.
+    pub fn take_set(&mut self, view: &View<'_>, dir: &str, set: &Set, tied_embeddings: bool) {
+        for finding in &set.notes {
+            view.find_out(finding.clone());
+        }
+        for path in &set.files {
+            self.files.entry(path.clone()).or_insert_with(|| (Purpose::Weights, set.reason.clone()));
+        }
+        if let Some(index) = &set.index {
+            self.files.entry(index.clone()).or_insert_with(|| (Purpose::Index, "names the shards".to_owned()));
+        }
+        self.weights.push(WeightSet {
+            scope: view.scope(dir),
+            family: set.family,
+            variant: set.variant.clone(),
+            index: set.index.clone(),
+            files: set.files.clone(),
+            tied_embeddings,
+        });
+    }
+
+    /// Drops a file after all, with the reason; says what it was for.
+    pub fn drop(&mut self, entry: &Entry, reason: String) -> Option<Purpose> {
+        let (purpose, _) = self.files.remove(&entry.path)?;
+        self.aside.insert(entry.path.clone(), (None, reason));
+        Some(purpose)
+    }
+
+    /// Every file of the listing is either taken or left out, with its reason.
+    pub fn finish(mut self, view: &View<'_>) -> Selection {
+        let mut groups: BTreeMap<(Option<Family>, String), (Vec<RepoPath>, u64)> = BTreeMap::new();
+        let mut files = Vec::new();
+        for entry in &view.listing().entries {
+            if let Some((purpose, reason)) = self.files.remove(&entry.path) {
+                files.push(Selected { path: entry.path.clone(), purpose, reason });
+                continue;
+            }
+            let why = self.aside.remove(&entry.path).unwrap_or_else(|| self.why_left(view, entry));
+            let group = groups.entry(why).or_default();
+            group.0.push(entry.path.clone());
+            group.1 = group.1.saturating_add(entry.size);
+        }
+        let mut left_out: Vec<LeftOut> = groups
+            .into_iter()
+            .map(|((family, reason), (paths, bytes))| LeftOut { family, reason, paths, bytes })
+            .collect();
+        left_out.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.reason.cmp(&b.reason)));
+        self.weights.sort_by(|a, b| a.scope.cmp(&b.scope).then_with(|| a.files.cmp(&b.files)));
+        Selection {
+            weights: self.weights,
+            files,
+            left_out,
+            findings: Vec::new(),
+            other_repos: self.repos.into_iter().collect(),
+        }
+    }
+
+    fn why_left(&self, view: &View<'_>, entry: &Entry) -> (Option<Family>, String) {
+        let Some(rel) = view.rel(&entry.path) else { return (None, format!("outside {}/", view.root())) };
+        let class = class_of(view, rel);
+        let dir = rel.rsplit_once('/').map_or("", |(dir, _)| dir);
+        match class.family {
+            Some(Family::Safetensors | Family::Pt) if self.pipeline && dir.is_empty() => {
+                (Some(Family::DiffusersSingle), "single-file checkpoints".to_owned())
+            }
+            Some(family @ (Family::Safetensors | Family::Bin)) => {
+                (Some(family), self.why_same_kind(view, dir, entry, family, class))
+            }
+            None if self.pipeline && !dir.is_empty() && class.reason == super::classify::UNNEEDED => {
+                (None, "not in model_index.json".to_owned())
+            }
+            family => (family, class.reason),
+        }
+    }
+
+    /// Why safetensors or bin weights are left out, where such may have been taken.
+    fn why_same_kind(&self, view: &View<'_>, dir: &str, entry: &Entry, family: Family, class: Class) -> String {
+        let scope = view.scope(dir);
+        if self.pipeline && !self.weights.iter().any(|set| set.scope == scope) {
+            return "not in model_index.json".to_owned();
+        }
+        let Some(set) = self.weights.iter().find(|set| set.family == family) else { return format!("{family} family") };
+        let parsed = names::parse(entry.path.file_name());
+        match parsed.map(|p| (p.stem, p.variant)) {
+            Some((_, Some(_))) if parsed.and_then(|p| p.variant) != self.variant.as_deref() => class.reason,
+            Some(("open_clip_model" | "open_clip_pytorch_model", _)) => "open_clip's copy of the weights".to_owned(),
+            Some((_, None)) if self.variant.is_some() => "weights of no variant".to_owned(),
+            _ if class.reason == "language adapters" => class.reason,
+            _ if scope != set.scope => format!("{family} weights in other folders"),
+            _ if set.index.is_some() => format!("{family} files that the index does not name"),
+            _ => format!("other {family} files"),
+        }
+    }
+}
+
+/// [`classify`] with what only neighbours can tell.
+pub(super) fn class_of(view: &View<'_>, rel: &str) -> Class {
+    let mut class = classify(rel);
+    if class.family == Some(Family::CTranslate2) {
+        let dir = rel.rsplit_once('/').map_or("", |(dir, _)| dir);
+        let vocabulary = view.files(dir).iter().any(|e| {
+            e.path.file_name().starts_with("vocabulary.")
+                || e.path.file_name().ends_with("_vocabulary.json")
+                || e.path.file_name().ends_with("_vocabulary.txt")
+        });
+        if !vocabulary {
+            class = Class { family: Some(Family::Other), weights: true, reason: "other weight formats".to_owned() };
+        }
+    }
+    class
+}
+
+/// What weights the view holds, with their bytes, largest first.
+pub(super) fn found(view: &View<'_>) -> Vec<(Family, u64)> {
+    let mut sums: BTreeMap<Family, u64> = BTreeMap::new();
+    for entry in view.tree("") {
+        let class = view.rel(&entry.path).map(|rel| class_of(view, rel));
+        if let Some(Class { family: Some(family), weights: true, .. }) = class {
+            let sum = sums.entry(family).or_default();
+            *sum = sum.saturating_add(entry.size);
+        }
+    }
+    let mut found: Vec<_> = sums.into_iter().collect();
+    found.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+    found
+}

@@ -1,0 +1,392 @@
+//! Finding the complete weight sets of one family in one folder: single file, index with the shards
+//! it names, or, failing both, files that only some loaders read. Which set is taken is decided elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::names::{self, extension, lookup};
+use super::view::{Doc, INDEX_LIMIT, View};
+use super::{Family, WeightIndex};
+use crate::hub::Entry;
+use crate::repo::RepoPath;
+use crate::report::{Code, Finding, Severity};
+use crate::text::printable;
+
+/// A complete set of weights in one folder.
+#[derive(Debug, Clone)]
+pub(super) struct Set {
+    pub family: Family,
+    pub variant: Option<String>,
+    pub index: Option<RepoPath>,
+    /// Sorted, each once, never empty unless the index has still to be read.
+    pub files: Vec<RepoPath>,
+    /// Not by a standard name or index: only some loaders read it.
+    pub loose: bool,
+    /// The rule that took it, for people.
+    pub reason: String,
+    /// What to say when it is taken.
+    pub notes: Vec<Finding>,
+}
+
+/// What a folder has of a family.
+#[derive(Debug, Clone)]
+pub(super) enum Found {
+    Complete(Set),
+    /// A part is there; the path and what is wrong.
+    Incomplete(Vec<(RepoPath, String)>),
+    Absent,
+}
+
+/// What to look for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Query<'q> {
+    /// The folder, below the view's root.
+    pub dir: &'q str,
+    pub family: Family,
+    pub variant: Option<&'q str>,
+    /// Stems of names, best first.
+    pub stems: &'q [&'q str],
+    /// Stems that are no standard ones here: their sets count as loose.
+    pub loose_stems: &'q [&'q str],
+    /// Whether an index may name shards in folders below its own; diffusers refuses them.
+    pub nested: bool,
+    /// Whether files with names of their own count, in default of standard ones.
+    pub any_name: bool,
+}
+
+/// Looks for the set that a loader would take: `transformers/modeling_utils.py` (single file, then
+/// index), `diffusers` likewise per component.
+pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
+    if query.family == Family::Mistral {
+        return mistral(view, query);
+    }
+    let mut broken = Vec::new();
+    let mut indexed = BTreeSet::new();
+    for (stem, loose) in stems(query) {
+        match standard(view, query, stem, &mut broken, &mut indexed) {
+            Some(mut set) => {
+                set.loose = loose;
+                return Found::Complete(set);
+            }
+            None => continue,
+        }
+    }
+    if let Some(set) = unindexed(view, query, &indexed, &mut broken) {
+        return Found::Complete(set);
+    }
+    if query.any_name && query.variant.is_none() && broken.is_empty() {
+        if let Some(set) = own_names(view, query, &mut broken) {
+            return Found::Complete(set);
+        }
+    }
+    if broken.is_empty() { Found::Absent } else { Found::Incomplete(broken) }
+}
+
+/// Asks for the index files that [`resolve`] would read.
+pub(super) fn want_indexes(view: &View<'_>, query: Query<'_>) {
+    for (stem, _) in stems(query) {
+        let names = lookup(stem, query.family, query.variant);
+        if view.find(query.dir, &names.single).is_none() {
+            for entry in names.indexes.iter().filter_map(|name| view.find(query.dir, name)) {
+                view.want(entry, INDEX_LIMIT);
+            }
+        }
+    }
+}
+
+fn stems<'q>(query: Query<'q>) -> impl Iterator<Item = (&'q str, bool)> {
+    query.stems.iter().map(|s| (*s, false)).chain(query.loose_stems.iter().map(|s| (*s, true)))
+}
+
+fn standard(
+    view: &View<'_>,
+    query: Query<'_>,
+    stem: &str,
+    broken: &mut Vec<(RepoPath, String)>,
+    indexed: &mut BTreeSet<String>,
+) -> Option<Set> {
+    let names = lookup(stem, query.family, query.variant);
+    let indexes: Vec<&Entry> = names.indexes.iter().filter_map(|name| view.find(query.dir, name)).collect();
+    if let Some(single) = view.find(query.dir, &names.single) {
+        let notes = indexes.first().map(|index| overlapping(&single.path, &index.path)).into_iter().collect();
+        return Some(Set {
+            family: query.family,
+            variant: query.variant.map(str::to_owned),
+            index: None,
+            files: vec![single.path.clone()],
+            loose: false,
+            reason: "the single weight file".to_owned(),
+            notes,
+        });
+    }
+    for index in indexes {
+        indexed.insert(stem.to_owned());
+        match shards(view, query, index) {
+            Ok((files, notes)) => return Some(indexed_set(query, index, files, notes)),
+            Err(why) => broken.push((index.path.clone(), why)),
+        }
+    }
+    None
+}
+
+pub(super) fn indexed_set(query: Query<'_>, index: &Entry, files: Vec<RepoPath>, notes: Vec<Finding>) -> Set {
+    Set {
+        family: query.family,
+        variant: query.variant.map(str::to_owned),
+        reason: format!("named by {}", printable(index.path.file_name())),
+        index: Some(index.path.clone()),
+        files,
+        loose: false,
+        notes,
+    }
+}
+
+fn overlapping(single: &RepoPath, index: &RepoPath) -> Finding {
+    Finding::new(
+        Code::OverlappingWeights,
+        single,
+        format!(
+            "the single file was taken, as transformers does; {} describes another set, which vLLM would read",
+            printable(index.file_name())
+        ),
+    )
+}
+
+/// The shards that an index names, if all of them are there and are what they should be.
+pub(super) fn shards(
+    view: &View<'_>,
+    query: Query<'_>,
+    index: &Entry,
+) -> Result<(Vec<RepoPath>, Vec<Finding>), String> {
+    // The listing outlives the borrow of `index` only through the view.
+    let Some(entry) = view.listing().get(index.path.as_str()) else { return Err("it is not in the listing".into()) };
+    if entry.size > INDEX_LIMIT {
+        return Err(format!("the index has {} and was not read", crate::text::bytes(entry.size)));
+    }
+    let bytes = match view.quietly(|| view.bytes(entry, INDEX_LIMIT)) {
+        Doc::Pending => return Ok((Vec::new(), Vec::new())),
+        Doc::Absent => return Err("the index could not be had".to_owned()),
+        Doc::Here(bytes) => bytes,
+    };
+    let parsed = WeightIndex::parse(bytes).map_err(|e| format!("the index is not usable: {e}"))?;
+    let dir = index.path.dir();
+    let names = parsed.shards();
+    let mut files = Vec::with_capacity(names.len());
+    let mut missing: Vec<&str> = Vec::new();
+    for &name in &names {
+        let path = RepoPath::join(dir, name).map_err(|error| {
+            view.find_out(Finding::new(
+                Code::PathUnsafe,
+                &index.path,
+                format!("it names a shard outside the repo: {error}"),
+            ));
+            format!("it names an unsafe path: {error}")
+        })?;
+        if !query.nested && name.contains('/') {
+            return Err(format!("it names \"{}\" in another folder, which diffusers refuses", printable(name)));
+        }
+        let fits = if query.family == Family::Bin {
+            !name.ends_with(".safetensors") && super::classify::has_ext(name, &["bin", "pt", "pth", "ckpt"])
+        } else {
+            super::classify::has_ext(name, &["safetensors"])
+        };
+        if !fits {
+            return Err(format!(
+                "it names \"{}\", which is no {} file",
+                printable(&cut(name)),
+                extension(query.family)
+            ));
+        }
+        match view.listing().get(path.as_str()) {
+            Some(entry) => files.push(entry.path.clone()),
+            None => missing.push(name),
+        }
+    }
+    if let Some(first) = missing.first() {
+        return Err(format!(
+            "it names {} shards, of which {} are not in the repo (such as \"{}\")",
+            names.len(),
+            missing.len(),
+            printable(&cut(first))
+        ));
+    }
+    let mut notes = Vec::new();
+    if !parsed.has_metadata {
+        notes.push(
+            Finding::new(
+                Code::IndexInvalid,
+                &index.path,
+                "it has no \"metadata\", which transformers and diffusers read",
+            )
+            .severity(Severity::Warning),
+        );
+    }
+    files.sort();
+    files.dedup();
+    Ok((files, notes))
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(200).collect()
+}
+
+/// Numbered shards without an index: vLLM and diffusers' downloader take them by name.
+fn unindexed(
+    view: &View<'_>,
+    query: Query<'_>,
+    indexed: &BTreeSet<String>,
+    broken: &mut Vec<(RepoPath, String)>,
+) -> Option<Set> {
+    for (stem, _) in stems(query).filter(|(stem, _)| !indexed.contains(*stem)) {
+        let mut counts: BTreeMap<u32, Vec<(u32, &RepoPath)>> = BTreeMap::new();
+        for entry in view.files(query.dir) {
+            if let Some(parsed) = names::parse(entry.path.file_name())
+                && (parsed.stem, parsed.family, parsed.variant) == (stem, query.family, query.variant)
+                && let Some((number, total)) = parsed.shard
+            {
+                counts.entry(total).or_default().push((number, &entry.path));
+            }
+        }
+        for (total, parts) in &counts {
+            let numbers: BTreeSet<u32> = parts.iter().map(|(n, _)| *n).collect();
+            let complete = (1..=*total).all(|n| numbers.contains(&n)) || (0..*total).all(|n| numbers.contains(&n));
+            let first = parts[0].1;
+            if !complete || *total == 0 {
+                broken
+                    .push((first.clone(), format!("there is no index, and only {} of {total} shards", numbers.len())));
+                continue;
+            }
+            let note = Finding::new(
+                Code::FamilyIncomplete,
+                first,
+                "these shards have no index: transformers cannot load them, vLLM reads them by name",
+            );
+            return Some(Set {
+                family: query.family,
+                variant: query.variant.map(str::to_owned),
+                index: None,
+                files: parts.iter().map(|(_, path)| (*path).clone()).collect(),
+                loose: true,
+                reason: "shards without an index".to_owned(),
+                notes: vec![note],
+            });
+        }
+    }
+    None
+}
+
+/// Files with names of their own: an index of another stem, else every `*.safetensors` of the folder
+/// (vLLM and TGI load them together), but adapters only when there is nothing else.
+fn own_names(view: &View<'_>, query: Query<'_>, broken: &mut Vec<(RepoPath, String)>) -> Option<Set> {
+    let dotted = format!(".{}.index.json", extension(query.family));
+    let own: Vec<&Entry> = view
+        .files(query.dir)
+        .iter()
+        .copied()
+        .filter(|e| {
+            !is_standard(e.path.file_name()) && !e.path.file_name().to_ascii_lowercase().starts_with("consolidated")
+        })
+        .collect();
+    for index in own.iter().filter(|e| e.path.file_name().ends_with(&dotted)) {
+        match shards(view, query, index) {
+            Ok((files, notes)) => {
+                let mut set = indexed_set(query, index, files, notes);
+                set.loose = true;
+                return Some(set);
+            }
+            Err(why) => broken.push((index.path.clone(), why)),
+        }
+    }
+    if query.family != Family::Safetensors || !broken.is_empty() {
+        return None;
+    }
+    let all: Vec<&Entry> = own
+        .into_iter()
+        .filter(|e| super::classify::has_ext(e.path.file_name(), &["safetensors"]))
+        .filter(|e| !super::classify::classify(e.path.file_name()).reason.starts_with("training"))
+        .collect();
+    let adapter = |e: &&&Entry| {
+        let name = e.path.file_name().to_ascii_lowercase();
+        name.contains("lora") || name.starts_with("adapter")
+    };
+    let main: Vec<&Entry> = all.iter().filter(|e| !adapter(e)).copied().collect();
+    let taken = if main.is_empty() { all } else { main };
+    let first = taken.first()?;
+    let mut notes = Vec::new();
+    if taken.len() > 1 && !one_series(&taken) {
+        notes.push(
+            Finding::new(
+                Code::OverlappingWeights,
+                &first.path,
+                format!("{} weight files have names of their own and no index: all were taken", taken.len()),
+            )
+            .hint("if they are alternatives, leave some out with --exclude"),
+        );
+    }
+    Some(Set {
+        family: query.family,
+        variant: None,
+        index: None,
+        files: taken.iter().map(|e| e.path.clone()).collect(),
+        loose: true,
+        reason: "weights by a name of their own".to_owned(),
+        notes,
+    })
+}
+
+/// Whether the files are `X-00001-of-0000N` of one X and N.
+fn one_series(entries: &[&Entry]) -> bool {
+    let series = |e: &&Entry| {
+        let name = e.path.file_name();
+        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        names::split_shard(stem).map(|(x, (_, n))| (x.to_owned(), n))
+    };
+    entries.first().and_then(series).is_some_and(|one| entries.iter().all(|e| series(e).as_ref() == Some(&one)))
+}
+
+fn is_standard(name: &str) -> bool {
+    names::parse(name).is_some()
+}
+
+/// Mistral's own layout: `consolidated*.safetensors` with an optional index (`vllm`'s load format "mistral").
+fn mistral(view: &View<'_>, query: Query<'_>) -> Found {
+    if query.variant.is_some() {
+        return Found::Absent;
+    }
+    let query = Query { nested: false, ..query };
+    let mut broken = Vec::new();
+    if let Some(single) = view.find(query.dir, "consolidated.safetensors") {
+        return Found::Complete(mistral_set(vec![single.path.clone()]));
+    }
+    if let Some(index) = view.find(query.dir, "consolidated.safetensors.index.json") {
+        match shards(view, query, index) {
+            Ok((files, notes)) => return Found::Complete(indexed_set(query, index, files, notes)),
+            Err(why) => broken.push((index.path.clone(), why)),
+        }
+    } else {
+        let files: Vec<RepoPath> = view
+            .files(query.dir)
+            .iter()
+            .filter(|e| {
+                let name = e.path.file_name();
+                name.starts_with("consolidated") && super::classify::has_ext(name, &["safetensors"])
+            })
+            .map(|e| e.path.clone())
+            .collect();
+        if !files.is_empty() {
+            return Found::Complete(mistral_set(files));
+        }
+    }
+    if broken.is_empty() { Found::Absent } else { Found::Incomplete(broken) }
+}
+
+fn mistral_set(files: Vec<RepoPath>) -> Set {
+    Set {
+        family: Family::Mistral,
+        variant: None,
+        index: None,
+        files,
+        loose: false,
+        reason: "Mistral's own layout".to_owned(),
+        notes: Vec::new(),
+    }
+}

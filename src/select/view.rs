@@ -1,0 +1,220 @@
+//! The listing as seen from one folder, and the small documents in it: which are at hand, which must
+//! be asked for. No selection rule lives here.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use serde_json::Value;
+
+use super::Documents;
+use crate::hub::{Entry, Listing};
+use crate::repo::RepoPath;
+use crate::report::{Code, Finding, Severity};
+
+/// Indexes larger than this are not read: `DeepSeek-V3`'s, one of the largest, has 8.5 MB.
+pub(super) const INDEX_LIMIT: u64 = 64 << 20;
+/// Other JSON and Python files larger than this are not read.
+pub(super) const CONFIG_LIMIT: u64 = 8 << 20;
+
+/// A document of the repo.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Doc<T> {
+    /// It has been asked for; this pass's result will be thrown away.
+    Pending,
+    /// It is not in the listing, could not be had, or makes no sense.
+    Absent,
+    /// Here it is.
+    Here(T),
+}
+
+impl<T> Doc<T> {
+    pub fn here(self) -> Option<T> {
+        match self {
+            Doc::Here(value) => Some(value),
+            Doc::Pending | Doc::Absent => None,
+        }
+    }
+}
+
+/// The listing below a root folder.
+pub(super) struct View<'a> {
+    root: &'a str,
+    documents: &'a Documents,
+    listing: &'a Listing,
+    dirs: BTreeMap<&'a str, Vec<&'a Entry>>,
+    needs: RefCell<BTreeSet<RepoPath>>,
+    noted: RefCell<BTreeSet<RepoPath>>,
+    findings: RefCell<Vec<Finding>>,
+    quiet: Cell<bool>,
+}
+
+impl<'a> View<'a> {
+    /// `root` is empty, or a folder without a `/` at its end.
+    pub fn new(listing: &'a Listing, root: &'a str, documents: &'a Documents) -> Self {
+        let mut dirs: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
+        for entry in &listing.entries {
+            if let Some(rel) = below(entry.path.as_str(), root) {
+                let dir = rel.rsplit_once('/').map_or("", |(dir, _)| dir);
+                dirs.entry(dir).or_default().push(entry);
+            }
+        }
+        View {
+            root,
+            documents,
+            listing,
+            dirs,
+            needs: RefCell::default(),
+            noted: RefCell::default(),
+            findings: RefCell::default(),
+            quiet: Cell::new(false),
+        }
+    }
+
+    /// The whole listing, also outside the root folder.
+    pub fn listing(&self) -> &'a Listing {
+        self.listing
+    }
+
+    /// The folder that selection starts from.
+    pub fn root(&self) -> &'a str {
+        self.root
+    }
+
+    /// The folder `dir` of the view as a folder of the repo.
+    pub fn scope(&self, dir: &str) -> String {
+        match (self.root, dir) {
+            ("", dir) => dir.to_owned(),
+            (root, "") => root.to_owned(),
+            (root, dir) => format!("{root}/{dir}"),
+        }
+    }
+
+    /// The path below the root folder, if it lies there.
+    pub fn rel<'p>(&self, path: &'p RepoPath) -> Option<&'p str> {
+        below(path.as_str(), self.root)
+    }
+
+    /// The entry `name` of the folder `dir`; names from documents may be any text.
+    pub fn find(&self, dir: &str, name: &str) -> Option<&'a Entry> {
+        let path = RepoPath::join(&self.scope(dir), name).ok()?;
+        self.listing.get(path.as_str())
+    }
+
+    /// The files directly in `dir`.
+    pub fn files(&self, dir: &str) -> &[&'a Entry] {
+        self.dirs.get(dir).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every file in `dir` and below it.
+    pub fn tree(&self, dir: &str) -> impl Iterator<Item = &'a Entry> {
+        let below = if dir.is_empty() { String::new() } else { format!("{dir}/") };
+        // Sorted names: those that start with `dir/` are neighbours, `dir` itself may lie apart.
+        let own = if dir.is_empty() { &[] } else { self.files(dir) };
+        let from = (Bound::Included(below.as_str()), Bound::Unbounded);
+        let nested = self.dirs.range::<str, _>(from).take_while(move |(d, _)| d.starts_with(&below));
+        own.iter()
+            .copied()
+            .chain(nested.flat_map(|(_, entries)| entries.iter().copied()))
+            .collect::<Vec<_>>()
+            .into_iter()
+    }
+
+    /// Every folder that directly holds a file; the root folder is "".
+    pub fn dirs(&self) -> impl Iterator<Item = &'a str> {
+        self.dirs.keys().copied()
+    }
+
+    /// Whether `dir` holds any file, at any depth.
+    pub fn has_dir(&self, dir: &str) -> bool {
+        self.tree(dir).next().is_some()
+    }
+
+    /// Asks for a file, when it is there and has not been given yet.
+    pub fn want(&self, entry: &Entry, limit: u64) {
+        if entry.size <= limit && !self.documents.contains_key(&entry.path) {
+            self.needs.borrow_mut().insert(entry.path.clone());
+        }
+    }
+
+    /// The bytes of a small file.
+    pub fn bytes(&self, entry: &'a Entry, limit: u64) -> Doc<&'a [u8]> {
+        if entry.size > limit {
+            self.note_once(entry, format!("it has {} and was not read", crate::text::bytes(entry.size)));
+            return Doc::Absent;
+        }
+        match self.documents.get(&entry.path) {
+            None => {
+                self.needs.borrow_mut().insert(entry.path.clone());
+                Doc::Pending
+            }
+            Some(Some(bytes)) if u64::try_from(bytes.len()).is_ok_and(|n| n <= limit) => Doc::Here(bytes),
+            Some(Some(_)) => {
+                self.note_once(entry, "it is larger than listed and was not read".to_owned());
+                Doc::Absent
+            }
+            Some(None) => {
+                self.note_once(entry, "it could not be had while choosing files".to_owned());
+                Doc::Absent
+            }
+        }
+    }
+
+    /// A JSON document; one that does not parse is reported once and counts as absent.
+    pub fn json(&self, dir: &str, name: &str) -> Doc<Value> {
+        let Some(entry) = self.find(dir, name) else { return Doc::Absent };
+        match self.bytes(entry, CONFIG_LIMIT) {
+            Doc::Pending => Doc::Pending,
+            Doc::Absent => Doc::Absent,
+            Doc::Here(bytes) => match serde_json::from_slice::<Value>(bytes) {
+                Ok(value @ Value::Object(_)) => Doc::Here(value),
+                Ok(value @ Value::Array(_)) if name == "modules.json" => Doc::Here(value),
+                Ok(_) => {
+                    self.note_once(entry, "it is not a JSON object".to_owned());
+                    Doc::Absent
+                }
+                Err(error) => {
+                    self.note_once(entry, format!("it does not parse: {error}"));
+                    Doc::Absent
+                }
+            },
+        }
+    }
+
+    fn note_once(&self, entry: &Entry, message: String) {
+        if self.noted.borrow_mut().insert(entry.path.clone()) {
+            self.find_out(Finding::new(Code::ConfigInvalid, &entry.path, message).severity(Severity::Warning));
+        }
+    }
+
+    /// Records a finding.
+    pub fn find_out(&self, finding: Finding) {
+        let mut findings = self.findings.borrow_mut();
+        if !self.quiet.get() && !findings.contains(&finding) && findings.len() < 1000 {
+            findings.push(finding);
+        }
+    }
+
+    /// Runs `f` without recording its findings: for looking ahead.
+    pub fn quietly<T>(&self, f: impl FnOnce() -> T) -> T {
+        let before = self.quiet.replace(true);
+        let result = f();
+        self.quiet.set(before);
+        result
+    }
+
+    /// What was asked for so far.
+    pub fn needs(&self) -> Vec<RepoPath> {
+        self.needs.borrow().iter().cloned().collect()
+    }
+
+    /// What was found out so far.
+    pub fn take_findings(&self) -> Vec<Finding> {
+        std::mem::take(&mut *self.findings.borrow_mut())
+    }
+}
+
+/// `path` relative to `root`.
+fn below<'p>(path: &'p str, root: &str) -> Option<&'p str> {
+    if root.is_empty() { Some(path) } else { path.strip_prefix(root)?.strip_prefix('/') }
+}

@@ -1,0 +1,10 @@
+//! Selection as its users see it: real repos' listings, diffusers' published cases, the defects that
+//! real repos have, hostile documents, and properties that hold for any listing.
+
+mod cases;
+mod defects;
+mod diffusers;
+mod hostile;
+mod properties;
+mod real_repos;
+mod support;
