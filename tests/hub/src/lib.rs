@@ -1,1 +1,19 @@
-//! placeholder
+//! A Hub on the loopback interface that behaves like the real one, with faults on demand. The Hub
+//! listens on 127.0.0.1, its CDN on 127.0.0.2: a token that reaches the CDN is answered with 400.
+//!
+//! ```
+//! use hfget_loopback_hub::{Hub, Repo};
+//! let hub = Hub::start([Repo::new("org/name").file("config.json", "{}").lfs("model.safetensors", [0; 16])]);
+//! assert!(hub.endpoint().starts_with("http://127.0.0.1:"));
+//! ```
+
+mod api;
+mod bytes_of;
+mod fault;
+mod repo;
+mod resolve;
+mod server;
+
+pub use fault::{Fault, Kind, Place};
+pub use repo::{Access, Repo};
+pub use server::{Hub, Options, Request, TOKEN};

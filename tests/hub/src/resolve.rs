@@ -1,0 +1,134 @@
+//! `/resolve/`, `/api/resolve-cache/` and the CDN with its signed URLs.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::Response;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::api::{decode, find, html, refuse, with_status};
+use crate::bytes_of;
+use crate::fault::{Kind, Place};
+use crate::repo::{File, Repo};
+use crate::server::{Shared, lock};
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+/// Not a secret, but enough to tell a URL that we made from one that we did not.
+fn signature(path: &str, expires: u64) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(format!("loopback:{path}:{expires}")).iter().take(8).map(|b| format!("{b:02x}")).collect()
+}
+
+/// `[datasets/|spaces/]{id}/resolve/{rev}/{path}`.
+fn split(path: &str) -> Option<(&'static str, String, String, String)> {
+    let path = path.trim_start_matches('/');
+    let (kind, path) = match path.split_once('/') {
+        Some(("datasets", rest)) => ("datasets", rest),
+        Some(("spaces", rest)) => ("spaces", rest),
+        _ => ("models", path),
+    };
+    let (id, rest) = path.split_once("/resolve/")?;
+    let (revision, file) = rest.split_once('/')?;
+    Some((kind, decode(id), decode(revision), decode(file)))
+}
+
+pub(crate) async fn resolve(shared: &Arc<Shared>, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response {
+    let Some((kind, id, revision, path)) = split(uri.path()) else { return refuse(404, "", "Not found") };
+    let fault = shared.fault(Place::Resolve, &path);
+    match &fault {
+        Some(Kind::Status(status, extra)) => return with_status(*status, extra),
+        Some(Kind::Delay(wait)) => tokio::time::sleep(*wait).await,
+        Some(Kind::Stall(_)) => tokio::time::sleep(Duration::from_secs(3600)).await,
+        Some(Kind::Html) => return html(),
+        Some(Kind::Redirect(location)) => {
+            return Response::builder()
+                .status(302)
+                .header("location", location)
+                .body(Body::empty())
+                .expect("a response");
+        }
+        _ => {}
+    }
+    let repo = match find(shared, kind, &id, Some(&revision), headers, true, uri) {
+        Ok(repo) => repo,
+        Err(response) => return *response,
+    };
+    let Some(file) = repo.files.get(&path) else { return refuse(404, "EntryNotFound", "Entry not found") };
+    let encoded: Vec<String> = path.split('/').map(|s| utf8_percent_encode(s, NON_ALPHANUMERIC).to_string()).collect();
+    let etag = if fault == Some(Kind::ChangedEtag) { "0".repeat(file.etag().len()) } else { file.etag().to_owned() };
+    let mut response = Response::builder().header("x-repo-commit", repo.commit()).header("accept-ranges", "bytes");
+    if file.lfs {
+        let path = format!("/{kind}/{}/{}/{}", repo.id, repo.commit(), encoded.join("/"));
+        let expires = now() + u64::try_from(shared.options.signed_for.as_millis()).unwrap_or(u64::MAX / 2);
+        let location = format!("http://{}{path}?Expires={expires}&Signature={}", shared.cdn, signature(&path, expires));
+        response = response
+            .status(302)
+            .header("location", location)
+            .header("x-linked-size", file.size)
+            .header("x-linked-etag", format!("\"{etag}\""));
+        if let Some(xet) = &file.xet {
+            let link =
+                format!("<http://{}/api/{kind}/{}/xet-read-token/{revision}>; rel=\"xet-auth\"", shared.hub, repo.id);
+            response = response.header("x-xet-hash", xet).header("link", link);
+        }
+        let body = if *method == Method::HEAD { Body::empty() } else { Body::from("Found. Redirecting") };
+        return response.body(body).expect("a response");
+    }
+    if shared.options.legacy_resolve {
+        return bytes_of::send(shared, method, headers, file, &repo, &path).await;
+    }
+    let location = format!("/api/resolve-cache/{kind}/{}/{}/{}", repo.id, repo.commit(), encoded.join("/"));
+    response = response
+        .status(307)
+        .header("location", location)
+        .header("etag", format!("\"{etag}\""))
+        .header("x-linked-size", file.size);
+    response.body(Body::empty()).expect("a response")
+}
+
+/// `{kind}/{owner}/{name}/{commit}/{path}` or, for short ids, `{kind}/{name}/{commit}/{path}`.
+fn find_by_commit(shared: &Shared, path: &str) -> Option<(Repo, String, File)> {
+    let path = decode(path.trim_start_matches('/'));
+    let (kind, rest) = path.split_once('/')?;
+    let repos = lock(&shared.repos);
+    repos.iter().filter(|r| r.kind == kind).find_map(|repo| {
+        let path = rest.strip_prefix(&repo.id)?.strip_prefix('/')?.strip_prefix(&repo.commit())?.strip_prefix('/')?;
+        Some((repo.clone(), path.to_owned(), repo.files.get(path)?.clone()))
+    })
+}
+
+pub(crate) async fn cached(shared: &Arc<Shared>, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response {
+    match find_by_commit(shared, uri.path().trim_start_matches("/api/resolve-cache/")) {
+        Some((repo, path, file)) => bytes_of::send(shared, method, headers, &file, &repo, &path).await,
+        None => refuse(404, "EntryNotFound", "Entry not found"),
+    }
+}
+
+pub(crate) async fn cdn(shared: &Arc<Shared>, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response {
+    let xml = |status: StatusCode, code: &str| {
+        let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code></Error>");
+        Response::builder()
+            .status(status)
+            .header("content-type", "application/xml")
+            .body(Body::from(body))
+            .expect("a response")
+    };
+    if headers.contains_key("authorization") {
+        return xml(StatusCode::BAD_REQUEST, "InvalidArgument");
+    }
+    let query = uri.query().unwrap_or("");
+    let value = |key: &str| query.split('&').filter_map(|p| p.split_once('=')).find(|(k, _)| *k == key).map(|(_, v)| v);
+    let expires: u64 = value("Expires").and_then(|v| v.parse().ok()).unwrap_or(0);
+    if value("Signature") != Some(&signature(uri.path(), expires)) || expires < now() {
+        return xml(StatusCode::FORBIDDEN, "AccessDenied");
+    }
+    match find_by_commit(shared, uri.path()) {
+        Some((repo, path, file)) => bytes_of::send(shared, method, headers, &file, &repo, &path).await,
+        None => xml(StatusCode::NOT_FOUND, "NoSuchKey"),
+    }
+}

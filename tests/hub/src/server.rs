@@ -1,0 +1,229 @@
+//! The listeners, their state and the log of requests.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::fault::{Fault, Kind, Place};
+use crate::repo::Repo;
+use crate::{api, resolve};
+
+/// The one token that is good.
+pub const TOKEN: &str = "hf_loopback_token";
+
+/// How the Hub behaves when nothing goes wrong.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Entries of a page of the listing.
+    pub page_size: usize,
+    /// Regular files are answered with 200 at once, as by older deployments and mirrors.
+    pub legacy_resolve: bool,
+    /// How long a signed URL is good.
+    pub signed_for: Duration,
+    /// A pause before every answer.
+    pub latency: Duration,
+    /// Bytes a second of each body.
+    pub rate: Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            page_size: 1000,
+            legacy_resolve: false,
+            signed_for: Duration::from_secs(3600),
+            latency: Duration::ZERO,
+            rate: None,
+        }
+    }
+}
+
+/// A request that came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// `GET`, `HEAD`, `POST`.
+    pub method: String,
+    /// Whether it came to the CDN.
+    pub cdn: bool,
+    /// The path, as it was encoded.
+    pub path: String,
+    /// The `Range` header.
+    pub range: Option<String>,
+    /// Whether it carried a token.
+    pub token: bool,
+    /// The `User-Agent` header.
+    pub agent: String,
+}
+
+pub(crate) struct Shared {
+    pub repos: Mutex<Vec<Repo>>,
+    pub options: Options,
+    pub faults: Mutex<Vec<Fault>>,
+    pub log: Mutex<Vec<Request>>,
+    pub hub: SocketAddr,
+    pub cdn: SocketAddr,
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// The fault that hits this request, if any; uses up one of its times.
+    pub fn fault(&self, place: Place, path: &str) -> Option<Kind> {
+        let mut faults = lock(&self.faults);
+        let fault = faults.iter_mut().find(|f| f.place == place && f.path.is_match(path) && f.left != Some(0))?;
+        if let Some(left) = &mut fault.left {
+            *left -= 1;
+        }
+        Some(fault.kind.clone())
+    }
+}
+
+/// A running Hub; it stops when dropped.
+pub struct Hub {
+    shared: Arc<Shared>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Hub {
+    /// Serves `repos` with default behaviour.
+    pub fn start(repos: impl IntoIterator<Item = Repo>) -> Self {
+        Self::with(Options::default(), repos)
+    }
+
+    /// Serves `repos`.
+    ///
+    /// # Panics
+    /// When the loopback interface has no free port.
+    pub fn with(options: Options, repos: impl IntoIterator<Item = Repo>) -> Self {
+        let repos: Vec<Repo> = repos.into_iter().collect();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (ready, wait) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+            runtime.block_on(async move {
+                let hub = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port on 127.0.0.1");
+                let cdn = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).await.expect("a port on 127.0.0.2");
+                let shared = Arc::new(Shared {
+                    repos: Mutex::new(repos),
+                    options,
+                    faults: Mutex::default(),
+                    log: Mutex::default(),
+                    hub: hub.local_addr().expect("an address"),
+                    cdn: cdn.local_addr().expect("an address"),
+                });
+                let _ = ready.send(Arc::clone(&shared));
+                let front = Router::new().fallback(serve_hub).with_state(Arc::clone(&shared));
+                let back = Router::new().fallback(serve_cdn).with_state(shared);
+                tokio::select! {
+                    _ = axum::serve(hub, front) => {}
+                    _ = axum::serve(cdn, back) => {}
+                    _ = stopped => {}
+                }
+            });
+            runtime.shutdown_timeout(Duration::from_millis(100));
+        });
+        let shared = wait.recv().expect("the server thread starts");
+        Hub { shared, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// What to give as `--endpoint` or `HF_ENDPOINT`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.shared.hub)
+    }
+
+    /// The host that signed URLs point at.
+    pub fn cdn(&self) -> String {
+        format!("http://{}", self.shared.cdn)
+    }
+
+    /// Makes something go wrong from now on.
+    pub fn fault(&self, fault: Fault) {
+        lock(&self.shared.faults).push(fault);
+    }
+
+    /// Nothing goes wrong from now on.
+    pub fn heal(&self) {
+        lock(&self.shared.faults).clear();
+    }
+
+    /// Every request so far.
+    pub fn requests(&self) -> Vec<Request> {
+        lock(&self.shared.log).clone()
+    }
+
+    /// Forgets the requests so far.
+    pub fn forget(&self) {
+        lock(&self.shared.log).clear();
+    }
+
+    /// Puts a repo in the place of the one with its id: a new commit.
+    pub fn replace(&self, repo: Repo) {
+        let mut repos = lock(&self.shared.repos);
+        repos.retain(|r| r.id != repo.id || r.kind != repo.kind);
+        repos.push(repo);
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn note(shared: &Shared, cdn: bool, method: &axum::http::Method, uri: &Uri, headers: &HeaderMap) {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    lock(&shared.log).push(Request {
+        method: method.to_string(),
+        cdn,
+        path: uri.path().to_owned(),
+        range: text("range"),
+        token: headers.contains_key("authorization"),
+        agent: text("user-agent").unwrap_or_default(),
+    });
+}
+
+async fn serve_hub(
+    State(shared): State<Arc<Shared>>,
+    method: axum::http::Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
+    note(&shared, false, &method, &uri, &headers);
+    tokio::time::sleep(shared.options.latency).await;
+    if uri.path().starts_with("/api/resolve-cache/") {
+        return resolve::cached(&shared, &method, &uri, &headers).await;
+    }
+    if uri.path().starts_with("/api/") {
+        api::serve(&shared, &uri, &headers, &body).await
+    } else {
+        resolve::resolve(&shared, &method, &uri, &headers).await
+    }
+}
+
+async fn serve_cdn(
+    State(shared): State<Arc<Shared>>,
+    method: axum::http::Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    note(&shared, true, &method, &uri, &headers);
+    tokio::time::sleep(shared.options.latency).await;
+    resolve::cdn(&shared, &method, &uri, &headers).await
+}
