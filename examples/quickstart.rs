@@ -1,0 +1,94 @@
+//! The main job on a Hub of its own: starts the loopback Hub with a miniature of THUDM/chatglm3-6b
+//! and runs the real `hfget` on it. `-- --serve` leaves the Hub running and prints commands to try.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use hfget_loopback_hub::{Hub, Repo};
+
+const REPOS: [&str; 6] =
+    ["THUDM/chatglm3-6b", "org/tied-gpt2", "org/tiny-sdxl", "org/tiny-minilm", "org/tiny-lora", "org/bin-only"];
+
+fn main() -> ExitCode {
+    match run(std::env::args().any(|arg| arg == "--serve")) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("quickstart: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(serve: bool) -> Result<ExitCode, Box<dyn Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/repos");
+    let hfget = build_hfget()?;
+    let hub = Hub::start(REPOS.map(|id| Repo::new(id).dir(&root.join(id))));
+    if serve {
+        println!("A Hub is running at {}. In another terminal:\n", hub.endpoint());
+        println!("  export HF_ENDPOINT={} HF_HOME=$(mktemp -d)", hub.endpoint());
+        for line in [
+            "plan THUDM/chatglm3-6b",
+            "THUDM/chatglm3-6b --prefer safetensors",
+            "org/tiny-sdxl --variant fp16 --local-dir sdxl",
+            "verify THUDM/chatglm3-6b",
+        ] {
+            println!("  {} {line}", hfget.display());
+        }
+        println!("\nIt serves {}. Ctrl-C stops it.", REPOS.join(", "));
+        loop {
+            std::thread::park();
+        }
+    }
+    let home = tempfile::tempdir()?;
+    let job = ["THUDM/chatglm3-6b", "--prefer", "safetensors"];
+    let steps: [&[&str]; 4] = [&["plan", job[0], job[1], job[2]], &job, &job, &["verify", job[0]]];
+    let says =
+        ["what would be fetched", "the main job", "once more: nothing to do", "check what is cached, against the Hub"];
+    let mut snapshot = String::new();
+    for (arguments, say) in steps.iter().zip(says) {
+        println!("\n# {say}\n$ hfget {}", arguments.join(" "));
+        let output = Command::new(&hfget)
+            .args(*arguments)
+            .env("HF_ENDPOINT", hub.endpoint())
+            .env("HF_HOME", home.path())
+            .env_remove("HF_TOKEN")
+            .env_remove("HF_HUB_CACHE")
+            .env_remove("HF_HUB_OFFLINE")
+            .stderr(std::process::Stdio::inherit())
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        print!("{text}");
+        if !output.status.success() {
+            return Err(format!("hfget {} ended with {}", arguments.join(" "), output.status).into());
+        }
+        snapshot = text.lines().last().unwrap_or("").to_owned();
+    }
+    println!("\n# what is in the snapshot");
+    let mut names: Vec<String> = std::fs::read_dir(&snapshot)?
+        .map(|f| f.map(|f| f.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_, _>>()?;
+    names.sort();
+    for name in names {
+        let target = std::fs::read_link(Path::new(&snapshot).join(&name))?;
+        println!("{name} -> {}", target.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `cargo run --example` builds the library and this example; the binary is built here.
+fn build_hfget() -> Result<PathBuf, Box<dyn Error>> {
+    let examples = std::env::current_exe()?;
+    let profile = examples.parent().and_then(Path::parent).ok_or("the example lies in no target folder")?;
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build
+        .args(["build", "--quiet", "--bin", "hfget", "--manifest-path"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    if !build.status()?.success() {
+        return Err("cargo could not build hfget".into());
+    }
+    Ok(profile.join("hfget"))
+}
