@@ -198,15 +198,15 @@ fn take(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>, set: &S
             picks.leave(entry, Some(Family::Mistral), "mistral family");
         }
     }
-    if mistral && wish.only.is_none() && wish.prefer != Some(Family::Mistral) {
+    if let Some(first) = set.files.first()
+        && mistral
+        && wish.only.is_none()
+        && wish.prefer != Some(Family::Mistral)
+    {
         view.find_out(
-            Finding::new(
-                Code::FamilyFallback,
-                &set.files[0],
-                "these weights are in Mistral's own layout, not transformers'",
-            )
-            .severity(Severity::Note)
-            .hint("vLLM and mistral-inference read it; transformers needs a converted repo"),
+            Finding::new(Code::FamilyFallback, first, "these weights are in Mistral's own layout, not transformers'")
+                .severity(Severity::Note)
+                .hint("vLLM and mistral-inference read it; transformers needs a converted repo"),
         );
     }
     native_parts(view, dir, &set, picks);
@@ -398,14 +398,13 @@ fn adapter(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks) -> bool {
     if view.find(dir, "adapter_config.json").is_none() {
         return false;
     }
+    let document = view.json(dir, "adapter_config.json").here();
     let stems: super::choose::Stems = |_| (&["adapter_model"], &[]);
     let choice = choose(view, wish, Query { any_name: false, ..MODEL }, dir, stems);
     let Some(set) = choice.set.as_ref().filter(|set| set.family != Family::Mistral) else { return false };
     choice.report(view, dir, wish);
     picks.take_set(view, dir, set, false);
-    if let Some(document) = view.json(dir, "adapter_config.json").here()
-        && let Some(base) = document.get("base_model_name_or_path").and_then(Value::as_str)
-    {
+    if let Some(base) = document.as_ref().and_then(|d| d.get("base_model_name_or_path")).and_then(Value::as_str) {
         base_model(view, dir, "adapter_config.json", base, picks);
     }
     true

@@ -50,7 +50,8 @@ fn all_safetensors(repo: &Repo, variant: Option<&str>) -> bool {
 }
 
 /// Four components in both families; `V` stands for the variant with its dot.
-const BOTH: &str = "safety_checker/pytorch_modelV.bin safety_checker/modelV.safetensors vae/diffusion_pytorch_modelV.bin
+const BOTH: &str =
+    "safety_checker/pytorch_modelV.bin safety_checker/modelV.safetensors vae/diffusion_pytorch_modelV.bin
     vae/diffusion_pytorch_modelV.safetensors text_encoder/pytorch_modelV.bin text_encoder/modelV.safetensors
     unet/diffusion_pytorch_modelV.bin unet/diffusion_pytorch_modelV.safetensors";
 
@@ -83,7 +84,12 @@ fn safetensors_are_taken_only_if_every_component_has_them() {
             Some(true),
         ),
         (both(fp16, "unet/diffusion_pytorch_model.fp16.safetensors"), None, Some(false), None),
-        ("text_encoder/pytorch_model.fp16.bin text_encoder/model.fp16.safetensors".into(), None, Some(false), Some(true)),
+        (
+            "text_encoder/pytorch_model.fp16.bin text_encoder/model.fp16.safetensors".into(),
+            None,
+            Some(false),
+            Some(true),
+        ),
         (both(fp16, "text_encoder/model.fp16.safetensors"), None, Some(false), None),
         (both(fp16, "text_encoder/model.fp16.safetensors"), Some(&["vae", "unet"]), Some(false), Some(true)),
         (both(fp16, "text_encoder/model.fp16.safetensors"), Some(&["text_encoder"]), Some(false), None),
@@ -140,7 +146,12 @@ fn safetensors_are_taken_only_if_every_component_has_them() {
             None,
             Some(true),
         ),
-        ("unet/diffusion_pytorch_model.fp16.safetensors vae/diffusion_pytorch_model.bin".into(), None, None, Some(false)),
+        (
+            "unet/diffusion_pytorch_model.fp16.safetensors vae/diffusion_pytorch_model.bin".into(),
+            None,
+            None,
+            Some(false),
+        ),
     ];
     assert_eq!(cases.len(), 27);
     for (files, folders, plain, fp16) in cases {
@@ -356,7 +367,8 @@ fn only_what_the_index_names_is_taken_and_weightless_folders_whole() {
 #[test]
 fn two_shard_splits_side_by_side_are_told_apart_by_the_index() {
     // Lightricks/LTX-2.5-Diffusers: a 4-way and an 8-way split in one folder (sglang PR #35107).
-    let mut repo = Repo::of((1..=8).map(|n| format!("transformer/diffusion_pytorch_model-{n:05}-of-00008.safetensors")));
+    let mut repo =
+        Repo::of((1..=8).map(|n| format!("transformer/diffusion_pytorch_model-{n:05}-of-00008.safetensors")));
     let four: Vec<String> = (1..=4).map(|n| format!("diffusion_pytorch_model-{n:05}-of-00004.safetensors")).collect();
     for name in &four {
         repo.files.insert(format!("transformer/{name}"), 5_000_000_000);
@@ -375,9 +387,12 @@ fn two_shard_splits_side_by_side_are_told_apart_by_the_index() {
 
 #[test]
 fn custom_pipelines_bring_their_code_and_combined_ones_name_their_prior() {
-    let repo = pipeline("unet/diffusion_pytorch_model.safetensors unet/my_unet.py unet/helper.py my_pipeline.py other.py", None)
-        .with("unet/my_unet.py", "from .helper import x\n")
-        .with("model_index.json", r#"{"_class_name": ["my_pipeline", "P"], "unet": ["my_unet", "U"]}"#);
+    let repo = pipeline(
+        "unet/diffusion_pytorch_model.safetensors unet/my_unet.py unet/helper.py my_pipeline.py other.py",
+        None,
+    )
+    .with("unet/my_unet.py", "from .helper import x\n")
+    .with("model_index.json", r#"{"_class_name": ["my_pipeline", "P"], "unet": ["my_unet", "U"]}"#);
     let outcome = repo.taken(&Options::default());
     assert!(["my_pipeline.py", "unet/my_unet.py", "unet/helper.py"].iter().all(|f| outcome.takes(f)));
     assert!(!outcome.takes("other.py"));
@@ -386,7 +401,10 @@ fn custom_pipelines_bring_their_code_and_combined_ones_name_their_prior() {
 
     let repo = pipeline("unet/diffusion_pytorch_model.safetensors", None)
         .with("model_index.json", r#"{"_class_name": "KandinskyV22Pipeline", "unet": ["diffusers", "U"]}"#)
-        .with("README.md", "---\nlicense: apache-2.0\nprior:\n- kandinsky-community/kandinsky-2-2-prior\ntags:\n- x\n---\n- a/b\n");
+        .with(
+            "README.md",
+            "---\nlicense: apache-2.0\nprior:\n- kandinsky-community/kandinsky-2-2-prior\ntags:\n- x\n---\n- a/b\n",
+        );
     let outcome = repo.taken(&Options::default());
     assert_eq!(outcome.selection.other_repos, ["kandinsky-community/kandinsky-2-2-prior"]);
     assert!(outcome.takes("README.md"));

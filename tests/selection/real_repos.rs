@@ -118,10 +118,14 @@ pub fn repos() -> Vec<Repo> {
         for (_, path, start) in INDEXES.iter().filter(|(repo, ..)| *repo == id) {
             let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
             let extension = if path.contains(".bin.") { ".bin" } else { ".safetensors" };
-            let names: Vec<String> = repo.files.keys().filter_map(|f| {
-                let (d, name) = f.rsplit_once('/').unwrap_or(("", f));
-                (d == dir && name.starts_with(start) && name.ends_with(extension)).then(|| name.to_owned())
-            }).collect();
+            let names: Vec<String> = repo
+                .files
+                .keys()
+                .filter_map(|f| {
+                    let (d, name) = f.rsplit_once('/').unwrap_or(("", f));
+                    (d == dir && name.starts_with(start) && name.ends_with(extension)).then(|| name.to_owned())
+                })
+                .collect();
             repo = repo.index(path, &names.iter().map(String::as_str).collect::<Vec<_>>());
         }
         for (_, path, content) in DOCUMENTS.iter().filter(|(repo, ..)| *repo == id) {
@@ -186,7 +190,8 @@ fn check(repo: &Repo, family: &str, expected: &BTreeMap<String, String>) {
     let weights = names(weights);
     let place = format!("{} --prefer {family}", repo.id);
     assert_eq!(outcome.weights().into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), weights, "{place}");
-    let all: BTreeSet<String> = weights.union(&names(expected.get("also").map_or("", String::as_str))).cloned().collect();
+    let all: BTreeSet<String> =
+        weights.union(&names(expected.get("also").map_or("", String::as_str))).cloned().collect();
     assert_eq!(outcome.paths().into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), all, "{place}");
     let reasons: BTreeSet<&str> = outcome.selection.left_out.iter().map(|g| g.reason.as_str()).collect();
     let left: BTreeSet<&str> = expected[&format!("left {family}")].split("; ").collect();
@@ -212,7 +217,10 @@ fn every_listed_repo_gives_the_expected_selection_for_either_preference() {
     let expected = expected();
     let repos = repos();
     assert_eq!(repos.len(), 47);
-    assert_eq!(repos.iter().map(|r| r.id.as_str()).collect::<Vec<_>>(), expected.keys().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(
+        repos.iter().map(|r| r.id.as_str()).collect::<Vec<_>>(),
+        expected.keys().map(String::as_str).collect::<Vec<_>>()
+    );
     for repo in &repos {
         for family in ["safetensors", "bin"] {
             check(repo, family, &expected[&repo.id]);

@@ -91,7 +91,8 @@ impl Repo {
 /// Deterministic sizes: gigabytes for weights, kilobytes for the rest.
 pub fn size_of(path: &str) -> u64 {
     let hash = path.bytes().fold(17u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b))) % 1000;
-    let weights = ["safetensors", "bin", "msgpack", "h5", "onnx", "onnx_data", "pt", "pth", "ckpt", "gguf", "ot", "tflite"];
+    let weights =
+        ["safetensors", "bin", "msgpack", "h5", "onnx", "onnx_data", "pt", "pth", "ckpt", "gguf", "ot", "tflite"];
     let ext = path.rsplit('.').next().unwrap_or("");
     if weights.contains(&ext) { 1_000_000_000 + hash * 1_000_000 } else { 1000 + hash }
 }
@@ -134,7 +135,8 @@ impl Outcome {
     /// Everything is taken or left out, once, with its bytes counted.
     pub fn check(&self) {
         let left = self.selection.left_out.iter().flat_map(|g| &g.paths);
-        let mut all: Vec<&str> = self.selection.files.iter().map(|f| &f.path).chain(left).map(RepoPath::as_str).collect();
+        let mut all: Vec<&str> =
+            self.selection.files.iter().map(|f| &f.path).chain(left).map(RepoPath::as_str).collect();
         let taken = self.paths();
         assert!(taken.windows(2).all(|w| w[0] < w[1]), "sorted, each once");
         all.sort_unstable();
