@@ -1,4 +1,4 @@
-//! One model in one folder, by `transformers`' rules, with what timm, open_clip, PEFT, vLLM and
+//! One model in one folder, by `transformers`' rules, with what timm, `open_clip`, PEFT, vLLM and
 //! native layouts add. Pipelines of several folders live elsewhere.
 
 use serde_json::Value;
@@ -72,10 +72,10 @@ pub(super) fn failure(view: &View<'_>, wish: &Wish, dir: &str, choice: &Choice) 
     }
     if let Some(family) = wish.only {
         if why.is_empty() && !super::SELECTABLE.contains(&family) {
-            why = "this version selects safetensors, bin and mistral only".to_owned();
+            why.push_str("this version selects safetensors, bin and mistral only");
         }
         if why.is_empty() && family == Family::Safetensors && found.iter().any(|(f, _)| *f == Family::Mistral) {
-            why = "consolidated.safetensors is Mistral's own layout: --only mistral".to_owned();
+            why.push_str("consolidated.safetensors is Mistral's own layout: --only mistral");
         }
         return Some(SelectError::FamilyAbsent { family, why, found });
     }
@@ -94,7 +94,7 @@ fn documents(view: &View<'_>, wish: &Wish, dir: &str) {
     }
 }
 
-/// Stems of a transformers model. open_clip's and adapters' yield to any other.
+/// Stems of a transformers model. `open_clip`'s and adapters' yield to any other.
 fn transformers_stems(family: Family) -> (&'static [&'static str], &'static [&'static str]) {
     match family {
         Family::Bin => (
@@ -152,7 +152,7 @@ fn named_weights(view: &View<'_>, wish: &Wish, dir: &str, config: &Value) -> Opt
         return None;
     }
     let query = Query { dir, family, ..MODEL };
-    let mut set = if name.ends_with(".index.json") {
+    let set = if name.ends_with(".index.json") {
         match shards(view, query, entry) {
             Ok((files, notes)) => indexed_set(query, entry, files, notes),
             Err(why) => return complain(format!("transformers_weights names \"{shown}\": {why}")),
@@ -170,8 +170,7 @@ fn named_weights(view: &View<'_>, wish: &Wish, dir: &str, config: &Value) -> Opt
     } else {
         return complain(format!("transformers_weights names \"{shown}\", which is no weight file"));
     };
-    set.reason = "config.json's transformers_weights".to_owned();
-    Some(set)
+    Some(Set { reason: "config.json's transformers_weights".to_owned(), ..set })
 }
 
 /// Takes the set, with what belongs to it alone.
