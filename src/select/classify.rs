@@ -113,6 +113,32 @@ fn training(name: &str) -> bool {
         || (name.starts_with("mp_rank_") && has_ext(name, &["pt"]))
 }
 
+/// Containers of weights that no family here stands for.
+const OTHER: &[&str] = &[
+    "nemo",
+    "tensors",
+    "llamafile",
+    "dduf",
+    "flashpack",
+    "uqff",
+    "pdparams",
+    "pdmodel",
+    "pdiparams",
+    "mnn",
+    "engine",
+    "plan",
+    "dlc",
+    "rknn",
+    "hef",
+    "caffemodel",
+    "params",
+    "joblib",
+    "pkl",
+    "pickle",
+    "pb",
+    "model_state",
+];
+
 /// The family of a weight file's name, and whether it holds weights itself.
 fn by_name(dir: &str, name: &str) -> Option<(Family, bool)> {
     use Family as F;
@@ -191,30 +217,6 @@ fn by_name(dir: &str, name: &str) -> Option<(Family, bool)> {
     if ext(&["pt", "pth", "ckpt"]) || lower.ends_with(".pth.tar") || lower.ends_with(".pt.tar") {
         return Some((F::Pt, true));
     }
-    const OTHER: &[&str] = &[
-        "nemo",
-        "tensors",
-        "llamafile",
-        "dduf",
-        "flashpack",
-        "uqff",
-        "pdparams",
-        "pdmodel",
-        "pdiparams",
-        "mnn",
-        "engine",
-        "plan",
-        "dlc",
-        "rknn",
-        "hef",
-        "caffemodel",
-        "params",
-        "joblib",
-        "pkl",
-        "pickle",
-        "pb",
-        "model_state",
-    ];
     if ext(OTHER) {
         return Some((F::Other, true));
     }

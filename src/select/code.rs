@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::classify::has_ext;
 use super::view::{CONFIG_LIMIT, Doc, View};
 use crate::hub::Entry;
 use crate::repo::RepoId;
@@ -86,7 +87,7 @@ pub(super) fn reference(text: &str, by: &str) -> Option<Reference> {
 pub(super) fn want_likely(view: &View<'_>, dir: &str) {
     const LIKELY: &[&str] =
         &["modeling_", "configuration_", "tokenization_", "processing_", "image_processing_", "custom_st"];
-    let python = || view.files(dir).iter().filter(|e| e.path.file_name().ends_with(".py"));
+    let python = || view.files(dir).iter().filter(|e| has_ext(e.path.file_name(), &["py"]));
     if python().any(|e| LIKELY.iter().any(|start| e.path.file_name().starts_with(start))) {
         for entry in python() {
             view.want(entry, CONFIG_LIMIT);
@@ -104,16 +105,16 @@ pub(super) fn follow<'a>(view: &View<'a>, dir: &str, references: &[Reference]) -
         let foreign =
             reference.repo.as_deref().filter(|repo| *repo != info.id.as_str() && *repo != info.canonical_id.as_str());
         if let Some(repo) = foreign {
-            if let Ok(id) = repo.parse::<RepoId>() {
-                if out.repos.insert(id.as_str().to_owned()) {
-                    let by = view.find(dir, &reference.by).map_or(reference.by.as_str(), |e| e.path.as_str());
-                    let message = format!(
-                        "code that the model needs lives in another repo, {}: {}.py",
-                        printable(repo),
-                        printable(&reference.module)
-                    );
-                    view.find_out(Finding::new(Code::ForeignCode, by, message).hint(format!("fetch {repo} as well")));
-                }
+            if let Ok(id) = repo.parse::<RepoId>()
+                && out.repos.insert(id.as_str().to_owned())
+            {
+                let by = view.find(dir, &reference.by).map_or(reference.by.as_str(), |e| e.path.as_str());
+                let message = format!(
+                    "code that the model needs lives in another repo, {}: {}.py",
+                    printable(repo),
+                    printable(&reference.module)
+                );
+                view.find_out(Finding::new(Code::ForeignCode, by, message).hint(format!("fetch {repo} as well")));
             }
             continue;
         }
@@ -184,9 +185,7 @@ fn closure<'a>(view: &View<'a>, mut queue: Vec<(&'a Entry, String)>, out: &mut C
     // Kernels that the code compiles when it is loaded (Qwen-7B's `cache_autogptq_cuda_256.cpp`).
     for dir in dirs {
         for entry in repo_files(view, dir) {
-            if super::classify::has_ext(entry.path.file_name(), &["cpp", "cc", "cu", "cuh", "h"])
-                && seen.insert(entry.path.as_str())
-            {
+            if has_ext(entry.path.file_name(), &["cpp", "cc", "cu", "cuh", "h"]) && seen.insert(entry.path.as_str()) {
                 out.files.push((entry, "native source beside the repo's code".to_owned()));
             }
         }
@@ -195,13 +194,13 @@ fn closure<'a>(view: &View<'a>, mut queue: Vec<(&'a Entry, String)>, out: &mut C
 
 /// The Python files of a folder of the repo.
 fn siblings<'a>(view: &View<'a>, dir: &str) -> Vec<&'a Entry> {
-    repo_files(view, dir).into_iter().filter(|e| e.path.file_name().ends_with(".py")).collect()
+    repo_files(view, dir).into_iter().filter(|e| has_ext(e.path.file_name(), &["py"])).collect()
 }
 
 /// The Python files of a folder of the repo and of the folders in it.
 fn below<'a>(view: &View<'a>, dir: &str) -> Vec<&'a Entry> {
     let prefix = format!("{dir}/");
-    let python = |e: &&Entry| e.path.as_str().starts_with(&prefix) && e.path.file_name().ends_with(".py");
+    let python = |e: &&Entry| e.path.as_str().starts_with(&prefix) && has_ext(e.path.file_name(), &["py"]);
     view.listing().entries.iter().filter(python).collect()
 }
 

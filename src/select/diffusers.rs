@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::choose::{Stems, report_broken, variants};
 use super::classify::{classify, has_ext};
 use super::code::{self, Reference};
-use super::model::{self, MODEL};
+use super::model;
 use super::names;
 use super::picks::{Picks, Wish, found};
 use super::sets::{Found, Query, Set, resolve, want_indexes};
@@ -265,7 +265,7 @@ fn query<'q>(dir: &'q str, library: &str, family: Family, variant: Option<&'q st
         _ => (&["diffusion_pytorch_model", "model", "pytorch_model"], &[]),
     };
     let (stems, loose_stems) = if library == "transformers" { TRANSFORMERS(family) } else { DIFFUSERS(family) };
-    Query { dir, family, variant, stems, loose_stems, nested: false, any_name: false, ..MODEL }
+    Query { dir, family, variant, stems, loose_stems, nested: false, any_name: false }
 }
 
 /// One component's sets in one family: with the variant where it has it, else without.
@@ -293,7 +293,7 @@ fn resolve_component(view: &View<'_>, wish: &Wish, component: &Component, family
             match resolve(view, group) {
                 Found::Complete(set) => out.sets.push(set),
                 Found::Incomplete(broken) => {
-                    out.broken.extend(broken.into_iter().map(|(path, why)| (family, path, why)))
+                    out.broken.extend(broken.into_iter().map(|(path, why)| (family, path, why)));
                 }
                 Found::Absent => {}
             }

@@ -33,11 +33,12 @@ fn folder(view: &View<'_>, dir: &str, picks: &mut Picks) {
     for entry in view.files(dir) {
         let name = entry.path.file_name();
         // Every index, also of an odd stem and beside a single file.
+        let json = has_ext(name, &["json"]);
         let family = if name.starts_with("consolidated.safetensors.index") {
             Some(Family::Mistral)
-        } else if name.ends_with(".json") && name.contains(".safetensors.") && name.contains("index") {
+        } else if json && name.contains(".safetensors.") && name.contains("index") {
             Some(Family::Safetensors)
-        } else if name.ends_with(".json") && name.contains(".bin.") && name.contains("index") {
+        } else if json && name.contains(".bin.") && name.contains("index") {
             Some(Family::Bin)
         } else {
             None
@@ -62,7 +63,7 @@ fn folder(view: &View<'_>, dir: &str, picks: &mut Picks) {
         if done.contains(&entry.path) {
             continue;
         }
-        let parsed = names::parse(name).filter(|n| !n.index && !(n.family == Family::Bin && n.stem == "model"));
+        let parsed = names::parse(name).filter(|n| !(n.index || n.family == Family::Bin && n.stem == "model"));
         let set = match parsed {
             Some(n) if n.shard.is_some() => {
                 let stems = [n.stem];

@@ -42,7 +42,7 @@ impl Globs {
     }
 
     /// The first pattern that matches none of `paths`.
-    pub fn unused<'p>(&self, paths: impl Iterator<Item = &'p str> + Clone) -> Option<&str> {
+    pub fn unused<'p>(&self, paths: &(impl Iterator<Item = &'p str> + Clone)) -> Option<&str> {
         self.0.iter().find(|(_, glob)| !paths.clone().any(|p| glob.is_match(p))).map(|(pattern, _)| pattern.as_str())
     }
 }

@@ -186,7 +186,7 @@ impl<'de> Visitor<'de> for Lenient {
     fn visit_f64<E>(self, n: f64) -> Result<Self::Value, E> {
         // Some writers divide and write `1.6e10`; a whole number below 2^53 is exact.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let whole = (n >= 0.0 && n <= 9_007_199_254_740_992.0 && n.fract() == 0.0).then_some(n as u64);
+        let whole = ((0.0..=9_007_199_254_740_992.0).contains(&n) && n.fract() == 0.0).then_some(n as u64);
         Ok((false, whole))
     }
 

@@ -47,7 +47,7 @@ const SELECTABLE: &[Family] = &[Family::Safetensors, Family::Bin, Family::Mistra
 pub fn select(listing: &Listing, options: &Options, documents: &Documents) -> Result<Step, SelectError> {
     let include = Globs::new(&options.include)?;
     let exclude = Globs::new(&options.exclude)?;
-    if let Some(pattern) = include.unused(listing.entries.iter().map(|e| e.path.as_str())) {
+    if let Some(pattern) = include.unused(&listing.entries.iter().map(|e| e.path.as_str())) {
         return Err(SelectError::NoMatch(pattern.to_owned()));
     }
     let root = options.subfolder.as_ref().map_or("", RepoPath::as_str);
@@ -267,13 +267,12 @@ fn finish(view: &View<'_>, mut picks: Picks, (include, exclude): (&Globs, &Globs
         if let Some(pattern) = exclude.matching(entry.path.as_str()) {
             let reason = format!("--exclude {}", printable(pattern));
             match picks.drop(entry, reason.clone()) {
-                Some(Purpose::Other) => {}
-                Some(purpose) => view.find_out(Finding::new(
+                Some(purpose) if purpose != Purpose::Other => view.find_out(Finding::new(
                     Code::Excluded,
                     &entry.path,
                     format!("{reason} left it out, though loaders want it ({})", purpose.as_str()),
                 )),
-                None => {}
+                _ => {}
             }
         }
     }

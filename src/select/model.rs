@@ -1,4 +1,4 @@
-//! One model in one folder, by `transformers`' rules, with what timm, open_clip, PEFT, vLLM and
+//! One model in one folder, by `transformers`' rules, with what timm, `open_clip`, PEFT, vLLM and
 //! native layouts add. Pipelines of several folders live elsewhere.
 
 use serde_json::Value;
@@ -72,10 +72,10 @@ pub(super) fn failure(view: &View<'_>, wish: &Wish, dir: &str, choice: &Choice) 
     }
     if let Some(family) = wish.only {
         if why.is_empty() && !super::SELECTABLE.contains(&family) {
-            why = "this version selects safetensors, bin and mistral only".to_owned();
+            why.push_str("this version selects safetensors, bin and mistral only");
         }
         if why.is_empty() && family == Family::Safetensors && found.iter().any(|(f, _)| *f == Family::Mistral) {
-            why = "consolidated.safetensors is Mistral's own layout: --only mistral".to_owned();
+            why.push_str("consolidated.safetensors is Mistral's own layout: --only mistral");
         }
         return Some(SelectError::FamilyAbsent { family, why, found });
     }
@@ -94,7 +94,7 @@ fn documents(view: &View<'_>, wish: &Wish, dir: &str) {
     }
 }
 
-/// Stems of a transformers model. open_clip's and adapters' yield to any other.
+/// Stems of a transformers model. `open_clip`'s and adapters' yield to any other.
 fn transformers_stems(family: Family) -> (&'static [&'static str], &'static [&'static str]) {
     match family {
         Family::Bin => (
@@ -152,7 +152,7 @@ fn named_weights(view: &View<'_>, wish: &Wish, dir: &str, config: &Value) -> Opt
         return None;
     }
     let query = Query { dir, family, ..MODEL };
-    let mut set = if name.ends_with(".index.json") {
+    let set = if name.ends_with(".index.json") {
         match shards(view, query, entry) {
             Ok((files, notes)) => indexed_set(query, entry, files, notes),
             Err(why) => return complain(format!("transformers_weights names \"{shown}\": {why}")),
@@ -170,8 +170,7 @@ fn named_weights(view: &View<'_>, wish: &Wish, dir: &str, config: &Value) -> Opt
     } else {
         return complain(format!("transformers_weights names \"{shown}\", which is no weight file"));
     };
-    set.reason = "config.json's transformers_weights".to_owned();
-    Some(set)
+    Some(Set { reason: "config.json's transformers_weights".to_owned(), ..set })
 }
 
 /// Takes the set, with what belongs to it alone.
@@ -198,15 +197,15 @@ fn take(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>, set: &S
             picks.leave(entry, Some(Family::Mistral), "mistral family");
         }
     }
-    if mistral && wish.only.is_none() && wish.prefer != Some(Family::Mistral) {
+    if let Some(first) = set.files.first()
+        && mistral
+        && wish.only.is_none()
+        && wish.prefer != Some(Family::Mistral)
+    {
         view.find_out(
-            Finding::new(
-                Code::FamilyFallback,
-                &set.files[0],
-                "these weights are in Mistral's own layout, not transformers'",
-            )
-            .severity(Severity::Note)
-            .hint("vLLM and mistral-inference read it; transformers needs a converted repo"),
+            Finding::new(Code::FamilyFallback, first, "these weights are in Mistral's own layout, not transformers'")
+                .severity(Severity::Note)
+                .hint("vLLM and mistral-inference read it; transformers needs a converted repo"),
         );
     }
     native_parts(view, dir, &set, picks);
@@ -398,14 +397,13 @@ fn adapter(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks) -> bool {
     if view.find(dir, "adapter_config.json").is_none() {
         return false;
     }
+    let document = view.json(dir, "adapter_config.json").here();
     let stems: super::choose::Stems = |_| (&["adapter_model"], &[]);
     let choice = choose(view, wish, Query { any_name: false, ..MODEL }, dir, stems);
     let Some(set) = choice.set.as_ref().filter(|set| set.family != Family::Mistral) else { return false };
     choice.report(view, dir, wish);
     picks.take_set(view, dir, set, false);
-    if let Some(document) = view.json(dir, "adapter_config.json").here()
-        && let Some(base) = document.get("base_model_name_or_path").and_then(Value::as_str)
-    {
+    if let Some(base) = document.as_ref().and_then(|d| d.get("base_model_name_or_path")).and_then(Value::as_str) {
         base_model(view, dir, "adapter_config.json", base, picks);
     }
     true

@@ -77,8 +77,11 @@ fn parse_as<'a>(name: &'a str, family: Family, stem: &'static str) -> Option<Wei
     Some(WeightName { stem, family, variant, shard, index: false })
 }
 
-/// Splits what stands between stem and extension: ``, `.V`, `-1-of-2`, `.V-1-of-2`, and of old `-1-of-2.V`.
-fn middle_parts(middle: &str) -> Option<(Option<&str>, Option<(u32, u32)>)> {
+/// Variant and shard numbers.
+type Middle<'a> = (Option<&'a str>, Option<(u32, u32)>);
+
+/// Splits what stands between stem and extension: nothing, `.V`, `-1-of-2`, `.V-1-of-2`, and of old `-1-of-2.V`.
+fn middle_parts(middle: &str) -> Option<Middle<'_>> {
     if middle.is_empty() {
         return Some((None, None));
     }
@@ -147,6 +150,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[allow(clippy::type_complexity)]
     fn told(name: &str) -> Option<(&'static str, &'static str, Option<&str>, Option<(u32, u32)>, bool)> {
         parse(name).map(|n| (n.stem, n.family.as_str(), n.variant, n.shard, n.index))
     }

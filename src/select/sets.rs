@@ -62,21 +62,20 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     let mut broken = Vec::new();
     let mut indexed = BTreeSet::new();
     for (stem, loose) in stems(query) {
-        match standard(view, query, stem, &mut broken, &mut indexed) {
-            Some(mut set) => {
-                set.loose = loose;
-                return Found::Complete(set);
-            }
-            None => continue,
+        if let Some(mut set) = standard(view, query, stem, &mut broken, &mut indexed) {
+            set.loose = loose;
+            return Found::Complete(set);
         }
     }
     if let Some(set) = unindexed(view, query, &indexed, &mut broken) {
         return Found::Complete(set);
     }
-    if query.any_name && query.variant.is_none() && broken.is_empty() {
-        if let Some(set) = own_names(view, query, &mut broken) {
-            return Found::Complete(set);
-        }
+    if query.any_name
+        && query.variant.is_none()
+        && broken.is_empty()
+        && let Some(set) = own_names(view, query, &mut broken)
+    {
+        return Found::Complete(set);
     }
     if broken.is_empty() { Found::Absent } else { Found::Incomplete(broken) }
 }
@@ -93,7 +92,7 @@ pub(super) fn want_indexes(view: &View<'_>, query: Query<'_>) {
     }
 }
 
-fn stems<'q>(query: Query<'q>) -> impl Iterator<Item = (&'q str, bool)> {
+fn stems(query: Query<'_>) -> impl Iterator<Item = (&str, bool)> {
     query.stems.iter().map(|s| (*s, false)).chain(query.loose_stems.iter().map(|s| (*s, true)))
 }
 
@@ -105,9 +104,9 @@ fn standard(
     indexed: &mut BTreeSet<String>,
 ) -> Option<Set> {
     let names = lookup(stem, query.family, query.variant);
-    let indexes: Vec<&Entry> = names.indexes.iter().filter_map(|name| view.find(query.dir, name)).collect();
+    let candidates: Vec<&Entry> = names.indexes.iter().filter_map(|name| view.find(query.dir, name)).collect();
     if let Some(single) = view.find(query.dir, &names.single) {
-        let notes = indexes.first().map(|index| overlapping(&single.path, &index.path)).into_iter().collect();
+        let notes = candidates.first().map(|index| overlapping(&single.path, &index.path)).into_iter().collect();
         return Some(Set {
             family: query.family,
             variant: query.variant.map(str::to_owned),
@@ -118,7 +117,7 @@ fn standard(
             notes,
         });
     }
-    for index in indexes {
+    for index in candidates {
         indexed.insert(stem.to_owned());
         match shards(view, query, index) {
             Ok((files, notes)) => return Some(indexed_set(query, index, files, notes)),

@@ -1,1 +1,501 @@
-//! x
+//! Kinds of repos that the listings do not hold: one test per rule.
+
+use hfget::repo::RepoType;
+use hfget::report::{Code, Severity};
+use hfget::select::{Family, Options, Purpose, SelectError};
+
+use crate::support::{Repo, only, prefer, variant};
+
+fn plain() -> Options {
+    Options::default()
+}
+
+fn error(repo: &Repo, options: &Options) -> SelectError {
+    repo.select(options).map(|o| o.selection).expect_err("an error")
+}
+
+#[test]
+fn transformers_variants_have_no_fallback_and_absent_ones_list_what_there_is() {
+    let repo = Repo::parse(
+        "config.json model.safetensors model.fp16.safetensors pytorch_model.bf16-00001-of-00002.bin
+         pytorch_model.bf16-00002-of-00002.bin pytorch_model.bin",
+    )
+    .index(
+        "pytorch_model.bin.index.bf16.json",
+        &["pytorch_model.bf16-00001-of-00002.bin", "pytorch_model.bf16-00002-of-00002.bin"],
+    );
+    let outcome = repo.taken(&variant("fp16"));
+    assert_eq!(outcome.weights(), ["model.fp16.safetensors"]);
+    assert_eq!(outcome.selection.weights[0].variant.as_deref(), Some("fp16"));
+    assert_eq!(outcome.left("model.safetensors"), Some("weights of no variant"));
+    let outcome = repo.taken(&variant("bf16"));
+    assert_eq!(outcome.selection.weights[0].family, Family::Bin);
+    assert_eq!(outcome.selection.weights[0].files.len(), 2);
+    match error(&repo, &variant("fp61")) {
+        SelectError::VariantAbsent { variant, found } => {
+            assert_eq!(variant, "fp61");
+            assert_eq!(found, ["fp16", "bf16"], "closest first");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_repo_with_variants_only_says_which() {
+    let repo = Repo::parse("config.json model.fp16.safetensors");
+    assert!(
+        matches!(error(&repo, &plain()), SelectError::NothingSelectable { why, .. } if why.contains("--variant fp16"))
+    );
+}
+
+#[test]
+fn transformers_weights_overrides_every_other_name() {
+    let repo = Repo::parse("model.safetensors other.safetensors pytorch_model.bin")
+        .with("config.json", r#"{"transformers_weights": "other.safetensors"}"#);
+    assert_eq!(repo.taken(&plain()).weights(), ["other.safetensors"]);
+    let repo = Repo::parse("model.safetensors a.safetensors b.safetensors")
+        .with("config.json", r#"{"transformers_weights": "other.safetensors.index.json"}"#)
+        .index("other.safetensors.index.json", &["a.safetensors", "b.safetensors"]);
+    let outcome = repo.taken(&plain());
+    assert_eq!(outcome.selection.weights[0].files.len(), 2);
+    assert_eq!(outcome.selection.weights[0].index.as_ref().map(AsRef::as_ref), Some("other.safetensors.index.json"));
+}
+
+#[test]
+fn shards_of_any_name_are_what_the_index_says() {
+    // XiaomiMiMo/MiMo: no -of-; dflash/ holds another model.
+    let shards = ["model_pp0_ep0_shard0.safetensors", "model_pp0_ep1_shard0.safetensors", "model_mtp.safetensors"];
+    let repo = Repo::of(shards).index("model.safetensors.index.json", &shards).with("config.json", "{}");
+    let mut repo = repo;
+    repo.files.insert("dflash/model.safetensors".to_owned(), 7);
+    let outcome = repo.taken(&plain());
+    assert_eq!(outcome.selection.weights[0].files.len(), 3);
+    assert_eq!(outcome.left("dflash/model.safetensors"), Some("safetensors weights in other folders"));
+}
+
+#[test]
+fn weights_with_names_of_their_own_are_the_last_resort() {
+    let one = Repo::parse("config.json gptq_model-4bit-128g.safetensors quantize_config.json");
+    let outcome = one.taken(&plain());
+    assert_eq!(outcome.weights(), ["gptq_model-4bit-128g.safetensors"]);
+    assert!(outcome.takes("quantize_config.json"));
+    assert_eq!(
+        Repo::parse("config.json own.safetensors pytorch_model.bin").taken(&plain()).weights(),
+        ["pytorch_model.bin"]
+    );
+    let several = Repo::parse("config.json a.safetensors b.safetensors my_lora.safetensors");
+    let outcome = several.taken(&plain());
+    assert_eq!(outcome.weights(), ["a.safetensors", "b.safetensors"]);
+    assert!(outcome.has(Code::OverlappingWeights));
+    assert_eq!(Repo::parse("my_lora.safetensors README.md").taken(&plain()).weights(), ["my_lora.safetensors"]);
+}
+
+#[test]
+fn an_adapter_brings_its_settings_and_names_its_base_model() {
+    let repo = Repo::parse("adapter_model.safetensors adapter_model.bin tokenizer.json README.md training_args.bin checkpoint-5/adapter_model.safetensors")
+        .with("adapter_config.json", r#"{"base_model_name_or_path": "meta-llama/Llama-2-7b-hf"}"#);
+    let outcome = repo.taken(&prefer("safetensors"));
+    outcome.check();
+    assert_eq!(outcome.paths(), ["adapter_config.json", "adapter_model.safetensors", "tokenizer.json"]);
+    assert_eq!(outcome.selection.other_repos, ["meta-llama/Llama-2-7b-hf"]);
+    let finding = outcome.selection.findings.iter().find(|f| f.code == Code::BaseModel).expect("a note");
+    assert_eq!(finding.severity, Severity::Note);
+    assert_eq!(outcome.left("checkpoint-5/adapter_model.safetensors"), Some("training state"));
+    assert_eq!(repo.taken(&prefer("bin")).weights(), ["adapter_model.bin"]);
+
+    let local = Repo::parse("adapter_model.safetensors")
+        .with("adapter_config.json", r#"{"base_model_name_or_path": "/home/me/llama"}"#);
+    let outcome = local.taken(&plain());
+    assert!(outcome.selection.other_repos.is_empty() && outcome.has(Code::BaseModel));
+}
+
+#[test]
+fn an_adapter_beside_its_model_is_taken_with_it() {
+    let repo = Repo::parse("config.json model.safetensors adapter_model.safetensors adapter_config.json");
+    let outcome = repo.taken(&plain());
+    outcome.check();
+    assert_eq!(outcome.weights(), ["adapter_model.safetensors", "model.safetensors"]);
+}
+
+#[test]
+fn sentence_transformers_modules_are_scopes_of_their_own() {
+    let repo = Repo::parse(
+        "config.json model.safetensors pytorch_model.bin 1_Pooling/config.json 2_Dense/config.json 2_Dense/model.safetensors
+         2_Dense/pytorch_model.bin 3_Dense/config.json 3_Dense/pytorch_model.bin onnx/model.onnx vocab.txt",
+    )
+    .with(
+        "modules.json",
+        r#"[{"idx":0,"name":"0","path":"","type":"sentence_transformers.models.Transformer"},
+            {"idx":1,"name":"1","path":"1_Pooling","type":"sentence_transformers.models.Pooling"},
+            {"idx":2,"name":"2","path":"2_Dense","type":"sentence_transformers.models.Dense"},
+            {"idx":3,"name":"3","path":"3_Dense","type":"sentence_transformers.models.Dense"}]"#,
+    );
+    let outcome = repo.taken(&prefer("safetensors"));
+    outcome.check();
+    assert_eq!(outcome.weights(), ["2_Dense/model.safetensors", "3_Dense/pytorch_model.bin", "model.safetensors"]);
+    assert!(outcome.has(Code::FamilyFallback), "3_Dense has bin only");
+    assert!(outcome.takes("1_Pooling/config.json") && outcome.takes("3_Dense/config.json"));
+    let scopes: Vec<_> = outcome.selection.weights.iter().map(|s| s.scope.as_str()).collect();
+    assert_eq!(scopes, ["", "2_Dense", "3_Dense"]);
+    assert_eq!(
+        repo.taken(&prefer("bin")).weights(),
+        ["2_Dense/pytorch_model.bin", "3_Dense/pytorch_model.bin", "pytorch_model.bin"]
+    );
+}
+
+#[test]
+fn a_transformer_in_a_module_folder_and_a_router_are_followed() {
+    let repo = Repo::parse(
+        "0_CLIPModel/config.json 0_CLIPModel/pytorch_model.bin 0_CLIPModel/merges.txt 0_CLIPModel/vocab.json README.md",
+    )
+    .with(
+        "modules.json",
+        r#"[{"idx":0,"name":"0","path":"0_CLIPModel","type":"sentence_transformers.models.CLIPModel"}]"#,
+    );
+    let outcome = repo.taken(&plain());
+    assert_eq!(outcome.weights(), ["0_CLIPModel/pytorch_model.bin"]);
+    assert!(outcome.takes("0_CLIPModel/merges.txt"));
+
+    let repo = Repo::parse("query_0_Static/model.safetensors query_0_Static/tokenizer.json document_0_MLM/config.json document_0_MLM/model.safetensors other/model.safetensors")
+        .with("modules.json", r#"[{"idx":0,"name":"0","path":"","type":"sentence_transformers.models.Router"}]"#)
+        .with("router_config.json", r#"{"types": {"query_0_Static": "x.StaticEmbedding", "document_0_MLM": "x.MLMTransformer"}}"#);
+    let outcome = repo.taken(&plain());
+    outcome.check();
+    assert_eq!(outcome.weights(), ["document_0_MLM/model.safetensors", "query_0_Static/model.safetensors"]);
+    assert!(outcome.rounds <= 2);
+}
+
+#[test]
+fn code_in_another_repo_is_reported_and_custom_modules_bring_theirs() {
+    // jinaai/jina-embeddings-v3: auto_map to another repo, and custom_st.py of its own.
+    let repo = Repo::parse("model.safetensors custom_st.py other.py 1_Pooling/config.json")
+        .with("config.json", r#"{"auto_map": {"AutoModel": "jinaai/xlm-roberta-flash-implementation--modeling_lora.X"}}"#)
+        .with("modules.json", r#"[{"idx":0,"name":"0","path":"","type":"custom_st.Transformer"},{"idx":1,"name":"1","path":"1_Pooling","type":"sentence_transformers.models.Pooling"}]"#)
+        .with("custom_st.py", "import os\n");
+    let outcome = repo.taken(&plain());
+    outcome.check();
+    assert!(outcome.takes("custom_st.py") && !outcome.takes("other.py"));
+    assert_eq!(outcome.selection.other_repos, ["jinaai/xlm-roberta-flash-implementation"]);
+    assert_eq!(outcome.codes(), [Code::ForeignCode]);
+    let outcome = repo.taken(&Options { no_code: true, ..plain() });
+    assert!(!outcome.takes("custom_st.py"));
+    assert_eq!(outcome.left("custom_st.py"), Some("--no-code"));
+}
+
+#[test]
+fn remote_code_brings_what_it_imports_and_its_kernels() {
+    // Qwen/Qwen-7B, with an import chain and a package.
+    let repo = Repo::parse("model.safetensors qwen.tiktoken cache_kernel_256.cpp cache_kernel_256.cu unrelated.py")
+        .with("config.json", r#"{"auto_map": {"AutoModel": "modeling_qwen.Q"}}"#)
+        .with("tokenizer_config.json", r#"{"auto_map": {"AutoTokenizer": ["tokenization_qwen.T", null]}}"#)
+        .with("modeling_qwen.py", "try:\n    from .a import x\nexcept ImportError:\n    pass\nfrom . import b\n")
+        .with("tokenization_qwen.py", "")
+        .with("a.py", "from .pkg.c import y\n")
+        .with("b.py", "")
+        .with("pkg/c.py", "from .d import z\n")
+        .with("pkg/d.py", "");
+    let outcome = repo.taken(&plain());
+    outcome.check();
+    for file in [
+        "modeling_qwen.py",
+        "tokenization_qwen.py",
+        "a.py",
+        "b.py",
+        "pkg/c.py",
+        "pkg/d.py",
+        "qwen.tiktoken",
+        "cache_kernel_256.cu",
+    ] {
+        assert!(outcome.takes(file), "{file}");
+    }
+    assert_eq!(outcome.left("unrelated.py"), Some("code that no loader runs"));
+    let code = outcome.selection.files.iter().filter(|f| f.purpose == Purpose::Code).count();
+    assert_eq!(code, 8);
+    let outcome = repo.taken(&Options { no_code: true, ..plain() });
+    assert!(outcome.paths().iter().all(|f| !f.ends_with(".py") && !f.ends_with(".cu")));
+}
+
+#[test]
+fn code_that_is_named_but_absent_is_reported_and_own_repo_id_is_not_foreign() {
+    let repo = Repo::parse("model.safetensors modeling_y.py")
+        .with("config.json", r#"{"auto_map": {"A": "gone.X", "B": "org/repo--modeling_y.Y"}}"#)
+        .with("modeling_y.py", "");
+    let outcome = repo.taken(&plain());
+    assert_eq!(outcome.codes(), [Code::CompanionMissing]);
+    assert!(outcome.takes("modeling_y.py") && outcome.selection.other_repos.is_empty());
+}
+
+#[test]
+fn mistral_only_repos_are_taken_in_their_own_layout_and_say_so() {
+    let repo = Repo::parse("consolidated.safetensors params.json tekken.json README.md");
+    for options in [plain(), prefer("safetensors"), prefer("bin"), prefer("mistral"), only("mistral")] {
+        let outcome = repo.taken(&options);
+        assert_eq!(outcome.paths(), ["consolidated.safetensors", "params.json", "tekken.json"]);
+        assert_eq!(outcome.selection.weights[0].family, Family::Mistral);
+        let wanted = options.prefer.or(options.only) == Some(Family::Mistral);
+        assert_eq!(outcome.has(Code::FamilyFallback), !wanted);
+    }
+    assert!(
+        matches!(error(&repo, &only("safetensors")), SelectError::FamilyAbsent { why, .. } if why.contains("--only mistral"))
+    );
+    let sharded =
+        Repo::parse("consolidated-00001-of-00002.safetensors consolidated-00002-of-00002.safetensors params.json")
+            .index(
+                "consolidated.safetensors.index.json",
+                &["consolidated-00001-of-00002.safetensors", "consolidated-00002-of-00002.safetensors"],
+            );
+    assert_eq!(sharded.taken(&plain()).selection.weights[0].files.len(), 2);
+}
+
+#[test]
+fn repos_of_other_families_only_list_what_they_hold() {
+    for (files, family) in [
+        ("consolidated.00.pth params.json tokenizer.model checklist.chk", Family::Meta),
+        ("a.Q4_K_M.gguf b.Q8_0.gguf config.json", Family::Gguf),
+        ("model.bin config.json vocabulary.json tokenizer.json", Family::CTranslate2),
+        ("onnx/model.onnx config.json", Family::Onnx),
+        ("tf_model.h5 config.json", Family::Tf),
+        ("model.nemo", Family::Other),
+        ("model.pt config.yaml", Family::Pt),
+    ] {
+        let repo = Repo::parse(files);
+        match error(&repo, &prefer("safetensors")) {
+            SelectError::NothingSelectable { found, .. } => assert_eq!(found[0].0, family, "{files}"),
+            other => panic!("{files}: {other:?}"),
+        }
+        match error(&repo, &only(family.as_str())) {
+            SelectError::FamilyAbsent { why, .. } => assert!(why.contains("this version"), "{why}"),
+            other => panic!("{files}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn files_that_only_look_like_weights_are_never_taken_as_such() {
+    let repo = Repo::parse(
+        "config.json pytorch_model.bin training_args.bin optimizer.bin optimizer.pt scheduler.pt scaler.pt rng_state_0.pth
+         openvino_model.bin openvino_model.xml bpe_encoder.bin coreml/m.mlpackage/Data/weights/weight.bin checkpoint-10/pytorch_model.bin
+         global_step100/mp_rank_00_model_states.pt lid.176.bin trainer_state.json",
+    );
+    let outcome = repo.taken(&prefer("bin"));
+    outcome.check();
+    assert_eq!(outcome.paths(), ["bpe_encoder.bin", "config.json", "pytorch_model.bin"]);
+    assert_eq!(outcome.selection.files[0].purpose, Purpose::Tokenizer);
+    let repo = Repo::parse("config.json training_args.bin optimizer.bin");
+    assert!(repo.taken(&prefer("bin")).has(Code::WeightsAbsent));
+}
+
+#[test]
+fn open_clip_weights_beside_transformers_ones_are_a_copy_and_alone_the_model() {
+    let repo = Repo::parse(
+        "config.json model.safetensors open_clip_model.safetensors pytorch_model.bin open_clip_pytorch_model.bin open_clip_config.json tokenizer.json",
+    );
+    let outcome = repo.taken(&prefer("safetensors"));
+    assert_eq!(outcome.weights(), ["model.safetensors"]);
+    assert_eq!(outcome.left("open_clip_model.safetensors"), Some("open_clip's copy of the weights"));
+    assert_eq!(repo.taken(&prefer("bin")).weights(), ["pytorch_model.bin"]);
+    let alone = Repo::parse("open_clip_model.safetensors open_clip_pytorch_model.bin open_clip_config.json");
+    assert_eq!(alone.taken(&prefer("safetensors")).weights(), ["open_clip_model.safetensors"]);
+    assert_eq!(alone.taken(&prefer("bin")).weights(), ["open_clip_pytorch_model.bin"]);
+}
+
+#[test]
+fn a_single_diffusers_model_and_a_lora_are_taken_by_their_own_names() {
+    let controlnet = Repo::parse(
+        "diffusion_pytorch_model.safetensors diffusion_pytorch_model.fp16.safetensors diffusion_pytorch_model.bin",
+    )
+    .with("config.json", r#"{"_class_name": "ControlNetModel"}"#);
+    assert_eq!(controlnet.taken(&plain()).weights(), ["diffusion_pytorch_model.safetensors"]);
+    assert_eq!(controlnet.taken(&variant("fp16")).weights(), ["diffusion_pytorch_model.fp16.safetensors"]);
+    assert_eq!(
+        Repo::parse("pytorch_lora_weights.safetensors README.md").taken(&plain()).weights(),
+        ["pytorch_lora_weights.safetensors"]
+    );
+    assert_eq!(Repo::parse("pytorch_lora_weights.bin").taken(&plain()).weights(), ["pytorch_lora_weights.bin"]);
+}
+
+#[test]
+fn a_native_pipeline_keeps_its_other_parts() {
+    // Wan-AI/Wan2.1-I2V-14B-480P: shards, and .pth parts that the same pipeline loads.
+    let repo = Repo::parse("diffusion_pytorch_model-00001-of-00001.safetensors models_t5_umt5-xxl-enc-bf16.pth Wan2.1_VAE.pth google/umt5-xxl/tokenizer.json assets/x.png")
+        .with("config.json", r#"{"_class_name": "WanModel"}"#)
+        .index("diffusion_pytorch_model.safetensors.index.json", &["diffusion_pytorch_model-00001-of-00001.safetensors"]);
+    for options in [prefer("safetensors"), prefer("bin")] {
+        let outcome = repo.taken(&options);
+        for file in ["models_t5_umt5-xxl-enc-bf16.pth", "Wan2.1_VAE.pth", "google/umt5-xxl/tokenizer.json"] {
+            assert!(outcome.takes(file), "{file}");
+        }
+        assert_eq!(outcome.selection.weights.len(), 1);
+    }
+}
+
+#[test]
+fn companions_of_odd_purposes_are_taken() {
+    let repo = Repo::parse(
+        "config.json pytorch_model.bin config.4.9.0.json tokenizer.4.0.0.json additional_chat_templates/rag.jinja
+         additional_chat_templates/deep/x.jinja speaker_embeddings_path.json speaker_embeddings/v2/en_0.npy text.pt spk_dict.pt
+         custom_generate/generate.py custom_generate/requirements.txt generation_config_for_summarization.json chat_template.jinja",
+    )
+    .with("video_preprocessor_config.json", r#"{"font": "Roboto.ttf"}"#)
+    .with("Roboto.ttf", "x");
+    let outcome = repo.taken(&plain());
+    outcome.check();
+    for file in [
+        "config.4.9.0.json",
+        "tokenizer.4.0.0.json",
+        "additional_chat_templates/rag.jinja",
+        "speaker_embeddings/v2/en_0.npy",
+        "spk_dict.pt",
+        "custom_generate/generate.py",
+        "Roboto.ttf",
+        "chat_template.jinja",
+    ] {
+        assert!(outcome.takes(file), "{file}");
+    }
+    for file in ["additional_chat_templates/deep/x.jinja", "generation_config_for_summarization.json", "text.pt"] {
+        assert!(!outcome.takes(file), "{file}");
+    }
+}
+
+#[test]
+fn language_adapters_are_left_out_beside_the_model() {
+    let repo = Repo::parse("config.json model.safetensors adapter.fra.safetensors adapter.deu.bin vocab.json");
+    let outcome = repo.taken(&plain());
+    assert_eq!(outcome.weights(), ["model.safetensors"]);
+    assert_eq!(outcome.left("adapter.fra.safetensors"), Some("language adapters"));
+    let outcome = repo.taken(&Options { include: vec!["adapter.fra.*".into()], ..plain() });
+    assert!(outcome.takes("adapter.fra.safetensors"));
+}
+
+#[test]
+fn globs_add_to_the_selection_and_take_away_from_it() {
+    let repo = Repo::parse("config.json model.safetensors onnx/model.onnx onnx/config.json README.md");
+    let outcome = repo.taken(&Options { include: vec!["onnx/".into()], ..plain() });
+    assert!(outcome.takes("onnx/model.onnx") && outcome.takes("model.safetensors"));
+    let options = Options { include: vec!["*".into()], exclude: vec!["*.onnx".into()], ..plain() };
+    let outcome = repo.taken(&options);
+    outcome.check();
+    assert_eq!(outcome.left("onnx/model.onnx"), Some("--exclude *.onnx"));
+    assert!(!outcome.has(Code::Excluded), "no loader wanted it");
+    let outcome = repo.taken(&Options { exclude: vec!["config.json".into(), "model.*".into()], ..plain() });
+    assert_eq!(outcome.codes(), [Code::Excluded, Code::Excluded]);
+    assert!(outcome.selection.weights.is_empty());
+    assert!(
+        matches!(error(&repo, &Options { include: vec!["nope*".into()], ..plain() }), SelectError::NoMatch(g) if g == "nope*")
+    );
+    assert!(matches!(error(&repo, &Options { exclude: vec!["[".into()], ..plain() }), SelectError::BadGlob { .. }));
+}
+
+#[test]
+fn a_set_that_is_cut_by_exclude_is_no_longer_checked_against_its_index() {
+    let repo = Repo::parse("config.json a.safetensors b.safetensors")
+        .index("model.safetensors.index.json", &["a.safetensors", "b.safetensors"]);
+    let outcome = repo.taken(&Options { exclude: vec!["b.*".into()], ..plain() });
+    let set = &outcome.selection.weights[0];
+    assert_eq!((set.files.len(), set.index.is_none()), (1, true));
+}
+
+#[test]
+fn a_subfolder_is_selected_from_as_if_it_were_the_root() {
+    let repo = Repo::parse(
+        "config.json model.safetensors sub/config.json sub/model.safetensors sub/deep/model.safetensors modeling_x.py",
+    )
+    .with("sub/config.json", r#"{"auto_map": {"A": "modeling_x.X"}}"#)
+    .with("modeling_x.py", "");
+    let outcome = repo.taken(&Options { subfolder: Some("sub".parse().unwrap()), ..plain() });
+    outcome.check();
+    assert_eq!(outcome.paths(), ["modeling_x.py", "sub/config.json", "sub/model.safetensors"]);
+    assert_eq!(outcome.selection.weights[0].scope, "sub");
+    assert_eq!(outcome.left("model.safetensors"), Some("outside sub/"));
+    let absent = Options { subfolder: Some("su".parse().unwrap()), ..plain() };
+    assert!(matches!(error(&repo, &absent), SelectError::SubfolderAbsent(_)));
+}
+
+#[test]
+fn weights_in_one_folder_only_are_found_and_in_several_are_a_question() {
+    let one = Repo::parse("README.md tokenizer.json weights/config.json weights/model.safetensors");
+    let outcome = one.taken(&plain());
+    outcome.check();
+    assert_eq!(outcome.paths(), ["tokenizer.json", "weights/config.json", "weights/model.safetensors"]);
+    assert!(outcome.has(Code::WeightsAbsent));
+    let two = Repo::parse("a/model.safetensors b/pytorch_model.bin onnx/model.onnx checkpoint-1/model.safetensors");
+    assert!(matches!(error(&two, &plain()), SelectError::Ambiguous { choices } if choices == ["a", "b"]));
+    let chosen = Options { subfolder: Some("b".parse().unwrap()), ..plain() };
+    assert_eq!(two.taken(&chosen).weights(), ["b/pytorch_model.bin"]);
+    let pipelines =
+        Repo::parse("a/model_index.json a/unet/model.safetensors b/model_index.json b/unet/model.safetensors");
+    assert!(matches!(error(&pipelines, &plain()), SelectError::Ambiguous { choices } if choices == ["a", "b"]));
+}
+
+#[test]
+fn datasets_and_spaces_are_taken_whole_or_by_their_globs() {
+    let mut repo = Repo::parse("README.md data/train.parquet data/test.parquet model.safetensors");
+    repo.kind = RepoType::Dataset;
+    let outcome = repo.taken(&plain());
+    outcome.check();
+    assert_eq!(outcome.paths().len(), 4);
+    assert!(outcome.selection.weights.is_empty());
+    let outcome = repo.taken(&Options { include: vec!["data/*".into()], exclude: vec!["*test*".into()], ..plain() });
+    outcome.check();
+    assert_eq!(outcome.paths(), ["data/train.parquet"]);
+}
+
+#[test]
+fn all_takes_every_file_but_what_exclude_names() {
+    let repo =
+        Repo::parse("model.safetensors pytorch_model.bin own.safetensors onnx/model.onnx README.md training_args.bin");
+    let outcome = repo.taken(&Options { all: true, exclude: vec!["onnx/".into()], ..plain() });
+    outcome.check();
+    assert_eq!(outcome.paths().len(), 5);
+    let sets: Vec<_> = outcome.selection.weights.iter().map(|s| (s.family, s.files[0].as_str())).collect();
+    assert_eq!(
+        sets,
+        [
+            (Family::Safetensors, "model.safetensors"),
+            (Family::Safetensors, "own.safetensors"),
+            (Family::Bin, "pytorch_model.bin")
+        ]
+    );
+}
+
+#[test]
+fn tied_embeddings_are_read_from_the_config_of_the_scope() {
+    for (config, tied) in [
+        (r#"{"tie_word_embeddings": true}"#, true),
+        (r#"{"tie_word_embeddings": false}"#, false),
+        (r#"{"model_type": "bert"}"#, true),
+        (r#"{"text_config": {"tie_word_embeddings": false}}"#, false),
+        (r#"{"llm_config": {"tie_word_embeddings": false}}"#, false),
+        (r#"{"tie_word_embeddings": true, "text_config": {"tie_word_embeddings": false}}"#, true),
+    ] {
+        let outcome = Repo::parse("model.safetensors").with("config.json", config).taken(&plain());
+        assert_eq!(outcome.selection.weights[0].tied_embeddings, tied, "{config}");
+    }
+}
+
+#[test]
+fn most_repos_need_one_round_of_documents_and_bare_ones_none() {
+    assert_eq!(Repo::parse("model.safetensors").taken(&plain()).rounds, 0);
+    let sharded = Repo::parse("config.json tokenizer_config.json a.safetensors")
+        .index("model.safetensors.index.json", &["a.safetensors"]);
+    assert_eq!(sharded.taken(&plain()).rounds, 1);
+}
+
+#[test]
+fn only_the_candidate_familys_index_is_asked_for() {
+    use hfget::select::{Documents, Step, select};
+    let repo = Repo::parse("config.json a.safetensors b.bin")
+        .index("model.safetensors.index.json", &["a.safetensors"])
+        .index("pytorch_model.bin.index.json", &["b.bin"]);
+    let Ok(Step::Need(paths)) = select(&repo.listing(), &prefer("bin"), &Documents::new()) else {
+        panic!("needs documents")
+    };
+    let names: Vec<&str> = paths.iter().map(AsRef::as_ref).collect();
+    assert_eq!(names, ["config.json", "pytorch_model.bin.index.json"]);
+}
+
+#[test]
+fn a_model_without_a_config_is_taken_with_a_warning() {
+    assert_eq!(Repo::parse("model.safetensors").taken(&plain()).codes(), [Code::CompanionMissing]);
+    assert!(Repo::parse("config.json model.safetensors").taken(&plain()).codes().is_empty());
+}

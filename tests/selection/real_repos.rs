@@ -143,7 +143,7 @@ fn expected() -> BTreeMap<String, BTreeMap<String, String>> {
     let mut repo = String::new();
     for line in include_str!("../data/expected.txt").lines() {
         if let Some(name) = line.strip_prefix("## ") {
-            repo = name.to_owned();
+            name.clone_into(&mut repo);
             assert!(all.insert(repo.clone(), BTreeMap::new()).is_none(), "{repo} is there twice");
         } else if !line.starts_with('#') && !line.trim().is_empty() {
             let (key, value) = line.split_once(':').expect("key: value");
