@@ -62,7 +62,7 @@ fn run(serve: bool) -> Result<ExitCode, Box<dyn Error>> {
         if !output.status.success() {
             return Err(format!("hfget {} ended with {}", arguments.join(" "), output.status).into());
         }
-        snapshot = text.lines().last().unwrap_or("").to_owned();
+        text.lines().last().unwrap_or("").clone_into(&mut snapshot);
     }
     println!("\n# what is in the snapshot");
     let mut names: Vec<String> = std::fs::read_dir(&snapshot)?

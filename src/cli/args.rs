@@ -1,5 +1,8 @@
 //! The command line: flags, their help and their values. What they do lives elsewhere.
 
+// The doc comments are the help's text, which is not Markdown.
+#![allow(clippy::doc_markdown, rustdoc::bare_urls)]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};

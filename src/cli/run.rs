@@ -145,7 +145,7 @@ impl Screen {
             if name.is_empty() { String::new() } else { format!("{name}: ") }
         );
         if let Some(hint) = hint {
-            text.push_str(&format!("  → {}\n", printable(hint)));
+            text.push_str(&["  → ", &*printable(hint), "\n"].concat());
         }
         self.say(&text);
     }
@@ -166,7 +166,7 @@ fn result(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
-fn print_json(key: &str, values: Vec<Value>) {
+fn print_json(key: &str, values: &[Value]) {
     let whole = json!({ "schema_version": SCHEMA_VERSION, key: values });
     result(&serde_json::to_string_pretty(&whole).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}")));
 }
@@ -270,7 +270,7 @@ async fn get(repos: &Repos, selection: &Selection, place: &Place, transfer: &Tra
         }
     }
     if screen.json {
-        print_json("reports", values);
+        print_json("reports", &values);
     }
     end
 }
@@ -315,7 +315,7 @@ async fn plan(repos: &Repos, selection: &Selection, place: &Place, transfer: &Tr
         }
     }
     if screen.json {
-        print_json("plans", values);
+        print_json("plans", &values);
     }
     end
 }
@@ -395,7 +395,7 @@ async fn verify(args: &VerifyArgs) -> ExitCode {
         }
     }
     if screen.json {
-        print_json("reports", values);
+        print_json("reports", &values);
     }
     end
 }

@@ -43,7 +43,7 @@ pub(super) async fn fetch_file(context: &Context<'_>, entry: &Entry) -> Result<u
     context.progress.event(Event::FileStarted { path: &entry.path, size: entry.size, have: 0 });
     let (store, commit, own, progress) =
         (Arc::clone(context.store), context.info.commit, entry.clone(), Arc::clone(context.progress));
-    let mut sink = blocking(entry, move || Sink::resume(store.partial(lock, &commit, &own)?, &*progress)).await?;
+    let mut sink = blocking(entry, move || Ok(Sink::resume(store.partial(lock, &commit, &own)?, &*progress))).await?;
     let remote = Remote::new(context.info, entry);
     let mut failures = 0;
     let mut restarts = 0;
@@ -155,17 +155,15 @@ async fn acquire(context: &Context<'_>, entry: &Entry) -> Result<Option<FileLock
     let mut said = false;
     let lock = loop {
         let (store, own) = (Arc::clone(context.store), entry.clone());
-        match blocking(entry, move || store.try_lock(&own)).await? {
-            Some(lock) => break lock,
-            None => {
-                if !said {
-                    context.progress.event(Event::WaitingForLock { path: &entry.path });
-                    said = true;
-                }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(1));
-            }
+        if let Some(lock) = blocking(entry, move || store.try_lock(&own)).await? {
+            break lock;
         }
+        if !said {
+            context.progress.event(Event::WaitingForLock { path: &entry.path });
+            said = true;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
     };
     if context.force {
         return Ok(Some(lock));

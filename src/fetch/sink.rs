@@ -26,7 +26,7 @@ pub(super) struct Sink {
 
 impl Sink {
     /// Hashes what an earlier run left up to the frontier.
-    pub fn resume(partial: Partial, progress: &dyn Progress) -> Result<Self, StoreError> {
+    pub fn resume(partial: Partial, progress: &dyn Progress) -> Self {
         let entry = partial.entry();
         let frontier = partial.ranges().frontier().min(entry.size);
         let mut hasher = entry.digest().hasher(entry.size);
@@ -50,7 +50,7 @@ impl Sink {
         if at > 0 {
             progress.event(Event::FileStarted { path: &entry.path, size: entry.size, have: at });
         }
-        Ok(Sink { partial, hasher, at, recorded: at })
+        Sink { partial, hasher, at, recorded: at }
     }
 
     /// How far the file is whole and hashed.

@@ -78,8 +78,7 @@ pub(super) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
         }
     }
     let limit = headers.get("ratelimit")?.to_str().ok()?;
-    let number =
-        |key: &str| limit.split([';', ',']).filter_map(|p| p.trim().strip_prefix(key)?.parse::<u64>().ok()).next();
+    let number = |key: &str| limit.split([';', ',']).find_map(|p| p.trim().strip_prefix(key)?.parse::<u64>().ok());
     (number("r=") == Some(0)).then(|| number("t=").map(Duration::from_secs))?
 }
 

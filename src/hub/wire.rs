@@ -34,8 +34,7 @@ impl From<GatedJson> for Gated {
     fn from(json: GatedJson) -> Self {
         match json {
             GatedJson::Mode(mode) if mode == "auto" => Gated::Auto,
-            GatedJson::Mode(_) => Gated::Manual,
-            GatedJson::Flag(true) => Gated::Manual,
+            GatedJson::Mode(_) | GatedJson::Flag(true) => Gated::Manual,
             GatedJson::Flag(false) | GatedJson::Absent => Gated::No,
         }
     }

@@ -152,13 +152,13 @@ mod tests {
             Ok(spec) => {
                 let mut out = format!("{} {}", spec.repo_type, spec.id);
                 if let Some(revision) = spec.revision {
-                    out += &format!(" @{revision}");
+                    out.push_str(&[" @", revision.as_str()].concat());
                 }
                 if let Some(path) = spec.path {
-                    out += &format!(" :{path}");
+                    out.push_str(&[" :", path.as_str()].concat());
                 }
                 if let Some(endpoint) = spec.endpoint {
-                    out += &format!(" via {endpoint}");
+                    out.push_str(&[" via ", endpoint.as_str()].concat());
                 }
                 out
             }

@@ -37,7 +37,7 @@ impl Session {
         let store = self.store(spec.repo_type, &spec.id);
         let revision = spec.revision.clone().unwrap_or_default();
         let local = match &self.config.destination {
-            Destination::Cache { .. } => store.read_ref(&revision).or_else(|| only(store.snapshots())),
+            Destination::Cache { .. } => store.read_ref(&revision).or_else(|| only(&store.snapshots())),
             Destination::LocalDir(dir) => noted_commit(&store, dir)?,
         };
         let not_cached = || {
@@ -90,9 +90,9 @@ impl Session {
         let started = Instant::now();
         let (folder, walker) = (root.to_path_buf(), Arc::clone(&store));
         let noted = commit.unwrap_or_else(zero_commit);
-        let walked =
+        let files_found =
             self.blocking(&store, move |_| Ok(walk(&folder, &|path| walker.noted_digest(&noted, path)))).await?;
-        let (found, odd) = walked.map_err(|source| Error::Folder { path: root.to_path_buf(), source })?;
+        let (found, odd) = files_found.map_err(|source| Error::Folder { path: root.to_path_buf(), source })?;
         let kept = commit.and_then(|c| store.read_listing(&c));
         let trusted = listing.is_some() || kept.is_some();
         let listing = listing.unwrap_or_else(|| {
@@ -241,7 +241,7 @@ fn family_here(found: &[Found]) -> Option<Family> {
     }
 }
 
-/// Every file below `root` but the bookkeeping of git, huggingface_hub and ourselves.
+/// Every file below `root` but the bookkeeping of git, `huggingface_hub` and ourselves.
 fn walk(root: &Path, noted: &dyn Fn(&RepoPath) -> Option<Digest>) -> std::io::Result<(Vec<Found>, Vec<Odd>)> {
     let mut found = Vec::new();
     let mut odd = Vec::new();
@@ -304,11 +304,11 @@ fn entry_of(found: &Found) -> Entry {
 fn noted_commit(store: &Store, dir: &Path) -> Result<Option<CommitId>, Error> {
     let (found, _) = walk(dir, &|_| None).map_err(|source| Error::Folder { path: dir.to_path_buf(), source })?;
     let commits: BTreeSet<CommitId> = found.iter().filter_map(|f| store.noted_commit(&f.path)).collect();
-    Ok(only(commits.into_iter().collect()))
+    Ok(only(&commits.into_iter().collect::<Vec<_>>()))
 }
 
-fn only(commits: Vec<CommitId>) -> Option<CommitId> {
-    match commits.as_slice() {
+fn only(commits: &[CommitId]) -> Option<CommitId> {
+    match commits {
         [commit] => Some(*commit),
         _ => None,
     }

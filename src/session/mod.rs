@@ -19,7 +19,7 @@ use crate::fetch::{FetchOptions, fetch};
 use crate::hub::{Entry, Hub, HubConfig};
 use crate::plan::Presence;
 use crate::progress::{Event, Progress};
-use crate::repo::{RepoId, RepoPath, RepoSpec, RepoType};
+use crate::repo::{RepoId, RepoPath, RepoSpec, RepoType, Sha256};
 use crate::report::{ExitCode, FileReport, FileStatus, Finding, Report, Severity, Totals, WeightsReport};
 use crate::select;
 use crate::store::Store;
@@ -101,7 +101,7 @@ impl Session {
         let mut prepared = self.prepare(spec, options, prepare::Mode::Real).await?;
         let unsafe_names = prepared.unsafe_names();
         if !unsafe_names.is_empty() {
-            let mut report = self.report(&prepared, &Outcome::default(), &Statuses::default());
+            let mut report = Self::report(&prepared, &Outcome::default(), &Statuses::default());
             report.findings.extend(unsafe_names);
             return Ok(report);
         }
@@ -109,13 +109,13 @@ impl Session {
         let mut findings = Vec::new();
         let hashed = self.check_present(&mut prepared, &mut statuses).await?;
         if !self.config.offline {
-            self.check_space(&prepared)?;
+            Self::check_space(&prepared)?;
             findings.extend(self.fetch_missing(&mut prepared, &mut statuses).await?);
         }
         let (mut outcome, remembered) = self.check_contents(&prepared, &findings).await?;
         outcome.bytes_hashed = hashed;
         outcome.findings.extend(findings);
-        let mut report = self.report(&prepared, &outcome, &statuses);
+        let mut report = Self::report(&prepared, &outcome, &statuses);
         report.already_verified = remembered && statuses.nothing_done() && report.is_verified();
         report.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         if report.is_verified() && !self.config.offline {
@@ -176,7 +176,7 @@ impl Session {
         Ok(outcome.bytes_hashed)
     }
 
-    fn check_space(&self, prepared: &Prepared) -> Result<(), Error> {
+    fn check_space(prepared: &Prepared) -> Result<(), Error> {
         let needed = prepared.plan.missing_bytes();
         match prepared.plan.free_space {
             Some(free) if free < needed => {
@@ -260,10 +260,10 @@ impl Session {
         for item in &prepared.plan.items {
             hasher.update(format!("{:?} {:?} {:?}\n", item.entry.path, item.entry.digest(), item.purpose));
         }
-        hasher.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect()
+        Sha256(hasher.finalize().into()).to_string()
     }
 
-    fn report(&self, prepared: &Prepared, outcome: &Outcome, statuses: &Statuses) -> Report {
+    fn report(prepared: &Prepared, outcome: &Outcome, statuses: &Statuses) -> Report {
         let info = &prepared.listing.info;
         let mut findings = prepared.selection.findings.clone();
         findings.extend(outcome.findings.iter().cloned());

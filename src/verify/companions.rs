@@ -1,9 +1,10 @@
 //! JSON companions must parse. What they mean is the loaders' business.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, Read as _};
 
-use serde::de::IgnoredAny;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::{Subject, SubjectFile};
 use crate::report::{Code, Finding};
@@ -23,6 +24,26 @@ pub(super) fn check(subject: &Subject, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Any JSON object.
+struct Object;
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Object)
+            }
+        }
+        d.deserialize_map(Members)
+    }
+}
+
 fn check_one(file: &SubjectFile) -> Option<Finding> {
     let invalid = |why: String| Some(Finding::new(Code::ConfigInvalid, &file.path, why));
     // A missing file is a finding already.
@@ -34,7 +55,7 @@ fn check_one(file: &SubjectFile) -> Option<Finding> {
     let must_be_object =
         matches!(file.path.file_name(), "config.json" | "generation_config.json" | "tokenizer_config.json");
     let parsed = if must_be_object {
-        serde_json::from_reader::<_, std::collections::BTreeMap<String, IgnoredAny>>(reader).map(drop)
+        serde_json::from_reader::<_, Object>(reader).map(drop)
     } else {
         serde_json::from_reader::<_, IgnoredAny>(reader).map(drop)
     };

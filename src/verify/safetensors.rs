@@ -199,10 +199,13 @@ fn check(header: Header, data: u64, base: u64, path: &str) -> (TensorTable, Vec<
     for (start, end, name) in order {
         match start.cmp(&at) {
             std::cmp::Ordering::Greater => {
-                found(Code::DataGap, format!("{} bytes before tensor {name:?} belong to no tensor", start - at))
+                found(Code::DataGap, format!("{} bytes before tensor {name:?} belong to no tensor", start - at));
             }
             std::cmp::Ordering::Less => {
-                found(Code::DataOverlap, format!("tensor {name:?} starts at {start}, inside the one that ends at {at}"))
+                found(
+                    Code::DataOverlap,
+                    format!("tensor {name:?} starts at {start}, inside the one that ends at {at}"),
+                );
             }
             std::cmp::Ordering::Equal => {}
         }
@@ -216,7 +219,7 @@ fn check(header: Header, data: u64, base: u64, path: &str) -> (TensorTable, Vec<
             );
         }
         std::cmp::Ordering::Less => {
-            found(Code::DataGap, format!("{} bytes after the last tensor belong to no tensor", data - at))
+            found(Code::DataGap, format!("{} bytes after the last tensor belong to no tensor", data - at));
         }
         std::cmp::Ordering::Equal => {}
     }

@@ -247,7 +247,7 @@ fn check_storages<'a>(
                 );
             }
             (Some(_), None) => {
-                found(Code::DtypeUnknown, format!("storage {key:?} is a {}, which is not known here", storage.class))
+                found(Code::DtypeUnknown, format!("storage {key:?} is a {}, which is not known here", storage.class));
             }
             _ => {}
         }

@@ -217,14 +217,13 @@ impl<'a> Machine<'a> {
 
     fn global(&mut self, module: &str, name: &str, position: usize) -> Step<()> {
         let key = (Box::from(module), Box::from(name));
-        let index = match self.known.get(&key) {
-            Some(index) => *index,
-            None => {
-                let index = u32::try_from(self.pickle.globals.len()).map_err(|_| "it imports too much")?;
-                self.pickle.globals.push(Global { module: key.0.clone(), name: key.1.clone(), position });
-                self.known.insert(key, index);
-                index
-            }
+        let index = if let Some(index) = self.known.get(&key) {
+            *index
+        } else {
+            let index = u32::try_from(self.pickle.globals.len()).map_err(|_| "it imports too much")?;
+            self.pickle.globals.push(Global { module: key.0.clone(), name: key.1.clone(), position });
+            self.known.insert(key, index);
+            index
         };
         self.push(Node::Global(index))
     }
@@ -374,7 +373,7 @@ impl<'a> Machine<'a> {
                 self.push(Node::Number)?;
             }
             // Text and bytes.
-            b'X' => {
+            b'X' | b'T' => {
                 let n = self.len32()?;
                 let node = self.text(n)?;
                 self.push(node)?;
@@ -386,11 +385,6 @@ impl<'a> Machine<'a> {
             }
             0x8d => {
                 let n = self.len64()?;
-                let node = self.text(n)?;
-                self.push(node)?;
-            }
-            b'T' => {
-                let n = self.len32()?;
                 let node = self.text(n)?;
                 self.push(node)?;
             }
