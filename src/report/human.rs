@@ -187,18 +187,20 @@ fn duration(ms: u64) -> String {
 
 /// Appends `text`, broken at spaces so that lines fit, continuation lines indented.
 pub(super) fn wrap(out: &mut String, indent: &str, text: &str, width: usize) {
+    wrap_after(out, indent, indent.len() + 2, text, width);
+}
+
+/// The same after `lead`, with further lines below the column `hang`.
+pub(super) fn wrap_after(out: &mut String, lead: &str, hang: usize, text: &str, width: usize) {
     let width = width.max(20);
-    let mut column = 0;
-    for word in text.split(' ') {
+    out.push_str(lead);
+    let mut column = lead.len();
+    for (i, word) in text.split(' ').enumerate() {
         let len = visible_width(word);
-        if column == 0 {
-            out.push_str(indent);
-            column = indent.len();
+        if i == 0 {
         } else if column + 1 + len > width {
-            out.push('\n');
-            out.push_str(indent);
-            out.push_str("  ");
-            column = indent.len() + 2;
+            let _ = write!(out, "\n{:hang$}", "");
+            column = hang;
         } else {
             out.push(' ');
             column += 1;

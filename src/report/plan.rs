@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::human::{HumanOptions, Paint, count, finding_lines, wrap};
+use super::human::{HumanOptions, Paint, count, finding_lines, wrap, wrap_after};
 use super::{Finding, WeightsReport};
 use crate::hub::{Gated, RepoInfo};
 use crate::plan::{Plan, Presence};
@@ -98,9 +98,8 @@ impl PlanReport<'_> {
         let shown = if options.verbose { usize::MAX } else { 8 };
         let groups = &self.selection.left_out;
         for group in groups.iter().take(shown) {
-            let mut line = format!("{:>9}  {}: ", bytes(group.bytes), printable(&group.reason));
-            line.push_str(&examples(group, options.verbose));
-            wrap(out, "", &line, options.width);
+            let line = format!("{}: {}", printable(&group.reason), examples(group, options.verbose));
+            wrap_after(out, &format!("{:>9}  ", bytes(group.bytes)), 13, &line, options.width);
         }
         if groups.len() > shown {
             let rest = &groups[shown..];

@@ -105,7 +105,7 @@ impl Session {
             report.findings.extend(unsafe_names);
             return Ok(report);
         }
-        let mut statuses = Statuses::default();
+        let mut statuses = Statuses { fetched: prepared.early.drain(..).collect(), ..Statuses::default() };
         let mut findings = Vec::new();
         let hashed = self.check_present(&mut prepared, &mut statuses).await?;
         if !self.config.offline {

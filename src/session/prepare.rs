@@ -40,6 +40,8 @@ pub struct Prepared {
     /// What is here of that.
     pub plan: Plan,
     pub(super) store: Arc<Store>,
+    /// What came over the network because selection had to read it, with its bytes.
+    pub(super) early: Vec<(RepoPath, u64)>,
     excluded: Vec<String>,
 }
 
@@ -111,12 +113,12 @@ impl Session {
                 options.subfolder = Some(path.clone());
             }
         }
-        let selection = self.choose(&listing, &options, &store, mode).await?;
+        let (selection, early) = self.choose(&listing, &options, &store, mode).await?;
         let (plan_store, commit) = (Arc::clone(&store), listing.info.commit);
         let wanted: Vec<(Entry, select::Purpose)> =
             selection.files.iter().filter_map(|f| Some((listing.get(f.path.as_str())?.clone(), f.purpose))).collect();
         let plan = self.blocking(&store, move |_| Plan::new(&plan_store, &commit, wanted)).await?;
-        Ok(Prepared { listing, selection, plan, store, excluded: options.exclude })
+        Ok(Prepared { listing, selection, plan, store, early, excluded: options.exclude })
     }
 
     /// The listing at the pinned commit: one request when it was kept by an earlier run.
@@ -173,17 +175,17 @@ impl Session {
         options: &select::Options,
         store: &Arc<Store>,
         mode: Mode,
-    ) -> Result<Selection, Error> {
+    ) -> Result<(Selection, Vec<(RepoPath, u64)>), Error> {
         let scratch = Scratch::default();
         let mut documents = Documents::new();
-        let mut fetched: Vec<RepoPath> = Vec::new();
+        let mut fetched: Vec<(RepoPath, u64)> = Vec::new();
         for _ in 0..ROUNDS {
             match select(listing, options, &documents)? {
                 Step::Done(selection) => {
                     if mode == Mode::Real {
-                        self.forget_unselected(listing, &selection, fetched, store).await?;
+                        self.forget_unselected(listing, &selection, &fetched, store).await?;
                     }
-                    return Ok(*selection);
+                    return Ok((*selection, fetched));
                 }
                 Step::Need(paths) => {
                     let read = self.documents(listing, &paths, store, mode, &scratch, &mut fetched).await?;
@@ -206,7 +208,7 @@ impl Session {
         store: &Arc<Store>,
         mode: Mode,
         scratch: &Scratch,
-        fetched: &mut Vec<RepoPath>,
+        fetched: &mut Vec<(RepoPath, u64)>,
     ) -> Result<BTreeMap<RepoPath, Option<Vec<u8>>>, Error> {
         let entries: Vec<Entry> = paths
             .iter()
@@ -242,7 +244,7 @@ impl Session {
         {
             return Err(Error::Document { path: path.path.clone(), why: finding.message });
         }
-        fetched.extend(report.done.into_iter().map(|(path, _)| path));
+        fetched.extend(report.done);
         let wanted: Vec<Entry> = missing.into_iter().cloned().collect();
         let got = self
             .blocking(&place, move |store| {
@@ -261,12 +263,12 @@ impl Session {
         &self,
         listing: &Listing,
         selection: &Selection,
-        fetched: Vec<RepoPath>,
+        fetched: &[(RepoPath, u64)],
         store: &Arc<Store>,
     ) -> Result<(), Error> {
         let commit = listing.info.commit;
-        for path in fetched {
-            let selected = selection.files.binary_search_by(|f| f.path.cmp(&path)).is_ok();
+        for (path, _) in fetched {
+            let selected = selection.files.binary_search_by(|f| f.path.cmp(path)).is_ok();
             if !selected && let Some(entry) = listing.get(path.as_str()).cloned() {
                 self.blocking(store, move |store| store.discard(&commit, &entry)).await?;
             }

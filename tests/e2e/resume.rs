@@ -1,0 +1,151 @@
+//! Runs that are killed, interrupted or crowded: nothing is lost and nothing is fetched twice.
+
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use hfget_loopback_hub::{Fault, Hub, Kind, Options, Place};
+
+use super::support::{Machine, Run, one_file};
+
+const SIZE: usize = 24 << 20;
+
+fn slow() -> Machine {
+    Machine::on(Hub::with(Options { rate: Some(16 << 20), ..Options::default() }, [one_file(SIZE)]))
+}
+
+/// Starts a run and waits until half the file is on disk.
+fn half_way(machine: &Machine) -> Child {
+    let child = machine.command().arg("org/one").stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let start = Instant::now();
+    loop {
+        let blobs = machine.model("org/one").join("blobs");
+        let largest = std::fs::read_dir(&blobs)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|f| f.file_name().to_string_lossy().ends_with(".incomplete"))
+            .filter_map(|f| f.metadata().ok())
+            .map(|m| std::os::unix::fs::MetadataExt::blocks(&m) * 512)
+            .max();
+        if largest.unwrap_or(0) > SIZE as u64 / 2 {
+            return child;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "no partial file in {}", blobs.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Bytes of the weights that were asked for.
+fn asked_bytes(machine: &Machine) -> u64 {
+    let whole = one_file(SIZE).content("model.safetensors").unwrap().len() as u64;
+    machine
+        .hub
+        .requests()
+        .iter()
+        .filter(|r| r.method == "GET" && r.cdn)
+        .map(|r| match r.range.as_ref().and_then(|r| r.strip_prefix("bytes=")).and_then(|r| r.split_once('-')) {
+            Some((first, last)) => {
+                last.parse::<u64>().map_or(whole, |l| l + 1) - first.parse::<u64>().unwrap()
+            }
+            None => whole,
+        })
+        .sum()
+}
+
+#[test]
+fn a_killed_run_goes_on_where_it_stood() {
+    let machine = slow();
+    let mut child = half_way(&machine);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    machine.assert_nothing_wrong(&one_file(SIZE));
+    machine.hub.forget();
+    machine.run(["org/one"]).ends_with(0);
+    machine.assert_nothing_wrong(&one_file(SIZE));
+    let asked = asked_bytes(&machine);
+    assert!(asked < SIZE as u64 * 9 / 10, "{asked} bytes were asked for again");
+}
+
+#[test]
+fn an_interrupted_run_says_how_to_go_on() {
+    let machine = slow();
+    let mut child = half_way(&machine);
+    rustix_kill(&child, "INT");
+    let out = child.wait().unwrap();
+    assert_eq!(out.code(), Some(130));
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    assert!(said.contains("a second run goes on from there"), "{said}");
+    machine.hub.forget();
+    machine.run(["org/one"]).ends_with(0);
+    assert!(asked_bytes(&machine) < SIZE as u64 * 7 / 10);
+    let left: Vec<_> = machine.visible("org/one").into_keys().collect();
+    assert_eq!(left.len(), 4, "two blobs, two links: {left:?}");
+    let partials = std::fs::read_dir(machine.model("org/one").join("blobs")).unwrap().count();
+    assert_eq!(partials, 2, "no partial file is left");
+}
+
+fn rustix_kill(child: &Child, signal: &str) {
+    let status = std::process::Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn a_partial_file_whose_bytes_are_wrong_is_found_out() {
+    let machine = slow();
+    let mut child = half_way(&machine);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let blobs = machine.model("org/one").join("blobs");
+    let partial = std::fs::read_dir(&blobs)
+        .unwrap()
+        .flatten()
+        .map(|f| f.path())
+        .find(|p| p.to_string_lossy().ends_with(".incomplete") && p.metadata().unwrap().len() > 1 << 20)
+        .unwrap();
+    use std::os::unix::fs::FileExt as _;
+    std::fs::OpenOptions::new().write(true).open(&partial).unwrap().write_all_at(b"rotten", 1 << 20).unwrap();
+    machine.run(["org/one"]).ends_with(0);
+    machine.assert_nothing_wrong(&one_file(SIZE));
+}
+
+/// Two runs at once: one fetches, the other waits and says so; both end right.
+#[test]
+fn two_runs_at_once_share_the_work() {
+    let machine = slow();
+    let first = half_way(&machine);
+    let second: Run = machine.run(["org/one"]);
+    let second = second.ends_with(0).says("waiting");
+    let first = first.wait_with_output().unwrap();
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    assert!(second.err.contains("verified"));
+    machine.assert_nothing_wrong(&one_file(SIZE));
+    assert!(asked_bytes(&machine) <= SIZE as u64 + 1000, "the bytes came once");
+}
+
+/// A file that was changed after it was verified is noticed by its size or time and fetched anew.
+#[test]
+fn a_cached_file_that_was_changed_is_mended() {
+    let machine = Machine::new([one_file(5000)]);
+    let path = machine.run(["org/one"]).ends_with(0).path().join("model.safetensors");
+    let blob = path.canonicalize().unwrap();
+    let mut bytes = std::fs::read(&blob).unwrap();
+    bytes[3000] ^= 1;
+    std::thread::sleep(Duration::from_millis(20));
+    std::fs::write(&blob, &bytes).unwrap();
+    machine.hfget("verify org/one").ends_with(1).says("checksum-mismatch");
+    machine.run(["org/one"]).ends_with(0);
+    machine.assert_nothing_wrong(&one_file(5000));
+    std::fs::remove_file(&blob).unwrap();
+    machine.hfget("verify org/one").ends_with(1).says("file-missing");
+    machine.run(["org/one"]).ends_with(0);
+}
+
+/// A stalled connection is given up and replaced.
+#[test]
+fn a_stall_in_the_middle_costs_a_moment() {
+    let machine = Machine::new([one_file(SIZE)]);
+    machine.hub.fault(Fault::new(Place::Bytes, Kind::Stall(SIZE / 2)).on("model.safetensors").times(1));
+    machine.run(["org/one"]).ends_with(0);
+    assert!(asked_bytes(&machine) < SIZE as u64 * 16 / 10);
+}

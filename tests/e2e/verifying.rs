@@ -1,0 +1,92 @@
+//! `hfget verify`: what is wrong with files that are already here.
+
+use std::path::{Path, PathBuf};
+
+use hfget_loopback_hub::Repo;
+
+use super::support::{CHATGLM, Machine, codes, fixture, fixture_dir, safetensors};
+
+/// A copy of a miniature in a plain folder.
+fn folder(machine: &Machine, id: &str) -> PathBuf {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for item in std::fs::read_dir(from).unwrap() {
+            let item = item.unwrap();
+            let target = to.join(item.file_name());
+            if item.path().is_dir() { copy(&item.path(), &target) } else { drop(std::fs::copy(item.path(), target)) }
+        }
+    }
+    let to = machine.home.path().join("model");
+    copy(&fixture_dir(id), &to);
+    to
+}
+
+#[test]
+fn a_folder_from_anywhere_is_checked_without_a_hub() {
+    for id in [CHATGLM, "org/tied-gpt2", "org/tiny-sdxl", "org/tiny-minilm", "org/tiny-lora", "org/bin-only"] {
+        let machine = Machine::new([]);
+        folder(&machine, id);
+        machine.hfget("verify ./model --offline").ends_with(0).says("verified");
+        assert_eq!(machine.hub.requests(), [], "{id}");
+    }
+}
+
+/// Each defect of a folder has its code, and the exit code tells.
+#[test]
+fn defects_have_names() {
+    type Damage = fn(&Path);
+    let cases: [(&str, Damage); 6] = [
+        ("shard-missing", |dir| std::fs::remove_file(dir.join("model-00002-of-00007.safetensors")).unwrap()),
+        ("header-invalid", |dir| std::fs::write(dir.join("model-00002-of-00007.safetensors"), [0xff; 64]).unwrap()),
+        ("tensor-missing", |dir| {
+            std::fs::write(dir.join("model-00002-of-00007.safetensors"), safetensors("other", 8)).unwrap();
+        }),
+        ("tensor-out-of-bounds", |dir| {
+            let path = dir.join("model-00002-of-00007.safetensors");
+            let bytes = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &bytes[..bytes.len() - 9]).unwrap();
+        }),
+        ("tensor-misplaced", |dir| {
+            let (a, b) = (dir.join("model-00002-of-00007.safetensors"), dir.join("model-00003-of-00007.safetensors"));
+            let (x, y) = (std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
+            std::fs::write(a, y).unwrap();
+            std::fs::write(b, x).unwrap();
+        }),
+        ("index-invalid", |dir| std::fs::write(dir.join("model.safetensors.index.json"), "{").unwrap()),
+    ];
+    for (code, damage) in cases {
+        let machine = Machine::new([]);
+        damage(&folder(&machine, CHATGLM));
+        let run = machine.hfget("verify ./model --offline --prefer safetensors --json");
+        assert_eq!(run.code, Some(1), "{code}: {}", run.err);
+        let json = run.json();
+        assert!(codes(&json["reports"][0]).contains(&code), "{code}: {json:#}");
+    }
+}
+
+/// A pointer that git left where the content should be is told apart from damage.
+#[test]
+fn a_clone_without_git_lfs_is_recognised() {
+    let machine = Machine::new([Repo::new("org/one").file("config.json", "{}").lfs("model.safetensors", safetensors("w", 999))]);
+    let dir = machine.run(["org/one", "--local-dir", "here"]).ends_with(0).path();
+    std::fs::write(dir.join("model.safetensors"), "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 999\n").unwrap();
+    machine.hfget("verify ./here").ends_with(1).says("lfs-pointer");
+}
+
+/// With the Hub's listing at hand every byte counts; a file beside it is said.
+#[test]
+fn a_plain_folder_is_held_against_its_commit() {
+    let machine = Machine::new([fixture(CHATGLM)]);
+    let dir = machine.run([CHATGLM, "--local-dir", "here"]).ends_with(0).path();
+    std::fs::write(dir.join("config.json"), std::fs::read_to_string(dir.join("config.json")).unwrap() + " ").unwrap();
+    machine.hfget("verify ./here").ends_with(1).says("config.json").says("size-mismatch");
+    machine.run([CHATGLM, "--local-dir", "here"]).ends_with(0);
+    machine.hfget("verify ./here").ends_with(0);
+}
+
+#[test]
+fn nothing_to_verify_is_said() {
+    let machine = Machine::new([]);
+    machine.hfget("verify org/none --offline").ends_with(3);
+    machine.hfget("verify ./nowhere").ends_with(3);
+}
