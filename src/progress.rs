@@ -24,7 +24,7 @@ pub enum Event<'a> {
     /// A file has its final name.
     FileDone { path: &'a RepoPath },
     /// A request failed and will be repeated.
-    Retry { what: &'a str, why: &'a str, attempt: u32, wait: Duration },
+    Retry { path: Option<&'a RepoPath>, why: &'a str, attempt: u32, wait: Duration },
     /// The Hub asked everybody to wait.
     RateLimited { wait: Duration },
     /// Another process works on the file; this one waits for it.

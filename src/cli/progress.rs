@@ -267,8 +267,9 @@ impl Progress for Lines {
 /// The words for things that both kinds of display say the same way.
 fn notice(event: &Event<'_>) -> Option<String> {
     Some(match event {
-        Event::Retry { what, why, attempt, wait } => {
-            format!("{}: {}; attempt {attempt} in {}", printable(what), printable(why), seconds(*wait))
+        Event::Retry { path, why, attempt, wait } => {
+            let file = path.map_or(String::new(), |path| format!("{path}: "));
+            format!("{file}{}; attempt {attempt} in {}", printable(why), seconds(*wait))
         }
         Event::RateLimited { wait } => format!("the Hub's rate limit is reached; waiting {}", seconds(*wait)),
         Event::WaitingForLock { path } => format!("{path}: another process is fetching this file; waiting for it"),

@@ -82,7 +82,7 @@ pub(super) async fn fetch_file(context: &Context<'_>, entry: &Entry) -> Result<u
             restarts += 1;
             sink = restart(context, entry, sink, "the server's answer does not fit what had arrived").await?;
         }
-        match context.hub.back_off(error, failures, &**context.progress).await {
+        match context.hub.back_off(Some(&entry.path), error, failures, &**context.progress).await {
             Ok(()) => {}
             Err(error) if integrity => {
                 blocking(entry, move || sink.abandon()).await?;

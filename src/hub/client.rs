@@ -18,7 +18,7 @@ use super::retry::Gate;
 use super::wire::{InfoJson, Listed, TreeJson};
 use super::{Gated, HubConfig, HubError};
 use crate::progress::{Event, Progress};
-use crate::repo::{RepoId, RepoType, Revision};
+use crate::repo::{RepoId, RepoPath, RepoType, Revision};
 
 /// Everything but what RFC 3986 calls unreserved.
 pub(super) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -220,7 +220,7 @@ impl Hub {
             match self.try_api(url, asked).await {
                 Err(error) if error.is_retryable() => {
                     failures += 1;
-                    self.back_off(error, failures, progress).await?;
+                    self.back_off(None, error, failures, progress).await?;
                 }
                 other => return other,
             }
@@ -230,6 +230,7 @@ impl Hub {
     /// Sleeps as long as is right after `error`, or gives it back when it is time to give up.
     pub(crate) async fn back_off(
         &self,
+        path: Option<&RepoPath>,
         error: HubError,
         failures: u32,
         progress: &dyn Progress,
@@ -250,9 +251,7 @@ impl Hub {
             return Ok(());
         }
         let wait = policy.pause(failures);
-        let text = error.to_string();
-        let (what, why) = text.split_once(": ").unwrap_or(("request", &text));
-        progress.event(Event::Retry { what, why, attempt: failures + 1, wait });
+        progress.event(Event::Retry { path, why: &error.brief(), attempt: failures + 1, wait });
         tokio::time::sleep(wait).await;
         Ok(())
     }

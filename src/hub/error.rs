@@ -25,6 +25,14 @@ impl From<&Url> for ShownUrl {
     }
 }
 
+impl ShownUrl {
+    /// Without the path.
+    fn host(&self) -> &str {
+        let start = self.0.find("://").map_or(0, |at| at + 3);
+        self.0[start..].split('/').next().unwrap_or(&self.0)
+    }
+}
+
 impl fmt::Display for ShownUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -87,6 +95,26 @@ fn said(message: &str) -> String {
 }
 
 impl HubError {
+    /// The message with the host in the place of a URL, for where the file is named anyhow.
+    pub fn brief(&self) -> String {
+        let text = self.to_string();
+        match self {
+            HubError::EntryNotFound { url }
+            | HubError::Forbidden { url, .. }
+            | HubError::Status { url, .. }
+            | HubError::Timeout { url, .. }
+            | HubError::Network { url, .. }
+            | HubError::CutShort { url, .. }
+            | HubError::WebPage { url }
+            | HubError::WrongLength { url, .. }
+            | HubError::WrongRange { url, .. }
+            | HubError::Changed { url, .. }
+            | HubError::Protocol { url, .. }
+            | HubError::RedirectRefused { url, .. } => text.replacen(&url.0, url.host(), 1),
+            _ => text,
+        }
+    }
+
     /// Whether another try may help.
     pub fn is_retryable(&self) -> bool {
         match self {

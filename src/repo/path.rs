@@ -91,6 +91,10 @@ impl FromStr for RepoPath {
                 "." | ".." => return fail("it holds a '.' or '..' segment"),
                 _ => {}
             }
+            // No commit can hold it, and in a working tree it holds hooks, which git runs.
+            if segment.eq_ignore_ascii_case(".git") {
+                return fail("it holds a '.git' segment");
+            }
             if segment.len() > 255 {
                 return fail("a segment is longer than 255 bytes");
             }

@@ -8,7 +8,7 @@ use super::companions::companion;
 use super::model::{self, MODEL};
 use super::names;
 use super::picks::Picks;
-use super::sets::{Found, Query, Set, indexed_set, resolve, shards};
+use super::sets::{Found, Query, Set, indexed_set, resolve, shards, shards_here};
 use super::view::{CONFIG_LIMIT, View};
 use super::{Family, Purpose};
 use crate::repo::RepoPath;
@@ -51,11 +51,19 @@ fn folder(view: &View<'_>, dir: &str, picks: &mut Picks) {
                 done.extend(files.iter().cloned());
                 sets.push(indexed_set(query, entry, files, notes));
             }
-            Err(why) => view.find_out(Finding::new(
-                Code::FamilyIncomplete,
-                &entry.path,
-                format!("its weights are not complete: {why}"),
-            )),
+            Err(why) => match shards_here(view, entry) {
+                // What is left of a set is held to its index: every gap gets its finding there.
+                Ok(here) if !here.is_empty() => {
+                    done.extend(here.iter().cloned());
+                    sets.push(indexed_set(query, entry, here, Vec::new()));
+                }
+                Ok(_) => view.find_out(Finding::new(
+                    Code::FamilyIncomplete,
+                    &entry.path,
+                    format!("its weights are not complete: {why}"),
+                )),
+                Err(why) => view.find_out(Finding::new(Code::IndexInvalid, &entry.path, why)),
+            },
         }
     }
     for entry in view.files(dir) {

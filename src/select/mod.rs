@@ -267,11 +267,15 @@ fn finish(view: &View<'_>, mut picks: Picks, (include, exclude): (&Globs, &Globs
         if let Some(pattern) = exclude.matching(entry.path.as_str()) {
             let reason = format!("--exclude {}", printable(pattern));
             match picks.drop(entry, reason.clone()) {
-                Some(purpose) if purpose != Purpose::Other => view.find_out(Finding::new(
-                    Code::Excluded,
-                    &entry.path,
-                    format!("{reason} left it out, though loaders want it ({})", purpose.as_str()),
-                )),
+                Some(purpose) if purpose != Purpose::Other => {
+                    let message = format!("{reason} left it out, though loaders want it ({})", purpose.as_str());
+                    let mut finding = Finding::new(Code::Excluded, &entry.path, message);
+                    // Without a part of its weights a model does not load at all.
+                    if matches!(purpose, Purpose::Weights | Purpose::Index) {
+                        finding = finding.severity(Severity::Warning);
+                    }
+                    view.find_out(finding);
+                }
                 _ => {}
             }
         }

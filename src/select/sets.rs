@@ -150,6 +150,15 @@ fn overlapping(single: &RepoPath, index: &RepoPath) -> Finding {
     )
 }
 
+/// Of an index's shards, those that are there; an error when it is no index.
+pub(super) fn shards_here(view: &View<'_>, index: &Entry) -> Result<Vec<RepoPath>, String> {
+    let Some(entry) = view.listing().get(index.path.as_str()) else { return Ok(Vec::new()) };
+    let Doc::Here(bytes) = view.quietly(|| view.bytes(entry, INDEX_LIMIT)) else { return Ok(Vec::new()) };
+    let parsed = WeightIndex::parse(bytes).map_err(|e| e.to_string())?;
+    let here = |name: &&str| view.listing().get(RepoPath::join(index.path.dir(), name).ok()?.as_str());
+    Ok(parsed.shards().iter().filter_map(|name| Some(here(name)?.path.clone())).collect())
+}
+
 /// The shards that an index names, if all of them are there and are what they should be.
 pub(super) fn shards(
     view: &View<'_>,

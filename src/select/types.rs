@@ -248,7 +248,7 @@ pub enum SelectError {
         found: Vec<String>,
     },
     /// There are weights, but none of a family that can be selected.
-    #[error("no complete safetensors or bin weights in this repo")]
+    #[error("no complete safetensors or bin weights in this repo{}{}", if .why.is_empty() { "" } else { ": " }, .why)]
     NothingSelectable {
         /// What is there, with bytes.
         found: Vec<(Family, u64)>,

@@ -222,10 +222,11 @@ impl Session {
             purpose: item.purpose,
         });
         // A file that failed to arrive has its finding; that it is "missing" too helps nobody.
-        let known: Vec<&str> = failed.iter().filter_map(|f| f.path.as_deref()).collect();
-        let files = files.filter(|f| !known.contains(&f.path.as_str())).collect();
+        let known = |path: &RepoPath| failed.iter().any(|f| f.path.as_deref() == Some(path.as_str()));
+        let unavailable = prepared.plan.items.iter().map(|i| i.entry.path.clone()).filter(|p| known(p)).collect();
         let subject = Subject {
-            files,
+            files: files.filter(|f| !known(&f.path)).collect(),
+            unavailable,
             weights: prepared.selection.weights.clone(),
             allow_unsafe_pickle: self.config.allow_unsafe_pickle,
         };

@@ -1,7 +1,7 @@
 //! Whether the shards hold what the index promises: every tensor in the file the index names, no
 //! shard missing, nothing twice. The shards' tables are read elsewhere.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{TensorTable, limited};
 use crate::repo::RepoPath;
@@ -32,6 +32,13 @@ fn is_tied(name: &str) -> bool {
 
 /// A shard's table; `None` when the file is not there or could not be read (a finding already).
 pub(super) type Tables<'a> = BTreeMap<&'a RepoPath, Option<&'a TensorTable>>;
+
+/// Files that could not be had: their own finding says so, and nothing is said of their tensors.
+pub(super) fn with_unavailable<'a>(tables: &mut Tables<'a>, set: &'a WeightSet, unavailable: &BTreeSet<RepoPath>) {
+    for path in set.files.iter().filter(|p| unavailable.contains(*p)) {
+        tables.insert(path, None);
+    }
+}
 
 /// Tensors held by two files of a set.
 pub(super) fn duplicates(set: &WeightSet, tables: &Tables<'_>) -> Vec<Finding> {
@@ -138,7 +145,9 @@ pub(super) fn check(
     findings.extend(limited(missing));
     findings.extend(limited(misplaced));
     findings.extend(unindexed(index_path, index, tables));
-    findings.extend(total_size(set, index_path, index, tables));
+    if findings.iter().all(|f| f.code != Code::ShardMissing) {
+        findings.extend(total_size(set, index_path, index, tables));
+    }
     (findings, compared)
 }
 

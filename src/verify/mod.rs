@@ -7,7 +7,7 @@ mod digest;
 pub mod safetensors;
 pub mod torch;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{BufReader, Read as _};
 use std::ops::Range;
@@ -56,6 +56,8 @@ pub struct Subject {
     pub files: Vec<SubjectFile>,
     /// Which of them are weights, by scope; their paths are among `files`.
     pub weights: Vec<WeightSet>,
+    /// Files of `weights` that could not be had, which somebody has said already.
+    pub unavailable: BTreeSet<RepoPath>,
     /// Report `unsafe-pickle` as a warning.
     pub allow_unsafe_pickle: bool,
 }
@@ -130,7 +132,7 @@ pub fn verify(subject: &Subject, threads: usize, progress: &dyn Progress) -> Out
     let sound = |path: &RepoPath| !bad.contains(path.as_str());
     let local: BTreeMap<&RepoPath, &SubjectFile> = subject.files.iter().map(|f| (&f.path, f)).collect();
     for set in &subject.weights {
-        check_weights(set, &local, &sound, threads, &mut outcome);
+        check_weights(subject, set, &local, &sound, threads, &mut outcome);
     }
     let mut companions = Vec::new();
     companions::check(subject, &mut companions);
@@ -146,6 +148,7 @@ pub fn verify(subject: &Subject, threads: usize, progress: &dyn Progress) -> Out
 
 /// Reads every weight file of a set and compares them with the index.
 fn check_weights(
+    subject: &Subject,
     set: &WeightSet,
     local: &BTreeMap<&RepoPath, &SubjectFile>,
     sound: &dyn Fn(&RepoPath) -> bool,
@@ -168,6 +171,7 @@ fn check_weights(
     let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut tables: coverage::Tables<'_> =
         set.files.iter().filter(|p| local.contains_key(p)).map(|p| (p, None)).collect();
+    coverage::with_unavailable(&mut tables, set, &subject.unavailable);
     let mut names: HashSet<&str> = HashSet::new();
     for (path, (table, findings)) in &read {
         outcome.findings.extend(limited(findings.clone()));
@@ -183,7 +187,7 @@ fn check_weights(
         }
     }
     outcome.findings.extend(coverage::duplicates(set, &tables));
-    let Some(index_path) = set.index.as_ref().filter(|p| sound(p)) else { return };
+    let Some(index_path) = set.index.as_ref().filter(|p| sound(p) && !subject.unavailable.contains(*p)) else { return };
     match read_index(index_path, local) {
         Ok(index) => {
             let (findings, compared) = coverage::check(set, index_path, &index, &tables);

@@ -1,2 +1,199 @@
 //! The real Python `huggingface_hub` on what we wrote, and we on what it wrote. `.ci/run` makes the
 //! virtual environment; without it these tests say that they were skipped.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use hfget_loopback_hub::{Hub, Options, Repo};
+
+use super::support::{CHATGLM, Machine, Run, fixture, one_file, tree};
+
+/// The folder of `python` and `hf`: `$HFGET_PYTHON_BIN`, or `.venv/bin` beside `Cargo.toml`.
+fn python() -> Option<PathBuf> {
+    let bin = std::env::var_os("HFGET_PYTHON_BIN")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin"), PathBuf::from);
+    let there = bin.join("python").exists() && bin.join("hf").exists();
+    assert!(there || std::env::var_os("CI").is_none(), "CI needs huggingface_hub in {}", bin.display());
+    if !there {
+        eprintln!("skipped: no huggingface_hub in {} (.ci/run makes it)", bin.display());
+    }
+    there.then_some(bin)
+}
+
+fn tool(machine: &Machine, program: &Path) -> Command {
+    let mut command = Command::new(program);
+    machine.environment(&mut command);
+    // Its Xet client has no loopback server here.
+    command.env("HF_HUB_DISABLE_XET", "1").env("HF_HUB_DISABLE_PROGRESS_BARS", "1").env("NO_COLOR", "1");
+    command
+}
+
+/// Runs a Python script; gives what it printed.
+#[track_caller]
+fn script(machine: &Machine, bin: &Path, offline: bool, text: &str) -> String {
+    let mut command = tool(machine, &bin.join("python"));
+    if offline {
+        command.env("HF_HUB_OFFLINE", "1");
+    }
+    let run: Run = command.arg("-c").arg(text).output().unwrap().into();
+    run.ends_with(0).out
+}
+
+#[track_caller]
+fn hf(machine: &Machine, bin: &Path, line: &str) -> Run {
+    tool(machine, &bin.join("hf")).args(line.split_whitespace()).output().unwrap().into()
+}
+
+/// `snapshot_download(local_files_only=True)`, `try_to_load_from_cache`, `scan_cache_dir`.
+#[test]
+fn python_finds_in_the_cache_what_we_put_there() {
+    let Some(bin) = python() else { return };
+    let machine = Machine::new([fixture(CHATGLM)]);
+    let path = machine.run([CHATGLM, "--all"]).ends_with(0).path();
+    let said = script(
+        &machine,
+        &bin,
+        true,
+        r#"
+from huggingface_hub import snapshot_download, try_to_load_from_cache, scan_cache_dir, hf_hub_download
+repo = "THUDM/chatglm3-6b"
+print(snapshot_download(repo, local_files_only=True))
+print(try_to_load_from_cache(repo, "config.json"))
+print(hf_hub_download(repo, "model-00001-of-00007.safetensors", local_files_only=True))
+cache = scan_cache_dir()
+(info,) = cache.repos
+(revision,) = info.revisions
+print(info.repo_id, info.repo_type, revision.commit_hash, sorted(revision.refs), len(revision.files))
+print("warnings:", cache.warnings)
+"#,
+    );
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(Path::new(lines[0]), path);
+    assert_eq!(Path::new(lines[1]), path.join("config.json"));
+    assert_eq!(Path::new(lines[2]), path.join("model-00001-of-00007.safetensors"));
+    let repo = fixture(CHATGLM);
+    assert_eq!(lines[3], format!("{CHATGLM} model {} ['main'] {}", repo.commit(), repo.paths().count()));
+    assert_eq!(lines[4], "warnings: []");
+}
+
+#[test]
+fn hf_cache_verify_and_ls_agree_with_us() {
+    let Some(bin) = python() else { return };
+    let machine = Machine::new([fixture(CHATGLM)]);
+    machine.run([CHATGLM, "--all"]).ends_with(0);
+    hf(&machine, &bin, "cache verify THUDM/chatglm3-6b --fail-on-missing-files --fail-on-extra-files").ends_with(0);
+    hf(&machine, &bin, "cache ls").ends_with(0).shows(CHATGLM);
+    hf(&machine, &bin, "cache ls --revisions").ends_with(0).shows(&fixture(CHATGLM).commit()[..8]);
+}
+
+/// The selection as a snapshot that Python accepts without the Hub.
+#[test]
+fn hf_download_fetches_only_what_we_left_out() {
+    let Some(bin) = python() else { return };
+    let machine = Machine::new([fixture(CHATGLM)]);
+    machine.run([CHATGLM, "--prefer", "safetensors"]).ends_with(0);
+    machine.hub.forget();
+    hf(&machine, &bin, "download THUDM/chatglm3-6b").ends_with(0);
+    let fetched: Vec<String> =
+        machine.hub.requests().into_iter().filter(|r| r.method == "GET" && r.cdn).map(|r| r.path).collect();
+    assert!(!fetched.is_empty() && fetched.iter().all(|p| p.ends_with(".bin")), "{fetched:?}");
+    machine.run([CHATGLM, "--all"]).ends_with(0);
+    machine.assert_nothing_wrong(&fixture(CHATGLM));
+}
+
+/// What `hf download` put there is proven and used, not fetched again.
+#[test]
+fn we_use_what_hf_download_put_there() {
+    let Some(bin) = python() else { return };
+    for place in ["", " --local-dir here"] {
+        let machine = Machine::new([fixture(CHATGLM)]);
+        hf(&machine, &bin, &format!("download THUDM/chatglm3-6b{place}")).ends_with(0);
+        machine.hub.forget();
+        machine.hfget(&format!("THUDM/chatglm3-6b{place}")).ends_with(0).says("digests right");
+        assert_eq!(machine.byte_requests(), 0, "{:?}", machine.hub.requests());
+        machine.hfget(&format!("THUDM/chatglm3-6b{place}")).ends_with(0).says("already verified");
+    }
+}
+
+/// What it put there and is wrong is found and mended: its own word is not believed.
+#[test]
+fn damage_in_its_cache_is_found() {
+    let Some(bin) = python() else { return };
+    let machine = Machine::new([one_file(5000)]);
+    hf(&machine, &bin, "download org/one").ends_with(0);
+    let blobs = machine.model("org/one").join("blobs");
+    let (name, mut bytes) = tree(&blobs).into_iter().max_by_key(|(_, b)| b.len()).unwrap();
+    bytes[4000] ^= 1;
+    std::fs::write(blobs.join(name), bytes).unwrap();
+    machine.hfget("verify org/one").ends_with(1).says("checksum-mismatch");
+    machine.run(["org/one"]).ends_with(0);
+    machine.assert_nothing_wrong(&one_file(5000));
+}
+
+/// `hf download --local-dir` believes our metadata: it fetches nothing, nor does it complain.
+#[test]
+fn our_plain_folder_is_up_to_date_for_hf_download() {
+    let Some(bin) = python() else { return };
+    let machine = Machine::new([fixture(CHATGLM)]);
+    machine.run([CHATGLM, "--all", "--local-dir", "here"]).ends_with(0);
+    let times = |dir: &Path| -> Vec<_> {
+        tree(dir)
+            .into_keys()
+            .filter(|n| !n.starts_with(".cache"))
+            .map(|n| std::fs::metadata(dir.join(&n)).and_then(|m| m.modified()).unwrap())
+            .collect()
+    };
+    let here = machine.home.path().join("here");
+    let before = times(&here);
+    machine.hub.forget();
+    hf(&machine, &bin, "download THUDM/chatglm3-6b --local-dir here").ends_with(0);
+    assert_eq!(machine.byte_requests(), 0, "{:?}", machine.hub.requests());
+    assert_eq!(times(&here), before);
+    hf(&machine, &bin, "cache verify THUDM/chatglm3-6b --local-dir here").ends_with(0);
+}
+
+/// Both tools on one repo and one cache at once: both end right.
+#[test]
+fn both_tools_at_once() {
+    let Some(bin) = python() else { return };
+    let size = 16 << 20;
+    for round in 0..3 {
+        let options = Options { rate: Some(16 << 20), ..Options::default() };
+        let machine = Machine::on(Hub::with(options, [one_file(size)]));
+        let mut theirs = tool(&machine, &bin.join("hf"));
+        theirs.args(["download", "org/one"]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let theirs = theirs.spawn().unwrap();
+        // Python needs a moment to start: now one is first, now the other.
+        std::thread::sleep(std::time::Duration::from_millis(400 * round));
+        machine.run(["org/one"]).ends_with(0);
+        let theirs: Run = theirs.wait_with_output().unwrap().into();
+        theirs.ends_with(0);
+        machine.assert_nothing_wrong(&one_file(size));
+        machine.hfget("verify org/one").ends_with(0);
+    }
+}
+
+/// A tag, a pull request and a dataset land where Python looks for them.
+#[test]
+fn revisions_and_kinds_are_where_python_looks() {
+    let Some(bin) = python() else { return };
+    let machine = Machine::new([
+        one_file(64).revision("v1.0").revision("refs/pr/2"),
+        Repo::new("org/data").kind("datasets").file("train.csv", "a\n"),
+    ]);
+    machine.run(["org/one@v1.0"]).ends_with(0);
+    machine.run(["org/one@refs/pr/2"]).ends_with(0);
+    machine.run(["datasets/org/data"]).ends_with(0);
+    let said = script(
+        &machine,
+        &bin,
+        true,
+        r#"
+from huggingface_hub import snapshot_download
+print(snapshot_download("org/one", revision="v1.0"))
+print(snapshot_download("org/one", revision="refs/pr/2"))
+print(snapshot_download("org/data", repo_type="dataset"))
+"#,
+    );
+    assert_eq!(said.lines().count(), 3, "{said}");
+}

@@ -33,7 +33,7 @@ fn one_family_lands_whole_in_the_cache() {
     let machine = chatglm();
     let run = machine.hfget("THUDM/chatglm3-6b --prefer safetensors").ends_with(0).says("verified");
     let repo = fixture(CHATGLM);
-    machine.assert_whole(&run.path(), &repo, &SELECTED);
+    Machine::assert_whole(&run.path(), &repo, &SELECTED);
     let folder = machine.model(CHATGLM);
     assert_eq!(run.path(), folder.join("snapshots").join(repo.commit()));
     assert_eq!(std::fs::read_to_string(folder.join("refs/main")).unwrap(), repo.commit(), "a ref has no newline");
@@ -83,7 +83,7 @@ fn offline_uses_what_is_there() {
     machine.hfget("THUDM/chatglm3-6b").ends_with(0);
     machine.hub.forget();
     let run = machine.hfget("THUDM/chatglm3-6b --offline").ends_with(0);
-    machine.assert_whole(&run.path(), &fixture(CHATGLM), &SELECTED);
+    Machine::assert_whole(&run.path(), &fixture(CHATGLM), &SELECTED);
     machine.hfget("verify THUDM/chatglm3-6b --offline").ends_with(0).says("verified");
     machine.hfget("org/other --offline").ends_with(3).says("--offline forbids asking the Hub");
     machine.hfget("THUDM/chatglm3-6b@v2 --offline").ends_with(3);
@@ -121,13 +121,12 @@ fn several_repos_in_one_run() {
 /// A listing of many pages is one listing; legacy servers answer resolve at once with 200.
 #[test]
 fn many_pages_and_old_servers() {
-    for options in [
-        Options { page_size: 3, ..Options::default() },
-        Options { legacy_resolve: true, ..Options::default() },
-    ] {
+    for options in
+        [Options { page_size: 3, ..Options::default() }, Options { legacy_resolve: true, ..Options::default() }]
+    {
         let machine = Machine::on(Hub::with(options, [fixture(CHATGLM)]));
         let run = machine.hfget("THUDM/chatglm3-6b").ends_with(0);
-        machine.assert_whole(&run.path(), &fixture(CHATGLM), &SELECTED);
+        Machine::assert_whole(&run.path(), &fixture(CHATGLM), &SELECTED);
     }
 }
 

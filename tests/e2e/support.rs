@@ -24,7 +24,7 @@ pub fn safetensors(name: &str, bytes: usize) -> Vec<u8> {
     let header = format!(r#"{{"{name}":{{"dtype":"U8","shape":[{bytes}],"data_offsets":[0,{bytes}]}}}}"#);
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend(header.as_bytes());
-    file.extend((0..bytes).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8));
+    file.extend((0..bytes).map(|i| u8::try_from((i.wrapping_mul(2_654_435_761) >> 13) & 0xff).unwrap()));
     file
 }
 
@@ -102,7 +102,7 @@ impl Machine {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hfget"));
         self.environment(&mut command);
         // Patience is not what these tests are about.
-        command.args(["--retry-base-ms", "2", "--stall-timeout", "1"]);
+        command.args(["--retry-base-ms", "2", "--stall-timeout", "0.3"]);
         command
     }
 
@@ -171,7 +171,7 @@ impl Machine {
 
     /// That the snapshot holds just `paths` with the repo's bytes.
     #[track_caller]
-    pub fn assert_whole(&self, snapshot: &Path, repo: &Repo, paths: &[&str]) {
+    pub fn assert_whole(snapshot: &Path, repo: &Repo, paths: &[&str]) {
         let found = tree(snapshot);
         let names: Vec<&str> = found.keys().map(String::as_str).collect();
         let mut wanted = paths.to_vec();

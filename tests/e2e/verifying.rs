@@ -67,9 +67,14 @@ fn defects_have_names() {
 /// A pointer that git left where the content should be is told apart from damage.
 #[test]
 fn a_clone_without_git_lfs_is_recognised() {
-    let machine = Machine::new([Repo::new("org/one").file("config.json", "{}").lfs("model.safetensors", safetensors("w", 999))]);
+    let machine =
+        Machine::new([Repo::new("org/one").file("config.json", "{}").lfs("model.safetensors", safetensors("w", 999))]);
     let dir = machine.run(["org/one", "--local-dir", "here"]).ends_with(0).path();
-    std::fs::write(dir.join("model.safetensors"), "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 999\n").unwrap();
+    std::fs::write(
+        dir.join("model.safetensors"),
+        "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 999\n",
+    )
+    .unwrap();
     machine.hfget("verify ./here").ends_with(1).says("lfs-pointer");
 }
 

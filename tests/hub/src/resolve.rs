@@ -6,13 +6,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::Response;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::api::{decode, find, html, refuse, with_status};
 use crate::bytes_of;
 use crate::fault::{Kind, Place};
 use crate::repo::{File, Repo};
 use crate::server::{Shared, lock};
+
+/// What need not be encoded in a path's segment.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().try_into().unwrap_or(u64::MAX)
@@ -59,7 +62,7 @@ pub(crate) async fn resolve(shared: &Arc<Shared>, method: &Method, uri: &Uri, he
         Err(response) => return *response,
     };
     let Some(file) = repo.files.get(&path) else { return refuse(404, "EntryNotFound", "Entry not found") };
-    let encoded: Vec<String> = path.split('/').map(|s| utf8_percent_encode(s, NON_ALPHANUMERIC).to_string()).collect();
+    let encoded: Vec<String> = path.split('/').map(|s| utf8_percent_encode(s, SEGMENT).to_string()).collect();
     let etag = if fault == Some(Kind::ChangedEtag) { "0".repeat(file.etag().len()) } else { file.etag().to_owned() };
     let mut response = Response::builder().header("x-repo-commit", repo.commit()).header("accept-ranges", "bytes");
     if file.lfs {
