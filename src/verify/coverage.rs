@@ -87,6 +87,7 @@ pub(super) fn check(
     }
     // Where each tensor really is, and which names writers noted as dropped aliases.
     let mut home: HashMap<&str, &RepoPath> = HashMap::new();
+    let mut second_homes: HashSet<(&str, &RepoPath)> = HashSet::new();
     let mut dropped: HashSet<&str> = HashSet::new();
     let mut tied_present = false;
     for (path, table) in tables {
@@ -94,7 +95,9 @@ pub(super) fn check(
         dropped.extend(table.aliases.iter().map(|(dropped, _)| &**dropped));
         for tensor in &table.tensors {
             tied_present |= is_tied(&tensor.name);
-            home.entry(&tensor.name).or_insert(path);
+            if home.entry(&tensor.name).or_insert(path) != path {
+                second_homes.insert((&tensor.name, path));
+            }
         }
     }
     let mut shards: HashMap<&str, Option<RepoPath>> = HashMap::new();
@@ -122,12 +125,11 @@ pub(super) fn check(
         });
         let Some(shard) = shard else { continue };
         // Nothing can be said about the tensors of a shard that is missing or unreadable.
-        let Some(Some(table)) = tables.get(shard) else { continue };
+        let Some(Some(_)) = tables.get(shard) else { continue };
         compared += 1;
         match home.get(&**tensor) {
             Some(at) if *at == shard => {}
-            // The same name may be in two files; then the table of the named one decides.
-            Some(_) if table.tensors.iter().any(|t| t.name == *tensor) => {}
+            Some(_) if second_homes.contains(&(&**tensor, shard)) => {}
             Some(at) => misplaced.push(Finding::new(
                 Code::TensorMisplaced,
                 *at,

@@ -6,7 +6,7 @@ mod globals;
 pub mod pickle;
 mod state;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read, Seek, SeekFrom};
 
 use zip::{CompressionMethod, ZipArchive};
@@ -190,8 +190,9 @@ fn read_records(records: &[Record], pickle_record: usize, bytes: &[u8], path: &s
     };
     findings.extend(imports(&pickle, path));
     let top = records[pickle_record].name.split_once('/').map_or("", |(top, _)| top);
-    let record =
-        |name: &str| records.iter().find(|r| r.name.strip_prefix(top).and_then(|r| r.strip_prefix('/')) == Some(name));
+    let inside = |r: &'_ Record| -> Option<Box<str>> { Some(r.name.strip_prefix(top)?.strip_prefix('/')?.into()) };
+    let by_name: HashMap<Box<str>, &Record> = records.iter().filter_map(|r| Some((inside(r)?, r))).collect();
+    let record = |name: &str| by_name.get(name).copied();
     let torchscript = record("constants.pkl").is_some();
     if let Some(stray) = records.iter().find(|r| r.name.split_once('/').is_none_or(|(t, _)| t != top)) {
         findings.push(Finding::new(
