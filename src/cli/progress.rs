@@ -137,7 +137,10 @@ impl Bars {
             let bar = ProgressBar::new(size)
                 .with_style(style(self.width, "cyan"))
                 .with_prefix(prefix)
-                .with_message(fitting(&path.to_string(), self.width.saturating_sub(columns_before_name(self.width))))
+                .with_message(fitting(
+                    &printable(path.as_str()),
+                    self.width.saturating_sub(columns_before_name(self.width)),
+                ))
                 .with_position(have);
             let bar = match &state.total {
                 Some(total) => self.all.insert_before(total, bar),
