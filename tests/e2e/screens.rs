@@ -1,5 +1,7 @@
 //! What people read, whole: help, plans of real listings, reports. A change of any line is seen here.
 
+use std::fmt::Write as _;
+
 use hfget_loopback_hub::Repo;
 
 use super::support::{CHATGLM, Machine, fixture, one_file};
@@ -153,7 +155,7 @@ fn errors() {
         "not/a/repo/name",
     ] {
         let run = machine.hfget(line);
-        said += &format!("$ hfget {line}\n{}exit code {}\n\n", run.err, run.code.unwrap());
+        writeln!(said, "$ hfget {line}\n{}exit code {}\n", run.err, run.code.unwrap()).unwrap();
     }
     screen!("errors", said);
 }
