@@ -164,10 +164,10 @@ pub struct Transfer {
     /// Fetch again even what is here and right
     #[arg(long)]
     pub force: bool,
-    /// Files worked on at once [default: 8]
+    /// Small files worked on at once [default: 32]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
-    /// Connections that carry bytes, all files together [default: 8]
+    /// Connections that carry bytes of large files [default: 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub connections: Option<u16>,
     /// Accept pickles that would run code when loaded (reported as warnings)

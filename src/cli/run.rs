@@ -234,6 +234,7 @@ fn session(place: &Place, transfer: &Transfer, screen: &Screen, pasted: Option<&
         fetch: FetchOptions {
             jobs: transfer.jobs.map_or(default.jobs, usize::from),
             connections: transfer.connections.map_or(default.connections, usize::from),
+            limit_rate: None,
             force: transfer.force,
         },
         threads: std::thread::available_parallelism().map_or(1, usize::from),

@@ -1,18 +1,23 @@
 //! The transfer engine: bytes from the Hub into the store's partial files, hashed on the way. What
 //! the bytes mean lives elsewhere.
 //!
-//! Each file is one stream, several files at once. A file's bytes go through a bounded channel to
-//! a blocking thread that writes them at their place and hashes them; when the stream breaks, the
-//! next one starts where the thread stands. Nothing is held in memory but the channel.
+//! One queue of parts for all files, and many workers. A worker opens files (lock, what an earlier run
+//! left) and streams parts of them; blocking threads write each block at its place and hash the file
+//! as far as it is whole. Large files are cut into parts that several connections fetch, as many files
+//! at once as there are cores to hash them; small files go by one request each, many at once. A worker
+//! without work takes half of the part that has most left. Memory is a block or two a worker, whatever
+//! the size of the files.
 
-mod file;
-mod sink;
+mod engine;
+mod limit;
+mod work;
+mod worker;
 
 use std::sync::Arc;
 
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
-use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use self::engine::Engine;
 
 use crate::hub::{Entry, Hub, HubError, RepoInfo};
 use crate::progress::Progress;
@@ -23,17 +28,19 @@ use crate::store::{Store, StoreError};
 /// How to fetch.
 #[derive(Debug, Clone, Copy)]
 pub struct FetchOptions {
-    /// Files worked on at once.
+    /// Small files worked on at once.
     pub jobs: usize,
-    /// Connections that carry bytes, all files together.
+    /// Connections that carry bytes of large files, all files together.
     pub connections: usize,
+    /// Bytes a second, all connections together.
+    pub limit_rate: Option<u64>,
     /// Fetch even what is present.
     pub force: bool,
 }
 
 impl Default for FetchOptions {
     fn default() -> Self {
-        FetchOptions { jobs: 8, connections: 8, force: false }
+        FetchOptions { jobs: 32, connections: 16, limit_rate: None, force: false }
     }
 }
 
@@ -83,65 +90,49 @@ impl FetchError {
     }
 }
 
-/// Why one file has no final name.
-#[derive(Debug)]
-enum FileError {
-    /// What arrives is not what was listed, twice.
-    Mismatch { expected: Digest, actual: Digest },
-    /// The size does not agree, after retries.
-    Integrity(HubError),
-    /// Nothing more can be done for any file.
-    Fatal(FetchError),
+/// Two different digests, twice.
+fn mismatch_finding(path: &RepoPath, expected: Digest, actual: Digest) -> Finding {
+    let message = format!("expected {expected:?}, got {actual:?}, twice; nothing of it was kept");
+    Finding::new(Code::ChecksumMismatch, path, message)
+        .hint("the server sends other bytes than it lists: try another --endpoint, or report it")
 }
 
-impl From<StoreError> for FileError {
-    fn from(error: StoreError) -> Self {
-        FileError::Fatal(error.into())
-    }
+/// A size or `ETag` that does not agree, after retries.
+fn integrity_finding(path: &RepoPath, error: &HubError) -> Finding {
+    let changed = matches!(error, HubError::Changed { .. });
+    let code = if changed { Code::ChecksumMismatch } else { Code::SizeMismatch };
+    let mut finding = Finding::new(code, path, error.to_string());
+    finding.hint = error.hint();
+    finding
 }
 
-/// Fetches `entries` into `store`. A file that does not verify fails alone, the others go on;
-/// trouble with the network, the Hub or the disk ends the whole. Dropping the future leaves
-/// partial files that a later call resumes.
+/// Fetches `entries` into `store`, from the first of `hubs` that has them. A file that does not verify
+/// fails alone, the others go on; trouble with the network, the Hub or the disk ends the whole.
+/// Dropping the future leaves partial files that a later call resumes.
 pub async fn fetch(
-    hub: &Hub,
+    hubs: &[Arc<Hub>],
     store: &Arc<Store>,
     info: &RepoInfo,
     entries: &[&Entry],
     options: FetchOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<FetchReport, FetchError> {
-    let connections = Semaphore::new(options.connections.max(1));
-    let context = file::Context { hub, store, info, force: options.force, connections: &connections, progress };
-    let mut queue = entries.iter();
-    let mut running = FuturesUnordered::new();
-    let mut report = FetchReport::default();
+    let engine = Engine::new(hubs.to_vec(), Arc::clone(store), info.clone(), entries, options, Arc::clone(progress));
+    let engine = Arc::new(engine);
+    // Dropping the set stops the workers.
+    let mut workers = JoinSet::new();
+    for number in 0..engine.workers() {
+        workers.spawn(worker::work(Arc::clone(&engine), number));
+    }
     loop {
-        while running.len() < options.jobs.max(1)
-            && let Some(entry) = queue.next()
-        {
-            let context = &context;
-            running.push(async move { (*entry, file::fetch_file(context, entry).await) });
-        }
-        match running.next().await {
-            None => return Ok(report),
-            Some((entry, Ok(bytes))) => report.done.push((entry.path.clone(), bytes)),
-            Some((_, Err(FileError::Fatal(error)))) => return Err(error),
-            Some((entry, Err(FileError::Mismatch { expected, actual }))) => report.failed.push(
-                Finding::new(
-                    Code::ChecksumMismatch,
-                    &entry.path,
-                    format!("expected {expected:?}, got {actual:?}, twice; nothing of it was kept"),
-                )
-                .hint("the server sends other bytes than it lists: try another --endpoint, or report it"),
-            ),
-            Some((entry, Err(FileError::Integrity(error)))) => {
-                let code =
-                    if matches!(error, HubError::Changed { .. }) { Code::ChecksumMismatch } else { Code::SizeMismatch };
-                let mut finding = Finding::new(code, &entry.path, error.to_string());
-                finding.hint = error.hint();
-                report.failed.push(finding);
-            }
+        tokio::select! {
+            ended = workers.join_next() => match ended {
+                None => break,
+                Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Some(_) => {}
+            },
+            () = engine.overdue() => break,
         }
     }
+    engine.outcome()
 }

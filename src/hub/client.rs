@@ -227,6 +227,11 @@ impl Hub {
         }
     }
 
+    /// An upper bound of what [`Hub::back_off`] sleeps of its own accord.
+    pub(crate) fn longest_pause(&self, failures: u32) -> std::time::Duration {
+        self.config.retry.bound(failures)
+    }
+
     /// Sleeps as long as is right after `error`, or gives it back when it is time to give up.
     pub(crate) async fn back_off(
         &self,

@@ -2,7 +2,7 @@
 //! can fail to be what was asked for.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use percent_encoding::utf8_percent_encode;
@@ -16,15 +16,15 @@ use super::{Entry, Hub, HubError, RepoInfo};
 
 /// A file on the Hub, and the signed URL it was last found at.
 #[derive(Debug)]
-pub struct Remote<'a> {
-    info: &'a RepoInfo,
-    entry: &'a Entry,
+pub struct Remote {
+    info: Arc<RepoInfo>,
+    entry: Entry,
     signed: Mutex<Option<Url>>,
 }
 
-impl<'a> Remote<'a> {
+impl Remote {
     /// A file that was not asked for yet.
-    pub fn new(info: &'a RepoInfo, entry: &'a Entry) -> Self {
+    pub fn new(info: Arc<RepoInfo>, entry: Entry) -> Self {
         Remote { info, entry, signed: Mutex::new(None) }
     }
 
@@ -75,7 +75,7 @@ impl Body<'_> {
 impl Hub {
     /// Asks for a range of a file: one request when its signed URL is still good, else the resolve
     /// URL and its redirects.
-    pub async fn open<'a>(&'a self, remote: &Remote<'_>, range: Range<u64>) -> Result<Body<'a>, HubError> {
+    pub async fn open<'a>(&'a self, remote: &Remote, range: Range<u64>) -> Result<Body<'a>, HubError> {
         self.gate.pass().await;
         if let Some(url) = remote.signed() {
             match self.try_open(remote, url, &range).await {
@@ -88,7 +88,7 @@ impl Hub {
                 Ok(body) => return Ok(body),
             }
         }
-        let info = remote.info;
+        let info = &remote.info;
         let mut path = format!("/{}{}/resolve/{}", info.repo_type.url_prefix(), info.canonical_id, info.commit);
         for segment in remote.entry.path.segments() {
             path.push('/');
@@ -99,12 +99,7 @@ impl Hub {
         self.try_open(remote, url, &range).await
     }
 
-    async fn try_open<'a>(
-        &'a self,
-        remote: &Remote<'_>,
-        mut url: Url,
-        range: &Range<u64>,
-    ) -> Result<Body<'a>, HubError> {
+    async fn try_open<'a>(&'a self, remote: &Remote, mut url: Url, range: &Range<u64>) -> Result<Body<'a>, HubError> {
         let size = remote.entry.size;
         for _ in 0..REDIRECT_LIMIT {
             let mut request = self.data.get(url.clone());
@@ -120,7 +115,7 @@ impl Hub {
             let response = answer.map_err(|e| HubError::transport(&url, &e))?;
             let status = response.status();
             if self.is_endpoint(&url) && (status.is_redirection() || status.is_success()) {
-                check_promises(&url, response.headers(), remote.entry)?;
+                check_promises(&url, response.headers(), &remote.entry)?;
             }
             if status.is_redirection() {
                 url = redirect_target(&url, &response)?;
@@ -141,7 +136,7 @@ impl Hub {
     /// Checks that an answer is the range asked for, or the whole file.
     fn accept<'a>(
         &'a self,
-        remote: &Remote<'_>,
+        remote: &Remote,
         url: Url,
         response: Response,
         range: &Range<u64>,

@@ -35,9 +35,12 @@ impl RetryPolicy {
     /// The pause after the `failures`-th failure in a row (from 1): uniform between zero and the
     /// exponential bound ("full jitter"), so that many clients do not come back together.
     pub fn pause(&self, failures: u32) -> Duration {
-        let bound =
-            self.base.saturating_mul(1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX)).min(self.cap);
-        bound.mul_f64(fastrand::f64())
+        self.bound(failures).mul_f64(fastrand::f64())
+    }
+
+    /// The longest that [`RetryPolicy::pause`] gives.
+    pub fn bound(&self, failures: u32) -> Duration {
+        self.base.saturating_mul(1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX)).min(self.cap)
     }
 }
 

@@ -70,7 +70,8 @@ pub struct Config {
 
 /// One or more jobs with the same configuration and connections.
 pub struct Session {
-    hub: Hub,
+    /// The endpoint that lists, then its mirrors.
+    hubs: Vec<Arc<Hub>>,
     config: Config,
     progress: Arc<dyn Progress>,
 }
@@ -78,7 +79,7 @@ pub struct Session {
 impl Session {
     /// Makes no request yet.
     pub fn new(config: Config, progress: Arc<dyn Progress>) -> Result<Self, Error> {
-        Ok(Session { hub: Hub::new(config.hub.clone())?, config, progress })
+        Ok(Session { hubs: vec![Arc::new(Hub::new(config.hub.clone())?)], config, progress })
     }
 
     fn store(&self, repo_type: RepoType, id: &RepoId) -> Arc<Store> {
@@ -194,7 +195,7 @@ impl Session {
         }
         self.progress.event(Event::Planned(&prepared.plan));
         let report =
-            fetch(&self.hub, &prepared.store, &prepared.listing.info, &missing, self.config.fetch, &self.progress)
+            fetch(&self.hubs, &prepared.store, &prepared.listing.info, &missing, self.config.fetch, &self.progress)
                 .await?;
         statuses.fetched.extend(report.done);
         Ok(report.failed)

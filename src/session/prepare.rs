@@ -127,13 +127,13 @@ impl Session {
         if self.config.offline {
             return self.list_offline(spec, &revision, store).await;
         }
-        let info = self.hub.info(spec.repo_type, &spec.id, &revision, &*self.progress).await?;
+        let info = self.hubs[0].info(spec.repo_type, &spec.id, &revision, &*self.progress).await?;
         self.progress.event(Event::Resolved(&info));
         let commit = info.commit;
         if let Some(entries) = self.blocking(store, move |store| Ok(store.read_listing(&commit))).await? {
             return Ok(Listing::new(info, entries, Vec::new()));
         }
-        Ok(self.hub.listing(&info, &*self.progress).await?)
+        Ok(self.hubs[0].listing(&info, &*self.progress).await?)
     }
 
     async fn list_offline(&self, spec: &RepoSpec, revision: &Revision, store: &Arc<Store>) -> Result<Listing, Error> {
@@ -238,7 +238,7 @@ impl Session {
         };
         // Small files come and go too fast for bars.
         let silent: Arc<dyn Progress> = Arc::new(Silent);
-        let report = fetch(&self.hub, &place, &listing.info, &missing, self.config.fetch, &silent).await?;
+        let report = fetch(&self.hubs, &place, &listing.info, &missing, self.config.fetch, &silent).await?;
         if let Some(finding) = report.failed.into_iter().next()
             && let Some(path) = missing.iter().find(|e| Some(e.path.as_str()) == finding.path.as_deref())
         {

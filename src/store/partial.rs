@@ -129,6 +129,27 @@ impl Partial {
         &self.file
     }
 
+    /// Where it lies, for messages.
+    pub fn path(&self) -> &Path {
+        &self.paths.part
+    }
+
+    /// Sets disk space aside, so that the file lies together and a full disk is noticed at once. That
+    /// a file system cannot do that is no error; on tmpfs it would cost what it saves elsewhere.
+    pub fn reserve(&self) -> Result<(), StoreError> {
+        use rustix::fs::{FallocateFlags, fallocate, fstatfs};
+        const TMPFS: i64 = 0x0102_1994;
+        if fstatfs(&*self.file).is_ok_and(|stat| i64::from(stat.f_type) == TMPFS) {
+            return Ok(());
+        }
+        match fallocate(&*self.file, FallocateFlags::KEEP_SIZE, 0, self.entry.size) {
+            Err(error @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT | rustix::io::Errno::FBIG)) => {
+                Err(StoreError::io("reserve space for", &self.paths.part)(error.into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Writes at an offset; [`record`](Self::record) it afterwards.
     pub fn write(&self, at: u64, bytes: &[u8]) -> Result<(), StoreError> {
         self.file.write_all_at(bytes, at).map_err(StoreError::io("write to", &self.paths.part))

@@ -25,7 +25,8 @@ fn partial(machine: &Machine) -> Option<PathBuf> {
 #[allow(clippy::zombie_processes)] // the callers wait; a panic ends the test
 /// Starts a run and waits until half the file is on disk.
 fn half_way(machine: &Machine) -> Child {
-    let child = machine.command().arg("org/one").stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let child =
+        machine.command().args(["org/one", "--connections", "1"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let start = Instant::now();
     loop {
         let blocks = |path: PathBuf| std::fs::metadata(path).map(|m| m.blocks() * 512).ok();
@@ -106,7 +107,7 @@ fn a_partial_file_whose_bytes_are_wrong_is_found_out() {
 fn two_runs_at_once_share_the_work() {
     let machine = slow();
     let first = half_way(&machine);
-    let second: Run = machine.run(["org/one"]);
+    let second: Run = machine.run(["org/one", "--connections", "1"]);
     let second = second.ends_with(0).says("waiting");
     let first = first.wait_with_output().unwrap();
     assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));

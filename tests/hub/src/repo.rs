@@ -31,6 +31,8 @@ pub struct File {
     pub oid: String,
     pub sha256: String,
     pub xet: Option<String>,
+    /// Its bytes come from [`crate::Options::byte_host`], not from here.
+    pub elsewhere: bool,
 }
 
 /// A repo at one commit.
@@ -67,7 +69,7 @@ impl File {
         } else {
             git_oid(&content)
         };
-        File { content, size, lfs, oid, sha256, xet: None }
+        File { content, size, lfs, oid, sha256, xet: None, elsewhere: false }
     }
 
     /// The `ETag` without quotes: the SHA-256 of an LFS file, the git oid of any other.
@@ -150,6 +152,17 @@ impl Repo {
     pub fn xet(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
         let mut file = File::new(Bytes::from(content.into()), true);
         file.xet = Some(hex(&sha2::Sha256::digest(file.sha256.as_bytes())));
+        self.files.insert(path.into(), file);
+        self
+    }
+
+    /// A file in LFS whose bytes another server has: `{byte_host}/{repo id}/{path}`.
+    #[must_use]
+    pub fn elsewhere(mut self, path: &str, size: u64, sha256: &str) -> Self {
+        let mut file = File::new(Bytes::new(), true);
+        file.size = size;
+        sha256.clone_into(&mut file.sha256);
+        file.elsewhere = true;
         self.files.insert(path.into(), file);
         self
     }

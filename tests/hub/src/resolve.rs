@@ -68,7 +68,11 @@ pub(crate) async fn resolve(shared: &Arc<Shared>, method: &Method, uri: &Uri, he
     if file.lfs {
         let path = format!("/{kind}/{}/{}/{}", repo.id, repo.commit(), encoded.join("/"));
         let expires = now() + u64::try_from(shared.options.signed_for.as_millis()).unwrap_or(u64::MAX / 2);
-        let location = format!("http://{}{path}?Expires={expires}&Signature={}", shared.cdn, signature(&path, expires));
+        let location = if file.elsewhere {
+            format!("{}/{}/{}", shared.options.byte_host, repo.id, encoded.join("/"))
+        } else {
+            format!("http://{}{path}?Expires={expires}&Signature={}", shared.cdn, signature(&path, expires))
+        };
         response = response
             .status(302)
             .header("location", location)

@@ -31,6 +31,8 @@ pub struct Options {
     pub latency: Duration,
     /// Bytes a second of each body.
     pub rate: Option<u64>,
+    /// The server that has the bytes of files that are [`crate::Repo::elsewhere`].
+    pub byte_host: String,
 }
 
 impl Default for Options {
@@ -41,6 +43,7 @@ impl Default for Options {
             signed_for: Duration::from_secs(3600),
             latency: Duration::ZERO,
             rate: None,
+            byte_host: String::new(),
         }
     }
 }

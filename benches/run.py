@@ -1,0 +1,213 @@
+#!/usr/bin/env python3
+"""Measures hfget beside its peers, all in one run:  python3 benches/run.py [--runs 5] [WORK...]
+
+Needs nginx, curl and aria2 (Debian: apt-get install nginx-light curl aria2), Rust, and some 14 GB in
+/dev/shm. Makes its data, builds what it runs, and prints the table of README.md. Every tool starts
+with an empty cache on tmpfs; bytes of large files come from nginx on the loopback interface.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import statistics
+import struct
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+WORK = pathlib.Path("/dev/shm/hfget-bench")
+REPOS = WORK / "repos"
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+HFGET = TARGET / "hfget"
+HF = pathlib.Path(os.environ.get("HFGET_PYTHON_BIN", ROOT / ".venv" / "bin")) / "hf"
+FULL, SLOW = "127.0.0.2:8471", "127.0.0.2:8472"
+GIB = 1 << 30
+
+
+def tensors(path: pathlib.Path, size: int, name: str) -> None:
+    """A valid safetensors file of about `size` bytes, with data that does not compress."""
+    header = json.dumps({name: {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    block = os.urandom(64 << 20)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        while size > 0:
+            file.write(block[: min(size, len(block))])
+            size -= len(block)
+
+
+def make_data() -> None:
+    if (WORK / "made").exists():
+        return
+    shutil.rmtree(WORK, ignore_errors=True)
+    one, four, small = REPOS / "org" / "one", REPOS / "org" / "four", REPOS / "org" / "small"
+    for folder in (one, four, small):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+    tensors(one / "model.safetensors", 2 * GIB, "w")
+    shards = {f"t{i}": f"model-0000{i}-of-00004.safetensors" for i in range(1, 5)}
+    for name, shard in shards.items():
+        tensors(four / shard, GIB // 2, name)
+    index = {"metadata": {"total_size": 2 * GIB}, "weight_map": shards}
+    (four / "model.safetensors.index.json").write_text(json.dumps(index))
+    for i in range(399):
+        (small / f"file-{i:03}.txt").write_bytes(os.urandom(10_000))
+    (WORK / "made").touch()
+
+
+def start_nginx() -> subprocess.Popen:
+    config = WORK / "nginx.conf"
+    server = "server {{ listen {at}; root {root}; {more} }}"
+    config.write_text(
+        f"worker_processes 2; daemon off; pid {WORK}/nginx.pid; error_log {WORK}/nginx.log;\n"
+        "events { worker_connections 1024; }\n"
+        "http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000; types {}"
+        " default_type application/octet-stream;\n"
+        + server.format(at=FULL, root=REPOS, more="")
+        + server.format(at=SLOW, root=REPOS, more="limit_rate 60m;")
+        + "}\n"
+    )
+    return subprocess.Popen(["nginx", "-c", str(config), "-p", str(WORK)], stderr=subprocess.DEVNULL)
+
+
+def start_hub(byte_host: str, latency: int = 0) -> tuple[subprocess.Popen, str]:
+    hub = subprocess.Popen(
+        [TARGET / "loopback-hub", REPOS, f"http://{byte_host}", str(latency)], stdout=subprocess.PIPE, text=True
+    )
+    return hub, hub.stdout.readline().strip()
+
+
+def measure(command: list, env: dict, check=None) -> tuple[float, float, float]:
+    """Wall seconds, CPU seconds, peak memory in MB."""
+    begin = time.monotonic()
+    process = subprocess.Popen(
+        [str(c) for c in command], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=WORK
+    )
+    errors = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.monotonic() - begin
+    if os.waitstatus_to_exitcode(status) != 0:
+        sys.exit(f"{command} failed:\n{errors.decode()[-2000:]}")
+    if check:
+        check()
+    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+class Bench:
+    def __init__(self, runs: int):
+        self.runs = runs
+        self.rows = []
+
+    def tools(self, work: str, endpoint: str, tools: dict, keep: bool = False) -> None:
+        """Runs every tool `runs` times, in turn, and notes the medians."""
+        figures = {name: [] for name in tools}
+        for _ in range(self.runs):
+            for name, command in tools.items():
+                home = WORK / "home"
+                if not keep:
+                    shutil.rmtree(home, ignore_errors=True)
+                    home.mkdir()
+                env = {
+                    "PATH": os.environ["PATH"],
+                    "HOME": str(home),
+                    "HF_HOME": str(home / "hf"),
+                    "HF_ENDPOINT": endpoint,
+                    "HF_HUB_DISABLE_XET": "1",
+                    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+                    "HF_HUB_DISABLE_TELEMETRY": "1",
+                }
+                figures[name].append(measure(command, env))
+        medians = {n: [statistics.median(f[i] for f in fs) for i in range(3)] for n, fs in figures.items()}
+        for name, (wall, cpu, memory) in medians.items():
+            row = (work, name, wall, cpu, memory)
+            self.rows.append(row)
+            print(f"| {work} | {name} | {wall:.2f} | {cpu:.2f} | {memory:.0f} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--only", default="", help="tools whose names contain this")
+    parser.add_argument("work", nargs="*", default=["one", "four", "small", "slow", "verify", "nothing"])
+    options = parser.parse_args()
+    subprocess.run(
+        ["cargo", "build", "--quiet", "--release", "--bin", "hfget", "--example", "hf_hub_get"], cwd=ROOT, check=True
+    )
+    subprocess.run(["cargo", "build", "--quiet", "--release", "-p", "hfget-loopback-hub"], cwd=ROOT, check=True)
+    make_data()
+    nginx = start_nginx()
+    hubs = []
+
+    def hub(byte_host: str, latency: int = 0) -> str:
+        process, endpoint = start_hub(byte_host, latency)
+        hubs.append(process)
+        return endpoint
+
+    bench = Bench(options.runs)
+    peer = TARGET / "examples" / "hf_hub_get"
+    weights = "model.safetensors"
+    shards = [f"model-0000{i}-of-00004.safetensors" for i in range(1, 5)]
+    home = WORK / "home"
+
+    def some(tools: dict) -> dict:
+        return {n: c for n, c in tools.items() if options.only in n}
+
+    print("| work | tool | wall s | CPU s | peak MB |\n|---|---|---|---|---|")
+    try:
+        full = hub(FULL)
+        if "one" in options.work:
+            url = f"http://{FULL}/org/one/{weights}"
+            digest = None
+            if not options.only or "aria2c" in options.only:
+                digest = hashlib.file_digest(open(REPOS / "org/one" / weights, "rb"), "sha256").hexdigest()
+            aria = ["aria2c", "-q", "--file-allocation=none", "-d", home]
+            bench.tools("one 2 GiB file", full, some({
+                "hfget": [HFGET, "org/one", "-q"],
+                "hf-hub (unverified)": [peer, "org/one", weights],
+                "hf download (unverified)": [HF, "download", "org/one"],
+                "curl (unverified)": ["curl", "-sf", "-o", home / "x", url],
+                "aria2c -x8, checksum": [*aria, "-x8", "-s8", f"--checksum=sha-256={digest}", url],
+            }))
+        if "four" in options.work:
+            bench.tools("four 512 MiB shards", full, some({
+                "hfget": [HFGET, "org/four", "-q"],
+                "hf-hub (unverified)": [peer, "org/four", *shards],
+                "hf download (unverified)": [HF, "download", "org/four"],
+            }))
+        if "small" in options.work:
+            slow_hub = hub(FULL, 50)
+            bench.tools("400 small files, 50 ms per request", slow_hub, some({
+                "hfget": [HFGET, "org/small", "-q", "--all"],
+                "hf download (unverified)": [HF, "download", "org/small"],
+            }))
+        if "slow" in options.work:
+            throttled = hub(SLOW)
+            url = f"http://{SLOW}/org/one/{weights}"
+            bench.tools("one file, 60 MB/s per connection", throttled, some({
+                "hfget": [HFGET, "org/one", "-q"],
+                "aria2c -x16 (unverified)": ["aria2c", "-q", "--file-allocation=none", "-d", home, "-x16", "-s16", url],
+            }))
+        if "verify" in options.work or "nothing" in options.work:
+            shutil.rmtree(home, ignore_errors=True)
+            env = {**os.environ, "HF_HOME": str(home / "hf"), "HF_ENDPOINT": full}
+            subprocess.run([HFGET, "org/four", "-q"], env=env, check=True, stdout=subprocess.DEVNULL)
+            if "verify" in options.work:
+                bench.tools("verify cached 4 x 512 MiB", full, some({
+                    "hfget": [HFGET, "verify", "org/four", "-q"],
+                    "hf cache verify": [HF, "cache", "verify", "org/four"],
+                }), keep=True)
+            if "nothing" in options.work:
+                bench.tools("nothing to do", full, some({"hfget": [HFGET, "org/four", "-q"]}), keep=True)
+    finally:
+        for process in [*hubs, nginx]:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

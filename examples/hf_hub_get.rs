@@ -1,0 +1,19 @@
+//! The Rust `hf-hub` client fetching files of a repo, as a peer in `benches/`: `hf_hub_get REPO FILE...`
+//! with `HF_ENDPOINT` and `HF_HOME` set. Several files are fetched at once.
+
+use futures_util::future::try_join_all;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let id = arguments.next().ok_or("no repo")?;
+    let (owner, name) = id.split_once('/').ok_or("no owner")?;
+    let client = hf_hub::HFClient::builder().build()?;
+    let repo = client.model(owner, name);
+    try_join_all(arguments.map(|file| {
+        let repo = &repo;
+        async move { repo.download_file().filename(file).send().await }
+    }))
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,348 @@
+//! Who fetches what: files waiting, files open, parts in flight. Decides under one lock and does
+//! nothing itself; the workers act.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::limit::Limiter;
+use super::work::{Claim, FileWork, lock};
+use super::{FetchError, FetchOptions, FetchReport};
+use crate::hub::{Entry, Hub, Remote, RepoInfo};
+use crate::progress::{Event, Progress};
+use crate::repo::RepoPath;
+use crate::report::Finding;
+use crate::store::Store;
+
+/// Files up to this are small: one request fetches them, and many are on their way at once.
+pub(super) const SMALL: u64 = 4 << 20;
+/// Bounds of a part.
+const PART: std::ops::RangeInclusive<u64> = (8 << 20)..=(64 << 20);
+/// A part in flight is split for an idle worker while at least twice this is left of it.
+const STEAL: u64 = 4 << 20;
+/// Pause before a file that another process has locked is tried again.
+const LOCK_PAUSE: Duration = Duration::from_millis(200);
+
+/// A file with the places it can be had from.
+pub(super) struct Open {
+    pub work: FileWork,
+    /// One for each endpoint.
+    pub remotes: Vec<Remote>,
+    /// No part is handed out before.
+    pub not_before: Mutex<Option<Instant>>,
+}
+
+/// A part on its way: how far it came, and where it ends (nearer than at first when it was split).
+pub(super) struct Part {
+    pub open: Arc<Open>,
+    pub claim: Claim,
+    pub at: AtomicU64,
+    pub end: AtomicU64,
+    pub began: Instant,
+}
+
+impl Part {
+    fn new(open: Arc<Open>, claim: Claim) -> Arc<Self> {
+        let (at, end) = (AtomicU64::new(claim.range.start), AtomicU64::new(claim.range.end));
+        Arc::new(Part { open, claim, at, end, began: Instant::now() })
+    }
+
+    fn left(&self) -> u64 {
+        self.end.load(Ordering::Relaxed).saturating_sub(self.at.load(Ordering::Relaxed))
+    }
+
+    /// Bytes a second since it began.
+    pub fn rate(&self) -> f64 {
+        let done = self.at.load(Ordering::Relaxed).saturating_sub(self.claim.range.start);
+        // Rates are compared roughly.
+        #[allow(clippy::cast_precision_loss)]
+        let done = done as f64;
+        done / self.began.elapsed().as_secs_f64().max(0.001)
+    }
+}
+
+/// What a worker is to do next.
+pub(super) enum Job {
+    /// Lock a file, look at it and open it.
+    Open(Entry),
+    /// Fetch a part.
+    Fetch(Arc<Part>),
+    /// Nothing will ever be left to do.
+    Stop,
+}
+
+enum Look {
+    Job(Job),
+    /// Look again when something changes, or after so long.
+    Wait(Duration),
+}
+
+#[derive(Default)]
+struct State {
+    /// Large and small files that nobody has looked at.
+    large: VecDeque<Entry>,
+    small: VecDeque<Entry>,
+    /// Locked by other processes: when to look again.
+    locked: Vec<(Entry, Instant)>,
+    /// Those that the watcher was told of.
+    told: HashSet<RepoPath>,
+    /// Workers that are opening a file; of them, with a large one.
+    opening: usize,
+    opening_large: usize,
+    open: Vec<Arc<Open>>,
+    parts: Vec<Arc<Part>>,
+    report: FetchReport,
+    fatal: Option<FetchError>,
+}
+
+/// Everything the workers of a run share.
+pub(super) struct Engine {
+    /// Endpoints: the first one listed the files.
+    pub hubs: Vec<Arc<Hub>>,
+    pub store: Arc<Store>,
+    pub info: Arc<RepoInfo>,
+    pub options: FetchOptions,
+    pub limiter: Option<Limiter>,
+    pub progress: Arc<dyn Progress>,
+    state: Mutex<State>,
+    changed: Notify,
+    over: AtomicBool,
+    part: u64,
+    lanes: usize,
+}
+
+impl Engine {
+    pub fn new(
+        hubs: Vec<Arc<Hub>>,
+        store: Arc<Store>,
+        info: RepoInfo,
+        entries: &[&Entry],
+        options: FetchOptions,
+        progress: Arc<dyn Progress>,
+    ) -> Self {
+        let (large, small): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|e| e.size > SMALL);
+        let bytes: u64 = large.iter().fold(0, |sum, e| sum.saturating_add(e.size));
+        let connections = options.connections.max(1) as u64;
+        let own = |entries: Vec<&Entry>| entries.into_iter().cloned().collect();
+        Engine {
+            hubs,
+            store,
+            info: Arc::new(info),
+            options,
+            limiter: options.limit_rate.map(Limiter::new),
+            progress,
+            state: Mutex::new(State { large: own(large), small: own(small), ..State::default() }),
+            changed: Notify::new(),
+            over: AtomicBool::new(false),
+            part: (bytes / (connections * 4)).clamp(*PART.start(), *PART.end()),
+            // A hasher is one thread: as many files at once as there are cores to hash them.
+            lanes: std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)),
+        }
+    }
+
+    /// Workers worth starting.
+    pub fn workers(&self) -> usize {
+        let state = lock(&self.state);
+        let large = if state.large.is_empty() { 0 } else { self.options.connections.max(1) };
+        large + state.small.len().min(self.options.jobs.max(1))
+    }
+
+    /// Wakes everybody to look for work.
+    pub fn wake(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// The next thing to do; waits for it.
+    pub async fn next(&self) -> Job {
+        loop {
+            // Listening starts before looking, so that nothing is missed in between.
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            match self.look() {
+                Look::Job(job) => return job,
+                Look::Wait(at_most) => drop(tokio::time::timeout(at_most, changed).await),
+            }
+        }
+    }
+
+    /// Whether an error has ended the run.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// Ends a while after the run was ended by an error: workers get that long to note what they have.
+    pub async fn overdue(&self) {
+        while !self.is_over() {
+            let _ = tokio::time::timeout(Duration::from_millis(500), self.changed.notified()).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+
+    fn look(&self) -> Look {
+        let mut state = lock(&self.state);
+        if self.is_over() {
+            return Look::Job(Job::Stop);
+        }
+        let now = Instant::now();
+        let mut wait = Duration::from_millis(500);
+        let large_parts = state.parts.iter().filter(|p| p.open.work.entry.size > SMALL).count();
+        let room = large_parts < self.options.connections.max(1);
+        let mut claimed = None;
+        for open in &state.open {
+            if open.work.entry.size > SMALL && !room {
+                continue;
+            }
+            if let Some(left) = lock(&open.not_before).and_then(|t| t.checked_duration_since(now)) {
+                wait = wait.min(left);
+                continue;
+            }
+            if let Some(claim) = open.work.claim(self.part) {
+                claimed = Some(Part::new(Arc::clone(open), claim));
+                break;
+            }
+        }
+        if let Some(part) = claimed {
+            // The lanes take turns, so that all their hashers are fed.
+            if let Some(i) = state.open.iter().position(|o| Arc::ptr_eq(o, &part.open)) {
+                let lane = state.open.remove(i);
+                state.open.push(lane);
+            }
+            state.parts.push(Arc::clone(&part));
+            return Look::Job(Job::Fetch(part));
+        }
+        if let Some(entry) = self.to_open(&mut state, now, &mut wait) {
+            state.opening += 1;
+            state.opening_large += usize::from(entry.size > SMALL);
+            return Look::Job(Job::Open(entry));
+        }
+        if room && let Some(part) = steal(&state.parts) {
+            state.parts.push(Arc::clone(&part));
+            return Look::Job(Job::Fetch(part));
+        }
+        let idle = state.open.is_empty() && state.opening == 0 && state.parts.is_empty();
+        if idle && state.locked.is_empty() { Look::Job(Job::Stop) } else { Look::Wait(wait) }
+    }
+
+    fn to_open(&self, state: &mut State, now: Instant, wait: &mut Duration) -> Option<Entry> {
+        if let Some(i) = state.locked.iter().position(|(_, again)| *again <= now) {
+            return Some(state.locked.swap_remove(i).0);
+        }
+        for (_, again) in &state.locked {
+            *wait = (*wait).min(again.saturating_duration_since(now));
+        }
+        // A lane is free when no open large file has bytes left to hand out.
+        let large = state.open.iter().filter(|o| o.work.entry.size > SMALL).count() + state.opening_large;
+        if large < self.lanes
+            && let Some(entry) = state.large.pop_front()
+        {
+            return Some(entry);
+        }
+        let small = state.open.len() + state.opening;
+        if small < self.options.jobs.max(1) + self.lanes { state.small.pop_front() } else { None }
+    }
+
+    /// The end of [`Job::Open`].
+    pub fn opened(&self, entry: &Entry, outcome: Opened) {
+        let mut state = lock(&self.state);
+        state.opening -= 1;
+        state.opening_large -= usize::from(entry.size > SMALL);
+        match outcome {
+            Opened::Here => state.report.done.push((entry.path.clone(), 0)),
+            Opened::Locked => {
+                if state.told.insert(entry.path.clone()) {
+                    self.progress.event(Event::WaitingForLock { path: &entry.path });
+                }
+                state.locked.push((entry.clone(), Instant::now() + LOCK_PAUSE));
+            }
+            Opened::Work(open) => state.open.push(open),
+            Opened::Failed(error) => {
+                state.fatal.get_or_insert(error);
+                self.over.store(true, Ordering::Relaxed);
+            }
+        }
+        drop(state);
+        self.wake();
+    }
+
+    /// The end of [`Job::Fetch`], however it ended.
+    pub fn parted(&self, part: &Arc<Part>) {
+        lock(&self.state).parts.retain(|p| !Arc::ptr_eq(p, part));
+        self.wake();
+    }
+
+    /// A file has its name, or will not get it.
+    pub fn closed(&self, open: &Arc<Open>, finding: Option<Finding>) {
+        let mut state = lock(&self.state);
+        let before = state.open.len();
+        state.open.retain(|o| !Arc::ptr_eq(o, open));
+        if state.open.len() < before {
+            match finding {
+                None => {
+                    let received = open.work.received.load(Ordering::Relaxed);
+                    state.report.done.push((open.work.entry.path.clone(), received));
+                }
+                Some(finding) => state.report.failed.push(finding),
+            }
+        }
+        drop(state);
+        self.wake();
+    }
+
+    /// Ends the run.
+    pub fn fatal(&self, error: FetchError) {
+        lock(&self.state).fatal.get_or_insert(error);
+        self.over.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// What came of it all.
+    pub fn outcome(&self) -> Result<FetchReport, FetchError> {
+        let mut state = lock(&self.state);
+        match state.fatal.take() {
+            Some(error) => Err(error),
+            None => Ok(std::mem::take(&mut state.report)),
+        }
+    }
+
+    /// Whether a part is far slower than the others: worth another connection.
+    pub fn lags(&self, part: &Part) -> bool {
+        let state = lock(&self.state);
+        let others: Vec<f64> = state
+            .parts
+            .iter()
+            .filter(|p| p.open.work.entry.size > SMALL && !std::ptr::eq(&***p, part))
+            .map(|p| p.rate())
+            .collect();
+        // Rates are compared roughly.
+        #[allow(clippy::cast_precision_loss)]
+        let mean = others.iter().sum::<f64>() / others.len().max(1) as f64;
+        others.len() >= 2 && part.rate() * 10.0 < mean
+    }
+}
+
+/// What came of opening a file.
+pub(super) enum Opened {
+    /// Somebody else has finished it meanwhile.
+    Here,
+    /// Somebody else works on it.
+    Locked,
+    Work(Arc<Open>),
+    Failed(FetchError),
+}
+
+/// Takes the second half of what is left of the part that has most left.
+fn steal(parts: &[Arc<Part>]) -> Option<Arc<Part>> {
+    let victim = parts.iter().filter(|p| p.open.work.takes_ranges()).max_by_key(|p| p.left())?;
+    let left = victim.left();
+    if left < 2 * STEAL {
+        return None;
+    }
+    let end = victim.end.load(Ordering::Relaxed);
+    let middle = end - left / 2;
+    victim.end.store(middle, Ordering::Relaxed);
+    let claim = victim.open.work.claim_stolen(middle..end);
+    Some(Part::new(Arc::clone(&victim.open), claim))
+}

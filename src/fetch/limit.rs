@@ -1,0 +1,56 @@
+//! A rate for the whole process, kept by making takers wait.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::work::lock;
+
+/// Hands out bytes at a rate; a tenth of a second's worth may be taken at once.
+pub(super) struct Limiter {
+    rate: f64,
+    /// When everything handed out so far is paid for.
+    paid: Mutex<Instant>,
+}
+
+impl Limiter {
+    /// `rate` bytes a second.
+    pub fn new(rate: u64) -> Self {
+        // A rate's precision is ample in an f64.
+        #[allow(clippy::cast_precision_loss)]
+        let rate = rate.max(1) as f64;
+        Limiter { rate, paid: Mutex::new(Instant::now()) }
+    }
+
+    /// Waits until `n` bytes may pass.
+    pub async fn pass(&self, n: usize) {
+        // Chunks are far below an f64's exact range.
+        #[allow(clippy::cast_precision_loss)]
+        let cost = Duration::from_secs_f64(n as f64 / self.rate);
+        let until = {
+            let mut paid = lock(&self.paid);
+            let now = Instant::now();
+            let burst = Duration::from_millis(100);
+            *paid = (*paid).max(now.checked_sub(burst).unwrap_or(now)) + cost;
+            *paid
+        };
+        tokio::time::sleep_until(until).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_pass_at_the_rate() {
+        let limiter = Limiter::new(1_000_000);
+        let start = Instant::now();
+        for _ in 0..50 {
+            limiter.pass(100_000).await;
+        }
+        let took = start.elapsed().as_secs_f64();
+        assert!((4.8..=5.1).contains(&took), "{took}");
+    }
+}

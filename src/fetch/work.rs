@@ -1,0 +1,325 @@
+//! A file being fetched: which of its bytes were asked for, have arrived and were hashed. No
+//! network and no scheduling: workers ask this for ranges and hand it blocks.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::hub::Entry;
+use crate::progress::{Event, Progress};
+use crate::repo::{Digest, Hasher};
+use crate::store::{Partial, RangeSet, StoreError};
+
+/// Bytes of a block: what is written at once.
+pub(super) const BLOCK: usize = 512 << 10;
+/// Read buffer when bytes are hashed from disk.
+const READ_BUFFER: usize = 1 << 20;
+/// Blocks of one file kept in memory for the hasher before it has to read them back from disk.
+const KEPT: usize = 8;
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Consecutive bytes as they came from the network, not copied together.
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    pub start: u64,
+    pieces: Vec<Bytes>,
+    pub len: usize,
+}
+
+impl Block {
+    pub fn at(start: u64) -> Self {
+        Block { start, ..Block::default() }
+    }
+
+    pub fn push(&mut self, bytes: Bytes) {
+        self.len += bytes.len();
+        self.pieces.push(bytes);
+    }
+
+    pub fn end(&self) -> u64 {
+        self.start + self.len as u64
+    }
+}
+
+/// What is asked for and what came, under one lock.
+struct State {
+    /// `None` once the file has its name, or has failed.
+    partial: Option<Partial>,
+    /// On disk.
+    written: RangeSet,
+    /// Handed out, or on disk.
+    claimed: RangeSet,
+    /// Blocks that follow the hash frontier, still in memory.
+    kept: VecDeque<Block>,
+    /// `None` while somebody hashes.
+    hasher: Option<Hasher>,
+    hashed: u64,
+    /// Counts restarts: what belongs to an earlier round is dropped.
+    round: u32,
+    /// Failures without progress in between.
+    failures: u32,
+    /// Counts the failures that counted: attempts that began before the last one do not count again.
+    epoch: u32,
+}
+
+/// One file on its way.
+pub(super) struct FileWork {
+    pub entry: Entry,
+    file: Arc<std::fs::File>,
+    path: PathBuf,
+    state: Mutex<State>,
+    /// The server ignores ranges: one connection takes the file from its front.
+    whole_only: AtomicBool,
+    /// Bytes that came over the network.
+    pub received: AtomicU64,
+    restarted: AtomicBool,
+}
+
+/// A range that one worker is to fetch.
+#[derive(Debug, Clone)]
+pub(super) struct Claim {
+    pub range: Range<u64>,
+    round: u32,
+    epoch: u32,
+}
+
+/// How far hashing came.
+pub(super) enum Hashed {
+    /// More is to come, or somebody else is hashing.
+    SoFar,
+    /// All of it.
+    Whole(Digest),
+}
+
+impl FileWork {
+    /// Takes over what an earlier run left.
+    pub fn new(partial: Partial) -> Self {
+        let entry = partial.entry().clone();
+        let known = partial.ranges().clone();
+        let (file, path) = (Arc::clone(partial.file()), partial.path().to_path_buf());
+        let state = State {
+            written: known.clone(),
+            claimed: known,
+            kept: VecDeque::new(),
+            hasher: Some(entry.digest().hasher(entry.size)),
+            hashed: 0,
+            round: 0,
+            failures: 0,
+            epoch: 0,
+            partial: Some(partial),
+        };
+        FileWork {
+            entry,
+            file,
+            path,
+            state: Mutex::new(state),
+            whole_only: AtomicBool::new(false),
+            received: AtomicU64::new(0),
+            restarted: AtomicBool::new(false),
+        }
+    }
+
+    /// Bytes that are here.
+    pub fn have(&self) -> u64 {
+        lock(&self.state).written.total()
+    }
+
+    /// Hands out the first bytes that nobody fetches yet, at most `most`.
+    pub fn claim(&self, most: u64) -> Option<Claim> {
+        let mut state = lock(&self.state);
+        state.partial.as_ref()?;
+        let range = if self.whole_only.load(Ordering::Relaxed) {
+            // One connection at a time, from the first byte that is missing to the end.
+            let busy = state.claimed.total() != state.written.total();
+            let from = state.written.frontier();
+            if busy || from == self.entry.size {
+                return None;
+            }
+            from..self.entry.size
+        } else {
+            let gap = state.claimed.first_gap(self.entry.size)?;
+            gap.start..gap.end.min(gap.start.saturating_add(most))
+        };
+        state.claimed.insert(range.clone());
+        Some(Claim { range, round: state.round, epoch: state.epoch })
+    }
+
+    /// A claim of the same round on other bytes, which the caller took from another worker.
+    pub fn claim_stolen(&self, range: Range<u64>) -> Claim {
+        let state = lock(&self.state);
+        Claim { range, round: state.round, epoch: state.epoch }
+    }
+
+    /// Gives back what of `range` was not written.
+    pub fn release(&self, claim: &Claim, range: Range<u64>) {
+        let mut state = lock(&self.state);
+        if state.round == claim.round {
+            for gap in state.written.gaps(range) {
+                state.claimed.remove(gap);
+            }
+        }
+    }
+
+    /// Failures in a row.
+    pub fn failures(&self) -> u32 {
+        lock(&self.state).failures
+    }
+
+    /// Whether the server answers ranges, as far as is known.
+    pub fn takes_ranges(&self) -> bool {
+        !self.whole_only.load(Ordering::Relaxed)
+    }
+
+    /// From now on one connection takes the file from its front.
+    pub fn ranges_are_ignored(&self) {
+        self.whole_only.store(true, Ordering::Relaxed);
+    }
+
+    /// Where a connection that gets the whole file has to start taking bytes.
+    pub fn frontier(&self) -> u64 {
+        lock(&self.state).written.frontier()
+    }
+
+    /// Counts a failure; gives the number of failures in a row, or `None` when an attempt that ran
+    /// beside this one was counted already.
+    pub fn failed(&self, claim: &Claim) -> Option<u32> {
+        let mut state = lock(&self.state);
+        if state.epoch != claim.epoch || state.round != claim.round {
+            return None;
+        }
+        state.epoch = state.epoch.wrapping_add(1);
+        state.failures += 1;
+        Some(state.failures)
+    }
+
+    /// Writes a block at its place. Blocks.
+    pub fn write(&self, claim: &Claim, block: Block, progress: &dyn Progress) -> Result<(), StoreError> {
+        if lock(&self.state).round != claim.round {
+            return Ok(());
+        }
+        let mut at = block.start;
+        for piece in &block.pieces {
+            self.file.write_all_at(piece, at).map_err(|e| self.io("write to", e))?;
+            at += piece.len() as u64;
+        }
+        let len = block.len as u64;
+        {
+            let mut guard = lock(&self.state);
+            let state = &mut *guard;
+            if state.round != claim.round {
+                return Ok(());
+            }
+            state.written.insert(block.start..block.end());
+            state.failures = 0;
+            let next = state.kept.back().map_or(state.hashed, Block::end);
+            // While somebody hashes, `hashed` is what that somebody has taken already.
+            if block.start == next && state.kept.len() < KEPT {
+                state.kept.push_back(block);
+            }
+        }
+        self.received.fetch_add(len, Ordering::Relaxed);
+        progress.event(Event::FileBytes { path: &self.entry.path, bytes: len });
+        Ok(())
+    }
+
+    /// Notes in the journal that a range is on disk. Blocks.
+    pub fn record(&self, claim: &Claim, range: Range<u64>) -> Result<(), StoreError> {
+        let mut state = lock(&self.state);
+        let current = state.round == claim.round && !range.is_empty();
+        match state.partial.as_mut().filter(|_| current) {
+            Some(partial) => partial.record(range),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether there is something to hash that nobody hashes.
+    pub fn wants_hashing(&self) -> bool {
+        let state = lock(&self.state);
+        state.partial.is_some()
+            && state.hasher.is_some()
+            && (state.written.covered_from(state.hashed) > state.hashed || state.hashed == self.entry.size)
+    }
+
+    /// Hashes what has arrived up to the first gap. Blocks.
+    pub fn hash(&self) -> Result<Hashed, StoreError> {
+        let Some(mut hasher) = lock(&self.state).hasher.take() else { return Ok(Hashed::SoFar) };
+        let mut buffer = Vec::new();
+        loop {
+            let mut state = lock(&self.state);
+            let at = state.hashed;
+            while state.kept.front().is_some_and(|block| block.start < at) {
+                state.kept.pop_front();
+            }
+            if state.kept.front().is_some_and(|block| block.start == at)
+                && let Some(block) = state.kept.pop_front()
+            {
+                state.hashed = block.end();
+                drop(state);
+                block.pieces.iter().for_each(|piece| hasher.update(piece));
+                continue;
+            }
+            let ready = state.written.covered_from(at) - at;
+            if ready == 0 {
+                if at == self.entry.size {
+                    // Without a hasher nobody hashes it again.
+                    return Ok(Hashed::Whole(hasher.finish()));
+                }
+                state.hasher = Some(hasher);
+                return Ok(Hashed::SoFar);
+            }
+            let want = usize::try_from(ready).unwrap_or(READ_BUFFER).min(READ_BUFFER);
+            state.hashed = at + want as u64;
+            drop(state);
+            buffer.resize(READ_BUFFER, 0);
+            self.file.read_exact_at(&mut buffer[..want], at).map_err(|e| self.io("read", e))?;
+            hasher.update(&buffer[..want]);
+        }
+    }
+
+    /// Starts the file again, once: `false` when that was done before. Blocks.
+    pub fn restart(&self) -> Result<bool, StoreError> {
+        if self.restarted.swap(true, Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let mut state = lock(&self.state);
+        if let Some(partial) = &mut state.partial {
+            partial.reset()?;
+        }
+        state.round += 1;
+        state.written = RangeSet::default();
+        state.claimed = RangeSet::default();
+        state.kept.clear();
+        state.hasher = Some(self.entry.digest().hasher(self.entry.size));
+        state.hashed = 0;
+        Ok(true)
+    }
+
+    /// Gives the file its name. Blocks.
+    pub fn commit(&self, digest: Digest) -> Result<(), StoreError> {
+        match lock(&self.state).partial.take() {
+            Some(partial) => partial.commit(digest).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps nothing. Blocks.
+    pub fn abandon(&self) -> Result<(), StoreError> {
+        match lock(&self.state).partial.take() {
+            Some(partial) => partial.abandon(),
+            None => Ok(()),
+        }
+    }
+
+    fn io(&self, action: &'static str, source: io::Error) -> StoreError {
+        StoreError::Io { action, path: self.path.clone(), source }
+    }
+}

@@ -1,0 +1,294 @@
+//! One worker: opens files, streams parts into them, and decides what a failure means.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+use super::engine::{Engine, Job, Open, Opened, Part};
+use super::work::{BLOCK, Block, FileWork, Hashed};
+use super::{FetchError, integrity_finding, mismatch_finding};
+use crate::hub::{Entry, HubError, Remote};
+use crate::plan::Presence;
+use crate::progress::Event;
+use crate::store::StoreError;
+use crate::verify::digest_of;
+
+/// Bytes of a part between two lines of the journal: what a crash can cost each connection.
+const RECORD_EVERY: u64 = 1 << 20;
+/// How often a connection compares itself with the others.
+const COMPARE_EVERY: Duration = Duration::from_secs(3);
+
+/// Why a part ended early.
+enum Ended {
+    Hub(HubError),
+    Store(StoreError),
+    /// The file needs another way; nothing is wrong.
+    Aside,
+}
+
+impl From<HubError> for Ended {
+    fn from(error: HubError) -> Self {
+        Ended::Hub(error)
+    }
+}
+
+impl From<StoreError> for Ended {
+    fn from(error: StoreError) -> Self {
+        Ended::Store(error)
+    }
+}
+
+/// Works until there is nothing left to do. `number` tells workers apart.
+pub(super) async fn work(engine: Arc<Engine>, number: usize) {
+    loop {
+        match engine.next().await {
+            Job::Stop => return engine.wake(),
+            Job::Open(entry) => {
+                let outcome = open(&engine, &entry).await;
+                if let Opened::Work(open) = &outcome {
+                    started(&engine, open);
+                }
+                engine.opened(&entry, outcome);
+            }
+            Job::Fetch(part) => {
+                let outcome = fetch(&engine, &part, number).await;
+                let left = part.at.load(Ordering::Relaxed)..part.end.load(Ordering::Relaxed);
+                part.open.work.release(&part.claim, left);
+                let retry = match outcome {
+                    Ok(()) | Err(Ended::Aside) => None,
+                    Err(Ended::Store(error)) => {
+                        engine.fatal(error.into());
+                        None
+                    }
+                    Err(Ended::Hub(error)) => Some(error),
+                };
+                if let Some(error) = retry {
+                    failed(&engine, &part, error).await;
+                }
+                engine.parted(&part);
+            }
+        }
+    }
+}
+
+fn started(engine: &Arc<Engine>, open: &Arc<Open>) {
+    let (path, size) = (&open.work.entry.path, open.work.entry.size);
+    engine.progress.event(Event::FileStarted { path, size, have: open.work.have() });
+    kick(engine, open);
+}
+
+/// Takes the file's lock and looks at what is there.
+async fn open(engine: &Arc<Engine>, entry: &Entry) -> Opened {
+    let (own, entry) = (Arc::clone(engine), entry.clone());
+    let path = entry.path.clone();
+    match tokio::task::spawn_blocking(move || open_blocking(&own, &entry)).await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) => Opened::Failed(error.into()),
+        Err(_) => Opened::Failed(FetchError::Worker { path }),
+    }
+}
+
+fn open_blocking(engine: &Arc<Engine>, entry: &Entry) -> Result<Opened, StoreError> {
+    let (store, commit) = (&engine.store, engine.info.commit);
+    let Some(lock) = store.try_lock(entry)? else {
+        return Ok(Opened::Locked);
+    };
+    if !engine.options.force {
+        let here = match store.presence(&commit, entry)? {
+            Presence::Verified => true,
+            // Another tool may have finished it meanwhile; believe its bytes, not its word.
+            Presence::Unverified => digest_of(&store.content_path(&commit, entry), entry.digest(), entry.size)
+                .is_ok_and(|digest| digest == entry.digest()),
+            _ => false,
+        };
+        if here {
+            store.adopt(&commit, entry)?;
+            return Ok(Opened::Here);
+        }
+    }
+    let partial = store.partial(lock, &commit, entry)?;
+    if entry.size > super::engine::SMALL {
+        partial.reserve()?;
+    }
+    let remotes = engine.hubs.iter().map(|_| Remote::new(Arc::clone(&engine.info), entry.clone())).collect();
+    Ok(Opened::Work(Arc::new(Open { work: FileWork::new(partial), remotes, not_before: std::sync::Mutex::default() })))
+}
+
+/// Hashes what has arrived, on a thread of its own, and finishes the file when that is all of it.
+fn kick(engine: &Arc<Engine>, open: &Arc<Open>) {
+    if !open.work.wants_hashing() {
+        return;
+    }
+    let (engine, open) = (Arc::clone(engine), Arc::clone(open));
+    tokio::task::spawn_blocking(move || match open.work.hash() {
+        Ok(Hashed::SoFar) => {
+            // What came between the last look and the hand-back of the hasher.
+            if open.work.wants_hashing() {
+                kick(&engine, &open);
+            }
+        }
+        Ok(Hashed::Whole(digest)) => finish(&engine, &open, digest),
+        Err(error) => engine.fatal(error.into()),
+    });
+}
+
+fn finish(engine: &Arc<Engine>, open: &Arc<Open>, actual: crate::repo::Digest) {
+    let path = &open.work.entry.path;
+    let expected = open.work.entry.digest();
+    let done = if actual == expected {
+        open.work.commit(actual).map(|()| {
+            engine.progress.event(Event::FileDone { path });
+            engine.closed(open, None);
+        })
+    } else {
+        open.work.restart().and_then(|again| {
+            if again {
+                engine.progress.event(Event::FileRestarted { path, why: "its checksum is wrong" });
+                engine.wake();
+                return Ok(());
+            }
+            engine.closed(open, Some(mismatch_finding(path, expected, actual)));
+            open.work.abandon()
+        })
+    };
+    if let Err(error) = done {
+        engine.fatal(error.into());
+    }
+}
+
+/// What a failed request means for its file and for the run.
+async fn failed(engine: &Arc<Engine>, part: &Arc<Part>, error: HubError) {
+    let open = &part.open;
+    let Some(failures) = open.work.failed(&part.claim) else { return };
+    let integrity = matches!(error, HubError::WrongLength { .. } | HubError::Changed { .. });
+    // With mirrors every endpoint gets its tries.
+    let failures = failures.div_ceil(u32::try_from(engine.hubs.len()).unwrap_or(1));
+    let hub = &engine.hubs[0];
+    // Nobody else asks for the file meanwhile.
+    *super::work::lock(&open.not_before) = Some(Instant::now() + hub.longest_pause(failures));
+    let outcome = hub.back_off(Some(&open.work.entry.path), error, failures, &*engine.progress).await;
+    *super::work::lock(&open.not_before) = None;
+    match outcome {
+        Ok(()) => {}
+        Err(error) if integrity => {
+            engine.closed(open, Some(integrity_finding(&open.work.entry.path, &error)));
+            let work = Arc::clone(open);
+            let abandoned = tokio::task::spawn_blocking(move || work.work.abandon()).await;
+            if let Ok(Err(error)) = abandoned {
+                engine.fatal(error.into());
+            }
+        }
+        Err(error) => engine.fatal(error.into()),
+    }
+}
+
+/// Streams a part to where it belongs.
+async fn fetch(engine: &Arc<Engine>, part: &Arc<Part>, number: usize) -> Result<(), Ended> {
+    let work = &part.open.work;
+    let range = part.claim.range.clone();
+    // Each worker keeps to one endpoint, and moves on to the next one while there are failures.
+    let endpoint = (number + work.failures() as usize) % engine.hubs.len();
+    let hub = &engine.hubs[endpoint];
+    let mut body = hub.open(&part.open.remotes[endpoint], range.clone()).await?;
+    let mut skip = range.start - body.start.min(range.start);
+    if skip > 0 && work.takes_ranges() {
+        // A server that ignores ranges sends the whole file to every connection: one is enough.
+        work.ranges_are_ignored();
+        if range.start != work.frontier() {
+            return Err(Ended::Aside);
+        }
+    }
+    let mut writer = Writer { engine, part, writing: None, recorded: range.start, block: Block::at(range.start) };
+    let mut compared = Instant::now();
+    let outcome = loop {
+        let mut bytes = match body.chunk().await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error.into()),
+        };
+        if let Some(limiter) = &engine.limiter {
+            limiter.pass(bytes.len()).await;
+        }
+        if skip > 0 {
+            let drop = usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len());
+            let _ = bytes.split_to(drop);
+            skip -= drop as u64;
+        }
+        // The end may have come nearer: another worker took what is behind it.
+        let end = part.end.load(Ordering::Relaxed);
+        let left = usize::try_from(end.saturating_sub(writer.block.end())).unwrap_or(usize::MAX);
+        bytes.truncate(left);
+        writer.block.push(bytes);
+        part.at.store(writer.block.end(), Ordering::Relaxed);
+        let over = writer.block.end() >= end;
+        if writer.block.len >= BLOCK || over {
+            writer.flush().await?;
+        }
+        if over && end < range.end || engine.is_over() {
+            break Ok(());
+        }
+        if compared.elapsed() > COMPARE_EVERY {
+            if engine.lags(part) {
+                break Err(Ended::Aside);
+            }
+            compared = Instant::now();
+        }
+    };
+    // Also after an error: what came is worth keeping.
+    writer.flush().await?;
+    writer.settle().await?;
+    outcome
+}
+
+/// Hands blocks to blocking threads, one at a time, while the next one is being received.
+struct Writer<'a> {
+    engine: &'a Arc<Engine>,
+    part: &'a Arc<Part>,
+    writing: Option<JoinHandle<Result<(), StoreError>>>,
+    recorded: u64,
+    block: Block,
+}
+
+impl Writer<'_> {
+    async fn flush(&mut self) -> Result<(), Ended> {
+        self.settle().await?;
+        let next = Block::at(self.block.end());
+        let block = std::mem::replace(&mut self.block, next);
+        let whole = block.end() >= self.part.end.load(Ordering::Relaxed);
+        let record = (block.end() - self.recorded >= RECORD_EVERY || whole || block.len < BLOCK)
+            .then(|| self.recorded..block.end());
+        if block.len == 0 {
+            return Ok(());
+        }
+        if let Some(record) = &record {
+            self.recorded = record.end;
+        }
+        let (engine, part) = (Arc::clone(self.engine), Arc::clone(self.part));
+        self.writing = Some(tokio::task::spawn_blocking(move || {
+            let work = &part.open.work;
+            work.write(&part.claim, block, &*engine.progress)?;
+            if let Some(record) = record {
+                work.record(&part.claim, record)?;
+            }
+            kick(&engine, &part.open);
+            Ok(())
+        }));
+        Ok(())
+    }
+
+    /// Waits for the block that is being written.
+    async fn settle(&mut self) -> Result<(), Ended> {
+        match self.writing.take() {
+            None => Ok(()),
+            Some(writing) => match writing.await {
+                Ok(done) => Ok(done?),
+                Err(_) => {
+                    self.engine.fatal(FetchError::Worker { path: self.part.open.work.entry.path.clone() });
+                    Err(Ended::Aside)
+                }
+            },
+        }
+    }
+}
