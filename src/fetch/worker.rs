@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use super::engine::{Engine, Job, Open, Opened, Part};
 use super::work::{BLOCK, Block, FileWork, Hashed};
 use super::{FetchError, integrity_finding, mismatch_finding};
-use crate::hub::{Entry, HubError, Remote};
+use crate::hub::{Body, Entry, HubError, Remote};
 use crate::plan::Presence;
 use crate::progress::Event;
 use crate::store::StoreError;
@@ -192,7 +192,7 @@ async fn fetch(engine: &Arc<Engine>, part: &Arc<Part>, number: usize) -> Result<
     let endpoint = (number + work.failures() as usize) % engine.hubs.len();
     let hub = &engine.hubs[endpoint];
     let mut body = hub.open(&part.open.remotes[endpoint], range.clone()).await?;
-    let mut skip = range.start - body.start.min(range.start);
+    let skip = range.start - body.start.min(range.start);
     if skip > 0 && work.takes_ranges() {
         // A server that ignores ranges sends the whole file to every connection: one is enough.
         work.ranges_are_ignored();
@@ -200,14 +200,27 @@ async fn fetch(engine: &Arc<Engine>, part: &Arc<Part>, number: usize) -> Result<
             return Err(Ended::Aside);
         }
     }
-    let mut writer = Writer { engine, part, writing: None, recorded: range.start, block: Block::at(range.start) };
+    let mut writer = Writer::new(engine, part);
+    let outcome = match stream(engine, part, &mut writer, &mut body, skip).await {
+        Err(Ended::Store(error)) => Err(Ended::Store(error)),
+        // Also after a failure: what came is worth keeping.
+        outcome => writer.flush().await.and(outcome),
+    };
+    let settled = writer.settle().await;
+    writer.note().await;
+    settled.and(outcome)
+}
+
+/// Moves a body's bytes into blocks until the part is whole.
+async fn stream(
+    engine: &Arc<Engine>,
+    part: &Arc<Part>,
+    writer: &mut Writer<'_>,
+    body: &mut Body<'_>,
+    mut skip: u64,
+) -> Result<(), Ended> {
     let mut compared = Instant::now();
-    let outcome = loop {
-        let mut bytes = match body.chunk().await {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(error.into()),
-        };
+    while let Some(mut bytes) = body.chunk().await? {
         if let Some(limiter) = &engine.limiter {
             limiter.pass(bytes.len()).await;
         }
@@ -218,55 +231,61 @@ async fn fetch(engine: &Arc<Engine>, part: &Arc<Part>, number: usize) -> Result<
         }
         // The end may have come nearer: another worker took what is behind it.
         let end = part.end.load(Ordering::Relaxed);
-        let left = usize::try_from(end.saturating_sub(writer.block.end())).unwrap_or(usize::MAX);
-        bytes.truncate(left);
+        bytes.truncate(usize::try_from(end.saturating_sub(writer.block.end())).unwrap_or(usize::MAX));
         writer.block.push(bytes);
         part.at.store(writer.block.end(), Ordering::Relaxed);
         let over = writer.block.end() >= end;
         if writer.block.len >= BLOCK || over {
             writer.flush().await?;
         }
-        if over && end < range.end || engine.is_over() {
-            break Ok(());
+        if over && end < part.claim.range.end || engine.is_over() {
+            return Ok(());
         }
         if compared.elapsed() > COMPARE_EVERY {
             if engine.lags(part) {
-                break Err(Ended::Aside);
+                return Err(Ended::Aside);
             }
             compared = Instant::now();
         }
-    };
-    // Also after an error: what came is worth keeping.
-    writer.flush().await?;
-    writer.settle().await?;
-    outcome
+    }
+    Ok(())
 }
 
 /// Hands blocks to blocking threads, one at a time, while the next one is being received.
 struct Writer<'a> {
     engine: &'a Arc<Engine>,
     part: &'a Arc<Part>,
-    writing: Option<JoinHandle<Result<(), StoreError>>>,
+    /// A block on its way to the disk, and where it ends.
+    writing: Option<(u64, JoinHandle<Result<(), StoreError>>)>,
+    /// Up to here everything is written.
+    written: u64,
+    /// Up to here the journal knows.
     recorded: u64,
     block: Block,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    fn new(engine: &'a Arc<Engine>, part: &'a Arc<Part>) -> Self {
+        let start = part.claim.range.start;
+        Writer { engine, part, writing: None, written: start, recorded: start, block: Block::at(start) }
+    }
+
     async fn flush(&mut self) -> Result<(), Ended> {
         self.settle().await?;
         let next = Block::at(self.block.end());
         let block = std::mem::replace(&mut self.block, next);
-        let whole = block.end() >= self.part.end.load(Ordering::Relaxed);
-        let record = (block.end() - self.recorded >= RECORD_EVERY || whole || block.len < BLOCK)
-            .then(|| self.recorded..block.end());
         if block.len == 0 {
             return Ok(());
         }
+        let end = block.end();
+        // The block before this one is written: it can go into the journal.
+        let record = self.recorded..self.written;
+        let record = (record.end - record.start >= RECORD_EVERY).then_some(record);
         if let Some(record) = &record {
             self.recorded = record.end;
         }
         let (engine, part) = (Arc::clone(self.engine), Arc::clone(self.part));
-        self.writing = Some(tokio::task::spawn_blocking(move || {
+        let write = move || {
             let work = &part.open.work;
             work.write(&part.claim, block, &*engine.progress)?;
             if let Some(record) = record {
@@ -274,21 +293,32 @@ impl Writer<'_> {
             }
             kick(&engine, &part.open);
             Ok(())
-        }));
+        };
+        self.writing = Some((end, tokio::task::spawn_blocking(write)));
         Ok(())
     }
 
     /// Waits for the block that is being written.
     async fn settle(&mut self) -> Result<(), Ended> {
-        match self.writing.take() {
-            None => Ok(()),
-            Some(writing) => match writing.await {
-                Ok(done) => Ok(done?),
-                Err(_) => {
-                    self.engine.fatal(FetchError::Worker { path: self.part.open.work.entry.path.clone() });
-                    Err(Ended::Aside)
-                }
-            },
+        let Some((end, writing)) = self.writing.take() else { return Ok(()) };
+        match writing.await {
+            Ok(Ok(())) => {
+                self.written = end;
+                Ok(())
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => {
+                self.engine.fatal(FetchError::Worker { path: self.part.open.work.entry.path.clone() });
+                Err(Ended::Aside)
+            }
+        }
+    }
+
+    /// Notes in the journal what it does not know yet. That it cannot be noted costs a later run bytes.
+    async fn note(&mut self) {
+        let (part, range) = (Arc::clone(self.part), self.recorded..self.written);
+        if !range.is_empty() {
+            drop(tokio::task::spawn_blocking(move || part.open.work.record(&part.claim, range)).await);
         }
     }
 }
