@@ -63,17 +63,16 @@ impl Folder {
         let gone = |path: &Path| StoreError::io("open", path)(io::ErrorKind::NotFound.into());
         let mut at = Self::root(root)?.ok_or_else(|| gone(root))?;
         for name in names(below) {
-            at = match at.enter(name)? {
-                Some(next) => next,
-                None => {
-                    match rustix::fs::mkdirat(&at.fd, name, Mode::from_raw_mode(0o777)) {
-                        // Another process was faster.
-                        Ok(()) | Err(Errno::EXIST) => {}
-                        Err(error) => return Err(StoreError::io("create", &at.path.join(name))(error.into())),
-                    }
-                    at.enter(name)?.ok_or_else(|| gone(&at.path.join(name)))?
-                }
-            };
+            if let Some(next) = at.enter(name)? {
+                at = next;
+                continue;
+            }
+            match rustix::fs::mkdirat(&at.fd, name, Mode::from_raw_mode(0o777)) {
+                // Another process was faster.
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(StoreError::io("create", &at.path.join(name))(error.into())),
+            }
+            at = at.enter(name)?.ok_or_else(|| gone(&at.path.join(name)))?;
         }
         Ok(at)
     }
@@ -208,27 +207,26 @@ impl Folder {
     /// Makes something under a temporary name in `staging` (or here, when that is another disk)
     /// and moves it to its name. A crash leaves it in `staging`, where nobody looks.
     fn put<T>(&self, action: &'static str, name: &str, staging: &Folder, make: Make<'_, T>) -> Result<T, StoreError> {
-        let mut folder = staging;
-        loop {
+        for folder in [staging, self] {
             let temporary = format!("{TEMPORARY}{:016x}", fastrand::u64(..));
-            let made = make(folder, &temporary).and_then(|made| {
+            let placed = make(folder, &temporary).and_then(|value| {
                 match rustix::fs::renameat(&folder.fd, &temporary, &self.fd, name) {
-                    Ok(()) => Ok(Ok(made)),
-                    Err(Errno::XDEV) => Ok(Err(Errno::XDEV)),
+                    Ok(()) => Ok(Some(value)),
+                    Err(Errno::XDEV) => Ok(None),
                     Err(error) => Err(self.cannot_place(action, name, error)),
                 }
             });
-            if let Ok(Ok(made)) = made {
-                return Ok(made);
-            }
-            // Nothing is lost if it stays: `sweep` removes it another day.
-            let _ = folder.remove(&temporary);
-            match made {
-                Err(error) => return Err(error),
-                Ok(_) if std::ptr::eq(folder, self) => return Err(self.cannot_place(action, name, Errno::XDEV)),
-                Ok(_) => folder = self,
+            match placed {
+                Ok(Some(value)) => return Ok(value),
+                // Nothing is lost if it stays: `sweep` removes it another day.
+                Ok(None) => drop(folder.remove(&temporary)),
+                Err(error) => {
+                    let _ = folder.remove(&temporary);
+                    return Err(error);
+                }
             }
         }
+        Err(self.cannot_place(action, name, Errno::XDEV))
     }
 
     fn cannot_place(&self, action: &'static str, name: &str, error: Errno) -> StoreError {
