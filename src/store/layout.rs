@@ -2,11 +2,11 @@
 //! (`_local_folder.py`).
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::cache::Cache;
 use super::disk::{self, Stamp};
 use super::within::Folder;
 use super::{StoreError, error};
@@ -23,20 +23,18 @@ const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55
 #\thttps://bford.info/cachedir/
 ";
 
+/// Where everything lies.
 #[derive(Debug)]
-pub(super) enum Layout {
-    Cache(Cache),
-    Local { root: PathBuf },
+pub(super) struct Layout {
+    pub kind: Kind,
+    /// Set once the marks are made.
+    prepared: OnceLock<()>,
 }
 
 #[derive(Debug)]
-pub(super) struct Cache {
-    root: PathBuf,
-    pub repo: PathBuf,
-    locks: PathBuf,
-    symlinks: bool,
-    /// Whether this file system has symlinks, once tried.
-    can_link: OnceLock<bool>,
+pub(super) enum Kind {
+    Cache(Cache),
+    Local { root: PathBuf },
 }
 
 /// Where content lies, and the name under which the record knows it.
@@ -48,47 +46,40 @@ pub(super) struct Place {
 
 impl Layout {
     pub fn cache(root: &Path, repo_type: RepoType, id: &RepoId, symlinks: bool) -> Self {
-        let name = format!("{}--{}", repo_type.plural(), id.as_str().replace('/', "--"));
-        Layout::Cache(Cache {
-            root: root.to_path_buf(),
-            repo: root.join(&name),
-            locks: root.join(".locks").join(&name),
-            symlinks,
-            can_link: OnceLock::new(),
-        })
+        Layout { kind: Kind::Cache(Cache::new(root, repo_type, id, symlinks)), prepared: OnceLock::new() }
     }
 
     pub fn local(root: &Path) -> Self {
-        Layout::Local { root: root.to_path_buf() }
+        Layout { kind: Kind::Local { root: root.to_path_buf() }, prepared: OnceLock::new() }
     }
 
     pub fn root(&self) -> &Path {
-        match self {
-            Layout::Cache(Cache { root, .. }) | Layout::Local { root } => root,
+        match &self.kind {
+            Kind::Cache(Cache { root, .. }) | Kind::Local { root } => root,
         }
     }
 
     /// The folder below which no symlink is followed to what is ours.
     pub fn anchor(&self) -> &Path {
-        match self {
-            Layout::Cache(cache) => &cache.repo,
-            Layout::Local { root } => root,
+        match &self.kind {
+            Kind::Cache(cache) => &cache.repo,
+            Kind::Local { root } => root,
         }
     }
 
     /// `.cache/huggingface` of a local dir; the repo folder of a cache. Below the anchor.
     fn bookkeeping(&self) -> &'static Path {
-        Path::new(match self {
-            Layout::Cache(_) => "",
-            Layout::Local { .. } => ".cache/huggingface",
+        Path::new(match &self.kind {
+            Kind::Cache(_) => "",
+            Kind::Local { .. } => ".cache/huggingface",
         })
     }
 
     /// The folder for what is ours alone, below the anchor.
     pub fn own(&self) -> PathBuf {
-        self.bookkeeping().join(match self {
-            Layout::Cache(_) => ".hfget",
-            Layout::Local { .. } => "hfget",
+        self.bookkeeping().join(match &self.kind {
+            Kind::Cache(_) => ".hfget",
+            Kind::Local { .. } => "hfget",
         })
     }
 
@@ -107,17 +98,17 @@ impl Layout {
     }
 
     pub fn snapshot_dir(&self, commit: &CommitId) -> PathBuf {
-        match self {
-            Layout::Cache(cache) => cache.snapshot_dir(commit),
-            Layout::Local { root } => root.clone(),
+        match &self.kind {
+            Kind::Cache(cache) => cache.snapshot_dir(commit),
+            Kind::Local { root } => root.clone(),
         }
     }
 
     /// The folder of refs, and the revision's file below it.
     pub fn ref_path(&self, revision: &Revision) -> Option<(PathBuf, PathBuf)> {
-        match self {
-            Layout::Cache(cache) => Some((cache.repo.join("refs"), revision.as_str().split('/').collect())),
-            Layout::Local { .. } => None,
+        match &self.kind {
+            Kind::Cache(cache) => Some((cache.repo.join("refs"), revision.as_str().split('/').collect())),
+            Kind::Local { .. } => None,
         }
     }
 
@@ -125,12 +116,15 @@ impl Layout {
     /// that share a partial have different ones, the partial's own.
     pub fn locks(&self, entry: &Entry) -> Result<Vec<(Folder, String)>, StoreError> {
         let name = format!("{}.lock", entry.digest());
-        match self {
-            Layout::Cache(cache) => Ok(vec![(Folder::make(&cache.locks, Path::new(""))?, name)]),
-            Layout::Local { root } => {
+        match &self.kind {
+            Kind::Cache(cache) => Ok(vec![(Folder::make(&cache.locks, Path::new(""))?, name)]),
+            Kind::Local { root } => {
                 let below = self.beside(&entry.path, "lock");
                 let (folder, file) = split(&below);
-                Ok(vec![(Folder::make(root, folder)?, file.to_owned()), (self.partial_folder()?, name)])
+                Ok(vec![
+                    (Folder::make(root, folder)?, file.to_owned()),
+                    (Folder::make(root, &self.own().join("locks"))?, name),
+                ])
             }
         }
     }
@@ -144,20 +138,20 @@ impl Layout {
 
     /// Where the content lies: the blob, or the snapshot's own copy where there is one.
     pub fn place(&self, commit: &CommitId, entry: &Entry) -> Place {
-        match self {
-            Layout::Cache(cache) => {
+        match &self.kind {
+            Kind::Cache(cache) => {
                 let own = entry.path.under(&cache.snapshot_dir(commit));
                 if fs::symlink_metadata(&own).is_ok_and(|m| m.is_file() && m.len() == entry.size) {
                     return Place { path: own, key: format!("{commit}/{}", entry.path.as_str()) };
                 }
                 Place { path: cache.blob(entry), key: entry.digest().to_string() }
             }
-            Layout::Local { root } => Place { path: entry.path.under(root), key: entry.path.as_str().to_owned() },
+            Kind::Local { root } => Place { path: entry.path.under(root), key: entry.path.as_str().to_owned() },
         }
     }
 
     pub fn stamp(&self, path: &Path) -> Result<Option<Stamp>, StoreError> {
-        if matches!(self, Layout::Local { .. }) && fs::symlink_metadata(path).is_ok_and(|m| m.is_symlink()) {
+        if matches!(&self.kind, Kind::Local { .. }) && fs::symlink_metadata(path).is_ok_and(|m| m.is_symlink()) {
             // Older tools linked a local dir to the cache: what the link names is not this folder's.
             return Ok(None);
         }
@@ -167,7 +161,7 @@ impl Layout {
     /// That nothing stands in the file's way: links and files among its folders, a folder in its
     /// place, a name that is not for repos.
     pub fn check_way(&self, commit: &CommitId, path: &RepoPath) -> Result<(), StoreError> {
-        if let Layout::Local { .. } = self {
+        if let Kind::Local { .. } = &self.kind {
             // A file system that ignores case must not be a way around this.
             let mut folders = path.segments().map(str::to_ascii_lowercase);
             if folders.next().as_deref() == Some(".cache") && folders.next().is_none_or(|f| f == "huggingface") {
@@ -184,13 +178,16 @@ impl Layout {
         Ok(())
     }
 
-    /// Creates the folders of the bookkeeping, and what marks it as a cache.
+    /// Creates the folders of the bookkeeping, and what marks it as a cache; once.
     pub fn prepare(&self) -> Result<(), StoreError> {
+        if self.prepared.get().is_some() {
+            return Ok(());
+        }
         let staging = self.partial_folder()?;
         staging.sweep();
-        let tagged = match self {
-            Layout::Cache(cache) => Folder::make(&cache.root, Path::new(""))?,
-            Layout::Local { root } => Folder::make(root, self.bookkeeping())?,
+        let tagged = match &self.kind {
+            Kind::Cache(cache) => Folder::make(&cache.root, Path::new(""))?,
+            Kind::Local { root } => Folder::make(root, self.bookkeeping())?,
         };
         // Marks are a courtesy: the folder may be another user's, with only the repo's ours.
         let mark = |name: &str, content: &str| {
@@ -199,9 +196,10 @@ impl Layout {
             }
         };
         mark("CACHEDIR.TAG", CACHEDIR_TAG);
-        if let Layout::Local { .. } = self {
+        if let Kind::Local { .. } = &self.kind {
             mark(".gitignore", "*");
         }
+        let _ = self.prepared.set(());
         Ok(())
     }
 
@@ -216,8 +214,8 @@ impl Layout {
         entry: &Entry,
     ) -> Result<(Place, Stamp), StoreError> {
         self.check_way(commit, &entry.path)?;
-        match self {
-            Layout::Cache(cache) => {
+        match &self.kind {
+            Kind::Cache(cache) => {
                 let blob = cache.blob(entry);
                 let (pointers, pointer) = cache.pointer(commit, entry)?;
                 let stamp = if !cache.links(from) && fs::symlink_metadata(&blob).is_err() {
@@ -230,7 +228,7 @@ impl Layout {
                 };
                 Ok((self.place(commit, entry), stamp))
             }
-            Layout::Local { root } => {
+            Kind::Local { root } => {
                 let below = entry.path.under(Path::new(""));
                 let (folder, name) = split(&below);
                 let stamp = Folder::make(root, folder)?.take(name, from, part, entry)?.unwrap_or(stamp);
@@ -244,8 +242,8 @@ impl Layout {
     /// Gives the stamp of a copy, when the pointer had to become one.
     pub fn show(&self, commit: &CommitId, entry: &Entry, place: &Place) -> Result<Option<Stamp>, StoreError> {
         self.check_way(commit, &entry.path)?;
-        match self {
-            Layout::Cache(cache) => {
+        match &self.kind {
+            Kind::Cache(cache) => {
                 let there = entry.path.under(&cache.snapshot_dir(commit));
                 // Also what another tool linked in its own way is as good as a link of ours, and
                 // asks nothing of a cache that cannot be written.
@@ -255,7 +253,7 @@ impl Layout {
                 let (pointers, pointer) = cache.pointer(commit, entry)?;
                 cache.point(&self.partial_folder()?, &pointers, &pointer, entry, false)
             }
-            Layout::Local { .. } => self.note(commit, entry).map(|()| None),
+            Kind::Local { .. } => self.note(commit, entry).map(|()| None),
         }
     }
 
@@ -281,7 +279,7 @@ impl Layout {
     pub fn discard(&self, commit: &CommitId, entry: &Entry) -> Result<(), StoreError> {
         let below = entry.path.under(Path::new(""));
         let place = self.place(commit, entry);
-        if let Layout::Cache(cache) = self
+        if let Kind::Cache(cache) = &self.kind
             && place.path == cache.blob(entry)
             && let Some(blobs) = Folder::find(&cache.repo.join("blobs"), Path::new(""))?
         {
@@ -289,15 +287,15 @@ impl Layout {
         }
         self.check_way(commit, &entry.path)?;
         remove(&self.snapshot_dir(commit), &below)?;
-        match self {
-            Layout::Cache(_) => Ok(()),
-            Layout::Local { root } => remove(root, &self.beside(&entry.path, "metadata")),
+        match &self.kind {
+            Kind::Cache(_) => Ok(()),
+            Kind::Local { root } => remove(root, &self.beside(&entry.path, "metadata")),
         }
     }
 
     /// The metadata file's commit and `ETag`, and whether the file is unchanged since.
     fn noted(&self, path: &RepoPath) -> Option<(String, String, bool)> {
-        let Layout::Local { root } = self else { return None };
+        let Kind::Local { root } = &self.kind else { return None };
         let text = disk::read_small(&root.join(self.beside(path, "metadata")), METADATA_LIMIT)?;
         let mut lines = std::str::from_utf8(&text).ok()?.lines();
         let (commit, etag, time) = (lines.next()?.trim(), lines.next()?.trim(), lines.next()?.trim());
@@ -310,79 +308,17 @@ impl Layout {
     }
 
     pub fn noted_digest(&self, commit: &CommitId, path: &RepoPath) -> Option<Digest> {
-        match self {
-            Layout::Cache(cache) => {
+        match &self.kind {
+            Kind::Cache(cache) => {
                 let target = fs::read_link(path.under(&cache.snapshot_dir(commit))).ok()?;
                 Digest::from_etag(target.file_name()?.to_str()?).ok()
             }
-            Layout::Local { .. } => Digest::from_etag(&self.noted(path)?.1).ok(),
+            Kind::Local { .. } => Digest::from_etag(&self.noted(path)?.1).ok(),
         }
     }
 
     pub fn noted_commit(&self, path: &RepoPath) -> Option<CommitId> {
         self.noted(path)?.0.parse().ok()
-    }
-}
-
-impl Cache {
-    fn snapshot_dir(&self, commit: &CommitId) -> PathBuf {
-        self.repo.join("snapshots").join(commit.to_string())
-    }
-
-    fn blob(&self, entry: &Entry) -> PathBuf {
-        self.repo.join("blobs").join(entry.digest().to_string())
-    }
-
-    /// The open folder of the snapshot that the entry's pointer lies in, and the pointer's name.
-    fn pointer(&self, commit: &CommitId, entry: &Entry) -> Result<(Folder, String), StoreError> {
-        let below = entry.path.under(Path::new(""));
-        let (folder, name) = split(&below);
-        Ok((Folder::make(&self.snapshot_dir(commit), folder)?, name.to_owned()))
-    }
-
-    /// Whether the pointer is a link that ends at the blob.
-    fn is_shown(&self, pointer: &Path, entry: &Entry) -> bool {
-        fs::read_link(pointer).is_ok()
-            && fs::canonicalize(pointer).is_ok_and(|end| fs::canonicalize(self.blob(entry)).is_ok_and(|b| b == end))
-    }
-
-    /// Whether snapshots can hold links here. Looks once, by trying.
-    fn links(&self, scratch: &Folder) -> bool {
-        self.symlinks
-            && *self.can_link.get_or_init(|| {
-                let name = format!("link-{:016x}", fastrand::u64(..));
-                match scratch.link(&name, scratch, Path::new("nowhere")) {
-                    Ok(()) => scratch.remove(&name).is_ok(),
-                    // A full disk is no reason to put more on it.
-                    Err(StoreError::Io { source, .. }) => {
-                        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-                    }
-                    Err(_) => true,
-                }
-            })
-    }
-
-    /// Makes the pointer a link to the blob, or a copy of it where there are no links. Unless
-    /// `anew`, a link that ends there is good enough. Gives a copy's stamp.
-    fn point(
-        &self,
-        staging: &Folder,
-        pointers: &Folder,
-        pointer: &str,
-        entry: &Entry,
-        anew: bool,
-    ) -> Result<Option<Stamp>, StoreError> {
-        if !anew && self.is_shown(&pointers.path(pointer), entry) {
-            return Ok(None);
-        }
-        if !self.links(staging) {
-            return pointers.copy(pointer, staging, &self.blob(entry), entry).map(Some);
-        }
-        let mut target = PathBuf::new();
-        target.extend(std::iter::repeat_n("..", entry.path.segments().count() + 1));
-        target.push("blobs");
-        target.push(entry.digest().to_string());
-        pointers.link(pointer, staging, &target).map(|()| None)
     }
 }
 
@@ -393,7 +329,7 @@ fn remove(root: &Path, below: &Path) -> Result<(), StoreError> {
 }
 
 /// A relative path's folder and last name.
-fn split(path: &Path) -> (&Path, &str) {
+pub(super) fn split(path: &Path) -> (&Path, &str) {
     let name = path.file_name().and_then(std::ffi::OsStr::to_str).unwrap_or_default();
     (path.parent().unwrap_or(Path::new("")), name)
 }

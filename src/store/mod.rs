@@ -4,6 +4,7 @@
 //! What is ours alone lies in a folder that the other tools pass over: `.hfget/` in the repo's
 //! cache folder, `.cache/huggingface/hfget/` in a local dir.
 
+mod cache;
 mod conflict;
 mod disk;
 mod error;
@@ -31,8 +32,9 @@ use crate::hub::{Entry, Listing};
 use crate::plan::Presence;
 use crate::repo::{CommitId, Digest, RepoId, RepoPath, RepoType, Revision};
 use crate::verify::{Outcome, digest_of};
+use cache::Cache;
 use disk::Stamp;
-use layout::{Cache, Layout};
+use layout::{Kind, Layout};
 use record::Record;
 use within::Folder;
 
@@ -77,7 +79,7 @@ impl Store {
 
     /// Whether this is a plain folder.
     pub fn is_local_dir(&self) -> bool {
-        matches!(self.layout, Layout::Local { .. })
+        matches!(self.layout.kind, Kind::Local { .. })
     }
 
     /// The folder that holds the snapshot: what the program prints.
@@ -192,7 +194,7 @@ impl Store {
 
     /// The commits that have a snapshot folder here.
     pub fn snapshots(&self) -> Vec<CommitId> {
-        let Layout::Cache(Cache { repo, .. }) = &self.layout else { return Vec::new() };
+        let Kind::Cache(Cache { repo, .. }) = &self.layout.kind else { return Vec::new() };
         let names = fs::read_dir(repo.join("snapshots")).into_iter().flatten().flatten();
         let mut commits: Vec<CommitId> = names.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
         commits.sort_unstable();

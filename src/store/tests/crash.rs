@@ -228,6 +228,15 @@ fn starting_again_never_touches_what_is_visible() {
     third.reset().unwrap();
     third.write(0, b"other").unwrap();
     assert_eq!(fs::read(&name).unwrap(), CONTENT);
+    // Nor does one process name what another has begun anew.
+    store.discard(&commit(), &a).unwrap();
+    let whole = third;
+    whole.write(0, CONTENT).unwrap();
+    let mut begun = unlocked(open());
+    begun.reset().unwrap();
+    begun.write(0, &CONTENT.to_ascii_uppercase()).unwrap();
+    assert!(matches!(whole.commit(a.digest()), Err(StoreError::Changed(_))));
+    assert!(!name.exists());
 }
 
 #[test]
@@ -253,7 +262,7 @@ fn old_temporary_files_are_swept() {
         file.set_modified(SystemTime::now() - std::time::Duration::from_secs(days * 86_400)).unwrap();
     }
     fs::File::options().write(true).open(&part).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
-    drop(store.try_lock(&entry("b.bin")).unwrap());
+    drop(cache(root.path(), true).try_lock(&entry("b.bin")).unwrap());
     let left = all_of(dir);
     assert!(!left.contains(&"tmp-0000000000000000".to_owned()), "{left:?}");
     assert!(left.contains(&"tmp-0000000000000001".to_owned()) && left.contains(&"other".to_owned()));
