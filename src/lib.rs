@@ -33,3 +33,8 @@ pub mod session;
 pub mod store;
 pub mod text;
 pub mod verify;
+
+/// The README's code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -100,10 +100,10 @@ pub struct Repos {
 #[derive(Debug, Args, Clone)]
 #[command(next_help_heading = "What to take")]
 pub struct Selection {
-    /// Take this weight family if it is complete, else the best other one, and say so
+    /// Take this weight family (safetensors, bin) if it is complete, else the best other one
     #[arg(long, value_name = "FAMILY")]
     pub prefer: Option<Family>,
-    /// Take this weight family or fail (exit code 3)
+    /// Take this weight family, or fail with exit code 3
     #[arg(long, value_name = "FAMILY", conflicts_with = "prefer")]
     pub only: Option<Family>,
     /// Variant of the weights, such as fp16

@@ -2,14 +2,15 @@
 //! the library; nothing is decided here.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io::Write as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hfget::progress::{Event, Progress};
 use hfget::repo::RepoPath;
 use hfget::text::{bytes, printable};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// How often a piped run says where it is.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -21,6 +22,7 @@ const SMALL: u64 = 4 << 20;
 /// Bars for a terminal.
 pub struct Bars {
     all: MultiProgress,
+    width: usize,
     state: Mutex<BarState>,
 }
 
@@ -32,25 +34,75 @@ struct BarState {
     counted: HashMap<RepoPath, u64>,
 }
 
-/// A style from a template known at compile time.
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ ")
+/// Bars for a screen of `width` columns. Where there is no room for everything, the share that is
+/// done and the name are left.
+fn style(width: usize, colour: &str) -> ProgressStyle {
+    let template = if width >= WIDE {
+        format!("{{prefix:<6}} {{bar:14.{colour}/dim}} {{done:>19}} {{rate:>11}} {{left:>7}}  {{msg}}")
+    } else {
+        format!("{{bar:8.{colour}/dim}} {{percent:>3}} % {{left:>6}}  {{msg}}")
+    };
+    // The template is known here, and parses.
+    ProgressStyle::with_template(&template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("━╸ ")
+        .with_key("done", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{} of {}", bytes(state.pos()), bytes(state.len().unwrap_or(0)));
+        })
+        .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            // A rate for people: never negative, and a fraction of a byte does not matter.
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let rate = state.per_sec() as u64;
+            let _ = write!(out, "{}/s", bytes(rate));
+        })
+        .with_key("left", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let seconds = state.eta().as_secs();
+            let _ = match seconds {
+                0..100 => write!(out, "{seconds} s"),
+                100..6000 => write!(out, "{} min", seconds / 60),
+                _ => write!(out, "{} h", seconds / 3600),
+            };
+        })
 }
 
-fn file_style() -> ProgressStyle {
-    style("  {prefix:<4} {bar:14.cyan/dim} {bytes:>10}/{total_bytes:<10} {wide_msg}")
+/// Columns from which a bar shows everything.
+const WIDE: usize = 90;
+
+/// Columns of a bar before its name.
+fn columns_before_name(width: usize) -> usize {
+    if width >= WIDE { 64 } else { 24 }
 }
 
-fn total_style() -> ProgressStyle {
-    style(
-        "{prefix:<6} {bar:14.green/dim} {decimal_bytes:>9}/{decimal_total_bytes:<9} {decimal_bytes_per_sec:>11} eta {eta:<4} {wide_msg}",
-    )
+/// The end of a name, which tells shards apart, where the whole does not fit.
+fn fitting(name: &str, room: usize) -> String {
+    let width = |text: &str| unicode_width::UnicodeWidthStr::width(text);
+    if width(name) <= room {
+        return name.to_owned();
+    }
+    let tails = name.char_indices().map(|(at, _)| &name[at..]);
+    let tail = tails.into_iter().find(|tail| width(tail) < room).unwrap_or("");
+    format!("…{tail}")
+}
+
+/// What is being drawn on, so that an interruption can end it from outside.
+static SCREEN: Mutex<Option<Arc<Bars>>> = Mutex::new(None);
+
+/// Ends all drawing. The bars stay as they are: how far each file came is worth seeing, and the
+/// terminal's `^C` has moved the cursor to where they could no longer be removed.
+pub fn stop_drawing() {
+    if let Some(bars) = lock(&SCREEN).take() {
+        bars.all.set_draw_target(ProgressDrawTarget::hidden());
+        write_line("");
+    }
 }
 
 impl Bars {
     /// Draws on stderr.
-    pub fn new() -> Self {
-        Bars { all: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)), state: Mutex::default() }
+    pub fn new(width: usize) -> Arc<Self> {
+        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+        let bars = Arc::new(Bars { all, width, state: Mutex::default() });
+        lock(&SCREEN).replace(Arc::clone(&bars));
+        bars
     }
 
     /// Removes what is drawn, so that other text can follow.
@@ -71,8 +123,8 @@ impl Bars {
     }
 
     fn begin(&self, prefix: &'static str, total: u64, message: String) {
-        let bar =
-            self.all.add(ProgressBar::new(total).with_style(total_style()).with_prefix(prefix).with_message(message));
+        let style = style(self.width, "green");
+        let bar = self.all.add(ProgressBar::new(total).with_style(style).with_prefix(prefix).with_message(message));
         bar.enable_steady_tick(Duration::from_millis(200));
         if let Some(old) = lock(&self.state).total.replace(bar) {
             old.finish_and_clear();
@@ -83,9 +135,12 @@ impl Bars {
         let mut state = lock(&self.state);
         if size >= SMALL && state.files.len() < FILE_BARS {
             let bar = ProgressBar::new(size)
-                .with_style(file_style())
+                .with_style(style(self.width, "cyan"))
                 .with_prefix(prefix)
-                .with_message(path.to_string())
+                .with_message(fitting(
+                    &printable(path.as_str()),
+                    self.width.saturating_sub(columns_before_name(self.width)),
+                ))
                 .with_position(have);
             let bar = match &state.total {
                 Some(total) => self.all.insert_before(total, bar),
@@ -135,7 +190,7 @@ impl Progress for Bars {
                 }
             }
             Event::FileStarted { path, size, have } => {
-                self.file("get", path, size, 0);
+                self.file("  get", path, size, 0);
                 if have > 0
                     && let Some(bar) = lock(&self.state).files.get(path)
                 {
@@ -157,7 +212,7 @@ impl Progress for Bars {
             }
             Event::FileDone { path } => self.end_file(path),
             Event::VerifyStarted { files, bytes } => self.begin("verify", bytes, format!("{files} files")),
-            Event::VerifyFile { path, size } => self.file("hash", path, size, 0),
+            Event::VerifyFile { path, size } => self.file("  hash", path, size, 0),
             Event::VerifyDone => self.clear(),
             other => {
                 if let Some(line) = notice(&other) {

@@ -17,7 +17,7 @@ use hfget::text::printable;
 use serde_json::{Value, json};
 
 use super::args::{Cli, Command, Output, Place, Repos, Selection, Transfer, VerifyArgs};
-use super::progress::{Bars, Lines, write_line};
+use super::progress::{Bars, Lines, stop_drawing, write_line};
 
 /// The version of the JSON that goes to stdout.
 const SCHEMA_VERSION: u32 = 1;
@@ -70,6 +70,7 @@ async fn run(cli: Cli) -> ExitCode {
     tokio::select! {
         end = job => end,
         () = interrupted() => {
+            stop_drawing();
             write_line("interrupted: what has arrived is kept, and a second run goes on from there");
             ExitCode::Interrupted
         }
@@ -113,7 +114,7 @@ impl Screen {
         let progress: Arc<dyn Progress> = if output.quiet || env_flag("HF_HUB_DISABLE_PROGRESS_BARS") {
             Arc::new(Silent)
         } else if terminal {
-            let drawn = Arc::new(Bars::new());
+            let drawn = Bars::new(width);
             bars = Some(Arc::clone(&drawn));
             drawn
         } else {
@@ -142,7 +143,8 @@ impl Screen {
         let mut text = format!(
             "{}: {}{error}\n",
             paint("31", "error"),
-            if name.is_empty() { String::new() } else { format!("{name}: ") }
+            // Most errors name the repo or folder themselves.
+            if name.is_empty() || error.to_string().contains(name) { String::new() } else { format!("{name}: ") }
         );
         if let Some(hint) = hint {
             text.push_str(&["  → ", &*printable(hint), "\n"].concat());

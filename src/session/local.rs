@@ -161,6 +161,15 @@ fn folder_report(
     mut findings: Vec<Finding>,
 ) -> Report {
     findings.extend(outcome.findings.iter().cloned());
+    super::one_cause_one_finding(&mut findings);
+    if let Some(spec) = spec {
+        let fetchable = |f: &&mut Finding| {
+            matches!(f.code, Code::SizeMismatch | Code::ChecksumMismatch | Code::FileMissing | Code::LfsPointer)
+        };
+        if let Some(last) = findings.iter_mut().rfind(fetchable) {
+            last.hint.get_or_insert_with(|| format!("`hfget {}` fetches what is wrong or missing again", spec.id));
+        }
+    }
     let failed = |path: &RepoPath| {
         findings.iter().any(|f| f.severity == Severity::Error && f.path.as_deref() == Some(path.as_str()))
     };

@@ -20,7 +20,7 @@ use crate::hub::{Entry, Hub, HubConfig};
 use crate::plan::Presence;
 use crate::progress::{Event, Progress};
 use crate::repo::{RepoId, RepoPath, RepoSpec, RepoType, Sha256};
-use crate::report::{ExitCode, FileReport, FileStatus, Finding, Report, Severity, Totals, WeightsReport};
+use crate::report::{Code, ExitCode, FileReport, FileStatus, Finding, Report, Severity, Totals, WeightsReport};
 use crate::select;
 use crate::store::Store;
 use crate::verify::{self, Outcome, Subject, SubjectFile};
@@ -268,6 +268,7 @@ impl Session {
         let info = &prepared.listing.info;
         let mut findings = prepared.selection.findings.clone();
         findings.extend(outcome.findings.iter().cloned());
+        one_cause_one_finding(&mut findings);
         let failed =
             |path: &str| findings.iter().any(|f| f.severity == Severity::Error && f.path.as_deref() == Some(path));
         let files: Vec<FileReport> = prepared
@@ -321,6 +322,18 @@ impl Session {
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
+}
+
+/// A file that is wrong has its error; that selection could not read it either is no news.
+fn one_cause_one_finding(findings: &mut Vec<Finding>) {
+    let wrong: std::collections::BTreeSet<String> =
+        findings.iter().filter(|f| f.severity == Severity::Error).filter_map(|f| f.path.clone()).collect();
+    let echo = |f: &Finding| {
+        f.severity != Severity::Error
+            && matches!(f.code, Code::ConfigInvalid | Code::FamilyIncomplete)
+            && f.path.as_ref().is_some_and(|p| wrong.contains(p))
+    };
+    findings.retain(|f| !echo(f));
 }
 
 /// What was done to each file in this run.

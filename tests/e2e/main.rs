@@ -10,5 +10,6 @@ mod interop;
 mod job;
 mod options;
 mod resume;
+mod screens;
 mod support;
 mod verifying;

@@ -49,16 +49,18 @@ fn right_files_are_counted_and_hashed_once() {
         (0..20).map(|i| file(dir.path(), &format!("f{i}.txt"), &vec![i; 1000 * usize::from(i)])).collect();
     let outcome = check(files.clone());
     assert_eq!((outcome.digests, outcome.bytes_hashed, outcome.findings.len()), (20, 190_000, 0));
-    files.iter_mut().for_each(|f| f.digest_checked = true);
+    for file in &mut files {
+        file.digest_checked = true;
+    }
     let outcome = check(files);
     assert_eq!((outcome.digests, outcome.bytes_hashed), (20, 0));
 }
 
 #[test]
 fn each_defect_has_its_code() {
+    type Damage = fn(&mut SubjectFile);
     let dir = TempDir::new().unwrap();
     let good = || file(dir.path(), "a.txt", b"content");
-    type Damage = fn(&mut SubjectFile);
     let cases: [(&str, Damage); 5] = [
         ("size-mismatch", |f| std::fs::write(&f.local, b"contents").unwrap()),
         ("checksum-mismatch", |f| std::fs::write(&f.local, b"CONTENT").unwrap()),
@@ -120,7 +122,7 @@ fn json_companions_must_be_json() {
     ] {
         let outcome = check(vec![file(dir.path(), name, content.as_bytes())]);
         let wanted: &[&str] = if wrong { &["config-invalid"] } else { &[] };
-        assert_eq!(codes(&outcome.findings), wanted, "{name} {:.20}", content);
+        assert_eq!(codes(&outcome.findings), wanted, "{name} {content:.20}");
     }
 }
 

@@ -305,7 +305,9 @@ proptest! {
         0..60,
     )) {
         let mut program = b"\x80\x04".to_vec();
-        ops.iter().for_each(|op| program.extend(*op));
+        for op in ops {
+            program.extend(op);
+        }
         program.push(b'.');
         look(&with_pickle(&program));
     }
