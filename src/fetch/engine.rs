@@ -313,7 +313,7 @@ impl Engine {
         let others: Vec<f64> = state
             .parts
             .iter()
-            .filter(|p| p.open.work.entry.size > SMALL && !std::ptr::eq(&***p, part))
+            .filter(|p| p.open.work.entry.size > SMALL && !std::ptr::eq(Arc::as_ptr(p), part))
             .map(|p| p.rate())
             .collect();
         // Rates are compared roughly.

@@ -2,6 +2,7 @@
 //! network and no scheduling: workers ask this for ranges and hand it blocks.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
@@ -54,6 +55,8 @@ impl Block {
 struct State {
     /// `None` once the file has its name, or has failed.
     partial: Option<Partial>,
+    /// The partial's; another one after a restart.
+    file: Arc<File>,
     /// On disk.
     written: RangeSet,
     /// Handed out, or on disk.
@@ -74,7 +77,6 @@ struct State {
 /// One file on its way.
 pub(super) struct FileWork {
     pub entry: Entry,
-    file: Arc<std::fs::File>,
     path: PathBuf,
     state: Mutex<State>,
     /// The server ignores ranges: one connection takes the file from its front.
@@ -105,8 +107,9 @@ impl FileWork {
     pub fn new(partial: Partial) -> Self {
         let entry = partial.entry().clone();
         let known = partial.ranges().clone();
-        let (file, path) = (Arc::clone(partial.file()), partial.path().to_path_buf());
+        let (file, path) = (Arc::clone(partial.file()), partial.path());
         let state = State {
+            file,
             written: known.clone(),
             claimed: known,
             kept: VecDeque::new(),
@@ -119,7 +122,6 @@ impl FileWork {
         };
         FileWork {
             entry,
-            file,
             path,
             state: Mutex::new(state),
             whole_only: AtomicBool::new(false),
@@ -203,12 +205,16 @@ impl FileWork {
 
     /// Writes a block at its place. Blocks.
     pub fn write(&self, claim: &Claim, block: Block, progress: &dyn Progress) -> Result<(), StoreError> {
-        if lock(&self.state).round != claim.round {
-            return Ok(());
-        }
+        let file = {
+            let state = lock(&self.state);
+            if state.round != claim.round {
+                return Ok(());
+            }
+            Arc::clone(&state.file)
+        };
         let mut at = block.start;
         for piece in &block.pieces {
-            self.file.write_all_at(piece, at).map_err(|e| self.io("write to", e))?;
+            file.write_all_at(piece, at).map_err(|e| self.io("write to", e))?;
             at += piece.len() as u64;
         }
         let len = block.len as u64;
@@ -278,9 +284,10 @@ impl FileWork {
             }
             let want = usize::try_from(ready).unwrap_or(READ_BUFFER).min(READ_BUFFER);
             state.hashed = at + want as u64;
+            let file = Arc::clone(&state.file);
             drop(state);
             buffer.resize(READ_BUFFER, 0);
-            self.file.read_exact_at(&mut buffer[..want], at).map_err(|e| self.io("read", e))?;
+            file.read_exact_at(&mut buffer[..want], at).map_err(|e| self.io("read", e))?;
             hasher.update(&buffer[..want]);
         }
     }
@@ -293,6 +300,8 @@ impl FileWork {
         let mut state = lock(&self.state);
         if let Some(partial) = &mut state.partial {
             partial.reset()?;
+            let file = Arc::clone(partial.file());
+            state.file = file;
         }
         state.round += 1;
         state.written = RangeSet::default();

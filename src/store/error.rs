@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::repo::Digest;
+use crate::hub::Entry;
+use crate::repo::{Digest, RepoPath};
 
 /// Why something on this machine's disk could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -30,10 +31,19 @@ pub enum StoreError {
         /// What was needed.
         what: &'static str,
     },
+    /// A repo's path that would land among the bookkeeping of a local dir, and could forge it.
+    #[error("{path} cannot be kept in a local dir: .cache/huggingface holds the folder's own records")]
+    Reserved {
+        /// The path.
+        path: RepoPath,
+    },
+    /// Content that was found before is gone or has another size.
+    #[error("{} changed while it was being checked", .0.display())]
+    Changed(PathBuf),
     /// Content that is not what the listing promises was about to get its name.
     #[error("{} does not hold the listed content: expected {expected:?} in {size} bytes, got {actual:?} in {length}", .path.display())]
     WrongContent {
-        /// The partial file.
+        /// The file.
         path: PathBuf,
         /// The listed digest.
         expected: Digest,
@@ -57,6 +67,10 @@ pub enum StoreErrorKind {
     ReadOnly,
     /// Something else stands there.
     InTheWay,
+    /// The name is not for repos to use.
+    Reserved,
+    /// Another program works on the same files.
+    Changed,
     /// Anything else.
     Other,
 }
@@ -80,6 +94,8 @@ impl StoreError {
                 _ => StoreErrorKind::Other,
             },
             StoreError::Symlink(_) | StoreError::InTheWay { .. } => StoreErrorKind::InTheWay,
+            StoreError::Reserved { .. } => StoreErrorKind::Reserved,
+            StoreError::Changed(_) => StoreErrorKind::Changed,
             StoreError::WrongContent { .. } => StoreErrorKind::Other,
         }
     }
@@ -91,7 +107,28 @@ impl StoreError {
             StoreErrorKind::Permission => "check the owner and mode of that path, or choose another place with --cache-dir or --local-dir".into(),
             StoreErrorKind::ReadOnly => "that file system is read-only: choose another place with --cache-dir or --local-dir, or use --offline for what is already there".into(),
             StoreErrorKind::InTheWay => "move it away, or choose another folder".into(),
+            StoreErrorKind::Reserved => "--exclude it, or keep the repo in the cache instead of a --local-dir".into(),
+            StoreErrorKind::Changed => "run again once no other program works on these files".into(),
             StoreErrorKind::Other => return None,
         })
     }
+}
+
+/// That a folder must be where something else stands.
+pub(super) fn folder_needed(path: &Path) -> StoreError {
+    StoreError::InTheWay { path: path.to_path_buf(), what: "a folder is needed here" }
+}
+
+/// That a file must be where something else stands.
+pub(super) fn file_needed(path: &Path) -> StoreError {
+    StoreError::InTheWay { path: path.to_path_buf(), what: "a file is needed here" }
+}
+
+/// That `path` holds what the listing says.
+pub(super) fn check_content(path: &Path, entry: &Entry, actual: Digest, length: u64) -> Result<(), StoreError> {
+    if actual == entry.digest() && length == entry.size {
+        return Ok(());
+    }
+    let (expected, size) = (entry.digest(), entry.size);
+    Err(StoreError::WrongContent { path: path.to_path_buf(), expected, actual, size, length })
 }

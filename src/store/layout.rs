@@ -3,12 +3,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::StoreError;
+use super::cache::Cache;
 use super::disk::{self, Stamp};
+use super::within::Folder;
+use super::{StoreError, error};
 use crate::hub::Entry;
 use crate::repo::{CommitId, Digest, RepoId, RepoPath, RepoType, Revision};
+
+/// A metadata file is three short lines.
+const METADATA_LIMIT: u64 = 4096;
 
 /// The tag that `huggingface_hub` writes too, word for word.
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55
@@ -17,77 +23,109 @@ const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55
 #\thttps://bford.info/cachedir/
 ";
 
+/// Where everything lies.
 #[derive(Debug)]
-pub(super) enum Layout {
-    Cache { root: PathBuf, repo: PathBuf, locks: PathBuf, symlinks: bool },
+pub(super) struct Layout {
+    pub kind: Kind,
+    /// Set once the marks are made.
+    prepared: OnceLock<()>,
+}
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    Cache(Cache),
     Local { root: PathBuf },
+}
+
+/// Where content lies, and the name under which the record knows it.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub path: PathBuf,
+    pub key: String,
 }
 
 impl Layout {
     pub fn cache(root: &Path, repo_type: RepoType, id: &RepoId, symlinks: bool) -> Self {
-        let name = format!("{}--{}", repo_type.plural(), id.as_str().replace('/', "--"));
-        Layout::Cache {
-            root: root.to_path_buf(),
-            repo: root.join(&name),
-            locks: root.join(".locks").join(&name),
-            symlinks,
-        }
+        Layout { kind: Kind::Cache(Cache::new(root, repo_type, id, symlinks)), prepared: OnceLock::new() }
     }
 
     pub fn local(root: &Path) -> Self {
-        Layout::Local { root: root.to_path_buf() }
+        Layout { kind: Kind::Local { root: root.to_path_buf() }, prepared: OnceLock::new() }
     }
 
     pub fn root(&self) -> &Path {
-        match self {
-            Layout::Cache { root, .. } | Layout::Local { root } => root,
+        match &self.kind {
+            Kind::Cache(Cache { root, .. }) | Kind::Local { root } => root,
         }
     }
 
-    /// The folder for what is ours alone.
+    /// The folder below which no symlink is followed to what is ours.
+    pub fn anchor(&self) -> &Path {
+        match &self.kind {
+            Kind::Cache(cache) => &cache.repo,
+            Kind::Local { root } => root,
+        }
+    }
+
+    /// `.cache/huggingface` of a local dir; the repo folder of a cache. Below the anchor.
+    fn bookkeeping(&self) -> &'static Path {
+        Path::new(match &self.kind {
+            Kind::Cache(_) => "",
+            Kind::Local { .. } => ".cache/huggingface",
+        })
+    }
+
+    /// The folder for what is ours alone, below the anchor.
     pub fn own(&self) -> PathBuf {
-        match self {
-            Layout::Cache { repo, .. } => repo.join(".hfget"),
-            Layout::Local { .. } => self.bookkeeping().join("hfget"),
-        }
+        self.bookkeeping().join(match &self.kind {
+            Kind::Cache(_) => ".hfget",
+            Kind::Local { .. } => "hfget",
+        })
     }
 
-    /// `.cache/huggingface` of a local dir; the repo folder of a cache.
-    fn bookkeeping(&self) -> PathBuf {
-        match self {
-            Layout::Cache { repo, .. } => repo.clone(),
-            Layout::Local { root } => root.join(".cache").join("huggingface"),
-        }
-    }
-
-    /// Where `huggingface_hub` keeps listings.
+    /// Where `huggingface_hub` keeps listings, below the anchor.
     pub fn shared_trees(&self) -> PathBuf {
         self.bookkeeping().join("trees")
     }
 
+    pub fn partial_dir(&self) -> PathBuf {
+        self.anchor().join(self.own()).join("partial")
+    }
+
+    /// The open folder of partial files; also where what is about to get its name is made.
+    pub fn partial_folder(&self) -> Result<Folder, StoreError> {
+        Folder::make(self.anchor(), &self.own().join("partial"))
+    }
+
     pub fn snapshot_dir(&self, commit: &CommitId) -> PathBuf {
-        match self {
-            Layout::Cache { repo, .. } => repo.join("snapshots").join(commit.to_string()),
-            Layout::Local { root } => root.clone(),
+        match &self.kind {
+            Kind::Cache(cache) => cache.snapshot_dir(commit),
+            Kind::Local { root } => root.clone(),
         }
     }
 
-    pub fn ref_path(&self, revision: &Revision) -> Option<PathBuf> {
-        match self {
-            Layout::Cache { repo, .. } => {
-                let mut path = repo.join("refs");
-                path.extend(revision.as_str().split('/'));
-                Some(path)
+    /// The folder of refs, and the revision's file below it.
+    pub fn ref_path(&self, revision: &Revision) -> Option<(PathBuf, PathBuf)> {
+        match &self.kind {
+            Kind::Cache(cache) => Some((cache.repo.join("refs"), revision.as_str().split('/').collect())),
+            Kind::Local { .. } => None,
+        }
+    }
+
+    /// The locks to hold: the one that `huggingface_hub` takes for the same file, and where files
+    /// that share a partial have different ones, the partial's own.
+    pub fn locks(&self, entry: &Entry) -> Result<Vec<(Folder, String)>, StoreError> {
+        let name = format!("{}.lock", entry.digest());
+        match &self.kind {
+            Kind::Cache(cache) => Ok(vec![(Folder::make(&cache.locks, Path::new(""))?, name)]),
+            Kind::Local { root } => {
+                let below = self.beside(&entry.path, "lock");
+                let (folder, file) = split(&below);
+                Ok(vec![
+                    (Folder::make(root, folder)?, file.to_owned()),
+                    (Folder::make(root, &self.own().join("locks"))?, name),
+                ])
             }
-            Layout::Local { .. } => None,
-        }
-    }
-
-    /// The lock that `huggingface_hub` takes for the same file.
-    pub fn lock_path(&self, entry: &Entry) -> PathBuf {
-        match self {
-            Layout::Cache { locks, .. } => locks.join(format!("{}.lock", entry.digest())),
-            Layout::Local { .. } => self.beside(&entry.path, "lock"),
         }
     }
 
@@ -98,129 +136,168 @@ impl Layout {
         place
     }
 
-    /// The name under which the record knows a file.
-    pub fn key(&self, entry: &Entry) -> String {
-        match self {
-            Layout::Cache { .. } => entry.digest().to_string(),
-            Layout::Local { .. } => entry.path.as_str().to_owned(),
-        }
-    }
-
-    /// Where the content lies: the blob, or the snapshot's own copy where there is no blob.
-    pub fn content(&self, commit: &CommitId, entry: &Entry) -> PathBuf {
-        match self {
-            Layout::Cache { repo, .. } => {
-                let blob = repo.join("blobs").join(entry.digest().to_string());
-                let own = entry.path.under(&self.snapshot_dir(commit));
-                let copied = !blob.exists() && fs::symlink_metadata(&own).is_ok_and(|m| m.is_file());
-                if copied { own } else { blob }
+    /// Where the content lies: the blob, or the snapshot's own copy where there is one.
+    pub fn place(&self, commit: &CommitId, entry: &Entry) -> Place {
+        match &self.kind {
+            Kind::Cache(cache) => {
+                let own = entry.path.under(&cache.snapshot_dir(commit));
+                if fs::symlink_metadata(&own).is_ok_and(|m| m.is_file() && m.len() == entry.size) {
+                    return Place { path: own, key: format!("{commit}/{}", entry.path.as_str()) };
+                }
+                Place { path: cache.blob(entry), key: entry.digest().to_string() }
             }
-            Layout::Local { root } => entry.path.under(root),
+            Kind::Local { root } => Place { path: entry.path.under(root), key: entry.path.as_str().to_owned() },
         }
     }
 
-    pub fn stamp(&self, commit: &CommitId, entry: &Entry) -> Result<Option<Stamp>, StoreError> {
-        let path = self.content(commit, entry);
-        if matches!(self, Layout::Local { .. }) && fs::symlink_metadata(&path).is_ok_and(|m| m.is_symlink()) {
+    pub fn stamp(&self, path: &Path) -> Result<Option<Stamp>, StoreError> {
+        if matches!(&self.kind, Kind::Local { .. }) && fs::symlink_metadata(path).is_ok_and(|m| m.is_symlink()) {
             // Older tools linked a local dir to the cache: what the link names is not this folder's.
             return Ok(None);
         }
-        Stamp::of(&path)
+        Stamp::of(path)
     }
 
-    pub fn symlink_on_the_way(&self, commit: &CommitId, path: &RepoPath) -> Option<PathBuf> {
-        let dir = self.snapshot_dir(commit);
-        disk::symlink_on_the_way(&dir, &path.under(&dir))
-    }
-
-    /// Creates what marks the folder as a cache.
-    pub fn prepare(&self) -> Result<(), StoreError> {
-        let tagged = match self {
-            Layout::Cache { root, .. } => root.clone(),
-            Layout::Local { .. } => self.bookkeeping(),
-        };
-        disk::create_dirs(&tagged)?;
-        let tag = tagged.join("CACHEDIR.TAG");
-        if !tag.exists() {
-            disk::write_atomic(&tag, CACHEDIR_TAG.as_bytes())?;
-        }
-        if let Layout::Local { .. } = self {
-            let ignore = tagged.join(".gitignore");
-            if !ignore.exists() {
-                disk::write_atomic(&ignore, b"*")?;
+    /// That nothing stands in the file's way: links and files among its folders, a folder in its
+    /// place, a name that is not for repos.
+    pub fn check_way(&self, commit: &CommitId, path: &RepoPath) -> Result<(), StoreError> {
+        if let Kind::Local { .. } = &self.kind {
+            // A file system that ignores case must not be a way around this.
+            let mut folders = path.segments().map(str::to_ascii_lowercase);
+            if folders.next().as_deref() == Some(".cache") && folders.next().is_none_or(|f| f == "huggingface") {
+                return Err(StoreError::Reserved { path: path.clone() });
             }
+        }
+        let below = path.under(Path::new(""));
+        let (folder, name) = split(&below);
+        let Some(folder) = Folder::find(&self.snapshot_dir(commit), folder)? else { return Ok(()) };
+        let there = folder.path(name);
+        if fs::symlink_metadata(&there).is_ok_and(|m| m.is_dir()) {
+            return Err(error::file_needed(&there));
         }
         Ok(())
     }
 
-    /// Moves a finished file to its final name.
-    pub fn install(&self, part: &Path, commit: &CommitId, entry: &Entry) -> Result<PathBuf, StoreError> {
-        let place = match self {
-            Layout::Cache { repo, .. } => {
-                let place = repo.join("blobs").join(entry.digest().to_string());
-                disk::create_dirs(&repo.join("blobs"))?;
-                place
-            }
-            Layout::Local { root } => {
-                let place = self.content(commit, entry);
-                disk::create_dirs_within(root, &place)?;
-                place
+    /// Creates the folders of the bookkeeping, and what marks it as a cache; once.
+    pub fn prepare(&self) -> Result<(), StoreError> {
+        if self.prepared.get().is_some() {
+            return Ok(());
+        }
+        let staging = self.partial_folder()?;
+        staging.sweep();
+        let tagged = match &self.kind {
+            Kind::Cache(cache) => Folder::make(&cache.root, Path::new(""))?,
+            Kind::Local { root } => Folder::make(root, self.bookkeeping())?,
+        };
+        // Marks are a courtesy: the folder may be another user's, with only the repo's ours.
+        let mark = |name: &str, content: &str| {
+            if tagged.identity(name).is_none() {
+                let _ = tagged.write(name, &staging, content.as_bytes(), false);
             }
         };
-        // rename(2) replaces a symlink itself, never what it names.
-        fs::rename(part, &place).map_err(|error| {
-            if place.is_dir() {
-                StoreError::InTheWay { path: place.clone(), what: "a file is needed here" }
-            } else {
-                StoreError::io("move the finished file to", &place)(error)
+        mark("CACHEDIR.TAG", CACHEDIR_TAG);
+        if let Kind::Local { .. } = &self.kind {
+            mark(".gitignore", "*");
+        }
+        let _ = self.prepared.set(());
+        Ok(())
+    }
+
+    /// Moves a finished file, which looks like `stamp`, to its final name and makes it visible.
+    /// Gives its place and what it looks like there.
+    pub fn install(
+        &self,
+        from: &Folder,
+        part: &str,
+        stamp: Stamp,
+        commit: &CommitId,
+        entry: &Entry,
+    ) -> Result<(Place, Stamp), StoreError> {
+        self.check_way(commit, &entry.path)?;
+        match &self.kind {
+            Kind::Cache(cache) => {
+                let blob = cache.blob(entry);
+                let (pointers, pointer) = cache.pointer(commit, entry)?;
+                let stamp = if !cache.links(from) && fs::symlink_metadata(&blob).is_err() {
+                    // As `huggingface_hub` does where there are no links: no blob, no second copy.
+                    pointers.take(&pointer, from, part, entry)?.unwrap_or(stamp)
+                } else {
+                    let blobs = Folder::make(&cache.repo.join("blobs"), Path::new(""))?;
+                    let moved = blobs.take(&entry.digest().to_string(), from, part, entry)?.unwrap_or(stamp);
+                    cache.point(from, &pointers, &pointer, entry, true)?.unwrap_or(moved)
+                };
+                Ok((self.place(commit, entry), stamp))
             }
-        })?;
-        Ok(place)
+            Kind::Local { root } => {
+                let below = entry.path.under(Path::new(""));
+                let (folder, name) = split(&below);
+                let stamp = Folder::make(root, folder)?.take(name, from, part, entry)?.unwrap_or(stamp);
+                self.note(commit, entry)?;
+                Ok((self.place(commit, entry), stamp))
+            }
+        }
     }
 
     /// Makes present content visible: the snapshot's pointer, or the local dir's metadata file.
-    pub fn show(&self, commit: &CommitId, entry: &Entry) -> Result<(), StoreError> {
-        match self {
-            Layout::Cache { repo, symlinks, .. } => {
-                let dir = self.snapshot_dir(commit);
-                let pointer = entry.path.under(&dir);
-                let blob = repo.join("blobs").join(entry.digest().to_string());
-                if self.content(commit, entry) == pointer {
-                    return Ok(());
+    /// Gives the stamp of a copy, when the pointer had to become one.
+    pub fn show(&self, commit: &CommitId, entry: &Entry, place: &Place) -> Result<Option<Stamp>, StoreError> {
+        self.check_way(commit, &entry.path)?;
+        match &self.kind {
+            Kind::Cache(cache) => {
+                let there = entry.path.under(&cache.snapshot_dir(commit));
+                // Also what another tool linked in its own way is as good as a link of ours, and
+                // asks nothing of a cache that cannot be written.
+                if place.path == there || cache.is_shown(&there, entry) {
+                    return Ok(None);
                 }
-                disk::create_dirs_within(&dir, &pointer)?;
-                if *symlinks {
-                    let mut target = PathBuf::new();
-                    target.extend(std::iter::repeat_n("..", entry.path.segments().count() + 1));
-                    target.push("blobs");
-                    target.push(entry.digest().to_string());
-                    match disk::point(&pointer, &target) {
-                        Err(StoreError::Io { source, .. }) if cannot_link(&source) => {}
-                        done => return done,
-                    }
-                }
-                disk::copy_atomic(&blob, &pointer)
+                let (pointers, pointer) = cache.pointer(commit, entry)?;
+                cache.point(&self.partial_folder()?, &pointers, &pointer, entry, false)
             }
-            Layout::Local { .. } => {
-                let path = self.beside(&entry.path, "metadata");
-                if self.noted(&entry.path).is_some_and(|(c, etag, fresh)| {
-                    fresh && c == commit.to_string() && etag == entry.digest().to_string()
-                }) {
-                    return Ok(());
-                }
-                self.prepare()?;
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                let text = format!("{commit}\n{}\n{}.{:06}\n", entry.digest(), now.as_secs(), now.subsec_micros());
-                disk::write_atomic(&path, text.as_bytes())
-            }
+            Kind::Local { .. } => self.note(commit, entry).map(|()| None),
+        }
+    }
+
+    /// Writes a local dir's metadata file, unless it says the same already.
+    fn note(&self, commit: &CommitId, entry: &Entry) -> Result<(), StoreError> {
+        let etag = entry.digest().to_string();
+        if self.noted(&entry.path).is_some_and(|(c, e, fresh)| fresh && c == commit.to_string() && e == etag) {
+            return Ok(());
+        }
+        self.prepare()?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let text = format!("{commit}\n{etag}\n{}.{:06}\n", now.as_secs(), now.subsec_micros());
+        self.write(self.anchor(), &self.beside(&entry.path, "metadata"), text.as_bytes(), false)
+    }
+
+    /// Writes a small file below `root`.
+    pub fn write(&self, root: &Path, below: &Path, content: &[u8], flush: bool) -> Result<(), StoreError> {
+        let (folder, name) = split(below);
+        Folder::make(root, folder)?.write(name, &self.partial_folder()?, content, flush)
+    }
+
+    /// Removes content, what points to it in this snapshot, and what is noted beside it.
+    pub fn discard(&self, commit: &CommitId, entry: &Entry) -> Result<(), StoreError> {
+        let below = entry.path.under(Path::new(""));
+        let place = self.place(commit, entry);
+        if let Kind::Cache(cache) = &self.kind
+            && place.path == cache.blob(entry)
+            && let Some(blobs) = Folder::find(&cache.repo.join("blobs"), Path::new(""))?
+        {
+            blobs.remove(&entry.digest().to_string())?;
+        }
+        self.check_way(commit, &entry.path)?;
+        remove(&self.snapshot_dir(commit), &below)?;
+        match &self.kind {
+            Kind::Cache(_) => Ok(()),
+            Kind::Local { root } => remove(root, &self.beside(&entry.path, "metadata")),
         }
     }
 
     /// The metadata file's commit and `ETag`, and whether the file is unchanged since.
     fn noted(&self, path: &RepoPath) -> Option<(String, String, bool)> {
-        let Layout::Local { root } = self else { return None };
-        let text = fs::read_to_string(self.beside(path, "metadata")).ok()?;
-        let mut lines = text.lines();
+        let Kind::Local { root } = &self.kind else { return None };
+        let text = disk::read_small(&root.join(self.beside(path, "metadata")), METADATA_LIMIT)?;
+        let mut lines = std::str::from_utf8(&text).ok()?.lines();
         let (commit, etag, time) = (lines.next()?.trim(), lines.next()?.trim(), lines.next()?.trim());
         let time: f64 = time.parse().ok()?;
         let stamp = Stamp::of(&path.under(root)).ok()??;
@@ -231,12 +308,12 @@ impl Layout {
     }
 
     pub fn noted_digest(&self, commit: &CommitId, path: &RepoPath) -> Option<Digest> {
-        match self {
-            Layout::Cache { .. } => {
-                let target = fs::read_link(path.under(&self.snapshot_dir(commit))).ok()?;
+        match &self.kind {
+            Kind::Cache(cache) => {
+                let target = fs::read_link(path.under(&cache.snapshot_dir(commit))).ok()?;
                 Digest::from_etag(target.file_name()?.to_str()?).ok()
             }
-            Layout::Local { .. } => Digest::from_etag(&self.noted(path)?.1).ok(),
+            Kind::Local { .. } => Digest::from_etag(&self.noted(path)?.1).ok(),
         }
     }
 
@@ -245,8 +322,14 @@ impl Layout {
     }
 }
 
-/// Whether the error says that this file system has no symlinks.
-fn cannot_link(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::Unsupported | std::io::ErrorKind::PermissionDenied)
-        || error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error())
+/// Removes a file below `root`, if its folder is there.
+fn remove(root: &Path, below: &Path) -> Result<(), StoreError> {
+    let (folder, name) = split(below);
+    Folder::find(root, folder)?.map_or(Ok(()), |folder| folder.remove(name))
+}
+
+/// A relative path's folder and last name.
+pub(super) fn split(path: &Path) -> (&Path, &str) {
+    let name = path.file_name().and_then(std::ffi::OsStr::to_str).unwrap_or_default();
+    (path.parent().unwrap_or(Path::new("")), name)
 }

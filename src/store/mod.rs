@@ -4,6 +4,7 @@
 //! What is ours alone lies in a folder that the other tools pass over: `.hfget/` in the repo's
 //! cache folder, `.cache/huggingface/hfget/` in a local dir.
 
+mod cache;
 mod conflict;
 mod disk;
 mod error;
@@ -13,11 +14,13 @@ mod partial;
 mod ranges;
 mod record;
 mod tree;
+mod within;
 
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::collections::HashMap;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 pub use conflict::{Conflict, conflicts};
 pub use error::{StoreError, StoreErrorKind};
@@ -28,16 +31,24 @@ pub use ranges::RangeSet;
 use crate::hub::{Entry, Listing};
 use crate::plan::Presence;
 use crate::repo::{CommitId, Digest, RepoId, RepoPath, RepoType, Revision};
-use crate::verify::Outcome;
-use layout::Layout;
-use partial::PartialPaths;
+use crate::verify::{Outcome, digest_of};
+use cache::Cache;
+use disk::Stamp;
+use layout::{Kind, Layout};
 use record::Record;
+use within::Folder;
+
+/// A ref is a commit id; what is longer is none.
+const REF_LIMIT: u64 = 100;
 
 /// A place for one repo's files. Every method blocks; call it off the async threads.
 #[derive(Debug)]
 pub struct Store {
     layout: Layout,
     record: Record,
+    /// What each content looked like when [`Store::presence`] was asked: what was hashed since.
+    seen: Mutex<HashMap<String, Stamp>>,
+    opened: SystemTime,
 }
 
 /// A partial file that an earlier run left.
@@ -62,13 +73,13 @@ impl Store {
     }
 
     fn new(layout: Layout) -> Self {
-        let record = Record::new(layout.own().join("verified.jsonl"));
-        Store { layout, record }
+        let record = Record::new(layout.anchor(), layout.own());
+        Store { layout, record, seen: Mutex::default(), opened: SystemTime::now() }
     }
 
     /// Whether this is a plain folder.
     pub fn is_local_dir(&self) -> bool {
-        matches!(self.layout, Layout::Local { .. })
+        matches!(self.layout.kind, Kind::Local { .. })
     }
 
     /// The folder that holds the snapshot: what the program prints.
@@ -83,30 +94,32 @@ impl Store {
 
     /// Where the bytes of a present entry can be read before it is linked into the snapshot.
     pub fn content_path(&self, commit: &CommitId, entry: &Entry) -> PathBuf {
-        self.layout.content(commit, entry)
+        self.layout.place(commit, entry).path
     }
 
     /// What is there of `entry`. Reads no content.
     pub fn presence(&self, commit: &CommitId, entry: &Entry) -> Result<Presence, StoreError> {
-        if let Some(link) = self.layout.symlink_on_the_way(commit, &entry.path) {
-            return Err(StoreError::Symlink(link));
-        }
-        if let Some(stamp) = self.layout.stamp(commit, entry)?
+        self.layout.check_way(commit, &entry.path)?;
+        let place = self.layout.place(commit, entry);
+        if let Some(stamp) = self.layout.stamp(&place.path)?
             && stamp.size == entry.size
         {
-            let known = self.record.knows(&self.layout.key(entry), &entry.digest(), &stamp);
+            let known = self.record.knows(&place.key, &entry.digest(), &stamp);
+            self.seen().insert(place.key, stamp);
             return Ok(if known { Presence::Verified } else { Presence::Unverified });
         }
-        let arrived = PartialPaths::new(&self.partial_dir(), &entry.digest()).ranges(entry).map_or(0, |r| r.total());
+        let arrived = partial::arrived(&self.layout.partial_dir(), entry).map_or(0, |r| r.total());
         Ok(if arrived > 0 { Presence::Partial(arrived) } else { Presence::Absent })
+    }
+
+    fn seen(&self) -> MutexGuard<'_, HashMap<String, Stamp>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the file's lock, or `None` when another process holds it.
     pub fn try_lock(&self, entry: &Entry) -> Result<Option<FileLock>, StoreError> {
         self.layout.prepare()?;
-        let path = self.layout.lock_path(entry);
-        disk::create_dirs(path.parent().unwrap_or(Path::new(".")))?;
-        FileLock::try_take(&path)
+        FileLock::try_take(&self.layout.locks(entry)?)
     }
 
     /// Opens what an earlier run left of the file, or starts one.
@@ -114,42 +127,60 @@ impl Store {
         Partial::open(Arc::clone(self), lock, *commit, entry)
     }
 
-    fn partial_dir(&self) -> PathBuf {
-        self.layout.own().join("partial")
-    }
-
-    /// Moves a finished partial to its final name and makes it visible.
-    fn install(&self, part: &Path, commit: &CommitId, entry: &Entry) -> Result<PathBuf, StoreError> {
-        let place = self.layout.install(part, commit, entry)?;
-        self.adopt(commit, entry)?;
-        Ok(place)
+    /// Moves a finished partial, which looks like `stamp`, to its final name and makes it visible.
+    fn install(
+        &self,
+        from: &Folder,
+        part: &str,
+        stamp: Stamp,
+        commit: &CommitId,
+        entry: &Entry,
+    ) -> Result<PathBuf, StoreError> {
+        let (place, stamp) = self.layout.install(from, part, stamp, commit, entry)?;
+        self.seen().insert(place.key.clone(), stamp);
+        let _ = self.record.remember(&place.key, &entry.digest(), stamp);
+        Ok(place.path)
     }
 
     /// Makes a file whose content is present and right visible in the snapshot (pointer,
-    /// metadata), and remembers that its digest was checked. Remembering is a courtesy: that a
-    /// read-only cache cannot keep the note is no error.
+    /// metadata), and remembers that its digest was checked. The caller proved the content that
+    /// [`Self::presence`] saw; what changed since is read again here. Remembering is a courtesy:
+    /// that a read-only cache cannot keep the note is no error.
     pub fn adopt(&self, commit: &CommitId, entry: &Entry) -> Result<(), StoreError> {
-        self.layout.show(commit, entry)?;
-        if let Some(stamp) = self.layout.stamp(commit, entry)? {
-            let _ = self.record.remember(&self.layout.key(entry), &entry.digest(), stamp);
+        let place = self.layout.place(commit, entry);
+        let stamp = self.layout.stamp(&place.path)?.filter(|stamp| stamp.size == entry.size);
+        let stamp = stamp.ok_or_else(|| StoreError::Changed(place.path.clone()))?;
+        let seen = self.seen().get(&place.key).copied();
+        if !seen.map_or_else(|| stamp.is_older_than(self.opened), |seen| seen == stamp) {
+            let actual = digest_of(&place.path, entry.digest(), entry.size);
+            error::check_content(&place.path, entry, actual.map_err(StoreError::io("read", &place.path))?, stamp.size)?;
         }
+        let copy = self.layout.show(commit, entry, &place)?;
+        let (key, stamp) = match copy {
+            Some(stamp) => (self.layout.place(commit, entry).key, stamp),
+            None => (place.key, stamp),
+        };
+        let _ = self.record.remember(&key, &entry.digest(), stamp);
+        self.seen().insert(key, stamp);
         Ok(())
     }
 
     /// Removes content that proved wrong, so that it is fetched again.
     pub fn discard(&self, commit: &CommitId, entry: &Entry) -> Result<(), StoreError> {
-        disk::remove(&self.layout.content(commit, entry))?;
-        disk::remove(&self.file_path(commit, &entry.path))
+        self.layout.discard(commit, entry)
     }
 
     /// Moves `refs/<revision>` to `commit`: only after everything verified. A local dir has no refs.
     pub fn set_ref(&self, revision: &Revision, commit: &CommitId) -> Result<(), StoreError> {
-        match self.layout.ref_path(revision) {
-            Some(path) if revision.as_commit().is_none() && self.read_ref(revision) != Some(*commit) => {
-                disk::write_atomic(&path, commit.to_string().as_bytes())
-            }
-            _ => Ok(()),
+        let Some((refs, below)) = self.layout.ref_path(revision) else { return Ok(()) };
+        let text = commit.to_string();
+        // To the byte: other tools take a newline for a part of the commit.
+        if revision.as_commit().is_some()
+            || disk::read_small(&refs.join(&below), REF_LIMIT).as_deref() == Some(text.as_bytes())
+        {
+            return Ok(());
         }
+        self.layout.write(&refs, &below, text.as_bytes(), true)
     }
 
     /// What `refs/<revision>` says; a commit hash stands for itself.
@@ -157,14 +188,13 @@ impl Store {
         if let Some(commit) = revision.as_commit() {
             return Some(commit);
         }
-        let mut text = String::new();
-        File::open(self.layout.ref_path(revision)?).ok()?.take(100).read_to_string(&mut text).ok()?;
-        text.trim().parse().ok()
+        let (refs, below) = self.layout.ref_path(revision)?;
+        std::str::from_utf8(&disk::read_small(&refs.join(below), REF_LIMIT)?).ok()?.trim().parse().ok()
     }
 
     /// The commits that have a snapshot folder here.
     pub fn snapshots(&self) -> Vec<CommitId> {
-        let Layout::Cache { repo, .. } = &self.layout else { return Vec::new() };
+        let Kind::Cache(Cache { repo, .. }) = &self.layout.kind else { return Vec::new() };
         let names = fs::read_dir(repo.join("snapshots")).into_iter().flatten().flatten();
         let mut commits: Vec<CommitId> = names.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
         commits.sort_unstable();
@@ -173,9 +203,15 @@ impl Store {
 
     /// The listing kept from an earlier run at this commit, ours or `huggingface_hub`'s.
     pub fn read_listing(&self, commit: &CommitId) -> Option<Vec<Entry>> {
-        let name = format!("{commit}.json");
-        tree::read(&self.layout.own().join("trees").join(&name))
-            .or_else(|| tree::read(&self.layout.shared_trees().join(&name)))
+        self.listing_in(&self.own_trees(), commit).or_else(|| self.listing_in(&self.layout.shared_trees(), commit))
+    }
+
+    fn own_trees(&self) -> PathBuf {
+        self.layout.own().join("trees")
+    }
+
+    fn listing_in(&self, trees: &Path, commit: &CommitId) -> Option<Vec<Entry>> {
+        tree::read(&self.layout.anchor().join(trees).join(format!("{commit}.json")))
     }
 
     /// Keeps a listing for later runs. With `whole` (every file of the repo was taken) it is kept
@@ -185,9 +221,19 @@ impl Store {
         if !listing.rejected.is_empty() {
             return Ok(());
         }
-        let dir = if whole { self.layout.shared_trees() } else { self.layout.own().join("trees") };
-        let path = dir.join(format!("{}.json", listing.info.commit));
-        if path.exists() { Ok(()) } else { tree::write(&path, &listing.entries) }
+        let commit = &listing.info.commit;
+        let whole = whole && tree::is_shareable(&listing.entries);
+        let trees = if whole { self.layout.shared_trees() } else { self.own_trees() };
+        // One that cannot be read is as good as none.
+        if self.listing_in(&trees, commit).is_some() {
+            return Ok(());
+        }
+        let Some(text) = tree::text(&listing.entries) else { return Ok(()) };
+        match self.layout.write(self.layout.anchor(), &trees.join(format!("{commit}.json")), &text, false) {
+            // A run that needs nothing of a cache that it may not write to is not to fail for a courtesy.
+            Err(error) if matches!(error.kind(), StoreErrorKind::ReadOnly | StoreErrorKind::Permission) => Ok(()),
+            done => done,
+        }
     }
 
     /// The outcome of an earlier full check. `key` must stand for the digests of everything that
@@ -203,7 +249,7 @@ impl Store {
 
     /// Free bytes where the files land; `None` when the system does not say.
     pub fn free_space(&self) -> Option<u64> {
-        disk::free_space(self.layout.root())
+        disk::free_space(&self.layout.partial_dir())
     }
 
     /// Whether names that differ only in case are one file here. Looks once, by trying.
@@ -222,7 +268,7 @@ impl Store {
 
     /// Partial files that earlier runs left.
     pub fn leftovers(&self) -> Vec<Leftover> {
-        let files = fs::read_dir(self.partial_dir()).into_iter().flatten().flatten();
+        let files = fs::read_dir(self.layout.partial_dir()).into_iter().flatten().flatten();
         let leftover = |file: fs::DirEntry| {
             let name = file.file_name();
             let digest = Digest::from_etag(name.to_str()?.strip_suffix(".part")?).ok()?;

@@ -5,19 +5,21 @@
 //! that nothing is believed. It never proves content: the final digest does.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 
-use super::{FileLock, RangeSet, Store, StoreError, disk};
+use super::disk::Stamp;
+use super::within::{Folder, identity_of};
+use super::{FileLock, RangeSet, Store, StoreError, disk, error};
 use crate::hub::Entry;
 use crate::repo::{CommitId, Digest};
 
-/// Journals are a few lines; one larger than this is not ours.
+/// Journals are a few lines; of one larger than this the rest is not believed.
 const JOURNAL_LIMIT: u64 = 16 << 20;
 
 /// A file on its way. Dropping it without [`commit`](Partial::commit) keeps it for a later run.
@@ -26,32 +28,33 @@ pub struct Partial {
     store: Arc<Store>,
     commit: CommitId,
     entry: Entry,
-    paths: PartialPaths,
+    folder: Folder,
+    names: Names,
     file: Arc<File>,
     journal: File,
     ranges: RangeSet,
     _lock: FileLock,
 }
 
-/// Where a partial and its journal lie.
+/// What a partial and its journal are called.
 #[derive(Debug, Clone)]
-pub(super) struct PartialPaths {
-    pub part: PathBuf,
-    pub journal: PathBuf,
+struct Names {
+    part: String,
+    journal: String,
 }
 
-impl PartialPaths {
-    pub fn new(dir: &Path, digest: &Digest) -> Self {
-        PartialPaths { part: dir.join(format!("{digest}.part")), journal: dir.join(format!("{digest}.journal")) }
+impl Names {
+    fn new(digest: &Digest) -> Self {
+        Names { part: format!("{digest}.part"), journal: format!("{digest}.journal") }
     }
+}
 
-    /// What the journal says has arrived, as far as the partial file is long enough to hold it.
-    pub fn ranges(&self, entry: &Entry) -> Option<RangeSet> {
-        let length = fs::symlink_metadata(&self.part).ok().filter(fs::Metadata::is_file)?.len();
-        let mut text = String::new();
-        File::open(&self.journal).ok()?.take(JOURNAL_LIMIT).read_to_string(&mut text).ok()?;
-        parse_journal(&text, entry, length)
-    }
+/// What the journal in `dir` says has arrived, as far as the partial file is long enough to hold it.
+pub(super) fn arrived(dir: &Path, entry: &Entry) -> Option<RangeSet> {
+    let names = Names::new(&entry.digest());
+    let length = fs::symlink_metadata(dir.join(names.part)).ok().filter(fs::Metadata::is_file)?.len();
+    let text = disk::read_small(&dir.join(names.journal), JOURNAL_LIMIT)?;
+    parse_journal(std::str::from_utf8(&text).ok()?, entry, length)
 }
 
 fn header(entry: &Entry) -> String {
@@ -60,6 +63,10 @@ fn header(entry: &Entry) -> String {
 
 /// `None` when the journal is not one for this content.
 fn parse_journal(text: &str, entry: &Entry, length: u64) -> Option<RangeSet> {
+    // Nothing of ours is longer than the file is to be.
+    if length > entry.size {
+        return None;
+    }
     let mut ranges = RangeSet::default();
     // A line without its newline was torn by a crash.
     let mut lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
@@ -77,46 +84,37 @@ fn parse_journal(text: &str, entry: &Entry, length: u64) -> Option<RangeSet> {
     Some(ranges)
 }
 
-/// Opens for reading and writing without following a symlink; the umask decides the mode.
-fn open_no_follow(path: &Path, flags: OFlags) -> Result<File, StoreError> {
-    let flags = flags | OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rustix::fs::open(path, flags, Mode::from_raw_mode(0o666)) {
-        Ok(fd) => Ok(File::from(fd)),
-        Err(rustix::io::Errno::LOOP) => Err(StoreError::Symlink(path.to_path_buf())),
-        Err(error) => Err(StoreError::io("open", path)(error.into())),
-    }
-}
-
 impl Partial {
     pub(super) fn open(store: Arc<Store>, lock: FileLock, commit: CommitId, entry: &Entry) -> Result<Self, StoreError> {
-        let dir = store.partial_dir();
-        disk::create_dirs(&dir)?;
-        let paths = PartialPaths::new(&dir, &entry.digest());
-        let known = paths.ranges(entry);
-        let file = Arc::new(open_no_follow(&paths.part, OFlags::empty())?);
-        let journal = open_no_follow(&paths.journal, OFlags::APPEND)?;
-        let fresh = known.is_none();
-        let mut partial = Partial {
-            store,
-            commit,
-            entry: entry.clone(),
-            paths,
-            file,
-            journal,
-            ranges: known.unwrap_or_default(),
-            _lock: lock,
-        };
-        if fresh {
-            partial.reset()?;
-        } else {
-            // Written anew, so that a torn last line is not continued.
-            let ranges = partial.ranges.clone();
-            partial.reset_journal()?;
-            for range in ranges.as_slice() {
-                partial.append(range)?;
+        let folder = store.layout.partial_folder()?;
+        let names = Names::new(&entry.digest());
+        let known = arrived(&store.layout.partial_dir(), entry);
+        let file = Arc::new(folder.open_file(&names.part, OFlags::empty())?);
+        let journal = folder.open_file(&names.journal, OFlags::APPEND)?;
+        let entry = entry.clone();
+        let ranges = RangeSet::default();
+        let mut partial = Partial { store, commit, entry, folder, names, file, journal, ranges, _lock: lock };
+        match known {
+            None => partial.reset()?,
+            Some(ranges) => {
+                // Written anew, so that a torn last line is not continued.
+                partial.reset_journal()?;
+                for range in ranges.as_slice() {
+                    partial.append(range)?;
+                }
+                partial.ranges = ranges;
             }
         }
         Ok(partial)
+    }
+
+    /// Where it lies, for messages.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path(&self.names.part)
+    }
+
+    fn journal_path(&self) -> PathBuf {
+        self.folder.path(&self.names.journal)
     }
 
     /// The listed file this is to become.
@@ -129,22 +127,18 @@ impl Partial {
         &self.file
     }
 
-    /// Where it lies, for messages.
-    pub fn path(&self) -> &Path {
-        &self.paths.part
-    }
-
     /// Sets disk space aside, so that the file lies together and a full disk is noticed at once. That
     /// a file system cannot do that is no error; on tmpfs it would cost what it saves elsewhere.
     pub fn reserve(&self) -> Result<(), StoreError> {
         use rustix::fs::{FallocateFlags, fallocate, fstatfs};
         const TMPFS: i64 = 0x0102_1994;
+        #[allow(clippy::useless_conversion)] // the field's type differs from system to system
         if fstatfs(&*self.file).is_ok_and(|stat| i64::from(stat.f_type) == TMPFS) {
             return Ok(());
         }
         match fallocate(&*self.file, FallocateFlags::KEEP_SIZE, 0, self.entry.size) {
             Err(error @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT | rustix::io::Errno::FBIG)) => {
-                Err(StoreError::io("reserve space for", &self.paths.part)(error.into()))
+                Err(StoreError::io("reserve space for", &self.path())(error.into()))
             }
             _ => Ok(()),
         }
@@ -152,7 +146,7 @@ impl Partial {
 
     /// Writes at an offset; [`record`](Self::record) it afterwards.
     pub fn write(&self, at: u64, bytes: &[u8]) -> Result<(), StoreError> {
-        self.file.write_all_at(bytes, at).map_err(StoreError::io("write to", &self.paths.part))
+        self.file.write_all_at(bytes, at).map_err(StoreError::io("write to", &self.path()))
     }
 
     /// The byte ranges that have arrived.
@@ -170,7 +164,7 @@ impl Partial {
     fn append(&mut self, range: &Range<u64>) -> Result<(), StoreError> {
         self.journal
             .write_all(format!("{} {}\n", range.start, range.end).as_bytes())
-            .map_err(StoreError::io("write to", &self.paths.journal))
+            .map_err(StoreError::io("write to", &self.journal_path()))
     }
 
     fn reset_journal(&mut self) -> Result<(), StoreError> {
@@ -178,83 +172,44 @@ impl Partial {
             journal.set_len(0)?;
             journal.write_all(line.as_bytes())
         };
-        write(&mut self.journal, header(&self.entry) + "\n").map_err(StoreError::io("write to", &self.paths.journal))
+        write(&mut self.journal, header(&self.entry) + "\n").map_err(StoreError::io("write to", &self.journal_path()))
     }
 
-    /// Forgets all content: the file starts again.
+    /// Forgets all content: the file starts again, as a new file. Where locks do not work, another
+    /// process may have given the old one its final name; truncating it would empty what is visible.
     pub fn reset(&mut self) -> Result<(), StoreError> {
         self.reset_journal()?;
         self.ranges = RangeSet::default();
-        self.file.set_len(0).map_err(StoreError::io("truncate", &self.paths.part))
+        self.folder.remove(&self.names.part)?;
+        self.file = Arc::new(self.folder.open_file(&self.names.part, OFlags::empty())?);
+        Ok(())
     }
 
     /// Gives the file its final name and makes it visible, if `actual` is the digest that the
     /// listing gave and the length agrees; else an error, and nothing visible.
     pub fn commit(self, actual: Digest) -> Result<PathBuf, StoreError> {
-        let expected = self.entry.digest();
-        let length = self.file.metadata().map_err(StoreError::io("look at", &self.paths.part))?.len();
-        if actual != expected || length != self.entry.size {
-            return Err(StoreError::WrongContent {
-                path: self.paths.part.clone(),
-                expected,
-                actual,
-                size: self.entry.size,
-                length,
-            });
+        let look = || self.file.metadata().map_err(StoreError::io("look at", &self.path()));
+        error::check_content(&self.path(), &self.entry, actual, look()?.len())?;
+        self.file.sync_data().map_err(StoreError::io("flush", &self.path()))?;
+        let stamp = Stamp::from(&look()?);
+        // Where locks do not work, another process may have started the partial again.
+        let ours = rustix::fs::fstat(&*self.file).map_err(|e| StoreError::io("look at", &self.path())(e.into()))?;
+        if self.folder.identity(&self.names.part) != Some(identity_of(&ours)) {
+            return Err(StoreError::Changed(self.path()));
         }
-        self.file.sync_data().map_err(StoreError::io("flush", &self.paths.part))?;
-        let place = self.store.install(&self.paths.part, &self.commit, &self.entry)?;
-        disk::remove(&self.paths.journal)?;
+        let place = self.store.install(&self.folder, &self.names.part, stamp, &self.commit, &self.entry)?;
+        // A journal without its partial says nothing; that it stays is no error.
+        let _ = self.folder.remove(&self.names.journal);
         Ok(place)
     }
 
     /// Removes the partial and its journal.
     pub fn abandon(self) -> Result<(), StoreError> {
-        disk::remove(&self.paths.journal)?;
-        disk::remove(&self.paths.part)
+        self.folder.remove(&self.names.journal)?;
+        self.folder.remove(&self.names.part)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn entry() -> Entry {
-        Entry {
-            path: "model.bin".parse().unwrap(),
-            size: 100,
-            oid: "ce013625030ba8dba906f756967f9e9ca394464a".parse().unwrap(),
-            lfs: None,
-            xet_hash: None,
-        }
-    }
-
-    #[test]
-    fn a_torn_last_line_is_not_believed() {
-        let text = format!("{}\n0 10\n20 30\n40 9", header(&entry()));
-        assert_eq!(parse_journal(&text, &entry(), 100).unwrap().as_slice(), [0..10, 20..30]);
-    }
-
-    #[test]
-    fn what_the_file_is_too_short_to_hold_is_not_believed() {
-        let text = format!("{}\n0 10\n20 30\n", header(&entry()));
-        assert_eq!(parse_journal(&text, &entry(), 25).unwrap().as_slice(), [0..10, 20..25]);
-    }
-
-    #[test]
-    fn a_journal_of_other_content_is_ignored() {
-        let mut other = entry();
-        other.size = 99;
-        assert_eq!(parse_journal(&format!("{}\n0 10\n", header(&other)), &entry(), 100), None);
-    }
-
-    proptest! {
-        #[test]
-        fn no_journal_claims_more_than_the_file(tail in "[0-9 \\n-]{0,60}", length in 0u64..120) {
-            if let Some(set) = parse_journal(&format!("{}\n{tail}", header(&entry())), &entry(), length) {
-                prop_assert!(set.as_slice().iter().all(|r| r.end <= length.min(100)));
-            }
-        }
-    }
-}
+#[path = "tests/journal.rs"]
+mod tests;

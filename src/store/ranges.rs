@@ -89,6 +89,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn bitmap(ranges: &[Range<u64>]) -> Vec<bool> {
+        let mut bytes = vec![false; 80];
+        for range in ranges {
+            for byte in range.clone() {
+                bytes[usize::try_from(byte).unwrap()] = true;
+            }
+        }
+        bytes
+    }
+
     proptest! {
         #[test]
         fn what_is_removed_is_gone(inserts in prop::collection::vec((0u64..64, 0u64..16), 0..8), start in 0u64..70, len in 0u64..20) {
@@ -109,27 +119,49 @@ mod tests {
         }
 
         #[test]
-        fn it_behaves_as_a_set_of_bytes(inserts in prop::collection::vec((0u64..64, 0u64..16), 0..20)) {
+        fn it_behaves_as_a_set_of_bytes(
+            inserts in prop::collection::vec((0u64..64, 0u64..16), 0..20),
+            (start, length) in (0u64..80, 0u64..80),
+        ) {
             let mut set = RangeSet::default();
-            let mut bytes = [false; 80];
-            for (start, len) in inserts {
-                set.insert(start..start + len);
-                for byte in &mut bytes[usize::try_from(start).unwrap()..usize::try_from(start + len).unwrap()] { *byte = true; }
+            let mut model = vec![false; 80];
+            for (start, length) in inserts {
+                set.insert(start..start + length);
+                for (byte, new) in model.iter_mut().zip(bitmap(std::slice::from_ref(&(start..start + length)))) {
+                    *byte |= new;
+                }
+                // After every step: what is there, and in the one form that it may have.
+                prop_assert_eq!(&bitmap(set.as_slice()), &model);
+                prop_assert!(set.as_slice().iter().all(|r| r.start < r.end));
+                prop_assert!(set.as_slice().windows(2).all(|w| w[0].end < w[1].start));
+                prop_assert_eq!(set.total(), model.iter().filter(|b| **b).count() as u64);
+                prop_assert_eq!(set.frontier(), model.iter().take_while(|b| **b).count() as u64);
             }
-            let mut from_set = [false; 80];
-            for range in set.as_slice() { for i in range.clone() { from_set[usize::try_from(i).unwrap()] = true; } }
-            prop_assert_eq!(from_set, bytes);
-            prop_assert_eq!(set.total(), bytes.iter().filter(|b| **b).count() as u64);
-            prop_assert!(set.as_slice().windows(2).all(|w| w[0].end < w[1].start));
-            prop_assert_eq!(set.frontier(), bytes.iter().take_while(|b| **b).count() as u64);
-            let first = bytes.iter().position(|b| !b);
+            let within = start..(start + length).min(80);
+            let gaps = set.gaps(within.clone());
+            let missing: Vec<bool> =
+                model.iter().zip(0u64..).map(|(there, at)| !there && within.contains(&at)).collect();
+            prop_assert_eq!(bitmap(&gaps), missing);
+            prop_assert!(gaps.iter().all(|g| g.start < g.end));
+            prop_assert!(gaps.windows(2).all(|w| w[0].end < w[1].start));
+            let first = model.iter().position(|there| !there);
             prop_assert_eq!(set.first_gap(80).map(|g| g.start), first.map(|i| i as u64));
-            for (i, byte) in bytes.iter().enumerate() {
-                let run = bytes[i..].iter().take_while(|b| **b).count();
-                prop_assert_eq!(set.covered_from(i as u64), (i + run) as u64, "{} {}", i, byte);
+            for i in 0..model.len() {
+                let run = model[i..].iter().take_while(|there| **there).count();
+                prop_assert_eq!(set.covered_from(i as u64), (i + run) as u64, "from {}", i);
             }
-            let missing: u64 = set.gaps(0..80).iter().map(|g| g.end - g.start).sum();
-            prop_assert_eq!(missing + set.total(), 80);
         }
+    }
+
+    #[test]
+    fn the_largest_offsets_are_taken() {
+        let mut set = RangeSet::default();
+        set.insert(0..1);
+        set.insert(u64::MAX - 1..u64::MAX);
+        assert_eq!(set.gaps(0..u64::MAX), vec![Range { start: 1, end: u64::MAX - 1 }]);
+        // An empty or reversed range is nothing.
+        set.insert(5..5);
+        set.insert(Range { start: 9, end: 3 });
+        assert_eq!(set.as_slice().len(), 2);
     }
 }

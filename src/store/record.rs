@@ -3,20 +3,25 @@
 //! file only costs a re-check.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::{self, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::disk::Stamp;
-use super::{StoreError, disk};
+use super::StoreError;
+use super::disk::{self, Stamp};
+use super::within::{FILE_MODE, Folder};
 use crate::repo::Digest;
 use crate::verify::Outcome;
 
 /// A record larger than this is started anew.
 const SIZE_LIMIT: u64 = 64 << 20;
+/// The record's name in its folder.
+const NAME: &str = "verified.jsonl";
 /// Full checks remembered.
 const CHECKS_KEPT: usize = 64;
 
@@ -32,7 +37,10 @@ enum Line {
 /// The record of one repo folder or local dir.
 #[derive(Debug)]
 pub(super) struct Record {
-    path: PathBuf,
+    root: PathBuf,
+    /// The record's folder below `root`.
+    below: PathBuf,
+    limit: u64,
     state: Mutex<Option<State>>,
 }
 
@@ -40,6 +48,20 @@ pub(super) struct Record {
 struct State {
     files: HashMap<String, (String, Stamp)>,
     checks: VecDeque<(String, Outcome)>,
+    /// What the next line must come after.
+    end: End,
+}
+
+/// How the file on disk ends.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// With a whole line.
+    #[default]
+    Whole,
+    /// With a line that a crash tore: the next one must not be joined to it.
+    Torn,
+    /// It is too large, or most of it is out of date: it is written anew.
+    Anew,
 }
 
 impl State {
@@ -58,28 +80,30 @@ impl State {
         }
     }
 
-    fn read(path: &Path) -> Self {
+    fn read(path: &Path, limit: u64) -> Self {
         let mut state = State::default();
-        let mut text = Vec::new();
-        if let Ok(file) = fs::File::open(path)
-            && file.take(SIZE_LIMIT).read_to_end(&mut text).is_ok()
-        {
-            let mut lines = 0usize;
-            for line in text.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
-                lines += 1;
-                if let Ok(line) = serde_json::from_slice(line) {
-                    state.take(line);
-                }
-            }
-            if lines > 2 * (state.files.len() + state.checks.len()) + 1000 {
-                state.compact(path);
+        if fs::symlink_metadata(path).is_ok_and(|m| m.len() > limit) {
+            state.end = End::Anew;
+            return state;
+        }
+        let text = disk::read_small(path, limit).unwrap_or_default();
+        let mut lines = 0usize;
+        for line in text.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
+            lines += 1;
+            if let Ok(line) = serde_json::from_slice(line) {
+                state.take(line);
             }
         }
+        state.end = match text.last() {
+            _ if lines > 2 * (state.files.len() + state.checks.len()) + 1000 => End::Anew,
+            None | Some(b'\n') => End::Whole,
+            Some(_) => End::Torn,
+        };
         state
     }
 
-    /// Rewrites the file with what is still true of it. Losing a concurrent append only costs a re-check.
-    fn compact(&self, path: &Path) {
+    /// Everything that is known, as the file's content.
+    fn text(&self) -> String {
         let files = self.files.iter().map(|(key, (digest, stamp))| Line::File {
             key: key.clone(),
             digest: digest.clone(),
@@ -87,20 +111,19 @@ impl State {
         });
         let checks =
             self.checks.iter().map(|(key, outcome)| Line::Check { key: key.clone(), outcome: outcome.clone() });
-        let text: String =
-            files.chain(checks).filter_map(|line| serde_json::to_string(&line).ok()).map(|l| l + "\n").collect();
-        let _ = disk::write_atomic(path, text.as_bytes());
+        files.chain(checks).filter_map(|line| serde_json::to_string(&line).ok()).map(|l| l + "\n").collect()
     }
 }
 
 impl Record {
-    pub fn new(path: PathBuf) -> Self {
-        Record { path, state: Mutex::new(None) }
+    /// The record in the folder `below` of `root`.
+    pub fn new(root: &Path, below: PathBuf) -> Self {
+        Record { root: root.to_path_buf(), below, limit: SIZE_LIMIT, state: Mutex::new(None) }
     }
 
     fn state(&self) -> MutexGuard<'_, Option<State>> {
         let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        guard.get_or_insert_with(|| State::read(&self.path));
+        guard.get_or_insert_with(|| State::read(&self.root.join(&self.below).join(NAME), self.limit));
         guard
     }
 
@@ -133,53 +156,33 @@ impl Record {
     fn add(&self, line: Line) -> Result<(), StoreError> {
         let Ok(mut text) = serde_json::to_string(&line) else { return Ok(()) };
         text.push('\n');
-        if let Some(state) = self.state().as_mut() {
-            state.take(line);
+        let mut guard = self.state();
+        let Some(state) = guard.as_mut() else { return Ok(()) };
+        state.take(line);
+        let folder = Folder::make(&self.root, &self.below)?;
+        let end = state.end;
+        match end {
+            // A concurrent append is lost here: that costs a re-check.
+            End::Anew => folder.write(NAME, &folder, state.text().as_bytes(), false)?,
+            End::Torn => append(&folder, &format!("\n{text}"))?,
+            End::Whole => append(&folder, &text)?,
         }
-        let dir = self.path.parent().unwrap_or(Path::new("."));
-        disk::create_dirs(dir)?;
-        // One write in append mode: lines of several processes do not mix.
-        OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(&self.path)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(StoreError::io("write to", &self.path))
+        state.end = End::Whole;
+        Ok(())
+    }
+}
+
+/// One write in append mode: lines of several processes do not mix.
+fn append(folder: &Folder, text: &str) -> Result<(), StoreError> {
+    let file = folder.open(NAME, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE, FILE_MODE);
+    match file.map_err(std::io::Error::from).and_then(|mut file: File| file.write_all(text.as_bytes())) {
+        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+            Err(StoreError::Symlink(folder.path(NAME)))
+        }
+        done => done.map_err(StoreError::io("write to", &folder.path(NAME))),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stamp(size: u64) -> Stamp {
-        Stamp { size, mtime: 1, mtime_ns: 2, inode: 3, device: 4 }
-    }
-
-    #[test]
-    fn what_is_remembered_survives_and_a_changed_file_is_not_known() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("verified.jsonl");
-        let digest = crate::repo::Hasher::sha256().finish();
-        Record::new(path.clone()).remember("a", &digest, stamp(1)).unwrap();
-        Record::new(path.clone()).remember_check("k", &Outcome::default()).unwrap();
-        let again = Record::new(path);
-        assert!(again.knows("a", &digest, &stamp(1)));
-        assert!(!again.knows("a", &digest, &stamp(2)));
-        assert!(!again.knows("b", &digest, &stamp(1)));
-        assert_eq!(again.check("k"), Some(Outcome::default()));
-        assert_eq!(again.check("l"), None);
-    }
-
-    #[test]
-    fn a_damaged_record_only_forgets() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("verified.jsonl");
-        let digest = crate::repo::Hasher::sha256().finish();
-        Record::new(path.clone()).remember("a", &digest, stamp(1)).unwrap();
-        let mut text = fs::read(&path).unwrap();
-        text.extend_from_slice(b"{\"kind\":\"file\",\"key\n\xff\xfe\n[[[[\n");
-        fs::write(&path, text).unwrap();
-        assert!(Record::new(path).knows("a", &digest, &stamp(1)));
-    }
-}
+#[path = "tests/record.rs"]
+mod tests;

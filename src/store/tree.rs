@@ -1,13 +1,11 @@
 //! Listings kept on disk, in the form of `huggingface_hub`'s `trees/<commit>.json` (`_tree_cache.py`).
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{StoreError, disk};
+use super::disk;
 use crate::hub::{Entry, Lfs};
 use crate::repo::{GitOid, RepoPath, Sha256};
 
@@ -34,8 +32,7 @@ struct TreeFile {
 
 /// Reads a kept listing; `None` when there is none that this version understands.
 pub(super) fn read(path: &Path) -> Option<Vec<Entry>> {
-    let mut text = Vec::new();
-    File::open(path).ok()?.take(SIZE_LIMIT).read_to_end(&mut text).ok()?;
+    let text = disk::read_small(path, SIZE_LIMIT)?;
     let tree: Tree = serde_json::from_slice(&text).ok()?;
     if tree.format_version != 1 {
         return None;
@@ -47,8 +44,8 @@ pub(super) fn read(path: &Path) -> Option<Vec<Entry>> {
     Some(tree.files.into_iter().map(entry).collect())
 }
 
-/// Keeps a listing.
-pub(super) fn write(path: &Path, entries: &[Entry]) -> Result<(), StoreError> {
+/// The file's content for a listing; `None` when it cannot be put so.
+pub(super) fn text(entries: &[Entry]) -> Option<Vec<u8>> {
     let files = entries.iter().map(|entry| {
         let file = TreeFile {
             size: entry.size,
@@ -59,7 +56,11 @@ pub(super) fn write(path: &Path, entries: &[Entry]) -> Result<(), StoreError> {
         };
         (entry.path.clone(), file)
     });
-    let tree = Tree { format_version: 1, files: files.collect() };
-    let text = serde_json::to_vec(&tree).map_err(|e| StoreError::io("write", path)(e.into()))?;
-    disk::write_atomic(path, &text)
+    serde_json::to_vec(&Tree { format_version: 1, files: files.collect() }).ok()
+}
+
+/// Whether `huggingface_hub` would take the listing: it refuses one with an odd Xet hash.
+pub(super) fn is_shareable(entries: &[Entry]) -> bool {
+    let good = |hash: &String| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+    entries.iter().all(|entry| entry.xet_hash.as_ref().is_none_or(good))
 }

@@ -12,7 +12,7 @@ use super::support::{Machine, Run, one_file};
 const SIZE: usize = 24 << 20;
 
 fn slow() -> Machine {
-    Machine::on(Hub::with(Options { rate: Some(16 << 20), ..Options::default() }, [one_file(SIZE)]))
+    Machine::on(Hub::with(Options { rate: Some(40 << 20), ..Options::default() }, [one_file(SIZE)]))
 }
 
 /// The largest file on its way.

@@ -1,0 +1,97 @@
+//! One repo's folders in a cache: blobs, and the snapshots' pointers to them.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::StoreError;
+use super::disk::Stamp;
+use super::layout::split;
+use super::within::Folder;
+use crate::hub::Entry;
+use crate::repo::{CommitId, RepoId, RepoType};
+
+/// The folders of one repo's cache.
+#[derive(Debug)]
+pub(super) struct Cache {
+    pub root: PathBuf,
+    pub repo: PathBuf,
+    pub locks: PathBuf,
+    symlinks: bool,
+    /// Whether this file system has symlinks, once tried.
+    can_link: OnceLock<bool>,
+}
+
+impl Cache {
+    pub fn new(root: &Path, repo_type: RepoType, id: &RepoId, symlinks: bool) -> Self {
+        let name = format!("{}--{}", repo_type.plural(), id.as_str().replace('/', "--"));
+        Cache {
+            root: root.to_path_buf(),
+            repo: root.join(&name),
+            locks: root.join(".locks").join(&name),
+            symlinks,
+            can_link: OnceLock::new(),
+        }
+    }
+
+    pub fn snapshot_dir(&self, commit: &CommitId) -> PathBuf {
+        self.repo.join("snapshots").join(commit.to_string())
+    }
+
+    pub fn blob(&self, entry: &Entry) -> PathBuf {
+        self.repo.join("blobs").join(entry.digest().to_string())
+    }
+
+    /// The open folder of the snapshot that the entry's pointer lies in, and the pointer's name.
+    pub fn pointer(&self, commit: &CommitId, entry: &Entry) -> Result<(Folder, String), StoreError> {
+        let below = entry.path.under(Path::new(""));
+        let (folder, name) = split(&below);
+        Ok((Folder::make(&self.snapshot_dir(commit), folder)?, name.to_owned()))
+    }
+
+    /// Whether the pointer is a link that ends at the blob.
+    pub fn is_shown(&self, pointer: &Path, entry: &Entry) -> bool {
+        fs::read_link(pointer).is_ok()
+            && fs::canonicalize(pointer).is_ok_and(|end| fs::canonicalize(self.blob(entry)).is_ok_and(|b| b == end))
+    }
+
+    /// Whether snapshots can hold links here. Looks once, by trying.
+    pub fn links(&self, scratch: &Folder) -> bool {
+        self.symlinks
+            && *self.can_link.get_or_init(|| {
+                let name = format!("link-{:016x}", fastrand::u64(..));
+                match scratch.link(&name, scratch, Path::new("nowhere")) {
+                    Ok(()) => scratch.remove(&name).is_ok(),
+                    // A full disk is no reason to put more on it.
+                    Err(StoreError::Io { source, .. }) => {
+                        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+                    }
+                    Err(_) => true,
+                }
+            })
+    }
+
+    /// Makes the pointer a link to the blob, or a copy of it where there are no links. Unless
+    /// `anew`, a link that ends there is good enough. Gives a copy's stamp.
+    pub fn point(
+        &self,
+        staging: &Folder,
+        pointers: &Folder,
+        pointer: &str,
+        entry: &Entry,
+        anew: bool,
+    ) -> Result<Option<Stamp>, StoreError> {
+        if !anew && self.is_shown(&pointers.path(pointer), entry) {
+            return Ok(None);
+        }
+        if !self.links(staging) {
+            return pointers.copy(pointer, staging, &self.blob(entry), entry).map(Some);
+        }
+        let mut target = PathBuf::new();
+        target.extend(std::iter::repeat_n("..", entry.path.segments().count() + 1));
+        target.push("blobs");
+        target.push(entry.digest().to_string());
+        pointers.link(pointer, staging, &target).map(|()| None)
+    }
+}

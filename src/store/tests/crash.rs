@@ -1,0 +1,270 @@
+//! A crash at any moment costs bytes at most: a file in place has the listed content.
+
+use std::os::unix::fs::FileExt as _;
+
+use super::*;
+
+#[test]
+fn wrong_bytes_never_get_the_name() {
+    let root = TempDir::new().unwrap();
+    let store = cache(root.path(), true);
+    let entry = entry("model.safetensors");
+    for (bytes, actual) in [(CONTENT, Digest::Sha256(sha256(b"x"))), (&b"short"[..], entry.digest())] {
+        let mut partial = store.partial(store.try_lock(&entry).unwrap().unwrap(), &commit(), &entry).unwrap();
+        partial.reset().unwrap();
+        partial.write(0, bytes).unwrap();
+        partial.record(0..bytes.len() as u64).unwrap();
+        assert!(matches!(partial.commit(actual), Err(StoreError::WrongContent { .. })));
+        assert!(!store.file_path(&commit(), &entry.path).exists());
+        assert!(!store.content_path(&commit(), &entry).exists());
+    }
+}
+
+/// Whatever of the partial and the journal is lost or damaged, what is claimed is within the file.
+#[test]
+fn a_crash_at_any_moment_costs_bytes_and_nothing_else() {
+    let root = TempDir::new().unwrap();
+    let store = cache(root.path(), true);
+    let entry = entry("model.safetensors");
+    let open = || store.partial(store.try_lock(&entry).unwrap().unwrap(), &commit(), &entry).unwrap();
+    let (part, journal);
+    {
+        let mut partial = open();
+        partial.write(0, &CONTENT[..10]).unwrap();
+        partial.record(0..5).unwrap();
+        partial.record(5..10).unwrap();
+        let dir = root.path().join("models--org--name/.hfget/partial");
+        part = dir.join(format!("{}.part", entry.digest()));
+        journal = dir.join(format!("{}.journal", entry.digest()));
+    }
+    let (bytes, lines) = (fs::read(&part).unwrap(), fs::read(&journal).unwrap());
+    assert_eq!(open().ranges().total(), 10);
+    for cut in 0..=lines.len() {
+        for length in [0, 3, 10] {
+            fs::write(&part, &bytes[..length]).unwrap();
+            fs::write(&journal, &lines[..cut]).unwrap();
+            let partial = open();
+            assert!(partial.ranges().total() <= length as u64, "journal of {cut} bytes, file of {length}");
+            let mut found = vec![0; usize::try_from(partial.ranges().frontier()).unwrap()];
+            partial.file().read_exact_at(&mut found, 0).unwrap();
+            assert_eq!(found, &CONTENT[..found.len()]);
+        }
+    }
+    for at in 0..lines.len() {
+        let mut damaged = lines.clone();
+        damaged[at] = b'9';
+        fs::write(&part, &bytes).unwrap();
+        fs::write(&journal, damaged).unwrap();
+        assert!(open().ranges().as_slice().iter().all(|r| r.end <= 10));
+    }
+    // Another commit with the same content goes on from the same bytes.
+    fs::write(&part, &bytes).unwrap();
+    fs::write(&journal, &lines).unwrap();
+    let later: CommitId = "2222222222222222222222222222222222222222".parse().unwrap();
+    assert_eq!(store.presence(&later, &entry).unwrap(), Presence::Partial(10));
+    assert_eq!(store.leftovers().len(), 1);
+    open().abandon().unwrap();
+    assert_eq!(store.leftovers().len(), 0);
+}
+
+/// Starts where the journal says, brings what is missing, and gives the name if the digest agrees:
+/// what the transfer engine does, with one restart.
+fn resume(store: &Arc<Store>, entry: &Entry, content: &[u8]) -> PathBuf {
+    let mut partial = store.partial(store.try_lock(entry).unwrap().unwrap(), &commit(), entry).unwrap();
+    for _ in 0..2 {
+        for gap in partial.ranges().gaps(0..entry.size) {
+            let range = usize::try_from(gap.start).unwrap()..usize::try_from(gap.end).unwrap();
+            partial.write(gap.start, &content[range]).unwrap();
+            partial.record(gap).unwrap();
+        }
+        let mut bytes = vec![0; content.len()];
+        partial.file().read_exact_at(&mut bytes, 0).unwrap();
+        let actual = Digest::Sha256(sha256(&bytes));
+        if actual == entry.digest() {
+            return partial.commit(actual).unwrap();
+        }
+        partial.reset().unwrap();
+        assert_eq!(partial.ranges().total(), 0);
+    }
+    panic!("two attempts are enough");
+}
+
+/// The files of a transfer that was killed after some bytes.
+fn killed(store: &Arc<Store>, entry: &Entry) -> (PathBuf, PathBuf) {
+    let mut partial = store.partial(store.try_lock(entry).unwrap().unwrap(), &commit(), entry).unwrap();
+    partial.write(0, &CONTENT[..6]).unwrap();
+    partial.record(0..6).unwrap();
+    partial.write(9, &CONTENT[9..14]).unwrap();
+    partial.record(9..14).unwrap();
+    let dir = store.layout.partial_dir();
+    (dir.join(format!("{}.part", entry.digest())), dir.join(format!("{}.journal", entry.digest())))
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 64, ..Default::default() })]
+    /// Cut the partial and the journal anywhere, flip bytes in both: the file that results is right,
+    /// and until then there is none.
+    #[test]
+    fn no_damage_leads_to_wrong_bytes_in_place(
+        in_cache: bool,
+        part_cut in 0usize..=40, journal_cut in 0usize..=140,
+        part_flip in proptest::option::of(0usize..14), journal_flip in proptest::option::of((0usize..120, 0u8..=255)),
+        journal_tail in "([0-9]{1,2} [0-9]{1,2}\\n){0,3}[0-9 ]{0,3}",
+    ) {
+        let root = TempDir::new().unwrap();
+        let store = if in_cache { cache(root.path(), true) } else { local(root.path()) };
+        let a = entry("a.bin");
+        let (part, journal) = killed(&store, &a);
+        let mut bytes = fs::read(&part).unwrap();
+        if let Some(at) = part_flip { bytes[at] ^= 1; }
+        bytes.resize(part_cut, b'?');
+        fs::write(&part, bytes).unwrap();
+        let mut lines = fs::read(&journal).unwrap();
+        if let Some((at, byte)) = journal_flip && at < lines.len() { lines[at] = byte; }
+        lines.truncate(journal_cut);
+        lines.extend(journal_tail.as_bytes());
+        fs::write(&journal, lines).unwrap();
+        // A new process.
+        let store = if in_cache { cache(root.path(), true) } else { local(root.path()) };
+        let presence = store.presence(&commit(), &a).unwrap();
+        proptest::prop_assert!(matches!(presence, Presence::Absent | Presence::Partial(1..=21)), "{:?}", presence);
+        proptest::prop_assert!(!store.file_path(&commit(), &a.path).exists());
+        resume(&store, &a, CONTENT);
+        proptest::prop_assert_eq!(fs::read(store.file_path(&commit(), &a.path)).unwrap(), CONTENT);
+        proptest::prop_assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Verified);
+        proptest::prop_assert!(store.leftovers().is_empty() && !journal.exists());
+    }
+}
+
+/// The journal says that all is here, and the disk lost it (a power cut): the digest tells.
+#[test]
+fn a_lying_journal_is_caught() {
+    let root = TempDir::new().unwrap();
+    let store = cache(root.path(), true);
+    let a = entry("a.bin");
+    let (part, journal) = killed(&store, &a);
+    fs::write(&part, [0; 21]).unwrap();
+    let mut lines = fs::read(&journal).unwrap();
+    lines.extend(b"0 21\n");
+    fs::write(&journal, lines).unwrap();
+    assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Partial(21));
+    resume(&store, &a, CONTENT);
+    assert_eq!(fs::read(store.file_path(&commit(), &a.path)).unwrap(), CONTENT);
+}
+
+#[test]
+fn a_partial_that_cannot_be_ours_is_discarded() {
+    let root = TempDir::new().unwrap();
+    let store = cache(root.path(), true);
+    let a = entry("a.bin");
+    let (part, journal) = killed(&store, &a);
+    let good = fs::read(&journal).unwrap();
+    let garbage: [(&[u8], &[u8]); 5] = [
+        // Longer than the file is to be, whatever the journal says.
+        (&[b'x'; 22], &good),
+        (CONTENT, b"hfget-journal 2 whatever\n0 21\n"),
+        (CONTENT, b""),
+        (CONTENT, b"\xff\xfe\n0 21\n"),
+        (CONTENT, b"0 21\n"),
+    ];
+    for (bytes, lines) in garbage {
+        fs::write(&part, bytes).unwrap();
+        fs::write(&journal, lines).unwrap();
+        assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Absent);
+        let partial = store.partial(store.try_lock(&a).unwrap().unwrap(), &commit(), &a).unwrap();
+        assert_eq!(partial.ranges().total(), 0);
+        assert_eq!(partial.file().metadata().unwrap().len(), 0, "nothing of it is left");
+    }
+    // No journal at all, or a journal without its partial.
+    fs::write(&part, CONTENT).unwrap();
+    fs::remove_file(&journal).unwrap();
+    assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Absent);
+    fs::remove_file(&part).unwrap();
+    fs::write(&journal, good).unwrap();
+    assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Absent);
+    resume(&store, &a, CONTENT);
+}
+
+/// Killed between the blob's name and the snapshot's pointer: the next run only links.
+#[test]
+fn a_blob_without_its_pointer_is_taken_up() {
+    let root = TempDir::new().unwrap();
+    let a = entry("a.bin");
+    fetch(&cache(root.path(), true), &a).unwrap();
+    let store = cache(root.path(), true);
+    fs::remove_file(store.file_path(&commit(), &a.path)).unwrap();
+    fs::remove_file(root.path().join("models--org--name/.hfget/verified.jsonl")).unwrap();
+    assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Unverified);
+    store.adopt(&commit(), &a).unwrap();
+    assert_eq!(fs::read(store.file_path(&commit(), &a.path)).unwrap(), CONTENT);
+}
+
+/// Where locks do not work, two processes may hold the same partial. Starting again must not empty
+/// the file that the other one has just named, nor let it name what was begun anew.
+#[test]
+fn starting_again_never_touches_what_is_visible() {
+    let root = TempDir::new().unwrap();
+    let store = cache(root.path(), true);
+    let a = entry("a.bin");
+    let open = || Partial::open(Arc::clone(&store), store.try_lock(&a).unwrap().unwrap(), commit(), &a).unwrap();
+    // Opening drops the lock's exclusion here: both are handed a partial.
+    let unlocked = |partial: Partial| {
+        fs::remove_dir_all(root.path().join(".locks")).unwrap();
+        partial
+    };
+    let (first, mut second) = (unlocked(open()), unlocked(open()));
+    first.write(0, CONTENT).unwrap();
+    // `second` opened before `first` had written, and so began a new file.
+    second.write(0, CONTENT).unwrap();
+    let name = second.commit(a.digest()).unwrap();
+    assert!(matches!(first.commit(a.digest()), Err(StoreError::Changed(_))));
+    assert_eq!(fs::read(&name).unwrap(), CONTENT);
+    second = unlocked(open());
+    second.write(0, CONTENT).unwrap();
+    second.record(0..21).unwrap();
+    let mut third = unlocked(open());
+    assert_eq!(third.ranges().total(), 21, "the same file, by its journal");
+    second.commit(a.digest()).unwrap();
+    third.reset().unwrap();
+    third.write(0, b"other").unwrap();
+    assert_eq!(fs::read(&name).unwrap(), CONTENT);
+    // Nor does one process name what another has begun anew.
+    store.discard(&commit(), &a).unwrap();
+    let whole = third;
+    whole.write(0, CONTENT).unwrap();
+    let mut begun = unlocked(open());
+    begun.reset().unwrap();
+    begun.write(0, &CONTENT.to_ascii_uppercase()).unwrap();
+    assert!(matches!(whole.commit(a.digest()), Err(StoreError::Changed(_))));
+    assert!(!name.exists());
+}
+
+#[test]
+fn empty_files_are_files() {
+    let root = TempDir::new().unwrap();
+    for store in [cache(root.path(), true), local(&root.path().join("dir"))] {
+        let empty = entry_of("__init__.py", b"");
+        fetch_bytes(&store, &empty, b"").unwrap();
+        assert_eq!(store.presence(&commit(), &empty).unwrap(), Presence::Verified);
+        assert_eq!(fs::read(store.file_path(&commit(), &empty.path)).unwrap(), b"");
+    }
+}
+
+/// What a crash left under a temporary name goes, once it is old; nothing else does.
+#[test]
+fn old_temporary_files_are_swept() {
+    let root = TempDir::new().unwrap();
+    let store = cache(root.path(), true);
+    let (part, _) = killed(&store, &entry("a.bin"));
+    let dir = part.parent().unwrap();
+    for (name, days) in [("tmp-0000000000000000", 2), ("tmp-0000000000000001", 0), ("other", 2)] {
+        let file = fs::File::create(dir.join(name)).unwrap();
+        file.set_modified(SystemTime::now() - std::time::Duration::from_secs(days * 86_400)).unwrap();
+    }
+    fs::File::options().write(true).open(&part).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    drop(cache(root.path(), true).try_lock(&entry("b.bin")).unwrap());
+    let left = all_of(dir);
+    assert!(!left.contains(&"tmp-0000000000000000".to_owned()), "{left:?}");
+    assert!(left.contains(&"tmp-0000000000000001".to_owned()) && left.contains(&"other".to_owned()));
+    assert!(part.exists());
+}

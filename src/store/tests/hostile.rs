@@ -1,0 +1,212 @@
+//! Nothing leaves the folder, whatever lies in it already.
+
+use super::*;
+
+/// Links that lie in a plain folder are replaced or refused, never written through.
+#[test]
+fn nothing_is_written_through_a_link() {
+    let outside = TempDir::new().unwrap();
+    let root = TempDir::new().unwrap();
+    let store = Arc::new(Store::local_dir(root.path()));
+    symlink(outside.path(), root.path().join("sub")).unwrap();
+    assert!(matches!(store.presence(&commit(), &entry("sub/a.bin")), Err(StoreError::Symlink(_))));
+    assert!(matches!(fetch(&store, &entry("sub/a.bin")), Err(StoreError::Symlink(_))));
+    fs::write(outside.path().join("victim"), "precious").unwrap();
+    symlink(outside.path().join("victim"), root.path().join("a.bin")).unwrap();
+    fetch(&store, &entry("a.bin")).unwrap();
+    assert!(!root.path().join("a.bin").is_symlink(), "the link itself is replaced");
+    symlink(outside.path().join("absent"), root.path().join("dangling.bin")).unwrap();
+    fetch(&store, &entry("dangling.bin")).unwrap();
+    assert_eq!(fs::read_to_string(outside.path().join("victim")).unwrap(), "precious");
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+    // Nor is a partial file that somebody replaced by a link.
+    let dir = root.path().join(".cache/huggingface/hfget/partial");
+    let other = entry("b.bin");
+    symlink(outside.path().join("victim"), dir.join(format!("{}.part", other.digest()))).unwrap();
+    assert!(fetch(&store, &other).is_err());
+    assert_eq!(fs::read_to_string(outside.path().join("victim")).unwrap(), "precious");
+}
+
+#[test]
+fn what_is_in_the_way_is_named_and_left() {
+    let root = TempDir::new().unwrap();
+    let store = Arc::new(Store::local_dir(root.path()));
+    fs::create_dir_all(root.path().join("a.bin/mine")).unwrap();
+    assert!(matches!(fetch(&store, &entry("a.bin")), Err(StoreError::InTheWay { .. })));
+    fs::write(root.path().join("file"), "mine").unwrap();
+    assert!(fetch(&store, &entry("file/a.bin")).is_err());
+    assert_eq!(fs::read_to_string(root.path().join("file")).unwrap(), "mine");
+}
+
+/// A repo's file must not become the record of what was verified, or a listing, or a partial.
+#[test]
+fn a_repo_cannot_write_the_folders_own_records() {
+    let root = TempDir::new().unwrap();
+    let store = local(root.path());
+    fetch(&store, &entry("a.bin")).unwrap();
+    let before = all_of(root.path());
+    for path in [
+        ".cache/huggingface/hfget/verified.jsonl",
+        ".cache/huggingface/trees/1111111111111111111111111111111111111111.json",
+        ".cache/huggingface/download/a.bin.metadata",
+        ".CACHE/HuggingFace/x",
+        ".cache/huggingface",
+        ".cache",
+    ] {
+        let forged = entry_of(path, b"forged");
+        assert!(matches!(store.presence(&commit(), &forged), Err(StoreError::Reserved { .. })), "{path}");
+        // Not even when nobody asked first.
+        let _ = store.try_lock(&forged).map(|lock| {
+            let partial = store.partial(lock.unwrap(), &commit(), &forged).unwrap();
+            partial.write(0, b"forged").unwrap();
+            assert!(matches!(partial.commit(forged.digest()), Err(StoreError::Reserved { .. })), "{path}");
+        });
+        assert!(store.adopt(&commit(), &forged).is_err(), "{path}");
+        assert!(store.discard(&commit(), &forged).is_err(), "{path}");
+    }
+    let ours = |path: &String| ["/partial/", "/locks/", "/download/"].iter().any(|p| path.contains(p));
+    let after: Vec<String> = all_of(root.path()).into_iter().filter(|p| !ours(p)).collect();
+    assert_eq!(after, before.into_iter().filter(|p| !ours(p)).collect::<Vec<_>>());
+    // In a cache the records lie elsewhere, and neighbours of the name are free.
+    let cached = TempDir::new().unwrap();
+    fetch(&cache(cached.path(), true), &entry(".cache/huggingface/x")).unwrap();
+    fetch(&store, &entry(".cache/other/x")).unwrap();
+    fetch(&store, &entry("sub/.cache/huggingface/x")).unwrap();
+}
+
+/// The bookkeeping too stays in the folder, wherever on its way a link lies.
+#[test]
+fn bookkeeping_is_not_written_through_links() {
+    for link in [
+        ".cache",
+        ".cache/huggingface",
+        ".cache/huggingface/hfget",
+        ".cache/huggingface/hfget/partial",
+        ".cache/huggingface/hfget/locks",
+        ".cache/huggingface/download",
+        ".cache/huggingface/download/sub",
+        ".cache/huggingface/download/sub/a.bin.lock",
+    ] {
+        let (root, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let at = root.path().join(link);
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        symlink(outside.path().join(if link.ends_with("lock") { "made" } else { "" }), &at).unwrap();
+        let error = fetch(&local(root.path()), &entry("sub/a.bin")).unwrap_err();
+        assert!(matches!(&error, StoreError::Symlink(path) if *path == at), "{link}: {error}");
+        assert_eq!(all_of(outside.path()), [""; 0], "{link}");
+        assert!(!root.path().join("sub/a.bin").exists());
+    }
+    // Files of the bookkeeping are replaced or left, not followed.
+    for link in [
+        ".cache/huggingface/.gitignore",
+        ".cache/huggingface/CACHEDIR.TAG",
+        ".cache/huggingface/download/sub/a.bin.metadata",
+        ".cache/huggingface/hfget/verified.jsonl",
+    ] {
+        let (root, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let victim = outside.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        let at = root.path().join(link);
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        symlink(&victim, &at).unwrap();
+        fetch(&local(root.path()), &entry("sub/a.bin")).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious", "{link}");
+    }
+}
+
+/// A cache's snapshot is no way out either.
+#[test]
+fn links_in_a_snapshot_are_refused() {
+    let (root, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    fs::write(outside.path().join("a.bin"), "precious").unwrap();
+    for symlinks in [true, false] {
+        let store = cache(root.path(), symlinks);
+        let sub = store.snapshot_dir(&commit()).join("sub");
+        fs::create_dir_all(sub.parent().unwrap()).unwrap();
+        let _ = symlink(outside.path(), &sub);
+        let a = entry("sub/a.bin");
+        assert!(matches!(store.presence(&commit(), &a), Err(StoreError::Symlink(path)) if path == sub));
+        assert!(matches!(fetch(&store, &a), Err(StoreError::Symlink(_))));
+        assert!(matches!(store.discard(&commit(), &a), Err(StoreError::Symlink(_))));
+        assert_eq!(fs::read_to_string(outside.path().join("a.bin")).unwrap(), "precious");
+        assert_eq!(all_of(outside.path()), ["a.bin"]);
+    }
+}
+
+/// The user's own links to where caches and folders lie are the user's business.
+#[test]
+fn the_root_itself_may_be_reached_by_links() {
+    let (real, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let link = other.path().join("link");
+    symlink(real.path(), &link).unwrap();
+    fetch(&local(&link), &entry("sub/a.bin")).unwrap();
+    assert!(real.path().join("sub/a.bin").exists());
+    let (disk, root) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    symlink(disk.path(), root.path().join("models--org--name")).unwrap();
+    let store = cache(root.path(), true);
+    let shown = fetch(&store, &entry("a.bin")).unwrap();
+    assert!(shown.exists() && disk.path().join("blobs").exists());
+    assert_eq!(fs::read(store.file_path(&commit(), &entry("a.bin").path)).unwrap(), CONTENT);
+}
+
+/// What stands in the way is said before anything is fetched.
+#[test]
+fn what_is_in_the_way_is_said_early() {
+    let root = TempDir::new().unwrap();
+    let store = local(root.path());
+    fs::write(root.path().join("file"), "mine").unwrap();
+    fs::create_dir(root.path().join("folder")).unwrap();
+    for (path, way) in [("file/a.bin", "file"), ("file/deep/a.bin", "file"), ("folder", "folder")] {
+        let error = store.presence(&commit(), &entry(path)).unwrap_err();
+        assert!(matches!(&error, StoreError::InTheWay { path, .. } if *path == root.path().join(way)), "{error}");
+        assert_eq!(error.kind(), StoreErrorKind::InTheWay);
+    }
+}
+
+/// Things that are no files where files are expected: no waiting, no writing into them.
+#[test]
+fn pipes_and_folders_among_the_bookkeeping_do_no_harm() {
+    let root = TempDir::new().unwrap();
+    let own = root.path().join(".cache/huggingface/hfget");
+    let a = entry("a.bin");
+    fs::create_dir_all(own.join("partial")).unwrap();
+    let pipe = |path: &Path| {
+        rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    };
+    pipe(&own.join("verified.jsonl"));
+    let part = own.join("partial").join(format!("{}.part", a.digest()));
+    let journal = own.join("partial").join(format!("{}.journal", a.digest()));
+    for path in [&part, &journal] {
+        pipe(path);
+        let store = local(root.path());
+        assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Absent);
+        assert!(matches!(fetch(&store, &a), Err(StoreError::InTheWay { .. })));
+        fs::remove_file(path).unwrap();
+        fs::create_dir(path).unwrap();
+        assert!(matches!(fetch(&store, &a), Err(StoreError::InTheWay { .. })));
+        fs::remove_dir(path).unwrap();
+    }
+    fs::remove_file(own.join("verified.jsonl")).unwrap();
+    fetch(&local(root.path()), &a).unwrap();
+}
+
+proptest::proptest! {
+    /// Whatever a listing calls its files: what is written lies below the root, or nothing is.
+    #[test]
+    fn no_name_leaves_the_root(name in "[a-c.~/\\\\: ]{1,12}|(\\.\\./){1,3}x|/tmp/x|\\.cache/hug[a-z]{0,3}/x") {
+        let Ok(path) = name.parse::<RepoPath>() else { return Ok(()) };
+        let around = TempDir::new().unwrap();
+        let root = around.path().join("deep/root");
+        let a = Entry { path, ..entry("x") };
+        for store in [local(&root), cache(&root, true)] {
+            if let Ok(place) = fetch(&store, &a) {
+                proptest::prop_assert!(place.starts_with(&root));
+                let shown = store.file_path(&commit(), &a.path);
+                proptest::prop_assert!(fs::canonicalize(&shown).unwrap().starts_with(fs::canonicalize(&root).unwrap()));
+                proptest::prop_assert_eq!(fs::read(shown).unwrap(), CONTENT);
+            }
+        }
+        let outside: Vec<String> = all_of(around.path()).into_iter().filter(|p| !p.starts_with("deep/")).collect();
+        proptest::prop_assert_eq!(outside, Vec::<String>::new());
+    }
+}

@@ -1,0 +1,94 @@
+//! Promises of the whole store: nothing is visible before it is proven, nothing leaves the folder,
+//! and what `huggingface_hub` reads has its exact form.
+
+mod cache;
+mod crash;
+mod hostile;
+mod local;
+mod proven;
+mod trouble;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::hub::Lfs;
+use crate::repo::{Hasher, Sha256};
+
+const CONTENT: &[u8] = b"the content of a file";
+
+fn commit() -> CommitId {
+    "1111111111111111111111111111111111111111".parse().unwrap()
+}
+
+fn sha256(content: &[u8]) -> Sha256 {
+    let mut hasher = Hasher::sha256();
+    hasher.update(content);
+    hasher.finish().to_string().parse().unwrap()
+}
+
+/// A listed file with `CONTENT`.
+fn entry(path: &str) -> Entry {
+    entry_of(path, CONTENT)
+}
+
+fn entry_of(path: &str, content: &[u8]) -> Entry {
+    let lfs = Lfs { sha256: sha256(content), size: content.len() as u64 };
+    Entry {
+        path: path.parse().unwrap(),
+        size: content.len() as u64,
+        oid: "ce013625030ba8dba906f756967f9e9ca394464a".parse().unwrap(),
+        lfs: Some(lfs),
+        xet_hash: None,
+    }
+}
+
+fn cache(root: &Path, symlinks: bool) -> Arc<Store> {
+    Arc::new(Store::hub_cache(root, RepoType::Model, &"org/name".parse().unwrap(), symlinks))
+}
+
+fn local(root: &Path) -> Arc<Store> {
+    Arc::new(Store::local_dir(root))
+}
+
+/// Brings `CONTENT` to where `entry` belongs, as the transfer engine does.
+fn fetch(store: &Arc<Store>, entry: &Entry) -> Result<PathBuf, StoreError> {
+    fetch_bytes(store, entry, CONTENT)
+}
+
+fn fetch_bytes(store: &Arc<Store>, entry: &Entry, content: &[u8]) -> Result<PathBuf, StoreError> {
+    let lock = store.try_lock(entry)?.expect("nobody else holds it");
+    let mut partial = store.partial(lock, &commit(), entry)?;
+    partial.write(0, content)?;
+    partial.record(0..content.len() as u64)?;
+    partial.commit(entry.digest())
+}
+
+/// Every path below `root`, sorted, with a folder's, a link's or a file's sign.
+fn all_of(root: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for item in fs::read_dir(folder).unwrap() {
+            let item = item.unwrap();
+            let kind = item.file_type().unwrap();
+            let sign = if kind.is_dir() {
+                "/"
+            } else if kind.is_symlink() {
+                "@"
+            } else {
+                ""
+            };
+            found.push(format!("{}{sign}", item.path().strip_prefix(root).unwrap().display()));
+            if kind.is_dir() {
+                folders.push(item.path());
+            }
+        }
+    }
+    found.sort();
+    found
+}

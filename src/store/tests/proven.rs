@@ -1,0 +1,108 @@
+//! Only proven content is known to be right, and only as long as it looks the same.
+
+use super::*;
+
+/// Somebody else's bytes are "unverified" until proven, and a changed file is no longer known.
+#[test]
+fn only_what_was_proven_is_known() {
+    let root = TempDir::new().unwrap();
+    let store = cache(root.path(), true);
+    let entry = entry("model.safetensors");
+    assert_eq!(store.presence(&commit(), &entry).unwrap(), Presence::Absent);
+    let blob = root.path().join("models--org--name/blobs").join(entry.digest().to_string());
+    fs::create_dir_all(blob.parent().unwrap()).unwrap();
+    fs::write(&blob, CONTENT).unwrap();
+    assert_eq!(store.presence(&commit(), &entry).unwrap(), Presence::Unverified);
+    store.adopt(&commit(), &entry).unwrap();
+    assert_eq!(store.presence(&commit(), &entry).unwrap(), Presence::Verified);
+    // In a new process too.
+    assert_eq!(cache(root.path(), true).presence(&commit(), &entry).unwrap(), Presence::Verified);
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    fs::write(&blob, CONTENT.to_ascii_uppercase()).unwrap();
+    assert_eq!(store.presence(&commit(), &entry).unwrap(), Presence::Unverified, "same size, other time");
+    fs::write(&blob, b"short").unwrap();
+    assert_eq!(store.presence(&commit(), &entry).unwrap(), Presence::Absent, "another size is not the file");
+}
+
+/// Each of size, time and inode alone is enough to doubt a file.
+#[test]
+fn a_file_that_looks_different_is_read_again() {
+    let root = TempDir::new().unwrap();
+    let store = cache(root.path(), true);
+    let a = entry("a.bin");
+    let blob = fetch(&store, &a).unwrap();
+    let known = || cache(root.path(), true).presence(&commit(), &a).unwrap();
+    let modified = || fs::metadata(&blob).unwrap().modified().unwrap();
+    assert_eq!(known(), Presence::Verified);
+    let time = modified();
+    let set = |time| fs::File::options().write(true).open(&blob).unwrap().set_modified(time).unwrap();
+    set(time + std::time::Duration::from_nanos(1));
+    assert_eq!(known(), Presence::Unverified, "time");
+    set(time);
+    assert_eq!(known(), Presence::Verified);
+    let other = blob.with_extension("other");
+    fs::copy(&blob, &other).unwrap();
+    fs::File::options().write(true).open(&other).unwrap().set_modified(time).unwrap();
+    fs::rename(&other, &blob).unwrap();
+    assert_eq!(modified(), time);
+    assert_eq!(known(), Presence::Unverified, "inode");
+    fs::write(&blob, b"x").unwrap();
+    set(time);
+    assert_eq!(known(), Presence::Absent, "size");
+}
+
+/// Bytes that changed between the proof and the note are not noted as proven.
+#[test]
+fn what_changes_while_it_is_checked_is_read_again() {
+    for in_cache in [true, false] {
+        let root = TempDir::new().unwrap();
+        let store = if in_cache { cache(root.path(), true) } else { local(root.path()) };
+        let a = entry("a.bin");
+        let content = store.content_path(&commit(), &a);
+        fs::create_dir_all(content.parent().unwrap()).unwrap();
+        fs::write(&content, CONTENT).unwrap();
+        assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Unverified);
+        // Proven here; then somebody writes.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs::write(&content, CONTENT.to_ascii_uppercase()).unwrap();
+        assert!(matches!(store.adopt(&commit(), &a), Err(StoreError::WrongContent { .. })));
+        assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Unverified);
+        fs::write(&content, b"short").unwrap();
+        assert!(matches!(store.adopt(&commit(), &a), Err(StoreError::Changed(_))));
+        fs::remove_file(&content).unwrap();
+        let error = store.adopt(&commit(), &a).unwrap_err();
+        assert!(error.to_string().contains(content.to_str().unwrap()), "{error}");
+        assert_eq!(error.kind(), StoreErrorKind::Changed);
+        // Somebody who writes the right bytes is welcome.
+        fs::write(&content, CONTENT).unwrap();
+        store.adopt(&commit(), &a).unwrap();
+        assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Verified);
+    }
+}
+
+/// A whole folder that a caller checked itself, without asking for presence first.
+#[test]
+fn a_file_older_than_the_store_is_the_callers_proof() {
+    let root = TempDir::new().unwrap();
+    let a = entry("a.bin");
+    let path = root.path().join("a.bin");
+    fs::write(&path, CONTENT.to_ascii_uppercase()).unwrap();
+    assert!(local(root.path()).adopt(&commit(), &a).is_err(), "written just now: not believed");
+    fs::write(&path, CONTENT).unwrap();
+    let long_ago = SystemTime::now() - std::time::Duration::from_secs(3600);
+    fs::File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+    let store = local(root.path());
+    store.adopt(&commit(), &a).unwrap();
+    assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Verified);
+}
+
+/// A digest is known for one content, not for whatever else looks the same.
+#[test]
+fn another_digest_is_another_file() {
+    let root = TempDir::new().unwrap();
+    let store = local(root.path());
+    let a = entry("a.bin");
+    fetch(&store, &a).unwrap();
+    let upper = entry_of("a.bin", &CONTENT.to_ascii_uppercase());
+    assert_eq!(store.presence(&commit(), &upper).unwrap(), Presence::Unverified);
+}

@@ -1,0 +1,160 @@
+//! The record forgets rather than lies.
+
+use super::*;
+
+fn record(dir: &tempfile::TempDir) -> Record {
+    Record::new(dir.path(), PathBuf::from("own"))
+}
+
+fn file(dir: &tempfile::TempDir) -> PathBuf {
+    dir.path().join("own").join(NAME)
+}
+
+fn stamp(size: u64) -> Stamp {
+    Stamp { size, mtime: 1, mtime_ns: 2, inode: 3, device: 4 }
+}
+
+#[test]
+fn what_is_remembered_survives_and_a_changed_file_is_not_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let digest = crate::repo::Hasher::sha256().finish();
+    record(&dir).remember("a", &digest, stamp(1)).unwrap();
+    record(&dir).remember_check("k", &Outcome::default()).unwrap();
+    let again = record(&dir);
+    assert!(again.knows("a", &digest, &stamp(1)));
+    assert!(!again.knows("a", &digest, &stamp(2)));
+    assert!(!again.knows("b", &digest, &stamp(1)));
+    assert_eq!(again.check("k"), Some(Outcome::default()));
+    assert_eq!(again.check("l"), None);
+}
+
+#[test]
+fn a_damaged_record_only_forgets() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(&dir);
+    let digest = crate::repo::Hasher::sha256().finish();
+    record(&dir).remember("a", &digest, stamp(1)).unwrap();
+    let mut text = fs::read(&path).unwrap();
+    text.extend_from_slice(b"{\"kind\":\"file\",\"key\n\xff\xfe\n[[[[\n");
+    fs::write(&path, text).unwrap();
+    assert!(record(&dir).knows("a", &digest, &stamp(1)));
+}
+
+#[test]
+fn a_torn_last_line_costs_one_line_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let digest = crate::repo::Hasher::sha256().finish();
+    record(&dir).remember("a", &digest, stamp(1)).unwrap();
+    let whole = fs::read(file(&dir)).unwrap();
+    for cut in 0..whole.len() {
+        fs::write(file(&dir), &whole[..cut]).unwrap();
+        record(&dir).remember("b", &digest, stamp(2)).unwrap();
+        let again = record(&dir);
+        assert!(again.knows("b", &digest, &stamp(2)), "the line after a torn one of {cut} bytes");
+        // Without its newline the line is whole all the same.
+        assert_eq!(again.knows("a", &digest, &stamp(1)), cut + 1 == whole.len());
+    }
+}
+
+#[test]
+fn what_another_version_wrote_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let digest = crate::repo::Hasher::sha256().finish();
+    record(&dir).remember("a", &digest, stamp(1)).unwrap();
+    let line = fs::read_to_string(file(&dir)).unwrap();
+    let foreign = [
+        line.replace("\"file\"", "\"tree\"").replace("\"a\"", "\"b\""),
+        line.replace("\"inode\"", "\"serial\"").replace("\"a\"", "\"c\""),
+        line.replace("\"a\"", "7"),
+        "[".repeat(100_000),
+        "{\"kind\":\"check\",\"key\":\"k\",\"outcome\":{\"findings\":1}}".into(),
+        "\0\0\0\0".into(),
+        line.replace("\"kind\"", "\"more\":[1],\"kind\"").replace("\"a\"", "\"d\""),
+    ];
+    fs::write(file(&dir), foreign.join("\n") + "\n" + &line).unwrap();
+    let again = record(&dir);
+    assert!(again.knows("a", &digest, &stamp(1)));
+    for key in ["b", "c", "7"] {
+        assert!(!again.knows(key, &digest, &stamp(1)), "{key}");
+    }
+    assert_eq!(again.check("k"), None);
+}
+
+#[test]
+fn a_gigantic_record_is_not_read_and_is_started_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let digest = crate::repo::Hasher::sha256().finish();
+    record(&dir).remember("a", &digest, stamp(1)).unwrap();
+    // A hole of a terabyte: reading it would take minutes.
+    fs::File::options().write(true).open(file(&dir)).unwrap().set_len(1 << 40).unwrap();
+    let again = record(&dir);
+    assert!(!again.knows("a", &digest, &stamp(1)));
+    again.remember("b", &digest, stamp(2)).unwrap();
+    again.remember("c", &digest, stamp(3)).unwrap();
+    assert!(fs::metadata(file(&dir)).unwrap().len() < 1000);
+    let again = record(&dir);
+    assert!(again.knows("b", &digest, &stamp(2)) && again.knows("c", &digest, &stamp(3)));
+}
+
+#[test]
+fn a_record_that_is_mostly_out_of_date_shrinks() {
+    let dir = tempfile::tempdir().unwrap();
+    let digest = crate::repo::Hasher::sha256().finish();
+    let before = record(&dir);
+    for size in 0..1100 {
+        before.remember("a", &digest, stamp(size)).unwrap();
+    }
+    let after = record(&dir);
+    assert!(after.knows("a", &digest, &stamp(1099)));
+    after.remember("b", &digest, stamp(1)).unwrap();
+    assert_eq!(fs::read_to_string(file(&dir)).unwrap().lines().count(), 2);
+    assert!(record(&dir).knows("a", &digest, &stamp(1099)));
+}
+
+#[test]
+fn only_the_last_checks_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = record(&dir);
+    for n in 0..=CHECKS_KEPT {
+        record.remember_check(&n.to_string(), &Outcome::default()).unwrap();
+    }
+    assert_eq!(record.check("0"), None);
+    assert!(record.check("1").is_some() && record.check(&CHECKS_KEPT.to_string()).is_some());
+}
+
+/// Processes that append at once: every line survives, whole.
+#[test]
+fn appends_do_not_mix() {
+    let dir = tempfile::tempdir().unwrap();
+    let digest = crate::repo::Hasher::sha256().finish();
+    std::thread::scope(|scope| {
+        for writer in 0..8u64 {
+            let (dir, digest) = (&dir, &digest);
+            scope.spawn(move || {
+                // Each thread as a process of its own: nothing shared but the file.
+                let record = record(dir);
+                for n in 0..100 {
+                    record.remember(&format!("{writer}/{n}/{}", "x".repeat(500)), digest, stamp(n)).unwrap();
+                }
+            });
+        }
+    });
+    let again = record(&dir);
+    for writer in 0..8u64 {
+        for n in 0..100 {
+            assert!(again.knows(&format!("{writer}/{n}/{}", "x".repeat(500)), &digest, &stamp(n)));
+        }
+    }
+}
+
+#[test]
+fn the_record_is_not_written_through_a_link() {
+    let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let victim = outside.path().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    fs::create_dir(dir.path().join("own")).unwrap();
+    std::os::unix::fs::symlink(&victim, file(&dir)).unwrap();
+    let digest = crate::repo::Hasher::sha256().finish();
+    assert!(matches!(record(&dir).remember("a", &digest, stamp(1)), Err(StoreError::Symlink(_))));
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+}
