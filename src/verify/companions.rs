@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{BufReader, Read as _};
+use std::io::Read as _;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use super::findings::complaint;
 use super::{Subject, SubjectFile};
 use crate::report::{Code, Finding};
 use crate::select::Purpose;
@@ -51,13 +52,57 @@ fn check_one(file: &SubjectFile) -> Option<Finding> {
     if open.metadata().ok()?.len() > JSON_LIMIT {
         return invalid(format!("it is larger than {JSON_LIMIT} bytes"));
     }
-    let reader = BufReader::new(open.take(JSON_LIMIT));
+    let mut bytes = Vec::new();
+    if let Err(error) = open.take(JSON_LIMIT).read_to_end(&mut bytes) {
+        return invalid(format!("it cannot be read: {error}"));
+    }
     let must_be_object =
         matches!(file.path.file_name(), "config.json" | "generation_config.json" | "tokenizer_config.json");
+    let why = parse(&bytes, must_be_object).err()?;
+    // `time_step_limit: [0.0, Infinity]`, in many a Mamba's config: no JSON, but Python reads it.
+    if blank_constants(&mut bytes) && parse(&bytes, must_be_object).is_ok() {
+        return None;
+    }
+    invalid(format!("it is not the JSON that loaders expect: {why}"))
+}
+
+/// Nothing of the document is kept, and nothing recurses, so depth costs little.
+fn parse(bytes: &[u8], must_be_object: bool) -> Result<(), String> {
+    // The parser passes over what it does not keep, encoding included.
+    let text = std::str::from_utf8(bytes).map_err(|e| format!("not UTF-8 after {} bytes", e.valid_up_to()))?;
     let parsed = if must_be_object {
-        serde_json::from_reader::<_, Object>(reader).map(drop)
+        serde_json::from_str::<Object>(text).map(drop)
     } else {
-        serde_json::from_reader::<_, IgnoredAny>(reader).map(drop)
+        serde_json::from_str::<IgnoredAny>(text).map(drop)
     };
-    parsed.err().and_then(|error| invalid(format!("it is not the JSON that loaders expect: {error}")))
+    parsed.map_err(|e| complaint(&e))
+}
+
+/// Writes numbers over the `NaN`, `Infinity` and `-Infinity` that stand where a value may; whether there were any.
+fn blank_constants(bytes: &mut [u8]) -> bool {
+    let (mut at, mut in_string, mut any) = (0, false, false);
+    let mut before = b' ';
+    while let Some(&byte) = bytes.get(at) {
+        if in_string {
+            match byte {
+                b'\\' => at += 1,
+                b'"' => in_string = false,
+                _ => {}
+            }
+        } else if byte == b'"' {
+            in_string = true;
+        } else if matches!(before, b':' | b',' | b'[' | b'-' | b' ' | b'\t' | b'\r' | b'\n') {
+            for word in [&b"NaN"[..], b"Infinity"] {
+                // Python knows no `-NaN`.
+                if bytes[at..].starts_with(word) && !(before == b'-' && word == b"NaN") {
+                    bytes[at..at + word.len()].fill(b' ');
+                    bytes[at] = b'0';
+                    any = true;
+                }
+            }
+        }
+        before = byte;
+        at += 1;
+    }
+    any
 }

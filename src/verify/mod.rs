@@ -4,6 +4,7 @@
 mod companions;
 mod coverage;
 mod digest;
+mod findings;
 pub mod safetensors;
 pub mod torch;
 
@@ -18,19 +19,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use digest::digest_of;
 
+use self::findings::complaint;
 use crate::progress::Progress;
 use crate::repo::{Digest, RepoPath};
 use crate::report::{Code, Finding, Severity};
 use crate::select::{Family, Purpose, WeightIndex, WeightSet};
 
 /// Changes whenever a check is added or changed, so that remembered results are not taken for new ones.
-pub const RULES_VERSION: u32 = 1;
+pub const RULES_VERSION: u32 = 2;
 
 /// An index of a million tensors is below this.
 const INDEX_LIMIT: u64 = 512 << 20;
-
-/// Findings of one code on one file before the rest is only counted.
-const LISTED: usize = 20;
 
 /// A file to check.
 #[derive(Debug, Clone)]
@@ -108,13 +107,21 @@ pub struct TensorTable {
 
 /// Reads the tensors of a weight file without executing anything in it; the findings are about `name`.
 pub fn tensor_table(local: &Path, name: &RepoPath, family: Family) -> (TensorTable, Vec<Finding>) {
-    let unreadable = |error: std::io::Error| {
-        (TensorTable::default(), vec![Finding::new(Code::FileMissing, name, format!("it cannot be read: {error}"))])
-    };
+    let fail = |code, message: String| (TensorTable::default(), vec![Finding::new(code, name, message)]);
+    // Looked at before it is opened: opening a pipe waits for its other end.
+    match std::fs::metadata(local) {
+        Ok(meta) if !meta.is_file() => return fail(Code::FileMissing, "it is not a file".into()),
+        Ok(_) => {}
+        Err(error) => return fail(Code::FileMissing, format!("it cannot be read: {error}")),
+    }
     let (file, length) = match File::open(local).and_then(|f| f.metadata().map(|m| (f, m.len()))) {
         Ok(open) => open,
-        Err(error) => return unreadable(error),
+        Err(error) => return fail(Code::FileMissing, format!("it cannot be read: {error}")),
     };
+    // Its size and digest may be right: mirrors commit pointers as if they were the content.
+    if digest::is_lfs_pointer(&file) {
+        return fail(Code::LfsPointer, "it is a git-lfs pointer, and the weights are elsewhere".into());
+    }
     match family {
         Family::Safetensors | Family::Mistral => safetensors::read(BufReader::new(file), length, name.as_str()),
         _ => torch::read(BufReader::new(file), length, name.as_str()),
@@ -170,9 +177,14 @@ fn check_weights(
         set.files.iter().filter(|p| local.contains_key(p)).map(|p| (p, None)).collect();
     let mut names: HashSet<&str> = HashSet::new();
     for (path, (table, findings)) in &read {
-        outcome.findings.extend(limited(findings.clone()));
-        // A table without its errors would make every promised tensor "missing".
-        if !findings.iter().any(|f| f.severity == Severity::Error && !matches!(f.code, Code::UnsafePickle)) {
+        outcome.findings.extend(findings.iter().cloned());
+        // A table that was not read whole, or not at all, would make every promised tensor "missing".
+        let unread = |f: &Finding| match f.code {
+            Code::UnsafePickle => false,
+            Code::FormatUnexpected => true,
+            _ => f.severity == Severity::Error,
+        };
+        if !findings.iter().any(unread) {
             tables.insert(path, Some(table));
         }
         for tensor in &table.tensors {
@@ -206,27 +218,7 @@ fn read_index(path: &RepoPath, local: &BTreeMap<&RepoPath, &SubjectFile>) -> Res
         return Err(invalid(format!("it is larger than {INDEX_LIMIT} bytes")));
     }
     open.take(INDEX_LIMIT).read_to_end(&mut bytes).map_err(|e| invalid(format!("it cannot be read: {e}")))?;
-    WeightIndex::parse(&bytes).map_err(|e| invalid(e.to_string()))
-}
-
-/// Cuts long runs of like findings to [`LISTED`] a file and code, and says how many were cut.
-fn limited(findings: Vec<Finding>) -> Vec<Finding> {
-    let mut counts: BTreeMap<(Option<String>, Code), (usize, Severity)> = BTreeMap::new();
-    let mut out = Vec::new();
-    for finding in findings {
-        let (count, _) = counts.entry((finding.path.clone(), finding.code)).or_insert((0, finding.severity));
-        *count += 1;
-        if *count <= LISTED {
-            out.push(finding);
-        }
-    }
-    for ((path, code), (count, severity)) in counts {
-        if count > LISTED {
-            let message = format!("and {} more like these", count - LISTED);
-            out.push(Finding { code, severity, path, message, hint: None });
-        }
-    }
-    out
+    WeightIndex::parse(&bytes).map_err(|e| invalid(complaint(&e)))
 }
 
 #[cfg(test)]

@@ -1,0 +1,146 @@
+//! The zip container of `caffe2/serialize/inline_container.cc`: one directory at the end, all records
+//! in one folder and stored as they are. What `data.pkl` means is read elsewhere.
+
+use std::collections::HashSet;
+use std::io::{self, Read, Seek, SeekFrom};
+
+use zip::read::{ArchiveOffset, Config};
+use zip::{CompressionMethod, ZipArchive};
+
+use super::PICKLE_LIMIT;
+use crate::report::Code;
+use crate::verify::findings::{Quote, complaint};
+
+/// Records of one archive.
+const RECORDS_LIMIT: u64 = 1_000_000;
+/// The end-of-directory record, and the longest comment after it.
+const END: usize = 22;
+const TAIL: u64 = END as u64 + 65_535;
+
+/// A record of the archive.
+pub(super) struct Record {
+    pub name: Box<str>,
+    pub size: u64,
+    /// Neither compressed nor encrypted.
+    pub stored: bool,
+    pub start: Option<u64>,
+}
+
+/// What an archive holds.
+pub(super) struct Archive {
+    /// The folder that holds every record, if `PyTorch` wrote it.
+    pub top: Box<str>,
+    pub records: Vec<Record>,
+    /// The content of `data.pkl`, whose CRC-32 was checked.
+    pub pickle: Vec<u8>,
+}
+
+/// Reads the directory and `data.pkl`.
+pub(super) fn open(mut file: impl Read + Seek, length: u64) -> Result<Archive, (Code, String)> {
+    let invalid = |message: String| (Code::ArchiveInvalid, message);
+    // Looked at before the directory is parsed: its memory is in proportion to the entries' count.
+    let claimed = directory_entries(&mut file, length)
+        .map_err(|e| invalid(format!("it cannot be read: {e}")))?
+        .ok_or_else(|| invalid("it has no zip directory at its end: it is cut short, or no zip archive".into()))?;
+    if claimed > RECORDS_LIMIT {
+        return Err(invalid(format!("its directory claims {claimed} records; more than {RECORDS_LIMIT} are not read")));
+    }
+    // torch takes offsets from the file's start. A reader that looks for where the archive might
+    // begin instead could be shown another archive than torch sees.
+    let config = Config { archive_offset: ArchiveOffset::Known(0) };
+    let mut archive = ZipArchive::with_config(config, file)
+        .map_err(|e| invalid(format!("it is no whole zip archive: {}", complaint(&e))))?;
+    // The reader keeps the last of several records of one name; torch may find another.
+    if archive.len() as u64 != claimed {
+        return Err(invalid(format!(
+            "its directory claims {claimed} records, of which {} can be told apart",
+            archive.len()
+        )));
+    }
+    if archive
+        .has_overlapping_entries()
+        .map_err(|e| invalid(format!("its records cannot be located: {}", complaint(&e))))?
+    {
+        return Err(invalid("its records overlap, or reach beyond the archive".into()));
+    }
+    let mut records = Vec::with_capacity(archive.len());
+    let mut folded = HashSet::with_capacity(archive.len());
+    for index in 0..archive.len() {
+        let record = archive
+            .by_index_raw(index)
+            .map_err(|e| invalid(format!("record {index} cannot be located: {}", complaint(&e))))?;
+        let name = std::str::from_utf8(record.name_raw())
+            .map_err(|_| invalid(format!("the name of record {index} is not UTF-8")))?;
+        if !is_plain(name) {
+            return Err(invalid(format!("the name of record {} is no plain relative path", Quote(name))));
+        }
+        // torch's zip reader (miniz) looks names up without regard to case.
+        if !folded.insert(name.to_ascii_lowercase()) {
+            return Err(invalid(format!("two records are called {}, but for case", Quote(name))));
+        }
+        records.push(Record {
+            name: name.into(),
+            size: record.size(),
+            stored: record.compression() == CompressionMethod::Stored
+                && record.size() == record.compressed_size()
+                && !record.encrypted(),
+            start: record.data_start(),
+        });
+    }
+    // torch takes the first record's folder as the archive's name, and every record from there.
+    let top: Box<str> = records.first().and_then(|r| r.name.split_once('/')).map_or("", |(top, _)| top).into();
+    let is_pickle = |r: &Record| r.name.strip_prefix(&*top).is_some_and(|rest| rest == "/data.pkl");
+    let Some(pickle) = records.iter().position(is_pickle) else {
+        return Err((Code::FormatUnexpected, "it is a zip archive without data.pkl, so no PyTorch file".into()));
+    };
+    let size = records[pickle].size;
+    if size > PICKLE_LIMIT {
+        let message = format!("its data.pkl has {size} bytes; more than {PICKLE_LIMIT} are not read");
+        return Err((Code::PickleInvalid, message));
+    }
+    let mut bytes = Vec::new();
+    archive
+        .by_index(pickle)
+        .map_err(io::Error::from)
+        .and_then(|r| r.take(PICKLE_LIMIT + 1).read_to_end(&mut bytes))
+        .map_err(|e| invalid(format!("its data.pkl cannot be read: {}", complaint(&e))))?;
+    if bytes.len() as u64 != size {
+        return Err(invalid(format!("its data.pkl should have {size} bytes and has another length")));
+    }
+    Ok(Archive { top, records, pickle: bytes })
+}
+
+/// Whether a record's name stays in its folder when it is unpacked. A folder's own entry ends in `/`.
+fn is_plain(name: &str) -> bool {
+    let path = name.strip_suffix('/').unwrap_or(name);
+    !path.contains(['\\', '\0']) && !path.split('/').any(|part| matches!(part, "" | "." | ".."))
+}
+
+/// The number of entries that the directory's end claims; `None` if the archive does not end in one.
+fn directory_entries(file: &mut (impl Read + Seek), length: u64) -> io::Result<Option<u64>> {
+    let window = length.min(TAIL);
+    let start = length - window;
+    file.seek(SeekFrom::Start(start))?;
+    let mut tail = Vec::new();
+    file.by_ref().take(window).read_to_end(&mut tail)?;
+    let Some(at) = tail.windows(4).rposition(|w| w == b"PK\x05\x06") else { return Ok(None) };
+    let Some(end) = tail.get(at..at + END) else { return Ok(None) };
+    // What follows is the comment, exactly; else this is the inside of something else.
+    if at + END + usize::from(u16::from_le_bytes([end[20], end[21]])) != tail.len() {
+        return Ok(None);
+    }
+    let locator = at.checked_sub(20).and_then(|from| tail.get(from..at)).filter(|l| l.starts_with(b"PK\x06\x07"));
+    let Some(locator) = locator.and_then(|l| l.get(8..16)) else {
+        return Ok(Some(u16::from_le_bytes([end[10], end[11]]).into()));
+    };
+    let mut offset = [0; 8];
+    offset.copy_from_slice(locator);
+    let mut zip64 = [0; 40];
+    file.seek(SeekFrom::Start(u64::from_le_bytes(offset)))?;
+    if file.read_exact(&mut zip64).is_err() || !zip64.starts_with(b"PK\x06\x06") {
+        return Ok(None);
+    }
+    let mut entries = [0; 8];
+    entries.copy_from_slice(&zip64[32..]);
+    Ok(Some(u64::from_le_bytes(entries)))
+}
