@@ -143,7 +143,10 @@ pub(super) fn check(
         }
     }
     findings.extend(unindexed(index_path, index, tables));
-    findings.extend(total_size(set, index_path, index, tables));
+    let whole = shards.values().flatten().all(|shard| tables.contains_key(shard));
+    if whole {
+        findings.extend(total_size(set, index_path, index, tables));
+    }
     (findings.into_vec(), compared)
 }
 

@@ -105,9 +105,31 @@ pub struct TensorTable {
     pub aliases: Vec<(Box<str>, Box<str>)>,
 }
 
+/// The formats of which something is read.
+enum Reader {
+    Safetensors,
+    Torch,
+    /// Only that the file starts as it should.
+    Signature(&'static [&'static [u8]]),
+}
+
+/// By the name first: a pipeline in one file may be either, and indexes name what they like.
+fn reader(name: &RepoPath, family: Family) -> Option<Reader> {
+    let file = name.file_name().to_ascii_lowercase();
+    Some(match family {
+        _ if file.ends_with(".safetensors") => Reader::Safetensors,
+        Family::Safetensors | Family::Mistral => Reader::Safetensors,
+        Family::Bin | Family::Meta | Family::Pt | Family::TorchScript | Family::DiffusersSingle => Reader::Torch,
+        Family::Gguf => Reader::Signature(&[b"GGUF", b"lmgg", b"fmgg", b"tjgg"]),
+        Family::Tf if file.rsplit('.').next() == Some("h5") => Reader::Signature(&[b"\x89HDF\r\n\x1a\n"]),
+        _ => return None,
+    })
+}
+
 /// Reads the tensors of a weight file without executing anything in it; the findings are about `name`.
-pub fn tensor_table(local: &Path, name: &RepoPath, family: Family) -> (TensorTable, Vec<Finding>) {
-    let fail = |code, message: String| (TensorTable::default(), vec![Finding::new(code, name, message)]);
+/// There is no table of formats that are not read here: their digests are all that is checked.
+pub fn tensor_table(local: &Path, name: &RepoPath, family: Family) -> (Option<TensorTable>, Vec<Finding>) {
+    let fail = |code, message: String| (None, vec![Finding::new(code, name, message)]);
     // Looked at before it is opened: opening a pipe waits for its other end.
     match std::fs::metadata(local) {
         Ok(meta) if !meta.is_file() => return fail(Code::FileMissing, "it is not a file".into()),
@@ -122,10 +144,27 @@ pub fn tensor_table(local: &Path, name: &RepoPath, family: Family) -> (TensorTab
     if digest::is_lfs_pointer(&file) {
         return fail(Code::LfsPointer, "it is a git-lfs pointer, and the weights are elsewhere".into());
     }
-    match family {
-        Family::Safetensors | Family::Mistral => safetensors::read(BufReader::new(file), length, name.as_str()),
-        _ => torch::read(BufReader::new(file), length, name.as_str()),
-    }
+    let (table, findings) = match reader(name, family) {
+        None => return (None, Vec::new()),
+        Some(Reader::Safetensors) => safetensors::read(BufReader::new(file), length, name.as_str()),
+        Some(Reader::Torch) => torch::read(BufReader::new(file), length, name.as_str()),
+        Some(Reader::Signature(known)) => {
+            let mut head = Vec::new();
+            return match file.take(16).read_to_end(&mut head) {
+                Err(error) => fail(Code::FileMissing, format!("it cannot be read: {error}")),
+                Ok(_) if known.iter().any(|signature| head.starts_with(signature)) => (None, Vec::new()),
+                Ok(_) => fail(Code::FormatUnexpected, format!("it does not start as a {family} file does")),
+            };
+        }
+    };
+    // A table that was not read whole, or not at all, would make every promised tensor "missing".
+    let unread = |f: &Finding| match f.code {
+        Code::UnsafePickle => false,
+        Code::FormatUnexpected => true,
+        _ => f.severity == Severity::Error,
+    };
+    let whole = !findings.iter().any(unread);
+    (whole.then_some(table), findings)
 }
 
 /// Checks everything about `subject` on up to `threads` threads of its own. Blocks.
@@ -178,15 +217,8 @@ fn check_weights(
     let mut names: HashSet<&str> = HashSet::new();
     for (path, (table, findings)) in &read {
         outcome.findings.extend(findings.iter().cloned());
-        // A table that was not read whole, or not at all, would make every promised tensor "missing".
-        let unread = |f: &Finding| match f.code {
-            Code::UnsafePickle => false,
-            Code::FormatUnexpected => true,
-            _ => f.severity == Severity::Error,
-        };
-        if !findings.iter().any(unread) {
-            tables.insert(path, Some(table));
-        }
+        let Some(table) = table else { continue };
+        tables.insert(path, Some(table));
         for tensor in &table.tensors {
             outcome.tensors += 1;
             if names.insert(&tensor.name) {

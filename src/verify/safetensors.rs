@@ -189,10 +189,10 @@ fn check(header: Header, data: u64, base: u64, path: &str) -> (TensorTable, Vec<
         let count = unknown.len();
         unknown.sort_unstable();
         unknown.dedup();
-        let named: Vec<&str> = unknown.iter().take(10).map(|d| cut(d)).collect();
+        let some: Vec<&str> = unknown.iter().take(10).map(|d| cut(d)).collect();
         found(
             Code::DtypeUnknown,
-            format!("{count} tensors are of a dtype that is not known here: {}", named.join(", ")),
+            format!("{count} tensors are of a dtype that is not known here: {}", some.join(", ")),
         );
     }
     let mut order: Vec<(u64, u64, &str)> =

@@ -39,7 +39,7 @@ pub(super) struct Archive {
 pub(super) fn open(mut file: impl Read + Seek, length: u64) -> Result<Archive, (Code, String)> {
     let invalid = |message: String| (Code::ArchiveInvalid, message);
     // Looked at before the directory is parsed: its memory is in proportion to the entries' count.
-    let claimed = directory_entries(&mut file, length)
+    let Directory { entries: claimed, end } = directory(&mut file, length)
         .map_err(|e| invalid(format!("it cannot be read: {e}")))?
         .ok_or_else(|| invalid("it has no zip directory at its end: it is cut short, or no zip archive".into()))?;
     if claimed > RECORDS_LIMIT {
@@ -64,6 +64,7 @@ pub(super) fn open(mut file: impl Read + Seek, length: u64) -> Result<Archive, (
         return Err(invalid("its records overlap, or reach beyond the archive".into()));
     }
     let mut records = Vec::with_capacity(archive.len());
+    let mut last_header = 0;
     let mut folded = HashSet::with_capacity(archive.len());
     for index in 0..archive.len() {
         let record = archive
@@ -78,6 +79,7 @@ pub(super) fn open(mut file: impl Read + Seek, length: u64) -> Result<Archive, (
         if !folded.insert(name.to_ascii_lowercase()) {
             return Err(invalid(format!("two records are called {}, but for case", Quote(name))));
         }
+        last_header = last_header.max(record.central_header_start());
         records.push(Record {
             name: name.into(),
             size: record.size(),
@@ -107,7 +109,22 @@ pub(super) fn open(mut file: impl Read + Seek, length: u64) -> Result<Archive, (
     if bytes.len() as u64 != size {
         return Err(invalid(format!("its data.pkl should have {size} bytes and has another length")));
     }
+    // Records behind the last one that is counted would be seen by readers that do not count.
+    if !ends_at(&mut archive.into_inner(), last_header, end) {
+        return Err(invalid("its directory holds more than it claims".into()));
+    }
     Ok(Archive { top, records, pickle: bytes })
+}
+
+/// Whether the directory's entry at `header` is followed by `end`.
+fn ends_at(file: &mut (impl Read + Seek), header: u64, end: u64) -> bool {
+    let mut entry = [0; 46];
+    if file.seek(SeekFrom::Start(header)).and_then(|_| file.read_exact(&mut entry)).is_err() {
+        return false;
+    }
+    // Its name, extra field and comment.
+    let lengths = [28, 30, 32].map(|at| u64::from(u16::from_le_bytes([entry[at], entry[at + 1]])));
+    header + 46 + lengths.iter().sum::<u64>() == end
 }
 
 /// Whether a record's name stays in its folder when it is unpacked. A folder's own entry ends in `/`.
@@ -116,8 +133,15 @@ fn is_plain(name: &str) -> bool {
     !path.contains(['\\', '\0']) && !path.split('/').any(|part| matches!(part, "" | "." | ".."))
 }
 
-/// The number of entries that the directory's end claims; `None` if the archive does not end in one.
-fn directory_entries(file: &mut (impl Read + Seek), length: u64) -> io::Result<Option<u64>> {
+/// What the directory's end says.
+struct Directory {
+    entries: u64,
+    /// Where the entries end.
+    end: u64,
+}
+
+/// Reads the directory's end; `None` if the file does not end in one.
+fn directory(file: &mut (impl Read + Seek), length: u64) -> io::Result<Option<Directory>> {
     let window = length.min(TAIL);
     let start = length - window;
     file.seek(SeekFrom::Start(start))?;
@@ -131,16 +155,18 @@ fn directory_entries(file: &mut (impl Read + Seek), length: u64) -> io::Result<O
     }
     let locator = at.checked_sub(20).and_then(|from| tail.get(from..at)).filter(|l| l.starts_with(b"PK\x06\x07"));
     let Some(locator) = locator.and_then(|l| l.get(8..16)) else {
-        return Ok(Some(u16::from_le_bytes([end[10], end[11]]).into()));
+        let entries = u16::from_le_bytes([end[10], end[11]]).into();
+        return Ok(Some(Directory { entries, end: start + at as u64 }));
     };
     let mut offset = [0; 8];
     offset.copy_from_slice(locator);
+    let offset = u64::from_le_bytes(offset);
     let mut zip64 = [0; 40];
-    file.seek(SeekFrom::Start(u64::from_le_bytes(offset)))?;
+    file.seek(SeekFrom::Start(offset))?;
     if file.read_exact(&mut zip64).is_err() || !zip64.starts_with(b"PK\x06\x06") {
         return Ok(None);
     }
     let mut entries = [0; 8];
     entries.copy_from_slice(&zip64[32..]);
-    Ok(Some(u64::from_le_bytes(entries)))
+    Ok(Some(Directory { entries: u64::from_le_bytes(entries), end: offset }))
 }
