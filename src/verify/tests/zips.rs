@@ -122,6 +122,26 @@ fn damage_to_the_archive_is_an_error() {
 }
 
 #[test]
+fn an_archive_with_two_directories_is_an_error() {
+    // The zip64 end names the directory of one archive, the old-style end that of another before it.
+    let evil = Pickled::new().global("os", "system").text("true").op(b"\x85R").stop();
+    let hidden = zip(&torch_records(&evil, &[]));
+    let mut shown = torch_records(&six(), &[("0", 24)]);
+    shown.push(record("x/.hidden", hidden));
+    let mut bytes = zip_with(&shown, End { entries: None, zip64: true });
+    let start = find(&bytes, b"PK\x01\x02", 0);
+    let end = bytes.len() - 22;
+    bytes[end + 8..end + 12].copy_from_slice(&[2, 0, 2, 0]);
+    bytes[end + 12..end + 16].copy_from_slice(&100u32.to_le_bytes());
+    bytes[end + 16..end + 20].copy_from_slice(&u32::try_from(start).unwrap().to_le_bytes());
+    assert!(has_error(&findings(&bytes)), "{:?}", findings(&bytes));
+}
+
+fn find(bytes: &[u8], what: &[u8], from: usize) -> usize {
+    from + bytes[from..].windows(what.len()).position(|w| w == what).unwrap()
+}
+
+#[test]
 fn the_pickle_that_is_judged_is_the_one_that_torch_loads() {
     // torch takes the first record's folder as the archive's; the harmless pickle lies in another.
     let evil = Pickled::new().global("os", "system").text("true").op(b"\x85R").stop();

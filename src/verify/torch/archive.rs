@@ -39,7 +39,7 @@ pub(super) struct Archive {
 pub(super) fn open(mut file: impl Read + Seek, length: u64) -> Result<Archive, (Code, String)> {
     let invalid = |message: String| (Code::ArchiveInvalid, message);
     // Looked at before the directory is parsed: its memory is in proportion to the entries' count.
-    let Directory { entries: claimed, end } = directory(&mut file, length)
+    let Directory { entries: claimed, start, end } = directory(&mut file, length)
         .map_err(|e| invalid(format!("it cannot be read: {e}")))?
         .ok_or_else(|| invalid("it has no zip directory at its end: it is cut short, or no zip archive".into()))?;
     if claimed > RECORDS_LIMIT {
@@ -50,6 +50,10 @@ pub(super) fn open(mut file: impl Read + Seek, length: u64) -> Result<Archive, (
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
     let mut archive = ZipArchive::with_config(config, file)
         .map_err(|e| invalid(format!("it is no whole zip archive: {}", complaint(&e))))?;
+    // An archive may have two directories, one at its old-style end and one at its zip64 end.
+    if archive.central_directory_start() != start {
+        return Err(invalid("its two ends name different directories".into()));
+    }
     // The reader keeps the last of several records of one name; torch may find another.
     if archive.len() as u64 != claimed {
         return Err(invalid(format!(
@@ -136,37 +140,40 @@ fn is_plain(name: &str) -> bool {
 /// What the directory's end says.
 struct Directory {
     entries: u64,
-    /// Where the entries end.
+    /// Where the entries start.
+    start: u64,
+    /// Where they end.
     end: u64,
 }
 
 /// Reads the directory's end; `None` if the file does not end in one.
 fn directory(file: &mut (impl Read + Seek), length: u64) -> io::Result<Option<Directory>> {
     let window = length.min(TAIL);
-    let start = length - window;
-    file.seek(SeekFrom::Start(start))?;
+    file.seek(SeekFrom::Start(length - window))?;
     let mut tail = Vec::new();
     file.by_ref().take(window).read_to_end(&mut tail)?;
     let Some(at) = tail.windows(4).rposition(|w| w == b"PK\x05\x06") else { return Ok(None) };
     let Some(end) = tail.get(at..at + END) else { return Ok(None) };
+    let u16_at = |i: usize| u16::from_le_bytes([end[i], end[i + 1]]);
     // What follows is the comment, exactly; else this is the inside of something else.
-    if at + END + usize::from(u16::from_le_bytes([end[20], end[21]])) != tail.len() {
+    if at + END + usize::from(u16_at(20)) != tail.len() {
         return Ok(None);
     }
     let locator = at.checked_sub(20).and_then(|from| tail.get(from..at)).filter(|l| l.starts_with(b"PK\x06\x07"));
-    let Some(locator) = locator.and_then(|l| l.get(8..16)) else {
-        let entries = u16::from_le_bytes([end[10], end[11]]).into();
-        return Ok(Some(Directory { entries, end: start + at as u64 }));
+    let Some(locator) = locator else {
+        let start = u32::from_le_bytes([end[16], end[17], end[18], end[19]]).into();
+        return Ok(Some(Directory { entries: u16_at(10).into(), start, end: length - window + at as u64 }));
     };
-    let mut offset = [0; 8];
-    offset.copy_from_slice(locator);
-    let offset = u64::from_le_bytes(offset);
-    let mut zip64 = [0; 40];
+    let offset = u64_at(locator, 8);
+    let mut zip64 = [0; 56];
     file.seek(SeekFrom::Start(offset))?;
     if file.read_exact(&mut zip64).is_err() || !zip64.starts_with(b"PK\x06\x06") {
         return Ok(None);
     }
-    let mut entries = [0; 8];
-    entries.copy_from_slice(&zip64[32..]);
-    Ok(Some(Directory { entries: u64::from_le_bytes(entries), end: offset }))
+    Ok(Some(Directory { entries: u64_at(&zip64, 32), start: u64_at(&zip64, 48), end: offset }))
+}
+
+/// Eight bytes as a number; zero where there are none.
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..at + 8).map_or(0, |b| b.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte)))
 }

@@ -1,0 +1,85 @@
+//! Replays the fuzz targets' seeds and the fixtures through the fuzz targets' own entry points, so
+//! that plain `cargo test` covers them. What a target found stays among its seeds.
+
+#[path = "fuzz/entry.rs"]
+mod entry;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every file below a folder of the crate.
+fn files(folder: &str) -> Vec<PathBuf> {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        // The published crate comes without seeds.
+        for path in fs::read_dir(folder).into_iter().flatten().map(|e| e.unwrap().path()) {
+            if path.is_dir() { &mut folders } else { &mut files }.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+fn replay(target: fn(&[u8]), folder: &str, at_least: usize) {
+    let seeds = files(&format!("fuzz/seeds/{folder}"));
+    assert!(seeds.len() >= at_least || files("fuzz").is_empty(), "{folder}: {} seeds", seeds.len());
+    for seed in seeds {
+        println!("{}", seed.display());
+        target(&fs::read(&seed).unwrap());
+    }
+}
+
+/// Fixtures with one of these endings.
+fn fixtures(target: fn(&[u8]), endings: &[&str]) {
+    let fixtures = files("tests/fixtures");
+    let mut replayed = 0;
+    for path in fixtures.iter().filter(|p| endings.iter().any(|e| p.to_string_lossy().ends_with(e))) {
+        println!("{}", path.display());
+        target(&fs::read(path).unwrap());
+        replayed += 1;
+    }
+    assert!(replayed > 1, "{endings:?}");
+}
+
+#[test]
+fn safetensors() {
+    replay(entry::safetensors, "safetensors", 3);
+    replay(entry::safetensors_header, "safetensors_header", 3);
+    fixtures(entry::safetensors, &[".safetensors"]);
+}
+
+#[test]
+fn torch() {
+    replay(entry::torch, "torch", 3);
+    fixtures(entry::torch, &[".bin", ".pt"]);
+}
+
+#[test]
+fn pickles() {
+    replay(entry::pickle, "pickle", 3);
+}
+
+#[test]
+fn indexes() {
+    replay(entry::index, "index", 3);
+    fixtures(entry::index, &[".index.json"]);
+}
+
+#[test]
+fn names() {
+    replay(entry::names, "names", 3);
+}
+
+/// The entry points take each other's seeds without a panic as well.
+#[test]
+fn every_entry_point_takes_every_seed() {
+    for seed in files("fuzz/seeds") {
+        let bytes = fs::read(&seed).unwrap();
+        for target in
+            [entry::safetensors, entry::safetensors_header, entry::torch, entry::pickle, entry::index, entry::names]
+        {
+            target(&bytes);
+        }
+    }
+}
