@@ -1,6 +1,8 @@
 //! Replays the fuzz targets' seeds and the fixtures through the fuzz targets' own entry points, so
 //! that plain `cargo test` covers them. What a target found stays among its seeds.
 
+#![allow(clippy::unwrap_used)] // tests, but outside `#[cfg(test)]`
+
 #[path = "fuzz/entry.rs"]
 mod entry;
 

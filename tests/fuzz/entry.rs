@@ -42,24 +42,32 @@ pub fn torch(bytes: &[u8]) {
     sane(torch::read(Cursor::new(bytes), bytes.len() as u64, "x"));
 }
 
-/// A pickle, as it is and as the `data.pkl` of a file that holds nothing else.
+/// A pickle, as it is and as the `data.pkl` of a file with one storage.
 pub fn pickle(bytes: &[u8]) {
     if let Ok(pickle) = torch::pickle::read(bytes) {
         assert!(pickle.length <= bytes.len());
         assert!((pickle.root as usize) < pickle.nodes.len());
         assert!(pickle.globals.iter().all(|g| g.position < bytes.len()));
     }
-    torch(&stored_zip(&[("x/data.pkl", bytes)]));
+    torch(&stored_zip(&[("x/data.pkl", bytes), ("x/data/0", &[0; 96]), ("x/version", b"3\n")]));
 }
 
 /// A weight index.
 pub fn index(bytes: &[u8]) {
-    if let Ok(index) = WeightIndex::parse(bytes) {
-        assert!(!index.weight_map.is_empty());
-        for shard in index.shards() {
-            let _ = RepoPath::join("a/b", shard);
+    match WeightIndex::parse(bytes) {
+        Ok(index) => {
+            assert!(!index.weight_map.is_empty());
+            for shard in index.shards() {
+                assert!(RepoPath::join("a/b", shard).is_ok_and(|p| p.as_str().starts_with("a/b/")) || !is_plain(shard));
+            }
         }
+        Err(error) => assert!(error.to_string().len() < 10_000, "it quotes too much of the file"),
     }
+}
+
+/// A name that nothing can be wrong with.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.len() < 200 && name.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Repo specs, ids, revisions and paths: what is accepted is read back from its own text, and no

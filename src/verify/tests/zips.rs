@@ -111,6 +111,20 @@ fn damage_to_the_archive_is_an_error() {
         ("a directory that claims too many", zip_with(&records, End { entries: Some(4), zip64: false })),
         ("a directory that claims 2^32 records", zip_with(&records, End { entries: Some(1 << 32), zip64: true })),
         ("a directory that claims 2^64 - 1 records", zip_with(&records, End { entries: Some(u64::MAX), zip64: true })),
+        ("a feature that PyTorch's reader lacks", change(1, &|r| r.flags = 0x20)),
+        ("no version", zip(&records[..2])),
+        ("a directory of another size than it has", {
+            let mut bytes = whole.clone();
+            let at = bytes.len() - 10;
+            bytes[at] ^= 1;
+            bytes
+        }),
+        ("a part of an archive over several disks", {
+            let mut bytes = zip_with(&records, End { entries: None, zip64: true });
+            let at = find(&bytes, b"PK\x06\x06", 0) + 16;
+            bytes[at] = 1;
+            bytes
+        }),
         ("nothing after its first bytes", b"PK\x03\x04".to_vec()),
         ("text after the archive", [&whole[..], b"text"].concat()),
         ("another archive before it", [&whole[..], &whole[..]].concat()),
@@ -155,7 +169,9 @@ fn the_pickle_that_is_judged_is_the_one_that_torch_loads() {
 fn zip64_archives_are_read() {
     let mut records = torch_records(&six(), &[("0", 24)]);
     assert_eq!(findings(&zip_with(&records, End { entries: None, zip64: true })), []);
-    records.iter_mut().for_each(|r| r.zip64 = true);
+    for r in &mut records {
+        r.zip64 = true;
+    }
     assert_eq!(findings(&zip_with(&records, End { entries: None, zip64: true })), []);
     assert_eq!(findings(&zip(&records)), []);
 }

@@ -17,11 +17,18 @@ const RECORDS_LIMIT: u64 = 1_000_000;
 const END: usize = 22;
 const TAIL: u64 = END as u64 + 65_535;
 
+/// Bytes of a directory of that many records.
+const DIRECTORY_LIMIT: u64 = 256 << 20;
+/// Compression levels, sizes after the data, UTF-8 names.
+const KNOWN_FLAGS: u16 = 0x0002 | 0x0004 | 0x0008 | 0x0800;
+/// Where the format's version stands.
+const VERSIONS: [&str; 2] = ["/version", "/.data/version"];
+
 /// A record of the archive.
 pub(super) struct Record {
     pub name: Box<str>,
     pub size: u64,
-    /// Neither compressed nor encrypted.
+    /// Not compressed.
     pub stored: bool,
     pub start: Option<u64>,
 }
@@ -68,7 +75,6 @@ pub(super) fn open(mut file: impl Read + Seek, length: u64) -> Result<Archive, (
         return Err(invalid("its records overlap, or reach beyond the archive".into()));
     }
     let mut records = Vec::with_capacity(archive.len());
-    let mut last_header = 0;
     let mut folded = HashSet::with_capacity(archive.len());
     for index in 0..archive.len() {
         let record = archive
@@ -83,13 +89,10 @@ pub(super) fn open(mut file: impl Read + Seek, length: u64) -> Result<Archive, (
         if !folded.insert(name.to_ascii_lowercase()) {
             return Err(invalid(format!("two records are called {}, but for case", Quote(name))));
         }
-        last_header = last_header.max(record.central_header_start());
         records.push(Record {
             name: name.into(),
             size: record.size(),
-            stored: record.compression() == CompressionMethod::Stored
-                && record.size() == record.compressed_size()
-                && !record.encrypted(),
+            stored: record.compression() == CompressionMethod::Stored && record.size() == record.compressed_size(),
             start: record.data_start(),
         });
     }
@@ -113,22 +116,33 @@ pub(super) fn open(mut file: impl Read + Seek, length: u64) -> Result<Archive, (
     if bytes.len() as u64 != size {
         return Err(invalid(format!("its data.pkl should have {size} bytes and has another length")));
     }
-    // Records behind the last one that is counted would be seen by readers that do not count.
-    if !ends_at(&mut archive.into_inner(), last_header, end) {
-        return Err(invalid("its directory holds more than it claims".into()));
+    if !records.iter().any(|r| VERSIONS.contains(&r.name.strip_prefix(&*top).unwrap_or_default())) {
+        return Err(invalid("it has no version record, without which PyTorch does not load it".into()));
     }
+    check_directory(&mut archive.into_inner(), start, end, claimed).map_err(|why| invalid(why.into()))?;
     Ok(Archive { top, records, pickle: bytes })
 }
 
-/// Whether the directory's entry at `header` is followed by `end`.
-fn ends_at(file: &mut (impl Read + Seek), header: u64, end: u64) -> bool {
-    let mut entry = [0; 46];
-    if file.seek(SeekFrom::Start(header)).and_then(|_| file.read_exact(&mut entry)).is_err() {
-        return false;
+/// What the zip crate passes over and torch's reader does not: flags of features that it lacks, and
+/// records behind the last that is counted, which readers that do not count would see.
+fn check_directory(file: &mut (impl Read + Seek), start: u64, end: u64, claimed: u64) -> Result<(), &'static str> {
+    let size = end.checked_sub(start).filter(|n| *n <= DIRECTORY_LIMIT).ok_or("its directory is too large")?;
+    let mut directory = Vec::new();
+    file.seek(SeekFrom::Start(start))
+        .and_then(|_| file.take(size).read_to_end(&mut directory))
+        .map_err(|_| "its directory cannot be read again")?;
+    let (mut rest, mut entries) = (&*directory, 0);
+    while let Some((entry, after)) = rest.split_first_chunk::<46>() {
+        let u16_at = |at: usize| u16::from_le_bytes([entry[at], entry[at + 1]]);
+        if u16_at(8) & !KNOWN_FLAGS != 0 || u16_at(34) != 0 {
+            return Err("a record is encrypted, on another disk, or uses a feature of zip that PyTorch lacks");
+        }
+        // Its name, extra field and comment.
+        let length = usize::from(u16_at(28)) + usize::from(u16_at(30)) + usize::from(u16_at(32));
+        rest = after.get(length..).ok_or("its directory ends inside an entry")?;
+        entries += 1;
     }
-    // Its name, extra field and comment.
-    let lengths = [28, 30, 32].map(|at| u64::from(u16::from_le_bytes([entry[at], entry[at + 1]])));
-    header + 46 + lengths.iter().sum::<u64>() == end
+    if entries == claimed && rest.is_empty() { Ok(()) } else { Err("its directory holds more than it claims") }
 }
 
 /// Whether a record's name stays in its folder when it is unpacked. A folder's own entry ends in `/`.
@@ -160,9 +174,13 @@ fn directory(file: &mut (impl Read + Seek), length: u64) -> io::Result<Option<Di
         return Ok(None);
     }
     let locator = at.checked_sub(20).and_then(|from| tail.get(from..at)).filter(|l| l.starts_with(b"PK\x06\x07"));
+    let u32_at = |i: usize| u64::from(u16_at(i)) | u64::from(u16_at(i + 2)) << 16;
+    let at = length - window + at as u64;
     let Some(locator) = locator else {
-        let start = u32::from_le_bytes([end[16], end[17], end[18], end[19]]).into();
-        return Ok(Some(Directory { entries: u16_at(10).into(), start, end: length - window + at as u64 }));
+        let (start, size) = (u32_at(16), u32_at(12));
+        // One disk, numbered from 0.
+        let sound = u32_at(4) == 0 && start + size == at;
+        return Ok(sound.then_some(Directory { entries: u16_at(10).into(), start, end: at }));
     };
     let offset = u64_at(locator, 8);
     let mut zip64 = [0; 56];
@@ -170,7 +188,9 @@ fn directory(file: &mut (impl Read + Seek), length: u64) -> io::Result<Option<Di
     if file.read_exact(&mut zip64).is_err() || !zip64.starts_with(b"PK\x06\x06") {
         return Ok(None);
     }
-    Ok(Some(Directory { entries: u64_at(&zip64, 32), start: u64_at(&zip64, 48), end: offset }))
+    let (entries, size, start) = (u64_at(&zip64, 32), u64_at(&zip64, 40), u64_at(&zip64, 48));
+    let sound = u64_at(&zip64, 16) == 0 && start.checked_add(size) == Some(offset);
+    Ok(sound.then_some(Directory { entries, start, end: offset }))
 }
 
 /// Eight bytes as a number; zero where there are none.
