@@ -187,6 +187,16 @@ fn a_comment_and_a_folders_entry_are_no_damage() {
 }
 
 #[test]
+fn a_torchscript_archive_may_hold_records_that_its_data_does_not_name() {
+    let mut records = torch_records(&six(), &[("0", 24), ("constant", 8)]);
+    records.push(record("x/constants.pkl", b"\x80\x02)."));
+    assert_eq!(findings(&zip(&records)), []);
+    // What its data names must still be there.
+    records.remove(1);
+    assert_eq!(codes(&findings(&zip(&records))), [Code::TensorOutOfBounds]);
+}
+
+#[test]
 fn a_zip_archive_without_a_pickle_is_no_torch_file() {
     for bytes in [zip(&[]), zip(&[record("x/y", "")]), zip(&[record("data.pkl", ".")])] {
         let found = findings(&bytes);

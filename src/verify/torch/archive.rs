@@ -189,7 +189,9 @@ fn directory(file: &mut (impl Read + Seek), length: u64) -> io::Result<Option<Di
         return Ok(None);
     }
     let (entries, size, start) = (u64_at(&zip64, 32), u64_at(&zip64, 40), u64_at(&zip64, 48));
-    let sound = u64_at(&zip64, 16) == 0 && start.checked_add(size) == Some(offset);
+    // On one disk, says the locator as well.
+    let one_disk = u64_at(&zip64, 16) == 0 && locator[4..8] == [0; 4] && locator[16..] == [1, 0, 0, 0];
+    let sound = one_disk && start.checked_add(size) == Some(offset);
     Ok(sound.then_some(Directory { entries, start, end: offset }))
 }
 

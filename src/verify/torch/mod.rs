@@ -125,7 +125,8 @@ fn read_archive(archive: &archive::Archive, path: &str) -> (TensorTable, Vec<Fin
         let Some(key) = below(record).and_then(|name| name.strip_prefix("data/").map(Box::<str>::from)) else {
             continue;
         };
-        if !state.storages.contains_key(&key) {
+        // TorchScript's constants are described by other records than data.pkl.
+        if !torchscript && !state.storages.contains_key(&key) {
             findings.push(Finding::new(
                 Code::DataGap,
                 path,
