@@ -65,7 +65,7 @@ pub fn read(pickle: &Pickle) -> State {
             add_storage(pickle, *id, &mut state);
         }
     }
-    let mut walk = Walk { pickle, state, visits: 0, copied: 0, path: HashSet::new() };
+    let mut walk = Walk { pickle, state, visits: 0, copied: 0, path: HashSet::new(), barren: HashSet::new(), cut: 0 };
     walk.visit(pickle.root, "", 0);
     if walk.spent() {
         walk.state.problem(|| "it nests more than this reader follows".into());
@@ -129,6 +129,10 @@ struct Walk<'a> {
     copied: usize,
     /// Objects on the way from the root: a cycle ends where it closes.
     path: HashSet<Id>,
+    /// Objects that hold no tensor, however they are reached.
+    barren: HashSet<Id>,
+    /// How often the way ended early, so that nothing is known of what lies behind.
+    cut: usize,
 }
 
 impl Walk<'_> {
@@ -137,10 +141,15 @@ impl Walk<'_> {
     }
 
     fn visit(&mut self, id: Id, name: &str, depth: usize) {
-        self.visits += 1;
-        if depth > DEPTH || self.spent() || !self.path.insert(id) {
+        if self.barren.contains(&id) {
             return;
         }
+        self.visits += 1;
+        if depth > DEPTH || self.spent() || !self.path.insert(id) {
+            self.cut += 1;
+            return;
+        }
+        let before = self.gathered();
         match self.pickle.node(id) {
             Node::Dict(items) => self.children(items, name, depth),
             Node::List(items) => self.sequence(items, name, depth),
@@ -162,12 +171,21 @@ impl Walk<'_> {
             _ => {}
         }
         self.path.remove(&id);
+        if self.gathered() == before {
+            self.barren.insert(id);
+        }
+    }
+
+    /// Changes when something is found, or not looked at.
+    fn gathered(&self) -> (usize, usize, usize) {
+        (self.state.tensors.len(), self.state.problems.len(), self.cut)
     }
 
     fn children(&mut self, items: &[(Id, Id)], name: &str, depth: usize) {
         let pickle = self.pickle;
         for (key, value) in items {
             if self.spent() {
+                self.cut += 1;
                 return;
             }
             if !matches!(pickle.node(*value), Node::Call { .. } | Node::Dict(_) | Node::List(_) | Node::Tuple(_)) {
@@ -198,6 +216,7 @@ impl Walk<'_> {
     fn sequence(&mut self, items: &[Id], name: &str, depth: usize) {
         for (i, item) in items.iter().enumerate() {
             if self.spent() {
+                self.cut += 1;
                 return;
             }
             if matches!(self.pickle.node(*item), Node::Call { .. } | Node::Dict(_) | Node::List(_) | Node::Tuple(_)) {
