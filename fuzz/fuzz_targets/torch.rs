@@ -1,12 +1,8 @@
-//! A PyTorch file: sniffing, zip directory, pickle, storages.
+//! See `torch` in `tests/fuzz/entry.rs`.
 #![no_main]
-use std::io::Cursor;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let (table, findings) = hfget::verify::torch::read(Cursor::new(data), data.len() as u64, "m.bin");
-    if findings.is_empty() {
-        for tensor in &table.tensors {
-            assert!(tensor.bytes.as_ref().is_none_or(|b| b.end <= data.len() as u64));
-        }
-    }
-});
+#[allow(dead_code)]
+#[path = "../../tests/fuzz/entry.rs"]
+mod entry;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entry::torch(bytes));

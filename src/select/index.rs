@@ -40,6 +40,13 @@ pub enum IndexError {
     Empty,
 }
 
+impl IndexError {
+    /// The parser quotes what it did not expect, however long it is.
+    fn json(error: &serde_json::Error) -> Self {
+        IndexError::Json(error.to_string().chars().take(300).collect())
+    }
+}
+
 impl WeightIndex {
     /// Parses an index. Memory is in proportion to `bytes`; nothing nests, so depth costs nothing.
     ///
@@ -47,8 +54,8 @@ impl WeightIndex {
     /// See [`IndexError`]. A `weight_map` value that is not a string is an error.
     pub fn parse(bytes: &[u8]) -> Result<Self, IndexError> {
         let mut json = serde_json::Deserializer::from_slice(bytes);
-        let head = json.deserialize_map(Head).map_err(|e| IndexError::Json(e.to_string()))?;
-        json.end().map_err(|e| IndexError::Json(e.to_string()))?;
+        let head = json.deserialize_map(Head).map_err(|e| IndexError::json(&e))?;
+        json.end().map_err(|e| IndexError::json(&e))?;
         let weight_map = head.weight_map.ok_or(IndexError::NoWeightMap)?;
         if weight_map.is_empty() {
             return Err(IndexError::Empty);
@@ -272,6 +279,12 @@ mod tests {
         ] {
             assert!(matches!(WeightIndex::parse(bad), Err(IndexError::Json(_))), "{}", String::from_utf8_lossy(bad));
         }
+    }
+
+    #[test]
+    fn a_complaint_does_not_repeat_the_file() {
+        let text = format!(r#"{{"weight_map": "{}"}}"#, "x".repeat(1 << 20));
+        assert!(WeightIndex::parse(text.as_bytes()).unwrap_err().to_string().len() < 1000);
     }
 
     #[test]

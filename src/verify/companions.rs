@@ -2,20 +2,17 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{BufReader, Read};
-use std::path::Path;
+use std::io::Read as _;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use super::findings::complaint;
 use super::{Subject, SubjectFile};
-use crate::report::{Code, Finding, Severity};
+use crate::report::{Code, Finding};
 use crate::select::Purpose;
 
 /// A tokenizer.json of a large vocabulary is some 20 MB; this is far above.
 const JSON_LIMIT: u64 = 512 << 20;
-
-/// Files up to this are looked at again for what only Python accepts.
-const LENIENT_LIMIT: u64 = 64 << 20;
 
 /// Adds a finding for every companion that is no JSON.
 pub(super) fn check(subject: &Subject, findings: &mut Vec<Finding>) {
@@ -55,55 +52,57 @@ fn check_one(file: &SubjectFile) -> Option<Finding> {
     if open.metadata().ok()?.len() > JSON_LIMIT {
         return invalid(format!("it is larger than {JSON_LIMIT} bytes"));
     }
-    let object = matches!(file.path.file_name(), "config.json" | "generation_config.json" | "tokenizer_config.json");
-    let error = parse(BufReader::new(open.take(JSON_LIMIT)), object).err()?;
-    if python_accepts(&file.local, object) {
-        let why = "it holds NaN or Infinity, which is no JSON: loaders in Python accept it, others do not";
-        return invalid(why.into()).map(|finding| finding.severity(Severity::Warning));
+    let mut bytes = Vec::new();
+    if let Err(error) = open.take(JSON_LIMIT).read_to_end(&mut bytes) {
+        return invalid(format!("it cannot be read: {error}"));
     }
-    invalid(format!("it is not the JSON that loaders expect: {error}"))
+    let must_be_object =
+        matches!(file.path.file_name(), "config.json" | "generation_config.json" | "tokenizer_config.json");
+    let why = parse(&bytes, must_be_object).err()?;
+    // `time_step_limit: [0.0, Infinity]`, in many a Mamba's config: no JSON, but Python reads it.
+    if blank_constants(&mut bytes) && parse(&bytes, must_be_object).is_ok() {
+        return None;
+    }
+    invalid(format!("it is not the JSON that loaders expect: {why}"))
 }
 
-fn parse(reader: impl Read, object: bool) -> Result<(), serde_json::Error> {
-    if object {
-        serde_json::from_reader::<_, Object>(reader).map(drop)
+/// Nothing of the document is kept, and nothing recurses, so depth costs little.
+fn parse(bytes: &[u8], must_be_object: bool) -> Result<(), String> {
+    // The parser passes over what it does not keep, encoding included.
+    let text = std::str::from_utf8(bytes).map_err(|e| format!("not UTF-8 after {} bytes", e.valid_up_to()))?;
+    let parsed = if must_be_object {
+        serde_json::from_str::<Object>(text).map(drop)
     } else {
-        serde_json::from_reader::<_, IgnoredAny>(reader).map(drop)
-    }
+        serde_json::from_str::<IgnoredAny>(text).map(drop)
+    };
+    parsed.map_err(|e| complaint(&e))
 }
 
-/// Whether it parses with the constants that Python's `json` reads and writes beyond the standard.
-fn python_accepts(path: &Path, object: bool) -> bool {
-    let mut content = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LENIENT_LIMIT + 1).read_to_end(&mut content));
-    read.is_ok()
-        && content.len() as u64 <= LENIENT_LIMIT
-        && parse(without_constants(&content).as_slice(), object).is_ok()
-}
-
-/// With a number in the place of each `NaN`, `Infinity` and `-Infinity` outside of texts.
-fn without_constants(json: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(json.len());
-    let (mut at, mut text) = (0, false);
-    while let Some(byte) = json.get(at) {
-        let constant = ["NaN", "Infinity", "-Infinity"].iter().find(|c| !text && json[at..].starts_with(c.as_bytes()));
-        if let Some(constant) = constant {
-            out.push(b'0');
-            at += constant.len();
-            continue;
-        }
-        match byte {
-            b'\\' if text => {
-                out.push(b'\\');
-                out.extend(json.get(at + 1));
-                at += 2;
-                continue;
+/// Writes numbers over the `NaN`, `Infinity` and `-Infinity` that stand where a value may; whether there were any.
+fn blank_constants(bytes: &mut [u8]) -> bool {
+    let (mut at, mut in_string, mut any) = (0, false, false);
+    let mut before = b' ';
+    while let Some(&byte) = bytes.get(at) {
+        if in_string {
+            match byte {
+                b'\\' => at += 1,
+                b'"' => in_string = false,
+                _ => {}
             }
-            b'"' => text = !text,
-            _ => {}
+        } else if byte == b'"' {
+            in_string = true;
+        } else if matches!(before, b':' | b',' | b'[' | b'-' | b' ' | b'\t' | b'\r' | b'\n') {
+            for word in [&b"NaN"[..], b"Infinity"] {
+                // Python knows no `-NaN`.
+                if bytes[at..].starts_with(word) && !(before == b'-' && word == b"NaN") {
+                    bytes[at..at + word.len()].fill(b' ');
+                    bytes[at] = b'0';
+                    any = true;
+                }
+            }
         }
-        out.push(*byte);
+        before = byte;
         at += 1;
     }
-    out
+    any
 }

@@ -1,9 +1,10 @@
 //! Whether the shards hold what the index promises: every tensor in the file the index names, no
 //! shard missing, nothing twice. The shards' tables are read elsewhere.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{TensorTable, limited};
+use super::TensorTable;
+use super::findings::{Findings, Quote};
 use crate::repo::RepoPath;
 use crate::report::{Code, Finding};
 use crate::select::{Family, WeightIndex, WeightSet};
@@ -33,17 +34,10 @@ fn is_tied(name: &str) -> bool {
 /// A shard's table; `None` when the file is not there or could not be read (a finding already).
 pub(super) type Tables<'a> = BTreeMap<&'a RepoPath, Option<&'a TensorTable>>;
 
-/// Files that could not be had: their own finding says so, and nothing is said of their tensors.
-pub(super) fn with_unavailable<'a>(tables: &mut Tables<'a>, set: &'a WeightSet, unavailable: &BTreeSet<RepoPath>) {
-    for path in set.files.iter().filter(|p| unavailable.contains(*p)) {
-        tables.insert(path, None);
-    }
-}
-
 /// Tensors held by two files of a set.
 pub(super) fn duplicates(set: &WeightSet, tables: &Tables<'_>) -> Vec<Finding> {
     let mut holder: HashMap<&str, &RepoPath> = HashMap::new();
-    let mut found = Vec::new();
+    let mut found = Findings::default();
     for path in &set.files {
         let Some(Some(table)) = tables.get(path) else { continue };
         for tensor in &table.tensors {
@@ -53,12 +47,12 @@ pub(super) fn duplicates(set: &WeightSet, tables: &Tables<'_>) -> Vec<Finding> {
                 found.push(Finding::new(
                     Code::TensorDuplicate,
                     path,
-                    format!("tensor {:?} is also in {other}", tensor.name),
+                    format!("tensor {} is also in {other}", Quote(&tensor.name)),
                 ));
             }
         }
     }
-    limited(found)
+    found.into_vec()
 }
 
 /// Compares an index with its shards' tables; gives the findings and how many names were compared.
@@ -68,9 +62,7 @@ pub(super) fn check(
     index: &WeightIndex,
     tables: &Tables<'_>,
 ) -> (Vec<Finding>, u64) {
-    let mut findings = Vec::new();
-    let mut missing = Vec::new();
-    let mut misplaced = Vec::new();
+    let mut findings = Findings::default();
     let dir = index_path.dir();
     if !index.has_metadata {
         findings.push(
@@ -82,12 +74,17 @@ pub(super) fn check(
             .severity(crate::report::Severity::Warning),
         );
     }
-    for name in index.duplicates.iter().take(20) {
-        findings.push(Finding::new(Code::IndexInvalid, index_path, format!("it names tensor {name:?} more than once")));
+    for name in &index.duplicates {
+        findings.push(Finding::new(
+            Code::IndexInvalid,
+            index_path,
+            format!("it names tensor {} more than once", Quote(name)),
+        ));
     }
     // Where each tensor really is, and which names writers noted as dropped aliases.
     let mut home: HashMap<&str, &RepoPath> = HashMap::new();
-    let mut second_homes: HashSet<(&str, &RepoPath)> = HashSet::new();
+    // Further places of tensors that are in two files.
+    let mut also: HashSet<(&str, &RepoPath)> = HashSet::new();
     let mut dropped: HashSet<&str> = HashSet::new();
     let mut tied_present = false;
     for (path, table) in tables {
@@ -95,8 +92,8 @@ pub(super) fn check(
         dropped.extend(table.aliases.iter().map(|(dropped, _)| &**dropped));
         for tensor in &table.tensors {
             tied_present |= is_tied(&tensor.name);
-            if home.entry(&tensor.name).or_insert(path) != path {
-                second_homes.insert((&tensor.name, path));
+            if *home.entry(&tensor.name).or_insert(path) != *path {
+                also.insert((&tensor.name, path));
             }
         }
     }
@@ -125,47 +122,47 @@ pub(super) fn check(
         });
         let Some(shard) = shard else { continue };
         // Nothing can be said about the tensors of a shard that is missing or unreadable.
-        let Some(Some(_)) = tables.get(shard) else { continue };
+        let Some(Some(_)) = tables.get(&*shard) else { continue };
         compared += 1;
         match home.get(&**tensor) {
             Some(at) if *at == shard => {}
-            Some(_) if second_homes.contains(&(&**tensor, shard)) => {}
-            Some(at) => misplaced.push(Finding::new(
+            // The same name may be in two files; then the table of the named one decides.
+            Some(_) if also.contains(&(&**tensor, &*shard)) => {}
+            Some(at) => findings.push(Finding::new(
                 Code::TensorMisplaced,
                 *at,
-                format!("tensor {tensor:?} is in this file; {index_path} says it is in {shard}"),
+                format!("tensor {} is in this file; {index_path} says it is in {shard}", Quote(tensor)),
             )),
             None if dropped.contains(&**tensor) => {}
             None if set.tied_embeddings && tied_present && is_tied(tensor) => {}
-            None => missing.push(Finding::new(
+            None => findings.push(Finding::new(
                 Code::TensorMissing,
                 shard,
-                format!("{index_path} says that it holds tensor {tensor:?}, and it does not"),
+                format!("{index_path} says that it holds tensor {}, and it does not", Quote(tensor)),
             )),
         }
     }
-    findings.extend(limited(missing));
-    findings.extend(limited(misplaced));
     findings.extend(unindexed(index_path, index, tables));
-    if findings.iter().all(|f| f.code != Code::ShardMissing) {
+    let whole = shards.values().flatten().all(|shard| tables.contains_key(shard));
+    if whole {
         findings.extend(total_size(set, index_path, index, tables));
     }
-    (findings, compared)
+    (findings.into_vec(), compared)
 }
 
 fn unindexed(index_path: &RepoPath, index: &WeightIndex, tables: &Tables<'_>) -> Vec<Finding> {
     let named: HashSet<&str> = index.weight_map.iter().map(|(tensor, _)| &**tensor).collect();
-    let mut found = Vec::new();
+    let mut found = Findings::default();
     for (path, table) in tables {
         for tensor in table.iter().flat_map(|t| &t.tensors).filter(|t| !named.contains(&*t.name)) {
             found.push(Finding::new(
                 Code::TensorUnindexed,
                 path,
-                format!("{index_path} does not name its tensor {:?}", tensor.name),
+                format!("{index_path} does not name its tensor {}", Quote(&tensor.name)),
             ));
         }
     }
-    limited(found)
+    found.into_vec()
 }
 
 /// By design the bytes of all tensors, shared storages once (`huggingface_hub`,

@@ -1,7 +1,7 @@
 //! Digests of files on disk, many at once. What else a file must be is checked elsewhere.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -93,17 +93,24 @@ fn standing(file: &SubjectFile) -> Result<(), Box<Finding>> {
     if meta.len() == size {
         return Ok(());
     }
-    let mut head = [0; LFS_POINTER.len()];
-    let pointer = File::open(&file.local).and_then(|mut f| f.read_exact(&mut head)).is_ok() && head == LFS_POINTER;
-    if pointer {
+    if File::open(&file.local).is_ok_and(|f| is_lfs_pointer(&f)) {
         return fail(Code::LfsPointer, format!("a git-lfs pointer lies where {size} bytes of content should be"));
     }
     fail(Code::SizeMismatch, format!("expected {size} bytes, it has {}", meta.len()))
 }
 
+/// Whether a file starts as git-lfs pointers do. Leaves the file at its start.
+pub(super) fn is_lfs_pointer(mut file: &File) -> bool {
+    let mut head = [0; LFS_POINTER.len()];
+    let read = file.read_exact(&mut head);
+    file.rewind().is_ok() && read.is_ok() && head == LFS_POINTER
+}
+
 /// Hashes one file; gives what is wrong and the bytes read.
 fn check_one(file: &SubjectFile, progress: &dyn Progress) -> (Option<Finding>, u64) {
-    let (Some(expected), size) = (file.digest, file.size.unwrap_or(0)) else { return (None, 0) };
+    let Some(expected) = file.digest else { return (None, 0) };
+    // A git blob's digest starts with its length: the file's own, when nobody says another.
+    let size = file.size.or_else(|| std::fs::metadata(&file.local).ok().map(|m| m.len())).unwrap_or(0);
     progress.event(Event::VerifyFile { path: &file.path, size });
     let mut read = 0;
     let outcome = hash(&file.local, expected, size, |n| {

@@ -4,6 +4,7 @@
 mod companions;
 mod coverage;
 mod digest;
+mod findings;
 pub mod safetensors;
 pub mod torch;
 
@@ -18,19 +19,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use digest::digest_of;
 
+use self::findings::complaint;
 use crate::progress::Progress;
 use crate::repo::{Digest, RepoPath};
 use crate::report::{Code, Finding, Severity};
 use crate::select::{Family, Purpose, WeightIndex, WeightSet};
 
 /// Changes whenever a check is added or changed, so that remembered results are not taken for new ones.
-pub const RULES_VERSION: u32 = 1;
+pub const RULES_VERSION: u32 = 2;
 
 /// An index of a million tensors is below this.
 const INDEX_LIMIT: u64 = 512 << 20;
-
-/// Findings of one code on one file before the rest is only counted.
-const LISTED: usize = 20;
 
 /// A file to check.
 #[derive(Debug, Clone)]
@@ -108,19 +107,66 @@ pub struct TensorTable {
     pub aliases: Vec<(Box<str>, Box<str>)>,
 }
 
+/// The formats of which something is read.
+enum Reader {
+    Safetensors,
+    Torch,
+    /// Only that the file starts as it should.
+    Signature(&'static [&'static [u8]]),
+}
+
+/// By the name first: a pipeline in one file may be either, and indexes name what they like.
+fn reader(name: &RepoPath, family: Family) -> Option<Reader> {
+    let file = name.file_name().to_ascii_lowercase();
+    Some(match family {
+        _ if file.ends_with(".safetensors") => Reader::Safetensors,
+        Family::Safetensors | Family::Mistral => Reader::Safetensors,
+        Family::Bin | Family::Meta | Family::Pt | Family::TorchScript | Family::DiffusersSingle => Reader::Torch,
+        Family::Gguf => Reader::Signature(&[b"GGUF", b"lmgg", b"fmgg", b"tjgg"]),
+        Family::Tf if file.rsplit('.').next() == Some("h5") => Reader::Signature(&[b"\x89HDF\r\n\x1a\n"]),
+        _ => return None,
+    })
+}
+
 /// Reads the tensors of a weight file without executing anything in it; the findings are about `name`.
-pub fn tensor_table(local: &Path, name: &RepoPath, family: Family) -> (TensorTable, Vec<Finding>) {
-    let unreadable = |error: std::io::Error| {
-        (TensorTable::default(), vec![Finding::new(Code::FileMissing, name, format!("it cannot be read: {error}"))])
-    };
+/// There is no table of formats that are not read here: their digests are all that is checked.
+pub fn tensor_table(local: &Path, name: &RepoPath, family: Family) -> (Option<TensorTable>, Vec<Finding>) {
+    let fail = |code, message: String| (None, vec![Finding::new(code, name, message)]);
+    // Looked at before it is opened: opening a pipe waits for its other end.
+    match std::fs::metadata(local) {
+        Ok(meta) if !meta.is_file() => return fail(Code::FileMissing, "it is not a file".into()),
+        Ok(_) => {}
+        Err(error) => return fail(Code::FileMissing, format!("it cannot be read: {error}")),
+    }
     let (file, length) = match File::open(local).and_then(|f| f.metadata().map(|m| (f, m.len()))) {
         Ok(open) => open,
-        Err(error) => return unreadable(error),
+        Err(error) => return fail(Code::FileMissing, format!("it cannot be read: {error}")),
     };
-    match family {
-        Family::Safetensors | Family::Mistral => safetensors::read(BufReader::new(file), length, name.as_str()),
-        _ => torch::read(BufReader::new(file), length, name.as_str()),
+    // Its size and digest may be right: mirrors commit pointers as if they were the content.
+    if digest::is_lfs_pointer(&file) {
+        return fail(Code::LfsPointer, "it is a git-lfs pointer, and the weights are elsewhere".into());
     }
+    let (table, findings) = match reader(name, family) {
+        None => return (None, Vec::new()),
+        Some(Reader::Safetensors) => safetensors::read(BufReader::new(file), length, name.as_str()),
+        Some(Reader::Torch) => torch::read(BufReader::new(file), length, name.as_str()),
+        Some(Reader::Signature(known)) => {
+            let mut head = Vec::new();
+            return match file.take(16).read_to_end(&mut head) {
+                Err(error) => fail(Code::FileMissing, format!("it cannot be read: {error}")),
+                Ok(_) if known.iter().any(|signature| head.starts_with(signature)) => (None, Vec::new()),
+                Ok(_) => fail(Code::FormatUnexpected, format!("it does not start as a {family} file does")),
+            };
+        }
+    };
+    // A table that was not read whole, or not at all, would make every promised tensor "missing".
+    let unread = |f: &Finding| match f.code {
+        Code::UnsafePickle => false,
+        Code::FormatUnexpected => true,
+        _ => f.severity == Severity::Error,
+    };
+    let whole = !findings.iter().any(unread);
+    (whole.then_some(table), findings)
 }
 
 /// Checks everything about `subject` on up to `threads` threads of its own. Blocks.
@@ -171,14 +217,13 @@ fn check_weights(
     let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut tables: coverage::Tables<'_> =
         set.files.iter().filter(|p| local.contains_key(p)).map(|p| (p, None)).collect();
-    coverage::with_unavailable(&mut tables, set, &subject.unavailable);
+    // Files that could not be had: their own finding says so, and nothing is said of their tensors.
+    tables.extend(set.files.iter().filter(|p| subject.unavailable.contains(*p)).map(|p| (p, None)));
     let mut names: HashSet<&str> = HashSet::new();
     for (path, (table, findings)) in &read {
-        outcome.findings.extend(limited(findings.clone()));
-        // A table without its errors would make every promised tensor "missing".
-        if !findings.iter().any(|f| f.severity == Severity::Error && !matches!(f.code, Code::UnsafePickle)) {
-            tables.insert(path, Some(table));
-        }
+        outcome.findings.extend(findings.iter().cloned());
+        let Some(table) = table else { continue };
+        tables.insert(path, Some(table));
         for tensor in &table.tensors {
             outcome.tensors += 1;
             if names.insert(&tensor.name) {
@@ -210,27 +255,7 @@ fn read_index(path: &RepoPath, local: &BTreeMap<&RepoPath, &SubjectFile>) -> Res
         return Err(invalid(format!("it is larger than {INDEX_LIMIT} bytes")));
     }
     open.take(INDEX_LIMIT).read_to_end(&mut bytes).map_err(|e| invalid(format!("it cannot be read: {e}")))?;
-    WeightIndex::parse(&bytes).map_err(|e| invalid(e.to_string()))
-}
-
-/// Cuts long runs of like findings to [`LISTED`] a file and code, and says how many were cut.
-fn limited(findings: Vec<Finding>) -> Vec<Finding> {
-    let mut counts: BTreeMap<(Option<String>, Code), (usize, Severity)> = BTreeMap::new();
-    let mut out = Vec::new();
-    for finding in findings {
-        let (count, _) = counts.entry((finding.path.clone(), finding.code)).or_insert((0, finding.severity));
-        *count += 1;
-        if *count <= LISTED {
-            out.push(finding);
-        }
-    }
-    for ((path, code), (count, severity)) in counts {
-        if count > LISTED {
-            let message = format!("and {} more like these", count - LISTED);
-            out.push(Finding { code, severity, path, message, hint: None });
-        }
-    }
-    out
+    WeightIndex::parse(&bytes).map_err(|e| invalid(complaint(&e)))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::io::{Read, Seek, SeekFrom};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 
+use super::findings::{Findings, Quote, Shape, complaint, cut};
 use super::{Tensor, TensorTable};
 use crate::report::{Code, Finding};
 
@@ -135,8 +136,8 @@ pub fn read(mut file: impl Read + Seek, length: u64, path: &str) -> (TensorTable
 fn parse(text: &[u8]) -> Result<Header, String> {
     let text = std::str::from_utf8(text).map_err(|e| format!("not UTF-8 after {} bytes", e.valid_up_to()))?;
     let mut json = serde_json::Deserializer::from_str(text);
-    let header = HeaderSeed.deserialize(&mut json).map_err(|e| e.to_string())?;
-    json.end().map_err(|e| e.to_string())?;
+    let header = HeaderSeed.deserialize(&mut json).map_err(|e| complaint(&e))?;
+    json.end().map_err(|e| complaint(&e))?;
     Ok(header)
 }
 
@@ -145,9 +146,9 @@ fn tensor_bytes(info: &Info) -> Result<Option<u64>, String> {
     let Some(bits) = dtype_bits(&info.dtype) else { return Ok(None) };
     let elements = info.shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d)).and_then(|n| n.checked_mul(bits));
     match elements {
-        None => Err(format!("shape {:?} of {} overflows", info.shape, info.dtype)),
+        None => Err(format!("shape {} of {} overflows", Shape(&info.shape), info.dtype)),
         Some(bits) if !bits.is_multiple_of(8) => {
-            Err(format!("shape {:?} of {} is no whole number of bytes", info.shape, info.dtype))
+            Err(format!("shape {} of {} is no whole number of bytes", Shape(&info.shape), info.dtype))
         }
         Some(bits) => Ok(Some(bits / 8)),
     }
@@ -155,41 +156,43 @@ fn tensor_bytes(info: &Info) -> Result<Option<u64>, String> {
 
 /// Checks names, sizes and contiguity over `data` bytes that start at file offset `base`.
 fn check(header: Header, data: u64, base: u64, path: &str) -> (TensorTable, Vec<Finding>) {
-    let mut findings = Vec::new();
+    let mut findings = Findings::default();
     let mut found = |code, message: String| findings.push(Finding::new(code, path, message));
     let mut names: HashSet<&str> = HashSet::with_capacity(header.tensors.len());
     let mut unknown: Vec<&str> = Vec::new();
     for (name, info) in &header.tensors {
+        let quoted = Quote(name);
         if !names.insert(name) {
-            found(Code::TensorDuplicate, format!("its header names tensor {name:?} twice"));
+            found(Code::TensorDuplicate, format!("its header names tensor {quoted} twice"));
         }
         let (start, end) = info.data_offsets;
         if end < start {
-            found(Code::TensorOutOfBounds, format!("tensor {name:?} ends at {end}, before its start at {start}"));
+            found(Code::TensorOutOfBounds, format!("tensor {quoted} ends at {end}, before its start at {start}"));
             continue;
         }
         match tensor_bytes(info) {
             Ok(Some(bytes)) if bytes != end - start => found(
                 Code::HeaderInvalid,
                 format!(
-                    "tensor {name:?} is {} {:?}, which is {bytes} bytes, but has {}",
+                    "tensor {quoted} is {} {}, which is {bytes} bytes, but has {}",
                     info.dtype,
-                    info.shape,
+                    Shape(&info.shape),
                     end - start
                 ),
             ),
             Ok(Some(_)) => {}
             Ok(None) => unknown.push(&info.dtype),
-            Err(why) => found(Code::HeaderInvalid, format!("tensor {name:?}: {why}")),
+            Err(why) => found(Code::HeaderInvalid, format!("tensor {quoted}: {why}")),
         }
     }
     if !unknown.is_empty() {
         let count = unknown.len();
         unknown.sort_unstable();
         unknown.dedup();
+        let some: Vec<&str> = unknown.iter().take(10).map(|d| cut(d)).collect();
         found(
             Code::DtypeUnknown,
-            format!("{count} tensors are of a dtype that is not known here: {}", unknown.join(", ")),
+            format!("{count} tensors are of a dtype that is not known here: {}", some.join(", ")),
         );
     }
     let mut order: Vec<(u64, u64, &str)> =
@@ -197,15 +200,13 @@ fn check(header: Header, data: u64, base: u64, path: &str) -> (TensorTable, Vec<
     order.sort_unstable();
     let mut at = 0;
     for (start, end, name) in order {
+        let name = Quote(name);
         match start.cmp(&at) {
             std::cmp::Ordering::Greater => {
-                found(Code::DataGap, format!("{} bytes before tensor {name:?} belong to no tensor", start - at));
+                found(Code::DataGap, format!("{} bytes before tensor {name} belong to no tensor", start - at));
             }
             std::cmp::Ordering::Less => {
-                found(
-                    Code::DataOverlap,
-                    format!("tensor {name:?} starts at {start}, inside the one that ends at {at}"),
-                );
+                found(Code::DataOverlap, format!("tensor {name} starts at {start}, inside the one that ends at {at}"));
             }
             std::cmp::Ordering::Equal => {}
         }
@@ -239,5 +240,5 @@ fn check(header: Header, data: u64, base: u64, path: &str) -> (TensorTable, Vec<
             Tensor { name, dtype: info.dtype, shape: info.shape, bytes }
         })
         .collect();
-    (TensorTable { tensors, aliases }, findings)
+    (TensorTable { tensors, aliases }, findings.into_vec())
 }

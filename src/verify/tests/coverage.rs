@@ -1,110 +1,212 @@
-//! The index against the shards: every way in which they can disagree has its code.
+//! Whether the index and its shards agree, and that an index is never followed out of its folder.
 
 use std::collections::BTreeMap;
 
 use super::codes;
 use crate::repo::RepoPath;
-use crate::report::{Finding, Severity};
+use crate::report::{Code, Finding, Severity};
 use crate::select::{Family, WeightIndex, WeightSet};
-use crate::verify::coverage::{check, duplicates};
-use crate::verify::{Tensor, TensorTable};
+use crate::verify::{Tensor, TensorTable, coverage};
 
-fn path(name: &str) -> RepoPath {
-    name.parse().unwrap()
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Two shards of two tensors of four bytes each.
+struct Case {
+    set: WeightSet,
+    index: String,
+    tables: Vec<(RepoPath, Option<TensorTable>)>,
 }
 
 fn table(names: &[&str]) -> TensorTable {
-    let tensor = |(i, name): (usize, &&str)| Tensor {
+    let tensor = |(i, name): (u64, &&str)| Tensor {
         name: (*name).into(),
-        dtype: "U8".into(),
-        shape: [10].into(),
-        bytes: Some(i as u64 * 10..i as u64 * 10 + 10),
+        dtype: "F32".into(),
+        shape: [1].into(),
+        bytes: Some(i * 4..i * 4 + 4),
     };
-    TensorTable { tensors: names.iter().enumerate().map(tensor).collect(), aliases: Vec::new() }
+    TensorTable { tensors: (0..).zip(names).map(tensor).collect(), aliases: Vec::new() }
 }
 
-fn set(files: &[&str], tied: bool) -> WeightSet {
-    WeightSet {
-        scope: String::new(),
-        family: Family::Safetensors,
-        variant: None,
-        index: Some(path("model.safetensors.index.json")),
-        files: files.iter().map(|f| path(f)).collect(),
-        tied_embeddings: tied,
+impl Case {
+    fn new(map: &[(&str, &str)], shards: &[(&str, &[&str])]) -> Self {
+        let tables: Vec<(RepoPath, _)> =
+            shards.iter().map(|(p, names)| (p.parse().unwrap(), Some(table(names)))).collect();
+        let map: BTreeMap<&str, &str> = map.iter().copied().collect();
+        let total: usize = shards.iter().map(|(_, names)| names.len() * 4).sum();
+        Case {
+            set: WeightSet {
+                scope: String::new(),
+                family: Family::Safetensors,
+                variant: None,
+                index: Some(INDEX.parse().unwrap()),
+                files: tables.iter().map(|(p, _)| p.clone()).collect(),
+                tied_embeddings: false,
+            },
+            index: serde_json::json!({"metadata": {"total_size": total}, "weight_map": map}).to_string(),
+            tables,
+        }
+    }
+
+    fn check(&self) -> (Vec<Finding>, u64) {
+        let index = WeightIndex::parse(self.index.as_bytes()).unwrap();
+        let tables = self.tables.iter().map(|(p, t)| (p, t.as_ref())).collect();
+        let mut findings = coverage::duplicates(&self.set, &tables);
+        let (more, compared) = coverage::check(&self.set, self.set.index.as_ref().unwrap(), &index, &tables);
+        findings.extend(more);
+        (findings, compared)
     }
 }
 
-/// Checks an index with these entries against shards with those tensors.
-fn compare(entries: &[(&str, &str)], shards: &[(&str, TensorTable)], tied: bool, size: u64) -> Vec<Finding> {
-    let names: Vec<&str> = shards.iter().map(|(name, _)| *name).collect();
-    let set = set(&names, tied);
-    let map: serde_json::Map<String, serde_json::Value> =
-        entries.iter().map(|(tensor, shard)| ((*tensor).to_owned(), (*shard).into())).collect();
-    let json = serde_json::json!({"metadata": {"total_size": size}, "weight_map": map}).to_string();
-    let index = WeightIndex::parse(json.as_bytes()).unwrap();
-    let paths: Vec<RepoPath> = names.iter().map(|n| path(n)).collect();
-    let tables: BTreeMap<&RepoPath, Option<&TensorTable>> =
-        paths.iter().zip(shards).map(|(p, (_, t))| (p, Some(t))).collect();
-    let mut findings = duplicates(&set, &tables);
-    findings.extend(check(&set, set.index.as_ref().unwrap(), &index, &tables).0);
-    findings
-}
-
-const A: &str = "a.safetensors";
-const B: &str = "b.safetensors";
-
-#[test]
-fn agreement_is_silent() {
-    let found = compare(&[("x", A), ("y", B)], &[(A, table(&["x"])), (B, table(&["y"]))], false, 20);
-    assert_eq!(found, []);
+fn good() -> Case {
+    Case::new(&[("a", "1.s"), ("b", "1.s"), ("c", "2.s"), ("d", "2.s")], &[("1.s", &["a", "b"]), ("2.s", &["c", "d"])])
 }
 
 #[test]
-fn each_disagreement_has_its_code() {
-    let both = || [(A, table(&["x"])), (B, table(&["y"]))];
-    let judge = |entries: &[(&str, &str)], size| codes(&compare(entries, &both(), false, size));
-    assert_eq!(judge(&[("x", A), ("y", B), ("z", B)], 20), ["tensor-missing"]);
-    assert_eq!(judge(&[("x", B), ("y", B)], 20), ["tensor-misplaced"]);
-    assert_eq!(judge(&[("x", A)], 20), ["tensor-unindexed"]);
-    assert_eq!(judge(&[("x", A), ("y", B), ("z", "c.safetensors")], 20), ["shard-missing"]);
-    assert_eq!(judge(&[("x", A), ("y", B)], 21), ["total-size-mismatch"]);
-    assert_eq!(judge(&[("x", A), ("y", B), ("z", "../../etc/passwd")], 20), ["path-unsafe"]);
-    let twice = compare(&[("x", A), ("y", B)], &[(A, table(&["x"])), (B, table(&["x", "y"]))], false, 30);
-    assert_eq!(codes(&twice), ["tensor-duplicate"]);
-}
-
-/// A wrong total is a converter's slip that hurts nobody; a surplus tensor loads as well.
-#[test]
-fn what_loads_all_the_same_only_warns() {
-    let found = compare(&[("x", A)], &[(A, table(&["x", "extra"]))], false, 1);
-    assert!(found.iter().all(|f| f.severity == Severity::Warning), "{found:?}");
-    assert_eq!(codes(&found), ["tensor-unindexed", "total-size-mismatch"]);
-}
-
-/// Names that transformers ties need not be stored twice, if the configuration ties them.
-#[test]
-fn tied_embeddings_stand_for_one_another() {
-    let shards = || [(A, table(&["model.embed_tokens.weight"]))];
-    let entries = [("model.embed_tokens.weight", A), ("lm_head.weight", A)];
-    assert_eq!(compare(&entries, &shards(), true, 10), []);
-    assert_eq!(codes(&compare(&entries, &shards(), false, 10)), ["tensor-missing"]);
-    let other = [("model.embed_tokens.weight", A), ("model.layers.0.weight", A)];
-    assert_eq!(codes(&compare(&other, &shards(), true, 10)), ["tensor-missing"], "only embeddings are tied");
+fn shards_that_hold_what_the_index_says_have_no_findings() {
+    assert_eq!(good().check(), (vec![], 4));
 }
 
 #[test]
-fn an_alias_that_the_writer_noted_is_not_missing() {
-    let mut kept = table(&["x"]);
-    kept.aliases.push(("dropped".into(), "x".into()));
-    assert_eq!(compare(&[("x", A), ("dropped", A)], &[(A, kept)], false, 10), []);
+fn a_shard_that_is_not_there_is_named_once() {
+    let mut case = good();
+    case.tables.remove(1);
+    let (findings, compared) = case.check();
+    let missing: Vec<_> = findings.iter().filter(|f| f.code == Code::ShardMissing).collect();
+    assert_eq!((missing.len(), missing[0].path.as_deref(), compared), (1, Some("2.s"), 2));
+    assert!(!codes(&findings).contains(&Code::TensorMissing), "{findings:?}");
 }
 
-/// Thousands of missing tensors are one screen, not thousands of lines.
 #[test]
-fn long_runs_are_cut() {
-    let names: Vec<String> = (0..5000).map(|i| format!("t{i}")).collect();
-    let entries: Vec<(&str, &str)> = names.iter().map(|n| (n.as_str(), A)).collect();
-    let found = compare(&entries, &[(A, table(&[]))], false, 0);
-    assert!(found.len() < 30, "{}", found.len());
-    assert!(found.iter().any(|f| f.message.contains("4980 more")), "{found:?}");
+fn a_shard_that_could_not_be_read_makes_no_tensor_missing() {
+    let mut case = good();
+    case.tables[1].1 = None;
+    assert_eq!(case.check(), (vec![], 2));
+}
+
+#[test]
+fn a_tensor_that_no_shard_holds_is_missing_from_the_one_that_should() {
+    let mut case = good();
+    case.tables[1].1 = Some(table(&["c"]));
+    let (findings, _) = case.check();
+    assert_eq!(codes(&findings), [Code::TensorMissing, Code::TotalSizeMismatch]);
+    assert_eq!(findings.iter().find(|f| f.code == Code::TensorMissing).unwrap().path.as_deref(), Some("2.s"));
+}
+
+#[test]
+fn a_tensor_in_another_shard_is_misplaced() {
+    let mut case = good();
+    case.tables[0].1 = Some(table(&["a"]));
+    case.tables[1].1 = Some(table(&["b", "c", "d"]));
+    let (findings, _) = case.check();
+    assert_eq!(codes(&findings), [Code::TensorMisplaced]);
+    assert_eq!(findings[0].path.as_deref(), Some("2.s"));
+}
+
+#[test]
+fn a_tensor_that_the_index_does_not_name_is_a_warning() {
+    let mut case = good();
+    case.tables[0].1 = Some(table(&["a", "b", "stale"]));
+    let (findings, _) = case.check();
+    assert_eq!(codes(&findings), [Code::TensorUnindexed, Code::TotalSizeMismatch]);
+    assert!(findings.iter().all(|f| f.severity == Severity::Warning));
+}
+
+#[test]
+fn a_tensor_in_two_shards_is_an_error_and_not_misplaced() {
+    let mut case = good();
+    case.tables[0].1 = Some(table(&["a", "b", "c"]));
+    let (findings, _) = case.check();
+    assert_eq!(codes(&findings), [Code::TensorDuplicate, Code::TotalSizeMismatch]);
+}
+
+#[test]
+fn many_tensors_in_two_shards_take_no_quadratic_time() {
+    let names: Vec<String> = (0..50_000).map(|i| i.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(|n| &**n).collect();
+    let map: Vec<(&str, &str)> = names.iter().map(|n| (*n, "2.s")).collect();
+    let started = std::time::Instant::now();
+    let (findings, compared) = Case::new(&map, &[("1.s", &names), ("2.s", &names)]).check();
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+    assert_eq!((codes(&findings), compared), (vec![Code::TensorDuplicate], 50_000));
+    assert!(findings.len() < 50);
+}
+
+#[test]
+fn a_dropped_alias_that_the_header_notes_is_not_missing() {
+    let mut case = good();
+    let mut held = table(&["c"]);
+    held.aliases = vec![("d".into(), "c".into())];
+    case.tables[1].1 = Some(held);
+    assert_eq!(codes(&case.check().0), [Code::TotalSizeMismatch]);
+}
+
+#[test]
+fn tied_embeddings_may_be_absent_only_when_the_config_ties_them() {
+    let map = [("model.embed_tokens.weight", "1.s"), ("lm_head.weight", "1.s"), ("model.norm.weight", "1.s")];
+    let mut case = Case::new(&map, &[("1.s", &["model.embed_tokens.weight", "model.norm.weight"])]);
+    assert_eq!(codes(&case.check().0), [Code::TensorMissing]);
+    case.set.tied_embeddings = true;
+    assert_eq!(case.check().0, []);
+    // One of the tied must be there, and nothing else may hide behind them.
+    case.tables[0].1 = Some(table(&["model.norm.weight"]));
+    assert!(codes(&case.check().0).contains(&Code::TensorMissing));
+    case.tables[0].1 = Some(table(&["model.embed_tokens.weight"]));
+    let (findings, _) = case.check();
+    let missing = findings.iter().filter(|f| f.code == Code::TensorMissing).count();
+    assert_eq!(missing, 1, "{findings:?}");
+}
+
+#[test]
+fn a_wrong_total_size_only_warns() {
+    let mut case = good();
+    case.index = case.index.replace("\"total_size\":16", "\"total_size\":17");
+    let (findings, _) = case.check();
+    assert_eq!(codes(&findings), [Code::TotalSizeMismatch]);
+    assert_eq!(findings[0].severity, Severity::Warning);
+}
+
+#[test]
+fn an_index_without_metadata_warns() {
+    let mut case = good();
+    case.index = r#"{"weight_map": {"a": "1.s", "b": "1.s", "c": "2.s", "d": "2.s"}}"#.into();
+    let (findings, _) = case.check();
+    assert_eq!(codes(&findings), [Code::IndexInvalid]);
+    assert_eq!(findings[0].severity, Severity::Warning);
+}
+
+#[test]
+fn a_name_that_the_index_gives_twice_is_an_error() {
+    let mut case = good();
+    case.index = case.index.replacen(r#""a":"#, r#""b":"2.s","a":"#, 1);
+    assert!(codes(&case.check().0).contains(&Code::IndexInvalid));
+}
+
+#[test]
+fn shards_are_relative_to_the_index_and_may_lie_below_it() {
+    let mut case = Case::new(&[("a", "sub/1.s")], &[("unet/sub/1.s", &["a"])]);
+    case.set.index = Some("unet/model.safetensors.index.json".parse().unwrap());
+    assert_eq!(case.check(), (vec![], 1));
+}
+
+#[test]
+fn a_shard_outside_the_folder_is_unsafe_and_never_looked_for() {
+    for name in ["../../etc/passwd", "/etc/passwd", "..", ".", "", "a/../../b", "a\\b", "C:x", "a\0b", "nul"] {
+        let (findings, compared) = Case::new(&[("a", name)], &[]).check();
+        assert_eq!(codes(&findings), [Code::PathUnsafe], "{name:?}: {findings:?}");
+        assert_eq!(compared, 0);
+    }
+}
+
+#[test]
+fn an_index_of_nonsense_makes_no_endless_report() {
+    let names: Vec<String> = (0..5_000).map(|i| format!("../{i}")).collect();
+    let missing: Vec<String> = (0..5_000).map(|i| format!("{i}.s")).collect();
+    let long = "x".repeat(1 << 20);
+    let map: Vec<(&str, &str)> = names.iter().map(|n| (&**n, &**n)).collect();
+    assert!(Case::new(&map, &[]).check().0.len() < 50);
+    let map: Vec<(&str, &str)> = missing.iter().map(|n| (&**n, &**n)).collect();
+    // Each missing shard is a file of its own, and each is worth a line.
+    assert!(Case::new(&map, &[]).check().0.len() <= 5_000);
+    let (findings, _) = Case::new(&[(&long, "1.s")], &[("1.s", &["a"])]).check();
+    assert!(findings.iter().all(|f| f.message.len() < 2_000));
 }

@@ -1,24 +1,56 @@
-//! Promises of the verifiers: what is right is found right, what is wrong has its code, and nothing
-//! that bytes can say makes them panic, hang or allocate without bound.
+//! What verification promises, tested on files that are right, wrong and hostile.
 
+mod companions;
 mod coverage;
-mod files;
+mod digest;
+mod make;
+mod pickles;
 mod safetensors;
 mod torch;
+mod whole;
+mod zips;
 
-use std::path::PathBuf;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
 
-use crate::report::{Finding, Severity};
+use super::{SubjectFile, TensorTable};
+use crate::report::{Code, Finding, Severity};
+use crate::select::Purpose;
 
-/// The committed files of real producers.
-fn fixtures() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
-}
-
-fn codes(findings: &[Finding]) -> Vec<&'static str> {
-    findings.iter().map(|f| f.code.as_str()).collect()
+/// The codes of findings, each once, sorted.
+fn codes(findings: &[Finding]) -> Vec<Code> {
+    let mut codes: Vec<Code> = findings.iter().map(|f| f.code).collect();
+    codes.sort();
+    codes.dedup();
+    codes
 }
 
 fn has_error(findings: &[Finding]) -> bool {
     findings.iter().any(|f| f.severity == Severity::Error)
+}
+
+/// Reads bytes as a torch file.
+fn read_torch(bytes: &[u8]) -> (TensorTable, Vec<Finding>) {
+    super::torch::read(Cursor::new(bytes), bytes.len() as u64, "x.bin")
+}
+
+/// Reads bytes as a safetensors file.
+fn read_safetensors(bytes: &[u8]) -> (TensorTable, Vec<Finding>) {
+    super::safetensors::read(Cursor::new(bytes), bytes.len() as u64, "x.safetensors")
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// A file to check of which nobody knows the size or digest.
+fn subject_file(dir: &Path, path: &str, purpose: Purpose) -> SubjectFile {
+    SubjectFile {
+        path: path.parse().unwrap(),
+        local: dir.join(path),
+        size: None,
+        digest: None,
+        digest_checked: false,
+        purpose,
+    }
 }

@@ -1,26 +1,25 @@
 //! `PyTorch` files (`.bin`, `.pt`, `.pth`), read from untrusted bytes and never executed: the zip
 //! format of `caffe2/serialize/inline_container.cc`, and what else goes by those names.
 
+mod archive;
 mod dtype;
 mod globals;
+mod legacy;
 pub mod pickle;
 mod state;
 
-use std::collections::{BTreeSet, HashMap};
-use std::io::{self, Read, Seek, SeekFrom};
-
-use zip::{CompressionMethod, ZipArchive};
+use std::collections::HashMap;
+use std::io::{Read, Seek, SeekFrom};
 
 use self::globals::Trust;
 use self::pickle::Pickle;
 use self::state::State;
+use super::findings::{Findings, Quote, complaint, cut};
 use super::{Tensor, TensorTable};
-use crate::report::{Code, Finding};
+use crate::report::{Code, Finding, Severity};
 
 /// A state dict's pickle is a few hundred bytes a tensor; this is far above.
 const PICKLE_LIMIT: u64 = 64 << 20;
-/// Records of one archive.
-const RECORDS_LIMIT: usize = 1_000_000;
 /// Dangerous and unknown imports named in a finding.
 const NAMED: usize = 10;
 
@@ -68,6 +67,16 @@ enum Sniffed {
     Other(&'static str),
 }
 
+/// A record that holds a storage's bytes.
+struct Held {
+    size: u64,
+    stored: bool,
+    start: Option<u64>,
+}
+
+/// Storages by key.
+type Storages = HashMap<Box<str>, Held>;
+
 /// Reads the tensors of a file of `length` bytes. The findings are about `path`.
 pub fn read(mut file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Vec<Finding>) {
     let fail = |code, message: String| (TensorTable::default(), vec![Finding::new(code, path, message)]);
@@ -77,179 +86,140 @@ pub fn read(mut file: impl Read + Seek, length: u64, path: &str) -> (TensorTable
         return fail(Code::ArchiveInvalid, format!("it cannot be read: {error}"));
     }
     match sniff(&head) {
-        Sniffed::Zip => read_zip(file, length, path),
-        Sniffed::Legacy => unchecked(path, "PyTorch's format from before 1.6 (a sequence of pickles)"),
-        Sniffed::Tar => unchecked(path, "PyTorch's tar format from before 0.1.10"),
-        Sniffed::Pickle => unchecked(path, "a bare pickle"),
+        Sniffed::Zip => match archive::open(file, length) {
+            Ok(archive) => read_archive(&archive, path),
+            Err((code, message)) => fail(code, message),
+        },
+        Sniffed::Legacy => read_legacy(&mut file, length, path),
+        Sniffed::Pickle => read_bare(&mut file, path),
+        // Its pickles would have to be judged, and no file of the last ten years is one.
+        Sniffed::Tar => fail(Code::FormatUnexpected, "it is PyTorch's tar format from before 0.1.10".into()),
         Sniffed::Other(what) => fail(Code::FormatUnexpected, format!("it is not a PyTorch file but {what}")),
     }
 }
 
-/// Formats whose tensors this version does not read: said, not passed over.
-fn unchecked(path: &str, what: &str) -> (TensorTable, Vec<Finding>) {
-    let message = format!("it is {what}: its tensors were not checked, only its digest");
-    (
-        TensorTable::default(),
-        vec![Finding::new(Code::FormatUnexpected, path, message).severity(crate::report::Severity::Warning)],
-    )
-}
-
-/// A record of the archive.
-struct Record {
-    name: Box<str>,
-    size: u64,
-    stored: bool,
-    start: Option<u64>,
-}
-
-fn read_zip(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Vec<Finding>) {
-    match open_zip(file, length) {
-        Ok((records, pickle_record, pickle_bytes)) => read_records(&records, pickle_record, &pickle_bytes, path),
-        Err((code, message)) => (TensorTable::default(), vec![Finding::new(code, path, message)]),
-    }
-}
-
-type ZipParts = (Vec<Record>, usize, Vec<u8>);
-
-/// Reads the directory and `data.pkl`, whose CRC-32 is checked on the way.
-fn open_zip(mut file: impl Read + Seek, length: u64) -> Result<ZipParts, (Code, String)> {
-    let invalid = |message: String| (Code::ArchiveInvalid, message);
-    // Looked at before the directory is parsed: its memory is in proportion to the entries' count.
-    if directory_entries(&mut file, length).is_some_and(|n| n > RECORDS_LIMIT as u64) {
-        return Err(invalid(format!("its directory claims more than {RECORDS_LIMIT} records")));
-    }
-    let mut archive = ZipArchive::new(file).map_err(|e| invalid(format!("it is no whole zip archive: {e}")))?;
-    if archive.len() > RECORDS_LIMIT {
-        return Err(invalid(format!("it has {} records", archive.len())));
-    }
-    if archive.has_overlapping_entries().map_err(|e| invalid(format!("its records cannot be located: {e}")))? {
-        return Err(invalid("its records overlap, or reach beyond the archive".into()));
-    }
-    let mut records = Vec::with_capacity(archive.len());
-    for index in 0..archive.len() {
-        let record =
-            archive.by_index_raw(index).map_err(|e| invalid(format!("record {index} cannot be located: {e}")))?;
-        let name = std::str::from_utf8(record.name_raw())
-            .map_err(|_| invalid(format!("the name of record {index} is not UTF-8")))?;
-        records.push(Record {
-            name: name.into(),
-            size: record.size(),
-            stored: record.compression() == CompressionMethod::Stored && record.size() == record.compressed_size(),
-            start: record.data_start(),
-        });
-    }
-    // Every writer puts all records under one folder; its name is the archive's.
-    let at = |name: &str| records.iter().position(|r| r.name.split_once('/').is_some_and(|(_, rest)| rest == name));
-    let Some(pickle) = at("data.pkl") else {
-        return Err((Code::FormatUnexpected, "it is a zip archive without data.pkl, so no PyTorch file".into()));
-    };
-    if records[pickle].size > PICKLE_LIMIT {
-        return Err((
-            Code::PickleInvalid,
-            format!("its data.pkl has {} bytes; more than {PICKLE_LIMIT} are not read", records[pickle].size),
-        ));
-    }
-    let mut bytes = Vec::new();
-    let read = archive
-        .by_index(pickle)
-        .map_err(io::Error::from)
-        .and_then(|r| r.take(PICKLE_LIMIT + 1).read_to_end(&mut bytes));
-    read.map_err(|e| invalid(format!("its data.pkl cannot be read: {e}")))?;
-    if bytes.len() as u64 > PICKLE_LIMIT {
-        return Err((Code::PickleInvalid, format!("its data.pkl unpacks to more than {PICKLE_LIMIT} bytes")));
-    }
-    Ok((records, pickle, bytes))
-}
-
-/// The number of entries that the end-of-directory record claims, if there is one in the usual place.
-fn directory_entries(file: &mut (impl Read + Seek), length: u64) -> Option<u64> {
-    let window = length.min(65_557);
-    file.seek(SeekFrom::Start(length - window)).ok()?;
-    let mut tail = Vec::new();
-    file.by_ref().take(window).read_to_end(&mut tail).ok()?;
-    file.seek(SeekFrom::Start(0)).ok()?;
-    let at = tail.windows(4).rposition(|w| w == b"PK\x05\x06")?;
-    let short = u16::from_le_bytes(tail.get(at + 10..at + 12)?.try_into().ok()?);
-    if short != u16::MAX {
-        return Some(short.into());
-    }
-    let at = tail.windows(4).rposition(|w| w == b"PK\x06\x06")?;
-    Some(u64::from_le_bytes(tail.get(at + 32..at + 40)?.try_into().ok()?))
-}
-
-fn read_records(records: &[Record], pickle_record: usize, bytes: &[u8], path: &str) -> (TensorTable, Vec<Finding>) {
-    let mut findings = Vec::new();
-    let pickle = match pickle::read(bytes) {
+fn read_archive(archive: &archive::Archive, path: &str) -> (TensorTable, Vec<Finding>) {
+    let mut findings = Findings::default();
+    let pickle = match pickle::read(&archive.pickle) {
         Ok(pickle) => pickle,
         Err(error) => {
-            return (
-                TensorTable::default(),
-                vec![Finding::new(Code::PickleInvalid, path, format!("its data.pkl is no pickle: {error}"))],
-            );
+            let message = format!("its data.pkl is no pickle: {error}");
+            return (TensorTable::default(), vec![Finding::new(Code::PickleInvalid, path, message)]);
         }
     };
-    findings.extend(imports(&pickle, path));
-    let top = records[pickle_record].name.split_once('/').map_or("", |(top, _)| top);
-    let inside = |r: &'_ Record| -> Option<Box<str>> { Some(r.name.strip_prefix(top)?.strip_prefix('/')?.into()) };
-    let by_name: HashMap<Box<str>, &Record> = records.iter().filter_map(|r| Some((inside(r)?, r))).collect();
-    let record = |name: &str| by_name.get(name).copied();
-    let torchscript = record("constants.pkl").is_some();
-    if let Some(stray) = records.iter().find(|r| r.name.split_once('/').is_none_or(|(t, _)| t != top)) {
+    let below = |r: &'_ archive::Record| -> Option<Box<str>> {
+        Some(r.name.strip_prefix(&*archive.top)?.strip_prefix('/')?.into())
+    };
+    let torchscript = archive.records.iter().any(|r| below(r).is_some_and(|name| &*name == "constants.pkl"));
+    findings.extend(imports(&pickle, torchscript, path));
+    for stray in archive.records.iter().filter(|r| below(r).is_none()) {
         findings.push(Finding::new(
             Code::ArchiveInvalid,
             path,
-            format!("record {:?} lies outside its folder {top:?}", stray.name),
+            format!("record {} lies outside its folder {}", Quote(&stray.name), Quote(&archive.top)),
         ));
     }
-    let state = state::read(&pickle);
-    findings.extend(
-        state.problems.iter().map(|why| Finding::new(Code::PickleInvalid, path, format!("its data.pkl: {why}"))),
-    );
-    // A TorchScript archive's data.pkl describes objects of its own code; its tensors' names are not in it.
-    if !torchscript {
-        check_storages(&state, &record, path, &mut findings);
-        let named: BTreeSet<&str> = state.storages.keys().map(|k| &**k).collect();
-        let unused = records.iter().filter(|r| {
-            r.name.strip_prefix(top).and_then(|r| r.strip_prefix("/data/")).is_some_and(|k| !named.contains(k))
-        });
-        for stray in unused.take(NAMED) {
+    let state = described(&pickle, path, &mut findings);
+    let mut held = Storages::new();
+    for record in &archive.records {
+        let Some(key) = below(record).and_then(|name| name.strip_prefix("data/").map(Box::<str>::from)) else {
+            continue;
+        };
+        // TorchScript's constants are described by other records than data.pkl.
+        if !torchscript && !state.storages.contains_key(&key) {
             findings.push(Finding::new(
                 Code::DataGap,
                 path,
-                format!("the {} bytes of record {:?} belong to no tensor", stray.size, stray.name),
+                format!("the {} bytes of record {} belong to no tensor", record.size, Quote(&record.name)),
             ));
         }
+        held.insert(key, Held { size: record.size, stored: record.stored, start: record.start });
     }
-    (table(&state, &record), findings)
+    check_storages(&state, &held, path, &mut findings);
+    (table(&state, &held), findings.into_vec())
+}
+
+fn read_legacy(file: &mut (impl Read + Seek), length: u64, path: &str) -> (TensorTable, Vec<Finding>) {
+    let mut findings = Findings::default();
+    let fail = |mut findings: Findings, message: String| {
+        findings.push(Finding::new(Code::PickleInvalid, path, message));
+        (TensorTable::default(), findings.into_vec())
+    };
+    let head = match legacy::head(file) {
+        Ok(head) => head,
+        Err(error) => return fail(findings, format!("it cannot be read: {error}")),
+    };
+    let (pickles, end) = match legacy::pickles(&head, 5) {
+        Ok(read) => read,
+        Err(cut) => {
+            findings.extend(cut.before.iter().flat_map(|p| imports(p, false, path)));
+            return fail(findings, format!("it is no sequence of pickles: {}", cut.why));
+        }
+    };
+    findings.extend(pickles.iter().flat_map(|p| imports(p, false, path)));
+    let [_, _, _, object, keys] = &*pickles else { return fail(findings, "it has too few pickles".into()) };
+    let state = described(object, path, &mut findings);
+    match legacy::storages(file, length, &state, keys, end as u64) {
+        Ok(storages) => {
+            check_storages(&state, &storages, path, &mut findings);
+            (table(&state, &storages), findings.into_vec())
+        }
+        Err(why) => {
+            findings.push(Finding::new(Code::TensorOutOfBounds, path, why));
+            (table(&state, &Storages::new()), findings.into_vec())
+        }
+    }
+}
+
+/// A pickle that stands alone: what it would run is judged, what it holds is not known here.
+fn read_bare(file: &mut (impl Read + Seek), path: &str) -> (TensorTable, Vec<Finding>) {
+    let mut findings = Findings::default();
+    let read = legacy::head(file)
+        .map_err(|e| complaint(&e))
+        .and_then(|head| legacy::pickles(&head, 1).map_err(|cut| cut.why.to_string()));
+    match read {
+        Ok((pickles, _)) => {
+            findings.extend(pickles.iter().flat_map(|p| imports(p, false, path)));
+            let message = "it is a bare pickle: its tensors were not checked, only its digest and its imports";
+            findings.push(Finding::new(Code::FormatUnexpected, path, message).severity(Severity::Warning));
+        }
+        Err(why) => findings.push(Finding::new(Code::PickleInvalid, path, format!("it is a bare pickle: {why}"))),
+    }
+    (TensorTable::default(), findings.into_vec())
+}
+
+/// What a pickle describes, with a finding for each thing in it that makes no sense.
+fn described(pickle: &Pickle, path: &str, findings: &mut Findings) -> State {
+    let state = state::read(pickle);
+    findings
+        .extend(state.problems.iter().map(|why| Finding::new(Code::PickleInvalid, path, format!("its pickle: {why}"))));
+    state
 }
 
 /// Every storage has a record of its size, and every tensor lies within its storage.
-fn check_storages<'a>(
-    state: &State,
-    record: &impl Fn(&str) -> Option<&'a Record>,
-    path: &str,
-    findings: &mut Vec<Finding>,
-) {
+fn check_storages(state: &State, held: &Storages, path: &str, findings: &mut Findings) {
     let mut found = |code, message: String| findings.push(Finding::new(code, path, message));
     for (key, storage) in &state.storages {
-        match (record(&format!("data/{key}")), storage.bytes) {
-            (None, _) => found(Code::TensorOutOfBounds, format!("storage {key:?} has no record in the archive")),
+        match (held.get(key), storage.bytes) {
+            (None, _) => found(Code::TensorOutOfBounds, format!("storage {} has no record in the archive", Quote(key))),
             (Some(record), _) if !record.stored => found(
                 Code::ArchiveInvalid,
-                format!("record {:?} is compressed; PyTorch stores data as it is", record.name),
+                format!("the record of storage {} is compressed; PyTorch stores data as it is", Quote(key)),
             ),
-            (Some(record), Some(bytes)) if record.size != bytes => {
-                found(
-                    Code::SizeMismatch,
-                    format!(
-                        "storage {key:?} is {} {} elements, which is {bytes} bytes; its record has {}",
-                        storage.numel, storage.class, record.size
-                    ),
-                );
-            }
-            (Some(_), None) => {
-                found(Code::DtypeUnknown, format!("storage {key:?} is a {}, which is not known here", storage.class));
-            }
+            (Some(record), Some(bytes)) if record.size != bytes => found(
+                Code::SizeMismatch,
+                format!(
+                    "storage {} is {} elements of {}, which is {bytes} bytes; its record has {}",
+                    Quote(key),
+                    storage.numel,
+                    Quote(&storage.class),
+                    record.size
+                ),
+            ),
+            (Some(_), None) => found(
+                Code::DtypeUnknown,
+                format!("storage {} is of class {}, which is not known here", Quote(key), Quote(&storage.class)),
+            ),
             _ => {}
         }
     }
@@ -257,20 +227,20 @@ fn check_storages<'a>(
         let Some(bytes) = tensor.storage.as_ref().and_then(|k| state.storages.get(k)).and_then(|s| s.bytes) else {
             continue;
         };
+        let name = Quote(&tensor.name);
         match tensor.reach {
             Some((_, end)) if end <= bytes => {}
-            Some((_, end)) => found(
-                Code::TensorOutOfBounds,
-                format!("tensor {:?} reaches to byte {end} of a storage of {bytes}", tensor.name),
-            ),
-            None => found(Code::TensorOutOfBounds, format!("the extent of tensor {:?} overflows", tensor.name)),
+            Some((_, end)) => {
+                found(Code::TensorOutOfBounds, format!("tensor {name} reaches to byte {end} of a storage of {bytes}"));
+            }
+            None => found(Code::TensorOutOfBounds, format!("the extent of tensor {name} overflows")),
         }
     }
 }
 
-fn table<'a>(state: &State, record: &impl Fn(&str) -> Option<&'a Record>) -> TensorTable {
+fn table(state: &State, held: &Storages) -> TensorTable {
     let tensors = state.tensors.iter().map(|tensor| {
-        let start = tensor.storage.as_ref().and_then(|key| record(&format!("data/{key}"))?.start);
+        let start = tensor.storage.as_ref().and_then(|key| held.get(key)?.start);
         let bytes =
             start.zip(tensor.reach).and_then(|(at, (from, to))| Some(at.checked_add(from)?..at.checked_add(to)?));
         Tensor {
@@ -284,35 +254,36 @@ fn table<'a>(state: &State, record: &impl Fn(&str) -> Option<&'a Record>) -> Ten
 }
 
 /// What the pickle would import, judged.
-fn imports(pickle: &Pickle, path: &str) -> Vec<Finding> {
-    let of = |wanted: Trust| -> Vec<String> {
-        pickle
-            .globals
-            .iter()
-            .filter(|g| globals::trust(&g.module, &g.name) == wanted)
-            .map(|g| format!("{}.{} (byte {})", g.module, g.name, g.position))
-            .collect()
-    };
-    let list = |names: Vec<String>| {
-        let more = names.len().saturating_sub(NAMED);
-        let shown = names.into_iter().take(NAMED).collect::<Vec<_>>().join(", ");
-        if more > 0 { format!("{shown} and {more} more") } else { shown }
+fn imports(pickle: &Pickle, torchscript: bool, path: &str) -> Vec<Finding> {
+    let list = |wanted: Trust| -> Option<String> {
+        // A TorchScript archive's own classes are made by its interpreter, not imported.
+        let mut of = pickle.globals.iter().filter(|g| {
+            !(torchscript && g.module.starts_with("__torch__")) && globals::trust(&g.module, &g.name) == wanted
+        });
+        let shown: Vec<String> = of
+            .by_ref()
+            .take(NAMED)
+            .map(|g| format!("{}.{} (byte {})", cut(&g.module), cut(&g.name), g.position))
+            .collect();
+        let more = of.count();
+        let names = shown.join(", ");
+        match (shown.is_empty(), more) {
+            (true, _) => None,
+            (false, 0) => Some(names),
+            (false, more) => Some(format!("{names} and {more} more")),
+        }
     };
     let mut findings = Vec::new();
-    let dangerous = of(Trust::Dangerous);
-    if !dangerous.is_empty() {
-        findings.push(
-            Finding::new(Code::UnsafePickle, path, format!("loading it would run {}", list(dangerous))).hint(
-                "do not load it; take the safetensors family, or pass --allow-unsafe-pickle if you made it yourself",
-            ),
-        );
+    if let Some(names) = list(Trust::Dangerous) {
+        findings.push(Finding::new(Code::UnsafePickle, path, format!("loading it would run {names}")).hint(
+            "do not load it; take the safetensors family, or pass --allow-unsafe-pickle if you made it yourself",
+        ));
     }
-    let unknown = of(Trust::NeedsFullUnpickle);
-    if !unknown.is_empty() {
+    if let Some(names) = list(Trust::NeedsFullUnpickle) {
         findings.push(Finding::new(
             Code::NeedsFullUnpickle,
             path,
-            format!("it loads only with weights_only=False: it imports {}", list(unknown)),
+            format!("it loads only with weights_only=False: it imports {names}"),
         ));
     }
     findings

@@ -5,11 +5,20 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::dtype::{self, Dtype};
 use super::pickle::{Id, Node, Pickle};
+use crate::verify::findings::Quote;
 
 /// How deep state dicts nest before the rest is not looked at.
 const DEPTH: usize = 64;
 /// Objects visited: shared subtrees are visited once for each place they are at, within this.
 const VISITS: usize = 4_000_000;
+/// Bytes of names made on the way, and of shapes: a shared tensor's are copied for each place it is at.
+const COPIED: usize = 256 << 20;
+/// Bytes of a storage's key. Writers count: `"0"`, `"1"`, or a memory address in old files.
+const KEY: usize = 256;
+/// Dimensions of a tensor; torch's own limits are below.
+const DIMENSIONS: usize = 1024;
+/// Problems listed.
+const PROBLEMS: usize = 20;
 
 /// A storage that the pickle refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,12 +65,21 @@ pub fn read(pickle: &Pickle) -> State {
             add_storage(pickle, *id, &mut state);
         }
     }
-    let mut walk = Walk { pickle, state, visits: 0, path: HashSet::new() };
+    let mut walk = Walk { pickle, state, visits: 0, copied: 0, path: HashSet::new(), barren: HashSet::new(), cut: 0 };
     walk.visit(pickle.root, "", 0);
-    if walk.visits >= VISITS {
-        walk.state.problems.push("it nests more than this reader follows".into());
+    if walk.spent() {
+        walk.state.problem(|| "it nests more than this reader follows".into());
     }
     walk.state
+}
+
+impl State {
+    /// Notes a problem, unless there are many already.
+    fn problem(&mut self, text: impl FnOnce() -> String) {
+        if self.problems.len() < PROBLEMS {
+            self.problems.push(text());
+        }
+    }
 }
 
 /// `('storage', torch.FloatStorage, key, location, numel[, view])`.
@@ -73,30 +91,34 @@ fn storage_parts(pickle: &Pickle, id: Id) -> Option<(Box<str>, Storage)> {
     }
     let class = pickle.global(*class)?;
     let key = match pickle.node(*key) {
-        Node::Str(text) => text.clone(),
+        Node::Str(text) if text.len() <= KEY => text.clone(),
         Node::Int(n) => n.to_string().into(),
         _ => return None,
     };
     let numel = pickle.count(*numel)?;
-    let bytes = dtype::of_storage(&class.name).and_then(|d| d.bytes.checked_mul(numel));
+    // On overflow more bytes than any record has: that is then what is found.
+    let bytes = dtype::of_storage(&class.name).map(|d| d.bytes.saturating_mul(numel));
     Some((key, Storage { class: class.name.clone(), numel, bytes }))
+}
+
+/// `('module', class, file, source)`: how torch before 1.6 noted a module's source code.
+fn is_module_source(pickle: &Pickle, id: Id) -> bool {
+    pickle.items(id).and_then(|items| pickle.text(*items.first()?)) == Some("module")
 }
 
 fn add_storage(pickle: &Pickle, id: Id, state: &mut State) {
     match storage_parts(pickle, id) {
-        Some((key, storage)) => match state.storages.get(&key) {
+        Some((key, storage)) => match state.storages.get(&key).map(|known| known.bytes) {
             // Views of one storage with different classes are written with their own element counts.
-            Some(known) if known.bytes != storage.bytes => {
-                state.problems.push(format!(
-                    "storage {key:?} is described as {:?} and as {:?} bytes",
-                    known.bytes, storage.bytes
-                ));
+            Some(known) if known != storage.bytes => {
+                state.problem(|| format!("storage {key:?} is described as {known:?} and as {:?} bytes", storage.bytes));
             }
             _ => {
                 state.storages.insert(key, storage);
             }
         },
-        None => state.problems.push("a reference out of the pickle is no storage".into()),
+        None if is_module_source(pickle, id) => {}
+        None => state.problem(|| "a reference out of the pickle is no storage".into()),
     }
 }
 
@@ -104,73 +126,121 @@ struct Walk<'a> {
     pickle: &'a Pickle,
     state: State,
     visits: usize,
+    copied: usize,
     /// Objects on the way from the root: a cycle ends where it closes.
     path: HashSet<Id>,
+    /// Objects that hold no tensor, however they are reached.
+    barren: HashSet<Id>,
+    /// How often the way ended early, so that nothing is known of what lies behind.
+    cut: usize,
 }
 
 impl Walk<'_> {
+    fn spent(&self) -> bool {
+        self.visits >= VISITS || self.copied >= COPIED
+    }
+
     fn visit(&mut self, id: Id, name: &str, depth: usize) {
-        self.visits += 1;
-        if depth > DEPTH || self.visits >= VISITS || !self.path.insert(id) {
+        if self.barren.contains(&id) {
             return;
         }
+        self.visits += 1;
+        if depth > DEPTH || self.spent() || !self.path.insert(id) {
+            self.cut += 1;
+            return;
+        }
+        let before = self.gathered();
         match self.pickle.node(id) {
             Node::Dict(items) => self.children(items, name, depth),
             Node::List(items) => self.sequence(items, name, depth),
             Node::Tuple(items) => self.sequence(items, name, depth),
-            Node::Call { function, arguments, state, items } => {
-                if let Some(tensor) = self.tensor(*function, *arguments, 0) {
+            Node::Call { function, arguments, state, items } => match self.tensor(*function, *arguments, 0) {
+                Some(Ok(tensor)) => {
+                    self.copied += size_of::<StateTensor>() + tensor.shape.len() * 8 + name.len();
                     self.state.tensors.push(StateTensor { name: name.into(), ..tensor });
-                } else {
+                }
+                Some(Err(why)) => self.state.problem(|| format!("tensor {}: {why}", Quote(name))),
+                None => {
                     self.children(items, name, depth);
                     // `OrderedDict._metadata` and the like carry no tensors; a module's state does.
                     if let Some(state) = state {
                         self.visit(*state, name, depth + 1);
                     }
                 }
-            }
+            },
             _ => {}
         }
         self.path.remove(&id);
+        if self.gathered() == before {
+            self.barren.insert(id);
+        }
+    }
+
+    /// Changes when something is found, or not looked at.
+    fn gathered(&self) -> (usize, usize, usize) {
+        (self.state.tensors.len(), self.state.problems.len(), self.cut)
     }
 
     fn children(&mut self, items: &[(Id, Id)], name: &str, depth: usize) {
+        let pickle = self.pickle;
         for (key, value) in items {
-            let key: Box<str> = match self.pickle.node(*key) {
-                Node::Str(text) => text.clone(),
-                Node::Int(n) => n.to_string().into(),
+            if self.spent() {
+                self.cut += 1;
+                return;
+            }
+            if !matches!(pickle.node(*value), Node::Call { .. } | Node::Dict(_) | Node::List(_) | Node::Tuple(_)) {
+                continue;
+            }
+            let number;
+            let key = match pickle.node(*key) {
+                Node::Str(text) => &**text,
+                Node::Int(n) => {
+                    number = n.to_string();
+                    &number
+                }
                 _ => continue,
             };
             // Parts of a pickled module's `__dict__` that are no part of a parameter's name.
-            if matches!(&*key, "_parameters" | "_buffers" | "_modules") {
+            if matches!(key, "_parameters" | "_buffers" | "_modules") {
                 self.visit(*value, name, depth + 1);
             } else if key.len() + name.len() < 65_536 {
-                let name = if name.is_empty() { key.into_string() } else { format!("{name}.{key}") };
+                let name = if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
+                self.copied += name.len();
                 self.visit(*value, &name, depth + 1);
+            } else {
+                self.state.problem(|| format!("a name of {} bytes", key.len() + name.len()));
             }
         }
     }
 
     fn sequence(&mut self, items: &[Id], name: &str, depth: usize) {
         for (i, item) in items.iter().enumerate() {
+            if self.spent() {
+                self.cut += 1;
+                return;
+            }
             if matches!(self.pickle.node(*item), Node::Call { .. } | Node::Dict(_) | Node::List(_) | Node::Tuple(_)) {
                 let name = if name.is_empty() { i.to_string() } else { format!("{name}.{i}") };
+                self.copied += name.len();
                 self.visit(*item, &name, depth + 1);
             }
         }
     }
 
-    /// The tensor that a call would rebuild.
-    fn tensor(&self, function: Id, arguments: Id, depth: usize) -> Option<StateTensor> {
+    /// The tensor that a call would rebuild, or why it could not; `None` for a call of anything else.
+    fn tensor(&self, function: Id, arguments: Id, depth: usize) -> Option<Rebuilt> {
         let pickle = self.pickle;
         let function = pickle.global(function)?;
-        let arguments = pickle.items(arguments)?;
+        let arguments = pickle.items(arguments).unwrap_or(&[]);
         match (&*function.module, &*function.name) {
             ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2" | "_rebuild_qtensor") => {
-                self.strided(arguments, None)
+                Some(self.strided(arguments, None))
             }
             // (storage, offset, size, stride, requires_grad, hooks, dtype, metadata)
-            ("torch._utils", "_rebuild_tensor_v3") => self.strided(arguments, Some(*arguments.get(6)?)),
+            ("torch._utils", "_rebuild_tensor_v3") => Some(match arguments.get(6) {
+                Some(dtype) => self.strided(arguments, Some(*dtype)),
+                None => Err("its dtype is missing"),
+            }),
             ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state")
             | ("torch.nn.parameter", "Parameter")
                 if depth < 4 =>
@@ -182,20 +252,38 @@ impl Walk<'_> {
                 self.tensor(*arguments.first()?, *arguments.get(2)?, depth + 1)
             }
             // (dtype, size, stride, requires_grad)
-            ("torch._utils", "_rebuild_meta_tensor_no_storage") => Some(StateTensor {
-                name: Box::default(),
-                dtype: pickle.global(*arguments.first()?).and_then(|g| dtype::of_torch(&g.name)),
-                shape: self.counts(*arguments.get(1)?)?,
-                storage: None,
-                reach: Some((0, 0)),
-            }),
+            ("torch._utils", "_rebuild_meta_tensor_no_storage") => Some(Self::without_storage(
+                arguments.first().and_then(|id| pickle.global(*id)).and_then(|g| dtype::of_torch(&g.name)),
+                arguments.get(1).and_then(|id| self.counts(*id)),
+            )),
+            ("torch._utils", "_rebuild_sparse_tensor" | "_rebuild_sparse_csr_tensor") => {
+                Some(self.sparse(arguments, depth))
+            }
             _ => None,
         }
     }
 
-    fn inner(&self, id: Id, depth: usize) -> Option<StateTensor> {
+    fn without_storage(dtype: Option<Dtype>, shape: Option<Box<[u64]>>) -> Rebuilt {
+        let shape = shape.ok_or(SHAPE)?;
+        Ok(StateTensor { name: Box::default(), dtype, shape, storage: None, reach: Some((0, 0)) })
+    }
+
+    /// `(layout, (indices, values, size, ...))` or `(layout, (indices, indices, values, size, ...))`.
+    fn sparse(&self, arguments: &[Id], depth: usize) -> Rebuilt {
+        let data = arguments.get(1).and_then(|id| self.pickle.items(*id)).ok_or(SHAPE)?;
+        let mut values = None;
+        for id in data {
+            match self.inner(*id, depth) {
+                Some(tensor) => values = Some(tensor?),
+                None => return Self::without_storage(values.and_then(|v| v.dtype), self.counts(*id)),
+            }
+        }
+        Err(SHAPE)
+    }
+
+    fn inner(&self, id: Id, depth: usize) -> Option<Rebuilt> {
         match self.pickle.node(id) {
-            Node::Call { function, arguments, .. } => self.tensor(*function, *arguments, depth + 1),
+            Node::Call { function, arguments, .. } if depth < 4 => self.tensor(*function, *arguments, depth + 1),
             _ => None,
         }
     }
@@ -206,22 +294,26 @@ impl Walk<'_> {
             Node::Call { arguments, .. } => self.pickle.items(*self.pickle.items(*arguments)?.first()?)?,
             _ => self.pickle.items(id)?,
         };
+        if items.len() > DIMENSIONS {
+            return None;
+        }
         items.iter().map(|i| self.pickle.count(*i)).collect()
     }
 
     /// `(storage, offset, size, stride, ...)`, counted in elements of `dtype` or of the storage's class.
-    fn strided(&self, arguments: &[Id], dtype: Option<Id>) -> Option<StateTensor> {
+    fn strided(&self, arguments: &[Id], dtype: Option<Id>) -> Rebuilt {
         let pickle = self.pickle;
-        let [storage, offset, size, stride, ..] = arguments else { return None };
-        let Node::Persistent(id) = pickle.node(*storage) else { return None };
-        let (key, storage) = storage_parts(pickle, *id)?;
+        let [storage, offset, size, stride, ..] = arguments else { return Err("it is rebuilt from too little") };
+        let Node::Persistent(id) = pickle.node(*storage) else { return Err(STORAGE) };
+        let (key, storage) = storage_parts(pickle, *id).ok_or(STORAGE)?;
         let dtype = match dtype {
             Some(id) => pickle.global(id).and_then(|g| dtype::of_torch(&g.name)),
             None => dtype::of_storage(&storage.class),
         };
-        let (offset, shape, stride) = (pickle.count(*offset)?, self.counts(*size)?, self.counts(*stride)?);
+        let offset = pickle.count(*offset).ok_or("its offset is no count")?;
+        let (shape, stride) = self.counts(*size).zip(self.counts(*stride)).ok_or(SHAPE)?;
         if shape.len() != stride.len() {
-            return None;
+            return Err("its shape and strides differ in length");
         }
         let item = dtype.map_or(0, |d| d.bytes);
         let reach = || -> Option<(u64, u64)> {
@@ -234,6 +326,11 @@ impl Walk<'_> {
             }
             Some((offset.checked_mul(item)?, last.checked_add(1)?.checked_mul(item)?))
         };
-        Some(StateTensor { name: Box::default(), dtype, reach: reach(), shape, storage: Some(key) })
+        Ok(StateTensor { name: Box::default(), dtype, reach: reach(), shape, storage: Some(key) })
     }
 }
+
+type Rebuilt = Result<StateTensor, &'static str>;
+
+const SHAPE: &str = "its shape or strides are no counts";
+const STORAGE: &str = "it refers to no storage";

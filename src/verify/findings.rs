@@ -1,0 +1,91 @@
+//! Findings in bounded memory: hostile files could cause millions, each quoting megabytes of the file.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::report::{Code, Finding, Severity};
+
+/// Findings of one code on one file before the rest is only counted.
+pub(super) const LISTED: usize = 20;
+/// Characters of a file's own text that a finding quotes.
+const QUOTED: usize = 120;
+
+/// Collects findings; of each code on each file the first [`LISTED`] are kept and the rest counted.
+#[derive(Default)]
+pub(super) struct Findings {
+    counts: BTreeMap<Code, BTreeMap<Option<String>, (usize, Severity)>>,
+    found: Vec<Finding>,
+}
+
+impl Findings {
+    pub fn push(&mut self, finding: Finding) {
+        let files = self.counts.entry(finding.code).or_default();
+        if let Some((count, _)) = files.get_mut(&finding.path) {
+            *count += 1;
+            if *count > LISTED {
+                return;
+            }
+        } else {
+            files.insert(finding.path.clone(), (1, finding.severity));
+        }
+        self.found.push(finding);
+    }
+
+    /// All that were kept, and a line for each kind of which some were only counted.
+    pub fn into_vec(mut self) -> Vec<Finding> {
+        for (code, files) in self.counts {
+            for (path, (count, severity)) in files {
+                if count > LISTED {
+                    let message = format!("and {} more like these", count - LISTED);
+                    self.found.push(Finding { code, severity, path, message, hint: None });
+                }
+            }
+        }
+        self.found
+    }
+}
+
+impl Extend<Finding> for Findings {
+    fn extend<I: IntoIterator<Item = Finding>>(&mut self, findings: I) {
+        findings.into_iter().for_each(|f| self.push(f));
+    }
+}
+
+/// A name out of an untrusted file, quoted and cut.
+pub(super) struct Quote<'a>(pub &'a str);
+
+impl fmt::Display for Quote<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(QUOTED) {
+            Some((end, _)) => write!(f, "{:?}... ({} bytes)", &self.0[..end], self.0.len()),
+            None => write!(f, "{:?}", self.0),
+        }
+    }
+}
+
+/// A text out of an untrusted file, cut and not quoted.
+pub(super) fn cut(text: &str) -> &str {
+    text.char_indices().nth(QUOTED).map_or(text, |(end, _)| &text[..end])
+}
+
+/// A shape out of an untrusted file, cut.
+pub(super) struct Shape<'a>(pub &'a [u64]);
+
+impl fmt::Display for Shape<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.get(..16) {
+            Some(head) if self.0.len() > 16 => write!(f, "{head:?}... ({} dimensions)", self.0.len()),
+            _ => write!(f, "{:?}", self.0),
+        }
+    }
+}
+
+/// A parser's complaint, which may quote the file: cut.
+pub(super) fn complaint(error: &impl fmt::Display) -> String {
+    let text = error.to_string();
+    // The end says where in the file it is.
+    match (text.char_indices().nth(200), text.char_indices().rev().nth(60)) {
+        (Some((head, _)), Some((tail, _))) if head < tail => format!("{}...{}", &text[..head], &text[tail..]),
+        _ => text,
+    }
+}

@@ -1,0 +1,220 @@
+//! Torch's zip archives that are damaged, or that show one archive to us and another to torch.
+
+use super::make::{End, Pickled, Record, SIX, Strided, record, state_dict, torch_file, torch_records, zip, zip_with};
+use super::{codes, has_error, read_torch};
+use crate::report::{Code, Finding};
+
+fn six() -> Vec<u8> {
+    state_dict(&[("a", SIX)])
+}
+
+fn findings(bytes: &[u8]) -> Vec<Finding> {
+    read_torch(bytes).1
+}
+
+#[test]
+fn an_archive_as_torch_writes_it_has_no_findings() {
+    let (table, found) = read_torch(&torch_file(&six(), &[("0", 24)]));
+    assert_eq!(found, []);
+    assert_eq!((&*table.tensors[0].name, &*table.tensors[0].dtype), ("a", "torch.float32"));
+    assert_eq!(table.tensors[0].bytes.as_ref().map(|r| r.end - r.start), Some(24));
+}
+
+#[test]
+fn tied_tensors_share_a_storage() {
+    let pickle =
+        state_dict(&[("a", SIX), ("b", SIX), ("row", Strided { offset: 3, shape: &[3], stride: &[1], ..SIX })]);
+    let (table, found) = read_torch(&torch_file(&pickle, &[("0", 24)]));
+    assert_eq!(found, []);
+    assert_eq!(table.tensors.len(), 3);
+}
+
+#[test]
+fn storages_and_records_must_be_the_same_set_of_the_same_sizes() {
+    for (why, storages, code) in [
+        ("a storage without a record", &[][..], Code::TensorOutOfBounds),
+        ("a record too short", &[("0", 23)], Code::SizeMismatch),
+        ("a record too long", &[("0", 25)], Code::SizeMismatch),
+        ("a record that no storage claims", &[("0", 24), ("1", 8)], Code::DataGap),
+    ] {
+        let found = findings(&torch_file(&six(), storages));
+        assert_eq!(codes(&found), [code], "{why}: {found:?}");
+        assert!(has_error(&found), "{why}");
+    }
+}
+
+#[test]
+fn a_tensor_must_lie_within_its_storage() {
+    for (why, tensor, code) in [
+        ("an offset too far", Strided { offset: 1, ..SIX }, Code::TensorOutOfBounds),
+        ("a shape too large", Strided { shape: &[2, 4], ..SIX }, Code::TensorOutOfBounds),
+        ("a stride too wide", Strided { stride: &[4, 1], ..SIX }, Code::TensorOutOfBounds),
+        ("an extent that overflows", Strided { shape: &[i64::MAX, i64::MAX], ..SIX }, Code::TensorOutOfBounds),
+        ("an offset that overflows", Strided { offset: i64::MAX, ..SIX }, Code::TensorOutOfBounds),
+        ("a storage that overflows", Strided { numel: i64::MAX, ..SIX }, Code::SizeMismatch),
+        ("a negative offset", Strided { offset: -1, ..SIX }, Code::PickleInvalid),
+        ("a negative shape", Strided { shape: &[-2, 3], ..SIX }, Code::PickleInvalid),
+        ("a negative stride", Strided { stride: &[-3, 1], ..SIX }, Code::PickleInvalid),
+        ("fewer strides than dimensions", Strided { stride: &[1], ..SIX }, Code::PickleInvalid),
+        ("a storage of unknown class", Strided { class: "NextYearStorage", ..SIX }, Code::DtypeUnknown),
+    ] {
+        let found = findings(&torch_file(&state_dict(&[("a", tensor)]), &[("0", 24)]));
+        assert!(codes(&found).contains(&code), "{why}: {found:?}");
+    }
+    // Broadcast and empty views are legal wherever their strides point.
+    for tensor in [
+        Strided { shape: &[9, 6], stride: &[0, 1], ..SIX },
+        Strided { shape: &[0, 6], stride: &[99, 99], ..SIX },
+        Strided { offset: 5, shape: &[], stride: &[], ..SIX },
+    ] {
+        assert_eq!(findings(&torch_file(&state_dict(&[("a", tensor)]), &[("0", 24)])), []);
+    }
+}
+
+#[test]
+fn storage_described_in_two_ways_is_an_error() {
+    let pickle = state_dict(&[("a", SIX), ("b", Strided { class: "DoubleStorage", ..SIX })]);
+    assert!(codes(&findings(&torch_file(&pickle, &[("0", 24)]))).contains(&Code::PickleInvalid));
+}
+
+#[test]
+fn damage_to_the_archive_is_an_error() {
+    let records = torch_records(&six(), &[("0", 24)]);
+    let change = |at: usize, with: &dyn Fn(&mut Record)| {
+        let mut records = records.clone();
+        with(&mut records[at]);
+        zip(&records)
+    };
+    let and = |extra: Record| zip(&[&records[..], &[extra]].concat());
+    let whole = zip(&records);
+    for (why, bytes) in [
+        ("a wrong CRC of data.pkl", change(0, &|r| r.crc = Some(1))),
+        ("a compressed data.pkl", change(0, &|r| r.method = 8)),
+        ("a compressed storage", change(1, &|r| r.method = 8)),
+        ("an encrypted storage", change(1, &|r| r.flags = 1)),
+        ("an encrypted data.pkl", change(0, &|r| r.flags = 1)),
+        ("a data.pkl of another length", change(0, &|r| r.size = Some(r.data.len() as u64 - 1))),
+        ("a record that lies on another", change(1, &|r| r.offset = Some(0))),
+        ("a record beyond the file", change(1, &|r| r.offset = Some(4_000_000_000))),
+        ("two records of one name", and(record("x/data/0", vec![0; 24]))),
+        ("two data.pkl", and(record("x/data.pkl", six()))),
+        ("two data.pkl but for case, between which torch's reader does not choose", and(record("x/DATA.pkl", "."))),
+        ("a name that leaves its folder", and(record("x/../../../etc/passwd", ""))),
+        ("a name that leaves data/", and(record("x/data/../../y", ""))),
+        ("an absolute name", and(record("/etc/passwd", ""))),
+        ("a name with a backslash", and(record("x\\..\\y", ""))),
+        ("a name with a nul", and(record("x/a\0b", ""))),
+        ("an empty name", and(record("", ""))),
+        ("a record in another folder", and(record("y/data/0", vec![0; 24]))),
+        ("a record in no folder", and(record("passwd", ""))),
+        ("a directory that claims too few", zip_with(&records, End { entries: Some(2), zip64: false })),
+        ("a directory that claims too many", zip_with(&records, End { entries: Some(4), zip64: false })),
+        ("a directory that claims 2^32 records", zip_with(&records, End { entries: Some(1 << 32), zip64: true })),
+        ("a directory that claims 2^64 - 1 records", zip_with(&records, End { entries: Some(u64::MAX), zip64: true })),
+        ("a feature that PyTorch's reader lacks", change(1, &|r| r.flags = 0x20)),
+        ("no version", zip(&records[..2])),
+        ("a directory of another size than it has", {
+            let mut bytes = whole.clone();
+            let at = bytes.len() - 10;
+            bytes[at] ^= 1;
+            bytes
+        }),
+        ("a part of an archive over several disks", {
+            let mut bytes = zip_with(&records, End { entries: None, zip64: true });
+            let at = find(&bytes, b"PK\x06\x06", 0) + 16;
+            bytes[at] = 1;
+            bytes
+        }),
+        ("nothing after its first bytes", b"PK\x03\x04".to_vec()),
+        ("text after the archive", [&whole[..], b"text"].concat()),
+        ("another archive before it", [&whole[..], &whole[..]].concat()),
+    ] {
+        let found = findings(&bytes);
+        assert_eq!(codes(&found), [Code::ArchiveInvalid], "{why}: {found:?}");
+        assert!(has_error(&found), "{why}");
+    }
+}
+
+#[test]
+fn an_archive_with_two_directories_is_an_error() {
+    // The zip64 end names the directory of one archive, the old-style end that of another before it.
+    let evil = Pickled::new().global("os", "system").text("true").op(b"\x85R").stop();
+    let hidden = zip(&torch_records(&evil, &[]));
+    let mut shown = torch_records(&six(), &[("0", 24)]);
+    shown.push(record("x/.hidden", hidden));
+    let mut bytes = zip_with(&shown, End { entries: None, zip64: true });
+    let start = find(&bytes, b"PK\x01\x02", 0);
+    let end = bytes.len() - 22;
+    bytes[end + 8..end + 12].copy_from_slice(&[2, 0, 2, 0]);
+    bytes[end + 12..end + 16].copy_from_slice(&100u32.to_le_bytes());
+    bytes[end + 16..end + 20].copy_from_slice(&u32::try_from(start).unwrap().to_le_bytes());
+    assert!(has_error(&findings(&bytes)), "{:?}", findings(&bytes));
+}
+
+fn find(bytes: &[u8], what: &[u8], from: usize) -> usize {
+    from + bytes[from..].windows(what.len()).position(|w| w == what).unwrap()
+}
+
+#[test]
+fn the_pickle_that_is_judged_is_the_one_that_torch_loads() {
+    // torch takes the first record's folder as the archive's; the harmless pickle lies in another.
+    let evil = Pickled::new().global("os", "system").text("true").op(b"\x85R").stop();
+    let bytes = zip(&[record("b/version", "3\n"), record("a/data.pkl", six()), record("b/data.pkl", evil)]);
+    let codes = codes(&findings(&bytes));
+    assert!(codes.contains(&Code::UnsafePickle), "{codes:?}");
+    assert!(codes.contains(&Code::ArchiveInvalid), "{codes:?}");
+}
+
+#[test]
+fn zip64_archives_are_read() {
+    let mut records = torch_records(&six(), &[("0", 24)]);
+    assert_eq!(findings(&zip_with(&records, End { entries: None, zip64: true })), []);
+    for r in &mut records {
+        r.zip64 = true;
+    }
+    assert_eq!(findings(&zip_with(&records, End { entries: None, zip64: true })), []);
+    assert_eq!(findings(&zip(&records)), []);
+}
+
+#[test]
+fn a_comment_and_a_folders_entry_are_no_damage() {
+    let mut bytes = zip(&[&[record("x/", "")][..], &torch_records(&six(), &[("0", 24)])].concat());
+    assert_eq!(findings(&bytes), []);
+    let at = bytes.len() - 2;
+    bytes[at] = 4;
+    bytes.extend(b"text");
+    assert_eq!(findings(&bytes), []);
+}
+
+#[test]
+fn a_torchscript_archive_may_hold_records_that_its_data_does_not_name() {
+    let mut records = torch_records(&six(), &[("0", 24), ("constant", 8)]);
+    records.push(record("x/constants.pkl", b"\x80\x02)."));
+    assert_eq!(findings(&zip(&records)), []);
+    // What its data names must still be there.
+    records.remove(1);
+    assert_eq!(codes(&findings(&zip(&records))), [Code::TensorOutOfBounds]);
+}
+
+#[test]
+fn a_zip_archive_without_a_pickle_is_no_torch_file() {
+    for bytes in [zip(&[]), zip(&[record("x/y", "")]), zip(&[record("data.pkl", ".")])] {
+        let found = findings(&bytes);
+        assert!(codes(&found).contains(&Code::FormatUnexpected) && has_error(&found), "{found:?}");
+    }
+}
+
+#[test]
+fn many_storages_take_no_quadratic_time() {
+    let numbers: Vec<String> = (0..20_000).map(|i| i.to_string()).collect();
+    let tensors: Vec<(&str, Strided<'_>)> =
+        numbers.iter().map(|n| (&**n, Strided { key: n, numel: 1, shape: &[], stride: &[], ..SIX })).collect();
+    let storages: Vec<(&str, usize)> = numbers.iter().map(|n| (&**n, 4)).collect();
+    let started = std::time::Instant::now();
+    let (table, found) = read_torch(&torch_file(&state_dict(&tensors), &storages));
+    assert_eq!((table.tensors.len(), found.len()), (20_000, 0));
+    assert!(started.elapsed().as_secs() < 20);
+    // And as many findings are a short list.
+    let found = findings(&torch_file(&six(), &storages));
+    assert!(found.len() < 50, "{}", found.len());
+}

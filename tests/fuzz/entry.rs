@@ -1,0 +1,137 @@
+//! What every fuzz target runs, shared by `fuzz/` and the test that replays its seeds: one function
+//! per parser of untrusted bytes, with the promises that hold whatever the bytes are.
+
+use std::io::Cursor;
+
+use hfget::repo::{RepoId, RepoPath, RepoSpec, Revision};
+use hfget::report::Finding;
+use hfget::select::WeightIndex;
+use hfget::verify::{TensorTable, safetensors, torch};
+
+/// Findings stay printable, and a table's ranges stay sane, however the file lies.
+fn sane(read: (TensorTable, Vec<Finding>)) {
+    let (table, findings) = read;
+    for tensor in &table.tensors {
+        assert!(tensor.bytes.as_ref().is_none_or(|r| r.start <= r.end), "{tensor:?}");
+    }
+    assert!(findings.len() < 1000, "{} findings", findings.len());
+    assert!(findings.iter().all(|f| f.message.len() < 10_000), "a finding quotes too much of the file");
+}
+
+/// A whole safetensors file.
+pub fn safetensors(bytes: &[u8]) {
+    let length = bytes.len() as u64;
+    let read = safetensors::read(Cursor::new(bytes), length, "x");
+    if read.1.is_empty() {
+        // A file without findings is read to its last byte.
+        let last = read.0.tensors.iter().filter_map(|t| t.bytes.as_ref()).map(|r| r.end).max();
+        assert!(last.is_none_or(|end| end == length));
+    }
+    sane(read);
+}
+
+/// A header alone: the fuzzer need not find a fitting length prefix.
+pub fn safetensors_header(text: &[u8]) {
+    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(text);
+    safetensors(&bytes);
+}
+
+/// A whole torch file, in any of its containers.
+pub fn torch(bytes: &[u8]) {
+    sane(torch::read(Cursor::new(bytes), bytes.len() as u64, "x"));
+}
+
+/// A pickle, as it is and as the `data.pkl` of a file with one storage.
+pub fn pickle(bytes: &[u8]) {
+    if let Ok(pickle) = torch::pickle::read(bytes) {
+        assert!(pickle.length <= bytes.len());
+        assert!((pickle.root as usize) < pickle.nodes.len());
+        assert!(pickle.globals.iter().all(|g| g.position < bytes.len()));
+    }
+    torch(&stored_zip(&[("x/data.pkl", bytes), ("x/data/0", &[0; 96]), ("x/version", b"3\n")]));
+}
+
+/// A weight index.
+pub fn index(bytes: &[u8]) {
+    match WeightIndex::parse(bytes) {
+        Ok(index) => {
+            assert!(!index.weight_map.is_empty());
+            for shard in index.shards() {
+                assert!(RepoPath::join("a/b", shard).is_ok_and(|p| p.as_str().starts_with("a/b/")) || !is_plain(shard));
+            }
+        }
+        Err(error) => assert!(error.to_string().len() < 10_000, "it quotes too much of the file"),
+    }
+}
+
+/// A name that nothing can be wrong with.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.len() < 200 && name.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Repo specs, ids, revisions and paths: what is accepted is read back from its own text, and no
+/// accepted path leaves its folder.
+pub fn names(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(spec) = text.parse::<RepoSpec>() {
+        assert_eq!(spec.id.as_str().parse(), Ok(spec.id.clone()));
+        assert!(spec.path.as_ref().is_none_or(|p| p.as_str().parse().as_ref() == Ok(p)));
+    }
+    if let Ok(id) = text.parse::<RepoId>() {
+        assert_eq!(id.as_str().parse(), Ok(id.clone()));
+    }
+    if let Ok(revision) = text.parse::<Revision>() {
+        assert_eq!(revision.as_str().parse(), Ok(revision.clone()));
+    }
+    if let Ok(path) = text.parse::<RepoPath>() {
+        assert_eq!(path.as_str(), text);
+        let local = path.under("root".as_ref());
+        assert!(local.starts_with("root"));
+        assert_eq!(local.components().count(), 1 + path.segments().count());
+    }
+}
+
+/// A zip archive of stored records, written without the crate that reads it.
+pub fn stored_zip(records: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut out, mut directory) = (Vec::new(), Vec::new());
+    for (name, data) in records {
+        let offset = u32::try_from(out.len()).unwrap_or(u32::MAX);
+        let size = u32::try_from(data.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let name_length = u16::try_from(name.len()).unwrap_or(u16::MAX).to_le_bytes();
+        // Version, flags, method, time, date, CRC-32, sizes, length of the name, no extra field.
+        let mut common = vec![20, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        common.extend(crc32(data).to_le_bytes());
+        common.extend(size);
+        common.extend(size);
+        common.extend(name_length);
+        common.extend([0, 0]);
+        out.extend(b"PK\x03\x04");
+        out.extend(&common);
+        out.extend(name.as_bytes());
+        out.extend(*data);
+        directory.extend(b"PK\x01\x02\x14\x00");
+        directory.extend(&common);
+        directory.extend([0; 10]);
+        directory.extend(offset.to_le_bytes());
+        directory.extend(name.as_bytes());
+    }
+    let start = u32::try_from(out.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let size = u32::try_from(directory.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let count = u16::try_from(records.len()).unwrap_or(u16::MAX).to_le_bytes();
+    out.extend(directory);
+    out.extend(b"PK\x05\x06\0\0\0\0");
+    out.extend(count);
+    out.extend(count);
+    out.extend(size);
+    out.extend(start);
+    out.extend([0, 0]);
+    out
+}
+
+/// The CRC-32 of zip.
+pub fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
+    })
+}
