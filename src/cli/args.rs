@@ -153,6 +153,10 @@ pub struct Place {
     /// The Hub, or a mirror of it [default: $HF_ENDPOINT or https://huggingface.co]
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
+    /// Another server with the same files, for bytes only: digests come from the endpoint (may be repeated)
+    #[arg(long, value_name = "URL")]
+    pub mirror: Vec<String>,
+
     /// Use only what is already here
     #[arg(long)]
     pub offline: bool,
@@ -170,6 +174,10 @@ pub struct Transfer {
     /// Connections that carry bytes of large files [default: 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub connections: Option<u16>,
+    /// Bytes a second for the whole run, such as 50M or 1.5G
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub limit_rate: Option<u64>,
+
     /// Accept pickles that would run code when loaded (reported as warnings)
     #[arg(long)]
     pub allow_unsafe_pickle: bool,
@@ -193,4 +201,40 @@ pub struct Output {
     /// Say why each file is taken, and show every finding
     #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,
+}
+
+/// `50M`, `1.5G`, `800k` or plain bytes, all decimal as the rates that are shown.
+fn rate(text: &str) -> Result<u64, String> {
+    let wrong = || format!("'{text}' is not a rate: write bytes a second, such as 50M");
+    let plain = text.trim().trim_end_matches("/s").trim_end_matches(['B', 'b']);
+    let (number, factor) = match plain.char_indices().next_back() {
+        Some((at, 'k' | 'K')) => (&plain[..at], 1e3),
+        Some((at, 'm' | 'M')) => (&plain[..at], 1e6),
+        Some((at, 'g' | 'G')) => (&plain[..at], 1e9),
+        _ => (plain, 1.0),
+    };
+    let rate = number.trim().parse::<f64>().map_err(|_| wrong())? * factor;
+    if !(1.0..=1e15).contains(&rate) {
+        return Err(wrong());
+    }
+    // Checked to be in range just above.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    Ok(rate as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rate;
+
+    #[test]
+    fn rates_are_read_as_they_are_shown() {
+        for (text, bytes) in
+            [("50M", 50_000_000), ("1.5G", 1_500_000_000), ("800k", 800_000), ("7", 7), ("2MB/s", 2_000_000)]
+        {
+            assert_eq!(rate(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "M", "0", "-1M", "fast", "1e99", "NaN"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -212,6 +212,14 @@ fn session(place: &Place, transfer: &Transfer, screen: &Screen, pasted: Option<&
         hub.stall_timeout = stall;
         hub.response_timeout = stall;
     }
+    let mut mirrors = Vec::new();
+    for url in &place.mirror {
+        let mirror = hub.mirror(url).map_err(|error| {
+            screen.fail("", &error, None);
+            ExitCode::Usage
+        })?;
+        mirrors.push(mirror);
+    }
     let destination = match (&place.local_dir, &place.cache_dir) {
         (Some(dir), _) => Destination::LocalDir(dir.clone()),
         (None, dir) => {
@@ -229,12 +237,13 @@ fn session(place: &Place, transfer: &Transfer, screen: &Screen, pasted: Option<&
     let default = FetchOptions::default();
     let config = Config {
         hub,
+        mirrors,
         destination: destination.absolute(),
         offline: place.offline || env_flag("HF_HUB_OFFLINE") || env_flag("TRANSFORMERS_OFFLINE"),
         fetch: FetchOptions {
             jobs: transfer.jobs.map_or(default.jobs, usize::from),
             connections: transfer.connections.map_or(default.connections, usize::from),
-            limit_rate: None,
+            limit_rate: transfer.limit_rate,
             force: transfer.force,
         },
         threads: std::thread::available_parallelism().map_or(1, usize::from),

@@ -23,6 +23,9 @@ pub(super) const SMALL: u64 = 4 << 20;
 const PART: std::ops::RangeInclusive<u64> = (8 << 20)..=(64 << 20);
 /// A part in flight is split for an idle worker while at least twice this is left of it.
 const STEAL: u64 = 4 << 20;
+/// Connections for large files to begin with, and how often there may be twice as many.
+const FIRST_CONNECTIONS: usize = 2;
+const RAMP_EVERY: Duration = Duration::from_millis(40);
 /// Pause before a file that another process has locked is tried again.
 const LOCK_PAUSE: Duration = Duration::from_millis(200);
 
@@ -31,8 +34,28 @@ pub(super) struct Open {
     pub work: FileWork,
     /// One for each endpoint.
     pub remotes: Vec<Remote>,
+    /// Endpoints that proved to be no use for this file.
+    pub useless: Vec<AtomicBool>,
     /// No part is handed out before.
     pub not_before: Mutex<Option<Instant>>,
+}
+
+impl Open {
+    /// The endpoint to ask: each worker keeps to one, and goes round while there are failures.
+    pub fn endpoint(&self, worker: usize) -> usize {
+        let good: Vec<usize> = (0..self.remotes.len()).filter(|i| !self.useless[*i].load(Ordering::Relaxed)).collect();
+        let turn = worker + self.work.failures() as usize;
+        good.get(turn % good.len().max(1)).copied().unwrap_or(0)
+    }
+
+    /// Gives up an endpoint for this file; `false` when it is the last one.
+    pub fn give_up(&self, endpoint: usize) -> bool {
+        let others = (0..self.remotes.len()).any(|i| i != endpoint && !self.useless[i].load(Ordering::Relaxed));
+        if others && let Some(useless) = self.useless.get(endpoint) {
+            useless.store(true, Ordering::Relaxed);
+        }
+        others
+    }
 }
 
 /// A part on its way: how far it came, and where it ends (nearer than at first when it was split).
@@ -92,6 +115,8 @@ struct State {
     /// Workers that are opening a file; of them, with a large one.
     opening: usize,
     opening_large: usize,
+    /// Connections allowed, and since when.
+    ramp: Option<(usize, Instant)>,
     open: Vec<Arc<Open>>,
     parts: Vec<Arc<Part>>,
     report: FetchReport,
@@ -189,7 +214,7 @@ impl Engine {
         let now = Instant::now();
         let mut wait = Duration::from_millis(500);
         let large_parts = state.parts.iter().filter(|p| p.open.work.entry.size > SMALL).count();
-        let room = large_parts < self.options.connections.max(1);
+        let room = large_parts < self.connections_now(&mut state, large_parts, now, &mut wait);
         let mut claimed = None;
         for open in &state.open {
             if open.work.entry.size > SMALL && !room {
@@ -224,6 +249,26 @@ impl Engine {
         }
         let idle = state.open.is_empty() && state.opening == 0 && state.parts.is_empty();
         if idle && state.locked.is_empty() { Look::Job(Job::Stop) } else { Look::Wait(wait) }
+    }
+
+    /// How many connections large files may have: twice as many after each moment in which the
+    /// network was what they waited for.
+    fn connections_now(&self, state: &mut State, busy: usize, now: Instant, wait: &mut Duration) -> usize {
+        let most = self.options.connections.max(1);
+        let ramp = state.ramp.get_or_insert((FIRST_CONNECTIONS.min(most), now));
+        if busy >= ramp.0 && ramp.0 < most {
+            let moment = now.saturating_duration_since(ramp.1);
+            if moment < RAMP_EVERY {
+                *wait = (*wait).min(RAMP_EVERY.saturating_sub(moment));
+            } else {
+                ramp.1 = now;
+                *wait = (*wait).min(RAMP_EVERY);
+                if !state.open.iter().any(|o| o.work.is_hash_bound()) {
+                    ramp.0 = (ramp.0 * 2).min(most);
+                }
+            }
+        }
+        state.ramp.map_or(most, |(n, _)| n)
     }
 
     fn to_open(&self, state: &mut State, now: Instant, wait: &mut Duration) -> Option<Entry> {

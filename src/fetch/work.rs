@@ -8,7 +8,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -23,6 +24,8 @@ pub(super) const BLOCK: usize = 512 << 10;
 const READ_BUFFER: usize = 1 << 20;
 /// Blocks of one file kept in memory for the hasher before it has to read them back from disk.
 const KEPT: usize = 8;
+/// Waits of 20 ms that a writer grants the hasher at most.
+const PATIENCE: u32 = 100;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -79,6 +82,8 @@ pub(super) struct FileWork {
     pub entry: Entry,
     path: PathBuf,
     state: Mutex<State>,
+    /// The hasher took a block out of memory.
+    taken: Condvar,
     /// The server ignores ranges: one connection takes the file from its front.
     whole_only: AtomicBool,
     /// Bytes that came over the network.
@@ -124,6 +129,7 @@ impl FileWork {
             entry,
             path,
             state: Mutex::new(state),
+            taken: Condvar::new(),
             whole_only: AtomicBool::new(false),
             received: AtomicU64::new(0),
             restarted: AtomicBool::new(false),
@@ -203,6 +209,25 @@ impl FileWork {
         Some(state.failures)
     }
 
+    /// Whether hashing is what the file waits for: more connections would not help.
+    pub fn is_hash_bound(&self) -> bool {
+        lock(&self.state).kept.len() >= KEPT / 2
+    }
+
+    /// Waits while `block` is next for the hasher and the hasher has enough before it: bytes that it
+    /// takes from memory need not be read back from disk. Blocks, but not for long.
+    pub fn pace(&self, claim: &Claim, block: &Block) {
+        let mut state = lock(&self.state);
+        for _ in 0..PATIENCE {
+            let next = state.kept.back().map_or(state.hashed, Block::end);
+            if state.kept.len() < KEPT || block.start != next || state.round != claim.round || state.hasher.is_some() {
+                return;
+            }
+            let woken = self.taken.wait_timeout(state, Duration::from_millis(20));
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// Writes a block at its place. Blocks.
     pub fn write(&self, claim: &Claim, block: Block, progress: &dyn Progress) -> Result<(), StoreError> {
         let file = {
@@ -270,6 +295,7 @@ impl FileWork {
             {
                 state.hashed = block.end();
                 drop(state);
+                self.taken.notify_all();
                 block.pieces.iter().for_each(|piece| hasher.update(piece));
                 continue;
             }

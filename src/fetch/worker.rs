@@ -1,7 +1,7 @@
 //! One worker: opens files, streams parts into them, and decides what a failure means.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
@@ -53,7 +53,8 @@ pub(super) async fn work(engine: Arc<Engine>, number: usize) {
                 engine.opened(&entry, outcome);
             }
             Job::Fetch(part) => {
-                let outcome = fetch(&engine, &part, number).await;
+                let endpoint = part.open.endpoint(number);
+                let outcome = fetch(&engine, &part, endpoint).await;
                 let left = part.at.load(Ordering::Relaxed)..part.end.load(Ordering::Relaxed);
                 part.open.work.release(&part.claim, left);
                 let retry = match outcome {
@@ -65,7 +66,7 @@ pub(super) async fn work(engine: Arc<Engine>, number: usize) {
                     Err(Ended::Hub(error)) => Some(error),
                 };
                 if let Some(error) = retry {
-                    failed(&engine, &part, error).await;
+                    failed(&engine, &part, endpoint, error).await;
                 }
                 engine.parted(&part);
             }
@@ -113,7 +114,9 @@ fn open_blocking(engine: &Arc<Engine>, entry: &Entry) -> Result<Opened, StoreErr
         partial.reserve()?;
     }
     let remotes = engine.hubs.iter().map(|_| Remote::new(Arc::clone(&engine.info), entry.clone())).collect();
-    Ok(Opened::Work(Arc::new(Open { work: FileWork::new(partial), remotes, not_before: std::sync::Mutex::default() })))
+    let useless = engine.hubs.iter().map(|_| AtomicBool::new(false)).collect();
+    let not_before = std::sync::Mutex::default();
+    Ok(Opened::Work(Arc::new(Open { work: FileWork::new(partial), remotes, useless, not_before })))
 }
 
 /// Hashes what has arrived, on a thread of its own, and finishes the file when that is all of it.
@@ -145,6 +148,10 @@ fn finish(engine: &Arc<Engine>, open: &Arc<Open>, actual: crate::repo::Digest) {
     } else {
         open.work.restart().and_then(|again| {
             if again {
+                // Which mirror sent the wrong bytes is not known: from now on only the endpoint is asked.
+                for mirror in 1..open.remotes.len() {
+                    open.give_up(mirror);
+                }
                 engine.progress.event(Event::FileRestarted { path, why: "its checksum is wrong" });
                 engine.wake();
                 return Ok(());
@@ -159,10 +166,17 @@ fn finish(engine: &Arc<Engine>, open: &Arc<Open>, actual: crate::repo::Digest) {
 }
 
 /// What a failed request means for its file and for the run.
-async fn failed(engine: &Arc<Engine>, part: &Arc<Part>, error: HubError) {
+async fn failed(engine: &Arc<Engine>, part: &Arc<Part>, endpoint: usize, error: HubError) {
     let open = &part.open;
-    let Some(failures) = open.work.failed(&part.claim) else { return };
+    // What this endpoint will never serve, another one may.
     let integrity = matches!(error, HubError::WrongLength { .. } | HubError::Changed { .. });
+    if (integrity || !error.is_retryable()) && open.give_up(endpoint) {
+        let why = error.brief();
+        let wait = Duration::ZERO;
+        engine.progress.event(Event::Retry { path: Some(&open.work.entry.path), why: &why, attempt: 2, wait });
+        return;
+    }
+    let Some(failures) = open.work.failed(&part.claim) else { return };
     // With mirrors every endpoint gets its tries.
     let failures = failures.div_ceil(u32::try_from(engine.hubs.len()).unwrap_or(1));
     let hub = &engine.hubs[0];
@@ -185,11 +199,9 @@ async fn failed(engine: &Arc<Engine>, part: &Arc<Part>, error: HubError) {
 }
 
 /// Streams a part to where it belongs.
-async fn fetch(engine: &Arc<Engine>, part: &Arc<Part>, number: usize) -> Result<(), Ended> {
+async fn fetch(engine: &Arc<Engine>, part: &Arc<Part>, endpoint: usize) -> Result<(), Ended> {
     let work = &part.open.work;
     let range = part.claim.range.clone();
-    // Each worker keeps to one endpoint, and moves on to the next one while there are failures.
-    let endpoint = (number + work.failures() as usize) % engine.hubs.len();
     let hub = &engine.hubs[endpoint];
     let mut body = hub.open(&part.open.remotes[endpoint], range.clone()).await?;
     let skip = range.start - body.start.min(range.start);
@@ -287,6 +299,7 @@ impl<'a> Writer<'a> {
         let (engine, part) = (Arc::clone(self.engine), Arc::clone(self.part));
         let write = move || {
             let work = &part.open.work;
+            work.pace(&part.claim, &block);
             work.write(&part.claim, block, &*engine.progress)?;
             if let Some(record) = record {
                 work.record(&part.claim, record)?;

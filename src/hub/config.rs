@@ -119,6 +119,12 @@ impl HubConfig {
         })
     }
 
+    /// The same for another server with the same files. It gets no token: that is for the endpoint.
+    pub fn mirror(&self, url: &str) -> Result<Self, ConfigError> {
+        let other = HubConfig::new(url)?;
+        Ok(HubConfig { endpoint: other.endpoint, token: None, ..self.clone() })
+    }
+
     /// From the environment that `get` looks up; `endpoint`, when given, wins over `HF_ENDPOINT`.
     pub fn from_env(endpoint: Option<&str>, get: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
         let text = |name: &str| get(name).and_then(|v| v.into_string().ok()).filter(|v| !v.trim().is_empty());

@@ -56,6 +56,8 @@ impl Destination {
 pub struct Config {
     /// The Hub.
     pub hub: HubConfig,
+    /// Other servers that have the same files; only bytes come from them.
+    pub mirrors: Vec<HubConfig>,
     /// Where files go.
     pub destination: Destination,
     /// Use only what is here; make no request.
@@ -79,7 +81,10 @@ pub struct Session {
 impl Session {
     /// Makes no request yet.
     pub fn new(config: Config, progress: Arc<dyn Progress>) -> Result<Self, Error> {
-        Ok(Session { hubs: vec![Arc::new(Hub::new(config.hub.clone())?)], config, progress })
+        let configs = std::iter::once(&config.hub).chain(&config.mirrors);
+        let hubs: Result<Vec<_>, crate::hub::HubError> =
+            configs.map(|config| Ok(Arc::new(Hub::new(config.clone())?))).collect();
+        Ok(Session { hubs: hubs?, config, progress })
     }
 
     fn store(&self, repo_type: RepoType, id: &RepoId) -> Arc<Store> {

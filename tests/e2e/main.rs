@@ -8,6 +8,7 @@ mod disk;
 mod faults;
 mod interop;
 mod job;
+mod mirrors;
 mod options;
 mod resume;
 mod screens;
