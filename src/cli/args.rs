@@ -57,6 +57,10 @@ pub struct GetArgs {
 
 #[derive(Debug, Args)]
 pub struct PlanArgs {
+    /// Also read the headers of all shards (range requests) and compare them with the index
+    #[arg(long)]
+    pub deep: bool,
+
     #[command(flatten)]
     pub repos: Repos,
     #[command(flatten)]

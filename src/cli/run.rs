@@ -54,12 +54,12 @@ async fn run(cli: Cli) -> ExitCode {
     let job = async {
         match cli.command {
             Some(Command::Plan(args)) => {
-                plan(&args.repos, &args.selection, &args.place, &args.transfer, &args.output).await
+                plan(&args.repos, &args.selection, &args.place, &args.transfer, &args.output, args.deep).await
             }
             Some(Command::Verify(args)) => verify(&args).await,
             None if cli.get.dry_run => {
                 let args = &cli.get;
-                plan(&args.repos, &args.selection, &args.place, &args.transfer, &args.output).await
+                plan(&args.repos, &args.selection, &args.place, &args.transfer, &args.output, false).await
             }
             None => {
                 let args = &cli.get;
@@ -287,7 +287,14 @@ async fn get(repos: &Repos, selection: &Selection, place: &Place, transfer: &Tra
     end
 }
 
-async fn plan(repos: &Repos, selection: &Selection, place: &Place, transfer: &Transfer, output: &Output) -> ExitCode {
+async fn plan(
+    repos: &Repos,
+    selection: &Selection,
+    place: &Place,
+    transfer: &Transfer,
+    output: &Output,
+    deep: bool,
+) -> ExitCode {
     let screen = Screen::new(output);
     let (specs, session) = match setup(repos, selection, place, transfer, &screen) {
         Ok(ready) => ready,
@@ -305,7 +312,14 @@ async fn plan(repos: &Repos, selection: &Selection, place: &Place, transfer: &Tr
     let mut values = Vec::new();
     for spec in &specs {
         match session.plan(spec, &selection.options()).await {
-            Ok(prepared) => {
+            Ok(mut prepared) => {
+                if deep {
+                    let findings = session.check_deep(&prepared).await;
+                    if !findings.is_empty() {
+                        end = worse(end, ExitCode::VerificationFailed);
+                    }
+                    prepared.selection.findings.extend(findings);
+                }
                 let report =
                     PlanReport { info: &prepared.listing.info, selection: &prepared.selection, plan: &prepared.plan };
                 if screen.json {

@@ -146,12 +146,12 @@ fn finish(engine: &Arc<Engine>, open: &Arc<Open>, actual: crate::repo::Digest) {
             engine.closed(open, None);
         })
     } else {
+        // Which mirror sent the wrong bytes is not known: from now on only the endpoint is asked.
+        for mirror in 1..open.remotes.len() {
+            open.give_up(mirror);
+        }
         open.work.restart().and_then(|again| {
             if again {
-                // Which mirror sent the wrong bytes is not known: from now on only the endpoint is asked.
-                for mirror in 1..open.remotes.len() {
-                    open.give_up(mirror);
-                }
                 engine.progress.event(Event::FileRestarted { path, why: "its checksum is wrong" });
                 engine.wake();
                 return Ok(());

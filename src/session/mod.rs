@@ -1,6 +1,7 @@
 //! The whole job in one call: resolve, list, select, plan, fetch, verify. Wires the rooms together;
 //! prints nothing.
 
+mod early;
 mod error;
 mod local;
 mod prepare;
@@ -116,6 +117,16 @@ impl Session {
         let hashed = self.check_present(&mut prepared, &mut statuses).await?;
         if !self.config.offline {
             Self::check_space(&prepared)?;
+            let broken = self.check_early(&prepared).await;
+            if !broken.is_empty() {
+                let mut report = Self::report(&prepared, &Outcome::default(), &statuses);
+                report.findings.extend(broken);
+                let hint = "no weights were fetched; --only or --include can take other files of the repo";
+                if let Some(last) = report.findings.last_mut() {
+                    last.hint.get_or_insert_with(|| hint.into());
+                }
+                return Ok(report);
+            }
             findings.extend(self.fetch_missing(&mut prepared, &mut statuses).await?);
         }
         let (mut outcome, remembered) = self.check_contents(&prepared, &findings).await?;
@@ -286,10 +297,11 @@ impl Session {
                 size: item.entry.size,
                 digest: Some(item.entry.digest()),
                 purpose: item.purpose,
-                status: if failed(item.entry.path.as_str()) {
-                    FileStatus::Failed
-                } else {
-                    statuses.of(&item.entry.path)
+                status: match statuses.of(&item.entry.path) {
+                    _ if failed(item.entry.path.as_str()) => FileStatus::Failed,
+                    // Neither touched in this run nor known from an earlier one.
+                    FileStatus::AlreadyVerified if item.presence != Presence::Verified => FileStatus::Unchecked,
+                    status => status,
                 },
             })
             .collect();

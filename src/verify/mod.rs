@@ -10,7 +10,7 @@ pub mod torch;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
-use std::io::{BufReader, Read as _};
+use std::io::{BufReader, Read, Seek};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -146,10 +146,21 @@ pub fn tensor_table(local: &Path, name: &RepoPath, family: Family) -> (Option<Te
     if digest::is_lfs_pointer(&file) {
         return fail(Code::LfsPointer, "it is a git-lfs pointer, and the weights are elsewhere".into());
     }
+    table_of(BufReader::new(file), length, name, family)
+}
+
+/// The same for a file of `length` bytes that is read through `file`, wherever it lies.
+pub fn table_of(
+    file: impl Read + Seek,
+    length: u64,
+    name: &RepoPath,
+    family: Family,
+) -> (Option<TensorTable>, Vec<Finding>) {
+    let fail = |code, message: String| (None, vec![Finding::new(code, name, message)]);
     let (table, findings) = match reader(name, family) {
         None => return (None, Vec::new()),
-        Some(Reader::Safetensors) => safetensors::read(BufReader::new(file), length, name.as_str()),
-        Some(Reader::Torch) => torch::read(BufReader::new(file), length, name.as_str()),
+        Some(Reader::Safetensors) => safetensors::read(file, length, name.as_str()),
+        Some(Reader::Torch) => torch::read(file, length, name.as_str()),
         Some(Reader::Signature(known)) => {
             let mut head = Vec::new();
             return match file.take(16).read_to_end(&mut head) {
@@ -167,6 +178,18 @@ pub fn tensor_table(local: &Path, name: &RepoPath, family: Family) -> (Option<Te
     };
     let whole = !findings.iter().any(unread);
     (whole.then_some(table), findings)
+}
+
+/// Compares an index with its shards' tables, of which there is `None` for shards that were not read.
+pub fn coverage_of(
+    set: &WeightSet,
+    index_path: &RepoPath,
+    index: &WeightIndex,
+    tables: &BTreeMap<&RepoPath, Option<&TensorTable>>,
+) -> Vec<Finding> {
+    let mut findings = coverage::duplicates(set, tables);
+    findings.extend(coverage::check(set, index_path, index, tables).0);
+    findings
 }
 
 /// Checks everything about `subject` on up to `threads` threads of its own. Blocks.

@@ -5,6 +5,7 @@
 mod access;
 mod bad_input;
 mod disk;
+mod early;
 mod faults;
 mod interop;
 mod job;
