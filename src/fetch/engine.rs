@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::limit::Limiter;
+use super::ramp::Ramp;
+use super::window::Budget;
 use super::work::{Claim, FileWork, lock};
 use super::{FetchError, FetchOptions, FetchReport};
 use crate::hub::{Entry, Hub, Remote, RepoInfo};
@@ -19,13 +21,12 @@ use crate::store::Store;
 
 /// Files up to this are small: one request fetches them, and many are on their way at once.
 pub(super) const SMALL: u64 = 4 << 20;
-/// Bounds of a part.
-const PART: std::ops::RangeInclusive<u64> = (8 << 20)..=(64 << 20);
+/// A part: few enough bytes that the hash follows closely, enough that a request costs nothing.
+const PART: u64 = 8 << 20;
+/// With so little left of a part its connection does not count any more: the next one is opened.
+const NEAR: u64 = 1 << 20;
 /// A part in flight is split for an idle worker while at least twice this is left of it.
-const STEAL: u64 = 4 << 20;
-/// Connections for large files to begin with, and how often there may be twice as many.
-const FIRST_CONNECTIONS: usize = 2;
-const RAMP_EVERY: Duration = Duration::from_millis(40);
+const STEAL: u64 = 1 << 20;
 /// Pause before a file that another process has locked is tried again.
 const LOCK_PAUSE: Duration = Duration::from_millis(200);
 
@@ -73,6 +74,11 @@ impl Part {
         Arc::new(Part { open, claim, at, end, began: Instant::now() })
     }
 
+    /// Whether the next part should be asked for already.
+    pub fn is_near_its_end(&self) -> bool {
+        self.left() <= NEAR
+    }
+
     fn left(&self) -> u64 {
         self.end.load(Ordering::Relaxed).saturating_sub(self.at.load(Ordering::Relaxed))
     }
@@ -115,8 +121,6 @@ struct State {
     /// Workers that are opening a file; of them, with a large one.
     opening: usize,
     opening_large: usize,
-    /// Connections allowed, and since when.
-    ramp: Option<(usize, Instant)>,
     open: Vec<Arc<Open>>,
     parts: Vec<Arc<Part>>,
     report: FetchReport,
@@ -132,10 +136,12 @@ pub(super) struct Engine {
     pub options: FetchOptions,
     pub limiter: Option<Limiter>,
     pub progress: Arc<dyn Progress>,
+    /// Memory for blocks that wait to be hashed.
+    pub budget: Arc<Budget>,
     state: Mutex<State>,
+    ramp: Mutex<Ramp>,
     changed: Notify,
     over: AtomicBool,
-    part: u64,
     lanes: usize,
 }
 
@@ -149,8 +155,6 @@ impl Engine {
         progress: Arc<dyn Progress>,
     ) -> Self {
         let (large, small): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|e| e.size > SMALL);
-        let bytes: u64 = large.iter().fold(0, |sum, e| sum.saturating_add(e.size));
-        let connections = options.connections.max(1) as u64;
         let own = |entries: Vec<&Entry>| entries.into_iter().cloned().collect();
         Engine {
             hubs,
@@ -160,24 +164,31 @@ impl Engine {
             limiter: options.limit_rate.map(Limiter::new),
             progress,
             state: Mutex::new(State { large: own(large), small: own(small), ..State::default() }),
+            budget: Arc::default(),
+            ramp: Mutex::new(Ramp::new(options.connections)),
             changed: Notify::new(),
             over: AtomicBool::new(false),
-            part: (bytes / (connections * 4)).clamp(*PART.start(), *PART.end()),
             // A hasher is one thread: as many files at once as there are cores to hash them.
             lanes: std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)),
         }
     }
 
-    /// Workers worth starting.
+    /// Workers worth starting: for large files twice the connections, since each may have a
+    /// successor that opens the next part.
     pub fn workers(&self) -> usize {
         let state = lock(&self.state);
-        let large = if state.large.is_empty() { 0 } else { self.options.connections.max(1) };
+        let large = if state.large.is_empty() { 0 } else { self.options.connections.max(1).saturating_mul(2) };
         large + state.small.len().min(self.options.jobs.max(1))
     }
 
     /// Wakes everybody to look for work.
     pub fn wake(&self) {
         self.changed.notify_waiters();
+    }
+
+    /// Wakes somebody: there is room for one more part.
+    pub fn wake_one(&self) {
+        self.changed.notify_one();
     }
 
     /// The next thing to do; waits for it.
@@ -213,8 +224,11 @@ impl Engine {
         }
         let now = Instant::now();
         let mut wait = Duration::from_millis(500);
-        let large_parts = state.parts.iter().filter(|p| p.open.work.entry.size > SMALL).count();
-        let room = large_parts < self.connections_now(&mut state, large_parts, now, &mut wait);
+        let large_parts = || state.parts.iter().filter(|p| p.open.work.entry.size > SMALL);
+        let busy = large_parts().filter(|p| !p.is_near_its_end()).count();
+        let bound = || state.open.iter().any(|o| o.work.is_hash_bound());
+        let allowed = lock(&self.ramp).allowed(busy, bound, &mut wait);
+        let room = busy < allowed && large_parts().count() < 2 * allowed;
         let mut claimed = None;
         for open in &state.open {
             if open.work.entry.size > SMALL && !room {
@@ -224,7 +238,7 @@ impl Engine {
                 wait = wait.min(left);
                 continue;
             }
-            if let Some(claim) = open.work.claim(self.part) {
+            if let Some(claim) = open.work.claim(PART) {
                 claimed = Some(Part::new(Arc::clone(open), claim));
                 break;
             }
@@ -249,26 +263,6 @@ impl Engine {
         }
         let idle = state.open.is_empty() && state.opening == 0 && state.parts.is_empty();
         if idle && state.locked.is_empty() { Look::Job(Job::Stop) } else { Look::Wait(wait) }
-    }
-
-    /// How many connections large files may have: twice as many after each moment in which the
-    /// network was what they waited for.
-    fn connections_now(&self, state: &mut State, busy: usize, now: Instant, wait: &mut Duration) -> usize {
-        let most = self.options.connections.max(1);
-        let ramp = state.ramp.get_or_insert((FIRST_CONNECTIONS.min(most), now));
-        if busy >= ramp.0 && ramp.0 < most {
-            let moment = now.saturating_duration_since(ramp.1);
-            if moment < RAMP_EVERY {
-                *wait = (*wait).min(RAMP_EVERY.saturating_sub(moment));
-            } else {
-                ramp.1 = now;
-                *wait = (*wait).min(RAMP_EVERY);
-                if !state.open.iter().any(|o| o.work.is_hash_bound()) {
-                    ramp.0 = (ramp.0 * 2).min(most);
-                }
-            }
-        }
-        state.ramp.map_or(most, |(n, _)| n)
     }
 
     fn to_open(&self, state: &mut State, now: Instant, wait: &mut Duration) -> Option<Entry> {

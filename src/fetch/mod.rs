@@ -10,6 +10,8 @@
 
 mod engine;
 mod limit;
+mod ramp;
+mod window;
 mod work;
 mod worker;
 

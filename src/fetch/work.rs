@@ -1,7 +1,6 @@
 //! A file being fetched: which of its bytes were asked for, have arrived and were hashed. No
 //! network and no scheduling: workers ask this for ranges and hand it blocks.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -11,47 +10,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-
+use super::window::{Block, Budget, Window};
 use crate::hub::Entry;
 use crate::progress::{Event, Progress};
 use crate::repo::{Digest, Hasher};
 use crate::store::{Partial, RangeSet, StoreError};
 
 /// Bytes of a block: what is written at once.
-pub(super) const BLOCK: usize = 512 << 10;
+pub(super) const BLOCK: usize = 256 << 10;
 /// Read buffer when bytes are hashed from disk.
 const READ_BUFFER: usize = 1 << 20;
-/// Blocks of one file kept in memory for the hasher before it has to read them back from disk.
-const KEPT: usize = 8;
+/// A file with so many bytes in memory, ready to be hashed, waits for its hasher.
+const BEHIND: usize = 4 << 20;
 /// Waits of 20 ms that a writer grants the hasher at most.
 const PATIENCE: u32 = 100;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Consecutive bytes as they came from the network, not copied together.
-#[derive(Debug, Default)]
-pub(super) struct Block {
-    pub start: u64,
-    pieces: Vec<Bytes>,
-    pub len: usize,
-}
-
-impl Block {
-    pub fn at(start: u64) -> Self {
-        Block { start, ..Block::default() }
-    }
-
-    pub fn push(&mut self, bytes: Bytes) {
-        self.len += bytes.len();
-        self.pieces.push(bytes);
-    }
-
-    pub fn end(&self) -> u64 {
-        self.start + self.len as u64
-    }
 }
 
 /// What is asked for and what came, under one lock.
@@ -64,8 +39,10 @@ struct State {
     written: RangeSet,
     /// Handed out, or on disk.
     claimed: RangeSet,
-    /// Blocks that follow the hash frontier, still in memory.
-    kept: VecDeque<Block>,
+    /// Blocks near the hash frontier, still in memory.
+    window: Window,
+    /// Writers that wait for the hasher.
+    waiting: u32,
     /// `None` while somebody hashes.
     hasher: Option<Hasher>,
     hashed: u64,
@@ -109,7 +86,7 @@ pub(super) enum Hashed {
 
 impl FileWork {
     /// Takes over what an earlier run left.
-    pub fn new(partial: Partial) -> Self {
+    pub fn new(partial: Partial, budget: Arc<Budget>) -> Self {
         let entry = partial.entry().clone();
         let known = partial.ranges().clone();
         let (file, path) = (Arc::clone(partial.file()), partial.path());
@@ -117,7 +94,8 @@ impl FileWork {
             file,
             written: known.clone(),
             claimed: known,
-            kept: VecDeque::new(),
+            window: Window::new(budget),
+            waiting: 0,
             hasher: Some(entry.digest().hasher(entry.size)),
             hashed: 0,
             round: 0,
@@ -211,20 +189,23 @@ impl FileWork {
 
     /// Whether hashing is what the file waits for: more connections would not help.
     pub fn is_hash_bound(&self) -> bool {
-        lock(&self.state).kept.len() >= KEPT / 2
+        let state = lock(&self.state);
+        state.window.waits_at(state.hashed) >= BEHIND
     }
 
-    /// Waits while `block` is next for the hasher and the hasher has enough before it: bytes that it
-    /// takes from memory need not be read back from disk. Blocks, but not for long.
+    /// Waits while the hasher is behind: bytes that it takes from memory need not be read back from
+    /// disk, and it needs the processor more than the network does. Blocks, but not for long.
     pub fn pace(&self, claim: &Claim, block: &Block) {
         let mut state = lock(&self.state);
         for _ in 0..PATIENCE {
-            let next = state.kept.back().map_or(state.hashed, Block::end);
-            if state.kept.len() < KEPT || block.start != next || state.round != claim.round || state.hasher.is_some() {
+            let hashing = state.hasher.is_none() && state.round == claim.round;
+            if !hashing || !state.window.is_behind(block, state.hashed, state.written.covered_from(state.hashed)) {
                 return;
             }
+            state.waiting += 1;
             let woken = self.taken.wait_timeout(state, Duration::from_millis(20));
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
+            state.waiting -= 1;
         }
     }
 
@@ -251,11 +232,8 @@ impl FileWork {
             }
             state.written.insert(block.start..block.end());
             state.failures = 0;
-            let next = state.kept.back().map_or(state.hashed, Block::end);
             // While somebody hashes, `hashed` is what that somebody has taken already.
-            if block.start == next && state.kept.len() < KEPT {
-                state.kept.push_back(block);
-            }
+            state.window.keep(block, state.hashed);
         }
         self.received.fetch_add(len, Ordering::Relaxed);
         progress.event(Event::FileBytes { path: &self.entry.path, bytes: len });
@@ -287,15 +265,13 @@ impl FileWork {
         loop {
             let mut state = lock(&self.state);
             let at = state.hashed;
-            while state.kept.front().is_some_and(|block| block.start < at) {
-                state.kept.pop_front();
-            }
-            if state.kept.front().is_some_and(|block| block.start == at)
-                && let Some(block) = state.kept.pop_front()
-            {
+            if let Some(block) = state.window.take(at) {
                 state.hashed = block.end();
+                let wake = state.waiting > 0 && state.window.has_room();
                 drop(state);
-                self.taken.notify_all();
+                if wake {
+                    self.taken.notify_all();
+                }
                 block.pieces.iter().for_each(|piece| hasher.update(piece));
                 continue;
             }
@@ -306,8 +282,12 @@ impl FileWork {
                     return Ok(Hashed::Whole(hasher.finish()));
                 }
                 state.hasher = Some(hasher);
+                drop(state);
+                self.taken.notify_all();
                 return Ok(Hashed::SoFar);
             }
+            // Only up to what is in memory.
+            let ready = state.window.first().map_or(ready, |first| ready.min(first - at));
             let want = usize::try_from(ready).unwrap_or(READ_BUFFER).min(READ_BUFFER);
             state.hashed = at + want as u64;
             let file = Arc::clone(&state.file);
@@ -332,7 +312,7 @@ impl FileWork {
         state.round += 1;
         state.written = RangeSet::default();
         state.claimed = RangeSet::default();
-        state.kept.clear();
+        state.window.clear();
         state.hasher = Some(self.entry.digest().hasher(self.entry.size));
         state.hashed = 0;
         Ok(true)

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::engine::{Engine, Job, Open, Opened, Part};
-use super::work::{BLOCK, Block, FileWork, Hashed};
+use super::window::Block;
+use super::work::{BLOCK, FileWork, Hashed};
 use super::{FetchError, integrity_finding, mismatch_finding};
 use crate::hub::{Body, Entry, HubError, Remote};
 use crate::plan::Presence;
@@ -17,6 +19,8 @@ use crate::verify::digest_of;
 
 /// Bytes of a part between two lines of the journal: what a crash can cost each connection.
 const RECORD_EVERY: u64 = 1 << 20;
+/// Blocks of a part between its connection and its writer.
+const WAITING: usize = 2;
 /// How often a connection compares itself with the others.
 const COMPARE_EVERY: Duration = Duration::from_secs(3);
 
@@ -116,7 +120,12 @@ fn open_blocking(engine: &Arc<Engine>, entry: &Entry) -> Result<Opened, StoreErr
     let remotes = engine.hubs.iter().map(|_| Remote::new(Arc::clone(&engine.info), entry.clone())).collect();
     let useless = engine.hubs.iter().map(|_| AtomicBool::new(false)).collect();
     let not_before = std::sync::Mutex::default();
-    Ok(Opened::Work(Arc::new(Open { work: FileWork::new(partial), remotes, useless, not_before })))
+    Ok(Opened::Work(Arc::new(Open {
+        work: FileWork::new(partial, Arc::clone(&engine.budget)),
+        remotes,
+        useless,
+        not_before,
+    })))
 }
 
 /// Hashes what has arrived, on a thread of its own, and finishes the file when that is all of it.
@@ -213,14 +222,9 @@ async fn fetch(engine: &Arc<Engine>, part: &Arc<Part>, endpoint: usize) -> Resul
         }
     }
     let mut writer = Writer::new(engine, part);
-    let outcome = match stream(engine, part, &mut writer, &mut body, skip).await {
-        Err(Ended::Store(error)) => Err(Ended::Store(error)),
-        // Also after a failure: what came is worth keeping.
-        outcome => writer.flush().await.and(outcome),
-    };
-    let settled = writer.settle().await;
-    writer.note().await;
-    settled.and(outcome)
+    let outcome = stream(engine, part, &mut writer, &mut body, skip).await;
+    // Also after a failure: what came is worth keeping.
+    writer.finish().await.and(outcome)
 }
 
 /// Moves a body's bytes into blocks until the part is whole.
@@ -232,6 +236,7 @@ async fn stream(
     mut skip: u64,
 ) -> Result<(), Ended> {
     let mut compared = Instant::now();
+    let mut near = false;
     while let Some(mut bytes) = body.chunk().await? {
         if let Some(limiter) = &engine.limiter {
             limiter.pass(bytes.len()).await;
@@ -247,8 +252,13 @@ async fn stream(
         writer.block.push(bytes);
         part.at.store(writer.block.end(), Ordering::Relaxed);
         let over = writer.block.end() >= end;
-        if writer.block.len >= BLOCK || over {
-            writer.flush().await?;
+        if (writer.block.len >= BLOCK || over) && !writer.flush().await {
+            return Ok(());
+        }
+        if !near && part.is_near_its_end() {
+            // Another worker may ask for the next part, so that its first bytes are not waited for.
+            near = true;
+            engine.wake_one();
         }
         if over && end < part.claim.range.end || engine.is_over() {
             return Ok(());
@@ -263,75 +273,66 @@ async fn stream(
     Ok(())
 }
 
-/// Hands blocks to blocking threads, one at a time, while the next one is being received.
+/// Hands blocks to a blocking thread that writes them while the next ones are being received.
 struct Writer<'a> {
     engine: &'a Arc<Engine>,
     part: &'a Arc<Part>,
-    /// A block on its way to the disk, and where it ends.
-    writing: Option<(u64, JoinHandle<Result<(), StoreError>>)>,
-    /// Up to here everything is written.
-    written: u64,
-    /// Up to here the journal knows.
-    recorded: u64,
+    blocks: mpsc::Sender<Block>,
+    thread: JoinHandle<Result<(), StoreError>>,
     block: Block,
 }
 
 impl<'a> Writer<'a> {
     fn new(engine: &'a Arc<Engine>, part: &'a Arc<Part>) -> Self {
-        let start = part.claim.range.start;
-        Writer { engine, part, writing: None, written: start, recorded: start, block: Block::at(start) }
+        let (blocks, waiting) = mpsc::channel(WAITING);
+        let (own, theirs) = (Arc::clone(engine), Arc::clone(part));
+        let thread = tokio::task::spawn_blocking(move || write_all(&own, &theirs, waiting));
+        Writer { engine, part, blocks, thread, block: Block::at(part.claim.range.start) }
     }
 
-    async fn flush(&mut self) -> Result<(), Ended> {
-        self.settle().await?;
+    /// Hands over what has come; `false` when the thread has met trouble.
+    async fn flush(&mut self) -> bool {
         let next = Block::at(self.block.end());
         let block = std::mem::replace(&mut self.block, next);
-        if block.len == 0 {
-            return Ok(());
-        }
-        let end = block.end();
-        // The block before this one is written: it can go into the journal.
-        let record = self.recorded..self.written;
-        let record = (record.end - record.start >= RECORD_EVERY).then_some(record);
-        if let Some(record) = &record {
-            self.recorded = record.end;
-        }
-        let (engine, part) = (Arc::clone(self.engine), Arc::clone(self.part));
-        let write = move || {
-            let work = &part.open.work;
-            work.pace(&part.claim, &block);
-            work.write(&part.claim, block, &*engine.progress)?;
-            if let Some(record) = record {
-                work.record(&part.claim, record)?;
-            }
-            kick(&engine, &part.open);
-            Ok(())
-        };
-        self.writing = Some((end, tokio::task::spawn_blocking(write)));
-        Ok(())
+        block.len == 0 || self.blocks.send(block).await.is_ok()
     }
 
-    /// Waits for the block that is being written.
-    async fn settle(&mut self) -> Result<(), Ended> {
-        let Some((end, writing)) = self.writing.take() else { return Ok(()) };
-        match writing.await {
-            Ok(Ok(())) => {
-                self.written = end;
-                Ok(())
-            }
-            Ok(Err(error)) => Err(error.into()),
+    /// Waits until all is written and in the journal.
+    async fn finish(mut self) -> Result<(), Ended> {
+        // That the thread has met trouble is what it returns.
+        let _ = self.flush().await;
+        drop(self.blocks);
+        match self.thread.await {
+            Ok(written) => Ok(written?),
             Err(_) => {
                 self.engine.fatal(FetchError::Worker { path: self.part.open.work.entry.path.clone() });
                 Err(Ended::Aside)
             }
         }
     }
+}
 
-    /// Notes in the journal what it does not know yet. That it cannot be noted costs a later run bytes.
-    async fn note(&mut self) {
-        let (part, range) = (Arc::clone(self.part), self.recorded..self.written);
-        if !range.is_empty() {
-            drop(tokio::task::spawn_blocking(move || part.open.work.record(&part.claim, range)).await);
+/// Writes a part's blocks as they come, and notes them in the journal. Blocks.
+fn write_all(engine: &Arc<Engine>, part: &Arc<Part>, mut blocks: mpsc::Receiver<Block>) -> Result<(), StoreError> {
+    let work = &part.open.work;
+    let mut recorded = part.claim.range.start;
+    let mut written = recorded;
+    let mut outcome = Ok(());
+    while outcome.is_ok()
+        && let Some(block) = blocks.blocking_recv()
+    {
+        let end = block.end();
+        work.pace(&part.claim, &block);
+        outcome = work.write(&part.claim, block, &*engine.progress);
+        if outcome.is_ok() {
+            written = end;
+            kick(engine, &part.open);
+            if written - recorded >= RECORD_EVERY {
+                outcome = work.record(&part.claim, recorded..written);
+                recorded = written;
+            }
         }
     }
+    // Whatever went wrong, what is written is worth knowing later.
+    outcome.and(work.record(&part.claim, recorded..written))
 }

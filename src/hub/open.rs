@@ -19,21 +19,35 @@ use super::{Entry, Hub, HubError, RepoInfo};
 pub struct Remote {
     info: Arc<RepoInfo>,
     entry: Entry,
-    signed: Mutex<Option<Url>>,
+    found: Mutex<Found>,
+    /// Held while the file is being resolved, so that many connections ask once.
+    resolving: tokio::sync::Mutex<()>,
+}
+
+/// Where a file's bytes were last found.
+#[derive(Debug, Clone, Default)]
+enum Found {
+    /// Nobody asked yet, or what was found is of no use any more.
+    #[default]
+    Unknown,
+    /// At the endpoint itself.
+    Here,
+    /// At a signed URL.
+    Signed(Url),
 }
 
 impl Remote {
     /// A file that was not asked for yet.
     pub fn new(info: Arc<RepoInfo>, entry: Entry) -> Self {
-        Remote { info, entry, signed: Mutex::new(None) }
+        Remote { info, entry, found: Mutex::default(), resolving: tokio::sync::Mutex::default() }
     }
 
-    fn signed(&self) -> Option<Url> {
-        self.signed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn found(&self) -> Found {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn remember(&self, url: Option<Url>) {
-        *self.signed.lock().unwrap_or_else(PoisonError::into_inner) = url;
+    fn remember(&self, found: Found) {
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
     }
 }
 
@@ -77,15 +91,28 @@ impl Hub {
     /// URL and its redirects.
     pub async fn open<'a>(&'a self, remote: &Remote, range: Range<u64>) -> Result<Body<'a>, HubError> {
         self.gate.pass().await;
-        if let Some(url) = remote.signed() {
+        let mut alone = None;
+        if matches!(remote.found(), Found::Unknown) {
+            alone = Some(remote.resolving.lock().await);
+            // Whoever held it before has told meanwhile whether requests must wait.
+            self.gate.pass().await;
+        }
+        if let Found::Signed(url) = remote.found() {
+            drop(alone.take());
             match self.try_open(remote, url, &range).await {
                 // Signed URLs expire: resolve again, at once.
-                Err(HubError::Forbidden { .. } | HubError::EntryNotFound { .. }) => remote.remember(None),
+                Err(HubError::Forbidden { .. } | HubError::EntryNotFound { .. }) => remote.remember(Found::Unknown),
                 Err(error) => {
-                    remote.remember(None);
+                    remote.remember(Found::Unknown);
                     return Err(error);
                 }
                 Ok(body) => return Ok(body),
+            }
+            alone = Some(remote.resolving.lock().await);
+            if let Found::Signed(url) = remote.found() {
+                // Somebody else has renewed it.
+                drop(alone.take());
+                return self.try_open(remote, url, &range).await;
             }
         }
         let info = &remote.info;
@@ -96,7 +123,9 @@ impl Hub {
         }
         let url = self.config.url(&path);
         let url = Url::parse(&url).map_err(|e| HubError::Setup(format!("{url}: {e}")))?;
-        self.try_open(remote, url, &range).await
+        let body = self.try_open(remote, url, &range).await;
+        drop(alone);
+        body
     }
 
     async fn try_open<'a>(&'a self, remote: &Remote, mut url: Url, range: &Range<u64>) -> Result<Body<'a>, HubError> {
@@ -119,10 +148,12 @@ impl Hub {
             }
             if status.is_redirection() {
                 url = redirect_target(&url, &response)?;
-                if !self.is_endpoint(&url) {
-                    remote.remember(Some(url.clone()));
-                }
+                let found = if self.is_endpoint(&url) { Found::Here } else { Found::Signed(url.clone()) };
+                remote.remember(found);
                 continue;
+            }
+            if matches!(remote.found(), Found::Unknown) {
+                remote.remember(Found::Here);
             }
             return self.accept(remote, url, response, range);
         }

@@ -1,0 +1,112 @@
+//! How many connections large files may have. Decides by what this machine is busy with, and opens
+//! nothing.
+
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Connections to begin with.
+const FIRST: usize = 2;
+/// How often there may be twice as many.
+const EVERY: Duration = Duration::from_millis(40);
+
+/// Grows while the network is what the connections wait for.
+#[derive(Debug)]
+pub(super) struct Ramp {
+    allowed: usize,
+    most: usize,
+    /// When it was last looked at, and the process's CPU time then.
+    last: Option<(Instant, Duration)>,
+    cores: u32,
+}
+
+impl Ramp {
+    /// At most `most` connections, at least one.
+    pub fn new(most: usize) -> Self {
+        let most = most.max(1);
+        let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX));
+        Ramp { allowed: FIRST.min(most), most, last: None, cores }
+    }
+
+    /// How many connections there may be, of which `busy` are in use; `hash_bound` says whether some
+    /// file waits for its hasher. Shortens `wait` to when it makes sense to ask again.
+    pub fn allowed(&mut self, busy: usize, hash_bound: impl FnOnce() -> bool, wait: &mut Duration) -> usize {
+        if self.allowed < self.most {
+            self.grow(Instant::now(), cpu_time, busy, hash_bound, wait);
+        }
+        self.allowed
+    }
+
+    fn grow(
+        &mut self,
+        now: Instant,
+        cpu: impl Fn() -> Duration,
+        busy: usize,
+        hash_bound: impl FnOnce() -> bool,
+        wait: &mut Duration,
+    ) {
+        let (then, cpu_then) = *self.last.get_or_insert_with(|| (now, cpu()));
+        if busy < self.allowed {
+            return;
+        }
+        let passed = now.saturating_duration_since(then);
+        if passed < EVERY {
+            *wait = (*wait).min(EVERY - passed);
+            return;
+        }
+        *wait = (*wait).min(EVERY);
+        let cpu = cpu();
+        self.last = Some((now, cpu));
+        // With half of the machine at work, more connections only make the parts' order worse.
+        let machine_bound = cpu.saturating_sub(cpu_then) * 2 > passed * self.cores;
+        if !machine_bound && !hash_bound() {
+            self.allowed = self.allowed.saturating_mul(2).min(self.most);
+        }
+    }
+}
+
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is allowed after `ticks` moments in which the process used `load` of one core.
+    fn after(ticks: u32, load: f64, busy: usize, hash_bound: bool) -> usize {
+        let mut ramp = Ramp { cores: 2, ..Ramp::new(16) };
+        let start = Instant::now();
+        for i in 0..=ticks {
+            let passed = EVERY * i;
+            let busy = busy.min(ramp.allowed);
+            ramp.grow(start + passed, || passed.mul_f64(load), busy, || hash_bound, &mut Duration::MAX.clone());
+        }
+        ramp.allowed
+    }
+
+    #[test]
+    fn connections_double_while_the_network_is_the_limit() {
+        assert_eq!([0, 1, 2, 3, 9].map(|ticks| after(ticks, 0.2, 99, false)), [2, 4, 8, 16, 16]);
+    }
+
+    #[test]
+    fn a_busy_machine_or_hasher_gets_no_more_connections() {
+        assert_eq!(after(9, 1.4, 99, false), FIRST);
+        assert_eq!(after(9, 0.2, 99, true), FIRST);
+    }
+
+    #[test]
+    fn connections_that_are_not_used_are_not_added_to() {
+        assert_eq!(after(9, 0.2, 1, false), FIRST);
+    }
+
+    #[test]
+    fn the_next_look_is_in_time() {
+        let mut ramp = Ramp { cores: 2, ..Ramp::new(16) };
+        let (start, mut wait) = (Instant::now(), Duration::from_secs(1));
+        ramp.grow(start, || Duration::ZERO, 2, || false, &mut wait);
+        assert_eq!(wait, EVERY);
+    }
+}

@@ -1,0 +1,202 @@
+//! Blocks that wait in memory for the hasher, so that it need not read them back from disk. No
+//! hashing and no files here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+
+/// Bytes of blocks that wait in memory, all files together.
+const KEPT: usize = 24 << 20;
+/// A block further ahead of the hasher than this is not kept.
+const AHEAD: u64 = 16 << 20;
+/// Enough in memory that the hasher does not run dry before it gets more.
+const PLENTY: usize = 4 << 20;
+/// A hasher this far behind is at work on what an earlier run left.
+const FAR: u64 = 256 << 20;
+
+/// Consecutive bytes as they came from the network, not copied together.
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    pub start: u64,
+    pub pieces: Vec<Bytes>,
+    pub len: usize,
+}
+
+impl Block {
+    pub fn at(start: u64) -> Self {
+        Block { start, ..Block::default() }
+    }
+
+    pub fn push(&mut self, bytes: Bytes) {
+        self.len += bytes.len();
+        self.pieces.push(bytes);
+    }
+
+    pub fn end(&self) -> u64 {
+        self.start + self.len as u64
+    }
+}
+
+/// Memory for blocks that wait, shared by all files.
+#[derive(Debug)]
+pub(super) struct Budget(AtomicUsize);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Budget(AtomicUsize::new(KEPT))
+    }
+}
+
+impl Budget {
+    fn take(&self, n: usize) -> bool {
+        let less = |left: usize| left.checked_sub(n);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+
+    fn give(&self, n: usize) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+}
+
+/// One file's blocks from the hash frontier on, as far as there is memory for them.
+#[derive(Debug)]
+pub(super) struct Window {
+    budget: Arc<Budget>,
+    blocks: BTreeMap<u64, Block>,
+    bytes: usize,
+}
+
+impl Window {
+    pub fn new(budget: Arc<Budget>) -> Self {
+        Window { budget, blocks: BTreeMap::new(), bytes: 0 }
+    }
+
+    /// Keeps a block, unless the hasher at `hashed` is past it or far from it, or memory is short.
+    pub fn keep(&mut self, block: Block, hashed: u64) {
+        if is_near(&block, hashed) && block.len > 0 && self.budget.take(block.len) {
+            self.bytes += block.len;
+            self.blocks.insert(block.start, block);
+        }
+    }
+
+    /// Whether the hasher should be let catch up before `block` is written: it has everything from
+    /// `hashed` to `whole`, which is nearly all before the block, and the block would not be kept. A
+    /// hasher that is very far behind reads what an earlier run left: nothing waits for that.
+    pub fn is_behind(&self, block: &Block, hashed: u64, whole: u64) -> bool {
+        let crowded = self.bytes >= PLENTY && self.budget.0.load(Ordering::Relaxed) < block.len;
+        block.start > hashed
+            && block.start - hashed <= FAR
+            && block.start <= whole.saturating_add(AHEAD)
+            && (crowded || !is_near(block, hashed))
+    }
+
+    /// Whether those who wait for the hasher should go on, so that it does not run dry.
+    pub fn has_room(&self) -> bool {
+        self.bytes <= PLENTY
+    }
+
+    /// The block that starts at `at`; what lies before it is forgotten.
+    pub fn take(&mut self, at: u64) -> Option<Block> {
+        while let Some(first) = self.blocks.first_entry().filter(|first| *first.key() <= at) {
+            let block = first.remove();
+            self.bytes -= block.len;
+            self.budget.give(block.len);
+            if block.start == at {
+                return Some(block);
+            }
+        }
+        None
+    }
+
+    /// Where the first block starts.
+    pub fn first(&self) -> Option<u64> {
+        self.blocks.keys().next().copied()
+    }
+
+    /// Bytes in memory, if the hasher at `hashed` can go on with them.
+    pub fn waits_at(&self, hashed: u64) -> usize {
+        if self.first() == Some(hashed) { self.bytes } else { 0 }
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.blocks.clear();
+        self.budget.give(std::mem::take(&mut self.bytes));
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+fn is_near(block: &Block, hashed: u64) -> bool {
+    block.start >= hashed && block.end() <= hashed.saturating_add(AHEAD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(start: u64, len: usize) -> Block {
+        let mut block = Block::at(start);
+        block.push(Bytes::from(vec![0; len]));
+        block
+    }
+
+    #[test]
+    fn blocks_come_out_in_order_however_they_came_in() {
+        let mut window = Window::new(Arc::default());
+        for start in [20, 0, 10] {
+            window.keep(block(start, 10), 0);
+        }
+        assert_eq!(window.first(), Some(0));
+        assert_eq!(window.take(0).map(|b| b.end()), Some(10));
+        assert_eq!(window.take(10).map(|b| b.end()), Some(20));
+        assert!(window.take(25).is_none(), "a block that starts before is of no use");
+        assert_eq!(window.first(), None);
+    }
+
+    #[test]
+    fn memory_is_bounded_over_all_files_and_comes_back() {
+        let budget = Arc::new(Budget::default());
+        let mut windows = [Window::new(Arc::clone(&budget)), Window::new(Arc::clone(&budget))];
+        let half = 4 << 20;
+        for i in 0..5u64 {
+            for window in &mut windows {
+                window.keep(block(i * half as u64, half), 0);
+            }
+        }
+        let kept: usize = windows.iter().map(|w| w.bytes).sum();
+        assert!(kept <= KEPT && kept > KEPT / 2, "{kept}");
+        let [mut first, second] = windows;
+        assert!(first.is_behind(&block(1, half), 0, 1));
+        assert!(!Window::new(Arc::clone(&budget)).is_behind(&block(1, half), 0, 1), "nothing of its own would drain");
+        drop(second);
+        first.clear();
+        assert_eq!(budget.0.load(Ordering::Relaxed), KEPT);
+    }
+
+    #[test]
+    fn only_who_is_just_ahead_of_the_hasher_waits_for_it() {
+        let window = Window::new(Arc::default());
+        let ahead = block(AHEAD + 1, 10);
+        assert!(window.is_behind(&ahead, 0, AHEAD));
+        assert!(!window.is_behind(&ahead, 0, 0), "a gap is what the hasher would wait for");
+        assert!(!window.is_behind(&block(5, 10), 0, 5), "it is kept");
+        assert!(!window.is_behind(&block(FAR + 1, 10), 0, FAR + 1), "an earlier run left that much");
+    }
+
+    #[test]
+    fn what_the_hasher_is_past_or_far_from_is_not_kept() {
+        let mut window = Window::new(Arc::default());
+        window.keep(block(5, 10), 6);
+        window.keep(block(AHEAD + 1, 10), 6);
+        assert_eq!(window.first(), None);
+        window.keep(block(6, 10), 6);
+        assert_eq!(window.first(), Some(6));
+    }
+}
