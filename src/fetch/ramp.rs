@@ -51,7 +51,7 @@ impl Ramp {
         }
         let passed = now.saturating_duration_since(then);
         if passed < EVERY {
-            *wait = (*wait).min(EVERY - passed);
+            *wait = (*wait).min(EVERY.saturating_sub(passed));
             return;
         }
         *wait = (*wait).min(EVERY);

@@ -302,13 +302,11 @@ impl<'a> Writer<'a> {
         // That the thread has met trouble is what it returns.
         let _ = self.flush().await;
         drop(self.blocks);
-        match self.thread.await {
-            Ok(written) => Ok(written?),
-            Err(_) => {
-                self.engine.fatal(FetchError::Worker { path: self.part.open.work.entry.path.clone() });
-                Err(Ended::Aside)
-            }
+        if let Ok(written) = self.thread.await {
+            return Ok(written?);
         }
+        self.engine.fatal(FetchError::Worker { path: self.part.open.work.entry.path.clone() });
+        Err(Ended::Aside)
     }
 }
 
