@@ -3,6 +3,7 @@
 
 mod cli {
     pub mod args;
+    pub mod clean;
     pub mod progress;
     pub mod run;
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::doc_markdown, rustdoc::bare_urls)]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use hfget::repo::{RepoPath, RepoSpec, Revision};
@@ -36,6 +37,12 @@ pub enum Command {
     Plan(PlanArgs),
     /// Check files that are already here: digests, headers, index coverage
     Verify(VerifyArgs),
+    /// List what interrupted runs left behind, and remove it
+    ///
+    /// A run that was interrupted leaves partial files, from which the next one goes on. Those that nobody
+    /// will ask for again only take space: this lists them, and with --remove removes them. What another run
+    /// works on is left alone, and so are the *.incomplete files of other tools.
+    Clean(CleanArgs),
 }
 
 #[derive(Debug, Args)]
@@ -87,6 +94,27 @@ pub struct VerifyArgs {
     pub place: Place,
     #[command(flatten)]
     pub transfer: Transfer,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct CleanArgs {
+    /// Only of these repos [default: every repo in the cache]
+    #[arg(value_name = "REPO")]
+    pub repos: Vec<RepoSpec>,
+    /// Remove them
+    #[arg(long)]
+    pub remove: bool,
+    /// Only those to which nothing was added for so long, such as 7d or 12h
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub older_than: Option<Duration>,
+    /// Hub cache folder [default: $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub]
+    #[arg(long, value_name = "DIR", conflicts_with = "local_dir")]
+    pub cache_dir: Option<PathBuf>,
+    /// A folder that was filled with --local-dir, instead of the cache
+    #[arg(long, value_name = "DIR", conflicts_with = "repos")]
+    pub local_dir: Option<PathBuf>,
     #[command(flatten)]
     pub output: Output,
 }
@@ -207,6 +235,14 @@ pub struct Output {
     pub verbose: bool,
 }
 
+/// `7d`, `12h`, `30m`: days are 24 hours.
+fn time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("'{text}' is not a time: write days, hours or minutes, such as 7d, 12h or 30m");
+    let span: jiff::Span = text.parse().map_err(|_| wrong())?;
+    let time = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
+    Duration::try_from(time).map_err(|_| wrong())
+}
+
 /// `50M`, `1.5G`, `800k` or plain bytes, all decimal as the rates that are shown.
 fn rate(text: &str) -> Result<u64, String> {
     let wrong = || format!("'{text}' is not a rate: write bytes a second, such as 50M");
@@ -228,7 +264,19 @@ fn rate(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::rate;
+    use super::{rate, time};
+    use std::time::Duration;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        for (text, hours) in [("7d", 168), ("12h", 12), ("1w", 168), ("90m", 1)] {
+            assert_eq!(time(text).map(|t| t.as_secs() / 3600), Ok(hours), "{text}");
+        }
+        assert_eq!(time("0s"), Ok(Duration::ZERO));
+        for bad in ["", "7", "-1d", "soon", "1mo"] {
+            assert!(time(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn rates_are_read_as_they_are_shown() {

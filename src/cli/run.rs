@@ -17,6 +17,7 @@ use hfget::text::printable;
 use serde_json::{Value, json};
 
 use super::args::{Cli, Command, Output, Place, Repos, Selection, Transfer, VerifyArgs};
+use super::clean::clean;
 use super::progress::{Bars, Lines, stop_drawing, write_line};
 
 /// The version of the JSON that goes to stdout.
@@ -57,6 +58,7 @@ async fn run(cli: Cli) -> ExitCode {
                 plan(&args.repos, &args.selection, &args.place, &args.transfer, &args.output, args.deep).await
             }
             Some(Command::Verify(args)) => verify(&args).await,
+            Some(Command::Clean(args)) => clean(args).await,
             None if cli.get.dry_run => {
                 let args = &cli.get;
                 plan(&args.repos, &args.selection, &args.place, &args.transfer, &args.output, false).await
@@ -90,20 +92,20 @@ async fn interrupted() {
 }
 
 /// How to show things, settled once.
-struct Screen {
-    human: HumanOptions,
-    quiet: bool,
-    json: bool,
+pub(super) struct Screen {
+    pub(super) human: HumanOptions,
+    pub(super) quiet: bool,
+    pub(super) json: bool,
     bars: Option<Arc<Bars>>,
     progress: Arc<dyn Progress>,
 }
 
-fn env_flag(name: &str) -> bool {
+pub(super) fn env_flag(name: &str) -> bool {
     std::env::var(name).is_ok_and(|value| is_truthy(&value))
 }
 
 impl Screen {
-    fn new(output: &Output) -> Self {
+    pub(super) fn new(output: &Output) -> Self {
         let stderr = std::io::stderr();
         let terminal = stderr.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
@@ -129,14 +131,14 @@ impl Screen {
         }
     }
 
-    fn say(&self, text: &str) {
+    pub(super) fn say(&self, text: &str) {
         if let Some(bars) = &self.bars {
             bars.clear();
         }
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
     }
 
-    fn fail(&self, name: &str, error: &dyn std::fmt::Display, hint: Option<&str>) {
+    pub(super) fn fail(&self, name: &str, error: &dyn std::fmt::Display, hint: Option<&str>) {
         let paint = |code: &str, text: &str| {
             if self.human.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
         };
@@ -164,11 +166,11 @@ impl Screen {
 }
 
 /// Writes the result; a closed pipe is the reader's choice.
-fn result(text: &str) {
+pub(super) fn result(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
-fn print_json(key: &str, values: &[Value]) {
+pub(super) fn print_json(key: &str, values: &[Value]) {
     let whole = json!({ "schema_version": SCHEMA_VERSION, key: values });
     result(&serde_json::to_string_pretty(&whole).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}")));
 }

@@ -240,14 +240,17 @@ impl FileWork {
         Ok(())
     }
 
-    /// Notes in the journal that a range is on disk. Blocks.
+    /// Notes in the journal that a range is on disk, and flushes when it is time. Blocks.
     pub fn record(&self, claim: &Claim, range: Range<u64>) -> Result<(), StoreError> {
         let mut state = lock(&self.state);
         let current = state.round == claim.round && !range.is_empty();
-        match state.partial.as_mut().filter(|_| current) {
-            Some(partial) => partial.record(range),
-            None => Ok(()),
-        }
+        let Some(partial) = state.partial.as_mut().filter(|_| current) else { return Ok(()) };
+        partial.record(range)?;
+        let Some(flush) = partial.flush_due() else { return Ok(()) };
+        drop(state);
+        flush.run()?;
+        let mut state = lock(&self.state);
+        state.partial.as_mut().map_or(Ok(()), |partial| partial.flushed(&flush))
     }
 
     /// Whether there is something to hash that nobody hashes.

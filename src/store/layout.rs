@@ -115,18 +115,23 @@ impl Layout {
     /// The locks to hold: the one that `huggingface_hub` takes for the same file, and where files
     /// that share a partial have different ones, the partial's own.
     pub fn locks(&self, entry: &Entry) -> Result<Vec<(Folder, String)>, StoreError> {
-        let name = format!("{}.lock", entry.digest());
-        match &self.kind {
-            Kind::Cache(cache) => Ok(vec![(Folder::make(&cache.locks, Path::new(""))?, name)]),
-            Kind::Local { root } => {
-                let below = self.beside(&entry.path, "lock");
-                let (folder, file) = split(&below);
-                Ok(vec![
-                    (Folder::make(root, folder)?, file.to_owned()),
-                    (Folder::make(root, &self.own().join("locks"))?, name),
-                ])
-            }
+        let mut locks = Vec::new();
+        if let Kind::Local { root } = &self.kind {
+            let below = self.beside(&entry.path, "lock");
+            let (folder, file) = split(&below);
+            locks.push((Folder::make(root, folder)?, file.to_owned()));
         }
+        locks.extend(self.partial_locks(&entry.digest())?);
+        Ok(locks)
+    }
+
+    /// The lock that whoever works on a partial file holds.
+    pub fn partial_locks(&self, digest: &Digest) -> Result<Vec<(Folder, String)>, StoreError> {
+        let folder = match &self.kind {
+            Kind::Cache(cache) => Folder::make(&cache.locks, Path::new(""))?,
+            Kind::Local { root } => Folder::make(root, &self.own().join("locks"))?,
+        };
+        Ok(vec![(folder, format!("{digest}.lock"))])
     }
 
     /// `.cache/huggingface/download/<path>.<suffix>`.

@@ -8,7 +8,9 @@ mod cache;
 mod conflict;
 mod disk;
 mod error;
+mod journal;
 mod layout;
+mod leftovers;
 mod lock;
 mod partial;
 mod ranges;
@@ -24,6 +26,7 @@ use std::time::SystemTime;
 
 pub use conflict::{Conflict, conflicts};
 pub use error::{StoreError, StoreErrorKind};
+pub use leftovers::{Leftover, cached_repos};
 pub use lock::FileLock;
 pub use partial::Partial;
 pub use ranges::RangeSet;
@@ -49,15 +52,6 @@ pub struct Store {
     /// What each content looked like when [`Store::presence`] was asked: what was hashed since.
     seen: Mutex<HashMap<String, Stamp>>,
     opened: SystemTime,
-}
-
-/// A partial file that an earlier run left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leftover {
-    /// The file's digest, which names the partial.
-    pub digest: Digest,
-    /// Its length on disk.
-    pub bytes: u64,
 }
 
 impl Store {
@@ -108,7 +102,7 @@ impl Store {
             self.seen().insert(place.key, stamp);
             return Ok(if known { Presence::Verified } else { Presence::Unverified });
         }
-        let arrived = partial::arrived(&self.layout.partial_dir(), entry).map_or(0, |r| r.total());
+        let arrived = partial::arrived(&self.layout.partial_dir(), entry).map_or(0, |known| known.ranges.total());
         Ok(if arrived > 0 { Presence::Partial(arrived) } else { Presence::Absent })
     }
 
@@ -266,17 +260,6 @@ impl Store {
             .unwrap_or(false)
     }
 
-    /// Partial files that earlier runs left.
-    pub fn leftovers(&self) -> Vec<Leftover> {
-        let files = fs::read_dir(self.layout.partial_dir()).into_iter().flatten().flatten();
-        let leftover = |file: fs::DirEntry| {
-            let name = file.file_name();
-            let digest = Digest::from_etag(name.to_str()?.strip_suffix(".part")?).ok()?;
-            Some(Leftover { digest, bytes: file.metadata().ok()?.len() })
-        };
-        files.filter_map(leftover).collect()
-    }
-
     /// The digest that the store itself knows for a file of a snapshot, without a listing: the
     /// blob's name in a cache, the `ETag` noted beside a local dir's file.
     pub fn noted_digest(&self, commit: &CommitId, path: &RepoPath) -> Option<Digest> {
@@ -298,9 +281,8 @@ pub fn locate_snapshot(dir: &Path) -> Option<(PathBuf, RepoType, RepoId, CommitI
     if snapshots.file_name()? != "snapshots" {
         return None;
     }
-    let (plural, id) = repo.file_name()?.to_str()?.split_once("--")?;
-    let repo_type = [RepoType::Model, RepoType::Dataset, RepoType::Space].into_iter().find(|t| t.plural() == plural)?;
-    Some((repo.parent()?.to_path_buf(), repo_type, id.replacen("--", "/", 1).parse().ok()?, commit))
+    let (repo_type, id) = leftovers::repo_of_folder(repo.file_name()?.to_str()?)?;
+    Some((repo.parent()?.to_path_buf(), repo_type, id, commit))
 }
 
 #[cfg(test)]

@@ -1,8 +1,5 @@
-//! Files on their way: positional partial files and the journal of what of them has arrived.
-//!
-//! The journal is a text file beside the partial: a header line with digest and size, then one line
-//! `start end` per range, appended after its bytes were written. A torn or foreign journal means
-//! that nothing is believed. It never proves content: the final digest does.
+//! Files on their way: positional partial files, each with its journal beside it. What a journal's
+//! text means is settled in `journal`.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -14,11 +11,15 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 
 use super::disk::Stamp;
+use super::journal::Believed;
 use super::within::{Folder, identity_of};
-use super::{FileLock, RangeSet, Store, StoreError, disk, error};
+use super::{FileLock, RangeSet, Store, StoreError, disk, error, journal};
 use crate::hub::Entry;
 use crate::repo::{CommitId, Digest};
 
+/// Bytes after which a partial is flushed: what a crash of the machine costs at most, beside the
+/// parts in flight.
+const FLUSH_EVERY: u64 = 256 << 20;
 /// Journals are a few lines; of one larger than this the rest is not believed.
 const JOURNAL_LIMIT: u64 = 16 << 20;
 
@@ -33,7 +34,26 @@ pub struct Partial {
     file: Arc<File>,
     journal: File,
     ranges: RangeSet,
+    /// Range lines of the journal.
+    lines: usize,
+    /// Bytes recorded since the last time they were flushed.
+    unsynced: u64,
     _lock: FileLock,
+}
+
+/// What is to be flushed to the disk, so that a crash of the machine costs no more than what came after.
+#[derive(Debug)]
+pub struct Flush {
+    file: Arc<File>,
+    path: PathBuf,
+    lines: usize,
+}
+
+impl Flush {
+    /// Flushes. Blocks, for as long as the disk takes: nothing should be locked meanwhile.
+    pub fn run(&self) -> Result<(), StoreError> {
+        self.file.sync_data().map_err(StoreError::io("flush", &self.path))
+    }
 }
 
 /// What a partial and its journal are called.
@@ -50,38 +70,11 @@ impl Names {
 }
 
 /// What the journal in `dir` says has arrived, as far as the partial file is long enough to hold it.
-pub(super) fn arrived(dir: &Path, entry: &Entry) -> Option<RangeSet> {
+pub(super) fn arrived(dir: &Path, entry: &Entry) -> Option<Believed> {
     let names = Names::new(&entry.digest());
     let length = fs::symlink_metadata(dir.join(names.part)).ok().filter(fs::Metadata::is_file)?.len();
     let text = disk::read_small(&dir.join(names.journal), JOURNAL_LIMIT)?;
-    parse_journal(std::str::from_utf8(&text).ok()?, entry, length)
-}
-
-fn header(entry: &Entry) -> String {
-    format!("hfget-journal 1 {} {}", entry.digest(), entry.size)
-}
-
-/// `None` when the journal is not one for this content.
-fn parse_journal(text: &str, entry: &Entry, length: u64) -> Option<RangeSet> {
-    // Nothing of ours is longer than the file is to be.
-    if length > entry.size {
-        return None;
-    }
-    let mut ranges = RangeSet::default();
-    // A line without its newline was torn by a crash.
-    let mut lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
-    if lines.next()? != header(entry) {
-        return None;
-    }
-    for line in lines {
-        let (start, end) = line.split_once(' ')?;
-        let (start, end): (u64, u64) = (start.parse().ok()?, end.parse().ok()?);
-        if start > end || end > entry.size {
-            return None;
-        }
-        ranges.insert(start..end.min(length).max(start));
-    }
-    Some(ranges)
+    journal::parse(std::str::from_utf8(&text).ok()?, entry, length, journal::boot())
 }
 
 impl Partial {
@@ -90,20 +83,20 @@ impl Partial {
         let names = Names::new(&entry.digest());
         let known = arrived(&store.layout.partial_dir(), entry);
         let file = Arc::new(folder.open_file(&names.part, OFlags::empty())?);
+        let is_new = known.is_none();
+        let known = known.unwrap_or_default();
+        // As a new file: a kill between two writes must not cost what is known, nor a torn last line
+        // be continued.
+        let text = known.text(entry, journal::boot());
+        folder.write(&names.journal, &folder, text.as_bytes(), false)?;
         let journal = folder.open_file(&names.journal, OFlags::APPEND)?;
-        let entry = entry.clone();
-        let ranges = RangeSet::default();
-        let mut partial = Partial { store, commit, entry, folder, names, file, journal, ranges, _lock: lock };
-        match known {
-            None => partial.reset()?,
-            Some(ranges) => {
-                // Written anew, so that a torn last line is not continued.
-                partial.reset_journal()?;
-                for range in ranges.as_slice() {
-                    partial.append(range)?;
-                }
-                partial.ranges = ranges;
-            }
+        let lines = known.ranges.as_slice().len();
+        let unsynced = if known.flushed { 0 } else { known.ranges.total() };
+        let (entry, ranges) = (entry.clone(), known.ranges);
+        let mut partial =
+            Partial { store, commit, entry, folder, names, file, journal, ranges, lines, unsynced, _lock: lock };
+        if is_new {
+            partial.reset()?;
         }
         Ok(partial)
     }
@@ -156,23 +149,42 @@ impl Partial {
 
     /// Notes that `range` was written. Cheap, but not free: once every few MiB is right.
     pub fn record(&mut self, range: Range<u64>) -> Result<(), StoreError> {
-        self.append(&range)?;
+        self.append(&journal::range_line(&range))?;
+        self.lines += 1;
+        self.unsynced = self.unsynced.saturating_add(range.end.saturating_sub(range.start));
         self.ranges.insert(range);
         Ok(())
     }
 
-    fn append(&mut self, range: &Range<u64>) -> Result<(), StoreError> {
-        self.journal
-            .write_all(format!("{} {}\n", range.start, range.end).as_bytes())
-            .map_err(StoreError::io("write to", &self.journal_path()))
+    /// What should be flushed now, if it is time; [`flushed`](Self::flushed) afterwards.
+    pub fn flush_due(&mut self) -> Option<Flush> {
+        if self.unsynced < FLUSH_EVERY {
+            return None;
+        }
+        self.unsynced = 0;
+        Some(Flush { file: Arc::clone(&self.file), path: self.path(), lines: self.lines })
+    }
+
+    /// Notes that a flush has ended well. One of a file that was started again meanwhile says nothing.
+    pub fn flushed(&mut self, flush: &Flush) -> Result<(), StoreError> {
+        if !Arc::ptr_eq(&flush.file, &self.file) {
+            return Ok(());
+        }
+        self.append(&journal::synced_line(flush.lines))
+    }
+
+    fn append(&mut self, line: &str) -> Result<(), StoreError> {
+        self.journal.write_all(line.as_bytes()).map_err(StoreError::io("write to", &self.journal_path()))
     }
 
     fn reset_journal(&mut self) -> Result<(), StoreError> {
-        let write = |journal: &mut File, line: String| -> io::Result<()> {
+        let write = |journal: &mut File, line: &str| -> io::Result<()> {
             journal.set_len(0)?;
             journal.write_all(line.as_bytes())
         };
-        write(&mut self.journal, header(&self.entry) + "\n").map_err(StoreError::io("write to", &self.journal_path()))
+        let header = Believed::default().text(&self.entry, journal::boot());
+        (self.lines, self.unsynced) = (0, 0);
+        write(&mut self.journal, &header).map_err(StoreError::io("write to", &self.journal_path()))
     }
 
     /// Forgets all content: the file starts again, as a new file. Where locks do not work, another
@@ -209,7 +221,3 @@ impl Partial {
         self.folder.remove(&self.names.part)
     }
 }
-
-#[cfg(test)]
-#[path = "tests/journal.rs"]
-mod tests;

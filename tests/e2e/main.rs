@@ -4,6 +4,7 @@
 
 mod access;
 mod bad_input;
+mod clean;
 mod disk;
 mod early;
 mod faults;

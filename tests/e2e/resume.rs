@@ -9,14 +9,14 @@ use hfget_loopback_hub::{Fault, Hub, Kind, Options, Place};
 
 use super::support::{Machine, Run, one_file};
 
-const SIZE: usize = 24 << 20;
+pub const SIZE: usize = 24 << 20;
 
-fn slow() -> Machine {
+pub fn slow() -> Machine {
     Machine::on(Hub::with(Options { rate: Some(40 << 20), ..Options::default() }, [one_file(SIZE)]))
 }
 
 /// The largest file on its way.
-fn partial(machine: &Machine) -> Option<PathBuf> {
+pub fn partial(machine: &Machine) -> Option<PathBuf> {
     let files = std::fs::read_dir(machine.model("org/one").join(".hfget/partial")).ok()?;
     let parts = files.flatten().map(|f| f.path()).filter(|p| p.extension().is_some_and(|e| e == "part"));
     parts.max_by_key(|p| p.metadata().map_or(0, |m| m.len()))
@@ -24,7 +24,7 @@ fn partial(machine: &Machine) -> Option<PathBuf> {
 
 #[allow(clippy::zombie_processes)] // the callers wait; a panic ends the test
 /// Starts a run and waits until half the file is on disk.
-fn half_way(machine: &Machine) -> Child {
+pub fn half_way(machine: &Machine) -> Child {
     let child =
         machine.command().args(["org/one", "--connections", "1"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let start = Instant::now();
@@ -100,6 +100,28 @@ fn a_partial_file_whose_bytes_are_wrong_is_found_out() {
     std::fs::OpenOptions::new().write(true).open(&partial).unwrap().write_all_at(b"rotten", 1 << 20).unwrap();
     machine.run(["org/one"]).ends_with(0);
     machine.assert_nothing_wrong(&one_file(SIZE));
+}
+
+/// The machine went down: what was not flushed may be gone, and is fetched again.
+#[test]
+fn a_power_cut_costs_what_was_not_flushed_and_nothing_else() {
+    let machine = slow();
+    let mut child = half_way(&machine);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let part = partial(&machine).unwrap();
+    let journal = part.with_extension("journal");
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let text = std::fs::read_to_string(&journal).unwrap();
+    assert!(text.contains(boot.trim()), "{text}");
+    std::fs::write(&journal, text.replace(boot.trim(), "the-boot-before")).unwrap();
+    // Its blocks were set aside and never written.
+    let length = part.metadata().unwrap().len();
+    std::fs::write(&part, vec![0; usize::try_from(length).unwrap()]).unwrap();
+    machine.hub.forget();
+    machine.run(["org/one", "--connections", "1"]).ends_with(0);
+    machine.assert_nothing_wrong(&one_file(SIZE));
+    assert!(asked_bytes(&machine) < SIZE as u64 * 11 / 10, "it was not believed and then started again");
 }
 
 /// Two runs at once: one fetches, the other waits and says so; both end right.

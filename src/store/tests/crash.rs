@@ -152,6 +152,73 @@ fn a_lying_journal_is_caught() {
     assert_eq!(fs::read(store.file_path(&commit(), &a.path)).unwrap(), CONTENT);
 }
 
+/// After so many bytes the journal says that they are on the disk, and is believed that far by
+/// another boot of the machine.
+#[test]
+fn what_was_flushed_outlives_the_machine() {
+    let root = TempDir::new().unwrap();
+    let store = cache(root.path(), true);
+    let large = Entry { size: 1 << 30, ..entry("a.bin") };
+    let (mib, journal) = (1 << 20, store.layout.partial_dir().join(format!("{}.journal", large.digest())));
+    {
+        let mut partial = store.partial(store.try_lock(&large).unwrap().unwrap(), &commit(), &large).unwrap();
+        partial.file().set_len(1 << 30).unwrap();
+        partial.record(0..200 * mib).unwrap();
+        assert!(partial.flush_due().is_none());
+        partial.record(300 * mib..400 * mib).unwrap();
+        let flush = partial.flush_due().expect("time to flush");
+        // Noted while the flush goes on: not covered by it.
+        partial.record(500 * mib..510 * mib).unwrap();
+        flush.run().unwrap();
+        partial.flushed(&flush).unwrap();
+        assert!(partial.flush_due().is_none());
+    }
+    assert_eq!(store.presence(&commit(), &large).unwrap(), Presence::Partial(310 * mib));
+    let text = fs::read_to_string(&journal).unwrap();
+    assert!(text.contains("synced 2\n"), "{text}");
+    fs::write(&journal, text.replace(super::super::journal::boot(), "another-boot")).unwrap();
+    for _ in 0..2 {
+        assert_eq!(store.presence(&commit(), &large).unwrap(), Presence::Partial(300 * mib));
+        // Opening writes the journal anew, as one of this boot.
+        drop(store.partial(store.try_lock(&large).unwrap().unwrap(), &commit(), &large).unwrap());
+        let text = fs::read_to_string(&journal).unwrap();
+        fs::write(&journal, text.replace(super::super::journal::boot(), "a-third-boot")).unwrap();
+    }
+}
+
+#[test]
+fn a_flush_of_a_file_that_was_started_again_says_nothing() {
+    let root = TempDir::new().unwrap();
+    let store = cache(root.path(), true);
+    let large = Entry { size: 1 << 30, ..entry("a.bin") };
+    let mut partial = store.partial(store.try_lock(&large).unwrap().unwrap(), &commit(), &large).unwrap();
+    partial.record(0..300 << 20).unwrap();
+    let flush = partial.flush_due().expect("time to flush");
+    partial.reset().unwrap();
+    flush.run().unwrap();
+    partial.flushed(&flush).unwrap();
+    let journal = store.layout.partial_dir().join(format!("{}.journal", large.digest()));
+    assert!(!fs::read_to_string(journal).unwrap().contains("synced"));
+}
+
+#[test]
+fn a_leftover_that_is_being_worked_on_is_not_removed() {
+    let (one, two) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    for store in [cache(one.path(), true), local(two.path())] {
+        let a = entry("a.bin");
+        let (part, journal) = killed(&store, &a);
+        let [leftover] = &store.leftovers()[..] else { panic!("one leftover") };
+        assert_eq!(leftover.digest, a.digest());
+        let lock = store.try_lock(&a).unwrap().unwrap();
+        assert!(!store.remove_leftover(leftover).unwrap());
+        assert!(part.exists());
+        drop(lock);
+        assert!(store.remove_leftover(leftover).unwrap());
+        assert!(!part.exists() && !journal.exists());
+        assert!(store.leftovers().is_empty());
+    }
+}
+
 #[test]
 fn a_partial_that_cannot_be_ours_is_discarded() {
     let root = TempDir::new().unwrap();

@@ -180,8 +180,14 @@ fn pipes_and_folders_among_the_bookkeeping_do_no_harm() {
         pipe(path);
         let store = local(root.path());
         assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Absent);
-        assert!(matches!(fetch(&store, &a), Err(StoreError::InTheWay { .. })));
-        fs::remove_file(path).unwrap();
+        if path == &part {
+            assert!(matches!(fetch(&store, &a), Err(StoreError::InTheWay { .. })));
+            fs::remove_file(path).unwrap();
+        } else {
+            // A journal is written anew and takes the place of whatever is no folder.
+            fetch(&store, &a).unwrap();
+            fs::remove_file(root.path().join("a.bin")).unwrap();
+        }
         fs::create_dir(path).unwrap();
         assert!(matches!(fetch(&store, &a), Err(StoreError::InTheWay { .. })));
         fs::remove_dir(path).unwrap();

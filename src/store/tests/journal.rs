@@ -15,28 +15,42 @@ fn entry() -> Entry {
 
 #[test]
 fn a_torn_last_line_is_not_believed() {
-    let text = format!("{}\n0 10\n20 30\n40 9", header(&entry()));
-    assert_eq!(parse_journal(&text, &entry(), 100).unwrap().as_slice(), [0..10, 20..30]);
+    let text = format!("{} b\n0 10\n20 30\n40 9", about(&entry()));
+    assert_eq!(parse(&text, &entry(), 100, "b").unwrap().ranges.as_slice(), [0..10, 20..30]);
 }
 
 #[test]
 fn what_the_file_is_too_short_to_hold_is_not_believed() {
-    let text = format!("{}\n0 10\n20 30\n", header(&entry()));
-    assert_eq!(parse_journal(&text, &entry(), 25).unwrap().as_slice(), [0..10, 20..25]);
+    let text = format!("{} b\n0 10\n20 30\n", about(&entry()));
+    assert_eq!(parse(&text, &entry(), 25, "b").unwrap().ranges.as_slice(), [0..10, 20..25]);
 }
 
 #[test]
 fn a_journal_of_other_content_is_ignored() {
     let mut other = entry();
     other.size = 99;
-    assert_eq!(parse_journal(&format!("{}\n0 10\n", header(&other)), &entry(), 100), None);
+    assert_eq!(parse(&format!("{} b\n0 10\n", about(&other)), &entry(), 100, "b"), None);
+}
+
+#[test]
+fn after_a_crash_of_the_machine_only_what_was_flushed_is_believed() {
+    let text = format!("{} b\n0 10\n20 30\nsynced 1\n40 50\nsynced 2\n60 70\n", about(&entry()));
+    let believed = |boot| parse(&text, &entry(), 100, boot).unwrap();
+    assert_eq!((believed("b").ranges.total(), believed("b").flushed), (40, false));
+    assert_eq!((believed("c").ranges.as_slice(), believed("c").flushed), (&[0..10, 20..30][..], true));
+    // Written anew, it says the same, even after a second crash.
+    let again = believed("c").text(&entry(), "c");
+    assert_eq!(parse(&again, &entry(), 100, "d").unwrap(), believed("c"));
+    // Where boots have no names, no journal is of this one.
+    assert_eq!(believed(""), believed("c"));
+    assert_eq!(parse(&format!("{} b\n0 10\nsynced 2\n", about(&entry())), &entry(), 100, "b"), None);
 }
 
 proptest! {
     #[test]
-    fn no_journal_claims_more_than_the_file(tail in "[0-9 \\n-]{0,60}", length in 0u64..120) {
-        if let Some(set) = parse_journal(&format!("{}\n{tail}", header(&entry())), &entry(), length) {
-            prop_assert!(set.as_slice().iter().all(|r| r.end <= length.min(100)));
+    fn no_journal_claims_more_than_the_file(tail in "(synced |[0-9]| |\\n|-){0,60}", length in 0u64..120) {
+        if let Some(set) = parse(&format!("{} b\n{tail}", about(&entry())), &entry(), length, "b") {
+            prop_assert!(set.ranges.as_slice().iter().all(|r| r.end <= length.min(100)));
         }
     }
 }

@@ -1,0 +1,101 @@
+//! The journal of a partial file: which of its bytes have arrived, and which of them no crash of the
+//! machine can undo. Only the text; the files lie in `partial`.
+//!
+//! A header line with digest, size and the machine's boot id; then a line `start end` per range,
+//! appended after its bytes were written, and now and then `synced N`: what the first N of those
+//! lines name was flushed to the disk. Bytes that were written and not flushed outlive the process
+//! but not the machine, so a journal from another boot is believed only as far as its last `synced`.
+//! A torn or foreign journal means that nothing is believed. It never proves content: the final
+//! digest does.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use super::RangeSet;
+use crate::hub::Entry;
+
+/// What this boot of the machine is called; empty where the system does not say, which equals no boot.
+pub(super) fn boot() -> &'static str {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    BOOT.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        text.trim().replace(char::is_whitespace, "")
+    })
+}
+
+/// The first line of a journal of this boot, without its newline.
+fn header(entry: &Entry, boot: &str) -> String {
+    format!("{} {boot}", about(entry))
+}
+
+fn about(entry: &Entry) -> String {
+    format!("hfget-journal 2 {} {}", entry.digest(), entry.size)
+}
+
+pub(super) fn range_line(range: &Range<u64>) -> String {
+    format!("{} {}\n", range.start, range.end)
+}
+
+pub(super) fn synced_line(lines: usize) -> String {
+    format!("synced {lines}\n")
+}
+
+/// What a journal is believed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Believed {
+    pub ranges: RangeSet,
+    /// All of it is known to be on the disk, not only in the machine's memory.
+    pub flushed: bool,
+}
+
+impl Believed {
+    /// The text of a journal of this boot that says the same.
+    pub fn text(&self, entry: &Entry, boot: &str) -> String {
+        let ranges = self.ranges.as_slice();
+        let mut text = header(entry, boot) + "\n";
+        text.extend(ranges.iter().map(range_line));
+        if self.flushed && !ranges.is_empty() {
+            text += &synced_line(ranges.len());
+        }
+        text
+    }
+}
+
+/// What a journal says has arrived and is still there, in a partial of `length` bytes, read during
+/// `boot`; `None` when it is not a journal for this content.
+pub(super) fn parse(text: &str, entry: &Entry, length: u64, boot: &str) -> Option<Believed> {
+    // Nothing of ours is longer than the file is to be.
+    if length > entry.size {
+        return None;
+    }
+    // A line without its newline was torn by a crash.
+    let mut lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+    let then = lines.next()?.strip_prefix(&about(entry))?.strip_prefix(' ')?;
+    let mut ranges = Vec::new();
+    let mut synced = 0;
+    for line in lines {
+        let (start, end) = line.split_once(' ')?;
+        if start == "synced" {
+            synced = end.parse::<usize>().ok().filter(|n| *n <= ranges.len())?.max(synced);
+            continue;
+        }
+        let (start, end): (u64, u64) = (start.parse().ok()?, end.parse().ok()?);
+        if start > end || end > entry.size {
+            return None;
+        }
+        ranges.push(start..end.min(length).max(start));
+    }
+    if boot.is_empty() || then != boot {
+        ranges.truncate(synced);
+    }
+    let flushed = synced >= ranges.len();
+    let mut believed = RangeSet::default();
+    for range in ranges {
+        believed.insert(range);
+    }
+    Some(Believed { ranges: believed, flushed })
+}
+
+#[cfg(test)]
+#[path = "tests/journal.rs"]
+mod tests;
