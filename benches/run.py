@@ -74,11 +74,20 @@ def start_nginx() -> subprocess.Popen:
     return subprocess.Popen(["nginx", "-c", str(config), "-p", str(WORK)], stderr=subprocess.DEVNULL)
 
 
-def start_hub(byte_host: str, latency: int = 0) -> tuple[subprocess.Popen, str]:
-    hub = subprocess.Popen(
-        [TARGET / "loopback-hub", REPOS, f"http://{byte_host}", str(latency)], stdout=subprocess.PIPE, text=True
-    )
+def start_hub(byte_host: str, latency: int = 0, *cas: str) -> tuple[subprocess.Popen, str]:
+    command = [TARGET / "loopback-hub", REPOS, f"http://{byte_host}", str(latency), *cas]
+    hub = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     return hub, hub.stdout.readline().strip()
+
+
+def start_cas(file: pathlib.Path) -> tuple[subprocess.Popen, list[str]]:
+    """Uploads a file to a CAS; gives its URL and the file's Xet hash."""
+    (WORK / "cas").mkdir(exist_ok=True)
+    copy = WORK / "cas" / file.name
+    copy.unlink(missing_ok=True)
+    copy.symlink_to(file)
+    cas = subprocess.Popen([TARGET / "loopback-cas", copy], stdout=subprocess.PIPE, text=True)
+    return cas, cas.stdout.readline().split()
 
 
 def measure(command: list, env: dict, check=None) -> tuple[float, float, float]:
@@ -102,7 +111,7 @@ class Bench:
         self.runs = runs
         self.rows = []
 
-    def tools(self, work: str, endpoint: str, tools: dict, keep: bool = False) -> None:
+    def tools(self, work: str, endpoint: str, tools: dict, keep: bool = False, xet: bool = False) -> None:
         """Runs every tool `runs` times, in turn, and notes the medians."""
         figures = {name: [] for name in tools}
         for _ in range(self.runs):
@@ -116,7 +125,7 @@ class Bench:
                     "HOME": str(home),
                     "HF_HOME": str(home / "hf"),
                     "HF_ENDPOINT": endpoint,
-                    "HF_HUB_DISABLE_XET": "1",
+                    "HF_HUB_DISABLE_XET": "" if xet else "1",
                     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
                     "HF_HUB_DISABLE_TELEMETRY": "1",
                 }
@@ -127,17 +136,36 @@ class Bench:
             self.rows.append(row)
             print(f"| {work} | {name} | {wall:.2f} | {cpu:.2f} | {memory:.0f} |", flush=True)
 
+    def killed(self, endpoint: str, size: int) -> None:
+        """Kills a run at 90 % and notes how many of the bytes the next one fetches."""
+        shares = []
+        for _ in range(self.runs):
+            home = WORK / "home"
+            shutil.rmtree(home, ignore_errors=True)
+            home.mkdir()
+            env = {**os.environ, "HF_HOME": str(home / "hf"), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1"}
+            command = [HFGET, "org/one", "-q", "--json"]
+            run = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
+            while sum(f.stat().st_blocks * 512 for f in home.rglob("*.part")) < size * 0.9:
+                time.sleep(0.002)
+            run.kill()
+            run.wait()
+            second = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
+            shares.append(json.loads(second.stdout)["reports"][0]["totals"]["bytes_fetched"] / size)
+        share = statistics.median(shares)
+        print(f"| kill -9 at 90 %, run again | hfget | {share:.1%} of the bytes fetched again | | |", flush=True)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", default="", help="tools whose names contain this")
-    parser.add_argument("work", nargs="*", default=["one", "four", "small", "slow", "verify", "nothing"])
+    parser.add_argument("work", nargs="*", default=["one", "four", "small", "slow", "xet", "killed", "verify", "nothing"])
     options = parser.parse_args()
     subprocess.run(
         ["cargo", "build", "--quiet", "--release", "--bin", "hfget", "--example", "hf_hub_get"], cwd=ROOT, check=True
     )
-    subprocess.run(["cargo", "build", "--quiet", "--release", "-p", "hfget-loopback-hub"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--quiet", "--release", "-p", "hfget-loopback-hub", "-p", "hfget-loopback-cas"], cwd=ROOT, check=True)
     # In a process of its own: a child's peak memory starts at its parent's.
     maker = os.fork()
     if maker == 0:
@@ -148,8 +176,8 @@ def main() -> None:
     nginx = start_nginx()
     hubs = []
 
-    def hub(byte_host: str, latency: int = 0) -> str:
-        process, endpoint = start_hub(byte_host, latency)
+    def hub(byte_host: str, latency: int = 0, *cas: str) -> str:
+        process, endpoint = start_hub(byte_host, latency, *cas)
         hubs.append(process)
         return endpoint
 
@@ -197,6 +225,18 @@ def main() -> None:
                 "hfget": [HFGET, "org/one", "-q"],
                 "aria2c -x16 (unverified)": ["aria2c", "-q", "--file-allocation=none", "-d", home, "-x16", "-s16", url],
             }))
+        if "xet" in options.work:
+            cas, named = start_cas(REPOS / "org/one" / weights)
+            hubs.append(cas)
+            bench.tools("one 2 GiB file over Xet", hub(FULL, 0, *named), some({
+                "hfget": [HFGET, "org/one", "-q", "--transport", "xet"],
+                "hf-hub (unverified)": [peer, "org/one", weights],
+                "hf download (unverified)": [HF, "download", "org/one"],
+            }), xet=True)
+            cas.send_signal(signal.SIGKILL)
+            shutil.rmtree(WORK / "cas", ignore_errors=True)
+        if "killed" in options.work:
+            bench.killed(full, 2 * GIB)
         if "verify" in options.work or "nothing" in options.work:
             shutil.rmtree(home, ignore_errors=True)
             env = {**os.environ, "HF_HOME": str(home / "hf"), "HF_ENDPOINT": full}

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use hfget::hub::Transport;
 use hfget::repo::{RepoPath, RepoSpec, Revision};
 use hfget::select::{self, Family};
 
@@ -206,6 +207,9 @@ pub struct Transfer {
     /// Connections that carry bytes of large files [default: 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub connections: Option<u16>,
+    /// How files in Xet storage come: auto (Xet, and HTTP when that fails), http or xet [default: auto]
+    #[arg(long, value_name = "HOW", value_parser = transport)]
+    pub transport: Option<Transport>,
     /// Bytes a second for the whole run, such as 50M or 1.5G
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub limit_rate: Option<u64>,
@@ -233,6 +237,15 @@ pub struct Output {
     /// Say why each file is taken, and show every finding
     #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,
+}
+
+fn transport(text: &str) -> Result<Transport, String> {
+    match text {
+        "auto" => Ok(Transport::Auto),
+        "http" => Ok(Transport::Http),
+        "xet" => Ok(Transport::Xet),
+        _ => Err(format!("'{text}' is none of auto, http and xet")),
+    }
 }
 
 /// `7d`, `12h`, `30m`: days are 24 hours.

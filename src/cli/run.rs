@@ -205,6 +205,9 @@ fn session(place: &Place, transfer: &Transfer, screen: &Screen, pasted: Option<&
         screen.fail("", &error, None);
         ExitCode::Usage
     })?;
+    if let Some(transport) = transfer.transport {
+        hub.transport = transport;
+    }
     if let Some(ms) = transfer.retry_base_ms {
         hub.retry.base = Duration::from_millis(ms);
     }

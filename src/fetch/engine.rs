@@ -42,8 +42,16 @@ pub(super) struct Open {
 }
 
 impl Open {
+    /// Whether its bytes come over Xet, as one stream for all that is missing.
+    pub fn is_over_xet(&self) -> bool {
+        self.remotes.first().is_some_and(Remote::is_over_xet)
+    }
+
     /// The endpoint to ask: each worker keeps to one, and goes round while there are failures.
     pub fn endpoint(&self, worker: usize) -> usize {
+        if self.is_over_xet() {
+            return 0;
+        }
         let good: Vec<usize> = (0..self.remotes.len()).filter(|i| !self.useless[*i].load(Ordering::Relaxed)).collect();
         let turn = worker + self.work.failures() as usize;
         good.get(turn % good.len().max(1)).copied().unwrap_or(0)
@@ -138,6 +146,8 @@ pub(super) struct Engine {
     pub progress: Arc<dyn Progress>,
     /// Memory for blocks that wait to be hashed.
     pub budget: Arc<Budget>,
+    /// Bytes that came over Xet.
+    pub over_xet: AtomicU64,
     state: Mutex<State>,
     ramp: Mutex<Ramp>,
     changed: Notify,
@@ -165,6 +175,7 @@ impl Engine {
             progress,
             state: Mutex::new(State { large: own(large), small: own(small), ..State::default() }),
             budget: Arc::default(),
+            over_xet: AtomicU64::new(0),
             ramp: Mutex::new(Ramp::new(options.connections)),
             changed: Notify::new(),
             over: AtomicBool::new(false),
@@ -238,7 +249,9 @@ impl Engine {
                 wait = wait.min(left);
                 continue;
             }
-            if let Some(claim) = open.work.claim(PART) {
+            // Streams of Xet are many connections inside already.
+            let most = if open.is_over_xet() { u64::MAX } else { PART };
+            if let Some(claim) = open.work.claim(most) {
                 claimed = Some(Part::new(Arc::clone(open), claim));
                 break;
             }
@@ -342,7 +355,10 @@ impl Engine {
         let mut state = lock(&self.state);
         match state.fatal.take() {
             Some(error) => Err(error),
-            None => Ok(std::mem::take(&mut state.report)),
+            None => {
+                state.report.over_xet = self.over_xet.load(Ordering::Relaxed);
+                Ok(std::mem::take(&mut state.report))
+            }
         }
     }
 
@@ -374,7 +390,8 @@ pub(super) enum Opened {
 
 /// Takes the second half of what is left of the part that has most left.
 fn steal(parts: &[Arc<Part>]) -> Option<Arc<Part>> {
-    let victim = parts.iter().filter(|p| p.open.work.takes_ranges()).max_by_key(|p| p.left())?;
+    let victim =
+        parts.iter().filter(|p| p.open.work.takes_ranges() && !p.open.is_over_xet()).max_by_key(|p| p.left())?;
     let left = victim.left();
     if left < 2 * STEAL {
         return None;

@@ -51,6 +51,8 @@ impl Default for FetchOptions {
 pub struct FetchReport {
     /// Files that have their final name now, with the bytes that came over the network for each.
     pub done: Vec<(RepoPath, u64)>,
+    /// Bytes of those files that came over Xet.
+    pub over_xet: u64,
     /// Files whose content could not be made to agree with the listing.
     pub failed: Vec<Finding>,
 }

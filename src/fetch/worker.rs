@@ -117,7 +117,11 @@ fn open_blocking(engine: &Arc<Engine>, entry: &Entry) -> Result<Opened, StoreErr
     if entry.size > super::engine::SMALL {
         partial.reserve()?;
     }
-    let remotes = engine.hubs.iter().map(|_| Remote::new(Arc::clone(&engine.info), entry.clone())).collect();
+    let remote = |_| Remote::new(Arc::clone(&engine.info), entry.clone());
+    let remotes: Vec<Remote> = engine.hubs.iter().map(remote).collect();
+    if entry.size > super::engine::SMALL && engine.hubs[0].uses_xet(entry) {
+        remotes[0].use_xet(true);
+    }
     let useless = engine.hubs.iter().map(|_| AtomicBool::new(false)).collect();
     let not_before = std::sync::Mutex::default();
     Ok(Opened::Work(Arc::new(Open {
@@ -159,6 +163,7 @@ fn finish(engine: &Arc<Engine>, open: &Arc<Open>, actual: crate::repo::Digest) {
         for mirror in 1..open.remotes.len() {
             open.give_up(mirror);
         }
+        leave_xet(engine, open);
         open.work.restart().and_then(|again| {
             if again {
                 engine.progress.event(Event::FileRestarted { path, why: "its checksum is wrong" });
@@ -174,9 +179,25 @@ fn finish(engine: &Arc<Engine>, open: &Arc<Open>, actual: crate::repo::Digest) {
     }
 }
 
+/// From now on the file comes over HTTP; `false` when that is so already, or not wanted.
+fn leave_xet(engine: &Engine, open: &Open) -> bool {
+    let leave = open.is_over_xet() && engine.hubs[0].may_leave_xet();
+    if leave {
+        open.remotes[0].use_xet(false);
+        engine.hubs[0].xet_failed();
+    }
+    leave
+}
+
 /// What a failed request means for its file and for the run.
 async fn failed(engine: &Arc<Engine>, part: &Arc<Part>, endpoint: usize, error: HubError) {
     let open = &part.open;
+    if leave_xet(engine, open) {
+        let why = format!("{}; on over HTTP", error.brief());
+        let wait = Duration::ZERO;
+        engine.progress.event(Event::Retry { path: Some(&open.work.entry.path), why: &why, attempt: 2, wait });
+        return;
+    }
     // What this endpoint will never serve, another one may.
     let integrity = matches!(error, HubError::WrongLength { .. } | HubError::Changed { .. });
     if (integrity || !error.is_retryable()) && open.give_up(endpoint) {
@@ -223,6 +244,10 @@ async fn fetch(engine: &Arc<Engine>, part: &Arc<Part>, endpoint: usize) -> Resul
     }
     let mut writer = Writer::new(engine, part);
     let outcome = stream(engine, part, &mut writer, &mut body, skip).await;
+    if body.is_over_xet() {
+        let came = part.at.load(Ordering::Relaxed).saturating_sub(range.start);
+        engine.over_xet.fetch_add(came, Ordering::Relaxed);
+    }
     // Also after a failure: what came is worth keeping.
     writer.finish().await.and(outcome)
 }

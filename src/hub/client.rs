@@ -16,6 +16,7 @@ use super::error::Asked;
 use super::listing::{Entry, Listing, Rejected, RepoInfo};
 use super::retry::Gate;
 use super::wire::{InfoJson, Listed, TreeJson};
+use super::xet::Xet;
 use super::{Gated, HubConfig, HubError};
 use crate::progress::{Event, Progress};
 use crate::repo::{RepoId, RepoPath, RepoType, Revision};
@@ -38,6 +39,7 @@ pub struct Hub {
     /// HTTP/1.1 only: over HTTP/2 all parts would share one TCP connection.
     pub(super) data: Client,
     pub(super) gate: Gate,
+    pub(super) xet: Xet,
 }
 
 impl Hub {
@@ -58,7 +60,7 @@ impl Hub {
         };
         let api = builder()?.build().map_err(setup)?;
         let data = builder()?.http1_only().build().map_err(setup)?;
-        Ok(Hub { config, api, data, gate: Gate::default() })
+        Ok(Hub { config, api, data, gate: Gate::default(), xet: Xet::default() })
     }
 
     /// The configuration it was made with.
@@ -261,7 +263,7 @@ impl Hub {
         Ok(())
     }
 
-    async fn try_api(&self, url: &str, asked: &Asked<'_>) -> Result<(Url, Response), HubError> {
+    pub(super) async fn try_api(&self, url: &str, asked: &Asked<'_>) -> Result<(Url, Response), HubError> {
         let mut url = Url::parse(url).map_err(|e| HubError::Setup(format!("{url}: {e}")))?;
         for _ in 0..REDIRECT_LIMIT {
             let mut request = self.api.get(url.clone());
@@ -310,7 +312,7 @@ impl Hub {
     }
 
     /// Reads a bounded body as JSON. `serde_json` bounds the depth.
-    async fn json<T: DeserializeOwned>(&self, url: &Url, mut response: Response) -> Result<T, HubError> {
+    pub(super) async fn json<T: DeserializeOwned>(&self, url: &Url, mut response: Response) -> Result<T, HubError> {
         let html = response.headers().get("content-type").is_some_and(|v| v.as_bytes().starts_with(b"text/html"));
         let mut body = Vec::new();
         while let Some(chunk) = self

@@ -69,6 +69,18 @@ pub enum ConfigError {
     },
 }
 
+/// How the bytes of files in Xet storage come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transport {
+    /// Over Xet, and over HTTP when that fails.
+    #[default]
+    Auto,
+    /// Over HTTP, always.
+    Http,
+    /// Over Xet only, for files that are in Xet storage.
+    Xet,
+}
+
 /// Everything that requests depend on.
 #[derive(Debug, Clone)]
 pub struct HubConfig {
@@ -86,6 +98,8 @@ pub struct HubConfig {
     pub stall_timeout: Duration,
     /// When to try again.
     pub retry: RetryPolicy,
+    /// How the bytes of files in Xet storage come.
+    pub transport: Transport,
     /// PEM certificates to trust besides the system's.
     pub certificates: Option<Vec<u8>>,
 }
@@ -115,6 +129,7 @@ impl HubConfig {
             response_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
             retry: RetryPolicy::default(),
+            transport: Transport::default(),
             certificates: None,
         })
     }
@@ -122,7 +137,7 @@ impl HubConfig {
     /// The same for another server with the same files. It gets no token: that is for the endpoint.
     pub fn mirror(&self, url: &str) -> Result<Self, ConfigError> {
         let other = HubConfig::new(url)?;
-        Ok(HubConfig { endpoint: other.endpoint, token: None, ..self.clone() })
+        Ok(HubConfig { endpoint: other.endpoint, token: None, transport: Transport::Http, ..self.clone() })
     }
 
     /// From the environment that `get` looks up; `endpoint`, when given, wins over `HF_ENDPOINT`.
@@ -138,6 +153,9 @@ impl HubConfig {
         }
         if let Some(timeout) = seconds("HF_HUB_ETAG_TIMEOUT", &text)? {
             config.response_timeout = timeout;
+        }
+        if text("HF_HUB_DISABLE_XET").is_some_and(|v| is_truthy(&v)) {
+            config.transport = Transport::Http;
         }
         if let Some(origin) = text("HF_HUB_USER_AGENT_ORIGIN")
             && !["HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"]

@@ -86,6 +86,8 @@ pub enum HubError {
     Protocol { url: ShownUrl, what: String },
     #[error("{url} redirects to {to}, which is refused: {why}")]
     RedirectRefused { url: ShownUrl, to: String, why: &'static str },
+    #[error("{url}: Xet: {what}")]
+    Xet { url: ShownUrl, what: String },
     #[error("cannot set up the HTTP client: {0}")]
     Setup(String),
 }
@@ -110,6 +112,7 @@ impl HubError {
             | HubError::WrongRange { url, .. }
             | HubError::Changed { url, .. }
             | HubError::Protocol { url, .. }
+            | HubError::Xet { url, .. }
             | HubError::RedirectRefused { url, .. } => text.replacen(&url.0, url.host(), 1),
             _ => text,
         }
@@ -125,6 +128,7 @@ impl HubError {
             | HubError::WebPage { .. }
             | HubError::WrongLength { .. }
             | HubError::WrongRange { .. }
+            | HubError::Xet { .. }
             | HubError::Changed { .. } => true,
             _ => false,
         }
@@ -163,6 +167,7 @@ impl HubError {
             HubError::Timeout { .. } | HubError::Network { .. } | HubError::CutShort { .. } => {
                 "run again: what has arrived is kept; --offline uses what is already verified".into()
             }
+            HubError::Xet { .. } => "run again; without --transport xet the files come over HTTP".into(),
             HubError::WebPage { .. } => "log in to the network, or check the proxy and --endpoint".into(),
             HubError::EntryNotFound { .. } | HubError::Changed { .. } | HubError::WrongLength { .. } => {
                 "the mirror or cache in front of the Hub is stale or broken: try another --endpoint".into()

@@ -8,9 +8,10 @@ mod listing;
 mod open;
 mod retry;
 mod wire;
+mod xet;
 
 pub use client::Hub;
-pub use config::{ConfigError, HubConfig, Token, cache_dir, is_truthy};
+pub use config::{ConfigError, HubConfig, Token, Transport, cache_dir, is_truthy};
 pub use error::HubError;
 pub use listing::{Entry, Gated, Lfs, Listing, Rejected, RepoInfo};
 pub use open::{Body, Remote};

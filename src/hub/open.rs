@@ -2,6 +2,7 @@
 //! can fail to be what was asked for.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use url::Url;
 
 use super::client::{REDIRECT_LIMIT, SEGMENT, redirect_target};
 use super::error::ShownUrl;
+use super::xet::XetBody;
 use super::{Entry, Hub, HubError, RepoInfo};
 
 /// A file on the Hub, and the signed URL it was last found at.
@@ -20,6 +22,8 @@ pub struct Remote {
     info: Arc<RepoInfo>,
     entry: Entry,
     found: Mutex<Found>,
+    /// Its bytes come over Xet.
+    xet: AtomicBool,
     /// Held while the file is being resolved, so that many connections ask once.
     resolving: tokio::sync::Mutex<()>,
 }
@@ -37,9 +41,20 @@ enum Found {
 }
 
 impl Remote {
-    /// A file that was not asked for yet.
+    /// A file that was not asked for yet; its bytes come over HTTP.
     pub fn new(info: Arc<RepoInfo>, entry: Entry) -> Self {
-        Remote { info, entry, found: Mutex::default(), resolving: tokio::sync::Mutex::default() }
+        let xet = AtomicBool::new(false);
+        Remote { info, entry, xet, found: Mutex::default(), resolving: tokio::sync::Mutex::default() }
+    }
+
+    /// From now on its bytes come over Xet, or over HTTP again.
+    pub fn use_xet(&self, yes: bool) {
+        self.xet.store(yes, Ordering::Relaxed);
+    }
+
+    /// Whether its bytes come over Xet.
+    pub fn is_over_xet(&self) -> bool {
+        self.xet.load(Ordering::Relaxed)
     }
 
     fn found(&self) -> Found {
@@ -56,19 +71,36 @@ impl Remote {
 pub struct Body<'a> {
     hub: &'a Hub,
     url: Url,
-    response: Response,
+    source: Source,
     /// Where in the file its first byte belongs: below what was asked for if the server ignored the range.
     pub start: u64,
     at: u64,
     end: u64,
 }
 
+#[derive(Debug)]
+enum Source {
+    Http(Response),
+    Xet(XetBody),
+}
+
 impl Body<'_> {
+    /// Whether it comes over Xet.
+    pub fn is_over_xet(&self) -> bool {
+        matches!(self.source, Source::Xet(_))
+    }
+
     /// The next bytes, or `None` after the last; an error when it ends early, stalls or goes on too long.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, HubError> {
-        let wait = self.hub.config.stall_timeout;
-        let next = self.hub.within(&self.url, "bytes", wait, self.response.chunk()).await?;
-        match next.map_err(|e| HubError::transport(&self.url, &e))? {
+        let next = match &mut self.source {
+            Source::Xet(body) => body.chunk(self.hub, &self.url).await?,
+            Source::Http(response) => {
+                let wait = self.hub.config.stall_timeout;
+                let next = self.hub.within(&self.url, "bytes", wait, response.chunk()).await?;
+                next.map_err(|e| HubError::transport(&self.url, &e))?
+            }
+        };
+        match next {
             Some(bytes) => {
                 self.at += bytes.len() as u64;
                 if self.at > self.end {
@@ -90,6 +122,11 @@ impl Hub {
     /// Asks for a range of a file: one request when its signed URL is still good, else the resolve
     /// URL and its redirects.
     pub async fn open<'a>(&'a self, remote: &Remote, range: Range<u64>) -> Result<Body<'a>, HubError> {
+        if remote.is_over_xet() {
+            let (url, body) = self.open_xet(&remote.info, &remote.entry, range.clone()).await?;
+            let (start, end) = (range.start, range.end);
+            return Ok(Body { hub: self, url, source: Source::Xet(body), start, at: start, end });
+        }
         self.gate.pass().await;
         let mut alone = None;
         if matches!(remote.found(), Found::Unknown) {
@@ -228,7 +265,14 @@ impl Hub {
         {
             return Err(HubError::WrongLength { url: shown(), got: covers.start + length, expected: covers.end });
         }
-        Ok(Body { hub: self, url, response, start: covers.start, at: covers.start, end: covers.end })
+        Ok(Body {
+            hub: self,
+            url,
+            source: Source::Http(response),
+            start: covers.start,
+            at: covers.start,
+            end: covers.end,
+        })
     }
 }
 

@@ -145,8 +145,12 @@ fn facts(report: &Report) -> Vec<String> {
         let mut parts = Vec::new();
         if totals.bytes_fetched > 0 {
             let rate = u128::from(totals.bytes_fetched) * 1000 / u128::from(seconds);
+            let over_xet = match totals.bytes_over_xet {
+                0 => String::new(),
+                n => format!(", {} of it over Xet", bytes(n)),
+            };
             parts.push(format!(
-                "fetched {} ({}/s)",
+                "fetched {} ({}/s){over_xet}",
                 bytes(totals.bytes_fetched),
                 bytes(u64::try_from(rate).unwrap_or(u64::MAX))
             ));
@@ -247,6 +251,7 @@ mod tests {
                 files: 16,
                 bytes: 12_488_000_000,
                 bytes_fetched: 12_488_000_000,
+                bytes_over_xet: 0,
                 digests: 16,
                 tensors: 199,
                 indexed: 199,

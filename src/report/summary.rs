@@ -103,6 +103,8 @@ pub struct Totals {
     pub bytes: u64,
     /// Bytes that came over the network in this run.
     pub bytes_fetched: u64,
+    /// Those of them that came over Xet.
+    pub bytes_over_xet: u64,
     /// Bytes read from disk and hashed in this run.
     pub bytes_hashed: u64,
     /// Digests that agreed (in this run or an earlier one).

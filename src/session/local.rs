@@ -197,6 +197,7 @@ fn folder_report(
             files: files.len(),
             bytes: files.iter().fold(0, |sum, f| sum.saturating_add(f.size)),
             bytes_fetched: 0,
+            bytes_over_xet: 0,
             bytes_hashed: outcome.bytes_hashed,
             digests: outcome.digests,
             tensors: outcome.tensors,

@@ -214,6 +214,7 @@ impl Session {
             fetch(&self.hubs, &prepared.store, &prepared.listing.info, &missing, self.config.fetch, &self.progress)
                 .await?;
         statuses.fetched.extend(report.done);
+        statuses.over_xet += report.over_xet;
         Ok(report.failed)
     }
 
@@ -315,6 +316,7 @@ impl Session {
                 files: files.len(),
                 bytes: prepared.plan.total_bytes(),
                 bytes_fetched: statuses.fetched.values().sum(),
+                bytes_over_xet: statuses.over_xet,
                 bytes_hashed: outcome.bytes_hashed,
                 digests: outcome.digests,
                 tensors: outcome.tensors,
@@ -358,6 +360,7 @@ fn one_cause_one_finding(findings: &mut Vec<Finding>) {
 #[derive(Debug, Default)]
 struct Statuses {
     fetched: std::collections::BTreeMap<RepoPath, u64>,
+    over_xet: u64,
     checked: std::collections::BTreeSet<RepoPath>,
 }
 

@@ -16,3 +16,4 @@ mod resume;
 mod screens;
 mod support;
 mod verifying;
+mod xet;

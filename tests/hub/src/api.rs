@@ -113,7 +113,11 @@ pub(crate) async fn serve(shared: &Arc<Shared>, uri: &Uri, headers: &HeaderMap, 
         };
     }
     let Some((kind, id, rest)) = split(uri.path()) else { return refuse(404, "", "Not found") };
-    let place = if rest.first() == Some(&"tree") { Place::Tree } else { Place::Api };
+    let place = match rest.first() {
+        Some(&"tree") => Place::Tree,
+        Some(&"xet-read-token") => Place::XetToken,
+        _ => Place::Api,
+    };
     let mut endless = false;
     match shared.fault(place, &id) {
         Some(Kind::Status(status, extra)) => return with_status(status, &extra),
@@ -142,7 +146,8 @@ pub(crate) async fn serve(shared: &Arc<Shared>, uri: &Uri, headers: &HeaderMap, 
         _ => return refuse(404, "", "Not found"),
     };
     // The listing of a gated repo is open; its files are not.
-    let repo = match find(shared, kind, &id, revision.as_deref(), headers, false, uri) {
+    let of_files = place == Place::XetToken;
+    let repo = match find(shared, kind, &id, revision.as_deref(), headers, of_files, uri) {
         Ok(repo) => repo,
         Err(response) => return *response,
     };
@@ -151,8 +156,22 @@ pub(crate) async fn serve(shared: &Arc<Shared>, uri: &Uri, headers: &HeaderMap, 
         Some(&"tree") => tree(shared, &repo, uri, endless, &rest),
         Some(&"paths-info") => paths_info(&repo, body),
         Some(&"refs") => refs(&repo),
-        _ => refuse(404, "", "no Xet token here: this Hub has no CAS"),
+        _ => xet_token(shared),
     }
+}
+
+/// `{accessToken, exp, casUrl}`, in headers too.
+fn xet_token(shared: &Shared) -> Response {
+    let Some(cas) = &shared.options.cas else { return refuse(404, "", "no Xet token here: this Hub has no CAS") };
+    let (token, exp) = ("xet_loopback_token", crate::resolve::now() / 1000 + 3600);
+    let body = json!({ "accessToken": token, "exp": exp, "casUrl": cas }).to_string();
+    Response::builder()
+        .header("content-type", "application/json")
+        .header("x-xet-access-token", token)
+        .header("x-xet-token-expiration", exp)
+        .header("x-xet-cas-url", cas)
+        .body(Body::from(body))
+        .expect("a response")
 }
 
 /// A page that is not what was asked for.

@@ -11,6 +11,8 @@ pub enum Place {
     Api,
     /// The listing.
     Tree,
+    /// `/api/…/xet-read-token/…`.
+    XetToken,
     /// `/resolve/…`, before any redirect.
     Resolve,
     /// Where the bytes of a file come from: `/api/resolve-cache/…` or the CDN.

@@ -147,6 +147,16 @@ impl Repo {
         self
     }
 
+    /// A file in Xet storage with the hash that the CAS gave it; it is served over HTTP too.
+    #[must_use]
+    pub fn xet_at(mut self, path: &str, content: impl Into<Vec<u8>>, hash: &str) -> Self {
+        self = self.xet(path, content);
+        if let Some(file) = self.files.get_mut(path) {
+            file.xet = Some(hash.to_owned());
+        }
+        self
+    }
+
     /// A file in Xet storage, which is served over HTTP too.
     #[must_use]
     pub fn xet(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
@@ -156,13 +166,15 @@ impl Repo {
         self
     }
 
-    /// A file in LFS whose bytes another server has: `{byte_host}/{repo id}/{path}`.
+    /// A file in LFS whose bytes another server has: `{byte_host}/{repo id}/{path}`; with a hash, in Xet
+    /// storage.
     #[must_use]
-    pub fn elsewhere(mut self, path: &str, size: u64, sha256: &str) -> Self {
+    pub fn elsewhere(mut self, path: &str, size: u64, sha256: &str, xet: Option<&str>) -> Self {
         let mut file = File::new(Bytes::new(), true);
         file.size = size;
         sha256.clone_into(&mut file.sha256);
         file.elsewhere = true;
+        file.xet = xet.map(str::to_owned);
         self.files.insert(path.into(), file);
         self
     }

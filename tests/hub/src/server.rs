@@ -33,6 +33,9 @@ pub struct Options {
     pub rate: Option<u64>,
     /// The server that has the bytes of files that are [`crate::Repo::elsewhere`].
     pub byte_host: String,
+    /// The CAS that has the bytes of files that are [`crate::Repo::xet_at`]; without one the Hub gives no
+    /// Xet tokens.
+    pub cas: Option<String>,
 }
 
 impl Default for Options {
@@ -44,6 +47,7 @@ impl Default for Options {
             latency: Duration::ZERO,
             rate: None,
             byte_host: String::new(),
+            cas: None,
         }
     }
 }

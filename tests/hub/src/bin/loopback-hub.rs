@@ -1,5 +1,6 @@
-//! The loopback Hub as a program, for benchmarks: `loopback-hub ROOT BYTE_HOST [LATENCY_MS]` serves
-//! every `ROOT/owner/name` folder; bytes of large files come from BYTE_HOST. Prints its address.
+//! The loopback Hub as a program, for benchmarks: `loopback-hub ROOT BYTE_HOST [LATENCY_MS [CAS HASH]]`
+//! serves every `ROOT/owner/name` folder; bytes of large files come from BYTE_HOST, and those of
+//! `model.safetensors` from CAS too, where its Xet hash is HASH. Prints its address.
 #![allow(clippy::unwrap_used)] // a benchmark that cannot start has failed
 
 use std::io::Read as _;
@@ -36,7 +37,8 @@ fn main() {
             for file in list(&folder) {
                 let size = file.metadata().unwrap().len();
                 repo = if size >= LARGE {
-                    repo.elsewhere(&name(&file), size, &sha256(&file))
+                    let xet = arguments.get(4).filter(|_| name(&file) == "model.safetensors");
+                    repo.elsewhere(&name(&file), size, &sha256(&file), xet.map(String::as_str))
                 } else {
                     repo.file(&name(&file), std::fs::read(&file).unwrap())
                 };
@@ -44,8 +46,12 @@ fn main() {
             repos.push(repo);
         }
     }
-    let options =
-        Options { byte_host: arguments[1].clone(), latency: Duration::from_millis(latency), ..Options::default() };
+    let options = Options {
+        byte_host: arguments[1].clone(),
+        latency: Duration::from_millis(latency),
+        cas: arguments.get(3).cloned(),
+        ..Options::default()
+    };
     let hub = Hub::with(options, repos);
     println!("{}", hub.endpoint());
     loop {
