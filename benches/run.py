@@ -30,18 +30,17 @@ GIB = 1 << 30
 
 
 def tensors(path: pathlib.Path, size: int, name: str) -> None:
-    """A valid safetensors file of about `size` bytes, with data that does not compress."""
+    """A valid safetensors file of about `size` bytes, with data that neither compresses nor repeats."""
     header = json.dumps({name: {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
-    block = os.urandom(64 << 20)
     with open(path, "wb") as file:
         file.write(struct.pack("<Q", len(header)) + header)
         while size > 0:
-            file.write(block[: min(size, len(block))])
-            size -= len(block)
+            file.write(os.urandom(min(size, 64 << 20)))
+            size -= 64 << 20
 
 
 def make_data() -> None:
-    if (WORK / "made").exists():
+    if (WORK / "made-2").exists():
         return
     shutil.rmtree(WORK, ignore_errors=True)
     one, four, small = REPOS / "org" / "one", REPOS / "org" / "four", REPOS / "org" / "small"
@@ -56,7 +55,7 @@ def make_data() -> None:
     (four / "model.safetensors.index.json").write_text(json.dumps(index))
     for i in range(399):
         (small / f"file-{i:03}.txt").write_bytes(os.urandom(10_000))
-    (WORK / "made").touch()
+    (WORK / "made-2").touch()
 
 
 def start_nginx() -> subprocess.Popen:

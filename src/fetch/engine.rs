@@ -353,13 +353,11 @@ impl Engine {
     /// What came of it all.
     pub fn outcome(&self) -> Result<FetchReport, FetchError> {
         let mut state = lock(&self.state);
-        match state.fatal.take() {
-            Some(error) => Err(error),
-            None => {
-                state.report.over_xet = self.over_xet.load(Ordering::Relaxed);
-                Ok(std::mem::take(&mut state.report))
-            }
+        if let Some(error) = state.fatal.take() {
+            return Err(error);
         }
+        state.report.over_xet = self.over_xet.load(Ordering::Relaxed);
+        Ok(std::mem::take(&mut state.report))
     }
 
     /// Whether a part is far slower than the others: worth another connection.

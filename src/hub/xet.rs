@@ -2,7 +2,7 @@
 //! `hf-xet`. When Xet is used at all is settled in `open` and by the transfer engine.
 //!
 //! Of what `hf-xet` does of its own accord, three things are changed: it keeps no chunks on disk, it
-//! buffers at most [`BUFFER`] bytes, and it reports no telemetry. Whoever sets its variables
+//! buffers at most [`BUFFER`], and it reports no telemetry. Whoever sets its variables
 //! (`HF_XET_…`) wins over that.
 
 use std::collections::HashMap;
@@ -26,8 +26,9 @@ use super::config::is_truthy;
 use super::{Entry, Hub, HubError, RepoInfo, Transport};
 use crate::text::printable;
 
-/// Bytes that `hf-xet` may hold before somebody takes them.
-const BUFFER: &str = "64mb";
+/// Bytes that `hf-xet` may hold before somebody takes them: three xorbs, so that one can be taken while
+/// the others come, and within 256 MB for the whole process.
+const BUFFER: &str = "192mb";
 const BUFFER_SIZE: &str = "reconstruction.download_buffer_size";
 const BUFFER_LIMIT: &str = "reconstruction.download_buffer_limit";
 /// Bytes that are handed on at once: a term of a file may be a whole xorb, far more than a block.
