@@ -341,3 +341,7 @@ impl FileWork {
         StoreError::Io { action, path: self.path.clone(), source }
     }
 }
+
+#[cfg(test)]
+#[path = "tests/work.rs"]
+mod tests;

@@ -220,7 +220,7 @@ impl Hub {
                 let wrong = |text: &str| HubError::WrongRange {
                     url: shown(),
                     wanted: format!("{}-{}", range.start, range.end.saturating_sub(1)),
-                    got: crate::text::printable(text).into_owned(),
+                    got: crate::text::printable(text.strip_prefix("bytes ").unwrap_or(text)).into_owned(),
                 };
                 let (covers, total) = parse_content_range(text).ok_or_else(|| wrong(text))?;
                 if let Some(total) = total

@@ -138,6 +138,39 @@ fn two_runs_at_once_share_the_work() {
     assert!(asked_bytes(&machine) <= SIZE as u64 + 1000, "the bytes came once");
 }
 
+/// A file system on which every lock is granted to everybody: both fetch, and both end right.
+#[test]
+fn two_runs_at_once_end_right_where_locks_do_nothing() {
+    let machine = slow();
+    let source = machine.home.path().join("no_lock.c");
+    let library = machine.home.path().join("no_lock.so");
+    std::fs::write(&source, "int flock(int fd, int how) { (void)fd; (void)how; return 0; }").unwrap();
+    let compiled = std::process::Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status();
+    assert!(compiled.expect("a C compiler").success());
+    for round in 0..3 {
+        let start = || {
+            let mut command = machine.command();
+            command.env("LD_PRELOAD", &library).args(["org/one", "--connections", "2"]);
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+        };
+        let first = start();
+        std::thread::sleep(Duration::from_millis(100 * round));
+        let second = start();
+        for run in [first, second] {
+            let run = Run::from(run.wait_with_output().unwrap());
+            assert!(!run.err.contains("waiting"), "locks do nothing: {}", run.err);
+            // One that finds its partial finished by the other says so, and is right when run again.
+            if run.code != Some(0) {
+                run.ends_with(5).says("changed");
+            }
+            machine.assert_nothing_wrong(&one_file(SIZE));
+        }
+        machine.run(["org/one"]).ends_with(0);
+        machine.assert_nothing_wrong(&one_file(SIZE));
+        std::fs::remove_dir_all(machine.cache()).unwrap();
+    }
+}
+
 /// A file that was changed after it was verified is noticed by its size or time and fetched anew.
 #[test]
 fn a_cached_file_that_was_changed_is_mended() {

@@ -48,7 +48,9 @@ pub(crate) async fn send(
     repo: &Repo,
     path: &str,
 ) -> Response {
-    let fault = if *method == Method::GET { shared.fault(Place::Bytes, path) } else { None };
+    let range = headers.get("range").and_then(|v| v.to_str().ok());
+    let offset = range.and_then(|r| parse_range(r, file.content.len())?.ok()).map_or(0, |(start, _)| start);
+    let fault = if *method == Method::GET { shared.fault_from(Place::Bytes, path, offset as u64) } else { None };
     match &fault {
         Some(Kind::Status(status, extra)) => return with_status(*status, extra),
         Some(Kind::Html) => return html(),
@@ -64,17 +66,16 @@ pub(crate) async fn send(
         _ => {}
     }
     let size = content.len();
-    let asked = headers
-        .get("range")
-        .and_then(|v| v.to_str().ok())
-        .filter(|_| fault != Some(Kind::IgnoreRange))
-        .and_then(|r| parse_range(r, size));
+    let asked = range.filter(|_| fault != Some(Kind::IgnoreRange)).and_then(|r| parse_range(r, size));
     let etag = if fault == Some(Kind::ChangedEtag) { "0".repeat(file.etag().len()) } else { file.etag().to_owned() };
     let mut response = Response::builder()
         .header("etag", format!("\"{etag}\""))
         .header("accept-ranges", "bytes")
         .header("x-repo-commit", repo.commit())
         .header("content-type", "application/octet-stream");
+    if fault == Some(Kind::Encoded) {
+        response = response.header("content-encoding", "gzip");
+    }
     let (start, end) = match asked {
         None => (0, size),
         Some(Ok((start, end))) => {
@@ -114,18 +115,23 @@ pub(crate) async fn send(
         Some(Kind::Slow(rate)) => Some(*rate),
         _ => shared.options.rate,
     };
-    response.body(Body::from_stream(chunks(body.slice(..until), ending, rate))).expect("a response")
+    response.body(Body::from_stream(chunks(Arc::clone(shared), body.slice(..until), ending, rate))).expect("a response")
 }
 
-fn chunks(body: Bytes, ending: End, rate: Option<u64>) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
-    stream::unfold((body, false), move |(mut body, over)| async move {
+fn chunks(
+    shared: Arc<Shared>,
+    body: Bytes,
+    ending: End,
+    rate: Option<u64>,
+) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
+    stream::unfold((shared, body, false), move |(shared, mut body, over)| async move {
         if over {
             return None;
         }
         if body.is_empty() {
             return match ending {
                 End::Whole => None,
-                End::Cut => Some((Err(io::Error::other("cut, as ordered")), (body, true))),
+                End::Cut => Some((Err(io::Error::other("cut, as ordered")), (shared, body, true))),
                 End::Stall => {
                     tokio::time::sleep(Duration::from_secs(3600)).await;
                     None
@@ -138,6 +144,7 @@ fn chunks(body: Bytes, ending: End, rate: Option<u64>) -> impl futures_util::Str
             Some(rate) => tokio::time::sleep(Duration::from_secs_f64(size as f64 / rate as f64)).await,
             None => tokio::task::yield_now().await,
         }
-        Some((Ok(chunk), (body, false)))
+        shared.sent.fetch_add(chunk.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        Some((Ok(chunk), (shared, body, false)))
     })
 }

@@ -50,6 +50,8 @@ pub enum Kind {
     Slow(u64),
     /// A pause before the answer.
     Delay(Duration),
+    /// The body comes as it is, with a `Content-Encoding` that it does not have.
+    Encoded,
     /// A redirect to this location.
     Redirect(String),
     /// A listing whose last page names a next one, for ever.
@@ -65,12 +67,13 @@ pub struct Fault {
     pub(crate) path: globset::GlobMatcher,
     pub(crate) kind: Kind,
     pub(crate) left: Option<u32>,
+    pub(crate) from: std::ops::Range<u64>,
 }
 
 impl Fault {
     /// On every request at `place`, until limited.
     pub fn new(place: Place, kind: Kind) -> Self {
-        Fault { place, path: Glob::new("**").expect("a glob").compile_matcher(), kind, left: None }
+        Fault { place, path: Glob::new("**").expect("a glob").compile_matcher(), kind, left: None, from: 0..u64::MAX }
     }
 
     /// Only for files whose path matches.
@@ -80,6 +83,13 @@ impl Fault {
     #[must_use]
     pub fn on(mut self, glob: &str) -> Self {
         self.path = Glob::new(glob).expect("a glob").compile_matcher();
+        self
+    }
+
+    /// Only requests that ask for bytes from an offset in `range` on.
+    #[must_use]
+    pub fn from(mut self, range: std::ops::Range<u64>) -> Self {
+        self.from = range;
         self
     }
 

@@ -74,6 +74,8 @@ pub(crate) struct Shared {
     pub options: Options,
     pub faults: Mutex<Vec<Fault>>,
     pub log: Mutex<Vec<Request>>,
+    /// Bytes of files that were handed to the network.
+    pub sent: std::sync::atomic::AtomicU64,
     pub hub: SocketAddr,
     pub cdn: SocketAddr,
 }
@@ -85,8 +87,14 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     /// The fault that hits this request, if any; uses up one of its times.
     pub fn fault(&self, place: Place, path: &str) -> Option<Kind> {
+        self.fault_from(place, path, 0)
+    }
+
+    /// The same for a request for bytes from `offset` on.
+    pub fn fault_from(&self, place: Place, path: &str, offset: u64) -> Option<Kind> {
         let mut faults = lock(&self.faults);
-        let fault = faults.iter_mut().find(|f| f.place == place && f.path.is_match(path) && f.left != Some(0))?;
+        let hits = |f: &&mut Fault| f.place == place && f.path.is_match(path) && f.from.contains(&offset);
+        let fault = faults.iter_mut().filter(hits).find(|f| f.left != Some(0))?;
         if let Some(left) = &mut fault.left {
             *left -= 1;
         }
@@ -126,6 +134,7 @@ impl Hub {
                     options,
                     faults: Mutex::default(),
                     log: Mutex::default(),
+                    sent: std::sync::atomic::AtomicU64::new(0),
                     hub: hub.local_addr().expect("an address"),
                     cdn: cdn.local_addr().expect("an address"),
                 });
@@ -167,6 +176,11 @@ impl Hub {
     /// Every request so far.
     pub fn requests(&self) -> Vec<Request> {
         lock(&self.shared.log).clone()
+    }
+
+    /// Bytes of files that were handed to the network so far.
+    pub fn bytes_sent(&self) -> u64 {
+        self.shared.sent.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Forgets the requests so far.

@@ -1,0 +1,210 @@
+//! A file on its way, without a network: claims, blocks in any order, restarts.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::super::window::{Block, Budget};
+use super::*;
+use crate::progress::Silent;
+use crate::repo::CommitId;
+use crate::store::Store;
+
+struct Bench {
+    store: Arc<Store>,
+    commit: CommitId,
+    content: Vec<u8>,
+    entry: Entry,
+    _root: TempDir,
+}
+
+fn bench(size: usize) -> Bench {
+    let content: Vec<u8> = (0..size).map(|i| u8::try_from(i * 7 % 251).unwrap()).collect();
+    let mut hasher = Hasher::sha256();
+    hasher.update(&content);
+    let sha256 = hasher.finish().to_string().parse().unwrap();
+    let entry = Entry {
+        path: "model.safetensors".parse().unwrap(),
+        size: size as u64,
+        oid: "ce013625030ba8dba906f756967f9e9ca394464a".parse().unwrap(),
+        lfs: Some(crate::hub::Lfs { sha256, size: size as u64 }),
+        xet_hash: None,
+    };
+    let root = TempDir::new().unwrap();
+    let id = "org/name".parse().unwrap();
+    let store = Arc::new(Store::hub_cache(root.path(), crate::repo::RepoType::Model, &id, true));
+    let commit = "1111111111111111111111111111111111111111".parse().unwrap();
+    Bench { store, commit, content, entry, _root: root }
+}
+
+impl Bench {
+    fn work(&self) -> FileWork {
+        let lock = self.store.try_lock(&self.entry).unwrap().unwrap();
+        let partial = self.store.partial(lock, &self.commit, &self.entry).unwrap();
+        FileWork::new(partial, Arc::new(Budget::default()))
+    }
+
+    fn block(&self, range: Range<u64>) -> Block {
+        let mut block = Block::at(range.start);
+        let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
+        block.push(Bytes::copy_from_slice(&self.content[range]));
+        block
+    }
+
+    fn deliver(&self, work: &FileWork, claim: &Claim, range: Range<u64>) {
+        work.write(claim, self.block(range.clone()), &Silent).unwrap();
+        work.record(claim, range).unwrap();
+    }
+}
+
+fn hash(work: &FileWork) -> Option<Digest> {
+    match work.hash().unwrap() {
+        Hashed::SoFar => None,
+        Hashed::Whole(digest) => Some(digest),
+    }
+}
+
+#[test]
+fn claims_cover_the_file_once() {
+    let bench = bench(1000);
+    let work = bench.work();
+    let mut covered = RangeSet::default();
+    while let Some(claim) = work.claim(300) {
+        assert_eq!(covered.gaps(claim.range.clone()), [claim.range.clone()], "nobody else has it");
+        covered.insert(claim.range);
+    }
+    assert_eq!(covered.as_slice(), [0..1000]);
+}
+
+#[test]
+fn what_was_not_written_can_be_claimed_again() {
+    let bench = bench(1000);
+    let work = bench.work();
+    let claim = work.claim(1000).unwrap();
+    bench.deliver(&work, &claim, 0..400);
+    assert!(work.claim(1000).is_none());
+    work.release(&claim, 400..1000);
+    assert_eq!(work.claim(100).unwrap().range, 400..500);
+}
+
+#[test]
+fn a_claim_of_an_earlier_round_changes_nothing() {
+    let bench = bench(1000);
+    let work = bench.work();
+    let old = work.claim(500).unwrap();
+    assert!(work.restart().unwrap());
+    bench.deliver(&work, &old, 0..500);
+    assert_eq!(work.have(), 0);
+    let new = work.claim(1000).unwrap();
+    work.release(&old, 0..500);
+    assert!(work.claim(1).is_none(), "the new claim stands");
+    assert_eq!(new.range, 0..1000);
+    assert!(work.failed(&old).is_none(), "and its failure is not counted");
+    assert!(!work.restart().unwrap(), "once only");
+}
+
+#[test]
+fn attempts_that_failed_together_count_once_and_progress_forgives() {
+    let bench = bench(1000);
+    let work = bench.work();
+    let (a, b) = (work.claim(100).unwrap(), work.claim(100).unwrap());
+    assert_eq!(work.failed(&a), Some(1));
+    assert_eq!(work.failed(&b), None, "it ran beside the one that counted");
+    work.release(&a, 0..100);
+    let again = work.claim(100).unwrap();
+    assert_eq!(work.failed(&again), Some(2));
+    work.release(&again, 0..100);
+    let last = work.claim(100).unwrap();
+    bench.deliver(&work, &last, 0..50);
+    assert_eq!(work.failures(), 0);
+}
+
+#[test]
+fn a_server_without_ranges_gets_one_connection_from_the_front() {
+    let bench = bench(1000);
+    let work = bench.work();
+    let claim = work.claim(100).unwrap();
+    bench.deliver(&work, &claim, 0..60);
+    work.release(&claim, 60..100);
+    work.ranges_are_ignored();
+    assert!(!work.takes_ranges());
+    let whole = work.claim(1).unwrap();
+    assert_eq!(whole.range, 60..1000);
+    assert!(work.claim(1).is_none());
+}
+
+#[test]
+fn an_earlier_run_is_gone_on_from() {
+    let bench = bench(1000);
+    {
+        let work = bench.work();
+        let claim = work.claim(1000).unwrap();
+        bench.deliver(&work, &claim, 0..300);
+        bench.deliver(&work, &claim, 500..600);
+        // Written, and not in the journal: a later run does not know of it.
+        work.write(&claim, bench.block(700..800), &Silent).unwrap();
+    }
+    let work = bench.work();
+    assert_eq!(work.have(), 400);
+    let gaps: Vec<_> = std::iter::from_fn(|| work.claim(1000)).collect();
+    assert_eq!(gaps.iter().map(|c| c.range.clone()).collect::<Vec<_>>(), [300..500, 600..1000]);
+    for claim in &gaps {
+        bench.deliver(&work, claim, claim.range.clone());
+    }
+    assert_eq!(hash(&work), Some(bench.entry.digest()), "what was on disk is hashed too");
+    work.commit(bench.entry.digest()).unwrap();
+    let place = bench.store.content_path(&bench.commit, &bench.entry);
+    assert_eq!(std::fs::read(place).unwrap(), bench.content);
+    assert!(work.claim(1).is_none());
+}
+
+#[test]
+fn after_a_restart_the_right_bytes_are_right() {
+    let bench = bench(1000);
+    let work = bench.work();
+    let claim = work.claim(1000).unwrap();
+    let mut wrong = Block::at(0);
+    wrong.push(Bytes::from(vec![1; 1000]));
+    work.write(&claim, wrong, &Silent).unwrap();
+    assert_ne!(hash(&work), Some(bench.entry.digest()));
+    assert!(work.restart().unwrap());
+    let claim = work.claim(1000).unwrap();
+    bench.deliver(&work, &claim, 0..1000);
+    assert_eq!(hash(&work), Some(bench.entry.digest()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..Default::default() })]
+    /// Blocks of any sizes in any order, hashed at any moment: the digest is the file's.
+    #[test]
+    fn order_does_not_matter_to_the_digest(
+        cuts in prop::collection::btree_set(1u64..5000, 0..30),
+        order in prop::collection::vec(any::<prop::sample::Index>(), 31),
+        hash_after in prop::collection::vec(any::<bool>(), 31),
+    ) {
+        let bench = bench(5000);
+        let work = bench.work();
+        let claim = work.claim(5000).unwrap();
+        let ends: Vec<u64> = cuts.into_iter().chain([5000]).collect();
+        let mut blocks: Vec<Range<u64>> =
+            std::iter::once(0).chain(ends.iter().copied()).zip(&ends).map(|(a, b)| a..*b).collect();
+        let mut whole = None;
+        for (pick, look) in order.iter().zip(&hash_after) {
+            if blocks.is_empty() {
+                break;
+            }
+            let range = blocks.swap_remove(pick.index(blocks.len()));
+            work.write(&claim, bench.block(range), &Silent).unwrap();
+            if *look {
+                prop_assert!(whole.is_none());
+                whole = hash(&work);
+                prop_assert!(whole.is_none() || blocks.is_empty());
+            }
+        }
+        let whole = whole.or_else(|| hash(&work));
+        prop_assert_eq!(whole, Some(bench.entry.digest()));
+        prop_assert!(!work.wants_hashing());
+    }
+}
