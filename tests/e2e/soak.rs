@@ -114,10 +114,10 @@ fn soak(more: &[&str], at_once: usize) {
     let bound = killed * CONNECTIONS * LOST * at_once as u64;
     assert!(twice <= bound, "seed {seed}: {twice} bytes came twice, {bound} at most, {killed} kills");
     println!(
-        "soak {more:?} × {at_once}: {killed} kills, {finished} times to the end, {:.1} MB sent twice ({:.2} MB a kill), {:.0} s, seed {seed}",
-        twice as f64 / 1e6,
-        twice as f64 / 1e6 / killed as f64,
-        began.elapsed().as_secs_f64()
+        "soak {more:?} × {at_once}: {killed} kills, {finished} times to the end, {} kB sent twice ({} kB a kill), {} s, seed {seed}",
+        twice / 1000,
+        twice / 1000 / killed.max(1),
+        began.elapsed().as_secs()
     );
 }
 

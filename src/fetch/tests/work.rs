@@ -72,10 +72,10 @@ fn claims_cover_the_file_once() {
     let work = bench.work();
     let mut covered = RangeSet::default();
     while let Some(claim) = work.claim(300) {
-        assert_eq!(covered.gaps(claim.range.clone()), [claim.range.clone()], "nobody else has it");
+        assert!(covered.gaps(claim.range.clone()).first() == Some(&claim.range), "nobody else has it");
         covered.insert(claim.range);
     }
-    assert_eq!(covered.as_slice(), [0..1000]);
+    assert_eq!((covered.frontier(), covered.total()), (1000, 1000));
 }
 
 #[test]
