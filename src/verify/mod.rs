@@ -5,6 +5,7 @@ mod companions;
 mod coverage;
 mod digest;
 mod findings;
+pub mod gguf;
 pub mod safetensors;
 pub mod torch;
 
@@ -111,6 +112,7 @@ pub struct TensorTable {
 enum Reader {
     Safetensors,
     Torch,
+    Gguf,
     /// Only that the file starts as it should.
     Signature(&'static [&'static [u8]]),
 }
@@ -122,7 +124,7 @@ fn reader(name: &RepoPath, family: Family) -> Option<Reader> {
         _ if file.ends_with(".safetensors") => Reader::Safetensors,
         Family::Safetensors | Family::Mistral => Reader::Safetensors,
         Family::Bin | Family::Meta | Family::Pt | Family::TorchScript | Family::DiffusersSingle => Reader::Torch,
-        Family::Gguf => Reader::Signature(&[b"GGUF", b"lmgg", b"fmgg", b"tjgg"]),
+        Family::Gguf => Reader::Gguf,
         Family::Tf if file.rsplit('.').next() == Some("h5") => Reader::Signature(&[b"\x89HDF\r\n\x1a\n"]),
         _ => return None,
     })
@@ -151,7 +153,7 @@ pub fn tensor_table(local: &Path, name: &RepoPath, family: Family) -> (Option<Te
 
 /// The same for a file of `length` bytes that is read through `file`, wherever it lies.
 pub fn table_of(
-    file: impl Read + Seek,
+    mut file: impl Read + Seek,
     length: u64,
     name: &RepoPath,
     family: Family,
@@ -161,6 +163,11 @@ pub fn table_of(
         None => return (None, Vec::new()),
         Some(Reader::Safetensors) => safetensors::read(file, length, name.as_str()),
         Some(Reader::Torch) => torch::read(file, length, name.as_str()),
+        Some(Reader::Gguf) => match starts_with(&mut file, &gguf::OLD_MAGICS) {
+            Err(error) => return fail(Code::FileMissing, format!("it cannot be read: {error}")),
+            Ok(true) => return (None, Vec::new()),
+            Ok(false) => gguf::read(file, length, name.as_str()),
+        },
         Some(Reader::Signature(known)) => {
             let mut head = Vec::new();
             return match file.take(16).read_to_end(&mut head) {
@@ -178,6 +185,14 @@ pub fn table_of(
     };
     let whole = !findings.iter().any(unread);
     (whole.then_some(table), findings)
+}
+
+/// Whether a file starts with one of these; leaves it at its start.
+fn starts_with(file: &mut (impl Read + Seek), known: &[&[u8; 4]]) -> std::io::Result<bool> {
+    let mut head = Vec::with_capacity(4);
+    file.by_ref().take(4).read_to_end(&mut head)?;
+    file.rewind()?;
+    Ok(known.iter().any(|magic| head == **magic))
 }
 
 /// Compares an index with its shards' tables, of which there is `None` for shards that were not read.
@@ -255,6 +270,9 @@ fn check_weights(
         }
     }
     outcome.findings.extend(coverage::duplicates(set, &tables));
+    if set.family == Family::Gguf {
+        outcome.findings.extend(gguf::check_set(set, local));
+    }
     let Some(index_path) = set.index.as_ref().filter(|p| sound(p) && !subject.unavailable.contains(*p)) else { return };
     match read_index(index_path, local) {
         Ok(index) => {
