@@ -6,6 +6,7 @@ mod coverage;
 mod digest;
 mod findings;
 pub mod gguf;
+pub mod onnx;
 pub mod safetensors;
 pub mod torch;
 
@@ -113,6 +114,7 @@ enum Reader {
     Safetensors,
     Torch,
     Gguf,
+    Onnx,
     /// Only that the file starts as it should.
     Signature(&'static [&'static [u8]]),
 }
@@ -122,6 +124,8 @@ fn reader(name: &RepoPath, family: Family) -> Option<Reader> {
     let file = name.file_name().to_ascii_lowercase();
     Some(match family {
         _ if file.ends_with(".safetensors") => Reader::Safetensors,
+        _ if file.ends_with(".gguf") => Reader::Gguf,
+        _ if file.ends_with(".onnx") => Reader::Onnx,
         Family::Safetensors | Family::Mistral => Reader::Safetensors,
         Family::Bin | Family::Meta | Family::Pt | Family::TorchScript | Family::DiffusersSingle => Reader::Torch,
         Family::Gguf => Reader::Gguf,
@@ -168,6 +172,7 @@ pub fn table_of(
             Ok(true) => return (None, Vec::new()),
             Ok(false) => gguf::read(file, length, name.as_str()),
         },
+        Some(Reader::Onnx) => onnx::read(file, length, name.as_str()),
         Some(Reader::Signature(known)) => {
             let mut head = Vec::new();
             return match file.take(16).read_to_end(&mut head) {
@@ -269,9 +274,14 @@ fn check_weights(
             }
         }
     }
-    outcome.findings.extend(coverage::duplicates(set, &tables));
-    if set.family == Family::Gguf {
-        outcome.findings.extend(gguf::check_set(set, local));
+    match set.family {
+        // An encoder and a decoder may well share names.
+        Family::Onnx => outcome.findings.extend(onnx::check_set(set, local)),
+        Family::Gguf => outcome.findings.extend(gguf::check_set(set, local)),
+        _ => {}
+    }
+    if set.family != Family::Onnx {
+        outcome.findings.extend(coverage::duplicates(set, &tables));
     }
     let Some(index_path) = set.index.as_ref().filter(|p| sound(p) && !subject.unavailable.contains(*p)) else { return };
     match read_index(index_path, local) {

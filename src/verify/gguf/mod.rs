@@ -400,13 +400,7 @@ fn check(header: &mut Header, infos: Vec<Info>, length: u64, path: &str, finding
 
 /// Each tensor starts where the padding of the one before it ends, and all lie within the file.
 /// `order`: starts, ends where known, and names, sorted.
-fn places(
-    header: &Header,
-    order: &[(u64, Option<u64>, &str)],
-    length: u64,
-    path: &str,
-    findings: &mut Findings,
-) {
+fn places(header: &Header, order: &[(u64, Option<u64>, &str)], length: u64, path: &str, findings: &mut Findings) {
     let mut found = |code, message: String| findings.push(Finding::new(code, path, message));
     // Where the next must start; `None` after a tensor whose size is not known.
     let mut next = Some(header.data);
