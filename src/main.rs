@@ -3,6 +3,7 @@
 
 mod cli {
     pub mod args;
+    pub mod inspect;
     pub mod progress;
     pub mod run;
 }

@@ -7,6 +7,7 @@ mod bad_input;
 mod disk;
 mod early;
 mod faults;
+mod inspecting;
 mod interop;
 mod job;
 mod mirrors;
