@@ -124,7 +124,9 @@ impl Read for Source {
         read.map_err(|error| {
             self.failed = true;
             let text = error.to_string();
-            if let Some(Ok(hub)) = error.into_inner().map(|inner| inner.downcast::<HubError>()) {
+            if let Some(inner) = error.into_inner()
+                && let Ok(hub) = inner.downcast::<HubError>()
+            {
                 self.error.get_or_insert_with(|| Arc::new(*hub));
             }
             io::Error::other(text)

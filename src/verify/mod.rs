@@ -122,10 +122,11 @@ enum Reader {
 /// By the name first: a pipeline in one file may be either, and indexes name what they like.
 fn reader(name: &RepoPath, family: Family) -> Option<Reader> {
     let file = name.file_name().to_ascii_lowercase();
+    let ending = file.rsplit('.').next();
     Some(match family {
         _ if file.ends_with(".safetensors") => Reader::Safetensors,
-        _ if file.ends_with(".gguf") => Reader::Gguf,
-        _ if file.ends_with(".onnx") => Reader::Onnx,
+        _ if ending == Some("gguf") => Reader::Gguf,
+        _ if ending == Some("onnx") => Reader::Onnx,
         Family::Safetensors | Family::Mistral => Reader::Safetensors,
         Family::Bin | Family::Meta | Family::Pt | Family::TorchScript | Family::DiffusersSingle => Reader::Torch,
         Family::Gguf => Reader::Gguf,

@@ -2,6 +2,7 @@
 //! missing, each tensor within its file, and SHA-1 where the graph gives it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufReader, Read as _};
 
@@ -84,7 +85,12 @@ fn sha1_of(path: &std::path::Path) -> std::io::Result<String> {
     loop {
         let n = reader.read(&mut block)?;
         if n == 0 {
-            return Ok(hasher.finalize().iter().map(|b| format!("{b:02x}")).collect());
+            let mut hex = String::new();
+            for byte in hasher.finalize() {
+                // Writing to a string does not fail.
+                let _ = write!(hex, "{byte:02x}");
+            }
+            return Ok(hex);
         }
         hasher.update(&block[..n]);
     }
