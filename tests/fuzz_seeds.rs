@@ -58,6 +58,16 @@ fn torch() {
 }
 
 #[test]
+fn gguf() {
+    fixtures(entry::gguf, &[".gguf"]);
+}
+
+#[test]
+fn onnx() {
+    fixtures(entry::onnx, &["formats/onnx/plain.onnx", "formats/onnx/outside.onnx"]);
+}
+
+#[test]
 fn pickles() {
     replay(entry::pickle, "pickle", 3);
 }
@@ -78,9 +88,16 @@ fn names() {
 fn every_entry_point_takes_every_seed() {
     for seed in files("fuzz/seeds") {
         let bytes = fs::read(&seed).unwrap();
-        for target in
-            [entry::safetensors, entry::safetensors_header, entry::torch, entry::pickle, entry::index, entry::names]
-        {
+        for target in [
+            entry::safetensors,
+            entry::safetensors_header,
+            entry::torch,
+            entry::pickle,
+            entry::gguf,
+            entry::onnx,
+            entry::index,
+            entry::names,
+        ] {
             target(&bytes);
         }
     }

@@ -38,6 +38,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Check files that are already here: digests, headers, index coverage
     Verify(VerifyArgs),
+    /// Show the tensors of weights: names, dtypes, shapes; of a remote repo only headers are fetched
+    Inspect(InspectArgs),
     /// List what interrupted runs left behind, and remove it
     ///
     /// A run that was interrupted leaves partial files, from which the next one goes on. Those that nobody
@@ -121,6 +123,27 @@ pub struct CleanArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Repos, folders or files (a path with a '/' at its start, './' or '../', or what exists here)
+    #[arg(value_name = "REPO|DIR|FILE", required = true)]
+    pub targets: Vec<String>,
+    /// Revision of the repos [default: main]
+    #[arg(long, value_name = "REV")]
+    pub revision: Option<Revision>,
+    /// Only tensors whose names match; '*' matches anything
+    #[arg(long, value_name = "GLOB")]
+    pub filter: Option<String>,
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub transfer: Transfer,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
 pub struct Repos {
     /// Repos: OWNER/NAME[@REVISION], datasets/…, spaces/…, hf://… or a pasted https:// URL
     #[arg(value_name = "REPO", required = true)]
@@ -133,13 +156,13 @@ pub struct Repos {
 #[derive(Debug, Args, Clone)]
 #[command(next_help_heading = "What to take")]
 pub struct Selection {
-    /// Take this weight family (safetensors, bin) if it is complete, else the best other one
+    /// Take this weight family (safetensors, bin, gguf, onnx) if it is complete, else the best other one
     #[arg(long, value_name = "FAMILY")]
     pub prefer: Option<Family>,
     /// Take this weight family, or fail with exit code 3
     #[arg(long, value_name = "FAMILY", conflicts_with = "prefer")]
     pub only: Option<Family>,
-    /// Variant of the weights, such as fp16
+    /// Variant of the weights, such as fp16, or Q4_K_M for gguf
     #[arg(long, value_name = "NAME")]
     pub variant: Option<String>,
     /// Also take files that match; '*' crosses '/' (may be repeated)

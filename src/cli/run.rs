@@ -12,11 +12,11 @@ use hfget::progress::{Progress, Silent};
 use hfget::repo::{RepoSpec, Revision};
 use hfget::report::{ExitCode, Finding, HumanOptions, PlanReport, Report, Severity, human};
 use hfget::select::Family;
-use hfget::session::{Config, Destination, Error, Session, names_folder, worse};
+use hfget::session::{Config, Destination, Error, Inspected, Session, inspect_path, names_folder, worse};
 use hfget::text::printable;
 use serde_json::{Value, json};
 
-use super::args::{Cli, Command, Output, Place, Repos, Selection, Transfer, VerifyArgs};
+use super::args::{Cli, Command, InspectArgs, Output, Place, Repos, Selection, Transfer, VerifyArgs};
 use super::clean::clean;
 use super::progress::{Bars, Lines, stop_drawing, write_line};
 
@@ -58,6 +58,7 @@ async fn run(cli: Cli) -> ExitCode {
                 plan(&args.repos, &args.selection, &args.place, &args.transfer, &args.output, args.deep).await
             }
             Some(Command::Verify(args)) => verify(&args).await,
+            Some(Command::Inspect(args)) => inspect(&args).await,
             Some(Command::Clean(args)) => clean(args).await,
             None if cli.get.dry_run => {
                 let args = &cli.get;
@@ -367,9 +368,11 @@ fn setup(
 /// Families that this version recognises but cannot verify yet are refused by name, at once.
 fn check_families(selection: &Selection, screen: &Screen) -> Result<(), ExitCode> {
     match selection.prefer.or(selection.only) {
-        None | Some(Family::Safetensors | Family::Bin) => Ok(()),
+        None | Some(Family::Safetensors | Family::Bin | Family::Gguf | Family::Onnx) => Ok(()),
         Some(other) => {
-            let text = format!("the {other} family is recognised, but this version selects only safetensors and bin");
+            let text = format!(
+                "the {other} family is recognised, but this version selects only safetensors, bin, gguf and onnx"
+            );
             screen.fail("", &text, Some("take its files with --include GLOB, or everything with --all"));
             Err(ExitCode::Usage)
         }
@@ -429,4 +432,69 @@ async fn verify(args: &VerifyArgs) -> ExitCode {
         print_json("reports", &values);
     }
     end
+}
+
+async fn inspect(args: &InspectArgs) -> ExitCode {
+    let screen = Screen::new(&args.output);
+    let filter = match args.filter.as_deref().map(globset::Glob::new).transpose() {
+        Ok(filter) => filter.map(|glob| glob.compile_matcher()),
+        Err(error) => {
+            screen.fail("--filter", &error, None);
+            return ExitCode::Usage;
+        }
+    };
+    if let Err(bad) = check_families(&args.selection, &screen) {
+        return bad;
+    }
+    let stdout = std::io::stdout();
+    let columns = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col)).filter(|n| *n > 0);
+    let width = if stdout.is_terminal() { columns.unwrap_or(80) } else { 100 };
+    let mut end = ExitCode::Verified;
+    let mut values = Vec::new();
+    for target in &args.targets {
+        match inspect_one(args, target, &screen).await {
+            Ok(files) => {
+                if files.iter().any(Inspected::is_wrong) {
+                    end = worse(end, ExitCode::VerificationFailed);
+                }
+                if screen.json {
+                    values.push(super::inspect::json(target, &files, filter.as_ref()));
+                } else {
+                    let text = super::inspect::human(&files, filter.as_ref(), width);
+                    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+                }
+            }
+            Err(Ok(error)) => {
+                screen.fail(&printable(target), &error, error.hint().as_deref());
+                end = worse(end, error.exit_code());
+                values.push(error_json(target, &error));
+            }
+            Err(Err(bad)) => end = worse(end, bad),
+        }
+    }
+    if screen.json {
+        print_json("inspected", &values);
+    }
+    end
+}
+
+/// `Err(Err(_))`: it has been said already.
+async fn inspect_one(
+    args: &InspectArgs,
+    target: &str,
+    screen: &Screen,
+) -> Result<Vec<Inspected>, Result<Error, ExitCode>> {
+    let path = std::path::Path::new(target);
+    if names_folder(target).is_some() || path.is_file() {
+        let path = path.to_path_buf();
+        let work = tokio::task::spawn_blocking(move || inspect_path(&path));
+        return work.await.map_err(|_| Err(ExitCode::Local))?.map_err(Ok);
+    }
+    let mut spec = target.parse::<RepoSpec>().map_err(|error| {
+        screen.fail("", &error, Some("name a repo, or a file or folder that exists"));
+        Err(ExitCode::Usage)
+    })?;
+    apply_revision(&mut spec, args.revision.as_ref());
+    let session = session(&args.place, &args.transfer, screen, spec.endpoint.as_deref()).map_err(Err)?;
+    session.inspect(&spec, &args.selection.options()).await.map_err(Ok)
 }

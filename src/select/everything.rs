@@ -1,7 +1,7 @@
 //! `--all`: every file, with every complete set of safetensors or bin weights recognised, so that it
 //! gets verified.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::classify::has_ext;
 use super::companions::companion;
@@ -94,6 +94,21 @@ fn folder(view: &View<'_>, dir: &str, picks: &mut Picks) {
             sets.push(set);
         }
     }
+    let mut packed: BTreeMap<String, Vec<RepoPath>> = BTreeMap::new();
+    for entry in view.files(dir) {
+        let name = entry.path.file_name();
+        if has_ext(name, &["onnx"]) {
+            // Its external files are looked up among all that is taken.
+            sets.push(single(Family::Onnx, None, &entry.path));
+        } else if has_ext(name, &["gguf"]) {
+            let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+            let group = names::split_shard(stem).map_or(name.to_owned(), |(x, (_, n))| format!("{x}/{n}"));
+            packed.entry(group).or_default().push(entry.path.clone());
+        }
+    }
+    sets.extend(
+        packed.into_values().map(|files| Set { files, ..single(Family::Gguf, None, &view.files(dir)[0].path) }),
+    );
     let indexed = sets.iter().any(|set| set.index.is_some());
     if indexed && let Some(config) = view.find(dir, "config.json") {
         view.want(config, CONFIG_LIMIT);

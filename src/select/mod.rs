@@ -15,6 +15,7 @@ mod filter;
 mod index;
 mod model;
 mod names;
+mod packed;
 mod picks;
 mod sentence;
 mod sets;
@@ -35,6 +36,8 @@ use crate::text::printable;
 
 /// The families that this version can select.
 const SELECTABLE: &[Family] = &[Family::Safetensors, Family::Bin, Family::Mistral];
+/// Those that it selects when they are asked for by name.
+const ON_REQUEST: &[Family] = &[Family::Gguf, Family::Onnx];
 
 /// Chooses files from a listing.
 ///
@@ -126,7 +129,7 @@ fn wish(options: &Options) -> Wish {
     }
     let mut seen = Vec::new();
     order.retain(|family| {
-        SELECTABLE.contains(family) && !seen.contains(family) && {
+        (SELECTABLE.contains(family) || ON_REQUEST.contains(family)) && !seen.contains(family) && {
             seen.push(*family);
             true
         }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::{self, extension, lookup};
+use super::packed;
 use super::view::{Doc, INDEX_LIMIT, View};
 use super::{Family, WeightIndex};
 use crate::hub::Entry;
@@ -59,6 +60,11 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     if query.family == Family::Mistral {
         return mistral(view, query);
     }
+    match query.family {
+        Family::Gguf => return packed::gguf(view, query),
+        Family::Onnx => return packed::onnx(view, query),
+        _ => {}
+    }
     let mut broken = Vec::new();
     let mut indexed = BTreeSet::new();
     for (stem, loose) in stems(query) {
@@ -82,6 +88,9 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
 
 /// Asks for the index files that [`resolve`] would read.
 pub(super) fn want_indexes(view: &View<'_>, query: Query<'_>) {
+    if packed::knows(query.family) {
+        return;
+    }
     for (stem, _) in stems(query) {
         let names = lookup(stem, query.family, query.variant);
         if view.find(query.dir, &names.single).is_none() {

@@ -10,7 +10,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::runtime::Handle;
 
 use super::{Prepared, Session};
-use crate::hub::{Entry, Hub, Remote};
+use crate::hub::{Entry, Hub, HubError, Remote};
 use crate::plan::Presence;
 use crate::repo::RepoPath;
 use crate::report::{Finding, Severity};
@@ -74,7 +74,7 @@ impl Session {
     }
 
     /// A file where it is: on disk, or on the Hub.
-    fn reader(&self, prepared: &Prepared, path: &RepoPath) -> Option<(Source, u64)> {
+    pub(super) fn reader(&self, prepared: &Prepared, path: &RepoPath) -> Option<(Source, u64)> {
         let entry = prepared.listing.get(path.as_str())?;
         let item = prepared.plan.items.iter().find(|i| i.entry.path == *path)?;
         let inner = if item.presence == Presence::Verified {
@@ -84,7 +84,7 @@ impl Session {
             let info = Arc::new(prepared.listing.info.clone());
             Inner::Remote(Box::new(Far::new(Arc::clone(&self.hubs[0]), Remote::new(info, entry.clone()), entry)))
         };
-        Some((Source { inner, failed: false }, entry.size))
+        Some((Source { inner, failed: false, error: None }, entry.size))
     }
 }
 
@@ -97,9 +97,17 @@ fn read_index((mut source, length): (Source, u64)) -> Option<WeightIndex> {
 }
 
 /// A file on disk or on the Hub, and whether reading it ever failed.
-struct Source {
+pub(super) struct Source {
     inner: Inner,
     failed: bool,
+    /// The Hub's first error.
+    pub error: Option<Arc<HubError>>,
+}
+
+impl Source {
+    pub fn is_remote(&self) -> bool {
+        matches!(self.inner, Inner::Remote(_))
+    }
 }
 
 enum Inner {
@@ -113,8 +121,16 @@ impl Read for Source {
             Inner::Local(file) => file.read(buffer),
             Inner::Remote(far) => far.read(buffer),
         };
-        self.failed |= read.is_err();
-        read
+        read.map_err(|error| {
+            self.failed = true;
+            let text = error.to_string();
+            if let Some(inner) = error.into_inner()
+                && let Ok(hub) = inner.downcast::<HubError>()
+            {
+                self.error.get_or_insert_with(|| Arc::new(*hub));
+            }
+            io::Error::other(text)
+        })
     }
 }
 

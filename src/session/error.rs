@@ -54,6 +54,12 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// There is nothing to inspect.
+    #[error("{} holds no weights of a format that is read", crate::text::printable(.place))]
+    NoWeights {
+        /// The file, folder or repo.
+        place: String,
+    },
     /// A folder cannot be read.
     #[error("cannot read {}: {source}", .path.display())]
     Folder {
@@ -72,7 +78,9 @@ impl Error {
             Error::Fetch(error) => error.exit_code(),
             Error::Store(_) | Error::NoSpace { .. } => ExitCode::Local,
             Error::Select(SelectError::BadGlob { .. }) => ExitCode::Usage,
-            Error::Select(_) | Error::NotCached { .. } | Error::Folder { .. } => ExitCode::NotAvailable,
+            Error::Select(_) | Error::NotCached { .. } | Error::Folder { .. } | Error::NoWeights { .. } => {
+                ExitCode::NotAvailable
+            }
             Error::Document { .. } => ExitCode::VerificationFailed,
         }
     }
@@ -89,6 +97,7 @@ impl Error {
             }
             Error::NotCached { .. } => Some("run once without --offline".into()),
             Error::Document { .. } => Some("the server sends other bytes than it lists: try another --endpoint".into()),
+            Error::NoWeights { .. } => Some("safetensors, torch, gguf and onnx files are read".into()),
             Error::Folder { .. } => None,
         }
     }

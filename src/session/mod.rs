@@ -3,6 +3,7 @@
 
 mod early;
 mod error;
+mod inspect;
 mod local;
 mod prepare;
 
@@ -13,6 +14,7 @@ use std::time::Instant;
 use sha2::Digest as _;
 
 pub use error::Error;
+pub use inspect::{Inspected, inspect_path};
 pub use local::names_folder;
 pub use prepare::Prepared;
 

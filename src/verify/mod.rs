@@ -5,6 +5,8 @@ mod companions;
 mod coverage;
 mod digest;
 mod findings;
+pub mod gguf;
+pub mod onnx;
 pub mod safetensors;
 pub mod torch;
 
@@ -26,7 +28,7 @@ use crate::report::{Code, Finding, Severity};
 use crate::select::{Family, Purpose, WeightIndex, WeightSet};
 
 /// Changes whenever a check is added or changed, so that remembered results are not taken for new ones.
-pub const RULES_VERSION: u32 = 2;
+pub const RULES_VERSION: u32 = 3;
 
 /// An index of a million tensors is below this.
 const INDEX_LIMIT: u64 = 512 << 20;
@@ -111,6 +113,8 @@ pub struct TensorTable {
 enum Reader {
     Safetensors,
     Torch,
+    Gguf,
+    Onnx,
     /// Only that the file starts as it should.
     Signature(&'static [&'static [u8]]),
 }
@@ -118,11 +122,14 @@ enum Reader {
 /// By the name first: a pipeline in one file may be either, and indexes name what they like.
 fn reader(name: &RepoPath, family: Family) -> Option<Reader> {
     let file = name.file_name().to_ascii_lowercase();
+    let ending = file.rsplit('.').next();
     Some(match family {
         _ if file.ends_with(".safetensors") => Reader::Safetensors,
+        _ if ending == Some("gguf") => Reader::Gguf,
+        _ if ending == Some("onnx") => Reader::Onnx,
         Family::Safetensors | Family::Mistral => Reader::Safetensors,
         Family::Bin | Family::Meta | Family::Pt | Family::TorchScript | Family::DiffusersSingle => Reader::Torch,
-        Family::Gguf => Reader::Signature(&[b"GGUF", b"lmgg", b"fmgg", b"tjgg"]),
+        Family::Gguf => Reader::Gguf,
         Family::Tf if file.rsplit('.').next() == Some("h5") => Reader::Signature(&[b"\x89HDF\r\n\x1a\n"]),
         _ => return None,
     })
@@ -151,7 +158,7 @@ pub fn tensor_table(local: &Path, name: &RepoPath, family: Family) -> (Option<Te
 
 /// The same for a file of `length` bytes that is read through `file`, wherever it lies.
 pub fn table_of(
-    file: impl Read + Seek,
+    mut file: impl Read + Seek,
     length: u64,
     name: &RepoPath,
     family: Family,
@@ -161,6 +168,12 @@ pub fn table_of(
         None => return (None, Vec::new()),
         Some(Reader::Safetensors) => safetensors::read(file, length, name.as_str()),
         Some(Reader::Torch) => torch::read(file, length, name.as_str()),
+        Some(Reader::Gguf) => match starts_with(&mut file, &gguf::OLD_MAGICS) {
+            Err(error) => return fail(Code::FileMissing, format!("it cannot be read: {error}")),
+            Ok(true) => return (None, Vec::new()),
+            Ok(false) => gguf::read(file, length, name.as_str()),
+        },
+        Some(Reader::Onnx) => onnx::read(file, length, name.as_str()),
         Some(Reader::Signature(known)) => {
             let mut head = Vec::new();
             return match file.take(16).read_to_end(&mut head) {
@@ -178,6 +191,14 @@ pub fn table_of(
     };
     let whole = !findings.iter().any(unread);
     (whole.then_some(table), findings)
+}
+
+/// Whether a file starts with one of these; leaves it at its start.
+fn starts_with(file: &mut (impl Read + Seek), known: &[&[u8; 4]]) -> std::io::Result<bool> {
+    let mut head = Vec::with_capacity(4);
+    file.by_ref().take(4).read_to_end(&mut head)?;
+    file.rewind()?;
+    Ok(known.iter().any(|magic| head == **magic))
 }
 
 /// Compares an index with its shards' tables, of which there is `None` for shards that were not read.
@@ -254,7 +275,15 @@ fn check_weights(
             }
         }
     }
-    outcome.findings.extend(coverage::duplicates(set, &tables));
+    match set.family {
+        // An encoder and a decoder may well share names.
+        Family::Onnx => outcome.findings.extend(onnx::check_set(set, local)),
+        Family::Gguf => outcome.findings.extend(gguf::check_set(set, local)),
+        _ => {}
+    }
+    if set.family != Family::Onnx {
+        outcome.findings.extend(coverage::duplicates(set, &tables));
+    }
     let Some(index_path) = set.index.as_ref().filter(|p| sound(p) && !subject.unavailable.contains(*p)) else { return };
     match read_index(index_path, local) {
         Ok(index) => {

@@ -8,6 +8,7 @@ mod clean;
 mod disk;
 mod early;
 mod faults;
+mod inspecting;
 mod interop;
 mod job;
 mod matrix;

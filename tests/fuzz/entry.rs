@@ -6,7 +6,7 @@ use std::io::Cursor;
 use hfget::repo::{RepoId, RepoPath, RepoSpec, Revision};
 use hfget::report::Finding;
 use hfget::select::WeightIndex;
-use hfget::verify::{TensorTable, safetensors, torch};
+use hfget::verify::{TensorTable, gguf, onnx, safetensors, torch};
 
 /// Findings stay printable, and a table's ranges stay sane, however the file lies.
 fn sane(read: (TensorTable, Vec<Finding>)) {
@@ -40,6 +40,18 @@ pub fn safetensors_header(text: &[u8]) {
 /// A whole torch file, in any of its containers.
 pub fn torch(bytes: &[u8]) {
     sane(torch::read(Cursor::new(bytes), bytes.len() as u64, "x"));
+}
+
+/// A whole GGUF file.
+pub fn gguf(bytes: &[u8]) {
+    sane(gguf::read(Cursor::new(bytes), bytes.len() as u64, "x"));
+}
+
+/// A whole ONNX file.
+pub fn onnx(bytes: &[u8]) {
+    let (model, findings) = onnx::model(Cursor::new(bytes), bytes.len() as u64, "x");
+    assert!(model.external.iter().all(|e| e.tensor < model.table.tensors.len()));
+    sane((model.table, findings));
 }
 
 /// A pickle, as it is and as the `data.pkl` of a file with one storage.

@@ -3,7 +3,9 @@
 mod companions;
 mod coverage;
 mod digest;
+mod gguf;
 mod make;
+mod onnx;
 mod pickles;
 mod safetensors;
 mod torch;

@@ -112,7 +112,7 @@ fn weights_of_a_format_that_is_not_read_are_not_taken_for_broken_torch_files() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("i.json"), r#"{"metadata":{},"weight_map":{"a":"x"}}"#).unwrap();
     for (family, content) in [
-        (Family::Gguf, &b"GGUF\x03\0\0\0"[..]),
+        (Family::Gguf, &b"tjgg\x03\0\0\0"[..]),
         (Family::Onnx, b"\x08\x07"),
         (Family::Flax, b"\x81"),
         (Family::OpenVino, b"<net/>"),

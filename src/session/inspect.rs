@@ -1,0 +1,154 @@
+//! The tensors of weights where they lie: a file, a folder, a cached repo, or a repo on the Hub of
+//! which only headers are asked for. Nothing is verified but what the headers themselves say.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::early::Source;
+use super::{Error, Session};
+use crate::repo::{RepoPath, RepoSpec};
+use crate::report::{Finding, Severity};
+use crate::select::{self, Family, Purpose};
+use crate::verify::{self, TensorTable};
+
+/// Files of one folder that are looked at.
+const FILES_LIMIT: usize = 100_000;
+/// Folders in folders.
+const DEPTH_LIMIT: usize = 32;
+
+/// The tensors of one file.
+#[derive(Debug, Clone)]
+pub struct Inspected {
+    /// Its name in the repo or folder.
+    pub path: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its tensors; `None` when they could not be read, or the format has no table that is read here.
+    pub table: Option<TensorTable>,
+    /// What is wrong with it.
+    pub findings: Vec<Finding>,
+}
+
+impl Inspected {
+    /// Whether something about the file is an error.
+    pub fn is_wrong(&self) -> bool {
+        self.findings.iter().any(|f| f.severity == Severity::Error)
+    }
+}
+
+/// The family whose reader fits a name, where the name alone says it.
+fn family_of(name: &str) -> Option<Family> {
+    Some(match name.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
+        "safetensors" => Family::Safetensors,
+        "bin" => Family::Bin,
+        "pt" | "pth" | "ckpt" => Family::Pt,
+        "gguf" | "ggml" => Family::Gguf,
+        "onnx" => Family::Onnx,
+        "h5" | "keras" => Family::Tf,
+        "msgpack" => Family::Flax,
+        _ => return None,
+    })
+}
+
+/// Reads the tensors of a local file, or of every weight file in a folder. Blocks.
+///
+/// # Errors
+/// When the place cannot be read or holds no weights.
+pub fn inspect_path(place: &Path) -> Result<Vec<Inspected>, Error> {
+    let fail = |source| Error::Folder { path: place.to_path_buf(), source };
+    let mut files: Vec<(PathBuf, String)> = Vec::new();
+    if std::fs::metadata(place).map_err(fail)?.is_dir() {
+        walk(place, "", 0, &mut files).map_err(fail)?;
+        files.sort();
+    } else {
+        files.push((place.to_path_buf(), place.file_name().unwrap_or_default().to_string_lossy().into_owned()));
+    }
+    let mut inspected = Vec::new();
+    for (local, path) in files {
+        let Some(family) = family_of(&path) else { continue };
+        // A name that is no path in a repo is still a file here.
+        let named = path.parse::<RepoPath>().or_else(|_| format!("file.{}", family_ending(&path)).parse());
+        let Ok(name) = named else { continue };
+        let (table, findings) = verify::tensor_table(&local, &name, family);
+        let size = std::fs::metadata(&local).map_or(0, |m| m.len());
+        inspected.push(Inspected { path, size, table, findings });
+    }
+    if inspected.is_empty() { Err(Error::NoWeights { place: place.display().to_string() }) } else { Ok(inspected) }
+}
+
+fn family_ending(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(_, ending)| ending)
+}
+
+fn walk(dir: &Path, prefix: &str, depth: usize, files: &mut Vec<(PathBuf, String)>) -> std::io::Result<()> {
+    for item in std::fs::read_dir(dir)? {
+        let item = item?;
+        let name = item.file_name().to_string_lossy().into_owned();
+        let text = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
+        if item.file_type()?.is_dir() {
+            if depth < DEPTH_LIMIT && !matches!(name.as_str(), ".git" | ".cache") {
+                walk(&item.path(), &text, depth + 1, files)?;
+            }
+        } else if family_of(&name).is_some() && std::fs::metadata(item.path()).is_ok_and(|m| m.is_file()) {
+            files.push((item.path(), text));
+        }
+        if files.len() > FILES_LIMIT {
+            return Err(std::io::Error::other(format!("it has more than {FILES_LIMIT} weight files")));
+        }
+    }
+    Ok(())
+}
+
+impl Session {
+    /// Reads the tensors of the weights that `options` select, or of the one file that `spec` names:
+    /// from disk where they are, else by range requests. Fetches no weights.
+    pub async fn inspect(&self, spec: &RepoSpec, options: &select::Options) -> Result<Vec<Inspected>, Error> {
+        let one = spec.path.as_ref().map(|p| p.as_str().to_owned());
+        let prepared = match self.plan(spec, options).await {
+            // A repo of other formats is looked at file by file.
+            Err(Error::Select(select::SelectError::NothingSelectable { .. })) => {
+                self.plan(spec, &select::Options { all: true, ..options.clone() }).await?
+            }
+            other => other?,
+        };
+        let mut wanted: Vec<(RepoPath, Family)> = Vec::new();
+        let of_set = |path: &RepoPath| prepared.selection.weights.iter().find(|s| s.files.contains(path));
+        for file in &prepared.selection.files {
+            let family = of_set(&file.path).map(|set| set.family).or_else(|| {
+                let other = matches!(file.purpose, Purpose::Other | Purpose::Weights);
+                family_of(file.path.file_name()).filter(|_| other)
+            });
+            let named =
+                one.as_ref().is_none_or(|one| prepared.listing.get(one).is_none_or(|entry| entry.path == file.path));
+            if let Some(family) = family.filter(|_| named) {
+                wanted.push((file.path.clone(), family));
+            }
+        }
+        let mut inspected = Vec::new();
+        for (path, family) in wanted {
+            let Some((mut source, length)) = self.reader(&prepared, &path) else {
+                return Err(Error::Document { path, why: "it cannot be opened".into() });
+            };
+            if self.config.offline && source.is_remote() {
+                return Err(Error::NotCached {
+                    repo: spec.id.to_string(),
+                    revision: spec.revision.clone().unwrap_or_default().to_string(),
+                    place: prepared.store.snapshot_dir(&prepared.listing.info.commit),
+                });
+            }
+            let name = path.clone();
+            let read = tokio::task::spawn_blocking(move || {
+                let read = verify::table_of(&mut source, length, &name, family);
+                (read, source)
+            });
+            let ((table, findings), source): (_, Source) =
+                read.await.map_err(|e| Error::Document { path: path.clone(), why: e.to_string() })?;
+            if let Some(error) = source.error {
+                return Err(Arc::try_unwrap(error)
+                    .map_or_else(|error| Error::Document { path: path.clone(), why: error.to_string() }, Error::Hub));
+            }
+            inspected.push(Inspected { path: path.as_str().to_owned(), size: length, table, findings });
+        }
+        if inspected.is_empty() { Err(Error::NoWeights { place: spec.id.to_string() }) } else { Ok(inspected) }
+    }
+}

@@ -1,0 +1,433 @@
+//! GGUF, read from untrusted bytes: the whole header, and where each tensor lies. The rules are
+//! llama.cpp's (ggml/src/gguf.cpp) and ggml's docs/gguf.md; a split set is held together in `split`.
+//!
+//! Memory: names of tensors ([`MAX_TENSORS`], [`MAX_NAMES`]) and keys ([`MAX_KEYS`]); no value but
+//! those of `general.alignment` and `split.*` is kept. Time: [`MAX_STRINGS`] strings of arrays, and
+//! less than the header otherwise.
+
+mod dtype;
+mod split;
+
+use std::collections::HashSet;
+use std::io::{BufReader, Read, Seek};
+
+pub use self::dtype::ggml_type;
+pub(super) use self::split::check_set;
+use super::findings::{Findings, Quote, Shape};
+use super::{Tensor, TensorTable};
+use crate::report::{Code, Finding, Severity};
+
+/// Tensors of one file; a file with more is refused.
+pub const MAX_TENSORS: u64 = 1 << 20;
+/// Keys of one file; a file with more is refused.
+pub const MAX_KEYS: u64 = 1 << 16;
+/// Bytes of a key or a tensor's name: the format's own limit for keys.
+pub const MAX_NAME: u64 = (1 << 16) - 1;
+/// Bytes of all names and keys together.
+pub const MAX_NAMES: u64 = 256 << 20;
+/// Elements of an array and bytes of a string (`GGUF_MAX_ARRAY_ELEMENTS`, `GGUF_MAX_STRING_LENGTH`).
+pub const MAX_LENGTH: u64 = 1 << 30;
+/// Strings and arrays in arrays, walked one by one, of one file.
+pub const MAX_STRINGS: u64 = 1 << 26;
+/// Arrays in arrays; llama.cpp refuses any.
+const MAX_DEPTH: u32 = 4;
+/// `GGML_MAX_DIMS`.
+const MAX_DIMS: u32 = 4;
+/// `GGML_MAX_NAME`, with the nul at its end.
+const LLAMA_NAME: usize = 64;
+
+/// Magics of the formats before GGUF, as they lie in a file (`ggml`, `ggmf`, `ggjt`, `ggla` as
+/// little-endian numbers). Nothing more is read of them.
+pub const OLD_MAGICS: [&[u8; 4]; 4] = [b"lmgg", b"fmgg", b"tjgg", b"algg"];
+
+/// The `split.*` keys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Split {
+    /// `split.no`: which part this is, from 0.
+    pub no: Option<u64>,
+    /// `split.count`: how many parts there are.
+    pub count: Option<u64>,
+    /// `split.tensors.count`: the tensors of all parts.
+    pub tensors: Option<u64>,
+}
+
+/// Everything of a header that is checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Header {
+    /// The format's version: 1, 2 or 3.
+    pub version: u32,
+    /// Its numbers are big-endian.
+    pub big_endian: bool,
+    /// `general.alignment`, or 32.
+    pub alignment: u64,
+    /// Where the tensors' bytes start.
+    pub data: u64,
+    /// What it says of its set.
+    pub split: Split,
+    /// The tensors; shapes are in the file's order, the fastest dimension first.
+    pub table: TensorTable,
+}
+
+/// Reads the tensors of a GGUF file of `length` bytes; the findings are about `path`.
+pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Vec<Finding>) {
+    let (header, findings) = header(file, length, path);
+    (header.table, findings)
+}
+
+/// The same with the rest of the header.
+pub fn header(file: impl Read + Seek, length: u64, path: &str) -> (Header, Vec<Finding>) {
+    let mut findings = Findings::default();
+    let mut reader =
+        Reader { inner: BufReader::with_capacity(64 << 10, file), at: 0, length, big: false, narrow: false };
+    let header = match parse(&mut reader, path, &mut findings) {
+        Ok(header) => header,
+        Err(why) => {
+            findings.push(Finding::new(Code::HeaderInvalid, path, why));
+            Header::default()
+        }
+    };
+    (header, findings.into_vec())
+}
+
+struct Reader<R> {
+    inner: BufReader<R>,
+    at: u64,
+    length: u64,
+    big: bool,
+    /// Version 1: lengths and dimensions have 32 bits.
+    narrow: bool,
+}
+
+impl<R: Read + Seek> Reader<R> {
+    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], String> {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), String> {
+        self.room(bytes.len() as u64)?;
+        self.inner.read_exact(bytes).map_err(|e| format!("it cannot be read at {}: {e}", self.at))?;
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn room(&self, want: u64) -> Result<(), String> {
+        if want > self.length.saturating_sub(self.at) {
+            return Err(format!(
+                "its header needs {want} bytes at {}, and the file has {}: it is cut short or wrong",
+                self.at, self.length
+            ));
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, bytes: u64) -> Result<(), String> {
+        self.room(bytes)?;
+        // A file's length fits an offset.
+        let by = i64::try_from(bytes).map_err(|_| "it is too long".to_owned())?;
+        self.inner.seek_relative(by).map_err(|e| format!("it cannot be read at {}: {e}", self.at))?;
+        self.at += bytes;
+        Ok(())
+    }
+
+    fn u32(&mut self) -> Result<u32, String> {
+        let bytes = self.bytes()?;
+        Ok(if self.big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
+    }
+
+    fn u64(&mut self) -> Result<u64, String> {
+        let bytes = self.bytes()?;
+        Ok(if self.big { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) })
+    }
+
+    /// A count, length or dimension.
+    fn size(&mut self) -> Result<u64, String> {
+        if self.narrow { self.u32().map(u64::from) } else { self.u64() }
+    }
+
+    /// A key or name, `what` for messages; `budget` is what all may take together.
+    fn name(&mut self, what: &str, budget: &mut u64) -> Result<Box<str>, String> {
+        let length = self.size()?;
+        if length > MAX_NAME {
+            return Err(format!("{what} has {length} bytes, and at most {MAX_NAME} are allowed"));
+        }
+        *budget = budget.checked_sub(length).ok_or("its names are longer than is read here")?;
+        self.room(length)?;
+        let mut bytes = vec![0; usize::try_from(length).map_err(|e| e.to_string())?];
+        self.fill(&mut bytes)?;
+        String::from_utf8(bytes).map(Into::into).map_err(|_| format!("{what} is not UTF-8"))
+    }
+
+    /// Passes a value that is no array; gives it if it is an unsigned or a small number.
+    fn scalar(&mut self, kind: u32) -> Result<Option<u64>, String> {
+        Ok(match kind {
+            0 | 7 => Some(u64::from(self.bytes::<1>()?[0])),
+            2 => {
+                let bytes = self.bytes()?;
+                Some(u64::from(if self.big { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) }))
+            }
+            4 => Some(u64::from(self.u32()?)),
+            // `split.tensors.count` is signed.
+            5 => u64::try_from(self.u32()?.cast_signed()).ok(),
+            10 => Some(self.u64()?),
+            11 => u64::try_from(self.u64()?.cast_signed()).ok(),
+            8 => {
+                let length = self.size()?;
+                if length > MAX_LENGTH {
+                    return Err(format!("a string has {length} bytes, and at most {MAX_LENGTH} are allowed"));
+                }
+                self.skip(length)?;
+                None
+            }
+            _ => {
+                self.skip(width(kind).ok_or_else(|| format!("a value is of type {kind}, which GGUF does not have"))?)?;
+                None
+            }
+        })
+    }
+
+    fn array(&mut self, depth: u32, walked: &mut u64) -> Result<(), String> {
+        if depth > MAX_DEPTH {
+            return Err(format!("arrays lie in arrays more than {MAX_DEPTH} deep"));
+        }
+        let kind = self.u32()?;
+        let count = self.size()?;
+        if count > MAX_LENGTH {
+            return Err(format!("an array has {count} elements, and at most {MAX_LENGTH} are allowed"));
+        }
+        if let Some(width) = width(kind) {
+            return self.skip(count.saturating_mul(width));
+        }
+        let least = match (kind, self.narrow) {
+            (8, true) => 4,
+            (8, false) | (9, true) => 8,
+            (9, false) => 12,
+            _ => return Err(format!("an array is of type {kind}, which GGUF does not have")),
+        };
+        self.room(count.saturating_mul(least))?;
+        *walked = walked.saturating_add(count);
+        if *walked > MAX_STRINGS {
+            return Err(format!("its arrays have more than {MAX_STRINGS} strings"));
+        }
+        for _ in 0..count {
+            if kind == 8 { self.scalar(kind).map(drop) } else { self.array(depth + 1, walked) }?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a value of fixed size (`GGUF_TYPE_SIZE`).
+fn width(kind: u32) -> Option<u64> {
+    Some(match kind {
+        0 | 1 | 7 => 1,
+        2 | 3 => 2,
+        4..=6 => 4,
+        10..=12 => 8,
+        _ => return None,
+    })
+}
+
+/// A tensor as the header has it.
+struct Info {
+    name: Box<str>,
+    shape: Box<[u64]>,
+    kind: u32,
+    offset: u64,
+}
+
+fn parse<R: Read + Seek>(reader: &mut Reader<R>, path: &str, findings: &mut Findings) -> Result<Header, String> {
+    if &reader.bytes::<4>()? != b"GGUF" {
+        findings.push(Finding::new(Code::FormatUnexpected, path, "it does not start as a gguf file does"));
+        return Ok(Header::default());
+    }
+    let mut version = reader.u32()?;
+    // As llama.cpp tells: a version is small, so its zero half is the high one.
+    if version.trailing_zeros() >= 16 && version != 0 {
+        reader.big = true;
+        version = version.swap_bytes();
+    }
+    if !(1..=3).contains(&version) {
+        return Err(format!("it is of version {version}, and 1 to 3 are known"));
+    }
+    reader.narrow = version == 1;
+    if version == 1 {
+        let old = "it is of version 1, which llama.cpp no longer reads";
+        findings.push(Finding::new(Code::HeaderInvalid, path, old).severity(Severity::Warning));
+    }
+    let (tensors, keys) = (reader.size()?, reader.size()?);
+    if tensors > MAX_TENSORS || keys > MAX_KEYS {
+        return Err(format!("it claims {tensors} tensors and {keys} keys, which is more than is read here"));
+    }
+    let mut header = Header { version, big_endian: reader.big, alignment: 32, ..Header::default() };
+    let mut budget = MAX_NAMES;
+    keys_of(reader, keys, &mut budget, &mut header, path, findings)?;
+    let mut infos = Vec::new();
+    for _ in 0..tensors {
+        infos.push(info(reader, &mut budget)?);
+    }
+    header.data = reader.at.checked_next_multiple_of(header.alignment).ok_or("its alignment is too large")?;
+    check(&mut header, infos, reader.length, path, findings);
+    Ok(header)
+}
+
+fn keys_of<R: Read + Seek>(
+    reader: &mut Reader<R>,
+    count: u64,
+    budget: &mut u64,
+    header: &mut Header,
+    path: &str,
+    findings: &mut Findings,
+) -> Result<(), String> {
+    let mut seen: HashSet<Box<str>> = HashSet::new();
+    let mut walked = 0;
+    for _ in 0..count {
+        let key = reader.name("a key", budget)?;
+        let quoted = Quote(&key);
+        if key.is_empty() {
+            return Err("a key is empty".to_owned());
+        }
+        let kind = reader.u32()?;
+        let value = if kind == 9 {
+            reader.array(0, &mut walked).map_err(|why| format!("key {quoted}: {why}"))?;
+            None
+        } else {
+            reader.scalar(kind).map_err(|why| format!("key {quoted}: {why}"))?
+        };
+        match &*key {
+            "general.alignment" => match value {
+                Some(n) if kind == 4 && n.is_power_of_two() => header.alignment = n,
+                _ => return Err("general.alignment is no power of two of type u32".to_owned()),
+            },
+            "split.no" => header.split.no = value,
+            "split.count" => header.split.count = value,
+            "split.tensors.count" => header.split.tensors = value,
+            _ => {}
+        }
+        if seen.contains(&key) {
+            findings.push(Finding::new(Code::HeaderInvalid, path, format!("key {quoted} is there twice")));
+        }
+        seen.insert(key);
+    }
+    Ok(())
+}
+
+fn info<R: Read + Seek>(reader: &mut Reader<R>, budget: &mut u64) -> Result<Info, String> {
+    let name = reader.name("a tensor's name", budget)?;
+    let quoted = Quote(&name);
+    let dims = reader.u32()?;
+    if dims > MAX_DIMS {
+        return Err(format!("tensor {quoted} has {dims} dimensions, and at most {MAX_DIMS} are allowed"));
+    }
+    let mut shape = Vec::new();
+    for _ in 0..dims {
+        shape.push(reader.size()?);
+    }
+    if shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d)).is_none_or(|n| i64::try_from(n).is_err()) {
+        return Err(format!("tensor {quoted} of shape {} has too many elements", Shape(&shape)));
+    }
+    let (kind, offset) = (reader.u32()?, reader.u64()?);
+    Ok(Info { name, shape: shape.into(), kind, offset })
+}
+
+/// Names, sizes and places of the tensors; fills in the table.
+fn check(header: &mut Header, infos: Vec<Info>, length: u64, path: &str, findings: &mut Findings) {
+    let mut found = |code, message: String| findings.push(Finding::new(code, path, message));
+    let mut names: HashSet<&str> = HashSet::with_capacity(infos.len());
+    let mut order = Vec::with_capacity(infos.len());
+    let mut ranges = Vec::with_capacity(infos.len());
+    let mut long = 0;
+    let mut unknown = 0;
+    for info in &infos {
+        let quoted = Quote(&info.name);
+        if !names.insert(&info.name) {
+            found(Code::TensorDuplicate, format!("its header names tensor {quoted} twice"));
+        }
+        long += usize::from(info.name.len() >= LLAMA_NAME);
+        if !info.offset.is_multiple_of(header.alignment) {
+            found(
+                Code::HeaderInvalid,
+                format!("tensor {quoted} lies at {}, which is no multiple of {}", info.offset, header.alignment),
+            );
+        }
+        let start = header.data.checked_add(info.offset);
+        let mut range = None;
+        if let Some((dtype, block, bytes)) = ggml_type(info.kind) {
+            let row = info.shape.first().copied().unwrap_or(1);
+            let elements: u64 = info.shape.iter().product();
+            if !row.is_multiple_of(block) {
+                found(
+                    Code::HeaderInvalid,
+                    format!("tensor {quoted} has rows of {row} elements, and {dtype} is made of blocks of {block}"),
+                );
+            }
+            let end = elements.div_ceil(block).checked_mul(bytes).and_then(|n| start?.checked_add(n));
+            match (start, end) {
+                (Some(start), Some(end)) => range = Some(start..end),
+                _ => found(Code::TensorOutOfBounds, format!("tensor {quoted} ends beyond any file")),
+            }
+        } else {
+            unknown += 1;
+        }
+        if let Some(start) = start {
+            order.push((start, range.as_ref().map(|r| r.end), &*info.name));
+        }
+        ranges.push(range);
+    }
+    if unknown > 0 {
+        found(Code::DtypeUnknown, format!("{unknown} tensors are of a type that is not known here"));
+    }
+    if long > 0 {
+        let text = format!("{long} tensors have names of {LLAMA_NAME} bytes or more, which llama.cpp refuses");
+        findings.push(Finding::new(Code::HeaderInvalid, path, text).severity(Severity::Warning));
+    }
+    let sorted = order.is_sorted_by_key(|(start, ..)| *start);
+    order.sort_unstable();
+    places(header, &order, length, path, findings);
+    if !sorted {
+        let text = "its tensors do not lie in the order of its header, which llama.cpp refuses";
+        findings.push(Finding::new(Code::HeaderInvalid, path, text).severity(Severity::Warning));
+    }
+    header.table.tensors = infos
+        .into_iter()
+        .zip(ranges)
+        .map(|(info, bytes)| {
+            let dtype = ggml_type(info.kind).map_or_else(|| format!("type {}", info.kind).into(), |t| t.0.into());
+            Tensor { name: info.name, dtype, shape: info.shape, bytes }
+        })
+        .collect();
+}
+
+/// Each tensor starts where the padding of the one before it ends, and all lie within the file.
+/// `order`: starts, ends where known, and names, sorted.
+fn places(header: &Header, order: &[(u64, Option<u64>, &str)], length: u64, path: &str, findings: &mut Findings) {
+    let mut found = |code, message: String| findings.push(Finding::new(code, path, message));
+    // Where the next must start; `None` after a tensor whose size is not known.
+    let mut next = Some(header.data);
+    let mut last = header.data;
+    let mut short = None;
+    for (start, end, name) in order {
+        let quoted = Quote(name);
+        match next {
+            Some(next) if *start > next => {
+                found(Code::DataGap, format!("{} bytes before tensor {quoted} belong to no tensor", start - next));
+            }
+            Some(next) if *start < next && *start < last => found(
+                Code::DataOverlap,
+                format!("tensor {quoted} starts at {start}, inside the one that ends at {last}"),
+            ),
+            _ => {}
+        }
+        if end.unwrap_or(*start) > length {
+            short = short.max(Some(end.unwrap_or(*start)));
+        }
+        last = last.max(end.unwrap_or(*start));
+        next = end.and(last.checked_next_multiple_of(header.alignment));
+    }
+    if let Some(need) = short {
+        found(Code::TensorOutOfBounds, format!("its tensors need {need} bytes, and it has {length}: it is cut short"));
+    } else if let Some(next) = next.filter(|n| *n < length && !order.is_empty()) {
+        let text = format!("{} bytes after the last tensor belong to no tensor", length - next);
+        findings.push(Finding::new(Code::DataGap, path, text).severity(Severity::Warning));
+    }
+}

@@ -1,0 +1,119 @@
+//! What the parts of a split GGUF must agree on (`llama-model-loader.cpp`, `gguf-split.cpp`). What is
+//! in one part is checked elsewhere.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+
+use super::{Header, header};
+use crate::repo::RepoPath;
+use crate::report::{Code, Finding};
+use crate::select::WeightSet;
+use crate::verify::SubjectFile;
+
+/// The numbers of `X-00001-of-00003.gguf`.
+fn numbers(name: &str) -> Option<(&str, u64, u64)> {
+    let stem = name.strip_suffix(".gguf")?;
+    let (left, count) = stem.rsplit_once("-of-")?;
+    let (prefix, no) = left.rsplit_once('-')?;
+    let number = |text: &str| (text.len() == 5).then(|| text.parse::<u64>().ok()).flatten();
+    Some((prefix, number(no)?, number(count)?))
+}
+
+/// Holds the parts of a set against each other and their names.
+pub(in crate::verify) fn check_set(set: &WeightSet, local: &BTreeMap<&RepoPath, &SubjectFile>) -> Vec<Finding> {
+    let mut read = Vec::new();
+    for path in &set.files {
+        let Some(file) = local.get(path) else { continue };
+        let Ok((open, length)) = File::open(&file.local).and_then(|f| f.metadata().map(|m| (f, m.len()))) else {
+            continue;
+        };
+        let (header, _) = header(open, length, path.as_str());
+        if header.version != 0 {
+            read.push((path, header));
+        }
+    }
+    judge(&read)
+}
+
+/// The rules, on the headers that could be read.
+fn judge(read: &[(&RepoPath, Header)]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut groups: BTreeMap<String, Vec<&(&RepoPath, Header)>> = BTreeMap::new();
+    for one in read {
+        let (path, header) = one;
+        let named = numbers(path.file_name());
+        let count = header.split.count.unwrap_or(0);
+        match named {
+            Some((prefix, no, total)) => {
+                groups.entry(format!("{}/{prefix}/{total}", path.dir())).or_default().push(one);
+                let wrong = |what: &str, says: Option<u64>, name: u64| {
+                    let says = says.map_or("nothing".to_owned(), |n| n.to_string());
+                    Finding::new(Code::SplitIncomplete, *path, format!("its {what} says {says}, and its name {name}"))
+                };
+                // A file by such a name without the keys was cut by other means, and nothing loads it.
+                if count != total {
+                    findings.push(wrong("split.count", header.split.count, total));
+                }
+                if no == 0 || header.split.no != no.checked_sub(1) {
+                    findings.push(wrong("split.no (from 0)", header.split.no, no));
+                }
+            }
+            None if count > 1 => findings.push(Finding::new(
+                Code::SplitIncomplete,
+                *path,
+                format!("it is one of {count} parts, and its name does not say which: llama.cpp finds no other"),
+            )),
+            None => {}
+        }
+    }
+    for parts in groups.values() {
+        let first = parts[0];
+        let total = numbers(first.0.file_name()).map_or(0, |(_, _, total)| total);
+        if parts.len() as u64 != total {
+            let text = format!("{} of its set's {total} parts could be read", parts.len());
+            findings.push(Finding::new(Code::SplitIncomplete, first.0, text));
+            continue;
+        }
+        let tensors = parts.iter().map(|(_, h)| h.table.tensors.len() as u64).sum::<u64>();
+        for (path, header) in parts {
+            if header.split.tensors != Some(tensors) {
+                let says = header.split.tensors.map_or("nothing".to_owned(), |n| n.to_string());
+                let text = format!("its split.tensors.count says {says}, and the parts hold {tensors}");
+                findings.push(Finding::new(Code::SplitIncomplete, *path, text));
+            }
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::gguf::Split;
+
+    fn part(no: u64, count: u64, tensors: u64) -> Header {
+        let split = Split { no: Some(no), count: Some(count), tensors: Some(tensors) };
+        Header { version: 3, split, ..Header::default() }
+    }
+
+    #[test]
+    fn parts_must_agree_with_their_names_and_each_other() {
+        let one: RepoPath = "q/m-00001-of-00002.gguf".parse().unwrap();
+        let two: RepoPath = "q/m-00002-of-00002.gguf".parse().unwrap();
+        assert_eq!(judge(&[(&one, part(0, 2, 0)), (&two, part(1, 2, 0))]), []);
+        for (a, b, n) in [
+            (part(0, 3, 0), part(1, 2, 0), 1),
+            (part(1, 2, 0), part(1, 2, 0), 1),
+            (part(0, 2, 0), part(1, 2, 5), 1),
+            (Header { version: 3, ..Header::default() }, part(1, 2, 0), 3),
+        ] {
+            let found = judge(&[(&one, a), (&two, b)]);
+            assert_eq!(found.len(), n, "{found:?}");
+            assert!(found.iter().all(|f| f.code == Code::SplitIncomplete));
+        }
+        assert_eq!(judge(&[(&one, part(0, 2, 0))]).len(), 1);
+        let plain: RepoPath = "m.gguf".parse().unwrap();
+        assert_eq!(judge(&[(&plain, part(0, 2, 0))]).len(), 1);
+        assert_eq!(judge(&[(&plain, Header { version: 3, ..Header::default() })]), []);
+    }
+}

@@ -1,0 +1,97 @@
+//! External data of ONNX graphs against the files that are here: none outside the graph's folder, none
+//! missing, each tensor within its file, and SHA-1 where the graph gives it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufReader, Read as _};
+
+use sha1::{Digest as _, Sha1};
+
+use super::model;
+use crate::repo::RepoPath;
+use crate::report::{Code, Finding, Severity};
+use crate::select::WeightSet;
+use crate::verify::SubjectFile;
+use crate::verify::findings::{Findings, Quote};
+
+/// A file above this is not hashed a second time for the graph's SHA-1: its listed digest is enough.
+const SHA1_LIMIT: u64 = 256 << 20;
+
+/// Holds every graph of a set against its external files.
+pub(in crate::verify) fn check_set(set: &WeightSet, local: &BTreeMap<&RepoPath, &SubjectFile>) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    for path in set.files.iter().filter(|p| p.as_str().to_ascii_lowercase().ends_with(".onnx")) {
+        let Some(file) = local.get(path) else { continue };
+        if let Ok((open, length)) = File::open(&file.local).and_then(|f| f.metadata().map(|m| (f, m.len()))) {
+            graph(path, model(open, length, path.as_str()).0, local, &mut findings);
+        }
+    }
+    findings.into_vec()
+}
+
+fn graph(path: &RepoPath, model: super::Model, local: &BTreeMap<&RepoPath, &SubjectFile>, findings: &mut Findings) {
+    let mut lengths: BTreeMap<RepoPath, Option<u64>> = BTreeMap::new();
+    let mut sums: BTreeSet<(RepoPath, String)> = BTreeSet::new();
+    for external in model.external {
+        let name = model.table.tensors.get(external.tensor).map_or("", |t| &*t.name);
+        let quoted = Quote(name);
+        let place = match RepoPath::join(path.dir(), external.location.strip_prefix("./").unwrap_or(&external.location))
+        {
+            Ok(place) => place,
+            Err(error) => {
+                let text = format!("tensor {quoted} is said to lie at {}: {}", Quote(&external.location), error.reason);
+                findings.push(Finding::new(Code::PathUnsafe, path, text));
+                continue;
+            }
+        };
+        let found = local.get(&place);
+        let length = *lengths.entry(place.clone()).or_insert_with(|| {
+            let length = found.and_then(|f| std::fs::metadata(&f.local).ok()).filter(std::fs::Metadata::is_file);
+            if length.is_none() {
+                let text = format!("it needs {}, which is not here", Quote(place.as_str()));
+                findings.push(Finding::new(Code::ExternalDataMissing, path, text));
+            }
+            length.map(|m| m.len())
+        });
+        let (Some(length), Some(file)) = (length, found) else { continue };
+        let end = external.offset.checked_add(external.length.unwrap_or(0));
+        if end.is_none_or(|end| end > length) {
+            let text = format!(
+                "tensor {quoted} lies at {} with {} bytes, and {} has {length}",
+                external.offset,
+                external.length.unwrap_or(0),
+                Quote(place.as_str())
+            );
+            findings.push(Finding::new(Code::TensorOutOfBounds, path, text));
+        }
+        if let Some(sum) = external.checksum
+            && length <= SHA1_LIMIT
+            && sums.insert((place.clone(), sum.to_ascii_lowercase()))
+            && let Ok(found) = sha1_of(&file.local)
+            && !found.eq_ignore_ascii_case(&sum)
+        {
+            // Optimizers rewrite the file and keep the old sum; the listed digest is what binds.
+            let text = format!("{} has the SHA-1 {found}, and the graph says {}", Quote(place.as_str()), Quote(&sum));
+            findings.push(Finding::new(Code::ChecksumMismatch, path, text).severity(Severity::Warning));
+        }
+    }
+}
+
+fn sha1_of(path: &std::path::Path) -> std::io::Result<String> {
+    let mut reader = BufReader::with_capacity(1 << 20, File::open(path)?);
+    let mut hasher = Sha1::new();
+    let mut block = vec![0; 1 << 20];
+    loop {
+        let n = reader.read(&mut block)?;
+        if n == 0 {
+            let mut hex = String::new();
+            for byte in hasher.finalize() {
+                // Writing to a string does not fail.
+                let _ = write!(hex, "{byte:02x}");
+            }
+            return Ok(hex);
+        }
+        hasher.update(&block[..n]);
+    }
+}

@@ -1,0 +1,84 @@
+//! `hfget inspect`: tensors of files, folders and repos, with headers alone asked for.
+
+use hfget_loopback_hub::Repo;
+
+use super::support::{CHATGLM, Machine, fixture, safetensors};
+
+fn file(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/formats").join(name)
+}
+
+#[test]
+fn a_remote_repo_is_inspected_by_range_requests() {
+    let size = 40 << 20;
+    let repo = Repo::new("org/big").file("config.json", "{}").lfs("model.safetensors", safetensors("w", size));
+    let machine = Machine::new([repo]);
+    let run = machine.run(["inspect", "org/big", "--json"]).ends_with(0);
+    assert_eq!(run.json()["inspected"][0]["parameters"], size);
+    let requests = machine.hub.requests();
+    let asked: Vec<_> = requests.iter().filter(|r| r.cdn && r.path.ends_with(".safetensors")).collect();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert!(asked[0].range.is_some());
+    assert!(machine.visible("org/big").is_empty());
+}
+
+#[test]
+fn files_folders_and_cached_repos_are_inspected_without_a_hub() {
+    let machine = Machine::new([fixture(CHATGLM)]);
+    machine.run([CHATGLM]).ends_with(0);
+    let asked = machine.hub.requests().len();
+    let run = machine.run(["inspect", CHATGLM, "--offline", "--json"]).ends_with(0);
+    assert!(run.json()["inspected"][0]["tensors"].as_u64().unwrap() > 0);
+    let gguf = file("gguf/little.gguf");
+    machine.run(["inspect", gguf.to_str().unwrap()]).ends_with(0).shows("token_embd.weight").shows("Q4_K");
+    machine.run(["inspect", file("onnx").to_str().unwrap()]).ends_with(0).shows("chosen/b").shows("BFLOAT16");
+    machine
+        .run(["inspect", gguf.to_str().unwrap(), "--filter", "blk.*", "--json"])
+        .ends_with(0)
+        .shows("\"tensors\": 8");
+    assert_eq!(machine.hub.requests().len(), asked);
+}
+
+#[test]
+fn a_quantisation_and_a_graph_are_chosen_on_request_and_verified() {
+    let read = |name: &str| std::fs::read(file(name)).unwrap();
+    let mut repo = Repo::new("org/many").file("config.json", "{}").lfs("model.safetensors", safetensors("w", 64));
+    for (name, from) in [
+        ("m-Q4_K_M.gguf", "gguf/little.gguf"),
+        ("m-Q8_0-00001-of-00003.gguf", "gguf/split-00001-of-00003.gguf"),
+        ("m-Q8_0-00002-of-00003.gguf", "gguf/split-00002-of-00003.gguf"),
+        ("m-Q8_0-00003-of-00003.gguf", "gguf/split-00003-of-00003.gguf"),
+        ("onnx/outside.onnx", "onnx/outside.onnx"),
+        ("onnx/outside.onnx_data", "onnx/outside.onnx_data"),
+        ("onnx/outside_fp16.onnx", "onnx/plain.onnx"),
+    ] {
+        repo = repo.lfs(name, read(from));
+    }
+    let weights = |arguments: &[&str]| {
+        let machine = Machine::new([repo.clone()]);
+        let all = ["org/many", "--json"].into_iter().chain(arguments.iter().copied());
+        let files = machine.run(all).ends_with(0).json()["reports"][0]["files"].clone();
+        let weights = files.as_array().unwrap().iter().filter(|f| f["purpose"] == "weights");
+        weights.map(|f| f["path"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(weights(&["--only", "gguf"]), "m-Q4_K_M.gguf");
+    assert_eq!(
+        weights(&["--only", "gguf", "--variant", "Q8_0"]),
+        "m-Q8_0-00001-of-00003.gguf m-Q8_0-00002-of-00003.gguf m-Q8_0-00003-of-00003.gguf"
+    );
+    assert_eq!(weights(&["--only", "onnx"]), "onnx/outside.onnx onnx/outside.onnx_data");
+    assert_eq!(weights(&["--only", "onnx", "--variant", "fp16"]), "onnx/outside_fp16.onnx");
+    assert_eq!(weights(&[]), "model.safetensors");
+}
+
+#[test]
+fn a_gguf_repo_is_inspected_and_what_is_no_weight_file_is_refused() {
+    let bytes = std::fs::read(file("gguf/little.gguf")).unwrap();
+    let machine = Machine::new([Repo::new("org/g").lfs("tiny-Q4_K_M.gguf", bytes)]);
+    machine.run(["inspect", "org/g"]).ends_with(0).shows("IQ4_XS").shows("total  21 tensors");
+    let text = machine.home.path().join("a.txt");
+    std::fs::write(&text, "hello").unwrap();
+    machine.run(["inspect", text.to_str().unwrap()]).ends_with(3).says("no weights");
+    std::fs::write(machine.home.path().join("a.gguf"), "hello").unwrap();
+    machine.run(["inspect", "./a.gguf"]).ends_with(1).shows("format-unexpected");
+}
