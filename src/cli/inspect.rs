@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use globset::GlobMatcher;
-use hfget::report::Severity;
+use hfget::report::{Severity, many};
 use hfget::session::Inspected;
 use hfget::text::{bytes, printable};
 use hfget::verify::Tensor;
@@ -117,12 +117,16 @@ pub fn human(files: &[Inspected], filter: Option<&GlobMatcher>, width: usize) ->
     let totals = totals(files, filter);
     out.push('\n');
     for (kind, (count, elements, size)) in &totals {
-        let text = format!("{}  {count} tensors, {elements} parameters, {}", printable(kind), bytes(*size));
+        let text = format!("{}  {}, {}", printable(kind), amount(*count, *elements), bytes(*size));
         let _ = writeln!(out, "{}", elide(&text, width));
     }
     let (count, elements) = totals.values().fold((0u64, 0u64), |(n, e), t| (n + t.0, e.saturating_add(t.1)));
-    let _ = writeln!(out, "{}", elide(&format!("total  {count} tensors, {elements} parameters"), width));
+    let _ = writeln!(out, "{}", elide(&format!("total  {}", amount(count, elements)), width));
     out
+}
+
+fn amount(tensors: u64, elements: u64) -> String {
+    format!("{}, {}", many(tensors, "tensor"), many(elements, "parameter"))
 }
 
 fn row(tensor: &Tensor) -> [String; 4] {

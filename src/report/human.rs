@@ -134,9 +134,12 @@ fn facts(report: &Report) -> Vec<String> {
     ));
     if totals.tensors > 0 {
         let mut line =
-            format!("{} tensors, {} parameters read from headers", group(totals.tensors), group(totals.parameters));
+            format!("{}, {} read from headers", many(totals.tensors, "tensor"), many(totals.parameters, "parameter"));
         if totals.indexed > 0 {
-            let _ = write!(line, "; {} index entries compared", group(totals.indexed));
+            let _ = match totals.indexed {
+                1 => write!(line, "; 1 index entry compared"),
+                n => write!(line, "; {} index entries compared", group(n)),
+            };
         }
         lines.push(line);
     }
@@ -147,10 +150,11 @@ fn facts(report: &Report) -> Vec<String> {
             let rate = u128::from(totals.bytes_fetched) * 1000 / u128::from(seconds);
             let over_xet = match totals.bytes_over_xet {
                 0 => String::new(),
-                n => format!(", {} of it over Xet", bytes(n)),
+                all if all == totals.bytes_fetched => ", over Xet".to_owned(),
+                part => format!(", {} over Xet", bytes(part)),
             };
             parts.push(format!(
-                "fetched {} ({}/s){over_xet}",
+                "fetched {} ({}/s{over_xet})",
                 bytes(totals.bytes_fetched),
                 bytes(u64::try_from(rate).unwrap_or(u64::MAX))
             ));
@@ -165,7 +169,12 @@ fn facts(report: &Report) -> Vec<String> {
 
 /// `1 file`, `2 files`.
 pub(super) fn count(n: usize, noun: &str) -> String {
-    if n == 1 { format!("1 {noun}") } else { format!("{} {noun}s", group(n as u64)) }
+    many(n as u64, noun)
+}
+
+/// `1 tensor`, `1,234 tensors`.
+pub fn many(n: u64, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{} {noun}s", group(n)) }
 }
 
 /// Digits in groups of three.

@@ -93,7 +93,7 @@ impl Session {
     fn store(&self, repo_type: RepoType, id: &RepoId) -> Arc<Store> {
         Arc::new(match &self.config.destination {
             Destination::Cache { root, symlinks } => Store::hub_cache(root, repo_type, id, *symlinks),
-            Destination::LocalDir(dir) => Store::local_dir(dir),
+            Destination::LocalDir(dir) => Store::local_dir_of(dir, repo_type, id),
         })
     }
 

@@ -23,9 +23,14 @@ pub(super) struct Cache {
     can_link: OnceLock<bool>,
 }
 
+/// `models--org--name`.
+pub(super) fn folder_name(repo_type: RepoType, id: &RepoId) -> String {
+    format!("{}--{}", repo_type.plural(), id.as_str().replace('/', "--"))
+}
+
 impl Cache {
     pub fn new(root: &Path, repo_type: RepoType, id: &RepoId, symlinks: bool) -> Self {
-        let name = format!("{}--{}", repo_type.plural(), id.as_str().replace('/', "--"));
+        let name = folder_name(repo_type, id);
         Cache {
             root: root.to_path_buf(),
             repo: root.join(&name),

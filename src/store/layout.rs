@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::cache::Cache;
+use super::cache::{Cache, folder_name};
 use super::disk::{self, Stamp};
 use super::within::Folder;
 use super::{StoreError, error};
@@ -27,6 +27,8 @@ const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55
 #[derive(Debug)]
 pub(super) struct Layout {
     pub kind: Kind,
+    /// The repo's name as a folder; of a local dir only where somebody said which repo it is for.
+    repo: Option<String>,
     /// Set once the marks are made.
     prepared: OnceLock<()>,
 }
@@ -46,11 +48,12 @@ pub(super) struct Place {
 
 impl Layout {
     pub fn cache(root: &Path, repo_type: RepoType, id: &RepoId, symlinks: bool) -> Self {
-        Layout { kind: Kind::Cache(Cache::new(root, repo_type, id, symlinks)), prepared: OnceLock::new() }
+        Layout { kind: Kind::Cache(Cache::new(root, repo_type, id, symlinks)), repo: None, prepared: OnceLock::new() }
     }
 
-    pub fn local(root: &Path) -> Self {
-        Layout { kind: Kind::Local { root: root.to_path_buf() }, prepared: OnceLock::new() }
+    pub fn local(root: &Path, repo: Option<(RepoType, &RepoId)>) -> Self {
+        let repo = repo.map(|(repo_type, id)| folder_name(repo_type, id));
+        Layout { kind: Kind::Local { root: root.to_path_buf() }, repo, prepared: OnceLock::new() }
     }
 
     pub fn root(&self) -> &Path {
@@ -104,11 +107,13 @@ impl Layout {
         }
     }
 
-    /// The folder of refs, and the revision's file below it.
+    /// The folder of refs, and the revision's file below it. Those of a local dir are ours alone,
+    /// and each repo's apart: several may have been put into it.
     pub fn ref_path(&self, revision: &Revision) -> Option<(PathBuf, PathBuf)> {
+        let below: PathBuf = revision.as_str().split('/').collect();
         match &self.kind {
-            Kind::Cache(cache) => Some((cache.repo.join("refs"), revision.as_str().split('/').collect())),
-            Kind::Local { .. } => None,
+            Kind::Cache(cache) => Some((cache.repo.join("refs"), below)),
+            Kind::Local { root } => Some((root.clone(), self.own().join("refs").join(self.repo.as_ref()?).join(below))),
         }
     }
 

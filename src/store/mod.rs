@@ -63,7 +63,12 @@ impl Store {
 
     /// `--local-dir`: the files themselves, with `.cache/huggingface/` beside them.
     pub fn local_dir(dir: &Path) -> Self {
-        Self::new(Layout::local(dir))
+        Self::new(Layout::local(dir, None))
+    }
+
+    /// The same for files of this repo, whose commit it remembers.
+    pub fn local_dir_of(dir: &Path, repo_type: RepoType, id: &RepoId) -> Self {
+        Self::new(Layout::local(dir, Some((repo_type, id))))
     }
 
     fn new(layout: Layout) -> Self {
@@ -164,7 +169,8 @@ impl Store {
         self.layout.discard(commit, entry)
     }
 
-    /// Moves `refs/<revision>` to `commit`: only after everything verified. A local dir has no refs.
+    /// Moves `refs/<revision>` to `commit`: only after everything verified. A local dir's are
+    /// for this program alone.
     pub fn set_ref(&self, revision: &Revision, commit: &CommitId) -> Result<(), StoreError> {
         let Some((refs, below)) = self.layout.ref_path(revision) else { return Ok(()) };
         let text = commit.to_string();

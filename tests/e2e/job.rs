@@ -87,6 +87,13 @@ fn offline_uses_what_is_there() {
     machine.hfget("verify THUDM/chatglm3-6b --offline").ends_with(0).says("verified");
     machine.hfget("org/other --offline").ends_with(3).says("--offline forbids asking the Hub");
     machine.hfget("THUDM/chatglm3-6b@v2 --offline").ends_with(3);
+    // A plain folder remembers which commit of which repo it holds.
+    machine.hfget("THUDM/chatglm3-6b --local-dir here").ends_with(0);
+    machine.hub.forget();
+    machine.hfget("THUDM/chatglm3-6b --local-dir here --offline").ends_with(0);
+    assert_eq!(machine.hub.requests().len(), 0);
+    machine.hfget("org/other --local-dir here --offline").ends_with(3);
+    machine.hfget("THUDM/chatglm3-6b@v2 --local-dir here --offline").ends_with(3);
     assert_eq!(machine.hub.requests(), []);
 }
 

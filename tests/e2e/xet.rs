@@ -61,7 +61,7 @@ impl World {
 #[test]
 fn large_files_come_over_xet_and_small_ones_over_http() {
     let world = world();
-    let run = world.run("").ends_with(0).says("of it over Xet");
+    let run = world.run("").ends_with(0).says(" over Xet");
     assert!(!run.err.contains("HTTP"), "{}", run.err);
     world.assert_right();
     assert_eq!(world.over_http(), 0);
