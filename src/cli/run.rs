@@ -11,7 +11,6 @@ use hfget::hub::{HubConfig, cache_dir, is_truthy};
 use hfget::progress::{Progress, Silent};
 use hfget::repo::{RepoSpec, Revision};
 use hfget::report::{ExitCode, Finding, HumanOptions, PlanReport, Report, Severity, human};
-use hfget::select::Family;
 use hfget::session::{Config, Destination, Error, Inspected, Session, inspect_path, names_folder, worse};
 use hfget::text::printable;
 use serde_json::{Value, json};
@@ -263,7 +262,7 @@ fn session(place: &Place, transfer: &Transfer, screen: &Screen, pasted: Option<&
 
 async fn get(repos: &Repos, selection: &Selection, place: &Place, transfer: &Transfer, output: &Output) -> ExitCode {
     let screen = Screen::new(output);
-    let (specs, session) = match setup(repos, selection, place, transfer, &screen) {
+    let (specs, session) = match setup(repos, place, transfer, &screen) {
         Ok(ready) => ready,
         Err(end) => return end,
     };
@@ -302,7 +301,7 @@ async fn plan(
     deep: bool,
 ) -> ExitCode {
     let screen = Screen::new(output);
-    let (specs, session) = match setup(repos, selection, place, transfer, &screen) {
+    let (specs, session) = match setup(repos, place, transfer, &screen) {
         Ok(ready) => ready,
         Err(end) => return end,
     };
@@ -354,29 +353,13 @@ async fn plan(
 
 fn setup(
     repos: &Repos,
-    selection: &Selection,
     place: &Place,
     transfer: &Transfer,
     screen: &Screen,
 ) -> Result<(Vec<RepoSpec>, Session), ExitCode> {
     let specs = specs(repos, screen)?;
-    check_families(selection, screen)?;
     let session = session(place, transfer, screen, specs[0].endpoint.as_deref())?;
     Ok((specs, session))
-}
-
-/// Families that this version recognises but cannot verify yet are refused by name, at once.
-fn check_families(selection: &Selection, screen: &Screen) -> Result<(), ExitCode> {
-    match selection.prefer.or(selection.only) {
-        None | Some(Family::Safetensors | Family::Bin | Family::Gguf | Family::Onnx) => Ok(()),
-        Some(other) => {
-            let text = format!(
-                "the {other} family is recognised, but this version selects only safetensors, bin, gguf and onnx"
-            );
-            screen.fail("", &text, Some("take its files with --include GLOB, or everything with --all"));
-            Err(ExitCode::Usage)
-        }
-    }
 }
 
 async fn verify(args: &VerifyArgs) -> ExitCode {
@@ -397,9 +380,6 @@ async fn verify(args: &VerifyArgs) -> ExitCode {
                 continue;
             }
         };
-        if let Err(bad) = check_families(&args.selection, &screen) {
-            return bad;
-        }
         let pasted = spec.as_ref().and_then(|s| s.endpoint.as_deref());
         let session = match session(&args.place, &args.transfer, &screen, pasted) {
             Ok(session) => session,
@@ -443,9 +423,6 @@ async fn inspect(args: &InspectArgs) -> ExitCode {
             return ExitCode::Usage;
         }
     };
-    if let Err(bad) = check_families(&args.selection, &screen) {
-        return bad;
-    }
     let stdout = std::io::stdout();
     let columns = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col)).filter(|n| *n > 0);
     let width = if stdout.is_terminal() { columns.unwrap_or(80) } else { 100 };

@@ -3,7 +3,7 @@
 use super::picks::Wish;
 use super::sets::{Found, Query, Set, resolve, want_indexes};
 use super::view::View;
-use super::{Family, names};
+use super::{Family, names, packed};
 use crate::repo::RepoPath;
 use crate::report::{Code, Finding};
 
@@ -38,10 +38,7 @@ impl Choice {
         {
             let why = match self.broken.iter().find(|(family, ..)| *family == prefer) {
                 Some((_, path, why)) => format!("is incomplete ({}: {why})", path.file_name()),
-                None if matches!(prefer, Family::Safetensors | Family::Bin | Family::Mistral) => {
-                    "is not in this repo".to_owned()
-                }
-                None => "cannot be selected by this version".to_owned(),
+                None => "is not in this repo".to_owned(),
             };
             let place = if dir.is_empty() { String::new() } else { format!(" in {dir}/") };
             let message = format!("{prefer} was preferred{place}, but {why}: {} was taken", set.family);
@@ -91,12 +88,16 @@ pub(super) fn choose(view: &View<'_>, wish: &Wish, base: Query<'static>, dir: &s
     choice
 }
 
-/// The variants that weights in `dir` have, closest spelling to `wanted` first.
+/// The variants that weights in `dir` have, closest spelling to `wanted` first. Without a `wanted`
+/// only those that loaders do not take by themselves.
 pub(super) fn variants<'a>(view: &View<'a>, dirs: &[&str], wanted: &str) -> Vec<String> {
     let mut found: Vec<&'a str> = dirs
         .iter()
         .flat_map(|dir| view.files(dir).iter().copied())
-        .filter_map(|e| names::parse(e.path.file_name()).and_then(|n| n.variant))
+        .filter_map(|e| {
+            let name = e.path.file_name();
+            names::parse(name).and_then(|n| n.variant).or_else(|| packed::variant(name).filter(|_| !wanted.is_empty()))
+        })
         .collect();
     found.sort_unstable();
     found.dedup();

@@ -378,7 +378,7 @@ fn mixed(
     let found = found(view);
     let mut why: Vec<String> = broken.iter().take(3).map(|(f, path, why)| format!("{f}: {path}: {why}")).collect();
     why.extend(lacking.iter().take(3).cloned());
-    let only_variants = variants(view, &dirs, "fp16");
+    let only_variants = variants(view, &dirs, "");
     if !lost.is_empty() && !only_variants.is_empty() && wish.variant.is_none() {
         why.push(format!("try --variant {}", only_variants.join(" or --variant ")));
     }
@@ -404,7 +404,7 @@ fn report_fallback(
     broken: &[(Family, RepoPath, String)],
 ) {
     let why = lacking.first().cloned().or_else(|| broken.first().map(|(_, path, why)| format!("{path}: {why}")));
-    let why = why.unwrap_or_else(|| "it cannot be selected by this version".to_owned());
+    let why = why.unwrap_or_else(|| "it is in no component".to_owned());
     match (family, wish.prefer) {
         (None, _) => view.find_out(Finding::repo(
             Code::FamilyFallback,

@@ -21,6 +21,7 @@ mod sentence;
 mod sets;
 mod types;
 mod view;
+mod whole;
 
 pub use index::{IndexError, WeightIndex};
 pub use types::*;
@@ -34,10 +35,28 @@ use crate::repo::{RepoPath, RepoType};
 use crate::report::{Code, Finding, Severity};
 use crate::text::printable;
 
-/// The families that this version can select.
-const SELECTABLE: &[Family] = &[Family::Safetensors, Family::Bin, Family::Mistral];
-/// Those that it selects when they are asked for by name.
-const ON_REQUEST: &[Family] = &[Family::Gguf, Family::Onnx];
+/// The families that are tried first, best first.
+const STANDARD: &[Family] = &[Family::Safetensors, Family::Bin, Family::Mistral];
+/// Those that are tried where none of the standard ones is there, best first.
+const OTHERS: &[Family] = &[
+    Family::Meta,
+    Family::Gguf,
+    Family::Pt,
+    Family::TorchScript,
+    Family::Onnx,
+    Family::Flax,
+    Family::Tf,
+    Family::SavedModel,
+    Family::TfCheckpoint,
+    Family::Mlx,
+    Family::CTranslate2,
+    Family::OpenVino,
+    Family::CoreMl,
+    Family::TfLite,
+    Family::TfJs,
+    Family::Rust,
+    Family::Other,
+];
 
 /// Chooses files from a listing.
 ///
@@ -55,7 +74,41 @@ pub fn select(listing: &Listing, options: &Options, documents: &Documents) -> Re
     }
     let root = options.subfolder.as_ref().map_or("", RepoPath::as_str);
     let globs = (&include, &exclude);
-    run(listing, options, documents, root, globs, None)
+    let first = run(listing, options, documents, root, globs, None);
+    match first {
+        // What is there of a standard family, and why it is not to be had, is worth more than another.
+        Err(SelectError::NothingSelectable { ref why, ref found })
+            if why.is_empty() || !found.iter().any(|(family, _)| STANDARD.contains(family)) => {}
+        Err(SelectError::VariantAbsent { .. }) if options.only.is_none() => {}
+        other => return other,
+    }
+    for &family in OTHERS {
+        let narrow = Options { only: Some(family), prefer: None, ..options.clone() };
+        match run(listing, &narrow, documents, root, globs, None) {
+            Ok(Step::Done(mut selection)) => {
+                selection.findings.insert(0, fallback(family, options.prefer));
+                return Ok(Step::Done(selection));
+            }
+            Err(SelectError::FamilyAbsent { .. } | SelectError::VariantAbsent { .. }) => {}
+            asked_or_ambiguous => return asked_or_ambiguous,
+        }
+    }
+    first
+}
+
+/// That none of the families was there that were asked for, or that are tried first.
+fn fallback(taken: Family, preferred: Option<Family>) -> Finding {
+    match preferred {
+        Some(family) if family != taken => Finding::repo(
+            Code::FamilyFallback,
+            format!("{family} was preferred, but is not in this repo: {taken} was taken"),
+        ),
+        _ => Finding::repo(
+            Code::FamilyFallback,
+            format!("there are no safetensors or bin weights in this repo: {taken} was taken"),
+        )
+        .severity(Severity::Note),
+    }
 }
 
 /// [`select`] below `root`. `parent`: the folder whose companions are taken too, because `root` was
@@ -125,14 +178,13 @@ fn no_weights(wish: &Wish) -> SelectError {
 fn wish(options: &Options) -> Wish {
     let mut order: Vec<Family> = options.only.or(options.prefer).into_iter().collect();
     if options.only.is_none() {
-        order.extend(SELECTABLE);
+        order.extend(STANDARD);
     }
     let mut seen = Vec::new();
     order.retain(|family| {
-        (SELECTABLE.contains(family) || ON_REQUEST.contains(family)) && !seen.contains(family) && {
-            seen.push(*family);
-            true
-        }
+        let new = !seen.contains(family);
+        seen.push(*family);
+        new
     });
     Wish {
         order,
@@ -154,7 +206,16 @@ fn scope(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> Result<bool, Select
                 diffusers::want_likely(view, wish);
                 return Ok(true);
             }
-            Doc::Here(index) => return diffusers::select(view, wish, &index, name, picks),
+            Doc::Here(index) => {
+                let selected = diffusers::select(view, wish, &index, name, picks);
+                // What is no component's may still be beside them: a GGUF file, the pipeline in one file.
+                return match (&selected, wish.only) {
+                    (Err(SelectError::FamilyAbsent { .. }), Some(family)) if !STANDARD.contains(&family) => {
+                        model::select(view, wish, "", picks).or(selected)
+                    }
+                    _ => selected,
+                };
+            }
             Doc::Absent => {}
         }
     }

@@ -10,7 +10,7 @@ use super::companions::{companion, mistral_tokenizer};
 use super::picks::{Picks, Wish, found};
 use super::sets::{Query, Set, indexed_set, shards};
 use super::view::{CONFIG_LIMIT, View};
-use super::{Family, Purpose, SelectError};
+use super::{Family, Purpose, SelectError, whole};
 use crate::repo::RepoId;
 use crate::report::{Code, Finding, Severity};
 use crate::text::printable;
@@ -65,15 +65,12 @@ pub(super) fn failure(view: &View<'_>, wish: &Wish, dir: &str, choice: &Choice) 
     }
     let mut why = choice.why();
     if why.is_empty() && wish.variant.is_none() {
-        let variants = variants(view, &[dir], "fp16");
+        let variants = variants(view, &[dir], "");
         if !variants.is_empty() {
             why = format!("there are only variants: add --variant {}", printable(&variants.join(" or --variant ")));
         }
     }
     if let Some(family) = wish.only {
-        if why.is_empty() && !super::SELECTABLE.contains(&family) {
-            why.push_str("this version selects safetensors, bin and mistral only");
-        }
         if why.is_empty() && family == Family::Safetensors && found.iter().any(|(f, _)| *f == Family::Mistral) {
             why.push_str("consolidated.safetensors is Mistral's own layout: --only mistral");
         }
@@ -209,7 +206,10 @@ fn take(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>, set: &S
         );
     }
     native_parts(view, dir, &set, picks);
-    let standard = !set.loose && !mistral && set.files.first().is_some_and(|f| !f.file_name().starts_with("diffusion"));
+    whole::beside(view, dir, &set, picks);
+    let standard = !set.loose
+        && matches!(set.family, Family::Safetensors | Family::Bin)
+        && set.files.first().is_some_and(|f| !f.file_name().starts_with("diffusion"));
     if standard && config.is_none() && view.find(dir, "config.json").is_none() && !has("open_clip_config.json") {
         view.find_out(Finding::repo(
             Code::CompanionMissing,

@@ -128,6 +128,19 @@ pub(super) fn onnx(view: &View<'_>, query: Query<'_>) -> Found {
     Found::Absent
 }
 
+/// What `--variant` would have to say for this file.
+pub(super) fn variant(name: &str) -> Option<&str> {
+    let (stem, ending) = name.rsplit_once('.')?;
+    if ending.eq_ignore_ascii_case("onnx") {
+        return graph(name).1;
+    }
+    if !ending.eq_ignore_ascii_case("gguf") {
+        return None;
+    }
+    let stem = names::split_shard(stem).map_or(stem, |(x, _)| x);
+    stem.rsplit(['-', '.']).next().filter(|tag| tag.len() < stem.len())
+}
+
 fn digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
@@ -139,7 +152,7 @@ pub(super) fn knows(family: Family) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{graph, tagged};
+    use super::{graph, tagged, variant};
 
     #[test]
     fn variants_are_read_off_names() {
@@ -147,6 +160,9 @@ mod tests {
         assert_eq!(graph("decoder_model_merged.onnx"), ("decoder_model_merged", None));
         assert_eq!(graph("model.q4.onnx"), ("model", Some("q4")));
         assert!(tagged("a-Q4_K_M.gguf", "q4_k_m") && tagged("Q8_0/a-Q8_0-00001-of-00002.gguf", "Q8_0"));
+        assert_eq!(variant("Wan2.1_14B-Q4_K_M.gguf"), Some("Q4_K_M"));
+        assert_eq!(variant("a-Q8_0-00001-of-00002.gguf"), Some("Q8_0"));
+        assert_eq!((variant("model_fp16.onnx"), variant("model.gguf"), variant("a.bin")), (Some("fp16"), None, None));
         assert!(!tagged("a-Q4_K_M.gguf", "Q4_K"));
     }
 }

@@ -120,6 +120,9 @@ impl Picks {
             None if self.pipeline && !dir.is_empty() && class.reason == super::classify::UNNEEDED => {
                 (None, "not in model_index.json".to_owned())
             }
+            Some(family) if self.weights.iter().any(|set| set.family == family) && class.weights => {
+                (Some(family), format!("other {family} files"))
+            }
             family => (family, class.reason),
         }
     }

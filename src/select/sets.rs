@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::names::{self, extension, lookup};
 use super::packed;
 use super::view::{Doc, INDEX_LIMIT, View};
+use super::whole;
 use super::{Family, WeightIndex};
 use crate::hub::Entry;
 use crate::repo::RepoPath;
@@ -60,10 +61,14 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     if query.family == Family::Mistral {
         return mistral(view, query);
     }
+    if whole::knows(query.family) {
+        return whole::resolve(view, query);
+    }
     match query.family {
         Family::Gguf => return packed::gguf(view, query),
         Family::Onnx => return packed::onnx(view, query),
-        _ => {}
+        Family::Safetensors | Family::Bin => {}
+        _ => return Found::Absent,
     }
     let mut broken = Vec::new();
     let mut indexed = BTreeSet::new();
@@ -88,7 +93,7 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
 
 /// Asks for the index files that [`resolve`] would read.
 pub(super) fn want_indexes(view: &View<'_>, query: Query<'_>) {
-    if packed::knows(query.family) {
+    if packed::knows(query.family) || whole::knows(query.family) {
         return;
     }
     for (stem, _) in stems(query) {

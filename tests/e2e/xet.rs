@@ -213,7 +213,8 @@ fn a_killed_run_goes_on_over_xet_where_it_stood() {
     world.cas.trouble(Trouble::None);
     let report = world.run("--json").ends_with(0).json();
     let again = report["reports"][0]["totals"]["bytes_over_xet"].as_u64().unwrap();
-    assert!(again <= SIZE as u64 - kept + (1 << 20), "{again} bytes came again, and {kept} were there");
+    // What was written and not yet noted in the journal is lost.
+    assert!(again <= SIZE as u64 - kept + (2 << 20), "{again} bytes came again, and {kept} were there");
     world.assert_right();
 }
 

@@ -248,30 +248,84 @@ fn mistral_only_repos_are_taken_in_their_own_layout_and_say_so() {
 }
 
 #[test]
-fn repos_of_other_families_only_list_what_they_hold() {
-    for (files, family) in [
-        ("consolidated.00.pth params.json tokenizer.model checklist.chk", Family::Meta),
-        ("a.Q4_K_M.gguf b.Q8_0.gguf config.json", Family::Gguf),
-        ("model.bin config.json vocabulary.json tokenizer.json", Family::CTranslate2),
-        ("onnx/model.onnx config.json", Family::Onnx),
-        ("tf_model.h5 config.json", Family::Tf),
-        ("model.nemo", Family::Other),
-        ("model.pt config.yaml", Family::Pt),
+fn repos_of_other_families_only_are_taken_as_what_they_are() {
+    for (files, family, weights) in [
+        ("consolidated.00.pth consolidated.01.pth params.json tokenizer.model checklist.chk", Family::Meta, 2),
+        ("a-Q4_K_M.gguf a-Q8_0.gguf config.json", Family::Gguf, 1),
+        ("model.bin config.json vocabulary.json tokenizer.json", Family::CTranslate2, 1),
+        ("onnx/model.onnx config.json", Family::Onnx, 1),
+        ("model.nemo", Family::Other, 1),
+        ("weights.npz config.json", Family::Mlx, 1),
+        ("rust_model.ot config.json", Family::Rust, 1),
+        ("openvino_model.xml openvino_model.bin config.json", Family::OpenVino, 2),
+        ("a.mlpackage/Manifest.json a.mlpackage/Data/com.apple.CoreML/weights/weight.bin", Family::CoreMl, 2),
+        ("a.tflite b.tflite", Family::TfLite, 2),
+        ("tfjs/model.json tfjs/group1-shard1of1.bin", Family::TfJs, 1),
     ] {
         let repo = Repo::parse(files);
-        match error(&repo, &prefer("safetensors")) {
-            SelectError::NothingSelectable { found, .. } => assert_eq!(found[0].0, family, "{files}"),
+        for (options, code) in [
+            (plain(), Some(Severity::Note)),
+            (prefer("safetensors"), Some(Severity::Warning)),
+            (only(family.as_str()), None),
+        ] {
+            let outcome = repo.taken(&options);
+            outcome.check();
+            let sets = &outcome.selection.weights;
+            assert_eq!((sets.len(), sets[0].family, sets[0].files.len()), (1, family, weights), "{files}");
+            let said = outcome.selection.findings.iter().find(|f| f.code == Code::FamilyFallback).map(|f| f.severity);
+            assert_eq!(said, code, "{files}");
+            // All of these belong to it.
+            if family != Family::Gguf {
+                assert_eq!(outcome.selection.left_out, [], "{files}");
+            }
+        }
+        assert!(matches!(error(&repo, &only("safetensors")), SelectError::FamilyAbsent { .. }), "{files}");
+    }
+}
+
+#[test]
+fn a_family_without_what_belongs_to_it_is_not_taken() {
+    for (files, family, why) in [
+        ("openvino_model.xml config.json", "openvino", "its .bin file"),
+        ("consolidated.00.pth consolidated.02.pth params.json", "meta", "consolidated.01.pth"),
+        ("coreml/a.mlpackage/Data/weight.bin", "coreml", "Manifest.json"),
+    ] {
+        match error(&Repo::parse(files), &only(family)) {
+            SelectError::FamilyAbsent { why: told, .. } => assert!(told.contains(why), "{told}"),
             other => panic!("{files}: {other:?}"),
         }
-        // These are taken when they are asked for.
-        if matches!(family, Family::Gguf | Family::Onnx) {
-            assert_eq!(repo.taken(&only(family.as_str())).selection.weights[0].family, family);
-            continue;
-        }
-        match error(&repo, &only(family.as_str())) {
-            SelectError::FamilyAbsent { why, .. } => assert!(why.contains("this version"), "{why}"),
-            other => panic!("{files}: {other:?}"),
-        }
+    }
+}
+
+#[test]
+fn a_family_beside_the_chosen_one_is_taken_whole_on_request() {
+    let repo = Repo::parse(
+        "config.json model.safetensors tokenizer.json original/consolidated.00.pth original/params.json
+         original/tokenizer.model openvino/openvino_model.xml openvino/openvino_model.bin
+         openvino/openvino_model_qint8_quantized.xml openvino/openvino_model_qint8_quantized.bin
+         coreml/a.mlpackage/Manifest.json coreml/a.mlpackage/Data/weight.bin 64.tflite 64-fp16.tflite",
+    );
+    assert_eq!(repo.taken(&plain()).weights(), ["model.safetensors"]);
+    let outcome = repo.taken(&only("meta"));
+    assert_eq!(outcome.weights(), ["original/consolidated.00.pth"]);
+    assert!(["original/params.json", "original/tokenizer.model"].iter().all(|p| outcome.paths().contains(p)));
+    assert_eq!(repo.taken(&only("openvino")).weights().len(), 4);
+    let qint8 = Options { variant: Some("qint8".into()), ..only("openvino") };
+    assert_eq!(repo.taken(&qint8).weights().len(), 2);
+    assert_eq!(repo.taken(&only("coreml")).weights().len(), 2);
+    let fp16 = Options { variant: Some("fp16".into()), ..only("tflite") };
+    assert_eq!(repo.taken(&fp16).weights(), ["64-fp16.tflite"]);
+}
+
+#[test]
+fn an_absent_quantisation_lists_those_there_are() {
+    let repo = Repo::parse("a-Q4_K_M.gguf a-Q8_0.gguf a-IQ2_XS-00001-of-00002.gguf a-IQ2_XS-00002-of-00002.gguf");
+    let outcome = repo.taken(&variant("iq2_xs"));
+    assert_eq!(outcome.weights().len(), 2);
+    assert_eq!(outcome.left("a-Q8_0.gguf"), Some("other gguf files"));
+    match error(&repo, &variant("Q5_0")) {
+        SelectError::VariantAbsent { found, .. } => assert_eq!(found, ["Q8_0", "IQ2_XS", "Q4_K_M"]),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -322,12 +322,20 @@ fn a_variant_that_no_component_has_is_an_error_that_lists_what_there_is() {
 }
 
 #[test]
-fn an_onnx_pipeline_is_named_as_such() {
-    let repo = pipeline("vae/model.onnx unet/model.onnx", None);
-    assert!(matches!(
-        repo.select(&prefer("safetensors")).map(|_| ()),
-        Err(SelectError::NothingSelectable { found, .. }) if found.len() == 1 && found[0].0 == Family::Onnx
-    ));
+fn a_pipeline_of_other_formats_is_taken_where_it_has_no_standard_one() {
+    let repo = pipeline("vae/model.onnx unet/model.onnx unet/weights.pb", None);
+    let outcome = repo.taken(&prefer("safetensors"));
+    assert_eq!(outcome.weights(), ["unet/model.onnx", "unet/weights.pb", "vae/model.onnx"]);
+    assert!(outcome.has(Code::FamilyFallback));
+    let files = "vae/diffusion_pytorch_model.safetensors unet/diffusion_pytorch_model.safetensors
+         vae/openvino_model.xml vae/openvino_model.bin unet/openvino_model.xml unet/openvino_model.bin
+         big.safetensors unet-Q8_0.gguf";
+    let repo = pipeline(files, None);
+    let outcome = repo.taken(&only("openvino"));
+    assert!(outcome.weights().iter().all(|w| w.contains("/openvino_model.")) && outcome.weights().len() == 4);
+    assert_eq!(repo.taken(&only("diffusers-single")).weights(), ["big.safetensors"]);
+    assert_eq!(repo.taken(&only("gguf")).weights(), ["unet-Q8_0.gguf"]);
+    assert_eq!(repo.taken(&prefer("safetensors")).left("big.safetensors"), Some("single-file checkpoints"));
 }
 
 #[test]

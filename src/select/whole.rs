@@ -1,0 +1,209 @@
+//! Families that are taken as a whole, because nothing in them stands for anything else: every file
+//! that is one by its name, with the files that its loader wants beside it. What lies in such files
+//! is not read; where a rule says what must be there together, it is held to that.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::classify::{self, has_ext};
+use super::picks::{Picks, class_of};
+use super::sets::{Found, Query, Set};
+use super::view::View;
+use super::{Family, Purpose};
+use crate::hub::Entry;
+use crate::repo::RepoPath;
+
+/// Whether [`Family`] is told by this file's rules.
+pub(super) fn knows(family: Family) -> bool {
+    use Family as F;
+    matches!(
+        family,
+        F::Meta
+            | F::OpenVino
+            | F::CoreMl
+            | F::Mlx
+            | F::Rust
+            | F::CTranslate2
+            | F::DiffusersSingle
+            | F::TfLite
+            | F::TfJs
+            | F::Other
+    )
+}
+
+/// Every weight file of the family in `dir`, if what belongs together is there.
+pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
+    let all = members(view, query.dir, query.family);
+    let files: Vec<&Entry> = match query.variant {
+        None => all,
+        Some(variant) => all.into_iter().filter(|e| has_token(e.path.as_str(), variant)).collect(),
+    };
+    if files.is_empty() {
+        return Found::Absent;
+    }
+    if let Some(broken) = broken(view, query.family, &files) {
+        return Found::Incomplete(vec![broken]);
+    }
+    let mut paths: Vec<RepoPath> = files.iter().map(|e| e.path.clone()).collect();
+    paths.sort();
+    Found::Complete(Set {
+        family: query.family,
+        variant: query.variant.map(str::to_owned),
+        index: None,
+        files: paths,
+        loose: false,
+        reason: format!("the {} family, as a whole", query.family),
+        notes: Vec::new(),
+    })
+}
+
+/// Whether `token` stands in a path as a word of its own, whatever the case.
+fn has_token(path: &str, token: &str) -> bool {
+    let (path, token) = (path.to_ascii_lowercase(), token.to_ascii_lowercase());
+    let edge = |c: Option<&u8>| c.is_none_or(|c| !c.is_ascii_alphanumeric());
+    let bytes = path.as_bytes();
+    !token.is_empty()
+        && path
+            .match_indices(&token)
+            .any(|(at, _)| edge(at.checked_sub(1).and_then(|i| bytes.get(i))) && edge(bytes.get(at + token.len())))
+}
+
+/// The files that hold weights.
+fn members<'v>(view: &View<'v>, dir: &str, family: Family) -> Vec<&'v Entry> {
+    let is = |entry: &&Entry| {
+        view.rel(&entry.path).is_some_and(|rel| {
+            let class = class_of(view, rel);
+            class.family == Some(family) && class.weights
+        })
+    };
+    match family {
+        Family::DiffusersSingle => single_files(view, dir),
+        // Meta's own at the root, else the folder that keeps them beside a converted model.
+        Family::Meta => {
+            let here: Vec<&Entry> = view.files(dir).iter().copied().filter(is).collect();
+            if here.is_empty() { original(view, dir).into_iter().filter(is).collect() } else { here }
+        }
+        // One model a folder; others' folders are others' models.
+        Family::CTranslate2 | Family::Rust => view.files(dir).iter().copied().filter(is).collect(),
+        // All that lies in a package is the package.
+        Family::CoreMl => view
+            .tree(dir)
+            .filter(|e| {
+                is(e)
+                    || view
+                        .rel(&e.path)
+                        .is_some_and(|rel| rel.split('/').any(|s| has_ext(s, &["mlpackage", "mlmodelc"])))
+            })
+            .collect(),
+        _ => view.tree(dir).filter(is).collect(),
+    }
+}
+
+fn original<'v>(view: &View<'v>, dir: &str) -> Vec<&'v Entry> {
+    let folder = if dir.is_empty() { "original".to_owned() } else { format!("{dir}/original") };
+    view.tree(&folder).collect()
+}
+
+/// A pipeline in one file, beside its components' folders.
+fn single_files<'v>(view: &View<'v>, dir: &str) -> Vec<&'v Entry> {
+    let pipeline = ["model_index.json", "modular_model_index.json"].iter().any(|n| view.find(dir, n).is_some());
+    let standard = |name: &str| name.starts_with("diffusion_pytorch_model") || name.starts_with("model.");
+    let is = |entry: &&Entry| {
+        let name = entry.path.file_name();
+        has_ext(name, &["safetensors", "ckpt"]) && !standard(name) && !name.contains("lora")
+    };
+    if pipeline { view.files(dir).iter().copied().filter(is).collect() } else { Vec::new() }
+}
+
+/// What is not there though its loader needs it.
+fn broken(view: &View<'_>, family: Family, files: &[&Entry]) -> Option<(RepoPath, String)> {
+    match family {
+        // `X.xml` is the graph of the weights `X.bin`.
+        Family::OpenVino => {
+            let names: BTreeSet<&str> = files.iter().map(|e| e.path.as_str()).collect();
+            files.iter().find_map(|entry| {
+                let (stem, ending) = entry.path.as_str().rsplit_once('.')?;
+                let other = match ending {
+                    "xml" => "bin",
+                    "bin" => "xml",
+                    _ => return None,
+                };
+                let absent = !names.contains(format!("{stem}.{other}").as_str());
+                absent.then(|| (entry.path.clone(), format!("its .{other} file is not in the repo")))
+            })
+        }
+        // `consolidated.00.pth` and so on, one a GPU.
+        Family::Meta => {
+            let number = |e: &&&Entry| {
+                e.path.file_name().strip_prefix("consolidated.")?.strip_suffix(".pth")?.parse::<usize>().ok()
+            };
+            let numbers: BTreeMap<usize, &Entry> = files.iter().filter_map(|e| Some((number(&e)?, *e))).collect();
+            let (at, (_, entry)) = numbers.iter().enumerate().find(|(at, (no, _))| at != *no)?;
+            Some((entry.path.clone(), format!("consolidated.{at:02}.pth is not in the repo")))
+        }
+        // `Manifest.json` names the parts; without it nothing opens the package.
+        Family::CoreMl => files.iter().find_map(|entry| {
+            let path = entry.path.as_str();
+            let end = path.match_indices(".mlpackage/").next().map(|(at, dot)| at + dot.len())?;
+            let manifest = format!("{}Manifest.json", &path[..end]);
+            let absent = view.listing().get(&manifest).is_none();
+            absent.then(|| (entry.path.clone(), "its package has no Manifest.json".to_owned()))
+        }),
+        _ => None,
+    }
+}
+
+/// Takes what the family's loader wants beside the weights.
+pub(super) fn beside(view: &View<'_>, dir: &str, set: &Set, picks: &mut Picks) {
+    let take = |entry: &Entry, picks: &mut Picks| {
+        let purpose = match entry.path.file_name() {
+            "tokenizer.model" => Purpose::Tokenizer,
+            _ => Purpose::Config,
+        };
+        picks.take(entry, purpose, format!("part of the {} layout", set.family));
+    };
+    let folders: BTreeSet<&str> = set.files.iter().map(RepoPath::dir).collect();
+    match set.family {
+        Family::Meta => {
+            for entry in view.tree(dir).filter(|e| folders.contains(e.path.dir())) {
+                if matches!(
+                    entry.path.file_name(),
+                    "params.json" | "checklist.chk" | "tokenizer.model" | "dtypes.json" | "config.json"
+                ) || entry.path.file_name().ends_with(".safetensors.index.json")
+                {
+                    take(entry, picks);
+                }
+            }
+        }
+        Family::CTranslate2 => {
+            for entry in view.files(dir) {
+                let name = entry.path.file_name();
+                if name.starts_with("vocabulary.") || name.contains("_vocabulary.") {
+                    picks.take(entry, Purpose::Tokenizer, "CTranslate2's vocabulary");
+                }
+            }
+        }
+        // What is neither weights nor somebody else's, in the folders that are this family's alone.
+        family => {
+            for entry in view.tree(dir) {
+                let Some(rel) = view.rel(&entry.path) else { continue };
+                let own =
+                    rel.split('/').rev().skip(1).any(|s| classify::family_dir(s).is_some_and(|(f, _)| f == family));
+                if own {
+                    take(entry, picks);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_token;
+
+    #[test]
+    fn a_variant_is_a_word_of_the_path() {
+        assert!(has_token("openvino/openvino_model_qint8_quantized.xml", "qint8"));
+        assert!(has_token("64-fp16.tflite", "FP16") && has_token("fp16/a.tflite", "fp16"));
+        assert!(!has_token("openvino_model_qint8.xml", "int8") && !has_token("a.bin", ""));
+    }
+}
