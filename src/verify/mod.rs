@@ -166,14 +166,14 @@ pub fn table_of(
     let fail = |code, message: String| (None, vec![Finding::new(code, name, message)]);
     let (table, findings) = match reader(name, family) {
         None => return (None, Vec::new()),
-        Some(Reader::Safetensors) => safetensors::read(file, length, name.as_str()),
-        Some(Reader::Torch) => torch::read(file, length, name.as_str()),
+        Some(Reader::Safetensors) => safetensors::read(&mut file, length, name.as_str()),
+        Some(Reader::Torch) => torch::read(&mut file, length, name.as_str()),
         Some(Reader::Gguf) => match starts_with(&mut file, &gguf::OLD_MAGICS) {
             Err(error) => return fail(Code::FileMissing, format!("it cannot be read: {error}")),
             Ok(true) => return (None, Vec::new()),
-            Ok(false) => gguf::read(file, length, name.as_str()),
+            Ok(false) => gguf::read(&mut file, length, name.as_str()),
         },
-        Some(Reader::Onnx) => onnx::read(file, length, name.as_str()),
+        Some(Reader::Onnx) => onnx::read(&mut file, length, name.as_str()),
         Some(Reader::Signature(known)) => {
             let mut head = Vec::new();
             return match file.take(16).read_to_end(&mut head) {
@@ -183,6 +183,10 @@ pub fn table_of(
             };
         }
     };
+    let mut findings = findings;
+    if matches!(reader(name, family), Some(Reader::Torch)) && findings.iter().all(|f| f.severity < Severity::Error) {
+        findings.extend(torchscript_or_not(&mut file, length, name, family));
+    }
     // A table that was not read whole, or not at all, would make every promised tensor "missing".
     let unread = |f: &Finding| match f.code {
         Code::UnsafePickle => false,
@@ -191,6 +195,21 @@ pub fn table_of(
     };
     let whole = !findings.iter().any(unread);
     (whole.then_some(table), findings)
+}
+
+/// A complaint where `torch.load` is needed and a TorchScript archive lies, or the other way round.
+fn torchscript_or_not(file: impl Read + Seek, length: u64, name: &RepoPath, family: Family) -> Option<Finding> {
+    let want = match family {
+        Family::TorchScript => true,
+        Family::Bin | Family::Meta => false,
+        _ => return None,
+    };
+    let message = match (torch::is_torchscript(file, length), want) {
+        (true, false) => "it is a TorchScript archive, which loaders of this family do not take",
+        (false, true) => "it is no TorchScript archive, but weights alone",
+        _ => return None,
+    };
+    Some(Finding::new(Code::FormatUnexpected, name, message))
 }
 
 /// Whether a file starts with one of these; leaves it at its start.

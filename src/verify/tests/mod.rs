@@ -9,6 +9,7 @@ mod onnx;
 mod pickles;
 mod safetensors;
 mod torch;
+mod torch_files;
 mod whole;
 mod zips;
 

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use zip::read::{ArchiveOffset, Config};
+use zip::read::{ArchiveOffset, Config, ZipFile};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::PICKLE_LIMIT;
@@ -40,10 +40,24 @@ pub(super) struct Archive {
     pub records: Vec<Record>,
     /// The content of `data.pkl`, whose CRC-32 was checked.
     pub pickle: Vec<u8>,
+    /// That of `constants.pkl`, which a TorchScript archive has beside it.
+    pub constants: Option<Vec<u8>>,
 }
 
-/// Reads the directory and `data.pkl`.
-pub(super) fn open(mut file: impl Read + Seek, length: u64) -> Result<Archive, (Code, String)> {
+impl Archive {
+    /// Whether `torch.jit.save` wrote it.
+    pub fn is_torchscript(&self) -> bool {
+        self.constants.is_some()
+    }
+
+    /// A record's name in the archive's folder; `None` for one that lies outside.
+    pub fn below<'r>(&self, record: &'r Record) -> Option<&'r str> {
+        record.name.strip_prefix(&*self.top)?.strip_prefix('/')
+    }
+}
+
+/// Reads the directory; it is the one that torch sees, and no two records share bytes.
+fn directory_of<R: Read + Seek>(mut file: R, length: u64) -> Result<(ZipArchive<R>, Directory), (Code, String)> {
     let invalid = |message: String| (Code::ArchiveInvalid, message);
     // Looked at before the directory is parsed: its memory is in proportion to the entries' count.
     let Directory { entries: claimed, start, end } = directory(&mut file, length)
@@ -74,6 +88,13 @@ pub(super) fn open(mut file: impl Read + Seek, length: u64) -> Result<Archive, (
     {
         return Err(invalid("its records overlap, or reach beyond the archive".into()));
     }
+    Ok((archive, Directory { entries: claimed, start, end }))
+}
+
+/// Reads the directory and the small records that say what the others are.
+pub(super) fn open(file: impl Read + Seek, length: u64) -> Result<Archive, (Code, String)> {
+    let invalid = |message: String| (Code::ArchiveInvalid, message);
+    let (mut archive, Directory { entries: claimed, start, end }) = directory_of(file, length)?;
     let mut records = Vec::with_capacity(archive.len());
     let mut folded = HashSet::with_capacity(archive.len());
     for index in 0..archive.len() {
@@ -98,29 +119,92 @@ pub(super) fn open(mut file: impl Read + Seek, length: u64) -> Result<Archive, (
     }
     // torch takes the first record's folder as the archive's name, and every record from there.
     let top: Box<str> = records.first().and_then(|r| r.name.split_once('/')).map_or("", |(top, _)| top).into();
-    let is_pickle = |r: &Record| r.name.strip_prefix(&*top).is_some_and(|rest| rest == "/data.pkl");
-    let Some(pickle) = records.iter().position(is_pickle) else {
+    let find = |name: &str| {
+        records.iter().position(|r| r.name.strip_prefix(&*top).is_some_and(|r| r.strip_prefix('/') == Some(name)))
+    };
+    let Some(pickle) = find("data.pkl") else {
         return Err((Code::FormatUnexpected, "it is a zip archive without data.pkl, so no PyTorch file".into()));
     };
-    let size = records[pickle].size;
-    if size > PICKLE_LIMIT {
-        let message = format!("its data.pkl has {size} bytes; more than {PICKLE_LIMIT} are not read");
-        return Err((Code::PickleInvalid, message));
-    }
-    let mut bytes = Vec::new();
-    archive
-        .by_index(pickle)
-        .map_err(io::Error::from)
-        .and_then(|r| r.take(PICKLE_LIMIT + 1).read_to_end(&mut bytes))
-        .map_err(|e| invalid(format!("its data.pkl cannot be read: {}", complaint(&e))))?;
-    if bytes.len() as u64 != size {
-        return Err(invalid(format!("its data.pkl should have {size} bytes and has another length")));
+    let pickle = content(&mut archive, pickle, records[pickle].size, "data.pkl")?;
+    let constants =
+        find("constants.pkl").map(|at| content(&mut archive, at, records[at].size, "constants.pkl")).transpose()?;
+    if let Some(at) = find("byteorder") {
+        let order = content(&mut archive, at, records[at].size, "byteorder")?;
+        // torch reads either, swapping bytes as it must, and refuses the rest.
+        if !matches!(&*order, b"little" | b"big") {
+            return Err(invalid("its byteorder record says neither \"little\" nor \"big\"".into()));
+        }
     }
     if !records.iter().any(|r| VERSIONS.contains(&r.name.strip_prefix(&*top).unwrap_or_default())) {
         return Err(invalid("it has no version record, without which PyTorch does not load it".into()));
     }
     check_directory(&mut archive.into_inner(), start, end, claimed).map_err(|why| invalid(why.into()))?;
-    Ok(Archive { top, records, pickle: bytes })
+    Ok(Archive { top, records, pickle, constants })
+}
+
+/// The bytes of a small record, whose CRC-32 is checked on the way.
+fn content(
+    archive: &mut ZipArchive<impl Read + Seek>,
+    index: usize,
+    size: u64,
+    name: &str,
+) -> Result<Vec<u8>, (Code, String)> {
+    if size > PICKLE_LIMIT {
+        let message = format!("its {name} has {size} bytes; more than {PICKLE_LIMIT} are not read");
+        return Err((Code::PickleInvalid, message));
+    }
+    let mut bytes = Vec::new();
+    record(archive, index)
+        .and_then(|r| r.take(PICKLE_LIMIT + 1).read_to_end(&mut bytes))
+        .map_err(|e| (Code::ArchiveInvalid, format!("its {name} cannot be read: {}", complaint(&e))))?;
+    if bytes.len() as u64 != size {
+        let message = format!("its {name} should have {size} bytes and has another length");
+        return Err((Code::ArchiveInvalid, message));
+    }
+    Ok(bytes)
+}
+
+/// A record's content. Its CRC-32 is checked when it has been read to its end, if there is one: with
+/// `torch.serialization.set_crc32_options(False)` torch writes zeros.
+fn record<R: Read + Seek>(archive: &mut ZipArchive<R>, index: usize) -> io::Result<ZipFile<'_, R>> {
+    let raw = archive.by_index_raw(index)?;
+    let unchecked = raw.crc32() == 0 && raw.compression() == CompressionMethod::Stored;
+    drop(raw);
+    Ok(if unchecked { archive.by_index_raw(index)? } else { archive.by_index(index)? })
+}
+
+/// Reads every record to its end and compares its CRC-32. Constant memory; `Err` where the archive
+/// cannot be followed at all.
+pub(super) fn check_records(file: impl Read + Seek, length: u64) -> Result<Vec<String>, (Code, String)> {
+    let (mut archive, _) = directory_of(file, length)?;
+    let mut wrong = Vec::new();
+    let mut buffer = vec![0; 1 << 20];
+    for index in 0..archive.len() {
+        let (name, size) = match archive.by_index_raw(index) {
+            Ok(record) => (String::from_utf8_lossy(record.name_raw()).into_owned(), record.size()),
+            Err(error) => {
+                wrong.push(format!("record {index} cannot be located: {}", complaint(&error)));
+                continue;
+            }
+        };
+        let mut left = size;
+        let read = record(&mut archive, index).and_then(|mut content| {
+            loop {
+                match content.read(&mut buffer)? {
+                    0 => return Ok(()),
+                    // A bomb ends where its record says that it does.
+                    n if n as u64 > left => return Err(io::Error::other("it has more bytes than its record says")),
+                    n => left -= n as u64,
+                }
+            }
+        });
+        match read {
+            Ok(()) if left == 0 => {}
+            Ok(()) => wrong.push(format!("record {} ends {left} bytes early", Quote(&name))),
+            Err(error) => wrong.push(format!("record {}: {}", Quote(&name), complaint(&error))),
+        }
+    }
+    Ok(wrong)
 }
 
 /// What the zip crate passes over and torch's reader does not: flags of features that it lacks, and

@@ -7,6 +7,7 @@ mod globals;
 mod legacy;
 pub mod pickle;
 mod state;
+mod tar;
 
 use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom};
@@ -92,51 +93,86 @@ pub fn read(mut file: impl Read + Seek, length: u64, path: &str) -> (TensorTable
         },
         Sniffed::Legacy => read_legacy(&mut file, length, path),
         Sniffed::Pickle => read_bare(&mut file, path),
-        // Its pickles would have to be judged, and no file of the last ten years is one.
-        Sniffed::Tar => fail(Code::FormatUnexpected, "it is PyTorch's tar format from before 0.1.10".into()),
+        Sniffed::Tar => read_tar(&mut file, path),
         Sniffed::Other(what) => fail(Code::FormatUnexpected, format!("it is not a PyTorch file but {what}")),
     }
 }
 
+/// Whether the file is a TorchScript archive, by its content; leaves it at its start.
+pub fn is_torchscript(mut file: impl Read + Seek, length: u64) -> bool {
+    let archive = archive::open(&mut file, length);
+    let _ = file.rewind();
+    archive.is_ok_and(|a| a.is_torchscript())
+}
+
+/// Reads every record of a zip archive and compares its CRC-32; other files have no checksums of
+/// their own, and pass. Time: the whole file.
+pub fn deep(mut file: impl Read + Seek, length: u64, path: &str) -> Vec<Finding> {
+    let mut head = [0; 4];
+    if file.read_exact(&mut head).and_then(|()| file.rewind()).is_err() || head != *b"PK\x03\x04" {
+        return Vec::new();
+    }
+    let mut findings = Findings::default();
+    match archive::check_records(file, length) {
+        Ok(wrong) => findings.extend(wrong.into_iter().map(|why| Finding::new(Code::ArchiveInvalid, path, why))),
+        Err((code, why)) => findings.push(Finding::new(code, path, why)),
+    }
+    findings.into_vec()
+}
+
 fn read_archive(archive: &archive::Archive, path: &str) -> (TensorTable, Vec<Finding>) {
     let mut findings = Findings::default();
-    let pickle = match pickle::read(&archive.pickle) {
-        Ok(pickle) => pickle,
-        Err(error) => {
-            let message = format!("its data.pkl is no pickle: {error}");
-            return (TensorTable::default(), vec![Finding::new(Code::PickleInvalid, path, message)]);
-        }
-    };
-    let below = |r: &'_ archive::Record| -> Option<Box<str>> {
-        Some(r.name.strip_prefix(&*archive.top)?.strip_prefix('/')?.into())
-    };
-    let torchscript = archive.records.iter().any(|r| below(r).is_some_and(|name| &*name == "constants.pkl"));
-    findings.extend(imports(&pickle, torchscript, path));
-    for stray in archive.records.iter().filter(|r| below(r).is_none()) {
+    for stray in archive.records.iter().filter(|r| archive.below(r).is_none()) {
         findings.push(Finding::new(
             Code::ArchiveInvalid,
             path,
             format!("record {} lies outside its folder {}", Quote(&stray.name), Quote(&archive.top)),
         ));
     }
-    let state = described(&pickle, path, &mut findings);
+    let torchscript = archive.is_torchscript();
+    let table = read_records(archive, ("data", &archive.pickle), torchscript, path, &mut findings);
+    if let Some(constants) = &archive.constants {
+        // Tensors in the code, which are no parameters.
+        read_records(archive, ("constants", constants), torchscript, path, &mut findings);
+        if !archive.records.iter().any(|r| archive.below(r).is_some_and(|name| name.starts_with("code/"))) {
+            let message = "it is a TorchScript archive without its code, and does not load";
+            findings.push(Finding::new(Code::ArchiveInvalid, path, message));
+        }
+    }
+    (table, findings.into_vec())
+}
+
+/// Holds what `name.pkl` describes against the records in `name/`.
+fn read_records(
+    archive: &archive::Archive,
+    (name, bytes): (&str, &[u8]),
+    torchscript: bool,
+    path: &str,
+    findings: &mut Findings,
+) -> TensorTable {
+    let pickle = match pickle::read(bytes) {
+        Ok(pickle) => pickle,
+        Err(error) => {
+            findings.push(Finding::new(Code::PickleInvalid, path, format!("its {name}.pkl is no pickle: {error}")));
+            return TensorTable::default();
+        }
+    };
+    findings.extend(imports(&pickle, torchscript, path));
+    let state = described(&pickle, path, findings);
     let mut held = Storages::new();
     for record in &archive.records {
-        let Some(key) = below(record).and_then(|name| name.strip_prefix("data/").map(Box::<str>::from)) else {
-            continue;
-        };
-        // TorchScript's constants are described by other records than data.pkl.
-        if !torchscript && !state.storages.contains_key(&key) {
-            findings.push(Finding::new(
-                Code::DataGap,
-                path,
-                format!("the {} bytes of record {} belong to no tensor", record.size, Quote(&record.name)),
-            ));
+        let below = archive.below(record).and_then(|below| below.strip_prefix(name)?.strip_prefix('/'));
+        let Some(key) = below.map(Box::<str>::from) else { continue };
+        if !state.storages.contains_key(&key) {
+            let message = format!("the {} bytes of record {} belong to no tensor", record.size, Quote(&record.name));
+            let gap = Finding::new(Code::DataGap, path, message);
+            // What torch.jit has kept there over the years is not all known.
+            findings.push(if torchscript { gap.severity(Severity::Warning) } else { gap });
         }
         held.insert(key, Held { size: record.size, stored: record.stored, start: record.start });
     }
-    check_storages(&state, &held, path, &mut findings);
-    (table(&state, &held), findings.into_vec())
+    check_storages(&state, &held, path, findings);
+    table(&state, &held)
 }
 
 fn read_legacy(file: &mut (impl Read + Seek), length: u64, path: &str) -> (TensorTable, Vec<Finding>) {
@@ -169,6 +205,27 @@ fn read_legacy(file: &mut (impl Read + Seek), length: u64, path: &str) -> (Tenso
             (table(&state, &Storages::new()), findings.into_vec())
         }
     }
+}
+
+fn read_tar(file: &mut (impl Read + Seek), path: &str) -> (TensorTable, Vec<Finding>) {
+    let mut findings = Findings::default();
+    let mut contents = tar::Contents::default();
+    // What is not on torch's list of its own is no news here: it loads nothing of this kind with it.
+    findings.push(Finding::new(
+        Code::NeedsFullUnpickle,
+        path,
+        "it is in the tar format from before PyTorch 0.1.10, which loads only with weights_only=False",
+    ));
+    let read = tar::read(file, &mut contents, &mut |pickle| {
+        findings.extend(imports(pickle, false, path).into_iter().filter(|f| f.code == Code::UnsafePickle));
+    });
+    let problems = contents.state.problems.iter();
+    findings.extend(problems.map(|why| Finding::new(Code::PickleInvalid, path, format!("its pickle: {why}"))));
+    match read {
+        Ok(()) => check_storages(&contents.state, &contents.held, path, &mut findings),
+        Err((code, why)) => findings.push(Finding::new(code, path, why)),
+    }
+    (table(&contents.state, &contents.held), findings.into_vec())
 }
 
 /// A pickle that stands alone: what it would run is judged, what it holds is not known here.

@@ -1,7 +1,7 @@
 //! The tensors and storages that a pickle's graph describes. How records are stored is read in the
 //! container's own module.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::dtype::{self, Dtype};
 use super::pickle::{Id, Node, Pickle};
@@ -65,7 +65,17 @@ pub fn read(pickle: &Pickle) -> State {
             add_storage(pickle, *id, &mut state);
         }
     }
-    let mut walk = Walk { pickle, state, visits: 0, copied: 0, path: HashSet::new(), barren: HashSet::new(), cut: 0 };
+    walk(pickle, state, None)
+}
+
+/// The same where references out of the pickle are tensors that are `known` by their keys.
+pub(super) fn named(pickle: &Pickle, known: &HashMap<Box<str>, StateTensor>) -> State {
+    walk(pickle, State::default(), Some(known))
+}
+
+fn walk(pickle: &Pickle, state: State, known: Option<&HashMap<Box<str>, StateTensor>>) -> State {
+    let mut walk =
+        Walk { pickle, known, state, visits: 0, copied: 0, path: HashSet::new(), barren: HashSet::new(), cut: 0 };
     walk.visit(pickle.root, "", 0);
     if walk.spent() {
         walk.state.problem(|| "it nests more than this reader follows".into());
@@ -122,8 +132,22 @@ fn add_storage(pickle: &Pickle, id: Id, state: &mut State) {
     }
 }
 
+/// The bytes of a storage from the first that a tensor has to one past the last; `None` on overflow.
+pub(super) fn reach(offset: u64, shape: &[u64], stride: &[u64], item: u64) -> Option<(u64, u64)> {
+    if shape.contains(&0) {
+        return Some((0, 0));
+    }
+    let mut last = offset;
+    for (dim, step) in shape.iter().zip(stride) {
+        last = last.checked_add((dim - 1).checked_mul(*step)?)?;
+    }
+    Some((offset.checked_mul(item)?, last.checked_add(1)?.checked_mul(item)?))
+}
+
 struct Walk<'a> {
     pickle: &'a Pickle,
+    /// Tensors that references out of the pickle stand for.
+    known: Option<&'a HashMap<Box<str>, StateTensor>>,
     state: State,
     visits: usize,
     copied: usize,
@@ -168,11 +192,34 @@ impl Walk<'_> {
                     }
                 }
             },
+            Node::Persistent(key) => self.reference(*key, name),
             _ => {}
         }
         self.path.remove(&id);
         if self.gathered() == before {
             self.barren.insert(id);
+        }
+    }
+
+    /// A tensor that is described elsewhere.
+    fn reference(&mut self, key: Id, name: &str) {
+        let Some(known) = self.known else { return };
+        let text = self.pickle.count(key).map(|n| n.to_string());
+        match text.as_deref().or_else(|| self.pickle.text(key)).and_then(|key| known.get(key)) {
+            Some(tensor) => {
+                self.copied += size_of::<StateTensor>() + tensor.shape.len() * 8 + name.len();
+                self.state.tensors.push(StateTensor { name: name.into(), ..tensor.clone() });
+            }
+            None => self.state.problem(|| format!("tensor {} is described nowhere", Quote(name))),
+        }
+    }
+
+    /// Whether there may be tensors in a node.
+    fn may_hold(&self, id: Id) -> bool {
+        match self.pickle.node(id) {
+            Node::Call { .. } | Node::Dict(_) | Node::List(_) | Node::Tuple(_) => true,
+            Node::Persistent(_) => self.known.is_some(),
+            _ => false,
         }
     }
 
@@ -188,7 +235,7 @@ impl Walk<'_> {
                 self.cut += 1;
                 return;
             }
-            if !matches!(pickle.node(*value), Node::Call { .. } | Node::Dict(_) | Node::List(_) | Node::Tuple(_)) {
+            if !self.may_hold(*value) {
                 continue;
             }
             let number;
@@ -219,7 +266,7 @@ impl Walk<'_> {
                 self.cut += 1;
                 return;
             }
-            if matches!(self.pickle.node(*item), Node::Call { .. } | Node::Dict(_) | Node::List(_) | Node::Tuple(_)) {
+            if self.may_hold(*item) {
                 let name = if name.is_empty() { i.to_string() } else { format!("{name}.{i}") };
                 self.copied += name.len();
                 self.visit(*item, &name, depth + 1);
@@ -316,17 +363,8 @@ impl Walk<'_> {
             return Err("its shape and strides differ in length");
         }
         let item = dtype.map_or(0, |d| d.bytes);
-        let reach = || -> Option<(u64, u64)> {
-            let mut last = offset;
-            if shape.contains(&0) {
-                return Some((0, 0));
-            }
-            for (dim, step) in shape.iter().zip(&stride) {
-                last = last.checked_add((dim - 1).checked_mul(*step)?)?;
-            }
-            Some((offset.checked_mul(item)?, last.checked_add(1)?.checked_mul(item)?))
-        };
-        Ok(StateTensor { name: Box::default(), dtype, reach: reach(), shape, storage: Some(key) })
+        let reach = reach(offset, &shape, &stride, item);
+        Ok(StateTensor { name: Box::default(), dtype, reach, shape, storage: Some(key) })
     }
 }
 

@@ -1,0 +1,254 @@
+//! `PyTorch`'s tar format from before 0.1.10 (`torch/serialization.py`, `_legacy_load`): the storages,
+//! the tensors that view them, and the pickle that names these, as three files of a tar archive.
+
+use std::collections::HashMap;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+
+use super::pickle::{self, Id, Pickle};
+use super::state::{self, State, StateTensor, Storage};
+use super::{Held, PICKLE_LIMIT, Storages, dtype};
+use crate::report::Code;
+use crate::verify::findings::{Quote, complaint};
+
+/// The files that the format is made of.
+const MEMBERS: [&str; 4] = ["sys_info", "storages", "tensors", "pickle"];
+/// Entries of the archive.
+const ENTRIES: usize = 64;
+/// Bytes of a pickle between the data that are tried first.
+const FIRST: u64 = 4096;
+/// Storages, and tensors, of one file.
+const LIMIT: u64 = 1 << 20;
+/// Dimensions of a tensor.
+const DIMENSIONS: usize = 1024;
+
+type Wrong = (Code, String);
+
+fn invalid(why: impl Into<String>) -> Wrong {
+    (Code::PickleInvalid, why.into())
+}
+
+/// What such a file holds.
+#[derive(Default)]
+pub(super) struct Contents {
+    pub state: State,
+    pub held: Storages,
+}
+
+/// Reads all of it but the storages' bytes, and gives every pickle to `judge`. What was read before
+/// an error is in `into`.
+pub(super) fn read(
+    file: &mut (impl Read + Seek),
+    into: &mut Contents,
+    judge: &mut dyn FnMut(&Pickle),
+) -> Result<(), Wrong> {
+    let members = members(file)?;
+    let member = |name: &str| {
+        members.get(name).cloned().ok_or_else(|| (Code::ArchiveInvalid, format!("it has no file {name:?}")))
+    };
+    // Looked at first: it is what would be run.
+    let (root, _) = pickle_at(file, member("pickle")?)?;
+    judge(&root);
+    storages(file, member("storages")?, into, judge)?;
+    let known = tensors(file, member("tensors")?, into, judge)?;
+    let named = state::named(&root, &known);
+    into.state.tensors = named.tensors;
+    into.state.problems.extend(named.problems);
+    Ok(())
+}
+
+/// Where the files lie.
+fn members(file: &mut (impl Read + Seek)) -> Result<HashMap<String, Range<u64>>, Wrong> {
+    let broken = |e: &dyn std::fmt::Display| {
+        (Code::ArchiveInvalid, format!("it is a tar archive that cannot be followed: {}", complaint(&e)))
+    };
+    let length = file.seek(SeekFrom::End(0)).map_err(|e| broken(&e))?;
+    file.rewind().map_err(|e| broken(&e))?;
+    let mut archive = tar::Archive::new(file);
+    let mut found = HashMap::new();
+    for (count, entry) in archive.entries_with_seek().map_err(|e| broken(&e))?.enumerate() {
+        if count >= ENTRIES {
+            return Err((Code::ArchiveInvalid, format!("it is a tar archive of more than {ENTRIES} files")));
+        }
+        let entry = entry.map_err(|e| broken(&e))?;
+        let Some(name) = MEMBERS.iter().find(|name| *entry.path_bytes() == *name.as_bytes()) else { continue };
+        let start = entry.raw_file_position();
+        let end = start.saturating_add(entry.size());
+        if !entry.header().entry_type().is_file() || end > length {
+            return Err((Code::ArchiveInvalid, format!("its file {name:?} is no file, or reaches beyond the archive")));
+        }
+        // Readers differ in which of two they take.
+        if found.insert((*name).to_owned(), start..end).is_some() {
+            return Err((Code::ArchiveInvalid, format!("it has two files {name:?}")));
+        }
+    }
+    Ok(found)
+}
+
+/// The pickle at the start of a range, and what of the range follows it.
+fn pickle_at(file: &mut (impl Read + Seek), range: Range<u64>) -> Result<(Pickle, Range<u64>), Wrong> {
+    let all = range.end.saturating_sub(range.start).min(PICKLE_LIMIT);
+    let mut size = FIRST.min(all);
+    loop {
+        let bytes = bytes_at(file, range.start, size)?;
+        match pickle::read(&bytes) {
+            Ok(pickle) => {
+                let next = range.start + pickle.length as u64;
+                return Ok((pickle, next..range.end));
+            }
+            Err(_) if size < all => size = size.saturating_mul(16).min(all),
+            Err(why) => return Err(invalid(format!("the pickle at {} cannot be read: {why}", range.start))),
+        }
+    }
+}
+
+/// `size` bytes, of which the caller knows that there are so many and that they are few.
+fn bytes_at(file: &mut (impl Read + Seek), at: u64, size: u64) -> Result<Vec<u8>, Wrong> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(at))
+        .and_then(|_| file.take(size).read_to_end(&mut bytes))
+        .map_err(|e| invalid(format!("it cannot be read at {at}: {e}")))?;
+    if bytes.len() as u64 == size { Ok(bytes) } else { Err(invalid(format!("it ends in the {size} bytes at {at}"))) }
+}
+
+/// The next `N` bytes of a range.
+fn next<const N: usize>(file: &mut (impl Read + Seek), range: &mut Range<u64>) -> Result<[u8; N], Wrong> {
+    if range.end.saturating_sub(range.start) < N as u64 {
+        return Err(invalid(format!("a number at {} is cut short", range.start)));
+    }
+    let bytes = bytes_at(file, range.start, N as u64)?;
+    range.start += N as u64;
+    bytes.try_into().map_err(|_| invalid("a number is cut short"))
+}
+
+fn count(file: &mut (impl Read + Seek), range: &mut Range<u64>) -> Result<u64, Wrong> {
+    let n = i64::from_le_bytes(next(file, range)?);
+    u64::try_from(n).map_err(|_| invalid(format!("the number before {} is negative", range.start)))
+}
+
+fn key(pickle: &Pickle, id: Id) -> Result<Box<str>, Wrong> {
+    pickle
+        .count(id)
+        .map(|n| n.to_string().into())
+        .or_else(|| pickle.text(id).filter(|t| t.len() <= 64).map(Into::into))
+        .ok_or_else(|| invalid("a key is no number"))
+}
+
+/// How many pickles follow.
+fn length(file: &mut (impl Read + Seek), range: &mut Range<u64>, judge: &mut dyn FnMut(&Pickle)) -> Result<u64, Wrong> {
+    let (pickle, rest) = pickle_at(file, range.clone())?;
+    judge(&pickle);
+    *range = rest;
+    match pickle.count(pickle.root) {
+        None => Err(invalid("it does not say how many there are")),
+        Some(count) if count > LIMIT => {
+            Err(invalid(format!("it claims {count} parts; more than {LIMIT} are not read")))
+        }
+        Some(count) => Ok(count),
+    }
+}
+
+fn storages(
+    file: &mut (impl Read + Seek),
+    mut range: Range<u64>,
+    into: &mut Contents,
+    judge: &mut dyn FnMut(&Pickle),
+) -> Result<(), Wrong> {
+    for _ in 0..length(file, &mut range, judge)? {
+        let (pickle, rest) = pickle_at(file, range)?;
+        judge(&pickle);
+        range = rest;
+        let Some([id, _location, class, ..]) = pickle.items(pickle.root) else {
+            return Err(invalid("a storage is not described as such"));
+        };
+        let name = key(&pickle, *id)?;
+        let class = pickle.global(*class).ok_or_else(|| invalid("a storage has no class"))?;
+        let Some(item) = dtype::of_storage(&class.name).map(|d| d.bytes) else {
+            return Err((
+                Code::DtypeUnknown,
+                format!(
+                    "storage {} is of class {}, so what follows cannot be located",
+                    Quote(&name),
+                    Quote(&class.name)
+                ),
+            ));
+        };
+        let numel = count(file, &mut range)?;
+        let size = numel.saturating_mul(item);
+        let start = range.start;
+        range.start = start.saturating_add(size);
+        if range.start > range.end {
+            let why = format!("storage {} has {size} bytes at {start}, and ends at {}", Quote(&name), range.end);
+            return Err((Code::TensorOutOfBounds, why));
+        }
+        let storage = Storage { class: class.name.clone(), numel, bytes: Some(size) };
+        into.state.storages.insert(name.clone(), storage);
+        into.held.insert(name, Held { size, stored: true, start: Some(start) });
+    }
+    // (view, root, offset, elements)
+    let (pickle, _) = pickle_at(file, range)?;
+    judge(&pickle);
+    for view in pickle.items(pickle.root).ok_or_else(|| invalid("its list of views is no list"))? {
+        let Some([target, root, offset, numel]) = pickle.items(*view) else {
+            return Err(invalid("a view of a storage is not described as such"));
+        };
+        let (target, root) = (key(&pickle, *target)?, key(&pickle, *root)?);
+        let counts = pickle.count(*offset).zip(pickle.count(*numel));
+        let (Some((offset, numel)), Some(whole)) = (counts, into.state.storages.get(&root)) else {
+            return Err(invalid(format!("view {} is of no storage", Quote(&target))));
+        };
+        let class = whole.class.clone();
+        let item = dtype::of_storage(&class).map_or(0, |d| d.bytes);
+        let (from, size) = (offset.saturating_mul(item), numel.saturating_mul(item));
+        if from.saturating_add(size) > whole.bytes.unwrap_or(0) {
+            let why = format!("view {} reaches beyond its storage {}", Quote(&target), Quote(&root));
+            return Err((Code::TensorOutOfBounds, why));
+        }
+        let start = into.held.get(&root).and_then(|held| held.start).map(|start| start + from);
+        into.state.storages.insert(target.clone(), Storage { class, numel, bytes: Some(size) });
+        into.held.insert(target, Held { size, stored: true, start });
+    }
+    Ok(())
+}
+
+/// The tensors by their keys, without names.
+fn tensors(
+    file: &mut (impl Read + Seek),
+    mut range: Range<u64>,
+    into: &mut Contents,
+    judge: &mut dyn FnMut(&Pickle),
+) -> Result<HashMap<Box<str>, StateTensor>, Wrong> {
+    let mut known = HashMap::new();
+    for _ in 0..length(file, &mut range, judge)? {
+        let (pickle, rest) = pickle_at(file, range)?;
+        judge(&pickle);
+        range = rest;
+        let Some([id, storage, ..]) = pickle.items(pickle.root) else {
+            return Err(invalid("a tensor is not described as such"));
+        };
+        let (name, storage) = (key(&pickle, *id)?, key(&pickle, *storage)?);
+        // Four bytes more, from when the count had eight.
+        let [a, b, c, d, ..] = next::<8>(file, &mut range)?;
+        let dims = usize::try_from(i32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+        if dims > DIMENSIONS {
+            return Err(invalid(format!("tensor {} has {dims} dimensions", Quote(&name))));
+        }
+        let mut numbers = Vec::new();
+        for _ in 0..=dims * 2 {
+            numbers.push(count(file, &mut range)?);
+        }
+        let offset = numbers.pop().unwrap_or(0);
+        let (shape, stride) = numbers.split_at(dims);
+        let dtype = into.state.storages.get(&storage).and_then(|s| dtype::of_storage(&s.class));
+        let item = dtype.map_or(0, |d| d.bytes);
+        let tensor = StateTensor {
+            name: Box::default(),
+            dtype,
+            reach: state::reach(offset, shape, stride, item),
+            shape: shape.into(),
+            storage: Some(storage),
+        };
+        known.insert(name, tensor);
+    }
+    Ok(known)
+}
