@@ -178,7 +178,7 @@ fn record<R: Read + Seek>(archive: &mut ZipArchive<R>, index: usize) -> io::Resu
 pub(super) fn check_records(file: impl Read + Seek, length: u64) -> Result<Vec<String>, (Code, String)> {
     let (mut archive, _) = directory_of(file, length)?;
     let mut wrong = Vec::new();
-    let mut buffer = vec![0; 1 << 20];
+    let mut buffer = vec![0; 64 << 10];
     for index in 0..archive.len() {
         let (name, size) = match archive.by_index_raw(index) {
             Ok(record) => (String::from_utf8_lossy(record.name_raw()).into_owned(), record.size()),
