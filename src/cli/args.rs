@@ -244,7 +244,7 @@ pub struct Transfer {
     #[arg(long, value_name = "MS", hide = true)]
     pub retry_base_ms: Option<u64>,
     /// Seconds without a byte before a connection is given up
-    #[arg(long, value_name = "S", hide = true)]
+    #[arg(long, value_name = "S", hide = true, overrides_with = "stall_timeout")]
     pub stall_timeout: Option<f64>,
 }
 

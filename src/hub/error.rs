@@ -64,6 +64,8 @@ pub enum HubError {
     BadToken { endpoint: String, message: String },
     #[error("{url} is forbidden{}", said(.message))]
     Forbidden { url: ShownUrl, message: String },
+    #[error("{url} refuses the link that the Hub gave: {status}")]
+    LinkRefused { url: ShownUrl, status: StatusCode },
     #[error("the Hub's rate limit is reached and asks to wait {} s", .wait.as_secs())]
     RateLimited { url: ShownUrl, wait: Duration },
     #[error("{url} answered {status}{}", said(.message))]
@@ -108,6 +110,7 @@ impl HubError {
             | HubError::Network { url, .. }
             | HubError::CutShort { url, .. }
             | HubError::WebPage { url }
+            | HubError::LinkRefused { url, .. }
             | HubError::WrongLength { url, .. }
             | HubError::WrongRange { url, .. }
             | HubError::Changed { url, .. }
@@ -129,6 +132,7 @@ impl HubError {
             | HubError::WrongLength { .. }
             | HubError::WrongRange { .. }
             | HubError::Xet { .. }
+            | HubError::LinkRefused { .. }
             | HubError::Changed { .. } => true,
             _ => false,
         }
@@ -143,6 +147,7 @@ impl HubError {
             | HubError::Gated { .. }
             | HubError::Disabled { .. }
             | HubError::BadToken { .. }
+            | HubError::LinkRefused { .. }
             | HubError::Forbidden { .. } => ExitCode::NotAvailable,
             HubError::WrongLength { .. } | HubError::Changed { .. } => ExitCode::VerificationFailed,
             _ => ExitCode::Network,
@@ -168,6 +173,9 @@ impl HubError {
                 "run again: what has arrived is kept; --offline uses what is already verified".into()
             }
             HubError::Xet { .. } => "run again; without --transport xet the files come over HTTP".into(),
+            HubError::LinkRefused { .. } => {
+                "run again; if it stays, check this machine's clock, by which links expire".into()
+            }
             HubError::WebPage { .. } => "log in to the network, or check the proxy and --endpoint".into(),
             HubError::EntryNotFound { .. } | HubError::Changed { .. } | HubError::WrongLength { .. } => {
                 "the mirror or cache in front of the Hub is stale or broken: try another --endpoint".into()

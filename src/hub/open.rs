@@ -138,7 +138,7 @@ impl Hub {
             drop(alone.take());
             match self.try_open(remote, url, &range).await {
                 // Signed URLs expire: resolve again, at once.
-                Err(HubError::Forbidden { .. } | HubError::EntryNotFound { .. }) => remote.remember(Found::Unknown),
+                Err(HubError::LinkRefused { .. }) => remote.remember(Found::Unknown),
                 Err(error) => {
                     remote.remember(Found::Unknown);
                     return Err(error);
@@ -241,15 +241,20 @@ impl Hub {
             status => {
                 let asked = self.asked(remote.info.repo_type, &remote.info.id, "");
                 let error = asked.refuse(&url, status, headers);
-                // A CDN has no repos: its 404 and 401 are about the file and the signature.
+                // A CDN has no repos: its 401, 403 and 404 are about the link, and another one may be good.
                 return Err(match error {
+                    HubError::RepoNotFound { .. }
+                    | HubError::EntryNotFound { .. }
+                    | HubError::BadToken { .. }
+                    | HubError::Forbidden { .. }
+                        if !self.is_endpoint(&url) =>
+                    {
+                        HubError::LinkRefused { url: shown(), status }
+                    }
                     HubError::RepoNotFound { .. }
                         if headers.get("x-error-code").is_none() && status == StatusCode::NOT_FOUND =>
                     {
                         HubError::EntryNotFound { url: shown() }
-                    }
-                    HubError::RepoNotFound { .. } | HubError::BadToken { .. } if !self.is_endpoint(&url) => {
-                        HubError::Forbidden { url: shown(), message: status.to_string() }
                     }
                     other => other,
                 });

@@ -196,22 +196,24 @@ fn a_killed_run_goes_on_over_xet_where_it_stood() {
     world.cas.trouble(Trouble::Slow(8 << 20));
     let mut child = world.machine.command().args(["org/one", "--transport", "xet", "-q"]).spawn().unwrap();
     let partial = world.machine.model("org/one").join(".hfget/partial");
-    let long_enough = || {
+    let kept = || {
         let files = std::fs::read_dir(&partial).into_iter().flatten().flatten();
-        files.filter_map(|f| f.metadata().ok()).any(|m| m.len() > SIZE as u64 / 2)
+        files.filter_map(|f| f.metadata().ok()).map(|m| m.len()).max().unwrap_or(0)
     };
     let began = std::time::Instant::now();
-    while !long_enough() {
+    while kept() <= SIZE as u64 / 2 {
         assert!(began.elapsed() < Duration::from_secs(60), "no partial file");
         std::thread::sleep(Duration::from_millis(5));
     }
     child.kill().unwrap();
     child.wait().unwrap();
+    // At the end of a range the rest comes at once: it may be all of it by now.
+    let kept = kept().min(SIZE as u64);
     world.machine.assert_nothing_wrong(&world.repo);
     world.cas.trouble(Trouble::None);
     let report = world.run("--json").ends_with(0).json();
     let again = report["reports"][0]["totals"]["bytes_over_xet"].as_u64().unwrap();
-    assert!(again > 0 && again < SIZE as u64 * 6 / 10, "{again} bytes came again");
+    assert!(again <= SIZE as u64 - kept + (1 << 20), "{again} bytes came again, and {kept} were there");
     world.assert_right();
 }
 

@@ -57,12 +57,16 @@ pub(crate) async fn send(
         Some(Kind::Delay(wait)) => tokio::time::sleep(*wait).await,
         _ => {}
     }
-    let mut content = file.content.to_vec();
+    let mut content = file.content.clone();
     match &fault {
-        Some(Kind::CorruptByte(at)) if *at < content.len() => content[*at] ^= 0x40,
-        Some(Kind::Replaced) => content.iter_mut().for_each(|b| *b = b.wrapping_add(1)),
+        Some(Kind::CorruptByte(at)) if *at < content.len() => {
+            let mut other = content.to_vec();
+            other[*at] ^= 0x40;
+            content = other.into();
+        }
+        Some(Kind::Replaced) => content = content.iter().map(|b| b.wrapping_add(1)).collect(),
         Some(Kind::Short(n)) => content.truncate(content.len().saturating_sub(*n)),
-        Some(Kind::Long(n)) => content.extend(std::iter::repeat_n(b'x', *n)),
+        Some(Kind::Long(n)) => content = content.iter().copied().chain(std::iter::repeat_n(b'x', *n)).collect(),
         _ => {}
     }
     let size = content.len();
@@ -93,7 +97,7 @@ pub(crate) async fn send(
                 .expect("a response");
         }
     };
-    let body = Bytes::from(content).slice(start..end);
+    let body = content.slice(start..end);
     let length = body.len();
     match &fault {
         Some(Kind::Long(_)) => {}
