@@ -85,6 +85,10 @@ pub struct PlanArgs {
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
+    /// Also read every byte that a format checksums itself (the CRC-32C of each tensor in TensorFlow checkpoints)
+    #[arg(long)]
+    pub deep: bool,
+
     /// Repos in the cache, or folders (a path with a '/' at its start, './' or '../', or an existing folder)
     #[arg(value_name = "REPO|DIR", required = true)]
     pub targets: Vec<String>,

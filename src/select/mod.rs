@@ -5,6 +5,7 @@
 //! for it and goes on as if all were well, so that one round of requests serves every rule; when
 //! nothing more is asked for, the pass's result stands.
 
+mod checkpoint;
 mod choose;
 mod classify;
 mod code;
@@ -22,6 +23,7 @@ mod sets;
 mod types;
 mod view;
 
+pub use checkpoint::CheckpointState;
 pub use index::{IndexError, WeightIndex};
 pub use types::*;
 

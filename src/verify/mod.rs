@@ -5,9 +5,13 @@ mod companions;
 mod coverage;
 mod digest;
 mod findings;
+pub mod flax;
 pub mod gguf;
 pub mod onnx;
+mod place;
+mod proto;
 pub mod safetensors;
+pub mod tf_checkpoint;
 pub mod torch;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -28,7 +32,7 @@ use crate::report::{Code, Finding, Severity};
 use crate::select::{Family, Purpose, WeightIndex, WeightSet};
 
 /// Changes whenever a check is added or changed, so that remembered results are not taken for new ones.
-pub const RULES_VERSION: u32 = 3;
+pub const RULES_VERSION: u32 = 4;
 
 /// An index of a million tensors is below this.
 const INDEX_LIMIT: u64 = 512 << 20;
@@ -61,6 +65,8 @@ pub struct Subject {
     pub unavailable: BTreeSet<RepoPath>,
     /// Report `unsafe-pickle` as a warning.
     pub allow_unsafe_pickle: bool,
+    /// Also read every byte that a format checksums itself.
+    pub deep: bool,
 }
 
 /// What a check found, and how much it covered.
@@ -115,6 +121,9 @@ enum Reader {
     Torch,
     Gguf,
     Onnx,
+    Flax,
+    /// An index of a checkpoint, or a checkpoint in one file.
+    TfCheckpoint,
     /// Only that the file starts as it should.
     Signature(&'static [&'static [u8]]),
 }
@@ -130,6 +139,10 @@ fn reader(name: &RepoPath, family: Family) -> Option<Reader> {
         Family::Safetensors | Family::Mistral => Reader::Safetensors,
         Family::Bin | Family::Meta | Family::Pt | Family::TorchScript | Family::DiffusersSingle => Reader::Torch,
         Family::Gguf => Reader::Gguf,
+        Family::Flax => Reader::Flax,
+        Family::TfCheckpoint | Family::SavedModel if ending == Some("index") => Reader::TfCheckpoint,
+        Family::TfCheckpoint if file == "checkpoint" || file.contains(".data-") => return None,
+        Family::TfCheckpoint => Reader::TfCheckpoint,
         Family::Tf if file.rsplit('.').next() == Some("h5") => Reader::Signature(&[b"\x89HDF\r\n\x1a\n"]),
         _ => return None,
     })
@@ -173,6 +186,8 @@ pub fn table_of(
             Ok(true) => return (None, Vec::new()),
             Ok(false) => gguf::read(file, length, name.as_str()),
         },
+        Some(Reader::Flax) => flax::read(file, length, name.as_str()),
+        Some(Reader::TfCheckpoint) => tf_checkpoint::read(file, length, name.as_str()),
         Some(Reader::Onnx) => onnx::read(file, length, name.as_str()),
         Some(Reader::Signature(known)) => {
             let mut head = Vec::new();
@@ -279,6 +294,9 @@ fn check_weights(
         // An encoder and a decoder may well share names.
         Family::Onnx => outcome.findings.extend(onnx::check_set(set, local)),
         Family::Gguf => outcome.findings.extend(gguf::check_set(set, local)),
+        Family::TfCheckpoint | Family::SavedModel => {
+            outcome.findings.extend(tf_checkpoint::check_set(set, local, subject.deep));
+        }
         _ => {}
     }
     if set.family != Family::Onnx {

@@ -3,11 +3,13 @@
 mod companions;
 mod coverage;
 mod digest;
+mod flax;
 mod gguf;
 mod make;
 mod onnx;
 mod pickles;
 mod safetensors;
+mod tf_checkpoint;
 mod torch;
 mod whole;
 mod zips;
