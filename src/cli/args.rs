@@ -160,7 +160,7 @@ pub struct Repos {
 #[derive(Debug, Args, Clone)]
 #[command(next_help_heading = "What to take")]
 pub struct Selection {
-    /// Take this weight family (safetensors, bin, gguf, onnx) if it is complete, else the best other one
+    /// Take this weight family (safetensors, bin, gguf, onnx, tf, tf-checkpoint, saved-model, flax) if it is complete, else the best other one
     #[arg(long, value_name = "FAMILY")]
     pub prefer: Option<Family>,
     /// Take this weight family, or fail with exit code 3

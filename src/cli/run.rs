@@ -375,10 +375,20 @@ fn setup(
 /// Families that this version recognises but cannot verify yet are refused by name, at once.
 fn check_families(selection: &Selection, screen: &Screen) -> Result<(), ExitCode> {
     match selection.prefer.or(selection.only) {
-        None | Some(Family::Safetensors | Family::Bin | Family::Gguf | Family::Onnx) => Ok(()),
+        None | Some(
+            Family::Safetensors
+            | Family::Bin
+            | Family::Gguf
+            | Family::Onnx
+            | Family::Tf
+            | Family::TfCheckpoint
+            | Family::SavedModel
+            | Family::Flax,
+        ) => Ok(()),
         Some(other) => {
             let text = format!(
-                "the {other} family is recognised, but this version selects only safetensors, bin, gguf and onnx"
+                "the {other} family is recognised, but this version selects only safetensors, bin, gguf, onnx, tf, \
+                 tf-checkpoint, saved-model and flax"
             );
             screen.fail("", &text, Some("take its files with --include GLOB, or everything with --all"));
             Err(ExitCode::Usage)

@@ -57,6 +57,10 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks)
 /// Why there is no set; `None` when there are no weights of any kind.
 pub(super) fn failure(view: &View<'_>, wish: &Wish, dir: &str, choice: &Choice) -> Option<SelectError> {
     let found = found(view);
+    if let Some((family, choices, how)) = choice.several.clone().filter(|(family, ..)| wish.only == Some(*family)) {
+        let choices = choices.iter().take(100).map(|c| printable(c).into_owned()).collect();
+        return Some(SelectError::Several { family, choices, how });
+    }
     if let Some(variant) = &wish.variant {
         let others = variants(view, &[dir], variant);
         if choice.broken.is_empty() && !found.is_empty() {
@@ -71,8 +75,8 @@ pub(super) fn failure(view: &View<'_>, wish: &Wish, dir: &str, choice: &Choice) 
         }
     }
     if let Some(family) = wish.only {
-        if why.is_empty() && !super::SELECTABLE.contains(&family) {
-            why.push_str("this version selects safetensors, bin and mistral only");
+        if why.is_empty() && !wish.order.contains(&family) {
+            why.push_str("this version recognises it and does not select it");
         }
         if why.is_empty() && family == Family::Safetensors && found.iter().any(|(f, _)| *f == Family::Mistral) {
             why.push_str("consolidated.safetensors is Mistral's own layout: --only mistral");
@@ -124,7 +128,7 @@ fn diffusers_stems(family: Family) -> (&'static [&'static str], &'static [&'stat
 
 fn weights(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>) -> Choice {
     if let Some(set) = config.and_then(|config| named_weights(view, wish, dir, config)) {
-        return Choice { set: Some(set), broken: Vec::new() };
+        return Choice { set: Some(set), broken: Vec::new(), several: None };
     }
     let diffusers = config.is_some_and(|c| c.get("_class_name").is_some());
     choose(view, wish, MODEL, dir, if diffusers { diffusers_stems } else { transformers_stems })
@@ -209,7 +213,8 @@ fn take(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>, set: &S
         );
     }
     native_parts(view, dir, &set, picks);
-    let standard = !set.loose && !mistral && set.files.first().is_some_and(|f| !f.file_name().starts_with("diffusion"));
+    let own_layout = mistral || matches!(set.family, Family::TfCheckpoint | Family::SavedModel);
+    let standard = !set.loose && !own_layout && set.files.first().is_some_and(|f| !f.file_name().starts_with("diffusion"));
     if standard && config.is_none() && view.find(dir, "config.json").is_none() && !has("open_clip_config.json") {
         view.find_out(Finding::repo(
             Code::CompanionMissing,

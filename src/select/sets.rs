@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::{self, extension, lookup};
-use super::packed;
+use super::{packed, tensorflow};
 use super::view::{Doc, INDEX_LIMIT, View};
 use super::{Family, WeightIndex};
 use crate::hub::Entry;
@@ -34,6 +34,14 @@ pub(super) enum Found {
     Complete(Set),
     /// A part is there; the path and what is wrong.
     Incomplete(Vec<(RepoPath, String)>),
+    /// Several are there, and none is better than the others.
+    Several {
+        /// One of them.
+        at: RepoPath,
+        choices: Vec<String>,
+        /// What the user can do.
+        how: &'static str,
+    },
     Absent,
 }
 
@@ -63,8 +71,11 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     match query.family {
         Family::Gguf => return packed::gguf(view, query),
         Family::Onnx => return packed::onnx(view, query),
+        Family::TfCheckpoint => return tensorflow::checkpoint(view, query),
+        Family::SavedModel => return tensorflow::saved_model(view, query),
         _ => {}
     }
+    let query = with_stems(query);
     let mut broken = Vec::new();
     let mut indexed = BTreeSet::new();
     for (stem, loose) in stems(query) {
@@ -83,7 +94,19 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     {
         return Found::Complete(set);
     }
-    if broken.is_empty() { Found::Absent } else { Found::Incomplete(broken) }
+    if !broken.is_empty() {
+        return Found::Incomplete(broken);
+    }
+    let own = query.any_name && tensorflow::stems(query.family).is_some();
+    if own { tensorflow::own_name(view, query) } else { Found::Absent }
+}
+
+/// Families that have stems of their own, whatever the model.
+fn with_stems(query: Query<'_>) -> Query<'_> {
+    match tensorflow::stems(query.family) {
+        Some(stems) => Query { stems, loose_stems: &[], ..query },
+        None => query,
+    }
 }
 
 /// Asks for the index files that [`resolve`] would read.
@@ -91,6 +114,7 @@ pub(super) fn want_indexes(view: &View<'_>, query: Query<'_>) {
     if packed::knows(query.family) {
         return;
     }
+    let query = with_stems(query);
     for (stem, _) in stems(query) {
         let names = lookup(stem, query.family, query.variant);
         if view.find(query.dir, &names.single).is_none() {
@@ -204,7 +228,7 @@ pub(super) fn shards(
         let fits = if query.family == Family::Bin {
             !name.ends_with(".safetensors") && super::classify::has_ext(name, &["bin", "pt", "pth", "ckpt"])
         } else {
-            super::classify::has_ext(name, &["safetensors"])
+            super::classify::has_ext(name, &[extension(query.family)])
         };
         if !fits {
             return Err(format!(

@@ -7,6 +7,7 @@ mod digest;
 mod findings;
 pub mod flax;
 pub mod gguf;
+pub mod hdf5;
 pub mod onnx;
 mod place;
 mod proto;
@@ -124,8 +125,7 @@ enum Reader {
     Flax,
     /// An index of a checkpoint, or a checkpoint in one file.
     TfCheckpoint,
-    /// Only that the file starts as it should.
-    Signature(&'static [&'static [u8]]),
+    Hdf5,
 }
 
 /// By the name first: a pipeline in one file may be either, and indexes name what they like.
@@ -143,7 +143,7 @@ fn reader(name: &RepoPath, family: Family) -> Option<Reader> {
         Family::TfCheckpoint | Family::SavedModel if ending == Some("index") => Reader::TfCheckpoint,
         Family::TfCheckpoint if file == "checkpoint" || file.contains(".data-") => return None,
         Family::TfCheckpoint => Reader::TfCheckpoint,
-        Family::Tf if file.rsplit('.').next() == Some("h5") => Reader::Signature(&[b"\x89HDF\r\n\x1a\n"]),
+        Family::Tf if matches!(ending, Some("h5" | "hdf5")) => Reader::Hdf5,
         _ => return None,
     })
 }
@@ -189,14 +189,7 @@ pub fn table_of(
         Some(Reader::Flax) => flax::read(file, length, name.as_str()),
         Some(Reader::TfCheckpoint) => tf_checkpoint::read(file, length, name.as_str()),
         Some(Reader::Onnx) => onnx::read(file, length, name.as_str()),
-        Some(Reader::Signature(known)) => {
-            let mut head = Vec::new();
-            return match file.take(16).read_to_end(&mut head) {
-                Err(error) => fail(Code::FileMissing, format!("it cannot be read: {error}")),
-                Ok(_) if known.iter().any(|signature| head.starts_with(signature)) => (None, Vec::new()),
-                Ok(_) => fail(Code::FormatUnexpected, format!("it does not start as a {family} file does")),
-            };
-        }
+        Some(Reader::Hdf5) => hdf5::read(file, length, name.as_str()),
     };
     // A table that was not read whole, or not at all, would make every promised tensor "missing".
     let unread = |f: &Finding| match f.code {

@@ -5,6 +5,7 @@ mod coverage;
 mod digest;
 mod flax;
 mod gguf;
+mod hdf5;
 mod make;
 mod onnx;
 mod pickles;
