@@ -12,6 +12,7 @@ pub mod onnx;
 mod place;
 mod proto;
 pub mod safetensors;
+pub mod saved_model;
 pub mod tf_checkpoint;
 pub mod torch;
 
@@ -126,6 +127,8 @@ enum Reader {
     /// An index of a checkpoint, or a checkpoint in one file.
     TfCheckpoint,
     Hdf5,
+    /// A proto beside weights, which has no tensors that are listed.
+    Graph(saved_model::Message),
 }
 
 /// By the name first: a pipeline in one file may be either, and indexes name what they like.
@@ -141,11 +144,23 @@ fn reader(name: &RepoPath, family: Family) -> Option<Reader> {
         Family::Gguf => Reader::Gguf,
         Family::Flax => Reader::Flax,
         Family::TfCheckpoint | Family::SavedModel if ending == Some("index") => Reader::TfCheckpoint,
+        Family::TfCheckpoint | Family::SavedModel if ending == Some("meta") => {
+            Reader::Graph(saved_model::Message::MetaGraph)
+        }
+        Family::SavedModel if file == "saved_model.pb" => Reader::Graph(saved_model::Message::SavedModel),
+        Family::SavedModel if matches!(&*file, "fingerprint.pb" | "keras_metadata.pb") => {
+            Reader::Graph(saved_model::Message::Other)
+        }
         Family::TfCheckpoint if file == "checkpoint" || file.contains(".data-") => return None,
         Family::TfCheckpoint => Reader::TfCheckpoint,
         Family::Tf if matches!(ending, Some("h5" | "hdf5")) => Reader::Hdf5,
         _ => return None,
     })
+}
+
+/// Whether [`table_of`] reads a table of a file by this name.
+pub(crate) fn has_table(name: &RepoPath, family: Family) -> bool {
+    reader(name, family).is_some_and(|reader| !matches!(reader, Reader::Graph(_)))
 }
 
 /// Reads the tensors of a weight file without executing anything in it; the findings are about `name`.
@@ -180,6 +195,12 @@ pub fn table_of(
     let (table, findings) = match reader(name, family) {
         None => return (None, Vec::new()),
         Some(Reader::Safetensors) => safetensors::read(file, length, name.as_str()),
+        // The first checkpoints of TensorFlow were called so too.
+        Some(Reader::Torch)
+            if name.as_str().ends_with(".ckpt") && tf_checkpoint::is_table(&mut file, length).unwrap_or(false) =>
+        {
+            tf_checkpoint::read(file, length, name.as_str())
+        }
         Some(Reader::Torch) => torch::read(file, length, name.as_str()),
         Some(Reader::Gguf) => match starts_with(&mut file, &gguf::OLD_MAGICS) {
             Err(error) => return fail(Code::FileMissing, format!("it cannot be read: {error}")),
@@ -189,6 +210,7 @@ pub fn table_of(
         Some(Reader::Flax) => flax::read(file, length, name.as_str()),
         Some(Reader::TfCheckpoint) => tf_checkpoint::read(file, length, name.as_str()),
         Some(Reader::Onnx) => onnx::read(file, length, name.as_str()),
+        Some(Reader::Graph(message)) => return (None, saved_model::read(file, length, name.as_str(), message).1),
         Some(Reader::Hdf5) => hdf5::read(file, length, name.as_str()),
     };
     // A table that was not read whole, or not at all, would make every promised tensor "missing".
@@ -289,6 +311,7 @@ fn check_weights(
         Family::Gguf => outcome.findings.extend(gguf::check_set(set, local)),
         Family::TfCheckpoint | Family::SavedModel => {
             outcome.findings.extend(tf_checkpoint::check_set(set, local, subject.deep));
+            outcome.findings.extend(saved_model::check_set(set, local));
         }
         _ => {}
     }
@@ -297,7 +320,10 @@ fn check_weights(
     }
     let Some(index_path) = set.index.as_ref().filter(|p| sound(p) && !subject.unavailable.contains(*p)) else { return };
     match read_index(index_path, local) {
-        Ok(index) => {
+        Ok(mut index) => {
+            if set.family == Family::Tf {
+                hdf5::rename(&mut index);
+            }
             let (findings, compared) = coverage::check(set, index_path, &index, &tables);
             outcome.findings.extend(findings);
             outcome.indexed += compared;

@@ -15,17 +15,6 @@ pub(super) enum Value {
     Bytes(u64, u64),
 }
 
-impl Value {
-    /// As a number, if it is one.
-    pub fn number(self) -> Option<u64> {
-        match self {
-            Value::Varint(n) | Value::Fixed64(n) => Some(n),
-            Value::Fixed32(n) => Some(u64::from(n)),
-            Value::Bytes(..) => None,
-        }
-    }
-}
-
 /// Reads messages through a [`Place`], which is left anywhere; groups, gone from protobuf long ago, are refused.
 pub(super) struct Wire<R> {
     place: Place<R>,

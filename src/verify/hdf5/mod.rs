@@ -20,6 +20,7 @@ use super::findings::{Findings, Quote, Shape};
 use super::place::Place;
 use super::{Tensor, TensorTable};
 use crate::report::{Code, Finding, Severity};
+use crate::select::WeightIndex;
 
 /// Datasets of one file; a file with more is refused.
 pub const MAX_TENSORS: usize = 1 << 20;
@@ -61,6 +62,18 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Ve
     }
     walk.overlaps();
     (walk.table, walk.findings.into_vec())
+}
+
+/// Turns the names of an index into those of datasets, as `TFPreTrainedModel.save_pretrained` does
+/// (`transformers` 4.57, `modeling_tf_utils.py`): without the model's own, which comes first.
+pub(super) fn rename(index: &mut WeightIndex) {
+    for (name, _) in &mut index.weight_map {
+        if !name.contains("model.")
+            && let Some((_, rest)) = name.split_once('/')
+        {
+            *name = rest.into();
+        }
+    }
 }
 
 type Wrong = (Code, String);

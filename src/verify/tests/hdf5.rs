@@ -36,7 +36,8 @@ fn every_dataset_is_as_its_producer_reads_it() {
         assert_eq!(found, rows, "{name}");
         for (tensor, row) in table.tensors.iter().map(|t| (t, &expected["h5"][name][&*t.name])) {
             let bytes = tensor.bytes.as_ref().map(|r| serde_json::json!(r.end - r.start));
-            assert!(bytes.is_none_or(|b| b == row[2]), "{name}: {tensor:?}");
+            // Of a text the producer counts a pointer, and the file holds a place in a heap.
+            assert!(bytes.is_none_or(|b| b == row[2] || row[0] == "object"), "{name}: {tensor:?}");
         }
     }
 }

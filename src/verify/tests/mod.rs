@@ -10,6 +10,7 @@ mod make;
 mod onnx;
 mod pickles;
 mod safetensors;
+mod saved_model;
 mod tf_checkpoint;
 mod torch;
 mod whole;
