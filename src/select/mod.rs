@@ -195,7 +195,7 @@ fn elsewhere(
     });
     let pipeline = ["model_index.json", "modules.json"].iter().any(|name| view.find("", name).is_some());
     let folders = folders(view, wish);
-    let refused = matches!(error, SelectError::VariantAbsent { .. });
+    let refused = matches!(error, SelectError::VariantAbsent { .. } | SelectError::Several { .. });
     match folders.as_slice() {
         _ if pipeline || refused || at_root && !folders.iter().any(|(_, good)| *good) => Err(error),
         [] => Err(error),

@@ -264,7 +264,7 @@ fn repos_of_other_families_only_list_what_they_hold() {
             other => panic!("{files}: {other:?}"),
         }
         // These are taken when they are asked for.
-        if matches!(family, Family::Gguf | Family::Onnx) {
+        if matches!(family, Family::Gguf | Family::Onnx | Family::Tf) {
             assert_eq!(repo.taken(&only(family.as_str())).selection.weights[0].family, family);
             continue;
         }
