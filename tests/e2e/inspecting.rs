@@ -136,5 +136,5 @@ fn a_flipped_byte_of_a_checkpoint_nobody_has_a_digest_of_is_found_when_all_is_re
     std::fs::write(&data, bytes).unwrap();
     let verify = ["verify", "./model", "--only", "tf-checkpoint"];
     machine.run(verify).ends_with(0);
-    machine.run(verify.into_iter().chain(["--deep"])).ends_with(1).shows("checksum-mismatch");
+    machine.run(verify.into_iter().chain(["--deep"])).ends_with(1).says("checksum-mismatch");
 }
