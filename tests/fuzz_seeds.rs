@@ -68,6 +68,30 @@ fn onnx() {
 }
 
 #[test]
+fn tf_checkpoint() {
+    replay(entry::tf_checkpoint, "tf_checkpoint", 3);
+    fixtures(entry::tf_checkpoint, &[".index", "v1/model.ckpt", "/checkpoint"]);
+}
+
+#[test]
+fn flax() {
+    replay(entry::flax, "flax", 3);
+    fixtures(entry::flax, &[".msgpack"]);
+}
+
+#[test]
+fn hdf5() {
+    replay(entry::hdf5, "hdf5", 3);
+    fixtures(entry::hdf5, &[".h5"]);
+}
+
+#[test]
+fn saved_model() {
+    replay(entry::saved_model, "saved_model", 3);
+    fixtures(entry::saved_model, &[".pb", ".meta"]);
+}
+
+#[test]
 fn pickles() {
     replay(entry::pickle, "pickle", 3);
 }
@@ -95,6 +119,10 @@ fn every_entry_point_takes_every_seed() {
             entry::pickle,
             entry::gguf,
             entry::onnx,
+            entry::tf_checkpoint,
+            entry::flax,
+            entry::hdf5,
+            entry::saved_model,
             entry::index,
             entry::names,
         ] {

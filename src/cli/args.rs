@@ -85,6 +85,10 @@ pub struct PlanArgs {
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
+    /// Also read every byte that a format checksums itself (the CRC-32C of each tensor in TensorFlow checkpoints)
+    #[arg(long)]
+    pub deep: bool,
+
     /// Repos in the cache, or folders (a path with a '/' at its start, './' or '../', or an existing folder)
     #[arg(value_name = "REPO|DIR", required = true)]
     pub targets: Vec<String>,
@@ -156,7 +160,7 @@ pub struct Repos {
 #[derive(Debug, Args, Clone)]
 #[command(next_help_heading = "What to take")]
 pub struct Selection {
-    /// Take this weight family (safetensors, bin, gguf, onnx) if it is complete, else the best other one
+    /// Take this weight family (safetensors, bin, gguf, onnx, tf, tf-checkpoint, saved-model, flax) if it is complete, else the best other one
     #[arg(long, value_name = "FAMILY")]
     pub prefer: Option<Family>,
     /// Take this weight family, or fail with exit code 3

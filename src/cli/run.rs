@@ -198,7 +198,13 @@ fn apply_revision(spec: &mut RepoSpec, revision: Option<&Revision>) {
     }
 }
 
-fn session(place: &Place, transfer: &Transfer, screen: &Screen, pasted: Option<&str>) -> Result<Session, ExitCode> {
+fn session(
+    place: &Place,
+    transfer: &Transfer,
+    deep: bool,
+    screen: &Screen,
+    pasted: Option<&str>,
+) -> Result<Session, ExitCode> {
     let env = |name: &str| std::env::var_os(name);
     let endpoint = place.endpoint.as_deref().or(pasted);
     let mut hub = HubConfig::from_env(endpoint, env).map_err(|error| {
@@ -253,6 +259,7 @@ fn session(place: &Place, transfer: &Transfer, screen: &Screen, pasted: Option<&
         },
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         allow_unsafe_pickle: transfer.allow_unsafe_pickle,
+        deep,
     };
     Session::new(config, Arc::clone(&screen.progress)).map_err(|error| {
         screen.fail("", &error, error.hint().as_deref());
@@ -358,7 +365,7 @@ fn setup(
     screen: &Screen,
 ) -> Result<(Vec<RepoSpec>, Session), ExitCode> {
     let specs = specs(repos, screen)?;
-    let session = session(place, transfer, screen, specs[0].endpoint.as_deref())?;
+    let session = session(place, transfer, false, screen, specs[0].endpoint.as_deref())?;
     Ok((specs, session))
 }
 
@@ -381,7 +388,7 @@ async fn verify(args: &VerifyArgs) -> ExitCode {
             }
         };
         let pasted = spec.as_ref().and_then(|s| s.endpoint.as_deref());
-        let session = match session(&args.place, &args.transfer, &screen, pasted) {
+        let session = match session(&args.place, &args.transfer, args.deep, &screen, pasted) {
             Ok(session) => session,
             Err(bad) => return bad,
         };
@@ -472,6 +479,6 @@ async fn inspect_one(
         Err(ExitCode::Usage)
     })?;
     apply_revision(&mut spec, args.revision.as_ref());
-    let session = session(&args.place, &args.transfer, screen, spec.endpoint.as_deref()).map_err(Err)?;
+    let session = session(&args.place, &args.transfer, false, screen, spec.endpoint.as_deref()).map_err(Err)?;
     session.inspect(&spec, &args.selection.options()).await.map_err(Ok)
 }

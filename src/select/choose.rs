@@ -16,6 +16,8 @@ pub(super) struct Choice {
     pub set: Option<Set>,
     /// Families that are there in part: where, and what is wrong.
     pub broken: Vec<(Family, RepoPath, String)>,
+    /// A family of which there are several sets, what they are called, and how to name one.
+    pub several: Option<(Family, Vec<String>, &'static str)>,
 }
 
 impl Choice {
@@ -63,7 +65,7 @@ pub(super) fn choose(view: &View<'_>, wish: &Wish, base: Query<'static>, dir: &s
         let (standard, loose) = stems(family);
         Query { dir, family, variant: wish.variant.as_deref(), stems: standard, loose_stems: loose, ..base }
     };
-    let mut choice = Choice { set: None, broken: Vec::new() };
+    let mut choice = Choice { set: None, broken: Vec::new(), several: None };
     let mut spare: Option<Set> = None;
     for &family in &wish.order {
         match resolve(view, query(family)) {
@@ -81,11 +83,26 @@ pub(super) fn choose(view: &View<'_>, wish: &Wish, base: Query<'static>, dir: &s
                     want_indexes(view, query(other));
                 }
             }
+            Found::Several { at, choices, how } => {
+                let why = format!("there are several: {}; {how}", listed(&choices));
+                choice.broken.push((family, at, why));
+                choice.several.get_or_insert((family, choices, how));
+            }
             Found::Absent => {}
         }
     }
     choice.set = spare;
     choice
+}
+
+/// The first few names.
+fn listed(names: &[String]) -> String {
+    const FEW: usize = 10;
+    let mut text = names.iter().take(FEW).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > FEW {
+        text.push_str(&format!(" and {} more", names.len() - FEW));
+    }
+    text
 }
 
 /// The variants that weights in `dir` have, closest spelling to `wanted` first. Without a `wanted`

@@ -246,7 +246,7 @@ fn by_name(dir: &str, name: &str) -> Option<(Family, bool)> {
 }
 
 /// `X.index`, `X.meta`, `X.data-00000-of-00001`, where X is a TensorFlow checkpoint's prefix.
-fn is_tf_checkpoint(lower: &str) -> bool {
+pub(super) fn is_tf_checkpoint(lower: &str) -> bool {
     let data = lower.rsplit_once(".data-").is_some_and(|(_, n)| n.contains("-of-"));
     let stem = lower.strip_suffix(".index").or_else(|| lower.strip_suffix(".meta"));
     data || stem.is_some_and(|s| s.contains("ckpt") || s.contains("model") || s.contains("checkpoint"))

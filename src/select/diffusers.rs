@@ -295,6 +295,10 @@ fn resolve_component(view: &View<'_>, wish: &Wish, component: &Component, family
                 Found::Incomplete(broken) => {
                     out.broken.extend(broken.into_iter().map(|(path, why)| (family, path, why)));
                 }
+                Found::Several { at, choices, how } => {
+                    let why = format!("there are several: {}; {how}", choices.join(", "));
+                    out.broken.push((family, at, why));
+                }
                 Found::Absent => {}
             }
         }

@@ -10,7 +10,7 @@ use super::names;
 use super::picks::Picks;
 use super::sets::{Found, Query, Set, indexed_set, resolve, shards, shards_here};
 use super::view::{CONFIG_LIMIT, View};
-use super::{Family, Purpose};
+use super::{Family, Purpose, tensorflow};
 use crate::repo::RepoPath;
 use crate::report::{Code, Finding};
 
@@ -109,6 +109,7 @@ fn folder(view: &View<'_>, dir: &str, picks: &mut Picks) {
     sets.extend(
         packed.into_values().map(|files| Set { files, ..single(Family::Gguf, None, &view.files(dir)[0].path) }),
     );
+    sets.extend(tensorflow::everything(view, dir, MODEL));
     let indexed = sets.iter().any(|set| set.index.is_some());
     if indexed && let Some(config) = view.find(dir, "config.json") {
         view.want(config, CONFIG_LIMIT);

@@ -5,6 +5,7 @@
 //! for it and goes on as if all were well, so that one round of requests serves every rule; when
 //! nothing more is asked for, the pass's result stands.
 
+mod checkpoint;
 mod choose;
 mod classify;
 mod code;
@@ -19,10 +20,12 @@ mod packed;
 mod picks;
 mod sentence;
 mod sets;
+mod tensorflow;
 mod types;
 mod view;
 mod whole;
 
+pub use checkpoint::CheckpointState;
 pub use index::{IndexError, WeightIndex};
 pub use types::*;
 
@@ -253,7 +256,7 @@ fn elsewhere(
     });
     let pipeline = ["model_index.json", "modules.json"].iter().any(|name| view.find("", name).is_some());
     let folders = folders(view, wish);
-    let refused = matches!(error, SelectError::VariantAbsent { .. });
+    let refused = matches!(error, SelectError::VariantAbsent { .. } | SelectError::Several { .. });
     match folders.as_slice() {
         _ if pipeline || refused || at_root && !folders.iter().any(|(_, good)| *good) => Err(error),
         [] => Err(error),

@@ -57,6 +57,10 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks)
 /// Why there is no set; `None` when there are no weights of any kind.
 pub(super) fn failure(view: &View<'_>, wish: &Wish, dir: &str, choice: &Choice) -> Option<SelectError> {
     let found = found(view);
+    if let Some((family, choices, how)) = choice.several.clone().filter(|(family, ..)| wish.only == Some(*family)) {
+        let choices = choices.iter().take(100).map(|c| printable(c).into_owned()).collect();
+        return Some(SelectError::Several { family, choices, how });
+    }
     if let Some(variant) = &wish.variant {
         let others = variants(view, &[dir], variant);
         if choice.broken.is_empty() && !found.is_empty() {
@@ -121,7 +125,7 @@ fn diffusers_stems(family: Family) -> (&'static [&'static str], &'static [&'stat
 
 fn weights(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>) -> Choice {
     if let Some(set) = config.and_then(|config| named_weights(view, wish, dir, config)) {
-        return Choice { set: Some(set), broken: Vec::new() };
+        return Choice { set: Some(set), broken: Vec::new(), several: None };
     }
     let diffusers = config.is_some_and(|c| c.get("_class_name").is_some());
     choose(view, wish, MODEL, dir, if diffusers { diffusers_stems } else { transformers_stems })

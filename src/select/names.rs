@@ -45,7 +45,12 @@ const BIN: &[&str] = &[
 
 /// The file extension of a family that is told by names, without the dot.
 pub(super) fn extension(family: Family) -> &'static str {
-    if family == Family::Bin { "bin" } else { "safetensors" }
+    match family {
+        Family::Bin => "bin",
+        Family::Flax => "msgpack",
+        Family::Tf => "h5",
+        _ => "safetensors",
+    }
 }
 
 /// Parses a file name; `None` when it is no standard weight or index name.

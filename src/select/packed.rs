@@ -147,7 +147,7 @@ fn digits(text: &str) -> bool {
 
 /// Whether [`Family`] is told by this file's rules.
 pub(super) fn knows(family: Family) -> bool {
-    matches!(family, Family::Gguf | Family::Onnx)
+    matches!(family, Family::Gguf | Family::Onnx | Family::TfCheckpoint | Family::SavedModel)
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::{self, extension, lookup};
-use super::packed;
 use super::view::{Doc, INDEX_LIMIT, View};
 use super::whole;
 use super::{Family, WeightIndex};
+use super::{packed, tensorflow};
 use crate::hub::Entry;
 use crate::repo::RepoPath;
 use crate::report::{Code, Finding, Severity};
@@ -35,6 +35,14 @@ pub(super) enum Found {
     Complete(Set),
     /// A part is there; the path and what is wrong.
     Incomplete(Vec<(RepoPath, String)>),
+    /// Several are there, and none is better than the others.
+    Several {
+        /// One of them.
+        at: RepoPath,
+        choices: Vec<String>,
+        /// What the user can do.
+        how: &'static str,
+    },
     Absent,
 }
 
@@ -67,9 +75,12 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     match query.family {
         Family::Gguf => return packed::gguf(view, query),
         Family::Onnx => return packed::onnx(view, query),
-        Family::Safetensors | Family::Bin => {}
+        Family::TfCheckpoint => return tensorflow::checkpoint(view, query),
+        Family::SavedModel => return tensorflow::saved_model(view, query),
+        Family::Safetensors | Family::Bin | Family::Tf | Family::Flax => {}
         _ => return Found::Absent,
     }
+    let query = with_stems(query);
     let mut broken = Vec::new();
     let mut indexed = BTreeSet::new();
     for (stem, loose) in stems(query) {
@@ -88,7 +99,19 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     {
         return Found::Complete(set);
     }
-    if broken.is_empty() { Found::Absent } else { Found::Incomplete(broken) }
+    if !broken.is_empty() {
+        return Found::Incomplete(broken);
+    }
+    let own = query.any_name && tensorflow::stems(query.family).is_some();
+    if own { tensorflow::own_name(view, query) } else { Found::Absent }
+}
+
+/// Families that have stems of their own, whatever the model.
+fn with_stems(query: Query<'_>) -> Query<'_> {
+    match tensorflow::stems(query.family) {
+        Some(stems) => Query { stems, loose_stems: &[], ..query },
+        None => query,
+    }
 }
 
 /// Asks for the index files that [`resolve`] would read.
@@ -96,6 +119,7 @@ pub(super) fn want_indexes(view: &View<'_>, query: Query<'_>) {
     if packed::knows(query.family) || whole::knows(query.family) {
         return;
     }
+    let query = with_stems(query);
     for (stem, _) in stems(query) {
         let names = lookup(stem, query.family, query.variant);
         if view.find(query.dir, &names.single).is_none() {
@@ -209,7 +233,7 @@ pub(super) fn shards(
         let fits = if query.family == Family::Bin {
             !name.ends_with(".safetensors") && super::classify::has_ext(name, &["bin", "pt", "pth", "ckpt"])
         } else {
-            super::classify::has_ext(name, &["safetensors"])
+            super::classify::has_ext(name, &[extension(query.family)])
         };
         if !fits {
             return Err(format!(

@@ -261,6 +261,16 @@ pub enum SelectError {
         /// The folders to choose from.
         choices: Vec<String>,
     },
+    /// Several sets of the family asked for are equally good.
+    #[error("the repo holds several sets of {family} weights")]
+    Several {
+        /// The family asked for.
+        family: Family,
+        /// What they are called.
+        choices: Vec<String>,
+        /// How to name one.
+        how: &'static str,
+    },
     /// `--subfolder` names no folder of the repo.
     #[error("there is no folder \"{0}\" in this repo")]
     SubfolderAbsent(RepoPath),

@@ -97,7 +97,9 @@ impl Error {
             }
             Error::NotCached { .. } => Some("run once without --offline".into()),
             Error::Document { .. } => Some("the server sends other bytes than it lists: try another --endpoint".into()),
-            Error::NoWeights { .. } => Some("safetensors, torch, gguf and onnx files are read".into()),
+            Error::NoWeights { .. } => {
+                Some("safetensors, torch, gguf, onnx, TensorFlow, HDF5 and Flax files are read".into())
+            }
             Error::Folder { .. } => None,
         }
     }
@@ -118,6 +120,7 @@ fn select_hint(error: &SelectError) -> Option<String> {
             Some(format!("the repo has {}", found.join(", ")))
         }
         SelectError::Ambiguous { choices } => Some(format!("choose from {}", choices.join(", "))),
+        SelectError::Several { choices, how, .. } => Some(format!("{how}: {}", choices.join(", "))),
         SelectError::BadGlob { .. } => Some("'*' and '?' match anything, '[abc]' a set; quote the pattern".into()),
         SelectError::NoMatch(_) => Some("`hfget plan -v` shows the repo's files".into()),
         _ => None,

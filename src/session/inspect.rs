@@ -38,13 +38,18 @@ impl Inspected {
 
 /// The family whose reader fits a name, where the name alone says it.
 fn family_of(name: &str) -> Option<Family> {
-    Some(match name.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
+    let (stem, ending) = name.rsplit_once('.')?;
+    Some(match ending.to_ascii_lowercase().as_str() {
         "safetensors" => Family::Safetensors,
         "bin" => Family::Bin,
         "pt" | "pth" | "ckpt" => Family::Pt,
         "gguf" | "ggml" => Family::Gguf,
         "onnx" => Family::Onnx,
-        "h5" | "keras" => Family::Tf,
+        "h5" | "hdf5" => Family::Tf,
+        // The index of a TensorFlow checkpoint; others are called so too.
+        "index" if ["ckpt", "checkpoint", "model", "variables"].iter().any(|word| stem.contains(word)) => {
+            Family::TfCheckpoint
+        }
         "msgpack" => Family::Flax,
         _ => return None,
     })
@@ -120,7 +125,12 @@ impl Session {
             });
             let named =
                 one.as_ref().is_none_or(|one| prepared.listing.get(one).is_none_or(|entry| entry.path == file.path));
-            if let Some(family) = family.filter(|_| named) {
+            // Shards and folders of TensorFlow have no table of their own.
+            let read = |family: &Family| match family {
+                Family::TfCheckpoint | Family::SavedModel => verify::has_table(&file.path, *family),
+                _ => true,
+            };
+            if let Some(family) = family.filter(read).filter(|_| named) {
                 wanted.push((file.path.clone(), family));
             }
         }

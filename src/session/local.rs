@@ -104,7 +104,11 @@ impl Session {
         let mut findings = selection.findings.clone();
         findings.extend(odd.into_iter().map(|(name, what)| Finding::new(Code::PathUnsafe, name, what)));
         // The selection, then whatever else is here: all of it must be right.
-        let mut subject = Subject { allow_unsafe_pickle: self.config.allow_unsafe_pickle, ..Subject::default() };
+        let mut subject = Subject {
+            allow_unsafe_pickle: self.config.allow_unsafe_pickle,
+            deep: self.config.deep,
+            ..Subject::default()
+        };
         let file = |path: &RepoPath, purpose| {
             let listed = if trusted { listing.get(path.as_str()) } else { None };
             let noted = found.iter().find(|f| f.path == *path).and_then(|f| f.digest);

@@ -71,6 +71,8 @@ pub struct Config {
     pub threads: usize,
     /// Report `unsafe-pickle` as a warning.
     pub allow_unsafe_pickle: bool,
+    /// Also read every byte that a format checksums itself.
+    pub deep: bool,
 }
 
 /// One or more jobs with the same configuration and connections.
@@ -249,6 +251,7 @@ impl Session {
             unavailable,
             weights: prepared.selection.weights.clone(),
             allow_unsafe_pickle: self.config.allow_unsafe_pickle,
+            deep: self.config.deep,
         };
         let outcome = self.verify_subject(subject).await;
         if failed.is_empty() && outcome.digests == prepared.plan.items.len() {
@@ -274,7 +277,7 @@ impl Session {
     /// Stands for everything that the check of contents depends on.
     fn contents_key(&self, prepared: &Prepared) -> String {
         let mut hasher = sha2::Sha256::new();
-        hasher.update(format!("{} {}\n", verify::RULES_VERSION, self.config.allow_unsafe_pickle));
+        hasher.update(format!("{} {} {}\n", verify::RULES_VERSION, self.config.allow_unsafe_pickle, self.config.deep));
         for set in &prepared.selection.weights {
             hasher.update(format!("{set:?}\n"));
         }

@@ -5,9 +5,15 @@ mod companions;
 mod coverage;
 mod digest;
 mod findings;
+pub mod flax;
 pub mod gguf;
+pub mod hdf5;
 pub mod onnx;
+mod place;
+mod proto;
 pub mod safetensors;
+pub mod saved_model;
+pub mod tf_checkpoint;
 pub mod torch;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -28,7 +34,7 @@ use crate::report::{Code, Finding, Severity};
 use crate::select::{Family, Purpose, WeightIndex, WeightSet};
 
 /// Changes whenever a check is added or changed, so that remembered results are not taken for new ones.
-pub const RULES_VERSION: u32 = 3;
+pub const RULES_VERSION: u32 = 4;
 
 /// An index of a million tensors is below this.
 const INDEX_LIMIT: u64 = 512 << 20;
@@ -61,6 +67,8 @@ pub struct Subject {
     pub unavailable: BTreeSet<RepoPath>,
     /// Report `unsafe-pickle` as a warning.
     pub allow_unsafe_pickle: bool,
+    /// Also read every byte that a format checksums itself.
+    pub deep: bool,
 }
 
 /// What a check found, and how much it covered.
@@ -115,8 +123,12 @@ enum Reader {
     Torch,
     Gguf,
     Onnx,
-    /// Only that the file starts as it should.
-    Signature(&'static [&'static [u8]]),
+    Flax,
+    /// An index of a checkpoint, or a checkpoint in one file.
+    TfCheckpoint,
+    Hdf5,
+    /// A proto beside weights, which has no tensors that are listed.
+    Graph(saved_model::Message),
 }
 
 /// By the name first: a pipeline in one file may be either, and indexes name what they like.
@@ -130,9 +142,25 @@ fn reader(name: &RepoPath, family: Family) -> Option<Reader> {
         Family::Safetensors | Family::Mistral => Reader::Safetensors,
         Family::Bin | Family::Meta | Family::Pt | Family::TorchScript | Family::DiffusersSingle => Reader::Torch,
         Family::Gguf => Reader::Gguf,
-        Family::Tf if file.rsplit('.').next() == Some("h5") => Reader::Signature(&[b"\x89HDF\r\n\x1a\n"]),
+        Family::Flax => Reader::Flax,
+        Family::TfCheckpoint | Family::SavedModel if ending == Some("index") => Reader::TfCheckpoint,
+        Family::TfCheckpoint | Family::SavedModel if ending == Some("meta") => {
+            Reader::Graph(saved_model::Message::MetaGraph)
+        }
+        Family::SavedModel if file == "saved_model.pb" => Reader::Graph(saved_model::Message::SavedModel),
+        Family::SavedModel if matches!(&*file, "fingerprint.pb" | "keras_metadata.pb") => {
+            Reader::Graph(saved_model::Message::Other)
+        }
+        Family::TfCheckpoint if file == "checkpoint" || file.contains(".data-") => return None,
+        Family::TfCheckpoint => Reader::TfCheckpoint,
+        Family::Tf if matches!(ending, Some("h5" | "hdf5")) => Reader::Hdf5,
         _ => return None,
     })
+}
+
+/// Whether [`table_of`] reads a table of a file by this name.
+pub(crate) fn has_table(name: &RepoPath, family: Family) -> bool {
+    reader(name, family).is_some_and(|reader| !matches!(reader, Reader::Graph(_)))
 }
 
 /// Reads the tensors of a weight file without executing anything in it; the findings are about `name`.
@@ -167,21 +195,23 @@ pub fn table_of(
     let (table, findings) = match reader(name, family) {
         None => return (None, Vec::new()),
         Some(Reader::Safetensors) => safetensors::read(&mut file, length, name.as_str()),
+        // The first checkpoints of TensorFlow were called so too.
+        Some(Reader::Torch)
+            if name.as_str().ends_with(".ckpt") && tf_checkpoint::is_table(&mut file, length).unwrap_or(false) =>
+        {
+            tf_checkpoint::read(&mut file, length, name.as_str())
+        }
         Some(Reader::Torch) => torch::read(&mut file, length, name.as_str()),
         Some(Reader::Gguf) => match starts_with(&mut file, &gguf::OLD_MAGICS) {
             Err(error) => return fail(Code::FileMissing, format!("it cannot be read: {error}")),
             Ok(true) => return (None, Vec::new()),
             Ok(false) => gguf::read(&mut file, length, name.as_str()),
         },
+        Some(Reader::Flax) => flax::read(&mut file, length, name.as_str()),
+        Some(Reader::TfCheckpoint) => tf_checkpoint::read(&mut file, length, name.as_str()),
         Some(Reader::Onnx) => onnx::read(&mut file, length, name.as_str()),
-        Some(Reader::Signature(known)) => {
-            let mut head = Vec::new();
-            return match file.take(16).read_to_end(&mut head) {
-                Err(error) => fail(Code::FileMissing, format!("it cannot be read: {error}")),
-                Ok(_) if known.iter().any(|signature| head.starts_with(signature)) => (None, Vec::new()),
-                Ok(_) => fail(Code::FormatUnexpected, format!("it does not start as a {family} file does")),
-            };
-        }
+        Some(Reader::Graph(message)) => return (None, saved_model::read(&mut file, length, name.as_str(), message).1),
+        Some(Reader::Hdf5) => hdf5::read(&mut file, length, name.as_str()),
     };
     let mut findings = findings;
     if matches!(reader(name, family), Some(Reader::Torch)) && findings.iter().all(|f| f.severity < Severity::Error) {
@@ -298,6 +328,10 @@ fn check_weights(
         // An encoder and a decoder may well share names.
         Family::Onnx => outcome.findings.extend(onnx::check_set(set, local)),
         Family::Gguf => outcome.findings.extend(gguf::check_set(set, local)),
+        Family::TfCheckpoint | Family::SavedModel => {
+            outcome.findings.extend(tf_checkpoint::check_set(set, local, subject.deep));
+            outcome.findings.extend(saved_model::check_set(set, local));
+        }
         _ => {}
     }
     if set.family != Family::Onnx {
@@ -305,7 +339,10 @@ fn check_weights(
     }
     let Some(index_path) = set.index.as_ref().filter(|p| sound(p) && !subject.unavailable.contains(*p)) else { return };
     match read_index(index_path, local) {
-        Ok(index) => {
+        Ok(mut index) => {
+            if set.family == Family::Tf {
+                hdf5::rename(&mut index);
+            }
             let (findings, compared) = coverage::check(set, index_path, &index, &tables);
             outcome.findings.extend(findings);
             outcome.indexed += compared;

@@ -82,3 +82,60 @@ fn a_gguf_repo_is_inspected_and_what_is_no_weight_file_is_refused() {
     std::fs::write(machine.home.path().join("a.gguf"), "hello").unwrap();
     machine.run(["inspect", "./a.gguf"]).ends_with(1).shows("format-unexpected");
 }
+
+#[test]
+fn tensorflow_keras_and_flax_are_fetched_verified_and_inspected() {
+    let mut repo = Repo::new("org/tf").file("config.json", "{}").lfs("model.safetensors", safetensors("w", 64));
+    for (name, from) in [
+        ("m.ckpt-1.index", "tf/sharded/model.ckpt-1.index"),
+        ("m.ckpt-1.data-00000-of-00002", "tf/sharded/model.ckpt-1.data-00000-of-00002"),
+        ("m.ckpt-1.data-00001-of-00002", "tf/sharded/model.ckpt-1.data-00001-of-00002"),
+        ("tf_model.h5", "h5/tf_model-00001-of-00002.h5"),
+        ("flax_model.msgpack", "flax/flax_model.msgpack"),
+        ("saved_model/saved_model.pb", "tf/saved_model/saved_model.pb"),
+        ("saved_model/fingerprint.pb", "tf/saved_model/fingerprint.pb"),
+        ("saved_model/assets/vocab.txt", "tf/saved_model/assets/vocab.txt"),
+        ("saved_model/variables/variables.index", "tf/saved_model/variables/variables.index"),
+        (
+            "saved_model/variables/variables.data-00000-of-00001",
+            "tf/saved_model/variables/variables.data-00000-of-00001",
+        ),
+    ] {
+        repo = repo.lfs(name, std::fs::read(file(from)).unwrap());
+    }
+    for (family, files, tensors) in [("tf-checkpoint", 3, 13), ("tf", 1, 3), ("flax", 1, 17), ("saved-model", 5, 3)] {
+        let machine = Machine::new([repo.clone()]);
+        let remote = machine.run(["inspect", "org/tf", "--only", family, "--json"]).ends_with(0).json();
+        let count = |value: &serde_json::Value| {
+            let all = value["inspected"].as_array().unwrap();
+            all.iter().map(|one| one["tensors"].as_u64().unwrap()).sum::<u64>()
+        };
+        assert_eq!(count(&remote), tensors, "{family}");
+        let got = machine.run(["org/tf", "--only", family, "--json"]).ends_with(0).json();
+        let weights =
+            got["reports"][0]["files"].as_array().unwrap().iter().filter(|f| f["purpose"] == "weights").count();
+        assert_eq!((weights, &got["reports"][0]["totals"]["tensors"]), (files, &tensors.into()), "{family}");
+        machine.run(["verify", "org/tf", "--only", family, "--deep"]).ends_with(0);
+    }
+    let machine = Machine::new([]);
+    machine.run(["inspect", file("tf").to_str().unwrap()]).ends_with(0).shows("dense/kernel").shows("DT_BFLOAT16");
+    machine.run(["inspect", file("h5/keras.h5").to_str().unwrap()]).ends_with(0).shows("first/first/kernel");
+    machine.run(["inspect", file("flax").to_str().unwrap()]).ends_with(0).shows("ln_f/scale").shows("bfloat16");
+}
+
+#[test]
+fn a_flipped_byte_of_a_checkpoint_nobody_has_a_digest_of_is_found_when_all_is_read() {
+    let machine = Machine::new([]);
+    let folder = machine.home.path().join("model");
+    std::fs::create_dir(&folder).unwrap();
+    for name in ["model.ckpt.index", "model.ckpt.data-00000-of-00001"] {
+        std::fs::copy(file("tf/saver").join(name), folder.join(name)).unwrap();
+    }
+    let data = folder.join("model.ckpt.data-00000-of-00001");
+    let mut bytes = std::fs::read(&data).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&data, bytes).unwrap();
+    let verify = ["verify", "./model", "--only", "tf-checkpoint"];
+    machine.run(verify).ends_with(0);
+    machine.run(verify.into_iter().chain(["--deep"])).ends_with(1).says("checksum-mismatch");
+}

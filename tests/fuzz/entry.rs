@@ -5,8 +5,8 @@ use std::io::Cursor;
 
 use hfget::repo::{RepoId, RepoPath, RepoSpec, Revision};
 use hfget::report::Finding;
-use hfget::select::WeightIndex;
-use hfget::verify::{TensorTable, gguf, onnx, safetensors, torch};
+use hfget::select::{CheckpointState, WeightIndex};
+use hfget::verify::{TensorTable, flax, gguf, hdf5, onnx, safetensors, saved_model, tf_checkpoint, torch};
 
 /// Findings stay printable, and a table's ranges stay sane, however the file lies.
 fn sane(read: (TensorTable, Vec<Finding>)) {
@@ -52,6 +52,39 @@ pub fn onnx(bytes: &[u8]) {
     let (model, findings) = onnx::model(Cursor::new(bytes), bytes.len() as u64, "x");
     assert!(model.external.iter().all(|e| e.tensor < model.table.tensors.len()));
     sane((model.table, findings));
+}
+
+/// An index of a TensorFlow checkpoint, a checkpoint in one file, or a `checkpoint` file.
+pub fn tf_checkpoint(bytes: &[u8]) {
+    sane(tf_checkpoint::read(Cursor::new(bytes), bytes.len() as u64, "x"));
+    let state = CheckpointState::parse(bytes);
+    assert!(state.latest.is_none_or(|name| name.len() < bytes.len()));
+}
+
+/// A whole Flax file.
+pub fn flax(bytes: &[u8]) {
+    let length = bytes.len() as u64;
+    let read = flax::read(Cursor::new(bytes), length, "x");
+    assert!(read.0.tensors.iter().filter_map(|t| t.bytes.as_ref()).all(|r| r.end <= length));
+    sane(read);
+}
+
+/// A whole HDF5 file.
+pub fn hdf5(bytes: &[u8]) {
+    let length = bytes.len() as u64;
+    let read = hdf5::read(Cursor::new(bytes), length, "x");
+    assert!(read.0.tensors.iter().filter_map(|t| t.bytes.as_ref()).all(|r| r.end <= length));
+    sane(read);
+}
+
+/// A graph of TensorFlow, as each of the messages that are read.
+pub fn saved_model(bytes: &[u8]) {
+    use saved_model::Message;
+    for message in [Message::SavedModel, Message::MetaGraph, Message::Other] {
+        let (graph, findings) = saved_model::read(Cursor::new(bytes), bytes.len() as u64, "x", message);
+        assert!(graph.assets.len() <= saved_model::MAX_ASSETS + 1);
+        sane((TensorTable::default(), findings));
+    }
 }
 
 /// A pickle, as it is and as the `data.pkl` of a file with one storage.

@@ -15,3 +15,4 @@ mod hostile;
 mod properties;
 mod real_repos;
 mod support;
+mod tensorflow;

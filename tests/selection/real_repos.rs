@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hfget::report::{Code, Severity};
 use hfget::select::{Family, SelectError};
 
-use crate::support::{Repo, prefer};
+use crate::support::{Repo, only, prefer};
 
 /// Indexes: in which repo, the index, and how the names of its shards start.
 const INDEXES: &[(&str, &str, &str)] = &[
@@ -256,5 +256,30 @@ fn everything_is_taken_with_all_and_every_set_is_recognised() {
     }
     let whisper = repos().into_iter().find(|r| r.id == "openai/whisper-large-v3").expect("it is listed");
     let sets = whisper.taken(&hfget::select::Options { all: true, ..Default::default() }).selection.weights;
-    assert_eq!(sets.len(), 4, "two families, each with and without the fp32 variant");
+    assert_eq!(sets.len(), 5, "two families, each with and without the fp32 variant, and Flax");
+}
+
+#[test]
+fn keras_and_flax_weights_are_taken_when_they_are_asked_for() {
+    let mut seen = 0;
+    for repo in repos() {
+        for (family, single) in [("tf", "tf_model.h5"), ("flax", "flax_model.msgpack")] {
+            // At the root, or in a folder of a pipeline.
+            let held: Vec<&str> = repo
+                .files
+                .keys()
+                .map(String::as_str)
+                .filter(|f| f.ends_with(single) || family == "flax" && f.ends_with("diffusion_flax_model.msgpack"))
+                .collect();
+            if held.is_empty() {
+                assert!(repo.select(&only(family)).is_err(), "{}", repo.id);
+                continue;
+            }
+            seen += 1;
+            let outcome = repo.taken(&only(family));
+            outcome.check();
+            assert_eq!(outcome.weights(), held, "{}", repo.id);
+        }
+    }
+    assert!(seen > 25, "{seen}");
 }

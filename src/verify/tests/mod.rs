@@ -3,11 +3,15 @@
 mod companions;
 mod coverage;
 mod digest;
+mod flax;
 mod gguf;
+mod hdf5;
 mod make;
 mod onnx;
 mod pickles;
 mod safetensors;
+mod saved_model;
+mod tf_checkpoint;
 mod torch;
 mod torch_files;
 mod whole;

@@ -114,7 +114,7 @@ fn weights_of_a_format_that_is_not_read_are_not_taken_for_broken_torch_files() {
     for (family, content) in [
         (Family::Gguf, &b"tjgg\x03\0\0\0"[..]),
         (Family::Onnx, b"\x08\x07"),
-        (Family::Flax, b"\x81"),
+        (Family::TfLite, b"\x1c\0\0\0TFL3"),
         (Family::OpenVino, b"<net/>"),
         (Family::CTranslate2, b"\x06\0\0\0"),
         (Family::Mlx, b"PK\x03\x04"),
@@ -159,4 +159,26 @@ fn parameters_of_a_name_in_two_files_count_once() {
     let outcome = check(dir.path(), set(Family::Safetensors, None, &["1.safetensors", "2.safetensors"]));
     assert_eq!(codes(&outcome.findings), [Code::TensorDuplicate]);
     assert_eq!((outcome.tensors, outcome.parameters), (2, 4));
+}
+
+#[test]
+fn shards_of_keras_and_flax_hold_what_their_indexes_say() {
+    for (family, dir, stem, ending, tensors) in
+        [(Family::Tf, "formats/h5", "tf_model", "h5", 6), (Family::Flax, "formats/flax", "flax_model", "msgpack", 9)]
+    {
+        let index = format!("{stem}.{ending}.index.json");
+        let shards: Vec<String> = (1..=2).map(|n| format!("{stem}-0000{n}-of-00002.{ending}")).collect();
+        let shards: Vec<&str> = shards.iter().map(|s| &**s).collect();
+        let outcome = check(&fixture(dir), set(family, Some(&index), &shards));
+        assert_eq!((outcome.findings, outcome.tensors, outcome.indexed), (Vec::new(), tensors, tensors));
+        let outcome = check(&fixture(dir), set(family, Some(&index), &shards[..1]));
+        assert_eq!(codes(&outcome.findings), [Code::ShardMissing]);
+        // The shards the other way round: nothing is where the index says.
+        let copy = tempfile::tempdir().unwrap();
+        fs::copy(fixture(dir).join(&index), copy.path().join(&index)).unwrap();
+        fs::copy(fixture(dir).join(shards[0]), copy.path().join(shards[1])).unwrap();
+        fs::copy(fixture(dir).join(shards[1]), copy.path().join(shards[0])).unwrap();
+        let outcome = check(copy.path(), set(family, Some(&index), &shards));
+        assert_eq!(codes(&outcome.findings), [Code::TensorMisplaced]);
+    }
 }

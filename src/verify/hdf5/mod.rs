@@ -1,0 +1,318 @@
+//! HDF5, read from untrusted bytes: the superblock, and every dataset that groups lead to with where
+//! its elements lie. The rules are those of the HDF5 file format specification 3.0 and of libhdf5.
+//! Chunks are held against the file's end where a B-tree of version 1 lists them; packed chunks are
+//! not unpacked, and soft and external links are not followed.
+//!
+//! Memory: names ([`MAX_TENSORS`], [`MAX_NAMES`]), one piece of metadata at a time (64 MiB at most), and
+//! the addresses of objects and of one tree's nodes. Time: each object and node is read once.
+
+mod bytes;
+mod dtype;
+mod groups;
+mod object;
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::{Read, Seek};
+
+use self::bytes::{Bytes, lookup3};
+use self::object::{Layout, Link, Object, object};
+use super::findings::{Findings, Quote, Shape};
+use super::place::Place;
+use super::{Tensor, TensorTable};
+use crate::report::{Code, Finding, Severity};
+use crate::select::WeightIndex;
+
+/// Datasets of one file; a file with more is refused.
+pub const MAX_TENSORS: usize = 1 << 20;
+/// Bytes of all paths together.
+pub const MAX_NAMES: u64 = 256 << 20;
+/// Links of one file.
+pub const MAX_LINKS: usize = 1 << 21;
+/// Bytes of a path.
+const MAX_PATH: usize = 1 << 16;
+
+const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
+
+/// A file whose superblock has been read.
+struct File<R> {
+    place: Place<R>,
+    /// What addresses count from.
+    base: u64,
+    /// Bytes of an address.
+    offsets: usize,
+    /// Bytes of a length.
+    lengths: usize,
+}
+
+impl<R: Read + Seek> File<R> {
+    /// Some bytes of metadata; they are in the file before memory is taken.
+    fn few(&mut self, address: u64, length: u64) -> Result<Vec<u8>, String> {
+        let at = self.base.checked_add(address).filter(|at| *at <= self.place.end);
+        let at = at.ok_or_else(|| format!("its metadata points to {address}, and it ends at {}", self.place.end))?;
+        self.place.to(at)?;
+        self.place.few(length)
+    }
+}
+
+/// Reads the datasets of an HDF5 file of `length` bytes; the findings are about `path`.
+pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Vec<Finding>) {
+    let mut walk = Walk { path, table: TensorTable::default(), names: MAX_NAMES, findings: Findings::default() };
+    if let Err((code, why)) = walk.run(Place::new(file, length), length) {
+        walk.findings.push(Finding::new(code, path, why));
+    }
+    walk.overlaps();
+    (walk.table, walk.findings.into_vec())
+}
+
+/// Turns the names of an index into those of datasets, as `TFPreTrainedModel.save_pretrained` does
+/// (`transformers` 4.57, `modeling_tf_utils.py`): without the model's own, which comes first.
+pub(super) fn rename(index: &mut WeightIndex) {
+    for (name, _) in &mut index.weight_map {
+        if !name.contains("model.")
+            && let Some((_, rest)) = name.split_once('/')
+        {
+            *name = rest.into();
+        }
+    }
+}
+
+type Wrong = (Code, String);
+
+fn invalid(why: String) -> Wrong {
+    (Code::HeaderInvalid, why)
+}
+
+/// Finds the superblock: at 0, or behind a block of the user's of a power of two bytes.
+fn superblock<R: Read + Seek>(mut place: Place<R>, length: u64) -> Result<(File<R>, u64), Wrong> {
+    let mut at = 0u64;
+    loop {
+        if at.saturating_add(SIGNATURE.len() as u64) > length {
+            let text = "it does not start as an HDF5 file does, nor does a later block of it";
+            return Err((Code::FormatUnexpected, text.to_owned()));
+        }
+        place.to(at).map_err(invalid)?;
+        if place.bytes::<8>().map_err(invalid)? == SIGNATURE {
+            break;
+        }
+        at = if at == 0 { 512 } else { at * 2 };
+    }
+    let version = place.u8().map_err(invalid)?;
+    let head = |n: u64, place: &mut Place<R>| place.few(n).map_err(invalid);
+    let (offsets, lengths, rest) = match version {
+        0 | 1 => {
+            let head = head(15, &mut place)?;
+            (head[4], head[5], if version == 1 { 4 } else { 0 })
+        }
+        2 | 3 => {
+            let head = head(3, &mut place)?;
+            (head[0], head[1], 0)
+        }
+        _ => return Err(invalid(format!("its superblock is of version {version}, and 0 to 3 are known"))),
+    };
+    if !matches!(offsets, 2 | 4 | 8) || !matches!(lengths, 2 | 4 | 8) {
+        return Err(invalid(format!("its addresses have {offsets} bytes and its lengths {lengths}")));
+    }
+    let (offsets, lengths) = (usize::from(offsets), usize::from(lengths));
+    place.skip(rest).map_err(invalid)?;
+    let bytes = head(4 * offsets as u64, &mut place)?;
+    let mut numbers = Bytes(&bytes);
+    let mut number = || numbers.number(offsets).map_err(invalid);
+    let (stored_base, _, end, fourth) = (number()?, number()?, number()?, number()?);
+    // Between them is the free space or the extension, and behind the end the driver or the root.
+    let root = if version < 2 {
+        // The root's entry: its name, then its header.
+        let entry = head(2 * offsets as u64, &mut place)?;
+        Bytes(&entry[offsets..]).number(offsets).map_err(invalid)?
+    } else {
+        let covered = 12 + 4 * offsets as u64;
+        place.to(at).map_err(invalid)?;
+        let covered = head(covered, &mut place)?;
+        let sum = u32::from_le_bytes(place.bytes().map_err(invalid)?);
+        if lookup3(&covered) != sum {
+            return Err(invalid("the checksum of its superblock does not match".to_owned()));
+        }
+        fourth
+    };
+    // A block put in front later moves everything (`H5F__super_read`).
+    let end = i128::from(end) + i128::from(at) - i128::from(stored_base);
+    if end > i128::from(length) {
+        let text = format!("it says that it ends at {end}, and it has {length} bytes: it is cut short");
+        return Err((Code::TensorOutOfBounds, text));
+    }
+    place.end = u64::try_from(end).unwrap_or(0);
+    // Bytes behind the end are no error for libhdf5.
+    Ok((File { place, base: at, offsets, lengths }, root))
+}
+
+struct Walk<'p> {
+    path: &'p str,
+    table: TensorTable,
+    /// Bytes that further names may have.
+    names: u64,
+    findings: Findings,
+}
+
+impl Walk<'_> {
+    fn found(&mut self, code: Code, why: String) {
+        self.findings.push(Finding::new(code, self.path, why));
+    }
+
+    fn run<R: Read + Seek>(&mut self, place: Place<R>, length: u64) -> Result<(), Wrong> {
+        let (mut file, root) = superblock(place, length)?;
+        let mut seen: BTreeMap<u64, Option<Box<str>>> = BTreeMap::new();
+        let mut stack: Vec<(u64, String)> = vec![(root, String::new())];
+        let mut links_read = 0usize;
+        while let Some((address, name)) = stack.pop() {
+            if let Some(known) = seen.get(&address) {
+                if let Some(kept) = known.clone() {
+                    self.charge(name.len())?;
+                    self.table.aliases.push((name.into(), kept));
+                }
+                continue;
+            }
+            let named = |why: String| invalid(format!("{}: {why}", Quote(if name.is_empty() { "/" } else { &name })));
+            let mut object = object(&mut file, address).map_err(named)?;
+            if object.layout.is_some() {
+                seen.insert(address, Some(name.as_str().into()));
+                self.dataset(&mut file, &object, name)?;
+                continue;
+            }
+            seen.insert(address, None);
+            let mut links = std::mem::take(&mut object.links);
+            if let Some((tree, heap)) = object.table {
+                links.extend(groups::table(&mut file, tree, heap).map_err(named)?);
+            }
+            if let Some((heap, tree)) = object.dense {
+                links.extend(groups::dense(&mut file, heap, tree).map_err(named)?);
+            }
+            links_read += links.len();
+            if links_read > MAX_LINKS {
+                return Err(invalid(format!("it has more than {MAX_LINKS} links")));
+            }
+            self.enter(&name, links, &mut stack)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a group's links on the stack, the first name on top.
+    fn enter(&mut self, group: &str, mut links: Vec<Link>, stack: &mut Vec<(u64, String)>) -> Result<(), Wrong> {
+        links.sort_by(|a, b| a.name.cmp(&b.name));
+        for two in links.windows(2).filter(|two| two[0].name == two[1].name) {
+            self.found(Code::HeaderInvalid, format!("group {} has {} twice", Quote(group), Quote(&two[0].name)));
+        }
+        for Link { name, address } in links.into_iter().rev() {
+            let Some(address) = address else { continue };
+            let path = if group.is_empty() { name } else { format!("{group}/{name}") };
+            if path.len() > MAX_PATH {
+                return Err(invalid(format!("the path {} is too long", Quote(&path))));
+            }
+            self.charge(path.len())?;
+            stack.push((address, path));
+        }
+        Ok(())
+    }
+
+    /// Counts the bytes of a name.
+    fn charge(&mut self, bytes: usize) -> Result<(), Wrong> {
+        let left = self.names.checked_sub(bytes as u64);
+        self.names = left.ok_or_else(|| invalid(format!("its names have more than {MAX_NAMES} bytes together")))?;
+        Ok(())
+    }
+
+    fn dataset<R: Read + Seek>(&mut self, file: &mut File<R>, object: &Object, name: String) -> Result<(), Wrong> {
+        if self.table.tensors.len() >= MAX_TENSORS {
+            return Err(invalid(format!("it has more than {MAX_TENSORS} datasets")));
+        }
+        let (Some(space), Some(dtype), Some(layout)) = (&object.shape, &object.dtype, &object.layout) else {
+            return Err(invalid(format!("dataset {} has no shape or no dtype", Quote(&name))));
+        };
+        let shape = space.clone().unwrap_or_default();
+        let elements = if space.is_none() { Some(0) } else { shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d)) };
+        let Some(need) = elements.and_then(|n| n.checked_mul(dtype.size)) else {
+            return Err(invalid(format!("dataset {} of {} {} is too large", Quote(&name), dtype.name, Shape(&shape))));
+        };
+        let wrong = |has: u64| {
+            format!("dataset {} of {} {} needs {need} bytes and has {has}", Quote(&name), dtype.name, Shape(&shape))
+        };
+        let mut bytes = None;
+        match layout {
+            Layout::Compact(has) if *has < need => self.found(Code::HeaderInvalid, wrong(*has)),
+            Layout::Contiguous(..) if object.external => self.outside(&name),
+            Layout::Contiguous(Some(address), has) => {
+                let has = has.unwrap_or(need);
+                if has < need {
+                    self.found(Code::HeaderInvalid, wrong(has));
+                }
+                let start = file.base.checked_add(*address);
+                match start.and_then(|start| Some(start..start.checked_add(has)?)) {
+                    Some(range) if range.end <= file.place.end => bytes = Some(range).filter(|r| !r.is_empty()),
+                    _ => {
+                        let text = format!(
+                            "dataset {} lies at {address} with {has} bytes, and the file ends at {}",
+                            Quote(&name),
+                            file.place.end
+                        );
+                        self.found(Code::TensorOutOfBounds, text);
+                    }
+                }
+            }
+            Layout::Chunked(Some(root), key) => self.chunks(file, *root, *key, &name)?,
+            Layout::ChunkedOther(Some(root)) if file.base.checked_add(*root).is_none_or(|at| at >= file.place.end) => {
+                self.found(Code::TensorOutOfBounds, format!("the chunks of dataset {} lie at {root}", Quote(&name)));
+            }
+            Layout::Elsewhere => self.outside(&name),
+            _ => {}
+        }
+        let dtype = dtype.name.as_str().into();
+        self.table.tensors.push(Tensor { name: name.into(), dtype, shape: shape.into(), bytes });
+        Ok(())
+    }
+
+    fn outside(&mut self, name: &str) {
+        let text = format!("the elements of dataset {} are not in it", Quote(name));
+        self.findings.push(Finding::new(Code::ExternalDataMissing, self.path, text).severity(Severity::Warning));
+    }
+
+    fn chunks<R: Read + Seek>(&mut self, file: &mut File<R>, root: u64, key: usize, name: &str) -> Result<(), Wrong> {
+        let mut bad = None;
+        groups::tree(file, root, 1, key, &mut |file, key, chunk| {
+            let size = Bytes(key).number(4)?;
+            let end = file.base.checked_add(chunk).and_then(|at| at.checked_add(size));
+            if end.is_none_or(|end| end > file.place.end) {
+                bad.get_or_insert((chunk, size));
+            }
+            Ok(())
+        })
+        .map_err(|why| invalid(format!("the chunks of {}: {why}", Quote(name))))?;
+        if let Some((chunk, size)) = bad {
+            let text = format!(
+                "a chunk of dataset {} lies at {chunk} with {size} bytes, and the file ends at {}",
+                Quote(name),
+                file.place.end
+            );
+            self.found(Code::TensorOutOfBounds, text);
+        }
+        Ok(())
+    }
+
+    /// Datasets in one piece share no bytes.
+    fn overlaps(&mut self) {
+        let mut places: Vec<(u64, u64, usize)> = Vec::new();
+        for (at, tensor) in self.table.tensors.iter().enumerate() {
+            places.extend(tensor.bytes.as_ref().map(|r| (r.start, r.end, at)));
+        }
+        places.sort_unstable();
+        let mut before: Option<(u64, u64, usize)> = None;
+        let mut said = HashSet::new();
+        for place in places {
+            if let Some(other) = before.filter(|other| place.0 < other.1)
+                && said.insert(place.2)
+            {
+                let name = |at: usize| Quote(&self.table.tensors[at].name).to_string();
+                let text = format!("datasets {} and {} share bytes at {}", name(other.2), name(place.2), place.0);
+                self.found(Code::DataOverlap, text);
+            }
+            before = Some(before.map_or(place, |other| if other.1 > place.1 { other } else { place }));
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The graphs of TensorFlow, read from untrusted bytes: `saved_model.pb`, the `.meta` of a checkpoint, and
+//! the small protos beside them (`saved_model.proto`, `meta_graph.proto`, `graph.proto`). Messages are
+//! walked, not kept; the assets that a graph names are held against the files here. Variables are a
+//! checkpoint, and read where those are.
+//!
+//! Memory: the names of assets ([`MAX_ASSETS`]). Time: each byte of a graph once, tensors in nodes skipped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{Read, Seek};
+
+use super::SubjectFile;
+use super::findings::{Findings, Quote};
+use super::proto::{Value, Wire};
+use crate::repo::RepoPath;
+use crate::report::{Code, Finding, Severity};
+use crate::select::WeightSet;
+
+/// Assets of one `SavedModel`; a file that names more is refused.
+pub const MAX_ASSETS: usize = 1 << 16;
+/// Bytes of an asset's name, and of the name of a node or its operation.
+const MAX_NAME: u64 = 1 << 16;
+
+/// Which message a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message {
+    /// `saved_model.pb`: `SavedModel`.
+    SavedModel,
+    /// `X.meta`: `MetaGraphDef`.
+    MetaGraph,
+    /// `fingerprint.pb`, `keras_metadata.pb`: of no further interest.
+    Other,
+}
+
+/// What a graph says that concerns other files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Graph {
+    /// Graphs in it.
+    pub graphs: usize,
+    /// Nodes of all graphs, without those of functions.
+    pub nodes: u64,
+    /// Names of files in `assets/`.
+    pub assets: BTreeSet<String>,
+}
+
+/// Reads a graph of `length` bytes; the findings are about `path`.
+pub fn read(file: impl Read + Seek, length: u64, path: &str, message: Message) -> (Graph, Vec<Finding>) {
+    let mut graph = Graph::default();
+    let mut findings = Vec::new();
+    let mut wire = Wire::new(file, length);
+    let whole = (0, length);
+    let walked = match message {
+        Message::SavedModel => saved_model(&mut wire, whole, &mut graph).map(|version| {
+            if version != Some(1) {
+                let says = version.map_or("none".to_owned(), |n| n.to_string());
+                let text = format!("its schema version is {says}, and TensorFlow writes 1");
+                findings.push(Finding::new(Code::HeaderInvalid, path, text).severity(Severity::Warning));
+            }
+            if graph.graphs == 0 {
+                findings.push(Finding::new(Code::HeaderInvalid, path, "it holds no graph: it is cut short or wrong"));
+            }
+        }),
+        Message::MetaGraph => meta_graph(&mut wire, whole, &mut graph).map(|()| {
+            if length == 0 {
+                findings.push(Finding::new(Code::HeaderInvalid, path, "it is empty"));
+            }
+        }),
+        Message::Other => wire.fields(whole, &mut |_, _, _| Ok::<_, String>(())),
+    };
+    if let Err(why) = walked {
+        findings.push(Finding::new(Code::HeaderInvalid, path, why));
+    }
+    (graph, findings)
+}
+
+type Span = (u64, u64);
+
+fn expected(what: &str, number: u64) -> String {
+    format!("field {number} of {what} is of another type than it should be")
+}
+
+/// Gives the schema version.
+fn saved_model<R: Read + Seek>(wire: &mut Wire<R>, span: Span, graph: &mut Graph) -> Result<Option<u64>, String> {
+    let mut version = None;
+    wire.fields(span, &mut |wire, number, value| match (number, value) {
+        (1, Value::Varint(n)) => {
+            version = Some(n);
+            Ok(())
+        }
+        (2, Value::Bytes(start, end)) => {
+            graph.graphs += 1;
+            meta_graph(wire, (start, end), graph)
+        }
+        (1 | 2, _) => Err(expected("SavedModel", number)),
+        _ => Ok(()),
+    })?;
+    Ok(version)
+}
+
+fn meta_graph<R: Read + Seek>(wire: &mut Wire<R>, span: Span, graph: &mut Graph) -> Result<(), String> {
+    wire.fields(span, &mut |wire, number, value| match (number, value) {
+        (2, Value::Bytes(start, end)) => graph_def(wire, (start, end), graph),
+        (6, Value::Bytes(start, end)) => {
+            let mut name = String::new();
+            wire.fields((start, end), &mut |wire, number, value| match (number, value) {
+                (2, Value::Bytes(start, end)) => {
+                    name = wire.text((start, end), MAX_NAME)?;
+                    Ok(())
+                }
+                (1, Value::Bytes(..)) => Ok(()),
+                (1 | 2, _) => Err(expected("AssetFileDef", number)),
+                _ => Ok(()),
+            })?;
+            graph.assets.insert(name);
+            if graph.assets.len() > MAX_ASSETS {
+                Err(format!("it names more than {MAX_ASSETS} assets"))
+            } else {
+                Ok(())
+            }
+        }
+        // The parts that are not read are messages all the same.
+        (1..=7, Value::Bytes(..)) => Ok(()),
+        (1..=7, _) => Err(expected("MetaGraphDef", number)),
+        _ => Ok(()),
+    })
+}
+
+fn graph_def<R: Read + Seek>(wire: &mut Wire<R>, span: Span, graph: &mut Graph) -> Result<(), String> {
+    wire.fields(span, &mut |wire, number, value| match (number, value) {
+        (1, Value::Bytes(start, end)) => {
+            graph.nodes += 1;
+            wire.fields((start, end), &mut |wire, number, value| match (number, value) {
+                (1 | 2, Value::Bytes(start, end)) => wire.text((start, end), MAX_NAME).map(drop),
+                (3..=7, Value::Bytes(..)) => Ok(()),
+                (1..=7, _) => Err(expected("NodeDef", number)),
+                _ => Ok(()),
+            })
+        }
+        (2 | 4, Value::Bytes(..)) | (3, Value::Varint(_)) => Ok(()),
+        (1..=4, _) => Err(expected("GraphDef", number)),
+        _ => Ok(()),
+    })
+}
+
+/// Every asset that a graph of the set names is here.
+pub(super) fn check_set(set: &WeightSet, local: &BTreeMap<&RepoPath, &SubjectFile>) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    for path in set.files.iter().filter(|p| p.file_name() == "saved_model.pb") {
+        let Some(file) = local.get(path) else { continue };
+        let Ok((open, length)) = File::open(&file.local).and_then(|f| f.metadata().map(|m| (f, m.len()))) else {
+            continue;
+        };
+        let folder = if path.dir().is_empty() { "assets".to_owned() } else { format!("{}/assets", path.dir()) };
+        for asset in read(open, length, path.as_str(), Message::SavedModel).0.assets {
+            let (code, text) = match RepoPath::join(&folder, &asset) {
+                Ok(place) if local.contains_key(&place) => continue,
+                Ok(place) => {
+                    (Code::ExternalDataMissing, format!("it needs {}, which is not here", Quote(place.as_str())))
+                }
+                Err(error) => {
+                    let text = format!("it names an asset {}: {}", Quote(&asset), error.reason);
+                    (Code::PathUnsafe, text)
+                }
+            };
+            findings.push(Finding::new(code, path, text));
+        }
+    }
+    findings.into_vec()
+}

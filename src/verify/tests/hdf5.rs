@@ -1,0 +1,112 @@
+//! HDF5: the producer's own files dataset by dataset, files cut short, and damaged ones.
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+
+use proptest::prelude::*;
+
+use super::{fixture, has_error};
+use crate::report::{Code, Finding};
+use crate::verify::{TensorTable, hdf5};
+
+fn read(bytes: &[u8]) -> (TensorTable, Vec<Finding>) {
+    hdf5::read(Cursor::new(bytes), bytes.len() as u64, "x.h5")
+}
+
+fn file(name: &str) -> Vec<u8> {
+    std::fs::read(fixture(&format!("formats/h5/{name}"))).unwrap()
+}
+
+#[test]
+fn every_dataset_is_as_its_producer_reads_it() {
+    let expected: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(fixture("formats/expected_tf.json")).unwrap()).unwrap();
+    let files = expected["h5"].as_object().unwrap();
+    assert!(files.len() >= 10);
+    for (name, rows) in files {
+        let (table, findings) = read(&file(name));
+        assert_eq!(findings, [], "{name}");
+        let found: BTreeMap<&str, serde_json::Value> = table
+            .tensors
+            .iter()
+            .map(|t| (&*t.name, serde_json::json!([t.dtype, t.shape, t.bytes.as_ref().map(|r| r.start)])))
+            .collect();
+        let rows: BTreeMap<&str, serde_json::Value> = rows
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(k, row)| (&**k, serde_json::json!([row[0], row[1], row[3]])))
+            .collect();
+        assert_eq!(found, rows, "{name}");
+        for (tensor, row) in table.tensors.iter().map(|t| (t, &expected["h5"][name][&*t.name])) {
+            let bytes = tensor.bytes.as_ref().map(|r| serde_json::json!(r.end - r.start));
+            // Of a text the producer counts a pointer, and the file holds a place in a heap.
+            assert!(bytes.is_none_or(|b| b == row[2] || row[0] == "object"), "{name}: {tensor:?}");
+        }
+    }
+}
+
+#[test]
+fn hard_links_are_aliases() {
+    let (table, _) = read(&file("many.h5"));
+    assert_eq!(table.aliases.len(), 400);
+    assert!(table.aliases.iter().all(|(_, kept)| &**kept == "first"));
+}
+
+#[test]
+fn a_file_that_is_cut_short_is_said_to_be() {
+    for name in ["tf_model-00001-of-00002.h5", "v108.h5", "userblock.h5", "narrow.h5", "dense.h5"] {
+        let whole = file(name);
+        for length in (0..whole.len()).step_by(7).chain([whole.len() - 1]) {
+            let found = read(&whole[..length]).1;
+            assert!(has_error(&found), "{name} cut at {length}");
+        }
+        let text = &read(&whole[..whole.len() - 1]).1[0];
+        assert!(text.code == Code::TensorOutOfBounds && text.message.contains("cut short"), "{text:?}");
+        // libhdf5 takes no offence at more.
+        assert_eq!(read(&[&whole[..], &[0; 9]].concat()).1, [], "{name}");
+    }
+    assert_eq!(read(b"hello").1[0].code, Code::FormatUnexpected);
+    assert_eq!(read(b"").1[0].code, Code::FormatUnexpected);
+}
+
+#[test]
+fn every_flipped_byte_is_judged() {
+    for name in ["v108.h5", "narrow.h5", "dense.h5", "userblock.h5"] {
+        let whole = file(name);
+        for at in 0..whole.len() {
+            for bit in [0x01, 0x80, 0xff] {
+                let mut bytes = whole.clone();
+                bytes[at] ^= bit;
+                let (table, findings) = read(&bytes);
+                assert!(findings.len() < 200);
+                let inside = table.tensors.iter().filter_map(|t| t.bytes.as_ref()).all(|r| r.end <= whole.len() as u64);
+                assert!(inside, "{name} at {at}");
+            }
+        }
+    }
+    // The checksum of newer superblocks covers each of its bytes.
+    let whole = file("v108.h5");
+    for at in 0..48 {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        assert!(has_error(&read(&bytes).1), "at {at}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn no_bytes_panic(
+        which in 0usize..4,
+        at in 0usize..6000,
+        bytes in proptest::collection::vec(any::<u8>(), 0..64),
+    ) {
+        let mut whole = file(["v108.h5", "narrow.h5", "dense.h5", "userblock.h5"][which]);
+        let at = at.min(whole.len());
+        let end = (at + bytes.len()).min(whole.len());
+        whole[at..end].copy_from_slice(&bytes[..end - at]);
+        let _ = read(&whole);
+        let _ = read(&[&b"\x89HDF\r\n\x1a\n"[..], &bytes].concat());
+    }
+}
