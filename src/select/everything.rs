@@ -7,7 +7,7 @@ use super::classify::has_ext;
 use super::companions::companion;
 use super::model::{self, MODEL};
 use super::names;
-use super::picks::Picks;
+use super::picks::{Picks, class_of};
 use super::sets::{Found, Query, Set, indexed_set, resolve, shards, shards_here};
 use super::view::{CONFIG_LIMIT, View};
 use super::{Family, Purpose, tensorflow};
@@ -87,7 +87,14 @@ fn folder(view: &View<'_>, dir: &str, picks: &mut Picks) {
             None if has_ext(name, &["safetensors"]) && name.starts_with("consolidated") => {
                 Some(single(Family::Mistral, None, &entry.path))
             }
-            None => has_ext(name, &["safetensors"]).then(|| single(Family::Safetensors, None, &entry.path)),
+            None if has_ext(name, &["safetensors"]) => Some(single(Family::Safetensors, None, &entry.path)),
+            None => {
+                let class = view.rel(&entry.path).map(|rel| class_of(view, rel)).filter(|c| c.weights);
+                class
+                    .and_then(|c| c.family)
+                    .filter(|f| matches!(f, Family::Pt | Family::TorchScript | Family::Meta))
+                    .map(|family| single(family, None, &entry.path))
+            }
         };
         if let Some(set) = set {
             done.extend(set.files.iter().cloned());

@@ -17,6 +17,7 @@ mod index;
 mod model;
 mod names;
 mod packed;
+mod pickled;
 mod picks;
 mod sentence;
 mod sets;

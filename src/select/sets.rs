@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::{self, extension, lookup};
 use super::view::{Doc, INDEX_LIMIT, View};
-use super::whole;
-use super::{Family, WeightIndex};
-use super::{packed, tensorflow};
+use super::{Family, WeightIndex, packed, pickled, tensorflow, whole};
 use crate::hub::Entry;
 use crate::repo::RepoPath;
 use crate::report::{Code, Finding, Severity};
@@ -69,6 +67,9 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     if query.family == Family::Mistral {
         return mistral(view, query);
     }
+    if pickled::knows(query.family) {
+        return pickled::resolve(view, query);
+    }
     if whole::knows(query.family) {
         return whole::resolve(view, query);
     }
@@ -116,7 +117,7 @@ fn with_stems(query: Query<'_>) -> Query<'_> {
 
 /// Asks for the index files that [`resolve`] would read.
 pub(super) fn want_indexes(view: &View<'_>, query: Query<'_>) {
-    if packed::knows(query.family) || whole::knows(query.family) {
+    if packed::knows(query.family) || pickled::knows(query.family) || whole::knows(query.family) {
         return;
     }
     let query = with_stems(query);

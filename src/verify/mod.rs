@@ -285,6 +285,32 @@ pub fn verify(subject: &Subject, threads: usize, progress: &dyn Progress) -> Out
     outcome
 }
 
+/// Whether the files of a set are one model's, in which a name stands for one tensor. An ONNX encoder
+/// and its decoder may well share names, so may a pipeline's `.pth` parts, and Meta's files each hold a
+/// slice of every tensor.
+fn shares_names(family: Family) -> bool {
+    use Family as F;
+    matches!(family, F::Safetensors | F::Bin | F::Mistral | F::Gguf | F::Flax | F::Tf)
+}
+
+/// What is known of a weight file: its tensors, and on request every checksum of the format's own.
+fn read_weights(
+    file: &SubjectFile,
+    path: &RepoPath,
+    set: &WeightSet,
+    deep: bool,
+) -> (Option<TensorTable>, Vec<Finding>) {
+    let (table, mut findings) = tensor_table(&file.local, path, set.family);
+    let sound = findings.iter().all(|f| f.severity < Severity::Error);
+    if deep && sound && matches!(reader(path, set.family), Some(Reader::Torch)) {
+        match File::open(&file.local).and_then(|f| f.metadata().map(|m| (f, m.len()))) {
+            Ok((open, length)) => findings.extend(torch::deep(BufReader::new(open), length, path.as_str())),
+            Err(error) => findings.push(Finding::new(Code::FileMissing, path, format!("it cannot be read: {error}"))),
+        }
+    }
+    (table, findings)
+}
+
 /// Reads every weight file of a set and compares them with the index.
 fn check_weights(
     subject: &Subject,
@@ -301,7 +327,7 @@ fn check_weights(
         for _ in 0..threads.clamp(1, files.len().max(1)) {
             scope.spawn(|| {
                 while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let table = tensor_table(&local[path].local, path, set.family);
+                    let table = read_weights(local[path], path, set, subject.deep);
                     read.lock().unwrap_or_else(PoisonError::into_inner).insert(*path, table);
                 }
             });
@@ -312,6 +338,7 @@ fn check_weights(
         set.files.iter().filter(|p| local.contains_key(p)).map(|p| (p, None)).collect();
     // Files that could not be had: their own finding says so, and nothing is said of their tensors.
     tables.extend(set.files.iter().filter(|p| subject.unavailable.contains(*p)).map(|p| (p, None)));
+    let one_name_space = shares_names(set.family);
     let mut names: HashSet<&str> = HashSet::new();
     for (path, (table, findings)) in &read {
         outcome.findings.extend(findings.iter().cloned());
@@ -319,13 +346,12 @@ fn check_weights(
         tables.insert(path, Some(table));
         for tensor in &table.tensors {
             outcome.tensors += 1;
-            if names.insert(&tensor.name) {
+            if names.insert(&tensor.name) || !one_name_space {
                 outcome.parameters = outcome.parameters.saturating_add(tensor.elements());
             }
         }
     }
     match set.family {
-        // An encoder and a decoder may well share names.
         Family::Onnx => outcome.findings.extend(onnx::check_set(set, local)),
         Family::Gguf => outcome.findings.extend(gguf::check_set(set, local)),
         Family::TfCheckpoint | Family::SavedModel => {
@@ -334,7 +360,7 @@ fn check_weights(
         }
         _ => {}
     }
-    if set.family != Family::Onnx {
+    if one_name_space {
         outcome.findings.extend(coverage::duplicates(set, &tables));
     }
     let Some(index_path) = set.index.as_ref().filter(|p| sound(p) && !subject.unavailable.contains(*p)) else { return };

@@ -255,6 +255,12 @@ fn repos_of_other_families_only_are_taken_as_what_they_are() {
         ("model.bin config.json vocabulary.json tokenizer.json", Family::CTranslate2, 1),
         ("onnx/model.onnx config.json", Family::Onnx, 1),
         ("model.nemo", Family::Other, 1),
+        ("model.pt config.yaml", Family::Pt, 1),
+        ("weights-00001-of-00002.pt weights-00002-of-00002.pt", Family::Pt, 2),
+        ("model.pth dvae.pth mel_stats.pth config.json vocab.json", Family::Pt, 3),
+        ("traced_model.pt config.json", Family::TorchScript, 1),
+        ("tf_model.h5 config.json", Family::Tf, 1),
+        ("flax_model.msgpack config.json", Family::Flax, 1),
         ("weights.npz config.json", Family::Mlx, 1),
         ("rust_model.ot config.json", Family::Rust, 1),
         ("openvino_model.xml openvino_model.bin config.json", Family::OpenVino, 2),
@@ -289,6 +295,7 @@ fn a_family_without_what_belongs_to_it_is_not_taken() {
         ("openvino_model.xml config.json", "openvino", "its .bin file"),
         ("consolidated.00.pth consolidated.02.pth params.json", "meta", "consolidated.01.pth"),
         ("coreml/a.mlpackage/Data/weight.bin", "coreml", "Manifest.json"),
+        ("weights-00001-of-00002.pt config.json", "pt", "1 of its 2 parts"),
     ] {
         match error(&Repo::parse(files), &only(family)) {
             SelectError::FamilyAbsent { why: told, .. } => assert!(told.contains(why), "{told}"),
@@ -315,6 +322,24 @@ fn a_family_beside_the_chosen_one_is_taken_whole_on_request() {
     assert_eq!(repo.taken(&only("coreml")).weights().len(), 2);
     let fp16 = Options { variant: Some("fp16".into()), ..only("tflite") };
     assert_eq!(repo.taken(&fp16).weights(), ["64-fp16.tflite"]);
+}
+
+#[test]
+fn several_files_that_may_each_be_the_model_are_a_question() {
+    let repo = Repo::parse("yolov8n.pt yolov8s.pt yolov8n-seg.pt README.md config.yaml");
+    for options in [plain(), only("pt"), variant("yolov8x")] {
+        match error(&repo, &options) {
+            SelectError::Several { family, choices, how } => {
+                assert_eq!(family, Family::Pt);
+                assert_eq!(choices, ["yolov8n-seg", "yolov8n", "yolov8s"]);
+                assert!(how.contains("--variant"), "{how}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let outcome = repo.taken(&variant("yolov8n"));
+    assert_eq!(outcome.weights(), ["yolov8n.pt"]);
+    assert_eq!(outcome.left("yolov8s.pt"), Some("other pt files"));
 }
 
 #[test]

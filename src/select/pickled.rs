@@ -1,0 +1,93 @@
+//! Sets of `.pt`, `.pth` and `.ckpt` files in one folder, weights alone or `TorchScript`: the only one,
+//! the parts of one, or the one that is asked for. What such a file holds is read by nobody here.
+
+use std::collections::BTreeMap;
+
+use super::picks::class_of;
+use super::sets::{Found, Query, Set};
+use super::view::View;
+use super::{Family, names};
+use crate::hub::Entry;
+use crate::repo::RepoPath;
+
+/// Stems that name the model itself, beside which files of other names are its parts
+/// (Coqui XTTS: `model.pth`, `dvae.pth`, `mel_stats.pth`, `speakers_xtts.pth`).
+const MAIN: &[&str] = &["model", "pytorch_model"];
+
+/// Whether [`Family`] is told by this file's rules.
+pub(super) fn knows(family: Family) -> bool {
+    matches!(family, Family::Pt | Family::TorchScript)
+}
+
+/// The name without its ending, of which `.pth.tar` is one.
+fn stem(name: &str) -> &str {
+    let name = name.strip_suffix(".tar").unwrap_or(name);
+    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
+}
+
+/// The files of the family in the folder that belong together.
+pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
+    let is = |entry: &&Entry| {
+        view.rel(&entry.path).is_some_and(|rel| {
+            let class = class_of(view, rel);
+            class.weights && class.family == Some(query.family)
+        })
+    };
+    let all: Vec<&Entry> = view.files(query.dir).iter().copied().filter(is).collect();
+    let Some(first) = all.first() else { return Found::Absent };
+    let several = || Found::Several {
+        at: first.path.clone(),
+        choices: all.iter().map(|e| stem(e.path.file_name()).to_owned()).collect(),
+        how: "name one with --variant",
+    };
+    if let Some(variant) = query.variant {
+        let by = |e: &&&Entry| stem(e.path.file_name()).eq_ignore_ascii_case(variant) || e.path.file_name() == variant;
+        return match all.iter().find(by) {
+            Some(entry) => set(query, vec![entry.path.clone()], "the file asked for"),
+            None => several(),
+        };
+    }
+    if let Some(found) = parts(query, &all) {
+        return found;
+    }
+    let files = || all.iter().map(|e| e.path.clone()).collect();
+    let main = all.iter().any(|e| MAIN.contains(&stem(e.path.file_name())));
+    match all.len() {
+        1 => set(query, files(), "the only file of its kind"),
+        _ if main && view.find(query.dir, "config.json").is_some() => set(query, files(), "the model and its parts"),
+        _ => several(),
+    }
+}
+
+/// `X-00001-of-00002.pt`, if all are of one such set.
+fn parts(query: Query<'_>, all: &[&Entry]) -> Option<Found> {
+    let mut found: BTreeMap<(&str, u32), BTreeMap<u32, &RepoPath>> = BTreeMap::new();
+    for entry in all {
+        let (prefix, (number, total)) = names::split_shard(stem(entry.path.file_name()))?;
+        found.entry((prefix, total)).or_default().insert(number, &entry.path);
+    }
+    let (((_, total), parts), 1) = (found.first_key_value()?, found.len()) else { return None };
+    // Some count from 0.
+    let whole = parts.len() as u64 == u64::from(*total)
+        && (parts.contains_key(&0) || parts.contains_key(total))
+        && parts.keys().all(|n| n <= total);
+    Some(if whole {
+        set(query, parts.values().map(|p| (*p).clone()).collect(), "the parts of the set")
+    } else {
+        let why = format!("{} of its {total} parts are in the repo", parts.len());
+        Found::Incomplete(parts.values().take(1).map(|p| ((*p).clone(), why.clone())).collect())
+    })
+}
+
+fn set(query: Query<'_>, mut files: Vec<RepoPath>, reason: &str) -> Found {
+    files.sort();
+    Found::Complete(Set {
+        family: query.family,
+        variant: query.variant.map(str::to_owned),
+        index: None,
+        files,
+        loose: false,
+        reason: reason.to_owned(),
+        notes: Vec::new(),
+    })
+}
