@@ -99,10 +99,7 @@ impl Checkpoint<'_> {
                 // A number beyond the files there are is not counted to.
                 let missing = (0..*total).find(|no| !parts.contains_key(no));
                 missing.map(|no| {
-                    format!(
-                        "{} of its {total} shards are in the repo, .data-{no:05}-of-{total:05} is not",
-                        parts.len()
-                    )
+                    format!("{} of its {total} shards are in the repo, .data-{no:05}-of-{total:05} is not", parts.len())
                 })
             }
         };
@@ -114,9 +111,8 @@ impl Checkpoint<'_> {
 fn shard(name: &str) -> Option<(&str, u32, u32)> {
     let (prefix, numbers) = name.rsplit_once(".data-")?;
     let (no, total) = numbers.split_once("-of-")?;
-    let number = |text: &str| {
-        (text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
-    };
+    let number =
+        |text: &str| (text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten();
     Some((prefix, number(no)?, number(total)?))
 }
 
@@ -153,8 +149,8 @@ fn checkpoints<'v>(view: &View<'v>, dir: &str) -> BTreeMap<&'v str, Checkpoint<'
 
 /// `(stem, step)` of `model.ckpt-20`.
 fn step(prefix: &str) -> Option<(&str, u64)> {
-    let (stem, step) = prefix.rsplit_once('-')?;
-    step.bytes().all(|b| b.is_ascii_digit()).then(|| step.parse().ok()).flatten().map(|step| (stem, step))
+    let (series, number) = prefix.rsplit_once('-')?;
+    number.bytes().all(|b| b.is_ascii_digit()).then(|| number.parse().ok()).flatten().map(|number| (series, number))
 }
 
 /// One checkpoint: the variant asked for (a prefix, or a step), else the only one, the one that

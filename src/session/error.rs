@@ -97,7 +97,9 @@ impl Error {
             }
             Error::NotCached { .. } => Some("run once without --offline".into()),
             Error::Document { .. } => Some("the server sends other bytes than it lists: try another --endpoint".into()),
-            Error::NoWeights { .. } => Some("safetensors, torch, gguf, onnx, TensorFlow, HDF5 and Flax files are read".into()),
+            Error::NoWeights { .. } => {
+                Some("safetensors, torch, gguf, onnx, TensorFlow, HDF5 and Flax files are read".into())
+            }
             Error::Folder { .. } => None,
         }
     }

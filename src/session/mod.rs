@@ -277,12 +277,7 @@ impl Session {
     /// Stands for everything that the check of contents depends on.
     fn contents_key(&self, prepared: &Prepared) -> String {
         let mut hasher = sha2::Sha256::new();
-        hasher.update(format!(
-            "{} {} {}\n",
-            verify::RULES_VERSION,
-            self.config.allow_unsafe_pickle,
-            self.config.deep
-        ));
+        hasher.update(format!("{} {} {}\n", verify::RULES_VERSION, self.config.allow_unsafe_pickle, self.config.deep));
         for set in &prepared.selection.weights {
             hasher.update(format!("{set:?}\n"));
         }

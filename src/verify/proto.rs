@@ -124,7 +124,9 @@ mod tests {
 
     #[test]
     fn what_reaches_beyond_its_message_is_an_error() {
-        for bad in [&b"\x08"[..], b"\x08\x80", b"\x0a\x01", b"\x0d\0", b"\x09\0", b"\0\0", b"\x0b", b"\x0c", &[0xff; 11]] {
+        for bad in
+            [&b"\x08"[..], b"\x08\x80", b"\x0a\x01", b"\x0d\0", b"\x09\0", b"\0\0", b"\x0b", b"\x0c", &[0xff; 11]]
+        {
             assert!(walk(bad).is_err(), "{bad:?}");
         }
     }

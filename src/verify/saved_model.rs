@@ -112,7 +112,11 @@ fn meta_graph<R: Read + Seek>(wire: &mut Wire<R>, span: Span, graph: &mut Graph)
                 _ => Ok(()),
             })?;
             graph.assets.insert(name);
-            if graph.assets.len() > MAX_ASSETS { Err(format!("it names more than {MAX_ASSETS} assets")) } else { Ok(()) }
+            if graph.assets.len() > MAX_ASSETS {
+                Err(format!("it names more than {MAX_ASSETS} assets"))
+            } else {
+                Ok(())
+            }
         }
         // The parts that are not read are messages all the same.
         (1..=7, Value::Bytes(..)) => Ok(()),

@@ -112,7 +112,8 @@ fn tensorflow_keras_and_flax_are_fetched_verified_and_inspected() {
         };
         assert_eq!(count(&remote), tensors, "{family}");
         let got = machine.run(["org/tf", "--only", family, "--json"]).ends_with(0).json();
-        let weights = got["reports"][0]["files"].as_array().unwrap().iter().filter(|f| f["purpose"] == "weights").count();
+        let weights =
+            got["reports"][0]["files"].as_array().unwrap().iter().filter(|f| f["purpose"] == "weights").count();
         assert_eq!((weights, &got["reports"][0]["totals"]["tensors"]), (files, &tensors.into()), "{family}");
         machine.run(["verify", "org/tf", "--only", family, "--deep"]).ends_with(0);
     }

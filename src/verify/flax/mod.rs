@@ -180,14 +180,15 @@ impl<R: Read + Seek> Walk<'_, R> {
         match token(&mut self.place).map_err(invalid)? {
             Token::Text(length) if length <= MAX_KEY => {
                 let bytes = self.place.few(length).map_err(invalid)?;
-                let key =
-                    std::str::from_utf8(&bytes).map_err(|_| invalid(format!("the key at {at} is not UTF-8")))?;
+                let key = std::str::from_utf8(&bytes).map_err(|_| invalid(format!("the key at {at} is not UTF-8")))?;
                 if let Some(frame) = self.frames.last_mut() {
                     frame.chunked |= key == "__msgpack_chunked_array__";
                 }
                 self.append(key)
             }
-            Token::Text(length) => Err(invalid(format!("the key at {at} has {length} bytes, and at most {MAX_KEY} are read"))),
+            Token::Text(length) => {
+                Err(invalid(format!("the key at {at} has {length} bytes, and at most {MAX_KEY} are read")))
+            }
             Token::Count(number) => self.append(&number.to_string()),
             _ => Err(invalid(format!("the key at {at} is no text"))),
         }
@@ -300,11 +301,7 @@ impl<R: Read + Seek> Walk<'_, R> {
         };
         let want = tensor.shape.iter().try_fold(item, |n, d| n.checked_mul(*d));
         if want != Some(length) {
-            let text = format!(
-                "tensor {name} of {} {} has {length} bytes",
-                Quote(&tensor.dtype),
-                Shape(&tensor.shape)
-            );
+            let text = format!("tensor {name} of {} {} has {length} bytes", Quote(&tensor.dtype), Shape(&tensor.shape));
             self.findings.push(Finding::new(Code::HeaderInvalid, self.path, text));
         }
     }
@@ -337,12 +334,8 @@ impl<R: Read + Seek> Walk<'_, R> {
         let numbered = numbers.len() == parts.len() && numbers.iter().all(|n| *n < parts.len() as u64);
         let one_dtype = parts.windows(2).all(|two| two[0].dtype == two[1].dtype);
         if !in_order || elements != there || !numbered || !one_dtype || parts.is_empty() {
-            let text = format!(
-                "the {} parts of {} do not make up its shape {}",
-                parts.len(),
-                Quote(&name),
-                Shape(&shape)
-            );
+            let text =
+                format!("the {} parts of {} do not make up its shape {}", parts.len(), Quote(&name), Shape(&shape));
             self.findings.push(Finding::new(Code::HeaderInvalid, self.path, text));
         }
         let Some(first) = parts.first() else { return Ok(()) };

@@ -69,11 +69,13 @@ fn complex(bytes: Bytes<'_>, version: u8, bits: u64, size: u64) -> Option<String
         return None;
     }
     // The name, padded in old versions, the offset, and of old the dimensions.
-    let member = bytes.0.get(match version {
-        1 => 40,
-        2 => 12,
-        _ => 3,
-    }..)?;
+    let member = bytes.0.get(
+        match version {
+            1 => 40,
+            2 => 12,
+            _ => 3,
+        }..,
+    )?;
     let float = member.first()? & 0x0f == 1;
     float.then(|| format!("{}c{size}", if member.get(1).is_some_and(|b| b & 1 == 1) { '>' } else { '<' }))
 }

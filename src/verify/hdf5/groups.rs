@@ -17,13 +17,16 @@ const MAX_NODE: u64 = 16 << 20;
 /// Levels of a tree.
 const MAX_LEVEL: u64 = 32;
 
+/// What is done with a leaf's key and address.
+type Each<'e, R> = dyn FnMut(&mut File<R>, &[u8], u64) -> Result<(), String> + 'e;
+
 /// Calls `each` with every leaf of a B-tree of version 1, with its key.
 pub(super) fn tree<R: Read + Seek>(
     file: &mut File<R>,
     root: u64,
     kind: u64,
     key: usize,
-    each: &mut dyn FnMut(&mut File<R>, &[u8], u64) -> Result<(), String>,
+    each: &mut Each<'_, R>,
 ) -> Result<(), String> {
     let mut seen = HashSet::new();
     let mut nodes: Vec<(u64, Option<u64>)> = vec![(root, None)];
@@ -58,8 +61,8 @@ pub(super) fn tree<R: Read + Seek>(
 }
 
 /// The links of an old group.
-pub(super) fn table<R: Read + Seek>(file: &mut File<R>, root: u64, heap: u64) -> Result<Vec<Link>, String> {
-    let head = file.few(heap, 8 + 2 * file.lengths as u64 + file.offsets as u64)?;
+pub(super) fn table<R: Read + Seek>(file: &mut File<R>, root: u64, names_at: u64) -> Result<Vec<Link>, String> {
+    let head = file.few(names_at, 8 + 2 * file.lengths as u64 + file.offsets as u64)?;
     let mut head = Bytes(&head);
     head.expect(b"HEAP", "heap of names")?;
     head.take(4)?;

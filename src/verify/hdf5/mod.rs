@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Seek};
 
 use self::bytes::{Bytes, lookup3};
-use self::object::{Layout, Link, Object, object};
+use self::object::{Layout, Link, Object, Space, object};
 use super::findings::{Findings, Quote, Shape};
 use super::place::Place;
 use super::{Tensor, TensorTable};
@@ -223,11 +223,13 @@ impl Walk<'_> {
         if self.table.tensors.len() >= MAX_TENSORS {
             return Err(invalid(format!("it has more than {MAX_TENSORS} datasets")));
         }
-        let (Some(space), Some(dtype), Some(layout)) = (&object.shape, &object.dtype, &object.layout) else {
+        let (Some(space), Some(dtype), Some(layout)) = (&object.space, &object.dtype, &object.layout) else {
             return Err(invalid(format!("dataset {} has no shape or no dtype", Quote(&name))));
         };
-        let shape = space.clone().unwrap_or_default();
-        let elements = if space.is_none() { Some(0) } else { shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d)) };
+        let (shape, elements) = match space {
+            Space::Null => (Vec::new(), Some(0)),
+            Space::Shape(shape) => (shape.clone(), shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d))),
+        };
         let Some(need) = elements.and_then(|n| n.checked_mul(dtype.size)) else {
             return Err(invalid(format!("dataset {} of {} {} is too large", Quote(&name), dtype.name, Shape(&shape))));
         };

@@ -64,7 +64,11 @@ fn every_rule_that_is_broken_is_named() {
         ("two parts", array(b"\x92\x91\x02\xa5int16"), Code::HeaderInvalid),
         ("bytes after the array", array(b"\x93\x91\x02\xa5int16\xc4\x04abcd\0"), Code::HeaderInvalid),
         ("a dtype of its own", array(b"\x93\x91\x02\xa5int17\xc4\x04abcd"), Code::DtypeUnknown),
-        ("2^64 elements", array(b"\x93\x92\xcf\xff\xff\xff\xff\xff\xff\xff\xff\x02\xa5int16\xc4\x00"), Code::HeaderInvalid),
+        (
+            "2^64 elements",
+            array(b"\x93\x92\xcf\xff\xff\xff\xff\xff\xff\xff\xff\x02\xa5int16\xc4\x00"),
+            Code::HeaderInvalid,
+        ),
         ("another extension", b"\x81\xa1a\xd4\x09\0".to_vec(), Code::DtypeUnknown),
         ("a key that is no text", b"\x81\xc0\x01".to_vec(), Code::HeaderInvalid),
         ("a key that is not UTF-8", b"\x81\xa1\xff\x01".to_vec(), Code::HeaderInvalid),

@@ -31,8 +31,12 @@ fn every_dataset_is_as_its_producer_reads_it() {
             .iter()
             .map(|t| (&*t.name, serde_json::json!([t.dtype, t.shape, t.bytes.as_ref().map(|r| r.start)])))
             .collect();
-        let rows: BTreeMap<&str, serde_json::Value> =
-            rows.as_object().unwrap().iter().map(|(k, row)| (&**k, serde_json::json!([row[0], row[1], row[3]]))).collect();
+        let rows: BTreeMap<&str, serde_json::Value> = rows
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(k, row)| (&**k, serde_json::json!([row[0], row[1], row[3]])))
+            .collect();
         assert_eq!(found, rows, "{name}");
         for (tensor, row) in table.tensors.iter().map(|t| (t, &expected["h5"][name][&*t.name])) {
             let bytes = tensor.bytes.as_ref().map(|r| serde_json::json!(r.end - r.start));

@@ -171,7 +171,9 @@ fn table(blocks: &[&[(&[u8], &[u8])]], packed: bool) -> Vec<u8> {
         if starts.is_empty() {
             starts.push(0);
         }
-        starts.iter().for_each(|s| out.extend(s.to_le_bytes()));
+        for start in &starts {
+            out.extend(start.to_le_bytes());
+        }
         out.extend(u32::try_from(starts.len()).unwrap().to_le_bytes());
         out
     }
@@ -209,7 +211,8 @@ const TWO: &[u8] = b"\x08\x01\x12\x04\x12\x02\x08\x02\x28\x08";
 #[test]
 fn blocks_are_read_packed_and_several() {
     for packed in [false, true] {
-        let (found, findings) = read(&table(&[&[HEADER, (b"a", TWO)], &[(b"b", b"\x08\x01\x12\x00\x20\x08\x28\x04")]], packed));
+        let (found, findings) =
+            read(&table(&[&[HEADER, (b"a", TWO)], &[(b"b", b"\x08\x01\x12\x00\x20\x08\x28\x04")]], packed));
         assert_eq!(findings, []);
         let names: Vec<&str> = found.tensors.iter().map(|t| &*t.name).collect();
         assert_eq!(names, ["a", "b"]);

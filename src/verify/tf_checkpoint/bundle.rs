@@ -81,8 +81,8 @@ pub(super) fn bundle(file: impl Read + Seek, length: u64) -> Result<Option<Bundl
         names = names
             .checked_sub(key.len() as u64)
             .ok_or_else(|| format!("its names have more than {MAX_NAMES} bytes together"))?;
-        let named = |why: String| format!("the entry {}: {why}", Quote(&String::from_utf8_lossy(key)));
-        let entry = entry(key, value).map_err(named)?;
+        let complain = |why: String| format!("the entry {}: {why}", Quote(&String::from_utf8_lossy(key)));
+        let entry = entry(key, value).map_err(complain)?;
         slices = slices
             .checked_sub(entry.slices.len())
             .ok_or_else(|| format!("its tensors have more than {MAX_TENSORS} slices together"))?;
@@ -275,7 +275,7 @@ fn signed(key: &mut Vec<u8>, number: i64) {
     bytes[2..].copy_from_slice(&number.to_be_bytes());
     let own = &mut bytes[10 - length..];
     // As many ones in front as there are bytes.
-    let header = !(0xffff_u16 >> length.min(16)) ;
+    let header = !(0xffff_u16 >> length.min(16));
     let [high, low] = header.to_be_bytes();
     own[0] ^= high;
     if let Some(second) = own.get_mut(1) {

@@ -59,8 +59,7 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Ve
         name: entry.name().into(),
         dtype: entry.dtype_name().into(),
         shape: entry.shape.as_slice().into(),
-        bytes: (!bundle.old && entry.slices.is_empty())
-            .then(|| entry.offset..entry.offset.saturating_add(entry.size)),
+        bytes: (!bundle.old && entry.slices.is_empty()).then(|| entry.offset..entry.offset.saturating_add(entry.size)),
     });
     (TensorTable { tensors: tensors.collect(), aliases: Vec::new() }, findings.into_vec())
 }
@@ -72,7 +71,10 @@ fn judge(bundle: &Bundle, path: &str, findings: &mut Findings) {
         return;
     }
     if bundle.min_consumer > VERSION {
-        invalid(format!("it is for readers of version {} and later, and TensorFlow's is {VERSION}", bundle.min_consumer));
+        invalid(format!(
+            "it is for readers of version {} and later, and TensorFlow's is {VERSION}",
+            bundle.min_consumer
+        ));
     }
     if bundle.shards == 0 || bundle.shards > MAX_SHARDS {
         invalid(format!("its header says that it has {} shards", bundle.shards));
