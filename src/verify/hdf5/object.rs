@@ -9,6 +9,8 @@ use super::dtype::{Dtype, dtype};
 
 /// Bytes of one piece of a header.
 const MAX_PIECE: u64 = 16 << 20;
+/// Bytes of all pieces of one header.
+const MAX_HEADER: u64 = 64 << 20;
 /// Pieces of one header.
 const MAX_PIECES: usize = 1 << 12;
 /// `H5S_MAX_RANK`.
@@ -126,10 +128,11 @@ fn read<R: Read + Seek>(file: &mut File<R>, address: u64, each: &mut Each<'_, R>
         pieces.push((address + 16, 0, head.number(4)?));
     }
     let mut seen = HashSet::new();
-    let mut next = 0;
+    let (mut next, mut total) = (0, 0u64);
     while let Some((address, start, length)) = pieces.get(next).copied() {
         next += 1;
-        if length > MAX_PIECE || !seen.insert(address) || next > MAX_PIECES {
+        total = total.saturating_add(length);
+        if length > MAX_PIECE || total > MAX_HEADER || !seen.insert(address) || next > MAX_PIECES {
             return Err(format!("the object header at {address} is too large, or goes round in circles"));
         }
         let bytes = file.few(address, length)?;
