@@ -98,11 +98,8 @@ pub(super) fn choose(view: &View<'_>, wish: &Wish, base: Query<'static>, dir: &s
 /// The first few names.
 fn listed(names: &[String]) -> String {
     const FEW: usize = 10;
-    let mut text = names.iter().take(FEW).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > FEW {
-        text.push_str(&format!(" and {} more", names.len() - FEW));
-    }
-    text
+    let text = names.iter().take(FEW).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > FEW { format!("{text} and {} more", names.len() - FEW) } else { text }
 }
 
 /// The variants that weights in `dir` have, closest spelling to `wanted` first. Without a `wanted`

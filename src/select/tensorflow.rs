@@ -149,8 +149,8 @@ fn checkpoints<'v>(view: &View<'v>, dir: &str) -> BTreeMap<&'v str, Checkpoint<'
 
 /// `(stem, step)` of `model.ckpt-20`.
 fn step(prefix: &str) -> Option<(&str, u64)> {
-    let (stem, step) = prefix.rsplit_once('-')?;
-    step.bytes().all(|b| b.is_ascii_digit()).then(|| step.parse().ok()).flatten().map(|step| (stem, step))
+    let (series, number) = prefix.rsplit_once('-')?;
+    number.bytes().all(|b| b.is_ascii_digit()).then(|| number.parse().ok()).flatten().map(|number| (series, number))
 }
 
 /// One checkpoint: the variant asked for (a prefix, or a step), else the only one, the one that

@@ -197,7 +197,8 @@ pub fn table_of(
         Some(Reader::Safetensors) => safetensors::read(&mut file, length, name.as_str()),
         // The first checkpoints of TensorFlow were called so too.
         Some(Reader::Torch)
-            if name.as_str().ends_with(".ckpt") && tf_checkpoint::is_table(&mut file, length).unwrap_or(false) =>
+            if name.file_name().rsplit('.').next() == Some("ckpt")
+                && tf_checkpoint::is_table(&mut file, length).unwrap_or(false) =>
         {
             tf_checkpoint::read(&mut file, length, name.as_str())
         }

@@ -1,4 +1,4 @@
-//! TensorFlow, Keras and Flax on request: one checkpoint, one SavedModel, one file or its shards.
+//! TensorFlow, Keras and Flax on request: one checkpoint, one `SavedModel`, one file or its shards.
 
 use hfget::report::Code;
 use hfget::select::{Options, SelectError};

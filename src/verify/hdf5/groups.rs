@@ -6,7 +6,7 @@ use std::io::{Read, Seek};
 
 use super::bytes::{Bytes, lookup3};
 use super::object::{Link, defined, link};
-use super::{File, MAX_LINKS};
+use super::{File, MAX_LINKS, MAX_PATH};
 
 /// Bytes of a heap of names.
 const MAX_HEAP: u64 = 64 << 20;
@@ -17,13 +17,16 @@ const MAX_NODE: u64 = 16 << 20;
 /// Levels of a tree.
 const MAX_LEVEL: u64 = 32;
 
+/// What is done with a leaf's key and address.
+type Each<'e, R> = dyn FnMut(&mut File<R>, &[u8], u64) -> Result<(), String> + 'e;
+
 /// Calls `each` with every leaf of a B-tree of version 1, with its key.
 pub(super) fn tree<R: Read + Seek>(
     file: &mut File<R>,
     root: u64,
     kind: u64,
     key: usize,
-    each: &mut dyn FnMut(&mut File<R>, &[u8], u64) -> Result<(), String>,
+    each: &mut Each<'_, R>,
 ) -> Result<(), String> {
     let mut seen = HashSet::new();
     let mut nodes: Vec<(u64, Option<u64>)> = vec![(root, None)];
@@ -58,8 +61,8 @@ pub(super) fn tree<R: Read + Seek>(
 }
 
 /// The links of an old group.
-pub(super) fn table<R: Read + Seek>(file: &mut File<R>, root: u64, heap: u64) -> Result<Vec<Link>, String> {
-    let head = file.few(heap, 8 + 2 * file.lengths as u64 + file.offsets as u64)?;
+pub(super) fn table<R: Read + Seek>(file: &mut File<R>, root: u64, names_at: u64) -> Result<Vec<Link>, String> {
+    let head = file.few(names_at, 8 + 2 * file.lengths as u64 + file.offsets as u64)?;
     let mut head = Bytes(&head);
     head.expect(b"HEAP", "heap of names")?;
     head.take(4)?;
@@ -86,7 +89,9 @@ pub(super) fn table<R: Read + Seek>(file: &mut File<R>, root: u64, heap: u64) ->
             let address = entry.number(offsets)?;
             let soft = entry.number(4)? == 2;
             let name = names.get(at..).ok_or("a name lies behind its heap")?;
-            let end = name.iter().position(|b| *b == 0).ok_or("a name in a heap does not end")?;
+            let end = name.iter().take(MAX_PATH).position(|b| *b == 0);
+            let end = end.ok_or("a name in a heap does not end")?;
+            file.charge(end)?;
             let name = String::from_utf8_lossy(&name[..end]).into_owned();
             links.push(Link { name, address: (!soft).then_some(address) });
         }
@@ -229,7 +234,9 @@ pub(super) fn dense<R: Read + Seek>(file: &mut File<R>, heap_at: u64, tree_at: u
         let (offset, length) = (id.number(heap.offset_bytes)?, id.number(heap.length_bytes)?);
         let at = heap.find(file, offset, length)?;
         let bytes = file.few(at, length.min(MAX_NODE))?;
-        links.push(link(Bytes(&bytes), file.offsets)?);
+        let link = link(Bytes(&bytes), file.offsets)?;
+        file.charge(link.name.len())?;
+        links.push(link);
     }
     Ok(links)
 }

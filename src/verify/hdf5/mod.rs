@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Seek};
 
 use self::bytes::{Bytes, lookup3};
-use self::object::{Layout, Link, Object, object};
+use self::object::{Layout, Link, Object, Space, object};
 use super::findings::{Findings, Quote, Shape};
 use super::place::Place;
 use super::{Tensor, TensorTable};
@@ -31,6 +31,9 @@ pub const MAX_LINKS: usize = 1 << 21;
 /// Bytes of a path.
 const MAX_PATH: usize = 1 << 16;
 
+/// Bytes of metadata that are read of one file; eight times its length if that is less.
+const MAX_METADATA: u64 = 4 << 30;
+
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 
 /// A file whose superblock has been read.
@@ -42,6 +45,10 @@ struct File<R> {
     offsets: usize,
     /// Bytes of a length.
     lengths: usize,
+    /// Bytes of metadata that may still be read: structures may not lie in one another.
+    budget: u64,
+    /// Bytes that further names may have.
+    names: u64,
 }
 
 impl<R: Read + Seek> File<R> {
@@ -49,14 +56,22 @@ impl<R: Read + Seek> File<R> {
     fn few(&mut self, address: u64, length: u64) -> Result<Vec<u8>, String> {
         let at = self.base.checked_add(address).filter(|at| *at <= self.place.end);
         let at = at.ok_or_else(|| format!("its metadata points to {address}, and it ends at {}", self.place.end))?;
+        self.budget = self.budget.checked_sub(length).ok_or("its metadata lies in itself, over and over")?;
         self.place.to(at)?;
         self.place.few(length)
+    }
+
+    /// Counts the bytes of a name.
+    fn charge(&mut self, bytes: usize) -> Result<(), String> {
+        let left = self.names.checked_sub(bytes as u64);
+        self.names = left.ok_or_else(|| format!("its names have more than {MAX_NAMES} bytes together"))?;
+        Ok(())
     }
 }
 
 /// Reads the datasets of an HDF5 file of `length` bytes; the findings are about `path`.
 pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Vec<Finding>) {
-    let mut walk = Walk { path, table: TensorTable::default(), names: MAX_NAMES, findings: Findings::default() };
+    let mut walk = Walk { path, table: TensorTable::default(), findings: Findings::default() };
     if let Err((code, why)) = walk.run(Place::new(file, length), length) {
         walk.findings.push(Finding::new(code, path, why));
     }
@@ -141,14 +156,13 @@ fn superblock<R: Read + Seek>(mut place: Place<R>, length: u64) -> Result<(File<
     }
     place.end = u64::try_from(end).unwrap_or(0);
     // Bytes behind the end are no error for libhdf5.
-    Ok((File { place, base: at, offsets, lengths }, root))
+    let budget = length.saturating_mul(8).saturating_add(1 << 20).min(MAX_METADATA);
+    Ok((File { place, base: at, offsets, lengths, budget, names: MAX_NAMES }, root))
 }
 
 struct Walk<'p> {
     path: &'p str,
     table: TensorTable,
-    /// Bytes that further names may have.
-    names: u64,
     findings: Findings,
 }
 
@@ -165,7 +179,7 @@ impl Walk<'_> {
         while let Some((address, name)) = stack.pop() {
             if let Some(known) = seen.get(&address) {
                 if let Some(kept) = known.clone() {
-                    self.charge(name.len())?;
+                    file.charge(name.len()).map_err(invalid)?;
                     self.table.aliases.push((name.into(), kept));
                 }
                 continue;
@@ -189,13 +203,19 @@ impl Walk<'_> {
             if links_read > MAX_LINKS {
                 return Err(invalid(format!("it has more than {MAX_LINKS} links")));
             }
-            self.enter(&name, links, &mut stack)?;
+            self.enter(&mut file, &name, links, &mut stack)?;
         }
         Ok(())
     }
 
     /// Puts a group's links on the stack, the first name on top.
-    fn enter(&mut self, group: &str, mut links: Vec<Link>, stack: &mut Vec<(u64, String)>) -> Result<(), Wrong> {
+    fn enter<R: Read + Seek>(
+        &mut self,
+        file: &mut File<R>,
+        group: &str,
+        mut links: Vec<Link>,
+        stack: &mut Vec<(u64, String)>,
+    ) -> Result<(), Wrong> {
         links.sort_by(|a, b| a.name.cmp(&b.name));
         for two in links.windows(2).filter(|two| two[0].name == two[1].name) {
             self.found(Code::HeaderInvalid, format!("group {} has {} twice", Quote(group), Quote(&two[0].name)));
@@ -206,16 +226,9 @@ impl Walk<'_> {
             if path.len() > MAX_PATH {
                 return Err(invalid(format!("the path {} is too long", Quote(&path))));
             }
-            self.charge(path.len())?;
+            file.charge(path.len()).map_err(invalid)?;
             stack.push((address, path));
         }
-        Ok(())
-    }
-
-    /// Counts the bytes of a name.
-    fn charge(&mut self, bytes: usize) -> Result<(), Wrong> {
-        let left = self.names.checked_sub(bytes as u64);
-        self.names = left.ok_or_else(|| invalid(format!("its names have more than {MAX_NAMES} bytes together")))?;
         Ok(())
     }
 
@@ -223,11 +236,13 @@ impl Walk<'_> {
         if self.table.tensors.len() >= MAX_TENSORS {
             return Err(invalid(format!("it has more than {MAX_TENSORS} datasets")));
         }
-        let (Some(space), Some(dtype), Some(layout)) = (&object.shape, &object.dtype, &object.layout) else {
+        let (Some(space), Some(dtype), Some(layout)) = (&object.space, &object.dtype, &object.layout) else {
             return Err(invalid(format!("dataset {} has no shape or no dtype", Quote(&name))));
         };
-        let shape = space.clone().unwrap_or_default();
-        let elements = if space.is_none() { Some(0) } else { shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d)) };
+        let (shape, elements) = match space {
+            Space::Null => (Vec::new(), Some(0)),
+            Space::Shape(shape) => (shape.clone(), shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d))),
+        };
         let Some(need) = elements.and_then(|n| n.checked_mul(dtype.size)) else {
             return Err(invalid(format!("dataset {} of {} {} is too large", Quote(&name), dtype.name, Shape(&shape))));
         };

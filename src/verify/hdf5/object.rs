@@ -9,6 +9,8 @@ use super::dtype::{Dtype, dtype};
 
 /// Bytes of one piece of a header.
 const MAX_PIECE: u64 = 16 << 20;
+/// Bytes of all pieces of one header.
+const MAX_HEADER: u64 = 64 << 20;
 /// Pieces of one header.
 const MAX_PIECES: usize = 1 << 12;
 /// `H5S_MAX_RANK`.
@@ -36,11 +38,18 @@ pub(super) enum Layout {
     Elsewhere,
 }
 
+/// The elements of a dataset.
+pub(super) enum Space {
+    /// None at all.
+    Null,
+    /// As many as these dimensions give; one for none.
+    Shape(Vec<u64>),
+}
+
 /// What an object's header says.
 #[derive(Default)]
 pub(super) struct Object {
-    /// `None`: no elements at all.
-    pub shape: Option<Option<Vec<u64>>>,
+    pub space: Option<Space>,
     pub dtype: Option<Dtype>,
     pub layout: Option<Layout>,
     pub links: Vec<Link>,
@@ -119,10 +128,11 @@ fn read<R: Read + Seek>(file: &mut File<R>, address: u64, each: &mut Each<'_, R>
         pieces.push((address + 16, 0, head.number(4)?));
     }
     let mut seen = HashSet::new();
-    let mut next = 0;
+    let (mut next, mut total) = (0, 0u64);
     while let Some((address, start, length)) = pieces.get(next).copied() {
         next += 1;
-        if length > MAX_PIECE || !seen.insert(address) || next > MAX_PIECES {
+        total = total.saturating_add(length);
+        if length > MAX_PIECE || total > MAX_HEADER || !seen.insert(address) || next > MAX_PIECES {
             return Err(format!("the object header at {address} is too large, or goes round in circles"));
         }
         let bytes = file.few(address, length)?;
@@ -172,7 +182,7 @@ fn read<R: Read + Seek>(file: &mut File<R>, address: u64, each: &mut Each<'_, R>
 fn message(object: &mut Object, offsets: usize, lengths: usize, kind: u64, mut data: Bytes<'_>) -> Result<(), String> {
     let address = |data: &mut Bytes<'_>| data.number(offsets).map(|n| defined(n, offsets));
     match kind {
-        0x01 => object.shape = Some(dataspace(data, lengths)?),
+        0x01 => object.space = Some(dataspace(data, lengths)?),
         0x02 => {
             data.u8()?;
             if data.u8()? & 1 != 0 {
@@ -201,20 +211,20 @@ pub(super) fn defined(address: u64, offsets: usize) -> Option<u64> {
     (address != none).then_some(address)
 }
 
-fn dataspace(mut data: Bytes<'_>, lengths: usize) -> Result<Option<Vec<u64>>, String> {
+fn dataspace(mut data: Bytes<'_>, lengths: usize) -> Result<Space, String> {
     let version = data.u8()?;
     let rank = usize::from(data.u8()?);
     data.u8()?;
     match version {
         1 => data.take(5).map(drop)?,
-        2 if data.u8()? == 2 => return Ok(None),
+        2 if data.u8()? == 2 => return Ok(Space::Null),
         2 => {}
         _ => return Err(format!("a dataspace is of version {version}")),
     }
     if rank > MAX_RANK {
         return Err(format!("a dataset has {rank} dimensions, and at most {MAX_RANK} are allowed"));
     }
-    (0..rank).map(|_| data.number(lengths)).collect::<Result<_, _>>().map(Some)
+    (0..rank).map(|_| data.number(lengths)).collect::<Result<_, _>>().map(Space::Shape)
 }
 
 /// A link message, in a header or a heap.
@@ -253,7 +263,7 @@ fn layout(mut data: Bytes<'_>, offsets: usize, lengths: usize) -> Result<Layout,
                 _ => return Err(format!("a dataset's layout is of class {class}")),
             })
         }
-        3 | 4 | 5 => {
+        3..=5 => {
             let class = data.u8()?;
             Ok(match class {
                 0 => Layout::Compact(data.number(2)?),

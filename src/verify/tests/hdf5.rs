@@ -110,3 +110,58 @@ proptest! {
         let _ = read(&[&b"\x89HDF\r\n\x1a\n"[..], &bytes].concat());
     }
 }
+
+/// Where a signature stands.
+fn places(bytes: &[u8], signature: &[u8]) -> Vec<usize> {
+    bytes.windows(signature.len()).enumerate().filter(|(_, w)| *w == signature).map(|(at, _)| at).collect()
+}
+
+#[test]
+fn trees_that_go_round_in_circles_end() {
+    let whole = file("many.h5");
+    let mut patched = 0;
+    for at in places(&whole, b"TREE").into_iter().filter(|at| whole[at + 5] > 0) {
+        // Behind the head and the siblings: a key (of chunks a long one), then a child.
+        let key = if whole[at + 4] == 0 { 8 } else { 8 + 8 * 2 };
+        let mut bytes = whole.clone();
+        let child = at + 24 + key;
+        bytes[child..child + 8].copy_from_slice(&(at as u64).to_le_bytes());
+        assert!(has_error(&read(&bytes).1), "at {at}");
+        patched += 1;
+    }
+    assert!(patched > 1, "{patched}");
+}
+
+#[test]
+fn groups_in_themselves_are_read_once() {
+    let whole = file("keras.h5");
+    let root = whole[64..72].to_vec();
+    for node in places(&whole, b"SNOD") {
+        let mut bytes = whole.clone();
+        let count = usize::from(whole[node + 6]);
+        for entry in 0..count {
+            let at = node + 8 + entry * 40 + 8;
+            bytes[at..at + 8].copy_from_slice(&root);
+        }
+        let (table, findings) = read(&bytes);
+        assert!(table.tensors.len() < 22 && findings.len() < 100);
+    }
+}
+
+#[test]
+fn numbers_beyond_any_file_are_findings() {
+    // Every eight bytes of the metadata in turn.
+    for name in ["v108.h5", "tf_model-00002-of-00002.h5", "dense.h5"] {
+        let whole = file(name);
+        for at in (0..whole.len() - 8).step_by(4) {
+            for number in [u64::MAX, u64::MAX - 1, 1 << 63, whole.len() as u64, whole.len() as u64 - 1] {
+                let mut bytes = whole.clone();
+                bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+                let (table, findings) = read(&bytes);
+                assert!(findings.len() < 200);
+                let inside = table.tensors.iter().filter_map(|t| t.bytes.as_ref()).all(|r| r.end <= whole.len() as u64);
+                assert!(inside, "{name} at {at}");
+            }
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! SavedModels: the producer's own directory, assets, variables, and damaged graphs.
+//! `SavedModel`s: the producer's own directory, assets, variables, and damaged graphs.
 
 use std::fs;
 use std::io::Cursor;

@@ -171,7 +171,9 @@ fn table(blocks: &[&[(&[u8], &[u8])]], packed: bool) -> Vec<u8> {
         if starts.is_empty() {
             starts.push(0);
         }
-        starts.iter().for_each(|s| out.extend(s.to_le_bytes()));
+        for start in &starts {
+            out.extend(start.to_le_bytes());
+        }
         out.extend(u32::try_from(starts.len()).unwrap().to_le_bytes());
         out
     }

@@ -5,7 +5,7 @@ use std::io::{Cursor, Read, Seek};
 
 use super::dtype::dtype;
 use super::sstable::Table;
-use super::{MAX_NAMES, MAX_TENSORS};
+use super::{MAX_NAMES, MAX_NUMBERS, MAX_TENSORS};
 use crate::verify::findings::Quote;
 use crate::verify::proto::{Value, Wire};
 
@@ -67,25 +67,24 @@ pub(super) struct Bundle {
 pub(super) fn bundle(file: impl Read + Seek, length: u64) -> Result<Option<Bundle>, String> {
     let Some(mut table) = Table::open(file, length)? else { return Ok(None) };
     let mut bundle = Bundle::default();
-    let (mut first, mut names, mut slices) = (true, MAX_NAMES, MAX_TENSORS);
+    let (mut first, mut names, mut numbers) = (true, MAX_NAMES, MAX_NUMBERS);
     table.walk(&mut |key, value| {
         if std::mem::take(&mut first) {
             if !key.is_empty() {
                 return Err("it has no header entry".into());
             }
-            return header(value, &mut bundle).map(|()| !bundle.old);
+            return header(value, &mut bundle, &mut numbers).map(|()| !bundle.old);
         }
         if bundle.entries.len() >= MAX_TENSORS {
             return Err(format!("it has more than {MAX_TENSORS} entries"));
         }
-        names = names
-            .checked_sub(key.len() as u64)
+        let complain = |why: String| format!("the entry {}: {why}", Quote(&String::from_utf8_lossy(key)));
+        let entry = entry(key, value, &mut numbers).map_err(complain)?;
+        // Each slice is looked up by a key with the name in it.
+        names = (key.len() as u64)
+            .checked_mul(1 + entry.slices.len() as u64)
+            .and_then(|n| names.checked_sub(n))
             .ok_or_else(|| format!("its names have more than {MAX_NAMES} bytes together"))?;
-        let named = |why: String| format!("the entry {}: {why}", Quote(&String::from_utf8_lossy(key)));
-        let entry = entry(key, value).map_err(named)?;
-        slices = slices
-            .checked_sub(entry.slices.len())
-            .ok_or_else(|| format!("its tensors have more than {MAX_TENSORS} slices together"))?;
         bundle.entries.push(entry);
         Ok(true)
     })?;
@@ -108,7 +107,7 @@ fn expected(number: u64) -> String {
 }
 
 /// `BundleHeaderProto`, or of old `SavedTensorSlices` with all of the metadata.
-fn header(value: &[u8], bundle: &mut Bundle) -> Result<(), String> {
+fn header(value: &[u8], bundle: &mut Bundle, numbers: &mut u64) -> Result<(), String> {
     bundle.shards = 0;
     fields(value, &mut |wire, number, value| match (number, value) {
         (1, Value::Varint(n)) => {
@@ -117,7 +116,7 @@ fn header(value: &[u8], bundle: &mut Bundle) -> Result<(), String> {
         }
         (1, Value::Bytes(start, end)) => {
             bundle.old = true;
-            old_meta(wire, (start, end), &mut bundle.entries)
+            old_meta(wire, (start, end), &mut bundle.entries, numbers)
         }
         (2, Value::Varint(n)) => {
             bundle.big_endian = n == 1;
@@ -137,7 +136,7 @@ fn header(value: &[u8], bundle: &mut Bundle) -> Result<(), String> {
 }
 
 /// `SavedTensorSliceMeta`: `tensor = 1`.
-fn old_meta(wire: &mut Memory<'_>, span: Span, entries: &mut Vec<Entry>) -> Result<(), String> {
+fn old_meta(wire: &mut Memory<'_>, span: Span, entries: &mut Vec<Entry>, numbers: &mut u64) -> Result<(), String> {
     wire.fields(span, &mut |wire, number, value| {
         let (1, Value::Bytes(start, end)) = (number, value) else { return Ok(()) };
         if entries.len() >= MAX_TENSORS {
@@ -149,7 +148,7 @@ fn old_meta(wire: &mut Memory<'_>, span: Span, entries: &mut Vec<Entry>) -> Resu
                 (1, Value::Bytes(start, end)) => {
                     entry.key = wire.text((start, end), super::sstable::MAX_KEY as u64)?.into_bytes();
                 }
-                (2, Value::Bytes(start, end)) => entry.shape = shape(wire, (start, end))?,
+                (2, Value::Bytes(start, end)) => entry.shape = shape(wire, (start, end), numbers)?,
                 (3, Value::Varint(n)) => entry.dtype = n,
                 (1..=3, _) => return Err(expected(number)),
                 _ => {}
@@ -161,8 +160,16 @@ fn old_meta(wire: &mut Memory<'_>, span: Span, entries: &mut Vec<Entry>) -> Resu
     })
 }
 
+/// Counts a dimension, an extent or a slice.
+fn spend(numbers: &mut u64) -> Result<(), String> {
+    *numbers = numbers
+        .checked_sub(1)
+        .ok_or_else(|| format!("its shapes and slices have more than {MAX_NUMBERS} numbers together"))?;
+    Ok(())
+}
+
 /// `BundleEntryProto`.
-fn entry(key: &[u8], value: &[u8]) -> Result<Entry, String> {
+fn entry(key: &[u8], value: &[u8], numbers: &mut u64) -> Result<Entry, String> {
     let mut entry = Entry { key: key.to_vec(), ..Entry::default() };
     let positive = |n: u64, what: &str| {
         if n.cast_signed() < 0 { Err(format!("its {what} is negative")) } else { Ok(n) }
@@ -170,12 +177,12 @@ fn entry(key: &[u8], value: &[u8]) -> Result<Entry, String> {
     fields(value, &mut |wire, number, value| {
         match (number, value) {
             (1, Value::Varint(n)) => entry.dtype = n,
-            (2, Value::Bytes(start, end)) => entry.shape = shape(wire, (start, end))?,
+            (2, Value::Bytes(start, end)) => entry.shape = shape(wire, (start, end), numbers)?,
             (3, Value::Varint(n)) => entry.shard = positive(n, "shard")?,
             (4, Value::Varint(n)) => entry.offset = positive(n, "offset")?,
             (5, Value::Varint(n)) => entry.size = positive(n, "size")?,
             (6, Value::Fixed32(n)) => entry.crc = Some(n),
-            (7, Value::Bytes(start, end)) => entry.slices.push(slice(wire, (start, end))?),
+            (7, Value::Bytes(start, end)) => entry.slices.push(slice(wire, (start, end), numbers)?),
             (1..=7, _) => return Err(expected(number)),
             _ => {}
         }
@@ -185,7 +192,7 @@ fn entry(key: &[u8], value: &[u8]) -> Result<Entry, String> {
 }
 
 /// `TensorShapeProto`: `dim = 2 { size = 1 }`, `unknown_rank = 3`.
-fn shape(wire: &mut Memory<'_>, span: Span) -> Result<Vec<u64>, String> {
+fn shape(wire: &mut Memory<'_>, span: Span, numbers: &mut u64) -> Result<Vec<u64>, String> {
     let mut shape = Vec::new();
     wire.fields(span, &mut |wire, number, value| match (number, value) {
         (2, Value::Bytes(start, end)) => {
@@ -199,6 +206,7 @@ fn shape(wire: &mut Memory<'_>, span: Span) -> Result<Vec<u64>, String> {
             if size.cast_signed() < 0 || shape.len() >= MAX_DIMS {
                 return Err("its shape is not known, or has too many dimensions".into());
             }
+            spend(numbers)?;
             shape.push(size);
             Ok(())
         }
@@ -211,8 +219,9 @@ fn shape(wire: &mut Memory<'_>, span: Span) -> Result<Vec<u64>, String> {
 }
 
 /// `TensorSliceProto`: `extent = 1 { start = 1, length = 2 }`.
-fn slice(wire: &mut Memory<'_>, span: Span) -> Result<Vec<Extent>, String> {
+fn slice(wire: &mut Memory<'_>, span: Span, numbers: &mut u64) -> Result<Vec<Extent>, String> {
     let mut slice: Vec<Extent> = Vec::new();
+    spend(numbers)?;
     wire.fields(span, &mut |wire, number, value| match (number, value) {
         (1, Value::Bytes(start, end)) => {
             let mut extent = (0, None);
@@ -228,6 +237,7 @@ fn slice(wire: &mut Memory<'_>, span: Span) -> Result<Vec<Extent>, String> {
             if negative || slice.len() >= MAX_DIMS {
                 return Err("one of its slices is none".into());
             }
+            spend(numbers)?;
             slice.push(extent);
             Ok(())
         }

@@ -3,7 +3,7 @@
 //! (`X.meta`). The rules are those of `tensorflow/core/util/tensor_bundle/tensor_bundle.cc`; what lies
 //! in shards is held against the index in `shards`.
 //!
-//! Memory: the entries ([`MAX_TENSORS`]), their names ([`MAX_NAMES`]), and what `sstable` says.
+//! Memory: the entries ([`MAX_TENSORS`]), their names ([`MAX_NAMES`]) and shapes ([`MAX_NUMBERS`]), and what `sstable` says.
 
 mod bundle;
 mod dtype;
@@ -25,6 +25,8 @@ use crate::report::{Code, Finding, Severity};
 pub const MAX_TENSORS: usize = 1 << 20;
 /// Bytes of all names together.
 pub const MAX_NAMES: u64 = 256 << 20;
+/// Dimensions, slices and their extents of all tensors together.
+pub const MAX_NUMBERS: u64 = 1 << 23;
 /// Shards: their names have five digits.
 const MAX_SHARDS: u64 = 100_000;
 /// `kTensorBundleVersion`: what an index may ask of its reader.
@@ -90,12 +92,12 @@ fn judge(bundle: &Bundle, path: &str, findings: &mut Findings) {
     }
     let mut listed: HashMap<&[u8], &Entry> = HashMap::new();
     listed.extend(bundle.entries.iter().filter(|e| e.is_slice()).map(|e| (&*e.key, e)));
-    let mut used: HashSet<Vec<u8>> = HashSet::new();
+    let mut used: HashSet<&[u8]> = HashSet::new();
     for entry in &bundle.entries {
         size(entry, path, findings);
         slices(entry, &listed, &mut used, path, findings);
     }
-    for orphan in listed.keys().filter(|key| !used.contains(**key)) {
+    for orphan in listed.keys().filter(|key| !used.contains(*key)) {
         let text = format!("the slice {} belongs to no tensor", Quote(&String::from_utf8_lossy(orphan)));
         findings.push(Finding::new(Code::HeaderInvalid, path, text).severity(Severity::Warning));
     }
@@ -140,10 +142,10 @@ fn size(entry: &Entry, path: &str, findings: &mut Findings) {
 }
 
 /// Every slice of a tensor is there, of the same dtype and its own shape, and together they are the tensor.
-fn slices(
+fn slices<'b>(
     entry: &Entry,
-    listed: &HashMap<&[u8], &Entry>,
-    used: &mut HashSet<Vec<u8>>,
+    listed: &HashMap<&'b [u8], &'b Entry>,
+    used: &mut HashSet<&'b [u8]>,
     path: &str,
     findings: &mut Findings,
 ) {
@@ -162,7 +164,8 @@ fn slices(
             continue;
         };
         elements = elements.saturating_add(shape.iter().fold(1u64, |n, d| n.saturating_mul(*d)));
-        match listed.get(&*key) {
+        let part = listed.get_key_value(&*key);
+        match part.map(|(_, part)| part) {
             None => {
                 let text = format!("tensor {} has a slice of shape {} that is not there", Quote(&name), Shape(&shape));
                 findings.push(Finding::new(Code::TensorMissing, path, text));
@@ -180,7 +183,7 @@ fn slices(
             }
             Some(_) => {}
         }
-        if !used.insert(key) {
+        if part.is_some_and(|(key, _)| !used.insert(key)) {
             let text = format!("tensor {} names a slice twice", Quote(&name));
             findings.push(Finding::new(Code::DataOverlap, path, text));
         }

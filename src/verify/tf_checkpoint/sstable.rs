@@ -1,4 +1,4 @@
-//! The sorted table of LevelDB as TensorFlow writes it (`tsl/lib/io/format.cc`, `block.cc`): a footer, an
+//! The sorted table of `LevelDB` as TensorFlow writes it (`tsl/lib/io/format.cc`, `block.cc`): a footer, an
 //! index block, and data blocks of sorted keys with shared prefixes, each with its CRC-32C. What keys
 //! and values mean is read elsewhere.
 //!
@@ -15,6 +15,8 @@ use crate::verify::place::Place;
 pub(super) const MAGIC: [u8; 8] = 0xdb47_7524_8b80_fb57_u64.to_le_bytes();
 /// Two handles, padded, and the magic.
 pub(super) const FOOTER: u64 = 48;
+/// Bytes of the handles.
+const HANDLES: usize = 40;
 /// Bytes of a block, packed or not: TensorFlow writes blocks of 256 KiB and cuts between keys.
 pub const MAX_BLOCK: u64 = 64 << 20;
 /// Blocks of one table.
@@ -78,11 +80,11 @@ impl<R: Read + Seek> Table<R> {
         }
         let mut place = Place::new(file, length);
         place.to(length - FOOTER)?;
-        let footer: [u8; FOOTER as usize] = place.bytes()?;
-        if footer[40..] != MAGIC {
+        let handles: [u8; HANDLES] = place.bytes()?;
+        if place.bytes::<8>()? != MAGIC {
             return Ok(None);
         }
-        let mut handles = &footer[..40];
+        let mut handles = &handles[..];
         let (Some(meta), Some(index)) = (handle(&mut handles), handle(&mut handles)) else {
             return Err("its footer does not say where its index is".into());
         };
@@ -156,13 +158,11 @@ impl<R: Read + Seek> Table<R> {
 /// What is done with a key and its value; `false` for no more.
 pub(super) type Each<'e> = dyn FnMut(&[u8], &[u8]) -> Result<bool, String> + 'e;
 
+/// What is done with an entry.
+type Visit<'e> = dyn FnMut(&[u8], &[u8]) -> Result<(), String> + 'e;
+
 /// The entries of one block. `last`: the key before the first, and after the call the last one.
-fn entries(
-    block: &[u8],
-    what: &str,
-    last: &mut Vec<u8>,
-    each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), String>,
-) -> Result<(), String> {
+fn entries(block: &[u8], what: &str, last: &mut Vec<u8>, each: &mut Visit<'_>) -> Result<(), String> {
     let short = || format!("its {what} block is cut short");
     let (rest, count) = block.split_last_chunk::<4>().ok_or_else(short)?;
     let count = u32::from_le_bytes(*count) as usize;
