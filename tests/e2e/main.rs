@@ -8,6 +8,7 @@ mod clean;
 mod disk;
 mod early;
 mod faults;
+mod formats;
 mod inspecting;
 mod interop;
 mod job;
