@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use globset::GlobMatcher;
-use hfget::report::{Severity, many};
+use hfget::report::{Severity, group};
 use hfget::session::Inspected;
 use hfget::text::{bytes, printable};
 use hfget::verify::Tensor;
 use serde_json::{Value, json};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// What a dtype amounts to: tensors, elements, bytes.
-type Totals<'a> = BTreeMap<&'a str, (u64, u64, u64)>;
+/// Tensors, elements, bytes.
+type Total = (u64, u64, u64);
+/// What each dtype amounts to.
+type Totals<'a> = BTreeMap<&'a str, Total>;
 
 fn wanted<'a>(file: &'a Inspected, filter: Option<&'a GlobMatcher>) -> impl Iterator<Item = &'a Tensor> {
     let tensors = file.table.as_ref().map_or(&[][..], |t| &t.tensors);
@@ -114,19 +116,28 @@ pub fn human(files: &[Inspected], filter: Option<&GlobMatcher>, width: usize) ->
             let _ = writeln!(out, "  {word} {}: {}", finding.code, printable(&finding.message));
         }
     }
-    let totals = totals(files, filter);
-    out.push('\n');
-    for (kind, (count, elements, size)) in &totals {
-        let text = format!("{}  {}, {}", printable(kind), amount(*count, *elements), bytes(*size));
-        let _ = writeln!(out, "{}", elide(&text, width));
-    }
-    let (count, elements) = totals.values().fold((0u64, 0u64), |(n, e), t| (n + t.0, e.saturating_add(t.1)));
-    let _ = writeln!(out, "{}", elide(&format!("total  {}", amount(count, elements)), width));
+    sums(&totals(files, filter), width, &mut out);
     out
 }
 
-fn amount(tensors: u64, elements: u64) -> String {
-    format!("{}, {}", many(tensors, "tensor"), many(elements, "parameter"))
+/// What each dtype amounts to, and all of them, in columns.
+fn sums(totals: &Totals<'_>, width: usize, out: &mut String) {
+    let line = |name: &str, (tensors, elements, size): Total| {
+        [printable(name).into_owned(), group(tensors), group(elements), bytes(size)]
+    };
+    let all = totals
+        .values()
+        .fold((0, 0, 0), |sum: Total, one| (sum.0 + one.0, sum.1.saturating_add(one.1), sum.2.saturating_add(one.2)));
+    let mut lines = vec![["dtype", "tensors", "parameters", "size"].map(str::to_owned)];
+    lines.extend(totals.iter().map(|(name, total)| line(name, *total)));
+    lines.push(line("total", all));
+    let column = |at: usize| lines.iter().map(|l| l[at].width()).max().unwrap_or(0);
+    let (name, tensors, elements, size) = (column(0).min(width / 4), column(1), column(2), column(3));
+    out.push('\n');
+    for [n, t, e, b] in &lines {
+        let text = format!("{}  {t:>tensors$}  {e:>elements$}  {b:>size$}", pad(n, name));
+        let _ = writeln!(out, "{}", elide(&text, width));
+    }
 }
 
 fn row(tensor: &Tensor) -> [String; 4] {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use hfget::progress::{Event, Progress};
 use hfget::repo::RepoPath;
+use hfget::report::many;
 use hfget::text::{bytes, printable};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
@@ -183,7 +184,7 @@ impl Progress for Bars {
         match event {
             Event::Planned(plan) => {
                 let files = plan.items.len();
-                self.begin("fetch", plan.total_bytes(), format!("{files} files"));
+                self.begin("fetch", plan.total_bytes(), many(files as u64, "file"));
                 if let Some(total) = &lock(&self.state).total {
                     total.inc(plan.total_bytes() - plan.missing_bytes().min(plan.total_bytes()));
                     total.reset_eta();
@@ -211,7 +212,7 @@ impl Progress for Bars {
                 }
             }
             Event::FileDone { path } => self.end_file(path),
-            Event::VerifyStarted { files, bytes } => self.begin("verify", bytes, format!("{files} files")),
+            Event::VerifyStarted { files, bytes } => self.begin("verify", bytes, many(files as u64, "file")),
             Event::VerifyFile { path, size } => self.file("  hash", path, size, 0),
             Event::VerifyDone => self.clear(),
             other => {
@@ -285,10 +286,10 @@ impl Progress for Lines {
                 let (total, missing) = (plan.total_bytes(), plan.missing_bytes());
                 if missing > 0 {
                     write_line(&format!(
-                        "fetching {} of {} in {} files",
+                        "fetching {} of {} in {}",
                         bytes(missing),
                         bytes(total),
-                        plan.items.len()
+                        many(plan.items.len() as u64, "file")
                     ));
                 }
                 self.begin("fetched", total, total.saturating_sub(missing));
@@ -306,7 +307,7 @@ impl Progress for Lines {
             }
             Event::VerifyStarted { files, bytes: n } => {
                 if n > 0 {
-                    write_line(&format!("hashing {} in {files} files", bytes(n)));
+                    write_line(&format!("hashing {} in {}", bytes(n), many(files as u64, "file")));
                 }
                 self.begin("hashed", n, 0);
             }

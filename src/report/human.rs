@@ -178,7 +178,7 @@ pub fn many(n: u64, noun: &str) -> String {
 }
 
 /// Digits in groups of three.
-fn group(n: u64) -> String {
+pub fn group(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, c) in digits.chars().enumerate() {

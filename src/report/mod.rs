@@ -9,6 +9,6 @@ mod summary;
 
 pub use code::{Code, UnknownCode};
 pub use finding::{ExitCode, Finding, Severity};
-pub use human::{HumanOptions, human, many};
+pub use human::{HumanOptions, group, human, many};
 pub use plan::PlanReport;
 pub use summary::{FileReport, FileStatus, Report, Totals, WeightsReport};

@@ -230,7 +230,8 @@ pub enum Step {
 #[non_exhaustive]
 pub enum SelectError {
     /// `--only` named a family that the repo does not have complete.
-    #[error("the {family} family is not in this repo{}{}", if .why.is_empty() { "" } else { ": " }, .why)]
+    #[error("the {family} family is not {}in this repo{}{}",
+        if .why.is_empty() { "" } else { "complete " }, if .why.is_empty() { "" } else { ": " }, .why)]
     FamilyAbsent {
         /// The family asked for.
         family: Family,

@@ -111,9 +111,11 @@ impl Session {
         let one = spec.path.as_ref().map(|p| p.as_str().to_owned());
         let prepared = match self.plan(spec, options).await {
             // A repo of other formats is looked at file by file.
-            Err(Error::Select(select::SelectError::NothingSelectable { .. })) => {
-                self.plan(spec, &select::Options { all: true, ..options.clone() }).await?
-            }
+            Err(Error::Select(
+                select::SelectError::NothingSelectable { .. }
+                | select::SelectError::Several { .. }
+                | select::SelectError::Ambiguous { .. },
+            )) => self.plan(spec, &select::Options { all: true, ..options.clone() }).await?,
             other => other?,
         };
         let mut wanted: Vec<(RepoPath, Family)> = Vec::new();

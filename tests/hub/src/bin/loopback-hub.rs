@@ -34,13 +34,19 @@ fn main() {
         for folder in list(&owner) {
             let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
             let mut repo = Repo::new(&format!("{}/{}", name(&owner), name(&folder)));
-            for file in list(&folder) {
-                let size = file.metadata().unwrap().len();
+            let mut paths = list(&folder);
+            while let Some(path) = paths.pop() {
+                if path.is_dir() {
+                    paths.extend(list(&path));
+                    continue;
+                }
+                let size = path.metadata().unwrap().len();
+                let file = path.strip_prefix(&folder).unwrap().to_string_lossy().into_owned();
                 repo = if size >= LARGE {
-                    let xet = arguments.get(4).filter(|_| name(&file) == "model.safetensors");
-                    repo.elsewhere(&name(&file), size, &sha256(&file), xet.map(String::as_str))
+                    let xet = arguments.get(4).filter(|_| file == "model.safetensors");
+                    repo.elsewhere(&file, size, &sha256(&path), xet.map(String::as_str))
                 } else {
-                    repo.file(&name(&file), std::fs::read(&file).unwrap())
+                    repo.file(&file, std::fs::read(&path).unwrap())
                 };
             }
             repos.push(repo);
