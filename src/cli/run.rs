@@ -375,7 +375,8 @@ fn setup(
 /// Families that this version recognises but cannot verify yet are refused by name, at once.
 fn check_families(selection: &Selection, screen: &Screen) -> Result<(), ExitCode> {
     match selection.prefer.or(selection.only) {
-        None | Some(
+        None
+        | Some(
             Family::Safetensors
             | Family::Bin
             | Family::Gguf

@@ -40,7 +40,8 @@ use crate::text::printable;
 /// The families that this version can select.
 const SELECTABLE: &[Family] = &[Family::Safetensors, Family::Bin, Family::Mistral];
 /// Those that it selects when they are asked for by name.
-const ON_REQUEST: &[Family] = &[Family::Gguf, Family::Onnx, Family::Tf, Family::TfCheckpoint, Family::SavedModel, Family::Flax];
+const ON_REQUEST: &[Family] =
+    &[Family::Gguf, Family::Onnx, Family::Tf, Family::TfCheckpoint, Family::SavedModel, Family::Flax];
 
 /// Chooses files from a listing.
 ///

@@ -214,7 +214,8 @@ fn take(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>, set: &S
     }
     native_parts(view, dir, &set, picks);
     let own_layout = mistral || matches!(set.family, Family::TfCheckpoint | Family::SavedModel);
-    let standard = !set.loose && !own_layout && set.files.first().is_some_and(|f| !f.file_name().starts_with("diffusion"));
+    let standard =
+        !set.loose && !own_layout && set.files.first().is_some_and(|f| !f.file_name().starts_with("diffusion"));
     if standard && config.is_none() && view.find(dir, "config.json").is_none() && !has("open_clip_config.json") {
         view.find_out(Finding::repo(
             Code::CompanionMissing,

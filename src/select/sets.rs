@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::{self, extension, lookup};
-use super::{packed, tensorflow};
 use super::view::{Doc, INDEX_LIMIT, View};
 use super::{Family, WeightIndex};
+use super::{packed, tensorflow};
 use crate::hub::Entry;
 use crate::repo::RepoPath;
 use crate::report::{Code, Finding, Severity};
