@@ -14,13 +14,15 @@ use crate::hub::{Entry, Hub, HubError, Remote};
 use crate::plan::Presence;
 use crate::repo::RepoPath;
 use crate::report::{Finding, Severity};
-use crate::select::{WeightIndex, WeightSet};
+use crate::select::{Family, WeightIndex, WeightSet};
 use crate::verify::{self, TensorTable};
 
 /// Below this, fetching is quicker than asking.
 const WORTH_IT: u64 = 64 << 20;
 /// Bytes asked for at once: most headers fit.
 const BLOCK: u64 = 256 << 10;
+/// Bytes of one file that are kept.
+const KEPT: usize = 16 << 20;
 /// An index larger than this is left for the full check.
 const INDEX_LIMIT: u64 = 64 << 20;
 /// Files asked at once.
@@ -32,14 +34,22 @@ type Table = (Option<TensorTable>, Vec<Finding>);
 impl Session {
     /// Errors that fetching the weights would only confirm. What cannot be read now says nothing.
     pub(super) async fn check_early(&self, prepared: &Prepared) -> Vec<Finding> {
-        if prepared.plan.missing_bytes() < WORTH_IT { Vec::new() } else { self.check_deep(prepared).await }
+        if prepared.plan.missing_bytes() < WORTH_IT {
+            return Vec::new();
+        }
+        // What says where tensors are lies between them in these: asking for it takes too long to be worth it.
+        self.check_sets(prepared, |set| !matches!(set.family, Family::Flax | Family::Tf)).await
     }
 
     /// Reads the headers of all indexed weights and compares them with their index, without fetching
     /// them; gives the errors.
     pub async fn check_deep(&self, prepared: &Prepared) -> Vec<Finding> {
+        self.check_sets(prepared, |_| true).await
+    }
+
+    async fn check_sets(&self, prepared: &Prepared, wanted: impl Fn(&WeightSet) -> bool) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for set in prepared.selection.weights.iter().filter(|set| set.index.is_some()) {
+        for set in prepared.selection.weights.iter().filter(|set| set.index.is_some() && wanted(set)) {
             findings.extend(self.check_set(prepared, set).await.unwrap_or_default());
         }
         findings.retain(|f| f.severity == Severity::Error);
@@ -150,7 +160,8 @@ struct Far {
     runtime: Handle,
     size: u64,
     at: u64,
-    /// The last blocks, oldest first: an archive's directory and its first record are far apart.
+    /// The last blocks, oldest first: an archive's directory and its first record are far apart, and so
+    /// are the groups of an HDF5 file.
     blocks: Vec<(u64, Vec<u8>)>,
 }
 
@@ -189,10 +200,10 @@ impl Read for Far {
             if bytes.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            if self.blocks.len() >= 4 {
+            self.blocks.push((range.start, bytes));
+            while self.blocks.len() > 1 && self.blocks.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > KEPT {
                 self.blocks.remove(0);
             }
-            self.blocks.push((range.start, bytes));
         }
         let Some((start, bytes)) = self.blocks.iter().find(|b| holds(b)) else { return Ok(0) };
         let from = usize::try_from(self.at - start).unwrap_or(usize::MAX);

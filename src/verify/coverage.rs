@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::TensorTable;
 use super::findings::{Findings, Quote};
+use super::{TensorTable, hdf5};
 use crate::repo::RepoPath;
 use crate::report::{Code, Finding};
 use crate::select::{Family, WeightIndex, WeightSet};
@@ -62,6 +62,13 @@ pub(super) fn check(
     index: &WeightIndex,
     tables: &Tables<'_>,
 ) -> (Vec<Finding>, u64) {
+    let renamed;
+    let index = if set.family == Family::Tf {
+        renamed = hdf5::renamed(index);
+        &renamed
+    } else {
+        index
+    };
     let mut findings = Findings::default();
     let dir = index_path.dir();
     if !index.has_metadata {

@@ -366,10 +366,7 @@ fn check_weights(
     }
     let Some(index_path) = set.index.as_ref().filter(|p| sound(p) && !subject.unavailable.contains(*p)) else { return };
     match read_index(index_path, local) {
-        Ok(mut index) => {
-            if set.family == Family::Tf {
-                hdf5::rename(&mut index);
-            }
+        Ok(index) => {
             let (findings, compared) = coverage::check(set, index_path, &index, &tables);
             outcome.findings.extend(findings);
             outcome.indexed += compared;

@@ -139,3 +139,25 @@ fn a_flipped_byte_of_a_checkpoint_nobody_has_a_digest_of_is_found_when_all_is_re
     machine.run(verify).ends_with(0);
     machine.run(verify.into_iter().chain(["--deep"])).ends_with(1).says("checksum-mismatch");
 }
+
+#[test]
+fn shards_of_keras_and_flax_are_held_against_their_indexes_before_and_after_they_come() {
+    for (family, folder, stem, ending) in [("tf", "h5", "tf_model", "h5"), ("flax", "flax", "flax_model", "msgpack")] {
+        let index = format!("{stem}.{ending}.index.json");
+        let shards = [1, 2].map(|n| format!("{stem}-0000{n}-of-00002.{ending}"));
+        let read = |name: &str| std::fs::read(file(folder).join(name)).unwrap();
+        let repo = |swapped: bool| {
+            let mut repo = Repo::new("org/s").file("config.json", "{}").file(&index, read(&index));
+            for (at, name) in shards.iter().enumerate() {
+                repo = repo.lfs(name, read(&shards[if swapped { 1 - at } else { at }]));
+            }
+            repo
+        };
+        let machine = Machine::new([repo(false)]);
+        machine.run(["plan", "org/s", "--only", family, "--deep"]).ends_with(0);
+        machine.run(["org/s", "--only", family]).ends_with(0);
+        let machine = Machine::new([repo(true)]);
+        machine.run(["plan", "org/s", "--only", family, "--deep"]).ends_with(1).shows("tensor-misplaced");
+        machine.run(["org/s", "--only", family]).ends_with(1).says("tensor-misplaced");
+    }
+}

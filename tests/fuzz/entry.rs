@@ -54,11 +54,57 @@ pub fn onnx(bytes: &[u8]) {
     sane((model.table, findings));
 }
 
-/// An index of a TensorFlow checkpoint, a checkpoint in one file, or a `checkpoint` file.
+/// An index of a TensorFlow checkpoint, a checkpoint in one file, or a `checkpoint` file; and as the
+/// content of a block, with the checksums that the fuzzer would not find.
 pub fn tf_checkpoint(bytes: &[u8]) {
     sane(tf_checkpoint::read(Cursor::new(bytes), bytes.len() as u64, "x"));
+    for kind in [0, 1] {
+        let table = sorted_table(bytes, kind);
+        sane(tf_checkpoint::read(Cursor::new(&table), table.len() as u64, "x"));
+    }
     let state = CheckpointState::parse(bytes);
     assert!(state.latest.is_none_or(|name| name.len() < bytes.len()));
+}
+
+/// A table of one data block of these bytes, packed by the method `kind`, with right checksums.
+pub fn sorted_table(block: &[u8], kind: u8) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut put = |content: &[u8], kind: u8| {
+        let mut handle = Vec::new();
+        varint(&mut handle, out.len());
+        varint(&mut handle, content.len());
+        out.extend_from_slice(content);
+        out.push(kind);
+        let sum = crc32c(&out[out.len() - 1 - content.len()..]);
+        out.extend(sum.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes());
+        handle
+    };
+    let data = put(block, kind);
+    let mut footer = put(&[0, 0, 0, 0, 1, 0, 0, 0], 0);
+    // One entry, whose key is behind any other.
+    let mut index = vec![0, 4, u8::try_from(data.len()).unwrap_or(u8::MAX), 0xff, 0xff, 0xff, 0xff];
+    index.extend(data);
+    index.extend([0, 0, 0, 0, 1, 0, 0, 0]);
+    footer.extend(put(&index, 0));
+    footer.resize(40, 0);
+    out.extend(footer);
+    out.extend(0xdb47_7524_8b80_fb57_u64.to_le_bytes());
+    out
+}
+
+fn varint(out: &mut Vec<u8>, mut number: usize) {
+    while number >= 0x80 {
+        out.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    out.push(number.to_le_bytes()[0]);
+}
+
+/// The CRC-32C.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg()))
+    })
 }
 
 /// A whole Flax file.

@@ -81,7 +81,8 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Ve
 
 /// Turns the names of an index into those of datasets, as `TFPreTrainedModel.save_pretrained` does
 /// (`transformers` 4.57, `modeling_tf_utils.py`): without the model's own, which comes first.
-pub(super) fn rename(index: &mut WeightIndex) {
+pub(super) fn renamed(index: &WeightIndex) -> WeightIndex {
+    let mut index = index.clone();
     for (name, _) in &mut index.weight_map {
         if !name.contains("model.")
             && let Some((_, rest)) = name.split_once('/')
@@ -89,6 +90,7 @@ pub(super) fn rename(index: &mut WeightIndex) {
             *name = rest.into();
         }
     }
+    index
 }
 
 type Wrong = (Code, String);
