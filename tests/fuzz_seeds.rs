@@ -59,11 +59,13 @@ fn torch() {
 
 #[test]
 fn gguf() {
+    replay(entry::gguf, "gguf", 2);
     fixtures(entry::gguf, &[".gguf"]);
 }
 
 #[test]
 fn onnx() {
+    replay(entry::onnx, "onnx", 2);
     fixtures(entry::onnx, &["formats/onnx/plain.onnx", "formats/onnx/outside.onnx"]);
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::classify::has_ext;
 use super::picks::class_of;
 use super::sets::{Found, Query, Set};
 use super::view::View;
@@ -33,7 +34,15 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
             class.weights && class.family == Some(query.family)
         })
     };
-    let all: Vec<&Entry> = view.files(query.dir).iter().copied().filter(is).collect();
+    let mut all: Vec<&Entry> = view.files(query.dir).iter().copied().filter(is).collect();
+    if all.is_empty() && query.family == Family::TorchScript {
+        // Most are called as any other: what they hold is held against the family when they are here.
+        let pt = |e: &&Entry| {
+            let class = view.rel(&e.path).map(|rel| class_of(view, rel));
+            class.is_some_and(|c| c.weights && c.family == Some(Family::Pt)) && !has_ext(e.path.file_name(), &["ckpt"])
+        };
+        all = view.files(query.dir).iter().copied().filter(pt).collect();
+    }
     let Some(first) = all.first() else { return Found::Absent };
     let several = || Found::Several {
         at: first.path.clone(),

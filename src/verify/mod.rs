@@ -353,7 +353,7 @@ fn check_weights(
         }
     }
     match set.family {
-        Family::Onnx => outcome.findings.extend(onnx::check_set(set, local)),
+        Family::Onnx => outcome.findings.extend(onnx::check_set(set, local, subject.deep)),
         Family::Gguf => outcome.findings.extend(gguf::check_set(set, local)),
         Family::TfCheckpoint | Family::SavedModel => {
             outcome.findings.extend(tf_checkpoint::check_set(set, local, subject.deep));

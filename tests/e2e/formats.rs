@@ -89,6 +89,9 @@ fn a_whole_model_is_a_warning_and_torchscript_in_place_of_weights_an_error() {
     machine.hfget("org/x").ends_with(0).says("needs-full-unpickle").says("torch.nn.modules");
     let machine = Machine::new([repo(&[("pytorch_model.bin", "torch/script.pt")])]);
     machine.hfget("org/x").ends_with(1).says("format-unexpected").says("TorchScript");
+    // By its content, where its name says nothing.
+    let machine = Machine::new([repo(&[("model.pt", "torch/script.pt")])]);
+    machine.hfget("org/x --only torchscript").ends_with(0).says("8 tensors");
     let machine = Machine::new([repo(&[("traced_model.pt", "torch/layout.pt")])]);
     machine.hfget("org/x").ends_with(1).says("format-unexpected");
 }

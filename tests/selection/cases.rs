@@ -343,6 +343,25 @@ fn several_files_that_may_each_be_the_model_are_a_question() {
 }
 
 #[test]
+fn torchscript_is_taken_by_any_name_when_it_is_asked_for() {
+    let repo = Repo::parse("model.pt config.yaml");
+    assert_eq!(repo.taken(&only("torchscript")).selection.weights[0].family, Family::TorchScript);
+    let repo = Repo::parse("a.pt traced_a.pt config.yaml");
+    assert_eq!(repo.taken(&only("torchscript")).weights(), ["traced_a.pt"]);
+}
+
+/// llama.cpp takes the nearest, and of several the one in half precision.
+#[test]
+fn a_gguf_model_brings_its_projector_and_no_drafts() {
+    let repo = Repo::parse(
+        "m-Q4_K_M.gguf m-Q8_0.gguf mmproj-m-f16.gguf mmproj-m-f32.gguf imatrix.gguf mtp-m.gguf eagle3-m.gguf",
+    );
+    assert_eq!(repo.taken(&plain()).weights(), ["m-Q4_K_M.gguf", "mmproj-m-f16.gguf"]);
+    let repo = Repo::parse("a/m-Q8_0.gguf a/mmproj-a-f16.gguf mmproj-root-f16.gguf b/mmproj-b-f16.gguf");
+    assert_eq!(repo.taken(&only("gguf")).weights(), ["a/m-Q8_0.gguf", "a/mmproj-a-f16.gguf"]);
+}
+
+#[test]
 fn an_absent_quantisation_lists_those_there_are() {
     let repo = Repo::parse("a-Q4_K_M.gguf a-Q8_0.gguf a-IQ2_XS-00001-of-00002.gguf a-IQ2_XS-00002-of-00002.gguf");
     let outcome = repo.taken(&variant("iq2_xs"));

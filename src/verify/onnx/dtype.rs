@@ -33,6 +33,11 @@ impl Dtype {
     }
 }
 
+/// The same by the name that a table gives.
+pub(super) fn by_name(name: &str) -> Option<Dtype> {
+    (1..64).filter_map(dtype).find(|dtype| dtype.name == name)
+}
+
 /// `TensorProto.DataType` by number (onnx/onnx.proto), or `None` for one not known here.
 pub(super) fn dtype(number: u64) -> Option<Dtype> {
     let (name, bits, field) = match number {

@@ -12,29 +12,44 @@ use super::model;
 use crate::repo::RepoPath;
 use crate::report::{Code, Finding, Severity};
 use crate::select::WeightSet;
-use crate::verify::SubjectFile;
 use crate::verify::findings::{Findings, Quote};
+use crate::verify::{SubjectFile, Tensor};
 
 /// A file above this is not hashed a second time for the graph's SHA-1: its listed digest is enough.
 const SHA1_LIMIT: u64 = 256 << 20;
 
 /// Holds every graph of a set against its external files.
-pub(in crate::verify) fn check_set(set: &WeightSet, local: &BTreeMap<&RepoPath, &SubjectFile>) -> Vec<Finding> {
+/// `deep`: whatever their size, compare the SHA-1 of those of which a graph says it.
+pub(in crate::verify) fn check_set(
+    set: &WeightSet,
+    local: &BTreeMap<&RepoPath, &SubjectFile>,
+    deep: bool,
+) -> Vec<Finding> {
+    let limit = if deep { u64::MAX } else { SHA1_LIMIT };
     let mut findings = Findings::default();
     for path in set.files.iter().filter(|p| p.as_str().to_ascii_lowercase().ends_with(".onnx")) {
         let Some(file) = local.get(path) else { continue };
         if let Ok((open, length)) = File::open(&file.local).and_then(|f| f.metadata().map(|m| (f, m.len()))) {
-            graph(path, model(open, length, path.as_str()).0, local, &mut findings);
+            graph(path, model(open, length, path.as_str()).0, local, limit, &mut findings);
         }
     }
     findings.into_vec()
 }
 
-fn graph(path: &RepoPath, model: super::Model, local: &BTreeMap<&RepoPath, &SubjectFile>, findings: &mut Findings) {
+fn graph(
+    path: &RepoPath,
+    model: super::Model,
+    local: &BTreeMap<&RepoPath, &SubjectFile>,
+    limit: u64,
+    findings: &mut Findings,
+) {
     let mut lengths: BTreeMap<RepoPath, Option<u64>> = BTreeMap::new();
     let mut sums: BTreeSet<(RepoPath, String)> = BTreeSet::new();
     for external in model.external {
-        let name = model.table.tensors.get(external.tensor).map_or("", |t| &*t.name);
+        let tensor = model.table.tensors.get(external.tensor);
+        let name = tensor.map_or("", |t| &*t.name);
+        // Without a length it is as long as its elements.
+        let size = external.length.or_else(|| size_of(tensor?)).unwrap_or(0);
         let quoted = Quote(name);
         let place = match RepoPath::join(path.dir(), external.location.strip_prefix("./").unwrap_or(&external.location))
         {
@@ -55,18 +70,17 @@ fn graph(path: &RepoPath, model: super::Model, local: &BTreeMap<&RepoPath, &Subj
             length.map(|m| m.len())
         });
         let (Some(length), Some(file)) = (length, found) else { continue };
-        let end = external.offset.checked_add(external.length.unwrap_or(0));
+        let end = external.offset.checked_add(size);
         if end.is_none_or(|end| end > length) {
             let text = format!(
-                "tensor {quoted} lies at {} with {} bytes, and {} has {length}",
+                "tensor {quoted} lies at {} with {size} bytes, and {} has {length}",
                 external.offset,
-                external.length.unwrap_or(0),
                 Quote(place.as_str())
             );
             findings.push(Finding::new(Code::TensorOutOfBounds, path, text));
         }
         if let Some(sum) = external.checksum
-            && length <= SHA1_LIMIT
+            && length <= limit
             && sums.insert((place.clone(), sum.to_ascii_lowercase()))
             && let Ok(found) = sha1_of(&file.local)
             && !found.eq_ignore_ascii_case(&sum)
@@ -76,6 +90,12 @@ fn graph(path: &RepoPath, model: super::Model, local: &BTreeMap<&RepoPath, &Subj
             findings.push(Finding::new(Code::ChecksumMismatch, path, text).severity(Severity::Warning));
         }
     }
+}
+
+/// Bytes of a tensor's elements, where the size of one is known.
+fn size_of(tensor: &Tensor) -> Option<u64> {
+    let bits = super::dtype::by_name(&tensor.dtype)?.bits;
+    tensor.elements().checked_mul(bits).map(|bits| bits.div_ceil(8))
 }
 
 fn sha1_of(path: &std::path::Path) -> std::io::Result<String> {

@@ -99,6 +99,24 @@ fn every_rule_that_is_broken_is_named() {
     assert_eq!(codes(&header(&file(&[], &[("a", &[8], 99, 0)], 32)).1), [Code::DtypeUnknown]);
 }
 
+/// Counts and lengths had four bytes.
+#[test]
+fn the_first_version_is_read_and_said_to_be_old() {
+    let mut out = b"GGUF\x01\0\0\0".to_vec();
+    for n in [1u32, 1] {
+        out.extend(n.to_le_bytes());
+    }
+    for (text, rest) in [("general.alignment", &[4u32, 32][..]), ("w", &[1, 8, 0, 0, 0])] {
+        out.extend(u32::try_from(text.len()).unwrap().to_le_bytes());
+        out.extend(text.as_bytes());
+        rest.iter().for_each(|n| out.extend(n.to_le_bytes()));
+    }
+    out.resize(out.len().next_multiple_of(32) + 32, 0);
+    let (header, findings) = header(&out);
+    assert_eq!((codes(&findings), has_error(&findings)), (vec![Code::HeaderInvalid], false), "{findings:?}");
+    assert_eq!((header.version, &*header.table.tensors[0].shape), (1, &[8][..]));
+}
+
 #[test]
 fn arrays_in_arrays_end() {
     let mut nested = Vec::new();

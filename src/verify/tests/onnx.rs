@@ -148,8 +148,26 @@ fn external_data_must_be_there_and_long_enough() {
     for location in ["../w", "/etc/passwd", "a/../../w", "a\\..\\w"] {
         assert_eq!(codes(&check(&[("x.onnx", &external(location, "0"))])), [Code::PathUnsafe], "{location}");
     }
+    // Without a length it is as long as its two floats.
+    let (graph, room) = (external("w", "0"), external("w", "1"));
+    assert_eq!(check(&[("x.onnx", &graph), ("w", &[0; 8])]), []);
+    assert_eq!(codes(&check(&[("x.onnx", &room), ("w", &[0; 8])])), [Code::TensorOutOfBounds]);
     let far = external("w", "18446744073709551615");
     assert_eq!(codes(&check(&[("x.onnx", &far), ("w", &[0; 8])])), [Code::TensorOutOfBounds]);
+}
+
+/// Tools that rewrite the data keep the old sum, so it is a warning.
+#[test]
+fn the_sha_1_that_a_graph_gives_is_compared() {
+    let pair = |k: &str, v: &str| field(13, &[field(1, k.as_bytes()), field(2, v.as_bytes())].concat());
+    let graph = |sum: &str| {
+        one(&[vec![8, 2, 16, 1, 0x70, 1], pair("location", "w"), pair("offset", "0"), pair("checksum", sum)].concat())
+    };
+    // SHA-1 of "abcdefgh".
+    let right = graph("425AF12A0743502B322E93A015BCF868E324D56A");
+    assert_eq!(check(&[("x.onnx", &right), ("w", b"abcdefgh")]), []);
+    let findings = check(&[("x.onnx", &right), ("w", b"abcdefgX")]);
+    assert!(codes(&findings) == [Code::ChecksumMismatch] && !has_error(&findings), "{findings:?}");
 }
 
 #[test]
