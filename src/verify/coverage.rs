@@ -64,7 +64,8 @@ pub(super) fn check(
 ) -> (Vec<Finding>, u64) {
     let renamed;
     let index = if set.family == Family::Tf {
-        renamed = hdf5::renamed(index);
+        let here = tables.values().flatten().flat_map(|t| &t.tensors).map(|t| &*t.name).collect();
+        renamed = hdf5::renamed(index, &here);
         &renamed
     } else {
         index

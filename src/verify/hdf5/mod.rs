@@ -80,12 +80,14 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Ve
 }
 
 /// Turns the names of an index into those of datasets, as `TFPreTrainedModel.save_pretrained` does
-/// (`transformers` 4.57, `modeling_tf_utils.py`): without the model's own, which comes first.
-pub(super) fn renamed(index: &WeightIndex) -> WeightIndex {
+/// (`transformers` 4.57, `modeling_tf_utils.py:2498`): without the model's own, which comes first, unless
+/// "model." is in it. What a shard does hold (`here`) counts, since that exception came later.
+pub(super) fn renamed(index: &WeightIndex, here: &HashSet<&str>) -> WeightIndex {
     let mut index = index.clone();
     for (name, _) in &mut index.weight_map {
-        if !name.contains("model.")
-            && let Some((_, rest)) = name.split_once('/')
+        if let Some((_, rest)) = name.split_once('/')
+            && !here.contains(&**name)
+            && (here.contains(rest) || !name.contains("model."))
         {
             *name = rest.into();
         }
