@@ -109,7 +109,9 @@ fn the_first_version_is_read_and_said_to_be_old() {
     for (text, rest) in [("general.alignment", &[4u32, 32][..]), ("w", &[1, 8, 0, 0, 0])] {
         out.extend(u32::try_from(text.len()).unwrap().to_le_bytes());
         out.extend(text.as_bytes());
-        rest.iter().for_each(|n| out.extend(n.to_le_bytes()));
+        for n in rest {
+            out.extend(n.to_le_bytes());
+        }
     }
     out.resize(out.len().next_multiple_of(32) + 32, 0);
     let (header, findings) = header(&out);

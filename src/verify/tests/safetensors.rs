@@ -281,3 +281,27 @@ proptest! {
         let _ = read_safetensors(&prefixed);
     }
 }
+
+/// Files of `safetensors.torch`, with what `safetensors.safe_open` says of them: every dtype that torch
+/// can save, and tied tensors that the writer drops and notes.
+#[test]
+fn our_table_is_the_one_that_the_reference_reads() {
+    let truth: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(fixture("formats/expected_torch.json")).unwrap()).unwrap();
+    let files = truth["safetensors_files"].as_object().unwrap();
+    assert_eq!(files.len(), 2);
+    for (name, want) in files {
+        let bytes = std::fs::read(fixture("formats/safetensors").join(name)).unwrap();
+        let (table, findings) = read_safetensors(&bytes);
+        assert_eq!(findings, [], "{name}");
+        let rows = table
+            .tensors
+            .iter()
+            .map(|t| (t.name.to_string(), serde_json::json!({ "dtype": &*t.dtype, "shape": &*t.shape })));
+        assert_eq!(serde_json::Value::Object(rows.collect()), want["tensors"], "{name}");
+        let aliases = table.aliases.iter().map(|(dropped, kept)| (dropped.to_string(), (**kept).into()));
+        let mut noted = want["metadata"].as_object().unwrap().clone();
+        noted.remove("format");
+        assert_eq!(aliases.collect::<serde_json::Map<_, _>>(), noted, "{name}");
+    }
+}
