@@ -6,7 +6,7 @@ use std::io::{Read, Seek};
 
 use super::bytes::{Bytes, lookup3};
 use super::object::{Link, defined, link};
-use super::{File, MAX_LINKS, MAX_PATH};
+use super::{File, MAX_LINKS, MAX_PATH, UNREAD};
 
 /// Bytes of a heap of names.
 const MAX_HEAP: u64 = 64 << 20;
@@ -131,15 +131,19 @@ struct Heap {
 
 fn heap<R: Read + Seek>(file: &mut File<R>, address: u64) -> Result<Heap, String> {
     let (o, l) = (file.offsets, file.lengths);
+    // With filters the header is longer, and its checksum elsewhere.
+    let head = file.few(address, 9)?;
+    let mut b = Bytes(&head);
+    b.expect(b"FRHP", "fractal heap")?;
+    b.take(3)?;
+    if b.number(2)? != 0 {
+        return Err(format!("a fractal heap is packed{UNREAD}"));
+    }
     let length = 22 + 12 * l + 3 * o + 4;
     let bytes = summed(file, address, length as u64, "fractal heap")?;
     let mut b = Bytes(&bytes);
     b.expect(b"FRHP", "fractal heap")?;
-    b.take(3)?;
-    if b.number(2)? != 0 {
-        return Err("a fractal heap is packed, which is not read here".to_owned());
-    }
-    b.take(1)?;
+    b.take(6)?;
     let max_object = b.number(4)?;
     b.take(l + o + l + o + 8 * l)?;
     let width = b.size(2)?;
@@ -229,7 +233,7 @@ pub(super) fn dense<R: Read + Seek>(file: &mut File<R>, heap_at: u64, tree_at: u
     for id in records(file, tree_at)? {
         let mut id = Bytes(&id);
         if id.u8()? != 0 {
-            return Err("a link lies outside its heap's blocks, which is not read here".to_owned());
+            return Err(format!("a link lies outside its heap's blocks{UNREAD}"));
         }
         let (offset, length) = (id.number(heap.offset_bytes)?, id.number(heap.length_bytes)?);
         let at = heap.find(file, offset, length)?;

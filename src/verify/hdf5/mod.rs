@@ -34,6 +34,9 @@ const MAX_PATH: usize = 1 << 16;
 /// Bytes of metadata that are read of one file; eight times its length if that is less.
 const MAX_METADATA: u64 = 4 << 30;
 
+/// How what this reader does not follow is told from what is wrong.
+const UNREAD: &str = ", which is not read here";
+
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 
 /// A file whose superblock has been read.
@@ -73,7 +76,14 @@ impl<R: Read + Seek> File<R> {
 pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Vec<Finding>) {
     let mut walk = Walk { path, table: TensorTable::default(), findings: Findings::default() };
     if let Err((code, why)) = walk.run(Place::new(file, length), length) {
-        walk.findings.push(Finding::new(code, path, why));
+        walk.findings.push(match why.strip_suffix(UNREAD) {
+            None => Finding::new(code, path, why),
+            // The format has more than Keras and h5py write, and such a file is no worse for it.
+            Some(what) => {
+                let text = format!("{what}, which is not read here: its tensors were not checked, only its digest");
+                Finding::new(Code::FormatUnexpected, path, text).severity(Severity::Warning)
+            }
+        });
     }
     walk.overlaps();
     (walk.table, walk.findings.into_vec())

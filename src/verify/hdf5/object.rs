@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::io::{Read, Seek};
 
-use super::File;
 use super::bytes::{Bytes, lookup3};
 use super::dtype::{Dtype, dtype};
+use super::{File, UNREAD};
 
 /// Bytes of one piece of a header.
 const MAX_PIECE: u64 = 16 << 20;
@@ -93,7 +93,7 @@ fn shared_address(mut data: Bytes<'_>, offsets: usize) -> Result<u64, String> {
         data.take(6)?;
     }
     if version == 3 && kind != 2 {
-        return Err("a datatype lies in the file's shared heap, which is not read here".to_owned());
+        return Err(format!("a datatype lies in the file's shared heap{UNREAD}"));
     }
     data.number(offsets)
 }

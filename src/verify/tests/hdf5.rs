@@ -148,6 +148,19 @@ fn groups_in_themselves_are_read_once() {
     }
 }
 
+/// The format has more than Keras and h5py write: such a file is not called broken.
+#[test]
+fn what_is_not_read_here_is_said_and_is_no_error() {
+    let mut bytes = file("dense.h5");
+    let heap = places(&bytes, b"FRHP")[0];
+    // The length of its filters.
+    bytes[heap + 7] = 8;
+    let (table, findings) = read(&bytes);
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].code == Code::FormatUnexpected && !has_error(&findings), "{findings:?}");
+    assert!(findings[0].message.contains("not read here") && table.tensors.is_empty());
+}
+
 #[test]
 fn numbers_beyond_any_file_are_findings() {
     // Every eight bytes of the metadata in turn.
