@@ -17,6 +17,7 @@
 //! | [`plan`] | what is cached, what will be fetched, how many bytes | how bytes move |
 //! | [`fetch`] | moving bytes: ranges, retries, hashing while streaming | what the bytes mean |
 //! | [`verify`] | digests, tensor tables read from untrusted bytes, coverage of the index | network |
+//! | [`lock`] | lockfiles: a selection to the byte, as text | how one is made or used |
 //! | [`report`] | findings, the report, the exit code | how it was found out |
 //!
 //! [`session`] wires the rooms together for programs that want the whole job in one call; the
@@ -24,6 +25,7 @@
 
 pub mod fetch;
 pub mod hub;
+pub mod lock;
 pub mod plan;
 pub mod progress;
 pub mod repo;

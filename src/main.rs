@@ -5,8 +5,10 @@ mod cli {
     pub mod args;
     pub mod clean;
     pub mod inspect;
+    pub mod lock;
     pub mod progress;
     pub mod run;
+    pub mod verify;
 }
 
 fn main() -> std::process::ExitCode {

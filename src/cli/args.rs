@@ -40,6 +40,10 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Show the tensors of weights: names, dtypes, shapes; of a remote repo only headers are fetched
     Inspect(InspectArgs),
+    /// Note what a selection is, to the byte, in a lockfile that `hfget --locked` fetches
+    ///
+    /// Without repos, --check says what has moved since, and --update notes it.
+    Lock(LockArgs),
     /// List what interrupted runs left behind, and remove it
     ///
     /// A run that was interrupted leaves partial files, from which the next one goes on. Those that nobody
@@ -85,16 +89,46 @@ pub struct PlanArgs {
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Also read every byte that a format checksums itself (the CRC-32C of each tensor in TensorFlow checkpoints)
+    /// Also read every byte that a format checksums itself (PyTorch archives, TensorFlow checkpoints)
     #[arg(long)]
     pub deep: bool,
 
     /// Repos in the cache, or folders (a path with a '/' at its start, './' or '../', or an existing folder)
-    #[arg(value_name = "REPO|DIR", required = true)]
+    #[arg(value_name = "REPO|DIR", required_unless_present = "lock")]
     pub targets: Vec<String>,
+    /// Hold them against a lockfile, without a Hub [default: every repo that it has]
+    #[arg(long, value_name = "FILE")]
+    pub lock: Option<PathBuf>,
     /// Revision of the cached snapshot [default: main]
     #[arg(long, value_name = "REV")]
     pub revision: Option<Revision>,
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub transfer: Transfer,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct LockArgs {
+    /// Repos to lock; with --check and --update those of the lockfile [default: all of them]
+    #[arg(value_name = "REPO", required_unless_present_any = ["check", "update"])]
+    pub repos: Vec<RepoSpec>,
+    /// Branch, tag, refs/pr/N or commit, for repos that name none [default: main]
+    #[arg(long, value_name = "REV", conflicts_with_all = ["check", "update"])]
+    pub revision: Option<Revision>,
+    /// The lockfile; repos that it has already are replaced, the others stay
+    #[arg(short = 'o', long = "lock", value_name = "FILE", default_value = "hfget.lock")]
+    pub file: PathBuf,
+    /// Say what has moved upstream since, change nothing, and end with 1 if anything has
+    #[arg(long, conflicts_with = "update")]
+    pub check: bool,
+    /// Lock again what the lockfile has, as it was chosen then
+    #[arg(long)]
+    pub update: bool,
     #[command(flatten)]
     pub selection: Selection,
     #[command(flatten)]
@@ -150,8 +184,11 @@ pub struct InspectArgs {
 #[derive(Debug, Args)]
 pub struct Repos {
     /// Repos: OWNER/NAME[@REVISION], datasets/…, spaces/…, hf://… or a pasted https:// URL
-    #[arg(value_name = "REPO", required = true)]
+    #[arg(value_name = "REPO", required_unless_present_any = ["locked"])]
     pub repos: Vec<RepoSpec>,
+    /// Take exactly what a lockfile says, or fail; without repos all that it has [FILE default: hfget.lock]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "hfget.lock")]
+    pub locked: Option<PathBuf>,
     /// Branch, tag, refs/pr/N or commit, for repos that name none [default: main]
     #[arg(long, value_name = "REV")]
     pub revision: Option<Revision>,
@@ -160,7 +197,7 @@ pub struct Repos {
 #[derive(Debug, Args, Clone)]
 #[command(next_help_heading = "What to take")]
 pub struct Selection {
-    /// Take this weight family (safetensors, bin, gguf, onnx, tf, tf-checkpoint, saved-model, flax) if it is complete, else the best other one
+    /// Take this weight family if it is complete, else the best other: safetensors, bin, mistral, meta, pt, torchscript, gguf, onnx, flax, tf, tf-checkpoint, saved-model, openvino, coreml ...
     #[arg(long, value_name = "FAMILY")]
     pub prefer: Option<Family>,
     /// Take this weight family, or fail with exit code 3

@@ -8,16 +8,20 @@ use std::time::Duration;
 use clap::{CommandFactory as _, FromArgMatches as _};
 use hfget::fetch::FetchOptions;
 use hfget::hub::{HubConfig, cache_dir, is_truthy};
+use hfget::lock::LockedRepo;
 use hfget::progress::{Progress, Silent};
 use hfget::repo::{RepoSpec, Revision};
 use hfget::report::{ExitCode, Finding, HumanOptions, PlanReport, Report, Severity, human};
-use hfget::session::{Config, Destination, Error, Inspected, Session, inspect_path, names_folder, worse};
+use hfget::select::Options;
+use hfget::session::{Config, Destination, Error, Inspected, Prepared, Session, inspect_path, names_folder, worse};
 use hfget::text::printable;
 use serde_json::{Value, json};
 
-use super::args::{Cli, Command, InspectArgs, Output, Place, Repos, Selection, Transfer, VerifyArgs};
+use super::args::{Cli, Command, InspectArgs, Output, Place, Repos, Selection, Transfer};
 use super::clean::clean;
+use super::lock::{lock, locked};
 use super::progress::{Bars, Lines, stop_drawing, write_line};
+use super::verify::verify;
 
 /// The version of the JSON that goes to stdout.
 const SCHEMA_VERSION: u32 = 1;
@@ -58,6 +62,7 @@ async fn run(cli: Cli) -> ExitCode {
             }
             Some(Command::Verify(args)) => verify(&args).await,
             Some(Command::Inspect(args)) => inspect(&args).await,
+            Some(Command::Lock(args)) => lock(args).await,
             Some(Command::Clean(args)) => clean(args).await,
             None if cli.get.dry_run => {
                 let args = &cli.get;
@@ -154,7 +159,7 @@ impl Screen {
         self.say(&text);
     }
 
-    fn report(&self, report: &Report) {
+    pub(super) fn report(&self, report: &Report) {
         if !self.quiet {
             self.say(&human(report, self.human));
         } else if !report.is_verified() {
@@ -175,12 +180,12 @@ pub(super) fn print_json(key: &str, values: &[Value]) {
     result(&serde_json::to_string_pretty(&whole).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}")));
 }
 
-fn error_json(name: &str, error: &Error) -> Value {
+pub(super) fn error_json(name: &str, error: &Error) -> Value {
     json!({ "repo": name, "verified": false, "error": error.to_string(), "hint": error.hint(), "exit_code": error.exit_code() as u8 })
 }
 
 /// The specs with `--revision` applied, and the endpoint that pasted URLs name.
-fn specs(repos: &Repos, screen: &Screen) -> Result<Vec<RepoSpec>, ExitCode> {
+pub(super) fn specs(repos: &Repos, screen: &Screen) -> Result<Vec<RepoSpec>, ExitCode> {
     let mut specs = repos.repos.clone();
     for spec in &mut specs {
         apply_revision(spec, repos.revision.as_ref());
@@ -192,13 +197,13 @@ fn specs(repos: &Repos, screen: &Screen) -> Result<Vec<RepoSpec>, ExitCode> {
     Ok(specs)
 }
 
-fn apply_revision(spec: &mut RepoSpec, revision: Option<&Revision>) {
+pub(super) fn apply_revision(spec: &mut RepoSpec, revision: Option<&Revision>) {
     if spec.revision.is_none() {
         spec.revision = revision.cloned();
     }
 }
 
-fn session(
+pub(super) fn session(
     place: &Place,
     transfer: &Transfer,
     deep: bool,
@@ -269,14 +274,14 @@ fn session(
 
 async fn get(repos: &Repos, selection: &Selection, place: &Place, transfer: &Transfer, output: &Output) -> ExitCode {
     let screen = Screen::new(output);
-    let (specs, session) = match setup(repos, place, transfer, &screen) {
+    let (jobs, session) = match setup(repos, selection, place, transfer, &screen) {
         Ok(ready) => ready,
         Err(end) => return end,
     };
     let mut end = ExitCode::Verified;
     let mut values = Vec::new();
-    for spec in &specs {
-        match session.get(spec, &selection.options()).await {
+    for job in &jobs {
+        match job.get(&session).await {
             Ok(report) => {
                 screen.report(&report);
                 end = worse(end, report.exit_code());
@@ -287,9 +292,9 @@ async fn get(repos: &Repos, selection: &Selection, place: &Place, transfer: &Tra
                 }
             }
             Err(error) => {
-                screen.fail(spec.id.as_str(), &error, error.hint().as_deref());
+                screen.fail(job.name(), &error, error.hint().as_deref());
                 end = worse(end, error.exit_code());
-                values.push(error_json(spec.id.as_str(), &error));
+                values.push(error_json(job.name(), &error));
             }
         }
     }
@@ -308,7 +313,7 @@ async fn plan(
     deep: bool,
 ) -> ExitCode {
     let screen = Screen::new(output);
-    let (specs, session) = match setup(repos, place, transfer, &screen) {
+    let (jobs, session) = match setup(repos, selection, place, transfer, &screen) {
         Ok(ready) => ready,
         Err(end) => return end,
     };
@@ -322,8 +327,8 @@ async fn plan(
     };
     let mut end = ExitCode::Verified;
     let mut values = Vec::new();
-    for spec in &specs {
-        match session.plan(spec, &selection.options()).await {
+    for job in &jobs {
+        match job.plan(&session).await {
             Ok(mut prepared) => {
                 if deep {
                     let findings = session.check_deep(&prepared).await;
@@ -346,9 +351,9 @@ async fn plan(
                 }
             }
             Err(error) => {
-                screen.fail(spec.id.as_str(), &error, error.hint().as_deref());
+                screen.fail(job.name(), &error, error.hint().as_deref());
                 end = worse(end, error.exit_code());
-                values.push(error_json(spec.id.as_str(), &error));
+                values.push(error_json(job.name(), &error));
             }
         }
     }
@@ -358,67 +363,49 @@ async fn plan(
     end
 }
 
+/// A repo to work on: as the flags choose, or as a lockfile says.
+enum Job {
+    Chosen(RepoSpec, Options),
+    Locked(LockedRepo),
+}
+
+impl Job {
+    fn name(&self) -> &str {
+        match self {
+            Job::Chosen(spec, _) => spec.id.as_str(),
+            Job::Locked(locked) => locked.id.as_str(),
+        }
+    }
+
+    async fn get(&self, session: &Session) -> Result<Report, Error> {
+        match self {
+            Job::Chosen(spec, options) => session.get(spec, options).await,
+            Job::Locked(locked) => session.get_locked(locked).await,
+        }
+    }
+
+    async fn plan(&self, session: &Session) -> Result<Prepared, Error> {
+        match self {
+            Job::Chosen(spec, options) => session.plan(spec, options).await,
+            Job::Locked(locked) => session.plan_locked(locked).await,
+        }
+    }
+}
+
 fn setup(
     repos: &Repos,
+    selection: &Selection,
     place: &Place,
     transfer: &Transfer,
     screen: &Screen,
-) -> Result<(Vec<RepoSpec>, Session), ExitCode> {
+) -> Result<(Vec<Job>, Session), ExitCode> {
     let specs = specs(repos, screen)?;
-    let session = session(place, transfer, false, screen, specs[0].endpoint.as_deref())?;
-    Ok((specs, session))
-}
-
-async fn verify(args: &VerifyArgs) -> ExitCode {
-    let screen = Screen::new(&args.output);
-    let mut end = ExitCode::Verified;
-    let mut values = Vec::new();
-    for target in &args.targets {
-        let folder = names_folder(target);
-        let spec = match (&folder, target.parse::<RepoSpec>()) {
-            (Some(_), _) => None,
-            (None, Ok(mut spec)) => {
-                apply_revision(&mut spec, args.revision.as_ref());
-                Some(spec)
-            }
-            (None, Err(error)) => {
-                screen.fail("", &error, Some("name a repo, or a folder that exists"));
-                end = worse(end, ExitCode::Usage);
-                continue;
-            }
-        };
-        let pasted = spec.as_ref().and_then(|s| s.endpoint.as_deref());
-        let session = match session(&args.place, &args.transfer, args.deep, &screen, pasted) {
-            Ok(session) => session,
-            Err(bad) => return bad,
-        };
-        let options = args.selection.options();
-        let done = match (&folder, &spec) {
-            (Some(dir), _) => session.verify_dir(dir, &options).await,
-            (None, Some(spec)) => session.verify_repo(spec, &options).await,
-            (None, None) => continue,
-        };
-        match done {
-            Ok(report) => {
-                screen.report(&report);
-                end = worse(end, report.exit_code());
-                if screen.json {
-                    values.push(serde_json::to_value(&report).unwrap_or_default());
-                } else if report.is_verified() {
-                    result(&report.path.display().to_string());
-                }
-            }
-            Err(error) => {
-                screen.fail(&printable(target), &error, error.hint().as_deref());
-                end = worse(end, error.exit_code());
-                values.push(error_json(target, &error));
-            }
-        }
-    }
-    if screen.json {
-        print_json("reports", &values);
-    }
-    end
+    let session = session(place, transfer, false, screen, specs.first().and_then(|s| s.endpoint.as_deref()))?;
+    let jobs = match &repos.locked {
+        Some(file) => locked(file, repos, selection, screen)?.into_iter().map(Job::Locked).collect(),
+        None => specs.into_iter().map(|spec| Job::Chosen(spec, selection.options())).collect(),
+    };
+    Ok((jobs, session))
 }
 
 async fn inspect(args: &InspectArgs) -> ExitCode {

@@ -96,7 +96,7 @@ impl serde::Serialize for Family {
 }
 
 /// What the user wants of a repo.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// Take this family where it is complete, else the best other.
     pub prefer: Option<Family>,

@@ -78,7 +78,7 @@ impl Session {
         self.verify_folder(dir, store, commit, None, None, options).await
     }
 
-    async fn verify_folder(
+    pub(super) async fn verify_folder(
         &self,
         root: &Path,
         store: Arc<Store>,

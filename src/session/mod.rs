@@ -5,6 +5,7 @@ mod early;
 mod error;
 mod inspect;
 mod local;
+mod locked;
 mod prepare;
 
 use std::path::PathBuf;
@@ -109,7 +110,12 @@ impl Session {
     /// ref when nothing is wrong.
     pub async fn get(&self, spec: &RepoSpec, options: &select::Options) -> Result<Report, Error> {
         let started = Instant::now();
-        let mut prepared = self.prepare(spec, options, prepare::Mode::Real).await?;
+        let prepared = self.prepare(spec, options, prepare::Mode::Real).await?;
+        self.work(prepared, started, true).await
+    }
+
+    /// Fetches and verifies. `keep`: the listing is the Hub's own, and worth keeping.
+    async fn work(&self, mut prepared: Prepared, started: Instant, keep: bool) -> Result<Report, Error> {
         let unsafe_names = prepared.unsafe_names();
         if !unsafe_names.is_empty() {
             let mut report = Self::report(&prepared, &Outcome::default(), &Statuses::default());
@@ -142,7 +148,9 @@ impl Session {
         if report.is_verified() && !self.config.offline {
             let whole = prepared.selection.files.len() == prepared.listing.entries.len();
             self.blocking(&prepared.store, move |store| {
-                store.write_listing(&prepared.listing, whole)?;
+                if keep {
+                    store.write_listing(&prepared.listing, whole)?;
+                }
                 store.set_ref(&prepared.listing.info.revision, &prepared.listing.info.commit)
             })
             .await?;

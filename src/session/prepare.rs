@@ -113,6 +113,17 @@ impl Session {
                 options.subfolder = Some(path.clone());
             }
         }
+        self.prepare_listing(listing, options, store, mode).await
+    }
+
+    /// The rest of it, for a listing that is at hand.
+    pub(super) async fn prepare_listing(
+        &self,
+        listing: Listing,
+        options: select::Options,
+        store: Arc<Store>,
+        mode: Mode,
+    ) -> Result<Prepared, Error> {
         let (selection, early) = self.choose(&listing, &options, &store, mode).await?;
         let (plan_store, commit) = (Arc::clone(&store), listing.info.commit);
         let wanted: Vec<(Entry, select::Purpose)> =

@@ -76,6 +76,11 @@ pub enum StoreErrorKind {
 }
 
 impl StoreError {
+    /// Whether what was to be worked on is not there.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// An [`StoreError::Io`].
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
         move |source| StoreError::Io { action, path: path.to_path_buf(), source }

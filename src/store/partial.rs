@@ -206,10 +206,15 @@ impl Partial {
         let stamp = Stamp::from(&look()?);
         // Where locks do not work, another process may have started the partial again.
         let ours = rustix::fs::fstat(&*self.file).map_err(|e| StoreError::io("look at", &self.path())(e.into()))?;
-        if self.folder.identity(&self.names.part) != Some(identity_of(&ours)) {
+        let taken = || self.folder.identity(&self.names.part) != Some(identity_of(&ours));
+        if taken() {
             return Err(StoreError::Changed(self.path()));
         }
-        let place = self.store.install(&self.folder, &self.names.part, stamp, &self.commit, &self.entry)?;
+        let place = match self.store.install(&self.folder, &self.names.part, stamp, &self.commit, &self.entry) {
+            // It may be finished by the other between the look and the move.
+            Err(error) if error.is_not_found() && taken() => return Err(StoreError::Changed(self.path())),
+            other => other?,
+        };
         // A journal without its partial says nothing; that it stays is no error.
         let _ = self.folder.remove(&self.names.journal);
         Ok(place)

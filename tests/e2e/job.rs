@@ -4,7 +4,7 @@ use hfget_loopback_hub::{Hub, Options};
 
 use super::support::{CHATGLM, Machine, fixture, tree};
 
-const SELECTED: [&str; 16] = [
+pub const SELECTED: [&str; 16] = [
     "config.json",
     "configuration_chatglm.py",
     "model-00001-of-00007.safetensors",

@@ -12,6 +12,7 @@ mod formats;
 mod inspecting;
 mod interop;
 mod job;
+mod locking;
 mod matrix;
 mod mirrors;
 mod options;

@@ -124,7 +124,7 @@ impl Machine {
         // A subcommand stands first.
         let mut arguments: Vec<&str> = arguments.into_iter().collect();
         let mut words = vec![];
-        if matches!(arguments.first(), Some(&("plan" | "verify" | "inspect"))) {
+        if matches!(arguments.first(), Some(&("plan" | "verify" | "inspect" | "lock"))) {
             words.push(arguments.remove(0));
         }
         let mut whole = Command::new(command.get_program());

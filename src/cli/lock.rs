@@ -1,0 +1,169 @@
+//! `hfget lock`, and the runs that a lockfile describes: which repos of it are meant, and what is said of them.
+
+use std::path::{Path, PathBuf};
+
+use hfget::lock::{Lock, LockedRepo};
+use hfget::repo::RepoSpec;
+use hfget::report::{ExitCode, Severity, many};
+use hfget::select::Options;
+use hfget::session::{Session, worse};
+use hfget::text::printable;
+use serde_json::{Value, json};
+
+use super::args::{LockArgs, Repos, Selection};
+use super::run::{Screen, error_json, print_json, result, session, specs};
+
+/// Reads a lockfile, or says why not.
+pub(super) fn read(file: &Path, screen: &Screen) -> Result<Lock, ExitCode> {
+    Lock::read(file).map_err(|error| {
+        screen.fail("", &error, Some("`hfget lock REPO` makes one"));
+        ExitCode::Usage
+    })
+}
+
+/// What the lockfile has of these repos, or all that it has.
+pub(super) fn of(lock: &Lock, specs: &[RepoSpec], file: &Path, screen: &Screen) -> Result<Vec<LockedRepo>, ExitCode> {
+    if specs.is_empty() {
+        return Ok(lock.repos.clone());
+    }
+    let mut found = Vec::new();
+    for spec in specs {
+        let locked = lock.get(spec.repo_type, &spec.id);
+        let asked = |l: &&LockedRepo| {
+            spec.revision.as_ref().is_none_or(|r| *r == l.revision || r.as_commit() == Some(l.commit))
+        };
+        match locked.filter(asked) {
+            Some(locked) => found.push(locked.clone()),
+            None => {
+                let what = match locked {
+                    Some(locked) => format!("{} has {} of {}", file.display(), spec.id, locked.revision),
+                    None => format!("{} is not in {}", spec.id, file.display()),
+                };
+                screen.fail("", &what, Some("lock it first: `hfget lock REPO`"));
+                return Err(ExitCode::Usage);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The repos of a `--locked` run. What is taken was settled when they were locked.
+pub(super) fn locked(
+    file: &PathBuf,
+    repos: &Repos,
+    selection: &Selection,
+    screen: &Screen,
+) -> Result<Vec<LockedRepo>, ExitCode> {
+    if selection.options() != Options::default() {
+        screen.fail("", &"--locked takes what was locked: it goes with no selection flags", None);
+        return Err(ExitCode::Usage);
+    }
+    let specs = specs(repos, screen)?;
+    of(&read(file, screen)?, &specs, file, screen)
+}
+
+pub(super) async fn lock(args: LockArgs) -> ExitCode {
+    let screen = Screen::new(&args.output);
+    match settle(&args, &screen).await {
+        Ok(end) | Err(end) => end,
+    }
+}
+
+async fn settle(args: &LockArgs, screen: &Screen) -> Result<ExitCode, ExitCode> {
+    let file = &args.file;
+    let again = args.check || args.update;
+    if again && args.selection.options() != Options::default() {
+        screen.fail("", &"--check and --update choose as was chosen then: they go with no selection flags", None);
+        return Err(ExitCode::Usage);
+    }
+    let mut lock = if again || file.exists() { read(file, screen)? } else { Lock::default() };
+    let jobs: Vec<(RepoSpec, Options)> = if again {
+        of(&lock, &args.repos, file, screen)?.into_iter().map(|l| (l.spec(), l.options)).collect()
+    } else {
+        let repos = Repos { repos: args.repos.clone(), revision: args.revision.clone(), locked: None };
+        specs(&repos, screen)?.into_iter().map(|spec| (spec, args.selection.options())).collect()
+    };
+    let pasted = jobs.first().and_then(|(spec, _)| spec.endpoint.clone());
+    let session = session(&args.place, &args.transfer, false, screen, pasted.as_deref())?;
+    let mut end = ExitCode::Verified;
+    let mut values = Vec::new();
+    for (spec, options) in &jobs {
+        match lock_one(&session, spec, options, &mut lock, args.check, screen).await {
+            Ok((code, value)) => {
+                end = worse(end, code);
+                values.push(value);
+            }
+            Err((code, value)) => {
+                end = worse(end, code);
+                values.push(value);
+            }
+        }
+    }
+    if !args.check && end == ExitCode::Verified {
+        if let Err(error) = lock.write(file) {
+            screen.fail("", &error, None);
+            return Err(ExitCode::Local);
+        }
+        if !screen.json {
+            result(&file.display().to_string());
+        }
+    } else if !args.check {
+        screen.fail("", &format!("{} was left as it was", file.display()), None);
+    }
+    if screen.json {
+        print_json("locks", &values);
+    }
+    Ok(end)
+}
+
+/// Locks one repo, or compares it with what is locked.
+async fn lock_one(
+    session: &Session,
+    spec: &RepoSpec,
+    options: &Options,
+    lock: &mut Lock,
+    check: bool,
+    screen: &Screen,
+) -> Result<(ExitCode, Value), (ExitCode, Value)> {
+    let name = spec.id.as_str();
+    let (now, findings) = session.lock(spec, options).await.map_err(|error| {
+        screen.fail(name, &error, error.hint().as_deref());
+        (error.exit_code(), error_json(name, &error))
+    })?;
+    if let Some(bad) = findings.iter().find(|f| f.severity == Severity::Error) {
+        screen.fail(name, &format!("{}: {}", bad.code, printable(&bad.message)), bad.hint.as_deref());
+        let value = json!({ "repo": name, "error": bad.message, "exit_code": ExitCode::VerificationFailed as u8 });
+        return Err((ExitCode::VerificationFailed, value));
+    }
+    let before = lock.get(spec.repo_type, &spec.id).cloned();
+    let changes = before.as_ref().map(|b| b.changes(&now)).unwrap_or_default();
+    let moved = before.as_ref().is_some_and(|b| b.commit != now.commit || !changes.is_empty());
+    let bytes: u64 = now.files.iter().fold(0, |sum, f| sum.saturating_add(f.size));
+    let mut text = format!("{name}@{} ({})", printable(now.revision.as_str()), short(&now));
+    text += &match &before {
+        Some(before) if moved => format!(" was {}: {}", short(before), many(changes.len() as u64, "change")),
+        Some(_) => " as locked".to_owned(),
+        None => format!(": {}, {}", many(now.files.len() as u64, "file"), hfget::text::bytes(bytes)),
+    };
+    text.push('\n');
+    for change in &changes {
+        text += &format!("  {}\n", printable(change));
+    }
+    if !screen.quiet {
+        screen.say(&text);
+    }
+    let value = json!({
+        "repo": name, "revision": now.revision.as_str(), "commit": now.commit.to_string(),
+        "locked_commit": before.as_ref().map(|b| b.commit.to_string()), "moved": moved, "changes": changes,
+        "files": now.files.len(), "bytes": bytes,
+    });
+    if check {
+        return Ok((if moved { ExitCode::VerificationFailed } else { ExitCode::Verified }, value));
+    }
+    lock.put(now);
+    Ok((ExitCode::Verified, value))
+}
+
+fn short(locked: &LockedRepo) -> String {
+    locked.commit.to_string().chars().take(8).collect()
+}

@@ -1,0 +1,129 @@
+//! `hfget verify`: which folders and snapshots are meant, and what they are held against.
+
+use std::path::{Path, PathBuf};
+
+use hfget::lock::LockedRepo;
+use hfget::repo::RepoSpec;
+use hfget::report::{ExitCode, Report};
+use hfget::select::Options;
+use hfget::session::{names_folder, worse};
+use hfget::text::printable;
+use serde_json::Value;
+
+use super::args::VerifyArgs;
+use super::lock;
+use super::run::{Screen, apply_revision, error_json, print_json, result, session};
+
+/// Checks what is here: against the Hub, what was kept of it, or a lockfile.
+pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
+    let screen = Screen::new(&args.output);
+    if let Some(file) = &args.lock {
+        return match verify_lock(args, file, &screen).await {
+            Ok(end) | Err(end) => end,
+        };
+    }
+    let mut end = ExitCode::Verified;
+    let mut values = Vec::new();
+    for target in &args.targets {
+        let folder = names_folder(target);
+        let spec = match (&folder, target.parse::<RepoSpec>()) {
+            (Some(_), _) => None,
+            (None, Ok(mut spec)) => {
+                apply_revision(&mut spec, args.revision.as_ref());
+                Some(spec)
+            }
+            (None, Err(error)) => {
+                screen.fail("", &error, Some("name a repo, or a folder that exists"));
+                end = worse(end, ExitCode::Usage);
+                continue;
+            }
+        };
+        let pasted = spec.as_ref().and_then(|s| s.endpoint.as_deref());
+        let session = match session(&args.place, &args.transfer, args.deep, &screen, pasted) {
+            Ok(session) => session,
+            Err(bad) => return bad,
+        };
+        let options = args.selection.options();
+        let done = match (&folder, &spec) {
+            (Some(dir), _) => session.verify_dir(dir, &options).await,
+            (None, Some(spec)) => session.verify_repo(spec, &options).await,
+            (None, None) => continue,
+        };
+        match done {
+            Ok(report) => {
+                end = worse(end, report.exit_code());
+                say(&report, &screen, &mut values);
+            }
+            Err(error) => {
+                screen.fail(&printable(target), &error, error.hint().as_deref());
+                end = worse(end, error.exit_code());
+                values.push(error_json(target, &error));
+            }
+        }
+    }
+    if screen.json {
+        print_json("reports", &values);
+    }
+    end
+}
+
+fn say(report: &Report, screen: &Screen, values: &mut Vec<Value>) {
+    screen.report(report);
+    if screen.json {
+        values.push(serde_json::to_value(report).unwrap_or_default());
+    } else if report.is_verified() {
+        result(&report.path.display().to_string());
+    }
+}
+
+/// Holds folders and cached repos against a lockfile. Asks no Hub.
+async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<ExitCode, ExitCode> {
+    let usage = |text: &str, hint: Option<&str>| {
+        screen.fail("", &text, hint);
+        Err(ExitCode::Usage)
+    };
+    if args.selection.options() != Options::default() {
+        return usage("--lock checks what was locked: it goes with no selection flags", None);
+    }
+    let lock = lock::read(file, screen)?;
+    let mut jobs: Vec<(LockedRepo, Option<PathBuf>)> = Vec::new();
+    for target in &args.targets {
+        if let Some(dir) = names_folder(target) {
+            let [one] = lock.repos.as_slice() else {
+                let text = format!("{} has {} repos, and a folder holds one", file.display(), lock.repos.len());
+                return usage(&text, Some("lock that repo alone: `hfget lock REPO --lock FILE`"));
+            };
+            jobs.push((one.clone(), Some(dir)));
+            continue;
+        }
+        let mut spec: RepoSpec = match target.parse() {
+            Ok(spec) => spec,
+            Err(error) => return usage(&format!("{error}"), Some("name a repo, or a folder that exists")),
+        };
+        apply_revision(&mut spec, args.revision.as_ref());
+        jobs.extend(lock::of(&lock, &[spec], file, screen)?.into_iter().map(|locked| (locked, None)));
+    }
+    if args.targets.is_empty() {
+        jobs.extend(lock.repos.into_iter().map(|locked| (locked, None)));
+    }
+    let session = session(&args.place, &args.transfer, args.deep, screen, None)?;
+    let mut end = ExitCode::Verified;
+    let mut values = Vec::new();
+    for (locked, dir) in &jobs {
+        match session.verify_locked(locked, dir.as_deref()).await {
+            Ok(report) => {
+                end = worse(end, report.exit_code());
+                say(&report, screen, &mut values);
+            }
+            Err(error) => {
+                screen.fail(locked.id.as_str(), &error, error.hint().as_deref());
+                end = worse(end, error.exit_code());
+                values.push(error_json(locked.id.as_str(), &error));
+            }
+        }
+    }
+    if screen.json {
+        print_json("reports", &values);
+    }
+    Ok(end)
+}

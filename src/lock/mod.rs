@@ -1,0 +1,193 @@
+//! Lockfiles: what a repo's selection was, to the byte, as a small text that reads well in a diff.
+//! How one is made and used lives in the session.
+//!
+//! The format is TOML, version [`VERSION`]: a table `[[repo]]` for each repo, and in it one line for
+//! each file with its size, its digest (`sha256` of LFS files, `git` blob ids of the others) and its
+//! Xet hash. Other versions and unknown keys are refused, so that nothing is half understood.
+
+mod text;
+
+use std::path::{Path, PathBuf};
+
+use crate::hub::{Entry, Gated, Lfs, Listing, RepoInfo};
+use crate::repo::{CommitId, Digest, RepoId, RepoPath, RepoSpec, RepoType, Revision};
+use crate::select::Options;
+
+/// The version that is written, and the only one that is read.
+pub const VERSION: i64 = 1;
+/// A lockfile is some lines a file.
+const LIMIT: u64 = 256 << 20;
+
+/// What is locked of one repo.
+#[derive(Debug, Clone)]
+pub struct LockedRepo {
+    /// Which name space.
+    pub repo_type: RepoType,
+    /// The repo.
+    pub id: RepoId,
+    /// What was asked for.
+    pub revision: Revision,
+    /// What it was pinned to.
+    pub commit: CommitId,
+    /// How the files were chosen: for `lock --check` and `--update`.
+    pub options: Options,
+    /// The files, by path.
+    pub files: Vec<LockedFile>,
+}
+
+/// One file, to the byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockedFile {
+    /// Where it lies in the repo.
+    pub path: RepoPath,
+    /// Its bytes.
+    pub size: u64,
+    /// What they hash to.
+    pub digest: Digest,
+    /// Its Xet hash, when it is in Xet storage.
+    pub xet_hash: Option<String>,
+}
+
+/// A lockfile's content.
+#[derive(Debug, Clone, Default)]
+pub struct Lock {
+    /// The repos, by name; each once.
+    pub repos: Vec<LockedRepo>,
+}
+
+/// Why a lockfile cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// It cannot be read or written.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The lockfile.
+        path: PathBuf,
+        /// The system's complaint.
+        source: std::io::Error,
+    },
+    /// It is no lockfile of this version.
+    #[error("{}: {why}", .path.display())]
+    Invalid {
+        /// The lockfile.
+        path: PathBuf,
+        /// What is wrong, with the line where that is known.
+        why: String,
+    },
+}
+
+impl Lock {
+    /// Reads a lockfile.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not of [`VERSION`].
+    pub fn read(path: &Path) -> Result<Self, LockError> {
+        let io = |source| LockError::Io { path: path.to_path_buf(), source };
+        let invalid = |why| LockError::Invalid { path: path.to_path_buf(), why };
+        if std::fs::metadata(path).map_err(io)?.len() > LIMIT {
+            return Err(invalid(format!("it is larger than {LIMIT} bytes")));
+        }
+        text::parse(&std::fs::read_to_string(path).map_err(io)?).map_err(invalid)
+    }
+
+    /// Writes a lockfile: whole, or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), LockError> {
+        let io = |source| LockError::Io { path: path.to_path_buf(), source };
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = tempfile::Builder::new().prefix(".hfget-lock").tempfile_in(folder).map_err(io)?;
+        std::io::Write::write_all(&mut file, self.to_string().as_bytes()).map_err(io)?;
+        // As any other file of the user's, not the owner's alone.
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = std::fs::metadata(path).map_or(0o644, |m| m.permissions().mode() & 0o777);
+            file.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).map_err(io)?;
+        }
+        file.persist(path).map_err(|e| io(e.error))?;
+        Ok(())
+    }
+
+    /// What is locked of a repo.
+    pub fn get(&self, repo_type: RepoType, id: &RepoId) -> Option<&LockedRepo> {
+        self.repos.iter().find(|r| r.repo_type == repo_type && r.id == *id)
+    }
+
+    /// Adds a repo, or replaces what was locked of it.
+    pub fn put(&mut self, repo: LockedRepo) {
+        self.repos.retain(|r| (r.repo_type, &r.id) != (repo.repo_type, &repo.id));
+        self.repos.push(repo);
+        self.repos.sort_by(|a, b| (a.repo_type.plural(), a.id.as_str()).cmp(&(b.repo_type.plural(), b.id.as_str())));
+    }
+}
+
+impl LockedRepo {
+    /// The repo as it was asked for.
+    pub fn spec(&self) -> RepoSpec {
+        RepoSpec {
+            repo_type: self.repo_type,
+            id: self.id.clone(),
+            revision: Some(self.revision.clone()),
+            path: None,
+            endpoint: None,
+        }
+    }
+
+    /// The locked files as a listing: what a Hub would say if the repo held nothing else.
+    pub fn listing(&self) -> Listing {
+        let info = RepoInfo {
+            repo_type: self.repo_type,
+            id: self.id.clone(),
+            canonical_id: self.id.clone(),
+            revision: self.revision.clone(),
+            commit: self.commit,
+            private: false,
+            gated: Gated::No,
+        };
+        Listing::new(info, self.files.iter().map(LockedFile::entry).collect(), Vec::new())
+    }
+
+    /// What is different in a later lock of the same repo, one line a file.
+    pub fn changes(&self, later: &LockedRepo) -> Vec<String> {
+        let mut lines = Vec::new();
+        let find = |files: &[LockedFile], path: &RepoPath| files.iter().find(|f| f.path == *path).cloned();
+        for old in &self.files {
+            match find(&later.files, &old.path) {
+                None => lines.push(format!("- {}", old.path)),
+                Some(new) if (new.size, new.digest) != (old.size, old.digest) => {
+                    lines.push(format!("~ {}: {} bytes, was {}", old.path, new.size, old.size));
+                }
+                Some(_) => {}
+            }
+        }
+        lines.extend(
+            later.files.iter().filter(|f| find(&self.files, &f.path).is_none()).map(|f| format!("+ {}", f.path)),
+        );
+        lines
+    }
+}
+
+impl LockedFile {
+    fn entry(&self) -> Entry {
+        let (oid, lfs) = match self.digest {
+            Digest::GitBlob(oid) => (oid, None),
+            // The pointer's own id is not what is locked.
+            Digest::Sha256(sha256) => (crate::repo::GitOid([0; 20]), Some(Lfs { sha256, size: self.size })),
+        };
+        Entry { path: self.path.clone(), size: self.size, oid, lfs, xet_hash: self.xet_hash.clone() }
+    }
+}
+
+impl From<&Entry> for LockedFile {
+    fn from(entry: &Entry) -> Self {
+        LockedFile {
+            path: entry.path.clone(),
+            size: entry.size,
+            digest: entry.digest(),
+            xet_hash: entry.xet_hash.clone(),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Jobs that a lockfile describes: making one, fetching exactly what it says, and holding what is here
+//! against it. The lock is trusted in place of any listing: a Hub or mirror only gives the bytes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::prepare::Mode;
+use super::{Destination, Error, Prepared, Session};
+use crate::lock::{LockedFile, LockedRepo};
+use crate::progress::Event;
+use crate::repo::RepoSpec;
+use crate::report::{Finding, Report};
+use crate::select::Options;
+use crate::store::Store;
+
+/// All that is locked is wanted; what the files are is told from their names again.
+fn everything() -> Options {
+    Options { all: true, ..Options::default() }
+}
+
+impl Session {
+    /// Chooses files as [`Session::plan`] does and gives what a lockfile notes of them, with what was
+    /// found on the way. Findings of errors mean that the selection is not fit to be locked.
+    ///
+    /// # Errors
+    /// As [`Session::plan`].
+    pub async fn lock(&self, spec: &RepoSpec, options: &Options) -> Result<(LockedRepo, Vec<Finding>), Error> {
+        let prepared = self.plan(spec, options).await?;
+        let mut findings = prepared.unsafe_names();
+        findings.extend(prepared.selection.findings.iter().cloned());
+        let info = &prepared.listing.info;
+        let entries = prepared.selection.files.iter().filter_map(|f| prepared.listing.get(f.path.as_str()));
+        let locked = LockedRepo {
+            repo_type: info.repo_type,
+            id: spec.id.clone(),
+            revision: info.revision.clone(),
+            commit: info.commit,
+            options: options.clone(),
+            files: entries.map(LockedFile::from).collect(),
+        };
+        Ok((locked, findings))
+    }
+
+    /// What [`Session::get_locked`] would do.
+    ///
+    /// # Errors
+    /// As [`Session::plan`].
+    pub async fn plan_locked(&self, locked: &LockedRepo) -> Result<Prepared, Error> {
+        self.prepare_locked(locked, Mode::DryRun).await
+    }
+
+    /// Fetches exactly the locked files at the locked commit, and verifies them by the lock. No listing
+    /// is asked for.
+    ///
+    /// # Errors
+    /// As [`Session::get`].
+    pub async fn get_locked(&self, locked: &LockedRepo) -> Result<Report, Error> {
+        let started = Instant::now();
+        let prepared = self.prepare_locked(locked, Mode::Real).await?;
+        // What is locked is not all that the repo holds: it must not pass for a listing.
+        self.work(prepared, started, false).await
+    }
+
+    async fn prepare_locked(&self, locked: &LockedRepo, mode: Mode) -> Result<Prepared, Error> {
+        let store = self.store(locked.repo_type, &locked.id);
+        let listing = locked.listing();
+        self.progress.event(Event::Resolved(&listing.info));
+        self.prepare_listing(listing, everything(), store, mode).await
+    }
+
+    /// Holds a cached snapshot, or `folder`, against the lock. Makes no request.
+    ///
+    /// # Errors
+    /// When nothing of the repo is here, or it cannot be read.
+    pub async fn verify_locked(&self, locked: &LockedRepo, folder: Option<&Path>) -> Result<Report, Error> {
+        let folder = folder.or(match &self.config.destination {
+            Destination::LocalDir(dir) => Some(dir),
+            Destination::Cache { .. } => None,
+        });
+        let (store, root) = match folder {
+            Some(dir) => (Arc::new(Store::local_dir(dir)), dir.to_path_buf()),
+            None => {
+                let store = self.store(locked.repo_type, &locked.id);
+                let root = store.snapshot_dir(&locked.commit);
+                (store, root)
+            }
+        };
+        if !root.is_dir() {
+            return Err(Error::NotCached {
+                repo: locked.id.to_string(),
+                revision: locked.commit.to_string(),
+                place: root,
+            });
+        }
+        let listing = locked.listing();
+        self.verify_folder(&root, store, Some(locked.commit), Some(listing), Some(&locked.spec()), &everything()).await
+    }
+}
