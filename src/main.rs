@@ -4,8 +4,10 @@
 mod cli {
     pub mod args;
     pub mod clean;
+    pub mod endings;
     pub mod inspect;
     pub mod lock;
+    pub mod ndjson;
     pub mod progress;
     pub mod run;
     pub mod verify;

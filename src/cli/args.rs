@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use hfget::hub::Transport;
 use hfget::repo::{RepoPath, RepoSpec, Revision};
+use hfget::report::Code;
 use hfget::select::{self, Family};
 
 const AFTER_HELP: &str = "\
@@ -66,6 +67,8 @@ pub struct GetArgs {
     #[command(flatten)]
     pub transfer: Transfer,
     #[command(flatten)]
+    pub reports: Reports,
+    #[command(flatten)]
     pub output: Output,
 }
 
@@ -108,6 +111,8 @@ pub struct VerifyArgs {
     pub place: Place,
     #[command(flatten)]
     pub transfer: Transfer,
+    #[command(flatten)]
+    pub reports: Reports,
     #[command(flatten)]
     pub output: Output,
 }
@@ -184,8 +189,11 @@ pub struct InspectArgs {
 #[derive(Debug, Args)]
 pub struct Repos {
     /// Repos: OWNER/NAME[@REVISION], datasets/…, spaces/…, hf://… or a pasted https:// URL
-    #[arg(value_name = "REPO", required_unless_present_any = ["locked"])]
+    #[arg(value_name = "REPO", required_unless_present_any = ["locked", "from_file"])]
     pub repos: Vec<RepoSpec>,
+    /// Also the repos that a file names, one a line; '#' starts a comment
+    #[arg(long, value_name = "FILE")]
+    pub from_file: Option<PathBuf>,
     /// Take exactly what a lockfile says, or fail; without repos all that it has [FILE default: hfget.lock]
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "hfget.lock")]
     pub locked: Option<PathBuf>,
@@ -278,6 +286,12 @@ pub struct Transfer {
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub limit_rate: Option<u64>,
 
+    /// Fail on findings of these codes, whatever they are otherwise: remote-code,foreign-code,tensor-unindexed ...
+    #[arg(long, value_name = "CODE,...", value_delimiter = ',')]
+    pub deny: Vec<Code>,
+    /// Do not fail on findings of these codes
+    #[arg(long, value_name = "CODE,...", value_delimiter = ',')]
+    pub allow: Vec<Code>,
     /// Accept pickles that would run code when loaded (reported as warnings)
     #[arg(long)]
     pub allow_unsafe_pickle: bool,
@@ -295,12 +309,52 @@ pub struct Output {
     /// Write the result to stdout as JSON
     #[arg(long)]
     pub json: bool,
+    /// How progress shows on stderr: bars, lines, json (an object a line) or none [default: bars on a terminal, else lines]
+    #[arg(long, value_name = "HOW", hide_possible_values = true)]
+    pub progress: Option<Progress>,
     /// Say nothing but errors; stdout still carries the result
     #[arg(short, long)]
     pub quiet: bool,
     /// Say why each file is taken, and show every finding
     #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,
+}
+
+/// The form of progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Progress {
+    /// Bars that are drawn over
+    Bars,
+    /// A line now and then
+    Lines,
+    /// A JSON object for each event
+    Json,
+    /// Nothing
+    None,
+}
+
+/// The form of the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// The folder of each repo on stdout, the report on stderr
+    Human,
+    /// One JSON document
+    Json,
+    /// JUnit's XML: a suite for each repo, a case for each file
+    Junit,
+    /// GitHub's annotations
+    Github,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct Reports {
+    /// What goes to stdout: human (folders), json, junit or github (annotations) [default: human]
+    #[arg(long, value_name = "FORM", conflicts_with = "json", hide_possible_values = true)]
+    pub format: Option<Format>,
+    /// Also write the report to a file: JUnit's XML if it ends in .xml, else as --format, else JSON
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 }
 
 fn transport(text: &str) -> Result<Transport, String> {

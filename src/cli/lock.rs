@@ -80,7 +80,7 @@ async fn settle(args: &LockArgs, screen: &Screen) -> Result<ExitCode, ExitCode> 
     let jobs: Vec<(RepoSpec, Options)> = if again {
         of(&lock, &args.repos, file, screen)?.into_iter().map(|l| (l.spec(), l.options)).collect()
     } else {
-        let repos = Repos { repos: args.repos.clone(), revision: args.revision.clone(), locked: None };
+        let repos = Repos { repos: args.repos.clone(), revision: args.revision.clone(), locked: None, from_file: None };
         specs(&repos, screen)?.into_iter().map(|spec| (spec, args.selection.options())).collect()
     };
     let pasted = jobs.first().and_then(|(spec, _)| spec.endpoint.clone());

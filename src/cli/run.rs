@@ -1,6 +1,7 @@
 //! From arguments to a session, and from its result to stdout, stderr and the exit code.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode as ProcessCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +12,17 @@ use hfget::hub::{HubConfig, cache_dir, is_truthy};
 use hfget::lock::LockedRepo;
 use hfget::progress::{Progress, Silent};
 use hfget::repo::{RepoSpec, Revision};
-use hfget::report::{ExitCode, Finding, HumanOptions, PlanReport, Report, Severity, human};
+use hfget::report::{ExitCode, Finding, HumanOptions, PlanReport, Policy, Report, Severity, human};
 use hfget::select::Options;
 use hfget::session::{Config, Destination, Error, Inspected, Prepared, Session, inspect_path, names_folder, worse};
 use hfget::text::printable;
 use serde_json::{Value, json};
 
-use super::args::{Cli, Command, InspectArgs, Output, Place, Repos, Selection, Transfer};
+use super::args::{self, Cli, Command, GetArgs, InspectArgs, Output, Place, Repos, Selection, Transfer};
 use super::clean::clean;
+use super::endings::Endings;
 use super::lock::{lock, locked};
+use super::ndjson::{self, Ndjson};
 use super::progress::{Bars, Lines, stop_drawing, write_line};
 use super::verify::verify;
 
@@ -68,10 +71,7 @@ async fn run(cli: Cli) -> ExitCode {
                 let args = &cli.get;
                 plan(&args.repos, &args.selection, &args.place, &args.transfer, &args.output, false).await
             }
-            None => {
-                let args = &cli.get;
-                get(&args.repos, &args.selection, &args.place, &args.transfer, &args.output).await
-            }
+            None => get(&cli.get).await,
         }
     };
     tokio::select! {
@@ -101,6 +101,8 @@ pub(super) struct Screen {
     pub(super) human: HumanOptions,
     pub(super) quiet: bool,
     pub(super) json: bool,
+    /// Stderr carries events, and nothing else.
+    pub(super) events: bool,
     bars: Option<Arc<Bars>>,
     progress: Arc<dyn Progress>,
 }
@@ -118,25 +120,37 @@ impl Screen {
             rustix::termios::tcgetwinsize(&stderr).ok().map(|size| usize::from(size.ws_col)).filter(|n| *n > 0);
         let width = if terminal { columns.unwrap_or(80) } else { 100 };
         let mut bars = None;
-        let progress: Arc<dyn Progress> = if output.quiet || env_flag("HF_HUB_DISABLE_PROGRESS_BARS") {
-            Arc::new(Silent)
-        } else if terminal {
-            let drawn = Bars::new(width);
-            bars = Some(Arc::clone(&drawn));
-            drawn
-        } else {
-            Arc::new(Lines::new())
+        let silent = output.quiet || env_flag("HF_HUB_DISABLE_PROGRESS_BARS");
+        let how = output.progress.unwrap_or(match terminal {
+            _ if silent => args::Progress::None,
+            true => args::Progress::Bars,
+            false => args::Progress::Lines,
+        });
+        let progress: Arc<dyn Progress> = match how {
+            args::Progress::None => Arc::new(Silent),
+            args::Progress::Json => Arc::new(Ndjson::default()),
+            args::Progress::Lines => Arc::new(Lines::new()),
+            args::Progress::Bars => {
+                let drawn = Bars::new(width);
+                bars = Some(Arc::clone(&drawn));
+                drawn
+            }
         };
         Screen {
             human: HumanOptions { width, color, verbose: output.verbose },
             quiet: output.quiet,
             json: output.json,
+            events: how == args::Progress::Json,
             bars,
             progress,
         }
     }
 
     pub(super) fn say(&self, text: &str) {
+        if self.events {
+            ndjson::event("message", json!({ "text": text.trim_end() }));
+            return;
+        }
         if let Some(bars) = &self.bars {
             bars.clear();
         }
@@ -144,6 +158,10 @@ impl Screen {
     }
 
     pub(super) fn fail(&self, name: &str, error: &dyn std::fmt::Display, hint: Option<&str>) {
+        if self.events {
+            ndjson::event("error", json!({ "about": name, "message": error.to_string(), "hint": hint }));
+            return;
+        }
         let paint = |code: &str, text: &str| {
             if self.human.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
         };
@@ -160,6 +178,10 @@ impl Screen {
     }
 
     pub(super) fn report(&self, report: &Report) {
+        if self.events {
+            ndjson::event("report", serde_json::to_value(report).unwrap_or_default());
+            return;
+        }
         if !self.quiet {
             self.say(&human(report, self.human));
         } else if !report.is_verified() {
@@ -176,8 +198,12 @@ pub(super) fn result(text: &str) {
 }
 
 pub(super) fn print_json(key: &str, values: &[Value]) {
+    result(&json_text(key, values));
+}
+
+pub(super) fn json_text(key: &str, values: &[Value]) -> String {
     let whole = json!({ "schema_version": SCHEMA_VERSION, key: values });
-    result(&serde_json::to_string_pretty(&whole).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}")));
+    serde_json::to_string_pretty(&whole).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}"))
 }
 
 pub(super) fn error_json(name: &str, error: &Error) -> Value {
@@ -187,6 +213,12 @@ pub(super) fn error_json(name: &str, error: &Error) -> Value {
 /// The specs with `--revision` applied, and the endpoint that pasted URLs name.
 pub(super) fn specs(repos: &Repos, screen: &Screen) -> Result<Vec<RepoSpec>, ExitCode> {
     let mut specs = repos.repos.clone();
+    if let Some(file) = &repos.from_file {
+        specs.extend(listed(file).map_err(|why| {
+            screen.fail("--from-file", &why, None);
+            ExitCode::Usage
+        })?);
+    }
     for spec in &mut specs {
         apply_revision(spec, repos.revision.as_ref());
     }
@@ -195,6 +227,25 @@ pub(super) fn specs(repos: &Repos, screen: &Screen) -> Result<Vec<RepoSpec>, Exi
         return Err(ExitCode::Usage);
     }
     Ok(specs)
+}
+
+/// The repos that a file names. The error is a sentence that names the file.
+fn listed(file: &Path) -> Result<Vec<RepoSpec>, String> {
+    /// A name is short; nobody lists millions.
+    const LIMIT: u64 = 16 << 20;
+    let shown = file.display();
+    let unread = |e: std::io::Error| format!("{shown}: {e}");
+    let mut text = String::new();
+    std::fs::File::open(file).map_err(unread)?.take(LIMIT).read_to_string(&mut text).map_err(unread)?;
+    let mut specs = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        // A '#' in a name would be part of a URL's fragment, which names no repo.
+        let name = line.split('#').next().unwrap_or_default().trim();
+        if !name.is_empty() {
+            specs.push(name.parse().map_err(|e| format!("{shown}:{}: {e}", at + 1))?);
+        }
+    }
+    if specs.is_empty() { Err(format!("{shown} names no repo")) } else { Ok(specs) }
 }
 
 pub(super) fn apply_revision(spec: &mut RepoSpec, revision: Option<&Revision>) {
@@ -250,6 +301,10 @@ pub(super) fn session(
             Destination::Cache { root, symlinks: !env_flag("HF_HUB_DISABLE_SYMLINKS") }
         }
     };
+    let policy = Policy::new(transfer.deny.iter().copied(), transfer.allow.iter().copied()).map_err(|error| {
+        screen.fail("--allow", &error, None);
+        ExitCode::Usage
+    })?;
     let default = FetchOptions::default();
     let config = Config {
         hub,
@@ -265,6 +320,7 @@ pub(super) fn session(
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         allow_unsafe_pickle: transfer.allow_unsafe_pickle,
         deep,
+        policy,
     };
     Session::new(config, Arc::clone(&screen.progress)).map_err(|error| {
         screen.fail("", &error, error.hint().as_deref());
@@ -272,36 +328,20 @@ pub(super) fn session(
     })
 }
 
-async fn get(repos: &Repos, selection: &Selection, place: &Place, transfer: &Transfer, output: &Output) -> ExitCode {
-    let screen = Screen::new(output);
-    let (jobs, session) = match setup(repos, selection, place, transfer, &screen) {
+async fn get(args: &GetArgs) -> ExitCode {
+    let screen = Screen::new(&args.output);
+    let (jobs, session) = match setup(&args.repos, &args.selection, &args.place, &args.transfer, &screen) {
         Ok(ready) => ready,
         Err(end) => return end,
     };
-    let mut end = ExitCode::Verified;
-    let mut values = Vec::new();
+    let mut endings = Endings::new(&screen, &args.reports);
     for job in &jobs {
         match job.get(&session).await {
-            Ok(report) => {
-                screen.report(&report);
-                end = worse(end, report.exit_code());
-                if screen.json {
-                    values.push(serde_json::to_value(&report).unwrap_or_default());
-                } else if report.is_verified() {
-                    result(&report.path.display().to_string());
-                }
-            }
-            Err(error) => {
-                screen.fail(job.name(), &error, error.hint().as_deref());
-                end = worse(end, error.exit_code());
-                values.push(error_json(job.name(), &error));
-            }
+            Ok(report) => endings.report(job.name(), report),
+            Err(error) => endings.error(job.name(), &error),
         }
     }
-    if screen.json {
-        print_json("reports", &values);
-    }
-    end
+    endings.finish()
 }
 
 async fn plan(
@@ -336,6 +376,9 @@ async fn plan(
                         end = worse(end, ExitCode::VerificationFailed);
                     }
                     prepared.selection.findings.extend(findings);
+                }
+                if prepared.selection.findings.iter().any(|f| f.severity == Severity::Error) {
+                    end = worse(end, ExitCode::VerificationFailed);
                 }
                 let report =
                     PlanReport { info: &prepared.listing.info, selection: &prepared.selection, plan: &prepared.plan };

@@ -4,15 +4,14 @@ use std::path::{Path, PathBuf};
 
 use hfget::lock::LockedRepo;
 use hfget::repo::RepoSpec;
-use hfget::report::{ExitCode, Report};
+use hfget::report::ExitCode;
 use hfget::select::Options;
-use hfget::session::{names_folder, worse};
-use hfget::text::printable;
-use serde_json::Value;
+use hfget::session::names_folder;
 
 use super::args::VerifyArgs;
+use super::endings::Endings;
 use super::lock;
-use super::run::{Screen, apply_revision, error_json, print_json, result, session};
+use super::run::{Screen, apply_revision, session};
 
 /// Checks what is here: against the Hub, what was kept of it, or a lockfile.
 pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
@@ -22,8 +21,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
             Ok(end) | Err(end) => end,
         };
     }
-    let mut end = ExitCode::Verified;
-    let mut values = Vec::new();
+    let mut endings = Endings::new(&screen, &args.reports);
     for target in &args.targets {
         let folder = names_folder(target);
         let spec = match (&folder, target.parse::<RepoSpec>()) {
@@ -34,7 +32,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
             }
             (None, Err(error)) => {
                 screen.fail("", &error, Some("name a repo, or a folder that exists"));
-                end = worse(end, ExitCode::Usage);
+                endings.worsen(ExitCode::Usage);
                 continue;
             }
         };
@@ -50,30 +48,11 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
             (None, None) => continue,
         };
         match done {
-            Ok(report) => {
-                end = worse(end, report.exit_code());
-                say(&report, &screen, &mut values);
-            }
-            Err(error) => {
-                screen.fail(&printable(target), &error, error.hint().as_deref());
-                end = worse(end, error.exit_code());
-                values.push(error_json(target, &error));
-            }
+            Ok(report) => endings.report(target, report),
+            Err(error) => endings.error(target, &error),
         }
     }
-    if screen.json {
-        print_json("reports", &values);
-    }
-    end
-}
-
-fn say(report: &Report, screen: &Screen, values: &mut Vec<Value>) {
-    screen.report(report);
-    if screen.json {
-        values.push(serde_json::to_value(report).unwrap_or_default());
-    } else if report.is_verified() {
-        result(&report.path.display().to_string());
-    }
+    endings.finish()
 }
 
 /// Holds folders and cached repos against a lockfile. Asks no Hub.
@@ -107,23 +86,12 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
         jobs.extend(lock.repos.into_iter().map(|locked| (locked, None)));
     }
     let session = session(&args.place, &args.transfer, args.deep, screen, None)?;
-    let mut end = ExitCode::Verified;
-    let mut values = Vec::new();
+    let mut endings = Endings::new(screen, &args.reports);
     for (locked, dir) in &jobs {
         match session.verify_locked(locked, dir.as_deref()).await {
-            Ok(report) => {
-                end = worse(end, report.exit_code());
-                say(&report, screen, &mut values);
-            }
-            Err(error) => {
-                screen.fail(locked.id.as_str(), &error, error.hint().as_deref());
-                end = worse(end, error.exit_code());
-                values.push(error_json(locked.id.as_str(), &error));
-            }
+            Ok(report) => endings.report(locked.id.as_str(), report),
+            Err(error) => endings.error(locked.id.as_str(), &error),
         }
     }
-    if screen.json {
-        print_json("reports", &values);
-    }
-    Ok(end)
+    Ok(endings.finish())
 }

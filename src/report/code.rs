@@ -81,6 +81,8 @@ codes! {
     CompanionMissing = "companion-missing", Warning;
     /// Code that the model needs lives in another repo.
     ForeignCode = "foreign-code", Warning;
+    /// The repo brings code of its own that loaders run; said where it is denied.
+    RemoteCode = "remote-code", Note;
     /// A name is not safe to use as a path.
     PathUnsafe = "path-unsafe", Error;
     /// The preferred family is absent or incomplete; another was taken.

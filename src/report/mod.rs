@@ -4,11 +4,15 @@
 mod code;
 mod finding;
 mod human;
+mod machine;
 mod plan;
+mod policy;
 mod summary;
 
 pub use code::{Code, UnknownCode};
 pub use finding::{ExitCode, Finding, Severity};
 pub use human::{HumanOptions, group, human, many};
+pub use machine::{Ended, github, junit, summary};
 pub use plan::PlanReport;
+pub use policy::{NotAllowable, Policy};
 pub use summary::{FileReport, FileStatus, Report, Totals, WeightsReport};

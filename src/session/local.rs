@@ -149,7 +149,9 @@ impl Session {
             // A courtesy to the next run; a read-only cache cannot keep it.
             let _ = self.blocking(&store, move |store| good.iter().try_for_each(|e| store.adopt(&commit, e))).await;
         }
+        findings.extend(self.denied_code(&selection));
         let mut report = folder_report(root, commit, spec, &selection, &files, &outcome, findings);
+        self.config.policy.judge(&mut report.findings);
         report.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(report)
     }

@@ -47,7 +47,7 @@ impl Session {
     /// # Errors
     /// As [`Session::plan`].
     pub async fn plan_locked(&self, locked: &LockedRepo) -> Result<Prepared, Error> {
-        self.prepare_locked(locked, Mode::DryRun).await
+        self.prepare_locked(locked, Mode::DryRun).await.map(|prepared| self.judged(prepared))
     }
 
     /// Fetches exactly the locked files at the locked commit, and verifies them by the lock. No listing
@@ -78,14 +78,11 @@ impl Session {
             Destination::LocalDir(dir) => Some(dir),
             Destination::Cache { .. } => None,
         });
-        let (store, root) = match folder {
-            Some(dir) => (Arc::new(Store::local_dir(dir)), dir.to_path_buf()),
-            None => {
-                let store = self.store(locked.repo_type, &locked.id);
-                let root = store.snapshot_dir(&locked.commit);
-                (store, root)
-            }
+        let store = match folder {
+            Some(dir) => Arc::new(Store::local_dir(dir)),
+            None => self.store(locked.repo_type, &locked.id),
         };
+        let root = store.snapshot_dir(&locked.commit);
         if !root.is_dir() {
             return Err(Error::NotCached {
                 repo: locked.id.to_string(),

@@ -24,7 +24,7 @@ use crate::hub::{Entry, Hub, HubConfig};
 use crate::plan::Presence;
 use crate::progress::{Event, Progress};
 use crate::repo::{RepoId, RepoPath, RepoSpec, RepoType, Sha256};
-use crate::report::{Code, ExitCode, FileReport, FileStatus, Finding, Report, Severity, Totals, WeightsReport};
+use crate::report::{Code, ExitCode, FileReport, FileStatus, Finding, Policy, Report, Severity, Totals, WeightsReport};
 use crate::select;
 use crate::store::Store;
 use crate::verify::{self, Outcome, Subject, SubjectFile};
@@ -74,6 +74,9 @@ pub struct Config {
     pub allow_unsafe_pickle: bool,
     /// Also read every byte that a format checksums itself.
     pub deep: bool,
+    /// Findings that fail a run, and those that do not. What is denied and known beforehand stops a
+    /// run before it fetches weights.
+    pub policy: Policy,
 }
 
 /// One or more jobs with the same configuration and connections.
@@ -103,7 +106,15 @@ impl Session {
     /// What [`Session::get`] would do. Fetches only the small files that selection reads, and keeps
     /// none of them.
     pub async fn plan(&self, spec: &RepoSpec, options: &select::Options) -> Result<Prepared, Error> {
-        self.prepare(spec, options, prepare::Mode::DryRun).await
+        self.prepare(spec, options, prepare::Mode::DryRun).await.map(|prepared| self.judged(prepared))
+    }
+
+    /// A plan with its findings as bad as they count here.
+    fn judged(&self, mut prepared: Prepared) -> Prepared {
+        let code = self.denied_code(&prepared.selection);
+        prepared.selection.findings.extend(code);
+        self.config.policy.judge(&mut prepared.selection.findings);
+        prepared
     }
 
     /// Does the whole job: fetches what is not here, verifies all of it, and moves the revision's
@@ -122,6 +133,9 @@ impl Session {
             report.findings.extend(unsafe_names);
             return Ok(report);
         }
+        if let Some(report) = self.refused(&prepared) {
+            return Ok(report);
+        }
         let mut statuses = Statuses { fetched: prepared.early.drain(..).collect(), ..Statuses::default() };
         let mut findings = Vec::new();
         let hashed = self.check_present(&mut prepared, &mut statuses).await?;
@@ -131,6 +145,7 @@ impl Session {
             if !broken.is_empty() {
                 let mut report = Self::report(&prepared, &Outcome::default(), &statuses);
                 report.findings.extend(broken);
+                self.config.policy.judge(&mut report.findings);
                 let hint = "no weights were fetched; --only or --include can take other files of the repo";
                 if let Some(last) = report.findings.last_mut() {
                     last.hint.get_or_insert_with(|| hint.into());
@@ -143,6 +158,7 @@ impl Session {
         outcome.bytes_hashed = hashed;
         outcome.findings.extend(findings);
         let mut report = Self::report(&prepared, &outcome, &statuses);
+        self.config.policy.judge(&mut report.findings);
         report.already_verified = remembered && statuses.nothing_done() && report.is_verified();
         report.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         if report.is_verified() && !self.config.offline {
@@ -156,6 +172,27 @@ impl Session {
             .await?;
         }
         Ok(report)
+    }
+
+    /// The report of a run that the policy forbids before anything is fetched.
+    fn refused(&self, prepared: &Prepared) -> Option<Report> {
+        let mut report = Self::report(prepared, &Outcome::default(), &Statuses::default());
+        report.findings.extend(self.denied_code(&prepared.selection));
+        self.config.policy.judge(&mut report.findings);
+        if report.is_verified() {
+            return None;
+        }
+        for finding in report.findings.iter_mut().filter(|f| self.config.policy.denies(f.code)) {
+            finding.hint = Some("nothing was fetched: --deny forbids it".into());
+        }
+        Some(report)
+    }
+
+    /// The repo's own code, where it is denied: to bring code is nothing wrong otherwise.
+    fn denied_code(&self, selection: &select::Selection) -> Vec<Finding> {
+        let denied = self.config.policy.denies(Code::RemoteCode);
+        let code = selection.files.iter().filter(|f| denied && f.purpose == select::Purpose::Code);
+        code.map(|f| Finding::new(Code::RemoteCode, &f.path, "it is code that loaders of this repo run")).collect()
     }
 
     /// Hashes what is here and was never checked; what proves wrong is discarded and planned anew.

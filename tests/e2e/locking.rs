@@ -32,7 +32,7 @@ fn what_was_locked_is_fetched_from_anywhere_and_checked_without_a_hub() {
 
     // Another Hub, which is asked for nothing but the bytes.
     let mirror = Hub::start([fixture(CHATGLM)]);
-    let endpoint = mirror.endpoint().to_string();
+    let endpoint = mirror.endpoint().clone();
     let run = machine.hfget(&format!("--locked --endpoint {endpoint}")).ends_with(0).says("verified");
     Machine::assert_whole(&run.path(), &fixture(CHATGLM), &SELECTED);
     assert!(mirror.requests().iter().all(|r| !r.path.starts_with("/api/models/")), "{:?}", mirror.requests());

@@ -16,6 +16,7 @@ mod locking;
 mod matrix;
 mod mirrors;
 mod options;
+mod pipelines;
 mod resume;
 mod screens;
 mod soak;

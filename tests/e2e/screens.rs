@@ -88,6 +88,7 @@ macro_rules! screen {
             prepend_module_to_snapshot => false,
             filters => vec![
                 (r"\d[\d.]* [kMGT]?B free", "… free"),
+                (r" ms=\d+", " ms=…"),
                 (r"\(\d[\d.]* [kMG]?B/s\) in [\d.]+ m?s", "(… /s) in … ms"),
                 (r"in \d[\d.]* m?s\b", "in … ms"),
                 (r"/tmp/\S+/hf/hub", "[HF_HOME]/hub"),

@@ -1,0 +1,116 @@
+//! How each repo of a run ended, shown as it comes and once more at the end: paths for people, JSON,
+//! JUnit or annotations for machines, and a file of them on request.
+
+use std::io::IsTerminal as _;
+
+use hfget::report::{Ended, ExitCode, Report, github, junit, summary};
+use hfget::session::{Error, worse};
+use serde_json::Value;
+
+use super::args::{Format, Reports};
+use super::progress::write_line;
+use super::run::{Screen, error_json, json_text, result};
+
+enum Ending {
+    Report(Box<Report>),
+    Error { text: String, json: Value },
+}
+
+/// Every repo of a run, in order.
+pub(super) struct Endings<'a> {
+    screen: &'a Screen,
+    reports: &'a Reports,
+    all: Vec<(String, Ending)>,
+    end: ExitCode,
+}
+
+impl<'a> Endings<'a> {
+    pub fn new(screen: &'a Screen, reports: &'a Reports) -> Self {
+        Endings { screen, reports, all: Vec::new(), end: ExitCode::Verified }
+    }
+
+    fn format(&self) -> Format {
+        if self.screen.json { Format::Json } else { self.reports.format.unwrap_or(Format::Human) }
+    }
+
+    pub fn report(&mut self, name: &str, report: Report) {
+        self.screen.report(&report);
+        self.line(name, Ok(&report));
+        self.end = worse(self.end, report.exit_code());
+        if self.format() == Format::Human && report.is_verified() {
+            result(&report.path.display().to_string());
+        }
+        self.all.push((name.to_owned(), Ending::Report(Box::new(report))));
+    }
+
+    pub fn error(&mut self, name: &str, error: &Error) {
+        self.screen.fail(&hfget::text::printable(name), error, error.hint().as_deref());
+        self.line(name, Err(""));
+        self.end = worse(self.end, error.exit_code());
+        let ending = Ending::Error { text: error.to_string(), json: error_json(name, error) };
+        self.all.push((name.to_owned(), ending));
+    }
+
+    /// Ends worse, for a reason that has been said.
+    pub fn worsen(&mut self, end: ExitCode) {
+        self.end = worse(self.end, end);
+    }
+
+    /// The line that is looked for in logs; on a terminal somebody looks at the rest.
+    fn line(&self, name: &str, outcome: Result<&Report, &str>) {
+        if !self.screen.quiet && !self.screen.events && !std::io::stderr().is_terminal() {
+            write_line(&summary(name, outcome));
+        }
+    }
+
+    fn text(&self, format: Format) -> String {
+        let ended: Vec<Ended<'_>> = self
+            .all
+            .iter()
+            .map(|(name, ending)| {
+                let outcome = match ending {
+                    Ending::Report(report) => Ok(&**report),
+                    Ending::Error { text, .. } => Err(text.as_str()),
+                };
+                (name.as_str(), outcome)
+            })
+            .collect();
+        match format {
+            Format::Human => String::new(),
+            Format::Junit => junit(&ended),
+            Format::Github => github(&ended),
+            Format::Json => {
+                let value = |ending: &Ending| match ending {
+                    Ending::Report(report) => serde_json::to_value(report).unwrap_or_default(),
+                    Ending::Error { json, .. } => json.clone(),
+                };
+                let values: Vec<Value> = self.all.iter().map(|(_, ending)| value(ending)).collect();
+                json_text("reports", &values)
+            }
+        }
+    }
+
+    /// Writes what is to be written at the end, and gives the exit code of the worst.
+    pub fn finish(self) -> ExitCode {
+        let format = self.format();
+        let text = self.text(format);
+        if format == Format::Json || !text.is_empty() {
+            result(text.trim_end());
+        }
+        let Some(file) = &self.reports.report else { return self.end };
+        // A file is for machines: as its name says, else as stdout has it.
+        let xml = file.extension().is_some_and(|e| e.eq_ignore_ascii_case("xml"));
+        let format = match format {
+            _ if xml => Format::Junit,
+            Format::Human => Format::Json,
+            other => other,
+        };
+        match std::fs::write(file, self.text(format).trim_end().to_owned() + "\n") {
+            Ok(()) => self.end,
+            Err(error) => {
+                self.screen.fail("--report", &format!("cannot write {}: {error}", file.display()), None);
+                worse(self.end, ExitCode::Local)
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Progress as one JSON object a line on stderr, for programs that draw their own. The events and
+//! their keys are documented in the README; keys are only ever added.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hfget::progress::{Event, Progress};
+use serde_json::{Value, json};
+
+use super::progress::write_line;
+
+/// Between two lines on bytes.
+const EVERY: Duration = Duration::from_millis(500);
+
+#[derive(Default)]
+struct State {
+    total: u64,
+    done: u64,
+    last: Option<Instant>,
+}
+
+/// Writes events as they come, and how far it is twice a second.
+#[derive(Default)]
+pub struct Ndjson {
+    state: Mutex<State>,
+}
+
+/// Writes one event.
+pub fn event(name: &str, mut fields: Value) {
+    if let Some(object) = fields.as_object_mut() {
+        let mut whole = serde_json::Map::new();
+        whole.insert("event".into(), name.into());
+        whole.append(object);
+        write_line(&Value::Object(whole).to_string());
+    }
+}
+
+impl Ndjson {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, total: u64, done: u64) {
+        *self.lock() = State { total, done, last: None };
+    }
+
+    fn advance(&self, bytes: u64) {
+        let mut state = self.lock();
+        state.done = state.done.saturating_add(bytes);
+        if state.last.is_some_and(|last| last.elapsed() < EVERY) && state.done < state.total {
+            return;
+        }
+        state.last = Some(Instant::now());
+        let fields = json!({ "done": state.done, "total": state.total });
+        drop(state);
+        event("bytes", fields);
+    }
+}
+
+impl Progress for Ndjson {
+    fn event(&self, happened: Event<'_>) {
+        let milliseconds = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        match happened {
+            Event::Resolved(info) => {
+                event("resolved", json!({ "repo": info.id, "revision": info.revision.as_str(), "commit": info.commit }))
+            }
+            Event::Planned(plan) => {
+                let (total, missing) = (plan.total_bytes(), plan.missing_bytes());
+                self.begin(total, total.saturating_sub(missing));
+                event("planned", json!({ "files": plan.items.len(), "bytes": total, "missing": missing }));
+            }
+            Event::FileStarted { path, size, have } => {
+                event("file-started", json!({ "path": path.as_str(), "size": size, "have": have }));
+            }
+            Event::FileBytes { bytes, .. } | Event::VerifyBytes { bytes, .. } => self.advance(bytes),
+            Event::FileRestarted { path, why } => {
+                event("file-restarted", json!({ "path": path.as_str(), "why": why }));
+            }
+            Event::FileDone { path } => event("file-done", json!({ "path": path.as_str() })),
+            Event::Retry { path, why, attempt, wait } => {
+                let path = path.map(hfget::repo::RepoPath::as_str);
+                let wait = milliseconds(wait);
+                event("retry", json!({ "path": path, "why": why, "attempt": attempt, "wait_ms": wait }));
+            }
+            Event::RateLimited { wait } => event("rate-limited", json!({ "wait_ms": milliseconds(wait) })),
+            Event::WaitingForLock { path } => event("waiting", json!({ "path": path.as_str() })),
+            Event::VerifyStarted { files, bytes } => {
+                self.begin(bytes, 0);
+                event("verify-started", json!({ "files": files, "bytes": bytes }));
+            }
+            Event::VerifyFile { path, size } => {
+                event("verify-file", json!({ "path": path.as_str(), "size": size }));
+            }
+            Event::VerifyDone => event("verify-done", json!({})),
+            // One that this version does not know is not worth a line.
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Reports in the forms that CI systems show: `JUnit`'s XML and GitHub's annotations. Plain values in,
+//! text out.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite, XmlString};
+
+use super::{Finding, Report, Severity};
+use crate::text::printable;
+
+/// How one repo or folder ended: with a report, or with an error before there was one.
+pub type Ended<'a> = (&'a str, Result<&'a Report, &'a str>);
+
+/// `path: message`, or the message of a finding on the whole, in characters that are safe to show.
+fn sentence(finding: &Finding) -> String {
+    match &finding.path {
+        Some(path) => format!("{}: {}", printable(path), printable(&finding.message)),
+        None => printable(&finding.message).into_owned(),
+    }
+}
+
+/// A test suite for each repo, a test case for each file and one for the repo as a whole. Errors are
+/// failures; warnings and notes are said in the case's output.
+pub fn junit(all: &[Ended<'_>]) -> String {
+    let mut whole = quick_junit::Report::new("hfget");
+    for (name, outcome) in all {
+        let mut suite = TestSuite::new(XmlString::new(name));
+        match outcome {
+            Ok(report) => {
+                suite.set_time(Duration::from_millis(report.totals.milliseconds));
+                if let Some(commit) = report.commit {
+                    suite.add_property(("commit", commit.to_string().as_str()));
+                }
+                let on = |path: Option<&str>| -> Vec<&Finding> {
+                    report.findings.iter().filter(|f| f.path.as_deref() == path).collect()
+                };
+                suite.add_test_case(case(name, "repo", &on(None)));
+                let mut paths: Vec<&str> = report.files.iter().map(|f| f.path.as_str()).collect();
+                paths.extend(report.findings.iter().filter_map(|f| f.path.as_deref()));
+                paths.sort_unstable();
+                paths.dedup();
+                for path in paths {
+                    suite.add_test_case(case(name, path, &on(Some(path))));
+                }
+            }
+            Err(error) => {
+                let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+                status.set_message(XmlString::new(printable(error)));
+                suite.add_test_case(TestCase::new("repo", status));
+            }
+        }
+        whole.add_test_suite(suite);
+    }
+    // Writing to memory does not fail.
+    whole.to_string().unwrap_or_default()
+}
+
+fn case(suite: &str, name: &str, findings: &[&Finding]) -> TestCase {
+    let errors: Vec<&&Finding> = findings.iter().filter(|f| f.severity == Severity::Error).collect();
+    let status = match errors.first() {
+        None => TestCaseStatus::success(),
+        Some(first) => {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            status.set_type(first.code.as_str());
+            status.set_message(XmlString::new(printable(&first.message)));
+            let all: Vec<String> = errors.iter().map(|f| format!("{}: {}", f.code, sentence(f))).collect();
+            status.set_description(XmlString::new(all.join("\n")));
+            status
+        }
+    };
+    let mut case = TestCase::new(XmlString::new(printable(name)), status);
+    case.set_classname(XmlString::new(suite));
+    let rest: Vec<String> = findings
+        .iter()
+        .filter(|f| f.severity != Severity::Error)
+        .map(|f| format!("{}: {}", f.code, sentence(f)))
+        .collect();
+    if !rest.is_empty() {
+        case.set_system_out(XmlString::new(rest.join("\n")));
+    }
+    case
+}
+
+/// Workflow commands that GitHub shows as annotations, a line each; ends with a newline if there is any.
+pub fn github(all: &[Ended<'_>]) -> String {
+    let mut out = String::new();
+    for (name, outcome) in all {
+        match outcome {
+            Ok(report) => {
+                for finding in &report.findings {
+                    let level = match finding.severity {
+                        Severity::Error => "error",
+                        Severity::Warning => "warning",
+                        Severity::Note => "notice",
+                    };
+                    let title = property(&format!("hfget {name}: {}", finding.code));
+                    let _ = writeln!(out, "::{level} title={title}::{}", data(&sentence(finding)));
+                }
+            }
+            Err(error) => {
+                let _ =
+                    writeln!(out, "::error title={}::{}", property(&format!("hfget {name}")), data(&printable(error)));
+            }
+        }
+    }
+    out
+}
+
+/// Escapes what would end a command's text (`@actions/core`, `command.ts`).
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+/// One line for logs: words without spaces, `key=value`, always in this order.
+pub fn summary(name: &str, outcome: Result<&Report, &str>) -> String {
+    let name = printable(name).replace(' ', "_");
+    match outcome {
+        Ok(report) => {
+            let count = |severity| report.findings.iter().filter(|f| f.severity == severity).count();
+            format!(
+                "hfget: result={} repo={name} commit={} files={} bytes={} fetched={} errors={} warnings={} ms={}",
+                if report.is_verified() { "verified" } else { "failed" },
+                report.commit.map_or("-".to_owned(), |c| c.to_string()),
+                report.totals.files,
+                report.totals.bytes,
+                report.totals.bytes_fetched,
+                count(Severity::Error),
+                count(Severity::Warning),
+                report.totals.milliseconds
+            )
+        }
+        Err(_) => format!("hfget: result=error repo={name}"),
+    }
+}

@@ -1,0 +1,78 @@
+//! What a team accepts: codes whose findings fail a run, and codes whose findings do not. What was
+//! found stays what it was; only how bad it is changes.
+
+use std::collections::BTreeSet;
+
+use super::{Code, Finding, Severity};
+
+/// Codes that say that bytes are not the listed ones: nothing that has them is let through.
+const INTEGRITY: &[Code] =
+    &[Code::SizeMismatch, Code::ChecksumMismatch, Code::FileMissing, Code::LfsPointer, Code::PathUnsafe];
+
+/// Codes to fail on, and codes to let pass. `deny` wins where both name one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Policy {
+    deny: BTreeSet<Code>,
+    allow: BTreeSet<Code>,
+}
+
+/// A code that cannot be let pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} cannot be allowed: the bytes are not the listed ones")]
+pub struct NotAllowable(pub Code);
+
+impl Policy {
+    /// A policy of these codes.
+    ///
+    /// # Errors
+    /// When `allow` has a code of broken integrity.
+    pub fn new(
+        deny: impl IntoIterator<Item = Code>,
+        allow: impl IntoIterator<Item = Code>,
+    ) -> Result<Self, NotAllowable> {
+        let allow: BTreeSet<Code> = allow.into_iter().collect();
+        match allow.iter().find(|code| INTEGRITY.contains(code)) {
+            Some(code) => Err(NotAllowable(*code)),
+            None => Ok(Policy { deny: deny.into_iter().collect(), allow }),
+        }
+    }
+
+    /// Whether findings of a code fail a run whatever they say.
+    pub fn denies(&self, code: Code) -> bool {
+        self.deny.contains(&code)
+    }
+
+    /// Makes findings as bad as they count here: denied ones errors, and allowed errors warnings.
+    pub fn judge(&self, findings: &mut [Finding]) {
+        for finding in findings {
+            if self.denies(finding.code) {
+                finding.severity = Severity::Error;
+            } else if self.allow.contains(&finding.code) {
+                finding.severity = finding.severity.min(Severity::Warning);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn denied_findings_are_errors_and_allowed_errors_warnings() {
+        let policy = Policy::new([Code::ForeignCode, Code::UnsafePickle], [Code::UnsafePickle, Code::DataGap]).unwrap();
+        let mut findings: Vec<Finding> =
+            [Code::ForeignCode, Code::UnsafePickle, Code::DataGap, Code::BaseModel, Code::HeaderInvalid]
+                .map(|code| Finding::repo(code, "x"))
+                .into();
+        policy.judge(&mut findings);
+        let severities: Vec<Severity> = findings.iter().map(|f| f.severity).collect();
+        let [note, warning, error] = [Severity::Note, Severity::Warning, Severity::Error];
+        assert_eq!(severities, [error, error, warning, note, error]);
+    }
+
+    #[test]
+    fn wrong_bytes_are_never_let_through() {
+        assert_eq!(Policy::new([], [Code::ChecksumMismatch]), Err(NotAllowable(Code::ChecksumMismatch)));
+    }
+}

@@ -1,0 +1,127 @@
+//! What a pipeline sees: policy gates, reports in the forms that CI systems read, events, and the
+//! line that is looked for in logs.
+
+use hfget_loopback_hub::Repo;
+use serde_json::Value;
+
+use super::support::{CHATGLM, Machine, Run, fixture, safetensors};
+
+fn broken() -> Repo {
+    let mut bad = safetensors("w", 64);
+    bad.truncate(70);
+    Repo::new("org/bad").file("config.json", "{}").lfs("model.safetensors", bad)
+}
+
+fn good() -> Repo {
+    Repo::new("org/good").file("config.json", "{}").lfs("model.safetensors", safetensors("w", 64))
+}
+
+#[test]
+fn what_is_denied_stops_a_run_before_its_weights_and_what_is_allowed_does_not() {
+    let machine = Machine::new([fixture(CHATGLM), good(), broken()]);
+    let run = machine.hfget(&format!("{CHATGLM} --deny remote-code")).ends_with(1);
+    assert!(run.err.contains("error[remote-code] modeling_chatglm.py"), "{}", run.err);
+    assert!(machine.hub.requests().iter().all(|r| !r.path.ends_with(".safetensors")), "no weights were fetched");
+    machine.hfget(&format!("plan {CHATGLM} --deny remote-code")).ends_with(1);
+    let without = Machine::new([fixture(CHATGLM)]);
+    without.hfget(&format!("{CHATGLM} --deny remote-code --no-code")).ends_with(0);
+    without.hfget(&format!("verify {CHATGLM} --offline --no-code --deny remote-code,foreign-code")).ends_with(0);
+    machine.hfget(CHATGLM).ends_with(0);
+    machine.hfget(&format!("verify {CHATGLM} --offline --deny remote-code")).ends_with(1);
+    // A fallback is a warning, or not.
+    machine.hfget("org/good --prefer bin").ends_with(0).says("warning[family-fallback]");
+    machine.hfget("org/good --prefer bin --deny family-fallback").ends_with(1).says("--deny forbids it");
+    machine.hfget("org/bad").ends_with(1).says("error[tensor-out-of-bounds]");
+    machine.hfget("org/bad --allow header-invalid,tensor-out-of-bounds").ends_with(0).says("warning[");
+    machine.hfget("org/bad --allow checksum-mismatch").ends_with(2).says("cannot be allowed");
+    machine.hfget("org/bad --deny everything").ends_with(2).says("not a finding code");
+}
+
+#[test]
+fn reports_come_in_the_forms_that_ci_systems_read() {
+    let machine = Machine::new([good(), broken()]);
+    let run = machine.hfget("org/good org/bad org/none --format junit").ends_with(3);
+    for part in [
+        "<testsuite name=\"org/good\"",
+        "<testcase name=\"model.safetensors\" classname=\"org/bad\">",
+        "<failure message=",
+        "type=\"tensor-out-of-bounds\"",
+        "tests=\"7\" skipped=\"0\" failures=\"1\" errors=\"1\"",
+    ] {
+        assert!(run.out.contains(part), "no {part} in\n{}", run.out);
+    }
+    let run = machine.hfget("org/good org/bad --format github").ends_with(1);
+    assert!(
+        run.out.starts_with("::error title=hfget org/bad%3A tensor-out-of-bounds::model.safetensors: "),
+        "{}",
+        run.out
+    );
+    let run = machine.hfget("org/good org/bad --report out.xml").ends_with(1);
+    assert!(run.path().join("model.safetensors").exists(), "stdout is as ever");
+    let file = |name: &str| std::fs::read_to_string(machine.home.path().join(name)).unwrap();
+    assert!(file("out.xml").starts_with("<?xml") && file("out.xml").contains("org/bad"));
+    machine.hfget("org/good org/bad --report out.json").ends_with(1);
+    let report: Value = serde_json::from_str(&file("out.json")).unwrap();
+    assert_eq!((report["schema_version"].as_u64(), report["reports"].as_array().unwrap().len()), (Some(1), 2));
+    machine.hfget("org/good --json --format junit").ends_with(2);
+    machine.hfget("org/good --report no/such/folder.json").ends_with(5).says("cannot write");
+}
+
+#[test]
+fn a_line_for_each_repo_says_how_it_ended() {
+    let machine = Machine::new([good(), broken()]);
+    let run = machine.hfget("org/good org/bad org/none").ends_with(3);
+    let lines: Vec<&str> = run.err.lines().filter(|l| l.starts_with("hfget: result=")).collect();
+    assert_eq!(lines.len(), 3, "{}", run.err);
+    assert!(lines[0].starts_with("hfget: result=verified repo=org/good commit="), "{}", lines[0]);
+    assert!(lines[0].contains(" files=2 ") && lines[0].contains(" errors=0 "), "{}", lines[0]);
+    assert!(lines[1].starts_with("hfget: result=failed repo=org/bad "), "{}", lines[1]);
+    assert_eq!(lines[2], "hfget: result=error repo=org/none");
+    let quiet = machine.hfget("org/good -q").ends_with(0);
+    assert_eq!(quiet.err, "");
+}
+
+/// One run warms a cache with all that a file lists.
+#[test]
+fn many_repos_are_named_in_a_file() {
+    let machine = Machine::new([good(), fixture(CHATGLM)]);
+    let list = machine.home.path().join("repos.txt");
+    std::fs::write(&list, format!("# what we deploy\norg/good\n\n{CHATGLM}@main   # the chat model\n")).unwrap();
+    let report = machine.hfget("--from-file repos.txt --json").ends_with(0).json();
+    assert_eq!(report["reports"].as_array().unwrap().len(), 2);
+    machine.hfget("plan org/good --from-file repos.txt").ends_with(0).shows("chatglm3-6b");
+    std::fs::write(&list, "org/good\nnot/a/repo\n").unwrap();
+    machine.hfget("--from-file repos.txt").ends_with(2).says("repos.txt:2").says("not/a/repo");
+    machine.hfget("--from-file none.txt").ends_with(2).says("none.txt");
+    std::fs::write(&list, "# nothing\n").unwrap();
+    machine.hfget("--from-file repos.txt").ends_with(2).says("names no repo");
+}
+
+#[test]
+fn progress_is_one_event_a_line_on_request() {
+    let machine = Machine::new([good(), broken()]);
+    let events = |run: &Run| -> Vec<Value> {
+        run.err.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+    };
+    let run = machine.hfget("org/good --progress json").ends_with(0);
+    let all = events(&run);
+    let names: Vec<&str> = all.iter().map(|e| e["event"].as_str().unwrap()).collect();
+    for name in ["resolved", "planned", "file-started", "bytes", "file-done", "report"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    let last = all.iter().rfind(|e| e["event"] == "bytes").unwrap();
+    assert_eq!(last["done"], last["total"]);
+    assert_eq!(all.last().unwrap()["verified"], true);
+    let all = events(&machine.hfget("org/none --progress json").ends_with(3));
+    assert_eq!(all.last().unwrap()["event"], "error");
+    assert_eq!(
+        machine
+            .hfget("org/good --progress none")
+            .ends_with(0)
+            .err
+            .lines()
+            .filter(|l| l.starts_with("fetching"))
+            .count(),
+        0
+    );
+}
