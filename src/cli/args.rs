@@ -190,7 +190,7 @@ pub struct InspectArgs {
 pub struct Repos {
     /// Repos: OWNER/NAME[@REVISION], datasets/…, spaces/…, hf://… or a pasted https:// URL
     #[arg(value_name = "REPO", required_unless_present_any = ["locked", "from_file"])]
-    pub repos: Vec<RepoSpec>,
+    pub named: Vec<RepoSpec>,
     /// Also the repos that a file names, one a line; '#' starts a comment
     #[arg(long, value_name = "FILE")]
     pub from_file: Option<PathBuf>,

@@ -1,5 +1,5 @@
 //! How each repo of a run ended, shown as it comes and once more at the end: paths for people, JSON,
-//! JUnit or annotations for machines, and a file of them on request.
+//! `JUnit` or annotations for machines, and a file of them on request.
 
 use std::io::IsTerminal as _;
 

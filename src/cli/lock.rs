@@ -1,6 +1,6 @@
 //! `hfget lock`, and the runs that a lockfile describes: which repos of it are meant, and what is said of them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hfget::lock::{Lock, LockedRepo};
 use hfget::repo::RepoSpec;
@@ -32,24 +32,22 @@ pub(super) fn of(lock: &Lock, specs: &[RepoSpec], file: &Path, screen: &Screen) 
         let asked = |l: &&LockedRepo| {
             spec.revision.as_ref().is_none_or(|r| *r == l.revision || r.as_commit() == Some(l.commit))
         };
-        match locked.filter(asked) {
-            Some(locked) => found.push(locked.clone()),
-            None => {
-                let what = match locked {
-                    Some(locked) => format!("{} has {} of {}", file.display(), spec.id, locked.revision),
-                    None => format!("{} is not in {}", spec.id, file.display()),
-                };
-                screen.fail("", &what, Some("lock it first: `hfget lock REPO`"));
-                return Err(ExitCode::Usage);
-            }
-        }
+        let Some(fitting) = locked.filter(asked) else {
+            let what = match locked {
+                Some(locked) => format!("{} has {} of {}", file.display(), spec.id, locked.revision),
+                None => format!("{} is not in {}", spec.id, file.display()),
+            };
+            screen.fail("", &what, Some("lock it first: `hfget lock REPO`"));
+            return Err(ExitCode::Usage);
+        };
+        found.push(fitting.clone());
     }
     Ok(found)
 }
 
 /// The repos of a `--locked` run. What is taken was settled when they were locked.
 pub(super) fn locked(
-    file: &PathBuf,
+    file: &Path,
     repos: &Repos,
     selection: &Selection,
     screen: &Screen,
@@ -80,7 +78,7 @@ async fn settle(args: &LockArgs, screen: &Screen) -> Result<ExitCode, ExitCode> 
     let jobs: Vec<(RepoSpec, Options)> = if again {
         of(&lock, &args.repos, file, screen)?.into_iter().map(|l| (l.spec(), l.options)).collect()
     } else {
-        let repos = Repos { repos: args.repos.clone(), revision: args.revision.clone(), locked: None, from_file: None };
+        let repos = Repos { named: args.repos.clone(), revision: args.revision.clone(), locked: None, from_file: None };
         specs(&repos, screen)?.into_iter().map(|spec| (spec, args.selection.options())).collect()
     };
     let pasted = jobs.first().and_then(|(spec, _)| spec.endpoint.clone());
@@ -88,16 +86,10 @@ async fn settle(args: &LockArgs, screen: &Screen) -> Result<ExitCode, ExitCode> 
     let mut end = ExitCode::Verified;
     let mut values = Vec::new();
     for (spec, options) in &jobs {
-        match lock_one(&session, spec, options, &mut lock, args.check, screen).await {
-            Ok((code, value)) => {
-                end = worse(end, code);
-                values.push(value);
-            }
-            Err((code, value)) => {
-                end = worse(end, code);
-                values.push(value);
-            }
-        }
+        let (Ok((code, value)) | Err((code, value))) =
+            lock_one(&session, spec, options, &mut lock, args.check, screen).await;
+        end = worse(end, code);
+        values.push(value);
     }
     if !args.check && end == ExitCode::Verified {
         if let Err(error) = lock.write(file) {

@@ -212,7 +212,7 @@ pub(super) fn error_json(name: &str, error: &Error) -> Value {
 
 /// The specs with `--revision` applied, and the endpoint that pasted URLs name.
 pub(super) fn specs(repos: &Repos, screen: &Screen) -> Result<Vec<RepoSpec>, ExitCode> {
-    let mut specs = repos.repos.clone();
+    let mut specs = repos.named.clone();
     if let Some(file) = &repos.from_file {
         specs.extend(listed(file).map_err(|why| {
             screen.fail("--from-file", &why, None);

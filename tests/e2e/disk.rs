@@ -7,7 +7,7 @@ use super::support::{Machine, Run, one_file, tree};
 const BIG: usize = 3 << 20;
 
 /// Runs a script as root of a namespace of its own, where it may mount; `None` where that is not allowed.
-fn in_namespace(machine: &Machine, script: &str) -> Option<Run> {
+pub fn in_namespace(machine: &Machine, script: &str) -> Option<Run> {
     let allowed = Command::new("unshare")
         .args(["-rm", "sh", "-c", "mount -t tmpfs -o size=64k x /mnt"])
         .stdout(Stdio::null())

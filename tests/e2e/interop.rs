@@ -9,7 +9,7 @@ use hfget_loopback_hub::{Hub, Options, Repo};
 use super::support::{CHATGLM, Machine, Run, fixture, one_file, tree};
 
 /// The folder of `python` and `hf`: `$HFGET_PYTHON_BIN`, or `.venv/bin` beside `Cargo.toml`.
-fn python() -> Option<PathBuf> {
+pub fn python() -> Option<PathBuf> {
     let bin = std::env::var_os("HFGET_PYTHON_BIN")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin"), PathBuf::from);
     let there = bin.join("python").exists() && bin.join("hf").exists();

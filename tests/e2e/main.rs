@@ -22,4 +22,5 @@ mod screens;
 mod soak;
 mod support;
 mod verifying;
+mod warming;
 mod xet;

@@ -1,0 +1,108 @@
+//! Caches that are warmed for others: who may read them, what reads them, and the recipes that do it.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use hfget_loopback_hub::Repo;
+
+use super::disk::in_namespace;
+use super::interop::python;
+use super::support::{Machine, Run, safetensors, tree};
+
+const TOKENIZER: &str = r#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [{"id": 3,
+ "content": "<unk>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}],
+ "normalizer": null, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
+ "model": {"type": "WordLevel", "vocab": {"hello": 0, "fleet": 1, "ready": 2, "<unk>": 3}, "unk_token": "<unk>"}}"#;
+
+fn model() -> Repo {
+    Repo::new("org/model")
+        .file("config.json", r#"{"model_type": "gpt2"}"#)
+        .file("tokenizer.json", TOKENIZER)
+        .file("tokenizer_config.json", r#"{"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "<unk>"}"#)
+        .lfs("model.safetensors", safetensors("w", 64))
+}
+
+/// `transformers` reads a volume that it cannot write to, without a Hub.
+#[test]
+fn a_warmed_volume_serves_transformers_read_only_and_offline() {
+    let Some(bin) = python() else { return };
+    let machine = Machine::new([model()]);
+    machine.hfget("org/model --cache-dir volume").ends_with(0);
+    machine.hub.forget();
+    let script = "
+from transformers import AutoConfig, AutoTokenizer
+print(type(AutoConfig.from_pretrained('org/model')).__name__)
+print(AutoTokenizer.from_pretrained('org/model')('hello fleet')['input_ids'])
+";
+    let volume = machine.home.path().join("volume");
+    let before = tree(&volume);
+    let (volume, python) = (volume.display(), bin.join("python"));
+    std::fs::write(machine.home.path().join("read.py"), script).unwrap();
+    let command = format!(
+        "mount --bind {volume} {volume} && mount -o remount,ro,bind {volume} && \
+         HF_HUB_CACHE={volume} HF_HUB_OFFLINE=1 exec {} read.py",
+        python.display()
+    );
+    let Some(run) = in_namespace(&machine, &command) else { return };
+    let run = run.ends_with(0);
+    assert_eq!(run.out, "GPT2Config\n[0, 1]\n", "{}", run.err);
+    assert_eq!(tree(&machine.home.path().join("volume")), before);
+    assert_eq!(machine.hub.requests(), []);
+}
+
+/// What the user's umask allows, and no more: a cache for a group is made with `umask 027`.
+#[test]
+fn files_have_the_modes_that_the_umask_gives() {
+    for (umask, files, folders) in [("022", 0o644, 0o755), ("027", 0o640, 0o750), ("077", 0o600, 0o700)] {
+        for place in ["--cache-dir volume", "--local-dir volume"] {
+            let machine = Machine::new([model()]);
+            let mut command = Command::new("sh");
+            machine.environment(&mut command);
+            let line = format!("umask {umask}; exec {} org/model {place}", env!("CARGO_BIN_EXE_hfget"));
+            Run::from(command.args(["-c", &line]).output().unwrap()).ends_with(0);
+            let mut folders_left = vec![machine.home.path().join("volume")];
+            while let Some(folder) = folders_left.pop() {
+                let mode = |path: &Path| std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777;
+                assert_eq!(mode(&folder), folders, "{umask} {}", folder.display());
+                for entry in std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap()) {
+                    let kind = entry.file_type().unwrap();
+                    if kind.is_dir() {
+                        folders_left.push(entry.path());
+                    } else if entry.file_name().to_string_lossy().ends_with(".lock") {
+                        // Empty, and shared with other users' downloads: as `huggingface_hub` has them.
+                        assert_eq!(mode(&entry.path()), 0o664);
+                    } else if kind.is_file() {
+                        assert_eq!(mode(&entry.path()), files, "{umask} {}", entry.path().display());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Every command of every recipe, in order, with the volume in the home folder.
+#[test]
+fn the_recipes_work_as_they_are_written() {
+    for name in ["Dockerfile", "kubernetes.yaml", "github-actions.yml", "gitlab-ci.yml"] {
+        let text =
+            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/recipes").join(name)).unwrap();
+        let machine = Machine::new([model()]);
+        machine.hfget("lock org/model --prefer safetensors").ends_with(0);
+        let home = machine.home.path().display().to_string();
+        let mut ran = 0;
+        for line in text.lines().map(str::trim) {
+            let line = line.trim_start_matches("RUN ").trim_start_matches("- ");
+            if !line.starts_with("hfget ") {
+                continue;
+            }
+            let words = line.replace("/models", &format!("{home}/models"));
+            let mut command = Command::new(env!("CARGO_BIN_EXE_hfget"));
+            machine.environment(&mut command);
+            let run: Run = command.args(words.split_whitespace().skip(1)).output().unwrap().into();
+            assert_eq!(run.code, Some(0), "{name}: {line}\n{}\n{}", run.out, run.err);
+            ran += 1;
+        }
+        assert!(ran >= 2, "{name}: {ran} commands");
+    }
+}
