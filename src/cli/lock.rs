@@ -131,16 +131,13 @@ async fn lock_one(
     let changes = before.as_ref().map(|b| b.changes(&now)).unwrap_or_default();
     let moved = before.as_ref().is_some_and(|b| b.commit != now.commit || !changes.is_empty());
     let bytes: u64 = now.files.iter().fold(0, |sum, f| sum.saturating_add(f.size));
-    let mut text = format!("{name}@{} ({})", printable(now.revision.as_str()), short(&now));
-    text += &match &before {
+    let how = match &before {
         Some(before) if moved => format!(" was {}: {}", short(before), many(changes.len() as u64, "change")),
         Some(_) => " as locked".to_owned(),
         None => format!(": {}, {}", many(now.files.len() as u64, "file"), hfget::text::bytes(bytes)),
     };
-    text.push('\n');
-    for change in &changes {
-        text += &format!("  {}\n", printable(change));
-    }
+    let lines: String = changes.iter().map(|change| ["  ", &*printable(change), "\n"].concat()).collect();
+    let text = format!("{name}@{} ({}){how}\n{lines}", printable(now.revision.as_str()), short(&now));
     if !screen.quiet {
         screen.say(&text);
     }

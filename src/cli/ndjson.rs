@@ -62,7 +62,8 @@ impl Progress for Ndjson {
         let milliseconds = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         match happened {
             Event::Resolved(info) => {
-                event("resolved", json!({ "repo": info.id, "revision": info.revision.as_str(), "commit": info.commit }))
+                let fields = json!({ "repo": info.id, "revision": info.revision.as_str(), "commit": info.commit });
+                event("resolved", fields);
             }
             Event::Planned(plan) => {
                 let (total, missing) = (plan.total_bytes(), plan.missing_bytes());

@@ -98,6 +98,8 @@ impl Hub {
     ) -> Result<RepoInfo, HubError> {
         let path =
             format!("/api/{}/{id}/revision/{}", repo_type.plural(), utf8_percent_encode(revision.as_str(), SEGMENT));
+        // Costs nothing, and only models are scanned.
+        let path = if repo_type == RepoType::Model { path + "?securityStatus=true" } else { path };
         let asked = self.asked(repo_type, id, revision.as_str());
         let (url, response) = match self.get_api(&self.config.url(&path), &asked, progress).await {
             Err(HubError::RevisionNotFound { repo, revision, .. }) => {
@@ -121,6 +123,7 @@ impl Hub {
         if json.disabled {
             return Err(HubError::Disabled { repo: id.to_string(), message: String::new() });
         }
+        let card = json.card();
         let canonical_id = match json.id {
             Some(name) => name.parse().map_err(|e| protocol(format!("the answer's id cannot be used: {e}")))?,
             None => id.clone(),
@@ -132,6 +135,7 @@ impl Hub {
             revision: revision.clone(),
             commit,
             private: json.private,
+            card,
             gated: Gated::from(json.gated),
         })
     }

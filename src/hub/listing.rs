@@ -15,6 +15,15 @@ pub enum Gated {
     Manual,
 }
 
+/// What a repo's page says besides.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Card {
+    /// The licence's name, as the owner gives it (`apache-2.0`).
+    pub license: Option<String>,
+    /// Files that the Hub's own scan objects to: the path, and how much (`unsafe`, `suspicious`).
+    pub issues: Vec<(String, String)>,
+}
+
 /// A repo and the commit that a revision was pinned to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepoInfo {
@@ -32,6 +41,8 @@ pub struct RepoInfo {
     pub private: bool,
     /// Whether access must be asked for.
     pub gated: Gated,
+    /// What its page says besides, where the Hub was asked.
+    pub card: Card,
 }
 
 /// The LFS part of an [`Entry`].

@@ -13,6 +13,6 @@ mod xet;
 pub use client::Hub;
 pub use config::{ConfigError, HubConfig, Token, Transport, cache_dir, is_truthy};
 pub use error::HubError;
-pub use listing::{Entry, Gated, Lfs, Listing, Rejected, RepoInfo};
+pub use listing::{Card, Entry, Gated, Lfs, Listing, Rejected, RepoInfo};
 pub use open::{Body, Remote};
 pub use retry::RetryPolicy;

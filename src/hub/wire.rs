@@ -2,8 +2,9 @@
 //! from `lfs.sha256`, while the endpoint sends `lfs.oid`, so its listing has no digests.
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::listing::{Entry, Gated, Lfs, Rejected};
+use super::listing::{Card, Entry, Gated, Lfs, Rejected};
 use crate::repo::RepoPath;
 
 /// `GET /api/{type}s/{id}/revision/{rev}`.
@@ -17,7 +18,31 @@ pub(super) struct InfoJson {
     pub disabled: bool,
     #[serde(default)]
     pub gated: GatedJson,
+    #[serde(default, rename = "cardData")]
+    card: Value,
+    #[serde(default)]
+    tags: Value,
+    #[serde(default, rename = "securityRepoStatus")]
+    security: Value,
 }
+
+impl InfoJson {
+    /// What the page says besides. None of it is needed: what has another shape is passed over.
+    pub fn card(&self) -> Card {
+        let text = |value: &Value| value.as_str().filter(|t| t.len() <= TEXT).map(str::to_owned);
+        let list = |value: &'_ Value| value.as_array().cloned().unwrap_or_default();
+        let noted = self.card.get("license").and_then(|l| text(l).or_else(|| text(l.get(0)?)));
+        let tagged = || list(&self.tags).iter().find_map(|t| Some(text(t)?.strip_prefix("license:")?.to_owned()));
+        let issue = |value: &Value| Some((text(value.get("path")?)?, text(value.get("level")?)?));
+        let issues = self.security.get("filesWithIssues").map(list).unwrap_or_default();
+        Card { license: noted.or_else(tagged), issues: issues.iter().filter_map(issue).take(ISSUES).collect() }
+    }
+}
+
+/// Bytes of a text about a repo.
+const TEXT: usize = 4096;
+/// Files of a scan.
+const ISSUES: usize = 1000;
 
 /// `false`, `"auto"` or `"manual"`.
 #[derive(Debug, Deserialize, Default)]

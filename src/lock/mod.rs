@@ -9,7 +9,7 @@ mod text;
 
 use std::path::{Path, PathBuf};
 
-use crate::hub::{Entry, Gated, Lfs, Listing, RepoInfo};
+use crate::hub::{Card, Entry, Gated, Lfs, Listing, RepoInfo};
 use crate::repo::{CommitId, Digest, RepoId, RepoPath, RepoSpec, RepoType, Revision};
 use crate::select::Options;
 
@@ -146,6 +146,7 @@ impl LockedRepo {
             commit: self.commit,
             private: false,
             gated: Gated::No,
+            card: Card::default(),
         };
         Listing::new(info, self.files.iter().map(LockedFile::entry).collect(), Vec::new())
     }

@@ -61,6 +61,8 @@ codes! {
     DataOverlap = "data-overlap", Error;
     /// A tensor's dtype is not known to this version, so its size could not be checked.
     DtypeUnknown = "dtype-unknown", Warning;
+    /// The Hub's own scan objects to a selected file.
+    HubScan = "hub-scan", Warning;
     /// A pickle would run code outside the known-safe set when loaded.
     UnsafePickle = "unsafe-pickle", Error;
     /// A pickle needs `weights_only=False` to load.
@@ -118,7 +120,7 @@ impl std::str::FromStr for Code {
 
 /// A text that is no finding code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a finding code")]
+#[error("not a finding code, such as unsafe-pickle, remote-code or tensor-unindexed")]
 pub struct UnknownCode;
 
 impl serde::Serialize for Code {

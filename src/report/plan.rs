@@ -49,6 +49,9 @@ impl PlanReport<'_> {
         if info.private {
             head.push_str(" private");
         }
+        if let Some(license) = &info.card.license {
+            let _ = write!(head, " license {}", printable(license));
+        }
         wrap(&mut out, "", &head, options.width);
         for set in &self.selection.weights {
             let place = if set.scope.is_empty() { String::new() } else { format!("{}/: ", printable(&set.scope)) };
@@ -179,6 +182,8 @@ impl Serialize for PlanReport<'_> {
             commit: CommitId,
             private: bool,
             gated: Gated,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            license: Option<&'a str>,
             weights: Vec<WeightsReport>,
             files: Vec<File<'a>>,
             left_out: Vec<Left<'a>>,
@@ -197,6 +202,7 @@ impl Serialize for PlanReport<'_> {
             commit: self.info.commit,
             private: self.info.private,
             gated: self.info.gated,
+            license: self.info.card.license.as_deref(),
             weights: self.selection.weights.iter().map(WeightsReport::from).collect(),
             files: self
                 .plan

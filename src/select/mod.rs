@@ -83,7 +83,13 @@ pub fn select(listing: &Listing, options: &Options, documents: &Documents) -> Re
         // What is there of a standard family, and why it is not to be had, is worth more than another.
         Err(SelectError::NothingSelectable { ref why, ref found })
             if why.is_empty() || !found.iter().any(|(family, _)| STANDARD.contains(family)) => {}
-        Err(SelectError::VariantAbsent { .. }) if options.only.is_none() => {}
+        // A variant of another family, unless what loaders read has none of that name.
+        Err(SelectError::VariantAbsent { .. }) if options.only.is_none() => {
+            let plain = Options { variant: None, ..options.clone() };
+            if run(listing, &plain, documents, root, globs, None).is_ok() {
+                return first;
+            }
+        }
         other => return other,
     }
     for &family in OTHERS {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Destination, Error, Session};
-use crate::hub::{Entry, Gated, Lfs, Listing, RepoInfo};
+use crate::hub::{Card, Entry, Gated, Lfs, Listing, RepoInfo};
 use crate::repo::{CommitId, Digest, GitOid, RepoPath, RepoSpec, RepoType, Revision};
 use crate::report::{Code, FileReport, FileStatus, Finding, Report, Severity, Totals, WeightsReport};
 use crate::select::{self, Documents, Family, Purpose, Selection, Step, select};
@@ -352,6 +352,7 @@ fn offline_info(spec: Option<&RepoSpec>, commit: CommitId) -> RepoInfo {
         commit,
         private: false,
         gated: Gated::No,
+        card: Card::default(),
     }
 }
 

@@ -10,7 +10,7 @@ use globset::GlobBuilder;
 
 use super::{Error, Session};
 use crate::fetch::fetch;
-use crate::hub::{Entry, Gated, Listing, RepoInfo};
+use crate::hub::{Card, Entry, Gated, Listing, RepoInfo};
 use crate::plan::{Plan, Presence};
 use crate::progress::{Event, Progress, Silent};
 use crate::repo::{RepoPath, RepoSpec, Revision};
@@ -95,6 +95,15 @@ impl Prepared {
     }
 }
 
+/// What the Hub's own scan says of the files that are wanted.
+fn scanned(listing: &Listing, selection: &Selection) -> Vec<Finding> {
+    let wanted = |path: &str| selection.files.iter().any(|f| f.path.as_str() == path);
+    let issues = listing.info.card.issues.iter().filter(|(path, _)| wanted(path));
+    issues
+        .map(|(path, level)| Finding::new(Code::HubScan, path, format!("the Hub's own scan calls it {level}")))
+        .collect()
+}
+
 impl Session {
     pub(super) async fn prepare(
         &self,
@@ -124,7 +133,8 @@ impl Session {
         store: Arc<Store>,
         mode: Mode,
     ) -> Result<Prepared, Error> {
-        let (selection, early) = self.choose(&listing, &options, &store, mode).await?;
+        let (mut selection, early) = self.choose(&listing, &options, &store, mode).await?;
+        selection.findings.extend(scanned(&listing, &selection));
         let (plan_store, commit) = (Arc::clone(&store), listing.info.commit);
         let wanted: Vec<(Entry, select::Purpose)> =
             selection.files.iter().filter_map(|f| Some((listing.get(f.path.as_str())?.clone(), f.purpose))).collect();
@@ -175,6 +185,7 @@ impl Session {
             commit,
             private: false,
             gated: Gated::No,
+            card: Card::default(),
         };
         Ok(Listing::new(info, entries, Vec::new()))
     }

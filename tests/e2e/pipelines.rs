@@ -37,6 +37,22 @@ fn what_is_denied_stops_a_run_before_its_weights_and_what_is_allowed_does_not() 
     machine.hfget("org/bad --deny everything").ends_with(2).says("not a finding code");
 }
 
+/// The licence and the Hub's own scan, from the one request that pins the commit.
+#[test]
+fn what_the_page_says_is_shown_and_its_scan_can_be_denied() {
+    let machine = Machine::new([good().issue("model.safetensors", "suspicious").issue("other.pkl", "unsafe")]);
+    let run = machine.hfget("plan org/good").ends_with(0).shows("license apache-2.0");
+    assert!(
+        run.out.contains("warning[hub-scan] model.safetensors: the Hub's own scan calls it suspicious"),
+        "{}",
+        run.out
+    );
+    assert!(!run.out.contains("other.pkl"), "it is not selected: {}", run.out);
+    assert_eq!(machine.hfget("plan org/good --json").ends_with(0).json()["plans"][0]["license"], "apache-2.0");
+    machine.hfget("org/good --deny hub-scan").ends_with(1).says("--deny forbids it");
+    machine.hfget("org/good").ends_with(0).says("warning[hub-scan]");
+}
+
 #[test]
 fn reports_come_in_the_forms_that_ci_systems_read() {
     let machine = Machine::new([good(), broken()]);

@@ -343,6 +343,14 @@ fn several_files_that_may_each_be_the_model_are_a_question() {
 }
 
 #[test]
+fn a_variant_that_no_weights_have_is_not_looked_for_among_other_formats() {
+    let repo = Repo::parse("config.json model.safetensors flax_model.msgpack a.pt b.pt");
+    assert!(matches!(error(&repo, &variant("b")), SelectError::VariantAbsent { .. }));
+    let options = Options { variant: Some("b".into()), ..only("pt") };
+    assert_eq!(repo.taken(&options).weights(), ["b.pt"]);
+}
+
+#[test]
 fn torchscript_is_taken_by_any_name_when_it_is_asked_for() {
     let repo = Repo::parse("model.pt config.yaml");
     assert_eq!(repo.taken(&only("torchscript")).selection.weights[0].family, Family::TorchScript);

@@ -52,6 +52,7 @@ impl Repo {
         });
         let id: hfget::repo::RepoId = self.id.parse().expect("test ids are valid");
         let info = RepoInfo {
+            card: hfget::hub::Card::default(),
             repo_type: self.kind,
             canonical_id: id.clone(),
             id,

@@ -253,6 +253,7 @@ fn listings_are_kept_where_they_belong() {
     b.lfs = None;
     let listing = |entries: &[Entry]| {
         let info = crate::hub::RepoInfo {
+            card: crate::hub::Card::default(),
             repo_type: RepoType::Model,
             id: "org/name".parse().unwrap(),
             canonical_id: "org/name".parse().unwrap(),

@@ -220,6 +220,8 @@ fn info(repo: &Repo, uri: &Uri) -> Value {
         "likes": 0,
         "tags": ["license:apache-2.0"],
         "siblings": siblings,
+        "securityRepoStatus": { "scansDone": true, "filesWithIssues": repo.issues.iter()
+            .map(|(path, level)| json!({ "path": path, "level": level })).collect::<Vec<_>>() },
     })
 }
 

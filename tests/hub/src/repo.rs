@@ -42,6 +42,7 @@ pub struct Repo {
     pub(crate) kind: &'static str,
     pub(crate) files: BTreeMap<String, File>,
     pub(crate) access: Access,
+    pub(crate) issues: Vec<(String, String)>,
     pub(crate) old_names: Vec<String>,
     pub(crate) revisions: Vec<String>,
     pub(crate) raw: Vec<(String, u64)>,
@@ -127,6 +128,7 @@ impl Repo {
             kind: "models",
             files: BTreeMap::new(),
             access: Access::Public,
+            issues: Vec::new(),
             old_names: Vec::new(),
             revisions: vec!["main".into()],
             raw: Vec::new(),
@@ -222,6 +224,13 @@ impl Repo {
     #[must_use]
     pub fn kind(mut self, plural: &'static str) -> Self {
         self.kind = plural;
+        self
+    }
+
+    /// A file that the Hub's scan objects to.
+    #[must_use]
+    pub fn issue(mut self, path: &str, level: &str) -> Self {
+        self.issues.push((path.to_owned(), level.to_owned()));
         self
     }
 
