@@ -4,6 +4,7 @@
 mod cli {
     pub mod args;
     pub mod clean;
+    pub mod compare;
     pub mod inspect;
     pub mod progress;
     pub mod run;

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::args::{Cli, Command, InspectArgs, Output, Place, Repos, Selection, Transfer, VerifyArgs};
 use super::clean::clean;
+use super::compare::compare;
 use super::progress::{Bars, Lines, stop_drawing, write_line};
 
 /// The version of the JSON that goes to stdout.
@@ -59,6 +60,7 @@ async fn run(cli: Cli) -> ExitCode {
             Some(Command::Verify(args)) => verify(&args).await,
             Some(Command::Inspect(args)) => inspect(&args).await,
             Some(Command::Clean(args)) => clean(args).await,
+            Some(Command::Compare(args)) => compare(&args).await,
             None if cli.get.dry_run => {
                 let args = &cli.get;
                 plan(&args.repos, &args.selection, &args.place, &args.transfer, &args.output, false).await
@@ -97,7 +99,7 @@ pub(super) struct Screen {
     pub(super) quiet: bool,
     pub(super) json: bool,
     bars: Option<Arc<Bars>>,
-    progress: Arc<dyn Progress>,
+    pub(super) progress: Arc<dyn Progress>,
 }
 
 pub(super) fn env_flag(name: &str) -> bool {
@@ -175,7 +177,7 @@ pub(super) fn print_json(key: &str, values: &[Value]) {
     result(&serde_json::to_string_pretty(&whole).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}")));
 }
 
-fn error_json(name: &str, error: &Error) -> Value {
+pub(super) fn error_json(name: &str, error: &Error) -> Value {
     json!({ "repo": name, "verified": false, "error": error.to_string(), "hint": error.hint(), "exit_code": error.exit_code() as u8 })
 }
 

@@ -2,12 +2,14 @@
 //! lives elsewhere.
 
 mod code;
+mod compare;
 mod finding;
 mod human;
 mod plan;
 mod summary;
 
 pub use code::{Code, UnknownCode};
+pub use compare::{Checked, CompareReport, ComparedFile, Level, line as compare_line};
 pub use finding::{ExitCode, Finding, Severity};
 pub use human::{HumanOptions, group, human, many};
 pub use plan::PlanReport;

@@ -5,6 +5,7 @@
 mod access;
 mod bad_input;
 mod clean;
+mod compare;
 mod disk;
 mod early;
 mod faults;
@@ -14,6 +15,7 @@ mod interop;
 mod job;
 mod matrix;
 mod mirrors;
+mod olah;
 mod options;
 mod resume;
 mod screens;
