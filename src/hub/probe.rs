@@ -147,7 +147,8 @@ impl Hub {
         let (mut commit, mut etag, mut size, mut xet_hash) = (None, None, None, None);
         let mut seen = Vec::new();
         for _ in 0..REDIRECT_LIMIT {
-            let mut request = self.data.request(if *ask == Ask::Head { Method::HEAD } else { Method::GET }, url.clone());
+            let mut request =
+                self.data.request(if *ask == Ask::Head { Method::HEAD } else { Method::GET }, url.clone());
             if let Some(token) = self.config.token.as_ref().filter(|_| self.is_endpoint(&url)) {
                 request = request.header(AUTHORIZATION, token.header());
             }

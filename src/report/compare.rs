@@ -152,14 +152,16 @@ impl CompareReport {
         let mut out = String::new();
         let head = format!("{}@{} ({})", self.repo, self.revision, self.commit.short());
         let _ = writeln!(out, "{mark} {} {verdict}", paint.bold(&head));
-        wrap(&mut out, "  ", &format!("{} against {}", printable(&self.mirror), printable(&self.endpoint)), options.width);
+        wrap(
+            &mut out,
+            "  ",
+            &format!("{} against {}", printable(&self.mirror), printable(&self.endpoint)),
+            options.width,
+        );
         let of = |how: Checked| self.files.iter().filter(|f| f.checked == how).count();
         let (ranges, digest) = (of(Checked::Ranges), of(Checked::Digest));
-        let mut text = format!(
-            "{} listed; {} compared by metadata",
-            count(self.listed, "file"),
-            count(self.files.len(), "file")
-        );
+        let mut text =
+            format!("{} listed; {} compared by metadata", count(self.listed, "file"), count(self.files.len(), "file"));
         if self.level > Level::Metadata {
             let _ = write!(
                 text,
@@ -172,7 +174,12 @@ impl CompareReport {
         if options.verbose {
             for file in self.files.iter().filter(|f| !f.ranges.is_empty()) {
                 let ranges: Vec<String> = file.ranges.iter().map(|[a, b]| format!("{a}-{}", b - 1)).collect();
-                wrap(&mut out, "  ", &format!("{}: bytes {}", printable(file.path.as_str()), ranges.join(", ")), options.width);
+                wrap(
+                    &mut out,
+                    "  ",
+                    &format!("{}: bytes {}", printable(file.path.as_str()), ranges.join(", ")),
+                    options.width,
+                );
             }
         }
         finding_lines(&mut out, &self.findings, options);

@@ -94,7 +94,12 @@ fn olah_is_true_when_its_cache_is_empty_and_when_it_is_full() {
     for level in ["metadata", "sample", "full", "full"] {
         let run = olah.compare(&machine, &["org/one", CHATGLM, "--level", level]).ends_with(0);
         let line = format!(" level={level} ");
-        assert_eq!(run.out.lines().filter(|l| l.contains(&line) && l.ends_with("result=true")).count(), 2, "{}", run.out);
+        assert_eq!(
+            run.out.lines().filter(|l| l.contains(&line) && l.ends_with("result=true")).count(),
+            2,
+            "{}",
+            run.out
+        );
     }
     machine.hub.forget();
     let before = machine.hub.bytes_sent();

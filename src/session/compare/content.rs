@@ -27,9 +27,10 @@ pub(super) fn ranges(seed: u64, path: &RepoPath, size: u64) -> Vec<Range<u64>> {
         return Vec::new();
     }
     // FNV-1a: each file has places of its own, the same in every run and on every machine.
-    let name = path.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let name = path
+        .as_str()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let mut random = fastrand::Rng::with_seed(seed ^ name);
     let mut starts = vec![0, size - RANGE];
     starts.extend((0..RANDOM).map(|_| random.u64(0..=size - RANGE)));
@@ -195,7 +196,8 @@ impl Pair<'_> {
                         }
                         self.bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                         if at > entry.size {
-                            let message = format!("the mirror sends more than the {} bytes that are listed", entry.size);
+                            let message =
+                                format!("the mirror sends more than the {} bytes that are listed", entry.size);
                             return fail(Code::SizeMismatch, message);
                         }
                         // The hasher takes all until this sender is gone.
@@ -247,9 +249,10 @@ fn judge(entry: &Entry, answer: &Answer, range: &Range<u64>) -> Option<Finding> 
     let total = answer.covers.as_ref().and_then(|(_, total)| *total);
     match answer.status {
         StatusCode::OK if whole => match answer.length {
-            Some(length) if length != entry.size => {
-                finding(Code::SizeMismatch, format!("the mirror sends {length} bytes, the endpoint lists {}", entry.size))
-            }
+            Some(length) if length != entry.size => finding(
+                Code::SizeMismatch,
+                format!("the mirror sends {length} bytes, the endpoint lists {}", entry.size),
+            ),
             _ => None,
         },
         StatusCode::OK => finding(

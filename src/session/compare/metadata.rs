@@ -74,7 +74,8 @@ pub(super) fn listings(reference: &Listing, claims: &[Claim]) -> Vec<Finding> {
         }
     }
     for claim in claims {
-        let known = reference.get(&claim.path).is_some() || reference.rejected.iter().any(|r| r.error.text == claim.path);
+        let known =
+            reference.get(&claim.path).is_some() || reference.rejected.iter().any(|r| r.error.text == claim.path);
         if !known {
             let (code, message) = match claim.path.parse::<RepoPath>() {
                 Ok(_) => (Code::FileExtra, "the mirror lists it, the endpoint does not".to_owned()),
@@ -168,7 +169,10 @@ impl Pair<'_> {
         match answer.size {
             None => heard.no_size = true,
             Some(size) if size != entry.size => {
-                wrong(Code::SizeMismatch, format!("the mirror announces {size} bytes, the endpoint lists {}", entry.size));
+                wrong(
+                    Code::SizeMismatch,
+                    format!("the mirror announces {size} bytes, the endpoint lists {}", entry.size),
+                );
             }
             Some(_) => {}
         }
@@ -177,7 +181,10 @@ impl Pair<'_> {
         match answer.etag.as_ref().filter(digest) {
             None => heard.no_etag = true,
             Some(etag) if !etag.eq_ignore_ascii_case(&entry.digest().to_string()) => {
-                wrong(Code::MetadataMismatch, format!("the mirror's ETag is {etag}, the endpoint lists {}", entry.digest()));
+                wrong(
+                    Code::MetadataMismatch,
+                    format!("the mirror's ETag is {etag}, the endpoint lists {}", entry.digest()),
+                );
             }
             Some(_) => {}
         }
@@ -201,7 +208,9 @@ pub(super) fn stopped(entry: &Entry, answer: &Answer) -> Option<Finding> {
             finding(Code::RedirectForeign, message).map(|f| f.hint(hint))
         }
         Stop::PlainHttp(to) => finding(Code::PlainHttp, format!("the mirror redirects from HTTPS to {to}")),
-        Stop::Nowhere(to) => finding(Code::RedirectForeign, format!("the mirror redirects to \"{to}\", which is no address")),
+        Stop::Nowhere(to) => {
+            finding(Code::RedirectForeign, format!("the mirror redirects to \"{to}\", which is no address"))
+        }
     }
 }
 

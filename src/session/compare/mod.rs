@@ -111,7 +111,13 @@ impl Comparison {
     pub async fn compare(&self, spec: &RepoSpec, options: &select::Options) -> Result<CompareReport, Error> {
         let started = Instant::now();
         let (waits, seconds) = (self.watch.waits.load(Ordering::Relaxed), self.watch.seconds.load(Ordering::Relaxed));
-        let prepared = self.reference.plan(spec, options).await?;
+        let prepared = match self.reference.plan(spec, options).await {
+            // A repo without weights to choose from, such as a dataset, is compared whole.
+            Err(Error::Select(select::SelectError::NothingSelectable { .. })) => {
+                self.reference.plan(spec, &select::Options { all: true, ..options.clone() }).await?
+            }
+            other => other?,
+        };
         let info = &prepared.listing.info;
         let (reference, mirror) = (&*self.reference.hubs[0], &*self.mirror.hubs[0]);
         let (_, mirror_info) = mirror.claimed_info(spec.repo_type, &spec.id, &info.revision, &*self.watch).await?;
