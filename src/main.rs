@@ -4,6 +4,7 @@
 mod cli {
     pub mod args;
     pub mod clean;
+    pub mod compare;
     pub mod endings;
     pub mod inspect;
     pub mod lock;

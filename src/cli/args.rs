@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use hfget::hub::Transport;
 use hfget::repo::{RepoPath, RepoSpec, Revision};
-use hfget::report::Code;
+use hfget::report::{Code, Level};
 use hfget::select::{self, Family};
 
 const AFTER_HELP: &str = "\
@@ -51,6 +51,11 @@ pub enum Command {
     /// will ask for again only take space: this lists them, and with --remove removes them. What another run
     /// works on is left alone, and so are the *.incomplete files of other tools.
     Clean(CleanArgs),
+    /// Say whether a mirror is true to the Hub: commit, listing, headers, bytes; nothing is stored
+    ///
+    /// Asks the mirror and the endpoint for the same repos and compares the answers. The last line of each repo on
+    /// stdout is "compare: REPO mirror=URL level=LEVEL files=N findings=N result=true|different|error".
+    Compare(CompareArgs),
 }
 
 #[derive(Debug, Args)]
@@ -163,6 +168,56 @@ pub struct CleanArgs {
     pub local_dir: Option<PathBuf>,
     #[command(flatten)]
     pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Repos: OWNER/NAME[@REVISION], datasets/…, spaces/…
+    #[arg(value_name = "REPO", required_unless_present = "from_file")]
+    pub repos: Vec<RepoSpec>,
+    /// Also the repos that this file names, one a line; '#' starts a comment, '-' is stdin
+    #[arg(long, value_name = "FILE")]
+    pub from_file: Option<PathBuf>,
+    /// The mirror to look at
+    #[arg(long, value_name = "URL")]
+    pub mirror: String,
+    /// What it is held against [default: $HF_ENDPOINT or https://huggingface.co]
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// How closely: metadata (commit, listing, headers), sample (also some bytes of each file, and all shard headers) or full (also every byte, against its digest)
+    #[arg(long, value_name = "LEVEL", default_value = "sample", value_parser = level)]
+    pub level: Level,
+    /// Where the random ranges lie: the same seed looks at the same bytes [default: another one each time]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// A host that the mirror may redirect to, besides itself and where the endpoint redirects to; '.example.org' means all below it (may be repeated)
+    #[arg(long, value_name = "HOST")]
+    pub allow_host: Vec<String>,
+    /// Branch, tag, refs/pr/N or commit, for repos that name none [default: main]
+    #[arg(long, value_name = "REV")]
+    pub revision: Option<Revision>,
+    /// Files looked at at once
+    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: u16,
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub output: Output,
+    /// First pause of the retry back-off, in milliseconds
+    #[arg(long, value_name = "MS", hide = true)]
+    pub retry_base_ms: Option<u64>,
+    /// Seconds without a byte before a connection is given up
+    #[arg(long, value_name = "S", hide = true)]
+    pub stall_timeout: Option<f64>,
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    match text {
+        "metadata" => Ok(Level::Metadata),
+        "sample" => Ok(Level::Sample),
+        "full" => Ok(Level::Full),
+        _ => Err(format!("'{text}' is none of metadata, sample and full")),
+    }
 }
 
 #[derive(Debug, Args)]

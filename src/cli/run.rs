@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::args::{self, Cli, Command, GetArgs, InspectArgs, Output, Place, Repos, Selection, Transfer};
 use super::clean::clean;
+use super::compare::compare;
 use super::endings::Endings;
 use super::lock::{lock, locked};
 use super::ndjson::{self, Ndjson};
@@ -67,6 +68,7 @@ async fn run(cli: Cli) -> ExitCode {
             Some(Command::Inspect(args)) => inspect(&args).await,
             Some(Command::Lock(args)) => lock(args).await,
             Some(Command::Clean(args)) => clean(args).await,
+            Some(Command::Compare(args)) => compare(&args).await,
             None if cli.get.dry_run => {
                 let args = &cli.get;
                 plan(&args.repos, &args.selection, &args.place, &args.transfer, &args.output, false).await
@@ -104,7 +106,7 @@ pub(super) struct Screen {
     /// Stderr carries events, and nothing else.
     pub(super) events: bool,
     bars: Option<Arc<Bars>>,
-    progress: Arc<dyn Progress>,
+    pub(super) progress: Arc<dyn Progress>,
 }
 
 pub(super) fn env_flag(name: &str) -> bool {

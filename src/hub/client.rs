@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::error::Asked;
-use super::listing::{Entry, Listing, Rejected, RepoInfo};
+use super::listing::{Claim, Entry, Listing, Rejected, RepoInfo};
 use super::retry::Gate;
 use super::wire::{InfoJson, Listed, TreeJson};
 use super::xet::Xet;
@@ -96,6 +96,24 @@ impl Hub {
         revision: &Revision,
         progress: &dyn Progress,
     ) -> Result<RepoInfo, HubError> {
+        let (url, info) = self.claimed_info(repo_type, id, revision, progress).await?;
+        if let Some(wanted) = revision.as_commit()
+            && wanted != info.commit
+        {
+            let what = format!("asked for commit {wanted}, it answered with {}", info.commit);
+            return Err(HubError::Protocol { url: (&url).into(), what });
+        }
+        Ok(info)
+    }
+
+    /// The same, whatever commit the answer names, and where it came from.
+    pub(crate) async fn claimed_info(
+        &self,
+        repo_type: RepoType,
+        id: &RepoId,
+        revision: &Revision,
+        progress: &dyn Progress,
+    ) -> Result<(Url, RepoInfo), HubError> {
         let path =
             format!("/api/{}/{id}/revision/{}", repo_type.plural(), utf8_percent_encode(revision.as_str(), SEGMENT));
         // Costs nothing, and only models are scanned.
@@ -115,11 +133,6 @@ impl Hub {
             .as_deref()
             .and_then(|s| s.parse().ok())
             .ok_or_else(|| protocol("the answer names no commit".into()))?;
-        if let Some(wanted) = revision.as_commit()
-            && wanted != commit
-        {
-            return Err(protocol(format!("asked for commit {wanted}, it answered with {commit}")));
-        }
         if json.disabled {
             return Err(HubError::Disabled { repo: id.to_string(), message: String::new() });
         }
@@ -128,7 +141,7 @@ impl Hub {
             Some(name) => name.parse().map_err(|e| protocol(format!("the answer's id cannot be used: {e}")))?,
             None => id.clone(),
         };
-        Ok(RepoInfo {
+        let info = RepoInfo {
             repo_type,
             id: id.clone(),
             canonical_id,
@@ -137,7 +150,8 @@ impl Hub {
             private: json.private,
             card,
             gated: Gated::from(json.gated),
-        })
+        };
+        Ok((url, info))
     }
 
     /// Names of branches and tags, for advice; empty when they cannot be had.
@@ -172,11 +186,41 @@ impl Hub {
 
     /// Every file at the pinned commit, page by page.
     pub async fn listing(&self, info: &RepoInfo, progress: &dyn Progress) -> Result<Listing, HubError> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut rejected: Vec<Rejected> = Vec::new();
+        self.rows(info, progress, |row| {
+            match row.parse()? {
+                Listed::File(entry) => entries.push(entry),
+                Listed::Rejected(name) => rejected.push(name),
+                Listed::NotAFile => {}
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(Listing::new(info.clone(), entries, rejected))
+    }
+
+    /// The same as a mirror lists it, sorted by name; what it does not say is missing and no error.
+    pub(crate) async fn claims(&self, info: &RepoInfo, progress: &dyn Progress) -> Result<Vec<Claim>, HubError> {
+        let mut claims: Vec<Claim> = Vec::new();
+        self.rows(info, progress, |row| {
+            claims.extend(row.claim());
+            Ok(())
+        })
+        .await?;
+        claims.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(claims)
+    }
+
+    async fn rows(
+        &self,
+        info: &RepoInfo,
+        progress: &dyn Progress,
+        mut take: impl FnMut(TreeJson) -> Result<(), String>,
+    ) -> Result<(), HubError> {
         let commit = info.commit.to_string();
         let path = format!("/api/{}/{}/tree/{commit}?recursive=true", info.repo_type.plural(), info.canonical_id);
         let asked = self.asked(info.repo_type, &info.id, &commit);
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut rejected: Vec<Rejected> = Vec::new();
         let mut next = Some(self.config.url(&path));
         let mut seen = std::collections::HashSet::new();
         while let Some(page) = next.take() {
@@ -191,11 +235,7 @@ impl Hub {
                 return Err(protocol("the listing does not end (an empty page names a next one)".into()));
             }
             for row in rows {
-                match row.parse().map_err(&protocol)? {
-                    Listed::File(entry) => entries.push(entry),
-                    Listed::Rejected(name) => rejected.push(name),
-                    Listed::NotAFile => {}
-                }
+                take(row).map_err(&protocol)?;
             }
             if let Some(link) = link {
                 let target = url.join(&link).map_err(|_| protocol("its link to the next page is no URL".into()))?;
@@ -210,7 +250,7 @@ impl Hub {
                 next = Some(target.to_string());
             }
         }
-        Ok(Listing::new(info.clone(), entries, rejected))
+        Ok(())
     }
 
     /// A GET to the API, with retries; redirects are followed on the endpoint only.

@@ -85,6 +85,19 @@ pub struct Rejected {
     pub size: u64,
 }
 
+/// What a mirror's listing says of a file, in which anything but the name may be missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The name as listed; perhaps no safe path.
+    pub path: String,
+    /// Bytes of its content.
+    pub size: u64,
+    /// What the content must hash to, if it says.
+    pub digest: Option<Digest>,
+    /// The Xet hash, if it says.
+    pub xet_hash: Option<String>,
+}
+
 /// Every file of a repo at one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {

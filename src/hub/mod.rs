@@ -6,13 +6,15 @@ mod config;
 mod error;
 mod listing;
 mod open;
+mod probe;
 mod retry;
 mod wire;
 mod xet;
 
 pub use client::Hub;
 pub use config::{ConfigError, HubConfig, Token, Transport, cache_dir, is_truthy};
-pub use error::HubError;
-pub use listing::{Card, Entry, Gated, Lfs, Listing, Rejected, RepoInfo};
+pub use error::{HubError, ShownUrl};
+pub use listing::{Card, Claim, Entry, Gated, Lfs, Listing, Rejected, RepoInfo};
 pub use open::{Body, Remote};
+pub use probe::{Answer, Ask, Hosts, Stop};
 pub use retry::RetryPolicy;

@@ -239,25 +239,7 @@ impl Hub {
                 return Err(HubError::WrongLength { url: shown(), got: total.unwrap_or(0), expected: size });
             }
             status => {
-                let asked = self.asked(remote.info.repo_type, &remote.info.id, "");
-                let error = asked.refuse(&url, status, headers);
-                // A CDN has no repos: its 401, 403 and 404 are about the link, and another one may be good.
-                return Err(match error {
-                    HubError::RepoNotFound { .. }
-                    | HubError::EntryNotFound { .. }
-                    | HubError::BadToken { .. }
-                    | HubError::Forbidden { .. }
-                        if !self.is_endpoint(&url) =>
-                    {
-                        HubError::LinkRefused { url: shown(), status }
-                    }
-                    HubError::RepoNotFound { .. }
-                        if headers.get("x-error-code").is_none() && status == StatusCode::NOT_FOUND =>
-                    {
-                        HubError::EntryNotFound { url: shown() }
-                    }
-                    other => other,
-                });
+                return Err(self.refusal(&remote.info, &url, status, headers));
             }
         };
         let html = headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"text/html"));
@@ -278,6 +260,30 @@ impl Hub {
             at: covers.start,
             end: covers.end,
         })
+    }
+}
+
+impl Hub {
+    /// What a status that is no answer says of a file.
+    pub(super) fn refusal(&self, info: &RepoInfo, url: &Url, status: StatusCode, headers: &HeaderMap) -> HubError {
+        let shown = || ShownUrl::from(url);
+        // A CDN has no repos: its 401, 403 and 404 are about the link, and another one may be good.
+        match self.asked(info.repo_type, &info.id, "").refuse(url, status, headers) {
+            HubError::RepoNotFound { .. }
+            | HubError::EntryNotFound { .. }
+            | HubError::BadToken { .. }
+            | HubError::Forbidden { .. }
+                if !self.is_endpoint(url) =>
+            {
+                HubError::LinkRefused { url: shown(), status }
+            }
+            HubError::RepoNotFound { .. }
+                if headers.get("x-error-code").is_none() && status == StatusCode::NOT_FOUND =>
+            {
+                HubError::EntryNotFound { url: shown() }
+            }
+            other => other,
+        }
     }
 }
 
@@ -305,7 +311,7 @@ fn check_promises(url: &Url, headers: &HeaderMap, entry: &Entry) -> Result<(), H
 }
 
 /// `bytes 0-9/100` as the covered range and the total, which may be `*`.
-fn parse_content_range(text: &str) -> Option<(Range<u64>, Option<u64>)> {
+pub(super) fn parse_content_range(text: &str) -> Option<(Range<u64>, Option<u64>)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);

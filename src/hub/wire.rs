@@ -4,8 +4,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::listing::{Card, Entry, Gated, Lfs, Rejected};
-use crate::repo::RepoPath;
+use super::listing::{Card, Claim, Entry, Gated, Lfs, Rejected};
+use crate::repo::{Digest, RepoPath};
 
 /// `GET /api/{type}s/{id}/revision/{rev}`.
 #[derive(Debug, Deserialize)]
@@ -93,6 +93,16 @@ pub(super) enum Listed {
 }
 
 impl TreeJson {
+    /// What it says, with nothing asked of it; `None` for a folder.
+    pub fn claim(self) -> Option<Claim> {
+        let size = self.lfs.as_ref().map_or(self.size, |lfs| lfs.size);
+        let digest = match &self.lfs {
+            Some(lfs) => lfs.oid.parse().ok().map(Digest::Sha256),
+            None => self.oid.and_then(|oid| oid.parse().ok()).map(Digest::GitBlob),
+        };
+        (self.kind == "file").then_some(Claim { path: self.path, size, digest, xet_hash: self.xet_hash })
+    }
+
     /// Checks every part; `Err` says what is wrong with which path.
     pub fn parse(self) -> Result<Listed, String> {
         if self.kind != "file" {

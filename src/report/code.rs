@@ -103,6 +103,28 @@ codes! {
     Excluded = "excluded", Note;
     /// A file in a folder is not part of the repo.
     FileExtra = "file-extra", Warning;
+    /// A mirror resolves the revision to another commit.
+    CommitStale = "commit-stale", Error;
+    /// A mirror's listing or headers say something else of a file than the reference does.
+    MetadataMismatch = "metadata-mismatch", Error;
+    /// A mirror leaves out what clients need to know: digests, `ETag`, commit or size.
+    MetadataMissing = "metadata-missing", Warning;
+    /// A server answers a request for a range with something else.
+    RangeBroken = "range-broken", Error;
+    /// A range of a file has other bytes on the mirror.
+    BytesDiffer = "bytes-differ", Error;
+    /// A web page comes in the place of a file.
+    HtmlInsteadOfBytes = "html-instead-of-bytes", Error;
+    /// A redirect leads to a host that is not allowed.
+    RedirectForeign = "redirect-foreign", Error;
+    /// Bytes come over plain HTTP where they need not.
+    PlainHttp = "plain-http", Error;
+    /// A mirror refuses what the reference serves.
+    AccessDenied = "access-denied", Error;
+    /// A rate limit was met: waited for, or (an error) given up.
+    RateLimited = "rate-limited", Warning;
+    /// A file could not be had from the mirror after retries, so nothing is known of it.
+    MirrorUnavailable = "mirror-unavailable", Error;
 }
 
 impl fmt::Display for Code {

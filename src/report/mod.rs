@@ -2,6 +2,7 @@
 //! lives elsewhere.
 
 mod code;
+mod compare;
 mod finding;
 mod human;
 mod machine;
@@ -10,6 +11,7 @@ mod policy;
 mod summary;
 
 pub use code::{Code, UnknownCode};
+pub use compare::{Checked, CompareReport, ComparedFile, Level, line as compare_line};
 pub use finding::{ExitCode, Finding, Severity};
 pub use human::{HumanOptions, group, human, many};
 pub use machine::{Ended, github, junit, summary};

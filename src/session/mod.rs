@@ -1,6 +1,7 @@
 //! The whole job in one call: resolve, list, select, plan, fetch, verify. Wires the rooms together;
 //! prints nothing.
 
+mod compare;
 mod early;
 mod error;
 mod inspect;
@@ -14,6 +15,7 @@ use std::time::Instant;
 
 use sha2::Digest as _;
 
+pub use compare::{CompareConfig, Comparison};
 pub use error::Error;
 pub use inspect::{Inspected, inspect_path};
 pub use local::names_folder;

@@ -42,7 +42,7 @@ pub struct Prepared {
     pub(super) store: Arc<Store>,
     /// What came over the network because selection had to read it, with its bytes.
     pub(super) early: Vec<(RepoPath, u64)>,
-    excluded: Vec<String>,
+    pub(super) excluded: Vec<String>,
 }
 
 impl Prepared {

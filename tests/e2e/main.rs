@@ -5,6 +5,7 @@
 mod access;
 mod bad_input;
 mod clean;
+mod compare;
 mod disk;
 mod early;
 mod faults;
@@ -15,6 +16,7 @@ mod job;
 mod locking;
 mod matrix;
 mod mirrors;
+mod olah;
 mod options;
 mod pipelines;
 mod resume;

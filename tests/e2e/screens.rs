@@ -108,6 +108,7 @@ fn help() {
     };
     screen!("help", text(&["--help"]));
     screen!("help_verify", text(&["verify", "--help"]));
+    screen!("help_compare", text(&["compare", "-h"]));
 }
 
 #[test]

@@ -46,6 +46,7 @@ pub struct Repo {
     pub(crate) old_names: Vec<String>,
     pub(crate) revisions: Vec<String>,
     pub(crate) raw: Vec<(String, u64)>,
+    pub(crate) pinned: Option<String>,
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -132,6 +133,7 @@ impl Repo {
             old_names: Vec::new(),
             revisions: vec!["main".into()],
             raw: Vec::new(),
+            pinned: None,
         }
     }
 
@@ -282,8 +284,25 @@ impl Repo {
         self
     }
 
+    /// Says that it is at this commit, whatever is in it: a mirror that was tampered with.
+    #[must_use]
+    pub fn at(mut self, commit: &str) -> Self {
+        self.pinned = Some(commit.into());
+        self
+    }
+
+    /// Without a file.
+    #[must_use]
+    pub fn without(mut self, path: &str) -> Self {
+        self.files.remove(path);
+        self
+    }
+
     /// Its commit: a hash of everything in it.
     pub fn commit(&self) -> String {
+        if let Some(commit) = &self.pinned {
+            return commit.clone();
+        }
         let mut hasher = sha1::Sha1::new();
         for (path, file) in &self.files {
             hasher.update(format!("{path}\0{}\0", file.etag()));

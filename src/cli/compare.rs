@@ -1,0 +1,133 @@
+//! `hfget compare`: repos by repos on two servers, with one line for each. The comparison lives in the library.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hfget::hub::{HubConfig, ShownUrl};
+use hfget::progress::{Event, Progress};
+use hfget::repo::RepoSpec;
+use hfget::report::{ExitCode, Finding, Severity, compare_line};
+use hfget::session::{CompareConfig, Comparison, worse};
+use serde_json::json;
+
+use super::args::CompareArgs;
+use super::run::{Screen, error_json, print_json, result};
+
+/// Names of repos in a file that is longer than this are not read.
+const FILE_LIMIT: u64 = 16 << 20;
+
+/// Passes on what is worth a line: small files that are read on the way are not.
+struct Quiet(Arc<dyn Progress>);
+
+impl Progress for Quiet {
+    fn event(&self, event: Event<'_>) {
+        if matches!(event, Event::Retry { .. } | Event::RateLimited { .. }) {
+            self.0.event(event);
+        }
+    }
+}
+
+pub async fn compare(args: &CompareArgs) -> ExitCode {
+    let screen = Screen::new(&args.output);
+    let (specs, comparison) = match setup(args, &screen) {
+        Ok(ready) => ready,
+        Err(text) => {
+            screen.fail("", &text, None);
+            return ExitCode::Usage;
+        }
+    };
+    let mut end = ExitCode::Verified;
+    let mut values = Vec::new();
+    for spec in &specs {
+        match comparison.compare(spec, &args.selection.options()).await {
+            Ok(mut report) => {
+                end = worse(end, report.exit_code());
+                if screen.json {
+                    values.push(report.json());
+                    continue;
+                }
+                let line = report.line();
+                if screen.quiet {
+                    report.findings.retain(|f: &Finding| f.severity == Severity::Error);
+                }
+                if !screen.quiet || !report.is_true() {
+                    screen.say(&report.human(screen.human));
+                }
+                result(&line);
+            }
+            Err(error) => {
+                screen.fail(spec.id.as_str(), &error, error.hint().as_deref());
+                end = worse(end, error.exit_code());
+                if screen.json {
+                    let mut value = error_json(spec.id.as_str(), &error);
+                    value["result"] = json!("error");
+                    values.push(value);
+                } else {
+                    let mirror = comparison.mirror();
+                    result(&compare_line(spec.repo_type, &spec.id, &mirror, args.level, 0, 0, "error"));
+                }
+            }
+        }
+    }
+    if screen.json {
+        print_json("comparisons", &values);
+    }
+    end
+}
+
+fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparison), String> {
+    let mut specs = args.repos.clone();
+    if let Some(file) = &args.from_file {
+        specs.extend(listed(file)?);
+    }
+    if specs.is_empty() {
+        return Err("there are no repos to compare".into());
+    }
+    for spec in &mut specs {
+        spec.revision = spec.revision.take().or_else(|| args.revision.clone());
+    }
+    if specs.iter().any(|spec| spec.endpoint != specs[0].endpoint) {
+        return Err("the URLs name different hosts; run once for each".into());
+    }
+    let endpoint = args.endpoint.as_deref().or(specs[0].endpoint.as_deref());
+    let mut reference = HubConfig::from_env(endpoint, |name| std::env::var_os(name)).map_err(|e| e.to_string())?;
+    if let Some(ms) = args.retry_base_ms {
+        reference.retry.base = Duration::from_millis(ms);
+    }
+    if let Some(stall) = args.stall_timeout.and_then(|s| Duration::try_from_secs_f64(s).ok()).filter(|d| !d.is_zero()) {
+        reference.stall_timeout = stall;
+        reference.response_timeout = stall;
+    }
+    let mirror = reference.mirror(&args.mirror).map_err(|e| e.to_string().replacen("endpoint", "mirror", 1))?;
+    if ShownUrl::from(&mirror.endpoint) == ShownUrl::from(&reference.endpoint) {
+        return Err("the mirror and the endpoint are the same server".into());
+    }
+    let config = CompareConfig {
+        reference,
+        mirror,
+        level: args.level,
+        seed: args.seed.unwrap_or_else(|| fastrand::u64(..1 << 32)),
+        jobs: args.jobs.into(),
+        allow_hosts: args.allow_host.clone(),
+    };
+    let progress: Arc<dyn Progress> = Arc::new(Quiet(Arc::clone(&screen.progress)));
+    Ok((specs, Comparison::new(config, progress).map_err(|e| e.to_string())?))
+}
+
+/// The repos of a file: one a line, `#` starts a comment.
+fn listed(file: &Path) -> Result<Vec<RepoSpec>, String> {
+    use std::io::Read as _;
+    let shown = file.display();
+    let fail = |error: std::io::Error| format!("cannot read {shown}: {error}");
+    let mut text = String::new();
+    if file == Path::new("-") {
+        std::io::stdin().take(FILE_LIMIT).read_to_string(&mut text).map_err(fail)?;
+    } else {
+        let open = std::fs::File::open(file).map_err(fail)?;
+        open.take(FILE_LIMIT).read_to_string(&mut text).map_err(fail)?;
+    }
+    let lines = text.lines().enumerate().map(|(n, line)| (n + 1, line.split('#').next().unwrap_or("").trim()));
+    let named = lines.filter(|(_, name)| !name.is_empty());
+    named.map(|(n, name)| name.parse::<RepoSpec>().map_err(|e| format!("{shown}:{n}: {e}"))).collect()
+}

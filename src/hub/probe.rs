@@ -1,0 +1,242 @@
+//! What a server says of a file, unjudged: headers, where it redirects to, a range as it comes. For
+//! checking a mirror; what fetches files lives in `open`, which refuses all that is only noted here.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use bytes::Bytes;
+use percent_encoding::utf8_percent_encode;
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, LOCATION, RANGE,
+};
+use reqwest::{Method, Response, StatusCode};
+use url::Url;
+
+use super::client::{REDIRECT_LIMIT, SEGMENT};
+use super::error::ShownUrl;
+use super::open::parse_content_range;
+use super::{Hub, HubError, RepoInfo};
+use crate::progress::Progress;
+use crate::repo::RepoPath;
+
+/// Hosts that redirects may lead to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hosts(BTreeSet<String>);
+
+impl Hosts {
+    /// Adds a host; `.example.org` stands for all hosts below it.
+    pub fn insert(&mut self, host: &str) {
+        self.0.insert(host.trim().to_ascii_lowercase());
+    }
+
+    /// Adds the host of a server, and for the public Hub those that it keeps files on.
+    pub fn insert_server(&mut self, url: &Url) {
+        let Some(host) = url.host_str() else { return };
+        self.insert(host);
+        if host == "huggingface.co" {
+            self.insert(".huggingface.co");
+            self.insert(".hf.co");
+        }
+    }
+
+    /// Whether it is one of them.
+    pub fn allow(&self, host: &str) -> bool {
+        let host = host.to_ascii_lowercase();
+        self.0.contains(&host) || self.0.iter().any(|known| known.starts_with('.') && host.ends_with(known.as_str()))
+    }
+}
+
+/// A redirect that was not followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// To a host that is allowed; a HEAD request does not go there, since signed URLs are for GET only.
+    Elsewhere,
+    /// To a host that is not allowed.
+    Foreign(ShownUrl),
+    /// From https to http.
+    PlainHttp(ShownUrl),
+    /// To what is no address.
+    Nowhere(String),
+}
+
+/// Judges one redirect.
+fn stop(from: &Url, to: &Url, hosts: &Hosts) -> Option<Stop> {
+    match (from.scheme(), to.scheme()) {
+        (_, "https") | ("http", "http") => {}
+        ("https", "http") => return Some(Stop::PlainHttp(to.into())),
+        _ => return Some(Stop::Nowhere(ShownUrl::from(to).to_string())),
+    }
+    let allowed = from.host_str() == to.host_str() || to.host_str().is_some_and(|host| hosts.allow(host));
+    (!allowed).then(|| Stop::Foreign(to.into()))
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// Headers only.
+    Head,
+    /// All bytes.
+    All,
+    /// These bytes.
+    Part(Range<u64>),
+}
+
+/// What came.
+#[derive(Debug)]
+pub struct Answer {
+    /// The last status: 200, 206, 416, or a redirect's when it was not followed.
+    pub status: StatusCode,
+    /// `X-Repo-Commit`.
+    pub commit: Option<String>,
+    /// `X-Linked-ETag` or `ETag`, without quotes.
+    pub etag: Option<String>,
+    /// `X-Linked-Size`, or the length of a whole body.
+    pub size: Option<u64>,
+    /// `X-Xet-Hash`.
+    pub xet_hash: Option<String>,
+    /// Why the last redirect was not followed.
+    pub stop: Option<Stop>,
+    /// Hosts that it was redirected to.
+    pub hosts: Vec<String>,
+    /// The body says it is a web page.
+    pub html: bool,
+    /// `Content-Length`, when nothing encodes the body.
+    pub length: Option<u64>,
+    /// `Content-Range`: what it covers and the total, if it can be read.
+    pub covers: Option<(Range<u64>, Option<u64>)>,
+    /// Where it came from.
+    pub url: ShownUrl,
+    address: Url,
+    response: Response,
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
+}
+
+impl Hub {
+    /// Asks for a file at `info`'s commit, with retries; what the server refuses is the error.
+    pub async fn ask(
+        &self,
+        info: &RepoInfo,
+        path: &RepoPath,
+        ask: &Ask,
+        hosts: &Hosts,
+        progress: &dyn Progress,
+    ) -> Result<Answer, HubError> {
+        let mut failures = 0;
+        loop {
+            self.gate.pass().await;
+            match self.try_ask(info, path, ask, hosts).await {
+                Err(error) if error.is_retryable() => {
+                    failures += 1;
+                    self.back_off(Some(path), error, failures, progress).await?;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn try_ask(&self, info: &RepoInfo, path: &RepoPath, ask: &Ask, hosts: &Hosts) -> Result<Answer, HubError> {
+        let mut place = format!("/{}{}/resolve/{}", info.repo_type.url_prefix(), info.canonical_id, info.commit);
+        for segment in path.segments() {
+            place.push('/');
+            place.extend(utf8_percent_encode(segment, SEGMENT));
+        }
+        let mut url = self.config.url(&place).parse::<Url>().map_err(|e| HubError::Setup(format!("{place}: {e}")))?;
+        let (mut commit, mut etag, mut size, mut xet_hash) = (None, None, None, None);
+        let mut seen = Vec::new();
+        for _ in 0..REDIRECT_LIMIT {
+            let mut request =
+                self.data.request(if *ask == Ask::Head { Method::HEAD } else { Method::GET }, url.clone());
+            if let Some(token) = self.config.token.as_ref().filter(|_| self.is_endpoint(&url)) {
+                request = request.header(AUTHORIZATION, token.header());
+            }
+            if let Ask::Part(range) = ask {
+                request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
+            }
+            let answer = self.within(&url, "answer", self.config.response_timeout, request.send()).await?;
+            let response = answer.map_err(|e| HubError::transport(&url, &e))?;
+            let (status, headers) = (response.status(), response.headers());
+            // The first word counts, as for huggingface_hub: later hosts know nothing of the repo.
+            commit = commit.or_else(|| text(headers, "x-repo-commit"));
+            size = size.or_else(|| text(headers, "x-linked-size").and_then(|v| v.parse().ok()));
+            xet_hash = xet_hash.or_else(|| text(headers, "x-xet-hash"));
+            let tag = || text(headers, ETAG.as_str()).filter(|_| self.is_endpoint(&url));
+            etag = etag.or_else(|| text(headers, "x-linked-etag").or_else(tag));
+            let mut stopped = None;
+            if status.is_redirection() {
+                let location = text(headers, LOCATION.as_str()).unwrap_or_default();
+                match url.join(&location) {
+                    Ok(target) if !location.is_empty() => {
+                        seen.extend(target.host_str().map(str::to_owned));
+                        stopped = stop(&url, &target, hosts);
+                        if stopped.is_none() && *ask == Ask::Head && target.origin() != url.origin() {
+                            stopped = Some(Stop::Elsewhere);
+                        }
+                        if stopped.is_none() {
+                            url = target;
+                            continue;
+                        }
+                    }
+                    _ => stopped = Some(Stop::Nowhere(location)),
+                }
+            } else if !matches!(
+                status,
+                StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE
+            ) {
+                return Err(self.refusal(info, &url, status, headers));
+            }
+            let plain = !headers.contains_key(CONTENT_ENCODING);
+            let length = text(headers, CONTENT_LENGTH.as_str()).and_then(|v| v.parse().ok()).filter(|_| plain);
+            let trimmed = |tag: String| tag.trim().trim_start_matches("W/").trim_matches('"').to_owned();
+            return Ok(Answer {
+                status,
+                commit,
+                etag: etag.map(trimmed),
+                size: size.or(length.filter(|_| status == StatusCode::OK)),
+                xet_hash,
+                stop: stopped,
+                hosts: seen,
+                html: headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"text/html")),
+                length,
+                covers: text(headers, CONTENT_RANGE.as_str()).and_then(|v| parse_content_range(&v)),
+                url: (&url).into(),
+                address: url,
+                response,
+            });
+        }
+        let why = "too many redirects";
+        Err(HubError::RedirectRefused { url: (&url).into(), to: "yet another address".into(), why })
+    }
+
+    /// The next bytes of an answer, or `None` after the last.
+    pub async fn next_bytes(&self, answer: &mut Answer) -> Result<Option<Bytes>, HubError> {
+        let next = self.within(&answer.address, "bytes", self.config.stall_timeout, answer.response.chunk()).await?;
+        next.map_err(|e| HubError::transport(&answer.address, &e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_redirect_stays_on_hosts_that_are_allowed_and_never_leaves_https() {
+        let mut hosts = Hosts::default();
+        hosts.insert_server(&url("https://huggingface.co"));
+        hosts.insert("cdn.example.org");
+        let judged = |from: &str, to: &str| stop(&url(from), &url(to), &hosts);
+        assert_eq!(judged("https://m.org/a", "https://m.org:8443/b"), None);
+        assert_eq!(judged("https://m.org/a", "https://cdn-lfs.hf.co/b?s=1"), None);
+        assert_eq!(judged("http://m.org/a", "http://CDN.example.org/b"), None);
+        assert!(matches!(judged("https://m.org/a", "https://evil-hf.co/b"), Some(Stop::Foreign(_))));
+        assert!(matches!(judged("https://m.org/a", "https://hf.co.evil.org/b"), Some(Stop::Foreign(_))));
+        assert!(matches!(judged("https://m.org/a", "http://m.org/b"), Some(Stop::PlainHttp(_))));
+        assert!(matches!(judged("https://m.org/a", "file:///etc/passwd"), Some(Stop::Nowhere(_))));
+    }
+}

@@ -1,0 +1,297 @@
+//! Is a mirror true to its reference? Asks both for the same repo and holds the answers against each
+//! other; keeps nothing on disk. The checks live in `metadata` and `content`.
+
+mod content;
+mod metadata;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use futures_util::stream::{self, StreamExt as _};
+
+use super::{Config, Destination, Error, Prepared, Session};
+use crate::fetch::FetchOptions;
+use crate::hub::{Ask, Entry, Hosts, Hub, HubConfig, HubError, RepoInfo, ShownUrl};
+use crate::plan::Presence;
+use crate::progress::{Event, Progress};
+use crate::repo::{RepoPath, RepoSpec};
+use crate::report::{Checked, Code, CompareReport, ComparedFile, Finding, Level, Severity};
+use crate::select;
+
+/// How to compare.
+#[derive(Debug, Clone)]
+pub struct CompareConfig {
+    /// What the mirror is held against.
+    pub reference: HubConfig,
+    /// The mirror.
+    pub mirror: HubConfig,
+    /// How closely.
+    pub level: Level,
+    /// What random ranges follow from.
+    pub seed: u64,
+    /// Files looked at at once.
+    pub jobs: usize,
+    /// Hosts that the mirror may redirect to, besides itself and where the reference redirects to.
+    pub allow_hosts: Vec<String>,
+}
+
+/// A reference and a mirror, to be compared repo by repo.
+pub struct Comparison {
+    reference: Session,
+    /// Asked for headers of shards as any other endpoint.
+    mirror: Session,
+    config: CompareConfig,
+    watch: Arc<Watch>,
+    /// An empty folder: nothing is cached here, so everything is asked for.
+    _nothing: tempfile::TempDir,
+}
+
+/// Passes events on, and counts the waits that rate limits cost.
+struct Watch {
+    inner: Arc<dyn Progress>,
+    waits: AtomicU64,
+    seconds: AtomicU64,
+}
+
+impl Progress for Watch {
+    fn event(&self, event: Event<'_>) {
+        if let Event::RateLimited { wait } = event {
+            self.waits.fetch_add(1, Ordering::Relaxed);
+            self.seconds.fetch_add(wait.as_secs().max(1), Ordering::Relaxed);
+        }
+        self.inner.event(event);
+    }
+}
+
+/// One repo on both sides.
+struct Pair<'a> {
+    reference: &'a Hub,
+    mirror: &'a Hub,
+    reference_info: Arc<RepoInfo>,
+    mirror_info: RepoInfo,
+    hosts: Hosts,
+    config: &'a CompareConfig,
+    watch: &'a Watch,
+    progress: &'a dyn Progress,
+    /// Bytes that came from the mirror.
+    bytes: AtomicU64,
+}
+
+impl Comparison {
+    /// Makes no request yet.
+    pub fn new(config: CompareConfig, progress: Arc<dyn Progress>) -> Result<Self, Error> {
+        let nothing = tempfile::tempdir().map_err(|source| Error::Folder { path: std::env::temp_dir(), source })?;
+        let watch = Arc::new(Watch { inner: Arc::clone(&progress), waits: 0.into(), seconds: 0.into() });
+        let session = |hub: &HubConfig, progress| {
+            let config = Config {
+                hub: hub.clone(),
+                mirrors: Vec::new(),
+                destination: Destination::LocalDir(nothing.path().to_path_buf()),
+                offline: false,
+                fetch: FetchOptions::default(),
+                threads: 1,
+                allow_unsafe_pickle: true,
+                policy: crate::report::Policy::default(),
+                deep: false,
+            };
+            Session::new(config, progress)
+        };
+        let (reference, mirror) = (session(&config.reference, progress)?, session(&config.mirror, watch.clone())?);
+        Ok(Comparison { reference, mirror, config, watch, _nothing: nothing })
+    }
+
+    /// The mirror's URL, safe to print.
+    pub fn mirror(&self) -> String {
+        ShownUrl::from(&self.config.mirror.endpoint).to_string()
+    }
+
+    /// Compares one repo. What is wrong with the mirror's files is a finding; the error is that one of
+    /// the two cannot be asked for the repo at all.
+    pub async fn compare(&self, spec: &RepoSpec, options: &select::Options) -> Result<CompareReport, Error> {
+        let started = Instant::now();
+        let (waits, seconds) = (self.watch.waits.load(Ordering::Relaxed), self.watch.seconds.load(Ordering::Relaxed));
+        let prepared = match self.reference.plan(spec, options).await {
+            // A repo without weights to choose from, such as a dataset, is compared whole.
+            Err(Error::Select(select::SelectError::NothingSelectable { .. })) => {
+                self.reference.plan(spec, &select::Options { all: true, ..options.clone() }).await?
+            }
+            other => other?,
+        };
+        let info = &prepared.listing.info;
+        let (reference, mirror) = (&*self.reference.hubs[0], &*self.mirror.hubs[0]);
+        let (_, mirror_info) = mirror.claimed_info(spec.repo_type, &spec.id, &info.revision, &*self.watch).await?;
+        let mut findings = metadata::commits(info, &mirror_info);
+        findings.extend(metadata::downgrade(&self.config));
+        let claims = mirror.claims(&mirror_info, &*self.watch).await?;
+        findings.extend(metadata::listings(&prepared.listing, &claims));
+        let missing = |path: &RepoPath| claims.binary_search_by(|c| c.path.as_str().cmp(path.as_str())).is_err();
+        let entries: Vec<&Entry> = prepared.plan.items.iter().map(|i| &i.entry).collect();
+        let pair = Pair {
+            reference,
+            mirror,
+            reference_info: Arc::new(info.clone()),
+            hosts: self.hosts(info, &entries).await?,
+            mirror_info,
+            config: &self.config,
+            watch: &self.watch,
+            progress: &*self.reference.progress,
+            bytes: 0.into(),
+        };
+        let work = entries.iter().filter(|e| !missing(&e.path)).map(|entry| pair.file(entry));
+        let done: Vec<_> = stream::iter(work).buffer_unordered(self.config.jobs.max(1)).collect().await;
+        let mut said = metadata::Said::default();
+        let mut files = Vec::new();
+        for one in done {
+            let (file, found, heard) = one?;
+            said.add(heard);
+            findings.extend(found);
+            files.push(file);
+        }
+        findings.extend(said.finding(files.len()));
+        if self.config.level > Level::Metadata {
+            findings.extend(self.shards(prepared.clone_for(&pair.mirror_info), &prepared, &findings).await);
+        }
+        findings.extend(self.limits(waits, seconds));
+        let bytes = pair.bytes.load(Ordering::Relaxed);
+        for entry in entries.iter().filter(|e| missing(&e.path)) {
+            let (path, size) = (entry.path.clone(), entry.size);
+            files.push(ComparedFile { path, size, checked: Checked::Metadata, ranges: Vec::new(), same: false });
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        one_of_a_kind(&mut findings);
+        for file in &mut files {
+            let about = |f: &&Finding| f.path.as_deref() == Some(file.path.as_str());
+            file.same = !findings.iter().filter(about).any(|f| f.severity == Severity::Error);
+        }
+        Ok(CompareReport {
+            repo_type: spec.repo_type,
+            repo: spec.id.clone(),
+            revision: info.revision.clone(),
+            commit: info.commit,
+            mirror_commit: pair.mirror_info.commit,
+            endpoint: ShownUrl::from(&self.config.reference.endpoint).to_string(),
+            mirror: self.mirror(),
+            level: self.config.level,
+            seed: self.config.seed,
+            listed: prepared.listing.entries.len(),
+            files,
+            bytes,
+            findings,
+            milliseconds: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// Where redirects may lead: to the two servers, where the reference itself leads, and where the user says.
+    async fn hosts(&self, info: &RepoInfo, entries: &[&Entry]) -> Result<Hosts, Error> {
+        let mut hosts = Hosts::default();
+        hosts.insert_server(&self.config.reference.endpoint);
+        hosts.insert_server(&self.config.mirror.endpoint);
+        self.config.allow_hosts.iter().for_each(|host| hosts.insert(host));
+        // One file of each storage tells.
+        let kind = |entry: &Entry| (entry.lfs.is_some(), entry.xet_hash.is_some());
+        let mut seen = BTreeSet::new();
+        let hub = &self.reference.hubs[0];
+        for entry in entries.iter().filter(|e| seen.insert(kind(e))) {
+            let mut known = hub.ask(info, &entry.path, &Ask::Head, &hosts, &*self.reference.progress).await?.hosts;
+            known.dedup();
+            known.iter().for_each(|host| hosts.insert(host));
+        }
+        Ok(hosts)
+    }
+
+    /// The headers of indexed shards and their index as the mirror serves them.
+    async fn shards(&self, mut there: Prepared, here: &Prepared, findings: &[Finding]) -> Vec<Finding> {
+        let wrong = |path: &RepoPath| {
+            findings.iter().any(|f| f.severity == Severity::Error && f.path.as_deref() == Some(path.as_str()))
+        };
+        // What is wrong already is neither followed nor read again.
+        there.selection.weights.retain(|set| !set.files.iter().chain(&set.index).any(wrong));
+        let mut found = self.mirror.check_deep(&there).await;
+        if !found.is_empty() {
+            // What is as wrong on the reference is no fault of the mirror.
+            let own = self.reference.check_deep(here).await;
+            found.retain(|f| !own.contains(f));
+        }
+        found
+    }
+
+    fn limits(&self, waits: u64, seconds: u64) -> Option<Finding> {
+        let n = self.watch.waits.load(Ordering::Relaxed) - waits;
+        let s = self.watch.seconds.load(Ordering::Relaxed) - seconds;
+        let message = format!("the mirror asked {n} times to wait, {s} s in all");
+        (n > 0).then(|| Finding::repo(Code::RateLimited, message).hint("fewer --jobs ask less at once"))
+    }
+}
+
+impl Prepared {
+    /// The same files at the mirror's commit.
+    fn clone_for(&self, info: &RepoInfo) -> Prepared {
+        let mut plan = self.plan.clone();
+        for item in &mut plan.items {
+            item.presence = Presence::Absent;
+        }
+        let mut listing = self.listing.clone();
+        listing.info = info.clone();
+        Prepared {
+            listing,
+            selection: self.selection.clone(),
+            plan,
+            store: Arc::clone(&self.store),
+            early: Vec::new(),
+            excluded: Vec::new(),
+        }
+    }
+}
+
+impl Pair<'_> {
+    /// Everything about one file, as far as the level goes.
+    async fn file(&self, entry: &Entry) -> Result<(ComparedFile, Vec<Finding>, metadata::Heard), Error> {
+        let mut file = ComparedFile {
+            path: entry.path.clone(),
+            size: entry.size,
+            checked: Checked::Metadata,
+            ranges: Vec::new(),
+            same: true,
+        };
+        let (mut findings, heard, reachable) = self.head(entry).await;
+        if reachable && self.config.level > Level::Metadata {
+            let found = self.content(entry, &mut file).await?;
+            findings.extend(found);
+        }
+        Ok((file, findings, heard))
+    }
+
+    /// What the mirror's refusal means.
+    fn refused(entry: &Entry, error: &HubError) -> Finding {
+        let code = match error {
+            HubError::RateLimited { .. } => Code::RateLimited,
+            HubError::Status { status, .. } if status.as_u16() == 429 => Code::RateLimited,
+            HubError::EntryNotFound { .. } | HubError::RepoNotFound { .. } | HubError::RevisionNotFound { .. } => {
+                Code::FileMissing
+            }
+            HubError::Gated { .. }
+            | HubError::Disabled { .. }
+            | HubError::BadToken { .. }
+            | HubError::LinkRefused { .. }
+            | HubError::Forbidden { .. } => Code::AccessDenied,
+            HubError::WebPage { .. } => Code::HtmlInsteadOfBytes,
+            HubError::CutShort { .. } | HubError::WrongLength { .. } => Code::SizeMismatch,
+            HubError::RedirectRefused { .. } => Code::RedirectForeign,
+            _ => Code::MirrorUnavailable,
+        };
+        Finding::new(code, &entry.path, error.brief()).severity(Severity::Error)
+    }
+}
+
+/// Sorted, and one finding of each code for a file: the first that was said.
+fn one_of_a_kind(findings: &mut Vec<Finding>) {
+    let mut seen = BTreeSet::new();
+    // Tensors of one file are many, and each is its own.
+    let once = |f: &Finding| {
+        !matches!(f.code, Code::TensorMissing | Code::TensorMisplaced | Code::TensorDuplicate) && f.path.is_some()
+    };
+    findings.retain(|f| !once(f) || seen.insert((f.path.clone(), f.code)));
+    findings.sort_by(|a, b| a.path.cmp(&b.path).then(b.severity.cmp(&a.severity)));
+}

@@ -1,0 +1,135 @@
+//! `hfget compare` on a real mirror: `olah` in front of the loopback Hub. `.ci/run` installs it; without
+//! it these tests say that they were skipped.
+
+use std::io::Read as _;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hfget_loopback_hub::Repo;
+
+use super::support::{CHATGLM, Machine, Run, fixture, safetensors, tree};
+
+const FILE: &str = "model.safetensors";
+/// The unit of olah's own checksums.
+const CHUNK: usize = 1 << 20;
+
+fn repo() -> Repo {
+    Repo::new("org/one").file("config.json", "{}").lfs(FILE, safetensors("w", 5 * CHUNK / 2))
+}
+
+/// A running olah; it ends with the test.
+struct Olah {
+    child: Child,
+    port: u16,
+    home: PathBuf,
+}
+
+impl Drop for Olah {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Olah {
+    /// `None`, having said so, where it is not installed.
+    fn start(machine: &Machine) -> Option<Self> {
+        let bin = std::env::var_os("HFGET_PYTHON_BIN")
+            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin"), PathBuf::from);
+        let program = bin.join("olah-cli");
+        assert!(program.exists() || std::env::var_os("CI").is_none(), "CI needs olah in {}", bin.display());
+        if !program.exists() {
+            eprintln!("skipped: no olah in {} (.ci/run installs it)", bin.display());
+            return None;
+        }
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let home = machine.home.path().join("olah");
+        std::fs::create_dir_all(&home).unwrap();
+        let upstream = machine.hub.endpoint().replace("http://", "");
+        let bytes = machine.hub.cdn().replace("http://", "");
+        let own = format!("127.0.0.1:{port}");
+        let mut command = Command::new(program);
+        machine.environment(&mut command);
+        let child = command
+            .args(["--host", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--hf-scheme", "http", "--hf-netloc", &upstream, "--hf-lfs-netloc", &bytes])
+            .args(["--mirror-scheme", "http", "--mirror-netloc", &own, "--mirror-lfs-netloc", &own])
+            .args(["--repos-path", "repos", "--log-path", "logs", "--metadata-cache-ttl", "0"])
+            .current_dir(&home)
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(home.join("stderr")).unwrap())
+            .spawn()
+            .unwrap();
+        let mut olah = Olah { child, port, home };
+        let started = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            let ended = olah.child.try_wait().unwrap();
+            assert!(ended.is_none() && started.elapsed() < Duration::from_secs(60), "olah: {}", olah.said());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Some(olah)
+    }
+
+    fn said(&self) -> String {
+        let mut text = String::new();
+        let _ = std::fs::File::open(self.home.join("stderr")).and_then(|mut f| f.read_to_string(&mut text));
+        text
+    }
+
+    fn compare(&self, machine: &Machine, more: &[&str]) -> Run {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hfget"));
+        machine.environment(&mut command);
+        let url = format!("http://127.0.0.1:{}", self.port);
+        command.args(["compare", "--retry-base-ms", "50", "--mirror", &url]).args(more);
+        command.output().unwrap().into()
+    }
+}
+
+#[test]
+fn olah_is_true_when_its_cache_is_empty_and_when_it_is_full() {
+    let machine = Machine::new([repo(), fixture(CHATGLM)]);
+    let Some(olah) = Olah::start(&machine) else { return };
+    for level in ["metadata", "sample", "full", "full"] {
+        let run = olah.compare(&machine, &["org/one", CHATGLM, "--level", level]).ends_with(0);
+        let line = format!(" level={level} ");
+        assert_eq!(
+            run.out.lines().filter(|l| l.contains(&line) && l.ends_with("result=true")).count(),
+            2,
+            "{}",
+            run.out
+        );
+    }
+    machine.hub.forget();
+    let before = machine.hub.bytes_sent();
+    olah.compare(&machine, &["org/one", "--level", "full", "--seed", "1"]).ends_with(0);
+    assert!(machine.hub.bytes_sent() - before < CHUNK as u64, "the mirror's bytes came from its cache");
+}
+
+#[test]
+fn a_tampered_olah_cache_is_found() {
+    let machine = Machine::new([repo()]);
+    let Some(olah) = Olah::start(&machine) else { return };
+    olah.compare(&machine, &["org/one", "--level", "full"]).ends_with(0);
+    // A cached block of the file, with the checksum that olah itself would notice by.
+    let place = olah.home.join("repos");
+    let whole = repo().content(FILE).unwrap().to_vec();
+    let names = tree(&place);
+    let block = names.iter().find(|(name, content)| name.ends_with(".bin") && content.starts_with(&whole[..CHUNK]));
+    let (name, content) = block.unwrap_or_else(|| panic!("no block in {:?}", names.keys()));
+    let folder = place.join(name).parent().unwrap().parent().unwrap().to_path_buf();
+    let mut content = content.clone();
+    content[CHUNK + 4321] ^= 0x10;
+    std::fs::write(place.join(name), &content).unwrap();
+    let mut sums = std::fs::read(folder.join("chunks.crc")).unwrap();
+    let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, &content[CHUNK..2 * CHUNK]);
+    let was = u32::from_le_bytes(sums[4..8].try_into().unwrap());
+    let right = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, &whole[CHUNK..2 * CHUNK]);
+    assert_eq!(u64::from(was), right, "olah's checksums are what this test takes them for");
+    sums[4..8].copy_from_slice(&u32::try_from(sum).unwrap().to_le_bytes());
+    std::fs::write(folder.join("chunks.crc"), sums).unwrap();
+    olah.compare(&machine, &["org/one", "--level", "metadata"]).ends_with(0);
+    let run = olah.compare(&machine, &["org/one", "--level", "full"]).ends_with(1);
+    run.says("model.safetensors").shows("result=different");
+}
