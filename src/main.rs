@@ -11,6 +11,8 @@ mod cli {
     pub mod ndjson;
     pub mod progress;
     pub mod run;
+    pub mod screen;
+    pub mod setup;
     pub mod verify;
 }
 

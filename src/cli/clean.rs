@@ -12,7 +12,7 @@ use hfget::text::{bytes, printable};
 use serde_json::json;
 
 use super::args::CleanArgs;
-use super::run::{Screen, print_json, result};
+use super::screen::{Screen, print_json, result};
 
 /// A leftover, where it lies and what became of it.
 struct Found {

@@ -1,6 +1,5 @@
 //! `hfget compare`: repos by repos on two servers, with one line for each. The comparison lives in the library.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +11,8 @@ use hfget::session::{CompareConfig, Comparison, worse};
 use serde_json::json;
 
 use super::args::CompareArgs;
-use super::run::{Screen, error_json, print_json, result};
-
-/// Names of repos in a file that is longer than this are not read.
-const FILE_LIMIT: u64 = 16 << 20;
+use super::screen::{Screen, error_json, print_json, result};
+use super::setup::listed;
 
 /// Passes on what is worth a line: small files that are read on the way are not.
 struct Quiet(Arc<dyn Progress>);
@@ -113,21 +110,4 @@ fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparis
     };
     let progress: Arc<dyn Progress> = Arc::new(Quiet(Arc::clone(&screen.progress)));
     Ok((specs, Comparison::new(config, progress).map_err(|e| e.to_string())?))
-}
-
-/// The repos of a file: one a line, `#` starts a comment.
-fn listed(file: &Path) -> Result<Vec<RepoSpec>, String> {
-    use std::io::Read as _;
-    let shown = file.display();
-    let fail = |error: std::io::Error| format!("cannot read {shown}: {error}");
-    let mut text = String::new();
-    if file == Path::new("-") {
-        std::io::stdin().take(FILE_LIMIT).read_to_string(&mut text).map_err(fail)?;
-    } else {
-        let open = std::fs::File::open(file).map_err(fail)?;
-        open.take(FILE_LIMIT).read_to_string(&mut text).map_err(fail)?;
-    }
-    let lines = text.lines().enumerate().map(|(n, line)| (n + 1, line.split('#').next().unwrap_or("").trim()));
-    let named = lines.filter(|(_, name)| !name.is_empty());
-    named.map(|(n, name)| name.parse::<RepoSpec>().map_err(|e| format!("{shown}:{n}: {e}"))).collect()
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::args::{Format, Reports};
 use super::progress::write_line;
-use super::run::{Screen, error_json, json_text, result};
+use super::screen::{Screen, error_json, json_text, result};
 
 enum Ending {
     Report(Box<Report>),

@@ -11,7 +11,8 @@ use hfget::text::printable;
 use serde_json::{Value, json};
 
 use super::args::{LockArgs, Repos, Selection};
-use super::run::{Screen, error_json, print_json, result, session, specs};
+use super::screen::{Screen, error_json, print_json, result};
+use super::setup::{session, specs};
 
 /// Reads a lockfile, or says why not.
 pub(super) fn read(file: &Path, screen: &Screen) -> Result<Lock, ExitCode> {

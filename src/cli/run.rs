@@ -1,34 +1,26 @@
-//! From arguments to a session, and from its result to stdout, stderr and the exit code.
+//! The commands that fetch, plan and inspect, and which function each command is.
 
-use std::io::{IsTerminal as _, Read as _, Write as _};
-use std::path::Path;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode as ProcessCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
-use hfget::fetch::FetchOptions;
-use hfget::hub::{HubConfig, cache_dir, is_truthy};
 use hfget::lock::LockedRepo;
-use hfget::progress::{Progress, Silent};
-use hfget::repo::{RepoSpec, Revision};
-use hfget::report::{ExitCode, Finding, HumanOptions, PlanReport, Policy, Report, Severity, human};
+use hfget::repo::RepoSpec;
+use hfget::report::{ExitCode, HumanOptions, PlanReport, Report, Severity};
 use hfget::select::Options;
-use hfget::session::{Config, Destination, Error, Inspected, Prepared, Session, inspect_path, names_folder, worse};
+use hfget::session::{Error, Inspected, Prepared, Session, inspect_path, names_folder, worse};
 use hfget::text::printable;
-use serde_json::{Value, json};
 
-use super::args::{self, Cli, Command, GetArgs, InspectArgs, Output, Place, Repos, Selection, Transfer};
+use super::args::{Cli, Command, GetArgs, InspectArgs, Output, Place, Repos, Selection, Transfer};
 use super::clean::clean;
 use super::compare::compare;
 use super::endings::Endings;
 use super::lock::{lock, locked};
-use super::ndjson::{self, Ndjson};
-use super::progress::{Bars, Lines, stop_drawing, write_line};
+use super::progress::{stop_drawing, write_line};
+use super::screen::{Screen, error_json, print_json};
+use super::setup::{apply_revision, session, specs};
 use super::verify::verify;
-
-/// The version of the JSON that goes to stdout.
-const SCHEMA_VERSION: u32 = 1;
 
 pub fn main() -> ProcessCode {
     let matches = match Cli::command().try_get_matches() {
@@ -96,238 +88,6 @@ async fn interrupted() {
         },
         Err(_) => drop(tokio::signal::ctrl_c().await),
     }
-}
-
-/// How to show things, settled once.
-pub(super) struct Screen {
-    pub(super) human: HumanOptions,
-    pub(super) quiet: bool,
-    pub(super) json: bool,
-    /// Stderr carries events, and nothing else.
-    pub(super) events: bool,
-    bars: Option<Arc<Bars>>,
-    pub(super) progress: Arc<dyn Progress>,
-}
-
-pub(super) fn env_flag(name: &str) -> bool {
-    std::env::var(name).is_ok_and(|value| is_truthy(&value))
-}
-
-impl Screen {
-    pub(super) fn new(output: &Output) -> Self {
-        let stderr = std::io::stderr();
-        let terminal = stderr.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-        let columns =
-            rustix::termios::tcgetwinsize(&stderr).ok().map(|size| usize::from(size.ws_col)).filter(|n| *n > 0);
-        let width = if terminal { columns.unwrap_or(80) } else { 100 };
-        let mut bars = None;
-        let silent = output.quiet || env_flag("HF_HUB_DISABLE_PROGRESS_BARS");
-        let how = output.progress.unwrap_or(match terminal {
-            _ if silent => args::Progress::None,
-            true => args::Progress::Bars,
-            false => args::Progress::Lines,
-        });
-        let progress: Arc<dyn Progress> = match how {
-            args::Progress::None => Arc::new(Silent),
-            args::Progress::Json => Arc::new(Ndjson::default()),
-            args::Progress::Lines => Arc::new(Lines::new()),
-            args::Progress::Bars => {
-                let drawn = Bars::new(width);
-                bars = Some(Arc::clone(&drawn));
-                drawn
-            }
-        };
-        Screen {
-            human: HumanOptions { width, color, verbose: output.verbose },
-            quiet: output.quiet,
-            json: output.json,
-            events: how == args::Progress::Json,
-            bars,
-            progress,
-        }
-    }
-
-    pub(super) fn say(&self, text: &str) {
-        if self.events {
-            ndjson::event("message", json!({ "text": text.trim_end() }));
-            return;
-        }
-        if let Some(bars) = &self.bars {
-            bars.clear();
-        }
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
-    }
-
-    pub(super) fn fail(&self, name: &str, error: &dyn std::fmt::Display, hint: Option<&str>) {
-        if self.events {
-            ndjson::event("error", json!({ "about": name, "message": error.to_string(), "hint": hint }));
-            return;
-        }
-        let paint = |code: &str, text: &str| {
-            if self.human.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-        };
-        let mut text = format!(
-            "{}: {}{error}\n",
-            paint("31", "error"),
-            // Most errors name the repo or folder themselves.
-            if name.is_empty() || error.to_string().contains(name) { String::new() } else { format!("{name}: ") }
-        );
-        if let Some(hint) = hint {
-            text.push_str(&["  → ", &*printable(hint), "\n"].concat());
-        }
-        self.say(&text);
-    }
-
-    pub(super) fn report(&self, report: &Report) {
-        if self.events {
-            ndjson::event("report", serde_json::to_value(report).unwrap_or_default());
-            return;
-        }
-        if !self.quiet {
-            self.say(&human(report, self.human));
-        } else if !report.is_verified() {
-            let errors = report.findings.iter().filter(|f| f.severity == Severity::Error);
-            let only_errors = Report { findings: errors.cloned().collect::<Vec<Finding>>(), ..report.clone() };
-            self.say(&human(&only_errors, self.human));
-        }
-    }
-}
-
-/// Writes the result; a closed pipe is the reader's choice.
-pub(super) fn result(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
-}
-
-pub(super) fn print_json(key: &str, values: &[Value]) {
-    result(&json_text(key, values));
-}
-
-pub(super) fn json_text(key: &str, values: &[Value]) -> String {
-    let whole = json!({ "schema_version": SCHEMA_VERSION, key: values });
-    serde_json::to_string_pretty(&whole).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}"))
-}
-
-pub(super) fn error_json(name: &str, error: &Error) -> Value {
-    json!({ "repo": name, "verified": false, "error": error.to_string(), "hint": error.hint(), "exit_code": error.exit_code() as u8 })
-}
-
-/// The specs with `--revision` applied, and the endpoint that pasted URLs name.
-pub(super) fn specs(repos: &Repos, screen: &Screen) -> Result<Vec<RepoSpec>, ExitCode> {
-    let mut specs = repos.named.clone();
-    if let Some(file) = &repos.from_file {
-        specs.extend(listed(file).map_err(|why| {
-            screen.fail("--from-file", &why, None);
-            ExitCode::Usage
-        })?);
-    }
-    for spec in &mut specs {
-        apply_revision(spec, repos.revision.as_ref());
-    }
-    if specs.len() > 1 && specs.iter().any(|s| s.endpoint != specs[0].endpoint) {
-        screen.fail("", &"the URLs name different hosts; run once for each", None);
-        return Err(ExitCode::Usage);
-    }
-    Ok(specs)
-}
-
-/// The repos that a file names. The error is a sentence that names the file.
-fn listed(file: &Path) -> Result<Vec<RepoSpec>, String> {
-    /// A name is short; nobody lists millions.
-    const LIMIT: u64 = 16 << 20;
-    let shown = file.display();
-    let unread = |e: std::io::Error| format!("{shown}: {e}");
-    let mut text = String::new();
-    std::fs::File::open(file).map_err(unread)?.take(LIMIT).read_to_string(&mut text).map_err(unread)?;
-    let mut specs = Vec::new();
-    for (at, line) in text.lines().enumerate() {
-        // A '#' in a name would be part of a URL's fragment, which names no repo.
-        let name = line.split('#').next().unwrap_or_default().trim();
-        if !name.is_empty() {
-            specs.push(name.parse().map_err(|e| format!("{shown}:{}: {e}", at + 1))?);
-        }
-    }
-    if specs.is_empty() { Err(format!("{shown} names no repo")) } else { Ok(specs) }
-}
-
-pub(super) fn apply_revision(spec: &mut RepoSpec, revision: Option<&Revision>) {
-    if spec.revision.is_none() {
-        spec.revision = revision.cloned();
-    }
-}
-
-pub(super) fn session(
-    place: &Place,
-    transfer: &Transfer,
-    deep: bool,
-    screen: &Screen,
-    pasted: Option<&str>,
-) -> Result<Session, ExitCode> {
-    let env = |name: &str| std::env::var_os(name);
-    let endpoint = place.endpoint.as_deref().or(pasted);
-    let mut hub = HubConfig::from_env(endpoint, env).map_err(|error| {
-        screen.fail("", &error, None);
-        ExitCode::Usage
-    })?;
-    if let Some(transport) = transfer.transport {
-        hub.transport = transport;
-    }
-    if let Some(ms) = transfer.retry_base_ms {
-        hub.retry.base = Duration::from_millis(ms);
-    }
-    if let Some(stall) =
-        transfer.stall_timeout.and_then(|s| Duration::try_from_secs_f64(s).ok()).filter(|d| !d.is_zero())
-    {
-        hub.stall_timeout = stall;
-        hub.response_timeout = stall;
-    }
-    let mut mirrors = Vec::new();
-    for url in &place.mirror {
-        let mirror = hub.mirror(url).map_err(|error| {
-            screen.fail("", &error, None);
-            ExitCode::Usage
-        })?;
-        mirrors.push(mirror);
-    }
-    let destination = match (&place.local_dir, &place.cache_dir) {
-        (Some(dir), _) => Destination::LocalDir(dir.clone()),
-        (None, dir) => {
-            let Some(root) = dir.clone().or_else(|| cache_dir(env)) else {
-                screen.fail(
-                    "",
-                    &"there is no home folder to put the cache into",
-                    Some("pass --cache-dir DIR, or set HF_HOME"),
-                );
-                return Err(ExitCode::Usage);
-            };
-            Destination::Cache { root, symlinks: !env_flag("HF_HUB_DISABLE_SYMLINKS") }
-        }
-    };
-    let policy = Policy::new(transfer.deny.iter().copied(), transfer.allow.iter().copied()).map_err(|error| {
-        screen.fail("--allow", &error, None);
-        ExitCode::Usage
-    })?;
-    let default = FetchOptions::default();
-    let config = Config {
-        hub,
-        mirrors,
-        destination: destination.absolute(),
-        offline: place.offline || env_flag("HF_HUB_OFFLINE") || env_flag("TRANSFORMERS_OFFLINE"),
-        fetch: FetchOptions {
-            jobs: transfer.jobs.map_or(default.jobs, usize::from),
-            connections: transfer.connections.map_or(default.connections, usize::from),
-            limit_rate: transfer.limit_rate,
-            force: transfer.force,
-        },
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
-        allow_unsafe_pickle: transfer.allow_unsafe_pickle,
-        deep,
-        policy,
-    };
-    Session::new(config, Arc::clone(&screen.progress)).map_err(|error| {
-        screen.fail("", &error, error.hint().as_deref());
-        error.exit_code()
-    })
 }
 
 async fn get(args: &GetArgs) -> ExitCode {

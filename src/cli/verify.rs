@@ -11,7 +11,8 @@ use hfget::session::names_folder;
 use super::args::VerifyArgs;
 use super::endings::Endings;
 use super::lock;
-use super::run::{Screen, apply_revision, session};
+use super::screen::Screen;
+use super::setup::{apply_revision, session};
 
 /// Checks what is here: against the Hub, what was kept of it, or a lockfile.
 pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
