@@ -230,7 +230,7 @@ fn a_header_that_only_the_mirror_serves_wrong_is_held_against_its_index() {
         file.extend(header.as_bytes());
         file.extend(std::iter::repeat_n(b'w', 900_000));
         let path = format!("model-0000{n}-of-00002.safetensors");
-        (path.clone(), file, (0..9000).map(move |i| format!(r#""{}":"{path}""#, format!("shard{n}.tensor{i:05}"))))
+        (path.clone(), file, (0..9000).map(move |i| format!(r#""shard{n}.tensor{i:05}":"{path}""#)))
     };
     let (first, second) = (shard(1), shard(2));
     let map: Vec<String> = first.2.chain(second.2).collect();
