@@ -156,3 +156,15 @@ impl<'de> serde::Deserialize<'de> for Code {
         String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Code;
+
+    #[test]
+    fn every_code_is_in_the_readme() {
+        for code in Code::ALL {
+            assert!(include_str!("../../README.md").contains(&format!("`{code}`")), "{code}");
+        }
+    }
+}

@@ -125,7 +125,7 @@ fn a_flipped_byte_is_found_by_full_and_by_sample_when_a_range_hits_it() {
     mirror.fault(Fault::new(Place::Bytes, Kind::CorruptByte(usize::try_from(at).unwrap())).on(FILE));
     compare(&machine, &mirror.endpoint(), &["org/one", "--seed", "6"]).ends_with(0).shows("result=true");
     let run = compare(&machine, &mirror.endpoint(), &["org/one", "--seed", "5"]).ends_with(1);
-    run.says("error[bytes-differ] model.safetensors").says(&format!("the first at {at}")).shows("result=different");
+    run.says("error[bytes-differ] model.safetensors").says(&format!("first at {at}")).shows("result=different");
     let run = compare(&machine, &mirror.endpoint(), &["org/one", "--seed", "6", "--level", "full"]).ends_with(1);
     run.says("error[checksum-mismatch] model.safetensors").shows("findings=1 result=different");
     compare(&machine, &mirror.endpoint(), &["org/one", "--level", "metadata"]).ends_with(0);
@@ -189,7 +189,7 @@ fn a_listing_without_digests_is_said_to_be_one() {
         format!(r#"[{{"type":"file","path":"config.json","size":2}},{{"type":"file","path":"{FILE}","size":{size}}}]"#);
     mirror.fault(Fault::new(Place::Tree, Kind::Body(rows)));
     let run = compare(&machine, &mirror.endpoint(), &["org/one"]).ends_with(0).shows("findings=0 result=true");
-    run.says("warning[metadata-missing]").says("no digest of 2 files (config.json, model.safetensors)");
+    run.says("warning[metadata-missing]").says("has no digest of 2 files (config.json,");
     let mirror =
         Hub::start([one_file(BIG).lie("config.json", None, Some(&"0".repeat(40))).at(&one_file(BIG).commit())]);
     assert_eq!(
@@ -230,7 +230,7 @@ fn a_header_that_only_the_mirror_serves_wrong_is_held_against_its_index() {
         file.extend(header.as_bytes());
         file.extend(std::iter::repeat_n(b'w', 900_000));
         let path = format!("model-0000{n}-of-00002.safetensors");
-        (path.clone(), file, (0..9000).map(move |i| format!(r#""{}":"{path}""#, format!("shard{n}.tensor{i:05}"))))
+        (path.clone(), file, (0..9000).map(move |i| format!(r#""shard{n}.tensor{i:05}":"{path}""#)))
     };
     let (first, second) = (shard(1), shard(2));
     let map: Vec<String> = first.2.chain(second.2).collect();

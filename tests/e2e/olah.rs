@@ -112,6 +112,15 @@ fn a_tampered_olah_cache_is_found() {
     let machine = Machine::new([repo()]);
     let Some(olah) = Olah::start(&machine) else { return };
     olah.compare(&machine, &["org/one", "--level", "full"]).ends_with(0);
+    // A byte that seed 5 looks at and seed 6 does not.
+    let ranges = |seed: &str| {
+        let value = olah.compare(&machine, &["org/one", "--json", "--seed", seed]).ends_with(0).json();
+        let ranges = value["comparisons"][0]["files"][1]["ranges"].as_array().unwrap().clone();
+        ranges.iter().map(|r| [0, 1].map(|i| usize::try_from(r[i].as_u64().unwrap()).unwrap())).collect::<Vec<_>>()
+    };
+    let (hit, miss) = (ranges("5"), ranges("6"));
+    let outside = |at: &usize| miss.iter().all(|[a, b]| !(*a..*b).contains(at));
+    let at = hit.iter().flat_map(|[a, b]| *a..*b).find(|at| outside(at) && *at < 2 * CHUNK).unwrap();
     // A cached block of the file, with the checksum that olah itself would notice by.
     let place = olah.home.join("repos");
     let whole = repo().content(FILE).unwrap().to_vec();
@@ -120,16 +129,20 @@ fn a_tampered_olah_cache_is_found() {
     let (name, content) = block.unwrap_or_else(|| panic!("no block in {:?}", names.keys()));
     let folder = place.join(name).parent().unwrap().parent().unwrap().to_path_buf();
     let mut content = content.clone();
-    content[CHUNK + 4321] ^= 0x10;
+    content[at] ^= 0x10;
     std::fs::write(place.join(name), &content).unwrap();
     let mut sums = std::fs::read(folder.join("chunks.crc")).unwrap();
-    let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, &content[CHUNK..2 * CHUNK]);
-    let was = u32::from_le_bytes(sums[4..8].try_into().unwrap());
-    let right = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, &whole[CHUNK..2 * CHUNK]);
-    assert_eq!(u64::from(was), right, "olah's checksums are what this test takes them for");
-    sums[4..8].copy_from_slice(&u32::try_from(sum).unwrap().to_le_bytes());
+    let chunk = at / CHUNK * CHUNK..(at / CHUNK + 1) * CHUNK;
+    let sum = |bytes: &[u8]| u32::try_from(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, bytes)).unwrap();
+    let place_of_sum = at / CHUNK * 4..at / CHUNK * 4 + 4;
+    let right = sum(&whole[chunk.clone()]).to_le_bytes();
+    assert_eq!(sums[place_of_sum.clone()], right, "olah's checksums are what this test takes them for");
+    sums[place_of_sum].copy_from_slice(&sum(&content[chunk]).to_le_bytes());
     std::fs::write(folder.join("chunks.crc"), sums).unwrap();
     olah.compare(&machine, &["org/one", "--level", "metadata"]).ends_with(0);
-    let run = olah.compare(&machine, &["org/one", "--level", "full"]).ends_with(1);
-    run.says("model.safetensors").shows("result=different");
+    let run = olah.compare(&machine, &["org/one", "--level", "full", "--seed", "6"]).ends_with(1);
+    run.says("[checksum-mismatch] model.safetensors").shows(" findings=1 result=different");
+    let run = olah.compare(&machine, &["org/one", "--seed", "5"]).ends_with(1);
+    run.says("[bytes-differ] model.safetensors").shows(" findings=1 result=different");
+    olah.compare(&machine, &["org/one", "--seed", "6"]).ends_with(0);
 }

@@ -220,3 +220,30 @@ pub(super) fn is_page(entry: &Entry, answer: &Answer) -> bool {
     let of_web = [".html", ".htm", ".xhtml"].iter().any(|ending| name.ends_with(ending));
     answer.html && !of_web && answer.length != Some(entry.size) && !answer.status.is_redirection()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::HubConfig;
+    use crate::report::Level;
+
+    #[test]
+    fn a_plain_mirror_of_an_https_endpoint_is_warned_about_unless_it_is_this_machine() {
+        let judged = |endpoint: &str, mirror: &str| {
+            let config = CompareConfig {
+                reference: HubConfig::new(endpoint).unwrap(),
+                mirror: HubConfig::new(mirror).unwrap(),
+                level: Level::Metadata,
+                seed: 0,
+                jobs: 1,
+                allow_hosts: Vec::new(),
+            };
+            downgrade(&config).map(|f| (f.code, f.severity))
+        };
+        let warning = Some((Code::PlainHttp, Severity::Warning));
+        assert_eq!(judged("https://huggingface.co", "http://mirror.corp"), warning);
+        assert_eq!(judged("https://huggingface.co", "https://mirror.corp"), None);
+        assert_eq!(judged("http://hub.corp", "http://mirror.corp"), None);
+        assert_eq!(judged("https://huggingface.co", "http://127.0.0.1:8090"), None);
+    }
+}

@@ -188,15 +188,18 @@ impl Comparison {
         let mut hosts = Hosts::default();
         hosts.insert_server(&self.config.reference.endpoint);
         hosts.insert_server(&self.config.mirror.endpoint);
-        self.config.allow_hosts.iter().for_each(|host| hosts.insert(host));
+        for host in &self.config.allow_hosts {
+            hosts.insert(host);
+        }
         // One file of each storage tells.
         let kind = |entry: &Entry| (entry.lfs.is_some(), entry.xet_hash.is_some());
         let mut seen = BTreeSet::new();
         let hub = &self.reference.hubs[0];
         for entry in entries.iter().filter(|e| seen.insert(kind(e))) {
-            let mut known = hub.ask(info, &entry.path, &Ask::Head, &hosts, &*self.reference.progress).await?.hosts;
-            known.dedup();
-            known.iter().for_each(|host| hosts.insert(host));
+            let answer = hub.ask(info, &entry.path, &Ask::Head, &hosts, &*self.reference.progress).await?;
+            for host in &answer.hosts {
+                hosts.insert(host);
+            }
         }
         Ok(hosts)
     }
