@@ -36,6 +36,16 @@ pub enum Error {
         /// Where.
         place: PathBuf,
     },
+    /// What a lockfile names was never fetched here.
+    #[error("{repo} as it is locked ({commit}) is not in {}", .place.display())]
+    LockedNotHere {
+        /// The repo.
+        repo: String,
+        /// The locked commit.
+        commit: String,
+        /// Where it was looked for.
+        place: PathBuf,
+    },
     /// Offline, and the revision was never fetched.
     #[error("{repo}@{revision} is not in {}, and --offline forbids asking the Hub", .place.display())]
     NotCached {
@@ -78,9 +88,11 @@ impl Error {
             Error::Fetch(error) => error.exit_code(),
             Error::Store(_) | Error::NoSpace { .. } => ExitCode::Local,
             Error::Select(SelectError::BadGlob { .. }) => ExitCode::Usage,
-            Error::Select(_) | Error::NotCached { .. } | Error::Folder { .. } | Error::NoWeights { .. } => {
-                ExitCode::NotAvailable
-            }
+            Error::Select(_)
+            | Error::NotCached { .. }
+            | Error::LockedNotHere { .. }
+            | Error::Folder { .. }
+            | Error::NoWeights { .. } => ExitCode::NotAvailable,
             Error::Document { .. } => ExitCode::VerificationFailed,
         }
     }
@@ -96,6 +108,7 @@ impl Error {
                 Some("free some space, or choose another place with --cache-dir or --local-dir".into())
             }
             Error::NotCached { .. } => Some("run once without --offline".into()),
+            Error::LockedNotHere { .. } => Some("`hfget --locked` fetches it".into()),
             Error::Document { .. } => Some("the server sends other bytes than it lists: try another --endpoint".into()),
             Error::NoWeights { .. } => {
                 Some("safetensors, torch, gguf, onnx, TensorFlow, HDF5 and Flax files are read".into())

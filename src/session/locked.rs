@@ -84,9 +84,9 @@ impl Session {
         };
         let root = store.snapshot_dir(&locked.commit);
         if !root.is_dir() {
-            return Err(Error::NotCached {
+            return Err(Error::LockedNotHere {
                 repo: locked.id.to_string(),
-                revision: locked.commit.to_string(),
+                commit: locked.commit.to_string(),
                 place: root,
             });
         }
