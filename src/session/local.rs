@@ -114,7 +114,7 @@ impl Session {
             let noted = found.iter().find(|f| f.path == *path).and_then(|f| f.digest);
             SubjectFile {
                 path: path.clone(),
-                local: path.under(root),
+                content: path.under(root).into(),
                 size: listed.map(|e| e.size),
                 digest: listed.map(Entry::digest).or(noted),
                 digest_checked: false,

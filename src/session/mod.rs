@@ -210,7 +210,7 @@ impl Session {
         for item in prepared.plan.items.iter().filter(|i| i.presence == Presence::Unverified) {
             subject.files.push(SubjectFile {
                 path: item.entry.path.clone(),
-                local: prepared.store.content_path(&commit, &item.entry),
+                content: prepared.store.content_path(&commit, &item.entry).into(),
                 size: Some(item.entry.size),
                 digest: Some(item.entry.digest()),
                 digest_checked: false,
@@ -284,7 +284,7 @@ impl Session {
         let commit = prepared.listing.info.commit;
         let files = prepared.plan.items.iter().map(|item| SubjectFile {
             path: item.entry.path.clone(),
-            local: prepared.store.content_path(&commit, &item.entry),
+            content: prepared.store.content_path(&commit, &item.entry).into(),
             size: Some(item.entry.size),
             digest: Some(item.entry.digest()),
             digest_checked: true,

@@ -1,7 +1,6 @@
 //! JSON companions must parse. What they mean is the loaders' business.
 
 use std::fmt;
-use std::fs::File;
 use std::io::Read as _;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -48,8 +47,8 @@ impl<'de> Deserialize<'de> for Object {
 fn check_one(file: &SubjectFile) -> Option<Finding> {
     let invalid = |why: String| Some(Finding::new(Code::ConfigInvalid, &file.path, why));
     // A missing file is a finding already.
-    let open = File::open(&file.local).ok()?;
-    if open.metadata().ok()?.len() > JSON_LIMIT {
+    let (open, length) = file.content.open().ok()?;
+    if length > JSON_LIMIT {
         return invalid(format!("it is larger than {JSON_LIMIT} bytes"));
     }
     let mut bytes = Vec::new();

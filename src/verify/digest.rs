@@ -1,7 +1,7 @@
 //! Digests of files on disk, many at once. What else a file must be is checked elsewhere.
 
 use std::fs::File;
-use std::io::{self, Read, Seek as _};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -19,11 +19,10 @@ const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
 /// The digest of `path`'s content, of the kind that `like` is. `size` is the content's length,
 /// which a git blob's digest starts with.
 pub fn digest_of(path: &Path, like: Digest, size: u64) -> io::Result<Digest> {
-    hash(path, like, size, |_| {})
+    hash(File::open(path)?, like, size, |_| {})
 }
 
-fn hash(path: &Path, like: Digest, size: u64, mut seen: impl FnMut(u64)) -> io::Result<Digest> {
-    let mut file = File::open(path)?;
+fn hash(mut file: impl Read, like: Digest, size: u64, mut seen: impl FnMut(u64)) -> io::Result<Digest> {
     let mut hasher = like.hasher(size);
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -79,28 +78,28 @@ pub(super) fn check(files: &[SubjectFile], threads: usize, progress: &dyn Progre
 /// Whether a file is there, is a file, and has its size.
 fn standing(file: &SubjectFile) -> Result<(), Box<Finding>> {
     let fail = |code, message: String| Err(Box::new(Finding::new(code, &file.path, message)));
-    let meta = match std::fs::metadata(&file.local) {
-        Ok(meta) => meta,
+    let length = match file.content.size() {
+        Ok(length) => length,
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            return fail(Code::FileMissing, error.to_string());
+        }
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return fail(Code::FileMissing, "it is not there".into());
         }
         Err(error) => return fail(Code::FileMissing, format!("it cannot be looked at: {error}")),
     };
-    if !meta.is_file() {
-        return fail(Code::FileMissing, "it is not a file".into());
-    }
     let Some(size) = file.size else { return Ok(()) };
-    if meta.len() == size {
+    if length == size {
         return Ok(());
     }
-    if File::open(&file.local).is_ok_and(|f| is_lfs_pointer(&f)) {
+    if file.content.open().is_ok_and(|(mut f, _)| is_lfs_pointer(&mut f)) {
         return fail(Code::LfsPointer, format!("a git-lfs pointer lies where {size} bytes of content should be"));
     }
-    fail(Code::SizeMismatch, format!("expected {size} bytes, it has {}", meta.len()))
+    fail(Code::SizeMismatch, format!("expected {size} bytes, it has {length}"))
 }
 
 /// Whether a file starts as git-lfs pointers do. Leaves the file at its start.
-pub(super) fn is_lfs_pointer(mut file: &File) -> bool {
+pub(super) fn is_lfs_pointer(file: &mut (impl Read + io::Seek)) -> bool {
     let mut head = [0; LFS_POINTER.len()];
     let read = file.read_exact(&mut head);
     file.rewind().is_ok() && read.is_ok() && head == LFS_POINTER
@@ -110,12 +109,14 @@ pub(super) fn is_lfs_pointer(mut file: &File) -> bool {
 fn check_one(file: &SubjectFile, progress: &dyn Progress) -> (Option<Finding>, u64) {
     let Some(expected) = file.digest else { return (None, 0) };
     // A git blob's digest starts with its length: the file's own, when nobody says another.
-    let size = file.size.or_else(|| std::fs::metadata(&file.local).ok().map(|m| m.len())).unwrap_or(0);
+    let size = file.size.or_else(|| file.content.size().ok()).unwrap_or(0);
     progress.event(Event::VerifyFile { path: &file.path, size });
     let mut read = 0;
-    let outcome = hash(&file.local, expected, size, |n| {
-        read += n;
-        progress.event(Event::VerifyBytes { path: &file.path, bytes: n });
+    let outcome = file.content.open().and_then(|(open, _)| {
+        hash(open, expected, size, |n| {
+            read += n;
+            progress.event(Event::VerifyBytes { path: &file.path, bytes: n });
+        })
     });
     let finding = match outcome {
         Ok(actual) if actual == expected => None,

@@ -2,6 +2,7 @@
 //! executing anything, and coverage of the index. No network; where files came from is unknown here.
 
 mod companions;
+mod content;
 mod coverage;
 mod digest;
 mod findings;
@@ -17,14 +18,14 @@ pub mod tf_checkpoint;
 pub mod torch;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+pub use content::{Content, Far, ReadSeek};
 pub use digest::digest_of;
 
 use self::findings::complaint;
@@ -45,7 +46,7 @@ pub struct SubjectFile {
     /// Its name in the repo, for findings.
     pub path: RepoPath,
     /// Where to read it.
-    pub local: PathBuf,
+    pub content: Content,
     /// The size it must have; `None` when nobody says (a plain folder, offline).
     pub size: Option<u64>,
     /// The digest it must have; `None` when nobody says.
@@ -166,19 +167,20 @@ pub(crate) fn has_table(name: &RepoPath, family: Family) -> bool {
 /// Reads the tensors of a weight file without executing anything in it; the findings are about `name`.
 /// There is no table of formats that are not read here: their digests are all that is checked.
 pub fn tensor_table(local: &Path, name: &RepoPath, family: Family) -> (Option<TensorTable>, Vec<Finding>) {
+    content_table(&Content::Local(local.to_path_buf()), name, family)
+}
+
+fn content_table(content: &Content, name: &RepoPath, family: Family) -> (Option<TensorTable>, Vec<Finding>) {
     let fail = |code, message: String| (None, vec![Finding::new(code, name, message)]);
-    // Looked at before it is opened: opening a pipe waits for its other end.
-    match std::fs::metadata(local) {
-        Ok(meta) if !meta.is_file() => return fail(Code::FileMissing, "it is not a file".into()),
-        Ok(_) => {}
-        Err(error) => return fail(Code::FileMissing, format!("it cannot be read: {error}")),
-    }
-    let (file, length) = match File::open(local).and_then(|f| f.metadata().map(|m| (f, m.len()))) {
+    let (mut file, length) = match content.open() {
         Ok(open) => open,
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+            return fail(Code::FileMissing, error.to_string());
+        }
         Err(error) => return fail(Code::FileMissing, format!("it cannot be read: {error}")),
     };
     // Its size and digest may be right: mirrors commit pointers as if they were the content.
-    if digest::is_lfs_pointer(&file) {
+    if digest::is_lfs_pointer(&mut file) {
         return fail(Code::LfsPointer, "it is a git-lfs pointer, and the weights are elsewhere".into());
     }
     table_of(BufReader::new(file), length, name, family)
@@ -301,10 +303,10 @@ fn read_weights(
     set: &WeightSet,
     deep: bool,
 ) -> (Option<TensorTable>, Vec<Finding>) {
-    let (table, mut findings) = tensor_table(&file.local, path, set.family);
+    let (table, mut findings) = content_table(&file.content, path, set.family);
     let sound = findings.iter().all(|f| f.severity < Severity::Error);
     if deep && sound && matches!(reader(path, set.family), Some(Reader::Torch)) {
-        match File::open(&file.local).and_then(|f| f.metadata().map(|m| (f, m.len()))) {
+        match file.content.open() {
             Ok((open, length)) => findings.extend(torch::deep(BufReader::new(open), length, path.as_str())),
             Err(error) => findings.push(Finding::new(Code::FileMissing, path, format!("it cannot be read: {error}"))),
         }
@@ -382,8 +384,8 @@ fn read_index(path: &RepoPath, local: &BTreeMap<&RepoPath, &SubjectFile>) -> Res
     let file =
         local.get(path).ok_or_else(|| Some(Box::new(Finding::new(Code::FileMissing, path, "it is not there"))))?;
     let mut bytes = Vec::new();
-    let open = File::open(&file.local).map_err(|_| None)?;
-    if open.metadata().map_err(|_| None)?.len() > INDEX_LIMIT {
+    let (open, length) = file.content.open().map_err(|_| None)?;
+    if length > INDEX_LIMIT {
         return Err(invalid(format!("it is larger than {INDEX_LIMIT} bytes")));
     }
     open.take(INDEX_LIMIT).read_to_end(&mut bytes).map_err(|e| invalid(format!("it cannot be read: {e}")))?;

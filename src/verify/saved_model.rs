@@ -6,7 +6,6 @@
 //! Memory: the names of assets ([`MAX_ASSETS`]). Time: each byte of a graph once, tensors in nodes skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{Read, Seek};
 
 use super::SubjectFile;
@@ -147,7 +146,7 @@ pub(super) fn check_set(set: &WeightSet, local: &BTreeMap<&RepoPath, &SubjectFil
     let mut findings = Findings::default();
     for path in set.files.iter().filter(|p| p.file_name() == "saved_model.pb") {
         let Some(file) = local.get(path) else { continue };
-        let Ok((open, length)) = File::open(&file.local).and_then(|f| f.metadata().map(|m| (f, m.len()))) else {
+        let Ok((open, length)) = file.content.open() else {
             continue;
         };
         let folder = if path.dir().is_empty() { "assets".to_owned() } else { format!("{}/assets", path.dir()) };

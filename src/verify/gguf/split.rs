@@ -2,7 +2,6 @@
 //! in one part is checked elsewhere.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 
 use super::{Header, header};
 use crate::repo::RepoPath;
@@ -24,7 +23,7 @@ pub(in crate::verify) fn check_set(set: &WeightSet, local: &BTreeMap<&RepoPath, 
     let mut read = Vec::new();
     for path in &set.files {
         let Some(file) = local.get(path) else { continue };
-        let Ok((open, length)) = File::open(&file.local).and_then(|f| f.metadata().map(|m| (f, m.len()))) else {
+        let Ok((open, length)) = file.content.open() else {
             continue;
         };
         let (header, _) = header(open, length, path.as_str());

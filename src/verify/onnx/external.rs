@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{BufReader, Read as _};
 
 use sha1::{Digest as _, Sha1};
@@ -13,7 +12,7 @@ use crate::repo::RepoPath;
 use crate::report::{Code, Finding, Severity};
 use crate::select::WeightSet;
 use crate::verify::findings::{Findings, Quote};
-use crate::verify::{SubjectFile, Tensor};
+use crate::verify::{Content, SubjectFile, Tensor};
 
 /// A file above this is not hashed a second time for the graph's SHA-1: its listed digest is enough.
 const SHA1_LIMIT: u64 = 256 << 20;
@@ -29,7 +28,7 @@ pub(in crate::verify) fn check_set(
     let mut findings = Findings::default();
     for path in set.files.iter().filter(|p| p.as_str().to_ascii_lowercase().ends_with(".onnx")) {
         let Some(file) = local.get(path) else { continue };
-        if let Ok((open, length)) = File::open(&file.local).and_then(|f| f.metadata().map(|m| (f, m.len()))) {
+        if let Ok((open, length)) = file.content.open() {
             graph(path, model(open, length, path.as_str()).0, local, limit, &mut findings);
         }
     }
@@ -62,12 +61,12 @@ fn graph(
         };
         let found = local.get(&place);
         let length = *lengths.entry(place.clone()).or_insert_with(|| {
-            let length = found.and_then(|f| std::fs::metadata(&f.local).ok()).filter(std::fs::Metadata::is_file);
+            let length = found.and_then(|f| f.content.size().ok());
             if length.is_none() {
                 let text = format!("it needs {}, which is not here", Quote(place.as_str()));
                 findings.push(Finding::new(Code::ExternalDataMissing, path, text));
             }
-            length.map(|m| m.len())
+            length
         });
         let (Some(length), Some(file)) = (length, found) else { continue };
         let end = external.offset.checked_add(size);
@@ -82,7 +81,7 @@ fn graph(
         if let Some(sum) = external.checksum
             && length <= limit
             && sums.insert((place.clone(), sum.to_ascii_lowercase()))
-            && let Ok(found) = sha1_of(&file.local)
+            && let Ok(found) = sha1_of(&file.content)
             && !found.eq_ignore_ascii_case(&sum)
         {
             // Optimizers rewrite the file and keep the old sum; the listed digest is what binds.
@@ -98,8 +97,8 @@ fn size_of(tensor: &Tensor) -> Option<u64> {
     tensor.elements().checked_mul(bits).map(|bits| bits.div_ceil(8))
 }
 
-fn sha1_of(path: &std::path::Path) -> std::io::Result<String> {
-    let mut reader = BufReader::with_capacity(1 << 20, File::open(path)?);
+fn sha1_of(content: &Content) -> std::io::Result<String> {
+    let mut reader = BufReader::with_capacity(1 << 20, content.open()?.0);
     let mut hasher = Sha1::new();
     let mut block = vec![0; 1 << 20];
     loop {

@@ -54,7 +54,7 @@ fn fixture(name: &str) -> PathBuf {
 fn subject_file(dir: &Path, path: &str, purpose: Purpose) -> SubjectFile {
     SubjectFile {
         path: path.parse().unwrap(),
-        local: dir.join(path),
+        content: dir.join(path).into(),
         size: None,
         digest: None,
         digest_checked: false,

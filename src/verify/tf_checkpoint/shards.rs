@@ -2,7 +2,6 @@
 //! laid out as they should be, and, on request, every tensor's CRC-32C.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 
 use crc_fast::{CrcAlgorithm, Digest};
@@ -12,7 +11,7 @@ use super::{dtype, sstable};
 use crate::repo::RepoPath;
 use crate::report::{Code, Finding, Severity};
 use crate::select::{CheckpointState, WeightSet};
-use crate::verify::SubjectFile;
+use crate::verify::{ReadSeek, SubjectFile};
 use crate::verify::findings::{Findings, Quote};
 
 /// A `checkpoint` file is some lines; those of long runs have thousands.
@@ -29,7 +28,7 @@ pub(in crate::verify) fn check_set(
     let mut findings = Findings::default();
     for path in &set.files {
         let Some(file) = local.get(path) else { continue };
-        let Ok((open, length)) = File::open(&file.local).and_then(|f| f.metadata().map(|m| (f, m.len()))) else {
+        let Ok((open, length)) = file.content.open() else {
             continue;
         };
         if let Some(prefix) = path.as_str().strip_suffix(".index") {
@@ -45,7 +44,7 @@ pub(in crate::verify) fn check_set(
 }
 
 /// What `checkpoint` names is here.
-fn check_state(path: &RepoPath, file: File, local: &BTreeMap<&RepoPath, &SubjectFile>) -> Option<Finding> {
+fn check_state(path: &RepoPath, file: impl Read, local: &BTreeMap<&RepoPath, &SubjectFile>) -> Option<Finding> {
     let mut bytes = Vec::new();
     file.take(STATE_LIMIT).read_to_end(&mut bytes).ok()?;
     let Some(named) = CheckpointState::parse(&bytes).latest else {
@@ -91,7 +90,7 @@ fn check_bundle(
             continue;
         };
         // One that is listed and cannot be read has its finding.
-        let Ok((open, length)) = File::open(&file.local).and_then(|f| f.metadata().map(|m| (f, m.len()))) else {
+        let Ok((open, length)) = file.content.open() else {
             continue;
         };
         entries.sort_unstable_by_key(|e| e.offset);
@@ -102,7 +101,7 @@ fn check_bundle(
 }
 
 struct Shard<'p> {
-    file: BufReader<File>,
+    file: BufReader<Box<dyn ReadSeek>>,
     length: u64,
     path: &'p RepoPath,
     /// Numbers are big-endian.

@@ -1,0 +1,84 @@
+//! Where the bytes of a file to check are read from: this machine's disk, or anything else that can be
+//! read at any place. What the bytes must be is checked elsewhere.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes that can be read from any place on.
+pub trait ReadSeek: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> ReadSeek for T {}
+
+/// A file that lies on no disk of this machine. Its methods block.
+pub trait Far: fmt::Debug + Send + Sync {
+    /// How many bytes it has; [`io::ErrorKind::NotFound`] when it is not there.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Its bytes, from the first.
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    fn open(&self) -> io::Result<Box<dyn ReadSeek>>;
+}
+
+/// Where a file's bytes are.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// On disk.
+    Local(PathBuf),
+    /// Elsewhere.
+    Far(Arc<dyn Far>),
+}
+
+impl From<PathBuf> for Content {
+    fn from(path: PathBuf) -> Self {
+        Content::Local(path)
+    }
+}
+
+impl Content {
+    /// Opens it, and gives its length. What is no regular file is an error: opening a pipe would wait for
+    /// its other end.
+    ///
+    /// # Errors
+    /// When it is not there, or cannot be read.
+    pub fn open(&self) -> io::Result<(Box<dyn ReadSeek>, u64)> {
+        match self {
+            Content::Local(path) => {
+                open_local(path).map(|(file, length)| (Box::new(file) as Box<dyn ReadSeek>, length))
+            }
+            Content::Far(far) => Ok((far.open()?, far.size()?)),
+        }
+    }
+
+    /// Its length.
+    ///
+    /// # Errors
+    /// As [`Content::open`].
+    pub fn size(&self) -> io::Result<u64> {
+        match self {
+            Content::Local(path) => regular(path),
+            Content::Far(far) => far.size(),
+        }
+    }
+}
+
+/// Opens a regular file, and gives its length.
+pub(super) fn open_local(path: &Path) -> io::Result<(File, u64)> {
+    // Looked at before it is opened.
+    regular(path)?;
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    Ok((file, length))
+}
+
+fn regular(path: &Path) -> io::Result<u64> {
+    let meta = std::fs::metadata(path)?;
+    if meta.is_file() { Ok(meta.len()) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")) }
+}
