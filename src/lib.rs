@@ -26,6 +26,8 @@
 pub mod fetch;
 pub mod hub;
 pub mod lock;
+#[cfg(feature = "object-store")]
+pub mod objects;
 pub mod plan;
 pub mod progress;
 pub mod repo;

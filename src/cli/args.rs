@@ -11,6 +11,7 @@ use hfget::hub::Transport;
 use hfget::repo::{RepoPath, RepoSpec, Revision};
 use hfget::report::{Code, Level};
 use hfget::select::{self, Family};
+use hfget::session::Destination;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -66,6 +67,8 @@ pub struct GetArgs {
     pub selection: Selection,
     #[command(flatten)]
     pub place: Place,
+    #[command(flatten)]
+    pub into: Into,
     /// Print the plan and stop (the same as `hfget plan`)
     #[arg(long)]
     pub dry_run: bool,
@@ -90,6 +93,8 @@ pub struct PlanArgs {
     #[command(flatten)]
     pub place: Place,
     #[command(flatten)]
+    pub into: Into,
+    #[command(flatten)]
     pub transfer: Transfer,
     #[command(flatten)]
     pub output: Output,
@@ -101,8 +106,8 @@ pub struct VerifyArgs {
     #[arg(long)]
     pub deep: bool,
 
-    /// Repos in the cache, or folders (a path with a '/' at its start, './' or '../', or an existing folder)
-    #[arg(value_name = "REPO|DIR", required_unless_present = "lock")]
+    /// Repos in the cache, folders (a path with a '/' at its start, './' or '../', or an existing folder), or what `--to` put into an object store (s3://…)
+    #[arg(value_name = "REPO|DIR|URL", required_unless_present = "lock")]
     pub targets: Vec<String>,
     /// Hold them against a lockfile, without a Hub [default: every repo that it has]
     #[arg(long, value_name = "FILE")]
@@ -320,6 +325,29 @@ pub struct Place {
     /// Use only what is already here
     #[arg(long)]
     pub offline: bool,
+}
+
+/// Where to, if not onto a disk.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where")]
+pub struct Into {
+    /// Put it into an object store, s3://BUCKET/PREFIX (or gs://, az://), without a disk in between
+    #[cfg(feature = "object-store")]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["local_dir", "cache_dir", "offline"])]
+    pub to: Option<hfget::objects::ObjectUrl>,
+}
+
+impl Into {
+    #[cfg(feature = "object-store")]
+    pub fn destination(&self) -> Option<Destination> {
+        self.to.clone().map(Destination::Objects)
+    }
+
+    #[cfg(not(feature = "object-store"))]
+    #[allow(clippy::unused_self)] // the other one has something to look at
+    pub fn destination(&self) -> Option<Destination> {
+        None
+    }
 }
 
 #[derive(Debug, Args)]

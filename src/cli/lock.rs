@@ -83,7 +83,7 @@ async fn settle(args: &LockArgs, screen: &Screen) -> Result<ExitCode, ExitCode> 
         specs(&repos, screen)?.into_iter().map(|spec| (spec, args.selection.options())).collect()
     };
     let pasted = jobs.first().and_then(|(spec, _)| spec.endpoint.clone());
-    let session = session(&args.place, &args.transfer, false, screen, pasted.as_deref())?;
+    let session = session(&args.place, &args.transfer, false, screen, pasted.as_deref(), None)?;
     let mut end = ExitCode::Verified;
     let mut values = Vec::new();
     for (spec, options) in &jobs {

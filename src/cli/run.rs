@@ -12,7 +12,7 @@ use hfget::select::Options;
 use hfget::session::{Error, Inspected, Prepared, Session, inspect_path, names_folder, worse};
 use hfget::text::printable;
 
-use super::args::{Cli, Command, GetArgs, InspectArgs, Output, Place, Repos, Selection, Transfer};
+use super::args::{Cli, Command, GetArgs, InspectArgs, Into, Output, Place, PlanArgs, Repos, Selection, Transfer};
 use super::clean::clean;
 use super::compare::compare;
 use super::endings::Endings;
@@ -53,18 +53,13 @@ fn code(end: ExitCode) -> ProcessCode {
 async fn run(cli: Cli) -> ExitCode {
     let job = async {
         match cli.command {
-            Some(Command::Plan(args)) => {
-                plan(&args.repos, &args.selection, &args.place, &args.transfer, &args.output, args.deep).await
-            }
+            Some(Command::Plan(args)) => plan(&Asked::to_plan(&args), args.deep).await,
             Some(Command::Verify(args)) => verify(&args).await,
             Some(Command::Inspect(args)) => inspect(&args).await,
             Some(Command::Lock(args)) => lock(args).await,
             Some(Command::Clean(args)) => clean(args).await,
             Some(Command::Compare(args)) => compare(&args).await,
-            None if cli.get.dry_run => {
-                let args = &cli.get;
-                plan(&args.repos, &args.selection, &args.place, &args.transfer, &args.output, false).await
-            }
+            None if cli.get.dry_run => plan(&Asked::to_get(&cli.get), false).await,
             None => get(&cli.get).await,
         }
     };
@@ -92,7 +87,7 @@ async fn interrupted() {
 
 async fn get(args: &GetArgs) -> ExitCode {
     let screen = Screen::new(&args.output);
-    let (jobs, session) = match setup(&args.repos, &args.selection, &args.place, &args.transfer, &screen) {
+    let (jobs, session) = match setup(&Asked::to_get(args), &screen) {
         Ok(ready) => ready,
         Err(end) => return end,
     };
@@ -106,16 +101,31 @@ async fn get(args: &GetArgs) -> ExitCode {
     endings.finish()
 }
 
-async fn plan(
-    repos: &Repos,
-    selection: &Selection,
-    place: &Place,
-    transfer: &Transfer,
-    output: &Output,
-    deep: bool,
-) -> ExitCode {
-    let screen = Screen::new(output);
-    let (jobs, session) = match setup(repos, selection, place, transfer, &screen) {
+/// The flags that say which repos, what of them, and where to.
+struct Asked<'a> {
+    repos: &'a Repos,
+    selection: &'a Selection,
+    place: &'a Place,
+    into: &'a Into,
+    transfer: &'a Transfer,
+    output: &'a Output,
+}
+
+impl<'a> Asked<'a> {
+    fn to_get(args: &'a GetArgs) -> Self {
+        let GetArgs { repos, selection, place, into, transfer, output, .. } = args;
+        Asked { repos, selection, place, into, transfer, output }
+    }
+
+    fn to_plan(args: &'a PlanArgs) -> Self {
+        let PlanArgs { repos, selection, place, into, transfer, output, .. } = args;
+        Asked { repos, selection, place, into, transfer, output }
+    }
+}
+
+async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
+    let screen = Screen::new(asked.output);
+    let (jobs, session) = match setup(asked, &screen) {
         Ok(ready) => ready,
         Err(end) => return end,
     };
@@ -197,15 +207,11 @@ impl Job {
     }
 }
 
-fn setup(
-    repos: &Repos,
-    selection: &Selection,
-    place: &Place,
-    transfer: &Transfer,
-    screen: &Screen,
-) -> Result<(Vec<Job>, Session), ExitCode> {
+fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<(Vec<Job>, Session), ExitCode> {
+    let Asked { repos, selection, place, into, transfer, .. } = asked;
     let specs = specs(repos, screen)?;
-    let session = session(place, transfer, false, screen, specs.first().and_then(|s| s.endpoint.as_deref()))?;
+    let pasted = specs.first().and_then(|s| s.endpoint.as_deref());
+    let session = session(place, transfer, false, screen, pasted, into.destination())?;
     let jobs = match &repos.locked {
         Some(file) => locked(file, repos, selection, screen)?.into_iter().map(Job::Locked).collect(),
         None => specs.into_iter().map(|spec| Job::Chosen(spec, selection.options())).collect(),
@@ -271,6 +277,6 @@ async fn inspect_one(
         Err(ExitCode::Usage)
     })?;
     apply_revision(&mut spec, args.revision.as_ref());
-    let session = session(&args.place, &args.transfer, false, screen, spec.endpoint.as_deref()).map_err(Err)?;
+    let session = session(&args.place, &args.transfer, false, screen, spec.endpoint.as_deref(), None).map_err(Err)?;
     session.inspect(&spec, &args.selection.options()).await.map_err(Ok)
 }

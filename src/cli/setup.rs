@@ -63,12 +63,14 @@ pub(super) fn apply_revision(spec: &mut RepoSpec, revision: Option<&Revision>) {
     }
 }
 
+/// A session as the flags and the environment say; `elsewhere`, when given, is where files go instead.
 pub(super) fn session(
     place: &Place,
     transfer: &Transfer,
     deep: bool,
     screen: &Screen,
     pasted: Option<&str>,
+    elsewhere: Option<Destination>,
 ) -> Result<Session, ExitCode> {
     let env = |name: &str| std::env::var_os(name);
     let endpoint = place.endpoint.as_deref().or(pasted);
@@ -96,9 +98,10 @@ pub(super) fn session(
         })?;
         mirrors.push(mirror);
     }
-    let destination = match (&place.local_dir, &place.cache_dir) {
-        (Some(dir), _) => Destination::LocalDir(dir.clone()),
-        (None, dir) => {
+    let destination = match (elsewhere, &place.local_dir, &place.cache_dir) {
+        (Some(elsewhere), _, _) => elsewhere,
+        (None, Some(dir), _) => Destination::LocalDir(dir.clone()),
+        (None, None, dir) => {
             let Some(root) = dir.clone().or_else(|| cache_dir(env)) else {
                 screen.fail(
                     "",

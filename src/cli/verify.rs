@@ -24,6 +24,11 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
     }
     let mut endings = Endings::new(&screen, &args.reports);
     for target in &args.targets {
+        #[cfg(feature = "object-store")]
+        if hfget::objects::ObjectUrl::is_meant(target) {
+            verify_objects(args, target, &screen, &mut endings).await;
+            continue;
+        }
         let folder = names_folder(target);
         let spec = match (&folder, target.parse::<RepoSpec>()) {
             (Some(_), _) => None,
@@ -38,7 +43,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
             }
         };
         let pasted = spec.as_ref().and_then(|s| s.endpoint.as_deref());
-        let session = match session(&args.place, &args.transfer, args.deep, &screen, pasted) {
+        let session = match session(&args.place, &args.transfer, args.deep, &screen, pasted, None) {
             Ok(session) => session,
             Err(bad) => return bad,
         };
@@ -56,6 +61,40 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
     endings.finish()
 }
 
+/// What `--to` put into an object store, against its manifests. Asks no Hub.
+#[cfg(feature = "object-store")]
+async fn verify_objects(args: &VerifyArgs, target: &str, screen: &Screen, endings: &mut Endings<'_>) {
+    let (url, session) = match open(args, target, screen) {
+        Ok(open) => open,
+        Err(end) => return endings.worsen(end),
+    };
+    let manifests = match session.manifests(&url).await {
+        Ok(manifests) => manifests,
+        Err(error) => return endings.error(target, &error),
+    };
+    for locked in &manifests {
+        match session.verify_locked(locked, None).await {
+            Ok(report) => endings.report(locked.id.as_str(), report),
+            Err(error) => endings.error(locked.id.as_str(), &error),
+        }
+    }
+}
+
+/// A session on an object store.
+#[cfg(feature = "object-store")]
+fn open(
+    args: &VerifyArgs,
+    target: &str,
+    screen: &Screen,
+) -> Result<(hfget::objects::ObjectUrl, hfget::session::Session), ExitCode> {
+    let url: hfget::objects::ObjectUrl = target.parse().map_err(|error| {
+        screen.fail("", &error, None);
+        ExitCode::Usage
+    })?;
+    let place = Some(hfget::session::Destination::Objects(url.base()));
+    Ok((url, session(&args.place, &args.transfer, args.deep, screen, None, place)?))
+}
+
 /// Holds folders and cached repos against a lockfile. Asks no Hub.
 async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<ExitCode, ExitCode> {
     let usage = |text: &str, hint: Option<&str>| {
@@ -67,7 +106,19 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
     }
     let lock = lock::read(file, screen)?;
     let mut jobs: Vec<(LockedRepo, Option<PathBuf>)> = Vec::new();
+    let mut endings = Endings::new(screen, &args.reports);
     for target in &args.targets {
+        #[cfg(feature = "object-store")]
+        if hfget::objects::ObjectUrl::is_meant(target) {
+            let (_, session) = open(args, target, screen)?;
+            for locked in &lock.repos {
+                match session.verify_locked(locked, None).await {
+                    Ok(report) => endings.report(locked.id.as_str(), report),
+                    Err(error) => endings.error(locked.id.as_str(), &error),
+                }
+            }
+            continue;
+        }
         if let Some(dir) = names_folder(target) {
             let [one] = lock.repos.as_slice() else {
                 let text = format!("{} has {} repos, and a folder holds one", file.display(), lock.repos.len());
@@ -86,8 +137,7 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
     if args.targets.is_empty() {
         jobs.extend(lock.repos.into_iter().map(|locked| (locked, None)));
     }
-    let session = session(&args.place, &args.transfer, args.deep, screen, None)?;
-    let mut endings = Endings::new(screen, &args.reports);
+    let session = session(&args.place, &args.transfer, args.deep, screen, None, None)?;
     for (locked, dir) in &jobs {
         match session.verify_locked(locked, dir.as_deref()).await {
             Ok(report) => endings.report(locked.id.as_str(), report),

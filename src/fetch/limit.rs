@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::work::lock;
 
 /// Hands out bytes at a rate; a tenth of a second's worth may be taken at once.
-pub(super) struct Limiter {
+pub(crate) struct Limiter {
     rate: f64,
     /// When everything handed out so far is paid for.
     paid: Mutex<Instant>,

@@ -20,6 +20,8 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use self::engine::Engine;
+#[cfg(feature = "object-store")]
+pub(crate) use self::limit::Limiter;
 
 use crate::hub::{Entry, Hub, HubError, RepoInfo};
 use crate::progress::Progress;
@@ -95,14 +97,14 @@ impl FetchError {
 }
 
 /// Two different digests, twice.
-fn mismatch_finding(path: &RepoPath, expected: Digest, actual: Digest) -> Finding {
+pub(crate) fn mismatch_finding(path: &RepoPath, expected: Digest, actual: Digest) -> Finding {
     let message = format!("expected {expected:?}, got {actual:?}, twice; nothing of it was kept");
     Finding::new(Code::ChecksumMismatch, path, message)
         .hint("the server sends other bytes than it lists: try another --endpoint, or report it")
 }
 
 /// A size or `ETag` that does not agree, after retries.
-fn integrity_finding(path: &RepoPath, error: &HubError) -> Finding {
+pub(crate) fn integrity_finding(path: &RepoPath, error: &HubError) -> Finding {
     let changed = matches!(error, HubError::Changed { .. });
     let code = if changed { Code::ChecksumMismatch } else { Code::SizeMismatch };
     let mut finding = Finding::new(code, path, error.to_string());

@@ -40,6 +40,9 @@ pub struct Hub {
     pub(super) data: Client,
     pub(super) gate: Gate,
     pub(super) xet: Xet,
+    /// What stands in its place, where the endpoint is an object store.
+    #[cfg(feature = "object-store")]
+    pub(super) objects: Option<std::sync::Arc<crate::objects::Objects>>,
 }
 
 impl Hub {
@@ -60,7 +63,20 @@ impl Hub {
         };
         let api = builder()?.build().map_err(setup)?;
         let data = builder()?.http1_only().build().map_err(setup)?;
-        Ok(Hub { config, api, data, gate: Gate::default(), xet: Xet::default() })
+        #[cfg(feature = "object-store")]
+        let objects = match &config.objects {
+            Some(url) => Some(std::sync::Arc::new(crate::objects::Objects::open(url)?)),
+            None => None,
+        };
+        Ok(Hub {
+            config,
+            api,
+            data,
+            gate: Gate::default(),
+            xet: Xet::default(),
+            #[cfg(feature = "object-store")]
+            objects,
+        })
     }
 
     /// The configuration it was made with.
@@ -96,6 +112,10 @@ impl Hub {
         revision: &Revision,
         progress: &dyn Progress,
     ) -> Result<RepoInfo, HubError> {
+        #[cfg(feature = "object-store")]
+        if let Some(objects) = &self.objects {
+            return self.object_info(objects, repo_type, id, revision).await;
+        }
         let (url, info) = self.claimed_info(repo_type, id, revision, progress).await?;
         if let Some(wanted) = revision.as_commit()
             && wanted != info.commit
@@ -186,6 +206,10 @@ impl Hub {
 
     /// Every file at the pinned commit, page by page.
     pub async fn listing(&self, info: &RepoInfo, progress: &dyn Progress) -> Result<Listing, HubError> {
+        #[cfg(feature = "object-store")]
+        if let Some(objects) = &self.objects {
+            return self.object_listing(objects, info).await;
+        }
         let mut entries: Vec<Entry> = Vec::new();
         let mut rejected: Vec<Rejected> = Vec::new();
         self.rows(info, progress, |row| {

@@ -46,6 +46,10 @@ pub enum ConfigError {
     /// The endpoint is no http(s) URL.
     #[error("the endpoint \"{}\" is not an http:// or https:// URL", printable(.0))]
     Endpoint(String),
+    /// The object store's URL cannot be used.
+    #[cfg(feature = "object-store")]
+    #[error(transparent)]
+    Objects(crate::objects::ObjectUrlError),
     /// The token holds characters that no header can carry.
     #[error("the token holds characters that cannot be sent in a header")]
     Token,
@@ -102,6 +106,9 @@ pub struct HubConfig {
     pub transport: Transport,
     /// PEM certificates to trust besides the system's.
     pub certificates: Option<Vec<u8>>,
+    /// The object store that the endpoint is, where it is none over HTTP.
+    #[cfg(feature = "object-store")]
+    pub objects: Option<crate::objects::ObjectUrl>,
 }
 
 /// Whether a Hub variable is switched on: `1`, `ON`, `YES`, `TRUE`, as in `huggingface_hub`.
@@ -113,6 +120,15 @@ impl HubConfig {
     /// For an endpoint, with defaults for all else.
     pub fn new(endpoint: &str) -> Result<Self, ConfigError> {
         let bad = || ConfigError::Endpoint(endpoint.to_owned());
+        #[cfg(feature = "object-store")]
+        if crate::objects::ObjectUrl::is_meant(endpoint) {
+            let objects: crate::objects::ObjectUrl = endpoint.parse().map_err(ConfigError::Objects)?;
+            let mut config = HubConfig::new(DEFAULT_ENDPOINT)?;
+            config.endpoint = Url::parse(&objects.to_string()).map_err(|_| bad())?;
+            config.transport = Transport::Http;
+            config.objects = Some(objects);
+            return Ok(config);
+        }
         let mut url = Url::parse(endpoint.trim()).map_err(|_| bad())?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() || url.cannot_be_a_base() {
             return Err(bad());
@@ -131,13 +147,22 @@ impl HubConfig {
             retry: RetryPolicy::default(),
             transport: Transport::default(),
             certificates: None,
+            #[cfg(feature = "object-store")]
+            objects: None,
         })
     }
 
     /// The same for another server with the same files. It gets no token: that is for the endpoint.
     pub fn mirror(&self, url: &str) -> Result<Self, ConfigError> {
         let other = HubConfig::new(url)?;
-        Ok(HubConfig { endpoint: other.endpoint, token: None, transport: Transport::Http, ..self.clone() })
+        Ok(HubConfig {
+            endpoint: other.endpoint,
+            #[cfg(feature = "object-store")]
+            objects: other.objects,
+            token: None,
+            transport: Transport::Http,
+            ..self.clone()
+        })
     }
 
     /// From the environment that `get` looks up; `endpoint`, when given, wins over `HF_ENDPOINT`.

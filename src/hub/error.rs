@@ -26,6 +26,12 @@ impl From<&Url> for ShownUrl {
 }
 
 impl ShownUrl {
+    /// Of a text that holds no secrets.
+    #[cfg(feature = "object-store")]
+    pub(super) fn of_text(text: &str) -> Self {
+        ShownUrl(printable(text).into_owned())
+    }
+
     /// Without the path.
     fn host(&self) -> &str {
         let start = self.0.find("://").map_or(0, |at| at + 3);

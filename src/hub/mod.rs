@@ -5,6 +5,8 @@ mod client;
 mod config;
 mod error;
 mod listing;
+#[cfg(feature = "object-store")]
+mod objects;
 mod open;
 mod probe;
 mod retry;

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+#[cfg(feature = "object-store")]
+use futures_util::StreamExt as _;
 use percent_encoding::utf8_percent_encode;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, RANGE};
 use reqwest::{Response, StatusCode};
@@ -19,8 +21,8 @@ use super::{Entry, Hub, HubError, RepoInfo};
 /// A file on the Hub, and the signed URL it was last found at.
 #[derive(Debug)]
 pub struct Remote {
-    info: Arc<RepoInfo>,
-    entry: Entry,
+    pub(super) info: Arc<RepoInfo>,
+    pub(super) entry: Entry,
     found: Mutex<Found>,
     /// Its bytes come over Xet.
     xet: AtomicBool,
@@ -78,10 +80,28 @@ pub struct Body<'a> {
     end: u64,
 }
 
-#[derive(Debug)]
-enum Source {
+pub(super) enum Source {
     Http(Response),
     Xet(XetBody),
+    #[cfg(feature = "object-store")]
+    Object(crate::objects::Bytestream),
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Source::Http(_) => "Http",
+            Source::Xet(_) => "Xet",
+            #[cfg(feature = "object-store")]
+            Source::Object(_) => "Object",
+        })
+    }
+}
+
+impl<'a> Body<'a> {
+    pub(super) fn new(hub: &'a Hub, url: Url, source: Source, covers: Range<u64>) -> Self {
+        Body { hub, url, source, start: covers.start, at: covers.start, end: covers.end }
+    }
 }
 
 impl Body<'_> {
@@ -98,6 +118,11 @@ impl Body<'_> {
                 let wait = self.hub.config.stall_timeout;
                 let next = self.hub.within(&self.url, "bytes", wait, response.chunk()).await?;
                 next.map_err(|e| HubError::transport(&self.url, &e))?
+            }
+            #[cfg(feature = "object-store")]
+            Source::Object(stream) => {
+                let wait = self.hub.config.stall_timeout;
+                self.hub.within(&self.url, "bytes", wait, stream.next()).await?.transpose()?
             }
         };
         match next {
@@ -122,10 +147,13 @@ impl Hub {
     /// Asks for a range of a file: one request when its signed URL is still good, else the resolve
     /// URL and its redirects.
     pub async fn open<'a>(&'a self, remote: &Remote, range: Range<u64>) -> Result<Body<'a>, HubError> {
+        #[cfg(feature = "object-store")]
+        if let Some(objects) = &self.objects {
+            return self.open_object(objects, remote, range).await;
+        }
         if remote.is_over_xet() {
             let (url, body) = self.open_xet(&remote.info, &remote.entry, range.clone()).await?;
-            let (start, end) = (range.start, range.end);
-            return Ok(Body { hub: self, url, source: Source::Xet(body), start, at: start, end });
+            return Ok(Body::new(self, url, Source::Xet(body), range));
         }
         self.gate.pass().await;
         let mut alone = None;
@@ -252,14 +280,7 @@ impl Hub {
         {
             return Err(HubError::WrongLength { url: shown(), got: covers.start + length, expected: covers.end });
         }
-        Ok(Body {
-            hub: self,
-            url,
-            source: Source::Http(response),
-            start: covers.start,
-            at: covers.start,
-            end: covers.end,
-        })
+        Ok(Body::new(self, url, Source::Http(response), covers))
     }
 }
 

@@ -91,6 +91,14 @@ impl Lock {
         text::parse(&std::fs::read_to_string(path).map_err(io)?).map_err(invalid)
     }
 
+    /// Reads a lockfile's text.
+    ///
+    /// # Errors
+    /// When it is not of [`VERSION`]: a sentence about it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        text::parse(text)
+    }
+
     /// Writes a lockfile: whole, or not at all.
     ///
     /// # Errors

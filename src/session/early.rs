@@ -87,7 +87,7 @@ impl Session {
     pub(super) fn reader(&self, prepared: &Prepared, path: &RepoPath) -> Option<(Source, u64)> {
         let entry = prepared.listing.get(path.as_str())?;
         let item = prepared.plan.items.iter().find(|i| i.entry.path == *path)?;
-        let inner = if item.presence == Presence::Verified {
+        let inner = if item.presence == Presence::Verified && prepared.place.is_none() {
             let local = prepared.store.content_path(&prepared.listing.info.commit, entry);
             Inner::Local(std::fs::File::open(local).ok()?)
         } else {

@@ -26,6 +26,10 @@ pub enum Error {
     /// There is nothing to choose.
     #[error(transparent)]
     Select(#[from] SelectError),
+    /// The object store.
+    #[cfg(feature = "object-store")]
+    #[error(transparent)]
+    Objects(#[from] crate::objects::ObjectError),
     /// What is to be fetched does not fit.
     #[error("{} are to be fetched, and only {} are free at {}", bytes(*.needed), bytes(*.free), .place.display())]
     NoSpace {
@@ -86,6 +90,8 @@ impl Error {
         match self {
             Error::Hub(error) => error.exit_code(),
             Error::Fetch(error) => error.exit_code(),
+            #[cfg(feature = "object-store")]
+            Error::Objects(error) => error.exit_code(),
             Error::Store(_) | Error::NoSpace { .. } => ExitCode::Local,
             Error::Select(SelectError::BadGlob { .. }) => ExitCode::Usage,
             Error::Select(_)
@@ -102,6 +108,8 @@ impl Error {
         match self {
             Error::Hub(error) => error.hint(),
             Error::Fetch(error) => error.hint(),
+            #[cfg(feature = "object-store")]
+            Error::Objects(error) => error.hint(),
             Error::Store(error) => error.hint(),
             Error::Select(error) => select_hint(error),
             Error::NoSpace { .. } => {

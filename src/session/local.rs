@@ -34,11 +34,15 @@ impl Session {
     /// Re-checks the cached snapshot (or local dir) of a repo. With a Hub at hand the listing is
     /// the Hub's; offline it is what was kept, or what the cache's own names say.
     pub async fn verify_repo(&self, spec: &RepoSpec, options: &select::Options) -> Result<Report, Error> {
-        let store = self.store(spec.repo_type, &spec.id);
         let revision = spec.revision.clone().unwrap_or_default();
+        #[cfg(feature = "object-store")]
+        if let Some(objects) = &self.objects {
+            return self.verify_shelved(objects, spec, &revision).await;
+        }
+        let store = self.store(spec.repo_type, &spec.id);
         let local = match &self.config.destination {
-            Destination::Cache { .. } => store.read_ref(&revision).or_else(|| only(&store.snapshots())),
             Destination::LocalDir(dir) => noted_commit(&store, dir)?,
+            _ => store.read_ref(&revision).or_else(|| only(&store.snapshots())),
         };
         let not_cached = || {
             let place = store.snapshot_dir(&local.unwrap_or_else(zero_commit));
@@ -157,7 +161,8 @@ impl Session {
     }
 }
 
-fn folder_report(
+/// The report on files that were only looked at.
+pub(super) fn folder_report(
     root: &Path,
     commit: Option<CommitId>,
     spec: Option<&RepoSpec>,

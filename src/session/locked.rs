@@ -47,7 +47,8 @@ impl Session {
     /// # Errors
     /// As [`Session::plan`].
     pub async fn plan_locked(&self, locked: &LockedRepo) -> Result<Prepared, Error> {
-        self.prepare_locked(locked, Mode::DryRun).await.map(|prepared| self.judged(prepared))
+        let prepared = self.prepare_locked(locked, Mode::DryRun).await?;
+        self.planned(prepared).await
     }
 
     /// Fetches exactly the locked files at the locked commit, and verifies them by the lock. No listing
@@ -57,6 +58,11 @@ impl Session {
     /// As [`Session::get`].
     pub async fn get_locked(&self, locked: &LockedRepo) -> Result<Report, Error> {
         let started = Instant::now();
+        #[cfg(feature = "object-store")]
+        if let Some(objects) = &self.objects {
+            let prepared = self.prepare_locked(locked, Mode::DryRun).await?;
+            return self.put(objects, prepared, &locked.options, started).await;
+        }
         let prepared = self.prepare_locked(locked, Mode::Real).await?;
         // What is locked is not all that the repo holds: it must not pass for a listing.
         self.work(prepared, started, false).await
@@ -74,9 +80,13 @@ impl Session {
     /// # Errors
     /// When nothing of the repo is here, or it cannot be read.
     pub async fn verify_locked(&self, locked: &LockedRepo, folder: Option<&Path>) -> Result<Report, Error> {
+        #[cfg(feature = "object-store")]
+        if let (None, Some(objects)) = (folder, &self.objects) {
+            return self.verify_objects(objects, locked).await;
+        }
         let folder = folder.or(match &self.config.destination {
             Destination::LocalDir(dir) => Some(dir),
-            Destination::Cache { .. } => None,
+            _ => None,
         });
         let store = match folder {
             Some(dir) => Arc::new(Store::local_dir(dir)),

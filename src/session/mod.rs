@@ -7,6 +7,8 @@ mod error;
 mod inspect;
 mod local;
 mod locked;
+#[cfg(feature = "object-store")]
+mod objects;
 mod prepare;
 
 use std::path::PathBuf;
@@ -43,6 +45,9 @@ pub enum Destination {
     },
     /// A plain folder.
     LocalDir(PathBuf),
+    /// An object store, which is filled without a disk in between.
+    #[cfg(feature = "object-store")]
+    Objects(crate::objects::ObjectUrl),
 }
 
 impl Destination {
@@ -53,6 +58,8 @@ impl Destination {
         match self {
             Destination::Cache { root, symlinks } => Destination::Cache { root: whole(root), symlinks },
             Destination::LocalDir(dir) => Destination::LocalDir(whole(dir)),
+            #[cfg(feature = "object-store")]
+            Destination::Objects(url) => Destination::Objects(url),
         }
     }
 }
@@ -87,28 +94,65 @@ pub struct Session {
     hubs: Vec<Arc<Hub>>,
     config: Config,
     progress: Arc<dyn Progress>,
+    /// Where files go, if that is no folder.
+    #[cfg(feature = "object-store")]
+    objects: Option<Arc<crate::objects::Objects>>,
+    /// A folder in which nothing is, for jobs that keep nothing on disk.
+    #[cfg(feature = "object-store")]
+    nothing: Option<tempfile::TempDir>,
 }
 
 impl Session {
     /// Makes no request yet.
     pub fn new(config: Config, progress: Arc<dyn Progress>) -> Result<Self, Error> {
+        #[cfg(feature = "object-store")]
+        let (objects, nothing) = match &config.destination {
+            Destination::Objects(url) => {
+                let nothing =
+                    tempfile::tempdir().map_err(|source| Error::Folder { path: std::env::temp_dir(), source })?;
+                (Some(Arc::new(crate::objects::Objects::open(url)?)), Some(nothing))
+            }
+            _ => (None, None),
+        };
         let configs = std::iter::once(&config.hub).chain(&config.mirrors);
         let hubs: Result<Vec<_>, crate::hub::HubError> =
             configs.map(|config| Ok(Arc::new(Hub::new(config.clone())?))).collect();
-        Ok(Session { hubs: hubs?, config, progress })
+        Ok(Session {
+            hubs: hubs?,
+            config,
+            progress,
+            #[cfg(feature = "object-store")]
+            objects,
+            #[cfg(feature = "object-store")]
+            nothing,
+        })
     }
 
     fn store(&self, repo_type: RepoType, id: &RepoId) -> Arc<Store> {
         Arc::new(match &self.config.destination {
             Destination::Cache { root, symlinks } => Store::hub_cache(root, repo_type, id, *symlinks),
             Destination::LocalDir(dir) => Store::local_dir_of(dir, repo_type, id),
+            #[cfg(feature = "object-store")]
+            Destination::Objects(_) => {
+                Store::local_dir(self.nothing.as_ref().map_or(std::path::Path::new("/nonexistent"), |dir| dir.path()))
+            }
         })
     }
 
     /// What [`Session::get`] would do. Fetches only the small files that selection reads, and keeps
     /// none of them.
     pub async fn plan(&self, spec: &RepoSpec, options: &select::Options) -> Result<Prepared, Error> {
-        self.prepare(spec, options, prepare::Mode::DryRun).await.map(|prepared| self.judged(prepared))
+        let prepared = self.prepare(spec, options, prepare::Mode::DryRun).await?;
+        self.planned(prepared).await
+    }
+
+    /// The plan of a job, as bad as its findings count here.
+    async fn planned(&self, prepared: Prepared) -> Result<Prepared, Error> {
+        #[cfg(feature = "object-store")]
+        if let Some(objects) = &self.objects {
+            return self.plan_objects(objects, prepared).await;
+        }
+        Ok(self.judged(prepared))
     }
 
     /// A plan with its findings as bad as they count here.
@@ -123,19 +167,27 @@ impl Session {
     /// ref when nothing is wrong.
     pub async fn get(&self, spec: &RepoSpec, options: &select::Options) -> Result<Report, Error> {
         let started = Instant::now();
+        #[cfg(feature = "object-store")]
+        if let Some(objects) = &self.objects {
+            let prepared = self.prepare(spec, options, prepare::Mode::DryRun).await?;
+            return self.put(objects, prepared, options, started).await;
+        }
         let prepared = self.prepare(spec, options, prepare::Mode::Real).await?;
-        self.work(prepared, started, true).await
+        self.work(prepared, started, self.lists_all()).await
+    }
+
+    /// Whether the endpoint's listing is all that the repo holds: an object store's is what was put there.
+    fn lists_all(&self) -> bool {
+        #[cfg(feature = "object-store")]
+        if self.config.hub.objects.is_some() {
+            return false;
+        }
+        true
     }
 
     /// Fetches and verifies. `keep`: the listing is the Hub's own, and worth keeping.
     async fn work(&self, mut prepared: Prepared, started: Instant, keep: bool) -> Result<Report, Error> {
-        let unsafe_names = prepared.unsafe_names();
-        if !unsafe_names.is_empty() {
-            let mut report = Self::report(&prepared, &Outcome::default(), &Statuses::default());
-            report.findings.extend(unsafe_names);
-            return Ok(report);
-        }
-        if let Some(report) = self.refused(&prepared) {
+        if let Some(report) = self.not_at_all(&prepared) {
             return Ok(report);
         }
         let mut statuses = Statuses { fetched: prepared.early.drain(..).collect(), ..Statuses::default() };
@@ -145,14 +197,7 @@ impl Session {
             Self::check_space(&prepared)?;
             let broken = self.check_early(&prepared).await;
             if !broken.is_empty() {
-                let mut report = Self::report(&prepared, &Outcome::default(), &statuses);
-                report.findings.extend(broken);
-                self.config.policy.judge(&mut report.findings);
-                let hint = "no weights were fetched; --only or --include can take other files of the repo";
-                if let Some(last) = report.findings.last_mut() {
-                    last.hint.get_or_insert_with(|| hint.into());
-                }
-                return Ok(report);
+                return Ok(self.broken_early(&prepared, &statuses, broken));
             }
             findings.extend(self.fetch_missing(&mut prepared, &mut statuses).await?);
         }
@@ -174,6 +219,29 @@ impl Session {
             .await?;
         }
         Ok(report)
+    }
+
+    /// The report of a run that must not fetch anything: for unsafe names, or for what the policy forbids.
+    fn not_at_all(&self, prepared: &Prepared) -> Option<Report> {
+        let unsafe_names = prepared.unsafe_names();
+        if unsafe_names.is_empty() {
+            return self.refused(prepared);
+        }
+        let mut report = Self::report(prepared, &Outcome::default(), &Statuses::default());
+        report.findings.extend(unsafe_names);
+        Some(report)
+    }
+
+    /// The report of a run whose weights are not worth fetching.
+    fn broken_early(&self, prepared: &Prepared, statuses: &Statuses, broken: Vec<Finding>) -> Report {
+        let mut report = Self::report(prepared, &Outcome::default(), statuses);
+        report.findings.extend(broken);
+        self.config.policy.judge(&mut report.findings);
+        let hint = "no weights were fetched; --only or --include can take other files of the repo";
+        if let Some(last) = report.findings.last_mut() {
+            last.hint.get_or_insert_with(|| hint.into());
+        }
+        report
     }
 
     /// The report of a run that the policy forbids before anything is fetched.
@@ -362,7 +430,7 @@ impl Session {
             repo: Some((info.repo_type, info.id.clone())),
             revision: Some(info.revision.clone()),
             commit: Some(info.commit),
-            path: prepared.store.snapshot_dir(&info.commit),
+            path: prepared.place.clone().unwrap_or_else(|| prepared.store.snapshot_dir(&info.commit)),
             weights: prepared.selection.weights.iter().map(WeightsReport::from).collect(),
             totals: Totals {
                 files: files.len(),

@@ -43,6 +43,8 @@ pub struct Prepared {
     /// What came over the network because selection had to read it, with its bytes.
     pub(super) early: Vec<(RepoPath, u64)>,
     pub(super) excluded: Vec<String>,
+    /// Where the files will be, where that is no folder.
+    pub(super) place: Option<std::path::PathBuf>,
 }
 
 impl Prepared {
@@ -139,7 +141,7 @@ impl Session {
         let wanted: Vec<(Entry, select::Purpose)> =
             selection.files.iter().filter_map(|f| Some((listing.get(f.path.as_str())?.clone(), f.purpose))).collect();
         let plan = self.blocking(&store, move |_| Plan::new(&plan_store, &commit, wanted)).await?;
-        Ok(Prepared { listing, selection, plan, store, early, excluded: options.exclude })
+        Ok(Prepared { listing, selection, plan, store, early, excluded: options.exclude, place: None })
     }
 
     /// The listing at the pinned commit: one request when it was kept by an earlier run.
@@ -174,6 +176,8 @@ impl Session {
             let place = match &self.config.destination {
                 super::Destination::Cache { root, .. } => root.clone(),
                 super::Destination::LocalDir(dir) => dir.clone(),
+                #[cfg(feature = "object-store")]
+                super::Destination::Objects(url) => url.to_string().into(),
             };
             return Err(Error::NotCached { repo: spec.id.to_string(), revision: revision.to_string(), place });
         };

@@ -24,7 +24,7 @@ pub(super) struct Cache {
 }
 
 /// `models--org--name`.
-pub(super) fn folder_name(repo_type: RepoType, id: &RepoId) -> String {
+pub(crate) fn folder_name(repo_type: RepoType, id: &RepoId) -> String {
     format!("{}--{}", repo_type.plural(), id.as_str().replace('/', "--"))
 }
 

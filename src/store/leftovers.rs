@@ -61,7 +61,7 @@ pub fn cached_repos(root: &Path) -> Vec<(RepoType, RepoId)> {
 }
 
 /// `models--org--name`.
-pub(super) fn repo_of_folder(name: &str) -> Option<(RepoType, RepoId)> {
+pub(crate) fn repo_of_folder(name: &str) -> Option<(RepoType, RepoId)> {
     let (plural, id) = name.split_once("--")?;
     let repo_type = [RepoType::Model, RepoType::Dataset, RepoType::Space].into_iter().find(|t| t.plural() == plural)?;
     Some((repo_type, id.replacen("--", "/", 1).parse().ok()?))

@@ -24,8 +24,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+#[cfg(feature = "object-store")]
+pub(crate) use cache::folder_name;
 pub use conflict::{Conflict, conflicts};
 pub use error::{StoreError, StoreErrorKind};
+#[cfg(feature = "object-store")]
+pub(crate) use leftovers::repo_of_folder;
 pub use leftovers::{Leftover, cached_repos};
 pub use lock::FileLock;
 pub use partial::Partial;

@@ -244,6 +244,7 @@ impl Prepared {
             store: Arc::clone(&self.store),
             early: Vec::new(),
             excluded: Vec::new(),
+            place: None,
         }
     }
 }

@@ -11,8 +11,8 @@ use super::{dtype, sstable};
 use crate::repo::RepoPath;
 use crate::report::{Code, Finding, Severity};
 use crate::select::{CheckpointState, WeightSet};
-use crate::verify::{ReadSeek, SubjectFile};
 use crate::verify::findings::{Findings, Quote};
+use crate::verify::{ReadSeek, SubjectFile};
 
 /// A `checkpoint` file is some lines; those of long runs have thousands.
 const STATE_LIMIT: u64 = 8 << 20;

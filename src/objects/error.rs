@@ -1,0 +1,128 @@
+//! What can go wrong between us and an object store, and what to tell the user.
+
+use crate::report::ExitCode;
+use crate::text::printable;
+
+/// A store's answer is told up to here.
+const SAID: usize = 300;
+
+/// Why an object store did not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ObjectError {
+    /// It cannot be used at all: no region, no credentials, an endpoint that makes no sense.
+    #[error("{url} cannot be used: {why}")]
+    Setup {
+        /// The store.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// An object, or the bucket, is not there.
+    #[error("{url} is not there")]
+    NotFound {
+        /// Which.
+        url: String,
+    },
+    /// The store does not let us.
+    #[error("{url}: access is refused: {why}")]
+    Refused {
+        /// Which object.
+        url: String,
+        /// What the store said.
+        why: String,
+    },
+    /// It failed, after retries.
+    #[error("{url}: {why}")]
+    Failed {
+        /// Which object.
+        url: String,
+        /// What the store, or the network, said.
+        why: String,
+    },
+    /// Something that we keep there is not what we wrote.
+    #[error("{url}: {why}")]
+    Invalid {
+        /// Which object.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl ObjectError {
+    /// How the process should end on its account.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            ObjectError::Setup { .. } => ExitCode::Usage,
+            ObjectError::NotFound { .. } | ObjectError::Refused { .. } => ExitCode::NotAvailable,
+            ObjectError::Failed { .. } => ExitCode::Network,
+            ObjectError::Invalid { .. } => ExitCode::VerificationFailed,
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            ObjectError::Setup { .. } | ObjectError::Refused { .. } => {
+                "credentials come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION (and \
+                 AWS_ENDPOINT_URL for what only speaks like S3), GOOGLE_APPLICATION_CREDENTIALS, \
+                 AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or the machine's role"
+            }
+            ObjectError::NotFound { .. } => "`hfget REPO --to URL` puts a repo there; buckets are not made",
+            ObjectError::Failed { .. } => "run it again: what was uploaded is not uploaded twice",
+            ObjectError::Invalid { .. } => "remove it, and put the repo there again with `hfget REPO --to URL`",
+        };
+        Some(text.into())
+    }
+
+    /// What became of a request for `url`.
+    pub(super) fn from_store(url: String, error: &object_store::Error) -> Self {
+        use object_store::Error as E;
+        match error {
+            E::NotFound { .. } => ObjectError::NotFound { url },
+            E::PermissionDenied { .. } | E::Unauthenticated { .. } => ObjectError::Refused { url, why: said(error) },
+            _ => ObjectError::Failed { url, why: said(error) },
+        }
+    }
+
+    /// As an error of reading, which keeps it inside.
+    pub(super) fn into_io(self) -> std::io::Error {
+        let kind = match &self {
+            ObjectError::NotFound { .. } => std::io::ErrorKind::NotFound,
+            _ => std::io::ErrorKind::Other,
+        };
+        std::io::Error::new(kind, self)
+    }
+}
+
+/// The store's own words in one line, without what signs a URL.
+pub(super) fn said(error: &dyn std::error::Error) -> String {
+    let text = error.to_string();
+    let words = text.split_whitespace().map(|word| match word.split_once('?') {
+        Some((before, _)) if before.contains("://") => before,
+        _ => word,
+    });
+    let line = words.collect::<Vec<_>>().join(" ");
+    let mut line = printable(&line).into_owned();
+    if let Some((at, _)) = line.char_indices().nth(SAID) {
+        line.truncate(at);
+        line.push('…');
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signed_url_is_told_without_its_signature_and_in_one_line() {
+        let error =
+            std::io::Error::other("GET https://a.blob.core.windows.net/c/k?sig=SECRET in 3ms -\n 403: no\u{1b}[2J");
+        let told = said(&error);
+        assert!(told.contains("https://a.blob.core.windows.net/c/k in 3ms - 403"), "{told}");
+        assert!(!told.contains("SECRET") && !told.contains('\u{1b}') && !told.contains('\n'), "{told}");
+        assert!(said(&std::io::Error::other("x".repeat(9999))).chars().count() <= SAID + 1);
+    }
+}

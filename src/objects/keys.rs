@@ -1,0 +1,66 @@
+//! Names of the objects of one repo. What is in them is said where they are written.
+
+use crate::repo::{CommitId, RepoId, RepoPath, RepoType, Revision};
+use crate::store::{folder_name, repo_of_folder};
+
+/// The keys of one repo, below the prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Keys {
+    folder: String,
+}
+
+impl Keys {
+    pub fn new(repo_type: RepoType, id: &RepoId) -> Self {
+        Keys { folder: folder_name(repo_type, id) }
+    }
+
+    /// The repo that a folder belongs to.
+    pub fn repo(folder: &str) -> Option<(RepoType, RepoId)> {
+        repo_of_folder(folder)
+    }
+
+    /// The folder of a commit's files.
+    pub fn snapshot(&self, commit: &CommitId) -> String {
+        format!("{}/snapshots/{commit}", self.folder)
+    }
+
+    /// A file.
+    pub fn file(&self, commit: &CommitId, path: &RepoPath) -> String {
+        format!("{}/{path}", self.snapshot(commit))
+    }
+
+    /// The folder of the manifests.
+    pub fn manifests(&self) -> String {
+        format!("{}/manifests", self.folder)
+    }
+
+    /// What a commit's files must be.
+    pub fn manifest(&self, commit: &CommitId) -> String {
+        format!("{}/{commit}.lock", self.manifests())
+    }
+
+    /// What was known of the objects when all of them had verified.
+    pub fn record(&self, commit: &CommitId) -> String {
+        format!("{}/{commit}.json", self.manifests())
+    }
+
+    /// The commit that a revision is.
+    pub fn reference(&self, revision: &Revision) -> String {
+        format!("{}/{revision}", self.references())
+    }
+
+    /// The folder of the revisions.
+    pub fn references(&self) -> String {
+        format!("{}/refs", self.folder)
+    }
+
+    /// The folder of uploads on their way.
+    pub fn journals(&self, commit: &CommitId) -> String {
+        format!("{}/.hfget/{commit}", self.folder)
+    }
+
+    /// How far a file's upload is.
+    pub fn journal(&self, commit: &CommitId, path: &RepoPath) -> String {
+        format!("{}/{path}.json", self.journals(commit))
+    }
+}

@@ -1,0 +1,501 @@
+//! One file from the Hub into an object store, without a disk in between: parts are fetched by ranges,
+//! hashed in order, and uploaded. The object gets its name when the digest agreed, not before.
+//!
+//! Memory is the parts on their way, which the budget bounds. What failed or was killed goes on from the
+//! last part that the journal notes.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, StreamExt as _};
+use object_store::PutPayload;
+use object_store::multipart::PartId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+
+use super::journal::{self, Journal, State};
+use super::{Keys, Mark, ObjectError, Objects};
+use crate::fetch::{Limiter, integrity_finding, mismatch_finding};
+use crate::hub::{Entry, Hub, HubError, Remote, RepoInfo};
+use crate::progress::{Event, Progress};
+use crate::repo::{CommitId, Digest, Hasher};
+use crate::report::Finding;
+
+/// Bytes of a part, and the size up to which a file is uploaded in one go.
+pub(crate) const PART: u64 = 8 << 20;
+/// S3 and Google take 10,000 parts.
+const PARTS: u64 = 9_500;
+/// Parts of one file on their way to us, and as many on their way to the store.
+const WIDTH: usize = 6;
+/// The journal is written again after so many bytes: what a kill costs.
+const NOTE: u64 = 64 << 20;
+
+/// Why a file could not be put there.
+#[derive(Debug)]
+pub(crate) enum UploadError {
+    Hub(HubError),
+    Objects(ObjectError),
+}
+
+impl From<HubError> for UploadError {
+    fn from(error: HubError) -> Self {
+        UploadError::Hub(error)
+    }
+}
+
+impl From<ObjectError> for UploadError {
+    fn from(error: ObjectError) -> Self {
+        UploadError::Objects(error)
+    }
+}
+
+/// Bytes that are not what the listing says.
+enum Disagreement {
+    /// They hash to this.
+    Digest(Digest),
+    /// The server says so itself.
+    Said(Box<Finding>),
+}
+
+/// What became of a file.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// It is there; so many bytes came from the Hub in this run.
+    Put { mark: Mark, received: u64 },
+    /// The Hub sends other bytes than it lists; nothing of them is there.
+    Wrong(Finding),
+}
+
+/// What all files of a run share.
+pub(crate) struct Upload {
+    /// Endpoints: the first one listed the files.
+    pub hubs: Vec<Arc<Hub>>,
+    pub objects: Arc<Objects>,
+    pub keys: Keys,
+    pub info: Arc<RepoInfo>,
+    pub limiter: Option<Limiter>,
+    pub progress: Arc<dyn Progress>,
+    /// Permits of [`PART`] bytes.
+    pub budget: Arc<Semaphore>,
+    pub permits: u32,
+}
+
+/// A task that ends with whoever waits for it.
+struct Task<T>(JoinHandle<T>);
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<T: Send + 'static> Task<T> {
+    fn spawn(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Task(tokio::spawn(work))
+    }
+
+    async fn join(mut self) -> T {
+        match (&mut self.0).await {
+            Ok(done) => done,
+            // It is aborted only when nobody waits any more.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}
+
+/// One file on its way.
+struct File {
+    upload: Arc<Upload>,
+    entry: Entry,
+    remotes: Vec<Remote>,
+    /// The endpoint that serves it at present.
+    turn: AtomicUsize,
+    /// A mirror sent wrong bytes, and which one is not known: only the first endpoint is asked.
+    alone: AtomicBool,
+    received: AtomicU64,
+    /// Parts that fail together wait together.
+    trouble: tokio::sync::Mutex<Trouble>,
+    /// How often they have waited.
+    waits: AtomicUsize,
+}
+
+/// Failures in a row of one file.
+#[derive(Default)]
+struct Trouble {
+    failures: u32,
+    /// What had arrived when it failed last.
+    received: u64,
+}
+
+/// A part that was fetched and hashed.
+struct Part {
+    number: usize,
+    bytes: Bytes,
+    /// The hash's state after it, where it can be saved.
+    hash: Option<String>,
+    permit: OwnedSemaphorePermit,
+}
+
+/// What an earlier run noted of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Noted {
+    /// So many bytes of it are there, without a name.
+    Bytes(u64),
+    /// It got its name, and was this then.
+    Done(Mark),
+}
+
+impl Objects {
+    /// What an earlier run noted of a file, if it makes sense.
+    pub(crate) async fn noted(
+        &self,
+        keys: &Keys,
+        commit: &CommitId,
+        entry: &Entry,
+    ) -> Result<Option<Noted>, ObjectError> {
+        let text = self.small(&keys.journal(commit, &entry.path), journal::LIMIT).await?;
+        let state = text.and_then(|text| Journal::read(&text, &entry.digest(), entry.size));
+        Ok(state.map(|state| match state {
+            State::Parts { part_size, parts, .. } => {
+                Noted::Bytes(part_size.saturating_mul(parts.len() as u64).min(entry.size))
+            }
+            State::Done(mark) => Noted::Done(mark),
+        }))
+    }
+}
+
+/// How far an upload is.
+struct Progressed {
+    id: String,
+    part_size: u64,
+    parts: Vec<PartId>,
+    hasher: Hasher,
+}
+
+impl Upload {
+    /// Puts one file there.
+    pub async fn file(self: &Arc<Self>, entry: &Entry) -> Result<Done, UploadError> {
+        let remotes = self.hubs.iter().map(|_| Remote::new(Arc::clone(&self.info), entry.clone())).collect();
+        let file = Arc::new(File {
+            upload: Arc::clone(self),
+            entry: entry.clone(),
+            remotes,
+            turn: AtomicUsize::new(0),
+            alone: AtomicBool::new(false),
+            received: AtomicU64::new(0),
+            trouble: tokio::sync::Mutex::default(),
+            waits: AtomicUsize::new(0),
+        });
+        match file.attempt(true).await? {
+            Ok(done) => return Ok(done),
+            Err(Disagreement::Said(finding)) => return Ok(Done::Wrong(*finding)),
+            // A wrong byte on its way is no wrong file: once more, from the first byte.
+            Err(Disagreement::Digest(_)) => {
+                file.alone.store(true, Ordering::Relaxed);
+                file.restarted("its checksum is wrong");
+            }
+        }
+        match file.attempt(false).await? {
+            Ok(done) => Ok(done),
+            Err(Disagreement::Said(finding)) => Ok(Done::Wrong(*finding)),
+            Err(Disagreement::Digest(actual)) => Ok(Done::Wrong(mismatch_finding(&entry.path, entry.digest(), actual))),
+        }
+    }
+
+    fn permits_of(&self, bytes: u64) -> u32 {
+        u32::try_from(bytes.div_ceil(PART)).unwrap_or(u32::MAX).clamp(1, self.permits)
+    }
+
+    async fn permit(&self, bytes: u64) -> OwnedSemaphorePermit {
+        let wanted = Arc::clone(&self.budget).acquire_many_owned(self.permits_of(bytes)).await;
+        // Nobody closes it.
+        wanted.unwrap_or_else(|_| unreachable!("the budget is never closed"))
+    }
+}
+
+/// How large parts are, so that there are not too many; in whole MiB, and never below what stores take.
+fn part_size(size: u64) -> u64 {
+    size.div_ceil(PARTS).next_multiple_of(1 << 20).max(PART)
+}
+
+impl File {
+    fn key(&self) -> String {
+        self.upload.keys.file(&self.upload.info.commit, &self.entry.path)
+    }
+
+    fn journal_key(&self) -> String {
+        self.upload.keys.journal(&self.upload.info.commit, &self.entry.path)
+    }
+
+    fn restarted(&self, why: &str) {
+        self.upload.progress.event(Event::FileRestarted { path: &self.entry.path, why });
+    }
+
+    /// Puts it there, or says how it disagrees with the listing.
+    async fn attempt(self: &Arc<Self>, resume: bool) -> Result<Result<Done, Disagreement>, UploadError> {
+        let put = if self.entry.size <= PART { self.whole().await } else { self.parts(resume).await };
+        match put {
+            Ok(Ok(mark)) => {
+                self.upload.progress.event(Event::FileDone { path: &self.entry.path });
+                Ok(Ok(Done::Put { mark, received: self.received.load(Ordering::Relaxed) }))
+            }
+            Ok(Err(actual)) => Ok(Err(Disagreement::Digest(actual))),
+            Err(UploadError::Hub(error @ (HubError::WrongLength { .. } | HubError::Changed { .. }))) => {
+                Ok(Err(Disagreement::Said(Box::new(integrity_finding(&self.entry.path, &error)))))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn started(&self, have: u64) {
+        let (path, size) = (&self.entry.path, self.entry.size);
+        self.upload.progress.event(Event::FileStarted { path, size, have });
+    }
+
+    /// A file of one part: fetched, hashed, and put there in one go.
+    async fn whole(self: &Arc<Self>) -> Result<Result<Mark, Digest>, UploadError> {
+        let _permit = self.upload.permit(self.entry.size).await;
+        self.started(0);
+        let bytes = self.fetch(0..self.entry.size).await?;
+        let (hasher, _) = hash(self.entry.digest().hasher(self.entry.size), bytes.clone()).await;
+        let actual = hasher.finish();
+        if actual != self.entry.digest() {
+            return Ok(Err(actual));
+        }
+        Ok(Ok(self.upload.objects.put(&self.key(), bytes).await?))
+    }
+
+    /// A file of many parts.
+    async fn parts(self: &Arc<Self>, resume: bool) -> Result<Result<Mark, Digest>, UploadError> {
+        let mut known = if resume { self.resumed().await? } else { None };
+        loop {
+            let before = known.is_some();
+            let from = match known.take() {
+                Some(progressed) => progressed,
+                None => self.begin().await?,
+            };
+            match self.go_on(from).await {
+                // Stores forget uploads that nobody finished.
+                Err(UploadError::Objects(ObjectError::NotFound { .. })) if before => {
+                    self.restarted("the store has forgotten its upload");
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn begin(&self) -> Result<Progressed, UploadError> {
+        let objects = &self.upload.objects;
+        let key = self.key();
+        let made = objects.store.create_multipart(&objects.path(&key)?).await;
+        Ok(Progressed {
+            id: made.map_err(objects.wrong(&key))?,
+            part_size: part_size(self.entry.size),
+            parts: Vec::new(),
+            hasher: self.entry.digest().hasher(self.entry.size),
+        })
+    }
+
+    /// What an earlier run left, if it is of any use.
+    async fn resumed(&self) -> Result<Option<Progressed>, UploadError> {
+        let text = self.upload.objects.small(&self.journal_key(), journal::LIMIT).await?;
+        let state = text.and_then(|text| Journal::read(&text, &self.entry.digest(), self.entry.size));
+        let Some(State::Parts { upload, part_size, parts, hash }) = state else { return Ok(None) };
+        let Some(hasher) = journal::load(&hash) else { return Ok(None) };
+        let parts = parts.into_iter().map(|content_id| PartId { content_id }).collect();
+        Ok(Some(Progressed { id: upload, part_size, parts, hasher }))
+    }
+
+    async fn go_on(self: &Arc<Self>, from: Progressed) -> Result<Result<Mark, Digest>, UploadError> {
+        let Progressed { id, part_size, mut parts, hasher } = from;
+        let size = self.entry.size;
+        let range = move |n: usize| {
+            (n as u64).saturating_mul(part_size).min(size)..((n as u64 + 1).saturating_mul(part_size)).min(size)
+        };
+        let count = usize::try_from(size.div_ceil(part_size)).unwrap_or(usize::MAX);
+        self.started(range(parts.len()).start);
+        // Every part may have come in an earlier run.
+        let mut whole = hasher.clone();
+        let id: Arc<str> = id.into();
+        let fetched = stream::iter(parts.len()..count)
+            .then(|number| async move {
+                // In order, so that the part that is hashed next always has its permit.
+                let permit = self.upload.permit(part_size).await;
+                let file = Arc::clone(self);
+                let task = Task::spawn(async move { file.fetch(range(number)).await });
+                (number, permit, task)
+            })
+            .map(|(number, permit, task)| async move { Ok::<_, UploadError>((number, permit, task.join().await?)) })
+            .buffered(WIDTH);
+        let hashed = stream::unfold(Some((Box::pin(fetched), hasher)), |state| async move {
+            let (mut fetched, hasher) = state?;
+            match fetched.next().await? {
+                Ok((number, permit, bytes)) => {
+                    let (hasher, saved) = hash(hasher, bytes.clone()).await;
+                    let part = Part { number, bytes, hash: saved, permit };
+                    // The last one carries what it all hashes to.
+                    Some((Ok((part, hasher.clone())), Some((fetched, hasher))))
+                }
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        let uploaded = hashed
+            .map(|part| {
+                let (file, id) = (Arc::clone(self), Arc::clone(&id));
+                async move {
+                    let (part, hasher) = part?;
+                    let hash = part.hash.clone();
+                    let task = Task::spawn(async move { file.put_part(&id, part).await });
+                    Ok::<_, UploadError>((task.join().await?, hash, hasher))
+                }
+            })
+            .buffered(WIDTH);
+        let mut uploaded = std::pin::pin!(uploaded);
+        let (mut unnoted, mut noted) = (0, None);
+        while let Some(done) = uploaded.next().await {
+            let (part, hash, hasher) = match done {
+                Ok(done) => done,
+                Err(error) => {
+                    // The next run goes on from here; that this cannot be noted is not worth a second error.
+                    if let Some(hash) = noted {
+                        let _ = self.note(&id, part_size, &parts, hash).await;
+                    }
+                    return Err(error);
+                }
+            };
+            parts.push(part);
+            unnoted += part_size;
+            if let Some(hash) = hash {
+                if unnoted >= NOTE && parts.len() < count {
+                    self.note(&id, part_size, &parts, hash.clone()).await?;
+                    unnoted = 0;
+                }
+                noted = Some(hash);
+            }
+            whole = hasher;
+        }
+        self.finish(&id, parts, whole.finish()).await
+    }
+
+    async fn finish(&self, id: &str, parts: Vec<PartId>, actual: Digest) -> Result<Result<Mark, Digest>, UploadError> {
+        let objects = &self.upload.objects;
+        let (key, journal) = (self.key(), self.journal_key());
+        let (path, id) = (objects.path(&key)?, id.to_owned());
+        if actual != self.entry.digest() {
+            objects.store.abort_multipart(&path, &id).await.map_err(objects.wrong(&key))?;
+            objects.delete(&journal).await?;
+            return Ok(Err(actual));
+        }
+        let mark = match objects.store.complete_multipart(&path, &id, parts).await {
+            Ok(put) => Mark { size: self.entry.size, etag: put.e_tag },
+            // It may have been completed before, and the answer was lost.
+            Err(error @ object_store::Error::NotFound { .. }) => match self.read_back().await? {
+                Some(mark) => mark,
+                None => return Err(objects.wrong(&key)(error).into()),
+            },
+            Err(error) => return Err(objects.wrong(&key)(error).into()),
+        };
+        let text = Journal::new(&self.entry.digest(), self.entry.size, State::Done(mark.clone())).text();
+        objects.put(&journal, text.into()).await?;
+        Ok(Ok(mark))
+    }
+
+    /// The object under its final name, if its bytes are right.
+    async fn read_back(&self) -> Result<Option<Mark>, UploadError> {
+        let (objects, key) = (&self.upload.objects, self.key());
+        let Some(mark) = objects.mark(&key).await?.filter(|mark| mark.size == self.entry.size) else { return Ok(None) };
+        let (_, mut bytes) = objects.stream(&key, 0..mark.size).await?;
+        let mut hasher = self.entry.digest().hasher(mark.size);
+        while let Some(chunk) = bytes.next().await {
+            hasher = hash(hasher, chunk?).await.0;
+        }
+        Ok((hasher.finish() == self.entry.digest()).then_some(mark))
+    }
+
+    async fn note(&self, id: &str, part_size: u64, parts: &[PartId], hash: String) -> Result<(), ObjectError> {
+        let parts = parts.iter().map(|part| part.content_id.clone()).collect();
+        let state = State::Parts { upload: id.to_owned(), part_size, parts, hash };
+        let text = Journal::new(&self.entry.digest(), self.entry.size, state).text();
+        self.upload.objects.put(&self.journal_key(), text.into()).await.map(drop)
+    }
+
+    async fn put_part(&self, id: &str, part: Part) -> Result<PartId, UploadError> {
+        let objects = &self.upload.objects;
+        let key = self.key();
+        let payload = PutPayload::from_bytes(part.bytes);
+        let put = objects.store.put_part(&objects.path(&key)?, &id.to_owned(), part.number, payload).await;
+        drop(part.permit);
+        Ok(put.map_err(objects.wrong(&key))?)
+    }
+
+    /// A range, from whichever endpoint has it; what arrived before a failure is not asked for again.
+    async fn fetch(&self, range: Range<u64>) -> Result<Bytes, UploadError> {
+        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let mut bytes = BytesMut::with_capacity(length);
+        loop {
+            let waits = self.waits.load(Ordering::Relaxed);
+            let turn = self.turn.load(Ordering::Relaxed);
+            let endpoints = if self.alone.load(Ordering::Relaxed) { 1 } else { self.remotes.len().max(1) };
+            let endpoint = turn % endpoints;
+            let at = range.start + bytes.len() as u64;
+            let (hub, remote) = (&self.upload.hubs[endpoint], &self.remotes[endpoint]);
+            let Err(error) = self.try_fetch(hub, remote, at..range.end, &mut bytes).await else {
+                return Ok(bytes.freeze());
+            };
+            // The others may have it; parts that fail together move on once.
+            let _ = self.turn.compare_exchange(turn, turn + 1, Ordering::Relaxed, Ordering::Relaxed);
+            let mut trouble = self.trouble.lock().await;
+            if self.waits.load(Ordering::Relaxed) > waits {
+                // Another part has waited meanwhile.
+                continue;
+            }
+            let received = self.received.load(Ordering::Relaxed);
+            trouble.failures = if received > trouble.received { 1 } else { trouble.failures + 1 };
+            trouble.received = received;
+            if trouble.failures as usize >= endpoints {
+                hub.back_off(Some(&self.entry.path), error, trouble.failures, &*self.upload.progress).await?;
+            }
+            self.waits.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    async fn try_fetch(
+        &self,
+        hub: &Hub,
+        remote: &Remote,
+        range: Range<u64>,
+        bytes: &mut BytesMut,
+    ) -> Result<(), HubError> {
+        let mut body = hub.open(remote, range.clone()).await?;
+        if body.start != range.start {
+            let what = "it ignores requests for ranges, which are needed to upload without a disk".into();
+            let url = crate::hub::ShownUrl::from(&hub.config().endpoint);
+            return Err(HubError::Protocol { url, what });
+        }
+        while let Some(chunk) = body.chunk().await? {
+            if let Some(limiter) = &self.upload.limiter {
+                limiter.pass(chunk.len()).await;
+            }
+            bytes.extend_from_slice(&chunk);
+            self.received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            let event = Event::FileBytes { path: &self.entry.path, bytes: chunk.len() as u64 };
+            self.upload.progress.event(event);
+        }
+        Ok(())
+    }
+}
+
+/// Hashes off the async threads; gives the hasher's state too, where it can be saved.
+async fn hash(mut hasher: Hasher, bytes: Bytes) -> (Hasher, Option<String>) {
+    let work = move || {
+        hasher.update(&bytes);
+        let saved = journal::save(&hasher);
+        (hasher, saved)
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

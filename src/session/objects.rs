@@ -1,0 +1,457 @@
+//! Jobs whose files lie in an object store: putting a selection there without a disk in between, and
+//! holding what is there against its manifest. How objects come and go lives in [`crate::objects`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::stream::{self, StreamExt as _};
+use tokio::sync::Semaphore;
+
+use super::{Error, Prepared, Session, Statuses, local};
+use crate::fetch::Limiter;
+use crate::hub::{Entry, Listing};
+use crate::lock::{LockedFile, LockedRepo};
+use crate::objects::{
+    Done, FarObject, Keys, Mark, Noted, ObjectError, ObjectUrl, Objects, PART, Record, Upload, UploadError,
+};
+use crate::plan::Presence;
+use crate::progress::Event;
+use crate::repo::{CommitId, RepoPath, RepoSpec, Revision};
+use crate::report::{Code, Finding, Report, Severity};
+use crate::select::{Documents, Options, Purpose, Selection, Step, select};
+use crate::verify::{Content, Outcome, Subject, SubjectFile};
+
+/// Large files on their way at once; each has several parts.
+const LARGE: usize = 4;
+/// Small files are read whole for selection.
+const DOCUMENT_LIMIT: u64 = 64 << 20;
+
+/// What is there of a commit.
+struct Shelf {
+    objects: Arc<Objects>,
+    keys: Keys,
+    commit: CommitId,
+    /// By path.
+    found: BTreeMap<String, Mark>,
+    record: Record,
+    /// What an earlier run put there of the same commit.
+    manifest: Option<LockedRepo>,
+    /// Uploads that earlier runs began: their journals.
+    journals: BTreeSet<String>,
+}
+
+impl Shelf {
+    async fn look(objects: &Arc<Objects>, keys: Keys, commit: CommitId) -> Result<Self, Error> {
+        let found = objects.list(&keys.snapshot(&commit)).await?;
+        let journals = objects.list(&keys.journals(&commit)).await?.into_keys().collect();
+        let manifest = objects.manifest(&keys, &commit).await?;
+        let record = objects.record(&keys, &commit).await?;
+        Ok(Shelf { objects: Arc::clone(objects), keys, commit, found, record, manifest, journals })
+    }
+
+    async fn presence(&self, entry: &Entry) -> Result<Presence, Error> {
+        let path = entry.path.as_str();
+        let noted = match self.journals.contains(&format!("{path}.json")) {
+            true => self.objects.noted(&self.keys, &self.commit, entry).await?,
+            false => None,
+        };
+        Ok(match (self.found.get(path).filter(|mark| mark.size == entry.size), noted) {
+            // Without a tag nobody can tell whether it was replaced since.
+            (Some(mark), Some(Noted::Done(known))) if mark.etag.is_some() && known == *mark => Presence::Verified,
+            (Some(mark), _) if mark.etag.is_some() && self.record.files.get(path) == Some(mark) => Presence::Verified,
+            (Some(_), _) => Presence::Unverified,
+            (None, Some(Noted::Bytes(bytes))) if bytes > 0 => Presence::Partial(bytes),
+            (None, _) => Presence::Absent,
+        })
+    }
+
+    /// Whether an object is what it was when all of them had verified.
+    fn is_as_recorded(&self, path: &RepoPath) -> bool {
+        let found = self.found.get(path.as_str());
+        found.is_some_and(|mark| mark.etag.is_some()) && self.record.files.get(path.as_str()) == found
+    }
+
+    fn content(&self, path: &RepoPath) -> Content {
+        let size = self.found.get(path.as_str()).map(|mark| mark.size);
+        Content::Far(Arc::new(FarObject::new(Arc::clone(&self.objects), self.keys.file(&self.commit, path), size)))
+    }
+
+    fn subject(&self, prepared: &Prepared, checked: bool, wanted: impl Fn(&RepoPath, Presence) -> bool) -> Subject {
+        let items = prepared.plan.items.iter().filter(|i| wanted(&i.entry.path, i.presence));
+        let files = items.map(|item| SubjectFile {
+            path: item.entry.path.clone(),
+            content: self.content(&item.entry.path),
+            size: Some(item.entry.size),
+            digest: Some(item.entry.digest()),
+            digest_checked: checked,
+            purpose: item.purpose,
+        });
+        Subject { files: files.collect(), ..Subject::default() }
+    }
+
+    fn url(&self) -> PathBuf {
+        self.objects.shown(&self.keys.snapshot(&self.commit)).into()
+    }
+}
+
+impl Session {
+    /// What is there of a prepared job; its plan says so from then on.
+    async fn shelve(&self, objects: &Arc<Objects>, prepared: &mut Prepared) -> Result<Shelf, Error> {
+        let info = &prepared.listing.info;
+        let shelf = Shelf::look(objects, Keys::new(info.repo_type, &info.id), info.commit).await?;
+        for item in &mut prepared.plan.items {
+            item.presence = shelf.presence(&item.entry).await?;
+        }
+        prepared.plan.free_space = None;
+        prepared.place = Some(shelf.url());
+        Ok(shelf)
+    }
+
+    /// A plan for an object store.
+    pub(super) async fn plan_objects(&self, objects: &Arc<Objects>, mut prepared: Prepared) -> Result<Prepared, Error> {
+        self.shelve(objects, &mut prepared).await?;
+        Ok(self.judged(prepared))
+    }
+
+    /// Puts what was chosen there, and verifies what is there then.
+    pub(super) async fn put(
+        &self,
+        objects: &Arc<Objects>,
+        mut prepared: Prepared,
+        options: &Options,
+        started: Instant,
+    ) -> Result<Report, Error> {
+        let mut shelf = self.shelve(objects, &mut prepared).await?;
+        if let Some(report) = self.not_at_all(&prepared) {
+            return Ok(report);
+        }
+        let mut statuses = Statuses::default();
+        let hashed = self.check_shelved(&shelf, &mut prepared, &mut statuses).await?;
+        let broken = self.check_early(&prepared).await;
+        if !broken.is_empty() {
+            return Ok(self.broken_early(&prepared, &statuses, broken));
+        }
+        let failed = self.upload_missing(&mut shelf, &prepared, &mut statuses).await?;
+        for item in &mut prepared.plan.items {
+            let wrong = failed.iter().any(|f| f.path.as_deref() == Some(item.entry.path.as_str()));
+            item.presence = if wrong { Presence::Absent } else { Presence::Verified };
+        }
+        let (mut outcome, remembered) = self.check_shelf(&shelf, &prepared, &failed).await?;
+        outcome.bytes_hashed += hashed;
+        if failed.is_empty() && !remembered {
+            shelf.record.checks.insert(self.contents_key(&prepared), Outcome { bytes_hashed: 0, ..outcome.clone() });
+        }
+        outcome.findings.extend(failed);
+        let mut report = Self::report(&prepared, &outcome, &statuses);
+        self.config.policy.judge(&mut report.findings);
+        report.already_verified = remembered && statuses.nothing_done() && report.is_verified();
+        if report.is_verified() {
+            self.say_so(shelf, &prepared, options, report.already_verified).await?;
+        }
+        report.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(report)
+    }
+
+    /// Reads what is there and of which nobody knows whether it is right.
+    async fn check_shelved(
+        &self,
+        shelf: &Shelf,
+        prepared: &mut Prepared,
+        statuses: &mut Statuses,
+    ) -> Result<u64, Error> {
+        if self.config.fetch.force {
+            for item in &mut prepared.plan.items {
+                item.presence = Presence::Absent;
+            }
+            return Ok(0);
+        }
+        let subject = shelf.subject(prepared, false, |_, presence| presence == Presence::Unverified);
+        if subject.files.is_empty() {
+            return Ok(0);
+        }
+        let outcome = self.verify_far(&shelf.objects, subject).await?;
+        for item in prepared.plan.items.iter_mut().filter(|i| i.presence == Presence::Unverified) {
+            let path = item.entry.path.as_str();
+            if outcome.findings.iter().any(|f| f.path.as_deref() == Some(path)) {
+                item.presence = Presence::Absent;
+            } else {
+                item.presence = Presence::Verified;
+                statuses.checked.insert(item.entry.path.clone());
+            }
+        }
+        Ok(outcome.bytes_hashed)
+    }
+
+    async fn upload_missing(
+        &self,
+        shelf: &mut Shelf,
+        prepared: &Prepared,
+        statuses: &mut Statuses,
+    ) -> Result<Vec<Finding>, Error> {
+        let missing = prepared.plan.items.iter().filter(|i| i.presence != Presence::Verified).map(|i| i.entry.clone());
+        let (large, small): (Vec<Entry>, Vec<Entry>) = missing.partition(|entry| entry.size > PART);
+        if large.is_empty() && small.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.progress.event(Event::Planned(&prepared.plan));
+        let permits = u32::try_from(self.config.fetch.connections).unwrap_or(u32::MAX).clamp(1, 1024);
+        let upload = Arc::new(Upload {
+            hubs: self.hubs.clone(),
+            objects: Arc::clone(&shelf.objects),
+            keys: shelf.keys.clone(),
+            info: Arc::new(prepared.listing.info.clone()),
+            limiter: self.config.fetch.limit_rate.map(Limiter::new),
+            progress: Arc::clone(&self.progress),
+            budget: Arc::new(Semaphore::new(permits as usize)),
+            permits,
+        });
+        let one = |entry: Entry| {
+            let upload = Arc::clone(&upload);
+            async move {
+                let done = upload.file(&entry).await;
+                (entry, done)
+            }
+        };
+        let large = stream::iter(large).map(one).buffer_unordered(LARGE);
+        let small = stream::iter(small).map(one).buffer_unordered(self.config.fetch.jobs.max(1));
+        let mut all = std::pin::pin!(stream::select(small, large));
+        let mut failed = Vec::new();
+        let mut ended = None;
+        while let Some((entry, done)) = all.next().await {
+            match done {
+                Ok(Done::Put { mark, received }) => {
+                    shelf.found.insert(entry.path.as_str().to_owned(), mark);
+                    statuses.fetched.insert(entry.path, received);
+                }
+                Ok(Done::Wrong(finding)) => failed.push(finding),
+                Err(error) => {
+                    ended = Some(error);
+                    break;
+                }
+            }
+        }
+        match ended {
+            None => Ok(failed),
+            Some(UploadError::Hub(error)) => Err(error.into()),
+            Some(UploadError::Objects(error)) => Err(error.into()),
+        }
+    }
+
+    /// Headers, index and companions, read back from where they were put.
+    async fn check_shelf(
+        &self,
+        shelf: &Shelf,
+        prepared: &Prepared,
+        failed: &[Finding],
+    ) -> Result<(Outcome, bool), Error> {
+        let known = |path: &RepoPath| failed.iter().any(|f| f.path.as_deref() == Some(path.as_str()));
+        if failed.is_empty()
+            && prepared.plan.items.iter().all(|item| shelf.is_as_recorded(&item.entry.path))
+            && let Some(outcome) = shelf.record.checks.get(&self.contents_key(prepared))
+        {
+            return Ok((outcome.clone(), true));
+        }
+        let mut subject = shelf.subject(prepared, true, |path, _| !known(path));
+        subject.unavailable = prepared.plan.items.iter().map(|i| i.entry.path.clone()).filter(|p| known(p)).collect();
+        subject.weights.clone_from(&prepared.selection.weights);
+        Ok((self.verify_far(&shelf.objects, subject).await?, false))
+    }
+
+    /// Checks what lies in a store. What could not be read for want of an answer is no finding.
+    async fn verify_far(&self, objects: &Objects, mut subject: Subject) -> Result<Outcome, Error> {
+        subject.allow_unsafe_pickle = self.config.allow_unsafe_pickle;
+        subject.deep = self.config.deep;
+        let outcome = self.verify_subject(subject).await;
+        match objects.take_trouble() {
+            Some(error) => Err(error.into()),
+            None => Ok(outcome),
+        }
+    }
+
+    /// Writes what is known now, the ref last.
+    async fn say_so(
+        &self,
+        shelf: Shelf,
+        prepared: &Prepared,
+        options: &Options,
+        nothing_new: bool,
+    ) -> Result<(), Error> {
+        let info = &prepared.listing.info;
+        let Shelf { objects, keys, commit, found, mut record, manifest, journals } = shelf;
+        let mut files: BTreeMap<RepoPath, LockedFile> =
+            prepared.plan.items.iter().map(|i| (i.entry.path.clone(), LockedFile::from(&i.entry))).collect();
+        for path in files.keys().map(RepoPath::as_str) {
+            if let Some(mark) = found.get(path) {
+                record.files.insert(path.to_owned(), mark.clone());
+            }
+        }
+        // What an earlier run put there of the same commit stays what it was.
+        let before = manifest.map(|m| m.files).unwrap_or_default();
+        let news = files.values().any(|file| !before.contains(file));
+        for file in before {
+            files.entry(file.path.clone()).or_insert(file);
+        }
+        if news {
+            let repo = LockedRepo {
+                repo_type: info.repo_type,
+                id: info.id.clone(),
+                revision: info.revision.clone(),
+                commit,
+                options: options.clone(),
+                files: files.into_values().collect(),
+            };
+            objects.put_manifest(&keys, repo).await?;
+        }
+        if news || !nothing_new {
+            objects.put_record(&keys, &commit, record).await?;
+        }
+        objects.set_reference(&keys, &info.revision, &commit).await?;
+        for journal in journals.into_iter().chain(multipart(prepared)).collect::<BTreeSet<_>>() {
+            if !nothing_new {
+                objects.delete(&format!("{}/{journal}", keys.journals(&commit))).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What lies at a URL: the manifests of all repos below a prefix, of one repo's folder, or of one commit.
+    ///
+    /// # Errors
+    /// When the store cannot be asked, or has none there.
+    pub async fn manifests(&self, target: &ObjectUrl) -> Result<Vec<LockedRepo>, Error> {
+        let objects = self.objects()?;
+        let (_, wanted) = target.split();
+        let folders = match &wanted {
+            Some((folder, _)) => vec![folder.clone()],
+            None => objects.folders().await?,
+        };
+        let mut repos = Vec::new();
+        for folder in folders {
+            let Some((repo_type, id)) = Keys::repo(&folder) else { continue };
+            let keys = Keys::new(repo_type, &id);
+            let commits = match &wanted {
+                Some((_, Some(commit))) => vec![*commit],
+                _ => objects.commits(&keys).await?,
+            };
+            for commit in commits {
+                repos.extend(objects.manifest(&keys, &commit).await?);
+            }
+        }
+        if repos.is_empty() {
+            return Err(ObjectError::NotFound { url: format!("a manifest at {target}") }.into());
+        }
+        Ok(repos)
+    }
+
+    /// Holds what was last put there of a repo's revision against its manifest.
+    pub(super) async fn verify_shelved(
+        &self,
+        objects: &Arc<Objects>,
+        spec: &RepoSpec,
+        revision: &Revision,
+    ) -> Result<Report, Error> {
+        let keys = Keys::new(spec.repo_type, &spec.id);
+        let commit = match revision.as_commit() {
+            Some(commit) => Some(commit),
+            None => objects.reference(&keys, revision).await?,
+        };
+        let locked = match commit {
+            Some(commit) => objects.manifest(&keys, &commit).await?,
+            None => None,
+        };
+        let Some(locked) = locked else {
+            let url = objects.shown(&keys.manifests());
+            return Err(ObjectError::NotFound { url: format!("a manifest of {}@{revision} in {url}", spec.id) }.into());
+        };
+        self.verify_objects(objects, &locked).await
+    }
+
+    /// Holds what lies in the object store against what is locked: every byte of it.
+    pub(super) async fn verify_objects(&self, objects: &Arc<Objects>, locked: &LockedRepo) -> Result<Report, Error> {
+        let started = Instant::now();
+        let keys = Keys::new(locked.repo_type, &locked.id);
+        let shelf = Shelf::look(objects, keys, locked.commit).await?;
+        if shelf.found.is_empty() {
+            return Err(Error::LockedNotHere {
+                repo: locked.id.to_string(),
+                commit: locked.commit.to_string(),
+                place: shelf.url(),
+            });
+        }
+        let listing = locked.listing();
+        let selection = choose(&shelf, &listing).await?;
+        let mut findings = selection.findings.clone();
+        let expected: BTreeSet<&str> =
+            locked.files.iter().chain(shelf.manifest.iter().flat_map(|m| &m.files)).map(|f| f.path.as_str()).collect();
+        for name in shelf.found.keys().filter(|name| !expected.contains(name.as_str())) {
+            findings.push(Finding::new(Code::FileExtra, name, "the manifest does not name it"));
+        }
+        let mut subject = Subject { weights: selection.weights.clone(), ..Subject::default() };
+        for entry in &listing.entries {
+            let purpose = selection.files.iter().find(|f| f.path == entry.path).map_or(Purpose::Other, |f| f.purpose);
+            subject.files.push(SubjectFile {
+                path: entry.path.clone(),
+                content: shelf.content(&entry.path),
+                size: Some(entry.size),
+                digest: Some(entry.digest()),
+                digest_checked: false,
+                purpose,
+            });
+        }
+        let files = subject.files.clone();
+        let outcome = self.verify_far(objects, subject).await?;
+        findings.extend(self.denied_code(&selection));
+        let spec = RepoSpec { revision: Some(locked.revision.clone()), ..locked.spec() };
+        let mut report = local::folder_report(
+            &shelf.url(),
+            Some(locked.commit),
+            Some(&spec),
+            &selection,
+            &files,
+            &outcome,
+            findings,
+        );
+        for finding in report.findings.iter_mut().filter(|f| f.hint.is_some() && f.severity == Severity::Error) {
+            finding.hint = Some(format!("`hfget {} --to {} --force` puts it there again", locked.id, objects.url()));
+        }
+        self.config.policy.judge(&mut report.findings);
+        report.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(report)
+    }
+
+    fn objects(&self) -> Result<&Arc<Objects>, Error> {
+        self.objects.as_ref().ok_or_else(|| {
+            let (url, why) = (String::new(), "this session works on no object store".to_owned());
+            Error::Objects(ObjectError::Setup { url, why })
+        })
+    }
+}
+
+/// The journals that the uploads of this selection may have left.
+fn multipart(prepared: &Prepared) -> impl Iterator<Item = String> {
+    prepared.plan.items.iter().filter(|i| i.entry.size > PART).map(|i| format!("{}.json", i.entry.path))
+}
+
+/// What the files are, from the small ones among them.
+async fn choose(shelf: &Shelf, listing: &Listing) -> Result<Selection, Error> {
+    let options = Options { all: true, ..Options::default() };
+    let mut documents = Documents::new();
+    loop {
+        match select(listing, &options, &documents).map_err(Error::Select)? {
+            Step::Done(selection) => return Ok(*selection),
+            Step::Need(paths) => {
+                for path in paths {
+                    let key = shelf.keys.file(&shelf.commit, &path);
+                    let text = match shelf.objects.small(&key, DOCUMENT_LIMIT).await {
+                        // Too large to be read for this; its digest is checked as any other's.
+                        Err(ObjectError::Invalid { .. }) => None,
+                        other => other?,
+                    };
+                    documents.insert(path, text.map(|bytes| bytes.to_vec()));
+                }
+            }
+        }
+    }
+}
