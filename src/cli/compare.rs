@@ -96,6 +96,11 @@ fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparis
         reference.stall_timeout = stall;
         reference.response_timeout = stall;
     }
+    if ["s3://", "gs://", "az://"].iter().any(|scheme| args.mirror.starts_with(scheme)) {
+        return Err(
+            "an object store is no server to compare with: `hfget verify URL` holds it against its manifest".into()
+        );
+    }
     let mirror = reference.mirror(&args.mirror).map_err(|e| e.to_string().replacen("endpoint", "mirror", 1))?;
     if ShownUrl::from(&mirror.endpoint) == ShownUrl::from(&reference.endpoint) {
         return Err("the mirror and the endpoint are the same server".into());

@@ -82,7 +82,18 @@ impl ObjectError {
         match error {
             E::NotFound { .. } => ObjectError::NotFound { url },
             E::PermissionDenied { .. } | E::Unauthenticated { .. } => ObjectError::Refused { url, why: said(error) },
-            _ => ObjectError::Failed { url, why: said(error) },
+            _ => {
+                let (why, whole) = (said(error), error.to_string());
+                let has = |words: &[&str]| words.iter().any(|word| whole.contains(word));
+                // Requests that are not about an object come without a kind.
+                if has(&["NoSuchBucket", "ContainerNotFound", "specified bucket does not exist"]) {
+                    ObjectError::NotFound { url: bucket(&url) }
+                } else if has(&["403 Forbidden", "401 Unauthorized", "performing token request"]) {
+                    ObjectError::Refused { url, why }
+                } else {
+                    ObjectError::Failed { url, why }
+                }
+            }
         }
     }
 
@@ -96,10 +107,40 @@ impl ObjectError {
     }
 }
 
-/// The store's own words in one line, without what signs a URL.
+/// `s3://bucket` of `s3://bucket/prefix/key`.
+fn bucket(url: &str) -> String {
+    let at = url.find("://").map_or(0, |at| at + 3);
+    let end = url[at..].find('/').map_or(url.len(), |end| at + end);
+    url[..end].to_owned()
+}
+
+/// The text between two marks.
+fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+    text.split_once(start)?.1.split_once(end).map(|(inner, _)| inner)
+}
+
+/// The store's own words in one line, without what signs a URL, and without what only the client knows.
 pub(super) fn said(error: &dyn std::error::Error) -> String {
-    let text = error.to_string();
-    let words = text.split_whitespace().map(|word| match word.split_once('?') {
+    let whole = error.to_string();
+    // "Generic S3 error: Error performing GET https://… in 3ms, after 5 retries, … - what it is about".
+    let text = whole.split_once(" - ").map_or(whole.as_str(), |(_, told)| told);
+    let text = text.strip_prefix("Server returned non-2xx status code: ").unwrap_or(text);
+    let mut told = match (between(text, "<Code>", "</Code>"), between(text, "<Message>", "</Message>")) {
+        (Some(code), message) => {
+            let status = text.split_once('<').map_or("", |(status, _)| status);
+            format!("{status}{code}: {}", message.unwrap_or_default())
+        }
+        _ => text.to_owned(),
+    };
+    // Of a connection the cause is told by what lies below.
+    let mut cause = error.source();
+    while let Some(inner) = cause.and_then(std::error::Error::source) {
+        cause = Some(inner);
+    }
+    if let Some(cause) = cause.map(ToString::to_string).filter(|cause| !whole.contains(cause.as_str())) {
+        told = format!("{told}: {cause}");
+    }
+    let words = told.split_whitespace().map(|word| match word.split_once('?') {
         Some((before, _)) if before.contains("://") => before,
         _ => word,
     });
@@ -124,5 +165,16 @@ mod tests {
         assert!(told.contains("https://a.blob.core.windows.net/c/k in 3ms - 403"), "{told}");
         assert!(!told.contains("SECRET") && !told.contains('\u{1b}') && !told.contains('\n'), "{told}");
         assert!(said(&std::io::Error::other("x".repeat(9999))).chars().count() <= SAID + 1);
+    }
+
+    #[test]
+    fn of_what_a_store_answers_its_code_and_message_are_told() {
+        let answer = "Generic S3 error: Error performing list request: Error performing GET http://h/b in 5ms - Server \
+                      returned non-2xx status code: 404 Not Found: <?xml version=\"1.0\"?>\n<Error><Code>NoSuchBucket\
+                      </Code><Message>The specified bucket does not exist</Message></Error>";
+        let error = std::io::Error::other(answer);
+        assert_eq!(said(&error), "404 Not Found: NoSuchBucket: The specified bucket does not exist");
+        assert_eq!(bucket("s3://b/prefix/key"), "s3://b");
+        assert_eq!(bucket("s3://b"), "s3://b");
     }
 }

@@ -30,7 +30,7 @@ const PARTS: u64 = 9_500;
 /// Parts of one file on their way to us, and as many on their way to the store.
 const WIDTH: usize = 6;
 /// The journal is written again after so many bytes: what a kill costs.
-const NOTE: u64 = 64 << 20;
+const NOTE: u64 = 32 << 20;
 
 /// Why a file could not be put there.
 #[derive(Debug)]
@@ -115,6 +115,8 @@ struct File {
     /// A mirror sent wrong bytes, and which one is not known: only the first endpoint is asked.
     alone: AtomicBool,
     received: AtomicU64,
+    /// The store has taken a part in this run.
+    taken: AtomicBool,
     /// Parts that fail together wait together.
     trouble: tokio::sync::Mutex<Trouble>,
     /// How often they have waited.
@@ -185,6 +187,7 @@ impl Upload {
             turn: AtomicUsize::new(0),
             alone: AtomicBool::new(false),
             received: AtomicU64::new(0),
+            taken: AtomicBool::new(false),
             trouble: tokio::sync::Mutex::default(),
             waits: AtomicUsize::new(0),
         });
@@ -277,8 +280,10 @@ impl File {
                 None => self.begin().await?,
             };
             match self.go_on(from).await {
-                // Stores forget uploads that nobody finished.
-                Err(UploadError::Objects(ObjectError::NotFound { .. })) if before => {
+                // Stores forget uploads that nobody finished; not all of them say it in the same words.
+                Err(UploadError::Objects(ObjectError::NotFound { .. } | ObjectError::Failed { .. }))
+                    if before && !self.taken.load(Ordering::Relaxed) =>
+                {
                     self.restarted("the store has forgotten its upload");
                 }
                 other => return other,
@@ -290,12 +295,14 @@ impl File {
         let objects = &self.upload.objects;
         let key = self.key();
         let made = objects.store.create_multipart(&objects.path(&key)?).await;
-        Ok(Progressed {
-            id: made.map_err(objects.wrong(&key))?,
-            part_size: part_size(self.entry.size),
-            parts: Vec::new(),
-            hasher: self.entry.digest().hasher(self.entry.size),
-        })
+        let id = made.map_err(objects.wrong(&key))?;
+        let hasher = self.entry.digest().hasher(self.entry.size);
+        let part_size = part_size(self.entry.size);
+        // From now on whoever comes next knows of it, and nothing is left behind.
+        if let Some(hash) = journal::save(&hasher) {
+            self.note(&id, part_size, &[], hash).await?;
+        }
+        Ok(Progressed { id, part_size, parts: Vec::new(), hasher })
     }
 
     /// What an earlier run left, if it is of any use.
@@ -427,7 +434,9 @@ impl File {
         let payload = PutPayload::from_bytes(part.bytes);
         let put = objects.store.put_part(&objects.path(&key)?, &id.to_owned(), part.number, payload).await;
         drop(part.permit);
-        Ok(put.map_err(objects.wrong(&key))?)
+        let part = put.map_err(objects.wrong(&key))?;
+        self.taken.store(true, Ordering::Relaxed);
+        Ok(part)
     }
 
     /// A range, from whichever endpoint has it; what arrived before a failure is not asked for again.

@@ -88,7 +88,7 @@ impl ObjectUrl {
 
     /// The URL of a key below the prefix.
     pub(super) fn below(&self, key: &str) -> String {
-        format!("{self}/{key}")
+        if key.is_empty() { self.to_string() } else { format!("{self}/{key}") }
     }
 }
 

@@ -160,7 +160,9 @@ fn facts(report: &Report) -> Vec<String> {
             ));
         }
         if totals.bytes_hashed > 0 {
-            parts.push(format!("hashed {} on disk", bytes(totals.bytes_hashed)));
+            // An object store's place is a URL.
+            let place = if report.path.to_string_lossy().contains("://") { "there" } else { "on disk" };
+            parts.push(format!("hashed {} {place}", bytes(totals.bytes_hashed)));
         }
         lines.push(format!("{} in {}", parts.join(", "), duration(totals.milliseconds)));
     }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Semaphore;
 
+use super::prepare::is_content;
 use super::{Error, Prepared, Session, Statuses, local};
 use crate::fetch::Limiter;
 use crate::hub::{Entry, Listing};
@@ -107,6 +108,28 @@ impl Session {
         prepared.plan.free_space = None;
         prepared.place = Some(shelf.url());
         Ok(shelf)
+    }
+
+    /// Those of a job's small files that an earlier run put there.
+    pub(super) async fn shelved(
+        &self,
+        listing: &Listing,
+        wanted: &[&Entry],
+    ) -> Result<BTreeMap<RepoPath, Option<Vec<u8>>>, Error> {
+        let mut found = BTreeMap::new();
+        let Some(objects) = &self.objects else { return Ok(found) };
+        let keys = Keys::new(listing.info.repo_type, &listing.info.id);
+        for entry in wanted {
+            let text = match objects.small(&keys.file(&listing.info.commit, &entry.path), entry.size).await {
+                // It is another: it will be put there again.
+                Err(ObjectError::Invalid { .. }) => None,
+                other => other?,
+            };
+            if let Some(text) = text.filter(|text| is_content(text, entry)) {
+                found.insert(entry.path.clone(), Some(text.to_vec()));
+            }
+        }
+        Ok(found)
     }
 
     /// A plan for an object store.

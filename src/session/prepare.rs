@@ -255,6 +255,12 @@ impl Session {
             .await?;
         read.extend(here);
         let missing: Vec<&Entry> = entries.iter().filter(|e| read.get(&e.path).is_none_or(Option::is_none)).collect();
+        #[cfg(feature = "object-store")]
+        let shelved = self.shelved(listing, &missing).await?;
+        #[cfg(feature = "object-store")]
+        let missing: Vec<&Entry> = missing.into_iter().filter(|e| !shelved.contains_key(&e.path)).collect();
+        #[cfg(feature = "object-store")]
+        read.extend(shelved);
         if missing.is_empty() || self.config.offline {
             return Ok(read);
         }
@@ -315,10 +321,14 @@ fn read_present(
     let mut content = Vec::new();
     let path = store.content_path(commit, entry);
     let read = File::open(&path).and_then(|file| file.take(DOCUMENT_LIMIT).read_to_end(&mut content));
-    // Hashing a small file costs nothing, and selection must not act on other bytes than the repo's.
+    Ok((read.is_ok() && is_content(&content, entry)).then_some(content))
+}
+
+/// Hashing a small file costs nothing, and selection must not act on other bytes than the repo's.
+pub(super) fn is_content(content: &[u8], entry: &Entry) -> bool {
     let mut hasher = entry.digest().hasher(entry.size);
-    hasher.update(&content);
-    Ok((read.is_ok() && hasher.finish() == entry.digest()).then_some(content))
+    hasher.update(content);
+    hasher.finish() == entry.digest()
 }
 
 /// A folder for a dry run's small files, made when first needed and gone with the run.

@@ -16,6 +16,7 @@ mod job;
 mod locking;
 mod matrix;
 mod mirrors;
+mod objects;
 mod olah;
 mod options;
 mod pipelines;
