@@ -41,17 +41,15 @@ impl Hub {
             Some(commit) => objects.manifest(&keys, &commit).await?,
             None => None,
         };
-        match locked {
-            Some(locked) => Ok(RepoInfo { revision: revision.clone(), ..locked.listing().info }),
-            None => {
-                let known = objects.references(&keys).await?;
-                if known.is_empty() {
-                    let endpoint = objects.url().to_string();
-                    return Err(HubError::RepoNotFound { repo: id.to_string(), endpoint, has_token: true });
-                }
-                Err(HubError::RevisionNotFound { repo: id.to_string(), revision: revision.to_string(), known })
-            }
+        if let Some(locked) = locked {
+            return Ok(RepoInfo { revision: revision.clone(), ..locked.listing().info });
         }
+        let known = objects.references(&keys).await?;
+        let repo = id.to_string();
+        if known.is_empty() {
+            return Err(HubError::RepoNotFound { repo, endpoint: objects.url().to_string(), has_token: true });
+        }
+        Err(HubError::RevisionNotFound { repo, revision: revision.to_string(), known })
     }
 
     /// What the manifest says is there.

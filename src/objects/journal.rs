@@ -4,8 +4,9 @@
 use serde::{Deserialize, Serialize};
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 
-use crate::objects::Mark;
-use crate::repo::{Digest, Hasher};
+use super::{Keys, Mark, ObjectError, Objects};
+use crate::hub::Entry;
+use crate::repo::{CommitId, Digest, Hasher};
 
 const VERSION: u32 = 1;
 /// Ten thousand parts with their tags.
@@ -59,6 +60,34 @@ impl Journal {
     pub fn text(&self) -> Vec<u8> {
         // Strings and numbers: nothing of it fails to be written.
         serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// What an earlier run noted of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Noted {
+    /// So many bytes of it are there, without a name.
+    Bytes(u64),
+    /// It got its name, and was this then.
+    Done(Mark),
+}
+
+impl Objects {
+    /// What an earlier run noted of a file, if it makes sense.
+    pub(crate) async fn noted(
+        &self,
+        keys: &Keys,
+        commit: &CommitId,
+        entry: &Entry,
+    ) -> Result<Option<Noted>, ObjectError> {
+        let text = self.small(&keys.journal(commit, &entry.path), LIMIT).await?;
+        let state = text.and_then(|text| Journal::read(&text, &entry.digest(), entry.size));
+        Ok(state.map(|state| match state {
+            State::Parts { part_size, parts, .. } => {
+                Noted::Bytes(part_size.saturating_mul(parts.len() as u64).min(entry.size))
+            }
+            State::Done(mark) => Noted::Done(mark),
+        }))
     }
 }
 

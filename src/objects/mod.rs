@@ -15,6 +15,7 @@
 
 mod error;
 mod far;
+mod fetch;
 mod journal;
 mod keys;
 mod manifest;
@@ -38,9 +39,10 @@ use object_store::{ClientOptions, GetOptions, ObjectStore, ObjectStoreExt as _, 
 
 pub use error::ObjectError;
 pub(crate) use far::FarObject;
+pub(crate) use journal::Noted;
 pub(crate) use keys::Keys;
 pub(crate) use manifest::Record;
-pub(crate) use upload::{Done, Noted, PART, Upload, UploadError};
+pub(crate) use upload::{Done, PART, Upload, UploadError};
 pub use url::{ObjectUrl, ObjectUrlError, Provider};
 
 /// A request that takes longer is made again: a part on a slow line is 8 MiB.
@@ -110,7 +112,7 @@ impl Objects {
 
     /// In memory, for tests.
     #[cfg(test)]
-    pub(crate) fn in_memory() -> Self {
+    fn in_memory() -> Self {
         let url = "s3://memory/prefix".parse().unwrap();
         Objects { store: Arc::new(object_store::memory::InMemory::new()), url, trouble: Mutex::default() }
     }
@@ -244,3 +246,7 @@ fn with_http(options: ClientOptions) -> ClientOptions {
     let own = endpoint.as_deref().is_some_and(|url| url.starts_with("http://"));
     options.with_allow_http(own)
 }
+
+#[cfg(test)]
+#[path = "tests/mod.rs"]
+mod tests;

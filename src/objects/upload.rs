@@ -4,23 +4,23 @@
 //! Memory is the parts on their way, which the budget bounds. What failed or was killed goes on from the
 //! last part that the journal notes.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use object_store::PutPayload;
 use object_store::multipart::PartId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
+use super::fetch::Trouble;
 use super::journal::{self, Journal, State};
 use super::{Keys, Mark, ObjectError, Objects};
 use crate::fetch::{Limiter, integrity_finding, mismatch_finding};
 use crate::hub::{Entry, Hub, HubError, Remote, RepoInfo};
 use crate::progress::{Event, Progress};
-use crate::repo::{CommitId, Digest, Hasher};
+use crate::repo::{Digest, Hasher};
 use crate::report::Finding;
 
 /// Bytes of a part, and the size up to which a file is uploaded in one go.
@@ -106,29 +106,21 @@ impl<T: Send + 'static> Task<T> {
 }
 
 /// One file on its way.
-struct File {
-    upload: Arc<Upload>,
-    entry: Entry,
-    remotes: Vec<Remote>,
+pub(super) struct File {
+    pub(super) upload: Arc<Upload>,
+    pub(super) entry: Entry,
+    pub(super) remotes: Vec<Remote>,
     /// The endpoint that serves it at present.
-    turn: AtomicUsize,
+    pub(super) turn: AtomicUsize,
     /// A mirror sent wrong bytes, and which one is not known: only the first endpoint is asked.
-    alone: AtomicBool,
-    received: AtomicU64,
+    pub(super) alone: AtomicBool,
+    pub(super) received: AtomicU64,
     /// The store has taken a part in this run.
     taken: AtomicBool,
     /// Parts that fail together wait together.
-    trouble: tokio::sync::Mutex<Trouble>,
+    pub(super) trouble: tokio::sync::Mutex<Trouble>,
     /// How often they have waited.
-    waits: AtomicUsize,
-}
-
-/// Failures in a row of one file.
-#[derive(Default)]
-struct Trouble {
-    failures: u32,
-    /// What had arrived when it failed last.
-    received: u64,
+    pub(super) waits: AtomicUsize,
 }
 
 /// A part that was fetched and hashed.
@@ -138,34 +130,6 @@ struct Part {
     /// The hash's state after it, where it can be saved.
     hash: Option<String>,
     permit: OwnedSemaphorePermit,
-}
-
-/// What an earlier run noted of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Noted {
-    /// So many bytes of it are there, without a name.
-    Bytes(u64),
-    /// It got its name, and was this then.
-    Done(Mark),
-}
-
-impl Objects {
-    /// What an earlier run noted of a file, if it makes sense.
-    pub(crate) async fn noted(
-        &self,
-        keys: &Keys,
-        commit: &CommitId,
-        entry: &Entry,
-    ) -> Result<Option<Noted>, ObjectError> {
-        let text = self.small(&keys.journal(commit, &entry.path), journal::LIMIT).await?;
-        let state = text.and_then(|text| Journal::read(&text, &entry.digest(), entry.size));
-        Ok(state.map(|state| match state {
-            State::Parts { part_size, parts, .. } => {
-                Noted::Bytes(part_size.saturating_mul(parts.len() as u64).min(entry.size))
-            }
-            State::Done(mark) => Noted::Done(mark),
-        }))
-    }
 }
 
 /// How far an upload is.
@@ -438,62 +402,6 @@ impl File {
         self.taken.store(true, Ordering::Relaxed);
         Ok(part)
     }
-
-    /// A range, from whichever endpoint has it; what arrived before a failure is not asked for again.
-    async fn fetch(&self, range: Range<u64>) -> Result<Bytes, UploadError> {
-        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        let mut bytes = BytesMut::with_capacity(length);
-        loop {
-            let waits = self.waits.load(Ordering::Relaxed);
-            let turn = self.turn.load(Ordering::Relaxed);
-            let endpoints = if self.alone.load(Ordering::Relaxed) { 1 } else { self.remotes.len().max(1) };
-            let endpoint = turn % endpoints;
-            let at = range.start + bytes.len() as u64;
-            let (hub, remote) = (&self.upload.hubs[endpoint], &self.remotes[endpoint]);
-            let Err(error) = self.try_fetch(hub, remote, at..range.end, &mut bytes).await else {
-                return Ok(bytes.freeze());
-            };
-            // The others may have it; parts that fail together move on once.
-            let _ = self.turn.compare_exchange(turn, turn + 1, Ordering::Relaxed, Ordering::Relaxed);
-            let mut trouble = self.trouble.lock().await;
-            if self.waits.load(Ordering::Relaxed) > waits {
-                // Another part has waited meanwhile.
-                continue;
-            }
-            let received = self.received.load(Ordering::Relaxed);
-            trouble.failures = if received > trouble.received { 1 } else { trouble.failures + 1 };
-            trouble.received = received;
-            if trouble.failures as usize >= endpoints {
-                hub.back_off(Some(&self.entry.path), error, trouble.failures, &*self.upload.progress).await?;
-            }
-            self.waits.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    async fn try_fetch(
-        &self,
-        hub: &Hub,
-        remote: &Remote,
-        range: Range<u64>,
-        bytes: &mut BytesMut,
-    ) -> Result<(), HubError> {
-        let mut body = hub.open(remote, range.clone()).await?;
-        if body.start != range.start {
-            let what = "it ignores requests for ranges, which are needed to upload without a disk".into();
-            let url = crate::hub::ShownUrl::from(&hub.config().endpoint);
-            return Err(HubError::Protocol { url, what });
-        }
-        while let Some(chunk) = body.chunk().await? {
-            if let Some(limiter) = &self.upload.limiter {
-                limiter.pass(chunk.len()).await;
-            }
-            bytes.extend_from_slice(&chunk);
-            self.received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-            let event = Event::FileBytes { path: &self.entry.path, bytes: chunk.len() as u64 };
-            self.upload.progress.event(event);
-        }
-        Ok(())
-    }
 }
 
 /// Hashes off the async threads; gives the hasher's state too, where it can be saved.
@@ -506,5 +414,19 @@ async fn hash(mut hasher: Hasher, bytes: Bytes) -> (Hasher, Option<String>) {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_neither_too_many_nor_too_small() {
+        for size in [1, PART, PART + 1, 80 << 30, 1 << 40, 5 << 40] {
+            let part = part_size(size);
+            assert!(part >= PART && part.is_multiple_of(1 << 20), "{size}: {part}");
+            assert!(size.div_ceil(part) <= 10_000, "{size}: {part}");
+        }
     }
 }

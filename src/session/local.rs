@@ -42,7 +42,9 @@ impl Session {
         let store = self.store(spec.repo_type, &spec.id);
         let local = match &self.config.destination {
             Destination::LocalDir(dir) => noted_commit(&store, dir)?,
-            _ => store.read_ref(&revision).or_else(|| only(&store.snapshots())),
+            Destination::Cache { .. } => store.read_ref(&revision).or_else(|| only(&store.snapshots())),
+            #[cfg(feature = "object-store")]
+            Destination::Objects(_) => None,
         };
         let not_cached = || {
             let place = store.snapshot_dir(&local.unwrap_or_else(zero_commit));

@@ -86,7 +86,9 @@ impl Session {
         }
         let folder = folder.or(match &self.config.destination {
             Destination::LocalDir(dir) => Some(dir),
-            _ => None,
+            Destination::Cache { .. } => None,
+            #[cfg(feature = "object-store")]
+            Destination::Objects(_) => None,
         });
         let store = match folder {
             Some(dir) => Arc::new(Store::local_dir(dir)),

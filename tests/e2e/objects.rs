@@ -109,9 +109,10 @@ impl S3 {
         self.script(&format!(
             "import os
 for o in s3.list_objects_v2(Bucket='fleet', Prefix='{prefix}').get('Contents', []):
-    path = os.path.join({folder:?}, o['Key'][len('{prefix}'):].lstrip('/'))
+    path = os.path.join('{}', o['Key'][len('{prefix}'):].lstrip('/'))
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    s3.download_file('fleet', o['Key'], path)"
+    s3.download_file('fleet', o['Key'], path)",
+            folder.display()
         ));
     }
 }

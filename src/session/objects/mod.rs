@@ -1,101 +1,32 @@
 //! Jobs whose files lie in an object store: putting a selection there without a disk in between, and
 //! holding what is there against its manifest. How objects come and go lives in [`crate::objects`].
 
+mod check;
+mod shelf;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Semaphore;
 
+use self::shelf::Shelf;
 use super::prepare::is_content;
-use super::{Error, Prepared, Session, Statuses, local};
+use super::{Error, Prepared, Session, Statuses};
 use crate::fetch::Limiter;
 use crate::hub::{Entry, Listing};
 use crate::lock::{LockedFile, LockedRepo};
-use crate::objects::{
-    Done, FarObject, Keys, Mark, Noted, ObjectError, ObjectUrl, Objects, PART, Record, Upload, UploadError,
-};
+use crate::objects::{Done, Keys, ObjectError, Objects, PART, Upload, UploadError};
 use crate::plan::Presence;
 use crate::progress::Event;
-use crate::repo::{CommitId, RepoPath, RepoSpec, Revision};
-use crate::report::{Code, Finding, Report, Severity};
-use crate::select::{Documents, Options, Purpose, Selection, Step, select};
-use crate::verify::{Content, Outcome, Subject, SubjectFile};
+use crate::repo::RepoPath;
+use crate::report::{Finding, Report};
+use crate::select::Options;
+use crate::verify::Outcome;
 
 /// Large files on their way at once; each has several parts.
 const LARGE: usize = 4;
-/// Small files are read whole for selection.
-const DOCUMENT_LIMIT: u64 = 64 << 20;
-
-/// What is there of a commit.
-struct Shelf {
-    objects: Arc<Objects>,
-    keys: Keys,
-    commit: CommitId,
-    /// By path.
-    found: BTreeMap<String, Mark>,
-    record: Record,
-    /// What an earlier run put there of the same commit.
-    manifest: Option<LockedRepo>,
-    /// Uploads that earlier runs began: their journals.
-    journals: BTreeSet<String>,
-}
-
-impl Shelf {
-    async fn look(objects: &Arc<Objects>, keys: Keys, commit: CommitId) -> Result<Self, Error> {
-        let found = objects.list(&keys.snapshot(&commit)).await?;
-        let journals = objects.list(&keys.journals(&commit)).await?.into_keys().collect();
-        let manifest = objects.manifest(&keys, &commit).await?;
-        let record = objects.record(&keys, &commit).await?;
-        Ok(Shelf { objects: Arc::clone(objects), keys, commit, found, record, manifest, journals })
-    }
-
-    async fn presence(&self, entry: &Entry) -> Result<Presence, Error> {
-        let path = entry.path.as_str();
-        let noted = match self.journals.contains(&format!("{path}.json")) {
-            true => self.objects.noted(&self.keys, &self.commit, entry).await?,
-            false => None,
-        };
-        Ok(match (self.found.get(path).filter(|mark| mark.size == entry.size), noted) {
-            // Without a tag nobody can tell whether it was replaced since.
-            (Some(mark), Some(Noted::Done(known))) if mark.etag.is_some() && known == *mark => Presence::Verified,
-            (Some(mark), _) if mark.etag.is_some() && self.record.files.get(path) == Some(mark) => Presence::Verified,
-            (Some(_), _) => Presence::Unverified,
-            (None, Some(Noted::Bytes(bytes))) if bytes > 0 => Presence::Partial(bytes),
-            (None, _) => Presence::Absent,
-        })
-    }
-
-    /// Whether an object is what it was when all of them had verified.
-    fn is_as_recorded(&self, path: &RepoPath) -> bool {
-        let found = self.found.get(path.as_str());
-        found.is_some_and(|mark| mark.etag.is_some()) && self.record.files.get(path.as_str()) == found
-    }
-
-    fn content(&self, path: &RepoPath) -> Content {
-        let size = self.found.get(path.as_str()).map(|mark| mark.size);
-        Content::Far(Arc::new(FarObject::new(Arc::clone(&self.objects), self.keys.file(&self.commit, path), size)))
-    }
-
-    fn subject(&self, prepared: &Prepared, checked: bool, wanted: impl Fn(&RepoPath, Presence) -> bool) -> Subject {
-        let items = prepared.plan.items.iter().filter(|i| wanted(&i.entry.path, i.presence));
-        let files = items.map(|item| SubjectFile {
-            path: item.entry.path.clone(),
-            content: self.content(&item.entry.path),
-            size: Some(item.entry.size),
-            digest: Some(item.entry.digest()),
-            digest_checked: checked,
-            purpose: item.purpose,
-        });
-        Subject { files: files.collect(), ..Subject::default() }
-    }
-
-    fn url(&self) -> PathBuf {
-        self.objects.shown(&self.keys.snapshot(&self.commit)).into()
-    }
-}
 
 impl Session {
     /// What is there of a prepared job; its plan says so from then on.
@@ -282,17 +213,6 @@ impl Session {
         Ok((self.verify_far(&shelf.objects, subject).await?, false))
     }
 
-    /// Checks what lies in a store. What could not be read for want of an answer is no finding.
-    async fn verify_far(&self, objects: &Objects, mut subject: Subject) -> Result<Outcome, Error> {
-        subject.allow_unsafe_pickle = self.config.allow_unsafe_pickle;
-        subject.deep = self.config.deep;
-        let outcome = self.verify_subject(subject).await;
-        match objects.take_trouble() {
-            Some(error) => Err(error.into()),
-            None => Ok(outcome),
-        }
-    }
-
     /// Writes what is known now, the ref last.
     async fn say_so(
         &self,
@@ -338,143 +258,9 @@ impl Session {
         }
         Ok(())
     }
-
-    /// What lies at a URL: the manifests of all repos below a prefix, of one repo's folder, or of one commit.
-    ///
-    /// # Errors
-    /// When the store cannot be asked, or has none there.
-    pub async fn manifests(&self, target: &ObjectUrl) -> Result<Vec<LockedRepo>, Error> {
-        let objects = self.objects()?;
-        let (_, wanted) = target.split();
-        let folders = match &wanted {
-            Some((folder, _)) => vec![folder.clone()],
-            None => objects.folders().await?,
-        };
-        let mut repos = Vec::new();
-        for folder in folders {
-            let Some((repo_type, id)) = Keys::repo(&folder) else { continue };
-            let keys = Keys::new(repo_type, &id);
-            let commits = match &wanted {
-                Some((_, Some(commit))) => vec![*commit],
-                _ => objects.commits(&keys).await?,
-            };
-            for commit in commits {
-                repos.extend(objects.manifest(&keys, &commit).await?);
-            }
-        }
-        if repos.is_empty() {
-            return Err(ObjectError::NotFound { url: format!("a manifest at {target}") }.into());
-        }
-        Ok(repos)
-    }
-
-    /// Holds what was last put there of a repo's revision against its manifest.
-    pub(super) async fn verify_shelved(
-        &self,
-        objects: &Arc<Objects>,
-        spec: &RepoSpec,
-        revision: &Revision,
-    ) -> Result<Report, Error> {
-        let keys = Keys::new(spec.repo_type, &spec.id);
-        let commit = match revision.as_commit() {
-            Some(commit) => Some(commit),
-            None => objects.reference(&keys, revision).await?,
-        };
-        let locked = match commit {
-            Some(commit) => objects.manifest(&keys, &commit).await?,
-            None => None,
-        };
-        let Some(locked) = locked else {
-            let url = objects.shown(&keys.manifests());
-            return Err(ObjectError::NotFound { url: format!("a manifest of {}@{revision} in {url}", spec.id) }.into());
-        };
-        self.verify_objects(objects, &locked).await
-    }
-
-    /// Holds what lies in the object store against what is locked: every byte of it.
-    pub(super) async fn verify_objects(&self, objects: &Arc<Objects>, locked: &LockedRepo) -> Result<Report, Error> {
-        let started = Instant::now();
-        let keys = Keys::new(locked.repo_type, &locked.id);
-        let shelf = Shelf::look(objects, keys, locked.commit).await?;
-        if shelf.found.is_empty() {
-            return Err(Error::LockedNotHere {
-                repo: locked.id.to_string(),
-                commit: locked.commit.to_string(),
-                place: shelf.url(),
-            });
-        }
-        let listing = locked.listing();
-        let selection = choose(&shelf, &listing).await?;
-        let mut findings = selection.findings.clone();
-        let expected: BTreeSet<&str> =
-            locked.files.iter().chain(shelf.manifest.iter().flat_map(|m| &m.files)).map(|f| f.path.as_str()).collect();
-        for name in shelf.found.keys().filter(|name| !expected.contains(name.as_str())) {
-            findings.push(Finding::new(Code::FileExtra, name, "the manifest does not name it"));
-        }
-        let mut subject = Subject { weights: selection.weights.clone(), ..Subject::default() };
-        for entry in &listing.entries {
-            let purpose = selection.files.iter().find(|f| f.path == entry.path).map_or(Purpose::Other, |f| f.purpose);
-            subject.files.push(SubjectFile {
-                path: entry.path.clone(),
-                content: shelf.content(&entry.path),
-                size: Some(entry.size),
-                digest: Some(entry.digest()),
-                digest_checked: false,
-                purpose,
-            });
-        }
-        let files = subject.files.clone();
-        let outcome = self.verify_far(objects, subject).await?;
-        findings.extend(self.denied_code(&selection));
-        let spec = RepoSpec { revision: Some(locked.revision.clone()), ..locked.spec() };
-        let mut report = local::folder_report(
-            &shelf.url(),
-            Some(locked.commit),
-            Some(&spec),
-            &selection,
-            &files,
-            &outcome,
-            findings,
-        );
-        for finding in report.findings.iter_mut().filter(|f| f.hint.is_some() && f.severity == Severity::Error) {
-            finding.hint = Some(format!("`hfget {} --to {} --force` puts it there again", locked.id, objects.url()));
-        }
-        self.config.policy.judge(&mut report.findings);
-        report.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(report)
-    }
-
-    fn objects(&self) -> Result<&Arc<Objects>, Error> {
-        self.objects.as_ref().ok_or_else(|| {
-            let (url, why) = (String::new(), "this session works on no object store".to_owned());
-            Error::Objects(ObjectError::Setup { url, why })
-        })
-    }
 }
 
 /// The journals that the uploads of this selection may have left.
 fn multipart(prepared: &Prepared) -> impl Iterator<Item = String> {
     prepared.plan.items.iter().filter(|i| i.entry.size > PART).map(|i| format!("{}.json", i.entry.path))
-}
-
-/// What the files are, from the small ones among them.
-async fn choose(shelf: &Shelf, listing: &Listing) -> Result<Selection, Error> {
-    let options = Options { all: true, ..Options::default() };
-    let mut documents = Documents::new();
-    loop {
-        match select(listing, &options, &documents).map_err(Error::Select)? {
-            Step::Done(selection) => return Ok(*selection),
-            Step::Need(paths) => {
-                for path in paths {
-                    let key = shelf.keys.file(&shelf.commit, &path);
-                    let text = match shelf.objects.small(&key, DOCUMENT_LIMIT).await {
-                        // Too large to be read for this; its digest is checked as any other's.
-                        Err(ObjectError::Invalid { .. }) => None,
-                        other => other?,
-                    };
-                    documents.insert(path, text.map(|bytes| bytes.to_vec()));
-                }
-            }
-        }
-    }
 }

@@ -1,0 +1,76 @@
+//! Ranges of one file from the Hub or its mirrors, for upload. What becomes of them is said in `upload`.
+
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+use bytes::{Bytes, BytesMut};
+
+use super::upload::{File, UploadError};
+use crate::hub::{Hub, HubError, Remote, ShownUrl};
+use crate::progress::Event;
+
+/// Failures in a row of one file.
+#[derive(Default)]
+pub(super) struct Trouble {
+    failures: u32,
+    /// What had arrived when it failed last.
+    received: u64,
+}
+
+impl File {
+    /// A range, from whichever endpoint has it; what arrived before a failure is not asked for again.
+    pub(super) async fn fetch(&self, range: Range<u64>) -> Result<Bytes, UploadError> {
+        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let mut bytes = BytesMut::with_capacity(length);
+        loop {
+            let waits = self.waits.load(Ordering::Relaxed);
+            let turn = self.turn.load(Ordering::Relaxed);
+            let endpoints = if self.alone.load(Ordering::Relaxed) { 1 } else { self.remotes.len().max(1) };
+            let endpoint = turn % endpoints;
+            let at = range.start + bytes.len() as u64;
+            let (hub, remote) = (&self.upload.hubs[endpoint], &self.remotes[endpoint]);
+            let Err(error) = self.try_fetch(hub, remote, at..range.end, &mut bytes).await else {
+                return Ok(bytes.freeze());
+            };
+            // The others may have it; parts that fail together move on once.
+            let _ = self.turn.compare_exchange(turn, turn + 1, Ordering::Relaxed, Ordering::Relaxed);
+            let mut trouble = self.trouble.lock().await;
+            if self.waits.load(Ordering::Relaxed) > waits {
+                // Another part has waited meanwhile.
+                continue;
+            }
+            let received = self.received.load(Ordering::Relaxed);
+            trouble.failures = if received > trouble.received { 1 } else { trouble.failures + 1 };
+            trouble.received = received;
+            if trouble.failures as usize >= endpoints {
+                hub.back_off(Some(&self.entry.path), error, trouble.failures, &*self.upload.progress).await?;
+            }
+            self.waits.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    async fn try_fetch(
+        &self,
+        hub: &Hub,
+        remote: &Remote,
+        range: Range<u64>,
+        bytes: &mut BytesMut,
+    ) -> Result<(), HubError> {
+        let mut body = hub.open(remote, range.clone()).await?;
+        if body.start != range.start {
+            let what = "it ignores requests for ranges, which are needed to upload without a disk".into();
+            let url = ShownUrl::from(&hub.config().endpoint);
+            return Err(HubError::Protocol { url, what });
+        }
+        while let Some(chunk) = body.chunk().await? {
+            if let Some(limiter) = &self.upload.limiter {
+                limiter.pass(chunk.len()).await;
+            }
+            bytes.extend_from_slice(&chunk);
+            self.received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            let event = Event::FileBytes { path: &self.entry.path, bytes: chunk.len() as u64 };
+            self.upload.progress.event(event);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! Holding what lies in an object store against its manifests, or a lockfile: every byte of it. Asks no Hub.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::shelf::{Shelf, choose};
+use crate::lock::LockedRepo;
+use crate::objects::{Keys, ObjectError, ObjectUrl, Objects};
+use crate::repo::{RepoSpec, Revision};
+use crate::report::{Code, Finding, Report, Severity};
+use crate::select::Purpose;
+use crate::session::{Error, Session, local};
+use crate::verify::{Outcome, Subject, SubjectFile};
+
+impl Session {
+    /// What lies at a URL: the manifests of all repos below a prefix, of one repo's folder, or of one commit.
+    ///
+    /// # Errors
+    /// When the store cannot be asked, or has none there.
+    pub async fn manifests(&self, target: &ObjectUrl) -> Result<Vec<LockedRepo>, Error> {
+        let objects = self.objects()?;
+        let (_, wanted) = target.split();
+        let folders = match &wanted {
+            Some((folder, _)) => vec![folder.clone()],
+            None => objects.folders().await?,
+        };
+        let mut repos = Vec::new();
+        for folder in folders {
+            let Some((repo_type, id)) = Keys::repo(&folder) else { continue };
+            let keys = Keys::new(repo_type, &id);
+            let commits = match &wanted {
+                Some((_, Some(commit))) => vec![*commit],
+                _ => objects.commits(&keys).await?,
+            };
+            for commit in commits {
+                repos.extend(objects.manifest(&keys, &commit).await?);
+            }
+        }
+        if repos.is_empty() {
+            return Err(ObjectError::NotFound { url: format!("a manifest at {target}") }.into());
+        }
+        Ok(repos)
+    }
+
+    /// Holds what was last put there of a repo's revision against its manifest.
+    pub(in crate::session) async fn verify_shelved(
+        &self,
+        objects: &Arc<Objects>,
+        spec: &RepoSpec,
+        revision: &Revision,
+    ) -> Result<Report, Error> {
+        let keys = Keys::new(spec.repo_type, &spec.id);
+        let commit = match revision.as_commit() {
+            Some(commit) => Some(commit),
+            None => objects.reference(&keys, revision).await?,
+        };
+        let locked = match commit {
+            Some(commit) => objects.manifest(&keys, &commit).await?,
+            None => None,
+        };
+        let Some(locked) = locked else {
+            let url = objects.shown(&keys.manifests());
+            return Err(ObjectError::NotFound { url: format!("a manifest of {}@{revision} in {url}", spec.id) }.into());
+        };
+        self.verify_objects(objects, &locked).await
+    }
+
+    /// Holds what lies in the object store against what is locked: every byte of it.
+    pub(in crate::session) async fn verify_objects(
+        &self,
+        objects: &Arc<Objects>,
+        locked: &LockedRepo,
+    ) -> Result<Report, Error> {
+        let started = Instant::now();
+        let keys = Keys::new(locked.repo_type, &locked.id);
+        let shelf = Shelf::look(objects, keys, locked.commit).await?;
+        if shelf.found.is_empty() {
+            return Err(Error::LockedNotHere {
+                repo: locked.id.to_string(),
+                commit: locked.commit.to_string(),
+                place: shelf.url(),
+            });
+        }
+        let listing = locked.listing();
+        let selection = choose(&shelf, &listing).await?;
+        let mut findings = selection.findings.clone();
+        let expected: BTreeSet<&str> =
+            locked.files.iter().chain(shelf.manifest.iter().flat_map(|m| &m.files)).map(|f| f.path.as_str()).collect();
+        for name in shelf.found.keys().filter(|name| !expected.contains(name.as_str())) {
+            findings.push(Finding::new(Code::FileExtra, name, "the manifest does not name it"));
+        }
+        let mut subject = Subject { weights: selection.weights.clone(), ..Subject::default() };
+        for entry in &listing.entries {
+            let purpose = selection.files.iter().find(|f| f.path == entry.path).map_or(Purpose::Other, |f| f.purpose);
+            subject.files.push(SubjectFile {
+                path: entry.path.clone(),
+                content: shelf.content(&entry.path),
+                size: Some(entry.size),
+                digest: Some(entry.digest()),
+                digest_checked: false,
+                purpose,
+            });
+        }
+        let files = subject.files.clone();
+        let outcome = self.verify_far(objects, subject).await?;
+        findings.extend(self.denied_code(&selection));
+        let spec = RepoSpec { revision: Some(locked.revision.clone()), ..locked.spec() };
+        let mut report = local::folder_report(
+            &shelf.url(),
+            Some(locked.commit),
+            Some(&spec),
+            &selection,
+            &files,
+            &outcome,
+            findings,
+        );
+        for finding in report.findings.iter_mut().filter(|f| f.hint.is_some() && f.severity == Severity::Error) {
+            finding.hint = Some(format!("`hfget {} --to {} --force` puts it there again", locked.id, objects.url()));
+        }
+        self.config.policy.judge(&mut report.findings);
+        report.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(report)
+    }
+
+    fn objects(&self) -> Result<&Arc<Objects>, Error> {
+        self.objects.as_ref().ok_or_else(|| {
+            let (url, why) = (String::new(), "this session works on no object store".to_owned());
+            Error::Objects(ObjectError::Setup { url, why })
+        })
+    }
+
+    /// Checks what lies in a store. What could not be read for want of an answer is no finding.
+    pub(super) async fn verify_far(&self, objects: &Objects, mut subject: Subject) -> Result<Outcome, Error> {
+        subject.allow_unsafe_pickle = self.config.allow_unsafe_pickle;
+        subject.deep = self.config.deep;
+        let outcome = self.verify_subject(subject).await;
+        match objects.take_trouble() {
+            Some(error) => Err(error.into()),
+            None => Ok(outcome),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What is there of one commit in an object store, and what is known of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::hub::{Entry, Listing};
+use crate::lock::LockedRepo;
+use crate::objects::{FarObject, Keys, Mark, Noted, ObjectError, Objects, Record};
+use crate::plan::Presence;
+use crate::repo::{CommitId, RepoPath};
+use crate::select::{Documents, Options, Selection, Step, select};
+use crate::session::{Error, Prepared};
+use crate::verify::{Content, Subject, SubjectFile};
+
+/// Small files are read whole for selection.
+const DOCUMENT_LIMIT: u64 = 64 << 20;
+
+/// What is there of a commit.
+pub(super) struct Shelf {
+    pub objects: Arc<Objects>,
+    pub keys: Keys,
+    pub commit: CommitId,
+    /// By path.
+    pub found: BTreeMap<String, Mark>,
+    pub record: Record,
+    /// What an earlier run put there of the same commit.
+    pub manifest: Option<LockedRepo>,
+    /// Uploads that earlier runs began: their journals.
+    pub journals: BTreeSet<String>,
+}
+
+impl Shelf {
+    pub async fn look(objects: &Arc<Objects>, keys: Keys, commit: CommitId) -> Result<Self, Error> {
+        let found = objects.list(&keys.snapshot(&commit)).await?;
+        let journals = objects.list(&keys.journals(&commit)).await?.into_keys().collect();
+        let manifest = objects.manifest(&keys, &commit).await?;
+        let record = objects.record(&keys, &commit).await?;
+        Ok(Shelf { objects: Arc::clone(objects), keys, commit, found, record, manifest, journals })
+    }
+
+    pub async fn presence(&self, entry: &Entry) -> Result<Presence, Error> {
+        let path = entry.path.as_str();
+        let noted = if self.journals.contains(&format!("{path}.json")) {
+            self.objects.noted(&self.keys, &self.commit, entry).await?
+        } else {
+            None
+        };
+        Ok(match (self.found.get(path).filter(|mark| mark.size == entry.size), noted) {
+            // Without a tag nobody can tell whether it was replaced since.
+            (Some(mark), Some(Noted::Done(known))) if mark.etag.is_some() && known == *mark => Presence::Verified,
+            (Some(mark), _) if mark.etag.is_some() && self.record.files.get(path) == Some(mark) => Presence::Verified,
+            (Some(_), _) => Presence::Unverified,
+            (None, Some(Noted::Bytes(bytes))) if bytes > 0 => Presence::Partial(bytes),
+            (None, _) => Presence::Absent,
+        })
+    }
+
+    /// Whether an object is what it was when all of them had verified.
+    pub fn is_as_recorded(&self, path: &RepoPath) -> bool {
+        let found = self.found.get(path.as_str());
+        found.is_some_and(|mark| mark.etag.is_some()) && self.record.files.get(path.as_str()) == found
+    }
+
+    pub fn content(&self, path: &RepoPath) -> Content {
+        let size = self.found.get(path.as_str()).map(|mark| mark.size);
+        Content::Far(Arc::new(FarObject::new(Arc::clone(&self.objects), self.keys.file(&self.commit, path), size)))
+    }
+
+    pub fn subject(&self, prepared: &Prepared, checked: bool, wanted: impl Fn(&RepoPath, Presence) -> bool) -> Subject {
+        let items = prepared.plan.items.iter().filter(|i| wanted(&i.entry.path, i.presence));
+        let files = items.map(|item| SubjectFile {
+            path: item.entry.path.clone(),
+            content: self.content(&item.entry.path),
+            size: Some(item.entry.size),
+            digest: Some(item.entry.digest()),
+            digest_checked: checked,
+            purpose: item.purpose,
+        });
+        Subject { files: files.collect(), ..Subject::default() }
+    }
+
+    pub fn url(&self) -> PathBuf {
+        self.objects.shown(&self.keys.snapshot(&self.commit)).into()
+    }
+}
+
+/// What the files are, from the small ones among them.
+pub(super) async fn choose(shelf: &Shelf, listing: &Listing) -> Result<Selection, Error> {
+    let options = Options { all: true, ..Options::default() };
+    let mut documents = Documents::new();
+    loop {
+        match select(listing, &options, &documents).map_err(Error::Select)? {
+            Step::Done(selection) => return Ok(*selection),
+            Step::Need(paths) => {
+                for path in paths {
+                    let key = shelf.keys.file(&shelf.commit, &path);
+                    let text = match shelf.objects.small(&key, DOCUMENT_LIMIT).await {
+                        // Too large to be read for this; its digest is checked as any other's.
+                        Err(ObjectError::Invalid { .. }) => None,
+                        other => other?,
+                    };
+                    documents.insert(path, text.map(|bytes| bytes.to_vec()));
+                }
+            }
+        }
+    }
+}
