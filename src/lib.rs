@@ -18,6 +18,7 @@
 //! | [`fetch`] | moving bytes: ranges, retries, hashing while streaming | what the bytes mean |
 //! | [`verify`] | digests, tensor tables read from untrusted bytes, coverage of the index | network |
 //! | [`lock`] | lockfiles: a selection to the byte, as text | how one is made or used |
+//! | `objects` | object stores: requests, keys, what is kept there, uploads without a disk | what is put there and why |
 //! | [`report`] | findings, the report, the exit code | how it was found out |
 //!
 //! [`session`] wires the rooms together for programs that want the whole job in one call; the

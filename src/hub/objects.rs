@@ -14,7 +14,7 @@ impl From<ObjectError> for HubError {
     fn from(error: ObjectError) -> Self {
         let shown = |url: &str| ShownUrl::of_text(url);
         match error {
-            ObjectError::NotFound { url } => HubError::EntryNotFound { url: shown(&url) },
+            ObjectError::NotFound { url } | ObjectError::Empty { url } => HubError::EntryNotFound { url: shown(&url) },
             ObjectError::Refused { url, why } => HubError::Forbidden { url: shown(&url), message: why },
             ObjectError::Setup { url, why } | ObjectError::Failed { url, why } | ObjectError::Invalid { url, why } => {
                 HubError::Protocol { url: shown(&url), what: why }

@@ -24,6 +24,12 @@ pub enum ObjectError {
         /// Which.
         url: String,
     },
+    /// No repo was put there.
+    #[error("nothing that `--to` put there lies at {url}")]
+    Empty {
+        /// Where it was looked for.
+        url: String,
+    },
     /// The store does not let us.
     #[error("{url}: access is refused: {why}")]
     Refused {
@@ -55,7 +61,9 @@ impl ObjectError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             ObjectError::Setup { .. } => ExitCode::Usage,
-            ObjectError::NotFound { .. } | ObjectError::Refused { .. } => ExitCode::NotAvailable,
+            ObjectError::NotFound { .. } | ObjectError::Empty { .. } | ObjectError::Refused { .. } => {
+                ExitCode::NotAvailable
+            }
             ObjectError::Failed { .. } => ExitCode::Network,
             ObjectError::Invalid { .. } => ExitCode::VerificationFailed,
         }
@@ -69,7 +77,9 @@ impl ObjectError {
                  AWS_ENDPOINT_URL for what only speaks like S3), GOOGLE_APPLICATION_CREDENTIALS, \
                  AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or the machine's role"
             }
-            ObjectError::NotFound { .. } => "`hfget REPO --to URL` puts a repo there; buckets are not made",
+            ObjectError::NotFound { .. } | ObjectError::Empty { .. } => {
+                "`hfget REPO --to URL` puts a repo there; buckets are not made"
+            }
             ObjectError::Failed { .. } => "run it again: what was uploaded is not uploaded twice",
             ObjectError::Invalid { .. } => "remove it, and put the repo there again with `hfget REPO --to URL`",
         };

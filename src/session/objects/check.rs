@@ -38,7 +38,7 @@ impl Session {
             }
         }
         if repos.is_empty() {
-            return Err(ObjectError::NotFound { url: format!("a manifest at {target}") }.into());
+            return Err(ObjectError::Empty { url: target.to_string() }.into());
         }
         Ok(repos)
     }
@@ -60,8 +60,8 @@ impl Session {
             None => None,
         };
         let Some(locked) = locked else {
-            let url = objects.shown(&keys.manifests());
-            return Err(ObjectError::NotFound { url: format!("a manifest of {}@{revision} in {url}", spec.id) }.into());
+            let url = format!("{} ({}@{revision})", objects.url(), spec.id);
+            return Err(ObjectError::Empty { url }.into());
         };
         self.verify_objects(objects, &locked).await
     }
