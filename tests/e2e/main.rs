@@ -21,6 +21,7 @@ mod olah;
 mod options;
 mod pipelines;
 mod resume;
+mod schemas;
 mod screens;
 mod soak;
 mod support;
