@@ -39,6 +39,7 @@ pub struct Hub {
     /// HTTP/1.1 only: over HTTP/2 all parts would share one TCP connection.
     pub(super) data: Client,
     pub(super) gate: Gate,
+    #[cfg_attr(not(feature = "xet"), allow(dead_code))]
     pub(super) xet: Xet,
     /// What stands in its place, where the endpoint is an object store.
     #[cfg(feature = "object-store")]
@@ -175,6 +176,15 @@ impl Hub {
     }
 
     /// Names of branches and tags, for advice; empty when they cannot be had.
+    #[cfg(not(feature = "xet"))]
+    #[allow(clippy::unused_async, clippy::unused_self)] // as the other one is called
+    async fn refs(&self, _: RepoType, _: &RepoId) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Names of branches and tags, for advice; empty when they cannot be had. Through hf-hub, which is not
+    /// to be had without Xet.
+    #[cfg(feature = "xet")]
     async fn refs(&self, repo_type: RepoType, id: &RepoId) -> Vec<String> {
         let builder =
             hf_hub::HFClient::builder().endpoint(self.config.url("")).cache_enabled(false).retry_max_attempts(0);

@@ -11,6 +11,7 @@ mod open;
 mod probe;
 mod retry;
 mod wire;
+#[cfg_attr(not(feature = "xet"), path = "no_xet.rs")]
 mod xet;
 
 pub use client::Hub;

@@ -147,6 +147,7 @@ impl Session {
     }
 
     /// The plan of a job, as bad as its findings count here.
+    #[cfg_attr(not(feature = "object-store"), allow(clippy::unused_async))]
     async fn planned(&self, prepared: Prepared) -> Result<Prepared, Error> {
         #[cfg(feature = "object-store")]
         if let Some(objects) = &self.objects {
@@ -177,6 +178,7 @@ impl Session {
     }
 
     /// Whether the endpoint's listing is all that the repo holds: an object store's is what was put there.
+    #[cfg_attr(not(feature = "object-store"), allow(clippy::unused_self))]
     fn lists_all(&self) -> bool {
         #[cfg(feature = "object-store")]
         if self.config.hub.objects.is_some() {
