@@ -101,7 +101,7 @@ impl Hub {
             revision,
             endpoint: &self.config.endpoint,
             page: self.page(repo_type, id),
-            has_token: self.config.token.is_some(),
+            token: self.config.token.as_ref(),
         }
     }
 

@@ -27,6 +27,14 @@ impl Token {
         Ok(Token(value))
     }
 
+    /// A text without it.
+    pub(super) fn hide(&self, text: &str) -> String {
+        match self.0.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")) {
+            Some(token) if !token.is_empty() => text.replace(token, "***"),
+            _ => text.to_owned(),
+        }
+    }
+
     /// The `Authorization` header's value, marked sensitive.
     pub(super) fn header(&self) -> HeaderValue {
         self.0.clone()

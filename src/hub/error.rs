@@ -7,6 +7,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use url::Url;
 
+use super::config::Token;
 use crate::report::ExitCode;
 use crate::text::printable;
 
@@ -211,7 +212,7 @@ pub(super) struct Asked<'a> {
     pub revision: &'a str,
     pub endpoint: &'a Url,
     pub page: String,
-    pub has_token: bool,
+    pub token: Option<&'a Token>,
 }
 
 /// The first characters of a server's own words, safe to print.
@@ -223,13 +224,15 @@ impl Asked<'_> {
     /// Reads `X-Error-Code` and `X-Error-Message`, which the Hub sends with every error.
     pub fn refuse(&self, url: &Url, status: StatusCode, headers: &HeaderMap) -> HubError {
         let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("");
+        // A server, or a proxy before it, may repeat what it was sent.
         let message = words(header("x-error-message"));
+        let message = self.token.map_or(message.clone(), |token| token.hide(&message));
         let repo = self.repo.to_owned();
         let endpoint = ShownUrl::from(self.endpoint).to_string();
         let gated = || HubError::Gated {
             repo: repo.clone(),
             page: self.page.clone(),
-            has_token: self.has_token,
+            has_token: self.token.is_some(),
             message: message.clone(),
         };
         match (header("x-error-code"), status.as_u16()) {
@@ -239,8 +242,10 @@ impl Asked<'_> {
                 HubError::RevisionNotFound { repo, revision: printable(self.revision).into_owned(), known: Vec::new() }
             }
             ("EntryNotFound", _) => HubError::EntryNotFound { url: url.into() },
-            ("RepoNotFound", _) | ("", 404) => HubError::RepoNotFound { repo, endpoint, has_token: self.has_token },
-            (_, 401) if self.has_token => HubError::BadToken { endpoint, message },
+            ("RepoNotFound", _) | ("", 404) => {
+                HubError::RepoNotFound { repo, endpoint, has_token: self.token.is_some() }
+            }
+            (_, 401) if self.token.is_some() => HubError::BadToken { endpoint, message },
             // Without a token the Hub does not tell a missing repo from a private one.
             (_, 401) => HubError::RepoNotFound { repo, endpoint, has_token: false },
             (_, 403) => HubError::Forbidden { url: url.into(), message },

@@ -39,12 +39,7 @@ impl Hub {
 
     pub(crate) fn xet_failed(&self) {}
 
-    pub(super) async fn open_xet(
-        &self,
-        _: &RepoInfo,
-        _: &Entry,
-        _: Range<u64>,
-    ) -> Result<(Url, XetBody), HubError> {
+    pub(super) async fn open_xet(&self, _: &RepoInfo, _: &Entry, _: Range<u64>) -> Result<(Url, XetBody), HubError> {
         Err(HubError::Setup("this program was built without Xet".into()))
     }
 }

@@ -23,6 +23,7 @@ mod pipelines;
 mod resume;
 mod schemas;
 mod screens;
+mod secrets;
 mod soak;
 mod support;
 mod verifying;
