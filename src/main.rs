@@ -9,6 +9,7 @@ mod cli {
     pub mod inspect;
     pub mod lock;
     pub mod ndjson;
+    pub mod papers;
     pub mod progress;
     pub mod run;
     pub mod screen;

@@ -60,6 +60,26 @@ pub fn bytes(n: u64) -> String {
     format!("{value:.digits$} {}", UNITS[unit])
 }
 
+/// The names that somebody who wrote `typed` may have meant, the nearest first: those that a few slips of the
+/// pen lead to, whatever the case of letters.
+#[must_use]
+pub fn meant<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let slips = (typed.chars().count() / 4).max(1);
+    let mut near: Vec<(usize, &str)> = names
+        .into_iter()
+        .map(|name| (distance(typed, name), name))
+        .filter(|(slips_to, _)| *slips_to <= slips)
+        .collect();
+    near.sort_unstable();
+    near.into_iter().map(|(_, name)| name).collect()
+}
+
+/// How many letters are to be added, removed, changed or swapped with the next one, whatever their case.
+#[must_use]
+pub fn distance(a: &str, b: &str) -> usize {
+    strsim::damerau_levenshtein(&a.to_lowercase(), &b.to_lowercase())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +88,18 @@ mod tests {
     fn escapes_cannot_reach_the_terminal() {
         assert_eq!(printable("a\x1b[31mb\u{202e}c\u{9b}d"), "a\\u{1b}[31mb\\u{202e}c\\u{9b}d");
         assert!(matches!(printable("模型 weights.bin"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_is_understood_and_another_word_is_not() {
+        let names = ["plan", "verify", "inspect", "clean"];
+        for (typed, name) in [("verfy", "verify"), ("plàn", "plan"), ("INSPECT", "inspect"), ("claen", "clean")] {
+            assert_eq!(meant(typed, names).first(), Some(&name), "{typed}");
+        }
+        for other in ["gpt2", "t5", "bert-base", ""] {
+            assert!(meant(other, names).is_empty(), "{other}");
+        }
+        assert_eq!(meant("fp61", ["fp32", "bf16", "fp16"]), ["fp16"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode as ProcessCode;
 use std::time::Duration;
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::FromArgMatches as _;
 use hfget::lock::LockedRepo;
 use hfget::repo::RepoSpec;
 use hfget::report::{ExitCode, HumanOptions, PlanReport, Report, Severity};
@@ -12,18 +12,19 @@ use hfget::select::Options;
 use hfget::session::{Error, Inspected, Prepared, Session, inspect_path, names_folder, worse};
 use hfget::text::printable;
 
-use super::args::{Cli, Command, GetArgs, InspectArgs, Output, Place, Repos, Selection, Transfer};
+use super::args::{Cli, Command, GetArgs, InspectArgs, Output, Place, Repos, Selection, Transfer, command};
 use super::clean::clean;
 use super::compare::compare;
 use super::endings::Endings;
 use super::lock::{lock, locked};
+use super::papers::{completions, man};
 use super::progress::{stop_drawing, write_line};
 use super::screen::{Screen, error_json, print_json};
 use super::setup::{apply_revision, session, specs};
 use super::verify::verify;
 
 pub fn main() -> ProcessCode {
-    let matches = match Cli::command().try_get_matches() {
+    let matches = match command().try_get_matches() {
         Ok(matches) => matches,
         // Help and version are not errors; clap exits with 2 for the rest.
         Err(error) => error.exit(),
@@ -61,6 +62,8 @@ async fn run(cli: Cli) -> ExitCode {
             Some(Command::Lock(args)) => lock(args).await,
             Some(Command::Clean(args)) => clean(args).await,
             Some(Command::Compare(args)) => compare(&args).await,
+            Some(Command::Completions(args)) => completions(&args),
+            Some(Command::Man(args)) => man(&args),
             None if cli.get.dry_run => {
                 let args = &cli.get;
                 plan(&args.repos, &args.selection, &args.place, &args.transfer, &args.output, false).await
