@@ -2,6 +2,7 @@
 #![allow(missing_docs)] // nothing here is for other crates
 
 mod cli {
+    pub mod advice;
     pub mod args;
     pub mod clean;
     pub mod compare;

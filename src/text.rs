@@ -1,7 +1,8 @@
-//! Making text from outside safe to print, and sizes and times pleasant to read. No I/O lives here.
+//! Making text from outside safe to print, sizes pleasant to read, lines as long as the screen, and sense of
+//! misspelt names. No I/O lives here.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// Displays untrusted text with everything that could steer a terminal escaped.
 ///
@@ -65,19 +66,80 @@ pub fn bytes(n: u64) -> String {
 #[must_use]
 pub fn meant<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let slips = (typed.chars().count() / 4).max(1);
-    let mut near: Vec<(usize, &str)> = names
-        .into_iter()
-        .map(|name| (distance(typed, name), name))
-        .filter(|(slips_to, _)| *slips_to <= slips)
-        .collect();
+    let mut near: Vec<(usize, &str)> =
+        names.into_iter().map(|name| (distance(typed, name), name)).filter(|(away, _)| *away <= slips).collect();
     near.sort_unstable();
     near.into_iter().map(|(_, name)| name).collect()
 }
 
-/// How many letters are to be added, removed, changed or swapped with the next one, whatever their case.
+/// How many letters are to be added, removed, changed or swapped with the next one, whatever their case. Only the
+/// first 64 letters count.
 #[must_use]
 pub fn distance(a: &str, b: &str) -> usize {
-    strsim::damerau_levenshtein(&a.to_lowercase(), &b.to_lowercase())
+    let short = |text: &str| text.chars().take(64).flat_map(char::to_lowercase).collect::<String>();
+    strsim::damerau_levenshtein(&short(a), &short(b))
+}
+
+/// What there is in the place of `typed`, the nearest first: `did you mean fp16? the repo has fp16, fp32`.
+#[must_use]
+pub fn choices(typed: &str, names: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let mut sorted: Vec<(usize, &str)> = names.iter().map(|name| (distance(typed, name), name.as_str())).collect();
+    sorted.sort_by_key(|(away, _)| *away);
+    let shown: Vec<_> = sorted.iter().take(SHOWN).map(|(_, name)| printable(name)).collect();
+    let mut text = String::new();
+    if let Some(near) = meant(typed, names.iter().map(String::as_str)).first() {
+        text = format!("did you mean {}?", printable(near));
+        if names.len() == 1 {
+            return text;
+        }
+        text.push(' ');
+    }
+    text = text + "the repo has " + &shown.join(", ");
+    if names.len() > SHOWN {
+        // Writing to a string cannot fail.
+        let _ = write!(text, " and {} more", names.len() - SHOWN);
+    }
+    text
+}
+
+/// Appends `text`, broken at spaces so that lines fit, continuation lines indented.
+pub fn wrap(out: &mut String, indent: &str, text: &str, width: usize) {
+    wrap_after(out, indent, indent.len() + 2, text, width);
+}
+
+/// The same after `lead`, with further lines below the column `hang`.
+pub fn wrap_after(out: &mut String, lead: &str, hang: usize, text: &str, width: usize) {
+    /// A line of fewer columns is not left for a word that is too long for the next one, too.
+    const STUB: usize = 12;
+    let width = width.max(20);
+    out.push_str(lead);
+    let mut column = lead.len();
+    for (i, word) in text.split(' ').enumerate() {
+        let len = visible_width(word);
+        if i == 0 {
+        } else if column + 1 + len > width && (column >= STUB || hang + len <= width) {
+            let _ = write!(out, "\n{:hang$}", "");
+            column = hang;
+        } else {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += len;
+    }
+    out.push('\n');
+}
+
+/// Columns of `text` without our own colour codes.
+fn visible_width(text: &str) -> usize {
+    let mut rest = text;
+    let mut width = 0;
+    while let Some(at) = rest.find('\x1b') {
+        width += unicode_width::UnicodeWidthStr::width(&rest[..at]);
+        rest = rest[at..].find('m').map_or("", |end| &rest[at + end + 1..]);
+    }
+    width + unicode_width::UnicodeWidthStr::width(rest)
 }
 
 #[cfg(test)]
@@ -99,7 +161,13 @@ mod tests {
         for other in ["gpt2", "t5", "bert-base", ""] {
             assert!(meant(other, names).is_empty(), "{other}");
         }
+        for (a, b, n) in [("fp16", "FP16", 0), ("fp61", "fp16", 1), ("bf16", "fp16", 1), ("", "abc", 3)] {
+            assert_eq!(distance(a, b), n, "{a} {b}");
+        }
         assert_eq!(meant("fp61", ["fp32", "bf16", "fp16"]), ["fp16"]);
+        let names = ["bf16", "fp32", "fp16"].map(String::from);
+        assert_eq!(choices("fp61", &names), "did you mean fp16? the repo has fp16, fp32, bf16");
+        assert_eq!(choices("non_ema", &names[..1]), "the repo has bf16");
     }
 
     #[test]

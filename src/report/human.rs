@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Finding, Report, Severity};
-use crate::text::{bytes, printable};
+use crate::text::{bytes, printable, wrap};
 
 /// How to draw.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +67,7 @@ pub fn human(report: &Report, options: HumanOptions) -> String {
     } else {
         "verified".to_owned()
     };
-    let _ = writeln!(out, "{mark} {} {verdict}", paint.bold(&head));
+    wrap(&mut out, "", &format!("{mark} {} {verdict}", paint.bold(&head)), options.width);
     for line in facts(report) {
         wrap(&mut out, "  ", &line, options.width);
     }
@@ -196,43 +196,6 @@ fn duration(ms: u64) -> String {
         1000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
         _ => format!("{} min {:02} s", ms / 60_000, ms / 1000 % 60),
     }
-}
-
-/// Appends `text`, broken at spaces so that lines fit, continuation lines indented.
-pub(super) fn wrap(out: &mut String, indent: &str, text: &str, width: usize) {
-    wrap_after(out, indent, indent.len() + 2, text, width);
-}
-
-/// The same after `lead`, with further lines below the column `hang`.
-pub(super) fn wrap_after(out: &mut String, lead: &str, hang: usize, text: &str, width: usize) {
-    let width = width.max(20);
-    out.push_str(lead);
-    let mut column = lead.len();
-    for (i, word) in text.split(' ').enumerate() {
-        let len = visible_width(word);
-        if i == 0 {
-        } else if column + 1 + len > width {
-            let _ = write!(out, "\n{:hang$}", "");
-            column = hang;
-        } else {
-            out.push(' ');
-            column += 1;
-        }
-        out.push_str(word);
-        column += len;
-    }
-    out.push('\n');
-}
-
-/// Columns of `text` without our own colour codes.
-fn visible_width(text: &str) -> usize {
-    let mut rest = text;
-    let mut width = 0;
-    while let Some(at) = rest.find('\x1b') {
-        width += unicode_width::UnicodeWidthStr::width(&rest[..at]);
-        rest = rest[at..].find('m').map_or("", |end| &rest[at + end + 1..]);
-    }
-    width + unicode_width::UnicodeWidthStr::width(rest)
 }
 
 #[cfg(test)]

@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::human::{HumanOptions, Paint, count, finding_lines, wrap, wrap_after};
+use super::human::{HumanOptions, Paint, count, finding_lines};
 use super::{Finding, WeightsReport};
 use crate::hub::{Gated, RepoInfo};
 use crate::plan::{Plan, Presence};
 use crate::repo::CommitId;
 use crate::select::{Family, LeftOut, Purpose, Selection};
-use crate::text::{bytes, printable};
+use crate::text::{bytes, printable, wrap, wrap_after};
 
 /// A plan together with the selection it comes from.
 #[derive(Debug, Clone, Copy)]

@@ -90,6 +90,23 @@ pub enum Command {
     Man(ManArgs),
 }
 
+impl Cli {
+    /// Whether stderr carries JSON, and nothing else.
+    pub fn writes_events(&self) -> bool {
+        let output = match &self.command {
+            Some(Command::Plan(args)) => &args.output,
+            Some(Command::Verify(args)) => &args.output,
+            Some(Command::Inspect(args)) => &args.output,
+            Some(Command::Lock(args)) => &args.output,
+            Some(Command::Compare(args)) => &args.output,
+            Some(Command::Clean(args)) => &args.output,
+            Some(Command::Completions(_) | Command::Man(_)) => return false,
+            None => &self.get.output,
+        };
+        output.progress == Some(Progress::Json)
+    }
+}
+
 /// All commands, each with its examples in the help.
 pub fn command() -> clap::Command {
     let with_examples = |command: clap::Command| match examples::of(command.get_name()) {
