@@ -138,8 +138,8 @@ async fn lock_one(
         Some(_) => " as locked".to_owned(),
         None => format!(": {}, {}", many(now.files.len() as u64, "file"), hfget::text::bytes(bytes)),
     };
-    let lines: String = changes.iter().map(|change| ["  ", &*printable(change), "\n"].concat()).collect();
-    let text = format!("{name}@{} ({}){how}\n{lines}", printable(now.revision.as_str()), short(&now));
+    let mut text = screen.fitting("", &format!("{name}@{} ({}){how}", printable(now.revision.as_str()), short(&now)));
+    text.extend(changes.iter().map(|change| screen.fitting("  ", &printable(change))));
     if !screen.quiet {
         screen.say(&text);
     }

@@ -113,6 +113,15 @@ impl Screen {
         })
     }
 
+    /// A line that fits the terminal, ended. In a log lines are for programs too, and stay whole, as does what has its
+    /// own lines.
+    pub(super) fn fitting(&self, indent: &str, line: &str) -> String {
+        let width = if self.terminal && !line.contains('\n') { self.human.width } else { usize::MAX };
+        let mut text = String::new();
+        wrap(&mut text, indent, line, width);
+        text
+    }
+
     fn fail_with(&self, name: &str, error: &dyn std::fmt::Display, advice: &[String]) {
         let error = error.to_string();
         if self.events {
@@ -123,12 +132,9 @@ impl Screen {
         let word = if self.human.color { "\x1b[31merror\x1b[0m" } else { "error" };
         // Most errors name the repo or folder themselves.
         let about = if name.is_empty() || error.contains(name) { String::new() } else { format!("{name}: ") };
-        // A log's lines are for programs too, and stay whole.
-        let width = if self.terminal && !error.contains('\n') { self.human.width } else { usize::MAX };
-        let mut text = String::new();
-        wrap(&mut text, "", &format!("{word}: {about}{error}"), width);
+        let mut text = self.fitting("", &format!("{word}: {about}{error}"));
         for line in advice {
-            wrap(&mut text, "  ", &format!("→ {}", printable(line)), width);
+            text.push_str(&self.fitting("  ", &format!("→ {}", printable(line))));
         }
         self.say(&text);
     }

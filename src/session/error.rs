@@ -113,7 +113,7 @@ impl Error {
             Error::NoWeights { .. } => {
                 Some("safetensors, torch, gguf, onnx, TensorFlow, HDF5 and Flax files are read".into())
             }
-            Error::Folder { .. } => None,
+            Error::Folder { .. } => Some("name a repo, or a file or folder that exists and may be read".into()),
         }
     }
 }
@@ -134,7 +134,9 @@ fn select_hint(error: &SelectError) -> Option<String> {
         SelectError::Ambiguous { choices } => Some(format!("choose from {}", choices.join(", "))),
         SelectError::Several { choices, how, .. } => Some(format!("{how}: {}", choices.join(", "))),
         SelectError::BadGlob { .. } => Some("'*' and '?' match anything, '[abc]' a set; quote the pattern".into()),
-        SelectError::NoMatch(_) => Some("`hfget plan -v` shows the repo's files".into()),
+        SelectError::NoMatch(_) | SelectError::SubfolderAbsent(_) => {
+            Some("`hfget plan -v` shows the repo's files".into())
+        }
         _ => None,
     }
 }
