@@ -36,7 +36,11 @@ impl Advisor {
     pub(super) fn on(&self, error: &Error) -> Vec<String> {
         let mut lines = Vec::new();
         if let Some(command) = self.command_meant(error) {
-            lines.push(format!("did you mean `hfget {command}`?"));
+            lines.push(if absent_repo(error) == Some(&command) {
+                format!("a command stands first: `hfget {command}`")
+            } else {
+                format!("did you mean `hfget {command}`?")
+            });
         }
         if let Some(wanted) = absent_repo(error)
             && let Some(cache) = &self.cache

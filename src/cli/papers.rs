@@ -79,8 +79,8 @@ fn page(one: &Command, whole: &Command) -> io::Result<Vec<u8>> {
     man.render_name_section(&mut out)?;
     man.render_synopsis_section(&mut out)?;
     man.render_description_section(&mut out)?;
-    let main = one.has_subcommands();
-    if main {
+    let is_whole = one.has_subcommands();
+    if is_whole {
         man.render_subcommands_section(&mut out)?;
     }
     man.render_options_section(&mut out)?;
@@ -93,7 +93,7 @@ fn page(one: &Command, whole: &Command) -> io::Result<Vec<u8>> {
             more.text([roman(example.what)]);
         }
     }
-    if main {
+    if is_whole {
         more.control("SH", ["EXIT STATUS"]);
         for (code, what) in EXIT_CODES {
             more.control("TP", []);
@@ -113,7 +113,7 @@ fn page(one: &Command, whole: &Command) -> io::Result<Vec<u8>> {
         .filter(|other| name(other) != name(one))
         .map(|other| format!("{}(1)", name(other)))
         .collect();
-    more.text([roman(if main { others.join(", ") } else { "hfget(1)".to_owned() })]);
+    more.text([roman(if is_whole { others.join(", ") } else { "hfget(1)".to_owned() })]);
     more.to_writer(&mut out)?;
     Ok(ascii(&String::from_utf8_lossy(&out)).into_bytes())
 }

@@ -25,8 +25,8 @@ pub(super) struct Screen {
     pub(super) json: bool,
     /// Stderr carries events, and nothing else.
     pub(super) events: bool,
-    /// Stderr is a terminal that draws.
-    terminal: bool,
+    /// Columns of stderr, where that is a terminal.
+    columns: Option<usize>,
     bars: Option<Arc<Bars>>,
     pub(super) advisor: Advisor,
     pub(super) progress: Arc<dyn Progress>,
@@ -73,7 +73,7 @@ impl Screen {
             quiet: output.quiet,
             json: output.json,
             events: how == args::Progress::Json,
-            terminal,
+            columns: stderr.is_terminal().then_some(width),
             bars,
             advisor,
             progress,
@@ -116,7 +116,7 @@ impl Screen {
     /// A line that fits the terminal, ended. In a log lines are for programs too, and stay whole, as does what has its
     /// own lines.
     pub(super) fn fitting(&self, indent: &str, line: &str) -> String {
-        let width = if self.terminal && !line.contains('\n') { self.human.width } else { usize::MAX };
+        let width = self.columns.filter(|_| !line.contains('\n')).unwrap_or(usize::MAX);
         let mut text = String::new();
         wrap(&mut text, indent, line, width);
         text

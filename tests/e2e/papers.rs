@@ -56,7 +56,7 @@ fn every_shell_gets_all_commands() {
     let machine = Machine::new([]);
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let text = hfget(&machine, &["completions", shell]).ends_with(0).out;
-        for word in ["plan", "verify", "inspect", "lock", "compare", "clean", "prefer", "safetensors"] {
+        for word in ["plan", "verify", "inspect", "lock", "compare", "clean", "prefer"] {
             assert!(text.contains(word), "{shell} does not know {word}");
         }
     }
@@ -108,10 +108,19 @@ fn the_pages_format_without_a_warning() {
     let folder = machine.home.path().join("man");
     let run = hfget(&machine, &["man", folder.to_str().unwrap()]).ends_with(0);
     for page in run.out.lines() {
-        let out = Command::new("groff").args(["-man", "-Tutf8", "-ww", "-P-c", page]).output().unwrap();
+        let out = Command::new("groff").args(["-man", "-Tutf8", "-ww", page]).output().unwrap();
         let text: Run = out.into();
         assert_eq!(text.err, "", "{page}");
-        assert!(text.out.contains("EXAMPLES"), "{page}");
+        // Bold is written over itself.
+        let mut plain = String::new();
+        for c in text.out.chars() {
+            if c == '\u{8}' {
+                plain.pop();
+            } else {
+                plain.push(c);
+            }
+        }
+        assert!(plain.contains("EXAMPLES"), "{page}: {plain}");
     }
 }
 

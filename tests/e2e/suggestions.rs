@@ -9,6 +9,9 @@ fn a_misspelt_command_is_told_from_a_repo_and_what_follows_is_not_fetched() {
     assert!(!run.err.contains("org/one"), "{}", run.err);
     assert!(!machine.model("org/one").exists());
     machine.hfget("plann --offline").ends_with(3).says("did you mean `hfget plan`?");
+    // As it is read where flags stand before it.
+    let run = machine.run(["--quiet", "verify", "org/one"]).ends_with(3).says("a command stands first: `hfget verify`");
+    assert!(!run.err.contains("org/one"), "{}", run.err);
     let run = machine.hfget("gpt2").ends_with(3);
     assert!(!run.err.contains("did you mean"), "{}", run.err);
     let run = machine.hfget("inspect verfy").ends_with(3);
@@ -47,7 +50,6 @@ fn families_flags_and_codes_are_suggested() {
         ("org/one --prefer safetensor", "a similar value exists: 'safetensors'"),
         ("org/one --inclde *.json", "a similar argument exists: '--include'"),
         ("org/one --deny remote-cod", "did you mean remote-code?"),
-        ("help verfy", "'verify'"),
     ] {
         machine.hfget(line).ends_with(2).says(near);
     }
