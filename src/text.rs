@@ -116,7 +116,7 @@ pub fn wrap_after(out: &mut String, lead: &str, hang: usize, text: &str, width: 
     out.push_str(lead);
     let mut column = lead.len();
     for (i, word) in text.split(' ').enumerate() {
-        let len = visible_width(word);
+        let len = columns(word);
         if i == 0 {
         } else if column + 1 + len > width && (column >= STUB || hang + len <= width) {
             let _ = write!(out, "\n{:hang$}", "");
@@ -132,7 +132,7 @@ pub fn wrap_after(out: &mut String, lead: &str, hang: usize, text: &str, width: 
 }
 
 /// Columns of `text` without our own colour codes.
-fn visible_width(text: &str) -> usize {
+pub(crate) fn columns(text: &str) -> usize {
     let mut rest = text;
     let mut width = 0;
     while let Some(at) = rest.find('\x1b') {
@@ -161,7 +161,7 @@ mod tests {
         for other in ["gpt2", "t5", "bert-base", ""] {
             assert!(meant(other, names).is_empty(), "{other}");
         }
-        for (a, b, n) in [("fp16", "FP16", 0), ("fp61", "fp16", 1), ("bf16", "fp16", 1), ("", "abc", 3)] {
+        for (a, b, n) in [("fp16", "FP16", 0), ("fp61", "fp16", 1), ("bf16", "fp16", 2), ("", "abc", 3)] {
             assert_eq!(distance(a, b), n, "{a} {b}");
         }
         assert_eq!(meant("fp61", ["fp32", "bf16", "fp16"]), ["fp16"]);

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Finding, Report, Severity};
-use crate::text::{bytes, printable, wrap};
+use crate::text::{bytes, columns, printable, wrap};
 
 /// How to draw.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +67,13 @@ pub fn human(report: &Report, options: HumanOptions) -> String {
     } else {
         "verified".to_owned()
     };
-    wrap(&mut out, "", &format!("{mark} {} {verdict}", paint.bold(&head)), options.width);
+    let head = format!("{mark} {}", paint.bold(&head));
+    if columns(&head) + 1 + columns(&verdict) <= options.width {
+        let _ = writeln!(out, "{head} {verdict}");
+    } else {
+        wrap(&mut out, "", &head, options.width);
+        let _ = writeln!(out, "  {verdict}");
+    }
     for line in facts(report) {
         wrap(&mut out, "  ", &line, options.width);
     }
@@ -259,7 +265,8 @@ mod tests {
             Finding::new(Code::TensorUnindexed, "model.safetensors", format!("tensor t{i} is not in the index"))
         }));
         insta::assert_snapshot!(human(&bad, HumanOptions { width: 40, ..HumanOptions::default() }), @r"
-        ✗ THUDM/chatglm3-6b@main (103caa40) NOT VERIFIED
+        ✗ THUDM/chatglm3-6b@main (103caa40)
+          NOT VERIFIED
           safetensors: 7 weight files
           16 files, 12.5 GB; 15 of 16 digests
             right
