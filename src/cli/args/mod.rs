@@ -113,7 +113,7 @@ pub fn command() -> clap::Command {
         Some(topic) => command.after_help(topic.short()).after_long_help(topic.long()),
         None => command,
     };
-    let mut whole = with_examples(Cli::command());
+    let mut whole = with_examples(Cli::command()).mut_arg("deny", |arg| arg.long_help(values::deny_help()));
     let names: Vec<String> = whole.get_subcommands().map(|c| c.get_name().to_owned()).collect();
     for name in names {
         whole = whole.mut_subcommand(name, with_examples);

@@ -9,7 +9,7 @@ use hfget::repo::{RepoPath, RepoSpec, Revision};
 use hfget::report::Code;
 use hfget::select::{self, Family};
 
-use super::values::{CodeParser, deny_help, family, family_help, rate, transport};
+use super::values::{CodeParser, family, family_help, rate, transport};
 
 #[derive(Debug, Args)]
 pub struct Repos {
@@ -40,7 +40,7 @@ pub struct Repos {
 #[derive(Debug, Args, Clone)]
 #[command(next_help_heading = "What to take")]
 pub struct Selection {
-    /// Take this weight family if complete, else the best other
+    /// Take this family if complete, else the best other
     #[arg(
         long,
         value_name = "FAMILY",
@@ -49,7 +49,7 @@ pub struct Selection {
         long_help = family_help()
     )]
     pub prefer: Option<Family>,
-    /// Take this weight family, or fail with exit code 3
+    /// Take this family, or fail with exit code 3
     #[arg(
         long,
         value_name = "FAMILY",
@@ -150,6 +150,8 @@ pub struct Transfer {
     pub limit_rate: Option<u64>,
 
     /// Fail on findings of these codes, whatever they are otherwise
+    ///
+    /// Such as remote-code, foreign-code or tensor-unindexed; `hfget --help` lists all.
     #[arg(
         long,
         value_name = "CODE,...",
@@ -157,8 +159,7 @@ pub struct Transfer {
         value_parser = CodeParser,
         help_heading = "What may pass",
         hide_short_help = true,
-        hide_possible_values = true,
-        long_help = deny_help()
+        hide_possible_values = true
     )]
     pub deny: Vec<Code>,
     /// Do not fail on findings of these codes

@@ -17,7 +17,7 @@ pub fn family() -> impl TypedValueParser<Value = Family> {
 
 pub fn family_help() -> String {
     let names: Vec<&str> = Family::ALL.iter().map(|f| f.as_str()).collect();
-    format!("Take this weight family if complete, else the best other\n\nOne of {}.", names.join(", "))
+    format!("Take this family if complete, else the best other\n\nWeight families are {}.", names.join(", "))
 }
 
 pub fn level() -> impl TypedValueParser<Value = Level> {
@@ -56,6 +56,7 @@ impl TypedValueParser for CodeParser {
     }
 }
 
+/// For the one help that lists all codes.
 pub fn deny_help() -> String {
     let names: Vec<&str> = Code::ALL.iter().map(|c| c.as_str()).collect();
     format!(
