@@ -161,13 +161,13 @@ fn bars_fit_the_terminal_and_are_gone_in_the_end() {
         let machine = Machine::on(Hub::with(options, [one_file(SIZE)]));
         let text = drawn(&mut command(&machine, "org/one"), columns, true);
         assert!(text.contains('━'), "{text:?}");
-        // One follows the other at the terminal's edge: what begins a line there is a bar, and no bar's end.
+        // One bar follows the other at the terminal's edge: a row without its figures is the end of one that is too long.
+        let figures = if columns < 72 { " % " } else { " of " };
         let drawing = plain(&text[..text.rfind('✓').unwrap()]);
         for line in drawing.split(['\r', '\n']).filter(|line| line.contains('━')) {
             let chars: Vec<char> = line.chars().collect();
             for row in chars.chunks(columns.into()).map(|row| row.iter().collect::<String>()) {
-                let start = row.trim_start_matches(' ').trim_start_matches("fetch ").trim_start_matches("get ").trim();
-                assert!(start.is_empty() || start.starts_with(['━', '╸']), "{columns} columns: {row:?} of {line:?}");
+                assert!(row.trim().is_empty() || row.contains(figures), "{columns} columns: {row:?} of {line:?}");
             }
         }
         // Whatever hides the cursor shows it again.
