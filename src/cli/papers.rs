@@ -17,8 +17,20 @@ use super::screen::result;
 /// Prints completions for a shell.
 pub fn completions(args: &CompletionsArgs) -> ExitCode {
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut command(), "hfget", &mut text);
+    clap_complete::generate(args.shell, &mut shown(&command()), "hfget", &mut text);
     end_of(io::stdout().lock().write_all(&text), Path::new("stdout"))
+}
+
+/// A command without its hidden flags, which shells would complete.
+fn shown(whole: &Command) -> Command {
+    // Every command has a topic; a test holds that.
+    let name = examples::of(whole.get_name()).map_or("hfget", |topic| topic.name);
+    Command::new(name)
+        .about(whole.get_about().cloned().unwrap_or_default())
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_version_flag(whole.get_subcommands().next().is_none())
+        .args(whole.get_arguments().filter(|arg| !arg.is_hide_set()).cloned())
+        .subcommands(whole.get_subcommands().map(shown))
 }
 
 /// Prints the main page, or writes all of them into a folder.

@@ -59,6 +59,7 @@ fn every_shell_gets_all_commands() {
         for word in ["plan", "verify", "inspect", "lock", "compare", "clean", "prefer"] {
             assert!(text.contains(word), "{shell} does not know {word}");
         }
+        assert!(!text.contains("retry-base-ms"), "{shell} completes what the help hides");
     }
     hfget(&machine, &["completions", "tcsh"]).ends_with(2).says("[possible values: bash,");
 }

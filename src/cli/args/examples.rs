@@ -12,7 +12,7 @@ pub struct Example {
 /// What one command's help ends with.
 #[derive(Debug)]
 pub struct Topic {
-    name: &'static str,
+    pub name: &'static str,
     pub examples: &'static [Example],
 }
 

@@ -113,7 +113,8 @@ pub fn command() -> clap::Command {
         Some(topic) => command.after_help(topic.short()).after_long_help(topic.long()),
         None => command,
     };
-    let mut whole = with_examples(Cli::command()).mut_arg("deny", |arg| arg.long_help(values::deny_help()));
+    let with_codes = |arg: clap::Arg| if arg.get_id() == "deny" { arg.long_help(values::deny_help()) } else { arg };
+    let mut whole = with_examples(Cli::command()).mut_args(with_codes);
     let names: Vec<String> = whole.get_subcommands().map(|c| c.get_name().to_owned()).collect();
     for name in names {
         whole = whole.mut_subcommand(name, with_examples);
