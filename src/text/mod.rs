@@ -1,0 +1,96 @@
+//! Making text from outside safe to print, and sizes pleasant to read. No I/O lives here.
+
+mod lines;
+mod near;
+
+use std::borrow::Cow;
+use std::fmt;
+
+pub use lines::wrap;
+pub(crate) use lines::{columns, wrap_after};
+pub use near::meant;
+pub(crate) use near::{choices, distance};
+
+/// Displays untrusted text with everything that could steer a terminal escaped.
+///
+/// Control characters (C0, DEL, C1), line and paragraph separators, and the bidirectional and
+/// zero-width format characters are written as `\u{..}`; everything else is passed through.
+#[derive(Debug, Clone, Copy)]
+pub struct Printable<'a>(pub &'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&printable(self.0))
+    }
+}
+
+/// See [`Printable`]; borrows when there is nothing to escape.
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(steers_terminal) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if steers_terminal(c) {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Whether printing this character could move the cursor, recolour, hide or reorder text.
+#[must_use]
+pub fn steers_terminal(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// A byte count as people read it: decimal units, as disks and networks are sold (`14.0 GB`).
+#[must_use]
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if n < 1000 {
+        return format!("{n} B");
+    }
+    // Precision: three significant digits are shown, so an f64's 53 bits are ample.
+    #[allow(clippy::cast_precision_loss)]
+    let mut value = n as f64 / 1000.0;
+    let mut unit = 0;
+    while value >= 999.95 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    format!("{value:.digits$} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_cannot_reach_the_terminal() {
+        assert_eq!(printable("a\x1b[31mb\u{202e}c\u{9b}d"), "a\\u{1b}[31mb\\u{202e}c\\u{9b}d");
+        assert!(matches!(printable("模型 weights.bin"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn byte_counts_read_well() {
+        for (n, s) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.00 kB"),
+            (12_345, "12.3 kB"),
+            (999_940, "1000 kB"),
+            (999_960, "1.00 MB"),
+            (14_483_464_192, "14.5 GB"),
+            (u64::MAX, "18.4 EB"),
+        ] {
+            assert_eq!(bytes(n), s, "{n}");
+        }
+    }
+}
