@@ -2,6 +2,7 @@
 #![allow(missing_docs)] // nothing here is for other crates
 
 mod cli {
+    pub mod advice;
     pub mod args;
     pub mod clean;
     pub mod compare;
@@ -9,6 +10,7 @@ mod cli {
     pub mod inspect;
     pub mod lock;
     pub mod ndjson;
+    pub mod papers;
     pub mod progress;
     pub mod run;
     pub mod screen;

@@ -11,6 +11,7 @@ use hfget::store::{Leftover, Store, StoreError, cached_repos};
 use hfget::text::{bytes, printable};
 use serde_json::json;
 
+use super::advice::Advisor;
 use super::args::CleanArgs;
 use super::screen::{Screen, print_json, result};
 
@@ -31,7 +32,7 @@ enum State {
 }
 
 pub async fn clean(args: CleanArgs) -> ExitCode {
-    let screen = Arc::new(Screen::new(&args.output));
+    let screen = Arc::new(Screen::new(&args.output, Advisor::new(args.cache_dir.as_deref())));
     let own = Arc::clone(&screen);
     // Everything here waits for the disk.
     tokio::task::spawn_blocking(move || clean_blocking(&args, &own)).await.unwrap_or(ExitCode::Local)

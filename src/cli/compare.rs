@@ -10,8 +10,9 @@ use hfget::report::{ExitCode, Finding, Severity, compare_line};
 use hfget::session::{CompareConfig, Comparison, worse};
 use serde_json::json;
 
+use super::advice::Advisor;
 use super::args::CompareArgs;
-use super::screen::{Screen, error_json, print_json, result};
+use super::screen::{Screen, print_json, result};
 use super::setup::listed;
 
 /// Passes on what is worth a line: small files that are read on the way are not.
@@ -26,7 +27,7 @@ impl Progress for Quiet {
 }
 
 pub async fn compare(args: &CompareArgs) -> ExitCode {
-    let screen = Screen::new(&args.output);
+    let screen = Screen::new(&args.output, Advisor::new(None));
     let (specs, comparison) = match setup(args, &screen) {
         Ok(ready) => ready,
         Err(text) => {
@@ -54,10 +55,9 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
                 result(&line);
             }
             Err(error) => {
-                screen.fail(spec.id.as_str(), &error, error.hint().as_deref());
+                let mut value = screen.error(spec.id.as_str(), &error);
                 end = worse(end, error.exit_code());
                 if screen.json {
-                    let mut value = error_json(spec.id.as_str(), &error);
                     value["result"] = json!("error");
                     values.push(value);
                 } else {

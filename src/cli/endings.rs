@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::args::{Format, Reports};
 use super::progress::write_line;
-use super::screen::{Screen, error_json, json_text, result};
+use super::screen::{Screen, json_text, result};
 
 enum Ending {
     Report(Box<Report>),
@@ -44,10 +44,10 @@ impl<'a> Endings<'a> {
     }
 
     pub fn error(&mut self, name: &str, error: &Error) {
-        self.screen.fail(&hfget::text::printable(name), error, error.hint().as_deref());
+        let json = self.screen.error(name, error);
         self.line(name, Err(""));
         self.end = worse(self.end, error.exit_code());
-        let ending = Ending::Error { text: error.to_string(), json: error_json(name, error) };
+        let ending = Ending::Error { text: error.to_string(), json };
         self.all.push((name.to_owned(), ending));
     }
 

@@ -10,8 +10,9 @@ use hfget::session::{Session, worse};
 use hfget::text::printable;
 use serde_json::{Value, json};
 
+use super::advice::Advisor;
 use super::args::{LockArgs, Repos, Selection};
-use super::screen::{Screen, error_json, print_json, result};
+use super::screen::{Screen, print_json, result};
 use super::setup::{session, specs};
 
 /// Reads a lockfile, or says why not.
@@ -62,7 +63,7 @@ pub(super) fn locked(
 }
 
 pub(super) async fn lock(args: LockArgs) -> ExitCode {
-    let screen = Screen::new(&args.output);
+    let screen = Screen::new(&args.output, Advisor::new(args.place.cache_dir.as_deref()));
     match settle(&args, &screen).await {
         Ok(end) | Err(end) => end,
     }
@@ -120,8 +121,8 @@ async fn lock_one(
 ) -> Result<(ExitCode, Value), (ExitCode, Value)> {
     let name = spec.id.as_str();
     let (now, findings) = session.lock(spec, options).await.map_err(|error| {
-        screen.fail(name, &error, error.hint().as_deref());
-        (error.exit_code(), error_json(name, &error))
+        let json = screen.error(name, &error);
+        (error.exit_code(), json)
     })?;
     if let Some(bad) = findings.iter().find(|f| f.severity == Severity::Error) {
         screen.fail(name, &format!("{}: {}", bad.code, printable(&bad.message)), bad.hint.as_deref());
@@ -137,8 +138,8 @@ async fn lock_one(
         Some(_) => " as locked".to_owned(),
         None => format!(": {}, {}", many(now.files.len() as u64, "file"), hfget::text::bytes(bytes)),
     };
-    let lines: String = changes.iter().map(|change| ["  ", &*printable(change), "\n"].concat()).collect();
-    let text = format!("{name}@{} ({}){how}\n{lines}", printable(now.revision.as_str()), short(&now));
+    let mut text = screen.fitting("", &format!("{name}@{} ({}){how}", printable(now.revision.as_str()), short(&now)));
+    text.extend(changes.iter().map(|change| screen.fitting("  ", &printable(change))));
     if !screen.quiet {
         screen.say(&text);
     }

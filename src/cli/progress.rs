@@ -3,15 +3,17 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hfget::progress::{Event, Progress};
 use hfget::repo::RepoPath;
 use hfget::report::many;
-use hfget::text::{bytes, printable};
+use hfget::text::{bytes, printable, wrap};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use super::ndjson;
 
 /// How often a piped run says where it is.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -38,10 +40,10 @@ struct BarState {
 /// Bars for a screen of `width` columns. Where there is no room for everything, the share that is
 /// done and the name are left.
 fn style(width: usize, colour: &str) -> ProgressStyle {
-    let template = if width >= WIDE {
-        format!("{{prefix:<6}} {{bar:14.{colour}/dim}} {{done:>19}} {{rate:>11}} {{left:>7}}  {{msg}}")
-    } else {
-        format!("{{bar:8.{colour}/dim}} {{percent:>3}} % {{left:>6}}  {{msg}}")
+    let template = match width {
+        WIDE.. => format!("{{prefix:<6}} {{bar:14.{colour}/dim}} {{done:>19}} {{rate:>11}} {{left:>7}}  {{msg}}"),
+        USUAL.. => format!("{{bar:9.{colour}/dim}} {{done:>19}} {{rate:>9}} {{left:>7}}  {{msg}}"),
+        _ => format!("{{bar:8.{colour}/dim}} {{percent:>3}} % {{left:>7}}  {{msg}}"),
     };
     // The template is known here, and parses.
     ProgressStyle::with_template(&template)
@@ -68,10 +70,16 @@ fn style(width: usize, colour: &str) -> ProgressStyle {
 
 /// Columns from which a bar shows everything.
 const WIDE: usize = 90;
+/// Columns from which it shows bytes and rate.
+const USUAL: usize = 72;
 
 /// Columns of a bar before its name.
 fn columns_before_name(width: usize) -> usize {
-    if width >= WIDE { 64 } else { 24 }
+    match width {
+        WIDE.. => 64,
+        USUAL.. => 49,
+        _ => 25,
+    }
 }
 
 /// The end of a name, which tells shards apart, where the whole does not fit.
@@ -90,10 +98,22 @@ static SCREEN: Mutex<Option<Arc<Bars>>> = Mutex::new(None);
 
 /// Ends all drawing. The bars stay as they are: how far each file came is worth seeing, and the
 /// terminal's `^C` has moved the cursor to where they could no longer be removed.
-pub fn stop_drawing() {
+fn stop_drawing() {
     if let Some(bars) = lock(&SCREEN).take() {
         bars.all.set_draw_target(ProgressDrawTarget::hidden());
-        write_line("");
+    }
+}
+
+/// Says that the run was interrupted, below whatever is drawn and the terminal's `^C`.
+pub fn say_interrupted(events: bool) {
+    const TEXT: &str = "interrupted: run it again to resume";
+    stop_drawing();
+    if events {
+        ndjson::event("message", serde_json::json!({ "text": TEXT }));
+    } else if std::io::stderr().is_terminal() {
+        write_line(&format!("\n{TEXT}"));
+    } else {
+        write_line(TEXT);
     }
 }
 
@@ -120,7 +140,9 @@ impl Bars {
     }
 
     fn say(&self, line: &str) {
-        let _ = self.all.println(line);
+        let mut text = String::new();
+        wrap(&mut text, "", line, self.width);
+        let _ = self.all.println(text.trim_end());
     }
 
     fn begin(&self, prefix: &'static str, total: u64, message: String) {

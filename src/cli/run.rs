@@ -1,29 +1,33 @@
 //! The commands that fetch, plan and inspect, and which function each command is.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode as ProcessCode;
 use std::time::Duration;
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::FromArgMatches as _;
 use hfget::lock::LockedRepo;
 use hfget::repo::RepoSpec;
-use hfget::report::{ExitCode, HumanOptions, PlanReport, Report, Severity};
+use hfget::report::{ExitCode, PlanReport, Report, Severity};
 use hfget::select::Options;
 use hfget::session::{Error, Inspected, Prepared, Session, inspect_path, names_folder, worse};
 use hfget::text::printable;
 
-use super::args::{Cli, Command, GetArgs, InspectArgs, Into, Output, Place, PlanArgs, Repos, Selection, Transfer};
+use super::advice::Advisor;
+use super::args::{
+    Cli, Command, GetArgs, InspectArgs, Into, Output, Place, PlanArgs, Repos, Selection, Transfer, command,
+};
 use super::clean::clean;
 use super::compare::compare;
 use super::endings::Endings;
 use super::lock::{lock, locked};
-use super::progress::{stop_drawing, write_line};
-use super::screen::{Screen, error_json, print_json};
+use super::papers::{completions, man};
+use super::progress::{say_interrupted, write_line};
+use super::screen::{Screen, print_json};
 use super::setup::{apply_revision, session, specs};
 use super::verify::verify;
 
 pub fn main() -> ProcessCode {
-    let matches = match Cli::command().try_get_matches() {
+    let matches = match command().try_get_matches() {
         Ok(matches) => matches,
         // Help and version are not errors; clap exits with 2 for the rest.
         Err(error) => error.exit(),
@@ -51,6 +55,7 @@ fn code(end: ExitCode) -> ProcessCode {
 }
 
 async fn run(cli: Cli) -> ExitCode {
+    let events = cli.writes_events();
     let job = async {
         match cli.command {
             Some(Command::Plan(args)) => plan(&Asked::to_plan(&args), args.deep).await,
@@ -59,6 +64,8 @@ async fn run(cli: Cli) -> ExitCode {
             Some(Command::Lock(args)) => lock(args).await,
             Some(Command::Clean(args)) => clean(args).await,
             Some(Command::Compare(args)) => compare(&args).await,
+            Some(Command::Completions(args)) => completions(&args),
+            Some(Command::Man(args)) => man(&args),
             None if cli.get.dry_run => plan(&Asked::to_get(&cli.get), false).await,
             None => get(&cli.get).await,
         }
@@ -66,8 +73,7 @@ async fn run(cli: Cli) -> ExitCode {
     tokio::select! {
         end = job => end,
         () = interrupted() => {
-            stop_drawing();
-            write_line("interrupted: what has arrived is kept, and a second run goes on from there");
+            say_interrupted(events);
             ExitCode::Interrupted
         }
     }
@@ -86,16 +92,22 @@ async fn interrupted() {
 }
 
 async fn get(args: &GetArgs) -> ExitCode {
-    let screen = Screen::new(&args.output);
+    let screen = Screen::new(&args.output, Advisor::new(args.place.cache_dir.as_deref()).of_commands());
     let (jobs, session) = match setup(&Asked::to_get(args), &screen) {
         Ok(ready) => ready,
         Err(end) => return end,
     };
     let mut endings = Endings::new(&screen, &args.reports);
-    for job in &jobs {
+    for (at, job) in jobs.iter().enumerate() {
         match job.get(&session).await {
             Ok(report) => endings.report(job.name(), report),
-            Err(error) => endings.error(job.name(), &error),
+            Err(error) => {
+                endings.error(job.name(), &error);
+                // What follows a misspelt command was not meant to be fetched.
+                if at == 0 && screen.advisor.command_meant(&error).is_some() {
+                    break;
+                }
+            }
         }
     }
     endings.finish()
@@ -124,19 +136,13 @@ impl<'a> Asked<'a> {
 }
 
 async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
-    let screen = Screen::new(asked.output);
+    let screen = Screen::new(asked.output, Advisor::new(asked.place.cache_dir.as_deref()));
     let (jobs, session) = match setup(asked, &screen) {
         Ok(ready) => ready,
         Err(end) => return end,
     };
-    // The plan is the result: it goes to stdout, as wide as that is.
-    let stdout = std::io::stdout();
-    let columns = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col)).filter(|n| *n > 0);
-    let options = HumanOptions {
-        width: if stdout.is_terminal() { columns.unwrap_or(80) } else { 100 },
-        color: stdout.is_terminal() && screen.human.color,
-        ..screen.human
-    };
+    // The plan is the result.
+    let options = screen.on_stdout();
     let mut end = ExitCode::Verified;
     let mut values = Vec::new();
     for job in &jobs {
@@ -166,9 +172,8 @@ async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
                 }
             }
             Err(error) => {
-                screen.fail(job.name(), &error, error.hint().as_deref());
+                values.push(screen.error(job.name(), &error));
                 end = worse(end, error.exit_code());
-                values.push(error_json(job.name(), &error));
             }
         }
     }
@@ -220,7 +225,7 @@ fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<(Vec<Job>, Session), Exit
 }
 
 async fn inspect(args: &InspectArgs) -> ExitCode {
-    let screen = Screen::new(&args.output);
+    let screen = Screen::new(&args.output, Advisor::new(args.place.cache_dir.as_deref()));
     let filter = match args.filter.as_deref().map(globset::Glob::new).transpose() {
         Ok(filter) => filter.map(|glob| glob.compile_matcher()),
         Err(error) => {
@@ -228,9 +233,7 @@ async fn inspect(args: &InspectArgs) -> ExitCode {
             return ExitCode::Usage;
         }
     };
-    let stdout = std::io::stdout();
-    let columns = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col)).filter(|n| *n > 0);
-    let width = if stdout.is_terminal() { columns.unwrap_or(80) } else { 100 };
+    let width = screen.on_stdout().width;
     let mut end = ExitCode::Verified;
     let mut values = Vec::new();
     for target in &args.targets {
@@ -247,9 +250,8 @@ async fn inspect(args: &InspectArgs) -> ExitCode {
                 }
             }
             Err(Ok(error)) => {
-                screen.fail(&printable(target), &error, error.hint().as_deref());
+                values.push(screen.error(target, &error));
                 end = worse(end, error.exit_code());
-                values.push(error_json(target, &error));
             }
             Err(Err(bad)) => end = worse(end, bad),
         }

@@ -1,15 +1,16 @@
 //! What goes to stderr and stdout, and in which form: settled once for a run.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
 
 use hfget::hub::is_truthy;
 use hfget::progress::{Progress, Silent};
 use hfget::report::{Finding, HumanOptions, Report, Severity, human};
 use hfget::session::Error;
-use hfget::text::printable;
+use hfget::text::{printable, wrap};
 use serde_json::{Value, json};
 
+use super::advice::Advisor;
 use super::args::{self, Output};
 use super::ndjson::{self, Ndjson};
 use super::progress::{Bars, Lines};
@@ -24,8 +25,20 @@ pub(super) struct Screen {
     pub(super) json: bool,
     /// Stderr carries events, and nothing else.
     pub(super) events: bool,
+    /// Columns of stderr, where that is a terminal.
+    columns: Option<usize>,
     bars: Option<Arc<Bars>>,
+    pub(super) advisor: Advisor,
     pub(super) progress: Arc<dyn Progress>,
+}
+
+/// Columns of a terminal, or as many as read well in a file.
+fn width(stream: &(impl std::os::fd::AsFd + IsTerminal)) -> usize {
+    if !stream.is_terminal() {
+        return 100;
+    }
+    let columns = rustix::termios::tcgetwinsize(stream).ok().map(|size| usize::from(size.ws_col));
+    columns.filter(|n| *n > 0).unwrap_or(80)
 }
 
 pub(super) fn env_flag(name: &str) -> bool {
@@ -33,13 +46,11 @@ pub(super) fn env_flag(name: &str) -> bool {
 }
 
 impl Screen {
-    pub(super) fn new(output: &Output) -> Self {
+    pub(super) fn new(output: &Output, advisor: Advisor) -> Self {
         let stderr = std::io::stderr();
         let terminal = stderr.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-        let columns =
-            rustix::termios::tcgetwinsize(&stderr).ok().map(|size| usize::from(size.ws_col)).filter(|n| *n > 0);
-        let width = if terminal { columns.unwrap_or(80) } else { 100 };
+        let width = width(&stderr);
         let mut bars = None;
         let silent = output.quiet || env_flag("HF_HUB_DISABLE_PROGRESS_BARS");
         let how = output.progress.unwrap_or(match terminal {
@@ -50,21 +61,29 @@ impl Screen {
         let progress: Arc<dyn Progress> = match how {
             args::Progress::None => Arc::new(Silent),
             args::Progress::Json => Arc::new(Ndjson::default()),
-            args::Progress::Lines => Arc::new(Lines::new()),
-            args::Progress::Bars => {
+            args::Progress::Bars if terminal => {
                 let drawn = Bars::new(width);
                 bars = Some(Arc::clone(&drawn));
                 drawn
             }
+            args::Progress::Lines | args::Progress::Bars => Arc::new(Lines::new()),
         };
         Screen {
             human: HumanOptions { width, color, verbose: output.verbose },
             quiet: output.quiet,
             json: output.json,
             events: how == args::Progress::Json,
+            columns: stderr.is_terminal().then_some(width),
             bars,
+            advisor,
             progress,
         }
+    }
+
+    /// How to draw what goes to stdout, as wide as that is.
+    pub(super) fn on_stdout(&self) -> HumanOptions {
+        let stdout = std::io::stdout();
+        HumanOptions { width: width(&stdout), color: stdout.is_terminal() && self.human.color, ..self.human }
     }
 
     pub(super) fn say(&self, text: &str) {
@@ -78,22 +97,44 @@ impl Screen {
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
     }
 
+    /// Says an error that is no `Error`, with what can be done about it.
     pub(super) fn fail(&self, name: &str, error: &dyn std::fmt::Display, hint: Option<&str>) {
+        self.fail_with(name, error, &hint.map(str::to_owned).into_iter().collect::<Vec<_>>());
+    }
+
+    /// Says an error with all that can be done about it, and gives it as JSON.
+    pub(super) fn error(&self, name: &str, error: &Error) -> Value {
+        let advice = self.advisor.on(error);
+        self.fail_with(&printable(name), error, &advice);
+        let hint = (!advice.is_empty()).then(|| advice.join("; "));
+        json!({
+            "repo": name, "verified": false, "error": error.to_string(), "hint": hint,
+            "exit_code": error.exit_code() as u8,
+        })
+    }
+
+    /// A line that fits the terminal, ended. In a log lines are for programs too, and stay whole, as does what has its
+    /// own lines.
+    pub(super) fn fitting(&self, indent: &str, line: &str) -> String {
+        let width = self.columns.filter(|_| !line.contains('\n')).unwrap_or(usize::MAX);
+        let mut text = String::new();
+        wrap(&mut text, indent, line, width);
+        text
+    }
+
+    fn fail_with(&self, name: &str, error: &dyn std::fmt::Display, advice: &[String]) {
+        let error = error.to_string();
         if self.events {
-            ndjson::event("error", json!({ "about": name, "message": error.to_string(), "hint": hint }));
+            let hint = (!advice.is_empty()).then(|| advice.join("; "));
+            ndjson::event("error", json!({ "about": name, "message": error, "hint": hint }));
             return;
         }
-        let paint = |code: &str, text: &str| {
-            if self.human.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-        };
-        let mut text = format!(
-            "{}: {}{error}\n",
-            paint("31", "error"),
-            // Most errors name the repo or folder themselves.
-            if name.is_empty() || error.to_string().contains(name) { String::new() } else { format!("{name}: ") }
-        );
-        if let Some(hint) = hint {
-            text.push_str(&["  → ", &*printable(hint), "\n"].concat());
+        let word = if self.human.color { "\x1b[31merror\x1b[0m" } else { "error" };
+        // Most errors name the repo or folder themselves.
+        let about = if name.is_empty() || error.contains(name) { String::new() } else { format!("{name}: ") };
+        let mut text = self.fitting("", &format!("{word}: {about}{error}"));
+        for line in advice {
+            text.push_str(&self.fitting("  ", &format!("→ {}", printable(line))));
         }
         self.say(&text);
     }
@@ -125,8 +166,4 @@ pub(super) fn print_json(key: &str, values: &[Value]) {
 pub(super) fn json_text(key: &str, values: &[Value]) -> String {
     let whole = json!({ "schema_version": SCHEMA_VERSION, key: values });
     serde_json::to_string_pretty(&whole).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}"))
-}
-
-pub(super) fn error_json(name: &str, error: &Error) -> Value {
-    json!({ "repo": name, "verified": false, "error": error.to_string(), "hint": error.hint(), "exit_code": error.exit_code() as u8 })
 }

@@ -8,6 +8,7 @@ use hfget::report::ExitCode;
 use hfget::select::Options;
 use hfget::session::names_folder;
 
+use super::advice::Advisor;
 use super::args::VerifyArgs;
 use super::endings::Endings;
 use super::lock;
@@ -16,7 +17,7 @@ use super::setup::{apply_revision, session};
 
 /// Checks what is here: against the Hub, what was kept of it, or a lockfile.
 pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
-    let screen = Screen::new(&args.output);
+    let screen = Screen::new(&args.output, Advisor::new(args.place.cache_dir.as_deref()));
     if let Some(file) = &args.lock {
         return match verify_lock(args, file, &screen).await {
             Ok(end) | Err(end) => end,

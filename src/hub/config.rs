@@ -13,7 +13,7 @@ use super::RetryPolicy;
 use crate::text::printable;
 
 /// The public Hub.
-const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
+pub(super) const PUBLIC_ENDPOINT: &str = "https://huggingface.co";
 
 /// An access token. It prints as `***`.
 #[derive(Clone, PartialEq, Eq)]
@@ -131,7 +131,7 @@ impl HubConfig {
         #[cfg(feature = "object-store")]
         if crate::objects::ObjectUrl::is_meant(endpoint) {
             let objects: crate::objects::ObjectUrl = endpoint.parse().map_err(ConfigError::Objects)?;
-            let mut config = HubConfig::new(DEFAULT_ENDPOINT)?;
+            let mut config = HubConfig::new(PUBLIC_ENDPOINT)?;
             config.endpoint = Url::parse(&objects.to_string()).map_err(|_| bad())?;
             config.transport = Transport::Http;
             config.objects = Some(objects);
@@ -177,7 +177,7 @@ impl HubConfig {
     pub fn from_env(endpoint: Option<&str>, get: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
         let text = |name: &str| get(name).and_then(|v| v.into_string().ok()).filter(|v| !v.trim().is_empty());
         let endpoint =
-            endpoint.map(str::to_owned).or_else(|| text("HF_ENDPOINT")).unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
+            endpoint.map(str::to_owned).or_else(|| text("HF_ENDPOINT")).unwrap_or_else(|| PUBLIC_ENDPOINT.to_owned());
         let mut config = HubConfig::new(&endpoint)?;
         config.token = find_token(&text, &get)?;
         if let Some(timeout) = seconds("HF_HUB_DOWNLOAD_TIMEOUT", &text)? {

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::config::Token;
 use crate::report::ExitCode;
-use crate::text::printable;
+use crate::text::{choices, printable};
 
 /// A URL as it may be shown: without user, query (signed URLs are secrets) and fragment.
 #[derive(Clone, PartialEq, Eq)]
@@ -164,11 +164,19 @@ impl HubError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            HubError::RepoNotFound { has_token: false, .. } => {
-                "check the spelling; for a private repo set HF_TOKEN or log in with `hf auth login`".into()
+            HubError::RepoNotFound { endpoint, has_token, .. } => {
+                let mut hint = "check the spelling (OWNER/NAME, datasets/OWNER/NAME); ".to_owned();
+                hint.push_str(if *has_token {
+                    "the token's owner must be allowed to see a private repo"
+                } else {
+                    "a private repo needs HF_TOKEN or `hf auth login`"
+                });
+                if endpoint.trim_end_matches('/') != super::config::PUBLIC_ENDPOINT {
+                    hint.push_str("; or is HF_ENDPOINT the wrong Hub?");
+                }
+                hint
             }
-            HubError::RepoNotFound { .. } => "check the spelling, and that the token's owner may see the repo".into(),
-            HubError::RevisionNotFound { known, .. } if !known.is_empty() => format!("it has {}", known.join(", ")),
+            HubError::RevisionNotFound { revision, known, .. } if !known.is_empty() => choices(revision, known),
             HubError::RevisionNotFound { .. } => "name a branch, a tag, refs/pr/N or a full commit hash".into(),
             HubError::Gated { page, has_token: true, .. } => {
                 format!("ask for access at {page} with the token's account")

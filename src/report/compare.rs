@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::human::{Paint, count, finding_lines, wrap};
+use super::human::{Paint, count, finding_lines};
 use super::{Code, ExitCode, Finding, HumanOptions, Severity};
 use crate::repo::{CommitId, RepoId, RepoPath, RepoType, Revision};
-use crate::text::{bytes, printable};
+use crate::text::{bytes, printable, wrap};
 
 /// How closely a mirror is looked at. Each level does all that the one before it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Finding, Report, Severity};
-use crate::text::{bytes, printable};
+use crate::text::{bytes, columns, printable, wrap};
 
 /// How to draw.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +67,13 @@ pub fn human(report: &Report, options: HumanOptions) -> String {
     } else {
         "verified".to_owned()
     };
-    let _ = writeln!(out, "{mark} {} {verdict}", paint.bold(&head));
+    let head = format!("{mark} {}", paint.bold(&head));
+    if columns(&head) + 1 + columns(&verdict) <= options.width {
+        let _ = writeln!(out, "{head} {verdict}");
+    } else {
+        wrap(&mut out, "", &head, options.width);
+        let _ = writeln!(out, "  {verdict}");
+    }
     for line in facts(report) {
         wrap(&mut out, "  ", &line, options.width);
     }
@@ -200,43 +206,6 @@ fn duration(ms: u64) -> String {
     }
 }
 
-/// Appends `text`, broken at spaces so that lines fit, continuation lines indented.
-pub(super) fn wrap(out: &mut String, indent: &str, text: &str, width: usize) {
-    wrap_after(out, indent, indent.len() + 2, text, width);
-}
-
-/// The same after `lead`, with further lines below the column `hang`.
-pub(super) fn wrap_after(out: &mut String, lead: &str, hang: usize, text: &str, width: usize) {
-    let width = width.max(20);
-    out.push_str(lead);
-    let mut column = lead.len();
-    for (i, word) in text.split(' ').enumerate() {
-        let len = visible_width(word);
-        if i == 0 {
-        } else if column + 1 + len > width {
-            let _ = write!(out, "\n{:hang$}", "");
-            column = hang;
-        } else {
-            out.push(' ');
-            column += 1;
-        }
-        out.push_str(word);
-        column += len;
-    }
-    out.push('\n');
-}
-
-/// Columns of `text` without our own colour codes.
-fn visible_width(text: &str) -> usize {
-    let mut rest = text;
-    let mut width = 0;
-    while let Some(at) = rest.find('\x1b') {
-        width += unicode_width::UnicodeWidthStr::width(&rest[..at]);
-        rest = rest[at..].find('m').map_or("", |end| &rest[at + end + 1..]);
-    }
-    width + unicode_width::UnicodeWidthStr::width(rest)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,7 +267,8 @@ mod tests {
             Finding::new(Code::TensorUnindexed, "model.safetensors", format!("tensor t{i} is not in the index"))
         }));
         insta::assert_snapshot!(human(&bad, HumanOptions { width: 40, ..HumanOptions::default() }), @r"
-        ✗ THUDM/chatglm3-6b@main (103caa40) NOT VERIFIED
+        ✗ THUDM/chatglm3-6b@main (103caa40)
+          NOT VERIFIED
           safetensors: 7 weight files
           16 files, 12.5 GB; 15 of 16 digests
             right

@@ -4,14 +4,18 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr as _;
 
-use super::human::{HumanOptions, Paint, count, finding_lines, wrap, wrap_after};
+use super::human::{HumanOptions, Paint, count, finding_lines};
 use super::{Finding, WeightsReport};
 use crate::hub::{Gated, RepoInfo};
 use crate::plan::{Plan, Presence};
 use crate::repo::CommitId;
 use crate::select::{Family, LeftOut, Purpose, Selection};
-use crate::text::{bytes, printable};
+use crate::text::{bytes, printable, wrap, wrap_after};
+
+/// Below so many columns there is no table.
+const NARROW: usize = 64;
 
 /// A plan together with the selection it comes from.
 #[derive(Debug, Clone, Copy)]
@@ -73,22 +77,37 @@ impl PlanReport<'_> {
     }
 
     fn table(&self, out: &mut String, options: HumanOptions) {
-        let wide = options.width >= 64;
+        let wide = options.width >= NARROW;
         if wide {
             let _ = writeln!(out, "{:>9}  {:<8}  {:<13}  FILE", "SIZE", "STATE", "PURPOSE");
         }
         for (item, selected) in self.plan.items.iter().zip(&self.selection.files) {
             let state = state(item.presence);
             let size = bytes(item.entry.size);
-            if wide {
-                let _ = write!(out, "{size:>9}  {state:<8}  {:<13}  {}", item.purpose.as_str(), item.entry.path);
+            let lead = if wide {
+                format!("{size:>9}  {state:<8}  {:<13}", item.purpose.as_str())
             } else {
-                let _ = write!(out, "{size:>9} {state:<8} {}", item.entry.path);
+                format!("{size:>9}  {state}")
+            };
+            let name = item.entry.path.to_string();
+            let room = options.width.saturating_sub(lead.len() + 2);
+            if wide || name.width() <= room {
+                let _ = write!(out, "{lead}  {name}");
+            } else {
+                // Whole names can be copied.
+                let _ = write!(out, "{lead}\n  {name}");
             }
-            if options.verbose {
-                let _ = write!(out, "  ({})", printable(&selected.reason));
+            let reason = if options.verbose { format!("({})", printable(&selected.reason)) } else { String::new() };
+            match reason.width() {
+                0 => out.push('\n'),
+                n if wide && name.width() + 2 + n <= room => {
+                    let _ = writeln!(out, "  {reason}");
+                }
+                _ => {
+                    let indent = if wide { lead.len() + 2 } else { 4 };
+                    wrap_after(out, &format!("\n{:indent$}", ""), indent + 1, &reason, options.width);
+                }
             }
-            out.push('\n');
         }
     }
 
@@ -102,7 +121,8 @@ impl PlanReport<'_> {
         let groups = &self.selection.left_out;
         for group in groups.iter().take(shown) {
             let line = format!("{}: {}", printable(&group.reason), examples(group, options.verbose));
-            wrap_after(out, &format!("{:>9}  ", bytes(group.bytes)), 13, &line, options.width);
+            let hang = if options.width >= NARROW { 13 } else { 4 };
+            wrap_after(out, &format!("{:>9}  ", bytes(group.bytes)), hang, &line, options.width);
         }
         if groups.len() > shown {
             let rest = &groups[shown..];

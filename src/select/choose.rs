@@ -6,6 +6,7 @@ use super::view::View;
 use super::{Family, names, packed};
 use crate::repo::RepoPath;
 use crate::report::{Code, Finding};
+use crate::text::distance;
 
 /// Which stems count for a family: standard ones, and those that yield to any standard set.
 pub(super) type Stems = fn(Family) -> (&'static [&'static str], &'static [&'static str]);
@@ -115,35 +116,6 @@ pub(super) fn variants<'a>(view: &View<'a>, dirs: &[&str], wanted: &str) -> Vec<
         .collect();
     found.sort_unstable();
     found.dedup();
-    found.sort_by_key(|v| distance(wanted, v));
+    found.sort_by_cached_key(|v| distance(wanted, v));
     found.into_iter().take(50).map(str::to_owned).collect()
-}
-
-/// Edits from one word to the other; words beyond 64 characters are cut.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).flat_map(char::to_lowercase).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().take(64).flat_map(char::to_lowercase).enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let edit = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = edit.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::distance;
-
-    #[test]
-    fn distance_counts_edits_whatever_the_case() {
-        for (a, b, n) in
-            [("fp16", "fp16", 0), ("fp61", "fp16", 2), ("bf16", "fp16", 2), ("", "abc", 3), ("FP16", "fp16", 0)]
-        {
-            assert_eq!(distance(a, b), n, "{a} {b}");
-        }
-    }
 }

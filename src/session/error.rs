@@ -8,7 +8,7 @@ use crate::repo::RepoPath;
 use crate::report::ExitCode;
 use crate::select::SelectError;
 use crate::store::StoreError;
-use crate::text::bytes;
+use crate::text::{bytes, choices};
 
 /// Why a job could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -121,7 +121,7 @@ impl Error {
             Error::NoWeights { .. } => {
                 Some("safetensors, torch, gguf, onnx, TensorFlow, HDF5 and Flax files are read".into())
             }
-            Error::Folder { .. } => None,
+            Error::Folder { .. } => Some("name a repo, or a file or folder that exists and may be read".into()),
         }
     }
 }
@@ -137,13 +137,14 @@ fn select_hint(error: &SelectError) -> Option<String> {
         SelectError::NothingSelectable { found, .. } if !found.is_empty() => {
             Some(format!("the repo has {}; take files with --include GLOB, or everything with --all", list(found)))
         }
-        SelectError::VariantAbsent { found, .. } if !found.is_empty() => {
-            Some(format!("the repo has {}", found.join(", ")))
-        }
+        SelectError::VariantAbsent { variant, found } if !found.is_empty() => Some(choices(variant, found)),
+        SelectError::VariantAbsent { .. } => Some("its weights have no variants: leave out --variant".into()),
         SelectError::Ambiguous { choices } => Some(format!("choose from {}", choices.join(", "))),
         SelectError::Several { choices, how, .. } => Some(format!("{how}: {}", choices.join(", "))),
         SelectError::BadGlob { .. } => Some("'*' and '?' match anything, '[abc]' a set; quote the pattern".into()),
-        SelectError::NoMatch(_) => Some("`hfget plan -v` shows the repo's files".into()),
+        SelectError::NoMatch(_) | SelectError::SubfolderAbsent(_) => {
+            Some("`hfget plan -v` shows the repo's files".into())
+        }
         _ => None,
     }
 }

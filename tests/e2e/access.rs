@@ -22,7 +22,7 @@ fn a_repo_that_is_not_there_might_be_private() {
     machine.hfget("org/none").ends_with(3).says("org/none was not found").says("no token").says("HF_TOKEN");
     let mut command = machine.command();
     let run: Run = command.env("HF_TOKEN", TOKEN).arg("org/none").output().unwrap().into();
-    run.ends_with(3).says("check the spelling, and that the token's owner may see the repo");
+    run.ends_with(3).says("the token's owner must be allowed to see a private repo");
 }
 
 #[test]

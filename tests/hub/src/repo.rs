@@ -291,6 +291,12 @@ impl Repo {
         self
     }
 
+    /// With its commit at hand: every answer names it.
+    pub(crate) fn settled(mut self) -> Self {
+        self.pinned = Some(self.commit());
+        self
+    }
+
     /// Without a file.
     #[must_use]
     pub fn without(mut self, path: &str) -> Self {

@@ -1,7 +1,15 @@
-//! Making text from outside safe to print, and sizes and times pleasant to read. No I/O lives here.
+//! Making text from outside safe to print, and sizes pleasant to read. No I/O lives here.
+
+mod lines;
+mod near;
 
 use std::borrow::Cow;
 use std::fmt;
+
+pub use lines::wrap;
+pub(crate) use lines::{columns, wrap_after};
+pub use near::meant;
+pub(crate) use near::{choices, distance};
 
 /// Displays untrusted text with everything that could steer a terminal escaped.
 ///

@@ -1,0 +1,115 @@
+//! What to do about an error: what this cache and this command line suggest, then the library's word.
+
+use std::path::{Path, PathBuf};
+
+use hfget::hub::{HubError, cache_dir};
+use hfget::repo::RepoType;
+use hfget::session::Error;
+use hfget::store::cached_repos;
+use hfget::text::meant;
+
+use super::args::command;
+
+/// Where advice comes from.
+#[derive(Debug)]
+pub(super) struct Advisor {
+    cache: Option<PathBuf>,
+    /// A word could have been meant as a command.
+    commands: bool,
+}
+
+impl Advisor {
+    /// With the cache that flags name, or that of the environment.
+    pub(super) fn new(cache: Option<&Path>) -> Self {
+        Advisor {
+            cache: cache.map(Path::to_path_buf).or_else(|| cache_dir(|name| std::env::var_os(name))),
+            commands: false,
+        }
+    }
+
+    /// Where the first word could have been meant as a command.
+    pub(super) fn of_commands(self) -> Self {
+        Advisor { commands: true, ..self }
+    }
+
+    /// One line for each thing that can be done about it.
+    pub(super) fn on(&self, error: &Error) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(command) = self.command_meant(error) {
+            lines.push(if absent_repo(error) == Some(&command) {
+                format!("a command stands first: `hfget {command}`")
+            } else {
+                format!("did you mean `hfget {command}`?")
+            });
+        }
+        if let Some(wanted) = absent_repo(error)
+            && let Some(cache) = &self.cache
+        {
+            let here = cached_repos(cache).into_iter().map(|(repo_type, id)| match repo_type {
+                RepoType::Model => id.to_string(),
+                other => format!("{}/{id}", other.plural()),
+            });
+            if let Some(near) = near_repo(wanted, &here.collect::<Vec<_>>()) {
+                lines.push(format!("did you mean {near}? It is in the cache"));
+            }
+        }
+        lines.extend(error.hint());
+        lines
+    }
+
+    /// The command that a repo's name could have been meant as, where there is no such repo.
+    pub(super) fn command_meant(&self, error: &Error) -> Option<String> {
+        let word = absent_repo(error).filter(|word| self.commands && !word.contains('/'))?;
+        let whole = command();
+        let names = whole.get_subcommands().map(clap::Command::get_name);
+        meant(word, names).first().map(|name| (*name).to_owned())
+    }
+}
+
+/// The repo that is not to be had, if that is the error.
+fn absent_repo(error: &Error) -> Option<&str> {
+    match error {
+        Error::Hub(HubError::RepoNotFound { repo, .. }) | Error::NotCached { repo, .. } => Some(repo),
+        _ => None,
+    }
+}
+
+/// A repo whose name is nearly this one, or the same without the owner or of another one.
+fn near_repo<'a>(wanted: &str, here: &'a [String]) -> Option<&'a str> {
+    fn last(id: &str) -> &str {
+        id.rsplit('/').next().unwrap_or(id)
+    }
+    let others = || here.iter().map(String::as_str).filter(|id| *id != wanted);
+    meant(wanted, others())
+        .into_iter()
+        .next()
+        .or_else(|| others().find(|id| last(id).eq_ignore_ascii_case(last(wanted))))
+        .or_else(|| {
+            // Without an owner the name alone is compared.
+            let near = if wanted.contains('/') { None } else { meant(wanted, others().map(last)).into_iter().next() }?;
+            others().find(|id| last(id) == near)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::near_repo;
+
+    #[test]
+    fn a_repo_in_the_cache_is_named_when_its_name_is_near() {
+        let here = ["THUDM/chatglm3-6b", "gpt2", "datasets/rajpurkar/squad"].map(String::from);
+        for (wanted, near) in [
+            ("THUDM/chatglm-6b", Some("THUDM/chatglm3-6b")),
+            ("thudm/ChatGLM3-6B", Some("THUDM/chatglm3-6b")),
+            ("chatglm3-6b", Some("THUDM/chatglm3-6b")),
+            ("chatglm3-6", Some("THUDM/chatglm3-6b")),
+            ("openai/gpt2", Some("gpt2")),
+            ("rajpurkar/squad", Some("datasets/rajpurkar/squad")),
+            ("gtp2", Some("gpt2")),
+            ("org/model", None),
+            ("gpt2", None),
+        ] {
+            assert_eq!(near_repo(wanted, &here), near, "{wanted}");
+        }
+    }
+}

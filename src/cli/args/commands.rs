@@ -1,0 +1,231 @@
+//! The flags of each command. Those that several commands share live beside it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueHint};
+use clap_complete::Shell;
+use hfget::repo::{RepoSpec, Revision};
+use hfget::report::Level;
+
+use super::shared::{Into, Output, Place, Reports, Repos, Selection, Transfer};
+use super::values::{level, time};
+
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    #[command(flatten)]
+    pub repos: Repos,
+    /// Print the plan and stop (the same as `hfget plan`)
+    #[arg(long, hide_short_help = true)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub into: Into,
+    #[command(flatten)]
+    pub transfer: Transfer,
+    #[command(flatten)]
+    pub reports: Reports,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Also compare the headers of all shards with the index
+    ///
+    /// They are read by range requests.
+    #[arg(long)]
+    pub deep: bool,
+
+    #[command(flatten)]
+    pub repos: Repos,
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub into: Into,
+    #[command(flatten)]
+    pub transfer: Transfer,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Also read every byte that a format checksums itself
+    ///
+    /// PyTorch archives have a CRC-32 for each record, TensorFlow checkpoints a CRC-32C for each tensor.
+    #[arg(long)]
+    pub deep: bool,
+
+    /// Repos in the cache, folders such as ./model, or s3://…
+    ///
+    /// A folder is a path with a '/' at its start, './' or '../', or a folder that exists. Of an object store (s3://, gs://,
+    /// az://) what `hfget --to` put there is held against its manifests.
+    #[arg(value_name = "REPO|DIR|URL", required_unless_present = "lock", value_hint = ValueHint::DirPath)]
+    pub targets: Vec<String>,
+    /// Hold them against a lockfile, without a Hub [default: every repo that it has]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub lock: Option<PathBuf>,
+    /// Revision of the cached snapshot [default: main]
+    #[arg(long, value_name = "REV")]
+    pub revision: Option<Revision>,
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub transfer: Transfer,
+    #[command(flatten)]
+    pub reports: Reports,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct LockArgs {
+    /// Repos to lock; with --check and --update those of the lockfile [default: all of them]
+    #[arg(value_name = "REPO", required_unless_present_any = ["check", "update"])]
+    pub repos: Vec<RepoSpec>,
+    /// Branch, tag, refs/pr/N or commit, for repos that name none [default: main]
+    #[arg(long, value_name = "REV", conflicts_with_all = ["check", "update"])]
+    pub revision: Option<Revision>,
+    /// The lockfile; repos that it has already are replaced, the others stay
+    #[arg(
+        short = 'o',
+        long = "lock",
+        value_name = "FILE",
+        default_value = "hfget.lock",
+        value_hint = ValueHint::FilePath
+    )]
+    pub file: PathBuf,
+    /// Say what has moved upstream since, change nothing, and end with 1 if anything has
+    #[arg(long, conflicts_with = "update")]
+    pub check: bool,
+    /// Lock again what the lockfile has, as it was chosen then
+    #[arg(long)]
+    pub update: bool,
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub transfer: Transfer,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct CleanArgs {
+    /// Only of these repos [default: every repo in the cache]
+    #[arg(value_name = "REPO")]
+    pub repos: Vec<RepoSpec>,
+    /// Remove them
+    #[arg(long)]
+    pub remove: bool,
+    /// Only those to which nothing was added for so long, such as 7d or 12h
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub older_than: Option<Duration>,
+    /// Hub cache folder [default: $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub]
+    #[arg(long, value_name = "DIR", conflicts_with = "local_dir", value_hint = ValueHint::DirPath)]
+    pub cache_dir: Option<PathBuf>,
+    /// A folder that was filled with --local-dir, instead of the cache
+    #[arg(long, value_name = "DIR", conflicts_with = "repos", value_hint = ValueHint::DirPath)]
+    pub local_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// OWNER/NAME[@REVISION], datasets/…, spaces/…
+    #[arg(value_name = "REPO", required_unless_present = "from_file")]
+    pub repos: Vec<RepoSpec>,
+    /// Also the repos that this file names, one a line
+    ///
+    /// '#' starts a comment, '-' is stdin.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub from_file: Option<PathBuf>,
+    /// The mirror to look at
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub mirror: String,
+    /// What it is held against [default: $HF_ENDPOINT or https://huggingface.co]
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub endpoint: Option<String>,
+    /// How closely: metadata, sample or full
+    ///
+    /// metadata: commit, listing, headers; sample: also some bytes of each file, and all shard headers; full: also every
+    /// byte, against its digest.
+    #[arg(long, value_name = "LEVEL", default_value = "sample", value_parser = level(), hide_possible_values = true)]
+    pub level: Level,
+    /// Where the random ranges lie: the same seed looks at the same bytes [default: another one each time]
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    pub seed: Option<u64>,
+    /// A host that the mirror may redirect to (may be repeated)
+    ///
+    /// Besides itself and where the endpoint redirects to; '.example.org' means all below it.
+    #[arg(long, value_name = "HOST", value_hint = ValueHint::Hostname)]
+    pub allow_host: Vec<String>,
+    /// Branch, tag, refs/pr/N or commit, for repos that name none [default: main]
+    #[arg(long, value_name = "REV")]
+    pub revision: Option<Revision>,
+    /// Files looked at at once
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "8",
+        hide_short_help = true,
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
+    pub jobs: u16,
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub output: Output,
+    /// First pause of the retry back-off, in milliseconds
+    #[arg(long, value_name = "MS", hide = true)]
+    pub retry_base_ms: Option<u64>,
+    /// Seconds without a byte before a connection is given up
+    #[arg(long, value_name = "S", hide = true)]
+    pub stall_timeout: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Repos, folders or files
+    ///
+    /// A folder or file is a path with a '/' at its start, './' or '../', or what exists here.
+    #[arg(value_name = "REPO|DIR|FILE", required = true, value_hint = ValueHint::AnyPath)]
+    pub targets: Vec<String>,
+    /// Revision of the repos [default: main]
+    #[arg(long, value_name = "REV")]
+    pub revision: Option<Revision>,
+    /// Only tensors whose names match; '*' matches anything
+    #[arg(long, value_name = "GLOB")]
+    pub filter: Option<String>,
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub transfer: Transfer,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Which shell
+    pub shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Folder for a page of each command; it is made if it is not there
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+}

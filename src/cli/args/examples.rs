@@ -1,0 +1,147 @@
+//! Examples of every command, for its help and its manual page.
+
+use std::fmt::Write as _;
+
+/// A command line and what it is for.
+#[derive(Debug)]
+pub struct Example {
+    pub line: &'static str,
+    pub what: &'static str,
+}
+
+/// What one command's help ends with.
+#[derive(Debug)]
+pub struct Topic {
+    pub name: &'static str,
+    pub examples: &'static [Example],
+}
+
+const fn example(line: &'static str, what: &'static str) -> Example {
+    Example { line, what }
+}
+
+/// What each exit code means, whatever the command.
+pub const EXIT_CODES: &[(u8, &str)] = &[
+    (0, "done and verified"),
+    (1, "verification failed"),
+    (2, "wrong usage"),
+    (3, "not available: repo, revision, access, family"),
+    (4, "network or Hub"),
+    (5, "local: disk full, permissions, something in the way"),
+    (130, "interrupted; run again to resume"),
+];
+
+const TOPICS: &[Topic] = &[
+    Topic {
+        name: "hfget",
+        examples: &[
+            example("hfget THUDM/chatglm3-6b --prefer safetensors", "one weight family, verified, into the Hub cache"),
+            example("hfget gpt2@main --local-dir ./gpt2", "plain files in a folder"),
+            example("hfget org/model --only gguf --variant Q4_K_M", "one quantisation, or exit code 3"),
+            example("hfget datasets/rajpurkar/squad", "a dataset; URLs and hf:// work too"),
+            example("hfget org/model --to s3://bucket/models", "into an object store, without a disk in between"),
+            example("hfget --from-file repos.txt --report hfget.xml", "many repos, with JUnit's XML for the CI system"),
+        ],
+    },
+    Topic {
+        name: "plan",
+        examples: &[
+            example("hfget plan THUDM/chatglm3-6b", "what would be taken, and what is left out"),
+            example("hfget plan stabilityai/stable-diffusion-xl-base-1.0 --variant fp16 -v", "and why each file is"),
+            example("hfget plan THUDM/chatglm3-6b --deep", "are the shards what the index says? Only headers are read"),
+            example("hfget plan gpt2 --json", "for scripts: bytes, digests, states"),
+        ],
+    },
+    Topic {
+        name: "verify",
+        examples: &[
+            example("hfget verify THUDM/chatglm3-6b", "what is cached, against the Hub"),
+            example("hfget verify THUDM/chatglm3-6b --offline", "without a Hub"),
+            example("hfget verify ./model --deep", "a folder, with the checksums that formats have of their own"),
+            example("hfget verify --lock hfget.lock", "everything that a lockfile has"),
+            example("hfget verify s3://bucket/models", "what --to put into an object store"),
+        ],
+    },
+    Topic {
+        name: "inspect",
+        examples: &[
+            example("hfget inspect gpt2", "a repo: only headers are fetched"),
+            example("hfget inspect ./model-Q4_K_M.gguf --filter 'blk.0.*'", "some tensors of a file"),
+            example("hfget inspect ./folder --json", "a folder, for scripts"),
+        ],
+    },
+    Topic {
+        name: "lock",
+        examples: &[
+            example("hfget lock THUDM/chatglm3-6b --prefer safetensors", "writes hfget.lock; commit it"),
+            example("hfget lock --check", "what has moved upstream since; exit code 1 if anything has"),
+            example("hfget lock --update", "locks it again as it was chosen then"),
+        ],
+    },
+    Topic {
+        name: "compare",
+        examples: &[
+            example("hfget compare THUDM/chatglm3-6b --mirror https://mirror.example.org", "by samples of each file"),
+            example(
+                "hfget compare gpt2 --mirror https://mirror.example.org --level metadata",
+                "quickly: no file is read",
+            ),
+            example(
+                "hfget compare --from-file deployed.txt --mirror https://mirror.example.org --level full --json",
+                "every byte of many repos",
+            ),
+        ],
+    },
+    Topic {
+        name: "clean",
+        examples: &[
+            example("hfget clean", "what is there, with sizes and ages"),
+            example("hfget clean --remove --older-than 7d", "removes what no run has touched for a week"),
+            example("hfget clean --local-dir ./model", "in a folder that --local-dir filled"),
+        ],
+    },
+    Topic {
+        name: "completions",
+        examples: &[
+            example("source <(hfget completions bash)", "bash, for this session or in ~/.bashrc"),
+            example("hfget completions bash > ~/.local/share/bash-completion/completions/hfget", "bash, for good"),
+            example("hfget completions zsh > ~/.zfunc/_hfget", "zsh, with ~/.zfunc in $fpath before compinit"),
+            example("hfget completions fish > ~/.config/fish/completions/hfget.fish", "fish"),
+        ],
+    },
+    Topic {
+        name: "man",
+        examples: &[
+            example("hfget man > hfget.1", "the main page; `man -l hfget.1` reads it"),
+            example("hfget man ~/.local/share/man/man1", "every page, where `man hfget-plan` finds it"),
+        ],
+    },
+];
+
+/// The topic of a command; `hfget` is the one without a name.
+pub fn of(command: &str) -> Option<&'static Topic> {
+    TOPICS.iter().find(|topic| topic.name == command)
+}
+
+impl Topic {
+    /// For a help that fits a screen.
+    pub fn short(&self) -> String {
+        format!("Example: {}", self.examples[0].line)
+    }
+
+    /// For a help that teaches.
+    pub fn long(&self) -> String {
+        let mut text = "Examples:".to_owned();
+        for example in self.examples {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\n  {}\n      {}", example.line, example.what);
+        }
+        if self.name == "hfget" {
+            text.push_str("\n\nExit codes:");
+            for (code, what) in EXIT_CODES {
+                let _ = write!(text, "\n  {code:>3}  {what}");
+            }
+        }
+        text
+    }
+}

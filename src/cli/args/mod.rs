@@ -1,0 +1,205 @@
+//! The command line: which commands there are, and the whole of them as clap sees it, with examples.
+//! What they do lives elsewhere.
+
+// The doc comments are the help's text, which is not Markdown.
+#![allow(clippy::doc_markdown, rustdoc::bare_urls)]
+
+mod commands;
+pub mod examples;
+mod shared;
+mod values;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+pub use commands::{
+    CleanArgs, CompareArgs, CompletionsArgs, GetArgs, InspectArgs, LockArgs, ManArgs, PlanArgs, VerifyArgs,
+};
+pub use shared::{Format, Into, Output, Place, Progress, Reports, Repos, Selection, Transfer};
+
+/// Download Hugging Face repositories and prove that what landed is right
+///
+/// Pins the commit, lists the repo, takes exactly one weight family with its index, configuration, tokenizer and code,
+/// downloads what is missing, and verifies every file's digest and that every tensor is where the index says. Ends with 0
+/// only when all of that holds. The files lie in the ordinary Hub cache, where transformers, diffusers and hf find them.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    override_usage = "hfget [OPTIONS] REPO...\n       hfget COMMAND ...",
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub get: GetArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what would be fetched and what is left out; fetch no weights
+    ///
+    /// Lists the repo and shows each file that would be taken, whether it is here already, and what is left out and why.
+    /// Only the small files that the choice depends on are read.
+    #[command(arg_required_else_help = true)]
+    Plan(PlanArgs),
+    /// Check files that are already here
+    ///
+    /// Hashes every file and compares it with the digest that the Hub lists, or a lockfile (--lock), reads the headers of
+    /// the weights, and holds them against the index. With --offline it checks everything that needs no Hub.
+    #[command(arg_required_else_help = true)]
+    Verify(VerifyArgs),
+    /// Show the tensors of weights: names, dtypes, shapes
+    ///
+    /// Of a remote repo only the headers are fetched, by range requests. Ends with 1 when a header is wrong and with 3
+    /// when there are no weights.
+    #[command(arg_required_else_help = true)]
+    Inspect(InspectArgs),
+    /// Note a selection to the byte, for `hfget --locked` to fetch
+    ///
+    /// The lockfile has the commit, and every file with its size and digest. `hfget --locked` fetches exactly that, from
+    /// whatever endpoint or mirror, or fails.
+    ///
+    /// Without repos, --check says what has moved since, and --update notes it.
+    #[command(arg_required_else_help = true)]
+    Lock(LockArgs),
+    /// Say whether a mirror is true to the Hub
+    ///
+    /// Asks the mirror and the endpoint for the same repos and compares the answers: commit, listing, headers, bytes.
+    /// Nothing is stored. Ends with 0 when the mirror is true, 1 when it differs, 4 when it could not be asked. The last
+    /// line of each repo on stdout is
+    /// "compare: REPO mirror=URL level=LEVEL files=N findings=N result=true|different|error".
+    #[command(arg_required_else_help = true)]
+    Compare(CompareArgs),
+    /// List what interrupted runs left behind, and remove it
+    ///
+    /// A run that was interrupted leaves partial files, from which the next one goes on. Those that nobody will ask for
+    /// again only take space: this lists them, and with --remove removes them. What another run works on is left alone,
+    /// and so are the *.incomplete files of other tools.
+    Clean(CleanArgs),
+    /// Print completions for a shell
+    ///
+    /// Prints to stdout what the shell is to read; each shell has a folder for that.
+    #[command(arg_required_else_help = true)]
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    ///
+    /// Prints hfget(1) as roff to stdout. With a folder, writes hfget.1 and a page for each command into it, and prints
+    /// their paths.
+    Man(ManArgs),
+}
+
+impl Cli {
+    /// Whether stderr carries JSON, and nothing else.
+    pub fn writes_events(&self) -> bool {
+        let output = match &self.command {
+            Some(Command::Plan(args)) => &args.output,
+            Some(Command::Verify(args)) => &args.output,
+            Some(Command::Inspect(args)) => &args.output,
+            Some(Command::Lock(args)) => &args.output,
+            Some(Command::Compare(args)) => &args.output,
+            Some(Command::Clean(args)) => &args.output,
+            Some(Command::Completions(_) | Command::Man(_)) => return false,
+            None => &self.get.output,
+        };
+        output.progress == Some(Progress::Json)
+    }
+}
+
+/// All commands, each with its examples in the help.
+pub fn command() -> clap::Command {
+    let with_examples = |command: clap::Command| match examples::of(command.get_name()) {
+        Some(topic) => command.after_help(topic.short()).after_long_help(topic.long()),
+        None => command,
+    };
+    let with_codes = |arg: clap::Arg| if arg.get_id() == "deny" { arg.long_help(values::deny_help()) } else { arg };
+    let mut whole = with_examples(Cli::command()).mut_args(with_codes);
+    let names: Vec<String> = whole.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    for name in names {
+        whole = whole.mut_subcommand(name, with_examples);
+    }
+    whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cli, command, examples};
+    use clap::FromArgMatches as _;
+
+    /// Words as a shell splits them, as far as the examples need it.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut quoted = false;
+        for c in line.chars() {
+            match c {
+                '\'' => quoted = !quoted,
+                ' ' if !quoted => words.push(String::new()),
+                _ => words.last_mut().unwrap().push(c),
+            }
+        }
+        words.retain(|w| !w.is_empty());
+        words
+    }
+
+    #[test]
+    fn every_command_has_examples_and_each_of_them_is_understood_by_it() {
+        let whole = command();
+        let names = whole.get_subcommands().map(clap::Command::get_name).chain(["hfget"]);
+        for name in names {
+            let topic = examples::of(name).unwrap_or_else(|| panic!("{name} has no examples"));
+            assert!((2..=6).contains(&topic.examples.len()), "{name}");
+            for example in topic.examples {
+                // What is the shell's is left out.
+                let line = example.line.split(" > ").next().unwrap();
+                let line = line.strip_prefix("source <(").map_or(line, |rest| rest.trim_end_matches(')'));
+                let matches = command().try_get_matches_from(words(line));
+                let matches = matches.unwrap_or_else(|e| panic!("{line}: {e}"));
+                assert_eq!(matches.subcommand_name().unwrap_or("hfget"), name, "{line}");
+                Cli::from_arg_matches(&matches).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn the_commands_are_consistent() {
+        command().debug_assert();
+    }
+
+    /// Help as it shows on a terminal of 80 columns.
+    fn short_help(name: &str) -> String {
+        let mut whole = command().term_width(80);
+        whole.build();
+        let one = if name == "hfget" { &mut whole } else { whole.find_subcommand_mut(name).unwrap() };
+        one.render_help().to_string()
+    }
+
+    #[test]
+    fn short_help_fits_a_screen() {
+        let names: Vec<String> = command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
+        for name in names.iter().map(String::as_str).chain(["hfget"]) {
+            let help = short_help(name);
+            assert!(help.lines().count() <= 40, "{name}: {}\n{help}", help.lines().count());
+            assert!(help.lines().all(|l| l.chars().count() <= 80), "{name}:\n{help}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_family_flag_or_code_is_answered_with_the_nearest() {
+        for (line, near) in [
+            ("hfget a/b --prefer safetensor", "'safetensors'"),
+            ("hfget a/b --only ggfu", "'gguf'"),
+            ("hfget a/b --perfer bin", "'--prefer'"),
+            ("hfget a/b --deny remote-cod", "remote-code"),
+            ("hfget a/b --allow remote_code,x", "remote-code"),
+            ("hfget compare a/b --mirror http://c --level ful", "'full'"),
+            ("hfget a/b --transport htp", "'http'"),
+            ("hfget completions bsh", "'bash'"),
+        ] {
+            let error =
+                command().try_get_matches_from(words(line)).and_then(|m| Cli::from_arg_matches(&m)).unwrap_err();
+            assert!(error.to_string().contains(near), "{line}: {error}");
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Flags that several commands share: which repos, what of them, where to, how, and what is said.
+//! What is rarely asked for shows in the long help only.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+use hfget::hub::Transport;
+use hfget::repo::{RepoPath, RepoSpec, Revision};
+use hfget::report::Code;
+use hfget::select::{self, Family};
+use hfget::session::Destination;
+
+use super::values::{CodeParser, family, family_help, rate, transport};
+
+#[derive(Debug, Args)]
+pub struct Repos {
+    /// OWNER/NAME[@REVISION], datasets/…, spaces/…, hf://… or a pasted URL
+    #[arg(value_name = "REPO", required_unless_present_any = ["locked", "from_file"])]
+    pub named: Vec<RepoSpec>,
+    /// Also the repos that a file names, one a line; '#' starts a comment
+    #[arg(long, value_name = "FILE", hide_short_help = true, value_hint = ValueHint::FilePath)]
+    pub from_file: Option<PathBuf>,
+    /// Take exactly what a lockfile says, or fail; without repos all that it has [FILE default: hfget.lock]
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "hfget.lock",
+        hide_short_help = true,
+        value_hint = ValueHint::FilePath
+    )]
+    pub locked: Option<PathBuf>,
+    /// Branch, tag, refs/pr/N or commit [default: main]
+    ///
+    /// For repos that name none themselves.
+    #[arg(long, value_name = "REV", hide_short_help = true)]
+    pub revision: Option<Revision>,
+}
+
+#[derive(Debug, Args, Clone)]
+#[command(next_help_heading = "What to take")]
+pub struct Selection {
+    /// Take this family if complete, else the best other
+    #[arg(
+        long,
+        value_name = "FAMILY",
+        value_parser = family(),
+        hide_possible_values = true,
+        long_help = family_help()
+    )]
+    pub prefer: Option<Family>,
+    /// Take this family, or fail with exit code 3
+    #[arg(
+        long,
+        value_name = "FAMILY",
+        conflicts_with = "prefer",
+        value_parser = family(),
+        hide_possible_values = true
+    )]
+    pub only: Option<Family>,
+    /// Variant of the weights, such as fp16 (gguf: Q4_K_M)
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
+    /// Also take files that match; '*' crosses '/'
+    ///
+    /// May be repeated. Quote the pattern, so that the shell leaves it alone.
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// Leave out files that match, whatever took them
+    ///
+    /// May be repeated.
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Take every file of the repo
+    #[arg(long, hide_short_help = true)]
+    pub all: bool,
+    /// Choose within this folder of the repo, as if it were the root
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
+    pub subfolder: Option<RepoPath>,
+    /// Leave out the repo's own Python code
+    #[arg(long, hide_short_help = true)]
+    pub no_code: bool,
+}
+
+impl Selection {
+    pub fn options(&self) -> select::Options {
+        select::Options {
+            prefer: self.prefer,
+            only: self.only,
+            variant: self.variant.clone(),
+            include: self.include.clone(),
+            exclude: self.exclude.clone(),
+            all: self.all,
+            subfolder: self.subfolder.clone(),
+            no_code: self.no_code,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where")]
+pub struct Place {
+    /// Hub cache folder [default: $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub]
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with = "local_dir",
+        hide_short_help = true,
+        value_hint = ValueHint::DirPath
+    )]
+    pub cache_dir: Option<PathBuf>,
+    /// Put plain files into this folder instead of the cache
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub local_dir: Option<PathBuf>,
+    /// The Hub, a mirror of it, or what `--to` filled [default: $HF_ENDPOINT or https://huggingface.co]
+    #[arg(long, value_name = "URL", hide_short_help = true, value_hint = ValueHint::Url)]
+    pub endpoint: Option<String>,
+    /// Another server with the same files, for bytes only: digests come from the endpoint (may be repeated)
+    #[arg(long, value_name = "URL", hide_short_help = true, value_hint = ValueHint::Url)]
+    pub mirror: Vec<String>,
+
+    /// Use only what is already here
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// Where to, if not onto a disk.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where")]
+pub struct Into {
+    /// Into an object store, s3://BUCKET/PREFIX (or gs://, az://)
+    ///
+    /// Files go there without a disk in between, and have their names when their digests agreed. Credentials come from the
+    /// environment (AWS_ACCESS_KEY_ID and so on).
+    #[cfg(feature = "object-store")]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["local_dir", "cache_dir", "offline"], value_hint = ValueHint::Url)]
+    pub to: Option<hfget::objects::ObjectUrl>,
+}
+
+impl Into {
+    #[cfg(feature = "object-store")]
+    pub fn destination(&self) -> Option<Destination> {
+        self.to.clone().map(Destination::Objects)
+    }
+
+    #[cfg(not(feature = "object-store"))]
+    #[allow(clippy::unused_self)] // the other one has something to look at
+    pub fn destination(&self) -> Option<Destination> {
+        None
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "How")]
+pub struct Transfer {
+    /// Fetch again even what is here and right
+    #[arg(long, hide_short_help = true)]
+    pub force: bool,
+    /// Small files worked on at once [default: 32]
+    #[arg(long, value_name = "N", hide_short_help = true, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+    /// Connections that carry bytes of large files [default: 16]
+    #[arg(long, value_name = "N", hide_short_help = true, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub connections: Option<u16>,
+    /// How files in Xet storage come: auto (Xet, and HTTP when that fails), http or xet [default: auto]
+    #[arg(
+        long,
+        value_name = "HOW",
+        hide_short_help = true,
+        hide_possible_values = true,
+        value_parser = transport()
+    )]
+    pub transport: Option<Transport>,
+    /// Bytes a second for the whole run, such as 50M or 1.5G
+    #[arg(long, value_name = "RATE", hide_short_help = true, value_parser = rate)]
+    pub limit_rate: Option<u64>,
+
+    /// Fail on findings of these codes, whatever they are otherwise
+    ///
+    /// Such as remote-code, foreign-code or tensor-unindexed; `hfget --help` lists all.
+    #[arg(
+        long,
+        value_name = "CODE,...",
+        value_delimiter = ',',
+        value_parser = CodeParser,
+        help_heading = "What may pass",
+        hide_short_help = true,
+        hide_possible_values = true
+    )]
+    pub deny: Vec<Code>,
+    /// Do not fail on findings of these codes
+    #[arg(
+        long,
+        value_name = "CODE,...",
+        value_delimiter = ',',
+        value_parser = CodeParser,
+        help_heading = "What may pass",
+        hide_short_help = true,
+        hide_possible_values = true
+    )]
+    pub allow: Vec<Code>,
+    /// Accept pickles that would run code when loaded (reported as warnings)
+    #[arg(long, help_heading = "What may pass", hide_short_help = true)]
+    pub allow_unsafe_pickle: bool,
+    /// First pause of the retry back-off, in milliseconds
+    #[arg(long, value_name = "MS", hide = true)]
+    pub retry_base_ms: Option<u64>,
+    /// Seconds without a byte before a connection is given up
+    #[arg(long, value_name = "S", hide = true, overrides_with = "stall_timeout")]
+    pub stall_timeout: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct Output {
+    /// Write the result to stdout as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How progress shows on stderr: bars, lines, json or none [default: bars on a terminal, else lines]
+    ///
+    /// json is an object a line. A terminal that cannot move its cursor (TERM=dumb) gets lines.
+    #[arg(long, value_name = "HOW", hide_short_help = true, hide_possible_values = true)]
+    pub progress: Option<Progress>,
+    /// Say nothing but errors; stdout still carries the result
+    #[arg(short, long, hide_short_help = true)]
+    pub quiet: bool,
+    /// Say why each file is taken, and show every finding
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
+}
+
+/// The form of progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Progress {
+    /// Bars that are drawn over
+    Bars,
+    /// A line now and then
+    Lines,
+    /// A JSON object for each event
+    Json,
+    /// Nothing
+    None,
+}
+
+/// The form of the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// The folder of each repo on stdout, the report on stderr
+    Human,
+    /// One JSON document
+    Json,
+    /// JUnit's XML: a suite for each repo, a case for each file
+    Junit,
+    /// GitHub's annotations
+    Github,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct Reports {
+    /// What goes to stdout: human (folders), json, junit or github (annotations) [default: human]
+    #[arg(long, value_name = "FORM", conflicts_with = "json", hide_short_help = true, hide_possible_values = true)]
+    pub format: Option<Format>,
+    /// Also write the report to a file: JUnit's XML if it ends in .xml, else as --format, else JSON
+    #[arg(long, value_name = "FILE", hide_short_help = true, value_hint = ValueHint::FilePath)]
+    pub report: Option<PathBuf>,
+}

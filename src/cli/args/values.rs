@@ -1,0 +1,122 @@
+//! How the values of flags are read: families, codes, levels, rates and times. A word that is none of
+//! those that there are is answered with the nearest one.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser};
+use hfget::hub::Transport;
+use hfget::report::{Code, Level};
+use hfget::select::Family;
+use hfget::text::meant;
+
+/// Weight families, which completions and suggestions know by name.
+pub fn family() -> impl TypedValueParser<Value = Family> {
+    PossibleValuesParser::new(Family::ALL.iter().map(|f| f.as_str())).try_map(|text| text.parse::<Family>())
+}
+
+pub fn family_help() -> String {
+    let names: Vec<&str> = Family::ALL.iter().map(|f| f.as_str()).collect();
+    format!("Take this family if complete, else the best other\n\nWeight families are {}.", names.join(", "))
+}
+
+pub fn level() -> impl TypedValueParser<Value = Level> {
+    const ALL: [Level; 3] = [Level::Metadata, Level::Sample, Level::Full];
+    PossibleValuesParser::new(ALL.iter().map(|l| l.as_str()))
+        .map(|text| ALL.into_iter().find(|l| l.as_str() == text).unwrap_or_default())
+}
+
+pub fn transport() -> impl TypedValueParser<Value = Transport> {
+    PossibleValuesParser::new(["auto", "http", "xet"]).map(|text| match text.as_str() {
+        "http" => Transport::Http,
+        "xet" => Transport::Xet,
+        _ => Transport::Auto,
+    })
+}
+
+/// Finding codes. There are too many of them to be listed with each mistake.
+#[derive(Debug, Clone)]
+pub struct CodeParser;
+
+impl TypedValueParser for CodeParser {
+    type Value = Code;
+
+    fn parse_ref(&self, command: &clap::Command, arg: Option<&clap::Arg>, value: &OsStr) -> Result<Code, clap::Error> {
+        let read = |text: String| {
+            text.parse::<Code>().map_err(|error| match meant(&text, Code::ALL.iter().map(|c| c.as_str())).first() {
+                Some(near) => format!("it is no finding code; did you mean {near}?"),
+                None => format!("it is {error}"),
+            })
+        };
+        StringValueParser::new().try_map(read).parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(Code::ALL.iter().map(|code| PossibleValue::new(code.as_str()))))
+    }
+}
+
+/// For the one help that lists all codes.
+pub fn deny_help() -> String {
+    let names: Vec<&str> = Code::ALL.iter().map(|c| c.as_str()).collect();
+    format!(
+        "Fail on findings of these codes, whatever they are otherwise\n\nThe codes are {}. The README explains them.",
+        names.join(", ")
+    )
+}
+
+/// `7d`, `12h`, `30m`: days are 24 hours.
+pub fn time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("'{text}' is not a time: write days, hours or minutes, such as 7d, 12h or 30m");
+    let span: jiff::Span = text.parse().map_err(|_| wrong())?;
+    let time = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
+    Duration::try_from(time).map_err(|_| wrong())
+}
+
+/// `50M`, `1.5G`, `800k` or plain bytes, all decimal as the rates that are shown.
+pub fn rate(text: &str) -> Result<u64, String> {
+    let wrong = || format!("'{text}' is not a rate: write bytes a second, such as 50M");
+    let plain = text.trim().trim_end_matches("/s").trim_end_matches(['B', 'b']);
+    let (number, factor) = match plain.char_indices().next_back() {
+        Some((at, 'k' | 'K')) => (&plain[..at], 1e3),
+        Some((at, 'm' | 'M')) => (&plain[..at], 1e6),
+        Some((at, 'g' | 'G')) => (&plain[..at], 1e9),
+        _ => (plain, 1.0),
+    };
+    let rate = number.trim().parse::<f64>().map_err(|_| wrong())? * factor;
+    if !(1.0..=1e15).contains(&rate) {
+        return Err(wrong());
+    }
+    // Checked to be in range just above.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    Ok(rate as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{rate, time};
+    use std::time::Duration;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        for (text, hours) in [("7d", 168), ("12h", 12), ("1w", 168), ("90m", 1)] {
+            assert_eq!(time(text).map(|t| t.as_secs() / 3600), Ok(hours), "{text}");
+        }
+        assert_eq!(time("0s"), Ok(Duration::ZERO));
+        for bad in ["", "7", "-1d", "soon", "1mo"] {
+            assert!(time(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rates_are_read_as_they_are_shown() {
+        for (text, bytes) in
+            [("50M", 50_000_000), ("1.5G", 1_500_000_000), ("800k", 800_000), ("7", 7), ("2MB/s", 2_000_000)]
+        {
+            assert_eq!(rate(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "M", "0", "-1M", "fast", "1e99", "NaN"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+    }
+}

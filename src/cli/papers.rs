@@ -1,0 +1,155 @@
+//! `hfget completions` and `hfget man`: what shells and `man` read, made from the same definitions as the help.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use clap::{Arg, Command};
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+use hfget::report::ExitCode;
+
+use super::args::examples::{self, EXIT_CODES};
+use super::args::{CompletionsArgs, ManArgs, command};
+use super::progress::write_line;
+use super::screen::result;
+
+/// Prints completions for a shell.
+pub fn completions(args: &CompletionsArgs) -> ExitCode {
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut shown(&command()), "hfget", &mut text);
+    end_of(io::stdout().lock().write_all(&text), Path::new("stdout"))
+}
+
+/// A command without its hidden flags, which shells would complete.
+fn shown(whole: &Command) -> Command {
+    // Every command has a topic; a test holds that.
+    let name = examples::of(whole.get_name()).map_or("hfget", |topic| topic.name);
+    Command::new(name)
+        .about(whole.get_about().cloned().unwrap_or_default())
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_version_flag(whole.get_subcommands().next().is_none())
+        .args(whole.get_arguments().filter(|arg| !arg.is_hide_set()).cloned())
+        .subcommands(whole.get_subcommands().map(shown))
+}
+
+/// Prints the main page, or writes all of them into a folder.
+pub fn man(args: &ManArgs) -> ExitCode {
+    let mut whole = command().disable_help_subcommand(true).mut_args(with_long_help);
+    let names: Vec<String> = whole.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    for name in names {
+        whole = whole.mut_subcommand(name, |one| one.mut_args(with_long_help));
+    }
+    whole.build();
+    let Some(dir) = &args.dir else {
+        let written = page(&whole, &whole).and_then(|text| io::stdout().lock().write_all(&text));
+        return end_of(written, Path::new("stdout"));
+    };
+    if let Err(error) = std::fs::create_dir_all(dir) {
+        return end_of(Err(error), dir);
+    }
+    for one in std::iter::once(&whole).chain(whole.get_subcommands()) {
+        let file = dir.join(format!("{}.1", name(one)));
+        if let Err(error) = page(one, &whole).and_then(|text| std::fs::write(&file, text)) {
+            return end_of(Err(error), &file);
+        }
+        result(&file.display().to_string());
+    }
+    ExitCode::Verified
+}
+
+/// Pages have the long help only; where there is one text for both, it is that.
+fn with_long_help(arg: Arg) -> Arg {
+    match (arg.get_long_help(), arg.get_help().cloned()) {
+        (None, Some(help)) => arg.long_help(help),
+        _ => arg,
+    }
+}
+
+/// A closed pipe is the reader's choice.
+fn end_of(written: io::Result<()>, place: &Path) -> ExitCode {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            write_line(&format!("error: cannot write {}: {error}", place.display()));
+            ExitCode::Local
+        }
+        _ => ExitCode::Verified,
+    }
+}
+
+/// `hfget-plan`.
+fn name(command: &Command) -> &str {
+    command.get_display_name().unwrap_or_else(|| command.get_name())
+}
+
+/// One page as roff.
+fn page(one: &Command, whole: &Command) -> io::Result<Vec<u8>> {
+    let version = format!("hfget {}", env!("CARGO_PKG_VERSION"));
+    let man = Man::new(one.clone()).title(name(one).to_uppercase()).source(version).manual("hfget manual");
+    let mut out = Vec::new();
+    man.render_title(&mut out)?;
+    man.render_name_section(&mut out)?;
+    man.render_synopsis_section(&mut out)?;
+    man.render_description_section(&mut out)?;
+    let is_whole = one.has_subcommands();
+    if is_whole {
+        man.render_subcommands_section(&mut out)?;
+    }
+    man.render_options_section(&mut out)?;
+    let mut more = Roff::new();
+    if let Some(topic) = examples::of(one.get_name()) {
+        more.control("SH", ["EXAMPLES"]);
+        for example in topic.examples {
+            more.control("TP", []);
+            more.text([bold(example.line)]);
+            more.text([roman(example.what)]);
+        }
+    }
+    if is_whole {
+        more.control("SH", ["EXIT STATUS"]);
+        for (code, what) in EXIT_CODES {
+            more.control("TP", []);
+            more.text([bold(code.to_string())]);
+            more.text([roman(*what)]);
+        }
+        more.control("SH", ["ENVIRONMENT"]);
+        for (names, what) in ENVIRONMENT {
+            more.control("TP", []);
+            more.text([bold(*names)]);
+            more.text([roman(*what)]);
+        }
+    }
+    more.control("SH", ["SEE ALSO"]);
+    let others: Vec<String> = std::iter::once(whole)
+        .chain(whole.get_subcommands())
+        .filter(|other| name(other) != name(one))
+        .map(|other| format!("{}(1)", name(other)))
+        .collect();
+    more.text([roman(if is_whole { others.join(", ") } else { "hfget(1)".to_owned() })]);
+    more.to_writer(&mut out)?;
+    Ok(ascii(&String::from_utf8_lossy(&out)).into_bytes())
+}
+
+/// In ASCII, so that no formatter has to be told the encoding.
+fn ascii(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii() {
+            out.push(c);
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "\\[u{:04X}]", u32::from(c));
+        }
+    }
+    out
+}
+
+/// What is asked for most; the README has all of them.
+const ENVIRONMENT: &[(&str, &str)] = &[
+    ("HF_TOKEN", "the token for private and gated repos; it is sent to the endpoint only"),
+    ("HF_ENDPOINT", "the Hub to ask, as --endpoint"),
+    ("HF_HUB_CACHE, HF_HOME", "where the cache lies, as --cache-dir"),
+    ("HF_HUB_OFFLINE", "1 is --offline"),
+    ("HTTPS_PROXY, HTTP_PROXY, NO_PROXY", "the proxy to go through"),
+    ("NO_COLOR", "anything but nothing: no colours"),
+];

@@ -1,0 +1,68 @@
+//! What somebody who misspelt a name may have meant.
+
+use std::fmt::Write as _;
+
+use super::printable;
+
+/// The names that somebody who wrote `typed` may have meant, the nearest first: those that a few slips of the
+/// pen lead to, whatever the case of letters.
+#[must_use]
+pub fn meant<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let slips = (typed.chars().count() / 4).max(1);
+    let mut near: Vec<(usize, &str)> =
+        names.into_iter().map(|name| (distance(typed, name), name)).filter(|(away, _)| *away <= slips).collect();
+    near.sort_unstable();
+    near.into_iter().map(|(_, name)| name).collect()
+}
+
+/// How many letters are to be added, removed, changed or swapped with the next one, whatever their case. Only the
+/// first 64 letters count.
+pub(crate) fn distance(a: &str, b: &str) -> usize {
+    let short = |text: &str| text.chars().take(64).flat_map(char::to_lowercase).collect::<String>();
+    strsim::damerau_levenshtein(&short(a), &short(b))
+}
+
+/// What there is in the place of `typed`, the nearest first: `did you mean fp16? the repo has fp16, fp32`.
+pub(crate) fn choices(typed: &str, names: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let mut sorted: Vec<(usize, &str)> = names.iter().map(|name| (distance(typed, name), name.as_str())).collect();
+    sorted.sort_by_key(|(away, _)| *away);
+    let shown: Vec<_> = sorted.iter().take(SHOWN).map(|(_, name)| printable(name)).collect();
+    let mut text = String::new();
+    if let Some(near) = meant(typed, names.iter().map(String::as_str)).first() {
+        text = format!("did you mean {}?", printable(near));
+        if names.len() == 1 {
+            return text;
+        }
+        text.push(' ');
+    }
+    text = text + "the repo has " + &shown.join(", ");
+    if names.len() > SHOWN {
+        // Writing to a string cannot fail.
+        let _ = write!(text, " and {} more", names.len() - SHOWN);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_pen_is_understood_and_another_word_is_not() {
+        let names = ["plan", "verify", "inspect", "clean"];
+        for (typed, name) in [("verfy", "verify"), ("plàn", "plan"), ("INSPECT", "inspect"), ("claen", "clean")] {
+            assert_eq!(meant(typed, names).first(), Some(&name), "{typed}");
+        }
+        for other in ["gpt2", "t5", "bert-base", ""] {
+            assert!(meant(other, names).is_empty(), "{other}");
+        }
+        for (a, b, n) in [("fp16", "FP16", 0), ("fp61", "fp16", 1), ("bf16", "fp16", 2), ("", "abc", 3)] {
+            assert_eq!(distance(a, b), n, "{a} {b}");
+        }
+        assert_eq!(meant("fp61", ["fp32", "bf16", "fp16"]), ["fp16"]);
+        let names = ["bf16", "fp32", "fp16"].map(String::from);
+        assert_eq!(choices("fp61", &names), "did you mean fp16? the repo has fp16, fp32, bf16");
+        assert_eq!(choices("non_ema", &names[..1]), "the repo has bf16");
+    }
+}

@@ -1,0 +1,229 @@
+//! The binary on a terminal of its own: widths, colours, terminals that cannot draw, and an interruption.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use hfget_loopback_hub::{Hub, Options};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
+
+use super::resume::{SIZE, partial, slow};
+use super::support::{CHATGLM, Machine, fixture, one_file};
+
+/// Both ends of a terminal.
+struct Terminal {
+    master: OwnedFd,
+    slave: OwnedFd,
+}
+
+impl Terminal {
+    fn of(columns: u16) -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let slave = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        let size = Winsize { ws_row: 40, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&slave, size).unwrap();
+        Terminal { master, slave }
+    }
+
+    fn end(&self) -> Stdio {
+        Stdio::from(self.slave.try_clone().unwrap())
+    }
+
+    /// Everything that is written to it until all other ends are closed.
+    fn read(self) -> JoinHandle<String> {
+        drop(self.slave);
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            // The last end that is closed is an error here.
+            let _ = File::from(self.master).read_to_end(&mut bytes);
+            String::from_utf8(bytes).unwrap()
+        })
+    }
+}
+
+fn command(machine: &Machine, line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hfget"));
+    machine.environment(&mut command);
+    command.env("TERM", "xterm-256color").args(line.split_whitespace());
+    command
+}
+
+/// What a command writes to a terminal, to stderr and, where that is asked for, stdout too.
+fn drawn(command: &mut Command, columns: u16, stdout: bool) -> String {
+    let terminal = Terminal::of(columns);
+    command.stderr(terminal.end()).stdout(if stdout { terminal.end() } else { Stdio::null() });
+    let mut child: Child = command.spawn().unwrap();
+    // The command keeps ends of its own as long as it lives.
+    command.stderr(Stdio::null()).stdout(Stdio::null());
+    let text = terminal.read();
+    child.wait().unwrap();
+    text.join().unwrap()
+}
+
+/// Without the sequences that colour; those that move the cursor end a line.
+fn plain(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('\x1b') {
+        out.push_str(&rest[..at]);
+        let after = rest[at + 1..].trim_start_matches('[');
+        let end = after.find(|c: char| c.is_ascii_alphabetic()).map_or(after.len(), |n| n + 1);
+        if !after[..end].ends_with('m') {
+            out.push('\n');
+        }
+        rest = &after[end..];
+    }
+    out + rest
+}
+
+fn assert_fits(text: &str, columns: u16) {
+    // Usage is the parser's, in one line.
+    for line in plain(text).split(['\r', '\n']).filter(|line| !line.starts_with("Usage: ")) {
+        assert!(line.trim_end().chars().count() <= columns.into(), "{columns} columns:\n{line}\nof\n{}", plain(text));
+    }
+}
+
+#[test]
+fn a_dumb_terminal_gets_no_escape_codes() {
+    for line in ["org/one", "org/one --progress bars", "plan org/one", "org/none", "--help", "org/one --prefer nothing"]
+    {
+        let machine = Machine::new([one_file(9 << 20)]);
+        let text = drawn(command(&machine, line).env("TERM", "dumb"), 80, true);
+        assert!(!text.contains('\x1b') && text.len() > 100, "{line}: {text:?}");
+    }
+}
+
+#[test]
+fn no_color_means_none() {
+    for line in ["org/one", "plan org/one", "org/none", "--help", "org/one --prefer nothing"] {
+        let coloured = |text: &str| {
+            text.split("\x1b[")
+                .skip(1)
+                .any(|t| t.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').starts_with('m'))
+        };
+        let machine = Machine::new([one_file(9 << 20)]);
+        let text = drawn(command(&machine, line).env("NO_COLOR", "1"), 100, true);
+        assert!(!coloured(&text), "{line}: {text:?}");
+        let machine = Machine::new([one_file(9 << 20)]);
+        let text = drawn(&mut command(&machine, line), 100, true);
+        assert!(coloured(&text), "{line}: {text:?}");
+    }
+}
+
+#[test]
+fn lines_fit_the_terminal() {
+    let machine = Machine::new([fixture(CHATGLM), fixture("org/tied-gpt2")]);
+    for columns in [40, 80, 200] {
+        for line in [
+            "plan THUDM/chatglm3-6b",
+            "plan THUDM/chatglm3-6b -v",
+            "inspect THUDM/chatglm3-6b",
+            "-h",
+            "--help",
+            "compare -h",
+        ] {
+            let text = drawn(&mut command(&machine, line), columns, true);
+            assert!(text.lines().count() > 5, "{line}: {text}");
+            assert_fits(&text, columns);
+        }
+        // Paths on stdout are whole.
+        for line in [
+            "THUDM/chatglm3-6b --force",
+            "THUDM/chatglm3-6b",
+            "verify THUDM/chatglm3-6b --offline",
+            "THUDM/chatglm3-6b --variant fp16",
+            "THUDM/chatglm-6b",
+            "THUDM/chatglm3-6b@v2",
+            "lock THUDM/chatglm3-6b",
+            "clean",
+        ] {
+            let text = drawn(&mut command(&machine, line), columns, false);
+            assert!(!text.is_empty(), "{line}");
+            assert_fits(&text, columns);
+        }
+    }
+    let wide = drawn(&mut command(&machine, "verify THUDM/chatglm3-6b --offline"), 200, false);
+    assert!(wide.lines().any(|l| l.len() > 80), "{wide}");
+}
+
+#[test]
+fn bars_fit_the_terminal_and_are_gone_in_the_end() {
+    for columns in [40, 80, 200] {
+        let options = Options { rate: Some(40 << 20), ..Options::default() };
+        let machine = Machine::on(Hub::with(options, [one_file(SIZE)]));
+        let text = drawn(&mut command(&machine, "org/one"), columns, true);
+        assert!(text.contains('━'), "{text:?}");
+        // One bar follows the other at the terminal's edge: a row without its figures is the end of one that is too long.
+        let figures = if columns < 72 { " % " } else { " of " };
+        let drawing = plain(&text[..text.rfind('✓').unwrap()]);
+        for line in drawing.split(['\r', '\n']).filter(|line| line.contains('━')) {
+            let chars: Vec<char> = line.chars().collect();
+            for row in chars.chunks(columns.into()).map(|row| row.iter().collect::<String>()) {
+                assert!(row.trim().is_empty() || row.contains(figures), "{columns} columns: {row:?} of {line:?}");
+            }
+        }
+        // Whatever hides the cursor shows it again.
+        assert_eq!(text.matches("\x1b[?25l").count(), text.matches("\x1b[?25h").count());
+        let end = &text[text.rfind('✓').unwrap()..];
+        assert!(!end.contains('━') && end.contains("verified"), "{end:?}");
+    }
+}
+
+#[test]
+fn an_interruption_leaves_the_terminal_as_it_was_and_says_to_run_again() {
+    let machine = slow();
+    let terminal = Terminal::of(80);
+    let before = tcgetattr(&terminal.slave).unwrap();
+    let mut run = command(&machine, "org/one --connections 1");
+    let mut child = run.stderr(terminal.end()).stdout(terminal.end()).spawn().unwrap();
+    drop(run);
+    let kept = terminal.slave.try_clone().unwrap();
+    let text = terminal.read();
+    let start = Instant::now();
+    while partial(&machine).and_then(|p| p.metadata().ok()).is_none_or(|m| m.len() < SIZE as u64 / 4) {
+        assert!(start.elapsed() < Duration::from_secs(60), "no partial file");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let after = tcgetattr(&kept).unwrap();
+    assert_eq!(
+        (before.input_modes, before.output_modes, before.local_modes, before.control_modes),
+        (after.input_modes, after.output_modes, after.local_modes, after.control_modes)
+    );
+    drop(kept);
+    let text = text.join().unwrap();
+    assert!(text.contains('━') && text.ends_with("\r\ninterrupted: run it again to resume\r\n"), "{text:?}");
+    assert_eq!(text.matches("\x1b[?25l").count(), text.matches("\x1b[?25h").count());
+    // Nothing is left coloured.
+    assert!(text.rfind("\x1b[0m") > text.rfind("\x1b[3"), "{text:?}");
+}
+
+#[test]
+fn an_interruption_is_an_event_where_stderr_carries_events() {
+    let machine = slow();
+    let mut child =
+        command(&machine, "org/one --connections 1 --progress json").stderr(Stdio::piped()).spawn().unwrap();
+    let start = Instant::now();
+    while partial(&machine).is_none() {
+        assert!(start.elapsed() < Duration::from_secs(60), "no partial file");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let events: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(events.last().unwrap()["event"], "message", "{text}");
+    assert!(events.last().unwrap()["text"].as_str().unwrap().starts_with("interrupted"), "{text}");
+}
