@@ -129,9 +129,9 @@ pub struct Place {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where")]
 pub struct Into {
-    /// Into an object store, s3://BUCKET/PREFIX (or gs://, az://)
+    /// Put it into an object store: s3://, gs://, az://
     ///
-    /// Files go there without a disk in between, and have their names when their digests agreed. Credentials come from the
+    /// Into s3://BUCKET/PREFIX (gs://, az://) without a disk in between; files have their names when their digests agreed. Credentials come from the
     /// environment (AWS_ACCESS_KEY_ID and so on).
     #[cfg(feature = "object-store")]
     #[arg(long, value_name = "URL", conflicts_with_all = ["local_dir", "cache_dir", "offline"], value_hint = ValueHint::Url)]
