@@ -45,7 +45,7 @@ pub(crate) fn find(
     headers: &HeaderMap,
     files: bool,
     uri: &Uri,
-) -> Result<Repo, Box<Response>> {
+) -> Result<std::sync::Arc<Repo>, Box<Response>> {
     let authorization = headers.get("authorization").and_then(|v| v.to_str().ok());
     let known = authorization == Some(&format!("Bearer {TOKEN}"));
     if authorization.is_some() && !known {

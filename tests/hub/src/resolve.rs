@@ -99,13 +99,13 @@ pub(crate) async fn resolve(shared: &Arc<Shared>, method: &Method, uri: &Uri, he
 }
 
 /// `{kind}/{owner}/{name}/{commit}/{path}` or, for short ids, `{kind}/{name}/{commit}/{path}`.
-fn find_by_commit(shared: &Shared, path: &str) -> Option<(Repo, String, File)> {
+fn find_by_commit(shared: &Shared, path: &str) -> Option<(Arc<Repo>, String, File)> {
     let path = decode(path.trim_start_matches('/'));
     let (kind, rest) = path.split_once('/')?;
     let repos = lock(&shared.repos);
     repos.iter().filter(|r| r.kind == kind).find_map(|repo| {
         let path = rest.strip_prefix(&repo.id)?.strip_prefix('/')?.strip_prefix(&repo.commit())?.strip_prefix('/')?;
-        Some((repo.clone(), path.to_owned(), repo.files.get(path)?.clone()))
+        Some((Arc::clone(repo), path.to_owned(), repo.files.get(path)?.clone()))
     })
 }
 

@@ -70,7 +70,7 @@ pub struct Request {
 }
 
 pub(crate) struct Shared {
-    pub repos: Mutex<Vec<Repo>>,
+    pub repos: Mutex<Vec<Arc<Repo>>>,
     pub options: Options,
     pub faults: Mutex<Vec<Fault>>,
     pub log: Mutex<Vec<Request>>,
@@ -120,7 +120,7 @@ impl Hub {
     /// # Panics
     /// When the loopback interface has no free port.
     pub fn with(options: Options, repos: impl IntoIterator<Item = Repo>) -> Self {
-        let repos: Vec<Repo> = repos.into_iter().map(Repo::settled).collect();
+        let repos: Vec<Arc<Repo>> = repos.into_iter().map(|repo| Arc::new(repo.settled())).collect();
         let (stop, stopped) = oneshot::channel::<()>();
         let (ready, wait) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -192,7 +192,7 @@ impl Hub {
     pub fn replace(&self, repo: Repo) {
         let mut repos = lock(&self.shared.repos);
         repos.retain(|r| r.id != repo.id || r.kind != repo.kind);
-        repos.push(repo.settled());
+        repos.push(Arc::new(repo.settled()));
     }
 }
 
