@@ -9,6 +9,7 @@ mod listing;
 mod objects;
 mod open;
 mod probe;
+mod refs;
 mod retry;
 mod wire;
 #[cfg_attr(not(feature = "xet"), path = "no_xet.rs")]

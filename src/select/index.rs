@@ -47,6 +47,9 @@ impl IndexError {
     }
 }
 
+/// Tensors of one index; the largest known has some 90,000.
+const NAMES_LIMIT: usize = 1 << 21;
+
 impl WeightIndex {
     /// Parses an index. Memory is in proportion to `bytes`; nothing nests, so depth costs nothing.
     ///
@@ -141,6 +144,10 @@ impl<'de> Visitor<'de> for Pairs {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut pairs = Vec::new();
         while let Some(pair) = map.next_entry::<Box<str>, Box<str>>()? {
+            // Short names would take far more memory than the file does.
+            if pairs.len() >= NAMES_LIMIT {
+                return Err(A::Error::custom(format!("it names more than {NAMES_LIMIT} tensors")));
+            }
             pairs.push(pair);
         }
         Ok(pairs)

@@ -12,8 +12,9 @@ use crate::hub::{Entry, Listing};
 use crate::repo::RepoPath;
 use crate::report::{Code, Finding, Severity};
 
-/// Indexes larger than this are not read: `DeepSeek-V3`'s, one of the largest, has 8.5 MB.
-pub(super) const INDEX_LIMIT: u64 = 64 << 20;
+/// Indexes larger than this are not read: `DeepSeek-V3`'s, one of the largest, has 8.5 MB, and one of a
+/// million tensors some 95 MB.
+pub(crate) const INDEX_LIMIT: u64 = 192 << 20;
 /// Other JSON and Python files larger than this are not read.
 pub(super) const CONFIG_LIMIT: u64 = 8 << 20;
 

@@ -24,7 +24,7 @@ const BLOCK: u64 = 256 << 10;
 /// Bytes of one file that are kept.
 const KEPT: usize = 16 << 20;
 /// An index larger than this is left for the full check.
-const INDEX_LIMIT: u64 = 64 << 20;
+const INDEX_LIMIT: u64 = crate::select::INDEX_LIMIT;
 /// Files asked at once.
 const AT_ONCE: usize = 8;
 

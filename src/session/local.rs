@@ -17,7 +17,7 @@ use crate::verify::{Outcome, Subject, SubjectFile};
 /// Files of one folder; a folder with more is not a repo.
 const FILES_LIMIT: usize = 1_000_000;
 /// Small files are read whole for selection.
-const DOCUMENT_LIMIT: u64 = 64 << 20;
+const DOCUMENT_LIMIT: u64 = crate::select::INDEX_LIMIT;
 
 /// A file found on disk.
 #[derive(Debug, Clone)]

@@ -2,6 +2,7 @@
 //! prints nothing.
 
 mod compare;
+mod config;
 mod early;
 mod error;
 mod inspect;
@@ -9,84 +10,32 @@ mod local;
 mod locked;
 #[cfg(feature = "object-store")]
 mod objects;
+mod outcome;
 mod prepare;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use sha2::Digest as _;
 
 pub use compare::{CompareConfig, Comparison};
+pub use config::{Config, Destination};
 pub use error::Error;
 pub use inspect::{Inspected, inspect_path};
 pub use local::names_folder;
 pub use prepare::Prepared;
 
-use crate::fetch::{FetchOptions, fetch};
-use crate::hub::{Entry, Hub, HubConfig};
+use outcome::{Statuses, one_cause_one_finding};
+
+use crate::fetch::fetch;
+use crate::hub::{Entry, Hub};
 use crate::plan::Presence;
 use crate::progress::{Event, Progress};
 use crate::repo::{RepoId, RepoPath, RepoSpec, RepoType, Sha256};
-use crate::report::{Code, ExitCode, FileReport, FileStatus, Finding, Policy, Report, Severity, Totals, WeightsReport};
+use crate::report::{Code, ExitCode, Finding, Report};
 use crate::select;
 use crate::store::Store;
 use crate::verify::{self, Outcome, Subject, SubjectFile};
-
-/// Where files go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destination {
-    /// A Hub cache with this root.
-    Cache {
-        /// The folder that holds `models--…` folders.
-        root: PathBuf,
-        /// Whether snapshots are symlinks into `blobs/`; copies otherwise.
-        symlinks: bool,
-    },
-    /// A plain folder.
-    LocalDir(PathBuf),
-    /// An object store, which is filled without a disk in between.
-    #[cfg(feature = "object-store")]
-    Objects(crate::objects::ObjectUrl),
-}
-
-impl Destination {
-    /// With paths that do not depend on the working directory.
-    #[must_use]
-    pub fn absolute(self) -> Self {
-        let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-        match self {
-            Destination::Cache { root, symlinks } => Destination::Cache { root: whole(root), symlinks },
-            Destination::LocalDir(dir) => Destination::LocalDir(whole(dir)),
-            #[cfg(feature = "object-store")]
-            Destination::Objects(url) => Destination::Objects(url),
-        }
-    }
-}
-
-/// How a session works.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The Hub.
-    pub hub: HubConfig,
-    /// Other servers that have the same files; only bytes come from them.
-    pub mirrors: Vec<HubConfig>,
-    /// Where files go.
-    pub destination: Destination,
-    /// Use only what is here; make no request.
-    pub offline: bool,
-    /// How to fetch.
-    pub fetch: FetchOptions,
-    /// Threads that hash and read headers.
-    pub threads: usize,
-    /// Report `unsafe-pickle` as a warning.
-    pub allow_unsafe_pickle: bool,
-    /// Also read every byte that a format checksums itself.
-    pub deep: bool,
-    /// Findings that fail a run, and those that do not. What is denied and known beforehand stops a
-    /// run before it fetches weights.
-    pub policy: Policy,
-}
 
 /// One or more jobs with the same configuration and connections.
 pub struct Session {
@@ -404,54 +353,6 @@ impl Session {
         Sha256(hasher.finalize().into()).to_string()
     }
 
-    fn report(prepared: &Prepared, outcome: &Outcome, statuses: &Statuses) -> Report {
-        let info = &prepared.listing.info;
-        let mut findings = prepared.selection.findings.clone();
-        findings.extend(outcome.findings.iter().cloned());
-        one_cause_one_finding(&mut findings);
-        let failed =
-            |path: &str| findings.iter().any(|f| f.severity == Severity::Error && f.path.as_deref() == Some(path));
-        let files: Vec<FileReport> = prepared
-            .plan
-            .items
-            .iter()
-            .map(|item| FileReport {
-                path: item.entry.path.clone(),
-                size: item.entry.size,
-                digest: Some(item.entry.digest()),
-                purpose: item.purpose,
-                status: match statuses.of(&item.entry.path) {
-                    _ if failed(item.entry.path.as_str()) => FileStatus::Failed,
-                    // Neither touched in this run nor known from an earlier one.
-                    FileStatus::AlreadyVerified if item.presence != Presence::Verified => FileStatus::Unchecked,
-                    status => status,
-                },
-            })
-            .collect();
-        Report {
-            repo: Some((info.repo_type, info.id.clone())),
-            revision: Some(info.revision.clone()),
-            commit: Some(info.commit),
-            path: prepared.place.clone().unwrap_or_else(|| prepared.store.snapshot_dir(&info.commit)),
-            weights: prepared.selection.weights.iter().map(WeightsReport::from).collect(),
-            totals: Totals {
-                files: files.len(),
-                bytes: prepared.plan.total_bytes(),
-                bytes_fetched: statuses.fetched.values().sum(),
-                bytes_over_xet: statuses.over_xet,
-                bytes_hashed: outcome.bytes_hashed,
-                digests: outcome.digests,
-                tensors: outcome.tensors,
-                indexed: outcome.indexed,
-                parameters: outcome.parameters,
-                milliseconds: 0,
-            },
-            files,
-            findings,
-            already_verified: false,
-        }
-    }
-
     /// Runs disk work off the async threads.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -463,42 +364,6 @@ impl Session {
             Ok(done) => Ok(done?),
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
-    }
-}
-
-/// A file that is wrong has its error; that selection could not read it either is no news.
-fn one_cause_one_finding(findings: &mut Vec<Finding>) {
-    let wrong: std::collections::BTreeSet<String> =
-        findings.iter().filter(|f| f.severity == Severity::Error).filter_map(|f| f.path.clone()).collect();
-    let echo = |f: &Finding| {
-        f.severity != Severity::Error
-            && matches!(f.code, Code::ConfigInvalid | Code::FamilyIncomplete)
-            && f.path.as_ref().is_some_and(|p| wrong.contains(p))
-    };
-    findings.retain(|f| !echo(f));
-}
-
-/// What was done to each file in this run.
-#[derive(Debug, Default)]
-struct Statuses {
-    fetched: std::collections::BTreeMap<RepoPath, u64>,
-    over_xet: u64,
-    checked: std::collections::BTreeSet<RepoPath>,
-}
-
-impl Statuses {
-    fn of(&self, path: &RepoPath) -> FileStatus {
-        if self.fetched.contains_key(path) {
-            FileStatus::Fetched
-        } else if self.checked.contains(path) {
-            FileStatus::Checked
-        } else {
-            FileStatus::AlreadyVerified
-        }
-    }
-
-    fn nothing_done(&self) -> bool {
-        self.fetched.is_empty() && self.checked.is_empty()
     }
 }
 

@@ -19,7 +19,7 @@ use crate::select::{self, Documents, Selection, Step, select};
 use crate::store::{Conflict, Store, conflicts};
 
 /// Small files are read whole; larger ones are not for selection to see.
-const DOCUMENT_LIMIT: u64 = 64 << 20;
+const DOCUMENT_LIMIT: u64 = crate::select::INDEX_LIMIT;
 /// Rounds of questions after which selection is not asked again.
 const ROUNDS: usize = 16;
 

@@ -37,8 +37,8 @@ use crate::select::{Family, Purpose, WeightIndex, WeightSet};
 /// Changes whenever a check is added or changed, so that remembered results are not taken for new ones.
 pub const RULES_VERSION: u32 = 4;
 
-/// An index of a million tensors is below this.
-const INDEX_LIMIT: u64 = 512 << 20;
+/// What selection does not read is no index here either.
+const INDEX_LIMIT: u64 = crate::select::INDEX_LIMIT;
 
 /// A file to check.
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! What the README's table says of other tools, checked on them: `hf download` of huggingface_hub 2.4.0 and
+//! What the README's table says of other tools, checked on them: `hf download` of `huggingface_hub` 2.4.0 and
 //! the Rust client hf-hub 1.0.0. When one of these fails, the tool was mended, and the table must say so.
 
 use std::path::{Path, PathBuf};

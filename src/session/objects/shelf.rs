@@ -14,7 +14,7 @@ use crate::session::{Error, Prepared};
 use crate::verify::{Content, Subject, SubjectFile};
 
 /// Small files are read whole for selection.
-const DOCUMENT_LIMIT: u64 = 64 << 20;
+const DOCUMENT_LIMIT: u64 = crate::select::INDEX_LIMIT;
 
 /// What is there of a commit.
 pub(super) struct Shelf {

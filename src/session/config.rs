@@ -1,0 +1,62 @@
+//! How a session works: which Hub, where files go, how much is checked. What it does lives elsewhere.
+
+use std::path::PathBuf;
+
+use crate::fetch::FetchOptions;
+use crate::hub::HubConfig;
+use crate::report::Policy;
+
+/// Where files go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A Hub cache with this root.
+    Cache {
+        /// The folder that holds `models--…` folders.
+        root: PathBuf,
+        /// Whether snapshots are symlinks into `blobs/`; copies otherwise.
+        symlinks: bool,
+    },
+    /// A plain folder.
+    LocalDir(PathBuf),
+    /// An object store, which is filled without a disk in between.
+    #[cfg(feature = "object-store")]
+    Objects(crate::objects::ObjectUrl),
+}
+
+impl Destination {
+    /// With paths that do not depend on the working directory.
+    #[must_use]
+    pub fn absolute(self) -> Self {
+        let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        match self {
+            Destination::Cache { root, symlinks } => Destination::Cache { root: whole(root), symlinks },
+            Destination::LocalDir(dir) => Destination::LocalDir(whole(dir)),
+            #[cfg(feature = "object-store")]
+            Destination::Objects(url) => Destination::Objects(url),
+        }
+    }
+}
+
+/// How a session works.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The Hub.
+    pub hub: HubConfig,
+    /// Other servers that have the same files; only bytes come from them.
+    pub mirrors: Vec<HubConfig>,
+    /// Where files go.
+    pub destination: Destination,
+    /// Use only what is here; make no request.
+    pub offline: bool,
+    /// How to fetch.
+    pub fetch: FetchOptions,
+    /// Threads that hash and read headers.
+    pub threads: usize,
+    /// Report `unsafe-pickle` as a warning.
+    pub allow_unsafe_pickle: bool,
+    /// Also read every byte that a format checksums itself.
+    pub deep: bool,
+    /// Findings that fail a run, and those that do not. What is denied and known beforehand stops a
+    /// run before it fetches weights.
+    pub policy: Policy,
+}
