@@ -93,6 +93,12 @@ impl Lock {
 
     /// Reads a lockfile's text.
     ///
+    /// ```
+    /// let lock = hfget::lock::Lock::parse("version = 1").unwrap();
+    /// assert!(lock.repos.is_empty());
+    /// assert!(hfget::lock::Lock::parse("version = 2").unwrap_err().contains("use another hfget"));
+    /// ```
+    ///
     /// # Errors
     /// When it is not of [`VERSION`]: a sentence about it.
     pub fn parse(text: &str) -> Result<Self, String> {

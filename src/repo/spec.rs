@@ -8,6 +8,17 @@ use super::{PathError, RepoId, RepoIdError, RepoPath, RepoType, Revision, Revisi
 use crate::text::printable;
 
 /// A repo as asked for, before the Hub was asked anything.
+///
+/// ```
+/// use hfget::repo::{RepoSpec, RepoType};
+///
+/// let spec: RepoSpec = "THUDM/chatglm3-6b@main".parse()?;
+/// assert_eq!(spec.id.as_str(), "THUDM/chatglm3-6b");
+/// let spec: RepoSpec = "https://huggingface.co/datasets/rajpurkar/squad/tree/main/plain_text".parse()?;
+/// assert_eq!(spec.repo_type, RepoType::Dataset);
+/// assert!("../evil".parse::<RepoSpec>().is_err());
+/// # Ok::<(), hfget::repo::SpecError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepoSpec {
     /// Which name space.

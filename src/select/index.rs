@@ -239,6 +239,14 @@ mod tests {
     }
 
     #[test]
+    fn an_index_of_more_names_than_any_model_has_is_refused() {
+        let pairs: Vec<String> = (0..=NAMES_LIMIT).map(|n| format!("\"{n}\":\"s\"")).collect();
+        let text = format!("{{\"weight_map\":{{{}}}}}", pairs.join(","));
+        let error = WeightIndex::parse(text.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("more than 2097152 tensors"), "{error}");
+    }
+
+    #[test]
     fn a_repeated_tensor_is_kept_and_reported_once() {
         let index = WeightIndex::parse(br#"{"weight_map": {"a": "1", "a": "2", "a": "3", "b": "1"}}"#).unwrap();
         assert_eq!(index.weight_map.len(), 4);

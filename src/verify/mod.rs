@@ -187,6 +187,25 @@ fn content_table(content: &Content, name: &RepoPath, family: Family) -> (Option<
 }
 
 /// The same for a file of `length` bytes that is read through `file`, wherever it lies.
+///
+/// ```
+/// use hfget::{select::Family, verify::table_of};
+///
+/// let header = br#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+/// let mut file = (header.len() as u64).to_le_bytes().to_vec();
+/// file.extend_from_slice(header);
+/// file.extend_from_slice(&[0; 8]);
+/// let length = file.len() as u64;
+/// let name = "model.safetensors".parse()?;
+/// let (table, findings) = table_of(std::io::Cursor::new(&file), length, &name, Family::Safetensors);
+/// assert!(findings.is_empty());
+/// assert_eq!(&*table.unwrap().tensors[0].name, "w");
+///
+/// // A byte less, and the last tensor is not all there.
+/// let (_, findings) = table_of(std::io::Cursor::new(&file[..file.len() - 1]), length - 1, &name, Family::Safetensors);
+/// assert_eq!(findings[0].code.to_string(), "tensor-out-of-bounds");
+/// # Ok::<(), hfget::repo::PathError>(())
+/// ```
 pub fn table_of(
     mut file: impl Read + Seek,
     length: u64,
