@@ -111,7 +111,7 @@ fn cell(repo: &Repo, target: &Target, place: Place, kind: &Kind, times: Option<u
     }
     machine.hub.fault(fault);
     // Silence costs its time; for whatever else a machine may be slow.
-    let patience = if matches!(kind, Kind::Stall(_)) { "0.5" } else { "3" };
+    let patience = if matches!(kind, Kind::Stall(_)) { "0.3" } else { "3" };
     let run = machine.run([ID, "--json", "--stall-timeout", patience]);
     machine.assert_nothing_wrong(repo);
     let whole = machine.model(ID).join("refs/main").exists();
