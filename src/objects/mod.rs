@@ -80,6 +80,13 @@ pub(crate) struct Mark {
     pub etag: Option<String>,
 }
 
+impl Mark {
+    /// Azure quotes a tag in one answer and not in the next.
+    fn new(size: u64, etag: Option<String>) -> Self {
+        Mark { size, etag: etag.map(|tag| tag.trim_matches('"').to_owned()) }
+    }
+}
+
 impl Objects {
     /// With credentials, region and endpoint from the environment, as the clouds' own tools read them;
     /// makes no request.
@@ -188,7 +195,7 @@ impl Objects {
     pub(crate) async fn put(&self, key: &str, bytes: Bytes) -> Result<Mark, ObjectError> {
         let size = bytes.len() as u64;
         let put = self.store.put(&self.path(key)?, PutPayload::from_bytes(bytes)).await.map_err(self.wrong(key))?;
-        Ok(Mark { size, etag: put.e_tag })
+        Ok(Mark::new(size, put.e_tag))
     }
 
     /// Removes an object; that it was not there is no error.
@@ -202,7 +209,7 @@ impl Objects {
     /// What the store says of an object; `None` when it is not there.
     pub(crate) async fn mark(&self, key: &str) -> Result<Option<Mark>, ObjectError> {
         match self.store.head(&self.path(key)?).await {
-            Ok(meta) => Ok(Some(Mark { size: meta.size, etag: meta.e_tag })),
+            Ok(meta) => Ok(Some(Mark::new(meta.size, meta.e_tag))),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.wrong(key)(error)),
         }
@@ -221,7 +228,7 @@ impl Objects {
                 below.and_then(|rest| rest.strip_prefix('/')).unwrap_or_default()
             };
             if !name.is_empty() {
-                found.insert(name.to_owned(), Mark { size: meta.size, etag: meta.e_tag });
+                found.insert(name.to_owned(), Mark::new(meta.size, meta.e_tag));
             }
             if found.len() > LIMIT {
                 let why = format!("there are more than {LIMIT} objects below it");

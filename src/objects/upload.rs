@@ -360,7 +360,7 @@ impl File {
             return Ok(Err(actual));
         }
         let mark = match objects.store.complete_multipart(&path, &id, parts).await {
-            Ok(put) => Mark { size: self.entry.size, etag: put.e_tag },
+            Ok(put) => Mark::new(self.entry.size, put.e_tag),
             // It may have been completed before, and the answer was lost.
             Err(error @ object_store::Error::NotFound { .. }) => match self.read_back().await? {
                 Some(mark) => mark,

@@ -111,7 +111,7 @@ fn cell(repo: &Repo, target: &Target, place: Place, kind: &Kind, times: Option<u
     }
     machine.hub.fault(fault);
     // Silence costs its time; for whatever else a machine may be slow.
-    let patience = if matches!(kind, Kind::Stall(_)) { "0.3" } else { "3" };
+    let patience = if matches!(kind, Kind::Stall(_)) { "0.3" } else { "10" };
     let run = machine.run([ID, "--json", "--stall-timeout", patience]);
     machine.assert_nothing_wrong(repo);
     let whole = machine.model(ID).join("refs/main").exists();
@@ -137,7 +137,7 @@ fn cell(repo: &Repo, target: &Target, place: Place, kind: &Kind, times: Option<u
     };
     if run.code != Some(0) {
         machine.hub.heal();
-        let after = machine.run([ID, "--stall-timeout", "3"]);
+        let after = machine.run([ID, "--stall-timeout", "10"]);
         assert_eq!(after.code, Some(0), "{what}: a healthy run afterwards\n{}", after.err);
         machine.assert_nothing_wrong(repo);
     }

@@ -55,6 +55,12 @@ async fn a_manifest_reads_back_and_is_of_its_repo_and_commit_only() {
     assert!(matches!(objects.manifest(&foreign, &commit()).await, Err(ObjectError::Invalid { .. })));
 }
 
+#[test]
+fn a_tag_is_the_same_with_and_without_quotes() {
+    assert_eq!(Mark::new(1, Some("\"0x8D\"".into())), Mark::new(1, Some("0x8D".into())));
+    assert_ne!(Mark::new(1, Some("0x8D".into())), Mark::new(1, Some("0x8E".into())));
+}
+
 #[tokio::test]
 async fn a_ref_moves_and_a_record_that_cannot_be_read_is_none() {
     let objects = Objects::in_memory();

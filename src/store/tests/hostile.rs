@@ -216,3 +216,25 @@ proptest::proptest! {
         proptest::prop_assert_eq!(outside, Vec::<String>::new());
     }
 }
+
+/// Another user swaps a folder for a link between the bytes' arrival and their name.
+#[test]
+fn a_folder_that_is_swapped_for_a_link_while_a_file_arrives_leads_nowhere() {
+    for bookkeeping in [false, true] {
+        let (root, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let store = local(root.path());
+        fs::create_dir(root.path().join("sub")).unwrap();
+        let a = entry("sub/a.bin");
+        let mut partial = store.partial(store.try_lock(&a).unwrap().unwrap(), &commit(), &a).unwrap();
+        partial.write(0, CONTENT).unwrap();
+        partial.record(0..CONTENT.len() as u64).unwrap();
+        let swapped = root.path().join(if bookkeeping { ".cache/huggingface/hfget/partial" } else { "sub" });
+        fs::rename(&swapped, root.path().join("aside")).unwrap();
+        symlink(outside.path(), &swapped).unwrap();
+        let done = partial.commit(a.digest());
+        assert!(all_of(outside.path()).is_empty(), "{bookkeeping}: {:?}", all_of(outside.path()));
+        if !bookkeeping {
+            assert!(matches!(done, Err(StoreError::Symlink(_))), "{done:?}");
+        }
+    }
+}
