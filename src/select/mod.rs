@@ -29,7 +29,7 @@ mod whole;
 pub use checkpoint::CheckpointState;
 pub use index::{IndexError, WeightIndex};
 pub use types::*;
-pub(crate) use view::INDEX_LIMIT;
+pub use view::INDEX_LIMIT;
 
 use filter::Globs;
 use picks::{Picks, Wish};

@@ -14,7 +14,7 @@ use crate::report::{Code, Finding, Severity};
 
 /// Indexes larger than this are not read: `DeepSeek-V3`'s, one of the largest, has 8.5 MB, and one of a
 /// million tensors some 95 MB.
-pub(crate) const INDEX_LIMIT: u64 = 192 << 20;
+pub const INDEX_LIMIT: u64 = 192 << 20;
 /// Other JSON and Python files larger than this are not read.
 pub(super) const CONFIG_LIMIT: u64 = 8 << 20;
 

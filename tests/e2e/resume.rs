@@ -12,7 +12,12 @@ use super::support::{Machine, Run, one_file};
 pub const SIZE: usize = 24 << 20;
 
 pub fn slow() -> Machine {
-    Machine::on(Hub::with(Options { rate: Some(40 << 20), ..Options::default() }, [one_file(SIZE)]))
+    at(40 << 20)
+}
+
+/// A machine whose Hub sends so many bytes a second.
+fn at(rate: u64) -> Machine {
+    Machine::on(Hub::with(Options { rate: Some(rate), ..Options::default() }, [one_file(SIZE)]))
 }
 
 /// The largest file on its way.
@@ -127,7 +132,8 @@ fn a_power_cut_costs_what_was_not_flushed_and_nothing_else() {
 /// Two runs at once: one fetches, the other waits and says so; both end right.
 #[test]
 fn two_runs_at_once_share_the_work() {
-    let machine = slow();
+    // Slow enough that the second has come before the first is done.
+    let machine = at(8 << 20);
     let first = half_way(&machine);
     let second: Run = machine.run(["org/one", "--connections", "1"]);
     let second = second.ends_with(0).says("waiting");

@@ -1,7 +1,7 @@
 //! The JSON schemas of `examples/schemas` are what the program writes: each output of each command is
 //! held against them by Python's `jsonschema`, with no key allowed that they do not name.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
 use hfget_loopback_hub::{Fault, Hub, Kind, Place, Repo};
@@ -128,16 +128,27 @@ fn every_event_is_what_its_schema_says() {
     std::fs::remove_dir_all(machine.cache()).unwrap();
     machine.hub.fault(Fault::new(Place::Bytes, Kind::CorruptByte(10)).on("model.safetensors"));
     run("org/one");
-    // Whoever holds the lock is another process.
+    // Whoever holds the lock is another process, which is at it until the second has said that it waits.
     machine.hub.heal();
     std::fs::remove_dir_all(machine.cache()).unwrap();
-    machine.hub.fault(Fault::new(Place::Bytes, Kind::Slow(4 << 20)).on("model.safetensors"));
+    machine.hub.fault(Fault::new(Place::Bytes, Kind::Stall(1 << 20)).on("model.safetensors"));
     let mut first = machine.command().arg("org/one").stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     while super::resume::partial(&machine).is_none() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    run("org/one");
-    first.wait().unwrap();
+    let mut second = machine.command();
+    second.args(["org/one", "--progress", "json"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut second = second.spawn().unwrap();
+    for line in BufReader::new(second.stderr.take().unwrap()).lines() {
+        let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        if event["event"] == "waiting" {
+            machine.hub.heal();
+            first.kill().unwrap();
+            first.wait().unwrap();
+        }
+        documents.push(event);
+    }
+    assert!(second.wait().unwrap().success());
     documents.push(json!({ "event": "message", "text": "as with -v" }));
     assert_fit("events.schema.json", &documents);
 }

@@ -64,9 +64,8 @@ pub(crate) async fn send(
             other[*at] ^= 0x40;
             content = other.into();
         }
-        Some(Kind::Replaced) => content = content.iter().map(|b| b.wrapping_add(1)).collect(),
         Some(Kind::Short(n)) => content.truncate(content.len().saturating_sub(*n)),
-        Some(Kind::Long(n)) => content = content.iter().copied().chain(std::iter::repeat_n(b'x', *n)).collect(),
+        Some(Kind::Long(n)) => content = [&content[..], &vec![b'x'; *n]].concat().into(),
         _ => {}
     }
     let size = content.len();
@@ -97,7 +96,10 @@ pub(crate) async fn send(
                 .expect("a response");
         }
     };
-    let body = content.slice(start..end);
+    let mut body = content.slice(start..end);
+    if fault == Some(Kind::Replaced) {
+        body = body.iter().map(|b| b.wrapping_add(1)).collect();
+    }
     let length = body.len();
     match &fault {
         Some(Kind::Long(_)) => {}
