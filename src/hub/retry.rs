@@ -26,7 +26,7 @@ impl Default for RetryPolicy {
             attempts: 6,
             base: Duration::from_millis(500),
             cap: Duration::from_secs(30),
-            longest_wait: Duration::from_secs(600),
+            longest_wait: Duration::from_mins(10),
         }
     }
 }

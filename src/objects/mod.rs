@@ -46,7 +46,7 @@ pub(crate) use upload::{Done, PART, Upload, UploadError};
 pub use url::{ObjectUrl, ObjectUrlError, Provider};
 
 /// A request that takes longer is made again: a part on a slow line is 8 MiB.
-const TIMEOUT: Duration = Duration::from_secs(180);
+const TIMEOUT: Duration = Duration::from_mins(3);
 /// Objects of one repo.
 const LIMIT: usize = 1_000_000;
 

@@ -16,7 +16,7 @@ use super::{StoreError, error};
 use crate::hub::Entry;
 
 /// A temporary file older than this was left by a crash.
-const STALE: Duration = Duration::from_secs(24 * 3600);
+const STALE: Duration = Duration::from_hours(24);
 /// What temporary names start with.
 const TEMPORARY: &str = "tmp-";
 /// What the umask takes from.

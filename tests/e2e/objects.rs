@@ -52,7 +52,7 @@ impl S3 {
         let started = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             let ended = s3.child.try_wait().unwrap();
-            assert!(ended.is_none() && started.elapsed() < Duration::from_secs(60), "moto does not start");
+            assert!(ended.is_none() && started.elapsed() < Duration::from_mins(1), "moto does not start");
             std::thread::sleep(Duration::from_millis(50));
         }
         s3.script("s3.create_bucket(Bucket='fleet')");

@@ -66,7 +66,7 @@ impl Olah {
         let started = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             let ended = olah.child.try_wait().unwrap();
-            assert!(ended.is_none() && started.elapsed() < Duration::from_secs(60), "olah: {}", olah.said());
+            assert!(ended.is_none() && started.elapsed() < Duration::from_mins(1), "olah: {}", olah.said());
             std::thread::sleep(Duration::from_millis(100));
         }
         Some(olah)

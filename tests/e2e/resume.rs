@@ -38,7 +38,7 @@ pub fn half_way(machine: &Machine) -> Child {
         if partial(machine).and_then(length).unwrap_or(0) > SIZE as u64 / 2 {
             return child;
         }
-        assert!(start.elapsed() < Duration::from_secs(60), "no partial file");
+        assert!(start.elapsed() < Duration::from_mins(1), "no partial file");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

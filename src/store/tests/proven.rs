@@ -89,7 +89,7 @@ fn a_file_older_than_the_store_is_the_callers_proof() {
     fs::write(&path, CONTENT.to_ascii_uppercase()).unwrap();
     assert!(local(root.path()).adopt(&commit(), &a).is_err(), "written just now: not believed");
     fs::write(&path, CONTENT).unwrap();
-    let long_ago = SystemTime::now() - std::time::Duration::from_secs(3600);
+    let long_ago = SystemTime::now() - std::time::Duration::from_hours(1);
     fs::File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
     let store = local(root.path());
     store.adopt(&commit(), &a).unwrap();
