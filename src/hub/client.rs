@@ -7,13 +7,14 @@
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{AUTHORIZATION, LINK, LOCATION};
+use reqwest::header::{AUTHORIZATION, LINK};
 use reqwest::{Client, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::error::Asked;
 use super::listing::{Claim, Entry, Listing, Rejected, RepoInfo};
+use super::redirect::{REDIRECT_LIMIT, redirect_target};
 use super::retry::Gate;
 use super::wire::{InfoJson, Listed, TreeJson};
 use super::xet::Xet;
@@ -28,8 +29,6 @@ pub(super) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_'
 const PAGE_LIMIT: usize = 64 << 20;
 /// Pages of one listing: ten million files.
 const PAGES_LIMIT: usize = 10_000;
-/// Hops of one request.
-pub(super) const REDIRECT_LIMIT: usize = 8;
 
 /// A Hub, or a mirror of one.
 #[derive(Debug)]
@@ -374,23 +373,6 @@ impl Hub {
             url: url.into(),
             what: format!("the answer is not the expected JSON: {e}"),
         })
-    }
-}
-
-/// Where a redirect leads; only http and https, and never from https to http.
-pub(super) fn redirect_target(url: &Url, response: &Response) -> Result<Url, HubError> {
-    let location = response.headers().get(LOCATION).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let refused = |to: String, why| HubError::RedirectRefused { url: url.into(), to, why };
-    if location.is_empty() {
-        return Err(refused("nowhere".into(), "it names no location"));
-    }
-    let target =
-        url.join(location).map_err(|_| refused(crate::text::printable(location).into_owned(), "it is no URL"))?;
-    let to = || super::error::ShownUrl::from(&target).to_string();
-    match (url.scheme(), target.scheme()) {
-        (_, "https") | ("http", "http") => Ok(target),
-        ("https", "http") => Err(refused(to(), "it leaves https for http")),
-        _ => Err(refused(to(), "it is neither http nor https")),
     }
 }
 

@@ -9,6 +9,7 @@ mod listing;
 mod objects;
 mod open;
 mod probe;
+mod redirect;
 mod refs;
 mod retry;
 mod wire;

@@ -13,8 +13,9 @@ use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE
 use reqwest::{Response, StatusCode};
 use url::Url;
 
-use super::client::{REDIRECT_LIMIT, SEGMENT, redirect_target};
+use super::client::SEGMENT;
 use super::error::ShownUrl;
+use super::redirect::{REDIRECT_LIMIT, redirect_target};
 use super::xet::XetBody;
 use super::{Entry, Hub, HubError, RepoInfo};
 

@@ -12,9 +12,10 @@ use reqwest::header::{
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
-use super::client::{REDIRECT_LIMIT, SEGMENT};
+use super::client::SEGMENT;
 use super::error::ShownUrl;
 use super::open::parse_content_range;
+use super::redirect::{REDIRECT_LIMIT, Refusal, refusal};
 use super::{Hub, HubError, RepoInfo};
 use crate::progress::Progress;
 use crate::repo::RepoPath;
@@ -61,10 +62,10 @@ pub enum Stop {
 
 /// Judges one redirect.
 fn stop(from: &Url, to: &Url, hosts: &Hosts) -> Option<Stop> {
-    match (from.scheme(), to.scheme()) {
-        (_, "https") | ("http", "http") => {}
-        ("https", "http") => return Some(Stop::PlainHttp(to.into())),
-        _ => return Some(Stop::Nowhere(ShownUrl::from(to).to_string())),
+    match refusal(from, to) {
+        None => {}
+        Some(Refusal::PlainHttp) => return Some(Stop::PlainHttp(to.into())),
+        Some(Refusal::NotHttp) => return Some(Stop::Nowhere(ShownUrl::from(to).to_string())),
     }
     let allowed = from.host_str() == to.host_str() || to.host_str().is_some_and(|host| hosts.allow(host));
     (!allowed).then(|| Stop::Foreign(to.into()))
