@@ -9,6 +9,7 @@
 //! the size of the files.
 
 mod engine;
+mod inflight;
 mod limit;
 mod ramp;
 mod window;

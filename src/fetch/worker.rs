@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::engine::{Engine, Job, Open, Opened, Part};
+use super::engine::{Engine, Job, Opened};
+use super::inflight::{Open, Part};
 use super::window::Block;
 use super::work::{BLOCK, FileWork, Hashed};
 use super::{FetchError, integrity_finding, mismatch_finding};

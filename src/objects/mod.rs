@@ -19,6 +19,7 @@ mod fetch;
 mod journal;
 mod keys;
 mod manifest;
+mod task;
 mod upload;
 mod url;
 

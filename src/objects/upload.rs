@@ -12,10 +12,10 @@ use futures_util::stream::{self, StreamExt as _};
 use object_store::PutPayload;
 use object_store::multipart::PartId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinHandle;
 
 use super::fetch::Trouble;
 use super::journal::{self, Journal, State};
+use super::task::{Task, hash};
 use super::{Keys, Mark, ObjectError, Objects};
 use crate::fetch::{Limiter, integrity_finding, mismatch_finding};
 use crate::hub::{Entry, Hub, HubError, Remote, RepoInfo};
@@ -80,29 +80,6 @@ pub(crate) struct Upload {
     /// Permits of [`PART`] bytes.
     pub budget: Arc<Semaphore>,
     pub permits: u32,
-}
-
-/// A task that ends with whoever waits for it.
-struct Task<T>(JoinHandle<T>);
-
-impl<T> Drop for Task<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl<T: Send + 'static> Task<T> {
-    fn spawn(work: impl Future<Output = T> + Send + 'static) -> Self {
-        Task(tokio::spawn(work))
-    }
-
-    async fn join(mut self) -> T {
-        match (&mut self.0).await {
-            Ok(done) => done,
-            // It is aborted only when nobody waits any more.
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
-    }
 }
 
 /// One file on its way.
@@ -401,19 +378,6 @@ impl File {
         let part = put.map_err(objects.wrong(&key))?;
         self.taken.store(true, Ordering::Relaxed);
         Ok(part)
-    }
-}
-
-/// Hashes off the async threads; gives the hasher's state too, where it can be saved.
-async fn hash(mut hasher: Hasher, bytes: Bytes) -> (Hasher, Option<String>) {
-    let work = move || {
-        hasher.update(&bytes);
-        let saved = journal::save(&hasher);
-        (hasher, saved)
-    };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 

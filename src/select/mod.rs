@@ -5,11 +5,13 @@
 //! for it and goes on as if all were well, so that one round of requests serves every rule; when
 //! nothing more is asked for, the pass's result stands.
 
+mod adapter;
 mod checkpoint;
 mod choose;
 mod classify;
 mod code;
 mod companions;
+mod components;
 mod diffusers;
 mod everything;
 mod filter;
@@ -21,6 +23,7 @@ mod pickled;
 mod picks;
 mod sentence;
 mod sets;
+mod shards;
 mod tensorflow;
 mod types;
 mod view;

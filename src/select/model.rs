@@ -3,15 +3,16 @@
 
 use serde_json::Value;
 
+use super::adapter::{adapter, base_model};
 use super::choose::{Choice, choose, variants};
 use super::classify::has_ext;
 use super::code::{self, Reference};
 use super::companions::{companion, mistral_tokenizer};
 use super::picks::{Picks, Wish, found};
-use super::sets::{Query, Set, indexed_set, shards};
+use super::sets::{Query, Set, indexed_set};
+use super::shards::shards;
 use super::view::{CONFIG_LIMIT, View};
 use super::{Family, Purpose, SelectError, whole};
-use crate::repo::RepoId;
 use crate::report::{Code, Finding, Severity};
 use crate::text::printable;
 
@@ -393,42 +394,5 @@ pub(super) fn take_code(view: &View<'_>, wish: &Wish, dir: &str, references: &[R
     picks.repos.extend(followed.repos);
     for (entry, reason) in followed.files {
         picks.take(entry, Purpose::Code, reason);
-    }
-}
-
-/// Takes a PEFT adapter; says whether there is one.
-fn adapter(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks) -> bool {
-    if view.find(dir, "adapter_config.json").is_none() {
-        return false;
-    }
-    let document = view.json(dir, "adapter_config.json").here();
-    let stems: super::choose::Stems = |_| (&["adapter_model"], &[]);
-    let choice = choose(view, wish, Query { any_name: false, ..MODEL }, dir, stems);
-    let Some(set) = choice.set.as_ref().filter(|set| set.family != Family::Mistral) else { return false };
-    choice.report(view, dir, wish);
-    picks.take_set(view, dir, set, false);
-    if let Some(base) = document.as_ref().and_then(|d| d.get("base_model_name_or_path")).and_then(Value::as_str) {
-        base_model(view, dir, "adapter_config.json", base, picks);
-    }
-    true
-}
-
-fn base_model(view: &View<'_>, dir: &str, by: &str, base: &str, picks: &mut Picks) {
-    let path = view.find(dir, by).map_or(by, |e| e.path.as_str());
-    match base.parse::<RepoId>() {
-        Ok(id) => {
-            let message = format!("it builds on another repo, {id}, which was not fetched");
-            view.find_out(Finding::new(Code::BaseModel, path, message).hint(format!("fetch {id} as well")));
-            picks.repos.insert(id.as_str().to_owned());
-        }
-        Err(_) if base.is_empty() => {}
-        Err(_) => {
-            let shown: String = printable(base).chars().take(200).collect();
-            view.find_out(Finding::new(
-                Code::BaseModel,
-                path,
-                format!("it builds on \"{shown}\", which is no repo id"),
-            ));
-        }
     }
 }

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::{self, extension, lookup};
-use super::view::{Doc, INDEX_LIMIT, View};
-use super::{Family, WeightIndex, packed, pickled, tensorflow, whole};
+use super::shards::shards;
+use super::view::{INDEX_LIMIT, View};
+use super::{Family, packed, pickled, tensorflow, whole};
 use crate::hub::Entry;
 use crate::repo::RepoPath;
-use crate::report::{Code, Finding, Severity};
+use crate::report::{Code, Finding};
 use crate::text::printable;
 
 /// A complete set of weights in one folder.
@@ -187,93 +188,6 @@ fn overlapping(single: &RepoPath, index: &RepoPath) -> Finding {
             printable(index.file_name())
         ),
     )
-}
-
-/// Of an index's shards, those that are there; an error when it is no index.
-pub(super) fn shards_here(view: &View<'_>, index: &Entry) -> Result<Vec<RepoPath>, String> {
-    let Some(entry) = view.listing().get(index.path.as_str()) else { return Ok(Vec::new()) };
-    let Doc::Here(bytes) = view.quietly(|| view.bytes(entry, INDEX_LIMIT)) else { return Ok(Vec::new()) };
-    let parsed = WeightIndex::parse(bytes).map_err(|e| e.to_string())?;
-    let here = |name: &&str| view.listing().get(RepoPath::join(index.path.dir(), name).ok()?.as_str());
-    Ok(parsed.shards().iter().filter_map(|name| Some(here(name)?.path.clone())).collect())
-}
-
-/// The shards that an index names, if all of them are there and are what they should be.
-pub(super) fn shards(
-    view: &View<'_>,
-    query: Query<'_>,
-    index: &Entry,
-) -> Result<(Vec<RepoPath>, Vec<Finding>), String> {
-    // The listing outlives the borrow of `index` only through the view.
-    let Some(entry) = view.listing().get(index.path.as_str()) else { return Err("it is not in the listing".into()) };
-    if entry.size > INDEX_LIMIT {
-        return Err(format!("the index has {} and was not read", crate::text::bytes(entry.size)));
-    }
-    let bytes = match view.quietly(|| view.bytes(entry, INDEX_LIMIT)) {
-        Doc::Pending => return Ok((Vec::new(), Vec::new())),
-        Doc::Absent => return Err("the index could not be had".to_owned()),
-        Doc::Here(bytes) => bytes,
-    };
-    let parsed = WeightIndex::parse(bytes).map_err(|e| format!("the index is not usable: {e}"))?;
-    let dir = index.path.dir();
-    let names = parsed.shards();
-    let mut files = Vec::with_capacity(names.len());
-    let mut missing: Vec<&str> = Vec::new();
-    for &name in &names {
-        let path = RepoPath::join(dir, name).map_err(|error| {
-            view.find_out(Finding::new(
-                Code::PathUnsafe,
-                &index.path,
-                format!("it names a shard outside the repo: {error}"),
-            ));
-            format!("it names an unsafe path: {error}")
-        })?;
-        if !query.nested && name.contains('/') {
-            return Err(format!("it names \"{}\" in another folder, which diffusers refuses", printable(name)));
-        }
-        let fits = if query.family == Family::Bin {
-            !name.ends_with(".safetensors") && super::classify::has_ext(name, &["bin", "pt", "pth", "ckpt"])
-        } else {
-            super::classify::has_ext(name, &[extension(query.family)])
-        };
-        if !fits {
-            return Err(format!(
-                "it names \"{}\", which is no {} file",
-                printable(&cut(name)),
-                extension(query.family)
-            ));
-        }
-        match view.listing().get(path.as_str()) {
-            Some(entry) => files.push(entry.path.clone()),
-            None => missing.push(name),
-        }
-    }
-    if let Some(first) = missing.first() {
-        return Err(format!(
-            "it names {} shards, of which {} are not in the repo (such as \"{}\")",
-            names.len(),
-            missing.len(),
-            printable(&cut(first))
-        ));
-    }
-    let mut notes = Vec::new();
-    if !parsed.has_metadata {
-        notes.push(
-            Finding::new(
-                Code::IndexInvalid,
-                &index.path,
-                "it has no \"metadata\", which transformers and diffusers read",
-            )
-            .severity(Severity::Warning),
-        );
-    }
-    files.sort();
-    files.dedup();
-    Ok((files, notes))
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(200).collect()
 }
 
 /// Numbered shards without an index: vLLM and diffusers' downloader take them by name.

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::classify::{classify, has_ext, is_tf_checkpoint};
-use super::sets::{Found, Query, Set, indexed_set, shards_here};
+use super::sets::{Found, Query, Set, indexed_set};
+use super::shards::shards_here;
 use super::view::{CONFIG_LIMIT, Doc, View};
 use super::{CheckpointState, Family};
 use crate::hub::Entry;

@@ -1,0 +1,82 @@
+//! A file that is open, and a part of it on its way. Who works on which is the engine's business.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use super::work::{Claim, FileWork};
+use crate::hub::Remote;
+
+/// With so little left of a part its connection does not count any more: the next one is opened.
+const NEAR: u64 = 1 << 20;
+
+/// A file with the places it can be had from.
+pub(super) struct Open {
+    pub work: FileWork,
+    /// One for each endpoint.
+    pub remotes: Vec<Remote>,
+    /// Endpoints that proved to be no use for this file.
+    pub useless: Vec<AtomicBool>,
+    /// No part is handed out before.
+    pub not_before: Mutex<Option<Instant>>,
+}
+
+impl Open {
+    /// Whether its bytes come over Xet, as one stream for all that is missing.
+    pub fn is_over_xet(&self) -> bool {
+        self.remotes.first().is_some_and(Remote::is_over_xet)
+    }
+
+    /// The endpoint to ask: each worker keeps to one, and goes round while there are failures.
+    pub fn endpoint(&self, worker: usize) -> usize {
+        if self.is_over_xet() {
+            return 0;
+        }
+        let good: Vec<usize> = (0..self.remotes.len()).filter(|i| !self.useless[*i].load(Ordering::Relaxed)).collect();
+        let turn = worker + self.work.failures() as usize;
+        good.get(turn % good.len().max(1)).copied().unwrap_or(0)
+    }
+
+    /// Gives up an endpoint for this file; `false` when it is the last one.
+    pub fn give_up(&self, endpoint: usize) -> bool {
+        let others = (0..self.remotes.len()).any(|i| i != endpoint && !self.useless[i].load(Ordering::Relaxed));
+        if others && let Some(useless) = self.useless.get(endpoint) {
+            useless.store(true, Ordering::Relaxed);
+        }
+        others
+    }
+}
+
+/// A part on its way: how far it came, and where it ends (nearer than at first when it was split).
+pub(super) struct Part {
+    pub open: Arc<Open>,
+    pub claim: Claim,
+    pub at: AtomicU64,
+    pub end: AtomicU64,
+    pub began: Instant,
+}
+
+impl Part {
+    pub fn new(open: Arc<Open>, claim: Claim) -> Arc<Self> {
+        let (at, end) = (AtomicU64::new(claim.range.start), AtomicU64::new(claim.range.end));
+        Arc::new(Part { open, claim, at, end, began: Instant::now() })
+    }
+
+    /// Whether the next part should be asked for already.
+    pub fn is_near_its_end(&self) -> bool {
+        self.left() <= NEAR
+    }
+
+    pub fn left(&self) -> u64 {
+        self.end.load(Ordering::Relaxed).saturating_sub(self.at.load(Ordering::Relaxed))
+    }
+
+    /// Bytes a second since it began.
+    pub fn rate(&self) -> f64 {
+        let done = self.at.load(Ordering::Relaxed).saturating_sub(self.claim.range.start);
+        // Rates are compared roughly.
+        #[allow(clippy::cast_precision_loss)]
+        let done = done as f64;
+        done / self.began.elapsed().as_secs_f64().max(0.001)
+    }
+}

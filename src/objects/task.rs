@@ -1,0 +1,43 @@
+//! Work beside the async tasks of an upload: requests that end with whoever waits for them, and hashing.
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use super::journal;
+use crate::repo::Hasher;
+
+/// A task that ends with whoever waits for it.
+pub(super) struct Task<T>(JoinHandle<T>);
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<T: Send + 'static> Task<T> {
+    pub fn spawn(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Task(tokio::spawn(work))
+    }
+
+    pub async fn join(mut self) -> T {
+        match (&mut self.0).await {
+            Ok(done) => done,
+            // It is aborted only when nobody waits any more.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}
+
+/// Hashes off the async threads; gives the hasher's state too, where it can be saved.
+pub(super) async fn hash(mut hasher: Hasher, bytes: Bytes) -> (Hasher, Option<String>) {
+    let work = move || {
+        hasher.update(&bytes);
+        let saved = journal::save(&hasher);
+        (hasher, saved)
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

@@ -1,0 +1,50 @@
+//! PEFT adapters: their weights, and the repo that they build on.
+
+use serde_json::Value;
+
+use super::Family;
+use super::choose::{Stems, choose};
+use super::model::MODEL;
+use super::picks::{Picks, Wish};
+use super::sets::Query;
+use super::view::View;
+use crate::repo::RepoId;
+use crate::report::{Code, Finding};
+use crate::text::printable;
+
+/// Takes a PEFT adapter; says whether there is one.
+pub(super) fn adapter(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks) -> bool {
+    if view.find(dir, "adapter_config.json").is_none() {
+        return false;
+    }
+    let document = view.json(dir, "adapter_config.json").here();
+    let stems: Stems = |_| (&["adapter_model"], &[]);
+    let choice = choose(view, wish, Query { any_name: false, ..MODEL }, dir, stems);
+    let Some(set) = choice.set.as_ref().filter(|set| set.family != Family::Mistral) else { return false };
+    choice.report(view, dir, wish);
+    picks.take_set(view, dir, set, false);
+    if let Some(base) = document.as_ref().and_then(|d| d.get("base_model_name_or_path")).and_then(Value::as_str) {
+        base_model(view, dir, "adapter_config.json", base, picks);
+    }
+    true
+}
+
+pub(super) fn base_model(view: &View<'_>, dir: &str, by: &str, base: &str, picks: &mut Picks) {
+    let path = view.find(dir, by).map_or(by, |e| e.path.as_str());
+    match base.parse::<RepoId>() {
+        Ok(id) => {
+            let message = format!("it builds on another repo, {id}, which was not fetched");
+            view.find_out(Finding::new(Code::BaseModel, path, message).hint(format!("fetch {id} as well")));
+            picks.repos.insert(id.as_str().to_owned());
+        }
+        Err(_) if base.is_empty() => {}
+        Err(_) => {
+            let shown: String = printable(base).chars().take(200).collect();
+            view.find_out(Finding::new(
+                Code::BaseModel,
+                path,
+                format!("it builds on \"{shown}\", which is no repo id"),
+            ));
+        }
+    }
+}
