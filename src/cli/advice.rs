@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use hfget::hub::{HubError, cache_dir};
-use hfget::repo::RepoType;
 use hfget::session::Error;
 use hfget::store::cached_repos;
 use hfget::text::meant;
@@ -45,10 +44,7 @@ impl Advisor {
         if let Some(wanted) = absent_repo(error)
             && let Some(cache) = &self.cache
         {
-            let here = cached_repos(cache).into_iter().map(|(repo_type, id)| match repo_type {
-                RepoType::Model => id.to_string(),
-                other => format!("{}/{id}", other.plural()),
-            });
+            let here = cached_repos(cache).into_iter().map(|(repo_type, id)| repo_type.qualify(&id));
             if let Some(near) = near_repo(wanted, &here.collect::<Vec<_>>()) {
                 lines.push(format!("did you mean {near}? It is in the cache"));
             }

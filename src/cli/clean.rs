@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hfget::hub::cache_dir;
+use hfget::repo::{RepoId, RepoType};
 use hfget::report::ExitCode;
 use hfget::store::{Leftover, Store, StoreError, cached_repos};
 use hfget::text::{bytes, printable};
@@ -74,14 +75,11 @@ fn clean_blocking(args: &CleanArgs, screen: &Screen) -> ExitCode {
 }
 
 fn in_cache(root: &Path, args: &CleanArgs) -> Vec<(String, Arc<Store>)> {
-    let asked = |repo: &(_, hfget::repo::RepoId)| {
+    let asked = |repo: &(_, RepoId)| {
         args.repos.is_empty() || args.repos.iter().any(|spec| (spec.repo_type, &spec.id) == (repo.0, &repo.1))
     };
-    let store = |(repo_type, id)| {
-        let name = match repo_type {
-            hfget::repo::RepoType::Model => format!("{id}"),
-            other => format!("{}/{id}", other.plural()),
-        };
+    let store = |(repo_type, id): (RepoType, RepoId)| {
+        let name = repo_type.qualify(&id);
         (name, Arc::new(Store::hub_cache(root, repo_type, &id, true)))
     };
     cached_repos(root).into_iter().filter(asked).map(store).collect()

@@ -1,13 +1,12 @@
 //! `hfget compare`: repos by repos on two servers, with one line for each. The comparison lives in the library.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hfget::hub::{HubConfig, ShownUrl};
 use hfget::progress::{Event, Progress};
 use hfget::repo::RepoSpec;
 use hfget::report::{ExitCode, Finding, Severity, compare_line};
-use hfget::session::{CompareConfig, Comparison, worse};
+use hfget::session::{CompareConfig, Comparison};
 use serde_json::json;
 
 use super::advice::Advisor;
@@ -40,7 +39,7 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
     for spec in &specs {
         match comparison.compare(spec, &args.selection.options()).await {
             Ok(mut report) => {
-                end = worse(end, report.exit_code());
+                end = end.max(report.exit_code());
                 if screen.json {
                     values.push(report.json());
                     continue;
@@ -55,8 +54,8 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
                 result(&line);
             }
             Err(error) => {
-                let mut value = screen.error(spec.id.as_str(), &error);
-                end = worse(end, error.exit_code());
+                let mut value = screen.error(&spec.repo_type.qualify(&spec.id), &error);
+                end = end.max(error.exit_code());
                 if screen.json {
                     value["result"] = json!("error");
                     values.push(value);
@@ -89,30 +88,21 @@ fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparis
     }
     let endpoint = args.endpoint.as_deref().or(specs[0].endpoint.as_deref());
     let mut reference = HubConfig::from_env(endpoint, |name| std::env::var_os(name)).map_err(|e| e.to_string())?;
-    if let Some(ms) = args.retry_base_ms {
-        reference.retry.base = Duration::from_millis(ms);
-    }
-    if let Some(stall) = args.stall_timeout.and_then(|s| Duration::try_from_secs_f64(s).ok()).filter(|d| !d.is_zero()) {
-        reference.stall_timeout = stall;
-        reference.response_timeout = stall;
-    }
+    args.patience.apply(&mut reference);
     if ["s3://", "gs://", "az://"].iter().any(|scheme| args.mirror.starts_with(scheme)) {
         return Err(
             "an object store is no server to compare with: `hfget verify URL` holds it against its manifest".into()
         );
     }
-    let mirror = reference.mirror(&args.mirror).map_err(|e| e.to_string().replacen("endpoint", "mirror", 1))?;
+    let mirror = reference.mirror(&args.mirror).map_err(|e| e.to_string())?;
     if ShownUrl::from(&mirror.endpoint) == ShownUrl::from(&reference.endpoint) {
         return Err("the mirror and the endpoint are the same server".into());
     }
-    let config = CompareConfig {
-        reference,
-        mirror,
-        level: args.level,
-        seed: args.seed.unwrap_or_else(|| fastrand::u64(..1 << 32)),
-        jobs: args.jobs.into(),
-        allow_hosts: args.allow_host.clone(),
-    };
+    let mut config = CompareConfig::new(reference, mirror);
+    config.level = args.level;
+    config.seed = args.seed.unwrap_or(config.seed);
+    config.jobs = args.jobs.into();
+    config.allow_hosts.clone_from(&args.allow_host);
     let progress: Arc<dyn Progress> = Arc::new(Quiet(Arc::clone(&screen.progress)));
     Ok((specs, Comparison::new(config, progress).map_err(|e| e.to_string())?))
 }

@@ -4,7 +4,7 @@
 use std::io::IsTerminal as _;
 
 use hfget::report::{Ended, ExitCode, Report, github, junit, summary};
-use hfget::session::{Error, worse};
+use hfget::session::Error;
 use serde_json::Value;
 
 use super::args::{Format, Reports};
@@ -36,7 +36,7 @@ impl<'a> Endings<'a> {
     pub fn report(&mut self, name: &str, report: Report) {
         self.screen.report(&report);
         self.line(name, Ok(&report));
-        self.end = worse(self.end, report.exit_code());
+        self.end = self.end.max(report.exit_code());
         if self.format() == Format::Human && report.is_verified() {
             result(&report.path.display().to_string());
         }
@@ -46,14 +46,14 @@ impl<'a> Endings<'a> {
     pub fn error(&mut self, name: &str, error: &Error) {
         let json = self.screen.error(name, error);
         self.line(name, Err(""));
-        self.end = worse(self.end, error.exit_code());
+        self.end = self.end.max(error.exit_code());
         let ending = Ending::Error { text: error.to_string(), json };
         self.all.push((name.to_owned(), ending));
     }
 
     /// Ends worse, for a reason that has been said.
     pub fn worsen(&mut self, end: ExitCode) {
-        self.end = worse(self.end, end);
+        self.end = self.end.max(end);
     }
 
     /// The line that is looked for in logs; on a terminal somebody looks at the rest.
@@ -109,7 +109,7 @@ impl<'a> Endings<'a> {
             Ok(()) => self.end,
             Err(error) => {
                 self.screen.fail("--report", &format!("cannot write {}: {error}", file.display()), None);
-                worse(self.end, ExitCode::Local)
+                self.end.max(ExitCode::Local)
             }
         }
     }

@@ -6,7 +6,7 @@ use hfget::lock::{Lock, LockedRepo};
 use hfget::repo::RepoSpec;
 use hfget::report::{ExitCode, Severity, many};
 use hfget::select::Options;
-use hfget::session::{Session, worse};
+use hfget::session::Session;
 use hfget::text::printable;
 use serde_json::{Value, json};
 
@@ -36,8 +36,10 @@ pub(super) fn of(lock: &Lock, specs: &[RepoSpec], file: &Path, screen: &Screen) 
         };
         let Some(fitting) = locked.filter(asked) else {
             let what = match locked {
-                Some(locked) => format!("{} has {} of {}", file.display(), spec.id, locked.revision),
-                None => format!("{} is not in {}", spec.id, file.display()),
+                Some(locked) => {
+                    format!("{} has {} of {}", file.display(), spec.repo_type.qualify(&spec.id), locked.revision)
+                }
+                None => format!("{} is not in {}", spec.repo_type.qualify(&spec.id), file.display()),
             };
             screen.fail("", &what, Some("lock it first: `hfget lock REPO`"));
             return Err(ExitCode::Usage);
@@ -90,7 +92,7 @@ async fn settle(args: &LockArgs, screen: &Screen) -> Result<ExitCode, ExitCode> 
     for (spec, options) in &jobs {
         let (Ok((code, value)) | Err((code, value))) =
             lock_one(&session, spec, options, &mut lock, args.check, screen).await;
-        end = worse(end, code);
+        end = end.max(code);
         values.push(value);
     }
     if !args.check && end == ExitCode::Verified {
@@ -119,7 +121,7 @@ async fn lock_one(
     check: bool,
     screen: &Screen,
 ) -> Result<(ExitCode, Value), (ExitCode, Value)> {
-    let name = spec.id.as_str();
+    let name = &spec.repo_type.qualify(&spec.id);
     let (now, findings) = session.lock(spec, options).await.map_err(|error| {
         let json = screen.error(name, &error);
         (error.exit_code(), json)

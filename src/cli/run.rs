@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::FromArgMatches as _;
 use hfget::lock::LockedRepo;
 use hfget::repo::RepoSpec;
-use hfget::report::{ExitCode, PlanReport, Report, Severity};
+use hfget::report::{ExitCode, Report, Severity};
 use hfget::select::Options;
-use hfget::session::{Error, Inspected, Prepared, Session, inspect_path, names_folder, worse};
+use hfget::session::{Error, Inspected, Prepared, Session, inspect_path, names_folder};
 use hfget::text::printable;
 
 use super::advice::Advisor;
@@ -100,9 +100,9 @@ async fn get(args: &GetArgs) -> ExitCode {
     let mut endings = Endings::new(&screen, &args.reports);
     for (at, job) in jobs.iter().enumerate() {
         match job.get(&session).await {
-            Ok(report) => endings.report(job.name(), report),
+            Ok(report) => endings.report(&job.name(), report),
             Err(error) => {
-                endings.error(job.name(), &error);
+                endings.error(&job.name(), &error);
                 // What follows a misspelt command was not meant to be fetched.
                 if at == 0 && screen.advisor.command_meant(&error).is_some() {
                     break;
@@ -151,15 +151,14 @@ async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
                 if deep {
                     let findings = session.check_deep(&prepared).await;
                     if !findings.is_empty() {
-                        end = worse(end, ExitCode::VerificationFailed);
+                        end = end.max(ExitCode::VerificationFailed);
                     }
                     prepared.selection.findings.extend(findings);
                 }
                 if prepared.selection.findings.iter().any(|f| f.severity == Severity::Error) {
-                    end = worse(end, ExitCode::VerificationFailed);
+                    end = end.max(ExitCode::VerificationFailed);
                 }
-                let report =
-                    PlanReport { info: &prepared.listing.info, selection: &prepared.selection, plan: &prepared.plan };
+                let report = prepared.report();
                 if screen.json {
                     values.push(serde_json::to_value(report).unwrap_or_default());
                 } else {
@@ -168,12 +167,12 @@ async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
                 for finding in prepared.unsafe_names() {
                     let path = finding.path.as_deref().unwrap_or("");
                     screen.fail(&printable(path), &printable(&finding.message), finding.hint.as_deref());
-                    end = worse(end, ExitCode::VerificationFailed);
+                    end = end.max(ExitCode::VerificationFailed);
                 }
             }
             Err(error) => {
-                values.push(screen.error(job.name(), &error));
-                end = worse(end, error.exit_code());
+                values.push(screen.error(&job.name(), &error));
+                end = end.max(error.exit_code());
             }
         }
     }
@@ -190,10 +189,10 @@ enum Job {
 }
 
 impl Job {
-    fn name(&self) -> &str {
+    fn name(&self) -> String {
         match self {
-            Job::Chosen(spec, _) => spec.id.as_str(),
-            Job::Locked(locked) => locked.id.as_str(),
+            Job::Chosen(spec, _) => spec.repo_type.qualify(&spec.id),
+            Job::Locked(locked) => locked.name(),
         }
     }
 
@@ -240,7 +239,7 @@ async fn inspect(args: &InspectArgs) -> ExitCode {
         match inspect_one(args, target, &screen).await {
             Ok(files) => {
                 if files.iter().any(Inspected::is_wrong) {
-                    end = worse(end, ExitCode::VerificationFailed);
+                    end = end.max(ExitCode::VerificationFailed);
                 }
                 if screen.json {
                     values.push(super::inspect::json(target, &files, filter.as_ref()));
@@ -251,9 +250,9 @@ async fn inspect(args: &InspectArgs) -> ExitCode {
             }
             Err(Ok(error)) => {
                 values.push(screen.error(target, &error));
-                end = worse(end, error.exit_code());
+                end = end.max(error.exit_code());
             }
-            Err(Err(bad)) => end = worse(end, bad),
+            Err(Err(bad)) => end = end.max(bad),
         }
     }
     if screen.json {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hfget::hub::is_truthy;
 use hfget::progress::{Progress, Silent};
-use hfget::report::{Finding, HumanOptions, Report, Severity, human};
+use hfget::report::{HumanOptions, Report, Severity};
 use hfget::session::Error;
 use hfget::text::{printable, wrap};
 use serde_json::{Value, json};
@@ -145,11 +145,12 @@ impl Screen {
             return;
         }
         if !self.quiet {
-            self.say(&human(report, self.human));
+            self.say(&report.human(self.human));
         } else if !report.is_verified() {
             let errors = report.findings.iter().filter(|f| f.severity == Severity::Error);
-            let only_errors = Report { findings: errors.cloned().collect::<Vec<Finding>>(), ..report.clone() };
-            self.say(&human(&only_errors, self.human));
+            let mut only_errors = report.clone();
+            only_errors.findings = errors.cloned().collect();
+            self.say(&only_errors.human(self.human));
         }
     }
 }

@@ -3,9 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use hfget::fetch::FetchOptions;
 use hfget::hub::{HubConfig, cache_dir};
 use hfget::repo::{RepoSpec, Revision};
 use hfget::report::{ExitCode, Policy};
@@ -81,15 +79,7 @@ pub(super) fn session(
     if let Some(transport) = transfer.transport {
         hub.transport = transport;
     }
-    if let Some(ms) = transfer.retry_base_ms {
-        hub.retry.base = Duration::from_millis(ms);
-    }
-    if let Some(stall) =
-        transfer.stall_timeout.and_then(|s| Duration::try_from_secs_f64(s).ok()).filter(|d| !d.is_zero())
-    {
-        hub.stall_timeout = stall;
-        hub.response_timeout = stall;
-    }
+    transfer.patience.apply(&mut hub);
     let mut mirrors = Vec::new();
     for url in &place.mirror {
         let mirror = hub.mirror(url).map_err(|error| {
@@ -117,23 +107,16 @@ pub(super) fn session(
         screen.fail("--allow", &error, None);
         ExitCode::Usage
     })?;
-    let default = FetchOptions::default();
-    let config = Config {
-        hub,
-        mirrors,
-        destination: destination.absolute(),
-        offline: place.offline || env_flag("HF_HUB_OFFLINE") || env_flag("TRANSFORMERS_OFFLINE"),
-        fetch: FetchOptions {
-            jobs: transfer.jobs.map_or(default.jobs, usize::from),
-            connections: transfer.connections.map_or(default.connections, usize::from),
-            limit_rate: transfer.limit_rate,
-            force: transfer.force,
-        },
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
-        allow_unsafe_pickle: transfer.allow_unsafe_pickle,
-        deep,
-        policy,
-    };
+    let mut config = Config::new(hub, destination);
+    config.mirrors = mirrors;
+    config.offline = place.offline || env_flag("HF_HUB_OFFLINE") || env_flag("TRANSFORMERS_OFFLINE");
+    config.fetch.jobs = transfer.jobs.map_or(config.fetch.jobs, usize::from);
+    config.fetch.connections = transfer.connections.map_or(config.fetch.connections, usize::from);
+    config.fetch.limit_rate = transfer.limit_rate;
+    config.fetch.force = transfer.force;
+    config.allow_unsafe_pickle = transfer.allow_unsafe_pickle;
+    config.deep = deep;
+    config.policy = policy;
     Session::new(config, Arc::clone(&screen.progress)).map_err(|error| {
         screen.fail("", &error, error.hint().as_deref());
         error.exit_code()

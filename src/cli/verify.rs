@@ -75,8 +75,8 @@ async fn verify_objects(args: &VerifyArgs, target: &str, screen: &Screen, ending
     };
     for locked in &manifests {
         match session.verify_locked(locked, None).await {
-            Ok(report) => endings.report(locked.id.as_str(), report),
-            Err(error) => endings.error(locked.id.as_str(), &error),
+            Ok(report) => endings.report(&locked.name(), report),
+            Err(error) => endings.error(&locked.name(), &error),
         }
     }
 }
@@ -114,8 +114,8 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
             let (_, session) = open(args, target, screen)?;
             for locked in &lock.repos {
                 match session.verify_locked(locked, None).await {
-                    Ok(report) => endings.report(locked.id.as_str(), report),
-                    Err(error) => endings.error(locked.id.as_str(), &error),
+                    Ok(report) => endings.report(&locked.name(), report),
+                    Err(error) => endings.error(&locked.name(), &error),
                 }
             }
             continue;
@@ -141,8 +141,8 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
     let session = session(&args.place, &args.transfer, args.deep, screen, None, None)?;
     for (locked, dir) in &jobs {
         match session.verify_locked(locked, dir.as_deref()).await {
-            Ok(report) => endings.report(locked.id.as_str(), report),
-            Err(error) => endings.error(locked.id.as_str(), &error),
+            Ok(report) => endings.report(&locked.name(), report),
+            Err(error) => endings.error(&locked.name(), &error),
         }
     }
     Ok(endings.finish())

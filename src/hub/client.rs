@@ -96,7 +96,7 @@ impl Hub {
 
     pub(super) fn asked<'a>(&'a self, repo_type: RepoType, id: &'a RepoId, revision: &'a str) -> Asked<'a> {
         Asked {
-            repo: id.as_str(),
+            repo: repo_type.qualify(id),
             revision,
             endpoint: &self.config.endpoint,
             page: self.page(repo_type, id),

@@ -54,6 +54,9 @@ pub enum ConfigError {
     /// The endpoint is no http(s) URL.
     #[error("the endpoint \"{}\" is not an http:// or https:// URL", printable(.0))]
     Endpoint(String),
+    /// A mirror is no http(s) URL.
+    #[error("the mirror \"{}\" is not an http:// or https:// URL", printable(.0))]
+    Mirror(String),
     /// The object store's URL cannot be used.
     #[cfg(feature = "object-store")]
     #[error(transparent)]
@@ -162,7 +165,10 @@ impl HubConfig {
 
     /// The same for another server with the same files. It gets no token: that is for the endpoint.
     pub fn mirror(&self, url: &str) -> Result<Self, ConfigError> {
-        let other = HubConfig::new(url)?;
+        let other = HubConfig::new(url).map_err(|error| match error {
+            ConfigError::Endpoint(url) => ConfigError::Mirror(url),
+            other => other,
+        })?;
         Ok(HubConfig {
             endpoint: other.endpoint,
             #[cfg(feature = "object-store")]

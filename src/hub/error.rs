@@ -216,7 +216,7 @@ impl HubError {
 
 /// Who was asked for what; turns an unhappy answer into an error.
 pub(super) struct Asked<'a> {
-    pub repo: &'a str,
+    pub repo: String,
     pub revision: &'a str,
     pub endpoint: &'a Url,
     pub page: String,
@@ -235,7 +235,7 @@ impl Asked<'_> {
         // A server, or a proxy before it, may repeat what it was sent.
         let message = words(header("x-error-message"));
         let message = self.token.map_or(message.clone(), |token| token.hide(&message));
-        let repo = self.repo.to_owned();
+        let repo = self.repo.clone();
         let endpoint = ShownUrl::from(self.endpoint).to_string();
         let gated = || HubError::Gated {
             repo: repo.clone(),

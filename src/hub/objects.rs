@@ -45,7 +45,7 @@ impl Hub {
             return Ok(RepoInfo { revision: revision.clone(), ..locked.listing().info });
         }
         let known = objects.references(&keys).await?;
-        let repo = id.to_string();
+        let repo = repo_type.qualify(id);
         if known.is_empty() {
             return Err(HubError::RepoNotFound { repo, endpoint: objects.url().to_string(), has_token: true });
         }

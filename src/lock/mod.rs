@@ -139,6 +139,11 @@ impl Lock {
 }
 
 impl LockedRepo {
+    /// The repo as people name it: `org/name`, `datasets/org/name`.
+    pub fn name(&self) -> String {
+        self.repo_type.qualify(&self.id)
+    }
+
     /// The repo as it was asked for.
     pub fn spec(&self) -> RepoSpec {
         RepoSpec {

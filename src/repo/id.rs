@@ -28,6 +28,12 @@ impl RepoType {
         }
     }
 
+    /// A repo as people and URLs name it: `org/name`, `datasets/org/name`, `spaces/org/name`.
+    #[must_use]
+    pub fn qualify(self, id: &RepoId) -> String {
+        format!("{}{id}", self.url_prefix())
+    }
+
     /// What stands before the repo id in page and resolve URLs.
     pub fn url_prefix(self) -> &'static str {
         match self {

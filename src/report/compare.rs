@@ -37,6 +37,7 @@ impl Level {
 /// What a file was known by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Checked {
     /// What the mirror says of it.
     Metadata,
@@ -48,6 +49,7 @@ pub enum Checked {
 
 /// One selected file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ComparedFile {
     /// Its path in the repo.
     pub path: RepoPath,
@@ -64,6 +66,7 @@ pub struct ComparedFile {
 
 /// Everything there is to say about one repo on a mirror.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct CompareReport {
     /// Which name space.
     pub repo_type: RepoType,
@@ -150,7 +153,8 @@ impl CompareReport {
             _ => (paint.with("31", "✗"), paint.with("31", "THE MIRROR DIFFERS")),
         };
         let mut out = String::new();
-        let head = format!("{}@{} ({})", self.repo, self.revision, self.commit.short());
+        let name = self.repo_type.qualify(&self.repo);
+        let head = format!("{name}@{} ({})", self.revision, self.commit.short());
         let _ = writeln!(out, "{mark} {} {verdict}", paint.bold(&head));
         wrap(
             &mut out,
@@ -205,6 +209,6 @@ pub fn line(
     findings: usize,
     result: &str,
 ) -> String {
-    let (prefix, mirror, level) = (repo_type.url_prefix(), printable(mirror), level.as_str());
-    format!("compare: {prefix}{repo} mirror={mirror} level={level} files={files} findings={findings} result={result}")
+    let (repo, mirror, level) = (repo_type.qualify(repo), printable(mirror), level.as_str());
+    format!("compare: {repo} mirror={mirror} level={level} files={files} findings={findings} result={result}")
 }

@@ -16,6 +16,7 @@ pub enum Severity {
 
 /// Something that is not as it should be, on one file or on the repo as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct Finding {
     /// What kind.
     pub code: Code,
@@ -64,7 +65,7 @@ impl Finding {
     }
 }
 
-/// How the process ends.
+/// How the process ends, the better before the worse: `max` is how several repos end together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExitCode {
     /// Everything verified.

@@ -39,15 +39,22 @@ impl Paint {
     }
 }
 
-/// Draws `report`; ends with a newline.
-pub fn human(report: &Report, options: HumanOptions) -> String {
+impl Report {
+    /// Draws it; ends with a newline.
+    #[must_use]
+    pub fn human(&self, options: HumanOptions) -> String {
+        human(self, options)
+    }
+}
+
+fn human(report: &Report, options: HumanOptions) -> String {
     let mut out = String::new();
     let paint = Paint(options.color);
     let verified = report.is_verified();
     let mark = if verified { paint.with("32", "✓") } else { paint.with("31", "✗") };
     let mut head = String::new();
     match &report.repo {
-        Some((_, id)) => head.push_str(id.as_str()),
+        Some((repo_type, id)) => head.push_str(&repo_type.qualify(id)),
         None => head.push_str(&printable(&report.path.display().to_string())),
     }
     if let Some(revision) = &report.revision

@@ -13,7 +13,7 @@ mod summary;
 pub use code::{Code, UnknownCode};
 pub use compare::{Checked, CompareReport, ComparedFile, Level, line as compare_line};
 pub use finding::{ExitCode, Finding, Severity};
-pub use human::{HumanOptions, group, human, many};
+pub use human::{HumanOptions, group, many};
 pub use machine::{Ended, github, junit, summary};
 pub use plan::PlanReport;
 pub use policy::{NotAllowable, Policy};

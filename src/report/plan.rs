@@ -19,6 +19,7 @@ const NARROW: usize = 64;
 
 /// A plan together with the selection it comes from.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct PlanReport<'a> {
     /// The repo and commit.
     pub info: &'a RepoInfo,
@@ -39,7 +40,7 @@ impl PlanReport<'_> {
         let mut out = String::new();
         let paint = Paint(options.color);
         let info = self.info;
-        let mut head = paint.bold(info.id.as_str());
+        let mut head = paint.bold(&info.repo_type.qualify(&info.id));
         if info.canonical_id != info.id {
             let _ = write!(head, " (now {})", info.canonical_id);
         }

@@ -12,6 +12,7 @@ use crate::select::{Family, Purpose, WeightSet};
 /// What became of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum FileStatus {
     /// Fetched in this run; its digest was computed while it streamed.
     Fetched,
@@ -27,6 +28,7 @@ pub enum FileStatus {
 
 /// One file of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FileReport {
     /// Its path in the repo.
     pub path: RepoPath,
@@ -67,6 +69,7 @@ impl Serialize for FileReport {
 
 /// The weights of one scope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct WeightsReport {
     /// The scope's folder; empty for the root.
     pub scope: String,
@@ -96,6 +99,7 @@ impl From<&WeightSet> for WeightsReport {
 
 /// Figures of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Totals {
     /// Files of the selection.
     pub files: usize,
@@ -121,6 +125,7 @@ pub struct Totals {
 
 /// Everything there is to say about one repo.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Report {
     /// The repo; absent for a plain folder.
     pub repo: Option<(RepoType, RepoId)>,

@@ -8,6 +8,7 @@ use crate::report::Policy;
 
 /// Where files go.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Destination {
     /// A Hub cache with this root.
     Cache {
@@ -25,8 +26,7 @@ pub enum Destination {
 
 impl Destination {
     /// With paths that do not depend on the working directory.
-    #[must_use]
-    pub fn absolute(self) -> Self {
+    fn absolute(self) -> Self {
         let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         match self {
             Destination::Cache { root, symlinks } => Destination::Cache { root: whole(root), symlinks },
@@ -37,8 +37,21 @@ impl Destination {
     }
 }
 
-/// How a session works.
+/// How a session works: [`Config::new`], and then whatever is to be otherwise.
+///
+/// ```
+/// # fn example() -> Result<(), hfget::hub::ConfigError> {
+/// use hfget::{hub::HubConfig, session::{Config, Destination}};
+///
+/// let hub = HubConfig::from_env(None, |name| std::env::var_os(name))?;
+/// let mut config = Config::new(hub, Destination::LocalDir("model".into()));
+/// config.fetch.connections = 4;
+/// config.deep = true;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Config {
     /// The Hub.
     pub hub: HubConfig,
@@ -59,4 +72,23 @@ pub struct Config {
     /// Findings that fail a run, and those that do not. What is denied and known beforehand stops a
     /// run before it fetches weights.
     pub policy: Policy,
+}
+
+impl Config {
+    /// Fetches from `hub` into `destination`, with as many threads as there are cores, and lets pass what the command
+    /// lets pass without flags.
+    #[must_use]
+    pub fn new(hub: HubConfig, destination: Destination) -> Self {
+        Config {
+            hub,
+            mirrors: Vec::new(),
+            destination: destination.absolute(),
+            offline: false,
+            fetch: FetchOptions::default(),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            allow_unsafe_pickle: false,
+            deep: false,
+            policy: Policy::default(),
+        }
+    }
 }

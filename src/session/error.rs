@@ -50,8 +50,8 @@ pub enum Error {
         /// Where it was looked for.
         place: PathBuf,
     },
-    /// Offline, and the revision was never fetched.
-    #[error("{repo}@{revision} is not in {}, and --offline forbids asking the Hub", .place.display())]
+    /// The revision was never fetched, and it is not to be fetched now.
+    #[error("{repo}@{revision} is not in {}", .place.display())]
     NotCached {
         /// The repo.
         repo: String,
@@ -115,7 +115,10 @@ impl Error {
             Error::NoSpace { .. } => {
                 Some("free some space, or choose another place with --cache-dir or --local-dir".into())
             }
-            Error::NotCached { .. } => Some("run once without --offline".into()),
+            Error::NotCached { repo, revision, .. } => {
+                let revision = if revision == "main" { String::new() } else { format!("@{revision}") };
+                Some(format!("`hfget {repo}{revision}`, without --offline, fetches it"))
+            }
             Error::LockedNotHere { .. } => Some("`hfget --locked` fetches it".into()),
             Error::Document { .. } => Some("the server sends other bytes than it lists: try another --endpoint".into()),
             Error::NoWeights { .. } => {

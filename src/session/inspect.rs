@@ -142,11 +142,7 @@ impl Session {
                 return Err(Error::Document { path, why: "it cannot be opened".into() });
             };
             if self.config.offline && source.is_remote() {
-                return Err(Error::NotCached {
-                    repo: spec.id.to_string(),
-                    revision: spec.revision.clone().unwrap_or_default().to_string(),
-                    place: prepared.store.snapshot_dir(&prepared.listing.info.commit),
-                });
+                return Err(self.not_cached(spec));
             }
             let name = path.clone();
             let read = tokio::task::spawn_blocking(move || {
@@ -161,6 +157,6 @@ impl Session {
             }
             inspected.push(Inspected { path: path.as_str().to_owned(), size: length, table, findings });
         }
-        if inspected.is_empty() { Err(Error::NoWeights { place: spec.id.to_string() }) } else { Ok(inspected) }
+        if inspected.is_empty() { Err(Error::NoWeights { place: spec.repo_type.qualify(&spec.id) }) } else { Ok(inspected) }
     }
 }

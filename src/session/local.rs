@@ -46,10 +46,7 @@ impl Session {
             #[cfg(feature = "object-store")]
             Destination::Objects(_) => None,
         };
-        let not_cached = || {
-            let place = store.snapshot_dir(&local.unwrap_or_else(zero_commit));
-            Error::NotCached { repo: spec.id.to_string(), revision: revision.to_string(), place }
-        };
+        let not_cached = || self.not_cached(spec);
         let root = match local {
             Some(commit) => store.snapshot_dir(&commit),
             None if store.is_local_dir() => store.snapshot_dir(&zero_commit()),

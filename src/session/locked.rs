@@ -97,7 +97,7 @@ impl Session {
         let root = store.snapshot_dir(&locked.commit);
         if !root.is_dir() {
             return Err(Error::LockedNotHere {
-                repo: locked.id.to_string(),
+                repo: locked.name(),
                 commit: locked.commit.to_string(),
                 place: root,
             });

@@ -32,7 +32,7 @@ use crate::hub::{Entry, Hub};
 use crate::plan::Presence;
 use crate::progress::{Event, Progress};
 use crate::repo::{RepoId, RepoPath, RepoSpec, RepoType, Sha256};
-use crate::report::{Code, ExitCode, Finding, Report};
+use crate::report::{Code, Finding, Report};
 use crate::select;
 use crate::store::Store;
 use crate::verify::{self, Outcome, Subject, SubjectFile};
@@ -365,10 +365,4 @@ impl Session {
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
-}
-
-/// The worse of two ends.
-#[must_use]
-pub fn worse(a: ExitCode, b: ExitCode) -> ExitCode {
-    a.max(b)
 }

@@ -14,7 +14,7 @@ use crate::hub::{Card, Entry, Gated, Listing, RepoInfo};
 use crate::plan::{Plan, Presence};
 use crate::progress::{Event, Progress, Silent};
 use crate::repo::{RepoPath, RepoSpec, Revision};
-use crate::report::{Code, Finding};
+use crate::report::{Code, Finding, PlanReport};
 use crate::select::{self, Documents, Selection, Step, select};
 use crate::store::{Conflict, Store, conflicts};
 
@@ -32,6 +32,7 @@ pub(super) enum Mode {
 
 /// A job about to be done.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Prepared {
     /// Everything in the repo.
     pub listing: Listing,
@@ -48,6 +49,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// What a dry run says.
+    #[must_use]
+    pub fn report(&self) -> PlanReport<'_> {
+        PlanReport { info: &self.listing.info, selection: &self.selection, plan: &self.plan }
+    }
+
     /// Names that make the listing unsafe to use: nothing is fetched while there are any.
     pub fn unsafe_names(&self) -> Vec<Finding> {
         let hint = "nothing was fetched; --exclude the name to take the rest";
@@ -159,6 +166,18 @@ impl Session {
         Ok(self.hubs[0].listing(&info, &*self.progress).await?)
     }
 
+    /// It is not where files go.
+    pub(super) fn not_cached(&self, spec: &RepoSpec) -> Error {
+        let place = match &self.config.destination {
+            super::Destination::Cache { root, .. } => root.clone(),
+            super::Destination::LocalDir(dir) => dir.clone(),
+            #[cfg(feature = "object-store")]
+            super::Destination::Objects(url) => url.to_string().into(),
+        };
+        let revision = spec.revision.clone().unwrap_or_default().to_string();
+        Error::NotCached { repo: spec.repo_type.qualify(&spec.id), revision, place }
+    }
+
     async fn list_offline(&self, spec: &RepoSpec, revision: &Revision, store: &Arc<Store>) -> Result<Listing, Error> {
         let wanted = revision.clone();
         let found = self
@@ -173,13 +192,7 @@ impl Session {
             })
             .await?;
         let Some((commit, entries)) = found else {
-            let place = match &self.config.destination {
-                super::Destination::Cache { root, .. } => root.clone(),
-                super::Destination::LocalDir(dir) => dir.clone(),
-                #[cfg(feature = "object-store")]
-                super::Destination::Objects(url) => url.to_string().into(),
-            };
-            return Err(Error::NotCached { repo: spec.id.to_string(), revision: revision.to_string(), place });
+            return Err(self.not_cached(spec));
         };
         let info = RepoInfo {
             repo_type: spec.repo_type,

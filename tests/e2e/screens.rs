@@ -152,7 +152,10 @@ fn errors() {
         "org/one --include nothing*",
         "org/one --subfolder none",
         "org/one --offline",
+        "verify org/one",
         "verify ./none",
+        "datasets/org/none",
+        "org/one --mirror nowhere",
         "org/one --endpoint http://127.0.0.1:9",
         "not/a/repo/name",
     ] {

@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use hfget::repo::{RepoSpec, Revision};
 use hfget::report::Level;
 
-use super::shared::{Into, Output, Place, Reports, Repos, Selection, Transfer};
+use super::shared::{Into, Output, Patience, Place, Reports, Repos, Selection, Transfer};
 use super::values::{level, time};
 
 #[derive(Debug, Args)]
@@ -186,12 +186,8 @@ pub struct CompareArgs {
     pub selection: Selection,
     #[command(flatten)]
     pub output: Output,
-    /// First pause of the retry back-off, in milliseconds
-    #[arg(long, value_name = "MS", hide = true)]
-    pub retry_base_ms: Option<u64>,
-    /// Seconds without a byte before a connection is given up
-    #[arg(long, value_name = "S", hide = true)]
-    pub stall_timeout: Option<f64>,
+    #[command(flatten)]
+    pub patience: Patience,
 }
 
 #[derive(Debug, Args)]

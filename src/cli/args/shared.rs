@@ -2,9 +2,10 @@
 //! What is rarely asked for shows in the long help only.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueHint};
-use hfget::hub::Transport;
+use hfget::hub::{HubConfig, Transport};
 use hfget::repo::{RepoPath, RepoSpec, Revision};
 use hfget::report::Code;
 use hfget::select::{self, Family};
@@ -203,12 +204,33 @@ pub struct Transfer {
     /// Accept pickles that would run code when loaded (reported as warnings)
     #[arg(long, help_heading = "What may pass", hide_short_help = true)]
     pub allow_unsafe_pickle: bool,
+    #[command(flatten)]
+    pub patience: Patience,
+}
+
+/// How long to wait, for tests and for odd networks.
+#[derive(Debug, Args)]
+pub struct Patience {
     /// First pause of the retry back-off, in milliseconds
     #[arg(long, value_name = "MS", hide = true)]
     pub retry_base_ms: Option<u64>,
     /// Seconds without a byte before a connection is given up
     #[arg(long, value_name = "S", hide = true, overrides_with = "stall_timeout")]
     pub stall_timeout: Option<f64>,
+}
+
+impl Patience {
+    /// Waits as long as the flags say, where they say it.
+    pub fn apply(&self, hub: &mut HubConfig) {
+        if let Some(ms) = self.retry_base_ms {
+            hub.retry.base = Duration::from_millis(ms);
+        }
+        let stall = self.stall_timeout.and_then(|s| Duration::try_from_secs_f64(s).ok()).filter(|d| !d.is_zero());
+        if let Some(stall) = stall {
+            hub.stall_timeout = stall;
+            hub.response_timeout = stall;
+        }
+    }
 }
 
 #[derive(Debug, Args)]

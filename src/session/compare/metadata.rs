@@ -225,19 +225,11 @@ pub(super) fn is_page(entry: &Entry, answer: &Answer) -> bool {
 mod tests {
     use super::*;
     use crate::hub::HubConfig;
-    use crate::report::Level;
 
     #[test]
     fn a_plain_mirror_of_an_https_endpoint_is_warned_about_unless_it_is_this_machine() {
         let judged = |endpoint: &str, mirror: &str| {
-            let config = CompareConfig {
-                reference: HubConfig::new(endpoint).unwrap(),
-                mirror: HubConfig::new(mirror).unwrap(),
-                level: Level::Metadata,
-                seed: 0,
-                jobs: 1,
-                allow_hosts: Vec::new(),
-            };
+            let config = CompareConfig::new(HubConfig::new(endpoint).unwrap(), HubConfig::new(mirror).unwrap());
             downgrade(&config).map(|f| (f.code, f.severity))
         };
         let warning = Some((Code::PlainHttp, Severity::Warning));

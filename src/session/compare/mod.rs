@@ -12,7 +12,6 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::{Config, Destination, Error, Prepared, Session};
-use crate::fetch::FetchOptions;
 use crate::hub::{Ask, Entry, Hosts, Hub, HubConfig, HubError, RepoInfo, ShownUrl};
 use crate::plan::Presence;
 use crate::progress::{Event, Progress};
@@ -20,8 +19,9 @@ use crate::repo::{RepoPath, RepoSpec};
 use crate::report::{Checked, Code, CompareReport, ComparedFile, Finding, Level, Severity};
 use crate::select;
 
-/// How to compare.
+/// How to compare: [`CompareConfig::new`], and then whatever is to be otherwise.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct CompareConfig {
     /// What the mirror is held against.
     pub reference: HubConfig,
@@ -35,6 +35,16 @@ pub struct CompareConfig {
     pub jobs: usize,
     /// Hosts that the mirror may redirect to, besides itself and where the reference redirects to.
     pub allow_hosts: Vec<String>,
+}
+
+impl CompareConfig {
+    /// By samples of each file, at places that are others each time.
+    #[must_use]
+    pub fn new(reference: HubConfig, mirror: HubConfig) -> Self {
+        // Of 32 bits, so that it is no nuisance to type again.
+        let seed = fastrand::u64(..1 << 32);
+        CompareConfig { reference, mirror, level: Level::default(), seed, jobs: 8, allow_hosts: Vec::new() }
+    }
 }
 
 /// A reference and a mirror, to be compared repo by repo.
@@ -85,17 +95,9 @@ impl Comparison {
         let nothing = tempfile::tempdir().map_err(|source| Error::Folder { path: std::env::temp_dir(), source })?;
         let watch = Arc::new(Watch { inner: Arc::clone(&progress), waits: 0.into(), seconds: 0.into() });
         let session = |hub: &HubConfig, progress| {
-            let config = Config {
-                hub: hub.clone(),
-                mirrors: Vec::new(),
-                destination: Destination::LocalDir(nothing.path().to_path_buf()),
-                offline: false,
-                fetch: FetchOptions::default(),
-                threads: 1,
-                allow_unsafe_pickle: true,
-                policy: crate::report::Policy::default(),
-                deep: false,
-            };
+            let mut config = Config::new(hub.clone(), Destination::LocalDir(nothing.path().to_path_buf()));
+            config.threads = 1;
+            config.allow_unsafe_pickle = true;
             Session::new(config, progress)
         };
         let (reference, mirror) = (session(&config.reference, progress)?, session(&config.mirror, watch.clone())?);

@@ -77,7 +77,7 @@ impl Session {
         let shelf = Shelf::look(objects, keys, locked.commit).await?;
         if shelf.found.is_empty() {
             return Err(Error::LockedNotHere {
-                repo: locked.id.to_string(),
+                repo: locked.name(),
                 commit: locked.commit.to_string(),
                 place: shelf.url(),
             });

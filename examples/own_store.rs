@@ -1,0 +1,135 @@
+//! The library's rooms one by one, with a store and a progress of one's own: lists a repo, chooses one weight family,
+//! streams its files into memory, and verifies digests, headers and index there. `Session` does all of this in one call,
+//! with retries, resuming and files on disk. Runs on the loopback Hub unless `$HF_ENDPOINT` names another.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::{self, Cursor};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hfget::hub::{Entry, Hub, HubConfig, Listing, Remote};
+use hfget::progress::{Event, Progress};
+use hfget::repo::{RepoPath, RepoSpec};
+use hfget::select::{Documents, Family, Options, Selection, Step, select};
+use hfget::verify::{Content, Far, ReadSeek, Subject, SubjectFile, verify};
+
+/// The store: files in memory. Anything that can be read at any place would do.
+type Files = BTreeMap<RepoPath, Arc<[u8]>>;
+
+/// How the verifiers read one of them.
+#[derive(Debug)]
+struct InMemory(Arc<[u8]>);
+
+impl Far for InMemory {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.len() as u64)
+    }
+
+    fn open(&self) -> io::Result<Box<dyn ReadSeek>> {
+        Ok(Box::new(Cursor::new(Arc::clone(&self.0))))
+    }
+}
+
+/// The progress: counts what is read while verifying.
+#[derive(Default)]
+struct Counter(AtomicU64);
+
+impl Progress for Counter {
+    fn event(&self, event: Event<'_>) {
+        if let Event::VerifyBytes { bytes, .. } = event {
+            self.0.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let (config, _loopback) = hub_config()?;
+    let hub = Hub::new(config)?;
+    let counter = Counter::default();
+    let spec: RepoSpec = std::env::args().nth(1).as_deref().unwrap_or("THUDM/chatglm3-6b").parse()?;
+
+    let info = hub.info(spec.repo_type, &spec.id, &spec.revision.clone().unwrap_or_default(), &counter).await?;
+    let listing = hub.listing(&info, &counter).await?;
+    let mut files = Files::new();
+    let selection = choose(&hub, &listing, &mut files).await?;
+    println!("{}@{}: {} of {} files", info.id, info.commit.short(), selection.files.len(), listing.entries.len());
+
+    for wanted in &selection.files {
+        if !files.contains_key(&wanted.path) {
+            let entry = listing.get(wanted.path.as_str()).ok_or("what is selected is listed")?;
+            files.insert(wanted.path.clone(), fetch(&hub, &listing, entry).await?);
+        }
+    }
+
+    let subject = subject(&listing, &selection, &files);
+    // Hashing and reading headers is no work for the threads that wait for the network.
+    let (outcome, counter) = tokio::task::spawn_blocking(move || (verify(&subject, 2, &counter), counter)).await?;
+    println!("{} digests right, {} bytes hashed", outcome.digests, counter.0.load(Ordering::Relaxed));
+    println!("{} tensors, {} index entries compared", outcome.tensors, outcome.indexed);
+    for finding in &outcome.findings {
+        println!("{:?} {}: {}", finding.severity, finding.code, finding.message);
+    }
+    if outcome.findings.is_empty() { Ok(()) } else { Err("it is not verified".into()) }
+}
+
+/// Selection is a pure function that asks for the small files it must read.
+async fn choose(hub: &Hub, listing: &Listing, files: &mut Files) -> Result<Selection, Box<dyn Error>> {
+    let options = Options { prefer: Some(Family::Safetensors), ..Options::default() };
+    let mut documents = Documents::new();
+    loop {
+        match select(listing, &options, &documents)? {
+            Step::Done(selection) => return Ok(*selection),
+            Step::Need(paths) => {
+                for path in paths {
+                    let bytes = match listing.get(path.as_str()) {
+                        Some(entry) => Some(fetch(hub, listing, entry).await?),
+                        None => None,
+                    };
+                    documents.insert(path.clone(), bytes.as_deref().map(<[u8]>::to_vec));
+                    files.extend(bytes.map(|bytes| (path, bytes)));
+                }
+            }
+        }
+    }
+}
+
+/// A whole file. Redirects are followed, and tokens kept to the endpoint; a request that failed is the caller's to repeat.
+async fn fetch(hub: &Hub, listing: &Listing, entry: &Entry) -> Result<Arc<[u8]>, Box<dyn Error>> {
+    let remote = Remote::new(Arc::new(listing.info.clone()), entry.clone());
+    let mut bytes = Vec::new();
+    let mut body = hub.open(&remote, 0..entry.size).await?;
+    while let Some(chunk) = body.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.into())
+}
+
+/// What is to be verified: each file with the size and digest that the Hub lists, and which of them are weights.
+fn subject(listing: &Listing, selection: &Selection, files: &Files) -> Subject {
+    let file = |entry: &Entry, bytes: &Arc<[u8]>, purpose| SubjectFile {
+        path: entry.path.clone(),
+        content: Content::Far(Arc::new(InMemory(Arc::clone(bytes)))),
+        size: Some(entry.size),
+        digest: Some(entry.digest()),
+        digest_checked: false,
+        purpose,
+    };
+    let wanted = selection.files.iter();
+    let found = wanted
+        .filter_map(|wanted| Some(file(listing.get(wanted.path.as_str())?, files.get(&wanted.path)?, wanted.purpose)));
+    Subject { files: found.collect(), weights: selection.weights.clone(), ..Subject::default() }
+}
+
+/// The Hub that the environment names, or a loopback Hub, which lives as long as what is returned beside it.
+fn hub_config() -> Result<(HubConfig, Option<hfget_loopback_hub::Hub>), Box<dyn Error>> {
+    use hfget_loopback_hub::{Hub, Repo};
+    if std::env::var_os("HF_ENDPOINT").is_some() {
+        return Ok((HubConfig::from_env(None, |name| std::env::var_os(name))?, None));
+    }
+    let id = "THUDM/chatglm3-6b";
+    let repos = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/repos");
+    let loopback = Hub::start([Repo::new(id).dir(&repos.join(id))]);
+    Ok((HubConfig::new(&loopback.endpoint())?, Some(loopback)))
+}
