@@ -28,7 +28,8 @@ fn shown(whole: &Command) -> Command {
     Command::new(name)
         .about(whole.get_about().cloned().unwrap_or_default())
         .version(env!("CARGO_PKG_VERSION"))
-        .disable_version_flag(whole.get_subcommands().next().is_none())
+        .disable_help_flag(true)
+        .disable_version_flag(true)
         .args(whole.get_arguments().filter(|arg| !arg.is_hide_set()).cloned())
         .subcommands(whole.get_subcommands().map(shown))
 }

@@ -157,6 +157,10 @@ impl Session {
             }
             inspected.push(Inspected { path: path.as_str().to_owned(), size: length, table, findings });
         }
-        if inspected.is_empty() { Err(Error::NoWeights { place: spec.repo_type.qualify(&spec.id) }) } else { Ok(inspected) }
+        if inspected.is_empty() {
+            Err(Error::NoWeights { place: spec.repo_type.qualify(&spec.id) })
+        } else {
+            Ok(inspected)
+        }
     }
 }

@@ -96,11 +96,7 @@ impl Session {
         };
         let root = store.snapshot_dir(&locked.commit);
         if !root.is_dir() {
-            return Err(Error::LockedNotHere {
-                repo: locked.name(),
-                commit: locked.commit.to_string(),
-                place: root,
-            });
+            return Err(Error::LockedNotHere { repo: locked.name(), commit: locked.commit.to_string(), place: root });
         }
         let listing = locked.listing();
         self.verify_folder(&root, store, Some(locked.commit), Some(listing), Some(&locked.spec()), &everything()).await

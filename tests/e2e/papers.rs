@@ -81,9 +81,8 @@ fn the_pages_have_every_command_and_every_flag_of_the_help() {
             let quoted = format!(".SH \"{section}\"\n");
             assert!(page.contains(&heading) || page.contains(&quoted), "{command} has no {section}");
         }
-        let mut arguments = vec!["--help"];
+        let mut arguments = vec!["help"];
         arguments.extend((!command.is_empty()).then_some(*command));
-        arguments.reverse();
         let help = hfget(&machine, &arguments).ends_with(0).out;
         let flags = help.lines().filter_map(|l| l.trim_start().strip_prefix("--")).filter_map(|l| {
             let end = l.find(|c: char| !c.is_ascii_alphanumeric() && c != '-')?;

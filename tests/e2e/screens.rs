@@ -107,7 +107,8 @@ fn help() {
         String::from_utf8(command.args(arguments).output().unwrap().stdout).unwrap()
     };
     screen!("help", text(&["--help"]));
-    screen!("help_verify", text(&["verify", "--help"]));
+    screen!("help_whole", text(&["help"]));
+    screen!("help_verify", text(&["help", "verify"]));
     screen!("help_compare", text(&["compare", "-h"]));
 }
 

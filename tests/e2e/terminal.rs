@@ -127,8 +127,9 @@ fn lines_fit_the_terminal() {
             "plan THUDM/chatglm3-6b -v",
             "inspect THUDM/chatglm3-6b",
             "-h",
-            "--help",
-            "compare -h",
+            "help",
+            "help verify",
+            "compare --help",
         ] {
             let text = drawn(&mut command(&machine, line), columns, true);
             assert!(text.lines().count() > 5, "{line}: {text}");

@@ -35,9 +35,9 @@ const TOPICS: &[Topic] = &[
     Topic {
         name: "hfget",
         examples: &[
-            example("hfget THUDM/chatglm3-6b --prefer safetensors", "one weight family, verified, into the Hub cache"),
+            example("hfget THUDM/chatglm3-6b --prefer safetensors", "one family, into the cache"),
             example("hfget gpt2@main --local-dir ./gpt2", "plain files in a folder"),
-            example("hfget org/model --only gguf --variant Q4_K_M", "one quantisation, or exit code 3"),
+            example("hfget org/model --only gguf --variant Q4_K_M", "one quantisation"),
             example("hfget datasets/rajpurkar/squad", "a dataset; URLs and hf:// work too"),
             example("hfget org/model --to s3://bucket/models", "into an object store, without a disk in between"),
             example("hfget --from-file repos.txt --report hfget.xml", "many repos, with JUnit's XML for the CI system"),
@@ -46,7 +46,7 @@ const TOPICS: &[Topic] = &[
     Topic {
         name: "plan",
         examples: &[
-            example("hfget plan THUDM/chatglm3-6b", "what would be taken, and what is left out"),
+            example("hfget plan THUDM/chatglm3-6b", "what would be taken, and what not"),
             example("hfget plan stabilityai/stable-diffusion-xl-base-1.0 --variant fp16 -v", "and why each file is"),
             example("hfget plan THUDM/chatglm3-6b --deep", "are the shards what the index says? Only headers are read"),
             example("hfget plan gpt2 --json", "for scripts: bytes, digests, states"),
@@ -57,7 +57,7 @@ const TOPICS: &[Topic] = &[
         examples: &[
             example("hfget verify THUDM/chatglm3-6b", "what is cached, against the Hub"),
             example("hfget verify THUDM/chatglm3-6b --offline", "without a Hub"),
-            example("hfget verify ./model --deep", "a folder, with the checksums that formats have of their own"),
+            example("hfget verify ./model --deep", "a folder, and formats' own checksums"),
             example("hfget verify --lock hfget.lock", "everything that a lockfile has"),
             example("hfget verify s3://bucket/models", "what --to put into an object store"),
         ],
@@ -73,19 +73,16 @@ const TOPICS: &[Topic] = &[
     Topic {
         name: "lock",
         examples: &[
-            example("hfget lock THUDM/chatglm3-6b --prefer safetensors", "writes hfget.lock; commit it"),
-            example("hfget lock --check", "what has moved upstream since; exit code 1 if anything has"),
+            example("hfget lock THUDM/chatglm3-6b --prefer safetensors", "writes hfget.lock"),
+            example("hfget lock --check", "what has moved since; exit code 1 if anything has"),
             example("hfget lock --update", "locks it again as it was chosen then"),
         ],
     },
     Topic {
         name: "compare",
         examples: &[
-            example("hfget compare THUDM/chatglm3-6b --mirror https://mirror.example.org", "by samples of each file"),
-            example(
-                "hfget compare gpt2 --mirror https://mirror.example.org --level metadata",
-                "quickly: no file is read",
-            ),
+            example("hfget compare gpt2 --mirror https://mirror.example.org", "by samples"),
+            example("hfget compare gpt2 --mirror https://mirror.example.org --level metadata", "quickly"),
             example(
                 "hfget compare --from-file deployed.txt --mirror https://mirror.example.org --level full --json",
                 "every byte of many repos",
@@ -96,7 +93,7 @@ const TOPICS: &[Topic] = &[
         name: "clean",
         examples: &[
             example("hfget clean", "what is there, with sizes and ages"),
-            example("hfget clean --remove --older-than 7d", "removes what no run has touched for a week"),
+            example("hfget clean --remove --older-than 7d", "what no run touched for a week"),
             example("hfget clean --local-dir ./model", "in a folder that --local-dir filled"),
         ],
     },
@@ -126,7 +123,19 @@ pub fn of(command: &str) -> Option<&'static Topic> {
 impl Topic {
     /// For a help that fits a screen.
     pub fn short(&self) -> String {
-        format!("Example: {}", self.examples[0].line)
+        /// Columns of a usual terminal.
+        const COLUMNS: usize = 80;
+        // The whole command has most to show besides.
+        let shown = if self.name == "hfget" { 2 } else { 3 };
+        let lines = self.examples.iter().map(|example| format!("\n  {}  # {}", example.line, example.what));
+        let mut text = "Examples:".to_owned();
+        text.extend(lines.filter(|line| line.chars().count() <= COLUMNS + 1).take(shown));
+        // Writing to a string cannot fail.
+        let _ = match self.name {
+            "hfget" => write!(text, "\n\n`hfget help` has all flags, `hfget help COMMAND` those of a command."),
+            name => write!(text, "\n\n`hfget help {name}` has all flags."),
+        };
+        text
     }
 
     /// For a help that teaches.

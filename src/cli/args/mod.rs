@@ -9,7 +9,7 @@ pub mod examples;
 mod shared;
 mod values;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Arg, ArgAction, CommandFactory as _, Parser, Subcommand};
 
 pub use commands::{
     CleanArgs, CompareArgs, CompletionsArgs, GetArgs, InspectArgs, LockArgs, ManArgs, PlanArgs, VerifyArgs,
@@ -27,6 +27,7 @@ pub use shared::{Format, Into, Output, Place, Progress, Reports, Repos, Selectio
     override_usage = "hfget [OPTIONS] REPO...\n       hfget COMMAND ...",
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
+    disable_version_flag = true,
     arg_required_else_help = true
 )]
 pub struct Cli {
@@ -107,14 +108,20 @@ impl Cli {
     }
 }
 
-/// All commands, each with its examples in the help.
+/// All commands, each with its examples in the help. `-h` and `--help` fit a screen; `hfget help` has everything.
 pub fn command() -> clap::Command {
     let with_examples = |command: clap::Command| match examples::of(command.get_name()) {
-        Some(topic) => command.after_help(topic.short()).after_long_help(topic.long()),
+        Some(topic) => {
+            let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort);
+            let help = help.help("Print help that fits a screen").hide_short_help(true);
+            command.after_help(topic.short()).after_long_help(topic.long()).disable_help_flag(true).arg(help)
+        }
         None => command,
     };
     let with_codes = |arg: clap::Arg| if arg.get_id() == "deny" { arg.long_help(values::deny_help()) } else { arg };
-    let mut whole = with_examples(Cli::command()).mut_args(with_codes);
+    let version = Arg::new("version").short('V').long("version").action(ArgAction::Version);
+    let version = version.help("Print the version").hide_short_help(true);
+    let mut whole = with_examples(Cli::command()).mut_args(with_codes).arg(version);
     let names: Vec<String> = whole.get_subcommands().map(|c| c.get_name().to_owned()).collect();
     for name in names {
         whole = whole.mut_subcommand(name, with_examples);
@@ -181,6 +188,7 @@ mod tests {
             let help = short_help(name);
             assert!(help.lines().count() <= 40, "{name}: {}\n{help}", help.lines().count());
             assert!(help.lines().all(|l| l.chars().count() <= 80), "{name}:\n{help}");
+            assert!(help.lines().any(|l| l.contains("hfget ") && l.contains("  # ")), "{name} has no example:\n{help}");
         }
     }
 

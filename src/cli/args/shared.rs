@@ -179,7 +179,7 @@ pub struct Transfer {
 
     /// Fail on findings of these codes, whatever they are otherwise
     ///
-    /// Such as remote-code, foreign-code or tensor-unindexed; `hfget --help` lists all.
+    /// Such as remote-code, foreign-code or tensor-unindexed; `hfget help` lists all.
     #[arg(
         long,
         value_name = "CODE,...",
