@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Measures hfget beside its peers, all in one run:  python3 benches/run.py [--runs 5] [WORK...]
 
-Needs nginx, curl and aria2 (Debian: apt-get install nginx-light curl aria2), Rust, and some 14 GB in
-/dev/shm. Makes its data, builds what it runs, and prints the table of README.md. Every tool starts
-with an empty cache on tmpfs; bytes of large files come from nginx on the loopback interface.
+Needs nginx, curl and aria2 (Debian: apt-get install nginx-light curl aria2), Rust, `hf` in .venv (.ci/run
+makes it) or in $HFGET_PYTHON_BIN, and some 14 GB in /dev/shm. Makes its data, builds what it runs, and prints
+the first table of README.md; ratios are worked out from that. Every tool starts with an empty cache on tmpfs;
+bytes of large files come from nginx on the loopback interface.
 """
 
 import argparse
@@ -89,7 +90,7 @@ def start_cas(file: pathlib.Path) -> tuple[subprocess.Popen, list[str]]:
     return cas, cas.stdout.readline().split()
 
 
-def measure(command: list, env: dict, check=None) -> tuple[float, float, float]:
+def measure(command: list, env: dict) -> tuple[float, float, float]:
     """Wall seconds, CPU seconds, peak memory in MB."""
     begin = time.monotonic()
     process = subprocess.Popen(
@@ -100,8 +101,6 @@ def measure(command: list, env: dict, check=None) -> tuple[float, float, float]:
     wall = time.monotonic() - begin
     if os.waitstatus_to_exitcode(status) != 0:
         sys.exit(f"{command} failed:\n{errors.decode()[-2000:]}")
-    if check:
-        check()
     return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
@@ -220,7 +219,7 @@ def main() -> None:
         if "slow" in options.work:
             throttled = hub(SLOW)
             url = f"http://{SLOW}/org/one/{weights}"
-            bench.tools("one file, 60 MB/s per connection", throttled, some({
+            bench.tools("one file, 60 MiB/s per connection", throttled, some({
                 "hfget": [HFGET, "org/one", "-q"],
                 "aria2c -x16 (unverified)": ["aria2c", "-q", "--file-allocation=none", "-d", home, "-x16", "-s16", url],
             }))
@@ -241,8 +240,8 @@ def main() -> None:
             env = {**os.environ, "HF_HOME": str(home / "hf"), "HF_ENDPOINT": full}
             subprocess.run([HFGET, "org/four", "-q"], env=env, check=True, stdout=subprocess.DEVNULL)
             if "verify" in options.work:
-                bench.tools("verify cached 4 x 512 MiB", full, some({
-                    "hfget": [HFGET, "verify", "org/four", "-q"],
+                bench.tools("four 512 MiB shards, verify what is cached", full, some({
+                    "hfget verify": [HFGET, "verify", "org/four", "-q"],
                     "hf cache verify": [HF, "cache", "verify", "org/four"],
                 }), keep=True)
             if "nothing" in options.work:

@@ -1,5 +1,5 @@
-//! The Rust `hf-hub` client fetching files of a repo, as a peer in `benches/`: `hf_hub_get REPO FILE...`
-//! with `HF_ENDPOINT` and `HF_HOME` set. Several files are fetched at once.
+//! The Rust `hf-hub` client fetching a repo, as a peer in `benches/` and `tests/e2e/peers.rs`: `hf_hub_get REPO
+//! [FILE...]` with `HF_ENDPOINT` and `HF_HOME` set. Several files are fetched at once; without any, all there are.
 
 use futures_util::future::try_join_all;
 
@@ -10,6 +10,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (owner, name) = id.split_once('/').ok_or("no owner")?;
     let client = hf_hub::HFClient::builder().build()?;
     let repo = client.model(owner, name);
+    if arguments.len() == 0 {
+        repo.snapshot_download().send().await?;
+        return Ok(());
+    }
     try_join_all(arguments.map(|file| {
         let repo = &repo;
         async move { repo.download_file().filename(file).send().await }

@@ -20,6 +20,7 @@ mod objects;
 mod olah;
 mod options;
 mod papers;
+mod peer_tools;
 mod peers;
 mod pipelines;
 mod readme;

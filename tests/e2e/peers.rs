@@ -1,72 +1,222 @@
-//! What the README's table says of other tools, checked on them: `hf download` of `huggingface_hub` 2.4.0 and
-//! the Rust client hf-hub 1.0.0. When one of these fails, the tool was mended, and the table must say so.
+//! What the README's table says of other tools, checked on them and on hfget side by side: `peer_tools.rs` says how
+//! they are installed and run. When one of these fails, the tool was changed, and the table must say so.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use hfget_loopback_hub::{Fault, Kind, Place, Repo};
+use hfget_loopback_hub::{Fault, Hub, Kind, Options, Place, Repo};
 
 use super::interop::python;
-use super::support::{Machine, Run, one_file, safetensors, tree};
+use super::peer_tools::{Peer, Task};
+use super::resume::SIZE;
+use super::support::{CHATGLM, Machine, Run, fixture, one_file, safetensors, tree};
 
 const MODEL: &str = "model.safetensors";
+const SMALL: &str = "notes.txt";
 
-fn hf_download(machine: &Machine, bin: &Path, more: &[&str]) -> Run {
-    let mut command = Command::new(bin.join("hf"));
-    machine.environment(&mut command);
-    command.env("HF_HUB_DISABLE_XET", "1").env("HF_HUB_DISABLE_PROGRESS_BARS", "1");
-    command.args(["download", "org/one"]).args(more).output().unwrap().into()
+fn repo() -> Repo {
+    one_file(SIZE).file(SMALL, vec![b'a'; 9000])
 }
 
-/// The example that downloads one file with hf-hub; `cargo test` builds it.
-fn hf_hub_get() -> Option<PathBuf> {
-    let program = Path::new(env!("CARGO_BIN_EXE_hfget")).parent()?.join("examples/hf_hub_get");
-    program.exists().then_some(program)
+/// Checks every peer that is installed, each on a machine of its own, all at once.
+fn every_peer(repo: &Repo, machine: impl Fn() -> Machine + Sync, check: impl Fn(Peer, &Task<'_>, &Machine) + Sync) {
+    std::thread::scope(|scope| {
+        for peer in Peer::ALL {
+            let (machine, check) = (&machine, &check);
+            scope.spawn(move || {
+                let machine = machine();
+                if let Some(task) = peer.with(&machine, repo) {
+                    check(peer, &task, &machine);
+                }
+            });
+        }
+    });
 }
 
-#[test]
-fn other_tools_end_well_on_corrupted_bytes_and_hfget_does_not() {
-    let Some(bin) = python() else { return };
-    let corrupted = || {
-        let machine = Machine::new([one_file(1 << 20)]);
-        machine.hub.fault(Fault::new(Place::Bytes, Kind::CorruptByte(5000)).on(MODEL));
+fn corrupted(file: &'static str) -> impl Fn() -> Machine + Sync {
+    move || {
+        let machine = Machine::new([repo()]);
+        machine.hub.fault(Fault::new(Place::Bytes, Kind::CorruptByte(5000)).on(file));
         machine
-    };
-    let wrong = |machine: &Machine| {
-        let right = one_file(1 << 20);
-        let found = tree(machine.home.path());
-        found.iter().any(|(name, content)| {
-            name.contains("snapshots") && name.ends_with(MODEL) && Some(&content[..]) != right.content(MODEL)
-        })
-    };
-    let machine = corrupted();
-    hf_download(&machine, &bin, &[]).ends_with(0);
-    assert!(wrong(&machine), "hf download has the right bytes, or none");
-    if let Some(program) = hf_hub_get() {
-        let machine = corrupted();
-        let mut command = Command::new(program);
-        machine.environment(&mut command);
-        let run: Run = command.args(["org/one", MODEL]).output().unwrap().into();
-        run.ends_with(0);
-        assert!(wrong(&machine), "hf-hub has the right bytes, or none");
     }
-    let machine = corrupted();
-    machine.hfget("org/one").ends_with(1).says("checksum-mismatch");
-    assert!(!wrong(&machine));
 }
 
 #[test]
-fn hf_download_takes_every_family_and_misses_what_the_index_promises() {
+fn a_wrong_byte_in_a_large_file_stays_in_place_but_for_hfget_git_lfs_and_model_mirror() {
+    every_peer(&repo(), corrupted(MODEL), |peer, task, _| {
+        let (code, in_place) = match peer {
+            Peer::HfDownload | Peer::HfHub | Peer::Aria2 => (0, true),
+            Peer::Aria2Checksum => (32, true),
+            Peer::Hubdl => (1, true),
+            Peer::GitLfs => (2, false),
+            Peer::ModelMirror => (1, false),
+        };
+        let run = task.run();
+        assert_eq!((run.code, !task.wrong().is_empty()), (Some(code), in_place), "{peer:?}: {}{}", run.out, run.err);
+    });
+    let machine = corrupted(MODEL)();
+    machine.hfget("org/one --all").ends_with(1).says("checksum-mismatch");
+    machine.assert_nothing_wrong(&repo());
+}
+
+/// Git has the small files of git-lfs; the Hub's copy of them was not asked for.
+#[test]
+fn a_wrong_byte_in_a_small_file_is_noticed_by_hfget_and_model_mirror_alone() {
+    every_peer(&repo(), corrupted(SMALL), |peer, task, _| {
+        let (code, in_place) = match peer {
+            Peer::GitLfs => return,
+            Peer::ModelMirror => (1, false),
+            _ => (0, true),
+        };
+        let run = task.run();
+        assert_eq!((run.code, !task.wrong().is_empty()), (Some(code), in_place), "{peer:?}: {}{}", run.out, run.err);
+    });
+    let machine = corrupted(SMALL)();
+    machine.hfget("org/one --all").ends_with(1).says("checksum-mismatch");
+    machine.assert_nothing_wrong(&repo());
+}
+
+/// It is a command of its own, and reads everything once more.
+#[test]
+fn hf_cache_verify_finds_afterwards_what_hf_download_let_pass() {
     let Some(bin) = python() else { return };
-    let index = r#"{"metadata":{},"weight_map":{"w":"model-1.safetensors","gone":"model-1.safetensors"}}"#;
-    let machine = Machine::new([Repo::new("org/one")
+    for file in [MODEL, SMALL] {
+        let (machine, repo) = (corrupted(file)(), repo());
+        let Some(task) = Peer::HfDownload.with(&machine, &repo) else { return };
+        task.run().ends_with(0);
+        let mut verify = Command::new(bin.join("hf"));
+        machine.environment(&mut verify);
+        let run: Run = verify.args(["cache", "verify", "org/one"]).output().unwrap().into();
+        run.ends_with(1).shows(file);
+    }
+}
+
+#[test]
+fn every_peer_takes_both_families_and_hfget_takes_one() {
+    let count = |names: &[String], end: &str| names.iter().filter(|name| name.ends_with(end)).count();
+    let families = |names: &[String]| (count(names, ".safetensors"), count(names, ".bin"));
+    let repo = fixture(CHATGLM);
+    every_peer(
+        &repo,
+        || Machine::new([fixture(CHATGLM)]),
+        |peer, task, _| {
+            task.run().ends_with(0);
+            let names: Vec<String> = task.landed().into_keys().collect();
+            assert_eq!(families(&names), (7, 7), "{peer:?}: {names:?}");
+        },
+    );
+    let machine = Machine::new([repo]);
+    let path = machine.run([CHATGLM]).ends_with(0).path();
+    assert_eq!(families(&tree(&path).into_keys().collect::<Vec<_>>()), (7, 0));
+}
+
+/// A repo whose digests are right and whose index names a tensor `gone` in `shard`, where it is not.
+fn promising_too_much(shard: &str) -> Repo {
+    let index = format!(r#"{{"metadata":{{}},"weight_map":{{"w":"model-1.safetensors","gone":"{shard}"}}}}"#);
+    Repo::new("org/one")
         .file("config.json", "{}")
         .file("model.safetensors.index.json", index)
         .lfs("model-1.safetensors", safetensors("w", 1000))
-        .lfs("pytorch_model.bin", vec![0; 1000])]);
-    hf_download(&machine, &bin, &[]).ends_with(0);
-    let names: Vec<String> = tree(&machine.cache()).into_keys().filter(|name| name.contains("snapshots")).collect();
-    assert!(names.iter().any(|name| name.ends_with("pytorch_model.bin")), "{names:?}");
-    assert!(names.iter().any(|name| name.ends_with("model-1.safetensors")), "{names:?}");
-    machine.hfget("org/one --only safetensors").ends_with(1).says("tensor-missing");
+}
+
+fn every_peer_is_content_with(repo: &Repo) {
+    every_peer(
+        repo,
+        || Machine::new([repo.clone()]),
+        |peer, task, _| {
+            task.run().ends_with(0);
+            assert_eq!((task.landed().len(), task.wrong()), (3, vec![]), "{peer:?}");
+        },
+    );
+}
+
+#[test]
+fn only_hfget_misses_a_tensor_that_the_index_promises() {
+    let repo = promising_too_much("model-1.safetensors");
+    every_peer_is_content_with(&repo);
+    Machine::new([repo]).hfget("org/one").ends_with(1).says("tensor-missing");
+}
+
+#[test]
+fn only_hfget_misses_a_shard_that_the_index_promises() {
+    let repo = promising_too_much("model-2.safetensors");
+    every_peer_is_content_with(&repo);
+    let machine = Machine::new([repo]);
+    machine.hfget("org/one").ends_with(3).says(r#"not in the repo (such as "model-2.safetensors")"#);
+    let requests = machine.hub.requests();
+    assert!(requests.iter().all(|r| !r.path.ends_with(".safetensors")), "weights were asked for: {requests:?}");
+}
+
+/// Killed when half the bytes were on their way. aria2c notes once a minute what it has, and hubdl runs aria2c; hfget
+/// loses at most 1 MiB a connection.
+#[test]
+fn after_a_kill_hfget_and_model_mirror_go_on_and_the_others_begin_again() {
+    let size = 2 * SIZE;
+    let repo = one_file(size);
+    let slow = || Machine::on(Hub::with(Options { rate: Some(12 << 20), ..Options::default() }, [repo.clone()]));
+    let half_sent = |machine: &Machine| {
+        let start = Instant::now();
+        while machine.hub.bytes_sent() < size as u64 / 2 {
+            assert!(start.elapsed() < Duration::from_mins(1), "nothing comes");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let percent_again = |machine: &Machine, run: &dyn Fn() -> Run| {
+        // What was on its way when the connection broke.
+        std::thread::sleep(Duration::from_millis(500));
+        let before = machine.hub.bytes_sent();
+        run().ends_with(0);
+        (machine.hub.bytes_sent() - before) * 100 / size as u64
+    };
+    every_peer(&repo, slow, |peer, task, machine| {
+        let mut running = task.start();
+        half_sent(machine);
+        running.kill();
+        let percent = percent_again(machine, &|| task.run());
+        eprintln!("{peer:?}: {percent} % again");
+        assert_eq!(task.wrong(), Vec::<String>::new(), "{peer:?}");
+        match peer {
+            Peer::ModelMirror => assert!(percent < 75, "{peer:?}: {percent} %"),
+            _ => assert!(percent > 95, "{peer:?}: {percent} %"),
+        }
+    });
+    let machine = slow();
+    let mut child = machine.command().args(["org/one", "--connections", "4"]).stderr(Stdio::null()).spawn().unwrap();
+    half_sent(&machine);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let percent = percent_again(&machine, &|| machine.hfget("org/one --connections 4"));
+    eprintln!("hfget: {percent} % again");
+    assert!(percent < 75, "{percent} %");
+    machine.assert_nothing_wrong(&repo);
+}
+
+/// One connection goes silent in the middle; the next would be good. Every tool with the timeouts that it comes with.
+#[test]
+#[ignore = "takes two minutes: hf-hub and model-mirror do not end by themselves in that time"]
+fn a_connection_that_goes_silent_is_replaced_within_two_minutes_but_by_hf_hub_and_model_mirror() {
+    let silent = || {
+        let machine = Machine::new([repo()]);
+        machine.hub.fault(Fault::new(Place::Bytes, Kind::Stall(1 << 20)).on(MODEL).times(1));
+        machine
+    };
+    let minutes = Duration::from_mins(2);
+    every_peer(&repo(), silent, |peer, task, _| {
+        let start = Instant::now();
+        let code = task.start().ends_within(minutes);
+        eprintln!("{peer:?}: {code:?} after {:.0?}", start.elapsed());
+        match peer {
+            Peer::HfHub | Peer::ModelMirror => assert_eq!(code, None, "{peer:?}"),
+            _ => assert_eq!((code, task.wrong()), (Some(0), vec![]), "{peer:?}"),
+        }
+    });
+    let machine = silent();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hfget"));
+    machine.environment(&mut command);
+    let start = Instant::now();
+    let run: Run = command.args(["org/one", "--all"]).output().unwrap().into();
+    eprintln!("hfget: {:?} after {:.0?}", run.code, start.elapsed());
+    run.ends_with(0);
+    assert!(start.elapsed() < minutes);
+    machine.assert_nothing_wrong(&repo());
 }

@@ -329,6 +329,11 @@ impl Repo {
         self.files.get(path).map(|f| &f.content[..])
     }
 
+    /// The SHA-256 of a file in LFS; `None` for a regular git file.
+    pub fn lfs_sha256(&self, path: &str) -> Option<&str> {
+        self.files.get(path).filter(|f| f.lfs).map(|f| f.sha256.as_str())
+    }
+
     /// Paths of all files.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.files.keys().map(String::as_str)
