@@ -1,34 +1,19 @@
 //! Re-checking what is already on disk: a cached snapshot or a folder, against the Hub or offline.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::folder::{Folder, noted_commit, only};
+use super::outcome::{one_cause_one_finding, paths_of};
 use super::{Destination, Error, Session};
-use crate::hub::{Card, Entry, Gated, Lfs, Listing, RepoInfo};
-use crate::repo::{CommitId, Digest, GitOid, RepoPath, RepoSpec, RepoType, Revision};
+use crate::hub::{Card, Entry, Gated, Listing, RepoInfo};
+use crate::repo::{CommitId, RepoPath, RepoSpec, RepoType, Revision};
 use crate::report::{Code, FileReport, FileStatus, Finding, Report, Severity, Totals, WeightsReport};
-use crate::select::{self, Documents, Family, Purpose, Selection, Step, select};
+use crate::select::{self, Documents, Purpose, SelectError, Selection, Step, select};
 use crate::store::{Store, locate_snapshot};
 use crate::verify::{Outcome, Subject, SubjectFile};
-
-/// Files of one folder; a folder with more is not a repo.
-const FILES_LIMIT: usize = 1_000_000;
-/// Small files are read whole for selection.
-const DOCUMENT_LIMIT: u64 = crate::select::INDEX_LIMIT;
-
-/// A file found on disk.
-#[derive(Debug, Clone)]
-struct Found {
-    path: RepoPath,
-    size: u64,
-    digest: Option<Digest>,
-}
-
-/// Something that is not a regular name.
-type Odd = (String, &'static str);
 
 impl Session {
     /// Re-checks the cached snapshot (or local dir) of a repo. With a Hub at hand the listing is
@@ -40,21 +25,11 @@ impl Session {
             return self.verify_shelved(objects, spec, &revision).await;
         }
         let store = self.store(spec.repo_type, &spec.id);
-        let local = match &self.config.destination {
-            Destination::LocalDir(dir) => noted_commit(&store, dir)?,
-            Destination::Cache { .. } => store.read_ref(&revision).or_else(|| only(&store.snapshots())),
-            #[cfg(feature = "object-store")]
-            Destination::Objects(_) => None,
+        let (wanted, place) = (revision.clone(), self.config.destination.clone());
+        let local = self.blocking(&store, move |store| Ok(snapshot_here(store, &place, &wanted))).await?;
+        let Some((root, local)) = local.map_err(|(path, source)| Error::Folder { path, source })? else {
+            return Err(self.not_cached(spec));
         };
-        let not_cached = || self.not_cached(spec);
-        let root = match local {
-            Some(commit) => store.snapshot_dir(&commit),
-            None if store.is_local_dir() => store.snapshot_dir(&zero_commit()),
-            None => return Err(not_cached()),
-        };
-        if !root.is_dir() {
-            return Err(not_cached());
-        }
         let listing = if self.config.offline {
             None
         } else {
@@ -69,15 +44,19 @@ impl Session {
 
     /// Re-checks a folder: a cache's snapshot, a local dir, or any other.
     pub async fn verify_dir(&self, dir: &Path, options: &select::Options) -> Result<Report, Error> {
-        if let Some((root, repo_type, id, commit)) = locate_snapshot(dir) {
+        let store = Arc::new(Store::local_dir(dir));
+        let place = dir.to_path_buf();
+        let at = self.blocking(&store, move |_| Ok(locate_snapshot(&place))).await?;
+        if let Some((root, repo_type, id, commit)) = at {
             let store = Arc::new(Store::hub_cache(&root, repo_type, &id, true));
             let spec =
                 RepoSpec { repo_type, id, revision: commit.to_string().parse().ok(), path: None, endpoint: None };
             let listing = if self.config.offline { None } else { Some(self.list(&spec, &store).await?) };
             return self.verify_folder(dir, store, Some(commit), listing, Some(&spec), options).await;
         }
-        let store = Arc::new(Store::local_dir(dir));
-        let commit = noted_commit(&store, dir)?;
+        let place = dir.to_path_buf();
+        let commit = self.blocking(&store, move |store| Ok(noted_commit(store, &place))).await?;
+        let commit = commit.map_err(|source| Error::Folder { path: dir.to_path_buf(), source })?;
         self.verify_folder(dir, store, commit, None, None, options).await
     }
 
@@ -91,53 +70,54 @@ impl Session {
         options: &select::Options,
     ) -> Result<Report, Error> {
         let started = Instant::now();
-        let (folder, walker) = (root.to_path_buf(), Arc::clone(&store));
-        let noted = commit.unwrap_or_else(zero_commit);
-        let files_found =
-            self.blocking(&store, move |_| Ok(walk(&folder, &|path| walker.noted_digest(&noted, path)))).await?;
-        let (found, odd) = files_found.map_err(|source| Error::Folder { path: root.to_path_buf(), source })?;
-        let kept = commit.and_then(|c| store.read_listing(&c));
+        let place = root.to_path_buf();
+        let noted = commit.unwrap_or(CommitId::ZERO);
+        let read = move |store: &Store| {
+            let folder = Folder::read(&place, &|path| store.noted_digest(&noted, path));
+            Ok((folder, commit.and_then(|commit| store.read_listing(&commit))))
+        };
+        let (folder, kept) = self.blocking(&store, read).await?;
+        let folder = folder.map_err(|source| Error::Folder { path: root.to_path_buf(), source })?;
         let trusted = listing.is_some() || kept.is_some();
         let listing = listing.unwrap_or_else(|| {
-            let entries = kept.unwrap_or_else(|| found.iter().map(entry_of).collect());
-            Listing::new(offline_info(spec, noted), entries, Vec::new())
+            Listing::new(offline_info(spec, noted), kept.unwrap_or_else(|| folder.entries()), Vec::new())
         });
-        let here: BTreeSet<&RepoPath> = found.iter().map(|f| &f.path).collect();
-        let selection = choose(&listing, &found, root, options, trusted)?;
+        let options = options.clone();
+        let choose = move |_: &Store| {
+            let selection = choose(&listing, &folder, options, trusted);
+            Ok((selection, listing, folder))
+        };
+        let (selection, listing, folder) = self.blocking(&store, choose).await?;
+        let selection = selection?;
         let mut findings = selection.findings.clone();
-        findings.extend(odd.into_iter().map(|(name, what)| Finding::new(Code::PathUnsafe, name, what)));
+        findings.extend(folder.odd_names());
         // The selection, then whatever else is here: all of it must be right.
         let mut subject = Subject {
+            weights: selection.weights.clone(),
             allow_unsafe_pickle: self.config.allow_unsafe_pickle,
             deep: self.config.deep,
             ..Subject::default()
         };
         let file = |path: &RepoPath, purpose| {
             let listed = if trusted { listing.get(path.as_str()) } else { None };
-            let noted = found.iter().find(|f| f.path == *path).and_then(|f| f.digest);
+            let found = folder.find(path);
             SubjectFile {
                 path: path.clone(),
                 content: path.under(root).into(),
-                size: listed.map(|e| e.size),
-                digest: listed.map(Entry::digest).or(noted),
+                // A git blob's digest needs its size even when no listing gives it.
+                size: listed.map(|entry| entry.size).or(found.map(|found| found.size)),
+                digest: listed.map(Entry::digest).or(found.and_then(|found| found.digest)),
                 digest_checked: false,
                 purpose,
             }
         };
         subject.files.extend(selection.files.iter().map(|f| file(&f.path, f.purpose)));
         let selected: BTreeSet<&RepoPath> = selection.files.iter().map(|f| &f.path).collect();
-        for path in here.iter().filter(|p| !selected.contains(**p)) {
+        for path in folder.files.iter().map(|found| &found.path).filter(|path| !selected.contains(path)) {
             if trusted && listing.get(path.as_str()).is_none() {
                 findings.push(Finding::new(Code::FileExtra, path, "it is not in the repo at this commit"));
             } else {
                 subject.files.push(file(path, Purpose::Other));
-            }
-        }
-        subject.weights = selection.weights.clone();
-        for file in &mut subject.files {
-            // A git blob's digest needs its size even when no listing gives it.
-            if file.size.is_none() {
-                file.size = found.iter().find(|f| f.path == file.path).map(|f| f.size);
             }
         }
         let files = subject.files.clone();
@@ -171,18 +151,18 @@ pub(super) fn folder_report(
     mut findings: Vec<Finding>,
 ) -> Report {
     findings.extend(outcome.findings.iter().cloned());
-    super::one_cause_one_finding(&mut findings);
+    one_cause_one_finding(&mut findings);
     if let Some(spec) = spec {
         let fetchable = |f: &&mut Finding| {
             matches!(f.code, Code::SizeMismatch | Code::ChecksumMismatch | Code::FileMissing | Code::LfsPointer)
         };
         if let Some(last) = findings.iter_mut().rfind(fetchable) {
-            last.hint.get_or_insert_with(|| format!("`hfget {}` fetches what is wrong or missing again", spec.id));
+            last.hint.get_or_insert_with(|| {
+                format!("`hfget {}` fetches what is wrong or missing again", spec.repo_type.qualify(&spec.id))
+            });
         }
     }
-    let failed = |path: &RepoPath| {
-        findings.iter().any(|f| f.severity == Severity::Error && f.path.as_deref() == Some(path.as_str()))
-    };
+    let failed = paths_of(findings.iter().filter(|f| f.severity == Severity::Error));
     let files: Vec<FileReport> = files
         .iter()
         .map(|f| FileReport {
@@ -191,7 +171,7 @@ pub(super) fn folder_report(
             digest: f.digest,
             purpose: f.purpose,
             status: match f.digest {
-                _ if failed(&f.path) => FileStatus::Failed,
+                _ if failed.contains(f.path.as_str()) => FileStatus::Failed,
                 Some(_) => FileStatus::Checked,
                 None => FileStatus::Unchecked,
             },
@@ -221,122 +201,52 @@ pub(super) fn folder_report(
     }
 }
 
+/// Where a repo's files are, and the commit that is known of them: a folder may be another's. `None` when they are not here.
+/// Blocks.
+#[allow(clippy::type_complexity)] // the error is the path that could not be read
+fn snapshot_here(
+    store: &Store,
+    place: &Destination,
+    revision: &Revision,
+) -> Result<Option<(PathBuf, Option<CommitId>)>, (PathBuf, std::io::Error)> {
+    let commit = match place {
+        Destination::LocalDir(dir) => noted_commit(store, dir).map_err(|error| (dir.clone(), error))?,
+        Destination::Cache { .. } => match store.read_ref(revision).or_else(|| only(&store.snapshots())) {
+            None => return Ok(None),
+            here => here,
+        },
+        #[cfg(feature = "object-store")]
+        Destination::Objects(_) => return Ok(None),
+    };
+    let root = store.snapshot_dir(&commit.unwrap_or(CommitId::ZERO));
+    Ok(root.is_dir().then_some((root, commit)))
+}
+
 /// What must be here. With a listing: the selection that the flags describe, of the family that is
-/// here. Without one: every complete set of weights among the files.
+/// here. Without one: every complete set of weights among the files. Blocks.
 fn choose(
     listing: &Listing,
-    found: &[Found],
-    root: &Path,
-    options: &select::Options,
+    folder: &Folder,
+    mut options: select::Options,
     trusted: bool,
-) -> Result<Selection, Error> {
-    let mut options = options.clone();
+) -> Result<Selection, SelectError> {
     if !trusted {
         options.all = true;
     } else if options.prefer.is_none() && options.only.is_none() && !options.all {
-        options.prefer = family_here(found);
+        options.prefer = folder.family();
     }
     let mut documents = Documents::new();
     loop {
         match select(listing, &options, &documents)? {
             Step::Done(selection) => return Ok(*selection),
             Step::Need(paths) => {
-                for path in paths {
-                    let size = found.iter().find(|f| f.path == path).map(|f| f.size);
-                    let content = size.filter(|s| *s <= DOCUMENT_LIMIT).and_then(|_| fs::read(path.under(root)).ok());
-                    documents.insert(path, content);
-                }
+                documents.extend(paths.into_iter().map(|path| {
+                    let content = folder.document(&path);
+                    (path, content)
+                }));
             }
         }
     }
-}
-
-/// The selectable family with the most bytes here.
-fn family_here(found: &[Found]) -> Option<Family> {
-    let bytes = |ending: &str| found.iter().filter(|f| f.path.as_str().ends_with(ending)).map(|f| f.size).sum::<u64>();
-    match (bytes(".safetensors"), bytes(".bin")) {
-        (0, 0) => None,
-        (safetensors, bin) if safetensors >= bin => Some(Family::Safetensors),
-        _ => Some(Family::Bin),
-    }
-}
-
-/// Every file below `root` but the bookkeeping of git, `huggingface_hub` and ourselves.
-fn walk(root: &Path, noted: &dyn Fn(&RepoPath) -> Option<Digest>) -> std::io::Result<(Vec<Found>, Vec<Odd>)> {
-    let mut found = Vec::new();
-    let mut odd = Vec::new();
-    let mut folders = vec![(root.to_path_buf(), String::new())];
-    while let Some((folder, prefix)) = folders.pop() {
-        for item in fs::read_dir(&folder)? {
-            let item = item?;
-            let Ok(name) = item.file_name().into_string() else {
-                odd.push((item.file_name().to_string_lossy().into_owned(), "its name is not UTF-8"));
-                continue;
-            };
-            let text = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
-            if matches!(text.as_str(), ".git" | ".cache/huggingface" | ".cache/hfget") {
-                continue;
-            }
-            let kind = item.file_type()?;
-            if kind.is_dir() {
-                folders.push((item.path(), text));
-                continue;
-            }
-            // A snapshot's files are symlinks into blobs/; a dangling one is a missing file.
-            let Ok(meta) = fs::metadata(item.path()) else { continue };
-            if meta.is_dir() {
-                odd.push((text, "it is a symbolic link to a folder; it is not followed"));
-                continue;
-            }
-            match text.parse::<RepoPath>() {
-                Ok(path) => found.push(Found { size: meta.len(), digest: noted(&path), path }),
-                Err(error) => odd.push((error.text, error.reason)),
-            }
-            if found.len() > FILES_LIMIT {
-                return Err(std::io::Error::other(format!("it has more than {FILES_LIMIT} files")));
-            }
-        }
-    }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok((found, odd))
-}
-
-/// The listing that a cached snapshot's own names make up: each blob's name is its digest.
-pub(super) fn listing_of_snapshot(store: &Store, commit: &CommitId) -> Option<Vec<Entry>> {
-    let (found, _) = walk(&store.snapshot_dir(commit), &|path| store.noted_digest(commit, path)).ok()?;
-    (!found.is_empty() && found.iter().all(|f| f.digest.is_some())).then(|| found.iter().map(entry_of).collect())
-}
-
-/// As much of a listing's entry as a found file tells.
-fn entry_of(found: &Found) -> Entry {
-    let lfs = match found.digest {
-        Some(Digest::Sha256(sha256)) => Some(Lfs { sha256, size: found.size }),
-        _ => None,
-    };
-    let oid = match found.digest {
-        Some(Digest::GitBlob(oid)) => oid,
-        _ => GitOid([0; 20]),
-    };
-    Entry { path: found.path.clone(), size: found.size, oid, lfs, xet_hash: None }
-}
-
-/// The commit that a local dir's metadata files agree on.
-fn noted_commit(store: &Store, dir: &Path) -> Result<Option<CommitId>, Error> {
-    let (found, _) = walk(dir, &|_| None).map_err(|source| Error::Folder { path: dir.to_path_buf(), source })?;
-    let commits: BTreeSet<CommitId> = found.iter().filter_map(|f| store.noted_commit(&f.path)).collect();
-    Ok(only(&commits.into_iter().collect::<Vec<_>>()))
-}
-
-fn only(commits: &[CommitId]) -> Option<CommitId> {
-    match commits {
-        [commit] => Some(*commit),
-        _ => None,
-    }
-}
-
-/// Stands where no commit is known.
-fn zero_commit() -> CommitId {
-    CommitId::ZERO
 }
 
 fn offline_info(spec: Option<&RepoSpec>, commit: CommitId) -> RepoInfo {
@@ -358,14 +268,4 @@ fn offline_info(spec: Option<&RepoSpec>, commit: CommitId) -> RepoInfo {
         gated: Gated::No,
         card: Card::default(),
     }
-}
-
-/// A path that names a folder rather than a repo: it says so, or there is such a folder.
-pub fn names_folder(target: &str) -> Option<PathBuf> {
-    let path = Path::new(target);
-    let explicit = target.starts_with('/')
-        || target.starts_with("./")
-        || target.starts_with("../")
-        || matches!(target, "." | "..");
-    (explicit || path.is_dir()).then(|| path.to_path_buf())
 }

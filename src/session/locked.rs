@@ -95,7 +95,8 @@ impl Session {
             None => self.store(locked.repo_type, &locked.id),
         };
         let root = store.snapshot_dir(&locked.commit);
-        if !root.is_dir() {
+        let place = root.clone();
+        if !self.blocking(&store, move |_| Ok(place.is_dir())).await? {
             return Err(Error::LockedNotHere { repo: locked.name(), commit: locked.commit.to_string(), place: root });
         }
         let listing = locked.listing();

@@ -5,6 +5,7 @@ mod compare;
 mod config;
 mod early;
 mod error;
+mod folder;
 mod inspect;
 mod local;
 mod locked;
@@ -21,17 +22,17 @@ use sha2::Digest as _;
 pub use compare::{CompareConfig, Comparison};
 pub use config::{Config, Destination};
 pub use error::Error;
+pub use folder::names_folder;
 pub use inspect::{Inspected, inspect_path};
-pub use local::names_folder;
 pub use prepare::Prepared;
 
-use outcome::{Statuses, one_cause_one_finding};
+use outcome::{Statuses, paths_of};
 
 use crate::fetch::fetch;
 use crate::hub::{Entry, Hub};
 use crate::plan::Presence;
 use crate::progress::{Event, Progress};
-use crate::repo::{RepoId, RepoPath, RepoSpec, RepoType, Sha256};
+use crate::repo::{RepoId, RepoSpec, RepoType, Sha256};
 use crate::report::{Code, Finding, Report};
 use crate::select;
 use crate::store::Store;
@@ -237,12 +238,12 @@ impl Session {
             });
         }
         let outcome = if subject.files.is_empty() { Outcome::default() } else { self.verify_subject(subject).await };
-        let wrong = |path: &RepoPath| outcome.findings.iter().any(|f| f.path.as_deref() == Some(path.as_str()));
+        let wrong = paths_of(&outcome.findings);
         let offline = self.config.offline;
         for item in &mut prepared.plan.items {
             let entry = item.entry.clone();
             match item.presence {
-                Presence::Unverified if wrong(&entry.path) => {
+                Presence::Unverified if wrong.contains(entry.path.as_str()) => {
                     // Offline it cannot be had again: it stays, and is reported.
                     if !offline {
                         self.blocking(&prepared.store, move |store| store.discard(&commit, &entry)).await?;
@@ -294,11 +295,12 @@ impl Session {
         let key = self.contents_key(prepared);
         let here = |item: &crate::plan::Item| item.presence == Presence::Verified;
         let all_here = prepared.plan.items.iter().all(here);
-        if failed.is_empty()
-            && all_here
-            && let Some(outcome) = prepared.store.checked_contents(&key)
-        {
-            return Ok((outcome, true));
+        if failed.is_empty() && all_here {
+            let key = key.clone();
+            let known = self.blocking(&prepared.store, move |store| Ok(store.checked_contents(&key))).await?;
+            if let Some(outcome) = known {
+                return Ok((outcome, true));
+            }
         }
         let commit = prepared.listing.info.commit;
         let files = prepared.plan.items.iter().map(|item| SubjectFile {
@@ -310,10 +312,11 @@ impl Session {
             purpose: item.purpose,
         });
         // A file that failed to arrive has its finding; that it is "missing" too helps nobody.
-        let known = |path: &RepoPath| failed.iter().any(|f| f.path.as_deref() == Some(path.as_str()));
-        let unavailable = prepared.plan.items.iter().map(|i| i.entry.path.clone()).filter(|p| known(p)).collect();
+        let known = paths_of(failed);
+        let unavailable =
+            prepared.plan.items.iter().map(|i| i.entry.path.clone()).filter(|p| known.contains(p.as_str())).collect();
         let subject = Subject {
-            files: files.filter(|f| !known(&f.path)).collect(),
+            files: files.filter(|f| !known.contains(f.path.as_str())).collect(),
             unavailable,
             weights: prepared.selection.weights.clone(),
             allow_unsafe_pickle: self.config.allow_unsafe_pickle,

@@ -1,6 +1,6 @@
 //! What a job comes to: what was done to each file, and the report that is made of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{Prepared, Session};
 use crate::plan::Presence;
@@ -14,8 +14,7 @@ impl Session {
         let mut findings = prepared.selection.findings.clone();
         findings.extend(outcome.findings.iter().cloned());
         one_cause_one_finding(&mut findings);
-        let failed =
-            |path: &str| findings.iter().any(|f| f.severity == Severity::Error && f.path.as_deref() == Some(path));
+        let failed = paths_of(findings.iter().filter(|f| f.severity == Severity::Error));
         let files: Vec<FileReport> = prepared
             .plan
             .items
@@ -26,7 +25,7 @@ impl Session {
                 digest: Some(item.entry.digest()),
                 purpose: item.purpose,
                 status: match statuses.of(&item.entry.path) {
-                    _ if failed(item.entry.path.as_str()) => FileStatus::Failed,
+                    _ if failed.contains(item.entry.path.as_str()) => FileStatus::Failed,
                     // Neither touched in this run nor known from an earlier one.
                     FileStatus::AlreadyVerified if item.presence != Presence::Verified => FileStatus::Unchecked,
                     status => status,
@@ -56,6 +55,11 @@ impl Session {
             already_verified: false,
         }
     }
+}
+
+/// The files that findings are about.
+pub(super) fn paths_of<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> HashSet<&'a str> {
+    findings.into_iter().filter_map(|finding| finding.path.as_deref()).collect()
 }
 
 /// A file that is wrong has its error; that selection could not read it either is no news.

@@ -186,7 +186,7 @@ impl Session {
                 Ok(commit.and_then(|commit| {
                     Some((
                         commit,
-                        store.read_listing(&commit).or_else(|| super::local::listing_of_snapshot(store, &commit))?,
+                        store.read_listing(&commit).or_else(|| super::folder::listing_of_snapshot(store, &commit))?,
                     ))
                 }))
             })

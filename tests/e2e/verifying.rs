@@ -95,3 +95,17 @@ fn nothing_to_verify_is_said() {
     machine.hfget("verify org/none --offline").ends_with(3);
     machine.hfget("verify ./nowhere").ends_with(3);
 }
+
+/// Opening a pipe would wait for its other end, which never comes.
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for() {
+    let machine = Machine::new([]);
+    let dir = folder(&machine, CHATGLM);
+    for name in ["config.json", "model-00002-of-00007.safetensors"] {
+        std::fs::remove_file(dir.join(name)).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mkfifoat(rustix::fs::CWD, dir.join(name), mode).unwrap();
+    }
+    let run = machine.hfget("verify ./model --offline --prefer safetensors").ends_with(1);
+    run.says("config.json: it is not a file").says("model-00002-of-00007.safetensors: it is not a file");
+}

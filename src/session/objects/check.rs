@@ -92,7 +92,8 @@ impl Session {
         }
         let mut subject = Subject { weights: selection.weights.clone(), ..Subject::default() };
         for entry in &listing.entries {
-            let purpose = selection.files.iter().find(|f| f.path == entry.path).map_or(Purpose::Other, |f| f.purpose);
+            let selected = selection.files.binary_search_by(|f| f.path.cmp(&entry.path));
+            let purpose = selected.map_or(Purpose::Other, |at| selection.files[at].purpose);
             subject.files.push(SubjectFile {
                 path: entry.path.clone(),
                 content: shelf.content(&entry.path),
@@ -116,7 +117,8 @@ impl Session {
             findings,
         );
         for finding in report.findings.iter_mut().filter(|f| f.hint.is_some() && f.severity == Severity::Error) {
-            finding.hint = Some(format!("`hfget {} --to {} --force` puts it there again", locked.id, objects.url()));
+            finding.hint =
+                Some(format!("`hfget {} --to {} --force` puts it there again", locked.name(), objects.url()));
         }
         self.config.policy.judge(&mut report.findings);
         report.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

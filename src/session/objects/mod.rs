@@ -12,6 +12,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Semaphore;
 
 use self::shelf::Shelf;
+use super::outcome::paths_of;
 use super::prepare::is_content;
 use super::{Error, Prepared, Session, Statuses};
 use crate::fetch::Limiter;
@@ -88,9 +89,10 @@ impl Session {
             return Ok(self.broken_early(&prepared, &statuses, broken));
         }
         let failed = self.upload_missing(&mut shelf, &prepared, &mut statuses).await?;
+        let wrong = paths_of(&failed);
         for item in &mut prepared.plan.items {
-            let wrong = failed.iter().any(|f| f.path.as_deref() == Some(item.entry.path.as_str()));
-            item.presence = if wrong { Presence::Absent } else { Presence::Verified };
+            item.presence =
+                if wrong.contains(item.entry.path.as_str()) { Presence::Absent } else { Presence::Verified };
         }
         let (mut outcome, remembered) = self.check_shelf(&shelf, &prepared, &failed).await?;
         outcome.bytes_hashed += hashed;
@@ -126,9 +128,9 @@ impl Session {
             return Ok(0);
         }
         let outcome = self.verify_far(&shelf.objects, subject).await?;
+        let wrong = paths_of(&outcome.findings);
         for item in prepared.plan.items.iter_mut().filter(|i| i.presence == Presence::Unverified) {
-            let path = item.entry.path.as_str();
-            if outcome.findings.iter().any(|f| f.path.as_deref() == Some(path)) {
+            if wrong.contains(item.entry.path.as_str()) {
                 item.presence = Presence::Absent;
             } else {
                 item.presence = Presence::Verified;
@@ -200,15 +202,16 @@ impl Session {
         prepared: &Prepared,
         failed: &[Finding],
     ) -> Result<(Outcome, bool), Error> {
-        let known = |path: &RepoPath| failed.iter().any(|f| f.path.as_deref() == Some(path.as_str()));
+        let known = paths_of(failed);
         if failed.is_empty()
             && prepared.plan.items.iter().all(|item| shelf.is_as_recorded(&item.entry.path))
             && let Some(outcome) = shelf.record.checks.get(&self.contents_key(prepared))
         {
             return Ok((outcome.clone(), true));
         }
-        let mut subject = shelf.subject(prepared, true, |path, _| !known(path));
-        subject.unavailable = prepared.plan.items.iter().map(|i| i.entry.path.clone()).filter(|p| known(p)).collect();
+        let mut subject = shelf.subject(prepared, true, |path, _| !known.contains(path.as_str()));
+        subject.unavailable =
+            prepared.plan.items.iter().map(|i| i.entry.path.clone()).filter(|p| known.contains(p.as_str())).collect();
         subject.weights.clone_from(&prepared.selection.weights);
         Ok((self.verify_far(&shelf.objects, subject).await?, false))
     }

@@ -1,0 +1,161 @@
+//! What lies in a folder, by the names that a repo's files would have. What it must be is judged elsewhere.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use crate::hub::{Entry, Lfs};
+use crate::repo::{CommitId, Digest, GitOid, RepoPath};
+use crate::report::{Code, Finding};
+use crate::select::Family;
+use crate::store::Store;
+use crate::verify::Content;
+
+/// Files of one folder; a folder with more is not a repo.
+const FILES_LIMIT: usize = 1_000_000;
+/// Small files are read whole for selection.
+const DOCUMENT_LIMIT: u64 = crate::select::INDEX_LIMIT;
+
+/// A file found on disk.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub path: RepoPath,
+    pub size: u64,
+    /// The digest that it must have, when its cache or folder notes one.
+    pub digest: Option<Digest>,
+}
+
+/// What lies in a folder. Reading it blocks.
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub root: PathBuf,
+    /// By path.
+    pub files: Vec<Found>,
+    /// What is no regular name, and why not.
+    odd: Vec<(String, &'static str)>,
+}
+
+impl Folder {
+    /// Every file below `root` but the bookkeeping of git, `huggingface_hub` and ourselves.
+    pub fn read(root: &Path, noted: &dyn Fn(&RepoPath) -> Option<Digest>) -> std::io::Result<Self> {
+        let mut files = Vec::new();
+        let mut odd = Vec::new();
+        let mut folders = vec![(root.to_path_buf(), String::new())];
+        while let Some((folder, prefix)) = folders.pop() {
+            for item in fs::read_dir(&folder)? {
+                let item = item?;
+                let Ok(name) = item.file_name().into_string() else {
+                    odd.push((item.file_name().to_string_lossy().into_owned(), "its name is not UTF-8"));
+                    continue;
+                };
+                let text = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+                if matches!(text.as_str(), ".git" | ".cache/huggingface" | ".cache/hfget") {
+                    continue;
+                }
+                let kind = item.file_type()?;
+                if kind.is_dir() {
+                    folders.push((item.path(), text));
+                    continue;
+                }
+                // A snapshot's files are symlinks into blobs/; a dangling one is a missing file.
+                let Ok(meta) = fs::metadata(item.path()) else { continue };
+                if meta.is_dir() {
+                    odd.push((text, "it is a symbolic link to a folder; it is not followed"));
+                    continue;
+                }
+                match text.parse::<RepoPath>() {
+                    Ok(path) => files.push(Found { size: meta.len(), digest: noted(&path), path }),
+                    Err(error) => odd.push((error.text, error.reason)),
+                }
+                if files.len() > FILES_LIMIT {
+                    return Err(std::io::Error::other(format!("it has more than {FILES_LIMIT} files")));
+                }
+            }
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(Folder { root: root.to_path_buf(), files, odd })
+    }
+
+    pub fn find(&self, path: &RepoPath) -> Option<&Found> {
+        self.files.binary_search_by(|found| found.path.cmp(path)).ok().map(|at| &self.files[at])
+    }
+
+    /// A small file, for selection to read.
+    pub fn document(&self, path: &RepoPath) -> Option<Vec<u8>> {
+        self.find(path).filter(|found| found.size <= DOCUMENT_LIMIT)?;
+        // A pipe is not opened; what has grown since is not read to its end.
+        let (file, _) = Content::from(path.under(&self.root)).open().ok()?;
+        let mut content = Vec::new();
+        file.take(DOCUMENT_LIMIT).read_to_end(&mut content).ok()?;
+        Some(content)
+    }
+
+    /// As much of a listing as the files tell.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.files.iter().map(entry_of).collect()
+    }
+
+    /// Names that no repo has.
+    pub fn odd_names(&self) -> impl Iterator<Item = Finding> {
+        self.odd.iter().map(|(name, what)| Finding::new(Code::PathUnsafe, name, *what))
+    }
+
+    /// The family, of the two that are looked for first, with the most bytes here.
+    pub fn family(&self) -> Option<Family> {
+        let bytes = |ending: &str| {
+            let files = self.files.iter().filter(|found| found.path.as_str().ends_with(ending));
+            files.fold(0u64, |sum, found| sum.saturating_add(found.size))
+        };
+        match (bytes(".safetensors"), bytes(".bin")) {
+            (0, 0) => None,
+            (safetensors, bin) if safetensors >= bin => Some(Family::Safetensors),
+            _ => Some(Family::Bin),
+        }
+    }
+}
+
+/// As much of a listing's entry as a found file tells.
+fn entry_of(found: &Found) -> Entry {
+    let lfs = match found.digest {
+        Some(Digest::Sha256(sha256)) => Some(Lfs { sha256, size: found.size }),
+        _ => None,
+    };
+    let oid = match found.digest {
+        Some(Digest::GitBlob(oid)) => oid,
+        _ => GitOid([0; 20]),
+    };
+    Entry { path: found.path.clone(), size: found.size, oid, lfs, xet_hash: None }
+}
+
+/// The listing that a cached snapshot's own names make up: each blob's name is its digest. Blocks.
+pub(super) fn listing_of_snapshot(store: &Store, commit: &CommitId) -> Option<Vec<Entry>> {
+    let folder = Folder::read(&store.snapshot_dir(commit), &|path| store.noted_digest(commit, path)).ok()?;
+    let all_noted = !folder.files.is_empty() && folder.files.iter().all(|found| found.digest.is_some());
+    all_noted.then(|| folder.entries())
+}
+
+/// The commit that a local dir's metadata files agree on. Blocks.
+pub(super) fn noted_commit(store: &Store, dir: &Path) -> std::io::Result<Option<CommitId>> {
+    let folder = Folder::read(dir, &|_| None)?;
+    let commits: BTreeSet<CommitId> = folder.files.iter().filter_map(|found| store.noted_commit(&found.path)).collect();
+    Ok(only(&commits.into_iter().collect::<Vec<_>>()))
+}
+
+/// The one there is, if there is one.
+pub(super) fn only(commits: &[CommitId]) -> Option<CommitId> {
+    match commits {
+        [commit] => Some(*commit),
+        _ => None,
+    }
+}
+
+/// A path that names a folder rather than a repo: it says so, or there is such a folder.
+pub fn names_folder(target: &str) -> Option<PathBuf> {
+    let path = Path::new(target);
+    let explicit = target.starts_with('/')
+        || target.starts_with("./")
+        || target.starts_with("../")
+        || matches!(target, "." | "..");
+    (explicit || path.is_dir()).then(|| path.to_path_buf())
+}
