@@ -205,7 +205,9 @@ impl HubConfig {
         }
         if let Some(path) = get("SSL_CERT_FILE").map(PathBuf::from).filter(|p| !p.as_os_str().is_empty()) {
             let fail = |why: String| ConfigError::Certificates { path: path.clone(), why };
-            config.certificates = Some(std::fs::read(&path).map_err(|e| fail(e.to_string()))?);
+            let pem = std::fs::read(&path).map_err(|e| fail(e.to_string()))?;
+            check_certificates(&pem).map_err(fail)?;
+            config.certificates = Some(pem);
         }
         Ok(config)
     }
@@ -214,6 +216,22 @@ impl HubConfig {
     pub(super) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.endpoint.as_str().trim_end_matches('/'))
     }
+}
+
+/// Whether connections can be made that trust these certificates; the reason why not.
+fn check_certificates(pem: &[u8]) -> Result<(), String> {
+    let innermost = |error: reqwest::Error| {
+        let mut source: &dyn std::error::Error = &error;
+        while let Some(inner) = source.source() {
+            source = inner;
+        }
+        source.to_string()
+    };
+    let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(innermost)?;
+    if certificates.is_empty() {
+        return Err("there is no certificate in it; it must be PEM".to_owned());
+    }
+    reqwest::Client::builder().tls_certs_merge(certificates).build().map(drop).map_err(innermost)
 }
 
 /// `HF_TOKEN`, `HF_TOKEN_PATH`, then `$HF_HOME/token`, unless implicit tokens are switched off.

@@ -81,6 +81,8 @@ pub enum HubError {
     Timeout { url: ShownUrl, what: &'static str, after: Duration },
     #[error("{url}: {what}")]
     Network { url: ShownUrl, what: String },
+    #[error("{url}: its certificate is not trusted: {why}")]
+    Untrusted { url: ShownUrl, why: String },
     #[error("{url}: the body ended after {got} of {expected} bytes")]
     CutShort { url: ShownUrl, got: u64, expected: u64 },
     #[error("{url} sent a web page instead of the file (a login page or a proxy's notice?)")]
@@ -101,6 +103,9 @@ pub enum HubError {
     Setup(String),
 }
 
+/// How a [`HubError::Network`] begins of which nothing was asked yet.
+const CANNOT_CONNECT: &str = "cannot connect";
+
 fn said(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
@@ -115,6 +120,7 @@ impl HubError {
             | HubError::Status { url, .. }
             | HubError::Timeout { url, .. }
             | HubError::Network { url, .. }
+            | HubError::Untrusted { url, .. }
             | HubError::CutShort { url, .. }
             | HubError::WebPage { url }
             | HubError::LinkRefused { url, .. }
@@ -184,6 +190,12 @@ impl HubError {
             HubError::Gated { page, .. } => format!("ask for access at {page}, then set HF_TOKEN"),
             HubError::BadToken { .. } => "make a new token, or unset HF_TOKEN for public repos".into(),
             HubError::RateLimited { .. } => "run again later; with a token the limits are higher".into(),
+            HubError::Untrusted { .. } => {
+                "if it is your company's proxy or your own mirror, name its certificates with SSL_CERT_FILE=FILE".into()
+            }
+            HubError::Network { what, .. } if what.starts_with(CANNOT_CONNECT) => {
+                "check the network, HTTPS_PROXY and HF_ENDPOINT; --offline uses what is already verified".into()
+            }
             HubError::Timeout { .. } | HubError::Network { .. } | HubError::CutShort { .. } => {
                 "run again: what has arrived is kept; --offline uses what is already verified".into()
             }
@@ -205,10 +217,15 @@ impl HubError {
         while let Some(inner) = source.source() {
             source = inner;
         }
+        let text = source.to_string();
+        // rustls words every refusal of a certificate so; its error type is no part of the HTTP library's interface.
+        if let Some((_, why)) = text.split_once("invalid peer certificate: ") {
+            return HubError::Untrusted { url: url.into(), why: printable(why).into_owned() };
+        }
         let what = if error.is_connect() {
-            format!("cannot connect: {source}")
+            format!("{CANNOT_CONNECT}: {text}")
         } else {
-            format!("the connection broke: {source}")
+            format!("the connection broke: {text}")
         };
         HubError::Network { url: url.into(), what: printable(&what).into_owned() }
     }

@@ -10,6 +10,7 @@ mod disk;
 mod early;
 mod faults;
 mod formats;
+mod https;
 mod inspecting;
 mod interop;
 mod job;

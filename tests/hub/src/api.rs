@@ -276,7 +276,7 @@ fn tree(shared: &Shared, repo: &Repo, uri: &Uri, endless: bool, rest: &[&str]) -
         let cursor = if endless { start + size } else { end };
         response = response.header(
             "link",
-            format!("<http://{}{}?recursive={recursive}&cursor={cursor}>; rel=\"next\"", shared.hub, uri.path()),
+            format!("<{}{}?recursive={recursive}&cursor={cursor}>; rel=\"next\"", shared.hub, uri.path()),
         );
     }
     response.body(Body::from(Value::from(page).to_string())).expect("a response")

@@ -13,7 +13,8 @@ mod fault;
 mod repo;
 mod resolve;
 mod server;
+mod tls;
 
 pub use fault::{Fault, Kind, Place};
 pub use repo::{Access, Repo};
-pub use server::{Hub, Options, Request, TOKEN};
+pub use server::{Hub, Options, Request, TOKEN, Tls};

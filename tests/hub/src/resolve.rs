@@ -71,7 +71,7 @@ pub(crate) async fn resolve(shared: &Arc<Shared>, method: &Method, uri: &Uri, he
         let location = if file.elsewhere {
             format!("{}/{}/{}", shared.options.byte_host, repo.id, encoded.join("/"))
         } else {
-            format!("http://{}{path}?Expires={expires}&Signature={}", shared.cdn, signature(&path, expires))
+            format!("{}{path}?Expires={expires}&Signature={}", shared.cdn, signature(&path, expires))
         };
         response = response
             .status(302)
@@ -79,8 +79,7 @@ pub(crate) async fn resolve(shared: &Arc<Shared>, method: &Method, uri: &Uri, he
             .header("x-linked-size", file.size)
             .header("x-linked-etag", format!("\"{etag}\""));
         if let Some(xet) = &file.xet {
-            let link =
-                format!("<http://{}/api/{kind}/{}/xet-read-token/{revision}>; rel=\"xet-auth\"", shared.hub, repo.id);
+            let link = format!("<{}/api/{kind}/{}/xet-read-token/{revision}>; rel=\"xet-auth\"", shared.hub, repo.id);
             response = response.header("x-xet-hash", xet).header("link", link);
         }
         let body = if *method == Method::HEAD { Body::empty() } else { Body::from("Found. Redirecting") };

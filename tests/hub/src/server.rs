@@ -1,22 +1,26 @@
 //! The listeners, their state and the log of requests.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, Uri, Version};
 use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::fault::{Fault, Kind, Place};
 use crate::repo::Repo;
+use crate::tls::{Identity, TlsListener};
 use crate::{api, resolve};
 
 /// The one token that is good.
 pub const TOKEN: &str = "hf_loopback_token";
+
+/// Where the CDN listens: another host than the Hub.
+const CDN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// How the Hub behaves when nothing goes wrong.
 #[derive(Debug, Clone)]
@@ -31,6 +35,8 @@ pub struct Options {
     pub latency: Duration,
     /// Bytes a second of each body.
     pub rate: Option<u64>,
+    /// The Hub speaks HTTPS, and HTTP/2 to those who ask for it; so does its CDN, if it is to be trusted.
+    pub tls: Option<Tls>,
     /// The server that has the bytes of files that are [`crate::Repo::elsewhere`].
     pub byte_host: String,
     /// The CAS that has the bytes of files that are [`crate::Repo::xet_at`]; without one the Hub gives no
@@ -46,10 +52,20 @@ impl Default for Options {
             signed_for: Duration::from_secs(3600),
             latency: Duration::ZERO,
             rate: None,
+            tls: None,
             byte_host: String::new(),
             cas: None,
         }
     }
+}
+
+/// Who speaks HTTPS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tls {
+    /// The Hub and its CDN, as they should.
+    Both,
+    /// The Hub alone: its redirects leave HTTPS.
+    HubAlone,
 }
 
 /// A request that came in.
@@ -67,6 +83,8 @@ pub struct Request {
     pub token: bool,
     /// The `User-Agent` header.
     pub agent: String,
+    /// It came over HTTP/2.
+    pub http2: bool,
 }
 
 pub(crate) struct Shared {
@@ -76,8 +94,11 @@ pub(crate) struct Shared {
     pub log: Mutex<Vec<Request>>,
     /// Bytes of files that were handed to the network.
     pub sent: std::sync::atomic::AtomicU64,
-    pub hub: SocketAddr,
-    pub cdn: SocketAddr,
+    /// Scheme and address.
+    pub hub: String,
+    pub cdn: String,
+    /// The certificate that clients must trust.
+    pub pem: Option<String>,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -128,22 +149,29 @@ impl Hub {
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
             runtime.block_on(async move {
                 let hub = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port on 127.0.0.1");
-                let cdn = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).await.expect("a port on 127.0.0.2");
+                let cdn = TcpListener::bind((CDN, 0)).await.expect("a port on 127.0.0.2");
+                let identity = options.tls.map(|_| Identity::new([Ipv4Addr::LOCALHOST, CDN]));
+                let url = |listener: &TcpListener, tls: bool| {
+                    let scheme = if tls { "https" } else { "http" };
+                    format!("{scheme}://{}", listener.local_addr().expect("an address"))
+                };
+                let (secure_hub, secure_cdn) = (options.tls.is_some(), options.tls == Some(Tls::Both));
                 let shared = Arc::new(Shared {
                     repos: Mutex::new(repos),
                     options,
                     faults: Mutex::default(),
                     log: Mutex::default(),
                     sent: std::sync::atomic::AtomicU64::new(0),
-                    hub: hub.local_addr().expect("an address"),
-                    cdn: cdn.local_addr().expect("an address"),
+                    hub: url(&hub, secure_hub),
+                    cdn: url(&cdn, secure_cdn),
+                    pem: identity.as_ref().map(|identity| identity.pem.clone()),
                 });
                 let _ = ready.send(Arc::clone(&shared));
                 let front = Router::new().fallback(serve_hub).with_state(Arc::clone(&shared));
                 let back = Router::new().fallback(serve_cdn).with_state(shared);
                 tokio::select! {
-                    _ = axum::serve(hub, front) => {}
-                    _ = axum::serve(cdn, back) => {}
+                    () = answer(hub, front, identity.as_ref().filter(|_| secure_hub)) => {}
+                    () = answer(cdn, back, identity.as_ref().filter(|_| secure_cdn)) => {}
                     _ = stopped => {}
                 }
             });
@@ -155,12 +183,17 @@ impl Hub {
 
     /// What to give as `--endpoint` or `HF_ENDPOINT`.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.shared.hub)
+        self.shared.hub.clone()
     }
 
     /// The host that signed URLs point at.
     pub fn cdn(&self) -> String {
-        format!("http://{}", self.shared.cdn)
+        self.shared.cdn.clone()
+    }
+
+    /// The certificate that clients of a Hub with HTTPS must trust, as PEM.
+    pub fn certificate(&self) -> Option<&str> {
+        self.shared.pem.as_deref()
     }
 
     /// Makes something go wrong from now on.
@@ -207,7 +240,15 @@ impl Drop for Hub {
     }
 }
 
-fn note(shared: &Shared, cdn: bool, method: &axum::http::Method, uri: &Uri, headers: &HeaderMap) {
+/// Answers for ever.
+async fn answer(listener: TcpListener, router: Router, identity: Option<&Identity>) {
+    let _ = match identity {
+        Some(identity) => axum::serve(TlsListener::on(listener, identity).expect("an address"), router).await,
+        None => axum::serve(listener, router).await,
+    };
+}
+
+fn note(shared: &Shared, cdn: bool, version: Version, method: &axum::http::Method, uri: &Uri, headers: &HeaderMap) {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     lock(&shared.log).push(Request {
         method: method.to_string(),
@@ -216,17 +257,19 @@ fn note(shared: &Shared, cdn: bool, method: &axum::http::Method, uri: &Uri, head
         range: text("range"),
         token: headers.contains_key("authorization"),
         agent: text("user-agent").unwrap_or_default(),
+        http2: version == Version::HTTP_2,
     });
 }
 
 async fn serve_hub(
     State(shared): State<Arc<Shared>>,
+    version: Version,
     method: axum::http::Method,
     uri: Uri,
     headers: HeaderMap,
     body: String,
 ) -> Response {
-    note(&shared, false, &method, &uri, &headers);
+    note(&shared, false, version, &method, &uri, &headers);
     tokio::time::sleep(shared.options.latency).await;
     if uri.path().starts_with("/api/resolve-cache/") {
         return resolve::cached(&shared, &method, &uri, &headers).await;
@@ -240,11 +283,12 @@ async fn serve_hub(
 
 async fn serve_cdn(
     State(shared): State<Arc<Shared>>,
+    version: Version,
     method: axum::http::Method,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    note(&shared, true, &method, &uri, &headers);
+    note(&shared, true, version, &method, &uri, &headers);
     tokio::time::sleep(shared.options.latency).await;
     resolve::cdn(&shared, &method, &uri, &headers).await
 }

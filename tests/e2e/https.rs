@@ -1,0 +1,68 @@
+//! HTTPS, as the real Hub speaks it: who is trusted, which protocol carries what, and that it is never left.
+
+use hfget_loopback_hub::{Hub, Options, TOKEN, Tls};
+
+use super::support::{CHATGLM, Machine, Run, fixture, one_file};
+
+fn secure(tls: Tls) -> Machine {
+    let options = Options { tls: Some(tls), ..Options::default() };
+    Machine::on(Hub::with(options, [fixture(CHATGLM), one_file(20 << 20)]))
+}
+
+/// Runs it with the token, trusting the Hub's certificate.
+fn trusting(machine: &Machine, line: &str) -> Run {
+    let bundle = machine.home.path().join("ca.pem");
+    std::fs::write(&bundle, machine.hub.certificate().unwrap()).unwrap();
+    let mut command = machine.command();
+    command.env("SSL_CERT_FILE", bundle).env("HF_TOKEN", TOKEN).args(line.split_whitespace());
+    command.output().unwrap().into()
+}
+
+#[test]
+fn questions_go_over_http2_and_bytes_over_connections_of_their_own() {
+    let machine = secure(Tls::Both);
+    trusting(&machine, CHATGLM).ends_with(0).says("verified");
+    trusting(&machine, "org/one --connections 4").ends_with(0).says("verified");
+    let requests = machine.hub.requests();
+    let (questions, bytes): (Vec<_>, Vec<_>) =
+        requests.iter().partition(|r| r.path.starts_with("/api/models/") && r.method == "GET");
+    assert!(questions.len() >= 4 && questions.iter().all(|r| r.http2 && r.token), "{questions:?}");
+    assert!(bytes.iter().any(|r| r.cdn) && bytes.iter().all(|r| !r.http2 && r.token != r.cdn), "{bytes:?}");
+}
+
+#[test]
+fn a_certificate_that_nobody_vouches_for_is_named_at_once_and_nothing_is_asked() {
+    let machine = secure(Tls::Both);
+    let mut command = machine.command();
+    let run: Run = command.env("HF_TOKEN", TOKEN).arg("org/one").output().unwrap().into();
+    let run = run.ends_with(4).says("certificate").says("SSL_CERT_FILE");
+    assert!(!run.err.contains("attempt"), "{}", run.err);
+    assert_eq!(machine.hub.requests(), []);
+}
+
+#[test]
+fn a_certificate_of_another_host_is_refused() {
+    let machine = secure(Tls::Both);
+    let elsewhere = machine.hub.endpoint().replace("127.0.0.1", "localhost");
+    trusting(&machine, &format!("org/one --endpoint {elsewhere}")).ends_with(4).says("certificate");
+    assert_eq!(machine.hub.requests(), []);
+}
+
+#[test]
+fn what_is_no_bundle_of_certificates_is_wrong_usage() {
+    let machine = secure(Tls::Both);
+    let file = machine.home.path().join("ca.pem");
+    for content in [&b"no certificate"[..], b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        std::fs::write(&file, content).unwrap();
+        let run: Run = machine.command().env("SSL_CERT_FILE", &file).arg("org/one").output().unwrap().into();
+        run.ends_with(2).says("SSL_CERT_FILE").says("ca.pem");
+    }
+}
+
+#[test]
+fn a_redirect_out_of_https_is_refused_before_anything_is_sent_there() {
+    let machine = secure(Tls::HubAlone);
+    trusting(&machine, "org/one").ends_with(4).says("it leaves https for http");
+    assert!(!machine.hub.requests().iter().any(|r| r.cdn), "{:?}", machine.hub.requests());
+    assert!(machine.visible("org/one").keys().all(|name| !name.ends_with("model.safetensors")));
+}
