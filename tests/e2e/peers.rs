@@ -12,10 +12,10 @@ use super::resume::SIZE;
 use super::support::{CHATGLM, Machine, Run, fixture, one_file, safetensors, tree};
 
 const MODEL: &str = "model.safetensors";
-const SMALL: &str = "notes.txt";
+const SMALL: &str = "config.json";
 
 fn repo() -> Repo {
-    one_file(SIZE).file(SMALL, vec![b'a'; 9000])
+    one_file(SIZE).file(SMALL, format!(r#"{{"note":"{}"}}"#, "a".repeat(9000)))
 }
 
 /// Checks every peer that is installed, each on a machine of its own, all at once.
@@ -55,7 +55,7 @@ fn a_wrong_byte_in_a_large_file_stays_in_place_but_for_hfget_git_lfs_and_model_m
         assert_eq!((run.code, !task.wrong().is_empty()), (Some(code), in_place), "{peer:?}: {}{}", run.out, run.err);
     });
     let machine = corrupted(MODEL)();
-    machine.hfget("org/one --all").ends_with(1).says("checksum-mismatch");
+    machine.hfget("org/one").ends_with(1).says("checksum-mismatch");
     machine.assert_nothing_wrong(&repo());
 }
 
@@ -72,7 +72,7 @@ fn a_wrong_byte_in_a_small_file_is_noticed_by_hfget_and_model_mirror_alone() {
         assert_eq!((run.code, !task.wrong().is_empty()), (Some(code), in_place), "{peer:?}: {}{}", run.out, run.err);
     });
     let machine = corrupted(SMALL)();
-    machine.hfget("org/one --all").ends_with(1).says("checksum-mismatch");
+    machine.hfget("org/one").ends_with(1).says("config.json: expected git-sha1");
     machine.assert_nothing_wrong(&repo());
 }
 
@@ -214,7 +214,7 @@ fn a_connection_that_goes_silent_is_replaced_within_two_minutes_but_by_hf_hub_an
     let mut command = Command::new(env!("CARGO_BIN_EXE_hfget"));
     machine.environment(&mut command);
     let start = Instant::now();
-    let run: Run = command.args(["org/one", "--all"]).output().unwrap().into();
+    let run: Run = command.arg("org/one").output().unwrap().into();
     eprintln!("hfget: {:?} after {:.0?}", run.code, start.elapsed());
     run.ends_with(0);
     assert!(start.elapsed() < minutes);
