@@ -287,7 +287,8 @@ impl Session {
         if let Some(finding) = report.failed.into_iter().next()
             && let Some(path) = missing.iter().find(|e| Some(e.path.as_str()) == finding.path.as_deref())
         {
-            return Err(Error::Document { path: path.path.clone(), why: finding.message });
+            let why = format!("{}: {}", finding.code, finding.message);
+            return Err(Error::Document { path: path.path.clone(), why });
         }
         fetched.extend(report.done);
         let wanted: Vec<Entry> = missing.into_iter().cloned().collect();

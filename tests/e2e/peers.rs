@@ -72,7 +72,7 @@ fn a_wrong_byte_in_a_small_file_is_noticed_by_hfget_and_model_mirror_alone() {
         assert_eq!((run.code, !task.wrong().is_empty()), (Some(code), in_place), "{peer:?}: {}{}", run.out, run.err);
     });
     let machine = corrupted(SMALL)();
-    machine.hfget("org/one").ends_with(1).says("config.json: expected git-sha1");
+    machine.hfget("org/one").ends_with(1).says("config.json: checksum-mismatch: expected git-sha1");
     machine.assert_nothing_wrong(&repo());
 }
 

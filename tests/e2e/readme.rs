@@ -26,13 +26,24 @@ fn sources(dir: &Path, into: &mut String) {
     }
 }
 
+/// Whether a word of the README is a test's name: a sentence.
+fn is_sentence(word: &str) -> bool {
+    let snake = word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    snake && word.matches('_').count() >= 4
+}
+
 #[test]
-fn every_test_that_the_security_model_names_exists() {
+fn every_test_that_is_named_exists_and_each_line_of_the_security_model_names_some() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut all = String::new();
     sources(&root.join("src"), &mut all);
     sources(&root.join("tests"), &mut all);
     let readme = readme();
+    let named: Vec<&str> = readme.split('`').skip(1).step_by(2).filter(|word| is_sentence(word)).collect();
+    assert!(named.len() > 20, "{named:?}");
+    for name in named {
+        assert!(all.contains(&format!("fn {name}(")), "there is no test {name}");
+    }
     let rows: Vec<&str> = section(&readme, "Security model").lines().filter(|l| l.starts_with('|')).skip(2).collect();
     assert!(rows.len() > 10);
     for row in rows {
@@ -82,4 +93,23 @@ fn every_command_is_understood() {
         }
     }
     assert!(count > 25, "{count}");
+}
+
+#[test]
+fn every_link_within_it_leads_to_a_heading() {
+    let readme = readme();
+    let anchor = |heading: &str| -> String {
+        let kept = heading.to_lowercase();
+        kept.chars()
+            .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-'))
+            .map(|c| if c == ' ' { '-' } else { c })
+            .collect()
+    };
+    let headings: Vec<String> =
+        readme.lines().filter(|l| l.starts_with("##")).map(|l| anchor(l.trim_start_matches('#').trim())).collect();
+    let links: Vec<&str> = readme.split("](#").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    assert!(links.len() > 5, "{links:?}");
+    for link in links {
+        assert!(headings.iter().any(|heading| heading == link), "#{link} is in none of {headings:?}");
+    }
 }
