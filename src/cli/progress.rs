@@ -7,6 +7,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use hfget::plan::{Item, Plan, Presence};
 use hfget::progress::{Event, Progress};
 use hfget::repo::RepoPath;
 use hfget::report::many;
@@ -35,6 +36,27 @@ struct BarState {
     files: HashMap<RepoPath, ProgressBar>,
     /// Bytes that each file has counted into the total, to take them back on a restart.
     counted: HashMap<RepoPath, u64>,
+    arrived: Arrived,
+}
+
+/// Files that have their names, of those that a run is to have.
+#[derive(Debug, Clone, Copy, Default)]
+struct Arrived {
+    done: usize,
+    files: usize,
+}
+
+impl Arrived {
+    fn of(plan: &Plan) -> Self {
+        let here = |item: &&Item| matches!(item.presence, Presence::Verified | Presence::Unverified);
+        Arrived { done: plan.items.iter().filter(here).count(), files: plan.items.len() }
+    }
+}
+
+impl fmt::Display for Arrived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.done, many(self.files as u64, "file"))
+    }
 }
 
 /// Bars for a screen of `width` columns. Where there is no room for everything, the share that is
@@ -195,6 +217,10 @@ impl Bars {
     fn end_file(&self, path: &RepoPath) {
         let mut state = lock(&self.state);
         state.counted.remove(path);
+        state.arrived.done += 1;
+        if let Some(total) = &state.total {
+            total.set_message(state.arrived.to_string());
+        }
         if let Some(bar) = state.files.remove(path) {
             bar.finish_and_clear();
         }
@@ -205,9 +231,11 @@ impl Progress for Bars {
     fn event(&self, event: Event<'_>) {
         match event {
             Event::Planned(plan) => {
-                let files = plan.items.len();
-                self.begin("fetch", plan.total_bytes(), many(files as u64, "file"));
-                if let Some(total) = &lock(&self.state).total {
+                let arrived = Arrived::of(plan);
+                self.begin("fetch", plan.total_bytes(), arrived.to_string());
+                let mut state = lock(&self.state);
+                state.arrived = arrived;
+                if let Some(total) = &state.total {
                     total.inc(plan.total_bytes() - plan.missing_bytes().min(plan.total_bytes()));
                     total.reset_eta();
                 }
@@ -256,6 +284,8 @@ struct LineState {
     total: u64,
     done: u64,
     counted: HashMap<RepoPath, u64>,
+    /// Where files arrive; they are not told one by one where they are only read.
+    arrived: Option<Arrived>,
     what: &'static str,
     started: Option<Instant>,
     last: Option<Instant>,
@@ -268,10 +298,10 @@ impl Lines {
         Lines { state: Mutex::default() }
     }
 
-    fn begin(&self, what: &'static str, total: u64, done: u64) {
+    fn begin(&self, what: &'static str, total: u64, done: u64, arrived: Option<Arrived>) {
         let now = Instant::now();
         *lock(&self.state) =
-            LineState { total, done, what, started: Some(now), last: Some(now), ..LineState::default() };
+            LineState { total, done, arrived, what, started: Some(now), last: Some(now), ..LineState::default() };
     }
 
     fn advance(&self, path: &RepoPath, n: u64) {
@@ -291,8 +321,9 @@ impl Lines {
         let percent = u128::from(state.done) * 100 / u128::from(state.total.max(1));
         let eta =
             state.total.saturating_sub(state.done).checked_div(rate).map_or(String::new(), |s| format!(", {s} s left"));
+        let files = state.arrived.map_or(String::new(), |arrived| format!(", {arrived}"));
         write_line(&format!(
-            "{} {} of {} ({percent} %), {}/s{eta}",
+            "{} {} of {} ({percent} %){files}, {}/s{eta}",
             state.what,
             bytes(state.done),
             bytes(state.total),
@@ -314,7 +345,7 @@ impl Progress for Lines {
                         many(plan.items.len() as u64, "file")
                     ));
                 }
-                self.begin("fetched", total, total.saturating_sub(missing));
+                self.begin("fetched", total, total.saturating_sub(missing), Some(Arrived::of(plan)));
             }
             Event::FileBytes { path, bytes } | Event::VerifyBytes { path, bytes } => self.advance(path, bytes),
             Event::FileRestarted { path, why } => {
@@ -325,13 +356,17 @@ impl Progress for Lines {
                 write_line(&format!("{path}: {}; starting this file again", printable(why)));
             }
             Event::FileDone { path } => {
-                lock(&self.state).counted.remove(path);
+                let mut state = lock(&self.state);
+                state.counted.remove(path);
+                if let Some(arrived) = &mut state.arrived {
+                    arrived.done += 1;
+                }
             }
             Event::VerifyStarted { files, bytes: n } => {
                 if n > 0 {
                     write_line(&format!("hashing {} in {}", bytes(n), many(files as u64, "file")));
                 }
-                self.begin("hashed", n, 0);
+                self.begin("hashed", n, 0, None);
             }
             other => {
                 if let Some(line) = notice(&other) {
