@@ -12,7 +12,8 @@ use reqwest::{Client, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::error::Asked;
+use super::error::{Asked, ShownUrl};
+use super::headers::{is_web_page, next_link};
 use super::listing::{Claim, Entry, Listing, Rejected, RepoInfo};
 use super::redirect::{REDIRECT_LIMIT, redirect_target};
 use super::retry::Gate;
@@ -89,9 +90,20 @@ impl Hub {
         url.origin() == self.config.endpoint.origin()
     }
 
-    /// The page of a repo that people visit.
+    /// The page of a repo that people visit, without what is secret in the endpoint's URL.
     fn page(&self, repo_type: RepoType, id: &RepoId) -> String {
-        self.config.url(&format!("/{}{id}", repo_type.url_prefix()))
+        let page = self.config.url(&format!("/{}{id}", repo_type.url_prefix()));
+        Url::parse(&page).map_or_else(|_| id.to_string(), |page| ShownUrl::from(&page).to_string())
+    }
+
+    /// Where a file of the pinned commit is asked for.
+    pub(super) fn resolve_url(&self, info: &RepoInfo, file: &RepoPath) -> Result<Url, HubError> {
+        let mut path = format!("/{}{}/resolve/{}", info.repo_type.url_prefix(), info.canonical_id, info.commit);
+        for segment in file.segments() {
+            path.push('/');
+            path.extend(utf8_percent_encode(segment, SEGMENT));
+        }
+        Url::parse(&self.config.url(&path)).map_err(|e| HubError::Setup(format!("{path}: {e}")))
     }
 
     pub(super) fn asked<'a>(&'a self, repo_type: RepoType, id: &'a RepoId, revision: &'a str) -> Asked<'a> {
@@ -234,7 +246,7 @@ impl Hub {
             if let Some(link) = link {
                 let target = url.join(&link).map_err(|_| protocol("its link to the next page is no URL".into()))?;
                 if !self.is_endpoint(&target) {
-                    let to = super::error::ShownUrl::from(&target).to_string();
+                    let to = ShownUrl::from(&target).to_string();
                     return Err(HubError::RedirectRefused {
                         url: (&url).into(),
                         to,
@@ -316,7 +328,7 @@ impl Hub {
             if status.is_redirection() {
                 let target = redirect_target(&url, &response)?;
                 if !self.is_endpoint(&target) {
-                    let to = super::error::ShownUrl::from(&target).to_string();
+                    let to = ShownUrl::from(&target).to_string();
                     return Err(HubError::RedirectRefused {
                         url: (&url).into(),
                         to,
@@ -351,7 +363,7 @@ impl Hub {
 
     /// Reads a bounded body as JSON. `serde_json` bounds the depth.
     pub(super) async fn json<T: DeserializeOwned>(&self, url: &Url, mut response: Response) -> Result<T, HubError> {
-        let html = response.headers().get("content-type").is_some_and(|v| v.as_bytes().starts_with(b"text/html"));
+        let html = is_web_page(response.headers());
         let mut body = Vec::new();
         while let Some(chunk) = self
             .within(url, "bytes", self.config.stall_timeout, response.chunk())
@@ -376,24 +388,13 @@ impl Hub {
     }
 }
 
-/// The `rel="next"` target of a `Link` header.
-fn next_link(header: &str) -> Option<String> {
-    header.split(',').find_map(|link| {
-        let (target, parameters) = link.split_once('>')?;
-        let next = parameters.split(';').any(|p| matches!(p.trim(), "rel=\"next\"" | "rel=next"));
-        next.then(|| target.trim().trim_start_matches('<').to_owned())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_next_page_is_found_among_links() {
-        assert_eq!(next_link(r#"<https://h/a?cursor=x%3D>; rel="next""#).as_deref(), Some("https://h/a?cursor=x%3D"));
-        assert_eq!(next_link(r#"</p>; rel="prev", </n>; title="t"; rel="next""#).as_deref(), Some("/n"));
-        assert_eq!(next_link(r#"</p>; rel="prev""#), None);
-        assert_eq!(next_link("garbage"), None);
+    fn the_page_to_ask_for_access_at_shows_no_password_of_the_endpoint() {
+        let hub = Hub::new(HubConfig::new("https://me:secret@mirror.org/hf/").unwrap()).unwrap();
+        assert_eq!(hub.page(RepoType::Dataset, &"o/n".parse().unwrap()), "https://mirror.org/hf/datasets/o/n");
     }
 }

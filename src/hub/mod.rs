@@ -4,6 +4,7 @@
 mod client;
 mod config;
 mod error;
+mod headers;
 mod listing;
 #[cfg(feature = "object-store")]
 mod objects;

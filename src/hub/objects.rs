@@ -33,15 +33,7 @@ impl Hub {
         revision: &Revision,
     ) -> Result<RepoInfo, HubError> {
         let keys = Keys::new(repo_type, id);
-        let commit = match revision.as_commit() {
-            Some(commit) => Some(commit),
-            None => objects.reference(&keys, revision).await?,
-        };
-        let locked = match commit {
-            Some(commit) => objects.manifest(&keys, &commit).await?,
-            None => None,
-        };
-        if let Some(locked) = locked {
+        if let Some(locked) = objects.manifest_of(&keys, revision).await? {
             return Ok(RepoInfo { revision: revision.clone(), ..locked.listing().info });
         }
         let known = objects.references(&keys).await?;

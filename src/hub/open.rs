@@ -8,13 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 #[cfg(feature = "object-store")]
 use futures_util::StreamExt as _;
-use percent_encoding::utf8_percent_encode;
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, RANGE};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, RANGE};
 use reqwest::{Response, StatusCode};
 use url::Url;
 
-use super::client::SEGMENT;
 use super::error::ShownUrl;
+use super::headers::{bare_tag, is_web_page};
 use super::redirect::{REDIRECT_LIMIT, redirect_target};
 use super::xet::XetBody;
 use super::{Entry, Hub, HubError, RepoInfo};
@@ -181,14 +180,7 @@ impl Hub {
                 return self.try_open(remote, url, &range).await;
             }
         }
-        let info = &remote.info;
-        let mut path = format!("/{}{}/resolve/{}", info.repo_type.url_prefix(), info.canonical_id, info.commit);
-        for segment in remote.entry.path.segments() {
-            path.push('/');
-            path.extend(utf8_percent_encode(segment, SEGMENT));
-        }
-        let url = self.config.url(&path);
-        let url = Url::parse(&url).map_err(|e| HubError::Setup(format!("{url}: {e}")))?;
+        let url = self.resolve_url(&remote.info, &remote.entry.path)?;
         let body = self.try_open(remote, url, &range).await;
         drop(alone);
         body
@@ -271,7 +263,7 @@ impl Hub {
                 return Err(self.refusal(&remote.info, &url, status, headers));
             }
         };
-        let html = headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"text/html"));
+        let html = is_web_page(headers);
         let name = remote.entry.path.file_name();
         if html && length != Some(covers.end - covers.start) && !name.to_ascii_lowercase().ends_with(".html") {
             return Err(HubError::WebPage { url: shown() });
@@ -319,7 +311,7 @@ fn check_promises(url: &Url, headers: &HeaderMap, entry: &Entry) -> Result<(), H
     }
     let etag = header("x-linked-etag").or_else(|| header(ETAG.as_str()).filter(|_| headers.get("location").is_none()));
     if let Some(etag) = etag {
-        let etag = etag.trim_start_matches("W/").trim_matches('"');
+        let etag = bare_tag(etag);
         // Only what looks like a digest of the listed kind can be compared: mirrors make up their own tags.
         let expected = entry.digest().to_string();
         if etag.len() == expected.len()

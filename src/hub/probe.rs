@@ -5,15 +5,14 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use bytes::Bytes;
-use percent_encoding::utf8_percent_encode;
 use reqwest::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, LOCATION, RANGE,
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, LOCATION, RANGE,
 };
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
-use super::client::SEGMENT;
 use super::error::ShownUrl;
+use super::headers::{bare_tag, is_web_page};
 use super::open::parse_content_range;
 use super::redirect::{REDIRECT_LIMIT, Refusal, refusal};
 use super::{Hub, HubError, RepoInfo};
@@ -139,12 +138,7 @@ impl Hub {
     }
 
     async fn try_ask(&self, info: &RepoInfo, path: &RepoPath, ask: &Ask, hosts: &Hosts) -> Result<Answer, HubError> {
-        let mut place = format!("/{}{}/resolve/{}", info.repo_type.url_prefix(), info.canonical_id, info.commit);
-        for segment in path.segments() {
-            place.push('/');
-            place.extend(utf8_percent_encode(segment, SEGMENT));
-        }
-        let mut url = self.config.url(&place).parse::<Url>().map_err(|e| HubError::Setup(format!("{place}: {e}")))?;
+        let mut url = self.resolve_url(info, path)?;
         let (mut commit, mut etag, mut size, mut xet_hash) = (None, None, None, None);
         let mut seen = Vec::new();
         for _ in 0..REDIRECT_LIMIT {
@@ -190,16 +184,15 @@ impl Hub {
             }
             let plain = !headers.contains_key(CONTENT_ENCODING);
             let length = text(headers, CONTENT_LENGTH.as_str()).and_then(|v| v.parse().ok()).filter(|_| plain);
-            let trimmed = |tag: String| tag.trim().trim_start_matches("W/").trim_matches('"').to_owned();
             return Ok(Answer {
                 status,
                 commit,
-                etag: etag.map(trimmed),
+                etag: etag.as_deref().map(bare_tag).map(str::to_owned),
                 size: size.or(length.filter(|_| status == StatusCode::OK)),
                 xet_hash,
                 stop: stopped,
                 hosts: seen,
-                html: headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"text/html")),
+                html: is_web_page(headers),
                 length,
                 covers: text(headers, CONTENT_RANGE.as_str()).and_then(|v| parse_content_range(&v)),
                 url: (&url).into(),

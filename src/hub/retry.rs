@@ -80,9 +80,13 @@ pub(super) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
             return Some(Duration::try_from(date.duration_since(jiff::Timestamp::now())).unwrap_or(Duration::ZERO));
         }
     }
-    let limit = headers.get("ratelimit")?.to_str().ok()?;
-    let number = |key: &str| limit.split([';', ',']).find_map(|p| p.trim().strip_prefix(key)?.parse::<u64>().ok());
-    (number("r=") == Some(0)).then(|| number("t=").map(Duration::from_secs))?
+    // One item a limit, and any of them may be the one that is exhausted.
+    let limits = headers.get("ratelimit")?.to_str().ok()?.split(',');
+    let exhausted = limits.filter_map(|limit| {
+        let number = |key: &str| limit.split(';').find_map(|p| p.trim().strip_prefix(key)?.parse::<u64>().ok());
+        number("t=").filter(|_| number("r=") == Some(0))
+    });
+    exhausted.max().map(Duration::from_secs)
 }
 
 #[cfg(test)]
@@ -98,6 +102,9 @@ mod tests {
         assert_eq!(asked_wait(&headers(&[("retry-after", "7")])), Some(Duration::from_secs(7)));
         assert_eq!(asked_wait(&headers(&[("ratelimit", "\"api\";r=0;t=55")])), Some(Duration::from_secs(55)));
         assert_eq!(asked_wait(&headers(&[("ratelimit", "\"api\";r=12;t=55")])), None);
+        let limits = |text| asked_wait(&headers(&[("ratelimit", text)]));
+        assert_eq!(limits("\"api\";r=12;t=55, \"pages\";r=0;t=90"), Some(Duration::from_secs(90)));
+        assert_eq!(limits("\"api\";r=0;t=55, \"pages\";r=7;t=90"), Some(Duration::from_secs(55)));
         assert_eq!(asked_wait(&headers(&[("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT")])), Some(Duration::ZERO));
         let soon = jiff::Timestamp::now() + Duration::from_secs(100);
         let date = soon.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();

@@ -46,6 +46,22 @@ impl Objects {
         Ok(std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok()))
     }
 
+    /// The manifest of the commit that a revision is; `None` when either is missing.
+    pub(crate) async fn manifest_of(
+        &self,
+        keys: &Keys,
+        revision: &Revision,
+    ) -> Result<Option<LockedRepo>, ObjectError> {
+        let commit = match revision.as_commit() {
+            Some(commit) => Some(commit),
+            None => self.reference(keys, revision).await?,
+        };
+        match commit {
+            Some(commit) => self.manifest(keys, &commit).await,
+            None => Ok(None),
+        }
+    }
+
     /// Names of the revisions that are there, for advice.
     pub(crate) async fn references(&self, keys: &Keys) -> Result<Vec<String>, ObjectError> {
         Ok(self.list(&keys.references()).await?.into_keys().take(12).collect())

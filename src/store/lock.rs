@@ -16,7 +16,7 @@ const MODE: Mode = Mode::from_raw_mode(0o664);
 /// Exclusive use of one file's partial, until dropped.
 #[derive(Debug)]
 pub struct FileLock {
-    /// None where the file system cannot lock: going on is safe, since partial files are
+    /// Empty where the file system cannot lock: going on is safe, since partial files are
     /// positional and two writers write the same bytes to the same places.
     _files: Vec<File>,
 }

@@ -51,15 +51,7 @@ impl Session {
         revision: &Revision,
     ) -> Result<Report, Error> {
         let keys = Keys::new(spec.repo_type, &spec.id);
-        let commit = match revision.as_commit() {
-            Some(commit) => Some(commit),
-            None => objects.reference(&keys, revision).await?,
-        };
-        let locked = match commit {
-            Some(commit) => objects.manifest(&keys, &commit).await?,
-            None => None,
-        };
-        let Some(locked) = locked else {
+        let Some(locked) = objects.manifest_of(&keys, revision).await? else {
             let url = format!("{} ({}@{revision})", objects.url(), spec.id);
             return Err(ObjectError::Empty { url }.into());
         };
