@@ -7,6 +7,7 @@
 
 mod text;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::hub::{Card, Entry, Gated, Lfs, Listing, RepoInfo};
@@ -172,10 +173,11 @@ impl LockedRepo {
 
     /// What is different in a later lock of the same repo, one line a file.
     pub fn changes(&self, later: &LockedRepo) -> Vec<String> {
+        let here: BTreeMap<&RepoPath, &LockedFile> = self.files.iter().map(|f| (&f.path, f)).collect();
+        let there: BTreeMap<&RepoPath, &LockedFile> = later.files.iter().map(|f| (&f.path, f)).collect();
         let mut lines = Vec::new();
-        let find = |files: &[LockedFile], path: &RepoPath| files.iter().find(|f| f.path == *path).cloned();
         for old in &self.files {
-            match find(&later.files, &old.path) {
+            match there.get(&old.path) {
                 None => lines.push(format!("- {}", old.path)),
                 Some(new) if (new.size, new.digest) != (old.size, old.digest) => {
                     lines.push(format!("~ {}: {} bytes, was {}", old.path, new.size, old.size));
@@ -183,9 +185,7 @@ impl LockedRepo {
                 Some(_) => {}
             }
         }
-        lines.extend(
-            later.files.iter().filter(|f| find(&self.files, &f.path).is_none()).map(|f| format!("+ {}", f.path)),
-        );
+        lines.extend(later.files.iter().filter(|f| !here.contains_key(&f.path)).map(|f| format!("+ {}", f.path)));
         lines
     }
 }

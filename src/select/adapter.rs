@@ -10,7 +10,7 @@ use super::sets::Query;
 use super::view::View;
 use crate::repo::RepoId;
 use crate::report::{Code, Finding};
-use crate::text::printable;
+use crate::text::brief;
 
 /// Takes a PEFT adapter; says whether there is one.
 pub(super) fn adapter(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks) -> bool {
@@ -19,9 +19,12 @@ pub(super) fn adapter(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks
     }
     let document = view.json(dir, "adapter_config.json").here();
     let stems: Stems = |_| (&["adapter_model"], &[]);
-    let choice = choose(view, wish, Query { any_name: false, ..MODEL }, dir, stems);
-    let Some(set) = choice.set.as_ref().filter(|set| set.family != Family::Mistral) else { return false };
-    choice.report(view, dir, wish);
+    // No other family has adapters by these names.
+    let mut wish = wish.clone();
+    wish.order.retain(|family| matches!(family, Family::Safetensors | Family::Bin));
+    let choice = choose(view, &wish, Query { any_name: false, ..MODEL }, dir, stems);
+    let Some(set) = &choice.set else { return false };
+    choice.report(view, dir, &wish);
     picks.take_set(view, dir, set, false);
     if let Some(base) = document.as_ref().and_then(|d| d.get("base_model_name_or_path")).and_then(Value::as_str) {
         base_model(view, dir, "adapter_config.json", base, picks);
@@ -29,6 +32,7 @@ pub(super) fn adapter(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks
     true
 }
 
+/// Names the repo that this one builds on, as `by` says: it is another download.
 pub(super) fn base_model(view: &View<'_>, dir: &str, by: &str, base: &str, picks: &mut Picks) {
     let path = view.find(dir, by).map_or(by, |e| e.path.as_str());
     match base.parse::<RepoId>() {
@@ -39,12 +43,8 @@ pub(super) fn base_model(view: &View<'_>, dir: &str, by: &str, base: &str, picks
         }
         Err(_) if base.is_empty() => {}
         Err(_) => {
-            let shown: String = printable(base).chars().take(200).collect();
-            view.find_out(Finding::new(
-                Code::BaseModel,
-                path,
-                format!("it builds on \"{shown}\", which is no repo id"),
-            ));
+            let message = format!("it builds on \"{}\", which is no repo id", brief(base));
+            view.find_out(Finding::new(Code::BaseModel, path, message));
         }
     }
 }

@@ -1,15 +1,20 @@
 //! Choosing one family for one folder: the first complete one in the order of the wish.
 
-use super::picks::Wish;
+use std::collections::BTreeSet;
+
+use super::picks::{Wish, found};
 use super::sets::{Found, Query, Set, resolve, want_indexes};
 use super::view::View;
-use super::{Family, names, packed};
+use super::{Family, SelectError, names, packed};
 use crate::repo::RepoPath;
 use crate::report::{Code, Finding};
-use crate::text::distance;
+use crate::text::{distance, few, printable};
 
 /// Which stems count for a family: standard ones, and those that yield to any standard set.
 pub(super) type Stems = fn(Family) -> (&'static [&'static str], &'static [&'static str]);
+
+/// How many of several sets a reason names.
+pub(super) const FEW: usize = 10;
 
 /// What came of choosing.
 #[derive(Debug)]
@@ -30,7 +35,7 @@ impl Choice {
             .take(3)
             .map(|(family, path, why)| format!("{family}: {}: {why}", path.file_name()))
             .collect();
-        crate::text::printable(&told.join("; ")).into_owned()
+        printable(&told.join("; ")).into_owned()
     }
 
     /// Says which families were passed over, and that the preferred one was not to be had.
@@ -85,7 +90,7 @@ pub(super) fn choose(view: &View<'_>, wish: &Wish, base: Query<'static>, dir: &s
                 }
             }
             Found::Several { at, choices, how } => {
-                let why = format!("there are several: {}; {how}", listed(&choices));
+                let why = format!("there are several: {}; {how}", few(&choices, FEW));
                 choice.broken.push((family, at, why));
                 choice.several.get_or_insert((family, choices, how));
             }
@@ -96,26 +101,54 @@ pub(super) fn choose(view: &View<'_>, wish: &Wish, base: Query<'static>, dir: &s
     choice
 }
 
-/// The first few names.
-fn listed(names: &[String]) -> String {
-    const FEW: usize = 10;
-    let text = names.iter().take(FEW).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > FEW { format!("{text} and {} more", names.len() - FEW) } else { text }
+/// The error for a variant that no weights in `dirs` have.
+pub(super) fn variant_absent(view: &View<'_>, wish: &Wish, dirs: &[&str], variant: &str) -> SelectError {
+    let all = variants(view, dirs, true);
+    let has = |family: &Family| all.iter().any(|(f, v)| f == family && v.eq_ignore_ascii_case(variant));
+    let families = Family::ALL.iter().copied().filter(|family| !wish.order.contains(family) && has(family)).collect();
+    // What other families have is of use only where there is none that is wished for.
+    let wished = found(view).iter().any(|(family, _)| wish.order.contains(family));
+    let names = all.into_iter().filter(|(family, _)| !wished || wish.order.contains(family)).map(|(_, v)| v);
+    SelectError::VariantAbsent { variant: variant.to_owned(), found: nearest(names, variant), families }
 }
 
-/// The variants that weights in `dir` have, closest spelling to `wanted` first. Without a `wanted`
-/// only those that loaders do not take by themselves.
-pub(super) fn variants<'a>(view: &View<'a>, dirs: &[&str], wanted: &str) -> Vec<String> {
-    let mut found: Vec<&'a str> = dirs
+/// The variants in `dirs` that loaders do not take by themselves.
+pub(super) fn only_variants(view: &View<'_>, dirs: &[&str]) -> Vec<String> {
+    nearest(variants(view, dirs, false).into_iter().map(|(_, variant)| variant), "")
+}
+
+/// Every variant that a file's name tells, with its family; those of GGUF and ONNX files too if asked for.
+fn variants<'a>(view: &View<'a>, dirs: &[&str], also_packed: bool) -> Vec<(Family, &'a str)> {
+    let mut all: Vec<(Family, &str)> = dirs
         .iter()
         .flat_map(|dir| view.files(dir).iter().copied())
-        .filter_map(|e| {
-            let name = e.path.file_name();
-            names::parse(name).and_then(|n| n.variant).or_else(|| packed::variant(name).filter(|_| !wanted.is_empty()))
-        })
+        .filter_map(|e| names::parse(e.path.file_name()))
+        .filter_map(|name| Some((name.family, name.variant?)))
         .collect();
-    found.sort_unstable();
-    found.dedup();
-    found.sort_by_cached_key(|v| distance(wanted, v));
-    found.into_iter().take(50).map(str::to_owned).collect()
+    if also_packed {
+        all.extend(dirs.iter().flat_map(|dir| packed::variants(view, dir)));
+    }
+    all
+}
+
+/// The error for a folder that the repo does not have.
+pub(super) fn subfolder_absent(view: &View<'_>, folder: &RepoPath) -> SelectError {
+    let mut folders: BTreeSet<&str> = BTreeSet::new();
+    for entry in &view.listing().entries {
+        let mut dir = entry.path.dir();
+        while !dir.is_empty() && folders.insert(dir) {
+            dir = dir.rsplit_once('/').map_or("", |(parent, _)| parent);
+        }
+    }
+    SelectError::SubfolderAbsent { folder: folder.clone(), found: nearest(folders.into_iter(), folder.as_str()) }
+}
+
+/// Each name once, closest spelling to `wanted` first.
+fn nearest<'a>(names: impl Iterator<Item = &'a str>, wanted: &str) -> Vec<String> {
+    /// More are not compared, and not told.
+    const COMPARED: usize = 2000;
+    const TOLD: usize = 50;
+    let mut names: Vec<&str> = names.collect::<BTreeSet<_>>().into_iter().take(COMPARED).collect();
+    names.sort_by_cached_key(|name| distance(wanted, name));
+    names.into_iter().take(TOLD).map(str::to_owned).collect()
 }

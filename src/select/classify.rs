@@ -223,7 +223,8 @@ fn by_name(dir: &str, name: &str) -> Option<(Family, bool)> {
     if let Some(parsed) = names::parse(name) {
         // `model.bin` is CTranslate2's, fastText's or anyone's, but not transformers'.
         let family = match (parsed.family, parsed.stem) {
-            (F::Bin, "model") if !parsed.index => F::CTranslate2,
+            (F::Bin, "model") if name == "model.bin" => F::CTranslate2,
+            (F::Bin, "model") if !parsed.index => F::Other,
             (family, _) => family,
         };
         return Some((family, !parsed.index));
@@ -269,7 +270,8 @@ fn rest(dir: &str, name: &str) -> &'static str {
             .iter()
             .any(|word| lower.starts_with(word))
         || lower.contains("license")
-        || lower.contains("policy")
+        || lower.ends_with("policy")
+        || lower.ends_with("policy.txt")
     {
         return DOCUMENTATION;
     }

@@ -10,7 +10,7 @@ use super::view::{CONFIG_LIMIT, Doc, View};
 use crate::hub::Entry;
 use crate::repo::RepoId;
 use crate::report::{Code, Finding};
-use crate::text::printable;
+use crate::text::{brief, printable};
 
 /// The files whose `auto_map` transformers follows.
 pub(super) const CARRIERS: &[&str] = &[
@@ -112,7 +112,7 @@ pub(super) fn follow<'a>(view: &View<'a>, dir: &str, references: &[Reference]) -
                 let message = format!(
                     "code that the model needs lives in another repo, {}: {}.py",
                     printable(repo),
-                    printable(&reference.module)
+                    brief(&reference.module)
                 );
                 view.find_out(Finding::new(Code::ForeignCode, by, message).hint(format!("fetch {repo} as well")));
             }
@@ -124,16 +124,12 @@ pub(super) fn follow<'a>(view: &View<'a>, dir: &str, references: &[Reference]) -
             None => view.find_out(Finding::new(
                 Code::CompanionMissing,
                 &reference.by,
-                format!("it names the code \"{}\", which is not in the repo", printable(&cut(&file))),
+                format!("it names the code \"{}\", which is not in the repo", brief(&file)),
             )),
         }
     }
     closure(view, queue, &mut out);
     out
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(200).collect()
 }
 
 fn locate<'a>(view: &View<'a>, dir: &str, file: &str) -> Option<&'a Entry> {
@@ -144,6 +140,9 @@ fn locate<'a>(view: &View<'a>, dir: &str, file: &str) -> Option<&'a Entry> {
 fn closure<'a>(view: &View<'a>, mut queue: Vec<(&'a Entry, String)>, out: &mut CodeFiles<'a>) {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     let mut dirs: BTreeSet<&str> = BTreeSet::new();
+    // Folders whose other files have been asked for, or taken, once and for all.
+    let mut asked: BTreeSet<&str> = BTreeSet::new();
+    let mut swept: BTreeSet<&str> = BTreeSet::new();
     while let Some((entry, reason)) = queue.pop() {
         if !seen.insert(entry.path.as_str()) {
             continue;
@@ -157,7 +156,7 @@ fn closure<'a>(view: &View<'a>, mut queue: Vec<(&'a Entry, String)>, out: &mut C
             })
         };
         match view.bytes(entry, CONFIG_LIMIT) {
-            Doc::Pending => {
+            Doc::Pending if asked.insert(dir) => {
                 // One of them is needed, so the others beside it may be: ask for all at once. A
                 // package in a folder can only import from that folder down.
                 let others = if dir.is_empty() || dir == view.root() { siblings(view, dir) } else { below(view, dir) };
@@ -175,10 +174,11 @@ fn closure<'a>(view: &View<'a>, mut queue: Vec<(&'a Entry, String)>, out: &mut C
                 );
             }
             // Its imports are unknown: everything beside it may be needed.
-            Doc::Absent => {
+            Doc::Absent if swept.insert(dir) => {
                 let reason = format!("beside {}, which could not be read", printable(entry.path.file_name()));
                 queue.extend(siblings(view, dir).into_iter().map(|e| (e, reason.clone())));
             }
+            Doc::Pending | Doc::Absent => {}
         }
         out.files.push((entry, reason));
     }

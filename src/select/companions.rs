@@ -8,13 +8,15 @@ use super::classify::has_ext;
 /// looks for that name.
 ///
 /// Sources: `transformers` (`utils/__init__.py`, `tokenization_utils_base.py`, every `VOCAB_FILES_NAMES`
-/// of versions 4 and 5, `processing_utils.py`), `sentence-transformers`, `peft`, `vllm`'s `weight_utils.py`.
+/// of versions 4 and 5, `processing_utils.py`), `sentence-transformers`, `peft`, `vllm`'s `weight_utils.py`, `lerobot`'s
+/// `processor/pipeline.py`.
 pub(super) fn companion(name: &str) -> Option<(Purpose, &'static str)> {
     use Purpose as P;
     Some(match name {
         "config.json" => (P::Config, "the model's configuration"),
         "configuration.json" => (P::Config, "ModelScope's configuration"),
         "open_clip_config.json" => (P::Config, "open_clip's configuration"),
+        "genai_config.json" => (P::Config, "onnxruntime-genai's configuration"),
         "config.yaml" | "hyperparams.yaml" => (P::Config, "the pipeline's configuration"),
         "decision.json" | "decision_template.jinja" => (P::Config, "a part of the configuration"),
         "generation_config.json" => (P::Generation, "generation defaults"),
@@ -67,6 +69,7 @@ pub(super) fn companion(name: &str) -> Option<(Purpose, &'static str)> {
         | "audio_tokenizer_config.json"
         | "image_processor_config.json"
         | "feature_extractor_config.json" => (P::Processor, "processor"),
+        "policy_preprocessor.json" | "policy_postprocessor.json" => (P::Processor, "lerobot's processor"),
         "speaker_embeddings_path.json" => (P::Processor, "speaker embeddings"),
         "spk_dict.pt" => (P::Processor, "the speaker table that the processor loads"),
         "alphabet.json" => (P::Processor, "language-model decoding"),
@@ -103,6 +106,10 @@ fn by_pattern(name: &str) -> Option<(Purpose, &'static str)> {
     }
     if versioned("tokenizer.") {
         return Some((P::Tokenizer, "tokenizer for a library version"));
+    }
+    // The states of its steps: `policy_preprocessor_step_5_normalizer_processor.safetensors`.
+    if between("policy_preprocessor_step_", ".safetensors") || between("policy_postprocessor_step_", ".safetensors") {
+        return Some((P::Processor, "a state of lerobot's processor"));
     }
     // Names that tokenizers of remote code and of other libraries use: SentencePiece and tiktoken
     // files, word lists and merge lists of any name.
@@ -159,6 +166,9 @@ mod tests {
             ("chat_template.json", Purpose::ChatTemplate),
             ("video_preprocessor_config.json", Purpose::Processor),
             ("sentence_roberta_config.json", Purpose::Pipeline),
+            ("policy_preprocessor.json", Purpose::Processor),
+            ("policy_postprocessor_step_0_unnormalizer_processor.safetensors", Purpose::Processor),
+            ("genai_config.json", Purpose::Config),
             ("adapter_config.json", Purpose::Adapter),
         ] {
             assert_eq!(companion(name).map(|c| c.0), Some(purpose), "{name}");

@@ -1,9 +1,9 @@
 //! Weights of a diffusers pipeline: one family for all its components, a variant for each. Which
 //! components there are is `diffusers`'s to say.
 
-use super::choose::{Stems, report_broken, variants};
+use super::choose::{FEW, Stems, only_variants, report_broken, variant_absent};
 use super::diffusers::Component;
-use super::model;
+use super::model::tied;
 use super::names;
 use super::picks::{Picks, Wish, found};
 use super::sets::{Found, Query, Set, resolve, want_indexes};
@@ -11,7 +11,7 @@ use super::view::View;
 use super::{Family, SelectError};
 use crate::repo::RepoPath;
 use crate::report::{Code, Finding, Severity};
-use crate::text::printable;
+use crate::text::{few, printable};
 
 /// diffusers' weight names, the component's own library's first.
 pub(super) fn query<'q>(dir: &'q str, library: &str, family: Family, variant: Option<&'q str>) -> Query<'q> {
@@ -55,7 +55,7 @@ fn resolve_component(view: &View<'_>, wish: &Wish, component: &Component, family
                     out.broken.extend(broken.into_iter().map(|(path, why)| (family, path, why)));
                 }
                 Found::Several { at, choices, how } => {
-                    let why = format!("there are several: {}; {how}", choices.join(", "));
+                    let why = format!("there are several: {}; {how}", few(&choices, FEW));
                     out.broken.push((family, at, why));
                 }
                 Found::Absent => {}
@@ -141,12 +141,12 @@ fn mixed(
     let variant_seen = chosen.iter().flat_map(|(_, sets)| sets).any(|set| set.variant.is_some());
     let lost: Vec<&str> = chosen.iter().filter(|(_, sets)| sets.is_empty()).map(|(c, _)| c.dir.as_str()).collect();
     if let Some(variant) = wish.variant.as_ref().filter(|_| !variant_seen && !components.is_empty()) {
-        return Err(SelectError::VariantAbsent { variant: variant.clone(), found: variants(view, &dirs, variant) });
+        return Err(variant_absent(view, wish, &dirs, variant));
     }
     let found = found(view);
     let mut why: Vec<String> = broken.iter().take(3).map(|(f, path, why)| format!("{f}: {path}: {why}")).collect();
     why.extend(lacking.iter().take(3).cloned());
-    let only_variants = variants(view, &dirs, "");
+    let only_variants = only_variants(view, &dirs);
     if !lost.is_empty() && !only_variants.is_empty() && wish.variant.is_none() {
         why.push(format!("try --variant {}", only_variants.join(" or --variant ")));
     }
@@ -197,11 +197,10 @@ fn take(view: &View<'_>, wish: &Wish, component: &Component, sets: &[Set], picks
             view.find_out(Finding::repo(Code::VariantFallback, message));
         }
         let sharded = set.index.is_some() && component.library != "diffusers";
-        let tied = sharded && view.json(&component.dir, "config.json").here().is_some_and(|c| model::tied(&c));
+        let tied = sharded && view.json(&component.dir, "config.json").here().is_some_and(|c| tied(&c));
         picks.take_set(view, &component.dir, set, tied);
         if let Some(path) = set.files.first()
             && set.loose
-            && picks.has(path)
         {
             view.find_out(
                 Finding::new(Code::IndexInvalid, path, "the shards have no index").severity(Severity::Warning),

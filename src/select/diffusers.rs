@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::beside;
 use super::classify::{classify, has_ext};
 use super::code::{self, Reference};
 use super::components::{query, weights};
-use super::model;
 use super::names;
 use super::picks::{Picks, Wish};
 use super::sets::want_indexes;
@@ -79,7 +79,7 @@ pub(super) fn select(
     }
     if taken && picks.weights.iter().any(|set| set.scope == view.scope("")) {
         let config = view.json("", "config.json").here();
-        model::companions(view, wish, "", config.as_ref(), picks);
+        beside::companions(view, wish, "", config.as_ref(), picks);
     }
     for name in ignored {
         if let Some(entry) = view.find("", name) {
@@ -175,7 +175,7 @@ fn root_files(view: &View<'_>, wish: &Wish, index: &Value, picks: &mut Picks) {
         .filter(|module| view.find("", &format!("{module}.py")).is_some())
         .map(|module| Reference { repo: None, module, by: "model_index.json".to_owned() })
         .collect();
-    model::take_code(view, wish, "", &references, picks);
+    beside::take_code(view, wish, "", &references, picks);
     connected(view, class, picks);
 }
 
@@ -245,7 +245,7 @@ fn component_code(view: &View<'_>, wish: &Wish, dir: &str, module: &str, picks: 
     if !module.is_empty() && view.find(dir, &format!("{module}.py")).is_some() {
         let reference = Reference { repo: None, module: module.to_owned(), by: "model_index.json".to_owned() };
         if wish.no_code {
-            model::take_code(view, wish, dir, &[reference], picks);
+            beside::take_code(view, wish, dir, &[reference], picks);
         } else {
             for (entry, reason) in code::follow(view, dir, &[reference]).files {
                 picks.take(entry, Purpose::Code, reason);

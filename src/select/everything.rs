@@ -1,15 +1,15 @@
-//! `--all`: every file, with every complete set of safetensors or bin weights recognised, so that it
-//! gets verified.
+//! `--all`: every file, with every set of weights recognised, so that it gets verified.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::classify::has_ext;
 use super::companions::companion;
-use super::model::{self, MODEL};
-use super::names;
-use super::picks::{Picks, class_of};
-use super::sets::{Found, Query, Set, indexed_set, resolve};
+use super::model::{MODEL, tied};
+use super::names::{self, stem};
+use super::picks::{Picks, weights_of};
+use super::sets::{Query, Set};
 use super::shards::{shards, shards_here};
+use super::standard::{series, series_set};
 use super::view::{CONFIG_LIMIT, View};
 use super::{Family, Purpose, tensorflow};
 use crate::repo::RepoPath;
@@ -27,37 +27,53 @@ pub(super) fn select(view: &View<'_>, picks: &mut Picks) {
     }
 }
 
-/// Recognises the sets of one folder.
+/// Recognises the sets of one folder: what indexes name, then whole series of shards, then file by file.
 fn folder(view: &View<'_>, dir: &str, picks: &mut Picks) {
     let mut done: BTreeSet<RepoPath> = BTreeSet::new();
-    let mut sets: Vec<Set> = Vec::new();
+    let mut sets = indexed(view, dir);
+    done.extend(sets.iter().flat_map(|set| set.files.iter().cloned()));
+    for (series, parts) in series(view, dir) {
+        // `model.bin` is another family's, and parts of a set that is not whole are checked one by one.
+        let own = (series.0, series.1) != (Family::Bin, "model") && parts.values().any(|path| !done.contains(*path));
+        if let Some(set) = series_set(series, &parts).filter(|_| own) {
+            done.extend(set.files.iter().cloned());
+            sets.push(set);
+        }
+    }
+    sets.extend(alone(view, dir, &done));
+    sets.extend(packed(view, dir));
+    sets.extend(tensorflow::everything(view, dir, MODEL));
+    let indexed = sets.iter().any(|set| set.index.is_some());
+    if indexed && let Some(config) = view.find(dir, "config.json") {
+        view.want(config, CONFIG_LIMIT);
+    }
+    let tied = indexed && view.json(dir, "config.json").here().is_some_and(|c| tied(&c));
+    for set in sets {
+        picks.take_set(view, dir, &set, tied);
+    }
+}
+
+/// What every index names, also one of an odd stem and one beside a single file.
+fn indexed(view: &View<'_>, dir: &str) -> Vec<Set> {
+    let mut sets = Vec::new();
     for entry in view.files(dir) {
         let name = entry.path.file_name();
-        // Every index, also of an odd stem and beside a single file.
         let json = has_ext(name, &["json"]);
         let family = if name.starts_with("consolidated.safetensors.index") {
-            Some(Family::Mistral)
+            Family::Mistral
         } else if json && name.contains(".safetensors.") && name.contains("index") {
-            Some(Family::Safetensors)
+            Family::Safetensors
         } else if json && name.contains(".bin.") && name.contains("index") {
-            Some(Family::Bin)
+            Family::Bin
         } else {
-            None
+            continue;
         };
-        let Some(family) = family else { continue };
-        let variant = names::parse(name).and_then(|n| n.variant);
-        let query = Query { dir, family, variant, ..MODEL };
+        let query = Query { dir, family, variant: names::parse(name).and_then(|n| n.variant), ..MODEL };
         match shards(view, query, entry) {
-            Ok((files, notes)) => {
-                done.extend(files.iter().cloned());
-                sets.push(indexed_set(query, entry, files, notes));
-            }
+            Ok((files, notes)) => sets.push(Set::indexed(query, entry, files, notes)),
             Err(why) => match shards_here(view, entry) {
                 // What is left of a set is held to its index: every gap gets its finding there.
-                Ok(here) if !here.is_empty() => {
-                    done.extend(here.iter().cloned());
-                    sets.push(indexed_set(query, entry, here, Vec::new()));
-                }
+                Ok(here) if !here.is_empty() => sets.push(Set::indexed(query, entry, here, Vec::new())),
                 Ok(_) => view.find_out(Finding::new(
                     Code::FamilyIncomplete,
                     &entry.path,
@@ -67,75 +83,49 @@ fn folder(view: &View<'_>, dir: &str, picks: &mut Picks) {
             },
         }
     }
-    for entry in view.files(dir) {
+    sets
+}
+
+/// Every other file that is read for itself.
+fn alone(view: &View<'_>, dir: &str, done: &BTreeSet<RepoPath>) -> Vec<Set> {
+    let left = view.files(dir).iter().filter(|entry| !done.contains(&entry.path));
+    left.filter_map(|entry| {
         let name = entry.path.file_name();
-        if done.contains(&entry.path) {
-            continue;
-        }
-        let parsed = names::parse(name).filter(|n| !(n.index || n.family == Family::Bin && n.stem == "model"));
-        let set = match parsed {
-            Some(n) if n.shard.is_some() => {
-                let stems = [n.stem];
-                let query =
-                    Query { dir, family: n.family, variant: n.variant, stems: &stems, any_name: false, ..MODEL };
-                match view.quietly(|| resolve(view, query)) {
-                    Found::Complete(set) if set.files.contains(&entry.path) => Some(set),
-                    // Parts of a set that is not whole can still be checked one by one.
-                    _ => (n.family == Family::Safetensors).then(|| single(n.family, n.variant, &entry.path)),
-                }
-            }
-            Some(n) => Some(single(n.family, n.variant, &entry.path)),
-            None if has_ext(name, &["safetensors"]) && name.starts_with("consolidated") => {
-                Some(single(Family::Mistral, None, &entry.path))
-            }
-            None if has_ext(name, &["safetensors"]) => Some(single(Family::Safetensors, None, &entry.path)),
+        let (family, variant) = match names::parse(name).filter(|n| !(n.family == Family::Bin && n.stem == "model")) {
+            Some(n) if n.index || n.family == Family::Bin && n.shard.is_some() => return None,
+            Some(n) => (n.family, n.variant),
+            None if has_ext(name, &["safetensors"]) && name.starts_with("consolidated") => (Family::Mistral, None),
+            None if has_ext(name, &["safetensors"]) => (Family::Safetensors, None),
             None => {
-                let class = view.rel(&entry.path).map(|rel| class_of(view, rel)).filter(|c| c.weights);
-                class
-                    .and_then(|c| c.family)
-                    .filter(|f| matches!(f, Family::Pt | Family::TorchScript | Family::Meta))
-                    .map(|family| single(family, None, &entry.path))
+                let own = |f: &Family| matches!(f, Family::Pt | Family::TorchScript | Family::Meta);
+                (weights_of(view, entry).filter(own)?, None)
             }
         };
-        if let Some(set) = set {
-            done.extend(set.files.iter().cloned());
-            sets.push(set);
-        }
-    }
-    let mut packed: BTreeMap<String, Vec<RepoPath>> = BTreeMap::new();
+        Some(single(family, variant, &entry.path))
+    })
+    .collect()
+}
+
+/// Every graph, and every GGUF file or split set of them.
+fn packed(view: &View<'_>, dir: &str) -> Vec<Set> {
+    let mut sets = Vec::new();
+    let mut splits: BTreeMap<(&str, u32), Vec<RepoPath>> = BTreeMap::new();
     for entry in view.files(dir) {
         let name = entry.path.file_name();
         if has_ext(name, &["onnx"]) {
             // Its external files are looked up among all that is taken.
             sets.push(single(Family::Onnx, None, &entry.path));
         } else if has_ext(name, &["gguf"]) {
-            let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-            let group = names::split_shard(stem).map_or(name.to_owned(), |(x, (_, n))| format!("{x}/{n}"));
-            packed.entry(group).or_default().push(entry.path.clone());
+            match names::split_shard(stem(name)) {
+                Some((prefix, (_, total))) => splits.entry((prefix, total)).or_default().push(entry.path.clone()),
+                None => sets.push(single(Family::Gguf, None, &entry.path)),
+            }
         }
     }
-    sets.extend(
-        packed.into_values().map(|files| Set { files, ..single(Family::Gguf, None, &view.files(dir)[0].path) }),
-    );
-    sets.extend(tensorflow::everything(view, dir, MODEL));
-    let indexed = sets.iter().any(|set| set.index.is_some());
-    if indexed && let Some(config) = view.find(dir, "config.json") {
-        view.want(config, CONFIG_LIMIT);
-    }
-    let tied = indexed && view.json(dir, "config.json").here().is_some_and(|c| model::tied(&c));
-    for set in sets {
-        picks.take_set(view, dir, &set, tied);
-    }
+    sets.extend(splits.into_values().map(|files| Set::new(Family::Gguf, None, files, "--all")));
+    sets
 }
 
 fn single(family: Family, variant: Option<&str>, path: &RepoPath) -> Set {
-    Set {
-        family,
-        variant: variant.map(str::to_owned),
-        index: None,
-        files: vec![path.clone()],
-        loose: false,
-        reason: "--all".to_owned(),
-        notes: Vec::new(),
-    }
+    Set::new(family, variant, vec![path.clone()], "--all")
 }

@@ -4,6 +4,7 @@
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::SelectError;
+use crate::text::meant;
 
 /// The compiled patterns of one flag.
 #[derive(Debug, Default)]
@@ -15,18 +16,7 @@ impl Globs {
     pub fn new(patterns: &[String]) -> Result<Self, SelectError> {
         patterns
             .iter()
-            .map(|pattern| {
-                let matcher = GlobBuilder::new(&translate(pattern))
-                    .literal_separator(false)
-                    .backslash_escape(false)
-                    .case_insensitive(false)
-                    .build()
-                    .map_err(|error| SelectError::BadGlob {
-                        glob: pattern.clone(),
-                        reason: error.kind().to_string(),
-                    })?;
-                Ok((pattern.clone(), matcher.compile_matcher()))
-            })
+            .map(|pattern| Ok((pattern.clone(), compile(pattern, Case::Matters)?)))
             .collect::<Result<_, _>>()
             .map(Globs)
     }
@@ -45,6 +35,38 @@ impl Globs {
     pub fn unused<'p>(&self, paths: &(impl Iterator<Item = &'p str> + Clone)) -> Option<&str> {
         self.0.iter().find(|(_, glob)| !paths.clone().any(|p| glob.is_match(p))).map(|(pattern, _)| pattern.as_str())
     }
+}
+
+/// Whether letters match those of the other case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Case {
+    Matters,
+    Ignored,
+}
+
+fn compile(pattern: &str, case: Case) -> Result<GlobMatcher, SelectError> {
+    GlobBuilder::new(&translate(pattern))
+        .literal_separator(false)
+        .backslash_escape(false)
+        .case_insensitive(case == Case::Ignored)
+        .build()
+        .map(|glob| glob.compile_matcher())
+        .map_err(|error| SelectError::BadGlob { glob: pattern.to_owned(), reason: error.kind().to_string() })
+}
+
+/// The files that a pattern which matches none may have meant, a few: those that match when case is ignored, else
+/// those of nearly that name.
+pub(super) fn near<'p>(pattern: &str, paths: impl Iterator<Item = &'p str> + Clone) -> Vec<String> {
+    const MOST: usize = 20;
+    let own = |path: &str| path.to_owned();
+    let any_case = compile(pattern, Case::Ignored).ok();
+    let found: Vec<String> = paths
+        .clone()
+        .filter(|path| any_case.as_ref().is_some_and(|glob| glob.is_match(path)))
+        .take(MOST)
+        .map(own)
+        .collect();
+    if found.is_empty() { meant(pattern, paths).into_iter().take(MOST).map(own).collect() } else { found }
 }
 
 /// `fnmatch`'s language in `globset`'s: braces are no alternatives, runs of `*` are one.
@@ -102,6 +124,14 @@ mod tests {
             let globs = Globs::new(&[glob.to_owned()]).unwrap();
             assert_eq!(globs.matching(path).is_some(), want, "{glob} on {path}");
         }
+    }
+
+    #[test]
+    fn what_matches_nothing_may_have_meant_another_case_or_name() {
+        let paths = ["config.json", "data/train.csv", "tokenizer.json"];
+        assert_eq!(near("*.JSON", paths.into_iter()), ["config.json", "tokenizer.json"]);
+        assert_eq!(near("confg.json", paths.into_iter()), ["config.json"]);
+        assert!(near("*.bin", paths.into_iter()).is_empty());
     }
 
     #[test]

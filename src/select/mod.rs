@@ -6,6 +6,7 @@
 //! nothing more is asked for, the pass's result stands.
 
 mod adapter;
+mod beside;
 mod checkpoint;
 mod choose;
 mod classify;
@@ -16,6 +17,7 @@ mod diffusers;
 mod everything;
 mod filter;
 mod index;
+mod mistral;
 mod model;
 mod names;
 mod packed;
@@ -24,10 +26,13 @@ mod picks;
 mod sentence;
 mod sets;
 mod shards;
+mod standard;
 mod tensorflow;
 mod types;
 mod view;
 mod whole;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use checkpoint::CheckpointState;
 pub use index::{IndexError, WeightIndex};
@@ -66,6 +71,11 @@ const OTHERS: &[Family] = &[
     Family::Other,
 ];
 
+/// The files that name a pipeline's components.
+const PIPELINE_INDEXES: [&str; 2] = ["model_index.json", "modular_model_index.json"];
+/// The file that names the modules of sentence-transformers.
+const MODULES: &str = "modules.json";
+
 /// Chooses files from a listing.
 ///
 /// Call it with no documents first; while it answers [`Step::Need`], fetch those files, add each to
@@ -77,8 +87,9 @@ const OTHERS: &[Family] = &[
 pub fn select(listing: &Listing, options: &Options, documents: &Documents) -> Result<Step, SelectError> {
     let include = Globs::new(&options.include)?;
     let exclude = Globs::new(&options.exclude)?;
-    if let Some(pattern) = include.unused(&listing.entries.iter().map(|e| e.path.as_str())) {
-        return Err(SelectError::NoMatch(pattern.to_owned()));
+    let paths = listing.entries.iter().map(|e| e.path.as_str());
+    if let Some(pattern) = include.unused(&paths) {
+        return Err(SelectError::NoMatch { glob: pattern.to_owned(), near: filter::near(pattern, paths) });
     }
     let root = options.subfolder.as_ref().map_or("", RepoPath::as_str);
     let globs = (&include, &exclude);
@@ -137,7 +148,7 @@ fn run(
 ) -> Result<Step, SelectError> {
     let view = View::new(listing, root, documents);
     if let Some(folder) = options.subfolder.as_ref().filter(|_| !view.has_dir("")) {
-        return Err(SelectError::SubfolderAbsent(folder.clone()));
+        return Err(choose::subfolder_absent(&view, folder));
     }
     let mut picks = Picks::default();
     if listing.info.repo_type != RepoType::Model {
@@ -168,10 +179,18 @@ fn run(
         Ok(true) => Ok(step(&view, picks, globs)),
         Ok(false) => match elsewhere(no_weights(&wish)) {
             Err(SelectError::NothingSelectable { found, .. }) if found.is_empty() => {
-                view.find_out(Finding::repo(
-                    Code::WeightsAbsent,
-                    "there are no weights in this repo: its other files were taken",
-                ));
+                let message = match () {
+                    () if listing.entries.is_empty() => "there are no files in this repo",
+                    () if picks.is_empty() => {
+                        "there are no weights in this repo, and no files that go with any: nothing was taken"
+                    }
+                    () => "there are no weights in this repo: its other files were taken",
+                };
+                let mut finding = Finding::repo(Code::WeightsAbsent, message);
+                if picks.is_empty() && !listing.entries.is_empty() {
+                    finding = finding.hint("take files with --include GLOB, or everything with --all");
+                }
+                view.find_out(finding);
                 Ok(step(&view, picks, globs))
             }
             other => other,
@@ -211,7 +230,7 @@ fn wish(options: &Options) -> Wish {
 
 /// Runs the rules for what the root folder holds: a pipeline, modules, or one model.
 fn scope(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> Result<bool, SelectError> {
-    for name in ["model_index.json", "modular_model_index.json"] {
+    for name in PIPELINE_INDEXES {
         if view.find("", name).is_none() {
             continue;
         }
@@ -233,8 +252,8 @@ fn scope(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> Result<bool, Select
             Doc::Absent => {}
         }
     }
-    if view.find("", "modules.json").is_some() {
-        match view.json("", "modules.json") {
+    if view.find("", MODULES).is_some() {
+        match view.json("", MODULES) {
             Doc::Pending => {
                 // Most have their transformer at the root.
                 for dir in view.dirs() {
@@ -261,11 +280,8 @@ fn elsewhere(
     globs: (&Globs, &Globs),
     error: SelectError,
 ) -> Result<Step, SelectError> {
-    let at_root = view.files("").iter().any(|e| {
-        let class = view.rel(&e.path).map(|rel| picks::class_of(view, rel));
-        class.is_some_and(|c| c.weights)
-    });
-    let pipeline = ["model_index.json", "modules.json"].iter().any(|name| view.find("", name).is_some());
+    let at_root = view.files("").iter().any(|e| picks::weights_of(view, e).is_some());
+    let pipeline = is_pipeline(view, "");
     let folders = folders(view, wish);
     let refused = matches!(error, SelectError::VariantAbsent { .. } | SelectError::Several { .. });
     match folders.as_slice() {
@@ -286,11 +302,21 @@ fn elsewhere(
     }
 }
 
-/// The folders that hold weights of their own, and whether any of them can be selected.
+/// Whether the files of `dir` say that the folders in it belong together.
+fn is_pipeline(view: &View<'_>, dir: &str) -> bool {
+    view.files(dir).iter().any(|e| PIPELINE_INDEXES.iter().chain(&[MODULES]).any(|name| e.path.file_name() == *name))
+}
+
+/// The folders that hold weights of their own, and whether any of them can be selected. Checkpoints of a
+/// training count where there are no others.
 fn folders(view: &View<'_>, wish: &Wish) -> Vec<(String, bool)> {
-    let mut folders: Vec<(String, bool)> = Vec::new();
+    /// More are not told apart.
+    const MOST: usize = 1000;
+    let pipelines: BTreeSet<&str> = view.dirs().filter(|dir| is_pipeline(view, dir)).collect();
+    let mut models: BTreeMap<&str, bool> = BTreeMap::new();
+    let mut checkpoints: BTreeMap<&str, bool> = BTreeMap::new();
     for dir in view.dirs().filter(|d| !d.is_empty()) {
-        if dir.split('/').any(|s| classify::family_dir(s).is_some() || classify::training_dir(s)) {
+        if dir.split('/').any(|s| classify::family_dir(s).is_some()) {
             continue;
         }
         let families: Vec<Family> = view
@@ -304,18 +330,19 @@ fn folders(view: &View<'_>, wish: &Wish) -> Vec<(String, bool)> {
             continue;
         }
         // A pipeline's folder stands for its components' folders.
-        let top = std::iter::successors(Some(dir), |d| d.rsplit_once('/').map(|(parent, _)| parent))
-            .filter(|d| ["model_index.json", "modules.json"].iter().any(|name| view.find(d, name).is_some()))
-            .last()
-            .unwrap_or(dir);
-        let good = families.iter().any(|family| wish.order.contains(family));
-        if let Some((_, known)) = folders.iter_mut().find(|(folder, _)| folder == top) {
-            *known |= good;
-        } else if folders.len() < 1000 {
-            folders.push((top.to_owned(), good));
+        let ends = dir.match_indices('/').map(|(at, _)| at).chain([dir.len()]);
+        let top = match pipelines.len() {
+            0 => dir,
+            _ => ends.map(|end| &dir[..end]).find(|d| pipelines.contains(d)).unwrap_or(dir),
+        };
+        let training = dir.split('/').any(classify::training_dir);
+        let found = if training { &mut checkpoints } else { &mut models };
+        if found.len() < MOST || found.contains_key(top) {
+            *found.entry(top).or_default() |= families.iter().any(|family| wish.order.contains(family));
         }
     }
-    folders
+    let found = if models.is_empty() { checkpoints } else { models };
+    found.into_iter().map(|(dir, good)| (dir.to_owned(), good)).collect()
 }
 
 /// Datasets and Spaces have no families: everything is taken, or what `--include` names.

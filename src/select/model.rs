@@ -3,18 +3,19 @@
 
 use serde_json::Value;
 
-use super::adapter::{adapter, base_model};
-use super::choose::{Choice, choose, variants};
+use super::adapter::adapter;
+use super::beside::companions;
+use super::choose::{Choice, choose, only_variants, variant_absent};
 use super::classify::has_ext;
-use super::code::{self, Reference};
-use super::companions::{companion, mistral_tokenizer};
+use super::code;
+use super::companions::companion;
 use super::picks::{Picks, Wish, found};
-use super::sets::{Query, Set, indexed_set};
+use super::sets::{Query, Set};
 use super::shards::shards;
 use super::view::{CONFIG_LIMIT, View};
-use super::{Family, Purpose, SelectError, whole};
+use super::{Family, Purpose, SelectError, mistral, whole};
 use crate::report::{Code, Finding, Severity};
-use crate::text::printable;
+use crate::text::{brief, printable};
 
 /// What to look for in a model's folder.
 pub(super) const MODEL: Query<'static> = Query {
@@ -62,15 +63,15 @@ pub(super) fn failure(view: &View<'_>, wish: &Wish, dir: &str, choice: &Choice) 
         let choices = choices.iter().take(100).map(|c| printable(c).into_owned()).collect();
         return Some(SelectError::Several { family, choices, how });
     }
-    if let Some(variant) = &wish.variant {
-        let others = variants(view, &[dir], variant);
-        if choice.broken.is_empty() && !found.is_empty() {
-            return Some(SelectError::VariantAbsent { variant: variant.clone(), found: others });
-        }
+    if let Some(variant) = &wish.variant
+        && choice.broken.is_empty()
+        && !found.is_empty()
+    {
+        return Some(variant_absent(view, wish, &[dir], variant));
     }
     let mut why = choice.why();
     if why.is_empty() && wish.variant.is_none() {
-        let variants = variants(view, &[dir], "");
+        let variants = only_variants(view, &[dir]);
         if !variants.is_empty() {
             why = format!("there are only variants: add --variant {}", printable(&variants.join(" or --variant ")));
         }
@@ -144,7 +145,7 @@ fn named_weights(view: &View<'_>, wish: &Wish, dir: &str, config: &Value) -> Opt
         view.find_out(Finding::new(Code::FamilyIncomplete, &by.path, message));
         None
     };
-    let shown: String = printable(name).chars().take(200).collect();
+    let shown = brief(name);
     let Some(entry) = view.find(dir, name) else {
         return complain(format!("transformers_weights names \"{shown}\", which is not in the repo"));
     };
@@ -156,19 +157,11 @@ fn named_weights(view: &View<'_>, wish: &Wish, dir: &str, config: &Value) -> Opt
     let query = Query { dir, family, ..MODEL };
     let set = if name.ends_with(".index.json") {
         match shards(view, query, entry) {
-            Ok((files, notes)) => indexed_set(query, entry, files, notes),
+            Ok((files, notes)) => Set::indexed(query, entry, files, notes),
             Err(why) => return complain(format!("transformers_weights names \"{shown}\": {why}")),
         }
     } else if has_ext(name, &["safetensors", "bin"]) {
-        Set {
-            family,
-            variant: None,
-            index: None,
-            files: vec![entry.path.clone()],
-            loose: false,
-            reason: String::new(),
-            notes: Vec::new(),
-        }
+        Set::new(family, None, vec![entry.path.clone()], "")
     } else {
         return complain(format!("transformers_weights names \"{shown}\", which is no weight file"));
     };
@@ -179,43 +172,18 @@ fn named_weights(view: &View<'_>, wish: &Wish, dir: &str, config: &Value) -> Opt
 fn take(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>, set: &Set, picks: &mut Picks) {
     let mut set = set.clone();
     add_mtp(view, dir, config, &mut set);
-    let mistral = set.family == Family::Mistral;
     picks.take_set(view, dir, &set, config.is_some_and(tied));
-    let has = |name: &str| view.find(dir, name).is_some();
-    let other_tokenizer = has("tokenizer.json") || has("tokenizer.model");
-    for entry in view.files(dir) {
-        let name = entry.path.file_name();
-        if mistral && name == "params.json" {
-            picks.take(entry, Purpose::Config, "Mistral's configuration");
-        } else if mistral_tokenizer(name) {
-            if mistral || !other_tokenizer {
-                picks.take(entry, Purpose::Tokenizer, "Mistral's tokenizer");
-            } else {
-                picks.leave(entry, Some(Family::Mistral), "mistral family");
-            }
-        } else if name == "params.json"
-            && view.files(dir).iter().any(|e| e.path.file_name().starts_with("consolidated"))
-        {
-            picks.leave(entry, Some(Family::Mistral), "mistral family");
-        }
-    }
-    if let Some(first) = set.files.first()
-        && mistral
-        && wish.only.is_none()
-        && wish.prefer != Some(Family::Mistral)
-    {
-        view.find_out(
-            Finding::new(Code::FamilyFallback, first, "these weights are in Mistral's own layout, not transformers'")
-                .severity(Severity::Note)
-                .hint("vLLM and mistral-inference read it; transformers needs a converted repo"),
-        );
-    }
+    mistral::beside(view, wish, dir, &set, picks);
     native_parts(view, dir, &set, picks);
     whole::beside(view, dir, &set, picks);
     let standard = !set.loose
         && matches!(set.family, Family::Safetensors | Family::Bin)
         && set.files.first().is_some_and(|f| !f.file_name().starts_with("diffusion"));
-    if standard && config.is_none() && view.find(dir, "config.json").is_none() && !has("open_clip_config.json") {
+    if standard
+        && config.is_none()
+        && view.find(dir, "config.json").is_none()
+        && view.find(dir, "open_clip_config.json").is_none()
+    {
         view.find_out(Finding::repo(
             Code::CompanionMissing,
             format!(
@@ -297,102 +265,5 @@ fn native_parts(view: &View<'_>, dir: &str, set: &Set, picks: &mut Picks) {
         {
             picks.take(entry, Purpose::Tokenizer, "tokenizer of the native layout");
         }
-    }
-}
-
-/// Takes the companions of the model in `dir`, and its code.
-pub(super) fn companions(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>, picks: &mut Picks) {
-    let mut references: Vec<Reference> = Vec::new();
-    for entry in view.files(dir) {
-        let name = entry.path.file_name();
-        if let Some((purpose, reason)) = companion(name) {
-            picks.take(entry, purpose, reason);
-        } else if view.find(dir, "config.json").is_none()
-            && has_ext(name, &["json", "yaml", "yml"])
-            && settings(view, entry)
-        {
-            picks.take(entry, Purpose::Config, "settings of a repo without config.json");
-        }
-    }
-    for &name in code::CARRIERS {
-        let document = if name == "config.json" { config.cloned() } else { view.json(dir, name).here() };
-        if let Some(document) = document {
-            references.extend(code::references(&document, name));
-            extras(view, dir, name, &document, picks);
-        }
-    }
-    folders(view, wish, dir, picks);
-    take_code(view, wish, dir, &references, picks);
-}
-
-fn settings(view: &View<'_>, entry: &crate::hub::Entry) -> bool {
-    let class = view.rel(&entry.path).map(super::classify::classify);
-    let mistral = entry.path.file_name() == "params.json";
-    !mistral
-        && entry.size <= CONFIG_LIMIT
-        && class.is_some_and(|c| c.family.is_none() && c.reason == super::classify::UNNEEDED)
-}
-
-/// Files that only a config's content names.
-fn extras(view: &View<'_>, dir: &str, by: &str, document: &Value, picks: &mut Picks) {
-    if by == "video_preprocessor_config.json"
-        && let Some(font) = document.get("font").and_then(Value::as_str)
-        && let Some(entry) = view.find(dir, font)
-    {
-        picks.take(entry, Purpose::Processor, "the font that the video processor names");
-    }
-    if by == "config.json"
-        && let Some(base) = document.get("base_model_name_or_path").and_then(Value::as_str)
-    {
-        base_model(view, dir, by, base, picks);
-    }
-}
-
-/// Folders that loaders take beside a model.
-fn folders(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks) {
-    let sub = |name: &str| if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") };
-    for entry in view.files(&sub("additional_chat_templates")) {
-        if has_ext(entry.path.file_name(), &["jinja"]) {
-            picks.take(entry, Purpose::ChatTemplate, "additional chat template");
-        }
-    }
-    if view.find(dir, "alphabet.json").is_some() {
-        for entry in view.tree(&sub("language_model")) {
-            picks.take(entry, Purpose::Processor, "language-model decoding");
-        }
-    }
-    if view.find(dir, "speaker_embeddings_path.json").is_some() {
-        for entry in view.tree(&sub("speaker_embeddings")) {
-            picks.take(entry, Purpose::Processor, "speaker embeddings");
-        }
-    }
-    for entry in view.tree(&sub("custom_generate")) {
-        if wish.no_code {
-            picks.leave(entry, None, "--no-code");
-        } else {
-            picks.take(entry, Purpose::Code, "custom generation code");
-        }
-    }
-}
-
-/// Takes the code that is referred to, unless it is unwanted.
-pub(super) fn take_code(view: &View<'_>, wish: &Wish, dir: &str, references: &[Reference], picks: &mut Picks) {
-    if wish.no_code {
-        let (foreign, own): (Vec<_>, Vec<_>) = references.iter().cloned().partition(|r| r.repo.is_some());
-        let followed = code::follow(view, dir, &foreign);
-        picks.repos.extend(followed.repos);
-        if !own.is_empty() {
-            for entry in view.files("").iter().chain(view.files(dir)) {
-                if has_ext(entry.path.file_name(), &["py", "cpp", "cc", "cu", "cuh", "h"]) {
-                    picks.leave(entry, None, "--no-code");
-                }
-            }
-        }
-        return;
-    }
-    let followed = code::follow(view, dir, references);
-    picks.repos.extend(followed.repos);
-    for (entry, reason) in followed.files {
-        picks.take(entry, Purpose::Code, reason);
     }
 }

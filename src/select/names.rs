@@ -1,5 +1,7 @@
 //! The grammar of standard weight and index names. Which of them a loader takes is decided elsewhere.
 
+use std::collections::BTreeMap;
+
 use super::Family;
 
 /// What a standard weight or index name says.
@@ -112,6 +114,19 @@ pub(super) fn split_shard(text: &str) -> Option<(&str, (u32, u32))> {
     let at = left.rfind(['-', '_'])?;
     let number = number(&left[at + 1..])?;
     Some((&left[..at], (number, self::number(total)?)))
+}
+
+/// Whether parts 1 to `total` are there, or 0 to one less (gpt-oss counts from 0).
+pub(super) fn whole<T>(parts: &BTreeMap<u32, T>, total: u32) -> bool {
+    // Neither loop goes further than one beyond the parts there are.
+    let all = |mut numbers: std::ops::Range<u32>| numbers.all(|number| parts.contains_key(&number));
+    total > 0 && (all(1..total.saturating_add(1)) || all(0..total))
+}
+
+/// A file name without its ending; `.pth.tar` is one.
+pub(super) fn stem(name: &str) -> &str {
+    let name = name.strip_suffix(".tar").unwrap_or(name);
+    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
 }
 
 fn number(text: &str) -> Option<u32> {

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::classify::has_ext;
-use super::picks::class_of;
+use super::names::stem;
+use super::picks::weights_of;
 use super::sets::{Found, Query, Set};
 use super::view::View;
 use super::{Family, names};
@@ -20,28 +21,13 @@ pub(super) fn knows(family: Family) -> bool {
     matches!(family, Family::Pt | Family::TorchScript)
 }
 
-/// The name without its ending, of which `.pth.tar` is one.
-fn stem(name: &str) -> &str {
-    let name = name.strip_suffix(".tar").unwrap_or(name);
-    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
-}
-
 /// The files of the family in the folder that belong together.
 pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
-    let is = |entry: &&Entry| {
-        view.rel(&entry.path).is_some_and(|rel| {
-            let class = class_of(view, rel);
-            class.weights && class.family == Some(query.family)
-        })
-    };
-    let mut all: Vec<&Entry> = view.files(query.dir).iter().copied().filter(is).collect();
+    let of = |family| view.files(query.dir).iter().copied().filter(move |e| weights_of(view, e) == Some(family));
+    let mut all: Vec<&Entry> = of(query.family).collect();
     if all.is_empty() && query.family == Family::TorchScript {
         // Most are called as any other: what they hold is held against the family when they are here.
-        let pt = |e: &&Entry| {
-            let class = view.rel(&e.path).map(|rel| class_of(view, rel));
-            class.is_some_and(|c| c.weights && c.family == Some(Family::Pt)) && !has_ext(e.path.file_name(), &["ckpt"])
-        };
-        all = view.files(query.dir).iter().copied().filter(pt).collect();
+        all = of(Family::Pt).filter(|e| !has_ext(e.path.file_name(), &["ckpt"])).collect();
     }
     let Some(first) = all.first() else { return Found::Absent };
     let several = || Found::Several {
@@ -76,11 +62,7 @@ fn parts(query: Query<'_>, all: &[&Entry]) -> Option<Found> {
         found.entry((prefix, total)).or_default().insert(number, &entry.path);
     }
     let (((_, total), parts), 1) = (found.first_key_value()?, found.len()) else { return None };
-    // Some count from 0.
-    let whole = parts.len() as u64 == u64::from(*total)
-        && (parts.contains_key(&0) || parts.contains_key(total))
-        && parts.keys().all(|n| n <= total);
-    Some(if whole {
+    Some(if names::whole(parts, *total) {
         set(query, parts.values().map(|p| (*p).clone()).collect(), "the parts of the set")
     } else {
         let why = format!("{} of its {total} parts are in the repo", parts.len());
@@ -88,15 +70,6 @@ fn parts(query: Query<'_>, all: &[&Entry]) -> Option<Found> {
     })
 }
 
-fn set(query: Query<'_>, mut files: Vec<RepoPath>, reason: &str) -> Found {
-    files.sort();
-    Found::Complete(Set {
-        family: query.family,
-        variant: query.variant.map(str::to_owned),
-        index: None,
-        files,
-        loose: false,
-        reason: reason.to_owned(),
-        notes: Vec::new(),
-    })
+fn set(query: Query<'_>, files: Vec<RepoPath>, reason: &str) -> Found {
+    Found::Complete(Set::new(query.family, query.variant, files, reason))
 }

@@ -44,9 +44,9 @@ impl Picks {
         self.aside.entry(entry.path.clone()).or_insert_with(|| (family, reason.into()));
     }
 
-    /// Whether the file has been taken.
-    pub fn has(&self, path: &RepoPath) -> bool {
-        self.files.contains_key(path)
+    /// Whether nothing has been taken.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
     }
 
     /// Takes a weight set with its index.
@@ -164,12 +164,16 @@ pub(super) fn class_of(view: &View<'_>, rel: &str) -> Class {
     class
 }
 
+/// The family whose weights the file holds, if it is a weight file of the view.
+pub(super) fn weights_of(view: &View<'_>, entry: &Entry) -> Option<Family> {
+    view.rel(&entry.path).map(|rel| class_of(view, rel)).filter(|class| class.weights)?.family
+}
+
 /// What weights the view holds, with their bytes, largest first.
 pub(super) fn found(view: &View<'_>) -> Vec<(Family, u64)> {
     let mut sums: BTreeMap<Family, u64> = BTreeMap::new();
     for entry in view.tree("") {
-        let class = view.rel(&entry.path).map(|rel| class_of(view, rel));
-        if let Some(Class { family: Some(family), weights: true, .. }) = class {
+        if let Some(family) = weights_of(view, entry) {
             let sum = sums.entry(family).or_default();
             *sum = sum.saturating_add(entry.size);
         }

@@ -2,16 +2,18 @@
 
 use serde_json::Value;
 
-use super::choose::choose;
-use super::classify::classify;
+use super::beside;
+use super::choose::{Stems, choose};
+use super::classify::{CODE, DOCUMENTATION, TRAINING, classify};
 use super::code::{Reference, reference};
+use super::companions::companion;
 use super::model::{self, MODEL};
-use super::picks::{Picks, Wish};
+use super::picks::{Picks, Wish, weights_of};
 use super::sets::Query;
-use super::view::{CONFIG_LIMIT, View};
+use super::view::{CONFIG_LIMIT, View, inside};
 use super::{Family, Purpose, SelectError};
 use crate::repo::RepoPath;
-use crate::report::{Code, Finding, Severity};
+use crate::report::{Code, Finding};
 use crate::text::printable;
 
 /// Module folders beyond this many are not looked at.
@@ -26,58 +28,92 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, modules: &Value, picks: &mut 
             view.want(entry, CONFIG_LIMIT);
         }
     }
-    let mut dirs: Vec<String> = Vec::new();
+    let mut found: Vec<Module> = Vec::new();
     let mut references: Vec<Reference> = Vec::new();
     for module in modules.as_array().into_iter().flatten().take(MOST_MODULES) {
+        let kind = module.get("type").and_then(Value::as_str).unwrap_or("");
         if let Some(path) = module.get("path").and_then(Value::as_str) {
-            add_dir(view, "modules.json", "", path, &mut dirs);
+            add(view, "modules.json", "", path, Kind::of(kind), &mut found);
         }
-        if let Some(kind) = module.get("type").and_then(Value::as_str)
-            && !kind.starts_with("sentence_transformers.")
-            && !kind.starts_with("torch.")
-        {
+        if !kind.starts_with("sentence_transformers.") && !kind.starts_with("torch.") {
             references.extend(reference(kind, "modules.json"));
         }
     }
     let mut at = 0;
-    while at < dirs.len() && dirs.len() <= MOST_MODULES {
-        let dir = dirs[at].clone();
+    while at < found.len() && found.len() <= MOST_MODULES {
+        let dir = found[at].dir.clone();
         if let Some(router) = view.json(&dir, "router_config.json").here()
             && let Some(Value::Object(types)) = router.get("types")
         {
-            for path in types.keys().take(MOST_MODULES) {
-                add_dir(view, "router_config.json", &dir, path, &mut dirs);
+            for (path, kind) in types.iter().take(MOST_MODULES) {
+                add(view, "router_config.json", &dir, path, Kind::of(kind.as_str().unwrap_or("")), &mut found);
             }
         }
         at += 1;
     }
-    model::take_code(view, wish, "", &references, picks);
+    beside::take_code(view, wish, "", &references, picks);
 
-    let root_module = dirs.iter().any(String::is_empty);
     let mut weights = false;
-    for dir in dirs.iter().filter(|d| !d.is_empty()) {
-        weights |= module(view, wish, dir, picks);
+    for module in found.iter().filter(|module| !module.dir.is_empty()) {
+        weights |= folder(view, wish, module, picks)?;
     }
-    if root_module {
-        weights |= match model::select(view, wish, "", picks) {
-            // A transformer at the root is what the repo is about; other root modules (a router) have no weights.
-            Err(error) if !weights => return Err(error),
-            Err(_) => false,
-            Ok(found) => found,
-        };
-    } else {
+    let root: Vec<Kind> = found.iter().filter(|module| module.dir.is_empty()).map(|module| module.kind).collect();
+    if root.is_empty() {
         let config = view.json("", "config.json").here();
-        model::companions(view, wish, "", config.as_ref(), picks);
+        beside::companions(view, wish, "", config.as_ref(), picks);
+        return Ok(weights);
     }
-    Ok(weights)
+    match model::select(view, wish, "", picks) {
+        // The folders that a router chooses from have its weights.
+        Err(_) if weights && root.iter().all(|kind| *kind == Kind::Router) => Ok(true),
+        Err(error) => Err(error),
+        Ok(found) => Ok(weights | found),
+    }
 }
 
-fn add_dir(view: &View<'_>, by: &str, parent: &str, path: &str, dirs: &mut Vec<String>) {
+/// A module of the repo.
+struct Module {
+    /// Its folder; empty for the root.
+    dir: String,
+    kind: Kind,
+}
+
+/// Whose rules say which weights a module loads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The transformer: of any family, with variants.
+    Model,
+    /// A class of the repo's own code: as the transformer, and its folder whole where that finds nothing.
+    Custom,
+    /// A layer beside it (`Dense`, `LayerNorm`, `WordEmbeddings`): safetensors, else bin, whatever was wished for
+    /// the transformer (`Module.load_torch_weights`).
+    Layer,
+    /// It has no weights, but names folders that have.
+    Router,
+}
+
+impl Kind {
+    /// Of the class that `modules.json` names.
+    fn of(class: &str) -> Self {
+        let name = class.rsplit('.').next().unwrap_or(class);
+        if matches!(name, "Router" | "Asym") {
+            Kind::Router
+        } else if !class.starts_with("sentence_transformers.") {
+            Kind::Custom
+        } else if name.contains("Transformer") || name == "CLIPModel" {
+            Kind::Model
+        } else {
+            Kind::Layer
+        }
+    }
+}
+
+/// Adds the module that a document names by its folder, unless there is no such folder.
+fn add(view: &View<'_>, by: &str, parent: &str, path: &str, kind: Kind, found: &mut Vec<Module>) {
     let path = path.trim_end_matches('/');
     let dir = match (parent, path) {
         (_, "" | ".") => parent.to_owned(),
-        ("", path) => path.to_owned(),
-        (parent, path) => format!("{parent}/{path}"),
+        (parent, path) => inside(parent, path),
     };
     if !dir.is_empty() {
         if let Err(error) = dir.parse::<RepoPath>() {
@@ -89,42 +125,67 @@ fn add_dir(view: &View<'_>, by: &str, parent: &str, path: &str, dirs: &mut Vec<S
             return;
         }
     }
-    if !dirs.contains(&dir) && dirs.len() <= MOST_MODULES {
-        dirs.push(dir);
+    if found.iter().all(|module| module.dir != dir) && found.len() <= MOST_MODULES {
+        found.push(Module { dir, kind });
     }
 }
 
-/// Takes one module's folder: its weights by the usual order, every small file with them.
-fn module(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks) -> bool {
-    let stems: super::choose::Stems = |family| match family {
+/// Takes one module's folder: its weights by the usual order, every small file with them. Says whether it has
+/// weights.
+fn folder(view: &View<'_>, wish: &Wish, module: &Module, picks: &mut Picks) -> Result<bool, SelectError> {
+    let dir = module.dir.as_str();
+    let stems: Stems = |family| match family {
         Family::Bin => (&["pytorch_model"], &[]),
         _ => (&["model"], &[]),
     };
-    let choice = choose(view, wish, Query { any_name: false, ..MODEL }, dir, stems);
+    let mut wish = wish.clone();
+    if matches!(module.kind, Kind::Layer | Kind::Router) {
+        wish.variant = None;
+        wish.order.retain(|family| matches!(family, Family::Safetensors | Family::Bin));
+        if wish.order.is_empty() {
+            wish.only = None;
+            wish.order = vec![Family::Safetensors, Family::Bin];
+        }
+        wish.prefer = wish.prefer.filter(|family| wish.order.contains(family));
+    }
+    let choice = choose(view, &wish, Query { any_name: false, ..MODEL }, dir, stems);
     let config = view.find(dir, "config.json").filter(|_| choice.set.as_ref().is_some_and(|s| s.index.is_some()));
     let tied = config.is_some() && view.json(dir, "config.json").here().is_some_and(|c| model::tied(&c));
-    choice.report(view, dir, wish);
+    choice.report(view, dir, &wish);
+    let own = module.kind == Kind::Custom && wish.only.is_none() && choice.broken.is_empty();
     if let Some(set) = &choice.set {
         picks.take_set(view, dir, set, tied);
-    } else if !choice.broken.is_empty() {
-        view.find_out(
-            Finding::repo(Code::WeightsAbsent, format!("the module {} has no complete weights", printable(dir)))
-                .severity(Severity::Error),
-        );
+    } else if own {
+        for entry in view.tree(dir).filter(|entry| weights_of(view, entry).is_some()) {
+            picks.take(entry, Purpose::Other, "part of a custom module, whose folder is taken whole");
+        }
+    } else if view.needs().is_empty()
+        && view.tree(dir).any(|entry| weights_of(view, entry).is_some())
+        && let Some(error) = model::failure(view, &wish, dir, &choice)
+    {
+        return Err(in_folder(error, dir));
     }
     for entry in view.tree(dir) {
         let below = view.rel(&entry.path).and_then(|rel| rel.strip_prefix(dir)?.strip_prefix('/')).unwrap_or("");
         let class = classify(below);
-        if let Some((purpose, reason)) =
-            super::companions::companion(entry.path.file_name()).filter(|_| !below.contains('/'))
-        {
+        if let Some((purpose, reason)) = companion(entry.path.file_name()).filter(|_| !below.contains('/')) {
             picks.take(entry, purpose, reason);
-        } else if class.family.is_none()
-            && ![super::classify::TRAINING, super::classify::DOCUMENTATION, super::classify::CODE]
-                .contains(&class.reason.as_str())
-        {
+        } else if class.family.is_none() && ![TRAINING, DOCUMENTATION, CODE].contains(&class.reason.as_str()) {
             picks.take(entry, Purpose::Pipeline, "part of a sentence-transformers module");
         }
     }
-    choice.set.is_some()
+    Ok(choice.set.is_some())
+}
+
+/// The same error, with the module in its reason.
+fn in_folder(error: SelectError, dir: &str) -> SelectError {
+    let at = |why: String| {
+        let why = if why.is_empty() { "it has weights of other families only".to_owned() } else { why };
+        format!("the module {}: {why}", printable(dir))
+    };
+    match error {
+        SelectError::FamilyAbsent { family, why, found } => SelectError::FamilyAbsent { family, why: at(why), found },
+        SelectError::NothingSelectable { found, why } => SelectError::NothingSelectable { found, why: at(why) },
+        other => other,
+    }
 }

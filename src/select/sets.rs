@@ -1,15 +1,14 @@
-//! Finding the complete weight sets of one family in one folder: single file, index with the shards
-//! it names, or, failing both, files that only some loaders read. Which set is taken is decided elsewhere.
+//! What a complete set of weights is, and which rules look for one of a family in one folder. The
+//! rules live in files of their own; which set is taken is decided elsewhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::names::{self, extension, lookup};
-use super::shards::shards;
+use super::names::lookup;
 use super::view::{INDEX_LIMIT, View};
-use super::{Family, packed, pickled, tensorflow, whole};
+use super::{Family, mistral, packed, pickled, standard, tensorflow, whole};
 use crate::hub::Entry;
 use crate::repo::RepoPath;
-use crate::report::{Code, Finding};
+use crate::report::Finding;
 use crate::text::printable;
 
 /// A complete set of weights in one folder.
@@ -26,6 +25,29 @@ pub(super) struct Set {
     pub reason: String,
     /// What to say when it is taken.
     pub notes: Vec<Finding>,
+}
+
+impl Set {
+    /// A set without an index.
+    pub fn new(family: Family, variant: Option<&str>, mut files: Vec<RepoPath>, reason: impl Into<String>) -> Self {
+        files.sort();
+        files.dedup();
+        Set {
+            family,
+            variant: variant.map(str::to_owned),
+            index: None,
+            files,
+            loose: false,
+            reason: reason.into(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// The shards that an index names.
+    pub fn indexed(query: Query<'_>, index: &Entry, files: Vec<RepoPath>, notes: Vec<Finding>) -> Self {
+        let reason = format!("named by {}", printable(index.path.file_name()));
+        Set { index: Some(index.path.clone()), notes, ..Set::new(query.family, query.variant, files, reason) }
+    }
 }
 
 /// What a folder has of a family.
@@ -66,7 +88,7 @@ pub(super) struct Query<'q> {
 /// index), `diffusers` likewise per component.
 pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     if query.family == Family::Mistral {
-        return mistral(view, query);
+        return mistral::resolve(view, query);
     }
     if pickled::knows(query.family) {
         return pickled::resolve(view, query);
@@ -86,18 +108,18 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     let mut broken = Vec::new();
     let mut indexed = BTreeSet::new();
     for (stem, loose) in stems(query) {
-        if let Some(mut set) = standard(view, query, stem, &mut broken, &mut indexed) {
+        if let Some(mut set) = standard::named(view, query, stem, &mut broken, &mut indexed) {
             set.loose = loose;
             return Found::Complete(set);
         }
     }
-    if let Some(set) = unindexed(view, query, &indexed, &mut broken) {
+    if let Some(set) = standard::unindexed(view, query, &indexed, &mut broken) {
         return Found::Complete(set);
     }
     if query.any_name
         && query.variant.is_none()
         && broken.is_empty()
-        && let Some(set) = own_names(view, query, &mut broken)
+        && let Some(set) = standard::own_names(view, query, &mut broken)
     {
         return Found::Complete(set);
     }
@@ -118,7 +140,8 @@ fn with_stems(query: Query<'_>) -> Query<'_> {
 
 /// Asks for the index files that [`resolve`] would read.
 pub(super) fn want_indexes(view: &View<'_>, query: Query<'_>) {
-    if packed::knows(query.family) || pickled::knows(query.family) || whole::knows(query.family) {
+    let by_index = matches!(query.family, Family::Safetensors | Family::Bin | Family::Tf | Family::Flax);
+    if !by_index {
         return;
     }
     let query = with_stems(query);
@@ -132,222 +155,7 @@ pub(super) fn want_indexes(view: &View<'_>, query: Query<'_>) {
     }
 }
 
-fn stems(query: Query<'_>) -> impl Iterator<Item = (&str, bool)> {
+/// The stems to look for, and whether their sets are loose.
+pub(super) fn stems(query: Query<'_>) -> impl Iterator<Item = (&str, bool)> {
     query.stems.iter().map(|s| (*s, false)).chain(query.loose_stems.iter().map(|s| (*s, true)))
-}
-
-fn standard(
-    view: &View<'_>,
-    query: Query<'_>,
-    stem: &str,
-    broken: &mut Vec<(RepoPath, String)>,
-    indexed: &mut BTreeSet<String>,
-) -> Option<Set> {
-    let names = lookup(stem, query.family, query.variant);
-    let candidates: Vec<&Entry> = names.indexes.iter().filter_map(|name| view.find(query.dir, name)).collect();
-    if let Some(single) = view.find(query.dir, &names.single) {
-        let notes = candidates.first().map(|index| overlapping(&single.path, &index.path)).into_iter().collect();
-        return Some(Set {
-            family: query.family,
-            variant: query.variant.map(str::to_owned),
-            index: None,
-            files: vec![single.path.clone()],
-            loose: false,
-            reason: "the single weight file".to_owned(),
-            notes,
-        });
-    }
-    for index in candidates {
-        indexed.insert(stem.to_owned());
-        match shards(view, query, index) {
-            Ok((files, notes)) => return Some(indexed_set(query, index, files, notes)),
-            Err(why) => broken.push((index.path.clone(), why)),
-        }
-    }
-    None
-}
-
-pub(super) fn indexed_set(query: Query<'_>, index: &Entry, files: Vec<RepoPath>, notes: Vec<Finding>) -> Set {
-    Set {
-        family: query.family,
-        variant: query.variant.map(str::to_owned),
-        reason: format!("named by {}", printable(index.path.file_name())),
-        index: Some(index.path.clone()),
-        files,
-        loose: false,
-        notes,
-    }
-}
-
-fn overlapping(single: &RepoPath, index: &RepoPath) -> Finding {
-    Finding::new(
-        Code::OverlappingWeights,
-        single,
-        format!(
-            "the single file was taken, as transformers does; {} describes another set, which vLLM would read",
-            printable(index.file_name())
-        ),
-    )
-}
-
-/// Numbered shards without an index: vLLM and diffusers' downloader take them by name.
-fn unindexed(
-    view: &View<'_>,
-    query: Query<'_>,
-    indexed: &BTreeSet<String>,
-    broken: &mut Vec<(RepoPath, String)>,
-) -> Option<Set> {
-    for (stem, _) in stems(query).filter(|(stem, _)| !indexed.contains(*stem)) {
-        let mut counts: BTreeMap<u32, Vec<(u32, &RepoPath)>> = BTreeMap::new();
-        for entry in view.files(query.dir) {
-            if let Some(parsed) = names::parse(entry.path.file_name())
-                && (parsed.stem, parsed.family, parsed.variant) == (stem, query.family, query.variant)
-                && let Some((number, total)) = parsed.shard
-            {
-                counts.entry(total).or_default().push((number, &entry.path));
-            }
-        }
-        for (total, parts) in &counts {
-            let numbers: BTreeSet<u32> = parts.iter().map(|(n, _)| *n).collect();
-            let complete = (1..=*total).all(|n| numbers.contains(&n)) || (0..*total).all(|n| numbers.contains(&n));
-            let first = parts[0].1;
-            if !complete || *total == 0 {
-                broken
-                    .push((first.clone(), format!("there is no index, and only {} of {total} shards", numbers.len())));
-                continue;
-            }
-            let note = Finding::new(
-                Code::FamilyIncomplete,
-                first,
-                "these shards have no index: transformers cannot load them, vLLM reads them by name",
-            );
-            return Some(Set {
-                family: query.family,
-                variant: query.variant.map(str::to_owned),
-                index: None,
-                files: parts.iter().map(|(_, path)| (*path).clone()).collect(),
-                loose: true,
-                reason: "shards without an index".to_owned(),
-                notes: vec![note],
-            });
-        }
-    }
-    None
-}
-
-/// Files with names of their own: an index of another stem, else every `*.safetensors` of the folder
-/// (vLLM and TGI load them together), but adapters only when there is nothing else.
-fn own_names(view: &View<'_>, query: Query<'_>, broken: &mut Vec<(RepoPath, String)>) -> Option<Set> {
-    let dotted = format!(".{}.index.json", extension(query.family));
-    let own: Vec<&Entry> = view
-        .files(query.dir)
-        .iter()
-        .copied()
-        .filter(|e| {
-            !is_standard(e.path.file_name()) && !e.path.file_name().to_ascii_lowercase().starts_with("consolidated")
-        })
-        .collect();
-    for index in own.iter().filter(|e| e.path.file_name().ends_with(&dotted)) {
-        match shards(view, query, index) {
-            Ok((files, notes)) => {
-                let mut set = indexed_set(query, index, files, notes);
-                set.loose = true;
-                return Some(set);
-            }
-            Err(why) => broken.push((index.path.clone(), why)),
-        }
-    }
-    if query.family != Family::Safetensors || !broken.is_empty() {
-        return None;
-    }
-    let all: Vec<&Entry> = own
-        .into_iter()
-        .filter(|e| super::classify::has_ext(e.path.file_name(), &["safetensors"]))
-        .filter(|e| !super::classify::classify(e.path.file_name()).reason.starts_with("training"))
-        .collect();
-    let adapter = |e: &&&Entry| {
-        let name = e.path.file_name().to_ascii_lowercase();
-        name.contains("lora") || name.starts_with("adapter")
-    };
-    let main: Vec<&Entry> = all.iter().filter(|e| !adapter(e)).copied().collect();
-    let taken = if main.is_empty() { all } else { main };
-    let first = taken.first()?;
-    let mut notes = Vec::new();
-    if taken.len() > 1 && !one_series(&taken) {
-        notes.push(
-            Finding::new(
-                Code::OverlappingWeights,
-                &first.path,
-                format!("{} weight files have names of their own and no index: all were taken", taken.len()),
-            )
-            .hint("if they are alternatives, leave some out with --exclude"),
-        );
-    }
-    Some(Set {
-        family: query.family,
-        variant: None,
-        index: None,
-        files: taken.iter().map(|e| e.path.clone()).collect(),
-        loose: true,
-        reason: "weights by a name of their own".to_owned(),
-        notes,
-    })
-}
-
-/// Whether the files are `X-00001-of-0000N` of one X and N.
-fn one_series(entries: &[&Entry]) -> bool {
-    let series = |e: &&Entry| {
-        let name = e.path.file_name();
-        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-        names::split_shard(stem).map(|(x, (_, n))| (x.to_owned(), n))
-    };
-    entries.first().and_then(series).is_some_and(|one| entries.iter().all(|e| series(e).as_ref() == Some(&one)))
-}
-
-fn is_standard(name: &str) -> bool {
-    names::parse(name).is_some()
-}
-
-/// Mistral's own layout: `consolidated*.safetensors` with an optional index (`vllm`'s load format "mistral").
-fn mistral(view: &View<'_>, query: Query<'_>) -> Found {
-    if query.variant.is_some() {
-        return Found::Absent;
-    }
-    let query = Query { nested: false, ..query };
-    let mut broken = Vec::new();
-    if let Some(single) = view.find(query.dir, "consolidated.safetensors") {
-        return Found::Complete(mistral_set(vec![single.path.clone()]));
-    }
-    if let Some(index) = view.find(query.dir, "consolidated.safetensors.index.json") {
-        match shards(view, query, index) {
-            Ok((files, notes)) => return Found::Complete(indexed_set(query, index, files, notes)),
-            Err(why) => broken.push((index.path.clone(), why)),
-        }
-    } else {
-        let files: Vec<RepoPath> = view
-            .files(query.dir)
-            .iter()
-            .filter(|e| {
-                let name = e.path.file_name();
-                name.starts_with("consolidated") && super::classify::has_ext(name, &["safetensors"])
-            })
-            .map(|e| e.path.clone())
-            .collect();
-        if !files.is_empty() {
-            return Found::Complete(mistral_set(files));
-        }
-    }
-    if broken.is_empty() { Found::Absent } else { Found::Incomplete(broken) }
-}
-
-fn mistral_set(files: Vec<RepoPath>) -> Set {
-    Set {
-        family: Family::Mistral,
-        variant: None,
-        index: None,
-        files,
-        loose: false,
-        reason: "Mistral's own layout".to_owned(),
-        notes: Vec::new(),
-    }
 }

@@ -1,5 +1,6 @@
 //! The shards that an index names: whether they are in the repo and are what they should be.
 
+use super::classify::has_ext;
 use super::names::extension;
 use super::sets::Query;
 use super::view::{Doc, INDEX_LIMIT, View};
@@ -7,7 +8,7 @@ use super::{Family, WeightIndex};
 use crate::hub::Entry;
 use crate::repo::RepoPath;
 use crate::report::{Code, Finding, Severity};
-use crate::text::printable;
+use crate::text::brief;
 
 /// Of an index's shards, those that are there; an error when it is no index.
 pub(super) fn shards_here(view: &View<'_>, index: &Entry) -> Result<Vec<RepoPath>, String> {
@@ -49,19 +50,15 @@ pub(super) fn shards(
             format!("it names an unsafe path: {error}")
         })?;
         if !query.nested && name.contains('/') {
-            return Err(format!("it names \"{}\" in another folder, which diffusers refuses", printable(name)));
+            return Err(format!("it names \"{}\" in another folder, which diffusers refuses", brief(name)));
         }
         let fits = if query.family == Family::Bin {
-            !name.ends_with(".safetensors") && super::classify::has_ext(name, &["bin", "pt", "pth", "ckpt"])
+            !name.ends_with(".safetensors") && has_ext(name, &["bin", "pt", "pth", "ckpt"])
         } else {
-            super::classify::has_ext(name, &[extension(query.family)])
+            has_ext(name, &[extension(query.family)])
         };
         if !fits {
-            return Err(format!(
-                "it names \"{}\", which is no {} file",
-                printable(&cut(name)),
-                extension(query.family)
-            ));
+            return Err(format!("it names \"{}\", which is no {} file", brief(name), extension(query.family)));
         }
         match view.listing().get(path.as_str()) {
             Some(entry) => files.push(entry.path.clone()),
@@ -73,7 +70,7 @@ pub(super) fn shards(
             "it names {} shards, of which {} are not in the repo (such as \"{}\")",
             names.len(),
             missing.len(),
-            printable(&cut(first))
+            brief(first)
         ));
     }
     let mut notes = Vec::new();
@@ -90,8 +87,4 @@ pub(super) fn shards(
     files.sort();
     files.dedup();
     Ok((files, notes))
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(200).collect()
 }

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::classify::{classify, has_ext, is_tf_checkpoint};
-use super::sets::{Found, Query, Set, indexed_set};
+use super::names::stem;
+use super::sets::{Found, Query, Set};
 use super::shards::shards_here;
-use super::view::{CONFIG_LIMIT, Doc, View};
+use super::view::{CONFIG_LIMIT, Doc, View, inside};
 use super::{CheckpointState, Family};
 use crate::hub::Entry;
 use crate::repo::RepoPath;
@@ -28,24 +29,6 @@ fn endings(family: Family) -> &'static [&'static str] {
     if family == Family::Flax { &["msgpack"] } else { &["h5", "hdf5", "keras"] }
 }
 
-fn set(family: Family, variant: Option<&str>, mut files: Vec<RepoPath>, reason: &str) -> Set {
-    files.sort();
-    files.dedup();
-    Set {
-        family,
-        variant: variant.map(str::to_owned),
-        index: None,
-        files,
-        loose: false,
-        reason: reason.to_owned(),
-        notes: Vec::new(),
-    }
-}
-
-fn stem(name: &str) -> &str {
-    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
-}
-
 /// A Keras or Flax file with a name of its own: the only one, or the one that is asked for by its stem.
 pub(super) fn own_name(view: &View<'_>, query: Query<'_>) -> Found {
     let all: Vec<&Entry> =
@@ -57,10 +40,10 @@ pub(super) fn own_name(view: &View<'_>, query: Query<'_>) -> Found {
         how: "name one with --variant",
     };
     match query.variant {
-        None if all.len() == 1 => Found::Complete(set(query.family, None, vec![first.path.clone()], reason)),
+        None if all.len() == 1 => Found::Complete(Set::new(query.family, None, vec![first.path.clone()], reason)),
         None => several(),
         Some(variant) => match all.iter().find(|e| stem(e.path.file_name()) == variant) {
-            Some(entry) => Found::Complete(set(query.family, Some(variant), vec![entry.path.clone()], reason)),
+            Some(entry) => Found::Complete(Set::new(query.family, Some(variant), vec![entry.path.clone()], reason)),
             None => several(),
         },
     }
@@ -162,7 +145,7 @@ pub(super) fn checkpoint(view: &View<'_>, query: Query<'_>) -> Found {
     let state_file = view.find(query.dir, "checkpoint");
     let named = match state_file.map(|entry| view.bytes(entry, CONFIG_LIMIT)) {
         Some(Doc::Pending) => {
-            return Found::Complete(set(query.family, query.variant, Vec::new(), "a checkpoint"));
+            return Found::Complete(Set::new(query.family, query.variant, Vec::new(), "a checkpoint"));
         }
         Some(Doc::Here(bytes)) => CheckpointState::parse(bytes).prefix().map(str::to_owned),
         Some(Doc::Absent) | None => None,
@@ -205,7 +188,7 @@ pub(super) fn checkpoint(view: &View<'_>, query: Query<'_>) -> Found {
         }
         (None, _) => {}
     }
-    Found::Complete(Set { notes, ..set(query.family, query.variant, files, reason) })
+    Found::Complete(Set { notes, ..Set::new(query.family, query.variant, files, reason) })
 }
 
 fn is_saved_model(name: &str) -> bool {
@@ -219,11 +202,10 @@ fn members(view: &View<'_>, dir: &str) -> (Vec<RepoPath>, Option<String>) {
         is_saved_model(name) || matches!(name, "fingerprint.pb" | "keras_metadata.pb")
     };
     let mut files: Vec<RepoPath> = view.files(dir).iter().filter(own).map(|e| e.path.clone()).collect();
-    let below = |folder: &str| if dir.is_empty() { folder.to_owned() } else { format!("{dir}/{folder}") };
     for folder in ["assets", "assets.extra", "variables"] {
-        files.extend(view.tree(&below(folder)).map(|e| e.path.clone()));
+        files.extend(view.tree(&inside(dir, folder)).map(|e| e.path.clone()));
     }
-    let variables = checkpoints(view, &below("variables"));
+    let variables = checkpoints(view, &inside(dir, "variables"));
     let why = variables.get("variables").and_then(|c| c.files().1).map(|why| format!("variables/variables: {why}"));
     (files, why)
 }
@@ -233,7 +215,8 @@ pub(super) fn saved_model(view: &View<'_>, query: Query<'_>) -> Found {
     let mut dirs: Vec<(&str, &Entry)> = Vec::new();
     for entry in view.tree(query.dir).filter(|e| is_saved_model(e.path.file_name())) {
         let dir = view.rel(&entry.path).and_then(|rel| rel.rsplit_once('/')).map_or("", |(dir, _)| dir);
-        if dirs.iter().all(|(known, _)| *known != dir) {
+        // The tree goes folder by folder.
+        if dirs.last().is_none_or(|(known, _)| *known != dir) {
             dirs.push((dir, entry));
         }
     }
@@ -256,7 +239,7 @@ pub(super) fn saved_model(view: &View<'_>, query: Query<'_>) -> Found {
     };
     match members(view, dir) {
         (_, Some(why)) => Found::Incomplete(vec![(entry.path.clone(), why)]),
-        (files, None) => Found::Complete(set(query.family, query.variant, files, "the SavedModel's folder")),
+        (files, None) => Found::Complete(Set::new(query.family, query.variant, files, "the SavedModel's folder")),
     }
 }
 
@@ -270,24 +253,24 @@ pub(super) fn everything(view: &View<'_>, dir: &str, query: Query<'_>) -> Vec<Se
         match shards_here(view, entry) {
             Ok(files) => {
                 done.extend(files.iter().cloned());
-                sets.push(indexed_set(Query { dir, family, ..query }, entry, files, Vec::new()));
+                sets.push(Set::indexed(Query { dir, family, ..query }, entry, files, Vec::new()));
             }
             Err(why) => view.find_out(Finding::new(Code::IndexInvalid, &entry.path, why)),
         }
     }
     for entry in view.files(dir).iter().filter(|e| !done.contains(&e.path)) {
         if let Some(family) = family(entry).filter(|f| has_ext(entry.path.file_name(), endings(*f))) {
-            sets.push(set(family, None, vec![entry.path.clone()], "--all"));
+            sets.push(Set::new(family, None, vec![entry.path.clone()], "--all"));
         }
     }
     if view.files(dir).iter().any(|e| is_saved_model(e.path.file_name())) {
-        sets.push(set(Family::SavedModel, None, members(view, dir).0, "--all"));
+        sets.push(Set::new(Family::SavedModel, None, members(view, dir).0, "--all"));
     }
     let parent = dir.strip_suffix("variables").map(|p| p.trim_end_matches('/'));
     let belongs = parent.is_some_and(|p| view.files(p).iter().any(|e| is_saved_model(e.path.file_name())));
     if !belongs {
         let of = checkpoints(view, dir).into_values().map(|c| c.files().0);
-        sets.extend(of.map(|files| set(Family::TfCheckpoint, None, files, "--all")));
+        sets.extend(of.map(|files| Set::new(Family::TfCheckpoint, None, files, "--all")));
     }
     sets
 }

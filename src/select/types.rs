@@ -245,8 +245,10 @@ pub enum SelectError {
     VariantAbsent {
         /// The variant asked for.
         variant: String,
-        /// What variants there are.
+        /// What variants there are, the closest spelling first.
         found: Vec<String>,
+        /// Families that have it, but were not looked at.
+        families: Vec<Family>,
     },
     /// There are weights, but none of a family that can be selected.
     #[error("no complete safetensors or bin weights in this repo{}{}", if .why.is_empty() { "" } else { ": " }, .why)]
@@ -273,8 +275,13 @@ pub enum SelectError {
         how: &'static str,
     },
     /// `--subfolder` names no folder of the repo.
-    #[error("there is no folder \"{0}\" in this repo")]
-    SubfolderAbsent(RepoPath),
+    #[error("there is no folder \"{folder}\" in this repo")]
+    SubfolderAbsent {
+        /// The folder asked for.
+        folder: RepoPath,
+        /// The folders there are, the closest spelling first.
+        found: Vec<String>,
+    },
     /// `--include` or `--exclude` does not parse.
     #[error("\"{}\" is not a glob: {reason}", crate::text::printable(.glob))]
     BadGlob {
@@ -284,6 +291,11 @@ pub enum SelectError {
         reason: String,
     },
     /// `--include` matched nothing.
-    #[error("--include \"{}\" matches no file of this repo", crate::text::printable(.0))]
-    NoMatch(String),
+    #[error("--include \"{}\" matches no file of this repo", crate::text::printable(.glob))]
+    NoMatch {
+        /// The pattern.
+        glob: String,
+        /// Files that it may have meant: of nearly that name, or that match when the case of letters is ignored.
+        near: Vec<String>,
+    },
 }

@@ -215,6 +215,11 @@ impl<'a> View<'a> {
     }
 }
 
+/// `name` in the folder `dir`; the root folder is "".
+pub(super) fn inside(dir: &str, name: &str) -> String {
+    if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
+}
+
 /// `path` relative to `root`.
 fn below<'p>(path: &'p str, root: &str) -> Option<&'p str> {
     if root.is_empty() { Some(path) } else { path.strip_prefix(root)?.strip_prefix('/') }

@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::classify::{self, has_ext};
-use super::picks::{Picks, class_of};
+use super::picks::{Picks, weights_of};
 use super::sets::{Found, Query, Set};
-use super::view::View;
-use super::{Family, Purpose};
+use super::view::{View, inside};
+use super::{Family, PIPELINE_INDEXES, Purpose};
 use crate::hub::Entry;
 use crate::repo::RepoPath;
 
@@ -43,17 +43,8 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     if let Some(broken) = broken(view, query.family, &files) {
         return Found::Incomplete(vec![broken]);
     }
-    let mut paths: Vec<RepoPath> = files.iter().map(|e| e.path.clone()).collect();
-    paths.sort();
-    Found::Complete(Set {
-        family: query.family,
-        variant: query.variant.map(str::to_owned),
-        index: None,
-        files: paths,
-        loose: false,
-        reason: format!("the {} family, as a whole", query.family),
-        notes: Vec::new(),
-    })
+    let paths = files.iter().map(|e| e.path.clone()).collect();
+    Found::Complete(Set::new(query.family, query.variant, paths, format!("the {} family, as a whole", query.family)))
 }
 
 /// Whether `token` stands in a path as a word of its own, whatever the case.
@@ -69,18 +60,13 @@ fn has_token(path: &str, token: &str) -> bool {
 
 /// The files that hold weights.
 fn members<'v>(view: &View<'v>, dir: &str, family: Family) -> Vec<&'v Entry> {
-    let is = |entry: &&Entry| {
-        view.rel(&entry.path).is_some_and(|rel| {
-            let class = class_of(view, rel);
-            class.family == Some(family) && class.weights
-        })
-    };
+    let is = |entry: &&Entry| weights_of(view, entry) == Some(family);
     match family {
         Family::DiffusersSingle => single_files(view, dir),
         // Meta's own at the root, else the folder that keeps them beside a converted model.
         Family::Meta => {
             let here: Vec<&Entry> = view.files(dir).iter().copied().filter(is).collect();
-            if here.is_empty() { original(view, dir).into_iter().filter(is).collect() } else { here }
+            if here.is_empty() { view.tree(&inside(dir, "original")).filter(is).collect() } else { here }
         }
         // One model a folder; others' folders are others' models.
         Family::CTranslate2 | Family::Rust => view.files(dir).iter().copied().filter(is).collect(),
@@ -98,14 +84,9 @@ fn members<'v>(view: &View<'v>, dir: &str, family: Family) -> Vec<&'v Entry> {
     }
 }
 
-fn original<'v>(view: &View<'v>, dir: &str) -> Vec<&'v Entry> {
-    let folder = if dir.is_empty() { "original".to_owned() } else { format!("{dir}/original") };
-    view.tree(&folder).collect()
-}
-
 /// A pipeline in one file, beside its components' folders.
 fn single_files<'v>(view: &View<'v>, dir: &str) -> Vec<&'v Entry> {
-    let pipeline = ["model_index.json", "modular_model_index.json"].iter().any(|n| view.find(dir, n).is_some());
+    let pipeline = PIPELINE_INDEXES.iter().any(|n| view.find(dir, n).is_some());
     let standard = |name: &str| name.starts_with("diffusion_pytorch_model") || name.starts_with("model.");
     let is = |entry: &&Entry| {
         let name = entry.path.file_name();

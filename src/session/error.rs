@@ -8,7 +8,7 @@ use crate::repo::RepoPath;
 use crate::report::ExitCode;
 use crate::select::SelectError;
 use crate::store::StoreError;
-use crate::text::{bytes, choices};
+use crate::text::{bytes, choices, few};
 
 /// Why a job could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +130,7 @@ impl Error {
 }
 
 fn select_hint(error: &SelectError) -> Option<String> {
+    const SHOWN: usize = 20;
     let list = |found: &[(crate::select::Family, u64)]| {
         found.iter().map(|(family, size)| format!("{family} ({})", bytes(*size))).collect::<Vec<_>>().join(", ")
     };
@@ -140,12 +141,18 @@ fn select_hint(error: &SelectError) -> Option<String> {
         SelectError::NothingSelectable { found, .. } if !found.is_empty() => {
             Some(format!("the repo has {}; take files with --include GLOB, or everything with --all", list(found)))
         }
-        SelectError::VariantAbsent { variant, found } if !found.is_empty() => Some(choices(variant, found)),
+        SelectError::VariantAbsent { families, .. } if !families.is_empty() => {
+            let names: Vec<&str> = families.iter().map(|family| family.as_str()).collect();
+            Some(format!("the {} weights have it: add --only {}", names.join(" and "), names.join(" or --only ")))
+        }
+        SelectError::VariantAbsent { variant, found, .. } if !found.is_empty() => Some(choices(variant, found)),
         SelectError::VariantAbsent { .. } => Some("its weights have no variants: leave out --variant".into()),
-        SelectError::Ambiguous { choices } => Some(format!("choose from {}", choices.join(", "))),
-        SelectError::Several { choices, how, .. } => Some(format!("{how}: {}", choices.join(", "))),
+        SelectError::Ambiguous { choices } => Some(format!("choose from {}", few(choices, SHOWN))),
+        SelectError::Several { choices, how, .. } => Some(format!("{how}: {}", few(choices, SHOWN))),
         SelectError::BadGlob { .. } => Some("'*' and '?' match anything, '[abc]' a set; quote the pattern".into()),
-        SelectError::NoMatch(_) | SelectError::SubfolderAbsent(_) => {
+        SelectError::SubfolderAbsent { folder, found } if !found.is_empty() => Some(choices(folder.as_str(), found)),
+        SelectError::NoMatch { near, .. } if !near.is_empty() => Some(format!("did you mean {}?", few(near, 3))),
+        SelectError::NoMatch { .. } | SelectError::SubfolderAbsent { .. } => {
             Some("`hfget plan -v` shows the repo's files".into())
         }
         _ => None,

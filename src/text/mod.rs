@@ -41,6 +41,20 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The beginning of an untrusted text of any length, safe to print: for a name in a message.
+pub(crate) fn brief(text: &str) -> String {
+    const CHARS: usize = 200;
+    let end = text.char_indices().nth(CHARS).map_or(text.len(), |(at, _)| at);
+    printable(&text[..end]).into_owned()
+}
+
+/// The first `most` of some names, safe to print, and how many more there are: `a, b and 3 more`.
+pub(crate) fn few<S: AsRef<str>>(names: &[S], most: usize) -> String {
+    let shown: Vec<String> = names.iter().take(most).map(|name| brief(name.as_ref())).collect();
+    let text = shown.join(", ");
+    if names.len() > most { format!("{text} and {} more", names.len() - most) } else { text }
+}
+
 /// Whether printing this character could move the cursor, recolour, hide or reorder text.
 #[must_use]
 pub fn steers_terminal(c: char) -> bool {
@@ -76,6 +90,13 @@ mod tests {
     fn escapes_cannot_reach_the_terminal() {
         assert_eq!(printable("a\x1b[31mb\u{202e}c\u{9b}d"), "a\\u{1b}[31mb\\u{202e}c\\u{9b}d");
         assert!(matches!(printable("模型 weights.bin"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_name_of_any_length_is_cut_and_escaped() {
+        assert_eq!(brief("a\x1b"), "a\\u{1b}");
+        assert_eq!(brief(&"é".repeat(1000)), "é".repeat(200));
+        assert_eq!((few(&["a", "b"], 2), few(&["a", "b", "c"], 2)), ("a, b".to_owned(), "a, b and 1 more".to_owned()));
     }
 
     #[test]

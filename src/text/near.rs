@@ -1,24 +1,32 @@
 //! What somebody who misspelt a name may have meant.
 
-use std::fmt::Write as _;
-
-use super::printable;
+use super::{brief, few};
 
 /// The names that somebody who wrote `typed` may have meant, the nearest first: those that a few slips of the
 /// pen lead to, whatever the case of letters.
 #[must_use]
 pub fn meant<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
-    let slips = (typed.chars().count() / 4).max(1);
-    let mut near: Vec<(usize, &str)> =
-        names.into_iter().map(|name| (distance(typed, name), name)).filter(|(away, _)| *away <= slips).collect();
+    let letters = typed.chars().count();
+    let slips = (letters / 4).max(1);
+    // Names so much longer or shorter are not compared: there may be many.
+    let alike = |name: &str| letters > COMPARED || name.chars().count().abs_diff(letters) <= slips;
+    let mut near: Vec<(usize, &str)> = names
+        .into_iter()
+        .filter(|name| alike(name))
+        .map(|name| (distance(typed, name), name))
+        .filter(|(away, _)| *away <= slips)
+        .collect();
     near.sort_unstable();
     near.into_iter().map(|(_, name)| name).collect()
 }
 
+/// As many letters are compared.
+const COMPARED: usize = 64;
+
 /// How many letters are to be added, removed, changed or swapped with the next one, whatever their case. Only the
 /// first 64 letters count.
 pub(crate) fn distance(a: &str, b: &str) -> usize {
-    let short = |text: &str| text.chars().take(64).flat_map(char::to_lowercase).collect::<String>();
+    let short = |text: &str| text.chars().take(COMPARED).flat_map(char::to_lowercase).collect::<String>();
     strsim::damerau_levenshtein(&short(a), &short(b))
 }
 
@@ -27,21 +35,13 @@ pub(crate) fn choices(typed: &str, names: &[String]) -> String {
     const SHOWN: usize = 20;
     let mut sorted: Vec<(usize, &str)> = names.iter().map(|name| (distance(typed, name), name.as_str())).collect();
     sorted.sort_by_key(|(away, _)| *away);
-    let shown: Vec<_> = sorted.iter().take(SHOWN).map(|(_, name)| printable(name)).collect();
-    let mut text = String::new();
+    let sorted: Vec<&str> = sorted.into_iter().map(|(_, name)| name).collect();
+    let there = format!("the repo has {}", few(&sorted, SHOWN));
     if let Some(near) = meant(typed, names.iter().map(String::as_str)).first() {
-        text = format!("did you mean {}?", printable(near));
-        if names.len() == 1 {
-            return text;
-        }
-        text.push(' ');
+        let asked = format!("did you mean {}?", brief(near));
+        return if names.len() == 1 { asked } else { format!("{asked} {there}") };
     }
-    text = text + "the repo has " + &shown.join(", ");
-    if names.len() > SHOWN {
-        // Writing to a string cannot fail.
-        let _ = write!(text, " and {} more", names.len() - SHOWN);
-    }
-    text
+    there
 }
 
 #[cfg(test)]

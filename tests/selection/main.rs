@@ -14,5 +14,7 @@ mod diffusers;
 mod hostile;
 mod properties;
 mod real_repos;
+mod scale;
 mod support;
 mod tensorflow;
+mod traps;

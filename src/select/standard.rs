@@ -1,0 +1,162 @@
+//! Sets by standard names: the single file, the index with the shards it names, or, failing both, files
+//! that only some loaders read: shards without an index, and names of their own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::companions::companion;
+use super::names::{self, extension, lookup};
+use super::sets::{Query, Set, stems};
+use super::shards::shards;
+use super::view::View;
+use super::{Family, classify};
+use crate::hub::Entry;
+use crate::repo::RepoPath;
+use crate::report::{Code, Finding};
+use crate::text::printable;
+
+/// The single file of a stem, else what its index names.
+pub(super) fn named(
+    view: &View<'_>,
+    query: Query<'_>,
+    stem: &str,
+    broken: &mut Vec<(RepoPath, String)>,
+    indexed: &mut BTreeSet<String>,
+) -> Option<Set> {
+    let names = lookup(stem, query.family, query.variant);
+    let candidates: Vec<&Entry> = names.indexes.iter().filter_map(|name| view.find(query.dir, name)).collect();
+    if let Some(single) = view.find(query.dir, &names.single) {
+        let notes = candidates.first().map(|index| overlapping(&single.path, &index.path)).into_iter().collect();
+        let set = Set::new(query.family, query.variant, vec![single.path.clone()], "the single weight file");
+        return Some(Set { notes, ..set });
+    }
+    for index in candidates {
+        indexed.insert(stem.to_owned());
+        match shards(view, query, index) {
+            Ok((files, notes)) => return Some(Set::indexed(query, index, files, notes)),
+            Err(why) => broken.push((index.path.clone(), why)),
+        }
+    }
+    None
+}
+
+fn overlapping(single: &RepoPath, index: &RepoPath) -> Finding {
+    Finding::new(
+        Code::OverlappingWeights,
+        single,
+        format!(
+            "the single file was taken, as transformers does; {} describes another set, which vLLM would read",
+            printable(index.file_name())
+        ),
+    )
+}
+
+/// Numbered shards of one folder that belong together: family, stem, variant, and how many there should be.
+type Series<'v> = (Family, &'static str, Option<&'v str>, u32);
+
+/// The numbered shards of a folder.
+pub(super) fn series<'v>(view: &View<'v>, dir: &str) -> BTreeMap<Series<'v>, BTreeMap<u32, &'v RepoPath>> {
+    let mut found: BTreeMap<Series<'v>, BTreeMap<u32, &'v RepoPath>> = BTreeMap::new();
+    for &entry in view.files(dir) {
+        if let Some(name) = names::parse(entry.path.file_name())
+            && let Some((number, total)) = name.shard
+        {
+            let series = (name.family, name.stem, name.variant, total);
+            found.entry(series).or_default().insert(number, &entry.path);
+        }
+    }
+    found
+}
+
+/// Numbered shards as a set, if none is missing: vLLM and diffusers' downloader take them by name.
+pub(super) fn series_set((family, _, variant, total): Series<'_>, parts: &BTreeMap<u32, &RepoPath>) -> Option<Set> {
+    let (_, first) = parts.first_key_value().filter(|_| names::whole(parts, total))?;
+    let note = Finding::new(
+        Code::FamilyIncomplete,
+        first,
+        "these shards have no index: transformers cannot load them, vLLM reads them by name",
+    );
+    let files = parts.values().map(|path| (*path).clone()).collect();
+    Some(Set { loose: true, notes: vec![note], ..Set::new(family, variant, files, "shards without an index") })
+}
+
+/// The first whole series of numbered shards without an index.
+pub(super) fn unindexed(
+    view: &View<'_>,
+    query: Query<'_>,
+    indexed: &BTreeSet<String>,
+    broken: &mut Vec<(RepoPath, String)>,
+) -> Option<Set> {
+    let all = series(view, query.dir);
+    for (stem, _) in stems(query).filter(|(stem, _)| !indexed.contains(*stem)) {
+        let own = all
+            .iter()
+            .filter(|((family, s, variant, _), _)| (*s, *family, *variant) == (stem, query.family, query.variant));
+        for (&series, parts) in own {
+            if let Some(set) = series_set(series, parts) {
+                return Some(set);
+            }
+            if let Some((_, first)) = parts.first_key_value() {
+                let why = format!("there is no index, and only {} of {} shards", parts.len(), series.3);
+                broken.push(((*first).clone(), why));
+            }
+        }
+    }
+    None
+}
+
+/// Files with names of their own: an index of another stem, else every `*.safetensors` of the folder
+/// (vLLM and TGI load them together), but adapters only when there is nothing else.
+pub(super) fn own_names(view: &View<'_>, query: Query<'_>, broken: &mut Vec<(RepoPath, String)>) -> Option<Set> {
+    let dotted = format!(".{}.index.json", extension(query.family));
+    let own: Vec<&Entry> = view
+        .files(query.dir)
+        .iter()
+        .copied()
+        .filter(|e| {
+            names::parse(e.path.file_name()).is_none()
+                && !e.path.file_name().to_ascii_lowercase().starts_with("consolidated")
+        })
+        .collect();
+    for index in own.iter().filter(|e| e.path.file_name().ends_with(&dotted)) {
+        match shards(view, query, index) {
+            Ok((files, notes)) => {
+                return Some(Set { loose: true, ..Set::indexed(query, index, files, notes) });
+            }
+            Err(why) => broken.push((index.path.clone(), why)),
+        }
+    }
+    if query.family != Family::Safetensors || !broken.is_empty() {
+        return None;
+    }
+    let all: Vec<&Entry> = own
+        .into_iter()
+        .filter(|e| classify::has_ext(e.path.file_name(), &["safetensors"]))
+        .filter(|e| classify::classify(e.path.file_name()).weights && companion(e.path.file_name()).is_none())
+        .collect();
+    let adapter = |e: &&&Entry| {
+        let name = e.path.file_name().to_ascii_lowercase();
+        name.contains("lora") || name.starts_with("adapter")
+    };
+    let main: Vec<&Entry> = all.iter().filter(|e| !adapter(e)).copied().collect();
+    let taken = if main.is_empty() { all } else { main };
+    let first = taken.first()?;
+    let mut notes = Vec::new();
+    if taken.len() > 1 && !one_series(&taken) {
+        notes.push(
+            Finding::new(
+                Code::OverlappingWeights,
+                &first.path,
+                format!("{} weight files have names of their own and no index: all were taken", taken.len()),
+            )
+            .hint("if they are alternatives, leave some out with --exclude"),
+        );
+    }
+    let files = taken.iter().map(|e| e.path.clone()).collect();
+    Some(Set { loose: true, notes, ..Set::new(query.family, None, files, "weights by a name of their own") })
+}
+
+/// Whether the files are `X-00001-of-0000N` of one X and N.
+fn one_series(entries: &[&Entry]) -> bool {
+    let series = |e: &&Entry| names::split_shard(names::stem(e.path.file_name())).map(|(x, (_, n))| (x.to_owned(), n));
+    entries.first().and_then(series).is_some_and(|one| entries.iter().all(|e| series(e).as_ref() == Some(&one)))
+}
