@@ -1,7 +1,7 @@
 //! Reading a weight index (`model.safetensors.index.json`) from untrusted bytes. Whether its shards
 //! exist, and hold what it says, is judged elsewhere.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -17,12 +17,36 @@ pub struct WeightIndex {
     pub total_size: Option<u64>,
     /// Whether `metadata` is there and is a map: `transformers` 5 and `diffusers` fail without it.
     pub has_metadata: bool,
-    /// Tensor name and file name, in the order of the file. The file name is as the index spells
-    /// it: relative to the index's folder, and not yet known to be a safe path.
-    pub weight_map: Vec<(Box<str>, Box<str>)>,
+    map: WeightMap,
     /// Tensor names that occur more than once, each once, in order of their second occurrence.
     /// JSON parsers keep the last one.
     pub duplicates: Vec<Box<str>>,
+}
+
+/// Pairs of tensor and file. An index may name a million tensors: their names lie in one text, and a
+/// file name is kept once.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct WeightMap {
+    /// All tensor names, one behind another.
+    names: String,
+    rows: Vec<Row>,
+    /// In order of their first occurrence.
+    files: Vec<Box<str>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Row {
+    /// Where its tensor's name ends in `names`; it starts where the row before ends.
+    end: usize,
+    /// Which of `files`.
+    file: usize,
+}
+
+impl WeightMap {
+    fn name(&self, row: usize) -> &str {
+        let start = row.checked_sub(1).map_or(0, |before| self.rows[before].end);
+        &self.names[start..self.rows[row].end]
+    }
 }
 
 /// Why bytes are not a weight index.
@@ -59,25 +83,39 @@ impl WeightIndex {
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let head = json.deserialize_map(Head).map_err(|e| IndexError::json(&e))?;
         json.end().map_err(|e| IndexError::json(&e))?;
-        let weight_map = head.weight_map.ok_or(IndexError::NoWeightMap)?;
-        if weight_map.is_empty() {
+        let map = head.weight_map.ok_or(IndexError::NoWeightMap)?;
+        if map.rows.is_empty() {
             return Err(IndexError::Empty);
         }
-        let mut seen = HashSet::with_capacity(weight_map.len());
-        let mut reported = HashSet::new();
-        let duplicates = weight_map
-            .iter()
-            .filter(|(tensor, _)| !seen.insert(&**tensor) && reported.insert(&**tensor))
-            .map(|(tensor, _)| tensor.clone())
-            .collect();
-        Ok(WeightIndex { total_size: head.total_size, has_metadata: head.has_metadata, duplicates, weight_map })
+        let mut sorted: Vec<usize> = (0..map.rows.len()).collect();
+        sorted.sort_unstable_by(|a, b| map.name(*a).cmp(map.name(*b)).then(a.cmp(b)));
+        let same = sorted.chunk_by(|a, b| map.name(*a) == map.name(*b));
+        let mut again: Vec<usize> = same.filter_map(|rows| rows.get(1).copied()).collect();
+        again.sort_unstable();
+        let duplicates = again.into_iter().map(|row| map.name(row).into()).collect();
+        Ok(WeightIndex { total_size: head.total_size, has_metadata: head.has_metadata, map, duplicates })
+    }
+
+    /// Tensor name and file name, in the order of the file. The file name is as the index spells
+    /// it: relative to the index's folder, and not yet known to be a safe path.
+    pub fn weight_map(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.map.rows.iter().enumerate().map(|(at, row)| (self.map.name(at), &*self.map.files[row.file]))
+    }
+
+    /// The same index, each tensor by the part of its name that `part` gives.
+    pub(crate) fn renamed(&self, part: impl Fn(&str) -> &str) -> Self {
+        let mut map = WeightMap { files: self.map.files.clone(), ..WeightMap::default() };
+        for (at, row) in self.map.rows.iter().enumerate() {
+            map.names.push_str(part(self.map.name(at)));
+            map.rows.push(Row { end: map.names.len(), file: row.file });
+        }
+        WeightIndex { map, duplicates: self.duplicates.clone(), ..*self }
     }
 
     /// The file names, sorted, each once: `transformers`' `sorted(set(weight_map.values()))`.
     pub fn shards(&self) -> Vec<&str> {
-        let mut shards: Vec<&str> = self.weight_map.iter().map(|(_, file)| &**file).collect();
+        let mut shards: Vec<&str> = self.map.files.iter().map(|file| &**file).collect();
         shards.sort_unstable();
-        shards.dedup();
         shards
     }
 }
@@ -87,7 +125,7 @@ impl WeightIndex {
 struct Parts {
     total_size: Option<u64>,
     has_metadata: bool,
-    weight_map: Option<Vec<(Box<str>, Box<str>)>>,
+    weight_map: Option<WeightMap>,
 }
 
 struct Head;
@@ -127,7 +165,7 @@ impl<'de> Visitor<'de> for Head {
 struct Pairs;
 
 impl<'de> DeserializeSeed<'de> for Pairs {
-    type Value = Vec<(Box<str>, Box<str>)>;
+    type Value = WeightMap;
 
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
         d.deserialize_map(self)
@@ -135,22 +173,82 @@ impl<'de> DeserializeSeed<'de> for Pairs {
 }
 
 impl<'de> Visitor<'de> for Pairs {
-    type Value = Vec<(Box<str>, Box<str>)>;
+    type Value = WeightMap;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a map of tensor names to file names")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut pairs = Vec::new();
-        while let Some(pair) = map.next_entry::<Box<str>, Box<str>>()? {
+        let mut pairs = WeightMap::default();
+        let mut known = HashMap::new();
+        while map.next_key_seed(Append(&mut pairs.names))?.is_some() {
             // Short names would take far more memory than the file does.
-            if pairs.len() >= NAMES_LIMIT {
+            if pairs.rows.len() >= NAMES_LIMIT {
                 return Err(A::Error::custom(format!("it names more than {NAMES_LIMIT} tensors")));
             }
-            pairs.push(pair);
+            let file = map.next_value_seed(Intern(&mut known))?;
+            pairs.rows.push(Row { end: pairs.names.len(), file });
         }
+        pairs.files = vec![Box::default(); known.len()];
+        for (name, file) in known {
+            pairs.files[file] = name;
+        }
+        pairs.names.shrink_to_fit();
+        pairs.rows.shrink_to_fit();
         Ok(pairs)
+    }
+}
+
+/// A string that is put behind others.
+struct Append<'a>(&'a mut String);
+
+impl<'de> DeserializeSeed<'de> for Append<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
+        d.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Append<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        self.0.push_str(text);
+        Ok(())
+    }
+}
+
+/// A string that is kept once, as its number.
+struct Intern<'a>(&'a mut HashMap<Box<str>, usize>);
+
+impl<'de> DeserializeSeed<'de> for Intern<'_> {
+    type Value = usize;
+
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<usize, D::Error> {
+        d.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Intern<'_> {
+    type Value = usize;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<usize, E> {
+        if let Some(known) = self.0.get(text) {
+            return Ok(*known);
+        }
+        let next = self.0.len();
+        self.0.insert(text.into(), next);
+        Ok(next)
     }
 }
 
@@ -234,7 +332,7 @@ mod tests {
         .unwrap();
         assert_eq!(index.total_size, Some(10));
         assert!(index.has_metadata && index.duplicates.is_empty());
-        assert_eq!(index.weight_map[0], ("b".into(), "2".into()));
+        assert_eq!(index.weight_map().collect::<Vec<_>>(), [("b", "2"), ("a", "1"), ("c", "2")]);
         assert_eq!(index.shards(), ["1", "2"]);
     }
 
@@ -249,7 +347,7 @@ mod tests {
     #[test]
     fn a_repeated_tensor_is_kept_and_reported_once() {
         let index = WeightIndex::parse(br#"{"weight_map": {"a": "1", "a": "2", "a": "3", "b": "1"}}"#).unwrap();
-        assert_eq!(index.weight_map.len(), 4);
+        assert_eq!(index.weight_map().len(), 4);
         assert_eq!(index.duplicates, ["a".into()]);
         assert!(!index.has_metadata);
     }
@@ -322,8 +420,8 @@ mod tests {
         fn any_map_of_strings_is_read_back(pairs in proptest::collection::btree_map(".{0,12}", ".{0,12}", 1..20)) {
             let text = serde_json::json!({"metadata": {}, "weight_map": pairs}).to_string();
             let index = WeightIndex::parse(text.as_bytes()).unwrap();
-            prop_assert_eq!(index.weight_map.len(), pairs.len());
-            prop_assert!(index.weight_map.iter().all(|(k, v)| pairs[&**k] == **v));
+            prop_assert_eq!(index.weight_map().len(), pairs.len());
+            prop_assert!(index.weight_map().all(|(k, v)| pairs[k] == v));
         }
 
         #[test]

@@ -36,23 +36,46 @@ pub(super) type Tables<'a> = BTreeMap<&'a RepoPath, Option<&'a TensorTable>>;
 
 /// Tensors held by two files of a set.
 pub(super) fn duplicates(set: &WeightSet, tables: &Tables<'_>) -> Vec<Finding> {
-    let mut holder: HashMap<&str, &RepoPath> = HashMap::new();
-    let mut found = Findings::default();
-    for path in &set.files {
-        let Some(Some(table)) = tables.get(path) else { continue };
+    let read = set.files.iter().filter_map(|path| Some((path, (*tables.get(path)?)?)));
+    let mut held: Vec<(&str, usize, &RepoPath)> = Vec::with_capacity(count(tables));
+    for (path, table) in read {
         for tensor in &table.tensors {
-            if let Some(other) = holder.insert(&tensor.name, path)
-                && other != path
-            {
-                found.push(Finding::new(
-                    Code::TensorDuplicate,
-                    path,
-                    format!("tensor {} is also in {other}", Quote(&tensor.name)),
-                ));
-            }
+            held.push((&tensor.name, held.len(), path));
         }
     }
+    held.sort_unstable_by_key(|(name, place, _)| (*name, *place));
+    let again = |pair: &&[(&str, usize, &RepoPath)]| pair[0].0 == pair[1].0 && pair[0].2 != pair[1].2;
+    let mut twice: Vec<_> = held.windows(2).filter(again).map(|pair| (pair[1], pair[0].2)).collect();
+    twice.sort_unstable_by_key(|((_, place, _), _)| *place);
+    let mut found = Findings::default();
+    for ((name, _, path), other) in twice {
+        found.push(Finding::new(Code::TensorDuplicate, path, format!("tensor {} is also in {other}", Quote(name))));
+    }
     found.into_vec()
+}
+
+fn count(tables: &Tables<'_>) -> usize {
+    tables.values().flatten().map(|table| table.tensors.len()).sum()
+}
+
+/// Where each tensor really is: a sorted list, which takes half of a map's memory.
+struct Homes<'a>(Vec<(&'a str, &'a RepoPath)>);
+
+impl<'a> Homes<'a> {
+    fn new(tables: &Tables<'a>) -> Self {
+        let mut homes = Vec::with_capacity(count(tables));
+        for (path, table) in tables {
+            homes.extend(table.iter().flat_map(|table| &table.tensors).map(|tensor| (&*tensor.name, *path)));
+        }
+        homes.sort_unstable();
+        Homes(homes)
+    }
+
+    /// The files that hold a tensor, sorted.
+    fn of(&self, name: &str) -> impl Iterator<Item = &'a RepoPath> {
+        let start = self.0.partition_point(|(other, _)| *other < name);
+        self.0[start..].iter().take_while(move |(other, _)| *other == name).map(|(_, path)| *path)
+    }
 }
 
 /// Compares an index with its shards' tables; gives the findings and how many names were compared.
@@ -89,25 +112,14 @@ pub(super) fn check(
             format!("it names tensor {} more than once", Quote(name)),
         ));
     }
-    // Where each tensor really is, and which names writers noted as dropped aliases.
-    let mut home: HashMap<&str, &RepoPath> = HashMap::new();
-    // Further places of tensors that are in two files.
-    let mut also: HashSet<(&str, &RepoPath)> = HashSet::new();
-    let mut dropped: HashSet<&str> = HashSet::new();
-    let mut tied_present = false;
-    for (path, table) in tables {
-        let Some(table) = table else { continue };
-        dropped.extend(table.aliases.iter().map(|(dropped, _)| &**dropped));
-        for tensor in &table.tensors {
-            tied_present |= is_tied(&tensor.name);
-            if *home.entry(&tensor.name).or_insert(path) != *path {
-                also.insert((&tensor.name, path));
-            }
-        }
-    }
+    let homes = Homes::new(tables);
+    let read = || tables.values().flatten();
+    // Names that writers noted as dropped aliases.
+    let dropped: HashSet<&str> = read().flat_map(|table| &table.aliases).map(|(dropped, _)| &**dropped).collect();
+    let tied_present = read().flat_map(|table| &table.tensors).any(|tensor| is_tied(&tensor.name));
     let mut shards: HashMap<&str, Option<RepoPath>> = HashMap::new();
     let mut compared = 0;
-    for (tensor, file) in &index.weight_map {
+    for (tensor, file) in index.weight_map() {
         let shard = shards.entry(file).or_insert_with(|| match RepoPath::join(dir, file) {
             Ok(path) => {
                 if !tables.contains_key(&path) {
@@ -132,16 +144,17 @@ pub(super) fn check(
         // Nothing can be said about the tensors of a shard that is missing or unreadable.
         let Some(Some(_)) = tables.get(&*shard) else { continue };
         compared += 1;
-        match home.get(&**tensor) {
-            Some(at) if *at == shard => {}
-            // The same name may be in two files; then the table of the named one decides.
-            Some(_) if also.contains(&(&**tensor, &*shard)) => {}
+        // The same name may be in two files; then the table of the named one decides.
+        if homes.of(tensor).any(|at| at == shard) {
+            continue;
+        }
+        match homes.of(tensor).next() {
             Some(at) => findings.push(Finding::new(
                 Code::TensorMisplaced,
-                *at,
+                at,
                 format!("tensor {} is in this file; {index_path} says it is in {shard}", Quote(tensor)),
             )),
-            None if dropped.contains(&**tensor) => {}
+            None if dropped.contains(tensor) => {}
             None if set.tied_embeddings && tied_present && is_tied(tensor) => {}
             None => findings.push(Finding::new(
                 Code::TensorMissing,
@@ -150,6 +163,7 @@ pub(super) fn check(
             )),
         }
     }
+    drop(homes);
     findings.extend(unindexed(index_path, index, tables));
     let whole = shards.values().flatten().all(|shard| tables.contains_key(shard));
     if whole {
@@ -159,10 +173,11 @@ pub(super) fn check(
 }
 
 fn unindexed(index_path: &RepoPath, index: &WeightIndex, tables: &Tables<'_>) -> Vec<Finding> {
-    let named: HashSet<&str> = index.weight_map.iter().map(|(tensor, _)| &**tensor).collect();
+    let mut named: Vec<&str> = index.weight_map().map(|(tensor, _)| tensor).collect();
+    named.sort_unstable();
     let mut found = Findings::default();
     for (path, table) in tables {
-        for tensor in table.iter().flat_map(|t| &t.tensors).filter(|t| !named.contains(&*t.name)) {
+        for tensor in table.iter().flat_map(|t| &t.tensors).filter(|t| named.binary_search(&&*t.name).is_err()) {
             found.push(Finding::new(
                 Code::TensorUnindexed,
                 path,

@@ -191,6 +191,7 @@ fn check_weights(
             }
         }
     }
+    drop(names);
     match set.family {
         Family::Onnx => outcome.findings.extend(onnx::check_set(set, local, subject.deep)),
         Family::Gguf => outcome.findings.extend(gguf::check_set(set, local)),

@@ -127,7 +127,10 @@ pub fn read(mut file: impl Read + Seek, length: u64, path: &str) -> (TensorTable
         Ok(n) => return invalid(format!("its header ends after {n} of {header_length} bytes")),
         Err(error) => return invalid(format!("its header cannot be read: {error}")),
     }
-    match parse(&text) {
+    let header = parse(&text);
+    // A header may be 100 MB, and so may be what is made of it.
+    drop(text);
+    match header {
         Ok(header) => check(header, length - 8 - header_length, 8 + header_length, path),
         Err(why) => invalid(format!("its header cannot be parsed: {why}")),
     }
@@ -231,6 +234,7 @@ fn check(header: Header, data: u64, base: u64, path: &str) -> (TensorTable, Vec<
         .filter(|(dropped, kept)| names.contains(&**kept) && !names.contains(&**dropped))
         .cloned()
         .collect();
+    drop(names);
     let tensors = header
         .tensors
         .into_iter()

@@ -93,16 +93,10 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Ve
 /// (`transformers` 4.57, `modeling_tf_utils.py:2498`): without the model's own, which comes first, unless
 /// "model." is in it. What a shard does hold (`here`) counts, since that exception came later.
 pub(super) fn renamed(index: &WeightIndex, here: &HashSet<&str>) -> WeightIndex {
-    let mut index = index.clone();
-    for (name, _) in &mut index.weight_map {
-        if let Some((_, rest)) = name.split_once('/')
-            && !here.contains(&**name)
-            && (here.contains(rest) || !name.contains("model."))
-        {
-            *name = rest.into();
-        }
-    }
-    index
+    index.renamed(|name| match name.split_once('/') {
+        Some((_, rest)) if !here.contains(name) && (here.contains(rest) || !name.contains("model.")) => rest,
+        _ => name,
+    })
 }
 
 type Wrong = (Code, String);

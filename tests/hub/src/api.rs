@@ -236,6 +236,26 @@ fn entry(path: &str, file: &File) -> Value {
     row
 }
 
+/// A row of a listing.
+enum Row<'a> {
+    Folder(&'a str),
+    File(&'a str, &'a File),
+    /// A name as it stands, of so many bytes.
+    Raw(&'a str, u64),
+}
+
+impl Row<'_> {
+    fn json(&self) -> Value {
+        match self {
+            Row::Folder(path) => json!({ "type": "directory", "oid": "0".repeat(40), "size": 0, "path": path }),
+            Row::File(path, file) => entry(path, file),
+            Row::Raw(path, size) => {
+                json!({ "type": "file", "oid": "ce013625030ba8dba906f756967f9e9ca394464a", "size": size, "path": path })
+            }
+        }
+    }
+}
+
 fn tree(shared: &Shared, repo: &Repo, uri: &Uri, endless: bool, rest: &[&str]) -> Response {
     let query = uri.query().unwrap_or("");
     let value =
@@ -243,34 +263,32 @@ fn tree(shared: &Shared, repo: &Repo, uri: &Uri, endless: bool, rest: &[&str]) -
     let recursive = value("recursive").is_some_and(|v| v.eq_ignore_ascii_case("true"));
     let below =
         rest.get(2..).map(|p| decode(&p.join("/"))).filter(|p| !p.is_empty()).map(|p| p + "/").unwrap_or_default();
-    let mut rows: Vec<Value> = Vec::new();
-    let mut folders: Vec<String> = Vec::new();
+    // Of a long listing only the page that is asked for becomes JSON.
+    let mut rows: Vec<Row<'_>> = Vec::new();
+    let mut before = "";
     for (path, file) in repo.files.iter().filter(|(path, _)| path.starts_with(&below)) {
         let inner = &path[below.len()..];
         for (at, _) in inner.match_indices('/') {
-            let folder = format!("{below}{}", &inner[..at]);
-            if !folders.contains(&folder) {
-                rows.push(json!({ "type": "directory", "oid": "0000000000000000000000000000000000000000", "size": 0, "path": folder }));
-                folders.push(folder);
+            let at = below.len() + at;
+            // Sorted paths: what lies in one folder is in one run.
+            if !before.starts_with(&path[..=at]) {
+                rows.push(Row::Folder(&path[..at]));
             }
             if !recursive {
                 break;
             }
         }
         if recursive || !inner.contains('/') {
-            rows.push(entry(path, file));
+            rows.push(Row::File(path, file));
         }
+        before = path;
     }
-    for (name, size) in &repo.raw {
-        rows.push(
-            json!({ "type": "file", "oid": "ce013625030ba8dba906f756967f9e9ca394464a", "size": size, "path": name }),
-        );
-    }
+    rows.extend(repo.raw.iter().map(|(name, size)| Row::Raw(name, *size)));
     let start: usize = value("cursor").and_then(|c| c.parse().ok()).unwrap_or(0);
     let size =
         value("limit").and_then(|l| l.parse().ok()).unwrap_or(shared.options.page_size).min(shared.options.page_size);
     let end = (start + size).min(rows.len());
-    let page = rows.get(start.min(end)..end).unwrap_or_default();
+    let page: Vec<Value> = rows.get(start.min(end)..end).unwrap_or_default().iter().map(Row::json).collect();
     let mut response = Response::builder().header("content-type", "application/json; charset=utf-8");
     if end < rows.len() || endless {
         let cursor = if endless { start + size } else { end };
