@@ -186,7 +186,7 @@ pub fn trust(module: &str, name: &str) -> Trust {
     // Protocol 4 lets a name have dots: `collections` + `sys.modules`.
     if matches!(module, "builtins" | "__builtin__" | "__builtins__") {
         return match name {
-            "set" | "frozenset" | "bytearray" | "complex" => Trust::Allowed,
+            "set" | "bytearray" | "complex" => Trust::Allowed,
             _ if DANGEROUS_BUILTINS.contains(&name) || name.contains('.') => Trust::Dangerous,
             _ => Trust::NeedsFullUnpickle,
         };
@@ -206,20 +206,24 @@ pub fn trust(module: &str, name: &str) -> Trust {
     if allowed(module, name) { Trust::Allowed } else { Trust::NeedsFullUnpickle }
 }
 
+/// `_get_allowed_globals` of `torch/_weights_only_unpickler.py`, 2.15.
 fn allowed(module: &str, name: &str) -> bool {
-    // An attribute of an attribute is never what torch's own writer names.
-    if name.contains('.') {
-        return false;
-    }
     match module {
         "collections" => matches!(name, "OrderedDict" | "Counter"),
         "torch" => {
             matches!(name, "Size" | "Tensor" | "device")
-                || name.ends_with("Storage")
+                || name != "UntypedStorage" && super::dtype::of_storage(name).is_some()
                 || super::dtype::of_torch(name).is_some()
-                || is_constant(name)
+                || is_scheme(name)
+                || is_tensor(name)
         }
-        "torch.cuda" => name.ends_with("Storage") || name.ends_with("Tensor"),
+        "torch.cuda" => {
+            is_tensor(name)
+                || name.strip_suffix("Storage").is_some_and(|element| {
+                    ELEMENTS.contains(&element) || matches!(element, "ComplexDouble" | "ComplexFloat")
+                })
+        }
+        "torch.sparse" | "torch.cuda.sparse" => is_tensor(name) && name != "BoolTensor",
         "torch._utils" => {
             matches!(
                 name.strip_prefix("_rebuild_"),
@@ -231,9 +235,7 @@ fn allowed(module: &str, name: &str) -> bool {
                         | "tensor_v2"
                         | "tensor_v3"
                         | "sparse_tensor"
-                        | "sparse_csr_tensor"
                         | "meta_tensor_no_storage"
-                        | "nested_tensor"
                         | "wrapper_subclass"
                         | "device_tensor_from_numpy"
                         | "device_tensor_from_cpu_tensor"
@@ -241,15 +243,22 @@ fn allowed(module: &str, name: &str) -> bool {
             )
         }
         "torch._tensor" => name == "_rebuild_from_type_v2",
-        "torch.nn.parameter" => matches!(name, "Parameter" | "UninitializedParameter" | "Buffer"),
+        "torch.nn.parameter" => name == "Parameter",
         "torch.serialization" => name == "_get_layout",
         "torch.storage" => matches!(name, "TypedStorage" | "UntypedStorage"),
         _ => false,
     }
 }
 
-/// Quantisation schemes, layouts and memory formats.
-fn is_constant(name: &str) -> bool {
+/// What the tensor classes of before 0.4 are named after.
+const ELEMENTS: [&str; 10] = ["BFloat16", "Bool", "Byte", "Char", "Double", "Float", "Half", "Int", "Long", "Short"];
+
+fn is_tensor(name: &str) -> bool {
+    name.strip_suffix("Tensor").is_some_and(|element| ELEMENTS.contains(&element))
+}
+
+/// Quantisation schemes.
+fn is_scheme(name: &str) -> bool {
     matches!(
         name,
         "per_tensor_affine"
@@ -257,18 +266,27 @@ fn is_constant(name: &str) -> bool {
             | "per_tensor_symmetric"
             | "per_channel_symmetric"
             | "per_channel_affine_float_qparams"
-            | "strided"
-            | "sparse_coo"
-            | "sparse_csr"
-            | "contiguous_format"
-            | "channels_last"
-            | "preserve_format"
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What `_get_allowed_globals` of torch 2.15 gives, name by name.
+    const TORCHS: &str = include_str!("../../../tests/fixtures/formats/allowed_globals.txt");
+
+    #[test]
+    fn torchs_own_list_is_allowed_and_nothing_else_of_those_names() {
+        let listed: Vec<(&str, &str)> = TORCHS.lines().map(|line| line.rsplit_once('.').unwrap()).collect();
+        assert!(listed.len() > 100);
+        for (module, _) in &listed {
+            for (_, name) in &listed {
+                let here = trust(module, name) == Trust::Allowed;
+                assert_eq!(here, listed.contains(&(module, name)), "{module}.{name}");
+            }
+        }
+    }
 
     #[test]
     fn what_runs_code_is_dangerous_and_what_torch_accepts_is_not() {
@@ -309,6 +327,13 @@ mod tests {
             ("__main__", "Net"),
             ("argparse", "Namespace"),
             ("builtins", "dict"),
+            ("builtins", "frozenset"),
+            ("torch", "strided"),
+            ("torch", "UntypedStorage"),
+            ("torch", "NextYearStorage"),
+            ("torch.nn.parameter", "Buffer"),
+            ("torch._utils", "_rebuild_nested_tensor"),
+            ("collections", "defaultdict"),
             ("torch", "compile"),
             ("torch", "hub.FloatStorage"),
             ("pathlib", "PosixPath"),

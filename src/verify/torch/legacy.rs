@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use super::pickle::{self, Pickle, PickleError};
 use super::state::State;
 use super::{Held, PICKLE_LIMIT, Storages};
+use crate::verify::findings::Quote;
 
 /// The pickles of a legacy file: magic number, protocol, system, the object, the storages' keys.
 const PICKLES: usize = 5;
@@ -26,6 +27,9 @@ pub(super) fn pickles(bytes: &[u8], count: usize) -> Result<(Vec<Pickle>, usize)
                 for global in &mut pickle.globals {
                     global.position += at;
                 }
+                // Said once of a file.
+                let said = read.iter().any(|p: &Pickle| p.unrestricted.is_some());
+                pickle.unrestricted = pickle.unrestricted.filter(|_| !said).map(|position| position + at);
                 at += pickle.length;
                 read.push(pickle);
             }
@@ -61,18 +65,18 @@ pub(super) fn storages(
         let storage = state.storages.get(key);
         let item = storage.and_then(|s| s.bytes?.checked_div(s.numel)).unwrap_or(0);
         let mut count = [0; 8];
-        file.seek(SeekFrom::Start(at))
-            .and_then(|_| file.read_exact(&mut count))
-            .map_err(|_| format!("it ends at byte {length}, before the length of storage {key:?}: it is cut short"))?;
+        file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut count)).map_err(|_| {
+            format!("it ends at byte {length}, before the length of storage {}: it is cut short", Quote(key))
+        })?;
         let count = u64::from_le_bytes(count);
         if storage.is_none() || item == 0 && count > 0 {
-            return Err(format!("the size of storage {key:?} is not known, so what follows cannot be located"));
+            return Err(format!("the size of storage {} is not known, so what follows cannot be located", Quote(key)));
         }
         let size = count.saturating_mul(item);
         let start = at + 8;
         at = start.saturating_add(size);
         if at > length {
-            return Err(format!("storage {key:?} reaches to byte {at} of a file of {length}: it is cut short"));
+            return Err(format!("storage {} reaches to byte {at} of a file of {length}: it is cut short", Quote(key)));
         }
         held.insert(key.into(), Held { size, stored: true, start: Some(start) });
     }
