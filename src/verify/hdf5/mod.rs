@@ -134,6 +134,11 @@ fn superblock<R: Read + Seek>(mut place: Place<R>, length: u64) -> Result<(File<
         }
         2 | 3 => {
             let head = head(3, &mut place)?;
+            // `H5F_SUPER_WRITE_ACCESS` and `H5F_SUPER_SWMR_WRITE_ACCESS`, which version 2 did not have.
+            if version == 3 && head[2] & 0b101 != 0 {
+                let text = "it was never closed after writing, and HDF5 opens it only once h5clear has repaired it";
+                return Err(invalid(text.to_owned()));
+            }
             (head[0], head[1], 0)
         }
         _ => return Err(invalid(format!("its superblock is of version {version}, and 0 to 3 are known"))),
