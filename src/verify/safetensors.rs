@@ -21,7 +21,7 @@ const MAX_DIMS: usize = 1024;
 const MAX_PAIRS: usize = 1 << 16;
 
 /// Bits of an element of `dtype`, or `None` for one this version does not know.
-pub fn dtype_bits(dtype: &str) -> Option<u64> {
+pub(super) fn dtype_bits(dtype: &str) -> Option<u64> {
     Some(match dtype {
         "F4" => 4,
         "F6_E2M3" | "F6_E3M2" => 6,

@@ -12,7 +12,7 @@ mod wire;
 use std::collections::HashSet;
 use std::io::{BufReader, Read, Seek};
 
-pub use self::dtype::ggml_type;
+use self::dtype::ggml_type;
 pub(super) use self::split::check_set;
 use self::wire::Reader;
 use super::findings::{Findings, Quote, Shape};
@@ -40,11 +40,11 @@ const LLAMA_NAME: usize = 64;
 
 /// Magics of the formats before GGUF, as they lie in a file (`ggml`, `ggmf`, `ggjt`, `ggla` as
 /// little-endian numbers). Nothing more is read of them.
-pub const OLD_MAGICS: [&[u8; 4]; 4] = [b"lmgg", b"fmgg", b"tjgg", b"algg"];
+pub(super) const OLD_MAGICS: [&[u8; 4]; 4] = [b"lmgg", b"fmgg", b"tjgg", b"algg"];
 
 /// The `split.*` keys.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Split {
+pub(super) struct Split {
     /// `split.no`: which part this is, from 0.
     pub no: Option<u64>,
     /// `split.count`: how many parts there are.
@@ -55,7 +55,7 @@ pub struct Split {
 
 /// Everything of a header that is checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Header {
+pub(super) struct Header {
     /// The format's version: 1, 2 or 3.
     pub version: u32,
     /// Its numbers are big-endian.
@@ -77,7 +77,7 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Ve
 }
 
 /// The same with the rest of the header.
-pub fn header(file: impl Read + Seek, length: u64, path: &str) -> (Header, Vec<Finding>) {
+pub(super) fn header(file: impl Read + Seek, length: u64, path: &str) -> (Header, Vec<Finding>) {
     let mut findings = Findings::default();
     let mut reader =
         Reader { inner: BufReader::with_capacity(64 << 10, file), at: 0, length, big: false, narrow: false };

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::io::{Read, Seek};
 
-use super::bytes::{Bytes, lookup3};
+use super::bytes::{Bytes, sums_to};
 use super::object::{Link, defined, link};
 use super::{File, MAX_LINKS, MAX_PATH, UNREAD};
 
@@ -112,7 +112,7 @@ fn summed<R: Read + Seek>(file: &mut File<R>, address: u64, length: u64, what: &
     }
     let mut bytes = file.few(address, length)?;
     let (content, sum) = bytes.split_last_chunk::<4>().ok_or_else(|| format!("the {what} is cut short"))?;
-    if lookup3(content) != u32::from_le_bytes(*sum) {
+    if !sums_to(content, u32::from_le_bytes(*sum)) {
         return Err(format!("the checksum of the {what} at {address} does not match"));
     }
     bytes.truncate(bytes.len() - 4);

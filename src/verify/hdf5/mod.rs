@@ -14,7 +14,7 @@ mod object;
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Seek};
 
-use self::bytes::{Bytes, lookup3};
+use self::bytes::{Bytes, sums_to};
 use self::object::{Layout, Link, Object, Space, object};
 use super::findings::{Findings, Quote, Shape};
 use super::place::Place;
@@ -162,7 +162,7 @@ fn superblock<R: Read + Seek>(mut place: Place<R>, length: u64) -> Result<(File<
         place.to(at).map_err(invalid)?;
         let covered = head(covered, &mut place)?;
         let sum = u32::from_le_bytes(place.bytes().map_err(invalid)?);
-        if lookup3(&covered) != sum {
+        if !sums_to(&covered, sum) {
             return Err(invalid("the checksum of its superblock does not match".to_owned()));
         }
         fourth

@@ -107,7 +107,7 @@ pub fn read(mut file: impl Read + Seek, length: u64, path: &str) -> (TensorTable
 }
 
 /// Whether the file is a TorchScript archive, by its content; leaves it at its start.
-pub fn is_torchscript(mut file: impl Read + Seek, length: u64) -> bool {
+pub(super) fn is_torchscript(mut file: impl Read + Seek, length: u64) -> bool {
     let archive = archive::open(&mut file, length);
     let _ = file.rewind();
     archive.is_ok_and(|a| a.is_torchscript())
