@@ -52,9 +52,10 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// A file of zeros that counts the bytes which are read of it.
-#[derive(Debug, Clone)]
+/// A file of zeros behind its start that counts the bytes which are read of it.
+#[derive(Debug, Clone, Default)]
 struct Zeros {
+    start: Vec<u8>,
     length: u64,
     at: u64,
     read: Arc<AtomicU64>,
@@ -62,8 +63,9 @@ struct Zeros {
 
 impl Zeros {
     fn content(length: u64) -> (Content, Arc<AtomicU64>) {
-        let read = Arc::default();
-        (Content::Far(Arc::new(Zeros { length, at: 0, read: Arc::clone(&read) })), read)
+        let zeros = Zeros { length, ..Zeros::default() };
+        let read = Arc::clone(&zeros.read);
+        (Content::Far(Arc::new(zeros)), read)
     }
 }
 
@@ -79,7 +81,8 @@ impl Far for Zeros {
 
 impl Read for Zeros {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = io::repeat(0).take(self.length.saturating_sub(self.at)).read(buffer)?;
+        let start = self.start.get(usize::try_from(self.at).unwrap()..).unwrap_or_default();
+        let count = start.chain(io::repeat(0)).take(self.length.saturating_sub(self.at)).read(buffer)?;
         self.at += count as u64;
         self.read.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)

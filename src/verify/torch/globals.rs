@@ -88,6 +88,10 @@ const DANGEROUS_MODULES: &[&str] = &[
     "xmlrpc",
     "antigravity",
     "aifc",
+    "aiohttp",
+    "compileall",
+    "dbm",
+    "shelve",
     "aix_support",
     "cgitb",
     "imaplib",
@@ -140,6 +144,18 @@ const DANGEROUS_NAMES: &[(&str, &str)] = &[
     ("torch.serialization", "load"),
     ("torch.hub", "load"),
     ("torch.hub", "download_url_to_file"),
+    ("torch.hub", "load_state_dict_from_url"),
+    ("torch.utils.model_zoo", "load_url"),
+    ("torch.jit._serialization", "load"),
+    ("torch.export", "load"),
+    ("torch.package", "PackageImporter"),
+    ("torch.package.package_importer", "PackageImporter"),
+    ("torch.ops", "load_library"),
+    ("torch.classes", "load_library"),
+    ("torch._ops", "_Ops"),
+    ("torch.fx.experimental.symbolic_shapes", "ShapeEnv"),
+    ("torch.jit.unsupported_tensor_ops", "execWrapper"),
+    ("torch.utils.data.datapipes.utils.decoder", "basichandlers"),
     ("torch._inductor.codecache", "compile_file"),
     ("torch.utils.cpp_extension", "load"),
     ("torch.utils.cpp_extension", "load_inline"),
@@ -148,18 +164,31 @@ const DANGEROUS_NAMES: &[(&str, &str)] = &[
     ("numpy.testing._private.utils", "runstring"),
     ("numpy", "load"),
     ("numpy", "fromfile"),
+    ("numpy.lib.npyio", "load"),
+    ("numpy.lib._npyio_impl", "load"),
     ("numpy.f2py", "compile"),
     ("numpy.f2py.crackfortran", "getlincoef"),
     ("numpy.f2py.crackfortran", "_eval_length"),
     ("numpy.distutils.exec_command", "exec_command"),
     ("pandas.io.pickle", "read_pickle"),
     ("pandas", "read_pickle"),
+    ("pandas", "eval"),
+    ("pandas.core.computation.eval", "eval"),
+    ("sympy", "sympify"),
+    ("sympy.core.sympify", "sympify"),
+    ("sympy.parsing.sympy_parser", "parse_expr"),
+    ("yaml", "load"),
+    ("yaml", "unsafe_load"),
     ("torch.utils.collect_env", "run"),
     ("torch.utils.bottleneck.__main__", "run_cprofile"),
+    ("torch.utils.bottleneck.__main__", "run_autograd_prof"),
     ("torch.utils._config_module", "load_config"),
+    ("torch.utils._config_module", "ConfigModule"),
     ("torch._dynamo.guards", "GuardBuilder"),
     ("torch.jit", "load"),
     ("uuid", "_get_command_stdout"),
+    ("uuid", "_popen"),
+    ("codecs", "open"),
     ("logging", "FileHandler"),
     ("logging.config", "listen"),
     ("_codecs", "decode"),
@@ -197,7 +226,9 @@ pub fn trust(module: &str, name: &str) -> Trust {
     if HARMLESS.contains(&(module, name)) {
         return Trust::NeedsFullUnpickle;
     }
-    let dangerous = DANGEROUS_MODULES.contains(&root) || DANGEROUS_NAMES.contains(&(module, name));
+    // A method of a class is as dangerous as the class.
+    let first = name.split('.').next().unwrap_or(name);
+    let dangerous = DANGEROUS_MODULES.contains(&root) || DANGEROUS_NAMES.contains(&(module, first));
     if dangerous
         || name.split('.').any(|part| part.starts_with("__") || DANGEROUS_MODULES.contains(&part) && name.contains('.'))
     {
@@ -306,6 +337,9 @@ mod tests {
             ("_io", "open"),
             ("_posixsubprocess", "fork_exec"),
             ("functools", "reduce"),
+            ("torch._dynamo.guards", "GuardBuilder.get"),
+            ("torch.utils._config_module", "ConfigModule.load_config"),
+            ("shelve", "open"),
         ] {
             assert_eq!(trust(module, name), Trust::Dangerous, "{module}.{name}");
         }

@@ -6,22 +6,35 @@ use std::io::{self, Read, Seek, SeekFrom};
 use super::pickle::{self, Pickle, PickleError};
 use super::state::State;
 use super::{Held, PICKLE_LIMIT, Storages};
-use crate::verify::findings::Quote;
+use crate::verify::findings::{Quote, complaint};
 
-/// The pickles of a legacy file: magic number, protocol, system, the object, the storages' keys.
-const PICKLES: usize = 5;
+/// Bytes of the start that are tried first: many a file's pickles are in them.
+const FIRST: u64 = 1 << 20;
 
 /// Why a file is not read further, and the pickles that were read before that.
 pub(super) struct Cut {
-    pub why: PickleError,
+    pub why: String,
     pub before: Vec<Pickle>,
 }
 
-/// Reads up to [`PICKLES`] pickles that follow one another; gives them and where they end.
-pub(super) fn pickles(bytes: &[u8], count: usize) -> Result<(Vec<Pickle>, usize), Cut> {
+/// Reads the `count` pickles that a file starts with; gives them and where they end.
+pub(super) fn pickles(file: &mut (impl Read + Seek), count: usize) -> Result<(Vec<Pickle>, u64), Cut> {
+    let mut size = FIRST;
+    loop {
+        let head = head(file, size).map_err(|e| Cut { why: complaint(&e), before: Vec::new() })?;
+        match pickles_of(&head, count) {
+            // There may be more of it.
+            Err(_) if head.len() as u64 == size && size < PICKLE_LIMIT => size = (size * 8).min(PICKLE_LIMIT),
+            Err((why, before)) => return Err(Cut { why: why.to_string(), before }),
+            Ok((pickles, end)) => return Ok((pickles, end as u64)),
+        }
+    }
+}
+
+fn pickles_of(bytes: &[u8], count: usize) -> Result<(Vec<Pickle>, usize), (PickleError, Vec<Pickle>)> {
     let mut at = 0;
     let mut read = Vec::new();
-    for _ in 0..count.min(PICKLES) {
+    for _ in 0..count {
         match pickle::read(bytes.get(at..).unwrap_or_default()) {
             Ok(mut pickle) => {
                 for global in &mut pickle.globals {
@@ -34,18 +47,17 @@ pub(super) fn pickles(bytes: &[u8], count: usize) -> Result<(Vec<Pickle>, usize)
                 read.push(pickle);
             }
             Err(why) => {
-                return Err(Cut { why: PickleError { position: why.position + at, ..why }, before: read });
+                return Err((PickleError { position: why.position + at, ..why }, read));
             }
         }
     }
     Ok((read, at))
 }
 
-/// The start of the file: its pickles are in it, or it is not read.
-pub(super) fn head(file: &mut (impl Read + Seek)) -> io::Result<Vec<u8>> {
+fn head(file: &mut (impl Read + Seek), size: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0))?;
-    file.take(PICKLE_LIMIT).read_to_end(&mut bytes)?;
+    file.take(size).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -16,7 +16,7 @@ use std::io::{Read, Seek, SeekFrom};
 use self::globals::Trust;
 use self::pickle::Pickle;
 use self::state::State;
-use super::findings::{Findings, Quote, complaint, cut};
+use super::findings::{Findings, Quote, cut};
 use super::{Tensor, TensorTable};
 use crate::report::{Code, Finding, Severity};
 
@@ -189,11 +189,8 @@ fn read_legacy(file: &mut (impl Read + Seek), length: u64, path: &str) -> (Tenso
         findings.push(Finding::new(Code::PickleInvalid, path, message));
         (TensorTable::default(), findings.into_vec())
     };
-    let head = match legacy::head(file) {
-        Ok(head) => head,
-        Err(error) => return fail(findings, format!("it cannot be read: {error}")),
-    };
-    let (pickles, end) = match legacy::pickles(&head, 5) {
+    // The magic number, the protocol, the system, the object, the storages' keys.
+    let (pickles, end) = match legacy::pickles(file, 5) {
         Ok(read) => read,
         Err(cut) => {
             findings.extend(cut.before.iter().flat_map(|p| imports(p, false, path)));
@@ -209,7 +206,7 @@ fn read_legacy(file: &mut (impl Read + Seek), length: u64, path: &str) -> (Tenso
             format!("storage {} is of class UntypedStorage, which torch loads from zip archives alone", Quote(key));
         findings.push(Finding::new(Code::PickleInvalid, path, text));
     }
-    match legacy::storages(file, length, &state, keys, end as u64) {
+    match legacy::storages(file, length, &state, keys, end) {
         Ok(storages) => {
             check_storages(&state, &storages, path, &mut findings);
             (table(&state, &storages), findings.into_vec())
@@ -245,10 +242,7 @@ fn read_tar(file: &mut (impl Read + Seek), path: &str) -> (TensorTable, Vec<Find
 /// A pickle that stands alone: what it would run is judged, what it holds is not known here.
 fn read_bare(file: &mut (impl Read + Seek), path: &str) -> (TensorTable, Vec<Finding>) {
     let mut findings = Findings::default();
-    let read = legacy::head(file)
-        .map_err(|e| complaint(&e))
-        .and_then(|head| legacy::pickles(&head, 1).map_err(|cut| cut.why.to_string()));
-    match read {
+    match legacy::pickles(file, 1) {
         Ok((mut pickles, _)) => {
             // torch loads none of these, by whatever protocol.
             for pickle in &mut pickles {
@@ -258,7 +252,10 @@ fn read_bare(file: &mut (impl Read + Seek), path: &str) -> (TensorTable, Vec<Fin
             let message = "it is a bare pickle: its tensors were not checked, only its digest and its imports";
             findings.push(Finding::new(Code::FormatUnexpected, path, message).severity(Severity::Warning));
         }
-        Err(why) => findings.push(Finding::new(Code::PickleInvalid, path, format!("it is a bare pickle: {why}"))),
+        Err(cut) => {
+            let message = format!("it is a bare pickle: {}", cut.why);
+            findings.push(Finding::new(Code::PickleInvalid, path, message));
+        }
     }
     (TensorTable::default(), findings.into_vec())
 }
