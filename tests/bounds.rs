@@ -159,6 +159,36 @@ fn tar(name: &str, kind: u8, size: u64) -> Vec<u8> {
     header
 }
 
+/// A zip archive of as many empty records as are read.
+fn records() -> Vec<u8> {
+    const COUNT: u64 = 1_000_000;
+    let (mut file, mut directory) = (Vec::new(), Vec::new());
+    for n in 0..COUNT {
+        let name = format!("x/{n:08}");
+        let at = u32::try_from(file.len()).unwrap();
+        // Version, flags, method, time, date, CRC-32, sizes, length of the name, no extra field.
+        let mut common = [0u8; 26];
+        common[0] = 20;
+        common[22] = 10;
+        file.extend([b"PK\x03\x04", &common[..], name.as_bytes()].concat());
+        directory.extend([b"PK\x01\x02\x14\0", &common[..], &[0; 10], &at.to_le_bytes(), name.as_bytes()].concat());
+    }
+    let (start, size) = (file.len() as u64, directory.len() as u64);
+    file.extend(directory);
+    let end = file.len() as u64;
+    file.extend(b"PK\x06\x06");
+    file.extend(44u64.to_le_bytes());
+    file.extend([20, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    file.extend([COUNT, COUNT, size, start].map(u64::to_le_bytes).concat());
+    file.extend(b"PK\x06\x07\0\0\0\0");
+    file.extend(end.to_le_bytes());
+    file.extend([1, 0, 0, 0]);
+    file.extend(b"PK\x05\x06\0\0\0\0");
+    file.extend([0xff; 12]);
+    file.extend([0, 0]);
+    file
+}
+
 fn safetensors_of(header: &str) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat()
 }
@@ -176,7 +206,13 @@ fn no_hostile_file_takes_more_memory_than_the_bound() {
         assert!(findings.iter().map(|f| f.message.len()).sum::<usize>() < 1 << 20, "{what}");
         costs.push((what, bytes));
     };
-    for (what, file) in [("imports", imports()), ("storages", storages()), ("places", places()), ("sparse", sparse())] {
+    for (what, file) in [
+        ("imports", imports()),
+        ("storages", storages()),
+        ("places", places()),
+        ("sparse", sparse()),
+        ("records", records()),
+    ] {
         held(what, &mut || read_torch(&file));
     }
     for (what, kind) in [("a pax header", b'x'), ("a long name", b'L')] {
