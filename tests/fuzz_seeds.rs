@@ -109,6 +109,11 @@ fn names() {
     replay(entry::names, "names", 3);
 }
 
+#[test]
+fn sets() {
+    replay(entry::sets, "sets", 4);
+}
+
 /// The entry points take each other's seeds without a panic as well.
 #[test]
 fn every_entry_point_takes_every_seed() {
@@ -127,6 +132,7 @@ fn every_entry_point_takes_every_seed() {
             entry::saved_model,
             entry::index,
             entry::names,
+            entry::sets,
         ] {
             target(&bytes);
         }

@@ -36,7 +36,7 @@ use crate::report::{Code, Finding, Severity};
 use crate::select::{Family, Purpose, WeightIndex, WeightSet};
 
 /// Changes whenever a check is added or changed, so that remembered results are not taken for new ones.
-pub const RULES_VERSION: u32 = 4;
+pub const RULES_VERSION: u32 = 5;
 
 /// What selection does not read is no index here either.
 const INDEX_LIMIT: u64 = crate::select::INDEX_LIMIT;

@@ -1,7 +1,7 @@
 //! A place in a file of known length: reads that never pass an end, and skips that cost nothing. What
 //! the bytes mean is decided by each format's reader.
 
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead as _, BufReader, Read, Seek, SeekFrom};
 
 /// Bytes kept around the place; most headers are read in one go.
 const BUFFER: usize = 64 << 10;
@@ -69,6 +69,22 @@ impl<R: Read + Seek> Place<R> {
         let mut bytes = vec![0; usize::try_from(length).map_err(|e| e.to_string())?];
         self.fill(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Gives everything before `end` to `each`, piece by piece.
+    pub fn scan(&mut self, end: u64, each: &mut dyn FnMut(&[u8])) -> Result<(), String> {
+        self.room(end.saturating_sub(self.at))?;
+        while self.at < end {
+            let buffer = self.inner.fill_buf().map_err(|e| format!("it cannot be read at {}: {e}", self.at))?;
+            let some = buffer.len().min(usize::try_from(end - self.at).unwrap_or(usize::MAX));
+            if some == 0 {
+                return Err(format!("it ends at {}", self.at));
+            }
+            each(&buffer[..some]);
+            self.inner.consume(some);
+            self.at += some as u64;
+        }
+        Ok(())
     }
 
     pub fn skip(&mut self, bytes: u64) -> Result<(), String> {

@@ -33,31 +33,7 @@ impl<R: Read + Seek> Wire<R> {
         each: &mut dyn FnMut(&mut Self, u64, Value) -> Result<(), E>,
     ) -> Result<(), E> {
         self.place.to(start)?;
-        while self.place.at() < end {
-            let from = self.place.at();
-            let tag = self.varint(end)?;
-            let number = tag >> 3;
-            if number == 0 || tag > u64::from(u32::MAX) {
-                return Err(format!("there is no field at {from}").into());
-            }
-            let value = match tag & 7 {
-                0 => Value::Varint(self.varint(end)?),
-                1 => Value::Fixed64(u64::from_le_bytes(self.fixed(end)?)),
-                5 => Value::Fixed32(u32::from_le_bytes(self.fixed(end)?)),
-                2 => {
-                    let length = self.varint(end)?;
-                    let here = self.place.at();
-                    if length > end.saturating_sub(here) {
-                        return Err(format!(
-                            "a field of {length} bytes at {from} reaches beyond what holds it, which ends at {end}: \
-                             it is cut short or wrong"
-                        )
-                        .into());
-                    }
-                    Value::Bytes(here, here + length)
-                }
-                wire => return Err(format!("the field at {from} is of wire type {wire}").into()),
-            };
+        while let Some((number, value)) = self.field(end)? {
             let next = if let Value::Bytes(_, end) = value { end } else { self.place.at() };
             each(self, number, value)?;
             self.place.to(next)?;
@@ -65,7 +41,59 @@ impl<R: Read + Seek> Wire<R> {
         Ok(())
     }
 
-    fn varint(&mut self, end: u64) -> Result<u64, String> {
+    /// The field that stands here in a message that ends at `end`, or `None` at its end. A value that has
+    /// not been read starts here.
+    pub fn field(&mut self, end: u64) -> Result<Option<(u64, Value)>, String> {
+        let from = self.place.at();
+        if from >= end {
+            return Ok(None);
+        }
+        let tag = self.varint(end)?;
+        let number = tag >> 3;
+        if number == 0 || tag > u64::from(u32::MAX) {
+            return Err(format!("there is no field at {from}"));
+        }
+        let value = match tag & 7 {
+            0 => Value::Varint(self.varint(end)?),
+            1 => Value::Fixed64(u64::from_le_bytes(self.fixed(end)?)),
+            5 => Value::Fixed32(u32::from_le_bytes(self.fixed(end)?)),
+            2 => {
+                let length = self.varint(end)?;
+                let here = self.place.at();
+                if length > end.saturating_sub(here) {
+                    return Err(format!(
+                        "a field of {length} bytes at {from} reaches beyond what holds it, which ends at {end}: \
+                         it is cut short or wrong"
+                    ));
+                }
+                Value::Bytes(here, here + length)
+            }
+            wire => return Err(format!("the field at {from} is of wire type {wire}")),
+        };
+        Ok(Some((number, value)))
+    }
+
+    /// Where the next field, or a value that has not been read, starts.
+    pub fn at(&self) -> u64 {
+        self.place.at()
+    }
+
+    /// Passes what lies before `at`.
+    pub fn to(&mut self, at: u64) -> Result<(), String> {
+        self.place.to(at)
+    }
+
+    /// How many varints lie between here and `end`, which are passed.
+    pub fn count(&mut self, end: u64) -> Result<u64, String> {
+        let (mut count, mut open) = (0, false);
+        self.place.scan(end, &mut |bytes| {
+            count += bytes.iter().filter(|b| **b < 0x80).count() as u64;
+            open = bytes.last().is_some_and(|b| *b >= 0x80);
+        })?;
+        if open { Err(format!("a number before {end} is cut short")) } else { Ok(count) }
+    }
+
+    pub fn varint(&mut self, end: u64) -> Result<u64, String> {
         let from = self.place.at();
         let mut value = 0u64;
         for shift in (0..70).step_by(7) {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::{Read, Seek, SeekFrom};
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::findings::{Findings, Quote, Shape, complaint, cut};
 use super::{Tensor, TensorTable};
@@ -15,8 +15,13 @@ use crate::report::{Code, Finding};
 /// `MAX_HEADER_SIZE` of the reference implementation.
 pub const MAX_HEADER: u64 = 100_000_000;
 
+/// Dimensions of a tensor: the format has no limit, and all that load it have a lower one.
+const MAX_DIMS: usize = 1024;
+/// Pairs of `__metadata__` that are looked through for tensors which share their data; a writer notes some tens.
+const MAX_PAIRS: usize = 1 << 16;
+
 /// Bits of an element of `dtype`, or `None` for one this version does not know.
-pub fn dtype_bits(dtype: &str) -> Option<u64> {
+pub(super) fn dtype_bits(dtype: &str) -> Option<u64> {
     Some(match dtype {
         "F4" => 4,
         "F6_E2M3" | "F6_E3M2" => 6,
@@ -31,8 +36,31 @@ pub fn dtype_bits(dtype: &str) -> Option<u64> {
 #[derive(Deserialize)]
 struct Info {
     dtype: Box<str>,
+    #[serde(deserialize_with = "shape")]
     shape: Box<[u64]>,
     data_offsets: (u64, u64),
+}
+
+/// A list of numbers; no memory is taken for more than are allowed.
+fn shape<'de, D: Deserializer<'de>>(d: D) -> Result<Box<[u64]>, D::Error> {
+    struct Dimensions;
+    impl<'de> Visitor<'de> for Dimensions {
+        type Value = Box<[u64]>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of dimensions")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Box<[u64]>, A::Error> {
+            let mut shape = Vec::new();
+            while let Some(dimension) = list.next_element()? {
+                if shape.len() == MAX_DIMS {
+                    return Err(A::Error::custom(format!("a tensor has more than {MAX_DIMS} dimensions")));
+                }
+                shape.push(dimension);
+            }
+            Ok(shape.into())
+        }
+    }
+    d.deserialize_seq(Dimensions)
 }
 
 #[derive(Default)]
@@ -56,7 +84,9 @@ impl<'de> Deserialize<'de> for Metadata {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metadata, A::Error> {
                 let mut pairs = Vec::new();
                 while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
+                    if pairs.len() < MAX_PAIRS {
+                        pairs.push(pair);
+                    }
                 }
                 Ok(Metadata(pairs))
             }

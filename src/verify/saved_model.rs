@@ -3,7 +3,7 @@
 //! walked, not kept; the assets that a graph names are held against the files here. Variables are a
 //! checkpoint, and read where those are.
 //!
-//! Memory: the names of assets ([`MAX_ASSETS`]). Time: each byte of a graph once, tensors in nodes skipped.
+//! Memory: the names of assets ([`MAX_ASSETS`], [`MAX_NAMES`]). Time: each byte of a graph once, tensors in nodes skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek};
@@ -17,6 +17,8 @@ use crate::select::WeightSet;
 
 /// Assets of one `SavedModel`; a file that names more is refused.
 pub const MAX_ASSETS: usize = 1 << 16;
+/// Bytes of all their names together.
+pub const MAX_NAMES: usize = 16 << 20;
 /// Bytes of an asset's name, and of the name of a node or its operation.
 const MAX_NAME: u64 = 1 << 16;
 
@@ -40,6 +42,8 @@ pub struct Graph {
     pub nodes: u64,
     /// Names of files in `assets/`.
     pub assets: BTreeSet<String>,
+    /// Bytes of those.
+    names: usize,
 }
 
 /// Reads a graph of `length` bytes; the findings are about `path`.
@@ -110,6 +114,11 @@ fn meta_graph<R: Read + Seek>(wire: &mut Wire<R>, span: Span, graph: &mut Graph)
                 (1 | 2, _) => Err(expected("AssetFileDef", number)),
                 _ => Ok(()),
             })?;
+            // Two graphs of one model name the same.
+            graph.names += if graph.assets.contains(&name) { 0 } else { name.len() };
+            if graph.names > MAX_NAMES {
+                return Err(format!("the names of its assets have more than {MAX_NAMES} bytes together"));
+            }
             graph.assets.insert(name);
             if graph.assets.len() > MAX_ASSETS {
                 Err(format!("it names more than {MAX_ASSETS} assets"))

@@ -1,12 +1,17 @@
 //! What every fuzz target runs, shared by `fuzz/` and the test that replays its seeds: one function
 //! per parser of untrusted bytes, with the promises that hold whatever the bytes are.
 
-use std::io::Cursor;
+use std::io::{self, Cursor};
+use std::sync::Arc;
 
+use hfget::progress::Silent;
 use hfget::repo::{RepoId, RepoPath, RepoSpec, Revision};
-use hfget::report::Finding;
-use hfget::select::{CheckpointState, WeightIndex};
-use hfget::verify::{TensorTable, flax, gguf, hdf5, onnx, safetensors, saved_model, tf_checkpoint, torch};
+use hfget::report::{Finding, Severity};
+use hfget::select::{CheckpointState, Family, Purpose, WeightIndex, WeightSet};
+use hfget::verify::{
+    Content, Far, ReadSeek, Subject, SubjectFile, TensorTable, flax, gguf, hdf5, onnx, safetensors, saved_model,
+    tf_checkpoint, torch, verify,
+};
 
 /// Findings stay printable, and a table's ranges stay sane, however the file lies.
 fn sane(read: (TensorTable, Vec<Finding>)) {
@@ -14,8 +19,21 @@ fn sane(read: (TensorTable, Vec<Finding>)) {
     for tensor in &table.tensors {
         assert!(tensor.bytes.as_ref().is_none_or(|r| r.start <= r.end), "{tensor:?}");
     }
+    printable(&findings);
+}
+
+fn printable(findings: &[Finding]) {
     assert!(findings.len() < 1000, "{} findings", findings.len());
     assert!(findings.iter().all(|f| f.message.len() < 10_000), "a finding quotes too much of the file");
+}
+
+/// The same, and in a file of `length` bytes that is said to be right every tensor lies within it.
+fn within(length: u64, read: (TensorTable, Vec<Finding>)) {
+    if read.1.iter().all(|f| f.severity < Severity::Error) {
+        let beyond = read.0.tensors.iter().find(|t| t.bytes.as_ref().is_some_and(|r| r.end > length));
+        assert!(beyond.is_none(), "{beyond:?} of {length} bytes");
+    }
+    sane(read);
 }
 
 /// A whole safetensors file.
@@ -27,7 +45,7 @@ pub fn safetensors(bytes: &[u8]) {
         let last = read.0.tensors.iter().filter_map(|t| t.bytes.as_ref()).map(|r| r.end).max();
         assert!(last.is_none_or(|end| end == length));
     }
-    sane(read);
+    within(length, read);
 }
 
 /// A header alone: the fuzzer need not find a fitting length prefix.
@@ -39,19 +57,21 @@ pub fn safetensors_header(text: &[u8]) {
 
 /// A whole torch file, in any of its containers.
 pub fn torch(bytes: &[u8]) {
-    sane(torch::read(Cursor::new(bytes), bytes.len() as u64, "x"));
+    let length = bytes.len() as u64;
+    within(length, torch::read(Cursor::new(bytes), length, "x"));
+    printable(&torch::deep(Cursor::new(bytes), length, "x"));
 }
 
 /// A whole GGUF file.
 pub fn gguf(bytes: &[u8]) {
-    sane(gguf::read(Cursor::new(bytes), bytes.len() as u64, "x"));
+    within(bytes.len() as u64, gguf::read(Cursor::new(bytes), bytes.len() as u64, "x"));
 }
 
 /// A whole ONNX file.
 pub fn onnx(bytes: &[u8]) {
     let (model, findings) = onnx::model(Cursor::new(bytes), bytes.len() as u64, "x");
     assert!(model.external.iter().all(|e| e.tensor < model.table.tensors.len()));
-    sane((model.table, findings));
+    within(bytes.len() as u64, (model.table, findings));
 }
 
 /// An index of a TensorFlow checkpoint, a checkpoint in one file, or a `checkpoint` file; and as the
@@ -131,6 +151,59 @@ pub fn saved_model(bytes: &[u8]) {
         assert!(graph.assets.len() <= saved_model::MAX_ASSETS + 1);
         sane((TensorTable::default(), findings));
     }
+}
+
+/// Bytes in memory as a file of a set.
+#[derive(Debug)]
+struct Memory(Arc<[u8]>);
+
+impl Far for Memory {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.len() as u64)
+    }
+
+    fn open(&self) -> io::Result<Box<dyn ReadSeek>> {
+        Ok(Box::new(Cursor::new(Arc::clone(&self.0))))
+    }
+}
+
+/// The sets that [`sets`] makes: two files, and the index if the first is one.
+const SETS: [(Family, [&str; 2], bool); 6] = [
+    (Family::TfCheckpoint, ["m.index", "m.data-00000-of-00001"], false),
+    (Family::TfCheckpoint, ["checkpoint", "m.index"], false),
+    (Family::Onnx, ["outside.onnx", "outside.onnx_data"], false),
+    (Family::Gguf, ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"], false),
+    (Family::SavedModel, ["saved_model.pb", "assets/vocab.txt"], false),
+    (Family::Safetensors, ["model.safetensors.index.json", "model.safetensors"], true),
+];
+
+/// A set of two files, checked to the last byte: its kind, the length of the first in two bytes, and both.
+pub fn sets(bytes: &[u8]) {
+    let Some(([kind, low, high], rest)) = bytes.split_first_chunk::<3>() else { return };
+    let Some((family, names, indexed)) = SETS.get(usize::from(*kind)) else { return };
+    let (first, second) = rest.split_at(usize::from(u16::from_le_bytes([*low, *high])).min(rest.len()));
+    let Ok(paths) = names.iter().map(|name| name.parse()).collect::<Result<Vec<RepoPath>, _>>() else { return };
+    let file = |(path, content): (&RepoPath, &[u8])| SubjectFile {
+        path: path.clone(),
+        content: Content::Far(Arc::new(Memory(content.into()))),
+        size: None,
+        digest: None,
+        digest_checked: false,
+        purpose: Purpose::Weights,
+    };
+    let files = paths.iter().zip([first, second]).map(file).collect();
+    let set = WeightSet {
+        scope: String::new(),
+        family: *family,
+        variant: None,
+        index: indexed.then(|| paths[0].clone()),
+        files: paths.into_iter().skip(usize::from(*indexed)).collect(),
+        tied_embeddings: false,
+    };
+    let subject = Subject { files, weights: vec![set], deep: true, ..Subject::default() };
+    let outcome = verify(&subject, 1, &Silent);
+    printable(&outcome.findings);
+    assert_eq!(verify(&subject, 2, &Silent), outcome, "it depends on the number of threads");
 }
 
 /// A pickle, as it is and as the `data.pkl` of a file with one storage.

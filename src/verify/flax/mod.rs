@@ -29,7 +29,7 @@ pub const MAX_DEPTH: usize = 128;
 const MAX_DIMS: usize = 64;
 
 /// Bytes of an element of a dtype by its numpy name; `None` for one this version does not know.
-pub fn dtype_bytes(name: &str) -> Option<u64> {
+pub(super) fn dtype_bytes(name: &str) -> Option<u64> {
     // `void16`, `bytes40`: their names count bits.
     for odd in ["void", "bytes", "str"] {
         if let Some(bits) = name.strip_prefix(odd) {

@@ -3,7 +3,7 @@
 /// `(name, elements of a block, bytes of a block)` of a ggml type (`enum ggml_type`, `type_traits` in
 /// ggml/src/ggml.c; `GGML_QUANT_SIZES` in gguf-py), or `None` for one this version does not know or
 /// that ggml has removed (4, 5, 31 to 33, 36 to 38).
-pub fn ggml_type(number: u32) -> Option<(&'static str, u64, u64)> {
+pub(super) fn ggml_type(number: u32) -> Option<(&'static str, u64, u64)> {
     Some(match number {
         0 => ("F32", 1, 4),
         1 => ("F16", 1, 2),

@@ -10,12 +10,13 @@ mod split;
 mod wire;
 
 use std::collections::HashSet;
-use std::io::{BufReader, Read, Seek};
+use std::io::{Read, Seek};
 
-pub use self::dtype::ggml_type;
+use self::dtype::ggml_type;
 pub(super) use self::split::check_set;
 use self::wire::Reader;
 use super::findings::{Findings, Quote, Shape};
+use super::place::Place;
 use super::{Tensor, TensorTable};
 use crate::report::{Code, Finding, Severity};
 
@@ -40,11 +41,11 @@ const LLAMA_NAME: usize = 64;
 
 /// Magics of the formats before GGUF, as they lie in a file (`ggml`, `ggmf`, `ggjt`, `ggla` as
 /// little-endian numbers). Nothing more is read of them.
-pub const OLD_MAGICS: [&[u8; 4]; 4] = [b"lmgg", b"fmgg", b"tjgg", b"algg"];
+pub(super) const OLD_MAGICS: [&[u8; 4]; 4] = [b"lmgg", b"fmgg", b"tjgg", b"algg"];
 
 /// The `split.*` keys.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Split {
+pub(super) struct Split {
     /// `split.no`: which part this is, from 0.
     pub no: Option<u64>,
     /// `split.count`: how many parts there are.
@@ -55,7 +56,7 @@ pub struct Split {
 
 /// Everything of a header that is checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Header {
+pub(super) struct Header {
     /// The format's version: 1, 2 or 3.
     pub version: u32,
     /// Its numbers are big-endian.
@@ -77,10 +78,9 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Ve
 }
 
 /// The same with the rest of the header.
-pub fn header(file: impl Read + Seek, length: u64, path: &str) -> (Header, Vec<Finding>) {
+pub(super) fn header(file: impl Read + Seek, length: u64, path: &str) -> (Header, Vec<Finding>) {
     let mut findings = Findings::default();
-    let mut reader =
-        Reader { inner: BufReader::with_capacity(64 << 10, file), at: 0, length, big: false, narrow: false };
+    let mut reader = Reader { place: Place::new(file, length), big: false, narrow: false };
     let header = match parse(&mut reader, path, &mut findings) {
         Ok(header) => header,
         Err(why) => {
@@ -100,7 +100,7 @@ struct Info {
 }
 
 fn parse<R: Read + Seek>(reader: &mut Reader<R>, path: &str, findings: &mut Findings) -> Result<Header, String> {
-    if &reader.bytes::<4>()? != b"GGUF" {
+    if &reader.place.bytes::<4>()? != b"GGUF" {
         findings.push(Finding::new(Code::FormatUnexpected, path, "it does not start as a gguf file does"));
         return Ok(Header::default());
     }
@@ -129,8 +129,8 @@ fn parse<R: Read + Seek>(reader: &mut Reader<R>, path: &str, findings: &mut Find
     for _ in 0..tensors {
         infos.push(info(reader, &mut budget)?);
     }
-    header.data = reader.at.checked_next_multiple_of(header.alignment).ok_or("its alignment is too large")?;
-    check(&mut header, infos, reader.length, path, findings);
+    header.data = reader.place.at().checked_next_multiple_of(header.alignment).ok_or("its alignment is too large")?;
+    check(&mut header, infos, reader.place.end, path, findings);
     Ok(header)
 }
 

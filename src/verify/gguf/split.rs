@@ -3,11 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use super::{Header, header};
+use super::{Split, header};
 use crate::repo::RepoPath;
 use crate::report::{Code, Finding};
 use crate::select::WeightSet;
 use crate::verify::SubjectFile;
+
+/// What a part says of its set, and what is held against it. Its tensors' table is not kept.
+struct Part {
+    split: Split,
+    tensors: u64,
+}
 
 /// The numbers of `X-00001-of-00003.gguf`.
 fn numbers(name: &str) -> Option<(&str, u64, u64)> {
@@ -28,20 +34,21 @@ pub(in crate::verify) fn check_set(set: &WeightSet, local: &BTreeMap<&RepoPath, 
         };
         let (header, _) = header(open, length, path.as_str());
         if header.version != 0 {
-            read.push((path, header));
+            let tensors = header.table.tensors.len() as u64;
+            read.push((path, Part { split: header.split, tensors }));
         }
     }
     judge(&read)
 }
 
 /// The rules, on the headers that could be read.
-fn judge(read: &[(&RepoPath, Header)]) -> Vec<Finding> {
+fn judge(read: &[(&RepoPath, Part)]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut groups: BTreeMap<String, Vec<&(&RepoPath, Header)>> = BTreeMap::new();
+    let mut groups: BTreeMap<String, Vec<&(&RepoPath, Part)>> = BTreeMap::new();
     for one in read {
-        let (path, header) = one;
+        let (path, part) = one;
         let named = numbers(path.file_name());
-        let count = header.split.count.unwrap_or(0);
+        let count = part.split.count.unwrap_or(0);
         match named {
             Some((prefix, no, total)) => {
                 groups.entry(format!("{}/{prefix}/{total}", path.dir())).or_default().push(one);
@@ -51,10 +58,10 @@ fn judge(read: &[(&RepoPath, Header)]) -> Vec<Finding> {
                 };
                 // A file by such a name without the keys was cut by other means, and nothing loads it.
                 if count != total {
-                    findings.push(wrong("split.count", header.split.count, total));
+                    findings.push(wrong("split.count", part.split.count, total));
                 }
-                if no == 0 || header.split.no != no.checked_sub(1) {
-                    findings.push(wrong("split.no (from 0)", header.split.no, no));
+                if no == 0 || part.split.no != no.checked_sub(1) {
+                    findings.push(wrong("split.no (from 0)", part.split.no, no));
                 }
             }
             None if count > 1 => findings.push(Finding::new(
@@ -73,10 +80,10 @@ fn judge(read: &[(&RepoPath, Header)]) -> Vec<Finding> {
             findings.push(Finding::new(Code::SplitIncomplete, first.0, text));
             continue;
         }
-        let tensors = parts.iter().map(|(_, h)| h.table.tensors.len() as u64).sum::<u64>();
-        for (path, header) in parts {
-            if header.split.tensors != Some(tensors) {
-                let says = header.split.tensors.map_or("nothing".to_owned(), |n| n.to_string());
+        let tensors = parts.iter().map(|(_, part)| part.tensors).sum::<u64>();
+        for (path, part) in parts {
+            if part.split.tensors != Some(tensors) {
+                let says = part.split.tensors.map_or("nothing".to_owned(), |n| n.to_string());
                 let text = format!("its split.tensors.count says {says}, and the parts hold {tensors}");
                 findings.push(Finding::new(Code::SplitIncomplete, *path, text));
             }
@@ -88,11 +95,13 @@ fn judge(read: &[(&RepoPath, Header)]) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verify::gguf::Split;
 
-    fn part(no: u64, count: u64, tensors: u64) -> Header {
-        let split = Split { no: Some(no), count: Some(count), tensors: Some(tensors) };
-        Header { version: 3, split, ..Header::default() }
+    fn part(no: u64, count: u64, tensors: u64) -> Part {
+        Part { split: Split { no: Some(no), count: Some(count), tensors: Some(tensors) }, tensors: 0 }
+    }
+
+    fn unsplit() -> Part {
+        Part { split: Split::default(), tensors: 0 }
     }
 
     #[test]
@@ -104,7 +113,7 @@ mod tests {
             (part(0, 3, 0), part(1, 2, 0), 1),
             (part(1, 2, 0), part(1, 2, 0), 1),
             (part(0, 2, 0), part(1, 2, 5), 1),
-            (Header { version: 3, ..Header::default() }, part(1, 2, 0), 3),
+            (unsplit(), part(1, 2, 0), 3),
         ] {
             let found = judge(&[(&one, a), (&two, b)]);
             assert_eq!(found.len(), n, "{found:?}");
@@ -113,6 +122,6 @@ mod tests {
         assert_eq!(judge(&[(&one, part(0, 2, 0))]).len(), 1);
         let plain: RepoPath = "m.gguf".parse().unwrap();
         assert_eq!(judge(&[(&plain, part(0, 2, 0))]).len(), 1);
-        assert_eq!(judge(&[(&plain, Header { version: 3, ..Header::default() })]), []);
+        assert_eq!(judge(&[(&plain, unsplit())]), []);
     }
 }

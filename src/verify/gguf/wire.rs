@@ -1,60 +1,27 @@
 //! GGUF's values, read from untrusted bytes: numbers of either order, strings, arrays, and the bounds of
 //! them. What they mean is the parent's.
 
-use std::io::{BufReader, Read, Seek};
+use std::io::{Read, Seek};
 
 use super::{MAX_DEPTH, MAX_LENGTH, MAX_NAME, MAX_STRINGS};
+use crate::verify::place::Place;
 
 /// Values of the format, read in order. Nothing is allocated that the file is too short for.
 pub(super) struct Reader<R> {
-    pub inner: BufReader<R>,
-    pub at: u64,
-    pub length: u64,
+    pub place: Place<R>,
     pub big: bool,
     /// Version 1: lengths and dimensions have 32 bits.
     pub narrow: bool,
 }
 
 impl<R: Read + Seek> Reader<R> {
-    pub fn bytes<const N: usize>(&mut self) -> Result<[u8; N], String> {
-        let mut bytes = [0; N];
-        self.fill(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    pub fn fill(&mut self, bytes: &mut [u8]) -> Result<(), String> {
-        self.room(bytes.len() as u64)?;
-        self.inner.read_exact(bytes).map_err(|e| format!("it cannot be read at {}: {e}", self.at))?;
-        self.at += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn room(&self, want: u64) -> Result<(), String> {
-        if want > self.length.saturating_sub(self.at) {
-            return Err(format!(
-                "its header needs {want} bytes at {}, and the file has {}: it is cut short or wrong",
-                self.at, self.length
-            ));
-        }
-        Ok(())
-    }
-
-    pub fn skip(&mut self, bytes: u64) -> Result<(), String> {
-        self.room(bytes)?;
-        // A file's length fits an offset.
-        let by = i64::try_from(bytes).map_err(|_| "it is too long".to_owned())?;
-        self.inner.seek_relative(by).map_err(|e| format!("it cannot be read at {}: {e}", self.at))?;
-        self.at += bytes;
-        Ok(())
-    }
-
     pub fn u32(&mut self) -> Result<u32, String> {
-        let bytes = self.bytes()?;
+        let bytes = self.place.bytes()?;
         Ok(if self.big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
     }
 
     pub fn u64(&mut self) -> Result<u64, String> {
-        let bytes = self.bytes()?;
+        let bytes = self.place.bytes()?;
         Ok(if self.big { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) })
     }
 
@@ -70,18 +37,15 @@ impl<R: Read + Seek> Reader<R> {
             return Err(format!("{what} has {length} bytes, and at most {MAX_NAME} are allowed"));
         }
         *budget = budget.checked_sub(length).ok_or("its names are longer than is read here")?;
-        self.room(length)?;
-        let mut bytes = vec![0; usize::try_from(length).map_err(|e| e.to_string())?];
-        self.fill(&mut bytes)?;
-        String::from_utf8(bytes).map(Into::into).map_err(|_| format!("{what} is not UTF-8"))
+        String::from_utf8(self.place.few(length)?).map(Into::into).map_err(|_| format!("{what} is not UTF-8"))
     }
 
     /// Passes a value that is no array; gives it if it is an unsigned or a small number.
     pub fn scalar(&mut self, kind: u32) -> Result<Option<u64>, String> {
         Ok(match kind {
-            0 | 7 => Some(u64::from(self.bytes::<1>()?[0])),
+            0 | 7 => Some(u64::from(self.place.bytes::<1>()?[0])),
             2 => {
-                let bytes = self.bytes()?;
+                let bytes = self.place.bytes()?;
                 Some(u64::from(if self.big { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) }))
             }
             4 => Some(u64::from(self.u32()?)),
@@ -94,11 +58,12 @@ impl<R: Read + Seek> Reader<R> {
                 if length > MAX_LENGTH {
                     return Err(format!("a string has {length} bytes, and at most {MAX_LENGTH} are allowed"));
                 }
-                self.skip(length)?;
+                self.place.skip(length)?;
                 None
             }
             _ => {
-                self.skip(width(kind).ok_or_else(|| format!("a value is of type {kind}, which GGUF does not have"))?)?;
+                self.place
+                    .skip(width(kind).ok_or_else(|| format!("a value is of type {kind}, which GGUF does not have"))?)?;
                 None
             }
         })
@@ -114,7 +79,7 @@ impl<R: Read + Seek> Reader<R> {
             return Err(format!("an array has {count} elements, and at most {MAX_LENGTH} are allowed"));
         }
         if let Some(width) = width(kind) {
-            return self.skip(count.saturating_mul(width));
+            return self.place.skip(count.saturating_mul(width));
         }
         let least = match (kind, self.narrow) {
             (8, true) => 4,
@@ -122,7 +87,7 @@ impl<R: Read + Seek> Reader<R> {
             (9, false) => 12,
             _ => return Err(format!("an array is of type {kind}, which GGUF does not have")),
         };
-        self.room(count.saturating_mul(least))?;
+        self.place.room(count.saturating_mul(least))?;
         *walked = walked.saturating_add(count);
         if *walked > MAX_STRINGS {
             return Err(format!("its arrays have more than {MAX_STRINGS} strings"));

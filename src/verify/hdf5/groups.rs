@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::io::{Read, Seek};
 
-use super::bytes::{Bytes, lookup3};
+use super::bytes::{Bytes, sums_to};
 use super::object::{Link, defined, link};
 use super::{File, MAX_LINKS, MAX_PATH, UNREAD};
 
@@ -14,6 +14,8 @@ const MAX_HEAP: u64 = 64 << 20;
 const MAX_NODES: usize = 1 << 20;
 /// Bytes of a node or block.
 const MAX_NODE: u64 = 16 << 20;
+/// Bytes of a heap's id: the type, an offset and a length.
+const MAX_ID: usize = 17;
 /// Levels of a tree.
 const MAX_LEVEL: u64 = 32;
 
@@ -110,7 +112,7 @@ fn summed<R: Read + Seek>(file: &mut File<R>, address: u64, length: u64, what: &
     }
     let mut bytes = file.few(address, length)?;
     let (content, sum) = bytes.split_last_chunk::<4>().ok_or_else(|| format!("the {what} is cut short"))?;
-    if lookup3(content) != u32::from_le_bytes(*sum) {
+    if !sums_to(content, u32::from_le_bytes(*sum)) {
         return Err(format!("the checksum of the {what} at {address} does not match"));
     }
     bytes.truncate(bytes.len() - 4);
@@ -245,7 +247,8 @@ pub(super) fn dense<R: Read + Seek>(file: &mut File<R>, heap_at: u64, tree_at: u
     Ok(links)
 }
 
-/// The heap's ids of all links: records of type 5 of a B-tree of version 2, a hash and an id each.
+/// The heap's ids of all links, as far as they say where: records of type 5 of a B-tree of version 2, a hash
+/// and an id each.
 fn records<R: Read + Seek>(file: &mut File<R>, address: u64) -> Result<Vec<Vec<u8>>, String> {
     let (o, l) = (file.offsets, file.lengths);
     let bytes = summed(file, address, (16 + o + 2 + l + 4) as u64, "B-tree")?;
@@ -294,7 +297,7 @@ fn records<R: Read + Seek>(file: &mut File<R>, address: u64) -> Result<Vec<Vec<u
         b.expect(if height == 0 { b"BTLF" } else { b"BTIN" }, "B-tree node")?;
         b.take(2)?;
         for _ in 0..count {
-            ids.push(b.take(record)?[4..].to_vec());
+            ids.push(b.take(record)?.iter().skip(4).take(MAX_ID).copied().collect());
         }
         if ids.len() > MAX_LINKS {
             return Err(format!("a group has more than {MAX_LINKS} links"));

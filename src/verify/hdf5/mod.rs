@@ -14,7 +14,7 @@ mod object;
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Seek};
 
-use self::bytes::{Bytes, lookup3};
+use self::bytes::{Bytes, sums_to};
 use self::object::{Layout, Link, Object, Space, object};
 use super::findings::{Findings, Quote, Shape};
 use super::place::Place;
@@ -128,6 +128,11 @@ fn superblock<R: Read + Seek>(mut place: Place<R>, length: u64) -> Result<(File<
         }
         2 | 3 => {
             let head = head(3, &mut place)?;
+            // `H5F_SUPER_WRITE_ACCESS` and `H5F_SUPER_SWMR_WRITE_ACCESS`, which version 2 did not have.
+            if version == 3 && head[2] & 0b101 != 0 {
+                let text = "it was never closed after writing, and HDF5 opens it only once h5clear has repaired it";
+                return Err(invalid(text.to_owned()));
+            }
             (head[0], head[1], 0)
         }
         _ => return Err(invalid(format!("its superblock is of version {version}, and 0 to 3 are known"))),
@@ -151,7 +156,7 @@ fn superblock<R: Read + Seek>(mut place: Place<R>, length: u64) -> Result<(File<
         place.to(at).map_err(invalid)?;
         let covered = head(covered, &mut place)?;
         let sum = u32::from_le_bytes(place.bytes().map_err(invalid)?);
-        if lookup3(&covered) != sum {
+        if !sums_to(&covered, sum) {
             return Err(invalid("the checksum of its superblock does not match".to_owned()));
         }
         fourth

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::{Read, Seek};
 
-use super::bytes::{Bytes, lookup3};
+use super::bytes::{Bytes, sums_to};
 use super::dtype::{Dtype, dtype};
 use super::{File, UNREAD};
 
@@ -138,7 +138,7 @@ fn read<R: Read + Seek>(file: &mut File<R>, address: u64, each: &mut Each<'_, R>
         let bytes = file.few(address, length)?;
         let content = if new {
             let (content, sum) = bytes.split_last_chunk::<4>().ok_or("an object header is cut short")?;
-            if lookup3(content) != u32::from_le_bytes(*sum) {
+            if !sums_to(content, u32::from_le_bytes(*sum)) {
                 return Err(format!("the checksum of the object header at {address} does not match"));
             }
             content

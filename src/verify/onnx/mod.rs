@@ -8,15 +8,14 @@
 mod dtype;
 mod external;
 mod tensor;
-mod wire;
 
 use std::collections::HashSet;
 use std::io::{Read, Seek};
 
 pub(super) use self::external::check_set;
-use self::wire::{Value, Wire};
 use super::TensorTable;
 use super::findings::{Findings, Quote};
+use super::proto::{Value, Wire};
 use crate::report::{Code, Finding};
 
 /// Tensors of one file; a file with more is refused.
@@ -62,8 +61,8 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Ve
 
 /// The same with what lies in other files.
 pub fn model(file: impl Read + Seek, length: u64, path: &str) -> (Model, Vec<Finding>) {
-    let mut walk =
-        Walk { wire: Wire::new(file), path, model: Model::default(), findings: Findings::default(), names: MAX_NAMES };
+    let wire = Wire::new(file, length);
+    let mut walk = Walk { wire, path, model: Model::default(), findings: Findings::default(), names: MAX_NAMES };
     if let Err(why) = walk.model(length) {
         walk.findings.push(Finding::new(Code::HeaderInvalid, path, why));
     }
@@ -85,9 +84,9 @@ impl<R: Read + Seek> Walk<'_, R> {
     }
 
     fn text(&mut self, end: u64) -> Result<String, String> {
-        let length = end - self.wire.at;
-        self.names = self.names.checked_sub(length).ok_or("its names are longer than is read here")?;
-        self.wire.text(end, MAX_NAME)
+        let start = self.wire.at();
+        self.names = self.names.checked_sub(end - start).ok_or("its names are longer than is read here")?;
+        self.wire.text((start, end), MAX_NAME)
     }
 
     fn model(&mut self, end: u64) -> Result<(), String> {
@@ -95,13 +94,13 @@ impl<R: Read + Seek> Walk<'_, R> {
         while let Some((number, value)) = self.wire.field(end)? {
             match (number, value) {
                 (1, Value::Varint(n)) => version = n > 0,
-                (7, Value::Until(end)) => {
+                (7, Value::Bytes(_, end)) => {
                     graph = true;
                     self.graph(end, 1)?;
                 }
-                (20, Value::Until(end)) => self.training(end)?,
-                (25, Value::Until(end)) => self.function(end)?,
-                (_, Value::Until(end)) => self.wire.to(end)?,
+                (20, Value::Bytes(_, end)) => self.training(end)?,
+                (25, Value::Bytes(_, end)) => self.function(end)?,
+                (_, Value::Bytes(_, end)) => self.wire.to(end)?,
                 _ => {}
             }
         }
@@ -115,13 +114,13 @@ impl<R: Read + Seek> Walk<'_, R> {
     fn training(&mut self, end: u64) -> Result<(), String> {
         while let Some((number, value)) = self.wire.field(end)? {
             match (number, value) {
-                (1 | 2, Value::Until(end)) => {
+                (1 | 2, Value::Bytes(_, end)) => {
                     let start = self.model.table.tensors.len();
                     self.graph(end, 2)?;
                     let label = if number == 1 { "training.initialization" } else { "training.algorithm" };
                     self.label(start, label)?;
                 }
-                (_, Value::Until(end)) => self.wire.to(end)?,
+                (_, Value::Bytes(_, end)) => self.wire.to(end)?,
                 _ => {}
             }
         }
@@ -134,10 +133,10 @@ impl<R: Read + Seek> Walk<'_, R> {
         let mut name = String::new();
         while let Some((number, value)) = self.wire.field(end)? {
             match (number, value) {
-                (1, Value::Until(end)) => name = self.text(end)?,
-                (7, Value::Until(end)) => self.node(end, 2)?,
-                (11, Value::Until(end)) => self.attribute(end, 2)?,
-                (_, Value::Until(end)) => self.wire.to(end)?,
+                (1, Value::Bytes(_, end)) => name = self.text(end)?,
+                (7, Value::Bytes(_, end)) => self.node(end, 2)?,
+                (11, Value::Bytes(_, end)) => self.attribute(end, 2)?,
+                (_, Value::Bytes(_, end)) => self.wire.to(end)?,
                 _ => {}
             }
         }
@@ -151,16 +150,16 @@ impl<R: Read + Seek> Walk<'_, R> {
         let mut own: Vec<usize> = Vec::new();
         while let Some((number, value)) = self.wire.field(end)? {
             match (number, value) {
-                (1, Value::Until(end)) => self.node(end, depth + 1)?,
-                (5, Value::Until(end)) => {
+                (1, Value::Bytes(_, end)) => self.node(end, depth + 1)?,
+                (5, Value::Bytes(_, end)) => {
                     own.push(self.model.table.tensors.len());
                     self.tensor(end)?;
                 }
-                (15, Value::Until(end)) => {
+                (15, Value::Bytes(_, end)) => {
                     own.push(self.model.table.tensors.len());
                     self.sparse(end)?;
                 }
-                (_, Value::Until(end)) => self.wire.to(end)?,
+                (_, Value::Bytes(_, end)) => self.wire.to(end)?,
                 _ => {}
             }
         }
@@ -182,10 +181,10 @@ impl<R: Read + Seek> Walk<'_, R> {
         let (mut name, mut output) = (String::new(), None);
         while let Some((number, value)) = self.wire.field(end)? {
             match (number, value) {
-                (2, Value::Until(end)) if output.is_none() => output = Some(self.text(end)?),
-                (3, Value::Until(end)) => name = self.text(end)?,
-                (5, Value::Until(end)) => self.attribute(end, depth + 1)?,
-                (_, Value::Until(end)) => self.wire.to(end)?,
+                (2, Value::Bytes(_, end)) if output.is_none() => output = Some(self.text(end)?),
+                (3, Value::Bytes(_, end)) => name = self.text(end)?,
+                (5, Value::Bytes(_, end)) => self.attribute(end, depth + 1)?,
+                (_, Value::Bytes(_, end)) => self.wire.to(end)?,
                 _ => {}
             }
         }
@@ -196,10 +195,10 @@ impl<R: Read + Seek> Walk<'_, R> {
     fn attribute(&mut self, end: u64, depth: u32) -> Result<(), String> {
         while let Some((number, value)) = self.wire.field(end)? {
             match (number, value) {
-                (5 | 10, Value::Until(end)) => self.tensor(end)?,
-                (6 | 11, Value::Until(end)) => self.graph(end, depth + 1)?,
-                (22 | 23, Value::Until(end)) => self.sparse(end)?,
-                (_, Value::Until(end)) => self.wire.to(end)?,
+                (5 | 10, Value::Bytes(_, end)) => self.tensor(end)?,
+                (6 | 11, Value::Bytes(_, end)) => self.graph(end, depth + 1)?,
+                (22 | 23, Value::Bytes(_, end)) => self.sparse(end)?,
+                (_, Value::Bytes(_, end)) => self.wire.to(end)?,
                 _ => {}
             }
         }
@@ -221,9 +220,9 @@ impl<R: Read + Seek> Walk<'_, R> {
         let mut pair = (String::new(), String::new());
         while let Some((number, value)) = self.wire.field(end)? {
             match (number, value) {
-                (1, Value::Until(end)) => pair.0 = self.text(end)?,
-                (2, Value::Until(end)) => pair.1 = self.text(end)?,
-                (_, Value::Until(end)) => self.wire.to(end)?,
+                (1, Value::Bytes(_, end)) => pair.0 = self.text(end)?,
+                (2, Value::Bytes(_, end)) => pair.1 = self.text(end)?,
+                (_, Value::Bytes(_, end)) => self.wire.to(end)?,
                 _ => {}
             }
         }

@@ -4,11 +4,11 @@
 use std::io::{Read, Seek};
 
 use super::dtype::{Dtype, Field, dtype};
-use super::wire::Value;
 use super::{External, MAX_DIMS, MAX_TENSORS, Walk};
 use crate::report::Code;
 use crate::verify::Tensor;
 use crate::verify::findings::{Quote, Shape};
+use crate::verify::proto::Value;
 
 /// What a tensor has of each kind of content.
 #[derive(Default)]
@@ -27,14 +27,14 @@ impl<R: Read + Seek> Walk<'_, R> {
         let (mut values, mut indices) = (None, None);
         while let Some((number, value)) = self.wire.field(end)? {
             match (number, value) {
-                (1 | 2, Value::Until(end)) => {
+                (1 | 2, Value::Bytes(_, end)) => {
                     let place = if number == 1 { &mut values } else { &mut indices };
                     if place.replace(self.model.table.tensors.len()).is_some() {
                         return Err("a sparse tensor has two lists of the same kind".to_owned());
                     }
                     self.tensor(end)?;
                 }
-                (_, Value::Until(end)) => self.wire.to(end)?,
+                (_, Value::Bytes(_, end)) => self.wire.to(end)?,
                 _ => {}
             }
         }
@@ -65,31 +65,31 @@ impl<R: Read + Seek> Walk<'_, R> {
         while let Some((number, value)) = self.wire.field(end)? {
             match (number, value) {
                 (1, Value::Varint(n)) => shape.push(n),
-                (1, Value::Until(end)) => {
-                    while self.wire.at < end && shape.len() <= MAX_DIMS {
+                (1, Value::Bytes(_, end)) => {
+                    while self.wire.at() < end && shape.len() <= MAX_DIMS {
                         shape.push(self.wire.varint(end)?);
                     }
                 }
                 (2, Value::Varint(n)) => kind = n,
-                (3, Value::Until(end)) => {
+                (3, Value::Bytes(_, end)) => {
                     content.segment = true;
                     self.wire.to(end)?;
                 }
                 (4..=7 | 10 | 11, value) => self.typed(number, value, &mut content)?,
-                (8, Value::Until(end)) => name = self.text(end)?,
-                (9, Value::Until(end)) => {
-                    content.raw = Some(end - self.wire.at);
-                    bytes = Some(self.wire.at..end);
+                (8, Value::Bytes(_, end)) => name = self.text(end)?,
+                (9, Value::Bytes(_, end)) => {
+                    content.raw = Some(end - self.wire.at());
+                    bytes = Some(self.wire.at()..end);
                     self.wire.to(end)?;
                 }
-                (13, Value::Until(end)) => {
+                (13, Value::Bytes(_, end)) => {
                     let pair = self.pair(end)?;
                     if content.keys.len() < 16 {
                         content.keys.push(pair);
                     }
                 }
                 (14, Value::Varint(n)) => content.external = n == 1,
-                (_, Value::Until(end)) => self.wire.to(end)?,
+                (_, Value::Bytes(_, end)) => self.wire.to(end)?,
                 _ => {}
             }
             if shape.len() > MAX_DIMS {
@@ -114,20 +114,20 @@ impl<R: Read + Seek> Walk<'_, R> {
             _ => Field::Uint64,
         };
         let entries = match (field, value) {
-            (Field::String, Value::Until(end)) => self.wire.to(end).map(|()| 1)?,
-            (Field::Float | Field::Double, Value::Until(end)) => {
-                let (bytes, width) = (end - self.wire.at, if field == Field::Float { 4 } else { 8 });
+            (Field::String, Value::Bytes(_, end)) => self.wire.to(end).map(|()| 1)?,
+            (Field::Float | Field::Double, Value::Bytes(_, end)) => {
+                let (bytes, width) = (end - self.wire.at(), if field == Field::Float { 4 } else { 8 });
                 if !bytes.is_multiple_of(width) {
-                    return Err(format!("a list of numbers at {} is cut short", self.wire.at));
+                    return Err(format!("a list of numbers at {} is cut short", self.wire.at()));
                 }
                 self.wire.to(end)?;
                 bytes / width
             }
-            (_, Value::Until(end)) => self.wire.count(end)?,
-            (Field::Float, Value::Fixed32)
-            | (Field::Double, Value::Fixed64)
+            (_, Value::Bytes(_, end)) => self.wire.count(end)?,
+            (Field::Float, Value::Fixed32(_))
+            | (Field::Double, Value::Fixed64(_))
             | (Field::Int32 | Field::Int64 | Field::Uint64, Value::Varint(_)) => 1,
-            _ => return Err(format!("a tensor's field {number} is of another wire type, at {}", self.wire.at)),
+            _ => return Err(format!("a tensor's field {number} is of another wire type, at {}", self.wire.at())),
         };
         match content.typed.iter_mut().find(|(f, _)| *f == field) {
             Some((_, n)) => *n = n.saturating_add(entries),

@@ -71,6 +71,18 @@ fn a_file_that_is_cut_short_is_said_to_be() {
 }
 
 #[test]
+fn a_file_that_was_never_closed_is_an_error() {
+    let mut bytes = file("latest.h5");
+    assert_eq!((bytes[8], bytes[11]), (3, 0));
+    // Open for writing, and for the readers of the same time as well.
+    for flags in [1, 4, 5] {
+        bytes[11] = flags;
+        let found = read(&bytes).1;
+        assert!(has_error(&found) && found[0].message.contains("closed"), "{found:?}");
+    }
+}
+
+#[test]
 fn every_flipped_byte_is_judged() {
     for name in ["v108.h5", "narrow.h5", "dense.h5", "userblock.h5"] {
         let whole = file(name);

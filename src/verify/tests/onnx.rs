@@ -1,10 +1,12 @@
 //! ONNX: the producer's own files tensor by tensor, external data that is wrong, and damaged files.
 
 use std::io::Cursor;
+use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
 
-use super::{codes, fixture, has_error, subject_file};
+use super::{SubjectFile, Zeros, codes, fixture, has_error, subject_file};
+use crate::progress::Silent;
 use crate::report::{Code, Finding};
 use crate::select::{Family, Purpose, WeightSet};
 use crate::verify::onnx::{self, Model};
@@ -125,17 +127,20 @@ fn check(files: &[(&str, &[u8])]) -> Vec<Finding> {
     for (name, bytes) in files {
         std::fs::write(dir.path().join(name), bytes).unwrap();
     }
+    judged(files.iter().map(|(name, _)| subject_file(dir.path(), name, Purpose::Weights)).collect())
+}
+
+/// The findings of these files as one set.
+fn judged(files: Vec<SubjectFile>) -> Vec<Finding> {
     let set = WeightSet {
         scope: String::new(),
         family: Family::Onnx,
         variant: None,
         index: None,
-        files: files.iter().map(|(name, _)| name.parse().unwrap()).collect(),
+        files: files.iter().map(|file| file.path.clone()).collect(),
         tied_embeddings: false,
     };
-    let files = files.iter().map(|(name, _)| subject_file(dir.path(), name, Purpose::Weights)).collect();
-    let subject = Subject { files, weights: vec![set], ..Subject::default() };
-    verify(&subject, 1, &crate::progress::Silent).findings
+    verify(&Subject { files, weights: vec![set], ..Subject::default() }, 1, &Silent).findings
 }
 
 #[test]
@@ -168,6 +173,25 @@ fn the_sha_1_that_a_graph_gives_is_compared() {
     assert_eq!(check(&[("x.onnx", &right), ("w", b"abcdefgh")]), []);
     let findings = check(&[("x.onnx", &right), ("w", b"abcdefgX")]);
     assert!(codes(&findings) == [Code::ChecksumMismatch] && !has_error(&findings), "{findings:?}");
+}
+
+#[test]
+fn a_file_is_hashed_once_whatever_number_of_sums_a_graph_claims() {
+    let pair = |k: &str, v: &str| field(13, &[field(1, k.as_bytes()), field(2, v.as_bytes())].concat());
+    let tensor = |n: u32| {
+        let name = field(8, format!("t{n}").as_bytes());
+        let sum = pair("checksum", &format!("{n:040x}"));
+        field(5, &[name, vec![8, 2, 16, 1, 0x70, 1], pair("location", "w"), sum].concat())
+    };
+    let graph = [vec![8, 10], field(7, &(0..100).flat_map(tensor).collect::<Vec<u8>>())].concat();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("x.onnx"), graph).unwrap();
+    let (content, read) = Zeros::content(1 << 20);
+    let outside = SubjectFile { content, ..subject_file(dir.path(), "w", Purpose::Weights) };
+    let found = judged(vec![subject_file(dir.path(), "x.onnx", Purpose::Weights), outside]);
+    assert_eq!(codes(&found), [Code::ChecksumMismatch]);
+    // And looked at, to see whether it is a pointer of git-lfs.
+    assert!(read.load(Ordering::Relaxed) < (1 << 20) + 100);
 }
 
 #[test]

@@ -181,9 +181,9 @@ fn a_malformed_pickle_is_an_error() {
         ("a persistent reference to something else", b"NQ.".to_vec()),
         ("a persistent reference by name", b"Pabc\n.".to_vec()),
     ] {
-        let found = judged(&pickle);
+        // That it is of another protocol may be said as well.
+        let found: Vec<Finding> = judged(&pickle).into_iter().filter(|f| f.severity == Severity::Error).collect();
         assert_eq!(codes(&found), [Code::PickleInvalid], "{why}: {found:?}");
-        assert!(has_error(&found), "{why}");
     }
 }
 
@@ -314,10 +314,14 @@ fn tensors_without_a_storage_of_their_own_have_a_shape() {
 
 #[test]
 fn allowed_pickles_of_old_protocols_are_read() {
-    let zero = b"(dp0\nVa\np1\n(lp2\nI1\naL2L\naF0.5\naS'x'\naI01\nas.";
-    assert_eq!(judged(zero), []);
+    let zero = &b"(dp0\nVa\np1\n(lp2\nI1\naL2L\naF0.5\naS'x'\naI01\nas."[..];
     let four = b"\x80\x04\x95\x0a\0\0\0\0\0\0\0}\x94\x8c\x01a\x94\x8f(K\x01\x90s.";
-    assert_eq!(judged(four), []);
+    for (pickle, first) in [(zero, 1), (four, 2)] {
+        let found = judged(pickle);
+        // `torch.load` would have to be told that it may run code.
+        assert_eq!(codes(&found), [Code::NeedsFullUnpickle]);
+        assert!(found[0].message.contains(&format!("byte {first} ")), "{found:?}");
+    }
 }
 
 proptest! {

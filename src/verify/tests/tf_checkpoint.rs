@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
 
-use super::{codes, fixture, has_error, subject_file};
+use super::{SubjectFile, Zeros, codes, fixture, has_error, subject_file};
 use crate::progress::Silent;
 use crate::report::{Code, Finding, Severity};
 use crate::select::{Family, Purpose, WeightSet};
@@ -243,6 +244,46 @@ fn every_rule_that_is_broken_is_named() {
         let found = read(&bytes).1;
         assert!(found.iter().any(|f| f.code == code), "{why}: {found:?}");
     }
+}
+
+#[test]
+fn bytes_that_tensors_share_are_read_once() {
+    // DT_STRING, 100,000 of them, all in the first 150,000 bytes of the only shard.
+    let entry: &[u8] = b"\x08\x07\x12\x06\x12\x04\x08\xa0\x8d\x06\x28\xf0\x93\x09";
+    let names: Vec<String> = (0..100).map(|n| format!("t{n:02}")).collect();
+    let mut entries: Vec<(&[u8], &[u8])> = vec![(b"", b"\x08\x01")];
+    entries.extend(names.iter().map(|name| (name.as_bytes(), entry)));
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("m.index"), table(&[&entries], false)).unwrap();
+    let shard = "m.data-00000-of-00001";
+    let (content, read) = Zeros::content(150_000);
+    let files = vec![
+        subject_file(dir.path(), "m.index", Purpose::Weights),
+        SubjectFile { content, ..subject_file(dir.path(), shard, Purpose::Weights) },
+    ];
+    let weights = vec![set(&["m.index", shard])];
+    let found = verify(&Subject { files, weights, deep: true, ..Subject::default() }, 1, &Silent).findings;
+    assert!(codes(&found).contains(&Code::DataOverlap), "{found:?}");
+    // And looked at, to see whether it is a pointer of git-lfs.
+    assert!(read.load(Ordering::Relaxed) < 150_100, "{} bytes", read.load(Ordering::Relaxed));
+}
+
+#[test]
+fn an_index_that_names_thousands_of_shards_has_few_findings() {
+    let entries: Vec<(String, Vec<u8>)> = (0..5000u32)
+        .map(|n| {
+            let (low, high) = ((n & 0x7f).to_le_bytes()[0] | 0x80, (n >> 7).to_le_bytes()[0]);
+            (format!("t{n:04}"), vec![8, 1, 0x12, 4, 0x12, 2, 8, 0, 0x18, low, high])
+        })
+        .collect();
+    let mut all: Vec<(&[u8], &[u8])> = vec![(b"", b"\x08\x88\x27")];
+    all.extend(entries.iter().map(|(name, entry)| (name.as_bytes(), &**entry)));
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("m.index"), table(&[&all], false)).unwrap();
+    let found = check(dir.path(), &["m.index"], false).findings;
+    assert_eq!(codes(&found), [Code::ShardMissing]);
+    assert!(found.len() < 100, "{}", found.len());
+    assert!(found.iter().any(|f| f.message.contains("4980 more")), "{found:?}");
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! Torch files by torch's own hand: our tables agree with torch's, and no damage to them is a panic.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::{codes, fixture, has_error, read_torch};
+use super::make::{Pickled, SIX, Strided, state_dict};
+use super::{Zeros, codes, fixture, has_error, read_torch};
 use crate::report::Code;
+use crate::verify::torch;
 
 #[derive(serde::Deserialize)]
 struct Truth {
@@ -135,6 +139,32 @@ fn what_is_no_torch_file_is_called_by_its_name() {
         assert_eq!(codes(&findings), [Code::FormatUnexpected], "{name}");
         assert!(findings[0].message.contains(name) && has_error(&findings), "{findings:?}");
     }
+}
+
+#[test]
+fn an_untyped_storage_in_a_legacy_file_is_an_error_as_torch_does_not_load_it() {
+    let legacy = |class| {
+        let mut file = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.".to_vec();
+        file.extend(state_dict(&[("a", Strided { class, ..SIX })]));
+        file.extend(Pickled::new().op("]").text("0").op("a").stop());
+        file.extend(6u64.to_le_bytes());
+        file.extend([0; 6]);
+        read_torch(&file)
+    };
+    assert_eq!(legacy("ByteStorage").1, []);
+    let (_, found) = legacy("UntypedStorage");
+    // The class is not of that module, either.
+    assert_eq!(codes(&found), [Code::NeedsFullUnpickle, Code::PickleInvalid], "{found:?}");
+}
+
+#[test]
+fn of_a_large_legacy_file_little_more_than_its_pickles_is_read() {
+    let start = read_fixture("legacy.pt");
+    let file = Zeros { start, length: 1 << 30, ..Zeros::default() };
+    let read = Arc::clone(&file.read);
+    let (table, found) = torch::read(file, 1 << 30, "x.bin");
+    assert_eq!((table.tensors.len(), codes(&found)), (3, vec![Code::TensorOutOfBounds]));
+    assert!(read.load(Ordering::Relaxed) < 2 << 20, "{}", read.load(Ordering::Relaxed));
 }
 
 #[test]

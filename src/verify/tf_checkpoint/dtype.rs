@@ -43,6 +43,6 @@ pub(super) const STRING: u64 = 7;
 pub(super) const VARIANT: u64 = 21;
 
 /// The name and the bytes of an element, 0 where that is not fixed; `None` for a dtype this version does not know.
-pub fn dtype(number: u64) -> Option<(&'static str, u64)> {
+pub(super) fn dtype(number: u64) -> Option<(&'static str, u64)> {
     TYPES.iter().find(|(n, ..)| *n == number).map(|(_, name, bytes)| (*name, *bytes))
 }

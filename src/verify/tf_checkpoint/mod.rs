@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{Read, Seek, SeekFrom};
 
 use self::bundle::{Bundle, Entry, bundle, slice_key};
-pub use self::dtype::dtype;
+use self::dtype::dtype;
 pub(super) use self::shards::check_set;
 pub use self::sstable::{MAX_BLOCK, MAX_KEY};
 use super::findings::{Findings, Quote, Shape};

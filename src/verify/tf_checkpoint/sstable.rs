@@ -109,7 +109,8 @@ impl<R: Read + Seek> Table<R> {
         self.place.to(offset)?;
         let mut bytes = self.place.few(size + 1)?;
         let stored = u32::from_le_bytes(self.place.bytes()?);
-        if masked(crc32c(&bytes)) != stored {
+        // A fuzzer would find no checksum: under `cfg(fuzzing)` every block has its own.
+        if !cfg!(fuzzing) && masked(crc32c(&bytes)) != stored {
             return Err(format!("the checksum of its {what} block at {offset} does not match"));
         }
         match bytes.pop() {

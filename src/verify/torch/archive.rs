@@ -13,12 +13,11 @@ use crate::verify::findings::{Quote, complaint};
 
 /// Records of one archive.
 const RECORDS_LIMIT: u64 = 1_000_000;
+/// Bytes of a directory of that many records.
+const DIRECTORY_LIMIT: u64 = 256 << 20;
 /// The end-of-directory record, and the longest comment after it.
 const END: usize = 22;
 const TAIL: u64 = END as u64 + 65_535;
-
-/// Bytes of a directory of that many records.
-const DIRECTORY_LIMIT: u64 = 256 << 20;
 /// Compression levels, sizes after the data, UTF-8 names.
 const KNOWN_FLAGS: u16 = 0x0002 | 0x0004 | 0x0008 | 0x0800;
 /// Where the format's version stands.
@@ -65,6 +64,9 @@ fn directory_of<R: Read + Seek>(mut file: R, length: u64) -> Result<(ZipArchive<
         .ok_or_else(|| invalid("it has no zip directory at its end: it is cut short, or no zip archive".into()))?;
     if claimed > RECORDS_LIMIT {
         return Err(invalid(format!("its directory claims {claimed} records; more than {RECORDS_LIMIT} are not read")));
+    }
+    if end.saturating_sub(start) > DIRECTORY_LIMIT {
+        return Err(invalid(format!("its directory has more than {DIRECTORY_LIMIT} bytes, which are not read")));
     }
     // torch takes offsets from the file's start. A reader that looks for where the archive might
     // begin instead could be shown another archive than torch sees.
@@ -210,10 +212,9 @@ pub(super) fn check_records(file: impl Read + Seek, length: u64) -> Result<Vec<S
 /// What the zip crate passes over and torch's reader does not: flags of features that it lacks, and
 /// records behind the last that is counted, which readers that do not count would see.
 fn check_directory(file: &mut (impl Read + Seek), start: u64, end: u64, claimed: u64) -> Result<(), &'static str> {
-    let size = end.checked_sub(start).filter(|n| *n <= DIRECTORY_LIMIT).ok_or("its directory is too large")?;
     let mut directory = Vec::new();
     file.seek(SeekFrom::Start(start))
-        .and_then(|_| file.take(size).read_to_end(&mut directory))
+        .and_then(|_| file.take(end.saturating_sub(start)).read_to_end(&mut directory))
         .map_err(|_| "its directory cannot be read again")?;
     let (mut rest, mut entries) = (&*directory, 0);
     while let Some((entry, after)) = rest.split_first_chunk::<46>() {

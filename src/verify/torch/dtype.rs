@@ -11,18 +11,12 @@ pub struct Dtype {
 
 const DTYPES: &[(&str, u64)] = &[
     ("float64", 8),
-    ("double", 8),
     ("float32", 4),
-    ("float", 4),
     ("float16", 2),
-    ("half", 2),
     ("bfloat16", 2),
     ("int64", 8),
-    ("long", 8),
     ("int32", 4),
-    ("int", 4),
     ("int16", 2),
-    ("short", 2),
     ("int8", 1),
     ("uint8", 1),
     ("uint16", 2),
@@ -32,9 +26,7 @@ const DTYPES: &[(&str, u64)] = &[
     ("complex32", 4),
     ("complex64", 8),
     ("complex128", 16),
-    ("chalf", 4),
-    ("cfloat", 8),
-    ("cdouble", 16),
+    ("bcomplex32", 4),
     ("qint8", 1),
     ("quint8", 1),
     ("qint32", 4),
@@ -51,9 +43,24 @@ const DTYPES: &[(&str, u64)] = &[
     ("bits1x8", 1),
     ("bits2x4", 1),
     ("bits4x2", 1),
+    // A byte each.
+    ("int1", 1),
+    ("int2", 1),
+    ("int3", 1),
+    ("int4", 1),
+    ("int5", 1),
+    ("int6", 1),
+    ("int7", 1),
+    ("uint1", 1),
+    ("uint2", 1),
+    ("uint3", 1),
+    ("uint4", 1),
+    ("uint5", 1),
+    ("uint6", 1),
+    ("uint7", 1),
 ];
 
-/// By its name in the `torch` module.
+/// By its own name in the `torch` module, which is what pickles have; `torch.half` is but another for it.
 pub fn of_torch(name: &str) -> Option<Dtype> {
     DTYPES.iter().find(|(n, _)| *n == name).map(|(name, bytes)| Dtype { name, bytes: *bytes })
 }

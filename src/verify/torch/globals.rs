@@ -88,6 +88,10 @@ const DANGEROUS_MODULES: &[&str] = &[
     "xmlrpc",
     "antigravity",
     "aifc",
+    "aiohttp",
+    "compileall",
+    "dbm",
+    "shelve",
     "aix_support",
     "cgitb",
     "imaplib",
@@ -140,6 +144,18 @@ const DANGEROUS_NAMES: &[(&str, &str)] = &[
     ("torch.serialization", "load"),
     ("torch.hub", "load"),
     ("torch.hub", "download_url_to_file"),
+    ("torch.hub", "load_state_dict_from_url"),
+    ("torch.utils.model_zoo", "load_url"),
+    ("torch.jit._serialization", "load"),
+    ("torch.export", "load"),
+    ("torch.package", "PackageImporter"),
+    ("torch.package.package_importer", "PackageImporter"),
+    ("torch.ops", "load_library"),
+    ("torch.classes", "load_library"),
+    ("torch._ops", "_Ops"),
+    ("torch.fx.experimental.symbolic_shapes", "ShapeEnv"),
+    ("torch.jit.unsupported_tensor_ops", "execWrapper"),
+    ("torch.utils.data.datapipes.utils.decoder", "basichandlers"),
     ("torch._inductor.codecache", "compile_file"),
     ("torch.utils.cpp_extension", "load"),
     ("torch.utils.cpp_extension", "load_inline"),
@@ -148,18 +164,31 @@ const DANGEROUS_NAMES: &[(&str, &str)] = &[
     ("numpy.testing._private.utils", "runstring"),
     ("numpy", "load"),
     ("numpy", "fromfile"),
+    ("numpy.lib.npyio", "load"),
+    ("numpy.lib._npyio_impl", "load"),
     ("numpy.f2py", "compile"),
     ("numpy.f2py.crackfortran", "getlincoef"),
     ("numpy.f2py.crackfortran", "_eval_length"),
     ("numpy.distutils.exec_command", "exec_command"),
     ("pandas.io.pickle", "read_pickle"),
     ("pandas", "read_pickle"),
+    ("pandas", "eval"),
+    ("pandas.core.computation.eval", "eval"),
+    ("sympy", "sympify"),
+    ("sympy.core.sympify", "sympify"),
+    ("sympy.parsing.sympy_parser", "parse_expr"),
+    ("yaml", "load"),
+    ("yaml", "unsafe_load"),
     ("torch.utils.collect_env", "run"),
     ("torch.utils.bottleneck.__main__", "run_cprofile"),
+    ("torch.utils.bottleneck.__main__", "run_autograd_prof"),
     ("torch.utils._config_module", "load_config"),
+    ("torch.utils._config_module", "ConfigModule"),
     ("torch._dynamo.guards", "GuardBuilder"),
     ("torch.jit", "load"),
     ("uuid", "_get_command_stdout"),
+    ("uuid", "_popen"),
+    ("codecs", "open"),
     ("logging", "FileHandler"),
     ("logging.config", "listen"),
     ("_codecs", "decode"),
@@ -186,7 +215,7 @@ pub fn trust(module: &str, name: &str) -> Trust {
     // Protocol 4 lets a name have dots: `collections` + `sys.modules`.
     if matches!(module, "builtins" | "__builtin__" | "__builtins__") {
         return match name {
-            "set" | "frozenset" | "bytearray" | "complex" => Trust::Allowed,
+            "set" | "bytearray" | "complex" => Trust::Allowed,
             _ if DANGEROUS_BUILTINS.contains(&name) || name.contains('.') => Trust::Dangerous,
             _ => Trust::NeedsFullUnpickle,
         };
@@ -197,7 +226,9 @@ pub fn trust(module: &str, name: &str) -> Trust {
     if HARMLESS.contains(&(module, name)) {
         return Trust::NeedsFullUnpickle;
     }
-    let dangerous = DANGEROUS_MODULES.contains(&root) || DANGEROUS_NAMES.contains(&(module, name));
+    // A method of a class is as dangerous as the class.
+    let first = name.split('.').next().unwrap_or(name);
+    let dangerous = DANGEROUS_MODULES.contains(&root) || DANGEROUS_NAMES.contains(&(module, first));
     if dangerous
         || name.split('.').any(|part| part.starts_with("__") || DANGEROUS_MODULES.contains(&part) && name.contains('.'))
     {
@@ -206,20 +237,24 @@ pub fn trust(module: &str, name: &str) -> Trust {
     if allowed(module, name) { Trust::Allowed } else { Trust::NeedsFullUnpickle }
 }
 
+/// `_get_allowed_globals` of `torch/_weights_only_unpickler.py`, 2.15.
 fn allowed(module: &str, name: &str) -> bool {
-    // An attribute of an attribute is never what torch's own writer names.
-    if name.contains('.') {
-        return false;
-    }
     match module {
         "collections" => matches!(name, "OrderedDict" | "Counter"),
         "torch" => {
             matches!(name, "Size" | "Tensor" | "device")
-                || name.ends_with("Storage")
+                || name != "UntypedStorage" && super::dtype::of_storage(name).is_some()
                 || super::dtype::of_torch(name).is_some()
-                || is_constant(name)
+                || is_scheme(name)
+                || is_tensor(name)
         }
-        "torch.cuda" => name.ends_with("Storage") || name.ends_with("Tensor"),
+        "torch.cuda" => {
+            is_tensor(name)
+                || name.strip_suffix("Storage").is_some_and(|element| {
+                    ELEMENTS.contains(&element) || matches!(element, "ComplexDouble" | "ComplexFloat")
+                })
+        }
+        "torch.sparse" | "torch.cuda.sparse" => is_tensor(name) && name != "BoolTensor",
         "torch._utils" => {
             matches!(
                 name.strip_prefix("_rebuild_"),
@@ -231,9 +266,7 @@ fn allowed(module: &str, name: &str) -> bool {
                         | "tensor_v2"
                         | "tensor_v3"
                         | "sparse_tensor"
-                        | "sparse_csr_tensor"
                         | "meta_tensor_no_storage"
-                        | "nested_tensor"
                         | "wrapper_subclass"
                         | "device_tensor_from_numpy"
                         | "device_tensor_from_cpu_tensor"
@@ -241,15 +274,22 @@ fn allowed(module: &str, name: &str) -> bool {
             )
         }
         "torch._tensor" => name == "_rebuild_from_type_v2",
-        "torch.nn.parameter" => matches!(name, "Parameter" | "UninitializedParameter" | "Buffer"),
+        "torch.nn.parameter" => name == "Parameter",
         "torch.serialization" => name == "_get_layout",
         "torch.storage" => matches!(name, "TypedStorage" | "UntypedStorage"),
         _ => false,
     }
 }
 
-/// Quantisation schemes, layouts and memory formats.
-fn is_constant(name: &str) -> bool {
+/// What the tensor classes of before 0.4 are named after.
+const ELEMENTS: [&str; 10] = ["BFloat16", "Bool", "Byte", "Char", "Double", "Float", "Half", "Int", "Long", "Short"];
+
+fn is_tensor(name: &str) -> bool {
+    name.strip_suffix("Tensor").is_some_and(|element| ELEMENTS.contains(&element))
+}
+
+/// Quantisation schemes.
+fn is_scheme(name: &str) -> bool {
     matches!(
         name,
         "per_tensor_affine"
@@ -257,18 +297,27 @@ fn is_constant(name: &str) -> bool {
             | "per_tensor_symmetric"
             | "per_channel_symmetric"
             | "per_channel_affine_float_qparams"
-            | "strided"
-            | "sparse_coo"
-            | "sparse_csr"
-            | "contiguous_format"
-            | "channels_last"
-            | "preserve_format"
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What `_get_allowed_globals` of torch 2.15 gives, name by name.
+    const TORCHS: &str = include_str!("../../../tests/fixtures/formats/allowed_globals.txt");
+
+    #[test]
+    fn torchs_own_list_is_allowed_and_nothing_else_of_those_names() {
+        let listed: Vec<(&str, &str)> = TORCHS.lines().map(|line| line.rsplit_once('.').unwrap()).collect();
+        assert!(listed.len() > 100);
+        for (module, _) in &listed {
+            for (_, name) in &listed {
+                let here = trust(module, name) == Trust::Allowed;
+                assert_eq!(here, listed.contains(&(module, name)), "{module}.{name}");
+            }
+        }
+    }
 
     #[test]
     fn what_runs_code_is_dangerous_and_what_torch_accepts_is_not() {
@@ -288,6 +337,9 @@ mod tests {
             ("_io", "open"),
             ("_posixsubprocess", "fork_exec"),
             ("functools", "reduce"),
+            ("torch._dynamo.guards", "GuardBuilder.get"),
+            ("torch.utils._config_module", "ConfigModule.load_config"),
+            ("shelve", "open"),
         ] {
             assert_eq!(trust(module, name), Trust::Dangerous, "{module}.{name}");
         }
@@ -309,6 +361,13 @@ mod tests {
             ("__main__", "Net"),
             ("argparse", "Namespace"),
             ("builtins", "dict"),
+            ("builtins", "frozenset"),
+            ("torch", "strided"),
+            ("torch", "UntypedStorage"),
+            ("torch", "NextYearStorage"),
+            ("torch.nn.parameter", "Buffer"),
+            ("torch._utils", "_rebuild_nested_tensor"),
+            ("collections", "defaultdict"),
             ("torch", "compile"),
             ("torch", "hub.FloatStorage"),
             ("pathlib", "PosixPath"),

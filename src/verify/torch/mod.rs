@@ -6,6 +6,7 @@ mod dtype;
 mod globals;
 mod legacy;
 pub mod pickle;
+mod rebuild;
 mod state;
 mod tar;
 
@@ -15,7 +16,7 @@ use std::io::{Read, Seek, SeekFrom};
 use self::globals::Trust;
 use self::pickle::Pickle;
 use self::state::State;
-use super::findings::{Findings, Quote, complaint, cut};
+use super::findings::{Findings, Quote, cut};
 use super::{Tensor, TensorTable};
 use crate::report::{Code, Finding, Severity};
 
@@ -24,12 +25,19 @@ const PICKLE_LIMIT: u64 = 64 << 20;
 /// Dangerous and unknown imports named in a finding.
 const NAMED: usize = 10;
 
+/// `MAGIC_NUMBER` of `torch/serialization.py`, pickled without its protocol.
+const LEGACY: &[u8] = &[0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e];
+
 /// What a file's first bytes say it is.
 fn sniff(head: &[u8]) -> Sniffed {
     let starts = |magic: &[u8]| head.starts_with(magic);
+    // Behind the protocol, and from 4 on a frame.
+    let first = head.strip_prefix(&[0x80]).and_then(|rest| rest.split_first()).map_or(head, |(protocol, rest)| {
+        if *protocol >= 4 && rest.first() == Some(&0x95) { rest.get(9..).unwrap_or_default() } else { rest }
+    });
     if starts(b"PK\x03\x04") || starts(b"PK\x05\x06") {
         Sniffed::Zip
-    } else if starts(&[0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e]) {
+    } else if starts(b"\x80") && first.starts_with(LEGACY) {
         Sniffed::Legacy
     } else if head.get(257..262) == Some(b"ustar") {
         Sniffed::Tar
@@ -99,7 +107,7 @@ pub fn read(mut file: impl Read + Seek, length: u64, path: &str) -> (TensorTable
 }
 
 /// Whether the file is a TorchScript archive, by its content; leaves it at its start.
-pub fn is_torchscript(mut file: impl Read + Seek, length: u64) -> bool {
+pub(super) fn is_torchscript(mut file: impl Read + Seek, length: u64) -> bool {
     let archive = archive::open(&mut file, length);
     let _ = file.rewind();
     archive.is_ok_and(|a| a.is_torchscript())
@@ -181,11 +189,8 @@ fn read_legacy(file: &mut (impl Read + Seek), length: u64, path: &str) -> (Tenso
         findings.push(Finding::new(Code::PickleInvalid, path, message));
         (TensorTable::default(), findings.into_vec())
     };
-    let head = match legacy::head(file) {
-        Ok(head) => head,
-        Err(error) => return fail(findings, format!("it cannot be read: {error}")),
-    };
-    let (pickles, end) = match legacy::pickles(&head, 5) {
+    // The magic number, the protocol, the system, the object, the storages' keys.
+    let (pickles, end) = match legacy::pickles(file, 5) {
         Ok(read) => read,
         Err(cut) => {
             findings.extend(cut.before.iter().flat_map(|p| imports(p, false, path)));
@@ -195,7 +200,13 @@ fn read_legacy(file: &mut (impl Read + Seek), length: u64, path: &str) -> (Tenso
     findings.extend(pickles.iter().flat_map(|p| imports(p, false, path)));
     let [_, _, _, object, keys] = &*pickles else { return fail(findings, "it has too few pickles".into()) };
     let state = described(object, path, &mut findings);
-    match legacy::storages(file, length, &state, keys, end as u64) {
+    // `torch.save` writes it for dtypes of after the format's time.
+    for (key, _) in state.storages.iter().filter(|(_, storage)| &*storage.class == "UntypedStorage") {
+        let text =
+            format!("storage {} is of class UntypedStorage, which torch loads from zip archives alone", Quote(key));
+        findings.push(Finding::new(Code::PickleInvalid, path, text));
+    }
+    match legacy::storages(file, length, &state, keys, end) {
         Ok(storages) => {
             check_storages(&state, &storages, path, &mut findings);
             (table(&state, &storages), findings.into_vec())
@@ -231,16 +242,20 @@ fn read_tar(file: &mut (impl Read + Seek), path: &str) -> (TensorTable, Vec<Find
 /// A pickle that stands alone: what it would run is judged, what it holds is not known here.
 fn read_bare(file: &mut (impl Read + Seek), path: &str) -> (TensorTable, Vec<Finding>) {
     let mut findings = Findings::default();
-    let read = legacy::head(file)
-        .map_err(|e| complaint(&e))
-        .and_then(|head| legacy::pickles(&head, 1).map_err(|cut| cut.why.to_string()));
-    match read {
-        Ok((pickles, _)) => {
+    match legacy::pickles(file, 1) {
+        Ok((mut pickles, _)) => {
+            // torch loads none of these, by whatever protocol.
+            for pickle in &mut pickles {
+                pickle.unrestricted = None;
+            }
             findings.extend(pickles.iter().flat_map(|p| imports(p, false, path)));
             let message = "it is a bare pickle: its tensors were not checked, only its digest and its imports";
             findings.push(Finding::new(Code::FormatUnexpected, path, message).severity(Severity::Warning));
         }
-        Err(why) => findings.push(Finding::new(Code::PickleInvalid, path, format!("it is a bare pickle: {why}"))),
+        Err(cut) => {
+            let message = format!("it is a bare pickle: {}", cut.why);
+            findings.push(Finding::new(Code::PickleInvalid, path, message));
+        }
     }
     (TensorTable::default(), findings.into_vec())
 }
@@ -280,7 +295,7 @@ fn check_storages(state: &State, held: &Storages, path: &str, findings: &mut Fin
             _ => {}
         }
     }
-    for tensor in &state.tensors {
+    for tensor in state.tensors.iter().chain(&state.parts) {
         let Some(bytes) = tensor.storage.as_ref().and_then(|k| state.storages.get(k)).and_then(|s| s.bytes) else {
             continue;
         };
@@ -331,6 +346,13 @@ fn imports(pickle: &Pickle, torchscript: bool, path: &str) -> Vec<Finding> {
         }
     };
     let mut findings = Vec::new();
+    if let Some(position) = pickle.unrestricted.filter(|_| !torchscript) {
+        let message = format!(
+            "it loads only with weights_only=False: the instruction at byte {position} is of another pickle \
+             protocol than torch's own"
+        );
+        findings.push(Finding::new(Code::NeedsFullUnpickle, path, message));
+    }
     if let Some(names) = list(Trust::Dangerous) {
         findings.push(Finding::new(Code::UnsafePickle, path, format!("loading it would run {names}")).hint(
             "do not load it; take the safetensors family, or pass --allow-unsafe-pickle if you made it yourself",

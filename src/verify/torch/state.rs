@@ -1,22 +1,25 @@
-//! The tensors and storages that a pickle's graph describes. How records are stored is read in the
-//! container's own module.
+//! The tensors and storages that a pickle's graph describes, and what the tensors are called. How one is
+//! rebuilt is read in `rebuild`, how records are stored in the container's own module.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::dtype::{self, Dtype};
 use super::pickle::{Id, Node, Pickle};
+use super::rebuild::rebuilt;
 use crate::verify::findings::Quote;
 
 /// How deep state dicts nest before the rest is not looked at.
 const DEPTH: usize = 64;
 /// Objects visited: shared subtrees are visited once for each place they are at, within this.
 const VISITS: usize = 4_000_000;
+/// Items of containers looked at, on all visits together.
+const ITEMS: usize = 64_000_000;
 /// Bytes of names made on the way, and of shapes: a shared tensor's are copied for each place it is at.
 const COPIED: usize = 256 << 20;
 /// Bytes of a storage's key. Writers count: `"0"`, `"1"`, or a memory address in old files.
 const KEY: usize = 256;
-/// Dimensions of a tensor; torch's own limits are below.
-const DIMENSIONS: usize = 1024;
+/// Bytes of a storage's class; the longest of torch's own has 20.
+const CLASS: usize = 64;
 /// Problems listed.
 const PROBLEMS: usize = 20;
 
@@ -51,6 +54,9 @@ pub struct StateTensor {
 pub struct State {
     /// In the pickle's order.
     pub tensors: Vec<StateTensor>,
+    /// What some of those are made of (a sparse tensor's values, a quantised one's scales), by their names:
+    /// no parameters of their own.
+    pub parts: Vec<StateTensor>,
     /// By key.
     pub storages: BTreeMap<Box<str>, Storage>,
     /// What does not fit together.
@@ -74,8 +80,17 @@ pub(super) fn named(pickle: &Pickle, known: &HashMap<Box<str>, StateTensor>) -> 
 }
 
 fn walk(pickle: &Pickle, state: State, known: Option<&HashMap<Box<str>, StateTensor>>) -> State {
-    let mut walk =
-        Walk { pickle, known, state, visits: 0, copied: 0, path: HashSet::new(), barren: HashSet::new(), cut: 0 };
+    let mut walk = Walk {
+        pickle,
+        known,
+        state,
+        visits: 0,
+        items: 0,
+        copied: 0,
+        path: HashSet::new(),
+        barren: HashSet::new(),
+        cut: 0,
+    };
     walk.visit(pickle.root, "", 0);
     if walk.spent() {
         walk.state.problem(|| "it nests more than this reader follows".into());
@@ -93,13 +108,13 @@ impl State {
 }
 
 /// `('storage', torch.FloatStorage, key, location, numel[, view])`.
-fn storage_parts(pickle: &Pickle, id: Id) -> Option<(Box<str>, Storage)> {
+pub(super) fn storage_parts(pickle: &Pickle, id: Id) -> Option<(Box<str>, Storage)> {
     let items = pickle.items(id)?;
     let [tag, class, key, _location, numel, ..] = items else { return None };
     if pickle.text(*tag)? != "storage" {
         return None;
     }
-    let class = pickle.global(*class)?;
+    let class = pickle.global(*class).filter(|class| class.name.len() <= CLASS)?;
     let key = match pickle.node(*key) {
         Node::Str(text) if text.len() <= KEY => text.clone(),
         Node::Int(n) => n.to_string().into(),
@@ -132,24 +147,13 @@ fn add_storage(pickle: &Pickle, id: Id, state: &mut State) {
     }
 }
 
-/// The bytes of a storage from the first that a tensor has to one past the last; `None` on overflow.
-pub(super) fn reach(offset: u64, shape: &[u64], stride: &[u64], item: u64) -> Option<(u64, u64)> {
-    if shape.contains(&0) {
-        return Some((0, 0));
-    }
-    let mut last = offset;
-    for (dim, step) in shape.iter().zip(stride) {
-        last = last.checked_add((dim - 1).checked_mul(*step)?)?;
-    }
-    Some((offset.checked_mul(item)?, last.checked_add(1)?.checked_mul(item)?))
-}
-
 struct Walk<'a> {
     pickle: &'a Pickle,
     /// Tensors that references out of the pickle stand for.
     known: Option<&'a HashMap<Box<str>, StateTensor>>,
     state: State,
     visits: usize,
+    items: usize,
     copied: usize,
     /// Objects on the way from the root: a cycle ends where it closes.
     path: HashSet<Id>,
@@ -161,7 +165,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn spent(&self) -> bool {
-        self.visits >= VISITS || self.copied >= COPIED
+        self.visits >= VISITS || self.items >= ITEMS || self.copied >= COPIED
     }
 
     fn visit(&mut self, id: Id, name: &str, depth: usize) {
@@ -178,20 +182,26 @@ impl Walk<'_> {
             Node::Dict(items) => self.children(items, name, depth),
             Node::List(items) => self.sequence(items, name, depth),
             Node::Tuple(items) => self.sequence(items, name, depth),
-            Node::Call { function, arguments, state, items } => match self.tensor(*function, *arguments, 0) {
-                Some(Ok(tensor)) => {
-                    self.copied += size_of::<StateTensor>() + tensor.shape.len() * 8 + name.len();
-                    self.state.tensors.push(StateTensor { name: name.into(), ..tensor });
-                }
-                Some(Err(why)) => self.state.problem(|| format!("tensor {}: {why}", Quote(name))),
-                None => {
-                    self.children(items, name, depth);
-                    // `OrderedDict._metadata` and the like carry no tensors; a module's state does.
-                    if let Some(state) = state {
-                        self.visit(*state, name, depth + 1);
+            Node::Call { function, arguments, state, items } => {
+                let mut parts = Vec::new();
+                match rebuilt(self.pickle, *function, *arguments, &mut parts) {
+                    Some(Ok(tensor)) => {
+                        self.keep(name, tensor);
+                        for part in parts {
+                            self.part(part, name);
+                        }
+                        self.attributes(*function, *arguments, name, depth);
+                    }
+                    Some(Err(why)) => self.state.problem(|| format!("tensor {}: {why}", Quote(name))),
+                    None => {
+                        self.children(items, name, depth);
+                        // `OrderedDict._metadata` and the like carry no tensors; a module's state does.
+                        if let Some(state) = state {
+                            self.visit(*state, name, depth + 1);
+                        }
                     }
                 }
-            },
+            }
             Node::Persistent(key) => self.reference(*key, name),
             _ => {}
         }
@@ -201,15 +211,36 @@ impl Walk<'_> {
         }
     }
 
+    fn keep(&mut self, name: &str, tensor: StateTensor) {
+        self.charge(&tensor, name);
+        self.state.tensors.push(StateTensor { name: name.into(), ..tensor });
+    }
+
+    fn part(&mut self, part: StateTensor, name: &str) {
+        self.charge(&part, name);
+        self.state.parts.push(StateTensor { name: name.into(), ..part });
+    }
+
+    fn charge(&mut self, tensor: &StateTensor, name: &str) {
+        self.copied += size_of::<StateTensor>() + tensor.shape.len() * 8 + name.len();
+    }
+
+    /// What a subclass of tensors keeps: `_rebuild_from_type_v2(function, type, arguments, state)`.
+    fn attributes(&mut self, function: Id, arguments: Id, name: &str, depth: usize) {
+        let pickle = self.pickle;
+        let own = pickle.global(function).is_some_and(|g| &*g.name == "_rebuild_from_type_v2");
+        let Some(state) = pickle.items(arguments).and_then(|items| items.get(3)).filter(|_| own) else { return };
+        let listed = self.state.tensors.len();
+        self.visit(*state, name, depth + 1);
+        self.state.parts.extend(self.state.tensors.drain(listed..));
+    }
+
     /// A tensor that is described elsewhere.
     fn reference(&mut self, key: Id, name: &str) {
         let Some(known) = self.known else { return };
         let text = self.pickle.count(key).map(|n| n.to_string());
         match text.as_deref().or_else(|| self.pickle.text(key)).and_then(|key| known.get(key)) {
-            Some(tensor) => {
-                self.copied += size_of::<StateTensor>() + tensor.shape.len() * 8 + name.len();
-                self.state.tensors.push(StateTensor { name: name.into(), ..tensor.clone() });
-            }
+            Some(tensor) => self.keep(name, tensor.clone()),
             None => self.state.problem(|| format!("tensor {} is described nowhere", Quote(name))),
         }
     }
@@ -225,12 +256,13 @@ impl Walk<'_> {
 
     /// Changes when something is found, or not looked at.
     fn gathered(&self) -> (usize, usize, usize) {
-        (self.state.tensors.len(), self.state.problems.len(), self.cut)
+        (self.state.tensors.len() + self.state.parts.len(), self.state.problems.len(), self.cut)
     }
 
     fn children(&mut self, items: &[(Id, Id)], name: &str, depth: usize) {
         let pickle = self.pickle;
         for (key, value) in items {
+            self.items += 1;
             if self.spent() {
                 self.cut += 1;
                 return;
@@ -245,7 +277,11 @@ impl Walk<'_> {
                     number = n.to_string();
                     &number
                 }
-                _ => continue,
+                Node::Bool(true) => "True",
+                Node::Bool(false) => "False",
+                Node::None => "None",
+                // A float, a tuple, bytes: a tensor all the same.
+                _ => "?",
             };
             // Parts of a pickled module's `__dict__` that are no part of a parameter's name.
             if matches!(key, "_parameters" | "_buffers" | "_modules") {
@@ -262,6 +298,7 @@ impl Walk<'_> {
 
     fn sequence(&mut self, items: &[Id], name: &str, depth: usize) {
         for (i, item) in items.iter().enumerate() {
+            self.items += 1;
             if self.spent() {
                 self.cut += 1;
                 return;
@@ -273,102 +310,4 @@ impl Walk<'_> {
             }
         }
     }
-
-    /// The tensor that a call would rebuild, or why it could not; `None` for a call of anything else.
-    fn tensor(&self, function: Id, arguments: Id, depth: usize) -> Option<Rebuilt> {
-        let pickle = self.pickle;
-        let function = pickle.global(function)?;
-        let arguments = pickle.items(arguments).unwrap_or(&[]);
-        match (&*function.module, &*function.name) {
-            ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2" | "_rebuild_qtensor") => {
-                Some(self.strided(arguments, None))
-            }
-            // (storage, offset, size, stride, requires_grad, hooks, dtype, metadata)
-            ("torch._utils", "_rebuild_tensor_v3") => Some(match arguments.get(6) {
-                Some(dtype) => self.strided(arguments, Some(*dtype)),
-                None => Err("its dtype is missing"),
-            }),
-            ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state")
-            | ("torch.nn.parameter", "Parameter")
-                if depth < 4 =>
-            {
-                self.inner(*arguments.first()?, depth)
-            }
-            // (function, type, arguments, state)
-            ("torch._tensor", "_rebuild_from_type_v2") if depth < 4 => {
-                self.tensor(*arguments.first()?, *arguments.get(2)?, depth + 1)
-            }
-            // (dtype, size, stride, requires_grad)
-            ("torch._utils", "_rebuild_meta_tensor_no_storage") => Some(Self::without_storage(
-                arguments.first().and_then(|id| pickle.global(*id)).and_then(|g| dtype::of_torch(&g.name)),
-                arguments.get(1).and_then(|id| self.counts(*id)),
-            )),
-            ("torch._utils", "_rebuild_sparse_tensor" | "_rebuild_sparse_csr_tensor") => {
-                Some(self.sparse(arguments, depth))
-            }
-            _ => None,
-        }
-    }
-
-    fn without_storage(dtype: Option<Dtype>, shape: Option<Box<[u64]>>) -> Rebuilt {
-        let shape = shape.ok_or(SHAPE)?;
-        Ok(StateTensor { name: Box::default(), dtype, shape, storage: None, reach: Some((0, 0)) })
-    }
-
-    /// `(layout, (indices, values, size, ...))` or `(layout, (indices, indices, values, size, ...))`.
-    fn sparse(&self, arguments: &[Id], depth: usize) -> Rebuilt {
-        let data = arguments.get(1).and_then(|id| self.pickle.items(*id)).ok_or(SHAPE)?;
-        let mut values = None;
-        for id in data {
-            match self.inner(*id, depth) {
-                Some(tensor) => values = Some(tensor?),
-                None => return Self::without_storage(values.and_then(|v| v.dtype), self.counts(*id)),
-            }
-        }
-        Err(SHAPE)
-    }
-
-    fn inner(&self, id: Id, depth: usize) -> Option<Rebuilt> {
-        match self.pickle.node(id) {
-            Node::Call { function, arguments, .. } if depth < 4 => self.tensor(*function, *arguments, depth + 1),
-            _ => None,
-        }
-    }
-
-    fn counts(&self, id: Id) -> Option<Box<[u64]>> {
-        let items = match self.pickle.node(id) {
-            // torch.Size((2, 3))
-            Node::Call { arguments, .. } => self.pickle.items(*self.pickle.items(*arguments)?.first()?)?,
-            _ => self.pickle.items(id)?,
-        };
-        if items.len() > DIMENSIONS {
-            return None;
-        }
-        items.iter().map(|i| self.pickle.count(*i)).collect()
-    }
-
-    /// `(storage, offset, size, stride, ...)`, counted in elements of `dtype` or of the storage's class.
-    fn strided(&self, arguments: &[Id], dtype: Option<Id>) -> Rebuilt {
-        let pickle = self.pickle;
-        let [storage, offset, size, stride, ..] = arguments else { return Err("it is rebuilt from too little") };
-        let Node::Persistent(id) = pickle.node(*storage) else { return Err(STORAGE) };
-        let (key, storage) = storage_parts(pickle, *id).ok_or(STORAGE)?;
-        let dtype = match dtype {
-            Some(id) => pickle.global(id).and_then(|g| dtype::of_torch(&g.name)),
-            None => dtype::of_storage(&storage.class),
-        };
-        let offset = pickle.count(*offset).ok_or("its offset is no count")?;
-        let (shape, stride) = self.counts(*size).zip(self.counts(*stride)).ok_or(SHAPE)?;
-        if shape.len() != stride.len() {
-            return Err("its shape and strides differ in length");
-        }
-        let item = dtype.map_or(0, |d| d.bytes);
-        let reach = reach(offset, &shape, &stride, item);
-        Ok(StateTensor { name: Box::default(), dtype, reach, shape, storage: Some(key) })
-    }
 }
-
-type Rebuilt = Result<StateTensor, &'static str>;
-
-const SHAPE: &str = "its shape or strides are no counts";
-const STORAGE: &str = "it refers to no storage";

@@ -2,10 +2,11 @@
 //! the tensors that view them, and the pickle that names these, as three files of a tar archive.
 
 use std::collections::HashMap;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
 use super::pickle::{self, Id, Pickle};
+use super::rebuild::reach;
 use super::state::{self, State, StateTensor, Storage};
 use super::{Held, PICKLE_LIMIT, Storages, dtype};
 use crate::report::Code;
@@ -15,12 +16,17 @@ use crate::verify::findings::{Quote, complaint};
 const MEMBERS: [&str; 4] = ["sys_info", "storages", "tensors", "pickle"];
 /// Entries of the archive.
 const ENTRIES: usize = 64;
+/// Bytes of the archive's own, a header of 512 and perhaps one of pax each: what the crate reads of the
+/// latter it keeps, whatever their length.
+const HEADERS: u64 = 1 << 20;
 /// Bytes of a pickle between the data that are tried first.
 const FIRST: u64 = 4096;
 /// Storages, and tensors, of one file.
 const LIMIT: u64 = 1 << 20;
 /// Dimensions of a tensor.
 const DIMENSIONS: usize = 1024;
+/// Dimensions of all tensors together.
+const ALL_DIMENSIONS: usize = 1 << 23;
 
 type Wrong = (Code, String);
 
@@ -57,6 +63,29 @@ pub(super) fn read(
     Ok(())
 }
 
+/// Reads a limited number of bytes, wherever they lie.
+struct Limited<'f, F> {
+    file: &'f mut F,
+    left: u64,
+}
+
+impl<F: Read> Read for Limited<'_, F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            return Err(io::Error::other(format!("its headers have more than {HEADERS} bytes")));
+        }
+        let count = self.file.by_ref().take(self.left).read(buffer)?;
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
+
+impl<F: Seek> Seek for Limited<'_, F> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
 /// Where the files lie.
 fn members(file: &mut (impl Read + Seek)) -> Result<HashMap<String, Range<u64>>, Wrong> {
     let broken = |e: &dyn std::fmt::Display| {
@@ -64,7 +93,7 @@ fn members(file: &mut (impl Read + Seek)) -> Result<HashMap<String, Range<u64>>,
     };
     let length = file.seek(SeekFrom::End(0)).map_err(|e| broken(&e))?;
     file.rewind().map_err(|e| broken(&e))?;
-    let mut archive = tar::Archive::new(file);
+    let mut archive = tar::Archive::new(Limited { file, left: HEADERS });
     let mut found = HashMap::new();
     for (count, entry) in archive.entries_with_seek().map_err(|e| broken(&e))?.enumerate() {
         if count >= ENTRIES {
@@ -219,6 +248,7 @@ fn tensors(
     judge: &mut dyn FnMut(&Pickle),
 ) -> Result<HashMap<Box<str>, StateTensor>, Wrong> {
     let mut known = HashMap::new();
+    let mut dimensions = ALL_DIMENSIONS;
     for _ in 0..length(file, &mut range, judge)? {
         let (pickle, rest) = pickle_at(file, range)?;
         judge(&pickle);
@@ -233,6 +263,9 @@ fn tensors(
         if dims > DIMENSIONS {
             return Err(invalid(format!("tensor {} has {dims} dimensions", Quote(&name))));
         }
+        dimensions = dimensions
+            .checked_sub(dims)
+            .ok_or_else(|| invalid(format!("its tensors have more than {ALL_DIMENSIONS} dimensions together")))?;
         let mut numbers = Vec::new();
         for _ in 0..=dims * 2 {
             numbers.push(count(file, &mut range)?);
@@ -240,11 +273,10 @@ fn tensors(
         let offset = numbers.pop().unwrap_or(0);
         let (shape, stride) = numbers.split_at(dims);
         let dtype = into.state.storages.get(&storage).and_then(|s| dtype::of_storage(&s.class));
-        let item = dtype.map_or(0, |d| d.bytes);
         let tensor = StateTensor {
             name: Box::default(),
             dtype,
-            reach: state::reach(offset, shape, stride, item),
+            reach: reach(offset, shape, stride, dtype),
             shape: shape.into(),
             storage: Some(storage),
         };

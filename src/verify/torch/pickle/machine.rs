@@ -10,6 +10,8 @@ const NODE_LIMIT: usize = 4_000_000;
 const SLOT_LIMIT: usize = 8_000_000;
 /// Bytes of an imported module's or function's name: each import of a memoised text copies it.
 const NAME_LIMIT: usize = 1024;
+/// Bytes of all imported names together: two memoised texts are five bytes as often as they are paired anew.
+const NAMES_LIMIT: usize = 4 << 20;
 
 pub(super) struct Machine<'a> {
     input: &'a [u8],
@@ -20,6 +22,7 @@ pub(super) struct Machine<'a> {
     memo: HashMap<u32, Id>,
     known: HashMap<(Box<str>, Box<str>), u32>,
     slots: usize,
+    names: usize,
 }
 
 pub(super) type Step<T> = Result<T, &'static str>;
@@ -39,6 +42,7 @@ impl<'a> Machine<'a> {
             memo: HashMap::new(),
             known: HashMap::new(),
             slots: 0,
+            names: 0,
         }
     }
 
@@ -48,6 +52,10 @@ impl<'a> Machine<'a> {
 
     pub(super) fn finish(self) -> Pickle {
         Pickle { length: self.at, ..self.pickle }
+    }
+
+    pub(super) fn note_unrestricted(&mut self, position: usize) {
+        self.pickle.unrestricted.get_or_insert(position);
     }
 
     pub(super) fn set_root(&mut self, root: Id) {
@@ -161,7 +169,9 @@ impl<'a> Machine<'a> {
         let index = if let Some(index) = self.known.get(&key) {
             *index
         } else {
-            let index = u32::try_from(self.pickle.globals.len()).map_err(|_| "it imports too much")?;
+            self.names += module.len() + name.len();
+            let index = u32::try_from(self.pickle.globals.len()).ok().filter(|_| self.names <= NAMES_LIMIT);
+            let index = index.ok_or("it imports more than this reader follows")?;
             self.pickle.globals.push(Global { module: key.0.clone(), name: key.1.clone(), position });
             self.known.insert(key, index);
             index

@@ -68,6 +68,8 @@ pub struct Pickle {
     pub root: Id,
     /// Every import, in order, each (module, name) once.
     pub globals: Vec<Global>,
+    /// Where the first instruction stands that `torch.load(weights_only=True)` refuses, if there is one.
+    pub unrestricted: Option<usize>,
     /// Bytes that it took, to the end of `STOP`.
     pub length: usize,
 }

@@ -3,12 +3,51 @@
 use super::machine::{EMPTY, Machine, Step};
 use super::{Node, text};
 
+/// The instructions of torch's own unpickler (`Unpickler.load` of `torch/_weights_only_unpickler.py`, 2.15):
+/// those of protocol 2 that Python 3 writes, and an empty set.
+fn is_restricted(instruction: u8) -> bool {
+    matches!(
+        instruction,
+        b'(' | b')'
+            | b'.'
+            | b'G'
+            | b'J'
+            | b'K'
+            | b'M'
+            | b'N'
+            | b'Q'
+            | b'R'
+            | b'U'
+            | b'X'
+            | b']'
+            | b'a'
+            | b'b'
+            | b'c'
+            | b'e'
+            | b'h'
+            | b'j'
+            | b'q'
+            | b'r'
+            | b's'
+            | b't'
+            | b'u'
+            | b'}'
+            | 0x80
+            | 0x81
+            | 0x85..=0x8a | 0x8f
+    )
+}
+
 impl Machine<'_> {
     /// One instruction; `true` at `STOP`.
     #[allow(clippy::cognitive_complexity)] // one arm an opcode
     pub(super) fn step(&mut self) -> Step<bool> {
         let position = self.position();
-        match self.array::<1>()?[0] {
+        let [instruction] = self.array()?;
+        if !is_restricted(instruction) {
+            self.note_unrestricted(position);
+        }
+        match instruction {
             b'.' => {
                 let root = self.pop()?;
                 self.set_root(root);
