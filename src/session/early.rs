@@ -15,7 +15,7 @@ use crate::plan::Presence;
 use crate::repo::RepoPath;
 use crate::report::{Finding, Severity};
 use crate::select::{Family, WeightIndex, WeightSet};
-use crate::verify::{self, TensorTable};
+use crate::verify::{self, Held};
 
 /// Below this, fetching is quicker than asking.
 const WORTH_IT: u64 = 64 << 20;
@@ -29,7 +29,7 @@ const INDEX_LIMIT: u64 = crate::select::INDEX_LIMIT;
 const AT_ONCE: usize = 8;
 
 /// A file's tensors, and what is wrong with it.
-type Table = (Option<TensorTable>, Vec<Finding>);
+type Table = (Option<Held>, Vec<Finding>);
 
 impl Session {
     /// Errors that fetching the weights would only confirm. What cannot be read now says nothing.
@@ -67,20 +67,24 @@ impl Session {
             async move {
                 let (mut reader, length) = reader?;
                 let work = move || {
-                    let read = verify::table_of(&mut reader, length, &path, family);
+                    let (table, findings) = verify::table_of(&mut reader, length, &path, family);
                     // What could not be read is no evidence.
-                    (!reader.failed).then_some((path, read))
+                    (!reader.failed).then(|| (path, (table.map(Held::from), findings)))
                 };
                 tokio::task::spawn_blocking(work).await.ok()?
             }
         });
         let tables: Vec<Option<(RepoPath, Table)>> = tables.buffer_unordered(AT_ONCE).collect().await;
         let tables: Vec<_> = tables.into_iter().collect::<Option<_>>()?;
-        let mut findings: Vec<Finding> = tables.iter().flat_map(|(_, (_, findings))| findings.clone()).collect();
-        let by_path: BTreeMap<&RepoPath, Option<&TensorTable>> =
-            tables.iter().map(|(path, (table, _))| (path, table.as_ref())).collect();
-        findings.extend(verify::coverage_of(set, index_path, &index, &by_path));
-        Some(findings)
+        let (set, index_path) = (set.clone(), index_path.clone());
+        let compare = move || {
+            let mut findings: Vec<Finding> = tables.iter().flat_map(|(_, (_, findings))| findings.clone()).collect();
+            let by_path: BTreeMap<&RepoPath, Option<&Held>> =
+                tables.iter().map(|(path, (table, _))| (path, table.as_ref())).collect();
+            findings.extend(verify::coverage_of(&set, &index_path, &index, &by_path));
+            findings
+        };
+        tokio::task::spawn_blocking(compare).await.ok()
     }
 
     /// A file where it is: on disk, or on the Hub.

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::findings::{Findings, Quote};
-use super::{TensorTable, hdf5};
+use super::hdf5;
+use super::held::Held;
 use crate::repo::RepoPath;
 use crate::report::{Code, Finding};
 use crate::select::{Family, WeightIndex, WeightSet};
@@ -31,16 +32,16 @@ fn is_tied(name: &str) -> bool {
     TIED.iter().any(|suffix| name.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
 }
 
-/// A shard's table; `None` when the file is not there or could not be read (a finding already).
-pub(super) type Tables<'a> = BTreeMap<&'a RepoPath, Option<&'a TensorTable>>;
+/// What each shard holds; `None` when the file is not there or could not be read (a finding already).
+pub(crate) type Tables<'a> = BTreeMap<&'a RepoPath, Option<&'a Held>>;
 
 /// Tensors held by two files of a set.
 pub(super) fn duplicates(set: &WeightSet, tables: &Tables<'_>) -> Vec<Finding> {
     let read = set.files.iter().filter_map(|path| Some((path, (*tables.get(path)?)?)));
     let mut held: Vec<(&str, usize, &RepoPath)> = Vec::with_capacity(count(tables));
     for (path, table) in read {
-        for tensor in &table.tensors {
-            held.push((&tensor.name, held.len(), path));
+        for name in table.names() {
+            held.push((name, held.len(), path));
         }
     }
     held.sort_unstable_by_key(|(name, place, _)| (*name, *place));
@@ -55,7 +56,7 @@ pub(super) fn duplicates(set: &WeightSet, tables: &Tables<'_>) -> Vec<Finding> {
 }
 
 fn count(tables: &Tables<'_>) -> usize {
-    tables.values().flatten().map(|table| table.tensors.len()).sum()
+    tables.values().flatten().map(|table| table.len()).sum()
 }
 
 /// Where each tensor really is: a sorted list, which takes half of a map's memory.
@@ -65,7 +66,7 @@ impl<'a> Homes<'a> {
     fn new(tables: &Tables<'a>) -> Self {
         let mut homes = Vec::with_capacity(count(tables));
         for (path, table) in tables {
-            homes.extend(table.iter().flat_map(|table| &table.tensors).map(|tensor| (&*tensor.name, *path)));
+            homes.extend(table.iter().flat_map(|table| table.names()).map(|name| (name, *path)));
         }
         homes.sort_unstable();
         Homes(homes)
@@ -87,7 +88,7 @@ pub(super) fn check(
 ) -> (Vec<Finding>, u64) {
     let renamed;
     let index = if set.family == Family::Tf {
-        let here = tables.values().flatten().flat_map(|t| &t.tensors).map(|t| &*t.name).collect();
+        let here = tables.values().flatten().flat_map(|table| table.names()).collect();
         renamed = hdf5::renamed(index, &here);
         &renamed
     } else {
@@ -116,7 +117,7 @@ pub(super) fn check(
     let read = || tables.values().flatten();
     // Names that writers noted as dropped aliases.
     let dropped: HashSet<&str> = read().flat_map(|table| &table.aliases).map(|(dropped, _)| &**dropped).collect();
-    let tied_present = read().flat_map(|table| &table.tensors).any(|tensor| is_tied(&tensor.name));
+    let tied_present = read().flat_map(|table| table.names()).any(is_tied);
     let mut shards: HashMap<&str, Option<RepoPath>> = HashMap::new();
     let mut compared = 0;
     for (tensor, file) in index.weight_map() {
@@ -177,11 +178,11 @@ fn unindexed(index_path: &RepoPath, index: &WeightIndex, tables: &Tables<'_>) ->
     named.sort_unstable();
     let mut found = Findings::default();
     for (path, table) in tables {
-        for tensor in table.iter().flat_map(|t| &t.tensors).filter(|t| named.binary_search(&&*t.name).is_err()) {
+        for name in table.iter().flat_map(|table| table.names()).filter(|name| named.binary_search(name).is_err()) {
             found.push(Finding::new(
                 Code::TensorUnindexed,
                 path,
-                format!("{index_path} does not name its tensor {}", Quote(&tensor.name)),
+                format!("{index_path} does not name its tensor {}", Quote(name)),
             ));
         }
     }
@@ -195,12 +196,7 @@ fn total_size(set: &WeightSet, index_path: &RepoPath, index: &WeightIndex, table
     if set.family != Family::Safetensors || tables.values().any(Option::is_none) {
         return None;
     }
-    let bytes = tables
-        .values()
-        .flatten()
-        .flat_map(|t| &t.tensors)
-        .filter_map(|t| t.bytes.as_ref())
-        .fold(0u64, |sum, r| sum.saturating_add(r.end - r.start));
+    let bytes = tables.values().flatten().fold(0u64, |sum, table| sum.saturating_add(table.bytes));
     (stated != bytes).then(|| {
         Finding::new(
             Code::TotalSizeMismatch,

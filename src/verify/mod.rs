@@ -9,6 +9,7 @@ mod findings;
 pub mod flax;
 pub mod gguf;
 pub mod hdf5;
+mod held;
 pub mod onnx;
 mod place;
 mod proto;
@@ -25,6 +26,7 @@ use std::sync::{Mutex, PoisonError};
 
 pub use content::{Content, Far, ReadSeek};
 pub use digest::digest_of;
+pub(crate) use held::Held;
 pub(crate) use table::has_table;
 pub use table::{Tensor, TensorTable, table_of, tensor_table};
 
@@ -91,11 +93,11 @@ pub struct Outcome {
 }
 
 /// Compares an index with its shards' tables, of which there is `None` for shards that were not read.
-pub fn coverage_of(
+pub(crate) fn coverage_of(
     set: &WeightSet,
     index_path: &RepoPath,
     index: &WeightIndex,
-    tables: &BTreeMap<&RepoPath, Option<&TensorTable>>,
+    tables: &BTreeMap<&RepoPath, Option<&Held>>,
 ) -> Vec<Finding> {
     let mut findings = coverage::duplicates(set, tables);
     findings.extend(coverage::check(set, index_path, index, tables).0);
@@ -167,8 +169,10 @@ fn check_weights(
         for _ in 0..threads.clamp(1, files.len().max(1)) {
             scope.spawn(|| {
                 while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let table = read_weights(local[path], path, set, subject.deep);
-                    read.lock().unwrap_or_else(PoisonError::into_inner).insert(*path, table);
+                    let (table, findings) = read_weights(local[path], path, set, subject.deep);
+                    // Of a million tensors the tables are not held all at once.
+                    let held = (table.map(Held::from), findings);
+                    read.lock().unwrap_or_else(PoisonError::into_inner).insert(*path, held);
                 }
             });
         }
@@ -184,10 +188,10 @@ fn check_weights(
         outcome.findings.extend(findings.iter().cloned());
         let Some(table) = table else { continue };
         tables.insert(path, Some(table));
-        for tensor in &table.tensors {
+        for (name, elements) in table.tensors() {
             outcome.tensors += 1;
-            if names.insert(&tensor.name) || !one_name_space {
-                outcome.parameters = outcome.parameters.saturating_add(tensor.elements());
+            if !one_name_space || names.insert(name) {
+                outcome.parameters = outcome.parameters.saturating_add(elements);
             }
         }
     }

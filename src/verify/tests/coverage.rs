@@ -6,7 +6,7 @@ use super::codes;
 use crate::repo::RepoPath;
 use crate::report::{Code, Finding, Severity};
 use crate::select::{Family, WeightIndex, WeightSet};
-use crate::verify::{Tensor, TensorTable, coverage};
+use crate::verify::{Held, Tensor, TensorTable, coverage};
 
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -49,7 +49,8 @@ impl Case {
 
     fn check(&self) -> (Vec<Finding>, u64) {
         let index = WeightIndex::parse(self.index.as_bytes()).unwrap();
-        let tables = self.tables.iter().map(|(p, t)| (p, t.as_ref())).collect();
+        let held: Vec<Option<Held>> = self.tables.iter().map(|(_, table)| table.clone().map(Held::from)).collect();
+        let tables = self.tables.iter().zip(&held).map(|((path, _), held)| (path, held.as_ref())).collect();
         let mut findings = coverage::duplicates(&self.set, &tables);
         let (more, compared) = coverage::check(&self.set, self.set.index.as_ref().unwrap(), &index, &tables);
         findings.extend(more);
