@@ -30,6 +30,16 @@ pub enum Error {
     #[cfg(feature = "object-store")]
     #[error(transparent)]
     Objects(#[from] crate::objects::ObjectError),
+    /// Of the whole repo no file is wanted: to call that verified would help nobody.
+    #[error("{repo}: {why}")]
+    NothingSelected {
+        /// The repo.
+        repo: String,
+        /// Why there is nothing.
+        why: String,
+        /// What can be done about it.
+        hint: Option<String>,
+    },
     /// What is to be fetched does not fit.
     #[error("{} are to be fetched, and only {} are free at {}", bytes(*.needed), bytes(*.free), .place.display())]
     NoSpace {
@@ -95,6 +105,7 @@ impl Error {
             Error::Store(_) | Error::NoSpace { .. } => ExitCode::Local,
             Error::Select(SelectError::BadGlob { .. }) => ExitCode::Usage,
             Error::Select(_)
+            | Error::NothingSelected { .. }
             | Error::NotCached { .. }
             | Error::LockedNotHere { .. }
             | Error::Folder { .. }
@@ -112,6 +123,7 @@ impl Error {
             Error::Objects(error) => error.hint(),
             Error::Store(error) => error.hint(),
             Error::Select(error) => select_hint(error),
+            Error::NothingSelected { hint, .. } => hint.clone(),
             Error::NoSpace { .. } => {
                 Some("free some space, or choose another place with --cache-dir or --local-dir".into())
             }

@@ -27,6 +27,7 @@ impl Session {
     /// As [`Session::plan`].
     pub async fn lock(&self, spec: &RepoSpec, options: &Options) -> Result<(LockedRepo, Vec<Finding>), Error> {
         let prepared = self.plan(spec, options).await?;
+        prepared.not_empty()?;
         let mut findings = prepared.unsafe_names();
         findings.extend(prepared.selection.findings.iter().cloned());
         let info = &prepared.listing.info;

@@ -121,9 +121,11 @@ impl Session {
         #[cfg(feature = "object-store")]
         if let Some(objects) = &self.objects {
             let prepared = self.prepare(spec, options, prepare::Mode::DryRun).await?;
+            prepared.not_empty()?;
             return self.put(objects, prepared, options, started).await;
         }
         let prepared = self.prepare(spec, options, prepare::Mode::Real).await?;
+        prepared.not_empty()?;
         self.work(prepared, started, self.lists_all()).await
     }
 

@@ -49,6 +49,20 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// That there is something to be done.
+    pub(super) fn not_empty(&self) -> Result<(), Error> {
+        if !self.selection.files.is_empty() || !self.unsafe_names().is_empty() {
+            return Ok(());
+        }
+        let said = self.selection.findings.iter().find(|finding| finding.code == Code::WeightsAbsent);
+        let info = &self.listing.info;
+        Err(Error::NothingSelected {
+            repo: info.repo_type.qualify(&info.id),
+            why: said.map_or("no file of it is wanted", |finding| finding.message.as_str()).to_owned(),
+            hint: said.and_then(|finding| finding.hint.clone()),
+        })
+    }
+
     /// What a dry run says.
     #[must_use]
     pub fn report(&self) -> PlanReport<'_> {

@@ -1,6 +1,6 @@
 //! The main job, told as a user's day: get, get again, plan, verify, offline, plain folder.
 
-use hfget_loopback_hub::{Hub, Options};
+use hfget_loopback_hub::{Hub, Options, Repo};
 
 use super::support::{CHATGLM, Machine, fixture, tree};
 
@@ -185,4 +185,16 @@ fn a_new_commit_reuses_what_is_the_same() {
     assert!(new.join("generation_config.json").exists());
     let fetched: Vec<_> = machine.hub.requests().into_iter().filter(|r| r.path.contains("/resolve/")).collect();
     assert!(fetched.iter().all(|r| r.path.ends_with("generation_config.json")), "{fetched:?}");
+}
+
+#[test]
+fn a_repo_of_which_nothing_is_wanted_is_not_called_verified() {
+    let machine = Machine::new([Repo::new("org/empty"), Repo::new("org/paper").file("README.md", "# a paper")]);
+    machine.hfget("org/empty").ends_with(3).says("there are no files in this repo");
+    let run = machine.hfget("org/paper").ends_with(3).says("no weights in this repo").says("--all");
+    assert!(run.out.is_empty(), "{}", run.out);
+    machine.hfget("lock org/paper").ends_with(3);
+    machine.hfget("org/paper --all").ends_with(0).says("verified");
+    // A plan shows what is left out.
+    machine.hfget("plan org/paper").ends_with(0).shows("documentation: README.md");
 }
