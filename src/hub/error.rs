@@ -194,7 +194,7 @@ impl HubError {
                 "if it is your company's proxy or your own mirror, name its certificates with SSL_CERT_FILE=FILE".into()
             }
             HubError::Network { what, .. } if what.starts_with(CANNOT_CONNECT) => {
-                "check the network, HTTPS_PROXY and HF_ENDPOINT; --offline uses what is already verified".into()
+                "check the network, HTTPS_PROXY and HF_ENDPOINT, and run again: what has arrived is kept".into()
             }
             HubError::Timeout { .. } | HubError::Network { .. } | HubError::CutShort { .. } => {
                 "run again: what has arrived is kept; --offline uses what is already verified".into()
