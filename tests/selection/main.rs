@@ -8,13 +8,15 @@
     clippy::type_complexity
 )]
 
-mod cases;
+mod companions;
 mod defects;
 mod diffusers;
 mod hostile;
+mod options;
 mod properties;
 mod real_repos;
 mod scale;
 mod support;
 mod tensorflow;
 mod traps;
+mod weights;
