@@ -100,6 +100,7 @@ impl<R: Ranges> BlockReader<R> {
 
     fn keep(&mut self, bytes: Bytes) {
         self.blocks.push_back((self.at, bytes));
+        // The newest stays: it has MOST bytes at most.
         while self.blocks.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > KEPT {
             self.blocks.pop_front();
         }
