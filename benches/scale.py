@@ -2,7 +2,7 @@
 """Measures how hfget grows with what it is given:  python3 benches/scale.py [WORK...]
 
 Needs Rust and Python alone, and some 10 GB of disk below --folder. Makes its repos, serves them on the
-loopback interface, and prints the tables of README.md: seconds, CPU seconds, peak memory.
+loopback interface, and prints the tables of README.md: seconds, CPU seconds, peak memory, requests.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 HFGET = TARGET / "hfget"
-LINE = "| {:<34} | {:>9} | {:>7} | {:>7} | {:>8} |"
+LINE = "| {:<34} | {:>9} | {:>7} | {:>7} | {:>8} | {:>8} |"
 
 
 class Bytes(http.server.BaseHTTPRequestHandler):
@@ -34,6 +34,7 @@ class Bytes(http.server.BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
+        self.server.paths.append(self.path)
         path = self.root / self.path.split("?")[0].lstrip("/")
         size = path.stat().st_size
         asked = re.match(r"bytes=(\d+)-(\d+)", self.headers.get("Range") or "")
@@ -53,6 +54,10 @@ class Bytes(http.server.BaseHTTPRequestHandler):
 
 
 class Server(http.server.ThreadingHTTPServer):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.paths = []
+
     def handle_error(self, *_):
         """A client that has seen enough of a header hangs up."""
 
@@ -65,8 +70,14 @@ class Hub:
         self.server = Server(("127.0.0.1", 0), handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         command = [TARGET / "loopback-hub", repos, f"http://127.0.0.1:{self.server.server_port}"]
-        self.hub = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.hub = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.url = self.hub.stdout.readline().strip()
+
+    def requests(self):
+        """How many requests came since the last call: to the Hub, its CDN and the server of bytes."""
+        print(file=self.hub.stdin, flush=True)
+        paths, self.server.paths = self.server.paths, []
+        return int(self.hub.stdout.readline()) + len(paths)
 
     def __enter__(self):
         return self
@@ -78,7 +89,7 @@ class Hub:
 
 
 def run(folder, arguments, hub=None, want=0):
-    """Runs hfget; gives (seconds, CPU seconds, peak MB)."""
+    """Runs hfget; gives (seconds, CPU seconds, peak MB, requests; None without a Hub)."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "HF_HOME": str(folder / "hf")}
     if hub:
         environment["HF_ENDPOINT"] = hub.url
@@ -92,12 +103,13 @@ def run(folder, arguments, hub=None, want=0):
     code = os.waitstatus_to_exitcode(status)
     if code != want:
         raise SystemExit(f"hfget {arguments} ended with {code}:\n{said[-2000:]}")
-    return took, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000
+    return took, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000, hub.requests() if hub else None
 
 
 def row(work, n, figures):
-    took, cpu, peak = figures
-    print(LINE.format(work, n, f"{took:.2f}", f"{cpu:.2f}", f"{peak:.0f}"), flush=True)
+    took, cpu, peak, requests = figures
+    requests = "-" if requests is None else requests
+    print(LINE.format(work, n, f"{took:.2f}", f"{cpu:.2f}", f"{peak:.0f}", requests), flush=True)
 
 
 def shard(path, names, each):
@@ -239,8 +251,8 @@ def main():
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("/var/tmp/hfget-scale"))
     arguments = parser.parse_args()
     subprocess.run(["cargo", "build", "--release", "--workspace", "--quiet"], cwd=ROOT, check=True)
-    print(LINE.format("work", "N", "s", "CPU s", "peak MB"))
-    print("|---|---|---|---|---|")
+    print(LINE.format("work", "N", "s", "CPU s", "peak MB", "requests"))
+    print("|---|---|---|---|---|---|")
     for name in arguments.work or WORKS:
         folder = arguments.folder / name
         shutil.rmtree(folder, ignore_errors=True)

@@ -8,6 +8,7 @@
 //! without work takes half of the part that has most left. Memory is a block or two a worker, whatever
 //! the size of the files.
 
+mod blocks;
 mod engine;
 mod inflight;
 mod limit;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+pub(crate) use self::blocks::{BlockReader, Ranges};
 use self::engine::Engine;
 #[cfg(feature = "object-store")]
 pub(crate) use self::limit::Limiter;

@@ -2,9 +2,7 @@
 //! which only headers are asked for. Nothing is verified but what the headers themselves say.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::early::Source;
 use super::{Error, Session};
 use crate::repo::{RepoPath, RepoSpec};
 use crate::report::{Finding, Severity};
@@ -136,24 +134,24 @@ impl Session {
                 wanted.push((file.path.clone(), family));
             }
         }
+        let places = self.places(&prepared);
         let mut inspected = Vec::new();
         for (path, family) in wanted {
-            let Some((mut source, length)) = self.reader(&prepared, &path) else {
-                return Err(Error::Document { path, why: "it cannot be opened".into() });
-            };
-            if self.config.offline && source.is_remote() {
+            let fail = |why: String| Error::Document { path: path.clone(), why };
+            let place = places.of(&path).ok_or_else(|| fail("it cannot be opened".into()))?;
+            if self.config.offline && place.is_remote() {
                 return Err(self.not_cached(spec));
             }
-            let name = path.clone();
+            let (name, length) = (path.clone(), place.size());
             let read = tokio::task::spawn_blocking(move || {
+                let mut source = place.open()?;
                 let read = verify::table_of(&mut source, length, &name, family);
-                (read, source)
+                std::io::Result::Ok((read, source.error))
             });
-            let ((table, findings), source): (_, Source) =
-                read.await.map_err(|e| Error::Document { path: path.clone(), why: e.to_string() })?;
-            if let Some(error) = source.error {
-                return Err(Arc::try_unwrap(error)
-                    .map_or_else(|error| Error::Document { path: path.clone(), why: error.to_string() }, Error::Hub));
+            let read = read.await.map_err(|e| fail(e.to_string()))?;
+            let ((table, findings), error) = read.map_err(|e| fail(format!("it cannot be opened: {e}")))?;
+            if let Some(error) = error {
+                return Err(Error::Hub(error));
             }
             inspected.push(Inspected { path: path.as_str().to_owned(), size: length, table, findings });
         }

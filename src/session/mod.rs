@@ -13,6 +13,7 @@ mod locked;
 mod objects;
 mod outcome;
 mod prepare;
+mod source;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,6 +1,6 @@
 //! `hfget inspect`: tensors of files, folders and repos, with headers alone asked for.
 
-use hfget_loopback_hub::Repo;
+use hfget_loopback_hub::{Fault, Kind, Place, Repo};
 
 use super::support::{CHATGLM, Machine, fixture, safetensors};
 
@@ -20,6 +20,16 @@ fn a_remote_repo_is_inspected_by_range_requests() {
     assert_eq!(asked.len(), 1, "{asked:?}");
     assert!(asked[0].range.is_some());
     assert!(machine.visible("org/big").is_empty());
+}
+
+#[test]
+fn a_server_that_ignores_ranges_is_told_and_not_read_to_the_end() {
+    let size = 64 << 20;
+    let repo = Repo::new("org/big").file("config.json", "{}").lfs("model.safetensors", safetensors("w", size));
+    let machine = Machine::new([repo]);
+    machine.hub.fault(Fault::new(Place::Bytes, Kind::IgnoreRange).on("*.safetensors"));
+    machine.run(["inspect", "org/big"]).ends_with(4).says("it ignores requests for ranges");
+    assert!(machine.hub.bytes_sent() < size as u64 / 2, "{} bytes were sent", machine.hub.bytes_sent());
 }
 
 #[test]

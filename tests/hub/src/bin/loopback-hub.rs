@@ -1,6 +1,7 @@
 //! The loopback Hub as a program, for benchmarks: `loopback-hub ROOT BYTE_HOST [LATENCY_MS [CAS HASH]]`
 //! serves every `ROOT/owner/name` folder; bytes of large files come from BYTE_HOST, and those of
-//! `model.safetensors` from CAS too, where its Xet hash is HASH. Prints its address.
+//! `model.safetensors` from CAS too, where its Xet hash is HASH. Prints its address; for each line on its
+//! input, how many requests came since the last one.
 #![allow(clippy::unwrap_used)] // a benchmark that cannot start has failed
 
 use std::io::Read as _;
@@ -60,6 +61,10 @@ fn main() {
     };
     let hub = Hub::with(options, repos);
     println!("{}", hub.endpoint());
+    for _ in std::io::stdin().lines() {
+        println!("{}", hub.requests().len());
+        hub.forget();
+    }
     loop {
         std::thread::park();
     }

@@ -1,0 +1,162 @@
+//! The files of a plan where they are, on disk or on the Hub, as something to read at any place. What is
+//! read there and why is said in `early` and `inspect`.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+
+use super::{Prepared, Session};
+use crate::fetch::{BlockReader, Ranges};
+use crate::hub::{Hub, HubError, Remote, RepoInfo, ShownUrl};
+use crate::plan::{Item, Presence};
+use crate::repo::RepoPath;
+
+impl Session {
+    /// Where the files of a plan are.
+    pub(super) fn places<'a>(&'a self, prepared: &'a Prepared) -> Places<'a> {
+        let items = prepared.plan.items.iter().map(|item| (&item.entry.path, item)).collect();
+        Places { prepared, hub: &self.hubs[0], info: Arc::new(prepared.listing.info.clone()), items }
+    }
+}
+
+/// Where the files of a plan are.
+pub(super) struct Places<'a> {
+    prepared: &'a Prepared,
+    hub: &'a Arc<Hub>,
+    info: Arc<RepoInfo>,
+    items: HashMap<&'a RepoPath, &'a Item>,
+}
+
+impl Places<'_> {
+    /// Where a file is; `None` when it is not of the plan. Within a runtime.
+    pub fn of(&self, path: &RepoPath) -> Option<Place> {
+        let item = self.items.get(path)?;
+        let size = item.entry.size;
+        if item.presence == Presence::Verified && self.prepared.place.is_none() {
+            let commit = &self.prepared.listing.info.commit;
+            return Some(Place::Local(self.prepared.store.content_path(commit, &item.entry), size));
+        }
+        let remote = Arc::new(Remote::new(Arc::clone(&self.info), item.entry.clone()));
+        let ranges = HubRanges { hub: Arc::clone(self.hub), remote };
+        Some(Place::Remote(Box::new(BlockReader::new(ranges, size, Handle::current())), size))
+    }
+}
+
+/// Where a file is, and its size.
+pub(super) enum Place {
+    /// On disk.
+    Local(PathBuf, u64),
+    /// On the Hub.
+    Remote(Box<BlockReader<HubRanges>>, u64),
+}
+
+impl Place {
+    /// The file's size in bytes, as it was listed.
+    pub fn size(&self) -> u64 {
+        match self {
+            Place::Local(_, size) | Place::Remote(_, size) => *size,
+        }
+    }
+
+    pub fn is_remote(&self) -> bool {
+        matches!(self, Place::Remote(..))
+    }
+
+    /// Opens it. Blocks, and so does reading.
+    pub fn open(self) -> io::Result<Source> {
+        let inner = match self {
+            Place::Local(path, _) => Inner::Local(File::open(path)?),
+            Place::Remote(reader, _) => Inner::Remote(reader),
+        };
+        Ok(Source { inner, failed: false, error: None })
+    }
+}
+
+/// A file on disk or on the Hub, and whether reading it ever failed.
+pub(super) struct Source {
+    inner: Inner,
+    pub failed: bool,
+    /// The Hub's first error.
+    pub error: Option<HubError>,
+}
+
+enum Inner {
+    Local(File),
+    Remote(Box<BlockReader<HubRanges>>),
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = match &mut self.inner {
+            Inner::Local(file) => file.read(buffer),
+            Inner::Remote(reader) => reader.read(buffer),
+        };
+        read.map_err(|error| {
+            self.failed = true;
+            let text = error.to_string();
+            if let Some(inner) = error.into_inner()
+                && let Ok(hub) = inner.downcast::<HubError>()
+            {
+                self.error.get_or_insert(*hub);
+            }
+            io::Error::other(text)
+        })
+    }
+}
+
+impl Seek for Source {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        match &mut self.inner {
+            Inner::Local(file) => file.seek(to),
+            Inner::Remote(reader) => reader.seek(to),
+        }
+    }
+}
+
+/// A file's bytes from the Hub, by ranges.
+pub(super) struct HubRanges {
+    hub: Arc<Hub>,
+    remote: Arc<Remote>,
+}
+
+impl Ranges for HubRanges {
+    // Headers are read, and what comes after them is the bulk.
+    const READ_AHEAD: bool = false;
+
+    fn fetch(&self, range: Range<u64>) -> BoxFuture<'static, io::Result<Bytes>> {
+        let (hub, remote) = (Arc::clone(&self.hub), Arc::clone(&self.remote));
+        Box::pin(async move { fetch(&hub, &remote, range).await.map_err(io::Error::other) })
+    }
+}
+
+async fn fetch(hub: &Hub, remote: &Remote, range: Range<u64>) -> Result<Bytes, HubError> {
+    let ignored = || {
+        let what = "it ignores requests for ranges, which are needed to read headers alone".into();
+        HubError::Protocol { url: ShownUrl::from(&hub.config().endpoint), what }
+    };
+    let length = range.end - range.start;
+    let mut bytes = BytesMut::new();
+    // A server may give less at a time than it is asked for.
+    while (bytes.len() as u64) < length {
+        let rest = range.start + bytes.len() as u64..range.end;
+        let mut body = hub.open(remote, rest.clone()).await?;
+        if body.start != rest.start {
+            return Err(ignored());
+        }
+        while let Some(chunk) = body.chunk().await? {
+            bytes.extend_from_slice(&chunk);
+            // All of a file starts where its first range does: it must not be gathered here.
+            if bytes.len() as u64 > length {
+                return Err(ignored());
+            }
+        }
+    }
+    Ok(bytes.freeze())
+}
