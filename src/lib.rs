@@ -36,6 +36,8 @@ pub mod report;
 pub mod select;
 pub mod session;
 pub mod store;
+// For the command only: no part of the stable interface.
+#[doc(hidden)]
 pub mod text;
 pub mod verify;
 

@@ -34,6 +34,7 @@ use crate::store::{Store, StoreError};
 
 /// How to fetch.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct FetchOptions {
     /// Small files worked on at once.
     pub jobs: usize,
@@ -53,6 +54,7 @@ impl Default for FetchOptions {
 
 /// What became of the files.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct FetchReport {
     /// Files that have their final name now, with the bytes that came over the network for each.
     pub done: Vec<(RepoPath, u64)>,

@@ -86,6 +86,7 @@ pub enum ConfigError {
 
 /// How the bytes of files in Xet storage come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Transport {
     /// Over Xet, and over HTTP when that fails.
     #[default]
@@ -98,6 +99,7 @@ pub enum Transport {
 
 /// Everything that requests depend on.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct HubConfig {
     /// Scheme, host and port, perhaps a path; no trailing slash.
     pub endpoint: Url,

@@ -5,6 +5,7 @@ use crate::repo::{CommitId, Digest, GitOid, PathError, RepoId, RepoPath, RepoTyp
 /// Whether access must be asked for on the repo's page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Gated {
     /// Open to all.
     #[default]
@@ -17,6 +18,7 @@ pub enum Gated {
 
 /// What a repo's page says besides.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Card {
     /// The licence's name, as the owner gives it (`apache-2.0`).
     pub license: Option<String>,
@@ -26,6 +28,7 @@ pub struct Card {
 
 /// A repo and the commit that a revision was pinned to.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RepoInfo {
     /// Which name space.
     pub repo_type: RepoType,
@@ -45,8 +48,25 @@ pub struct RepoInfo {
     pub card: Card,
 }
 
+impl RepoInfo {
+    /// A public repo whose revision was pinned to `commit`, and of which nothing else is known.
+    pub fn new(repo_type: RepoType, id: RepoId, revision: Revision, commit: CommitId) -> Self {
+        RepoInfo {
+            repo_type,
+            canonical_id: id.clone(),
+            id,
+            revision,
+            commit,
+            private: false,
+            gated: Gated::No,
+            card: Card::default(),
+        }
+    }
+}
+
 /// The LFS part of an [`Entry`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Lfs {
     /// SHA-256 of the content (`lfs.oid` in the tree).
     pub sha256: Sha256,
@@ -56,6 +76,7 @@ pub struct Lfs {
 
 /// One file of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Entry {
     /// Where it lies in the repo.
     pub path: RepoPath,
@@ -70,6 +91,16 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// A file that is known by its content only: in LFS storage when its digest is a SHA-256, and then with an `oid`
+    /// of zeros.
+    pub fn new(path: RepoPath, size: u64, digest: Digest) -> Self {
+        let (oid, lfs) = match digest {
+            Digest::GitBlob(oid) => (oid, None),
+            Digest::Sha256(sha256) => (GitOid([0; 20]), Some(Lfs { sha256, size })),
+        };
+        Entry { path, size, oid, lfs, xet_hash: None }
+    }
+
     /// What the content must hash to; also the file's `ETag` and its blob's name in the cache.
     pub fn digest(&self) -> Digest {
         self.lfs.map_or(Digest::GitBlob(self.oid), |lfs| Digest::Sha256(lfs.sha256))
@@ -78,6 +109,7 @@ impl Entry {
 
 /// A listed name that is no safe path, set aside and reported as `path-unsafe`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Rejected {
     /// What is wrong with the name; holds the name too.
     pub error: PathError,
@@ -87,7 +119,7 @@ pub struct Rejected {
 
 /// What a mirror's listing says of a file, in which anything but the name may be missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// The name as listed; perhaps no safe path.
     pub path: String,
     /// Bytes of its content.
@@ -100,6 +132,7 @@ pub struct Claim {
 
 /// Every file of a repo at one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Listing {
     /// The repo and commit.
     pub info: RepoInfo,

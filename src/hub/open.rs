@@ -50,12 +50,12 @@ impl Remote {
     }
 
     /// From now on its bytes come over Xet, or over HTTP again.
-    pub fn use_xet(&self, yes: bool) {
+    pub(crate) fn use_xet(&self, yes: bool) {
         self.xet.store(yes, Ordering::Relaxed);
     }
 
     /// Whether its bytes come over Xet.
-    pub fn is_over_xet(&self) -> bool {
+    pub(crate) fn is_over_xet(&self) -> bool {
         self.xet.load(Ordering::Relaxed)
     }
 
@@ -106,7 +106,7 @@ impl<'a> Body<'a> {
 
 impl Body<'_> {
     /// Whether it comes over Xet.
-    pub fn is_over_xet(&self) -> bool {
+    pub(crate) fn is_over_xet(&self) -> bool {
         matches!(self.source, Source::Xet(_))
     }
 

@@ -21,7 +21,7 @@ use crate::repo::RepoPath;
 
 /// Hosts that redirects may lead to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Hosts(BTreeSet<String>);
+pub(crate) struct Hosts(BTreeSet<String>);
 
 impl Hosts {
     /// Adds a host; `.example.org` stands for all hosts below it.
@@ -48,7 +48,7 @@ impl Hosts {
 
 /// A redirect that was not followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stop {
+pub(crate) enum Stop {
     /// To a host that is allowed; a HEAD request does not go there, since signed URLs are for GET only.
     Elsewhere,
     /// To a host that is not allowed.
@@ -72,7 +72,7 @@ fn stop(from: &Url, to: &Url, hosts: &Hosts) -> Option<Stop> {
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ask {
+pub(crate) enum Ask {
     /// Headers only.
     Head,
     /// All bytes.
@@ -83,7 +83,7 @@ pub enum Ask {
 
 /// What came.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The last status: 200, 206, 416, or a redirect's when it was not followed.
     pub status: StatusCode,
     /// `X-Repo-Commit`.
@@ -116,7 +116,7 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
 
 impl Hub {
     /// Asks for a file at `info`'s commit, with retries; what the server refuses is the error.
-    pub async fn ask(
+    pub(crate) async fn ask(
         &self,
         info: &RepoInfo,
         path: &RepoPath,
@@ -205,7 +205,7 @@ impl Hub {
     }
 
     /// The next bytes of an answer, or `None` after the last.
-    pub async fn next_bytes(&self, answer: &mut Answer) -> Result<Option<Bytes>, HubError> {
+    pub(crate) async fn next_bytes(&self, answer: &mut Answer) -> Result<Option<Bytes>, HubError> {
         let next = self.within(&answer.address, "bytes", self.config.stall_timeout, answer.response.chunk()).await?;
         next.map_err(|e| HubError::transport(&answer.address, &e))
     }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 /// How often and how patiently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RetryPolicy {
     /// Tries in a row without progress before giving up.
     pub attempts: u32,
@@ -34,12 +35,12 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// The pause after the `failures`-th failure in a row (from 1): uniform between zero and the
     /// exponential bound ("full jitter"), so that many clients do not come back together.
-    pub fn pause(&self, failures: u32) -> Duration {
+    pub(crate) fn pause(&self, failures: u32) -> Duration {
         self.bound(failures).mul_f64(fastrand::f64())
     }
 
     /// The longest that [`RetryPolicy::pause`] gives.
-    pub fn bound(&self, failures: u32) -> Duration {
+    pub(crate) fn bound(&self, failures: u32) -> Duration {
         self.base.saturating_mul(1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX)).min(self.cap)
     }
 }

@@ -10,7 +10,7 @@ mod text;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::hub::{Card, Entry, Gated, Lfs, Listing, RepoInfo};
+use crate::hub::{Entry, Listing, RepoInfo};
 use crate::repo::{CommitId, Digest, RepoId, RepoPath, RepoSpec, RepoType, Revision};
 use crate::select::Options;
 
@@ -21,6 +21,7 @@ const LIMIT: u64 = 256 << 20;
 
 /// What is locked of one repo.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct LockedRepo {
     /// Which name space.
     pub repo_type: RepoType,
@@ -38,6 +39,7 @@ pub struct LockedRepo {
 
 /// One file, to the byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LockedFile {
     /// Where it lies in the repo.
     pub path: RepoPath,
@@ -51,6 +53,7 @@ pub struct LockedFile {
 
 /// A lockfile's content.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Lock {
     /// The repos, by name; each once.
     pub repos: Vec<LockedRepo>,
@@ -158,16 +161,7 @@ impl LockedRepo {
 
     /// The locked files as a listing: what a Hub would say if the repo held nothing else.
     pub fn listing(&self) -> Listing {
-        let info = RepoInfo {
-            repo_type: self.repo_type,
-            id: self.id.clone(),
-            canonical_id: self.id.clone(),
-            revision: self.revision.clone(),
-            commit: self.commit,
-            private: false,
-            gated: Gated::No,
-            card: Card::default(),
-        };
+        let info = RepoInfo::new(self.repo_type, self.id.clone(), self.revision.clone(), self.commit);
         Listing::new(info, self.files.iter().map(LockedFile::entry).collect(), Vec::new())
     }
 
@@ -192,12 +186,7 @@ impl LockedRepo {
 
 impl LockedFile {
     fn entry(&self) -> Entry {
-        let (oid, lfs) = match self.digest {
-            Digest::GitBlob(oid) => (oid, None),
-            // The pointer's own id is not what is locked.
-            Digest::Sha256(sha256) => (crate::repo::GitOid([0; 20]), Some(Lfs { sha256, size: self.size })),
-        };
-        Entry { path: self.path.clone(), size: self.size, oid, lfs, xet_hash: self.xet_hash.clone() }
+        Entry { xet_hash: self.xet_hash.clone(), ..Entry::new(self.path.clone(), self.size, self.digest) }
     }
 }
 

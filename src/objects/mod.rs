@@ -44,7 +44,8 @@ pub(crate) use journal::Noted;
 pub(crate) use keys::Keys;
 pub(crate) use manifest::Record;
 pub(crate) use upload::{Done, PART, Upload, UploadError};
-pub use url::{ObjectUrl, ObjectUrlError, Provider};
+use url::Provider;
+pub use url::{ObjectUrl, ObjectUrlError};
 
 /// A request that takes longer is made again: a part on a slow line is 8 MiB.
 const TIMEOUT: Duration = Duration::from_mins(3);
@@ -57,7 +58,7 @@ trait Backend: ObjectStore + MultipartStore {}
 impl<T: ObjectStore + MultipartStore> Backend for T {}
 
 /// A bucket and a prefix in it, with credentials.
-pub struct Objects {
+pub(crate) struct Objects {
     store: Arc<dyn Backend>,
     url: ObjectUrl,
     /// The first request that failed where only a reader could be told.
@@ -94,7 +95,7 @@ impl Objects {
     ///
     /// # Errors
     /// When the environment makes no sense.
-    pub fn open(url: &ObjectUrl) -> Result<Self, ObjectError> {
+    pub(crate) fn open(url: &ObjectUrl) -> Result<Self, ObjectError> {
         let setup = |error: object_store::Error| ObjectError::Setup { url: url.to_string(), why: error::said(&error) };
         let options = ClientOptions::new().with_connect_timeout(Duration::from_secs(10)).with_timeout(TIMEOUT);
         let retry = RetryConfig { max_retries: 5, retry_timeout: TIMEOUT * 2, ..RetryConfig::default() };
@@ -126,7 +127,7 @@ impl Objects {
     }
 
     /// Where it is.
-    pub fn url(&self) -> &ObjectUrl {
+    pub(crate) fn url(&self) -> &ObjectUrl {
         &self.url
     }
 

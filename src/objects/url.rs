@@ -10,7 +10,7 @@ use crate::text::printable;
 
 /// Whose store it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Provider {
+pub(crate) enum Provider {
     /// Amazon S3, or what speaks like it.
     S3,
     /// Google Cloud Storage.
@@ -43,7 +43,7 @@ impl ObjectUrl {
     }
 
     /// Whose store it is.
-    pub fn provider(&self) -> Provider {
+    pub(crate) fn provider(&self) -> Provider {
         self.provider
     }
 

@@ -23,6 +23,7 @@ pub enum Presence {
 
 /// One file of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Item {
     /// The listed file.
     pub entry: Entry,
@@ -34,6 +35,7 @@ pub struct Item {
 
 /// What a run will do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Plan {
     /// The files of the selection, in its order.
     pub items: Vec<Item>,

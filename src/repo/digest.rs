@@ -90,7 +90,7 @@ hex_newtype!(GitOid);
 impl Digest {
     /// Reads the form that [`Display`](fmt::Display) writes, which is also the Hub's normalised
     /// `ETag` and the name of the cache's blob: 64 hex digits are a SHA-256, 40 a git blob id.
-    pub fn from_etag(text: &str) -> Result<Self, DigestError> {
+    pub(crate) fn from_etag(text: &str) -> Result<Self, DigestError> {
         if text.len() == 40 { text.parse().map(Digest::GitBlob) } else { text.parse().map(Digest::Sha256) }
     }
 
@@ -103,7 +103,7 @@ impl Digest {
     }
 
     /// A hasher that yields the same kind of digest for `size` bytes of content.
-    pub fn hasher(&self, size: u64) -> Hasher {
+    pub(crate) fn hasher(&self, size: u64) -> Hasher {
         match self {
             Digest::Sha256(_) => Hasher::sha256(),
             Digest::GitBlob(_) => Hasher::git_blob(size),
@@ -128,7 +128,7 @@ impl fmt::Debug for Digest {
 
 /// Hashes a file's content front to back.
 #[derive(Clone)]
-pub enum Hasher {
+pub(crate) enum Hasher {
     /// Plain SHA-256 of the content.
     Sha256(sha2::Sha256),
     /// SHA-1 of git's blob header and the content.

@@ -8,6 +8,7 @@ use crate::text::printable;
 /// What kind of repository: the Hub keeps three name spaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum RepoType {
     /// A model: the default, with no prefix in URLs.
     #[default]
@@ -35,7 +36,7 @@ impl RepoType {
     }
 
     /// What stands before the repo id in page and resolve URLs.
-    pub fn url_prefix(self) -> &'static str {
+    pub(crate) fn url_prefix(self) -> &'static str {
         match self {
             RepoType::Model => "",
             RepoType::Dataset => "datasets/",

@@ -6,7 +6,8 @@ mod path;
 mod revision;
 mod spec;
 
-pub use digest::{Digest, DigestError, GitOid, Hasher, Sha256};
+pub(crate) use digest::Hasher;
+pub use digest::{Digest, DigestError, GitOid, Sha256};
 pub use id::{RepoId, RepoIdError, RepoType};
 pub use path::{PathError, RepoPath};
 pub use revision::{CommitId, Revision, RevisionError};

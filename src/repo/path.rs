@@ -112,7 +112,7 @@ impl FromStr for RepoPath {
 }
 
 impl fmt::Display for RepoPath {
-    /// Safe for a terminal: see [`crate::text::Printable`].
+    /// Safe for a terminal: see [`crate::text::printable`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&printable(&self.0))
     }

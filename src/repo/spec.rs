@@ -20,6 +20,7 @@ use crate::text::printable;
 /// # Ok::<(), hfget::repo::SpecError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RepoSpec {
     /// Which name space.
     pub repo_type: RepoType,
@@ -36,6 +37,7 @@ pub struct RepoSpec {
 /// Why an argument names no repo.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub enum SpecError {
     #[error(transparent)]
     Id(#[from] RepoIdError),

@@ -80,7 +80,7 @@ impl fmt::Display for Family {
 /// A text that names no family.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{}\" is not a weight family", crate::text::printable(.0))]
-pub struct UnknownFamily(pub String);
+pub struct UnknownFamily(String);
 
 impl FromStr for Family {
     type Err = UnknownFamily;
@@ -95,7 +95,8 @@ impl serde::Serialize for Family {
     }
 }
 
-/// What the user wants of a repo.
+/// What the user wants of a repo. Name the fields that matter and end with `..Options::default()`: later versions
+/// add fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// Take this family where it is complete, else the best other.
@@ -120,6 +121,7 @@ pub struct Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub enum Purpose {
     Weights,
     Index,
@@ -158,6 +160,7 @@ impl Purpose {
 
 /// A file to fetch, with the reason in a few words (`"config.json's auto_map"`).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Selected {
     /// Which file; it is in the listing.
     pub path: RepoPath,
@@ -169,6 +172,7 @@ pub struct Selected {
 
 /// Files not to fetch, grouped by the rule that left them out.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LeftOut {
     /// What they are, when they are weights of another family.
     pub family: Option<Family>,
@@ -182,6 +186,7 @@ pub struct LeftOut {
 
 /// The weights chosen for one scope.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WeightSet {
     /// The scope's folder: empty for the root, else a component or module folder.
     pub scope: String,
@@ -200,6 +205,7 @@ pub struct WeightSet {
 
 /// What to fetch, what not, and why.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Selection {
     /// The weights, one per scope that has any.
     pub weights: Vec<WeightSet>,

@@ -6,7 +6,7 @@ use crate::repo::RepoPath;
 
 /// Two paths that need the same place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Conflict {
+pub(crate) enum Conflict {
     /// The first is a file, and a folder on the way to the second.
     FileIsFolder(RepoPath, RepoPath),
     /// They differ only in case (of their last segment or of a folder).
@@ -14,7 +14,7 @@ pub enum Conflict {
 }
 
 /// Every conflict among `paths`, each path named as the second of a pair at most once.
-pub fn conflicts<'a>(paths: impl IntoIterator<Item = &'a RepoPath>) -> Vec<Conflict> {
+pub(crate) fn conflicts<'a>(paths: impl IntoIterator<Item = &'a RepoPath>) -> Vec<Conflict> {
     let paths: Vec<&RepoPath> = paths.into_iter().collect();
     let mut out = Vec::new();
     let exact: HashMap<&str, &RepoPath> = paths.iter().map(|p| (p.as_str(), *p)).collect();

@@ -58,6 +58,7 @@ pub enum StoreError {
 
 /// The kinds of trouble that call for different advice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StoreErrorKind {
     /// Disk or quota full.
     NoSpace,

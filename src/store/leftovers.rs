@@ -12,6 +12,7 @@ use crate::repo::{Digest, RepoId, RepoType};
 
 /// A partial file that an earlier run left.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Leftover {
     /// The file's digest, which names the partial.
     pub digest: Digest,

@@ -15,7 +15,7 @@ const MODE: Mode = Mode::from_raw_mode(0o664);
 
 /// Exclusive use of one file's partial, until dropped.
 #[derive(Debug)]
-pub struct FileLock {
+pub(crate) struct FileLock {
     /// Empty where the file system cannot lock: going on is safe, since partial files are
     /// positional and two writers write the same bytes to the same places.
     _files: Vec<File>,

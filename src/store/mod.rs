@@ -26,14 +26,14 @@ use std::time::SystemTime;
 
 #[cfg(feature = "object-store")]
 pub(crate) use cache::folder_name;
-pub use conflict::{Conflict, conflicts};
+pub(crate) use conflict::{Conflict, conflicts};
 pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "object-store")]
 pub(crate) use leftovers::repo_of_folder;
 pub use leftovers::{Leftover, cached_repos};
-pub use lock::FileLock;
-pub use partial::Partial;
-pub use ranges::RangeSet;
+pub(crate) use lock::FileLock;
+pub(crate) use partial::Partial;
+pub(crate) use ranges::RangeSet;
 
 use crate::hub::{Entry, Listing};
 use crate::plan::Presence;
@@ -80,11 +80,6 @@ impl Store {
         Store { layout, record, seen: Mutex::default(), opened: SystemTime::now() }
     }
 
-    /// Whether this is a plain folder.
-    pub fn is_local_dir(&self) -> bool {
-        matches!(self.layout.kind, Kind::Local { .. })
-    }
-
     /// The folder that holds the snapshot: what the program prints.
     pub fn snapshot_dir(&self, commit: &CommitId) -> PathBuf {
         self.layout.snapshot_dir(commit)
@@ -120,13 +115,18 @@ impl Store {
     }
 
     /// Takes the file's lock, or `None` when another process holds it.
-    pub fn try_lock(&self, entry: &Entry) -> Result<Option<FileLock>, StoreError> {
+    pub(crate) fn try_lock(&self, entry: &Entry) -> Result<Option<FileLock>, StoreError> {
         self.layout.prepare()?;
         FileLock::try_take(&self.layout.locks(entry)?)
     }
 
     /// Opens what an earlier run left of the file, or starts one.
-    pub fn partial(self: &Arc<Self>, lock: FileLock, commit: &CommitId, entry: &Entry) -> Result<Partial, StoreError> {
+    pub(crate) fn partial(
+        self: &Arc<Self>,
+        lock: FileLock,
+        commit: &CommitId,
+        entry: &Entry,
+    ) -> Result<Partial, StoreError> {
         Partial::open(Arc::clone(self), lock, *commit, entry)
     }
 
@@ -206,7 +206,7 @@ impl Store {
     }
 
     /// The listing kept from an earlier run at this commit, ours or `huggingface_hub`'s.
-    pub fn read_listing(&self, commit: &CommitId) -> Option<Vec<Entry>> {
+    pub(crate) fn read_listing(&self, commit: &CommitId) -> Option<Vec<Entry>> {
         self.listing_in(&self.own_trees(), commit).or_else(|| self.listing_in(&self.layout.shared_trees(), commit))
     }
 
@@ -221,7 +221,7 @@ impl Store {
     /// Keeps a listing for later runs. With `whole` (every file of the repo was taken) it is kept
     /// where `huggingface_hub` looks too; for a partial selection that would make
     /// `snapshot_download(local_files_only=True)` call the snapshot incomplete.
-    pub fn write_listing(&self, listing: &Listing, whole: bool) -> Result<(), StoreError> {
+    pub(crate) fn write_listing(&self, listing: &Listing, whole: bool) -> Result<(), StoreError> {
         if !listing.rejected.is_empty() {
             return Ok(());
         }
@@ -242,22 +242,22 @@ impl Store {
 
     /// The outcome of an earlier full check. `key` must stand for the digests of everything that
     /// was checked, and the caller must know that the files still have them ([`Self::presence`]).
-    pub fn checked_contents(&self, key: &str) -> Option<Outcome> {
+    pub(crate) fn checked_contents(&self, key: &str) -> Option<Outcome> {
         self.record.check(key)
     }
 
     /// Remembers the outcome of a full check; as with [`Self::adopt`], failing to is no error.
-    pub fn remember_contents(&self, key: &str, outcome: &Outcome) {
+    pub(crate) fn remember_contents(&self, key: &str, outcome: &Outcome) {
         let _ = self.record.remember_check(key, outcome);
     }
 
     /// Free bytes where the files land; `None` when the system does not say.
-    pub fn free_space(&self) -> Option<u64> {
+    pub(crate) fn free_space(&self) -> Option<u64> {
         disk::free_space(&self.layout.partial_dir())
     }
 
     /// Whether names that differ only in case are one file here. Looks once, by trying.
-    pub fn case_insensitive(&self) -> bool {
+    pub(crate) fn case_insensitive(&self) -> bool {
         let at = disk::nearest_existing(self.layout.root());
         tempfile::Builder::new()
             .prefix(".hfget-Case")
@@ -272,18 +272,18 @@ impl Store {
 
     /// The digest that the store itself knows for a file of a snapshot, without a listing: the
     /// blob's name in a cache, the `ETag` noted beside a local dir's file.
-    pub fn noted_digest(&self, commit: &CommitId, path: &RepoPath) -> Option<Digest> {
+    pub(crate) fn noted_digest(&self, commit: &CommitId, path: &RepoPath) -> Option<Digest> {
         self.layout.noted_digest(commit, path)
     }
 
     /// The commit that most recently wrote into a local dir, from its metadata files.
-    pub fn noted_commit(&self, path: &RepoPath) -> Option<CommitId> {
+    pub(crate) fn noted_commit(&self, path: &RepoPath) -> Option<CommitId> {
         self.layout.noted_commit(path)
     }
 }
 
 /// Where a cached snapshot folder lies in its cache: the cache's root, the repo and the commit.
-pub fn locate_snapshot(dir: &Path) -> Option<(PathBuf, RepoType, RepoId, CommitId)> {
+pub(crate) fn locate_snapshot(dir: &Path) -> Option<(PathBuf, RepoType, RepoId, CommitId)> {
     let dir = fs::canonicalize(dir).ok()?;
     let commit = dir.file_name()?.to_str()?.parse().ok()?;
     let snapshots = dir.parent()?;

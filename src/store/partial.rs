@@ -4,7 +4,6 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,7 +24,7 @@ const JOURNAL_LIMIT: u64 = 16 << 20;
 
 /// A file on its way. Dropping it without [`commit`](Partial::commit) keeps it for a later run.
 #[derive(Debug)]
-pub struct Partial {
+pub(crate) struct Partial {
     store: Arc<Store>,
     commit: CommitId,
     entry: Entry,
@@ -43,7 +42,7 @@ pub struct Partial {
 
 /// What is to be flushed to the disk, so that a crash of the machine costs no more than what came after.
 #[derive(Debug)]
-pub struct Flush {
+pub(crate) struct Flush {
     file: Arc<File>,
     path: PathBuf,
     lines: usize,
@@ -137,8 +136,11 @@ impl Partial {
         }
     }
 
-    /// Writes at an offset; [`record`](Self::record) it afterwards.
+    /// Writes at an offset; [`record`](Self::record) it afterwards. Fetching writes to [`file`](Self::file) itself,
+    /// so as not to hold on to the partial meanwhile.
+    #[cfg(test)]
     pub fn write(&self, at: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        use std::os::unix::fs::FileExt as _;
         self.file.write_all_at(bytes, at).map_err(StoreError::io("write to", &self.path()))
     }
 

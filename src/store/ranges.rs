@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// Sorted, disjoint, non-adjacent, non-empty ranges.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RangeSet(Vec<Range<u64>>);
+pub(crate) struct RangeSet(Vec<Range<u64>>);
 
 impl RangeSet {
     /// Adds a range, merging what touches.

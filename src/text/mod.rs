@@ -4,27 +4,16 @@ mod lines;
 mod near;
 
 use std::borrow::Cow;
-use std::fmt;
 
 pub use lines::wrap;
 pub(crate) use lines::{columns, wrap_after};
 pub use near::meant;
 pub(crate) use near::{choices, distance};
 
-/// Displays untrusted text with everything that could steer a terminal escaped.
+/// Untrusted text with everything that could steer a terminal escaped; borrows when there is nothing to escape.
 ///
 /// Control characters (C0, DEL, C1), line and paragraph separators, and the bidirectional and
 /// zero-width format characters are written as `\u{..}`; everything else is passed through.
-#[derive(Debug, Clone, Copy)]
-pub struct Printable<'a>(pub &'a str);
-
-impl fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&printable(self.0))
-    }
-}
-
-/// See [`Printable`]; borrows when there is nothing to escape.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.chars().any(steers_terminal) {
@@ -57,7 +46,7 @@ pub(crate) fn few<S: AsRef<str>>(names: &[S], most: usize) -> String {
 
 /// Whether printing this character could move the cursor, recolour, hide or reorder text.
 #[must_use]
-pub fn steers_terminal(c: char) -> bool {
+pub(crate) fn steers_terminal(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hfget::hub::{Entry, Gated, Lfs, Listing, RepoInfo};
-use hfget::repo::{GitOid, RepoPath, RepoType, Sha256};
+use hfget::hub::{Entry, Listing, RepoInfo};
+use hfget::repo::{Digest, GitOid, RepoPath, RepoType, Sha256};
 use hfget::report::Code;
 use hfget::select::{Documents, Options, SelectError, Selection, Step, select};
 
@@ -43,24 +43,15 @@ impl Repo {
     }
 
     pub fn listing(&self) -> Listing {
-        let entries = self.files.iter().map(|(path, size)| Entry {
-            path: path.parse().expect("test paths are safe"),
-            size: *size,
-            oid: GitOid([7; 20]),
-            lfs: (*size > 1_000_000).then_some(Lfs { sha256: Sha256([9; 32]), size: *size }),
-            xet_hash: None,
+        let entries = self.files.iter().map(|(path, size)| {
+            let lfs = *size > 1_000_000;
+            let digest = if lfs { Digest::Sha256(Sha256([9; 32])) } else { Digest::GitBlob(GitOid([7; 20])) };
+            Entry::new(path.parse().expect("test paths are safe"), *size, digest)
         });
-        let id: hfget::repo::RepoId = self.id.parse().expect("test ids are valid");
-        let info = RepoInfo {
-            card: hfget::hub::Card::default(),
-            repo_type: self.kind,
-            canonical_id: id.clone(),
-            id,
-            revision: "main".parse().expect("valid"),
-            commit: "0123456789012345678901234567890123456789".parse().expect("valid"),
-            private: false,
-            gated: Gated::No,
-        };
+        let id = self.id.parse().expect("test ids are valid");
+        let revision = "main".parse().expect("valid");
+        let commit = "0123456789012345678901234567890123456789".parse().expect("valid");
+        let info = RepoInfo::new(self.kind, id, revision, commit);
         Listing::new(info, entries.collect(), Vec::new())
     }
 
@@ -147,11 +138,12 @@ impl Outcome {
             let bytes: u64 = group.paths.iter().map(|p| self.listing.get(p.as_str()).expect("listed").size).sum();
             assert_eq!(bytes, group.bytes);
         }
+        let taken: BTreeSet<&str> = taken.into_iter().collect();
         for set in &self.selection.weights {
             assert!(!set.files.is_empty());
             assert!(set.files.windows(2).all(|w| w[0] < w[1]), "sorted, each once");
             for path in set.files.iter().chain(&set.index) {
-                assert!(self.takes(path.as_str()), "{path} is in a set but not taken");
+                assert!(taken.contains(path.as_str()), "{path} is in a set but not taken");
             }
         }
     }
