@@ -203,6 +203,14 @@ pub struct WeightSet {
     pub tied_embeddings: bool,
 }
 
+impl WeightSet {
+    /// These files of the root, in no variant and without an index.
+    #[must_use]
+    pub fn new(family: Family, files: Vec<RepoPath>) -> Self {
+        WeightSet { scope: String::new(), family, variant: None, index: None, files, tied_embeddings: false }
+    }
+}
+
 /// What to fetch, what not, and why.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]

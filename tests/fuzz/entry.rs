@@ -192,14 +192,8 @@ pub fn sets(bytes: &[u8]) {
         purpose: Purpose::Weights,
     };
     let files = paths.iter().zip([first, second]).map(file).collect();
-    let set = WeightSet {
-        scope: String::new(),
-        family: *family,
-        variant: None,
-        index: indexed.then(|| paths[0].clone()),
-        files: paths.into_iter().skip(usize::from(*indexed)).collect(),
-        tied_embeddings: false,
-    };
+    let mut set = WeightSet::new(*family, paths.iter().skip(usize::from(*indexed)).cloned().collect());
+    set.index = indexed.then(|| paths[0].clone());
     let subject = Subject { files, weights: vec![set], deep: true, ..Subject::default() };
     let outcome = verify(&subject, 1, &Silent);
     printable(&outcome.findings);
