@@ -22,7 +22,11 @@
 //! | [`report`] | findings, the report, the exit code | how it was found out |
 //!
 //! [`session`] wires the rooms together for programs that want the whole job in one call; the
-//! `hfget` binary is a thin layer of argument parsing and progress bars above it.
+//! `hfget` binary is a thin layer of argument parsing and progress bars above it. Programs that keep files
+//! elsewhere go through the rooms themselves: `examples/own_store.rs` lists, selects, streams into memory and
+//! verifies there.
+//!
+//! Structs that will grow are `#[non_exhaustive]`: they are made by their `new` or `default` and changed from there.
 
 pub mod fetch;
 pub mod hub;
