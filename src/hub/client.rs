@@ -28,6 +28,8 @@ pub(super) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_'
 
 /// A page of a listing is at most 1,000 entries; this is far above what that can take.
 const PAGE_LIMIT: usize = 64 << 20;
+/// All pages of a listing together; those of 100,000 files have some 30 MB.
+const LISTING_LIMIT: usize = 512 << 20;
 /// Pages of one listing: ten million files.
 const PAGES_LIMIT: usize = 10_000;
 
@@ -229,6 +231,7 @@ impl Hub {
         let asked = self.asked(info.repo_type, &info.id, &commit);
         let mut next = Some(self.config.url(&path));
         let mut seen = std::collections::HashSet::new();
+        let mut left = LISTING_LIMIT;
         while let Some(page) = next.take() {
             let (url, response) = self.get_api(&page, &asked, progress).await?;
             let protocol = |what: String| HubError::Protocol { url: (&url).into(), what };
@@ -236,7 +239,8 @@ impl Hub {
                 return Err(protocol(format!("the listing does not end ({} pages so far)", seen.len())));
             }
             let link = response.headers().get_all(LINK).iter().filter_map(|v| v.to_str().ok()).find_map(next_link);
-            let rows: Vec<TreeJson> = self.json(&url, response).await?;
+            let (rows, length): (Vec<TreeJson>, _) = self.json_within(&url, response, left.min(PAGE_LIMIT)).await?;
+            left -= length;
             if rows.is_empty() && link.is_some() && seen.len() > 2 {
                 return Err(protocol("the listing does not end (an empty page names a next one)".into()));
             }
@@ -362,7 +366,17 @@ impl Hub {
     }
 
     /// Reads a bounded body as JSON. `serde_json` bounds the depth.
-    pub(super) async fn json<T: DeserializeOwned>(&self, url: &Url, mut response: Response) -> Result<T, HubError> {
+    pub(super) async fn json<T: DeserializeOwned>(&self, url: &Url, response: Response) -> Result<T, HubError> {
+        self.json_within(url, response, PAGE_LIMIT).await.map(|(value, _)| value)
+    }
+
+    /// The same of at most `limit` bytes, with how many there were.
+    async fn json_within<T: DeserializeOwned>(
+        &self,
+        url: &Url,
+        mut response: Response,
+        limit: usize,
+    ) -> Result<(T, usize), HubError> {
         let html = is_web_page(response.headers());
         let mut body = Vec::new();
         while let Some(chunk) = self
@@ -370,10 +384,10 @@ impl Hub {
             .await?
             .map_err(|e| HubError::transport(url, &e))?
         {
-            if body.len() + chunk.len() > PAGE_LIMIT {
+            if body.len() + chunk.len() > limit {
                 return Err(HubError::Protocol {
                     url: url.into(),
-                    what: format!("the answer is longer than {PAGE_LIMIT} bytes"),
+                    what: format!("the answer is longer than {limit} bytes"),
                 });
             }
             body.extend_from_slice(&chunk);
@@ -381,10 +395,11 @@ impl Hub {
         if html {
             return Err(HubError::WebPage { url: url.into() });
         }
-        serde_json::from_slice(&body).map_err(|e| HubError::Protocol {
+        let value = serde_json::from_slice(&body).map_err(|e| HubError::Protocol {
             url: url.into(),
             what: format!("the answer is not the expected JSON: {e}"),
-        })
+        })?;
+        Ok((value, body.len()))
     }
 }
 

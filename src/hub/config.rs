@@ -124,6 +124,14 @@ pub struct HubConfig {
     pub objects: Option<crate::objects::ObjectUrl>,
 }
 
+/// What was given as a URL, to be shown in a complaint: it may hold a password though it is none.
+fn without_password(text: &str) -> String {
+    match Url::parse(text) {
+        Ok(url) if url.has_authority() => super::ShownUrl::from(&url).to_string(),
+        _ => text.rsplit('@').next().unwrap_or_default().to_owned(),
+    }
+}
+
 /// Whether a Hub variable is switched on: `1`, `ON`, `YES`, `TRUE`, as in `huggingface_hub`.
 pub fn is_truthy(value: &str) -> bool {
     matches!(value.trim().to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE")
@@ -132,7 +140,7 @@ pub fn is_truthy(value: &str) -> bool {
 impl HubConfig {
     /// For an endpoint, with defaults for all else.
     pub fn new(endpoint: &str) -> Result<Self, ConfigError> {
-        let bad = || ConfigError::Endpoint(endpoint.to_owned());
+        let bad = || ConfigError::Endpoint(without_password(endpoint));
         #[cfg(feature = "object-store")]
         if crate::objects::ObjectUrl::is_meant(endpoint) {
             let objects: crate::objects::ObjectUrl = endpoint.parse().map_err(ConfigError::Objects)?;
@@ -299,6 +307,14 @@ mod tests {
         let off = HubConfig::from_env(None, env(&[("HF_TOKEN", "hf_secret"), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")]))
             .unwrap();
         assert_eq!(off.token, None);
+    }
+
+    #[test]
+    fn a_complaint_about_an_endpoint_has_no_password() {
+        for text in ["ftp://me:pass@hub.corp", "me:pass@hub.corp", "http://me:pass@:80/"] {
+            let error = HubConfig::new(text).unwrap_err().to_string();
+            assert!(error.contains("endpoint") && !error.contains("pass"), "{error}");
+        }
     }
 
     #[test]
