@@ -17,8 +17,10 @@ use crate::verify::{self, Held};
 const WORTH_IT: u64 = 64 << 20;
 /// An index larger than this is left for the full check.
 const INDEX_LIMIT: u64 = crate::select::INDEX_LIMIT;
-/// Files asked at once.
-const AT_ONCE: usize = 8;
+/// Files asked at once, at most and at least.
+const AT_ONCE: (usize, usize) = (8, 2);
+/// Tensors whose headers are read at once, by what the index says of an average shard: each takes half a kilobyte on the way.
+const TENSORS_AT_ONCE: usize = 200_000;
 
 /// A file's tensors, and what is wrong with it.
 type Table = (Option<Held>, Vec<Finding>);
@@ -69,7 +71,8 @@ impl Session {
                 tokio::task::spawn_blocking(work).await.ok()?
             }
         });
-        let tables: Vec<Option<(RepoPath, Table)>> = tables.buffer_unordered(AT_ONCE).collect().await;
+        let tables: Vec<Option<(RepoPath, Table)>> =
+            tables.buffer_unordered(at_once(index.weight_map().len(), set.files.len())).collect().await;
         let tables: Vec<_> = tables.into_iter().collect::<Option<_>>()?;
         let (set, index_path) = (set.clone(), index_path.clone());
         let compare = move || {
@@ -83,10 +86,31 @@ impl Session {
     }
 }
 
+/// How many files are asked at once, of a set of so many tensors and files.
+fn at_once(tensors: usize, files: usize) -> usize {
+    let (most, least) = AT_ONCE;
+    let average = tensors.div_ceil(files.max(1)).max(1);
+    (TENSORS_AT_ONCE / average).clamp(least, most)
+}
+
 fn read_index(place: Place) -> Option<WeightIndex> {
     (place.size() <= INDEX_LIMIT).then_some(())?;
     let mut bytes = Vec::new();
     place.open().ok()?.take(INDEX_LIMIT).read_to_end(&mut bytes).ok()?;
     // An index that does not parse is the full check's to judge, with its digest.
     WeightIndex::parse(&bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::at_once;
+
+    #[test]
+    fn large_headers_are_read_by_twos_and_usual_ones_by_eights() {
+        for (tensors, files, n) in
+            [(0, 0, 8), (300, 7, 8), (90_000, 160, 8), (1_000_000, 10, 2), (300_000, 10, 6), (1 << 21, 1, 2)]
+        {
+            assert_eq!(at_once(tensors, files), n, "{tensors} tensors in {files} files");
+        }
+    }
 }
