@@ -5,10 +5,15 @@
 #![cfg(target_os = "linux")] // where the peak of a process can be read and reset
 #![allow(clippy::unwrap_used)] // tests, but outside `#[cfg(test)]`
 
-use std::io::{self, Cursor, Read, Seek, SeekFrom};
+#[path = "../src/verify/tests/zeros.rs"]
+mod zeros;
+
+use std::io::Cursor;
 
 use hfget::report::Finding;
 use hfget::verify::{flax, gguf, onnx, safetensors, torch};
+
+use zeros::Zeros;
 
 /// The most that reading one file may take, beside the file.
 const BOUND: usize = 512 << 20;
@@ -31,36 +36,6 @@ fn cost(read: impl FnOnce() -> Vec<Finding>) -> (usize, Vec<Finding>) {
     let before = peak();
     let findings = read();
     (peak().saturating_sub(before), findings)
-}
-
-/// A start, and zeros behind it.
-struct Zeros {
-    start: Vec<u8>,
-    at: u64,
-    length: u64,
-}
-
-impl Read for Zeros {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = buffer.len().min(usize::try_from(self.length.saturating_sub(self.at)).unwrap());
-        let from = usize::try_from(self.at).unwrap().min(self.start.len());
-        let real = count.min(self.start.len() - from);
-        buffer[..real].copy_from_slice(&self.start[from..from + real]);
-        buffer[real..count].fill(0);
-        self.at += count as u64;
-        Ok(count)
-    }
-}
-
-impl Seek for Zeros {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.at = match to {
-            SeekFrom::Start(at) => at,
-            SeekFrom::End(by) => self.length.checked_add_signed(by).unwrap(),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by).unwrap(),
-        };
-        Ok(self.at)
-    }
 }
 
 /// A pickle as a file of torch's legacy format.
@@ -218,7 +193,7 @@ fn no_hostile_file_takes_more_memory_than_the_bound() {
     for (what, kind) in [("a pax header", b'x'), ("a long name", b'L')] {
         let start = tar("././@LongLink", kind, 2 << 30);
         let length = (2 << 30) + 4096;
-        held(what, &mut || torch::read(Zeros { start: start.clone(), at: 0, length }, length, "x").1);
+        held(what, &mut || torch::read(Zeros { start: start.clone(), length, ..Zeros::default() }, length, "x").1);
     }
     let dimensions = format!(r#"{{"w":{{"dtype":"U8","shape":[{}1],"data_offsets":[0,1]}}}}"#, "1,".repeat(49_000_000));
     let dimensions = safetensors_of(&dimensions);

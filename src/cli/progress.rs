@@ -7,7 +7,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hfget::plan::{Item, Plan, Presence};
+use hfget::plan::Plan;
 use hfget::progress::{Event, Progress};
 use hfget::repo::RepoPath;
 use hfget::report::many;
@@ -48,8 +48,8 @@ struct Arrived {
 
 impl Arrived {
     fn of(plan: &Plan) -> Self {
-        let here = |item: &&Item| matches!(item.presence, Presence::Verified | Presence::Unverified);
-        Arrived { done: plan.items.iter().filter(here).count(), files: plan.items.len() }
+        let here = plan.items.iter().filter(|item| item.presence.is_here());
+        Arrived { done: here.count(), files: plan.items.len() }
     }
 }
 

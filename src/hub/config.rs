@@ -230,18 +230,12 @@ impl HubConfig {
 
 /// Whether connections can be made that trust these certificates; the reason why not.
 fn check_certificates(pem: &[u8]) -> Result<(), String> {
-    let innermost = |error: reqwest::Error| {
-        let mut source: &dyn std::error::Error = &error;
-        while let Some(inner) = source.source() {
-            source = inner;
-        }
-        source.to_string()
-    };
-    let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(innermost)?;
+    let why = |error: reqwest::Error| super::error::innermost(&error).to_string();
+    let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(why)?;
     if certificates.is_empty() {
         return Err("there is no certificate in it; it must be PEM".to_owned());
     }
-    reqwest::Client::builder().tls_certs_merge(certificates).build().map(drop).map_err(innermost)
+    reqwest::Client::builder().tls_certs_merge(certificates).build().map(drop).map_err(why)
 }
 
 /// `HF_TOKEN`, `HF_TOKEN_PATH`, then `$HF_HOME/token`, unless implicit tokens are switched off.

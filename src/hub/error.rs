@@ -103,6 +103,15 @@ pub enum HubError {
     Setup(String),
 }
 
+/// What an error comes from in the end: itself, where it names nothing below it.
+pub(crate) fn innermost<'e>(error: &'e (dyn std::error::Error + 'static)) -> &'e (dyn std::error::Error + 'static) {
+    let mut at = error;
+    while let Some(inner) = at.source() {
+        at = inner;
+    }
+    at
+}
+
 /// How a [`HubError::Network`] begins of which nothing was asked yet.
 const CANNOT_CONNECT: &str = "cannot connect";
 
@@ -213,11 +222,7 @@ impl HubError {
 
     /// From a transport error of the HTTP library, without the URL it would print in full.
     pub(super) fn transport(url: &Url, error: &reqwest::Error) -> Self {
-        let mut source: &dyn std::error::Error = error;
-        while let Some(inner) = source.source() {
-            source = inner;
-        }
-        let text = source.to_string();
+        let text = innermost(error).to_string();
         // rustls words every refusal of a certificate so; its error type is no part of the HTTP library's interface.
         if let Some((_, why)) = text.split_once("invalid peer certificate: ") {
             return HubError::Untrusted { url: url.into(), why: printable(why).into_owned() };

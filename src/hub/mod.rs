@@ -19,6 +19,8 @@ mod xet;
 
 pub use client::Hub;
 pub use config::{ConfigError, HubConfig, Token, Transport, cache_dir, is_truthy};
+#[cfg(feature = "object-store")]
+pub(crate) use error::innermost;
 pub use error::{HubError, ShownUrl};
 pub(crate) use listing::Claim;
 pub use listing::{Card, Entry, Gated, Lfs, Listing, Rejected, RepoInfo};

@@ -1,5 +1,6 @@
 //! What can go wrong between us and an object store, and what to tell the user.
 
+use crate::hub::innermost;
 use crate::report::ExitCode;
 use crate::text::printable;
 
@@ -143,11 +144,8 @@ pub(super) fn said(error: &dyn std::error::Error) -> String {
         _ => text.to_owned(),
     };
     // Of a connection the cause is told by what lies below.
-    let mut cause = error.source();
-    while let Some(inner) = cause.and_then(std::error::Error::source) {
-        cause = Some(inner);
-    }
-    if let Some(cause) = cause.map(ToString::to_string).filter(|cause| !whole.contains(cause.as_str())) {
+    let cause = error.source().map(|below| innermost(below).to_string());
+    if let Some(cause) = cause.filter(|cause| !whole.contains(cause.as_str())) {
         told = format!("{told}: {cause}");
     }
     let words = told.split_whitespace().map(|word| match word.split_once('?') {

@@ -21,6 +21,13 @@ pub enum Presence {
     Absent,
 }
 
+impl Presence {
+    /// Whether all of its bytes are there, right or not.
+    pub fn is_here(self) -> bool {
+        matches!(self, Presence::Verified | Presence::Unverified)
+    }
+}
+
 /// One file of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

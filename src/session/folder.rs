@@ -5,7 +5,8 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use crate::hub::{Entry, Lfs};
+use super::Error;
+use crate::hub::Entry;
 use crate::repo::{CommitId, Digest, GitOid, RepoPath};
 use crate::report::{Code, Finding};
 use crate::select::Family;
@@ -38,7 +39,11 @@ pub(super) struct Folder {
 
 impl Folder {
     /// Every file below `root` but the bookkeeping of git, `huggingface_hub` and ourselves.
-    pub fn read(root: &Path, noted: &dyn Fn(&RepoPath) -> Option<Digest>) -> std::io::Result<Self> {
+    pub fn read(root: &Path, noted: &dyn Fn(&RepoPath) -> Option<Digest>) -> Result<Self, Error> {
+        Self::walk(root, noted).map_err(|source| Error::Folder { path: root.to_path_buf(), source })
+    }
+
+    fn walk(root: &Path, noted: &dyn Fn(&RepoPath) -> Option<Digest>) -> std::io::Result<Self> {
         let mut files = Vec::new();
         let mut odd = Vec::new();
         let mut folders = vec![(root.to_path_buf(), String::new())];
@@ -93,7 +98,9 @@ impl Folder {
 
     /// As much of a listing as the files tell.
     pub fn entries(&self) -> Vec<Entry> {
-        self.files.iter().map(entry_of).collect()
+        let unknown = Digest::GitBlob(GitOid([0; 20]));
+        let entry = |found: &Found| Entry::new(found.path.clone(), found.size, found.digest.unwrap_or(unknown));
+        self.files.iter().map(entry).collect()
     }
 
     /// Names that no repo has.
@@ -115,19 +122,6 @@ impl Folder {
     }
 }
 
-/// As much of a listing's entry as a found file tells.
-fn entry_of(found: &Found) -> Entry {
-    let lfs = match found.digest {
-        Some(Digest::Sha256(sha256)) => Some(Lfs { sha256, size: found.size }),
-        _ => None,
-    };
-    let oid = match found.digest {
-        Some(Digest::GitBlob(oid)) => oid,
-        _ => GitOid([0; 20]),
-    };
-    Entry { path: found.path.clone(), size: found.size, oid, lfs, xet_hash: None }
-}
-
 /// The listing that a cached snapshot's own names make up: each blob's name is its digest. Blocks.
 pub(super) fn listing_of_snapshot(store: &Store, commit: &CommitId) -> Option<Vec<Entry>> {
     let folder = Folder::read(&store.snapshot_dir(commit), &|path| store.noted_digest(commit, path)).ok()?;
@@ -136,7 +130,7 @@ pub(super) fn listing_of_snapshot(store: &Store, commit: &CommitId) -> Option<Ve
 }
 
 /// The commit that a local dir's metadata files agree on. Blocks.
-pub(super) fn noted_commit(store: &Store, dir: &Path) -> std::io::Result<Option<CommitId>> {
+pub(super) fn noted_commit(store: &Store, dir: &Path) -> Result<Option<CommitId>, Error> {
     let folder = Folder::read(dir, &|_| None)?;
     let commits: BTreeSet<CommitId> = folder.files.iter().filter_map(|found| store.noted_commit(&found.path)).collect();
     Ok(only(&commits.into_iter().collect::<Vec<_>>()))

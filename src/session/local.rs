@@ -8,8 +8,8 @@ use std::time::Instant;
 use super::folder::{Folder, noted_commit, only};
 use super::outcome::{one_cause_one_finding, paths_of};
 use super::{Destination, Error, Session};
-use crate::hub::{Card, Entry, Gated, Listing, RepoInfo};
-use crate::repo::{CommitId, RepoPath, RepoSpec, RepoType, Revision};
+use crate::hub::{Entry, Listing, RepoInfo};
+use crate::repo::{CommitId, RepoId, RepoPath, RepoSpec, RepoType, Revision};
 use crate::report::{Code, FileReport, FileStatus, Finding, Report, Severity, Totals, WeightsReport};
 use crate::select::{self, Documents, Purpose, SelectError, Selection, Step, select};
 use crate::store::{Store, locate_snapshot};
@@ -27,7 +27,7 @@ impl Session {
         let store = self.store(spec.repo_type, &spec.id);
         let (wanted, place) = (revision.clone(), self.config.destination.clone());
         let local = self.blocking(&store, move |store| Ok(snapshot_here(store, &place, &wanted))).await?;
-        let Some((root, local)) = local.map_err(|(path, source)| Error::Folder { path, source })? else {
+        let Some((root, local)) = local? else {
             return Err(self.not_cached(spec));
         };
         let listing = if self.config.offline {
@@ -55,8 +55,7 @@ impl Session {
             return self.verify_folder(dir, store, Some(commit), listing, Some(&spec), options).await;
         }
         let place = dir.to_path_buf();
-        let commit = self.blocking(&store, move |store| Ok(noted_commit(store, &place))).await?;
-        let commit = commit.map_err(|source| Error::Folder { path: dir.to_path_buf(), source })?;
+        let commit = self.blocking(&store, move |store| Ok(noted_commit(store, &place))).await??;
         self.verify_folder(dir, store, commit, None, None, options).await
     }
 
@@ -77,7 +76,7 @@ impl Session {
             Ok((folder, commit.and_then(|commit| store.read_listing(&commit))))
         };
         let (folder, kept) = self.blocking(&store, read).await?;
-        let folder = folder.map_err(|source| Error::Folder { path: root.to_path_buf(), source })?;
+        let folder = folder?;
         let trusted = listing.is_some() || kept.is_some();
         let listing = listing.unwrap_or_else(|| {
             Listing::new(offline_info(spec, noted), kept.unwrap_or_else(|| folder.entries()), Vec::new())
@@ -203,14 +202,13 @@ pub(super) fn folder_report(
 
 /// Where a repo's files are, and the commit that is known of them: a folder may be another's. `None` when they are not here.
 /// Blocks.
-#[allow(clippy::type_complexity)] // the error is the path that could not be read
 fn snapshot_here(
     store: &Store,
     place: &Destination,
     revision: &Revision,
-) -> Result<Option<(PathBuf, Option<CommitId>)>, (PathBuf, std::io::Error)> {
+) -> Result<Option<(PathBuf, Option<CommitId>)>, Error> {
     let commit = match place {
-        Destination::LocalDir(dir) => noted_commit(store, dir).map_err(|error| (dir.clone(), error))?,
+        Destination::LocalDir(dir) => noted_commit(store, dir)?,
         Destination::Cache { .. } => match store.read_ref(revision).or_else(|| only(&store.snapshots())) {
             None => return Ok(None),
             here => here,
@@ -250,22 +248,8 @@ fn choose(
 }
 
 fn offline_info(spec: Option<&RepoSpec>, commit: CommitId) -> RepoInfo {
-    let unnamed = || RepoSpec {
-        repo_type: RepoType::Model,
-        id: crate::repo::RepoId::unnamed(),
-        revision: None,
-        path: None,
-        endpoint: None,
-    };
-    let spec = spec.cloned().unwrap_or_else(unnamed);
-    RepoInfo {
-        repo_type: spec.repo_type,
-        canonical_id: spec.id.clone(),
-        id: spec.id,
-        revision: spec.revision.unwrap_or_else(Revision::default),
-        commit,
-        private: false,
-        gated: Gated::No,
-        card: Card::default(),
+    match spec.cloned() {
+        Some(spec) => RepoInfo::new(spec.repo_type, spec.id, spec.revision.unwrap_or_default(), commit),
+        None => RepoInfo::new(RepoType::Model, RepoId::unnamed(), Revision::default(), commit),
     }
 }

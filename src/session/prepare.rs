@@ -10,8 +10,8 @@ use globset::GlobBuilder;
 
 use super::{Error, Session};
 use crate::fetch::fetch;
-use crate::hub::{Card, Entry, Gated, Listing, RepoInfo};
-use crate::plan::{Plan, Presence};
+use crate::hub::{Entry, Listing, RepoInfo};
+use crate::plan::Plan;
 use crate::progress::{Event, Progress, Silent};
 use crate::repo::{RepoPath, RepoSpec, Revision};
 use crate::report::{Code, Finding, PlanReport};
@@ -208,16 +208,7 @@ impl Session {
         let Some((commit, entries)) = found else {
             return Err(self.not_cached(spec));
         };
-        let info = RepoInfo {
-            repo_type: spec.repo_type,
-            id: spec.id.clone(),
-            canonical_id: spec.id.clone(),
-            revision: revision.clone(),
-            commit,
-            private: false,
-            gated: Gated::No,
-            card: Card::default(),
-        };
+        let info = RepoInfo::new(spec.repo_type, spec.id.clone(), revision.clone(), commit);
         Ok(Listing::new(info, entries, Vec::new()))
     }
 
@@ -343,7 +334,7 @@ fn read_present(
     commit: &crate::repo::CommitId,
     entry: &Entry,
 ) -> Result<Option<Vec<u8>>, crate::store::StoreError> {
-    if !matches!(store.presence(commit, entry)?, Presence::Verified | Presence::Unverified) {
+    if !store.presence(commit, entry)?.is_here() {
         return Ok(None);
     }
     let mut content = Vec::new();

@@ -15,13 +15,15 @@ mod tf_checkpoint;
 mod torch;
 mod torch_files;
 mod whole;
+mod zeros;
 mod zips;
 
-use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
+use self::zeros::Zeros;
 use super::{Content, Far, ReadSeek, SubjectFile, TensorTable};
 use crate::report::{Code, Finding, Severity};
 use crate::select::Purpose;
@@ -52,15 +54,6 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// A file of zeros behind its start that counts the bytes which are read of it.
-#[derive(Debug, Clone, Default)]
-struct Zeros {
-    start: Vec<u8>,
-    length: u64,
-    at: u64,
-    read: Arc<AtomicU64>,
-}
-
 impl Zeros {
     fn content(length: u64) -> (Content, Arc<AtomicU64>) {
         let zeros = Zeros { length, ..Zeros::default() };
@@ -76,27 +69,6 @@ impl Far for Zeros {
 
     fn open(&self) -> io::Result<Box<dyn ReadSeek>> {
         Ok(Box::new(self.clone()))
-    }
-}
-
-impl Read for Zeros {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let start = self.start.get(usize::try_from(self.at).unwrap()..).unwrap_or_default();
-        let count = start.chain(io::repeat(0)).take(self.length.saturating_sub(self.at)).read(buffer)?;
-        self.at += count as u64;
-        self.read.fetch_add(count as u64, Ordering::Relaxed);
-        Ok(count)
-    }
-}
-
-impl Seek for Zeros {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.at = match to {
-            SeekFrom::Start(at) => at,
-            SeekFrom::End(by) => self.length.checked_add_signed(by).unwrap(),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by).unwrap(),
-        };
-        Ok(self.at)
     }
 }
 
