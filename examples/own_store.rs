@@ -8,10 +8,10 @@ use std::io::{self, Cursor};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hfget::hub::{Entry, Hub, HubConfig, Listing, Remote};
+use hfget::hub::{Hub, HubConfig, Remote};
+use hfget::model::{Entry, Family, Listing, Options, RepoPath, RepoSpec};
 use hfget::progress::{Event, Progress};
-use hfget::repo::{RepoPath, RepoSpec};
-use hfget::select::{Documents, Family, Options, Selection, Step, select};
+use hfget::select::{Documents, Selection, Step, select};
 use hfget::verify::{Content, Far, ReadSeek, Subject, SubjectFile, verify};
 
 /// The store: files in memory. Anything that can be read at any place would do.

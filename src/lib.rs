@@ -5,12 +5,13 @@
 //! Data flows one way; each room hands one finished value to the next:
 //!
 //! ```text
-//! RepoSpec ─► hub::Listing ─► select::Selection ─► plan::Plan ─► fetch ─► verify ─► report::Report
+//! RepoSpec ─► Listing ─► select::Selection ─► plan::Plan ─► fetch ─► verify ─► report::Report
 //! ```
 //!
 //! | room | owns | knows nothing of |
 //! |---|---|---|
-//! | [`repo`] | names and digests, parsed once and valid for ever | network, disk |
+//! | [`model`] | the nouns: names, digests, listings, families, options; parsed once and valid for ever | everything else |
+//! | [`finding`] | findings, policy, evidence and the verdict that follows from them | how it is shown |
 //! | [`hub`] | the Hub's wire protocol: listing, resolve, errors, rate limits, retry policy | weight families, local layout |
 //! | [`select`] | which files make up exactly one weight family per scope, and why | network, disk |
 //! | [`store`] | where files land: the Hub cache and local folders; locks, partial files, atomic commit | HTTP, formats |
@@ -19,7 +20,7 @@
 //! | [`verify`] | digests, tensor tables read from untrusted bytes, coverage of the index | network |
 //! | [`lock`] | lockfiles: a selection to the byte, as text | how one is made or used |
 //! | `objects` | object stores: requests, keys, what is kept there, uploads without a disk | what is put there and why |
-//! | [`report`] | findings, the report, the exit code | how it was found out |
+//! | [`report`] | the report of a run and its renderings | how it was found out |
 //!
 //! [`session`] wires the rooms together for programs that want the whole job in one call; the
 //! `hfget` binary is a thin layer of argument parsing and progress bars above it. Programs that keep files
@@ -29,13 +30,14 @@
 //! Structs that will grow are `#[non_exhaustive]`: they are made by their `new` or `default` and changed from there.
 
 pub mod fetch;
+pub mod finding;
 pub mod hub;
 pub mod lock;
+pub mod model;
 #[cfg(feature = "object-store")]
 pub mod objects;
 pub mod plan;
 pub mod progress;
-pub mod repo;
 pub mod report;
 pub mod select;
 pub mod session;

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crate::hub::RepoInfo;
+use crate::model::{RepoInfo, RepoPath};
 use crate::plan::Plan;
-use crate::repo::RepoPath;
 
 /// Something that happened. Byte counts are increments.
 #[derive(Debug, Clone, Copy)]

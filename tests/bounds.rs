@@ -10,7 +10,7 @@ mod zeros;
 
 use std::io::Cursor;
 
-use hfget::report::Finding;
+use hfget::finding::Finding;
 use hfget::verify::{flax, gguf, onnx, safetensors, torch};
 
 use zeros::Zeros;

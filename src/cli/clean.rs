@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use hfget::finding::ExitCode;
 use hfget::hub::cache_dir;
-use hfget::repo::{RepoId, RepoType};
-use hfget::report::ExitCode;
+use hfget::model::{RepoId, RepoType};
 use hfget::store::{Leftover, Store, StoreError, cached_repos};
 use hfget::text::{bytes, printable};
 use serde_json::json;

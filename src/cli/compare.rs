@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use hfget::finding::{ExitCode, Finding, Severity};
 use hfget::hub::{HubConfig, ShownUrl};
+use hfget::model::RepoSpec;
 use hfget::progress::{Event, Progress};
-use hfget::repo::RepoSpec;
-use hfget::report::{ExitCode, Finding, Severity, compare_line};
+use hfget::report::compare_line;
 use hfget::session::{CompareConfig, Comparison};
 use serde_json::json;
 

@@ -3,7 +3,8 @@
 
 use std::io::IsTerminal as _;
 
-use hfget::report::{Ended, ExitCode, Report, github, junit, summary};
+use hfget::finding::ExitCode;
+use hfget::report::{Ended, Report, github, junit, summary};
 use hfget::session::Error;
 use serde_json::Value;
 

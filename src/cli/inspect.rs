@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use globset::GlobMatcher;
-use hfget::report::{Severity, group};
+use hfget::finding::Severity;
+use hfget::report::group;
 use hfget::session::Inspected;
 use hfget::text::{bytes, printable};
 use hfget::verify::Tensor;

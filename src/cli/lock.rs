@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use hfget::finding::{ExitCode, Severity};
 use hfget::lock::{Lock, LockedRepo};
-use hfget::repo::RepoSpec;
-use hfget::report::{ExitCode, Severity, many};
-use hfget::select::Options;
+use hfget::model::{Options, RepoSpec};
+use hfget::report::many;
 use hfget::session::Session;
 use hfget::text::printable;
 use serde_json::{Value, json};

@@ -79,7 +79,7 @@ impl Progress for Ndjson {
             }
             Event::FileDone { path } => event("file-done", json!({ "path": path.as_str() })),
             Event::Retry { path, why, attempt, wait } => {
-                let path = path.map(hfget::repo::RepoPath::as_str);
+                let path = path.map(hfget::model::RepoPath::as_str);
                 let wait = milliseconds(wait);
                 event("retry", json!({ "path": path, "why": why, "attempt": attempt, "wait_ms": wait }));
             }

@@ -7,9 +7,9 @@ use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use hfget::model::RepoPath;
 use hfget::plan::Plan;
 use hfget::progress::{Event, Progress};
-use hfget::repo::RepoPath;
 use hfget::report::many;
 use hfget::text::{bytes, printable, wrap};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};

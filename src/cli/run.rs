@@ -5,10 +5,10 @@ use std::process::ExitCode as ProcessCode;
 use std::time::Duration;
 
 use clap::FromArgMatches as _;
+use hfget::finding::{ExitCode, Severity};
 use hfget::lock::LockedRepo;
-use hfget::repo::RepoSpec;
-use hfget::report::{ExitCode, Report, Severity};
-use hfget::select::Options;
+use hfget::model::{Options, RepoSpec};
+use hfget::report::Report;
 use hfget::session::{Error, Inspected, Prepared, Session, inspect_path, names_folder};
 use hfget::text::printable;
 

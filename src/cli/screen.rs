@@ -3,9 +3,10 @@
 use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
 
+use hfget::finding::Severity;
 use hfget::hub::is_truthy;
 use hfget::progress::{Progress, Silent};
-use hfget::report::{HumanOptions, Report, Severity};
+use hfget::report::{HumanOptions, Report};
 use hfget::session::Error;
 use hfget::text::{printable, wrap};
 use serde_json::{Value, json};

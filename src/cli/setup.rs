@@ -4,9 +4,9 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use hfget::finding::{ExitCode, Policy};
 use hfget::hub::{HubConfig, cache_dir};
-use hfget::repo::{RepoSpec, Revision};
-use hfget::report::{ExitCode, Policy};
+use hfget::model::{RepoSpec, Revision};
 use hfget::session::{Config, Destination, Session};
 
 use super::args::{Place, Repos, Transfer};

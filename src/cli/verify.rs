@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use hfget::finding::ExitCode;
 use hfget::lock::LockedRepo;
-use hfget::repo::RepoSpec;
-use hfget::report::ExitCode;
-use hfget::select::Options;
+use hfget::model::{Options, RepoSpec};
 use hfget::session::names_folder;
 
 use super::advice::Advisor;

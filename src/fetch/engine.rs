@@ -14,10 +14,10 @@ use super::ramp::Ramp;
 use super::window::Budget;
 use super::work::lock;
 use super::{FetchError, FetchOptions, FetchReport};
-use crate::hub::{Entry, Hub, RepoInfo};
+use crate::finding::Finding;
+use crate::hub::Hub;
+use crate::model::{Entry, RepoInfo, RepoPath};
 use crate::progress::{Event, Progress};
-use crate::repo::RepoPath;
-use crate::report::Finding;
 use crate::store::Store;
 
 /// Files up to this are small: one request fetches them, and many are on their way at once.

@@ -26,10 +26,10 @@ use self::engine::Engine;
 #[cfg(feature = "object-store")]
 pub(crate) use self::limit::Limiter;
 
-use crate::hub::{Entry, Hub, HubError, RepoInfo};
+use crate::finding::{Code, ExitCode, Finding};
+use crate::hub::{Hub, HubError};
+use crate::model::{Digest, Entry, RepoInfo, RepoPath};
 use crate::progress::Progress;
-use crate::repo::{Digest, RepoPath};
-use crate::report::{Code, ExitCode, Finding};
 use crate::store::{Store, StoreError};
 
 /// How to fetch.

@@ -11,9 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::window::{Block, Budget, Window};
-use crate::hub::Entry;
+use crate::model::{Digest, Entry, Hasher};
 use crate::progress::{Event, Progress};
-use crate::repo::{Digest, Hasher};
 use crate::store::{Partial, RangeSet, StoreError};
 
 /// Bytes of a block: what is written at once.

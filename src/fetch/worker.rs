@@ -12,8 +12,8 @@ use super::inflight::{Open, Part};
 use super::window::Block;
 use super::work::{BLOCK, FileWork, Hashed};
 use super::{FetchError, integrity_finding, mismatch_finding};
-use crate::hub::{Body, Entry, HubError, Remote};
-use crate::plan::Presence;
+use crate::hub::{Body, HubError, Remote};
+use crate::model::{Entry, Presence};
 use crate::progress::Event;
 use crate::store::StoreError;
 use crate::verify::digest_of;
@@ -151,7 +151,7 @@ fn kick(engine: &Arc<Engine>, open: &Arc<Open>) {
     });
 }
 
-fn finish(engine: &Arc<Engine>, open: &Arc<Open>, actual: crate::repo::Digest) {
+fn finish(engine: &Arc<Engine>, open: &Arc<Open>, actual: crate::model::Digest) {
     let path = &open.work.entry.path;
     let expected = open.work.entry.digest();
     let done = if actual == expected {

@@ -12,16 +12,16 @@ use reqwest::{Client, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use super::claim::Claim;
 use super::error::{Asked, ShownUrl};
 use super::headers::{is_web_page, next_link};
-use super::listing::{Claim, Entry, Listing, Rejected, RepoInfo};
 use super::redirect::{REDIRECT_LIMIT, redirect_target};
 use super::retry::Gate;
 use super::wire::{InfoJson, Listed, TreeJson};
 use super::xet::Xet;
-use super::{Gated, HubConfig, HubError};
+use super::{HubConfig, HubError};
+use crate::model::{Entry, Gated, Listing, Rejected, RepoId, RepoInfo, RepoPath, RepoType, Revision};
 use crate::progress::{Event, Progress};
-use crate::repo::{RepoId, RepoPath, RepoType, Revision};
 
 /// Everything but what RFC 3986 calls unreserved.
 pub(super) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');

@@ -8,7 +8,7 @@ use reqwest::header::HeaderMap;
 use url::Url;
 
 use super::config::Token;
-use crate::report::ExitCode;
+use crate::finding::ExitCode;
 use crate::text::{choices, printable};
 
 /// A URL as it may be shown: without user, query (signed URLs are secrets) and fragment.

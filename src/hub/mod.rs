@@ -1,11 +1,11 @@
 //! The Hub's wire protocol: listing, resolve, errors, rate limits and retry policy. Nothing here
 //! knows weight families or the local layout.
 
+mod claim;
 mod client;
 mod config;
 mod error;
 mod headers;
-mod listing;
 #[cfg(feature = "object-store")]
 mod objects;
 mod open;
@@ -17,13 +17,12 @@ mod wire;
 #[cfg_attr(not(feature = "xet"), path = "no_xet.rs")]
 mod xet;
 
+pub(crate) use claim::Claim;
 pub use client::Hub;
 pub use config::{ConfigError, HubConfig, Token, Transport, cache_dir, is_truthy};
 #[cfg(feature = "object-store")]
 pub(crate) use error::innermost;
 pub use error::{HubError, ShownUrl};
-pub(crate) use listing::Claim;
-pub use listing::{Card, Entry, Gated, Lfs, Listing, Rejected, RepoInfo};
 pub use open::{Body, Remote};
 pub(crate) use probe::{Answer, Ask, Hosts, Stop};
 pub use retry::RetryPolicy;

@@ -5,7 +5,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use url::Url;
 
-use super::{Entry, Hub, HubError, RepoInfo, Transport};
+use super::{Hub, HubError, Transport};
+use crate::model::{Entry, RepoInfo};
 
 /// Nothing is needed.
 #[derive(Debug, Default)]

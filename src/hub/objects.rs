@@ -6,9 +6,9 @@ use std::ops::Range;
 use url::Url;
 
 use super::open::{Body, Source};
-use super::{Hub, HubError, Listing, Remote, RepoInfo, ShownUrl};
+use super::{Hub, HubError, Remote, ShownUrl};
+use crate::model::{Listing, RepoId, RepoInfo, RepoType, Revision};
 use crate::objects::{Keys, ObjectError, Objects};
-use crate::repo::{RepoId, RepoType, Revision};
 
 impl From<ObjectError> for HubError {
     fn from(error: ObjectError) -> Self {

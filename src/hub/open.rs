@@ -16,7 +16,8 @@ use super::error::ShownUrl;
 use super::headers::{bare_tag, is_web_page};
 use super::redirect::{REDIRECT_LIMIT, redirect_target};
 use super::xet::XetBody;
-use super::{Entry, Hub, HubError, RepoInfo};
+use super::{Hub, HubError};
+use crate::model::{Entry, RepoInfo};
 
 /// A file on the Hub, and the signed URL it was last found at.
 #[derive(Debug)]

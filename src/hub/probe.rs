@@ -15,9 +15,9 @@ use super::error::ShownUrl;
 use super::headers::{bare_tag, is_web_page};
 use super::open::parse_content_range;
 use super::redirect::{REDIRECT_LIMIT, Refusal, refusal};
-use super::{Hub, HubError, RepoInfo};
+use super::{Hub, HubError};
+use crate::model::{RepoInfo, RepoPath};
 use crate::progress::Progress;
-use crate::repo::RepoPath;
 
 /// Hosts that redirects may lead to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

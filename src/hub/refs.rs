@@ -1,7 +1,7 @@
 //! The branches and tags of a repo, for advice on a revision that is not there.
 
 use super::Hub;
-use crate::repo::{RepoId, RepoType};
+use crate::model::{RepoId, RepoType};
 
 impl Hub {
     /// Names of branches and tags, for advice; empty when they cannot be had.

@@ -4,8 +4,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::listing::{Card, Claim, Entry, Gated, Lfs, Rejected};
-use crate::repo::{Digest, RepoPath};
+use super::claim::Claim;
+use crate::model::{Card, Digest, Entry, Gated, Lfs, Rejected, RepoPath};
 
 /// `GET /api/{type}s/{id}/revision/{rev}`.
 #[derive(Debug, Deserialize)]

@@ -23,7 +23,8 @@ use xet::xet_session::{
 
 use super::client::SEGMENT;
 use super::config::is_truthy;
-use super::{Entry, Hub, HubError, RepoInfo, Transport};
+use super::{Hub, HubError, Transport};
+use crate::model::{Entry, RepoInfo};
 use crate::text::printable;
 
 /// Bytes that `hf-xet` may hold before somebody takes them: three xorbs, so that one can be taken while

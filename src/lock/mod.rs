@@ -10,9 +10,9 @@ mod text;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::hub::{Entry, Listing, RepoInfo};
-use crate::repo::{CommitId, Digest, RepoId, RepoPath, RepoSpec, RepoType, Revision};
-use crate::select::Options;
+use crate::model::{
+    CommitId, Digest, Entry, Listing, Options, RepoId, RepoInfo, RepoPath, RepoSpec, RepoType, Revision,
+};
 
 /// The version that is written, and the only one that is read.
 pub const VERSION: i64 = 1;

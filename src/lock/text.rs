@@ -8,8 +8,7 @@ use serde::Deserialize;
 use toml::Value;
 
 use super::{Lock, LockedFile, LockedRepo, VERSION};
-use crate::repo::{Digest, RepoPath, RepoType};
-use crate::select::Options;
+use crate::model::{Digest, Options, RepoPath, RepoType};
 
 /// A text as TOML writes it.
 fn quoted(text: &str) -> String {
@@ -207,7 +206,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::select::Family;
+    use crate::model::Family;
 
     fn locked() -> Lock {
         let file = |path: &str, digest: &str, xet: Option<&str>| LockedFile {

@@ -1,7 +1,7 @@
 //! What can go wrong between us and an object store, and what to tell the user.
 
+use crate::finding::ExitCode;
 use crate::hub::innermost;
-use crate::report::ExitCode;
 use crate::text::printable;
 
 /// A store's answer is told up to here.

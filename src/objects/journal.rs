@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 
 use super::{Keys, Mark, ObjectError, Objects};
-use crate::hub::Entry;
-use crate::repo::{CommitId, Digest, Hasher};
+use crate::model::{CommitId, Digest, Entry, Hasher};
 
 const VERSION: u32 = 1;
 /// Ten thousand parts with their tags.

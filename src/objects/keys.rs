@@ -1,6 +1,6 @@
 //! Names of the objects of one repo. What is in them is said where they are written.
 
-use crate::repo::{CommitId, RepoId, RepoPath, RepoType, Revision};
+use crate::model::{CommitId, RepoId, RepoPath, RepoType, Revision};
 use crate::store::{folder_name, repo_of_folder};
 
 /// The keys of one repo, below the prefix.

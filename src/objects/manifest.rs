@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Keys, Mark, ObjectError, Objects};
+use crate::finding::Outcome;
 use crate::lock::{Lock, LockedRepo};
-use crate::repo::{CommitId, Revision};
-use crate::verify::Outcome;
+use crate::model::{CommitId, Revision};
 
 /// A manifest is some lines a file.
 const LIMIT: u64 = 256 << 20;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::journal;
-use crate::repo::Hasher;
+use crate::model::Hasher;
 
 /// A task that ends with whoever waits for it.
 pub(super) struct Task<T>(JoinHandle<T>);

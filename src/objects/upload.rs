@@ -18,10 +18,10 @@ use super::journal::{self, Journal, State};
 use super::task::{Task, hash};
 use super::{Keys, Mark, ObjectError, Objects};
 use crate::fetch::{Limiter, integrity_finding, mismatch_finding};
-use crate::hub::{Entry, Hub, HubError, Remote, RepoInfo};
+use crate::finding::Finding;
+use crate::hub::{Hub, HubError, Remote};
+use crate::model::{Digest, Entry, Hasher, RepoInfo};
 use crate::progress::{Event, Progress};
-use crate::repo::{Digest, Hasher};
-use crate::report::Finding;
 
 /// Bytes of a part, and the size up to which a file is uploaded in one go.
 pub(crate) const PART: u64 = 8 << 20;

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::repo::CommitId;
+use crate::model::CommitId;
 use crate::store::repo_of_folder;
 use crate::text::printable;
 

@@ -1,32 +1,11 @@
 //! What a run will do: what is there already, what will be fetched, and how many bytes that is.
 //! How bytes move lives elsewhere.
 
+use crate::model::Presence;
 use std::sync::Arc;
 
-use crate::hub::Entry;
-use crate::repo::CommitId;
-use crate::select::Purpose;
+use crate::model::{CommitId, Entry, Purpose};
 use crate::store::{Store, StoreError};
-
-/// What is already on disk of one file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Presence {
-    /// There, and its digest was checked by an earlier run (and size, mtime and inode still agree).
-    Verified,
-    /// There with the right size; its digest was not checked by us yet.
-    Unverified,
-    /// An earlier run left this many bytes.
-    Partial(u64),
-    /// Not there, or there with a wrong size.
-    Absent,
-}
-
-impl Presence {
-    /// Whether all of its bytes are there, right or not.
-    pub fn is_here(self) -> bool {
-        matches!(self, Presence::Verified | Presence::Unverified)
-    }
-}
 
 /// One file of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::HumanOptions;
 use super::human::{Paint, count, finding_lines};
-use super::{Code, ExitCode, Finding, HumanOptions, Severity};
-use crate::repo::{CommitId, RepoId, RepoPath, RepoType, Revision};
+use crate::finding::{Code, ExitCode, Finding, Severity};
+use crate::model::{CommitId, RepoId, RepoPath, RepoType, Revision};
 use crate::text::{bytes, printable, wrap};
 
 /// How closely a mirror is looked at. Each level does all that the one before it does.

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Finding, Report, Severity};
+use super::Report;
+use crate::finding::{Finding, Severity};
 use crate::text::{bytes, columns, printable, wrap};
 
 /// How to draw.
@@ -216,12 +217,13 @@ fn duration(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Code, Totals, WeightsReport};
-    use crate::select::Family;
+    use crate::finding::Code;
+    use crate::model::Family;
+    use crate::report::{Totals, WeightsReport};
 
     fn report() -> Report {
         Report {
-            repo: Some((crate::repo::RepoType::Model, "THUDM/chatglm3-6b".parse().unwrap())),
+            repo: Some((crate::model::RepoType::Model, "THUDM/chatglm3-6b".parse().unwrap())),
             revision: Some("main".parse().unwrap()),
             commit: Some("103caa40027ebfd8450289ca2f278eac4ff26405".parse().unwrap()),
             path: "/cache".into(),

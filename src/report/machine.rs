@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite, XmlString};
 
-use super::{Finding, Report, Severity};
+use super::Report;
+use crate::finding::{Finding, Severity};
 use crate::text::printable;
 
 /// How one repo or folder ended: with a report, or with an error before there was one.

@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr as _;
 
+use super::WeightsReport;
 use super::human::{HumanOptions, Paint, count, finding_lines};
-use super::{Finding, WeightsReport};
-use crate::hub::{Gated, RepoInfo};
-use crate::plan::{Plan, Presence};
-use crate::repo::CommitId;
-use crate::select::{Family, LeftOut, Purpose, Selection};
+use crate::finding::Finding;
+use crate::model::{CommitId, Family, Gated, Presence, Purpose, RepoInfo};
+use crate::plan::Plan;
+use crate::select::{LeftOut, Selection};
 use crate::text::{bytes, printable, wrap, wrap_after};
 
 /// Below so many columns there is no table.
@@ -196,7 +196,7 @@ impl Serialize for PlanReport<'_> {
         }
         #[derive(Serialize)]
         struct Wire<'a> {
-            repo_type: crate::repo::RepoType,
+            repo_type: crate::model::RepoType,
             repo: &'a str,
             canonical_repo: &'a str,
             revision: &'a str,
@@ -249,7 +249,7 @@ impl Serialize for PlanReport<'_> {
                     reason: &g.reason,
                     family: g.family,
                     bytes: g.bytes,
-                    paths: g.paths.iter().map(crate::repo::RepoPath::as_str).collect(),
+                    paths: g.paths.iter().map(crate::model::RepoPath::as_str).collect(),
                 })
                 .collect(),
             other_repos: &self.selection.other_repos,

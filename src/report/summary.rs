@@ -5,9 +5,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{ExitCode, Finding, Severity};
-use crate::repo::{CommitId, Digest, RepoId, RepoPath, RepoType, Revision};
-use crate::select::{Family, Purpose, WeightSet};
+use crate::finding::{ExitCode, Finding, Severity};
+use crate::model::{CommitId, Digest, Family, Purpose, RepoId, RepoPath, RepoType, Revision, WeightSet};
 
 /// What became of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]

@@ -2,14 +2,13 @@
 
 use serde_json::Value;
 
-use super::Family;
 use super::choose::{Stems, choose};
 use super::model::MODEL;
 use super::picks::{Picks, Wish};
 use super::sets::Query;
 use super::view::View;
-use crate::repo::RepoId;
-use crate::report::{Code, Finding};
+use crate::finding::{Code, Finding};
+use crate::model::{Family, RepoId};
 use crate::text::brief;
 
 /// Takes a PEFT adapter; says whether there is one.

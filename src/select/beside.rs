@@ -3,14 +3,13 @@
 
 use serde_json::Value;
 
-use super::Purpose;
 use super::adapter::base_model;
 use super::classify::{UNNEEDED, classify, has_ext};
 use super::code::{self, Reference};
 use super::companions::companion;
 use super::picks::{Picks, Wish};
 use super::view::{CONFIG_LIMIT, View, inside};
-use crate::hub::Entry;
+use crate::model::{Entry, Purpose};
 
 /// Takes the companions of the model in `dir`, and its code.
 pub(super) fn companions(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>, picks: &mut Picks) {

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use super::picks::{Wish, found};
 use super::sets::{Found, Query, Set, resolve, want_indexes};
 use super::view::View;
-use super::{Family, SelectError, names, packed};
-use crate::repo::RepoPath;
-use crate::report::{Code, Finding};
+use super::{SelectError, names, packed};
+use crate::finding::{Code, Finding};
+use crate::model::{Family, RepoPath};
 use crate::text::{distance, few, printable};
 
 /// Which stems count for a family: standard ones, and those that yield to any standard set.

@@ -1,7 +1,8 @@
 //! What a file is by its name alone: of which weight family, or why no loader wants it. Names only:
 //! whether a family is complete or chosen is decided elsewhere.
 
-use super::{Family, names};
+use super::names;
+use crate::model::Family;
 
 /// What a name says.
 #[derive(Debug, Clone, PartialEq, Eq)]

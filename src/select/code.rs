@@ -7,9 +7,8 @@ use serde_json::Value;
 
 use super::classify::has_ext;
 use super::view::{CONFIG_LIMIT, Doc, View};
-use crate::hub::Entry;
-use crate::repo::RepoId;
-use crate::report::{Code, Finding};
+use crate::finding::{Code, Finding};
+use crate::model::{Entry, RepoId};
 use crate::text::{brief, printable};
 
 /// The files whose `auto_map` transformers follows.
@@ -152,7 +151,7 @@ fn closure<'a>(view: &View<'a>, mut queue: Vec<(&'a Entry, String)>, out: &mut C
         let beside = |module: &str| {
             let path = module.replace('.', "/");
             [format!("{path}.py"), format!("{path}/__init__.py")].iter().find_map(|name| {
-                crate::repo::RepoPath::join(dir, name).ok().and_then(|p| view.listing().get(p.as_str()))
+                crate::model::RepoPath::join(dir, name).ok().and_then(|p| view.listing().get(p.as_str()))
             })
         };
         match view.bytes(entry, CONFIG_LIMIT) {

@@ -1,8 +1,8 @@
 //! The small files that loaders read beside the weights, by name and purpose. Files that only a
 //! document names (remote code, modules) are found elsewhere.
 
-use super::Purpose;
 use super::classify::has_ext;
+use crate::model::Purpose;
 
 /// What a file directly in a model's folder is for, with the reason to give; `None` when no loader
 /// looks for that name.

@@ -1,6 +1,7 @@
 //! Weights of a diffusers pipeline: one family for all its components, a variant for each. Which
 //! components there are is `diffusers`'s to say.
 
+use super::SelectError;
 use super::choose::{FEW, Stems, only_variants, report_broken, variant_absent};
 use super::diffusers::Component;
 use super::model::tied;
@@ -8,9 +9,8 @@ use super::names;
 use super::picks::{Picks, Wish, found};
 use super::sets::{Found, Query, Set, resolve, want_indexes};
 use super::view::View;
-use super::{Family, SelectError};
-use crate::repo::RepoPath;
-use crate::report::{Code, Finding, Severity};
+use crate::finding::{Code, Finding, Severity};
+use crate::model::{Family, RepoPath};
 use crate::text::{few, printable};
 
 /// diffusers' weight names, the component's own library's first.

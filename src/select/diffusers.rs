@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::SelectError;
 use super::beside;
 use super::classify::{classify, has_ext};
 use super::code::{self, Reference};
@@ -13,9 +14,8 @@ use super::names;
 use super::picks::{Picks, Wish};
 use super::sets::want_indexes;
 use super::view::{CONFIG_LIMIT, Doc, View};
-use super::{Purpose, SelectError};
-use crate::repo::{RepoId, RepoPath};
-use crate::report::{Code, Finding};
+use crate::finding::{Code, Finding};
+use crate::model::{Purpose, RepoId, RepoPath};
 use crate::text::printable;
 
 /// Components beyond this many are not looked at.

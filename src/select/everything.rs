@@ -10,10 +10,10 @@ use super::picks::{Picks, weights_of};
 use super::sets::{Query, Set};
 use super::shards::{shards, shards_here};
 use super::standard::{series, series_set};
+use super::tensorflow;
 use super::view::{CONFIG_LIMIT, View};
-use super::{Family, Purpose, tensorflow};
-use crate::repo::RepoPath;
-use crate::report::{Code, Finding};
+use crate::finding::{Code, Finding};
+use crate::model::{Family, Purpose, RepoPath};
 
 /// Takes every file of the view.
 pub(super) fn select(view: &View<'_>, picks: &mut Picks) {

@@ -10,9 +10,8 @@ use super::picks::{Picks, Wish};
 use super::sets::{Found, Query, Set};
 use super::shards::shards;
 use super::view::View;
-use super::{Family, Purpose};
-use crate::repo::RepoPath;
-use crate::report::{Code, Finding, Severity};
+use crate::finding::{Code, Finding, Severity};
+use crate::model::{Family, Purpose, RepoPath};
 
 /// The set of this layout in one folder: the single file, what its index names, or all of its files.
 pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {

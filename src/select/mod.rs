@@ -16,7 +16,6 @@ mod components;
 mod diffusers;
 mod everything;
 mod filter;
-mod index;
 mod mistral;
 mod model;
 mod names;
@@ -32,20 +31,18 @@ mod types;
 mod view;
 mod whole;
 
+use crate::model::{Family, Options, Purpose};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use checkpoint::CheckpointState;
-pub use index::{IndexError, WeightIndex};
 pub use types::*;
-pub use view::INDEX_LIMIT;
 
 use filter::Globs;
 use picks::{Picks, Wish};
 use view::{Doc, View};
 
-use crate::hub::Listing;
-use crate::repo::{RepoPath, RepoType};
-use crate::report::{Code, Finding, Severity};
+use crate::finding::{Code, Finding, Severity};
+use crate::model::{Listing, RepoPath, RepoType};
 use crate::text::printable;
 
 /// The families that are tried first, best first.

@@ -13,8 +13,9 @@ use super::picks::{Picks, Wish, found};
 use super::sets::{Query, Set};
 use super::shards::shards;
 use super::view::{CONFIG_LIMIT, View};
-use super::{Family, Purpose, SelectError, mistral, whole};
-use crate::report::{Code, Finding, Severity};
+use super::{SelectError, mistral, whole};
+use crate::finding::{Code, Finding, Severity};
+use crate::model::{Family, Purpose};
 use crate::text::{brief, printable};
 
 /// What to look for in a model's folder.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Family;
+use crate::model::Family;
 
 /// What a standard weight or index name says.
 ///

@@ -3,14 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Family;
 use super::classify::has_ext;
 use super::names::{self, stem};
 use super::picks::weights_of;
 use super::sets::{Found, Query, Set};
 use super::view::{View, inside};
-use crate::hub::Entry;
-use crate::repo::RepoPath;
+use crate::model::{Entry, Family, RepoPath};
 
 /// Names that are no model for llama.cpp (`common/download.cpp`).
 const NO_MODEL: &[&str] = &["mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-"];

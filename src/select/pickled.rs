@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 
 use super::classify::has_ext;
+use super::names;
 use super::names::stem;
 use super::picks::weights_of;
 use super::sets::{Found, Query, Set};
 use super::view::View;
-use super::{Family, names};
-use crate::hub::Entry;
-use crate::repo::RepoPath;
+use crate::model::{Entry, Family, RepoPath};
 
 /// Stems that name the model itself, beside which files of other names are its parts
 /// (Coqui XTTS: `model.pth`, `dvae.pth`, `mel_stats.pth`, `speakers_xtts.pth`).

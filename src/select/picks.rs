@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::classify::{Class, classify};
 use super::sets::Set;
 use super::view::View;
-use super::{Family, LeftOut, Purpose, Selected, Selection, WeightSet, names};
-use crate::hub::Entry;
-use crate::repo::RepoPath;
+use super::{LeftOut, Selected, Selection, names};
+use crate::model::{Entry, Family, Purpose, RepoPath, WeightSet};
 
 /// The wishes that rules look at.
 #[derive(Debug, Clone)]

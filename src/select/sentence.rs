@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::SelectError;
 use super::beside;
 use super::choose::{Stems, choose};
 use super::classify::{CODE, DOCUMENTATION, TRAINING, classify};
@@ -11,9 +12,8 @@ use super::model::{self, MODEL};
 use super::picks::{Picks, Wish, weights_of};
 use super::sets::Query;
 use super::view::{CONFIG_LIMIT, View, inside};
-use super::{Family, Purpose, SelectError};
-use crate::repo::RepoPath;
-use crate::report::{Code, Finding};
+use crate::finding::{Code, Finding};
+use crate::model::{Family, Purpose, RepoPath};
 use crate::text::printable;
 
 /// Module folders beyond this many are not looked at.

@@ -4,11 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::names::lookup;
-use super::view::{INDEX_LIMIT, View};
-use super::{Family, mistral, packed, pickled, standard, tensorflow, whole};
-use crate::hub::Entry;
-use crate::repo::RepoPath;
-use crate::report::Finding;
+use super::view::View;
+use super::{mistral, packed, pickled, standard, tensorflow, whole};
+use crate::finding::Finding;
+use crate::model::{Entry, Family, INDEX_LIMIT, RepoPath};
 use crate::text::printable;
 
 /// A complete set of weights in one folder.

@@ -3,11 +3,9 @@
 use super::classify::has_ext;
 use super::names::extension;
 use super::sets::Query;
-use super::view::{Doc, INDEX_LIMIT, View};
-use super::{Family, WeightIndex};
-use crate::hub::Entry;
-use crate::repo::RepoPath;
-use crate::report::{Code, Finding, Severity};
+use super::view::{Doc, View};
+use crate::finding::{Code, Finding, Severity};
+use crate::model::{Entry, Family, INDEX_LIMIT, RepoPath, WeightIndex};
 use crate::text::brief;
 
 /// Of an index's shards, those that are there; an error when it is no index.

@@ -3,15 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::classify;
 use super::companions::companion;
 use super::names::{self, extension, lookup};
 use super::sets::{Query, Set, stems};
 use super::shards::shards;
 use super::view::View;
-use super::{Family, classify};
-use crate::hub::Entry;
-use crate::repo::RepoPath;
-use crate::report::{Code, Finding};
+use crate::finding::{Code, Finding};
+use crate::model::{Entry, Family, RepoPath};
 use crate::text::printable;
 
 /// The single file of a stem, else what its index names.

@@ -3,15 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::CheckpointState;
 use super::classify::{classify, has_ext, is_tf_checkpoint};
 use super::names::stem;
 use super::sets::{Found, Query, Set};
 use super::shards::shards_here;
 use super::view::{CONFIG_LIMIT, Doc, View, inside};
-use super::{CheckpointState, Family};
-use crate::hub::Entry;
-use crate::repo::RepoPath;
-use crate::report::{Code, Finding, Severity};
+use crate::finding::{Code, Finding, Severity};
+use crate::model::{Entry, Family, RepoPath};
 use crate::text::printable;
 
 /// The stems of standard names, where a family has such (`transformers` 4: `modeling_tf_utils.py`,

@@ -8,13 +8,9 @@ use std::ops::Bound;
 use serde_json::Value;
 
 use super::Documents;
-use crate::hub::{Entry, Listing};
-use crate::repo::RepoPath;
-use crate::report::{Code, Finding, Severity};
+use crate::finding::{Code, Finding, Severity};
+use crate::model::{Entry, Listing, RepoPath};
 
-/// Indexes larger than this are not read: `DeepSeek-V3`'s, one of the largest, has 8.5 MB, and one of a
-/// million tensors some 95 MB.
-pub const INDEX_LIMIT: u64 = 192 << 20;
 /// Other JSON and Python files larger than this are not read.
 pub(super) const CONFIG_LIMIT: u64 = 8 << 20;
 

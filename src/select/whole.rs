@@ -4,13 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::PIPELINE_INDEXES;
 use super::classify::{self, has_ext};
 use super::picks::{Picks, weights_of};
 use super::sets::{Found, Query, Set};
 use super::view::{View, inside};
-use super::{Family, PIPELINE_INDEXES, Purpose};
-use crate::hub::Entry;
-use crate::repo::RepoPath;
+use crate::model::{Entry, Family, Purpose, RepoPath};
 
 /// Whether [`Family`] is told by this file's rules.
 pub(super) fn knows(family: Family) -> bool {

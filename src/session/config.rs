@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::fetch::FetchOptions;
+use crate::finding::Policy;
 use crate::hub::HubConfig;
-use crate::report::Policy;
 
 /// Where files go.
 #[derive(Debug, Clone, PartialEq, Eq)]

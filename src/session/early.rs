@@ -8,15 +8,14 @@ use futures_util::stream::{self, StreamExt as _};
 
 use super::source::Place;
 use super::{Prepared, Session};
-use crate::repo::RepoPath;
-use crate::report::{Finding, Severity};
-use crate::select::{Family, WeightIndex, WeightSet};
+use crate::finding::{Finding, Severity};
+use crate::model::{Family, RepoPath, WeightIndex, WeightSet};
 use crate::verify::{self, Held};
 
 /// Below this, fetching is quicker than asking.
 const WORTH_IT: u64 = 64 << 20;
 /// An index larger than this is left for the full check.
-const INDEX_LIMIT: u64 = crate::select::INDEX_LIMIT;
+const INDEX_LIMIT: u64 = crate::model::INDEX_LIMIT;
 /// Files asked at once, at most and at least.
 const AT_ONCE: (usize, usize) = (8, 2);
 /// Tensors whose headers are read at once, by what the index says of an average shard: each takes half a kilobyte on the way.

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use crate::fetch::FetchError;
+use crate::finding::ExitCode;
 use crate::hub::HubError;
-use crate::repo::RepoPath;
-use crate::report::ExitCode;
+use crate::model::RepoPath;
 use crate::select::SelectError;
 use crate::store::StoreError;
 use crate::text::{bytes, choices, few};
@@ -143,7 +143,7 @@ impl Error {
 
 fn select_hint(error: &SelectError) -> Option<String> {
     const SHOWN: usize = 20;
-    let list = |found: &[(crate::select::Family, u64)]| {
+    let list = |found: &[(crate::model::Family, u64)]| {
         found.iter().map(|(family, size)| format!("{family} ({})", bytes(*size))).collect::<Vec<_>>().join(", ")
     };
     match error {

@@ -6,17 +6,15 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use crate::hub::Entry;
-use crate::repo::{CommitId, Digest, GitOid, RepoPath};
-use crate::report::{Code, Finding};
-use crate::select::Family;
+use crate::finding::{Code, Finding};
+use crate::model::{CommitId, Digest, Entry, Family, GitOid, RepoPath};
 use crate::store::Store;
 use crate::verify::Content;
 
 /// Files of one folder; a folder with more is not a repo.
 const FILES_LIMIT: usize = 1_000_000;
 /// Small files are read whole for selection.
-const DOCUMENT_LIMIT: u64 = crate::select::INDEX_LIMIT;
+const DOCUMENT_LIMIT: u64 = crate::model::INDEX_LIMIT;
 
 /// A file found on disk.
 #[derive(Debug, Clone)]

@@ -1,12 +1,13 @@
 //! The tensors of weights where they lie: a file, a folder, a cached repo, or a repo on the Hub of
 //! which only headers are asked for. Nothing is verified but what the headers themselves say.
 
+use crate::model::Options;
 use std::path::{Path, PathBuf};
 
 use super::{Error, Session};
-use crate::repo::{RepoPath, RepoSpec};
-use crate::report::{Finding, Severity};
-use crate::select::{self, Family, Purpose};
+use crate::finding::{Finding, Severity};
+use crate::model::{Family, Purpose, RepoPath, RepoSpec};
+use crate::select;
 use crate::verify::{self, TensorTable};
 
 /// Files of one folder that are looked at.
@@ -105,7 +106,7 @@ fn walk(dir: &Path, prefix: &str, depth: usize, files: &mut Vec<(PathBuf, String
 impl Session {
     /// Reads the tensors of the weights that `options` select, or of the one file that `spec` names:
     /// from disk where they are, else by range requests. Fetches no weights.
-    pub async fn inspect(&self, spec: &RepoSpec, options: &select::Options) -> Result<Vec<Inspected>, Error> {
+    pub async fn inspect(&self, spec: &RepoSpec, options: &Options) -> Result<Vec<Inspected>, Error> {
         let one = spec.path.as_ref().map(|p| p.as_str().to_owned());
         let prepared = match self.plan(spec, options).await {
             // A repo of other formats is looked at file by file.
@@ -113,7 +114,7 @@ impl Session {
                 select::SelectError::NothingSelectable { .. }
                 | select::SelectError::Several { .. }
                 | select::SelectError::Ambiguous { .. },
-            )) => self.plan(spec, &select::Options { all: true, ..options.clone() }).await?,
+            )) => self.plan(spec, &Options { all: true, ..options.clone() }).await?,
             other => other?,
         };
         let mut wanted: Vec<(RepoPath, Family)> = Vec::new();

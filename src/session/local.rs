@@ -1,5 +1,6 @@
 //! Re-checking what is already on disk: a cached snapshot or a folder, against the Hub or offline.
 
+use crate::model::Options;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,17 +9,17 @@ use std::time::Instant;
 use super::folder::{Folder, noted_commit, only};
 use super::outcome::{one_cause_one_finding, paths_of};
 use super::{Destination, Error, Session};
-use crate::hub::{Entry, Listing, RepoInfo};
-use crate::repo::{CommitId, RepoId, RepoPath, RepoSpec, RepoType, Revision};
-use crate::report::{Code, FileReport, FileStatus, Finding, Report, Severity, Totals, WeightsReport};
-use crate::select::{self, Documents, Purpose, SelectError, Selection, Step, select};
+use crate::finding::{Code, Finding, Outcome, Severity};
+use crate::model::{CommitId, Entry, Listing, Purpose, RepoId, RepoInfo, RepoPath, RepoSpec, RepoType, Revision};
+use crate::report::{FileReport, FileStatus, Report, Totals, WeightsReport};
+use crate::select::{Documents, SelectError, Selection, Step, select};
 use crate::store::{Store, locate_snapshot};
-use crate::verify::{Outcome, Subject, SubjectFile};
+use crate::verify::{Subject, SubjectFile};
 
 impl Session {
     /// Re-checks the cached snapshot (or local dir) of a repo. With a Hub at hand the listing is
     /// the Hub's; offline it is what was kept, or what the cache's own names say.
-    pub async fn verify_repo(&self, spec: &RepoSpec, options: &select::Options) -> Result<Report, Error> {
+    pub async fn verify_repo(&self, spec: &RepoSpec, options: &Options) -> Result<Report, Error> {
         let revision = spec.revision.clone().unwrap_or_default();
         #[cfg(feature = "object-store")]
         if let Some(objects) = &self.objects {
@@ -43,7 +44,7 @@ impl Session {
     }
 
     /// Re-checks a folder: a cache's snapshot, a local dir, or any other.
-    pub async fn verify_dir(&self, dir: &Path, options: &select::Options) -> Result<Report, Error> {
+    pub async fn verify_dir(&self, dir: &Path, options: &Options) -> Result<Report, Error> {
         let store = Arc::new(Store::local_dir(dir));
         let place = dir.to_path_buf();
         let at = self.blocking(&store, move |_| Ok(locate_snapshot(&place))).await?;
@@ -66,7 +67,7 @@ impl Session {
         commit: Option<CommitId>,
         listing: Option<Listing>,
         spec: Option<&RepoSpec>,
-        options: &select::Options,
+        options: &Options,
     ) -> Result<Report, Error> {
         let started = Instant::now();
         let place = root.to_path_buf();
@@ -222,12 +223,7 @@ fn snapshot_here(
 
 /// What must be here. With a listing: the selection that the flags describe, of the family that is
 /// here. Without one: every complete set of weights among the files. Blocks.
-fn choose(
-    listing: &Listing,
-    folder: &Folder,
-    mut options: select::Options,
-    trusted: bool,
-) -> Result<Selection, SelectError> {
+fn choose(listing: &Listing, folder: &Folder, mut options: Options, trusted: bool) -> Result<Selection, SelectError> {
     if !trusted {
         options.all = true;
     } else if options.prefer.is_none() && options.only.is_none() && !options.all {

@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use super::prepare::Mode;
 use super::{Destination, Error, Prepared, Session};
+use crate::finding::Finding;
 use crate::lock::{LockedFile, LockedRepo};
+use crate::model::{Options, RepoSpec};
 use crate::progress::Event;
-use crate::repo::RepoSpec;
-use crate::report::{Finding, Report};
-use crate::select::Options;
+use crate::report::Report;
 use crate::store::Store;
 
 /// All that is locked is wanted; what the files are is told from their names again.

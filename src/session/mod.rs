@@ -15,6 +15,7 @@ mod outcome;
 mod prepare;
 mod source;
 
+use crate::model::{Options, Purpose};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,14 +31,14 @@ pub use prepare::Prepared;
 use outcome::{Statuses, paths_of};
 
 use crate::fetch::fetch;
-use crate::hub::{Entry, Hub};
-use crate::plan::Presence;
+use crate::finding::{Code, Finding, Outcome};
+use crate::hub::Hub;
+use crate::model::{Entry, Presence, RepoId, RepoSpec, RepoType, Sha256};
 use crate::progress::{Event, Progress};
-use crate::repo::{RepoId, RepoSpec, RepoType, Sha256};
-use crate::report::{Code, Finding, Report};
+use crate::report::Report;
 use crate::select;
 use crate::store::Store;
-use crate::verify::{self, Outcome, Subject, SubjectFile};
+use crate::verify::{self, Subject, SubjectFile};
 
 /// One or more jobs with the same configuration and connections.
 pub struct Session {
@@ -92,7 +93,7 @@ impl Session {
 
     /// What [`Session::get`] would do. Fetches only the small files that selection reads, and keeps
     /// none of them.
-    pub async fn plan(&self, spec: &RepoSpec, options: &select::Options) -> Result<Prepared, Error> {
+    pub async fn plan(&self, spec: &RepoSpec, options: &Options) -> Result<Prepared, Error> {
         let prepared = self.prepare(spec, options, prepare::Mode::DryRun).await?;
         self.planned(prepared).await
     }
@@ -117,7 +118,7 @@ impl Session {
 
     /// Does the whole job: fetches what is not here, verifies all of it, and moves the revision's
     /// ref when nothing is wrong.
-    pub async fn get(&self, spec: &RepoSpec, options: &select::Options) -> Result<Report, Error> {
+    pub async fn get(&self, spec: &RepoSpec, options: &Options) -> Result<Report, Error> {
         let started = Instant::now();
         #[cfg(feature = "object-store")]
         if let Some(objects) = &self.objects {
@@ -216,7 +217,7 @@ impl Session {
     /// The repo's own code, where it is denied: to bring code is nothing wrong otherwise.
     fn denied_code(&self, selection: &select::Selection) -> Vec<Finding> {
         let denied = self.config.policy.denies(Code::RemoteCode);
-        let code = selection.files.iter().filter(|f| denied && f.purpose == select::Purpose::Code);
+        let code = selection.files.iter().filter(|f| denied && f.purpose == Purpose::Code);
         code.map(|f| Finding::new(Code::RemoteCode, &f.path, "it is code that loaders of this repo run")).collect()
     }
 

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{Prepared, Session};
-use crate::plan::Presence;
-use crate::repo::RepoPath;
-use crate::report::{Code, FileReport, FileStatus, Finding, Report, Severity, Totals, WeightsReport};
-use crate::verify::Outcome;
+use crate::finding::{Code, Finding, Outcome, Severity};
+use crate::model::{Presence, RepoPath};
+use crate::report::{FileReport, FileStatus, Report, Totals, WeightsReport};
 
 impl Session {
     pub(super) fn report(prepared: &Prepared, outcome: &Outcome, statuses: &Statuses) -> Report {

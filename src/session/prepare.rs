@@ -1,5 +1,6 @@
 //! From a repo's name to a plan: pin, list, ask selection what it needs, give it, plan.
 
+use crate::model::{Options, Purpose};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
@@ -10,16 +11,16 @@ use globset::GlobBuilder;
 
 use super::{Error, Session};
 use crate::fetch::fetch;
-use crate::hub::{Entry, Listing, RepoInfo};
+use crate::finding::{Code, Finding};
+use crate::model::{Entry, Listing, RepoInfo, RepoPath, RepoSpec, Revision};
 use crate::plan::Plan;
 use crate::progress::{Event, Progress, Silent};
-use crate::repo::{RepoPath, RepoSpec, Revision};
-use crate::report::{Code, Finding, PlanReport};
+use crate::report::PlanReport;
 use crate::select::{self, Documents, Selection, Step, select};
 use crate::store::{Conflict, Store, conflicts};
 
 /// Small files are read whole; larger ones are not for selection to see.
-const DOCUMENT_LIMIT: u64 = crate::select::INDEX_LIMIT;
+const DOCUMENT_LIMIT: u64 = crate::model::INDEX_LIMIT;
 /// Rounds of questions after which selection is not asked again.
 const ROUNDS: usize = 16;
 
@@ -128,12 +129,7 @@ fn scanned(listing: &Listing, selection: &Selection) -> Vec<Finding> {
 }
 
 impl Session {
-    pub(super) async fn prepare(
-        &self,
-        spec: &RepoSpec,
-        options: &select::Options,
-        mode: Mode,
-    ) -> Result<Prepared, Error> {
+    pub(super) async fn prepare(&self, spec: &RepoSpec, options: &Options, mode: Mode) -> Result<Prepared, Error> {
         let store = self.store(spec.repo_type, &spec.id);
         let listing = self.list(spec, &store).await?;
         let mut options = options.clone();
@@ -152,14 +148,14 @@ impl Session {
     pub(super) async fn prepare_listing(
         &self,
         listing: Listing,
-        options: select::Options,
+        options: Options,
         store: Arc<Store>,
         mode: Mode,
     ) -> Result<Prepared, Error> {
         let (mut selection, early) = self.choose(&listing, &options, &store, mode).await?;
         selection.findings.extend(scanned(&listing, &selection));
         let (plan_store, commit) = (Arc::clone(&store), listing.info.commit);
-        let wanted: Vec<(Entry, select::Purpose)> =
+        let wanted: Vec<(Entry, Purpose)> =
             selection.files.iter().filter_map(|f| Some((listing.get(f.path.as_str())?.clone(), f.purpose))).collect();
         let plan = self.blocking(&store, move |_| Plan::new(&plan_store, &commit, wanted)).await?;
         Ok(Prepared { listing, selection, plan, store, early, excluded: options.exclude, place: None })
@@ -216,7 +212,7 @@ impl Session {
     async fn choose(
         &self,
         listing: &Listing,
-        options: &select::Options,
+        options: &Options,
         store: &Arc<Store>,
         mode: Mode,
     ) -> Result<(Selection, Vec<(RepoPath, u64)>), Error> {
@@ -331,7 +327,7 @@ impl Session {
 /// The content of a small file that is here and right; `None` otherwise.
 fn read_present(
     store: &Store,
-    commit: &crate::repo::CommitId,
+    commit: &crate::model::CommitId,
     entry: &Entry,
 ) -> Result<Option<Vec<u8>>, crate::store::StoreError> {
     if !store.presence(commit, entry)?.is_here() {

@@ -14,9 +14,9 @@ use tokio::runtime::Handle;
 
 use super::{Prepared, Session};
 use crate::fetch::{BlockReader, Ranges};
-use crate::hub::{Hub, HubError, Remote, RepoInfo, ShownUrl};
-use crate::plan::{Item, Presence};
-use crate::repo::RepoPath;
+use crate::hub::{Hub, HubError, Remote, ShownUrl};
+use crate::model::{Presence, RepoInfo, RepoPath};
+use crate::plan::Item;
 
 impl Session {
     /// Where the files of a plan are.

@@ -9,8 +9,7 @@ use super::StoreError;
 use super::disk::Stamp;
 use super::layout::split;
 use super::within::Folder;
-use crate::hub::Entry;
-use crate::repo::{CommitId, RepoId, RepoType};
+use crate::model::{CommitId, Entry, RepoId, RepoType};
 
 /// The folders of one repo's cache.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::repo::RepoPath;
+use crate::model::RepoPath;
 
 /// Two paths that need the same place.
 #[derive(Debug, Clone, PartialEq, Eq)]

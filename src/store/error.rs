@@ -3,8 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::hub::Entry;
-use crate::repo::{Digest, RepoPath};
+use crate::model::{Digest, Entry, RepoPath};
 
 /// Why something on this machine's disk could not be done.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::RangeSet;
-use crate::hub::Entry;
+use crate::model::Entry;
 
 /// What this boot of the machine is called; empty where the system does not say, which equals no boot.
 pub(super) fn boot() -> &'static str {

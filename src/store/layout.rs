@@ -10,8 +10,7 @@ use super::cache::{Cache, folder_name};
 use super::disk::{self, Stamp};
 use super::within::Folder;
 use super::{StoreError, error};
-use crate::hub::Entry;
-use crate::repo::{CommitId, Digest, RepoId, RepoPath, RepoType, Revision};
+use crate::model::{CommitId, Digest, Entry, RepoId, RepoPath, RepoType, Revision};
 
 /// A metadata file is three short lines.
 const METADATA_LIMIT: u64 = 4096;

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::lock::FileLock;
 use super::within::Folder;
 use super::{Store, StoreError};
-use crate::repo::{Digest, RepoId, RepoType};
+use crate::model::{Digest, RepoId, RepoType};
 
 /// A partial file that an earlier run left.
 #[derive(Debug, Clone, PartialEq, Eq)]

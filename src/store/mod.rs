@@ -35,10 +35,9 @@ pub(crate) use lock::FileLock;
 pub(crate) use partial::Partial;
 pub(crate) use ranges::RangeSet;
 
-use crate::hub::{Entry, Listing};
-use crate::plan::Presence;
-use crate::repo::{CommitId, Digest, RepoId, RepoPath, RepoType, Revision};
-use crate::verify::{Outcome, digest_of};
+use crate::finding::Outcome;
+use crate::model::{CommitId, Digest, Entry, Listing, Presence, RepoId, RepoPath, RepoType, Revision};
+use crate::verify::digest_of;
 use cache::Cache;
 use disk::Stamp;
 use layout::{Kind, Layout};

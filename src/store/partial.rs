@@ -13,8 +13,7 @@ use super::disk::Stamp;
 use super::journal::Believed;
 use super::within::{Folder, identity_of};
 use super::{FileLock, RangeSet, Store, StoreError, disk, error, journal};
-use crate::hub::Entry;
-use crate::repo::{CommitId, Digest};
+use crate::model::{CommitId, Digest, Entry};
 
 /// Bytes after which a partial is flushed: what a crash of the machine costs at most, beside the
 /// parts in flight.

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use super::disk::{self, Stamp};
 use super::within::{FILE_MODE, Folder};
-use crate::repo::Digest;
-use crate::verify::Outcome;
+use crate::finding::Outcome;
+use crate::model::Digest;
 
 /// A record larger than this is started anew.
 const SIZE_LIMIT: u64 = 64 << 20;

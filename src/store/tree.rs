@@ -6,8 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::disk;
-use crate::hub::{Entry, Lfs};
-use crate::repo::{GitOid, RepoPath, Sha256};
+use crate::model::{Entry, GitOid, Lfs, RepoPath, Sha256};
 
 /// A listing of a million files stays below this.
 const SIZE_LIMIT: u64 = 1 << 30;

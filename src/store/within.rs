@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::disk::{self, Stamp};
 use super::{StoreError, error};
-use crate::hub::Entry;
+use crate::model::Entry;
 
 /// A temporary file older than this was left by a crash.
 const STALE: Duration = Duration::from_hours(24);

@@ -7,8 +7,8 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::findings::complaint;
 use super::{Subject, SubjectFile};
-use crate::report::{Code, Finding};
-use crate::select::Purpose;
+use crate::finding::{Code, Finding};
+use crate::model::Purpose;
 
 /// A tokenizer.json of a large vocabulary is some 20 MB; this is far above.
 const JSON_LIMIT: u64 = 512 << 20;

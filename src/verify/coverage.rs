@@ -6,9 +6,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::findings::{Findings, Quote};
 use super::hdf5;
 use super::held::Held;
-use crate::repo::RepoPath;
-use crate::report::{Code, Finding};
-use crate::select::{Family, WeightIndex, WeightSet};
+use crate::finding::{Code, Finding};
+use crate::model::{Family, RepoPath, WeightIndex, WeightSet};
 
 /// The last parts of names that `transformers`' `_tied_weights_keys` ties to one another: input
 /// and output embeddings. With `tie_word_embeddings` one of them stands for all.
@@ -103,7 +102,7 @@ pub(super) fn check(
                 index_path,
                 "it has no \"metadata\", without which transformers and diffusers do not load it",
             )
-            .severity(crate::report::Severity::Warning),
+            .severity(crate::finding::Severity::Warning),
         );
     }
     for name in &index.duplicates {

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::{Outcome, SubjectFile};
+use super::SubjectFile;
+use crate::finding::{Code, Finding, Outcome};
+use crate::model::Digest;
 use crate::progress::{Event, Progress};
-use crate::repo::Digest;
-use crate::report::{Code, Finding};
 
 const BUFFER: usize = 1 << 20;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::report::{Code, Finding, Severity};
+use crate::finding::{Code, Finding, Severity};
 
 /// Findings of one code on one file before the rest is only counted.
 pub(super) const LISTED: usize = 20;

@@ -19,6 +19,7 @@ mod table;
 pub mod tf_checkpoint;
 pub mod torch;
 
+use crate::finding::Outcome;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{BufReader, Read as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,16 +33,15 @@ pub use table::{Tensor, TensorTable, table_of, tensor_table};
 
 use self::findings::complaint;
 use self::table::{Reader, content_table, reader};
+use crate::finding::{Code, Finding, Severity};
+use crate::model::{Digest, Family, Purpose, RepoPath, WeightIndex, WeightSet};
 use crate::progress::Progress;
-use crate::repo::{Digest, RepoPath};
-use crate::report::{Code, Finding, Severity};
-use crate::select::{Family, Purpose, WeightIndex, WeightSet};
 
 /// Changes whenever a check is added or changed, so that remembered results are not taken for new ones.
 pub const RULES_VERSION: u32 = 5;
 
 /// What selection does not read is no index here either.
-const INDEX_LIMIT: u64 = crate::select::INDEX_LIMIT;
+const INDEX_LIMIT: u64 = crate::model::INDEX_LIMIT;
 
 /// A file to check.
 #[derive(Debug, Clone)]
@@ -73,23 +73,6 @@ pub struct Subject {
     pub allow_unsafe_pickle: bool,
     /// Also read every byte that a format checksums itself.
     pub deep: bool,
-}
-
-/// What a check found, and how much it covered.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Outcome {
-    /// Sorted by path, worst first within a path.
-    pub findings: Vec<Finding>,
-    /// How many digests were computed or known to be right.
-    pub digests: usize,
-    /// Bytes hashed in this run.
-    pub bytes_hashed: u64,
-    /// Tensors read from headers.
-    pub tensors: u64,
-    /// Names in indexes that were compared with headers.
-    pub indexed: u64,
-    /// Elements of all tensors: the parameter count.
-    pub parameters: u64,
 }
 
 /// Compares an index with its shards' tables, of which there is `None` for shards that were not read.

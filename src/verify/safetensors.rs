@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 
 use super::findings::{Findings, Quote, Shape, complaint, cut};
 use super::{Tensor, TensorTable};
-use crate::report::{Code, Finding};
+use crate::finding::{Code, Finding};
 
 /// `MAX_HEADER_SIZE` of the reference implementation.
 pub const MAX_HEADER: u64 = 100_000_000;

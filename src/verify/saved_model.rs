@@ -11,9 +11,8 @@ use std::io::{Read, Seek};
 use super::SubjectFile;
 use super::findings::{Findings, Quote};
 use super::proto::{Value, Wire};
-use crate::repo::RepoPath;
-use crate::report::{Code, Finding, Severity};
-use crate::select::WeightSet;
+use crate::finding::{Code, Finding, Severity};
+use crate::model::{RepoPath, WeightSet};
 
 /// Assets of one `SavedModel`; a file that names more is refused.
 pub const MAX_ASSETS: usize = 1 << 16;

@@ -6,9 +6,8 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::{Content, digest, flax, gguf, hdf5, onnx, safetensors, saved_model, tf_checkpoint, torch};
-use crate::repo::RepoPath;
-use crate::report::{Code, Finding, Severity};
-use crate::select::Family;
+use crate::finding::{Code, Finding, Severity};
+use crate::model::{Family, RepoPath};
 
 /// One tensor of a weight file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +109,7 @@ pub(super) fn content_table(content: &Content, name: &RepoPath, family: Family) 
 /// The same for a file of `length` bytes that is read through `file`, wherever it lies.
 ///
 /// ```
-/// use hfget::{select::Family, verify::table_of};
+/// use hfget::{Family, verify::table_of};
 ///
 /// let header = br#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
 /// let mut file = (header.len() as u64).to_le_bytes().to_vec();
@@ -125,7 +124,7 @@ pub(super) fn content_table(content: &Content, name: &RepoPath, family: Family) 
 /// // A byte less, and the last tensor is not all there.
 /// let (_, findings) = table_of(std::io::Cursor::new(&file[..file.len() - 1]), length - 1, &name, Family::Safetensors);
 /// assert_eq!(findings[0].code.to_string(), "tensor-out-of-bounds");
-/// # Ok::<(), hfget::repo::PathError>(())
+/// # Ok::<(), hfget::model::PathError>(())
 /// ```
 pub fn table_of(
     mut file: impl Read + Seek,

@@ -4,10 +4,10 @@
 use std::io::{self, Cursor};
 use std::sync::Arc;
 
+use hfget::finding::{Finding, Severity};
+use hfget::model::{Family, Purpose, RepoId, RepoPath, RepoSpec, Revision, WeightIndex, WeightSet};
 use hfget::progress::Silent;
-use hfget::repo::{RepoId, RepoPath, RepoSpec, Revision};
-use hfget::report::{Finding, Severity};
-use hfget::select::{CheckpointState, Family, Purpose, WeightIndex, WeightSet};
+use hfget::select::CheckpointState;
 use hfget::verify::{
     Content, Far, ReadSeek, Subject, SubjectFile, TensorTable, flax, gguf, hdf5, onnx, safetensors, saved_model,
     tf_checkpoint, torch, verify,

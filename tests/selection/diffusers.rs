@@ -4,8 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use hfget::report::Code;
-use hfget::select::{Family, Options, SelectError};
+use hfget::finding::Code;
+use hfget::model::{Family, Options};
+use hfget::select::SelectError;
 
 use crate::support::{Outcome, Repo, only, prefer, variant};
 

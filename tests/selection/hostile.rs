@@ -1,7 +1,8 @@
 //! Documents that mean harm: they are rejected with a finding, never followed, never a crash.
 
-use hfget::report::{Code, Severity};
-use hfget::select::{Documents, Options, SelectError, Step, select};
+use hfget::finding::{Code, Severity};
+use hfget::model::Options;
+use hfget::select::{Documents, SelectError, Step, select};
 
 use crate::support::{Repo, only};
 

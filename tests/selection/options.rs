@@ -1,8 +1,8 @@
 //! What the options change: globs, a subfolder, every file; and how many rounds of documents selection asks for.
 
-use hfget::repo::RepoType;
-use hfget::report::Code;
-use hfget::select::{Family, Options, SelectError};
+use hfget::finding::Code;
+use hfget::model::{Family, Options, RepoType};
+use hfget::select::SelectError;
 
 use crate::support::{Repo, prefer};
 

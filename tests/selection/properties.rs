@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hfget::select::{Documents, Family, Options, Step, select};
+use hfget::model::{Family, Options};
+use hfget::select::{Documents, Step, select};
 use proptest::prelude::*;
 use proptest::sample::{select as one_of, subsequence};
 
@@ -60,7 +61,7 @@ const DIRS: &[&str] =
 fn path() -> impl Strategy<Value = String> {
     prop_oneof![
         9 => (one_of(DIRS), one_of(NAMES)).prop_map(|(dir, name)| format!("{dir}{name}")),
-        1 => "[a-z]{1,6}(/[a-z.]{1,6}[a-z])?".prop_filter("safe", |p| p.parse::<hfget::repo::RepoPath>().is_ok()),
+        1 => "[a-z]{1,6}(/[a-z.]{1,6}[a-z])?".prop_filter("safe", |p| p.parse::<hfget::model::RepoPath>().is_ok()),
     ]
 }
 

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hfget::hub::{Entry, Listing, RepoInfo};
-use hfget::repo::{Digest, GitOid, RepoPath, RepoType, Sha256};
-use hfget::report::Code;
-use hfget::select::{Documents, Options, SelectError, Selection, Step, select};
+use hfget::finding::Code;
+use hfget::model::{Digest, Entry, GitOid, Listing, Options, RepoInfo, RepoPath, RepoType, Sha256};
+use hfget::select::{Documents, SelectError, Selection, Step, select};
 
 /// A repo: its files by name, and the content of the few that matter.
 #[derive(Debug, Clone, Default)]

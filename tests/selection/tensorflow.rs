@@ -1,7 +1,8 @@
 //! TensorFlow, Keras and Flax on request: one checkpoint, one `SavedModel`, one file or its shards.
 
-use hfget::report::Code;
-use hfget::select::{Options, SelectError};
+use hfget::finding::Code;
+use hfget::model::Options;
+use hfget::select::SelectError;
 
 use crate::support::{Repo, only, prefer};
 

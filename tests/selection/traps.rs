@@ -1,7 +1,8 @@
 //! Repos that a plain reading of names gets wrong.
 
-use hfget::report::Code;
-use hfget::select::{Family, Options, Purpose, SelectError};
+use hfget::finding::Code;
+use hfget::model::{Family, Options, Purpose};
+use hfget::select::SelectError;
 
 use crate::support::{Repo, only, prefer, variant};
 

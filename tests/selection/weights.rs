@@ -1,7 +1,8 @@
 //! Which weight files are chosen: variants, names, indexes, families and layouts of every kind, one test per rule.
 
-use hfget::report::{Code, Severity};
-use hfget::select::{Family, Options, Purpose, SelectError};
+use hfget::finding::{Code, Severity};
+use hfget::model::{Family, Options, Purpose};
+use hfget::select::SelectError;
 
 use crate::support::{Repo, only, prefer, variant};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueHint};
 use clap_complete::Shell;
-use hfget::repo::{RepoSpec, Revision};
+use hfget::model::{RepoSpec, Revision};
 use hfget::report::Level;
 
 use super::shared::{Into, Output, Patience, Place, Reports, Repos, Selection, Transfer};

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
+use hfget::finding::Code;
 use hfget::hub::{HubConfig, Transport};
-use hfget::repo::{RepoPath, RepoSpec, Revision};
-use hfget::report::Code;
-use hfget::select::{self, Family};
+use hfget::model::{Family, Options, RepoPath, RepoSpec, Revision};
 use hfget::session::Destination;
 
 use super::values::{CodeParser, family, family_help, rate, transport};
@@ -85,8 +84,8 @@ pub struct Selection {
 }
 
 impl Selection {
-    pub fn options(&self) -> select::Options {
-        select::Options {
+    pub fn options(&self) -> Options {
+        Options {
             prefer: self.prefer,
             only: self.only,
             variant: self.variant.clone(),

@@ -5,9 +5,10 @@ use std::ffi::OsStr;
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser};
+use hfget::finding::Code;
 use hfget::hub::Transport;
-use hfget::report::{Code, Level};
-use hfget::select::Family;
+use hfget::model::Family;
+use hfget::report::Level;
 use hfget::text::meant;
 
 /// Weight families, which completions and suggestions know by name.

@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 use super::super::window::{Block, Budget};
 use super::*;
+use crate::model::CommitId;
 use crate::progress::Silent;
-use crate::repo::CommitId;
 use crate::store::Store;
 
 struct Bench {
@@ -29,12 +29,12 @@ fn bench(size: usize) -> Bench {
         path: "model.safetensors".parse().unwrap(),
         size: size as u64,
         oid: "ce013625030ba8dba906f756967f9e9ca394464a".parse().unwrap(),
-        lfs: Some(crate::hub::Lfs { sha256, size: size as u64 }),
+        lfs: Some(crate::model::Lfs { sha256, size: size as u64 }),
         xet_hash: None,
     };
     let root = TempDir::new().unwrap();
     let id = "org/name".parse().unwrap();
-    let store = Arc::new(Store::hub_cache(root.path(), crate::repo::RepoType::Model, &id, true));
+    let store = Arc::new(Store::hub_cache(root.path(), crate::model::RepoType::Model, &id, true));
     let commit = "1111111111111111111111111111111111111111".parse().unwrap();
     Bench { store, commit, content, entry, _root: root }
 }

@@ -8,8 +8,7 @@ use proptest::prelude::*;
 
 use super::{FarObject, Keys, Mark, ObjectError, Objects, Record};
 use crate::lock::{LockedFile, LockedRepo};
-use crate::repo::{CommitId, Hasher, RepoType};
-use crate::select::Options;
+use crate::model::{CommitId, Hasher, Options, RepoType};
 use crate::verify::Far as _;
 
 fn keys() -> Keys {

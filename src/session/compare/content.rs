@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 
 use super::metadata::{is_page, stopped};
 use super::{Error, Pair};
-use crate::hub::{Answer, Ask, Entry, HubError, Remote};
-use crate::repo::{Digest, RepoPath};
-use crate::report::{Checked, Code, ComparedFile, Finding, Level};
+use crate::finding::{Code, Finding};
+use crate::hub::{Answer, Ask, HubError, Remote};
+use crate::model::{Digest, Entry, RepoPath};
+use crate::report::{Checked, ComparedFile, Level};
 
 /// Bytes of one range.
 const RANGE: u64 = 64 << 10;

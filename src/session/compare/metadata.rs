@@ -1,9 +1,9 @@
 //! What a mirror says: its commit, its listing, and the headers of each file. No bytes of files.
 
 use super::{CompareConfig, Pair};
-use crate::hub::{Answer, Ask, Claim, Entry, Listing, RepoInfo, Stop};
-use crate::repo::RepoPath;
-use crate::report::{Code, Finding, Severity};
+use crate::finding::{Code, Finding, Severity};
+use crate::hub::{Answer, Ask, Claim, Stop};
+use crate::model::{Entry, Listing, RepoInfo, RepoPath};
 
 /// Names shown of many.
 const SHOWN: usize = 3;

@@ -4,6 +4,7 @@
 mod content;
 mod metadata;
 
+use crate::model::Options;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,11 +13,11 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::{Config, Destination, Error, Prepared, Session};
-use crate::hub::{Ask, Entry, Hosts, Hub, HubConfig, HubError, RepoInfo, ShownUrl};
-use crate::plan::Presence;
+use crate::finding::{Code, Finding, Severity};
+use crate::hub::{Ask, Hosts, Hub, HubConfig, HubError, ShownUrl};
+use crate::model::{Entry, Presence, RepoInfo, RepoPath, RepoSpec};
 use crate::progress::{Event, Progress};
-use crate::repo::{RepoPath, RepoSpec};
-use crate::report::{Checked, Code, CompareReport, ComparedFile, Finding, Level, Severity};
+use crate::report::{Checked, CompareReport, ComparedFile, Level};
 use crate::select;
 
 /// How to compare: [`CompareConfig::new`], and then whatever is to be otherwise.
@@ -111,13 +112,13 @@ impl Comparison {
 
     /// Compares one repo. What is wrong with the mirror's files is a finding; the error is that one of
     /// the two cannot be asked for the repo at all.
-    pub async fn compare(&self, spec: &RepoSpec, options: &select::Options) -> Result<CompareReport, Error> {
+    pub async fn compare(&self, spec: &RepoSpec, options: &Options) -> Result<CompareReport, Error> {
         let started = Instant::now();
         let (waits, seconds) = (self.watch.waits.load(Ordering::Relaxed), self.watch.seconds.load(Ordering::Relaxed));
         let prepared = match self.reference.plan(spec, options).await {
             // A repo without weights to choose from, such as a dataset, is compared whole.
             Err(Error::Select(select::SelectError::NothingSelectable { .. })) => {
-                self.reference.plan(spec, &select::Options { all: true, ..options.clone() }).await?
+                self.reference.plan(spec, &Options { all: true, ..options.clone() }).await?
             }
             other => other?,
         };

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::shelf::{Shelf, choose};
+use crate::finding::{Code, Finding, Outcome, Severity};
 use crate::lock::LockedRepo;
+use crate::model::{Purpose, RepoSpec, Revision};
 use crate::objects::{Keys, ObjectError, ObjectUrl, Objects};
-use crate::repo::{RepoSpec, Revision};
-use crate::report::{Code, Finding, Report, Severity};
-use crate::select::Purpose;
+use crate::report::Report;
 use crate::session::{Error, Session, local};
-use crate::verify::{Outcome, Subject, SubjectFile};
+use crate::verify::{Subject, SubjectFile};
 
 impl Session {
     /// What lies at a URL: the manifests of all repos below a prefix, of one repo's folder, or of one commit.

@@ -16,15 +16,12 @@ use super::outcome::paths_of;
 use super::prepare::is_content;
 use super::{Error, Prepared, Session, Statuses};
 use crate::fetch::Limiter;
-use crate::hub::{Entry, Listing};
+use crate::finding::{Finding, Outcome};
 use crate::lock::{LockedFile, LockedRepo};
+use crate::model::{Entry, Listing, Options, Presence, RepoPath};
 use crate::objects::{Done, Keys, ObjectError, Objects, PART, Upload, UploadError};
-use crate::plan::Presence;
 use crate::progress::Event;
-use crate::repo::RepoPath;
-use crate::report::{Finding, Report};
-use crate::select::Options;
-use crate::verify::Outcome;
+use crate::report::Report;
 
 /// Large files on their way at once; each has several parts.
 const LARGE: usize = 4;

@@ -4,17 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::hub::{Entry, Listing};
 use crate::lock::LockedRepo;
+use crate::model::{CommitId, Entry, Listing, Options, Presence, RepoPath};
 use crate::objects::{FarObject, Keys, Mark, Noted, ObjectError, Objects, Record};
-use crate::plan::Presence;
-use crate::repo::{CommitId, RepoPath};
-use crate::select::{Documents, Options, Selection, Step, select};
+use crate::select::{Documents, Selection, Step, select};
 use crate::session::{Error, Prepared};
 use crate::verify::{Content, Subject, SubjectFile};
 
 /// Small files are read whole for selection.
-const DOCUMENT_LIMIT: u64 = crate::select::INDEX_LIMIT;
+const DOCUMENT_LIMIT: u64 = crate::model::INDEX_LIMIT;
 
 /// What is there of a commit.
 pub(super) struct Shelf {

@@ -252,15 +252,15 @@ fn listings_are_kept_where_they_belong() {
     let mut b = entry_of("b.json", b"{}");
     b.lfs = None;
     let listing = |entries: &[Entry]| {
-        let info = crate::hub::RepoInfo {
-            card: crate::hub::Card::default(),
+        let info = crate::model::RepoInfo {
+            card: crate::model::Card::default(),
             repo_type: RepoType::Model,
             id: "org/name".parse().unwrap(),
             canonical_id: "org/name".parse().unwrap(),
             revision: Revision::default(),
             commit: commit(),
             private: false,
-            gated: crate::hub::Gated::No,
+            gated: crate::model::Gated::No,
         };
         Listing::new(info, entries.to_vec(), Vec::new())
     };

@@ -16,8 +16,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::*;
-use crate::hub::Lfs;
-use crate::repo::{Hasher, Sha256};
+use crate::model::{Hasher, Lfs, Sha256};
 
 const CONTENT: &[u8] = b"the content of a file";
 

@@ -15,7 +15,7 @@ use self::msgpack::{Token, token};
 use super::findings::{Findings, Quote, Shape};
 use super::place::Place;
 use super::{Tensor, TensorTable};
-use crate::report::{Code, Finding};
+use crate::finding::{Code, Finding};
 
 /// Tensors of one file; a file with more is refused.
 pub const MAX_TENSORS: usize = 1 << 20;

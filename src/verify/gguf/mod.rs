@@ -18,7 +18,7 @@ use self::wire::Reader;
 use super::findings::{Findings, Quote, Shape};
 use super::place::Place;
 use super::{Tensor, TensorTable};
-use crate::report::{Code, Finding, Severity};
+use crate::finding::{Code, Finding, Severity};
 
 /// Tensors of one file; a file with more is refused.
 pub const MAX_TENSORS: u64 = 1 << 20;

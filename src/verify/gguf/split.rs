@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::{Split, header};
-use crate::repo::RepoPath;
-use crate::report::{Code, Finding};
-use crate::select::WeightSet;
+use crate::finding::{Code, Finding};
+use crate::model::{RepoPath, WeightSet};
 use crate::verify::SubjectFile;
 
 /// What a part says of its set, and what is held against it. Its tensors' table is not kept.

@@ -19,8 +19,8 @@ use self::object::{Layout, Link, Object, Space, object};
 use super::findings::{Findings, Quote, Shape};
 use super::place::Place;
 use super::{Tensor, TensorTable};
-use crate::report::{Code, Finding, Severity};
-use crate::select::WeightIndex;
+use crate::finding::{Code, Finding, Severity};
+use crate::model::WeightIndex;
 
 /// Datasets of one file; a file with more is refused.
 pub const MAX_TENSORS: usize = 1 << 20;

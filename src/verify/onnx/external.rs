@@ -8,11 +8,9 @@ use std::io::{BufReader, Read as _};
 use sha1::{Digest as _, Sha1};
 
 use super::model;
-use crate::repo::RepoPath;
-use crate::report::{Code, Finding, Severity};
-use crate::select::WeightSet;
-use crate::verify::findings::{Findings, Quote};
-use crate::verify::{Content, SubjectFile, Tensor};
+use crate::finding::{Code, Finding, Severity};
+use crate::model::{RepoPath, WeightSet};
+use crate::verify::{Content, SubjectFile, Tensor, findings::Findings, findings::Quote};
 
 /// A file above this is not hashed a second time for the graph's SHA-1: its listed digest is enough.
 const SHA1_LIMIT: u64 = 256 << 20;

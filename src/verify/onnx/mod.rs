@@ -16,7 +16,7 @@ pub(super) use self::external::check_set;
 use super::TensorTable;
 use super::findings::{Findings, Quote};
 use super::proto::{Value, Wire};
-use crate::report::{Code, Finding};
+use crate::finding::{Code, Finding};
 
 /// Tensors of one file; a file with more is refused.
 pub const MAX_TENSORS: usize = 1 << 20;

@@ -5,10 +5,8 @@ use std::io::{Read, Seek};
 
 use super::dtype::{Dtype, Field, dtype};
 use super::{External, MAX_DIMS, MAX_TENSORS, Walk};
-use crate::report::Code;
-use crate::verify::Tensor;
-use crate::verify::findings::{Quote, Shape};
-use crate::verify::proto::Value;
+use crate::finding::Code;
+use crate::verify::{Tensor, findings::Quote, findings::Shape, proto::Value};
 
 /// What a tensor has of each kind of content.
 #[derive(Default)]

@@ -3,9 +3,9 @@
 use std::fs;
 
 use super::{codes, subject_file};
+use crate::finding::{Code, Finding};
+use crate::model::Purpose;
 use crate::progress::Silent;
-use crate::report::{Code, Finding};
-use crate::select::Purpose;
 use crate::verify::{Subject, verify};
 
 fn check(name: &str, content: impl AsRef<[u8]>) -> Vec<Finding> {

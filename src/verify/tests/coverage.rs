@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::codes;
-use crate::repo::RepoPath;
-use crate::report::{Code, Finding, Severity};
-use crate::select::{Family, WeightIndex, WeightSet};
+use crate::finding::{Code, Finding, Severity};
+use crate::model::{Family, RepoPath, WeightIndex, WeightSet};
 use crate::verify::{Held, Tensor, TensorTable, coverage};
 
 const INDEX: &str = "model.safetensors.index.json";

@@ -3,11 +3,10 @@
 use std::fs;
 
 use super::{codes, subject_file};
+use crate::finding::{Code, Outcome};
+use crate::model::{Digest, Purpose};
 use crate::progress::Silent;
-use crate::repo::Digest;
-use crate::report::Code;
-use crate::select::Purpose;
-use crate::verify::{Outcome, Subject, SubjectFile, digest_of, verify};
+use crate::verify::{Subject, SubjectFile, digest_of, verify};
 
 /// `hello\n`: what `sha256sum` and `git hash-object` say of it.
 const HELLO: &[u8] = b"hello\n";

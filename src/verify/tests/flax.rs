@@ -6,7 +6,7 @@ use std::io::Cursor;
 use proptest::prelude::*;
 
 use super::{codes, fixture, has_error};
-use crate::report::{Code, Finding};
+use crate::finding::{Code, Finding};
 use crate::verify::{TensorTable, flax};
 
 fn read(bytes: &[u8]) -> (TensorTable, Vec<Finding>) {

@@ -5,9 +5,8 @@ use std::io::Cursor;
 use proptest::prelude::*;
 
 use super::{codes, fixture, has_error};
-use crate::report::Finding;
-use crate::report::{Code, Severity};
-use crate::verify::gguf::{self, Header};
+use crate::finding::{Code, Finding, Severity};
+use crate::verify::{gguf, gguf::Header};
 
 fn header(bytes: &[u8]) -> (Header, Vec<Finding>) {
     gguf::header(Cursor::new(bytes), bytes.len() as u64, "x.gguf")

@@ -25,8 +25,8 @@ use std::sync::atomic::AtomicU64;
 
 use self::zeros::Zeros;
 use super::{Content, Far, ReadSeek, SubjectFile, TensorTable};
-use crate::report::{Code, Finding, Severity};
-use crate::select::Purpose;
+use crate::finding::{Code, Finding, Severity};
+use crate::model::Purpose;
 
 /// The codes of findings, each once, sorted.
 fn codes(findings: &[Finding]) -> Vec<Code> {

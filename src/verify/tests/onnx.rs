@@ -6,11 +6,10 @@ use std::sync::atomic::Ordering;
 use proptest::prelude::*;
 
 use super::{SubjectFile, Zeros, codes, fixture, has_error, subject_file};
+use crate::finding::{Code, Finding};
+use crate::model::{Family, Purpose, WeightSet};
 use crate::progress::Silent;
-use crate::report::{Code, Finding};
-use crate::select::{Family, Purpose, WeightSet};
-use crate::verify::onnx::{self, Model};
-use crate::verify::{Subject, verify};
+use crate::verify::{Subject, onnx, onnx::Model, verify};
 
 fn model(bytes: &[u8]) -> (Model, Vec<Finding>) {
     onnx::model(Cursor::new(bytes), bytes.len() as u64, "x.onnx")

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::make::{Pickled, SIX, state_dict, torch_file, torch_records, zip};
 use super::{codes, has_error, read_torch};
-use crate::report::{Code, Finding, Severity};
+use crate::finding::{Code, Finding, Severity};
 use crate::verify::torch::pickle;
 
 fn judged(pickle: &[u8]) -> Vec<Finding> {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::make::{safetensors, safetensors_text};
 use super::{codes, fixture, has_error, read_safetensors};
-use crate::report::{Code, Severity};
+use crate::finding::{Code, Severity};
 use crate::verify::safetensors::{MAX_HEADER, dtype_bits};
 
 /// One tensor of the given dtype, shape and offsets over `data` bytes.

@@ -7,11 +7,10 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::{codes, fixture, has_error, subject_file};
+use crate::finding::{Code, Finding, Outcome};
+use crate::model::{Family, Purpose, WeightSet};
 use crate::progress::Silent;
-use crate::report::{Code, Finding};
-use crate::select::{Family, Purpose, WeightSet};
-use crate::verify::saved_model::{Graph, Message};
-use crate::verify::{Outcome, Subject, saved_model, verify};
+use crate::verify::{Subject, saved_model, saved_model::Graph, saved_model::Message, verify};
 
 const FILES: &[&str] = &[
     "assets/vocab.txt",

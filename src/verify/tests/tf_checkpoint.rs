@@ -9,10 +9,10 @@ use std::sync::atomic::Ordering;
 use proptest::prelude::*;
 
 use super::{SubjectFile, Zeros, codes, fixture, has_error, subject_file};
+use crate::finding::{Code, Finding, Outcome, Severity};
+use crate::model::{Family, Purpose, WeightSet};
 use crate::progress::Silent;
-use crate::report::{Code, Finding, Severity};
-use crate::select::{Family, Purpose, WeightSet};
-use crate::verify::{Outcome, Subject, TensorTable, tf_checkpoint, verify};
+use crate::verify::{Subject, TensorTable, tf_checkpoint, verify};
 
 const SAVER: &[&str] = &["checkpoint", "model.ckpt.data-00000-of-00001", "model.ckpt.index", "model.ckpt.meta"];
 

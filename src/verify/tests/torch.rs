@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::make::{Pickled, SIX, Strided, state_dict};
 use super::{Zeros, codes, fixture, has_error, read_torch};
-use crate::report::Code;
+use crate::finding::Code;
 use crate::verify::torch;
 
 #[derive(serde::Deserialize)]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::io::Cursor;
 
 use super::{codes, fixture, has_error, read_torch};
-use crate::report::Code;
-use crate::select::Family;
+use crate::finding::Code;
+use crate::model::Family;
 use crate::verify::{table_of, torch};
 
 fn bytes_of(name: &str) -> Vec<u8> {

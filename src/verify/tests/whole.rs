@@ -5,10 +5,10 @@ use std::path::Path;
 
 use super::make::{Pickled, SIX, safetensors, state_dict, torch_file};
 use super::{codes, fixture, subject_file};
+use crate::finding::{Code, Outcome, Severity};
+use crate::model::{Family, Purpose, WeightSet};
 use crate::progress::Silent;
-use crate::report::{Code, Severity};
-use crate::select::{Family, Purpose, WeightSet};
-use crate::verify::{Outcome, Subject, tensor_table, verify};
+use crate::verify::{Subject, tensor_table, verify};
 
 fn set(family: Family, index: Option<&str>, files: &[&str]) -> WeightSet {
     WeightSet {

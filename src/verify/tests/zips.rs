@@ -2,7 +2,7 @@
 
 use super::make::{End, Pickled, Record, SIX, Strided, record, state_dict, torch_file, torch_records, zip, zip_with};
 use super::{codes, has_error, read_torch};
-use crate::report::{Code, Finding};
+use crate::finding::{Code, Finding};
 
 fn six() -> Vec<u8> {
     state_dict(&[("a", SIX)])

@@ -6,8 +6,7 @@ use std::io::{Cursor, Read, Seek};
 use super::dtype::dtype;
 use super::sstable::Table;
 use super::{MAX_NAMES, MAX_NUMBERS, MAX_TENSORS};
-use crate::verify::findings::Quote;
-use crate::verify::proto::{Value, Wire};
+use crate::verify::{findings::Quote, proto::Value, proto::Wire};
 
 /// Dimensions of a tensor (`TensorShape::MaxDimensions` is 254).
 const MAX_DIMS: usize = 254;

@@ -19,7 +19,7 @@ pub(super) use self::shards::check_set;
 pub use self::sstable::{MAX_BLOCK, MAX_KEY};
 use super::findings::{Findings, Quote, Shape};
 use super::{Tensor, TensorTable};
-use crate::report::{Code, Finding, Severity};
+use crate::finding::{Code, Finding, Severity};
 
 /// Entries of one index; an index with more is refused.
 pub const MAX_TENSORS: usize = 1 << 20;

@@ -8,11 +8,10 @@ use crc_fast::{CrcAlgorithm, Digest};
 
 use super::bundle::{Bundle, Entry, bundle};
 use super::{dtype, sstable};
-use crate::repo::RepoPath;
-use crate::report::{Code, Finding, Severity};
-use crate::select::{CheckpointState, WeightSet};
-use crate::verify::findings::{Findings, LISTED, Quote};
-use crate::verify::{ReadSeek, SubjectFile};
+use crate::finding::{Code, Finding, Severity};
+use crate::model::{RepoPath, WeightSet};
+use crate::select::CheckpointState;
+use crate::verify::{ReadSeek, SubjectFile, findings::Findings, findings::LISTED, findings::Quote};
 
 /// A `checkpoint` file is some lines; those of long runs have thousands.
 const STATE_LIMIT: u64 = 8 << 20;

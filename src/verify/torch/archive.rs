@@ -8,7 +8,7 @@ use zip::read::{ArchiveOffset, Config, ZipFile};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::PICKLE_LIMIT;
-use crate::report::Code;
+use crate::finding::Code;
 use crate::verify::findings::{Quote, complaint};
 
 /// Records of one archive.

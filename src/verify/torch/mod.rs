@@ -18,7 +18,7 @@ use self::pickle::Pickle;
 use self::state::State;
 use super::findings::{Findings, Quote, cut};
 use super::{Tensor, TensorTable};
-use crate::report::{Code, Finding, Severity};
+use crate::finding::{Code, Finding, Severity};
 
 /// A state dict's pickle is a few hundred bytes a tensor; this is far above.
 const PICKLE_LIMIT: u64 = 64 << 20;

@@ -9,7 +9,7 @@ use super::pickle::{self, Id, Pickle};
 use super::rebuild::reach;
 use super::state::{self, State, StateTensor, Storage};
 use super::{Held, PICKLE_LIMIT, Storages, dtype};
-use crate::report::Code;
+use crate::finding::Code;
 use crate::verify::findings::{Quote, complaint};
 
 /// The files that the format is made of.

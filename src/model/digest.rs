@@ -57,12 +57,12 @@ macro_rules! hex_newtype {
         impl FromStr for $name {
             type Err = DigestError;
             fn from_str(text: &str) -> Result<Self, DigestError> {
-                crate::repo::digest::parse_hex(text).map($name)
+                crate::model::digest::parse_hex(text).map($name)
             }
         }
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                crate::repo::digest::write_hex(f, &self.0)
+                crate::model::digest::write_hex(f, &self.0)
             }
         }
         impl fmt::Debug for $name {

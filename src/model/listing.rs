@@ -1,6 +1,6 @@
 //! What a repo holds at one commit. How the listing is asked for lives in the client.
 
-use crate::repo::{CommitId, Digest, GitOid, PathError, RepoId, RepoPath, RepoType, Revision, Sha256};
+use crate::model::{CommitId, Digest, GitOid, PathError, RepoId, RepoPath, RepoType, Revision, Sha256};
 
 /// Whether access must be asked for on the repo's page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -115,19 +115,6 @@ pub struct Rejected {
     pub error: PathError,
     /// The listed size.
     pub size: u64,
-}
-
-/// What a mirror's listing says of a file, in which anything but the name may be missing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Claim {
-    /// The name as listed; perhaps no safe path.
-    pub path: String,
-    /// Bytes of its content.
-    pub size: u64,
-    /// What the content must hash to, if it says.
-    pub digest: Option<Digest>,
-    /// The Xet hash, if it says.
-    pub xet_hash: Option<String>,
 }
 
 /// Every file of a repo at one commit.

@@ -6,6 +6,10 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+/// Indexes larger than this are not read: `DeepSeek-V3`'s, one of the largest, has 8.5 MB, and one of a
+/// million tensors some 95 MB.
+pub const INDEX_LIMIT: u64 = 192 << 20;
+
 /// A weight index: which file holds which tensor.
 ///
 /// The shape is `{"metadata": {"total_size": N}, "weight_map": {tensor: file}}`, as written by

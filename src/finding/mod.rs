@@ -1,0 +1,14 @@
+//! What was found out about a repo and what follows from it: findings, the policy that weighs them, and how
+//! a run ends. How a thing was found out, and how it is shown, lives elsewhere.
+
+mod code;
+mod exit;
+mod found;
+mod outcome;
+mod policy;
+
+pub use code::{Code, UnknownCode};
+pub use exit::ExitCode;
+pub use found::{Finding, Severity};
+pub use outcome::Outcome;
+pub use policy::{NotAllowable, Policy};

@@ -1,0 +1,27 @@
+//! The nouns: names and digests of the Hub, parsed once at the edge and valid for ever; a repo's listing;
+//! weight families, sets and indexes; what the user wants. No network, disk, rule or verdict here.
+
+mod digest;
+mod family;
+mod id;
+mod listing;
+mod options;
+mod path;
+mod presence;
+mod revision;
+mod spec;
+mod weight_index;
+mod weights;
+
+pub(crate) use digest::Hasher;
+pub use digest::{Digest, DigestError, GitOid, Sha256};
+pub use family::{Family, UnknownFamily};
+pub use id::{RepoId, RepoIdError, RepoType};
+pub use listing::{Card, Entry, Gated, Lfs, Listing, Rejected, RepoInfo};
+pub use options::Options;
+pub use path::{PathError, RepoPath};
+pub use presence::Presence;
+pub use revision::{CommitId, Revision, RevisionError};
+pub use spec::{RepoSpec, SpecError};
+pub use weight_index::{INDEX_LIMIT, IndexError, WeightIndex};
+pub use weights::{Purpose, WeightSet};
