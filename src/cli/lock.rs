@@ -37,7 +37,12 @@ pub(super) fn of(lock: &Lock, specs: &[RepoSpec], file: &Path, screen: &Screen) 
         let Some(fitting) = locked.filter(asked) else {
             let what = match locked {
                 Some(locked) => {
-                    format!("{} has {} of {}", file.display(), spec.repo_type.qualify(&spec.id), locked.revision)
+                    format!(
+                        "{} has {} of {}",
+                        file.display(),
+                        spec.repo_type.qualify(&spec.id),
+                        locked.revision.shown()
+                    )
                 }
                 None => format!("{} is not in {}", spec.repo_type.qualify(&spec.id), file.display()),
             };

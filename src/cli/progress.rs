@@ -251,7 +251,7 @@ impl Progress for Bars {
             }
             Event::FileBytes { path, bytes } | Event::VerifyBytes { path, bytes } => self.advance(path, bytes),
             Event::FileRestarted { path, why } => {
-                self.say(&format!("{path}: {}; starting this file again", printable(why)));
+                self.say(&format!("{}: {}; starting this file again", path.shown(), printable(why)));
                 let mut state = lock(&self.state);
                 let counted = state.counted.remove(path).unwrap_or(0);
                 if let Some(bar) = state.files.get(path) {
@@ -353,7 +353,7 @@ impl Progress for Lines {
                 let counted = state.counted.remove(path).unwrap_or(0);
                 state.done = state.done.saturating_sub(counted);
                 drop(state);
-                write_line(&format!("{path}: {}; starting this file again", printable(why)));
+                write_line(&format!("{}: {}; starting this file again", path.shown(), printable(why)));
             }
             Event::FileDone { path } => {
                 let mut state = lock(&self.state);
@@ -381,11 +381,13 @@ impl Progress for Lines {
 fn notice(event: &Event<'_>) -> Option<String> {
     Some(match event {
         Event::Retry { path, why, attempt, wait } => {
-            let file = path.map_or(String::new(), |path| format!("{path}: "));
+            let file = path.map_or(String::new(), |path| format!("{}: ", path.shown()));
             format!("{file}{}; attempt {attempt} in {}", printable(why), seconds(*wait))
         }
         Event::RateLimited { wait } => format!("the Hub's rate limit is reached; waiting {}", seconds(*wait)),
-        Event::WaitingForLock { path } => format!("{path}: another process is fetching this file; waiting for it"),
+        Event::WaitingForLock { path } => {
+            format!("{}: another process is fetching this file; waiting for it", path.shown())
+        }
         _ => return None,
     })
 }

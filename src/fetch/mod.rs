@@ -75,7 +75,7 @@ pub enum FetchError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A worker died.
-    #[error("{path}: a worker thread failed unexpectedly")]
+    #[error("{}: a worker thread failed unexpectedly", .path.shown())]
     Worker {
         /// The file it worked on.
         path: RepoPath,

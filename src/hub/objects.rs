@@ -41,7 +41,7 @@ impl Hub {
         if known.is_empty() {
             return Err(HubError::RepoNotFound { repo, endpoint: objects.url().to_string(), has_token: true });
         }
-        Err(HubError::RevisionNotFound { repo, revision: revision.to_string(), known })
+        Err(HubError::RevisionNotFound { repo, revision: revision.as_str().to_owned(), known })
     }
 
     /// What the manifest says is there.

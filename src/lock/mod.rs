@@ -172,14 +172,16 @@ impl LockedRepo {
         let mut lines = Vec::new();
         for old in &self.files {
             match there.get(&old.path) {
-                None => lines.push(format!("- {}", old.path)),
+                None => lines.push(format!("- {}", old.path.shown())),
                 Some(new) if (new.size, new.digest) != (old.size, old.digest) => {
-                    lines.push(format!("~ {}: {} bytes, was {}", old.path, new.size, old.size));
+                    lines.push(format!("~ {}: {} bytes, was {}", old.path.shown(), new.size, old.size));
                 }
                 Some(_) => {}
             }
         }
-        lines.extend(later.files.iter().filter(|f| !here.contains_key(&f.path)).map(|f| format!("+ {}", f.path)));
+        lines.extend(
+            later.files.iter().filter(|f| !here.contains_key(&f.path)).map(|f| format!("+ {}", f.path.shown())),
+        );
         lines
     }
 }

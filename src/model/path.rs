@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::text::printable;
+use crate::text::{Shown, printable};
 
 /// A file's path in a repo: relative, `/`-separated, and safe to join to a folder on any system.
 ///
@@ -50,6 +50,11 @@ impl RepoPath {
     /// Resolves `name` against the folder `dir` (empty for the root).
     pub fn join(dir: &str, name: &str) -> Result<Self, PathError> {
         if dir.is_empty() { name.parse() } else { format!("{dir}/{name}").parse() }
+    }
+
+    /// The path as a person may see it. It is no identity: two paths may look the same, and neither can be had back.
+    pub fn shown(&self) -> Shown<'_> {
+        Shown::new(&self.0)
     }
 
     /// This path below `root`.
@@ -108,13 +113,6 @@ impl FromStr for RepoPath {
             }
         }
         Ok(RepoPath(text.into()))
-    }
-}
-
-impl fmt::Display for RepoPath {
-    /// Safe for a terminal: see [`crate::text::printable`].
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&printable(&self.0))
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::digest::{DigestError, hex_newtype};
-use crate::text::printable;
+use crate::text::{Shown, printable};
 
 /// A branch, tag, `refs/pr/N` or commit hash. It becomes a path below `refs/` in the cache, so
 /// git's own rules for ref names apply (`git check-ref-format`).
@@ -23,6 +23,11 @@ impl Revision {
     /// The whole name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name as a person may see it.
+    pub fn shown(&self) -> Shown<'_> {
+        Shown::new(&self.0)
     }
 
     /// The commit it names, when it is a full commit hash.
@@ -62,12 +67,6 @@ impl FromStr for Revision {
             return fail("no part may be empty or start or end with '.'");
         }
         Ok(Revision(text.into()))
-    }
-}
-
-impl fmt::Display for Revision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&printable(&self.0))
     }
 }
 

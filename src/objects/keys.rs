@@ -26,7 +26,7 @@ impl Keys {
 
     /// A file.
     pub fn file(&self, commit: &CommitId, path: &RepoPath) -> String {
-        format!("{}/{path}", self.snapshot(commit))
+        format!("{}/{}", self.snapshot(commit), path.as_str())
     }
 
     /// The folder of the manifests.
@@ -46,7 +46,7 @@ impl Keys {
 
     /// The commit that a revision is.
     pub fn reference(&self, revision: &Revision) -> String {
-        format!("{}/{revision}", self.references())
+        format!("{}/{}", self.references(), revision.as_str())
     }
 
     /// The folder of the revisions.
@@ -61,6 +61,6 @@ impl Keys {
 
     /// How far a file's upload is.
     pub fn journal(&self, commit: &CommitId, path: &RepoPath) -> String {
-        format!("{}/{path}.json", self.journals(commit))
+        format!("{}/{}.json", self.journals(commit), path.as_str())
     }
 }

@@ -155,7 +155,7 @@ impl CompareReport {
         };
         let mut out = String::new();
         let name = self.repo_type.qualify(&self.repo);
-        let head = format!("{name}@{} ({})", self.revision, self.commit.short());
+        let head = format!("{name}@{} ({})", self.revision.shown(), self.commit.short());
         let _ = writeln!(out, "{mark} {} {verdict}", paint.bold(&head));
         wrap(
             &mut out,

@@ -61,7 +61,7 @@ fn human(report: &Report, options: HumanOptions) -> String {
     if let Some(revision) = &report.revision
         && revision.as_commit().is_none()
     {
-        let _ = write!(head, "@{revision}");
+        let _ = write!(head, "@{}", revision.shown());
     }
     if let Some(commit) = report.commit {
         let _ = write!(head, " ({})", commit.short());

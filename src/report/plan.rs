@@ -45,7 +45,7 @@ impl PlanReport<'_> {
             let _ = write!(head, " (now {})", info.canonical_id);
         }
         if info.revision.as_commit().is_none() {
-            let _ = write!(head, "@{}", info.revision);
+            let _ = write!(head, "@{}", info.revision.shown());
         }
         let _ = write!(head, " ({})", info.commit.short());
         if info.gated != Gated::No {
@@ -90,7 +90,7 @@ impl PlanReport<'_> {
             } else {
                 format!("{size:>9}  {state}")
             };
-            let name = item.entry.path.to_string();
+            let name = item.entry.path.shown().to_string();
             let room = options.width.saturating_sub(lead.len() + 2);
             if wide || name.width() <= room {
                 let _ = write!(out, "{lead}  {name}");
@@ -164,7 +164,7 @@ fn state(presence: Presence) -> &'static str {
 /// `a.onnx, b.onnx and 7 more`.
 fn examples(group: &LeftOut, all: bool) -> String {
     let shown = if all || group.paths.len() <= 3 { group.paths.len() } else { 2 };
-    let names: Vec<String> = group.paths.iter().take(shown).map(ToString::to_string).collect();
+    let names: Vec<String> = group.paths.iter().take(shown).map(|path| path.shown().to_string()).collect();
     let mut text = names.join(", ");
     if group.paths.len() > shown {
         let _ = write!(text, " and {} more", group.paths.len() - shown);

@@ -144,7 +144,8 @@ fn mixed(
         return Err(variant_absent(view, wish, &dirs, variant));
     }
     let found = found(view);
-    let mut why: Vec<String> = broken.iter().take(3).map(|(f, path, why)| format!("{f}: {path}: {why}")).collect();
+    let mut why: Vec<String> =
+        broken.iter().take(3).map(|(f, path, why)| format!("{f}: {}: {why}", path.shown())).collect();
     why.extend(lacking.iter().take(3).cloned());
     let only_variants = only_variants(view, &dirs);
     if !lost.is_empty() && !only_variants.is_empty() && wish.variant.is_none() {
@@ -171,7 +172,8 @@ fn report_fallback(
     lacking: &[String],
     broken: &[(Family, RepoPath, String)],
 ) {
-    let why = lacking.first().cloned().or_else(|| broken.first().map(|(_, path, why)| format!("{path}: {why}")));
+    let why =
+        lacking.first().cloned().or_else(|| broken.first().map(|(_, path, why)| format!("{}: {why}", path.shown())));
     let why = why.unwrap_or_else(|| "it is in no component".to_owned());
     match (family, wish.prefer) {
         (None, _) => view.find_out(Finding::repo(

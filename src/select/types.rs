@@ -110,7 +110,7 @@ pub enum SelectError {
         how: &'static str,
     },
     /// `--subfolder` names no folder of the repo.
-    #[error("there is no folder \"{folder}\" in this repo")]
+    #[error("there is no folder \"{}\" in this repo", .folder.shown())]
     SubfolderAbsent {
         /// The folder asked for.
         folder: RepoPath,

@@ -71,7 +71,7 @@ pub enum Error {
         place: PathBuf,
     },
     /// A small file that selection depends on could not be had right.
-    #[error("{path}: {why}")]
+    #[error("{}: {why}", .path.shown())]
     Document {
         /// Which.
         path: RepoPath,

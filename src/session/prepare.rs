@@ -98,7 +98,7 @@ impl Prepared {
                     Finding::new(
                         Code::PathUnsafe,
                         &path,
-                        format!("{file} is a file, and a folder on the way to this one"),
+                        format!("{} is a file, and a folder on the way to this one", file.shown()),
                     )
                     .hint(hint),
                 ),
@@ -107,7 +107,10 @@ impl Prepared {
                         Finding::new(
                             Code::PathUnsafe,
                             &b,
-                            format!("it differs from {a} only in case, and this file system does not tell them apart"),
+                            format!(
+                                "it differs from {} only in case, and this file system does not tell them apart",
+                                a.shown()
+                            ),
                         )
                         .hint(hint),
                     );
@@ -184,7 +187,7 @@ impl Session {
             #[cfg(feature = "object-store")]
             super::Destination::Objects(url) => url.to_string().into(),
         };
-        let revision = spec.revision.clone().unwrap_or_default().to_string();
+        let revision = spec.revision.clone().unwrap_or_default().as_str().to_owned();
         Error::NotCached { repo: spec.repo_type.qualify(&spec.id), revision, place }
     }
 

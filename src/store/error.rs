@@ -31,7 +31,7 @@ pub enum StoreError {
         what: &'static str,
     },
     /// A repo's path that would land among the bookkeeping of a local dir, and could forge it.
-    #[error("{path} cannot be kept in a local dir: .cache/huggingface holds the folder's own records")]
+    #[error("{} cannot be kept in a local dir: .cache/huggingface holds the folder's own records", .path.shown())]
     Reserved {
         /// The path.
         path: RepoPath,

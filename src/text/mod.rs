@@ -13,15 +13,17 @@ pub(crate) use near::{choices, distance};
 /// Untrusted text with everything that could steer a terminal escaped; borrows when there is nothing to escape.
 ///
 /// Control characters (C0, DEL, C1), line and paragraph separators, and the bidirectional and
-/// zero-width format characters are written as `\u{..}`; everything else is passed through.
+/// zero-width format characters and tags are written as `\u{..}`, and so is the first character of a text that a
+/// CI system would take for a command (`::error::` of GitHub, `##[error]` of Azure); everything else is passed through.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(steers_terminal) {
+    let command = is_ci_command(text);
+    if !command && !text.chars().any(steers_terminal) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if steers_terminal(c) {
+    for (at, c) in text.char_indices() {
+        if steers_terminal(c) || command && at == 0 {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);
@@ -49,7 +51,31 @@ pub(crate) fn few<S: AsRef<str>>(names: &[S], most: usize) -> String {
 pub(crate) fn steers_terminal(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+            '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Whether a CI system would read a line that is this text as a command to itself.
+fn is_ci_command(text: &str) -> bool {
+    text.starts_with("::") || text.starts_with("##[")
+}
+
+/// An identity as a terminal, a log or a report may show it: the only escaped form there is.
+#[derive(Clone, Copy)]
+pub struct Shown<'a>(&'a str);
+
+impl<'a> Shown<'a> {
+    /// This name, as it came.
+    #[must_use]
+    pub fn new(name: &'a str) -> Self {
+        Shown(name)
+    }
+}
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&printable(self.0))
+    }
 }
 
 /// A byte count as people read it: decimal units, as disks and networks are sold (`14.0 GB`).
@@ -79,6 +105,10 @@ mod tests {
     fn escapes_cannot_reach_the_terminal() {
         assert_eq!(printable("a\x1b[31mb\u{202e}c\u{9b}d"), "a\\u{1b}[31mb\\u{202e}c\\u{9b}d");
         assert!(matches!(printable("模型 weights.bin"), Cow::Borrowed(_)));
+        assert_eq!(printable("a\u{e0041}"), "a\\u{e0041}");
+        assert_eq!(Shown::new("::stop-commands::x").to_string(), "\\u{3a}:stop-commands::x");
+        assert_eq!(printable("##[error]x"), "\\u{23}#[error]x");
+        assert!(matches!(printable("a::b ##[c"), Cow::Borrowed(_)));
     }
 
     #[test]

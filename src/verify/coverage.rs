@@ -49,7 +49,11 @@ pub(super) fn duplicates(set: &WeightSet, tables: &Tables<'_>) -> Vec<Finding> {
     twice.sort_unstable_by_key(|((_, place, _), _)| *place);
     let mut found = Findings::default();
     for ((name, _, path), other) in twice {
-        found.push(Finding::new(Code::TensorDuplicate, path, format!("tensor {} is also in {other}", Quote(name))));
+        found.push(Finding::new(
+            Code::TensorDuplicate,
+            path,
+            format!("tensor {} is also in {}", Quote(name), other.shown()),
+        ));
     }
     found.into_vec()
 }
@@ -126,7 +130,7 @@ pub(super) fn check(
                     findings.push(Finding::new(
                         Code::ShardMissing,
                         &path,
-                        format!("{index_path} names it, and it is not there"),
+                        format!("{} names it, and it is not there", index_path.shown()),
                     ));
                 }
                 Some(path)
@@ -152,14 +156,19 @@ pub(super) fn check(
             Some(at) => findings.push(Finding::new(
                 Code::TensorMisplaced,
                 at,
-                format!("tensor {} is in this file; {index_path} says it is in {shard}", Quote(tensor)),
+                format!(
+                    "tensor {} is in this file; {} says it is in {}",
+                    Quote(tensor),
+                    index_path.shown(),
+                    shard.shown()
+                ),
             )),
             None if dropped.contains(tensor) => {}
             None if set.tied_embeddings && tied_present && is_tied(tensor) => {}
             None => findings.push(Finding::new(
                 Code::TensorMissing,
                 shard,
-                format!("{index_path} says that it holds tensor {}, and it does not", Quote(tensor)),
+                format!("{} says that it holds tensor {}, and it does not", index_path.shown(), Quote(tensor)),
             )),
         }
     }
@@ -181,7 +190,7 @@ fn unindexed(index_path: &RepoPath, index: &WeightIndex, tables: &Tables<'_>) ->
             found.push(Finding::new(
                 Code::TensorUnindexed,
                 path,
-                format!("{index_path} does not name its tensor {}", Quote(name)),
+                format!("{} does not name its tensor {}", index_path.shown(), Quote(name)),
             ));
         }
     }

@@ -64,9 +64,13 @@ impl Repo {
                 Step::Need(paths) => {
                     assert!(!paths.is_empty(), "asked for nothing");
                     for path in paths {
-                        assert!(listing.get(path.as_str()).is_some(), "{path} is not in the listing");
+                        assert!(listing.get(path.as_str()).is_some(), "{} is not in the listing", path.shown());
                         let content = self.documents.get(path.as_str()).cloned().unwrap_or_else(|| b"{}".to_vec());
-                        assert!(documents.insert(path.clone(), Some(content)).is_none(), "{path} was asked for twice");
+                        assert!(
+                            documents.insert(path.clone(), Some(content)).is_none(),
+                            "{} was asked for twice",
+                            path.shown()
+                        );
                     }
                 }
             }
@@ -142,7 +146,7 @@ impl Outcome {
             assert!(!set.files.is_empty());
             assert!(set.files.windows(2).all(|w| w[0] < w[1]), "sorted, each once");
             for path in set.files.iter().chain(&set.index) {
-                assert!(taken.contains(path.as_str()), "{path} is in a set but not taken");
+                assert!(taken.contains(path.as_str()), "{} is in a set but not taken", path.shown());
             }
         }
     }

@@ -14,7 +14,9 @@ pub(super) fn commits(reference: &RepoInfo, mirror: &RepoInfo) -> Vec<Finding> {
     if reference.commit != mirror.commit {
         let message = format!(
             "{} is {} on the mirror and {} on the endpoint",
-            reference.revision, mirror.commit, reference.commit
+            reference.revision.shown(),
+            mirror.commit,
+            reference.commit
         );
         findings.push(
             Finding::repo(Code::CommitStale, message)

@@ -52,7 +52,7 @@ impl Session {
     ) -> Result<Report, Error> {
         let keys = Keys::new(spec.repo_type, &spec.id);
         let Some(locked) = objects.manifest_of(&keys, revision).await? else {
-            let url = format!("{} ({}@{revision})", objects.url(), spec.id);
+            let url = format!("{} ({}@{})", objects.url(), spec.id, revision.shown());
             return Err(ObjectError::Empty { url }.into());
         };
         self.verify_objects(objects, &locked).await

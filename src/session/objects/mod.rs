@@ -262,5 +262,5 @@ impl Session {
 
 /// The journals that the uploads of this selection may have left.
 fn multipart(prepared: &Prepared) -> impl Iterator<Item = String> {
-    prepared.plan.items.iter().filter(|i| i.entry.size > PART).map(|i| format!("{}.json", i.entry.path))
+    prepared.plan.items.iter().filter(|i| i.entry.size > PART).map(|i| format!("{}.json", i.entry.path.as_str()))
 }
