@@ -281,7 +281,7 @@ impl FileWork {
             if ready == 0 {
                 if at == self.entry.size {
                     // Without a hasher nobody hashes it again.
-                    return Ok(Hashed::Whole(hasher.finish()));
+                    return Ok(Hashed::Whole(hasher.finish().digest()));
                 }
                 state.hasher = Some(hasher);
                 drop(state);

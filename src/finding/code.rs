@@ -35,6 +35,8 @@ codes! {
     ChecksumMismatch = "checksum-mismatch", Error;
     /// A file of the selection is not there.
     FileMissing = "file-missing", Error;
+    /// Nobody says what the bytes of some files must be: what the formats say of themselves was checked, no digest.
+    DigestsUnknown = "digests-unknown", Error;
     /// A git-lfs pointer lies where the content should be.
     LfsPointer = "lfs-pointer", Error;
     /// The index names a shard that is not there.
@@ -95,6 +97,8 @@ codes! {
     OverlappingWeights = "overlapping-weights", Warning;
     /// Part of the weights has no file of the variant asked for.
     VariantFallback = "variant-fallback", Warning;
+    /// A weight file is in a container that no reader understands: its digest is checked, not its contents.
+    WeightsUnread = "weights-unread", Warning;
     /// There are no weights where loaders look for them.
     WeightsAbsent = "weights-absent", Warning;
     /// Another repo holds the model that this one builds on.

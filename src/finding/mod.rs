@@ -2,13 +2,17 @@
 //! a run ends. How a thing was found out, and how it is shown, lives elsewhere.
 
 mod code;
+mod evidence;
 mod exit;
 mod found;
 mod outcome;
 mod policy;
+mod verdict;
 
 pub use code::{Code, UnknownCode};
+pub use evidence::{Evidence, Expectation, Origin, Stamp};
 pub use exit::ExitCode;
 pub use found::{Finding, Severity};
 pub use outcome::Outcome;
 pub use policy::{NotAllowable, Policy};
+pub use verdict::{Verdict, Weights};

@@ -103,7 +103,7 @@ impl Digest {
     }
 
     /// A hasher that yields the same kind of digest for `size` bytes of content.
-    pub(crate) fn hasher(&self, size: u64) -> Hasher {
+    pub fn hasher(&self, size: u64) -> Hasher {
         match self {
             Digest::Sha256(_) => Hasher::sha256(),
             Digest::GitBlob(_) => Hasher::git_blob(size),
@@ -126,9 +126,35 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// What bytes hashed to. Only a [`Hasher`] makes one, of the bytes that went through it: that a file has a digest
+/// cannot be asserted, only found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hashed {
+    digest: Digest,
+    length: u64,
+}
+
+impl Hashed {
+    /// The digest of the bytes.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// How many bytes there were.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+}
+
 /// Hashes a file's content front to back.
 #[derive(Clone)]
-pub(crate) enum Hasher {
+pub struct Hasher {
+    state: State,
+    length: u64,
+}
+
+#[derive(Clone)]
+enum State {
     /// Plain SHA-256 of the content.
     Sha256(sha2::Sha256),
     /// SHA-1 of git's blob header and the content.
@@ -138,36 +164,51 @@ pub(crate) enum Hasher {
 impl Hasher {
     /// For LFS and Xet files.
     pub fn sha256() -> Self {
-        Hasher::Sha256(sha2::Sha256::new())
+        Hasher { state: State::Sha256(sha2::Sha256::new()), length: 0 }
     }
 
     /// For regular git files; git's header holds the size, so it must be known beforehand.
     pub fn git_blob(size: u64) -> Self {
-        Hasher::GitBlob(sha1::Sha1::new().chain_update(format!("blob {size}\0")))
+        Hasher { state: State::GitBlob(sha1::Sha1::new().chain_update(format!("blob {size}\0"))), length: 0 }
+    }
+
+    /// The state of a SHA-256, to go on with later.
+    pub(crate) fn as_sha256(&self) -> Option<&sha2::Sha256> {
+        match &self.state {
+            State::Sha256(state) => Some(state),
+            State::GitBlob(_) => None,
+        }
+    }
+
+    /// Goes on from a state.
+    pub(crate) fn resume(state: sha2::Sha256) -> Self {
+        Hasher { state: State::Sha256(state), length: 0 }
     }
 
     /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Hasher::Sha256(h) => h.update(bytes),
-            Hasher::GitBlob(h) => h.update(bytes),
+        self.length += bytes.len() as u64;
+        match &mut self.state {
+            State::Sha256(h) => h.update(bytes),
+            State::GitBlob(h) => h.update(bytes),
         }
     }
 
     /// The digest of everything added.
-    pub fn finish(self) -> Digest {
-        match self {
-            Hasher::Sha256(h) => Digest::Sha256(Sha256(h.finalize().into())),
-            Hasher::GitBlob(h) => Digest::GitBlob(GitOid(h.finalize().into())),
-        }
+    pub fn finish(self) -> Hashed {
+        let digest = match self.state {
+            State::Sha256(h) => Digest::Sha256(Sha256(h.finalize().into())),
+            State::GitBlob(h) => Digest::GitBlob(GitOid(h.finalize().into())),
+        };
+        Hashed { digest, length: self.length }
     }
 }
 
 impl fmt::Debug for Hasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Hasher::Sha256(_) => "Hasher(sha256)",
-            Hasher::GitBlob(_) => "Hasher(git-sha1)",
+        f.write_str(match self.state {
+            State::Sha256(_) => "Hasher(sha256)",
+            State::GitBlob(_) => "Hasher(git-sha1)",
         })
     }
 }
@@ -182,12 +223,12 @@ mod tests {
         let mut hasher = Hasher::git_blob(6);
         hasher.update(b"hel");
         hasher.update(b"lo\n");
-        assert_eq!(hasher.finish().to_string(), "ce013625030ba8dba906f756967f9e9ca394464a");
+        assert_eq!(hasher.finish().digest().to_string(), "ce013625030ba8dba906f756967f9e9ca394464a");
     }
 
     #[test]
     fn sha256_digest_round_trips_through_its_etag() {
-        let digest = Hasher::sha256().finish();
+        let digest = Hasher::sha256().finish().digest();
         assert_eq!(digest.to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(Digest::from_etag(&digest.to_string()), Ok(digest));
     }

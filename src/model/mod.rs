@@ -13,8 +13,7 @@ mod spec;
 mod weight_index;
 mod weights;
 
-pub(crate) use digest::Hasher;
-pub use digest::{Digest, DigestError, GitOid, Sha256};
+pub use digest::{Digest, DigestError, GitOid, Hashed, Hasher, Sha256};
 pub use family::{Family, UnknownFamily};
 pub use id::{RepoId, RepoIdError, RepoType};
 pub use listing::{Card, Entry, Gated, Lfs, Listing, Rejected, RepoInfo};

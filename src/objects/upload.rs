@@ -204,7 +204,7 @@ impl File {
         self.started(0);
         let bytes = self.fetch(0..self.entry.size).await?;
         let (hasher, _) = hash(self.entry.digest().hasher(self.entry.size), bytes.clone()).await;
-        let actual = hasher.finish();
+        let actual = hasher.finish().digest();
         if actual != self.entry.digest() {
             return Ok(Err(actual));
         }
@@ -324,7 +324,7 @@ impl File {
             }
             whole = hasher;
         }
-        self.finish(&id, parts, whole.finish()).await
+        self.finish(&id, parts, whole.finish().digest()).await
     }
 
     async fn finish(&self, id: &str, parts: Vec<PartId>, actual: Digest) -> Result<Result<Mark, Digest>, UploadError> {
@@ -359,7 +359,7 @@ impl File {
         while let Some(chunk) = bytes.next().await {
             hasher = hash(hasher, chunk?).await.0;
         }
-        Ok((hasher.finish() == self.entry.digest()).then_some(mark))
+        Ok((hasher.finish().digest() == self.entry.digest()).then_some(mark))
     }
 
     async fn note(&self, id: &str, part_size: u64, parts: &[PartId], hash: String) -> Result<(), ObjectError> {

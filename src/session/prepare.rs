@@ -346,7 +346,7 @@ fn read_present(
 pub(super) fn is_content(content: &[u8], entry: &Entry) -> bool {
     let mut hasher = entry.digest().hasher(entry.size);
     hasher.update(content);
-    hasher.finish() == entry.digest()
+    hasher.finish().digest() == entry.digest()
 }
 
 /// A folder for a dry run's small files, made when first needed and gone with the run.

@@ -199,7 +199,7 @@ impl Folder {
                 Ok(Stamp::from(&file.metadata()?))
             };
             let stamp = copy().map_err(StoreError::io("copy to", &path))?;
-            error::check_content(from, entry, hasher.finish(), length)?;
+            error::check_content(from, entry, hasher.finish().digest(), length)?;
             Ok(stamp)
         })
     }

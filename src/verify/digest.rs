@@ -27,7 +27,7 @@ fn hash(mut file: impl Read, like: Digest, size: u64, mut seen: impl FnMut(u64))
     let mut buffer = vec![0; BUFFER];
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => return Ok(hasher.finish()),
+            Ok(0) => return Ok(hasher.finish().digest()),
             Ok(n) => {
                 hasher.update(&buffer[..n]);
                 seen(n as u64);

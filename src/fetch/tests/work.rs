@@ -24,7 +24,7 @@ fn bench(size: usize) -> Bench {
     let content: Vec<u8> = (0..size).map(|i| u8::try_from(i * 7 % 251).unwrap()).collect();
     let mut hasher = Hasher::sha256();
     hasher.update(&content);
-    let sha256 = hasher.finish().to_string().parse().unwrap();
+    let sha256 = hasher.finish().digest().to_string().parse().unwrap();
     let entry = Entry {
         path: "model.safetensors".parse().unwrap(),
         size: size as u64,

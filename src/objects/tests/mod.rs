@@ -23,7 +23,7 @@ fn locked() -> LockedRepo {
     let file = LockedFile {
         path: "a b%.json".parse().unwrap(),
         size: 0,
-        digest: Hasher::git_blob(0).finish(),
+        digest: Hasher::git_blob(0).finish().digest(),
         xet_hash: None,
     };
     LockedRepo {

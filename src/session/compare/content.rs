@@ -233,7 +233,7 @@ fn hash(mut chunks: mpsc::Receiver<Option<Bytes>>, like: Digest, size: u64) -> D
             None => hasher = like.hasher(size),
         }
     }
-    hasher.finish()
+    hasher.finish().digest()
 }
 
 /// What is wrong with an answer before its body is read; `range` is what was asked for.

@@ -27,7 +27,7 @@ fn commit() -> CommitId {
 fn sha256(content: &[u8]) -> Sha256 {
     let mut hasher = Hasher::sha256();
     hasher.update(content);
-    hasher.finish().to_string().parse().unwrap()
+    hasher.finish().digest().to_string().parse().unwrap()
 }
 
 /// A listed file with `CONTENT`.

@@ -17,7 +17,7 @@ fn stamp(size: u64) -> Stamp {
 #[test]
 fn what_is_remembered_survives_and_a_changed_file_is_not_known() {
     let dir = tempfile::tempdir().unwrap();
-    let digest = crate::model::Hasher::sha256().finish();
+    let digest = crate::model::Hasher::sha256().finish().digest();
     record(&dir).remember("a", &digest, stamp(1)).unwrap();
     record(&dir).remember_check("k", &Outcome::default()).unwrap();
     let again = record(&dir);
@@ -32,7 +32,7 @@ fn what_is_remembered_survives_and_a_changed_file_is_not_known() {
 fn a_damaged_record_only_forgets() {
     let dir = tempfile::tempdir().unwrap();
     let path = file(&dir);
-    let digest = crate::model::Hasher::sha256().finish();
+    let digest = crate::model::Hasher::sha256().finish().digest();
     record(&dir).remember("a", &digest, stamp(1)).unwrap();
     let mut text = fs::read(&path).unwrap();
     text.extend_from_slice(b"{\"kind\":\"file\",\"key\n\xff\xfe\n[[[[\n");
@@ -43,7 +43,7 @@ fn a_damaged_record_only_forgets() {
 #[test]
 fn a_torn_last_line_costs_one_line_only() {
     let dir = tempfile::tempdir().unwrap();
-    let digest = crate::model::Hasher::sha256().finish();
+    let digest = crate::model::Hasher::sha256().finish().digest();
     record(&dir).remember("a", &digest, stamp(1)).unwrap();
     let whole = fs::read(file(&dir)).unwrap();
     for cut in 0..whole.len() {
@@ -59,7 +59,7 @@ fn a_torn_last_line_costs_one_line_only() {
 #[test]
 fn what_another_version_wrote_is_passed_over() {
     let dir = tempfile::tempdir().unwrap();
-    let digest = crate::model::Hasher::sha256().finish();
+    let digest = crate::model::Hasher::sha256().finish().digest();
     record(&dir).remember("a", &digest, stamp(1)).unwrap();
     let line = fs::read_to_string(file(&dir)).unwrap();
     let foreign = [
@@ -83,7 +83,7 @@ fn what_another_version_wrote_is_passed_over() {
 #[test]
 fn a_gigantic_record_is_not_read_and_is_started_anew() {
     let dir = tempfile::tempdir().unwrap();
-    let digest = crate::model::Hasher::sha256().finish();
+    let digest = crate::model::Hasher::sha256().finish().digest();
     record(&dir).remember("a", &digest, stamp(1)).unwrap();
     // A hole of a terabyte: reading it would take minutes.
     fs::File::options().write(true).open(file(&dir)).unwrap().set_len(1 << 40).unwrap();
@@ -99,7 +99,7 @@ fn a_gigantic_record_is_not_read_and_is_started_anew() {
 #[test]
 fn a_record_that_is_mostly_out_of_date_shrinks() {
     let dir = tempfile::tempdir().unwrap();
-    let digest = crate::model::Hasher::sha256().finish();
+    let digest = crate::model::Hasher::sha256().finish().digest();
     let before = record(&dir);
     for size in 0..1100 {
         before.remember("a", &digest, stamp(size)).unwrap();
@@ -126,7 +126,7 @@ fn only_the_last_checks_are_kept() {
 #[test]
 fn appends_do_not_mix() {
     let dir = tempfile::tempdir().unwrap();
-    let digest = crate::model::Hasher::sha256().finish();
+    let digest = crate::model::Hasher::sha256().finish().digest();
     std::thread::scope(|scope| {
         for writer in 0..8u64 {
             let (dir, digest) = (&dir, &digest);
@@ -154,7 +154,7 @@ fn the_record_is_not_written_through_a_link() {
     fs::write(&victim, "precious").unwrap();
     fs::create_dir(dir.path().join("own")).unwrap();
     std::os::unix::fs::symlink(&victim, file(&dir)).unwrap();
-    let digest = crate::model::Hasher::sha256().finish();
+    let digest = crate::model::Hasher::sha256().finish().digest();
     assert!(matches!(record(&dir).remember("a", &digest, stamp(1)), Err(StoreError::Symlink(_))));
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
 }

@@ -1,0 +1,157 @@
+//! What is known of one file: what it must be and who says so, and what was seen of its bytes. What follows
+//! from that is the verdict's; how bytes are read lives elsewhere.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use crate::model::{Digest, Hashed};
+
+/// Who stated what a file must be, the strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Origin {
+    /// The Hub (or the endpoint in its place), asked in this run.
+    Hub,
+    /// A lockfile.
+    Lock,
+    /// The manifest of an object store, which an earlier run wrote.
+    Manifest,
+    /// A listing of the same endpoint that an earlier run kept.
+    KeptListing,
+    /// The names of the cache's own blobs.
+    BlobNames,
+    /// The metadata that `huggingface_hub` keeps beside each file of a local dir.
+    LocalMetadata,
+    /// Nobody: what the file must be is not known.
+    Nobody,
+}
+
+impl Origin {
+    /// Every origin, the strongest first.
+    pub const ALL: &[Origin] = &[
+        Origin::Hub,
+        Origin::Lock,
+        Origin::Manifest,
+        Origin::KeptListing,
+        Origin::BlobNames,
+        Origin::LocalMetadata,
+        Origin::Nobody,
+    ];
+
+    /// The word after `against=`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Origin::Hub => "hub",
+            Origin::Lock => "lock",
+            Origin::Manifest => "manifest",
+            Origin::KeptListing => "kept-listing",
+            Origin::BlobNames => "blob-names",
+            Origin::LocalMetadata => "local-metadata",
+            Origin::Nobody => "nobody",
+        }
+    }
+}
+
+/// What a file must be, and who says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expectation {
+    /// Its bytes; `None` when nobody says.
+    pub size: Option<u64>,
+    /// Its digest; `None` when nobody says.
+    pub digest: Option<Digest>,
+    /// Who says.
+    pub origin: Origin,
+}
+
+impl Expectation {
+    /// This size and digest, as `origin` states them.
+    pub fn new(size: u64, digest: Digest, origin: Origin) -> Self {
+        Expectation { size: Some(size), digest: Some(digest), origin }
+    }
+
+    /// Nobody says what the file must be.
+    pub const UNKNOWN: Expectation = Expectation { size: None, digest: None, origin: Origin::Nobody };
+
+    /// Who stated the digest.
+    pub fn against(&self) -> Origin {
+        if self.digest.is_some() { self.origin } else { Origin::Nobody }
+    }
+}
+
+/// What identifies unchanged content without reading it. The change time notices a restored modification time.
+/// The device is no part of it: a remount is no change, and must not cost a second hash of every file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Stamp {
+    /// Bytes.
+    pub size: u64,
+    /// Modification time, seconds since 1970.
+    pub mtime: i64,
+    /// Nanoseconds beside `mtime`.
+    pub mtime_ns: i64,
+    /// Change time, seconds since 1970. No program can set it.
+    pub ctime: i64,
+    /// Nanoseconds beside `ctime`.
+    pub ctime_ns: i64,
+    /// Inode number.
+    pub inode: u64,
+}
+
+impl From<&std::fs::Metadata> for Stamp {
+    fn from(meta: &std::fs::Metadata) -> Self {
+        Stamp {
+            size: meta.len(),
+            mtime: meta.mtime(),
+            mtime_ns: meta.mtime_nsec(),
+            ctime: meta.ctime(),
+            ctime_ns: meta.ctime_nsec(),
+            inode: meta.ino(),
+        }
+    }
+}
+
+/// What was seen of a file's bytes. Nothing can assert [`Evidence::Hashed`]: the [`Hashed`] in it is made by the
+/// hasher that the bytes went through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Evidence {
+    /// Its bytes were read whole in this run.
+    Hashed(Hashed),
+    /// An earlier run hashed it to this digest, and its stamp is unchanged.
+    Recorded(Digest),
+    /// It is there, and nobody looked at its bytes.
+    #[default]
+    Unread,
+    /// It is not there.
+    Absent,
+    /// It is there, and it is not what it must be.
+    Wrong,
+}
+
+impl Evidence {
+    /// Every kind of evidence, by its word.
+    pub const KINDS: &[&str] = &["hashed", "recorded", "unread", "absent", "wrong"];
+
+    /// The word in reports.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Evidence::Hashed(_) => "hashed",
+            Evidence::Recorded(_) => "recorded",
+            Evidence::Unread => "unread",
+            Evidence::Absent => "absent",
+            Evidence::Wrong => "wrong",
+        }
+    }
+
+    /// The digest that the bytes are known to have.
+    pub fn digest(&self) -> Option<Digest> {
+        match self {
+            Evidence::Hashed(hashed) => Some(hashed.digest()),
+            Evidence::Recorded(digest) => Some(*digest),
+            _ => None,
+        }
+    }
+
+    /// Whether it proves that the file is what `expected` says.
+    pub fn proves(&self, expected: &Expectation) -> bool {
+        expected.digest.is_some() && self.digest() == expected.digest
+    }
+}
