@@ -156,14 +156,12 @@ impl Store {
             error::check_content(&place.path, entry, actual.map_err(StoreError::io("read", &place.path))?, stamp.size)?;
         }
         let copy = self.layout.show(commit, entry, &place)?;
-        match copy {
-            Some(stamp) => self.note(&self.layout.place(commit, entry), entry, &stamp),
-            None => {
-                let _ = self.record.remember(&place.key, &entry.digest(), stamp);
-                self.seen().insert(place.key, stamp);
-                Ok(())
-            }
+        if let Some(stamp) = copy {
+            return self.note(&self.layout.place(commit, entry), entry, &stamp);
         }
+        let _ = self.record.remember(&place.key, &entry.digest(), stamp);
+        self.seen().insert(place.key, stamp);
+        Ok(())
     }
 
     /// Remembers content that has just got its name, if it still is what was `proven`. The name changed its change
