@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::upload::part_size;
 use super::{Keys, ObjectError, Objects};
 use crate::model::{CommitId, Digest, Entry};
 
@@ -32,8 +33,9 @@ impl Journal {
     pub fn read(text: &[u8], digest: &Digest, size: u64) -> Option<Self> {
         let journal: Journal = serde_json::from_slice(text).ok()?;
         let same = journal.version == VERSION && journal.digest == format!("{digest:?}") && journal.size == size;
-        let at = journal.part_size.checked_mul(journal.parts.len() as u64)?;
-        (same && journal.part_size > 0 && at <= size.checked_add(journal.part_size)?).then_some(journal)
+        // Parts are held in memory whole: how large they are is for this run to say.
+        let parts = usize::try_from(size.div_ceil(part_size(size))).ok()?;
+        (same && journal.part_size == part_size(size) && journal.parts.len() <= parts).then_some(journal)
     }
 
     pub fn text(&self) -> Vec<u8> {
@@ -69,22 +71,33 @@ mod tests {
     #[test]
     fn a_journal_of_other_content_is_none() {
         let digest = Hasher::sha256().finish().digest();
-        let journal = Journal::new(&digest, 20, "u".into(), 8, vec!["a".into()]);
+        let journal = Journal::new(&digest, 20, "u".into(), part_size(20), vec!["a".into()]);
         let text = journal.text();
         assert_eq!(Journal::read(&text, &digest, 20), Some(journal));
         assert_eq!(Journal::read(&text, &digest, 21), None);
         assert_eq!(Journal::read(&text, &Hasher::git_blob(0).finish().digest(), 20), None);
         assert_eq!(Journal::read(&text[1..], &digest, 20), None);
-        for part_size in [0, u64::MAX] {
-            let journal = Journal::new(&digest, 20, "u".into(), part_size, vec![String::new(); 3]);
-            assert_eq!(Journal::read(&journal.text(), &digest, 20), None);
+    }
+
+    #[test]
+    fn a_journal_with_parts_that_this_run_would_not_make_is_none() {
+        let digest = Hasher::sha256().finish().digest();
+        let size = 3 * part_size(20);
+        let read = |part_size, parts| {
+            let journal = Journal::new(&digest, size, "u".into(), part_size, vec![String::new(); parts]);
+            Journal::read(&journal.text(), &digest, size).is_some()
+        };
+        assert!(read(part_size(size), 0) && read(part_size(size), 3));
+        assert!(!read(part_size(size), 4));
+        for other in [0, 1, size, u64::MAX] {
+            assert!(!read(other, 1), "{other}");
         }
     }
 
     #[test]
     fn the_state_of_a_hash_in_a_journal_is_not_read() {
         let digest = Hasher::sha256().finish().digest();
-        let text = Journal::new(&digest, 20, "u".into(), 8, vec!["a".into()]).text();
+        let text = Journal::new(&digest, 20, "u".into(), part_size(20), vec!["a".into()]).text();
         let text = String::from_utf8(text).unwrap().replacen('{', r#"{"hash":"00","#, 1);
         assert_eq!(Journal::read(text.as_bytes(), &digest, 20), None);
     }

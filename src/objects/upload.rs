@@ -157,7 +157,7 @@ impl Upload {
 }
 
 /// How large parts are, so that there are not too many; in whole MiB, and never below what stores take.
-fn part_size(size: u64) -> u64 {
+pub(super) fn part_size(size: u64) -> u64 {
     size.div_ceil(PARTS).next_multiple_of(1 << 20).max(PART)
 }
 

@@ -195,25 +195,33 @@ while not s3.list_objects_v2(Bucket='fleet', Prefix=key).get('Contents', []):
     }
 }
 
-/// Two runs of one commit at once: the manifest names what both put there.
+/// Two runs of one commit at once: the manifest names what both put there. So it is where the store writes on no
+/// condition.
 #[test]
 fn two_selections_at_once_are_both_in_the_manifest() {
     let repo = repo().file("README.md", "read me");
     let options = Options { rate: Some(8 << 20), ..Options::default() };
     let machine = Machine::on(Hub::with(options, [repo.clone()]));
     let Some(s3) = S3::start(&machine) else { return };
-    let child =
-        s3.command(&machine, "org/one --all --exclude *.md --to s3://fleet").stderr(Stdio::piped()).spawn().unwrap();
-    // The first has looked at what is there, and is on its way with the model.
-    s3.script(
-        "import time
-while not any('/.hfget/' in o['Key'] for o in s3.list_objects_v2(Bucket='fleet').get('Contents', [])):
-    time.sleep(0.01)",
-    );
-    s3.hfget(&machine, "org/one --all --exclude *.safetensors --to s3://fleet").ends_with(0);
-    let run: Run = child.wait_with_output().unwrap().into();
-    run.ends_with(0);
-    s3.hfget(&machine, "verify s3://fleet").ends_with(0).says("3 of 3 digests right");
+    for conditions in ["etag", "disabled"] {
+        let command = |selection: &str| {
+            let mut command = s3.command(&machine, &format!("org/one --all {selection} --to s3://fleet/{conditions}"));
+            command.env("AWS_CONDITIONAL_PUT", conditions).stdout(Stdio::null()).stderr(Stdio::piped());
+            command
+        };
+        let child = command("--exclude *.md").spawn().unwrap();
+        // The first has looked at what is there, and is on its way with the model.
+        s3.script(&format!(
+            "import time
+while not any('/.hfget/' in o['Key'] for o in s3.list_objects_v2(Bucket='fleet', Prefix='{conditions}/').get('Contents', [])):
+    time.sleep(0.01)"
+        ));
+        let second: Run = command("--exclude *.safetensors").output().unwrap().into();
+        second.ends_with(0);
+        let first: Run = child.wait_with_output().unwrap().into();
+        first.ends_with(0);
+        s3.hfget(&machine, &format!("verify s3://fleet/{conditions}")).ends_with(0).says("3 of 3 digests right");
+    }
 }
 
 /// Objects without a manifest prove nothing, whatever their names are.

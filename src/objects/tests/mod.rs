@@ -63,7 +63,7 @@ fn a_tag_is_the_same_with_and_without_quotes() {
 }
 
 #[tokio::test]
-async fn a_ref_moves_and_a_record_that_cannot_be_read_is_none() {
+async fn a_ref_moves() {
     let objects = Objects::in_memory();
     let main = "main".parse().unwrap();
     assert_eq!(objects.reference(&keys(), &main).await.unwrap(), None);
