@@ -8,6 +8,7 @@ use std::io::{self, Cursor};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hfget::finding::{Evidence, Origin};
 use hfget::hub::{Hub, HubConfig, Remote};
 use hfget::model::{Entry, Family, Listing, Options, RepoPath, RepoSpec};
 use hfget::progress::{Event, Progress};
@@ -66,7 +67,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let subject = subject(&listing, &selection, &files);
     // Hashing and reading headers is no work for the threads that wait for the network.
     let (outcome, counter) = tokio::task::spawn_blocking(move || (verify(&subject, 2, &counter), counter)).await?;
-    println!("{} digests right, {} bytes hashed", outcome.digests, counter.0.load(Ordering::Relaxed));
+    println!("{} digests right, {} bytes hashed", outcome.proven(), counter.0.load(Ordering::Relaxed));
     println!("{} tensors, {} index entries compared", outcome.tensors, outcome.indexed);
     for finding in &outcome.findings {
         println!("{:?} {}: {}", finding.severity, finding.code, finding.message);
@@ -113,7 +114,8 @@ fn subject(listing: &Listing, selection: &Selection, files: &Files) -> Subject {
         content: Content::Far(Arc::new(InMemory(Arc::clone(bytes)))),
         size: Some(entry.size),
         digest: Some(entry.digest()),
-        digest_checked: false,
+        origin: Origin::Hub,
+        known: Evidence::Unread,
         purpose,
     };
     let wanted = selection.files.iter();

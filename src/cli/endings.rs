@@ -38,8 +38,8 @@ impl<'a> Endings<'a> {
         self.screen.report(&report);
         self.line(name, Ok(&report));
         self.end = self.end.max(report.exit_code());
-        if self.format() == Format::Human && report.is_verified() {
-            result(&report.path.display().to_string());
+        if self.format() == Format::Human && report.exit_code() == ExitCode::Verified {
+            result(&report.place.to_string());
         }
         self.all.push((name.to_owned(), Ending::Report(Box::new(report))));
     }

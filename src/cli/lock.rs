@@ -17,10 +17,15 @@ use super::setup::{session, specs};
 
 /// Reads a lockfile, or says why not.
 pub(super) fn read(file: &Path, screen: &Screen) -> Result<Lock, ExitCode> {
-    Lock::read(file).map_err(|error| {
+    let lock = Lock::read(file).map_err(|error| {
         screen.fail("", &error, Some("`hfget lock REPO` makes one"));
         ExitCode::Usage
-    })
+    })?;
+    if lock.repos.is_empty() {
+        screen.fail("", &format!("{} names no repo", file.display()), Some("add one: `hfget lock REPO`"));
+        return Err(ExitCode::Usage);
+    }
+    Ok(lock)
 }
 
 /// What the lockfile has of these repos, or all that it has.
@@ -83,7 +88,15 @@ async fn settle(args: &LockArgs, screen: &Screen) -> Result<ExitCode, ExitCode> 
         screen.fail("", &"--check and --update choose as was chosen then: they go with no selection flags", None);
         return Err(ExitCode::Usage);
     }
-    let mut lock = if again || file.exists() { read(file, screen)? } else { Lock::default() };
+    let mut lock = match (again, file.exists()) {
+        (true, _) => read(file, screen)?,
+        // One that names no repo yet is as good as a new one.
+        (false, true) => Lock::read(file).map_err(|error| {
+            screen.fail("", &error, None);
+            ExitCode::Usage
+        })?,
+        (false, false) => Lock::default(),
+    };
     let jobs: Vec<(RepoSpec, Options)> = if again {
         of(&lock, &args.repos, file, screen)?.into_iter().map(|l| (l.spec(), l.options)).collect()
     } else {

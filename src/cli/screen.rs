@@ -147,7 +147,7 @@ impl Screen {
         }
         if !self.quiet {
             self.say(&report.human(self.human));
-        } else if !report.is_verified() {
+        } else if report.exit_code() != ExitCode::Verified {
             let errors = report.findings.iter().filter(|f| f.severity == Severity::Error);
             let mut only_errors = report.clone();
             only_errors.findings = errors.cloned().collect();

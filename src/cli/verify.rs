@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use hfget::finding::ExitCode;
 use hfget::lock::LockedRepo;
 use hfget::model::{Options, RepoSpec};
-use hfget::session::names_folder;
+use hfget::session::{Error, names_folder};
 
 use super::advice::Advisor;
 use super::args::VerifyArgs;
@@ -55,6 +55,12 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
         };
         match done {
             Ok(report) => endings.report(target, report),
+            // Who has both must say which: nothing is verified by the accident of a working folder.
+            Err(Error::NotCached { .. }) if Path::new(target).is_dir() => {
+                let text = format!("{target} is not in the cache, and there is a folder of that name");
+                screen.fail("", &text, Some(&format!("`hfget verify ./{target}` verifies the folder")));
+                endings.worsen(ExitCode::Usage);
+            }
             Err(error) => endings.error(target, &error),
         }
     }

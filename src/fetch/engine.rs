@@ -13,10 +13,10 @@ use super::limit::Limiter;
 use super::ramp::Ramp;
 use super::window::Budget;
 use super::work::lock;
-use super::{FetchError, FetchOptions, FetchReport};
+use super::{Arrived, FetchError, FetchOptions, FetchReport};
 use crate::finding::Finding;
 use crate::hub::Hub;
-use crate::model::{Entry, RepoInfo, RepoPath};
+use crate::model::{Entry, Hashed, RepoInfo, RepoPath};
 use crate::progress::{Event, Progress};
 use crate::store::Store;
 
@@ -230,7 +230,9 @@ impl Engine {
         state.opening -= 1;
         state.opening_large -= usize::from(entry.size > SMALL);
         match outcome {
-            Opened::Here => state.report.done.push((entry.path.clone(), 0)),
+            Opened::Here => {
+                state.report.done.push(Arrived { path: entry.path.clone(), received: 0, hashed: None });
+            }
             Opened::Locked => {
                 if state.told.insert(entry.path.clone()) {
                     self.progress.event(Event::WaitingForLock { path: &entry.path });
@@ -254,17 +256,18 @@ impl Engine {
     }
 
     /// A file has its name, or will not get it.
-    pub fn closed(&self, open: &Arc<Open>, finding: Option<Finding>) {
+    pub fn closed(&self, open: &Arc<Open>, end: Result<Hashed, Finding>) {
         let mut state = lock(&self.state);
         let before = state.open.len();
         state.open.retain(|o| !Arc::ptr_eq(o, open));
         if state.open.len() < before {
-            match finding {
-                None => {
+            match end {
+                Ok(hashed) => {
                     let received = open.work.received.load(Ordering::Relaxed);
-                    state.report.done.push((open.work.entry.path.clone(), received));
+                    let path = open.work.entry.path.clone();
+                    state.report.done.push(Arrived { path, received, hashed: Some(hashed) });
                 }
-                Some(finding) => state.report.failed.push(finding),
+                Err(finding) => state.report.failed.push(finding),
             }
         }
         drop(state);

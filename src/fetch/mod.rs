@@ -28,7 +28,7 @@ pub(crate) use self::limit::Limiter;
 
 use crate::finding::{Code, ExitCode, Finding};
 use crate::hub::{Hub, HubError};
-use crate::model::{Digest, Entry, RepoInfo, RepoPath};
+use crate::model::{Digest, Entry, Hashed, RepoInfo, RepoPath};
 use crate::progress::Progress;
 use crate::store::{Store, StoreError};
 
@@ -52,12 +52,24 @@ impl Default for FetchOptions {
     }
 }
 
+/// A file that has its final name now.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Arrived {
+    /// Which.
+    pub path: RepoPath,
+    /// The bytes of it that came over the network.
+    pub received: u64,
+    /// What its bytes hashed to on their way. `None` when another process had finished it meanwhile.
+    pub hashed: Option<Hashed>,
+}
+
 /// What became of the files.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct FetchReport {
-    /// Files that have their final name now, with the bytes that came over the network for each.
-    pub done: Vec<(RepoPath, u64)>,
+    /// Files that have their final name now.
+    pub done: Vec<Arrived>,
     /// Bytes of those files that came over Xet.
     pub over_xet: u64,
     /// Files whose content could not be made to agree with the listing.

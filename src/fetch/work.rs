@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::window::{Block, Budget, Window};
-use crate::model::{Digest, Entry, Hasher};
+use crate::model::{Digest, Entry, Hashed, Hasher};
 use crate::progress::{Event, Progress};
 use crate::store::{Partial, RangeSet, StoreError};
 
@@ -76,11 +76,11 @@ pub(super) struct Claim {
 }
 
 /// How far hashing came.
-pub(super) enum Hashed {
+pub(super) enum Frontier {
     /// More is to come, or somebody else is hashing.
-    SoFar,
+    Behind,
     /// All of it.
-    Whole(Digest),
+    Whole(Hashed),
 }
 
 impl FileWork {
@@ -261,8 +261,8 @@ impl FileWork {
     }
 
     /// Hashes what has arrived up to the first gap. Blocks.
-    pub fn hash(&self) -> Result<Hashed, StoreError> {
-        let Some(mut hasher) = lock(&self.state).hasher.take() else { return Ok(Hashed::SoFar) };
+    pub fn hash(&self) -> Result<Frontier, StoreError> {
+        let Some(mut hasher) = lock(&self.state).hasher.take() else { return Ok(Frontier::Behind) };
         let mut buffer = Vec::new();
         loop {
             let mut state = lock(&self.state);
@@ -281,12 +281,12 @@ impl FileWork {
             if ready == 0 {
                 if at == self.entry.size {
                     // Without a hasher nobody hashes it again.
-                    return Ok(Hashed::Whole(hasher.finish().digest()));
+                    return Ok(Frontier::Whole(hasher.finish()));
                 }
                 state.hasher = Some(hasher);
                 drop(state);
                 self.taken.notify_all();
-                return Ok(Hashed::SoFar);
+                return Ok(Frontier::Behind);
             }
             // Only up to what is in memory.
             let ready = state.window.first().map_or(ready, |first| ready.min(first - at));

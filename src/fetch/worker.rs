@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::engine::{Engine, Job, Opened};
 use super::inflight::{Open, Part};
 use super::window::Block;
-use super::work::{BLOCK, FileWork, Hashed};
+use super::work::{BLOCK, FileWork, Frontier};
 use super::{FetchError, integrity_finding, mismatch_finding};
 use crate::hub::{Body, HubError, Remote};
 use crate::model::{Entry, Presence};
@@ -140,24 +140,25 @@ fn kick(engine: &Arc<Engine>, open: &Arc<Open>) {
     }
     let (engine, open) = (Arc::clone(engine), Arc::clone(open));
     tokio::task::spawn_blocking(move || match open.work.hash() {
-        Ok(Hashed::SoFar) => {
+        Ok(Frontier::Behind) => {
             // What came between the last look and the hand-back of the hasher.
             if open.work.wants_hashing() {
                 kick(&engine, &open);
             }
         }
-        Ok(Hashed::Whole(digest)) => finish(&engine, &open, digest),
+        Ok(Frontier::Whole(hashed)) => finish(&engine, &open, hashed),
         Err(error) => engine.fatal(error.into()),
     });
 }
 
-fn finish(engine: &Arc<Engine>, open: &Arc<Open>, actual: crate::model::Digest) {
+fn finish(engine: &Arc<Engine>, open: &Arc<Open>, hashed: crate::model::Hashed) {
+    let actual = hashed.digest();
     let path = &open.work.entry.path;
     let expected = open.work.entry.digest();
     let done = if actual == expected {
         open.work.commit(actual).map(|()| {
             engine.progress.event(Event::FileDone { path });
-            engine.closed(open, None);
+            engine.closed(open, Ok(hashed));
         })
     } else {
         // Which mirror sent the wrong bytes is not known: from now on only the endpoint is asked.
@@ -171,7 +172,7 @@ fn finish(engine: &Arc<Engine>, open: &Arc<Open>, actual: crate::model::Digest) 
                 engine.wake();
                 return Ok(());
             }
-            engine.closed(open, Some(mismatch_finding(path, expected, actual)));
+            engine.closed(open, Err(mismatch_finding(path, expected, actual)));
             open.work.abandon()
         })
     };
@@ -218,7 +219,7 @@ async fn failed(engine: &Arc<Engine>, part: &Arc<Part>, endpoint: usize, error: 
     match outcome {
         Ok(()) => {}
         Err(error) if integrity => {
-            engine.closed(open, Some(integrity_finding(&open.work.entry.path, &error)));
+            engine.closed(open, Err(integrity_finding(&open.work.entry.path, &error)));
             let work = Arc::clone(open);
             let abandoned = tokio::task::spawn_blocking(move || work.work.abandon()).await;
             if let Ok(Err(error)) = abandoned {

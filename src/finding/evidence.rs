@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
-use crate::model::{Digest, Hashed};
+use crate::model::{Digest, Hashed, RepoPath};
 
 /// Who stated what a file must be, the strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -153,5 +153,31 @@ impl Evidence {
     /// Whether it proves that the file is what `expected` says.
     pub fn proves(&self, expected: &Expectation) -> bool {
         expected.digest.is_some() && self.digest() == expected.digest
+    }
+}
+
+/// What one file must be, and what was seen of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// Its name in the repo.
+    pub path: RepoPath,
+    /// What it must be.
+    pub expected: Expectation,
+    /// What was seen.
+    pub evidence: Evidence,
+    /// What the file looked like when its bytes were read: of the descriptor, not of the name. `None` where nothing
+    /// was read, or where files have no stamps.
+    pub stamp: Option<Stamp>,
+}
+
+impl Proof {
+    /// A file of which nothing was seen yet.
+    pub fn unread(path: RepoPath, expected: Expectation) -> Self {
+        Proof { path, expected, evidence: Evidence::Unread, stamp: None }
+    }
+
+    /// Whether the file is proven to be what it must be.
+    pub fn holds(&self) -> bool {
+        self.evidence.proves(&self.expected)
     }
 }

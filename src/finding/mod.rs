@@ -10,7 +10,7 @@ mod policy;
 mod verdict;
 
 pub use code::{Code, UnknownCode};
-pub use evidence::{Evidence, Expectation, Origin, Stamp};
+pub use evidence::{Evidence, Expectation, Origin, Proof, Stamp};
 pub use exit::ExitCode;
 pub use found::{Finding, Severity};
 pub use outcome::Outcome;

@@ -1,7 +1,7 @@
 //! The one place that says "verified": a pure function of what each file must be, what was seen of its bytes, and
 //! what was found. How the verdict is shown, and which exit code it is, is decided by whoever shows it.
 
-use super::{Code, Evidence, ExitCode, Expectation, Finding, Origin, Severity};
+use super::{Code, Evidence, ExitCode, Finding, Origin, Proof, Severity};
 
 /// What a run comes to, for one repo or folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,11 +60,7 @@ impl Verdict {
     /// policy gives them. `weights` says whether the weights of the selection are here.
     ///
     /// An error outweighs everything; then comes that there is nothing; then what no evidence proves.
-    pub fn of<'a>(
-        files: impl IntoIterator<Item = (&'a Expectation, &'a Evidence)>,
-        findings: &[Finding],
-        weights: Weights,
-    ) -> Self {
+    pub fn of<'a>(proofs: impl IntoIterator<Item = &'a Proof>, findings: &[Finding], weights: Weights) -> Self {
         let error = |finding: &Finding| finding.severity == Severity::Error && finding.code != Code::DigestsUnknown;
         if findings.iter().any(error) {
             return Verdict::Failed;
@@ -72,14 +68,14 @@ impl Verdict {
         // `Ord` has the strongest first.
         let mut against: Option<Origin> = None;
         let mut contents_only = false;
-        for (expected, evidence) in files {
-            let origin = expected.against();
+        for proof in proofs {
+            let origin = proof.expected.against();
             against = Some(against.map_or(origin, |weakest| weakest.max(origin)));
-            match (evidence, origin) {
+            match (&proof.evidence, origin) {
                 (Evidence::Absent | Evidence::Wrong, _) => return Verdict::Failed,
                 (_, Origin::Nobody) => contents_only = true,
                 // Nobody looked at it, or its bytes are others: that nobody said so is no excuse.
-                _ if !evidence.proves(expected) => return Verdict::Failed,
+                _ if !proof.holds() => return Verdict::Failed,
                 _ => {}
             }
         }

@@ -4,6 +4,7 @@
 //! rate-limit headers of an answer, which all workers must obey, and it reads bodies of any length.
 //! `hf-hub` serves for the list of refs, where neither matters.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -48,6 +49,9 @@ pub struct Hub {
     pub(super) objects: Option<std::sync::Arc<crate::objects::Objects>>,
 }
 
+/// Folders that are asked for one by one, of a listing that is not recursive.
+const FOLDERS_ASKED: usize = 2000;
+
 impl Hub {
     /// Sets up the HTTP clients; makes no request.
     pub fn new(config: HubConfig) -> Result<Self, HubError> {
@@ -85,6 +89,15 @@ impl Hub {
     /// The configuration it was made with.
     pub fn config(&self) -> &HubConfig {
         &self.config
+    }
+
+    /// The endpoint, without what is secret in its URL: what is kept of one endpoint is not believed of another.
+    pub fn endpoint(&self) -> String {
+        let mut url = self.config.endpoint.clone();
+        // Neither fails for a URL that has a host.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.to_string()
     }
 
     /// Whether `url` may see the token: same scheme, host and port as the endpoint.
@@ -196,22 +209,53 @@ impl Hub {
         }
         let mut entries: Vec<Entry> = Vec::new();
         let mut rejected: Vec<Rejected> = Vec::new();
-        self.rows(info, progress, |row| {
-            match row.parse()? {
-                Listed::File(entry) => entries.push(entry),
-                Listed::Rejected(name) => rejected.push(name),
-                Listed::NotAFile => {}
+        // Some mirrors drop the query, and with it `recursive`: then folders are listed and nothing in them.
+        let mut asked: BTreeSet<RepoPath> = BTreeSet::new();
+        let mut pending: BTreeSet<RepoPath> = BTreeSet::new();
+        let mut next: Option<RepoPath> = None;
+        loop {
+            let mut folders: BTreeSet<RepoPath> = BTreeSet::new();
+            let before = entries.len() + rejected.len();
+            self.rows(info, next.as_ref(), progress, |row| {
+                match row.parse()? {
+                    Listed::File(entry) => entries.push(entry),
+                    Listed::Rejected(name) => rejected.push(name),
+                    Listed::Folder(path) => drop(folders.insert(path)),
+                    Listed::Other => {}
+                }
+                Ok(())
+            })
+            .await?;
+            if let Some(folder) = &next
+                && folders.is_empty()
+                && entries.len() + rejected.len() == before
+            {
+                return Err(self.unlisted(folder));
             }
-            Ok(())
-        })
-        .await?;
+            pending.extend(folders.into_iter().filter(|folder| !asked.contains(folder)));
+            // What files are below is listed: git has no empty folders.
+            entries.sort_by(|a, b| a.path.cmp(&b.path));
+            let listed = |folder: &RepoPath| {
+                let below = format!("{}/", folder.as_str());
+                let at = entries.partition_point(|entry| entry.path.as_str() < below.as_str());
+                entries.get(at).is_some_and(|entry| entry.path.as_str().starts_with(&below))
+                    || rejected.iter().any(|name| name.error.text.starts_with(&below))
+            };
+            pending.retain(|folder| !listed(folder));
+            let Some(folder) = pending.pop_first() else { break };
+            if asked.len() >= FOLDERS_ASKED {
+                return Err(self.unlisted(&folder));
+            }
+            asked.insert(folder.clone());
+            next = Some(folder);
+        }
         Ok(Listing::new(info.clone(), entries, rejected))
     }
 
     /// The same as a mirror lists it, sorted by name; what it does not say is missing and no error.
     pub(crate) async fn claims(&self, info: &RepoInfo, progress: &dyn Progress) -> Result<Vec<Claim>, HubError> {
         let mut claims: Vec<Claim> = Vec::new();
-        self.rows(info, progress, |row| {
+        self.rows(info, None, progress, |row| {
             claims.extend(row.claim());
             Ok(())
         })
@@ -220,14 +264,28 @@ impl Hub {
         Ok(claims)
     }
 
+    /// That a folder is listed, and what is in it cannot be had.
+    fn unlisted(&self, folder: &RepoPath) -> HubError {
+        let what = format!("the listing names the folder {} and nothing in it", folder.shown());
+        HubError::Protocol { url: (&self.config.endpoint).into(), what }
+    }
+
+    /// Every row of a listing: of the whole repo, or below a folder.
     async fn rows(
         &self,
         info: &RepoInfo,
+        folder: Option<&RepoPath>,
         progress: &dyn Progress,
         mut take: impl FnMut(TreeJson) -> Result<(), String>,
     ) -> Result<(), HubError> {
         let commit = info.commit.to_string();
-        let path = format!("/api/{}/{}/tree/{commit}?recursive=true", info.repo_type.plural(), info.canonical_id);
+        let mut below = String::new();
+        for segment in folder.into_iter().flat_map(RepoPath::segments) {
+            below.push('/');
+            below.extend(utf8_percent_encode(segment, SEGMENT));
+        }
+        let (kind, id) = (info.repo_type.plural(), &info.canonical_id);
+        let path = format!("/api/{kind}/{id}/tree/{commit}{below}?recursive=true");
         let asked = self.asked(info.repo_type, &info.id, &commit);
         let mut next = Some(self.config.url(&path));
         let mut seen = std::collections::HashSet::new();

@@ -89,7 +89,10 @@ struct LfsJson {
 pub(super) enum Listed {
     File(Entry),
     Rejected(Rejected),
-    NotAFile,
+    /// A folder. A recursive listing names what is in it too.
+    Folder(RepoPath),
+    /// A submodule, or what is not known.
+    Other,
 }
 
 impl TreeJson {
@@ -105,8 +108,11 @@ impl TreeJson {
 
     /// Checks every part; `Err` says what is wrong with which path.
     pub fn parse(self) -> Result<Listed, String> {
+        if self.kind == "directory" {
+            return Ok(self.path.parse().map_or(Listed::Other, Listed::Folder));
+        }
         if self.kind != "file" {
-            return Ok(Listed::NotAFile);
+            return Ok(Listed::Other);
         }
         let size = self.lfs.as_ref().map_or(self.size, |lfs| lfs.size);
         let path: RepoPath = match self.path.parse() {

@@ -20,7 +20,7 @@ use super::{Keys, Mark, ObjectError, Objects};
 use crate::fetch::{Limiter, integrity_finding, mismatch_finding};
 use crate::finding::Finding;
 use crate::hub::{Hub, HubError, Remote};
-use crate::model::{Digest, Entry, RepoInfo};
+use crate::model::{Digest, Entry, Hashed, RepoInfo};
 use crate::progress::{Event, Progress};
 
 /// Bytes of a part, and the size up to which a file is uploaded in one go.
@@ -62,8 +62,8 @@ enum Disagreement {
 /// What became of a file.
 #[derive(Debug)]
 pub(crate) enum Done {
-    /// It is there; so many bytes came from the Hub in this run.
-    Put { mark: Mark, received: u64 },
+    /// It is there, its bytes were hashed in this run, and so many of them came from the Hub.
+    Put { mark: Mark, hashed: Hashed, received: u64 },
     /// The Hub sends other bytes than it lists; nothing of them is there.
     Wrong(Finding),
 }
@@ -178,9 +178,9 @@ impl File {
     async fn attempt(self: &Arc<Self>, resume: bool) -> Result<Result<Done, Disagreement>, UploadError> {
         let put = if self.entry.size <= PART { self.whole().await } else { self.parts(resume).await };
         match put {
-            Ok(Ok(mark)) => {
+            Ok(Ok((mark, hashed))) => {
                 self.upload.progress.event(Event::FileDone { path: &self.entry.path });
-                Ok(Ok(Done::Put { mark, received: self.received.load(Ordering::Relaxed) }))
+                Ok(Ok(Done::Put { mark, hashed, received: self.received.load(Ordering::Relaxed) }))
             }
             Ok(Err(actual)) => Ok(Err(Disagreement::Digest(actual))),
             Err(UploadError::Hub(error @ (HubError::WrongLength { .. } | HubError::Changed { .. }))) => {
@@ -196,20 +196,20 @@ impl File {
     }
 
     /// A file of one part: fetched, hashed, and put there in one go.
-    async fn whole(self: &Arc<Self>) -> Result<Result<Mark, Digest>, UploadError> {
+    async fn whole(self: &Arc<Self>) -> Result<Result<(Mark, Hashed), Digest>, UploadError> {
         let _permit = self.upload.permit(self.entry.size).await;
         self.started(0);
         let bytes = self.fetch(0..self.entry.size).await?;
         let hasher = hash(self.entry.digest().hasher(self.entry.size), bytes.clone()).await;
-        let actual = hasher.finish().digest();
-        if actual != self.entry.digest() {
-            return Ok(Err(actual));
+        let hashed = hasher.finish();
+        if hashed.digest() != self.entry.digest() {
+            return Ok(Err(hashed.digest()));
         }
-        Ok(Ok(self.upload.objects.put(&self.key(), bytes).await?))
+        Ok(Ok((self.upload.objects.put(&self.key(), bytes).await?, hashed)))
     }
 
     /// A file of many parts.
-    async fn parts(self: &Arc<Self>, resume: bool) -> Result<Result<Mark, Digest>, UploadError> {
+    async fn parts(self: &Arc<Self>, resume: bool) -> Result<Result<(Mark, Hashed), Digest>, UploadError> {
         let mut known = if resume { self.resumed().await? } else { None };
         loop {
             let before = known.is_some();
@@ -250,7 +250,7 @@ impl File {
         }))
     }
 
-    async fn go_on(self: &Arc<Self>, from: Progressed) -> Result<Result<Mark, Digest>, UploadError> {
+    async fn go_on(self: &Arc<Self>, from: Progressed) -> Result<Result<(Mark, Hashed), Digest>, UploadError> {
         let Progressed { id, part_size, mut parts } = from;
         // What was uploaded before did not pass through this run's hash: no note can stand for it.
         let resumed = !parts.is_empty();
@@ -316,7 +316,7 @@ impl File {
             }
             whole = hasher;
         }
-        self.finish(&id, parts, (!resumed).then(|| whole.finish().digest())).await
+        self.finish(&id, parts, (!resumed).then(|| whole.finish())).await
     }
 
     /// Makes a file of the parts. `actual`: what this run hashed all of them to; `None` where an earlier run uploaded
@@ -325,12 +325,12 @@ impl File {
         &self,
         id: &str,
         parts: Vec<PartId>,
-        actual: Option<Digest>,
-    ) -> Result<Result<Mark, Digest>, UploadError> {
+        actual: Option<Hashed>,
+    ) -> Result<Result<(Mark, Hashed), Digest>, UploadError> {
         let objects = &self.upload.objects;
         let (key, journal) = (self.key(), self.journal_key());
         let (path, id) = (objects.path(&key)?, id.to_owned());
-        if let Some(actual) = actual.filter(|actual| *actual != self.entry.digest()) {
+        if let Some(actual) = actual.map(|hashed| hashed.digest()).filter(|actual| *actual != self.entry.digest()) {
             objects.store.abort_multipart(&path, &id).await.map_err(objects.wrong(&key))?;
             objects.delete(&journal).await?;
             return Ok(Err(actual));
@@ -339,7 +339,7 @@ impl File {
         self.taken.store(false, Ordering::Relaxed);
         let put = objects.store.complete_multipart(&path, &id, parts).await;
         let mark = match (put, actual) {
-            (Ok(put), Some(_)) => Ok(Mark::new(self.entry.size, put.e_tag)),
+            (Ok(put), Some(hashed)) => Ok((Mark::new(self.entry.size, put.e_tag), hashed)),
             (Ok(_), None) => match self.read_back().await? {
                 Some(read) => read,
                 None => return Err(ObjectError::NotFound { url: objects.shown(&key) }.into()),
@@ -359,7 +359,7 @@ impl File {
     }
 
     /// The object under its final name, or what its bytes hash to; `None` where there is none.
-    async fn read_back(&self) -> Result<Option<Result<Mark, Digest>>, UploadError> {
+    async fn read_back(&self) -> Result<Option<Result<(Mark, Hashed), Digest>>, UploadError> {
         let (objects, key) = (&self.upload.objects, self.key());
         let Some(mark) = objects.mark(&key).await? else { return Ok(None) };
         let (_, mut bytes) = objects.stream(&key, 0..mark.size).await?;
@@ -367,12 +367,12 @@ impl File {
         while let Some(chunk) = bytes.next().await {
             hasher = hash(hasher, chunk?).await;
         }
-        let actual = hasher.finish().digest();
-        if actual != self.entry.digest() {
-            return Ok(Some(Err(actual)));
+        let hashed = hasher.finish();
+        if hashed.digest() != self.entry.digest() {
+            return Ok(Some(Err(hashed.digest())));
         }
         match objects.mark(&key).await? {
-            Some(now) if now.is_still(&mark) || mark.etag.is_none() => Ok(Some(Ok(now))),
+            Some(now) if now.is_still(&mark) || mark.etag.is_none() => Ok(Some(Ok((now, hashed)))),
             _ => {
                 let why = "it was replaced while it was read".into();
                 Err(ObjectError::Failed { url: objects.shown(&key), why }.into())

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Report;
-use crate::finding::{Finding, Severity};
+use crate::finding::{ExitCode, Finding, Origin, Severity, Verdict};
 use crate::text::{bytes, columns, printable, wrap};
 
 /// How to draw.
@@ -51,12 +51,12 @@ impl Report {
 fn human(report: &Report, options: HumanOptions) -> String {
     let mut out = String::new();
     let paint = Paint(options.color);
-    let verified = report.is_verified();
+    let verified = report.exit_code() == ExitCode::Verified;
     let mark = if verified { paint.with("32", "✓") } else { paint.with("31", "✗") };
     let mut head = String::new();
     match &report.repo {
         Some((repo_type, id)) => head.push_str(&repo_type.qualify(id)),
-        None => head.push_str(&printable(&report.path.display().to_string())),
+        None => head.push_str(&printable(&report.place.to_string())),
     }
     if let Some(revision) = &report.revision
         && revision.as_commit().is_none()
@@ -66,14 +66,14 @@ fn human(report: &Report, options: HumanOptions) -> String {
     if let Some(commit) = report.commit {
         let _ = write!(head, " ({})", commit.short());
     }
-    let verdict = if !verified {
-        paint.with("31", "NOT VERIFIED")
-    } else if report.already_verified {
-        "already verified".to_owned()
-    } else if report.totals.digests < report.totals.files {
-        "contents verified; digests unknown".to_owned()
-    } else {
-        "verified".to_owned()
+    let verdict = match report.verdict {
+        Verdict::Verified { against } => {
+            format!("{}verified against {}", if report.already_verified { "already " } else { "" }, whom(against))
+        }
+        Verdict::ContentsOnly { allowed: true } => "contents checked; digests unknown".to_owned(),
+        Verdict::ContentsOnly { allowed: false } => paint.with("31", "NOT VERIFIED: contents checked; digests unknown"),
+        Verdict::Nothing => paint.with("31", "NOT VERIFIED: nothing to verify"),
+        _ => paint.with("31", "NOT VERIFIED"),
     };
     let head = format!("{mark} {}", paint.bold(&head));
     if columns(&head) + 1 + columns(&verdict) <= options.width {
@@ -87,6 +87,19 @@ fn human(report: &Report, options: HumanOptions) -> String {
     }
     finding_lines(&mut out, &report.findings, options);
     out
+}
+
+/// Who stated the digests, in words.
+fn whom(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Hub => "the Hub",
+        Origin::Lock => "the lockfile",
+        Origin::Manifest => "the manifest",
+        Origin::KeptListing => "a kept listing",
+        Origin::BlobNames => "the cache's blob names",
+        Origin::LocalMetadata => "the folder's own metadata",
+        _ => "nobody",
+    }
 }
 
 /// Appends findings, worst first, each with its hint.
@@ -126,6 +139,9 @@ fn facts(report: &Report) -> Vec<String> {
         let mut text = set.family.to_string();
         if let Some(variant) = &set.variant {
             let _ = write!(text, " ({})", printable(variant));
+        }
+        if !set.sound {
+            text.push_str(" FAILED");
         }
         if !families.contains(&text) {
             families.push(text);
@@ -174,8 +190,7 @@ fn facts(report: &Report) -> Vec<String> {
             ));
         }
         if totals.bytes_hashed > 0 {
-            // An object store's place is a URL.
-            let place = if report.path.to_string_lossy().contains("://") { "there" } else { "on disk" };
+            let place = if report.place.folder().is_some() { "on disk" } else { "there" };
             parts.push(format!("hashed {} {place}", bytes(totals.bytes_hashed)));
         }
         lines.push(format!("{} in {}", parts.join(", "), duration(totals.milliseconds)));
@@ -219,6 +234,7 @@ mod tests {
     use super::*;
     use crate::finding::Code;
     use crate::model::Family;
+    use crate::model::Location;
     use crate::report::{Totals, WeightsReport};
 
     fn report() -> Report {
@@ -226,13 +242,15 @@ mod tests {
             repo: Some((crate::model::RepoType::Model, "THUDM/chatglm3-6b".parse().unwrap())),
             revision: Some("main".parse().unwrap()),
             commit: Some("103caa40027ebfd8450289ca2f278eac4ff26405".parse().unwrap()),
-            path: "/cache".into(),
+            place: Location::Folder("/cache".into()),
+            verdict: Verdict::Verified { against: Origin::Hub },
             weights: vec![WeightsReport {
                 scope: String::new(),
                 family: Family::Safetensors,
                 variant: None,
                 index: None,
                 files: 7,
+                sound: true,
             }],
             files: Vec::new(),
             findings: Vec::new(),
@@ -268,6 +286,7 @@ mod tests {
     fn a_bad_run_names_each_file_and_what_to_do_and_steers_no_terminal() {
         let mut bad = report();
         bad.totals.digests = 15;
+        bad.verdict = Verdict::Failed;
         bad.findings.push(
             Finding::new(Code::ChecksumMismatch, "a\x1b[2J.bin", "expected sha256 00ff, got 11ee")
                 .hint("fetch it again with --force"),

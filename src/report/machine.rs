@@ -1,13 +1,14 @@
 //! Reports in the forms that CI systems show: `JUnit`'s XML and GitHub's annotations. Plain values in,
 //! text out.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite, XmlString};
 
 use super::Report;
-use crate::finding::{Finding, Severity};
+use crate::finding::{Evidence, ExitCode, Finding, Severity, Verdict};
 use crate::text::printable;
 
 /// How one repo or folder ended: with a report, or with an error before there was one.
@@ -36,13 +37,33 @@ pub fn junit(all: &[Ended<'_>]) -> String {
                 let on = |path: Option<&str>| -> Vec<&Finding> {
                     report.findings.iter().filter(|f| f.path.as_deref() == path).collect()
                 };
-                suite.add_test_case(case(name, "repo", &on(None)));
+                let mut whole = case(name, "repo", &on(None));
+                if report.verdict == Verdict::Nothing && !matches!(whole.status, TestCaseStatus::NonSuccess { .. }) {
+                    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+                    status.set_message(XmlString::new("there was nothing to verify"));
+                    whole.status = status;
+                }
+                suite.add_property(("result", result(report).as_str()));
+                suite.add_test_case(whole);
+                let unread: HashSet<&str> = report
+                    .files
+                    .iter()
+                    .filter(|file| matches!(file.evidence, Evidence::Unread))
+                    .map(|file| file.path.as_str())
+                    .collect();
                 let mut paths: Vec<&str> = report.files.iter().map(|f| f.path.as_str()).collect();
                 paths.extend(report.findings.iter().filter_map(|f| f.path.as_deref()));
                 paths.sort_unstable();
                 paths.dedup();
                 for path in paths {
-                    suite.add_test_case(case(name, path, &on(Some(path))));
+                    let mut case = case(name, path, &on(Some(path)));
+                    // What nobody hashed has not passed.
+                    if unread.contains(path) && matches!(case.status, TestCaseStatus::Success { .. }) {
+                        let mut status = TestCaseStatus::skipped();
+                        status.set_message(XmlString::new("its bytes were not hashed"));
+                        case.status = status;
+                    }
+                    suite.add_test_case(case);
                 }
             }
             Err(error) => {
@@ -89,6 +110,9 @@ pub fn github(all: &[Ended<'_>]) -> String {
     for (name, outcome) in all {
         match outcome {
             Ok(report) => {
+                let level = if report.exit_code() == ExitCode::Verified { "notice" } else { "error" };
+                let title = property(&format!("hfget {name}"));
+                let _ = writeln!(out, "::{level} title={title}::{}", data(&format!("result={}", result(report))));
                 for finding in &report.findings {
                     let level = match finding.severity {
                         Severity::Error => "error",
@@ -117,6 +141,14 @@ fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }
 
+/// `verified against=hub`, or the word of another verdict.
+fn result(report: &Report) -> String {
+    match report.verdict.against() {
+        Some(against) => format!("{} against={}", report.verdict.as_str(), against.as_str()),
+        None => report.verdict.as_str().to_owned(),
+    }
+}
+
 /// One line for logs: words without spaces, `key=value`, always in this order.
 pub fn summary(name: &str, outcome: Result<&Report, &str>) -> String {
     let name = printable(name).replace(' ', "_");
@@ -125,7 +157,7 @@ pub fn summary(name: &str, outcome: Result<&Report, &str>) -> String {
             let count = |severity| report.findings.iter().filter(|f| f.severity == severity).count();
             format!(
                 "hfget: result={} repo={name} commit={} files={} bytes={} fetched={} errors={} warnings={} ms={}",
-                if report.is_verified() { "verified" } else { "failed" },
+                result(report),
                 report.commit.map_or("-".to_owned(), |c| c.to_string()),
                 report.totals.files,
                 report.totals.bytes,

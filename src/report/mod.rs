@@ -10,4 +10,4 @@ pub use compare::{Checked, CompareReport, ComparedFile, Level, line as compare_l
 pub use human::{HumanOptions, group, many};
 pub use machine::{Ended, github, junit, summary};
 pub use plan::PlanReport;
-pub use summary::{FileReport, FileStatus, Report, Totals, WeightsReport};
+pub use summary::{Draft, FileReport, FileStatus, Report, Totals, WeightsReport};

@@ -1,12 +1,12 @@
 //! The report of one repo: a plain value that renders to text or JSON. The schema of its JSON form
 //! is this file; fields are only ever added within one `schema_version`.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
 
 use serde::Serialize;
 
-use crate::finding::{ExitCode, Finding, Severity};
-use crate::model::{CommitId, Digest, Family, Purpose, RepoId, RepoPath, RepoType, Revision, WeightSet};
+use crate::finding::{Evidence, ExitCode, Finding, Origin, Policy, Proof, Severity, Verdict, Weights};
+use crate::model::{CommitId, Digest, Family, Location, Purpose, RepoId, RepoPath, RepoType, Revision, WeightSet};
 
 /// What became of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -37,6 +37,10 @@ pub struct FileReport {
     pub digest: Option<Digest>,
     /// What it is for.
     pub purpose: Purpose,
+    /// Who stated the digest.
+    pub against: Origin,
+    /// What was seen of its bytes.
+    pub evidence: Evidence,
     /// What became of it.
     pub status: FileStatus,
 }
@@ -52,6 +56,8 @@ impl Serialize for FileReport {
             #[serde(skip_serializing_if = "Option::is_none")]
             digest: Option<String>,
             purpose: Purpose,
+            against: Origin,
+            evidence: &'static str,
             status: FileStatus,
         }
         Wire {
@@ -60,6 +66,8 @@ impl Serialize for FileReport {
             algorithm: self.digest.map(|d| d.algorithm()),
             digest: self.digest.map(|d| d.to_string()),
             purpose: self.purpose,
+            against: self.against,
+            evidence: self.evidence.as_str(),
             status: self.status,
         }
         .serialize(s)
@@ -82,16 +90,20 @@ pub struct WeightsReport {
     pub index: Option<RepoPath>,
     /// How many weight files.
     pub files: usize,
+    /// Whether none of its files, nor its index, has an error.
+    pub sound: bool,
 }
 
-impl From<&WeightSet> for WeightsReport {
-    fn from(set: &WeightSet) -> Self {
+impl WeightsReport {
+    /// The row of a set; `failed` are the files that have errors.
+    pub(super) fn new(set: &WeightSet, failed: &HashSet<&str>) -> Self {
         WeightsReport {
             scope: set.scope.clone(),
             family: set.family,
             variant: set.variant.clone(),
             index: set.index.clone(),
             files: set.files.len(),
+            sound: !set.files.iter().chain(&set.index).any(|path| failed.contains(path.as_str())),
         }
     }
 }
@@ -132,8 +144,10 @@ pub struct Report {
     pub revision: Option<Revision>,
     /// What it was pinned to.
     pub commit: Option<CommitId>,
-    /// The folder that holds the files.
-    pub path: PathBuf,
+    /// Where the files are.
+    pub place: Location,
+    /// What it comes to: everything that shows or ends a run shows this value.
+    pub verdict: Verdict,
     /// The weights, one row a scope.
     pub weights: Vec<WeightsReport>,
     /// The files, by path.
@@ -146,15 +160,92 @@ pub struct Report {
     pub already_verified: bool,
 }
 
+/// A report that lacks only what follows from the rest: the verdict and what each file's evidence comes to.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// The repo; absent for a plain folder.
+    pub repo: Option<(RepoType, RepoId)>,
+    /// What was asked for.
+    pub revision: Option<Revision>,
+    /// What it was pinned to.
+    pub commit: Option<CommitId>,
+    /// Where the files are.
+    pub place: Location,
+    /// The sets of weights.
+    pub weights: Vec<WeightSet>,
+    /// Whether the weights that there must be are there.
+    pub weights_known: Weights,
+    /// The files: what was seen of each, what it is for, and whether it was fetched in this run.
+    pub files: Vec<(Proof, Purpose, bool)>,
+    /// What is not as it should be, as bad as it usually is.
+    pub findings: Vec<Finding>,
+    /// Figures; those of files and digests are counted from `files`.
+    pub totals: Totals,
+    /// The check of contents is that of an earlier run.
+    pub remembered: bool,
+}
+
+impl Draft {
+    /// Weighs the findings and draws the verdict, once.
+    #[must_use]
+    pub fn conclude(mut self, policy: &Policy) -> Report {
+        policy.judge(&mut self.findings);
+        let verdict = Verdict::of(self.files.iter().map(|(proof, ..)| proof), &self.findings, self.weights_known);
+        let nothing_done =
+            self.files.iter().all(|(proof, _, fetched)| !fetched && matches!(proof.evidence, Evidence::Recorded(_)));
+        let failed: HashSet<&str> = self
+            .findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Error)
+            .filter_map(|finding| finding.path.as_deref())
+            .collect();
+        let digests = self.files.iter().filter(|(proof, ..)| proof.holds()).count();
+        let files: Vec<FileReport> = self
+            .files
+            .iter()
+            .map(|(proof, purpose, fetched)| FileReport {
+                path: proof.path.clone(),
+                size: proof.expected.size.unwrap_or(0),
+                digest: proof.expected.digest,
+                purpose: *purpose,
+                against: proof.expected.against(),
+                evidence: proof.evidence,
+                status: match proof.evidence {
+                    _ if failed.contains(proof.path.as_str()) => FileStatus::Failed,
+                    Evidence::Absent | Evidence::Wrong => FileStatus::Failed,
+                    Evidence::Unread => FileStatus::Unchecked,
+                    Evidence::Hashed(_) | Evidence::Recorded(_) if *fetched => FileStatus::Fetched,
+                    Evidence::Hashed(_) => FileStatus::Checked,
+                    Evidence::Recorded(_) => FileStatus::AlreadyVerified,
+                },
+            })
+            .collect();
+        let bytes = files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size));
+        let weights = self.weights.iter().map(|set| WeightsReport::new(set, &failed)).collect();
+        Report {
+            repo: self.repo,
+            revision: self.revision,
+            commit: self.commit,
+            place: self.place,
+            verdict,
+            weights,
+            totals: Totals { files: files.len(), bytes, digests, ..self.totals },
+            files,
+            already_verified: self.remembered && nothing_done && verdict.is_verified(),
+            findings: self.findings,
+        }
+    }
+}
+
 impl Report {
-    /// Whether everything is right.
+    /// Whether every file is proven to be right, and nothing is wrong.
     pub fn is_verified(&self) -> bool {
-        !self.findings.iter().any(|f| f.severity == Severity::Error)
+        self.verdict.is_verified()
     }
 
     /// How the process should end on its account.
     pub fn exit_code(&self) -> ExitCode {
-        if self.is_verified() { ExitCode::Verified } else { ExitCode::VerificationFailed }
+        self.verdict.exit_code()
     }
 }
 
@@ -162,6 +253,9 @@ impl Serialize for Report {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Wire<'a> {
+            verdict: &'static str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            against: Option<Origin>,
             verified: bool,
             already_verified: bool,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -179,13 +273,15 @@ impl Serialize for Report {
             files: &'a [FileReport],
         }
         Wire {
+            verdict: self.verdict.as_str(),
+            against: self.verdict.against(),
             verified: self.is_verified(),
             already_verified: self.already_verified,
             repo_type: self.repo.as_ref().map(|(t, _)| *t),
             repo: self.repo.as_ref().map(|(_, id)| id),
             revision: self.revision.as_ref().map(Revision::as_str),
             commit: self.commit,
-            path: self.path.display().to_string(),
+            path: self.place.to_string(),
             weights: &self.weights,
             totals: self.totals,
             findings: &self.findings,

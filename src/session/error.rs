@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::fetch::FetchError;
 use crate::finding::ExitCode;
 use crate::hub::HubError;
-use crate::model::RepoPath;
+use crate::model::{Location, RepoPath};
 use crate::select::SelectError;
 use crate::store::StoreError;
 use crate::text::{bytes, choices, few};
@@ -50,25 +50,31 @@ pub enum Error {
         /// Where.
         place: PathBuf,
     },
+    /// Nobody here knows what the repo holds as a whole, so a selection of it cannot be fixed.
+    #[error("{repo}: its listing is not here, so nobody can tell whether its files are all there")]
+    ListingUnknown {
+        /// The repo.
+        repo: String,
+    },
     /// What a lockfile names was never fetched here.
-    #[error("{repo} as it is locked ({commit}) is not in {}", .place.display())]
+    #[error("{repo} as it is locked ({commit}) is not in {place}")]
     LockedNotHere {
         /// The repo.
         repo: String,
         /// The locked commit.
         commit: String,
         /// Where it was looked for.
-        place: PathBuf,
+        place: Location,
     },
     /// The revision was never fetched, and it is not to be fetched now.
-    #[error("{repo}@{revision} is not in {}", .place.display())]
+    #[error("{repo}@{revision} is not in {place}")]
     NotCached {
         /// The repo.
         repo: String,
         /// The revision.
         revision: String,
         /// Where it was looked for.
-        place: PathBuf,
+        place: Location,
     },
     /// A small file that selection depends on could not be had right.
     #[error("{}: {why}", .path.shown())]
@@ -108,6 +114,7 @@ impl Error {
             | Error::NothingSelected { .. }
             | Error::NotCached { .. }
             | Error::LockedNotHere { .. }
+            | Error::ListingUnknown { .. }
             | Error::Folder { .. }
             | Error::NoWeights { .. } => ExitCode::NotAvailable,
             Error::Document { .. } => ExitCode::VerificationFailed,
@@ -131,6 +138,7 @@ impl Error {
                 let revision = if revision == "main" { String::new() } else { format!("@{revision}") };
                 Some(format!("`hfget {repo}{revision}`, without --offline, fetches it"))
             }
+            Error::ListingUnknown { repo } => Some(format!("`hfget lock {repo}`, without --offline, asks the Hub")),
             Error::LockedNotHere { .. } => Some("`hfget --locked` fetches it".into()),
             Error::Document { .. } => Some("the server sends other bytes than it lists: try another --endpoint".into()),
             Error::NoWeights { .. } => {

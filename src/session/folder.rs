@@ -142,12 +142,14 @@ pub(super) fn only(commits: &[CommitId]) -> Option<CommitId> {
     }
 }
 
-/// A path that names a folder rather than a repo: it says so, or there is such a folder.
+/// A path that names a folder rather than a repo: it says so, or it is there and can be no repo's name. `owner/name` is
+/// the repo, whatever folder lies here: which of two things is verified must not depend on the working folder.
 pub fn names_folder(target: &str) -> Option<PathBuf> {
     let path = Path::new(target);
+    let repo = target.parse::<crate::model::RepoSpec>().is_ok();
     let explicit = target.starts_with('/')
         || target.starts_with("./")
         || target.starts_with("../")
         || matches!(target, "." | "..");
-    (explicit || path.is_dir()).then(|| path.to_path_buf())
+    (explicit || !repo && path.is_dir()).then(|| path.to_path_buf())
 }

@@ -1,24 +1,27 @@
 //! Re-checking what is already on disk: a cached snapshot or a folder, against the Hub or offline.
 
-use crate::model::Options;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::folder::{Folder, noted_commit, only};
-use super::outcome::{one_cause_one_finding, paths_of};
+use super::outcome::one_cause_one_finding;
+use super::prepare::Listed;
 use super::{Destination, Error, Session};
-use crate::finding::{Code, Finding, Outcome, Severity};
-use crate::model::{CommitId, Entry, Listing, Purpose, RepoId, RepoInfo, RepoPath, RepoSpec, RepoType, Revision};
-use crate::report::{FileReport, FileStatus, Report, Totals, WeightsReport};
+use crate::finding::{Code, Evidence, Finding, Origin, Outcome, Proof, Severity, Weights};
+use crate::model::{
+    CommitId, Entry, Listing, Location, Options, Purpose, RepoId, RepoInfo, RepoPath, RepoSpec, RepoType, Revision,
+};
+use crate::report::{Draft, Report, Totals};
 use crate::select::{Documents, SelectError, Selection, Step, select};
 use crate::store::{Store, locate_snapshot};
-use crate::verify::{Subject, SubjectFile};
+use crate::text::few;
+use crate::verify::{Subject, SubjectFile, recheck};
 
 impl Session {
     /// Re-checks the cached snapshot (or local dir) of a repo. With a Hub at hand the listing is
-    /// the Hub's; offline it is what was kept, or what the cache's own names say.
+    /// the Hub's, asked for anew; offline it is what was kept, or what the cache's own names say.
     pub async fn verify_repo(&self, spec: &RepoSpec, options: &Options) -> Result<Report, Error> {
         let revision = spec.revision.clone().unwrap_or_default();
         #[cfg(feature = "object-store")]
@@ -31,19 +34,20 @@ impl Session {
         let Some((root, local)) = local? else {
             return Err(self.not_cached(spec));
         };
-        let listing = if self.config.offline {
+        let listed = if self.config.offline {
             None
         } else {
             let pinned = match local {
                 Some(commit) => RepoSpec { revision: commit.to_string().parse().ok(), ..spec.clone() },
                 None => spec.clone(),
             };
-            Some(self.list(&pinned, &store).await?)
+            Some(self.list(&pinned, &store, true).await?)
         };
-        self.verify_folder(&root, store, local, listing, Some(spec), options).await
+        self.verify_folder(&root, store, local, listed, Some(spec), options).await
     }
 
-    /// Re-checks a folder: a cache's snapshot, a local dir, or any other.
+    /// Re-checks a folder: a cache's snapshot, a local dir, or any other. A plain folder is held against its own
+    /// records: no Hub is asked.
     pub async fn verify_dir(&self, dir: &Path, options: &Options) -> Result<Report, Error> {
         let store = Arc::new(Store::local_dir(dir));
         let place = dir.to_path_buf();
@@ -52,8 +56,8 @@ impl Session {
             let store = Arc::new(Store::hub_cache(&root, repo_type, &id, true));
             let spec =
                 RepoSpec { repo_type, id, revision: commit.to_string().parse().ok(), path: None, endpoint: None };
-            let listing = if self.config.offline { None } else { Some(self.list(&spec, &store).await?) };
-            return self.verify_folder(dir, store, Some(commit), listing, Some(&spec), options).await;
+            let listed = if self.config.offline { None } else { Some(self.list(&spec, &store, true).await?) };
+            return self.verify_folder(dir, store, Some(commit), listed, Some(&spec), options).await;
         }
         let place = dir.to_path_buf();
         let commit = self.blocking(&store, move |store| Ok(noted_commit(store, &place))).await??;
@@ -65,28 +69,31 @@ impl Session {
         root: &Path,
         store: Arc<Store>,
         commit: Option<CommitId>,
-        listing: Option<Listing>,
+        listed: Option<Listed>,
         spec: Option<&RepoSpec>,
         options: &Options,
     ) -> Result<Report, Error> {
         let started = Instant::now();
         let place = root.to_path_buf();
-        let noted = commit.unwrap_or(CommitId::ZERO);
+        let (noted, endpoint) = (commit.unwrap_or(CommitId::ZERO), self.endpoint());
         let read = move |store: &Store| {
             let folder = Folder::read(&place, &|path| store.noted_digest(&noted, path));
-            Ok((folder, commit.and_then(|commit| store.read_listing(&commit))))
+            Ok((folder, commit.and_then(|commit| store.read_listing_offline(&commit, &endpoint))))
         };
         let (folder, kept) = self.blocking(&store, read).await?;
         let folder = folder?;
-        let trusted = listing.is_some() || kept.is_some();
-        let listing = listing.unwrap_or_else(|| {
-            Listing::new(offline_info(spec, noted), kept.unwrap_or_else(|| folder.entries()), Vec::new())
+        let info = || offline_info(spec, noted);
+        let listed = listed
+            .or_else(|| kept.map(|kept| Listed::whole(Listing::new(info(), kept, Vec::new()), Origin::KeptListing)));
+        let trusted = listed.is_some();
+        let cached = spec.is_some() && commit.is_some() && matches!(self.config.destination, Destination::Cache { .. });
+        let Listed { listing, origin, whole } = listed.unwrap_or_else(|| Listed {
+            listing: Listing::new(info(), folder.entries(), Vec::new()),
+            origin: if cached { Origin::BlobNames } else { Origin::LocalMetadata },
+            whole: false,
         });
         let options = options.clone();
-        let choose = move |_: &Store| {
-            let selection = choose(&listing, &folder, options, trusted);
-            Ok((selection, listing, folder))
-        };
+        let choose = move |_: &Store| Ok((choose(&listing, &folder, options, trusted), listing, folder));
         let (selection, listing, folder) = self.blocking(&store, choose).await?;
         let selection = selection?;
         let mut findings = selection.findings.clone();
@@ -107,7 +114,8 @@ impl Session {
                 // A git blob's digest needs its size even when no listing gives it.
                 size: listed.map(|entry| entry.size).or(found.map(|found| found.size)),
                 digest: listed.map(Entry::digest).or(found.and_then(|found| found.digest)),
-                digest_checked: false,
+                origin,
+                known: Evidence::Unread,
                 purpose,
             }
         };
@@ -121,83 +129,130 @@ impl Session {
             }
         }
         let files = subject.files.clone();
-        let outcome = self.verify_subject(subject).await;
-        if let (true, Some(commit)) = (outcome.findings.iter().all(|f| f.severity != Severity::Error), commit) {
-            let good: Vec<Entry> = files
-                .iter()
-                .filter(|f| f.digest.is_some())
-                .filter_map(|f| listing.get(f.path.as_str()).cloned())
-                .filter(|_| trusted)
-                .collect();
-            // A courtesy to the next run; a read-only cache cannot keep it.
-            let _ = self.blocking(&store, move |store| good.iter().try_for_each(|e| store.adopt(&commit, e))).await;
+        let mut outcome = self.verify_subject(subject).await;
+        outcome = self.look_again(&files, outcome).await;
+        let unknown = unknown_digests(&files, root, spec);
+        // What no reader understands has no contents that were checked.
+        let nothing_read = unknown.is_some() && outcome.weights_read == 0;
+        findings.extend(unknown);
+        if let Some(commit) = commit.filter(|_| trusted) {
+            let proofs = outcome.proofs.clone();
+            let listing = listing.clone();
+            // A courtesy to the next run: a read-only cache cannot keep it.
+            let note = move |store: &Store| Ok(note(store, &commit, &listing, &proofs));
+            let kept = self.blocking(&store, note).await?;
+            if kept.is_err() {
+                for finding in outcome.findings.iter_mut().filter(|f| is_fetchable(f)) {
+                    if let Some(spec) = spec {
+                        let repo = spec.repo_type.qualify(&spec.id);
+                        finding.hint.get_or_insert_with(|| {
+                            format!("the cache's record cannot be written: `hfget {repo} --force` fetches it again")
+                        });
+                    }
+                }
+            }
         }
         findings.extend(self.denied_code(&selection));
-        let mut report = folder_report(root, commit, spec, &selection, &files, &outcome, findings);
-        self.config.policy.judge(&mut report.findings);
-        report.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(report)
+        let model = spec.is_none_or(|spec| spec.repo_type == RepoType::Model);
+        let no_weights = model && !whole && selection.weights.is_empty();
+        let mut draft = folder_draft(root.to_path_buf().into(), commit, spec, &selection, &files, &outcome, findings);
+        if no_weights || nothing_read {
+            draft.weights_known = Weights::Unknown;
+        }
+        draft.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(draft.conclude(&self.config.policy))
+    }
+
+    /// Looks once more at the files that were hashed, at the end: what was exchanged meanwhile is hashed again.
+    async fn look_again(&self, files: &[SubjectFile], mut outcome: Outcome) -> Outcome {
+        let (files, progress) = (files.to_vec(), Arc::clone(&self.progress));
+        let look = move || {
+            let findings = recheck(&files, &mut outcome.proofs, &*progress);
+            outcome.findings.extend(findings);
+            outcome
+        };
+        match tokio::task::spawn_blocking(look).await {
+            Ok(outcome) => outcome,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 }
 
-/// The report on files that were only looked at.
-pub(super) fn folder_report(
-    root: &Path,
+/// Notes what was proven, and strikes what proved wrong. Blocks.
+fn note(store: &Store, commit: &CommitId, listing: &Listing, proofs: &[Proof]) -> Result<(), crate::store::StoreError> {
+    let mut struck = Ok(());
+    for proof in proofs {
+        let Some(entry) = listing.get(proof.path.as_str()) else { continue };
+        match proof.evidence {
+            Evidence::Wrong | Evidence::Absent => struck = struck.and(store.strike(commit, entry)),
+            Evidence::Hashed(_) if proof.holds() => {
+                if let Some(hashed) = proof.stamp {
+                    // A courtesy to the next run.
+                    let _ = store.adopt_hashed(commit, entry, hashed);
+                }
+            }
+            _ => {}
+        }
+    }
+    struck
+}
+
+/// That nobody says what the bytes of some files must be.
+fn unknown_digests(files: &[SubjectFile], root: &Path, spec: Option<&RepoSpec>) -> Option<Finding> {
+    let unknown: Vec<&str> = files.iter().filter(|f| f.digest.is_none()).map(|f| f.path.as_str()).collect();
+    let count = match unknown.len() {
+        0 => return None,
+        1 => "1 file".to_owned(),
+        n => format!("{n} files"),
+    };
+    let message = format!("nobody says what the bytes of {count} must be: {}", few(&unknown, 3));
+    let repo = spec.map_or("OWNER/NAME".to_owned(), |spec| spec.repo_type.qualify(&spec.id));
+    let hint = format!("`hfget verify {repo} --local-dir {}` compares every file with the Hub", root.display());
+    Some(Finding::repo(Code::DigestsUnknown, message).hint(hint))
+}
+
+/// Whether fetching again cures it.
+fn is_fetchable(finding: &Finding) -> bool {
+    matches!(finding.code, Code::SizeMismatch | Code::ChecksumMismatch | Code::FileMissing | Code::LfsPointer)
+}
+
+/// The report on files that were only looked at, but for its verdict.
+pub(super) fn folder_draft(
+    place: Location,
     commit: Option<CommitId>,
     spec: Option<&RepoSpec>,
     selection: &Selection,
     files: &[SubjectFile],
     outcome: &Outcome,
     mut findings: Vec<Finding>,
-) -> Report {
+) -> Draft {
     findings.extend(outcome.findings.iter().cloned());
     one_cause_one_finding(&mut findings);
-    if let Some(spec) = spec {
-        let fetchable = |f: &&mut Finding| {
-            matches!(f.code, Code::SizeMismatch | Code::ChecksumMismatch | Code::FileMissing | Code::LfsPointer)
-        };
-        if let Some(last) = findings.iter_mut().rfind(fetchable) {
-            last.hint.get_or_insert_with(|| {
-                format!("`hfget {}` fetches what is wrong or missing again", spec.repo_type.qualify(&spec.id))
-            });
-        }
+    if let Some(spec) = spec
+        && let Some(last) = findings.iter_mut().rfind(|f| is_fetchable(f))
+    {
+        last.hint.get_or_insert_with(|| {
+            format!("`hfget {}` fetches what is wrong or missing again", spec.repo_type.qualify(&spec.id))
+        });
     }
-    let failed = paths_of(findings.iter().filter(|f| f.severity == Severity::Error));
-    let files: Vec<FileReport> = files
-        .iter()
-        .map(|f| FileReport {
-            path: f.path.clone(),
-            size: f.size.unwrap_or(0),
-            digest: f.digest,
-            purpose: f.purpose,
-            status: match f.digest {
-                _ if failed.contains(f.path.as_str()) => FileStatus::Failed,
-                Some(_) => FileStatus::Checked,
-                None => FileStatus::Unchecked,
-            },
-        })
-        .collect();
-    Report {
+    let files = files.iter().zip(&outcome.proofs).map(|(file, proof)| (proof.clone(), file.purpose, false));
+    Draft {
         repo: spec.map(|s| (s.repo_type, s.id.clone())),
         revision: spec.and_then(|s| s.revision.clone()),
         commit,
-        path: root.to_path_buf(),
-        weights: selection.weights.iter().map(WeightsReport::from).collect(),
+        place,
+        weights: selection.weights.clone(),
+        weights_known: Weights::Here,
+        files: files.collect(),
         totals: Totals {
-            files: files.len(),
-            bytes: files.iter().fold(0, |sum, f| sum.saturating_add(f.size)),
-            bytes_fetched: 0,
-            bytes_over_xet: 0,
             bytes_hashed: outcome.bytes_hashed,
-            digests: outcome.digests,
             tensors: outcome.tensors,
             indexed: outcome.indexed,
             parameters: outcome.parameters,
-            milliseconds: 0,
+            ..Totals::default()
         },
-        files,
         findings,
-        already_verified: false,
+        remembered: false,
     }
 }
 
@@ -222,16 +277,41 @@ fn snapshot_here(
 }
 
 /// What must be here. With a listing: the selection that the flags describe, of the family that is
-/// here. Without one: every complete set of weights among the files. Blocks.
+/// here, and every other whole set of weights among the files. Without one: every set of weights among the files, and
+/// what the repo's own documents name. Blocks.
 fn choose(listing: &Listing, folder: &Folder, mut options: Options, trusted: bool) -> Result<Selection, SelectError> {
+    let everything = Options { all: true, ..Options::default() };
     if !trusted {
-        options.all = true;
-    } else if options.prefer.is_none() && options.only.is_none() && !options.all {
+        let mut selection = select_here(listing, folder, &everything)?;
+        // What an index or a pipeline names and is not here is missing, whatever else is whole.
+        if let Ok(usual) = select_here(listing, folder, &options) {
+            let missing = usual.findings.into_iter().filter(|f| f.severity == Severity::Error);
+            let new: Vec<Finding> = missing.filter(|f| !selection.findings.contains(f)).collect();
+            selection.findings.extend(new);
+        }
+        return Ok(selection);
+    }
+    if options.prefer.is_none() && options.only.is_none() && !options.all {
         options.prefer = folder.family();
     }
+    let all = options.all;
+    let mut selection = select_here(listing, folder, &options)?;
+    if !all && let Ok(others) = select_here(listing, folder, &everything) {
+        let chosen: BTreeSet<RepoPath> =
+            selection.weights.iter().flat_map(|set| set.files.iter().chain(&set.index).cloned()).collect();
+        let here = |path: &RepoPath| folder.find(path).is_some();
+        selection.weights.extend(others.weights.into_iter().filter(|set| {
+            set.files.iter().chain(&set.index).all(here) && !set.files.iter().all(|path| chosen.contains(path))
+        }));
+    }
+    Ok(selection)
+}
+
+/// Drives selection with the documents that are here.
+fn select_here(listing: &Listing, folder: &Folder, options: &Options) -> Result<Selection, SelectError> {
     let mut documents = Documents::new();
     loop {
-        match select(listing, &options, &documents)? {
+        match select(listing, options, &documents)? {
             Step::Done(selection) => return Ok(*selection),
             Step::Need(paths) => {
                 documents.extend(paths.into_iter().map(|path| {

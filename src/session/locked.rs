@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::prepare::Mode;
+use super::prepare::{Listed, Mode};
 use super::{Destination, Error, Prepared, Session};
-use crate::finding::Finding;
+use crate::finding::{Finding, Origin};
 use crate::lock::{LockedFile, LockedRepo};
-use crate::model::{Options, RepoSpec};
+use crate::model::{Location, Options, RepoSpec};
 use crate::progress::Event;
 use crate::report::Report;
 use crate::store::Store;
@@ -28,6 +28,9 @@ impl Session {
     pub async fn lock(&self, spec: &RepoSpec, options: &Options) -> Result<(LockedRepo, Vec<Finding>), Error> {
         let prepared = self.plan(spec, options).await?;
         prepared.not_empty()?;
+        if !prepared.whole {
+            return Err(Error::ListingUnknown { repo: spec.repo_type.qualify(&spec.id) });
+        }
         let mut findings = prepared.unsafe_names();
         findings.extend(prepared.selection.findings.iter().cloned());
         let info = &prepared.listing.info;
@@ -73,7 +76,7 @@ impl Session {
         let store = self.store(locked.repo_type, &locked.id);
         let listing = locked.listing();
         self.progress.event(Event::Resolved(&listing.info));
-        self.prepare_listing(listing, everything(), store, mode).await
+        self.prepare_listing(Listed::whole(listing, Origin::Lock), everything(), store, mode).await
     }
 
     /// Holds a cached snapshot, or `folder`, against the lock. Makes no request.
@@ -98,9 +101,10 @@ impl Session {
         let root = store.snapshot_dir(&locked.commit);
         let place = root.clone();
         if !self.blocking(&store, move |_| Ok(place.is_dir())).await? {
-            return Err(Error::LockedNotHere { repo: locked.name(), commit: locked.commit.to_string(), place: root });
+            let place = Location::Folder(root);
+            return Err(Error::LockedNotHere { repo: locked.name(), commit: locked.commit.to_string(), place });
         }
-        let listing = locked.listing();
-        self.verify_folder(&root, store, Some(locked.commit), Some(listing), Some(&locked.spec()), &everything()).await
+        let listed = Listed::whole(locked.listing(), Origin::Lock);
+        self.verify_folder(&root, store, Some(locked.commit), Some(listed), Some(&locked.spec()), &everything()).await
     }
 }

@@ -16,6 +16,7 @@ mod prepare;
 mod source;
 
 use crate::model::{Options, Purpose};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,14 +32,14 @@ pub use prepare::Prepared;
 use outcome::{Statuses, paths_of};
 
 use crate::fetch::fetch;
-use crate::finding::{Code, Finding, Outcome};
+use crate::finding::{Code, Evidence, Finding, Origin, Outcome, Proof, Severity, Stamp};
 use crate::hub::Hub;
 use crate::model::{Entry, Presence, RepoId, RepoSpec, RepoType, Sha256};
 use crate::progress::{Event, Progress};
 use crate::report::Report;
 use crate::select;
 use crate::store::Store;
-use crate::verify::{self, Subject, SubjectFile};
+use crate::verify::{self, Subject};
 
 /// One or more jobs with the same configuration and connections.
 pub struct Session {
@@ -146,9 +147,11 @@ impl Session {
         if let Some(report) = self.not_at_all(&prepared) {
             return Ok(report);
         }
-        let mut statuses = Statuses { fetched: prepared.early.drain(..).collect(), ..Statuses::default() };
+        let mut statuses = Statuses::recorded(&prepared);
+        statuses.arrived(prepared.early.drain(..));
         let mut findings = Vec::new();
-        let hashed = self.check_present(&mut prepared, &mut statuses).await?;
+        let (hashed, wrong) = self.check_present(&mut prepared, &mut statuses).await?;
+        findings.extend(wrong);
         if !self.config.offline {
             Self::check_space(&prepared)?;
             let broken = self.check_early(&prepared).await;
@@ -157,18 +160,23 @@ impl Session {
             }
             findings.extend(self.fetch_missing(&mut prepared, &mut statuses).await?);
         }
-        let (mut outcome, remembered) = self.check_contents(&prepared, &findings).await?;
-        outcome.bytes_hashed = hashed;
+        let (mut outcome, remembered) = self.check_contents(&prepared, &statuses, &findings).await?;
+        outcome.bytes_hashed += hashed;
         outcome.findings.extend(findings);
-        let mut report = Self::report(&prepared, &outcome, &statuses);
-        self.config.policy.judge(&mut report.findings);
-        report.already_verified = remembered && statuses.nothing_done() && report.is_verified();
-        report.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if !(remembered && statuses.nothing_done()) {
+            self.settle(&prepared, &statuses, &mut outcome).await?;
+        }
+        let mut draft = Self::report(&prepared, &outcome, &statuses);
+        draft.remembered = remembered;
+        draft.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let report = draft.conclude(&self.config.policy);
         if report.is_verified() && !self.config.offline {
             let whole = prepared.selection.files.len() == prepared.listing.entries.len();
+            self.confirm_commit(&prepared, &statuses).await?;
+            let endpoint = self.endpoint();
             self.blocking(&prepared.store, move |store| {
                 if keep {
-                    store.write_listing(&prepared.listing, whole)?;
+                    store.write_listing(&prepared.listing, whole, &endpoint)?;
                 }
                 store.set_ref(&prepared.listing.info.revision, &prepared.listing.info.commit)
             })
@@ -177,41 +185,107 @@ impl Session {
         Ok(report)
     }
 
+    /// The endpoint whose listings are kept and believed.
+    fn endpoint(&self) -> String {
+        self.hubs[0].endpoint()
+    }
+
+    /// That the endpoint has the commit at all, where only a lockfile says so and nothing was fetched from it: a ref
+    /// must not move to a commit that nobody has.
+    async fn confirm_commit(&self, prepared: &Prepared, statuses: &Statuses) -> Result<(), Error> {
+        let info = &prepared.listing.info;
+        if prepared.origin != Origin::Lock || !statuses.fetched.is_empty() || info.revision.as_commit().is_some() {
+            return Ok(());
+        }
+        let (revision, commit) = (info.revision.clone(), info.commit);
+        let moves = self.blocking(&prepared.store, move |store| Ok(store.read_ref(&revision) != Some(commit))).await?;
+        if moves && let Ok(pinned) = commit.to_string().parse() {
+            self.hubs[0].info(info.repo_type, &info.id, &pinned, &*self.progress).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks again at what this run hashed or fetched, at its end: what was exchanged, written or removed since is
+    /// hashed once more. Order matters: this is the last look before the verdict.
+    async fn settle(&self, prepared: &Prepared, statuses: &Statuses, outcome: &mut Outcome) -> Result<(), Error> {
+        let (commit, entries) = (prepared.listing.info.commit, prepared.entries(|_| true));
+        let changed = self.blocking(&prepared.store, move |store| store.recheck(&commit, &entries)).await?;
+        let known: HashSet<String> = outcome.findings.iter().filter_map(|f| f.path.clone()).collect();
+        let mut subject = Subject::default();
+        for item in &prepared.plan.items {
+            let path = &item.entry.path;
+            if changed.contains(&item.entry) && !known.contains(path.as_str()) && statuses.seen.contains_key(path) {
+                subject.files.push(prepared.subject_file(item, Evidence::Unread));
+            }
+        }
+        if subject.files.is_empty() {
+            return Ok(());
+        }
+        let again = self.verify_subject(subject).await;
+        self.strike_wrong(prepared, &again.proofs).await;
+        outcome.bytes_hashed += again.bytes_hashed;
+        outcome.findings.extend(
+            again
+                .findings
+                .into_iter()
+                .map(|finding| finding.hint("another program changed it during this run; run the command again")),
+        );
+        for proof in again.proofs {
+            outcome.proofs.retain(|old| old.path != proof.path);
+            outcome.proofs.push(proof);
+        }
+        Ok(())
+    }
+
+    /// Takes what proved wrong from the record, so that no later run believes it. A record that cannot be written
+    /// leaves the finding, which says so.
+    async fn strike_wrong(&self, prepared: &Prepared, proofs: &[Proof]) {
+        let commit = prepared.listing.info.commit;
+        let wrong: Vec<Entry> = proofs
+            .iter()
+            .filter(|proof| matches!(proof.evidence, Evidence::Wrong | Evidence::Absent))
+            .filter_map(|proof| prepared.listing.get(proof.path.as_str()).cloned())
+            .collect();
+        if !wrong.is_empty() {
+            let strike = move |store: &Store| wrong.iter().try_for_each(|entry| store.strike(&commit, entry));
+            let _ = self.blocking(&prepared.store, strike).await;
+        }
+    }
+
     /// The report of a run that must not fetch anything: for unsafe names, or for what the policy forbids.
     fn not_at_all(&self, prepared: &Prepared) -> Option<Report> {
         let unsafe_names = prepared.unsafe_names();
         if unsafe_names.is_empty() {
             return self.refused(prepared);
         }
-        let mut report = Self::report(prepared, &Outcome::default(), &Statuses::default());
-        report.findings.extend(unsafe_names);
-        Some(report)
+        let mut draft = Self::report(prepared, &Outcome::default(), &Statuses::recorded(prepared));
+        draft.findings.extend(unsafe_names);
+        Some(draft.conclude(&self.config.policy))
     }
 
     /// The report of a run whose weights are not worth fetching.
     fn broken_early(&self, prepared: &Prepared, statuses: &Statuses, broken: Vec<Finding>) -> Report {
-        let mut report = Self::report(prepared, &Outcome::default(), statuses);
-        report.findings.extend(broken);
-        self.config.policy.judge(&mut report.findings);
+        let mut draft = Self::report(prepared, &Outcome::default(), statuses);
+        draft.findings.extend(broken);
         let hint = "no weights were fetched; --only or --include can take other files of the repo";
-        if let Some(last) = report.findings.last_mut() {
+        if let Some(last) = draft.findings.last_mut() {
             last.hint.get_or_insert_with(|| hint.into());
         }
-        report
+        draft.conclude(&self.config.policy)
     }
 
     /// The report of a run that the policy forbids before anything is fetched.
     fn refused(&self, prepared: &Prepared) -> Option<Report> {
-        let mut report = Self::report(prepared, &Outcome::default(), &Statuses::default());
-        report.findings.extend(self.denied_code(&prepared.selection));
-        self.config.policy.judge(&mut report.findings);
-        if report.is_verified() {
+        let mut draft = Self::report(prepared, &Outcome::default(), &Statuses::recorded(prepared));
+        draft.findings.extend(self.denied_code(&prepared.selection));
+        self.config.policy.judge(&mut draft.findings);
+        if draft.findings.iter().all(|finding| finding.severity < Severity::Error) {
             return None;
         }
-        for finding in report.findings.iter_mut().filter(|f| self.config.policy.denies(f.code)) {
+        for finding in draft.findings.iter_mut().filter(|f| self.config.policy.denies(f.code)) {
             finding.hint = Some("nothing was fetched: --deny forbids it".into());
         }
-        Some(report)
+        Some(draft.conclude(&self.config.policy))
     }
 
     /// The repo's own code, where it is denied: to bring code is nothing wrong otherwise.
@@ -221,51 +295,61 @@ impl Session {
         code.map(|f| Finding::new(Code::RemoteCode, &f.path, "it is code that loaders of this repo run")).collect()
     }
 
-    /// Hashes what is here and was never checked; what proves wrong is discarded and planned anew.
-    async fn check_present(&self, prepared: &mut Prepared, statuses: &mut Statuses) -> Result<u64, Error> {
-        if self.config.fetch.force && !self.config.offline {
+    /// Hashes what is here and was never checked. What proves wrong is struck from the record; online it is discarded
+    /// and planned anew, offline it stays and is reported. Gives the bytes hashed, and what is wrong and stays so.
+    async fn check_present(
+        &self,
+        prepared: &mut Prepared,
+        statuses: &mut Statuses,
+    ) -> Result<(u64, Vec<Finding>), Error> {
+        let offline = self.config.offline;
+        if self.config.fetch.force && !offline {
             for item in &mut prepared.plan.items {
                 item.presence = Presence::Absent;
             }
-            return Ok(0);
+            statuses.seen.retain(|path, _| statuses.fetched.contains_key(path));
+            return Ok((0, Vec::new()));
         }
         let commit = prepared.listing.info.commit;
         let mut subject = Subject::default();
-        for item in prepared.plan.items.iter().filter(|i| i.presence == Presence::Unverified) {
-            subject.files.push(SubjectFile {
-                path: item.entry.path.clone(),
-                content: prepared.store.content_path(&commit, &item.entry).into(),
-                size: Some(item.entry.size),
-                digest: Some(item.entry.digest()),
-                digest_checked: false,
-                purpose: item.purpose,
-            });
+        for item in &prepared.plan.items {
+            if item.presence == Presence::Unverified || offline && !item.presence.is_here() {
+                subject.files.push(prepared.subject_file(item, Evidence::Unread));
+            }
         }
         let outcome = if subject.files.is_empty() { Outcome::default() } else { self.verify_subject(subject).await };
-        let wrong = paths_of(&outcome.findings);
-        let offline = self.config.offline;
+        statuses.saw(&outcome.proofs);
+        self.strike_wrong(prepared, &outcome.proofs).await;
+        let mut here: Vec<(Entry, Option<Stamp>)> = Vec::new();
         for item in &mut prepared.plan.items {
             let entry = item.entry.clone();
-            match item.presence {
-                Presence::Unverified if wrong.contains(entry.path.as_str()) => {
+            match (item.presence, statuses.evidence(&entry.path)) {
+                (Presence::Unverified, Evidence::Hashed(_)) => item.presence = Presence::Verified,
+                (Presence::Unverified, Evidence::Wrong | Evidence::Absent) => {
                     // Offline it cannot be had again: it stays, and is reported.
                     if !offline {
                         self.blocking(&prepared.store, move |store| store.discard(&commit, &entry)).await?;
+                        statuses.seen.remove(&item.entry.path);
                     }
                     item.presence = Presence::Absent;
-                }
-                Presence::Unverified => {
-                    statuses.checked.insert(entry.path.clone());
-                    item.presence = Presence::Verified;
+                    continue;
                 }
                 _ => {}
             }
+            if item.presence == Presence::Verified {
+                let stamp = statuses.seen.get(&item.entry.path).and_then(|(_, stamp)| *stamp);
+                here.push((item.entry.clone(), stamp));
+            }
         }
-        let here: Vec<Entry> =
-            prepared.plan.items.iter().filter(|i| i.presence == Presence::Verified).map(|i| i.entry.clone()).collect();
-        self.blocking(&prepared.store, move |store| here.iter().try_for_each(|entry| store.adopt(&commit, entry)))
-            .await?;
-        Ok(outcome.bytes_hashed)
+        self.blocking(&prepared.store, move |store| {
+            here.iter().try_for_each(|(entry, hashed)| match hashed {
+                Some(hashed) => store.adopt_hashed(&commit, entry, *hashed),
+                None => store.adopt(&commit, entry),
+            })
+        })
+        .await?;
+        let findings = if offline { outcome.findings } else { Vec::new() };
+        Ok((outcome.bytes_hashed, findings))
     }
 
     fn check_space(prepared: &Prepared) -> Result<(), Error> {
@@ -288,46 +372,60 @@ impl Session {
         let report =
             fetch(&self.hubs, &prepared.store, &prepared.listing.info, &missing, self.config.fetch, &self.progress)
                 .await?;
-        statuses.fetched.extend(report.done);
+        statuses.arrived(report.done);
         statuses.over_xet += report.over_xet;
+        // Another process finished it while this one waited: its record says what it hashed.
+        let theirs: Vec<Entry> =
+            prepared.entries(|item| matches!(statuses.evidence(&item.entry.path), Evidence::Unread));
+        let commit = prepared.listing.info.commit;
+        let recorded = self
+            .blocking(&prepared.store, move |store| {
+                let known = |entry: &Entry| Ok(store.presence(&commit, entry)? == Presence::Verified);
+                let known = theirs.into_iter().map(|entry| known(&entry).map(|known| known.then_some(entry)));
+                Ok(known
+                    .collect::<Result<Vec<_>, crate::store::StoreError>>()?
+                    .into_iter()
+                    .flatten()
+                    .collect::<Vec<_>>())
+            })
+            .await?;
+        for entry in recorded {
+            statuses.seen.insert(entry.path.clone(), (Evidence::Recorded(entry.digest()), None));
+        }
         Ok(report.failed)
     }
 
     /// Reads headers and compares them with the index, unless an earlier run did so for the very
     /// same bytes.
-    async fn check_contents(&self, prepared: &Prepared, failed: &[Finding]) -> Result<(Outcome, bool), Error> {
+    async fn check_contents(
+        &self,
+        prepared: &Prepared,
+        statuses: &Statuses,
+        failed: &[Finding],
+    ) -> Result<(Outcome, bool), Error> {
         let key = self.contents_key(prepared);
-        let here = |item: &crate::plan::Item| item.presence == Presence::Verified;
-        let all_here = prepared.plan.items.iter().all(here);
-        if failed.is_empty() && all_here {
+        let proven =
+            |item: &crate::plan::Item| statuses.evidence(&item.entry.path).digest() == Some(item.entry.digest());
+        if failed.is_empty() && prepared.plan.items.iter().all(proven) {
             let key = key.clone();
             let known = self.blocking(&prepared.store, move |store| Ok(store.checked_contents(&key))).await?;
             if let Some(outcome) = known {
-                return Ok((outcome, true));
+                return Ok((Outcome { bytes_hashed: 0, ..outcome }, true));
             }
         }
-        let commit = prepared.listing.info.commit;
-        let files = prepared.plan.items.iter().map(|item| SubjectFile {
-            path: item.entry.path.clone(),
-            content: prepared.store.content_path(&commit, &item.entry).into(),
-            size: Some(item.entry.size),
-            digest: Some(item.entry.digest()),
-            digest_checked: true,
-            purpose: item.purpose,
-        });
         // A file that failed to arrive has its finding; that it is "missing" too helps nobody.
         let known = paths_of(failed);
-        let unavailable =
-            prepared.plan.items.iter().map(|i| i.entry.path.clone()).filter(|p| known.contains(p.as_str())).collect();
+        let (lost, files): (Vec<_>, Vec<_>) =
+            prepared.plan.items.iter().partition(|item| known.contains(item.entry.path.as_str()));
         let subject = Subject {
-            files: files.filter(|f| !known.contains(f.path.as_str())).collect(),
-            unavailable,
+            files: files.iter().map(|i| prepared.subject_file(i, statuses.evidence(&i.entry.path))).collect(),
+            unavailable: lost.iter().map(|item| item.entry.path.clone()).collect(),
             weights: prepared.selection.weights.clone(),
             allow_unsafe_pickle: self.config.allow_unsafe_pickle,
             deep: self.config.deep,
         };
         let outcome = self.verify_subject(subject).await;
-        if failed.is_empty() && outcome.digests == prepared.plan.items.len() {
+        if failed.is_empty() && outcome.proven() == prepared.plan.items.len() {
             let remembered = outcome.clone();
             self.blocking(&prepared.store, move |store| {
                 store.remember_contents(&key, &remembered);

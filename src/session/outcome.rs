@@ -1,58 +1,57 @@
-//! What a job comes to: what was done to each file, and the report that is made of it.
+//! What a job comes to: what was seen of each file in this run, and the report that is made of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{Prepared, Session};
-use crate::finding::{Code, Finding, Outcome, Severity};
-use crate::model::{Presence, RepoPath};
-use crate::report::{FileReport, FileStatus, Report, Totals, WeightsReport};
+use crate::fetch::Arrived;
+use crate::finding::{Code, Evidence, Expectation, Finding, Outcome, Proof, Severity, Stamp, Weights};
+use crate::model::{Entry, Location, Presence, RepoPath};
+use crate::report::{Draft, Totals};
 
 impl Session {
-    pub(super) fn report(prepared: &Prepared, outcome: &Outcome, statuses: &Statuses) -> Report {
+    /// The report of a job, but for its verdict.
+    pub(super) fn report(prepared: &Prepared, outcome: &Outcome, statuses: &Statuses) -> Draft {
         let info = &prepared.listing.info;
         let mut findings = prepared.selection.findings.clone();
         findings.extend(outcome.findings.iter().cloned());
         one_cause_one_finding(&mut findings);
-        let failed = paths_of(findings.iter().filter(|f| f.severity == Severity::Error));
-        let files: Vec<FileReport> = prepared
-            .plan
-            .items
-            .iter()
-            .map(|item| FileReport {
-                path: item.entry.path.clone(),
-                size: item.entry.size,
-                digest: Some(item.entry.digest()),
-                purpose: item.purpose,
-                status: match statuses.of(&item.entry.path) {
-                    _ if failed.contains(item.entry.path.as_str()) => FileStatus::Failed,
-                    // Neither touched in this run nor known from an earlier one.
-                    FileStatus::AlreadyVerified if item.presence != Presence::Verified => FileStatus::Unchecked,
-                    status => status,
-                },
-            })
-            .collect();
-        Report {
+        let seen: BTreeMap<&RepoPath, &Proof> = outcome.proofs.iter().map(|proof| (&proof.path, proof)).collect();
+        let files = prepared.plan.items.iter().map(|item| {
+            let path = &item.entry.path;
+            let proof = seen.get(path).map_or_else(|| statuses.proof(&item.entry, prepared), |proof| (*proof).clone());
+            (proof, item.purpose, statuses.fetched.contains_key(path))
+        });
+        Draft {
             repo: Some((info.repo_type, info.id.clone())),
             revision: Some(info.revision.clone()),
             commit: Some(info.commit),
-            path: prepared.place.clone().unwrap_or_else(|| prepared.store.snapshot_dir(&info.commit)),
-            weights: prepared.selection.weights.iter().map(WeightsReport::from).collect(),
+            place: prepared
+                .place
+                .clone()
+                .unwrap_or_else(|| Location::Folder(prepared.store.snapshot_dir(&info.commit))),
+            weights: prepared.selection.weights.clone(),
+            weights_known: prepared.weights_known(),
+            files: files.collect(),
             totals: Totals {
-                files: files.len(),
-                bytes: prepared.plan.total_bytes(),
                 bytes_fetched: statuses.fetched.values().sum(),
                 bytes_over_xet: statuses.over_xet,
                 bytes_hashed: outcome.bytes_hashed,
-                digests: outcome.digests,
                 tensors: outcome.tensors,
                 indexed: outcome.indexed,
                 parameters: outcome.parameters,
-                milliseconds: 0,
+                ..Totals::default()
             },
-            files,
             findings,
-            already_verified: false,
+            remembered: false,
         }
+    }
+}
+
+impl Prepared {
+    /// Whether the weights that there must be are in the selection.
+    pub(super) fn weights_known(&self) -> Weights {
+        let model = self.listing.info.repo_type == crate::model::RepoType::Model;
+        if model && !self.whole && self.selection.weights.is_empty() { Weights::Unknown } else { Weights::Here }
     }
 }
 
@@ -73,26 +72,49 @@ pub(super) fn one_cause_one_finding(findings: &mut Vec<Finding>) {
     findings.retain(|f| !echo(f));
 }
 
-/// What was done to each file in this run.
+/// What was done to each file in this run, and what was seen of it.
 #[derive(Debug, Default)]
 pub(super) struct Statuses {
     pub fetched: BTreeMap<RepoPath, u64>,
     pub over_xet: u64,
-    pub checked: BTreeSet<RepoPath>,
+    pub seen: BTreeMap<RepoPath, (Evidence, Option<Stamp>)>,
 }
 
 impl Statuses {
-    pub fn of(&self, path: &RepoPath) -> FileStatus {
-        if self.fetched.contains_key(path) {
-            FileStatus::Fetched
-        } else if self.checked.contains(path) {
-            FileStatus::Checked
-        } else {
-            FileStatus::AlreadyVerified
+    /// What earlier runs recorded of the files that a plan found to be here.
+    pub fn recorded(prepared: &Prepared) -> Self {
+        let here = prepared.plan.items.iter().filter(|item| item.presence == Presence::Verified);
+        let seen = here.map(|i| (i.entry.path.clone(), (Evidence::Recorded(i.entry.digest()), None)));
+        Statuses { seen: seen.collect(), ..Statuses::default() }
+    }
+
+    /// Takes what was fetched.
+    pub fn arrived(&mut self, arrived: impl IntoIterator<Item = Arrived>) {
+        for file in arrived {
+            if let Some(hashed) = file.hashed {
+                self.seen.insert(file.path.clone(), (Evidence::Hashed(hashed), None));
+            }
+            self.fetched.insert(file.path, file.received);
         }
     }
 
+    /// Takes what a check saw.
+    pub fn saw(&mut self, proofs: &[Proof]) {
+        self.seen.extend(proofs.iter().map(|proof| (proof.path.clone(), (proof.evidence, proof.stamp))));
+    }
+
+    /// What is known of a file's bytes.
+    pub fn evidence(&self, path: &RepoPath) -> Evidence {
+        self.seen.get(path).map_or(Evidence::Unread, |(evidence, _)| *evidence)
+    }
+
+    fn proof(&self, entry: &Entry, prepared: &Prepared) -> Proof {
+        let (evidence, stamp) = self.seen.get(&entry.path).copied().unwrap_or((Evidence::Absent, None));
+        let expected = Expectation::new(entry.size, entry.digest(), prepared.origin);
+        Proof { path: entry.path.clone(), expected, evidence, stamp }
+    }
+
     pub fn nothing_done(&self) -> bool {
-        self.fetched.is_empty() && self.checked.is_empty()
+        self.fetched.is_empty() && self.seen.values().all(|(evidence, _)| matches!(evidence, Evidence::Recorded(_)))
     }
 }

@@ -1,6 +1,6 @@
 //! From a repo's name to a plan: pin, list, ask selection what it needs, give it, plan.
 
-use crate::model::{Options, Purpose};
+use crate::model::{Location, Options, Purpose};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
@@ -10,14 +10,15 @@ use std::sync::Arc;
 use globset::GlobBuilder;
 
 use super::{Error, Session};
-use crate::fetch::fetch;
-use crate::finding::{Code, Finding};
+use crate::fetch::{Arrived, fetch};
+use crate::finding::{Code, Evidence, Finding, Origin};
 use crate::model::{Entry, Listing, RepoInfo, RepoPath, RepoSpec, Revision};
-use crate::plan::Plan;
+use crate::plan::{Item, Plan};
 use crate::progress::{Event, Progress, Silent};
 use crate::report::PlanReport;
 use crate::select::{self, Documents, Selection, Step, select};
 use crate::store::{Conflict, Store, conflicts};
+use crate::verify::SubjectFile;
 
 /// Small files are read whole; larger ones are not for selection to see.
 const DOCUMENT_LIMIT: u64 = crate::model::INDEX_LIMIT;
@@ -42,11 +43,32 @@ pub struct Prepared {
     /// What is here of that.
     pub plan: Plan,
     pub(super) store: Arc<Store>,
-    /// What came over the network because selection had to read it, with its bytes.
-    pub(super) early: Vec<(RepoPath, u64)>,
+    /// Who stated what the files must be.
+    pub(super) origin: Origin,
+    /// Whether the listing is the repo's whole: what it does not name is not in the repo.
+    pub(super) whole: bool,
+    /// What came over the network because selection had to read it.
+    pub(super) early: Vec<Arrived>,
     pub(super) excluded: Vec<String>,
     /// Where the files will be, where that is no folder.
-    pub(super) place: Option<std::path::PathBuf>,
+    pub(super) place: Option<Location>,
+}
+
+/// A listing, and what is known of it.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub listing: Listing,
+    /// Who states it.
+    pub origin: Origin,
+    /// Whether it is the repo's whole.
+    pub whole: bool,
+}
+
+impl Listed {
+    /// A whole listing, as `origin` states it.
+    pub fn whole(listing: Listing, origin: Origin) -> Self {
+        Listed { listing, origin, whole: true }
+    }
 }
 
 impl Prepared {
@@ -62,6 +84,24 @@ impl Prepared {
             why: said.map_or("no file of it is wanted", |finding| finding.message.as_str()).to_owned(),
             hint: said.and_then(|finding| finding.hint.clone()),
         })
+    }
+
+    /// The listed files of some items.
+    pub(super) fn entries(&self, wanted: impl Fn(&Item) -> bool) -> Vec<Entry> {
+        self.plan.items.iter().filter(|item| wanted(item)).map(|item| item.entry.clone()).collect()
+    }
+
+    /// A file to check, where it is or will be.
+    pub(super) fn subject_file(&self, item: &Item, known: Evidence) -> SubjectFile {
+        SubjectFile {
+            path: item.entry.path.clone(),
+            content: self.store.content_path(&self.listing.info.commit, &item.entry).into(),
+            size: Some(item.entry.size),
+            digest: Some(item.entry.digest()),
+            origin: self.origin,
+            known,
+            purpose: item.purpose,
+        }
     }
 
     /// What a dry run says.
@@ -134,7 +174,8 @@ fn scanned(listing: &Listing, selection: &Selection) -> Vec<Finding> {
 impl Session {
     pub(super) async fn prepare(&self, spec: &RepoSpec, options: &Options, mode: Mode) -> Result<Prepared, Error> {
         let store = self.store(spec.repo_type, &spec.id);
-        let listing = self.list(spec, &store).await?;
+        let listed = self.list(spec, &store, self.config.fetch.force).await?;
+        let listing = &listed.listing;
         let mut options = options.clone();
         // A pasted URL of a folder means that folder; of a file, that file too.
         if let Some(path) = &spec.path {
@@ -144,28 +185,31 @@ impl Session {
                 options.subfolder = Some(path.clone());
             }
         }
-        self.prepare_listing(listing, options, store, mode).await
+        self.prepare_listing(listed, options, store, mode).await
     }
 
     /// The rest of it, for a listing that is at hand.
     pub(super) async fn prepare_listing(
         &self,
-        listing: Listing,
+        listed: Listed,
         options: Options,
         store: Arc<Store>,
         mode: Mode,
     ) -> Result<Prepared, Error> {
+        let Listed { listing, origin, whole } = listed;
         let (mut selection, early) = self.choose(&listing, &options, &store, mode).await?;
         selection.findings.extend(scanned(&listing, &selection));
         let (plan_store, commit) = (Arc::clone(&store), listing.info.commit);
         let wanted: Vec<(Entry, Purpose)> =
             selection.files.iter().filter_map(|f| Some((listing.get(f.path.as_str())?.clone(), f.purpose))).collect();
         let plan = self.blocking(&store, move |_| Plan::new(&plan_store, &commit, wanted)).await?;
-        Ok(Prepared { listing, selection, plan, store, early, excluded: options.exclude, place: None })
+        let excluded = options.exclude;
+        Ok(Prepared { listing, selection, plan, store, origin, whole, early, excluded, place: None })
     }
 
-    /// The listing at the pinned commit: one request when it was kept by an earlier run.
-    pub(super) async fn list(&self, spec: &RepoSpec, store: &Arc<Store>) -> Result<Listing, Error> {
+    /// The listing at the pinned commit: one request when an earlier run kept that of the same endpoint. `anew` asks
+    /// for it whatever is kept.
+    pub(super) async fn list(&self, spec: &RepoSpec, store: &Arc<Store>, anew: bool) -> Result<Listed, Error> {
         let revision = spec.revision.clone().unwrap_or_default();
         if self.config.offline {
             return self.list_offline(spec, &revision, store).await;
@@ -173,42 +217,52 @@ impl Session {
         let info = self.hubs[0].info(spec.repo_type, &spec.id, &revision, &*self.progress).await?;
         self.progress.event(Event::Resolved(&info));
         let commit = info.commit;
-        if let Some(entries) = self.blocking(store, move |store| Ok(store.read_listing(&commit))).await? {
-            return Ok(Listing::new(info, entries, Vec::new()));
+        let endpoint = self.endpoint();
+        if !anew
+            && let Some(entries) = self.blocking(store, move |store| Ok(store.read_listing(&commit, &endpoint))).await?
+        {
+            return Ok(Listed::whole(Listing::new(info, entries, Vec::new()), Origin::KeptListing));
         }
-        Ok(self.hubs[0].listing(&info, &*self.progress).await?)
+        // What an object store lists is its manifest, which whoever put the files there wrote.
+        let origin = if self.lists_all() { Origin::Hub } else { Origin::Manifest };
+        let listing = self.hubs[0].listing(&info, &*self.progress).await?;
+        Ok(Listed { listing, origin, whole: self.lists_all() })
     }
 
     /// It is not where files go.
     pub(super) fn not_cached(&self, spec: &RepoSpec) -> Error {
-        let place = match &self.config.destination {
-            super::Destination::Cache { root, .. } => root.clone(),
-            super::Destination::LocalDir(dir) => dir.clone(),
+        let place: Location = match &self.config.destination {
+            super::Destination::Cache { root, .. } => root.clone().into(),
+            super::Destination::LocalDir(dir) => dir.clone().into(),
             #[cfg(feature = "object-store")]
-            super::Destination::Objects(url) => url.to_string().into(),
+            super::Destination::Objects(url) => Location::Store(url.to_string()),
         };
         let revision = spec.revision.clone().unwrap_or_default().as_str().to_owned();
         Error::NotCached { repo: spec.repo_type.qualify(&spec.id), revision, place }
     }
 
-    async fn list_offline(&self, spec: &RepoSpec, revision: &Revision, store: &Arc<Store>) -> Result<Listing, Error> {
-        let wanted = revision.clone();
+    async fn list_offline(&self, spec: &RepoSpec, revision: &Revision, store: &Arc<Store>) -> Result<Listed, Error> {
+        let (wanted, endpoint) = (revision.clone(), self.endpoint());
         let found = self
             .blocking(store, move |store| {
                 let commit = store.read_ref(&wanted);
                 Ok(commit.and_then(|commit| {
-                    Some((
-                        commit,
-                        store.read_listing(&commit).or_else(|| super::folder::listing_of_snapshot(store, &commit))?,
-                    ))
+                    let kept =
+                        store.read_listing_offline(&commit, &endpoint).map(|entries| (entries, Origin::KeptListing));
+                    let (entries, origin) = kept.or_else(|| {
+                        super::folder::listing_of_snapshot(store, &commit).map(|entries| (entries, Origin::BlobNames))
+                    })?;
+                    Some((commit, entries, origin))
                 }))
             })
             .await?;
-        let Some((commit, entries)) = found else {
+        let Some((commit, entries, origin)) = found else {
             return Err(self.not_cached(spec));
         };
         let info = RepoInfo::new(spec.repo_type, spec.id.clone(), revision.clone(), commit);
-        Ok(Listing::new(info, entries, Vec::new()))
+        // What the blobs' names tell is what is here, not what the repo has.
+        let whole = origin == Origin::KeptListing;
+        Ok(Listed { listing: Listing::new(info, entries, Vec::new()), origin, whole })
     }
 
     /// Asks selection until it has what it needs.
@@ -218,10 +272,10 @@ impl Session {
         options: &Options,
         store: &Arc<Store>,
         mode: Mode,
-    ) -> Result<(Selection, Vec<(RepoPath, u64)>), Error> {
+    ) -> Result<(Selection, Vec<Arrived>), Error> {
         let scratch = Scratch::default();
         let mut documents = Documents::new();
-        let mut fetched: Vec<(RepoPath, u64)> = Vec::new();
+        let mut fetched: Vec<Arrived> = Vec::new();
         for _ in 0..ROUNDS {
             match select(listing, options, &documents)? {
                 Step::Done(selection) => {
@@ -251,7 +305,7 @@ impl Session {
         store: &Arc<Store>,
         mode: Mode,
         scratch: &Scratch,
-        fetched: &mut Vec<(RepoPath, u64)>,
+        fetched: &mut Vec<Arrived>,
     ) -> Result<BTreeMap<RepoPath, Option<Vec<u8>>>, Error> {
         let entries: Vec<Entry> = paths
             .iter()
@@ -313,11 +367,11 @@ impl Session {
         &self,
         listing: &Listing,
         selection: &Selection,
-        fetched: &[(RepoPath, u64)],
+        fetched: &[Arrived],
         store: &Arc<Store>,
     ) -> Result<(), Error> {
         let commit = listing.info.commit;
-        for (path, _) in fetched {
+        for Arrived { path, .. } in fetched {
             let selected = selection.files.binary_search_by(|f| f.path.cmp(path)).is_ok();
             if !selected && let Some(entry) = listing.get(path.as_str()).cloned() {
                 self.blocking(store, move |store| store.discard(&commit, &entry)).await?;

@@ -164,6 +164,31 @@ impl Store {
         Ok(())
     }
 
+    /// [`Self::adopt`] of a file that the caller hashed: `hashed` is the stamp of the descriptor that was read. What has
+    /// another by now is read again.
+    pub fn adopt_hashed(&self, commit: &CommitId, entry: &Entry, hashed: Stamp) -> Result<(), StoreError> {
+        let key = self.layout.place(commit, entry).key;
+        self.seen().insert(key, hashed);
+        self.adopt(commit, entry)
+    }
+
+    /// Those of `entries` that no longer are what this run saw, installed or hashed: they were written, exchanged or
+    /// removed since, or the snapshot's name leads elsewhere. Looks, and reads no content.
+    pub fn recheck(&self, commit: &CommitId, entries: &[Entry]) -> Result<Vec<Entry>, StoreError> {
+        let mut changed = Vec::new();
+        for entry in entries {
+            let place = self.layout.place(commit, entry);
+            let seen = self.seen().get(&place.key).copied();
+            let content = self.layout.stamp(&place.path)?;
+            let shown = self.layout.stamp(&self.file_path(commit, &entry.path))?;
+            // A snapshot's copy of a blob is another file, which its own key stands for.
+            if seen.is_none() || content != seen || shown != content {
+                changed.push(entry.clone());
+            }
+        }
+        Ok(changed)
+    }
+
     /// Remembers content that has just got its name, if it still is what was `proven`. The name changed its change
     /// time, so its stamp is taken anew.
     fn note(&self, place: &layout::Place, entry: &Entry, proven: &Stamp) -> Result<(), StoreError> {
@@ -222,39 +247,52 @@ impl Store {
         commits
     }
 
-    /// The listing kept from an earlier run at this commit, ours or `huggingface_hub`'s.
-    pub(crate) fn read_listing(&self, commit: &CommitId) -> Option<Vec<Entry>> {
-        self.listing_in(&self.own_trees(), commit).or_else(|| self.listing_in(&self.layout.shared_trees(), commit))
+    /// The listing that an earlier run kept of this endpoint at this commit.
+    pub(crate) fn read_listing(&self, commit: &CommitId, endpoint: &str) -> Option<Vec<Entry>> {
+        self.listing_in(&self.own_trees(endpoint), commit)
     }
 
-    fn own_trees(&self) -> PathBuf {
-        self.layout.own().join("trees")
+    /// The same where no endpoint can be asked: then also `huggingface_hub`'s, which does not say whose it is.
+    pub(crate) fn read_listing_offline(&self, commit: &CommitId, endpoint: &str) -> Option<Vec<Entry>> {
+        self.read_listing(commit, endpoint).or_else(|| self.listing_in(&self.layout.shared_trees(), commit))
+    }
+
+    /// Our listings of one endpoint: what one says is not believed of another.
+    fn own_trees(&self, endpoint: &str) -> PathBuf {
+        self.layout.own().join("trees").join(tree::folder_of(endpoint))
     }
 
     fn listing_in(&self, trees: &Path, commit: &CommitId) -> Option<Vec<Entry>> {
         tree::read(&self.layout.anchor().join(trees).join(format!("{commit}.json")))
     }
 
-    /// Keeps a listing for later runs. With `whole` (every file of the repo was taken) it is kept
-    /// where `huggingface_hub` looks too; for a partial selection that would make
-    /// `snapshot_download(local_files_only=True)` call the snapshot incomplete.
-    pub(crate) fn write_listing(&self, listing: &Listing, whole: bool) -> Result<(), StoreError> {
+    /// Keeps an endpoint's listing for later runs, in place of what was kept of it. With `whole` (every file of the
+    /// repo was taken) it is also kept where `huggingface_hub` looks, unless one is there; for a partial selection that
+    /// would make `snapshot_download(local_files_only=True)` call the snapshot incomplete.
+    pub(crate) fn write_listing(&self, listing: &Listing, whole: bool, endpoint: &str) -> Result<(), StoreError> {
         if !listing.rejected.is_empty() {
             return Ok(());
         }
         let commit = &listing.info.commit;
-        let whole = whole && tree::is_shareable(&listing.entries);
-        let trees = if whole { self.layout.shared_trees() } else { self.own_trees() };
+        let own = self.own_trees(endpoint);
+        let mut places = Vec::new();
+        if self.listing_in(&own, commit).as_ref() != Some(&listing.entries) {
+            places.push(own);
+        }
+        let shared = self.layout.shared_trees();
         // One that cannot be read is as good as none.
-        if self.listing_in(&trees, commit).is_some() {
-            return Ok(());
+        if whole && tree::is_shareable(&listing.entries) && self.listing_in(&shared, commit).is_none() {
+            places.push(shared);
         }
-        let Some(text) = tree::text(&listing.entries) else { return Ok(()) };
-        match self.layout.write(self.layout.anchor(), &trees.join(format!("{commit}.json")), &text, false) {
-            // A run that needs nothing of a cache that it may not write to is not to fail for a courtesy.
-            Err(error) if matches!(error.kind(), StoreErrorKind::ReadOnly | StoreErrorKind::Permission) => Ok(()),
-            done => done,
+        let Some(text) = tree::text(&listing.entries).filter(|_| !places.is_empty()) else { return Ok(()) };
+        for trees in places {
+            match self.layout.write(self.layout.anchor(), &trees.join(format!("{commit}.json")), &text, false) {
+                // A run that needs nothing of a cache that it may not write to is not to fail for a courtesy.
+                Err(error) if matches!(error.kind(), StoreErrorKind::ReadOnly | StoreErrorKind::Permission) => {}
+                done => done?,
+            }
         }
+        Ok(())
     }
 
     /// The outcome of an earlier full check. `key` must stand for the digests of everything that

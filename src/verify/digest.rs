@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::SubjectFile;
-use crate::finding::{Code, Finding, Outcome};
-use crate::model::Digest;
+use super::content::open_local;
+use super::{Content, SubjectFile};
+use crate::finding::{Code, Evidence, Finding, Outcome, Proof, Stamp};
+use crate::model::{Digest, Hashed};
 use crate::progress::{Event, Progress};
 
 const BUFFER: usize = 1 << 20;
@@ -19,15 +20,41 @@ const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
 /// The digest of `path`'s content, of the kind that `like` is. `size` is the content's length,
 /// which a git blob's digest starts with.
 pub fn digest_of(path: &Path, like: Digest, size: u64) -> io::Result<Digest> {
-    hash(File::open(path)?, like, size, |_| {})
+    Ok(hash(File::open(path)?, like, size, &mut |_| {})?.digest())
 }
 
-fn hash(mut file: impl Read, like: Digest, size: u64, mut seen: impl FnMut(u64)) -> io::Result<Digest> {
+/// How often a file is read that changes meanwhile.
+const TRIES: usize = 2;
+
+/// Hashes a file whole. Of a file on disk gives the stamp that its descriptor had before the first byte and after the
+/// last: what is renamed over the name meanwhile has another.
+fn read_whole(
+    content: &Content,
+    like: Digest,
+    size: u64,
+    seen: &mut dyn FnMut(u64),
+) -> io::Result<(Hashed, Option<Stamp>)> {
+    let Content::Local(path) = content else {
+        let (open, _) = content.open()?;
+        return Ok((hash(open, like, size, seen)?, None));
+    };
+    for _ in 0..TRIES {
+        let (file, _) = open_local(path)?;
+        let before = Stamp::from(&file.metadata()?);
+        let hashed = hash(&file, like, size, seen)?;
+        if Stamp::from(&file.metadata()?) == before {
+            return Ok((hashed, Some(before)));
+        }
+    }
+    Err(io::Error::other("it changes while it is read"))
+}
+
+fn hash(mut file: impl Read, like: Digest, size: u64, seen: &mut dyn FnMut(u64)) -> io::Result<Hashed> {
     let mut hasher = like.hasher(size);
     let mut buffer = vec![0; BUFFER];
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => return Ok(hasher.finish().digest()),
+            Ok(0) => return Ok(hasher.finish()),
             Ok(n) => {
                 hasher.update(&buffer[..n]);
                 seen(n as u64);
@@ -38,64 +65,101 @@ fn hash(mut file: impl Read, like: Digest, size: u64, mut seen: impl FnMut(u64))
     }
 }
 
-/// Checks that every file is there with its size and digest; adds to `outcome`.
-pub(super) fn check(files: &[SubjectFile], threads: usize, progress: &dyn Progress, outcome: &mut Outcome) {
-    let mut to_hash: Vec<&SubjectFile> = Vec::new();
-    for file in files {
+/// Looks at every file, and hashes those of which nothing is proven yet. Gives what was seen, in the order of the
+/// files; adds what is wrong to `outcome`.
+pub(super) fn check(
+    files: &[SubjectFile],
+    threads: usize,
+    progress: &dyn Progress,
+    outcome: &mut Outcome,
+) -> Vec<Proof> {
+    let mut proofs: Vec<Proof> = Vec::with_capacity(files.len());
+    let mut to_hash: Vec<usize> = Vec::new();
+    for (at, file) in files.iter().enumerate() {
+        let mut proof = Proof::unread(file.path.clone(), file.expected());
         match standing(file) {
-            Err(finding) => outcome.findings.push(*finding),
+            Err((evidence, finding)) => {
+                proof.evidence = evidence;
+                outcome.findings.push(*finding);
+            }
             Ok(()) if file.digest.is_none() => {}
-            Ok(()) if file.digest_checked => outcome.digests += 1,
-            Ok(()) => to_hash.push(file),
+            Ok(()) if file.known.proves(&proof.expected) => proof.evidence = file.known,
+            Ok(()) => to_hash.push(at),
         }
+        proofs.push(proof);
     }
     if to_hash.is_empty() {
-        return;
+        return proofs;
     }
     // Largest first, so that no thread is left with a giant at the end.
-    to_hash.sort_by_key(|f| std::cmp::Reverse(f.size));
-    progress.event(Event::VerifyStarted { files: to_hash.len(), bytes: to_hash.iter().filter_map(|f| f.size).sum() });
+    to_hash.sort_by_key(|at| std::cmp::Reverse(files[*at].size));
+    let bytes = to_hash.iter().filter_map(|at| files[*at].size).fold(0, u64::saturating_add);
+    progress.event(Event::VerifyStarted { files: to_hash.len(), bytes });
     let next = AtomicUsize::new(0);
-    let shared = Mutex::new(outcome);
+    let shared = Mutex::new((outcome, &mut proofs));
     std::thread::scope(|scope| {
         for _ in 0..threads.clamp(1, to_hash.len()) {
             scope.spawn(|| {
-                while let Some(file) = to_hash.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let (finding, bytes) = check_one(file, progress);
-                    let mut outcome = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                    outcome.bytes_hashed += bytes;
-                    match finding {
-                        Some(finding) => outcome.findings.push(finding),
-                        None => outcome.digests += 1,
-                    }
+                while let Some(at) = to_hash.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let seen = check_one(&files[*at], progress);
+                    let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                    let (outcome, proofs) = &mut *shared;
+                    outcome.bytes_hashed += seen.bytes;
+                    outcome.findings.extend(seen.finding);
+                    (proofs[*at].evidence, proofs[*at].stamp) = (seen.evidence, seen.stamp);
                 }
             });
         }
     });
     progress.event(Event::VerifyDone);
+    proofs
+}
+
+/// Looks again at files on disk whose bytes were read in this run, and hashes again what is no longer what was read:
+/// it was written, exchanged or removed meanwhile. `proofs` are of these files. Gives what is wrong.
+pub fn recheck(files: &[SubjectFile], proofs: &mut [Proof], progress: &dyn Progress) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (file, proof) in files.iter().zip(proofs) {
+        let (Content::Local(path), Some(stamp)) = (&file.content, proof.stamp) else { continue };
+        if std::fs::metadata(path).is_ok_and(|meta| Stamp::from(&meta) == stamp) {
+            continue;
+        }
+        let seen = match standing(file) {
+            Ok(()) => check_one(file, progress),
+            Err((evidence, finding)) => Seen { evidence, finding: Some(*finding), ..Seen::default() },
+        };
+        (proof.evidence, proof.stamp) = (seen.evidence, seen.stamp);
+        findings.extend(seen.finding);
+    }
+    findings
 }
 
 /// Whether a file is there, is a file, and has its size.
-fn standing(file: &SubjectFile) -> Result<(), Box<Finding>> {
-    let fail = |code, message: String| Err(Box::new(Finding::new(code, &file.path, message)));
+fn standing(file: &SubjectFile) -> Result<(), (Evidence, Box<Finding>)> {
+    let absent =
+        |message: String| Err((Evidence::Absent, Box::new(Finding::new(Code::FileMissing, &file.path, message))));
+    let wrong = |code, message: String| Err((Evidence::Wrong, Box::new(Finding::new(code, &file.path, message))));
     let length = match file.content.size() {
         Ok(length) => length,
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-            return fail(Code::FileMissing, error.to_string());
+            return absent(error.to_string());
         }
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return fail(Code::FileMissing, "it is not there".into());
+            return absent("it is not there".into());
         }
-        Err(error) => return fail(Code::FileMissing, format!("it cannot be looked at: {error}")),
+        Err(error) => {
+            let finding = Finding::new(Code::FileMissing, &file.path, format!("it cannot be looked at: {error}"));
+            return Err((Evidence::Unread, Box::new(finding)));
+        }
     };
     let Some(size) = file.size else { return Ok(()) };
     if length == size {
         return Ok(());
     }
     if file.content.open().is_ok_and(|(mut f, _)| is_lfs_pointer(&mut f)) {
-        return fail(Code::LfsPointer, format!("a git-lfs pointer lies where {size} bytes of content should be"));
+        return wrong(Code::LfsPointer, format!("a git-lfs pointer lies where {size} bytes of content should be"));
     }
-    fail(Code::SizeMismatch, format!("expected {size} bytes, it has {length}"))
+    wrong(Code::SizeMismatch, format!("expected {size} bytes, it has {length}"))
 }
 
 /// Whether a file starts as git-lfs pointers do. Leaves the file at its start.
@@ -105,25 +169,39 @@ pub(super) fn is_lfs_pointer(file: &mut (impl Read + io::Seek)) -> bool {
     file.rewind().is_ok() && read.is_ok() && head == LFS_POINTER
 }
 
-/// Hashes one file; gives what is wrong and the bytes read.
-fn check_one(file: &SubjectFile, progress: &dyn Progress) -> (Option<Finding>, u64) {
-    let Some(expected) = file.digest else { return (None, 0) };
+/// What was seen of one file.
+#[derive(Default)]
+struct Seen {
+    evidence: Evidence,
+    stamp: Option<Stamp>,
+    finding: Option<Finding>,
+    bytes: u64,
+}
+
+/// Hashes one file.
+fn check_one(file: &SubjectFile, progress: &dyn Progress) -> Seen {
+    let Some(expected) = file.digest else { return Seen::default() };
     // A git blob's digest starts with its length: the file's own, when nobody says another.
     let size = file.size.or_else(|| file.content.size().ok()).unwrap_or(0);
     progress.event(Event::VerifyFile { path: &file.path, size });
-    let mut read = 0;
-    let outcome = file.content.open().and_then(|(open, _)| {
-        hash(open, expected, size, |n| {
-            read += n;
-            progress.event(Event::VerifyBytes { path: &file.path, bytes: n });
-        })
+    let mut bytes = 0;
+    let outcome = read_whole(&file.content, expected, size, &mut |n| {
+        bytes += n;
+        progress.event(Event::VerifyBytes { path: &file.path, bytes: n });
     });
-    let finding = match outcome {
-        Ok(actual) if actual == expected => None,
-        Ok(actual) => {
-            Some(Finding::new(Code::ChecksumMismatch, &file.path, format!("expected {expected:?}, got {actual:?}")))
+    match outcome {
+        Ok((hashed, stamp)) if hashed.digest() == expected => {
+            Seen { evidence: Evidence::Hashed(hashed), stamp, finding: None, bytes }
         }
-        Err(error) => Some(Finding::new(Code::FileMissing, &file.path, format!("it cannot be read: {error}"))),
-    };
-    (finding, read)
+        Ok((hashed, stamp)) => {
+            let message = format!("expected {expected:?}, got {:?}", hashed.digest());
+            let finding = Some(Finding::new(Code::ChecksumMismatch, &file.path, message));
+            Seen { evidence: Evidence::Wrong, stamp, finding, bytes }
+        }
+        // What could not be read is not known to be wrong.
+        Err(error) => {
+            let finding = Finding::new(Code::FileMissing, &file.path, format!("it cannot be read: {error}"));
+            Seen { evidence: Evidence::Unread, stamp: None, finding: Some(finding), bytes }
+        }
+    }
 }

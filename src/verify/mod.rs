@@ -19,21 +19,20 @@ mod table;
 pub mod tf_checkpoint;
 pub mod torch;
 
-use crate::finding::Outcome;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{BufReader, Read as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 pub use content::{Content, Far, ReadSeek};
-pub use digest::digest_of;
+pub use digest::{digest_of, recheck};
 pub(crate) use held::Held;
 pub(crate) use table::has_table;
 pub use table::{Tensor, TensorTable, table_of, tensor_table};
 
 use self::findings::complaint;
 use self::table::{Reader, content_table, reader};
-use crate::finding::{Code, Finding, Severity};
+use crate::finding::{Code, Evidence, Expectation, Finding, Origin, Outcome, Severity};
 use crate::model::{Digest, Family, Purpose, RepoPath, WeightIndex, WeightSet};
 use crate::progress::Progress;
 
@@ -54,10 +53,19 @@ pub struct SubjectFile {
     pub size: Option<u64>,
     /// The digest it must have; `None` when nobody says.
     pub digest: Option<Digest>,
-    /// The digest was checked already (while streaming, or by an earlier run): do not read it all.
-    pub digest_checked: bool,
+    /// Who says so.
+    pub origin: Origin,
+    /// What is known of its bytes already. What this proves is not read again.
+    pub known: Evidence,
     /// What it is for.
     pub purpose: Purpose,
+}
+
+impl SubjectFile {
+    /// What it must be.
+    pub fn expected(&self) -> Expectation {
+        Expectation { size: self.size, digest: self.digest, origin: self.origin }
+    }
 }
 
 /// What to check.
@@ -90,7 +98,7 @@ pub(crate) fn coverage_of(
 /// Checks everything about `subject` on up to `threads` threads of its own. Blocks.
 pub fn verify(subject: &Subject, threads: usize, progress: &dyn Progress) -> Outcome {
     let mut outcome = Outcome::default();
-    digest::check(&subject.files, threads, progress, &mut outcome);
+    outcome.proofs = digest::check(&subject.files, threads, progress, &mut outcome);
     // Bytes that are known to be wrong are not worth reading further.
     let bad: HashSet<String> = outcome.findings.iter().filter_map(|f| f.path.clone()).collect();
     let sound = |path: &RepoPath| !bad.contains(path.as_str());
@@ -170,6 +178,7 @@ fn check_weights(
     for (path, (table, findings)) in &read {
         outcome.findings.extend(findings.iter().cloned());
         let Some(table) = table else { continue };
+        outcome.weights_read += 1;
         tables.insert(path, Some(table));
         for (name, elements) in table.tensors() {
             outcome.tensors += 1;

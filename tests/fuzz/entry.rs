@@ -188,7 +188,8 @@ pub fn sets(bytes: &[u8]) {
         content: Content::Far(Arc::new(Memory(content.into()))),
         size: None,
         digest: None,
-        digest_checked: false,
+        origin: hfget::finding::Origin::Hub,
+        known: hfget::finding::Evidence::Unread,
         purpose: Purpose::Weights,
     };
     let files = paths.iter().zip([first, second]).map(file).collect();

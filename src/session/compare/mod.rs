@@ -245,6 +245,8 @@ impl Prepared {
             selection: self.selection.clone(),
             plan,
             store: Arc::clone(&self.store),
+            origin: self.origin,
+            whole: self.whole,
             early: Vec::new(),
             excluded: Vec::new(),
             place: None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::shelf::{Shelf, choose};
-use crate::finding::{Code, Finding, Outcome, Severity};
+use crate::finding::{Code, Evidence, Finding, Origin, Outcome, Severity};
 use crate::lock::LockedRepo;
 use crate::model::{Purpose, RepoSpec, Revision};
 use crate::objects::{Keys, ObjectError, ObjectUrl, Objects};
@@ -91,7 +91,8 @@ impl Session {
                 content: shelf.content(&entry.path),
                 size: Some(entry.size),
                 digest: Some(entry.digest()),
-                digest_checked: false,
+                origin: Origin::Manifest,
+                known: Evidence::Unread,
                 purpose,
             });
         }
@@ -104,22 +105,14 @@ impl Session {
         shelf.record.save().await;
         findings.extend(self.denied_code(&selection));
         let spec = RepoSpec { revision: Some(locked.revision.clone()), ..locked.spec() };
-        let mut report = local::folder_report(
-            &shelf.url(),
-            Some(locked.commit),
-            Some(&spec),
-            &selection,
-            &files,
-            &outcome,
-            findings,
-        );
-        for finding in report.findings.iter_mut().filter(|f| f.hint.is_some() && f.severity == Severity::Error) {
+        let mut draft =
+            local::folder_draft(shelf.url(), Some(locked.commit), Some(&spec), &selection, &files, &outcome, findings);
+        for finding in draft.findings.iter_mut().filter(|f| f.hint.is_some() && f.severity == Severity::Error) {
             finding.hint =
                 Some(format!("`hfget {} --to {} --force` puts it there again", locked.name(), objects.url()));
         }
-        self.config.policy.judge(&mut report.findings);
-        report.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(report)
+        draft.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(draft.conclude(&self.config.policy))
     }
 
     fn objects(&self) -> Result<&Arc<Objects>, Error> {

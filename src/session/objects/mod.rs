@@ -16,7 +16,7 @@ use super::outcome::paths_of;
 use super::prepare::is_content;
 use super::{Error, Prepared, Session, Statuses};
 use crate::fetch::Limiter;
-use crate::finding::{Finding, Outcome};
+use crate::finding::{Evidence, Finding, Outcome};
 use crate::lock::{LockedFile, LockedRepo};
 use crate::model::{Entry, Listing, Options, Presence, RepoPath};
 use crate::objects::{Done, Keys, ObjectError, Objects, PART, Upload, UploadError};
@@ -82,19 +82,20 @@ impl Session {
         if let Some(report) = self.not_at_all(&prepared) {
             return Ok(report);
         }
-        let mut statuses = Statuses::default();
+        let mut statuses = Statuses::recorded(&prepared);
         let hashed = self.check_shelved(&shelf, &mut prepared, &mut statuses).await?;
         let broken = self.check_early(&prepared).await;
         if !broken.is_empty() {
             return Ok(self.broken_early(&prepared, &statuses, broken));
         }
         let mut failed = self.upload_missing(&mut shelf, &prepared, &mut statuses).await?;
-        let (mut outcome, remembered) = self.settle(&mut shelf, &mut prepared, &statuses, &mut failed).await?;
+        let (mut outcome, remembered) =
+            self.settle_shelf(&mut shelf, &mut prepared, &mut statuses, &mut failed).await?;
         outcome.bytes_hashed += hashed;
         outcome.findings.extend(failed);
-        let mut report = Self::report(&prepared, &outcome, &statuses);
-        self.config.policy.judge(&mut report.findings);
-        report.already_verified = remembered && statuses.nothing_done() && report.is_verified();
+        let mut draft = Self::report(&prepared, &outcome, &statuses);
+        draft.remembered = remembered;
+        let mut report = draft.conclude(&self.config.policy);
         if report.is_verified() {
             self.say_so(shelf, &prepared, options, report.already_verified).await?;
         }
@@ -113,20 +114,22 @@ impl Session {
             for item in &mut prepared.plan.items {
                 item.presence = Presence::Absent;
             }
+            statuses.seen.clear();
             return Ok(0);
         }
-        let subject = shelf.subject(prepared, false, |_, presence| presence == Presence::Unverified);
+        let subject = shelf.subject(prepared, |_| Evidence::Unread, |_, presence| presence == Presence::Unverified);
         if subject.files.is_empty() {
             return Ok(0);
         }
         let outcome = self.verify_far(&shelf.objects, subject).await?;
-        let wrong = paths_of(&outcome.findings);
+        statuses.saw(&outcome.proofs);
         for item in prepared.plan.items.iter_mut().filter(|i| i.presence == Presence::Unverified) {
-            if wrong.contains(item.entry.path.as_str()) {
-                item.presence = Presence::Absent;
-            } else {
+            let path = &item.entry.path;
+            if statuses.evidence(path).digest() == Some(item.entry.digest()) {
                 item.presence = Presence::Verified;
-                statuses.checked.insert(item.entry.path.clone());
+            } else {
+                item.presence = Presence::Absent;
+                statuses.seen.remove(path);
             }
         }
         Ok(outcome.bytes_hashed)
@@ -134,11 +137,11 @@ impl Session {
 
     /// Checks the contents of what is there now, and that it is still what was hashed or uploaded in this run: what
     /// others replaced meanwhile is hashed again. This machine knows of it from then on.
-    async fn settle(
+    async fn settle_shelf(
         &self,
         shelf: &mut Shelf,
         prepared: &mut Prepared,
-        statuses: &Statuses,
+        statuses: &mut Statuses,
         failed: &mut Vec<Finding>,
     ) -> Result<(Outcome, bool), Error> {
         let mut hashed = 0;
@@ -148,7 +151,7 @@ impl Session {
                 item.presence =
                     if wrong.contains(item.entry.path.as_str()) { Presence::Absent } else { Presence::Verified };
             }
-            let (mut outcome, remembered) = self.check_shelf(shelf, prepared, failed).await?;
+            let (mut outcome, remembered) = self.check_shelf(shelf, prepared, statuses, failed).await?;
             // Nothing took any time: what was there when the run began is there.
             if remembered && statuses.nothing_done() {
                 return Ok((outcome, remembered));
@@ -165,15 +168,16 @@ impl Session {
                 shelf.record.save().await;
                 return Ok((outcome, remembered));
             }
-            let subject = shelf.subject(prepared, false, |path, _| replaced.contains(path));
+            let subject = shelf.subject(prepared, |_| Evidence::Unread, |path, _| replaced.contains(path));
             let outcome = self.verify_far(&shelf.objects, subject).await?;
             hashed += outcome.bytes_hashed;
+            statuses.saw(&outcome.proofs);
             failed.extend(
                 outcome.findings.into_iter().map(|f| f.hint("others wrote there during this run; run it again")),
             );
         }
         let why = "others replace its objects while they are checked".into();
-        Err(ObjectError::Failed { url: shelf.url().display().to_string(), why }.into())
+        Err(ObjectError::Failed { url: shelf.url().to_string(), why }.into())
     }
 
     async fn upload_missing(
@@ -213,7 +217,7 @@ impl Session {
         let mut ended = None;
         while let Some((entry, done)) = all.next().await {
             match done {
-                Ok(Done::Put { mark, received }) => {
+                Ok(Done::Put { mark, hashed, received }) => {
                     // After a kill this one need not be read back.
                     if entry.size > PART
                         && let Some(now) = shelf.objects.mark(&shelf.keys.file(&shelf.commit, &entry.path)).await?
@@ -223,6 +227,7 @@ impl Session {
                         shelf.record.save().await;
                     }
                     shelf.found.insert(entry.path.as_str().to_owned(), mark);
+                    statuses.seen.insert(entry.path.clone(), (Evidence::Hashed(hashed), None));
                     statuses.fetched.insert(entry.path, received);
                 }
                 Ok(Done::Wrong(finding)) => failed.push(finding),
@@ -244,6 +249,7 @@ impl Session {
         &self,
         shelf: &Shelf,
         prepared: &Prepared,
+        statuses: &Statuses,
         failed: &[Finding],
     ) -> Result<(Outcome, bool), Error> {
         let known = paths_of(failed);
@@ -253,7 +259,8 @@ impl Session {
         {
             return Ok((outcome.clone(), true));
         }
-        let mut subject = shelf.subject(prepared, true, |path, _| !known.contains(path.as_str()));
+        let mut subject =
+            shelf.subject(prepared, |path| statuses.evidence(path), |path, _| !known.contains(path.as_str()));
         subject.unavailable =
             prepared.plan.items.iter().map(|i| i.entry.path.clone()).filter(|p| known.contains(p.as_str())).collect();
         subject.weights.clone_from(&prepared.selection.weights);

@@ -1,11 +1,12 @@
 //! What is there of one commit in an object store, and what is known of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use crate::finding::Evidence;
 use crate::lock::LockedRepo;
-use crate::model::{CommitId, Entry, Listing, Options, Presence, RepoPath};
+use crate::model::{CommitId, Entry, Listing, Location, Options, Presence, RepoPath};
 use crate::objects::{FarObject, Keys, Mark, ObjectError, Objects, Record};
 use crate::select::{Documents, Selection, Step, select};
 use crate::session::{Error, Prepared};
@@ -84,21 +85,27 @@ impl Shelf {
         Content::Far(Arc::new(FarObject::new(Arc::clone(&self.objects), self.keys.file(&self.commit, path), size)))
     }
 
-    pub fn subject(&self, prepared: &Prepared, checked: bool, wanted: impl Fn(&RepoPath, Presence) -> bool) -> Subject {
+    pub fn subject(
+        &self,
+        prepared: &Prepared,
+        known: impl Fn(&RepoPath) -> Evidence,
+        wanted: impl Fn(&RepoPath, Presence) -> bool,
+    ) -> Subject {
         let items = prepared.plan.items.iter().filter(|i| wanted(&i.entry.path, i.presence));
         let files = items.map(|item| SubjectFile {
             path: item.entry.path.clone(),
             content: self.content(&item.entry.path),
             size: Some(item.entry.size),
             digest: Some(item.entry.digest()),
-            digest_checked: checked,
+            origin: prepared.origin,
+            known: known(&item.entry.path),
             purpose: item.purpose,
         });
         Subject { files: files.collect(), ..Subject::default() }
     }
 
-    pub fn url(&self) -> PathBuf {
-        self.objects.shown(&self.keys.snapshot(&self.commit)).into()
+    pub fn url(&self) -> Location {
+        Location::Store(self.objects.shown(&self.keys.snapshot(&self.commit)))
     }
 }
 

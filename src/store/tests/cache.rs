@@ -266,10 +266,10 @@ fn listings_are_kept_where_they_belong() {
     };
     let repo = root.path().join("models--org--name");
     let shared = repo.join("trees").join(format!("{}.json", commit()));
-    store.write_listing(&listing(&[a.clone(), b.clone()]), false).unwrap();
+    store.write_listing(&listing(&[a.clone(), b.clone()]), false, "http://hub").unwrap();
     assert!(!shared.exists());
-    assert_eq!(store.read_listing(&commit()).unwrap(), [a.clone(), b.clone()]);
-    store.write_listing(&listing(&[a.clone(), b.clone()]), true).unwrap();
+    assert_eq!(store.read_listing(&commit(), "http://hub").unwrap(), [a.clone(), b.clone()]);
+    store.write_listing(&listing(&[a.clone(), b.clone()]), true, "http://hub").unwrap();
     let json: serde_json::Value = serde_json::from_slice(&fs::read(&shared).unwrap()).unwrap();
     let expected = serde_json::json!({"format_version": 1, "files": {
         "a.bin": {"size": 21, "blob_id": a.oid.to_string(), "lfs_sha256": a.digest().to_string(), "lfs_size": 21,
@@ -280,12 +280,12 @@ fn listings_are_kept_where_they_belong() {
     // A torn one is written again; one that `huggingface_hub` would refuse stays ours.
     for torn in ["", "{\"format_version\":1,\"fi", "{\"format_version\":2,\"files\":{}}"] {
         fs::write(&shared, torn).unwrap();
-        store.write_listing(&listing(&[a.clone(), b.clone()]), true).unwrap();
+        store.write_listing(&listing(&[a.clone(), b.clone()]), true, "http://hub").unwrap();
         assert_eq!(serde_json::from_slice::<serde_json::Value>(&fs::read(&shared).unwrap()).unwrap(), expected);
     }
     fs::remove_file(&shared).unwrap();
     a.xet_hash = Some("odd".into());
-    store.write_listing(&listing(&[a, b]), true).unwrap();
+    store.write_listing(&listing(&[a, b]), true, "http://hub").unwrap();
     assert!(!shared.exists());
     // A name that is not safe makes a whole kept listing void.
     fs::write(
@@ -294,5 +294,5 @@ fn listings_are_kept_where_they_belong() {
     )
     .unwrap();
     fs::remove_file(repo.join(".hfget/trees").join(format!("{}.json", commit()))).unwrap();
-    assert_eq!(store.read_listing(&commit()), None);
+    assert_eq!(store.read_listing(&commit(), "http://hub"), None);
 }

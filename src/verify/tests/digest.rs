@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{codes, subject_file};
-use crate::finding::{Code, Outcome};
+use crate::finding::{Code, Evidence, Outcome};
 use crate::model::{Digest, Purpose};
 use crate::progress::Silent;
 use crate::verify::{Subject, SubjectFile, digest_of, verify};
@@ -31,7 +31,7 @@ fn both_kinds_of_digest_are_what_the_tools_say() {
         for size in [Some(6), None] {
             let file = SubjectFile { size, digest: Some(digest), ..subject_file(dir.path(), "f", Purpose::Other) };
             let outcome = check(vec![file]);
-            assert_eq!((outcome.findings, outcome.digests, outcome.bytes_hashed), (vec![], 1, 6));
+            assert_eq!((outcome.findings.clone(), outcome.proven(), outcome.bytes_hashed), (vec![], 1, 6));
         }
     }
 }
@@ -59,7 +59,7 @@ fn what_is_wrong_with_a_file_is_named_and_only_once() {
             let file = SubjectFile { size, digest: Some(digest), ..subject_file(dir.path(), path, Purpose::Other) };
             let outcome = check(vec![file]);
             assert_eq!(codes(&outcome.findings), [code], "{path}");
-            assert_eq!((outcome.findings.len(), outcome.digests), (1, 0), "{path}");
+            assert_eq!((outcome.findings.len(), outcome.proven()), (1, 0), "{path}");
         }
     }
 }
@@ -71,11 +71,11 @@ fn a_digest_that_was_checked_is_not_computed_again_but_the_size_is_looked_at() {
     let checked = SubjectFile {
         size: Some(6),
         digest: Some(digests()[0]),
-        digest_checked: true,
+        known: Evidence::Recorded(digests()[0]),
         ..subject_file(dir.path(), "f", Purpose::Other)
     };
     let outcome = check(vec![checked.clone()]);
-    assert_eq!((outcome.findings, outcome.digests, outcome.bytes_hashed), (vec![], 1, 0));
+    assert_eq!((outcome.findings.clone(), outcome.proven(), outcome.bytes_hashed), (vec![], 1, 0));
     assert_eq!(codes(&check(vec![SubjectFile { size: Some(5), ..checked }]).findings), [Code::SizeMismatch]);
 }
 
@@ -93,6 +93,6 @@ fn many_files_are_all_checked_and_the_findings_sorted() {
         });
     }
     let outcome = check(files);
-    assert_eq!((outcome.digests, outcome.findings.len(), outcome.bytes_hashed), (30, 10, 240));
+    assert_eq!((outcome.proven(), outcome.findings.len(), outcome.bytes_hashed), (30, 10, 240));
     assert!(outcome.findings.is_sorted_by_key(|f| f.path.clone()));
 }

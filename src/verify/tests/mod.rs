@@ -26,6 +26,7 @@ use std::sync::atomic::AtomicU64;
 use self::zeros::Zeros;
 use super::{Content, Far, ReadSeek, SubjectFile, TensorTable};
 use crate::finding::{Code, Finding, Severity};
+use crate::finding::{Evidence, Origin};
 use crate::model::Purpose;
 
 /// The codes of findings, each once, sorted.
@@ -79,7 +80,8 @@ fn subject_file(dir: &Path, path: &str, purpose: Purpose) -> SubjectFile {
         content: dir.join(path).into(),
         size: None,
         digest: None,
-        digest_checked: false,
+        origin: Origin::Hub,
+        known: Evidence::Unread,
         purpose,
     }
 }
