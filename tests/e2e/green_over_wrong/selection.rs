@@ -17,6 +17,8 @@ fn everywhere(repo: &Repo, code: i32, word: &str, finding: &str) {
     let id = repo.id();
     for line in [
         format!("{id} --all"),
+        format!("verify {id}"),
+        format!("verify {id} --offline"),
         format!("{id} --all --local-dir here"),
         format!("verify {id} --all --local-dir here"),
         format!("verify {id} --all --local-dir here --offline"),
