@@ -109,6 +109,10 @@ pub(super) fn session(
     })?;
     let mut config = Config::new(hub, destination);
     config.mirrors = mirrors;
+    #[cfg(feature = "object-store")]
+    {
+        config.records = hfget::hub::records_dir(env);
+    }
     config.offline = place.offline || env_flag("HF_HUB_OFFLINE") || env_flag("TRANSFORMERS_OFFLINE");
     config.fetch.jobs = transfer.jobs.map_or(config.fetch.jobs, usize::from);
     config.fetch.connections = transfer.connections.map_or(config.fetch.connections, usize::from);

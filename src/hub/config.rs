@@ -277,6 +277,12 @@ pub fn cache_dir(get: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE")).or_else(|| hf_home(&get).map(|h| h.join("hub")))
 }
 
+/// Where this machine keeps what it knows of object stores: `hfget/objects` in the Hub's home folder. `None` without
+/// any home.
+pub fn records_dir(get: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    hf_home(&get).map(|home| home.join("hfget").join("objects"))
+}
+
 /// `~/x` as shells write it.
 fn expand(path: &Path, get: &impl Fn(&str) -> Option<OsString>) -> PathBuf {
     match (path.strip_prefix("~"), get("HOME")) {

@@ -19,7 +19,7 @@ mod xet;
 
 pub(crate) use claim::Claim;
 pub use client::Hub;
-pub use config::{ConfigError, HubConfig, Token, Transport, cache_dir, is_truthy};
+pub use config::{ConfigError, HubConfig, Token, Transport, cache_dir, is_truthy, records_dir};
 #[cfg(feature = "object-store")]
 pub(crate) use error::innermost;
 pub use error::{HubError, ShownUrl};

@@ -172,19 +172,6 @@ impl Hasher {
         Hasher { state: State::GitBlob(sha1::Sha1::new().chain_update(format!("blob {size}\0"))), length: 0 }
     }
 
-    /// The state of a SHA-256, to go on with later.
-    pub(crate) fn as_sha256(&self) -> Option<&sha2::Sha256> {
-        match &self.state {
-            State::Sha256(state) => Some(state),
-            State::GitBlob(_) => None,
-        }
-    }
-
-    /// Goes on from a state.
-    pub(crate) fn resume(state: sha2::Sha256) -> Self {
-        Hasher { state: State::Sha256(state), length: 0 }
-    }
-
     /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.length += bytes.len() as u64;

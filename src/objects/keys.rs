@@ -39,11 +39,6 @@ impl Keys {
         format!("{}/{commit}.lock", self.manifests())
     }
 
-    /// What was known of the objects when all of them had verified.
-    pub fn record(&self, commit: &CommitId) -> String {
-        format!("{}/{commit}.json", self.manifests())
-    }
-
     /// The commit that a revision is.
     pub fn reference(&self, revision: &Revision) -> String {
         format!("{}/{}", self.references(), revision.as_str())

@@ -1,12 +1,9 @@
-//! The small objects that say what is there of a repo: manifests, refs, and what was known of a commit's
-//! objects when all of them had verified. Files themselves are put there by `upload`.
+//! The small objects that say what is there of a repo: manifests and refs. Files themselves are put there by
+//! `upload`; what this machine knows of them is kept by `record`.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::{Keys, Mark, ObjectError, Objects};
-use crate::finding::Outcome;
+use super::{Keys, ObjectError, Objects};
 use crate::lock::{Lock, LockedRepo};
 use crate::model::{CommitId, Revision};
 
@@ -14,28 +11,24 @@ use crate::model::{CommitId, Revision};
 const LIMIT: u64 = 256 << 20;
 /// A ref is a commit id.
 const REF_LIMIT: u64 = 1000;
-const VERSION: u32 = 1;
-
-/// What was known of a commit's objects when they had verified.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Record {
-    version: u32,
-    /// By path.
-    pub files: BTreeMap<String, Mark>,
-    /// What the check of contents found, by what it depends on.
-    pub checks: BTreeMap<String, Outcome>,
-}
+/// How often a manifest is written while others write it.
+const TRIES: u32 = 20;
 
 impl Objects {
     /// What a commit's files must be; `None` without a manifest.
     pub(crate) async fn manifest(&self, keys: &Keys, commit: &CommitId) -> Result<Option<LockedRepo>, ObjectError> {
         let key = keys.manifest(commit);
         let Some(text) = self.small(&key, LIMIT).await? else { return Ok(None) };
+        self.parse_manifest(keys, commit, &text).map(Some)
+    }
+
+    fn parse_manifest(&self, keys: &Keys, commit: &CommitId, text: &[u8]) -> Result<LockedRepo, ObjectError> {
+        let key = keys.manifest(commit);
         let invalid = |why: String| ObjectError::Invalid { url: self.shown(&key), why };
-        let text = std::str::from_utf8(&text).map_err(|e| invalid(e.to_string()))?;
+        let text = std::str::from_utf8(text).map_err(|e| invalid(e.to_string()))?;
         let lock = Lock::parse(text).map_err(invalid)?;
         match <[LockedRepo; 1]>::try_from(lock.repos) {
-            Ok([repo]) if repo.commit == *commit && Keys::new(repo.repo_type, &repo.id) == *keys => Ok(Some(repo)),
+            Ok([repo]) if repo.commit == *commit && Keys::new(repo.repo_type, &repo.id) == *keys => Ok(repo),
             _ => Err(invalid("it is no manifest of this repo at this commit".into())),
         }
     }
@@ -81,28 +74,34 @@ impl Objects {
         self.put(&keys.reference(revision), commit.to_string().into()).await.map(drop)
     }
 
-    /// Writes what a commit's files must be.
-    pub(crate) async fn put_manifest(&self, keys: &Keys, repo: LockedRepo) -> Result<(), ObjectError> {
-        let key = keys.manifest(&repo.commit);
-        let text = Lock { repos: vec![repo] }.to_string();
-        self.put(&key, text.into()).await.map(drop)
-    }
-
-    /// What is remembered of a commit; nothing, when it cannot be read: it only saves work.
-    pub(crate) async fn record(&self, keys: &Keys, commit: &CommitId) -> Result<Record, ObjectError> {
-        let text = match self.small(&keys.record(commit), LIMIT).await {
-            Err(ObjectError::Invalid { .. }) => None,
-            other => other?,
-        };
-        let record: Option<Record> = text.and_then(|text| serde_json::from_slice(&text).ok());
-        Ok(record.filter(|record| record.version == VERSION).unwrap_or_default())
-    }
-
-    pub(crate) async fn put_record(&self, keys: &Keys, commit: &CommitId, record: Record) -> Result<(), ObjectError> {
-        let record = Record { version: VERSION, ..record };
-        // Names and numbers: nothing of it fails to be written.
-        let text = serde_json::to_vec(&record).unwrap_or_default();
-        self.put(&keys.record(commit), text.into()).await.map(drop)
+    /// Writes what a commit's files must be. Other runs may write it at the same time: `merge` makes the new one of
+    /// what is there, and is asked again whenever that has changed.
+    pub(crate) async fn put_manifest(
+        &self,
+        keys: &Keys,
+        commit: &CommitId,
+        merge: impl Fn(Option<&LockedRepo>) -> LockedRepo,
+    ) -> Result<(), ObjectError> {
+        let key = keys.manifest(commit);
+        for lost in 0..TRIES {
+            if lost > 1 {
+                // Those who lost together do not try again together.
+                tokio::time::sleep(Duration::from_millis(fastrand::u64(0..20 << lost.min(6)))).await;
+            }
+            let read = self.small_version(&key, LIMIT).await?;
+            let before = match &read {
+                Some((text, _)) => Some(self.parse_manifest(keys, commit, text)?),
+                None => None,
+            };
+            let repo = merge(before.as_ref());
+            // Not every store heeds the conditions below: what was written counts when it was read again.
+            if before.is_some_and(|before| before.files == repo.files) {
+                return Ok(());
+            }
+            let text = Lock { repos: vec![repo] }.to_string();
+            self.put_unless_changed(&key, text.into(), read.map(|(_, version)| version)).await?;
+        }
+        Err(ObjectError::Failed { url: self.shown(&key), why: "other runs write to it all the time".into() })
     }
 
     /// The commits of which there is a manifest.

@@ -6,10 +6,14 @@
 //! ```text
 //! models--org--name/snapshots/COMMIT/config.json …   the files, each visible when its digest agreed
 //! models--org--name/manifests/COMMIT.lock            what they must be, a lockfile; written when all verified
-//! models--org--name/manifests/COMMIT.json            their ETags, so that a second run need not read them
-//! models--org--name/refs/main                        the commit, written last
-//! models--org--name/.hfget/COMMIT/…                  uploads on their way; gone when all verified
+//! //! models--org--name/refs/main                        the commit, written last
+//! models--org--name/.hfget/COMMIT/…                  uploads on their way; gone when they are done
 //! ```
+//!
+//! Nothing of that proves an object: who may write to the bucket may write it all. An object is right when this run
+//! hashed its bytes, or when this machine's own record says that an earlier run did and the store says that the object
+//! is unchanged since. Of a part that an earlier run uploaded nobody here knows the bytes: an upload that went on is
+//! complete first, then read back, and removed where it is wrong.
 //!
 //! No object of a commit is ever replaced by another content, so whoever reads a commit may go on.
 
@@ -19,6 +23,7 @@ mod fetch;
 mod journal;
 mod keys;
 mod manifest;
+mod record;
 mod task;
 mod upload;
 mod url;
@@ -36,19 +41,25 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
-use object_store::{ClientOptions, GetOptions, ObjectStore, ObjectStoreExt as _, PutPayload, RetryConfig};
+use object_store::{
+    ClientOptions, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload, RetryConfig,
+    UpdateVersion,
+};
 
 pub use error::ObjectError;
 pub(crate) use far::FarObject;
-pub(crate) use journal::Noted;
 pub(crate) use keys::Keys;
-pub(crate) use manifest::Record;
+pub(crate) use record::Record;
 pub(crate) use upload::{Done, PART, Upload, UploadError};
 use url::Provider;
 pub use url::{ObjectUrl, ObjectUrlError};
 
+use crate::model::CommitId;
+
 /// A request that takes longer is made again: a part on a slow line is 8 MiB.
 const TIMEOUT: Duration = Duration::from_mins(3);
+/// How long a write of another run may take to be seen, where a store knows no conditions.
+const SETTLE: Duration = Duration::from_millis(500);
 /// Objects of one repo.
 const LIMIT: usize = 1_000_000;
 
@@ -61,6 +72,8 @@ impl<T: ObjectStore + MultipartStore> Backend for T {}
 pub(crate) struct Objects {
     store: Arc<dyn Backend>,
     url: ObjectUrl,
+    /// The server that was named beside the URL; buckets of two servers may have one name.
+    server: String,
     /// The first request that failed where only a reader could be told.
     trouble: Mutex<Option<ObjectError>>,
 }
@@ -80,12 +93,32 @@ pub(crate) struct Mark {
     pub size: u64,
     /// Changes with the content; not every store gives one.
     pub etag: Option<String>,
+    /// When the store took it, in seconds; an answer to an upload does not say.
+    pub modified: Option<i64>,
 }
 
 impl Mark {
     /// Azure quotes a tag in one answer and not in the next.
     fn new(size: u64, etag: Option<String>) -> Self {
-        Mark { size, etag: etag.map(|tag| tag.trim_matches('"').to_owned()) }
+        Mark { size, etag: etag.map(|tag| tag.trim_matches('"').to_owned()), modified: None }
+    }
+
+    /// What a listing says.
+    fn of(meta: ObjectMeta) -> Self {
+        Mark { modified: Some(meta.last_modified.timestamp()), ..Mark::new(meta.size, meta.e_tag) }
+    }
+
+    /// Whether it tells an object from another that replaces it.
+    pub(crate) fn is_telling(&self) -> bool {
+        self.etag.is_some() && self.modified.is_some()
+    }
+
+    /// Whether the object is the one that was seen before, as far as both say.
+    pub(crate) fn is_still(&self, seen: &Mark) -> bool {
+        self.size == seen.size
+            && self.etag.is_some()
+            && self.etag == seen.etag
+            && (self.modified == seen.modified || self.modified.is_none() || seen.modified.is_none())
     }
 }
 
@@ -116,14 +149,20 @@ impl Objects {
                 Arc::new(builder.with_url(root).build().map_err(setup)?)
             }
         };
-        Ok(Objects { store, url: url.clone(), trouble: Mutex::default() })
+        let server = match url.provider() {
+            Provider::S3 => own_endpoint(),
+            Provider::Google => None,
+            Provider::Azure => std::env::var("AZURE_STORAGE_ACCOUNT_NAME").ok(),
+        };
+        Ok(Objects { store, url: url.clone(), server: server.unwrap_or_default(), trouble: Mutex::default() })
     }
 
     /// In memory, for tests.
     #[cfg(test)]
     fn in_memory() -> Self {
         let url = "s3://memory/prefix".parse().unwrap();
-        Objects { store: Arc::new(object_store::memory::InMemory::new()), url, trouble: Mutex::default() }
+        let store = Arc::new(object_store::memory::InMemory::new());
+        Objects { store, url, server: String::new(), trouble: Mutex::default() }
     }
 
     /// Where it is.
@@ -134,6 +173,12 @@ impl Objects {
     /// The URL of a key.
     pub(crate) fn shown(&self, key: &str) -> String {
         crate::text::printable(&self.url.below(key)).into_owned()
+    }
+
+    /// What this machine knows of the objects of a commit; `folder` is where it keeps that.
+    pub(crate) async fn record(&self, folder: Option<&std::path::Path>, keys: &Keys, commit: &CommitId) -> Record {
+        let place = format!("{} {}", self.server, self.url.below(&keys.snapshot(commit)));
+        Record::read(folder, place).await
     }
 
     fn path(&self, key: &str) -> Result<Path, ObjectError> {
@@ -182,6 +227,11 @@ impl Objects {
 
     /// A whole object of at most `limit` bytes; `None` when it is not there.
     pub(crate) async fn small(&self, key: &str, limit: u64) -> Result<Option<Bytes>, ObjectError> {
+        Ok(self.small_version(key, limit).await?.map(|(bytes, _)| bytes))
+    }
+
+    /// The same, with what tells it from the next one that is written there.
+    async fn small_version(&self, key: &str, limit: u64) -> Result<Option<(Bytes, UpdateVersion)>, ObjectError> {
         let got = match self.store.get(&self.path(key)?).await {
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             other => other.map_err(self.wrong(key))?,
@@ -190,7 +240,9 @@ impl Objects {
             let why = format!("it has {} bytes, and at most {limit} were expected", got.meta.size);
             return Err(ObjectError::Invalid { url: self.shown(key), why });
         }
-        got.bytes().await.map(Some).map_err(self.wrong(key))
+        let version = UpdateVersion { e_tag: got.meta.e_tag.clone(), version: got.meta.version.clone() };
+        let bytes = got.bytes().await.map_err(self.wrong(key))?;
+        Ok(Some((bytes, version)))
     }
 
     /// Writes a whole object.
@@ -198,6 +250,33 @@ impl Objects {
         let size = bytes.len() as u64;
         let put = self.store.put(&self.path(key)?, PutPayload::from_bytes(bytes)).await.map_err(self.wrong(key))?;
         Ok(Mark::new(size, put.e_tag))
+    }
+
+    /// Writes a whole object where the one that was read is still there, or still none: that it is another now is no
+    /// error, and nothing is written then. A store that knows no conditions writes it in any case.
+    async fn put_unless_changed(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        read: Option<UpdateVersion>,
+    ) -> Result<(), ObjectError> {
+        use object_store::Error as E;
+        let mode = match read {
+            None => PutMode::Create,
+            Some(UpdateVersion { e_tag: None, version: None }) => PutMode::Overwrite,
+            Some(version) => PutMode::Update(version),
+        };
+        let payload = PutPayload::from_bytes(bytes.clone());
+        match self.store.put_opts(&self.path(key)?, payload, mode.into()).await {
+            Ok(_) | Err(E::AlreadyExists { .. } | E::Precondition { .. } | E::NotModified { .. }) => Ok(()),
+            Err(error) if knows_no_conditions(&error) => {
+                self.put(key, bytes).await?;
+                // Who wrote at the same time is done then: whoever reads it next sees the last one.
+                tokio::time::sleep(SETTLE).await;
+                Ok(())
+            }
+            Err(error) => Err(self.wrong(key)(error)),
+        }
     }
 
     /// Removes an object; that it was not there is no error.
@@ -211,7 +290,7 @@ impl Objects {
     /// What the store says of an object; `None` when it is not there.
     pub(crate) async fn mark(&self, key: &str) -> Result<Option<Mark>, ObjectError> {
         match self.store.head(&self.path(key)?).await {
-            Ok(meta) => Ok(Some(Mark::new(meta.size, meta.e_tag))),
+            Ok(meta) => Ok(Some(Mark::of(meta))),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.wrong(key)(error)),
         }
@@ -230,7 +309,8 @@ impl Objects {
                 below.and_then(|rest| rest.strip_prefix('/')).unwrap_or_default()
             };
             if !name.is_empty() {
-                found.insert(name.to_owned(), Mark::new(meta.size, meta.e_tag));
+                let name = name.to_owned();
+                found.insert(name, Mark::of(meta));
             }
             if found.len() > LIMIT {
                 let why = format!("there are more than {LIMIT} objects below it");
@@ -250,10 +330,18 @@ impl Objects {
 
 /// Plain HTTP is for endpoints of one's own, where the user says so; elsewhere it stays forbidden.
 fn with_http(options: ClientOptions) -> ClientOptions {
-    let endpoint =
-        ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"].iter().find_map(|name| std::env::var(name).ok());
-    let own = endpoint.as_deref().is_some_and(|url| url.starts_with("http://"));
-    options.with_allow_http(own)
+    options.with_allow_http(own_endpoint().is_some_and(|url| url.starts_with("http://")))
+}
+
+/// The server that speaks like S3, where the user names one.
+fn own_endpoint() -> Option<String> {
+    ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"].iter().find_map(|name| std::env::var(name).ok())
+}
+
+/// Whether a store refuses a request for its condition, which it does not know.
+fn knows_no_conditions(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. })
+        || ["501 Not Implemented", "<Code>NotImplemented</Code>"].iter().any(|said| error.to_string().contains(said))
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
-use super::journal;
 use crate::model::Hasher;
 
 /// A task that ends with whoever waits for it.
@@ -29,12 +28,11 @@ impl<T: Send + 'static> Task<T> {
     }
 }
 
-/// Hashes off the async threads; gives the hasher's state too, where it can be saved.
-pub(super) async fn hash(mut hasher: Hasher, bytes: Bytes) -> (Hasher, Option<String>) {
+/// Hashes off the async threads.
+pub(super) async fn hash(mut hasher: Hasher, bytes: Bytes) -> Hasher {
     let work = move || {
         hasher.update(&bytes);
-        let saved = journal::save(&hasher);
-        (hasher, saved)
+        hasher
     };
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,

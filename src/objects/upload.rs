@@ -14,13 +14,13 @@ use object_store::multipart::PartId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::fetch::Trouble;
-use super::journal::{self, Journal, State};
+use super::journal::{self, Journal};
 use super::task::{Task, hash};
 use super::{Keys, Mark, ObjectError, Objects};
 use crate::fetch::{Limiter, integrity_finding, mismatch_finding};
 use crate::finding::Finding;
 use crate::hub::{Hub, HubError, Remote};
-use crate::model::{Digest, Entry, Hasher, RepoInfo};
+use crate::model::{Digest, Entry, RepoInfo};
 use crate::progress::{Event, Progress};
 
 /// Bytes of a part, and the size up to which a file is uploaded in one go.
@@ -92,7 +92,7 @@ pub(super) struct File {
     /// A mirror sent wrong bytes, and which one is not known: only the first endpoint is asked.
     pub(super) alone: AtomicBool,
     pub(super) received: AtomicU64,
-    /// The store has taken a part in this run.
+    /// The store has taken a part in this run, and is not asked to make a file of them yet.
     taken: AtomicBool,
     /// Parts that fail together wait together.
     pub(super) trouble: tokio::sync::Mutex<Trouble>,
@@ -104,8 +104,6 @@ pub(super) struct File {
 struct Part {
     number: usize,
     bytes: Bytes,
-    /// The hash's state after it, where it can be saved.
-    hash: Option<String>,
     permit: OwnedSemaphorePermit,
 }
 
@@ -114,7 +112,6 @@ struct Progressed {
     id: String,
     part_size: u64,
     parts: Vec<PartId>,
-    hasher: Hasher,
 }
 
 impl Upload {
@@ -160,7 +157,7 @@ impl Upload {
 }
 
 /// How large parts are, so that there are not too many; in whole MiB, and never below what stores take.
-fn part_size(size: u64) -> u64 {
+pub(super) fn part_size(size: u64) -> u64 {
     size.div_ceil(PARTS).next_multiple_of(1 << 20).max(PART)
 }
 
@@ -203,7 +200,7 @@ impl File {
         let _permit = self.upload.permit(self.entry.size).await;
         self.started(0);
         let bytes = self.fetch(0..self.entry.size).await?;
-        let (hasher, _) = hash(self.entry.digest().hasher(self.entry.size), bytes.clone()).await;
+        let hasher = hash(self.entry.digest().hasher(self.entry.size), bytes.clone()).await;
         let actual = hasher.finish().digest();
         if actual != self.entry.digest() {
             return Ok(Err(actual));
@@ -237,34 +234,33 @@ impl File {
         let key = self.key();
         let made = objects.store.create_multipart(&objects.path(&key)?).await;
         let id = made.map_err(objects.wrong(&key))?;
-        let hasher = self.entry.digest().hasher(self.entry.size);
         let part_size = part_size(self.entry.size);
         // From now on whoever comes next knows of it, and nothing is left behind.
-        if let Some(hash) = journal::save(&hasher) {
-            self.note(&id, part_size, &[], hash).await?;
-        }
-        Ok(Progressed { id, part_size, parts: Vec::new(), hasher })
+        self.note(&id, part_size, &[]).await?;
+        Ok(Progressed { id, part_size, parts: Vec::new() })
     }
 
     /// What an earlier run left, if it is of any use.
     async fn resumed(&self) -> Result<Option<Progressed>, UploadError> {
         let text = self.upload.objects.small(&self.journal_key(), journal::LIMIT).await?;
-        let state = text.and_then(|text| Journal::read(&text, &self.entry.digest(), self.entry.size));
-        let Some(State::Parts { upload, part_size, parts, hash }) = state else { return Ok(None) };
-        let Some(hasher) = journal::load(&hash) else { return Ok(None) };
-        let parts = parts.into_iter().map(|content_id| PartId { content_id }).collect();
-        Ok(Some(Progressed { id: upload, part_size, parts, hasher }))
+        let journal = text.and_then(|text| Journal::read(&text, &self.entry.digest(), self.entry.size));
+        Ok(journal.map(|Journal { upload, part_size, parts, .. }| {
+            let parts = parts.into_iter().map(|content_id| PartId { content_id }).collect();
+            Progressed { id: upload, part_size, parts }
+        }))
     }
 
     async fn go_on(self: &Arc<Self>, from: Progressed) -> Result<Result<Mark, Digest>, UploadError> {
-        let Progressed { id, part_size, mut parts, hasher } = from;
+        let Progressed { id, part_size, mut parts } = from;
+        // What was uploaded before did not pass through this run's hash: no note can stand for it.
+        let resumed = !parts.is_empty();
+        let hasher = self.entry.digest().hasher(self.entry.size);
         let size = self.entry.size;
         let range = move |n: usize| {
             (n as u64).saturating_mul(part_size).min(size)..((n as u64 + 1).saturating_mul(part_size)).min(size)
         };
         let count = usize::try_from(size.div_ceil(part_size)).unwrap_or(usize::MAX);
         self.started(range(parts.len()).start);
-        // Every part may have come in an earlier run.
         let mut whole = hasher.clone();
         let id: Arc<str> = id.into();
         let fetched = stream::iter(parts.len()..count)
@@ -281,8 +277,8 @@ impl File {
             let (mut fetched, hasher) = state?;
             match fetched.next().await? {
                 Ok((number, permit, bytes)) => {
-                    let (hasher, saved) = hash(hasher, bytes.clone()).await;
-                    let part = Part { number, bytes, hash: saved, permit };
+                    let hasher = if resumed { hasher } else { hash(hasher, bytes.clone()).await };
+                    let part = Part { number, bytes, permit };
                     // The last one carries what it all hashes to.
                     Some((Ok((part, hasher.clone())), Some((fetched, hasher))))
                 }
@@ -294,78 +290,99 @@ impl File {
                 let (file, id) = (Arc::clone(self), Arc::clone(&id));
                 async move {
                     let (part, hasher) = part?;
-                    let hash = part.hash.clone();
                     let task = Task::spawn(async move { file.put_part(&id, part).await });
-                    Ok::<_, UploadError>((task.join().await?, hash, hasher))
+                    Ok::<_, UploadError>((task.join().await?, hasher))
                 }
             })
             .buffered(WIDTH);
         let mut uploaded = std::pin::pin!(uploaded);
-        let (mut unnoted, mut noted) = (0, None);
+        let mut unnoted = 0;
         while let Some(done) = uploaded.next().await {
-            let (part, hash, hasher) = match done {
+            let (part, hasher) = match done {
                 Ok(done) => done,
                 Err(error) => {
                     // The next run goes on from here; that this cannot be noted is not worth a second error.
-                    if let Some(hash) = noted {
-                        let _ = self.note(&id, part_size, &parts, hash).await;
+                    if unnoted > 0 {
+                        let _ = self.note(&id, part_size, &parts).await;
                     }
                     return Err(error);
                 }
             };
             parts.push(part);
             unnoted += part_size;
-            if let Some(hash) = hash {
-                if unnoted >= NOTE && parts.len() < count {
-                    self.note(&id, part_size, &parts, hash.clone()).await?;
-                    unnoted = 0;
-                }
-                noted = Some(hash);
+            if unnoted >= NOTE && parts.len() < count {
+                self.note(&id, part_size, &parts).await?;
+                unnoted = 0;
             }
             whole = hasher;
         }
-        self.finish(&id, parts, whole.finish().digest()).await
+        self.finish(&id, parts, (!resumed).then(|| whole.finish().digest())).await
     }
 
-    async fn finish(&self, id: &str, parts: Vec<PartId>, actual: Digest) -> Result<Result<Mark, Digest>, UploadError> {
+    /// Makes a file of the parts. `actual`: what this run hashed all of them to; `None` where an earlier run uploaded
+    /// some.
+    async fn finish(
+        &self,
+        id: &str,
+        parts: Vec<PartId>,
+        actual: Option<Digest>,
+    ) -> Result<Result<Mark, Digest>, UploadError> {
         let objects = &self.upload.objects;
         let (key, journal) = (self.key(), self.journal_key());
         let (path, id) = (objects.path(&key)?, id.to_owned());
-        if actual != self.entry.digest() {
+        if let Some(actual) = actual.filter(|actual| *actual != self.entry.digest()) {
             objects.store.abort_multipart(&path, &id).await.map_err(objects.wrong(&key))?;
             objects.delete(&journal).await?;
             return Ok(Err(actual));
         }
-        let mark = match objects.store.complete_multipart(&path, &id, parts).await {
-            Ok(put) => Mark::new(self.entry.size, put.e_tag),
-            // It may have been completed before, and the answer was lost.
-            Err(error @ object_store::Error::NotFound { .. }) => match self.read_back().await? {
-                Some(mark) => mark,
-                None => return Err(objects.wrong(&key)(error).into()),
+        // What an earlier run noted may make no file: then it is as forgotten as an upload that the store does not know.
+        self.taken.store(false, Ordering::Relaxed);
+        let put = objects.store.complete_multipart(&path, &id, parts).await;
+        let mark = match (put, actual) {
+            (Ok(put), Some(_)) => Ok(Mark::new(self.entry.size, put.e_tag)),
+            (Ok(_), None) => match self.read_back().await? {
+                Some(read) => read,
+                None => return Err(ObjectError::NotFound { url: objects.shown(&key) }.into()),
             },
-            Err(error) => return Err(objects.wrong(&key)(error).into()),
+            // It may have been completed before, and the answer was lost.
+            (Err(error @ object_store::Error::NotFound { .. }), _) => match self.read_back().await? {
+                Some(Ok(mark)) => Ok(mark),
+                _ => return Err(objects.wrong(&key)(error).into()),
+            },
+            (Err(error), _) => return Err(objects.wrong(&key)(error).into()),
         };
-        let text = Journal::new(&self.entry.digest(), self.entry.size, State::Done(mark.clone())).text();
-        objects.put(&journal, text.into()).await?;
-        Ok(Ok(mark))
-    }
-
-    /// The object under its final name, if its bytes are right.
-    async fn read_back(&self) -> Result<Option<Mark>, UploadError> {
-        let (objects, key) = (&self.upload.objects, self.key());
-        let Some(mark) = objects.mark(&key).await?.filter(|mark| mark.size == self.entry.size) else { return Ok(None) };
-        let (_, mut bytes) = objects.stream(&key, 0..mark.size).await?;
-        let mut hasher = self.entry.digest().hasher(mark.size);
-        while let Some(chunk) = bytes.next().await {
-            hasher = hash(hasher, chunk?).await.0;
+        if mark.is_err() {
+            objects.delete(&key).await?;
         }
-        Ok((hasher.finish().digest() == self.entry.digest()).then_some(mark))
+        objects.delete(&journal).await?;
+        Ok(mark)
     }
 
-    async fn note(&self, id: &str, part_size: u64, parts: &[PartId], hash: String) -> Result<(), ObjectError> {
+    /// The object under its final name, or what its bytes hash to; `None` where there is none.
+    async fn read_back(&self) -> Result<Option<Result<Mark, Digest>>, UploadError> {
+        let (objects, key) = (&self.upload.objects, self.key());
+        let Some(mark) = objects.mark(&key).await? else { return Ok(None) };
+        let (_, mut bytes) = objects.stream(&key, 0..mark.size).await?;
+        let mut hasher = self.entry.digest().hasher(self.entry.size);
+        while let Some(chunk) = bytes.next().await {
+            hasher = hash(hasher, chunk?).await;
+        }
+        let actual = hasher.finish().digest();
+        if actual != self.entry.digest() {
+            return Ok(Some(Err(actual)));
+        }
+        match objects.mark(&key).await? {
+            Some(now) if now.is_still(&mark) || mark.etag.is_none() => Ok(Some(Ok(now))),
+            _ => {
+                let why = "it was replaced while it was read".into();
+                Err(ObjectError::Failed { url: objects.shown(&key), why }.into())
+            }
+        }
+    }
+
+    async fn note(&self, id: &str, part_size: u64, parts: &[PartId]) -> Result<(), ObjectError> {
         let parts = parts.iter().map(|part| part.content_id.clone()).collect();
-        let state = State::Parts { upload: id.to_owned(), part_size, parts, hash };
-        let text = Journal::new(&self.entry.digest(), self.entry.size, state).text();
+        let text = Journal::new(&self.entry.digest(), self.entry.size, id.to_owned(), part_size, parts).text();
         self.upload.objects.put(&self.journal_key(), text.into()).await.map(drop)
     }
 

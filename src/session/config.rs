@@ -59,6 +59,10 @@ pub struct Config {
     pub mirrors: Vec<HubConfig>,
     /// Where files go.
     pub destination: Destination,
+    /// The folder in which this machine notes which objects of an object store it found to be right. `None`: it notes
+    /// nothing, and reads them back in every run.
+    #[cfg(feature = "object-store")]
+    pub records: Option<PathBuf>,
     /// Use only what is here; make no request.
     pub offline: bool,
     /// How to fetch.
@@ -83,6 +87,8 @@ impl Config {
             hub,
             mirrors: Vec::new(),
             destination: destination.absolute(),
+            #[cfg(feature = "object-store")]
+            records: None,
             offline: false,
             fetch: FetchOptions::default(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::StoreError;
-use super::disk::Stamp;
 use super::layout::split;
 use super::within::Folder;
+use crate::finding::Stamp;
 use crate::model::{CommitId, Entry, RepoId, RepoType};
 
 /// The folders of one repo's cache.

@@ -2,55 +2,37 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Mode, OFlags};
 
 use super::StoreError;
+use crate::finding::Stamp;
 
 /// How far a file system's clock may differ from ours.
 const CLOCK_SLACK: Duration = Duration::from_secs(2);
 
-/// What identifies unchanged content without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(super) struct Stamp {
-    pub size: u64,
-    pub mtime: i64,
-    pub mtime_ns: i64,
-    pub inode: u64,
-    pub device: u64,
-}
-
-impl Stamp {
-    /// Of the file that `path` names, following a symlink; `None` when there is none.
-    pub fn of(path: &Path) -> Result<Option<Self>, StoreError> {
-        match fs::metadata(path) {
-            Ok(meta) if meta.is_file() => Ok(Some(Self::from(&meta))),
-            Ok(_) => Ok(None),
-            Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(StoreError::io("look at", path)(error)),
-        }
-    }
-
-    /// Whether the file was surely last written before `moment`.
-    pub fn is_older_than(&self, moment: SystemTime) -> bool {
-        let moment = (moment - CLOCK_SLACK).duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(moment.as_secs()).is_ok_and(|seconds| self.mtime < seconds)
+/// The stamp of the file that `path` names, a symlink followed; `None` when there is none.
+pub(super) fn stamp_of(path: &Path) -> Result<Option<Stamp>, StoreError> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_file() => Ok(Some(Stamp::from(&meta))),
+        Ok(_) => Ok(None),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(StoreError::io("look at", path)(error)),
     }
 }
 
-impl From<&fs::Metadata> for Stamp {
-    fn from(meta: &fs::Metadata) -> Self {
-        Stamp {
-            size: meta.len(),
-            mtime: meta.mtime(),
-            mtime_ns: meta.mtime_nsec(),
-            inode: meta.ino(),
-            device: meta.dev(),
-        }
-    }
+/// Whether the file was surely last written or changed before `moment`.
+pub(super) fn is_older_than(stamp: &Stamp, moment: SystemTime) -> bool {
+    let moment = (moment - CLOCK_SLACK).duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(moment.as_secs()).is_ok_and(|seconds| stamp.mtime < seconds && stamp.ctime < seconds)
+}
+
+/// Whether the two show the same bytes. The change time may differ: to rename or to link a file sets it.
+pub(super) fn same_bytes(one: &Stamp, other: &Stamp) -> bool {
+    let bytes = |stamp: &Stamp| (stamp.size, stamp.mtime, stamp.mtime_ns, stamp.inode);
+    bytes(one) == bytes(other)
 }
 
 /// Whether an error only says that nothing is there.

@@ -7,9 +7,10 @@ use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::cache::{Cache, folder_name};
-use super::disk::{self, Stamp};
+use super::disk;
 use super::within::Folder;
 use super::{StoreError, error};
+use crate::finding::Stamp;
 use crate::model::{CommitId, Digest, Entry, RepoId, RepoPath, RepoType, Revision};
 
 /// A metadata file is three short lines.
@@ -164,7 +165,7 @@ impl Layout {
             // Older tools linked a local dir to the cache: what the link names is not this folder's.
             return Ok(None);
         }
-        Stamp::of(path)
+        disk::stamp_of(path)
     }
 
     /// That nothing stands in the file's way: links and files among its folders, a folder in its
@@ -309,7 +310,7 @@ impl Layout {
         let mut lines = std::str::from_utf8(&text).ok()?.lines();
         let (commit, etag, time) = (lines.next()?.trim(), lines.next()?.trim(), lines.next()?.trim());
         let time: f64 = time.parse().ok()?;
-        let stamp = Stamp::of(&path.under(root)).ok()??;
+        let stamp = disk::stamp_of(&path.under(root)).ok()??;
         // Seconds since 1970 are far below an f64's exact range.
         #[allow(clippy::cast_precision_loss)]
         let fresh = stamp.mtime as f64 - 1.0 <= time;

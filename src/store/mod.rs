@@ -35,11 +35,10 @@ pub(crate) use lock::FileLock;
 pub(crate) use partial::Partial;
 pub(crate) use ranges::RangeSet;
 
-use crate::finding::Outcome;
+use crate::finding::{Outcome, Stamp};
 use crate::model::{CommitId, Digest, Entry, Listing, Presence, RepoId, RepoPath, RepoType, Revision};
 use crate::verify::digest_of;
 use cache::Cache;
-use disk::Stamp;
 use layout::{Kind, Layout};
 use record::Record;
 use within::Folder;
@@ -139,8 +138,7 @@ impl Store {
         entry: &Entry,
     ) -> Result<PathBuf, StoreError> {
         let (place, stamp) = self.layout.install(from, part, stamp, commit, entry)?;
-        self.seen().insert(place.key.clone(), stamp);
-        let _ = self.record.remember(&place.key, &entry.digest(), stamp);
+        self.note(&place, entry, &stamp)?;
         Ok(place.path)
     }
 
@@ -153,22 +151,42 @@ impl Store {
         let stamp = self.layout.stamp(&place.path)?.filter(|stamp| stamp.size == entry.size);
         let stamp = stamp.ok_or_else(|| StoreError::Changed(place.path.clone()))?;
         let seen = self.seen().get(&place.key).copied();
-        if !seen.map_or_else(|| stamp.is_older_than(self.opened), |seen| seen == stamp) {
+        if !seen.map_or_else(|| disk::is_older_than(&stamp, self.opened), |seen| seen == stamp) {
             let actual = digest_of(&place.path, entry.digest(), entry.size);
             error::check_content(&place.path, entry, actual.map_err(StoreError::io("read", &place.path))?, stamp.size)?;
         }
         let copy = self.layout.show(commit, entry, &place)?;
-        let (key, stamp) = match copy {
-            Some(stamp) => (self.layout.place(commit, entry).key, stamp),
-            None => (place.key, stamp),
-        };
-        let _ = self.record.remember(&key, &entry.digest(), stamp);
-        self.seen().insert(key, stamp);
+        if let Some(stamp) = copy {
+            return self.note(&self.layout.place(commit, entry), entry, &stamp);
+        }
+        let _ = self.record.remember(&place.key, &entry.digest(), stamp);
+        self.seen().insert(place.key, stamp);
         Ok(())
+    }
+
+    /// Remembers content that has just got its name, if it still is what was `proven`. The name changed its change
+    /// time, so its stamp is taken anew.
+    fn note(&self, place: &layout::Place, entry: &Entry, proven: &Stamp) -> Result<(), StoreError> {
+        if let Some(now) = self.layout.stamp(&place.path)?.filter(|now| disk::same_bytes(now, proven)) {
+            let _ = self.record.remember(&place.key, &entry.digest(), now);
+            self.seen().insert(place.key.clone(), now);
+        }
+        Ok(())
+    }
+
+    /// Removes what the record says of this file's content, because it proved wrong. Done once this returns: a later
+    /// run reads the file again, also after a power cut. A cache that cannot be written is an error.
+    pub fn strike(&self, commit: &CommitId, entry: &Entry) -> Result<(), StoreError> {
+        let key = self.layout.place(commit, entry).key;
+        self.seen().remove(&key);
+        self.record.strike(&key)
     }
 
     /// Removes content that proved wrong, so that it is fetched again.
     pub fn discard(&self, commit: &CommitId, entry: &Entry) -> Result<(), StoreError> {
+        self.layout.check_way(commit, &entry.path)?;
+        // With the content gone, a record that cannot be written speaks of nothing.
+        let _ = self.strike(commit, entry);
         self.layout.discard(commit, entry)
     }
 

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
-use super::disk::Stamp;
 use super::journal::Believed;
 use super::within::{Folder, identity_of};
 use super::{FileLock, RangeSet, Store, StoreError, disk, error, journal};
+use crate::finding::Stamp;
 use crate::model::{CommitId, Digest, Entry};
 
 /// Bytes after which a partial is flushed: what a crash of the machine costs at most, beside the

@@ -13,9 +13,9 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::disk::{self, Stamp};
+use super::disk;
 use super::within::{FILE_MODE, Folder};
-use crate::finding::Outcome;
+use crate::finding::{Outcome, Stamp};
 use crate::model::Digest;
 
 /// A record larger than this is started anew.
@@ -30,6 +30,8 @@ const CHECKS_KEPT: usize = 64;
 enum Line {
     /// The file called `key` had this digest when it looked like `stamp`.
     File { key: String, digest: String, stamp: Stamp },
+    /// The file called `key` proved wrong: what earlier lines say of it, and of any contents, is void.
+    Struck { key: String },
     /// The contents that `key` stands for were checked with this outcome.
     Check { key: String, outcome: Outcome },
 }
@@ -69,6 +71,10 @@ impl State {
         match line {
             Line::File { key, digest, stamp } => {
                 self.files.insert(key, (digest, stamp));
+            }
+            Line::Struck { key } => {
+                self.files.remove(&key);
+                self.checks.clear();
             }
             Line::Check { key, outcome } => {
                 self.checks.retain(|(k, _)| *k != key);
@@ -153,19 +159,31 @@ impl Record {
         self.add(Line::Check { key: key.to_owned(), outcome: outcome.clone() })
     }
 
+    /// Forgets what is known of the file called `key`, and every check of contents. Flushed when this returns.
+    pub fn strike(&self, key: &str) -> Result<(), StoreError> {
+        self.add(Line::Struck { key: key.to_owned() })
+    }
+
     fn add(&self, line: Line) -> Result<(), StoreError> {
+        // To lose good news costs a re-check; bad news must outlive a crash.
+        let flush = matches!(line, Line::Struck { .. });
         let Ok(mut text) = serde_json::to_string(&line) else { return Ok(()) };
         text.push('\n');
         let mut guard = self.state();
         let Some(state) = guard.as_mut() else { return Ok(()) };
+        if state.end == End::Anew {
+            // What other processes struck meanwhile must not come back.
+            *state = State::read(&self.root.join(&self.below).join(NAME), self.limit);
+            state.end = End::Anew;
+        }
         state.take(line);
         let folder = Folder::make(&self.root, &self.below)?;
         let end = state.end;
         match end {
             // A concurrent append is lost here: that costs a re-check.
-            End::Anew => folder.write(NAME, &folder, state.text().as_bytes(), false)?,
-            End::Torn => append(&folder, &format!("\n{text}"))?,
-            End::Whole => append(&folder, &text)?,
+            End::Anew => folder.write(NAME, &folder, state.text().as_bytes(), flush)?,
+            End::Torn => append(&folder, &format!("\n{text}"), flush)?,
+            End::Whole => append(&folder, &text, flush)?,
         }
         state.end = End::Whole;
         Ok(())
@@ -173,9 +191,13 @@ impl Record {
 }
 
 /// One write in append mode: lines of several processes do not mix.
-fn append(folder: &Folder, text: &str) -> Result<(), StoreError> {
+fn append(folder: &Folder, text: &str, flush: bool) -> Result<(), StoreError> {
     let file = folder.open(NAME, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE, FILE_MODE);
-    match file.map_err(std::io::Error::from).and_then(|mut file: File| file.write_all(text.as_bytes())) {
+    let write = |mut file: File| {
+        file.write_all(text.as_bytes())?;
+        if flush { file.sync_data() } else { Ok(()) }
+    };
+    match file.map_err(std::io::Error::from).and_then(write) {
         Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
             Err(StoreError::Symlink(folder.path(NAME)))
         }

@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::disk::{self, Stamp};
-use super::{StoreError, error};
+use super::{StoreError, disk, error};
+use crate::finding::Stamp;
 use crate::model::Entry;
 
 /// A temporary file older than this was left by a crash.

@@ -4,6 +4,7 @@
 
 mod access;
 mod bad_input;
+mod bucket_proof;
 mod clean;
 mod compare;
 mod disk;

@@ -4,11 +4,13 @@
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use proptest::prelude::*;
 
 use super::{FarObject, Keys, Mark, ObjectError, Objects, Record};
+use crate::finding::Outcome;
 use crate::lock::{LockedFile, LockedRepo};
-use crate::model::{CommitId, Hasher, Options, RepoType};
+use crate::model::{CommitId, Hasher, Options, RepoPath, RepoType};
 use crate::verify::Far as _;
 
 fn keys() -> Keys {
@@ -40,7 +42,7 @@ fn locked() -> LockedRepo {
 async fn a_manifest_reads_back_and_is_of_its_repo_and_commit_only() {
     let objects = Objects::in_memory();
     assert!(objects.manifest(&keys(), &commit()).await.unwrap().is_none());
-    objects.put_manifest(&keys(), locked()).await.unwrap();
+    objects.put_manifest(&keys(), &commit(), |_| locked()).await.unwrap();
     let read = objects.manifest(&keys(), &commit()).await.unwrap().unwrap();
     assert_eq!(read.files, locked().files);
     assert_eq!(objects.commits(&keys()).await.unwrap(), [commit()]);
@@ -61,7 +63,7 @@ fn a_tag_is_the_same_with_and_without_quotes() {
 }
 
 #[tokio::test]
-async fn a_ref_moves_and_a_record_that_cannot_be_read_is_none() {
+async fn a_ref_moves() {
     let objects = Objects::in_memory();
     let main = "main".parse().unwrap();
     assert_eq!(objects.reference(&keys(), &main).await.unwrap(), None);
@@ -69,12 +71,106 @@ async fn a_ref_moves_and_a_record_that_cannot_be_read_is_none() {
     objects.set_reference(&keys(), &"refs/pr/1".parse().unwrap(), &commit()).await.unwrap();
     assert_eq!(objects.reference(&keys(), &main).await.unwrap(), Some(commit()));
     assert_eq!(objects.references(&keys()).await.unwrap(), ["main", "refs/pr/1"]);
-    let mut record = Record::default();
-    record.files.insert("a".into(), Mark { size: 1, etag: Some("\"x\"".into()) });
-    objects.put_record(&keys(), &commit(), record.clone()).await.unwrap();
-    assert_eq!(objects.record(&keys(), &commit()).await.unwrap().files, record.files);
-    objects.put(&keys().record(&commit()), "[1]".into()).await.unwrap();
-    assert!(objects.record(&keys(), &commit()).await.unwrap().files.is_empty());
+}
+
+fn file(name: &str) -> LockedFile {
+    LockedFile { path: name.parse().unwrap(), ..locked().files.remove(0) }
+}
+
+/// Adds one file to what is there.
+fn adding(name: &str) -> impl Fn(Option<&LockedRepo>) -> LockedRepo {
+    move |before| {
+        let mut files: Vec<_> = before.map(|before| before.files.clone()).unwrap_or_default();
+        if files.iter().all(|f| f.path.as_str() != name) {
+            files.push(file(name));
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        LockedRepo { files, ..locked() }
+    }
+}
+
+/// The second run writes between the first one's reading and writing, with and without a manifest before.
+#[tokio::test]
+async fn who_writes_a_manifest_at_once_forgets_nothing_of_the_other() {
+    let objects = Objects::in_memory();
+    for (first, second) in [("a", "b"), ("c", "d")] {
+        let once = std::cell::Cell::new(true);
+        let merge = |before: Option<&LockedRepo>| {
+            if once.take() {
+                // Memory answers at once.
+                let other = keys();
+                let put = objects.put_manifest(&other, &commit(), adding(second)).now_or_never();
+                put.unwrap().unwrap();
+            }
+            adding(first)(before)
+        };
+        objects.put_manifest(&keys(), &commit(), merge).await.unwrap();
+    }
+    let read = objects.manifest(&keys(), &commit()).await.unwrap().unwrap();
+    assert_eq!(read.files.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+}
+
+/// A mark of an object as a store lists it.
+fn mark(etag: &str, modified: i64) -> Mark {
+    Mark { modified: Some(modified), ..Mark::new(1, Some(etag.into())) }
+}
+
+#[tokio::test]
+async fn a_record_is_of_one_place_one_digest_and_an_unchanged_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, digest) = ("a".parse().unwrap(), Hasher::sha256().finish().digest());
+    let read = |place: &str| Record::read(Some(folder.path()), place.to_owned());
+    let mut record = read("here").await;
+    record.remember(&path, digest, &mark("x", 7));
+    record.remember_check("key".into(), Outcome::default());
+    record.save().await;
+    let record = read("here").await;
+    assert!(record.knows(&path, digest, &mark("x", 7)) && record.check("key").is_some());
+    assert!(!record.knows(&path, digest, &mark("y", 7)), "another object");
+    assert!(!record.knows(&path, digest, &mark("x", 8)), "another upload of it");
+    assert!(!record.knows(&path, Hasher::git_blob(0).finish().digest(), &mark("x", 7)), "another digest");
+    assert!(!read("there").await.knows(&path, digest, &mark("x", 7)), "another place");
+    // Without a tag or a time it is not told from another.
+    let mut record = read("blind").await;
+    for blind in [Mark::new(1, Some("x".into())), Mark { etag: None, ..mark("x", 7) }] {
+        record.remember(&path, digest, &blind);
+        assert!(!record.knows(&path, digest, &blind));
+    }
+}
+
+#[tokio::test]
+async fn runs_that_save_one_record_keep_what_the_other_found_good_or_bad() {
+    let folder = tempfile::tempdir().unwrap();
+    let digest = Hasher::sha256().finish().digest();
+    let read = || Record::read(Some(folder.path()), "here".into());
+    let [a, b] = ["a", "b"].map(|name| name.parse().unwrap());
+    let mut first = read().await;
+    first.remember(&a, digest, &mark("x", 7));
+    first.save().await;
+    let (mut second, mut third) = (read().await, read().await);
+    second.forget("a");
+    second.save().await;
+    third.remember(&b, digest, &mark("x", 7));
+    third.save().await;
+    let record = read().await;
+    assert!(!record.knows(&a, digest, &mark("x", 7)) && record.knows(&b, digest, &mark("x", 7)));
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_or_kept_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, digest) = ("a".parse().unwrap(), Hasher::sha256().finish().digest());
+    let mut record = Record::read(Some(folder.path()), "here".into()).await;
+    record.remember(&path, digest, &mark("x", 7));
+    record.save().await;
+    let [kept] =
+        std::fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap().path()).collect::<Vec<_>>().try_into().unwrap();
+    std::fs::write(&kept, "[1]").unwrap();
+    assert!(!Record::read(Some(folder.path()), "here".into()).await.knows(&path, digest, &mark("x", 7)));
+    let mut nowhere = Record::read(None, "here".into()).await;
+    nowhere.remember(&path, digest, &mark("x", 7));
+    nowhere.save().await;
+    assert!(!Record::read(None, "here".into()).await.knows(&path, digest, &mark("x", 7)));
 }
 
 #[tokio::test]
@@ -91,6 +187,28 @@ async fn an_object_that_is_too_large_to_be_small_is_not_read() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever name a repo may have: the object's key holds it unchanged, and the listing gives it back.
+    #[test]
+    fn a_name_is_the_same_as_a_key_and_back(
+        names in prop::collection::vec(
+            prop_oneof!["[a-z%&+~ ]{1,9}", "\\PC{1,12}(/\\PC{1,8})?", "[a\u{200c}\u{200d}\u{301}é]{1,6}"], 1..8),
+    ) {
+        let names: Vec<RepoPath> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let objects = Objects::in_memory();
+            for name in &names {
+                objects.put(&keys().file(&commit(), name), "x".into()).await.unwrap();
+            }
+            let listed = objects.list(&keys().snapshot(&commit())).await.unwrap();
+            for name in &names {
+                prop_assert!(listed.contains_key(name.as_str()), "{:?} in {:?}", name, listed.keys());
+                prop_assert_eq!(&listed.get_key_value(name.as_str()).unwrap().0.parse::<RepoPath>().unwrap(), name);
+            }
+            Ok(())
+        })?;
+    }
 
     /// As a file on disk would be: reads that go on and on, and jumps, give the object's bytes.
     #[test]

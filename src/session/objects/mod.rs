@@ -4,7 +4,7 @@
 mod check;
 mod shelf;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,12 +25,15 @@ use crate::report::Report;
 
 /// Large files on their way at once; each has several parts.
 const LARGE: usize = 4;
+/// How often what others replace meanwhile is hashed again.
+const LOOKS: usize = 4;
 
 impl Session {
     /// What is there of a prepared job; its plan says so from then on.
     async fn shelve(&self, objects: &Arc<Objects>, prepared: &mut Prepared) -> Result<Shelf, Error> {
         let info = &prepared.listing.info;
-        let shelf = Shelf::look(objects, Keys::new(info.repo_type, &info.id), info.commit).await?;
+        let keys = Keys::new(info.repo_type, &info.id);
+        let shelf = Shelf::look(objects, keys, info.commit, self.config.records.as_deref()).await?;
         for item in &mut prepared.plan.items {
             item.presence = shelf.presence(&item.entry).await?;
         }
@@ -85,17 +88,9 @@ impl Session {
         if !broken.is_empty() {
             return Ok(self.broken_early(&prepared, &statuses, broken));
         }
-        let failed = self.upload_missing(&mut shelf, &prepared, &mut statuses).await?;
-        let wrong = paths_of(&failed);
-        for item in &mut prepared.plan.items {
-            item.presence =
-                if wrong.contains(item.entry.path.as_str()) { Presence::Absent } else { Presence::Verified };
-        }
-        let (mut outcome, remembered) = self.check_shelf(&shelf, &prepared, &failed).await?;
+        let mut failed = self.upload_missing(&mut shelf, &prepared, &mut statuses).await?;
+        let (mut outcome, remembered) = self.settle(&mut shelf, &mut prepared, &statuses, &mut failed).await?;
         outcome.bytes_hashed += hashed;
-        if failed.is_empty() && !remembered {
-            shelf.record.checks.insert(self.contents_key(&prepared), Outcome { bytes_hashed: 0, ..outcome.clone() });
-        }
         outcome.findings.extend(failed);
         let mut report = Self::report(&prepared, &outcome, &statuses);
         self.config.policy.judge(&mut report.findings);
@@ -137,6 +132,50 @@ impl Session {
         Ok(outcome.bytes_hashed)
     }
 
+    /// Checks the contents of what is there now, and that it is still what was hashed or uploaded in this run: what
+    /// others replaced meanwhile is hashed again. This machine knows of it from then on.
+    async fn settle(
+        &self,
+        shelf: &mut Shelf,
+        prepared: &mut Prepared,
+        statuses: &Statuses,
+        failed: &mut Vec<Finding>,
+    ) -> Result<(Outcome, bool), Error> {
+        let mut hashed = 0;
+        for _ in 0..LOOKS {
+            let wrong = paths_of(failed.iter());
+            for item in &mut prepared.plan.items {
+                item.presence =
+                    if wrong.contains(item.entry.path.as_str()) { Presence::Absent } else { Presence::Verified };
+            }
+            let (mut outcome, remembered) = self.check_shelf(shelf, prepared, failed).await?;
+            // Nothing took any time: what was there when the run began is there.
+            if remembered && statuses.nothing_done() {
+                return Ok((outcome, remembered));
+            }
+            let here = prepared.plan.items.iter().filter(|i| i.presence == Presence::Verified);
+            let replaced = shelf.look_again(here.map(|i| &i.entry.path)).await?;
+            if replaced.is_empty() {
+                outcome.bytes_hashed += hashed;
+                if failed.is_empty() && !remembered {
+                    let outcome = Outcome { bytes_hashed: 0, ..outcome.clone() };
+                    shelf.record.remember_check(self.contents_key(prepared), outcome);
+                }
+                remember(shelf, prepared);
+                shelf.record.save().await;
+                return Ok((outcome, remembered));
+            }
+            let subject = shelf.subject(prepared, false, |path, _| replaced.contains(path));
+            let outcome = self.verify_far(&shelf.objects, subject).await?;
+            hashed += outcome.bytes_hashed;
+            failed.extend(
+                outcome.findings.into_iter().map(|f| f.hint("others wrote there during this run; run it again")),
+            );
+        }
+        let why = "others replace its objects while they are checked".into();
+        Err(ObjectError::Failed { url: shelf.url().display().to_string(), why }.into())
+    }
+
     async fn upload_missing(
         &self,
         shelf: &mut Shelf,
@@ -175,6 +214,14 @@ impl Session {
         while let Some((entry, done)) = all.next().await {
             match done {
                 Ok(Done::Put { mark, received }) => {
+                    // After a kill this one need not be read back.
+                    if entry.size > PART
+                        && let Some(now) = shelf.objects.mark(&shelf.keys.file(&shelf.commit, &entry.path)).await?
+                        && now.is_still(&mark)
+                    {
+                        shelf.record.remember(&entry.path, entry.digest(), &now);
+                        shelf.record.save().await;
+                    }
                     shelf.found.insert(entry.path.as_str().to_owned(), mark);
                     statuses.fetched.insert(entry.path, received);
                 }
@@ -201,8 +248,8 @@ impl Session {
     ) -> Result<(Outcome, bool), Error> {
         let known = paths_of(failed);
         if failed.is_empty()
-            && prepared.plan.items.iter().all(|item| shelf.is_as_recorded(&item.entry.path))
-            && let Some(outcome) = shelf.record.checks.get(&self.contents_key(prepared))
+            && prepared.plan.items.iter().all(|item| shelf.is_as_recorded(&item.entry))
+            && let Some(outcome) = shelf.record.check(&self.contents_key(prepared))
         {
             return Ok((outcome.clone(), true));
         }
@@ -222,41 +269,51 @@ impl Session {
         nothing_new: bool,
     ) -> Result<(), Error> {
         let info = &prepared.listing.info;
-        let Shelf { objects, keys, commit, found, mut record, manifest, journals } = shelf;
-        let mut files: BTreeMap<RepoPath, LockedFile> =
-            prepared.plan.items.iter().map(|i| (i.entry.path.clone(), LockedFile::from(&i.entry))).collect();
-        for path in files.keys().map(RepoPath::as_str) {
-            if let Some(mark) = found.get(path) {
-                record.files.insert(path.to_owned(), mark.clone());
-            }
-        }
-        // What an earlier run put there of the same commit stays what it was.
-        let before = manifest.map(|m| m.files).unwrap_or_default();
-        let news = files.values().any(|file| !before.contains(file));
-        for file in before {
-            files.entry(file.path.clone()).or_insert(file);
-        }
-        if news {
-            let repo = LockedRepo {
-                repo_type: info.repo_type,
-                id: info.id.clone(),
-                revision: info.revision.clone(),
-                commit,
-                options: options.clone(),
-                files: files.into_values().collect(),
-            };
-            objects.put_manifest(&keys, repo).await?;
-        }
-        if news || !nothing_new {
-            objects.put_record(&keys, &commit, record).await?;
+        let Shelf { objects, keys, commit, journals, manifest, .. } = shelf;
+        let merge = |before: Option<&LockedRepo>| merged(prepared, options, before);
+        if manifest.as_ref().is_none_or(|before| before.files != merge(Some(before)).files) {
+            objects.put_manifest(&keys, &commit, merge).await?;
         }
         objects.set_reference(&keys, &info.revision, &commit).await?;
-        for journal in journals.into_iter().chain(multipart(prepared)).collect::<BTreeSet<_>>() {
-            if !nothing_new {
-                objects.delete(&format!("{}/{journal}", keys.journals(&commit))).await?;
-            }
+        for journal in multipart(prepared).filter(|journal| !nothing_new && journals.contains(journal)) {
+            objects.delete(&format!("{}/{journal}", keys.journals(&commit))).await?;
         }
         Ok(())
+    }
+}
+
+/// What a commit's files must be, all that is known of them: what this run verified, and what other runs put there.
+fn merged(prepared: &Prepared, options: &Options, before: Option<&LockedRepo>) -> LockedRepo {
+    let info = &prepared.listing.info;
+    let mut files: BTreeMap<RepoPath, LockedFile> =
+        prepared.plan.items.iter().map(|i| (i.entry.path.clone(), LockedFile::from(&i.entry))).collect();
+    for file in before.iter().flat_map(|before| &before.files) {
+        // Where the listing names another digest the manifest was written by somebody else.
+        let listed = prepared.listing.get(file.path.as_str()).map(LockedFile::from);
+        let same = listed.as_ref().is_none_or(|l| l.digest == file.digest && l.size == file.size);
+        let file = listed.filter(|_| !same).unwrap_or_else(|| file.clone());
+        files.entry(file.path.clone()).or_insert(file);
+    }
+    LockedRepo {
+        repo_type: info.repo_type,
+        id: info.id.clone(),
+        revision: info.revision.clone(),
+        commit: info.commit,
+        options: options.clone(),
+        files: files.into_values().collect(),
+    }
+}
+
+/// Notes what this run found to be right, and that nothing else is to be relied on.
+fn remember(shelf: &mut Shelf, prepared: &Prepared) {
+    for item in &prepared.plan.items {
+        let path = &item.entry.path;
+        match shelf.found.get(path.as_str()) {
+            Some(mark) if item.presence == Presence::Verified => {
+                shelf.record.remember(path, item.entry.digest(), mark);
+            }
+            _ => shelf.record.forget(path.as_str()),
+        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! What is there of one commit in an object store, and what is known of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::lock::LockedRepo;
 use crate::model::{CommitId, Entry, Listing, Options, Presence, RepoPath};
-use crate::objects::{FarObject, Keys, Mark, Noted, ObjectError, Objects, Record};
+use crate::objects::{FarObject, Keys, Mark, ObjectError, Objects, Record};
 use crate::select::{Documents, Selection, Step, select};
 use crate::session::{Error, Prepared};
 use crate::verify::{Content, Subject, SubjectFile};
@@ -21,6 +21,7 @@ pub(super) struct Shelf {
     pub commit: CommitId,
     /// By path.
     pub found: BTreeMap<String, Mark>,
+    /// What this machine knows of them.
     pub record: Record,
     /// What an earlier run put there of the same commit.
     pub manifest: Option<LockedRepo>,
@@ -29,35 +30,53 @@ pub(super) struct Shelf {
 }
 
 impl Shelf {
-    pub async fn look(objects: &Arc<Objects>, keys: Keys, commit: CommitId) -> Result<Self, Error> {
+    /// `records`: the folder of what this machine knows.
+    pub async fn look(
+        objects: &Arc<Objects>,
+        keys: Keys,
+        commit: CommitId,
+        records: Option<&Path>,
+    ) -> Result<Self, Error> {
         let found = objects.list(&keys.snapshot(&commit)).await?;
         let journals = objects.list(&keys.journals(&commit)).await?.into_keys().collect();
         let manifest = objects.manifest(&keys, &commit).await?;
-        let record = objects.record(&keys, &commit).await?;
+        let record = objects.record(records, &keys, &commit).await;
         Ok(Shelf { objects: Arc::clone(objects), keys, commit, found, record, manifest, journals })
     }
 
     pub async fn presence(&self, entry: &Entry) -> Result<Presence, Error> {
         let path = entry.path.as_str();
-        let noted = if self.journals.contains(&format!("{path}.json")) {
+        let uploaded = if self.journals.contains(&format!("{path}.json")) {
             self.objects.noted(&self.keys, &self.commit, entry).await?
         } else {
             None
         };
-        Ok(match (self.found.get(path).filter(|mark| mark.size == entry.size), noted) {
-            // Without a tag nobody can tell whether it was replaced since.
-            (Some(mark), Some(Noted::Done(known))) if mark.etag.is_some() && known == *mark => Presence::Verified,
-            (Some(mark), _) if mark.etag.is_some() && self.record.files.get(path) == Some(mark) => Presence::Verified,
+        Ok(match (self.found.get(path).filter(|mark| mark.size == entry.size), uploaded) {
+            (Some(_), _) if self.is_as_recorded(entry) => Presence::Verified,
             (Some(_), _) => Presence::Unverified,
-            (None, Some(Noted::Bytes(bytes))) if bytes > 0 => Presence::Partial(bytes),
+            (None, Some(bytes)) if bytes > 0 => Presence::Partial(bytes),
             (None, _) => Presence::Absent,
         })
     }
 
-    /// Whether an object is what it was when all of them had verified.
-    pub fn is_as_recorded(&self, path: &RepoPath) -> bool {
-        let found = self.found.get(path.as_str());
-        found.is_some_and(|mark| mark.etag.is_some()) && self.record.files.get(path.as_str()) == found
+    /// Whether an object is what it was when this machine found it to be right.
+    pub fn is_as_recorded(&self, entry: &Entry) -> bool {
+        let found = self.found.get(entry.path.as_str());
+        found.is_some_and(|mark| self.record.knows(&entry.path, entry.digest(), mark))
+    }
+
+    /// Looks again. Gives the files of `wanted` that are not what was seen before: they were replaced or removed.
+    pub async fn look_again<'a>(
+        &mut self,
+        wanted: impl Iterator<Item = &'a RepoPath>,
+    ) -> Result<BTreeSet<RepoPath>, Error> {
+        let now = self.objects.list(&self.keys.snapshot(&self.commit)).await?;
+        let seen = std::mem::replace(&mut self.found, now);
+        let is_still = |path: &RepoPath| match (self.found.get(path.as_str()), seen.get(path.as_str())) {
+            (Some(now), Some(seen)) => now.is_still(seen),
+            _ => false,
+        };
+        Ok(wanted.filter(|path| !is_still(path)).cloned().collect())
     }
 
     pub fn content(&self, path: &RepoPath) -> Content {

@@ -133,9 +133,9 @@ fn refs_are_exact() {
         store.set_ref(&main, &commit()).unwrap();
         assert_eq!(fs::read_to_string(refs.join("main")).unwrap(), commit().to_string());
     }
-    let before = Stamp::of(&refs.join("main")).unwrap();
+    let before = disk::stamp_of(&refs.join("main")).unwrap();
     store.set_ref(&main, &commit()).unwrap();
-    assert_eq!(Stamp::of(&refs.join("main")).unwrap(), before, "a right ref is left alone");
+    assert_eq!(disk::stamp_of(&refs.join("main")).unwrap(), before, "a right ref is left alone");
     assert!(store.set_ref(&"main/x".parse().unwrap(), &commit()).is_err(), "a file is in the way");
     // Nothing but refs, for tools that read every file there.
     assert_eq!(all_of(&refs).iter().filter(|p| !p.ends_with('/')).count(), 4);
@@ -162,9 +162,9 @@ fn without_links_a_new_file_is_moved_and_a_cached_one_copied() {
     assert_eq!(fs::read(&copy).unwrap(), b"b");
     assert_eq!(plain.presence(&later, &b).unwrap(), Presence::Verified);
     // It is not made again and again.
-    let before = Stamp::of(&copy).unwrap();
+    let before = disk::stamp_of(&copy).unwrap();
     plain.adopt(&later, &b).unwrap();
-    assert_eq!(Stamp::of(&copy).unwrap(), before);
+    assert_eq!(disk::stamp_of(&copy).unwrap(), before);
 }
 
 /// What the user reads is what must be right: a snapshot's own copy, not the blob beside it.

@@ -97,9 +97,9 @@ fn metadata_are_kept_fresh() {
     let a = entry("a.bin");
     fetch(&store, &a).unwrap();
     let metadata = root.path().join(".cache/huggingface/download/a.bin.metadata");
-    let before = Stamp::of(&metadata).unwrap();
+    let before = disk::stamp_of(&metadata).unwrap();
     store.adopt(&commit(), &a).unwrap();
-    assert_eq!(Stamp::of(&metadata).unwrap(), before);
+    assert_eq!(disk::stamp_of(&metadata).unwrap(), before);
     let digest = a.digest();
     let odd = [
         format!("{}\n{digest}\n1000.0\n", commit()),

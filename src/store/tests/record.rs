@@ -11,7 +11,7 @@ fn file(dir: &tempfile::TempDir) -> PathBuf {
 }
 
 fn stamp(size: u64) -> Stamp {
-    Stamp { size, mtime: 1, mtime_ns: 2, inode: 3, device: 4 }
+    Stamp { size, mtime: 1, mtime_ns: 2, ctime: 3, ctime_ns: 4, inode: 5 }
 }
 
 #[test]
@@ -26,6 +26,28 @@ fn what_is_remembered_survives_and_a_changed_file_is_not_known() {
     assert!(!again.knows("b", &digest, &stamp(1)));
     assert_eq!(again.check("k"), Some(Outcome::default()));
     assert_eq!(again.check("l"), None);
+}
+
+#[test]
+fn what_was_struck_stays_struck_until_it_is_proven_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let digest = crate::model::Hasher::sha256().finish().digest();
+    let first = record(&dir);
+    first.remember("a", &digest, stamp(1)).unwrap();
+    first.remember("b", &digest, stamp(2)).unwrap();
+    first.remember_check("k", &Outcome::default()).unwrap();
+    let other = record(&dir);
+    assert!(other.knows("a", &digest, &stamp(1)));
+    first.strike("a").unwrap();
+    assert!(!first.knows("a", &digest, &stamp(1)));
+    assert_eq!(first.check("k"), None);
+    other.remember("c", &digest, stamp(3)).unwrap();
+    let later = record(&dir);
+    assert!(!later.knows("a", &digest, &stamp(1)), "another process does not bring it back");
+    assert_eq!(later.check("k"), None);
+    assert!(later.knows("b", &digest, &stamp(2)) && later.knows("c", &digest, &stamp(3)), "the others stay");
+    later.remember("a", &digest, stamp(1)).unwrap();
+    assert!(record(&dir).knows("a", &digest, &stamp(1)));
 }
 
 #[test]

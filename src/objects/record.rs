@@ -1,0 +1,165 @@
+//! What this machine knows of a commit's objects from its own runs. It is kept on this machine's disk: whoever may
+//! write to the bucket, and only there, cannot write it. What the objects are now is asked elsewhere.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Mark;
+use crate::finding::Outcome;
+use crate::model::{Digest, Hasher, RepoPath};
+
+const VERSION: u32 = 1;
+/// Some lines a file.
+const LIMIT: u64 = 256 << 20;
+/// Outcomes remembered of one commit.
+const CHECKS: usize = 64;
+
+/// What is known of one commit's objects.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    /// `None`: nothing is kept.
+    file: Option<PathBuf>,
+    known: Known,
+    /// What this run found out and has not saved; `None` of a file that is not to be relied on any more.
+    news: BTreeMap<String, Option<Object>>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    version: u32,
+    /// Where the objects are: two places that share a name by chance do not share what is known.
+    place: String,
+    /// By path.
+    files: BTreeMap<String, Object>,
+    /// What the check of contents found, by what it depends on.
+    checks: BTreeMap<String, Outcome>,
+}
+
+/// An object whose bytes this machine hashed, or hashed and uploaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Object {
+    digest: String,
+    /// What the store said of it then.
+    mark: Mark,
+}
+
+impl Known {
+    fn read(file: &Path, place: &str) -> Option<Self> {
+        let open = fs::File::open(file).ok()?;
+        let mut text = Vec::new();
+        open.take(LIMIT).read_to_end(&mut text).ok()?;
+        let known: Known = serde_json::from_slice(&text).ok()?;
+        (known.version == VERSION && known.place == place).then_some(known)
+    }
+
+    fn write(&self, file: &Path) -> io::Result<()> {
+        let folder = file.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let mut new = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder)?;
+        new.write_all(&serde_json::to_vec(self)?)?;
+        new.as_file().sync_data()?;
+        new.persist(file)?;
+        Ok(())
+    }
+
+    fn apply(&mut self, news: &BTreeMap<String, Option<Object>>) {
+        for (path, object) in news {
+            match object {
+                Some(object) => drop(self.files.insert(path.clone(), object.clone())),
+                None => drop(self.files.remove(path)),
+            }
+        }
+    }
+}
+
+impl Record {
+    /// What is known of the objects at `place`; nothing, when there is no folder or it cannot be read.
+    pub async fn read(folder: Option<&Path>, place: String) -> Self {
+        let mut hasher = Hasher::sha256();
+        hasher.update(place.as_bytes());
+        let file = folder.map(|folder| folder.join(format!("{}.json", hasher.finish().digest())));
+        let known = blocking({
+            let (file, place) = (file.clone(), place.clone());
+            move || file.and_then(|file| Known::read(&file, &place))
+        });
+        let fresh = || Known { version: VERSION, place, ..Known::default() };
+        Record { file, known: known.await.unwrap_or_else(fresh), news: BTreeMap::new() }
+    }
+
+    /// Whether this machine found that the object, which the store says to be as `mark` says now, has the digest.
+    pub fn knows(&self, path: &RepoPath, digest: Digest, mark: &Mark) -> bool {
+        // Without a tag and a time nobody can tell whether it was replaced since.
+        mark.is_telling()
+            && (self.known.files.get(path.as_str()))
+                .is_some_and(|known| known.digest == format!("{digest:?}") && known.mark == *mark)
+    }
+
+    /// Notes that the object has the digest: its bytes were hashed in this run.
+    pub fn remember(&mut self, path: &RepoPath, digest: Digest, mark: &Mark) {
+        if mark.is_telling() && !self.knows(path, digest, mark) {
+            let object = Object { digest: format!("{digest:?}"), mark: mark.clone() };
+            self.note(path.as_str(), Some(object));
+        }
+    }
+
+    /// Notes that the object is not to be relied on.
+    pub fn forget(&mut self, path: &str) {
+        if self.known.files.contains_key(path) {
+            self.note(path, None);
+        }
+    }
+
+    fn note(&mut self, path: &str, object: Option<Object>) {
+        let news = BTreeMap::from([(path.to_owned(), object)]);
+        self.known.apply(&news);
+        self.news.extend(news);
+    }
+
+    /// What the check of contents found that `key` stands for.
+    pub fn check(&self, key: &str) -> Option<&Outcome> {
+        self.known.checks.get(key)
+    }
+
+    /// Notes what the check of contents found.
+    pub fn remember_check(&mut self, key: String, outcome: Outcome) {
+        if self.known.checks.len() >= CHECKS {
+            self.known.checks.clear();
+        }
+        self.known.checks.insert(key, outcome);
+    }
+
+    /// Writes it, with what other runs have noted meanwhile. That it cannot be kept costs a second reading, no more.
+    pub async fn save(&mut self) {
+        let Some(file) = self.file.clone() else { return };
+        let (mut known, news) = (self.known.clone(), std::mem::take(&mut self.news));
+        blocking(move || {
+            if let Some(now) = Known::read(&file, &known.place) {
+                known.files = now.files;
+                known.apply(&news);
+                let room = CHECKS.saturating_sub(known.checks.len());
+                for (key, outcome) in now.checks.into_iter().take(room) {
+                    known.checks.entry(key).or_insert(outcome);
+                }
+            }
+            // What must not be relied on is rather lost with all the rest than kept.
+            if known.write(&file).is_err() && news.values().any(Option::is_none) {
+                let _ = fs::remove_file(&file);
+            }
+        })
+        .await;
+    }
+}
+
+/// Runs disk work off the async threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
