@@ -162,6 +162,6 @@ mod tests {
         assert!(matches!(parse(r#"{"type":"file","oid":"x","size":1,"path":"../x"}"#), Ok(Listed::Rejected(_))));
         assert!(parse(r#"{"type":"file","oid":"x","size":1,"path":"x"}"#).is_err());
         assert!(parse(r#"{"type":"file","size":1,"path":"x"}"#).is_err());
-        assert!(matches!(parse(r#"{"type":"directory","oid":"x","path":"x"}"#), Ok(Listed::NotAFile)));
+        assert!(matches!(parse(r#"{"type":"directory","oid":"x","path":"x"}"#), Ok(Listed::Folder(_))));
     }
 }

@@ -33,6 +33,11 @@ pub fn one_file(bytes: usize) -> Repo {
     Repo::new("org/one").file("config.json", "{}").lfs("model.safetensors", safetensors("w", bytes))
 }
 
+/// The binary under test: `$HFGET_TEST_BINARY` shows what an earlier build does with the same steps.
+pub fn binary() -> PathBuf {
+    std::env::var_os("HFGET_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_hfget").into(), PathBuf::from)
+}
+
 /// What a run of the binary gave.
 pub struct Run {
     pub code: Option<i32>,
@@ -99,7 +104,7 @@ impl Machine {
     }
 
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hfget"));
+        let mut command = Command::new(binary());
         self.environment(&mut command);
         // Patience is not what these tests are about.
         command.args(["--retry-base-ms", "2", "--stall-timeout", "0.3"]);

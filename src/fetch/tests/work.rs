@@ -61,8 +61,8 @@ impl Bench {
 
 fn hash(work: &FileWork) -> Option<Digest> {
     match work.hash().unwrap() {
-        Hashed::SoFar => None,
-        Hashed::Whole(digest) => Some(digest),
+        Frontier::Behind => None,
+        Frontier::Whole(hashed) => Some(hashed.digest()),
     }
 }
 

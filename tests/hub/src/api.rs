@@ -260,7 +260,7 @@ fn tree(shared: &Shared, repo: &Repo, uri: &Uri, endless: bool, rest: &[&str]) -
     let query = uri.query().unwrap_or("");
     let value =
         |key: &str| query.split('&').filter_map(|p| p.split_once('=')).find(|(k, _)| *k == key).map(|(_, v)| decode(v));
-    let recursive = value("recursive").is_some_and(|v| v.eq_ignore_ascii_case("true"));
+    let recursive = !shared.options.flat && value("recursive").is_some_and(|v| v.eq_ignore_ascii_case("true"));
     let below =
         rest.get(2..).map(|p| decode(&p.join("/"))).filter(|p| !p.is_empty()).map(|p| p + "/").unwrap_or_default();
     // Of a long listing only the page that is asked for becomes JSON.

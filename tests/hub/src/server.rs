@@ -27,6 +27,8 @@ const CDN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 pub struct Options {
     /// Entries of a page of the listing.
     pub page_size: usize,
+    /// Listings forget that they were asked to be recursive, as mirrors that drop the query do.
+    pub flat: bool,
     /// Regular files are answered with 200 at once, as by older deployments and mirrors.
     pub legacy_resolve: bool,
     /// How long a signed URL is good.
@@ -48,6 +50,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             page_size: 1000,
+            flat: false,
             legacy_resolve: false,
             signed_for: Duration::from_secs(3600),
             latency: Duration::ZERO,
