@@ -74,7 +74,7 @@ pub(super) fn companion(name: &str) -> Option<(Purpose, &'static str)> {
         "spk_dict.pt" => (P::Processor, "the speaker table that the processor loads"),
         "config_setfit.json" | "model_head.pkl" => (P::Pipeline, "SetFit's head and its settings"),
         "colbert_linear.pt" | "sparse_linear.pt" => (P::Pipeline, "FlagEmbedding's heads"),
-        "tokens.txt" => (P::Tokenizer, "tokenizer"),
+        "tokens.txt" => (P::Tokenizer, "sherpa-onnx's tokens"),
         "alphabet.json" => (P::Processor, "language-model decoding"),
         "quantize_config.json" | "quant_config.json" | "hf_quant_config.json" | "quantization_config.json" => {
             (P::Quantization, "quantization settings")

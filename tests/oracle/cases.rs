@@ -68,7 +68,7 @@ pub fn layouts() -> Vec<Case> {
 
 fn case(name: &str, value: &Value, size: impl Fn(&str) -> u64) -> Case {
     let mut case = Case { name: name.to_owned(), ask: value["ask"] == true, ..Case::default() };
-    case.repo.id = "org/repo".to_owned();
+    "org/repo".clone_into(&mut case.repo.id);
     for path in names(&value["files"]) {
         let size = size(&path);
         case.repo.files.insert(path, size);
