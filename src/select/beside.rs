@@ -64,6 +64,17 @@ fn folders(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks) {
             picks.take(entry, Purpose::ChatTemplate, "additional chat template");
         }
     }
+    // A further tokenizer lies in a folder that is called after its use (`qformer_tokenizer/`).
+    let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
+    let nested =
+        |d: &&str| d.strip_prefix(&prefix).is_some_and(|rest| !rest.contains('/') && rest.ends_with("_tokenizer"));
+    for folder in view.dirs().filter(nested) {
+        for entry in view.files(folder) {
+            if let Some((purpose, _)) = companion(entry.path.file_name()) {
+                picks.take(entry, purpose, "a further tokenizer");
+            }
+        }
+    }
     if view.find(dir, "alphabet.json").is_some() {
         for entry in view.tree(&inside(dir, "language_model")) {
             picks.take(entry, Purpose::Processor, "language-model decoding");

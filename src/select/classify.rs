@@ -138,6 +138,11 @@ const OTHER: &[&str] = &[
     "pickle",
     "pb",
     "model_state",
+    "pt2",
+    "pte",
+    "distcp",
+    "skops",
+    "whl",
 ];
 
 /// The family of a weight file's name, and whether it holds weights itself.

@@ -72,6 +72,9 @@ pub(super) fn companion(name: &str) -> Option<(Purpose, &'static str)> {
         "policy_preprocessor.json" | "policy_postprocessor.json" => (P::Processor, "lerobot's processor"),
         "speaker_embeddings_path.json" => (P::Processor, "speaker embeddings"),
         "spk_dict.pt" => (P::Processor, "the speaker table that the processor loads"),
+        "config_setfit.json" | "model_head.pkl" => (P::Pipeline, "SetFit's head and its settings"),
+        "colbert_linear.pt" | "sparse_linear.pt" => (P::Pipeline, "FlagEmbedding's heads"),
+        "tokens.txt" => (P::Tokenizer, "sherpa-onnx's tokens"),
         "alphabet.json" => (P::Processor, "language-model decoding"),
         "quantize_config.json" | "quant_config.json" | "hf_quant_config.json" | "quantization_config.json" => {
             (P::Quantization, "quantization settings")

@@ -7,16 +7,17 @@ use serde_json::Value;
 
 use super::SelectError;
 use super::beside;
+use super::classes::{self, Weights};
 use super::classify::{classify, has_ext};
 use super::code::{self, Reference};
 use super::components::{query, weights};
 use super::names;
-use super::picks::{Picks, Wish};
+use super::picks::{Picks, Wish, weights_of};
 use super::sets::want_indexes;
 use super::view::{CONFIG_LIMIT, Doc, View};
-use crate::finding::{Code, Finding};
+use crate::finding::{Code, Finding, Severity};
 use crate::model::{Purpose, RepoId, RepoPath};
-use crate::text::printable;
+use crate::text::brief;
 
 /// Components beyond this many are not looked at.
 const MOST_COMPONENTS: usize = 200;
@@ -29,6 +30,13 @@ pub(super) struct Component {
     pub library: String,
     /// Without it the pipeline does not load. The root's weights are extra when every component has a folder.
     pub needed: bool,
+}
+
+/// A component as the index names it.
+struct Part<'i> {
+    name: &'i str,
+    library: &'i str,
+    class: &'i str,
 }
 
 /// Asks for the indexes that components of any name may have: saves a round.
@@ -56,8 +64,8 @@ pub(super) fn select(
         index.get("_ignore_files").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     let (weighty, plain, missing) = components(view, index, by, picks);
     root_files(view, wish, index, picks);
-    for (dir, module) in &plain {
-        whole_folder(view, wish, dir, module, picks);
+    for part in &plain {
+        whole_folder(view, wish, part.name, part.library, picks);
     }
     let mut weighty = weighty;
     let flat = view.files("").iter().any(|e| names::parse(e.path.file_name()).is_some());
@@ -68,9 +76,14 @@ pub(super) fn select(
             needed: !missing.is_empty() || weighty.is_empty(),
         });
     } else if view.needs().is_empty() {
-        for name in &missing {
-            let message = format!("{by} names the component \"{}\", which is not in the repo", printable(name));
-            view.find_out(Finding::new(Code::CompanionMissing, by, message));
+        for part in &missing {
+            absent(view, by, part);
+        }
+    }
+    for part in plain.iter().filter(|part| classes::of_pipeline(part.class) == Weights::Needed) {
+        if !view.tree(part.name).any(|entry| weights_of(view, entry).is_some()) {
+            let message = format!("{by} names the component \"{}\", and its folder has no weights", brief(part.name));
+            view.find_out(Finding::new(Code::FamilyIncomplete, by, message).severity(Severity::Error));
         }
     }
     let taken = weights(view, wish, &weighty, picks)?;
@@ -95,11 +108,12 @@ fn components<'i>(
     index: &'i Value,
     by: &str,
     picks: &mut Picks,
-) -> (Vec<Component>, Vec<(&'i str, &'i str)>, Vec<&'i str>) {
+) -> (Vec<Component>, Vec<Part<'i>>, Vec<Part<'i>>) {
     let (mut weighty, mut plain, mut missing) = (Vec::new(), Vec::new(), Vec::new());
     let lists = index.as_object().into_iter().flatten().filter_map(|(k, v)| Some((k.as_str(), v.as_array()?)));
     for (name, value) in lists.filter(|(name, _)| !name.starts_with('_')).take(MOST_COMPONENTS) {
         let library = value.first().and_then(Value::as_str).unwrap_or("");
+        let part = Part { name, library, class: value.get(1).and_then(Value::as_str).unwrap_or("") };
         elsewhere(view, value, by, picks);
         match name.parse::<RepoPath>() {
             Err(error) => {
@@ -111,25 +125,40 @@ fn components<'i>(
             }
             Ok(_) if name.contains('/') => {}
             Ok(_) if !view.has_dir(name) => {
-                if value.iter().any(Value::is_string) {
-                    missing.push(name);
+                // What comes from a repo that the entry names is not missing here.
+                if value.iter().any(Value::is_string) && repo_of(value).is_none() {
+                    missing.push(part);
                 }
             }
             Ok(_) if view.files(name).iter().any(|e| has_weights(e.path.file_name())) => {
                 weighty.push(Component { dir: name.to_owned(), library: library.to_owned(), needed: true });
             }
-            Ok(_) => plain.push((name, library)),
+            Ok(_) => plain.push(part),
         }
     }
     (weighty, plain, missing)
 }
 
+/// The repo that a modular pipeline's component is loaded from, if its entry says so.
+fn repo_of(value: &[Value]) -> Option<&str> {
+    let details = value.get(2)?;
+    ["pretrained_model_name_or_path", "repo"].iter().find_map(|key| details.get(*key)?.as_str())
+}
+
+/// A component that the index names and that has no folder here.
+fn absent(view: &View<'_>, by: &str, part: &Part<'_>) {
+    let message = format!("{by} names the component \"{}\", which is not in the repo", brief(part.name));
+    let finding = Finding::new(Code::CompanionMissing, by, &message);
+    view.find_out(match classes::of_pipeline(part.class) {
+        Weights::Needed => Finding::new(Code::FamilyIncomplete, by, message).severity(Severity::Error),
+        Weights::None | Weights::Unknown => finding,
+    });
+}
+
 /// A modular pipeline's component may live in another repo.
 fn elsewhere(view: &View<'_>, value: &[Value], by: &str, picks: &mut Picks) {
     let info = &view.listing().info;
-    let Some(details) = value.get(2) else { return };
-    let repo = ["pretrained_model_name_or_path", "repo"].iter().find_map(|key| details.get(*key)?.as_str());
-    if let Some(id) = repo.and_then(|r| r.parse::<RepoId>().ok())
+    if let Some(id) = repo_of(value).and_then(|r| r.parse::<RepoId>().ok())
         && id != info.id
         && id != info.canonical_id
         && picks.repos.insert(id.as_str().to_owned())

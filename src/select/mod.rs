@@ -9,6 +9,7 @@ mod adapter;
 mod beside;
 mod checkpoint;
 mod choose;
+mod classes;
 mod classify;
 mod code;
 mod companions;
@@ -383,6 +384,7 @@ fn finish(view: &View<'_>, mut picks: Picks, (include, exclude): (&Globs, &Globs
         }
     }
     let mut selection = picks.finish(view);
+    let had_weights = !selection.weights.is_empty();
     // A set without some of its files cannot be checked as a whole; what is left of it can.
     let taken = |path: &RepoPath| selection.files.binary_search_by(|s| s.path.cmp(path)).is_ok();
     for set in &mut selection.weights {
@@ -391,6 +393,7 @@ fn finish(view: &View<'_>, mut picks: Picks, (include, exclude): (&Globs, &Globs
         set.index = set.index.take().filter(|path| set.files.len() == whole && taken(path));
     }
     selection.weights.retain(|set| !set.files.is_empty());
+    selection.weights_excluded = had_weights && selection.weights.is_empty();
     selection.findings = view.take_findings();
     selection
 }

@@ -176,6 +176,17 @@ fn take(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>, set: &S
     picks.take_set(view, dir, &set, config.is_some_and(tied));
     mistral::beside(view, wish, dir, &set, picks);
     native_parts(view, dir, &set, picks);
+    if let Some(first) = set.files.first().filter(|_| set.family == Family::Other) {
+        let more = match set.files.len() {
+            1 => String::new(),
+            n => format!(", nor are {} other files", n - 1),
+        };
+        view.find_out(Finding::new(
+            Code::WeightsUnread,
+            first,
+            format!("its contents are not read{more}: no reader knows the format, so only digests are checked"),
+        ));
+    }
     whole::beside(view, dir, &set, picks);
     let standard = !set.loose
         && matches!(set.family, Family::Safetensors | Family::Bin)

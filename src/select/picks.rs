@@ -98,6 +98,7 @@ impl Picks {
         self.weights.sort_by(|a, b| a.scope.cmp(&b.scope).then_with(|| a.files.cmp(&b.files)));
         Selection {
             weights: self.weights,
+            weights_excluded: false,
             files,
             left_out,
             findings: Vec::new(),
@@ -168,11 +169,29 @@ pub(super) fn weights_of(view: &View<'_>, entry: &Entry) -> Option<Family> {
     view.rel(&entry.path).map(|rel| class_of(view, rel)).filter(|class| class.weights)?.family
 }
 
+/// Whether this is a file in LFS storage that no rule knows by its name: as likely as not weights in a container of
+/// its own.
+pub(super) fn unclaimed(view: &View<'_>, entry: &Entry) -> bool {
+    // Data and text that is large enough for LFS.
+    const DATA: &[&str] = &[
+        "json", "jsonl", "csv", "tsv", "txt", "parquet", "arrow", "xml", "log", "yaml", "yml", "toml", "lock", "out",
+        "sqlite", "db", "jinja", "ttf", "otf",
+    ];
+    let name = entry.path.file_name();
+    let unknown = |class: &Class| class.family.is_none() && class.reason == super::classify::UNNEEDED;
+    entry.lfs.is_some()
+        && !name.starts_with('.')
+        && !super::classify::has_ext(name, DATA)
+        && super::companions::companion(name).is_none()
+        && view.rel(&entry.path).map(classify).is_some_and(|class| unknown(&class))
+}
+
 /// What weights the view holds, with their bytes, largest first.
 pub(super) fn found(view: &View<'_>) -> Vec<(Family, u64)> {
     let mut sums: BTreeMap<Family, u64> = BTreeMap::new();
     for entry in view.tree("") {
-        if let Some(family) = weights_of(view, entry) {
+        let other = || unclaimed(view, entry).then_some(Family::Other);
+        if let Some(family) = weights_of(view, entry).or_else(other) {
             let sum = sums.entry(family).or_default();
             *sum = sum.saturating_add(entry.size);
         }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::SelectError;
 use super::beside;
 use super::choose::{Stems, choose};
+use super::classes::{self, Weights};
 use super::classify::{CODE, DOCUMENTATION, TRAINING, classify};
 use super::code::{Reference, reference};
 use super::companions::companion;
@@ -12,9 +13,9 @@ use super::model::{self, MODEL};
 use super::picks::{Picks, Wish, weights_of};
 use super::sets::Query;
 use super::view::{CONFIG_LIMIT, View, inside};
-use crate::finding::{Code, Finding};
+use crate::finding::{Code, Finding, Severity};
 use crate::model::{Family, Purpose, RepoPath};
-use crate::text::printable;
+use crate::text::{brief, printable};
 
 /// Module folders beyond this many are not looked at.
 const MOST_MODULES: usize = 200;
@@ -33,7 +34,7 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, modules: &Value, picks: &mut 
     for module in modules.as_array().into_iter().flatten().take(MOST_MODULES) {
         let kind = module.get("type").and_then(Value::as_str).unwrap_or("");
         if let Some(path) = module.get("path").and_then(Value::as_str) {
-            add(view, "modules.json", "", path, Kind::of(kind), &mut found);
+            add(view, "modules.json", "", path, kind, &mut found);
         }
         if !kind.starts_with("sentence_transformers.") && !kind.starts_with("torch.") {
             references.extend(reference(kind, "modules.json"));
@@ -46,7 +47,7 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, modules: &Value, picks: &mut 
             && let Some(Value::Object(types)) = router.get("types")
         {
             for (path, kind) in types.iter().take(MOST_MODULES) {
-                add(view, "router_config.json", &dir, path, Kind::of(kind.as_str().unwrap_or("")), &mut found);
+                add(view, "router_config.json", &dir, path, kind.as_str().unwrap_or(""), &mut found);
             }
         }
         at += 1;
@@ -76,6 +77,8 @@ struct Module {
     /// Its folder; empty for the root.
     dir: String,
     kind: Kind,
+    /// Whether its class has weights.
+    weights: Weights,
 }
 
 /// Whose rules say which weights a module loads.
@@ -109,7 +112,9 @@ impl Kind {
 }
 
 /// Adds the module that a document names by its folder, unless there is no such folder.
-fn add(view: &View<'_>, by: &str, parent: &str, path: &str, kind: Kind, found: &mut Vec<Module>) {
+fn add(view: &View<'_>, by: &str, parent: &str, path: &str, class: &str, found: &mut Vec<Module>) {
+    let kind = Kind::of(class);
+    let weights = classes::of_module(class);
     let path = path.trim_end_matches('/');
     let dir = match (parent, path) {
         (_, "" | ".") => parent.to_owned(),
@@ -121,12 +126,26 @@ fn add(view: &View<'_>, by: &str, parent: &str, path: &str, kind: Kind, found: &
             return;
         }
         if !view.has_dir(&dir) {
-            // Normalize and other modules without state have an empty folder, which git does not keep.
+            absent(view, by, &dir, class);
             return;
         }
     }
     if found.iter().all(|module| module.dir != dir) && found.len() <= MOST_MODULES {
-        found.push(Module { dir, kind });
+        found.push(Module { dir, kind, weights });
+    }
+}
+
+/// A module whose folder is not in the repo.
+fn absent(view: &View<'_>, by: &str, dir: &str, class: &str) {
+    let message = format!("{by} names the module \"{}\", which is not in the repo", brief(dir));
+    match classes::of_module(class) {
+        Weights::Needed => {
+            view.find_out(Finding::new(Code::FamilyIncomplete, by, message).severity(Severity::Error));
+        }
+        // Modules without state have an empty folder, which git does not keep.
+        Weights::None if class.ends_with(".Normalize") => {}
+        Weights::None => view.find_out(Finding::new(Code::CompanionMissing, by, message)),
+        Weights::Unknown => {}
     }
 }
 
@@ -164,6 +183,11 @@ fn folder(view: &View<'_>, wish: &Wish, module: &Module, picks: &mut Picks) -> R
         && let Some(error) = model::failure(view, &wish, dir, &choice)
     {
         return Err(in_folder(error, dir));
+    }
+    let bare = module.weights == Weights::Needed && choice.set.is_none() && view.needs().is_empty();
+    if bare && !view.tree(dir).any(|entry| weights_of(view, entry).is_some()) {
+        let message = format!("modules.json names the module \"{}\", and its folder has no weights", brief(dir));
+        view.find_out(Finding::new(Code::FamilyIncomplete, "modules.json", message).severity(Severity::Error));
     }
     for entry in view.tree(dir) {
         let below = view.rel(&entry.path).and_then(|rel| rel.strip_prefix(dir)?.strip_prefix('/')).unwrap_or("");

@@ -137,7 +137,7 @@ pub(super) fn own_names(view: &View<'_>, query: Query<'_>, broken: &mut Vec<(Rep
         name.contains("lora") || name.starts_with("adapter")
     };
     let main: Vec<&Entry> = all.iter().filter(|e| !adapter(e)).copied().collect();
-    let taken = if main.is_empty() { all } else { main };
+    let taken = without_steps(if main.is_empty() { all } else { main });
     let first = taken.first()?;
     let mut notes = Vec::new();
     if taken.len() > 1 && !one_series(&taken) {
@@ -152,6 +152,21 @@ pub(super) fn own_names(view: &View<'_>, query: Query<'_>, broken: &mut Vec<(Rep
     }
     let files = taken.iter().map(|e| e.path.clone()).collect();
     Some(Set { loose: true, notes, ..Set::new(query.family, None, files, "weights by a name of their own") })
+}
+
+/// Without the steps of a training whose last result is there too.
+fn without_steps(mut files: Vec<&Entry>) -> Vec<&Entry> {
+    let names: BTreeSet<&str> = files.iter().map(|e| names::stem(e.path.file_name())).collect();
+    files.retain(|e| step(names::stem(e.path.file_name())).is_none_or(|result| !names.contains(result)));
+    files
+}
+
+/// `X` of `X-000010`, `X-step00000500` (sd-scripts) and `X_000000500` (ai-toolkit).
+fn step(stem: &str) -> Option<&str> {
+    let left = stem.trim_end_matches(|c: char| c.is_ascii_digit());
+    let digits = stem.len() - left.len();
+    let result = left.strip_suffix("-step").or_else(|| left.strip_suffix(['-', '_']))?;
+    (digits >= 6 && !result.is_empty()).then_some(result)
 }
 
 /// Whether the files are `X-00001-of-0000N` of one X and N.

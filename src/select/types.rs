@@ -38,6 +38,8 @@ pub struct LeftOut {
 pub struct Selection {
     /// The weights, one per scope that has any.
     pub weights: Vec<WeightSet>,
+    /// Whether there were weights to fetch, and `--exclude` left out all of them.
+    pub weights_excluded: bool,
     /// Every file to fetch, sorted by path, each once.
     pub files: Vec<Selected>,
     /// Every other file of the listing, grouped by reason, largest group first.

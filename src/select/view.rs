@@ -12,7 +12,7 @@ use crate::finding::{Code, Finding, Severity};
 use crate::model::{Entry, Listing, RepoPath};
 
 /// Other JSON and Python files larger than this are not read.
-pub(super) const CONFIG_LIMIT: u64 = 8 << 20;
+pub(super) const CONFIG_LIMIT: u64 = 64 << 20;
 
 /// A document of the repo.
 #[derive(Debug, Clone, PartialEq)]
@@ -163,7 +163,7 @@ impl<'a> View<'a> {
         match self.bytes(entry, CONFIG_LIMIT) {
             Doc::Pending => Doc::Pending,
             Doc::Absent => Doc::Absent,
-            Doc::Here(bytes) => match serde_json::from_slice::<Value>(bytes) {
+            Doc::Here(bytes) => match crate::text::json::read(bytes) {
                 Ok(value @ Value::Object(_)) => Doc::Here(value),
                 Ok(value @ Value::Array(_)) if name == "modules.json" => Doc::Here(value),
                 Ok(_) => {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::PIPELINE_INDEXES;
 use super::classify::{self, has_ext};
-use super::picks::{Picks, weights_of};
+use super::picks::{Picks, unclaimed, weights_of};
 use super::sets::{Found, Query, Set};
 use super::view::{View, inside};
 use crate::model::{Entry, Family, Purpose, RepoPath};
@@ -79,6 +79,7 @@ fn members<'v>(view: &View<'v>, dir: &str, family: Family) -> Vec<&'v Entry> {
                         .is_some_and(|rel| rel.split('/').any(|s| has_ext(s, &["mlpackage", "mlmodelc"])))
             })
             .collect(),
+        Family::Other => view.tree(dir).filter(|e| is(e) || unclaimed(view, e)).collect(),
         _ => view.tree(dir).filter(is).collect(),
     }
 }
@@ -168,7 +169,8 @@ pub(super) fn beside(view: &View<'_>, dir: &str, set: &Set, picks: &mut Picks) {
                 let Some(rel) = view.rel(&entry.path) else { continue };
                 let own =
                     rel.split('/').rev().skip(1).any(|s| classify::family_dir(s).is_some_and(|(f, _)| f == family));
-                if own {
+                // Other weights in them are other variants.
+                if own && weights_of(view, entry).is_none() {
                     take(entry, picks);
                 }
             }

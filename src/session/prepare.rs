@@ -74,11 +74,18 @@ impl Listed {
 impl Prepared {
     /// That there is something to be done.
     pub(super) fn not_empty(&self) -> Result<(), Error> {
+        let info = &self.listing.info;
+        if self.selection.weights_excluded && self.unsafe_names().is_empty() {
+            return Err(Error::NothingSelected {
+                repo: info.repo_type.qualify(&info.id),
+                why: "--exclude leaves out all of its weights, so there is nothing to verify".to_owned(),
+                hint: Some("leave out fewer files; `hfget plan` shows which --exclude left out which file".to_owned()),
+            });
+        }
         if !self.selection.files.is_empty() || !self.unsafe_names().is_empty() {
             return Ok(());
         }
         let said = self.selection.findings.iter().find(|finding| finding.code == Code::WeightsAbsent);
-        let info = &self.listing.info;
         Err(Error::NothingSelected {
             repo: info.repo_type.qualify(&info.id),
             why: said.map_or("no file of it is wanted", |finding| finding.message.as_str()).to_owned(),

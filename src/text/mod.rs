@@ -1,5 +1,6 @@
 //! Making text from outside safe to print, and sizes pleasant to read. No I/O lives here.
 
+pub(crate) mod json;
 mod lines;
 mod near;
 

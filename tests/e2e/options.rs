@@ -42,6 +42,16 @@ fn excluding_a_shard_is_done_and_said() {
 }
 
 #[test]
+fn a_selection_whose_weights_are_all_excluded_is_nothing_to_verify() {
+    let machine = Machine::new([fixture(CHATGLM)]);
+    machine
+        .run([CHATGLM, "--only", "safetensors", "--exclude", "*.safetensors"])
+        .ends_with(3)
+        .says("nothing to verify");
+    assert!(machine.run([CHATGLM, "--only", "safetensors"]).ends_with(0).says("verified").path().exists());
+}
+
+#[test]
 fn all_takes_everything_and_no_code_leaves_code() {
     let machine = Machine::new([fixture(CHATGLM)]);
     let run = machine.run([CHATGLM, "--all"]).ends_with(0);

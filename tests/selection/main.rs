@@ -13,6 +13,7 @@ mod defects;
 mod diffusers;
 mod hostile;
 mod options;
+mod parts;
 mod properties;
 mod real_repos;
 mod scale;

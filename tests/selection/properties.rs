@@ -164,7 +164,38 @@ proptest! {
                 let layer = |scope: &str| only == Family::Onnx && scope.ends_with("1_Dense");
                 prop_assert!(selection.weights.iter().all(|s| s.family == only || layer(&s.scope)));
             }
-            crate::support::Outcome { selection: *selection, rounds, listing }.check();
+            crate::support::Outcome { selection: *selection, rounds, asked: 0, listing }.check();
+        }
+    }
+
+    #[test]
+    fn documentation_takes_nothing_away(
+        files in proptest::collection::btree_map(path(), any::<u8>(), 0..20),
+        documentation in subsequence(vec!["LICENSE", "docs/guide.md", "unet/README.md", "USAGE_POLICY", "a.pdf"], 1..4),
+    ) {
+        let picks: BTreeMap<&str, u8> = files.iter().map(|(k, v)| (k.as_str(), *v)).collect();
+        let taken = |more: &[&str]| {
+            let names = files.keys().map(String::as_str).chain(more.iter().copied());
+            let (listing, mut documents) = (Repo::of(names).listing(), Documents::new());
+            loop {
+                match select(&listing, &Options::default(), &documents) {
+                    Ok(Step::Need(paths)) => {
+                        documents.extend(paths.into_iter().map(|path| {
+                            let bytes = picks.get(path.as_str()).and_then(|pick| content(path.as_str(), *pick));
+                            (path, bytes)
+                        }));
+                    }
+                    Ok(Step::Done(selection)) => {
+                        break Some(selection.files.into_iter().map(|f| f.path).collect::<std::collections::BTreeSet<_>>());
+                    }
+                    Err(_) => break None,
+                }
+            }
+        };
+        let (without, with) = (taken(&[]), taken(&documentation));
+        prop_assert_eq!(without.is_some(), with.is_some());
+        if let (Some(without), Some(with)) = (without, with) {
+            prop_assert!(with.is_superset(&without), "{without:?} became {with:?}");
         }
     }
 

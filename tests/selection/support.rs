@@ -58,11 +58,13 @@ impl Repo {
     pub fn select(&self, options: &Options) -> Result<Outcome, SelectError> {
         let listing = self.listing();
         let mut documents = Documents::new();
+        let mut asked = 0;
         for rounds in 0..=4 {
             match select(&listing, options, &documents)? {
-                Step::Done(selection) => return Ok(Outcome { selection: *selection, rounds, listing }),
+                Step::Done(selection) => return Ok(Outcome { selection: *selection, rounds, asked, listing }),
                 Step::Need(paths) => {
                     assert!(!paths.is_empty(), "asked for nothing");
+                    asked += paths.len();
                     for path in paths {
                         assert!(listing.get(path.as_str()).is_some(), "{} is not in the listing", path.shown());
                         let content = self.documents.get(path.as_str()).cloned().unwrap_or_else(|| b"{}".to_vec());
@@ -95,6 +97,9 @@ pub fn size_of(path: &str) -> u64 {
 pub struct Outcome {
     pub selection: Selection,
     pub rounds: usize,
+    /// Documents asked for; the oracle's budget reads it.
+    #[allow(dead_code)]
+    pub asked: usize,
     pub listing: Listing,
 }
 

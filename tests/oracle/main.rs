@@ -1,0 +1,156 @@
+//! Selection judged by what the real loaders asked for: recorded repos (`tests/data/oracle.json`) and layouts of
+//! real repos in miniature (`tests/data/layouts.json`). How a case is fed to selection lives beside it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::case_sensitive_file_extension_comparisons
+)]
+
+mod cases;
+#[allow(dead_code)]
+#[path = "../selection/support.rs"]
+mod support;
+
+use std::collections::BTreeSet;
+
+use cases::{Case, layouts, repos};
+use hfget::model::Options;
+use hfget::select::SelectError;
+use hfget::session::Error;
+use support::{Outcome, variant};
+
+/// Repos and layouts that no rule gets right yet. A case leaves this list when a rule is written, and none joins it.
+const OPEN: &[&str] = &[
+    "Qwen/Qwen3-TTS-12Hz-0.6B-Base",
+    "SparkAudio/Spark-TTS-0.5B",
+    "Wan-AI/Wan2.2-I2V-A14B",
+    "community/Model-70B-exl3",
+    "exl2-output-and-original-index",
+    "gguf-two-models",
+    "jinaai/jina-embeddings-v4",
+    "keras-preset",
+    "microsoft/Phi-4-multimodal-instruct",
+    "moshi",
+    "onnx-external-own-names",
+    "onnx-only-variant",
+    "openbmb/MiniCPM-o-2_6",
+    "piper",
+    "pyannote/speaker-diarization-community-1",
+    "qwen3-tts",
+    "sd-alternatives-same-names",
+    "spark-tts",
+    "speechbrain-ecapa",
+    "speechbrain/spkrec-ecapa-voxceleb",
+    "st-with-lora-adapters",
+    "stabilityai/stable-audio-open-1.0",
+    "wan22-native",
+];
+
+/// Says which cases are wrong, with the count; fails if one is that is not known to be.
+fn judge(what: &str, cases: &[Case], check: impl Fn(&Case) -> Vec<String>) {
+    let (mut wrong, mut new) = (0, Vec::new());
+    for case in cases {
+        let said = check(case);
+        wrong += usize::from(!said.is_empty());
+        if !said.is_empty() && !OPEN.contains(&case.name.as_str()) {
+            new.push(case.name.as_str());
+        }
+        for line in said {
+            eprintln!("{}: {line}", case.name);
+        }
+    }
+    eprintln!("{what}: {} right, {wrong} wrong", cases.len() - wrong);
+    assert!(new.is_empty(), "{what}: {new:?}");
+    assert!(!cases.is_empty(), "{what}: no cases");
+}
+
+fn select(case: &Case, options: &Options) -> Result<Outcome, Vec<String>> {
+    case.repo.select(options).inspect(Outcome::check).map_err(|error| vec![format!("{error:?}")])
+}
+
+/// What of `needs` is not taken, and what is taken though it is large and nobody wants it.
+fn held_to_needs(case: &Case, outcome: &Outcome) -> Vec<String> {
+    let taken: BTreeSet<&str> = outcome.paths().into_iter().collect();
+    let lacks = case.needs.iter().filter(|path| !taken.contains(path.as_str())).map(|path| format!("lacks {path}"));
+    let known = |path: &&&str| case.needs.contains(**path) || case.may.contains(**path);
+    let wasted = taken.iter().filter(|path| !known(path) && case.repo.files[**path] > case.waste_over);
+    lacks.chain(wasted.map(|path| format!("wastes {path}"))).collect()
+}
+
+fn asks(error: &SelectError) -> bool {
+    matches!(error, SelectError::Ambiguous { .. } | SelectError::Several { .. })
+}
+
+#[test]
+fn every_recorded_repo_gives_what_its_loader_asked_for_and_nothing_large_besides() {
+    judge("recorded repos", &repos(), |case| match case.repo.select(&Options::default()) {
+        Err(error) if case.ask && asks(&error) => Vec::new(),
+        Err(error) => vec![format!("{error:?}")],
+        Ok(_) if case.ask => vec!["takes something, but had to ask".to_owned()],
+        Ok(outcome) => {
+            outcome.check();
+            held_to_needs(case, &outcome)
+        }
+    });
+}
+
+/// The weights that `options` take are the ones recorded.
+fn held_to_weights(case: &Case, options: &Options, recorded: &BTreeSet<String>) -> Vec<String> {
+    let outcome = match select(case, options) {
+        Ok(outcome) => outcome,
+        Err(said) => return said,
+    };
+    let taken: BTreeSet<String> = outcome.weights().into_iter().map(str::to_owned).collect();
+    if &taken == recorded { Vec::new() } else { vec![format!("takes {taken:?}, not {recorded:?}")] }
+}
+
+#[test]
+fn a_preference_for_bin_takes_the_weights_that_loaders_take_without_safetensors() {
+    let cases: Vec<Case> = repos().into_iter().filter(|case| case.prefer_bin.is_some()).collect();
+    judge("--prefer bin", &cases, |case| {
+        held_to_weights(case, &support::prefer("bin"), case.prefer_bin.as_ref().expect("filtered"))
+    });
+}
+
+#[test]
+fn a_variant_takes_the_weights_that_loaders_take_for_it() {
+    let cases: Vec<Case> = repos().into_iter().filter(|case| case.variant_fp16.is_some()).collect();
+    judge("--variant fp16", &cases, |case| {
+        held_to_weights(case, &variant("fp16"), case.variant_fp16.as_ref().expect("filtered"))
+    });
+}
+
+#[test]
+fn every_layout_is_selected_or_asked_about_as_its_loader_needs() {
+    judge("layouts", &layouts(), |case| match case.repo.select(&case.options) {
+        Err(error) => {
+            let end = Error::from(error.clone()).exit_code() as i32;
+            let right = end == case.exit && (!case.ask || asks(&error));
+            if right { Vec::new() } else { vec![format!("exit {end}, not {}: {error:?}", case.exit)] }
+        }
+        Ok(_) if case.exit != 0 => vec![format!("takes something, but had to end with {}", case.exit)],
+        Ok(outcome) => {
+            outcome.check();
+            let mut said = held_to_needs(case, &outcome);
+            said.extend(case.must_not.iter().filter(|p| outcome.takes(p)).map(|path| format!("takes {path}")));
+            said
+        }
+    });
+}
+
+#[test]
+fn a_plan_asks_for_few_documents_in_few_rounds() {
+    judge("budget", &[repos(), layouts()].concat(), |case| {
+        let Ok(outcome) = case.repo.select(&case.options) else { return Vec::new() };
+        let mut said = Vec::new();
+        if outcome.rounds > 3 {
+            said.push(format!("{} rounds", outcome.rounds));
+        }
+        if outcome.asked > 12 {
+            said.push(format!("{} documents", outcome.asked));
+        }
+        said
+    });
+}
