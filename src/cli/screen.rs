@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
 
-use hfget::finding::Severity;
+use hfget::finding::{ExitCode, Severity};
 use hfget::hub::is_truthy;
 use hfget::progress::{Progress, Silent};
 use hfget::report::{HumanOptions, Report};
