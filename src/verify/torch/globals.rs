@@ -1,4 +1,5 @@
-//! What a pickle may name: torch's own allowlist, what is known to be dangerous, and the rest.
+//! What a pickle may name: torch's own allowlist, what is known to be dangerous, and the rest. What it may call
+//! is judged in `makers`.
 
 /// How far a global can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +118,6 @@ const DANGEROUS_BUILTINS: &[&str] = &[
     "compile",
     "open",
     "file",
-    "getattr",
     "setattr",
     "delattr",
     "__import__",
@@ -160,7 +160,6 @@ const DANGEROUS_NAMES: &[(&str, &str)] = &[
     ("torch.utils.cpp_extension", "load"),
     ("torch.utils.cpp_extension", "load_inline"),
     ("torch.distributed.rpc", "rpc_sync"),
-    ("torch.storage", "_load_from_bytes"),
     ("numpy.testing._private.utils", "runstring"),
     ("numpy", "load"),
     ("numpy", "fromfile"),
@@ -194,44 +193,131 @@ const DANGEROUS_NAMES: &[(&str, &str)] = &[
     ("_codecs", "decode"),
 ];
 
-/// What checkpoints hold of those modules without harm: paths that nothing opens, bags of attributes, and
-/// calls of what is imported, and so judged, by itself.
+/// The modules of Python's standard library, of 2.7 to 3.15, without the underscores before their names.
+const STANDARD: &[&str] = &[
+    "BaseHTTPServer", "CGIHTTPServer", "ConfigParser", "Cookie", "Dialog", "DocXMLRPCServer", "FixTk", "HTMLParser",
+    "Queue", "ScrolledText", "SimpleHTTPServer", "SimpleXMLRPCServer", "SocketServer", "StringIO", "Tkinter",
+    "UserDict", "UserList", "UserString", "abc", "aifc", "aix_support", "android_support", "annotationlib",
+    "antigravity", "anydbm", "apple_support", "argparse", "array", "ast", "asynchat", "asyncio", "asyncore",
+    "atexit", "audioop", "base64", "bdb", "binascii", "binhex", "bisect", "blake2", "bootsubprocess", "bsddb",
+    "builtin", "builtin__", "builtins", "builtins__", "bz2", "cPickle", "cProfile", "cStringIO", "calendar", "cgi",
+    "cgitb", "chunk", "cmath", "cmd", "code", "codecs", "codecs_cn", "codecs_hk", "codecs_iso2022", "codecs_jp",
+    "codecs_kr", "codecs_tw", "codeop", "collections", "collections_abc", "colorize", "colorsys", "commands",
+    "compat_pickle", "compileall", "compression", "concurrent", "configparser", "contextlib", "contextvars",
+    "cookielib", "copy", "copy_reg", "copyreg", "crypt", "csv", "ctypes", "ctypes_test", "curses", "curses_panel",
+    "dataclasses", "datetime", "dbhash", "dbm", "decimal", "difflib", "dis", "distutils", "doctest", "dumbdbm",
+    "dummy_thread", "dummy_threading", "elementtree", "email", "encodings", "ensurepip", "enum", "errno",
+    "exceptions", "faulthandler", "fcntl", "filecmp", "fileinput", "fnmatch", "formatter", "fractions",
+    "frozen_importlib", "frozen_importlib_external", "ftplib", "functools", "future__", "gc", "gdbm", "genericpath",
+    "getopt", "getpass", "gettext", "glob", "graphlib", "grp", "gzip", "hashlib", "heapq", "hmac", "html",
+    "htmlentitydefs", "http", "httplib", "idlelib", "ihooks", "imaplib", "imghdr", "imp", "importlib", "inspect",
+    "interpchannels", "interpqueues", "interpreters", "io", "ios_support", "ipaddress", "itertools", "json",
+    "keyword", "lib2to3", "linecache", "locale", "logging", "lsprof", "lzma", "macpath", "macurl2path", "mailbox",
+    "mailcap", "markupbase", "marshal", "math", "md5", "mimetypes", "mmap", "modulefinder", "msi", "msilib",
+    "msvcrt", "multibytecodec", "multiprocessing", "netrc", "new", "nis", "nntplib", "nt", "ntpath", "nturl2path",
+    "numbers", "opcode", "operator", "optparse", "os", "ossaudiodev", "osx_support", "overlapped", "parser",
+    "pathlib", "pdb", "pickle", "pickletools", "pipes", "pkgutil", "platform", "plistlib", "popen2", "poplib",
+    "posix", "posixfile", "posixpath", "posixshmem", "posixsubprocess", "pprint", "profile", "profiling", "pstats",
+    "pty", "pwd", "py_abc", "py_compile", "pyclbr", "pydatetime", "pydecimal", "pydoc", "pydoc_data", "pyexpat",
+    "pyio", "pylong", "pyrepl", "queue", "quopri", "random", "re", "readline", "remote_debugging", "repr",
+    "reprlib", "resource", "rexec", "rlcompleter", "robotparser", "runpy", "sched", "scproxy", "secrets", "select",
+    "selectors", "sets", "sha", "sha1", "sha256", "sha3", "sha512", "shelve", "shlex", "shutil", "signal", "site",
+    "sitebuiltins", "smtpd", "smtplib", "sndhdr", "socket", "socketserver", "spwd", "sqlite3", "sre", "sre_compile",
+    "sre_constants", "sre_parse", "ssl", "stat", "statistics", "string", "stringprep", "strptime", "struct",
+    "subprocess", "sunau", "symbol", "symtable", "sys", "sysconfig", "syslog", "tabnanny", "tarfile", "telnetlib",
+    "tempfile", "termios", "test", "testbuffer", "testcapi", "testinternalcapi", "testmultiphase", "textwrap",
+    "this", "thread", "threading", "threading_local", "time", "timeit", "tkFileDialog", "tkinter", "token",
+    "tokenize", "tomllib", "trace", "traceback", "tracemalloc", "tty", "turtle", "turtledemo", "types", "typing",
+    "unicodedata", "unittest", "urllib", "urllib2", "urlparse", "user", "uu", "uuid", "venv", "warnings", "wave",
+    "weakref", "weakrefset", "webbrowser", "whichdb", "winapi", "winreg", "winsound", "wsgiref", "xdrlib", "xml",
+    "xmlrpc", "xmlrpclib", "xxinterpchannels", "xxlimited", "xxsubinterpreters", "xxtestfuzz", "zipapp", "zipfile",
+    "zipimport", "zlib", "zoneinfo", "zstd",
+];
+
+/// Those of them that hold modules.
+const PACKAGES: &[&str] = &[
+    "asyncio", "bsddb", "collections", "compiler", "compression", "concurrent", "ctypes", "curses", "dbm",
+    "distutils", "email", "encodings", "ensurepip", "hotshot", "html", "http", "idlelib", "importlib", "json",
+    "lib2to3", "logging", "multiprocessing", "os", "pathlib", "profile", "profiling", "pydoc_data", "pyrepl", "re",
+    "sqlite3", "string", "sysconfig", "test", "tkinter", "tomllib", "turtledemo", "unittest", "urllib", "venv",
+    "wsgiref", "xml", "xmlrpc", "zipfile", "zoneinfo",
+];
+
+/// Whether Python's standard library has such a module: a folder `code/` of somebody's own is none of it.
+pub(super) fn is_standard(module: &str) -> bool {
+    let (root, below) = module.split_once('.').unwrap_or((module, ""));
+    let root = root.trim_start_matches('_');
+    STANDARD.contains(&root) && (below.is_empty() || PACKAGES.contains(&root))
+}
+
+/// Whether a module is neither Python's, nor torch's, nor numpy's.
+pub(super) fn is_foreign(module: &str) -> bool {
+    !is_standard(module) && !matches!(module.split('.').next(), Some("torch" | "numpy"))
+}
+
+/// What checkpoints hold of those modules without harm: paths that nothing opens, bags of attributes, texts in
+/// memory, versions. What is harmless with certain arguments only is judged where it is called.
 const HARMLESS: &[(&str, &str)] = &[
     ("pathlib", "Path"),
+    ("pathlib", "PurePath"),
     ("pathlib", "PosixPath"),
     ("pathlib", "PurePosixPath"),
     ("pathlib", "WindowsPath"),
     ("pathlib", "PureWindowsPath"),
+    ("pathlib._local", "Path"),
+    ("pathlib._local", "PurePath"),
     ("pathlib._local", "PosixPath"),
+    ("pathlib._local", "PurePosixPath"),
     ("pathlib._local", "WindowsPath"),
+    ("pathlib._local", "PureWindowsPath"),
     ("types", "SimpleNamespace"),
+    ("types", "GenericAlias"),
+    ("types", "MappingProxyType"),
     ("functools", "partial"),
+    ("_io", "BytesIO"),
+    ("_io", "StringIO"),
+    ("io", "BytesIO"),
+    ("io", "StringIO"),
+    ("inspect", "Parameter"),
+    ("inspect", "Signature"),
+    ("inspect", "_ParameterKind"),
+    ("distutils.version", "LooseVersion"),
+    ("distutils.version", "StrictVersion"),
+    ("joblib.numpy_pickle", "NumpyArrayWrapper"),
+    ("joblib.numpy_pickle", "NDArrayWrapper"),
 ];
 
-/// Judges `module.name`.
+/// `__name__`.
+fn is_dunder(part: &str) -> bool {
+    part.len() > 4 && part.starts_with("__") && part.ends_with("__")
+}
+
+/// Judges `module.name` where it is imported, whether or not it is called.
 pub fn trust(module: &str, name: &str) -> Trust {
     // `_io` and `_socket` are what `io` and `socket` are made of.
     let root = module.split('.').next().unwrap_or(module).trim_start_matches('_');
+    if HARMLESS.contains(&(module, name)) || super::makers::is_conditional(module, name) {
+        return Trust::NeedsFullUnpickle;
+    }
     // Protocol 4 lets a name have dots: `collections` + `sys.modules`.
     if matches!(module, "builtins" | "__builtin__" | "__builtins__") {
         return match name {
             "set" | "bytearray" | "complex" => Trust::Allowed,
-            _ if DANGEROUS_BUILTINS.contains(&name) || name.contains('.') => Trust::Dangerous,
+            _ if DANGEROUS_BUILTINS.contains(&name) || name.contains('.') || is_dunder(name) => Trust::Dangerous,
             _ => Trust::NeedsFullUnpickle,
         };
     }
     if (module, name) == ("_codecs", "encode") {
         return Trust::Allowed;
     }
-    if HARMLESS.contains(&(module, name)) {
-        return Trust::NeedsFullUnpickle;
-    }
     // A method of a class is as dangerous as the class.
     let first = name.split('.').next().unwrap_or(name);
-    let dangerous = DANGEROUS_MODULES.contains(&root) || DANGEROUS_NAMES.contains(&(module, first));
-    if dangerous
-        || name.split('.').any(|part| part.starts_with("__") || DANGEROUS_MODULES.contains(&part) && name.contains('.'))
-    {
+    // A folder of somebody's own may be called as a module of Python's.
+    let own = STANDARD.contains(&root) && !is_standard(module);
+    let dangerous = DANGEROUS_MODULES.contains(&root) && !own || DANGEROUS_NAMES.contains(&(module, first));
+    let part_of_name =
+        |part: &str| is_dunder(part) || name.contains('.') && DANGEROUS_MODULES.contains(&part.trim_start_matches('_'));
+    if dangerous || name.split('.').any(part_of_name) {
         return Trust::Dangerous;
     }
     if allowed(module, name) { Trust::Allowed } else { Trust::NeedsFullUnpickle }
