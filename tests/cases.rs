@@ -5,11 +5,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use hfget::finding::{Code, Finding, Severity};
+use hfget::hub::HubConfig;
 use hfget::model::Options;
-use hfget::session::{Config, Session, inspect_path};
+use hfget::progress::Silent;
+use hfget::session::{Config, Destination, Session, inspect_path};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -73,9 +75,11 @@ fn wrong(case: &Case, found: &[Finding]) -> Option<String> {
 fn judge(group: &str, at_least: usize) {
     let (place, cases) = cases();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let session = Session::new(Config { offline: true, ..Config::default() }).unwrap();
-    let of_group: Vec<&Case> =
-        cases.iter().filter(|case| case.name.split('/').next() == Some(group)).collect();
+    let hub = HubConfig::new("http://127.0.0.1:9").unwrap();
+    let mut config = Config::new(hub, Destination::LocalDir(place.clone()));
+    config.offline = true;
+    let session = Session::new(config, Arc::new(Silent)).unwrap();
+    let of_group: Vec<&Case> = cases.iter().filter(|case| case.name.split('/').next() == Some(group)).collect();
     assert!(of_group.len() >= at_least, "{group}: {} cases", of_group.len());
     let wrong: Vec<String> =
         of_group.iter().filter_map(|case| wrong(case, &findings(place, case, &runtime, &session))).collect();

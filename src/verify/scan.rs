@@ -2,7 +2,7 @@
 //! archive or an array that may hold one, is judged. What the formats hold is read by their own readers.
 
 use std::collections::BTreeSet;
-use std::io::BufReader;
+use std::io::{BufReader, Read as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -13,7 +13,8 @@ use crate::model::RepoPath;
 
 /// Looks into every file that is `sound` and that torch's own reader has not judged.
 pub(super) fn all(subject: &Subject, sound: &(dyn Fn(&RepoPath) -> bool + Sync), threads: usize) -> Vec<Finding> {
-    let torchs = |set: &&crate::model::WeightSet, path: &&RepoPath| matches!(reader(path, set.family), Some(Reader::Torch));
+    let torchs =
+        |set: &&crate::model::WeightSet, path: &&RepoPath| matches!(reader(path, set.family), Some(Reader::Torch));
     let judged: BTreeSet<&RepoPath> =
         subject.weights.iter().flat_map(|set| set.files.iter().filter(move |path| torchs(&set, path))).collect();
     let files: Vec<&SubjectFile> =
@@ -34,6 +35,11 @@ pub(super) fn all(subject: &Subject, sound: &(dyn Fn(&RepoPath) -> bool + Sync),
 
 /// Judges what loading a file could run. A file that cannot be opened has a finding already.
 pub(super) fn scan(file: &SubjectFile) -> Vec<Finding> {
-    let Ok((open, length)) = file.content.open() else { return Vec::new() };
+    let Ok((mut open, length)) = file.content.open() else { return Vec::new() };
+    // Most files are told by their first bytes, and nothing more is read of them.
+    let mut head = Vec::new();
+    if open.by_ref().take(torch::HEAD).read_to_end(&mut head).is_err() || !torch::may_run(&head, file.path.as_str()) {
+        return Vec::new();
+    }
     torch::walk(&mut BufReader::new(open), length, file.path.as_str())
 }

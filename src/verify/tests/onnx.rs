@@ -189,8 +189,8 @@ fn a_file_is_hashed_once_whatever_number_of_sums_a_graph_claims() {
     let outside = SubjectFile { content, ..subject_file(dir.path(), "w", Purpose::Weights) };
     let found = judged(vec![subject_file(dir.path(), "x.onnx", Purpose::Weights), outside]);
     assert_eq!(codes(&found), [Code::ChecksumMismatch]);
-    // And looked at, to see whether it is a pointer of git-lfs.
-    assert!(read.load(Ordering::Relaxed) < (1 << 20) + 100);
+    // And looked at, to see whether it is a pointer of git-lfs, or may hold a pickle.
+    assert!(read.load(Ordering::Relaxed) < (1 << 20) + 700);
 }
 
 #[test]

@@ -86,7 +86,8 @@ pub(super) fn open(file: &mut dyn Source, length: u64) -> Result<Archive, (Code,
         return Err((Code::FormatUnexpected, "it is a zip archive without data.pkl, so no PyTorch file".into()));
     }
     if let Some(record) = archive.find("byteorder") {
-        let order = small(file, record).map_err(|e| invalid(format!("its byteorder cannot be read: {}", complaint(&e))))?;
+        let order =
+            small(file, record).map_err(|e| invalid(format!("its byteorder cannot be read: {}", complaint(&e))))?;
         // torch reads either, swapping bytes as it must, and refuses the rest.
         if !matches!(&*order, b"little" | b"big") {
             return Err(invalid("its byteorder record says neither \"little\" nor \"big\"".into()));
@@ -107,7 +108,10 @@ fn small(file: &mut dyn Source, record: &Record) -> io::Result<Vec<u8>> {
 
 /// Reads records to their end and compares their CRC-32 and their sizes. Constant memory. torch compares no
 /// CRC-32, and may write wrong ones on purpose, so that one is a warning.
-pub(super) fn check_records<'e>(file: &mut dyn Source, entries: impl Iterator<Item = (&'e str, &'e Entry)>) -> Vec<(Severity, String)> {
+pub(super) fn check_records<'e>(
+    file: &mut dyn Source,
+    entries: impl Iterator<Item = (&'e str, &'e Entry)>,
+) -> Vec<(Severity, String)> {
     let mut wrong = Vec::new();
     for (name, entry) in entries {
         let Some(mut part) = Part::of(file, entry) else { continue };

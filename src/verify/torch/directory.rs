@@ -57,7 +57,11 @@ fn invalid(message: impl Into<String>) -> Refused {
 ///
 /// Of an archive that is for torch alone (`strict`), what other readers take in another way is refused as well;
 /// in others, every record is looked at whatever it is called.
-pub(in crate::verify) fn read(file: &mut (impl Read + Seek + ?Sized), length: u64, strict: bool) -> Result<Vec<Entry>, Refused> {
+pub(in crate::verify) fn read(
+    file: &mut (impl Read + Seek + ?Sized),
+    length: u64,
+    strict: bool,
+) -> Result<Vec<Entry>, Refused> {
     let Directory { entries: claimed, start, end } = directory(file, length)?;
     // Before any memory is taken: it is in proportion to these.
     if claimed > RECORDS_LIMIT {
@@ -88,7 +92,11 @@ pub(in crate::verify) fn read(file: &mut (impl Read + Seek + ?Sized), length: u6
 }
 
 /// Finds where each record's bytes start, which the record's own header says by the lengths of its fields.
-fn located(file: &mut (impl Read + Seek + ?Sized), mut entries: Vec<(Entry, u64)>, end: u64) -> Result<Vec<Entry>, Refused> {
+fn located(
+    file: &mut (impl Read + Seek + ?Sized),
+    mut entries: Vec<(Entry, u64)>,
+    end: u64,
+) -> Result<Vec<Entry>, Refused> {
     let mut order: Vec<usize> = (0..entries.len()).collect();
     order.sort_by_key(|at| entries.get(*at).map_or(0, |(_, offset)| *offset));
     let mut file = BufReader::new(file);
@@ -114,7 +122,11 @@ fn located(file: &mut (impl Read + Seek + ?Sized), mut entries: Vec<(Entry, u64)
         }
         let fields = u64::from(u16_at(&header, 26)) + u64::from(u16_at(&header, 28));
         entry.start = offset.saturating_add(30 + fields);
-        free = entry.start.checked_add(entry.packed).filter(|to| *to <= end).ok_or_else(|| broken("reaches beyond the archive"))?;
+        free = entry
+            .start
+            .checked_add(entry.packed)
+            .filter(|to| *to <= end)
+            .ok_or_else(|| broken("reaches beyond the archive"))?;
     }
     Ok(entries.into_iter().map(|(entry, _)| entry).collect())
 }
@@ -157,9 +169,13 @@ fn entry(bytes: &[u8], strict: bool) -> Result<((Entry, u64), &[u8]), Refused> {
             after.split_at_checked(u16_at(start, 2).into()).ok_or_else(|| broken("has an extra field that is cut"))?;
         fields = after;
         match u16_at(start, 0) {
-            ZIP64 if long.is_some() => return Err(broken("states its sizes twice, and readers differ in which they take")),
+            ZIP64 if long.is_some() => {
+                return Err(broken("states its sizes twice, and readers differ in which they take"));
+            }
             ZIP64 => long = Some(content),
-            UNICODE_PATH if strict => return Err(broken("has a second name, which some readers take and PyTorch does not")),
+            UNICODE_PATH if strict => {
+                return Err(broken("has a second name, which some readers take and PyTorch does not"));
+            }
             _ => {}
         }
     }
@@ -224,7 +240,8 @@ fn directory(file: &mut (impl Read + Seek + ?Sized), length: u64) -> Result<Dire
         return Err(invalid("bytes lie between the records at its end, where readers could see another archive"));
     }
     let (entries, size, start) = (u64_at(&zip64, 32), u64_at(&zip64, 40), u64_at(&zip64, 48));
-    let one_disk = u64_at(&zip64, 16) == 0 && locator.get(4..8) == Some(&[0; 4]) && locator.get(16..) == Some(&[1, 0, 0, 0]);
+    let one_disk =
+        u64_at(&zip64, 16) == 0 && locator.get(4..8) == Some(&[0; 4]) && locator.get(16..) == Some(&[1, 0, 0, 0]);
     if !one_disk || start.checked_add(size) != Some(offset) {
         return Err(invalid("its directory is not where its end says, or it is one of several disks"));
     }
@@ -233,7 +250,11 @@ fn directory(file: &mut (impl Read + Seek + ?Sized), length: u64) -> Result<Dire
     let same = agrees(u16_at(end, 10).into(), u16::MAX.into(), entries)
         && agrees(u32_at(end, 12).into(), u32::MAX.into(), size)
         && agrees(u32_at(end, 16).into(), u32::MAX.into(), start);
-    if same { Ok(Directory { entries, start, end: offset }) } else { Err(invalid("its two ends name different directories")) }
+    if same {
+        Ok(Directory { entries, start, end: offset })
+    } else {
+        Err(invalid("its two ends name different directories"))
+    }
 }
 
 /// Two bytes as a number; zero where there are none.

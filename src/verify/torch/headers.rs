@@ -92,7 +92,9 @@ pub(super) fn members(file: &mut dyn Source, length: u64, limit: usize) -> Resul
             match kind {
                 b'L' => long_name = Some(more.split(|b| *b == 0).next().unwrap_or_default().into()),
                 b'x' | b'X' => pax(&more, &mut long_name, &mut long_size)?,
-                b'g' if more.windows(6).any(|w| w == b" size=") => return Err("it is a tar archive that states one size for all files".into()),
+                b'g' if more.windows(6).any(|w| w == b" size=") => {
+                    return Err("it is a tar archive that states one size for all files".into());
+                }
                 _ => {}
             }
             continue;

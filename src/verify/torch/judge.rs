@@ -243,7 +243,8 @@ pub(in crate::verify) fn part(part: &mut Part<'_>, whose: Whose<'_>) -> io::Resu
     drop(stream);
     for nested in inner {
         if whose.depth >= NESTED {
-            findings.push(whose.finding(Code::PickleInvalid, "files lie in its pickles deeper than this reader follows"));
+            findings
+                .push(whose.finding(Code::PickleInvalid, "files lie in its pickles deeper than this reader follows"));
             break;
         }
         let judged = match nested {

@@ -10,34 +10,142 @@ const DEPTH: usize = 4;
 
 /// Packages of which nothing that is called makes data, or of which any class reads files, the network or code.
 const UNSAFE_PACKAGES: &[&str] = &[
-    "IPython", "Pyro4", "Pyro5", "_pytest", "aiohttp", "apt", "bokeh", "boto", "boto3", "botocore", "celery", "cffi", "click",
-    "cloudpickle", "cppyy", "cython", "dask", "dill", "distributed", "django", "docker", "duckdb", "execnet", "fabric", "fire",
-    "flask", "fsspec", "gcsfs", "gevent", "git", "gradio", "greenlet", "h5py", "httpx", "invoke", "ipykernel", "jinja2", "joblib",
-    "jsonpickle", "jupyter_client", "kubernetes", "llvmlite", "mako", "mlflow", "mpi4py", "multiprocess", "nbconvert", "notebook",
-    "numba", "numexpr", "onnx", "onnxruntime", "paramiko", "pathos", "pexpect", "pip", "pkg_resources", "plumbum", "polars",
-    "psutil", "psycopg2", "ptyprocess", "py", "pyarrow", "pymysql", "pymongo", "pytest", "ray", "redis", "requests", "rpyc",
-    "ruamel", "s3fs", "setuptools", "sh", "skops", "sqlalchemy", "streamlit", "sympy", "tblib", "tornado", "triton", "twisted",
-    "urllib3", "uvicorn", "watchdog", "webdataset", "websocket", "websockets", "wheel", "xmltodict", "yaml", "zmq",
+    "IPython",
+    "Pyro4",
+    "Pyro5",
+    "_pytest",
+    "aiohttp",
+    "apt",
+    "bokeh",
+    "boto",
+    "boto3",
+    "botocore",
+    "celery",
+    "cffi",
+    "click",
+    "cloudpickle",
+    "cppyy",
+    "cython",
+    "dask",
+    "dill",
+    "distributed",
+    "django",
+    "docker",
+    "duckdb",
+    "execnet",
+    "fabric",
+    "fire",
+    "flask",
+    "fsspec",
+    "gcsfs",
+    "gevent",
+    "git",
+    "gradio",
+    "greenlet",
+    "h5py",
+    "httpx",
+    "invoke",
+    "ipykernel",
+    "jinja2",
+    "joblib",
+    "jsonpickle",
+    "jupyter_client",
+    "kubernetes",
+    "llvmlite",
+    "mako",
+    "mlflow",
+    "mpi4py",
+    "multiprocess",
+    "nbconvert",
+    "notebook",
+    "numba",
+    "numexpr",
+    "onnx",
+    "onnxruntime",
+    "paramiko",
+    "pathos",
+    "pexpect",
+    "pip",
+    "pkg_resources",
+    "plumbum",
+    "polars",
+    "psutil",
+    "psycopg2",
+    "ptyprocess",
+    "py",
+    "pyarrow",
+    "pymysql",
+    "pymongo",
+    "pytest",
+    "ray",
+    "redis",
+    "requests",
+    "rpyc",
+    "ruamel",
+    "s3fs",
+    "setuptools",
+    "sh",
+    "skops",
+    "sqlalchemy",
+    "streamlit",
+    "sympy",
+    "tblib",
+    "tornado",
+    "triton",
+    "twisted",
+    "urllib3",
+    "uvicorn",
+    "watchdog",
+    "webdataset",
+    "websocket",
+    "websockets",
+    "wheel",
+    "xmltodict",
+    "yaml",
+    "zmq",
 ];
 
 /// Packages of which classes are data, and functions do things.
 const CLASSES_ONLY: &[&str] = &[
-    "accelerate", "datasets", "diffusers", "huggingface_hub", "hydra", "keras", "matplotlib", "pandas", "peft",
-    "tensorflow", "tf_keras", "transformers", "weave",
+    "accelerate",
+    "datasets",
+    "diffusers",
+    "huggingface_hub",
+    "hydra",
+    "keras",
+    "matplotlib",
+    "pandas",
+    "peft",
+    "tensorflow",
+    "tf_keras",
+    "transformers",
+    "weave",
 ];
 
 /// What may be called by its name alone.
 fn is_maker(module: &str, name: &str) -> bool {
     match module {
-        "collections" => matches!(
-            name,
-            "OrderedDict" | "Counter" | "deque" | "ChainMap" | "UserDict" | "UserList" | "UserString"
-        ),
+        "collections" => {
+            matches!(name, "OrderedDict" | "Counter" | "deque" | "ChainMap" | "UserDict" | "UserList" | "UserString")
+        }
         "builtins" => {
             matches!(
                 name,
-                "set" | "frozenset" | "bytes" | "bytearray" | "complex" | "slice" | "range" | "list" | "dict" | "tuple"
-                    | "int" | "float" | "str" | "bool" | "object"
+                "set"
+                    | "frozenset"
+                    | "bytes"
+                    | "bytearray"
+                    | "complex"
+                    | "slice"
+                    | "range"
+                    | "list"
+                    | "dict"
+                    | "tuple"
+                    | "int"
+                    | "float"
+                    | "str"
+                    | "bool"
+                    | "object"
             ) || is_exception(name)
         }
         "datetime" => !name.contains('.') || name == "datetime.datetime",
@@ -64,7 +172,9 @@ fn is_maker(module: &str, name: &str) -> bool {
         "numpy" => name == "dtype",
         "numpy.dtypes" => !name.contains('.'),
         "numpy.random.bit_generator" => name == "__pyx_unpickle_SeedSequence",
-        "torch._utils" => matches!(name, "_rebuild_nested_tensor" | "_rebuild_xla_tensor" | "_rebuild_sparse_csr_tensor"),
+        "torch._utils" => {
+            matches!(name, "_rebuild_nested_tensor" | "_rebuild_xla_tensor" | "_rebuild_sparse_csr_tensor")
+        }
         "torch._C" => name == "Generator",
         "torch.jit._pickle" => !name.contains('.'),
         _ => false,
@@ -139,7 +249,9 @@ fn call(pickle: &Pickle, function: Id, given: &[Id], depth: usize) -> Trust {
         return Trust::Dangerous;
     }
     let full = |fine: bool| if fine { Trust::NeedsFullUnpickle } else { Trust::Dangerous };
-    if is_conditional(module, name) || matches!((module, name), ("functools", "partial") | ("collections", "defaultdict")) {
+    if is_conditional(module, name)
+        || matches!((module, name), ("functools", "partial") | ("collections", "defaultdict"))
+    {
         return full(is_fine(pickle, (module, name), given, depth));
     }
     let known = match trust(module, name) {
@@ -155,14 +267,17 @@ fn call(pickle: &Pickle, function: Id, given: &[Id], depth: usize) -> Trust {
         },
         // (function, type, arguments, state)
         ("torch._tensor", "_rebuild_from_type_v2" | "_rebuild_from_type") => match given {
-            [function, _, arguments, ..] => match call(pickle, *function, pickle.items(*arguments).unwrap_or(&[]), depth + 1) {
-                Trust::Allowed => known,
-                worse => worse,
-            },
+            [function, _, arguments, ..] => {
+                match call(pickle, *function, pickle.items(*arguments).unwrap_or(&[]), depth + 1) {
+                    Trust::Allowed => known,
+                    worse => worse,
+                }
+            }
             _ => Trust::Dangerous,
         },
-        ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct")
-        | ("numpy.ma.core", "_mareconstruct") => full(given.first().is_none_or(|class| is_class(pickle, *class, depth))),
+        ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") | ("numpy.ma.core", "_mareconstruct") => {
+            full(given.first().is_none_or(|class| is_class(pickle, *class, depth)))
+        }
         _ if known == Trust::Allowed => known,
         _ if is_maker(module, name) => Trust::NeedsFullUnpickle,
         _ => package(module, name),
@@ -180,7 +295,10 @@ fn package(module: &str, name: &str) -> Trust {
     let class = !name.contains('.') && name.starts_with(|c: char| c.is_ascii_uppercase());
     let fine = match root {
         "torch" => {
-            class && ["torch.nn.", "torch.optim.", "torch.distributions.", "torch.ao.nn."].iter().any(|p| module.starts_with(p))
+            class
+                && ["torch.nn.", "torch.optim.", "torch.distributions.", "torch.ao.nn."]
+                    .iter()
+                    .any(|p| module.starts_with(p))
         }
         "numpy" => false,
         _ if is_standard(module) => false,
@@ -198,7 +316,8 @@ fn package(module: &str, name: &str) -> Trust {
 fn is_class(pickle: &Pickle, id: Id, depth: usize) -> bool {
     let Some((module, name)) = import(pickle, id) else { return false };
     let numpys = module == "numpy" || module.starts_with("numpy.");
-    trust(module, name) != Trust::Dangerous && (numpys && !name.contains('.') || call(pickle, id, &[], depth + 1) != Trust::Dangerous)
+    trust(module, name) != Trust::Dangerous
+        && (numpys && !name.contains('.') || call(pickle, id, &[], depth + 1) != Trust::Dangerous)
 }
 
 /// Whether the arguments are those with which the function only makes data.
@@ -214,29 +333,35 @@ fn is_fine(pickle: &Pickle, function: (&str, &str), given: &[Id], depth: usize) 
             text && (made(object) || class)
         }
         (("builtins", "type" | "iter"), [one]) => import(pickle, *one).is_none(),
-        (("operator" | "_operator", "getitem"), [object, _]) => {
-            import(pickle, *object).is_some_and(|(module, name)| module == "typing" && !name.contains('.') && !name.starts_with('_'))
-        }
+        (("operator" | "_operator", "getitem"), [object, _]) => import(pickle, *object)
+            .is_some_and(|(module, name)| module == "typing" && !name.contains('.') && !name.starts_with('_')),
         (("operator" | "_operator", "add" | "mul"), [a, b]) => {
             [a, b].iter().all(|id| matches!(pickle.node(**id), Node::Int(_) | Node::Number))
         }
         (("functools" | "_functools", "reduce"), [or, types]) => {
             (named(or, "operator", "or_") || named(or, "_operator", "or_"))
-                && pickle.items(*types).is_some_and(|types| types.iter().all(|id| import(pickle, *id).is_some() || matches!(pickle.node(*id), Node::None | Node::Call { .. })))
+                && pickle.items(*types).is_some_and(|types| {
+                    types.iter().all(|id| {
+                        import(pickle, *id).is_some() || matches!(pickle.node(*id), Node::None | Node::Call { .. })
+                    })
+                })
         }
         // They call their second argument, and the last of them makes any class that it is given.
-        (("numpy.random._pickle", "__bit_generator_ctor"), [] ) => true,
+        (("numpy.random._pickle", "__bit_generator_ctor"), []) => true,
         (("numpy.random._pickle", "__bit_generator_ctor"), [kind]) => is_generator(pickle, *kind),
-        (("numpy.random._pickle", "__generator_ctor" | "__randomstate_ctor") | ("numpy.random", "__RandomState_ctor"), [rest @ ..]) => {
-            match rest {
-                [] => true,
-                [kind] => made(kind) || is_generator(pickle, *kind),
-                [kind, ctor] => {
-                    (made(kind) || is_generator(pickle, *kind)) && named(ctor, "numpy.random._pickle", "__bit_generator_ctor")
-                }
-                _ => false,
+        (
+            ("numpy.random._pickle", "__generator_ctor" | "__randomstate_ctor")
+            | ("numpy.random", "__RandomState_ctor"),
+            [rest @ ..],
+        ) => match rest {
+            [] => true,
+            [kind] => made(kind) || is_generator(pickle, *kind),
+            [kind, ctor] => {
+                (made(kind) || is_generator(pickle, *kind))
+                    && named(ctor, "numpy.random._pickle", "__bit_generator_ctor")
             }
-        }
+            _ => false,
+        },
         // With a base other than `object` it calls that, too.
         (("copyreg", "_reconstructor"), [class, base, state]) => {
             harmless(class, &[]) && (named(base, "builtins", "object") || harmless(base, std::slice::from_ref(state)))
@@ -247,7 +372,7 @@ fn is_fine(pickle: &Pickle, function: (&str, &str), given: &[Id], depth: usize) 
         }
         (("functools", "partial"), [function, rest @ ..]) => harmless(function, rest),
         // It calls its factory later, without arguments.
-        (("collections", "defaultdict"), [] ) => true,
+        (("collections", "defaultdict"), []) => true,
         (("collections", "defaultdict"), [factory, ..]) => {
             matches!(pickle.node(*factory), Node::None | Node::Call { .. }) || harmless(factory, &[])
         }

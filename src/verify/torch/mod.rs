@@ -28,7 +28,7 @@ use super::findings::{Findings, Quote, complaint};
 use super::{Tensor, TensorTable};
 use crate::finding::{Code, Finding, Severity};
 
-pub(super) use self::walk::walk;
+pub(super) use self::walk::{HEAD, may_run, walk};
 
 /// `MAGIC_NUMBER` of `torch/serialization.py`, pickled without its protocol.
 const LEGACY: &[u8] = &[0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e];
@@ -157,7 +157,8 @@ fn read_archive(file: &mut dyn Source, archive: &archive::Archive, whose: Whose<
         findings.push(whose.finding(Code::ArchiveInvalid, &message));
     }
     if archive.is_package() {
-        let message = "it loads only with weights_only=False: it is a package of torch.package, which holds code of its own";
+        let message =
+            "it loads only with weights_only=False: it is a package of torch.package, which holds code of its own";
         findings.push(whose.finding(Code::NeedsFullUnpickle, message));
         for record in &archive.records {
             findings.extend(walk::record(file, &record.name, &record.entry, whose));
@@ -205,7 +206,8 @@ fn judged_record(
     let wrong = archive::check_records(file, std::iter::once((&*record.name, &record.entry)));
     let broken = wrong.iter().any(|(severity, _)| *severity == Severity::Error);
     findings.extend(judged.findings);
-    findings.extend(wrong.into_iter().map(|(severity, why)| whose.finding(Code::ArchiveInvalid, &why).severity(severity)));
+    findings
+        .extend(wrong.into_iter().map(|(severity, why)| whose.finding(Code::ArchiveInvalid, &why).severity(severity)));
     match judged.error {
         _ if broken => None,
         Some(error) => {
@@ -231,7 +233,8 @@ fn read_records(
         let below = archive.below(record).and_then(|below| below.strip_prefix(name)?.strip_prefix('/'));
         let Some(key) = below.map(Box::<str>::from) else { continue };
         if !state.storages.contains_key(&key) {
-            let message = format!("the {} bytes of record {} belong to no tensor", record.entry.size, Quote(&record.name));
+            let message =
+                format!("the {} bytes of record {} belong to no tensor", record.entry.size, Quote(&record.name));
             let gap = whose.finding(Code::DataGap, &message);
             // What torch.jit has kept there over the years is not all known.
             findings.push(if whose.torchscript { gap.severity(Severity::Warning) } else { gap });

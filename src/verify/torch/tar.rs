@@ -40,11 +40,7 @@ pub(super) struct Contents {
 
 /// Reads all of it but the storages' bytes, and gives every pickle to `judge`. What was read before
 /// an error is in `into`.
-pub(super) fn read(
-    file: &mut dyn Source,
-    into: &mut Contents,
-    judge: &mut dyn FnMut(&Pickle),
-) -> Result<(), Wrong> {
+pub(super) fn read(file: &mut dyn Source, into: &mut Contents, judge: &mut dyn FnMut(&Pickle)) -> Result<(), Wrong> {
     let members = members(file)?;
     let member = |name: &str| {
         members.get(name).cloned().ok_or_else(|| (Code::ArchiveInvalid, format!("it has no file {name:?}")))
@@ -77,7 +73,11 @@ fn members(file: &mut dyn Source) -> Result<HashMap<String, Range<u64>>, Wrong> 
 }
 
 /// The pickle at the start of a range, which is judged whether or not it has an end, and what of the range follows it.
-fn pickle_at(file: &mut dyn Source, range: Range<u64>, judge: &mut dyn FnMut(&Pickle)) -> Result<(Pickle, Range<u64>), Wrong> {
+fn pickle_at(
+    file: &mut dyn Source,
+    range: Range<u64>,
+    judge: &mut dyn FnMut(&Pickle),
+) -> Result<(Pickle, Range<u64>), Wrong> {
     file.seek(SeekFrom::Start(range.start)).map_err(|e| invalid(complaint(&e)))?;
     let mut stream = BufReader::new(file.take(range.end.saturating_sub(range.start)));
     let (pickle, error) = pickle::follow(&mut stream);

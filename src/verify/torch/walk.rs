@@ -16,6 +16,8 @@ use crate::verify::findings::{Findings, Quote, complaint};
 const MEMBERS: usize = 1_000_000;
 /// Bytes of the header of a `.npy` file.
 const NPY_HEADER: u64 = 1 << 20;
+/// Bytes of the start of an HDF5 file, where its attributes are.
+const ATTRIBUTES: u64 = 8 << 20;
 /// Bytes of a Keras model's configuration.
 const CONFIG: u64 = 64 << 20;
 
@@ -26,6 +28,7 @@ enum Kind {
     Npy,
     Gzip,
     Zlib,
+    Hdf5,
     Pickle,
     /// Perhaps a pickle of a protocol without a mark of its own.
     Perhaps,
@@ -45,6 +48,8 @@ fn kind(head: &[u8], name: &str) -> Kind {
         Kind::Npy
     } else if starts(b"\x1f\x8b\x08") {
         Kind::Gzip
+    } else if starts(b"\x89HDF\r\n\x1a\n") && !name.ends_with(".weights.h5") {
+        Kind::Hdf5
     } else if starts(b"\x80") && head.get(1).is_some_and(|protocol| *protocol <= 5) {
         Kind::Pickle
     } else if pickled && matches!(head, [0x78, flags, ..] if (0x7800 + u16::from(*flags)).is_multiple_of(31)) {
@@ -62,6 +67,14 @@ fn kind(head: &[u8], name: &str) -> Kind {
     } else {
         Kind::Other
     }
+}
+
+/// First bytes that tell what a file is.
+pub(in crate::verify) const HEAD: u64 = 512;
+
+/// Whether there may be pickles in a file that starts with these bytes.
+pub(in crate::verify) fn may_run(head: &[u8], name: &str) -> bool {
+    !matches!(kind(head, name), Kind::Other)
 }
 
 fn is_pickle_name(name: &str) -> bool {
@@ -105,7 +118,7 @@ fn within(part: &mut Part<'_>, name: &str, whose: Whose<'_>) -> Vec<Finding> {
 }
 
 fn content(part: &mut Part<'_>, name: &str, whose: Whose<'_>) -> Vec<Finding> {
-    let Ok(head) = part.head(512) else { return Vec::new() };
+    let Ok(head) = part.head(HEAD) else { return Vec::new() };
     let kind = kind(&head, name);
     let judged = match kind {
         Kind::Other => return Vec::new(),
@@ -116,6 +129,8 @@ fn content(part: &mut Part<'_>, name: &str, whose: Whose<'_>) -> Vec<Finding> {
         Kind::Zip => opened(part, &mut |file, length| zip(file, length, name, whose)),
         Kind::Tar => opened(part, &mut |file, length| Ok(tar(file, length, &head, whose))),
         Kind::Npy => npy(part, whose),
+        // Keras keeps the model's configuration in an attribute of the file's root, which it writes first.
+        Kind::Hdf5 => part.head(ATTRIBUTES).map(|start| lambda(&start, whose).into_iter().collect()),
         Kind::Gzip => packed(part, name, Packing::Gzip, whose),
         Kind::Zlib => packed(part, name, Packing::Zlib, whose),
         Kind::Pickle | Kind::Perhaps => pickles(part, name, whose),
@@ -170,13 +185,18 @@ fn zip(file: &mut dyn Source, length: u64, name: &str, whose: Whose<'_>) -> io::
 fn keras(file: &mut dyn Source, entry: &Entry, whose: Whose<'_>) -> io::Result<Option<Finding>> {
     let Some(mut part) = Part::of(file, entry) else { return Ok(None) };
     let text = part.head(CONFIG)?;
-    Ok(has_lambda(&text).then(|| whose.finding(Code::KerasLambda, LAMBDA)))
+    Ok(lambda(&text, whose))
 }
 
-const LAMBDA: &str = "it has a Lambda layer of Keras, whose code Keras runs when it loads the model with safe_mode=False";
+fn lambda(text: &[u8], whose: Whose<'_>) -> Option<Finding> {
+    has_lambda(text).then(|| whose.finding(Code::KerasLambda, LAMBDA))
+}
+
+const LAMBDA: &str =
+    "it has a Lambda layer of Keras, whose code Keras runs when it loads the model with safe_mode=False";
 
 /// Whether a JSON text names the class of a Lambda layer.
-pub(in crate::verify) fn has_lambda(text: &[u8]) -> bool {
+fn has_lambda(text: &[u8]) -> bool {
     const KEY: &[u8] = b"\"class_name\"";
     text.windows(KEY.len()).enumerate().filter(|(_, window)| *window == KEY).any(|(at, _)| {
         let value = text.get(at + KEY.len()..).unwrap_or_default().trim_ascii_start();
@@ -229,7 +249,7 @@ fn packed(part: &mut Part<'_>, name: &str, packing: Packing, whose: Whose<'_>) -
     let size = part.size;
     let mut file = part.within(0, size)?;
     let mut part = Part::packed(&mut *file, size, packing);
-    let head = part.head(512)?;
+    let head = part.head(HEAD)?;
     match kind(&head, name) {
         Kind::Pickle | Kind::Perhaps => pickles(&mut part, name, whose),
         Kind::Tar | Kind::Zip | Kind::Npy => {
