@@ -32,6 +32,15 @@ fn an_archive_without_ustar_is_one_all_the_same() {
     let file = [member(b"pickle", &evil()), vec![0; 1024]].concat();
     let found = read_torch(&file).1;
     assert!(codes(&found).contains(&Code::UnsafePickle), "{found:?}");
+    // Python's `int` takes more than digits.
+    let sum = String::from_utf8(file[148..154].to_vec()).unwrap();
+    for stated in
+        [format!("0o{sum}"), format!("+{sum}\0"), format!("\x1f{sum} "), format!("{}_{} ", &sum[..3], &sum[3..])]
+    {
+        let mut file = file.clone();
+        file[148..156].copy_from_slice(stated.as_bytes());
+        assert!(codes(&read_torch(&file).1).contains(&Code::UnsafePickle), "{stated:?}");
+    }
     // A header whose checksum is wrong is none.
     let mut broken = file;
     broken[0] ^= 1;

@@ -15,7 +15,7 @@ const DIRECTORY_LIMIT: u64 = 256 << 20;
 const END: usize = 22;
 const TAIL: u64 = END as u64 + 65_535;
 /// The end-of-directory record of zip64, and what points to it.
-const END64: u64 = 56;
+const END64: usize = 56;
 const LOCATOR: usize = 20;
 /// Compression levels, sizes after the data, UTF-8 names.
 const KNOWN_FLAGS: u16 = 0x0002 | 0x0004 | 0x0008 | 0x0800;
@@ -230,13 +230,13 @@ fn directory(file: &mut (impl Read + Seek + ?Sized), length: u64) -> Result<Dire
     };
     // torch follows the locator always, whatever the older record says.
     let offset = u64_at(locator, 8);
-    let mut zip64 = [0; END64 as usize];
+    let mut zip64 = [0; END64];
     let found = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(&mut zip64)).is_ok();
     if !found || !zip64.starts_with(b"PK\x06\x06") {
         return Err(none());
     }
     let place = at.saturating_sub(LOCATOR as u64);
-    if offset.checked_add(END64) != Some(place) || u64_at(&zip64, 4) != END64 - 12 {
+    if offset.checked_add(END64 as u64) != Some(place) || u64_at(&zip64, 4) != END64 as u64 - 12 {
         return Err(invalid("bytes lie between the records at its end, where readers could see another archive"));
     }
     let (entries, size, start) = (u64_at(&zip64, 32), u64_at(&zip64, 40), u64_at(&zip64, 48));

@@ -37,21 +37,28 @@ fn is_header(block: &[u8; 512]) -> bool {
     stated == unsigned || i64::try_from(stated) == Ok(signed)
 }
 
-/// An octal number, or one in base 256.
+/// A number in base 256, or an octal one in all the ways that Python's `int` reads: with a sign, a prefix, and
+/// single underscores between the digits.
 fn number(field: &[u8]) -> Option<u64> {
-    match field.split_first()? {
-        (0x80, rest) => rest.iter().try_fold(0u64, |n, byte| n.checked_mul(256)?.checked_add(u64::from(*byte))),
-        _ => {
-            let text = field.split(|b| *b == 0).next().unwrap_or_default().trim_ascii();
-            if text.is_empty() {
-                return Some(0);
-            }
-            text.iter().try_fold(0u64, |n, byte| match byte {
-                b'0'..=b'7' => n.checked_mul(8)?.checked_add(u64::from(byte - b'0')),
-                _ => None,
-            })
-        }
+    if let [0x80, rest @ ..] = field {
+        return rest.iter().try_fold(0u64, |n, byte| n.checked_mul(256)?.checked_add(u64::from(*byte)));
     }
+    let space = |byte: &u8| matches!(byte, b' ' | 0x09..=0x0d | 0x1c..=0x1f);
+    let text = field.split(|b| *b == 0).next().unwrap_or_default();
+    let start = text.iter().position(|b| !space(b));
+    let Some(text) = start.and_then(|start| text.get(start..=text.iter().rposition(|b| !space(b))?)) else {
+        return Some(0);
+    };
+    let text = text.strip_prefix(b"+").unwrap_or(text);
+    let prefixed = text.strip_prefix(b"0o").or_else(|| text.strip_prefix(b"0O"));
+    let text = prefixed.map_or(text, |digits| digits.strip_prefix(b"_").unwrap_or(digits));
+    if text.is_empty() || text.starts_with(b"_") || text.ends_with(b"_") || text.windows(2).any(|w| w == b"__") {
+        return None;
+    }
+    text.iter().filter(|byte| **byte != b'_').try_fold(0u64, |n, byte| match byte {
+        b'0'..=b'7' => n.checked_mul(8)?.checked_add(u64::from(byte - b'0')),
+        _ => None,
+    })
 }
 
 /// Finds up to `limit` members of an archive of `length` bytes; `Err` says what is wrong with it.

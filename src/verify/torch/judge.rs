@@ -7,6 +7,7 @@ use std::io;
 
 use super::globals::{self, Trust};
 use super::makers::{self, Nested};
+use super::packages::is_foreign;
 use super::part::{Part, Source};
 use super::pickle::{self, Id, Node, Pickle, PickleError};
 use crate::finding::{Code, Finding};
@@ -119,7 +120,7 @@ fn names(pickle: &Pickle, torchscript: bool) -> Names {
         if trust == Trust::Dangerous || unsafe_ids.contains(&index) {
             names.dangerous.push(name);
         } else if trust == Trust::NeedsFullUnpickle {
-            let odd = called.contains(&index) && globals::is_foreign(&global.module);
+            let odd = called.contains(&index) && is_foreign(&global.module);
             if odd { &mut names.odd } else { &mut names.full }.push(name);
         }
     }
@@ -185,10 +186,10 @@ fn unsafe_imports(pickle: &Pickle) -> HashSet<u32> {
         match node {
             Node::Tuple(items) if !excused.contains(&id) => items.iter().copied().for_each(&mut loose),
             Node::List(items) => items.iter().copied().for_each(&mut loose),
-            Node::Dict(items) => items.iter().for_each(|(key, value)| [*key, *value].into_iter().for_each(&mut loose)),
+            Node::Dict(items) => items.iter().flat_map(|(key, value)| [*key, *value]).for_each(&mut loose),
             Node::Call { state, items, .. } => {
                 state.iter().copied().for_each(&mut loose);
-                items.iter().for_each(|(key, value)| [*key, *value].into_iter().for_each(&mut loose));
+                items.iter().flat_map(|(key, value)| [*key, *value]).for_each(&mut loose);
             }
             _ => {}
         }
@@ -212,7 +213,7 @@ pub(in crate::verify) fn part(part: &mut Part<'_>, whose: Whose<'_>) -> io::Resu
         let room = FILES.saturating_sub(inner.len());
         inner.extend(makers::nested_files(pickle).take(room).map(|nested| match nested {
             Nested::Span(start, length) => Nested::Span(start.saturating_add(before as u64), length),
-            held => held,
+            held @ Nested::Held(_) => held,
         }));
     };
     let mut stream = part.stream()?;

@@ -2,125 +2,12 @@
 //! else of Python's standard library, torch and numpy that is called is unsafe; classes of other packages need
 //! a full unpickling. What is only imported is judged in `globals`.
 
-use super::globals::{Trust, is_standard, trust};
+use super::globals::{Trust, trust};
+use super::packages::{CLASSES_ONLY, UNSAFE_PACKAGES, holds, is_standard};
 use super::pickle::{Id, Node, Pickle};
 
 /// Calls in calls that are followed: partial functions, rebuilt subclasses.
 const DEPTH: usize = 4;
-
-/// Packages of which nothing that is called makes data, or of which any class reads files, the network or code.
-const UNSAFE_PACKAGES: &[&str] = &[
-    "IPython",
-    "Pyro4",
-    "Pyro5",
-    "_pytest",
-    "aiohttp",
-    "apt",
-    "bokeh",
-    "boto",
-    "boto3",
-    "botocore",
-    "celery",
-    "cffi",
-    "click",
-    "cloudpickle",
-    "cppyy",
-    "cython",
-    "dask",
-    "dill",
-    "distributed",
-    "django",
-    "docker",
-    "duckdb",
-    "execnet",
-    "fabric",
-    "fire",
-    "flask",
-    "fsspec",
-    "gcsfs",
-    "gevent",
-    "git",
-    "gradio",
-    "greenlet",
-    "h5py",
-    "httpx",
-    "invoke",
-    "ipykernel",
-    "jinja2",
-    "joblib",
-    "jsonpickle",
-    "jupyter_client",
-    "kubernetes",
-    "llvmlite",
-    "mako",
-    "mlflow",
-    "mpi4py",
-    "multiprocess",
-    "nbconvert",
-    "notebook",
-    "numba",
-    "numexpr",
-    "onnx",
-    "onnxruntime",
-    "paramiko",
-    "pathos",
-    "pexpect",
-    "pip",
-    "pkg_resources",
-    "plumbum",
-    "polars",
-    "psutil",
-    "psycopg2",
-    "ptyprocess",
-    "py",
-    "pyarrow",
-    "pymysql",
-    "pymongo",
-    "pytest",
-    "ray",
-    "redis",
-    "requests",
-    "rpyc",
-    "ruamel",
-    "s3fs",
-    "setuptools",
-    "sh",
-    "skops",
-    "sqlalchemy",
-    "streamlit",
-    "sympy",
-    "tblib",
-    "tornado",
-    "triton",
-    "twisted",
-    "urllib3",
-    "uvicorn",
-    "watchdog",
-    "webdataset",
-    "websocket",
-    "websockets",
-    "wheel",
-    "xmltodict",
-    "yaml",
-    "zmq",
-];
-
-/// Packages of which classes are data, and functions do things.
-const CLASSES_ONLY: &[&str] = &[
-    "accelerate",
-    "datasets",
-    "diffusers",
-    "huggingface_hub",
-    "hydra",
-    "keras",
-    "matplotlib",
-    "pandas",
-    "peft",
-    "tensorflow",
-    "tf_keras",
-    "transformers",
-    "weave",
-];
 
 /// What may be called by its name alone.
 fn is_maker(module: &str, name: &str) -> bool {
@@ -149,7 +36,7 @@ fn is_maker(module: &str, name: &str) -> bool {
             ) || is_exception(name)
         }
         "datetime" => !name.contains('.') || name == "datetime.datetime",
-        "_datetime" | "_pydatetime" => !name.contains('.'),
+        "_datetime" | "_pydatetime" | "numpy.dtypes" | "torch.jit._pickle" => !name.contains('.'),
         "decimal" | "_decimal" | "_pydecimal" => name == "Decimal",
         "fractions" => name == "Fraction",
         "uuid" => matches!(name, "UUID" | "SafeUUID"),
@@ -170,13 +57,11 @@ fn is_maker(module: &str, name: &str) -> bool {
         "numpy.core.numeric" | "numpy._core.numeric" => name == "_frombuffer",
         "numpy.core.multiarray" | "numpy._core.multiarray" => name == "scalar",
         "numpy" => name == "dtype",
-        "numpy.dtypes" => !name.contains('.'),
         "numpy.random.bit_generator" => name == "__pyx_unpickle_SeedSequence",
         "torch._utils" => {
             matches!(name, "_rebuild_nested_tensor" | "_rebuild_xla_tensor" | "_rebuild_sparse_csr_tensor")
         }
         "torch._C" => name == "Generator",
-        "torch.jit._pickle" => !name.contains('.'),
         _ => false,
     }
 }
@@ -302,9 +187,9 @@ fn package(module: &str, name: &str) -> Trust {
         }
         "numpy" => false,
         _ if is_standard(module) => false,
-        _ if UNSAFE_PACKAGES.contains(&root) => false,
+        _ if holds(&UNSAFE_PACKAGES, root) => false,
         "scipy" => !module.starts_with("scipy.weave"),
-        _ if CLASSES_ONLY.contains(&root) => {
+        _ if holds(&CLASSES_ONLY, root) => {
             class || last.contains("unpickle") || last.starts_with("_new_") || last.starts_with("_reconstruct")
         }
         _ => true,
@@ -347,12 +232,12 @@ fn is_fine(pickle: &Pickle, function: (&str, &str), given: &[Id], depth: usize) 
                 })
         }
         // They call their second argument, and the last of them makes any class that it is given.
-        (("numpy.random._pickle", "__bit_generator_ctor"), []) => true,
+        (("numpy.random._pickle", "__bit_generator_ctor") | ("collections", "defaultdict"), []) => true,
         (("numpy.random._pickle", "__bit_generator_ctor"), [kind]) => is_generator(pickle, *kind),
         (
             ("numpy.random._pickle", "__generator_ctor" | "__randomstate_ctor")
             | ("numpy.random", "__RandomState_ctor"),
-            [rest @ ..],
+            rest,
         ) => match rest {
             [] => true,
             [kind] => made(kind) || is_generator(pickle, *kind),
@@ -372,7 +257,6 @@ fn is_fine(pickle: &Pickle, function: (&str, &str), given: &[Id], depth: usize) 
         }
         (("functools", "partial"), [function, rest @ ..]) => harmless(function, rest),
         // It calls its factory later, without arguments.
-        (("collections", "defaultdict"), []) => true,
         (("collections", "defaultdict"), [factory, ..]) => {
             matches!(pickle.node(*factory), Node::None | Node::Call { .. }) || harmless(factory, &[])
         }

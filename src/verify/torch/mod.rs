@@ -9,6 +9,7 @@ mod headers;
 mod judge;
 mod legacy;
 mod makers;
+mod packages;
 mod part;
 pub mod pickle;
 mod rebuild;

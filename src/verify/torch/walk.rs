@@ -126,8 +126,8 @@ fn content(part: &mut Part<'_>, name: &str, whose: Whose<'_>) -> Vec<Finding> {
             let message = format!("it is compressed by {how}, and nothing in it was judged");
             return vec![whose.finding(Code::WeightsUnread, &message)];
         }
-        Kind::Zip => opened(part, &mut |file, length| zip(file, length, name, whose)),
-        Kind::Tar => opened(part, &mut |file, length| Ok(tar(file, length, &head, whose))),
+        Kind::Zip => opened(part, |file, length| zip(file, length, name, whose)),
+        Kind::Tar => opened(part, |file, length| Ok(tar(file, length, &head, whose))),
         Kind::Npy => npy(part, whose),
         // Keras keeps the model's configuration in an attribute of the file's root, which it writes first.
         Kind::Hdf5 => part.head(ATTRIBUTES).map(|start| lambda(&start, whose).into_iter().collect()),
@@ -144,7 +144,7 @@ fn content(part: &mut Part<'_>, name: &str, whose: Whose<'_>) -> Vec<Finding> {
 
 fn opened(
     part: &mut Part<'_>,
-    with: &mut dyn FnMut(&mut dyn Source, u64) -> io::Result<Vec<Finding>>,
+    with: impl FnOnce(&mut dyn Source, u64) -> io::Result<Vec<Finding>>,
 ) -> io::Result<Vec<Finding>> {
     let size = part.size;
     let mut file = part.within(0, size)?;
@@ -270,11 +270,9 @@ fn pickles(part: &mut Part<'_>, name: &str, whose: Whose<'_>) -> io::Result<Vec<
     let mut findings = judged.findings;
     // Which classes it needs is of no interest in a file that is no weights.
     findings.retain(|finding| finding.code != Code::NeedsFullUnpickle);
-    if let Some(error) = judged.error {
-        if is_pickle_name(name) {
-            let message = format!("its pickle cannot be followed to its end, and was judged so far only: {error}");
-            findings.push(whose.finding(Code::PickleInvalid, &message).severity(Severity::Warning));
-        }
+    if let Some(error) = judged.error.filter(|_| is_pickle_name(name)) {
+        let message = format!("its pickle cannot be followed to its end, and was judged so far only: {error}");
+        findings.push(whose.finding(Code::PickleInvalid, &message).severity(Severity::Warning));
     }
     Ok(findings)
 }
