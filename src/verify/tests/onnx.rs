@@ -143,6 +143,18 @@ fn judged(files: Vec<SubjectFile>) -> Vec<Finding> {
 }
 
 #[test]
+fn a_key_of_external_data_that_is_given_twice_is_refused() {
+    let pair = |k: &str, v: &str| field(13, &[field(1, k.as_bytes()), field(2, v.as_bytes())].concat());
+    let of = |keys: &[Vec<u8>]| one(&[vec![8, 2, 16, 1, 0x70, 1], keys.concat()].concat());
+    let once = [pair("location", "w"), pair("offset", "0"), pair("length", "8")];
+    assert_eq!(check(&[("x.onnx", &of(&once)), ("w", &[0; 8])]), []);
+    for second in [pair("location", "../secret"), pair("offset", "0"), pair("length", "8"), pair("checksum", "")] {
+        let found = check(&[("x.onnx", &of(&[&once[..], &[second.clone()], &[second]].concat())), ("w", &[0; 8])]);
+        assert!(codes(&found).contains(&Code::HeaderInvalid), "{found:?}");
+    }
+}
+
+#[test]
 fn external_data_must_be_there_and_long_enough() {
     let (graph, data) = (read("outside.onnx"), read("outside.onnx_data"));
     assert_eq!(check(&[("outside.onnx", &graph), ("outside.onnx_data", &data)]), []);
