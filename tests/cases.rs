@@ -121,6 +121,12 @@ fn external_data_of_graphs_may_have_any_name_and_each_key_once() {
     judge("onnx", 4);
 }
 
+/// Which files such a document makes a repo need is selection's to say.
+#[test]
+fn documents_that_python_reads_have_no_error() {
+    judge("documents", 5);
+}
+
 #[test]
 fn honest_files_have_no_error() {
     judge("honest", 18);

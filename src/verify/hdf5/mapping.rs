@@ -85,7 +85,8 @@ fn selection(object: &mut Bytes<'_>) -> Result<bool, String> {
             let regular = object.u8()? & 1 != 0;
             let width = usize::from(object.u8()?);
             let rank = object.size(4)?;
-            let numbers = if regular { rank.checked_mul(4) } else { object.size(width)?.checked_mul(2 * rank.min(1024)) };
+            let numbers =
+                if regular { rank.checked_mul(4) } else { object.size(width)?.checked_mul(2 * rank.min(1024)) };
             numbers.and_then(|n| n.checked_mul(width)).ok_or("a selection in a mapping is too large")?
         }
         _ => return Ok(false),

@@ -59,6 +59,12 @@ fn a_maker_of_data_is_harmless_only_with_honest_arguments() {
             |p| p.global("my.net", "Net").global("builtins", "object").op("N"),
             |p| p.global("my.net", "Net").global("socket", "socket").op("N"),
         ),
+        (
+            "collections",
+            "defaultdict",
+            |p| p.global("functools", "partial").op("(").global("collections", "deque").op("tR"),
+            |p| p.global("builtins", "getattr").op("(").global("my.net", "Net").text("run").op("tR"),
+        ),
         ("copyreg", "__newobj__", |p| p.global("my.net", "Net"), |p| p.global("threading", "Thread")),
         (
             numpy,
@@ -106,6 +112,8 @@ fn all_else_of_the_standard_library_torch_and_numpy_is_an_alarm_when_it_is_calle
         ("numpy", "savez"),
         ("numpy.lib.format", "open_memmap"),
         ("_interpreters", "create"),
+        ("torch.nn.functional", "relu"),
+        ("torch.distributed.checkpoint.state_dict_loader", "load"),
     ] {
         alarming(name, &of(call(module, name, |p| p.text("x"))));
     }
@@ -120,6 +128,9 @@ fn all_else_of_the_standard_library_torch_and_numpy_is_an_alarm_when_it_is_calle
     for (module, name) in [
         ("torch.nn.modules.linear", "Linear"),
         ("torch.optim.adamw", "AdamW"),
+        ("torch.torch_version", "TorchVersion"),
+        ("torch.distributed.checkpoint.metadata", "Metadata"),
+        ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
         ("my.models", "build"),
         ("sklearn.tree._tree", "Tree"),
         ("pandas.core.frame", "DataFrame"),

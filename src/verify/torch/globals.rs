@@ -157,8 +157,11 @@ pub fn trust(module: &str, name: &str) -> Trust {
     // A folder of somebody's own may be called as a module of Python's.
     let own = holds(&STANDARD, root) && !is_standard(module);
     let dangerous = holds(&DANGEROUS_MODULES, root) && !own || DANGEROUS_NAMES.contains(&(module, first));
-    let part_of_name =
-        |part: &str| is_dunder(part) || name.contains('.') && holds(&DANGEROUS_MODULES, part.trim_start_matches('_'));
+    // A module that another one imported for itself, as `random._os`.
+    let module_in_it = |part: &str| {
+        (name.contains('.') || part.starts_with('_')) && holds(&DANGEROUS_MODULES, part.trim_start_matches('_'))
+    };
+    let part_of_name = |part: &str| is_dunder(part) || module_in_it(part);
     if dangerous || name.split('.').any(part_of_name) {
         return Trust::Dangerous;
     }
@@ -268,6 +271,7 @@ mod tests {
             ("shelve", "open"),
             ("code", "InteractiveInterpreter.runcode"),
             ("random", "_os.system"),
+            ("random", "_os"),
             ("builtins", "__dict__"),
         ] {
             assert_eq!(trust(module, name), Trust::Dangerous, "{module}.{name}");

@@ -9,6 +9,22 @@ use super::pickle::{Id, Node, Pickle};
 /// Calls in calls that are followed: partial functions, rebuilt subclasses.
 const DEPTH: usize = 4;
 
+/// Modules of torch of which the classes are data: parts of models, of optimizers, and of what is said of both.
+const TORCH_CLASSES: &[&str] = &[
+    "torch.ao.nn",
+    "torch.ao.quantization",
+    "torch.distributed._shard",
+    "torch.distributed._tensor.placement_types",
+    "torch.distributed.checkpoint.filesystem",
+    "torch.distributed.checkpoint.metadata",
+    "torch.distributed.tensor._dtensor_spec",
+    "torch.distributed.tensor.placement_types",
+    "torch.distributions",
+    "torch.nn",
+    "torch.optim",
+    "torch.quantization",
+];
+
 /// What may be called by its name alone.
 fn is_maker(module: &str, name: &str) -> bool {
     match module {
@@ -51,6 +67,8 @@ fn is_maker(module: &str, name: &str) -> bool {
         "inspect" => matches!(name, "Parameter" | "Signature" | "_ParameterKind"),
         "itertools" => name == "count",
         "logging" => name == "getLogger",
+        "time" => name == "struct_time",
+        "torch.torch_version" => name == "TorchVersion",
         "zoneinfo" => name == "ZoneInfo._unpickle",
         "distutils.version" => matches!(name, "LooseVersion" | "StrictVersion"),
         "joblib.numpy_pickle" => matches!(name, "NumpyArrayWrapper" | "NDArrayWrapper"),
@@ -177,13 +195,12 @@ fn is_latin(encoding: &str) -> bool {
 fn package(module: &str, name: &str) -> Trust {
     let root = module.split('.').next().unwrap_or(module);
     let last = name.rsplit('.').next().unwrap_or(name);
-    let class = !name.contains('.') && name.starts_with(|c: char| c.is_ascii_uppercase());
+    let class = !name.contains('.') && name.trim_start_matches('_').starts_with(|c: char| c.is_ascii_uppercase());
     let fine = match root {
         "torch" => {
-            class
-                && ["torch.nn.", "torch.optim.", "torch.distributions.", "torch.ao.nn."]
-                    .iter()
-                    .any(|p| module.starts_with(p))
+            let below =
+                |known: &str| module.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+            class && TORCH_CLASSES.iter().any(|known| below(known))
         }
         "numpy" => false,
         _ if is_standard(module) => false,
@@ -258,7 +275,12 @@ fn is_fine(pickle: &Pickle, function: (&str, &str), given: &[Id], depth: usize) 
         (("functools", "partial"), [function, rest @ ..]) => harmless(function, rest),
         // It calls its factory later, without arguments.
         (("collections", "defaultdict"), [factory, ..]) => {
-            matches!(pickle.node(*factory), Node::None | Node::Call { .. }) || harmless(factory, &[])
+            // A partial function was judged where it was made; what another call gave may be any function.
+            let partial = |id: Id| match pickle.node(id) {
+                Node::Call { function, .. } => named(function, "functools", "partial"),
+                other => *other == Node::None,
+            };
+            partial(*factory) || harmless(factory, &[])
         }
         // What it loads is judged as a file of its own.
         (("torch.storage", "_load_from_bytes"), [bytes]) => nested(pickle, *bytes).is_some(),

@@ -35,7 +35,7 @@ pub(super) static UNSAFE_PACKAGES: Names = LazyLock::new(|| {
     greenlet h5py httpx invoke ipykernel jinja2 joblib jsonpickle jupyter_client kubernetes llvmlite mako 
     mlflow mpi4py multiprocess nbconvert notebook numba numexpr onnx onnxruntime paramiko pathos pexpect pip 
     pkg_resources plumbum polars psutil psycopg2 ptyprocess py pyarrow pymysql pymongo pytest ray redis 
-    requests rpyc ruamel s3fs setuptools sh skops sqlalchemy streamlit sympy tblib tornado triton twisted 
+    requests rpyc s3fs setuptools sh skops sqlalchemy streamlit sympy tblib tornado triton twisted 
     urllib3 uvicorn watchdog webdataset websocket websockets wheel xmltodict yaml zmq
     "
     .split_ascii_whitespace()
