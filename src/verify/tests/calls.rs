@@ -113,6 +113,9 @@ fn all_else_of_the_standard_library_torch_and_numpy_is_an_alarm_when_it_is_calle
         ("numpy.lib.format", "open_memmap"),
         ("_interpreters", "create"),
         ("torch.nn.functional", "relu"),
+        ("PIL.ImageMath", "eval"),
+        ("scipy.io", "loadmat"),
+        ("pandas.io.common", "get_handle"),
         ("torch.distributed.checkpoint.state_dict_loader", "load"),
     ] {
         alarming(name, &of(call(module, name, |p| p.text("x"))));
@@ -134,6 +137,9 @@ fn all_else_of_the_standard_library_torch_and_numpy_is_an_alarm_when_it_is_calle
         ("my.models", "build"),
         ("sklearn.tree._tree", "Tree"),
         ("pandas.core.frame", "DataFrame"),
+        ("pandas._libs.internals", "_unpickle_block"),
+        ("PIL.Image", "Image"),
+        ("scipy.sparse._csr", "csr_matrix"),
         // Its first word is a module of Python's, which holds no others.
         ("code.model", "Net"),
         ("datetime", "datetime"),

@@ -57,9 +57,14 @@ fn zlib(content: &[u8]) -> Vec<u8> {
 
 /// What joblib writes for an array of two doubles, with `pickle` behind it.
 fn joblib(dtype: &str, raw: &[u8], pickle: &[u8]) -> Vec<u8> {
+    joblib_of(dtype, b"", raw, pickle)
+}
+
+/// The same where the dtype is given a state by these instructions.
+fn joblib_of(dtype: &str, state: &[u8], raw: &[u8], pickle: &[u8]) -> Vec<u8> {
     let pickled = Pickled::new().global("joblib.numpy_pickle", "NumpyArrayWrapper").op(b")\x81}(");
     let pickled = pickled.text("shape").op(b"K\x02\x85").text("dtype").global("numpy", "dtype").op("(");
-    let pickled = pickled.text(dtype).op(b"\x89\x88tR").text("numpy_array_alignment_bytes").op("K\x10ub");
+    let pickled = pickled.text(dtype).op(b"\x89\x88tR").op(state).text("numpy_array_alignment_bytes").op("K\x10ub");
     // Its other instructions, behind the array.
     let rest = pickle.strip_prefix(b"\x80\x02").unwrap_or(pickle);
     [&pickled.0[..], raw, b"0", rest].concat()
@@ -81,6 +86,9 @@ fn a_hostile_pickle_is_found_in_every_container_and_an_honest_one_is_no_news() {
         ("policy.zip", |p| zip(&[record("data", "{}"), record("policy.pth", torch_file(p, &[]))])),
         ("arrays.joblib", |p| joblib("f8", b"\x03\xff\xff\xff0123456789abcdef", p)),
         ("objects.joblib", |p| joblib("O8", p, b"\x80\x02N.")),
+        // Of eight bytes with fields; and with a field that is an object.
+        ("fields.joblib", |p| joblib_of("V8", b"(K\x03NNNNNNK\x00tb", b"\x01\xff0123456789abcdef", p)),
+        ("fields.joblib", |p| joblib_of("V8", b"(K\x03NNNNNNK\x3ftb", p, b"\x80\x02N.")),
         ("model.pt2", |p| {
             zip(&[record("x/archive_format", "pt2"), record("x/data/sample_inputs/model.pt", torch_file(p, &[]))])
         }),

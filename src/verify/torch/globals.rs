@@ -120,6 +120,8 @@ const HARMLESS: &[(&str, &str)] = &[
     ("_io", "StringIO"),
     ("io", "BytesIO"),
     ("io", "StringIO"),
+    // What stands for no default and no annotation: a class that is only named.
+    ("inspect", "_empty"),
     ("inspect", "Parameter"),
     ("inspect", "Signature"),
     ("inspect", "_ParameterKind"),

@@ -25,6 +25,9 @@ const TORCH_CLASSES: &[&str] = &[
     "torch.quantization",
 ];
 
+/// Modules of packages of numbers that read files, or compile.
+const READS_FILES: &[&str] = &["scipy.datasets", "scipy.io", "scipy.misc", "scipy.weave", "sklearn.datasets"];
+
 /// What may be called by its name alone.
 fn is_maker(module: &str, name: &str) -> bool {
     match module {
@@ -196,16 +199,13 @@ fn package(module: &str, name: &str) -> Trust {
     let root = module.split('.').next().unwrap_or(module);
     let last = name.rsplit('.').next().unwrap_or(name);
     let class = !name.contains('.') && name.trim_start_matches('_').starts_with(|c: char| c.is_ascii_uppercase());
+    let below = |known: &str| module.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     let fine = match root {
-        "torch" => {
-            let below =
-                |known: &str| module.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-            class && TORCH_CLASSES.iter().any(|known| below(known))
-        }
+        "torch" => class && TORCH_CLASSES.iter().any(|known| below(known)),
         "numpy" => false,
         _ if is_standard(module) => false,
         _ if holds(&UNSAFE_PACKAGES, root) => false,
-        "scipy" => !module.starts_with("scipy.weave"),
+        "scipy" | "sklearn" => !READS_FILES.iter().any(|known| below(known)),
         _ if holds(&CLASSES_ONLY, root) => {
             class || last.contains("unpickle") || last.starts_with("_new_") || last.starts_with("_reconstruct")
         }

@@ -6,6 +6,9 @@ use super::{Id, Node, Pickle};
 /// An array of which too little is known to pass it.
 const UNKNOWN: &str = "joblib keeps an array here of which the size is not known";
 
+/// `NPY_ITEM_HASOBJECT`.
+const HAS_OBJECT: u64 = 1;
+
 /// An array behind its description.
 pub(super) struct Array {
     /// Its bytes; `None` for objects, which are a pickle.
@@ -30,12 +33,12 @@ fn described(pickle: &Pickle, state: Id) -> Option<Array> {
         .iter()
         .try_fold(1u64, |count, length| count.checked_mul(pickle.count(*length)?))?;
     let aligned = value("numpy_array_alignment_bytes").is_some_and(|id| pickle.count(id).is_some());
-    let Node::Call { function, arguments, .. } = pickle.node(value("dtype")?) else { return None };
+    let Node::Call { function, arguments, state, .. } = pickle.node(value("dtype")?) else { return None };
     let function = pickle.global(*function)?;
     if (&*function.module, &*function.name) != ("numpy", "dtype") {
         return None;
     }
-    // `f8`, `U10`, `M8`, `O8`; `V` has fields, which say more than its name.
+    // `f8`, `U10`, `M8`, `O8`; what has fields is `V16`, and says by its flags whether one of them is an object.
     let code = pickle.text(*pickle.items(*arguments)?.first()?)?;
     let kind = code.chars().next()?;
     if kind == 'O' {
@@ -45,6 +48,14 @@ fn described(pickle: &Pickle, state: Id) -> Option<Array> {
     let item = match kind {
         'b' | 'i' | 'u' | 'f' | 'c' | 'S' | 'M' | 'm' => item,
         'U' => item.checked_mul(4)?,
+        'V' => {
+            // (version, order, subtype, names, fields, size, alignment, flags)
+            let flags = pickle.count(*pickle.items((*state)?)?.get(7)?)?;
+            if flags & HAS_OBJECT != 0 {
+                return Some(Array { bytes: None, aligned: false });
+            }
+            item
+        }
         _ => return None,
     };
     Some(Array { bytes: Some(usize::try_from(count.checked_mul(item)?).ok()?), aligned })
