@@ -10,6 +10,9 @@ use super::bytes::Bytes;
 const MAX_HEAP: u64 = 16 << 20;
 /// What a mapping calls the file that it is in.
 const HERE: &[u8] = b".";
+/// What an entry of version 1 says of itself: its source is in this file, its dataset's name stands in another entry.
+const SAME_FILE: u8 = 4;
+const SHARED_NAME: u8 = 2;
 
 /// Whether every part of a virtual dataset is in this file; its mapping is an object of the heap at `address`.
 /// `None` for a mapping of a kind that is not known.
@@ -40,14 +43,25 @@ pub(super) fn is_here<R: Read + Seek>(file: &mut File<R>, address: u64, index: u
 }
 
 fn mapping(mut object: Bytes<'_>, lengths: usize) -> Result<Option<bool>, String> {
-    if object.u8()? != 0 {
+    let version = object.u8()?;
+    if version > 1 {
         return Ok(None);
     }
     for _ in 0..object.number(lengths)? {
-        let here = text(&mut object)? == HERE;
-        text(&mut object)?;
+        let flags = if version == 0 { 0 } else { object.u8()? };
+        let here = match flags {
+            0 => text(&mut object)? == HERE,
+            _ if flags & !(SAME_FILE | SHARED_NAME) == 0 => flags & SAME_FILE != 0,
+            _ => return Ok(None),
+        };
         if !here {
             return Ok(Some(false));
+        }
+        // A name that an earlier entry has is said by the number of that entry.
+        if flags & SHARED_NAME == 0 {
+            text(&mut object)?;
+        } else {
+            object.take(lengths)?;
         }
         for _ in 0..2 {
             if !selection(&mut object)? {

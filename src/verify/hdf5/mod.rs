@@ -289,10 +289,8 @@ impl Walk<'_> {
             Layout::ChunkedOther(Some(root)) if file.base.checked_add(*root).is_none_or(|at| at >= file.place.end) => {
                 self.found(Code::TensorOutOfBounds, format!("the chunks of dataset {} lie at {root}", Quote(&name)));
             }
-            Layout::Virtual(heap, index) => {
-                if mapping::is_here(file, *heap, *index).map_err(invalid)? != Some(true) {
-                    self.outside(&name);
-                }
+            Layout::Virtual(heap, index) if mapping::is_here(file, *heap, *index).map_err(invalid)? != Some(true) => {
+                self.outside(&name);
             }
             _ => {}
         }

@@ -17,6 +17,8 @@ use crate::verify::findings::{complaint, cut};
 const NAMED: usize = 10;
 /// Pickles in one stream, one behind another.
 const PICKLES: usize = 100_000;
+/// Objects of all of them.
+const OBJECTS: usize = 16_000_000;
 /// Files in pickles in files.
 pub(in crate::verify) const NESTED: usize = 4;
 /// Files inside one pickle: as many as a model has storages.
@@ -217,14 +219,17 @@ pub(in crate::verify) fn part(part: &mut Part<'_>, whose: Whose<'_>) -> io::Resu
         }));
     };
     let mut stream = part.stream()?;
-    let (first, error) = pickle::follow(&mut *stream);
+    let (mut first, error) = pickle::follow(&mut *stream);
     findings.extend(imports(&first, whose));
     gather(&first, 0);
     let mut at = first.length;
     if error.is_none() {
         // Readers that load in a loop run what follows.
-        for _ in 1..PICKLES {
-            if stream.fill_buf()?.is_empty() {
+        let (mut count, mut objects) = (1, first.objects());
+        while !stream.fill_buf()?.is_empty() {
+            if count >= PICKLES || objects >= OBJECTS {
+                let message = "more pickles lie behind its first than this reader follows";
+                findings.push(whose.finding(Code::PickleInvalid, message));
                 break;
             }
             let (mut next, error) = pickle::follow(&mut *stream);
@@ -236,13 +241,26 @@ pub(in crate::verify) fn part(part: &mut Part<'_>, whose: Whose<'_>) -> io::Resu
             findings.extend(imports(&next, whose).into_iter().filter(|f| f.code == Code::UnsafePickle));
             gather(&next, at);
             at = at.saturating_add(next.length);
+            (count, objects) = (count + 1, objects.saturating_add(next.objects()));
             if error.is_some() {
                 break;
             }
         }
     }
     drop(stream);
+    if whose.depth > 0 {
+        // Its objects are of no further use, and those of the files in it are to have their room.
+        (first.nodes, first.nested) = (Vec::new(), Vec::new());
+    }
     for nested in inner {
+        // What is compressed is unpacked from its start for each.
+        if let (Nested::Span(start, length), false) = (&nested, part.is_plain())
+            && !whose.spend(start.saturating_add(*length))
+        {
+            findings
+                .push(whose.finding(Code::PickleInvalid, "more files lie compressed in it than this reader unpacks"));
+            break;
+        }
         if whose.depth >= NESTED {
             findings
                 .push(whose.finding(Code::PickleInvalid, "files lie in its pickles deeper than this reader follows"));

@@ -2,6 +2,8 @@
 //! else of Python's standard library, torch and numpy that is called is unsafe; classes of other packages need
 //! a full unpickling. What is only imported is judged in `globals`.
 
+use std::collections::HashSet;
+
 use super::globals::{Trust, trust};
 use super::packages::{CLASSES_ONLY, UNSAFE_PACKAGES, holds, is_standard};
 use super::pickle::{Id, Node, Pickle};
@@ -283,7 +285,7 @@ fn is_fine(pickle: &Pickle, function: (&str, &str), given: &[Id], depth: usize) 
             partial(*factory) || harmless(factory, &[])
         }
         // What it loads is judged as a file of its own.
-        (("torch.storage", "_load_from_bytes"), [bytes]) => nested(pickle, *bytes).is_some(),
+        (("torch.storage", "_load_from_bytes"), [bytes]) => is_bytes(pickle, *bytes),
         (("zoneinfo", "ZoneInfo._unpickle"), [key, _]) => {
             pickle.text(*key).is_some_and(|key| !key.starts_with('/') && !key.contains(".."))
         }
@@ -308,6 +310,18 @@ pub(super) enum Nested {
     Held(Vec<u8>),
 }
 
+/// Whether a node is bytes that [`nested`] reads, without reading them: a call may be there a million times.
+fn is_bytes(pickle: &Pickle, id: Id) -> bool {
+    match pickle.node(id) {
+        Node::Bytes { .. } | Node::Str(_) => true,
+        Node::Call { function, arguments, .. } => {
+            import(pickle, *function) == Some(("_codecs", "encode"))
+                && matches!(pickle.items(*arguments), Some([text, _]) if pickle.text(*text).is_some())
+        }
+        _ => false,
+    }
+}
+
 /// The bytes that a node is: `b"..."`, or, in protocols before 3, `_codecs.encode("...", "latin1")`.
 pub(super) fn nested(pickle: &Pickle, id: Id) -> Option<Nested> {
     match pickle.node(id) {
@@ -325,13 +339,20 @@ fn latin(text: &str) -> Option<Vec<u8>> {
     text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect()
 }
 
-/// Files inside the pickle that it would have torch load.
+/// Files inside the pickle that it would have torch load, each once however often it is loaded.
 pub(super) fn nested_files(pickle: &Pickle) -> impl Iterator<Item = Nested> + '_ {
-    pickle.nodes.iter().filter_map(|node| {
+    let mut seen = HashSet::new();
+    pickle.nodes.iter().filter_map(move |node| {
         let Node::Call { function, arguments, .. } = node else { return None };
         if import(pickle, *function)? != ("torch.storage", "_load_from_bytes") {
             return None;
         }
-        nested(pickle, *pickle.items(*arguments)?.first()?)
+        let bytes = *pickle.items(*arguments)?.first()?;
+        // Several calls may encode one text.
+        let text = match pickle.node(bytes) {
+            Node::Call { arguments, .. } => *pickle.items(*arguments)?.first()?,
+            _ => bytes,
+        };
+        if seen.insert(text) { nested(pickle, bytes) } else { None }
     })
 }

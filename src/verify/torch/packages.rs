@@ -45,8 +45,8 @@ pub(super) static UNSAFE_PACKAGES: Names = LazyLock::new(|| {
 /// Packages of which classes are data, and functions do things.
 pub(super) static CLASSES_ONLY: Names = LazyLock::new(|| {
     "
-    PIL accelerate datasets diffusers huggingface_hub hydra keras matplotlib pandas networkx nltk peft spacy tensorflow tf_keras torchaudio torchvision 
-    transformers weave
+    PIL accelerate datasets diffusers huggingface_hub hydra keras matplotlib networkx nltk pandas peft spacy tensorflow
+    tf_keras torchaudio torchvision transformers weave
     "
     .split_ascii_whitespace()
     .collect()

@@ -11,6 +11,9 @@ use super::directory::{Entry, Method};
 /// Bytes of a compressed part that are held in memory to be read at any place.
 const HELD: u64 = 64 << 20;
 
+/// Bytes that are unpacked of a file that does not say how many it has.
+const UNPACKED: u64 = 16 << 30;
+
 /// Bytes that can be read from any place on.
 pub(in crate::verify) trait Source: Read + Seek {}
 
@@ -45,7 +48,7 @@ impl<'f> Part<'f> {
 
     /// All of a file of `packed` bytes that is compressed.
     pub fn packed(file: &'f mut dyn Source, packed: u64, packing: Packing) -> Self {
-        Part { file, start: 0, packed, packing, passed: 0, size: u64::MAX }
+        Part { file, start: 0, packed, packing, passed: 0, size: UNPACKED }
     }
 
     /// Passes the first `bytes`.

@@ -99,12 +99,7 @@ pub(super) fn inner(file: &mut dyn Source, length: u64, whose: Whose<'_>) -> Vec
 /// The same of a record of an archive.
 pub(super) fn record(file: &mut dyn Source, name: &str, entry: &Entry, whose: Whose<'_>) -> Vec<Finding> {
     match Part::of(file, entry) {
-        Some(mut part) => {
-            if !part.is_plain() && !whose.spend(entry.size.min(CONFIG)) {
-                return vec![whose.finding(Code::ArchiveInvalid, "more is compressed in it than this reader unpacks")];
-            }
-            within(&mut part, name, whose)
-        }
+        Some(mut part) => within(&mut part, name, whose),
         None => Vec::new(),
     }
 }
@@ -120,6 +115,10 @@ fn within(part: &mut Part<'_>, name: &str, whose: Whose<'_>) -> Vec<Finding> {
 fn content(part: &mut Part<'_>, name: &str, whose: Whose<'_>) -> Vec<Finding> {
     let Ok(head) = part.head(HEAD) else { return Vec::new() };
     let kind = kind(&head, name);
+    let unpacks = !matches!(kind, Kind::Other | Kind::Closed(_)) && !part.is_plain();
+    if unpacks && !whose.spend(part.size) {
+        return vec![whose.finding(Code::ArchiveInvalid, "more is compressed in it than this reader unpacks")];
+    }
     let judged = match kind {
         Kind::Other => return Vec::new(),
         Kind::Closed(how) => {

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, Read as _};
 use super::{Global, Id, Node, Pickle, compat, joblib};
 
 /// Objects of one pickle. A real shard has some fifteen a tensor.
-const NODE_LIMIT: usize = 4_000_000;
+pub(super) const NODE_LIMIT: usize = 4_000_000;
 /// Slots on the stack, items of containers, memo entries: each bounded by this as well.
 const SLOT_LIMIT: usize = 8_000_000;
 /// Bytes of an imported module's or function's name: each import of a memoised text copies it.
@@ -30,6 +30,8 @@ pub(super) struct Machine<'a> {
     texts: usize,
     /// How many pickles this one is in.
     depth: usize,
+    /// Objects that it may have, with those of the pickles in it.
+    room: usize,
     assigned: HashSet<u32>,
     pickle: Pickle,
     stack: Vec<Id>,
@@ -47,7 +49,7 @@ const LONG_NAME: &str = "it imports a name of more than 1,024 bytes";
 pub(super) const EMPTY: &str = "an instruction finds the stack empty";
 
 impl<'a> Machine<'a> {
-    pub(super) fn new(input: &'a mut dyn BufRead, depth: usize) -> Self {
+    pub(super) fn new(input: &'a mut dyn BufRead, depth: usize, room: usize) -> Self {
         Machine {
             input,
             at: 0,
@@ -55,6 +57,7 @@ impl<'a> Machine<'a> {
             protocol: 0,
             texts: 0,
             depth,
+            room,
             assigned: HashSet::new(),
             pickle: Pickle::default(),
             stack: Vec::new(),
@@ -196,7 +199,7 @@ impl<'a> Machine<'a> {
 
     pub(super) fn add(&mut self, node: Node) -> Step<Id> {
         let id = self.pickle.nodes.len();
-        if id >= NODE_LIMIT {
+        if id >= self.room {
             return Err("it has more objects than this reader follows");
         }
         self.pickle.nodes.push(node);
@@ -297,12 +300,15 @@ impl<'a> Machine<'a> {
             // A pickle of its own, behind which this one goes on.
             None if self.depth >= DEPTH => Err("its arrays of objects nest deeper than this reader follows"),
             None => {
-                let (inner, error) = super::follow_within(&mut *self.input, self.depth + 1);
+                let (inner, error) = super::follow_within(
+                    &mut *self.input,
+                    self.depth + 1,
+                    self.room.saturating_sub(self.pickle.nodes.len()),
+                );
                 self.frame = None;
-                let slots = self.charge(inner.nodes.len());
+                self.room = self.room.saturating_sub(inner.objects());
                 self.at = self.at.saturating_add(inner.length);
                 self.pickle.nested.push(inner);
-                slots?;
                 error.map_or(Ok(()), |error| Err(error.why))
             }
         }

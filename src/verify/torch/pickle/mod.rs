@@ -108,11 +108,11 @@ pub fn read(mut input: &[u8]) -> Result<Pickle, PickleError> {
 /// Follows a pickle to its `STOP`, and leaves `input` behind it. Python runs what it can before it meets what
 /// it cannot follow: beside an error stands what was read until then.
 pub fn follow(input: &mut dyn BufRead) -> (Pickle, Option<PickleError>) {
-    follow_within(input, 0)
+    follow_within(input, 0, machine::NODE_LIMIT)
 }
 
-fn follow_within(input: &mut dyn BufRead, depth: usize) -> (Pickle, Option<PickleError>) {
-    let mut machine = Machine::new(input, depth);
+fn follow_within(input: &mut dyn BufRead, depth: usize, room: usize) -> (Pickle, Option<PickleError>) {
+    let mut machine = Machine::new(input, depth, room);
     loop {
         let position = machine.position();
         match machine.step() {
@@ -124,6 +124,11 @@ fn follow_within(input: &mut dyn BufRead, depth: usize) -> (Pickle, Option<Pickl
 }
 
 impl Pickle {
+    /// How many objects it has, with those of the pickles in it.
+    pub fn objects(&self) -> usize {
+        self.nested.iter().fold(self.nodes.len(), |count, inner| count.saturating_add(inner.objects()))
+    }
+
     /// The node called `id`; ids made by [`read`] always exist.
     pub fn node(&self, id: Id) -> &Node {
         self.nodes.get(id as usize).unwrap_or(&Node::None)
