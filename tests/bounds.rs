@@ -121,6 +121,30 @@ fn sparse() -> Vec<u8> {
     legacy(&pickle)
 }
 
+/// As many objects as a pickle may have, in each of files in pickles in files.
+fn files_in_pickles() -> Vec<u8> {
+    let objects = b"N0".repeat(3_900_000);
+    let mut file = [b"\x80\x04", &objects[..], b"N."].concat();
+    for _ in 0..4 {
+        let length = u32::try_from(file.len()).unwrap().to_le_bytes();
+        let load = [b"ctorch.storage\n_load_from_bytes\nB", &length[..], &file, b"\x85R."].concat();
+        file = [b"\x80\x04", &objects[..], &load].concat();
+    }
+    file
+}
+
+/// One text that is a file, loaded again and again.
+fn one_file_often() -> Vec<u8> {
+    let mut pickle = b"\x80\x04ctorch.storage\n_load_from_bytes\nq\0c_codecs\nencode\nq\x01".to_vec();
+    pickle.extend(text(&"x".repeat(4 << 20)));
+    pickle.extend(b"q\x02");
+    pickle.extend(text("latin1"));
+    pickle.extend(b"q\x03");
+    pickle.extend(b"h\0h\x01h\x02h\x03\x86R\x85R0".repeat(100_000));
+    pickle.extend(b"N.");
+    pickle
+}
+
 /// One header of a tar archive.
 fn tar(name: &str, kind: u8, size: u64) -> Vec<u8> {
     let mut header = vec![0; 512];
@@ -187,6 +211,8 @@ fn no_hostile_file_takes_more_memory_than_the_bound() {
         ("places", places()),
         ("sparse", sparse()),
         ("records", records()),
+        ("files in pickles", files_in_pickles()),
+        ("one file often", one_file_often()),
     ] {
         held(what, &mut || read_torch(&file));
     }

@@ -114,6 +114,11 @@ fn sets() {
     replay(entry::sets, "sets", 4);
 }
 
+#[test]
+fn scans() {
+    replay(entry::scan, "scan", 6);
+}
+
 /// The entry points take each other's seeds without a panic as well.
 #[test]
 fn every_entry_point_takes_every_seed() {
@@ -133,6 +138,7 @@ fn every_entry_point_takes_every_seed() {
             entry::index,
             entry::names,
             entry::sets,
+            entry::scan,
         ] {
             target(&bytes);
         }

@@ -69,6 +69,12 @@ codes! {
     UnsafePickle = "unsafe-pickle", Error;
     /// A pickle needs `weights_only=False` to load.
     NeedsFullUnpickle = "needs-full-unpickle", Warning;
+    /// A TorchScript archive brings code of its own, which its interpreter runs.
+    TorchscriptCode = "torchscript-code", Note;
+    /// A Keras model has a Lambda layer, which is code.
+    KerasLambda = "keras-lambda", Warning;
+    /// The graph of a `SavedModel` reads or writes files when it runs.
+    GraphFileAccess = "graph-file-access", Warning;
     /// A pickle is malformed, or too large to be read safely.
     PickleInvalid = "pickle-invalid", Error;
     /// A zip or tar archive is malformed.

@@ -2,6 +2,8 @@
 //! which only headers are asked for. Nothing is verified but what the headers themselves say.
 
 use crate::model::Options;
+use std::collections::BTreeSet;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use super::{Error, Session};
@@ -68,8 +70,15 @@ pub fn inspect_path(place: &Path) -> Result<Vec<Inspected>, Error> {
         files.push((place.to_path_buf(), place.file_name().unwrap_or_default().to_string_lossy().into_owned()));
     }
     let mut inspected = Vec::new();
+    let foreign = named_by_graphs(&files);
     for (local, path) in files {
         let Some(family) = family_of(&path) else { continue };
+        // A `.bin` that another file claims is no checkpoint of PyTorch's.
+        if family == Family::Bin && (foreign.contains(&path) || local.with_extension("xml").is_file()) {
+            let size = std::fs::metadata(&local).map_or(0, |m| m.len());
+            inspected.push(Inspected { path, size, table: None, findings: Vec::new() });
+            continue;
+        }
         // A name that is no path in a repo is still a file here.
         let named = path.parse::<RepoPath>().or_else(|_| format!("file.{}", family_ending(&path)).parse());
         let Ok(name) = named else { continue };
@@ -78,6 +87,19 @@ pub fn inspect_path(place: &Path) -> Result<Vec<Inspected>, Error> {
         inspected.push(Inspected { path, size, table, findings });
     }
     if inspected.is_empty() { Err(Error::NoWeights { place: place.display().to_string() }) } else { Ok(inspected) }
+}
+
+/// The files that the ONNX graphs among `files` keep their data in.
+fn named_by_graphs(files: &[(PathBuf, String)]) -> BTreeSet<String> {
+    let mut named = BTreeSet::new();
+    for (local, path) in files.iter().filter(|(_, path)| family_of(path) == Some(Family::Onnx)) {
+        let Ok(file) = std::fs::File::open(local) else { continue };
+        let length = file.metadata().map_or(0, |meta| meta.len());
+        let folder = path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+        let model = verify::onnx::model(BufReader::new(file), length, path).0;
+        named.extend(model.external.iter().map(|external| format!("{folder}{}", external.location)));
+    }
+    named
 }
 
 fn family_ending(name: &str) -> &str {

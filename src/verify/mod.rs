@@ -15,6 +15,7 @@ mod place;
 mod proto;
 pub mod safetensors;
 pub mod saved_model;
+mod scan;
 mod table;
 pub mod tf_checkpoint;
 pub mod torch;
@@ -37,7 +38,7 @@ use crate::model::{Digest, Family, Purpose, RepoPath, WeightIndex, WeightSet};
 use crate::progress::Progress;
 
 /// Changes whenever a check is added or changed, so that remembered results are not taken for new ones.
-pub const RULES_VERSION: u32 = 5;
+pub const RULES_VERSION: u32 = 6;
 
 /// What selection does not read is no index here either.
 const INDEX_LIMIT: u64 = crate::model::INDEX_LIMIT;
@@ -106,6 +107,7 @@ pub fn verify(subject: &Subject, threads: usize, progress: &dyn Progress) -> Out
     for set in &subject.weights {
         check_weights(subject, set, &local, &sound, threads, &mut outcome);
     }
+    outcome.findings.extend(scan::all(subject, &sound, threads));
     let mut companions = Vec::new();
     companions::check(subject, &mut companions);
     outcome.findings.extend(companions.into_iter().filter(|f| f.path.as_ref().is_none_or(|p| !bad.contains(p))));

@@ -21,6 +21,9 @@ pub const MAX_NAMES: usize = 16 << 20;
 /// Bytes of an asset's name, and of the name of a node or its operation.
 const MAX_NAME: u64 = 1 << 16;
 
+/// Operations on files by any name. Those of checkpoints and vocabularies are not among them.
+const FILE_ACCESS: &[&str] = &["ReadFile", "WriteFile"];
+
 /// Which message a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message {
@@ -41,7 +44,9 @@ pub struct Graph {
     pub nodes: u64,
     /// Names of files in `assets/`.
     pub assets: BTreeSet<String>,
-    /// Bytes of those.
+    /// Operations that read or write files by a name that the graph or its input gives, each once.
+    pub file_access: BTreeSet<&'static str>,
+    /// Bytes of the assets' names.
     names: usize,
 }
 
@@ -69,6 +74,11 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str, message: Message) -
         }),
         Message::Other => wire.fields(whole, &mut |_, _, _| Ok::<_, String>(())),
     };
+    if !graph.file_access.is_empty() {
+        let operations: Vec<&str> = graph.file_access.iter().copied().collect();
+        let text = format!("its graph reads or writes files when it runs: it has {}", operations.join(" and "));
+        findings.push(Finding::new(Code::GraphFileAccess, path, text));
+    }
     if let Err(why) = walked {
         findings.push(Finding::new(Code::HeaderInvalid, path, why));
     }
@@ -136,15 +146,38 @@ fn graph_def<R: Read + Seek>(wire: &mut Wire<R>, span: Span, graph: &mut Graph) 
     wire.fields(span, &mut |wire, number, value| match (number, value) {
         (1, Value::Bytes(start, end)) => {
             graph.nodes += 1;
-            wire.fields((start, end), &mut |wire, number, value| match (number, value) {
-                (1 | 2, Value::Bytes(start, end)) => wire.text((start, end), MAX_NAME).map(drop),
-                (3..=7, Value::Bytes(..)) => Ok(()),
-                (1..=7, _) => Err(expected("NodeDef", number)),
-                _ => Ok(()),
-            })
+            node_def(wire, (start, end), graph)
         }
-        (2 | 4, Value::Bytes(..)) | (3, Value::Varint(_)) => Ok(()),
+        (2, Value::Bytes(start, end)) => library(wire, (start, end), graph),
+        (4, Value::Bytes(..)) | (3, Value::Varint(_)) => Ok(()),
         (1..=4, _) => Err(expected("GraphDef", number)),
+        _ => Ok(()),
+    })
+}
+
+fn node_def<R: Read + Seek>(wire: &mut Wire<R>, span: Span, graph: &mut Graph) -> Result<(), String> {
+    wire.fields(span, &mut |wire, number, value| match (number, value) {
+        (1, Value::Bytes(start, end)) => wire.text((start, end), MAX_NAME).map(drop),
+        (2, Value::Bytes(start, end)) => {
+            let operation = wire.text((start, end), MAX_NAME)?;
+            graph.file_access.extend(FILE_ACCESS.iter().find(|known| **known == operation));
+            Ok(())
+        }
+        (3..=7, Value::Bytes(..)) => Ok(()),
+        (1..=7, _) => Err(expected("NodeDef", number)),
+        _ => Ok(()),
+    })
+}
+
+/// The functions that a graph calls; since TensorFlow 2 most nodes are in them.
+fn library<R: Read + Seek>(wire: &mut Wire<R>, span: Span, graph: &mut Graph) -> Result<(), String> {
+    wire.fields(span, &mut |wire, number, value| match (number, value) {
+        (1, Value::Bytes(start, end)) => wire.fields((start, end), &mut |wire, number, value| match (number, value) {
+            (3, Value::Bytes(start, end)) => node_def(wire, (start, end), graph),
+            (3, _) => Err(expected("FunctionDef", number)),
+            _ => Ok(()),
+        }),
+        (1, _) => Err(expected("FunctionDefLibrary", number)),
         _ => Ok(()),
     })
 }

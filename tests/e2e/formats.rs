@@ -110,7 +110,8 @@ fn a_flipped_byte_of_an_archive_is_found_when_all_is_read() {
     std::fs::write(folder.join("pytorch_model.bin"), bytes).unwrap();
     std::fs::write(folder.join("config.json"), "{}").unwrap();
     machine.hfget("verify ./model --offline").ends_with(0);
-    machine.hfget("verify ./model --offline --deep").ends_with(1).says("archive-invalid").says("data/");
+    // A warning: torch compares none, and may have written a wrong one on purpose.
+    machine.hfget("verify ./model --offline --deep").says("archive-invalid").says("CRC-32").says("data/");
 }
 
 #[test]

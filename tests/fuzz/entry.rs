@@ -167,6 +167,26 @@ impl Far for Memory {
     }
 }
 
+/// Names by which [`scan`] hands a file over: those that promise a pickle, and others.
+const SCANNED: [&str; 6] = ["x.bin", "x.pkl", "x.joblib", "x.npz", "x.keras", "x"];
+
+/// A file that is no weights, looked into for pickles: its name, and its bytes.
+pub fn scan(bytes: &[u8]) {
+    let Some((kind, content)) = bytes.split_first() else { return };
+    let Some(Ok(path)) = SCANNED.get(usize::from(*kind)).map(|name| name.parse()) else { return };
+    let file = SubjectFile {
+        path,
+        content: Content::Far(Arc::new(Memory(content.into()))),
+        size: None,
+        digest: None,
+        origin: hfget::finding::Origin::Hub,
+        known: hfget::finding::Evidence::Unread,
+        purpose: Purpose::Other,
+    };
+    let subject = Subject { files: vec![file], ..Subject::default() };
+    printable(&verify(&subject, 1, &Silent).findings);
+}
+
 /// The sets that [`sets`] makes: two files, and the index if the first is one.
 const SETS: [(Family, [&str; 2], bool); 6] = [
     (Family::TfCheckpoint, ["m.index", "m.data-00000-of-00001"], false),

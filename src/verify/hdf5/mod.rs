@@ -9,6 +9,7 @@
 mod bytes;
 mod dtype;
 mod groups;
+mod mapping;
 mod object;
 
 use std::collections::{BTreeMap, HashSet};
@@ -288,7 +289,9 @@ impl Walk<'_> {
             Layout::ChunkedOther(Some(root)) if file.base.checked_add(*root).is_none_or(|at| at >= file.place.end) => {
                 self.found(Code::TensorOutOfBounds, format!("the chunks of dataset {} lie at {root}", Quote(&name)));
             }
-            Layout::Elsewhere => self.outside(&name),
+            Layout::Virtual(heap, index) if mapping::is_here(file, *heap, *index).map_err(invalid)? != Some(true) => {
+                self.outside(&name);
+            }
             _ => {}
         }
         let dtype = dtype.name.as_str().into();

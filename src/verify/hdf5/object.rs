@@ -34,8 +34,8 @@ pub(super) enum Layout {
     Chunked(Option<u64>, usize),
     /// In chunks, with another index than a B-tree of version 1.
     ChunkedOther(Option<u64>),
-    /// Made of other datasets, or in other files.
-    Elsewhere,
+    /// Made of other datasets, which the object of this number in the heap at this address names.
+    Virtual(u64, u64),
 }
 
 /// The elements of a dataset.
@@ -291,7 +291,7 @@ fn layout(mut data: Bytes<'_>, offsets: usize, lengths: usize) -> Result<Layout,
                     data.take(parameters)?;
                     Layout::ChunkedOther(defined(data.number(offsets)?, offsets))
                 }
-                3 => Layout::Elsewhere,
+                3 => Layout::Virtual(data.number(offsets)?, data.number(4)?),
                 _ => return Err(format!("a dataset's layout is of class {class}")),
             })
         }

@@ -190,6 +190,11 @@ impl<R: Read + Seek> Walk<'_, R> {
 
 /// The keys of `external_data`.
 fn external_of(keys: &[(String, String)], tensor: usize, need: Option<u64>) -> Result<External, String> {
+    // onnx and onnxruntime take the last of several, which is not all that was checked elsewhere.
+    let twice = |(at, (key, _)): &(usize, &(String, String))| keys.iter().take(*at).any(|(before, _)| before == key);
+    if let Some((_, (key, _))) = keys.iter().enumerate().find(twice) {
+        return Err(format!("its external data state {} twice, and readers differ in which they take", Quote(key)));
+    }
     let key = |wanted: &str| keys.iter().find(|(key, _)| key == wanted).map(|(_, value)| value.as_str());
     let number = |wanted: &str| match key(wanted) {
         None => Ok(None),

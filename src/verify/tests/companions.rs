@@ -24,6 +24,9 @@ fn json_that_loaders_read_has_no_findings() {
         ("vocab.json", r#"{"Infinity": 1, "a \"NaN": 2, "\\": 3, "b": -1}"#),
         // Mamba's, as Python's json writes it.
         ("config.json", r#"{"time_step_limit": [0.0, Infinity], "x": -Infinity, "y":NaN}"#),
+        // A number beyond all, and a lone surrogate.
+        ("config.json", r#"{"limit": 1e400, "x": [-1e400]}"#),
+        ("tokenizer_config.json", r#"{"x": "\ud83d"}"#),
         ("merges.txt", "no json"),
     ] {
         assert_eq!(check(name, text), [], "{name} {text}");

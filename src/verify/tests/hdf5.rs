@@ -47,6 +47,22 @@ fn every_dataset_is_as_its_producer_reads_it() {
 }
 
 #[test]
+fn a_virtual_dataset_in_its_own_file_is_no_news_and_one_in_another_is() {
+    let virtual_file = |name: &str| std::fs::read(fixture(&format!("formats/virtual/{name}"))).unwrap();
+    let (table, findings) = read(&virtual_file("own.h5"));
+    assert_eq!((findings, table.tensors.len()), (vec![], 3));
+    let (_, findings) = read(&virtual_file("other.h5"));
+    assert_eq!(findings.iter().map(|f| f.code).collect::<Vec<_>>(), [Code::ExternalDataMissing]);
+    // No damage to its mapping is a panic.
+    let mut bytes = virtual_file("own.h5");
+    for at in 0..bytes.len() {
+        bytes[at] ^= 0x81;
+        let _ = read(&bytes);
+        bytes[at] ^= 0x81;
+    }
+}
+
+#[test]
 fn hard_links_are_aliases() {
     let (table, _) = read(&file("many.h5"));
     assert_eq!(table.aliases.len(), 400);

@@ -112,6 +112,8 @@ pub struct Record {
     pub size: Option<u64>,
     pub offset: Option<u64>,
     pub zip64: bool,
+    /// Extra fields of the directory's entry.
+    pub extra: Vec<u8>,
 }
 
 pub fn record(name: &str, data: impl AsRef<[u8]>) -> Record {
@@ -140,21 +142,26 @@ pub fn zip_with(records: &[Record], end: End) -> Vec<u8> {
         } else {
             Vec::new()
         };
-        let common = [
-            &[45, 0][..],
-            &r.flags.to_le_bytes(),
-            &r.method.to_le_bytes(),
-            &[0; 4],
-            &r.crc.unwrap_or_else(|| crc32(&r.data)).to_le_bytes(),
-            &short(packed),
-            &short(size),
-            &u16::try_from(r.name.len()).unwrap().to_le_bytes(),
-            &u16::try_from(extra.len()).unwrap().to_le_bytes(),
-        ]
-        .concat();
-        out.extend([b"PK\x03\x04", &*common, r.name.as_bytes(), &extra, &r.data].concat());
+        let central = [&extra[..], &r.extra].concat();
+        let common = |extra: &[u8]| {
+            [
+                &[45, 0][..],
+                &r.flags.to_le_bytes(),
+                &r.method.to_le_bytes(),
+                &[0; 4],
+                &r.crc.unwrap_or_else(|| crc32(&r.data)).to_le_bytes(),
+                &short(packed),
+                &short(size),
+                &u16::try_from(r.name.len()).unwrap().to_le_bytes(),
+                &u16::try_from(extra.len()).unwrap().to_le_bytes(),
+            ]
+            .concat()
+        };
+        out.extend([b"PK\x03\x04", &*common(&extra), r.name.as_bytes(), &extra, &r.data].concat());
         let offset = u32::try_from(offset).unwrap().to_le_bytes();
-        directory.extend([b"PK\x01\x02\x2d\x00", &*common, &[0; 10], &offset, r.name.as_bytes(), &extra].concat());
+        directory.extend(
+            [b"PK\x01\x02\x2d\x00", &*common(&central), &[0; 10], &offset, r.name.as_bytes(), &central].concat(),
+        );
     }
     let start = out.len() as u64;
     out.extend(&directory);
@@ -194,7 +201,7 @@ pub fn torch_records(pickle: &[u8], storages: &[(&str, usize)]) -> Vec<Record> {
     records
 }
 
-fn crc32(bytes: &[u8]) -> u32 {
+pub fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
     })

@@ -1,5 +1,6 @@
 //! What verification promises, tested on files that are right, wrong and hostile.
 
+mod calls;
 mod companions;
 mod coverage;
 mod digest;
@@ -11,6 +12,8 @@ mod onnx;
 mod pickles;
 mod safetensors;
 mod saved_model;
+mod scanned;
+mod tars;
 mod tf_checkpoint;
 mod torch;
 mod torch_files;

@@ -77,6 +77,30 @@ fn assets_and_shards_must_be_there() {
     }
 }
 
+/// A message's field.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    [&[number << 3 | 2, u8::try_from(content.len()).unwrap()], content].concat()
+}
+
+#[test]
+fn operations_on_files_are_a_finding_of_their_own_in_graphs_and_in_functions() {
+    let node = |operation: &str| [field(1, b"n"), field(2, operation.as_bytes())].concat();
+    let saved = |graph_def: &[u8]| [b"\x08\x01".to_vec(), field(2, &field(2, graph_def))].concat();
+    let in_graph = |operation: &str| saved(&field(1, &node(operation)));
+    let in_function = |operation: &str| saved(&field(2, &field(1, &field(3, &node(operation)))));
+    for operation in ["ReadFile", "WriteFile"] {
+        for (how, bytes) in [("graph", in_graph(operation)), ("function", in_function(operation))] {
+            let found = read(&bytes).1;
+            assert_eq!(codes(&found), [Code::GraphFileAccess], "{how}");
+            assert!(found[0].message.contains(operation), "{found:?}");
+        }
+    }
+    for operation in ["MatMul", "ReadVariableOp", "RestoreV2", "InitializeTableFromTextFileV2"] {
+        assert_eq!(read(&in_graph(operation)).1, [], "{operation}");
+        assert_eq!(read(&in_function(operation)).1, [], "{operation}");
+    }
+}
+
 #[test]
 fn every_rule_that_is_broken_is_named() {
     assert_eq!(read(b"\x08\x01\x12\x00").1, []);

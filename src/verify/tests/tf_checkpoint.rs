@@ -264,8 +264,8 @@ fn bytes_that_tensors_share_are_read_once() {
     let weights = vec![set(&["m.index", shard])];
     let found = verify(&Subject { files, weights, deep: true, ..Subject::default() }, 1, &Silent).findings;
     assert!(codes(&found).contains(&Code::DataOverlap), "{found:?}");
-    // And looked at, to see whether it is a pointer of git-lfs.
-    assert!(read.load(Ordering::Relaxed) < 150_100, "{} bytes", read.load(Ordering::Relaxed));
+    // And looked at, to see whether it is a pointer of git-lfs, or may hold a pickle.
+    assert!(read.load(Ordering::Relaxed) < 150_700, "{} bytes", read.load(Ordering::Relaxed));
 }
 
 #[test]

@@ -33,7 +33,12 @@ fn our_table_of_every_file_is_the_one_that_torch_reads_back() {
     for (name, want) in truth {
         let (table, findings) = read_torch(&bytes_of(&name));
         let full = ["module", "tar", "subclass", "protocol4"].iter().any(|kind| name.starts_with(kind));
-        let expected: &[Code] = if full { &[Code::NeedsFullUnpickle] } else { &[] };
+        let script = ["script", "trace"].iter().any(|kind| name.starts_with(kind));
+        let expected: &[Code] = match (full, script) {
+            (true, _) => &[Code::NeedsFullUnpickle],
+            (_, true) => &[Code::TorchscriptCode],
+            _ => &[],
+        };
         assert_eq!(codes(&findings), expected, "{name}: {findings:?}");
         let ours: BTreeMap<String, String> = table
             .tensors
@@ -77,10 +82,13 @@ fn a_torchscript_archive_is_told_by_its_content() {
         let (_, findings) = table_of(Cursor::new(&bytes), bytes.len() as u64, &path.parse().unwrap(), family);
         codes(&findings)
     };
-    assert_eq!(as_family("script.pt", "model.pt", Family::TorchScript), []);
-    assert_eq!(as_family("script.pt", "model.pt", Family::Pt), []);
+    assert_eq!(as_family("script.pt", "model.pt", Family::TorchScript), [Code::TorchscriptCode]);
+    assert_eq!(as_family("script.pt", "model.pt", Family::Pt), [Code::TorchscriptCode]);
     assert_eq!(as_family("layout.pt", "model.pt", Family::TorchScript), [Code::FormatUnexpected]);
-    assert_eq!(as_family("script.pt", "pytorch_model.bin", Family::Bin), [Code::FormatUnexpected]);
+    assert_eq!(
+        as_family("script.pt", "pytorch_model.bin", Family::Bin),
+        [Code::TorchscriptCode, Code::FormatUnexpected]
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::make::{Pickled, SIX, safetensors, state_dict, torch_file};
+use super::make::{Pickled, SIX, record, safetensors, state_dict, torch_file, zip};
 use super::{codes, fixture, subject_file};
 use crate::finding::{Code, Outcome, Severity};
 use crate::model::{Family, Purpose, WeightSet};
@@ -117,7 +117,7 @@ fn weights_of_a_format_that_is_not_read_are_not_taken_for_broken_torch_files() {
         (Family::TfLite, b"\x1c\0\0\0TFL3"),
         (Family::OpenVino, b"<net/>"),
         (Family::CTranslate2, b"\x06\0\0\0"),
-        (Family::Mlx, b"PK\x03\x04"),
+        (Family::Mlx, &zip(&[record("a.npy", "")])),
         (Family::Other, b"?"),
     ] {
         fs::write(dir.path().join("x"), content).unwrap();

@@ -1,6 +1,13 @@
 //! Torch's zip archives that are damaged, or that show one archive to us and another to torch.
 
-use super::make::{End, Pickled, Record, SIX, Strided, record, state_dict, torch_file, torch_records, zip, zip_with};
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
+
+use super::make::{
+    End, Pickled, Record, SIX, Strided, crc32, record, state_dict, torch_file, torch_records, zip, zip_with,
+};
 use super::{codes, has_error, read_torch};
 use crate::finding::{Code, Finding};
 
@@ -88,9 +95,21 @@ fn damage_to_the_archive_is_an_error() {
     let and = |extra: Record| zip(&[&records[..], &[extra]].concat());
     let whole = zip(&records);
     for (why, bytes) in [
-        ("a wrong CRC of data.pkl", change(0, &|r| r.crc = Some(1))),
         ("a compressed data.pkl", change(0, &|r| r.method = 8)),
-        ("a compressed storage", change(1, &|r| r.method = 8)),
+        ("a storage packed in a way that PyTorch lacks", change(1, &|r| r.method = 12)),
+        ("another name that some readers take", change(1, &|r| r.extra = extra(0x7075, b"\x01\0\0\0\0y"))),
+        ("a field of long sizes twice", change(1, &|r| r.extra = [extra(1, &[0; 8]), extra(1, &[0; 8])].concat())),
+        ("an extra field that is cut", change(1, &|r| r.extra = b"\x09\0\xff\0".to_vec())),
+        ("bytes between the records at its end", {
+            let mut bytes = zip_with(&records, End { entries: None, zip64: true });
+            let at = find(&bytes, b"PK\x06\x07", 0);
+            bytes.splice(at..at, [0; 64]);
+            bytes
+        }),
+        ("a second archive between the records at its end", {
+            let one = zip_with(&records, End { entries: None, zip64: true });
+            [&one[..], &one].concat()
+        }),
         ("an encrypted storage", change(1, &|r| r.flags = 1)),
         ("an encrypted data.pkl", change(0, &|r| r.flags = 1)),
         ("a data.pkl of another length", change(0, &|r| r.size = Some(r.data.len() as u64 - 1))),
@@ -133,6 +152,75 @@ fn damage_to_the_archive_is_an_error() {
         assert_eq!(codes(&found), [Code::ArchiveInvalid], "{why}: {found:?}");
         assert!(has_error(&found), "{why}");
     }
+}
+
+/// An extra field.
+fn extra(kind: u16, content: &[u8]) -> Vec<u8> {
+    [&kind.to_le_bytes()[..], &u16::try_from(content.len()).unwrap().to_le_bytes(), content].concat()
+}
+
+#[test]
+fn a_field_that_torch_writes_or_passes_over_is_no_damage() {
+    let mut records = torch_records(&six(), &[("0", 24)]);
+    records[1].extra = [extra(0x4246, &[0; 30]), extra(0x5455, &[0; 5])].concat();
+    assert_eq!(findings(&zip(&records)), []);
+}
+
+#[test]
+fn a_crc_that_does_not_agree_is_a_warning_as_torch_reads_none() {
+    let mut records = torch_records(&six(), &[("0", 24)]);
+    records[0].crc = Some(1);
+    let (table, found) = read_torch(&zip(&records));
+    assert_eq!(codes(&found), [Code::ArchiveInvalid]);
+    assert!(!has_error(&found) && found[0].message.contains("CRC-32"), "{found:?}");
+    assert_eq!(table.tensors.len(), 1);
+    records[0].crc = None;
+    assert_eq!(findings(&zip(&records)), []);
+}
+
+/// `content` as a record that a zip tool has packed.
+fn deflated(name: &str, content: &[u8]) -> Record {
+    let mut packed = DeflateEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(content).unwrap();
+    Record {
+        method: 8,
+        size: Some(content.len() as u64),
+        crc: Some(crc32(content)),
+        ..record(name, packed.finish().unwrap())
+    }
+}
+
+#[test]
+fn an_archive_that_a_zip_tool_packed_again_is_read() {
+    let records = [deflated("x/data.pkl", &six()), deflated("x/data/0", &[0; 24]), deflated("x/version", b"3\n")];
+    let (table, found) = read_torch(&zip(&records));
+    assert_eq!((found, table.tensors.len()), (vec![], 1));
+    // Where its bytes are in the file nobody can say.
+    assert_eq!(table.tensors[0].bytes, None);
+    let evil = Pickled::new().global("os", "system").text("true").op(b"\x85R").stop();
+    let found = findings(&zip(&[deflated("x/data.pkl", &evil), record("x/version", "3")]));
+    assert!(codes(&found).contains(&Code::UnsafePickle), "{found:?}");
+    // A size that is not that of the content.
+    let mut short = deflated("x/data.pkl", &six());
+    short.size = short.size.map(|size| size + 1);
+    assert!(has_error(&findings(&zip(&[short, record("x/data/0", [0; 24]), record("x/version", "3")]))));
+}
+
+#[test]
+fn a_package_is_said_to_hold_code_and_its_pickles_are_judged() {
+    let package = |pickle: &[u8]| {
+        findings(&zip(&[
+            record("p/.data/extern_modules", "torch\n"),
+            record("p/model/model.pkl", pickle),
+            record("p/net.py", "class Net: pass\n"),
+            record("p/.data/version", "6\n"),
+        ]))
+    };
+    let found = package(&Pickled::new().global("net", "Net").op(b")\x81").stop());
+    assert!(codes(&found) == [Code::NeedsFullUnpickle] && !has_error(&found), "{found:?}");
+    let found = package(&Pickled::new().global("os", "system").text("true").op(b"\x85R").stop());
+    assert!(codes(&found).contains(&Code::UnsafePickle), "{found:?}");
+    assert!(found.iter().any(|f| f.message.contains("p/model/model.pkl")), "{found:?}");
 }
 
 #[test]
@@ -192,7 +280,7 @@ fn a_torchscript_archive_may_hold_records_that_its_data_does_not_name() {
     records.push(record("x/constants.pkl", b"\x80\x02)."));
     records.push(record("x/code/__torch__.py", b""));
     let found = findings(&zip(&records));
-    assert!(codes(&found) == [Code::DataGap] && !has_error(&found), "{found:?}");
+    assert!(codes(&found) == [Code::DataGap, Code::TorchscriptCode] && !has_error(&found), "{found:?}");
     // What its data names must still be there.
     records.remove(1);
     assert!(codes(&findings(&zip(&records))).contains(&Code::TensorOutOfBounds));

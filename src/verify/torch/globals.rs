@@ -1,4 +1,7 @@
-//! What a pickle may name: torch's own allowlist, what is known to be dangerous, and the rest.
+//! What a pickle may name: torch's own allowlist, what is known to be dangerous, and the rest. What it may call
+//! is judged in `makers`.
+
+use super::packages::{DANGEROUS_MODULES, STANDARD, holds, is_standard};
 
 /// How far a global can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,104 +14,6 @@ pub enum Trust {
     Dangerous,
 }
 
-/// Modules of which nothing belongs into a weight file.
-const DANGEROUS_MODULES: &[&str] = &[
-    "os",
-    "posix",
-    "nt",
-    "posixpath",
-    "ntpath",
-    "sys",
-    "subprocess",
-    "socket",
-    "shutil",
-    "runpy",
-    "importlib",
-    "pty",
-    "code",
-    "codeop",
-    "ctypes",
-    "pickle",
-    "cPickle",
-    "dill",
-    "cloudpickle",
-    "joblib",
-    "commands",
-    "webbrowser",
-    "urllib",
-    "urllib2",
-    "requests",
-    "http",
-    "httplib",
-    "ftplib",
-    "smtplib",
-    "telnetlib",
-    "ssl",
-    "asyncio",
-    "multiprocessing",
-    "threading",
-    "signal",
-    "tempfile",
-    "pathlib",
-    "io",
-    "bdb",
-    "pdb",
-    "cProfile",
-    "profile",
-    "timeit",
-    "trace",
-    "platform",
-    "pip",
-    "ensurepip",
-    "venv",
-    "zipimport",
-    "pkgutil",
-    "marshal",
-    "types",
-    "inspect",
-    "gc",
-    "builtin",
-    "imp",
-    "site",
-    "sysconfig",
-    "distutils",
-    "setuptools",
-    "pydoc",
-    "doctest",
-    "idlelib",
-    "lib2to3",
-    "operator",
-    "functools",
-    "glob",
-    "fileinput",
-    "mmap",
-    "tarfile",
-    "zipfile",
-    "sqlite3",
-    "xmlrpc",
-    "antigravity",
-    "aifc",
-    "aiohttp",
-    "compileall",
-    "dbm",
-    "shelve",
-    "aix_support",
-    "cgitb",
-    "imaplib",
-    "nntplib",
-    "osx_support",
-    "poplib",
-    "posixsubprocess",
-    "pyrepl",
-    "socketserver",
-    "thread",
-    "winapi",
-    "winreg",
-    "frozen_importlib",
-    "frozen_importlib_external",
-    "test",
-];
-
 /// Of Python's built-ins, those that run code or reach attributes.
 const DANGEROUS_BUILTINS: &[&str] = &[
     "eval",
@@ -117,7 +22,6 @@ const DANGEROUS_BUILTINS: &[&str] = &[
     "compile",
     "open",
     "file",
-    "getattr",
     "setattr",
     "delattr",
     "__import__",
@@ -160,7 +64,6 @@ const DANGEROUS_NAMES: &[(&str, &str)] = &[
     ("torch.utils.cpp_extension", "load"),
     ("torch.utils.cpp_extension", "load_inline"),
     ("torch.distributed.rpc", "rpc_sync"),
-    ("torch.storage", "_load_from_bytes"),
     ("numpy.testing._private.utils", "runstring"),
     ("numpy", "load"),
     ("numpy", "fromfile"),
@@ -194,44 +97,74 @@ const DANGEROUS_NAMES: &[(&str, &str)] = &[
     ("_codecs", "decode"),
 ];
 
-/// What checkpoints hold of those modules without harm: paths that nothing opens, bags of attributes, and
-/// calls of what is imported, and so judged, by itself.
+/// What checkpoints hold of those modules without harm: paths that nothing opens, bags of attributes, texts in
+/// memory, versions. What is harmless with certain arguments only is judged where it is called.
 const HARMLESS: &[(&str, &str)] = &[
     ("pathlib", "Path"),
+    ("pathlib", "PurePath"),
     ("pathlib", "PosixPath"),
     ("pathlib", "PurePosixPath"),
     ("pathlib", "WindowsPath"),
     ("pathlib", "PureWindowsPath"),
+    ("pathlib._local", "Path"),
+    ("pathlib._local", "PurePath"),
     ("pathlib._local", "PosixPath"),
+    ("pathlib._local", "PurePosixPath"),
     ("pathlib._local", "WindowsPath"),
+    ("pathlib._local", "PureWindowsPath"),
     ("types", "SimpleNamespace"),
+    ("types", "GenericAlias"),
+    ("types", "MappingProxyType"),
     ("functools", "partial"),
+    ("_io", "BytesIO"),
+    ("_io", "StringIO"),
+    ("io", "BytesIO"),
+    ("io", "StringIO"),
+    // What stands for no default and no annotation: a class that is only named.
+    ("inspect", "_empty"),
+    ("inspect", "Parameter"),
+    ("inspect", "Signature"),
+    ("inspect", "_ParameterKind"),
+    ("distutils.version", "LooseVersion"),
+    ("distutils.version", "StrictVersion"),
+    ("joblib.numpy_pickle", "NumpyArrayWrapper"),
+    ("joblib.numpy_pickle", "NDArrayWrapper"),
 ];
 
-/// Judges `module.name`.
+/// `__name__`.
+fn is_dunder(part: &str) -> bool {
+    part.len() > 4 && part.starts_with("__") && part.ends_with("__")
+}
+
+/// Judges `module.name` where it is imported, whether or not it is called.
 pub fn trust(module: &str, name: &str) -> Trust {
     // `_io` and `_socket` are what `io` and `socket` are made of.
     let root = module.split('.').next().unwrap_or(module).trim_start_matches('_');
+    if HARMLESS.contains(&(module, name)) || super::makers::is_conditional(module, name) {
+        return Trust::NeedsFullUnpickle;
+    }
     // Protocol 4 lets a name have dots: `collections` + `sys.modules`.
     if matches!(module, "builtins" | "__builtin__" | "__builtins__") {
         return match name {
             "set" | "bytearray" | "complex" => Trust::Allowed,
-            _ if DANGEROUS_BUILTINS.contains(&name) || name.contains('.') => Trust::Dangerous,
+            _ if DANGEROUS_BUILTINS.contains(&name) || name.contains('.') || is_dunder(name) => Trust::Dangerous,
             _ => Trust::NeedsFullUnpickle,
         };
     }
     if (module, name) == ("_codecs", "encode") {
         return Trust::Allowed;
     }
-    if HARMLESS.contains(&(module, name)) {
-        return Trust::NeedsFullUnpickle;
-    }
     // A method of a class is as dangerous as the class.
     let first = name.split('.').next().unwrap_or(name);
-    let dangerous = DANGEROUS_MODULES.contains(&root) || DANGEROUS_NAMES.contains(&(module, first));
-    if dangerous
-        || name.split('.').any(|part| part.starts_with("__") || DANGEROUS_MODULES.contains(&part) && name.contains('.'))
-    {
+    // A folder of somebody's own may be called as a module of Python's.
+    let own = holds(&STANDARD, root) && !is_standard(module);
+    let dangerous = holds(&DANGEROUS_MODULES, root) && !own || DANGEROUS_NAMES.contains(&(module, first));
+    // A module that another one imported for itself, as `random._os`.
+    let module_in_it = |part: &str| {
+        (name.contains('.') || part.starts_with('_')) && holds(&DANGEROUS_MODULES, part.trim_start_matches('_'))
+    };
+    let part_of_name = |part: &str| is_dunder(part) || module_in_it(part);
+    if dangerous || name.split('.').any(part_of_name) {
         return Trust::Dangerous;
     }
     if allowed(module, name) { Trust::Allowed } else { Trust::NeedsFullUnpickle }
@@ -330,16 +263,18 @@ mod tests {
             ("torch.hub", "load"),
             ("collections", "sys.modules"),
             ("collections", "__builtins__"),
-            ("builtins", "getattr"),
             ("urllib.request", "urlopen"),
             ("importlib.util", "find_spec"),
             ("torch", "serialization.os.system"),
             ("_io", "open"),
             ("_posixsubprocess", "fork_exec"),
-            ("functools", "reduce"),
             ("torch._dynamo.guards", "GuardBuilder.get"),
             ("torch.utils._config_module", "ConfigModule.load_config"),
             ("shelve", "open"),
+            ("code", "InteractiveInterpreter.runcode"),
+            ("random", "_os.system"),
+            ("random", "_os"),
+            ("builtins", "__dict__"),
         ] {
             assert_eq!(trust(module, name), Trust::Dangerous, "{module}.{name}");
         }
@@ -372,6 +307,11 @@ mod tests {
             ("torch", "hub.FloatStorage"),
             ("pathlib", "PosixPath"),
             ("functools", "partial"),
+            // What may be done with these is judged where they are called.
+            ("builtins", "getattr"),
+            ("functools", "reduce"),
+            // Somebody's own folder of that name.
+            ("code.model", "Net"),
         ] {
             assert_eq!(trust(module, name), Trust::NeedsFullUnpickle, "{module}.{name}");
         }

@@ -1,70 +1,50 @@
 //! `PyTorch`'s format from before 1.6: four pickles, the storages' keys, and their bytes one after the
-//! other (`torch/serialization.py`, `_legacy_load`). Also a pickle that stands alone.
+//! other (`torch/serialization.py`, `_legacy_load`).
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, SeekFrom};
 
+use super::part::Source;
 use super::pickle::{self, Pickle, PickleError};
 use super::state::State;
-use super::{Held, PICKLE_LIMIT, Storages};
-use crate::verify::findings::{Quote, complaint};
+use super::{Held, Storages};
+use crate::verify::findings::Quote;
 
-/// Bytes of the start that are tried first: many a file's pickles are in them.
-const FIRST: u64 = 1 << 20;
-
-/// Why a file is not read further, and the pickles that were read before that.
-pub(super) struct Cut {
-    pub why: String,
-    pub before: Vec<Pickle>,
+/// The pickles that a file starts with.
+pub(super) struct Pickles {
+    /// In order; the last one may be cut.
+    pub read: Vec<Pickle>,
+    /// Why there are no more.
+    pub error: Option<PickleError>,
+    /// Where they end.
+    pub end: u64,
 }
 
-/// Reads the `count` pickles that a file starts with; gives them and where they end.
-pub(super) fn pickles(file: &mut (impl Read + Seek), count: usize) -> Result<(Vec<Pickle>, u64), Cut> {
-    let mut size = FIRST;
-    loop {
-        let head = head(file, size).map_err(|e| Cut { why: complaint(&e), before: Vec::new() })?;
-        match pickles_of(&head, count) {
-            // There may be more of it.
-            Err(_) if head.len() as u64 == size && size < PICKLE_LIMIT => size = (size * 8).min(PICKLE_LIMIT),
-            Err((why, before)) => return Err(Cut { why: why.to_string(), before }),
-            Ok((pickles, end)) => return Ok((pickles, end as u64)),
-        }
-    }
-}
-
-fn pickles_of(bytes: &[u8], count: usize) -> Result<(Vec<Pickle>, usize), (PickleError, Vec<Pickle>)> {
-    let mut at = 0;
-    let mut read = Vec::new();
-    for _ in 0..count {
-        match pickle::read(bytes.get(at..).unwrap_or_default()) {
-            Ok(mut pickle) => {
-                for global in &mut pickle.globals {
-                    global.position += at;
-                }
-                // Said once of a file.
-                let said = read.iter().any(|p: &Pickle| p.unrestricted.is_some());
-                pickle.unrestricted = pickle.unrestricted.filter(|_| !said).map(|position| position + at);
-                at += pickle.length;
-                read.push(pickle);
-            }
-            Err(why) => {
-                return Err((PickleError { position: why.position + at, ..why }, read));
-            }
-        }
-    }
-    Ok((read, at))
-}
-
-fn head(file: &mut (impl Read + Seek), size: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+/// Reads the `count` pickles that a file starts with.
+pub(super) fn pickles(file: &mut dyn Source, count: usize) -> io::Result<Pickles> {
     file.seek(SeekFrom::Start(0))?;
-    file.take(size).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let mut stream = BufReader::new(file);
+    let mut pickles = Pickles { read: Vec::new(), error: None, end: 0 };
+    let mut at = 0;
+    while pickles.read.len() < count && pickles.error.is_none() {
+        let (mut pickle, error) = pickle::follow(&mut stream);
+        for global in &mut pickle.globals {
+            global.position = global.position.saturating_add(at);
+        }
+        // Said once of a file.
+        let said = pickles.read.iter().any(|p| p.unrestricted.is_some());
+        pickle.unrestricted = pickle.unrestricted.filter(|_| !said).map(|position| position.saturating_add(at));
+        pickles.error = error.map(|error| PickleError { position: error.position.saturating_add(at), ..error });
+        at = at.saturating_add(pickle.length);
+        pickles.read.push(pickle);
+    }
+    pickles.end = at as u64;
+    Ok(pickles)
 }
 
 /// Follows the storages behind the pickles: an element count and the bytes, for each key. `Err` says
 /// what does not add up.
 pub(super) fn storages(
-    file: &mut (impl Read + Seek),
+    file: &mut dyn Source,
     length: u64,
     state: &State,
     keys: &Pickle,
@@ -90,7 +70,7 @@ pub(super) fn storages(
         if at > length {
             return Err(format!("storage {} reaches to byte {at} of a file of {length}: it is cut short", Quote(key)));
         }
-        held.insert(key.into(), Held { size, stored: true, start: Some(start) });
+        held.insert(key.into(), Held { size, start: Some(start) });
     }
     if at != length {
         return Err(format!("{} bytes follow the last storage", length - at));

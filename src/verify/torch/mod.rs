@@ -2,28 +2,34 @@
 //! format of `caffe2/serialize/inline_container.cc`, and what else goes by those names.
 
 mod archive;
+mod directory;
 mod dtype;
 mod globals;
+mod headers;
+mod judge;
 mod legacy;
+mod makers;
+mod packages;
+mod part;
 pub mod pickle;
 mod rebuild;
 mod state;
 mod tar;
+mod walk;
 
+use std::cell::Cell;
 use std::collections::HashMap;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek};
 
-use self::globals::Trust;
+use self::judge::{BUDGET, Whose, imports};
+use self::part::{Part, Source};
 use self::pickle::Pickle;
 use self::state::State;
-use super::findings::{Findings, Quote, cut};
+use super::findings::{Findings, Quote, complaint};
 use super::{Tensor, TensorTable};
 use crate::finding::{Code, Finding, Severity};
 
-/// A state dict's pickle is a few hundred bytes a tensor; this is far above.
-const PICKLE_LIMIT: u64 = 64 << 20;
-/// Dangerous and unknown imports named in a finding.
-const NAMED: usize = 10;
+pub(super) use self::walk::{HEAD, may_run, walk};
 
 /// `MAGIC_NUMBER` of `torch/serialization.py`, pickled without its protocol.
 const LEGACY: &[u8] = &[0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e];
@@ -35,12 +41,14 @@ fn sniff(head: &[u8]) -> Sniffed {
     let first = head.strip_prefix(&[0x80]).and_then(|rest| rest.split_first()).map_or(head, |(protocol, rest)| {
         if *protocol >= 4 && rest.first() == Some(&0x95) { rest.get(9..).unwrap_or_default() } else { rest }
     });
-    if starts(b"PK\x03\x04") || starts(b"PK\x05\x06") {
+    let zip = starts(b"PK\x03\x04") || starts(b"PK\x05\x06");
+    if headers::is_tar(head) {
+        // torch looks for zip first, then for tar; other readers look in another order.
+        if zip || starts(b"\x80") { Sniffed::Both } else { Sniffed::Tar }
+    } else if zip {
         Sniffed::Zip
     } else if starts(b"\x80") && first.starts_with(LEGACY) {
         Sniffed::Legacy
-    } else if head.get(257..262) == Some(b"ustar") {
-        Sniffed::Tar
     } else if starts(b"\x80") && head.get(1).is_some_and(|v| (2..=5).contains(v)) {
         Sniffed::Pickle
     } else {
@@ -72,6 +80,8 @@ enum Sniffed {
     Zip,
     Legacy,
     Tar,
+    /// A tar archive and something else.
+    Both,
     Pickle,
     Other(&'static str),
 }
@@ -79,7 +89,7 @@ enum Sniffed {
 /// A record that holds a storage's bytes.
 struct Held {
     size: u64,
-    stored: bool,
+    /// Where they lie as they are.
     start: Option<u64>,
 }
 
@@ -88,21 +98,29 @@ type Storages = HashMap<Box<str>, Held>;
 
 /// Reads the tensors of a file of `length` bytes. The findings are about `path`.
 pub fn read(mut file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Vec<Finding>) {
-    let fail = |code, message: String| (TensorTable::default(), vec![Finding::new(code, path, message)]);
-    let mut head = Vec::new();
-    let peeked = file.seek(SeekFrom::Start(0)).and_then(|_| file.by_ref().take(512).read_to_end(&mut head));
-    if let Err(error) = peeked.and_then(|_| file.seek(SeekFrom::Start(0))) {
-        return fail(Code::ArchiveInvalid, format!("it cannot be read: {error}"));
-    }
+    let budget = Cell::new(BUDGET);
+    read_file(&mut file, length, Whose::file(path, &budget))
+}
+
+fn read_file(file: &mut dyn Source, length: u64, whose: Whose<'_>) -> (TensorTable, Vec<Finding>) {
+    let fail = |code, message: &str| (TensorTable::default(), vec![whose.finding(code, message)]);
+    let head = match Part::plain(file, 0, length).head(512) {
+        Ok(head) => head,
+        Err(error) => return fail(Code::ArchiveInvalid, &format!("it cannot be read: {error}")),
+    };
     match sniff(&head) {
         Sniffed::Zip => match archive::open(file, length) {
-            Ok(archive) => read_archive(&archive, path),
-            Err((code, message)) => fail(code, message),
+            Ok(archive) => read_archive(file, &archive, whose),
+            Err((code, message)) => fail(code, &message),
         },
-        Sniffed::Legacy => read_legacy(&mut file, length, path),
-        Sniffed::Pickle => read_bare(&mut file, path),
-        Sniffed::Tar => read_tar(&mut file, path),
-        Sniffed::Other(what) => fail(Code::FormatUnexpected, format!("it is not a PyTorch file but {what}")),
+        Sniffed::Both => fail(
+            Code::ArchiveInvalid,
+            "it is a tar archive and begins as a zip archive or a pickle: readers differ in what they load",
+        ),
+        Sniffed::Legacy => read_legacy(file, length, whose),
+        Sniffed::Pickle => read_bare(file, length, whose),
+        Sniffed::Tar => read_tar(file, whose),
+        Sniffed::Other(what) => fail(Code::FormatUnexpected, &format!("it is not a PyTorch file but {what}")),
     }
 }
 
@@ -121,163 +139,203 @@ pub fn deep(mut file: impl Read + Seek, length: u64, path: &str) -> Vec<Finding>
         return Vec::new();
     }
     let mut findings = Findings::default();
-    match archive::check_records(file, length) {
-        Ok(wrong) => findings.extend(wrong.into_iter().map(|why| Finding::new(Code::ArchiveInvalid, path, why))),
+    match archive::open(&mut file, length) {
+        Ok(archive) => {
+            let entries = archive.records.iter().map(|record| (&*record.name, &record.entry));
+            for (severity, why) in archive::check_records(&mut file, entries) {
+                findings.push(Finding::new(Code::ArchiveInvalid, path, why).severity(severity));
+            }
+        }
         Err((code, why)) => findings.push(Finding::new(code, path, why)),
     }
     findings.into_vec()
 }
 
-fn read_archive(archive: &archive::Archive, path: &str) -> (TensorTable, Vec<Finding>) {
+fn read_archive(file: &mut dyn Source, archive: &archive::Archive, whose: Whose<'_>) -> (TensorTable, Vec<Finding>) {
     let mut findings = Findings::default();
     for stray in archive.records.iter().filter(|r| archive.below(r).is_none()) {
-        findings.push(Finding::new(
-            Code::ArchiveInvalid,
-            path,
-            format!("record {} lies outside its folder {}", Quote(&stray.name), Quote(&archive.top)),
-        ));
+        let message = format!("record {} lies outside its folder {}", Quote(&stray.name), Quote(&archive.top));
+        findings.push(whose.finding(Code::ArchiveInvalid, &message));
     }
-    let torchscript = archive.is_torchscript();
-    let table = read_records(archive, ("data", &archive.pickle), torchscript, path, &mut findings);
-    if let Some(constants) = &archive.constants {
+    if archive.is_package() {
+        let message =
+            "it loads only with weights_only=False: it is a package of torch.package, which holds code of its own";
+        findings.push(whose.finding(Code::NeedsFullUnpickle, message));
+        for record in &archive.records {
+            findings.extend(walk::record(file, &record.name, &record.entry, whose));
+        }
+        return (TensorTable::default(), findings.into_vec());
+    }
+    let whose = Whose { torchscript: archive.is_torchscript(), ..whose };
+    let table = read_records(file, archive, "data", whose, &mut findings);
+    if whose.torchscript {
         // Tensors in the code, which are no parameters.
-        read_records(archive, ("constants", constants), torchscript, path, &mut findings);
-        if !archive.records.iter().any(|r| archive.below(r).is_some_and(|name| name.starts_with("code/"))) {
+        read_records(file, archive, "constants", whose, &mut findings);
+        if archive.records.iter().any(|r| archive.below(r).is_some_and(|name| name.starts_with("code/"))) {
+            let message = "it holds TorchScript code, which torch.jit.load takes with it and runs with the model";
+            findings.push(whose.finding(Code::TorchscriptCode, message));
+        } else {
             let message = "it is a TorchScript archive without its code, and does not load";
-            findings.push(Finding::new(Code::ArchiveInvalid, path, message));
+            findings.push(whose.finding(Code::ArchiveInvalid, message));
         }
     }
     (table, findings.into_vec())
 }
 
-/// Holds what `name.pkl` describes against the records in `name/`.
-fn read_records(
+/// Judges `name.pkl` of an archive; what was read of it, if that is all of it.
+fn judged_record(
+    file: &mut dyn Source,
     archive: &archive::Archive,
-    (name, bytes): (&str, &[u8]),
-    torchscript: bool,
-    path: &str,
+    name: &str,
+    whose: Whose<'_>,
     findings: &mut Findings,
-) -> TensorTable {
-    let pickle = match pickle::read(bytes) {
-        Ok(pickle) => pickle,
+) -> Option<Pickle> {
+    let name = format!("{name}.pkl");
+    let record = archive.find(&name)?;
+    let unread = |why: &str| whose.finding(Code::ArchiveInvalid, &format!("its {name} cannot be read: {why}"));
+    let Some(mut part) = Part::of(file, &record.entry) else {
+        findings.push(unread("it is packed in a way that PyTorch lacks"));
+        return None;
+    };
+    let judged = match judge::part(&mut part, whose) {
+        Ok(judged) => judged,
         Err(error) => {
-            findings.push(Finding::new(Code::PickleInvalid, path, format!("its {name}.pkl is no pickle: {error}")));
-            return TensorTable::default();
+            findings.push(unread(&complaint(&error)));
+            return None;
         }
     };
-    findings.extend(imports(&pickle, torchscript, path));
-    let state = described(&pickle, path, findings);
+    let wrong = archive::check_records(file, std::iter::once((&*record.name, &record.entry)));
+    let broken = wrong.iter().any(|(severity, _)| *severity == Severity::Error);
+    findings.extend(judged.findings);
+    findings
+        .extend(wrong.into_iter().map(|(severity, why)| whose.finding(Code::ArchiveInvalid, &why).severity(severity)));
+    match judged.error {
+        _ if broken => None,
+        Some(error) => {
+            findings.push(whose.finding(Code::PickleInvalid, &format!("its {name} is no pickle: {error}")));
+            None
+        }
+        None => Some(judged.first),
+    }
+}
+
+/// Holds what `name.pkl` describes against the records in `name/`.
+fn read_records(
+    file: &mut dyn Source,
+    archive: &archive::Archive,
+    name: &str,
+    whose: Whose<'_>,
+    findings: &mut Findings,
+) -> TensorTable {
+    let Some(pickle) = judged_record(file, archive, name, whose, findings) else { return TensorTable::default() };
+    let state = described(&pickle, whose, findings);
     let mut held = Storages::new();
     for record in &archive.records {
         let below = archive.below(record).and_then(|below| below.strip_prefix(name)?.strip_prefix('/'));
         let Some(key) = below.map(Box::<str>::from) else { continue };
         if !state.storages.contains_key(&key) {
-            let message = format!("the {} bytes of record {} belong to no tensor", record.size, Quote(&record.name));
-            let gap = Finding::new(Code::DataGap, path, message);
+            let message =
+                format!("the {} bytes of record {} belong to no tensor", record.entry.size, Quote(&record.name));
+            let gap = whose.finding(Code::DataGap, &message);
             // What torch.jit has kept there over the years is not all known.
-            findings.push(if torchscript { gap.severity(Severity::Warning) } else { gap });
+            findings.push(if whose.torchscript { gap.severity(Severity::Warning) } else { gap });
         }
-        held.insert(key, Held { size: record.size, stored: record.stored, start: record.start });
+        held.insert(key, Held { size: record.entry.size, start: record.plain() });
     }
-    check_storages(&state, &held, path, findings);
+    check_storages(&state, &held, whose, findings);
     table(&state, &held)
 }
 
-fn read_legacy(file: &mut (impl Read + Seek), length: u64, path: &str) -> (TensorTable, Vec<Finding>) {
+fn read_legacy(file: &mut dyn Source, length: u64, whose: Whose<'_>) -> (TensorTable, Vec<Finding>) {
     let mut findings = Findings::default();
     let fail = |mut findings: Findings, message: String| {
-        findings.push(Finding::new(Code::PickleInvalid, path, message));
+        findings.push(whose.finding(Code::PickleInvalid, &message));
         (TensorTable::default(), findings.into_vec())
     };
     // The magic number, the protocol, the system, the object, the storages' keys.
-    let (pickles, end) = match legacy::pickles(file, 5) {
+    let legacy::Pickles { read: pickles, error, end } = match legacy::pickles(file, 5) {
         Ok(read) => read,
-        Err(cut) => {
-            findings.extend(cut.before.iter().flat_map(|p| imports(p, false, path)));
-            return fail(findings, format!("it is no sequence of pickles: {}", cut.why));
-        }
+        Err(error) => return fail(findings, format!("it cannot be read: {}", complaint(&error))),
     };
-    findings.extend(pickles.iter().flat_map(|p| imports(p, false, path)));
+    findings.extend(pickles.iter().flat_map(|p| imports(p, whose)));
+    if let Some(why) = error {
+        return fail(findings, format!("it is no sequence of pickles: {why}"));
+    }
     let [_, _, _, object, keys] = &*pickles else { return fail(findings, "it has too few pickles".into()) };
-    let state = described(object, path, &mut findings);
+    let state = described(object, whose, &mut findings);
     // `torch.save` writes it for dtypes of after the format's time.
     for (key, _) in state.storages.iter().filter(|(_, storage)| &*storage.class == "UntypedStorage") {
         let text =
             format!("storage {} is of class UntypedStorage, which torch loads from zip archives alone", Quote(key));
-        findings.push(Finding::new(Code::PickleInvalid, path, text));
+        findings.push(whose.finding(Code::PickleInvalid, &text));
     }
     match legacy::storages(file, length, &state, keys, end) {
         Ok(storages) => {
-            check_storages(&state, &storages, path, &mut findings);
+            check_storages(&state, &storages, whose, &mut findings);
             (table(&state, &storages), findings.into_vec())
         }
         Err(why) => {
-            findings.push(Finding::new(Code::TensorOutOfBounds, path, why));
+            findings.push(whose.finding(Code::TensorOutOfBounds, &why));
             (table(&state, &Storages::new()), findings.into_vec())
         }
     }
 }
 
-fn read_tar(file: &mut (impl Read + Seek), path: &str) -> (TensorTable, Vec<Finding>) {
+fn read_tar(file: &mut dyn Source, whose: Whose<'_>) -> (TensorTable, Vec<Finding>) {
     let mut findings = Findings::default();
     let mut contents = tar::Contents::default();
     // What is not on torch's list of its own is no news here: it loads nothing of this kind with it.
-    findings.push(Finding::new(
+    findings.push(whose.finding(
         Code::NeedsFullUnpickle,
-        path,
         "it is in the tar format from before PyTorch 0.1.10, which loads only with weights_only=False",
     ));
     let read = tar::read(file, &mut contents, &mut |pickle| {
-        findings.extend(imports(pickle, false, path).into_iter().filter(|f| f.code == Code::UnsafePickle));
+        findings.extend(imports(pickle, whose).into_iter().filter(|f| f.code == Code::UnsafePickle));
     });
     let problems = contents.state.problems.iter();
-    findings.extend(problems.map(|why| Finding::new(Code::PickleInvalid, path, format!("its pickle: {why}"))));
+    findings.extend(problems.map(|why| whose.finding(Code::PickleInvalid, &format!("its pickle: {why}"))));
     match read {
-        Ok(()) => check_storages(&contents.state, &contents.held, path, &mut findings),
-        Err((code, why)) => findings.push(Finding::new(code, path, why)),
+        Ok(()) => check_storages(&contents.state, &contents.held, whose, &mut findings),
+        Err((code, why)) => findings.push(whose.finding(code, &why)),
     }
     (table(&contents.state, &contents.held), findings.into_vec())
 }
 
 /// A pickle that stands alone: what it would run is judged, what it holds is not known here.
-fn read_bare(file: &mut (impl Read + Seek), path: &str) -> (TensorTable, Vec<Finding>) {
+fn read_bare(file: &mut dyn Source, length: u64, whose: Whose<'_>) -> (TensorTable, Vec<Finding>) {
     let mut findings = Findings::default();
-    match legacy::pickles(file, 1) {
-        Ok((mut pickles, _)) => {
-            // torch loads none of these, by whatever protocol.
-            for pickle in &mut pickles {
-                pickle.unrestricted = None;
+    // torch loads none of these, by whatever protocol.
+    match judge::file(file, 0, length, Whose { torchs: false, ..whose }) {
+        Ok(judged) => {
+            findings.extend(judged.findings);
+            match judged.error {
+                None => {
+                    let message = "it is a bare pickle: its tensors were not checked, only its digest and its imports";
+                    findings.push(whose.finding(Code::FormatUnexpected, message).severity(Severity::Warning));
+                }
+                Some(why) => findings.push(whose.finding(Code::PickleInvalid, &format!("it is a bare pickle: {why}"))),
             }
-            findings.extend(pickles.iter().flat_map(|p| imports(p, false, path)));
-            let message = "it is a bare pickle: its tensors were not checked, only its digest and its imports";
-            findings.push(Finding::new(Code::FormatUnexpected, path, message).severity(Severity::Warning));
         }
-        Err(cut) => {
-            let message = format!("it is a bare pickle: {}", cut.why);
-            findings.push(Finding::new(Code::PickleInvalid, path, message));
+        Err(error) => {
+            findings.push(whose.finding(Code::PickleInvalid, &format!("it cannot be read: {}", complaint(&error))));
         }
     }
     (TensorTable::default(), findings.into_vec())
 }
 
 /// What a pickle describes, with a finding for each thing in it that makes no sense.
-fn described(pickle: &Pickle, path: &str, findings: &mut Findings) -> State {
+fn described(pickle: &Pickle, whose: Whose<'_>, findings: &mut Findings) -> State {
     let state = state::read(pickle);
-    findings
-        .extend(state.problems.iter().map(|why| Finding::new(Code::PickleInvalid, path, format!("its pickle: {why}"))));
+    findings.extend(state.problems.iter().map(|why| whose.finding(Code::PickleInvalid, &format!("its pickle: {why}"))));
     state
 }
 
 /// Every storage has a record of its size, and every tensor lies within its storage.
-fn check_storages(state: &State, held: &Storages, path: &str, findings: &mut Findings) {
-    let mut found = |code, message: String| findings.push(Finding::new(code, path, message));
+fn check_storages(state: &State, held: &Storages, whose: Whose<'_>, findings: &mut Findings) {
+    let mut found = |code, message: String| findings.push(whose.finding(code, &message));
     for (key, storage) in &state.storages {
         match (held.get(key), storage.bytes) {
             (None, _) => found(Code::TensorOutOfBounds, format!("storage {} has no record in the archive", Quote(key))),
-            (Some(record), _) if !record.stored => found(
-                Code::ArchiveInvalid,
-                format!("the record of storage {} is compressed; PyTorch stores data as it is", Quote(key)),
-            ),
             (Some(record), Some(bytes)) if record.size != bytes => found(
                 Code::SizeMismatch,
                 format!(
@@ -323,47 +381,4 @@ fn table(state: &State, held: &Storages) -> TensorTable {
         }
     });
     TensorTable { tensors: tensors.collect(), aliases: Vec::new() }
-}
-
-/// What the pickle would import, judged.
-fn imports(pickle: &Pickle, torchscript: bool, path: &str) -> Vec<Finding> {
-    let list = |wanted: Trust| -> Option<String> {
-        // A TorchScript archive's own classes are made by its interpreter, not imported.
-        let mut of = pickle.globals.iter().filter(|g| {
-            !(torchscript && g.module.starts_with("__torch__")) && globals::trust(&g.module, &g.name) == wanted
-        });
-        let shown: Vec<String> = of
-            .by_ref()
-            .take(NAMED)
-            .map(|g| format!("{}.{} (byte {})", cut(&g.module), cut(&g.name), g.position))
-            .collect();
-        let more = of.count();
-        let names = shown.join(", ");
-        match (shown.is_empty(), more) {
-            (true, _) => None,
-            (false, 0) => Some(names),
-            (false, more) => Some(format!("{names} and {more} more")),
-        }
-    };
-    let mut findings = Vec::new();
-    if let Some(position) = pickle.unrestricted.filter(|_| !torchscript) {
-        let message = format!(
-            "it loads only with weights_only=False: the instruction at byte {position} is of another pickle \
-             protocol than torch's own"
-        );
-        findings.push(Finding::new(Code::NeedsFullUnpickle, path, message));
-    }
-    if let Some(names) = list(Trust::Dangerous) {
-        findings.push(Finding::new(Code::UnsafePickle, path, format!("loading it would run {names}")).hint(
-            "do not load it; take the safetensors family, or pass --allow-unsafe-pickle if you made it yourself",
-        ));
-    }
-    if let Some(names) = list(Trust::NeedsFullUnpickle) {
-        findings.push(Finding::new(
-            Code::NeedsFullUnpickle,
-            path,
-            format!("it loads only with weights_only=False: it imports {names}"),
-        ));
-    }
-    findings
 }

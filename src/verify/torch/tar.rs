@@ -2,13 +2,15 @@
 //! the tensors that view them, and the pickle that names these, as three files of a tar archive.
 
 use std::collections::HashMap;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{BufReader, Read as _, SeekFrom};
 use std::ops::Range;
 
+use super::headers;
+use super::part::Source;
 use super::pickle::{self, Id, Pickle};
 use super::rebuild::reach;
 use super::state::{self, State, StateTensor, Storage};
-use super::{Held, PICKLE_LIMIT, Storages, dtype};
+use super::{Held, Storages, dtype};
 use crate::finding::Code;
 use crate::verify::findings::{Quote, complaint};
 
@@ -16,11 +18,6 @@ use crate::verify::findings::{Quote, complaint};
 const MEMBERS: [&str; 4] = ["sys_info", "storages", "tensors", "pickle"];
 /// Entries of the archive.
 const ENTRIES: usize = 64;
-/// Bytes of the archive's own, a header of 512 and perhaps one of pax each: what the crate reads of the
-/// latter it keeps, whatever their length.
-const HEADERS: u64 = 1 << 20;
-/// Bytes of a pickle between the data that are tried first.
-const FIRST: u64 = 4096;
 /// Storages, and tensors, of one file.
 const LIMIT: u64 = 1 << 20;
 /// Dimensions of a tensor.
@@ -43,18 +40,13 @@ pub(super) struct Contents {
 
 /// Reads all of it but the storages' bytes, and gives every pickle to `judge`. What was read before
 /// an error is in `into`.
-pub(super) fn read(
-    file: &mut (impl Read + Seek),
-    into: &mut Contents,
-    judge: &mut dyn FnMut(&Pickle),
-) -> Result<(), Wrong> {
+pub(super) fn read(file: &mut dyn Source, into: &mut Contents, judge: &mut dyn FnMut(&Pickle)) -> Result<(), Wrong> {
     let members = members(file)?;
     let member = |name: &str| {
         members.get(name).cloned().ok_or_else(|| (Code::ArchiveInvalid, format!("it has no file {name:?}")))
     };
     // Looked at first: it is what would be run.
-    let (root, _) = pickle_at(file, member("pickle")?)?;
-    judge(&root);
+    let (root, _) = pickle_at(file, member("pickle")?, judge)?;
     storages(file, member("storages")?, into, judge)?;
     let known = tensors(file, member("tensors")?, into, judge)?;
     let named = state::named(&root, &known);
@@ -63,76 +55,44 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Reads a limited number of bytes, wherever they lie.
-struct Limited<'f, F> {
-    file: &'f mut F,
-    left: u64,
-}
-
-impl<F: Read> Read for Limited<'_, F> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 {
-            return Err(io::Error::other(format!("its headers have more than {HEADERS} bytes")));
-        }
-        let count = self.file.by_ref().take(self.left).read(buffer)?;
-        self.left -= count as u64;
-        Ok(count)
-    }
-}
-
-impl<F: Seek> Seek for Limited<'_, F> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.file.seek(to)
-    }
-}
-
 /// Where the files lie.
-fn members(file: &mut (impl Read + Seek)) -> Result<HashMap<String, Range<u64>>, Wrong> {
-    let broken = |e: &dyn std::fmt::Display| {
-        (Code::ArchiveInvalid, format!("it is a tar archive that cannot be followed: {}", complaint(&e)))
-    };
-    let length = file.seek(SeekFrom::End(0)).map_err(|e| broken(&e))?;
-    file.rewind().map_err(|e| broken(&e))?;
-    let mut archive = tar::Archive::new(Limited { file, left: HEADERS });
+fn members(file: &mut dyn Source) -> Result<HashMap<String, Range<u64>>, Wrong> {
+    let length = file.seek(SeekFrom::End(0)).map_err(|e| (Code::ArchiveInvalid, complaint(&e)))?;
     let mut found = HashMap::new();
-    for (count, entry) in archive.entries_with_seek().map_err(|e| broken(&e))?.enumerate() {
-        if count >= ENTRIES {
-            return Err((Code::ArchiveInvalid, format!("it is a tar archive of more than {ENTRIES} files")));
-        }
-        let entry = entry.map_err(|e| broken(&e))?;
-        let Some(name) = MEMBERS.iter().find(|name| *entry.path_bytes() == *name.as_bytes()) else { continue };
-        let start = entry.raw_file_position();
-        let end = start.saturating_add(entry.size());
-        if !entry.header().entry_type().is_file() || end > length {
-            return Err((Code::ArchiveInvalid, format!("its file {name:?} is no file, or reaches beyond the archive")));
+    for member in headers::members(file, length, ENTRIES).map_err(|why| (Code::ArchiveInvalid, why))? {
+        let Some(name) = MEMBERS.iter().find(|name| *member.name == *name.as_bytes()) else { continue };
+        if !member.is_file {
+            return Err((Code::ArchiveInvalid, format!("its file {name:?} is no file")));
         }
         // Readers differ in which of two they take.
-        if found.insert((*name).to_owned(), start..end).is_some() {
+        if found.insert((*name).to_owned(), member.bytes).is_some() {
             return Err((Code::ArchiveInvalid, format!("it has two files {name:?}")));
         }
     }
     Ok(found)
 }
 
-/// The pickle at the start of a range, and what of the range follows it.
-fn pickle_at(file: &mut (impl Read + Seek), range: Range<u64>) -> Result<(Pickle, Range<u64>), Wrong> {
-    let all = range.end.saturating_sub(range.start).min(PICKLE_LIMIT);
-    let mut size = FIRST.min(all);
-    loop {
-        let bytes = bytes_at(file, range.start, size)?;
-        match pickle::read(&bytes) {
-            Ok(pickle) => {
-                let next = range.start + pickle.length as u64;
-                return Ok((pickle, next..range.end));
-            }
-            Err(_) if size < all => size = size.saturating_mul(16).min(all),
-            Err(why) => return Err(invalid(format!("the pickle at {} cannot be read: {why}", range.start))),
+/// The pickle at the start of a range, which is judged whether or not it has an end, and what of the range follows it.
+fn pickle_at(
+    file: &mut dyn Source,
+    range: Range<u64>,
+    judge: &mut dyn FnMut(&Pickle),
+) -> Result<(Pickle, Range<u64>), Wrong> {
+    file.seek(SeekFrom::Start(range.start)).map_err(|e| invalid(complaint(&e)))?;
+    let mut stream = BufReader::new(file.take(range.end.saturating_sub(range.start)));
+    let (pickle, error) = pickle::follow(&mut stream);
+    judge(&pickle);
+    match error {
+        None => {
+            let next = range.start.saturating_add(pickle.length as u64);
+            Ok((pickle, next..range.end))
         }
+        Some(why) => Err(invalid(format!("the pickle at {} cannot be read: {why}", range.start))),
     }
 }
 
 /// `size` bytes, of which the caller knows that there are so many and that they are few.
-fn bytes_at(file: &mut (impl Read + Seek), at: u64, size: u64) -> Result<Vec<u8>, Wrong> {
+fn bytes_at(file: &mut dyn Source, at: u64, size: u64) -> Result<Vec<u8>, Wrong> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(at))
         .and_then(|_| file.take(size).read_to_end(&mut bytes))
@@ -141,7 +101,7 @@ fn bytes_at(file: &mut (impl Read + Seek), at: u64, size: u64) -> Result<Vec<u8>
 }
 
 /// The next `N` bytes of a range.
-fn next<const N: usize>(file: &mut (impl Read + Seek), range: &mut Range<u64>) -> Result<[u8; N], Wrong> {
+fn next<const N: usize>(file: &mut dyn Source, range: &mut Range<u64>) -> Result<[u8; N], Wrong> {
     if range.end.saturating_sub(range.start) < N as u64 {
         return Err(invalid(format!("a number at {} is cut short", range.start)));
     }
@@ -150,7 +110,7 @@ fn next<const N: usize>(file: &mut (impl Read + Seek), range: &mut Range<u64>) -
     bytes.try_into().map_err(|_| invalid("a number is cut short"))
 }
 
-fn count(file: &mut (impl Read + Seek), range: &mut Range<u64>) -> Result<u64, Wrong> {
+fn count(file: &mut dyn Source, range: &mut Range<u64>) -> Result<u64, Wrong> {
     let n = i64::from_le_bytes(next(file, range)?);
     u64::try_from(n).map_err(|_| invalid(format!("the number before {} is negative", range.start)))
 }
@@ -164,9 +124,8 @@ fn key(pickle: &Pickle, id: Id) -> Result<Box<str>, Wrong> {
 }
 
 /// How many pickles follow.
-fn length(file: &mut (impl Read + Seek), range: &mut Range<u64>, judge: &mut dyn FnMut(&Pickle)) -> Result<u64, Wrong> {
-    let (pickle, rest) = pickle_at(file, range.clone())?;
-    judge(&pickle);
+fn length(file: &mut dyn Source, range: &mut Range<u64>, judge: &mut dyn FnMut(&Pickle)) -> Result<u64, Wrong> {
+    let (pickle, rest) = pickle_at(file, range.clone(), judge)?;
     *range = rest;
     match pickle.count(pickle.root) {
         None => Err(invalid("it does not say how many there are")),
@@ -178,14 +137,13 @@ fn length(file: &mut (impl Read + Seek), range: &mut Range<u64>, judge: &mut dyn
 }
 
 fn storages(
-    file: &mut (impl Read + Seek),
+    file: &mut dyn Source,
     mut range: Range<u64>,
     into: &mut Contents,
     judge: &mut dyn FnMut(&Pickle),
 ) -> Result<(), Wrong> {
     for _ in 0..length(file, &mut range, judge)? {
-        let (pickle, rest) = pickle_at(file, range)?;
-        judge(&pickle);
+        let (pickle, rest) = pickle_at(file, range, judge)?;
         range = rest;
         let Some([id, _location, class, ..]) = pickle.items(pickle.root) else {
             return Err(invalid("a storage is not described as such"));
@@ -212,11 +170,10 @@ fn storages(
         }
         let storage = Storage { class: class.name.clone(), numel, bytes: Some(size) };
         into.state.storages.insert(name.clone(), storage);
-        into.held.insert(name, Held { size, stored: true, start: Some(start) });
+        into.held.insert(name, Held { size, start: Some(start) });
     }
     // (view, root, offset, elements)
-    let (pickle, _) = pickle_at(file, range)?;
-    judge(&pickle);
+    let (pickle, _) = pickle_at(file, range, judge)?;
     for view in pickle.items(pickle.root).ok_or_else(|| invalid("its list of views is no list"))? {
         let Some([target, root, offset, numel]) = pickle.items(*view) else {
             return Err(invalid("a view of a storage is not described as such"));
@@ -235,14 +192,14 @@ fn storages(
         }
         let start = into.held.get(&root).and_then(|held| held.start).map(|start| start + from);
         into.state.storages.insert(target.clone(), Storage { class, numel, bytes: Some(size) });
-        into.held.insert(target, Held { size, stored: true, start });
+        into.held.insert(target, Held { size, start });
     }
     Ok(())
 }
 
 /// The tensors by their keys, without names.
 fn tensors(
-    file: &mut (impl Read + Seek),
+    file: &mut dyn Source,
     mut range: Range<u64>,
     into: &mut Contents,
     judge: &mut dyn FnMut(&Pickle),
@@ -250,8 +207,7 @@ fn tensors(
     let mut known = HashMap::new();
     let mut dimensions = ALL_DIMENSIONS;
     for _ in 0..length(file, &mut range, judge)? {
-        let (pickle, rest) = pickle_at(file, range)?;
-        judge(&pickle);
+        let (pickle, rest) = pickle_at(file, range, judge)?;
         range = rest;
         let Some([id, storage, ..]) = pickle.items(pickle.root) else {
             return Err(invalid("a tensor is not described as such"));

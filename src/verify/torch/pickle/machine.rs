@@ -1,21 +1,38 @@
 //! The stack, the marks and the memo of the pickle machine, and what bounds them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::io::{self, BufRead, Read as _};
 
-use super::{Global, Id, Node, Pickle};
+use super::{Global, Id, Node, Pickle, compat, joblib};
 
 /// Objects of one pickle. A real shard has some fifteen a tensor.
-const NODE_LIMIT: usize = 4_000_000;
+pub(super) const NODE_LIMIT: usize = 4_000_000;
 /// Slots on the stack, items of containers, memo entries: each bounded by this as well.
 const SLOT_LIMIT: usize = 8_000_000;
 /// Bytes of an imported module's or function's name: each import of a memoised text copies it.
 const NAME_LIMIT: usize = 1024;
 /// Bytes of all imported names together: two memoised texts are five bytes as often as they are paired anew.
 const NAMES_LIMIT: usize = 4 << 20;
+/// Bytes of one text that are kept. Names and keys are far shorter; a longer one is passed, as bytes are.
+const TEXT_LIMIT: usize = 4 << 20;
+/// Pickles in arrays in pickles.
+const DEPTH: usize = 4;
+/// Bytes of all texts that are kept.
+const TEXTS_LIMIT: usize = 64 << 20;
 
 pub(super) struct Machine<'a> {
-    input: &'a [u8],
+    input: &'a mut dyn BufRead,
     at: usize,
+    /// Where the frame that is open ends.
+    frame: Option<usize>,
+    /// What the pickle says of itself, or 0.
+    protocol: usize,
+    texts: usize,
+    /// How many pickles this one is in.
+    depth: usize,
+    /// Objects that it may have, with those of the pickles in it.
+    room: usize,
+    assigned: HashSet<u32>,
     pickle: Pickle,
     stack: Vec<Id>,
     marks: Vec<usize>,
@@ -32,10 +49,16 @@ const LONG_NAME: &str = "it imports a name of more than 1,024 bytes";
 pub(super) const EMPTY: &str = "an instruction finds the stack empty";
 
 impl<'a> Machine<'a> {
-    pub(super) fn new(input: &'a [u8]) -> Self {
+    pub(super) fn new(input: &'a mut dyn BufRead, depth: usize, room: usize) -> Self {
         Machine {
             input,
             at: 0,
+            frame: None,
+            protocol: 0,
+            texts: 0,
+            depth,
+            room,
+            assigned: HashSet::new(),
             pickle: Pickle::default(),
             stack: Vec::new(),
             marks: Vec::new(),
@@ -62,15 +85,59 @@ impl<'a> Machine<'a> {
         self.pickle.root = root;
     }
 
-    pub(super) fn take(&mut self, n: usize) -> Step<&'a [u8]> {
+    pub(super) fn set_protocol(&mut self, protocol: usize) {
+        self.protocol = protocol;
+    }
+
+    /// A frame of so many bytes begins here. Python's unpickler refuses one inside another, and whatever
+    /// crosses its end (`_Unframer` of `Lib/pickle.py`); versions that do not would read other instructions.
+    pub(super) fn open_frame(&mut self, length: usize) -> Step<()> {
+        if self.frame.is_some_and(|end| self.at < end) {
+            return Err("a frame begins inside another");
+        }
+        self.frame = Some(self.at.checked_add(length).ok_or(SHORT)?);
+        Ok(())
+    }
+
+    /// Goes on by `n` bytes, which lie in one frame.
+    fn pass(&mut self, n: usize) -> Step<()> {
         let end = self.at.checked_add(n).ok_or(SHORT)?;
-        let bytes = self.input.get(self.at..end).ok_or(SHORT)?;
+        match self.frame {
+            Some(frame) if self.at >= frame => self.frame = None,
+            Some(frame) if end > frame => return Err("an instruction crosses the end of its frame"),
+            _ => {}
+        }
         self.at = end;
-        Ok(bytes)
+        Ok(())
     }
 
     pub(super) fn array<const N: usize>(&mut self) -> Step<[u8; N]> {
-        self.take(N)?.try_into().map_err(|_| SHORT)
+        self.pass(N)?;
+        let mut bytes = [0; N];
+        self.input.read_exact(&mut bytes).map_err(|_| SHORT)?;
+        Ok(bytes)
+    }
+
+    /// `n` bytes, of which the caller says that they are few.
+    pub(super) fn take(&mut self, n: usize) -> Step<Vec<u8>> {
+        self.pass(n)?;
+        let mut bytes = Vec::new();
+        (&mut *self.input).take(n as u64).read_to_end(&mut bytes).map_err(|_| SHORT)?;
+        if bytes.len() == n { Ok(bytes) } else { Err(SHORT) }
+    }
+
+    /// Passes `n` bytes.
+    pub(super) fn skip(&mut self, n: usize) -> Step<()> {
+        self.pass(n)?;
+        let passed = io::copy(&mut (&mut *self.input).take(n as u64), &mut io::sink()).map_err(|_| SHORT)?;
+        if passed == n as u64 { Ok(()) } else { Err(SHORT) }
+    }
+
+    /// Passes `n` bytes that belong to an object.
+    pub(super) fn bytes(&mut self, n: usize) -> Step<()> {
+        let start = self.at;
+        self.skip(n)?;
+        self.push(Node::Bytes { start: start as u64, length: n as u64 })
     }
 
     pub(super) fn u8(&mut self) -> Step<usize> {
@@ -90,21 +157,39 @@ impl<'a> Machine<'a> {
     }
 
     /// The bytes before the next line feed.
-    pub(super) fn raw_line(&mut self) -> Step<&'a [u8]> {
-        let rest = self.input.get(self.at..).ok_or(SHORT)?;
-        let end = rest.iter().position(|b| *b == b'\n').ok_or(SHORT)?;
-        self.at += end + 1;
-        let line = &rest[..end];
-        Ok(line.strip_suffix(b"\r").unwrap_or(line))
+    pub(super) fn raw_line(&mut self) -> Step<Vec<u8>> {
+        let limit = TEXTS_LIMIT.saturating_sub(self.texts);
+        let mut line = Vec::new();
+        let read = (&mut *self.input).take(limit as u64).read_until(b'\n', &mut line).map_err(|_| SHORT)?;
+        self.pass(read)?;
+        if line.pop() != Some(b'\n') {
+            return Err(if read == limit { "its lines are longer than this reader follows" } else { SHORT });
+        }
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        Ok(line)
     }
 
-    pub(super) fn line(&mut self) -> Step<&'a str> {
-        std::str::from_utf8(self.raw_line()?).map_err(|_| "a line is not UTF-8")
+    pub(super) fn line(&mut self) -> Step<String> {
+        String::from_utf8(self.raw_line()?).map_err(|_| "a line is not UTF-8")
     }
 
-    pub(super) fn text(&mut self, n: usize) -> Step<Node> {
+    /// Pushes a text, if it is one to be kept.
+    pub(super) fn text(&mut self, n: usize) -> Step<()> {
+        if n > TEXT_LIMIT || n > TEXTS_LIMIT.saturating_sub(self.texts) {
+            return self.bytes(n);
+        }
+        self.texts += n;
         // Surrogates that Python lets through are no reason to refuse a file.
-        Ok(Node::Str(String::from_utf8_lossy(self.take(n)?).into()))
+        let text = String::from_utf8_lossy(&self.take(n)?).into();
+        self.push(Node::Str(text))
+    }
+
+    /// Pushes a text that has been read already.
+    pub(super) fn text_of_line(&mut self, text: String) -> Step<()> {
+        self.texts = self.texts.saturating_add(text.len());
+        self.push(Node::Str(text.into()))
     }
 
     pub(super) fn charge(&mut self, slots: usize) -> Step<()> {
@@ -114,7 +199,7 @@ impl<'a> Machine<'a> {
 
     pub(super) fn add(&mut self, node: Node) -> Step<Id> {
         let id = self.pickle.nodes.len();
-        if id >= NODE_LIMIT {
+        if id >= self.room {
             return Err("it has more objects than this reader follows");
         }
         self.pickle.nodes.push(node);
@@ -162,6 +247,7 @@ impl<'a> Machine<'a> {
     }
 
     pub(super) fn global(&mut self, module: &str, name: &str, position: usize) -> Step<()> {
+        let (module, name) = if self.protocol < 3 { compat::mapped(module, name) } else { (module, name) };
         if module.len() > NAME_LIMIT || name.len() > NAME_LIMIT {
             return Err(LONG_NAME);
         }
@@ -181,6 +267,51 @@ impl<'a> Machine<'a> {
 
     pub(super) fn call(&mut self, function: Id, arguments: Id) -> Step<()> {
         self.push(Node::Call { function, arguments, state: None, items: Vec::new() })
+    }
+
+    /// `BUILD`: gives the object on top its state.
+    pub(super) fn build(&mut self, given: Id) -> Step<()> {
+        let top = self.top()?;
+        match self.node(top)? {
+            Node::Call { state, .. } => *state = Some(given),
+            // It changes what was imported, for the whole process.
+            Node::Global(index) => {
+                let index = *index;
+                if self.assigned.insert(index) {
+                    self.pickle.assigned.push(index);
+                }
+            }
+            _ => {}
+        }
+        match joblib::array(&self.pickle, top) {
+            None => Ok(()),
+            Some(array) => self.raw_array(&array?),
+        }
+    }
+
+    /// Passes the bytes of an array that joblib writes between the instructions, behind its description.
+    fn raw_array(&mut self, array: &joblib::Array) -> Step<()> {
+        if array.aligned {
+            let padding = self.u8()?;
+            self.skip(padding)?;
+        }
+        match array.bytes {
+            Some(bytes) => self.skip(bytes),
+            // A pickle of its own, behind which this one goes on.
+            None if self.depth >= DEPTH => Err("its arrays of objects nest deeper than this reader follows"),
+            None => {
+                let (inner, error) = super::follow_within(
+                    &mut *self.input,
+                    self.depth + 1,
+                    self.room.saturating_sub(self.pickle.nodes.len()),
+                );
+                self.frame = None;
+                self.room = self.room.saturating_sub(inner.objects());
+                self.at = self.at.saturating_add(inner.length);
+                self.pickle.nested.push(inner);
+                error.map_or(Ok(()), |error| Err(error.why))
+            }
+        }
     }
 
     pub(super) fn tuple(&mut self, n: usize) -> Step<()> {

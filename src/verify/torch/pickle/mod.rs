@@ -1,9 +1,13 @@
 //! A pickle machine that builds a graph of what *would* be made, and makes nothing. Protocols 0 to
 //! 5 of `pickletools`; what the graph means is read in `state`.
 
+mod compat;
+mod joblib;
 mod machine;
 mod opcodes;
 mod text;
+
+use std::io::BufRead;
 
 use machine::Machine;
 
@@ -23,8 +27,13 @@ pub enum Node {
     Number,
     /// A text.
     Str(Box<str>),
-    /// Bytes that matter to nothing here.
-    Bytes,
+    /// Bytes, which are not kept.
+    Bytes {
+        /// Where they start, in bytes from the pickle's start.
+        start: u64,
+        /// How many they are.
+        length: u64,
+    },
     /// A tuple.
     Tuple(Box<[Id]>),
     /// A list, set or frozenset.
@@ -68,6 +77,10 @@ pub struct Pickle {
     pub root: Id,
     /// Every import, in order, each (module, name) once.
     pub globals: Vec<Global>,
+    /// Imports that it gives a state of its own, each once: that changes them for the whole process.
+    pub assigned: Vec<u32>,
+    /// Pickles among its instructions: joblib's arrays of objects.
+    pub nested: Vec<Pickle>,
     /// Where the first instruction stands that `torch.load(weights_only=True)` refuses, if there is one.
     pub unrestricted: Option<usize>,
     /// Bytes that it took, to the end of `STOP`.
@@ -85,19 +98,37 @@ pub struct PickleError {
 }
 
 /// Follows a pickle to its `STOP`.
-pub fn read(input: &[u8]) -> Result<Pickle, PickleError> {
-    let mut machine = Machine::new(input);
+pub fn read(mut input: &[u8]) -> Result<Pickle, PickleError> {
+    match follow(&mut input) {
+        (pickle, None) => Ok(pickle),
+        (_, Some(error)) => Err(error),
+    }
+}
+
+/// Follows a pickle to its `STOP`, and leaves `input` behind it. Python runs what it can before it meets what
+/// it cannot follow: beside an error stands what was read until then.
+pub fn follow(input: &mut dyn BufRead) -> (Pickle, Option<PickleError>) {
+    follow_within(input, 0, machine::NODE_LIMIT)
+}
+
+fn follow_within(input: &mut dyn BufRead, depth: usize, room: usize) -> (Pickle, Option<PickleError>) {
+    let mut machine = Machine::new(input, depth, room);
     loop {
         let position = machine.position();
         match machine.step() {
             Ok(false) => {}
-            Ok(true) => return Ok(machine.finish()),
-            Err(why) => return Err(PickleError { why, position }),
+            Ok(true) => return (machine.finish(), None),
+            Err(why) => return (machine.finish(), Some(PickleError { why, position })),
         }
     }
 }
 
 impl Pickle {
+    /// How many objects it has, with those of the pickles in it.
+    pub fn objects(&self) -> usize {
+        self.nested.iter().fold(self.nodes.len(), |count, inner| count.saturating_add(inner.objects()))
+    }
+
     /// The node called `id`; ids made by [`read`] always exist.
     pub fn node(&self, id: Id) -> &Node {
         self.nodes.get(id as usize).unwrap_or(&Node::None)

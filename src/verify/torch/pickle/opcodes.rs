@@ -55,12 +55,15 @@ impl Machine<'_> {
             }
             // Framing and protocol.
             0x80 => {
-                if self.u8()? > 5 {
+                let protocol = self.u8()?;
+                if protocol > 5 {
                     return Err("its protocol is newer than 5");
                 }
+                self.set_protocol(protocol);
             }
             0x95 => {
-                self.take(8)?;
+                let length = self.len64()?;
+                self.open_frame(length)?;
             }
             // Stack.
             b'(' => self.mark()?,
@@ -89,12 +92,18 @@ impl Machine<'_> {
             0x8a => {
                 let n = self.u8()?;
                 let bytes = self.take(n)?;
-                self.integer(bytes)?;
+                self.integer(&bytes)?;
             }
             0x8b => {
                 let n = self.len32()?;
-                let bytes = self.take(n)?;
-                self.integer(bytes)?;
+                // As large a number counts nothing.
+                if n > 64 {
+                    self.skip(n)?;
+                    self.push(Node::Number)?;
+                } else {
+                    let bytes = self.take(n)?;
+                    self.integer(&bytes)?;
+                }
             }
             b'I' | b'L' => {
                 let node = match self.line()?.trim_end_matches('L') {
@@ -115,41 +124,35 @@ impl Machine<'_> {
             // Text and bytes.
             b'X' | b'T' => {
                 let n = self.len32()?;
-                let node = self.text(n)?;
-                self.push(node)?;
+                self.text(n)?;
             }
             0x8c | b'U' => {
                 let n = self.u8()?;
-                let node = self.text(n)?;
-                self.push(node)?;
+                self.text(n)?;
             }
             0x8d => {
                 let n = self.len64()?;
-                let node = self.text(n)?;
-                self.push(node)?;
+                self.text(n)?;
             }
             b'V' => {
                 let line = self.raw_line()?;
-                self.push(Node::Str(text::raw_unicode_escape(line).into()))?;
+                self.text_of_line(text::raw_unicode_escape(&line))?;
             }
             b'S' => {
                 let line = self.raw_line()?;
-                self.push(Node::Str(text::string_literal(line).into()))?;
+                self.text_of_line(text::string_literal(&line))?;
             }
             b'B' => {
                 let n = self.len32()?;
-                self.take(n)?;
-                self.push(Node::Bytes)?;
+                self.bytes(n)?;
             }
             b'C' => {
                 let n = self.u8()?;
-                self.take(n)?;
-                self.push(Node::Bytes)?;
+                self.bytes(n)?;
             }
             0x8e | 0x96 => {
                 let n = self.len64()?;
-                self.take(n)?;
-                self.push(Node::Bytes)?;
+                self.bytes(n)?;
             }
             // Containers.
             b']' | 0x8f => self.push(Node::List(Vec::new()))?,
@@ -218,7 +221,7 @@ impl Machine<'_> {
             b'c' => {
                 let module = self.line()?;
                 let name = self.line()?;
-                self.global(module, name, position)?;
+                self.global(&module, &name, position)?;
             }
             0x93 => {
                 let name = self.pop()?;
@@ -230,7 +233,7 @@ impl Machine<'_> {
                 let (module, name) = (self.line()?, self.line()?);
                 let items = self.since_mark()?;
                 let arguments = self.add(Node::Tuple(items.into()))?;
-                self.global(module, name, position)?;
+                self.global(&module, &name, position)?;
                 let function = self.pop()?;
                 self.call(function, arguments)?;
             }
@@ -256,10 +259,7 @@ impl Machine<'_> {
             }
             b'b' => {
                 let given = self.pop()?;
-                let top = self.top()?;
-                if let Node::Call { state, .. } = self.node(top)? {
-                    *state = Some(given);
-                }
+                self.build(given)?;
             }
             b'Q' => {
                 let id = self.pop()?;

@@ -1,0 +1,45 @@
+//! Every file is looked into for pickles, whatever its name or purpose: what begins as a pickle, or as an
+//! archive or an array that may hold one, is judged. What the formats hold is read by their own readers.
+
+use std::collections::BTreeSet;
+use std::io::{BufReader, Read as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::table::{Reader, reader};
+use super::{Subject, SubjectFile, torch};
+use crate::finding::Finding;
+use crate::model::RepoPath;
+
+/// Looks into every file that is `sound` and that torch's own reader has not judged.
+pub(super) fn all(subject: &Subject, sound: &(dyn Fn(&RepoPath) -> bool + Sync), threads: usize) -> Vec<Finding> {
+    let torchs =
+        |set: &&crate::model::WeightSet, path: &&RepoPath| matches!(reader(path, set.family), Some(Reader::Torch));
+    let judged: BTreeSet<&RepoPath> =
+        subject.weights.iter().flat_map(|set| set.files.iter().filter(move |path| torchs(&set, path))).collect();
+    let files: Vec<&SubjectFile> =
+        subject.files.iter().filter(|file| !judged.contains(&file.path) && sound(&file.path)).collect();
+    let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..threads.clamp(1, files.len().max(1)) {
+            scope.spawn(|| {
+                while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let findings = scan(file);
+                    found.lock().unwrap_or_else(PoisonError::into_inner).extend(findings);
+                }
+            });
+        }
+    });
+    found.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Judges what loading a file could run. A file that cannot be opened has a finding already.
+pub(super) fn scan(file: &SubjectFile) -> Vec<Finding> {
+    let Ok((mut open, length)) = file.content.open() else { return Vec::new() };
+    // Most files are told by their first bytes, and nothing more is read of them.
+    let mut head = Vec::new();
+    if open.by_ref().take(torch::HEAD).read_to_end(&mut head).is_err() || !torch::may_run(&head, file.path.as_str()) {
+        return Vec::new();
+    }
+    torch::walk(&mut BufReader::new(open), length, file.path.as_str())
+}
