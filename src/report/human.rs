@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn a_good_run_says_what_agreed_and_what_it_cost() {
         insta::assert_snapshot!(human(&report(), HumanOptions::default()), @r"
-        ✓ THUDM/chatglm3-6b@main (103caa40) verified
+        ✓ THUDM/chatglm3-6b@main (103caa40) verified against the Hub
           safetensors: 7 weight files
           16 files, 12.5 GB; 16 of 16 digests right
           199 tensors, 6,243,584,032 parameters read from headers; 199 index entries

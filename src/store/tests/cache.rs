@@ -293,6 +293,11 @@ fn listings_are_kept_where_they_belong() {
         r#"{"format_version":1,"files":{"../x":{"size":1,"blob_id":"ce013625030ba8dba906f756967f9e9ca394464a"}}}"#,
     )
     .unwrap();
-    fs::remove_file(repo.join(".hfget/trees").join(format!("{}.json", commit()))).unwrap();
-    assert_eq!(store.read_listing(&commit(), "http://hub"), None);
+    assert_eq!(store.read_listing_offline(&commit(), "http://other"), None);
+    // One endpoint's is not another's; offline also what does not say whose it is.
+    assert!(store.read_listing(&commit(), "http://hub").is_some());
+    assert_eq!(store.read_listing(&commit(), "http://other"), None);
+    fs::write(&shared, serde_json::to_vec(&expected).unwrap()).unwrap();
+    assert_eq!(store.read_listing(&commit(), "http://other"), None);
+    assert!(store.read_listing_offline(&commit(), "http://other").is_some());
 }
