@@ -74,7 +74,7 @@ impl Session {
         let noted = commit.unwrap_or(CommitId::ZERO);
         let read = move |store: &Store| {
             let folder = Folder::read(&place, &|path| store.noted_digest(&noted, path));
-            Ok((folder, commit.and_then(|commit| store.read_listing(&commit))))
+            Ok((folder, commit.and_then(|commit| store.read_listing_offline(&commit))))
         };
         let (folder, kept) = self.blocking(&store, read).await?;
         let folder = folder?;

@@ -166,9 +166,10 @@ impl Session {
         report.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         if report.is_verified() && !self.config.offline {
             let whole = prepared.selection.files.len() == prepared.listing.entries.len();
+            let endpoint = self.hubs[0].config().endpoint.to_string();
             self.blocking(&prepared.store, move |store| {
                 if keep {
-                    store.write_listing(&prepared.listing, whole)?;
+                    store.write_listing(&prepared.listing, whole, &endpoint)?;
                 }
                 store.set_ref(&prepared.listing.info.revision, &prepared.listing.info.commit)
             })

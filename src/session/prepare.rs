@@ -173,7 +173,8 @@ impl Session {
         let info = self.hubs[0].info(spec.repo_type, &spec.id, &revision, &*self.progress).await?;
         self.progress.event(Event::Resolved(&info));
         let commit = info.commit;
-        if let Some(entries) = self.blocking(store, move |store| Ok(store.read_listing(&commit))).await? {
+        let endpoint = self.hubs[0].config().endpoint.to_string();
+        if let Some(entries) = self.blocking(store, move |store| Ok(store.read_listing(&commit, &endpoint))).await? {
             return Ok(Listing::new(info, entries, Vec::new()));
         }
         Ok(self.hubs[0].listing(&info, &*self.progress).await?)
@@ -199,7 +200,9 @@ impl Session {
                 Ok(commit.and_then(|commit| {
                     Some((
                         commit,
-                        store.read_listing(&commit).or_else(|| super::folder::listing_of_snapshot(store, &commit))?,
+                        store
+                            .read_listing_offline(&commit)
+                            .or_else(|| super::folder::listing_of_snapshot(store, &commit))?,
                     ))
                 }))
             })

@@ -9,6 +9,7 @@ mod conflict;
 mod disk;
 mod error;
 mod journal;
+mod kept;
 mod layout;
 mod leftovers;
 mod lock;
@@ -36,7 +37,7 @@ pub(crate) use partial::Partial;
 pub(crate) use ranges::RangeSet;
 
 use crate::finding::{Outcome, Stamp};
-use crate::model::{CommitId, Digest, Entry, Listing, Presence, RepoId, RepoPath, RepoType, Revision};
+use crate::model::{CommitId, Digest, Entry, Presence, RepoId, RepoPath, RepoType, Revision};
 use crate::verify::digest_of;
 use cache::Cache;
 use layout::{Kind, Layout};
@@ -220,41 +221,6 @@ impl Store {
         let mut commits: Vec<CommitId> = names.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
         commits.sort_unstable();
         commits
-    }
-
-    /// The listing kept from an earlier run at this commit, ours or `huggingface_hub`'s.
-    pub(crate) fn read_listing(&self, commit: &CommitId) -> Option<Vec<Entry>> {
-        self.listing_in(&self.own_trees(), commit).or_else(|| self.listing_in(&self.layout.shared_trees(), commit))
-    }
-
-    fn own_trees(&self) -> PathBuf {
-        self.layout.own().join("trees")
-    }
-
-    fn listing_in(&self, trees: &Path, commit: &CommitId) -> Option<Vec<Entry>> {
-        tree::read(&self.layout.anchor().join(trees).join(format!("{commit}.json")))
-    }
-
-    /// Keeps a listing for later runs. With `whole` (every file of the repo was taken) it is kept
-    /// where `huggingface_hub` looks too; for a partial selection that would make
-    /// `snapshot_download(local_files_only=True)` call the snapshot incomplete.
-    pub(crate) fn write_listing(&self, listing: &Listing, whole: bool) -> Result<(), StoreError> {
-        if !listing.rejected.is_empty() {
-            return Ok(());
-        }
-        let commit = &listing.info.commit;
-        let whole = whole && tree::is_shareable(&listing.entries);
-        let trees = if whole { self.layout.shared_trees() } else { self.own_trees() };
-        // One that cannot be read is as good as none.
-        if self.listing_in(&trees, commit).is_some() {
-            return Ok(());
-        }
-        let Some(text) = tree::text(&listing.entries) else { return Ok(()) };
-        match self.layout.write(self.layout.anchor(), &trees.join(format!("{commit}.json")), &text, false) {
-            // A run that needs nothing of a cache that it may not write to is not to fail for a courtesy.
-            Err(error) if matches!(error.kind(), StoreErrorKind::ReadOnly | StoreErrorKind::Permission) => Ok(()),
-            done => done,
-        }
     }
 
     /// The outcome of an earlier full check. `key` must stand for the digests of everything that

@@ -9,7 +9,7 @@ use super::disk;
 use crate::model::{Entry, GitOid, Lfs, RepoPath, Sha256};
 
 /// A listing of a million files stays below this.
-const SIZE_LIMIT: u64 = 1 << 30;
+pub(super) const SIZE_LIMIT: u64 = 1 << 30;
 
 #[derive(Serialize, Deserialize)]
 struct Tree {

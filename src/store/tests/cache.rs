@@ -2,6 +2,8 @@
 
 use super::*;
 
+const HUB: &str = "https://huggingface.co";
+
 #[test]
 fn the_cache_has_huggingface_hubs_form() {
     let root = TempDir::new().unwrap();
@@ -251,25 +253,12 @@ fn listings_are_kept_where_they_belong() {
     a.xet_hash = Some("ab".repeat(32));
     let mut b = entry_of("b.json", b"{}");
     b.lfs = None;
-    let listing = |entries: &[Entry]| {
-        let info = crate::model::RepoInfo {
-            card: crate::model::Card::default(),
-            repo_type: RepoType::Model,
-            id: "org/name".parse().unwrap(),
-            canonical_id: "org/name".parse().unwrap(),
-            revision: Revision::default(),
-            commit: commit(),
-            private: false,
-            gated: crate::model::Gated::No,
-        };
-        Listing::new(info, entries.to_vec(), Vec::new())
-    };
     let repo = root.path().join("models--org--name");
     let shared = repo.join("trees").join(format!("{}.json", commit()));
-    store.write_listing(&listing(&[a.clone(), b.clone()]), false).unwrap();
+    store.write_listing(&listing(&[a.clone(), b.clone()]), false, HUB).unwrap();
     assert!(!shared.exists());
-    assert_eq!(store.read_listing(&commit()).unwrap(), [a.clone(), b.clone()]);
-    store.write_listing(&listing(&[a.clone(), b.clone()]), true).unwrap();
+    assert_eq!(store.read_listing(&commit(), HUB).unwrap(), [a.clone(), b.clone()]);
+    store.write_listing(&listing(&[a.clone(), b.clone()]), true, HUB).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&fs::read(&shared).unwrap()).unwrap();
     let expected = serde_json::json!({"format_version": 1, "files": {
         "a.bin": {"size": 21, "blob_id": a.oid.to_string(), "lfs_sha256": a.digest().to_string(), "lfs_size": 21,
@@ -280,12 +269,12 @@ fn listings_are_kept_where_they_belong() {
     // A torn one is written again; one that `huggingface_hub` would refuse stays ours.
     for torn in ["", "{\"format_version\":1,\"fi", "{\"format_version\":2,\"files\":{}}"] {
         fs::write(&shared, torn).unwrap();
-        store.write_listing(&listing(&[a.clone(), b.clone()]), true).unwrap();
+        store.write_listing(&listing(&[a.clone(), b.clone()]), true, HUB).unwrap();
         assert_eq!(serde_json::from_slice::<serde_json::Value>(&fs::read(&shared).unwrap()).unwrap(), expected);
     }
     fs::remove_file(&shared).unwrap();
     a.xet_hash = Some("odd".into());
-    store.write_listing(&listing(&[a, b]), true).unwrap();
+    store.write_listing(&listing(&[a, b]), true, HUB).unwrap();
     assert!(!shared.exists());
     // A name that is not safe makes a whole kept listing void.
     fs::write(
@@ -293,6 +282,6 @@ fn listings_are_kept_where_they_belong() {
         r#"{"format_version":1,"files":{"../x":{"size":1,"blob_id":"ce013625030ba8dba906f756967f9e9ca394464a"}}}"#,
     )
     .unwrap();
-    fs::remove_file(repo.join(".hfget/trees").join(format!("{}.json", commit()))).unwrap();
-    assert_eq!(store.read_listing(&commit()), None);
+    store.forget_listing(&commit(), HUB).unwrap();
+    assert_eq!(store.read_listing_offline(&commit()), None);
 }

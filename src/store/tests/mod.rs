@@ -4,6 +4,7 @@
 mod cache;
 mod crash;
 mod hostile;
+mod kept;
 mod local;
 mod proven;
 mod trouble;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{Hasher, Lfs, Sha256};
+use crate::model::{Hasher, Lfs, Listing, Sha256};
 
 const CONTENT: &[u8] = b"the content of a file";
 
@@ -52,6 +53,13 @@ fn cache(root: &Path, symlinks: bool) -> Arc<Store> {
 
 fn local(root: &Path) -> Arc<Store> {
     Arc::new(Store::local_dir(root))
+}
+
+/// What an endpoint lists at `commit()`.
+fn listing(entries: &[Entry]) -> Listing {
+    let id: RepoId = "org/name".parse().unwrap();
+    let info = crate::model::RepoInfo::new(RepoType::Model, id, Revision::default(), commit());
+    Listing::new(info, entries.to_vec(), Vec::new())
 }
 
 /// Brings `CONTENT` to where `entry` belongs, as the transfer engine does.
