@@ -108,7 +108,7 @@ impl Prepared {
                             Code::PathUnsafe,
                             &b,
                             format!(
-                                "it differs from {} only in case, and this file system does not tell them apart",
+                                "it differs from {} only in case or in the form of its accents, and this file system does not tell them apart",
                                 a.shown()
                             ),
                         )

@@ -1,4 +1,4 @@
-//! Small file-system steps: what identifies unchanged content, small reads, free space.
+//! Small file-system steps: what identifies unchanged content, small reads, free space, how names are told apart.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -74,6 +74,14 @@ pub(super) fn nearest_existing(path: &Path) -> &Path {
         }
     }
     at
+}
+
+/// Whether a file that is made in `folder` is also found by another spelling of its name.
+pub(super) fn folds_names(folder: &Path) -> bool {
+    let Ok(file) = tempfile::Builder::new().prefix(".hfget-Case-\u{e9}-").tempfile_in(folder) else { return false };
+    let Some(name) = file.path().file_name().and_then(std::ffi::OsStr::to_str) else { return false };
+    let others = [name.to_ascii_lowercase(), name.replace('\u{e9}', "e\u{301}")];
+    others.iter().any(|other| file.path().with_file_name(other).exists())
 }
 
 /// Bytes an unprivileged user can still write below `path`.

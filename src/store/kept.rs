@@ -60,7 +60,7 @@ impl Store {
 
     /// Forgets what this endpoint listed, because it proved wrong.
     pub(crate) fn forget_listing(&self, commit: &CommitId, endpoint: &str) -> Result<(), StoreError> {
-        self.layout.remove(&self.trees_of(endpoint).join(format!("{commit}.json")))
+        self.layout.remove_own(&self.trees_of(endpoint).join(format!("{commit}.json")))
     }
 
     fn keep(&self, below: &Path, text: &[u8]) -> Result<(), StoreError> {

@@ -286,7 +286,7 @@ impl Layout {
     }
 
     /// Removes a small file below the anchor.
-    pub fn remove(&self, below: &Path) -> Result<(), StoreError> {
+    pub fn remove_own(&self, below: &Path) -> Result<(), StoreError> {
         remove(self.anchor(), below)
     }
 

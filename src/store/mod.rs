@@ -239,18 +239,10 @@ impl Store {
         disk::free_space(&self.layout.partial_dir())
     }
 
-    /// Whether names that differ only in case are one file here. Looks once, by trying.
+    /// Whether names that differ only in case, or in how their letters are put together, are one file here. Looks
+    /// once, by trying both.
     pub(crate) fn case_insensitive(&self) -> bool {
-        let at = disk::nearest_existing(self.layout.root());
-        tempfile::Builder::new()
-            .prefix(".hfget-Case")
-            .tempfile_in(at)
-            .ok()
-            .and_then(|file| {
-                let name = file.path().file_name()?.to_str()?.to_lowercase();
-                Some(file.path().with_file_name(name).exists())
-            })
-            .unwrap_or(false)
+        disk::folds_names(disk::nearest_existing(self.layout.root()))
     }
 
     /// The digest that the store itself knows for a file of a snapshot, without a listing: the
