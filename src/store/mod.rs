@@ -175,6 +175,32 @@ impl Store {
         Ok(())
     }
 
+    /// Those of `entries` that are no longer what this run proved or found proven: written to, exchanged, removed, or
+    /// shadowed by another name. Reads no content. For the end of a run; what is given back is to be hashed again.
+    pub(crate) fn recheck(&self, commit: &CommitId, entries: &[Entry]) -> Result<Vec<Entry>, StoreError> {
+        let mut changed = Vec::new();
+        for entry in entries {
+            if !self.is_unchanged(commit, entry)? {
+                changed.push(entry.clone());
+            }
+        }
+        Ok(changed)
+    }
+
+    fn is_unchanged(&self, commit: &CommitId, entry: &Entry) -> Result<bool, StoreError> {
+        // A folder that became a link leads to other files.
+        if self.layout.check_way(commit, &entry.path).is_err() {
+            return Ok(false);
+        }
+        let place = self.layout.place(commit, entry);
+        let Some(stamp) = self.layout.stamp(&place.path)?.filter(|stamp| stamp.size == entry.size) else {
+            return Ok(false);
+        };
+        // What a loader opens must be that content, whatever the pointer's name is taken for here.
+        let shown = self.layout.stamp(&self.file_path(commit, &entry.path))?;
+        Ok(shown == Some(stamp) && self.record.knows(&place.key, &entry.digest(), &stamp))
+    }
+
     /// Removes what the record says of this file's content, because it proved wrong. Done once this returns: a later
     /// run reads the file again, also after a power cut. A cache that cannot be written is an error.
     pub fn strike(&self, commit: &CommitId, entry: &Entry) -> Result<(), StoreError> {

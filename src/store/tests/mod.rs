@@ -7,6 +7,7 @@ mod hostile;
 mod kept;
 mod local;
 mod proven;
+mod recheck;
 mod trouble;
 
 use std::fs;
