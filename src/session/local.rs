@@ -121,6 +121,12 @@ impl Session {
             }
         }
         let files = subject.files.clone();
+        if let (true, Some(commit)) = (trusted, commit) {
+            let entries: Vec<Entry> = files.iter().filter_map(|f| listing.get(f.path.as_str()).cloned()).collect();
+            // What the files look like before they are hashed is what the hash is for.
+            let look = move |store: &Store| entries.iter().try_for_each(|e| store.presence(&commit, e).map(|_| ()));
+            let _ = self.blocking(&store, look).await;
+        }
         let outcome = self.verify_subject(subject).await;
         if let (true, Some(commit)) = (outcome.findings.iter().all(|f| f.severity != Severity::Error), commit) {
             let good: Vec<Entry> = files
@@ -130,7 +136,11 @@ impl Session {
                 .filter(|_| trusted)
                 .collect();
             // A courtesy to the next run; a read-only cache cannot keep it.
-            let _ = self.blocking(&store, move |store| good.iter().try_for_each(|e| store.adopt(&commit, e))).await;
+            let _ = self
+                .blocking(&store, move |store| {
+                    good.iter().try_for_each(|e| store.adopt(&commit, e, store.seen_stamp(&commit, e)).map(|_| ()))
+                })
+                .await;
         }
         findings.extend(self.denied_code(&selection));
         let mut report = folder_report(root, commit, spec, &selection, &files, &outcome, findings);

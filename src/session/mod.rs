@@ -264,8 +264,10 @@ impl Session {
         }
         let here: Vec<Entry> =
             prepared.plan.items.iter().filter(|i| i.presence == Presence::Verified).map(|i| i.entry.clone()).collect();
-        self.blocking(&prepared.store, move |store| here.iter().try_for_each(|entry| store.adopt(&commit, entry)))
-            .await?;
+        let adopt = move |store: &Store| {
+            here.iter().try_for_each(|entry| store.adopt(&commit, entry, store.seen_stamp(&commit, entry)).map(|_| ()))
+        };
+        self.blocking(&prepared.store, adopt).await?;
         Ok(outcome.bytes_hashed)
     }
 

@@ -23,7 +23,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 #[cfg(feature = "object-store")]
 pub(crate) use cache::folder_name;
@@ -36,9 +35,8 @@ pub(crate) use lock::FileLock;
 pub(crate) use partial::Partial;
 pub(crate) use ranges::RangeSet;
 
-use crate::finding::{Outcome, Stamp};
+use crate::finding::{Evidence, Outcome, Stamp};
 use crate::model::{CommitId, Digest, Entry, Presence, RepoId, RepoPath, RepoType, Revision};
-use crate::verify::digest_of;
 use cache::Cache;
 use layout::{Kind, Layout};
 use record::Record;
@@ -54,7 +52,6 @@ pub struct Store {
     record: Record,
     /// What each content looked like when [`Store::presence`] was asked: what was hashed since.
     seen: Mutex<HashMap<String, Stamp>>,
-    opened: SystemTime,
 }
 
 impl Store {
@@ -76,7 +73,7 @@ impl Store {
 
     fn new(layout: Layout) -> Self {
         let record = Record::new(layout.anchor(), layout.own());
-        Store { layout, record, seen: Mutex::default(), opened: SystemTime::now() }
+        Store { layout, record, seen: Mutex::default() }
     }
 
     /// The folder that holds the snapshot: what the program prints.
@@ -143,26 +140,39 @@ impl Store {
         Ok(place.path)
     }
 
-    /// Makes a file whose content is present and right visible in the snapshot (pointer,
-    /// metadata), and remembers that its digest was checked. The caller proved the content that
-    /// [`Self::presence`] saw; what changed since is read again here. Remembering is a courtesy:
-    /// that a read-only cache cannot keep the note is no error.
-    pub fn adopt(&self, commit: &CommitId, entry: &Entry) -> Result<(), StoreError> {
+    /// Makes a file whose content is present and right visible in the snapshot (pointer, metadata), and remembers
+    /// that its digest was checked. `hashed` is what the file looked like before and after the caller read all of
+    /// it and found the digest right. Without it the record is asked. A file that looks different now, or that the
+    /// record does not know, is hashed here. Says what stands for the file: [`Evidence::Hashed`] only if it was
+    /// hashed here. Remembering is a courtesy: that a read-only cache cannot keep the note is no error.
+    pub fn adopt(&self, commit: &CommitId, entry: &Entry, hashed: Option<Stamp>) -> Result<Evidence, StoreError> {
+        let digest = entry.digest();
         let place = self.layout.place(commit, entry);
         let stamp = self.layout.stamp(&place.path)?.filter(|stamp| stamp.size == entry.size);
         let stamp = stamp.ok_or_else(|| StoreError::Changed(place.path.clone()))?;
-        let seen = self.seen().get(&place.key).copied();
-        if !seen.map_or_else(|| disk::is_older_than(&stamp, self.opened), |seen| seen == stamp) {
-            let actual = digest_of(&place.path, entry.digest(), entry.size);
-            error::check_content(&place.path, entry, actual.map_err(StoreError::io("read", &place.path))?, stamp.size)?;
+        let unchanged = hashed == Some(stamp) || hashed.is_none() && self.record.knows(&place.key, &digest, &stamp);
+        let (evidence, proven) = if unchanged {
+            (Evidence::Recorded(digest), stamp)
+        } else {
+            let (hashed, proven) = disk::hash(&place.path, entry)?;
+            error::check_content(&place.path, entry, hashed.digest(), hashed.length())?;
+            (Evidence::Hashed(hashed), proven)
+        };
+        if let Some(copy) = self.layout.show(commit, entry, &place)? {
+            self.note(&self.layout.place(commit, entry), entry, &copy)?;
+        } else if self.layout.stamp(&place.path)? == Some(proven) {
+            let _ = self.record.remember(&place.key, &digest, proven);
+            self.seen().insert(place.key, proven);
+        } else {
+            return Err(StoreError::Changed(place.path));
         }
-        let copy = self.layout.show(commit, entry, &place)?;
-        if let Some(stamp) = copy {
-            return self.note(&self.layout.place(commit, entry), entry, &stamp);
-        }
-        let _ = self.record.remember(&place.key, &entry.digest(), stamp);
-        self.seen().insert(place.key, stamp);
-        Ok(())
+        Ok(evidence)
+    }
+
+    /// What the content looked like when [`Self::presence`] was asked: whoever hashed it since hashed this, if it
+    /// still looks the same.
+    pub(crate) fn seen_stamp(&self, commit: &CommitId, entry: &Entry) -> Option<Stamp> {
+        self.seen().get(&self.layout.place(commit, entry).key).copied()
     }
 
     /// Remembers content that has just got its name, if it still is what was `proven`. The name changed its change

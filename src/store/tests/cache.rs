@@ -154,18 +154,18 @@ fn without_links_a_new_file_is_moved_and_a_cached_one_copied() {
     let linked = cache(root.path(), true);
     let b = entry_of("b.bin", b"b");
     fetch_bytes(&linked, &b, b"b").unwrap();
-    plain.adopt(&commit(), &b).unwrap();
+    plain.adopt(&commit(), &b, None).unwrap();
     assert!(plain.file_path(&commit(), &b.path).is_symlink());
     let later: CommitId = "2222222222222222222222222222222222222222".parse().unwrap();
     assert_eq!(plain.presence(&later, &b).unwrap(), Presence::Verified);
-    plain.adopt(&later, &b).unwrap();
+    plain.adopt(&later, &b, None).unwrap();
     let copy = plain.file_path(&later, &b.path);
     assert!(!copy.is_symlink());
     assert_eq!(fs::read(&copy).unwrap(), b"b");
     assert_eq!(plain.presence(&later, &b).unwrap(), Presence::Verified);
     // It is not made again and again.
     let before = disk::stamp_of(&copy).unwrap();
-    plain.adopt(&later, &b).unwrap();
+    plain.adopt(&later, &b, None).unwrap();
     assert_eq!(disk::stamp_of(&copy).unwrap(), before);
 }
 
@@ -185,7 +185,7 @@ fn a_damaged_copy_beside_a_right_blob_is_not_verified() {
     store.discard(&commit(), &a).unwrap();
     assert!(!shown.exists());
     assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Verified);
-    store.adopt(&commit(), &a).unwrap();
+    store.adopt(&commit(), &a, None).unwrap();
     assert_eq!(fs::read(&shown).unwrap(), CONTENT);
 }
 
@@ -199,7 +199,7 @@ fn a_damaged_blob_is_not_copied_into_a_snapshot() {
     fs::write(blobs.join(a.digest().to_string()), CONTENT.to_ascii_uppercase()).unwrap();
     assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Unverified);
     // Even when a caller claims that it proved it.
-    assert!(matches!(store.adopt(&commit(), &a), Err(StoreError::WrongContent { .. })));
+    assert!(matches!(store.adopt(&commit(), &a, None), Err(StoreError::WrongContent { .. })));
     assert!(!store.file_path(&commit(), &a.path).exists());
 }
 
@@ -234,12 +234,12 @@ fn wrong_pointers_are_replaced_and_right_ones_left() {
     let pointer = store.file_path(&commit(), &a.path);
     let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::symlink_metadata(path).unwrap());
     let first = inode(&pointer);
-    store.adopt(&commit(), &a).unwrap();
+    store.adopt(&commit(), &a, None).unwrap();
     assert_eq!(inode(&pointer), first);
     for wrong in ["/etc/passwd", "../../blobs/nothing", "a.bin"] {
         fs::remove_file(&pointer).unwrap();
         symlink(wrong, &pointer).unwrap();
-        store.adopt(&commit(), &a).unwrap();
+        store.adopt(&commit(), &a, None).unwrap();
         assert_eq!(fs::read_link(&pointer).unwrap(), Path::new("../../blobs").join(a.digest().to_string()));
     }
 }
