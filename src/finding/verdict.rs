@@ -102,3 +102,103 @@ pub enum Weights {
     /// There are none here, and what the repo has is not known as a whole: what is missing cannot be told.
     Unknown,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::{Expectation, Policy};
+    use crate::model::{Digest, Hasher};
+
+    const CODES: [Option<Code>; 5] = [
+        None,
+        Some(Code::WeightsAbsent),
+        Some(Code::UnsafePickle),
+        Some(Code::DigestsUnknown),
+        Some(Code::ChecksumMismatch),
+    ];
+
+    fn digest(bytes: &[u8]) -> (Digest, Evidence) {
+        let mut hasher = Hasher::sha256();
+        hasher.update(bytes);
+        let hashed = hasher.finish();
+        (hashed.digest(), Evidence::Hashed(hashed))
+    }
+
+    fn policies() -> [Policy; 4] {
+        let policy = |deny: &[Code], allow: &[Code]| Policy::new(deny.to_vec(), allow.to_vec()).unwrap();
+        [
+            policy(&[], &[]),
+            policy(&[Code::WeightsAbsent], &[]),
+            policy(&[], &[Code::UnsafePickle]),
+            policy(&[], &[Code::DigestsUnknown]),
+        ]
+    }
+
+    /// What the design's table says, written once more and in another way than the function.
+    fn table(proof: &Proof, right: Digest, findings: &[Finding], weights: Weights) -> Verdict {
+        let is_error = |f: &Finding| f.severity == Severity::Error;
+        let known = proof.expected.origin != Origin::Nobody;
+        let proven = known && proof.evidence.digest() == Some(right);
+        let gone = matches!(proof.evidence, Evidence::Absent | Evidence::Wrong);
+        let unknown_said = findings.iter().find(|f| f.code == Code::DigestsUnknown);
+        let failed = findings.iter().any(|f| is_error(f) && f.code != Code::DigestsUnknown);
+        match () {
+            () if failed || gone || known && !proven => Verdict::Failed,
+            () if weights == Weights::Unknown => Verdict::Nothing,
+            () if !known || unknown_said.is_some() => {
+                Verdict::ContentsOnly { allowed: unknown_said.is_some_and(|f| !is_error(f)) }
+            }
+            () => Verdict::Verified { against: proof.expected.origin },
+        }
+    }
+
+    #[test]
+    fn verified_is_said_exactly_where_the_evidence_is() {
+        let ((right, hashed), (other, wrong_hash)) = (digest(b"right"), digest(b"other"));
+        let recorded = [Evidence::Recorded(right), Evidence::Recorded(other)];
+        let rest = [Evidence::Unread, Evidence::Absent, Evidence::Wrong];
+        let evidences = [hashed, wrong_hash].into_iter().chain(recorded).chain(rest);
+        let mut verdicts = std::collections::BTreeMap::new();
+        for evidence in evidences {
+            for &origin in Origin::ALL {
+                let expected = match origin {
+                    Origin::Nobody => Expectation::UNKNOWN,
+                    origin => Expectation::new(5, right, origin),
+                };
+                let proof = Proof { path: "f".parse().unwrap(), expected, evidence, stamp: None };
+                let rows = CODES.into_iter().flat_map(|code| policies().map(|policy| (code, policy)));
+                for ((code, policy), weights) in
+                    rows.flat_map(|row| [Weights::Here, Weights::Unknown].map(|w| (row.clone(), w)))
+                {
+                    let mut findings: Vec<Finding> = code.map(|code| Finding::repo(code, "x")).into_iter().collect();
+                    policy.judge(&mut findings);
+                    let verdict = Verdict::of([&proof], &findings, weights);
+                    let case = format!("{origin:?} {evidence:?} {findings:?} {weights:?}");
+                    assert_eq!(verdict, table(&proof, right, &findings, weights), "{case}");
+                    *verdicts.entry(verdict.as_str()).or_insert(0) += 1;
+                }
+            }
+        }
+        assert_eq!(verdicts.len(), 4, "every verdict occurs: {verdicts:?}");
+        assert_eq!(verdicts.values().sum::<i32>(), 7 * 7 * 5 * 4 * 2);
+    }
+
+    #[test]
+    fn of_several_origins_the_weakest_is_named() {
+        let (right, hashed) = digest(b"right");
+        let proofs = [Origin::Hub, Origin::KeptListing, Origin::Lock].map(|origin| Proof {
+            path: "f".parse().unwrap(),
+            expected: Expectation::new(5, right, origin),
+            evidence: hashed,
+            stamp: None,
+        });
+        assert_eq!(Verdict::of(&proofs, &[], Weights::Here), Verdict::Verified { against: Origin::KeptListing });
+    }
+
+    #[test]
+    fn no_file_is_nothing_and_an_error_outweighs_that() {
+        assert_eq!(Verdict::of([], &[], Weights::Here), Verdict::Nothing);
+        let error = [Finding::repo(Code::PathUnsafe, "x")];
+        assert_eq!(Verdict::of([], &error, Weights::Here), Verdict::Failed);
+    }
+}

@@ -75,10 +75,10 @@ impl Session {
     ) -> Result<Report, Error> {
         let started = Instant::now();
         let place = root.to_path_buf();
-        let (noted, endpoint) = (commit.unwrap_or(CommitId::ZERO), self.endpoint());
+        let noted = commit.unwrap_or(CommitId::ZERO);
         let read = move |store: &Store| {
             let folder = Folder::read(&place, &|path| store.noted_digest(&noted, path));
-            Ok((folder, commit.and_then(|commit| store.read_listing_offline(&commit, &endpoint))))
+            Ok((folder, commit.and_then(|commit| store.read_listing_offline(&commit))))
         };
         let (folder, kept) = self.blocking(&store, read).await?;
         let folder = folder?;
@@ -186,10 +186,8 @@ fn note(store: &Store, commit: &CommitId, listing: &Listing, proofs: &[Proof]) -
         match proof.evidence {
             Evidence::Wrong | Evidence::Absent => struck = struck.and(store.strike(commit, entry)),
             Evidence::Hashed(_) if proof.holds() => {
-                if let Some(hashed) = proof.stamp {
-                    // A courtesy to the next run.
-                    let _ = store.adopt_hashed(commit, entry, hashed);
-                }
+                // A courtesy to the next run.
+                let _ = store.adopt(commit, entry, proof.stamp);
             }
             _ => {}
         }

@@ -95,7 +95,7 @@ impl Session {
     /// What [`Session::get`] would do. Fetches only the small files that selection reads, and keeps
     /// none of them.
     pub async fn plan(&self, spec: &RepoSpec, options: &Options) -> Result<Prepared, Error> {
-        let prepared = self.prepare(spec, options, prepare::Mode::DryRun).await?;
+        let prepared = self.prepare(spec, options, prepare::Mode::DryRun, false).await?;
         self.planned(prepared).await
     }
 
@@ -123,13 +123,36 @@ impl Session {
         let started = Instant::now();
         #[cfg(feature = "object-store")]
         if let Some(objects) = &self.objects {
-            let prepared = self.prepare(spec, options, prepare::Mode::DryRun).await?;
+            let prepared = self.prepare(spec, options, prepare::Mode::DryRun, false).await?;
             prepared.not_empty()?;
             return self.put(objects, prepared, options, started).await;
         }
-        let prepared = self.prepare(spec, options, prepare::Mode::Real).await?;
+        match self.get_by(spec, options, started, false).await {
+            // What was kept may be wrong itself: the endpoint is asked once before it is blamed.
+            Ok((report, Origin::KeptListing)) if !self.config.offline && disagrees(&report) => {
+                if let Some(commit) = report.commit {
+                    let (store, endpoint) = (self.store(spec.repo_type, &spec.id), self.endpoint());
+                    self.blocking(&store, move |store| store.forget_listing(&commit, &endpoint)).await?;
+                }
+            }
+            Err(Error::Document { .. }) if !self.config.offline => {}
+            ended => return ended.map(|(report, _)| report),
+        }
+        self.get_by(spec, options, started, true).await.map(|(report, _)| report)
+    }
+
+    /// [`Session::get`] by the listing that is kept, or by one that is asked for anew.
+    async fn get_by(
+        &self,
+        spec: &RepoSpec,
+        options: &Options,
+        started: Instant,
+        anew: bool,
+    ) -> Result<(Report, Origin), Error> {
+        let prepared = self.prepare(spec, options, prepare::Mode::Real, anew).await?;
         prepared.not_empty()?;
-        self.work(prepared, started, self.lists_all()).await
+        let origin = prepared.origin;
+        Ok((self.work(prepared, started, self.lists_all()).await?, origin))
     }
 
     /// Whether the endpoint's listing is all that the repo holds: an object store's is what was put there.
@@ -341,13 +364,22 @@ impl Session {
                 here.push((item.entry.clone(), stamp));
             }
         }
-        self.blocking(&prepared.store, move |store| {
-            here.iter().try_for_each(|(entry, hashed)| match hashed {
-                Some(hashed) => store.adopt_hashed(&commit, entry, *hashed),
-                None => store.adopt(&commit, entry),
+        let adopted = self
+            .blocking(&prepared.store, move |store| {
+                let adopt = |(entry, hashed): (Entry, Option<Stamp>)| {
+                    let evidence = store.adopt(&commit, &entry, hashed)?;
+                    Ok((entry.path, evidence, hashed.is_some()))
+                };
+                here.into_iter().map(adopt).collect::<Result<Vec<_>, crate::store::StoreError>>()
             })
-        })
-        .await?;
+            .await?;
+        for (path, evidence, hashed_here) in adopted {
+            // What this run hashed or fetched itself stays that.
+            let own = hashed_here || statuses.fetched.contains_key(&path);
+            if !own || matches!(evidence, Evidence::Hashed(_)) {
+                statuses.seen.insert(path, (evidence, None));
+            }
+        }
         let findings = if offline { outcome.findings } else { Vec::new() };
         Ok((outcome.bytes_hashed, findings))
     }
@@ -470,4 +502,9 @@ impl Session {
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
+}
+
+/// Whether bytes were others than the listing says.
+fn disagrees(report: &Report) -> bool {
+    report.findings.iter().any(|finding| matches!(finding.code, Code::SizeMismatch | Code::ChecksumMismatch))
 }

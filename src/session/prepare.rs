@@ -179,9 +179,16 @@ fn scanned(listing: &Listing, selection: &Selection) -> Vec<Finding> {
 }
 
 impl Session {
-    pub(super) async fn prepare(&self, spec: &RepoSpec, options: &Options, mode: Mode) -> Result<Prepared, Error> {
+    /// `anew`: by a listing that is asked for, whatever is kept.
+    pub(super) async fn prepare(
+        &self,
+        spec: &RepoSpec,
+        options: &Options,
+        mode: Mode,
+        anew: bool,
+    ) -> Result<Prepared, Error> {
         let store = self.store(spec.repo_type, &spec.id);
-        let listed = self.list(spec, &store, self.config.fetch.force).await?;
+        let listed = self.list(spec, &store, anew || self.config.fetch.force).await?;
         let listing = &listed.listing;
         let mut options = options.clone();
         // A pasted URL of a folder means that folder; of a file, that file too.
@@ -249,13 +256,12 @@ impl Session {
     }
 
     async fn list_offline(&self, spec: &RepoSpec, revision: &Revision, store: &Arc<Store>) -> Result<Listed, Error> {
-        let (wanted, endpoint) = (revision.clone(), self.endpoint());
+        let wanted = revision.clone();
         let found = self
             .blocking(store, move |store| {
                 let commit = store.read_ref(&wanted);
                 Ok(commit.and_then(|commit| {
-                    let kept =
-                        store.read_listing_offline(&commit, &endpoint).map(|entries| (entries, Origin::KeptListing));
+                    let kept = store.read_listing_offline(&commit).map(|entries| (entries, Origin::KeptListing));
                     let (entries, origin) = kept.or_else(|| {
                         super::folder::listing_of_snapshot(store, &commit).map(|entries| (entries, Origin::BlobNames))
                     })?;
@@ -400,7 +406,12 @@ fn read_present(
     let mut content = Vec::new();
     let path = store.content_path(commit, entry);
     let read = File::open(&path).and_then(|file| file.take(DOCUMENT_LIMIT).read_to_end(&mut content));
-    Ok((read.is_ok() && is_content(&content, entry)).then_some(content))
+    let right = read.is_ok() && is_content(&content, entry);
+    if read.is_ok() && !right {
+        // The record may say otherwise: bytes decide. One that cannot be written is told with the file's finding.
+        let _ = store.strike(commit, entry);
+    }
+    Ok(right.then_some(content))
 }
 
 /// Hashing a small file costs nothing, and selection must not act on other bytes than the repo's.

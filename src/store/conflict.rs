@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 
+use icu_normalizer::DecomposingNormalizerBorrowed;
+use unicase::UniCase;
+
 use crate::model::RepoPath;
 
 /// Two paths that need the same place.
@@ -9,7 +12,7 @@ use crate::model::RepoPath;
 pub(crate) enum Conflict {
     /// The first is a file, and a folder on the way to the second.
     FileIsFolder(RepoPath, RepoPath),
-    /// They differ only in case (of their last segment or of a folder).
+    /// They differ only in case, or in how their letters are put together (in their last segment or in a folder).
     CaseOnly(RepoPath, RepoPath),
 }
 
@@ -27,7 +30,7 @@ pub(crate) fn conflicts<'a>(paths: impl IntoIterator<Item = &'a RepoPath>) -> Ve
             out.push(Conflict::FileIsFolder((*file).clone(), (*path).clone()));
         }
         for part in prefixes.chain([text]) {
-            let (other, spelling) = *folded.entry(part.to_lowercase()).or_insert((path, part));
+            let (other, spelling) = *folded.entry(fold(part)).or_insert((path, part));
             if spelling != part {
                 out.push(Conflict::CaseOnly(other.clone(), (*path).clone()));
                 break;
@@ -35,6 +38,13 @@ pub(crate) fn conflicts<'a>(paths: impl IntoIterator<Item = &'a RepoPath>) -> Ve
         }
     }
     out
+}
+
+/// What every spelling of a name has in common on a file system that ignores case, or the form of letters, or both:
+/// Unicode's canonical caseless match. Folding may leave parts that compose anew, hence the second pass.
+fn fold(name: &str) -> String {
+    let form = DecomposingNormalizerBorrowed::new_nfd();
+    form.normalize(&UniCase::unicode(form.normalize(name)).to_folded_case()).into_owned()
 }
 
 #[cfg(test)]
@@ -55,5 +65,41 @@ mod tests {
                 Conflict::CaseOnly(p("Sub/x"), p("sub/y")),
             ]
         );
+    }
+
+    fn clash(one: &str, other: &str) -> bool {
+        let paths = [one.parse::<RepoPath>().unwrap(), other.parse().unwrap()];
+        !conflicts(&paths).is_empty()
+    }
+
+    /// What some file system takes for one name is one here, whatever the letters.
+    #[test]
+    fn every_spelling_of_a_name_is_found() {
+        for (one, other) in [
+            ("ΟΔΟΣ", "οδος"),
+            ("οδοσ", "οδος"),
+            ("straße", "STRASSE"),
+            ("ẞ", "ss"),
+            ("caf\u{e9}", "cafe\u{301}"),
+            ("CAF\u{c9}", "cafe\u{301}"),
+            ("\u{212b}", "\u{e5}"),
+            ("K\u{212a}", "kk"),
+            ("İ", "i\u{307}"),
+            ("\u{fb01}le", "FILE"),
+            ("\u{345}\u{301}", "\u{301}\u{3b9}"),
+            ("d\u{e9}/a", "de\u{301}/b"),
+        ] {
+            assert!(clash(one, other), "{one} {other}");
+            assert!(clash(other, one), "{other} {one}");
+        }
+    }
+
+    /// Names that no file system takes for one another are left alone.
+    #[test]
+    fn other_letters_are_other_names() {
+        for (one, other) in [("ı", "i"), ("cafe", "caf\u{e9}"), ("ß", "s"), ("а", "a"), ("o", "0"), ("\u{fb01}", "f")]
+        {
+            assert!(!clash(one, other), "{one} {other}");
+        }
     }
 }

@@ -1,17 +1,17 @@
-//! Small file-system steps: what identifies unchanged content, small reads, free space.
+//! Small file-system steps: what identifies unchanged content, small reads, free space, how names are told apart.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Mode, OFlags};
 
 use super::StoreError;
 use crate::finding::Stamp;
+use crate::model::{Entry, Hashed};
 
-/// How far a file system's clock may differ from ours.
-const CLOCK_SLACK: Duration = Duration::from_secs(2);
+/// Bytes that are read at a time.
+const HASH_BUFFER: usize = 1 << 20;
 
 /// The stamp of the file that `path` names, a symlink followed; `None` when there is none.
 pub(super) fn stamp_of(path: &Path) -> Result<Option<Stamp>, StoreError> {
@@ -23,10 +23,26 @@ pub(super) fn stamp_of(path: &Path) -> Result<Option<Stamp>, StoreError> {
     }
 }
 
-/// Whether the file was surely last written or changed before `moment`.
-pub(super) fn is_older_than(stamp: &Stamp, moment: SystemTime) -> bool {
-    let moment = (moment - CLOCK_SLACK).duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(moment.as_secs()).is_ok_and(|seconds| stamp.mtime < seconds && stamp.ctime < seconds)
+/// Reads a file whole. Gives its digest and what it looked like both before and after; an error if it changed.
+pub(super) fn hash(path: &Path, entry: &Entry) -> Result<(Hashed, Stamp), StoreError> {
+    let failed = StoreError::io("read", path);
+    let read = || -> io::Result<(Hashed, Stamp, Stamp)> {
+        let mut file = File::open(path)?;
+        let before = Stamp::from(&file.metadata()?);
+        let mut hasher = entry.digest().hasher(entry.size);
+        let mut buffer = vec![0; HASH_BUFFER];
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => hasher.update(buffer.get(..n).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((hasher.finish(), before, Stamp::from(&file.metadata()?)))
+    };
+    let (hashed, before, after) = read().map_err(failed)?;
+    if before == after { Ok((hashed, after)) } else { Err(StoreError::Changed(path.to_path_buf())) }
 }
 
 /// Whether the two show the same bytes. The change time may differ: to rename or to link a file sets it.
@@ -74,6 +90,14 @@ pub(super) fn nearest_existing(path: &Path) -> &Path {
         }
     }
     at
+}
+
+/// Whether a file that is made in `folder` is also found by another spelling of its name.
+pub(super) fn folds_names(folder: &Path) -> bool {
+    let Ok(file) = tempfile::Builder::new().prefix(".hfget-Case-\u{e9}-").tempfile_in(folder) else { return false };
+    let Some(name) = file.path().file_name().and_then(std::ffi::OsStr::to_str) else { return false };
+    let others = [name.to_ascii_lowercase(), name.replace('\u{e9}', "e\u{301}")];
+    others.iter().any(|other| file.path().with_file_name(other).exists())
 }
 
 /// Bytes an unprivileged user can still write below `path`.

@@ -285,6 +285,11 @@ impl Layout {
         Folder::make(root, folder)?.write(name, &self.partial_folder()?, content, flush)
     }
 
+    /// Removes a small file below the anchor.
+    pub fn remove_own(&self, below: &Path) -> Result<(), StoreError> {
+        remove(self.anchor(), below)
+    }
+
     /// Removes content, what points to it in this snapshot, and what is noted beside it.
     pub fn discard(&self, commit: &CommitId, entry: &Entry) -> Result<(), StoreError> {
         let below = entry.path.under(Path::new(""));

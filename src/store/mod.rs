@@ -9,6 +9,7 @@ mod conflict;
 mod disk;
 mod error;
 mod journal;
+mod kept;
 mod layout;
 mod leftovers;
 mod lock;
@@ -22,7 +23,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 #[cfg(feature = "object-store")]
 pub(crate) use cache::folder_name;
@@ -35,9 +35,8 @@ pub(crate) use lock::FileLock;
 pub(crate) use partial::Partial;
 pub(crate) use ranges::RangeSet;
 
-use crate::finding::{Outcome, Stamp};
-use crate::model::{CommitId, Digest, Entry, Listing, Presence, RepoId, RepoPath, RepoType, Revision};
-use crate::verify::digest_of;
+use crate::finding::{Evidence, Outcome, Stamp};
+use crate::model::{CommitId, Digest, Entry, Presence, RepoId, RepoPath, RepoType, Revision};
 use cache::Cache;
 use layout::{Kind, Layout};
 use record::Record;
@@ -53,7 +52,6 @@ pub struct Store {
     record: Record,
     /// What each content looked like when [`Store::presence`] was asked: what was hashed since.
     seen: Mutex<HashMap<String, Stamp>>,
-    opened: SystemTime,
 }
 
 impl Store {
@@ -75,7 +73,7 @@ impl Store {
 
     fn new(layout: Layout) -> Self {
         let record = Record::new(layout.anchor(), layout.own());
-        Store { layout, record, seen: Mutex::default(), opened: SystemTime::now() }
+        Store { layout, record, seen: Mutex::default() }
     }
 
     /// The folder that holds the snapshot: what the program prints.
@@ -142,51 +140,33 @@ impl Store {
         Ok(place.path)
     }
 
-    /// Makes a file whose content is present and right visible in the snapshot (pointer,
-    /// metadata), and remembers that its digest was checked. The caller proved the content that
-    /// [`Self::presence`] saw; what changed since is read again here. Remembering is a courtesy:
-    /// that a read-only cache cannot keep the note is no error.
-    pub fn adopt(&self, commit: &CommitId, entry: &Entry) -> Result<(), StoreError> {
+    /// Makes a file whose content is present and right visible in the snapshot (pointer, metadata), and remembers
+    /// that its digest was checked. `hashed` is what the file looked like before and after the caller read all of
+    /// it and found the digest right. Without it the record is asked. A file that looks different now, or that the
+    /// record does not know, is hashed here. Says what stands for the file: [`Evidence::Hashed`] only if it was
+    /// hashed here. Remembering is a courtesy: that a read-only cache cannot keep the note is no error.
+    pub fn adopt(&self, commit: &CommitId, entry: &Entry, hashed: Option<Stamp>) -> Result<Evidence, StoreError> {
+        let digest = entry.digest();
         let place = self.layout.place(commit, entry);
         let stamp = self.layout.stamp(&place.path)?.filter(|stamp| stamp.size == entry.size);
         let stamp = stamp.ok_or_else(|| StoreError::Changed(place.path.clone()))?;
-        let seen = self.seen().get(&place.key).copied();
-        if !seen.map_or_else(|| disk::is_older_than(&stamp, self.opened), |seen| seen == stamp) {
-            let actual = digest_of(&place.path, entry.digest(), entry.size);
-            error::check_content(&place.path, entry, actual.map_err(StoreError::io("read", &place.path))?, stamp.size)?;
+        let unchanged = hashed == Some(stamp) || hashed.is_none() && self.record.knows(&place.key, &digest, &stamp);
+        let (evidence, proven) = if unchanged {
+            (Evidence::Recorded(digest), stamp)
+        } else {
+            let (hashed, proven) = disk::hash(&place.path, entry)?;
+            error::check_content(&place.path, entry, hashed.digest(), hashed.length())?;
+            (Evidence::Hashed(hashed), proven)
+        };
+        if let Some(copy) = self.layout.show(commit, entry, &place)? {
+            self.note(&self.layout.place(commit, entry), entry, &copy)?;
+        } else if self.layout.stamp(&place.path)? == Some(proven) {
+            let _ = self.record.remember(&place.key, &digest, proven);
+            self.seen().insert(place.key, proven);
+        } else {
+            return Err(StoreError::Changed(place.path));
         }
-        let copy = self.layout.show(commit, entry, &place)?;
-        if let Some(stamp) = copy {
-            return self.note(&self.layout.place(commit, entry), entry, &stamp);
-        }
-        let _ = self.record.remember(&place.key, &entry.digest(), stamp);
-        self.seen().insert(place.key, stamp);
-        Ok(())
-    }
-
-    /// [`Self::adopt`] of a file that the caller hashed: `hashed` is the stamp of the descriptor that was read. What has
-    /// another by now is read again.
-    pub fn adopt_hashed(&self, commit: &CommitId, entry: &Entry, hashed: Stamp) -> Result<(), StoreError> {
-        let key = self.layout.place(commit, entry).key;
-        self.seen().insert(key, hashed);
-        self.adopt(commit, entry)
-    }
-
-    /// Those of `entries` that no longer are what this run saw, installed or hashed: they were written, exchanged or
-    /// removed since, or the snapshot's name leads elsewhere. Looks, and reads no content.
-    pub fn recheck(&self, commit: &CommitId, entries: &[Entry]) -> Result<Vec<Entry>, StoreError> {
-        let mut changed = Vec::new();
-        for entry in entries {
-            let place = self.layout.place(commit, entry);
-            let seen = self.seen().get(&place.key).copied();
-            let content = self.layout.stamp(&place.path)?;
-            let shown = self.layout.stamp(&self.file_path(commit, &entry.path))?;
-            // A snapshot's copy of a blob is another file, which its own key stands for.
-            if seen.is_none() || content != seen || shown != content {
-                changed.push(entry.clone());
-            }
-        }
-        Ok(changed)
+        Ok(evidence)
     }
 
     /// Remembers content that has just got its name, if it still is what was `proven`. The name changed its change
@@ -197,6 +177,32 @@ impl Store {
             self.seen().insert(place.key.clone(), now);
         }
         Ok(())
+    }
+
+    /// Those of `entries` that are no longer what this run proved or found proven: written to, exchanged, removed, or
+    /// shadowed by another name. Reads no content. For the end of a run; what is given back is to be hashed again.
+    pub(crate) fn recheck(&self, commit: &CommitId, entries: &[Entry]) -> Result<Vec<Entry>, StoreError> {
+        let mut changed = Vec::new();
+        for entry in entries {
+            if !self.is_unchanged(commit, entry)? {
+                changed.push(entry.clone());
+            }
+        }
+        Ok(changed)
+    }
+
+    fn is_unchanged(&self, commit: &CommitId, entry: &Entry) -> Result<bool, StoreError> {
+        // A folder that became a link leads to other files.
+        if self.layout.check_way(commit, &entry.path).is_err() {
+            return Ok(false);
+        }
+        let place = self.layout.place(commit, entry);
+        let Some(stamp) = self.layout.stamp(&place.path)?.filter(|stamp| stamp.size == entry.size) else {
+            return Ok(false);
+        };
+        // What a loader opens must be that content, whatever the pointer's name is taken for here.
+        let shown = self.layout.stamp(&self.file_path(commit, &entry.path))?;
+        Ok(shown == Some(stamp) && self.record.knows(&place.key, &entry.digest(), &stamp))
     }
 
     /// Removes what the record says of this file's content, because it proved wrong. Done once this returns: a later
@@ -247,54 +253,6 @@ impl Store {
         commits
     }
 
-    /// The listing that an earlier run kept of this endpoint at this commit.
-    pub(crate) fn read_listing(&self, commit: &CommitId, endpoint: &str) -> Option<Vec<Entry>> {
-        self.listing_in(&self.own_trees(endpoint), commit)
-    }
-
-    /// The same where no endpoint can be asked: then also `huggingface_hub`'s, which does not say whose it is.
-    pub(crate) fn read_listing_offline(&self, commit: &CommitId, endpoint: &str) -> Option<Vec<Entry>> {
-        self.read_listing(commit, endpoint).or_else(|| self.listing_in(&self.layout.shared_trees(), commit))
-    }
-
-    /// Our listings of one endpoint: what one says is not believed of another.
-    fn own_trees(&self, endpoint: &str) -> PathBuf {
-        self.layout.own().join("trees").join(tree::folder_of(endpoint))
-    }
-
-    fn listing_in(&self, trees: &Path, commit: &CommitId) -> Option<Vec<Entry>> {
-        tree::read(&self.layout.anchor().join(trees).join(format!("{commit}.json")))
-    }
-
-    /// Keeps an endpoint's listing for later runs, in place of what was kept of it. With `whole` (every file of the
-    /// repo was taken) it is also kept where `huggingface_hub` looks, unless one is there; for a partial selection that
-    /// would make `snapshot_download(local_files_only=True)` call the snapshot incomplete.
-    pub(crate) fn write_listing(&self, listing: &Listing, whole: bool, endpoint: &str) -> Result<(), StoreError> {
-        if !listing.rejected.is_empty() {
-            return Ok(());
-        }
-        let commit = &listing.info.commit;
-        let own = self.own_trees(endpoint);
-        let mut places = Vec::new();
-        if self.listing_in(&own, commit).as_ref() != Some(&listing.entries) {
-            places.push(own);
-        }
-        let shared = self.layout.shared_trees();
-        // One that cannot be read is as good as none.
-        if whole && tree::is_shareable(&listing.entries) && self.listing_in(&shared, commit).is_none() {
-            places.push(shared);
-        }
-        let Some(text) = tree::text(&listing.entries).filter(|_| !places.is_empty()) else { return Ok(()) };
-        for trees in places {
-            match self.layout.write(self.layout.anchor(), &trees.join(format!("{commit}.json")), &text, false) {
-                // A run that needs nothing of a cache that it may not write to is not to fail for a courtesy.
-                Err(error) if matches!(error.kind(), StoreErrorKind::ReadOnly | StoreErrorKind::Permission) => {}
-                done => done?,
-            }
-        }
-        Ok(())
-    }
-
     /// The outcome of an earlier full check. `key` must stand for the digests of everything that
     /// was checked, and the caller must know that the files still have them ([`Self::presence`]).
     pub(crate) fn checked_contents(&self, key: &str) -> Option<Outcome> {
@@ -311,18 +269,10 @@ impl Store {
         disk::free_space(&self.layout.partial_dir())
     }
 
-    /// Whether names that differ only in case are one file here. Looks once, by trying.
+    /// Whether names that differ only in case, or in how their letters are put together, are one file here. Looks
+    /// once, by trying both.
     pub(crate) fn case_insensitive(&self) -> bool {
-        let at = disk::nearest_existing(self.layout.root());
-        tempfile::Builder::new()
-            .prefix(".hfget-Case")
-            .tempfile_in(at)
-            .ok()
-            .and_then(|file| {
-                let name = file.path().file_name()?.to_str()?.to_lowercase();
-                Some(file.path().with_file_name(name).exists())
-            })
-            .unwrap_or(false)
+        disk::folds_names(disk::nearest_existing(self.layout.root()))
     }
 
     /// The digest that the store itself knows for a file of a snapshot, without a listing: the

@@ -6,10 +6,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::disk;
-use crate::model::{Digest, Entry, GitOid, Lfs, RepoPath, Sha256};
+use crate::model::{Entry, GitOid, Lfs, RepoPath, Sha256};
 
 /// A listing of a million files stays below this.
-const SIZE_LIMIT: u64 = 1 << 30;
+pub(super) const SIZE_LIMIT: u64 = 1 << 30;
 
 #[derive(Serialize, Deserialize)]
 struct Tree {
@@ -58,36 +58,8 @@ pub(super) fn text(entries: &[Entry]) -> Option<Vec<u8>> {
     serde_json::to_vec(&Tree { format_version: 1, files: files.collect() }).ok()
 }
 
-/// The folder of an endpoint's listings: its URL in characters that any file system takes, and a digest that keeps
-/// two apart that look the same then.
-pub(super) fn folder_of(endpoint: &str) -> String {
-    let endpoint = endpoint.trim_end_matches('/');
-    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' };
-    let name: String = endpoint.chars().take(100).map(plain).collect();
-    let mut hasher = Digest::Sha256(Sha256([0; 32])).hasher(0);
-    hasher.update(endpoint.as_bytes());
-    let digest = hasher.finish().digest().to_string();
-    format!("{}-{}", name.trim_start_matches('.'), &digest[..16])
-}
-
 /// Whether `huggingface_hub` would take the listing: it refuses one with an odd Xet hash.
 pub(super) fn is_shareable(entries: &[Entry]) -> bool {
     let good = |hash: &String| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
     entries.iter().all(|entry| entry.xet_hash.as_ref().is_none_or(good))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::folder_of;
-
-    #[test]
-    fn each_endpoint_has_a_folder_of_its_own() {
-        let names =
-            ["https://huggingface.co", "http://huggingface.co", "https://a.example/b", "https://a.example_b", "..."]
-                .map(folder_of);
-        let unlike: std::collections::BTreeSet<&String> = names.iter().collect();
-        assert_eq!(unlike.len(), names.len());
-        assert!(names.iter().all(|name| name.parse::<crate::model::RepoPath>().is_ok() && !name.contains('/')));
-        assert_eq!(folder_of("https://huggingface.co/"), folder_of("https://huggingface.co"));
-    }
 }

@@ -2,6 +2,8 @@
 
 use super::*;
 
+const HUB: &str = "https://huggingface.co";
+
 #[test]
 fn the_cache_has_huggingface_hubs_form() {
     let root = TempDir::new().unwrap();
@@ -152,18 +154,18 @@ fn without_links_a_new_file_is_moved_and_a_cached_one_copied() {
     let linked = cache(root.path(), true);
     let b = entry_of("b.bin", b"b");
     fetch_bytes(&linked, &b, b"b").unwrap();
-    plain.adopt(&commit(), &b).unwrap();
+    plain.adopt(&commit(), &b, None).unwrap();
     assert!(plain.file_path(&commit(), &b.path).is_symlink());
     let later: CommitId = "2222222222222222222222222222222222222222".parse().unwrap();
     assert_eq!(plain.presence(&later, &b).unwrap(), Presence::Verified);
-    plain.adopt(&later, &b).unwrap();
+    plain.adopt(&later, &b, None).unwrap();
     let copy = plain.file_path(&later, &b.path);
     assert!(!copy.is_symlink());
     assert_eq!(fs::read(&copy).unwrap(), b"b");
     assert_eq!(plain.presence(&later, &b).unwrap(), Presence::Verified);
     // It is not made again and again.
     let before = disk::stamp_of(&copy).unwrap();
-    plain.adopt(&later, &b).unwrap();
+    plain.adopt(&later, &b, None).unwrap();
     assert_eq!(disk::stamp_of(&copy).unwrap(), before);
 }
 
@@ -183,7 +185,7 @@ fn a_damaged_copy_beside_a_right_blob_is_not_verified() {
     store.discard(&commit(), &a).unwrap();
     assert!(!shown.exists());
     assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Verified);
-    store.adopt(&commit(), &a).unwrap();
+    store.adopt(&commit(), &a, None).unwrap();
     assert_eq!(fs::read(&shown).unwrap(), CONTENT);
 }
 
@@ -197,7 +199,7 @@ fn a_damaged_blob_is_not_copied_into_a_snapshot() {
     fs::write(blobs.join(a.digest().to_string()), CONTENT.to_ascii_uppercase()).unwrap();
     assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Unverified);
     // Even when a caller claims that it proved it.
-    assert!(matches!(store.adopt(&commit(), &a), Err(StoreError::WrongContent { .. })));
+    assert!(matches!(store.adopt(&commit(), &a, None), Err(StoreError::WrongContent { .. })));
     assert!(!store.file_path(&commit(), &a.path).exists());
 }
 
@@ -232,12 +234,12 @@ fn wrong_pointers_are_replaced_and_right_ones_left() {
     let pointer = store.file_path(&commit(), &a.path);
     let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::symlink_metadata(path).unwrap());
     let first = inode(&pointer);
-    store.adopt(&commit(), &a).unwrap();
+    store.adopt(&commit(), &a, None).unwrap();
     assert_eq!(inode(&pointer), first);
     for wrong in ["/etc/passwd", "../../blobs/nothing", "a.bin"] {
         fs::remove_file(&pointer).unwrap();
         symlink(wrong, &pointer).unwrap();
-        store.adopt(&commit(), &a).unwrap();
+        store.adopt(&commit(), &a, None).unwrap();
         assert_eq!(fs::read_link(&pointer).unwrap(), Path::new("../../blobs").join(a.digest().to_string()));
     }
 }
@@ -251,25 +253,12 @@ fn listings_are_kept_where_they_belong() {
     a.xet_hash = Some("ab".repeat(32));
     let mut b = entry_of("b.json", b"{}");
     b.lfs = None;
-    let listing = |entries: &[Entry]| {
-        let info = crate::model::RepoInfo {
-            card: crate::model::Card::default(),
-            repo_type: RepoType::Model,
-            id: "org/name".parse().unwrap(),
-            canonical_id: "org/name".parse().unwrap(),
-            revision: Revision::default(),
-            commit: commit(),
-            private: false,
-            gated: crate::model::Gated::No,
-        };
-        Listing::new(info, entries.to_vec(), Vec::new())
-    };
     let repo = root.path().join("models--org--name");
     let shared = repo.join("trees").join(format!("{}.json", commit()));
-    store.write_listing(&listing(&[a.clone(), b.clone()]), false, "http://hub").unwrap();
+    store.write_listing(&listing(&[a.clone(), b.clone()]), false, HUB).unwrap();
     assert!(!shared.exists());
-    assert_eq!(store.read_listing(&commit(), "http://hub").unwrap(), [a.clone(), b.clone()]);
-    store.write_listing(&listing(&[a.clone(), b.clone()]), true, "http://hub").unwrap();
+    assert_eq!(store.read_listing(&commit(), HUB).unwrap(), [a.clone(), b.clone()]);
+    store.write_listing(&listing(&[a.clone(), b.clone()]), true, HUB).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&fs::read(&shared).unwrap()).unwrap();
     let expected = serde_json::json!({"format_version": 1, "files": {
         "a.bin": {"size": 21, "blob_id": a.oid.to_string(), "lfs_sha256": a.digest().to_string(), "lfs_size": 21,
@@ -280,12 +269,12 @@ fn listings_are_kept_where_they_belong() {
     // A torn one is written again; one that `huggingface_hub` would refuse stays ours.
     for torn in ["", "{\"format_version\":1,\"fi", "{\"format_version\":2,\"files\":{}}"] {
         fs::write(&shared, torn).unwrap();
-        store.write_listing(&listing(&[a.clone(), b.clone()]), true, "http://hub").unwrap();
+        store.write_listing(&listing(&[a.clone(), b.clone()]), true, HUB).unwrap();
         assert_eq!(serde_json::from_slice::<serde_json::Value>(&fs::read(&shared).unwrap()).unwrap(), expected);
     }
     fs::remove_file(&shared).unwrap();
     a.xet_hash = Some("odd".into());
-    store.write_listing(&listing(&[a, b]), true, "http://hub").unwrap();
+    store.write_listing(&listing(&[a, b]), true, HUB).unwrap();
     assert!(!shared.exists());
     // A name that is not safe makes a whole kept listing void.
     fs::write(
@@ -293,11 +282,6 @@ fn listings_are_kept_where_they_belong() {
         r#"{"format_version":1,"files":{"../x":{"size":1,"blob_id":"ce013625030ba8dba906f756967f9e9ca394464a"}}}"#,
     )
     .unwrap();
-    assert_eq!(store.read_listing_offline(&commit(), "http://other"), None);
-    // One endpoint's is not another's; offline also what does not say whose it is.
-    assert!(store.read_listing(&commit(), "http://hub").is_some());
-    assert_eq!(store.read_listing(&commit(), "http://other"), None);
-    fs::write(&shared, serde_json::to_vec(&expected).unwrap()).unwrap();
-    assert_eq!(store.read_listing(&commit(), "http://other"), None);
-    assert!(store.read_listing_offline(&commit(), "http://other").is_some());
+    store.forget_listing(&commit(), HUB).unwrap();
+    assert_eq!(store.read_listing_offline(&commit()), None);
 }

@@ -262,7 +262,7 @@ fn a_blob_without_its_pointer_is_taken_up() {
     fs::remove_file(store.file_path(&commit(), &a.path)).unwrap();
     fs::remove_file(root.path().join("models--org--name/.hfget/verified.jsonl")).unwrap();
     assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Unverified);
-    store.adopt(&commit(), &a).unwrap();
+    store.adopt(&commit(), &a, None).unwrap();
     assert_eq!(fs::read(store.file_path(&commit(), &a.path)).unwrap(), CONTENT);
 }
 

@@ -61,7 +61,7 @@ fn a_repo_cannot_write_the_folders_own_records() {
             partial.write(0, b"forged").unwrap();
             assert!(matches!(partial.commit(forged.digest()), Err(StoreError::Reserved { .. })), "{path}");
         });
-        assert!(store.adopt(&commit(), &forged).is_err(), "{path}");
+        assert!(store.adopt(&commit(), &forged, None).is_err(), "{path}");
         assert!(store.discard(&commit(), &forged).is_err(), "{path}");
     }
     let ours = |path: &String| ["/partial/", "/locks/", "/download/"].iter().any(|p| path.contains(p));

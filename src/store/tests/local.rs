@@ -98,7 +98,7 @@ fn metadata_are_kept_fresh() {
     fetch(&store, &a).unwrap();
     let metadata = root.path().join(".cache/huggingface/download/a.bin.metadata");
     let before = disk::stamp_of(&metadata).unwrap();
-    store.adopt(&commit(), &a).unwrap();
+    store.adopt(&commit(), &a, None).unwrap();
     assert_eq!(disk::stamp_of(&metadata).unwrap(), before);
     let digest = a.digest();
     let odd = [
@@ -111,7 +111,7 @@ fn metadata_are_kept_fresh() {
     ];
     for text in odd {
         fs::write(&metadata, &text).unwrap();
-        store.adopt(&commit(), &a).unwrap();
+        store.adopt(&commit(), &a, None).unwrap();
         let now = fs::read_to_string(&metadata).unwrap();
         assert!(now.starts_with(&format!("{}\n{digest}\n", commit())) && now != text, "{text:.80}");
     }

@@ -4,19 +4,22 @@
 mod cache;
 mod crash;
 mod hostile;
+mod kept;
 mod local;
 mod proven;
+mod recheck;
 mod trouble;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{Hasher, Lfs, Sha256};
+use crate::model::{Hasher, Lfs, Listing, Sha256};
 
 const CONTENT: &[u8] = b"the content of a file";
 
@@ -52,6 +55,13 @@ fn cache(root: &Path, symlinks: bool) -> Arc<Store> {
 
 fn local(root: &Path) -> Arc<Store> {
     Arc::new(Store::local_dir(root))
+}
+
+/// What an endpoint lists at `commit()`.
+fn listing(entries: &[Entry]) -> Listing {
+    let id: RepoId = "org/name".parse().unwrap();
+    let info = crate::model::RepoInfo::new(RepoType::Model, id, Revision::default(), commit());
+    Listing::new(info, entries.to_vec(), Vec::new())
 }
 
 /// Brings `CONTENT` to where `entry` belongs, as the transfer engine does.

@@ -13,7 +13,7 @@ fn only_what_was_proven_is_known() {
     fs::create_dir_all(blob.parent().unwrap()).unwrap();
     fs::write(&blob, CONTENT).unwrap();
     assert_eq!(store.presence(&commit(), &entry).unwrap(), Presence::Unverified);
-    store.adopt(&commit(), &entry).unwrap();
+    store.adopt(&commit(), &entry, None).unwrap();
     assert_eq!(store.presence(&commit(), &entry).unwrap(), Presence::Verified);
     // In a new process too.
     assert_eq!(cache(root.path(), true).presence(&commit(), &entry).unwrap(), Presence::Verified);
@@ -40,7 +40,7 @@ fn a_file_that_looks_different_is_read_again() {
     assert_eq!(known(), Presence::Unverified, "time");
     set(time);
     assert_eq!(known(), Presence::Unverified, "a time that was put back");
-    cache(root.path(), true).adopt(&commit(), &a).unwrap();
+    cache(root.path(), true).adopt(&commit(), &a, None).unwrap();
     assert_eq!(known(), Presence::Verified, "read again");
     let other = blob.with_extension("other");
     fs::copy(&blob, &other).unwrap();
@@ -67,35 +67,63 @@ fn what_changes_while_it_is_checked_is_read_again() {
         // Proven here; then somebody writes.
         std::thread::sleep(std::time::Duration::from_millis(20));
         fs::write(&content, CONTENT.to_ascii_uppercase()).unwrap();
-        assert!(matches!(store.adopt(&commit(), &a), Err(StoreError::WrongContent { .. })));
+        assert!(matches!(store.adopt(&commit(), &a, None), Err(StoreError::WrongContent { .. })));
         assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Unverified);
         fs::write(&content, b"short").unwrap();
-        assert!(matches!(store.adopt(&commit(), &a), Err(StoreError::Changed(_))));
+        assert!(matches!(store.adopt(&commit(), &a, None), Err(StoreError::Changed(_))));
         fs::remove_file(&content).unwrap();
-        let error = store.adopt(&commit(), &a).unwrap_err();
+        let error = store.adopt(&commit(), &a, None).unwrap_err();
         assert!(error.to_string().contains(content.to_str().unwrap()), "{error}");
         assert_eq!(error.kind(), StoreErrorKind::Changed);
         // Somebody who writes the right bytes is welcome.
         fs::write(&content, CONTENT).unwrap();
-        store.adopt(&commit(), &a).unwrap();
+        store.adopt(&commit(), &a, None).unwrap();
         assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Verified);
     }
 }
 
-/// A whole folder that a caller checked itself, without asking for presence first.
+/// The caller's proof is for the file as it was when it was read, and for no other.
 #[test]
-fn a_file_older_than_the_store_is_the_callers_proof() {
+fn a_callers_proof_is_for_what_it_read() {
+    for in_cache in [true, false] {
+        let root = TempDir::new().unwrap();
+        let store = if in_cache { cache(root.path(), true) } else { local(root.path()) };
+        let a = entry("a.bin");
+        let content = store.content_path(&commit(), &a);
+        fs::create_dir_all(content.parent().unwrap()).unwrap();
+        fs::write(&content, CONTENT).unwrap();
+        let read = disk::stamp_of(&content).unwrap();
+        // Unchanged: not read a second time, here nor in a later run.
+        assert_eq!(store.adopt(&commit(), &a, read).unwrap(), Evidence::Recorded(a.digest()));
+        assert_eq!(store.adopt(&commit(), &a, None).unwrap(), Evidence::Recorded(a.digest()));
+        // Written since, with the time put back: the stamp is no proof of it, and the record neither.
+        let time = fs::metadata(&content).unwrap().modified().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs::write(&content, CONTENT.to_ascii_uppercase()).unwrap();
+        fs::File::options().write(true).open(&content).unwrap().set_modified(time).unwrap();
+        for hashed in [read, None] {
+            assert!(matches!(store.adopt(&commit(), &a, hashed), Err(StoreError::WrongContent { .. })));
+            assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Unverified);
+        }
+        // Right again, but not what was read: hashed here.
+        fs::write(&content, CONTENT).unwrap();
+        let evidence = store.adopt(&commit(), &a, read).unwrap();
+        assert!(matches!(evidence, Evidence::Hashed(hashed) if hashed.digest() == a.digest()), "{evidence:?}");
+        assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Verified);
+    }
+}
+
+/// What nobody proved is hashed, and what another digest was recorded for too.
+#[test]
+fn without_a_proof_the_file_is_hashed() {
     let root = TempDir::new().unwrap();
-    let a = entry("a.bin");
-    let path = root.path().join("a.bin");
-    fs::write(&path, CONTENT.to_ascii_uppercase()).unwrap();
-    assert!(local(root.path()).adopt(&commit(), &a).is_err(), "written just now: not believed");
-    fs::write(&path, CONTENT).unwrap();
-    let long_ago = SystemTime::now() - std::time::Duration::from_hours(1);
-    fs::File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
     let store = local(root.path());
-    store.adopt(&commit(), &a).unwrap();
-    assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Verified);
+    let a = entry("a.bin");
+    fs::write(root.path().join("a.bin"), CONTENT).unwrap();
+    assert!(matches!(store.adopt(&commit(), &a, None).unwrap(), Evidence::Hashed(_)));
+    let upper = entry_of("a.bin", &CONTENT.to_ascii_uppercase());
+    assert!(matches!(store.adopt(&commit(), &upper, None), Err(StoreError::WrongContent { .. })));
+    assert_eq!(store.adopt(&commit(), &a, None).unwrap(), Evidence::Recorded(a.digest()));
 }
 
 /// A digest is known for one content, not for whatever else looks the same.

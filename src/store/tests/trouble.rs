@@ -97,7 +97,7 @@ fn a_full_disk_is_named_and_what_arrived_is_kept() {
     // A copy that does not fit appears not at all.
     let plain = cache(&root, false);
     let later: CommitId = "2222222222222222222222222222222222222222".parse().unwrap();
-    assert_eq!(plain.adopt(&later, &a).unwrap_err().kind(), StoreErrorKind::NoSpace);
+    assert_eq!(plain.adopt(&later, &a, None).unwrap_err().kind(), StoreErrorKind::NoSpace);
     assert!(!plain.file_path(&later, &a.path).exists());
     assert_eq!(all_of(&store.layout.partial_dir()), [""; 0], "no half copy is left");
 }
@@ -116,7 +116,7 @@ fn a_read_only_cache_is_read_and_says_so_when_it_must_be_written() {
     assert!(status.success());
     let store = cache(&root, true);
     assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Verified);
-    store.adopt(&commit(), &a).unwrap();
+    store.adopt(&commit(), &a, None).unwrap();
     store.set_ref(&main, &commit()).unwrap();
     assert_eq!(store.read_ref(&main), Some(commit()));
     assert_eq!(store.presence(&commit(), &b).unwrap(), Presence::Unverified);
@@ -127,7 +127,7 @@ fn a_read_only_cache_is_read_and_says_so_when_it_must_be_written() {
         assert!(error.to_string().contains(path), "{error}");
         assert!(error.hint().unwrap().contains("read-only"));
     };
-    says_so(store.adopt(&commit(), &b).unwrap_err(), "models--org--name");
+    says_so(store.adopt(&commit(), &b, None).unwrap_err(), "models--org--name");
     says_so(store.set_ref(&main, &CommitId::ZERO).unwrap_err(), "models--org--name");
     says_so(store.try_lock(&b).unwrap_err(), "lock");
     says_so(store.discard(&commit(), &b).unwrap_err(), blob.to_str().unwrap());

@@ -1,0 +1,180 @@
+//! Listings that are kept for later runs, each with the endpoint that gave it. Their form on disk is `tree`'s.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+use super::{Store, StoreError, StoreErrorKind, disk, tree};
+use crate::model::{CommitId, Entry, Listing};
+
+impl Store {
+    /// The listing that an earlier run kept of what this endpoint said. What another endpoint or another tool said
+    /// is not this endpoint's word.
+    pub(crate) fn read_listing(&self, commit: &CommitId, endpoint: &str) -> Option<Vec<Entry>> {
+        self.listing_in(&self.trees_of(endpoint), commit)
+    }
+
+    /// The listing to use when nobody can be asked: of any endpoint, else `huggingface_hub`'s. Where two endpoints
+    /// said different things of one file, neither is believed.
+    pub(crate) fn read_listing_offline(&self, commit: &CommitId) -> Option<Vec<Entry>> {
+        let trees = self.own_trees();
+        let mut names: Vec<_> =
+            fs::read_dir(self.layout.anchor().join(&trees)).into_iter().flatten().flatten().collect();
+        names.retain(|item| item.file_type().is_ok_and(|kind| kind.is_dir()));
+        names.sort_by_key(fs::DirEntry::file_name);
+        let kept = names.iter().filter_map(|item| self.listing_in(&trees.join(item.file_name()), commit));
+        let mut kept: Vec<Vec<Entry>> = kept.collect();
+        if kept.iter().skip(1).any(|other| kept.first().is_some_and(|first| !agree(first, other))) {
+            return None;
+        }
+        if kept.is_empty() {
+            // Earlier versions kept no endpoint.
+            let older = self.listing_in(&trees, commit);
+            return older.or_else(|| self.listing_in(&self.layout.shared_trees(), commit));
+        }
+        Some(kept.swap_remove(0))
+    }
+
+    /// Keeps what this endpoint listed for later runs. With `whole` (every file of the repo was taken) it is also
+    /// kept where `huggingface_hub` looks; for a partial selection that would make
+    /// `snapshot_download(local_files_only=True)` call the snapshot incomplete.
+    pub(crate) fn write_listing(&self, listing: &Listing, whole: bool, endpoint: &str) -> Result<(), StoreError> {
+        if !listing.rejected.is_empty() {
+            return Ok(());
+        }
+        let Some(text) = tree::text(&listing.entries) else { return Ok(()) };
+        let name = format!("{}.json", listing.info.commit);
+        let ours = self.trees_of(endpoint).join(&name);
+        if disk::read_small(&self.layout.anchor().join(&ours), tree::SIZE_LIMIT).as_ref() != Some(&text) {
+            self.keep(&ours, &text)?;
+        }
+        // One that cannot be read is as good as none.
+        let shared = self.layout.shared_trees();
+        if whole && tree::is_shareable(&listing.entries) && self.listing_in(&shared, &listing.info.commit).is_none() {
+            self.keep(&shared.join(&name), &text)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what this endpoint listed, because it proved wrong.
+    pub(crate) fn forget_listing(&self, commit: &CommitId, endpoint: &str) -> Result<(), StoreError> {
+        self.layout.remove_own(&self.trees_of(endpoint).join(format!("{commit}.json")))
+    }
+
+    fn keep(&self, below: &Path, text: &[u8]) -> Result<(), StoreError> {
+        match self.layout.write(self.layout.anchor(), below, text, false) {
+            // A run that needs nothing of a cache that it may not write to is not to fail for a courtesy.
+            Err(error) if matches!(error.kind(), StoreErrorKind::ReadOnly | StoreErrorKind::Permission) => Ok(()),
+            done => done,
+        }
+    }
+
+    fn own_trees(&self) -> PathBuf {
+        self.layout.own().join("trees")
+    }
+
+    fn trees_of(&self, endpoint: &str) -> PathBuf {
+        self.own_trees().join(folder_of(endpoint))
+    }
+
+    fn listing_in(&self, trees: &Path, commit: &CommitId) -> Option<Vec<Entry>> {
+        tree::read(&self.layout.anchor().join(trees).join(format!("{commit}.json")))
+    }
+}
+
+/// Whether two listings say the same of each file that both have. A mirror may know less of a file's transfer.
+fn agree(one: &[Entry], other: &[Entry]) -> bool {
+    // Both come from a map by path, so they are sorted.
+    one.iter().all(|entry| {
+        other.binary_search_by(|o| o.path.cmp(&entry.path)).ok().and_then(|at| other.get(at)).is_none_or(|o| {
+            let content = |e: &Entry| (e.size, e.oid, e.lfs.map(|lfs| lfs.sha256));
+            content(entry) == content(o)
+        })
+    })
+}
+
+/// A folder's name for an endpoint: of its scheme, host, port and prefix, and of nothing else. Two endpoints never
+/// have the same one, also where case is ignored.
+fn folder_of(endpoint: &str) -> String {
+    let mut name = String::new();
+    for byte in origin_of(endpoint).bytes() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => name.push(char::from(byte)),
+            b'.' if !name.is_empty() => name.push('.'),
+            _ => {
+                // Writing into a string cannot fail.
+                let _ = write!(name, "%{byte:02x}");
+            }
+        }
+    }
+    if name.is_empty() {
+        name.push('%');
+    }
+    // No file system takes much longer names.
+    if name.len() > 200 {
+        let mut hasher = crate::model::Hasher::sha256();
+        hasher.update(name.as_bytes());
+        name = format!("%%{}", hasher.finish().digest());
+    }
+    name
+}
+
+/// `scheme://host[:port]/prefix` in one spelling. The Hub's short name is the Hub.
+fn origin_of(endpoint: &str) -> String {
+    let Ok(mut url) = Url::parse(endpoint) else { return endpoint.to_owned() };
+    url.set_query(None);
+    url.set_fragment(None);
+    // A URL without a host has no place for these, and nothing to remove.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    if matches!(url.host_str(), Some("hf.co" | "www.hf.co" | "www.huggingface.co")) {
+        let _ = url.set_host(Some("huggingface.co"));
+    }
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_endpoint_has_one_folder_however_it_is_spelt() {
+        let hub = folder_of("https://huggingface.co");
+        assert_eq!(hub, "https%3a%2f%2fhuggingface.co");
+        for same in ["https://huggingface.co/", "HTTPS://HuggingFace.co:443", "https://hf.co", "https://u:p@hf.co/?a#b"]
+        {
+            assert_eq!(folder_of(same), hub, "{same}");
+        }
+        assert_eq!(folder_of("http://mirror:8080/a/"), folder_of("http://mirror:8080/a"));
+    }
+
+    #[test]
+    fn two_endpoints_have_two_folders() {
+        let long = format!("https://host/{}", "a".repeat(300));
+        let longer = format!("{long}b");
+        let all = [
+            "https://huggingface.co",
+            "http://huggingface.co",
+            "https://huggingface.co:8443",
+            "https://huggingface.co/a",
+            "https://huggingface.co/A",
+            "https://huggingface.co/a/b",
+            "https://huggingface.co/a%2fb",
+            "https://hf.co.example",
+            "s3://bucket/a",
+            "",
+            ".",
+            "..",
+            "../x",
+            &long,
+            &longer,
+        ];
+        let names: std::collections::BTreeSet<String> = all.iter().map(|e| folder_of(e).to_lowercase()).collect();
+        assert_eq!(names.len(), all.len(), "{names:?}");
+        for name in names {
+            assert!(!name.contains('/') && !name.starts_with('.') && !name.is_empty() && name.len() < 255, "{name}");
+        }
+    }
+}
