@@ -25,4 +25,4 @@ pub use presence::Presence;
 pub use revision::{CommitId, Revision, RevisionError};
 pub use spec::{RepoSpec, SpecError};
 pub use weight_index::{INDEX_LIMIT, IndexError, WeightIndex};
-pub use weights::{Purpose, WeightSet};
+pub use weights::{Parsed, Purpose, WeightSet};

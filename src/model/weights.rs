@@ -1,6 +1,9 @@
 //! A set of weights, and what a file is for. Which files make up a set is decided elsewhere.
 
-use super::{Family, RepoPath};
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Family, RepoPath, WeightIndex};
 
 /// Why a file is in the selection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -55,6 +58,8 @@ pub struct WeightSet {
     pub variant: Option<String>,
     /// The index file, when the weights are sharded.
     pub index: Option<RepoPath>,
+    /// What the index says, where selection has read it: it is parsed once, and carried from there.
+    pub parsed: Parsed,
     /// The weight files, sorted: the single file or the shards that the index names.
     pub files: Vec<RepoPath>,
     /// Whether the scope's config ties the output embedding to the input one
@@ -66,6 +71,45 @@ impl WeightSet {
     /// These files of the root, in no variant and without an index.
     #[must_use]
     pub fn new(family: Family, files: Vec<RepoPath>) -> Self {
-        WeightSet { scope: String::new(), family, variant: None, index: None, files, tied_embeddings: false }
+        WeightSet {
+            scope: String::new(),
+            family,
+            variant: None,
+            index: None,
+            parsed: Parsed::default(),
+            files,
+            tied_embeddings: false,
+        }
+    }
+}
+
+/// A parsed index that is carried along. The index file and its digest stand for it: it is neither compared nor shown.
+#[derive(Clone, Default)]
+pub struct Parsed(Option<Arc<WeightIndex>>);
+
+impl Parsed {
+    /// The index, if it was read.
+    pub fn get(&self) -> Option<&Arc<WeightIndex>> {
+        self.0.as_ref()
+    }
+}
+
+impl From<Arc<WeightIndex>> for Parsed {
+    fn from(index: Arc<WeightIndex>) -> Self {
+        Parsed(Some(index))
+    }
+}
+
+impl PartialEq for Parsed {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Parsed {}
+
+impl fmt::Debug for Parsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Parsed")
     }
 }

@@ -140,7 +140,7 @@ fn facts(report: &Report) -> Vec<String> {
         if let Some(variant) = &set.variant {
             let _ = write!(text, " ({})", printable(variant));
         }
-        if !set.sound {
+        if set.sound == Some(false) {
             text.push_str(" FAILED");
         }
         if !families.contains(&text) {
@@ -250,7 +250,7 @@ mod tests {
                 variant: None,
                 index: None,
                 files: 7,
-                sound: true,
+                sound: Some(true),
             }],
             files: Vec::new(),
             findings: Vec::new(),

@@ -1,7 +1,6 @@
 //! What a dry run says: the selection, what is here already, what would be fetched, what is left
 //! out and why. Text for a person and a value for JSON.
 
-use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -225,7 +224,7 @@ impl Serialize for PlanReport<'_> {
             private: self.info.private,
             gated: self.info.gated,
             license: self.info.card.license.as_deref(),
-            weights: self.selection.weights.iter().map(|set| WeightsReport::new(set, &HashSet::new())).collect(),
+            weights: self.selection.weights.iter().map(|set| WeightsReport::new(set, None)).collect(),
             files: self
                 .plan
                 .items

@@ -90,20 +90,21 @@ pub struct WeightsReport {
     pub index: Option<RepoPath>,
     /// How many weight files.
     pub files: usize,
-    /// Whether none of its files, nor its index, has an error.
-    pub sound: bool,
+    /// Whether none of its files, nor its index, has an error; nothing where they were not looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sound: Option<bool>,
 }
 
 impl WeightsReport {
-    /// The row of a set; `failed` are the files that have errors.
-    pub(super) fn new(set: &WeightSet, failed: &HashSet<&str>) -> Self {
+    /// The row of a set; `failed` are the files that have errors, where they were looked at.
+    pub(super) fn new(set: &WeightSet, failed: Option<&HashSet<&str>>) -> Self {
         WeightsReport {
             scope: set.scope.clone(),
             family: set.family,
             variant: set.variant.clone(),
             index: set.index.clone(),
             files: set.files.len(),
-            sound: !set.files.iter().chain(&set.index).any(|path| failed.contains(path.as_str())),
+            sound: failed.map(|failed| !set.files.iter().chain(&set.index).any(|path| failed.contains(path.as_str()))),
         }
     }
 }
@@ -221,7 +222,7 @@ impl Draft {
             })
             .collect();
         let bytes = files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size));
-        let weights = self.weights.iter().map(|set| WeightsReport::new(set, &failed)).collect();
+        let weights = self.weights.iter().map(|set| WeightsReport::new(set, Some(&failed))).collect();
         Report {
             repo: self.repo,
             revision: self.revision,

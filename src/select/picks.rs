@@ -64,6 +64,7 @@ impl Picks {
             family: set.family,
             variant: set.variant.clone(),
             index: set.index.clone(),
+            parsed: set.index.as_ref().map(|index| view.parsed(index)).unwrap_or_default(),
             files: set.files.clone(),
             tied_embeddings,
         });

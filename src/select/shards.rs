@@ -5,14 +5,14 @@ use super::names::extension;
 use super::sets::Query;
 use super::view::{Doc, View};
 use crate::finding::{Code, Finding, Severity};
-use crate::model::{Entry, Family, INDEX_LIMIT, RepoPath, WeightIndex};
+use crate::model::{Entry, Family, INDEX_LIMIT, RepoPath};
 use crate::text::brief;
 
 /// Of an index's shards, those that are there; an error when it is no index.
 pub(super) fn shards_here(view: &View<'_>, index: &Entry) -> Result<Vec<RepoPath>, String> {
     let Some(entry) = view.listing().get(index.path.as_str()) else { return Ok(Vec::new()) };
     let Doc::Here(bytes) = view.quietly(|| view.bytes(entry, INDEX_LIMIT)) else { return Ok(Vec::new()) };
-    let parsed = WeightIndex::parse(bytes).map_err(|e| e.to_string())?;
+    let parsed = view.parse(entry, bytes).map_err(|e| e.to_string())?;
     let here = |name: &&str| view.listing().get(RepoPath::join(index.path.dir(), name).ok()?.as_str());
     Ok(parsed.shards().iter().filter_map(|name| Some(here(name)?.path.clone())).collect())
 }
@@ -33,7 +33,7 @@ pub(super) fn shards(
         Doc::Absent => return Err("the index could not be had".to_owned()),
         Doc::Here(bytes) => bytes,
     };
-    let parsed = WeightIndex::parse(bytes).map_err(|e| format!("the index is not usable: {e}"))?;
+    let parsed = view.parse(entry, bytes).map_err(|e| format!("the index is not usable: {e}"))?;
     let dir = index.path.dir();
     let names = parsed.shards();
     let mut files = Vec::with_capacity(names.len());

@@ -4,12 +4,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::Documents;
 use crate::finding::{Code, Finding, Severity};
-use crate::model::{Entry, Listing, RepoPath};
+use crate::model::{Entry, IndexError, Listing, Parsed, RepoPath, WeightIndex};
 
 /// Other JSON and Python files larger than this are not read.
 pub(super) const CONFIG_LIMIT: u64 = 64 << 20;
@@ -44,6 +45,8 @@ pub(super) struct View<'a> {
     noted: RefCell<BTreeSet<RepoPath>>,
     findings: RefCell<Vec<Finding>>,
     quiet: Cell<bool>,
+    /// The indexes that were parsed, each once.
+    parsed: RefCell<BTreeMap<RepoPath, Arc<WeightIndex>>>,
 }
 
 impl<'a> View<'a> {
@@ -65,6 +68,7 @@ impl<'a> View<'a> {
             noted: RefCell::default(),
             findings: RefCell::default(),
             quiet: Cell::new(false),
+            parsed: RefCell::default(),
         }
     }
 
@@ -198,6 +202,21 @@ impl<'a> View<'a> {
         let result = f();
         self.quiet.set(before);
         result
+    }
+
+    /// An index, parsed once.
+    pub fn parse(&self, entry: &Entry, bytes: &[u8]) -> Result<Arc<WeightIndex>, IndexError> {
+        if let Some(index) = self.parsed.borrow().get(&entry.path) {
+            return Ok(Arc::clone(index));
+        }
+        let index = Arc::new(WeightIndex::parse(bytes)?);
+        self.parsed.borrow_mut().insert(entry.path.clone(), Arc::clone(&index));
+        Ok(index)
+    }
+
+    /// What was parsed of an index, to be carried with its set.
+    pub fn parsed(&self, index: &RepoPath) -> Parsed {
+        self.parsed.borrow().get(index).cloned().map(Parsed::from).unwrap_or_default()
     }
 
     /// What was asked for so far.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
 
@@ -52,8 +53,13 @@ impl Session {
     async fn check_set(&self, prepared: &Prepared, set: &WeightSet) -> Option<Vec<Finding>> {
         let index_path = set.index.as_ref()?;
         let places = self.places(prepared);
-        let index = places.of(index_path)?;
-        let index = tokio::task::spawn_blocking(move || read_index(index)).await.ok()??;
+        let index = match set.parsed.get() {
+            Some(index) => Arc::clone(index),
+            None => {
+                let index = places.of(index_path)?;
+                Arc::new(tokio::task::spawn_blocking(move || read_index(index)).await.ok()??)
+            }
+        };
         let family = set.family;
         let tables = stream::iter(&set.files).map(|path| {
             let place = places.of(path);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::folder::{Folder, noted_commit, only};
-use super::outcome::one_cause_one_finding;
+use super::outcome::{one_cause_one_finding, weights_here};
 use super::prepare::Listed;
 use super::{Destination, Error, Session};
 use crate::finding::{Code, Evidence, Finding, Origin, Outcome, Proof, Severity, Weights};
@@ -154,7 +154,7 @@ impl Session {
         }
         findings.extend(self.denied_code(&selection));
         let model = spec.is_none_or(|spec| spec.repo_type == RepoType::Model);
-        let no_weights = model && !whole && selection.weights.is_empty();
+        let no_weights = model && !whole && weights_here(&selection) == Weights::Unknown;
         let mut draft = folder_draft(root.to_path_buf().into(), commit, spec, &selection, &files, &outcome, findings);
         if no_weights || nothing_read {
             draft.weights_known = Weights::Unknown;

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use super::{Prepared, Session};
 use crate::fetch::Arrived;
 use crate::finding::{Code, Evidence, Expectation, Finding, Outcome, Proof, Severity, Stamp, Weights};
-use crate::model::{Entry, Location, Presence, RepoPath};
+use crate::model::{Entry, Family, Location, Presence, RepoPath, RepoType, WeightSet};
 use crate::report::{Draft, Totals};
+use crate::select::Selection;
 
 impl Session {
     /// The report of a job, but for its verdict.
@@ -50,9 +51,26 @@ impl Session {
 impl Prepared {
     /// Whether the weights that there must be are in the selection.
     pub(super) fn weights_known(&self) -> Weights {
-        let model = self.listing.info.repo_type == crate::model::RepoType::Model;
-        if model && !self.whole && self.selection.weights.is_empty() { Weights::Unknown } else { Weights::Here }
+        let model = self.listing.info.repo_type == RepoType::Model;
+        if model && !self.whole { weights_here(&self.selection) } else { Weights::Here }
     }
+}
+
+/// Whether the weights of a model are here, where nobody knows the repo's whole listing: there are some, and what their
+/// names ask for is beside them. transformers and diffusers load none without `config.json`, nor shards without an index.
+pub(super) fn weights_here(selection: &Selection) -> Weights {
+    let here = |path: String| selection.files.iter().any(|file| file.path.as_str() == path);
+    let whole = |set: &WeightSet| {
+        let Some(first) = set.files.first() else { return false };
+        let (dir, name) = (first.dir(), first.file_name());
+        let standard = matches!(set.family, Family::Safetensors | Family::Bin)
+            && ["model.", "model-", "pytorch_model", "diffusion_pytorch_model"]
+                .iter()
+                .any(|stem| name.starts_with(stem));
+        let config = if dir.is_empty() { "config.json".to_owned() } else { format!("{dir}/config.json") };
+        !standard || here(config) && (set.index.is_some() || !name.contains("-of-"))
+    };
+    if selection.weights.is_empty() || !selection.weights.iter().all(whole) { Weights::Unknown } else { Weights::Here }
 }
 
 /// The files that findings are about.

@@ -23,7 +23,7 @@ pub mod torch;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{BufReader, Read as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use content::{Content, Far, ReadSeek};
 pub use digest::{digest_of, recheck};
@@ -203,7 +203,12 @@ fn check_weights(
         outcome.findings.extend(coverage::duplicates(set, &tables));
     }
     let Some(index_path) = set.index.as_ref().filter(|p| sound(p) && !subject.unavailable.contains(*p)) else { return };
-    match read_index(index_path, local) {
+    // What selection parsed has the digest of the file that was hashed here.
+    let index = match set.parsed.get() {
+        Some(index) => Ok(Arc::clone(index)),
+        None => read_index(index_path, local).map(Arc::new),
+    };
+    match index {
         Ok(index) => {
             let (findings, compared) = coverage::check(set, index_path, &index, &tables);
             outcome.findings.extend(findings);

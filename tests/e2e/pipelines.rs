@@ -56,7 +56,7 @@ fn what_the_page_says_is_shown_and_its_scan_can_be_denied() {
 #[test]
 fn reports_come_in_the_forms_that_ci_systems_read() {
     let machine = Machine::new([good(), broken()]);
-    let run = machine.hfget("org/good org/bad org/none --format junit").ends_with(3);
+    let run = machine.hfget("org/good org/bad org/none --format junit").ends_with(1);
     for part in [
         "<testsuite name=\"org/good\"",
         "<testcase name=\"model.safetensors\" classname=\"org/bad\">",
@@ -67,10 +67,12 @@ fn reports_come_in_the_forms_that_ci_systems_read() {
         assert!(run.out.contains(part), "no {part} in\n{}", run.out);
     }
     let run = machine.hfget("org/good org/bad --format github").ends_with(1);
+    let lines: Vec<&str> = run.out.lines().collect();
+    assert_eq!(lines[0], "::notice title=hfget org/good::result=verified against=hub");
+    assert_eq!(lines[1], "::error title=hfget org/bad::result=failed");
     assert!(
-        run.out.starts_with("::error title=hfget org/bad%3A tensor-out-of-bounds::model.safetensors: "),
-        "{}",
-        run.out
+        lines[2].starts_with("::error title=hfget org/bad%3A tensor-out-of-bounds::model.safetensors: "),
+        "{lines:?}"
     );
     let run = machine.hfget("org/good org/bad --report out.xml").ends_with(1);
     assert!(run.path().join("model.safetensors").exists(), "stdout is as ever");
@@ -86,10 +88,10 @@ fn reports_come_in_the_forms_that_ci_systems_read() {
 #[test]
 fn a_line_for_each_repo_says_how_it_ended() {
     let machine = Machine::new([good(), broken()]);
-    let run = machine.hfget("org/good org/bad org/none").ends_with(3);
+    let run = machine.hfget("org/good org/bad org/none").ends_with(1);
     let lines: Vec<&str> = run.err.lines().filter(|l| l.starts_with("hfget: result=")).collect();
     assert_eq!(lines.len(), 3, "{}", run.err);
-    assert!(lines[0].starts_with("hfget: result=verified repo=org/good commit="), "{}", lines[0]);
+    assert!(lines[0].starts_with("hfget: result=verified against=hub repo=org/good commit="), "{}", lines[0]);
     assert!(lines[0].contains(" files=2 ") && lines[0].contains(" errors=0 "), "{}", lines[0]);
     assert!(lines[1].starts_with("hfget: result=failed repo=org/bad "), "{}", lines[1]);
     assert_eq!(lines[2], "hfget: result=error repo=org/none");

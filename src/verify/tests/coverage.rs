@@ -38,6 +38,8 @@ impl Case {
                 family: Family::Safetensors,
                 variant: None,
                 index: Some(INDEX.parse().unwrap()),
+
+                parsed: crate::model::Parsed::default(),
                 files: tables.iter().map(|(p, _)| p.clone()).collect(),
                 tied_embeddings: false,
             },

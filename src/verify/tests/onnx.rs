@@ -136,6 +136,8 @@ fn judged(files: Vec<SubjectFile>) -> Vec<Finding> {
         family: Family::Onnx,
         variant: None,
         index: None,
+
+        parsed: crate::model::Parsed::default(),
         files: files.iter().map(|file| file.path.clone()).collect(),
         tied_embeddings: false,
     };

@@ -35,6 +35,8 @@ fn check(dir: &Path, files: &[&str]) -> Outcome {
         family: Family::SavedModel,
         variant: None,
         index: None,
+
+        parsed: crate::model::Parsed::default(),
         files: files.iter().map(|f| f.parse().unwrap()).collect(),
         tied_embeddings: false,
     };

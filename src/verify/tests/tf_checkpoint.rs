@@ -46,6 +46,8 @@ fn set(files: &[&str]) -> WeightSet {
         family: Family::TfCheckpoint,
         variant: None,
         index: None,
+
+        parsed: crate::model::Parsed::default(),
         files: files.iter().map(|f| f.parse().unwrap()).collect(),
         tied_embeddings: false,
     }

@@ -16,6 +16,8 @@ fn set(family: Family, index: Option<&str>, files: &[&str]) -> WeightSet {
         family,
         variant: None,
         index: index.map(|i| i.parse().unwrap()),
+
+        parsed: crate::model::Parsed::default(),
         files: files.iter().map(|f| f.parse().unwrap()).collect(),
         tied_embeddings: false,
     }

@@ -17,8 +17,8 @@ fn nothing_is_not_verified() {
     forget_notes(&machine.model(ID));
     std::fs::remove_dir_all(&snapshot).unwrap();
     std::fs::create_dir(&snapshot).unwrap();
-    machine.hfget("verify org/m --offline").ends_with(3).is_not_green();
-    machine.hfget("org/m --offline").ends_with(3).is_not_green();
+    machine.hfget("verify org/m --offline").ends_with(3).ends_not_green();
+    machine.hfget("org/m --offline").ends_with(3).ends_not_green();
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn what_no_reader_understands_is_never_called_checked_contents() {
         let machine = Machine::new([]);
         folder(&machine, "model", &[("config.json", b"{}"), (name, &[0x5a; 999])]);
         let run = machine.hfget("verify ./model --offline");
-        run.is_not_green();
+        run.ends_not_green();
         assert!(!run.err.contains("contents verified"), "{name}: {}", run.err);
     }
 }
@@ -75,6 +75,6 @@ fn a_folders_own_records_are_not_the_hub() {
     let run = machine.hfget("verify ./here").is(0, "verified");
     assert!(run.err.contains(" against=") && !run.err.contains("against=hub"), "{}", run.err);
     assert_eq!(machine.hub.requests(), []);
-    machine.hfget("verify org/m --local-dir here").is_against("hub");
+    machine.hfget("verify org/m --local-dir here").ends_against("hub");
     assert!(!machine.hub.requests().is_empty());
 }

@@ -28,7 +28,7 @@ fn only(repo: Repo, names: &[&str]) -> Machine {
 fn a_model_without_its_weights_is_not_verified_without_a_hub() {
     let machine = only(model(), &["config.json"]);
     for line in ["verify org/m --offline", "org/m --offline", "lock org/m --offline"] {
-        machine.hfget(line).ends_with(3).is_not_green();
+        machine.hfget(line).ends_with(3).ends_not_green();
     }
     assert!(!machine.home.path().join("hfget.lock").exists());
 }
@@ -66,7 +66,7 @@ fn what_the_repos_own_documents_name_must_be_here() {
     for (repo, id, names) in with_parts() {
         let machine = only(repo, &names);
         for line in [format!("verify {id} --offline"), format!("{id} --offline"), format!("lock {id} --offline")] {
-            machine.hfget(&line).is_not_green();
+            machine.hfget(&line).ends_not_green();
         }
     }
 }
@@ -75,8 +75,8 @@ fn what_the_repos_own_documents_name_must_be_here() {
 fn no_false_alarm_over_a_snapshot_without_a_listing_that_has_all_that_is_named() {
     for (repo, id, _) in with_parts() {
         let machine = only(repo.clone(), &repo.paths().collect::<Vec<_>>());
-        machine.hfget(&format!("verify {id} --offline")).is_against("blob-names");
-        machine.hfget(&format!("{id} --offline")).is_against("blob-names");
+        machine.hfget(&format!("verify {id} --offline")).ends_against("blob-names");
+        machine.hfget(&format!("{id} --offline")).ends_against("blob-names");
     }
 }
 
@@ -91,12 +91,12 @@ fn a_listing_of_another_endpoint_is_not_believed() {
     let machine = Machine::new([model()]);
     let other = Hub::start([mirror()]);
     machine.hfget(&format!("org/m --endpoint {}", other.endpoint())).ends_with(0);
-    machine.hfget("verify org/m").is_not_green();
+    machine.hfget("verify org/m").ends_not_green();
     let run = machine.hfget("org/m --offline");
     assert!(!run.err.contains("against=hub"), "{}", run.err);
-    let path = machine.hfget(ID).is_against("hub").path();
+    let path = machine.hfget(ID).ends_against("hub").path();
     Machine::assert_whole(&path, &model(), &["config.json", "model.safetensors.index.json", FIRST, SECOND]);
-    machine.hfget("verify org/m").is_against("hub");
+    machine.hfget("verify org/m").ends_against("hub");
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn force_asks_the_hub_anew() {
     let other = Hub::start([mirror()]);
     for place in ["", " --local-dir here"] {
         machine.hfget(&format!("org/m{place} --endpoint {}", other.endpoint())).ends_with(0);
-        let path = machine.hfget(&format!("org/m --force{place}")).is_against("hub").path();
+        let path = machine.hfget(&format!("org/m --force{place}")).ends_against("hub").path();
         assert_eq!(fs::read(path.join(FIRST)).ok().as_deref(), model().content(FIRST));
     }
 }
@@ -127,9 +127,9 @@ fn a_kept_listing_that_was_edited_is_asked_for_anew() {
             edited += 1;
         }
         assert!(edited > 0, "a listing is kept");
-        machine.hfget(&format!("verify org/m{place}")).is_against("hub");
-        machine.hfget(&format!("org/m{place}")).is_against("hub");
-        machine.hfget(&format!("org/m --force{place}")).is_against("hub");
+        machine.hfget(&format!("verify org/m{place}")).ends_against("hub");
+        machine.hfget(&format!("org/m{place}")).ends_against("hub");
+        machine.hfget(&format!("org/m --force{place}")).ends_against("hub");
     }
 }
 
@@ -146,11 +146,11 @@ fn a_listing_that_is_not_recursive_is_completed_or_refused() {
     if run.code == Some(0) {
         Machine::assert_whole(&run.path(), &repo, &repo.paths().collect::<Vec<_>>());
     } else {
-        run.ends_with(4).is_not_green();
+        run.ends_with(4).ends_not_green();
     }
     // A folder of no files is nothing to complain about where the listing is whole.
     let machine = Machine::new([repo.clone()]);
-    let path = machine.hfget("org/p --all").is_against("hub").path();
+    let path = machine.hfget("org/p --all").ends_against("hub").path();
     Machine::assert_whole(&path, &repo, &repo.paths().collect::<Vec<_>>());
     assert!(blob(&machine, "models--org--p", "a/b/c.txt").exists());
 }

@@ -18,7 +18,7 @@ fn locked(change: impl Fn(String) -> String) -> Machine {
 fn a_lockfile_that_names_no_repo_is_wrong_usage() {
     let machine = locked(|_| "version = 1\n".into());
     for line in ["--locked", "--locked --offline", "verify --lock hfget.lock"] {
-        machine.hfget(line).ends_with(2).is_not_green();
+        machine.hfget(line).ends_with(2).ends_not_green();
     }
 }
 
@@ -26,7 +26,7 @@ fn a_lockfile_that_names_no_repo_is_wrong_usage() {
 fn a_lock_of_no_files_verifies_nothing() {
     let machine = locked(|text| text.split("files = [").next().unwrap().to_owned() + "files = []\n");
     for line in ["--locked", "--locked --offline", "verify --lock hfget.lock"] {
-        machine.hfget(line).ends_with(3).is_not_green();
+        machine.hfget(line).ends_with(3).ends_not_green();
     }
 }
 
@@ -42,9 +42,9 @@ fn no_ref_moves_to_a_commit_that_nobody_has() {
 fn no_false_alarm_over_a_lock_and_what_it_locked() {
     let machine = locked(|text| text);
     for line in ["--locked", "--locked --offline", "verify --lock hfget.lock", "--locked --local-dir here"] {
-        machine.hfget(line).is_against("lock");
+        machine.hfget(line).ends_against("lock");
     }
-    machine.hfget("verify --lock hfget.lock ./here").is_against("lock");
+    machine.hfget("verify --lock hfget.lock ./here").ends_against("lock");
     flip(&blob(&machine, "models--org--m", FIRST), true);
     machine.hfget("--locked --offline").is(1, "failed").says("checksum-mismatch");
 }

@@ -67,12 +67,12 @@ impl Run {
 
     /// Verified, and against what.
     #[track_caller]
-    pub(super) fn is_against(self, origin: &str) -> Self {
+    pub(super) fn ends_against(self, origin: &str) -> Self {
         self.is(0, "verified").says(&format!("result=verified against={origin} "))
     }
 
     #[track_caller]
-    pub(super) fn is_not_green(&self) {
+    pub(super) fn ends_not_green(&self) {
         assert!(self.code != Some(0) && !self.err.contains("result=verified"), "{}\n{}", self.out, self.err);
     }
 }

@@ -84,11 +84,11 @@ fn no_false_alarm_over_a_copied_cache() {
 #[test]
 fn verified_says_against_what() {
     let machine = Machine::new([model()]);
-    machine.hfget(ID).is_against("hub");
-    machine.hfget("org/m --offline").is_against("kept-listing");
+    machine.hfget(ID).ends_against("hub");
+    machine.hfget("org/m --offline").ends_against("kept-listing");
     machine.hfget("lock org/m").ends_with(0);
-    machine.hfget("verify --lock hfget.lock").is_against("lock");
-    machine.hfget("--locked").is_against("lock");
+    machine.hfget("verify --lock hfget.lock").ends_against("lock");
+    machine.hfget("--locked").ends_against("lock");
     forget_notes(&machine.model(ID));
-    machine.hfget("org/m --offline").is_against("blob-names");
+    machine.hfget("org/m --offline").ends_against("blob-names");
 }

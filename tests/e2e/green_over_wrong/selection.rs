@@ -88,20 +88,20 @@ fn a_named_part_without_weights_is_an_error() {
         let machine = Machine::new([repo.clone()]);
         let run = machine.run([repo.id(), "--json"]).ends_with(1);
         assert!(codes(&run.json()["reports"][0]).contains(&"family-incomplete"), "{}: {}", repo.id(), run.out);
-        run.is_not_green();
+        run.ends_not_green();
     }
     let machine = Machine::new([pipeline(), sentence.lfs("1_Dense/model.safetensors", safetensors("d", 64))]);
-    machine.hfget("org/p").is_against("hub");
-    machine.hfget("org/s").is_against("hub");
+    machine.hfget("org/p").ends_against("hub");
+    machine.hfget("org/s").ends_against("hub");
 }
 
 #[test]
 fn what_excludes_all_that_it_takes_is_nothing() {
     let machine = Machine::new([model()]);
     let run = machine.run(["org/m", "--only", "safetensors", "--exclude", "*.safetensors"]).ends_with(3);
-    run.is_not_green();
+    run.ends_not_green();
     // To leave out one companion leaves a model.
-    machine.run(["org/m", "--only", "safetensors", "--exclude", "config.json"]).is_against("hub");
+    machine.run(["org/m", "--only", "safetensors", "--exclude", "config.json"]).ends_against("hub");
 }
 
 #[test]
