@@ -192,8 +192,11 @@ impl Objects {
         move |error| ObjectError::from_store(url.clone(), &error)
     }
 
-    /// Keeps what a reader of bytes cannot tell; the first is told.
+    /// Keeps what a reader of bytes cannot tell; the first is told. That an object is not there its reader can tell.
     pub(crate) fn note(&self, error: &ObjectError) {
+        if matches!(error, ObjectError::NotFound { .. }) {
+            return;
+        }
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
     }
 

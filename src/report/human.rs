@@ -80,7 +80,7 @@ fn human(report: &Report, options: HumanOptions) -> String {
         let _ = writeln!(out, "{head} {verdict}");
     } else {
         wrap(&mut out, "", &head, options.width);
-        let _ = writeln!(out, "  {verdict}");
+        wrap(&mut out, "  ", &verdict, options.width);
     }
     for line in facts(report) {
         wrap(&mut out, "  ", &line, options.width);

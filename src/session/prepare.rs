@@ -212,6 +212,8 @@ impl Session {
     ) -> Result<Prepared, Error> {
         let Listed { listing, origin, whole } = listed;
         let (mut selection, early) = self.choose(&listing, &options, &store, mode).await?;
+        // Who takes all but the weights has asked for the rest by that.
+        selection.weights_excluded &= !options.all;
         selection.findings.extend(scanned(&listing, &selection));
         let (plan_store, commit) = (Arc::clone(&store), listing.info.commit);
         let wanted: Vec<(Entry, Purpose)> =

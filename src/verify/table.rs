@@ -109,7 +109,7 @@ pub(super) fn content_table(content: &Content, name: &RepoPath, family: Family) 
 /// The same for a file of `length` bytes that is read through `file`, wherever it lies.
 ///
 /// ```
-/// use hfget::{Family, verify::table_of};
+/// use hfget::{model::Family, verify::table_of};
 ///
 /// let header = br#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
 /// let mut file = (header.len() as u64).to_le_bytes().to_vec();

@@ -190,7 +190,9 @@ fn a_copy_of_the_prefix_is_a_hub_cache() {
     Machine::assert_whole(&run.ends_with(0).path(), &repo(), &["config.json", MODEL]);
     // And it serves hfget.
     let line = format!("verify org/one --offline --cache-dir {}", copy.display());
-    s3.hfget(&machine, &line).ends_with(0);
+    // A copy without blobs and listings says nothing of digests: that is no "verified".
+    s3.hfget(&machine, &line).ends_with(1).says("digests-unknown");
+    s3.hfget(&machine, &format!("{line} --allow digests-unknown")).ends_with(0).says("contents checked");
 }
 
 /// An object has its name only when its digest agreed; what was uploaded of a wrong one is taken back.

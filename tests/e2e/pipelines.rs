@@ -68,7 +68,7 @@ fn reports_come_in_the_forms_that_ci_systems_read() {
     }
     let run = machine.hfget("org/good org/bad --format github").ends_with(1);
     let lines: Vec<&str> = run.out.lines().collect();
-    assert_eq!(lines[0], "::notice title=hfget org/good::result=verified against=hub");
+    assert_eq!(lines[0], "::notice title=hfget org/good::result=verified against=kept-listing");
     assert_eq!(lines[1], "::error title=hfget org/bad::result=failed");
     assert!(
         lines[2].starts_with("::error title=hfget org/bad%3A tensor-out-of-bounds::model.safetensors: "),

@@ -26,7 +26,8 @@ fn a_folder_from_anywhere_is_checked_without_a_hub() {
     for id in [CHATGLM, "org/tied-gpt2", "org/tiny-sdxl", "org/tiny-minilm", "org/tiny-lora", "org/bin-only"] {
         let machine = Machine::new([]);
         folder(&machine, id);
-        machine.hfget("verify ./model --offline").ends_with(0).says("verified");
+        machine.hfget("verify ./model --offline").ends_with(1).says("result=contents-only").says("digests-unknown");
+        machine.hfget("verify ./model --offline --allow digests-unknown").ends_with(0).says("contents checked");
         assert_eq!(machine.hub.requests(), [], "{id}");
     }
 }
