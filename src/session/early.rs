@@ -53,12 +53,11 @@ impl Session {
     async fn check_set(&self, prepared: &Prepared, set: &WeightSet) -> Option<Vec<Finding>> {
         let index_path = set.index.as_ref()?;
         let places = self.places(prepared);
-        let index = match set.parsed.get() {
-            Some(index) => Arc::clone(index),
-            None => {
-                let index = places.of(index_path)?;
-                Arc::new(tokio::task::spawn_blocking(move || read_index(index)).await.ok()??)
-            }
+        let index = if let Some(index) = set.parsed.get() {
+            Arc::clone(index)
+        } else {
+            let index = places.of(index_path)?;
+            Arc::new(tokio::task::spawn_blocking(move || read_index(index)).await.ok()??)
         };
         let family = set.family;
         let tables = stream::iter(&set.files).map(|path| {
