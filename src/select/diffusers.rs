@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::SelectError;
 use super::beside;
 use super::classes::{self, Weights};
-use super::classify::{classify, has_ext};
+use super::classify::{DOCUMENTATION, classify, has_ext};
 use super::code::{self, Reference};
 use super::components::{query, weights};
 use super::names;
@@ -16,7 +16,7 @@ use super::picks::{Picks, Wish, weights_of};
 use super::sets::want_indexes;
 use super::view::{CONFIG_LIMIT, Doc, View};
 use crate::finding::{Code, Finding, Severity};
-use crate::model::{Purpose, RepoId, RepoPath};
+use crate::model::{Entry, Purpose, RepoId, RepoPath};
 use crate::text::brief;
 
 /// Components beyond this many are not looked at.
@@ -124,7 +124,7 @@ fn components<'i>(
                 ));
             }
             Ok(_) if name.contains('/') => {}
-            Ok(_) if !view.has_dir(name) => {
+            Ok(_) if only_documentation(view, name) => {
                 // What comes from a repo that the entry names is not missing here.
                 if value.iter().any(Value::is_string) && repo_of(value).is_none() {
                     missing.push(part);
@@ -137,6 +137,12 @@ fn components<'i>(
         }
     }
     (weighty, plain, missing)
+}
+
+/// Whether `dir` holds nothing, or nothing but documentation: what loads nothing is no component.
+fn only_documentation(view: &View<'_>, dir: &str) -> bool {
+    let documentation = |entry: &Entry| view.rel(&entry.path).is_some_and(|rel| classify(rel).reason == DOCUMENTATION);
+    view.tree(dir).all(documentation)
 }
 
 /// The repo that a modular pipeline's component is loaded from, if its entry says so.

@@ -109,3 +109,15 @@ fn steps_of_a_training_are_left_out_where_its_result_is_there() {
         assert_eq!(Repo::of(&other).taken(&Options::default()).weights().len(), 1, "{step} is all there is");
     }
 }
+
+#[test]
+fn a_components_folder_of_documentation_only_is_as_good_as_none() {
+    let outcome = |files: &[&str]| {
+        let repo = Repo::of(files.iter().copied())
+            .with("model_index.json", r#"{"_class_name": "X", "unet": ["diffusers", "UNet2DConditionModel"]}"#);
+        repo.select(&Options::default()).map(|outcome| outcome.paths().len())
+    };
+    let bare = ["model_index.json", "model.fp16.safetensors", "vae/model.safetensors"];
+    let documented = ["model_index.json", "model.fp16.safetensors", "vae/model.safetensors", "unet/README.md"];
+    assert_eq!(outcome(&bare).is_ok(), outcome(&documented).is_ok());
+}
