@@ -164,6 +164,10 @@ async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
                 } else {
                     let _ = std::io::stdout().lock().write_all(report.human(options).as_bytes());
                 }
+                if let Err(error) = prepared.not_empty() {
+                    screen.error(&job.name(), &error);
+                    end = end.max(error.exit_code());
+                }
                 for finding in prepared.unsafe_names() {
                     let path = finding.path.as_deref().unwrap_or("");
                     screen.fail(&printable(path), &printable(&finding.message), finding.hint.as_deref());

@@ -1,9 +1,14 @@
-//! The two digests the Hub gives for a file, and a hasher for each. Reading files lives elsewhere.
+//! The two digests the Hub gives for a file, and a hasher for each. Which file to read, and whether it changed
+//! meanwhile, is decided elsewhere.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 use sha1::Digest as _;
+
+/// Bytes that are read at a time.
+const BUFFER: usize = 1 << 20;
 
 /// A SHA-256 of a file's content: what the Hub calls `lfs.oid`, and the `ETag` of an LFS file.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,6 +104,27 @@ impl Digest {
         match self {
             Digest::Sha256(_) => "sha256",
             Digest::GitBlob(_) => "git-sha1",
+        }
+    }
+
+    /// Reads `from` to its end and hashes it, with the same kind of digest as this one. `size`: the content's length,
+    /// with which a git blob's digest starts. `seen` is told the length of each piece.
+    ///
+    /// # Errors
+    /// What reading says; an interrupted read goes on.
+    pub fn read(&self, mut from: impl io::Read, size: u64, seen: &mut dyn FnMut(u64)) -> io::Result<Hashed> {
+        let mut hasher = self.hasher(size);
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            match from.read(&mut buffer) {
+                Ok(0) => return Ok(hasher.finish()),
+                Ok(n) => {
+                    hasher.update(buffer.get(..n).unwrap_or_default());
+                    seen(n as u64);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 

@@ -79,12 +79,13 @@ impl IndexError {
 const NAMES_LIMIT: usize = 1 << 21;
 
 impl WeightIndex {
-    /// Parses an index. Memory is in proportion to `bytes`; nothing nests, so depth costs nothing.
+    /// Parses an index as Python reads it (`NaN` and the like in `metadata` are no error). Memory is in proportion to `bytes`; nothing nests, so depth costs nothing.
     ///
     /// # Errors
     /// See [`IndexError`]. A `weight_map` value that is not a string is an error.
     pub fn parse(bytes: &[u8]) -> Result<Self, IndexError> {
-        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let text = crate::text::json::strict(bytes);
+        let mut json = serde_json::Deserializer::from_slice(&text);
         let head = json.deserialize_map(Head).map_err(|e| IndexError::json(&e))?;
         json.end().map_err(|e| IndexError::json(&e))?;
         let map = head.weight_map.ok_or(IndexError::NoWeightMap)?;

@@ -72,8 +72,11 @@ impl Listed {
 }
 
 impl Prepared {
-    /// That there is something to be done.
-    pub(super) fn not_empty(&self) -> Result<(), Error> {
+    /// Checks that there is something to do. A plan can show a selection of nothing; a job of nothing is an error.
+    ///
+    /// # Errors
+    /// [`Error::NothingSelected`] if no file is wanted, or if `--exclude` leaves out every weight of the selection.
+    pub fn not_empty(&self) -> Result<(), Error> {
         let info = &self.listing.info;
         if self.selection.weights_excluded && self.unsafe_names().is_empty() {
             return Err(Error::NothingSelected {

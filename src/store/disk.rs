@@ -10,9 +10,6 @@ use super::StoreError;
 use crate::finding::Stamp;
 use crate::model::{Entry, Hashed};
 
-/// Bytes that are read at a time.
-const HASH_BUFFER: usize = 1 << 20;
-
 /// The stamp of the file that `path` names, a symlink followed; `None` when there is none.
 pub(super) fn stamp_of(path: &Path) -> Result<Option<Stamp>, StoreError> {
     match fs::metadata(path) {
@@ -25,23 +22,13 @@ pub(super) fn stamp_of(path: &Path) -> Result<Option<Stamp>, StoreError> {
 
 /// Reads a file whole. Gives its digest and what it looked like both before and after; an error if it changed.
 pub(super) fn hash(path: &Path, entry: &Entry) -> Result<(Hashed, Stamp), StoreError> {
-    let failed = StoreError::io("read", path);
     let read = || -> io::Result<(Hashed, Stamp, Stamp)> {
-        let mut file = File::open(path)?;
+        let file = File::open(path)?;
         let before = Stamp::from(&file.metadata()?);
-        let mut hasher = entry.digest().hasher(entry.size);
-        let mut buffer = vec![0; HASH_BUFFER];
-        loop {
-            match file.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(n) => hasher.update(buffer.get(..n).unwrap_or_default()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok((hasher.finish(), before, Stamp::from(&file.metadata()?)))
+        let hashed = entry.digest().read(&file, entry.size, &mut |_| {})?;
+        Ok((hashed, before, Stamp::from(&file.metadata()?)))
     };
-    let (hashed, before, after) = read().map_err(failed)?;
+    let (hashed, before, after) = read().map_err(StoreError::io("read", path))?;
     if before == after { Ok((hashed, after)) } else { Err(StoreError::Changed(path.to_path_buf())) }
 }
 

@@ -14,12 +14,21 @@ const VALUES: usize = 8 << 20;
 /// # Errors
 /// The parser's complaint, about what Python's parser refuses too.
 pub(crate) fn read(bytes: &[u8]) -> Result<Value, String> {
-    let text = strict(bytes).ok_or_else(|| format!("it holds more than {VALUES} values"))?;
+    let (text, values) = walk(bytes);
+    if values > VALUES {
+        return Err(format!("it holds more than {VALUES} values"));
+    }
     serde_json::from_slice(&text).map_err(|error| error.to_string())
 }
 
-/// The same document without what only Python reads; `None` when it holds too many values.
-fn strict(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
+/// The same document for a parser of plain JSON: without what only Python reads, as [`read`] replaces it. For readers
+/// that keep less than every value.
+pub(crate) fn strict(bytes: &[u8]) -> Cow<'_, [u8]> {
+    walk(bytes).0
+}
+
+/// The document without what only Python reads, and at most how many values it holds.
+fn walk(bytes: &[u8]) -> (Cow<'_, [u8]>, usize) {
     let mut out: Option<Vec<u8>> = None;
     // What comes before is in `out` already.
     let mut copied = 0;
@@ -44,22 +53,20 @@ fn strict(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
             }
             b',' | b'[' | b'{' => {
                 values += 1;
-                if values > VALUES {
-                    return None;
-                }
                 at + 1
             }
             _ => at + 1,
         };
         at = end.max(at + 1);
     }
-    Some(match out {
+    let text = match out {
         None => Cow::Borrowed(bytes),
         Some(mut text) => {
             text.extend_from_slice(bytes.get(copied..).unwrap_or_default());
             Cow::Owned(text)
         }
-    })
+    };
+    (text, values)
 }
 
 /// Where the word or number that begins at `at` ends.

@@ -9,6 +9,7 @@ use super::findings::complaint;
 use super::{Subject, SubjectFile};
 use crate::finding::{Code, Finding};
 use crate::model::Purpose;
+use crate::text::json;
 
 /// A tokenizer.json of a large vocabulary is some 20 MB; this is far above.
 const JSON_LIMIT: u64 = 512 << 20;
@@ -57,11 +58,8 @@ fn check_one(file: &SubjectFile) -> Option<Finding> {
     }
     let must_be_object =
         matches!(file.path.file_name(), "config.json" | "generation_config.json" | "tokenizer_config.json");
-    let why = parse(&bytes, must_be_object).err()?;
     // `time_step_limit: [0.0, Infinity]`, in many a Mamba's config: no JSON, but Python reads it.
-    if blank_constants(&mut bytes) && parse(&bytes, must_be_object).is_ok() {
-        return None;
-    }
+    let why = parse(&json::strict(&bytes), must_be_object).err()?;
     invalid(format!("it is not the JSON that loaders expect: {why}"))
 }
 
@@ -77,31 +75,3 @@ fn parse(bytes: &[u8], must_be_object: bool) -> Result<(), String> {
     parsed.map_err(|e| complaint(&e))
 }
 
-/// Writes numbers over the `NaN`, `Infinity` and `-Infinity` that stand where a value may; whether there were any.
-fn blank_constants(bytes: &mut [u8]) -> bool {
-    let (mut at, mut in_string, mut any) = (0, false, false);
-    let mut before = b' ';
-    while let Some(&byte) = bytes.get(at) {
-        if in_string {
-            match byte {
-                b'\\' => at += 1,
-                b'"' => in_string = false,
-                _ => {}
-            }
-        } else if byte == b'"' {
-            in_string = true;
-        } else if matches!(before, b':' | b',' | b'[' | b'-' | b' ' | b'\t' | b'\r' | b'\n') {
-            for word in [&b"NaN"[..], b"Infinity"] {
-                // Python knows no `-NaN`.
-                if bytes[at..].starts_with(word) && !(before == b'-' && word == b"NaN") {
-                    bytes[at..at + word.len()].fill(b' ');
-                    bytes[at] = b'0';
-                    any = true;
-                }
-            }
-        }
-        before = byte;
-        at += 1;
-    }
-    any
-}

@@ -1,8 +1,6 @@
 //! Digests of files on disk, many at once. What else a file must be is checked elsewhere.
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -12,16 +10,8 @@ use crate::finding::{Code, Evidence, Finding, Outcome, Proof, Stamp};
 use crate::model::{Digest, Hashed};
 use crate::progress::{Event, Progress};
 
-const BUFFER: usize = 1 << 20;
-
 /// The first bytes of a git-lfs pointer file.
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
-
-/// The digest of `path`'s content, of the kind that `like` is. `size` is the content's length,
-/// which a git blob's digest starts with.
-pub fn digest_of(path: &Path, like: Digest, size: u64) -> io::Result<Digest> {
-    Ok(hash(File::open(path)?, like, size, &mut |_| {})?.digest())
-}
 
 /// How often a file is read that changes meanwhile.
 const TRIES: usize = 2;
@@ -36,33 +26,17 @@ fn read_whole(
 ) -> io::Result<(Hashed, Option<Stamp>)> {
     let Content::Local(path) = content else {
         let (open, _) = content.open()?;
-        return Ok((hash(open, like, size, seen)?, None));
+        return Ok((like.read(open, size, seen)?, None));
     };
     for _ in 0..TRIES {
         let (file, _) = open_local(path)?;
         let before = Stamp::from(&file.metadata()?);
-        let hashed = hash(&file, like, size, seen)?;
+        let hashed = like.read(&file, size, seen)?;
         if Stamp::from(&file.metadata()?) == before {
             return Ok((hashed, Some(before)));
         }
     }
     Err(io::Error::other("it changes while it is read"))
-}
-
-fn hash(mut file: impl Read, like: Digest, size: u64, seen: &mut dyn FnMut(u64)) -> io::Result<Hashed> {
-    let mut hasher = like.hasher(size);
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(hasher.finish()),
-            Ok(n) => {
-                hasher.update(&buffer[..n]);
-                seen(n as u64);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// Looks at every file, and hashes those of which nothing is proven yet. Gives what was seen, in the order of the

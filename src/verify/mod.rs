@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use content::{Content, Far, ReadSeek};
-pub use digest::{digest_of, recheck};
+pub use digest::recheck;
 pub(crate) use held::Held;
 pub(crate) use table::has_table;
 pub use table::{Tensor, TensorTable, table_of, tensor_table};

@@ -3,6 +3,7 @@
 #![allow(clippy::case_sensitive_file_extension_comparisons)] // the names are ours
 
 mod access;
+mod any_name;
 mod bad_input;
 mod bucket_proof;
 mod clean;
