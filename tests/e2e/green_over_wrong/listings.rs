@@ -99,6 +99,19 @@ fn a_listing_of_another_endpoint_is_not_believed() {
     machine.hfget("verify org/m").ends_against("hub");
 }
 
+/// A folder that was handed over with all its records, which another endpoint filled.
+#[test]
+fn a_handed_over_folder_of_another_endpoint_is_not_believed() {
+    let machine = Machine::new([model()]);
+    let other = Hub::start([mirror()]);
+    machine.hfget(&format!("org/m --local-dir here --endpoint {}", other.endpoint())).ends_with(0);
+    machine.hfget("verify org/m --local-dir here").ends_not_green();
+    let run = machine.hfget("verify ./here");
+    assert!(!run.err.contains("against=hub"), "{}", run.err);
+    machine.hfget("org/m --local-dir right").ends_against("hub");
+    machine.hfget("verify org/m --local-dir right").ends_against("hub");
+}
+
 #[test]
 fn force_asks_the_hub_anew() {
     let machine = Machine::new([model()]);

@@ -48,6 +48,21 @@ fn on_a_read_only_cache_the_advice_is_to_force() {
     run.is(1, "failed").says("checksum-mismatch").says("--force");
 }
 
+#[test]
+fn no_false_alarm_over_a_read_only_cache() {
+    let machine = Machine::new([model()]);
+    machine.hfget(ID).ends_with(0);
+    let root = machine.home.path().join("hf");
+    let root = root.display();
+    for line in ["org/m", "verify org/m", "org/m --offline", "verify org/m --offline"] {
+        let script =
+            format!("mount --bind {root} {root} && mount -o remount,ro,bind {root} && exec \"$HFGET\" {line}");
+        let Some(run) = in_namespace(&machine, &script) else { return };
+        let run = run.is(0, "verified");
+        assert!(!run.err.contains("--force"), "{}", run.err);
+    }
+}
+
 /// Waits until `pid` has `path` open, and stops it there.
 fn stop_at(pid: u32, path: &Path) {
     let started = Instant::now();

@@ -61,6 +61,21 @@ fn every_quantisation_and_variant_that_is_here_is_looked_into() {
     everywhere(&variant(INDEX), 0, "verified", "");
 }
 
+/// A graph with its data in a file of their own, beside the weights that loaders take first.
+#[test]
+fn a_graph_that_is_here_is_looked_into_with_its_data() {
+    let data = read("onnx/outside.onnx_data");
+    let with = |data: Vec<u8>| {
+        Repo::new("org/o")
+            .file("config.json", "{}")
+            .lfs("model.safetensors", safetensors("w", 64))
+            .lfs("onnx/outside.onnx", read("onnx/outside.onnx"))
+            .lfs("onnx/outside.onnx_data", data)
+    };
+    everywhere(&with(data[..data.len() - 8].to_vec()), 1, "failed", "onnx/outside.onnx");
+    everywhere(&with(data), 0, "verified", "");
+}
+
 fn pipeline() -> Repo {
     let parts =
         r#"{"_class_name":"P","unet":["diffusers","UNet2DConditionModel"],"vae":["diffusers","AutoencoderKL"]}"#;
