@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Measures hfget beside its peers, all in one run:  python3 benches/run.py [--runs 5] [WORK...]
 
+With --against BINARY it also measures another build of hfget, in turn with this one.
+
 Needs nginx, curl and aria2 (Debian: apt-get install nginx-light curl aria2), Rust, `hf` in .venv (.ci/run
 makes it) or in $HFGET_PYTHON_BIN, and some 14 GB in /dev/shm. Makes its data, builds what it runs, and prints
 the first table of README.md; ratios are worked out from that. Every tool starts with an empty cache on tmpfs;
@@ -158,12 +160,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", default="", help="tools whose names contain this")
+    parser.add_argument("--against", type=pathlib.Path, help="another hfget, such as the build before a change")
+    parser.add_argument("--built", action="store_true", help="use what is in target/release, and build nothing")
     parser.add_argument("work", nargs="*", default=["one", "four", "small", "slow", "xet", "killed", "verify", "nothing"])
     options = parser.parse_args()
-    subprocess.run(
-        ["cargo", "build", "--quiet", "--release", "--bin", "hfget", "--example", "hf_hub_get"], cwd=ROOT, check=True
-    )
-    subprocess.run(["cargo", "build", "--quiet", "--release", "-p", "hfget-loopback-hub", "-p", "hfget-loopback-cas"], cwd=ROOT, check=True)
+    if not options.built:
+        build = ["cargo", "build", "--quiet", "--release"]
+        subprocess.run([*build, "--bin", "hfget", "--example", "hf_hub_get"], cwd=ROOT, check=True)
+        subprocess.run([*build, "-p", "hfget-loopback-hub", "-p", "hfget-loopback-cas"], cwd=ROOT, check=True)
     # In a process of its own: a child's peak memory starts at its parent's.
     maker = os.fork()
     if maker == 0:
@@ -186,6 +190,8 @@ def main() -> None:
     home = WORK / "home"
 
     def some(tools: dict) -> dict:
+        if options.against and "hfget" in tools:
+            tools = {"hfget": tools["hfget"], "hfget before": [options.against, *tools["hfget"][1:]], **tools}
         return {n: c for n, c in tools.items() if options.only in n}
 
     print("| work | tool | wall s | CPU s | peak MB |\n|---|---|---|---|---|")
