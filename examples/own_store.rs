@@ -8,12 +8,12 @@ use std::io::{self, Cursor};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hfget::finding::{Evidence, Origin};
-use hfget::hub::{Hub, HubConfig, Remote};
-use hfget::model::{Entry, Family, Listing, Options, RepoPath, RepoSpec};
-use hfget::progress::{Event, Progress};
-use hfget::select::{Documents, Selection, Step, select};
-use hfget::verify::{Content, Far, ReadSeek, Subject, SubjectFile, verify};
+use hfget_core::finding::{Evidence, Origin};
+use hfget_core::hub::{Hub, HubConfig, Remote};
+use hfget_core::model::{Entry, Family, Listing, Options, RepoPath, RepoSpec};
+use hfget_core::progress::{Event, Progress};
+use hfget_core::select::{Documents, Selection, Step, select};
+use hfget_core::verify::{Content, Far, ReadSeek, Subject, SubjectFile, verify};
 
 /// The store: files in memory. Anything that can be read at any place would do.
 type Files = BTreeMap<RepoPath, Arc<[u8]>>;

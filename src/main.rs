@@ -18,6 +18,8 @@ mod cli {
     pub mod verify;
 }
 
+mod render;
+
 fn main() -> std::process::ExitCode {
     cli::run::main()
 }

@@ -5,13 +5,13 @@
 #![cfg(target_os = "linux")] // where the peak of a process can be read and reset
 #![allow(clippy::unwrap_used)] // tests, but outside `#[cfg(test)]`
 
-#[path = "../src/verify/tests/zeros.rs"]
+#[path = "../crates/core/src/verify/tests/zeros.rs"]
 mod zeros;
 
 use std::io::Cursor;
 
-use hfget::finding::Finding;
-use hfget::verify::{flax, gguf, onnx, safetensors, torch};
+use hfget_core::finding::Finding;
+use hfget_core::verify::{flax, gguf, onnx, safetensors, torch};
 
 use zeros::Zeros;
 

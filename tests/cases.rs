@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
-use hfget::finding::{Code, Finding, Severity};
-use hfget::hub::HubConfig;
-use hfget::model::Options;
-use hfget::progress::Silent;
-use hfget::session::{Config, Destination, Session, inspect_path};
+use hfget_core::finding::{Code, Finding, Severity};
+use hfget_core::hub::HubConfig;
+use hfget_core::model::Options;
+use hfget_core::progress::Silent;
+use hfget_core::session::{Config, Destination, Session, inspect_path};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

@@ -150,7 +150,8 @@ fn every_entry_point_takes_every_seed() {
 fn a_framed_block_is_read() {
     let block = b"\0\0\x02\x08\x01\0\x01\x04a\x08\x01\x12\0\0\0\0\0\x01\0\0\0";
     let table = entry::sorted_table(block, 0);
-    let (read, findings) = hfget::verify::tf_checkpoint::read(std::io::Cursor::new(&table), table.len() as u64, "x");
+    let (read, findings) =
+        hfget_core::verify::tf_checkpoint::read(std::io::Cursor::new(&table), table.len() as u64, "x");
     assert_eq!((read.tensors.len(), findings.len()), (1, 1), "{findings:?}");
     assert!(findings[0].message.contains("has 0 bytes"), "{findings:?}");
 }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use hfget::hub::{HubError, cache_dir};
-use hfget::session::Error;
-use hfget::store::cached_repos;
-use hfget::text::meant;
+use hfget_core::hub::{HubError, cache_dir};
+use hfget_core::session::Error;
+use hfget_core::store::cached_repos;
+use hfget_core::text::meant;
 
 use super::args::command;
 

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hfget::finding::ExitCode;
-use hfget::hub::cache_dir;
-use hfget::model::{RepoId, RepoType};
-use hfget::store::{Leftover, Store, StoreError, cached_repos};
-use hfget::text::{bytes, printable};
+use hfget_core::finding::ExitCode;
+use hfget_core::hub::cache_dir;
+use hfget_core::model::{RepoId, RepoType};
+use hfget_core::store::{Leftover, Store, StoreError, cached_repos};
+use hfget_core::text::{bytes, printable};
 use serde_json::json;
 
 use super::advice::Advisor;

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use hfget::finding::{ExitCode, Finding, Severity};
-use hfget::hub::{HubConfig, ShownUrl};
-use hfget::model::RepoSpec;
-use hfget::progress::{Event, Progress};
-use hfget::report::compare_line;
-use hfget::session::{CompareConfig, Comparison};
+use hfget_core::finding::{ExitCode, Finding, Severity};
+use hfget_core::hub::{HubConfig, ShownUrl};
+use hfget_core::model::RepoSpec;
+use hfget_core::progress::{Event, Progress};
+use hfget_core::session::{CompareConfig, Comparison};
 use serde_json::json;
 
 use super::advice::Advisor;
 use super::args::CompareArgs;
 use super::screen::{Screen, print_json, result};
 use super::setup::listed;
+use crate::render;
 
 /// Passes on what is worth a line: small files that are read on the way are not.
 struct Quiet(Arc<dyn Progress>);
@@ -45,12 +45,12 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
                     values.push(report.json());
                     continue;
                 }
-                let line = report.line();
+                let line = render::compare::line_of(&report);
                 if screen.quiet {
                     report.findings.retain(|f: &Finding| f.severity == Severity::Error);
                 }
                 if !screen.quiet || !report.is_true() {
-                    screen.say(&report.human(screen.human));
+                    screen.say(&render::compare::human(&report, screen.human));
                 }
                 result(&line);
             }
@@ -62,7 +62,7 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
                     values.push(value);
                 } else {
                     let mirror = comparison.mirror();
-                    result(&compare_line(spec.repo_type, &spec.id, &mirror, args.level, 0, 0, "error"));
+                    result(&render::compare::line(spec.repo_type, &spec.id, &mirror, args.level, 0, 0, "error"));
                 }
             }
         }

@@ -3,9 +3,11 @@
 
 use std::io::IsTerminal as _;
 
-use hfget::finding::ExitCode;
-use hfget::report::{Ended, Report, github, junit, summary};
-use hfget::session::Error;
+use hfget_core::finding::ExitCode;
+use hfget_core::report::Report;
+
+use crate::render::{Ended, github, junit, summary};
+use hfget_core::session::Error;
 use serde_json::Value;
 
 use super::args::{Format, Reports};

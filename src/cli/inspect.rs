@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::render::group;
 use globset::GlobMatcher;
-use hfget::finding::Severity;
-use hfget::report::group;
-use hfget::session::Inspected;
-use hfget::text::{bytes, printable};
-use hfget::verify::Tensor;
+use hfget_core::finding::Severity;
+use hfget_core::session::Inspected;
+use hfget_core::text::{bytes, printable};
+use hfget_core::verify::Tensor;
 use serde_json::{Value, json};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
@@ -154,7 +154,7 @@ fn row(tensor: &Tensor) -> [String; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hfget::verify::TensorTable;
+    use hfget_core::verify::TensorTable;
 
     fn file(names: &[&str]) -> Inspected {
         let tensor = |n: &&str| Tensor {

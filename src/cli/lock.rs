@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use hfget::finding::{ExitCode, Severity};
-use hfget::lock::{Lock, LockedRepo};
-use hfget::model::{Options, RepoSpec};
-use hfget::report::many;
-use hfget::session::Session;
-use hfget::text::printable;
+use crate::render::many;
+use hfget_core::finding::{ExitCode, Severity};
+use hfget_core::lock::{Lock, LockedRepo};
+use hfget_core::model::{Options, RepoSpec};
+use hfget_core::session::Session;
+use hfget_core::text::printable;
 use serde_json::{Value, json};
 
 use super::advice::Advisor;
@@ -156,7 +156,7 @@ async fn lock_one(
     let how = match &before {
         Some(before) if moved => format!(" was {}: {}", short(before), many(changes.len() as u64, "change")),
         Some(_) => " as locked".to_owned(),
-        None => format!(": {}, {}", many(now.files.len() as u64, "file"), hfget::text::bytes(bytes)),
+        None => format!(": {}, {}", many(now.files.len() as u64, "file"), hfget_core::text::bytes(bytes)),
     };
     let mut text = screen.fitting("", &format!("{name}@{} ({}){how}", printable(now.revision.as_str()), short(&now)));
     text.extend(changes.iter().map(|change| screen.fitting("  ", &printable(change))));

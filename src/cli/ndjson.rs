@@ -4,7 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hfget::progress::{Event, Progress};
+use hfget_core::progress::{Event, Progress};
 use serde_json::{Value, json};
 
 use super::progress::write_line;
@@ -79,7 +79,7 @@ impl Progress for Ndjson {
             }
             Event::FileDone { path } => event("file-done", json!({ "path": path.as_str() })),
             Event::Retry { path, why, attempt, wait } => {
-                let path = path.map(hfget::model::RepoPath::as_str);
+                let path = path.map(hfget_core::model::RepoPath::as_str);
                 let wait = milliseconds(wait);
                 event("retry", json!({ "path": path, "why": why, "attempt": attempt, "wait_ms": wait }));
             }

@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::{Arg, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
-use hfget::finding::ExitCode;
+use hfget_core::finding::ExitCode;
 
 use super::args::examples::{self, EXIT_CODES};
 use super::args::{CompletionsArgs, ManArgs, command};

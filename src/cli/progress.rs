@@ -7,11 +7,11 @@ use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hfget::model::RepoPath;
-use hfget::plan::Plan;
-use hfget::progress::{Event, Progress};
-use hfget::report::many;
-use hfget::text::{bytes, printable, wrap};
+use crate::render::{lines::wrap, many};
+use hfget_core::model::RepoPath;
+use hfget_core::plan::Plan;
+use hfget_core::progress::{Event, Progress};
+use hfget_core::text::{bytes, printable};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::ndjson;

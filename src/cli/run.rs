@@ -5,12 +5,12 @@ use std::process::ExitCode as ProcessCode;
 use std::time::Duration;
 
 use clap::FromArgMatches as _;
-use hfget::finding::{ExitCode, Severity};
-use hfget::lock::LockedRepo;
-use hfget::model::{Options, RepoSpec};
-use hfget::report::Report;
-use hfget::session::{Error, Inspected, Prepared, Session, inspect_path, names_folder};
-use hfget::text::printable;
+use hfget_core::finding::{ExitCode, Severity};
+use hfget_core::lock::LockedRepo;
+use hfget_core::model::{Options, RepoSpec};
+use hfget_core::report::Report;
+use hfget_core::session::{Error, Inspected, Prepared, Session, inspect_path, names_folder};
+use hfget_core::text::printable;
 
 use super::advice::Advisor;
 use super::args::{
@@ -162,7 +162,7 @@ async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
                 if screen.json {
                     values.push(serde_json::to_value(report).unwrap_or_default());
                 } else {
-                    let _ = std::io::stdout().lock().write_all(report.human(options).as_bytes());
+                    let _ = std::io::stdout().lock().write_all(crate::render::plan::human(&report, options).as_bytes());
                 }
                 if let Err(error) = prepared.not_empty() {
                     screen.error(&job.name(), &error);

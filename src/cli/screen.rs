@@ -3,12 +3,14 @@
 use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
 
-use hfget::finding::{ExitCode, Severity};
-use hfget::hub::is_truthy;
-use hfget::progress::{Progress, Silent};
-use hfget::report::{HumanOptions, Report};
-use hfget::session::Error;
-use hfget::text::{printable, wrap};
+use hfget_core::finding::{ExitCode, Severity};
+use hfget_core::hub::is_truthy;
+use hfget_core::progress::{Progress, Silent};
+use hfget_core::report::Report;
+use hfget_core::session::Error;
+use hfget_core::text::printable;
+
+use crate::render::{self, HumanOptions, lines::wrap};
 use serde_json::{Value, json};
 
 use super::advice::Advisor;
@@ -146,12 +148,12 @@ impl Screen {
             return;
         }
         if !self.quiet {
-            self.say(&report.human(self.human));
+            self.say(&render::human(report, self.human));
         } else if report.exit_code() != ExitCode::Verified {
             let errors = report.findings.iter().filter(|f| f.severity == Severity::Error);
             let mut only_errors = report.clone();
             only_errors.findings = errors.cloned().collect();
-            self.say(&only_errors.human(self.human));
+            self.say(&render::human(&only_errors, self.human));
         }
     }
 }

@@ -4,10 +4,10 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use hfget::finding::{ExitCode, Policy};
-use hfget::hub::{HubConfig, cache_dir};
-use hfget::model::{RepoSpec, Revision};
-use hfget::session::{Config, Destination, Session};
+use hfget_core::finding::{ExitCode, Policy};
+use hfget_core::hub::{HubConfig, cache_dir};
+use hfget_core::model::{RepoSpec, Revision};
+use hfget_core::session::{Config, Destination, Session};
 
 use super::args::{Place, Repos, Transfer};
 use super::screen::{Screen, env_flag};
@@ -111,7 +111,7 @@ pub(super) fn session(
     config.mirrors = mirrors;
     #[cfg(feature = "object-store")]
     {
-        config.records = hfget::hub::records_dir(env);
+        config.records = hfget_core::hub::records_dir(env);
     }
     config.offline = place.offline || env_flag("HF_HUB_OFFLINE") || env_flag("TRANSFORMERS_OFFLINE");
     config.fetch.jobs = transfer.jobs.map_or(config.fetch.jobs, usize::from);

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use hfget::finding::ExitCode;
-use hfget::lock::LockedRepo;
-use hfget::model::{Options, RepoSpec};
-use hfget::session::{Error, names_folder};
+use hfget_core::finding::ExitCode;
+use hfget_core::lock::LockedRepo;
+use hfget_core::model::{Options, RepoSpec};
+use hfget_core::session::{Error, names_folder};
 
 use super::advice::Advisor;
 use super::args::VerifyArgs;
@@ -25,7 +25,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
     let mut endings = Endings::new(&screen, &args.reports);
     for target in &args.targets {
         #[cfg(feature = "object-store")]
-        if hfget::objects::ObjectUrl::is_meant(target) {
+        if hfget_core::objects::ObjectUrl::is_meant(target) {
             verify_objects(args, target, &screen, &mut endings).await;
             continue;
         }
@@ -92,12 +92,12 @@ fn open(
     args: &VerifyArgs,
     target: &str,
     screen: &Screen,
-) -> Result<(hfget::objects::ObjectUrl, hfget::session::Session), ExitCode> {
-    let url: hfget::objects::ObjectUrl = target.parse().map_err(|error| {
+) -> Result<(hfget_core::objects::ObjectUrl, hfget_core::session::Session), ExitCode> {
+    let url: hfget_core::objects::ObjectUrl = target.parse().map_err(|error| {
         screen.fail("", &error, None);
         ExitCode::Usage
     })?;
-    let place = Some(hfget::session::Destination::Objects(url.base()));
+    let place = Some(hfget_core::session::Destination::Objects(url.base()));
     Ok((url, session(&args.place, &args.transfer, args.deep, screen, None, place)?))
 }
 
@@ -115,7 +115,7 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
     let mut endings = Endings::new(screen, &args.reports);
     for target in &args.targets {
         #[cfg(feature = "object-store")]
-        if hfget::objects::ObjectUrl::is_meant(target) {
+        if hfget_core::objects::ObjectUrl::is_meant(target) {
             let (_, session) = open(args, target, screen)?;
             for locked in &lock.repos {
                 match session.verify_locked(locked, None).await {

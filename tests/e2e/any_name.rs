@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use hfget::model::RepoPath;
+use hfget_core::model::RepoPath;
 use hfget_loopback_hub::Repo;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -59,7 +59,8 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 fn check(cases: u32, test: impl Fn(&[String])) {
-    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, max_shrink_iters: 40, ..Config::default() });
+    let mut runner =
+        TestRunner::new(Config { cases, failure_persistence: None, max_shrink_iters: 40, ..Config::default() });
     runner
         .run(&names(), |names| {
             test(&names);

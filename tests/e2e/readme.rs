@@ -59,7 +59,7 @@ fn every_test_that_is_named_exists_and_each_line_of_the_security_model_names_som
 #[test]
 fn every_finding_code_is_explained() {
     let readme = readme();
-    for code in hfget::finding::Code::ALL {
+    for code in hfget_core::finding::Code::ALL {
         assert!(readme.contains(&format!("`{code}`")), "{code} is not in the README");
     }
 }

@@ -165,7 +165,7 @@ fn a_lockfile_is_what_its_schema_says() {
 
 #[test]
 fn the_schema_names_every_code() {
-    let codes: Vec<Value> = hfget::finding::Code::ALL.iter().map(|code| Value::from(code.to_string())).collect();
+    let codes: Vec<Value> = hfget_core::finding::Code::ALL.iter().map(|code| Value::from(code.to_string())).collect();
     assert_eq!(
         schema("json.schema.json")["$defs"]["finding"]["properties"]["code"]["enum"],
         Value::from(codes.clone())

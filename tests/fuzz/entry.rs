@@ -4,11 +4,11 @@
 use std::io::{self, Cursor};
 use std::sync::Arc;
 
-use hfget::finding::{Finding, Severity};
-use hfget::model::{Family, Purpose, RepoId, RepoPath, RepoSpec, Revision, WeightIndex, WeightSet};
-use hfget::progress::Silent;
-use hfget::select::CheckpointState;
-use hfget::verify::{
+use hfget_core::finding::{Finding, Severity};
+use hfget_core::model::{Family, Purpose, RepoId, RepoPath, RepoSpec, Revision, WeightIndex, WeightSet};
+use hfget_core::progress::Silent;
+use hfget_core::select::CheckpointState;
+use hfget_core::verify::{
     Content, Far, ReadSeek, Subject, SubjectFile, TensorTable, flax, gguf, hdf5, onnx, safetensors, saved_model,
     tf_checkpoint, torch, verify,
 };
@@ -179,8 +179,8 @@ pub fn scan(bytes: &[u8]) {
         content: Content::Far(Arc::new(Memory(content.into()))),
         size: None,
         digest: None,
-        origin: hfget::finding::Origin::Hub,
-        known: hfget::finding::Evidence::Unread,
+        origin: hfget_core::finding::Origin::Hub,
+        known: hfget_core::finding::Evidence::Unread,
         purpose: Purpose::Other,
     };
     let subject = Subject { files: vec![file], ..Subject::default() };
@@ -208,8 +208,8 @@ pub fn sets(bytes: &[u8]) {
         content: Content::Far(Arc::new(Memory(content.into()))),
         size: None,
         digest: None,
-        origin: hfget::finding::Origin::Hub,
-        known: hfget::finding::Evidence::Unread,
+        origin: hfget_core::finding::Origin::Hub,
+        known: hfget_core::finding::Evidence::Unread,
         purpose: Purpose::Weights,
     };
     let files = paths.iter().zip([first, second]).map(file).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hfget::model::{Options, RepoType};
+use hfget_core::model::{Options, RepoType};
 use serde_json::Value;
 
 use crate::support::Repo;

@@ -16,9 +16,9 @@ mod support;
 use std::collections::BTreeSet;
 
 use cases::{Case, layouts, repos};
-use hfget::model::Options;
-use hfget::select::SelectError;
-use hfget::session::Error;
+use hfget_core::model::Options;
+use hfget_core::select::SelectError;
+use hfget_core::session::Error;
 use support::{Outcome, variant};
 
 /// Repos and layouts that no rule gets right yet. A case leaves this list when a rule is written, and none joins it.

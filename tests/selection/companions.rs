@@ -1,8 +1,8 @@
 //! What comes with the weights: adapters and their base models, modules of their own scope, code, other files that loaders
 //! read, one test per rule.
 
-use hfget::finding::{Code, Severity};
-use hfget::model::{Options, Purpose};
+use hfget_core::finding::{Code, Severity};
+use hfget_core::model::{Options, Purpose};
 
 use crate::support::{Repo, prefer};
 

@@ -1,8 +1,8 @@
 //! Each defect that indexes of real repos have, and what comes of it.
 
-use hfget::finding::{Code, Severity};
-use hfget::model::{Family, Options};
-use hfget::select::SelectError;
+use hfget_core::finding::{Code, Severity};
+use hfget_core::model::{Family, Options};
+use hfget_core::select::SelectError;
 
 use crate::support::{Repo, only, prefer};
 
@@ -90,7 +90,7 @@ fn an_index_that_is_none_rejects_its_family() {
 #[test]
 fn an_index_that_could_not_be_had_rejects_its_family() {
     let mut repo = broken("{}");
-    repo.files.insert("model.safetensors.index.json".to_owned(), hfget::model::INDEX_LIMIT + 1);
+    repo.files.insert("model.safetensors.index.json".to_owned(), hfget_core::model::INDEX_LIMIT + 1);
     passed_over(&repo, "was not read");
 }
 

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use hfget::finding::Code;
-use hfget::model::{Family, Options};
-use hfget::select::SelectError;
+use hfget_core::finding::Code;
+use hfget_core::model::{Family, Options};
+use hfget_core::select::SelectError;
 
 use crate::support::{Outcome, Repo, only, prefer, variant};
 

@@ -1,8 +1,8 @@
 //! Documents that mean harm: they are rejected with a finding, never followed, never a crash.
 
-use hfget::finding::{Code, Severity};
-use hfget::model::Options;
-use hfget::select::{Documents, SelectError, Step, select};
+use hfget_core::finding::{Code, Severity};
+use hfget_core::model::Options;
+use hfget_core::select::{Documents, SelectError, Step, select};
 
 use crate::support::{Repo, only};
 

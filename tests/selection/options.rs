@@ -1,8 +1,8 @@
 //! What the options change: globs, a subfolder, every file; and how many rounds of documents selection asks for.
 
-use hfget::finding::Code;
-use hfget::model::{Family, Options, RepoType};
-use hfget::select::SelectError;
+use hfget_core::finding::Code;
+use hfget_core::model::{Family, Options, RepoType};
+use hfget_core::select::SelectError;
 
 use crate::support::{Repo, prefer};
 
@@ -115,7 +115,7 @@ fn most_repos_need_one_round_of_documents_and_bare_ones_none() {
 
 #[test]
 fn only_the_candidate_familys_index_is_asked_for() {
-    use hfget::select::{Documents, Step, select};
+    use hfget_core::select::{Documents, Step, select};
     let repo = Repo::parse("config.json a.safetensors b.bin")
         .index("model.safetensors.index.json", &["a.safetensors"])
         .index("pytorch_model.bin.index.json", &["b.bin"]);

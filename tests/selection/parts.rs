@@ -1,8 +1,8 @@
 //! What a repo's own documents name and the repo lacks, containers that nobody reads, and wishes that leave nothing:
 //! each alarm with its honest twin.
 
-use hfget::finding::{Code, Severity};
-use hfget::model::{Family, Options};
+use hfget_core::finding::{Code, Severity};
+use hfget_core::model::{Family, Options};
 
 use crate::support::{Outcome, Repo};
 

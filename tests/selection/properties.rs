@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hfget::model::{Family, Options};
-use hfget::select::{Documents, Step, select};
+use hfget_core::model::{Family, Options};
+use hfget_core::select::{Documents, Step, select};
 use proptest::prelude::*;
 use proptest::sample::{select as one_of, subsequence};
 
@@ -61,7 +61,7 @@ const DIRS: &[&str] =
 fn path() -> impl Strategy<Value = String> {
     prop_oneof![
         9 => (one_of(DIRS), one_of(NAMES)).prop_map(|(dir, name)| format!("{dir}{name}")),
-        1 => "[a-z]{1,6}(/[a-z.]{1,6}[a-z])?".prop_filter("safe", |p| p.parse::<hfget::model::RepoPath>().is_ok()),
+        1 => "[a-z]{1,6}(/[a-z.]{1,6}[a-z])?".prop_filter("safe", |p| p.parse::<hfget_core::model::RepoPath>().is_ok()),
     ]
 }
 

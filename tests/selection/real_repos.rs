@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hfget::finding::{Code, Severity};
-use hfget::model::Family;
-use hfget::select::SelectError;
+use hfget_core::finding::{Code, Severity};
+use hfget_core::model::Family;
+use hfget_core::select::SelectError;
 
 use crate::support::{Repo, only, prefer};
 
@@ -234,12 +234,12 @@ fn every_listed_repo_gives_the_expected_selection_for_either_preference() {
 fn without_a_preference_safetensors_come_first_and_falling_back_is_no_finding() {
     let expected = expected();
     for repo in repos().iter().filter(|r| !expected[&r.id]["safetensors"].starts_with("error")) {
-        let plain = repo.taken(&hfget::model::Options::default());
+        let plain = repo.taken(&hfget_core::model::Options::default());
         let preferred = repo.taken(&prefer("safetensors"));
         assert_eq!(plain.selection.files, preferred.selection.files, "{}", repo.id);
         // That there are none of either kind is worth a note, and no more.
         let standard =
-            |s: &hfget::model::WeightSet| matches!(s.family, Family::Safetensors | Family::Bin | Family::Mistral);
+            |s: &hfget_core::model::WeightSet| matches!(s.family, Family::Safetensors | Family::Bin | Family::Mistral);
         let said = plain.selection.findings.iter().find(|f| f.code == Code::FamilyFallback);
         assert_eq!(said.is_none(), plain.selection.weights.iter().all(standard), "{}", repo.id);
         assert!(said.is_none_or(|f| f.severity == Severity::Note), "{}", repo.id);
@@ -249,7 +249,7 @@ fn without_a_preference_safetensors_come_first_and_falling_back_is_no_finding() 
 #[test]
 fn everything_is_taken_with_all_and_every_set_is_recognised() {
     for repo in repos() {
-        let outcome = repo.taken(&hfget::model::Options { all: true, ..Default::default() });
+        let outcome = repo.taken(&hfget_core::model::Options { all: true, ..Default::default() });
         outcome.check();
         assert!(outcome.selection.left_out.is_empty(), "{}", repo.id);
         let safetensors = repo.files.keys().filter(|f| f.ends_with(".safetensors")).count();
@@ -257,7 +257,7 @@ fn everything_is_taken_with_all_and_every_set_is_recognised() {
         assert_eq!(in_sets, safetensors, "{}", repo.id);
     }
     let whisper = repos().into_iter().find(|r| r.id == "openai/whisper-large-v3").expect("it is listed");
-    let sets = whisper.taken(&hfget::model::Options { all: true, ..Default::default() }).selection.weights;
+    let sets = whisper.taken(&hfget_core::model::Options { all: true, ..Default::default() }).selection.weights;
     assert_eq!(sets.len(), 5, "two families, each with and without the fp32 variant, and Flax");
 }
 

@@ -1,6 +1,6 @@
 //! Listings of 100,000 files, in shapes on which work in the square of their number would not end.
 
-use hfget::model::Options;
+use hfget_core::model::Options;
 
 use crate::support::{Repo, only};
 

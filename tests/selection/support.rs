@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hfget::finding::Code;
-use hfget::model::{Digest, Entry, GitOid, Listing, Options, RepoInfo, RepoPath, RepoType, Sha256};
-use hfget::select::{Documents, SelectError, Selection, Step, select};
+use hfget_core::finding::Code;
+use hfget_core::model::{Digest, Entry, GitOid, Listing, Options, RepoInfo, RepoPath, RepoType, Sha256};
+use hfget_core::select::{Documents, SelectError, Selection, Step, select};
 
 /// A repo: its files by name, and the content of the few that matter.
 #[derive(Debug, Clone, Default)]

@@ -1,8 +1,8 @@
 //! TensorFlow, Keras and Flax on request: one checkpoint, one `SavedModel`, one file or its shards.
 
-use hfget::finding::Code;
-use hfget::model::Options;
-use hfget::select::SelectError;
+use hfget_core::finding::Code;
+use hfget_core::model::Options;
+use hfget_core::select::SelectError;
 
 use crate::support::{Repo, only, prefer};
 

@@ -1,8 +1,8 @@
 //! Repos that a plain reading of names gets wrong.
 
-use hfget::finding::Code;
-use hfget::model::{Family, Options, Purpose};
-use hfget::select::SelectError;
+use hfget_core::finding::Code;
+use hfget_core::model::{Family, Options, Purpose};
+use hfget_core::select::SelectError;
 
 use crate::support::{Repo, only, prefer, variant};
 

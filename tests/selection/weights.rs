@@ -1,8 +1,8 @@
 //! Which weight files are chosen: variants, names, indexes, families and layouts of every kind, one test per rule.
 
-use hfget::finding::{Code, Severity};
-use hfget::model::{Family, Options, Purpose};
-use hfget::select::SelectError;
+use hfget_core::finding::{Code, Severity};
+use hfget_core::model::{Family, Options, Purpose};
+use hfget_core::select::SelectError;
 
 use crate::support::{Repo, only, prefer, variant};
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueHint};
 use clap_complete::Shell;
-use hfget::model::{RepoSpec, Revision};
-use hfget::report::Level;
+use hfget_core::model::{RepoSpec, Revision};
+use hfget_core::report::Level;
 
 use super::shared::{Into, Output, Patience, Place, Reports, Repos, Selection, Transfer};
 use super::values::{level, time};

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
-use hfget::finding::Code;
-use hfget::hub::{HubConfig, Transport};
-use hfget::model::{Family, Options, RepoPath, RepoSpec, Revision};
-use hfget::session::Destination;
+use hfget_core::finding::Code;
+use hfget_core::hub::{HubConfig, Transport};
+use hfget_core::model::{Family, Options, RepoPath, RepoSpec, Revision};
+use hfget_core::session::Destination;
 
 use super::values::{CodeParser, family, family_help, rate, transport};
 
@@ -135,7 +135,7 @@ pub struct Into {
     /// environment (AWS_ACCESS_KEY_ID and so on).
     #[cfg(feature = "object-store")]
     #[arg(long, value_name = "URL", conflicts_with_all = ["local_dir", "cache_dir", "offline"], value_hint = ValueHint::Url)]
-    pub to: Option<hfget::objects::ObjectUrl>,
+    pub to: Option<hfget_core::objects::ObjectUrl>,
 }
 
 impl Into {

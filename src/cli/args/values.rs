@@ -5,11 +5,11 @@ use std::ffi::OsStr;
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser};
-use hfget::finding::Code;
-use hfget::hub::Transport;
-use hfget::model::Family;
-use hfget::report::Level;
-use hfget::text::meant;
+use hfget_core::finding::Code;
+use hfget_core::hub::Transport;
+use hfget_core::model::Family;
+use hfget_core::report::Level;
+use hfget_core::text::meant;
 
 /// Weight families, which completions and suggestions know by name.
 pub fn family() -> impl TypedValueParser<Value = Family> {

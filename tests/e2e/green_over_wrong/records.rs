@@ -55,8 +55,7 @@ fn no_false_alarm_over_a_read_only_cache() {
     let root = machine.home.path().join("hf");
     let root = root.display();
     for line in ["org/m", "verify org/m", "org/m --offline", "verify org/m --offline"] {
-        let script =
-            format!("mount --bind {root} {root} && mount -o remount,ro,bind {root} && exec \"$HFGET\" {line}");
+        let script = format!("mount --bind {root} {root} && mount -o remount,ro,bind {root} && exec \"$HFGET\" {line}");
         let Some(run) = in_namespace(&machine, &script) else { return };
         let run = run.is(0, "verified");
         assert!(!run.err.contains("--force"), "{}", run.err);

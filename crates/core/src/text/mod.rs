@@ -1,13 +1,10 @@
 //! Making text from outside safe to print, and sizes pleasant to read. No I/O lives here.
 
 pub(crate) mod json;
-mod lines;
 mod near;
 
 use std::borrow::Cow;
 
-pub use lines::wrap;
-pub(crate) use lines::{columns, wrap_after};
 pub use near::meant;
 pub(crate) use near::{choices, distance};
 

@@ -1,15 +1,10 @@
-//! What a comparison of a mirror with its reference found: a plain value that renders to text, to JSON
-//! and to one line. How it was found out lives elsewhere.
-
-use std::fmt::Write as _;
+//! What a comparison of a mirror with its reference found: a plain value, and its form in JSON. How it was found out,
+//! and how a person sees it, is decided elsewhere.
 
 use serde::Serialize;
 
-use super::HumanOptions;
-use super::human::{Paint, count, finding_lines};
 use crate::finding::{Code, ExitCode, Finding, Severity};
 use crate::model::{CommitId, RepoId, RepoPath, RepoType, Revision};
-use crate::text::{bytes, printable, wrap};
 
 /// How closely a mirror is looked at. Each level does all that the one before it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
@@ -110,7 +105,8 @@ fn unanswered(finding: &Finding) -> bool {
 }
 
 impl CompareReport {
-    fn errors(&self) -> impl Iterator<Item = &Finding> {
+    /// What is wrong.
+    pub fn errors(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|f| f.severity == Severity::Error)
     }
 
@@ -139,58 +135,6 @@ impl CompareReport {
         }
     }
 
-    /// One line of `key=value`, for `grep`.
-    pub fn line(&self) -> String {
-        let errors = self.errors().count();
-        line(self.repo_type, &self.repo, &self.mirror, self.level, self.files.len(), errors, self.result())
-    }
-
-    /// Draws it; ends with a newline.
-    pub fn human(&self, options: HumanOptions) -> String {
-        let paint = Paint(options.color);
-        let (mark, verdict) = match self.result() {
-            "true" => (paint.with("32", "✓"), "the mirror is true".to_owned()),
-            "error" => (paint.with("31", "✗"), paint.with("31", "NOT COMPARED: the mirror did not answer")),
-            _ => (paint.with("31", "✗"), paint.with("31", "THE MIRROR DIFFERS")),
-        };
-        let mut out = String::new();
-        let name = self.repo_type.qualify(&self.repo);
-        let head = format!("{name}@{} ({})", self.revision.shown(), self.commit.short());
-        let _ = writeln!(out, "{mark} {} {verdict}", paint.bold(&head));
-        wrap(
-            &mut out,
-            "  ",
-            &format!("{} against {}", printable(&self.mirror), printable(&self.endpoint)),
-            options.width,
-        );
-        let of = |how: Checked| self.files.iter().filter(|f| f.checked == how).count();
-        let (ranges, digest) = (of(Checked::Ranges), of(Checked::Digest));
-        let mut text =
-            format!("{} listed; {} compared by metadata", count(self.listed, "file"), count(self.files.len(), "file"));
-        if self.level > Level::Metadata {
-            let _ = write!(
-                text,
-                ", {digest} whole by digest, {ranges} by ranges (--seed {}); {} read from the mirror",
-                self.seed,
-                bytes(self.bytes)
-            );
-        }
-        wrap(&mut out, "  ", &text, options.width);
-        if options.verbose {
-            for file in self.files.iter().filter(|f| !f.ranges.is_empty()) {
-                let ranges: Vec<String> = file.ranges.iter().map(|[a, b]| format!("{a}-{}", b - 1)).collect();
-                wrap(
-                    &mut out,
-                    "  ",
-                    &format!("{}: bytes {}", printable(file.path.as_str()), ranges.join(", ")),
-                    options.width,
-                );
-            }
-        }
-        finding_lines(&mut out, &self.findings, options);
-        out
-    }
-
     /// Its JSON form: its fields, and the verdict.
     pub fn json(&self) -> serde_json::Value {
         let mut value = serde_json::to_value(self).unwrap_or_default();
@@ -198,18 +142,4 @@ impl CompareReport {
         value["exit_code"] = (self.exit_code() as u8).into();
         value
     }
-}
-
-/// The line of a comparison, also of one that could not be made.
-pub fn line(
-    repo_type: RepoType,
-    repo: &RepoId,
-    mirror: &str,
-    level: Level,
-    files: usize,
-    findings: usize,
-    result: &str,
-) -> String {
-    let (repo, mirror, level) = (repo_type.qualify(repo), printable(mirror), level.as_str());
-    format!("compare: {repo} mirror={mirror} level={level} files={files} findings={findings} result={result}")
 }

@@ -10,14 +10,14 @@ use crate::text::printable;
 /// A repo as asked for, before the Hub was asked anything.
 ///
 /// ```
-/// use hfget::model::{RepoSpec, RepoType};
+/// use hfget_core::model::{RepoSpec, RepoType};
 ///
 /// let spec: RepoSpec = "THUDM/chatglm3-6b@main".parse()?;
 /// assert_eq!(spec.id.as_str(), "THUDM/chatglm3-6b");
 /// let spec: RepoSpec = "https://huggingface.co/datasets/rajpurkar/squad/tree/main/plain_text".parse()?;
 /// assert_eq!(spec.repo_type, RepoType::Dataset);
 /// assert!("../evil".parse::<RepoSpec>().is_err());
-/// # Ok::<(), hfget::model::SpecError>(())
+/// # Ok::<(), hfget_core::model::SpecError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

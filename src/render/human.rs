@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::Report;
-use crate::finding::{ExitCode, Finding, Origin, Severity, Verdict};
-use crate::text::{bytes, columns, printable, wrap};
+use hfget_core::finding::{ExitCode, Finding, Origin, Severity, Verdict};
+use hfget_core::report::Report;
+use hfget_core::text::{bytes, printable};
+
+use super::lines::{columns, wrap};
 
 /// How to draw.
 #[derive(Debug, Clone, Copy)]
@@ -40,15 +42,8 @@ impl Paint {
     }
 }
 
-impl Report {
-    /// Draws it; ends with a newline.
-    #[must_use]
-    pub fn human(&self, options: HumanOptions) -> String {
-        human(self, options)
-    }
-}
-
-fn human(report: &Report, options: HumanOptions) -> String {
+/// Draws it; ends with a newline.
+pub fn human(report: &Report, options: HumanOptions) -> String {
     let mut out = String::new();
     let paint = Paint(options.color);
     let verified = report.exit_code() == ExitCode::Verified;
@@ -232,42 +227,36 @@ fn duration(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finding::Code;
-    use crate::model::Family;
-    use crate::model::Location;
-    use crate::report::{Totals, WeightsReport};
+    use hfget_core::finding::{Code, Policy, Weights};
+    use hfget_core::model::{Family, Location, RepoType, WeightSet};
+    use hfget_core::report::{Draft, Totals};
 
     fn report() -> Report {
-        Report {
-            repo: Some((crate::model::RepoType::Model, "THUDM/chatglm3-6b".parse().unwrap())),
+        let files = (0..7).map(|at| format!("model-{at}.safetensors").parse().unwrap()).collect();
+        let set = WeightSet::new(Family::Safetensors, files);
+        let draft = Draft {
+            repo: Some((RepoType::Model, "THUDM/chatglm3-6b".parse().unwrap())),
             revision: Some("main".parse().unwrap()),
             commit: Some("103caa40027ebfd8450289ca2f278eac4ff26405".parse().unwrap()),
             place: Location::Folder("/cache".into()),
-            verdict: Verdict::Verified { against: Origin::Hub },
-            weights: vec![WeightsReport {
-                scope: String::new(),
-                family: Family::Safetensors,
-                variant: None,
-                index: None,
-                files: 7,
-                sound: Some(true),
-            }],
+            weights: vec![set],
+            weights_known: Weights::Here,
             files: Vec::new(),
             findings: Vec::new(),
-            totals: Totals {
-                files: 16,
-                bytes: 12_488_000_000,
-                bytes_fetched: 12_488_000_000,
-                bytes_over_xet: 0,
-                digests: 16,
-                tensors: 199,
-                indexed: 199,
-                parameters: 6_243_584_032,
-                milliseconds: 125_300,
-                ..Totals::default()
-            },
-            already_verified: false,
-        }
+            totals: Totals::default(),
+            remembered: false,
+        };
+        let mut report = draft.conclude(&Policy::default());
+        report.verdict = Verdict::Verified { against: Origin::Hub };
+        report.totals.files = 16;
+        report.totals.bytes = 12_488_000_000;
+        report.totals.bytes_fetched = 12_488_000_000;
+        report.totals.digests = 16;
+        report.totals.tensors = 199;
+        report.totals.indexed = 199;
+        report.totals.parameters = 6_243_584_032;
+        report.totals.milliseconds = 125_300;
+        report
     }
 
     #[test]

@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn every_code_is_in_the_readme() {
         for code in Code::ALL {
-            assert!(include_str!("../../README.md").contains(&format!("`{code}`")), "{code}");
+            assert!(include_str!("../../../../README.md").contains(&format!("`{code}`")), "{code}");
         }
     }
 }

@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     /// What `_get_allowed_globals` of torch 2.15 gives, name by name.
-    const TORCHS: &str = include_str!("../../../tests/fixtures/formats/allowed_globals.txt");
+    const TORCHS: &str = include_str!("../../../../../tests/fixtures/formats/allowed_globals.txt");
 
     #[test]
     fn torchs_own_list_is_allowed_and_nothing_else_of_those_names() {

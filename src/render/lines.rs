@@ -8,7 +8,7 @@ pub fn wrap(out: &mut String, indent: &str, text: &str, width: usize) {
 }
 
 /// The same after `lead`, with further lines below the column `hang`.
-pub(crate) fn wrap_after(out: &mut String, lead: &str, hang: usize, text: &str, width: usize) {
+pub fn wrap_after(out: &mut String, lead: &str, hang: usize, text: &str, width: usize) {
     /// A line of fewer columns is not left for a word that is too long for the next one, too.
     const STUB: usize = 12;
     let width = width.max(20);
@@ -31,7 +31,7 @@ pub(crate) fn wrap_after(out: &mut String, lead: &str, hang: usize, text: &str, 
 }
 
 /// Columns of `text` without our own colour codes.
-pub(crate) fn columns(text: &str) -> usize {
+pub fn columns(text: &str) -> usize {
     let mut rest = text;
     let mut width = 0;
     while let Some(at) = rest.find('\x1b') {

@@ -1,4 +1,4 @@
-//! Downloads Hugging Face repositories and proves that what landed is right.
+//! Downloads Hugging Face repositories and verifies every file: the library behind the command `hfget`.
 //!
 //! # Architecture
 //!
@@ -49,5 +49,5 @@ pub mod verify;
 
 /// The README's code compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
+#[doc = include_str!("../../../README.md")]
 struct Readme;

@@ -55,7 +55,7 @@ fn read_safetensors(bytes: &[u8]) -> (TensorTable, Vec<Finding>) {
 }
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").join(name)
 }
 
 impl Zeros {

@@ -109,7 +109,7 @@ pub(super) fn content_table(content: &Content, name: &RepoPath, family: Family) 
 /// The same for a file of `length` bytes that is read through `file`, wherever it lies.
 ///
 /// ```
-/// use hfget::{model::Family, verify::table_of};
+/// use hfget_core::{model::Family, verify::table_of};
 ///
 /// let header = br#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
 /// let mut file = (header.len() as u64).to_le_bytes().to_vec();
@@ -124,7 +124,7 @@ pub(super) fn content_table(content: &Content, name: &RepoPath, family: Family) 
 /// // A byte less, and the last tensor is not all there.
 /// let (_, findings) = table_of(std::io::Cursor::new(&file[..file.len() - 1]), length - 1, &name, Family::Safetensors);
 /// assert_eq!(findings[0].code.to_string(), "tensor-out-of-bounds");
-/// # Ok::<(), hfget::model::PathError>(())
+/// # Ok::<(), hfget_core::model::PathError>(())
 /// ```
 pub fn table_of(
     mut file: impl Read + Seek,

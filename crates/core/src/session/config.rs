@@ -40,8 +40,8 @@ impl Destination {
 /// How a session works: [`Config::new`], and then whatever is to be otherwise.
 ///
 /// ```
-/// # fn example() -> Result<(), hfget::hub::ConfigError> {
-/// use hfget::{hub::HubConfig, session::{Config, Destination}};
+/// # fn example() -> Result<(), hfget_core::hub::ConfigError> {
+/// use hfget_core::{hub::HubConfig, session::{Config, Destination}};
 ///
 /// let hub = HubConfig::from_env(None, |name| std::env::var_os(name))?;
 /// let mut config = Config::new(hub, Destination::LocalDir("model".into()));

@@ -74,4 +74,3 @@ fn parse(bytes: &[u8], must_be_object: bool) -> Result<(), String> {
     };
     parsed.map_err(|e| complaint(&e))
 }
-

@@ -1,0 +1,130 @@
+//! What a dry run comes to: the selection, what is here already, what would be fetched, what is left out and why; and
+//! its form in JSON. How a person sees it is decided elsewhere.
+
+use serde::Serialize;
+
+use super::WeightsReport;
+use crate::finding::Finding;
+use crate::model::{CommitId, Family, Gated, Presence, Purpose, RepoInfo};
+use crate::plan::Plan;
+use crate::select::Selection;
+
+/// A plan together with the selection it comes from.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct PlanReport<'a> {
+    /// The repo and commit.
+    pub info: &'a RepoInfo,
+    /// What was chosen and why.
+    pub selection: &'a Selection,
+    /// What is here and what is to be fetched.
+    pub plan: &'a Plan,
+}
+
+impl PlanReport<'_> {
+    /// Bytes of everything left out.
+    pub fn bytes_left_out(&self) -> u64 {
+        self.selection.left_out.iter().fold(0, |sum, group| sum.saturating_add(group.bytes))
+    }
+}
+
+/// A word for what is there of a file.
+pub fn state(presence: Presence) -> &'static str {
+    match presence {
+        Presence::Verified => "verified",
+        Presence::Unverified => "cached",
+        Presence::Partial(_) => "resume",
+        Presence::Absent => "fetch",
+    }
+}
+
+impl Serialize for PlanReport<'_> {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct File<'a> {
+            path: &'a str,
+            size: u64,
+            algorithm: &'static str,
+            digest: String,
+            purpose: Purpose,
+            reason: &'a str,
+            state: &'static str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            bytes_here: Option<u64>,
+        }
+        #[derive(Serialize)]
+        struct Left<'a> {
+            reason: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            family: Option<Family>,
+            bytes: u64,
+            paths: Vec<&'a str>,
+        }
+        #[derive(Serialize)]
+        struct Wire<'a> {
+            repo_type: crate::model::RepoType,
+            repo: &'a str,
+            canonical_repo: &'a str,
+            revision: &'a str,
+            commit: CommitId,
+            private: bool,
+            gated: Gated,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            license: Option<&'a str>,
+            weights: Vec<WeightsReport>,
+            files: Vec<File<'a>>,
+            left_out: Vec<Left<'a>>,
+            other_repos: &'a [String],
+            findings: &'a [Finding],
+            bytes: u64,
+            bytes_to_fetch: u64,
+            bytes_left_out: u64,
+            free_space: Option<u64>,
+        }
+        Wire {
+            repo_type: self.info.repo_type,
+            repo: self.info.id.as_str(),
+            canonical_repo: self.info.canonical_id.as_str(),
+            revision: self.info.revision.as_str(),
+            commit: self.info.commit,
+            private: self.info.private,
+            gated: self.info.gated,
+            license: self.info.card.license.as_deref(),
+            weights: self.selection.weights.iter().map(|set| WeightsReport::new(set, None)).collect(),
+            files: self
+                .plan
+                .items
+                .iter()
+                .zip(&self.selection.files)
+                .map(|(item, selected)| File {
+                    path: item.entry.path.as_str(),
+                    size: item.entry.size,
+                    algorithm: item.entry.digest().algorithm(),
+                    digest: item.entry.digest().to_string(),
+                    purpose: item.purpose,
+                    reason: &selected.reason,
+                    state: state(item.presence),
+                    bytes_here: if let Presence::Partial(have) = item.presence { Some(have) } else { None },
+                })
+                .collect(),
+            left_out: self
+                .selection
+                .left_out
+                .iter()
+                .map(|g| Left {
+                    reason: &g.reason,
+                    family: g.family,
+                    bytes: g.bytes,
+                    paths: g.paths.iter().map(crate::model::RepoPath::as_str).collect(),
+                })
+                .collect(),
+            other_repos: &self.selection.other_repos,
+            findings: &self.selection.findings,
+            bytes: self.plan.total_bytes(),
+            bytes_to_fetch: self.plan.missing_bytes(),
+            bytes_left_out: self.bytes_left_out(),
+            free_space: self.plan.free_space,
+        }
+        .serialize(s)
+    }
+}

@@ -1,0 +1,11 @@
+//! Reports as people, logs and CI systems read them. What a report says is the library's; nothing is found out or
+//! decided here.
+
+pub mod compare;
+pub mod human;
+pub mod lines;
+pub mod machine;
+pub mod plan;
+
+pub use human::{HumanOptions, group, human, many};
+pub use machine::{Ended, github, junit, summary};
