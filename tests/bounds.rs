@@ -5,13 +5,12 @@
 #![cfg(target_os = "linux")] // where the peak of a process can be read and reset
 #![allow(clippy::unwrap_used)] // tests, but outside `#[cfg(test)]`
 
-#[path = "../crates/core/src/verify/tests/zeros.rs"]
+#[path = "../crates/formats/src/tests/zeros.rs"]
 mod zeros;
 
 use std::io::Cursor;
 
-use hfget_core::finding::Finding;
-use hfget_core::verify::{flax, gguf, onnx, safetensors, torch};
+use hfget_formats::{Problem, flax, gguf, onnx, safetensors, torch};
 
 use zeros::Zeros;
 
@@ -31,7 +30,7 @@ fn reset() {
 }
 
 /// What reading took at its peak, and what was found.
-fn cost(read: impl FnOnce() -> Vec<Finding>) -> (usize, Vec<Finding>) {
+fn cost(read: impl FnOnce() -> Vec<Problem>) -> (usize, Vec<Problem>) {
     reset();
     let before = peak();
     let findings = read();
@@ -192,14 +191,14 @@ fn safetensors_of(header: &str) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat()
 }
 
-fn read_torch(bytes: &[u8]) -> Vec<Finding> {
+fn read_torch(bytes: &[u8]) -> Vec<Problem> {
     torch::read(Cursor::new(bytes), bytes.len() as u64, "x").1
 }
 
 #[test]
 fn no_hostile_file_takes_more_memory_than_the_bound() {
     let mut costs = Vec::new();
-    let mut held = |what: &'static str, read: &mut dyn FnMut() -> Vec<Finding>| {
+    let mut held = |what: &'static str, read: &mut dyn FnMut() -> Vec<Problem>| {
         let (bytes, findings) = cost(read);
         println!("{:>6} MiB  {what}  {:?}", bytes >> 20, findings.first().map(|f| &f.message));
         assert!(findings.iter().map(|f| f.message.len()).sum::<usize>() < 1 << 20, "{what}");

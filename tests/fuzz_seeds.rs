@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used)] // tests, but outside `#[cfg(test)]`
 
-#[path = "fuzz/entry.rs"]
-mod entry;
+#[path = "fuzz/core.rs"]
+mod core_targets;
+#[path = "fuzz/formats.rs"]
+mod formats;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,77 +48,78 @@ fn fixtures(target: fn(&[u8]), endings: &[&str]) {
 
 #[test]
 fn safetensors() {
-    replay(entry::safetensors, "safetensors", 3);
-    replay(entry::safetensors_header, "safetensors_header", 3);
-    fixtures(entry::safetensors, &[".safetensors"]);
+    replay(formats::safetensors, "safetensors", 3);
+    replay(formats::safetensors_header, "safetensors_header", 3);
+    fixtures(formats::safetensors, &[".safetensors"]);
 }
 
 #[test]
 fn torch() {
-    replay(entry::torch, "torch", 3);
-    fixtures(entry::torch, &[".bin", ".pt"]);
+    replay(formats::torch, "torch", 3);
+    fixtures(formats::torch, &[".bin", ".pt"]);
 }
 
 #[test]
 fn gguf() {
-    replay(entry::gguf, "gguf", 2);
-    fixtures(entry::gguf, &[".gguf"]);
+    replay(formats::gguf, "gguf", 2);
+    fixtures(formats::gguf, &[".gguf"]);
 }
 
 #[test]
 fn onnx() {
-    replay(entry::onnx, "onnx", 2);
-    fixtures(entry::onnx, &["formats/onnx/plain.onnx", "formats/onnx/outside.onnx"]);
+    replay(formats::onnx, "onnx", 2);
+    fixtures(formats::onnx, &["formats/onnx/plain.onnx", "formats/onnx/outside.onnx"]);
 }
 
 #[test]
 fn tf_checkpoint() {
-    replay(entry::tf_checkpoint, "tf_checkpoint", 3);
-    fixtures(entry::tf_checkpoint, &[".index", "v1/model.ckpt", "/checkpoint"]);
+    replay(formats::tf_checkpoint, "tf_checkpoint", 3);
+    fixtures(formats::tf_checkpoint, &[".index", "v1/model.ckpt", "/checkpoint"]);
 }
 
 #[test]
 fn flax() {
-    replay(entry::flax, "flax", 3);
-    fixtures(entry::flax, &[".msgpack"]);
+    replay(formats::flax, "flax", 3);
+    fixtures(formats::flax, &[".msgpack"]);
 }
 
 #[test]
 fn hdf5() {
-    replay(entry::hdf5, "hdf5", 3);
-    fixtures(entry::hdf5, &[".h5"]);
+    replay(formats::hdf5, "hdf5", 3);
+    fixtures(formats::hdf5, &[".h5"]);
 }
 
 #[test]
 fn saved_model() {
-    replay(entry::saved_model, "saved_model", 3);
-    fixtures(entry::saved_model, &[".pb", ".meta"]);
+    replay(formats::saved_model, "saved_model", 3);
+    fixtures(formats::saved_model, &[".pb", ".meta"]);
 }
 
 #[test]
 fn pickles() {
-    replay(entry::pickle, "pickle", 3);
+    replay(formats::pickle, "pickle", 3);
 }
 
 #[test]
 fn indexes() {
-    replay(entry::index, "index", 3);
-    fixtures(entry::index, &[".index.json"]);
+    replay(formats::index, "index", 3);
+    replay(core_targets::index, "index", 3);
+    fixtures(formats::index, &[".index.json"]);
 }
 
 #[test]
 fn names() {
-    replay(entry::names, "names", 3);
+    replay(core_targets::names, "names", 3);
 }
 
 #[test]
 fn sets() {
-    replay(entry::sets, "sets", 4);
+    replay(core_targets::sets, "sets", 4);
 }
 
 #[test]
 fn scans() {
-    replay(entry::scan, "scan", 6);
+    replay(formats::scan, "scan", 6);
 }
 
 /// The entry points take each other's seeds without a panic as well.
@@ -125,20 +128,20 @@ fn every_entry_point_takes_every_seed() {
     for seed in files("fuzz/seeds") {
         let bytes = fs::read(&seed).unwrap();
         for target in [
-            entry::safetensors,
-            entry::safetensors_header,
-            entry::torch,
-            entry::pickle,
-            entry::gguf,
-            entry::onnx,
-            entry::tf_checkpoint,
-            entry::flax,
-            entry::hdf5,
-            entry::saved_model,
-            entry::index,
-            entry::names,
-            entry::sets,
-            entry::scan,
+            formats::safetensors,
+            formats::safetensors_header,
+            formats::torch,
+            formats::pickle,
+            formats::gguf,
+            formats::onnx,
+            formats::tf_checkpoint,
+            formats::flax,
+            formats::hdf5,
+            formats::saved_model,
+            formats::index,
+            core_targets::names,
+            core_targets::sets,
+            formats::scan,
         ] {
             target(&bytes);
         }
@@ -149,9 +152,8 @@ fn every_entry_point_takes_every_seed() {
 #[test]
 fn a_framed_block_is_read() {
     let block = b"\0\0\x02\x08\x01\0\x01\x04a\x08\x01\x12\0\0\0\0\0\x01\0\0\0";
-    let table = entry::sorted_table(block, 0);
-    let (read, findings) =
-        hfget_core::verify::tf_checkpoint::read(std::io::Cursor::new(&table), table.len() as u64, "x");
+    let table = formats::sorted_table(block, 0);
+    let (read, findings) = hfget_formats::tf_checkpoint::read(std::io::Cursor::new(&table), table.len() as u64, "x");
     assert_eq!((read.tensors.len(), findings.len()), (1, 1), "{findings:?}");
     assert!(findings[0].message.contains("has 0 bytes"), "{findings:?}");
 }

@@ -1,8 +1,8 @@
-//! See `gguf` in `tests/fuzz/entry.rs`.
+//! See `gguf` in `tests/fuzz/formats.rs`.
 #![no_main]
 
 #[allow(dead_code)]
-#[path = "../../tests/fuzz/entry.rs"]
-mod entry;
+#[path = "../../tests/fuzz/formats.rs"]
+mod formats;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entry::gguf(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| formats::gguf(bytes));

@@ -1,8 +1,8 @@
-//! See `hdf5` in `tests/fuzz/entry.rs`.
+//! See `hdf5` in `tests/fuzz/formats.rs`.
 #![no_main]
 
 #[allow(dead_code)]
-#[path = "../../tests/fuzz/entry.rs"]
-mod entry;
+#[path = "../../tests/fuzz/formats.rs"]
+mod formats;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entry::hdf5(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| formats::hdf5(bytes));

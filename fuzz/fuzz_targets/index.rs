@@ -1,8 +1,8 @@
-//! See `index` in `tests/fuzz/entry.rs`.
+//! See `index` in `tests/fuzz/formats.rs`.
 #![no_main]
 
 #[allow(dead_code)]
-#[path = "../../tests/fuzz/entry.rs"]
-mod entry;
+#[path = "../../tests/fuzz/formats.rs"]
+mod formats;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entry::index(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| formats::index(bytes));

@@ -1,8 +1,8 @@
-//! See `names` in `tests/fuzz/entry.rs`.
+//! See `names` in `tests/fuzz/core.rs`.
 #![no_main]
 
 #[allow(dead_code)]
-#[path = "../../tests/fuzz/entry.rs"]
-mod entry;
+#[path = "../../tests/fuzz/core.rs"]
+mod core;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entry::names(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| core::names(bytes));

@@ -1,8 +1,8 @@
-//! See `onnx` in `tests/fuzz/entry.rs`.
+//! See `onnx` in `tests/fuzz/formats.rs`.
 #![no_main]
 
 #[allow(dead_code)]
-#[path = "../../tests/fuzz/entry.rs"]
-mod entry;
+#[path = "../../tests/fuzz/formats.rs"]
+mod formats;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entry::onnx(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| formats::onnx(bytes));

@@ -1,11 +1,11 @@
-//! See `sets` in `tests/fuzz/entry.rs`.
+//! See `sets` in `tests/fuzz/core.rs`.
 #![no_main]
 
 #[allow(dead_code)]
-#[path = "../../tests/fuzz/entry.rs"]
-mod entry;
+#[path = "../../tests/fuzz/core.rs"]
+mod core;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entry::sets(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| core::sets(bytes));
 
 /// The checks run on threads, and one counts as ended before glibc has freed what it kept for that end: now
 /// and then that looks like a leak.

@@ -11,11 +11,11 @@ mod path;
 mod presence;
 mod revision;
 mod spec;
-mod weight_index;
 mod weights;
 
 pub use digest::{Digest, DigestError, GitOid, Hashed, Hasher, Sha256};
 pub use family::{Family, UnknownFamily};
+pub use hfget_formats::{INDEX_LIMIT, IndexError, WeightIndex};
 pub use id::{RepoId, RepoIdError, RepoType};
 pub use listing::{Card, Entry, Gated, Lfs, Listing, Rejected, RepoInfo};
 pub use location::Location;
@@ -24,5 +24,4 @@ pub use path::{PathError, RepoPath};
 pub use presence::Presence;
 pub use revision::{CommitId, Revision, RevisionError};
 pub use spec::{RepoSpec, SpecError};
-pub use weight_index::{INDEX_LIMIT, IndexError, WeightIndex};
 pub use weights::{Parsed, Purpose, WeightSet};

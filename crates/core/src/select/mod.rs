@@ -7,7 +7,6 @@
 
 mod adapter;
 mod beside;
-mod checkpoint;
 mod choose;
 mod classes;
 mod classify;
@@ -35,7 +34,6 @@ mod whole;
 use crate::model::{Family, Options, Purpose};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use checkpoint::CheckpointState;
 pub use types::*;
 
 use filter::Globs;

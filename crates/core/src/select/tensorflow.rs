@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::CheckpointState;
 use super::classify::{classify, has_ext, is_tf_checkpoint};
 use super::names::stem;
 use super::sets::{Found, Query, Set};
@@ -12,6 +11,7 @@ use super::view::{CONFIG_LIMIT, Doc, View, inside};
 use crate::finding::{Code, Finding, Severity};
 use crate::model::{Entry, Family, RepoPath};
 use crate::text::printable;
+use hfget_formats::tf_checkpoint::CheckpointState;
 
 /// The stems of standard names, where a family has such (`transformers` 4: `modeling_tf_utils.py`,
 /// `modeling_flax_utils.py`; `diffusers`: `modeling_flax_utils.py`).

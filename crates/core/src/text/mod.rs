@@ -1,6 +1,6 @@
 //! Making text from outside safe to print, and sizes pleasant to read. No I/O lives here.
 
-pub(crate) mod json;
+pub(crate) use hfget_formats::json;
 mod near;
 
 use std::borrow::Cow;

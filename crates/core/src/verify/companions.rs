@@ -3,13 +3,12 @@
 use std::fmt;
 use std::io::Read as _;
 
+use hfget_formats::{complaint, json};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::findings::complaint;
 use super::{Subject, SubjectFile};
 use crate::finding::{Code, Finding};
 use crate::model::Purpose;
-use crate::text::json;
 
 /// A tokenizer.json of a large vocabulary is some 20 MB; this is far above.
 const JSON_LIMIT: u64 = 512 << 20;

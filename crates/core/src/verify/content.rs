@@ -3,14 +3,11 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Bytes that can be read from any place on.
-pub trait ReadSeek: Read + Seek + Send {}
-
-impl<T: Read + Seek + Send> ReadSeek for T {}
+use hfget_formats::ReadSeek;
 
 /// A file that lies on no disk of this machine. Its methods block.
 pub trait Far: fmt::Debug + Send + Sync {

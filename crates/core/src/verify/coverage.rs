@@ -3,10 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::findings::{Findings, Quote};
-use super::hdf5;
+use hfget_formats::{Problem, ProblemKind, Problems, Quote, hdf5};
+
 use super::held::Held;
-use crate::finding::{Code, Finding};
 use crate::model::{Family, RepoPath, WeightIndex, WeightSet};
 
 /// The last parts of names that `transformers`' `_tied_weights_keys` ties to one another: input
@@ -35,7 +34,7 @@ fn is_tied(name: &str) -> bool {
 pub(crate) type Tables<'a> = BTreeMap<&'a RepoPath, Option<&'a Held>>;
 
 /// Tensors held by two files of a set.
-pub(super) fn duplicates(set: &WeightSet, tables: &Tables<'_>) -> Vec<Finding> {
+pub(super) fn duplicates(set: &WeightSet, tables: &Tables<'_>) -> Vec<Problem> {
     let read = set.files.iter().filter_map(|path| Some((path, (*tables.get(path)?)?)));
     let mut held: Vec<(&str, usize, &RepoPath)> = Vec::with_capacity(count(tables));
     for (path, table) in read {
@@ -47,10 +46,10 @@ pub(super) fn duplicates(set: &WeightSet, tables: &Tables<'_>) -> Vec<Finding> {
     let again = |pair: &&[(&str, usize, &RepoPath)]| pair[0].0 == pair[1].0 && pair[0].2 != pair[1].2;
     let mut twice: Vec<_> = held.windows(2).filter(again).map(|pair| (pair[1], pair[0].2)).collect();
     twice.sort_unstable_by_key(|((_, place, _), _)| *place);
-    let mut found = Findings::default();
+    let mut found = Problems::default();
     for ((name, _, path), other) in twice {
-        found.push(Finding::new(
-            Code::TensorDuplicate,
+        found.push(Problem::new(
+            ProblemKind::TensorDuplicate,
             path,
             format!("tensor {} is also in {}", Quote(name), other.shown()),
         ));
@@ -82,36 +81,36 @@ impl<'a> Homes<'a> {
     }
 }
 
-/// Compares an index with its shards' tables; gives the findings and how many names were compared.
+/// Compares an index with its shards' tables; gives the problems and how many names were compared.
 pub(super) fn check(
     set: &WeightSet,
     index_path: &RepoPath,
     index: &WeightIndex,
     tables: &Tables<'_>,
-) -> (Vec<Finding>, u64) {
+) -> (Vec<Problem>, u64) {
     let renamed;
     let index = if set.family == Family::Tf {
-        let here = tables.values().flatten().flat_map(|table| table.names()).collect();
+        let here: HashSet<&str> = tables.values().flatten().flat_map(|table| table.names()).collect();
         renamed = hdf5::renamed(index, &here);
         &renamed
     } else {
         index
     };
-    let mut findings = Findings::default();
+    let mut problems = Problems::default();
     let dir = index_path.dir();
     if !index.has_metadata {
-        findings.push(
-            Finding::new(
-                Code::IndexInvalid,
+        problems.push(
+            Problem::new(
+                ProblemKind::IndexInvalid,
                 index_path,
                 "it has no \"metadata\", without which transformers and diffusers do not load it",
             )
-            .severity(crate::finding::Severity::Warning),
+            .severity(hfget_formats::Severity::Warning),
         );
     }
     for name in &index.duplicates {
-        findings.push(Finding::new(
-            Code::IndexInvalid,
+        problems.push(Problem::new(
+            ProblemKind::IndexInvalid,
             index_path,
             format!("it names tensor {} more than once", Quote(name)),
         ));
@@ -127,8 +126,8 @@ pub(super) fn check(
         let shard = shards.entry(file).or_insert_with(|| match RepoPath::join(dir, file) {
             Ok(path) => {
                 if !tables.contains_key(&path) {
-                    findings.push(Finding::new(
-                        Code::ShardMissing,
+                    problems.push(Problem::new(
+                        ProblemKind::ShardMissing,
                         &path,
                         format!("{} names it, and it is not there", index_path.shown()),
                     ));
@@ -136,8 +135,8 @@ pub(super) fn check(
                 Some(path)
             }
             Err(error) => {
-                findings.push(Finding::new(
-                    Code::PathUnsafe,
+                problems.push(Problem::new(
+                    ProblemKind::PathUnsafe,
                     index_path,
                     format!("it names a shard that is no safe path: {error}"),
                 ));
@@ -153,8 +152,8 @@ pub(super) fn check(
             continue;
         }
         match homes.of(tensor).next() {
-            Some(at) => findings.push(Finding::new(
-                Code::TensorMisplaced,
+            Some(at) => problems.push(Problem::new(
+                ProblemKind::TensorMisplaced,
                 at,
                 format!(
                     "tensor {} is in this file; {} says it is in {}",
@@ -165,30 +164,30 @@ pub(super) fn check(
             )),
             None if dropped.contains(tensor) => {}
             None if set.tied_embeddings && tied_present && is_tied(tensor) => {}
-            None => findings.push(Finding::new(
-                Code::TensorMissing,
+            None => problems.push(Problem::new(
+                ProblemKind::TensorMissing,
                 shard,
                 format!("{} says that it holds tensor {}, and it does not", index_path.shown(), Quote(tensor)),
             )),
         }
     }
     drop(homes);
-    findings.extend(unindexed(index_path, index, tables));
+    problems.extend(unindexed(index_path, index, tables));
     let whole = shards.values().flatten().all(|shard| tables.contains_key(shard));
     if whole {
-        findings.extend(total_size(set, index_path, index, tables));
+        problems.extend(total_size(set, index_path, index, tables));
     }
-    (findings.into_vec(), compared)
+    (problems.into_vec(), compared)
 }
 
-fn unindexed(index_path: &RepoPath, index: &WeightIndex, tables: &Tables<'_>) -> Vec<Finding> {
+fn unindexed(index_path: &RepoPath, index: &WeightIndex, tables: &Tables<'_>) -> Vec<Problem> {
     let mut named: Vec<&str> = index.weight_map().map(|(tensor, _)| tensor).collect();
     named.sort_unstable();
-    let mut found = Findings::default();
+    let mut found = Problems::default();
     for (path, table) in tables {
         for name in table.iter().flat_map(|table| table.names()).filter(|name| named.binary_search(name).is_err()) {
-            found.push(Finding::new(
-                Code::TensorUnindexed,
+            found.push(Problem::new(
+                ProblemKind::TensorUnindexed,
                 path,
                 format!("{} does not name its tensor {}", index_path.shown(), Quote(name)),
             ));
@@ -199,15 +198,15 @@ fn unindexed(index_path: &RepoPath, index: &WeightIndex, tables: &Tables<'_>) ->
 
 /// By design the bytes of all tensors, shared storages once (`huggingface_hub`,
 /// `serialization/_base.py`). Converters copy it from elsewhere, so it only warns.
-fn total_size(set: &WeightSet, index_path: &RepoPath, index: &WeightIndex, tables: &Tables<'_>) -> Option<Finding> {
+fn total_size(set: &WeightSet, index_path: &RepoPath, index: &WeightIndex, tables: &Tables<'_>) -> Option<Problem> {
     let stated = index.total_size?;
     if set.family != Family::Safetensors || tables.values().any(Option::is_none) {
         return None;
     }
     let bytes = tables.values().flatten().fold(0u64, |sum, table| sum.saturating_add(table.bytes));
     (stated != bytes).then(|| {
-        Finding::new(
-            Code::TotalSizeMismatch,
+        Problem::new(
+            ProblemKind::TotalSizeMismatch,
             index_path,
             format!("its total_size is {stated}, and the tensors have {bytes} bytes"),
         )

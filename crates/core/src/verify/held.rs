@@ -1,7 +1,7 @@
 //! What a file holds, as far as the check of a whole set asks: names and sums of its tensors, without dtypes, shapes and
 //! places. Reading tables and comparing them live elsewhere.
 
-use super::TensorTable;
+use hfget_formats::TensorTable;
 
 /// A table with a quarter of its memory, in a few large pieces, which go back to the system when they are dropped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::Held;
-    use crate::verify::{Tensor, TensorTable};
+    use hfget_formats::{Tensor, TensorTable};
 
     #[test]
     fn names_and_sums_are_those_of_the_table() {

@@ -5,37 +5,31 @@ mod companions;
 mod content;
 mod coverage;
 mod digest;
-mod findings;
-pub mod flax;
-pub mod gguf;
-pub mod hdf5;
+mod files;
 mod held;
-pub mod onnx;
-mod place;
-mod proto;
-pub mod safetensors;
-pub mod saved_model;
+mod problems;
 mod scan;
 mod table;
-pub mod tf_checkpoint;
-pub mod torch;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{BufReader, Read as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use content::{Content, Far, ReadSeek};
+pub use content::{Content, Far};
 pub use digest::recheck;
 pub(crate) use held::Held;
+pub use hfget_formats::{ReadSeek, Tensor, TensorTable, onnx};
 pub(crate) use table::has_table;
-pub use table::{Tensor, TensorTable, table_of, tensor_table};
+pub use table::{table_of, tensor_table};
 
-use self::findings::complaint;
+use self::files::Here;
+use self::problems::found;
 use self::table::{Reader, content_table, reader};
 use crate::finding::{Code, Evidence, Expectation, Finding, Origin, Outcome, Severity};
 use crate::model::{Digest, Family, Purpose, RepoPath, WeightIndex, WeightSet};
 use crate::progress::Progress;
+use hfget_formats::{complaint, gguf, saved_model, tf_checkpoint, torch};
 
 /// Changes whenever a check is added or changed, so that remembered results are not taken for new ones.
 pub const RULES_VERSION: u32 = 6;
@@ -93,7 +87,7 @@ pub(crate) fn coverage_of(
 ) -> Vec<Finding> {
     let mut findings = coverage::duplicates(set, tables);
     findings.extend(coverage::check(set, index_path, index, tables).0);
-    findings
+    found(findings)
 }
 
 /// Checks everything about `subject` on up to `threads` threads of its own. Blocks.
@@ -139,7 +133,7 @@ fn read_weights(
     let sound = findings.iter().all(|f| f.severity < Severity::Error);
     if deep && sound && matches!(reader(path, set.family), Some(Reader::Torch)) {
         match file.content.open() {
-            Ok((open, length)) => findings.extend(torch::deep(BufReader::new(open), length, path.as_str())),
+            Ok((open, length)) => findings.extend(found(torch::deep(BufReader::new(open), length, path.as_str()))),
             Err(error) => findings.push(Finding::new(Code::FileMissing, path, format!("it cannot be read: {error}"))),
         }
     }
@@ -190,17 +184,19 @@ fn check_weights(
         }
     }
     drop(names);
-    match set.family {
-        Family::Onnx => outcome.findings.extend(onnx::check_set(set, local, subject.deep)),
-        Family::Gguf => outcome.findings.extend(gguf::check_set(set, local)),
+    let (names, here): (Vec<&str>, _) = (set.files.iter().map(RepoPath::as_str).collect(), Here::new(local));
+    outcome.findings.extend(found(match set.family {
+        Family::Onnx => onnx::check_set(&names, &here, subject.deep),
+        Family::Gguf => gguf::check_set(&names, &here),
         Family::TfCheckpoint | Family::SavedModel => {
-            outcome.findings.extend(tf_checkpoint::check_set(set, local, subject.deep));
-            outcome.findings.extend(saved_model::check_set(set, local));
+            let mut problems = tf_checkpoint::check_set(&names, &here, subject.deep);
+            problems.extend(saved_model::check_set(&names, &here));
+            problems
         }
-        _ => {}
-    }
+        _ => Vec::new(),
+    }));
     if one_name_space {
-        outcome.findings.extend(coverage::duplicates(set, &tables));
+        outcome.findings.extend(found(coverage::duplicates(set, &tables)));
     }
     let Some(index_path) = set.index.as_ref().filter(|p| sound(p) && !subject.unavailable.contains(*p)) else { return };
     // What selection parsed has the digest of the file that was hashed here.
@@ -211,7 +207,7 @@ fn check_weights(
     match index {
         Ok(index) => {
             let (findings, compared) = coverage::check(set, index_path, &index, &tables);
-            outcome.findings.extend(findings);
+            outcome.findings.extend(found(findings));
             outcome.indexed += compared;
         }
         Err(Some(finding)) => outcome.findings.push(*finding),

@@ -6,8 +6,11 @@ use std::io::{BufReader, Read as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use hfget_formats::torch;
+
+use super::problems::found;
 use super::table::{Reader, reader};
-use super::{Subject, SubjectFile, torch};
+use super::{Subject, SubjectFile};
 use crate::finding::Finding;
 use crate::model::RepoPath;
 
@@ -41,5 +44,5 @@ pub(super) fn scan(file: &SubjectFile) -> Vec<Finding> {
     if open.by_ref().take(torch::HEAD).read_to_end(&mut head).is_err() || !torch::may_run(&head, file.path.as_str()) {
         return Vec::new();
     }
-    torch::walk(&mut BufReader::new(open), length, file.path.as_str())
+    found(torch::walk(BufReader::new(open), length, file.path.as_str()))
 }

@@ -2,41 +2,14 @@
 //! formats have their own modules; what several files make together is the parent's.
 
 use std::io::{BufReader, Read, Seek};
-use std::ops::Range;
 use std::path::Path;
 
-use super::{Content, digest, flax, gguf, hdf5, onnx, safetensors, saved_model, tf_checkpoint, torch};
+use hfget_formats::{Problem, TensorTable, flax, gguf, hdf5, onnx, safetensors, saved_model, tf_checkpoint, torch};
+
+use super::problems::found;
+use super::{Content, digest};
 use crate::finding::{Code, Finding, Severity};
 use crate::model::{Family, RepoPath};
-
-/// One tensor of a weight file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tensor {
-    /// Its name.
-    pub name: Box<str>,
-    /// Its dtype in the format's own spelling (`F32`, `BF16`, `torch.float16`...).
-    pub dtype: Box<str>,
-    /// Its shape; empty for a scalar.
-    pub shape: Box<[u64]>,
-    /// Its bytes in the file, where the format says.
-    pub bytes: Option<Range<u64>>,
-}
-
-impl Tensor {
-    /// Elements, saturating.
-    pub fn elements(&self) -> u64 {
-        self.shape.iter().fold(1u64, |n, d| n.saturating_mul(*d))
-    }
-}
-
-/// Every tensor of one weight file.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TensorTable {
-    /// In the file's order.
-    pub tensors: Vec<Tensor>,
-    /// `(dropped, kept)`: names that the writer left out because they share another's storage.
-    pub aliases: Vec<(Box<str>, Box<str>)>,
-}
 
 /// The formats of which something is read.
 pub(super) enum Reader {
@@ -133,7 +106,7 @@ pub fn table_of(
     family: Family,
 ) -> (Option<TensorTable>, Vec<Finding>) {
     let fail = |code, message: String| (None, vec![Finding::new(code, name, message)]);
-    let (table, findings) = match reader(name, family) {
+    let (table, problems): (_, Vec<Problem>) = match reader(name, family) {
         None => return (None, Vec::new()),
         Some(Reader::Safetensors) => safetensors::read(&mut file, length, name.as_str()),
         // The first checkpoints of TensorFlow were called so too.
@@ -152,10 +125,12 @@ pub fn table_of(
         Some(Reader::Flax) => flax::read(&mut file, length, name.as_str()),
         Some(Reader::TfCheckpoint) => tf_checkpoint::read(&mut file, length, name.as_str()),
         Some(Reader::Onnx) => onnx::read(&mut file, length, name.as_str()),
-        Some(Reader::Graph(message)) => return (None, saved_model::read(&mut file, length, name.as_str(), message).1),
+        Some(Reader::Graph(message)) => {
+            return (None, found(saved_model::read(&mut file, length, name.as_str(), message).1));
+        }
         Some(Reader::Hdf5) => hdf5::read(&mut file, length, name.as_str()),
     };
-    let mut findings = findings;
+    let mut findings = found(problems);
     if matches!(reader(name, family), Some(Reader::Torch)) && findings.iter().all(|f| f.severity < Severity::Error) {
         findings.extend(torchscript_or_not(&mut file, length, name, family));
     }

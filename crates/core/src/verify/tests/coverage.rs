@@ -55,7 +55,7 @@ impl Case {
         let mut findings = coverage::duplicates(&self.set, &tables);
         let (more, compared) = coverage::check(&self.set, self.set.index.as_ref().unwrap(), &index, &tables);
         findings.extend(more);
-        (findings, compared)
+        (crate::verify::problems::found(findings), compared)
     }
 }
 

@@ -1,25 +1,18 @@
 //! What verification promises, tested on files that are right, wrong and hostile.
 
-mod calls;
 mod companions;
 mod coverage;
 mod digest;
-mod flax;
-mod gguf;
-mod hdf5;
+#[allow(dead_code)]
+#[path = "../../../../formats/src/tests/make.rs"]
 mod make;
 mod onnx;
-mod pickles;
-mod safetensors;
 mod saved_model;
-mod scanned;
-mod tars;
 mod tf_checkpoint;
-mod torch;
 mod torch_files;
 mod whole;
+#[path = "../../../../formats/src/tests/zeros.rs"]
 mod zeros;
-mod zips;
 
 use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
@@ -27,6 +20,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use self::zeros::Zeros;
+use hfget_formats::Problem;
+
 use super::{Content, Far, ReadSeek, SubjectFile, TensorTable};
 use crate::finding::{Code, Finding, Severity};
 use crate::finding::{Evidence, Origin};
@@ -44,14 +39,14 @@ fn has_error(findings: &[Finding]) -> bool {
     findings.iter().any(|f| f.severity == Severity::Error)
 }
 
-/// Reads bytes as a torch file.
-fn read_torch(bytes: &[u8]) -> (TensorTable, Vec<Finding>) {
-    super::torch::read(Cursor::new(bytes), bytes.len() as u64, "x.bin")
+/// What a reader gave, with findings for its problems.
+fn with_findings<T>((table, problems): (T, Vec<Problem>)) -> (T, Vec<Finding>) {
+    (table, super::problems::found(problems))
 }
 
-/// Reads bytes as a safetensors file.
-fn read_safetensors(bytes: &[u8]) -> (TensorTable, Vec<Finding>) {
-    super::safetensors::read(Cursor::new(bytes), bytes.len() as u64, "x.safetensors")
+/// Reads bytes as a torch file.
+fn read_torch(bytes: &[u8]) -> (TensorTable, Vec<Finding>) {
+    with_findings(super::torch::read(Cursor::new(bytes), bytes.len() as u64, "x.bin"))
 }
 
 fn fixture(name: &str) -> PathBuf {

@@ -12,7 +12,7 @@ use crate::progress::Silent;
 use crate::verify::{Subject, onnx, onnx::Model, verify};
 
 fn model(bytes: &[u8]) -> (Model, Vec<Finding>) {
-    onnx::model(Cursor::new(bytes), bytes.len() as u64, "x.onnx")
+    super::with_findings(onnx::model(Cursor::new(bytes), bytes.len() as u64, "x.onnx"))
 }
 
 fn read(name: &str) -> Vec<u8> {

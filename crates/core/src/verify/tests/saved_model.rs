@@ -22,7 +22,12 @@ const FILES: &[&str] = &[
 ];
 
 fn read(bytes: &[u8]) -> (Graph, Vec<Finding>) {
-    saved_model::read(Cursor::new(bytes), bytes.len() as u64, "saved_model.pb", Message::SavedModel)
+    super::with_findings(saved_model::read(
+        Cursor::new(bytes),
+        bytes.len() as u64,
+        "saved_model.pb",
+        Message::SavedModel,
+    ))
 }
 
 fn tf(name: &str) -> Vec<u8> {

@@ -17,7 +17,7 @@ use crate::verify::{Subject, TensorTable, tf_checkpoint, verify};
 const SAVER: &[&str] = &["checkpoint", "model.ckpt.data-00000-of-00001", "model.ckpt.index", "model.ckpt.meta"];
 
 fn read(bytes: &[u8]) -> (TensorTable, Vec<Finding>) {
-    tf_checkpoint::read(Cursor::new(bytes), bytes.len() as u64, "x.index")
+    super::with_findings(tf_checkpoint::read(Cursor::new(bytes), bytes.len() as u64, "x.index"))
 }
 
 fn tf(name: &str) -> Vec<u8> {

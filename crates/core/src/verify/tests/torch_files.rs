@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
+use crate::verify::problems::found;
+
 use super::{codes, fixture, has_error, read_torch};
 use crate::finding::Code;
 use crate::model::Family;
@@ -111,7 +113,7 @@ fn torchscript_without_its_code_or_a_constant_is_broken() {
 fn a_byte_of_data_that_changed_is_found_by_its_crc_when_all_is_read() {
     for name in ["layout.pt", "script.pt", "big_endian.pt", "checkpoint.ckpt"] {
         let mut bytes = bytes_of(name);
-        let check = |bytes: &[u8]| torch::deep(Cursor::new(bytes), bytes.len() as u64, "x");
+        let check = |bytes: &[u8]| found(torch::deep(Cursor::new(bytes), bytes.len() as u64, "x"));
         assert_eq!(check(&bytes), [], "{name}");
         let (table, _) = read_torch(&bytes);
         let range = table.tensors.iter().find_map(|t| t.bytes.clone().filter(|r| r.end > r.start)).unwrap();

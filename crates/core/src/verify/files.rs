@@ -1,0 +1,32 @@
+//! The files of a subject, as the checks of whole sets look at them. Where their bytes are is `content`'s.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use hfget_formats::{Files, ReadSeek};
+
+use super::SubjectFile;
+use crate::model::RepoPath;
+
+/// The files that are here, by name.
+pub(super) struct Here<'a>(BTreeMap<&'a str, &'a SubjectFile>);
+
+impl<'a> Here<'a> {
+    pub fn new(files: &BTreeMap<&'a RepoPath, &'a SubjectFile>) -> Self {
+        Here(files.iter().map(|(path, file)| (path.as_str(), *file)).collect())
+    }
+}
+
+impl Files for Here<'_> {
+    fn open(&self, name: &str) -> Option<io::Result<(Box<dyn ReadSeek>, u64)>> {
+        self.0.get(name).map(|file| file.content.open())
+    }
+
+    fn length(&self, name: &str) -> Option<io::Result<u64>> {
+        self.0.get(name).map(|file| file.content.size())
+    }
+
+    fn join(&self, folder: &str, name: &str) -> Result<String, &'static str> {
+        RepoPath::join(folder, name).map(|path| path.as_str().to_owned()).map_err(|error| error.reason)
+    }
+}

@@ -1,0 +1,73 @@
+//! What the formats' readers say, as findings. What is said, and how bad it is, is the readers'.
+
+use hfget_formats::{Problem, ProblemKind as Kind, Severity as Bad};
+
+use crate::finding::{Code, Finding, Severity};
+
+/// The findings of a reader's problems.
+pub(super) fn found(problems: Vec<Problem>) -> Vec<Finding> {
+    problems.into_iter().map(Finding::from).collect()
+}
+
+impl From<Problem> for Finding {
+    fn from(problem: Problem) -> Self {
+        let severity = match problem.severity {
+            Bad::Note => Severity::Note,
+            Bad::Warning => Severity::Warning,
+            Bad::Error => Severity::Error,
+        };
+        let finding = Finding::new(code(problem.kind), problem.file, problem.message).severity(severity);
+        match problem.hint {
+            Some(hint) => finding.hint(hint),
+            None => finding,
+        }
+    }
+}
+
+fn code(kind: Kind) -> Code {
+    match kind {
+        Kind::SizeMismatch => Code::SizeMismatch,
+        Kind::ChecksumMismatch => Code::ChecksumMismatch,
+        Kind::FileMissing => Code::FileMissing,
+        Kind::ShardMissing => Code::ShardMissing,
+        Kind::TensorMissing => Code::TensorMissing,
+        Kind::TensorMisplaced => Code::TensorMisplaced,
+        Kind::TensorUnindexed => Code::TensorUnindexed,
+        Kind::TensorDuplicate => Code::TensorDuplicate,
+        Kind::TotalSizeMismatch => Code::TotalSizeMismatch,
+        Kind::IndexInvalid => Code::IndexInvalid,
+        Kind::TensorOutOfBounds => Code::TensorOutOfBounds,
+        Kind::DataGap => Code::DataGap,
+        Kind::DataOverlap => Code::DataOverlap,
+        Kind::DtypeUnknown => Code::DtypeUnknown,
+        Kind::UnsafePickle => Code::UnsafePickle,
+        Kind::NeedsFullUnpickle => Code::NeedsFullUnpickle,
+        Kind::TorchscriptCode => Code::TorchscriptCode,
+        Kind::KerasLambda => Code::KerasLambda,
+        Kind::GraphFileAccess => Code::GraphFileAccess,
+        Kind::PickleInvalid => Code::PickleInvalid,
+        Kind::ArchiveInvalid => Code::ArchiveInvalid,
+        Kind::FormatUnexpected => Code::FormatUnexpected,
+        Kind::ExternalDataMissing => Code::ExternalDataMissing,
+        Kind::SplitIncomplete => Code::SplitIncomplete,
+        Kind::PathUnsafe => Code::PathUnsafe,
+        Kind::WeightsUnread => Code::WeightsUnread,
+        // The enum grows with the formats; what has no code of its own breaks a format's rules.
+        Kind::HeaderInvalid | _ => Code::HeaderInvalid,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_as_bad_as_its_code_and_has_one_of_its_own() {
+        let mut codes = std::collections::BTreeSet::new();
+        for &kind in Kind::ALL {
+            let finding = Finding::from(Problem::new(kind, "f", "x"));
+            assert_eq!(finding.severity, finding.code.severity(), "{kind:?}");
+            assert!(codes.insert(finding.code), "{kind:?}");
+        }
+    }
+}

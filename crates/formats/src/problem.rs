@@ -1,0 +1,129 @@
+//! What a reader found in a file: a kind, the file, and a sentence with the figures. What follows from it is for the
+//! caller to decide.
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])+ $name:ident, $severity:ident;)+) => {
+        /// What kind of problem it is.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum ProblemKind { $($(#[$doc])+ $name,)+ }
+
+        impl ProblemKind {
+            /// Every kind.
+            pub const ALL: &[ProblemKind] = &[$(ProblemKind::$name,)+];
+
+            /// How bad it is, unless the problem says otherwise.
+            #[must_use]
+            pub fn severity(self) -> Severity {
+                match self { $(ProblemKind::$name => Severity::$severity,)+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A file's length is not what the format says.
+    SizeMismatch, Error;
+    /// A checksum that the format keeps is not that of the bytes.
+    ChecksumMismatch, Error;
+    /// A file that another one names is not there, or cannot be read.
+    FileMissing, Error;
+    /// An index names a shard that is not there.
+    ShardMissing, Error;
+    /// An index names a tensor that no file holds.
+    TensorMissing, Error;
+    /// A tensor is in another shard than the index says.
+    TensorMisplaced, Error;
+    /// A shard holds a tensor that the index does not name.
+    TensorUnindexed, Warning;
+    /// One file, or two of a set, hold two tensors of the same name.
+    TensorDuplicate, Error;
+    /// The index's `total_size` is not the tensors' bytes.
+    TotalSizeMismatch, Warning;
+    /// A file that names a checkpoint names none.
+    IndexInvalid, Error;
+    /// The header breaks the format's rules.
+    HeaderInvalid, Error;
+    /// A tensor's bytes reach beyond its file or record.
+    TensorOutOfBounds, Error;
+    /// Bytes of the file belong to no tensor.
+    DataGap, Error;
+    /// Two tensors claim the same bytes where the format forbids it.
+    DataOverlap, Error;
+    /// A tensor's dtype is not known to this version, so its size was not checked.
+    DtypeUnknown, Warning;
+    /// A pickle would run code outside the known-safe set when it is loaded.
+    UnsafePickle, Error;
+    /// A pickle needs `weights_only=False` to load.
+    NeedsFullUnpickle, Warning;
+    /// A TorchScript archive brings code of its own, which its interpreter runs.
+    TorchscriptCode, Note;
+    /// A Keras model has a Lambda layer, which is code.
+    KerasLambda, Warning;
+    /// The graph of a `SavedModel` reads or writes files when it runs.
+    GraphFileAccess, Warning;
+    /// A pickle is malformed, or too large to be read safely.
+    PickleInvalid, Error;
+    /// A zip or tar archive is malformed.
+    ArchiveInvalid, Error;
+    /// A file is not of the format that its name promises.
+    FormatUnexpected, Error;
+    /// A file that a graph refers to is not there.
+    ExternalDataMissing, Error;
+    /// A part of a split set is not there.
+    SplitIncomplete, Error;
+    /// A name is not safe to use as a path.
+    PathUnsafe, Error;
+    /// Part of the file is in a form that this version does not read.
+    WeightsUnread, Warning;
+}
+
+/// How bad a problem is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Worth knowing; changes nothing.
+    Note,
+    /// Loaders cope, but somebody should look.
+    Warning,
+    /// The file is not right.
+    Error,
+}
+
+/// Something in a file that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Problem {
+    /// What kind.
+    pub kind: ProblemKind,
+    /// How bad.
+    pub severity: Severity,
+    /// The file's name, as the caller gave it.
+    pub file: String,
+    /// What is wrong, with the figures. One sentence without the file's name; it may quote the file, so escape it
+    /// before a terminal sees it.
+    pub message: String,
+    /// What to do about it, where the format has an answer.
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    /// A problem of the kind's usual severity.
+    pub fn new(kind: ProblemKind, file: impl AsRef<str>, message: impl Into<String>) -> Self {
+        let (severity, file) = (kind.severity(), file.as_ref().to_owned());
+        Problem { kind, severity, file, message: message.into(), hint: None }
+    }
+
+    /// With advice.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// With another severity than the kind's usual one.
+    #[must_use]
+    pub fn severity(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
+    }
+}

@@ -1,0 +1,34 @@
+//! The files that a set's check may look at, by their names. Where they are, and which names are safe, is for the caller
+//! to say.
+
+use std::io::{self, Read, Seek};
+
+/// Bytes that can be read from any place on.
+pub trait ReadSeek: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> ReadSeek for T {}
+
+/// Files of one repo. A name is relative, with `/` between its segments.
+pub trait Files {
+    /// Opens a file, and gives its length. `None`: it is not here.
+    fn open(&self, name: &str) -> Option<io::Result<(Box<dyn ReadSeek>, u64)>>;
+
+    /// The length of a file. `None`: it is not here.
+    fn length(&self, name: &str) -> Option<io::Result<u64>>;
+
+    /// The name of what a file in `folder` calls `name`.
+    ///
+    /// # Errors
+    /// Why the name is not safe to use.
+    fn join(&self, folder: &str, name: &str) -> Result<String, &'static str>;
+}
+
+/// The last segment of a name.
+pub(crate) fn file_name(name: &str) -> &str {
+    name.rsplit_once('/').map_or(name, |(_, last)| last)
+}
+
+/// What is before the last segment of a name; empty at the root.
+pub(crate) fn folder(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(folder, _)| folder)
+}

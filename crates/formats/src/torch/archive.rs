@@ -1,0 +1,149 @@
+//! The zip container of `caffe2/serialize/inline_container.cc`: one directory at the end, all records
+//! in one folder. How the directory is read is in `directory`, what `data.pkl` means is read elsewhere.
+
+use std::collections::HashSet;
+use std::io;
+
+use flate2::CrcReader;
+
+use super::directory::{self, Entry, Method};
+use super::part::{Part, Source};
+use crate::problem::{ProblemKind, Severity};
+use crate::problems::{Quote, complaint};
+
+/// Where the format's version stands.
+const VERSIONS: [&str; 2] = ["version", ".data/version"];
+/// Bytes of a small record.
+const SMALL: u64 = 64;
+/// What a package of `torch.package` has, and no other archive.
+const PACKAGE: &str = ".data/extern_modules";
+
+/// A record of the archive.
+pub(super) struct Record {
+    pub name: Box<str>,
+    pub entry: Entry,
+}
+
+impl Record {
+    /// Where its bytes lie as they are, if they do.
+    pub fn plain(&self) -> Option<u64> {
+        (self.entry.method == Method::Stored).then_some(self.entry.start)
+    }
+}
+
+/// What an archive holds.
+pub(super) struct Archive {
+    /// The folder that holds every record, if `PyTorch` wrote it.
+    pub top: Box<str>,
+    pub records: Vec<Record>,
+}
+
+impl Archive {
+    /// Whether `torch.jit.save` wrote it.
+    pub fn is_torchscript(&self) -> bool {
+        self.find("constants.pkl").is_some()
+    }
+
+    /// Whether `torch.package` wrote it.
+    pub fn is_package(&self) -> bool {
+        self.find("data.pkl").is_none() && self.find(PACKAGE).is_some()
+    }
+
+    /// A record's name in the archive's folder; `None` for one that lies outside.
+    pub fn below<'r>(&self, record: &'r Record) -> Option<&'r str> {
+        record.name.strip_prefix(&*self.top)?.strip_prefix('/')
+    }
+
+    /// The record of this name in the archive's folder.
+    pub fn find(&self, name: &str) -> Option<&Record> {
+        self.records.iter().find(|record| self.below(record) == Some(name))
+    }
+}
+
+/// Reads the directory and the small records that say what the others are.
+pub(super) fn open(file: &mut dyn Source, length: u64) -> Result<Archive, (ProblemKind, String)> {
+    let invalid = |message: String| (ProblemKind::ArchiveInvalid, message);
+    let entries = directory::read(file, length, true)?;
+    let mut records = Vec::with_capacity(entries.len());
+    let mut folded = HashSet::with_capacity(entries.len());
+    for (index, mut entry) in entries.into_iter().enumerate() {
+        let name = String::from_utf8(std::mem::take(&mut entry.name).into_vec())
+            .map_err(|_| invalid(format!("the name of record {index} is not UTF-8")))?;
+        if !is_plain(&name) {
+            return Err(invalid(format!("the name of record {} is no plain relative path", Quote(&name))));
+        }
+        // torch's zip reader (miniz) looks names up without regard to case.
+        if !folded.insert(name.to_ascii_lowercase()) {
+            return Err(invalid(format!("two records are called {}, but for case", Quote(&name))));
+        }
+        records.push(Record { name: name.into(), entry });
+    }
+    drop(folded);
+    // torch takes the first record's folder as the archive's name, and every record from there.
+    let top: Box<str> = records.first().and_then(|r| r.name.split_once('/')).map_or("", |(top, _)| top).into();
+    let archive = Archive { top, records };
+    if archive.find("data.pkl").is_none() && !archive.is_package() {
+        return Err((ProblemKind::FormatUnexpected, "it is a zip archive without data.pkl, so no PyTorch file".into()));
+    }
+    if let Some(record) = archive.find("byteorder") {
+        let order =
+            small(file, record).map_err(|e| invalid(format!("its byteorder cannot be read: {}", complaint(&e))))?;
+        // torch reads either, swapping bytes as it must, and refuses the rest.
+        if !matches!(&*order, b"little" | b"big") {
+            return Err(invalid("its byteorder record says neither \"little\" nor \"big\"".into()));
+        }
+    }
+    if !archive.is_package() && !VERSIONS.iter().any(|name| archive.find(name).is_some()) {
+        return Err(invalid("it has no version record, without which PyTorch does not load it".into()));
+    }
+    Ok(archive)
+}
+
+fn small(file: &mut dyn Source, record: &Record) -> io::Result<Vec<u8>> {
+    match Part::of(file, &record.entry) {
+        Some(mut part) => part.head(SMALL),
+        None => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// Reads records to their end and compares their CRC-32 and their sizes. Constant memory. torch compares no
+/// CRC-32, and may write wrong ones on purpose, so that one is a warning.
+pub(super) fn check_records<'e>(
+    file: &mut dyn Source,
+    entries: impl Iterator<Item = (&'e str, &'e Entry)>,
+) -> Vec<(Severity, String)> {
+    let mut wrong = Vec::new();
+    for (name, entry) in entries {
+        let Some(mut part) = Part::of(file, entry) else { continue };
+        let read = part.stream().and_then(|stream| {
+            let mut stream = CrcReader::new(stream);
+            let length = io::copy(&mut stream, &mut io::sink())?;
+            // A bomb ends where its record says that it does, unless there is more.
+            Ok((length, stream.crc().sum()))
+        });
+        // With `torch.serialization.set_crc32_options(False)` torch writes zeros.
+        let unchecked = entry.crc == 0 && entry.method == Method::Stored;
+        match read {
+            Err(error) => wrong.push((Severity::Error, format!("record {}: {}", Quote(name), complaint(&error)))),
+            Ok((length, _)) if length < entry.size => {
+                let message = format!("record {} ends {} bytes early", Quote(name), entry.size - length);
+                wrong.push((Severity::Error, message));
+            }
+            Ok((_, sum)) if sum != entry.crc && !unchecked => {
+                let message = format!(
+                    "the CRC-32 of record {} does not agree with its bytes: they changed, or their writer did not state it",
+                    Quote(name)
+                );
+                wrong.push((Severity::Warning, message));
+            }
+            Ok(_) => {}
+        }
+    }
+    wrong
+}
+
+/// Whether a record's name stays in its folder when it is unpacked. A folder's own entry ends in `/`.
+fn is_plain(name: &str) -> bool {
+    let path = name.strip_suffix('/').unwrap_or(name);
+    !path.contains(['\\', '\0']) && !path.split('/').any(|part| matches!(part, "" | "." | ".."))
+}

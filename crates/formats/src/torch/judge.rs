@@ -1,0 +1,296 @@
+//! Judges pickles: what they would call and import when they are loaded, in problems. Which name is harmless is
+//! said in `globals` and `makers`; where the pickles are is the containers' business.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::io;
+
+use super::globals::{self, Trust};
+use super::makers::{self, Nested};
+use super::packages::is_foreign;
+use super::part::{Part, Source};
+use super::pickle::{self, Id, Node, Pickle, PickleError};
+use crate::problem::{Problem, ProblemKind};
+use crate::problems::{complaint, cut};
+
+/// Dangerous and unknown imports named in a problem.
+const NAMED: usize = 10;
+/// Pickles in one stream, one behind another.
+const PICKLES: usize = 100_000;
+/// Objects of all of them.
+const OBJECTS: usize = 16_000_000;
+/// Files in pickles in files.
+pub(crate) const NESTED: usize = 4;
+/// Files inside one pickle: as many as a model has storages.
+const FILES: usize = 100_000;
+
+/// Whose pickle it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Whose<'a> {
+    /// The file.
+    pub path: &'a str,
+    /// Words before a sentence on it: empty, or the part of the file.
+    pub part: &'a str,
+    /// A TorchScript archive's own classes are made by its interpreter, not imported.
+    pub torchscript: bool,
+    /// Whether torch would load it, so that the pickle's protocol is news.
+    pub torchs: bool,
+    /// Files around this one.
+    pub depth: usize,
+    /// Compressed bytes that may still be unpacked inside this file.
+    pub budget: &'a Cell<u64>,
+}
+
+/// Compressed bytes that are unpacked of one file, with all that is inside it.
+pub(crate) const BUDGET: u64 = 16 << 30;
+
+impl<'a> Whose<'a> {
+    pub fn file(path: &'a str, budget: &'a Cell<u64>) -> Self {
+        Whose { path, part: "", torchscript: false, torchs: true, depth: 0, budget }
+    }
+
+    /// Takes bytes off the budget.
+    pub fn spend(self, bytes: u64) -> bool {
+        let left = self.budget.get().checked_sub(bytes);
+        self.budget.set(left.unwrap_or(0));
+        left.is_some()
+    }
+
+    pub fn problem(&self, kind: ProblemKind, message: &str) -> Problem {
+        Problem::new(kind, self.path, format!("{}{message}", self.part))
+    }
+}
+
+/// What a pickle would run, and what else it imports.
+#[derive(Default)]
+struct Names {
+    /// In the pickle's order, each once.
+    dangerous: Vec<(String, usize)>,
+    full: Vec<(String, usize)>,
+    /// Of those, what no known maker of data is.
+    odd: Vec<(String, usize)>,
+}
+
+/// What the pickle would call and import, judged.
+pub(super) fn imports(pickle: &Pickle, whose: Whose<'_>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if let Some(position) = pickle.unrestricted.filter(|_| whose.torchs && !whose.torchscript) {
+        let message = format!(
+            "it loads only with weights_only=False: the instruction at byte {position} is of another pickle \
+             protocol than torch's own"
+        );
+        problems.push(whose.problem(ProblemKind::NeedsFullUnpickle, &message));
+    }
+    let Names { dangerous, full, mut odd } = names(pickle, whose.torchscript);
+    if !dangerous.is_empty() {
+        problems.push(
+            whose.problem(ProblemKind::UnsafePickle, &format!("loading it would run {}", list(&dangerous))).hint(
+                "do not load it; take the safetensors family, or pass --allow-unsafe-pickle if you made it yourself",
+            ),
+        );
+    }
+    // An odd name must not hide behind ten ordinary ones.
+    odd.extend(full);
+    if !odd.is_empty() {
+        let message = format!("it loads only with weights_only=False: it imports {}", list(&odd));
+        problems.push(whose.problem(ProblemKind::NeedsFullUnpickle, &message));
+    }
+    for inner in &pickle.nested {
+        problems.extend(imports(inner, whose));
+    }
+    problems
+}
+
+fn list(names: &[(String, usize)]) -> String {
+    let shown: Vec<String> =
+        names.iter().take(NAMED).map(|(name, position)| format!("{} (byte {position})", cut(name))).collect();
+    match names.len().checked_sub(NAMED) {
+        Some(more @ 1..) => format!("{} and {more} more", shown.join(", ")),
+        _ => shown.join(", "),
+    }
+}
+
+fn names(pickle: &Pickle, torchscript: bool) -> Names {
+    let unsafe_ids = unsafe_imports(pickle);
+    let called: HashSet<u32> = called(pickle).collect();
+    let mut names = Names::default();
+    for (index, global) in (0u32..).zip(&pickle.globals) {
+        if torchscript && global.module.starts_with("__torch__") {
+            continue;
+        }
+        let name = (format!("{}.{}", cut(&global.module), cut(&global.name)), global.position);
+        let trust = globals::trust(&global.module, &global.name);
+        // What is called was judged by its arguments, unless its name alone is an alarm.
+        if trust == Trust::Dangerous || unsafe_ids.contains(&index) {
+            names.dangerous.push(name);
+        } else if trust == Trust::NeedsFullUnpickle {
+            let odd = called.contains(&index) && is_foreign(&global.module);
+            if odd { &mut names.odd } else { &mut names.full }.push(name);
+        }
+    }
+    // Calls of what no import is.
+    for node in &pickle.nodes {
+        let Node::Call { function, arguments, .. } = node else { continue };
+        if pickle.global(*function).is_some() || names.dangerous.len() > NAMED {
+            continue;
+        }
+        if makers::called(pickle, *function, *arguments) == Trust::Dangerous {
+            let name = (makers::called_name(pickle, *function), pickle.length);
+            if !names.dangerous.contains(&name) {
+                names.dangerous.push(name);
+            }
+        }
+    }
+    names
+}
+
+/// Imports that are called.
+fn called(pickle: &Pickle) -> impl Iterator<Item = u32> + '_ {
+    pickle.nodes.iter().filter_map(|node| match node {
+        Node::Call { function, .. } => global(pickle, *function),
+        _ => None,
+    })
+}
+
+fn global(pickle: &Pickle, id: Id) -> Option<u32> {
+    match pickle.node(id) {
+        Node::Global(index) => Some(*index),
+        _ => None,
+    }
+}
+
+/// Whether a call that was found harmless may be given what is harmless only when it is called.
+fn takes_functions(pickle: &Pickle, index: u32) -> bool {
+    pickle.globals.get(index as usize).is_some_and(|g| makers::is_conditional(&g.module, &g.name))
+}
+
+/// Imports that are called, changed or handed over in a way that could run something.
+fn unsafe_imports(pickle: &Pickle) -> HashSet<u32> {
+    let mut found: HashSet<u32> = pickle.assigned.iter().copied().collect();
+    let mut excused: HashSet<Id> = HashSet::new();
+    for node in &pickle.nodes {
+        let Node::Call { function, arguments, .. } = node else { continue };
+        if makers::called(pickle, *function, *arguments) == Trust::Dangerous {
+            found.extend(global(pickle, *function));
+        } else if global(pickle, *function).is_some_and(|index| takes_functions(pickle, index)) {
+            excused.insert(*arguments);
+        }
+    }
+    let conditional: HashSet<u32> = (0u32..)
+        .zip(&pickle.globals)
+        .filter(|(_, g)| makers::is_conditional(&g.module, &g.name))
+        .map(|(index, _)| index)
+        .collect();
+    if conditional.is_empty() {
+        return found;
+    }
+    // What is harmless as the function of a call alone must be nowhere else.
+    let mut loose = |id: Id| found.extend(global(pickle, id).filter(|index| conditional.contains(index)));
+    for (id, node) in (0u32..).zip(&pickle.nodes) {
+        match node {
+            Node::Tuple(items) if !excused.contains(&id) => items.iter().copied().for_each(&mut loose),
+            Node::List(items) => items.iter().copied().for_each(&mut loose),
+            Node::Dict(items) => items.iter().flat_map(|(key, value)| [*key, *value]).for_each(&mut loose),
+            Node::Call { state, items, .. } => {
+                state.iter().copied().for_each(&mut loose);
+                items.iter().flat_map(|(key, value)| [*key, *value]).for_each(&mut loose);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// A stream's first pickle, and what is to be said of it and of all behind it.
+pub(crate) struct Judged {
+    pub first: Pickle,
+    /// Why the first cannot be followed to its end.
+    pub error: Option<PickleError>,
+    pub problems: Vec<Problem>,
+}
+
+/// Judges every pickle of a part, one behind another, and the files inside them.
+pub(crate) fn part(part: &mut Part<'_>, whose: Whose<'_>) -> io::Result<Judged> {
+    let mut problems = Vec::new();
+    let mut inner: Vec<Nested> = Vec::new();
+    let mut gather = |pickle: &Pickle, before: usize| {
+        let room = FILES.saturating_sub(inner.len());
+        inner.extend(makers::nested_files(pickle).take(room).map(|nested| match nested {
+            Nested::Span(start, length) => Nested::Span(start.saturating_add(before as u64), length),
+            held @ Nested::Held(_) => held,
+        }));
+    };
+    let mut stream = part.stream()?;
+    let (mut first, error) = pickle::follow(&mut *stream);
+    problems.extend(imports(&first, whose));
+    gather(&first, 0);
+    let mut at = first.length;
+    if error.is_none() {
+        // Readers that load in a loop run what follows.
+        let (mut count, mut objects) = (1, first.objects());
+        while !stream.fill_buf()?.is_empty() {
+            if count >= PICKLES || objects >= OBJECTS {
+                let message = "more pickles lie behind its first than this reader follows";
+                problems.push(whose.problem(ProblemKind::PickleInvalid, message));
+                break;
+            }
+            let (mut next, error) = pickle::follow(&mut *stream);
+            for global in &mut next.globals {
+                global.position = global.position.saturating_add(at);
+            }
+            // That the first is of torch's own protocol decides how the file loads.
+            next.unrestricted = None;
+            problems.extend(imports(&next, whose).into_iter().filter(|f| f.kind == ProblemKind::UnsafePickle));
+            gather(&next, at);
+            at = at.saturating_add(next.length);
+            (count, objects) = (count + 1, objects.saturating_add(next.objects()));
+            if error.is_some() {
+                break;
+            }
+        }
+    }
+    drop(stream);
+    if whose.depth > 0 {
+        // Its objects are of no further use, and those of the files in it are to have their room.
+        (first.nodes, first.nested) = (Vec::new(), Vec::new());
+    }
+    for nested in inner {
+        // What is compressed is unpacked from its start for each.
+        if let (Nested::Span(start, length), false) = (&nested, part.is_plain())
+            && !whose.spend(start.saturating_add(*length))
+        {
+            problems.push(
+                whose.problem(ProblemKind::PickleInvalid, "more files lie compressed in it than this reader unpacks"),
+            );
+            break;
+        }
+        if whose.depth >= NESTED {
+            problems.push(
+                whose.problem(ProblemKind::PickleInvalid, "files lie in its pickles deeper than this reader follows"),
+            );
+            break;
+        }
+        let judged = match nested {
+            Nested::Span(start, length) => {
+                part.within(start, length).map(|mut file| super::walk::inner(&mut *file, length, whose))
+            }
+            Nested::Held(bytes) => {
+                let length = bytes.len() as u64;
+                Ok(super::walk::inner(&mut io::Cursor::new(bytes), length, whose))
+            }
+        };
+        match judged {
+            Ok(judged) => problems.extend(judged),
+            Err(error) => {
+                let message = format!("a file inside its pickle cannot be read: {}", complaint(&error));
+                problems.push(whose.problem(ProblemKind::PickleInvalid, &message));
+            }
+        }
+    }
+    Ok(Judged { first, error, problems })
+}
+
+/// Judges the pickles of all of a file from a place on.
+pub(crate) fn file(file: &mut dyn Source, start: u64, length: u64, whose: Whose<'_>) -> io::Result<Judged> {
+    part(&mut Part::plain(file, start, length.saturating_sub(start)), whose)
+}

@@ -1,0 +1,438 @@
+//! Reading a weight index (`model.safetensors.index.json`) from untrusted bytes. Whether its shards
+//! exist, and hold what it says, is judged elsewhere.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// Indexes larger than this are not read: `DeepSeek-V3`'s, one of the largest, has 8.5 MB, and one of a
+/// million tensors some 95 MB.
+pub const INDEX_LIMIT: u64 = 192 << 20;
+
+/// A weight index: which file holds which tensor.
+///
+/// The shape is `{"metadata": {"total_size": N}, "weight_map": {tensor: file}}`, as written by
+/// `transformers` and `huggingface_hub` (`serialization/_base.py`). Other keys are ignored.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WeightIndex {
+    /// `metadata.total_size`: bytes of all tensors, shared storage counted once. `None` when it is
+    /// absent, negative, fractional or no number. Producers get it wrong often enough that it proves nothing.
+    pub total_size: Option<u64>,
+    /// Whether `metadata` is there and is a map: `transformers` 5 and `diffusers` fail without it.
+    pub has_metadata: bool,
+    map: WeightMap,
+    /// Tensor names that occur more than once, each once, in order of their second occurrence.
+    /// JSON parsers keep the last one.
+    pub duplicates: Vec<Box<str>>,
+}
+
+/// Pairs of tensor and file. An index may name a million tensors: their names lie in one text, and a
+/// file name is kept once.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct WeightMap {
+    /// All tensor names, one behind another.
+    names: String,
+    rows: Vec<Row>,
+    /// In order of their first occurrence.
+    files: Vec<Box<str>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Row {
+    /// Where its tensor's name ends in `names`; it starts where the row before ends.
+    end: usize,
+    /// Which of `files`.
+    file: usize,
+}
+
+impl WeightMap {
+    fn name(&self, row: usize) -> &str {
+        let start = row.checked_sub(1).map_or(0, |before| self.rows[before].end);
+        &self.names[start..self.rows[row].end]
+    }
+}
+
+/// Why bytes are not a weight index.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// Not JSON, or a value has the wrong type; the parser's complaint with line and column.
+    #[error("it does not parse: {0}")]
+    Json(String),
+    /// There is no `weight_map`.
+    #[error("it has no \"weight_map\"")]
+    NoWeightMap,
+    /// `weight_map` names no tensor.
+    #[error("its \"weight_map\" is empty")]
+    Empty,
+}
+
+impl IndexError {
+    /// The parser quotes what it did not expect, however long it is.
+    fn json(error: &serde_json::Error) -> Self {
+        IndexError::Json(error.to_string().chars().take(300).collect())
+    }
+}
+
+/// Tensors of one index; the largest known has some 90,000.
+const NAMES_LIMIT: usize = 1 << 21;
+
+impl WeightIndex {
+    /// Parses an index as Python reads it (`NaN` and the like in `metadata` are no error). Memory is in proportion to `bytes`; nothing nests, so depth costs nothing.
+    ///
+    /// # Errors
+    /// See [`IndexError`]. A `weight_map` value that is not a string is an error.
+    pub fn parse(bytes: &[u8]) -> Result<Self, IndexError> {
+        let text = crate::json::strict(bytes);
+        let mut json = serde_json::Deserializer::from_slice(&text);
+        let head = json.deserialize_map(Head).map_err(|e| IndexError::json(&e))?;
+        json.end().map_err(|e| IndexError::json(&e))?;
+        let map = head.weight_map.ok_or(IndexError::NoWeightMap)?;
+        if map.rows.is_empty() {
+            return Err(IndexError::Empty);
+        }
+        let mut sorted: Vec<usize> = (0..map.rows.len()).collect();
+        sorted.sort_unstable_by(|a, b| map.name(*a).cmp(map.name(*b)).then(a.cmp(b)));
+        let same = sorted.chunk_by(|a, b| map.name(*a) == map.name(*b));
+        let mut again: Vec<usize> = same.filter_map(|rows| rows.get(1).copied()).collect();
+        again.sort_unstable();
+        let duplicates = again.into_iter().map(|row| map.name(row).into()).collect();
+        Ok(WeightIndex { total_size: head.total_size, has_metadata: head.has_metadata, map, duplicates })
+    }
+
+    /// Tensor name and file name, in the order of the file. The file name is as the index spells
+    /// it: relative to the index's folder, and not yet known to be a safe path.
+    pub fn weight_map(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.map.rows.iter().enumerate().map(|(at, row)| (self.map.name(at), &*self.map.files[row.file]))
+    }
+
+    /// The same index, each tensor by the part of its name that `part` gives.
+    #[must_use]
+    pub fn renamed(&self, part: impl Fn(&str) -> &str) -> Self {
+        let mut map = WeightMap { files: self.map.files.clone(), ..WeightMap::default() };
+        for (at, row) in self.map.rows.iter().enumerate() {
+            map.names.push_str(part(self.map.name(at)));
+            map.rows.push(Row { end: map.names.len(), file: row.file });
+        }
+        WeightIndex { map, duplicates: self.duplicates.clone(), ..*self }
+    }
+
+    /// The file names, sorted, each once: `transformers`' `sorted(set(weight_map.values()))`.
+    pub fn shards(&self) -> Vec<&str> {
+        let mut shards: Vec<&str> = self.map.files.iter().map(|file| &**file).collect();
+        shards.sort_unstable();
+        shards
+    }
+}
+
+/// The parts of the file that matter; also the visitor of its outermost map.
+#[derive(Default)]
+struct Parts {
+    total_size: Option<u64>,
+    has_metadata: bool,
+    weight_map: Option<WeightMap>,
+}
+
+struct Head;
+
+impl<'de> Visitor<'de> for Head {
+    type Value = Parts;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map with \"weight_map\"")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parts, A::Error> {
+        let mut parts = Parts::default();
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "weight_map" => {
+                    if parts.weight_map.is_some() {
+                        return Err(A::Error::custom("\"weight_map\" occurs twice"));
+                    }
+                    parts.weight_map = Some(map.next_value_seed(Pairs)?);
+                }
+                "metadata" => {
+                    let (is_map, total) = map.next_value_seed(Lenient { inside: false })?;
+                    parts.has_metadata = is_map;
+                    parts.total_size = total.filter(|_| is_map);
+                }
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(parts)
+    }
+}
+
+/// `{tensor: file}`, keeping repeats.
+struct Pairs;
+
+impl<'de> DeserializeSeed<'de> for Pairs {
+    type Value = WeightMap;
+
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
+        d.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Pairs {
+    type Value = WeightMap;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of tensor names to file names")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut pairs = WeightMap::default();
+        let mut known = HashMap::new();
+        while map.next_key_seed(Append(&mut pairs.names))?.is_some() {
+            // Short names would take far more memory than the file does.
+            if pairs.rows.len() >= NAMES_LIMIT {
+                return Err(A::Error::custom(format!("it names more than {NAMES_LIMIT} tensors")));
+            }
+            let file = map.next_value_seed(Intern(&mut known))?;
+            pairs.rows.push(Row { end: pairs.names.len(), file });
+        }
+        pairs.files = vec![Box::default(); known.len()];
+        for (name, file) in known {
+            pairs.files[file] = name;
+        }
+        pairs.names.shrink_to_fit();
+        pairs.rows.shrink_to_fit();
+        Ok(pairs)
+    }
+}
+
+/// A string that is put behind others.
+struct Append<'a>(&'a mut String);
+
+impl<'de> DeserializeSeed<'de> for Append<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
+        d.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Append<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        self.0.push_str(text);
+        Ok(())
+    }
+}
+
+/// A string that is kept once, as its number.
+struct Intern<'a>(&'a mut HashMap<Box<str>, usize>);
+
+impl<'de> DeserializeSeed<'de> for Intern<'_> {
+    type Value = usize;
+
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<usize, D::Error> {
+        d.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Intern<'_> {
+    type Value = usize;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<usize, E> {
+        if let Some(known) = self.0.get(text) {
+            return Ok(*known);
+        }
+        let next = self.0.len();
+        self.0.insert(text.into(), next);
+        Ok(next)
+    }
+}
+
+/// Reads `metadata` (outside) and the value of its `total_size` (inside) whatever their types, and
+/// keeps nothing else: `(is a map, the number)`.
+#[derive(Clone, Copy)]
+struct Lenient {
+    inside: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Lenient {
+    type Value = (bool, Option<u64>);
+
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
+        d.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Lenient {
+    type Value = (bool, Option<u64>);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut total = None;
+        while let Some(key) = map.next_key::<String>()? {
+            if !self.inside && key == "total_size" {
+                total = map.next_value_seed(Lenient { inside: true })?.1;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok((true, total))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok((false, None))
+    }
+
+    fn visit_u64<E>(self, n: u64) -> Result<Self::Value, E> {
+        Ok((false, Some(n)))
+    }
+
+    fn visit_f64<E>(self, n: f64) -> Result<Self::Value, E> {
+        // Some writers divide and write `1.6e10`; a whole number below 2^53 is exact.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let whole = ((0.0..=9_007_199_254_740_992.0).contains(&n) && n.fract() == 0.0).then_some(n as u64);
+        Ok((false, whole))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok((false, None))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok((false, None))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok((false, None))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok((false, None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_index_gives_its_map_in_order_and_its_shards_once() {
+        let index = WeightIndex::parse(
+            br#"{"metadata": {"total_size": 10, "total_parameters": 5}, "weight_map": {"b": "2", "a": "1", "c": "2"}, "x": [1]}"#,
+        )
+        .unwrap();
+        assert_eq!(index.total_size, Some(10));
+        assert!(index.has_metadata && index.duplicates.is_empty());
+        assert_eq!(index.weight_map().collect::<Vec<_>>(), [("b", "2"), ("a", "1"), ("c", "2")]);
+        assert_eq!(index.shards(), ["1", "2"]);
+    }
+
+    #[test]
+    fn an_index_of_more_names_than_any_model_has_is_refused() {
+        let pairs: Vec<String> = (0..=NAMES_LIMIT).map(|n| format!("\"{n}\":\"s\"")).collect();
+        let text = format!("{{\"weight_map\":{{{}}}}}", pairs.join(","));
+        let error = WeightIndex::parse(text.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("more than 2097152 tensors"), "{error}");
+    }
+
+    #[test]
+    fn a_repeated_tensor_is_kept_and_reported_once() {
+        let index = WeightIndex::parse(br#"{"weight_map": {"a": "1", "a": "2", "a": "3", "b": "1"}}"#).unwrap();
+        assert_eq!(index.weight_map().len(), 4);
+        assert_eq!(index.duplicates, ["a".into()]);
+        assert!(!index.has_metadata);
+    }
+
+    #[test]
+    fn total_size_is_read_leniently() {
+        for (text, total, has) in [
+            (r#"{"total_size": 1.6e10}"#, Some(16_000_000_000), true),
+            (r#"{"total_size": -1}"#, None, true),
+            (r#"{"total_size": 0.5}"#, None, true),
+            (r#"{"total_size": "8"}"#, None, true),
+            (r#"{"total_size": {"total_size": 3}}"#, None, true),
+            (r#"{"total_size": [3, {}]}"#, None, true),
+            ("{}", None, true),
+            ("null", None, false),
+            ("[1]", None, false),
+            ("7", None, false),
+            ("true", None, false),
+        ] {
+            let file = format!(r#"{{"metadata": {text}, "weight_map": {{"a": "1"}}}}"#);
+            let index = WeightIndex::parse(file.as_bytes()).unwrap();
+            assert_eq!((index.total_size, index.has_metadata), (total, has), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_index_says_why() {
+        assert_eq!(WeightIndex::parse(b"{}"), Err(IndexError::NoWeightMap));
+        assert_eq!(WeightIndex::parse(br#"{"weight_map": {}}"#), Err(IndexError::Empty));
+        for bad in [
+            &b""[..],
+            b"[]",
+            b"null",
+            b"\xff",
+            br#"{"weight_map": {"a": 1}}"#,
+            br#"{"weight_map": {"a": null}}"#,
+            br#"{"weight_map": {"a": {"b": "c"}}}"#,
+            br#"{"weight_map": ["a"]}"#,
+            br#"{"weight_map": {"a": "1"}} x"#,
+            br#"{"weight_map": {"a": "1"}, "weight_map": {"b": "1"}}"#,
+            br#"{"weight_map": {"a": "1"}"#,
+        ] {
+            assert!(matches!(WeightIndex::parse(bad), Err(IndexError::Json(_))), "{}", String::from_utf8_lossy(bad));
+        }
+    }
+
+    #[test]
+    fn a_complaint_does_not_repeat_the_file() {
+        let text = format!(r#"{{"weight_map": "{}"}}"#, "x".repeat(1 << 20));
+        assert!(WeightIndex::parse(text.as_bytes()).unwrap_err().to_string().len() < 1000);
+    }
+
+    #[test]
+    fn absurd_depth_is_an_error_or_ignored_but_never_a_crash() {
+        for open in ["[", "{\"a\":"] {
+            let deep = open.repeat(500_000);
+            for text in [
+                deep.clone(),
+                format!("{{\"weight_map\": {deep}"),
+                format!("{{\"metadata\": {deep}"),
+                format!("{{\"other\": {deep}"),
+            ] {
+                assert!(WeightIndex::parse(text.as_bytes()).is_err());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_map_of_strings_is_read_back(pairs in proptest::collection::btree_map(".{0,12}", ".{0,12}", 1..20)) {
+            let text = serde_json::json!({"metadata": {}, "weight_map": pairs}).to_string();
+            let index = WeightIndex::parse(text.as_bytes()).unwrap();
+            prop_assert_eq!(index.weight_map().len(), pairs.len());
+            prop_assert!(index.weight_map().all(|(k, v)| pairs[k] == v));
+        }
+
+        #[test]
+        fn any_bytes_are_judged_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = WeightIndex::parse(&bytes);
+        }
+    }
+}

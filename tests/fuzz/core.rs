@@ -1,0 +1,103 @@
+//! What the fuzz targets of names and whole sets run, shared by `fuzz/` and the test that replays its seeds. The formats'
+//! own readers are in `formats.rs`.
+
+use std::io::{self, Cursor};
+use std::sync::Arc;
+
+use hfget_core::finding::Finding;
+use hfget_core::model::{Family, Purpose, RepoId, RepoPath, RepoSpec, Revision, WeightIndex, WeightSet};
+use hfget_core::progress::Silent;
+use hfget_core::verify::{Content, Far, ReadSeek, Subject, SubjectFile, verify};
+
+fn printable(findings: &[Finding]) {
+    assert!(findings.len() < 1000, "{} findings", findings.len());
+    assert!(findings.iter().all(|f| f.message.len() < 10_000), "a finding quotes too much of the file");
+}
+
+/// Bytes in memory as a file of a set.
+#[derive(Debug)]
+struct Memory(Arc<[u8]>);
+
+impl Far for Memory {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.len() as u64)
+    }
+
+    fn open(&self) -> io::Result<Box<dyn ReadSeek>> {
+        Ok(Box::new(Cursor::new(Arc::clone(&self.0))))
+    }
+}
+
+/// The sets that [`sets`] makes: two files, and the index if the first is one.
+const SETS: [(Family, [&str; 2], bool); 6] = [
+    (Family::TfCheckpoint, ["m.index", "m.data-00000-of-00001"], false),
+    (Family::TfCheckpoint, ["checkpoint", "m.index"], false),
+    (Family::Onnx, ["outside.onnx", "outside.onnx_data"], false),
+    (Family::Gguf, ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"], false),
+    (Family::SavedModel, ["saved_model.pb", "assets/vocab.txt"], false),
+    (Family::Safetensors, ["model.safetensors.index.json", "model.safetensors"], true),
+];
+
+/// A set of two files, checked to the last byte: its kind, the length of the first in two bytes, and both.
+pub fn sets(bytes: &[u8]) {
+    let Some(([kind, low, high], rest)) = bytes.split_first_chunk::<3>() else { return };
+    let Some((family, names, indexed)) = SETS.get(usize::from(*kind)) else { return };
+    let (first, second) = rest.split_at(usize::from(u16::from_le_bytes([*low, *high])).min(rest.len()));
+    let Ok(paths) = names.iter().map(|name| name.parse()).collect::<Result<Vec<RepoPath>, _>>() else { return };
+    let file = |(path, content): (&RepoPath, &[u8])| SubjectFile {
+        path: path.clone(),
+        content: Content::Far(Arc::new(Memory(content.into()))),
+        size: None,
+        digest: None,
+        origin: hfget_core::finding::Origin::Hub,
+        known: hfget_core::finding::Evidence::Unread,
+        purpose: Purpose::Weights,
+    };
+    let files = paths.iter().zip([first, second]).map(file).collect();
+    let mut set = WeightSet::new(*family, paths.iter().skip(usize::from(*indexed)).cloned().collect());
+    set.index = indexed.then(|| paths[0].clone());
+    let subject = Subject { files, weights: vec![set], deep: true, ..Subject::default() };
+    let outcome = verify(&subject, 1, &Silent);
+    printable(&outcome.findings);
+    assert_eq!(verify(&subject, 2, &Silent), outcome, "it depends on the number of threads");
+}
+
+/// The shards that a weight index names: those that are joined to a folder stay below it.
+pub fn index(bytes: &[u8]) {
+    match WeightIndex::parse(bytes) {
+        Ok(index) => {
+            assert!(index.weight_map().len() > 0);
+            for shard in index.shards() {
+                assert!(RepoPath::join("a/b", shard).is_ok_and(|p| p.as_str().starts_with("a/b/")) || !is_plain(shard));
+            }
+        }
+        Err(error) => assert!(error.to_string().len() < 10_000, "it quotes too much of the file"),
+    }
+}
+
+/// A name that nothing can be wrong with.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.len() < 200 && name.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Repo specs, ids, revisions and paths: what is accepted is read back from its own text, and no
+/// accepted path leaves its folder.
+pub fn names(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(spec) = text.parse::<RepoSpec>() {
+        assert_eq!(spec.id.as_str().parse(), Ok(spec.id.clone()));
+        assert!(spec.path.as_ref().is_none_or(|p| p.as_str().parse().as_ref() == Ok(p)));
+    }
+    if let Ok(id) = text.parse::<RepoId>() {
+        assert_eq!(id.as_str().parse(), Ok(id.clone()));
+    }
+    if let Ok(revision) = text.parse::<Revision>() {
+        assert_eq!(revision.as_str().parse(), Ok(revision.clone()));
+    }
+    if let Ok(path) = text.parse::<RepoPath>() {
+        assert_eq!(path.as_str(), text);
+        let local = path.under("root".as_ref());
+        assert!(local.starts_with("root"));
+        assert_eq!(local.components().count(), 1 + path.segments().count());
+    }
+}
