@@ -49,6 +49,28 @@ fn files_folders_and_cached_repos_are_inspected_without_a_hub() {
     assert_eq!(machine.hub.requests().len(), asked);
 }
 
+/// A file is what its bytes and its name say, in a folder as in a repo.
+#[test]
+fn a_file_by_anybodys_name_is_what_its_bytes_say() {
+    let machine = Machine::new([]);
+    let folder = machine.home.path().join("odd");
+    std::fs::create_dir(&folder).unwrap();
+    let torch = std::fs::read(file("../torch/torchscript.pt")).unwrap();
+    for name in ["model.torchscript", "model.pth.tar", "weights.bin"] {
+        std::fs::write(folder.join(name), &torch).unwrap();
+        machine.run(["inspect", folder.join(name).to_str().unwrap()]).ends_with(0).shows("weight");
+    }
+    // Numbers of OpenVINO and of an ONNX graph, and a GGML model of before GGUF: each is no checkpoint of PyTorch's.
+    std::fs::write(folder.join("openvino_model.bin"), [0x3f; 64]).unwrap();
+    std::fs::write(folder.join("openvino_model.xml"), "<net/>").unwrap();
+    std::fs::write(folder.join("data.bin"), [7; 64]).unwrap();
+    std::fs::write(folder.join("ggml-model-q4_0.bin"), b"lmgg\0\0\0\0").unwrap();
+    machine.run(["inspect", folder.to_str().unwrap()]).ends_with(0).shows("openvino_model.bin").shows("data.bin");
+    // A name that only PyTorch's loaders use promises a format.
+    std::fs::write(folder.join("pytorch_model.bin"), [7; 64]).unwrap();
+    machine.run(["inspect", folder.to_str().unwrap()]).ends_with(1).shows("pytorch_model.bin");
+}
+
 #[test]
 fn a_quantisation_and_a_graph_are_chosen_on_request_and_verified() {
     let read = |name: &str| std::fs::read(file(name)).unwrap();

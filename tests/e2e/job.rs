@@ -195,6 +195,6 @@ fn a_repo_of_which_nothing_is_wanted_is_not_called_verified() {
     assert!(run.out.is_empty(), "{}", run.out);
     machine.hfget("lock org/paper").ends_with(3);
     machine.hfget("org/paper --all").ends_with(0).says("verified");
-    // A plan shows what is left out.
-    machine.hfget("plan org/paper").ends_with(0).shows("documentation: README.md");
+    // A plan shows what is left out, and ends as the run would.
+    machine.hfget("plan org/paper").ends_with(3).shows("documentation: README.md").says("no weights in this repo");
 }

@@ -31,6 +31,7 @@ mod place;
 mod problem;
 mod problems;
 mod proto;
+pub mod registry;
 pub mod safetensors;
 pub mod saved_model;
 mod set;

@@ -24,7 +24,7 @@ const MAX_NAME: u64 = 1 << 16;
 const FILE_ACCESS: &[&str] = &["ReadFile", "WriteFile"];
 
 /// Which message a file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Message {
     /// `saved_model.pb`: `SavedModel`.
     SavedModel,

@@ -2,12 +2,13 @@
 //! which only headers are asked for. Nothing is verified but what the headers themselves say.
 
 use crate::model::Options;
-use std::collections::BTreeSet;
-use std::io::BufReader;
+use std::io::{BufReader, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
+use hfget_formats::registry::{self, Format};
+
 use super::{Error, Session};
-use crate::finding::{Finding, Severity};
+use crate::finding::{Code, Finding, Severity};
 use crate::model::{Family, Purpose, RepoPath, RepoSpec};
 use crate::select;
 use crate::verify::{self, TensorTable};
@@ -39,19 +40,15 @@ impl Inspected {
 
 /// The family whose reader fits a name, where the name alone says it.
 fn family_of(name: &str) -> Option<Family> {
-    let (stem, ending) = name.rsplit_once('.')?;
-    Some(match ending.to_ascii_lowercase().as_str() {
-        "safetensors" => Family::Safetensors,
-        "bin" => Family::Bin,
-        "pt" | "pth" | "ckpt" => Family::Pt,
-        "gguf" | "ggml" => Family::Gguf,
-        "onnx" => Family::Onnx,
-        "h5" | "hdf5" => Family::Tf,
-        // The index of a TensorFlow checkpoint; others are called so too.
-        "index" if ["ckpt", "checkpoint", "model", "variables"].iter().any(|word| stem.contains(word)) => {
-            Family::TfCheckpoint
-        }
-        "msgpack" => Family::Flax,
+    Some(match registry::by_name(name)? {
+        Format::Safetensors => Family::Safetensors,
+        Format::Torch if name.to_ascii_lowercase().ends_with(".bin") => Family::Bin,
+        Format::Torch => Family::Pt,
+        Format::Gguf => Family::Gguf,
+        Format::Onnx => Family::Onnx,
+        Format::Hdf5 => Family::Tf,
+        Format::TfCheckpoint => Family::TfCheckpoint,
+        Format::Flax => Family::Flax,
         _ => return None,
     })
 }
@@ -70,40 +67,34 @@ pub fn inspect_path(place: &Path) -> Result<Vec<Inspected>, Error> {
         files.push((place.to_path_buf(), place.file_name().unwrap_or_default().to_string_lossy().into_owned()));
     }
     let mut inspected = Vec::new();
-    let foreign = named_by_graphs(&files);
     for (local, path) in files {
-        let Some(family) = family_of(&path) else { continue };
-        // A `.bin` that another file claims is no checkpoint of PyTorch's.
-        if family == Family::Bin && (foreign.contains(&path) || local.with_extension("xml").is_file()) {
-            let size = std::fs::metadata(&local).map_or(0, |m| m.len());
-            inspected.push(Inspected { path, size, table: None, findings: Vec::new() });
-            continue;
-        }
-        // A name that is no path in a repo is still a file here.
-        let named = path.parse::<RepoPath>().or_else(|_| format!("file.{}", family_ending(&path)).parse());
-        let Ok(name) = named else { continue };
-        let (table, findings) = verify::tensor_table(&local, &name, family);
-        let size = std::fs::metadata(&local).map_or(0, |m| m.len());
-        inspected.push(Inspected { path, size, table, findings });
+        inspected.extend(inspect_file(&local, path));
     }
     if inspected.is_empty() { Err(Error::NoWeights { place: place.display().to_string() }) } else { Ok(inspected) }
 }
 
-/// The files that the ONNX graphs among `files` keep their data in.
-fn named_by_graphs(files: &[(PathBuf, String)]) -> BTreeSet<String> {
-    let mut named = BTreeSet::new();
-    for (local, path) in files.iter().filter(|(_, path)| family_of(path) == Some(Family::Onnx)) {
-        let Ok(file) = std::fs::File::open(local) else { continue };
-        let length = file.metadata().map_or(0, |meta| meta.len());
-        let folder = path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
-        let model = verify::onnx::model(BufReader::new(file), length, path).0;
-        named.extend(model.external.iter().map(|external| format!("{folder}{}", external.location)));
-    }
-    named
-}
-
-fn family_ending(name: &str) -> &str {
-    name.rsplit_once('.').map_or("", |(_, ending)| ending)
+/// Reads one file; `None` when no format claims its name. A `.bin` that is no format's own is listed without a table.
+fn inspect_file(local: &Path, path: String) -> Option<Inspected> {
+    registry::by_name(&path)?;
+    let size = std::fs::metadata(local).map_or(0, |meta| meta.len());
+    let open = std::fs::File::open(local).and_then(|mut file| {
+        let mut head = Vec::new();
+        file.by_ref().take(registry::HEAD).read_to_end(&mut head)?;
+        file.rewind()?;
+        Ok((file, head))
+    });
+    let (table, findings) = match open {
+        Err(error) => (None, vec![Finding::new(Code::FileMissing, &path, format!("it cannot be read: {error}"))]),
+        Ok((_, head)) if verify::starts_as_pointer(&head) => (
+            None,
+            vec![Finding::new(Code::LfsPointer, &path, "it is a git-lfs pointer, and the weights are elsewhere")],
+        ),
+        Ok((file, head)) => match registry::of(&path, &head) {
+            Some(format) => verify::read_as(format, BufReader::new(file), size, &path),
+            None => (None, Vec::new()),
+        },
+    };
+    Some(Inspected { path, size, table, findings })
 }
 
 fn walk(dir: &Path, prefix: &str, depth: usize, files: &mut Vec<(PathBuf, String)>) -> std::io::Result<()> {

@@ -136,6 +136,11 @@ fn standing(file: &SubjectFile) -> Result<(), (Evidence, Box<Finding>)> {
     wrong(Code::SizeMismatch, format!("expected {size} bytes, it has {length}"))
 }
 
+/// Whether these first bytes of a file are a git-lfs pointer's.
+pub(crate) fn starts_as_pointer(head: &[u8]) -> bool {
+    head.starts_with(LFS_POINTER)
+}
+
 /// Whether a file starts as git-lfs pointers do. Leaves the file at its start.
 pub(super) fn is_lfs_pointer(file: &mut (impl Read + io::Seek)) -> bool {
     let mut head = [0; LFS_POINTER.len()];

@@ -18,18 +18,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use content::{Content, Far};
 pub use digest::recheck;
+pub(crate) use digest::starts_as_pointer;
 pub(crate) use held::Held;
-pub use hfget_formats::{ReadSeek, Tensor, TensorTable, onnx};
-pub(crate) use table::has_table;
+pub use hfget_formats::{ReadSeek, Tensor, TensorTable};
+pub(crate) use table::{has_table, read_as};
 pub use table::{table_of, tensor_table};
 
 use self::files::Here;
 use self::problems::found;
-use self::table::{Reader, content_table, reader};
+use self::table::{content_table, reader};
 use crate::finding::{Code, Evidence, Expectation, Finding, Origin, Outcome, Severity};
 use crate::model::{Digest, Family, Purpose, RepoPath, WeightIndex, WeightSet};
 use crate::progress::Progress;
-use hfget_formats::{complaint, gguf, saved_model, tf_checkpoint, torch};
+use hfget_formats::registry::Format;
+use hfget_formats::{complaint, gguf, onnx, saved_model, tf_checkpoint, torch};
 
 /// Changes whenever a check is added or changed, so that remembered results are not taken for new ones.
 pub const RULES_VERSION: u32 = 6;
@@ -131,7 +133,7 @@ fn read_weights(
 ) -> (Option<TensorTable>, Vec<Finding>) {
     let (table, mut findings) = content_table(&file.content, path, set.family);
     let sound = findings.iter().all(|f| f.severity < Severity::Error);
-    if deep && sound && matches!(reader(path, set.family), Some(Reader::Torch)) {
+    if deep && sound && matches!(reader(path, set.family), Some(Format::Torch)) {
         match file.content.open() {
             Ok((open, length)) => findings.extend(found(torch::deep(BufReader::new(open), length, path.as_str()))),
             Err(error) => findings.push(Finding::new(Code::FileMissing, path, format!("it cannot be read: {error}"))),

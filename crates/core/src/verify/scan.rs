@@ -6,10 +6,11 @@ use std::io::{BufReader, Read as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use hfget_formats::registry::Format;
 use hfget_formats::torch;
 
 use super::problems::found;
-use super::table::{Reader, reader};
+use super::table::reader;
 use super::{Subject, SubjectFile};
 use crate::finding::Finding;
 use crate::model::RepoPath;
@@ -17,7 +18,7 @@ use crate::model::RepoPath;
 /// Looks into every file that is `sound` and that torch's own reader has not judged.
 pub(super) fn all(subject: &Subject, sound: &(dyn Fn(&RepoPath) -> bool + Sync), threads: usize) -> Vec<Finding> {
     let torchs =
-        |set: &&crate::model::WeightSet, path: &&RepoPath| matches!(reader(path, set.family), Some(Reader::Torch));
+        |set: &&crate::model::WeightSet, path: &&RepoPath| matches!(reader(path, set.family), Some(Format::Torch));
     let judged: BTreeSet<&RepoPath> =
         subject.weights.iter().flat_map(|set| set.files.iter().filter(move |path| torchs(&set, path))).collect();
     let files: Vec<&SubjectFile> =

@@ -4,57 +4,42 @@
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
-use hfget_formats::{Problem, TensorTable, flax, gguf, hdf5, onnx, safetensors, saved_model, tf_checkpoint, torch};
+use hfget_formats::registry::{self, Format};
+use hfget_formats::saved_model::Message;
+use hfget_formats::{TensorTable, torch};
 
 use super::problems::found;
 use super::{Content, digest};
 use crate::finding::{Code, Finding, Severity};
 use crate::model::{Family, RepoPath};
 
-/// The formats of which something is read.
-pub(super) enum Reader {
-    Safetensors,
-    Torch,
-    Gguf,
-    Onnx,
-    Flax,
-    /// An index of a checkpoint, or a checkpoint in one file.
-    TfCheckpoint,
-    Hdf5,
-    /// A proto beside weights, which has no tensors that are listed.
-    Graph(saved_model::Message),
-}
-
 /// By the name first: a pipeline in one file may be either, and indexes name what they like.
-pub(super) fn reader(name: &RepoPath, family: Family) -> Option<Reader> {
+pub(super) fn reader(name: &RepoPath, family: Family) -> Option<Format> {
     let file = name.file_name().to_ascii_lowercase();
     let ending = file.rsplit('.').next();
-    Some(match family {
-        _ if file.ends_with(".safetensors") => Reader::Safetensors,
-        _ if ending == Some("gguf") => Reader::Gguf,
-        _ if ending == Some("onnx") => Reader::Onnx,
-        Family::Safetensors | Family::Mistral => Reader::Safetensors,
-        Family::Bin | Family::Meta | Family::Pt | Family::TorchScript | Family::DiffusersSingle => Reader::Torch,
-        Family::Gguf => Reader::Gguf,
-        Family::Flax => Reader::Flax,
-        Family::TfCheckpoint | Family::SavedModel if ending == Some("index") => Reader::TfCheckpoint,
-        Family::TfCheckpoint | Family::SavedModel if ending == Some("meta") => {
-            Reader::Graph(saved_model::Message::MetaGraph)
+    Some(match (family, registry::by_name(&file)) {
+        (_, Some(told @ (Format::Safetensors | Format::Onnx))) => told,
+        (_, Some(Format::Gguf)) if ending == Some("gguf") => Format::Gguf,
+        (Family::Safetensors | Family::Mistral, _) => Format::Safetensors,
+        (Family::Bin | Family::Meta | Family::Pt | Family::TorchScript | Family::DiffusersSingle, _) => Format::Torch,
+        (Family::Gguf, _) => Format::Gguf,
+        (Family::Flax, _) => Format::Flax,
+        (Family::TfCheckpoint | Family::SavedModel, _) if ending == Some("index") => Format::TfCheckpoint,
+        (Family::TfCheckpoint | Family::SavedModel, _) if ending == Some("meta") => Format::Graph(Message::MetaGraph),
+        (Family::SavedModel, _) if file == "saved_model.pb" => Format::Graph(Message::SavedModel),
+        (Family::SavedModel, _) if matches!(&*file, "fingerprint.pb" | "keras_metadata.pb") => {
+            Format::Graph(Message::Other)
         }
-        Family::SavedModel if file == "saved_model.pb" => Reader::Graph(saved_model::Message::SavedModel),
-        Family::SavedModel if matches!(&*file, "fingerprint.pb" | "keras_metadata.pb") => {
-            Reader::Graph(saved_model::Message::Other)
-        }
-        Family::TfCheckpoint if file == "checkpoint" || file.contains(".data-") => return None,
-        Family::TfCheckpoint => Reader::TfCheckpoint,
-        Family::Tf if matches!(ending, Some("h5" | "hdf5")) => Reader::Hdf5,
+        (Family::TfCheckpoint, _) if file == "checkpoint" || file.contains(".data-") => return None,
+        (Family::TfCheckpoint, _) => Format::TfCheckpoint,
+        (Family::Tf, Some(Format::Hdf5)) => Format::Hdf5,
         _ => return None,
     })
 }
 
 /// Whether [`table_of`] reads a table of a file by this name.
 pub(crate) fn has_table(name: &RepoPath, family: Family) -> bool {
-    reader(name, family).is_some_and(|reader| !matches!(reader, Reader::Graph(_)))
+    reader(name, family).is_some_and(|format| format.row().table)
 }
 
 /// Reads the tensors of a weight file without executing anything in it; the findings are about `name`.
@@ -105,43 +90,40 @@ pub fn table_of(
     name: &RepoPath,
     family: Family,
 ) -> (Option<TensorTable>, Vec<Finding>) {
-    let fail = |code, message: String| (None, vec![Finding::new(code, name, message)]);
-    let (table, problems): (_, Vec<Problem>) = match reader(name, family) {
-        None => return (None, Vec::new()),
-        Some(Reader::Safetensors) => safetensors::read(&mut file, length, name.as_str()),
-        // The first checkpoints of TensorFlow were called so too.
-        Some(Reader::Torch)
-            if name.file_name().rsplit('.').next() == Some("ckpt")
-                && tf_checkpoint::is_table(&mut file, length).unwrap_or(false) =>
-        {
-            tf_checkpoint::read(&mut file, length, name.as_str())
-        }
-        Some(Reader::Torch) => torch::read(&mut file, length, name.as_str()),
-        Some(Reader::Gguf) => match starts_with(&mut file, &gguf::OLD_MAGICS) {
-            Err(error) => return fail(Code::FileMissing, format!("it cannot be read: {error}")),
-            Ok(true) => return (None, Vec::new()),
-            Ok(false) => gguf::read(&mut file, length, name.as_str()),
-        },
-        Some(Reader::Flax) => flax::read(&mut file, length, name.as_str()),
-        Some(Reader::TfCheckpoint) => tf_checkpoint::read(&mut file, length, name.as_str()),
-        Some(Reader::Onnx) => onnx::read(&mut file, length, name.as_str()),
-        Some(Reader::Graph(message)) => {
-            return (None, found(saved_model::read(&mut file, length, name.as_str(), message).1));
-        }
-        Some(Reader::Hdf5) => hdf5::read(&mut file, length, name.as_str()),
-    };
-    let mut findings = found(problems);
-    if matches!(reader(name, family), Some(Reader::Torch)) && findings.iter().all(|f| f.severity < Severity::Error) {
+    let Some(format) = reader(name, family) else { return (None, Vec::new()) };
+    let (table, mut findings) = read(&mut file, length, name.as_str(), format);
+    if format == Format::Torch && findings.iter().all(|f| f.severity < Severity::Error) {
         findings.extend(torchscript_or_not(&mut file, length, name, family));
     }
-    // A table that was not read whole, or not at all, would make every promised tensor "missing".
+    (table.filter(|_| is_whole(&findings)), findings)
+}
+
+/// Reads the tensors of a file of which the format is known. The findings are about `name`, as it is here.
+pub(crate) fn read_as(
+    format: Format,
+    file: impl Read + Seek,
+    length: u64,
+    name: &str,
+) -> (Option<TensorTable>, Vec<Finding>) {
+    let (table, findings) = read(file, length, name, format);
+    (table.filter(|_| is_whole(&findings)), findings)
+}
+
+fn read(file: impl Read + Seek, length: u64, name: &str, format: Format) -> (Option<TensorTable>, Vec<Finding>) {
+    match format.read(file, length, name) {
+        Ok((table, problems)) => (table, found(problems)),
+        Err(error) => (None, vec![Finding::new(Code::FileMissing, name, format!("it cannot be read: {error}"))]),
+    }
+}
+
+/// Whether a table was read whole. One that was not, or not at all, would make every promised tensor "missing".
+fn is_whole(findings: &[Finding]) -> bool {
     let unread = |f: &Finding| match f.code {
         Code::UnsafePickle => false,
         Code::FormatUnexpected => true,
         _ => f.severity == Severity::Error,
     };
-    let whole = !findings.iter().any(unread);
-    (whole.then_some(table), findings)
+    !findings.iter().any(unread)
 }
 
 /// A complaint where `torch.load` is needed and a TorchScript archive lies, or the other way round.
@@ -157,12 +139,4 @@ fn torchscript_or_not(file: impl Read + Seek, length: u64, name: &RepoPath, fami
         _ => return None,
     };
     Some(Finding::new(Code::FormatUnexpected, name, message))
-}
-
-/// Whether a file starts with one of these; leaves it at its start.
-fn starts_with(file: &mut (impl Read + Seek), known: &[&[u8; 4]]) -> std::io::Result<bool> {
-    let mut head = Vec::with_capacity(4);
-    file.by_ref().take(4).read_to_end(&mut head)?;
-    file.rewind()?;
-    Ok(known.iter().any(|magic| head == **magic))
 }
