@@ -245,20 +245,19 @@ fn a_killed_upload_goes_on_where_it_was() {
     let machine = Machine::on(Hub::with(options, [one_file(LARGE)]));
     let Some(s3) = S3::start(&machine) else { return };
     let mut child = s3.command(&machine, "org/one --to s3://fleet").stderr(Stdio::null()).spawn().unwrap();
-    let noted = s3.script(
-        "import json, time
-noted = 0
-while noted < 4:
+    let noted = "import json
+def noted():
     for o in s3.list_objects_v2(Bucket='fleet').get('Contents', []):
         if '/.hfget/' in o['Key']:
             text = s3.get_object(Bucket='fleet', Key=o['Key'])['Body'].read()
-            noted = len(json.loads(text)['parts'])
-    time.sleep(0.01)
-print(noted)",
-    );
+            return len(json.loads(text)['parts'])
+    return 0
+";
+    s3.script(&format!("{noted}import time\nwhile noted() < 4: time.sleep(0.01)"));
     child.kill().unwrap();
     child.wait().unwrap();
-    let noted: usize = noted.trim().parse().unwrap();
+    // It went on until it was killed.
+    let noted: usize = s3.script(&format!("{noted}print(noted())")).trim().parse().unwrap();
     assert!(!s3.keys().iter().any(|key| key.ends_with(MODEL)), "nothing is visible yet");
     let plan = s3.hfget(&machine, "plan org/one --to s3://fleet --json").ends_with(0).json();
     let to_fetch = plan["plans"][0]["bytes_to_fetch"].as_u64().unwrap();

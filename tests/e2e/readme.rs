@@ -37,6 +37,7 @@ fn every_test_that_is_named_exists_and_each_line_of_the_security_model_names_som
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut all = String::new();
     sources(&root.join("src"), &mut all);
+    sources(&root.join("crates"), &mut all);
     sources(&root.join("tests"), &mut all);
     let readme = readme();
     let named: Vec<&str> = readme.split('`').skip(1).step_by(2).filter(|word| is_sentence(word)).collect();
