@@ -17,13 +17,13 @@
 //! | [`store`] | where files land: the Hub cache and local folders; locks, partial files, atomic commit | HTTP, formats |
 //! | [`plan`] | what is cached, what will be fetched, how many bytes | how bytes move |
 //! | [`fetch`] | moving bytes: ranges, retries, hashing while streaming | what the bytes mean |
-//! | [`verify`] | digests, tensor tables read from untrusted bytes, coverage of the index | network |
+//! | [`verify`] | digests, coverage of the index, what `hfget-formats` reads from untrusted bytes | network |
 //! | [`lock`] | lockfiles: a selection to the byte, as text | how one is made or used |
 //! | `objects` | object stores: requests, keys, what is kept there, uploads without a disk | what is put there and why |
-//! | [`report`] | the report of a run and its renderings | how it was found out |
+//! | [`report`] | what a run comes to, as plain values | how it was found out, how it is drawn |
 //!
-//! [`session`] wires the rooms together for programs that want the whole job in one call; the
-//! `hfget` binary is a thin layer of argument parsing and progress bars above it. Programs that keep files
+//! [`session`] wires the rooms together for programs that want the whole job in one call; the command `hfget` is a
+//! layer of arguments, rendered text and progress bars above it. Programs that keep files
 //! elsewhere go through the rooms themselves: `examples/own_store.rs` lists, selects, streams into memory and
 //! verifies there.
 //!
