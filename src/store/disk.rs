@@ -4,11 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
-
 use super::StoreError;
 use crate::finding::Stamp;
-use crate::model::{Entry, Hashed};
+use crate::model::{Digest, Hashed};
 
 /// Bytes that are read at a time.
 const HASH_BUFFER: usize = 1 << 20;
@@ -24,12 +22,12 @@ pub(super) fn stamp_of(path: &Path) -> Result<Option<Stamp>, StoreError> {
 }
 
 /// Reads a file whole. Gives its digest and what it looked like both before and after; an error if it changed.
-pub(super) fn hash(path: &Path, entry: &Entry) -> Result<(Hashed, Stamp), StoreError> {
+pub(super) fn hash(path: &Path, like: Digest, size: u64) -> Result<(Hashed, Stamp), StoreError> {
     let failed = StoreError::io("read", path);
     let read = || -> io::Result<(Hashed, Stamp, Stamp)> {
         let mut file = File::open(path)?;
         let before = Stamp::from(&file.metadata()?);
-        let mut hasher = entry.digest().hasher(entry.size);
+        let mut hasher = like.hasher(size);
         let mut buffer = vec![0; HASH_BUFFER];
         loop {
             match file.read(&mut buffer) {
@@ -43,6 +41,17 @@ pub(super) fn hash(path: &Path, entry: &Entry) -> Result<(Hashed, Stamp), StoreE
     };
     let (hashed, before, after) = read().map_err(failed)?;
     if before == after { Ok((hashed, after)) } else { Err(StoreError::Changed(path.to_path_buf())) }
+}
+
+/// Flushes a file that another program wrote. A file system that cannot be written to has nothing to flush.
+pub(super) fn flush(path: &Path) -> Result<(), StoreError> {
+    let flushed = File::open(path).and_then(|file| file.sync_data());
+    match flushed {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::InvalidInput) => {
+            Err(StoreError::io("flush", path)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether the two show the same bytes. The change time may differ: to rename or to link a file sets it.
@@ -65,19 +74,6 @@ pub(super) fn create_dirs(path: &Path) -> Result<(), StoreError> {
         },
         _ => StoreError::io("create", path)(error),
     })
-}
-
-/// Reads a small regular file, at most `limit` bytes of it, without following a symlink or waiting
-/// for a pipe; `None` when there is nothing to read.
-pub(super) fn read_small(path: &Path, limit: u64) -> Option<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
-    let mut content = Vec::new();
-    file.take(limit).read_to_end(&mut content).ok()?;
-    Some(content)
 }
 
 /// `path` or its nearest ancestor that exists.
@@ -103,5 +99,9 @@ pub(super) fn folds_names(folder: &Path) -> bool {
 /// Bytes an unprivileged user can still write below `path`.
 pub(super) fn free_space(path: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(nearest_existing(path)).ok()?;
+    // A file system that has no blocks at all does not know: some say so of everything.
+    if stat.f_blocks == 0 {
+        return None;
+    }
     stat.f_bavail.checked_mul(stat.f_frsize)
 }

@@ -22,6 +22,7 @@ mod mirrors;
 mod objects;
 mod olah;
 mod options;
+mod own_files;
 mod papers;
 mod peer_tools;
 mod peers;

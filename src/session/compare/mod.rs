@@ -247,7 +247,8 @@ impl Prepared {
             store: Arc::clone(&self.store),
             origin: self.origin,
             whole: self.whole,
-            early: Vec::new(),
+            early: Default::default(),
+            commits: Default::default(),
             excluded: Vec::new(),
             place: None,
         }

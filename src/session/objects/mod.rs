@@ -12,8 +12,8 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Semaphore;
 
 use self::shelf::Shelf;
+use super::documents::is_content;
 use super::outcome::paths_of;
-use super::prepare::is_content;
 use super::{Error, Prepared, Session, Statuses};
 use crate::fetch::Limiter;
 use crate::finding::{Evidence, Finding, Outcome};

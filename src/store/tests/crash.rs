@@ -170,7 +170,7 @@ fn what_was_flushed_outlives_the_machine() {
         // Noted while the flush goes on: not covered by it.
         partial.record(500 * mib..510 * mib).unwrap();
         flush.run().unwrap();
-        partial.flushed(&flush).unwrap();
+        partial.flushed(&flush, flush.run()).unwrap();
         assert!(partial.flush_due().is_none());
     }
     assert_eq!(store.presence(&commit(), &large).unwrap(), Presence::Partial(310 * mib));
@@ -196,7 +196,7 @@ fn a_flush_of_a_file_that_was_started_again_says_nothing() {
     let flush = partial.flush_due().expect("time to flush");
     partial.reset().unwrap();
     flush.run().unwrap();
-    partial.flushed(&flush).unwrap();
+    partial.flushed(&flush, flush.run()).unwrap();
     let journal = store.layout.partial_dir().join(format!("{}.journal", large.digest()));
     assert!(!fs::read_to_string(journal).unwrap().contains("synced"));
 }
@@ -208,7 +208,7 @@ fn a_leftover_that_is_being_worked_on_is_not_removed() {
         let a = entry("a.bin");
         let (part, journal) = killed(&store, &a);
         let [leftover] = &store.leftovers()[..] else { panic!("one leftover") };
-        assert_eq!(leftover.digest, a.digest());
+        assert_eq!(leftover.digest, Some(a.digest()));
         let lock = store.try_lock(&a).unwrap().unwrap();
         assert!(!store.remove_leftover(leftover).unwrap());
         assert!(part.exists());
@@ -296,7 +296,7 @@ fn starting_again_never_touches_what_is_visible() {
     third.write(0, b"other").unwrap();
     assert_eq!(fs::read(&name).unwrap(), CONTENT);
     // Nor does one process name what another has begun anew.
-    store.discard(&commit(), &a).unwrap();
+    take_away(&store, &a);
     let whole = third;
     whole.write(0, CONTENT).unwrap();
     let mut begun = unlocked(open());
