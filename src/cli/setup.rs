@@ -63,6 +63,17 @@ pub(super) fn apply_revision(spec: &mut RepoSpec, revision: Option<&Revision>) {
     }
 }
 
+/// Files that can be on their way at once with the descriptors that there are: each takes locks, a partial, a journal
+/// and a connection, and some folders while it gets its name.
+fn descriptor_room() -> usize {
+    /// What the process has open besides.
+    const OTHERS: u64 = 32;
+    const EACH: u64 = 10;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let room = limit.map_or(u64::MAX, |limit| limit.saturating_sub(OTHERS) / EACH).max(1);
+    usize::try_from(room).unwrap_or(usize::MAX)
+}
+
 /// The folder of each repo, where --local-dir has a place for the repo's name; nothing where one folder is for all.
 /// A folder holds one repo: what would be put into one twice is refused.
 pub(super) fn folders<'a>(
@@ -165,6 +176,9 @@ pub(super) fn session(
     config.offline = place.offline || env_flag("HF_HUB_OFFLINE") || env_flag("TRANSFORMERS_OFFLINE");
     config.fetch.jobs = transfer.jobs.map_or(config.fetch.jobs, usize::from);
     config.fetch.connections = transfer.connections.map_or(config.fetch.connections, usize::from);
+    let room = descriptor_room();
+    config.fetch.jobs = config.fetch.jobs.min(room);
+    config.fetch.connections = config.fetch.connections.min(room);
     config.fetch.limit_rate = transfer.limit_rate;
     config.fetch.force = transfer.force;
     config.fetch.lock_wait = transfer.lock_wait.unwrap_or(config.fetch.lock_wait);

@@ -9,13 +9,13 @@ use globset::GlobBuilder;
 
 use super::documents::Early;
 use super::{Error, Session};
-use crate::finding::{Code, Evidence, Finding, Origin};
-use crate::model::{CommitId, Entry, Listing, RepoInfo, RepoSpec, Revision};
+use crate::finding::{Code, Evidence, Finding, Origin, Severity};
+use crate::model::{CommitId, Entry, Listing, RepoInfo, RepoSpec, RepoType, Revision};
 use crate::plan::{Item, Plan};
 use crate::progress::Event;
 use crate::report::PlanReport;
 use crate::select::Selection;
-use crate::store::{Conflict, Store, conflicts};
+use crate::store::{Conflict, Store, conflicts, noted_clashes};
 use crate::verify::SubjectFile;
 
 /// Whether anything may be kept.
@@ -44,7 +44,8 @@ pub struct Prepared {
     pub(super) early: Early,
     /// Other commits of this repo, of which files may be here.
     pub(super) commits: BTreeSet<CommitId>,
-    pub(super) excluded: Vec<String>,
+    /// Names that are wanted and cannot be used.
+    pub(super) refused: Vec<Finding>,
     /// Where the files will be, where that is no folder.
     pub(super) place: Option<Location>,
 }
@@ -115,23 +116,7 @@ impl Prepared {
     /// Names that make the listing unsafe to use: nothing is fetched while there are any.
     pub fn unsafe_names(&self) -> Vec<Finding> {
         let hint = "nothing was fetched; --exclude the name to take the rest";
-        let excluded = |text: &str| {
-            self.excluded.iter().any(|glob| {
-                let glob = GlobBuilder::new(glob).literal_separator(false).backslash_escape(true).build();
-                glob.is_ok_and(|g| g.compile_matcher().is_match(Path::new(text)))
-            })
-        };
-        let rejected = self.listing.rejected.iter().filter(|r| !excluded(&r.error.text));
-        let mut found: Vec<Finding> = rejected
-            .map(|r| {
-                Finding::new(
-                    Code::PathUnsafe,
-                    &r.error.text,
-                    format!("the listing has a name that is not safe to use: {}", r.error.reason),
-                )
-                .hint(hint)
-            })
-            .collect();
+        let mut found: Vec<Finding> = self.refused.iter().map(|finding| finding.clone().hint(hint)).collect();
         let clashes = conflicts(self.selection.files.iter().map(|f| &f.path));
         let folds = clashes.iter().any(|c| matches!(c, Conflict::CaseOnly(..))) && self.store.case_insensitive();
         for clash in clashes {
@@ -160,8 +145,36 @@ impl Prepared {
                 Conflict::CaseOnly(..) => {}
             }
         }
+        if self.store.is_local_dir() {
+            for (file, path) in noted_clashes(self.selection.files.iter().map(|f| &f.path)) {
+                let message = format!("its folder has the name of what is noted of {} in a local dir", file.shown());
+                found.push(Finding::new(Code::PathUnsafe, &path, message).hint(hint));
+            }
+        }
         found
     }
+}
+
+/// Names of the listing that are no safe paths: those that are wanted, and those that are not.
+fn refused_names(listing: &Listing, options: &Options) -> (Vec<Finding>, Vec<Finding>) {
+    let matches = |globs: &[String], text: &str| {
+        globs.iter().any(|glob| {
+            let glob = GlobBuilder::new(glob).literal_separator(false).backslash_escape(true).build();
+            glob.is_ok_and(|g| g.compile_matcher().is_match(Path::new(text)))
+        })
+    };
+    // Loaders look for no such name in a model; of anything else all files are wanted.
+    let all = options.all || listing.info.repo_type != RepoType::Model;
+    let left = listing.rejected.iter().filter(|name| !matches(&options.exclude, &name.error.text));
+    let (wanted, other): (Vec<_>, Vec<_>) = left.partition(|name| all || matches(&options.include, &name.error.text));
+    let say = |names: Vec<&crate::model::Rejected>, severity| {
+        let finding = |name: &crate::model::Rejected| {
+            let message = format!("the listing has a name that is not safe to use: {}", name.error.reason);
+            Finding::new(Code::PathUnsafe, &name.error.text, message).severity(severity)
+        };
+        names.into_iter().map(finding).collect()
+    };
+    (say(wanted, Severity::Error), say(other, Severity::Warning))
 }
 
 /// What the Hub's own scan says of the files that are wanted.
@@ -218,8 +231,9 @@ impl Session {
         let wanted: Vec<(Entry, Purpose)> =
             selection.files.iter().filter_map(|f| Some((listing.get(f.path.as_str())?.clone(), f.purpose))).collect();
         let plan = self.blocking(&store, move |_| Plan::new(&plan_store, &commit, wanted)).await?;
-        let excluded = options.exclude;
-        Ok(Prepared { listing, selection, plan, store, origin, whole, early, commits, excluded, place: None })
+        let (refused, unwanted) = refused_names(&listing, &options);
+        selection.findings.extend(unwanted);
+        Ok(Prepared { listing, selection, plan, store, origin, whole, early, commits, refused, place: None })
     }
 
     /// The listing at the pinned commit: one request when an earlier run kept that of the same endpoint. `anew` asks

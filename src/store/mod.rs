@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[cfg(feature = "object-store")]
 pub(crate) use cache::folder_name;
-pub(crate) use conflict::{Conflict, conflicts};
+pub(crate) use conflict::{Conflict, conflicts, noted_clashes};
 pub use error::{StoreError, StoreErrorKind};
 pub(crate) use import::Imported;
 pub(crate) use leftovers::repo_of_folder;
@@ -190,6 +190,11 @@ impl Store {
         let here =
             paths.iter().filter(|path| self.layout.stamp(&path.under(self.layout.root())).ok().flatten().is_some());
         Ok(here.filter_map(|path| self.layout.noted_commit(path)).collect())
+    }
+
+    /// Whether files lie in a plain folder, with what is noted of them beside.
+    pub(crate) fn is_local_dir(&self) -> bool {
+        matches!(&self.layout.kind, Kind::Local { .. })
     }
 
     /// The repo's name as a folder, of a local dir that is one repo's.

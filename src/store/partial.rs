@@ -73,6 +73,10 @@ impl Flush {
 /// What the journal of a partial in `folder` says has arrived, as far as the partial is long enough to hold it.
 fn read(folder: &Folder, names: &Names, entry: &Entry) -> Option<Believed> {
     let stat = folder.stat(&names.part).ok()??;
+    // With another name it is somebody else's file too, and will be begun anew.
+    if stat.st_nlink > 1 {
+        return None;
+    }
     let length = u64::try_from(stat.st_size).ok().filter(|_| FileType::from_raw_mode(stat.st_mode).is_file())?;
     let text = folder.read_small(&names.journal, JOURNAL_LIMIT)?;
     journal::parse(std::str::from_utf8(&text).ok()?, entry, length, journal::boot())

@@ -18,6 +18,9 @@ use crate::model::Entry;
 
 /// A temporary file older than this was left by a crash.
 const STALE: Duration = Duration::from_hours(24);
+/// Pauses while the system has no descriptor left, and how many: half a minute.
+const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(20);
+const DESCRIPTOR_TRIES: u32 = 1500;
 /// What temporary names start with.
 pub(super) const TEMPORARY: &str = "tmp-";
 /// What the umask takes from.
@@ -37,7 +40,7 @@ impl Folder {
     /// Opens `root`, which may itself be reached by links, or gives `None` when it is not there.
     fn root(root: &Path) -> Result<Option<Self>, StoreError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match rustix::fs::open(root, flags, Mode::empty()) {
+        match patiently(|| rustix::fs::open(root, flags, Mode::empty())) {
             Ok(fd) => Ok(Some(Folder { fd, path: root.to_path_buf() })),
             Err(Errno::NOENT) => Ok(None),
             Err(Errno::NOTDIR) => Err(error::folder_needed(root)),
@@ -80,7 +83,7 @@ impl Folder {
     fn enter(&self, name: &Path) -> Result<Option<Self>, StoreError> {
         let path = self.path.join(name);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
+        match patiently(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty())) {
             Ok(fd) => Ok(Some(Folder { fd, path })),
             Err(Errno::NOENT) => Ok(None),
             // Which of the two a link gives differs between systems.
@@ -150,7 +153,7 @@ impl Folder {
     /// [`OFlags::CREATE`] the umask decides the mode.
     pub fn open(&self, name: &str, flags: OFlags, mode: Mode) -> Result<File, Errno> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        rustix::fs::openat(&self.fd, name, flags, mode).map(File::from)
+        patiently(|| rustix::fs::openat(&self.fd, name, flags, mode)).map(File::from)
     }
 
     /// As [`Self::open`] for reading and writing; anything but a regular file is an error.
@@ -288,6 +291,17 @@ impl Folder {
             }
         }
     }
+}
+
+/// Opens something, again and again while the system has no descriptor left: files that are open will be closed.
+fn patiently(open: impl Fn() -> Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {
+    for _ in 0..DESCRIPTOR_TRIES {
+        match open() {
+            Err(Errno::MFILE | Errno::NFILE) => std::thread::sleep(DESCRIPTOR_PAUSE),
+            opened => return opened,
+        }
+    }
+    open()
 }
 
 /// The names that a relative path is made of; what else could stand in a path is dropped.

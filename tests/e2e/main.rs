@@ -27,6 +27,7 @@ mod papers;
 mod peer_tools;
 mod peers;
 mod pipelines;
+mod planted_links;
 mod readme;
 mod resume;
 mod schemas;

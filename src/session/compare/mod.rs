@@ -249,7 +249,7 @@ impl Prepared {
             whole: self.whole,
             early: Default::default(),
             commits: Default::default(),
-            excluded: Vec::new(),
+            refused: Vec::new(),
             place: None,
         }
     }

@@ -273,7 +273,10 @@ fn starting_again_never_touches_what_is_visible() {
     let root = TempDir::new().unwrap();
     let store = cache(root.path(), true);
     let a = entry("a.bin");
-    let open = || Partial::open(Arc::clone(&store), store.try_lock(&a).unwrap().unwrap(), commit(), &a).unwrap();
+    let open = || {
+        let process = cache(root.path(), true);
+        Partial::open(Arc::clone(&process), process.try_lock(&a).unwrap().unwrap(), commit(), &a).unwrap()
+    };
     // Opening drops the lock's exclusion here: both are handed a partial.
     let unlocked = |partial: Partial| {
         fs::remove_dir_all(root.path().join(".locks")).unwrap();
