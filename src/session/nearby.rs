@@ -48,9 +48,29 @@ struct Offer {
 impl Session {
     /// The repo's folder in the cache of this machine, where files go elsewhere.
     pub(super) fn nearby(&self, repo_type: RepoType, id: &RepoId) -> Option<Arc<Store>> {
-        let Destination::LocalDir(_) = &self.config.destination else { return None };
+        if let Destination::Cache { .. } = &self.config.destination {
+            return None;
+        }
         let root = self.config.nearby.as_deref()?;
         Some(Arc::new(Store::hub_cache(root, repo_type, id, true)))
+    }
+
+    /// Where the cache of this machine has files that are to go elsewhere.
+    #[cfg(feature = "object-store")]
+    pub(super) async fn offered(
+        &self,
+        prepared: &Prepared,
+        wanted: Vec<Entry>,
+    ) -> Result<HashMap<RepoPath, PathBuf>, Error> {
+        let info = &prepared.listing.info;
+        let cache = self.nearby(info.repo_type, &info.id).filter(|_| !self.config.fetch.force);
+        let Some(cache) = cache else { return Ok(HashMap::new()) };
+        let commit = info.commit;
+        self.blocking(&cache, move |cache| {
+            let offer = |entry: Entry| cache.offers(&commit, &entry).map(|from| (entry.path, from));
+            Ok(wanted.into_iter().filter_map(offer).collect())
+        })
+        .await
     }
 
     /// Puts in place what is missing and is on this machine: what selection has read, and what the cache has.

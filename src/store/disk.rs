@@ -21,8 +21,21 @@ pub(super) fn stamp_of(path: &Path) -> Result<Option<Stamp>, StoreError> {
     }
 }
 
-/// Reads a file whole. Gives its digest and what it looked like both before and after; an error if it changed.
+/// How often a file is read that changes meanwhile: another process may put the same in its place.
+const LOOKS: usize = 4;
+
+/// Reads a file whole. Gives its digest and what it looked like both before and after; an error if it changes each time.
 pub(super) fn hash(path: &Path, like: Digest, size: u64) -> Result<(Hashed, Stamp), StoreError> {
+    for _ in 1..LOOKS {
+        match hash_once(path, like, size) {
+            Err(StoreError::Changed(_)) => {}
+            other => return other,
+        }
+    }
+    hash_once(path, like, size)
+}
+
+fn hash_once(path: &Path, like: Digest, size: u64) -> Result<(Hashed, Stamp), StoreError> {
     let failed = StoreError::io("read", path);
     let read = || -> io::Result<(Hashed, Stamp, Stamp)> {
         let mut file = File::open(path)?;
@@ -104,4 +117,16 @@ pub(super) fn free_space(path: &Path) -> Option<u64> {
         return None;
     }
     stat.f_bavail.checked_mul(stat.f_frsize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `/proc` has no blocks at all, as some network mounts say of themselves.
+    #[test]
+    fn a_file_system_that_counts_no_blocks_is_not_full_but_unknown() {
+        assert_eq!(free_space(Path::new("/proc/self")), None);
+        assert!(free_space(&std::env::temp_dir()).is_some_and(|free| free > 0));
+    }
 }

@@ -48,6 +48,8 @@ use layout::{Kind, Layout};
 use record::Record;
 use within::Folder;
 
+/// How often what changes while it is looked at is looked at again.
+const LOOKS: usize = 3;
 /// A ref is a commit id; what is longer is none.
 const REF_LIMIT: u64 = 100;
 
@@ -237,6 +239,17 @@ impl Store {
     /// record does not know, is hashed here. Says what stands for the file: [`Evidence::Hashed`] only if it was
     /// hashed here. Remembering is a courtesy: that a read-only cache cannot keep the note is no error.
     pub fn adopt(&self, commit: &CommitId, entry: &Entry, hashed: Option<Stamp>) -> Result<Evidence, StoreError> {
+        for _ in 0..LOOKS {
+            // Another process may put the same there just now: that is no trouble, but another look.
+            match self.adopt_once(commit, entry, hashed) {
+                Err(StoreError::Changed(_)) => {}
+                other => return other,
+            }
+        }
+        self.adopt_once(commit, entry, hashed)
+    }
+
+    fn adopt_once(&self, commit: &CommitId, entry: &Entry, hashed: Option<Stamp>) -> Result<Evidence, StoreError> {
         let digest = entry.digest();
         let place = self.layout.place(commit, entry);
         let stamp = self.layout.stamp(&place.path)?.filter(|stamp| stamp.size == entry.size);

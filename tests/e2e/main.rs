@@ -20,6 +20,7 @@ mod locking;
 mod matrix;
 mod mirrors;
 mod objects;
+mod odd_disks;
 mod olah;
 mod options;
 mod own_files;

@@ -309,6 +309,47 @@ fn starting_again_never_touches_what_is_visible() {
     assert!(!name.exists());
 }
 
+/// A file of terabytes has a line for each MiB of each connection: the journal says them as few.
+#[test]
+fn a_journal_of_many_lines_is_said_as_few_and_loses_nothing() {
+    let root = TempDir::new().unwrap();
+    let store = cache(root.path(), true);
+    let a = entry_of("a.bin", &[7; 100_000]);
+    let open = || store.partial(store.try_lock(&a).unwrap().unwrap(), &commit(), &a).unwrap();
+    let mut partial = open();
+    partial.write(0, &[7; 90_000]).unwrap();
+    for at in 0..30_000 {
+        partial.record(at..at + 1).unwrap();
+        partial.record(2 * at + 30_000..2 * at + 30_001).unwrap();
+    }
+    drop(partial);
+    let journal = root.path().join(format!("models--org--name/.hfget/partial/{}.journal", a.digest()));
+    let lines = fs::read_to_string(journal).unwrap().lines().count();
+    assert!(lines < 60_000, "{lines}");
+    assert_eq!(open().ranges().total(), 60_000);
+}
+
+/// What was flushed stays flushed when the journal is written anew.
+#[test]
+fn a_journal_that_is_written_anew_still_says_what_was_flushed() {
+    let root = TempDir::new().unwrap();
+    let store = cache(root.path(), true);
+    let a = entry_of("a.bin", &[7; 600 << 10]);
+    let path = root.path().join(format!("models--org--name/.hfget/partial/{}.journal", a.digest()));
+    let mut durable = RangeSet::default();
+    durable.insert(0..100);
+    let mut all = durable.clone();
+    all.insert(50..300);
+    all.insert(400..500);
+    drop(store.partial(store.try_lock(&a).unwrap().unwrap(), &commit(), &a).unwrap());
+    let (text, lines) = journal::text_of(&a, journal::boot(), &durable, &all);
+    assert_eq!(lines, 3);
+    fs::write(&path, &text).unwrap();
+    let read = |boot| journal::parse(&text, &a, 600 << 10, boot).unwrap();
+    assert_eq!(read(journal::boot()).ranges, all);
+    assert_eq!(read("another boot").ranges, durable);
+}
+
 #[test]
 fn empty_files_are_files() {
     let root = TempDir::new().unwrap();
