@@ -101,7 +101,8 @@ fn show(all: &[Found], args: &CleanArgs, screen: &Screen) {
         let value = |f: &Found| {
             json!({
                 "in": f.name,
-                "digest": f.leftover.digest.to_string(),
+                "digest": f.leftover.digest.map(|digest| digest.to_string()),
+                "name": f.leftover.name,
                 "bytes": f.leftover.bytes,
                 "age_seconds": f.age.map(|age| age.as_secs()),
                 "removed": f.state == State::Removed,
@@ -112,7 +113,7 @@ fn show(all: &[Found], args: &CleanArgs, screen: &Screen) {
     } else {
         let mut lines = String::new();
         for found in all {
-            let digest: String = found.leftover.digest.to_string().chars().take(12).collect();
+            let digest: String = found.leftover.name.chars().take(12).collect();
             let state = match found.state {
                 State::Kept => "",
                 State::Removed => "  removed",

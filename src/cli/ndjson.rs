@@ -84,7 +84,9 @@ impl Progress for Ndjson {
                 event("retry", json!({ "path": path, "why": why, "attempt": attempt, "wait_ms": wait }));
             }
             Event::RateLimited { wait } => event("rate-limited", json!({ "wait_ms": milliseconds(wait) })),
-            Event::WaitingForLock { path } => event("waiting", json!({ "path": path.as_str() })),
+            Event::WaitingForLock { path, waited } => {
+                event("waiting", json!({ "path": path.as_str(), "waited_seconds": waited.as_secs() }));
+            }
             Event::VerifyStarted { files, bytes } => {
                 self.begin(bytes, 0);
                 event("verify-started", json!({ "files": files, "bytes": bytes }));

@@ -385,8 +385,11 @@ fn notice(event: &Event<'_>) -> Option<String> {
             format!("{file}{}; attempt {attempt} in {}", printable(why), seconds(*wait))
         }
         Event::RateLimited { wait } => format!("the Hub's rate limit is reached; waiting {}", seconds(*wait)),
-        Event::WaitingForLock { path } => {
+        Event::WaitingForLock { path, waited } if *waited < Duration::from_secs(1) => {
             format!("{}: another process is fetching this file; waiting for it", path.shown())
+        }
+        Event::WaitingForLock { path, waited } => {
+            format!("{}: another process has locked this file; waited {} for it", path.shown(), seconds(*waited))
         }
         _ => return None,
     })

@@ -2,14 +2,15 @@
 
 use std::io::Write as _;
 use std::process::ExitCode as ProcessCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::FromArgMatches as _;
 use hfget_core::finding::{ExitCode, Severity};
 use hfget_core::lock::LockedRepo;
-use hfget_core::model::{Options, RepoSpec};
+use hfget_core::model::{Options, RepoId, RepoSpec, RepoType};
 use hfget_core::report::Report;
-use hfget_core::session::{Error, Inspected, Prepared, Session, inspect_path, names_folder};
+use hfget_core::session::{Destination, Error, Inspected, Prepared, Session, inspect_path, names_folder};
 use hfget_core::text::printable;
 
 use super::advice::Advisor;
@@ -23,7 +24,7 @@ use super::lock::{lock, locked};
 use super::papers::{completions, man};
 use super::progress::{say_interrupted, write_line};
 use super::screen::{Screen, print_json};
-use super::setup::{apply_revision, session, specs};
+use super::setup::{apply_revision, folders, session, specs};
 use super::verify::verify;
 
 pub fn main() -> ProcessCode {
@@ -36,6 +37,7 @@ pub fn main() -> ProcessCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
+    raise_descriptor_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -47,6 +49,16 @@ pub fn main() -> ProcessCode {
     // Writers that are still busy after an interruption get a moment to note what has arrived.
     runtime.shutdown_timeout(Duration::from_secs(2));
     code(end)
+}
+
+/// Each connection and each file on its way takes descriptors; many systems give few of them to who does not ask.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // Where that is refused, fewer must do.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
 }
 
 fn code(end: ExitCode) -> ProcessCode {
@@ -93,13 +105,13 @@ async fn interrupted() {
 
 async fn get(args: &GetArgs) -> ExitCode {
     let screen = Screen::new(&args.output, Advisor::new(args.place.cache_dir.as_deref()).of_commands());
-    let (jobs, session) = match setup(&Asked::to_get(args), &screen) {
+    let jobs = match setup(&Asked::to_get(args), &screen) {
         Ok(ready) => ready,
         Err(end) => return end,
     };
     let mut endings = Endings::new(&screen, &args.reports);
-    for (at, job) in jobs.iter().enumerate() {
-        match job.get(&session).await {
+    for (at, (job, session)) in jobs.iter().enumerate() {
+        match job.get(session).await {
             Ok(report) => endings.report(&job.name(), report),
             Err(error) => {
                 endings.error(&job.name(), &error);
@@ -137,7 +149,7 @@ impl<'a> Asked<'a> {
 
 async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
     let screen = Screen::new(asked.output, Advisor::new(asked.place.cache_dir.as_deref()));
-    let (jobs, session) = match setup(asked, &screen) {
+    let jobs = match setup(asked, &screen) {
         Ok(ready) => ready,
         Err(end) => return end,
     };
@@ -145,8 +157,8 @@ async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
     let options = screen.on_stdout();
     let mut end = ExitCode::Verified;
     let mut values = Vec::new();
-    for job in &jobs {
-        match job.plan(&session).await {
+    for (job, session) in &jobs {
+        match job.plan(session).await {
             Ok(mut prepared) => {
                 if deep {
                     let findings = session.check_deep(&prepared).await;
@@ -200,6 +212,13 @@ impl Job {
         }
     }
 
+    fn repo(&self) -> (RepoType, &RepoId) {
+        match self {
+            Job::Chosen(spec, _) => (spec.repo_type, &spec.id),
+            Job::Locked(locked) => (locked.repo_type, &locked.id),
+        }
+    }
+
     async fn get(&self, session: &Session) -> Result<Report, Error> {
         match self {
             Job::Chosen(spec, options) => session.get(spec, options).await,
@@ -215,16 +234,25 @@ impl Job {
     }
 }
 
-fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<(Vec<Job>, Session), ExitCode> {
+/// What is to be done, each with the session that does it: one for all, unless each repo has a folder of its own.
+fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<Vec<(Job, Arc<Session>)>, ExitCode> {
     let Asked { repos, selection, place, into, transfer, .. } = asked;
     let specs = specs(repos, screen)?;
     let pasted = specs.first().and_then(|s| s.endpoint.as_deref());
-    let session = session(place, transfer, false, screen, pasted, into.destination())?;
-    let jobs = match &repos.locked {
+    let jobs: Vec<Job> = match &repos.locked {
         Some(file) => locked(file, repos, selection, screen)?.into_iter().map(Job::Locked).collect(),
-        None => specs.into_iter().map(|spec| Job::Chosen(spec, selection.options())).collect(),
+        None => specs.iter().map(|spec| Job::Chosen(spec.clone(), selection.options())).collect(),
     };
-    Ok((jobs, session))
+    let folders = folders(place, jobs.iter().map(Job::repo), screen)?;
+    let open = |folder: Option<Destination>| {
+        session(place, transfer, false, screen, pasted, into.destination().or(folder)).map(Arc::new)
+    };
+    if folders.is_empty() {
+        let session = open(None)?;
+        return Ok(jobs.into_iter().map(|job| (job, Arc::clone(&session))).collect());
+    }
+    let sessions: Result<Vec<_>, ExitCode> = folders.into_iter().map(|folder| open(Some(folder))).collect();
+    Ok(jobs.into_iter().zip(sessions?).collect())
 }
 
 async fn inspect(args: &InspectArgs) -> ExitCode {

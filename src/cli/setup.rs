@@ -1,13 +1,15 @@
 //! From flags and the environment to the repos that are meant and a session that works on them.
 
+use std::collections::HashMap;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hfget_core::finding::{ExitCode, Policy};
 use hfget_core::hub::{HubConfig, cache_dir};
-use hfget_core::model::{RepoSpec, Revision};
+use hfget_core::model::{RepoId, RepoSpec, RepoType, Revision};
 use hfget_core::session::{Config, Destination, Session};
+use hfget_core::text::printable;
 
 use super::args::{Place, Repos, Transfer};
 use super::screen::{Screen, env_flag};
@@ -61,6 +63,58 @@ pub(super) fn apply_revision(spec: &mut RepoSpec, revision: Option<&Revision>) {
     }
 }
 
+/// Files that can be on their way at once with the descriptors that there are: each takes locks, a partial, a journal
+/// and a connection, and some folders while it gets its name.
+fn descriptor_room() -> usize {
+    /// What the process has open besides.
+    const OTHERS: u64 = 32;
+    const EACH: u64 = 10;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let room = limit.map_or(u64::MAX, |limit| limit.saturating_sub(OTHERS) / EACH).max(1);
+    usize::try_from(room).unwrap_or(usize::MAX)
+}
+
+/// The folder of each repo, where --local-dir has a place for the repo's name; nothing where one folder is for all.
+/// A folder holds one repo: what would be put into one twice is refused.
+pub(super) fn folders<'a>(
+    place: &Place,
+    repos: impl IntoIterator<Item = (RepoType, &'a RepoId)>,
+    screen: &Screen,
+) -> Result<Vec<Destination>, ExitCode> {
+    let Some(dir) = &place.local_dir else { return Ok(Vec::new()) };
+    let repos: Vec<(RepoType, &RepoId)> = repos.into_iter().collect();
+    let template = dir.to_str().filter(|text| ["{owner}", "{name}", "{type}"].iter().any(|word| text.contains(word)));
+    let expand = |(repo_type, id): (RepoType, &RepoId)| {
+        let (owner, name) = id.as_str().split_once('/').unwrap_or(("", id.as_str()));
+        match template {
+            // The Hub's oldest repos have no owner: a folder of no name is none.
+            Some(text) => {
+                let text = text.replace("{type}", repo_type.plural()).replace("{owner}", owner).replace("{name}", name);
+                let absolute = if text.starts_with('/') { "/" } else { "" };
+                PathBuf::from(absolute).join(text.split('/').filter(|part| !part.is_empty()).collect::<PathBuf>())
+            }
+            None => dir.clone(),
+        }
+    };
+    let mut seen: HashMap<PathBuf, String> = HashMap::new();
+    for repo in &repos {
+        let name = repo.0.qualify(repo.1);
+        if let Some(other) = seen.insert(expand(*repo), name.clone()) {
+            let text = format!("{other} and {name} would go into one folder, which holds one repo");
+            let hint = format!(
+                "give each a folder of its own, for example `--local-dir '{}/{{owner}}/{{name}}'`",
+                if template.is_some() { "D/{type}".into() } else { printable(&dir.display().to_string()).to_string() }
+            );
+            screen.fail("--local-dir", &text, Some(&hint));
+            return Err(ExitCode::Usage);
+        }
+    }
+    if template.is_none() {
+        return Ok(Vec::new());
+    }
+    Ok(repos.into_iter().map(|repo| Destination::LocalDir(expand(repo))).collect())
+}
+
 /// A session as the flags and the environment say; `elsewhere`, when given, is where files go instead.
 pub(super) fn session(
     place: &Place,
@@ -107,7 +161,13 @@ pub(super) fn session(
         screen.fail("--allow", &error, None);
         ExitCode::Usage
     })?;
+    let nearby = match &destination {
+        Destination::Cache { .. } => None,
+        _ => cache_dir(env),
+    };
     let mut config = Config::new(hub, destination);
+    config.nearby = nearby;
+    config.check_space = !transfer.no_space_check;
     config.mirrors = mirrors;
     #[cfg(feature = "object-store")]
     {
@@ -116,8 +176,12 @@ pub(super) fn session(
     config.offline = place.offline || env_flag("HF_HUB_OFFLINE") || env_flag("TRANSFORMERS_OFFLINE");
     config.fetch.jobs = transfer.jobs.map_or(config.fetch.jobs, usize::from);
     config.fetch.connections = transfer.connections.map_or(config.fetch.connections, usize::from);
+    let room = descriptor_room();
+    config.fetch.jobs = config.fetch.jobs.min(room);
+    config.fetch.connections = config.fetch.connections.min(room);
     config.fetch.limit_rate = transfer.limit_rate;
     config.fetch.force = transfer.force;
+    config.fetch.lock_wait = transfer.lock_wait.unwrap_or(config.fetch.lock_wait);
     config.allow_unsafe_pickle = transfer.allow_unsafe_pickle;
     config.deep = deep;
     config.policy = policy;

@@ -12,7 +12,7 @@ use super::args::VerifyArgs;
 use super::endings::Endings;
 use super::lock;
 use super::screen::Screen;
-use super::setup::{apply_revision, session};
+use super::setup::{apply_revision, folders, session};
 
 /// Checks what is here: against the Hub, what was kept of it, or a lockfile.
 pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
@@ -23,6 +23,12 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
         };
     }
     let mut endings = Endings::new(&screen, &args.reports);
+    let repos: Vec<RepoSpec> = args.targets.iter().filter_map(|target| repo_of(target)).collect();
+    let folders = match folders(&args.place, repos.iter().map(|spec| (spec.repo_type, &spec.id)), &screen) {
+        Ok(folders) => folders,
+        Err(bad) => return bad,
+    };
+    let mut folders = folders.into_iter();
     for target in &args.targets {
         #[cfg(feature = "object-store")]
         if hfget_core::objects::ObjectUrl::is_meant(target) {
@@ -43,7 +49,8 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
             }
         };
         let pasted = spec.as_ref().and_then(|s| s.endpoint.as_deref());
-        let session = match session(&args.place, &args.transfer, args.deep, &screen, pasted, None) {
+        let place = spec.as_ref().and_then(|_| folders.next());
+        let session = match session(&args.place, &args.transfer, args.deep, &screen, pasted, place) {
             Ok(session) => session,
             Err(bad) => return bad,
         };
@@ -65,6 +72,15 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
         }
     }
     endings.finish()
+}
+
+/// The repo that a target names, if it names one.
+fn repo_of(target: &str) -> Option<RepoSpec> {
+    #[cfg(feature = "object-store")]
+    if hfget_core::objects::ObjectUrl::is_meant(target) {
+        return None;
+    }
+    if names_folder(target).is_some() { None } else { target.parse().ok() }
 }
 
 /// What `--to` put into an object store, against its manifests. Asks no Hub.

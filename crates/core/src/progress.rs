@@ -26,8 +26,8 @@ pub enum Event<'a> {
     Retry { path: Option<&'a RepoPath>, why: &'a str, attempt: u32, wait: Duration },
     /// The Hub asked everybody to wait.
     RateLimited { wait: Duration },
-    /// Another process works on the file; this one waits for it.
-    WaitingForLock { path: &'a RepoPath },
+    /// Another process works on the file; this one has waited for it so long. Told once a minute.
+    WaitingForLock { path: &'a RepoPath, waited: Duration },
     /// Hashing or reading of files that are already here starts.
     VerifyStarted { files: usize, bytes: u64 },
     /// A file is being read.

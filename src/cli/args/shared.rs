@@ -10,7 +10,7 @@ use hfget_core::hub::{HubConfig, Transport};
 use hfget_core::model::{Family, Options, RepoPath, RepoSpec, Revision};
 use hfget_core::session::Destination;
 
-use super::values::{CodeParser, family, family_help, rate, transport};
+use super::values::{CodeParser, family, family_help, rate, time, transport};
 
 #[derive(Debug, Args)]
 pub struct Repos {
@@ -111,6 +111,9 @@ pub struct Place {
     )]
     pub cache_dir: Option<PathBuf>,
     /// Put plain files into this folder instead of the cache
+    ///
+    /// What the cache has is copied, not fetched. One folder is for one repo: for several write 'DIR/{owner}/{name}'.
+    /// Files that you made or changed there are never replaced without --force.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub local_dir: Option<PathBuf>,
     /// The Hub, a mirror of it, or what `--to` filled [default: $HF_ENDPOINT or https://huggingface.co]
@@ -154,9 +157,17 @@ impl Into {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "How")]
 pub struct Transfer {
-    /// Fetch again even what is here and right
+    /// Fetch again even what is here and right, and replace what you changed
     #[arg(long, hide_short_help = true)]
     pub force: bool,
+    /// Try even if the file system says that there is too little space
+    #[arg(long, hide_short_help = true)]
+    pub no_space_check: bool,
+    /// How long to wait for a file that another process has locked, such as 90s or 10m [default: 5m]
+    ///
+    /// After that this run fetches the file as well, which does no harm.
+    #[arg(long, value_name = "TIME", hide_short_help = true, value_parser = time)]
+    pub lock_wait: Option<Duration>,
     /// Small files worked on at once [default: 32]
     #[arg(long, value_name = "N", hide_short_help = true, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,

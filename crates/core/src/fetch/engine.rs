@@ -1,7 +1,7 @@
 //! Who fetches what: files waiting, files open, parts in flight. Decides under one lock and does
 //! nothing itself; the workers act.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -28,6 +28,8 @@ const PART: u64 = 8 << 20;
 const STEAL: u64 = 1 << 20;
 /// Pause before a file that another process has locked is tried again.
 const LOCK_PAUSE: Duration = Duration::from_millis(200);
+/// How often a wait for another process is told.
+const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// What a worker is to do next.
 pub(super) enum Job {
@@ -45,6 +47,12 @@ enum Look {
     Wait(Duration),
 }
 
+/// A wait for another process.
+struct Wait {
+    since: Instant,
+    told: Option<Instant>,
+}
+
 #[derive(Default)]
 struct State {
     /// Large and small files that nobody has looked at.
@@ -52,8 +60,8 @@ struct State {
     small: VecDeque<Entry>,
     /// Locked by other processes: when to look again.
     locked: Vec<(Entry, Instant)>,
-    /// Those that the watcher was told of.
-    told: HashSet<RepoPath>,
+    /// Since when each is waited for, and when the watcher was last told.
+    waits: HashMap<RepoPath, Wait>,
     /// Workers that are opening a file; of them, with a large one.
     opening: usize,
     opening_large: usize,
@@ -141,6 +149,11 @@ impl Engine {
                 Look::Wait(at_most) => drop(tokio::time::timeout(at_most, changed).await),
             }
         }
+    }
+
+    /// Whether another process has been waited for long enough.
+    pub fn has_waited(&self, path: &RepoPath) -> bool {
+        lock(&self.state).waits.get(path).is_some_and(|wait| wait.since.elapsed() >= self.options.lock_wait)
     }
 
     /// Whether an error has ended the run.
@@ -234,10 +247,24 @@ impl Engine {
                 state.report.done.push(Arrived { path: entry.path.clone(), received: 0, hashed: None });
             }
             Opened::Locked => {
-                if state.told.insert(entry.path.clone()) {
-                    self.progress.event(Event::WaitingForLock { path: &entry.path });
+                let now = Instant::now();
+                let wait = state.waits.entry(entry.path.clone()).or_insert(Wait { since: now, told: None });
+                if wait.told.is_none_or(|told| now.duration_since(told) >= TELL_EVERY) {
+                    wait.told = Some(now);
+                    let waited = now.duration_since(wait.since);
+                    self.progress.event(Event::WaitingForLock { path: &entry.path, waited });
                 }
-                state.locked.push((entry.clone(), Instant::now() + LOCK_PAUSE));
+                state.locked.push((entry.clone(), now + LOCK_PAUSE));
+            }
+            Opened::Crowded(error) => {
+                let now = Instant::now();
+                let wait = state.waits.entry(entry.path.clone()).or_insert(Wait { since: now, told: None });
+                if now.duration_since(wait.since) > self.options.lock_wait {
+                    state.fatal.get_or_insert(error);
+                    self.over.store(true, Ordering::Relaxed);
+                } else {
+                    state.locked.push((entry.clone(), now + LOCK_PAUSE));
+                }
             }
             Opened::Work(open) => state.open.push(open),
             Opened::Failed(error) => {
@@ -313,6 +340,8 @@ pub(super) enum Opened {
     Here,
     /// Somebody else works on it.
     Locked,
+    /// The system has no descriptor left just now.
+    Crowded(FetchError),
     Work(Arc<Open>),
     Failed(FetchError),
 }

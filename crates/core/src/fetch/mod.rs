@@ -18,6 +18,7 @@ mod work;
 mod worker;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 
@@ -44,11 +45,13 @@ pub struct FetchOptions {
     pub limit_rate: Option<u64>,
     /// Fetch even what is present.
     pub force: bool,
+    /// How long to wait for a file that another process has locked, before it is fetched all the same.
+    pub lock_wait: Duration,
 }
 
 impl Default for FetchOptions {
     fn default() -> Self {
-        FetchOptions { jobs: 32, connections: 16, limit_rate: None, force: false }
+        FetchOptions { jobs: 32, connections: 16, limit_rate: None, force: false, lock_wait: Duration::from_mins(5) }
     }
 }
 

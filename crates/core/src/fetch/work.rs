@@ -247,9 +247,12 @@ impl FileWork {
         partial.record(range)?;
         let Some(flush) = partial.flush_due() else { return Ok(()) };
         drop(state);
-        flush.run()?;
+        let ended = flush.run();
         let mut state = lock(&self.state);
-        state.partial.as_mut().map_or(Ok(()), |partial| partial.flushed(&flush))
+        match state.partial.as_mut() {
+            Some(partial) => partial.flushed(&flush, ended),
+            None => ended,
+        }
     }
 
     /// Whether there is something to hash that nobody hashes.

@@ -90,6 +90,8 @@ async fn open(engine: &Arc<Engine>, entry: &Entry) -> Opened {
     let path = entry.path.clone();
     match tokio::task::spawn_blocking(move || open_blocking(&own, &entry)).await {
         Ok(Ok(opened)) => opened,
+        // Files that are open will be closed: the system is asked again.
+        Ok(Err(error)) if error.is_out_of_descriptors() => Opened::Crowded(error.into()),
         Ok(Err(error)) => Opened::Failed(error.into()),
         Err(_) => Opened::Failed(FetchError::Worker { path }),
     }
@@ -97,7 +99,12 @@ async fn open(engine: &Arc<Engine>, entry: &Entry) -> Opened {
 
 fn open_blocking(engine: &Arc<Engine>, entry: &Entry) -> Result<Opened, StoreError> {
     let (store, commit) = (&engine.store, engine.info.commit);
-    let Some(lock) = store.try_lock(entry)? else {
+    let lock = match store.try_lock(entry)? {
+        // Two writers do no harm, and who holds it may never let go.
+        None if engine.has_waited(&entry.path) => store.lock_anyway(entry)?,
+        lock => lock,
+    };
+    let Some(lock) = lock else {
         return Ok(Opened::Locked);
     };
     if !engine.options.force {

@@ -113,6 +113,14 @@ codes! {
     Excluded = "excluded", Note;
     /// A file in a folder is not part of the repo.
     FileExtra = "file-extra", Warning;
+    /// A file in a plain folder is the user's own or was changed there, so it is not replaced.
+    LocalChanges = "local-changes", Error;
+    /// A file of an earlier commit, which the new one does not have, was changed in the folder.
+    StaleFile = "stale-file", Error;
+    /// A file of an earlier commit, which the new one does not have, was removed from the folder.
+    FileRemoved = "file-removed", Note;
+    /// Files of several commits lie in one folder.
+    MixedCommits = "mixed-commits", Warning;
     /// A mirror resolves the revision to another commit.
     CommitStale = "commit-stale", Error;
     /// A mirror's listing or headers say something else of a file than the reference does.

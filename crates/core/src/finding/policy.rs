@@ -6,8 +6,14 @@ use std::collections::BTreeSet;
 use super::{Code, Finding, Severity};
 
 /// Codes that say that bytes are not the listed ones: nothing that has them is let through.
-const INTEGRITY: &[Code] =
-    &[Code::SizeMismatch, Code::ChecksumMismatch, Code::FileMissing, Code::LfsPointer, Code::PathUnsafe];
+const INTEGRITY: &[Code] = &[
+    Code::SizeMismatch,
+    Code::ChecksumMismatch,
+    Code::FileMissing,
+    Code::LfsPointer,
+    Code::PathUnsafe,
+    Code::LocalChanges,
+];
 
 /// Codes to fail on, and codes to let pass. `deny` wins where both name one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

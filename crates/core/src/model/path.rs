@@ -10,8 +10,8 @@ use crate::text::{Shown, printable};
 /// A file's path in a repo: relative, `/`-separated, and safe to join to a folder on any system.
 ///
 /// What is refused: empty, absolute, `.` and `..` segments, backslashes, control characters,
-/// Windows drive letters (`C:`) and alternate streams, device names (`NUL`), and segments longer
-/// than a file system's 255 bytes. The rules are those of `huggingface_hub`'s
+/// Windows drive letters (`C:`), whatever some file system takes for `.git`, segments longer than a file system's 255
+/// bytes, and on Windows the names of its devices (`NUL`). The rules are those of `huggingface_hub`'s
 /// `_validate_relative_filename`, and stricter.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RepoPath(Arc<str>);
@@ -70,6 +70,21 @@ const DEVICES: [&str; 22] = [
     "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
 ];
 
+fn is_device(segment: &str) -> bool {
+    let stem = segment.split(['.', ':']).next().unwrap_or(segment).trim_end();
+    DEVICES.iter().any(|device| stem.eq_ignore_ascii_case(device))
+}
+
+/// Whether some file system takes the name for `.git`: HFS+ ignores characters of no width, NTFS dots and spaces at
+/// the end and what follows a colon, and has a short name for it.
+fn is_git(segment: &str) -> bool {
+    let ignored =
+        |c: char| matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}');
+    let seen: String = segment.chars().filter(|c| !ignored(*c)).collect();
+    let name = seen.split(':').next().unwrap_or_default().trim_end_matches(['.', ' ']);
+    name.eq_ignore_ascii_case(".git") || name.eq_ignore_ascii_case("git~1")
+}
+
 impl FromStr for RepoPath {
     type Err = PathError;
 
@@ -97,7 +112,7 @@ impl FromStr for RepoPath {
                 _ => {}
             }
             // No commit can hold it, and in a working tree it holds hooks, which git runs.
-            if segment.eq_ignore_ascii_case(".git") {
+            if is_git(segment) {
                 return fail("it holds a '.git' segment");
             }
             if segment.len() > 255 {
@@ -107,8 +122,8 @@ impl FromStr for RepoPath {
             if bytes.len() >= 2 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':' {
                 return fail("it starts with a drive letter");
             }
-            let stem = segment.split(['.', ':']).next().unwrap_or(segment).trim_end();
-            if DEVICES.iter().any(|device| stem.eq_ignore_ascii_case(device)) {
+            // Elsewhere they are names as any: `aux.json` is a language's, `con.txt` a text's.
+            if cfg!(windows) && is_device(segment) {
                 return fail("it is the name of a Windows device");
             }
         }
@@ -170,21 +185,45 @@ mod tests {
             "a\0b",
             "a\nb",
             "x\x1b[31m",
-            "NUL",
-            "sub/con.txt",
-            "aux ",
-            "COM1.bin",
+            ".git/config",
+            "x/.GIT/hooks/post-checkout",
+            ".g\u{200c}it/config",
+            "\u{feff}.git",
+            ".git./config",
+            ".git ",
+            ".git::$INDEX_ALLOCATION/config",
+            "git~1/config",
+            "GIT~1",
         ] {
             assert!(bad.parse::<RepoPath>().is_err(), "{bad:?}");
         }
         assert!("x".repeat(256).parse::<RepoPath>().is_err());
     }
 
+    /// Names of languages, of parts and of words are files anywhere but on Windows.
+    #[test]
+    fn names_of_windows_devices_are_refused_on_windows_alone() {
+        for name in ["NUL", "sub/con.txt", "aux.json", "aux ", "COM1.bin"] {
+            assert_eq!(name.parse::<RepoPath>().is_ok(), !cfg!(windows), "{name:?}");
+            assert!(name.split('/').any(is_device), "{name:?}");
+        }
+        assert!(!is_device("console.py"));
+    }
+
     #[test]
     fn odd_but_harmless_names_are_taken() {
-        for good in
-            ["a b#c%[1].bin", "模型.safetensors", ".gitattributes", "..a", "a..", "console.py", "unet/model.bin"]
-        {
+        for good in [
+            "a b#c%[1].bin",
+            "模型.safetensors",
+            ".gitattributes",
+            "..a",
+            "a..",
+            "console.py",
+            "unet/model.bin",
+            ".gitignore",
+            "git~2",
+            "a.git",
+        ] {
             assert_eq!(good.parse::<RepoPath>().unwrap().as_str(), good);
         }
     }

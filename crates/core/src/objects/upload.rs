@@ -4,6 +4,8 @@
 //! Memory is the parts on their way, which the budget bounds. What failed or was killed goes on from the
 //! last part that the journal notes.
 
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -20,7 +22,7 @@ use super::{Keys, Mark, ObjectError, Objects};
 use crate::fetch::{Limiter, integrity_finding, mismatch_finding};
 use crate::finding::Finding;
 use crate::hub::{Hub, HubError, Remote};
-use crate::model::{Digest, Entry, Hashed, RepoInfo};
+use crate::model::{Digest, Entry, Hashed, RepoInfo, RepoPath};
 use crate::progress::{Event, Progress};
 
 /// Bytes of a part, and the size up to which a file is uploaded in one go.
@@ -77,6 +79,8 @@ pub(crate) struct Upload {
     pub info: Arc<RepoInfo>,
     pub limiter: Option<Limiter>,
     pub progress: Arc<dyn Progress>,
+    /// Where this machine has files already, by path. Their bytes are hashed as any others.
+    pub nearby: HashMap<RepoPath, PathBuf>,
     /// Permits of [`PART`] bytes.
     pub budget: Arc<Semaphore>,
     pub permits: u32,
@@ -87,6 +91,8 @@ pub(super) struct File {
     pub(super) upload: Arc<Upload>,
     pub(super) entry: Entry,
     pub(super) remotes: Vec<Remote>,
+    /// The file as this machine has it.
+    pub(super) nearby: Option<Arc<std::fs::File>>,
     /// The endpoint that serves it at present.
     pub(super) turn: AtomicUsize,
     /// A mirror sent wrong bytes, and which one is not known: only the first endpoint is asked.
@@ -122,6 +128,7 @@ impl Upload {
             upload: Arc::clone(self),
             entry: entry.clone(),
             remotes,
+            nearby: self.open_nearby(entry).await,
             turn: AtomicUsize::new(0),
             alone: AtomicBool::new(false),
             received: AtomicU64::new(0),
@@ -143,6 +150,12 @@ impl Upload {
             Err(Disagreement::Said(finding)) => Ok(Done::Wrong(*finding)),
             Err(Disagreement::Digest(actual)) => Ok(Done::Wrong(mismatch_finding(&entry.path, entry.digest(), actual))),
         }
+    }
+
+    /// Opens what this machine has of a file. What cannot be opened is fetched.
+    async fn open_nearby(&self, entry: &Entry) -> Option<Arc<std::fs::File>> {
+        let path = self.nearby.get(&entry.path)?.clone();
+        tokio::task::spawn_blocking(move || std::fs::File::open(path)).await.ok()?.ok().map(Arc::new)
     }
 
     fn permits_of(&self, bytes: u64) -> u32 {

@@ -50,6 +50,16 @@ pub enum Error {
         /// Where.
         place: PathBuf,
     },
+    /// A plain folder holds files of something else.
+    #[error("{} holds {holds}, not {wanted}: the two must not mix, so nothing was fetched", .dir.display())]
+    OtherFiles {
+        /// The folder.
+        dir: PathBuf,
+        /// What is noted there.
+        holds: String,
+        /// What was asked for.
+        wanted: String,
+    },
     /// Nobody here knows what the repo holds as a whole, so a selection of it cannot be fixed.
     #[error("{repo}: its listing is not here, so nobody can tell whether its files are all there")]
     ListingUnknown {
@@ -108,7 +118,7 @@ impl Error {
             Error::Fetch(error) => error.exit_code(),
             #[cfg(feature = "object-store")]
             Error::Objects(error) => error.exit_code(),
-            Error::Store(_) | Error::NoSpace { .. } => ExitCode::Local,
+            Error::Store(_) | Error::NoSpace { .. } | Error::OtherFiles { .. } => ExitCode::Local,
             Error::Select(SelectError::BadGlob { .. }) => ExitCode::Usage,
             Error::Select(_)
             | Error::NothingSelected { .. }
@@ -132,8 +142,11 @@ impl Error {
             Error::Select(error) => select_hint(error),
             Error::NothingSelected { hint, .. } => hint.clone(),
             Error::NoSpace { .. } => {
-                Some("free some space, or choose another place with --cache-dir or --local-dir".into())
+                Some("free some space, or choose another place with --cache-dir or --local-dir; --no-space-check tries all the same".into())
             }
+            Error::OtherFiles { .. } => Some(
+                "name another folder with --local-dir, or use --force: it takes the new files whatever is there".into(),
+            ),
             Error::NotCached { repo, revision, .. } => {
                 let revision = if revision == "main" { String::new() } else { format!("@{revision}") };
                 Some(format!("`hfget {repo}{revision}`, without --offline, fetches it"))

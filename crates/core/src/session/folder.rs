@@ -9,6 +9,7 @@ use super::Error;
 use crate::finding::{Code, Finding};
 use crate::model::{CommitId, Digest, Entry, Family, GitOid, RepoPath};
 use crate::store::Store;
+use crate::text::few;
 use crate::verify::Content;
 
 /// Files of one folder; a folder with more is not a repo.
@@ -130,8 +131,35 @@ pub(super) fn listing_of_snapshot(store: &Store, commit: &CommitId) -> Option<Ve
 /// The commit that a local dir's metadata files agree on. Blocks.
 pub(super) fn noted_commit(store: &Store, dir: &Path) -> Result<Option<CommitId>, Error> {
     let folder = Folder::read(dir, &|_| None)?;
-    let commits: BTreeSet<CommitId> = folder.files.iter().filter_map(|found| store.noted_commit(&found.path)).collect();
-    Ok(only(&commits.into_iter().collect::<Vec<_>>()))
+    Ok(commit_of(store, &folder).ok().flatten())
+}
+
+/// That a local dir's files are of several commits. Blocks.
+pub(super) fn mixed_commits(store: &Store, folder: &Folder) -> Option<Finding> {
+    let commits = commit_of(store, folder).err()?;
+    let shown: Vec<String> = commits.iter().map(CommitId::short).collect();
+    let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
+    let message = format!("the files of this folder are from {} commits: {}", commits.len(), few(&shown, 4));
+    Some(Finding::repo(Code::MixedCommits, message).hint("fetch the repo into a folder of its own"))
+}
+
+/// The commit that all noted files of a folder are from; where there are several, all of them. A file that is equal in
+/// two commits is from both, as far as a listing that is kept tells.
+fn commit_of(store: &Store, folder: &Folder) -> Result<Option<CommitId>, BTreeSet<CommitId>> {
+    let noted = folder.files.iter().filter_map(|found| Some((&found.path, store.noted_commit(&found.path)?)));
+    let noted: Vec<(&RepoPath, CommitId)> = noted.collect();
+    let commits: BTreeSet<CommitId> = noted.iter().map(|(_, commit)| *commit).collect();
+    if commits.len() < 2 {
+        return Ok(commits.into_iter().next());
+    }
+    let has_all = |commit: &CommitId| {
+        let Some(listed) = store.read_listing_offline(commit) else { return false };
+        noted.iter().all(|(path, of)| {
+            let entry = listed.binary_search_by(|entry| entry.path.cmp(path)).ok().and_then(|at| listed.get(at));
+            of == commit || entry.is_some_and(|entry| store.noted_digest(commit, path) == Some(entry.digest()))
+        })
+    };
+    commits.iter().find(|commit| has_all(commit)).copied().map_or(Err(commits.clone()), |commit| Ok(Some(commit)))
 }
 
 /// The one there is, if there is one.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::folder::{Folder, noted_commit, only};
+use super::folder::{Folder, mixed_commits, noted_commit, only};
 use super::outcome::{one_cause_one_finding, weights_here};
 use super::prepare::Listed;
 use super::{Destination, Error, Session};
@@ -17,7 +17,7 @@ use crate::report::{Draft, Report, Totals};
 use crate::select::{Documents, SelectError, Selection, Step, select};
 use crate::store::{Store, locate_snapshot};
 use crate::text::few;
-use crate::verify::{Subject, SubjectFile, recheck};
+use crate::verify::{Content, Subject, SubjectFile, recheck};
 
 impl Session {
     /// Re-checks the cached snapshot (or local dir) of a repo. With a Hub at hand the listing is
@@ -78,9 +78,10 @@ impl Session {
         let noted = commit.unwrap_or(CommitId::ZERO);
         let read = move |store: &Store| {
             let folder = Folder::read(&place, &|path| store.noted_digest(&noted, path));
-            Ok((folder, commit.and_then(|commit| store.read_listing_offline(&commit))))
+            let mixed = folder.as_ref().ok().and_then(|folder| mixed_commits(store, folder));
+            Ok((folder, commit.and_then(|commit| store.read_listing_offline(&commit)), mixed))
         };
-        let (folder, kept) = self.blocking(&store, read).await?;
+        let (folder, kept, mixed) = self.blocking(&store, read).await?;
         let folder = folder?;
         let info = || offline_info(spec, noted);
         let listed = listed
@@ -98,6 +99,7 @@ impl Session {
         let selection = selection?;
         let mut findings = selection.findings.clone();
         findings.extend(folder.odd_names());
+        findings.extend(mixed);
         // The selection, then whatever else is here: all of it must be right.
         let mut subject = Subject {
             weights: selection.weights.clone(),
@@ -131,6 +133,7 @@ impl Session {
         let files = subject.files.clone();
         let mut outcome = self.verify_subject(subject).await;
         outcome = self.look_again(&files, outcome).await;
+        self.all_read(&store, &files, &outcome).await?;
         let unknown = unknown_digests(&files, root, spec);
         // What no reader understands has no contents that were checked.
         let nothing_read = unknown.is_some() && outcome.weights_read == 0;
@@ -161,6 +164,25 @@ impl Session {
         }
         draft.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(draft.conclude(&self.config.policy))
+    }
+
+    /// That all files could be read. Where one could not, nothing is known of it; unless another is known to be wrong,
+    /// that is how the run ends.
+    async fn all_read(&self, store: &Arc<Store>, files: &[SubjectFile], outcome: &Outcome) -> Result<(), Error> {
+        if outcome.proofs.iter().any(|proof| proof.evidence == Evidence::Wrong) {
+            return Ok(());
+        }
+        let unread = files.iter().zip(&outcome.proofs).filter(|(_, proof)| proof.evidence == Evidence::Unread);
+        let unread: Vec<(PathBuf, _, u64)> = unread
+            .filter_map(|(file, _)| match &file.content {
+                Content::Local(path) => Some((path.clone(), file.digest?, file.size.unwrap_or(0))),
+                Content::Far(_) => None,
+            })
+            .collect();
+        self.blocking(store, move |store| {
+            unread.iter().try_for_each(|(path, like, size)| store.read_whole(path, *like, *size))
+        })
+        .await
     }
 
     /// Looks once more at the files that were hashed, at the end: what was exchanged meanwhile is hashed again.

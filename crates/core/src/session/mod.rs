@@ -3,16 +3,20 @@
 
 mod compare;
 mod config;
+mod documents;
 mod early;
 mod error;
 mod folder;
 mod inspect;
+mod keeping;
 mod local;
 mod locked;
+mod nearby;
 #[cfg(feature = "object-store")]
 mod objects;
 mod outcome;
 mod prepare;
+mod present;
 mod source;
 
 use crate::model::{Options, Purpose};
@@ -32,7 +36,7 @@ pub use prepare::Prepared;
 use outcome::{Statuses, paths_of};
 
 use crate::fetch::fetch;
-use crate::finding::{Code, Evidence, Finding, Origin, Outcome, Proof, Severity, Stamp};
+use crate::finding::{Code, Evidence, Finding, Origin, Outcome, Proof, Severity};
 use crate::hub::Hub;
 use crate::model::{Entry, Presence, RepoId, RepoSpec, RepoType, Sha256};
 use crate::progress::{Event, Progress};
@@ -171,12 +175,16 @@ impl Session {
             return Ok(report);
         }
         let mut statuses = Statuses::recorded(&prepared);
-        statuses.arrived(prepared.early.drain(..));
-        let mut findings = Vec::new();
-        let (hashed, wrong) = self.check_present(&mut prepared, &mut statuses).await?;
-        findings.extend(wrong);
+        let mut present = self.check_present(&mut prepared, &mut statuses).await?;
+        let changes = self.local_changes(&prepared).await?;
+        if !changes.is_empty() {
+            return Ok(self.broken_early(&prepared, &statuses, changes));
+        }
+        self.adopt_present(&prepared, &mut statuses).await?;
+        self.take_nearby(&mut prepared, &mut statuses, &mut present).await?;
+        let (hashed, mut findings) = (present.bytes_hashed, present.findings);
         if !self.config.offline {
-            Self::check_space(&prepared)?;
+            self.check_space(&prepared).await?;
             let broken = self.check_early(&prepared).await;
             if !broken.is_empty() {
                 return Ok(self.broken_early(&prepared, &statuses, broken));
@@ -189,15 +197,23 @@ impl Session {
         if !(remembered && statuses.nothing_done()) {
             self.settle(&prepared, &statuses, &mut outcome).await?;
         }
+        let earlier = self.earlier_files(&prepared, &mut outcome).await?;
         let mut draft = Self::report(&prepared, &outcome, &statuses);
         draft.remembered = remembered;
         draft.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if !earlier.is_empty() && draft.clone().conclude(&self.config.policy).is_verified() {
+            draft.findings.extend(self.remove_earlier(&prepared, earlier).await?);
+        }
         let report = draft.conclude(&self.config.policy);
         if report.is_verified() && !self.config.offline {
             let whole = prepared.selection.files.len() == prepared.listing.entries.len();
             self.confirm_commit(&prepared, &statuses).await?;
             let endpoint = self.endpoint();
+            let names = if remembered && statuses.nothing_done() { Vec::new() } else { prepared.entries(|_| true) };
             self.blocking(&prepared.store, move |store| {
+                if !names.is_empty() {
+                    store.flush_names(&prepared.listing.info.commit, &names)?;
+                }
                 if keep {
                     store.write_listing(&prepared.listing, whole, &endpoint)?;
                 }
@@ -318,94 +334,24 @@ impl Session {
         code.map(|f| Finding::new(Code::RemoteCode, &f.path, "it is code that loaders of this repo run")).collect()
     }
 
-    /// Hashes what is here and was never checked. What proves wrong is struck from the record; online it is discarded
-    /// and planned anew, offline it stays and is reported. Gives the bytes hashed, and what is wrong and stays so.
-    async fn check_present(
-        &self,
-        prepared: &mut Prepared,
-        statuses: &mut Statuses,
-    ) -> Result<(u64, Vec<Finding>), Error> {
-        let offline = self.config.offline;
-        if self.config.fetch.force && !offline {
-            for item in &mut prepared.plan.items {
-                item.presence = Presence::Absent;
-            }
-            statuses.seen.retain(|path, _| statuses.fetched.contains_key(path));
-            return Ok((0, Vec::new()));
-        }
-        let commit = prepared.listing.info.commit;
-        let mut subject = Subject::default();
-        for item in &prepared.plan.items {
-            if item.presence == Presence::Unverified || offline && !item.presence.is_here() {
-                subject.files.push(prepared.subject_file(item, Evidence::Unread));
-            }
-        }
-        let outcome = if subject.files.is_empty() { Outcome::default() } else { self.verify_subject(subject).await };
-        statuses.saw(&outcome.proofs);
-        self.strike_wrong(prepared, &outcome.proofs).await;
-        let mut here: Vec<(Entry, Option<Stamp>)> = Vec::new();
-        for item in &mut prepared.plan.items {
-            let entry = item.entry.clone();
-            match (item.presence, statuses.evidence(&entry.path)) {
-                (Presence::Unverified, Evidence::Hashed(_)) => item.presence = Presence::Verified,
-                (Presence::Unverified, Evidence::Wrong | Evidence::Absent) => {
-                    // Offline it cannot be had again: it stays, and is reported.
-                    if !offline {
-                        self.blocking(&prepared.store, move |store| store.discard(&commit, &entry)).await?;
-                        statuses.seen.remove(&item.entry.path);
-                    }
-                    item.presence = Presence::Absent;
-                    continue;
-                }
-                _ => {}
-            }
-            if item.presence == Presence::Verified {
-                let stamp = statuses.seen.get(&item.entry.path).and_then(|(_, stamp)| *stamp);
-                here.push((item.entry.clone(), stamp));
-            }
-        }
-        let adopted = self
-            .blocking(&prepared.store, move |store| {
-                let adopt = |(entry, hashed): (Entry, Option<Stamp>)| {
-                    let evidence = store.adopt(&commit, &entry, hashed)?;
-                    Ok((entry.path, evidence, hashed.is_some()))
-                };
-                here.into_iter().map(adopt).collect::<Result<Vec<_>, crate::store::StoreError>>()
-            })
-            .await?;
-        for (path, evidence, hashed_here) in adopted {
-            // What this run hashed or fetched itself stays that.
-            let own = hashed_here || statuses.fetched.contains_key(&path);
-            if !own || matches!(evidence, Evidence::Hashed(_)) {
-                statuses.seen.insert(path, (evidence, None));
-            }
-        }
-        let findings = if offline { outcome.findings } else { Vec::new() };
-        Ok((outcome.bytes_hashed, findings))
-    }
-
-    fn check_space(prepared: &Prepared) -> Result<(), Error> {
-        let needed = prepared.plan.missing_bytes();
-        match prepared.plan.free_space {
-            Some(free) if free < needed => {
-                Err(Error::NoSpace { needed, free, place: prepared.store.snapshot_dir(&prepared.listing.info.commit) })
-            }
-            _ => Ok(()),
-        }
-    }
-
     async fn fetch_missing(&self, prepared: &mut Prepared, statuses: &mut Statuses) -> Result<Vec<Finding>, Error> {
-        let missing: Vec<&Entry> =
-            prepared.plan.items.iter().filter(|i| i.presence != Presence::Verified).map(|i| &i.entry).collect();
+        let (missing, twins) = nearby::split_twins(&prepared.plan.items);
         if missing.is_empty() {
             return Ok(Vec::new());
         }
+        let missing: Vec<&Entry> = missing.iter().collect();
         self.progress.event(Event::Planned(&prepared.plan));
         let report =
             fetch(&self.hubs, &prepared.store, &prepared.listing.info, &missing, self.config.fetch, &self.progress)
-                .await?;
-        statuses.arrived(report.done);
+                .await;
+        if report.is_err() {
+            // What was made for nothing is taken back: a run that was refused leaves no trace.
+            self.blocking(&prepared.store, |store| Ok(store.tidy())).await?;
+        }
+        let mut report = report?;
+        statuses.arrived(std::mem::take(&mut report.done));
         statuses.over_xet += report.over_xet;
+        self.place_twins(prepared, statuses, twins, &mut report.failed).await?;
         // Another process finished it while this one waited: its record says what it hashed.
         let theirs: Vec<Entry> =
             prepared.entries(|item| matches!(statuses.evidence(&item.entry.path), Evidence::Unread));

@@ -1,29 +1,22 @@
 //! From a repo's name to a plan: pin, list, ask selection what it needs, give it, plan.
 
 use crate::model::{Location, Options, Purpose};
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use globset::GlobBuilder;
 
+use super::documents::Early;
 use super::{Error, Session};
-use crate::fetch::{Arrived, fetch};
-use crate::finding::{Code, Evidence, Finding, Origin};
-use crate::model::{Entry, Listing, RepoInfo, RepoPath, RepoSpec, Revision};
+use crate::finding::{Code, Evidence, Finding, Origin, Severity};
+use crate::model::{CommitId, Entry, Listing, RepoInfo, RepoSpec, RepoType, Revision};
 use crate::plan::{Item, Plan};
-use crate::progress::{Event, Progress, Silent};
+use crate::progress::Event;
 use crate::report::PlanReport;
-use crate::select::{self, Documents, Selection, Step, select};
-use crate::store::{Conflict, Store, conflicts};
+use crate::select::Selection;
+use crate::store::{Conflict, Store, conflicts, noted_clashes};
 use crate::verify::SubjectFile;
-
-/// Small files are read whole; larger ones are not for selection to see.
-const DOCUMENT_LIMIT: u64 = crate::model::INDEX_LIMIT;
-/// Rounds of questions after which selection is not asked again.
-const ROUNDS: usize = 16;
 
 /// Whether anything may be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +41,11 @@ pub struct Prepared {
     /// Whether the listing is the repo's whole: what it does not name is not in the repo.
     pub(super) whole: bool,
     /// What came over the network because selection had to read it.
-    pub(super) early: Vec<Arrived>,
-    pub(super) excluded: Vec<String>,
+    pub(super) early: Early,
+    /// Other commits of this repo, of which files may be here.
+    pub(super) commits: BTreeSet<CommitId>,
+    /// Names that are wanted and cannot be used.
+    pub(super) refused: Vec<Finding>,
     /// Where the files will be, where that is no folder.
     pub(super) place: Option<Location>,
 }
@@ -123,23 +119,7 @@ impl Prepared {
     /// Names that make the listing unsafe to use: nothing is fetched while there are any.
     pub fn unsafe_names(&self) -> Vec<Finding> {
         let hint = "nothing was fetched; --exclude the name to take the rest";
-        let excluded = |text: &str| {
-            self.excluded.iter().any(|glob| {
-                let glob = GlobBuilder::new(glob).literal_separator(false).backslash_escape(true).build();
-                glob.is_ok_and(|g| g.compile_matcher().is_match(Path::new(text)))
-            })
-        };
-        let rejected = self.listing.rejected.iter().filter(|r| !excluded(&r.error.text));
-        let mut found: Vec<Finding> = rejected
-            .map(|r| {
-                Finding::new(
-                    Code::PathUnsafe,
-                    &r.error.text,
-                    format!("the listing has a name that is not safe to use: {}", r.error.reason),
-                )
-                .hint(hint)
-            })
-            .collect();
+        let mut found: Vec<Finding> = self.refused.iter().map(|finding| finding.clone().hint(hint)).collect();
         let clashes = conflicts(self.selection.files.iter().map(|f| &f.path));
         let folds = clashes.iter().any(|c| matches!(c, Conflict::CaseOnly(..))) && self.store.case_insensitive();
         for clash in clashes {
@@ -168,8 +148,36 @@ impl Prepared {
                 Conflict::CaseOnly(..) => {}
             }
         }
+        if self.store.is_local_dir() {
+            for (file, path) in noted_clashes(self.selection.files.iter().map(|f| &f.path)) {
+                let message = format!("its folder has the name of what is noted of {} in a local dir", file.shown());
+                found.push(Finding::new(Code::PathUnsafe, &path, message).hint(hint));
+            }
+        }
         found
     }
+}
+
+/// Names of the listing that are no safe paths: those that are wanted, and those that are not.
+fn refused_names(listing: &Listing, options: &Options) -> (Vec<Finding>, Vec<Finding>) {
+    let matches = |globs: &[String], text: &str| {
+        globs.iter().any(|glob| {
+            let glob = GlobBuilder::new(glob).literal_separator(false).backslash_escape(true).build();
+            glob.is_ok_and(|g| g.compile_matcher().is_match(Path::new(text)))
+        })
+    };
+    // Loaders look for no such name in a model; of anything else all files are wanted.
+    let all = options.all || listing.info.repo_type != RepoType::Model;
+    let left = listing.rejected.iter().filter(|name| !matches(&options.exclude, &name.error.text));
+    let (wanted, other): (Vec<_>, Vec<_>) = left.partition(|name| all || matches(&options.include, &name.error.text));
+    let say = |names: Vec<&crate::model::Rejected>, severity| {
+        let finding = |name: &crate::model::Rejected| {
+            let message = format!("the listing has a name that is not safe to use: {}", name.error.reason);
+            Finding::new(Code::PathUnsafe, &name.error.text, message).severity(severity)
+        };
+        names.into_iter().map(finding).collect()
+    };
+    (say(wanted, Severity::Error), say(other, Severity::Warning))
 }
 
 /// What the Hub's own scan says of the files that are wanted.
@@ -214,7 +222,11 @@ impl Session {
         mode: Mode,
     ) -> Result<Prepared, Error> {
         let Listed { listing, origin, whole } = listed;
-        let (mut selection, early) = self.choose(&listing, &options, &store, mode).await?;
+        let commits = match mode {
+            Mode::Real => self.check_folder(&store, &listing.info).await?,
+            Mode::DryRun => BTreeSet::new(),
+        };
+        let (mut selection, early) = self.choose(&listing, &options, &store).await?;
         // Who takes all but the weights has asked for the rest by that.
         selection.weights_excluded &= !options.all;
         selection.findings.extend(scanned(&listing, &selection));
@@ -222,8 +234,9 @@ impl Session {
         let wanted: Vec<(Entry, Purpose)> =
             selection.files.iter().filter_map(|f| Some((listing.get(f.path.as_str())?.clone(), f.purpose))).collect();
         let plan = self.blocking(&store, move |_| Plan::new(&plan_store, &commit, wanted)).await?;
-        let excluded = options.exclude;
-        Ok(Prepared { listing, selection, plan, store, origin, whole, early, excluded, place: None })
+        let (refused, unwanted) = refused_names(&listing, &options);
+        selection.findings.extend(unwanted);
+        Ok(Prepared { listing, selection, plan, store, origin, whole, early, commits, refused, place: None })
     }
 
     /// The listing at the pinned commit: one request when an earlier run kept that of the same endpoint. `anew` asks
@@ -260,20 +273,33 @@ impl Session {
         Error::NotCached { repo: spec.repo_type.qualify(&spec.id), revision, place }
     }
 
-    async fn list_offline(&self, spec: &RepoSpec, revision: &Revision, store: &Arc<Store>) -> Result<Listed, Error> {
+    /// The commit that a revision was here, and what is known of its listing.
+    async fn kept_listing(
+        &self,
+        store: &Arc<Store>,
+        revision: &Revision,
+    ) -> Result<Option<(CommitId, Vec<Entry>, Origin)>, Error> {
         let wanted = revision.clone();
-        let found = self
-            .blocking(store, move |store| {
-                let commit = store.read_ref(&wanted);
-                Ok(commit.and_then(|commit| {
-                    let kept = store.read_listing_offline(&commit).map(|entries| (entries, Origin::KeptListing));
-                    let (entries, origin) = kept.or_else(|| {
-                        super::folder::listing_of_snapshot(store, &commit).map(|entries| (entries, Origin::BlobNames))
-                    })?;
-                    Some((commit, entries, origin))
-                }))
-            })
-            .await?;
+        self.blocking(store, move |store| {
+            let commit = store.read_ref(&wanted);
+            Ok(commit.and_then(|commit| {
+                let kept = store.read_listing_offline(&commit).map(|entries| (entries, Origin::KeptListing));
+                let (entries, origin) = kept.or_else(|| {
+                    super::folder::listing_of_snapshot(store, &commit).map(|entries| (entries, Origin::BlobNames))
+                })?;
+                Some((commit, entries, origin))
+            }))
+        })
+        .await
+    }
+
+    async fn list_offline(&self, spec: &RepoSpec, revision: &Revision, store: &Arc<Store>) -> Result<Listed, Error> {
+        let mut found = self.kept_listing(store, revision).await?;
+        if found.is_none()
+            && let Some(nearby) = self.nearby(spec.repo_type, &spec.id)
+        {
+            found = self.kept_listing(&nearby, revision).await?;
+        }
         let Some((commit, entries, origin)) = found else {
             return Err(self.not_cached(spec));
         };
@@ -281,166 +307,5 @@ impl Session {
         // What the blobs' names tell is what is here, not what the repo has.
         let whole = origin == Origin::KeptListing;
         Ok(Listed { listing: Listing::new(info, entries, Vec::new()), origin, whole })
-    }
-
-    /// Asks selection until it has what it needs.
-    async fn choose(
-        &self,
-        listing: &Listing,
-        options: &Options,
-        store: &Arc<Store>,
-        mode: Mode,
-    ) -> Result<(Selection, Vec<Arrived>), Error> {
-        let scratch = Scratch::default();
-        let mut documents = Documents::new();
-        let mut fetched: Vec<Arrived> = Vec::new();
-        for _ in 0..ROUNDS {
-            match select(listing, options, &documents)? {
-                Step::Done(selection) => {
-                    if mode == Mode::Real {
-                        self.forget_unselected(listing, &selection, &fetched, store).await?;
-                    }
-                    return Ok((*selection, fetched));
-                }
-                Step::Need(paths) => {
-                    let read = self.documents(listing, &paths, store, mode, &scratch, &mut fetched).await?;
-                    documents.extend(read);
-                }
-            }
-        }
-        // Selection asks for each file once, and there are fewer kinds of files than rounds.
-        Err(Error::Select(select::SelectError::NothingSelectable {
-            found: Vec::new(),
-            why: "its configuration files refer to one another without end".into(),
-        }))
-    }
-
-    /// Reads small files, from disk where they are, else from the Hub.
-    async fn documents(
-        &self,
-        listing: &Listing,
-        paths: &[RepoPath],
-        store: &Arc<Store>,
-        mode: Mode,
-        scratch: &Scratch,
-        fetched: &mut Vec<Arrived>,
-    ) -> Result<BTreeMap<RepoPath, Option<Vec<u8>>>, Error> {
-        let entries: Vec<Entry> = paths
-            .iter()
-            .filter_map(|p| listing.get(p.as_str()))
-            .filter(|e| e.size <= DOCUMENT_LIMIT)
-            .cloned()
-            .collect();
-        let commit = listing.info.commit;
-        let mut read: BTreeMap<RepoPath, Option<Vec<u8>>> = paths.iter().map(|p| (p.clone(), None)).collect();
-        let wanted = entries.clone();
-        let here = self
-            .blocking(store, move |store| {
-                wanted
-                    .iter()
-                    .map(|entry| Ok((entry.path.clone(), read_present(store, &commit, entry)?)))
-                    .collect::<Result<Vec<_>, _>>()
-            })
-            .await?;
-        read.extend(here);
-        let missing: Vec<&Entry> = entries.iter().filter(|e| read.get(&e.path).is_none_or(Option::is_none)).collect();
-        #[cfg(feature = "object-store")]
-        let shelved = self.shelved(listing, &missing).await?;
-        #[cfg(feature = "object-store")]
-        let missing: Vec<&Entry> = missing.into_iter().filter(|e| !shelved.contains_key(&e.path)).collect();
-        #[cfg(feature = "object-store")]
-        read.extend(shelved);
-        if missing.is_empty() || self.config.offline {
-            return Ok(read);
-        }
-        let place = match mode {
-            Mode::Real => Arc::clone(store),
-            Mode::DryRun => scratch.store()?,
-        };
-        // Small files come and go too fast for bars.
-        let silent: Arc<dyn Progress> = Arc::new(Silent);
-        let report = fetch(&self.hubs, &place, &listing.info, &missing, self.config.fetch, &silent).await?;
-        if let Some(finding) = report.failed.into_iter().next()
-            && let Some(path) = missing.iter().find(|e| Some(e.path.as_str()) == finding.path.as_deref())
-        {
-            let why = format!("{}: {}", finding.code, finding.message);
-            return Err(Error::Document { path: path.path.clone(), why });
-        }
-        fetched.extend(report.done);
-        let wanted: Vec<Entry> = missing.into_iter().cloned().collect();
-        let got = self
-            .blocking(&place, move |store| {
-                wanted
-                    .iter()
-                    .map(|entry| Ok((entry.path.clone(), read_present(store, &commit, entry)?)))
-                    .collect::<Result<Vec<_>, _>>()
-            })
-            .await?;
-        read.extend(got);
-        Ok(read)
-    }
-
-    /// Takes back what was fetched only to be read.
-    async fn forget_unselected(
-        &self,
-        listing: &Listing,
-        selection: &Selection,
-        fetched: &[Arrived],
-        store: &Arc<Store>,
-    ) -> Result<(), Error> {
-        let commit = listing.info.commit;
-        for Arrived { path, .. } in fetched {
-            let selected = selection.files.binary_search_by(|f| f.path.cmp(path)).is_ok();
-            if !selected && let Some(entry) = listing.get(path.as_str()).cloned() {
-                self.blocking(store, move |store| store.discard(&commit, &entry)).await?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The content of a small file that is here and right; `None` otherwise.
-fn read_present(
-    store: &Store,
-    commit: &crate::model::CommitId,
-    entry: &Entry,
-) -> Result<Option<Vec<u8>>, crate::store::StoreError> {
-    if !store.presence(commit, entry)?.is_here() {
-        return Ok(None);
-    }
-    let mut content = Vec::new();
-    let path = store.content_path(commit, entry);
-    let read = File::open(&path).and_then(|file| file.take(DOCUMENT_LIMIT).read_to_end(&mut content));
-    let right = read.is_ok() && is_content(&content, entry);
-    if read.is_ok() && !right {
-        // The record may say otherwise: bytes decide. One that cannot be written is told with the file's finding.
-        let _ = store.strike(commit, entry);
-    }
-    Ok(right.then_some(content))
-}
-
-/// Hashing a small file costs nothing, and selection must not act on other bytes than the repo's.
-pub(super) fn is_content(content: &[u8], entry: &Entry) -> bool {
-    let mut hasher = entry.digest().hasher(entry.size);
-    hasher.update(content);
-    hasher.finish().digest() == entry.digest()
-}
-
-/// A folder for a dry run's small files, made when first needed and gone with the run.
-#[derive(Default)]
-struct Scratch(std::sync::OnceLock<(tempfile::TempDir, Arc<Store>)>);
-
-impl Scratch {
-    fn store(&self) -> Result<Arc<Store>, Error> {
-        if self.0.get().is_none() {
-            let dir = tempfile::tempdir().map_err(|source| Error::Folder { path: std::env::temp_dir(), source })?;
-            let store = Arc::new(Store::local_dir(dir.path()));
-            // Only this task uses it, so it is still empty.
-            let _ = self.0.set((dir, store));
-        }
-        self.0.get().map(|(_, store)| Arc::clone(store)).ok_or_else(|| Error::Folder {
-            path: std::env::temp_dir(),
-            source: std::io::Error::other("no scratch folder"),
-        })
     }
 }

@@ -15,8 +15,8 @@ use crate::model::{CommitId, Entry, RepoId, RepoType};
 #[derive(Debug)]
 pub(super) struct Cache {
     pub root: PathBuf,
-    pub repo: PathBuf,
-    pub locks: PathBuf,
+    /// The repo's folder below the root.
+    pub name: String,
     symlinks: bool,
     /// Whether this file system has symlinks, once tried.
     can_link: OnceLock<bool>,
@@ -29,29 +29,37 @@ pub(crate) fn folder_name(repo_type: RepoType, id: &RepoId) -> String {
 
 impl Cache {
     pub fn new(root: &Path, repo_type: RepoType, id: &RepoId, symlinks: bool) -> Self {
-        let name = folder_name(repo_type, id);
-        Cache {
-            root: root.to_path_buf(),
-            repo: root.join(&name),
-            locks: root.join(".locks").join(&name),
-            symlinks,
-            can_link: OnceLock::new(),
-        }
+        Cache { root: root.to_path_buf(), name: folder_name(repo_type, id), symlinks, can_link: OnceLock::new() }
+    }
+
+    /// A folder of the repo's, below the root: whatever is done there enters folder by folder from the root.
+    pub fn below(&self, folder: &str) -> PathBuf {
+        Path::new(&self.name).join(folder)
+    }
+
+    /// The folder of the repo's lock files, below the root.
+    pub fn locks(&self) -> PathBuf {
+        Path::new(".locks").join(&self.name)
+    }
+
+    /// The folder of a snapshot, below the root.
+    pub fn snapshot_below(&self, commit: &CommitId) -> PathBuf {
+        self.below("snapshots").join(commit.to_string())
     }
 
     pub fn snapshot_dir(&self, commit: &CommitId) -> PathBuf {
-        self.repo.join("snapshots").join(commit.to_string())
+        self.root.join(self.snapshot_below(commit))
     }
 
     pub fn blob(&self, entry: &Entry) -> PathBuf {
-        self.repo.join("blobs").join(entry.digest().to_string())
+        self.root.join(self.below("blobs")).join(entry.digest().to_string())
     }
 
     /// The open folder of the snapshot that the entry's pointer lies in, and the pointer's name.
     pub fn pointer(&self, commit: &CommitId, entry: &Entry) -> Result<(Folder, String), StoreError> {
         let below = entry.path.under(Path::new(""));
         let (folder, name) = split(&below);
-        Ok((Folder::make(&self.snapshot_dir(commit), folder)?, name.to_owned()))
+        Ok((Folder::make(&self.root, &self.snapshot_below(commit).join(folder))?, name.to_owned()))
     }
 
     /// Whether the pointer is a link that ends at the blob.

@@ -40,6 +40,20 @@ pub(crate) fn conflicts<'a>(paths: impl IntoIterator<Item = &'a RepoPath>) -> Ve
     out
 }
 
+/// Pairs of paths of which the second needs a folder where a local dir notes something of the first: `a` has
+/// `a.lock` and `a.metadata` beside the names of all files.
+pub(crate) fn noted_clashes<'a>(paths: impl IntoIterator<Item = &'a RepoPath>) -> Vec<(RepoPath, RepoPath)> {
+    let paths: Vec<&RepoPath> = paths.into_iter().collect();
+    let exact: HashMap<&str, &RepoPath> = paths.iter().map(|p| (p.as_str(), *p)).collect();
+    let clash = |path: &&RepoPath| {
+        let text = path.as_str();
+        let mut folders = text.match_indices('/').map(|(at, _)| &text[..at]);
+        let noted = |folder: &str| [".lock", ".metadata"].iter().find_map(|end| exact.get(folder.strip_suffix(end)?));
+        folders.find_map(noted).map(|file| ((*file).clone(), (*path).clone()))
+    };
+    paths.iter().filter_map(clash).collect()
+}
+
 /// What every spelling of a name has in common on a file system that ignores case, or the form of letters, or both:
 /// Unicode's canonical caseless match. Folding may leave parts that compose anew, hence the second pass.
 fn fold(name: &str) -> String {

@@ -1,14 +1,12 @@
 //! Small file-system steps: what identifies unchanged content, small reads, free space, how names are told apart.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
-
-use rustix::fs::{Mode, OFlags};
 
 use super::StoreError;
 use crate::finding::Stamp;
-use crate::model::{Entry, Hashed};
+use crate::model::{Digest, Hashed};
 
 /// The stamp of the file that `path` names, a symlink followed; `None` when there is none.
 pub(super) fn stamp_of(path: &Path) -> Result<Option<Stamp>, StoreError> {
@@ -20,16 +18,40 @@ pub(super) fn stamp_of(path: &Path) -> Result<Option<Stamp>, StoreError> {
     }
 }
 
-/// Reads a file whole. Gives its digest and what it looked like both before and after; an error if it changed.
-pub(super) fn hash(path: &Path, entry: &Entry) -> Result<(Hashed, Stamp), StoreError> {
+/// How often a file is read that changes meanwhile: another process may put the same in its place.
+const LOOKS: usize = 4;
+
+/// Reads a file whole. Gives its digest and what it looked like both before and after; an error if it changes each time.
+pub(super) fn hash(path: &Path, like: Digest, size: u64) -> Result<(Hashed, Stamp), StoreError> {
+    for _ in 1..LOOKS {
+        match hash_once(path, like, size) {
+            Err(StoreError::Changed(_)) => {}
+            other => return other,
+        }
+    }
+    hash_once(path, like, size)
+}
+
+fn hash_once(path: &Path, like: Digest, size: u64) -> Result<(Hashed, Stamp), StoreError> {
     let read = || -> io::Result<(Hashed, Stamp, Stamp)> {
         let file = File::open(path)?;
         let before = Stamp::from(&file.metadata()?);
-        let hashed = entry.digest().read(&file, entry.size, &mut |_| {})?;
+        let hashed = like.read(&file, size, &mut |_| {})?;
         Ok((hashed, before, Stamp::from(&file.metadata()?)))
     };
     let (hashed, before, after) = read().map_err(StoreError::io("read", path))?;
     if before == after { Ok((hashed, after)) } else { Err(StoreError::Changed(path.to_path_buf())) }
+}
+
+/// Flushes a file that another program wrote. A file system that cannot be written to has nothing to flush.
+pub(super) fn flush(path: &Path) -> Result<(), StoreError> {
+    let flushed = File::open(path).and_then(|file| file.sync_data());
+    match flushed {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::InvalidInput) => {
+            Err(StoreError::io("flush", path)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether the two show the same bytes. The change time may differ: to rename or to link a file sets it.
@@ -52,19 +74,6 @@ pub(super) fn create_dirs(path: &Path) -> Result<(), StoreError> {
         },
         _ => StoreError::io("create", path)(error),
     })
-}
-
-/// Reads a small regular file, at most `limit` bytes of it, without following a symlink or waiting
-/// for a pipe; `None` when there is nothing to read.
-pub(super) fn read_small(path: &Path, limit: u64) -> Option<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
-    let mut content = Vec::new();
-    file.take(limit).read_to_end(&mut content).ok()?;
-    Some(content)
 }
 
 /// `path` or its nearest ancestor that exists.
@@ -90,5 +99,21 @@ pub(super) fn folds_names(folder: &Path) -> bool {
 /// Bytes an unprivileged user can still write below `path`.
 pub(super) fn free_space(path: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(nearest_existing(path)).ok()?;
+    // A file system that has no blocks at all does not know: some say so of everything.
+    if stat.f_blocks == 0 {
+        return None;
+    }
     stat.f_bavail.checked_mul(stat.f_frsize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `/proc` has no blocks at all, as some network mounts say of themselves.
+    #[test]
+    fn a_file_system_that_counts_no_blocks_is_not_full_but_unknown() {
+        assert_eq!(free_space(Path::new("/proc/self")), None);
+        assert!(free_space(&std::env::temp_dir()).is_some_and(|free| free > 0));
+    }
 }

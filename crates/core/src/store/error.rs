@@ -36,6 +36,9 @@ pub enum StoreError {
         /// The path.
         path: RepoPath,
     },
+    /// What was to be replaced is no longer what this run looked at.
+    #[error("{} was changed during this run, so it was not replaced", .0.display())]
+    Edited(PathBuf),
     /// Content that was found before is gone or has another size.
     #[error("{} changed while it was being checked", .0.display())]
     Changed(PathBuf),
@@ -81,6 +84,17 @@ impl StoreError {
         matches!(self, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
+    /// Whether the system or this process has too many files open just now.
+    pub(crate) fn is_out_of_descriptors(&self) -> bool {
+        let full = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+        matches!(self, StoreError::Io { source, .. } if full.contains(&source.raw_os_error()))
+    }
+
+    /// Whether this user may not do it there.
+    pub(super) fn is_not_allowed(&self) -> bool {
+        matches!(self.kind(), StoreErrorKind::Permission | StoreErrorKind::ReadOnly)
+    }
+
     /// An [`StoreError::Io`].
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
         move |source| StoreError::Io { action, path: path.to_path_buf(), source }
@@ -100,7 +114,7 @@ impl StoreError {
             },
             StoreError::Symlink(_) | StoreError::InTheWay { .. } => StoreErrorKind::InTheWay,
             StoreError::Reserved { .. } => StoreErrorKind::Reserved,
-            StoreError::Changed(_) => StoreErrorKind::Changed,
+            StoreError::Changed(_) | StoreError::Edited(_) => StoreErrorKind::Changed,
             StoreError::WrongContent { .. } => StoreErrorKind::Other,
         }
     }

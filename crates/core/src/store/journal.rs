@@ -40,6 +40,24 @@ pub(super) fn synced_line(lines: usize) -> String {
     format!("synced {lines}\n")
 }
 
+/// The text of a journal of this boot that says that `ranges` have arrived, and that no crash can undo the `durable` ones
+/// of them; with the number of its range lines.
+pub(super) fn text_of(entry: &Entry, boot: &str, durable: &RangeSet, ranges: &RangeSet) -> (String, usize) {
+    let mut text = header(entry, boot) + "\n";
+    let mut lines = durable.as_slice().len();
+    text.extend(durable.as_slice().iter().map(range_line));
+    if lines > 0 {
+        text += &synced_line(lines);
+    }
+    for range in ranges.as_slice() {
+        for rest in durable.gaps(range.clone()) {
+            text += &range_line(&rest);
+            lines += 1;
+        }
+    }
+    (text, lines)
+}
+
 /// What a journal is believed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Believed {
@@ -51,13 +69,8 @@ pub(super) struct Believed {
 impl Believed {
     /// The text of a journal of this boot that says the same.
     pub fn text(&self, entry: &Entry, boot: &str) -> String {
-        let ranges = self.ranges.as_slice();
-        let mut text = header(entry, boot) + "\n";
-        text.extend(ranges.iter().map(range_line));
-        if self.flushed && !ranges.is_empty() {
-            text += &synced_line(ranges.len());
-        }
-        text
+        let none = RangeSet::default();
+        text_of(entry, boot, if self.flushed { &self.ranges } else { &none }, &self.ranges).0
     }
 }
 

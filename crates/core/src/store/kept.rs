@@ -1,12 +1,12 @@
 //! Listings that are kept for later runs, each with the endpoint that gave it. Their form on disk is `tree`'s.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use url::Url;
 
-use super::{Store, StoreError, StoreErrorKind, disk, tree};
+use super::within::Folder;
+use super::{Store, StoreError, StoreErrorKind, tree};
 use crate::model::{CommitId, Entry, Listing};
 
 impl Store {
@@ -20,11 +20,8 @@ impl Store {
     /// said different things of one file, neither is believed.
     pub(crate) fn read_listing_offline(&self, commit: &CommitId) -> Option<Vec<Entry>> {
         let trees = self.own_trees();
-        let mut names: Vec<_> =
-            fs::read_dir(self.layout.anchor().join(&trees)).into_iter().flatten().flatten().collect();
-        names.retain(|item| item.file_type().is_ok_and(|kind| kind.is_dir()));
-        names.sort_by_key(fs::DirEntry::file_name);
-        let kept = names.iter().filter_map(|item| self.listing_in(&trees.join(item.file_name()), commit));
+        let names = Folder::find(self.layout.anchor(), &trees).ok().flatten().map_or_else(Vec::new, |f| f.names());
+        let kept = names.iter().filter_map(|name| self.listing_in(&trees.join(name), commit));
         let mut kept: Vec<Vec<Entry>> = kept.collect();
         if kept.iter().skip(1).any(|other| kept.first().is_some_and(|first| !agree(first, other))) {
             return None;
@@ -47,7 +44,7 @@ impl Store {
         let Some(text) = tree::text(&listing.entries) else { return Ok(()) };
         let name = format!("{}.json", listing.info.commit);
         let ours = self.trees_of(endpoint).join(&name);
-        if disk::read_small(&self.layout.anchor().join(&ours), tree::SIZE_LIMIT).as_ref() != Some(&text) {
+        if self.layout.read(&ours, tree::SIZE_LIMIT).as_ref() != Some(&text) {
             self.keep(&ours, &text)?;
         }
         // One that cannot be read is as good as none.
@@ -64,7 +61,7 @@ impl Store {
     }
 
     fn keep(&self, below: &Path, text: &[u8]) -> Result<(), StoreError> {
-        match self.layout.write(self.layout.anchor(), below, text, false) {
+        match self.layout.write(below, text, false) {
             // A run that needs nothing of a cache that it may not write to is not to fail for a courtesy.
             Err(error) if matches!(error.kind(), StoreErrorKind::ReadOnly | StoreErrorKind::Permission) => Ok(()),
             done => done,
@@ -80,7 +77,7 @@ impl Store {
     }
 
     fn listing_in(&self, trees: &Path, commit: &CommitId) -> Option<Vec<Entry>> {
-        tree::read(&self.layout.anchor().join(trees).join(format!("{commit}.json")))
+        tree::parse(&self.layout.read(&trees.join(format!("{commit}.json")), tree::SIZE_LIMIT)?)
     }
 }
 

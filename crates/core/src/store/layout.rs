@@ -1,20 +1,17 @@
 //! The two layouts on disk. The cache is `huggingface_hub`'s (`file_download.py`), the local dir too
 //! (`_local_folder.py`).
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::cache::{Cache, folder_name};
-use super::disk;
+pub(super) use super::notes::Noted;
 use super::within::Folder;
-use super::{StoreError, error};
+use super::{StoreError, disk, error, partial};
 use crate::finding::Stamp;
 use crate::model::{CommitId, Digest, Entry, RepoId, RepoPath, RepoType, Revision};
-
-/// A metadata file is three short lines.
-const METADATA_LIMIT: u64 = 4096;
 
 /// The tag that `huggingface_hub` writes too, word for word.
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55
@@ -65,17 +62,25 @@ impl Layout {
     /// The folder below which no symlink is followed to what is ours.
     pub fn anchor(&self) -> &Path {
         match &self.kind {
-            Kind::Cache(cache) => &cache.repo,
+            Kind::Cache(cache) => &cache.root,
             Kind::Local { root } => root,
         }
     }
 
     /// `.cache/huggingface` of a local dir; the repo folder of a cache. Below the anchor.
-    fn bookkeeping(&self) -> &'static Path {
+    pub fn bookkeeping(&self) -> &Path {
         Path::new(match &self.kind {
-            Kind::Cache(_) => "",
+            Kind::Cache(cache) => cache.name.as_str(),
             Kind::Local { .. } => ".cache/huggingface",
         })
+    }
+
+    /// The folder that the repo's files appear in, below the anchor.
+    pub fn snapshot_below(&self, commit: &CommitId) -> PathBuf {
+        match &self.kind {
+            Kind::Cache(cache) => cache.snapshot_below(commit),
+            Kind::Local { .. } => PathBuf::new(),
+        }
     }
 
     /// The folder for what is ours alone, below the anchor.
@@ -107,14 +112,19 @@ impl Layout {
         }
     }
 
-    /// The folder of refs, and the revision's file below it. Those of a local dir are ours alone,
-    /// and each repo's apart: several may have been put into it.
-    pub fn ref_path(&self, revision: &Revision) -> Option<(PathBuf, PathBuf)> {
-        let below: PathBuf = revision.as_str().split('/').collect();
+    /// The revision's ref, below the anchor. Those of a local dir are ours alone, and each repo's apart: several may
+    /// have been put into it.
+    pub fn ref_below(&self, revision: &Revision) -> Option<PathBuf> {
+        let name: PathBuf = revision.as_str().split('/').collect();
         match &self.kind {
-            Kind::Cache(cache) => Some((cache.repo.join("refs"), below)),
-            Kind::Local { root } => Some((root.clone(), self.own().join("refs").join(self.repo.as_ref()?).join(below))),
+            Kind::Cache(cache) => Some(cache.below("refs").join(name)),
+            Kind::Local { .. } => Some(self.own().join("refs").join(self.repo.as_ref()?).join(name)),
         }
+    }
+
+    /// The repo's name as a folder, of a local dir whose repo is known.
+    pub fn repo_name(&self) -> Option<&str> {
+        self.repo.as_deref()
     }
 
     /// The locks to hold: the one that `huggingface_hub` takes for the same file, and where files
@@ -133,17 +143,10 @@ impl Layout {
     /// The lock that whoever works on a partial file holds.
     pub fn partial_locks(&self, digest: &Digest) -> Result<Vec<(Folder, String)>, StoreError> {
         let folder = match &self.kind {
-            Kind::Cache(cache) => Folder::make(&cache.locks, Path::new(""))?,
+            Kind::Cache(cache) => Folder::make(&cache.root, &cache.locks())?,
             Kind::Local { root } => Folder::make(root, &self.own().join("locks"))?,
         };
         Ok(vec![(folder, format!("{digest}.lock"))])
-    }
-
-    /// `.cache/huggingface/download/<path>.<suffix>`.
-    fn beside(&self, path: &RepoPath, suffix: &str) -> PathBuf {
-        let mut place = path.under(&self.bookkeeping().join("download"));
-        place.as_mut_os_string().push(format!(".{suffix}"));
-        place
     }
 
     /// Where the content lies: the blob, or the snapshot's own copy where there is one.
@@ -180,7 +183,13 @@ impl Layout {
         }
         let below = path.under(Path::new(""));
         let (folder, name) = split(&below);
-        let Some(folder) = Folder::find(&self.snapshot_dir(commit), folder)? else { return Ok(()) };
+        if let Kind::Cache(cache) = &self.kind {
+            // What is read there counts as this cache's.
+            Folder::find(&cache.root, &cache.below("blobs"))?;
+        }
+        let Some(folder) = Folder::find(self.anchor(), &self.snapshot_below(commit).join(folder))? else {
+            return Ok(());
+        };
         let there = folder.path(name);
         if fs::symlink_metadata(&there).is_ok_and(|m| m.is_dir()) {
             return Err(error::file_needed(&there));
@@ -232,7 +241,7 @@ impl Layout {
                     // As `huggingface_hub` does where there are no links: no blob, no second copy.
                     pointers.take(&pointer, from, part, entry)?.unwrap_or(stamp)
                 } else {
-                    let blobs = Folder::make(&cache.repo.join("blobs"), Path::new(""))?;
+                    let blobs = Folder::make(&cache.root, &cache.below("blobs"))?;
                     let moved = blobs.take(&entry.digest().to_string(), from, part, entry)?.unwrap_or(stamp);
                     cache.point(from, &pointers, &pointer, entry, true)?.unwrap_or(moved)
                 };
@@ -267,59 +276,71 @@ impl Layout {
         }
     }
 
-    /// Writes a local dir's metadata file, unless it says the same already.
-    fn note(&self, commit: &CommitId, entry: &Entry) -> Result<(), StoreError> {
-        let etag = entry.digest().to_string();
-        if self.noted(&entry.path).is_some_and(|(c, e, fresh)| fresh && c == commit.to_string() && e == etag) {
-            return Ok(());
-        }
-        self.prepare()?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let text = format!("{commit}\n{etag}\n{}.{:06}\n", now.as_secs(), now.subsec_micros());
-        self.write(self.anchor(), &self.beside(&entry.path, "metadata"), text.as_bytes(), false)
+    /// Writes a small file below the anchor.
+    pub fn write(&self, below: &Path, content: &[u8], flush: bool) -> Result<(), StoreError> {
+        let (folder, name) = split(below);
+        Folder::make(self.anchor(), folder)?.write(name, &self.partial_folder()?, content, flush)
     }
 
-    /// Writes a small file below `root`.
-    pub fn write(&self, root: &Path, below: &Path, content: &[u8], flush: bool) -> Result<(), StoreError> {
+    /// Reads a small file below the anchor, through no link; `None` when there is nothing to read.
+    pub fn read(&self, below: &Path, limit: u64) -> Option<Vec<u8>> {
         let (folder, name) = split(below);
-        Folder::make(root, folder)?.write(name, &self.partial_folder()?, content, flush)
+        Folder::find(self.anchor(), folder).ok()??.read_small(name, limit)
+    }
+
+    /// What of an entry arrived in an earlier run, and the bytes that are set aside for it on the disk.
+    pub fn arrived(&self, entry: &Entry) -> Result<(u64, u64), StoreError> {
+        let folder = Folder::find(self.anchor(), &self.own().join("partial"))?;
+        Ok(folder.map_or((0, 0), |folder| partial::arrived(&folder, entry)))
+    }
+
+    /// Flushes the folders that lead to the entries' content, so that their names outlive a crash of the machine.
+    pub fn flush_names<'a>(
+        &self,
+        commit: &CommitId,
+        entries: impl IntoIterator<Item = &'a Entry>,
+    ) -> Result<(), StoreError> {
+        let snapshot = self.snapshot_below(commit);
+        let mut folders: BTreeSet<PathBuf> = BTreeSet::new();
+        for entry in entries {
+            folders.extend(entry.path.under(&snapshot).ancestors().skip(1).map(Path::to_path_buf));
+        }
+        if let Kind::Cache(cache) = &self.kind {
+            folders.insert(cache.below("blobs"));
+        }
+        // What is further in comes first.
+        for below in folders.iter().rev() {
+            if let Some(folder) = Folder::find(self.anchor(), below)? {
+                folder.sync()?;
+            }
+        }
+        self.flush_anchor()
+    }
+
+    /// Flushes the name of the anchor itself, which may be new. What this user may not open is not new.
+    fn flush_anchor(&self) -> Result<(), StoreError> {
+        let Some(parent) = self.anchor().parent() else { return Ok(()) };
+        match Folder::find(parent, Path::new("")) {
+            Ok(Some(folder)) => folder.sync(),
+            Ok(None) => Ok(()),
+            Err(error) if error.is_not_allowed() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Flushes a small file's folders, from the one it lies in to the anchor.
+    pub fn flush_way(&self, below: &Path) -> Result<(), StoreError> {
+        for folder in below.ancestors().skip(1) {
+            if let Some(folder) = Folder::find(self.anchor(), folder)? {
+                folder.sync()?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes a small file below the anchor.
     pub fn remove_own(&self, below: &Path) -> Result<(), StoreError> {
         remove(self.anchor(), below)
-    }
-
-    /// Removes content, what points to it in this snapshot, and what is noted beside it.
-    pub fn discard(&self, commit: &CommitId, entry: &Entry) -> Result<(), StoreError> {
-        let below = entry.path.under(Path::new(""));
-        let place = self.place(commit, entry);
-        if let Kind::Cache(cache) = &self.kind
-            && place.path == cache.blob(entry)
-            && let Some(blobs) = Folder::find(&cache.repo.join("blobs"), Path::new(""))?
-        {
-            blobs.remove(&entry.digest().to_string())?;
-        }
-        self.check_way(commit, &entry.path)?;
-        remove(&self.snapshot_dir(commit), &below)?;
-        match &self.kind {
-            Kind::Cache(_) => Ok(()),
-            Kind::Local { root } => remove(root, &self.beside(&entry.path, "metadata")),
-        }
-    }
-
-    /// The metadata file's commit and `ETag`, and whether the file is unchanged since.
-    fn noted(&self, path: &RepoPath) -> Option<(String, String, bool)> {
-        let Kind::Local { root } = &self.kind else { return None };
-        let text = disk::read_small(&root.join(self.beside(path, "metadata")), METADATA_LIMIT)?;
-        let mut lines = std::str::from_utf8(&text).ok()?.lines();
-        let (commit, etag, time) = (lines.next()?.trim(), lines.next()?.trim(), lines.next()?.trim());
-        let time: f64 = time.parse().ok()?;
-        let stamp = disk::stamp_of(&path.under(root)).ok()??;
-        // Seconds since 1970 are far below an f64's exact range.
-        #[allow(clippy::cast_precision_loss)]
-        let fresh = stamp.mtime as f64 - 1.0 <= time;
-        Some((commit.to_owned(), etag.to_owned(), fresh))
     }
 
     pub fn noted_digest(&self, commit: &CommitId, path: &RepoPath) -> Option<Digest> {
@@ -328,12 +349,12 @@ impl Layout {
                 let target = fs::read_link(path.under(&cache.snapshot_dir(commit))).ok()?;
                 Digest::from_etag(target.file_name()?.to_str()?).ok()
             }
-            Kind::Local { .. } => Digest::from_etag(&self.noted(path)?.1).ok(),
+            Kind::Local { .. } => Digest::from_etag(&self.noted_file(path)?.etag).ok(),
         }
     }
 
     pub fn noted_commit(&self, path: &RepoPath) -> Option<CommitId> {
-        self.noted(path)?.0.parse().ok()
+        self.noted_file(path)?.commit.parse().ok()
     }
 }
 

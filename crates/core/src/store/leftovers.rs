@@ -1,56 +1,109 @@
-//! Partial files that earlier runs left: finding them, and removing those that nobody works on.
+//! What earlier runs left on their way: finding it, and removing what nobody works on.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::{self, TryLockError};
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FileType, Mode, OFlags};
 
 use super::lock::FileLock;
-use super::within::Folder;
-use super::{Store, StoreError};
+use super::within::{Folder, TEMPORARY};
+use super::{Store, StoreError, writer};
 use crate::model::{Digest, RepoId, RepoType};
 
-/// A partial file that an earlier run left.
+/// Something that an earlier run left: a partial file, a journal without one, or a temporary file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Leftover {
-    /// The file's digest, which names the partial.
-    pub digest: Digest,
+    /// The digest of the file that it was to become, where its name says that.
+    pub digest: Option<Digest>,
+    /// Its name in the folder of partial files.
+    pub name: String,
     /// What it takes on disk, in bytes, space that was set aside included.
     pub bytes: u64,
     /// When bytes last arrived; `None` where the file system keeps no times.
     pub modified: Option<SystemTime>,
 }
 
+/// A link takes no lock; one that is younger may be on its way to its name.
+const LINK_AGE: Duration = Duration::from_secs(60);
+
 impl Store {
-    /// Partial files that earlier runs left, and those that another process works on just now.
+    /// What earlier runs left, and what another process works on just now.
     pub fn leftovers(&self) -> Vec<Leftover> {
-        let files = fs::read_dir(self.layout.partial_dir()).into_iter().flatten().flatten();
-        let leftover = |file: fs::DirEntry| {
-            let name = file.file_name();
-            let digest = Digest::from_etag(name.to_str()?.strip_suffix(".part")?).ok()?;
-            let meta = file.metadata().ok().filter(fs::Metadata::is_file)?;
+        let Ok(Some(folder)) = self.partials() else { return Vec::new() };
+        let names = folder.names();
+        let leftover = |name: &String| {
+            let digest = match name.rsplit_once('.') {
+                Some((stem, "part")) => Some(writer::read_name(stem)?.0),
+                // Beside its partial it is no leftover of its own.
+                Some((stem, "journal")) if !names.contains(&format!("{stem}.part")) => Some(writer::read_name(stem)?.0),
+                _ if name.starts_with(TEMPORARY) => None,
+                _ => return None,
+            };
+            let stat = folder.stat(name).ok()?.filter(|stat| !FileType::from_raw_mode(stat.st_mode).is_dir())?;
             // Whatever st_blksize is, st_blocks counts units of 512 bytes.
-            let bytes = meta.blocks().saturating_mul(512);
-            Some(Leftover { digest, bytes, modified: meta.modified().ok() })
+            let bytes = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
+            let modified = u64::try_from(stat.st_mtime).ok().map(|s| SystemTime::UNIX_EPOCH + Duration::from_secs(s));
+            Some(Leftover { digest, name: name.clone(), bytes, modified })
         };
-        let mut all: Vec<Leftover> = files.filter_map(leftover).collect();
-        all.sort_by_key(|leftover| leftover.digest.to_string());
-        all
+        names.iter().filter_map(leftover).collect()
     }
 
-    /// Removes a partial file and its journal; `false` when another process works on it.
+    fn partials(&self) -> Result<Option<Folder>, StoreError> {
+        Folder::find(self.layout.anchor(), &self.layout.own().join("partial"))
+    }
+
+    /// Removes what an earlier run left, a partial file with its journal; `false` when another process works on it.
     pub fn remove_leftover(&self, leftover: &Leftover) -> Result<bool, StoreError> {
-        let Some(_lock) = FileLock::try_take(&self.layout.partial_locks(&leftover.digest)?)? else {
-            return Ok(false);
-        };
-        let Some(folder) = Folder::find(self.layout.anchor(), &self.layout.own().join("partial"))? else {
+        let Some(folder) = self.partials()? else { return Ok(true) };
+        let name = leftover.name.as_str();
+        let Some(digest) = leftover.digest else {
+            if !is_free(&folder, name)? {
+                return Ok(false);
+            }
+            folder.remove(name)?;
             return Ok(true);
         };
-        folder.remove(&format!("{}.journal", leftover.digest))?;
-        folder.remove(&format!("{}.part", leftover.digest))?;
+        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        // One that is named after a process needs no lock of the file.
+        if writer::read_name(stem).is_some_and(|(_, alive)| alive) {
+            return Ok(false);
+        }
+        let Some(_lock) = FileLock::try_take(&self.layout.partial_locks(&digest)?, digest, &self.busy)? else {
+            return Ok(false);
+        };
+        folder.remove(&format!("{stem}.journal"))?;
+        folder.remove(&format!("{stem}.part"))?;
         Ok(true)
     }
+
+    /// Takes back what a run made for nothing: partials in which nothing arrived, and folders in which nothing is.
+    /// What cannot be taken back stays for `hfget clean`.
+    pub(crate) fn tidy(&self) {
+        let Ok(Some(folder)) = self.partials() else { return };
+        for leftover in self.leftovers() {
+            let stem = leftover.name.rsplit_once('.').map_or("", |(stem, _)| stem);
+            let empty =
+                |name: &str| folder.read_small(name, 4096).is_none_or(|text| text.split(|b| *b == b'\n').count() <= 2);
+            if leftover.digest.is_some() && empty(&format!("{stem}.journal")) {
+                let _ = self.remove_leftover(&leftover);
+            }
+        }
+        self.layout.remove_empty();
+    }
+}
+
+/// Whether nobody makes this temporary file just now: whoever does holds a lock on it.
+fn is_free(folder: &Folder, name: &str) -> Result<bool, StoreError> {
+    let Some(stat) = folder.stat(name)? else { return Ok(true) };
+    if FileType::from_raw_mode(stat.st_mode).is_symlink() {
+        let made = u64::try_from(stat.st_mtime)
+            .map_or(SystemTime::UNIX_EPOCH, |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s));
+        return Ok(SystemTime::now().duration_since(made).is_ok_and(|age| age > LINK_AGE));
+    }
+    let file = folder.open(name, OFlags::RDONLY, Mode::empty());
+    Ok(file.is_ok_and(|file| !matches!(file.try_lock(), Err(TryLockError::WouldBlock))))
 }
 
 /// The repos that have a folder in the cache at `root`, by name.

@@ -1,40 +1,89 @@
 //! One lock a file, shared with other tools: flock(2) on the paths that `huggingface_hub` locks.
 
+use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::StoreError;
 use super::within::{Folder, identity_of};
+use crate::model::Digest;
 
 /// The mode that `huggingface_hub` gives its lock files: the other users of a shared cache must be
 /// able to wait for them.
 const MODE: Mode = Mode::from_raw_mode(0o664);
 
-/// Exclusive use of one file's partial, until dropped.
+/// Digests whose partials this process works on.
+pub(super) type Busy = Arc<Mutex<HashSet<Digest>>>;
+
+/// Use of one file's partial, until dropped.
 #[derive(Debug)]
 pub(crate) struct FileLock {
-    /// Empty where the file system cannot lock: going on is safe, since partial files are
-    /// positional and two writers write the same bytes to the same places.
-    _files: Vec<File>,
+    /// Empty where the file system cannot lock.
+    files: Vec<File>,
+    sure: bool,
+    digest: Digest,
+    busy: Busy,
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
+    }
 }
 
 impl FileLock {
-    /// Takes all of the locks, or returns `None` when another process holds one of them. The
-    /// files stay after release, as `huggingface_hub`'s do: to remove one splits its waiters.
-    pub(super) fn try_take(places: &[(Folder, String)]) -> Result<Option<FileLock>, StoreError> {
-        let mut files = Vec::new();
+    /// Takes all of the locks on what has this digest, or returns `None` when another process holds one of them, or
+    /// this one works on the same partial. The files stay after release, as `huggingface_hub`'s do: to remove one
+    /// splits its waiters.
+    pub(super) fn try_take(
+        places: &[(Folder, String)],
+        digest: Digest,
+        busy: &Busy,
+    ) -> Result<Option<FileLock>, StoreError> {
+        let Some(mut lock) = Self::without(digest, busy) else { return Ok(None) };
+        let mut sure = !places.is_empty();
         for (folder, name) in places {
             match take_one(folder, name)? {
-                Taken::Held(file) => files.push(file),
-                Taken::CannotLock => {}
+                Taken::Held(file) => {
+                    // Some file systems give every lock to everybody.
+                    sure &= excludes(folder, name);
+                    lock.files.push(file);
+                }
+                Taken::CannotLock => sure = false,
                 Taken::Busy => return Ok(None),
             }
         }
-        Ok(Some(FileLock { _files: files }))
+        lock.sure = sure;
+        Ok(Some(lock))
     }
+
+    /// Goes on without the locks: the partial is then this process's own. `None` when this process works on it already.
+    pub(super) fn without(digest: Digest, busy: &Busy) -> Option<FileLock> {
+        if !busy.lock().unwrap_or_else(PoisonError::into_inner).insert(digest) {
+            return None;
+        }
+        Some(FileLock { files: Vec::new(), sure: false, digest, busy: Arc::clone(busy) })
+    }
+
+    /// Whether nobody else can hold it: locks work here, and all of them are held.
+    pub(super) fn is_sure(&self) -> bool {
+        self.sure
+    }
+}
+
+/// Whether a lock that is held here is refused to whoever opens the file once more. In one process that tells as much
+/// as in two: where locks belong to processes, they do not keep two writers of one process apart.
+fn excludes(folder: &Folder, name: &str) -> bool {
+    folder.open(name, OFlags::RDONLY, Mode::empty()).is_ok_and(|second| second.try_lock().is_err())
+}
+
+/// Whether nobody holds the lock on this file.
+pub(super) fn is_unheld(folder: &Folder, name: &str) -> bool {
+    folder.open(name, OFlags::RDONLY, Mode::empty()).is_ok_and(|file| file.try_lock().is_ok())
 }
 
 enum Taken {
@@ -47,14 +96,16 @@ fn take_one(folder: &Folder, name: &str) -> Result<Taken, StoreError> {
     // A tool that removes its lock file on release leaves us holding a lock on a file that
     // nobody else will open: look whether the path still names what we locked.
     for _ in 0..8 {
-        let Some(file) = open(folder, name)? else { continue };
+        let file = match open(folder, name) {
+            Ok(Some(file)) => file,
+            Ok(None) => continue,
+            // Another user's folder: no reason to stop.
+            Err(error) if error.is_not_allowed() => return Ok(Taken::CannotLock),
+            Err(error) => return Err(error),
+        };
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(Taken::Busy),
-            // So some file systems say that another holds it.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Ok(Taken::Busy);
-            }
             Err(TryLockError::Error(error)) if cannot_lock(&error) => return Ok(Taken::CannotLock),
             Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &folder.path(name))(error)),
         }
@@ -79,6 +130,11 @@ fn open(folder: &Folder, name: &str) -> Result<Option<File>, StoreError> {
             Err(Errno::ACCESS) => folder.open(name, OFlags::RDONLY, Mode::empty()),
             opened => opened,
         },
+        // Where nothing can be made, what is there may be locked.
+        Err(Errno::ACCESS | Errno::ROFS) => match folder.open(name, OFlags::RDONLY, Mode::empty()) {
+            Err(Errno::NOENT) => Err(Errno::ACCESS),
+            opened => opened,
+        },
         Err(error) => Err(error),
     };
     match opened {
@@ -89,10 +145,11 @@ fn open(folder: &Folder, name: &str) -> Result<Option<File>, StoreError> {
     }
 }
 
-/// Whether the error says that this file system has no locks (some NFS, FUSE and Lustre mounts).
+/// Whether the error says that this file system has no locks for us (some NFS, SMB, FUSE and Lustre mounts).
 fn cannot_lock(error: &io::Error) -> bool {
+    let none = [Errno::NOLCK, Errno::NOSYS, Errno::OPNOTSUPP, Errno::PERM, Errno::ACCESS, Errno::BADF, Errno::INVAL];
     error.kind() == io::ErrorKind::Unsupported
-        || [Errno::NOLCK, Errno::NOSYS, Errno::OPNOTSUPP].iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
+        || none.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 #[cfg(test)]
@@ -103,7 +160,8 @@ mod tests {
     use std::path::Path;
 
     fn take(dir: &Path) -> Result<Option<FileLock>, StoreError> {
-        FileLock::try_take(&[(Folder::make(dir, Path::new("")).unwrap(), "x.lock".to_owned())])
+        let places = [(Folder::make(dir, Path::new("")).unwrap(), "x.lock".to_owned())];
+        FileLock::try_take(&places, Digest::GitBlob(crate::model::GitOid([0; 20])), &Busy::default())
     }
 
     #[test]
@@ -151,6 +209,19 @@ mod tests {
         let fresh = take(dir.path()).unwrap().expect("a new file, a new lock");
         assert!(take(dir.path()).unwrap().is_none());
         drop((held, fresh));
+    }
+
+    #[test]
+    fn a_lock_that_works_is_sure_and_going_on_without_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(take(dir.path()).unwrap().unwrap().is_sure());
+        let busy = Busy::default();
+        let digest = Digest::GitBlob(crate::model::GitOid([0; 20]));
+        let without = FileLock::without(digest, &busy).unwrap();
+        assert!(!without.is_sure());
+        assert!(FileLock::without(digest, &busy).is_none(), "one process never opens one partial twice");
+        drop(without);
+        assert!(FileLock::without(digest, &busy).is_some());
     }
 
     #[test]

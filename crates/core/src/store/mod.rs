@@ -6,42 +6,50 @@
 
 mod cache;
 mod conflict;
+mod copying;
 mod disk;
 mod error;
+mod import;
 mod journal;
 mod kept;
 mod layout;
 mod leftovers;
 mod lock;
+mod notes;
+mod owned;
 mod partial;
 mod ranges;
 mod record;
 mod tree;
 mod within;
+mod writer;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[cfg(feature = "object-store")]
 pub(crate) use cache::folder_name;
-pub(crate) use conflict::{Conflict, conflicts};
+pub(crate) use conflict::{Conflict, conflicts, noted_clashes};
 pub use error::{StoreError, StoreErrorKind};
-#[cfg(feature = "object-store")]
+pub(crate) use import::Imported;
 pub(crate) use leftovers::repo_of_folder;
 pub use leftovers::{Leftover, cached_repos};
 pub(crate) use lock::FileLock;
+pub(crate) use notes::Belongs;
+pub(crate) use owned::{Earlier, Standing};
 pub(crate) use partial::Partial;
 pub(crate) use ranges::RangeSet;
 
 use crate::finding::{Evidence, Outcome, Stamp};
 use crate::model::{CommitId, Digest, Entry, Presence, RepoId, RepoPath, RepoType, Revision};
-use cache::Cache;
 use layout::{Kind, Layout};
 use record::Record;
 use within::Folder;
 
+/// How often what changes while it is looked at is looked at again.
+const LOOKS: usize = 3;
 /// A ref is a commit id; what is longer is none.
 const REF_LIMIT: u64 = 100;
 
@@ -52,6 +60,12 @@ pub struct Store {
     record: Record,
     /// What each content looked like when [`Store::presence`] was asked: what was hashed since.
     seen: Mutex<HashMap<String, Stamp>>,
+    /// What content looked like that proved wrong in this run.
+    wrong: Mutex<HashMap<String, Stamp>>,
+    /// What may be replaced in a local dir, where a session said so.
+    free: owned::Free,
+    /// What this process works on.
+    busy: lock::Busy,
 }
 
 impl Store {
@@ -73,7 +87,14 @@ impl Store {
 
     fn new(layout: Layout) -> Self {
         let record = Record::new(layout.anchor(), layout.own());
-        Store { layout, record, seen: Mutex::default() }
+        Store {
+            layout,
+            record,
+            seen: Mutex::default(),
+            wrong: Mutex::default(),
+            free: owned::Free::default(),
+            busy: lock::Busy::default(),
+        }
     }
 
     /// The folder that holds the snapshot: what the program prints.
@@ -97,12 +118,13 @@ impl Store {
         let place = self.layout.place(commit, entry);
         if let Some(stamp) = self.layout.stamp(&place.path)?
             && stamp.size == entry.size
+            && self.known_wrong(&place.key) != Some(stamp)
         {
             let known = self.record.knows(&place.key, &entry.digest(), &stamp);
             self.seen().insert(place.key, stamp);
             return Ok(if known { Presence::Verified } else { Presence::Unverified });
         }
-        let arrived = partial::arrived(&self.layout.partial_dir(), entry).map_or(0, |known| known.ranges.total());
+        let (arrived, _) = self.layout.arrived(entry)?;
         Ok(if arrived > 0 { Presence::Partial(arrived) } else { Presence::Absent })
     }
 
@@ -113,7 +135,73 @@ impl Store {
     /// Takes the file's lock, or `None` when another process holds it.
     pub(crate) fn try_lock(&self, entry: &Entry) -> Result<Option<FileLock>, StoreError> {
         self.layout.prepare()?;
-        FileLock::try_take(&self.layout.locks(entry)?)
+        match self.layout.locks(entry) {
+            Ok(places) => FileLock::try_take(&places, entry.digest(), &self.busy),
+            // The folder of locks may be another user's: that is no reason to stop.
+            Err(error) if error.is_not_allowed() => Ok(FileLock::without(entry.digest(), &self.busy)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn known_wrong(&self, key: &str) -> Option<Stamp> {
+        self.wrong.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+    }
+
+    /// Holds content for absent from now on as long as it looks like `stamp`, because its bytes proved wrong. It stays
+    /// until verified bytes take its place.
+    pub(crate) fn reject(&self, commit: &CommitId, entry: &Entry, stamp: Option<Stamp>) {
+        let place = self.layout.place(commit, entry);
+        if let Some(stamp) = stamp.or_else(|| self.layout.stamp(&place.path).ok().flatten()) {
+            self.wrong.lock().unwrap_or_else(PoisonError::into_inner).insert(place.key, stamp);
+        }
+    }
+
+    /// That a file can be read from its first byte to its last; what it holds is not judged.
+    pub(crate) fn read_whole(&self, path: &Path, like: Digest, size: u64) -> Result<(), StoreError> {
+        disk::hash(path, like, size).map(drop)
+    }
+
+    /// Bytes that the partial of an entry takes on the disk already.
+    pub(crate) fn reserved(&self, entry: &Entry) -> u64 {
+        self.layout.arrived(entry).map_or(0, |(_, reserved)| reserved)
+    }
+
+    /// Flushes what leads to these files, so that what exit 0 promises holds after a crash of the machine. Their
+    /// content was flushed before it got its name.
+    pub(crate) fn flush_names(&self, commit: &CommitId, entries: &[Entry]) -> Result<(), StoreError> {
+        self.layout.flush_names(commit, entries)?;
+        // Without its record a local dir could not tell our files from the user's.
+        if let Kind::Local { .. } = &self.layout.kind { self.record.flush() } else { Ok(()) }
+    }
+
+    /// The repo and commit that a local dir was last filled from.
+    pub(crate) fn belongs(&self) -> Option<Belongs> {
+        self.layout.belongs()
+    }
+
+    /// Notes which commit of its repo a local dir is filled from; of a cache nothing is to be noted.
+    pub(crate) fn set_belongs(&self, revision: &Revision, commit: &CommitId) -> Result<(), StoreError> {
+        let Some(repo) = self.repo_name() else { return Ok(()) };
+        self.layout.set_belongs(&Belongs { repo, revision: revision.as_str().to_owned(), commit: *commit })
+    }
+
+    /// The commits that the files of a local dir are noted for.
+    pub(crate) fn noted_commits(&self) -> Result<BTreeSet<CommitId>, StoreError> {
+        let paths = self.layout.noted_paths()?;
+        // What is noted of a file that is gone says nothing.
+        let here =
+            paths.iter().filter(|path| self.layout.stamp(&path.under(self.layout.root())).ok().flatten().is_some());
+        Ok(here.filter_map(|path| self.layout.noted_commit(path)).collect())
+    }
+
+    /// Whether files lie in a plain folder, with what is noted of them beside.
+    pub(crate) fn is_local_dir(&self) -> bool {
+        matches!(&self.layout.kind, Kind::Local { .. })
+    }
+
+    /// The repo's name as a folder, of a local dir that is one repo's.
+    pub(crate) fn repo_name(&self) -> Option<String> {
+        self.layout.repo_name().map(str::to_owned)
     }
 
     /// Opens what an earlier run left of the file, or starts one.
@@ -135,8 +223,13 @@ impl Store {
         commit: &CommitId,
         entry: &Entry,
     ) -> Result<PathBuf, StoreError> {
+        self.check_free(entry)?;
         let (place, stamp) = self.layout.install(from, part, stamp, commit, entry)?;
         self.note(&place, entry, &stamp)?;
+        if matches!(&self.layout.kind, Kind::Local { .. }) {
+            let now = self.layout.stamp(&place.path)?;
+            self.free.lock().unwrap_or_else(PoisonError::into_inner).entry(place.key).and_modify(|seen| *seen = now);
+        }
         Ok(place.path)
     }
 
@@ -146,15 +239,30 @@ impl Store {
     /// record does not know, is hashed here. Says what stands for the file: [`Evidence::Hashed`] only if it was
     /// hashed here. Remembering is a courtesy: that a read-only cache cannot keep the note is no error.
     pub fn adopt(&self, commit: &CommitId, entry: &Entry, hashed: Option<Stamp>) -> Result<Evidence, StoreError> {
+        for _ in 0..LOOKS {
+            // Another process may put the same there just now: that is no trouble, but another look.
+            match self.adopt_once(commit, entry, hashed) {
+                Err(StoreError::Changed(_)) => {}
+                other => return other,
+            }
+        }
+        self.adopt_once(commit, entry, hashed)
+    }
+
+    fn adopt_once(&self, commit: &CommitId, entry: &Entry, hashed: Option<Stamp>) -> Result<Evidence, StoreError> {
         let digest = entry.digest();
         let place = self.layout.place(commit, entry);
         let stamp = self.layout.stamp(&place.path)?.filter(|stamp| stamp.size == entry.size);
         let stamp = stamp.ok_or_else(|| StoreError::Changed(place.path.clone()))?;
         let unchanged = hashed == Some(stamp) || hashed.is_none() && self.record.knows(&place.key, &digest, &stamp);
+        if !self.record.knows(&place.key, &digest, &stamp) {
+            // It may be in the machine's memory only: another tool put it there.
+            disk::flush(&place.path)?;
+        }
         let (evidence, proven) = if unchanged {
             (Evidence::Recorded(digest), stamp)
         } else {
-            let (hashed, proven) = disk::hash(&place.path, entry)?;
+            let (hashed, proven) = disk::hash(&place.path, digest, entry.size)?;
             error::check_content(&place.path, entry, hashed.digest(), hashed.length())?;
             (Evidence::Hashed(hashed), proven)
         };
@@ -213,26 +321,17 @@ impl Store {
         self.record.strike(&key)
     }
 
-    /// Removes content that proved wrong, so that it is fetched again.
-    pub fn discard(&self, commit: &CommitId, entry: &Entry) -> Result<(), StoreError> {
-        self.layout.check_way(commit, &entry.path)?;
-        // With the content gone, a record that cannot be written speaks of nothing.
-        let _ = self.strike(commit, entry);
-        self.layout.discard(commit, entry)
-    }
-
     /// Moves `refs/<revision>` to `commit`: only after everything verified. A local dir's are
     /// for this program alone.
     pub fn set_ref(&self, revision: &Revision, commit: &CommitId) -> Result<(), StoreError> {
-        let Some((refs, below)) = self.layout.ref_path(revision) else { return Ok(()) };
+        let Some(below) = self.layout.ref_below(revision) else { return Ok(()) };
         let text = commit.to_string();
         // To the byte: other tools take a newline for a part of the commit.
-        if revision.as_commit().is_some()
-            || disk::read_small(&refs.join(&below), REF_LIMIT).as_deref() == Some(text.as_bytes())
-        {
+        if revision.as_commit().is_some() || self.layout.read(&below, REF_LIMIT).as_deref() == Some(text.as_bytes()) {
             return Ok(());
         }
-        self.layout.write(&refs, &below, text.as_bytes(), true)
+        self.layout.write(&below, text.as_bytes(), true)?;
+        self.layout.flush_way(&below)
     }
 
     /// What `refs/<revision>` says; a commit hash stands for itself.
@@ -240,15 +339,16 @@ impl Store {
         if let Some(commit) = revision.as_commit() {
             return Some(commit);
         }
-        let (refs, below) = self.layout.ref_path(revision)?;
-        std::str::from_utf8(&disk::read_small(&refs.join(below), REF_LIMIT)?).ok()?.trim().parse().ok()
+        let below = self.layout.ref_below(revision)?;
+        std::str::from_utf8(&self.layout.read(&below, REF_LIMIT)?).ok()?.trim().parse().ok()
     }
 
     /// The commits that have a snapshot folder here.
     pub fn snapshots(&self) -> Vec<CommitId> {
-        let Kind::Cache(Cache { repo, .. }) = &self.layout.kind else { return Vec::new() };
-        let names = fs::read_dir(repo.join("snapshots")).into_iter().flatten().flatten();
-        let mut commits: Vec<CommitId> = names.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
+        let Kind::Cache(cache) = &self.layout.kind else { return Vec::new() };
+        let folder = Folder::find(&cache.root, &cache.below("snapshots")).ok().flatten();
+        let mut commits: Vec<CommitId> =
+            folder.map_or_else(Vec::new, |f| f.names()).iter().filter_map(|name| name.parse().ok()).collect();
         commits.sort_unstable();
         commits
     }

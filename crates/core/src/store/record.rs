@@ -3,23 +3,24 @@
 //! file only costs a re-check.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::disk;
 use super::within::{FILE_MODE, Folder};
 use crate::finding::{Outcome, Stamp};
 use crate::model::Digest;
 
-/// A record larger than this is started anew.
-const SIZE_LIMIT: u64 = 64 << 20;
+/// Of a record larger than this only so much is read. A million files of long names stay below it.
+const SIZE_LIMIT: u64 = 1 << 30;
+/// A line longer than this says nothing. An outcome of a check may be long.
+const LINE_LIMIT: u64 = 64 << 20;
 /// The record's name in its folder.
 const NAME: &str = "verified.jsonl";
 /// Full checks remembered.
@@ -48,10 +49,19 @@ pub(super) struct Record {
 
 #[derive(Debug, Default)]
 struct State {
-    files: HashMap<String, (String, Stamp)>,
+    files: HashMap<String, Known>,
     checks: VecDeque<(String, Outcome)>,
     /// What the next line must come after.
     end: End,
+}
+
+/// What is known of a file.
+#[derive(Debug, Clone)]
+struct Known {
+    digest: String,
+    stamp: Stamp,
+    /// It proved wrong since: only what it looked like when it was put there is worth knowing.
+    struck: bool,
 }
 
 /// How the file on disk ends.
@@ -70,10 +80,12 @@ impl State {
     fn take(&mut self, line: Line) {
         match line {
             Line::File { key, digest, stamp } => {
-                self.files.insert(key, (digest, stamp));
+                self.files.insert(key, Known { digest, stamp, struck: false });
             }
             Line::Struck { key } => {
-                self.files.remove(&key);
+                if let Some(known) = self.files.get_mut(&key) {
+                    known.struck = true;
+                }
                 self.checks.clear();
             }
             Line::Check { key, outcome } => {
@@ -86,34 +98,46 @@ impl State {
         }
     }
 
-    fn read(path: &Path, limit: u64) -> Self {
+    /// The record in the folder `below` of `root`; an empty one where nothing can be read.
+    fn read(root: &Path, below: &Path, limit: u64) -> Self {
         let mut state = State::default();
-        if fs::symlink_metadata(path).is_ok_and(|m| m.len() > limit) {
-            state.end = End::Anew;
+        let Ok(Some(folder)) = Folder::find(root, below) else { return state };
+        let Ok(file) = folder.open(NAME, OFlags::RDONLY, Mode::empty()) else { return state };
+        let Ok(meta) = file.metadata() else { return state };
+        if !meta.is_file() {
             return state;
         }
-        let text = disk::read_small(path, limit).unwrap_or_default();
         let mut lines = 0usize;
-        for line in text.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
+        let mut text = BufReader::with_capacity(1 << 20, file.take(limit));
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            match text.by_ref().take(LINE_LIMIT).read_until(b'\n', &mut line) {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+            state.end = if line.ends_with(b"\n") { End::Whole } else { End::Torn };
+            if line.len() as u64 >= LINE_LIMIT {
+                // Nothing of ours: what comes after it is not worth the time.
+                state.end = End::Anew;
+                return state;
+            }
             lines += 1;
-            if let Ok(line) = serde_json::from_slice(line) {
+            if let Ok(line) = serde_json::from_slice(&line) {
                 state.take(line);
             }
         }
-        state.end = match text.last() {
-            _ if lines > 2 * (state.files.len() + state.checks.len()) + 1000 => End::Anew,
-            None | Some(b'\n') => End::Whole,
-            Some(_) => End::Torn,
-        };
+        if meta.len() > limit || lines > 2 * (state.files.len() + state.checks.len()) + 1000 {
+            state.end = End::Anew;
+        }
         state
     }
 
     /// Everything that is known, as the file's content.
     fn text(&self) -> String {
-        let files = self.files.iter().map(|(key, (digest, stamp))| Line::File {
-            key: key.clone(),
-            digest: digest.clone(),
-            stamp: *stamp,
+        let files = self.files.iter().flat_map(|(key, known)| {
+            let line = Line::File { key: key.clone(), digest: known.digest.clone(), stamp: known.stamp };
+            std::iter::once(line).chain(known.struck.then(|| Line::Struck { key: key.clone() }))
         });
         let checks =
             self.checks.iter().map(|(key, outcome)| Line::Check { key: key.clone(), outcome: outcome.clone() });
@@ -129,7 +153,7 @@ impl Record {
 
     fn state(&self) -> MutexGuard<'_, Option<State>> {
         let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        guard.get_or_insert_with(|| State::read(&self.root.join(&self.below).join(NAME), self.limit));
+        guard.get_or_insert_with(|| State::read(&self.root, &self.below, self.limit));
         guard
     }
 
@@ -138,7 +162,29 @@ impl Record {
         self.state()
             .as_ref()
             .and_then(|s| s.files.get(key))
-            .is_some_and(|(d, s)| *d == digest.to_string() && s == stamp)
+            .is_some_and(|known| !known.struck && known.digest == digest.to_string() && known.stamp == *stamp)
+    }
+
+    /// The digest that the file called `key` had when it was last found right, and what it looked like, whatever was
+    /// found since.
+    pub fn placed(&self, key: &str) -> Option<(Digest, Stamp)> {
+        let state = self.state();
+        let known = state.as_ref()?.files.get(key)?;
+        Some((Digest::from_etag(&known.digest).ok()?, known.stamp))
+    }
+
+    /// The files that anything is known of.
+    pub fn keys(&self) -> Vec<String> {
+        self.state().as_ref().map_or_else(Vec::new, |state| state.files.keys().cloned().collect())
+    }
+
+    /// Flushes the record and its name.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        let Some(folder) = Folder::find(&self.root, &self.below)? else { return Ok(()) };
+        if let Ok(file) = folder.open(NAME, OFlags::RDONLY, Mode::empty()) {
+            file.sync_data().map_err(StoreError::io("flush", &folder.path(NAME)))?;
+        }
+        folder.sync()
     }
 
     /// Remembers that the file called `key` has `digest` while it looks like `stamp`.
@@ -173,7 +219,7 @@ impl Record {
         let Some(state) = guard.as_mut() else { return Ok(()) };
         if state.end == End::Anew {
             // What other processes struck meanwhile must not come back.
-            *state = State::read(&self.root.join(&self.below).join(NAME), self.limit);
+            *state = State::read(&self.root, &self.below, self.limit);
             state.end = End::Anew;
         }
         state.take(line);
@@ -182,16 +228,20 @@ impl Record {
         match end {
             // A concurrent append is lost here: that costs a re-check.
             End::Anew => folder.write(NAME, &folder, state.text().as_bytes(), flush)?,
-            End::Torn => append(&folder, &format!("\n{text}"), flush)?,
-            End::Whole => append(&folder, &text, flush)?,
+            End::Torn => append(&folder, &format!("\n{text}"), flush, state)?,
+            End::Whole => append(&folder, &text, flush, state)?,
         }
         state.end = End::Whole;
         Ok(())
     }
 }
 
-/// One write in append mode: lines of several processes do not mix.
-fn append(folder: &Folder, text: &str, flush: bool) -> Result<(), StoreError> {
+/// One write in append mode: lines of several processes do not mix. A record that has another name too is somebody
+/// else's file: then all of `state` goes into one of our own.
+fn append(folder: &Folder, text: &str, flush: bool, state: &State) -> Result<(), StoreError> {
+    if folder.stat(NAME)?.is_some_and(|stat| stat.st_nlink > 1) {
+        return folder.write(NAME, folder, state.text().as_bytes(), flush);
+    }
     let file = folder.open(NAME, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE, FILE_MODE);
     let write = |mut file: File| {
         file.write_all(text.as_bytes())?;

@@ -1,11 +1,9 @@
 //! Listings kept on disk, in the form of `huggingface_hub`'s `trees/<commit>.json` (`_tree_cache.py`).
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::disk;
 use crate::model::{Entry, GitOid, Lfs, RepoPath, Sha256};
 
 /// A listing of a million files stays below this.
@@ -29,10 +27,9 @@ struct TreeFile {
     xet_hash: Option<String>,
 }
 
-/// Reads a kept listing; `None` when there is none that this version understands.
-pub(super) fn read(path: &Path) -> Option<Vec<Entry>> {
-    let text = disk::read_small(path, SIZE_LIMIT)?;
-    let tree: Tree = serde_json::from_slice(&text).ok()?;
+/// The listing that a kept file's text is; `None` when it is none that this version understands.
+pub(super) fn parse(text: &[u8]) -> Option<Vec<Entry>> {
+    let tree: Tree = serde_json::from_slice(text).ok()?;
     if tree.format_version != 1 {
         return None;
     }

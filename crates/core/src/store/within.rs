@@ -5,23 +5,26 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{StoreError, disk, error};
+use super::{StoreError, copying, disk, error};
 use crate::finding::Stamp;
 use crate::model::Entry;
 
 /// A temporary file older than this was left by a crash.
 const STALE: Duration = Duration::from_hours(24);
+/// Pauses while the system has no descriptor left, and how many: half a minute.
+const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(20);
+const DESCRIPTOR_TRIES: u32 = 1500;
 /// What temporary names start with.
-const TEMPORARY: &str = "tmp-";
+pub(super) const TEMPORARY: &str = "tmp-";
 /// What the umask takes from.
 pub(super) const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
-const COPY_BUFFER: usize = 1 << 20;
 
 /// An open folder.
 #[derive(Debug)]
@@ -37,7 +40,7 @@ impl Folder {
     /// Opens `root`, which may itself be reached by links, or gives `None` when it is not there.
     fn root(root: &Path) -> Result<Option<Self>, StoreError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match rustix::fs::open(root, flags, Mode::empty()) {
+        match patiently(|| rustix::fs::open(root, flags, Mode::empty())) {
             Ok(fd) => Ok(Some(Folder { fd, path: root.to_path_buf() })),
             Err(Errno::NOENT) => Ok(None),
             Err(Errno::NOTDIR) => Err(error::folder_needed(root)),
@@ -80,7 +83,7 @@ impl Folder {
     fn enter(&self, name: &Path) -> Result<Option<Self>, StoreError> {
         let path = self.path.join(name);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
+        match patiently(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty())) {
             Ok(fd) => Ok(Some(Folder { fd, path })),
             Err(Errno::NOENT) => Ok(None),
             // Which of the two a link gives differs between systems.
@@ -107,11 +110,50 @@ impl Folder {
         rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok().map(|stat| identity_of(&stat))
     }
 
+    /// What a name here looks like, a symlink not followed; `None` when there is nothing.
+    pub fn stat(&self, name: &str) -> Result<Option<rustix::fs::Stat>, StoreError> {
+        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(StoreError::io("look at", &self.path(name))(error.into())),
+        }
+    }
+
+    /// Reads a small regular file, at most `limit` bytes of it, without following a symlink or waiting for a pipe;
+    /// `None` when there is nothing to read.
+    pub fn read_small(&self, name: &str, limit: u64) -> Option<Vec<u8>> {
+        let file = self.open(name, OFlags::RDONLY, Mode::empty()).ok()?;
+        if !file.metadata().ok()?.is_file() {
+            return None;
+        }
+        let mut content = Vec::new();
+        file.take(limit).read_to_end(&mut content).ok()?;
+        Some(content)
+    }
+
+    /// The names in here, sorted; those that are no UTF-8 are nobody's.
+    pub fn names(&self) -> Vec<String> {
+        let items = rustix::fs::Dir::read_from(&self.fd).into_iter().flatten().flatten();
+        let mut names: Vec<String> =
+            items.filter_map(|item| item.file_name().to_str().ok().map(str::to_owned)).collect();
+        names.retain(|name| name != "." && name != "..");
+        names.sort_unstable();
+        names
+    }
+
+    /// Flushes the names in here to the disk. A file system that cannot do that for a folder has nothing to flush.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        match rustix::fs::fsync(&self.fd) {
+            Ok(()) | Err(Errno::INVAL | Errno::BADF | Errno::ROFS | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
+            Err(error) => Err(StoreError::io("flush", &self.path)(error.into())),
+        }
+    }
+
     /// Opens a file without following a symlink, and never waits for a pipe's other end. With
     /// [`OFlags::CREATE`] the umask decides the mode.
     pub fn open(&self, name: &str, flags: OFlags, mode: Mode) -> Result<File, Errno> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        rustix::fs::openat(&self.fd, name, flags, mode).map(File::from)
+        patiently(|| rustix::fs::openat(&self.fd, name, flags, mode)).map(File::from)
     }
 
     /// As [`Self::open`] for reading and writing; anything but a regular file is an error.
@@ -123,7 +165,16 @@ impl Folder {
             _ => StoreError::io("open", &path)(error.into()),
         })?;
         let meta = file.metadata().map_err(StoreError::io("look at", &path))?;
-        if meta.is_file() { Ok(file) } else { Err(error::file_needed(&path)) }
+        if !meta.is_file() {
+            return Err(error::file_needed(&path));
+        }
+        if meta.nlink() > 1 {
+            // It has another name, and that file is somebody else's: what is written goes into a file of our own.
+            self.remove(name)?;
+            let anew = flags | OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+            return self.open(name, anew, FILE_MODE).map_err(|e| StoreError::io("create", &path)(e.into()));
+        }
+        Ok(file)
     }
 
     /// Removes a file or link; that there is none is fine.
@@ -153,13 +204,13 @@ impl Folder {
     /// `flush` that holds after a power cut too.
     pub fn write(&self, name: &str, staging: &Folder, content: &[u8], flush: bool) -> Result<(), StoreError> {
         self.put("write", name, staging, &|folder, temporary| {
-            let write = || -> io::Result<()> {
-                let mut file = folder.open(temporary, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, FILE_MODE)?;
-                file.write_all(content)?;
-                if flush { file.sync_data() } else { Ok(()) }
-            };
-            write().map_err(StoreError::io("write", &self.path(name)))
+            let mut file = copying::create(folder, temporary)?;
+            let mut write = || file.write_all(content).and_then(|()| if flush { file.sync_data() } else { Ok(()) });
+            write().map_err(StoreError::io("write", &self.path(name)))?;
+            // Its lock says that it is in use until it has its name.
+            Ok(file)
         })
+        .map(drop)
     }
 
     /// Makes `name` a symlink to `target` (text as given), atomically, leaving a right one alone.
@@ -175,33 +226,25 @@ impl Folder {
 
     /// Copies a file here, which appears whole and proven or not at all.
     pub fn copy(&self, name: &str, staging: &Folder, from: &Path, entry: &Entry) -> Result<Stamp, StoreError> {
-        self.put("copy to", name, staging, &|folder, temporary| {
-            let path = self.path(name);
-            let mut source = File::open(from).map_err(StoreError::io("open", from))?;
-            let mut hasher = entry.digest().hasher(entry.size);
-            let mut length = 0;
-            let mut copy = || -> io::Result<Stamp> {
-                let mut file = folder.open(temporary, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, FILE_MODE)?;
-                let mut buffer = vec![0; COPY_BUFFER];
-                loop {
-                    match source.read(&mut buffer) {
-                        Ok(0) => break,
-                        Ok(n) => {
-                            hasher.update(&buffer[..n]);
-                            length += n as u64;
-                            file.write_all(&buffer[..n])?;
-                        }
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Err(error) => return Err(error),
-                    }
-                }
-                file.sync_data()?;
-                Ok(Stamp::from(&file.metadata()?))
-            };
-            let stamp = copy().map_err(StoreError::io("copy to", &path))?;
-            error::check_content(from, entry, hasher.finish().digest(), length)?;
-            Ok(stamp)
-        })
+        let copied = self.put("copy to", name, staging, &|folder, temporary| {
+            copying::copy(folder, temporary, from, entry, &mut |_| {})
+        })?;
+        Ok(copied.stamp)
+    }
+
+    /// Gives a file another name in here.
+    pub fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        rustix::fs::renameat(&self.fd, from, &self.fd, to)
+            .map_err(|e| StoreError::io("rename", &self.path(from))(e.into()))
+    }
+
+    /// Removes a folder if it is empty; `false` when it stays.
+    pub fn remove_folder(&self, name: &str) -> bool {
+        rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR).is_ok()
+    }
+
+    pub fn is_folder(&self, name: &str) -> bool {
+        self.kind(Path::new(name)) == Some(FileType::Directory)
     }
 
     /// Makes something under a temporary name in `staging` (or here, when that is another disk)
@@ -248,6 +291,17 @@ impl Folder {
             }
         }
     }
+}
+
+/// Opens something, again and again while the system has no descriptor left: files that are open will be closed.
+fn patiently(open: impl Fn() -> Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {
+    for _ in 0..DESCRIPTOR_TRIES {
+        match open() {
+            Err(Errno::MFILE | Errno::NFILE) => std::thread::sleep(DESCRIPTOR_PAUSE),
+            opened => return opened,
+        }
+    }
+    open()
 }
 
 /// The names that a relative path is made of; what else could stand in a path is dropped.

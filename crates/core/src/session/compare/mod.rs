@@ -247,8 +247,9 @@ impl Prepared {
             store: Arc::clone(&self.store),
             origin: self.origin,
             whole: self.whole,
-            early: Vec::new(),
-            excluded: Vec::new(),
+            early: Default::default(),
+            commits: Default::default(),
+            refused: Vec::new(),
             place: None,
         }
     }

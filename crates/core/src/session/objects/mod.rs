@@ -12,8 +12,8 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Semaphore;
 
 use self::shelf::Shelf;
+use super::documents::is_content;
 use super::outcome::paths_of;
-use super::prepare::is_content;
 use super::{Error, Prepared, Session, Statuses};
 use crate::fetch::Limiter;
 use crate::finding::{Evidence, Finding, Outcome};
@@ -193,8 +193,10 @@ impl Session {
         }
         self.progress.event(Event::Planned(&prepared.plan));
         let permits = u32::try_from(self.config.fetch.connections).unwrap_or(u32::MAX).clamp(1, 1024);
+        let wanted: Vec<Entry> = large.iter().chain(&small).cloned().collect();
         let upload = Arc::new(Upload {
             hubs: self.hubs.clone(),
+            nearby: self.offered(prepared, wanted).await?,
             objects: Arc::clone(&shelf.objects),
             keys: shelf.keys.clone(),
             info: Arc::new(prepared.listing.info.clone()),
@@ -228,7 +230,9 @@ impl Session {
                     }
                     shelf.found.insert(entry.path.as_str().to_owned(), mark);
                     statuses.seen.insert(entry.path.clone(), (Evidence::Hashed(hashed), None));
-                    statuses.fetched.insert(entry.path, received);
+                    if received > 0 || entry.size == 0 {
+                        statuses.fetched.insert(entry.path, received);
+                    }
                 }
                 Ok(Done::Wrong(finding)) => failed.push(finding),
                 Err(error) => {

@@ -102,7 +102,7 @@ fn what_other_tools_keep_in_the_repos_folder_stays() {
     let incomplete = repo.join("blobs").join(format!("{}.01234567.incomplete", entry("a").digest()));
     fs::write(&incomplete, "half").unwrap();
     fetch(&store, &entry("a")).unwrap();
-    store.discard(&commit(), &entry("a")).unwrap();
+    take_away(&store, &entry("a"));
     assert_eq!(fs::read(absent).unwrap(), b"");
     assert_eq!(fs::read(incomplete).unwrap(), b"half");
 }
@@ -182,7 +182,7 @@ fn a_damaged_copy_beside_a_right_blob_is_not_verified() {
     assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Unverified);
     assert_eq!(store.content_path(&commit(), &a), shown);
     // Discarding it leaves the blob, which is right and known to be.
-    store.discard(&commit(), &a).unwrap();
+    take_away(&store, &a);
     assert!(!shown.exists());
     assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Verified);
     store.adopt(&commit(), &a, None).unwrap();
@@ -219,9 +219,9 @@ fn a_blob_that_is_a_link_is_used_and_never_written_through() {
     fetch(&store, &a).unwrap();
     assert_eq!(fs::read(&blob).unwrap(), CONTENT);
     assert_eq!(fs::read(&shared).unwrap(), CONTENT.to_ascii_uppercase(), "another repo's too: not ours to change");
-    store.discard(&commit(), &a).unwrap();
+    take_away(&store, &a);
     symlink("../../blobs/aa", &blob).unwrap();
-    store.discard(&commit(), &a).unwrap();
+    take_away(&store, &a);
     assert!(shared.exists() && !blob.is_symlink());
 }
 

@@ -170,7 +170,7 @@ fn what_was_flushed_outlives_the_machine() {
         // Noted while the flush goes on: not covered by it.
         partial.record(500 * mib..510 * mib).unwrap();
         flush.run().unwrap();
-        partial.flushed(&flush).unwrap();
+        partial.flushed(&flush, flush.run()).unwrap();
         assert!(partial.flush_due().is_none());
     }
     assert_eq!(store.presence(&commit(), &large).unwrap(), Presence::Partial(310 * mib));
@@ -196,7 +196,7 @@ fn a_flush_of_a_file_that_was_started_again_says_nothing() {
     let flush = partial.flush_due().expect("time to flush");
     partial.reset().unwrap();
     flush.run().unwrap();
-    partial.flushed(&flush).unwrap();
+    partial.flushed(&flush, flush.run()).unwrap();
     let journal = store.layout.partial_dir().join(format!("{}.journal", large.digest()));
     assert!(!fs::read_to_string(journal).unwrap().contains("synced"));
 }
@@ -208,7 +208,7 @@ fn a_leftover_that_is_being_worked_on_is_not_removed() {
         let a = entry("a.bin");
         let (part, journal) = killed(&store, &a);
         let [leftover] = &store.leftovers()[..] else { panic!("one leftover") };
-        assert_eq!(leftover.digest, a.digest());
+        assert_eq!(leftover.digest, Some(a.digest()));
         let lock = store.try_lock(&a).unwrap().unwrap();
         assert!(!store.remove_leftover(leftover).unwrap());
         assert!(part.exists());
@@ -273,7 +273,10 @@ fn starting_again_never_touches_what_is_visible() {
     let root = TempDir::new().unwrap();
     let store = cache(root.path(), true);
     let a = entry("a.bin");
-    let open = || Partial::open(Arc::clone(&store), store.try_lock(&a).unwrap().unwrap(), commit(), &a).unwrap();
+    let open = || {
+        let process = cache(root.path(), true);
+        Partial::open(Arc::clone(&process), process.try_lock(&a).unwrap().unwrap(), commit(), &a).unwrap()
+    };
     // Opening drops the lock's exclusion here: both are handed a partial.
     let unlocked = |partial: Partial| {
         fs::remove_dir_all(root.path().join(".locks")).unwrap();
@@ -296,7 +299,7 @@ fn starting_again_never_touches_what_is_visible() {
     third.write(0, b"other").unwrap();
     assert_eq!(fs::read(&name).unwrap(), CONTENT);
     // Nor does one process name what another has begun anew.
-    store.discard(&commit(), &a).unwrap();
+    take_away(&store, &a);
     let whole = third;
     whole.write(0, CONTENT).unwrap();
     let mut begun = unlocked(open());
@@ -304,6 +307,47 @@ fn starting_again_never_touches_what_is_visible() {
     begun.write(0, &CONTENT.to_ascii_uppercase()).unwrap();
     assert!(matches!(whole.commit(a.digest()), Err(StoreError::Changed(_))));
     assert!(!name.exists());
+}
+
+/// A file of terabytes has a line for each MiB of each connection: the journal says them as few.
+#[test]
+fn a_journal_of_many_lines_is_said_as_few_and_loses_nothing() {
+    let root = TempDir::new().unwrap();
+    let store = cache(root.path(), true);
+    let a = entry_of("a.bin", &[7; 100_000]);
+    let open = || store.partial(store.try_lock(&a).unwrap().unwrap(), &commit(), &a).unwrap();
+    let mut partial = open();
+    partial.write(0, &[7; 90_000]).unwrap();
+    for at in 0..30_000 {
+        partial.record(at..at + 1).unwrap();
+        partial.record(2 * at + 30_000..2 * at + 30_001).unwrap();
+    }
+    drop(partial);
+    let journal = root.path().join(format!("models--org--name/.hfget/partial/{}.journal", a.digest()));
+    let lines = fs::read_to_string(journal).unwrap().lines().count();
+    assert!(lines < 60_000, "{lines}");
+    assert_eq!(open().ranges().total(), 60_000);
+}
+
+/// What was flushed stays flushed when the journal is written anew.
+#[test]
+fn a_journal_that_is_written_anew_still_says_what_was_flushed() {
+    let root = TempDir::new().unwrap();
+    let store = cache(root.path(), true);
+    let a = entry_of("a.bin", &[7; 600 << 10]);
+    let path = root.path().join(format!("models--org--name/.hfget/partial/{}.journal", a.digest()));
+    let mut durable = RangeSet::default();
+    durable.insert(0..100);
+    let mut all = durable.clone();
+    all.insert(50..300);
+    all.insert(400..500);
+    drop(store.partial(store.try_lock(&a).unwrap().unwrap(), &commit(), &a).unwrap());
+    let (text, lines) = journal::text_of(&a, journal::boot(), &durable, &all);
+    assert_eq!(lines, 3);
+    fs::write(&path, &text).unwrap();
+    let read = |boot| journal::parse(&text, &a, 600 << 10, boot).unwrap();
+    assert_eq!(read(journal::boot()).ranges, all);
+    assert_eq!(read("another boot").ranges, durable);
 }
 
 #[test]

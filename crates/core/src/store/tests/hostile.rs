@@ -62,7 +62,6 @@ fn a_repo_cannot_write_the_folders_own_records() {
             assert!(matches!(partial.commit(forged.digest()), Err(StoreError::Reserved { .. })), "{path}");
         });
         assert!(store.adopt(&commit(), &forged, None).is_err(), "{path}");
-        assert!(store.discard(&commit(), &forged).is_err(), "{path}");
     }
     let ours = |path: &String| ["/partial/", "/locks/", "/download/"].iter().any(|p| path.contains(p));
     let after: Vec<String> = all_of(root.path()).into_iter().filter(|p| !ours(p)).collect();
@@ -127,7 +126,6 @@ fn links_in_a_snapshot_are_refused() {
         let a = entry("sub/a.bin");
         assert!(matches!(store.presence(&commit(), &a), Err(StoreError::Symlink(path)) if path == sub));
         assert!(matches!(fetch(&store, &a), Err(StoreError::Symlink(_))));
-        assert!(matches!(store.discard(&commit(), &a), Err(StoreError::Symlink(_))));
         assert_eq!(fs::read_to_string(outside.path().join("a.bin")).unwrap(), "precious");
         assert_eq!(all_of(outside.path()), ["a.bin"]);
     }
@@ -141,12 +139,47 @@ fn the_root_itself_may_be_reached_by_links() {
     symlink(real.path(), &link).unwrap();
     fetch(&local(&link), &entry("sub/a.bin")).unwrap();
     assert!(real.path().join("sub/a.bin").exists());
-    let (disk, root) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    symlink(disk.path(), root.path().join("models--org--name")).unwrap();
-    let store = cache(root.path(), true);
+    let (disk, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let link = other.path().join("hub");
+    symlink(disk.path(), &link).unwrap();
+    let store = cache(&link, true);
     let shown = fetch(&store, &entry("a.bin")).unwrap();
-    assert!(shown.exists() && disk.path().join("blobs").exists());
+    assert!(shown.exists() && disk.path().join("models--org--name/blobs").exists());
     assert_eq!(fs::read(store.file_path(&commit(), &entry("a.bin").path)).unwrap(), CONTENT);
+}
+
+/// Everything below the root is entered folder by folder.
+#[test]
+fn a_repos_folder_that_is_a_link_is_not_followed() {
+    for link in ["models--org--name", "models--org--name/blobs", "models--org--name/snapshots", ".locks"] {
+        let (outside, root) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let at = root.path().join(link);
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        symlink(outside.path(), &at).unwrap();
+        let store = cache(root.path(), true);
+        assert!(matches!(fetch(&store, &entry("a.bin")), Err(StoreError::Symlink(path)) if path == at), "{link}");
+        assert_eq!(all_of(outside.path()), Vec::<String>::new(), "{link}");
+    }
+}
+
+/// A partial that somebody linked to a file of another name: that file is not written to.
+#[test]
+fn a_partial_with_another_name_is_begun_anew() {
+    for local_dir in [false, true] {
+        let root = TempDir::new().unwrap();
+        let store = if local_dir { local(root.path()) } else { cache(root.path(), true) };
+        let a = entry("a.bin");
+        let open = || store.partial(store.try_lock(&a).unwrap().unwrap(), &commit(), &a).unwrap();
+        let part = open().path();
+        let victim = root.path().join("victim");
+        fs::write(&part, "precious").unwrap();
+        fs::hard_link(&part, &victim).unwrap();
+        let partial = open();
+        partial.write(0, CONTENT).unwrap();
+        partial.commit(a.digest()).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert_eq!(fs::read(store.file_path(&commit(), &a.path)).unwrap(), CONTENT);
+    }
 }
 
 /// What stands in the way is said before anything is fetched.

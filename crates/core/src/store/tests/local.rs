@@ -77,7 +77,7 @@ fn a_modified_file_is_noticed() {
     fs::File::options().write(true).open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
     assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Unverified);
     assert_eq!(local(root.path()).presence(&commit(), &a).unwrap(), Presence::Unverified);
-    store.discard(&commit(), &a).unwrap();
+    take_away(&store, &a);
     assert!(!path.exists());
     assert!(!root.path().join(".cache/huggingface/download/a.bin.metadata").exists());
     assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Absent);

@@ -77,6 +77,19 @@ fn fetch_bytes(store: &Arc<Store>, entry: &Entry, content: &[u8]) -> Result<Path
     partial.commit(entry.digest())
 }
 
+/// Takes content away, with what points to it and what is noted of it.
+fn take_away(store: &Store, entry: &Entry) {
+    let place = store.content_path(&commit(), entry);
+    let _ = store.strike(&commit(), entry);
+    let shown = store.file_path(&commit(), &entry.path);
+    for path in [place, shown] {
+        let _ = fs::remove_file(path);
+    }
+    if let Kind::Local { .. } = &store.layout.kind {
+        store.layout.remove_file(&entry.path).unwrap();
+    }
+}
+
 /// Every path below `root`, sorted, with a folder's, a link's or a file's sign.
 fn all_of(root: &Path) -> Vec<String> {
     let mut found = Vec::new();

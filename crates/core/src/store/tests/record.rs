@@ -1,6 +1,7 @@
 //! The record forgets rather than lies.
 
 use super::*;
+use std::fs;
 
 fn record(dir: &tempfile::TempDir) -> Record {
     Record::new(dir.path(), PathBuf::from("own"))
@@ -103,14 +104,14 @@ fn what_another_version_wrote_is_passed_over() {
 }
 
 #[test]
-fn a_gigantic_record_is_not_read_and_is_started_anew() {
+fn a_record_with_an_endless_line_is_read_up_to_it_and_started_anew() {
     let dir = tempfile::tempdir().unwrap();
     let digest = crate::model::Hasher::sha256().finish().digest();
     record(&dir).remember("a", &digest, stamp(1)).unwrap();
     // A hole of a terabyte: reading it would take minutes.
     fs::File::options().write(true).open(file(&dir)).unwrap().set_len(1 << 40).unwrap();
     let again = record(&dir);
-    assert!(!again.knows("a", &digest, &stamp(1)));
+    assert!(again.knows("a", &digest, &stamp(1)));
     again.remember("b", &digest, stamp(2)).unwrap();
     again.remember("c", &digest, stamp(3)).unwrap();
     assert!(fs::metadata(file(&dir)).unwrap().len() < 1000);
@@ -142,6 +143,55 @@ fn only_the_last_checks_are_kept() {
     }
     assert_eq!(record.check("0"), None);
     assert!(record.check("1").is_some() && record.check(&CHECKS_KEPT.to_string()).is_some());
+}
+
+/// A repo of a million files has a record of that size.
+#[test]
+fn a_record_beyond_64_mib_is_known_to_its_last_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let digest = crate::model::Hasher::sha256().finish().digest();
+    record(&dir).remember("first", &digest, stamp(1)).unwrap();
+    let line = |n: u32| {
+        let key = format!("{n}{}", "x".repeat(4000));
+        serde_json::to_string(&Line::File { key, digest: digest.to_string(), stamp: stamp(2) }).unwrap() + "\n"
+    };
+    let text: String = (0..17_000).map(line).collect();
+    assert!(text.len() > 64 << 20);
+    fs::write(file(&dir), [fs::read(file(&dir)).unwrap(), text.into_bytes()].concat()).unwrap();
+    record(&dir).remember("last", &digest, stamp(3)).unwrap();
+    let again = record(&dir);
+    for (key, size) in [("first".to_owned(), 1), (format!("16999{}", "x".repeat(4000)), 2), ("last".to_owned(), 3)] {
+        assert!(again.knows(&key, &digest, &stamp(size)), "{key:.20}");
+    }
+}
+
+/// What was put there is remembered although it proved wrong: whether a user changed it depends on that.
+#[test]
+fn what_is_struck_is_not_known_and_what_it_looked_like_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let digest = crate::model::Hasher::sha256().finish().digest();
+    let before = record(&dir);
+    before.remember("a", &digest, stamp(1)).unwrap();
+    before.strike("a").unwrap();
+    for record in [before, record(&dir)] {
+        assert!(!record.knows("a", &digest, &stamp(1)));
+        assert_eq!(record.placed("a"), Some((digest, stamp(1))));
+    }
+}
+
+/// A record that somebody linked to another file: the other file is not written to.
+#[test]
+fn a_record_with_another_name_is_replaced_and_not_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let digest = crate::model::Hasher::sha256().finish().digest();
+    record(&dir).remember("a", &digest, stamp(1)).unwrap();
+    let victim = dir.path().join("victim");
+    fs::hard_link(file(&dir), &victim).unwrap();
+    let before = fs::read(&victim).unwrap();
+    record(&dir).remember("b", &digest, stamp(2)).unwrap();
+    assert_eq!(fs::read(&victim).unwrap(), before);
+    let again = record(&dir);
+    assert!(again.knows("a", &digest, &stamp(1)) && again.knows("b", &digest, &stamp(2)));
 }
 
 /// Processes that append at once: every line survives, whole.

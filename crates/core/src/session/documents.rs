@@ -1,0 +1,171 @@
+//! The small files that selection reads, from where they are: the place they belong to, a cache beside it, or the Hub.
+//! What they mean is `select`'s business; putting those that are selected in their place is `nearby`'s.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::sync::Arc;
+
+use super::{Error, Session};
+use crate::fetch::{Arrived, fetch};
+use crate::model::{CommitId, Entry, Listing, Options, RepoPath};
+use crate::progress::{Progress, Silent};
+use crate::select::{self, Documents, Selection, Step, select};
+use crate::store::Store;
+
+/// Small files are read whole; larger ones are not for selection to see.
+const DOCUMENT_LIMIT: u64 = crate::model::INDEX_LIMIT;
+/// Rounds of questions after which selection is not asked again.
+const ROUNDS: usize = 16;
+
+/// What was read of some files; `None` of what is not to be had.
+type Found = BTreeMap<RepoPath, Option<Vec<u8>>>;
+
+/// What came over the network because selection had to read it, in a folder of its own.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    scratch: Scratch,
+    pub arrived: Vec<Arrived>,
+}
+
+impl Early {
+    /// Where such a file's bytes are.
+    pub fn place(&self, commit: &CommitId, entry: &Entry) -> Option<std::path::PathBuf> {
+        self.scratch.0.get().map(|(_, store)| store.content_path(commit, entry))
+    }
+}
+
+impl Session {
+    /// Asks selection until it has what it needs.
+    pub(super) async fn choose(
+        &self,
+        listing: &Listing,
+        options: &Options,
+        store: &Arc<Store>,
+    ) -> Result<(Selection, Early), Error> {
+        let mut early = Early::default();
+        let mut documents = Documents::new();
+        for _ in 0..ROUNDS {
+            match select(listing, options, &documents)? {
+                Step::Done(selection) => return Ok((*selection, early)),
+                Step::Need(paths) => {
+                    let read = self.documents(listing, &paths, store, &mut early).await?;
+                    documents.extend(read);
+                }
+            }
+        }
+        // Selection asks for each file once, and there are fewer kinds of files than rounds.
+        Err(Error::Select(select::SelectError::NothingSelectable {
+            found: Vec::new(),
+            why: "its configuration files refer to one another without end".into(),
+        }))
+    }
+
+    /// Reads small files, from disk where they are, else from the Hub. What is fetched stays out of where files go:
+    /// much of it is only read.
+    async fn documents(
+        &self,
+        listing: &Listing,
+        paths: &[RepoPath],
+        store: &Arc<Store>,
+        early: &mut Early,
+    ) -> Result<Found, Error> {
+        let entries: Vec<Entry> = paths
+            .iter()
+            .filter_map(|p| listing.get(p.as_str()))
+            .filter(|e| e.size <= DOCUMENT_LIMIT)
+            .cloned()
+            .collect();
+        let commit = listing.info.commit;
+        let mut read: Found = paths.iter().map(|p| (p.clone(), None)).collect();
+        read.extend(self.read_documents(store, commit, entries.clone()).await?);
+        let missing = |read: &Found| -> Vec<Entry> {
+            entries.iter().filter(|e| read.get(&e.path).is_none_or(Option::is_none)).cloned().collect()
+        };
+        if let Some(nearby) = self.nearby(listing.info.repo_type, &listing.info.id) {
+            let wanted = missing(&read);
+            read.extend(self.read_documents(&nearby, commit, wanted).await?);
+        }
+        let still = missing(&read);
+        let missing: Vec<&Entry> = still.iter().collect();
+        #[cfg(feature = "object-store")]
+        let shelved = self.shelved(listing, &missing).await?;
+        #[cfg(feature = "object-store")]
+        let missing: Vec<&Entry> = missing.into_iter().filter(|e| !shelved.contains_key(&e.path)).collect();
+        #[cfg(feature = "object-store")]
+        read.extend(shelved);
+        if missing.is_empty() || self.config.offline {
+            return Ok(read);
+        }
+        let place = early.scratch.store()?;
+        // Small files come and go too fast for bars.
+        let silent: Arc<dyn Progress> = Arc::new(Silent);
+        let report = fetch(&self.hubs, &place, &listing.info, &missing, self.config.fetch, &silent).await?;
+        if let Some(finding) = report.failed.into_iter().next()
+            && let Some(path) = missing.iter().find(|e| Some(e.path.as_str()) == finding.path.as_deref())
+        {
+            let why = format!("{}: {}", finding.code, finding.message);
+            return Err(Error::Document { path: path.path.clone(), why });
+        }
+        early.arrived.extend(report.done);
+        let wanted: Vec<Entry> = missing.into_iter().cloned().collect();
+        read.extend(self.read_documents(&place, commit, wanted).await?);
+        Ok(read)
+    }
+
+    /// Those of some small files that are here and right.
+    async fn read_documents(
+        &self,
+        store: &Arc<Store>,
+        commit: CommitId,
+        wanted: Vec<Entry>,
+    ) -> Result<Vec<(RepoPath, Option<Vec<u8>>)>, Error> {
+        let read = move |store: &Store| {
+            let read = |entry: Entry| Ok((entry.path.clone(), read_present(store, &commit, &entry)?));
+            wanted.into_iter().map(read).collect()
+        };
+        self.blocking(store, read).await
+    }
+}
+
+/// The content of a small file that is here and right; `None` otherwise.
+fn read_present(store: &Store, commit: &CommitId, entry: &Entry) -> Result<Option<Vec<u8>>, crate::store::StoreError> {
+    if !store.presence(commit, entry)?.is_here() {
+        return Ok(None);
+    }
+    let mut content = Vec::new();
+    let path = store.content_path(commit, entry);
+    let read = File::open(&path).and_then(|file| file.take(DOCUMENT_LIMIT).read_to_end(&mut content));
+    let right = read.is_ok() && is_content(&content, entry);
+    if read.is_ok() && !right {
+        // The record may say otherwise: bytes decide. One that cannot be written is told with the file's finding.
+        let _ = store.strike(commit, entry);
+    }
+    Ok(right.then_some(content))
+}
+
+/// Hashing a small file costs nothing, and selection must not act on other bytes than the repo's.
+pub(super) fn is_content(content: &[u8], entry: &Entry) -> bool {
+    let mut hasher = entry.digest().hasher(entry.size);
+    hasher.update(content);
+    hasher.finish().digest() == entry.digest()
+}
+
+/// A folder for small files that are only read, made when first needed and gone with the run.
+#[derive(Debug, Default)]
+struct Scratch(std::sync::OnceLock<(tempfile::TempDir, Arc<Store>)>);
+
+impl Scratch {
+    fn store(&self) -> Result<Arc<Store>, Error> {
+        if self.0.get().is_none() {
+            let dir = tempfile::tempdir().map_err(|source| Error::Folder { path: std::env::temp_dir(), source })?;
+            let store = Arc::new(Store::local_dir(dir.path()));
+            // Only this task uses it, so it is still empty.
+            let _ = self.0.set((dir, store));
+        }
+        self.0.get().map(|(_, store)| Arc::clone(store)).ok_or_else(|| Error::Folder {
+            path: std::env::temp_dir(),
+            source: std::io::Error::other("no scratch folder"),
+        })
+    }
+}

@@ -1,0 +1,69 @@
+//! Content that is on this machine already, put where a repo's file belongs. Whether it is worth looking there is
+//! decided elsewhere; nothing here asks a network.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::lock::FileLock;
+use super::within::TEMPORARY;
+use super::{Store, StoreError, copying};
+use crate::model::{CommitId, Entry, Hashed, Presence};
+
+/// What became of content that was to be put in its place.
+#[derive(Debug)]
+pub(crate) enum Imported {
+    /// It is there; its bytes were hashed on the way.
+    Here(Hashed),
+    /// Another process put it there meanwhile.
+    Already,
+    /// Another process works on the file.
+    Busy,
+    /// What was found is not the listed content.
+    Other,
+}
+
+impl Store {
+    /// Where another store of this machine has the entry's content, if it has; whether it is right is for
+    /// [`Self::import`] to find out.
+    pub(crate) fn offers(&self, commit: &CommitId, entry: &Entry) -> Option<std::path::PathBuf> {
+        self.presence(commit, entry).ok()?.is_here().then(|| self.content_path(commit, entry))
+    }
+
+    /// Puts the content of the file `from` in the entry's place, hashed on the way. `seen` is told of hashed bytes.
+    pub(crate) fn import(
+        self: &Arc<Self>,
+        commit: &CommitId,
+        entry: &Entry,
+        from: &Path,
+        seen: &mut dyn FnMut(u64),
+    ) -> Result<Imported, StoreError> {
+        let Some(_lock) = self.try_lock(entry)? else { return Ok(Imported::Busy) };
+        if self.presence(commit, entry)? == Presence::Verified {
+            self.adopt(commit, entry, None)?;
+            return Ok(Imported::Already);
+        }
+        let staging = self.layout.partial_folder()?;
+        let temporary = format!("{TEMPORARY}{:016x}", fastrand::u64(..));
+        let copied = match copying::copy(&staging, &temporary, from, entry, seen) {
+            Ok(copied) => copied,
+            Err(error) => {
+                let _ = staging.remove(&temporary);
+                return match error {
+                    StoreError::WrongContent { .. } => Ok(Imported::Other),
+                    other => Err(other),
+                };
+            }
+        };
+        if let Err(error) = self.install(&staging, &temporary, copied.stamp, commit, entry) {
+            let _ = staging.remove(&temporary);
+            return Err(error);
+        }
+        Ok(Imported::Here(copied.hashed))
+    }
+
+    /// Goes on without the file's lock, whoever holds it: two writers do no harm, since each has a partial of its own.
+    pub(crate) fn lock_anyway(&self, entry: &Entry) -> Result<Option<FileLock>, StoreError> {
+        self.layout.prepare()?;
+        Ok(FileLock::without(entry.digest(), &self.busy))
+    }
+}

@@ -1,0 +1,203 @@
+//! What a local dir notes of itself and of its files, in the form of `huggingface_hub`'s metadata files: the commit,
+//! the digest and the time of each. What follows from it is decided elsewhere.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::StoreError;
+use super::layout::{Kind, Layout, split};
+use super::within::Folder;
+use crate::model::{CommitId, Entry, Hasher, RepoPath};
+
+/// A metadata file is three short lines.
+const METADATA_LIMIT: u64 = 4096;
+/// Files of one folder; of more the rest is not looked at.
+const FILES_LIMIT: usize = 1_000_000;
+/// No file system of today takes longer names.
+const NAME_LIMIT: usize = 255;
+
+/// Whether a name is that of an empty file that only marks something.
+fn is_mark(name: &str) -> bool {
+    name.ends_with(".lock") || matches!(name, "CACHEDIR.TAG" | ".gitignore" | "folder")
+}
+
+/// What is noted of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::store) struct Noted {
+    pub commit: String,
+    pub etag: String,
+    /// When, in seconds since 1970.
+    pub time: f64,
+}
+
+/// What a local dir is noted to hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Belongs {
+    /// The repo's name as a folder.
+    pub repo: String,
+    pub revision: String,
+    pub commit: CommitId,
+}
+
+impl Layout {
+    /// `.cache/huggingface/download/<path>.<suffix>`. Where that is longer than a name may be, a digest of the name
+    /// stands for it: `huggingface_hub` cannot keep such a file at all.
+    pub fn beside(&self, path: &RepoPath, suffix: &str) -> PathBuf {
+        let mut place = path.under(&self.bookkeeping().join("download"));
+        if path.file_name().len() + 1 + suffix.len() > NAME_LIMIT {
+            let mut hasher = Hasher::sha256();
+            hasher.update(path.file_name().as_bytes());
+            place.set_file_name(format!("{}.{suffix}", hasher.finish().digest()));
+        } else {
+            place.as_mut_os_string().push(format!(".{suffix}"));
+        }
+        place
+    }
+
+    /// What is noted of a file.
+    pub fn noted_file(&self, path: &RepoPath) -> Option<Noted> {
+        let Kind::Local { .. } = &self.kind else { return None };
+        let text = self.read(&self.beside(path, "metadata"), METADATA_LIMIT)?;
+        let mut lines = std::str::from_utf8(&text).ok()?.lines();
+        let (commit, etag, time) = (lines.next()?.trim(), lines.next()?.trim(), lines.next()?.trim());
+        Some(Noted { commit: commit.to_owned(), etag: etag.to_owned(), time: time.parse().ok()? })
+    }
+
+    /// The files of which something is noted, but for those whose names are too long to be noted as they are.
+    pub fn noted_paths(&self) -> Result<Vec<RepoPath>, StoreError> {
+        let download = self.bookkeeping().join("download");
+        let mut found = Vec::new();
+        let mut folders = vec![PathBuf::new()];
+        while let Some(below) = folders.pop() {
+            let Some(folder) = Folder::find(self.anchor(), &download.join(&below))? else { continue };
+            for name in folder.names() {
+                if found.len() + folders.len() > FILES_LIMIT {
+                    return Ok(found);
+                }
+                if folder.is_folder(&name) {
+                    folders.push(below.join(name));
+                } else if let Some(file) = name.strip_suffix(".metadata")
+                    && let Some(Ok(path)) = below.join(file).to_str().map(str::parse)
+                {
+                    found.push(path);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes a file's metadata, unless they say the same already.
+    pub fn note(&self, commit: &CommitId, entry: &Entry) -> Result<(), StoreError> {
+        let Kind::Local { root } = &self.kind else { return Ok(()) };
+        let etag = entry.digest().to_string();
+        let stamp = self.stamp(&entry.path.under(root))?;
+        // Seconds since 1970 are far below an f64's exact range.
+        #[allow(clippy::cast_precision_loss)]
+        let fresh = |noted: &Noted| stamp.is_some_and(|stamp| stamp.mtime as f64 - 1.0 <= noted.time);
+        if self.noted_file(&entry.path).is_some_and(|n| fresh(&n) && n.commit == commit.to_string() && n.etag == etag) {
+            return Ok(());
+        }
+        self.prepare()?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let text = format!("{commit}\n{etag}\n{}.{:06}\n", now.as_secs(), now.subsec_micros());
+        self.write(&self.beside(&entry.path, "metadata"), text.as_bytes(), false)
+    }
+
+    /// Removes a file, what is noted of it, and the folders that this leaves empty.
+    pub fn remove_file(&self, path: &RepoPath) -> Result<(), StoreError> {
+        let below = path.under(Path::new(""));
+        let (folder, name) = split(&below);
+        if let Some(folder) = Folder::find(self.anchor(), folder)? {
+            folder.remove(name)?;
+        }
+        self.remove_own(&self.beside(path, "metadata"))?;
+        for empty in below.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
+            let (parent, name) = split(empty);
+            // One that is not empty stays, and so does what it lies in.
+            let Some(parent) = Folder::find(self.anchor(), parent)? else { break };
+            if !parent.remove_folder(name) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes lock files that nobody holds and folders in which nothing is, of a repo or local dir of which nothing is
+    /// here. Where anything is, all of it stays.
+    pub fn remove_empty(&self) {
+        let root = match &self.kind {
+            Kind::Cache(cache) => PathBuf::from(&cache.name),
+            Kind::Local { .. } => PathBuf::from(".cache/huggingface"),
+        };
+        if self.holds_anything(&root) {
+            return;
+        }
+        self.remove_folders(&root);
+        if let Kind::Cache(cache) = &self.kind {
+            self.remove_folders(&cache.locks());
+            self.remove_folder_of(Path::new(".locks"));
+            let Ok(Some(top)) = Folder::find(&cache.root, Path::new("")) else { return };
+            // The tag alone marks nothing.
+            if top.names() == ["CACHEDIR.TAG"] {
+                let _ = top.remove("CACHEDIR.TAG");
+                let _ = std::fs::remove_dir(&cache.root);
+            }
+        } else {
+            self.remove_folder_of(Path::new(".cache"));
+        }
+    }
+
+    /// Whether any file but locks and marks is below.
+    fn holds_anything(&self, below: &Path) -> bool {
+        let Ok(Some(folder)) = Folder::find(self.anchor(), below) else { return false };
+        folder
+            .names()
+            .iter()
+            .any(|name| if folder.is_folder(name) { self.holds_anything(&below.join(name)) } else { !is_mark(name) })
+    }
+
+    fn remove_folders(&self, below: &Path) {
+        let Ok(Some(folder)) = Folder::find(self.anchor(), below) else { return };
+        for name in folder.names() {
+            if folder.is_folder(&name) {
+                self.remove_folders(&below.join(&name));
+            } else if is_mark(&name) && super::lock::is_unheld(&folder, &name) {
+                let _ = folder.remove(&name);
+            }
+        }
+        self.remove_folder_of(below);
+    }
+
+    fn remove_folder_of(&self, below: &Path) {
+        let (parent, name) = split(below);
+        if let Ok(Some(parent)) = Folder::find(self.anchor(), parent) {
+            parent.remove_folder(name);
+        }
+    }
+
+    fn belongs_below(&self) -> PathBuf {
+        self.own().join("folder")
+    }
+
+    /// The repo and commit that the folder was last filled from.
+    pub fn belongs(&self) -> Option<Belongs> {
+        let Kind::Local { .. } = &self.kind else { return None };
+        let text = self.read(&self.belongs_below(), METADATA_LIMIT)?;
+        let mut lines = std::str::from_utf8(&text).ok()?.lines();
+        let (repo, revision, commit) = (lines.next()?, lines.next()?, lines.next()?);
+        Some(Belongs { repo: repo.to_owned(), revision: revision.to_owned(), commit: commit.parse().ok()? })
+    }
+
+    /// Notes it. Flushed when this returns: two repos must not mix after a crash either.
+    pub fn set_belongs(&self, belongs: &Belongs) -> Result<(), StoreError> {
+        if self.belongs().as_ref() == Some(belongs) {
+            return Ok(());
+        }
+        let text = format!("{}\n{}\n{}\n", belongs.repo, belongs.revision, belongs.commit);
+        match self.prepare().and_then(|()| self.write(&self.belongs_below(), text.as_bytes(), true)) {
+            // Nothing can get into a folder that cannot be written, so nothing can mix there.
+            Err(error) if error.is_not_allowed() => Ok(()),
+            done => done,
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Whose the files of a local dir are: put there by this program or by `huggingface_hub` and unchanged since, or the
+//! user's. Git's rule follows from it, which a session applies; nothing is fetched here.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
+use std::sync::PoisonError;
+
+use super::layout::{Kind, Noted};
+use super::{Store, StoreError, disk};
+use crate::finding::Stamp;
+use crate::model::{CommitId, Digest, Entry, GitOid, RepoPath};
+
+/// How a git-lfs pointer begins.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
+/// A pointer file is three short lines.
+const POINTER_LIMIT: u64 = 1024;
+
+/// What a run may do with what is at a file's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nothing of the user's is there: verified bytes may take its place.
+    Free,
+    /// Nobody noted it, and it is shorter than the listed file: what another tool has fetched so far, if its bytes are
+    /// the first of the listed ones.
+    Beginning,
+    /// It is the user's, and this is why.
+    Users(&'static str),
+}
+
+/// A file that an earlier run or `huggingface_hub` put into a local dir.
+#[derive(Debug, Clone)]
+pub(crate) struct Earlier {
+    pub path: RepoPath,
+    /// The commit that it was noted for.
+    pub commit: Option<CommitId>,
+    /// What it had then.
+    pub digest: Option<Digest>,
+    /// Whether the user changed it since.
+    pub changed: bool,
+    /// What it looked like when that was found out.
+    stamp: Stamp,
+}
+
+impl Store {
+    /// Whether what is at the entry's name may be replaced, and what it looked like. Nothing is ever the user's in a
+    /// cache. Reads the file whole only where times alone do not tell.
+    pub(crate) fn standing(&self, entry: &Entry) -> Result<(Standing, Option<Stamp>), StoreError> {
+        let Kind::Local { root } = &self.layout.kind else { return Ok((Standing::Free, None)) };
+        let at = entry.path.under(root);
+        let Some(meta) = look(&at)? else { return Ok((Standing::Free, None)) };
+        let stamp = Stamp::from(&meta);
+        if meta.is_symlink() {
+            // Older versions of huggingface_hub linked a local dir to the cache.
+            let cached = fs::read_link(&at).is_ok_and(|to| to.parent().is_some_and(|p| p.ends_with("blobs")));
+            let standing =
+                if cached { Standing::Free } else { Standing::Users("it is a link that hfget did not make") };
+            return Ok((standing, Some(stamp)));
+        }
+        // A folder in the way is told when its place is needed.
+        if !meta.is_file() || self.is_pointer(&entry.path, &stamp) {
+            return Ok((Standing::Free, Some(stamp)));
+        }
+        let standing = match self.is_as_noted(&entry.path, &stamp)? {
+            Some(true) => Standing::Free,
+            Some(false) => Standing::Users("it was changed after it was put here"),
+            None if has_control_file(&at) => Standing::Free,
+            None if entry.lfs.is_some() && stamp.size < entry.size => Standing::Beginning,
+            None => Standing::Users("neither hfget nor huggingface_hub put it here"),
+        };
+        Ok((standing, Some(stamp)))
+    }
+
+    /// From now on only what was seen at a name may be replaced there: `seen` has the entries' names and looks.
+    pub(crate) fn replace_only(&self, seen: impl IntoIterator<Item = (RepoPath, Option<Stamp>)>) {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.extend(seen.into_iter().map(|(path, stamp)| (path.as_str().to_owned(), stamp)));
+    }
+
+    /// That the file may still be replaced, right before it is. What another run put there meanwhile is the same.
+    pub(super) fn check_free(&self, entry: &Entry) -> Result<(), StoreError> {
+        let Kind::Local { root } = &self.layout.kind else { return Ok(()) };
+        let seen = self.free.lock().unwrap_or_else(PoisonError::into_inner).get(entry.path.as_str()).copied();
+        let Some(seen) = seen else { return Ok(()) };
+        let at = entry.path.under(root);
+        let now = look(&at)?;
+        let stamp = now.as_ref().map(Stamp::from);
+        if stamp == seen || now.as_ref().is_some_and(fs::Metadata::is_dir) {
+            return Ok(());
+        }
+        let Some(stamp) = stamp else { return Ok(()) };
+        let same = now.is_some_and(|meta| meta.is_file()) && has_digest(&at, &entry.digest(), stamp.size)?;
+        if same { Ok(()) } else { Err(StoreError::Edited(at)) }
+    }
+
+    /// The files that the folder's records name and that are here, but for those that `wanted` says. Reads those whole
+    /// of which times alone do not tell whether they were changed.
+    pub(crate) fn earlier(&self, wanted: impl Fn(&RepoPath) -> bool) -> Result<Vec<Earlier>, StoreError> {
+        let Kind::Local { root } = &self.layout.kind else { return Ok(Vec::new()) };
+        let mut all: BTreeMap<RepoPath, Option<Noted>> = BTreeMap::new();
+        for key in self.record.keys() {
+            if let Ok(path) = key.parse() {
+                all.insert(path, None);
+            }
+        }
+        for path in self.layout.noted_paths()? {
+            all.insert(path, None);
+        }
+        let mut found = Vec::new();
+        for path in all.into_keys().filter(|path| wanted(path)) {
+            // What lies behind a link is not this folder's.
+            if self.layout.check_way(&CommitId::ZERO, &path).is_err() {
+                continue;
+            }
+            let at = path.under(root);
+            let Some(meta) = look(&at)?.filter(fs::Metadata::is_file) else { continue };
+            let stamp = Stamp::from(&meta);
+            let noted = self.layout.noted_file(&path);
+            let digest = self.record.placed(path.as_str()).map(|(digest, _)| digest);
+            let digest = digest.or_else(|| noted.as_ref().and_then(|noted| Digest::from_etag(&noted.etag).ok()));
+            let commit = noted.and_then(|noted| noted.commit.parse().ok());
+            let changed = self.is_as_noted(&path, &stamp)? == Some(false);
+            found.push(Earlier { path, commit, digest, changed, stamp });
+        }
+        Ok(found)
+    }
+
+    /// Removes such a file, what is noted of it, and the folders that it leaves empty. `false` when another process
+    /// works on it, or when it is no longer what was looked at.
+    pub(crate) fn remove_earlier(&self, earlier: &Earlier) -> Result<bool, StoreError> {
+        let Kind::Local { root } = &self.layout.kind else { return Ok(false) };
+        let entry = Entry::new(
+            earlier.path.clone(),
+            earlier.stamp.size,
+            earlier.digest.unwrap_or(Digest::GitBlob(GitOid([0; 20]))),
+        );
+        let Some(_lock) = self.try_lock(&entry)? else { return Ok(false) };
+        let now = look(&earlier.path.under(root))?;
+        if now.as_ref().map(Stamp::from) != Some(earlier.stamp) {
+            return Ok(false);
+        }
+        self.layout.remove_file(&earlier.path)?;
+        self.record.strike(earlier.path.as_str())?;
+        Ok(true)
+    }
+
+    /// Whether a file is what the records say was put there; `None` where they say nothing of it.
+    fn is_as_noted(&self, path: &RepoPath, now: &Stamp) -> Result<Option<bool>, StoreError> {
+        let Kind::Local { root } = &self.layout.kind else { return Ok(None) };
+        let at = path.under(root);
+        let placed = self.record.placed(path.as_str());
+        if placed.is_some_and(|(_, then)| then == *now) {
+            return Ok(Some(true));
+        }
+        let noted = self.layout.noted_file(path);
+        let stated = noted.as_ref().and_then(|noted| Digest::from_etag(&noted.etag).ok());
+        // What we put there is known to the nanosecond. Of huggingface_hub the time of its note is all there is.
+        let by_others = placed.is_none_or(|(digest, _)| stated != Some(digest));
+        if by_others && noted.as_ref().is_some_and(|noted| is_before(now, noted.time)) {
+            return Ok(Some(true));
+        }
+        for digest in placed.map(|(digest, _)| digest).into_iter().chain(stated) {
+            if has_digest(&at, &digest, now.size)? {
+                return Ok(Some(true));
+            }
+        }
+        Ok((placed.is_some() || noted.is_some()).then_some(false))
+    }
+
+    /// Whether a git-lfs pointer lies in the place of what it points to.
+    fn is_pointer(&self, path: &RepoPath, stamp: &Stamp) -> bool {
+        stamp.size < POINTER_LIMIT
+            && self
+                .layout
+                .read(&path.under(Path::new("")), POINTER_LIMIT)
+                .is_some_and(|text| text.starts_with(LFS_POINTER))
+    }
+}
+
+/// What is at a path, a symlink not followed; `None` when nothing is.
+fn look(at: &Path) -> Result<Option<fs::Metadata>, StoreError> {
+    match fs::symlink_metadata(at) {
+        Ok(meta) => Ok(Some(meta)),
+        Err(error) if disk::is_absent(&error) => Ok(None),
+        Err(error) => Err(StoreError::io("look at", at)(error)),
+    }
+}
+
+/// Whether a file was neither written nor changed after that many seconds since 1970.
+fn is_before(stamp: &Stamp, time: f64) -> bool {
+    // Seconds since 1970 are far below an f64's exact range.
+    #[allow(clippy::cast_precision_loss)]
+    let seconds = |whole: i64, nanos: i64| whole as f64 + nanos as f64 / 1e9;
+    seconds(stamp.mtime, stamp.mtime_ns) <= time && seconds(stamp.ctime, stamp.ctime_ns) <= time
+}
+
+fn has_digest(at: &Path, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+    Ok(disk::hash(at, *digest, size)?.0.digest() == *digest)
+}
+
+/// Whether aria2 notes beside the file that it is not whole.
+fn has_control_file(at: &Path) -> bool {
+    let mut control = at.as_os_str().to_owned();
+    control.push(".aria2");
+    fs::symlink_metadata(control).is_ok_and(|meta| meta.is_file())
+}
+
+/// What may be replaced: by a file's name, what it looked like.
+pub(super) type Free = std::sync::Mutex<HashMap<String, Option<Stamp>>>;

@@ -1,0 +1,339 @@
+//! Disks that lose power, fill up or lie, and file systems on which locks do nothing.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hfget_loopback_hub::{Hub, Options, Repo};
+
+use super::disk::in_namespace;
+use super::resume::{SIZE, half_way, slow};
+use super::support::{Machine, Run, one_file, tree};
+
+/// A file system in a file, mounted; `None` where this machine has no loop devices for us, or not this file system.
+struct Disk {
+    image: PathBuf,
+    at: PathBuf,
+}
+
+impl Disk {
+    fn new(machine: &Machine, name: &str, megabytes: u64) -> Option<Self> {
+        let image = machine.home.path().join(format!("{name}.img"));
+        std::fs::File::create(&image).unwrap().set_len(megabytes << 20).unwrap();
+        let made = quiet(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&image));
+        if !made {
+            eprintln!("skipped: no mkfs.ext4 here");
+            return None;
+        }
+        Disk::mount(image, &machine.home.path().join(name))
+    }
+
+    /// Nothing reaches the disk by itself for minutes: only what is flushed does.
+    fn mount(image: PathBuf, at: &Path) -> Option<Self> {
+        std::fs::create_dir_all(at).unwrap();
+        let mounted = quiet(Command::new("mount").args(["-o", "loop,commit=900"]).arg(&image).arg(at));
+        if !mounted {
+            eprintln!("skipped: this machine does not let us mount a loop device");
+            return None;
+        }
+        Some(Disk { image, at: at.to_path_buf() })
+    }
+
+    /// What would be there after the power went just now.
+    fn cut(&self, machine: &Machine, name: &str) -> Disk {
+        let image = machine.home.path().join(format!("{name}.img"));
+        std::fs::copy(&self.image, &image).unwrap();
+        Disk::mount(image, &machine.home.path().join(name)).expect("it was mounted once")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.at).status();
+    }
+}
+
+fn quiet(command: &mut Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+fn on(disk: &Disk) -> String {
+    format!("--cache-dir {}", disk.at.join("hub").display())
+}
+
+/// The power goes right after exit code 0: files, names and the ref are there.
+#[test]
+fn what_exit_0_promises_is_there_after_a_power_cut() {
+    let repo = one_file(3 << 20).file("sub/tokenizer.json", "{}");
+    for flags in ["hub", "folder"] {
+        let machine = Machine::new([repo.clone()]);
+        let Some(disk) = Disk::new(&machine, "disk", 64) else { return };
+        let place = |disk: &Disk| match flags {
+            "hub" => on(disk),
+            _ => format!("--local-dir {}", disk.at.join("folder").display()),
+        };
+        machine.hfget(&format!("org/one --all {}", place(&disk))).ends_with(0);
+        let after = disk.cut(&machine, "after");
+        let root = match flags {
+            "hub" => after.at.join("hub/models--org--one/snapshots").join(repo.commit()),
+            _ => after.at.join("folder"),
+        };
+        for name in repo.paths() {
+            assert_eq!(std::fs::read(root.join(name)).ok().as_deref(), repo.content(name), "{flags} {name}");
+        }
+        if flags == "hub" {
+            let commit = std::fs::read_to_string(after.at.join("hub/models--org--one/refs/main")).ok();
+            assert_eq!(commit, Some(repo.commit()), "the ref is there");
+        }
+        // And the next run has nothing to fetch.
+        machine.hub.forget();
+        machine.hfget(&format!("org/one --all {}", place(&after))).ends_with(0);
+        assert_eq!(machine.byte_requests(), 0, "{flags}");
+        if flags == "folder" {
+            // The files are known as ours: the next commit is an update.
+            machine.hub.replace(one_file(4 << 20));
+            machine.hfget(&format!("org/one {}", place(&after))).ends_with(0);
+        }
+    }
+}
+
+/// What another tool wrote may be in the machine's memory only: it is flushed before it is vouched for.
+#[test]
+fn what_is_taken_over_from_another_tool_is_there_after_a_power_cut() {
+    let repo = one_file(3 << 20);
+    let machine = Machine::new([repo.clone()]);
+    let Some(disk) = Disk::new(&machine, "disk", 64) else { return };
+    machine.hfget("org/one --local-dir other").ends_with(0);
+    std::fs::create_dir(disk.at.join("folder")).unwrap();
+    for name in repo.paths() {
+        std::fs::copy(machine.home.path().join("other").join(name), disk.at.join("folder").join(name)).unwrap();
+    }
+    machine.hub.forget();
+    machine.hfget(&format!("org/one --local-dir {}", disk.at.join("folder").display())).ends_with(0);
+    assert_eq!(machine.byte_requests(), 0);
+    let after = disk.cut(&machine, "after");
+    for name in repo.paths() {
+        assert_eq!(std::fs::read(after.at.join("folder").join(name)).ok().as_deref(), repo.content(name), "{name}");
+    }
+}
+
+/// The power goes in the middle of a large file: what was flushed does not come again.
+#[test]
+fn a_power_cut_in_the_middle_costs_what_was_not_flushed() {
+    const LARGE: usize = 330 << 20;
+    let repo = || Repo::new("org/data").kind("datasets").lfs("a.bin", vec![7; LARGE]);
+    let machine = Machine::on(Hub::with(Options { rate: Some(60 << 20), ..Options::default() }, [repo()]));
+    let Some(disk) = Disk::new(&machine, "disk", 800) else { return };
+    let mut child = machine
+        .command()
+        .args(["datasets/org/data", "--connections", "4", "--cache-dir"])
+        .arg(disk.at.join("hub"))
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    let books = disk.at.join("hub/datasets--org--data/.hfget/partial");
+    while !journal(&books).is_some_and(|path| std::fs::read_to_string(path).is_ok_and(|text| text.contains("synced"))) {
+        assert!(start.elapsed() < Duration::from_mins(2), "{} bytes came", machine.hub.bytes_sent());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // The line is written, and flushed just after. A copy takes a moment, and the power does not: nothing is to be
+    // written meanwhile.
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(quiet(Command::new("kill").args(["-STOP", &child.id().to_string()])));
+    let tasks = PathBuf::from(format!("/proc/{}/task", child.id()));
+    let stopped = |task: PathBuf| {
+        let text = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+        text.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('T'))
+    };
+    while !std::fs::read_dir(&tasks).unwrap().all(|task| stopped(task.unwrap().path())) {
+        assert!(start.elapsed() < Duration::from_mins(4), "it does not stop");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let after = disk.cut(&machine, "after");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The journal is of another boot.
+    let partial = after.at.join("hub/datasets--org--data/.hfget/partial");
+    let journal = journal(&partial).expect("a journal is on the disk");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    std::fs::write(&journal, text.replace(boot.trim(), "the-boot-before")).unwrap();
+    let before = machine.hub.bytes_sent();
+    machine.hfget(&format!("datasets/org/data --connections 4 {}", on(&after))).ends_with(0);
+    let again = machine.hub.bytes_sent() - before;
+    assert!(again < (120 << 20), "{again} bytes came again");
+}
+
+/// The journal in a folder of partial files.
+fn journal(folder: &Path) -> Option<PathBuf> {
+    let files = std::fs::read_dir(folder).ok()?.flatten().map(|file| file.path());
+    files.into_iter().find(|path| path.extension().is_some_and(|end| end == "journal"))
+}
+
+/// A library that stands in for a system call.
+fn instead(machine: &Machine, name: &str, code: &str) -> PathBuf {
+    let (source, library) =
+        (machine.home.path().join(format!("{name}.c")), machine.home.path().join(format!("{name}.so")));
+    std::fs::write(&source, code).unwrap();
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).arg("-ldl").status();
+    assert!(compiled.expect("a C compiler").success());
+    library
+}
+
+/// After a flush that failed the system may call bytes written that it has dropped.
+#[test]
+fn after_a_failed_flush_nothing_of_the_file_is_believed() {
+    let machine = Machine::new([one_file(SIZE)]);
+    let library = instead(
+        &machine,
+        "no_flush",
+        "#include <errno.h>\n#include <sys/stat.h>\n\
+         int fdatasync(int fd) { struct stat s; if (!fstat(fd, &s) && s.st_size > 1000000) { errno = EIO; return -1; } return 0; }\n",
+    );
+    let mut command = machine.command();
+    let run: Run = command.arg("org/one").env("LD_PRELOAD", &library).output().unwrap().into();
+    run.ends_with(5).says("cannot flush");
+    assert!(!machine.visible("org/one").keys().any(|name| name.ends_with("model.safetensors")));
+    let before = machine.hub.bytes_sent();
+    machine.hfget("org/one").ends_with(0);
+    assert!(machine.hub.bytes_sent() - before >= SIZE as u64, "all of it came again");
+    machine.assert_nothing_wrong(&one_file(SIZE));
+}
+
+/// Whatever a file system answers when it is asked for a lock: runs at once all end right, and so does the next.
+#[test]
+fn runs_at_once_end_right_where_locks_do_not_work() {
+    let equal = || {
+        let mut repo = one_file(6 << 20);
+        for n in 0..6 {
+            repo = repo
+                .lfs(&format!("model-copy-{n}.safetensors"), one_file(6 << 20).content("model.safetensors").unwrap());
+        }
+        repo
+    };
+    let machine = Machine::on(Hub::with(Options { rate: Some(40 << 20), ..Options::default() }, [equal()]));
+    for (n, answer) in ["0", "ENOSYS", "ENOLCK", "EOPNOTSUPP", "EPERM", "EACCES", "EBADF", "EINVAL"].iter().enumerate()
+    {
+        let fails = if *answer == "0" { "return 0;".to_owned() } else { format!("errno = {answer}; return -1;") };
+        let code = format!("#include <errno.h>\nint flock(int fd, int how) {{ (void)fd; (void)how; {fails} }}\n");
+        let library = instead(&machine, &format!("lock{n}"), &code);
+        for flags in ["", "--local-dir here"] {
+            let runs: Vec<_> = (0..3)
+                .map(|_| {
+                    let mut command = machine.command();
+                    command.env("LD_PRELOAD", &library).args(["org/one", "--all", "--connections", "2"]);
+                    command
+                        .args(flags.split_whitespace())
+                        .stdout(Stdio::piped())
+                        .stderr(Stdio::piped())
+                        .spawn()
+                        .unwrap()
+                })
+                .collect();
+            for run in runs {
+                let run = Run::from(run.wait_with_output().unwrap());
+                assert_eq!(run.code, Some(0), "{answer} {flags}: {}", run.err);
+                assert!(!run.err.contains("waiting"), "{answer}: {}", run.err);
+            }
+            if flags.is_empty() {
+                machine.assert_nothing_wrong(&equal());
+                let left = tree(&machine.model("org/one").join(".hfget/partial"));
+                assert_eq!(left.len(), 0, "{answer}: {:?}", left.keys());
+                std::fs::remove_dir_all(machine.cache()).unwrap();
+            } else {
+                std::fs::remove_dir_all(machine.home.path().join("here")).unwrap();
+            }
+        }
+    }
+}
+
+/// Where locks do not work a killed run's partial has its process in its name: the next run goes on with it.
+#[test]
+fn a_killed_run_is_resumed_where_locks_do_not_work() {
+    let machine = slow();
+    let library = instead(&machine, "no_lock", "int flock(int fd, int how) { (void)fd; (void)how; return 0; }\n");
+    let mut first = machine.command();
+    first
+        .env("LD_PRELOAD", &library)
+        .args(["org/one", "--connections", "1"])
+        .stderr(Stdio::null())
+        .stdout(Stdio::null());
+    let mut child = first.spawn().unwrap();
+    let start = Instant::now();
+    while super::resume::partial(&machine).and_then(|p| p.metadata().ok()).is_none_or(|m| m.len() < SIZE as u64 / 2) {
+        assert!(start.elapsed() < Duration::from_mins(1), "no partial file");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for preload in [true, false] {
+        let before = machine.hub.bytes_sent();
+        let mut command = machine.command();
+        if preload {
+            command.env("LD_PRELOAD", &library);
+        }
+        let run: Run = command.args(["org/one", "--connections", "1"]).output().unwrap().into();
+        run.ends_with(0);
+        let again = machine.hub.bytes_sent() - before;
+        assert!(again < SIZE as u64 * 3 / 4, "{again} bytes came again");
+    }
+    machine.assert_nothing_wrong(&one_file(SIZE));
+}
+
+/// A lock that nobody lets go, as of a process that hangs on another machine.
+#[test]
+fn a_lock_that_is_never_released_is_waited_for_and_then_passed_by() {
+    let machine = Machine::new([one_file(5000)]);
+    let locks = machine.cache().join(".locks/models--org--one");
+    std::fs::create_dir_all(&locks).unwrap();
+    let digest = one_file(5000).lfs_sha256("model.safetensors").unwrap().to_owned();
+    let lock = std::fs::File::create(locks.join(format!("{digest}.lock"))).unwrap();
+    lock.lock().unwrap();
+    let start = Instant::now();
+    machine
+        .hfget("org/one --lock-wait 1s")
+        .ends_with(0)
+        .says("model.safetensors: another process is fetching this file");
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    machine.assert_nothing_wrong(&one_file(5000));
+    assert_eq!(tree(&machine.model("org/one").join(".hfget/partial")).len(), 0);
+    machine.hfget("org/one --lock-wait soon").ends_with(2);
+}
+
+/// A cache that several users share: the folder of locks is the first one's.
+#[test]
+fn a_folder_of_locks_that_cannot_be_written_is_no_reason_to_stop() {
+    let machine = Machine::new([one_file(5000)]);
+    let locks = machine.cache().join(".locks");
+    std::fs::create_dir_all(&locks).unwrap();
+    let locks = locks.display();
+    let script = format!("mount --bind {locks} {locks} && mount -o remount,ro,bind {locks} && exec \"$HFGET\" org/one");
+    let Some(run) = in_namespace(&machine, &script) else { return };
+    run.ends_with(0);
+    machine.assert_nothing_wrong(&one_file(5000));
+}
+
+/// What a partial has set aside on the disk is space for the rest of it.
+#[test]
+fn a_run_is_resumed_in_the_space_that_its_partial_has_set_aside() {
+    let machine = slow();
+    let Some(disk) = Disk::new(&machine, "disk", 40) else { return };
+    std::fs::create_dir_all(machine.cache().parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink(&disk.at, machine.cache()).unwrap();
+    let mut child = half_way(&machine);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    machine.run(["org/one", "--connections", "1"]).ends_with(0);
+    machine.assert_nothing_wrong(&one_file(SIZE));
+    // The twin: what does not fit is not begun, unless somebody knows better.
+    let other = Repo::new("org/two").file("config.json", "{}").lfs("model.safetensors", vec![1; 30 << 20]);
+    let machine = Machine::new([other]);
+    let Some(disk) = Disk::new(&machine, "disk", 24) else { return };
+    machine.hfget(&format!("org/two {}", on(&disk))).ends_with(5).says("are free").says("--no-space-check");
+    let asked =
+        |machine: &Machine| machine.hub.requests().iter().filter(|r| r.path.contains("model.safetensors")).count();
+    assert_eq!(asked(&machine), 0);
+    machine.hfget(&format!("org/two --no-space-check {}", on(&disk))).ends_with(5).says("No space left");
+}
