@@ -6,6 +6,7 @@ use std::io::IsTerminal as _;
 use hfget::finding::ExitCode;
 use hfget::report::{Ended, Report, github, junit, summary};
 use hfget::session::Error;
+use hfget::text::hidden;
 use serde_json::Value;
 
 use super::args::{Format, Reports};
@@ -106,7 +107,7 @@ impl<'a> Endings<'a> {
             Format::Human => Format::Json,
             other => other,
         };
-        match std::fs::write(file, self.text(format).trim_end().to_owned() + "\n") {
+        match std::fs::write(file, hidden(self.text(format).trim_end()).into_owned() + "\n") {
             Ok(()) => self.end,
             Err(error) => {
                 self.screen.fail("--report", &format!("cannot write {}: {error}", file.display()), None);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hfget::finding::{ExitCode, Policy};
-use hfget::hub::{HubConfig, cache_dir};
+use hfget::hub::{ConfigError, HubConfig, cache_dir};
 use hfget::model::{RepoSpec, Revision};
 use hfget::session::{Config, Destination, Session};
 
@@ -61,6 +61,20 @@ pub(super) fn apply_revision(spec: &mut RepoSpec, revision: Option<&Revision>) {
     }
 }
 
+/// The Hub that `--endpoint` or the environment names, or a pasted URL where `--endpoint` does not. A run that asks
+/// nobody needs no token.
+pub(super) fn hub(endpoint: Option<&str>, pasted: Option<&str>, offline: bool) -> Result<HubConfig, ConfigError> {
+    let env = |name: &str| match name {
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN" if offline => Some("1".into()),
+        name => std::env::var_os(name),
+    };
+    let hub = HubConfig::from_env(endpoint, env)?;
+    match pasted.filter(|_| endpoint.is_none()) {
+        Some(url) => hub.pasted(url),
+        None => Ok(hub),
+    }
+}
+
 /// A session as the flags and the environment say; `elsewhere`, when given, is where files go instead.
 pub(super) fn session(
     place: &Place,
@@ -71,11 +85,15 @@ pub(super) fn session(
     elsewhere: Option<Destination>,
 ) -> Result<Session, ExitCode> {
     let env = |name: &str| std::env::var_os(name);
-    let endpoint = place.endpoint.as_deref().or(pasted);
-    let mut hub = HubConfig::from_env(endpoint, env).map_err(|error| {
+    let offline = place.offline || env_flag("HF_HUB_OFFLINE") || env_flag("TRANSFORMERS_OFFLINE");
+    let hub = hub(place.endpoint.as_deref(), pasted, offline).map_err(|error| {
         screen.fail("", &error, None);
         ExitCode::Usage
-    })?;
+    });
+    let mut hub = hub?;
+    if let Some(withheld) = &hub.withheld {
+        screen.note(withheld);
+    }
     if let Some(transport) = transfer.transport {
         hub.transport = transport;
     }
@@ -113,7 +131,7 @@ pub(super) fn session(
     {
         config.records = hfget::hub::records_dir(env);
     }
-    config.offline = place.offline || env_flag("HF_HUB_OFFLINE") || env_flag("TRANSFORMERS_OFFLINE");
+    config.offline = offline;
     config.fetch.jobs = transfer.jobs.map_or(config.fetch.jobs, usize::from);
     config.fetch.connections = transfer.connections.map_or(config.fetch.connections, usize::from);
     config.fetch.limit_rate = transfer.limit_rate;

@@ -67,6 +67,8 @@ struct State {
 pub(super) struct Engine {
     /// Endpoints: the first one listed the files.
     pub hubs: Vec<Arc<Hub>>,
+    /// Those that are not asked any more, for any file.
+    pub useless: Vec<AtomicBool>,
     pub store: Arc<Store>,
     pub info: Arc<RepoInfo>,
     pub options: FetchOptions,
@@ -95,6 +97,7 @@ impl Engine {
         let (large, small): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|e| e.size > SMALL);
         let own = |entries: Vec<&Entry>| entries.into_iter().cloned().collect();
         Engine {
+            useless: hubs.iter().map(|_| AtomicBool::new(false)).collect(),
             hubs,
             store,
             info: Arc::new(info),
@@ -128,6 +131,21 @@ impl Engine {
     /// Wakes somebody: there is room for one more part.
     pub fn wake_one(&self) {
         self.changed.notify_one();
+    }
+
+    /// Which endpoint a worker asks for a part of a file.
+    pub fn endpoint(&self, open: &Open, worker: usize) -> usize {
+        let several = self.hubs.len() > 1;
+        open.endpoint(worker, |i| several && self.hubs[i].is_held())
+    }
+
+    /// Gives up an endpoint for this file and all that are opened later; `false` when it is the last one.
+    pub fn give_up(&self, open: &Open, endpoint: usize) -> bool {
+        let given_up = open.give_up(endpoint);
+        if given_up {
+            self.useless[endpoint].store(true, Ordering::Relaxed);
+        }
+        given_up
     }
 
     /// The next thing to do; waits for it.

@@ -1,28 +1,29 @@
 //! The client: asks a Hub for a repo's commit and listing. Bytes of files are asked for in `open`.
 //!
 //! These requests are made with `reqwest` and not through `hf-hub`: its error type drops the
-//! rate-limit headers of an answer, which all workers must obey, and it reads bodies of any length.
-//! `hf-hub` serves for the list of refs, where neither matters.
+//! rate-limit headers of an answer, which all workers must obey, it reads bodies of any length, and where
+//! it is given no token it takes one from the environment, whoever it asks.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{AUTHORIZATION, LINK};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::claim::Claim;
 use super::error::{Asked, ShownUrl};
 use super::headers::{is_web_page, next_link};
+use super::host::{HostTable, name_of};
+use super::patience::Pace;
 use super::redirect::{REDIRECT_LIMIT, redirect_target};
-use super::retry::Gate;
 use super::wire::{InfoJson, Listed, TreeJson};
 use super::xet::Xet;
 use super::{HubConfig, HubError};
 use crate::model::{Entry, Gated, Listing, Rejected, RepoId, RepoInfo, RepoPath, RepoType, Revision};
-use crate::progress::{Event, Progress};
+use crate::progress::Progress;
 
 /// Everything but what RFC 3986 calls unreserved.
 pub(super) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -34,6 +35,9 @@ const LISTING_LIMIT: usize = 512 << 20;
 /// Pages of one listing: ten million files.
 const PAGES_LIMIT: usize = 10_000;
 
+/// An answer of the API that takes longer than so many waits for single bytes may take is given up.
+const ANSWER: u32 = 10;
+
 /// A Hub, or a mirror of one.
 #[derive(Debug)]
 pub struct Hub {
@@ -41,7 +45,7 @@ pub struct Hub {
     pub(super) api: Client,
     /// HTTP/1.1 only: over HTTP/2 all parts would share one TCP connection.
     pub(super) data: Client,
-    pub(super) gate: Gate,
+    pub(super) hosts: HostTable,
     #[cfg_attr(not(feature = "xet"), allow(dead_code))]
     pub(super) xet: Xet,
     /// What stands in its place, where the endpoint is an object store.
@@ -79,7 +83,7 @@ impl Hub {
             config,
             api,
             data,
-            gate: Gate::default(),
+            hosts: HostTable::default(),
             xet: Xet::default(),
             #[cfg(feature = "object-store")]
             objects,
@@ -103,6 +107,38 @@ impl Hub {
     /// Whether `url` may see the token: same scheme, host and port as the endpoint.
     pub(super) fn is_endpoint(&self, url: &Url) -> bool {
         url.origin() == self.config.endpoint.origin()
+    }
+
+    /// A request with at most one header that says who asks: to the endpoint, and to nobody else.
+    pub(super) fn request(&self, client: &Client, method: Method, url: &Url) -> RequestBuilder {
+        if !self.is_endpoint(url) {
+            return client.request(method, url.clone());
+        }
+        // The HTTP library makes a header of its own from a URL's user.
+        let mut bare = url.clone();
+        // Neither fails for a URL that has a host.
+        let _ = bare.set_username("");
+        let _ = bare.set_password(None);
+        let request = client.request(method, bare);
+        let endpoint = &self.config.endpoint;
+        let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+        match &self.config.token {
+            Some(token) => request.header(AUTHORIZATION, token.header()),
+            None if endpoint.username().is_empty() && endpoint.password().is_none() => request,
+            None => request.basic_auth(decoded(endpoint.username()), endpoint.password().map(decoded)),
+        }
+    }
+
+    /// Sends a request when its host may be asked, and waits for the head of the answer.
+    pub(super) async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
+        let host = self.hosts.of(name_of(url));
+        host.pass().await;
+        let answer = self.within(url, "answer", self.config.response_timeout, request.send()).await?;
+        let response = answer.map_err(|e| HubError::transport(url, &e))?;
+        if response.status().is_success() || response.status().is_redirection() {
+            host.answered();
+        }
+        Ok(response)
     }
 
     /// The page of a repo that people visit, without what is secret in the endpoint's URL.
@@ -330,7 +366,6 @@ impl Hub {
     ) -> Result<(Url, Response), HubError> {
         let mut failures = 0;
         loop {
-            self.gate.pass().await;
             match self.try_api(url, asked).await {
                 Err(error) if error.is_retryable() => {
                     failures += 1;
@@ -341,51 +376,10 @@ impl Hub {
         }
     }
 
-    /// An upper bound of what [`Hub::back_off`] sleeps of its own accord.
-    pub(crate) fn longest_pause(&self, failures: u32) -> std::time::Duration {
-        self.config.retry.bound(failures)
-    }
-
-    /// Sleeps as long as is right after `error`, or gives it back when it is time to give up.
-    pub(crate) async fn back_off(
-        &self,
-        path: Option<&RepoPath>,
-        error: HubError,
-        failures: u32,
-        progress: &dyn Progress,
-    ) -> Result<(), HubError> {
-        let policy = &self.config.retry;
-        if failures >= policy.attempts || !error.is_retryable() {
-            return Err(error);
-        }
-        if let HubError::Status { url, wait: Some(wait), .. } = &error {
-            if *wait > policy.longest_wait {
-                return Err(HubError::RateLimited { url: url.clone(), wait: *wait });
-            }
-            // A little more than asked, differently for each client, so that they do not come back together.
-            let wait = *wait + policy.pause(1);
-            progress.event(Event::RateLimited { wait });
-            self.gate.hold(wait);
-            self.gate.pass().await;
-            return Ok(());
-        }
-        let wait = policy.pause(failures);
-        progress.event(Event::Retry { path, why: &error.brief(), attempt: failures + 1, wait });
-        tokio::time::sleep(wait).await;
-        Ok(())
-    }
-
     pub(super) async fn try_api(&self, url: &str, asked: &Asked<'_>) -> Result<(Url, Response), HubError> {
         let mut url = Url::parse(url).map_err(|e| HubError::Setup(format!("{url}: {e}")))?;
         for _ in 0..REDIRECT_LIMIT {
-            let mut request = self.api.get(url.clone());
-            if let Some(token) = &self.config.token {
-                request = request.header(AUTHORIZATION, token.header());
-            }
-            let response = self
-                .within(&url, "answer", self.config.response_timeout, request.send())
-                .await?
-                .map_err(|e| HubError::transport(&url, &e))?;
+            let response = self.send(&url, self.request(&self.api, Method::GET, &url)).await?;
             let status = response.status();
             if status.is_redirection() {
                 let target = redirect_target(&url, &response)?;
@@ -429,7 +423,7 @@ impl Hub {
     }
 
     /// The same of at most `limit` bytes, with how many there were.
-    async fn json_within<T: DeserializeOwned>(
+    pub(super) async fn json_within<T: DeserializeOwned>(
         &self,
         url: &Url,
         mut response: Response,
@@ -437,16 +431,24 @@ impl Hub {
     ) -> Result<(T, usize), HubError> {
         let html = is_web_page(response.headers());
         let mut body = Vec::new();
-        while let Some(chunk) = self
-            .within(url, "bytes", self.config.stall_timeout, response.chunk())
-            .await?
-            .map_err(|e| HubError::transport(url, &e))?
-        {
+        let least = self.hosts.of(name_of(url)).least();
+        let window = self.config.stall_timeout;
+        let (began, mut pace) = (Instant::now(), Pace::default());
+        loop {
+            let asked = Instant::now();
+            let chunk = self.within(url, "bytes", window, response.chunk()).await?;
+            let Some(chunk) = chunk.map_err(|e| HubError::transport(url, &e))? else { break };
             if body.len() + chunk.len() > limit {
                 return Err(HubError::Protocol {
                     url: url.into(),
                     what: format!("the answer is longer than {limit} bytes"),
                 });
+            }
+            if let Some(came) = pace.is_too_slow(asked.elapsed(), chunk.len(), window, least) {
+                return Err(HubError::Trickle { url: url.into(), came, window });
+            }
+            if began.elapsed() > window * ANSWER {
+                return Err(HubError::Timeout { url: url.into(), what: "end of the answer", after: window * ANSWER });
             }
             body.extend_from_slice(&chunk);
         }
@@ -457,6 +459,7 @@ impl Hub {
             url: url.into(),
             what: format!("the answer is not the expected JSON: {e}"),
         })?;
+        self.answered();
         Ok((value, body.len()))
     }
 }

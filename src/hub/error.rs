@@ -9,7 +9,7 @@ use url::Url;
 
 use super::config::Token;
 use crate::finding::ExitCode;
-use crate::text::{choices, printable};
+use crate::text::{choices, hidden, printable};
 
 /// A URL as it may be shown: without user, query (signed URLs are secrets) and fragment.
 #[derive(Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl ShownUrl {
     }
 
     /// Without the path.
-    fn host(&self) -> &str {
+    pub(super) fn host(&self) -> &str {
         let start = self.0.find("://").map_or(0, |at| at + 3);
         self.0[start..].split('/').next().unwrap_or(&self.0)
     }
@@ -73,12 +73,14 @@ pub enum HubError {
     Forbidden { url: ShownUrl, message: String },
     #[error("{url} refuses the link that the Hub gave: {status}")]
     LinkRefused { url: ShownUrl, status: StatusCode },
-    #[error("the Hub's rate limit is reached and asks to wait {} s", .wait.as_secs())]
+    #[error("{} limits requests and asks to wait {} s", .url.host(), .wait.as_secs())]
     RateLimited { url: ShownUrl, wait: Duration },
     #[error("{url} answered {status}{}", said(.message))]
     Status { url: ShownUrl, status: StatusCode, message: String, wait: Option<Duration> },
     #[error("{url}: no {what} for {} s", .after.as_secs_f64())]
     Timeout { url: ShownUrl, what: &'static str, after: Duration },
+    #[error("{url}: only {came} bytes in {} s", .window.as_secs_f64())]
+    Trickle { url: ShownUrl, came: u64, window: Duration },
     #[error("{url}: {what}")]
     Network { url: ShownUrl, what: String },
     #[error("{url}: its certificate is not trusted: {why}")]
@@ -128,6 +130,7 @@ impl HubError {
             | HubError::Forbidden { url, .. }
             | HubError::Status { url, .. }
             | HubError::Timeout { url, .. }
+            | HubError::Trickle { url, .. }
             | HubError::Network { url, .. }
             | HubError::Untrusted { url, .. }
             | HubError::CutShort { url, .. }
@@ -146,8 +149,9 @@ impl HubError {
     /// Whether another try may help.
     pub fn is_retryable(&self) -> bool {
         match self {
-            HubError::Status { status, .. } => matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504),
+            HubError::Status { status, .. } => is_passing(*status),
             HubError::Timeout { .. }
+            | HubError::Trickle { .. }
             | HubError::Network { .. }
             | HubError::CutShort { .. }
             | HubError::WebPage { .. }
@@ -157,6 +161,30 @@ impl HubError {
             | HubError::LinkRefused { .. }
             | HubError::Changed { .. } => true,
             _ => false,
+        }
+    }
+
+    /// Whether nobody answered, or somebody who cannot for now: time may cure it, and nothing that came is wrong.
+    pub(crate) fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            HubError::Status { .. }
+                | HubError::Timeout { .. }
+                | HubError::Trickle { .. }
+                | HubError::Network { .. }
+                | HubError::CutShort { .. }
+        ) && self.is_retryable()
+    }
+
+    /// Whether the host refuses requests for being too many, or asks to be left alone; and for how long, if it says.
+    pub(crate) fn limit(&self) -> Option<(&ShownUrl, Option<Duration>)> {
+        match self {
+            HubError::Status { url, status, wait, .. }
+                if wait.is_some() || *status == StatusCode::TOO_MANY_REQUESTS =>
+            {
+                Some((url, *wait))
+            }
+            _ => None,
         }
     }
 
@@ -205,7 +233,10 @@ impl HubError {
             HubError::Network { what, .. } if what.starts_with(CANNOT_CONNECT) => {
                 "check the network, HTTPS_PROXY and HF_ENDPOINT, and run again: what has arrived is kept".into()
             }
-            HubError::Timeout { .. } | HubError::Network { .. } | HubError::CutShort { .. } => {
+            HubError::Timeout { .. }
+            | HubError::Trickle { .. }
+            | HubError::Network { .. }
+            | HubError::CutShort { .. } => {
                 "run again: what has arrived is kept; --offline uses what is already verified".into()
             }
             HubError::Xet { .. } => "run again; without --transport xet the files come over HTTP".into(),
@@ -236,6 +267,16 @@ impl HubError {
     }
 }
 
+/// Whether a status says that it will not last. One that nobody knows is the first of its class (RFC 9110, section 15).
+fn is_passing(status: StatusCode) -> bool {
+    match status.as_u16() {
+        408 | 425 | 429 => true,
+        // Not implemented, no such version, and a network that wants a login.
+        501 | 505 | 511 => false,
+        code => code >= 500,
+    }
+}
+
 /// Who was asked for what; turns an unhappy answer into an error.
 pub(super) struct Asked<'a> {
     pub repo: String,
@@ -247,16 +288,15 @@ pub(super) struct Asked<'a> {
 
 /// The first characters of a server's own words, safe to print.
 fn words(text: &str) -> String {
-    printable(&text.trim().chars().take(300).collect::<String>()).into_owned()
+    // A server, or a proxy before it, may repeat what it was sent: it is hidden before the text is cut.
+    printable(&hidden(text).trim().chars().take(300).collect::<String>()).into_owned()
 }
 
 impl Asked<'_> {
     /// Reads `X-Error-Code` and `X-Error-Message`, which the Hub sends with every error.
     pub fn refuse(&self, url: &Url, status: StatusCode, headers: &HeaderMap) -> HubError {
         let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("");
-        // A server, or a proxy before it, may repeat what it was sent.
         let message = words(header("x-error-message"));
-        let message = self.token.map_or(message.clone(), |token| token.hide(&message));
         let repo = self.repo.clone();
         let endpoint = ShownUrl::from(self.endpoint).to_string();
         let gated = || HubError::Gated {

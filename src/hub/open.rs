@@ -4,20 +4,23 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 #[cfg(feature = "object-store")]
 use futures_util::StreamExt as _;
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, RANGE};
-use reqwest::{Response, StatusCode};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, RANGE};
+use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
 use super::error::ShownUrl;
 use super::headers::{bare_tag, is_web_page};
+use super::host::name_of;
+use super::patience::Pace;
 use super::redirect::{REDIRECT_LIMIT, redirect_target};
 use super::xet::XetBody;
 use super::{Hub, HubError};
-use crate::model::{Entry, RepoInfo};
+use crate::model::{Entry, RepoInfo, RepoPath};
 
 /// A file on the Hub, and the signed URL it was last found at.
 #[derive(Debug)]
@@ -50,6 +53,11 @@ impl Remote {
         Remote { info, entry, xet, found: Mutex::default(), resolving: tokio::sync::Mutex::default() }
     }
 
+    /// Its name in the repo.
+    pub(crate) fn path(&self) -> &RepoPath {
+        &self.entry.path
+    }
+
     /// From now on its bytes come over Xet, or over HTTP again.
     pub(crate) fn use_xet(&self, yes: bool) {
         self.xet.store(yes, Ordering::Relaxed);
@@ -79,6 +87,11 @@ pub struct Body<'a> {
     pub start: u64,
     at: u64,
     end: u64,
+    pace: Pace,
+    /// Time spent waiting for it.
+    waited: Duration,
+    /// It comes too slowly, and the next bytes are not waited for.
+    late: Option<HubError>,
 }
 
 pub(super) enum Source {
@@ -101,7 +114,17 @@ impl std::fmt::Debug for Source {
 
 impl<'a> Body<'a> {
     pub(super) fn new(hub: &'a Hub, url: Url, source: Source, covers: Range<u64>) -> Self {
-        Body { hub, url, source, start: covers.start, at: covers.start, end: covers.end }
+        Body {
+            hub,
+            url,
+            source,
+            start: covers.start,
+            at: covers.start,
+            end: covers.end,
+            pace: Pace::default(),
+            waited: Duration::ZERO,
+            late: None,
+        }
     }
 }
 
@@ -113,6 +136,11 @@ impl Body<'_> {
 
     /// The next bytes, or `None` after the last; an error when it ends early, stalls or goes on too long.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, HubError> {
+        // What came before it is worth keeping.
+        if let Some(error) = self.late.take() {
+            return Err(error);
+        }
+        let asked = Instant::now();
         let next = match &mut self.source {
             Source::Xet(body) => body.chunk(self.hub, &self.url).await?,
             Source::Http(response) => {
@@ -126,11 +154,22 @@ impl Body<'_> {
                 self.hub.within(&self.url, "bytes", wait, stream.next()).await?.transpose()?
             }
         };
+        let waited = asked.elapsed();
+        self.waited += waited;
         match next {
             Some(bytes) => {
                 self.at += bytes.len() as u64;
                 if self.at > self.end {
                     return Err(HubError::WrongLength { url: (&self.url).into(), got: self.at, expected: self.end });
+                }
+                let host = self.hub.hosts.of(name_of(&self.url));
+                if self.at == self.end {
+                    host.gave(self.end - self.start, self.waited);
+                } else if let Source::Http(_) = self.source {
+                    let window = self.hub.config.stall_timeout;
+                    if let Some(came) = self.pace.is_too_slow(waited, bytes.len(), window, host.least()) {
+                        self.late = Some(HubError::Trickle { url: (&self.url).into(), came, window });
+                    }
                 }
                 Ok(Some(bytes))
             }
@@ -156,12 +195,9 @@ impl Hub {
             let (url, body) = self.open_xet(&remote.info, &remote.entry, range.clone()).await?;
             return Ok(Body::new(self, url, Source::Xet(body), range));
         }
-        self.gate.pass().await;
         let mut alone = None;
         if matches!(remote.found(), Found::Unknown) {
             alone = Some(remote.resolving.lock().await);
-            // Whoever held it before has told meanwhile whether requests must wait.
-            self.gate.pass().await;
         }
         if let Found::Signed(url) = remote.found() {
             drop(alone.take());
@@ -190,17 +226,11 @@ impl Hub {
     async fn try_open<'a>(&'a self, remote: &Remote, mut url: Url, range: &Range<u64>) -> Result<Body<'a>, HubError> {
         let size = remote.entry.size;
         for _ in 0..REDIRECT_LIMIT {
-            let mut request = self.data.get(url.clone());
-            if self.is_endpoint(&url)
-                && let Some(token) = &self.config.token
-            {
-                request = request.header(AUTHORIZATION, token.header());
-            }
+            let mut request = self.request(&self.data, Method::GET, &url);
             if *range != (0..size) {
                 request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
             }
-            let answer = self.within(&url, "answer", self.config.response_timeout, request.send()).await?;
-            let response = answer.map_err(|e| HubError::transport(&url, &e))?;
+            let response = self.send(&url, request).await?;
             let status = response.status();
             if self.is_endpoint(&url) && (status.is_redirection() || status.is_success()) {
                 check_promises(&url, response.headers(), &remote.entry)?;
@@ -284,6 +314,10 @@ impl Hub {
         let shown = || ShownUrl::from(url);
         // A CDN has no repos: its 401, 403 and 404 are about the link, and another one may be good.
         match self.asked(info.repo_type, &info.id, "").refuse(url, status, headers) {
+            // Some stores say so of a link that has expired.
+            HubError::Status { status, .. } if !self.is_endpoint(url) && matches!(status.as_u16(), 400 | 410) => {
+                HubError::LinkRefused { url: shown(), status }
+            }
             HubError::RepoNotFound { .. }
             | HubError::EntryNotFound { .. }
             | HubError::BadToken { .. }

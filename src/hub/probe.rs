@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use bytes::Bytes;
-use reqwest::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, LOCATION, RANGE,
-};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, LOCATION, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
@@ -126,7 +124,6 @@ impl Hub {
     ) -> Result<Answer, HubError> {
         let mut failures = 0;
         loop {
-            self.gate.pass().await;
             match self.try_ask(info, path, ask, hosts).await {
                 Err(error) if error.is_retryable() => {
                     failures += 1;
@@ -142,16 +139,12 @@ impl Hub {
         let (mut commit, mut etag, mut size, mut xet_hash) = (None, None, None, None);
         let mut seen = Vec::new();
         for _ in 0..REDIRECT_LIMIT {
-            let mut request =
-                self.data.request(if *ask == Ask::Head { Method::HEAD } else { Method::GET }, url.clone());
-            if let Some(token) = self.config.token.as_ref().filter(|_| self.is_endpoint(&url)) {
-                request = request.header(AUTHORIZATION, token.header());
-            }
+            let method = if *ask == Ask::Head { Method::HEAD } else { Method::GET };
+            let mut request = self.request(&self.data, method, &url);
             if let Ask::Part(range) = ask {
                 request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
             }
-            let answer = self.within(&url, "answer", self.config.response_timeout, request.send()).await?;
-            let response = answer.map_err(|e| HubError::transport(&url, &e))?;
+            let response = self.send(&url, request).await?;
             let (status, headers) = (response.status(), response.headers());
             // The first word counts, as for huggingface_hub: later hosts know nothing of the repo.
             commit = commit.or_else(|| text(headers, "x-repo-commit"));
@@ -182,6 +175,7 @@ impl Hub {
             ) {
                 return Err(self.refusal(info, &url, status, headers));
             }
+            self.answered();
             let plain = !headers.contains_key(CONTENT_ENCODING);
             let length = text(headers, CONTENT_LENGTH.as_str()).and_then(|v| v.parse().ok()).filter(|_| plain);
             return Ok(Answer {

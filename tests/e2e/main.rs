@@ -36,6 +36,7 @@ mod suggestions;
 mod support;
 mod sweep;
 mod terminal;
+mod token;
 mod verifying;
 mod warming;
 mod xet;

@@ -10,7 +10,7 @@ use hfget::hub::{HubConfig, Transport};
 use hfget::model::{Family, Options, RepoPath, RepoSpec, Revision};
 use hfget::session::Destination;
 
-use super::values::{CodeParser, family, family_help, rate, transport};
+use super::values::{CodeParser, family, family_help, rate, seconds, transport};
 
 #[derive(Debug, Args)]
 pub struct Repos {
@@ -207,9 +207,14 @@ pub struct Transfer {
     pub patience: Patience,
 }
 
-/// How long to wait, for tests and for odd networks.
+/// How long to wait.
 #[derive(Debug, Args)]
 pub struct Patience {
+    /// Give up when nothing at all came for so long, such as 90s or 10m [default: 5m]
+    ///
+    /// Whatever is down or refuses meanwhile is asked again. Until the first answer of a run the default is 30s.
+    #[arg(long, value_name = "TIME", hide_short_help = true, value_parser = seconds)]
+    pub retry_for: Option<Duration>,
     /// First pause of the retry back-off, in milliseconds
     #[arg(long, value_name = "MS", hide = true)]
     pub retry_base_ms: Option<u64>,
@@ -221,6 +226,9 @@ pub struct Patience {
 impl Patience {
     /// Waits as long as the flags say, where they say it.
     pub fn apply(&self, hub: &mut HubConfig) {
+        if let Some(time) = self.retry_for {
+            (hub.retry.patience, hub.retry.first_patience) = (time, time);
+        }
         if let Some(ms) = self.retry_base_ms {
             hub.retry.base = Duration::from_millis(ms);
         }

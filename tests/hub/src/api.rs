@@ -115,6 +115,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, uri: &Uri, headers: &HeaderMap, 
     let Some((kind, id, rest)) = split(uri.path()) else { return refuse(404, "", "Not found") };
     let place = match rest.first() {
         Some(&"tree") => Place::Tree,
+        Some(&"refs") => Place::Refs,
         Some(&"xet-read-token") => Place::XetToken,
         _ => Place::Api,
     };

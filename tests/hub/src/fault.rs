@@ -7,8 +7,10 @@ use globset::Glob;
 /// Which requests a fault may hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// `/api/…` but the tree.
+    /// `/api/…` but what is named here.
     Api,
+    /// `/api/…/refs`.
+    Refs,
     /// The listing.
     Tree,
     /// `/api/…/xet-read-token/…`.

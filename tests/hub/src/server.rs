@@ -82,8 +82,12 @@ pub struct Request {
     pub path: String,
     /// The `Range` header.
     pub range: Option<String>,
+    /// Its query, as it was encoded.
+    pub query: Option<String>,
     /// Whether it carried a token.
     pub token: bool,
+    /// Every `Authorization` header.
+    pub credentials: Vec<String>,
     /// The `User-Agent` header.
     pub agent: String,
     /// It came over HTTP/2.
@@ -258,7 +262,13 @@ fn note(shared: &Shared, cdn: bool, version: Version, method: &axum::http::Metho
         cdn,
         path: uri.path().to_owned(),
         range: text("range"),
+        query: uri.query().map(str::to_owned),
         token: headers.contains_key("authorization"),
+        credentials: headers
+            .get_all("authorization")
+            .iter()
+            .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
+            .collect(),
         agent: text("user-agent").unwrap_or_default(),
         http2: version == Version::HTTP_2,
     });
