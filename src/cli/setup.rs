@@ -132,6 +132,7 @@ pub(super) fn session(
         config.records = hfget::hub::records_dir(env);
     }
     config.offline = offline;
+    config.prefer_offline = place.prefer_offline;
     config.fetch.jobs = transfer.jobs.map_or(config.fetch.jobs, usize::from);
     config.fetch.connections = transfer.connections.map_or(config.fetch.connections, usize::from);
     config.fetch.limit_rate = transfer.limit_rate;

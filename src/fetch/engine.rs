@@ -135,17 +135,19 @@ impl Engine {
 
     /// Which endpoint a worker asks for a part of a file.
     pub fn endpoint(&self, open: &Open, worker: usize) -> usize {
-        let several = self.hubs.len() > 1;
-        open.endpoint(worker, |i| several && self.hubs[i].is_held())
+        if self.hubs.len() == 1 {
+            return 0;
+        }
+        let endpoint = open.endpoint(worker, |i| self.hubs[i].is_held());
+        // Who is held and asked all the same is the only one.
+        open.remotes[endpoint].hurry(!self.hubs[endpoint].is_held());
+        endpoint
     }
 
-    /// Gives up an endpoint for this file and all that are opened later; `false` when it is the last one.
-    pub fn give_up(&self, open: &Open, endpoint: usize) -> bool {
-        let given_up = open.give_up(endpoint);
-        if given_up {
-            self.useless[endpoint].store(true, Ordering::Relaxed);
-        }
-        given_up
+    /// Gives up an endpoint for this file and all that are opened later; `None` when it is the last one, else whether
+    /// that is new.
+    pub fn give_up(&self, open: &Open, endpoint: usize) -> Option<bool> {
+        open.give_up(endpoint).then(|| !self.useless[endpoint].swap(true, Ordering::Relaxed))
     }
 
     /// The next thing to do; waits for it.

@@ -206,29 +206,38 @@ async fn failed(engine: &Arc<Engine>, part: &Arc<Part>, endpoint: usize, error: 
         engine.progress.event(Event::Retry { path: Some(&open.work.entry.path), why: &why, attempt: 2, wait });
         return;
     }
+    if matches!(error, HubError::Held { .. }) {
+        return;
+    }
     let hub = &engine.hubs[endpoint];
     if error.limit().is_some() {
         // A wait that is kept is no failure: who asks the host next waits for it, and others need not be asked.
         if let Verdict::Over(error) = hub.judge(error, 1, &*engine.progress) {
-            if !engine.give_up(open, endpoint) {
-                engine.fatal(error.into());
-                return;
+            match engine.give_up(open, endpoint) {
+                None => engine.fatal(error.into()),
+                Some(true) => {
+                    let why = format!("{}; it is not asked any more", error.brief());
+                    engine.progress.event(Event::Retry { path: None, why: &why, attempt: 2, wait: Duration::ZERO });
+                }
+                Some(false) => {}
             }
-            let why = format!("{}; it is not asked any more", error.brief());
-            engine.progress.event(Event::Retry { path: None, why: &why, attempt: 2, wait: Duration::ZERO });
         }
         return;
     }
     let Some(failures) = open.work.failed(&part.claim) else { return };
     // With mirrors every endpoint gets its tries.
     let failures = failures.div_ceil(u32::try_from(engine.hubs.len()).unwrap_or(1));
-    // Nobody else asks for the file meanwhile.
-    *super::work::lock(&open.not_before) = Some(Instant::now() + hub.longest_pause(failures));
-    let outcome = hub.back_off(Some(&open.work.entry.path), error, failures, &*engine.progress).await;
-    *super::work::lock(&open.not_before) = None;
-    match outcome {
-        Ok(()) => {}
-        Err(error) if integrity => {
+    let why = error.brief();
+    match hub.judge(error, failures, &*engine.progress) {
+        Verdict::Held => {}
+        Verdict::Again(wait) => {
+            // Nobody asks for the file meanwhile, and no worker sleeps over it: a part that nobody fetches must not
+            // count as one on its way.
+            *super::work::lock(&open.not_before) = Some(Instant::now() + wait);
+            let path = Some(&open.work.entry.path);
+            engine.progress.event(Event::Retry { path, why: &why, attempt: failures + 1, wait });
+        }
+        Verdict::Over(error) if integrity => {
             engine.closed(open, Err(integrity_finding(&open.work.entry.path, &error)));
             let work = Arc::clone(open);
             let abandoned = tokio::task::spawn_blocking(move || work.work.abandon()).await;
@@ -236,7 +245,7 @@ async fn failed(engine: &Arc<Engine>, part: &Arc<Part>, endpoint: usize, error: 
                 engine.fatal(error.into());
             }
         }
-        Err(error) => engine.fatal(error.into()),
+        Verdict::Over(error) => engine.fatal(error.into()),
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{AUTHORIZATION, LINK};
+use reqwest::header::{AUTHORIZATION, HeaderMap, LINK};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -51,6 +51,16 @@ pub struct Hub {
     /// What stands in its place, where the endpoint is an object store.
     #[cfg(feature = "object-store")]
     pub(super) objects: Option<std::sync::Arc<crate::objects::Objects>>,
+}
+
+/// An answer of the API that was read whole.
+struct Told<T> {
+    /// Who gave it.
+    url: Url,
+    headers: HeaderMap,
+    value: T,
+    /// Bytes of its body.
+    length: usize,
 }
 
 /// Folders that are asked for one by one, of a listing that is not recursive.
@@ -202,14 +212,14 @@ impl Hub {
         // Costs nothing, and only models are scanned.
         let path = if repo_type == RepoType::Model { path + "?securityStatus=true" } else { path };
         let asked = self.asked(repo_type, id, revision.as_str());
-        let (url, response) = match self.get_api(&self.config.url(&path), &asked, progress).await {
+        let told = match self.get_json(&self.config.url(&path), &asked, PAGE_LIMIT, progress).await {
             Err(HubError::RevisionNotFound { repo, revision, .. }) => {
                 let known = self.refs(repo_type, id).await;
                 return Err(HubError::RevisionNotFound { repo, revision, known });
             }
             other => other?,
         };
-        let json: InfoJson = self.json(&url, response).await?;
+        let Told { url, value: json, .. }: Told<InfoJson> = told;
         let protocol = |what: String| HubError::Protocol { url: (&url).into(), what };
         let commit = json
             .sha
@@ -327,13 +337,13 @@ impl Hub {
         let mut seen = std::collections::HashSet::new();
         let mut left = LISTING_LIMIT;
         while let Some(page) = next.take() {
-            let (url, response) = self.get_api(&page, &asked, progress).await?;
+            let told = self.get_json(&page, &asked, left.min(PAGE_LIMIT), progress).await?;
+            let Told { url, headers, value: rows, length }: Told<Vec<TreeJson>> = told;
             let protocol = |what: String| HubError::Protocol { url: (&url).into(), what };
             if !seen.insert(page) || seen.len() > PAGES_LIMIT {
                 return Err(protocol(format!("the listing does not end ({} pages so far)", seen.len())));
             }
-            let link = response.headers().get_all(LINK).iter().filter_map(|v| v.to_str().ok()).find_map(next_link);
-            let (rows, length): (Vec<TreeJson>, _) = self.json_within(&url, response, left.min(PAGE_LIMIT)).await?;
+            let link = headers.get_all(LINK).iter().filter_map(|v| v.to_str().ok()).find_map(next_link);
             left -= length;
             if rows.is_empty() && link.is_some() && seen.len() > 2 {
                 return Err(protocol("the listing does not end (an empty page names a next one)".into()));
@@ -357,17 +367,24 @@ impl Hub {
         Ok(())
     }
 
-    /// A GET to the API, with retries; redirects are followed on the endpoint only.
-    async fn get_api(
+    /// What the API answers to a GET, with retries; redirects are followed on the endpoint only.
+    async fn get_json<T: DeserializeOwned>(
         &self,
         url: &str,
         asked: &Asked<'_>,
+        limit: usize,
         progress: &dyn Progress,
-    ) -> Result<(Url, Response), HubError> {
+    ) -> Result<Told<T>, HubError> {
         let mut failures = 0;
         loop {
-            match self.try_api(url, asked).await {
-                Err(error) if error.is_retryable() => {
+            let told = async {
+                let (url, response) = self.try_api(url, asked).await?;
+                let headers = response.headers().clone();
+                let (value, length) = self.json_within(&url, response, limit).await?;
+                Ok(Told { url, headers, value, length })
+            };
+            match told.await {
+                Err(error) if HubError::is_retryable(&error) => {
                     failures += 1;
                     self.back_off(None, error, failures, progress).await?;
                 }
@@ -418,6 +435,7 @@ impl Hub {
     }
 
     /// Reads a bounded body as JSON. `serde_json` bounds the depth.
+    #[cfg(feature = "xet")]
     pub(super) async fn json<T: DeserializeOwned>(&self, url: &Url, response: Response) -> Result<T, HubError> {
         self.json_within(url, response, PAGE_LIMIT).await.map(|(value, _)| value)
     }

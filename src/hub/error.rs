@@ -75,6 +75,8 @@ pub enum HubError {
     LinkRefused { url: ShownUrl, status: StatusCode },
     #[error("{} limits requests and asks to wait {} s", .url.host(), .wait.as_secs())]
     RateLimited { url: ShownUrl, wait: Duration },
+    #[error("{} wants to be left alone for a while", .url.host())]
+    Held { url: ShownUrl },
     #[error("{url} answered {status}{}", said(.message))]
     Status { url: ShownUrl, status: StatusCode, message: String, wait: Option<Duration> },
     #[error("{url}: no {what} for {} s", .after.as_secs_f64())]
@@ -152,6 +154,7 @@ impl HubError {
             HubError::Status { status, .. } => is_passing(*status),
             HubError::Timeout { .. }
             | HubError::Trickle { .. }
+            | HubError::Held { .. }
             | HubError::Network { .. }
             | HubError::CutShort { .. }
             | HubError::WebPage { .. }

@@ -82,7 +82,8 @@ impl Host {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn is_held(&self) -> bool {
+    /// Whether it wants to be left alone.
+    pub fn is_held(&self) -> bool {
         self.with(|state| state.until.is_some_and(|until| until > Instant::now()))
     }
 

@@ -30,6 +30,8 @@ pub struct Remote {
     found: Mutex<Found>,
     /// Its bytes come over Xet.
     xet: AtomicBool,
+    /// There are others who have it: a host that wants to be left alone is not waited for.
+    hurried: AtomicBool,
     /// Held while the file is being resolved, so that many connections ask once.
     resolving: tokio::sync::Mutex<()>,
 }
@@ -50,7 +52,8 @@ impl Remote {
     /// A file that was not asked for yet; its bytes come over HTTP.
     pub fn new(info: Arc<RepoInfo>, entry: Entry) -> Self {
         let xet = AtomicBool::new(false);
-        Remote { info, entry, xet, found: Mutex::default(), resolving: tokio::sync::Mutex::default() }
+        let hurried = AtomicBool::new(false);
+        Remote { info, entry, xet, hurried, found: Mutex::default(), resolving: tokio::sync::Mutex::default() }
     }
 
     /// Its name in the repo.
@@ -61,6 +64,11 @@ impl Remote {
     /// From now on its bytes come over Xet, or over HTTP again.
     pub(crate) fn use_xet(&self, yes: bool) {
         self.xet.store(yes, Ordering::Relaxed);
+    }
+
+    /// Whether a host that wants to be left alone is not waited for, since there are others who have it.
+    pub(crate) fn hurry(&self, yes: bool) {
+        self.hurried.store(yes, Ordering::Relaxed);
     }
 
     /// Whether its bytes come over Xet.
@@ -229,6 +237,10 @@ impl Hub {
             let mut request = self.request(&self.data, Method::GET, &url);
             if *range != (0..size) {
                 request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
+            }
+            let host = self.hosts.of(name_of(&url));
+            if remote.hurried.load(Ordering::Relaxed) && host.is_held() {
+                return Err(HubError::Held { url: (&url).into() });
             }
             let response = self.send(&url, request).await?;
             let status = response.status();

@@ -66,11 +66,6 @@ pub(crate) enum Verdict {
 }
 
 impl Hub {
-    /// An upper bound of what [`Hub::back_off`] sleeps of its own accord.
-    pub(crate) fn longest_pause(&self, failures: u32) -> Duration {
-        self.config.retry.bound(failures)
-    }
-
     /// That bytes came which were missing.
     pub(crate) fn arrived(&self, bytes: u64) {
         self.config.patience.arrived(bytes);

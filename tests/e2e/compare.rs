@@ -14,7 +14,9 @@ const FILE: &str = "model.safetensors";
 fn compare(machine: &Machine, mirror: &str, more: &[&str]) -> Run {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hfget"));
     machine.environment(&mut command);
-    command.args(["compare", "--retry-base-ms", "2", "--retry-for", "0.5", "--stall-timeout", "0.5", "--mirror", mirror]).args(more);
+    command
+        .args(["compare", "--retry-base-ms", "2", "--retry-for", "0.5", "--stall-timeout", "0.5", "--mirror", mirror])
+        .args(more);
     command.output().unwrap().into()
 }
 

@@ -23,6 +23,7 @@ mod objects;
 mod olah;
 mod options;
 mod papers;
+mod patience;
 mod peer_tools;
 mod peers;
 mod pipelines;

@@ -123,6 +123,9 @@ pub struct Place {
     /// Use only what is already here
     #[arg(long)]
     pub offline: bool,
+    /// Use what is already here if it is all here and right, without a look at the Hub; else fetch
+    #[arg(long, conflicts_with_all = ["offline", "force"], hide_short_help = true)]
+    pub prefer_offline: bool,
 }
 
 /// Where to, if not onto a disk.
@@ -134,7 +137,7 @@ pub struct Into {
     /// Into s3://BUCKET/PREFIX (gs://, az://) without a disk in between; files have their names when their digests agreed. Credentials come from the
     /// environment (AWS_ACCESS_KEY_ID and so on).
     #[cfg(feature = "object-store")]
-    #[arg(long, value_name = "URL", conflicts_with_all = ["local_dir", "cache_dir", "offline"], value_hint = ValueHint::Url)]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["local_dir", "cache_dir", "offline", "prefer_offline"], value_hint = ValueHint::Url)]
     pub to: Option<hfget::objects::ObjectUrl>,
 }
 

@@ -120,6 +120,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, uri: &Uri, headers: &HeaderMap, 
         _ => Place::Api,
     };
     let mut endless = false;
+    let mut slow = None;
     match shared.fault(place, &id) {
         Some(Kind::Status(status, extra)) => return with_status(status, &extra),
         Some(Kind::Delay(wait)) => tokio::time::sleep(wait).await,
@@ -139,6 +140,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, uri: &Uri, headers: &HeaderMap, 
                 .expect("a response");
         }
         Some(Kind::EndlessListing) => endless = true,
+        Some(Kind::Slow(rate)) => slow = Some(rate),
         _ => {}
     }
     let revision = match rest.as_slice() {
@@ -152,12 +154,16 @@ pub(crate) async fn serve(shared: &Arc<Shared>, uri: &Uri, headers: &HeaderMap, 
         Ok(repo) => repo,
         Err(response) => return *response,
     };
-    match rest.first() {
+    let response = match rest.first() {
         None | Some(&"revision") => reply(&info(&repo, uri)),
         Some(&"tree") => tree(shared, &repo, uri, endless, &rest),
         Some(&"paths-info") => paths_info(&repo, body),
         Some(&"refs") => refs(&repo),
         _ => xet_token(shared),
+    };
+    match slow {
+        Some(rate) => crate::bytes_of::dripped(shared, response, rate).await,
+        None => response,
     }
 }
 

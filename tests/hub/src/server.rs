@@ -1,8 +1,9 @@
 //! The listeners, their state and the log of requests.
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
@@ -39,6 +40,8 @@ pub struct Options {
     pub rate: Option<u64>,
     /// The Hub speaks HTTPS, and HTTP/2 to those who ask for it; so does its CDN, if it is to be trusted.
     pub tls: Option<Tls>,
+    /// Requests a second that are answered; the others get 429, without a word on how long to wait.
+    pub requests_a_second: Option<u32>,
     /// The server that has the bytes of files that are [`crate::Repo::elsewhere`].
     pub byte_host: String,
     /// The CAS that has the bytes of files that are [`crate::Repo::xet_at`]; without one the Hub gives no
@@ -56,6 +59,7 @@ impl Default for Options {
             latency: Duration::ZERO,
             rate: None,
             tls: None,
+            requests_a_second: None,
             byte_host: String::new(),
             cas: None,
         }
@@ -106,6 +110,10 @@ pub(crate) struct Shared {
     pub cdn: String,
     /// The certificate that clients must trust.
     pub pem: Option<String>,
+    /// Nobody answers.
+    pub down: AtomicBool,
+    /// The second that is counted, and the requests of it.
+    window: Mutex<(Option<Instant>, u32)>,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -172,10 +180,13 @@ impl Hub {
                     hub: url(&hub, secure_hub),
                     cdn: url(&cdn, secure_cdn),
                     pem: identity.as_ref().map(|identity| identity.pem.clone()),
+                    down: AtomicBool::new(false),
+                    window: Mutex::default(),
                 });
                 let _ = ready.send(Arc::clone(&shared));
                 let front = Router::new().fallback(serve_hub).with_state(Arc::clone(&shared));
-                let back = Router::new().fallback(serve_cdn).with_state(shared);
+                let back = Router::new().fallback(serve_cdn).with_state(Arc::clone(&shared));
+                let (hub, cdn) = (Door { inner: hub, shared: Arc::clone(&shared) }, Door { inner: cdn, shared });
                 tokio::select! {
                     () = answer(hub, front, identity.as_ref().filter(|_| secure_hub)) => {}
                     () = answer(cdn, back, identity.as_ref().filter(|_| secure_cdn)) => {}
@@ -213,6 +224,11 @@ impl Hub {
         lock(&self.shared.faults).clear();
     }
 
+    /// Nobody answers from now on, and what is being sent breaks; or everything is as before.
+    pub fn down(&self, down: bool) {
+        self.shared.down.store(down, Ordering::Relaxed);
+    }
+
     /// Every request so far.
     pub fn requests(&self) -> Vec<Request> {
         lock(&self.shared.log).clone()
@@ -247,10 +263,50 @@ impl Drop for Hub {
     }
 }
 
+/// A listener that turns everybody away while the Hub is down.
+struct Door {
+    inner: TcpListener,
+    shared: Arc<Shared>,
+}
+
+impl axum::serve::Listener for Door {
+    type Io = tokio::net::TcpStream;
+    type Addr = std::net::SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let connection = axum::serve::Listener::accept(&mut self.inner).await;
+            if !self.shared.down.load(Ordering::Relaxed) {
+                return connection;
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.inner.local_addr()
+    }
+}
+
+/// What comes of a request when the Hub is down, or had too many.
+fn unwilling(shared: &Shared) -> Option<Response> {
+    if shared.down.load(Ordering::Relaxed) {
+        let broken = futures_util::stream::once(async { Err::<bytes::Bytes, _>(std::io::Error::other("down")) });
+        let body = axum::body::Body::from_stream(broken);
+        return Some(Response::builder().header("content-length", 1).body(body).expect("a response"));
+    }
+    let most = shared.options.requests_a_second?;
+    let mut window = lock(&shared.window);
+    if window.0.is_none_or(|began| began.elapsed() >= Duration::from_secs(1)) {
+        *window = (Some(Instant::now()), 0);
+    }
+    window.1 += 1;
+    (window.1 > most).then(|| api::with_status(429, &[]))
+}
+
 /// Answers for ever.
-async fn answer(listener: TcpListener, router: Router, identity: Option<&Identity>) {
+async fn answer(listener: Door, router: Router, identity: Option<&Identity>) {
     let _ = match identity {
-        Some(identity) => axum::serve(TlsListener::on(listener, identity).expect("an address"), router).await,
+        Some(identity) => axum::serve(TlsListener::on(listener.inner, identity).expect("an address"), router).await,
         None => axum::serve(listener, router).await,
     };
 }
@@ -283,6 +339,9 @@ async fn serve_hub(
     body: String,
 ) -> Response {
     note(&shared, false, version, &method, &uri, &headers);
+    if let Some(response) = unwilling(&shared) {
+        return response;
+    }
     tokio::time::sleep(shared.options.latency).await;
     if uri.path().starts_with("/api/resolve-cache/") {
         return resolve::cached(&shared, &method, &uri, &headers).await;
@@ -302,6 +361,9 @@ async fn serve_cdn(
     headers: HeaderMap,
 ) -> Response {
     note(&shared, true, version, &method, &uri, &headers);
+    if let Some(response) = unwilling(&shared) {
+        return response;
+    }
     tokio::time::sleep(shared.options.latency).await;
     resolve::cdn(&shared, &method, &uri, &headers).await
 }
