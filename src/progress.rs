@@ -26,6 +26,8 @@ pub enum Event<'a> {
     Retry { path: Option<&'a RepoPath>, why: &'a str, attempt: u32, wait: Duration },
     /// A host refused a request for being one too many, or asked to be left alone: nobody asks it meanwhile.
     RateLimited { host: &'a str, wait: Duration },
+    /// Something is otherwise than usual, and no trouble.
+    Notice { text: &'a str },
     /// Another process works on the file; this one waits for it.
     WaitingForLock { path: &'a RepoPath },
     /// Hashing or reading of files that are already here starts.

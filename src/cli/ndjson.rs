@@ -87,6 +87,7 @@ impl Progress for Ndjson {
             Event::RateLimited { host, wait } => {
                 event("rate-limited", json!({ "host": host, "wait_ms": milliseconds(wait) }));
             }
+            Event::Notice { text } => event("notice", json!({ "text": text })),
             Event::WaitingForLock { path } => event("waiting", json!({ "path": path.as_str() })),
             Event::VerifyStarted { files, bytes } => {
                 self.begin(bytes, 0);

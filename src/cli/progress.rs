@@ -387,6 +387,7 @@ fn notice(event: &Event<'_>) -> Option<String> {
         Event::RateLimited { host, wait } => {
             format!("{} limits requests; waiting {}", printable(host), seconds(*wait))
         }
+        Event::Notice { text } => format!("note: {}", printable(text)),
         Event::WaitingForLock { path } => {
             format!("{}: another process is fetching this file; waiting for it", path.shown())
         }

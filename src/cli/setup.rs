@@ -66,6 +66,7 @@ pub(super) fn apply_revision(spec: &mut RepoSpec, revision: Option<&Revision>) {
 pub(super) fn hub(endpoint: Option<&str>, pasted: Option<&str>, offline: bool) -> Result<HubConfig, ConfigError> {
     let env = |name: &str| match name {
         "HF_HUB_DISABLE_IMPLICIT_TOKEN" if offline => Some("1".into()),
+        proxy if offline && proxy.to_ascii_uppercase().ends_with("_PROXY") => None,
         name => std::env::var_os(name),
     };
     let hub = HubConfig::from_env(endpoint, env)?;

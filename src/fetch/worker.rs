@@ -231,9 +231,14 @@ async fn failed(engine: &Arc<Engine>, part: &Arc<Part>, endpoint: usize, error: 
     match hub.judge(error, failures, &*engine.progress) {
         Verdict::Held => {}
         Verdict::Again(wait) => {
-            // Nobody asks for the file meanwhile, and no worker sleeps over it: a part that nobody fetches must not
-            // count as one on its way.
-            *super::work::lock(&open.not_before) = Some(Instant::now() + wait);
+            if engine.hubs.len() > 1 {
+                // Others have the file.
+                hub.leave_alone(wait);
+            } else {
+                // Nobody asks for the file meanwhile, and no worker sleeps over it: a part that nobody fetches must not
+                // count as one on its way.
+                *super::work::lock(&open.not_before) = Some(Instant::now() + wait);
+            }
             let path = Some(&open.work.entry.path);
             engine.progress.event(Event::Retry { path, why: &why, attempt: failures + 1, wait });
         }

@@ -5,35 +5,36 @@
 //! it is given no token it takes one from the environment, whoever it asks.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{AUTHORIZATION, HeaderMap, LINK};
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use reqwest::header::{AUTHORIZATION, HeaderMap};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::claim::Claim;
-use super::error::{Asked, ShownUrl};
-use super::headers::{is_web_page, next_link};
+use super::clients::{Clients, Via};
+use super::error::{ANOTHER_HOST, Asked, ShownUrl, words};
+use super::headers::is_web_page;
 use super::host::{HostTable, name_of};
 use super::patience::Pace;
-use super::redirect::{REDIRECT_LIMIT, redirect_target};
-use super::wire::{InfoJson, Listed, TreeJson};
+use super::redirect::{REDIRECT_LIMIT, is_upgrade, redirect_target};
+use super::wire::InfoJson;
 use super::xet::Xet;
 use super::{HubConfig, HubError};
-use crate::model::{Entry, Gated, Listing, Rejected, RepoId, RepoInfo, RepoPath, RepoType, Revision};
-use crate::progress::Progress;
+use crate::model::{Gated, RepoId, RepoInfo, RepoPath, RepoType, Revision};
+use crate::progress::{Event, Progress};
 
 /// Everything but what RFC 3986 calls unreserved.
 pub(super) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// A page of a listing is at most 1,000 entries; this is far above what that can take.
-const PAGE_LIMIT: usize = 64 << 20;
-/// All pages of a listing together; those of 100,000 files have some 30 MB.
-const LISTING_LIMIT: usize = 512 << 20;
-/// Pages of one listing: ten million files.
-const PAGES_LIMIT: usize = 10_000;
+pub(super) const PAGE_LIMIT: usize = 64 << 20;
+/// How long the body of an unhappy answer is waited for.
+const COMPLAINT: Duration = Duration::from_secs(5);
+/// The Hub's own warnings that are passed on in a run.
+const WARNINGS: usize = 16;
 
 /// An answer of the API that takes longer than so many waits for single bytes may take is given up.
 const ANSWER: u32 = 10;
@@ -42,9 +43,10 @@ const ANSWER: u32 = 10;
 #[derive(Debug)]
 pub struct Hub {
     pub(super) config: HubConfig,
-    pub(super) api: Client,
-    /// HTTP/1.1 only: over HTTP/2 all parts would share one TCP connection.
-    pub(super) data: Client,
+    /// Made when somebody is asked: a run that asks nobody needs no certificates.
+    clients: OnceLock<Result<Clients, HubError>>,
+    /// Topics of the Hub's own warnings that were passed on.
+    warned: Mutex<BTreeSet<String>>,
     pub(super) hosts: HostTable,
     #[cfg_attr(not(feature = "xet"), allow(dead_code))]
     pub(super) xet: Xet,
@@ -54,36 +56,18 @@ pub struct Hub {
 }
 
 /// An answer of the API that was read whole.
-struct Told<T> {
+pub(super) struct Told<T> {
     /// Who gave it.
-    url: Url,
-    headers: HeaderMap,
-    value: T,
+    pub url: Url,
+    pub headers: HeaderMap,
+    pub value: T,
     /// Bytes of its body.
-    length: usize,
+    pub length: usize,
 }
 
-/// Folders that are asked for one by one, of a listing that is not recursive.
-const FOLDERS_ASKED: usize = 2000;
-
 impl Hub {
-    /// Sets up the HTTP clients; makes no request.
+    /// Makes no request.
     pub fn new(config: HubConfig) -> Result<Self, HubError> {
-        let setup = |error: reqwest::Error| HubError::Setup(error.to_string());
-        let builder = || -> Result<reqwest::ClientBuilder, HubError> {
-            let mut builder = Client::builder()
-                .user_agent(&config.user_agent)
-                .connect_timeout(config.connect_timeout)
-                .redirect(reqwest::redirect::Policy::none())
-                .tcp_nodelay(true);
-            if let Some(pem) = &config.certificates {
-                let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(setup)?;
-                builder = builder.tls_certs_merge(certificates);
-            }
-            Ok(builder)
-        };
-        let api = builder()?.build().map_err(setup)?;
-        let data = builder()?.http1_only().build().map_err(setup)?;
         #[cfg(feature = "object-store")]
         let objects = match &config.objects {
             Some(url) => Some(std::sync::Arc::new(crate::objects::Objects::open(url)?)),
@@ -91,8 +75,8 @@ impl Hub {
         };
         Ok(Hub {
             config,
-            api,
-            data,
+            clients: OnceLock::new(),
+            warned: Mutex::default(),
             hosts: HostTable::default(),
             xet: Xet::default(),
             #[cfg(feature = "object-store")]
@@ -114,15 +98,23 @@ impl Hub {
         url.to_string()
     }
 
-    /// Whether `url` may see the token: same scheme, host and port as the endpoint.
+    /// Whether `url` may see the token: same scheme, host and port as the endpoint, or its host over HTTPS where the
+    /// endpoint is plain HTTP.
     pub(super) fn is_endpoint(&self, url: &Url) -> bool {
-        url.origin() == self.config.endpoint.origin()
+        let endpoint = &self.config.endpoint;
+        let usual = url.port().is_none() && endpoint.port().is_none();
+        url.origin() == endpoint.origin() || usual && is_upgrade(endpoint, url)
     }
 
     /// A request with at most one header that says who asks: to the endpoint, and to nobody else.
-    pub(super) fn request(&self, client: &Client, method: Method, url: &Url) -> RequestBuilder {
+    pub(super) fn request(&self, via: Via, method: Method, url: &Url) -> Result<RequestBuilder, HubError> {
+        let clients = self.clients.get_or_init(|| Clients::new(&self.config)).as_ref().map_err(Clone::clone)?;
+        let client = match via {
+            Via::Api => &clients.api,
+            Via::Data => &clients.data,
+        };
         if !self.is_endpoint(url) {
-            return client.request(method, url.clone());
+            return Ok(client.request(method, url.clone()));
         }
         // The HTTP library makes a header of its own from a URL's user.
         let mut bare = url.clone();
@@ -132,11 +124,11 @@ impl Hub {
         let request = client.request(method, bare);
         let endpoint = &self.config.endpoint;
         let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
-        match &self.config.token {
+        Ok(match &self.config.token {
             Some(token) => request.header(AUTHORIZATION, token.header()),
             None if endpoint.username().is_empty() && endpoint.password().is_none() => request,
             None => request.basic_auth(decoded(endpoint.username()), endpoint.password().map(decoded)),
-        }
+        })
     }
 
     /// Sends a request when its host may be asked, and waits for the head of the answer.
@@ -210,9 +202,21 @@ impl Hub {
         let path =
             format!("/api/{}/{id}/revision/{}", repo_type.plural(), utf8_percent_encode(revision.as_str(), SEGMENT));
         // Costs nothing, and only models are scanned.
-        let path = if repo_type == RepoType::Model { path + "?securityStatus=true" } else { path };
+        let query = if repo_type == RepoType::Model { "?securityStatus=true" } else { "" };
         let asked = self.asked(repo_type, id, revision.as_str());
-        let told = match self.get_json(&self.config.url(&path), &asked, PAGE_LIMIT, progress).await {
+        let plain = self.config.url(&path);
+        let told = match self.get_json(&format!("{plain}{query}"), &asked, PAGE_LIMIT, progress).await {
+            // Some proxies have no answer to a query that they do not know.
+            Err(HubError::NotServed { .. }) if !query.is_empty() => {
+                self.get_json(&plain, &asked, PAGE_LIMIT, progress).await
+            }
+            other => other,
+        };
+        let told = match told {
+            Err(HubError::NotServed { status: StatusCode::NOT_FOUND, .. }) => {
+                let (repo, endpoint) = (repo_type.qualify(id), ShownUrl::from(&self.config.endpoint).to_string());
+                return Err(HubError::RepoNotFound { repo, endpoint, has_token: self.config.token.is_some() });
+            }
             Err(HubError::RevisionNotFound { repo, revision, .. }) => {
                 let known = self.refs(repo_type, id).await;
                 return Err(HubError::RevisionNotFound { repo, revision, known });
@@ -247,128 +251,8 @@ impl Hub {
         Ok((url, info))
     }
 
-    /// Every file at the pinned commit, page by page.
-    pub async fn listing(&self, info: &RepoInfo, progress: &dyn Progress) -> Result<Listing, HubError> {
-        #[cfg(feature = "object-store")]
-        if let Some(objects) = &self.objects {
-            return self.object_listing(objects, info).await;
-        }
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut rejected: Vec<Rejected> = Vec::new();
-        // Some mirrors drop the query, and with it `recursive`: then folders are listed and nothing in them.
-        let mut asked: BTreeSet<RepoPath> = BTreeSet::new();
-        let mut pending: BTreeSet<RepoPath> = BTreeSet::new();
-        let mut next: Option<RepoPath> = None;
-        loop {
-            let mut folders: BTreeSet<RepoPath> = BTreeSet::new();
-            let before = entries.len() + rejected.len();
-            self.rows(info, next.as_ref(), progress, |row| {
-                match row.parse()? {
-                    Listed::File(entry) => entries.push(entry),
-                    Listed::Rejected(name) => rejected.push(name),
-                    Listed::Folder(path) => drop(folders.insert(path)),
-                    Listed::Other => {}
-                }
-                Ok(())
-            })
-            .await?;
-            if let Some(folder) = &next
-                && folders.is_empty()
-                && entries.len() + rejected.len() == before
-            {
-                return Err(self.unlisted(folder));
-            }
-            pending.extend(folders.into_iter().filter(|folder| !asked.contains(folder)));
-            // What files are below is listed: git has no empty folders.
-            entries.sort_by(|a, b| a.path.cmp(&b.path));
-            let listed = |folder: &RepoPath| {
-                let below = format!("{}/", folder.as_str());
-                let at = entries.partition_point(|entry| entry.path.as_str() < below.as_str());
-                entries.get(at).is_some_and(|entry| entry.path.as_str().starts_with(&below))
-                    || rejected.iter().any(|name| name.error.text.starts_with(&below))
-            };
-            pending.retain(|folder| !listed(folder));
-            let Some(folder) = pending.pop_first() else { break };
-            if asked.len() >= FOLDERS_ASKED {
-                return Err(self.unlisted(&folder));
-            }
-            asked.insert(folder.clone());
-            next = Some(folder);
-        }
-        Ok(Listing::new(info.clone(), entries, rejected))
-    }
-
-    /// The same as a mirror lists it, sorted by name; what it does not say is missing and no error.
-    pub(crate) async fn claims(&self, info: &RepoInfo, progress: &dyn Progress) -> Result<Vec<Claim>, HubError> {
-        let mut claims: Vec<Claim> = Vec::new();
-        self.rows(info, None, progress, |row| {
-            claims.extend(row.claim());
-            Ok(())
-        })
-        .await?;
-        claims.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(claims)
-    }
-
-    /// That a folder is listed, and what is in it cannot be had.
-    fn unlisted(&self, folder: &RepoPath) -> HubError {
-        let what = format!("the listing names the folder {} and nothing in it", folder.shown());
-        HubError::Protocol { url: (&self.config.endpoint).into(), what }
-    }
-
-    /// Every row of a listing: of the whole repo, or below a folder.
-    async fn rows(
-        &self,
-        info: &RepoInfo,
-        folder: Option<&RepoPath>,
-        progress: &dyn Progress,
-        mut take: impl FnMut(TreeJson) -> Result<(), String>,
-    ) -> Result<(), HubError> {
-        let commit = info.commit.to_string();
-        let mut below = String::new();
-        for segment in folder.into_iter().flat_map(RepoPath::segments) {
-            below.push('/');
-            below.extend(utf8_percent_encode(segment, SEGMENT));
-        }
-        let (kind, id) = (info.repo_type.plural(), &info.canonical_id);
-        let path = format!("/api/{kind}/{id}/tree/{commit}{below}?recursive=true");
-        let asked = self.asked(info.repo_type, &info.id, &commit);
-        let mut next = Some(self.config.url(&path));
-        let mut seen = std::collections::HashSet::new();
-        let mut left = LISTING_LIMIT;
-        while let Some(page) = next.take() {
-            let told = self.get_json(&page, &asked, left.min(PAGE_LIMIT), progress).await?;
-            let Told { url, headers, value: rows, length }: Told<Vec<TreeJson>> = told;
-            let protocol = |what: String| HubError::Protocol { url: (&url).into(), what };
-            if !seen.insert(page) || seen.len() > PAGES_LIMIT {
-                return Err(protocol(format!("the listing does not end ({} pages so far)", seen.len())));
-            }
-            let link = headers.get_all(LINK).iter().filter_map(|v| v.to_str().ok()).find_map(next_link);
-            left -= length;
-            if rows.is_empty() && link.is_some() && seen.len() > 2 {
-                return Err(protocol("the listing does not end (an empty page names a next one)".into()));
-            }
-            for row in rows {
-                take(row).map_err(&protocol)?;
-            }
-            if let Some(link) = link {
-                let target = url.join(&link).map_err(|_| protocol("its link to the next page is no URL".into()))?;
-                if !self.is_endpoint(&target) {
-                    let to = ShownUrl::from(&target).to_string();
-                    return Err(HubError::RedirectRefused {
-                        url: (&url).into(),
-                        to,
-                        why: "the next page of a listing must be on the same host",
-                    });
-                }
-                next = Some(target.to_string());
-            }
-        }
-        Ok(())
-    }
-
     /// What the API answers to a GET, with retries; redirects are followed on the endpoint only.
-    async fn get_json<T: DeserializeOwned>(
+    pub(super) async fn get_json<T: DeserializeOwned>(
         &self,
         url: &str,
         asked: &Asked<'_>,
@@ -380,6 +264,7 @@ impl Hub {
             let told = async {
                 let (url, response) = self.try_api(url, asked).await?;
                 let headers = response.headers().clone();
+                self.pass_on_warnings(&headers, progress);
                 let (value, length) = self.json_within(&url, response, limit).await?;
                 Ok(Told { url, headers, value, length })
             };
@@ -396,23 +281,20 @@ impl Hub {
     pub(super) async fn try_api(&self, url: &str, asked: &Asked<'_>) -> Result<(Url, Response), HubError> {
         let mut url = Url::parse(url).map_err(|e| HubError::Setup(format!("{url}: {e}")))?;
         for _ in 0..REDIRECT_LIMIT {
-            let response = self.send(&url, self.request(&self.api, Method::GET, &url)).await?;
+            let response = self.send(&url, self.request(Via::Api, Method::GET, &url)?).await?;
             let status = response.status();
             if status.is_redirection() {
                 let target = redirect_target(&url, &response)?;
-                if !self.is_endpoint(&target) {
+                if !self.is_endpoint(&target) && !is_upgrade(&url, &target) {
                     let to = ShownUrl::from(&target).to_string();
-                    return Err(HubError::RedirectRefused {
-                        url: (&url).into(),
-                        to,
-                        why: "the API must not send us to another host",
-                    });
+                    return Err(HubError::RedirectRefused { url: (&url).into(), to, why: ANOTHER_HOST });
                 }
                 url = target;
                 continue;
             }
             if status != StatusCode::OK {
-                return Err(asked.refuse(&url, status, response.headers()));
+                let (headers, said) = self.complaint(&url, response).await;
+                return Err(asked.refuse(&url, status, &headers, &said));
             }
             return Ok((url, response));
         }
@@ -421,6 +303,41 @@ impl Hub {
             to: "yet another address".into(),
             why: "too many redirects",
         })
+    }
+
+    /// The head of an unhappy answer, and what its body says in the place of a header, if that is quick to have.
+    pub(super) async fn complaint(&self, url: &Url, mut response: Response) -> (HeaderMap, String) {
+        #[derive(serde::Deserialize)]
+        struct Complaint {
+            #[serde(alias = "error_description", alias = "message")]
+            error: String,
+        }
+        const LIMIT: usize = 8 << 10;
+        let headers = response.headers().clone();
+        let mut body = Vec::new();
+        while !headers.contains_key("x-error-message")
+            && let Ok(Ok(Some(chunk))) =
+                self.within(url, "bytes", self.config.stall_timeout.min(COMPLAINT), response.chunk()).await
+        {
+            if body.len() + chunk.len() > LIMIT {
+                break;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let said = serde_json::from_slice::<Complaint>(&body).map(|complaint| complaint.error);
+        (headers, said.unwrap_or_default())
+    }
+
+    /// Passes on what the Hub itself warns of (`topic; text`), each topic once.
+    fn pass_on_warnings(&self, headers: &HeaderMap, progress: &dyn Progress) {
+        for warning in headers.get_all("x-hf-warning").iter().filter_map(|v| v.to_str().ok()) {
+            let (topic, text) = warning.split_once(';').unwrap_or((warning, warning));
+            let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+            if warned.len() < WARNINGS && warned.insert(topic.trim().to_owned()) {
+                let host = ShownUrl::from(&self.config.endpoint).host().to_owned();
+                progress.event(Event::Notice { text: &format!("{host} says: {}", words(text)) });
+            }
+        }
     }
 
     /// A bounded wait.

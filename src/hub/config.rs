@@ -86,6 +86,14 @@ pub enum ConfigError {
         /// What it should hold.
         expected: &'static str,
     },
+    /// A variable names a proxy that cannot be used.
+    #[error("{name} is \"{}\", which is no http:// or https:// proxy", printable(.value))]
+    Proxy {
+        /// The variable.
+        name: &'static str,
+        /// What it holds, without a password.
+        value: String,
+    },
     /// The file that `SSL_CERT_FILE` names is no use.
     #[error("SSL_CERT_FILE names {}, which cannot be used: {why}", .path.display())]
     Certificates {
@@ -134,6 +142,8 @@ pub struct HubConfig {
     pub(crate) patience: Arc<Patience>,
     /// How the bytes of files in Xet storage come.
     pub transport: Transport,
+    /// No proxy is asked, whatever the environment names: `NO_PROXY=*`.
+    pub direct: bool,
     /// PEM certificates to trust besides the system's.
     pub certificates: Option<Vec<u8>>,
     /// The object store that the endpoint is, where it is none over HTTP.
@@ -200,13 +210,15 @@ impl HubConfig {
             endpoint: url,
             token: None,
             withheld: None,
-            user_agent: concat!("hfget/", env!("CARGO_PKG_VERSION")).to_owned(),
+            // Some mirrors let nobody pass who does not name what they know.
+            user_agent: concat!("hfget/", env!("CARGO_PKG_VERSION"), " (compatible; hf_hub)").to_owned(),
             connect_timeout: Duration::from_secs(10),
             response_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
             retry: RetryPolicy::default(),
             patience: Arc::default(),
             transport: Transport::default(),
+            direct: false,
             certificates: None,
             #[cfg(feature = "object-store")]
             objects: None,
@@ -281,6 +293,10 @@ impl HubConfig {
         {
             config.user_agent = format!("{}; origin/{}", config.user_agent, origin.trim());
         }
+        check_proxies(&text)?;
+        // The HTTP library means names alone by it, and no addresses.
+        config.direct =
+            text("NO_PROXY").or_else(|| text("no_proxy")).is_some_and(|v| v.split(',').any(|p| p.trim() == "*"));
         if let Some(path) = get("SSL_CERT_FILE").map(PathBuf::from).filter(|p| !p.as_os_str().is_empty()) {
             let fail = |why: String| ConfigError::Certificates { path: path.clone(), why };
             let pem = std::fs::read(&path).map_err(|e| fail(e.to_string()))?;
@@ -294,6 +310,23 @@ impl HubConfig {
     pub(super) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.endpoint.as_str().trim_end_matches('/'))
     }
+}
+
+/// That every proxy which the environment names can be used: one that is passed over would mean to go around it.
+fn check_proxies(text: &impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+    for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        let Some(value) = text(name) else { continue };
+        let value = value.trim();
+        let whole = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
+        let url = Url::parse(&whole).ok();
+        if let Some(url) = &url {
+            hide_credentials(url);
+        }
+        if !url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some()) {
+            return Err(ConfigError::Proxy { name, value: without_password(value) });
+        }
+    }
+    Ok(())
 }
 
 /// Whether connections can be made that trust these certificates; the reason why not.
@@ -384,7 +417,7 @@ fn hf_home(get: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let path = |name: &str| get(name).filter(|v| !v.is_empty()).map(|v| expand(&PathBuf::from(v), get));
     path("HF_HOME")
         .or_else(|| path("XDG_CACHE_HOME").map(|p| p.join("huggingface")))
-        .or_else(|| path("HOME").map(|p| p.join(".cache").join("huggingface")))
+        .or_else(|| home(get).map(|p| p.join(".cache").join("huggingface")))
 }
 
 /// The Hub cache: `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, else `hub` in the Hub's home folder, in
@@ -400,12 +433,57 @@ pub fn records_dir(get: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     hf_home(&get).map(|home| home.join("hfget").join("objects"))
 }
 
-/// `~/x` as shells write it.
+/// `~`, `~user`, `$NAME` and `${NAME}`, as Python's `expandvars(expanduser(path))` reads them: what is unknown stays.
 fn expand(path: &Path, get: &impl Fn(&str) -> Option<OsString>) -> PathBuf {
-    match (path.strip_prefix("~"), get("HOME")) {
-        (Ok(rest), Some(home)) => PathBuf::from(home).join(rest),
-        _ => path.to_path_buf(),
+    let Some(text) = path.to_str() else { return path.to_path_buf() };
+    let (user, rest) = match text.strip_prefix('~') {
+        Some(after) => after.split_at(after.find('/').unwrap_or(after.len())),
+        None => return variables(text, get).into(),
+    };
+    let home = if user.is_empty() { home(get) } else { home_of(user) };
+    match home.and_then(|home| home.into_os_string().into_string().ok()) {
+        Some(home) => variables(&format!("{}{rest}", home.trim_end_matches('/')), get).into(),
+        None => variables(text, get).into(),
     }
+}
+
+/// `$HOME`, else what the system knows.
+fn home(get: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from).or_else(std::env::home_dir)
+}
+
+/// Another user's home, by the list of users.
+fn home_of(user: &str) -> Option<PathBuf> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let line = users.lines().find(|line| line.split(':').next() == Some(user))?;
+    line.split(':').nth(5).map(PathBuf::from)
+}
+
+fn variables(text: &str, get: &impl Fn(&str) -> Option<OsString>) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        let (before, after) = (&rest[..at], &rest[at + 1..]);
+        out.push_str(before);
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let (name, end) = match after.strip_prefix('{').and_then(|braced| braced.find('}').map(|end| &braced[..end])) {
+            Some(name) => (name, name.len() + 2),
+            None => {
+                let end = after.find(|c| !word(c)).unwrap_or(after.len());
+                (&after[..end], end)
+            }
+        };
+        match get(name).filter(|_| !name.is_empty()).and_then(|value| value.into_string().ok()) {
+            Some(value) => out.push_str(&value),
+            None => {
+                out.push('$');
+                out.push_str(&after[..end]);
+            }
+        }
+        rest = &after[end..];
+    }
+    out.push_str(rest);
+    out
 }
 
 #[cfg(test)]
@@ -454,11 +532,30 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_that_cannot_be_used_is_named_and_its_password_is_not() {
+        let proxied = |value: &'static str| {
+            HubConfig::from_env(None, move |name| (name == "HTTPS_PROXY").then(|| OsString::from(value)))
+        };
+        for good in ["http://proxy:3128", "proxy.corp:3128", "https://me:pass@proxy", ""] {
+            assert!(proxied(good).is_ok(), "{good}");
+        }
+        for bad in ["socks://me:pa55word@proxy:1080", "socks5h://proxy", "http://", "http://proxy:port"] {
+            let error = proxied(bad).unwrap_err().to_string();
+            assert!(error.starts_with("HTTPS_PROXY is ") && !error.contains("pa55word"), "{error}");
+        }
+    }
+
+    #[test]
     fn the_cache_is_where_python_looks() {
         for (pairs, expected) in [
             (&[("HF_HUB_CACHE", "/a"), ("HF_HOME", "/b")][..], "/a"),
             (&[("HUGGINGFACE_HUB_CACHE", "/a"), ("HF_HOME", "/b")][..], "/a"),
             (&[("HF_HOME", "~/b"), ("HOME", "/home/u")][..], "/home/u/b/hub"),
+            (&[("HF_HOME", "$HOME/b"), ("HOME", "/home/u")][..], "/home/u/b/hub"),
+            (&[("HF_HUB_CACHE", "${DATA}/hub/$NOPE/$"), ("DATA", "/d")][..], "/d/hub/$NOPE/$"),
+            (&[("XDG_CACHE_HOME", "~/x"), ("HOME", "/home/u/")][..], "/home/u/x/huggingface/hub"),
+            (&[("HF_HOME", "~root/b"), ("HOME", "/home/u")][..], "/root/b/hub"),
+            (&[("HF_HOME", "~nobody-of-that-name/b")][..], "~nobody-of-that-name/b/hub"),
             (&[("XDG_CACHE_HOME", "/x"), ("HOME", "/home/u")][..], "/x/huggingface/hub"),
             (&[("HF_HOME", ""), ("HOME", "/home/u")][..], "/home/u/.cache/huggingface/hub"),
         ] {

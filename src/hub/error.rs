@@ -77,6 +77,12 @@ pub enum HubError {
     RateLimited { url: ShownUrl, wait: Duration },
     #[error("{} wants to be left alone for a while", .url.host())]
     Held { url: ShownUrl },
+    #[error("{url} answered {status}, without a reason that a Hub gives")]
+    NotServed { url: ShownUrl, status: StatusCode },
+    #[error("{url}: the server has no listing there, {what}")]
+    NoListing { url: ShownUrl, what: String },
+    #[error("{url} asks for a user name and a password")]
+    NeedsLogin { url: ShownUrl },
     #[error("{url} answered {status}{}", said(.message))]
     Status { url: ShownUrl, status: StatusCode, message: String, wait: Option<Duration> },
     #[error("{url}: no {what} for {} s", .after.as_secs_f64())]
@@ -119,6 +125,10 @@ pub(crate) fn innermost<'e>(error: &'e (dyn std::error::Error + 'static)) -> &'e
 /// How a [`HubError::Network`] begins of which nothing was asked yet.
 const CANNOT_CONNECT: &str = "cannot connect";
 
+/// What to do about a proxy that wants to know who asks.
+const PROXY_LOGIN: &str =
+    "the proxy wants a user name and a password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT (and HTTP_PROXY)";
+
 fn said(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
@@ -130,6 +140,9 @@ impl HubError {
         match self {
             HubError::EntryNotFound { url }
             | HubError::Forbidden { url, .. }
+            | HubError::NotServed { url, .. }
+            | HubError::NoListing { url, .. }
+            | HubError::NeedsLogin { url }
             | HubError::Status { url, .. }
             | HubError::Timeout { url, .. }
             | HubError::Trickle { url, .. }
@@ -201,6 +214,7 @@ impl HubError {
             | HubError::Disabled { .. }
             | HubError::BadToken { .. }
             | HubError::LinkRefused { .. }
+            | HubError::NeedsLogin { .. }
             | HubError::Forbidden { .. } => ExitCode::NotAvailable,
             HubError::WrongLength { .. } | HubError::Changed { .. } => ExitCode::VerificationFailed,
             _ => ExitCode::Network,
@@ -230,6 +244,20 @@ impl HubError {
             HubError::Gated { page, .. } => format!("ask for access at {page}, then set HF_TOKEN"),
             HubError::BadToken { .. } => "make a new token, or unset HF_TOKEN for public repos".into(),
             HubError::RateLimited { .. } => "run again later; with a token the limits are higher".into(),
+            HubError::RedirectRefused { to, why, .. } if *why == ANOTHER_HOST => {
+                let end = to.match_indices('/').nth(2).map_or(to.len(), |(at, _)| at);
+                format!("use --endpoint {} if that is the server you mean", &to[..end])
+            }
+            HubError::NoListing { .. } => {
+                "a server that lists files is needed: its bytes can come from this one with --mirror".into()
+            }
+            HubError::NeedsLogin { .. } => "write them into its URL: --endpoint https://USER:PASSWORD@HOST".into(),
+            HubError::Status { status, .. } if *status == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                PROXY_LOGIN.into()
+            }
+            HubError::Network { what, .. } if what.to_ascii_lowercase().contains("proxy authorization required") => {
+                PROXY_LOGIN.into()
+            }
             HubError::Untrusted { .. } => {
                 "if it is your company's proxy or your own mirror, name its certificates with SSL_CERT_FILE=FILE".into()
             }
@@ -280,6 +308,19 @@ fn is_passing(status: StatusCode) -> bool {
     }
 }
 
+/// How the Hub's own words begin that it sends of what is disabled, whatever the status.
+const DISABLED: &str = "Access to this resource is disabled";
+/// Why an API is not followed to another host.
+pub(super) const ANOTHER_HOST: &str = "the API must not send us to another host";
+
+/// Whether a server wants a user name and a password, as no Hub does.
+fn asks_for_password(headers: &HeaderMap) -> bool {
+    let scheme = |value: &reqwest::header::HeaderValue| {
+        value.as_bytes().get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic"))
+    };
+    headers.get_all(reqwest::header::WWW_AUTHENTICATE).iter().any(scheme)
+}
+
 /// Who was asked for what; turns an unhappy answer into an error.
 pub(super) struct Asked<'a> {
     pub repo: String,
@@ -290,16 +331,26 @@ pub(super) struct Asked<'a> {
 }
 
 /// The first characters of a server's own words, safe to print.
-fn words(text: &str) -> String {
+pub(super) fn words(text: &str) -> String {
     // A server, or a proxy before it, may repeat what it was sent: it is hidden before the text is cut.
     printable(&hidden(text).trim().chars().take(300).collect::<String>()).into_owned()
 }
 
 impl Asked<'_> {
     /// Reads `X-Error-Code` and `X-Error-Message`, which the Hub sends with every error.
-    pub fn refuse(&self, url: &Url, status: StatusCode, headers: &HeaderMap) -> HubError {
+    /// `told` is what the body says in their place.
+    pub fn refuse(&self, url: &Url, status: StatusCode, headers: &HeaderMap, told: &str) -> HubError {
         let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("");
-        let message = words(header("x-error-message"));
+        let message = words(if header("x-error-message").is_empty() { told } else { header("x-error-message") });
+        let disabled = status == StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS || message.starts_with(DISABLED);
+        // What whoever runs the server can find it by.
+        let request =
+            ["x-request-id", "x-amzn-trace-id", "x-amz-cf-id"].map(header).into_iter().find(|id| !id.is_empty());
+        let message = match request.map(words) {
+            Some(request) if message.is_empty() => format!("request {request}"),
+            Some(request) => format!("{message} (request {request})"),
+            None => message,
+        };
         let repo = self.repo.clone();
         let endpoint = ShownUrl::from(self.endpoint).to_string();
         let gated = || HubError::Gated {
@@ -311,13 +362,15 @@ impl Asked<'_> {
         match (header("x-error-code"), status.as_u16()) {
             ("GatedRepo", _) => gated(),
             ("DisabledRepo", _) => HubError::Disabled { repo, message },
+            _ if disabled => HubError::Disabled { repo, message },
             ("RevisionNotFound", _) => {
                 HubError::RevisionNotFound { repo, revision: printable(self.revision).into_owned(), known: Vec::new() }
             }
             ("EntryNotFound", _) => HubError::EntryNotFound { url: url.into() },
-            ("RepoNotFound", _) | ("", 404) => {
-                HubError::RepoNotFound { repo, endpoint, has_token: self.token.is_some() }
-            }
+            ("RepoNotFound", _) => HubError::RepoNotFound { repo, endpoint, has_token: self.token.is_some() },
+            // A server that has no such address at all; the Hub says what it does not find.
+            ("", 400 | 404 | 405 | 501) => HubError::NotServed { url: url.into(), status },
+            ("", 401) if asks_for_password(headers) => HubError::NeedsLogin { url: url.into() },
             (_, 401) if self.token.is_some() => HubError::BadToken { endpoint, message },
             // Without a token the Hub does not tell a missing repo from a private one.
             (_, 401) => HubError::RepoNotFound { repo, endpoint, has_token: false },

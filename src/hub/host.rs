@@ -143,6 +143,14 @@ impl Host {
         })
     }
 
+    /// Nobody asks it for so long: it failed, and there are others.
+    pub fn leave_alone(&self, wait: Duration) {
+        self.with(|state| {
+            let until = Instant::now() + wait;
+            state.until = Some(state.until.map_or(until, |old| old.max(until)));
+        });
+    }
+
     /// It answered.
     pub fn answered(&self) {
         self.with(|state| {

@@ -3,10 +3,12 @@
 
 mod claim;
 mod client;
+mod clients;
 mod config;
 mod error;
 mod headers;
 mod host;
+mod listing;
 #[cfg(feature = "object-store")]
 mod objects;
 mod open;

@@ -13,6 +13,7 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
+use super::clients::Via;
 use super::error::ShownUrl;
 use super::headers::{bare_tag, is_web_page};
 use super::host::name_of;
@@ -30,6 +31,8 @@ pub struct Remote {
     found: Mutex<Found>,
     /// Its bytes come over Xet.
     xet: AtomicBool,
+    /// A header said that the file is another; that counts once.
+    doubted: AtomicBool,
     /// There are others who have it: a host that wants to be left alone is not waited for.
     hurried: AtomicBool,
     /// Held while the file is being resolved, so that many connections ask once.
@@ -52,8 +55,8 @@ impl Remote {
     /// A file that was not asked for yet; its bytes come over HTTP.
     pub fn new(info: Arc<RepoInfo>, entry: Entry) -> Self {
         let xet = AtomicBool::new(false);
-        let hurried = AtomicBool::new(false);
-        Remote { info, entry, xet, hurried, found: Mutex::default(), resolving: tokio::sync::Mutex::default() }
+        let (hurried, doubted) = (AtomicBool::new(false), AtomicBool::new(false));
+        Remote { info, entry, xet, hurried, doubted, found: Mutex::default(), resolving: tokio::sync::Mutex::default() }
     }
 
     /// Its name in the repo.
@@ -234,7 +237,7 @@ impl Hub {
     async fn try_open<'a>(&'a self, remote: &Remote, mut url: Url, range: &Range<u64>) -> Result<Body<'a>, HubError> {
         let size = remote.entry.size;
         for _ in 0..REDIRECT_LIMIT {
-            let mut request = self.request(&self.data, Method::GET, &url);
+            let mut request = self.request(Via::Data, Method::GET, &url)?;
             if *range != (0..size) {
                 request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
             }
@@ -245,7 +248,13 @@ impl Hub {
             let response = self.send(&url, request).await?;
             let status = response.status();
             if self.is_endpoint(&url) && (status.is_redirection() || status.is_success()) {
-                check_promises(&url, response.headers(), &remote.entry)?;
+                let doubt = check_promises(&url, response.headers(), &remote.entry);
+                // A header is a hint: it is worth another try, or another server, and then the bytes decide.
+                if let Err(error) = doubt
+                    && !remote.doubted.swap(true, Ordering::Relaxed)
+                {
+                    return Err(error);
+                }
             }
             if status.is_redirection() {
                 url = redirect_target(&url, &response)?;
@@ -255,6 +264,10 @@ impl Hub {
             }
             if matches!(remote.found(), Found::Unknown) {
                 remote.remember(Found::Here);
+            }
+            if status.is_client_error() && status != StatusCode::RANGE_NOT_SATISFIABLE || status.is_server_error() {
+                let (headers, said) = self.complaint(&url, response).await;
+                return Err(self.refusal(&remote.info, &url, status, &headers, &said));
             }
             return self.accept(remote, url, response, range);
         }
@@ -303,7 +316,7 @@ impl Hub {
                 return Err(HubError::WrongLength { url: shown(), got: total.unwrap_or(0), expected: size });
             }
             status => {
-                return Err(self.refusal(&remote.info, &url, status, headers));
+                return Err(self.refusal(&remote.info, &url, status, headers, ""));
             }
         };
         let html = is_web_page(headers);
@@ -322,14 +335,24 @@ impl Hub {
 
 impl Hub {
     /// What a status that is no answer says of a file.
-    pub(super) fn refusal(&self, info: &RepoInfo, url: &Url, status: StatusCode, headers: &HeaderMap) -> HubError {
+    pub(super) fn refusal(
+        &self,
+        info: &RepoInfo,
+        url: &Url,
+        status: StatusCode,
+        headers: &HeaderMap,
+        said: &str,
+    ) -> HubError {
         let shown = || ShownUrl::from(url);
         // A CDN has no repos: its 401, 403 and 404 are about the link, and another one may be good.
-        match self.asked(info.repo_type, &info.id, "").refuse(url, status, headers) {
+        match self.asked(info.repo_type, &info.id, "").refuse(url, status, headers, said) {
             // Some stores say so of a link that has expired.
-            HubError::Status { status, .. } if !self.is_endpoint(url) && matches!(status.as_u16(), 400 | 410) => {
+            HubError::Status { status, .. } | HubError::NotServed { status, .. }
+                if !self.is_endpoint(url) && matches!(status.as_u16(), 400 | 404 | 410) =>
+            {
                 HubError::LinkRefused { url: shown(), status }
             }
+            HubError::NotServed { status: StatusCode::NOT_FOUND, .. } => HubError::EntryNotFound { url: shown() },
             HubError::RepoNotFound { .. }
             | HubError::EntryNotFound { .. }
             | HubError::BadToken { .. }
@@ -337,11 +360,6 @@ impl Hub {
                 if !self.is_endpoint(url) =>
             {
                 HubError::LinkRefused { url: shown(), status }
-            }
-            HubError::RepoNotFound { .. }
-                if headers.get("x-error-code").is_none() && status == StatusCode::NOT_FOUND =>
-            {
-                HubError::EntryNotFound { url: shown() }
             }
             other => other,
         }
@@ -352,7 +370,9 @@ impl Hub {
 fn check_promises(url: &Url, headers: &HeaderMap, entry: &Entry) -> Result<(), HubError> {
     let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
     if let Some(size) = header("x-linked-size").and_then(|v| v.parse::<u64>().ok())
+        // Some proxies say 0 of everything.
         && size != entry.size
+        && size != 0
     {
         return Err(HubError::WrongLength { url: url.into(), got: size, expected: entry.size });
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-use super::host::Hold;
+use super::host::{Hold, name_of};
 use super::{Hub, HubError};
 use crate::model::RepoPath;
 use crate::progress::{Event, Progress};
@@ -79,6 +79,11 @@ impl Hub {
     /// Whether one of its hosts wants to be left alone.
     pub(crate) fn is_held(&self) -> bool {
         self.hosts.any_held()
+    }
+
+    /// Leaves the endpoint alone for a while, where others have what it has.
+    pub(crate) fn leave_alone(&self, wait: Duration) {
+        self.hosts.of(name_of(&self.config.endpoint)).leave_alone(wait);
     }
 
     /// Judges a failed request, the `failures`-th in a row; tells the watcher of a wait that begins.

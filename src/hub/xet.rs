@@ -164,7 +164,12 @@ impl Hub {
             return Ok(group.clone());
         }
         let asked = self.asked(info.repo_type, &info.id, "");
-        let (answered, response) = self.try_api(token_url, &asked).await?;
+        let (answered, response) = self.try_api(token_url, &asked).await.inspect_err(|error| {
+            // A server that hands out no tokens has none for any file.
+            if matches!(error, HubError::NotServed { .. }) {
+                self.xet.failures.store(FAILURES, Ordering::Relaxed);
+            }
+        })?;
         let token: TokenJson = self.json(&answered, response).await?;
         self.check_cas(url, &token.cas_url)?;
         let mut headers = HeaderMap::new();

@@ -7,6 +7,7 @@ mod bad_input;
 mod bucket_proof;
 mod clean;
 mod compare;
+mod dialects;
 mod disk;
 mod early;
 mod faults;

@@ -149,7 +149,7 @@ fn what_passes_is_asked_again_whatever_its_number() {
     // The twin: what never passes is named at once.
     for status in [400, 405, 501, 505] {
         let machine = Machine::new([one_file(64)]);
-        machine.hub.fault(Fault::new(Place::Tree, Kind::Status(status, vec![])));
+        machine.hub.fault(Fault::new(Place::Api, Kind::Status(status, vec![])));
         let run = machine.run(["org/one"]).ends_with(4).says(&status.to_string());
         assert!(!run.err.contains("attempt"), "{}", run.err);
     }

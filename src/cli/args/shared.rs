@@ -216,7 +216,7 @@ pub struct Patience {
     /// Give up when nothing at all came for so long, such as 90s or 10m [default: 5m]
     ///
     /// Whatever is down or refuses meanwhile is asked again. Until the first answer of a run the default is 30s.
-    #[arg(long, value_name = "TIME", hide_short_help = true, value_parser = seconds)]
+    #[arg(long, value_name = "TIME", hide_short_help = true, value_parser = seconds, overrides_with = "retry_for")]
     pub retry_for: Option<Duration>,
     /// First pause of the retry back-off, in milliseconds
     #[arg(long, value_name = "MS", hide = true)]

@@ -54,6 +54,8 @@ pub enum Kind {
     Delay(Duration),
     /// The body comes as it is, with a `Content-Encoding` that it does not have.
     Encoded,
+    /// A redirect to the same path on another server.
+    MovedTo(String),
     /// A redirect to this location.
     Redirect(String),
     /// A listing whose last page names a next one, for ever.

@@ -42,6 +42,8 @@ pub struct Options {
     pub tls: Option<Tls>,
     /// Requests a second that are answered; the others get 429, without a word on how long to wait.
     pub requests_a_second: Option<u32>,
+    /// What it is a dialect of the Hub's.
+    pub dialect: Dialect,
     /// The server that has the bytes of files that are [`crate::Repo::elsewhere`].
     pub byte_host: String,
     /// The CAS that has the bytes of files that are [`crate::Repo::xet_at`]; without one the Hub gives no
@@ -60,10 +62,40 @@ impl Default for Options {
             rate: None,
             tls: None,
             requests_a_second: None,
+            dialect: Dialect::default(),
             byte_host: String::new(),
             cas: None,
         }
     }
+}
+
+/// How mirrors and proxies differ from the Hub.
+#[derive(Debug, Clone, Default)]
+pub struct Dialect {
+    /// Links to next pages name this server.
+    pub link_to: Option<String>,
+    /// A query that asks for `securityStatus` or `expand` is answered with 404.
+    pub knows_no_queries: bool,
+    /// `/tree` is answered with this status.
+    pub no_tree: Option<u16>,
+    /// `?blobs=true` is passed over.
+    pub no_blobs: bool,
+    /// Listings say nothing of LFS.
+    pub no_lfs: bool,
+    /// ETags are other digests than the Hub's.
+    pub odd_etags: bool,
+    /// `X-Linked-Size` is 0.
+    pub no_size: bool,
+    /// Names stand in `Location` as they are.
+    pub raw_location: bool,
+    /// Files in LFS are redirected to this server itself, which says nothing but their bytes.
+    pub own_bytes: bool,
+    /// Everything is below this path.
+    pub prefix: &'static str,
+    /// Only agents with this word are answered.
+    pub agent: Option<&'static str>,
+    /// Headers of every answer of the API.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 /// Who speaks HTTPS.
@@ -343,11 +375,27 @@ async fn serve_hub(
         return response;
     }
     tokio::time::sleep(shared.options.latency).await;
+    let dialect = &shared.options.dialect;
+    let agent = headers.get("user-agent").and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if dialect.agent.is_some_and(|word| !agent.contains(word)) {
+        return api::with_status(403, &[]);
+    }
+    let Some(below) = uri.to_string().strip_prefix(dialect.prefix).and_then(|path| path.parse::<Uri>().ok()) else {
+        return api::with_status(404, &[]);
+    };
+    let uri = below;
+    if uri.path().starts_with("/plain/") {
+        return resolve::plain(&shared, &method, &uri, &headers).await;
+    }
     if uri.path().starts_with("/api/resolve-cache/") {
         return resolve::cached(&shared, &method, &uri, &headers).await;
     }
     if uri.path().starts_with("/api/") {
-        api::serve(&shared, &uri, &headers, &body).await
+        let mut response = api::serve(&shared, &uri, &headers, &body).await;
+        for (name, value) in &dialect.headers {
+            response.headers_mut().append(*name, value.parse().expect("a header"));
+        }
+        response
     } else {
         resolve::resolve(&shared, &method, &uri, &headers).await
     }
