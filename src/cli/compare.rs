@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hfget_core::finding::{ExitCode, Finding, Severity};
-use hfget_core::hub::{HubConfig, ShownUrl};
+use hfget_core::hub::ShownUrl;
 use hfget_core::model::RepoSpec;
 use hfget_core::progress::{Event, Progress};
 use hfget_core::session::{CompareConfig, Comparison};
@@ -12,7 +12,7 @@ use serde_json::json;
 use super::advice::Advisor;
 use super::args::CompareArgs;
 use super::screen::{Screen, print_json, result};
-use super::setup::listed;
+use super::setup::{hub, listed};
 use crate::render;
 
 /// Passes on what is worth a line: small files that are read on the way are not.
@@ -87,8 +87,11 @@ fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparis
     if specs.iter().any(|spec| spec.endpoint != specs[0].endpoint) {
         return Err("the URLs name different hosts; run once for each".into());
     }
-    let endpoint = args.endpoint.as_deref().or(specs[0].endpoint.as_deref());
-    let mut reference = HubConfig::from_env(endpoint, |name| std::env::var_os(name)).map_err(|e| e.to_string())?;
+    let mut reference =
+        hub(args.endpoint.as_deref(), specs[0].endpoint.as_deref(), false).map_err(|e| e.to_string())?;
+    if let Some(withheld) = &reference.withheld {
+        screen.note(withheld);
+    }
     args.patience.apply(&mut reference);
     if ["s3://", "gs://", "az://"].iter().any(|scheme| args.mirror.starts_with(scheme)) {
         return Err(

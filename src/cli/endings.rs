@@ -5,9 +5,10 @@ use std::io::IsTerminal as _;
 
 use hfget_core::finding::ExitCode;
 use hfget_core::report::Report;
+use hfget_core::session::Error;
+use hfget_core::text::hidden;
 
 use crate::render::{Ended, github, junit, summary};
-use hfget_core::session::Error;
 use serde_json::Value;
 
 use super::args::{Format, Reports};
@@ -108,7 +109,7 @@ impl<'a> Endings<'a> {
             Format::Human => Format::Json,
             other => other,
         };
-        match std::fs::write(file, self.text(format).trim_end().to_owned() + "\n") {
+        match std::fs::write(file, hidden(self.text(format).trim_end()).into_owned() + "\n") {
             Ok(()) => self.end,
             Err(error) => {
                 self.screen.fail("--report", &format!("cannot write {}: {error}", file.display()), None);

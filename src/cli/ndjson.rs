@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hfget_core::progress::{Event, Progress};
+use hfget_core::text::json_for_logs;
 use serde_json::{Value, json};
 
 use super::progress::write_line;
@@ -31,7 +32,7 @@ pub fn event(name: &str, mut fields: Value) {
         let mut whole = serde_json::Map::new();
         whole.insert("event".into(), name.into());
         whole.append(object);
-        write_line(&Value::Object(whole).to_string());
+        write_line(&json_for_logs(&Value::Object(whole).to_string()));
     }
 }
 
@@ -83,7 +84,10 @@ impl Progress for Ndjson {
                 let wait = milliseconds(wait);
                 event("retry", json!({ "path": path, "why": why, "attempt": attempt, "wait_ms": wait }));
             }
-            Event::RateLimited { wait } => event("rate-limited", json!({ "wait_ms": milliseconds(wait) })),
+            Event::RateLimited { host, wait } => {
+                event("rate-limited", json!({ "host": host, "wait_ms": milliseconds(wait) }));
+            }
+            Event::Notice { text } => event("notice", json!({ "text": text })),
             Event::WaitingForLock { path, waited } => {
                 event("waiting", json!({ "path": path.as_str(), "waited_seconds": waited.as_secs() }));
             }

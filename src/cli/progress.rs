@@ -11,7 +11,7 @@ use crate::render::{lines::wrap, many};
 use hfget_core::model::RepoPath;
 use hfget_core::plan::Plan;
 use hfget_core::progress::{Event, Progress};
-use hfget_core::text::{bytes, printable};
+use hfget_core::text::{bytes, hidden, printable};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::ndjson;
@@ -164,7 +164,7 @@ impl Bars {
     fn say(&self, line: &str) {
         let mut text = String::new();
         wrap(&mut text, "", line, self.width);
-        let _ = self.all.println(text.trim_end());
+        let _ = self.all.println(hidden(text.trim_end()));
     }
 
     fn begin(&self, prefix: &'static str, total: u64, message: String) {
@@ -384,7 +384,10 @@ fn notice(event: &Event<'_>) -> Option<String> {
             let file = path.map_or(String::new(), |path| format!("{}: ", path.shown()));
             format!("{file}{}; attempt {attempt} in {}", printable(why), seconds(*wait))
         }
-        Event::RateLimited { wait } => format!("the Hub's rate limit is reached; waiting {}", seconds(*wait)),
+        Event::RateLimited { host, wait } => {
+            format!("{} limits requests; waiting {}", printable(host), seconds(*wait))
+        }
+        Event::Notice { text } => format!("note: {}", printable(text)),
         Event::WaitingForLock { path, waited } if *waited < Duration::from_secs(1) => {
             format!("{}: another process is fetching this file; waiting for it", path.shown())
         }
@@ -405,7 +408,7 @@ fn seconds(wait: Duration) -> String {
 
 /// Writes a line to stderr; a closed stderr is nobody's loss.
 pub fn write_line(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", hidden(line));
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

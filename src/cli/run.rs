@@ -1,6 +1,5 @@
 //! The commands that fetch, plan and inspect, and which function each command is.
 
-use std::io::Write as _;
 use std::process::ExitCode as ProcessCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use hfget_core::lock::LockedRepo;
 use hfget_core::model::{Options, RepoId, RepoSpec, RepoType};
 use hfget_core::report::Report;
 use hfget_core::session::{Destination, Error, Inspected, Prepared, Session, inspect_path, names_folder};
-use hfget_core::text::printable;
+use hfget_core::text::{hidden, keep_secret, printable};
 
 use super::advice::Advisor;
 use super::args::{
@@ -23,19 +22,34 @@ use super::endings::Endings;
 use super::lock::{lock, locked};
 use super::papers::{completions, man};
 use super::progress::{say_interrupted, write_line};
-use super::screen::{Screen, print_json};
+use super::screen::{Screen, print_json, result_as_it_is};
 use super::setup::{apply_revision, folders, session, specs};
 use super::verify::verify;
+
+/// Says what is wrong with the command line, and ends. What is secret in a URL on it is not repeated.
+fn refuse(error: &clap::Error) -> ! {
+    for url in std::env::args().filter_map(|argument| url::Url::parse(&argument).ok()) {
+        keep_secret(url.password().unwrap_or(url.username()));
+    }
+    let text = error.render().to_string();
+    match hidden(&text) {
+        std::borrow::Cow::Borrowed(_) => error.exit(),
+        std::borrow::Cow::Owned(text) => {
+            write_line(text.trim_end());
+            std::process::exit(error.exit_code())
+        }
+    }
+}
 
 pub fn main() -> ProcessCode {
     let matches = match command().try_get_matches() {
         Ok(matches) => matches,
         // Help and version are not errors; clap exits with 2 for the rest.
-        Err(error) => error.exit(),
+        Err(error) => refuse(&error),
     };
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
-        Err(error) => error.exit(),
+        Err(error) => refuse(&error),
     };
     raise_descriptor_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -174,7 +188,7 @@ async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
                 if screen.json {
                     values.push(serde_json::to_value(report).unwrap_or_default());
                 } else {
-                    let _ = std::io::stdout().lock().write_all(crate::render::plan::human(&report, options).as_bytes());
+                    result_as_it_is(&crate::render::plan::human(&report, options));
                 }
                 if let Err(error) = prepared.not_empty() {
                     screen.error(&job.name(), &error);
@@ -277,7 +291,7 @@ async fn inspect(args: &InspectArgs) -> ExitCode {
                     values.push(super::inspect::json(target, &files, filter.as_ref()));
                 } else {
                     let text = super::inspect::human(&files, filter.as_ref(), width);
-                    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+                    result_as_it_is(&text);
                 }
             }
             Err(Ok(error)) => {

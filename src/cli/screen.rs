@@ -8,7 +8,7 @@ use hfget_core::hub::is_truthy;
 use hfget_core::progress::{Progress, Silent};
 use hfget_core::report::Report;
 use hfget_core::session::Error;
-use hfget_core::text::printable;
+use hfget_core::text::{hidden, json_for_logs, printable};
 
 use crate::render::{self, HumanOptions, lines::wrap};
 use serde_json::{Value, json};
@@ -97,7 +97,14 @@ impl Screen {
         if let Some(bars) = &self.bars {
             bars.clear();
         }
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        let _ = std::io::stderr().lock().write_all(hidden(text).as_bytes());
+    }
+
+    /// Says what is good to know and no trouble.
+    pub(super) fn note(&self, text: &dyn std::fmt::Display) {
+        if !self.quiet {
+            self.say(&self.fitting("", &format!("note: {text}")));
+        }
     }
 
     /// Says an error that is no `Error`, with what can be done about it.
@@ -160,7 +167,12 @@ impl Screen {
 
 /// Writes the result; a closed pipe is the reader's choice.
 pub(super) fn result(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    let _ = writeln!(std::io::stdout().lock(), "{}", hidden(text));
+}
+
+/// The same of text that has its own line ends.
+pub(super) fn result_as_it_is(text: &str) {
+    let _ = std::io::stdout().lock().write_all(hidden(text).as_bytes());
 }
 
 pub(super) fn print_json(key: &str, values: &[Value]) {
@@ -169,5 +181,6 @@ pub(super) fn print_json(key: &str, values: &[Value]) {
 
 pub(super) fn json_text(key: &str, values: &[Value]) -> String {
     let whole = json!({ "schema_version": SCHEMA_VERSION, key: values });
-    serde_json::to_string_pretty(&whole).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}"))
+    let text = serde_json::to_string_pretty(&whole).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}"));
+    json_for_logs(&text).into_owned()
 }

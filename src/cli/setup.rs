@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hfget_core::finding::{ExitCode, Policy};
-use hfget_core::hub::{HubConfig, cache_dir};
+use hfget_core::hub::{ConfigError, HubConfig, cache_dir};
 use hfget_core::model::{RepoId, RepoSpec, RepoType, Revision};
 use hfget_core::session::{Config, Destination, Session};
 use hfget_core::text::printable;
@@ -115,6 +115,21 @@ pub(super) fn folders<'a>(
     Ok(repos.into_iter().map(|repo| Destination::LocalDir(expand(repo))).collect())
 }
 
+/// The Hub that `--endpoint` or the environment names, or a pasted URL where `--endpoint` does not. A run that asks
+/// nobody needs no token.
+pub(super) fn hub(endpoint: Option<&str>, pasted: Option<&str>, offline: bool) -> Result<HubConfig, ConfigError> {
+    let env = |name: &str| match name {
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN" if offline => Some("1".into()),
+        proxy if offline && proxy.to_ascii_uppercase().ends_with("_PROXY") => None,
+        name => std::env::var_os(name),
+    };
+    let hub = HubConfig::from_env(endpoint, env)?;
+    match pasted.filter(|_| endpoint.is_none()) {
+        Some(url) => hub.pasted(url),
+        None => Ok(hub),
+    }
+}
+
 /// A session as the flags and the environment say; `elsewhere`, when given, is where files go instead.
 pub(super) fn session(
     place: &Place,
@@ -125,11 +140,15 @@ pub(super) fn session(
     elsewhere: Option<Destination>,
 ) -> Result<Session, ExitCode> {
     let env = |name: &str| std::env::var_os(name);
-    let endpoint = place.endpoint.as_deref().or(pasted);
-    let mut hub = HubConfig::from_env(endpoint, env).map_err(|error| {
+    let offline = place.offline || env_flag("HF_HUB_OFFLINE") || env_flag("TRANSFORMERS_OFFLINE");
+    let hub = hub(place.endpoint.as_deref(), pasted, offline).map_err(|error| {
         screen.fail("", &error, None);
         ExitCode::Usage
-    })?;
+    });
+    let mut hub = hub?;
+    if let Some(withheld) = &hub.withheld {
+        screen.note(withheld);
+    }
     if let Some(transport) = transfer.transport {
         hub.transport = transport;
     }
@@ -173,7 +192,8 @@ pub(super) fn session(
     {
         config.records = hfget_core::hub::records_dir(env);
     }
-    config.offline = place.offline || env_flag("HF_HUB_OFFLINE") || env_flag("TRANSFORMERS_OFFLINE");
+    config.offline = offline;
+    config.prefer_offline = place.prefer_offline;
     config.fetch.jobs = transfer.jobs.map_or(config.fetch.jobs, usize::from);
     config.fetch.connections = transfer.connections.map_or(config.fetch.connections, usize::from);
     let room = descriptor_room();

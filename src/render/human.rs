@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use hfget_core::finding::{ExitCode, Finding, Origin, Severity, Verdict};
 use hfget_core::report::Report;
-use hfget_core::text::{bytes, printable};
+use hfget_core::text::{bytes, group, many, printable};
 
 use super::lines::{columns, wrap};
 
@@ -196,24 +196,6 @@ fn facts(report: &Report) -> Vec<String> {
 /// `1 file`, `2 files`.
 pub(super) fn count(n: usize, noun: &str) -> String {
     many(n as u64, noun)
-}
-
-/// `1 tensor`, `1,234 tensors`.
-pub fn many(n: u64, noun: &str) -> String {
-    if n == 1 { format!("1 {noun}") } else { format!("{} {noun}s", group(n)) }
-}
-
-/// Digits in groups of three.
-pub fn group(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
 }
 
 fn duration(ms: u64) -> String {

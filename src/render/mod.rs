@@ -7,5 +7,6 @@ pub mod lines;
 pub mod machine;
 pub mod plan;
 
-pub use human::{HumanOptions, group, human, many};
+pub use hfget_core::text::{group, many};
+pub use human::{HumanOptions, human};
 pub use machine::{Ended, github, junit, summary};

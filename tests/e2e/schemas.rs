@@ -77,7 +77,16 @@ fn every_json_output_is_what_its_schema_says() {
     let compare = |line: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hfget"));
         machine.environment(&mut command);
-        command.args(["compare", "--retry-base-ms", "2", "--json", "--mirror", &mirror.endpoint()]);
+        command.args([
+            "compare",
+            "--retry-base-ms",
+            "2",
+            "--retry-for",
+            "0.5",
+            "--json",
+            "--mirror",
+            &mirror.endpoint(),
+        ]);
         let run: Run = command.args(line.split_whitespace()).output().unwrap().into();
         run.json()
     };

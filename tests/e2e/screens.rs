@@ -157,7 +157,7 @@ fn errors() {
         "verify ./none",
         "datasets/org/none",
         "org/one --mirror nowhere",
-        "org/one --endpoint http://127.0.0.1:9",
+        "org/one --endpoint http://127.0.0.1:9 --retry-for 0",
         "not/a/repo/name",
     ] {
         let run = machine.hfget(line);

@@ -13,7 +13,7 @@ fn run(machine: &Machine, line: &str) -> Run {
     machine.environment(&mut command);
     command.env("HF_TOKEN", TOKEN).args(line.split_whitespace());
     if !line.starts_with("clean") {
-        command.args(["--retry-base-ms", "2"]);
+        command.args(["--retry-base-ms", "2", "--retry-for", "0.5"]);
     }
     let run: Run = command.output().unwrap().into();
     for said in [&run.out, &run.err] {

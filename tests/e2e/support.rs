@@ -103,11 +103,17 @@ impl Machine {
         Machine { hub, home: TempDir::new().expect("a temporary folder") }
     }
 
-    pub fn command(&self) -> Command {
+    /// The binary in the user's environment, with no flags.
+    pub fn bare(&self) -> Command {
         let mut command = Command::new(binary());
         self.environment(&mut command);
+        command
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = self.bare();
         // Patience is not what these tests are about.
-        command.args(["--retry-base-ms", "2", "--stall-timeout", "0.3"]);
+        command.args(["--retry-base-ms", "2", "--stall-timeout", "0.3", "--retry-for", "1"]);
         command
     }
 

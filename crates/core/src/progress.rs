@@ -24,8 +24,10 @@ pub enum Event<'a> {
     FileDone { path: &'a RepoPath },
     /// A request failed and will be repeated.
     Retry { path: Option<&'a RepoPath>, why: &'a str, attempt: u32, wait: Duration },
-    /// The Hub asked everybody to wait.
-    RateLimited { wait: Duration },
+    /// A host refused a request for being one too many, or asked to be left alone: nobody asks it meanwhile.
+    RateLimited { host: &'a str, wait: Duration },
+    /// Something is otherwise than usual, and no trouble.
+    Notice { text: &'a str },
     /// Another process works on the file; this one has waited for it so long. Told once a minute.
     WaitingForLock { path: &'a RepoPath, waited: Duration },
     /// Hashing or reading of files that are already here starts.

@@ -10,7 +10,7 @@ use hfget_core::hub::{HubConfig, Transport};
 use hfget_core::model::{Family, Options, RepoPath, RepoSpec, Revision};
 use hfget_core::session::Destination;
 
-use super::values::{CodeParser, family, family_help, rate, time, transport};
+use super::values::{CodeParser, family, family_help, rate, seconds, time, transport};
 
 #[derive(Debug, Args)]
 pub struct Repos {
@@ -126,6 +126,9 @@ pub struct Place {
     /// Use only what is already here
     #[arg(long)]
     pub offline: bool,
+    /// Use what is already here if it is all here and right, without a look at the Hub; else fetch
+    #[arg(long, conflicts_with_all = ["offline", "force"], hide_short_help = true)]
+    pub prefer_offline: bool,
 }
 
 /// Where to, if not onto a disk.
@@ -137,7 +140,7 @@ pub struct Into {
     /// Into s3://BUCKET/PREFIX (gs://, az://) without a disk in between; files have their names when their digests agreed. Credentials come from the
     /// environment (AWS_ACCESS_KEY_ID and so on).
     #[cfg(feature = "object-store")]
-    #[arg(long, value_name = "URL", conflicts_with_all = ["local_dir", "cache_dir", "offline"], value_hint = ValueHint::Url)]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["local_dir", "cache_dir", "offline", "prefer_offline"], value_hint = ValueHint::Url)]
     pub to: Option<hfget_core::objects::ObjectUrl>,
 }
 
@@ -218,9 +221,14 @@ pub struct Transfer {
     pub patience: Patience,
 }
 
-/// How long to wait, for tests and for odd networks.
+/// How long to wait.
 #[derive(Debug, Args)]
 pub struct Patience {
+    /// Give up when nothing at all came for so long, such as 90s or 10m [default: 5m]
+    ///
+    /// Whatever is down or refuses meanwhile is asked again. Until the first answer of a run the default is 30s.
+    #[arg(long, value_name = "TIME", hide_short_help = true, value_parser = seconds, overrides_with = "retry_for")]
+    pub retry_for: Option<Duration>,
     /// First pause of the retry back-off, in milliseconds
     #[arg(long, value_name = "MS", hide = true)]
     pub retry_base_ms: Option<u64>,
@@ -232,6 +240,9 @@ pub struct Patience {
 impl Patience {
     /// Waits as long as the flags say, where they say it.
     pub fn apply(&self, hub: &mut HubConfig) {
+        if let Some(time) = self.retry_for {
+            (hub.retry.patience, hub.retry.first_patience) = (time, time);
+        }
         if let Some(ms) = self.retry_base_ms {
             hub.retry.base = Duration::from_millis(ms);
         }

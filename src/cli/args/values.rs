@@ -74,6 +74,15 @@ pub fn time(text: &str) -> Result<Duration, String> {
     Duration::try_from(time).map_err(|_| wrong())
 }
 
+/// `90s`, `10m`, `1h`, or plain seconds.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("'{text}' is not a time: write seconds, minutes or hours, such as 90s, 10m or 1h");
+    if let Ok(seconds) = text.trim().parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|_| wrong());
+    }
+    time(text).map_err(|_| wrong())
+}
+
 /// `50M`, `1.5G`, `800k` or plain bytes, all decimal as the rates that are shown.
 pub fn rate(text: &str) -> Result<u64, String> {
     let wrong = || format!("'{text}' is not a rate: write bytes a second, such as 50M");
@@ -95,7 +104,7 @@ pub fn rate(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{rate, time};
+    use super::{rate, seconds, time};
     use std::time::Duration;
 
     #[test]
@@ -106,6 +115,16 @@ mod tests {
         assert_eq!(time("0s"), Ok(Duration::ZERO));
         for bad in ["", "7", "-1d", "soon", "1mo"] {
             assert!(time(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_patience_may_be_plain_seconds() {
+        for (text, ms) in [("0.5", 500), ("90", 90_000), ("90s", 90_000), ("10m", 600_000)] {
+            assert_eq!(seconds(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for bad in ["", "-1", "NaN", "inf", "soon", "1e300"] {
+            assert!(seconds(bad).is_err(), "{bad}");
         }
     }
 

@@ -115,10 +115,19 @@ pub(crate) async fn serve(shared: &Arc<Shared>, uri: &Uri, headers: &HeaderMap, 
     let Some((kind, id, rest)) = split(uri.path()) else { return refuse(404, "", "Not found") };
     let place = match rest.first() {
         Some(&"tree") => Place::Tree,
+        Some(&"refs") => Place::Refs,
         Some(&"xet-read-token") => Place::XetToken,
         _ => Place::Api,
     };
+    let dialect = &shared.options.dialect;
+    if dialect.knows_no_queries && uri.query().is_some_and(|q| q.contains("securityStatus") || q.contains("expand")) {
+        return with_status(404, &[]);
+    }
+    if let Some(status) = dialect.no_tree.filter(|_| place == Place::Tree) {
+        return with_status(status, &[]);
+    }
     let mut endless = false;
+    let mut slow = None;
     match shared.fault(place, &id) {
         Some(Kind::Status(status, extra)) => return with_status(status, &extra),
         Some(Kind::Delay(wait)) => tokio::time::sleep(wait).await,
@@ -131,6 +140,13 @@ pub(crate) async fn serve(shared: &Arc<Shared>, uri: &Uri, headers: &HeaderMap, 
                 .body(Body::empty())
                 .expect("a response");
         }
+        Some(Kind::MovedTo(server)) => {
+            return Response::builder()
+                .status(301)
+                .header("location", format!("{server}{uri}"))
+                .body(Body::empty())
+                .expect("a response");
+        }
         Some(Kind::Body(text)) => {
             return Response::builder()
                 .header("content-type", "application/json")
@@ -138,6 +154,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, uri: &Uri, headers: &HeaderMap, 
                 .expect("a response");
         }
         Some(Kind::EndlessListing) => endless = true,
+        Some(Kind::Slow(rate)) => slow = Some(rate),
         _ => {}
     }
     let revision = match rest.as_slice() {
@@ -151,12 +168,16 @@ pub(crate) async fn serve(shared: &Arc<Shared>, uri: &Uri, headers: &HeaderMap, 
         Ok(repo) => repo,
         Err(response) => return *response,
     };
-    match rest.first() {
-        None | Some(&"revision") => reply(&info(&repo, uri)),
+    let response = match rest.first() {
+        None | Some(&"revision") => reply(&info(&repo, uri, dialect.no_blobs)),
         Some(&"tree") => tree(shared, &repo, uri, endless, &rest),
         Some(&"paths-info") => paths_info(&repo, body),
         Some(&"refs") => refs(&repo),
         _ => xet_token(shared),
+    };
+    match slow {
+        Some(rate) => crate::bytes_of::dripped(shared, response, rate).await,
+        None => response,
     }
 }
 
@@ -188,8 +209,8 @@ pub(crate) fn with_status(status: u16, extra: &[(&'static str, String)]) -> Resp
     response.body(Body::from("{\"error\":\"as ordered\"}")).expect("a response")
 }
 
-fn info(repo: &Repo, uri: &Uri) -> Value {
-    let blobs = uri.query().is_some_and(|q| q.contains("blobs=true"));
+fn info(repo: &Repo, uri: &Uri, no_blobs: bool) -> Value {
+    let blobs = !no_blobs && uri.query().is_some_and(|q| q.contains("blobs=true"));
     let siblings: Vec<Value> = repo
         .files
         .iter()
@@ -288,13 +309,20 @@ fn tree(shared: &Shared, repo: &Repo, uri: &Uri, endless: bool, rest: &[&str]) -
     let size =
         value("limit").and_then(|l| l.parse().ok()).unwrap_or(shared.options.page_size).min(shared.options.page_size);
     let end = (start + size).min(rows.len());
-    let page: Vec<Value> = rows.get(start.min(end)..end).unwrap_or_default().iter().map(Row::json).collect();
+    let mut page: Vec<Value> = rows.get(start.min(end)..end).unwrap_or_default().iter().map(Row::json).collect();
+    if shared.options.dialect.no_lfs {
+        page.iter_mut().filter_map(Value::as_object_mut).for_each(|row| drop(row.remove("lfs")));
+    }
     let mut response = Response::builder().header("content-type", "application/json; charset=utf-8");
     if end < rows.len() || endless {
         let cursor = if endless { start + size } else { end };
         response = response.header(
             "link",
-            format!("<{}{}?recursive={recursive}&cursor={cursor}>; rel=\"next\"", shared.hub, uri.path()),
+            format!(
+                "<{}{}?recursive={recursive}&cursor={cursor}>; rel=\"next\"",
+                shared.options.dialect.link_to.as_ref().unwrap_or(&shared.hub),
+                uri.path()
+            ),
         );
     }
     response.body(Body::from(Value::from(page).to_string())).expect("a response")

@@ -124,6 +124,14 @@ pub(crate) async fn send(
     response.body(Body::from_stream(chunks(Arc::clone(shared), body.slice(..until), ending, rate))).expect("a response")
 }
 
+/// A body at so many bytes a second.
+pub(crate) async fn dripped(shared: &Arc<Shared>, response: Response, rate: u64) -> Response {
+    let (mut parts, body) = response.into_parts();
+    parts.headers.remove("content-length");
+    let whole = axum::body::to_bytes(body, usize::MAX).await.expect("a body of ours");
+    Response::from_parts(parts, Body::from_stream(chunks(Arc::clone(shared), whole, End::Whole, Some(rate))))
+}
+
 fn chunks(
     shared: Arc<Shared>,
     body: Bytes,
@@ -133,6 +141,9 @@ fn chunks(
     stream::unfold((shared, body, false), move |(shared, mut body, over)| async move {
         if over {
             return None;
+        }
+        if shared.down.load(std::sync::atomic::Ordering::Relaxed) {
+            return Some((Err(io::Error::other("down")), (shared, body, true)));
         }
         if body.is_empty() {
             return match ending {

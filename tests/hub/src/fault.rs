@@ -7,8 +7,10 @@ use globset::Glob;
 /// Which requests a fault may hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// `/api/…` but the tree.
+    /// `/api/…` but what is named here.
     Api,
+    /// `/api/…/refs`.
+    Refs,
     /// The listing.
     Tree,
     /// `/api/…/xet-read-token/…`.
@@ -52,6 +54,8 @@ pub enum Kind {
     Delay(Duration),
     /// The body comes as it is, with a `Content-Encoding` that it does not have.
     Encoded,
+    /// A redirect to the same path on another server.
+    MovedTo(String),
     /// A redirect to this location.
     Redirect(String),
     /// A listing whose last page names a next one, for ever.

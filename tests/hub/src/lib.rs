@@ -17,4 +17,4 @@ mod tls;
 
 pub use fault::{Fault, Kind, Place};
 pub use repo::{Access, Repo};
-pub use server::{Hub, Options, Request, TOKEN, Tls};
+pub use server::{Dialect, Hub, Options, Request, TOKEN, Tls};

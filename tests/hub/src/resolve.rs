@@ -63,12 +63,21 @@ pub(crate) async fn resolve(shared: &Arc<Shared>, method: &Method, uri: &Uri, he
     };
     let Some(file) = repo.files.get(&path) else { return refuse(404, "EntryNotFound", "Entry not found") };
     let encoded: Vec<String> = path.split('/').map(|s| utf8_percent_encode(s, SEGMENT).to_string()).collect();
-    let etag = if fault == Some(Kind::ChangedEtag) { "0".repeat(file.etag().len()) } else { file.etag().to_owned() };
+    let dialect = &shared.options.dialect;
+    let etag = match () {
+        () if fault == Some(Kind::ChangedEtag) => "0".repeat(file.etag().len()),
+        // A digest of the same length, of something else.
+        () if dialect.odd_etags => file.etag().chars().rev().collect(),
+        () => file.etag().to_owned(),
+    };
+    let linked_size = if dialect.no_size { 0 } else { file.size };
     let mut response = Response::builder().header("x-repo-commit", repo.commit()).header("accept-ranges", "bytes");
     if file.lfs {
         let path = format!("/{kind}/{}/{}/{}", repo.id, repo.commit(), encoded.join("/"));
         let expires = now() + u64::try_from(shared.options.signed_for.as_millis()).unwrap_or(u64::MAX / 2);
-        let location = if file.elsewhere {
+        let location = if dialect.own_bytes {
+            format!("{}{}/plain{path}", shared.hub, dialect.prefix)
+        } else if file.elsewhere {
             format!("{}/{}/{}", shared.options.byte_host, repo.id, encoded.join("/"))
         } else {
             format!("{}{path}?Expires={expires}&Signature={}", shared.cdn, signature(&path, expires))
@@ -76,7 +85,7 @@ pub(crate) async fn resolve(shared: &Arc<Shared>, method: &Method, uri: &Uri, he
         response = response
             .status(302)
             .header("location", location)
-            .header("x-linked-size", file.size)
+            .header("x-linked-size", linked_size)
             .header("x-linked-etag", format!("\"{etag}\""));
         if let Some(xet) = &file.xet {
             let link = format!("<{}/api/{kind}/{}/xet-read-token/{revision}>; rel=\"xet-auth\"", shared.hub, repo.id);
@@ -88,12 +97,14 @@ pub(crate) async fn resolve(shared: &Arc<Shared>, method: &Method, uri: &Uri, he
     if shared.options.legacy_resolve {
         return bytes_of::send(shared, method, headers, file, &repo, &path).await;
     }
-    let location = format!("/api/resolve-cache/{kind}/{}/{}/{}", repo.id, repo.commit(), encoded.join("/"));
+    let name = if dialect.raw_location { path.replace(' ', "%20") } else { encoded.join("/") };
+    let location = format!("{}/api/resolve-cache/{kind}/{}/{}/{name}", dialect.prefix, repo.id, repo.commit());
+    let location = axum::http::HeaderValue::from_bytes(location.as_bytes()).expect("a header");
     response = response
         .status(307)
         .header("location", location)
         .header("etag", format!("\"{etag}\""))
-        .header("x-linked-size", file.size);
+        .header("x-linked-size", linked_size);
     response.body(Body::empty()).expect("a response")
 }
 
@@ -113,6 +124,18 @@ pub(crate) async fn cached(shared: &Arc<Shared>, method: &Method, uri: &Uri, hea
         Some((repo, path, file)) => bytes_of::send(shared, method, headers, &file, &repo, &path).await,
         None => refuse(404, "EntryNotFound", "Entry not found"),
     }
+}
+
+/// Bytes and nothing else.
+pub(crate) async fn plain(shared: &Arc<Shared>, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response {
+    let Some((repo, path, file)) = find_by_commit(shared, uri.path().trim_start_matches("/plain/")) else {
+        return with_status(404, &[]);
+    };
+    let mut response = bytes_of::send(shared, method, headers, &file, &repo, &path).await;
+    for name in ["etag", "x-repo-commit"] {
+        response.headers_mut().remove(name);
+    }
+    response
 }
 
 pub(crate) async fn cdn(shared: &Arc<Shared>, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response {

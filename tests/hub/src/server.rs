@@ -1,8 +1,9 @@
 //! The listeners, their state and the log of requests.
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
@@ -39,6 +40,10 @@ pub struct Options {
     pub rate: Option<u64>,
     /// The Hub speaks HTTPS, and HTTP/2 to those who ask for it; so does its CDN, if it is to be trusted.
     pub tls: Option<Tls>,
+    /// Requests a second that are answered; the others get 429, without a word on how long to wait.
+    pub requests_a_second: Option<u32>,
+    /// What it is a dialect of the Hub's.
+    pub dialect: Dialect,
     /// The server that has the bytes of files that are [`crate::Repo::elsewhere`].
     pub byte_host: String,
     /// The CAS that has the bytes of files that are [`crate::Repo::xet_at`]; without one the Hub gives no
@@ -56,10 +61,41 @@ impl Default for Options {
             latency: Duration::ZERO,
             rate: None,
             tls: None,
+            requests_a_second: None,
+            dialect: Dialect::default(),
             byte_host: String::new(),
             cas: None,
         }
     }
+}
+
+/// How mirrors and proxies differ from the Hub.
+#[derive(Debug, Clone, Default)]
+pub struct Dialect {
+    /// Links to next pages name this server.
+    pub link_to: Option<String>,
+    /// A query that asks for `securityStatus` or `expand` is answered with 404.
+    pub knows_no_queries: bool,
+    /// `/tree` is answered with this status.
+    pub no_tree: Option<u16>,
+    /// `?blobs=true` is passed over.
+    pub no_blobs: bool,
+    /// Listings say nothing of LFS.
+    pub no_lfs: bool,
+    /// ETags are other digests than the Hub's.
+    pub odd_etags: bool,
+    /// `X-Linked-Size` is 0.
+    pub no_size: bool,
+    /// Names stand in `Location` as they are.
+    pub raw_location: bool,
+    /// Files in LFS are redirected to this server itself, which says nothing but their bytes.
+    pub own_bytes: bool,
+    /// Everything is below this path.
+    pub prefix: &'static str,
+    /// Only agents with this word are answered.
+    pub agent: Option<&'static str>,
+    /// Headers of every answer of the API.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 /// Who speaks HTTPS.
@@ -82,8 +118,12 @@ pub struct Request {
     pub path: String,
     /// The `Range` header.
     pub range: Option<String>,
+    /// Its query, as it was encoded.
+    pub query: Option<String>,
     /// Whether it carried a token.
     pub token: bool,
+    /// Every `Authorization` header.
+    pub credentials: Vec<String>,
     /// The `User-Agent` header.
     pub agent: String,
     /// It came over HTTP/2.
@@ -102,6 +142,10 @@ pub(crate) struct Shared {
     pub cdn: String,
     /// The certificate that clients must trust.
     pub pem: Option<String>,
+    /// Nobody answers.
+    pub down: AtomicBool,
+    /// The second that is counted, and the requests of it.
+    window: Mutex<(Option<Instant>, u32)>,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -168,10 +212,13 @@ impl Hub {
                     hub: url(&hub, secure_hub),
                     cdn: url(&cdn, secure_cdn),
                     pem: identity.as_ref().map(|identity| identity.pem.clone()),
+                    down: AtomicBool::new(false),
+                    window: Mutex::default(),
                 });
                 let _ = ready.send(Arc::clone(&shared));
                 let front = Router::new().fallback(serve_hub).with_state(Arc::clone(&shared));
-                let back = Router::new().fallback(serve_cdn).with_state(shared);
+                let back = Router::new().fallback(serve_cdn).with_state(Arc::clone(&shared));
+                let (hub, cdn) = (Door { inner: hub, shared: Arc::clone(&shared) }, Door { inner: cdn, shared });
                 tokio::select! {
                     () = answer(hub, front, identity.as_ref().filter(|_| secure_hub)) => {}
                     () = answer(cdn, back, identity.as_ref().filter(|_| secure_cdn)) => {}
@@ -209,6 +256,11 @@ impl Hub {
         lock(&self.shared.faults).clear();
     }
 
+    /// Nobody answers from now on, and what is being sent breaks; or everything is as before.
+    pub fn down(&self, down: bool) {
+        self.shared.down.store(down, Ordering::Relaxed);
+    }
+
     /// Every request so far.
     pub fn requests(&self) -> Vec<Request> {
         lock(&self.shared.log).clone()
@@ -243,10 +295,50 @@ impl Drop for Hub {
     }
 }
 
+/// A listener that turns everybody away while the Hub is down.
+struct Door {
+    inner: TcpListener,
+    shared: Arc<Shared>,
+}
+
+impl axum::serve::Listener for Door {
+    type Io = tokio::net::TcpStream;
+    type Addr = std::net::SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let connection = axum::serve::Listener::accept(&mut self.inner).await;
+            if !self.shared.down.load(Ordering::Relaxed) {
+                return connection;
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.inner.local_addr()
+    }
+}
+
+/// What comes of a request when the Hub is down, or had too many.
+fn unwilling(shared: &Shared) -> Option<Response> {
+    if shared.down.load(Ordering::Relaxed) {
+        let broken = futures_util::stream::once(async { Err::<bytes::Bytes, _>(std::io::Error::other("down")) });
+        let body = axum::body::Body::from_stream(broken);
+        return Some(Response::builder().header("content-length", 1).body(body).expect("a response"));
+    }
+    let most = shared.options.requests_a_second?;
+    let mut window = lock(&shared.window);
+    if window.0.is_none_or(|began| began.elapsed() >= Duration::from_secs(1)) {
+        *window = (Some(Instant::now()), 0);
+    }
+    window.1 += 1;
+    (window.1 > most).then(|| api::with_status(429, &[]))
+}
+
 /// Answers for ever.
-async fn answer(listener: TcpListener, router: Router, identity: Option<&Identity>) {
+async fn answer(listener: Door, router: Router, identity: Option<&Identity>) {
     let _ = match identity {
-        Some(identity) => axum::serve(TlsListener::on(listener, identity).expect("an address"), router).await,
+        Some(identity) => axum::serve(TlsListener::on(listener.inner, identity).expect("an address"), router).await,
         None => axum::serve(listener, router).await,
     };
 }
@@ -258,7 +350,13 @@ fn note(shared: &Shared, cdn: bool, version: Version, method: &axum::http::Metho
         cdn,
         path: uri.path().to_owned(),
         range: text("range"),
+        query: uri.query().map(str::to_owned),
         token: headers.contains_key("authorization"),
+        credentials: headers
+            .get_all("authorization")
+            .iter()
+            .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
+            .collect(),
         agent: text("user-agent").unwrap_or_default(),
         http2: version == Version::HTTP_2,
     });
@@ -273,12 +371,31 @@ async fn serve_hub(
     body: String,
 ) -> Response {
     note(&shared, false, version, &method, &uri, &headers);
+    if let Some(response) = unwilling(&shared) {
+        return response;
+    }
     tokio::time::sleep(shared.options.latency).await;
+    let dialect = &shared.options.dialect;
+    let agent = headers.get("user-agent").and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if dialect.agent.is_some_and(|word| !agent.contains(word)) {
+        return api::with_status(403, &[]);
+    }
+    let Some(below) = uri.to_string().strip_prefix(dialect.prefix).and_then(|path| path.parse::<Uri>().ok()) else {
+        return api::with_status(404, &[]);
+    };
+    let uri = below;
+    if uri.path().starts_with("/plain/") {
+        return resolve::plain(&shared, &method, &uri, &headers).await;
+    }
     if uri.path().starts_with("/api/resolve-cache/") {
         return resolve::cached(&shared, &method, &uri, &headers).await;
     }
     if uri.path().starts_with("/api/") {
-        api::serve(&shared, &uri, &headers, &body).await
+        let mut response = api::serve(&shared, &uri, &headers, &body).await;
+        for (name, value) in &dialect.headers {
+            response.headers_mut().append(*name, value.parse().expect("a header"));
+        }
+        response
     } else {
         resolve::resolve(&shared, &method, &uri, &headers).await
     }
@@ -292,6 +409,9 @@ async fn serve_cdn(
     headers: HeaderMap,
 ) -> Response {
     note(&shared, true, version, &method, &uri, &headers);
+    if let Some(response) = unwilling(&shared) {
+        return response;
+    }
     tokio::time::sleep(shared.options.latency).await;
     resolve::cdn(&shared, &method, &uri, &headers).await
 }

@@ -75,6 +75,8 @@ struct State {
 pub(super) struct Engine {
     /// Endpoints: the first one listed the files.
     pub hubs: Vec<Arc<Hub>>,
+    /// Those that are not asked any more, for any file.
+    pub useless: Vec<AtomicBool>,
     pub store: Arc<Store>,
     pub info: Arc<RepoInfo>,
     pub options: FetchOptions,
@@ -103,6 +105,7 @@ impl Engine {
         let (large, small): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|e| e.size > SMALL);
         let own = |entries: Vec<&Entry>| entries.into_iter().cloned().collect();
         Engine {
+            useless: hubs.iter().map(|_| AtomicBool::new(false)).collect(),
             hubs,
             store,
             info: Arc::new(info),
@@ -136,6 +139,23 @@ impl Engine {
     /// Wakes somebody: there is room for one more part.
     pub fn wake_one(&self) {
         self.changed.notify_one();
+    }
+
+    /// Which endpoint a worker asks for a part of a file.
+    pub fn endpoint(&self, open: &Open, worker: usize) -> usize {
+        if self.hubs.len() == 1 {
+            return 0;
+        }
+        let endpoint = open.endpoint(worker, |i| self.hubs[i].is_held());
+        // Who is held and asked all the same is the only one.
+        open.remotes[endpoint].hurry(!self.hubs[endpoint].is_held());
+        endpoint
+    }
+
+    /// Gives up an endpoint for this file and all that are opened later; `None` when it is the last one, else whether
+    /// that is new.
+    pub fn give_up(&self, open: &Open, endpoint: usize) -> Option<bool> {
+        open.give_up(endpoint).then(|| !self.useless[endpoint].swap(true, Ordering::Relaxed))
     }
 
     /// The next thing to do; waits for it.

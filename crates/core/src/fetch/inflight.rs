@@ -27,12 +27,17 @@ impl Open {
         self.remotes.first().is_some_and(Remote::is_over_xet)
     }
 
-    /// The endpoint to ask: each worker keeps to one, and goes round while there are failures.
-    pub fn endpoint(&self, worker: usize) -> usize {
+    /// The endpoint to ask: each worker keeps to one, and goes round while there are failures. One that wants to be
+    /// left alone is asked only where there is no other.
+    pub fn endpoint(&self, worker: usize, is_held: impl Fn(usize) -> bool) -> usize {
         if self.is_over_xet() {
             return 0;
         }
-        let good: Vec<usize> = (0..self.remotes.len()).filter(|i| !self.useless[*i].load(Ordering::Relaxed)).collect();
+        let useful = || (0..self.remotes.len()).filter(|i| !self.useless[*i].load(Ordering::Relaxed));
+        let mut good: Vec<usize> = useful().filter(|i| !is_held(*i)).collect();
+        if good.is_empty() {
+            good.extend(useful());
+        }
         let turn = worker + self.work.failures() as usize;
         good.get(turn % good.len().max(1)).copied().unwrap_or(0)
     }

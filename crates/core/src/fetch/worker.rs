@@ -12,7 +12,7 @@ use super::inflight::{Open, Part};
 use super::window::Block;
 use super::work::{BLOCK, FileWork, Frontier};
 use super::{FetchError, integrity_finding, mismatch_finding};
-use crate::hub::{Body, HubError, Remote};
+use crate::hub::{Body, HubError, Remote, Verdict};
 use crate::model::{Entry, Presence};
 use crate::progress::Event;
 use crate::store::StoreError;
@@ -57,7 +57,7 @@ pub(super) async fn work(engine: Arc<Engine>, number: usize) {
                 engine.opened(&entry, outcome);
             }
             Job::Fetch(part) => {
-                let endpoint = part.open.endpoint(number);
+                let endpoint = engine.endpoint(&part.open, number);
                 let outcome = fetch(&engine, &part, endpoint).await;
                 let left = part.at.load(Ordering::Relaxed)..part.end.load(Ordering::Relaxed);
                 part.open.work.release(&part.claim, left);
@@ -127,7 +127,7 @@ fn open_blocking(engine: &Arc<Engine>, entry: &Entry) -> Result<Opened, StoreErr
     if entry.size > super::engine::SMALL && engine.hubs[0].uses_xet(entry) {
         remotes[0].use_xet(true);
     }
-    let useless = engine.hubs.iter().map(|_| AtomicBool::new(false)).collect();
+    let useless = engine.useless.iter().map(|given_up| AtomicBool::new(given_up.load(Ordering::Relaxed))).collect();
     let not_before = std::sync::Mutex::default();
     Ok(Opened::Work(Arc::new(Open {
         work: FileWork::new(partial, Arc::clone(&engine.budget)),
@@ -161,6 +161,7 @@ fn finish(engine: &Arc<Engine>, open: &Arc<Open>, hashed: crate::model::Hashed) 
     let expected = open.work.entry.digest();
     let done = if actual == expected {
         open.work.commit(actual).map(|()| {
+            engine.hubs[0].answered();
             engine.progress.event(Event::FileDone { path });
             engine.closed(open, Ok(hashed));
         })
@@ -199,7 +200,7 @@ fn leave_xet(engine: &Engine, open: &Open) -> bool {
 async fn failed(engine: &Arc<Engine>, part: &Arc<Part>, endpoint: usize, error: HubError) {
     let open = &part.open;
     if leave_xet(engine, open) {
-        let why = format!("{}; on over HTTP", error.brief());
+        let why = format!("{}; on over HTTP (--transport http asks for that at once)", error.brief());
         let wait = Duration::ZERO;
         engine.progress.event(Event::Retry { path: Some(&open.work.entry.path), why: &why, attempt: 2, wait });
         return;
@@ -212,17 +213,43 @@ async fn failed(engine: &Arc<Engine>, part: &Arc<Part>, endpoint: usize, error: 
         engine.progress.event(Event::Retry { path: Some(&open.work.entry.path), why: &why, attempt: 2, wait });
         return;
     }
+    if matches!(error, HubError::Held { .. }) {
+        return;
+    }
+    let hub = &engine.hubs[endpoint];
+    if error.limit().is_some() {
+        // A wait that is kept is no failure: who asks the host next waits for it, and others need not be asked.
+        if let Verdict::Over(error) = hub.judge(error, 1, &*engine.progress) {
+            match engine.give_up(open, endpoint) {
+                None => engine.fatal(error.into()),
+                Some(true) => {
+                    let why = format!("{}; it is not asked any more", error.brief());
+                    engine.progress.event(Event::Retry { path: None, why: &why, attempt: 2, wait: Duration::ZERO });
+                }
+                Some(false) => {}
+            }
+        }
+        return;
+    }
     let Some(failures) = open.work.failed(&part.claim) else { return };
     // With mirrors every endpoint gets its tries.
     let failures = failures.div_ceil(u32::try_from(engine.hubs.len()).unwrap_or(1));
-    let hub = &engine.hubs[0];
-    // Nobody else asks for the file meanwhile.
-    *super::work::lock(&open.not_before) = Some(Instant::now() + hub.longest_pause(failures));
-    let outcome = hub.back_off(Some(&open.work.entry.path), error, failures, &*engine.progress).await;
-    *super::work::lock(&open.not_before) = None;
-    match outcome {
-        Ok(()) => {}
-        Err(error) if integrity => {
+    let why = error.brief();
+    match hub.judge(error, failures, &*engine.progress) {
+        Verdict::Held => {}
+        Verdict::Again(wait) => {
+            if engine.hubs.len() > 1 {
+                // Others have the file.
+                hub.leave_alone(wait);
+            } else {
+                // Nobody asks for the file meanwhile, and no worker sleeps over it: a part that nobody fetches must not
+                // count as one on its way.
+                *super::work::lock(&open.not_before) = Some(Instant::now() + wait);
+            }
+            let path = Some(&open.work.entry.path);
+            engine.progress.event(Event::Retry { path, why: &why, attempt: failures + 1, wait });
+        }
+        Verdict::Over(error) if integrity => {
             engine.closed(open, Err(integrity_finding(&open.work.entry.path, &error)));
             let work = Arc::clone(open);
             let abandoned = tokio::task::spawn_blocking(move || work.work.abandon()).await;
@@ -230,7 +257,7 @@ async fn failed(engine: &Arc<Engine>, part: &Arc<Part>, endpoint: usize, error: 
                 engine.fatal(error.into());
             }
         }
-        Err(error) => engine.fatal(error.into()),
+        Verdict::Over(error) => engine.fatal(error.into()),
     }
 }
 
@@ -352,8 +379,10 @@ fn write_all(engine: &Arc<Engine>, part: &Arc<Part>, mut blocks: mpsc::Receiver<
     {
         let end = block.end();
         work.pace(&part.claim, &block);
+        let length = block.len as u64;
         outcome = work.write(&part.claim, block, &*engine.progress);
         if outcome.is_ok() {
+            engine.hubs[0].arrived(length);
             written = end;
             kick(engine, &part.open);
             if written - recorded >= RECORD_EVERY {

@@ -1,47 +1,53 @@
 //! The client: asks a Hub for a repo's commit and listing. Bytes of files are asked for in `open`.
 //!
 //! These requests are made with `reqwest` and not through `hf-hub`: its error type drops the
-//! rate-limit headers of an answer, which all workers must obey, and it reads bodies of any length.
-//! `hf-hub` serves for the list of refs, where neither matters.
+//! rate-limit headers of an answer, which all workers must obey, it reads bodies of any length, and where
+//! it is given no token it takes one from the environment, whoever it asks.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{AUTHORIZATION, LINK};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::header::{AUTHORIZATION, HeaderMap};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::claim::Claim;
-use super::error::{Asked, ShownUrl};
-use super::headers::{is_web_page, next_link};
-use super::redirect::{REDIRECT_LIMIT, redirect_target};
-use super::retry::Gate;
-use super::wire::{InfoJson, Listed, TreeJson};
+use super::clients::{Clients, Via};
+use super::error::{ANOTHER_HOST, Asked, ShownUrl, words};
+use super::headers::is_web_page;
+use super::host::{HostTable, name_of};
+use super::patience::Pace;
+use super::redirect::{REDIRECT_LIMIT, is_upgrade, redirect_target};
+use super::wire::InfoJson;
 use super::xet::Xet;
 use super::{HubConfig, HubError};
-use crate::model::{Entry, Gated, Listing, Rejected, RepoId, RepoInfo, RepoPath, RepoType, Revision};
+use crate::model::{Gated, RepoId, RepoInfo, RepoPath, RepoType, Revision};
 use crate::progress::{Event, Progress};
 
 /// Everything but what RFC 3986 calls unreserved.
 pub(super) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// A page of a listing is at most 1,000 entries; this is far above what that can take.
-const PAGE_LIMIT: usize = 64 << 20;
-/// All pages of a listing together; those of 100,000 files have some 30 MB.
-const LISTING_LIMIT: usize = 512 << 20;
-/// Pages of one listing: ten million files.
-const PAGES_LIMIT: usize = 10_000;
+pub(super) const PAGE_LIMIT: usize = 64 << 20;
+/// How long the body of an unhappy answer is waited for.
+const COMPLAINT: Duration = Duration::from_secs(5);
+/// The Hub's own warnings that are passed on in a run.
+const WARNINGS: usize = 16;
+
+/// An answer of the API that takes longer than so many waits for single bytes may take is given up.
+const ANSWER: u32 = 10;
 
 /// A Hub, or a mirror of one.
 #[derive(Debug)]
 pub struct Hub {
     pub(super) config: HubConfig,
-    pub(super) api: Client,
-    /// HTTP/1.1 only: over HTTP/2 all parts would share one TCP connection.
-    pub(super) data: Client,
-    pub(super) gate: Gate,
+    /// Made when somebody is asked: a run that asks nobody needs no certificates.
+    clients: OnceLock<Result<Clients, HubError>>,
+    /// Topics of the Hub's own warnings that were passed on.
+    warned: Mutex<BTreeSet<String>>,
+    pub(super) hosts: HostTable,
     #[cfg_attr(not(feature = "xet"), allow(dead_code))]
     pub(super) xet: Xet,
     /// What stands in its place, where the endpoint is an object store.
@@ -49,27 +55,19 @@ pub struct Hub {
     pub(super) objects: Option<std::sync::Arc<crate::objects::Objects>>,
 }
 
-/// Folders that are asked for one by one, of a listing that is not recursive.
-const FOLDERS_ASKED: usize = 2000;
+/// An answer of the API that was read whole.
+pub(super) struct Told<T> {
+    /// Who gave it.
+    pub url: Url,
+    pub headers: HeaderMap,
+    pub value: T,
+    /// Bytes of its body.
+    pub length: usize,
+}
 
 impl Hub {
-    /// Sets up the HTTP clients; makes no request.
+    /// Makes no request.
     pub fn new(config: HubConfig) -> Result<Self, HubError> {
-        let setup = |error: reqwest::Error| HubError::Setup(error.to_string());
-        let builder = || -> Result<reqwest::ClientBuilder, HubError> {
-            let mut builder = Client::builder()
-                .user_agent(&config.user_agent)
-                .connect_timeout(config.connect_timeout)
-                .redirect(reqwest::redirect::Policy::none())
-                .tcp_nodelay(true);
-            if let Some(pem) = &config.certificates {
-                let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(setup)?;
-                builder = builder.tls_certs_merge(certificates);
-            }
-            Ok(builder)
-        };
-        let api = builder()?.build().map_err(setup)?;
-        let data = builder()?.http1_only().build().map_err(setup)?;
         #[cfg(feature = "object-store")]
         let objects = match &config.objects {
             Some(url) => Some(std::sync::Arc::new(crate::objects::Objects::open(url)?)),
@@ -77,9 +75,9 @@ impl Hub {
         };
         Ok(Hub {
             config,
-            api,
-            data,
-            gate: Gate::default(),
+            clients: OnceLock::new(),
+            warned: Mutex::default(),
+            hosts: HostTable::default(),
             xet: Xet::default(),
             #[cfg(feature = "object-store")]
             objects,
@@ -100,9 +98,49 @@ impl Hub {
         url.to_string()
     }
 
-    /// Whether `url` may see the token: same scheme, host and port as the endpoint.
+    /// Whether `url` may see the token: same scheme, host and port as the endpoint, or its host over HTTPS where the
+    /// endpoint is plain HTTP.
     pub(super) fn is_endpoint(&self, url: &Url) -> bool {
-        url.origin() == self.config.endpoint.origin()
+        let endpoint = &self.config.endpoint;
+        let usual = url.port().is_none() && endpoint.port().is_none();
+        url.origin() == endpoint.origin() || usual && is_upgrade(endpoint, url)
+    }
+
+    /// A request with at most one header that says who asks: to the endpoint, and to nobody else.
+    pub(super) fn request(&self, via: Via, method: Method, url: &Url) -> Result<RequestBuilder, HubError> {
+        let clients = self.clients.get_or_init(|| Clients::new(&self.config)).as_ref().map_err(Clone::clone)?;
+        let client = match via {
+            Via::Api => &clients.api,
+            Via::Data => &clients.data,
+        };
+        if !self.is_endpoint(url) {
+            return Ok(client.request(method, url.clone()));
+        }
+        // The HTTP library makes a header of its own from a URL's user.
+        let mut bare = url.clone();
+        // Neither fails for a URL that has a host.
+        let _ = bare.set_username("");
+        let _ = bare.set_password(None);
+        let request = client.request(method, bare);
+        let endpoint = &self.config.endpoint;
+        let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+        Ok(match &self.config.token {
+            Some(token) => request.header(AUTHORIZATION, token.header()),
+            None if endpoint.username().is_empty() && endpoint.password().is_none() => request,
+            None => request.basic_auth(decoded(endpoint.username()), endpoint.password().map(decoded)),
+        })
+    }
+
+    /// Sends a request when its host may be asked, and waits for the head of the answer.
+    pub(super) async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
+        let host = self.hosts.of(name_of(url));
+        host.pass().await;
+        let answer = self.within(url, "answer", self.config.response_timeout, request.send()).await?;
+        let response = answer.map_err(|e| HubError::transport(url, &e))?;
+        if response.status().is_success() || response.status().is_redirection() {
+            host.answered();
+        }
+        Ok(response)
     }
 
     /// The page of a repo that people visit, without what is secret in the endpoint's URL.
@@ -164,16 +202,28 @@ impl Hub {
         let path =
             format!("/api/{}/{id}/revision/{}", repo_type.plural(), utf8_percent_encode(revision.as_str(), SEGMENT));
         // Costs nothing, and only models are scanned.
-        let path = if repo_type == RepoType::Model { path + "?securityStatus=true" } else { path };
+        let query = if repo_type == RepoType::Model { "?securityStatus=true" } else { "" };
         let asked = self.asked(repo_type, id, revision.as_str());
-        let (url, response) = match self.get_api(&self.config.url(&path), &asked, progress).await {
+        let plain = self.config.url(&path);
+        let told = match self.get_json(&format!("{plain}{query}"), &asked, PAGE_LIMIT, progress).await {
+            // Some proxies have no answer to a query that they do not know.
+            Err(HubError::NotServed { .. }) if !query.is_empty() => {
+                self.get_json(&plain, &asked, PAGE_LIMIT, progress).await
+            }
+            other => other,
+        };
+        let told = match told {
+            Err(HubError::NotServed { status: StatusCode::NOT_FOUND, .. }) => {
+                let (repo, endpoint) = (repo_type.qualify(id), ShownUrl::from(&self.config.endpoint).to_string());
+                return Err(HubError::RepoNotFound { repo, endpoint, has_token: self.config.token.is_some() });
+            }
             Err(HubError::RevisionNotFound { repo, revision, .. }) => {
                 let known = self.refs(repo_type, id).await;
                 return Err(HubError::RevisionNotFound { repo, revision, known });
             }
             other => other?,
         };
-        let json: InfoJson = self.json(&url, response).await?;
+        let Told { url, value: json, .. }: Told<InfoJson> = told;
         let protocol = |what: String| HubError::Protocol { url: (&url).into(), what };
         let commit = json
             .sha
@@ -201,138 +251,25 @@ impl Hub {
         Ok((url, info))
     }
 
-    /// Every file at the pinned commit, page by page.
-    pub async fn listing(&self, info: &RepoInfo, progress: &dyn Progress) -> Result<Listing, HubError> {
-        #[cfg(feature = "object-store")]
-        if let Some(objects) = &self.objects {
-            return self.object_listing(objects, info).await;
-        }
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut rejected: Vec<Rejected> = Vec::new();
-        // Some mirrors drop the query, and with it `recursive`: then folders are listed and nothing in them.
-        let mut asked: BTreeSet<RepoPath> = BTreeSet::new();
-        let mut pending: BTreeSet<RepoPath> = BTreeSet::new();
-        let mut next: Option<RepoPath> = None;
-        loop {
-            let mut folders: BTreeSet<RepoPath> = BTreeSet::new();
-            let before = entries.len() + rejected.len();
-            self.rows(info, next.as_ref(), progress, |row| {
-                match row.parse()? {
-                    Listed::File(entry) => entries.push(entry),
-                    Listed::Rejected(name) => rejected.push(name),
-                    Listed::Folder(path) => drop(folders.insert(path)),
-                    Listed::Other => {}
-                }
-                Ok(())
-            })
-            .await?;
-            if let Some(folder) = &next
-                && folders.is_empty()
-                && entries.len() + rejected.len() == before
-            {
-                return Err(self.unlisted(folder));
-            }
-            pending.extend(folders.into_iter().filter(|folder| !asked.contains(folder)));
-            // What files are below is listed: git has no empty folders.
-            entries.sort_by(|a, b| a.path.cmp(&b.path));
-            let listed = |folder: &RepoPath| {
-                let below = format!("{}/", folder.as_str());
-                let at = entries.partition_point(|entry| entry.path.as_str() < below.as_str());
-                entries.get(at).is_some_and(|entry| entry.path.as_str().starts_with(&below))
-                    || rejected.iter().any(|name| name.error.text.starts_with(&below))
-            };
-            pending.retain(|folder| !listed(folder));
-            let Some(folder) = pending.pop_first() else { break };
-            if asked.len() >= FOLDERS_ASKED {
-                return Err(self.unlisted(&folder));
-            }
-            asked.insert(folder.clone());
-            next = Some(folder);
-        }
-        Ok(Listing::new(info.clone(), entries, rejected))
-    }
-
-    /// The same as a mirror lists it, sorted by name; what it does not say is missing and no error.
-    pub(crate) async fn claims(&self, info: &RepoInfo, progress: &dyn Progress) -> Result<Vec<Claim>, HubError> {
-        let mut claims: Vec<Claim> = Vec::new();
-        self.rows(info, None, progress, |row| {
-            claims.extend(row.claim());
-            Ok(())
-        })
-        .await?;
-        claims.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(claims)
-    }
-
-    /// That a folder is listed, and what is in it cannot be had.
-    fn unlisted(&self, folder: &RepoPath) -> HubError {
-        let what = format!("the listing names the folder {} and nothing in it", folder.shown());
-        HubError::Protocol { url: (&self.config.endpoint).into(), what }
-    }
-
-    /// Every row of a listing: of the whole repo, or below a folder.
-    async fn rows(
-        &self,
-        info: &RepoInfo,
-        folder: Option<&RepoPath>,
-        progress: &dyn Progress,
-        mut take: impl FnMut(TreeJson) -> Result<(), String>,
-    ) -> Result<(), HubError> {
-        let commit = info.commit.to_string();
-        let mut below = String::new();
-        for segment in folder.into_iter().flat_map(RepoPath::segments) {
-            below.push('/');
-            below.extend(utf8_percent_encode(segment, SEGMENT));
-        }
-        let (kind, id) = (info.repo_type.plural(), &info.canonical_id);
-        let path = format!("/api/{kind}/{id}/tree/{commit}{below}?recursive=true");
-        let asked = self.asked(info.repo_type, &info.id, &commit);
-        let mut next = Some(self.config.url(&path));
-        let mut seen = std::collections::HashSet::new();
-        let mut left = LISTING_LIMIT;
-        while let Some(page) = next.take() {
-            let (url, response) = self.get_api(&page, &asked, progress).await?;
-            let protocol = |what: String| HubError::Protocol { url: (&url).into(), what };
-            if !seen.insert(page) || seen.len() > PAGES_LIMIT {
-                return Err(protocol(format!("the listing does not end ({} pages so far)", seen.len())));
-            }
-            let link = response.headers().get_all(LINK).iter().filter_map(|v| v.to_str().ok()).find_map(next_link);
-            let (rows, length): (Vec<TreeJson>, _) = self.json_within(&url, response, left.min(PAGE_LIMIT)).await?;
-            left -= length;
-            if rows.is_empty() && link.is_some() && seen.len() > 2 {
-                return Err(protocol("the listing does not end (an empty page names a next one)".into()));
-            }
-            for row in rows {
-                take(row).map_err(&protocol)?;
-            }
-            if let Some(link) = link {
-                let target = url.join(&link).map_err(|_| protocol("its link to the next page is no URL".into()))?;
-                if !self.is_endpoint(&target) {
-                    let to = ShownUrl::from(&target).to_string();
-                    return Err(HubError::RedirectRefused {
-                        url: (&url).into(),
-                        to,
-                        why: "the next page of a listing must be on the same host",
-                    });
-                }
-                next = Some(target.to_string());
-            }
-        }
-        Ok(())
-    }
-
-    /// A GET to the API, with retries; redirects are followed on the endpoint only.
-    async fn get_api(
+    /// What the API answers to a GET, with retries; redirects are followed on the endpoint only.
+    pub(super) async fn get_json<T: DeserializeOwned>(
         &self,
         url: &str,
         asked: &Asked<'_>,
+        limit: usize,
         progress: &dyn Progress,
-    ) -> Result<(Url, Response), HubError> {
+    ) -> Result<Told<T>, HubError> {
         let mut failures = 0;
         loop {
-            self.gate.pass().await;
-            match self.try_api(url, asked).await {
-                Err(error) if error.is_retryable() => {
+            let told = async {
+                let (url, response) = self.try_api(url, asked).await?;
+                let headers = response.headers().clone();
+                self.pass_on_warnings(&headers, progress);
+                let (value, length) = self.json_within(&url, response, limit).await?;
+                Ok(Told { url, headers, value, length })
+            };
+            match told.await {
+                Err(error) if HubError::is_retryable(&error) => {
                     failures += 1;
                     self.back_off(None, error, failures, progress).await?;
                 }
@@ -341,67 +278,23 @@ impl Hub {
         }
     }
 
-    /// An upper bound of what [`Hub::back_off`] sleeps of its own accord.
-    pub(crate) fn longest_pause(&self, failures: u32) -> std::time::Duration {
-        self.config.retry.bound(failures)
-    }
-
-    /// Sleeps as long as is right after `error`, or gives it back when it is time to give up.
-    pub(crate) async fn back_off(
-        &self,
-        path: Option<&RepoPath>,
-        error: HubError,
-        failures: u32,
-        progress: &dyn Progress,
-    ) -> Result<(), HubError> {
-        let policy = &self.config.retry;
-        if failures >= policy.attempts || !error.is_retryable() {
-            return Err(error);
-        }
-        if let HubError::Status { url, wait: Some(wait), .. } = &error {
-            if *wait > policy.longest_wait {
-                return Err(HubError::RateLimited { url: url.clone(), wait: *wait });
-            }
-            // A little more than asked, differently for each client, so that they do not come back together.
-            let wait = *wait + policy.pause(1);
-            progress.event(Event::RateLimited { wait });
-            self.gate.hold(wait);
-            self.gate.pass().await;
-            return Ok(());
-        }
-        let wait = policy.pause(failures);
-        progress.event(Event::Retry { path, why: &error.brief(), attempt: failures + 1, wait });
-        tokio::time::sleep(wait).await;
-        Ok(())
-    }
-
     pub(super) async fn try_api(&self, url: &str, asked: &Asked<'_>) -> Result<(Url, Response), HubError> {
         let mut url = Url::parse(url).map_err(|e| HubError::Setup(format!("{url}: {e}")))?;
         for _ in 0..REDIRECT_LIMIT {
-            let mut request = self.api.get(url.clone());
-            if let Some(token) = &self.config.token {
-                request = request.header(AUTHORIZATION, token.header());
-            }
-            let response = self
-                .within(&url, "answer", self.config.response_timeout, request.send())
-                .await?
-                .map_err(|e| HubError::transport(&url, &e))?;
+            let response = self.send(&url, self.request(Via::Api, Method::GET, &url)?).await?;
             let status = response.status();
             if status.is_redirection() {
                 let target = redirect_target(&url, &response)?;
-                if !self.is_endpoint(&target) {
+                if !self.is_endpoint(&target) && !is_upgrade(&url, &target) {
                     let to = ShownUrl::from(&target).to_string();
-                    return Err(HubError::RedirectRefused {
-                        url: (&url).into(),
-                        to,
-                        why: "the API must not send us to another host",
-                    });
+                    return Err(HubError::RedirectRefused { url: (&url).into(), to, why: ANOTHER_HOST });
                 }
                 url = target;
                 continue;
             }
             if status != StatusCode::OK {
-                return Err(asked.refuse(&url, status, response.headers()));
+                let (headers, said) = self.complaint(&url, response).await;
+                return Err(asked.refuse(&url, status, &headers, &said));
             }
             return Ok((url, response));
         }
@@ -410,6 +303,41 @@ impl Hub {
             to: "yet another address".into(),
             why: "too many redirects",
         })
+    }
+
+    /// The head of an unhappy answer, and what its body says in the place of a header, if that is quick to have.
+    pub(super) async fn complaint(&self, url: &Url, mut response: Response) -> (HeaderMap, String) {
+        #[derive(serde::Deserialize)]
+        struct Complaint {
+            #[serde(alias = "error_description", alias = "message")]
+            error: String,
+        }
+        const LIMIT: usize = 8 << 10;
+        let headers = response.headers().clone();
+        let mut body = Vec::new();
+        while !headers.contains_key("x-error-message")
+            && let Ok(Ok(Some(chunk))) =
+                self.within(url, "bytes", self.config.stall_timeout.min(COMPLAINT), response.chunk()).await
+        {
+            if body.len() + chunk.len() > LIMIT {
+                break;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let said = serde_json::from_slice::<Complaint>(&body).map(|complaint| complaint.error);
+        (headers, said.unwrap_or_default())
+    }
+
+    /// Passes on what the Hub itself warns of (`topic; text`), each topic once.
+    fn pass_on_warnings(&self, headers: &HeaderMap, progress: &dyn Progress) {
+        for warning in headers.get_all("x-hf-warning").iter().filter_map(|v| v.to_str().ok()) {
+            let (topic, text) = warning.split_once(';').unwrap_or((warning, warning));
+            let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+            if warned.len() < WARNINGS && warned.insert(topic.trim().to_owned()) {
+                let host = ShownUrl::from(&self.config.endpoint).host().to_owned();
+                progress.event(Event::Notice { text: &format!("{host} says: {}", words(text)) });
+            }
+        }
     }
 
     /// A bounded wait.
@@ -424,12 +352,13 @@ impl Hub {
     }
 
     /// Reads a bounded body as JSON. `serde_json` bounds the depth.
+    #[cfg(feature = "xet")]
     pub(super) async fn json<T: DeserializeOwned>(&self, url: &Url, response: Response) -> Result<T, HubError> {
         self.json_within(url, response, PAGE_LIMIT).await.map(|(value, _)| value)
     }
 
     /// The same of at most `limit` bytes, with how many there were.
-    async fn json_within<T: DeserializeOwned>(
+    pub(super) async fn json_within<T: DeserializeOwned>(
         &self,
         url: &Url,
         mut response: Response,
@@ -437,16 +366,24 @@ impl Hub {
     ) -> Result<(T, usize), HubError> {
         let html = is_web_page(response.headers());
         let mut body = Vec::new();
-        while let Some(chunk) = self
-            .within(url, "bytes", self.config.stall_timeout, response.chunk())
-            .await?
-            .map_err(|e| HubError::transport(url, &e))?
-        {
+        let least = self.hosts.of(name_of(url)).least();
+        let window = self.config.stall_timeout;
+        let (began, mut pace) = (Instant::now(), Pace::default());
+        loop {
+            let asked = Instant::now();
+            let chunk = self.within(url, "bytes", window, response.chunk()).await?;
+            let Some(chunk) = chunk.map_err(|e| HubError::transport(url, &e))? else { break };
             if body.len() + chunk.len() > limit {
                 return Err(HubError::Protocol {
                     url: url.into(),
                     what: format!("the answer is longer than {limit} bytes"),
                 });
+            }
+            if let Some(came) = pace.is_too_slow(asked.elapsed(), chunk.len(), window, least) {
+                return Err(HubError::Trickle { url: url.into(), came, window });
+            }
+            if began.elapsed() > window * ANSWER {
+                return Err(HubError::Timeout { url: url.into(), what: "end of the answer", after: window * ANSWER });
             }
             body.extend_from_slice(&chunk);
         }
@@ -457,6 +394,7 @@ impl Hub {
             url: url.into(),
             what: format!("the answer is not the expected JSON: {e}"),
         })?;
+        self.answered();
         Ok((value, body.len()))
     }
 }

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::config::Token;
 use crate::finding::ExitCode;
-use crate::text::{choices, printable};
+use crate::text::{choices, hidden, printable};
 
 /// A URL as it may be shown: without user, query (signed URLs are secrets) and fragment.
 #[derive(Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl ShownUrl {
     }
 
     /// Without the path.
-    fn host(&self) -> &str {
+    pub(super) fn host(&self) -> &str {
         let start = self.0.find("://").map_or(0, |at| at + 3);
         self.0[start..].split('/').next().unwrap_or(&self.0)
     }
@@ -73,12 +73,22 @@ pub enum HubError {
     Forbidden { url: ShownUrl, message: String },
     #[error("{url} refuses the link that the Hub gave: {status}")]
     LinkRefused { url: ShownUrl, status: StatusCode },
-    #[error("the Hub's rate limit is reached and asks to wait {} s", .wait.as_secs())]
+    #[error("{} limits requests and asks to wait {} s", .url.host(), .wait.as_secs())]
     RateLimited { url: ShownUrl, wait: Duration },
+    #[error("{} wants to be left alone for a while", .url.host())]
+    Held { url: ShownUrl },
+    #[error("{url} answered {status}, without a reason that a Hub gives")]
+    NotServed { url: ShownUrl, status: StatusCode },
+    #[error("{url}: the server has no listing there, {what}")]
+    NoListing { url: ShownUrl, what: String },
+    #[error("{url} asks for a user name and a password")]
+    NeedsLogin { url: ShownUrl },
     #[error("{url} answered {status}{}", said(.message))]
     Status { url: ShownUrl, status: StatusCode, message: String, wait: Option<Duration> },
     #[error("{url}: no {what} for {} s", .after.as_secs_f64())]
     Timeout { url: ShownUrl, what: &'static str, after: Duration },
+    #[error("{url}: only {came} bytes in {} s", .window.as_secs_f64())]
+    Trickle { url: ShownUrl, came: u64, window: Duration },
     #[error("{url}: {what}")]
     Network { url: ShownUrl, what: String },
     #[error("{url}: its certificate is not trusted: {why}")]
@@ -115,6 +125,10 @@ pub(crate) fn innermost<'e>(error: &'e (dyn std::error::Error + 'static)) -> &'e
 /// How a [`HubError::Network`] begins of which nothing was asked yet.
 const CANNOT_CONNECT: &str = "cannot connect";
 
+/// What to do about a proxy that wants to know who asks.
+const PROXY_LOGIN: &str =
+    "the proxy wants a user name and a password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT (and HTTP_PROXY)";
+
 fn said(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
@@ -126,8 +140,12 @@ impl HubError {
         match self {
             HubError::EntryNotFound { url }
             | HubError::Forbidden { url, .. }
+            | HubError::NotServed { url, .. }
+            | HubError::NoListing { url, .. }
+            | HubError::NeedsLogin { url }
             | HubError::Status { url, .. }
             | HubError::Timeout { url, .. }
+            | HubError::Trickle { url, .. }
             | HubError::Network { url, .. }
             | HubError::Untrusted { url, .. }
             | HubError::CutShort { url, .. }
@@ -146,8 +164,10 @@ impl HubError {
     /// Whether another try may help.
     pub fn is_retryable(&self) -> bool {
         match self {
-            HubError::Status { status, .. } => matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504),
+            HubError::Status { status, .. } => is_passing(*status),
             HubError::Timeout { .. }
+            | HubError::Trickle { .. }
+            | HubError::Held { .. }
             | HubError::Network { .. }
             | HubError::CutShort { .. }
             | HubError::WebPage { .. }
@@ -157,6 +177,30 @@ impl HubError {
             | HubError::LinkRefused { .. }
             | HubError::Changed { .. } => true,
             _ => false,
+        }
+    }
+
+    /// Whether nobody answered, or somebody who cannot for now: time may cure it, and nothing that came is wrong.
+    pub(crate) fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            HubError::Status { .. }
+                | HubError::Timeout { .. }
+                | HubError::Trickle { .. }
+                | HubError::Network { .. }
+                | HubError::CutShort { .. }
+        ) && self.is_retryable()
+    }
+
+    /// Whether the host refuses requests for being too many, or asks to be left alone; and for how long, if it says.
+    pub(crate) fn limit(&self) -> Option<(&ShownUrl, Option<Duration>)> {
+        match self {
+            HubError::Status { url, status, wait, .. }
+                if wait.is_some() || *status == StatusCode::TOO_MANY_REQUESTS =>
+            {
+                Some((url, *wait))
+            }
+            _ => None,
         }
     }
 
@@ -170,6 +214,7 @@ impl HubError {
             | HubError::Disabled { .. }
             | HubError::BadToken { .. }
             | HubError::LinkRefused { .. }
+            | HubError::NeedsLogin { .. }
             | HubError::Forbidden { .. } => ExitCode::NotAvailable,
             HubError::WrongLength { .. } | HubError::Changed { .. } => ExitCode::VerificationFailed,
             _ => ExitCode::Network,
@@ -199,13 +244,30 @@ impl HubError {
             HubError::Gated { page, .. } => format!("ask for access at {page}, then set HF_TOKEN"),
             HubError::BadToken { .. } => "make a new token, or unset HF_TOKEN for public repos".into(),
             HubError::RateLimited { .. } => "run again later; with a token the limits are higher".into(),
+            HubError::RedirectRefused { to, why, .. } if *why == ANOTHER_HOST => {
+                let end = to.match_indices('/').nth(2).map_or(to.len(), |(at, _)| at);
+                format!("use --endpoint {} if that is the server you mean", &to[..end])
+            }
+            HubError::NoListing { .. } => {
+                "a server that lists files is needed: its bytes can come from this one with --mirror".into()
+            }
+            HubError::NeedsLogin { .. } => "write them into its URL: --endpoint https://USER:PASSWORD@HOST".into(),
+            HubError::Status { status, .. } if *status == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                PROXY_LOGIN.into()
+            }
+            HubError::Network { what, .. } if what.to_ascii_lowercase().contains("proxy authorization required") => {
+                PROXY_LOGIN.into()
+            }
             HubError::Untrusted { .. } => {
                 "if it is your company's proxy or your own mirror, name its certificates with SSL_CERT_FILE=FILE".into()
             }
             HubError::Network { what, .. } if what.starts_with(CANNOT_CONNECT) => {
                 "check the network, HTTPS_PROXY and HF_ENDPOINT, and run again: what has arrived is kept".into()
             }
-            HubError::Timeout { .. } | HubError::Network { .. } | HubError::CutShort { .. } => {
+            HubError::Timeout { .. }
+            | HubError::Trickle { .. }
+            | HubError::Network { .. }
+            | HubError::CutShort { .. } => {
                 "run again: what has arrived is kept; --offline uses what is already verified".into()
             }
             HubError::Xet { .. } => "run again; without --transport xet the files come over HTTP".into(),
@@ -236,6 +298,29 @@ impl HubError {
     }
 }
 
+/// Whether a status says that it will not last. One that nobody knows is the first of its class (RFC 9110, section 15).
+fn is_passing(status: StatusCode) -> bool {
+    match status.as_u16() {
+        408 | 425 | 429 => true,
+        // Not implemented, no such version, and a network that wants a login.
+        501 | 505 | 511 => false,
+        code => code >= 500,
+    }
+}
+
+/// How the Hub's own words begin that it sends of what is disabled, whatever the status.
+const DISABLED: &str = "Access to this resource is disabled";
+/// Why an API is not followed to another host.
+pub(super) const ANOTHER_HOST: &str = "the API must not send us to another host";
+
+/// Whether a server wants a user name and a password, as no Hub does.
+fn asks_for_password(headers: &HeaderMap) -> bool {
+    let scheme = |value: &reqwest::header::HeaderValue| {
+        value.as_bytes().get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic"))
+    };
+    headers.get_all(reqwest::header::WWW_AUTHENTICATE).iter().any(scheme)
+}
+
 /// Who was asked for what; turns an unhappy answer into an error.
 pub(super) struct Asked<'a> {
     pub repo: String,
@@ -246,17 +331,26 @@ pub(super) struct Asked<'a> {
 }
 
 /// The first characters of a server's own words, safe to print.
-fn words(text: &str) -> String {
-    printable(&text.trim().chars().take(300).collect::<String>()).into_owned()
+pub(super) fn words(text: &str) -> String {
+    // A server, or a proxy before it, may repeat what it was sent: it is hidden before the text is cut.
+    printable(&hidden(text).trim().chars().take(300).collect::<String>()).into_owned()
 }
 
 impl Asked<'_> {
     /// Reads `X-Error-Code` and `X-Error-Message`, which the Hub sends with every error.
-    pub fn refuse(&self, url: &Url, status: StatusCode, headers: &HeaderMap) -> HubError {
+    /// `told` is what the body says in their place.
+    pub fn refuse(&self, url: &Url, status: StatusCode, headers: &HeaderMap, told: &str) -> HubError {
         let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("");
-        // A server, or a proxy before it, may repeat what it was sent.
-        let message = words(header("x-error-message"));
-        let message = self.token.map_or(message.clone(), |token| token.hide(&message));
+        let message = words(if header("x-error-message").is_empty() { told } else { header("x-error-message") });
+        let disabled = status == StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS || message.starts_with(DISABLED);
+        // What whoever runs the server can find it by.
+        let request =
+            ["x-request-id", "x-amzn-trace-id", "x-amz-cf-id"].map(header).into_iter().find(|id| !id.is_empty());
+        let message = match request.map(words) {
+            Some(request) if message.is_empty() => format!("request {request}"),
+            Some(request) => format!("{message} (request {request})"),
+            None => message,
+        };
         let repo = self.repo.clone();
         let endpoint = ShownUrl::from(self.endpoint).to_string();
         let gated = || HubError::Gated {
@@ -268,13 +362,15 @@ impl Asked<'_> {
         match (header("x-error-code"), status.as_u16()) {
             ("GatedRepo", _) => gated(),
             ("DisabledRepo", _) => HubError::Disabled { repo, message },
+            _ if disabled => HubError::Disabled { repo, message },
             ("RevisionNotFound", _) => {
                 HubError::RevisionNotFound { repo, revision: printable(self.revision).into_owned(), known: Vec::new() }
             }
             ("EntryNotFound", _) => HubError::EntryNotFound { url: url.into() },
-            ("RepoNotFound", _) | ("", 404) => {
-                HubError::RepoNotFound { repo, endpoint, has_token: self.token.is_some() }
-            }
+            ("RepoNotFound", _) => HubError::RepoNotFound { repo, endpoint, has_token: self.token.is_some() },
+            // A server that has no such address at all; the Hub says what it does not find.
+            ("", 400 | 404 | 405 | 501) => HubError::NotServed { url: url.into(), status },
+            ("", 401) if asks_for_password(headers) => HubError::NeedsLogin { url: url.into() },
             (_, 401) if self.token.is_some() => HubError::BadToken { endpoint, message },
             // Without a token the Hub does not tell a missing repo from a private one.
             (_, 401) => HubError::RepoNotFound { repo, endpoint, has_token: false },

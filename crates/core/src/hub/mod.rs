@@ -3,12 +3,16 @@
 
 mod claim;
 mod client;
+mod clients;
 mod config;
 mod error;
 mod headers;
+mod host;
+mod listing;
 #[cfg(feature = "object-store")]
 mod objects;
 mod open;
+mod patience;
 mod probe;
 mod redirect;
 mod refs;
@@ -19,10 +23,11 @@ mod xet;
 
 pub(crate) use claim::Claim;
 pub use client::Hub;
-pub use config::{ConfigError, HubConfig, Token, Transport, cache_dir, is_truthy, records_dir};
+pub use config::{ConfigError, HubConfig, Token, Transport, Withheld, cache_dir, is_truthy, records_dir};
 #[cfg(feature = "object-store")]
 pub(crate) use error::innermost;
 pub use error::{HubError, ShownUrl};
 pub use open::{Body, Remote};
 pub(crate) use probe::{Answer, Ask, Hosts, Stop};
 pub use retry::RetryPolicy;
+pub(crate) use retry::Verdict;

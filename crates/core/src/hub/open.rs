@@ -4,20 +4,24 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 #[cfg(feature = "object-store")]
 use futures_util::StreamExt as _;
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, RANGE};
-use reqwest::{Response, StatusCode};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, RANGE};
+use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
+use super::clients::Via;
 use super::error::ShownUrl;
 use super::headers::{bare_tag, is_web_page};
+use super::host::name_of;
+use super::patience::Pace;
 use super::redirect::{REDIRECT_LIMIT, redirect_target};
 use super::xet::XetBody;
 use super::{Hub, HubError};
-use crate::model::{Entry, RepoInfo};
+use crate::model::{Entry, RepoInfo, RepoPath};
 
 /// A file on the Hub, and the signed URL it was last found at.
 #[derive(Debug)]
@@ -27,6 +31,10 @@ pub struct Remote {
     found: Mutex<Found>,
     /// Its bytes come over Xet.
     xet: AtomicBool,
+    /// A header said that the file is another; that counts once.
+    doubted: AtomicBool,
+    /// There are others who have it: a host that wants to be left alone is not waited for.
+    hurried: AtomicBool,
     /// Held while the file is being resolved, so that many connections ask once.
     resolving: tokio::sync::Mutex<()>,
 }
@@ -47,12 +55,23 @@ impl Remote {
     /// A file that was not asked for yet; its bytes come over HTTP.
     pub fn new(info: Arc<RepoInfo>, entry: Entry) -> Self {
         let xet = AtomicBool::new(false);
-        Remote { info, entry, xet, found: Mutex::default(), resolving: tokio::sync::Mutex::default() }
+        let (hurried, doubted) = (AtomicBool::new(false), AtomicBool::new(false));
+        Remote { info, entry, xet, hurried, doubted, found: Mutex::default(), resolving: tokio::sync::Mutex::default() }
+    }
+
+    /// Its name in the repo.
+    pub(crate) fn path(&self) -> &RepoPath {
+        &self.entry.path
     }
 
     /// From now on its bytes come over Xet, or over HTTP again.
     pub(crate) fn use_xet(&self, yes: bool) {
         self.xet.store(yes, Ordering::Relaxed);
+    }
+
+    /// Whether a host that wants to be left alone is not waited for, since there are others who have it.
+    pub(crate) fn hurry(&self, yes: bool) {
+        self.hurried.store(yes, Ordering::Relaxed);
     }
 
     /// Whether its bytes come over Xet.
@@ -79,6 +98,11 @@ pub struct Body<'a> {
     pub start: u64,
     at: u64,
     end: u64,
+    pace: Pace,
+    /// Time spent waiting for it.
+    waited: Duration,
+    /// It comes too slowly, and the next bytes are not waited for.
+    late: Option<HubError>,
 }
 
 pub(super) enum Source {
@@ -101,7 +125,17 @@ impl std::fmt::Debug for Source {
 
 impl<'a> Body<'a> {
     pub(super) fn new(hub: &'a Hub, url: Url, source: Source, covers: Range<u64>) -> Self {
-        Body { hub, url, source, start: covers.start, at: covers.start, end: covers.end }
+        Body {
+            hub,
+            url,
+            source,
+            start: covers.start,
+            at: covers.start,
+            end: covers.end,
+            pace: Pace::default(),
+            waited: Duration::ZERO,
+            late: None,
+        }
     }
 }
 
@@ -113,6 +147,11 @@ impl Body<'_> {
 
     /// The next bytes, or `None` after the last; an error when it ends early, stalls or goes on too long.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, HubError> {
+        // What came before it is worth keeping.
+        if let Some(error) = self.late.take() {
+            return Err(error);
+        }
+        let asked = Instant::now();
         let next = match &mut self.source {
             Source::Xet(body) => body.chunk(self.hub, &self.url).await?,
             Source::Http(response) => {
@@ -126,11 +165,22 @@ impl Body<'_> {
                 self.hub.within(&self.url, "bytes", wait, stream.next()).await?.transpose()?
             }
         };
+        let waited = asked.elapsed();
+        self.waited += waited;
         match next {
             Some(bytes) => {
                 self.at += bytes.len() as u64;
                 if self.at > self.end {
                     return Err(HubError::WrongLength { url: (&self.url).into(), got: self.at, expected: self.end });
+                }
+                let host = self.hub.hosts.of(name_of(&self.url));
+                if self.at == self.end {
+                    host.gave(self.end - self.start, self.waited);
+                } else if let Source::Http(_) = self.source {
+                    let window = self.hub.config.stall_timeout;
+                    if let Some(came) = self.pace.is_too_slow(waited, bytes.len(), window, host.least()) {
+                        self.late = Some(HubError::Trickle { url: (&self.url).into(), came, window });
+                    }
                 }
                 Ok(Some(bytes))
             }
@@ -156,12 +206,9 @@ impl Hub {
             let (url, body) = self.open_xet(&remote.info, &remote.entry, range.clone()).await?;
             return Ok(Body::new(self, url, Source::Xet(body), range));
         }
-        self.gate.pass().await;
         let mut alone = None;
         if matches!(remote.found(), Found::Unknown) {
             alone = Some(remote.resolving.lock().await);
-            // Whoever held it before has told meanwhile whether requests must wait.
-            self.gate.pass().await;
         }
         if let Found::Signed(url) = remote.found() {
             drop(alone.take());
@@ -190,20 +237,24 @@ impl Hub {
     async fn try_open<'a>(&'a self, remote: &Remote, mut url: Url, range: &Range<u64>) -> Result<Body<'a>, HubError> {
         let size = remote.entry.size;
         for _ in 0..REDIRECT_LIMIT {
-            let mut request = self.data.get(url.clone());
-            if self.is_endpoint(&url)
-                && let Some(token) = &self.config.token
-            {
-                request = request.header(AUTHORIZATION, token.header());
-            }
+            let mut request = self.request(Via::Data, Method::GET, &url)?;
             if *range != (0..size) {
                 request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
             }
-            let answer = self.within(&url, "answer", self.config.response_timeout, request.send()).await?;
-            let response = answer.map_err(|e| HubError::transport(&url, &e))?;
+            let host = self.hosts.of(name_of(&url));
+            if remote.hurried.load(Ordering::Relaxed) && host.is_held() {
+                return Err(HubError::Held { url: (&url).into() });
+            }
+            let response = self.send(&url, request).await?;
             let status = response.status();
             if self.is_endpoint(&url) && (status.is_redirection() || status.is_success()) {
-                check_promises(&url, response.headers(), &remote.entry)?;
+                let doubt = check_promises(&url, response.headers(), &remote.entry);
+                // A header is a hint: it is worth another try, or another server, and then the bytes decide.
+                if let Err(error) = doubt
+                    && !remote.doubted.swap(true, Ordering::Relaxed)
+                {
+                    return Err(error);
+                }
             }
             if status.is_redirection() {
                 url = redirect_target(&url, &response)?;
@@ -213,6 +264,10 @@ impl Hub {
             }
             if matches!(remote.found(), Found::Unknown) {
                 remote.remember(Found::Here);
+            }
+            if status.is_client_error() && status != StatusCode::RANGE_NOT_SATISFIABLE || status.is_server_error() {
+                let (headers, said) = self.complaint(&url, response).await;
+                return Err(self.refusal(&remote.info, &url, status, &headers, &said));
             }
             return self.accept(remote, url, response, range);
         }
@@ -261,7 +316,7 @@ impl Hub {
                 return Err(HubError::WrongLength { url: shown(), got: total.unwrap_or(0), expected: size });
             }
             status => {
-                return Err(self.refusal(&remote.info, &url, status, headers));
+                return Err(self.refusal(&remote.info, &url, status, headers, ""));
             }
         };
         let html = is_web_page(headers);
@@ -280,10 +335,24 @@ impl Hub {
 
 impl Hub {
     /// What a status that is no answer says of a file.
-    pub(super) fn refusal(&self, info: &RepoInfo, url: &Url, status: StatusCode, headers: &HeaderMap) -> HubError {
+    pub(super) fn refusal(
+        &self,
+        info: &RepoInfo,
+        url: &Url,
+        status: StatusCode,
+        headers: &HeaderMap,
+        said: &str,
+    ) -> HubError {
         let shown = || ShownUrl::from(url);
         // A CDN has no repos: its 401, 403 and 404 are about the link, and another one may be good.
-        match self.asked(info.repo_type, &info.id, "").refuse(url, status, headers) {
+        match self.asked(info.repo_type, &info.id, "").refuse(url, status, headers, said) {
+            // Some stores say so of a link that has expired.
+            HubError::Status { status, .. } | HubError::NotServed { status, .. }
+                if !self.is_endpoint(url) && matches!(status.as_u16(), 400 | 404 | 410) =>
+            {
+                HubError::LinkRefused { url: shown(), status }
+            }
+            HubError::NotServed { status: StatusCode::NOT_FOUND, .. } => HubError::EntryNotFound { url: shown() },
             HubError::RepoNotFound { .. }
             | HubError::EntryNotFound { .. }
             | HubError::BadToken { .. }
@@ -291,11 +360,6 @@ impl Hub {
                 if !self.is_endpoint(url) =>
             {
                 HubError::LinkRefused { url: shown(), status }
-            }
-            HubError::RepoNotFound { .. }
-                if headers.get("x-error-code").is_none() && status == StatusCode::NOT_FOUND =>
-            {
-                HubError::EntryNotFound { url: shown() }
             }
             other => other,
         }
@@ -306,7 +370,9 @@ impl Hub {
 fn check_promises(url: &Url, headers: &HeaderMap, entry: &Entry) -> Result<(), HubError> {
     let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
     if let Some(size) = header("x-linked-size").and_then(|v| v.parse::<u64>().ok())
+        // Some proxies say 0 of everything.
         && size != entry.size
+        && size != 0
     {
         return Err(HubError::WrongLength { url: url.into(), got: size, expected: entry.size });
     }

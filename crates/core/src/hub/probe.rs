@@ -5,16 +5,15 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use bytes::Bytes;
-use reqwest::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, LOCATION, RANGE,
-};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
+use super::clients::Via;
 use super::error::ShownUrl;
 use super::headers::{bare_tag, is_web_page};
 use super::open::parse_content_range;
-use super::redirect::{REDIRECT_LIMIT, Refusal, refusal};
+use super::redirect::{REDIRECT_LIMIT, Refusal, location, refusal};
 use super::{Hub, HubError};
 use crate::model::{RepoInfo, RepoPath};
 use crate::progress::Progress;
@@ -90,6 +89,8 @@ pub(crate) struct Answer {
     pub commit: Option<String>,
     /// `X-Linked-ETag` or `ETag`, without quotes.
     pub etag: Option<String>,
+    /// `X-Linked-ETag` alone, without quotes.
+    pub linked_etag: Option<String>,
     /// `X-Linked-Size`, or the length of a whole body.
     pub size: Option<u64>,
     /// `X-Xet-Hash`.
@@ -126,7 +127,6 @@ impl Hub {
     ) -> Result<Answer, HubError> {
         let mut failures = 0;
         loop {
-            self.gate.pass().await;
             match self.try_ask(info, path, ask, hosts).await {
                 Err(error) if error.is_retryable() => {
                     failures += 1;
@@ -139,21 +139,21 @@ impl Hub {
 
     async fn try_ask(&self, info: &RepoInfo, path: &RepoPath, ask: &Ask, hosts: &Hosts) -> Result<Answer, HubError> {
         let mut url = self.resolve_url(info, path)?;
-        let (mut commit, mut etag, mut size, mut xet_hash) = (None, None, None, None);
+        let (mut commit, mut etag, mut linked, mut size, mut xet_hash) = (None, None, None, None, None);
         let mut seen = Vec::new();
         for _ in 0..REDIRECT_LIMIT {
-            let mut request =
-                self.data.request(if *ask == Ask::Head { Method::HEAD } else { Method::GET }, url.clone());
-            if let Some(token) = self.config.token.as_ref().filter(|_| self.is_endpoint(&url)) {
-                request = request.header(AUTHORIZATION, token.header());
-            }
+            let method = if *ask == Ask::Head { Method::HEAD } else { Method::GET };
+            let mut request = self.request(Via::Data, method, &url)?;
             if let Ask::Part(range) = ask {
                 request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
             }
-            let answer = self.within(&url, "answer", self.config.response_timeout, request.send()).await?;
-            let response = answer.map_err(|e| HubError::transport(&url, &e))?;
+            let response = self.send(&url, request).await?;
             let (status, headers) = (response.status(), response.headers());
-            // The first word counts, as for huggingface_hub: later hosts know nothing of the repo.
+            if *ask == Ask::Head {
+                // The last word counts, as for huggingface_hub: it reads the answer at which it stops.
+                (commit, etag, linked, size, xet_hash) = (None, None, None, None, None);
+            }
+            linked = linked.or_else(|| text(headers, "x-linked-etag"));
             commit = commit.or_else(|| text(headers, "x-repo-commit"));
             size = size.or_else(|| text(headers, "x-linked-size").and_then(|v| v.parse().ok()));
             xet_hash = xet_hash.or_else(|| text(headers, "x-xet-hash"));
@@ -161,7 +161,7 @@ impl Hub {
             etag = etag.or_else(|| text(headers, "x-linked-etag").or_else(tag));
             let mut stopped = None;
             if status.is_redirection() {
-                let location = text(headers, LOCATION.as_str()).unwrap_or_default();
+                let location = location(headers).to_owned();
                 match url.join(&location) {
                     Ok(target) if !location.is_empty() => {
                         seen.extend(target.host_str().map(str::to_owned));
@@ -180,14 +180,17 @@ impl Hub {
                 status,
                 StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE
             ) {
-                return Err(self.refusal(info, &url, status, headers));
+                let (headers, said) = self.complaint(&url, response).await;
+                return Err(self.refusal(info, &url, status, &headers, &said));
             }
+            self.answered();
             let plain = !headers.contains_key(CONTENT_ENCODING);
             let length = text(headers, CONTENT_LENGTH.as_str()).and_then(|v| v.parse().ok()).filter(|_| plain);
             return Ok(Answer {
                 status,
                 commit,
                 etag: etag.as_deref().map(bare_tag).map(str::to_owned),
+                linked_etag: linked.as_deref().map(bare_tag).map(str::to_owned),
                 size: size.or(length.filter(|_| status == StatusCode::OK)),
                 xet_hash,
                 stop: stopped,

@@ -1,7 +1,7 @@
 //! Redirects: where they may lead, whoever follows them. Which hosts a mirror may use is judged in `probe`.
 
 use reqwest::Response;
-use reqwest::header::LOCATION;
+use reqwest::header::{HeaderMap, LOCATION};
 use url::Url;
 
 use super::HubError;
@@ -30,7 +30,17 @@ pub(super) fn refusal(from: &Url, to: &Url) -> Option<Refusal> {
 
 /// Where the answer to a request for `url` leads.
 pub(super) fn redirect_target(url: &Url, response: &Response) -> Result<Url, HubError> {
-    target(url, response.headers().get(LOCATION).and_then(|v| v.to_str().ok()).unwrap_or(""))
+    target(url, location(response.headers()))
+}
+
+/// The `Location` header. Some servers write names into it as they are.
+pub(super) fn location(headers: &HeaderMap) -> &str {
+    headers.get(LOCATION).and_then(|v| std::str::from_utf8(v.as_bytes()).ok()).unwrap_or("")
+}
+
+/// Whether this is the same host over HTTPS in the place of plain HTTP.
+pub(super) fn is_upgrade(from: &Url, to: &Url) -> bool {
+    (from.scheme(), to.scheme()) == ("http", "https") && from.host() == to.host()
 }
 
 fn target(url: &Url, location: &str) -> Result<Url, HubError> {

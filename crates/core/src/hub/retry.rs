@@ -1,18 +1,25 @@
-//! When to try again: back-off with full jitter, and the gate that holds every worker while the
-//! Hub's rate limit lasts. What is retryable is the error's business.
+//! When to try again, and when to give up. What is retryable is the error's business, whom to leave alone that of
+//! `host`.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
-use tokio::time::Instant;
+
+use super::host::{Hold, name_of};
+use super::{Hub, HubError};
+use crate::model::RepoPath;
+use crate::progress::{Event, Progress};
 
 /// How often and how patiently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryPolicy {
-    /// Tries in a row without progress before giving up.
+    /// Tries of a file for which a server that does answer sends something else than it should.
     pub attempts: u32,
+    /// A run gives up when nothing at all came for so long.
+    pub patience: Duration,
+    /// The same until the first answer: nothing is lost yet, and the address may be wrong.
+    pub first_patience: Duration,
     /// Upper bound of the first pause; doubles with each further one.
     pub base: Duration,
     /// Upper bound of any pause that the server did not ask for.
@@ -25,6 +32,8 @@ impl Default for RetryPolicy {
     fn default() -> Self {
         RetryPolicy {
             attempts: 6,
+            patience: Duration::from_mins(5),
+            first_patience: Duration::from_secs(30),
             base: Duration::from_millis(500),
             cap: Duration::from_secs(30),
             longest_wait: Duration::from_mins(10),
@@ -45,27 +54,90 @@ impl RetryPolicy {
     }
 }
 
-/// Holds all workers of a client together.
-#[derive(Debug, Default)]
-pub(super) struct Gate(Mutex<Option<Instant>>);
+/// What comes of a failed request.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// It is worth another try after this pause.
+    Again(Duration),
+    /// The host wants to be left alone, and whoever asks it next waits by that. Somebody was told, if it is new.
+    Held,
+    /// It is not.
+    Over(HubError),
+}
 
-impl Gate {
-    /// Nobody passes before `wait` is over.
-    pub fn hold(&self, wait: Duration) {
-        let until = Instant::now() + wait;
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *held = Some(held.map_or(until, |h| h.max(until)));
+impl Hub {
+    /// That bytes came which were missing.
+    pub(crate) fn arrived(&self, bytes: u64) {
+        self.config.patience.arrived(bytes);
     }
 
-    /// Waits until the gate is open.
-    pub async fn pass(&self) {
-        loop {
-            let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            match until {
-                Some(until) if until > Instant::now() => tokio::time::sleep_until(until).await,
-                _ => return,
+    /// That a file is whole, or a question was answered.
+    pub(crate) fn answered(&self) {
+        self.config.patience.answered();
+    }
+
+    /// Whether one of its hosts wants to be left alone.
+    pub(crate) fn is_held(&self) -> bool {
+        self.hosts.any_held()
+    }
+
+    /// Leaves the endpoint alone for a while, where others have what it has.
+    pub(crate) fn leave_alone(&self, wait: Duration) {
+        self.hosts.of(name_of(&self.config.endpoint)).leave_alone(wait);
+    }
+
+    /// Judges a failed request, the `failures`-th in a row; tells the watcher of a wait that begins.
+    pub(crate) fn judge(&self, error: HubError, failures: u32, progress: &dyn Progress) -> Verdict {
+        let policy = &self.config.retry;
+        if !error.is_retryable() {
+            return Verdict::Over(error);
+        }
+        let standing = self.config.patience.failed();
+        let patience = if standing.answered { policy.patience } else { policy.first_patience };
+        if standing.fruitless >= patience {
+            return Verdict::Over(error);
+        }
+        if let Some((url, stated)) = error.limit() {
+            let host = self.hosts.of(url.host());
+            // A little more than asked, differently for each client, so that they do not come back together.
+            let stated = stated.map(|wait| wait.saturating_add(policy.pause(1)));
+            let grown = |strikes: u32| policy.bound(strikes.saturating_add(1)) + policy.pause(1);
+            match host.refused(stated, grown, policy.longest_wait) {
+                Hold::Spent(wait) => return Verdict::Over(HubError::RateLimited { url: url.clone(), wait }),
+                Hold::Began(wait) => {
+                    // A wait that it asks for is no time without progress; one that we think of is.
+                    self.config.patience.waited(stated.unwrap_or_default());
+                    progress.event(Event::RateLimited { host: url.host(), wait });
+                }
+                Hold::Joined => {}
+            }
+            return Verdict::Held;
+        }
+        // A server that answers, and wrongly, is not waited for.
+        if !error.is_outage() && failures >= policy.attempts {
+            return Verdict::Over(error);
+        }
+        Verdict::Again(policy.pause(failures))
+    }
+
+    /// Sleeps as long as is right after `error`, or gives it back when it is time to give up.
+    pub(crate) async fn back_off(
+        &self,
+        path: Option<&RepoPath>,
+        error: HubError,
+        failures: u32,
+        progress: &dyn Progress,
+    ) -> Result<(), HubError> {
+        let why = error.brief();
+        match self.judge(error, failures, progress) {
+            Verdict::Over(error) => return Err(error),
+            Verdict::Held => {}
+            Verdict::Again(wait) => {
+                progress.event(Event::Retry { path, why: &why, attempt: failures + 1, wait });
+                tokio::time::sleep(wait).await;
             }
         }
+        Ok(())
     }
 }
 

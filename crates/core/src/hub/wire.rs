@@ -85,6 +85,46 @@ struct LfsJson {
     size: u64,
 }
 
+/// `GET .../revision/{rev}?blobs=true`: the files as the page of a repo lists them.
+#[derive(Debug, Deserialize)]
+pub(super) struct SiblingsJson {
+    #[serde(default)]
+    siblings: Vec<SiblingJson>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SiblingJson {
+    rfilename: String,
+    #[serde(default)]
+    size: u64,
+    #[serde(rename = "blobId")]
+    blob_id: Option<String>,
+    lfs: Option<SiblingLfsJson>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SiblingLfsJson {
+    sha256: String,
+    size: u64,
+}
+
+impl SiblingsJson {
+    /// The same as elements of a tree; `None` where some file has no digest.
+    pub fn rows(self) -> Option<Vec<TreeJson>> {
+        let row = |file: SiblingJson| {
+            Some(TreeJson {
+                kind: "file".to_owned(),
+                path: file.rfilename,
+                size: file.size,
+                oid: Some(file.blob_id?),
+                lfs: file.lfs.map(|lfs| LfsJson { oid: lfs.sha256, size: lfs.size }),
+                xet_hash: None,
+            })
+        };
+        self.siblings.into_iter().map(row).collect()
+    }
+}
+
 /// What a tree element turned out to be.
 pub(super) enum Listed {
     File(Entry),

@@ -34,7 +34,8 @@ const BUFFER_SIZE: &str = "reconstruction.download_buffer_size";
 const BUFFER_LIMIT: &str = "reconstruction.download_buffer_limit";
 /// Bytes that are handed on at once: a term of a file may be a whole xorb, far more than a block.
 const PIECE: usize = 256 << 10;
-/// `hf-xet` gives nothing until the first term is whole, while its own reads have the stall timeout.
+/// `hf-xet` gives nothing until the first term is whole, while its own reads have the stall timeout. Where there is
+/// nothing else to go on with, so many of them are waited for.
 const STALLS: u32 = 10;
 /// Files for which Xet failed before it is given up for the run.
 const FAILURES: u32 = 3;
@@ -91,7 +92,7 @@ impl XetBody {
     /// The next bytes, a piece at a time.
     pub async fn chunk(&mut self, hub: &Hub, url: &Url) -> Result<Option<Bytes>, HubError> {
         if self.at_hand.is_empty() {
-            let wait = hub.config.stall_timeout * STALLS;
+            let wait = hub.config.stall_timeout * if hub.may_leave_xet() { 1 } else { STALLS };
             match hub.within(url, "bytes over Xet", wait, self.stream.next()).await? {
                 Ok(Some(bytes)) => self.at_hand = bytes,
                 Ok(None) => return Ok(None),
@@ -146,7 +147,7 @@ impl Hub {
             let file = XetFileInfo::new(hash, entry.size);
             group.download_stream(file, Some(range)).await.map_err(|e| failure(&url, &e))
         };
-        match self.within(&url, "answer over Xet", self.config.response_timeout * 2, start).await? {
+        match self.within(&url, "answer over Xet", self.config.response_timeout, start).await? {
             Ok(stream) => Ok((url, XetBody { stream, at_hand: Bytes::new() })),
             Err(error) => {
                 // Next time with a new token.
@@ -162,9 +163,13 @@ impl Hub {
         if let Some(group) = groups.open.get(token_url) {
             return Ok(group.clone());
         }
-        self.gate.pass().await;
         let asked = self.asked(info.repo_type, &info.id, "");
-        let (answered, response) = self.try_api(token_url, &asked).await?;
+        let (answered, response) = self.try_api(token_url, &asked).await.inspect_err(|error| {
+            // A server that hands out no tokens has none for any file.
+            if matches!(error, HubError::NotServed { .. }) {
+                self.xet.failures.store(FAILURES, Ordering::Relaxed);
+            }
+        })?;
         let token: TokenJson = self.json(&answered, response).await?;
         self.check_cas(url, &token.cas_url)?;
         let mut headers = HeaderMap::new();

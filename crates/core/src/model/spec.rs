@@ -30,7 +30,7 @@ pub struct RepoSpec {
     pub revision: Option<Revision>,
     /// The folder or file that a pasted URL pointed into.
     pub path: Option<RepoPath>,
-    /// Scheme, host and port of a pasted URL that is not the public Hub's.
+    /// Scheme, host and port of a pasted URL that is not the public Hub's, or that names a user; with the user.
     pub endpoint: Option<String>,
 }
 
@@ -118,6 +118,11 @@ fn parse_plain(text: &str, with_path: bool) -> Result<RepoSpec, SpecError> {
     Ok(RepoSpec { repo_type, id: id.parse()?, revision, path, endpoint: None })
 }
 
+/// `name` or `name:password`, as it is encoded in the URL.
+fn user_of(url: &url::Url) -> String {
+    url.password().map_or(url.username().to_owned(), |password| format!("{}:{password}", url.username()))
+}
+
 fn decode(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
@@ -127,7 +132,12 @@ fn parse_url(text: &str) -> Result<RepoSpec, SpecError> {
     let url = url::Url::parse(text).map_err(|_| bad())?;
     let host = url.host_str().ok_or_else(bad)?;
     let public = matches!(host, "huggingface.co" | "www.huggingface.co" | "hf.co");
-    let endpoint = (!public).then(|| url.origin().ascii_serialization());
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    // A user's name in a URL is kept, so that whoever asks the host can say what becomes of it.
+    let endpoint = (!public || has_user).then(|| {
+        let origin = url.origin().ascii_serialization();
+        if has_user { origin.replacen("://", &format!("://{}@", user_of(&url)), 1) } else { origin }
+    });
     let decoded: Vec<String> = url.path_segments().ok_or_else(bad)?.filter(|s| !s.is_empty()).map(decode).collect();
     let segments: Vec<&str> = decoded.iter().map(String::as_str).collect();
     let mut rest = &segments[..];
@@ -204,6 +214,7 @@ mod tests {
             ("https://huggingface.co/datasets/squad/discussions/3", "dataset squad"),
             ("https://huggingface.co/api/models/a/b", "model a/b"),
             ("http://127.0.0.1:8080/a/b", "model a/b via http://127.0.0.1:8080"),
+            ("https://me:pass@huggingface.co/a/b", "model a/b via https://me:pass@huggingface.co"),
         ] {
             assert_eq!(show(typed), meant, "{typed}");
         }

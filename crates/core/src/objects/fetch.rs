@@ -88,6 +88,7 @@ impl File {
             }
             bytes.extend_from_slice(&chunk);
             self.received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            hub.arrived(chunk.len() as u64);
             let event = Event::FileBytes { path: &self.entry.path, bytes: chunk.len() as u64 };
             self.upload.progress.event(event);
         }

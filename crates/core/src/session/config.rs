@@ -69,6 +69,8 @@ pub struct Config {
     pub check_space: bool,
     /// Use only what is here; make no request.
     pub offline: bool,
+    /// Use what is already here where it is all here and right; make no request then.
+    pub prefer_offline: bool,
     /// How to fetch.
     pub fetch: FetchOptions,
     /// Threads that hash and read headers.
@@ -96,6 +98,7 @@ impl Config {
             nearby: None,
             check_space: true,
             offline: false,
+            prefer_offline: false,
             fetch: FetchOptions::default(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             allow_unsafe_pickle: false,

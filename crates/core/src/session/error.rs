@@ -17,6 +17,14 @@ pub enum Error {
     /// The Hub.
     #[error(transparent)]
     Hub(#[from] HubError),
+    /// The Hub is away, and everything that is asked for is here.
+    #[error("{source}")]
+    Away {
+        /// What became of the request.
+        source: Box<HubError>,
+        /// Since when all of it is here.
+        since: String,
+    },
     /// The transfer.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -115,6 +123,7 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Error::Hub(error) => error.exit_code(),
+            Error::Away { source, .. } => source.exit_code(),
             Error::Fetch(error) => error.exit_code(),
             #[cfg(feature = "object-store")]
             Error::Objects(error) => error.exit_code(),
@@ -135,6 +144,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Hub(error) => error.hint(),
+            Error::Away { since, .. } => Some(format!("everything is here, as of {since}: --offline uses it")),
             Error::Fetch(error) => error.hint(),
             #[cfg(feature = "object-store")]
             Error::Objects(error) => error.hint(),

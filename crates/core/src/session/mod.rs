@@ -7,6 +7,7 @@ mod documents;
 mod early;
 mod error;
 mod folder;
+mod here;
 mod inspect;
 mod keeping;
 mod local;
@@ -124,6 +125,18 @@ impl Session {
     /// Does the whole job: fetches what is not here, verifies all of it, and moves the revision's
     /// ref when nothing is wrong.
     pub async fn get(&self, spec: &RepoSpec, options: &Options) -> Result<Report, Error> {
+        if self.config.prefer_offline
+            && let Some(report) = self.get_here(spec, options).await
+        {
+            return Ok(report);
+        }
+        match self.get_there(spec, options).await {
+            Err(Error::Hub(error)) if error.is_outage() => Err(self.away(error, spec, options).await),
+            ended => ended,
+        }
+    }
+
+    async fn get_there(&self, spec: &RepoSpec, options: &Options) -> Result<Report, Error> {
         let started = Instant::now();
         #[cfg(feature = "object-store")]
         if let Some(objects) = &self.objects {

@@ -17,6 +17,7 @@ use crate::fetch::{BlockReader, Ranges};
 use crate::hub::{Hub, HubError, Remote, ShownUrl};
 use crate::model::{Presence, RepoInfo, RepoPath};
 use crate::plan::Item;
+use crate::progress::Silent;
 
 impl Session {
     /// Where the files of a plan are.
@@ -136,7 +137,21 @@ impl Ranges for HubRanges {
     }
 }
 
+/// A range, with retries.
 async fn fetch(hub: &Hub, remote: &Remote, range: Range<u64>) -> Result<Bytes, HubError> {
+    let mut failures = 0;
+    loop {
+        match try_fetch(hub, remote, range.clone()).await {
+            Err(error) if error.is_retryable() => {
+                failures += 1;
+                hub.back_off(Some(remote.path()), error, failures, &Silent).await?;
+            }
+            other => return other.inspect(|_| hub.answered()),
+        }
+    }
+}
+
+async fn try_fetch(hub: &Hub, remote: &Remote, range: Range<u64>) -> Result<Bytes, HubError> {
     let ignored = || {
         let what = "it ignores requests for ranges, which are needed to read headers alone".into();
         HubError::Protocol { url: ShownUrl::from(&hub.config().endpoint), what }

@@ -2,26 +2,37 @@
 
 pub(crate) use hfget_formats::json;
 mod near;
+mod secret;
 
 use std::borrow::Cow;
 
 pub use near::meant;
 pub(crate) use near::{choices, distance};
+pub use secret::{hidden, keep_secret};
 
-/// Untrusted text with everything that could steer a terminal escaped; borrows when there is nothing to escape.
+/// Untrusted text with everything that could steer a terminal escaped, and without this process's secrets; borrows
+/// when there is nothing to escape.
 ///
 /// Control characters (C0, DEL, C1), line and paragraph separators, and the bidirectional and
-/// zero-width format characters and tags are written as `\u{..}`, and so is the first character of a text that a
-/// CI system would take for a command (`::error::` of GitHub, `##[error]` of Azure); everything else is passed through.
+/// zero-width format characters and tags are written as `\u{..}`, and so is the first character of what a CI system
+/// would take for a command to itself (`::error::` of GitHub, `##[error]` and `##vso[` of Azure, `##teamcity[`);
+/// everything else is passed through.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
-    let command = is_ci_command(text);
-    if !command && !text.chars().any(steers_terminal) {
+    match hidden(text) {
+        Cow::Borrowed(text) => escaped(text),
+        Cow::Owned(text) => Cow::Owned(escaped(&text).into_owned()),
+    }
+}
+
+fn escaped(text: &str) -> Cow<'_, str> {
+    let commands = ci_commands(text);
+    if commands.is_empty() && !text.chars().any(steers_terminal) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
     for (at, c) in text.char_indices() {
-        if steers_terminal(c) || command && at == 0 {
+        if steers_terminal(c) || commands.binary_search(&at).is_ok() {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);
@@ -30,9 +41,27 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// JSON in which no CI system finds a command: it has the same meaning.
+#[must_use]
+pub fn json_for_logs(json: &str) -> Cow<'_, str> {
+    // Outside of strings JSON has no '#', and a line of it begins with no colon.
+    let text = hidden(json);
+    if !text.contains("##") {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut characters = text.chars().peekable();
+    while let Some(c) = characters.next() {
+        if c == '#' && characters.peek() == Some(&'#') { out.push_str("\\u0023") } else { out.push(c) }
+    }
+    Cow::Owned(out)
+}
+
 /// The beginning of an untrusted text of any length, safe to print: for a name in a message.
 pub(crate) fn brief(text: &str) -> String {
     const CHARS: usize = 200;
+    // Before it is cut: half a secret is one too.
+    let text = hidden(text);
     let end = text.char_indices().nth(CHARS).map_or(text.len(), |(at, _)| at);
     printable(&text[..end]).into_owned()
 }
@@ -53,9 +82,22 @@ pub(crate) fn steers_terminal(c: char) -> bool {
             | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Whether a CI system would read a line that is this text as a command to itself.
-fn is_ci_command(text: &str) -> bool {
-    text.starts_with("::") || text.starts_with("##[")
+/// Where in a text there is what a CI system would read as a command to itself. `::` counts at the start of a line, and
+/// so after a space, where a long line may be broken; `##[`, `##vso[` and the like count anywhere.
+fn ci_commands(text: &str) -> Vec<usize> {
+    let colons =
+        text.match_indices("::").filter(|(at, _)| text[..*at].chars().next_back().is_none_or(char::is_whitespace));
+    let mut found: Vec<usize> = colons.map(|(at, _)| at).collect();
+    let mut at = 0;
+    while let Some(start) = text[at..].find("##").map(|more| at + more) {
+        let after = text[start..].trim_start_matches('#');
+        at = text.len() - after.len();
+        if after.trim_start_matches(|c: char| c.is_ascii_alphanumeric()).starts_with('[') {
+            found.extend(start..at - 1);
+        }
+    }
+    found.sort_unstable();
+    found
 }
 
 /// An identity as a terminal, a log or a report may show it: the only escaped form there is.
@@ -74,6 +116,26 @@ impl std::fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(&printable(self.0))
     }
+}
+
+/// `1 tensor`, `1,234 tensors`.
+#[must_use]
+pub fn many(n: u64, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{} {noun}s", group(n)) }
+}
+
+/// Digits in groups of three.
+#[must_use]
+pub fn group(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
 }
 
 /// A byte count as people read it: decimal units, as disks and networks are sold (`14.0 GB`).
@@ -106,7 +168,20 @@ mod tests {
         assert_eq!(printable("a\u{e0041}"), "a\\u{e0041}");
         assert_eq!(Shown::new("::stop-commands::x").to_string(), "\\u{3a}:stop-commands::x");
         assert_eq!(printable("##[error]x"), "\\u{23}#[error]x");
-        assert!(matches!(printable("a::b ##[c"), Cow::Borrowed(_)));
+        assert_eq!(printable("a ::stop-commands::x"), "a \\u{3a}:stop-commands::x");
+        assert_eq!(printable("a##vso[task.x]b"), "a\\u{23}#vso[task.x]b");
+        assert_eq!(printable("###[error]x"), "\\u{23}\\u{23}#[error]x");
+        assert!(matches!(printable("a::b ## c [d] std::fmt"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn json_keeps_its_meaning_where_a_ci_system_reads_it() {
+        let json = r###"{"path":"##vso[task.x]","other":"# a #"}"###;
+        let safe = json_for_logs(json);
+        assert!(!safe.contains("##"), "{safe}");
+        let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(value(&safe), value(json));
+        assert!(matches!(json_for_logs("{\"a\":\"#[b]\"}"), Cow::Borrowed(_)));
     }
 
     #[test]

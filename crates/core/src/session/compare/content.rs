@@ -84,7 +84,7 @@ impl Pair<'_> {
                     failures += 1;
                     self.reference.back_off(Some(&entry.path), error, failures, self.progress).await?;
                 }
-                other => return other,
+                other => return other.inspect(|_| self.reference.answered()),
             }
         }
     }
@@ -140,7 +140,10 @@ impl Pair<'_> {
                     failures += 1;
                     self.mirror.back_off(Some(&entry.path), error, failures, self.watch).await.map_err(refused)?;
                 }
-                None if bytes.len() as u64 == length => return Ok(bytes),
+                None if bytes.len() as u64 == length => {
+                    self.mirror.answered();
+                    return Ok(bytes);
+                }
                 None => {
                     let got = bytes.len();
                     let message = format!("bytes {}-{} came as {got} bytes", range.start, range.end - 1);
@@ -193,6 +196,7 @@ impl Pair<'_> {
                         at += chunk.len() as u64;
                         // Starting again and again is no progress.
                         if at > most {
+                            self.mirror.arrived(at - most);
                             (most, failures) = (at, 0);
                         }
                         self.bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed);

@@ -130,8 +130,12 @@ impl Said {
         let parts = self.0.iter().zip(names).filter(|(n, _)| **n > 0).map(|(n, name)| format!("{n} without {name}"));
         let parts = parts.collect::<Vec<_>>().join(", ");
         (!parts.is_empty()).then(|| {
-            Finding::repo(Code::MetadataMissing, format!("of {files} files the mirror answers for {parts}"))
-                .hint("huggingface_hub refuses to download files without them")
+            let missing =
+                Finding::repo(Code::MetadataMissing, format!("of {files} files the mirror answers for {parts}"));
+            // Without these it refuses; without a size it goes on.
+            let refuses = self.0.iter().take(2).any(|n| *n > 0);
+            let severity = if refuses { Severity::Error } else { Severity::Warning };
+            missing.severity(severity).hint("huggingface_hub refuses to download files without a commit or an ETag")
         })
     }
 }

@@ -68,7 +68,7 @@ struct Watch {
 
 impl Progress for Watch {
     fn event(&self, event: Event<'_>) {
-        if let Event::RateLimited { wait } = event {
+        if let Event::RateLimited { wait, .. } = event {
             self.waits.fetch_add(1, Ordering::Relaxed);
             self.seconds.fetch_add(wait.as_secs().max(1), Ordering::Relaxed);
         }

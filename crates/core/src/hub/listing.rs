@@ -1,0 +1,268 @@
+//! What files a repo has, in every dialect that servers list them in. What an entry of a listing means is said in `wire`.
+
+use std::collections::BTreeSet;
+
+use futures_util::stream::{self, StreamExt as _};
+use percent_encoding::utf8_percent_encode;
+use reqwest::header::LINK;
+use url::Url;
+
+use super::claim::Claim;
+use super::client::{PAGE_LIMIT, SEGMENT, Told};
+use super::error::ShownUrl;
+use super::headers::next_link;
+use super::probe::{Ask, Hosts};
+use super::wire::{Listed, SiblingsJson, TreeJson};
+use super::{Hub, HubError};
+use crate::model::{Entry, Lfs, Listing, Rejected, RepoInfo, RepoPath};
+use crate::progress::{Event, Progress};
+
+/// All pages of a listing together; those of 100,000 files have some 30 MB.
+const LISTING_LIMIT: usize = 512 << 20;
+/// Pages of one listing: ten million files.
+const PAGES_LIMIT: usize = 10_000;
+
+/// Folders that are asked for one by one, of a listing that is not recursive.
+const FOLDERS_ASKED: usize = 2000;
+
+/// Files whose digests are asked for one by one, of a listing that has none.
+const DIGESTS_ASKED: usize = 2000;
+/// So many at once.
+const AT_ONCE: usize = 8;
+
+impl Hub {
+    /// Every file at the pinned commit, page by page.
+    pub async fn listing(&self, info: &RepoInfo, progress: &dyn Progress) -> Result<Listing, HubError> {
+        #[cfg(feature = "object-store")]
+        if let Some(objects) = &self.objects {
+            return self.object_listing(objects, info).await;
+        }
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut rejected: Vec<Rejected> = Vec::new();
+        // Some mirrors drop the query, and with it `recursive`: then folders are listed and nothing in them.
+        let mut asked: BTreeSet<RepoPath> = BTreeSet::new();
+        let mut pending: BTreeSet<RepoPath> = BTreeSet::new();
+        let mut next: Option<RepoPath> = None;
+        loop {
+            let mut folders: BTreeSet<RepoPath> = BTreeSet::new();
+            let before = entries.len() + rejected.len();
+            self.rows(info, next.as_ref(), progress, |row| {
+                match row.parse()? {
+                    Listed::File(entry) => entries.push(entry),
+                    Listed::Rejected(name) => rejected.push(name),
+                    Listed::Folder(path) => drop(folders.insert(path)),
+                    Listed::Other => {}
+                }
+                Ok(())
+            })
+            .await?;
+            if let Some(folder) = &next
+                && folders.is_empty()
+                && entries.len() + rejected.len() == before
+            {
+                return Err(self.unlisted(folder));
+            }
+            pending.extend(folders.into_iter().filter(|folder| !asked.contains(folder)));
+            // What files are below is listed: git has no empty folders.
+            entries.sort_by(|a, b| a.path.cmp(&b.path));
+            let listed = |folder: &RepoPath| {
+                let below = format!("{}/", folder.as_str());
+                let at = entries.partition_point(|entry| entry.path.as_str() < below.as_str());
+                entries.get(at).is_some_and(|entry| entry.path.as_str().starts_with(&below))
+                    || rejected.iter().any(|name| name.error.text.starts_with(&below))
+            };
+            pending.retain(|folder| !listed(folder));
+            let Some(folder) = pending.pop_first() else { break };
+            if asked.len() >= FOLDERS_ASKED {
+                return Err(self.unlisted(&folder));
+            }
+            asked.insert(folder.clone());
+            next = Some(folder);
+        }
+        self.find_digests(info, &mut entries, progress).await?;
+        Ok(Listing::new(info.clone(), entries, rejected))
+    }
+
+    /// The same as a mirror lists it, sorted by name; what it does not say is missing and no error.
+    pub(crate) async fn claims(&self, info: &RepoInfo, progress: &dyn Progress) -> Result<Vec<Claim>, HubError> {
+        let mut claims: Vec<Claim> = Vec::new();
+        self.rows(info, None, progress, |row| {
+            claims.extend(row.claim());
+            Ok(())
+        })
+        .await?;
+        claims.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(claims)
+    }
+
+    /// That a folder is listed, and what is in it cannot be had.
+    fn unlisted(&self, folder: &RepoPath) -> HubError {
+        let what = format!("the listing names the folder {} and nothing in it", folder.shown());
+        HubError::Protocol { url: (&self.config.endpoint).into(), what }
+    }
+
+    /// Every row of a listing: of the whole repo, or below a folder.
+    async fn rows(
+        &self,
+        info: &RepoInfo,
+        folder: Option<&RepoPath>,
+        progress: &dyn Progress,
+        mut take: impl FnMut(TreeJson) -> Result<(), String>,
+    ) -> Result<(), HubError> {
+        let commit = info.commit.to_string();
+        let mut below = String::new();
+        for segment in folder.into_iter().flat_map(RepoPath::segments) {
+            below.push('/');
+            below.extend(utf8_percent_encode(segment, SEGMENT));
+        }
+        let (kind, id) = (info.repo_type.plural(), &info.canonical_id);
+        let path = format!("/api/{kind}/{id}/tree/{commit}{below}?recursive=true");
+        let asked = self.asked(info.repo_type, &info.id, &commit);
+        let mut next = Some(self.config.url(&path));
+        let first = next.clone();
+        let mut seen = std::collections::HashSet::new();
+        let mut left = LISTING_LIMIT;
+        while let Some(page) = next.take() {
+            let told = match self.get_json(&page, &asked, left.min(PAGE_LIMIT), progress).await {
+                Err(HubError::NotServed { url, .. }) if Some(&page) == first.as_ref() && folder.is_none() => {
+                    let rows = self.siblings(info, &url, progress).await?;
+                    let protocol = |what: String| HubError::Protocol { url: url.clone(), what };
+                    return rows.into_iter().try_for_each(|row| take(row).map_err(protocol));
+                }
+                other => other?,
+            };
+            let Told { url, headers, value: rows, length }: Told<Vec<TreeJson>> = told;
+            let protocol = |what: String| HubError::Protocol { url: (&url).into(), what };
+            if !seen.insert(page) || seen.len() > PAGES_LIMIT {
+                return Err(protocol(format!("the listing does not end ({} pages so far)", seen.len())));
+            }
+            let link = headers.get_all(LINK).iter().filter_map(|v| v.to_str().ok()).find_map(next_link);
+            left -= length;
+            if rows.is_empty() && link.is_some() && seen.len() > 2 {
+                return Err(protocol("the listing does not end (an empty page names a next one)".into()));
+            }
+            for row in rows {
+                take(row).map_err(&protocol)?;
+            }
+            if let Some(link) = link {
+                next = Some(
+                    self.next_page(&url, &link)
+                        .ok_or_else(|| protocol("its link to the next page is no URL of a listing".into()))?,
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the next page is: at the endpoint, whomever the link names. A server that passes on what the Hub says
+    /// passes on the Hub's name too.
+    fn next_page(&self, url: &Url, link: &str) -> Option<String> {
+        let target = url.join(link).ok()?;
+        let at = target.path().find("/api/")?;
+        let query = target.query().map_or(String::new(), |query| format!("?{query}"));
+        Some(self.config.url(&format!("{}{query}", &target.path()[at..])))
+    }
+
+    /// The files as the repo's own page lists them, of a server that has no `/tree`.
+    async fn siblings(
+        &self,
+        info: &RepoInfo,
+        tree: &ShownUrl,
+        progress: &dyn Progress,
+    ) -> Result<Vec<TreeJson>, HubError> {
+        let commit = info.commit.to_string();
+        let path = format!("/api/{}/{}/revision/{commit}?blobs=true", info.repo_type.plural(), info.canonical_id);
+        let asked = self.asked(info.repo_type, &info.id, &commit);
+        let missing = |what: &str| HubError::NoListing { url: tree.clone(), what: what.to_owned() };
+        let told = self.get_json(&self.config.url(&path), &asked, PAGE_LIMIT, progress).await;
+        let Told { value, .. }: Told<SiblingsJson> = match told {
+            Err(HubError::NotServed { .. }) => return Err(missing("nor does it answer to ?blobs=true")),
+            other => other?,
+        };
+        let rows = value.rows().ok_or_else(|| missing("and its ?blobs=true names no digests"))?;
+        progress.event(Event::Notice { text: "the server has no /tree API: its files are listed by ?blobs=true" });
+        Ok(rows)
+    }
+
+    /// Asks for the digests of large files one by one where the listing names none of any: some servers leave out what
+    /// the Hub says of LFS.
+    async fn find_digests(
+        &self,
+        info: &RepoInfo,
+        entries: &mut [Entry],
+        progress: &dyn Progress,
+    ) -> Result<(), HubError> {
+        if entries.iter().any(|entry| entry.lfs.is_some()) {
+            return Ok(());
+        }
+        let mut hosts = Hosts::default();
+        hosts.insert_server(&self.config.endpoint);
+        let wanted: Vec<(usize, RepoPath)> = entries
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| is_usually_lfs(entry))
+            .map(|(at, entry)| (at, entry.path.clone()))
+            .take(DIGESTS_ASKED)
+            .collect();
+        let hosts = &hosts;
+        let ask = |(at, path): (usize, RepoPath)| async move {
+            let answer = self.ask(info, &path, &Ask::Head, hosts, progress).await;
+            (at, answer.ok().and_then(|answer| Some((answer.linked_etag?, answer.size?))))
+        };
+        let found: Vec<_> = stream::iter(wanted.into_iter().map(ask)).buffer_unordered(AT_ONCE).collect().await;
+        let mut files = 0;
+        for (at, said) in found {
+            if let Some((tag, size)) = said
+                && let Ok(sha256) = tag.parse()
+                && let Some(entry) = entries.get_mut(at)
+            {
+                (entry.lfs, entry.size) = (Some(Lfs { sha256, size }), size);
+                files += 1;
+            }
+        }
+        if files > 0 {
+            let files = crate::text::many(files, "file");
+            let text = format!("the listing has no LFS digests: those of {files} are taken from headers");
+            progress.event(Event::Notice { text: &text });
+        }
+        Ok(())
+    }
+}
+
+/// Whether a file is in LFS on the Hub, by the size that git takes there and by the names that it puts into LFS itself.
+fn is_usually_lfs(entry: &Entry) -> bool {
+    const LARGE: u64 = 10 << 20;
+    const ENDINGS: &[&str] = &[
+        "safetensors",
+        "bin",
+        "pt",
+        "pth",
+        "ckpt",
+        "h5",
+        "msgpack",
+        "onnx",
+        "onnx_data",
+        "gguf",
+        "model",
+        "pb",
+        "tflite",
+        "ot",
+        "pkl",
+        "pickle",
+        "joblib",
+        "npy",
+        "npz",
+        "arrow",
+        "parquet",
+        "zip",
+        "tar",
+        "gz",
+        "tgz",
+        "7z",
+        "xz",
+        "zst",
+    ];
+    let name = entry.path.file_name();
+    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+    entry.xet_hash.is_some() || entry.size >= LARGE || ENDINGS.contains(&ending)
+}

@@ -1,0 +1,240 @@
+//! Mirrors and proxies that differ from the Hub: each is used as it is, and what cannot be is named.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
+use hfget_loopback_hub::{Access, Dialect, Fault, Hub, Kind, Options, Place, Repo, TOKEN, Tls};
+
+use super::support::{CHATGLM, Machine, Run, codes, fixture, one_file};
+
+const WEIGHTS: &str = "model.safetensors";
+
+fn speaking(dialect: Dialect) -> Options {
+    Options { dialect, page_size: 3, ..Options::default() }
+}
+
+/// Everything of a repo comes right from a server that speaks so; what the run said.
+#[track_caller]
+fn comes(dialect: Dialect, repo: &Repo) -> Run {
+    let prefix = dialect.prefix;
+    let machine = Machine::on(Hub::with(speaking(dialect), [repo.clone()]));
+    let endpoint = format!("{}{prefix}", machine.hub.endpoint());
+    let run = machine.run([repo.id(), "--endpoint", &endpoint, "--all"]).ends_with(0).says("verified");
+    machine.assert_nothing_wrong(repo);
+    assert!(machine.model(repo.id()).join("refs/main").exists());
+    run
+}
+
+#[test]
+fn pages_that_a_link_says_are_at_the_hub_are_asked_for_at_the_endpoint() {
+    for link in ["https://huggingface.co", "http://127.0.0.9:1/some/prefix"] {
+        comes(Dialect { link_to: Some(link.into()), ..Dialect::default() }, &fixture(CHATGLM));
+    }
+}
+
+#[test]
+fn a_server_below_a_path_and_a_link_without_it_work_together() {
+    let prefix = "/artifactory/api/huggingfaceml/hub";
+    comes(Dialect { prefix, ..Dialect::default() }, &fixture(CHATGLM));
+    let link_to = Some("https://huggingface.co".into());
+    comes(Dialect { prefix, link_to, ..Dialect::default() }, &fixture(CHATGLM));
+}
+
+#[test]
+fn a_query_that_is_not_known_is_left_out() {
+    comes(Dialect { knows_no_queries: true, ..Dialect::default() }, &one_file(64));
+    // The twin: what is not there is not there.
+    let options = speaking(Dialect { knows_no_queries: true, ..Dialect::default() });
+    Machine::on(Hub::with(options, [])).run(["org/one"]).ends_with(3).says("was not found");
+}
+
+#[test]
+fn a_server_without_a_tree_lists_its_files_by_blobs() {
+    for status in [404, 400] {
+        let dialect = Dialect { no_tree: Some(status), ..Dialect::default() };
+        comes(dialect, &fixture(CHATGLM)).says("note: the server has no /tree API");
+    }
+    // With neither of the two, the missing API is named and not the repo.
+    let options = speaking(Dialect { no_tree: Some(404), no_blobs: true, ..Dialect::default() });
+    let machine = Machine::on(Hub::with(options, [one_file(64)]));
+    let run = machine.run(["org/one"]).ends_with(4).says("/tree/").says("?blobs=true").says("--mirror");
+    assert!(!run.err.contains("not found"), "{}", run.err);
+}
+
+#[test]
+fn digests_that_a_listing_leaves_out_come_from_headers_and_it_is_said() {
+    let dialect = || Dialect { no_lfs: true, ..Dialect::default() };
+    comes(dialect(), &one_file(5 << 20)).says("note: the listing has no LFS digests: those of 1 file are taken");
+    // Wrong bytes are found all the same.
+    let machine = Machine::on(Hub::with(speaking(dialect()), [one_file(1 << 20)]));
+    machine.hub.fault(Fault::new(Place::Bytes, Kind::CorruptByte(500)).on(WEIGHTS));
+    machine.run(["org/one"]).ends_with(1).says("checksum-mismatch");
+    // The twin: a repo that has nothing in LFS is not asked about.
+    let repo = Repo::new("org/text").file("config.json", "{}").file("README.md", "x");
+    let machine = Machine::new([repo]);
+    let run = machine.run(["org/text", "--all"]).ends_with(0);
+    assert!(!run.err.contains("note:"), "{}", run.err);
+    assert!(machine.hub.requests().iter().all(|r| r.method == "GET"));
+}
+
+#[test]
+fn headers_are_hints_and_bytes_decide() {
+    for dialect in [
+        Dialect { odd_etags: true, ..Dialect::default() },
+        Dialect { no_size: true, ..Dialect::default() },
+        Dialect { odd_etags: true, no_size: true, own_bytes: true, ..Dialect::default() },
+    ] {
+        comes(dialect.clone(), &one_file(5 << 20));
+        // The twin: headers that agree with nothing excuse no wrong byte.
+        let machine = Machine::on(Hub::with(speaking(dialect), [one_file(1 << 20)]));
+        machine.hub.fault(Fault::new(Place::Bytes, Kind::CorruptByte(500)).on(WEIGHTS));
+        machine.run(["org/one"]).ends_with(1).says("checksum-mismatch");
+    }
+}
+
+#[test]
+fn names_stand_in_a_location_as_they_are() {
+    let repo = one_file(64).file("模型 é.json", "{}");
+    comes(Dialect { raw_location: true, ..Dialect::default() }, &repo);
+}
+
+#[test]
+fn a_filter_of_agents_that_knows_hf_hub_lets_us_pass() {
+    comes(Dialect { agent: Some("hf_hub"), ..Dialect::default() }, &one_file(64));
+}
+
+#[test]
+fn an_api_that_moved_to_https_is_followed_and_one_on_another_host_is_named() {
+    let secure = Hub::with(Options { tls: Some(Tls::Both), ..Options::default() }, [one_file(64)]);
+    let machine = Machine::new([one_file(64)]);
+    for place in [Place::Api, Place::Tree] {
+        machine.hub.fault(Fault::new(place, Kind::MovedTo(secure.endpoint())));
+    }
+    let bundle = machine.home.path().join("ca.pem");
+    std::fs::write(&bundle, secure.certificate().unwrap()).unwrap();
+    let mut command = machine.command();
+    let run: Run = command.env("SSL_CERT_FILE", &bundle).env("HF_TOKEN", TOKEN).arg("org/one").output().unwrap().into();
+    run.ends_with(0);
+    // Another port is another server to the token.
+    assert!(!secure.requests().is_empty() && secure.requests().iter().all(|r| !r.token));
+    machine.hub.heal();
+    machine.hub.fault(Fault::new(Place::Api, Kind::MovedTo("http://127.0.0.9:1".into())));
+    machine.run(["org/one", "--force"]).ends_with(4).says("use --endpoint http://127.0.0.9:1");
+}
+
+#[test]
+fn what_is_disabled_or_forbidden_by_law_is_not_available_whatever_the_status() {
+    let disabled = || vec![("x-error-message", "Access to this resource is disabled.".to_owned())];
+    for (status, headers) in [(451, Vec::new()), (403, disabled()), (401, disabled()), (404, disabled())] {
+        for place in [Place::Api, Place::Resolve] {
+            let machine = Machine::new([one_file(64)]);
+            machine.hub.fault(Fault::new(place, Kind::Status(status, headers.clone())));
+            let run = machine.run(["org/one"]).ends_with(3).says("disabled");
+            assert!(!run.err.contains("attempt"), "{status} {place:?}: {}", run.err);
+        }
+    }
+}
+
+#[test]
+fn a_mirror_that_wants_a_password_is_not_called_empty() {
+    let machine = Machine::new([one_file(64)]);
+    let basic = vec![("www-authenticate", "Basic realm=\"x\"".to_owned())];
+    machine.hub.fault(Fault::new(Place::Api, Kind::Status(401, basic)));
+    machine.run(["org/one"]).ends_with(3).says("asks for a user name and a password").says("USER:PASSWORD@HOST");
+    // The twin: the Hub's own 401 means what it always meant.
+    Machine::new([one_file(64).access(Access::Private)]).run(["org/one"]).ends_with(3).says("was not found");
+}
+
+#[test]
+fn a_request_can_be_found_by_whoever_runs_the_server() {
+    for name in ["x-request-id", "x-amzn-trace-id", "x-amz-cf-id"] {
+        let machine = Machine::new([one_file(64)]);
+        machine.hub.fault(Fault::new(Place::Api, Kind::Status(500, vec![(name, "Root=1-67af".to_owned())])));
+        machine.run(["org/one"]).ends_with(4).says("request Root=1-67af");
+    }
+    // What the body says in the place of a header is said, too.
+    let machine = Machine::new([one_file(64)]);
+    machine.hub.fault(Fault::new(Place::Api, Kind::Status(500, Vec::new())));
+    machine.run(["org/one"]).ends_with(4).says("as ordered");
+}
+
+#[test]
+fn what_the_hub_warns_of_is_passed_on_once() {
+    let headers = vec![
+        ("x-hf-warning", "quota; You are near your quota.".to_owned()),
+        ("x-hf-warning", "other; Something\u{1b}[31m else.".replace('\u{1b}', "")),
+    ];
+    let run = comes(Dialect { headers, ..Dialect::default() }, &fixture(CHATGLM));
+    assert_eq!(run.err.matches("says: You are near your quota.").count(), 1, "{}", run.err);
+    assert_eq!(run.err.matches("Something").count(), 1, "{}", run.err);
+}
+
+/// What `hf download` reads: the answer at which it stops.
+#[test]
+fn a_mirror_whose_last_answer_names_no_commit_is_not_true() {
+    let machine = Machine::new([one_file(1 << 20)]);
+    let compare = |mirror: &Hub| -> Run {
+        let mut command = machine.bare();
+        command.args(["compare", "org/one", "--json", "--retry-for", "0.5", "--mirror", &mirror.endpoint()]);
+        command.output().unwrap().into()
+    };
+    let own = Hub::with(speaking(Dialect { own_bytes: true, ..Dialect::default() }), [one_file(1 << 20)]);
+    let run = compare(&own).ends_with(1);
+    assert_eq!(codes(&run.json()["comparisons"][0]), ["metadata-missing"]);
+    // The twin: the redirect to another host is the last answer, and has all of it.
+    compare(&Hub::start([one_file(1 << 20)])).ends_with(0);
+}
+
+#[test]
+fn places_in_the_environment_are_read_as_python_reads_them() {
+    let machine = Machine::new([one_file(64)]);
+    let home = machine.home.path();
+    for (name, value, place) in [
+        ("HF_HOME", "$HOME/a", "a/hub"),
+        ("HF_HOME", "${HOME}/b", "b/hub"),
+        ("HF_HUB_CACHE", "~/c", "c"),
+        ("XDG_CACHE_HOME", "~/d", "d/huggingface/hub"),
+    ] {
+        let run: Run = machine.command().env_remove("HF_HOME").env(name, value).arg("org/one").output().unwrap().into();
+        assert!(run.ends_with(0).path().starts_with(home.join(place)), "{name}={value}");
+    }
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_refused_and_one_that_asks_who_comes_is_explained() {
+    let machine = Machine::new([one_file(64)]);
+    let with = |pairs: &[(&str, &str)], more: &[&str]| -> Run {
+        machine.command().envs(pairs.iter().copied()).arg("org/one").args(more).output().unwrap().into()
+    };
+    let run = with(&[("HTTPS_PROXY", "socks://me:pa55word@127.0.0.1:9")], &[]).ends_with(2).says("HTTPS_PROXY");
+    assert!(!run.err.contains("pa55word"), "{}", run.err);
+    assert_eq!(machine.hub.requests(), []);
+    with(&[("HTTP_PROXY", "http://127.0.0.1:9"), ("NO_PROXY", "*")], &[]).ends_with(0);
+    with(&[("HTTP_PROXY", "socks5://127.0.0.1:9")], &["--offline"]).ends_with(0);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    for endpoint in ["http://hub.example", "https://hub.example"] {
+        let pairs = [("HTTP_PROXY", proxy.as_str()), ("HTTPS_PROXY", proxy.as_str())];
+        with(&pairs, &["--endpoint", endpoint, "--force"]).ends_with(4).says("the proxy wants a user name");
+    }
+}
+
+#[test]
+fn without_a_store_of_certificates_only_https_is_in_question() {
+    let machine = Machine::new([one_file(64)]);
+    let empty = machine.home.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let run =
+        |words: &[&str]| -> Run { machine.bare().env("SSL_CERT_DIR", &empty).args(words).output().unwrap().into() };
+    run(&["org/one"]).ends_with(0);
+    run(&["verify", "org/one", "--offline"]).ends_with(0);
+    // Those that the program brings along vouch for the real Hub, and for nobody here.
+    let secure = Hub::with(Options { tls: Some(Tls::Both), ..Options::default() }, [one_file(64)]);
+    run(&["org/one", "--force", "--endpoint", &secure.endpoint()]).ends_with(4).says("certificate is not trusted");
+}

@@ -1,0 +1,230 @@
+//! Never stuck, never impatient: what is slow, busy or away for a while costs time and nothing else.
+
+use std::net::TcpListener;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use hfget_loopback_hub::{Fault, Hub, Kind, Options, Place, Repo};
+
+use super::support::{Machine, Run, one_file};
+
+const WEIGHTS: &str = "model*.safetensors";
+
+/// A run that goes on beside the test.
+fn begin(machine: &Machine, line: &str) -> Child {
+    let mut command = machine.bare();
+    command.args(line.split_whitespace());
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+}
+
+fn end(child: Child) -> Run {
+    child.wait_with_output().unwrap().into()
+}
+
+/// Ends when `there` is so.
+fn until(there: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !there() {
+        assert!(began.elapsed() < Duration::from_secs(20), "it never came to that");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A Hub that is away for so long in the middle of a fetch.
+fn outage(away: Duration) {
+    const SIZE: usize = 24 << 20;
+    let options = Options { rate: Some(3 << 20), ..Options::default() };
+    let machine = Machine::on(Hub::with(options, [one_file(SIZE)]));
+    let child = begin(&machine, "org/one --connections 4 --retry-base-ms 100");
+    until(|| machine.hub.bytes_sent() > 4 << 20);
+    machine.hub.down(true);
+    std::thread::sleep(away);
+    machine.hub.down(false);
+    end(child).ends_with(0);
+    machine.assert_nothing_wrong(&one_file(SIZE));
+    // What was on its way over each connection may come again.
+    let sent = machine.hub.bytes_sent();
+    assert!(sent < SIZE as u64 + (6 << 20), "{sent} bytes of {SIZE}");
+}
+
+#[test]
+fn an_outage_in_the_middle_costs_its_time_and_no_byte_that_had_come() {
+    outage(Duration::from_secs(3));
+}
+
+#[test]
+#[ignore = "takes two minutes"]
+fn longer_outages_are_outlasted_too() {
+    for seconds in [6, 10, 20, 60] {
+        outage(Duration::from_secs(seconds));
+    }
+}
+
+/// The twin: for ever is too long, and what has come is kept.
+#[test]
+fn an_outage_longer_than_retry_for_ends_the_run_and_a_later_one_goes_on() {
+    const SIZE: usize = 12 << 20;
+    let options = Options { rate: Some(3 << 20), ..Options::default() };
+    let machine = Machine::on(Hub::with(options, [one_file(SIZE)]));
+    let child = begin(&machine, "org/one --connections 4 --retry-base-ms 50 --retry-for 1");
+    until(|| machine.hub.bytes_sent() > 4 << 20);
+    machine.hub.down(true);
+    end(child).ends_with(4).says("run again");
+    machine.hub.down(false);
+    let before = machine.hub.bytes_sent();
+    end(begin(&machine, "org/one --retry-base-ms 50")).ends_with(0);
+    let again = machine.hub.bytes_sent() - before;
+    assert!(again < 10 << 20, "{again} bytes again");
+}
+
+#[test]
+fn a_trickle_is_a_broken_connection_and_the_file_goes_on_from_where_it_is() {
+    let machine = Machine::new([one_file(1 << 20)]);
+    machine.hub.fault(Fault::new(Place::Bytes, Kind::Slow(80)).on(WEIGHTS).times(2));
+    let began = Instant::now();
+    machine.run(["org/one"]).ends_with(0).says("bytes in 0.3 s");
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    machine.assert_nothing_wrong(&one_file(1 << 20));
+    // For ever it is an outage.
+    let machine = Machine::new([one_file(1 << 20)]);
+    machine.hub.fault(Fault::new(Place::Bytes, Kind::Slow(80)).on(WEIGHTS));
+    machine.run(["org/one"]).ends_with(4).says("bytes in 0.3 s");
+}
+
+#[test]
+fn a_trickling_answer_of_the_api_is_asked_for_again() {
+    let machine = Machine::new([one_file(64)]);
+    for place in [Place::Api, Place::Tree] {
+        machine.hub.fault(Fault::new(place, Kind::Slow(40)).times(1));
+    }
+    let began = Instant::now();
+    machine.run(["org/one"]).ends_with(0).says("bytes in 0.3 s");
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+}
+
+/// The twin of both.
+#[test]
+fn a_slow_line_is_left_alone() {
+    let machine = Machine::new([one_file(300_000)]);
+    machine.hub.fault(Fault::new(Place::Bytes, Kind::Slow(100_000)).on(WEIGHTS));
+    let run = machine.run(["org/one"]).ends_with(0);
+    assert!(!run.err.contains("attempt"), "{}", run.err);
+    assert_eq!(machine.hub.requests().iter().filter(|r| r.cdn).count(), 1);
+}
+
+/// A server that gives a byte at a time and breaks off.
+#[test]
+fn a_dribble_of_bytes_is_no_progress() {
+    let machine = Machine::new([one_file(1 << 20)]);
+    machine.hub.fault(Fault::new(Place::Bytes, Kind::Cut(1)).on(WEIGHTS));
+    let began = Instant::now();
+    machine.run(["org/one"]).ends_with(4);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[test]
+fn many_files_behind_a_limit_of_requests_all_come() {
+    let files = 60;
+    let repo = (0..files).fold(one_file(64), |repo, n| repo.file(&format!("f{n}.json"), format!("{n}")));
+    let options = Options { requests_a_second: Some(40), ..Options::default() };
+    let machine = Machine::on(Hub::with(options, [repo.clone()]));
+    let child = begin(&machine, "org/one --all --retry-base-ms 100");
+    let run = end(child).ends_with(0).says("limits requests; waiting");
+    machine.assert_nothing_wrong(&repo);
+    assert!(!run.err.contains("attempt"), "a kept wait is no failure: {}", run.err);
+    let refused = machine.hub.requests().len() - 2 * (files + 2);
+    assert!(refused < 120, "{refused} requests for nothing");
+}
+
+#[test]
+fn what_passes_is_asked_again_whatever_its_number() {
+    for status in [408, 425, 500, 502, 509, 520, 524, 529, 530, 599] {
+        for place in [Place::Api, Place::Tree, Place::Resolve, Place::Bytes] {
+            let machine = Machine::new([one_file(64)]);
+            machine.hub.fault(Fault::new(place, Kind::Status(status, vec![])).times(1));
+            let run = machine.run(["org/one"]);
+            assert_eq!(run.code, Some(0), "{status} at {place:?}: {}", run.err);
+        }
+    }
+    // The twin: what never passes is named at once.
+    for status in [400, 405, 501, 505] {
+        let machine = Machine::new([one_file(64)]);
+        machine.hub.fault(Fault::new(Place::Api, Kind::Status(status, vec![])));
+        let run = machine.run(["org/one"]).ends_with(4).says(&status.to_string());
+        assert!(!run.err.contains("attempt"), "{}", run.err);
+    }
+}
+
+#[test]
+fn a_link_that_a_store_calls_bad_or_gone_is_asked_for_once_more() {
+    for status in [400, 401, 403, 404, 410] {
+        let machine = Machine::new([one_file(5 << 20)]);
+        machine.hub.fault(Fault::new(Place::Bytes, Kind::Status(status, vec![])).on(WEIGHTS).times(1));
+        let run = machine.run(["org/one"]);
+        assert_eq!(run.code, Some(0), "{status}: {}", run.err);
+        machine.assert_nothing_wrong(&one_file(5 << 20));
+    }
+}
+
+#[test]
+fn a_mirror_that_asks_to_wait_holds_nobody_else_and_is_given_up_if_it_asks_for_too_much() {
+    for (wait, says) in [("3600", "is not asked any more"), ("60", "limits requests; waiting 60 s")] {
+        let machine = Machine::new([one_file(20 << 20)]);
+        let mirror = Hub::start([one_file(20 << 20)]);
+        mirror.fault(Fault::new(Place::Resolve, Kind::Status(429, vec![("retry-after", wait.into())])));
+        let began = Instant::now();
+        let run = machine.run(["org/one", "--mirror", &mirror.endpoint()]).ends_with(0).says(says);
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        assert!(!run.err.contains("Hub's"), "it is not the Hub's limit: {}", run.err);
+        machine.assert_nothing_wrong(&one_file(20 << 20));
+    }
+}
+
+/// A CAS that takes connections and says nothing.
+#[test]
+fn a_silent_cas_costs_one_timeout_and_the_way_around_it_is_named() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let cas = format!("http://{}", silent.local_addr().unwrap());
+    let weights = super::support::safetensors("w", 6 << 20);
+    let repo = Repo::new("org/one").file("config.json", "{}").xet_at("model.safetensors", weights, &"a".repeat(64));
+    let machine = Machine::on(Hub::with(Options { cas: Some(cas), ..Options::default() }, [repo.clone()]));
+    let began = Instant::now();
+    machine.run(["org/one"]).ends_with(0).says("on over HTTP").says("--transport http");
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    machine.assert_nothing_wrong(&repo);
+}
+
+#[test]
+fn a_hub_that_is_away_while_everything_is_here_names_offline_and_the_date() {
+    let machine = Machine::new([one_file(64)]);
+    machine.run(["org/one"]).ends_with(0);
+    machine.hub.down(true);
+    let year = jiff::Timestamp::now().strftime("%Y-").to_string();
+    let run = machine.run(["org/one"]).ends_with(4).says("--offline").says("everything is here").says(&year);
+    assert!(run.out.is_empty());
+    machine.run(["org/one", "--offline"]).ends_with(0);
+    // The twin: what is not here is not promised.
+    let run = machine.run(["org/one", "--all", "--include", "other"]);
+    assert!(!run.err.contains("everything is here") || run.code == Some(4), "{}", run.err);
+    std::fs::remove_dir_all(machine.model("org/one").join("snapshots")).unwrap();
+    std::fs::remove_dir_all(machine.model("org/one").join("blobs")).unwrap();
+    let run = machine.run(["org/one"]).ends_with(4);
+    assert!(!run.err.contains("everything is here"), "{}", run.err);
+}
+
+#[test]
+fn what_is_here_and_right_is_preferred_where_that_is_asked_for() {
+    let machine = Machine::new([one_file(64)]);
+    // Nothing is here: it is fetched.
+    machine.run(["org/one", "--prefer-offline"]).ends_with(0);
+    machine.hub.forget();
+    machine.run(["org/one", "--prefer-offline"]).ends_with(0).says("against=kept-listing");
+    assert_eq!(machine.hub.requests(), []);
+    // What is here is wrong: it is fetched.
+    let blob = machine.model("org/one").join("blobs").join(one_file(64).lfs_sha256("model.safetensors").unwrap());
+    std::fs::remove_file(&blob).unwrap();
+    std::fs::write(&blob, "wrong").unwrap();
+    machine.run(["org/one", "--prefer-offline"]).ends_with(0);
+    assert!(!machine.hub.requests().is_empty());
+    machine.assert_nothing_wrong(&one_file(64));
+}

@@ -1,0 +1,262 @@
+//! The token goes to the endpoint that the user configured and to nobody else, and is shown nowhere.
+
+use hfget_loopback_hub::{Access, Fault, Hub, Kind, Place, TOKEN};
+
+use super::support::{Machine, Run, one_file};
+
+/// Bytes of the weights: some, so that a mirror is asked for them.
+const SIZE: usize = 5 << 20;
+const PLACES: [Place; 6] = [Place::Api, Place::Refs, Place::Tree, Place::XetToken, Place::Resolve, Place::Bytes];
+
+/// Runs it with the token in the environment and in the token file, and without patience.
+fn run(machine: &Machine, line: &str) -> Run {
+    let file = machine.home.path().join("hf/token");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(file, TOKEN).unwrap();
+    let mut command = machine.bare();
+    command.env("HF_TOKEN", TOKEN).args(line.split_whitespace());
+    let run: Run = command.output().unwrap().into();
+    for said in [&run.out, &run.err] {
+        assert!(!said.contains(TOKEN), "{line}:\n{said}");
+    }
+    run
+}
+
+/// What a server was told of who asks.
+fn told(hub: &Hub) -> Vec<String> {
+    hub.requests().into_iter().flat_map(|request| request.credentials).collect()
+}
+
+/// The commands that ask servers.
+fn every_command(url: &str) -> Vec<String> {
+    let how = "--retry-base-ms 1 --retry-for 0.05";
+    vec![
+        format!("org/one --force --mirror {url} {how}"),
+        format!("plan org/one --deep --mirror {url} {how}"),
+        format!("verify org/one --mirror {url} {how}"),
+        format!("inspect org/one --mirror {url} {how}"),
+        format!("lock org/one --mirror {url} {how}"),
+        format!("lock --check --mirror {url} {how}"),
+        format!("compare org/one --level full --mirror {url} {how}"),
+        format!("compare org/one@refs/pr/1 --mirror {url} {how}"),
+    ]
+}
+
+#[test]
+fn no_command_gives_the_token_to_a_mirror_whatever_it_answers() {
+    let repo = || one_file(SIZE).revision("refs/pr/1");
+    let machine = Machine::new([repo()]);
+    let mirror = Hub::start([repo()]);
+    let coded = |code: &'static str| vec![("x-error-code", code.to_owned())];
+    let answers = [
+        None,
+        Some((401, Vec::new())),
+        Some((401, coded("RepoNotFound"))),
+        Some((403, coded("GatedRepo"))),
+        Some((404, coded("RevisionNotFound"))),
+        Some((404, coded("EntryNotFound"))),
+        Some((404, Vec::new())),
+        Some((429, vec![("retry-after", "0".to_owned())])),
+        Some((500, Vec::new())),
+    ];
+    for answer in answers {
+        if let Some((status, headers)) = &answer {
+            for place in PLACES {
+                mirror.fault(Fault::new(place, Kind::Status(*status, headers.clone())));
+            }
+        }
+        // Most commands ask the endpoint alone, whatever a mirror would answer.
+        let asks_mirrors = |line: &String| line.starts_with("org/one") || line.starts_with("compare");
+        let all = answer.is_none();
+        for line in every_command(&mirror.endpoint()).iter().filter(|line| all || asks_mirrors(line)) {
+            run(&machine, line);
+            assert_eq!(told(&mirror), [""; 0], "{line} of a mirror that answers {answer:?}");
+        }
+        let asked = mirror.requests();
+        assert!(asked.iter().any(|r| r.path.starts_with("/api/")), "the mirror was asked");
+        if answer == Some((404, coded("RevisionNotFound"))) {
+            assert!(asked.iter().any(|r| r.path.ends_with("/refs")), "for its revisions, too");
+        }
+        mirror.heal();
+        mirror.forget();
+    }
+    assert!(told(&machine.hub).iter().all(|who| *who == format!("Bearer {TOKEN}")), "the endpoint got it");
+}
+
+#[test]
+fn a_pasted_url_of_another_host_is_asked_without_the_token_and_it_is_said() {
+    let machine = Machine::new([one_file(SIZE)]);
+    let other = Hub::start([one_file(SIZE)]);
+    let (url, own) = (other.endpoint(), machine.hub.endpoint());
+    let list = machine.home.path().join("list");
+    std::fs::write(&list, format!("{url}/org/one\n")).unwrap();
+    let third = Hub::start([one_file(SIZE)]);
+    for line in [
+        format!("{url}/org/one --local-dir a"),
+        format!("plan {url}/org/one"),
+        format!("inspect {url}/org/one"),
+        format!("verify {url}/org/one --local-dir a"),
+        format!("lock {url}/org/one"),
+        format!("--from-file {} --local-dir b", list.display()),
+        format!("compare {url}/org/one --mirror {}", third.endpoint()),
+    ] {
+        other.forget();
+        let host = url.trim_start_matches("http://");
+        run(&machine, &line).says(&format!("note: the token is not sent to {host}"));
+        assert!(!other.requests().is_empty(), "{line}");
+        assert_eq!(told(&other), [""; 0], "{line}");
+    }
+    // The endpoint's own URL is the endpoint, however it is named.
+    for line in [format!("plan {own}/org/one"), format!("plan {url}/org/one --endpoint {url}")] {
+        let run = run(&machine, &line).ends_with(0);
+        assert!(!run.err.contains("token"), "{line}: {}", run.err);
+    }
+    assert!(!told(&machine.hub).is_empty() && !told(&other).is_empty());
+}
+
+#[test]
+fn a_user_in_the_endpoints_url_is_sent_as_the_one_authorization_and_is_not_shown() {
+    let machine = Machine::new([one_file(SIZE)]);
+    let url = machine.hub.endpoint().replace("://", "://me:pa%24sword@");
+    // The loopback Hub knows no such user, which is an answer too.
+    let run = run(&machine, &format!("org/one --endpoint {url} -v --retry-for 0.05"));
+    let run = run.says("note: the token is not sent: the URL of").ends_with(3);
+    assert!(!run.err.contains("pa%24sword") && !run.err.contains("pa$sword"), "{}", run.err);
+    let requests = machine.hub.requests();
+    assert!(!requests.is_empty());
+    for request in requests {
+        assert_eq!(request.credentials, ["Basic bWU6cGEkc3dvcmQ="], "{}", request.path);
+    }
+}
+
+#[test]
+fn a_user_in_a_pasted_url_is_refused_and_not_shown() {
+    let machine = Machine::new([one_file(SIZE)]);
+    let url = machine.hub.endpoint().replace("://", "://me:hf_pastedsecret@");
+    for line in [
+        format!("plan {url}/org/one"),
+        format!("{url}/org/one"),
+        format!("verify {url}/org/one"),
+        "plan https://hf_pastedsecret@huggingface.co/org/one".to_owned(),
+        format!("compare {url}/org/one --mirror http://127.0.0.1:9"),
+    ] {
+        let run = run(&machine, &line).ends_with(2).says("holds a user name or a password").says("HF_TOKEN");
+        assert!(!run.err.contains("pastedsecret"), "{line}: {}", run.err);
+    }
+    // One that names no repo is not repeated either.
+    let run = run(&machine, &format!("plan {url}/a/b/c/d/e")).ends_with(2);
+    assert!(!run.err.contains("pastedsecret"), "{}", run.err);
+    assert_eq!(machine.hub.requests(), []);
+}
+
+/// What a token file may hold.
+#[test]
+fn a_token_file_is_read_as_editors_write_it_and_named_where_it_cannot_be() {
+    let machine = Machine::new([one_file(64).access(Access::Private)]);
+    let file = machine.home.path().join("hf/token");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let get = |content: &[u8], more: &[&str]| -> Run {
+        std::fs::write(&file, content).unwrap();
+        machine.bare().args(["org/one"]).args(more).output().unwrap().into()
+    };
+    for content in [
+        TOKEN.to_owned(),
+        format!("{TOKEN}\n"),
+        format!("{TOKEN}\r\n"),
+        format!("\u{feff}{TOKEN}\r\n"),
+        format!("\n  {TOKEN}  \n\n"),
+    ] {
+        get(content.as_bytes(), &["--force"]).ends_with(0);
+    }
+    get(b" \n", &["--force"]).ends_with(3);
+    let utf16: Vec<u8> = std::iter::once(0xfeff).chain(TOKEN.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    for (content, why) in [
+        (utf16, "it is UTF-16"),
+        (format!("{TOKEN}\nsecond line").into_bytes(), "several lines"),
+        (b"\xc3\x28".to_vec(), "not UTF-8"),
+    ] {
+        let run = get(&content, &["--force"]).ends_with(2).says("hf/token").says(why);
+        assert!(!run.err.contains(TOKEN), "{}", run.err);
+    }
+    // Who asks nobody needs no token.
+    get(b"\xff\xfe\x00", &["--offline"]).ends_with(0);
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let run: Run = machine.bare().args(["org/one", "--force"]).output().unwrap().into();
+    run.ends_with(2).says("hf/token");
+}
+
+/// An endpoint, or a proxy before it, that repeats what it was sent.
+#[test]
+fn what_the_endpoint_repeats_of_the_token_is_hidden_however_it_is_encoded() {
+    let encoded = TOKEN.replace('_', "%5f");
+    for (token, modes) in
+        [(TOKEN, &["-v", "--json", "--progress json -v", "--exclude x/** -v"][..]), (&encoded, &["-v"])]
+    {
+        let machine = Machine::new([one_file(SIZE).raw_entry(&format!("x/../{token}"), 1)]);
+        let message = |status| Kind::Status(status, vec![("x-error-message", format!("you sent {token}"))]);
+        let long = Kind::Status(403, vec![("x-error-message", format!("{}{token}", "x".repeat(290)))]);
+        for (place, kind) in [
+            (Place::Api, message(401)),
+            (Place::Api, message(500)),
+            (Place::Api, long),
+            (Place::Api, Kind::Redirect(format!("http://127.0.0.9:1/{token}"))),
+            (Place::Resolve, Kind::Redirect(format!("http://127.0.0.1:1/{token}/x"))),
+            (Place::Bytes, Kind::Status(206, vec![("content-range", format!("bytes {token}"))])),
+            (Place::Api, Kind::Body(format!("{{\"sha\":\"{}\",\"id\":\"{token}/a/b\"}}", "0".repeat(40)))),
+            (Place::Tree, Kind::Body(format!("[{{\"type\":\"file\",\"path\":\"{token}\"}}]"))),
+            (Place::XetToken, Kind::Status(404, Vec::new())),
+        ] {
+            machine.hub.fault(Fault::new(place, kind.clone()));
+            for mode in modes {
+                let run = run(&machine, &format!("org/one {mode} --retry-base-ms 1 --retry-for 0.05"));
+                for said in [&run.out, &run.err] {
+                    assert!(!said.contains(token), "{kind:?} {mode}:\n{said}");
+                    // Half of it is one, too.
+                    assert!(!said.contains("hf_loop"), "{kind:?} {mode}:\n{said}");
+                }
+            }
+            machine.hub.heal();
+        }
+    }
+}
+
+/// What a CI system reads as a command to itself, in names that a repo has.
+#[test]
+fn no_name_of_a_repo_is_a_command_to_a_ci_system() {
+    let names =
+        ["::stop-commands::x.py", "a ::error::b.py", "##[error]c.py", "d##vso[task.setvariable]e.py", "###[x]f.py"];
+    let repo = names.iter().fold(one_file(64), |repo, name| repo.file(name, "x"));
+    let machine = Machine::new([repo]);
+    for line in [
+        "plan org/one --all -v",
+        "plan org/one --all --json",
+        "org/one --all -v",
+        "org/one --all --force --json",
+        "org/one --all --force --progress json",
+        "org/one --all --format junit --force",
+        "verify org/one --all -v",
+        "lock org/one --all -v",
+        "org/one --include ::*",
+    ] {
+        let run = run(&machine, line);
+        for text in run.out.lines().chain(run.err.lines()) {
+            let hit = text.trim_start().starts_with("::") || ["##[", "##vso["].iter().any(|c| text.contains(c));
+            assert!(!hit, "{line}: {text}");
+        }
+    }
+    let run = run(&machine, "plan org/one --all --json").ends_with(0);
+    for name in names {
+        assert!(run.json()["plans"][0].to_string().contains(name), "JSON names the file itself: {name}");
+    }
+}
+
+#[test]
+fn advice_on_revisions_is_read_with_a_bound() {
+    let machine = Machine::new([one_file(64)]);
+    machine.hfget("org/one@nope").ends_with(3).says("main");
+    let many = format!("{{\"branches\":[{{\"name\":\"far\"}}],\"pad\":\"{}\"}}", "x".repeat(2 << 20));
+    machine.hub.fault(Fault::new(Place::Refs, Kind::Body(many)));
+    let run = machine.hfget("org/one@nope").ends_with(3).says("no revision");
+    assert!(!run.err.contains("far"), "{}", run.err);
+}
