@@ -34,6 +34,17 @@ pub(super) fn companions(view: &View<'_>, wish: &Wish, dir: &str, config: Option
     }
     folders(view, wish, dir, picks);
     take_code(view, wish, dir, &references, picks);
+    let unnamed = |e: &&Entry| {
+        let name = e.path.file_name();
+        has_ext(name, &["py"]) && !code::is_script(name) && !picks.has(&e.path)
+    };
+    if !wish.no_code
+        && view.needs().is_empty()
+        && view.files(dir).iter().any(unnamed)
+        && let Some(document) = view.json(dir, code::GENERATION).here()
+    {
+        take_code(view, wish, dir, &code::references(&document, code::GENERATION), picks);
+    }
 }
 
 fn settings(view: &View<'_>, entry: &Entry) -> bool {

@@ -68,11 +68,14 @@ pub(super) fn select(
         whole_folder(view, wish, part.name, part.library, picks);
     }
     let mut weighty = weighty;
-    let flat = view.files("").iter().any(|e| names::parse(e.path.file_name()).is_some());
+    // The root's weights are a component's only where one has no folder, or by diffusers' own name.
+    let rooted = weighty.is_empty() || missing.iter().any(|part| classes::of_pipeline(part.class) != Weights::None);
+    let of = |e: &&Entry| names::parse(e.path.file_name()).is_some_and(|n| rooted || n.stem.starts_with("diffusion"));
+    let flat = view.files("").iter().any(|e| of(&e));
     if flat {
         weighty.push(Component {
             dir: String::new(),
-            library: "transformers".to_owned(),
+            library: if rooted { "transformers" } else { "diffusers" }.to_owned(),
             needed: !missing.is_empty() || weighty.is_empty(),
         });
     } else if view.needs().is_empty() {

@@ -6,6 +6,7 @@
 //! nothing more is asked for, the pass's result stands.
 
 mod adapter;
+mod alike;
 mod beside;
 mod checkpoint;
 mod choose;
@@ -16,13 +17,20 @@ mod companions;
 mod components;
 mod diffusers;
 mod everything;
+mod exl;
+mod external;
 mod filter;
+mod graphs;
 mod mistral;
 mod model;
+mod named;
 mod names;
+mod native;
 mod packed;
+mod parts;
 mod pickled;
 mod picks;
+mod quants;
 mod sentence;
 mod sets;
 mod shards;
@@ -39,6 +47,7 @@ pub use checkpoint::CheckpointState;
 pub use types::*;
 
 use filter::Globs;
+use native::Loader;
 use picks::{Picks, Wish};
 use view::{Doc, View};
 
@@ -265,7 +274,15 @@ fn scope(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> Result<bool, Select
             Doc::Here(_) | Doc::Absent => {}
         }
     }
-    model::select(view, wish, "", picks)
+    if native::select(view, wish, picks) {
+        return Ok(true);
+    }
+    native::want(view);
+    let found = model::select(view, wish, "", picks)?;
+    if found {
+        parts::beside(view, wish, "", native::loader(view) == Loader::Known, picks);
+    }
+    Ok(found)
 }
 
 /// The root has no weights that can be selected: a folder may.
@@ -294,7 +311,7 @@ fn elsewhere(
             Ok(step)
         }
         all if all.iter().any(|(_, good)| *good) => Err(SelectError::Ambiguous {
-            choices: all.iter().map(|(folder, _)| view.scope(folder)).take(100).collect(),
+            choices: all.iter().map(|(folder, _)| (view.scope(folder), view.bytes_of(folder))).take(100).collect(),
         }),
         _ => Err(error),
     }

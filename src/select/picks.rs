@@ -48,6 +48,21 @@ impl Picks {
         self.files.is_empty()
     }
 
+    /// Whether a file has been taken.
+    pub fn has(&self, path: &RepoPath) -> bool {
+        self.files.contains_key(path)
+    }
+
+    /// Whether a file has been taken as code.
+    pub fn is_code(&self, path: &RepoPath) -> bool {
+        self.files.get(path).is_some_and(|(purpose, _)| *purpose == Purpose::Code)
+    }
+
+    /// The folders of the repo of which weights have been taken.
+    pub fn folders(&self) -> BTreeSet<String> {
+        self.weights.iter().flat_map(|set| &set.files).map(|path| path.dir().to_owned()).collect()
+    }
+
     /// Takes a weight set with its index.
     pub fn take_set(&mut self, view: &View<'_>, dir: &str, set: &Set, tied_embeddings: bool) {
         for finding in &set.notes {
@@ -151,6 +166,18 @@ impl Picks {
 /// [`classify`] with what only neighbours can tell.
 pub(super) fn class_of(view: &View<'_>, rel: &str) -> Class {
     let mut class = classify(rel);
+    let (dir, name) = rel.rsplit_once('/').unwrap_or(("", rel));
+    // DeepSpeed's, beside the optimizer's states; HunyuanVideo's model has such a name too.
+    if let Some(rank) = name.strip_suffix("_model_states.pt").filter(|rank| rank.starts_with("mp_rank_")) {
+        let above = dir.rsplit_once('/').map_or("", |(above, _)| above);
+        let states =
+            ["zero_pp_rank_0_", "bf16_zero_pp_rank_0_", ""].map(|start| format!("{start}{rank}_optim_states.pt"));
+        let here = |name: &str| view.find(dir, name).is_some();
+        let beside = ["latest", "zero_to_fp32.py"].iter().any(|name| here(name) || view.find(above, name).is_some());
+        if beside || states.iter().any(|name| here(name)) {
+            class = Class { family: None, weights: false, reason: super::classify::TRAINING.to_owned() };
+        }
+    }
     if class.family == Some(Family::CTranslate2) {
         let dir = rel.rsplit_once('/').map_or("", |(dir, _)| dir);
         let vocabulary = view.files(dir).iter().any(|e| {

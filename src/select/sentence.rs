@@ -10,6 +10,7 @@ use super::classify::{CODE, DOCUMENTATION, TRAINING, classify};
 use super::code::{Reference, reference};
 use super::companions::companion;
 use super::model::{self, MODEL};
+use super::parts;
 use super::picks::{Picks, Wish, weights_of};
 use super::sets::Query;
 use super::view::{CONFIG_LIMIT, View, inside};
@@ -68,7 +69,10 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, modules: &Value, picks: &mut 
         // The folders that a router chooses from have its weights.
         Err(_) if weights && root.iter().all(|kind| *kind == Kind::Router) => Ok(true),
         Err(error) => Err(error),
-        Ok(found) => Ok(weights | found),
+        Ok(found) => {
+            parts::beside(view, wish, "", true, picks);
+            Ok(weights | found)
+        }
     }
 }
 

@@ -98,16 +98,16 @@ pub enum SelectError {
     /// Several sets of weights are equally good.
     #[error("the repo holds several sets of weights; name one with --subfolder")]
     Ambiguous {
-        /// The folders to choose from.
-        choices: Vec<String>,
+        /// The folders to choose from, with their bytes.
+        choices: Vec<(String, u64)>,
     },
     /// Several sets of the family asked for are equally good.
     #[error("the repo holds several sets of {family} weights")]
     Several {
         /// The family asked for.
         family: Family,
-        /// What they are called.
-        choices: Vec<String>,
+        /// What they are called, with their bytes.
+        choices: Vec<(String, u64)>,
         /// How to name one.
         how: &'static str,
     },

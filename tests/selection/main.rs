@@ -12,6 +12,7 @@ mod companions;
 mod defects;
 mod diffusers;
 mod hostile;
+mod native;
 mod options;
 mod parts;
 mod properties;

@@ -157,6 +157,11 @@ impl Outcome {
     }
 }
 
+/// What a refusal offers, without the sizes.
+pub fn names(choices: &[(String, u64)]) -> Vec<&str> {
+    choices.iter().map(|(name, _)| name.as_str()).collect()
+}
+
 pub fn prefer(family: &str) -> Options {
     Options { prefer: Some(family.parse().expect("a family")), ..Options::default() }
 }

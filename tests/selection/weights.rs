@@ -4,7 +4,7 @@ use hfget::finding::{Code, Severity};
 use hfget::model::{Family, Options, Purpose};
 use hfget::select::SelectError;
 
-use crate::support::{Repo, only, prefer, variant};
+use crate::support::{Repo, names, only, prefer, variant};
 
 fn plain() -> Options {
     Options::default()
@@ -83,7 +83,8 @@ fn weights_with_names_of_their_own_are_the_last_resort() {
         Repo::parse("config.json own.safetensors pytorch_model.bin").taken(&plain()).weights(),
         ["pytorch_model.bin"]
     );
-    let several = Repo::parse("config.json a.safetensors b.safetensors my_lora.safetensors");
+    let several = Repo::parse("a.safetensors b.safetensors my_lora.safetensors")
+        .with("config.json", r#"{"architectures": ["LlamaForCausalLM"]}"#);
     let outcome = several.taken(&plain());
     assert_eq!(outcome.weights(), ["a.safetensors", "b.safetensors"]);
     assert!(outcome.has(Code::OverlappingWeights));
@@ -196,7 +197,7 @@ fn several_files_that_may_each_be_the_model_are_a_question() {
         match error(&repo, &options) {
             SelectError::Several { family, choices, how } => {
                 assert_eq!(family, Family::Pt);
-                assert_eq!(choices, ["yolov8n-seg", "yolov8n", "yolov8s"]);
+                assert_eq!(names(&choices), ["yolov8n-seg", "yolov8n", "yolov8s"]);
                 assert!(how.contains("--variant"), "{how}");
             }
             other => panic!("{other:?}"),
