@@ -121,7 +121,12 @@ impl PlanReport<'_> {
         let shown = if options.verbose { usize::MAX } else { 8 };
         let groups = &self.selection.left_out;
         for group in groups.iter().take(shown) {
-            let line = format!("{}: {}", printable(&group.reason), examples(group, options.verbose));
+            let line = format!(
+                "{}: {}; {}",
+                printable(&group.reason),
+                examples(group, options.verbose),
+                printable(&taking(group))
+            );
             let hang = if options.width >= NARROW { 13 } else { 4 };
             wrap_after(out, &format!("{:>9}  ", bytes(group.bytes)), hang, &line, options.width);
         }
@@ -161,6 +166,11 @@ fn state(presence: Presence) -> &'static str {
     }
 }
 
+/// How to have a group after all.
+fn taking(group: &LeftOut) -> String {
+    if group.take.starts_with("--") { format!("add {}", group.take) } else { group.take.clone() }
+}
+
 /// `a.onnx, b.onnx and 7 more`.
 fn examples(group: &LeftOut, all: bool) -> String {
     let shown = if all || group.paths.len() <= 3 { group.paths.len() } else { 2 };
@@ -191,6 +201,7 @@ impl Serialize for PlanReport<'_> {
             reason: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
             family: Option<Family>,
+            take: &'a str,
             bytes: u64,
             paths: Vec<&'a str>,
         }
@@ -248,6 +259,7 @@ impl Serialize for PlanReport<'_> {
                 .map(|g| Left {
                     reason: &g.reason,
                     family: g.family,
+                    take: &g.take,
                     bytes: g.bytes,
                     paths: g.paths.iter().map(crate::model::RepoPath::as_str).collect(),
                 })

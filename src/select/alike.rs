@@ -17,13 +17,18 @@ const HOW: &[&str] = &[
     "nvfp4",
     "mxfp4",
     "int8",
+    "uint8",
     "int4",
+    "uint4",
     "q4",
     "q8",
+    "qint8",
+    "quint8",
     "4bit",
     "8bit",
-    "bit4",
-    "bit8",
+    "4bits",
+    "8bits",
+    "16bits",
     "float16",
     "float32",
     "bfloat16",
@@ -38,14 +43,29 @@ const HOW: &[&str] = &[
     "noema",
     "full",
     "quantized",
+    "quant",
     "mixed",
+    "avx2",
+    "avx512",
+    "vnni",
+    "arm64",
 ];
 
 /// The name without its ending and without words that say how it was saved.
 fn plain(name: &str) -> String {
-    let lower = stem(name).to_ascii_lowercase();
-    let words = lower.split(['-', '_', '.']).filter(|word| !word.is_empty() && !HOW.contains(word));
+    without_how(stem(name))
+}
+
+/// The words of a name but those that say how it was saved.
+pub(super) fn without_how(name: &str) -> String {
+    let lower = name.to_ascii_lowercase();
+    let words = lower.split(['-', '_', '.', '/']).filter(|word| !word.is_empty() && !HOW.contains(word));
     words.collect::<Vec<_>>().join("-")
+}
+
+/// Whether a name has a word that says how it was saved.
+pub(super) fn says_how(name: &str) -> bool {
+    name.to_ascii_lowercase().split(['-', '_', '.', '/']).any(|word| HOW.contains(&word))
 }
 
 /// Whether two of the files are the same model saved in two ways: fp8 beside bf16, pruned beside full.

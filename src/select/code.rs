@@ -138,7 +138,9 @@ pub(super) fn follow<'a>(view: &View<'a>, dir: &str, references: &[Reference]) -
                     printable(repo),
                     brief(&reference.module)
                 );
-                view.find_out(Finding::new(Code::ForeignCode, by, message).hint(format!("fetch {repo} as well")));
+                view.find_out(
+                    Finding::new(Code::ForeignCode, by, message).hint(format!("`hfget {}` fetches it", id.as_str())),
+                );
             }
             continue;
         }

@@ -39,8 +39,7 @@ pub(super) fn parts(view: &View<'_>, dir: &str, keep: &BTreeSet<RepoPath>, picks
             continue;
         }
         set.reason = "part of a layout that no known loader reads".to_owned();
-        // Pickles and graphs have no names that could be held against one another's.
-        if set.index.is_none() && set.family != Family::Safetensors {
+        if set.index.is_none() && together(set.family) {
             loose.entry(set.family).or_default().extend(set.files);
         } else {
             take(view, dir, set, picks);
@@ -50,14 +49,28 @@ pub(super) fn parts(view: &View<'_>, dir: &str, keep: &BTreeSet<RepoPath>, picks
     let kept = |e: &&Entry| keep.contains(&e.path) && !taken.contains(&e.path) && !picks.has(&e.path);
     let left: Vec<&Entry> = view.files(dir).iter().copied().filter(kept).collect();
     for entry in left {
-        if let Some(family) = weights_of(view, entry) {
-            loose.entry(family).or_default().insert(entry.path.clone());
+        match weights_of(view, entry) {
+            Some(family) if together(family) => {
+                loose.entry(family).or_default().insert(entry.path.clone());
+            }
+            Some(family) => {
+                let reason = "part of a layout that no known loader reads";
+                take(view, dir, Set::new(family, None, vec![entry.path.clone()], reason), picks);
+            }
+            None => {}
         }
     }
     for (family, files) in loose {
         let files = files.into_iter().collect();
         take(view, dir, Set::new(family, None, files, "part of a layout that no known loader reads"), picks);
     }
+}
+
+/// Whether parts of one model are one set of this family: in the others a name stands for one tensor of a set, and two
+/// parts may well have names in common.
+pub(super) fn together(family: Family) -> bool {
+    use Family as F;
+    !matches!(family, F::Safetensors | F::Bin | F::Mistral | F::Gguf | F::Flax | F::Tf)
 }
 
 /// Takes a set, with what its folder's config says of tied embeddings.

@@ -7,6 +7,7 @@
 
 mod adapter;
 mod alike;
+mod aside;
 mod beside;
 mod checkpoint;
 mod choose;
@@ -21,6 +22,7 @@ mod exl;
 mod external;
 mod filter;
 mod graphs;
+mod lacking;
 mod mistral;
 mod model;
 mod named;
@@ -52,7 +54,7 @@ use picks::{Picks, Wish};
 use view::{Doc, View};
 
 use crate::finding::{Code, Finding, Severity};
-use crate::model::{Listing, RepoPath, RepoType};
+use crate::model::{Entry, Listing, RepoPath, RepoType};
 use crate::text::printable;
 
 /// The families that are tried first, best first.
@@ -186,6 +188,12 @@ fn run(
         Ok(true) => Ok(step(&view, picks, globs)),
         Ok(false) => match elsewhere(no_weights(&wish)) {
             Err(SelectError::NothingSelectable { found, .. }) if found.is_empty() => {
+                // Others' `auto_map` names such a repo: its code is what it is there for.
+                let code =
+                    |e: &&Entry| classify::has_ext(e.path.file_name(), &["py"]) && !code::is_script(e.path.file_name());
+                for entry in view.tree("").filter(code).filter(|_| !options.no_code) {
+                    picks.take(entry, Purpose::Code, "code of a repo without weights");
+                }
                 let message = match () {
                     () if listing.entries.is_empty() => "there are no files in this repo",
                     () if picks.is_empty() => {
@@ -232,6 +240,7 @@ fn wish(options: &Options) -> Wish {
         only: options.only,
         variant: options.variant.clone().filter(|v| !v.is_empty()),
         no_code: options.no_code,
+        module: false,
     }
 }
 
@@ -400,7 +409,9 @@ fn finish(view: &View<'_>, mut picks: Picks, (include, exclude): (&Globs, &Globs
             }
         }
     }
+    let pipeline = picks.pipeline;
     let mut selection = picks.finish(view);
+    aside::warn(view, pipeline, &selection);
     let had_weights = !selection.weights.is_empty();
     // A set without some of its files cannot be checked as a whole; what is left of it can.
     let taken = |path: &RepoPath| selection.files.binary_search_by(|s| s.path.cmp(path)).is_ok();

@@ -36,7 +36,10 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks)
     companions(view, wish, dir, config.as_ref(), picks);
 
     let adapter = adapter(view, wish, dir, picks);
-    let choice = weights(view, wish, dir, config.as_ref());
+    let choice = match weights(view, wish, dir, config.as_ref()) {
+        none if none.set.is_none() && none.broken.is_empty() => only_variant(view, wish, dir, config.as_ref(), none),
+        choice => choice,
+    };
     if let Some(set) = &choice.set {
         // An adapter's own file is not the model's too.
         if !(adapter && set.loose) {
@@ -55,6 +58,36 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks)
         Some(error) => error,
         None => return Ok(false),
     })
+}
+
+/// Where the weights are there as variants only: the one variant, or the question which.
+fn only_variant(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>, none: Choice) -> Choice {
+    let variants = only_variants(view, &[dir]);
+    if wish.variant.is_some() || !view.needs().is_empty() {
+        return none;
+    }
+    let of = |variant: &String| weights(view, &Wish { variant: Some(variant.clone()), ..wish.clone() }, dir, config);
+    if let [variant] = variants.as_slice() {
+        let choice = of(variant);
+        if let Some(first) = choice.set.as_ref().and_then(|set| set.files.first()) {
+            let message = format!(
+                "the weights are there as {} only: they were taken, and loaders must be told",
+                printable(variant)
+            );
+            view.find_out(Finding::new(Code::VariantFallback, first, message));
+        }
+        return choice;
+    }
+    let sets: Vec<(String, Set)> =
+        variants.iter().filter_map(|variant| Some((variant.clone(), of(variant).set?))).collect();
+    let size = |set: &Set| set.files.iter().filter_map(|p| view.listing().get(p.as_str())).map(|e| e.size).sum();
+    match sets.first() {
+        Some((_, first)) if sets.len() > 1 => {
+            let choices = sets.iter().map(|(variant, set)| (variant.clone(), size(set))).collect();
+            Choice { several: Some((first.family, choices, "name one with --variant")), ..none }
+        }
+        _ => none,
+    }
 }
 
 /// Why there is no set; `None` when there are no weights of any kind.
@@ -188,6 +221,7 @@ fn take(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>, set: &S
         && matches!(set.family, Family::Safetensors | Family::Bin)
         && set.files.first().is_some_and(|f| !f.file_name().starts_with("diffusion"));
     if standard
+        && !wish.module
         && config.is_none()
         && view.find(dir, "config.json").is_none()
         && view.find(dir, "open_clip_config.json").is_none()

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::choose::{Stems, choose};
 use super::classify::{Class, DOCUMENTATION, MEDIA, TRAINING, UNNEEDED, family_dir, has_ext, is_media, training_dir};
 use super::companions::companion;
+use super::everything::together;
 use super::model::{MODEL, tied};
 use super::named::{Named, named};
 use super::names;
@@ -240,7 +241,12 @@ fn take_all(view: &View<'_>, dir: &str, reason: &str, only: Option<Family>, pick
             .filter(|e| !picks.has(&e.path))
             .map(|e| e.path.clone())
             .collect();
-        if !files.is_empty() {
+        let sets: Vec<Vec<RepoPath>> = match files.len() {
+            0 => Vec::new(),
+            _ if together(family) => vec![files],
+            _ => files.into_iter().map(|file| vec![file]).collect(),
+        };
+        for files in sets {
             picks.take_set(view, dir, &Set::new(family, None, files, reason), false);
         }
     }

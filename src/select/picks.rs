@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::classify::{Class, classify};
 use super::sets::Set;
 use super::view::View;
-use super::{LeftOut, Selected, Selection, names};
+use super::{LeftOut, Selected, Selection, aside, names};
 use crate::model::{Entry, Family, Purpose, RepoPath, WeightSet};
 
 /// The wishes that rules look at.
@@ -17,6 +17,8 @@ pub(super) struct Wish {
     pub only: Option<Family>,
     pub variant: Option<String>,
     pub no_code: bool,
+    /// Whether the model is a module whose class says which settings it needs.
+    pub module: bool,
 }
 
 /// The result in the making.
@@ -108,7 +110,10 @@ impl Picks {
         }
         let mut left_out: Vec<LeftOut> = groups
             .into_iter()
-            .map(|((family, reason), (paths, bytes))| LeftOut { family, reason, paths, bytes })
+            .map(|((family, reason), (paths, bytes))| {
+                let take = aside::flag(view, &self, family, &reason, &paths);
+                LeftOut { family, reason, take, paths, bytes }
+            })
             .collect();
         left_out.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.reason.cmp(&b.reason)));
         self.weights.sort_by(|a, b| a.scope.cmp(&b.scope).then_with(|| a.files.cmp(&b.files)));

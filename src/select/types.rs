@@ -26,6 +26,8 @@ pub struct LeftOut {
     pub family: Option<Family>,
     /// The rule, in a few words: `"onnx family"`, `"fp16 variant"`, `"training state"`.
     pub reason: String,
+    /// What to change in the command so that it takes them: `"--variant fp16"`, `"--all"`, `"leave out --no-code"`.
+    pub take: String,
     /// Which files.
     pub paths: Vec<RepoPath>,
     /// Their bytes together.

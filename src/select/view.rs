@@ -209,6 +209,13 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Whether one of these files was found to be of a family that is not complete.
+    pub fn incomplete(&self, paths: &[RepoPath]) -> bool {
+        let findings = self.findings.borrow();
+        let broken = findings.iter().filter(|f| f.code == Code::FamilyIncomplete).filter_map(|f| f.path.as_deref());
+        broken.into_iter().any(|path| paths.iter().any(|p| p.as_str() == path))
+    }
+
     /// Runs `f` without recording its findings: for looking ahead.
     pub fn quietly<T>(&self, f: impl FnOnce() -> T) -> T {
         let before = self.quiet.replace(true);

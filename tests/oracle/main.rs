@@ -113,6 +113,31 @@ fn every_layout_is_selected_or_asked_about_as_its_loader_needs() {
 }
 
 #[test]
+fn what_was_left_out_and_what_is_asked_for_is_had_by_following_the_hint() {
+    judge("hints", &[repos(), layouts()].concat(), |case| {
+        let mut said = support::idle_flags(&case.repo, &case.options);
+        let (choices, folders) = match case.repo.select(&case.options) {
+            Err(SelectError::Several { choices, .. }) => (choices, false),
+            Err(SelectError::Ambiguous { choices }) => (choices, true),
+            Err(_) | Ok(_) => return said,
+        };
+        let follow = |(name, _): &(String, u64)| {
+            let mut options = case.options.clone();
+            if folders {
+                options.subfolder = Some(name.parse().unwrap());
+            } else {
+                options.variant = Some(name.clone());
+            }
+            let outcome = select(case, &options);
+            outcome.err().map(|said| format!("{name}: {said:?}"))
+        };
+        let all = Options { all: true, ..case.options.clone() };
+        said.extend(choices.iter().filter_map(follow).chain(select(case, &all).err().into_iter().flatten()));
+        said
+    });
+}
+
+#[test]
 fn a_plan_asks_for_few_documents_in_few_rounds() {
     judge("budget", &[repos(), layouts()].concat(), |case| {
         let Ok(outcome) = case.repo.select(&case.options) else { return Vec::new() };
