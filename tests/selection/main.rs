@@ -8,10 +8,13 @@
     clippy::type_complexity
 )]
 
+mod aside;
 mod companions;
 mod defects;
 mod diffusers;
 mod hostile;
+mod lacking;
+mod native;
 mod options;
 mod parts;
 mod properties;

@@ -4,7 +4,7 @@ use hfget_core::finding::Code;
 use hfget_core::model::{Family, Options, RepoType};
 use hfget_core::select::SelectError;
 
-use crate::support::{Repo, prefer};
+use crate::support::{Repo, names, prefer};
 
 fn plain() -> Options {
     Options::default()
@@ -66,12 +66,12 @@ fn weights_in_one_folder_only_are_found_and_in_several_are_a_question() {
     assert_eq!(outcome.paths(), ["tokenizer.json", "weights/config.json", "weights/model.safetensors"]);
     assert!(outcome.has(Code::WeightsAbsent));
     let two = Repo::parse("a/model.safetensors b/pytorch_model.bin onnx/model.onnx checkpoint-1/model.safetensors");
-    assert!(matches!(error(&two, &plain()), SelectError::Ambiguous { choices } if choices == ["a", "b"]));
+    assert!(matches!(error(&two, &plain()), SelectError::Ambiguous { choices } if names(&choices) == ["a", "b"]));
     let chosen = Options { subfolder: Some("b".parse().unwrap()), ..plain() };
     assert_eq!(two.taken(&chosen).weights(), ["b/pytorch_model.bin"]);
     let pipelines =
         Repo::parse("a/model_index.json a/unet/model.safetensors b/model_index.json b/unet/model.safetensors");
-    assert!(matches!(error(&pipelines, &plain()), SelectError::Ambiguous { choices } if choices == ["a", "b"]));
+    assert!(matches!(error(&pipelines, &plain()), SelectError::Ambiguous { choices } if names(&choices) == ["a", "b"]));
 }
 
 #[test]

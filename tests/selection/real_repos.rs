@@ -173,7 +173,7 @@ fn check(repo: &Repo, family: &str, expected: &BTreeMap<String, String>) {
     let result = repo.select(&prefer(family));
     if let Some(error) = want.strip_prefix("error ") {
         let told = match result.map(|o| o.selection).expect_err("an error") {
-            SelectError::Ambiguous { choices } => format!("ambiguous {}", choices.join(" ")),
+            SelectError::Ambiguous { choices } => format!("ambiguous {}", crate::support::names(&choices).join(" ")),
             SelectError::NothingSelectable { found, .. } => {
                 format!("nothing {}", found.iter().map(|(f, _)| f.as_str()).collect::<Vec<_>>().join(" "))
             }

@@ -157,6 +157,11 @@ impl Outcome {
     }
 }
 
+/// What a refusal offers, without the sizes.
+pub fn names(choices: &[(String, u64)]) -> Vec<&str> {
+    choices.iter().map(|(name, _)| name.as_str()).collect()
+}
+
 pub fn prefer(family: &str) -> Options {
     Options { prefer: Some(family.parse().expect("a family")), ..Options::default() }
 }
@@ -167,4 +172,48 @@ pub fn only(family: &str) -> Options {
 
 pub fn variant(name: &str) -> Options {
     Options { variant: Some(name.to_owned()), ..Options::default() }
+}
+
+/// The options with what a group's flag says.
+pub fn with(options: &Options, take: &str) -> Options {
+    let mut options = options.clone();
+    let mut words = take.split(' ');
+    while let Some(flag) = words.next() {
+        if flag == "--all" {
+            options.all = true;
+            continue;
+        }
+        let value = words.next().expect("a value").trim_matches('\'').to_owned();
+        match flag {
+            "--only" => options.only = Some(value.parse().expect("a family")),
+            "--variant" => options.variant = Some(value),
+            "--include" => options.include.push(value),
+            other => panic!("{other} of {take}"),
+        }
+    }
+    options
+}
+
+/// Which groups' flags do not take files of them: all, where the flag adds to the selection.
+pub fn idle_flags(repo: &Repo, options: &Options) -> Vec<String> {
+    let Ok(outcome) = repo.select(options) else { return Vec::new() };
+    let mut said = Vec::new();
+    for group in &outcome.selection.left_out {
+        let (take, reason) = (&group.take, &group.reason);
+        if !take.starts_with("--") {
+            assert!(take.starts_with("leave out --"), "{}: {take}", repo.id);
+            continue;
+        }
+        match repo.select(&with(options, take)) {
+            Ok(after) => {
+                let taken = group.paths.iter().filter(|path| after.takes(path.as_str())).count();
+                let adds = take.starts_with("--include") || take == "--all";
+                if taken == 0 || adds && taken < group.paths.len() {
+                    said.push(format!("{take} takes {taken} files of {reason}: {:?}", group.paths));
+                }
+            }
+            Err(error) => said.push(format!("{take} for {reason}: {error:?}")),
+        }
+    }
+    said
 }

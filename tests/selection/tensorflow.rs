@@ -19,7 +19,7 @@ fn only_variant(family: &str, variant: &str) -> Options {
 /// The choices of a refusal that asks for one of several.
 fn asked(repo: &Repo, options: &Options) -> Vec<String> {
     match repo.select(options) {
-        Err(SelectError::Several { choices, .. }) => choices,
+        Err(SelectError::Several { choices, .. }) => choices.into_iter().map(|(name, _)| name).collect(),
         Err(other) => panic!("{other:?}"),
         Ok(outcome) => panic!("{:?}", outcome.weights()),
     }

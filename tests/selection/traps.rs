@@ -4,7 +4,7 @@ use hfget_core::finding::Code;
 use hfget_core::model::{Family, Options, Purpose};
 use hfget_core::select::SelectError;
 
-use crate::support::{Repo, only, prefer, variant};
+use crate::support::{Repo, names, only, prefer, variant};
 
 fn plain() -> Options {
     Options::default()
@@ -138,7 +138,7 @@ fn checkpoints_of_a_training_are_weights_where_there_are_no_others() {
     assert!(one.taken(&plain()).takes("checkpoint-500/model.safetensors"));
     let two = Repo::parse("checkpoint-500/model.safetensors checkpoint-900/model.safetensors trainer_state.json");
     match error(&two, &plain()) {
-        SelectError::Ambiguous { choices } => assert_eq!(choices, ["checkpoint-500", "checkpoint-900"]),
+        SelectError::Ambiguous { choices } => assert_eq!(names(&choices), ["checkpoint-500", "checkpoint-900"]),
         other => panic!("{other:?}"),
     }
 }

@@ -4,7 +4,7 @@ use hfget_core::finding::{Code, Severity};
 use hfget_core::model::{Family, Options, Purpose};
 use hfget_core::select::SelectError;
 
-use crate::support::{Repo, only, prefer, variant};
+use crate::support::{Repo, names, only, prefer, variant};
 
 fn plain() -> Options {
     Options::default()
@@ -41,11 +41,14 @@ fn transformers_variants_have_no_fallback_and_absent_ones_list_what_there_is() {
 }
 
 #[test]
-fn a_repo_with_variants_only_says_which() {
-    let repo = Repo::parse("config.json model.fp16.safetensors");
-    assert!(
-        matches!(error(&repo, &plain()), SelectError::NothingSelectable { why, .. } if why.contains("--variant fp16"))
-    );
+fn the_only_variant_of_a_repo_is_taken_and_of_several_one_is_asked_for() {
+    let outcome = Repo::parse("config.json model.fp16.safetensors").taken(&plain());
+    assert_eq!((outcome.weights(), outcome.codes()), (vec!["model.fp16.safetensors"], vec![Code::VariantFallback]));
+    let repo = Repo::parse("config.json model.fp16.safetensors model.fp32.safetensors");
+    match error(&repo, &plain()) {
+        SelectError::Several { choices, .. } => assert_eq!(names(&choices), ["fp16", "fp32"]),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -83,7 +86,8 @@ fn weights_with_names_of_their_own_are_the_last_resort() {
         Repo::parse("config.json own.safetensors pytorch_model.bin").taken(&plain()).weights(),
         ["pytorch_model.bin"]
     );
-    let several = Repo::parse("config.json a.safetensors b.safetensors my_lora.safetensors");
+    let several = Repo::parse("a.safetensors b.safetensors my_lora.safetensors")
+        .with("config.json", r#"{"architectures": ["LlamaForCausalLM"]}"#);
     let outcome = several.taken(&plain());
     assert_eq!(outcome.weights(), ["a.safetensors", "b.safetensors"]);
     assert!(outcome.has(Code::OverlappingWeights));
@@ -181,7 +185,7 @@ fn a_family_beside_the_chosen_one_is_taken_whole_on_request() {
     let outcome = repo.taken(&only("meta"));
     assert_eq!(outcome.weights(), ["original/consolidated.00.pth"]);
     assert!(["original/params.json", "original/tokenizer.model"].iter().all(|p| outcome.paths().contains(p)));
-    assert_eq!(repo.taken(&only("openvino")).weights().len(), 4);
+    assert_eq!(repo.taken(&only("openvino")).weights().len(), 2, "the plain one");
     let qint8 = Options { variant: Some("qint8".into()), ..only("openvino") };
     assert_eq!(repo.taken(&qint8).weights().len(), 2);
     assert_eq!(repo.taken(&only("coreml")).weights().len(), 2);
@@ -196,7 +200,7 @@ fn several_files_that_may_each_be_the_model_are_a_question() {
         match error(&repo, &options) {
             SelectError::Several { family, choices, how } => {
                 assert_eq!(family, Family::Pt);
-                assert_eq!(choices, ["yolov8n-seg", "yolov8n", "yolov8s"]);
+                assert_eq!(names(&choices), ["yolov8n-seg", "yolov8n", "yolov8s"]);
                 assert!(how.contains("--variant"), "{how}");
             }
             other => panic!("{other:?}"),

@@ -105,6 +105,8 @@ codes! {
     VariantFallback = "variant-fallback", Warning;
     /// A weight file is in a container that no reader understands: its digest is checked, not its contents.
     WeightsUnread = "weights-unread", Warning;
+    /// Weights that are no other format of the model were left out: a part that somebody may miss.
+    PartLeftOut = "part-left-out", Warning;
     /// There are no weights where loaders look for them.
     WeightsAbsent = "weights-absent", Warning;
     /// Another repo holds the model that this one builds on.

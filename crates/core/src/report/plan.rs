@@ -57,6 +57,7 @@ impl Serialize for PlanReport<'_> {
             reason: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
             family: Option<Family>,
+            take: &'a str,
             bytes: u64,
             paths: Vec<&'a str>,
         }
@@ -114,6 +115,7 @@ impl Serialize for PlanReport<'_> {
                 .map(|g| Left {
                     reason: &g.reason,
                     family: g.family,
+                    take: &g.take,
                     bytes: g.bytes,
                     paths: g.paths.iter().map(crate::model::RepoPath::as_str).collect(),
                 })

@@ -37,7 +37,7 @@ pub(super) fn base_model(view: &View<'_>, dir: &str, by: &str, base: &str, picks
     match base.parse::<RepoId>() {
         Ok(id) => {
             let message = format!("it builds on another repo, {id}, which was not fetched");
-            view.find_out(Finding::new(Code::BaseModel, path, message).hint(format!("fetch {id} as well")));
+            view.find_out(Finding::new(Code::BaseModel, path, message).hint(format!("`hfget {id}` fetches it")));
             picks.repos.insert(id.as_str().to_owned());
         }
         Err(_) if base.is_empty() => {}

@@ -7,9 +7,13 @@ use super::adapter::base_model;
 use super::classify::{UNNEEDED, classify, has_ext};
 use super::code::{self, Reference};
 use super::companions::companion;
+use super::lacking;
 use super::picks::{Picks, Wish};
 use super::view::{CONFIG_LIMIT, View, inside};
 use crate::model::{Entry, Purpose};
+
+/// Names the repo of a processor's audio tokenizer.
+const AUDIO_TOKENIZER: &str = "audio_tokenizer_config.json";
 
 /// Takes the companions of the model in `dir`, and its code.
 pub(super) fn companions(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>, picks: &mut Picks) {
@@ -30,10 +34,25 @@ pub(super) fn companions(view: &View<'_>, wish: &Wish, dir: &str, config: Option
         if let Some(document) = document {
             references.extend(code::references(&document, name));
             extras(view, dir, name, &document, picks);
+            lacking::documents(view, dir, name, &document, picks);
         }
+    }
+    if let Some(document) = view.json(dir, AUDIO_TOKENIZER).here() {
+        lacking::documents(view, dir, AUDIO_TOKENIZER, &document, picks);
     }
     folders(view, wish, dir, picks);
     take_code(view, wish, dir, &references, picks);
+    let unnamed = |e: &&Entry| {
+        let name = e.path.file_name();
+        has_ext(name, &["py"]) && !code::is_script(name) && !picks.has(&e.path)
+    };
+    if !wish.no_code
+        && view.needs().is_empty()
+        && view.files(dir).iter().any(unnamed)
+        && let Some(document) = view.json(dir, code::GENERATION).here()
+    {
+        take_code(view, wish, dir, &code::references(&document, code::GENERATION), picks);
+    }
 }
 
 fn settings(view: &View<'_>, entry: &Entry) -> bool {

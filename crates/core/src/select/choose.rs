@@ -23,7 +23,7 @@ pub(super) struct Choice {
     /// Families that are there in part: where, and what is wrong.
     pub broken: Vec<(Family, RepoPath, String)>,
     /// A family of which there are several sets, what they are called, and how to name one.
-    pub several: Option<(Family, Vec<String>, &'static str)>,
+    pub several: Option<(Family, Vec<(String, u64)>, &'static str)>,
 }
 
 impl Choice {
@@ -75,7 +75,9 @@ pub(super) fn choose(view: &View<'_>, wish: &Wish, base: Query<'static>, dir: &s
     let mut spare: Option<Set> = None;
     for &family in &wish.order {
         match resolve(view, query(family)) {
-            Found::Complete(set) if set.loose => {
+            Found::Complete(mut set) if set.loose => {
+                let passed = std::mem::take(&mut set.passed);
+                choice.broken.extend(passed.into_iter().map(|(path, why)| (family, path, why)));
                 spare.get_or_insert(set);
             }
             Found::Complete(set) => {
@@ -90,7 +92,7 @@ pub(super) fn choose(view: &View<'_>, wish: &Wish, base: Query<'static>, dir: &s
                 }
             }
             Found::Several { at, choices, how } => {
-                let why = format!("there are several: {}; {how}", few(&choices, FEW));
+                let why = format!("there are several: {}; {how}", few(&names_of(&choices), FEW));
                 choice.broken.push((family, at, why));
                 choice.several.get_or_insert((family, choices, how));
             }
@@ -99,6 +101,11 @@ pub(super) fn choose(view: &View<'_>, wish: &Wish, base: Query<'static>, dir: &s
     }
     choice.set = spare;
     choice
+}
+
+/// The names of some choices.
+pub(super) fn names_of(choices: &[(String, u64)]) -> Vec<&str> {
+    choices.iter().map(|(name, _)| name.as_str()).collect()
 }
 
 /// The error for a variant that no weights in `dirs` have.

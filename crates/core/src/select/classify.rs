@@ -111,7 +111,6 @@ fn training(name: &str) -> bool {
         || name.starts_with("random_states")
         || name.starts_with("events.out.tfevents")
         || name.ends_with("_optim_states.pt")
-        || (name.starts_with("mp_rank_") && has_ext(name, &["pt"]))
 }
 
 /// Containers of weights that no family here stands for.
@@ -169,6 +168,10 @@ fn by_name(dir: &str, name: &str) -> Option<(Family, bool)> {
     }
     if (lower.starts_with("ggml") && ext(&["bin"])) || ext(&["gguf", "ggml"]) || lower.contains(".ggmlv3.") {
         return Some((F::Gguf, true));
+    }
+    // piper's settings of the graph before the ending.
+    if lower.ends_with(".onnx.json") {
+        return Some((F::Onnx, false));
     }
     if ext(&["onnx", "ort"]) || lower.contains(".onnx_data") || lower.contains(".onnx.") {
         return Some((F::Onnx, true));
@@ -259,16 +262,21 @@ pub(super) fn is_tf_checkpoint(lower: &str) -> bool {
     data || stem.is_some_and(|s| s.contains("ckpt") || s.contains("model") || s.contains("checkpoint"))
 }
 
-fn rest(dir: &str, name: &str) -> &'static str {
-    let lower = name.to_ascii_lowercase();
-    let first = dir.split('/').next().unwrap_or("").to_ascii_lowercase();
-    if has_ext(
-        &lower,
+/// Whether a name is a picture's, a film's or a sound's.
+pub(super) fn is_media(name: &str) -> bool {
+    has_ext(
+        name,
         &[
             "png", "jpg", "jpeg", "gif", "webp", "svg", "bmp", "avif", "ico", "tiff", "mp4", "webm", "mov", "mkv",
             "wav", "mp3", "flac", "ogg", "m4a",
         ],
-    ) {
+    )
+}
+
+fn rest(dir: &str, name: &str) -> &'static str {
+    let lower = name.to_ascii_lowercase();
+    let first = dir.split('/').next().unwrap_or("").to_ascii_lowercase();
+    if is_media(name) {
         return MEDIA;
     }
     if has_ext(&lower, &["md", "rst", "pdf", "html", "bib", "tex", "docx"])

@@ -18,8 +18,9 @@ pub(super) const CARRIERS: &[&str] = &[
     "preprocessor_config.json",
     "processor_config.json",
     "video_preprocessor_config.json",
-    "generation_config.json",
 ];
+/// Another such file, which hardly ever has one: it is read only where there is code that nothing else names.
+pub(super) const GENERATION: &str = "generation_config.json";
 
 /// A piece of code that a document names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,12 +82,36 @@ pub(super) fn reference(text: &str, by: &str) -> Option<Reference> {
     Some(Reference { repo, module: module.to_owned(), by: by.to_owned() })
 }
 
+/// Whether a Python file is a script beside a model, as its name says: no config names such a one.
+pub(super) fn is_script(name: &str) -> bool {
+    const SCRIPTS: &[&str] = &[
+        "sample_",
+        "example",
+        "finetune",
+        "train",
+        "test",
+        "demo",
+        "inference",
+        "run_",
+        "eval",
+        "convert",
+        "setup.py",
+        "app.py",
+        "handler.py",
+        "benchmark",
+        "quantize",
+        "export_",
+    ];
+    SCRIPTS.iter().any(|start| name.starts_with(start))
+}
+
 /// Asks for the root folder's Python files at once, when their names say that a config will name
 /// them: this saves a round.
 pub(super) fn want_likely(view: &View<'_>, dir: &str) {
     const LIKELY: &[&str] =
         &["modeling_", "configuration_", "tokenization_", "processing_", "image_processing_", "custom_st"];
-    let python = || view.files(dir).iter().filter(|e| has_ext(e.path.file_name(), &["py"]));
+    let file = |name: &str| has_ext(name, &["py"]) && !is_script(name);
+    let python = || view.files(dir).iter().filter(|e| file(e.path.file_name()));
     if python().any(|e| LIKELY.iter().any(|start| e.path.file_name().starts_with(start))) {
         for entry in python() {
             view.want(entry, CONFIG_LIMIT);
@@ -113,7 +138,9 @@ pub(super) fn follow<'a>(view: &View<'a>, dir: &str, references: &[Reference]) -
                     printable(repo),
                     brief(&reference.module)
                 );
-                view.find_out(Finding::new(Code::ForeignCode, by, message).hint(format!("fetch {repo} as well")));
+                view.find_out(
+                    Finding::new(Code::ForeignCode, by, message).hint(format!("`hfget {}` fetches it", id.as_str())),
+                );
             }
             continue;
         }

@@ -2,7 +2,7 @@
 //! components there are is `diffusers`'s to say.
 
 use super::SelectError;
-use super::choose::{FEW, Stems, only_variants, report_broken, variant_absent};
+use super::choose::{FEW, Stems, names_of, only_variants, report_broken, variant_absent};
 use super::diffusers::Component;
 use super::model::tied;
 use super::names;
@@ -41,7 +41,8 @@ fn resolve_component(view: &View<'_>, wish: &Wish, component: &Component, family
         // A flat repo may hold a diffusers model and a transformers model side by side.
         let groups: Vec<Query<'_>> = if component.dir.is_empty() {
             let (diffusion, others): (&[&str], &[&str]) = (&["diffusion_pytorch_model"], &["model", "pytorch_model"]);
-            vec![Query { stems: diffusion, ..whole }, Query { stems: others, ..whole }]
+            let both = [Query { stems: diffusion, ..whole }, Query { stems: others, ..whole }];
+            both.into_iter().take(if component.library == "diffusers" { 1 } else { 2 }).collect()
         } else {
             vec![whole]
         };
@@ -55,7 +56,7 @@ fn resolve_component(view: &View<'_>, wish: &Wish, component: &Component, family
                     out.broken.extend(broken.into_iter().map(|(path, why)| (family, path, why)));
                 }
                 Found::Several { at, choices, how } => {
-                    let why = format!("there are several: {}; {how}", few(&choices, FEW));
+                    let why = format!("there are several: {}; {how}", few(&names_of(&choices), FEW));
                     out.broken.push((family, at, why));
                 }
                 Found::Absent => {}

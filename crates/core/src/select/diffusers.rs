@@ -11,6 +11,7 @@ use super::classes::{self, Weights};
 use super::classify::{DOCUMENTATION, classify, has_ext};
 use super::code::{self, Reference};
 use super::components::{query, weights};
+use super::lacking;
 use super::names;
 use super::picks::{Picks, Wish, weights_of};
 use super::sets::want_indexes;
@@ -28,6 +29,8 @@ pub(super) struct Component {
     pub dir: String,
     /// The library that loads it, as `model_index.json` says: `diffusers`, `transformers` or a module's name.
     pub library: String,
+    /// Its class, as `model_index.json` says; empty where that names none.
+    pub class: String,
     /// Without it the pipeline does not load. The root's weights are extra when every component has a folder.
     pub needed: bool,
 }
@@ -68,11 +71,15 @@ pub(super) fn select(
         whole_folder(view, wish, part.name, part.library, picks);
     }
     let mut weighty = weighty;
-    let flat = view.files("").iter().any(|e| names::parse(e.path.file_name()).is_some());
+    // The root's weights are a component's only where one has no folder, or by diffusers' own name.
+    let rooted = weighty.is_empty() || missing.iter().any(|part| classes::of_pipeline(part.class) != Weights::None);
+    let of = |e: &&Entry| names::parse(e.path.file_name()).is_some_and(|n| rooted || n.stem.starts_with("diffusion"));
+    let flat = view.files("").iter().any(|e| of(&e));
     if flat {
         weighty.push(Component {
             dir: String::new(),
-            library: "transformers".to_owned(),
+            library: if rooted { "transformers" } else { "diffusers" }.to_owned(),
+            class: String::new(),
             needed: !missing.is_empty() || weighty.is_empty(),
         });
     } else if view.needs().is_empty() {
@@ -86,7 +93,13 @@ pub(super) fn select(
             view.find_out(Finding::new(Code::FamilyIncomplete, by, message).severity(Severity::Error));
         }
     }
+    for part in plain.iter().filter(|part| classes::of_pipeline(part.class) != Weights::Needed) {
+        lacking::component(view, by, part.name, part.class);
+    }
     let taken = weights(view, wish, &weighty, picks)?;
+    for component in weighty.iter().filter(|c| !c.dir.is_empty()) {
+        lacking::component(view, by, &component.dir, &component.class);
+    }
     for component in weighty.iter().filter(|c| !c.dir.is_empty()) {
         weight_folder(view, wish, component, picks);
     }
@@ -131,7 +144,12 @@ fn components<'i>(
                 }
             }
             Ok(_) if view.files(name).iter().any(|e| has_weights(e.path.file_name())) => {
-                weighty.push(Component { dir: name.to_owned(), library: library.to_owned(), needed: true });
+                weighty.push(Component {
+                    dir: name.to_owned(),
+                    library: library.to_owned(),
+                    class: part.class.to_owned(),
+                    needed: true,
+                });
             }
             Ok(_) => plain.push(part),
         }
@@ -214,11 +232,31 @@ fn root_files(view: &View<'_>, wish: &Wish, index: &Value, picks: &mut Picks) {
     connected(view, class, picks);
 }
 
-/// Kandinsky's and Wuerstchen's combined pipelines load a second repo that the model card names
-/// under `prior:` (`_load_connected_pipes`).
+/// The pipelines whose class says `_load_connected_pipes`, and the decoders that `AutoPipeline` makes such of
+/// (diffusers 0.42, `auto_pipeline.py` `_AUTO_*_DECODER_PIPELINES_MAPPING`).
+const CONNECTED: &[&str] = &[
+    "KandinskyPipeline",
+    "KandinskyImg2ImgPipeline",
+    "KandinskyInpaintPipeline",
+    "KandinskyV22Pipeline",
+    "KandinskyV22Img2ImgPipeline",
+    "KandinskyV22InpaintPipeline",
+    "WuerstchenDecoderPipeline",
+    "StableCascadeDecoderPipeline",
+    "KandinskyCombinedPipeline",
+    "KandinskyImg2ImgCombinedPipeline",
+    "KandinskyInpaintCombinedPipeline",
+    "KandinskyV22CombinedPipeline",
+    "KandinskyV22Img2ImgCombinedPipeline",
+    "KandinskyV22InpaintCombinedPipeline",
+    "StableCascadeCombinedPipeline",
+    "WuerstchenCombinedPipeline",
+];
+
+/// Combined pipelines load a second repo that the model card names under `prior:` (`_load_connected_pipes`).
 fn connected(view: &View<'_>, class: Option<&Value>, picks: &mut Picks) {
     let class = class.and_then(Value::as_str).unwrap_or("");
-    if !class.starts_with("Kandinsky") && !class.starts_with("Wuerstchen") {
+    if !CONNECTED.contains(&class) {
         return;
     }
     let Some(card) = view.find("", "README.md") else { return };
@@ -226,7 +264,7 @@ fn connected(view: &View<'_>, class: Option<&Value>, picks: &mut Picks) {
     let Doc::Here(bytes) = view.bytes(card, CONFIG_LIMIT) else { return };
     for repo in priors(&String::from_utf8_lossy(bytes)) {
         let message = format!("the combined pipeline also loads {repo}");
-        view.find_out(Finding::new(Code::BaseModel, &card.path, message).hint(format!("fetch {repo} as well")));
+        view.find_out(Finding::new(Code::BaseModel, &card.path, message).hint(format!("`hfget {repo}` fetches it")));
         picks.repos.insert(repo.as_str().to_owned());
     }
 }

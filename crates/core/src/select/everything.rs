@@ -13,7 +13,7 @@ use super::standard::{series, series_set};
 use super::tensorflow;
 use super::view::{CONFIG_LIMIT, View};
 use crate::finding::{Code, Finding};
-use crate::model::{Family, Purpose, RepoPath};
+use crate::model::{Entry, Family, Purpose, RepoPath};
 
 /// Takes every file of the view.
 pub(super) fn select(view: &View<'_>, picks: &mut Picks) {
@@ -27,8 +27,64 @@ pub(super) fn select(view: &View<'_>, picks: &mut Picks) {
     }
 }
 
+/// Takes the sets of one folder as far as their files are among `keep`: those without an index that nothing tells apart
+/// as one set of their family.
+pub(super) fn parts(view: &View<'_>, dir: &str, keep: &BTreeSet<RepoPath>, picks: &mut Picks) {
+    let mut loose: BTreeMap<Family, BTreeSet<RepoPath>> = BTreeMap::new();
+    for mut set in sets(view, dir) {
+        let whole = set.files.len();
+        set.files.retain(|path| keep.contains(path));
+        set.index = set.index.filter(|_| set.files.len() == whole);
+        if set.files.is_empty() {
+            continue;
+        }
+        set.reason = "part of a layout that no known loader reads".to_owned();
+        if set.index.is_none() && together(set.family) {
+            loose.entry(set.family).or_default().extend(set.files);
+        } else {
+            take(view, dir, set, picks);
+        }
+    }
+    let taken: BTreeSet<RepoPath> = loose.values().flatten().cloned().collect();
+    let kept = |e: &&Entry| keep.contains(&e.path) && !taken.contains(&e.path) && !picks.has(&e.path);
+    let left: Vec<&Entry> = view.files(dir).iter().copied().filter(kept).collect();
+    for entry in left {
+        match weights_of(view, entry) {
+            Some(family) if together(family) => {
+                loose.entry(family).or_default().insert(entry.path.clone());
+            }
+            Some(family) => {
+                let reason = "part of a layout that no known loader reads";
+                take(view, dir, Set::new(family, None, vec![entry.path.clone()], reason), picks);
+            }
+            None => {}
+        }
+    }
+    for (family, files) in loose {
+        let files = files.into_iter().collect();
+        take(view, dir, Set::new(family, None, files, "part of a layout that no known loader reads"), picks);
+    }
+}
+
+/// Whether parts of one model are one set of this family: in the others a name stands for one tensor of a set, and two
+/// parts may well have names in common.
+pub(super) fn together(family: Family) -> bool {
+    use Family as F;
+    !matches!(family, F::Safetensors | F::Bin | F::Mistral | F::Gguf | F::Flax | F::Tf)
+}
+
+/// Takes a set, with what its folder's config says of tied embeddings.
+fn take(view: &View<'_>, dir: &str, set: Set, picks: &mut Picks) {
+    let config = view.find(dir, "config.json").filter(|_| set.index.is_some());
+    let tied = config.is_some() && view.json(dir, "config.json").here().is_some_and(|c| tied(&c));
+    if let Some(first) = set.files.first().filter(|_| set.family == Family::Other) {
+        super::model::unread(view, first, set.files.len());
+    }
+    picks.take_set(view, dir, &set, tied);
+}
+
 /// Recognises the sets of one folder: what indexes name, then whole series of shards, then file by file.
-fn folder(view: &View<'_>, dir: &str, picks: &mut Picks) {
+fn sets(view: &View<'_>, dir: &str) -> Vec<Set> {
     let mut done: BTreeSet<RepoPath> = BTreeSet::new();
     let mut sets = indexed(view, dir);
     done.extend(sets.iter().flat_map(|set| set.files.iter().cloned()));
@@ -43,6 +99,12 @@ fn folder(view: &View<'_>, dir: &str, picks: &mut Picks) {
     sets.extend(alone(view, dir, &done));
     sets.extend(packed(view, dir));
     sets.extend(tensorflow::everything(view, dir, MODEL));
+    sets
+}
+
+/// Takes every set of one folder.
+fn folder(view: &View<'_>, dir: &str, picks: &mut Picks) {
+    let sets = sets(view, dir);
     let indexed = sets.iter().any(|set| set.index.is_some());
     if indexed && let Some(config) = view.find(dir, "config.json") {
         view.want(config, CONFIG_LIMIT);

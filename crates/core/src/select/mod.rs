@@ -6,6 +6,8 @@
 //! nothing more is asked for, the pass's result stands.
 
 mod adapter;
+mod alike;
+mod aside;
 mod beside;
 mod choose;
 mod classes;
@@ -15,13 +17,21 @@ mod companions;
 mod components;
 mod diffusers;
 mod everything;
+mod exl;
+mod external;
 mod filter;
+mod graphs;
+mod lacking;
 mod mistral;
 mod model;
+mod named;
 mod names;
+mod native;
 mod packed;
+mod parts;
 mod pickled;
 mod picks;
+mod quants;
 mod sentence;
 mod sets;
 mod shards;
@@ -37,11 +47,12 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use types::*;
 
 use filter::Globs;
+use native::Loader;
 use picks::{Picks, Wish};
 use view::{Doc, View};
 
 use crate::finding::{Code, Finding, Severity};
-use crate::model::{Listing, RepoPath, RepoType};
+use crate::model::{Entry, Listing, RepoPath, RepoType};
 use crate::text::printable;
 
 /// The families that are tried first, best first.
@@ -175,6 +186,12 @@ fn run(
         Ok(true) => Ok(step(&view, picks, globs)),
         Ok(false) => match elsewhere(no_weights(&wish)) {
             Err(SelectError::NothingSelectable { found, .. }) if found.is_empty() => {
+                // Others' `auto_map` names such a repo: its code is what it is there for.
+                let code =
+                    |e: &&Entry| classify::has_ext(e.path.file_name(), &["py"]) && !code::is_script(e.path.file_name());
+                for entry in view.tree("").filter(code).filter(|_| !options.no_code) {
+                    picks.take(entry, Purpose::Code, "code of a repo without weights");
+                }
                 let message = match () {
                     () if listing.entries.is_empty() => "there are no files in this repo",
                     () if picks.is_empty() => {
@@ -221,6 +238,7 @@ fn wish(options: &Options) -> Wish {
         only: options.only,
         variant: options.variant.clone().filter(|v| !v.is_empty()),
         no_code: options.no_code,
+        module: false,
     }
 }
 
@@ -263,7 +281,15 @@ fn scope(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> Result<bool, Select
             Doc::Here(_) | Doc::Absent => {}
         }
     }
-    model::select(view, wish, "", picks)
+    if native::select(view, wish, picks) {
+        return Ok(true);
+    }
+    native::want(view);
+    let found = model::select(view, wish, "", picks)?;
+    if found {
+        parts::beside(view, wish, "", native::loader(view) == Loader::Known, picks);
+    }
+    Ok(found)
 }
 
 /// The root has no weights that can be selected: a folder may.
@@ -292,7 +318,7 @@ fn elsewhere(
             Ok(step)
         }
         all if all.iter().any(|(_, good)| *good) => Err(SelectError::Ambiguous {
-            choices: all.iter().map(|(folder, _)| view.scope(folder)).take(100).collect(),
+            choices: all.iter().map(|(folder, _)| (view.scope(folder), view.bytes_of(folder))).take(100).collect(),
         }),
         _ => Err(error),
     }
@@ -381,7 +407,9 @@ fn finish(view: &View<'_>, mut picks: Picks, (include, exclude): (&Globs, &Globs
             }
         }
     }
+    let pipeline = picks.pipeline;
     let mut selection = picks.finish(view);
+    aside::warn(view, pipeline, &selection);
     let had_weights = !selection.weights.is_empty();
     // A set without some of its files cannot be checked as a whole; what is left of it can.
     let taken = |path: &RepoPath| selection.files.binary_search_by(|s| s.path.cmp(path)).is_ok();

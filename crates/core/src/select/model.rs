@@ -13,9 +13,9 @@ use super::picks::{Picks, Wish, found};
 use super::sets::{Query, Set};
 use super::shards::shards;
 use super::view::{CONFIG_LIMIT, View};
-use super::{SelectError, mistral, whole};
+use super::{SelectError, exl, graphs, mistral, whole};
 use crate::finding::{Code, Finding, Severity};
-use crate::model::{Family, Purpose};
+use crate::model::{Family, Purpose, RepoPath};
 use crate::text::{brief, printable};
 
 /// What to look for in a model's folder.
@@ -36,7 +36,10 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks)
     companions(view, wish, dir, config.as_ref(), picks);
 
     let adapter = adapter(view, wish, dir, picks);
-    let choice = weights(view, wish, dir, config.as_ref());
+    let choice = match weights(view, wish, dir, config.as_ref()) {
+        none if none.set.is_none() && none.broken.is_empty() => only_variant(view, wish, dir, config.as_ref(), none),
+        choice => choice,
+    };
     if let Some(set) = &choice.set {
         // An adapter's own file is not the model's too.
         if !(adapter && set.loose) {
@@ -57,11 +60,43 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks)
     })
 }
 
+/// Where the weights are there as variants only: the one variant, or the question which.
+fn only_variant(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>, none: Choice) -> Choice {
+    let variants = only_variants(view, &[dir]);
+    if wish.variant.is_some() || !view.needs().is_empty() {
+        return none;
+    }
+    let of = |variant: &String| weights(view, &Wish { variant: Some(variant.clone()), ..wish.clone() }, dir, config);
+    if let [variant] = variants.as_slice() {
+        let choice = of(variant);
+        if let Some(first) = choice.set.as_ref().and_then(|set| set.files.first()) {
+            let message = format!(
+                "the weights are there as {} only: they were taken, and loaders must be told",
+                printable(variant)
+            );
+            view.find_out(Finding::new(Code::VariantFallback, first, message));
+        }
+        return choice;
+    }
+    let sets: Vec<(String, Set)> =
+        variants.iter().filter_map(|variant| Some((variant.clone(), of(variant).set?))).collect();
+    let size = |set: &Set| set.files.iter().filter_map(|p| view.listing().get(p.as_str())).map(|e| e.size).sum();
+    match sets.first() {
+        Some((_, first)) if sets.len() > 1 => {
+            let choices = sets.iter().map(|(variant, set)| (variant.clone(), size(set))).collect();
+            Choice { several: Some((first.family, choices, "name one with --variant")), ..none }
+        }
+        _ => none,
+    }
+}
+
 /// Why there is no set; `None` when there are no weights of any kind.
 pub(super) fn failure(view: &View<'_>, wish: &Wish, dir: &str, choice: &Choice) -> Option<SelectError> {
     let found = found(view);
-    if let Some((family, choices, how)) = choice.several.clone().filter(|(family, ..)| wish.only == Some(*family)) {
-        let choices = choices.iter().take(100).map(|c| printable(c).into_owned()).collect();
+    if let Some((family, choices, how)) =
+        choice.several.clone().filter(|(family, ..)| wish.only.is_none_or(|only| only == *family))
+    {
+        let choices = choices.iter().take(100).map(|(name, size)| (printable(name).into_owned(), *size)).collect();
         return Some(SelectError::Several { family, choices, how });
     }
     if let Some(variant) = &wish.variant
@@ -88,7 +123,7 @@ pub(super) fn failure(view: &View<'_>, wish: &Wish, dir: &str, choice: &Choice) 
 
 /// Asks for every document whose name is known beforehand.
 fn documents(view: &View<'_>, wish: &Wish, dir: &str) {
-    for name in code::CARRIERS.iter().chain(&["adapter_config.json"]) {
+    for name in code::CARRIERS.iter().chain(&["adapter_config.json", exl::SIDECAR]) {
         if let Some(entry) = view.find(dir, name) {
             view.want(entry, CONFIG_LIMIT);
         }
@@ -173,25 +208,20 @@ fn named_weights(view: &View<'_>, wish: &Wish, dir: &str, config: &Value) -> Opt
 fn take(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>, set: &Set, picks: &mut Picks) {
     let mut set = set.clone();
     add_mtp(view, dir, config, &mut set);
+    exl::complete(view, dir, config, &mut set);
     picks.take_set(view, dir, &set, config.is_some_and(tied));
     mistral::beside(view, wish, dir, &set, picks);
     native_parts(view, dir, &set, picks);
     if let Some(first) = set.files.first().filter(|_| set.family == Family::Other) {
-        let more = match set.files.len() {
-            1 => String::new(),
-            n => format!(", nor are {} other files", n - 1),
-        };
-        view.find_out(Finding::new(
-            Code::WeightsUnread,
-            first,
-            format!("its contents are not read{more}: no reader knows the format, so only digests are checked"),
-        ));
+        unread(view, first, set.files.len());
     }
     whole::beside(view, dir, &set, picks);
+    graphs::beside(view, dir, &set, picks);
     let standard = !set.loose
         && matches!(set.family, Family::Safetensors | Family::Bin)
         && set.files.first().is_some_and(|f| !f.file_name().starts_with("diffusion"));
     if standard
+        && !wish.module
         && config.is_none()
         && view.find(dir, "config.json").is_none()
         && view.find(dir, "open_clip_config.json").is_none()
@@ -204,6 +234,19 @@ fn take(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>, set: &S
             ),
         ));
     }
+}
+
+/// Says that `count` files, of which this is the first, are in a container that nobody reads.
+pub(super) fn unread(view: &View<'_>, first: &RepoPath, count: usize) {
+    let more = match count {
+        1 => String::new(),
+        n => format!(", nor are {} other files", n - 1),
+    };
+    view.find_out(Finding::new(
+        Code::WeightsUnread,
+        first,
+        format!("its contents are not read{more}: no reader knows the format, so only digests are checked"),
+    ));
 }
 
 /// GLM-4's multi-token-prediction shard that the index forgets ("checkpoint packaging bug",

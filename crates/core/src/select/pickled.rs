@@ -31,7 +31,7 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     let Some(first) = all.first() else { return Found::Absent };
     let several = || Found::Several {
         at: first.path.clone(),
-        choices: all.iter().map(|e| stem(e.path.file_name()).to_owned()).collect(),
+        choices: all.iter().map(|e| (stem(e.path.file_name()).to_owned(), e.size)).collect(),
         how: "name one with --variant",
     };
     if let Some(variant) = query.variant {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::classify::{Class, classify};
 use super::sets::Set;
 use super::view::View;
-use super::{LeftOut, Selected, Selection, names};
+use super::{LeftOut, Selected, Selection, aside, names};
 use crate::model::{Entry, Family, Purpose, RepoPath, WeightSet};
 
 /// The wishes that rules look at.
@@ -17,6 +17,8 @@ pub(super) struct Wish {
     pub only: Option<Family>,
     pub variant: Option<String>,
     pub no_code: bool,
+    /// Whether the model is a module whose class says which settings it needs.
+    pub module: bool,
 }
 
 /// The result in the making.
@@ -46,6 +48,21 @@ impl Picks {
     /// Whether nothing has been taken.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
+    }
+
+    /// Whether a file has been taken.
+    pub fn has(&self, path: &RepoPath) -> bool {
+        self.files.contains_key(path)
+    }
+
+    /// Whether a file has been taken as code.
+    pub fn is_code(&self, path: &RepoPath) -> bool {
+        self.files.get(path).is_some_and(|(purpose, _)| *purpose == Purpose::Code)
+    }
+
+    /// The folders of the repo of which weights have been taken.
+    pub fn folders(&self) -> BTreeSet<String> {
+        self.weights.iter().flat_map(|set| &set.files).map(|path| path.dir().to_owned()).collect()
     }
 
     /// Takes a weight set with its index.
@@ -93,7 +110,10 @@ impl Picks {
         }
         let mut left_out: Vec<LeftOut> = groups
             .into_iter()
-            .map(|((family, reason), (paths, bytes))| LeftOut { family, reason, paths, bytes })
+            .map(|((family, reason), (paths, bytes))| {
+                let take = aside::flag(view, &self, family, &reason, &paths);
+                LeftOut { family, reason, take, paths, bytes }
+            })
             .collect();
         left_out.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.reason.cmp(&b.reason)));
         self.weights.sort_by(|a, b| a.scope.cmp(&b.scope).then_with(|| a.files.cmp(&b.files)));
@@ -151,6 +171,18 @@ impl Picks {
 /// [`classify`] with what only neighbours can tell.
 pub(super) fn class_of(view: &View<'_>, rel: &str) -> Class {
     let mut class = classify(rel);
+    let (dir, name) = rel.rsplit_once('/').unwrap_or(("", rel));
+    // DeepSpeed's, beside the optimizer's states; HunyuanVideo's model has such a name too.
+    if let Some(rank) = name.strip_suffix("_model_states.pt").filter(|rank| rank.starts_with("mp_rank_")) {
+        let above = dir.rsplit_once('/').map_or("", |(above, _)| above);
+        let states =
+            ["zero_pp_rank_0_", "bf16_zero_pp_rank_0_", ""].map(|start| format!("{start}{rank}_optim_states.pt"));
+        let here = |name: &str| view.find(dir, name).is_some();
+        let beside = ["latest", "zero_to_fp32.py"].iter().any(|name| here(name) || view.find(above, name).is_some());
+        if beside || states.iter().any(|name| here(name)) {
+            class = Class { family: None, weights: false, reason: super::classify::TRAINING.to_owned() };
+        }
+    }
     if class.family == Some(Family::CTranslate2) {
         let dir = rel.rsplit_once('/').map_or("", |(dir, _)| dir);
         let vocabulary = view.files(dir).iter().any(|e| {

@@ -9,7 +9,9 @@ use super::classes::{self, Weights};
 use super::classify::{CODE, DOCUMENTATION, TRAINING, classify};
 use super::code::{Reference, reference};
 use super::companions::companion;
+use super::lacking;
 use super::model::{self, MODEL};
+use super::parts;
 use super::picks::{Picks, Wish, weights_of};
 use super::sets::Query;
 use super::view::{CONFIG_LIMIT, View, inside};
@@ -36,7 +38,7 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, modules: &Value, picks: &mut 
         if let Some(path) = module.get("path").and_then(Value::as_str) {
             add(view, "modules.json", "", path, kind, &mut found);
         }
-        if !kind.starts_with("sentence_transformers.") && !kind.starts_with("torch.") {
+        if !kind.starts_with("sentence_transformers.") && !kind.starts_with("torch.") && !installed(view, kind) {
             references.extend(reference(kind, "modules.json"));
         }
     }
@@ -62,14 +64,33 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, modules: &Value, picks: &mut 
     if root.is_empty() {
         let config = view.json("", "config.json").here();
         beside::companions(view, wish, "", config.as_ref(), picks);
-        return Ok(weights);
+        // Other formats of the whole lie at the root, whatever its modules are.
+        let other = wish.only.is_some_and(|only| !matches!(only, Family::Safetensors | Family::Bin));
+        return if other { model::select(view, wish, "", picks) } else { Ok(weights) };
     }
-    match model::select(view, wish, "", picks) {
+    // The class says what its folder needs; the usual rules would ask every model for a config.
+    let own = Wish { module: true, ..wish.clone() };
+    match model::select(view, &own, "", picks) {
         // The folders that a router chooses from have its weights.
         Err(_) if weights && root.iter().all(|kind| *kind == Kind::Router) => Ok(true),
         Err(error) => Err(error),
-        Ok(found) => Ok(weights | found),
+        Ok(taken) => {
+            for module in found.iter().filter(|module| module.dir.is_empty() && taken) {
+                lacking::module(view, "", &module.class);
+            }
+            parts::beside(view, wish, "", true, picks);
+            Ok(weights | taken)
+        }
     }
+}
+
+/// Whether a class is an installed package's, such as `pylate.models.Dense.Dense`: the repo has nothing of the name that
+/// its dotted path begins with (`util/misc.py` `import_module_class`).
+fn installed(view: &View<'_>, class: &str) -> bool {
+    let Some((module, _)) = class.rsplit_once('.') else { return false };
+    module
+        .split_once('.')
+        .is_some_and(|(package, _)| view.find("", &format!("{package}.py")).is_none() && !view.has_dir(package))
 }
 
 /// A module of the repo.
@@ -79,6 +100,8 @@ struct Module {
     kind: Kind,
     /// Whether its class has weights.
     weights: Weights,
+    /// Its class, as `modules.json` says.
+    class: String,
 }
 
 /// Whose rules say which weights a module loads.
@@ -131,7 +154,7 @@ fn add(view: &View<'_>, by: &str, parent: &str, path: &str, class: &str, found: 
         }
     }
     if found.iter().all(|module| module.dir != dir) && found.len() <= MOST_MODULES {
-        found.push(Module { dir, kind, weights });
+        found.push(Module { dir, kind, weights, class: class.to_owned() });
     }
 }
 
@@ -188,6 +211,9 @@ fn folder(view: &View<'_>, wish: &Wish, module: &Module, picks: &mut Picks) -> R
     if bare && !view.tree(dir).any(|entry| weights_of(view, entry).is_some()) {
         let message = format!("modules.json names the module \"{}\", and its folder has no weights", brief(dir));
         view.find_out(Finding::new(Code::FamilyIncomplete, "modules.json", message).severity(Severity::Error));
+    }
+    if choice.set.is_some() {
+        lacking::module(view, dir, &module.class);
     }
     for entry in view.tree(dir) {
         let below = view.rel(&entry.path).and_then(|rel| rel.strip_prefix(dir)?.strip_prefix('/')).unwrap_or("");

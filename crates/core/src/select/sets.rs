@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::names::lookup;
 use super::view::View;
-use super::{mistral, packed, pickled, standard, tensorflow, whole};
+use super::{graphs, mistral, packed, pickled, shards, standard, tensorflow, whole};
 use crate::finding::Finding;
 use crate::model::{Entry, Family, INDEX_LIMIT, RepoPath};
 use crate::text::printable;
@@ -24,6 +24,8 @@ pub(super) struct Set {
     pub reason: String,
     /// What to say when it is taken.
     pub notes: Vec<Finding>,
+    /// Indexes that were passed over for it, each with the reason.
+    pub passed: Vec<(RepoPath, String)>,
 }
 
 impl Set {
@@ -39,6 +41,7 @@ impl Set {
             loose: false,
             reason: reason.into(),
             notes: Vec::new(),
+            passed: Vec::new(),
         }
     }
 
@@ -59,7 +62,8 @@ pub(super) enum Found {
     Several {
         /// One of them.
         at: RepoPath,
-        choices: Vec<String>,
+        /// What they are called, with their bytes.
+        choices: Vec<(String, u64)>,
         /// What the user can do.
         how: &'static str,
     },
@@ -97,7 +101,7 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     }
     match query.family {
         Family::Gguf => return packed::gguf(view, query),
-        Family::Onnx => return packed::onnx(view, query),
+        Family::Onnx => return graphs::onnx(view, query),
         Family::TfCheckpoint => return tensorflow::checkpoint(view, query),
         Family::SavedModel => return tensorflow::saved_model(view, query),
         Family::Safetensors | Family::Bin | Family::Tf | Family::Flax => {}
@@ -112,16 +116,24 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
             return Found::Complete(set);
         }
     }
-    if let Some(set) = standard::unindexed(view, query, &indexed, &mut broken) {
-        return Found::Complete(set);
+    // An index that was copied from another repo says nothing of what is here.
+    let (stale, mut kept): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut broken).into_iter().partition(|(index, _)| shards::stale(view, index));
+    let found = match standard::unindexed(view, query, &indexed, &mut kept) {
+        Some(set) => Found::Complete(set),
+        None if query.any_name && kept.is_empty() => standard::own_names(view, query, &mut kept),
+        None => Found::Absent,
+    };
+    match found {
+        Found::Complete(mut set) => {
+            set.passed = stale;
+            return Found::Complete(set);
+        }
+        several @ Found::Several { .. } => return several,
+        Found::Incomplete(_) | Found::Absent => {}
     }
-    if query.any_name
-        && query.variant.is_none()
-        && broken.is_empty()
-        && let Some(set) = standard::own_names(view, query, &mut broken)
-    {
-        return Found::Complete(set);
-    }
+    broken.extend(stale);
+    broken.extend(kept);
     if !broken.is_empty() {
         return Found::Incomplete(broken);
     }

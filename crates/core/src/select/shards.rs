@@ -17,6 +17,14 @@ pub(super) fn shards_here(view: &View<'_>, index: &Entry) -> Result<Vec<RepoPath
     Ok(parsed.shards().iter().filter_map(|name| Some(here(name)?.path.clone())).collect())
 }
 
+/// Whether an index is one, and none of the shards that it names is in the repo: it was copied from another repo, as
+/// exllamav2 does with every file that holds no tensors (`conversion/compile.py:250`).
+pub(super) fn stale(view: &View<'_>, index: &RepoPath) -> bool {
+    let Some(entry) = view.listing().get(index.as_str()).filter(|e| e.size <= INDEX_LIMIT) else { return false };
+    let parsed = view.quietly(|| view.bytes(entry, INDEX_LIMIT)).here().is_some_and(|b| view.parse(entry, b).is_ok());
+    parsed && shards_here(view, entry).is_ok_and(|here| here.is_empty())
+}
+
 /// The shards that an index names, if all of them are there and are what they should be.
 pub(super) fn shards(
     view: &View<'_>,

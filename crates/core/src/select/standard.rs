@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::classify;
 use super::companions::companion;
 use super::names::{self, extension, lookup};
-use super::sets::{Query, Set, stems};
-use super::shards::shards;
-use super::view::View;
+use super::sets::{Found, Query, Set, stems};
+use super::shards::{shards, stale};
+use super::view::{Doc, View};
+use super::{alike, classify};
 use crate::finding::{Code, Finding};
 use crate::model::{Entry, Family, RepoPath};
 use crate::text::printable;
@@ -32,7 +32,13 @@ pub(super) fn named(
         indexed.insert(stem.to_owned());
         match shards(view, query, index) {
             Ok((files, notes)) => return Some(Set::indexed(query, index, files, notes)),
-            Err(why) => broken.push((index.path.clone(), why)),
+            Err(why) => {
+                // Of what a stale index says nothing is here.
+                if stale(view, &index.path) {
+                    indexed.remove(stem);
+                }
+                broken.push((index.path.clone(), why));
+            }
         }
     }
     None
@@ -103,9 +109,10 @@ pub(super) fn unindexed(
     None
 }
 
-/// Files with names of their own: an index of another stem, else every `*.safetensors` of the folder
-/// (vLLM and TGI load them together), but adapters only when there is nothing else.
-pub(super) fn own_names(view: &View<'_>, query: Query<'_>, broken: &mut Vec<(RepoPath, String)>) -> Option<Set> {
+/// Files with names of their own: an index of another stem, else every `*.safetensors` of the folder beside a config
+/// that names its model (vLLM, TGI and exllama load them together, nobody else does), else the only one. Adapters count
+/// only when there is nothing else. Files that are alternatives of one another are a question.
+pub(super) fn own_names(view: &View<'_>, query: Query<'_>, broken: &mut Vec<(RepoPath, String)>) -> Found {
     let dotted = format!(".{}.index.json", extension(query.family));
     let own: Vec<&Entry> = view
         .files(query.dir)
@@ -116,42 +123,67 @@ pub(super) fn own_names(view: &View<'_>, query: Query<'_>, broken: &mut Vec<(Rep
                 && !e.path.file_name().to_ascii_lowercase().starts_with("consolidated")
         })
         .collect();
-    for index in own.iter().filter(|e| e.path.file_name().ends_with(&dotted)) {
+    let indexes = own.iter().filter(|e| e.path.file_name().ends_with(&dotted));
+    for index in indexes.filter(|_| query.variant.is_none()) {
         match shards(view, query, index) {
             Ok((files, notes)) => {
-                return Some(Set { loose: true, ..Set::indexed(query, index, files, notes) });
+                return Found::Complete(Set { loose: true, ..Set::indexed(query, index, files, notes) });
             }
             Err(why) => broken.push((index.path.clone(), why)),
         }
     }
     if query.family != Family::Safetensors || !broken.is_empty() {
-        return None;
+        return Found::Absent;
     }
     let all: Vec<&Entry> = own
         .into_iter()
         .filter(|e| classify::has_ext(e.path.file_name(), &["safetensors"]))
         .filter(|e| classify::classify(e.path.file_name()).weights && companion(e.path.file_name()).is_none())
         .collect();
+    if let Some(variant) = query.variant {
+        let asked = |e: &&&Entry| names::stem(e.path.file_name()).eq_ignore_ascii_case(variant);
+        return match all.iter().find(asked) {
+            Some(entry) => {
+                let set = Set::new(query.family, query.variant, vec![entry.path.clone()], "the file asked for");
+                Found::Complete(Set { loose: true, ..set })
+            }
+            None => Found::Absent,
+        };
+    }
     let adapter = |e: &&&Entry| {
         let name = e.path.file_name().to_ascii_lowercase();
         name.contains("lora") || name.starts_with("adapter")
     };
     let main: Vec<&Entry> = all.iter().filter(|e| !adapter(e)).copied().collect();
     let taken = without_steps(if main.is_empty() { all } else { main });
-    let first = taken.first()?;
+    let Some(first) = taken.first() else { return Found::Absent };
     let mut notes = Vec::new();
     if taken.len() > 1 && !one_series(&taken) {
+        if alike::saved_twice(&taken) || !names_its_model(view, query.dir) {
+            let choices = taken.iter().map(|e| (names::stem(e.path.file_name()).to_owned(), e.size)).collect();
+            return Found::Several { at: first.path.clone(), choices, how: "name one with --variant" };
+        }
         notes.push(
             Finding::new(
                 Code::OverlappingWeights,
                 &first.path,
                 format!("{} weight files have names of their own and no index: all were taken", taken.len()),
             )
-            .hint("if they are alternatives, leave some out with --exclude"),
+            .hint("if they are alternatives, name one with --variant"),
         );
     }
     let files = taken.iter().map(|e| e.path.clone()).collect();
-    Some(Set { loose: true, notes, ..Set::new(query.family, None, files, "weights by a name of their own") })
+    let set = Set::new(query.family, None, files, "weights by a name of their own");
+    Found::Complete(Set { loose: true, notes, ..set })
+}
+
+/// Whether the folder's config names the model that the weights are of; one that has still to be read is taken to.
+fn names_its_model(view: &View<'_>, dir: &str) -> bool {
+    match view.json(dir, "config.json") {
+        Doc::Pending => true,
+        Doc::Here(config) => ["architectures", "model_type"].iter().any(|key| config.get(*key).is_some()),
+        Doc::Absent => false,
+    }
 }
 
 /// Without the steps of a training whose last result is there too.

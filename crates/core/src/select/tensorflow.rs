@@ -35,7 +35,7 @@ pub(super) fn own_name(view: &View<'_>, query: Query<'_>) -> Found {
     let (Some(first), reason) = (all.first(), "weights by a name of their own") else { return Found::Absent };
     let several = || Found::Several {
         at: first.path.clone(),
-        choices: all.iter().map(|e| stem(e.path.file_name()).to_owned()).collect(),
+        choices: all.iter().map(|e| (stem(e.path.file_name()).to_owned(), e.size)).collect(),
         how: "name one with --variant",
     };
     match query.variant {
@@ -60,6 +60,13 @@ struct Checkpoint<'v> {
 }
 
 impl Checkpoint<'_> {
+    /// The bytes of its files together.
+    fn bytes(&self) -> u64 {
+        let shards = self.data.values().flat_map(|parts| parts.values());
+        let all = self.index.iter().chain(&self.meta).chain(&self.single).chain(shards);
+        all.fold(0, |sum, entry| sum.saturating_add(entry.size))
+    }
+
     /// Its files, with a reason if they are not whole.
     fn files(&self) -> (Vec<RepoPath>, Option<String>) {
         let mut files: Vec<RepoPath> =
@@ -151,7 +158,7 @@ pub(super) fn checkpoint(view: &View<'_>, query: Query<'_>) -> Found {
     };
     let several = || Found::Several {
         at: first.clone(),
-        choices: found.keys().map(|prefix| (*prefix).to_owned()).collect(),
+        choices: found.iter().map(|(prefix, c)| ((*prefix).to_owned(), c.bytes())).collect(),
         how: "name one with --variant",
     };
     let series: BTreeSet<Option<&str>> = found.keys().map(|prefix| step(prefix).map(|(stem, _)| stem)).collect();
@@ -231,7 +238,7 @@ pub(super) fn saved_model(view: &View<'_>, query: Query<'_>) -> Found {
         (None, all) => {
             return Found::Several {
                 at: all[0].1.path.clone(),
-                choices: all.iter().map(|(dir, _)| view.scope(dir)).collect(),
+                choices: all.iter().map(|(dir, _)| (view.scope(dir), view.bytes_of(dir))).collect(),
                 how: "name a folder with --variant",
             };
         }

@@ -26,6 +26,8 @@ pub struct LeftOut {
     pub family: Option<Family>,
     /// The rule, in a few words: `"onnx family"`, `"fp16 variant"`, `"training state"`.
     pub reason: String,
+    /// What to change in the command so that it takes them: `"--variant fp16"`, `"--all"`, `"leave out --no-code"`.
+    pub take: String,
     /// Which files.
     pub paths: Vec<RepoPath>,
     /// Their bytes together.
@@ -98,16 +100,16 @@ pub enum SelectError {
     /// Several sets of weights are equally good.
     #[error("the repo holds several sets of weights; name one with --subfolder")]
     Ambiguous {
-        /// The folders to choose from.
-        choices: Vec<String>,
+        /// The folders to choose from, with their bytes.
+        choices: Vec<(String, u64)>,
     },
     /// Several sets of the family asked for are equally good.
     #[error("the repo holds several sets of {family} weights")]
     Several {
         /// The family asked for.
         family: Family,
-        /// What they are called.
-        choices: Vec<String>,
+        /// What they are called, with their bytes.
+        choices: Vec<(String, u64)>,
         /// How to name one.
         how: &'static str,
     },

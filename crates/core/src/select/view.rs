@@ -128,7 +128,20 @@ impl<'a> View<'a> {
 
     /// Whether `dir` holds any file, at any depth.
     pub fn has_dir(&self, dir: &str) -> bool {
-        self.tree(dir).next().is_some()
+        let below = inside(dir, "");
+        let from = (Bound::Included(below.as_str()), Bound::Unbounded);
+        let nested = || self.dirs.range::<str, _>(from).next().is_some_and(|(d, _)| d.starts_with(&below));
+        if dir.is_empty() { !self.dirs.is_empty() } else { self.dirs.contains_key(dir) || nested() }
+    }
+
+    /// The bytes of everything in `dir`, at any depth.
+    pub fn bytes_of(&self, dir: &str) -> u64 {
+        self.tree(dir).fold(0, |sum, entry| sum.saturating_add(entry.size))
+    }
+
+    /// Whether a file's bytes have been given.
+    pub fn at_hand(&self, entry: &Entry) -> bool {
+        self.documents.get(&entry.path).is_some_and(Option::is_some)
     }
 
     /// Asks for a file, when it is there and has not been given yet.
@@ -183,7 +196,7 @@ impl<'a> View<'a> {
     }
 
     fn note_once(&self, entry: &Entry, message: String) {
-        if self.noted.borrow_mut().insert(entry.path.clone()) {
+        if !self.quiet.get() && self.noted.borrow_mut().insert(entry.path.clone()) {
             self.find_out(Finding::new(Code::ConfigInvalid, &entry.path, message).severity(Severity::Warning));
         }
     }
@@ -194,6 +207,13 @@ impl<'a> View<'a> {
         if !self.quiet.get() && !findings.contains(&finding) && findings.len() < 1000 {
             findings.push(finding);
         }
+    }
+
+    /// Whether one of these files was found to be of a family that is not complete.
+    pub fn incomplete(&self, paths: &[RepoPath]) -> bool {
+        let findings = self.findings.borrow();
+        let broken = findings.iter().filter(|f| f.code == Code::FamilyIncomplete).filter_map(|f| f.path.as_deref());
+        broken.into_iter().any(|path| paths.iter().any(|p| p.as_str() == path))
     }
 
     /// Runs `f` without recording its findings: for looking ahead.

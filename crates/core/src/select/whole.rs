@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::PIPELINE_INDEXES;
+use super::alike::{says_how, without_how};
 use super::classify::{self, has_ext};
 use super::picks::{Picks, unclaimed, weights_of};
 use super::sets::{Found, Query, Set};
@@ -39,11 +40,59 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     if files.is_empty() {
         return Found::Absent;
     }
+    let files = match (query.variant, one_variant(view, query.family, &files)) {
+        (None, Err(choices)) => {
+            let at = files[0].path.clone();
+            return Found::Several { at, choices, how: "name one with --variant" };
+        }
+        (None, Ok(one)) => one,
+        (Some(_), _) => files,
+    };
     if let Some(broken) = broken(view, query.family, &files) {
         return Found::Incomplete(vec![broken]);
     }
     let paths = files.iter().map(|e| e.path.clone()).collect();
     Found::Complete(Set::new(query.family, query.variant, paths, format!("the {} family, as a whole", query.family)))
+}
+
+/// Of every model the files of one variant: the plain one, or the only one. Which files are one model's, their names
+/// tell without the words that say how they were saved. An error: several variants, none of them plain.
+fn one_variant<'v>(view: &View<'_>, family: Family, files: &[&'v Entry]) -> Result<Vec<&'v Entry>, Vec<(String, u64)>> {
+    if !matches!(family, Family::OpenVino | Family::TfLite | Family::CoreMl | Family::Mlx) {
+        return Ok(files.to_vec());
+    }
+    let mut models: BTreeMap<String, BTreeMap<&str, Vec<&'v Entry>>> = BTreeMap::new();
+    for entry in files {
+        let unit = unit(view, family, entry);
+        models.entry(without_how(unit)).or_default().entry(unit).or_default().push(entry);
+    }
+    let mut taken = Vec::new();
+    for (_, mut variants) in models {
+        if variants.len() > 1 {
+            let plain = variants.keys().copied().filter(|unit| !says_how(unit)).min_by_key(|unit| unit.len());
+            let Some(plain) = plain else {
+                let size = |files: &[&Entry]| files.iter().fold(0u64, |sum, e| sum.saturating_add(e.size));
+                let name = |unit: &str| unit.rsplit('/').next().unwrap_or(unit).to_owned();
+                return Err(variants.iter().map(|(unit, files)| (name(unit), size(files))).collect());
+            };
+            variants.retain(|unit, _| *unit == plain || !says_how(unit));
+        }
+        taken.extend(variants.into_values().flatten());
+    }
+    taken.sort_by_key(|entry| &entry.path);
+    Ok(taken)
+}
+
+/// What of a path names a model: a package, or a file without its ending.
+fn unit<'p>(view: &View<'_>, family: Family, entry: &'p Entry) -> &'p str {
+    let rel = view.rel(&entry.path).unwrap_or("");
+    if family == Family::CoreMl {
+        let ends = rel.match_indices('/').map(|(at, _)| at).chain([rel.len()]);
+        let package =
+            |end: &usize| has_ext(rel[..*end].rsplit('/').next().unwrap_or(""), &["mlpackage", "mlmodelc", "mlmodel"]);
+        return ends.clone().find(package).map_or(rel, |end| &rel[..end]);
+    }
+    rel.rsplit_once('.').map_or(rel, |(stem, _)| stem)
 }
 
 /// Whether `token` stands in a path as a word of its own, whatever the case.

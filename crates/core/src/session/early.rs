@@ -43,7 +43,10 @@ impl Session {
 
     async fn check_sets(&self, prepared: &Prepared, wanted: impl Fn(&WeightSet) -> bool) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for set in prepared.selection.weights.iter().filter(|set| set.index.is_some() && wanted(set)) {
+        // Files without an index are one set by their names alone: whether they are alternatives, their headers tell.
+        let several = |set: &WeightSet| set.family == Family::Safetensors && set.files.len() > 1;
+        let comparable = |set: &&WeightSet| (set.index.is_some() || several(set)) && wanted(set);
+        for set in prepared.selection.weights.iter().filter(comparable) {
             findings.extend(self.check_set(prepared, set).await.unwrap_or_default());
         }
         findings.retain(|f| f.severity == Severity::Error);
@@ -51,13 +54,15 @@ impl Session {
     }
 
     async fn check_set(&self, prepared: &Prepared, set: &WeightSet) -> Option<Vec<Finding>> {
-        let index_path = set.index.as_ref()?;
         let places = self.places(prepared);
-        let index = if let Some(index) = set.parsed.get() {
-            Arc::clone(index)
-        } else {
-            let index = places.of(index_path)?;
-            Arc::new(tokio::task::spawn_blocking(move || read_index(index)).await.ok()??)
+        let index = match (&set.index, set.parsed.get()) {
+            (None, _) => None,
+            (Some(path), Some(index)) => Some((path.clone(), Arc::clone(index))),
+            (Some(path), None) => {
+                let place = places.of(path)?;
+                let read = tokio::task::spawn_blocking(move || read_index(place)).await.ok()??;
+                Some((path.clone(), Arc::new(read)))
+            }
         };
         let family = set.family;
         let tables = stream::iter(&set.files).map(|path| {
@@ -75,19 +80,28 @@ impl Session {
                 tokio::task::spawn_blocking(work).await.ok()?
             }
         });
+        let tensors = index.as_ref().map_or(0, |(_, index)| index.weight_map().len());
         let tables: Vec<Option<(RepoPath, Table)>> =
-            tables.buffer_unordered(at_once(index.weight_map().len(), set.files.len())).collect().await;
+            tables.buffer_unordered(at_once(tensors, set.files.len())).collect().await;
         let tables: Vec<_> = tables.into_iter().collect::<Option<_>>()?;
-        let (set, index_path) = (set.clone(), index_path.clone());
+        let set = set.clone();
         let compare = move || {
             let mut findings: Vec<Finding> = tables.iter().flat_map(|(_, (_, findings))| findings.clone()).collect();
             let by_path: BTreeMap<&RepoPath, Option<&Held>> =
                 tables.iter().map(|(path, (table, _))| (path, table.as_ref())).collect();
-            findings.extend(verify::coverage_of(&set, &index_path, &index, &by_path));
+            match index {
+                Some((path, index)) => findings.extend(verify::coverage_of(&set, &path, &index, &by_path)),
+                None => findings.extend(verify::duplicates_of(&set, &by_path).into_iter().map(alternative)),
+            }
             findings
         };
         tokio::task::spawn_blocking(compare).await.ok()
     }
+}
+
+/// Files of which two hold a tensor are no parts of one set.
+fn alternative(finding: Finding) -> Finding {
+    finding.hint("the files are alternatives: name one with --variant, or take everything with --all")
 }
 
 /// How many files are asked at once, of a set of so many tensors and files.

@@ -172,6 +172,12 @@ impl Error {
     }
 }
 
+/// Some choices, each with its size.
+fn sized(choices: &[(String, u64)], most: usize) -> String {
+    let all: Vec<String> = choices.iter().map(|(name, size)| format!("{name} ({})", bytes(*size))).collect();
+    few(&all, most)
+}
+
 fn select_hint(error: &SelectError) -> Option<String> {
     const SHOWN: usize = 20;
     let list = |found: &[(crate::model::Family, u64)]| {
@@ -190,8 +196,12 @@ fn select_hint(error: &SelectError) -> Option<String> {
         }
         SelectError::VariantAbsent { variant, found, .. } if !found.is_empty() => Some(choices(variant, found)),
         SelectError::VariantAbsent { .. } => Some("its weights have no variants: leave out --variant".into()),
-        SelectError::Ambiguous { choices } => Some(format!("choose from {}", few(choices, SHOWN))),
-        SelectError::Several { choices, how, .. } => Some(format!("{how}: {}", few(choices, SHOWN))),
+        SelectError::Ambiguous { choices } => {
+            Some(format!("name one with --subfolder, or take everything with --all: {}", sized(choices, SHOWN)))
+        }
+        SelectError::Several { choices, how, .. } => {
+            Some(format!("{how}, or take everything with --all: {}", sized(choices, SHOWN)))
+        }
         SelectError::BadGlob { .. } => Some("'*' and '?' match anything, '[abc]' a set; quote the pattern".into()),
         SelectError::SubfolderAbsent { folder, found } if !found.is_empty() => Some(choices(folder.as_str(), found)),
         SelectError::NoMatch { near, .. } if !near.is_empty() => Some(format!("did you mean {}?", few(near, 3))),

@@ -92,6 +92,11 @@ pub(crate) fn coverage_of(
     found(findings)
 }
 
+/// Tensors that two files of a set without an index hold, of the tables that were read without fetching them.
+pub(crate) fn duplicates_of(set: &WeightSet, tables: &BTreeMap<&RepoPath, Option<&Held>>) -> Vec<Finding> {
+    found(coverage::duplicates(set, tables))
+}
+
 /// Checks everything about `subject` on up to `threads` threads of its own. Blocks.
 pub fn verify(subject: &Subject, threads: usize, progress: &dyn Progress) -> Outcome {
     let mut outcome = Outcome::default();

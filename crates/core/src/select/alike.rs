@@ -1,0 +1,125 @@
+//! Whether files are alternatives of one another by their names: the same model in other numbers, pruned, or one of a
+//! kind. What their headers say is compared elsewhere.
+
+use super::names::stem;
+use crate::model::Entry;
+
+/// Words that say how a model was saved, and not which it is.
+const HOW: &[&str] = &[
+    "fp8",
+    "fp16",
+    "fp32",
+    "bf16",
+    "f16",
+    "f32",
+    "fp4",
+    "nf4",
+    "nvfp4",
+    "mxfp4",
+    "int8",
+    "uint8",
+    "int4",
+    "uint4",
+    "q4",
+    "q8",
+    "qint8",
+    "quint8",
+    "4bit",
+    "8bit",
+    "4bits",
+    "8bits",
+    "16bits",
+    "float16",
+    "float32",
+    "bfloat16",
+    "half",
+    "e4m3fn",
+    "e4m3",
+    "e5m2",
+    "scaled",
+    "pruned",
+    "ema",
+    "emaonly",
+    "noema",
+    "full",
+    "quantized",
+    "quant",
+    "mixed",
+    "avx2",
+    "avx512",
+    "vnni",
+    "arm64",
+];
+
+/// The name without its ending and without words that say how it was saved.
+fn plain(name: &str) -> String {
+    without_how(stem(name))
+}
+
+/// The words of a name but those that say how it was saved.
+pub(super) fn without_how(name: &str) -> String {
+    let lower = name.to_ascii_lowercase();
+    let words = lower.split(['-', '_', '.', '/']).filter(|word| !word.is_empty() && !HOW.contains(word));
+    words.collect::<Vec<_>>().join("-")
+}
+
+/// Whether a name has a word that says how it was saved.
+pub(super) fn says_how(name: &str) -> bool {
+    name.to_ascii_lowercase().split(['-', '_', '.', '/']).any(|word| HOW.contains(&word))
+}
+
+/// Whether two of the files are the same model saved in two ways: fp8 beside bf16, pruned beside full.
+pub(super) fn saved_twice(files: &[&Entry]) -> bool {
+    let mut seen = std::collections::BTreeSet::new();
+    !files.iter().all(|entry| seen.insert(plain(entry.path.file_name())))
+}
+
+/// Whether all names begin alike, for half of the shortest at least: `yolov8n`, `yolov8s`, `yolov8m`.
+pub(super) fn begin_alike(files: &[&Entry]) -> bool {
+    /// A shorter beginning says nothing.
+    const LEAST: usize = 3;
+    let mut stems = files.iter().map(|entry| stem(entry.path.file_name()));
+    let Some(first) = stems.next() else { return false };
+    let (mut shared, mut shortest) = (first.len(), first.len());
+    for other in stems {
+        let same = first.bytes().zip(other.bytes()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
+        (shared, shortest) = (shared.min(same), shortest.min(other.len()));
+    }
+    files.len() > 1 && shared >= LEAST && shared * 2 >= shortest
+}
+
+/// A name with its numbers taken out: what the steps of one training have in common.
+pub(super) fn without_numbers(name: &str) -> String {
+    name.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Digest, GitOid};
+
+    fn files(names: &[&str]) -> Vec<Entry> {
+        let digest = Digest::GitBlob(GitOid([7; 20]));
+        names.iter().map(|name| Entry::new(name.parse().expect("safe"), 1, digest)).collect()
+    }
+
+    fn told(names: &[&str]) -> (bool, bool) {
+        let all = files(names);
+        let all: Vec<&Entry> = all.iter().collect();
+        (saved_twice(&all), begin_alike(&all))
+    }
+
+    #[test]
+    fn alternatives_are_told_by_their_names() {
+        assert_eq!(told(&["yolov8n.pt", "yolov8s.pt"]), (false, true));
+        assert_eq!(told(&["x_fp8_e4m3fn.safetensors", "x_bf16.safetensors"]).0, true);
+        assert_eq!(told(&["dream_8.safetensors", "dream_8_pruned.safetensors"]), (true, true));
+    }
+
+    #[test]
+    fn parts_of_one_model_are_no_alternatives() {
+        assert_eq!(told(&["llm.pt", "flow.pt", "hift.pt"]), (false, false));
+        assert_eq!(told(&["models_t5_umt5-xxl-enc-bf16.pth", "Wan2.1_VAE.pth"]), (false, false));
+        assert_eq!(told(&["model.pt"]), (false, false));
+    }
+}

@@ -1,0 +1,226 @@
+//! Repos that no known loader reads: native layouts of several parts, whose own code opens them file by file. All of
+//! such a repo is taken but documentation, media and training, instead of a fragment of it. Whether files are parts
+//! or alternatives of one another is decided here too; alternatives are left to the rules that ask.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::alike::{begin_alike, saved_twice, without_numbers};
+use super::classify::{DOCUMENTATION, TRAINING, has_ext, is_media};
+use super::companions::companion;
+use super::everything;
+use super::named::{Named, named, settings};
+use super::parts::{Kind, apart, kind, without_twins};
+use super::picks::{Picks, Wish, class_of, weights_of};
+use super::quants::expert;
+use super::view::{CONFIG_LIMIT, Doc, View};
+use super::{PIPELINE_INDEXES, beside, names};
+use crate::finding::{Code, Finding, Severity};
+use crate::model::{Entry, Family, Purpose, RepoPath};
+
+/// Whether a known loader reads the root, and what that rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loader {
+    Known,
+    Unknown,
+    /// The config has still to be read.
+    Pending,
+}
+
+/// Whether the root's files say who loads them: a config with `model_type` and the like (transformers, diffusers,
+/// timm), or the settings of another library.
+pub(super) fn loader(view: &View<'_>) -> Loader {
+    const MARKERS: &[&str] = &["modules.json", "adapter_config.json", "open_clip_config.json", "genai_config.json"];
+    const KEYS: &[&str] = &[
+        "model_type",
+        "architectures",
+        "_class_name",
+        "architecture",
+        "pretrained_cfg",
+        "auto_map",
+        "transformers_weights",
+    ];
+    let has = |name: &str| view.find("", name).is_some();
+    let own = |start: &str| view.files("").iter().any(|e| e.path.file_name().starts_with(start));
+    if PIPELINE_INDEXES.iter().chain(MARKERS).any(|name| has(name)) || has("params.json") && own("consolidated") {
+        return Loader::Known;
+    }
+    match view.quietly(|| view.json("", "config.json")) {
+        Doc::Pending => Loader::Pending,
+        Doc::Here(config) if KEYS.iter().any(|key| config.get(*key).is_some()) => Loader::Known,
+        // One that does not parse is no proof of anything.
+        Doc::Absent if has("config.json") => Loader::Known,
+        Doc::Here(_) | Doc::Absent => Loader::Unknown,
+    }
+}
+
+/// Asks for the settings of a native layout, so that they come with the first documents.
+pub(super) fn want(view: &View<'_>) {
+    if loader(view) != Loader::Known {
+        for entry in settings(view, "") {
+            view.want(entry, CONFIG_LIMIT);
+        }
+    }
+}
+
+/// Takes all of the repo, if no known loader reads it and its weights are parts of one model; says whether it did.
+pub(super) fn select(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> bool {
+    if wish.only.is_some() || wish.variant.is_some() || loader(view) != Loader::Unknown {
+        return false;
+    }
+    let weights: Vec<&Entry> = view
+        .tree("")
+        .filter(|e| view.rel(&e.path).is_some_and(|rel| !apart(folder_of(rel))))
+        .filter(|e| weights_of(view, e).is_some())
+        .collect();
+    let named = named(view, "", &[], true);
+    if weights.len() < 2 || standard_at_root(view) || one_package(view, &weights) || !parts(view, &weights, &named) {
+        return false;
+    }
+    take(view, wish, &weights, picks);
+    if wish.no_code {
+        // Its loader's own code may be among the files.
+        for entry in view.tree("").filter(|e| has_ext(e.path.file_name(), &["py"])) {
+            picks.leave(entry, None, "--no-code");
+        }
+    }
+    true
+}
+
+/// The folder of a path below the view's root.
+fn folder_of(rel: &str) -> &str {
+    rel.rsplit_once('/').map_or("", |(dir, _)| dir)
+}
+
+/// Whether the root holds the single file or an index of a standard name: its family is chosen by the usual rules.
+pub(super) fn standard_at_root(view: &View<'_>) -> bool {
+    let standard = |e: &&Entry| {
+        let name = e.path.file_name();
+        names::parse(name).is_some_and(|n| n.variant.is_none() && n.shard.is_none()) && name != "model.bin"
+    };
+    view.files("").iter().any(standard)
+}
+
+/// Whether all weights are of one family that has rules for what belongs together.
+fn one_package(view: &View<'_>, weights: &[&Entry]) -> bool {
+    let families: BTreeSet<Family> = weights.iter().filter_map(|e| weights_of(view, e)).collect();
+    let loose = [Family::Safetensors, Family::Bin, Family::Pt, Family::Other, Family::Tf];
+    families.len() == 1 && families.iter().all(|family| !loose.contains(family))
+}
+
+/// Whether the weights are parts of one model, and no alternatives: by settings at the root that describe the whole,
+/// or by folders of which none is a model of its own.
+fn parts(view: &View<'_>, weights: &[&Entry], named: &Named<'_>) -> bool {
+    let described = described(view);
+    let is_named = |e: &&Entry| {
+        let dir = view.rel(&e.path).map_or("", folder_of);
+        named.files.contains_key(e.path.as_str()) || named.folders.contains_key(dir)
+    };
+    let root: Vec<&Entry> = weights.iter().copied().filter(|e| e.path.dir() == view.root()).collect();
+    let asked: Vec<&Entry> = root.iter().copied().filter(|e| !is_named(e)).collect();
+    let of = |family: Family| -> Vec<&Entry> {
+        asked.iter().copied().filter(|e| weights_of(view, e) == Some(family)).collect()
+    };
+    if asked.len() > 1 {
+        let families: BTreeSet<Family> = asked.iter().filter_map(|e| weights_of(view, e)).collect();
+        if families.into_iter().map(of).any(|files| files.len() > 1 && (begin_alike(&files) || saved_twice(&files))) {
+            return false;
+        }
+    }
+    // Without settings, files side by side are as likely alternatives, and a folder beside a model is that model's.
+    if !described && !root.is_empty() {
+        return false;
+    }
+    let mut folders: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
+    for entry in weights.iter().filter(|e| e.path.dir() != view.root() && !is_named(e)) {
+        folders.entry(view.rel(&entry.path).map_or("", folder_of)).or_default().push(entry);
+    }
+    folders.retain(|dir, _| !dir.split('/').any(|segment| expert(segment).is_some()));
+    if !described && folders.iter().filter(|(dir, files)| of_its_own(view, dir, files)).count() > 1 {
+        return false;
+    }
+    let all: Vec<(&&str, &Vec<&Entry>)> = folders.iter().collect();
+    // A repo of more folders is a collection, or its settings name them.
+    let few = &all[..all.len().min(100)];
+    !few.iter().enumerate().any(|(at, one)| few[at + 1..].iter().any(|other| copies(view, one, other)))
+}
+
+/// Whether the root has settings that describe the whole repo.
+fn described(view: &View<'_>) -> bool {
+    view.files("").iter().any(|entry| {
+        let name = entry.path.file_name();
+        let json = has_ext(name, &["json"]) && !name.ends_with(".index.json") && !name.contains("result");
+        let words = ["config", "pipeline", "meta", "param", "setting", "manifest", "topics", "args", "task"];
+        let other = companion(name).is_some_and(|c| c.0 != Purpose::Config);
+        let training = view.rel(&entry.path).is_some_and(|rel| class_of(view, rel).reason == TRAINING);
+        !name.starts_with('.')
+            && !other
+            && !training
+            && (has_ext(name, &["yaml", "yml"]) || json && words.iter().any(|word| name.contains(word)))
+    })
+}
+
+/// Whether a folder holds a model that loads by itself: with a config, or weights of standard names.
+fn of_its_own(view: &View<'_>, dir: &str, files: &[&Entry]) -> bool {
+    let config = ["config.json", "adapter_config.json"].iter().any(|name| view.find(dir, name).is_some());
+    config || files.iter().any(|e| names::parse(e.path.file_name()).is_some())
+}
+
+/// Whether two folders hold the same kind of model: files of the same names, numbers apart, and configs that do not
+/// tell them apart.
+fn copies(view: &View<'_>, (a, one): &(&&str, &Vec<&Entry>), (b, other): &(&&str, &Vec<&Entry>)) -> bool {
+    let of = |files: &[&Entry]| -> BTreeSet<String> {
+        files.iter().map(|e| without_numbers(names::stem(e.path.file_name()))).collect()
+    };
+    if of(one).is_disjoint(&of(other)) {
+        return false;
+    }
+    let config = |dir: &str| view.find(dir, "config.json").is_some();
+    if config(a) != config(b) {
+        return false;
+    }
+    match (kind(view, a), kind(view, b)) {
+        (Kind::Pending, _) | (_, Kind::Pending) => false,
+        (first, second) => first == second,
+    }
+}
+
+/// Takes everything but documentation, media and training, and of the same weights in two formats one.
+fn take(view: &View<'_>, wish: &Wish, weights: &[&Entry], picks: &mut Picks) {
+    let keep: BTreeSet<RepoPath> = without_twins(weights.to_vec()).into_iter().map(|e| e.path.clone()).collect();
+    let dirs: BTreeSet<&str> = keep.iter().filter_map(|path| view.rel(path)).map(folder_of).collect();
+    for dir in dirs {
+        everything::parts(view, dir, &keep, picks);
+    }
+    let config = view.json("", "config.json").here();
+    beside::companions(view, wish, "", config.as_ref(), picks);
+    // BERTopic shows its topics by pictures.
+    let pictures = view.find("", "topics.json").is_some();
+    for entry in view.tree("") {
+        let (name, rel) = (entry.path.file_name(), view.rel(&entry.path).unwrap_or(""));
+        let class = class_of(view, rel);
+        let media = is_media(name) && !(pictures && rel.starts_with("images/"));
+        let code = has_ext(name, &["py", "ipynb", "sh"]);
+        if apart(folder_of(rel)) || name.starts_with('.') || class.weights || media || code && wish.no_code {
+            continue;
+        }
+        if class.reason != DOCUMENTATION && class.reason != TRAINING && !has_ext(name, &["ipynb"]) {
+            let (purpose, reason) = companion(name).unwrap_or((
+                if code { Purpose::Code } else { Purpose::Other },
+                "part of a layout that no known loader reads",
+            ));
+            picks.take(entry, purpose, reason);
+        }
+    }
+    let families: BTreeSet<Family> = picks.weights.iter().map(|set| set.family).collect();
+    let (message, severity) = match wish.prefer.filter(|family| !families.contains(family)) {
+        Some(family) => (
+            format!("{family} was preferred, but no known loader reads this repo: all of its parts were taken"),
+            Severity::Warning,
+        ),
+        None => (
+            "no known loader reads this repo: everything was taken but documentation, media and training".to_owned(),
+            Severity::Note,
+        ),
+    };
+    view.find_out(Finding::repo(Code::FamilyFallback, message).severity(severity));
+}
