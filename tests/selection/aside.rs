@@ -1,7 +1,7 @@
 //! What was left out: every group says how to have it, and that works; parts that somebody may miss are a warning.
 
-use hfget::finding::{Code, Severity};
-use hfget::model::Options;
+use hfget_core::finding::{Code, Severity};
+use hfget_core::model::Options;
 
 use crate::support::{Outcome, Repo, idle_flags, prefer};
 

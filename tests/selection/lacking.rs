@@ -1,7 +1,7 @@
 //! What a model's documents name beside the weights and the repo lacks, and the alarms that must stay silent.
 
-use hfget::finding::{Code, Severity};
-use hfget::model::{Family, Options};
+use hfget_core::finding::{Code, Severity};
+use hfget_core::model::{Family, Options};
 
 use crate::support::{Repo, only};
 
@@ -133,7 +133,7 @@ fn a_repo_of_code_gives_its_code() {
 
 #[test]
 fn of_a_format_in_several_variants_the_plain_one_is_taken_or_one_is_asked_for() {
-    use hfget::select::SelectError;
+    use hfget_core::select::SelectError;
     let repo = Repo::parse("config.json 64.tflite 64-8bits.tflite 64-fp16.tflite");
     let outcome = repo.taken(&only("tflite"));
     assert_eq!((outcome.weights(), outcome.selection.weights[0].family), (vec!["64.tflite"], Family::TfLite));

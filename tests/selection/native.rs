@@ -1,9 +1,9 @@
 //! Layouts that no known loader reads, parts in folders beside a model, and what documents name: each rule with the
 //! twin in which it must not act.
 
-use hfget::finding::Code;
-use hfget::model::{Family, Options};
-use hfget::select::SelectError;
+use hfget_core::finding::Code;
+use hfget_core::model::{Family, Options};
+use hfget_core::select::SelectError;
 
 use crate::support::{Outcome, Repo, names, only, variant};
 
