@@ -23,7 +23,7 @@ def build(binaries: list[Binary]) -> Path:
     number = version()
     blobs: dict[str, bytes] = {}
     manifests = []
-    for binary in sorted(binaries, key=lambda one: one.arch):
+    for binary in sorted(binaries, key=lambda one: _ARCHITECTURES[one.arch]):
         manifests.append({**_manifest(binary, blobs), "platform": _platform(binary)})
     index = _json({"schemaVersion": 2, "mediaType": _TYPE + "index.v1+json", "manifests": manifests})
     named = [

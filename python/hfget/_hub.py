@@ -251,7 +251,7 @@ def _remember(path: str) -> str:
 
 def _nothing_here(job: _Job, why: Exception | None, what: str) -> NoReturn:
     """Nothing is here, and the Hub gave nothing: the error says which of the two is to be mended."""
-    if isinstance(why, (errors.RepositoryNotFoundError, errors.DisabledRepoError, errors.LocalTokenNotFoundError)):
+    if isinstance(why, (errors.RepositoryNotFoundError, errors.LocalTokenNotFoundError)):
         raise why
     if isinstance(why, errors.HubError) and getattr(getattr(why, "response", None), "status_code", None) == 401:
         raise why

@@ -27,6 +27,7 @@ mod papers;
 mod peer_tools;
 mod peers;
 mod pipelines;
+mod python;
 mod readme;
 mod resume;
 mod schemas;
