@@ -32,6 +32,7 @@ mod peer_tools;
 mod peers;
 mod pipelines;
 mod planted_links;
+mod python;
 mod readme;
 mod resume;
 mod schemas;

@@ -1,0 +1,394 @@
+"""The channels: packing and judging, the shell installer, the steps of the action."""
+
+import functools
+import http.server
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import unittest
+import unittest.mock
+from pathlib import Path
+
+import yaml
+
+SOURCE = Path(os.environ["HFGET_SOURCE"])
+sys.path.insert(0, str(SOURCE / "packaging"))
+
+from pack import archive, common, image, system, wheel  # noqa: E402
+
+
+class Folder(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(os.path.realpath(folder.name))
+        self.dist = common.DIST
+        self.addCleanup(setattr, common, "DIST", self.dist)
+        common.DIST = self.folder / "dist"
+
+    def stand_in(self, version=None):
+        """A small static program that says its version, and nothing else: packing is not about its bytes."""
+        source = self.folder / "stand_in.c"
+        source.write_text(f'#include <stdio.h>\nint main(void) {{ puts("hfget {version or common.version()}"); }}\n')
+        path = self.folder / "hfget"
+        built = subprocess.run(["cc", "-static", "-Os", "-o", path, source], capture_output=True, text=True)
+        if built.returncode != 0:
+            self.skipTest(f"no static C library: {built.stderr}")
+        return path
+
+    def sums(self):
+        names = sorted(p for p in common.DIST.iterdir() if p.name != "SHA256SUMS")
+        run = subprocess.run(["sha256sum", *(p.name for p in names)], cwd=common.DIST, capture_output=True, text=True)
+        (common.DIST / "SHA256SUMS").write_text(run.stdout)
+
+
+class Packing(Folder):
+    def judged(self, *words):
+        env = {**os.environ, "HFGET_DIST": str(common.DIST)}
+        command = [sys.executable, SOURCE / "packaging" / "check", *words]
+        return subprocess.run(command, env=env, capture_output=True, text=True)
+
+    def build(self, *words):
+        env = {**os.environ, "HFGET_DIST": str(common.DIST)}
+        command = [sys.executable, SOURCE / "packaging" / "build", *words]
+        return subprocess.run(command, env=env, capture_output=True, text=True)
+
+    def test_what_was_packed_is_right_and_what_was_changed_is_not(self):
+        built = self.build("--binary", self.stand_in(), "wheel", "image", "deb")
+        self.assertEqual(built.returncode, 0, built.stderr)
+        judged = self.judged()
+        self.assertEqual(judged.returncode, 0, judged.stdout + judged.stderr)
+        self.assertIn("comes out the same, byte for byte", judged.stdout)
+        (deb,) = common.DIST.glob("*.deb")
+        data = bytearray(deb.read_bytes())
+        data[-30] ^= 1
+        deb.write_bytes(data)
+        judged = self.judged("--once")
+        self.assertEqual(judged.returncode, 1)
+        self.assertIn(f"wrong: {deb.name} has the sum", judged.stderr)
+
+    def test_a_command_of_another_version_is_found_out(self):
+        self.assertEqual(self.build("--binary", self.stand_in("0.0.1"), "wheel").returncode, 0)
+        judged = self.judged("--once")
+        self.assertEqual(judged.returncode, 1)
+        self.assertIn("the installed command says its version", judged.stderr)
+
+    def test_the_header_of_a_binary_says_where_it_runs(self):
+        static = common.look_at(self.stand_in())
+        self.assertTrue(static.static)
+        self.assertTrue(static.target.endswith("-unknown-linux-musl"))
+        names = [tag.rsplit("_x86_64")[0].rsplit("_aarch64")[0] for tag in wheel.tags(static)]
+        self.assertEqual(names, ["manylinux2014", "manylinux_2_17", "musllinux_1_2"])
+        dynamic = common.look_at(Path(os.path.realpath("/bin/true")))
+        self.assertFalse(dynamic.static)
+        self.assertEqual(len(wheel.tags(dynamic)), 1)
+        self.assertTrue(wheel.tags(dynamic)[0].startswith("manylinux_2_"))
+        other = bytearray(self.stand_in().read_bytes())
+        struct.pack_into("<H", other, 18, 243)
+        (self.folder / "riscv").write_bytes(other)
+        with self.assertRaises(common.Lacking):
+            common.look_at(self.folder / "riscv")
+
+    def test_two_processors_are_one_image(self):
+        path = self.stand_in()
+        data = bytearray(path.read_bytes())
+        struct.pack_into("<H", data, 18, 183)
+        (self.folder / "arm").write_bytes(data)
+        made = image.build([common.look_at(path), common.look_at(self.folder / "arm")])
+        unpacked = self.folder / "layout"
+        shutil.unpack_archive(made, unpacked, "tar")
+        index = json.loads((unpacked / "index.json").read_text())
+        names = {m["annotations"]["org.opencontainers.image.ref.name"]: m for m in index["manifests"]}
+        number = common.version()
+        self.assertEqual(set(names), {number, f"{number}-amd64", f"{number}-arm64"})
+        inner = json.loads((unpacked / "blobs/sha256" / names[number]["digest"].removeprefix("sha256:")).read_text())
+        self.assertEqual([m["platform"]["architecture"] for m in inner["manifests"]], ["amd64", "arm64"])
+
+    def test_packing_twice_gives_the_same_bytes(self):
+        binary = common.look_at(self.stand_in())
+        for build in (wheel.build, system.deb, lambda one: image.build([one])):
+            first = build(binary).read_bytes()
+            self.assertEqual(build(binary).read_bytes(), first)
+
+    def test_what_is_needed_and_not_here_is_said_at_once(self):
+        said = self.build("--binary", self.folder / "nowhere", "wheel")
+        self.assertEqual(said.returncode, 1)
+        self.assertIn("nowhere", said.stderr)
+        self.assertFalse(common.DIST.exists())
+        self.assertEqual(self.build("wheels").returncode, 2)
+
+    def test_the_package_has_the_commands_version_and_the_metadata_of_its_project(self):
+        import hfget
+
+        self.assertEqual(hfget.__version__, common.version())
+        self.assertIn("Name: hfget\n", wheel.metadata(common.version()))
+
+
+class Recipes(Folder):
+    """The recipes of examples/recipes: what they install is what packaging/build makes, and it works."""
+
+    RECIPES = SOURCE / "examples" / "recipes"
+
+    def test_every_recipe_names_the_image_and_the_wheel_of_this_version(self):
+        for path in self.RECIPES.iterdir():
+            text = path.read_text()
+            images = re.findall(r"\bhfget:([\w.]+)", text)
+            wheels = re.findall(r"pip install .*", text)
+            self.assertTrue(images or wheels, f"{path.name} installs hfget from nowhere")
+            self.assertEqual(set(images) - {common.version()}, set(), path.name)
+            self.assertNotIn("cargo install", text)
+
+    def test_the_wheels_line_installs_the_command(self):
+        wheel.build(common.look_at(self.stand_in()))
+        environment = self.folder / "venv"
+        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+        lines = {
+            line.strip().removeprefix("- ").removeprefix("run: ")
+            for name in ("github-actions.yml", "gitlab-ci.yml")
+            for line in (self.RECIPES / name).read_text().splitlines()
+            if "pip install" in line
+        }
+        self.assertEqual(len(lines), 1)
+        env = {"PATH": f"{environment}/bin:/usr/bin:/bin", "HFGET_WHEELS": str(common.DIST), "HOME": str(self.folder)}
+        done = subprocess.run(["sh", "-ec", lines.pop() + " && hfget --version"], env=env, capture_output=True, text=True)
+        self.assertIn(f"hfget {common.version()}", done.stdout, done.stderr)
+
+    def test_what_the_dockerfile_copies_is_in_the_image(self):
+        text = (self.RECIPES / "Dockerfile").read_text()
+        copied = re.findall(r"^COPY --from=hfget:\S+ (\S+) ", text, re.M)
+        self.assertTrue(copied)
+        made = image.build([common.look_at(self.stand_in())])
+        shutil.unpack_archive(made, self.folder / "layout", "tar")
+        names = set()
+        for blob in (self.folder / "layout/blobs/sha256").iterdir():
+            if tarfile.is_tarfile(blob):
+                with tarfile.open(blob) as layer:
+                    names |= {"/" + name for name in layer.getnames()}
+        self.assertEqual(set(copied) - names, set())
+
+    def test_kubernetes_gives_arguments_that_work_to_an_image_without_a_shell(self):
+        import hfget
+
+        models, here = self.folder / "models", self.folder / "lock"
+        models.mkdir()
+        here.mkdir()
+        hfget.lock("org/one", file=here / "hfget.lock")
+        ran = 0
+        for document in yaml.safe_load_all((self.RECIPES / "kubernetes.yaml").read_text()):
+            spec = document["spec"]["template"]["spec"]
+            for container in spec.get("initContainers", []) + spec["containers"]:
+                if not container["image"].split("/")[-1].startswith("hfget:"):
+                    continue
+                self.assertNotIn("command", container)
+                words = [word.replace("/models", str(models)) for word in container["args"]]
+                command = [os.environ["HFGET_BINARY"], *words]
+                done = subprocess.run(command, cwd=here, capture_output=True, text=True)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                ran += 1
+        self.assertEqual(ran, 2)
+
+
+class Installer(Folder):
+    def setUp(self):
+        super().setUp()
+        self.into = self.folder / "bin"
+        common.DIST.mkdir()
+        handler = functools.partial(_Quiet, directory=str(common.DIST))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        self.url = f"http://127.0.0.1:{server.server_address[1]}"
+
+    def install(self, url=None, **env):
+        env = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "HFGET_INSTALL_DIR": str(self.into), **env}
+        command = ["sh", SOURCE / "packaging" / "install.sh", url or self.url]
+        return subprocess.run(command, env=env, capture_output=True, text=True)
+
+    def released(self, binary=None):
+        made = archive.build(common.look_at(binary or self.stand_in()))
+        self.sums()
+        return made
+
+    def test_the_command_is_installed_and_replaced(self):
+        self.released()
+        for _ in range(2):
+            said = self.install()
+            self.assertEqual(said.returncode, 0, said.stderr)
+            run = subprocess.run([self.into / "hfget", "--version"], capture_output=True, text=True)
+            self.assertEqual(run.stdout.strip(), f"hfget {common.version()}")
+        self.assertEqual([p.name for p in self.into.iterdir()], ["hfget"])
+
+    def test_another_sum_installs_nothing(self):
+        made = self.released()
+        data = bytearray(made.read_bytes())
+        data[-1] ^= 1
+        made.write_bytes(data)
+        said = self.install()
+        self.assertNotEqual(said.returncode, 0)
+        self.assertIn("another sum", said.stderr)
+        self.assertFalse(self.into.exists())
+
+    def test_a_command_that_does_not_run_here_is_not_installed(self):
+        path = self.stand_in()
+        data = bytearray(path.read_bytes())
+        # A program whose first instruction cannot be found.
+        struct.pack_into("<Q", data, 24, 0)
+        path.write_bytes(data)
+        with unittest.mock.patch.object(archive, "papers", lambda _: []):
+            self.released(path)
+        said = self.install()
+        self.assertNotEqual(said.returncode, 0)
+        self.assertIn("does not run", said.stderr)
+        self.assertFalse((self.into / "hfget").exists())
+
+    def test_plain_http_to_another_host_and_an_empty_folder_are_refused(self):
+        said = self.install("http://example.org/releases")
+        self.assertIn("no https:// URL", said.stderr)
+        self.assertNotEqual(said.returncode, 0)
+        said = self.install()
+        self.assertIn("SHA256SUMS cannot be had", said.stderr)
+        self.assertNotEqual(said.returncode, 0)
+
+    def test_wget_is_as_good_as_curl(self):
+        if shutil.which("wget") is None:
+            self.skipTest("wget is not installed")
+        self.released()
+        tools = self.folder / "tools"
+        tools.mkdir()
+        for name in "sh uname mktemp rm wget grep tail tar gzip sha256sum mkdir cp chmod mv cat".split():
+            (tools / name).symlink_to(shutil.which(name))
+        said = self.install(PATH=str(tools))
+        self.assertEqual(said.returncode, 0, said.stderr)
+
+    def test_a_signature_that_is_not_the_keys_installs_nothing(self):
+        if shutil.which("minisign") is None:
+            self.skipTest("minisign is not installed")
+        self.released()
+        for name in ("good", "other"):
+            subprocess.run(
+                ["minisign", "-G", "-W", "-p", f"{name}.pub", "-s", f"{name}.key"],
+                cwd=self.folder, check=True, capture_output=True,
+            )  # fmt: skip
+        sums = common.DIST / "SHA256SUMS"
+        command = ["minisign", "-S", "-W", "-s", self.folder / "good.key", "-m", sums, "-x", f"{sums}.sig"]
+        subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+        said = self.install(HFGET_MINISIGN_PUB=str(self.folder / "other.pub"))
+        self.assertNotEqual(said.returncode, 0)
+        self.assertFalse(self.into.exists())
+        self.assertEqual(self.install(HFGET_MINISIGN_PUB=str(self.folder / "good.pub")).returncode, 0)
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+class Action(Folder):
+    """Runs the steps of action.yml as the runner does: env filled in, outputs by files."""
+
+    def setUp(self):
+        super().setUp()
+        self.action = yaml.safe_load((SOURCE / "packaging/action/action.yml").read_text())
+        tools = self.folder / "tools"
+        tools.mkdir()
+        (tools / "hfget").symlink_to(os.environ["HFGET_BINARY"])
+        self.path = f"{tools}:{os.environ['PATH']}"
+
+    def run_steps(self, **inputs):
+        values = {f"inputs.{name}": about["default"] for name, about in self.action["inputs"].items()}
+        values.update({f"inputs.{name.replace('_', '-')}": value for name, value in inputs.items()})
+        values["github.action_path"] = str(SOURCE / "packaging/action")
+        files = {name: self.folder / name for name in ("GITHUB_OUTPUT", "GITHUB_PATH", "GITHUB_STEP_SUMMARY")}
+        self.said, code = "", 0
+        for step in self.action["runs"]["steps"]:
+            if "run" not in step:
+                continue
+            for file in files.values():
+                file.write_text("")
+            env = {
+                **os.environ, "PATH": self.path, "RUNNER_TEMP": str(self.folder),
+                **{name: str(file) for name, file in files.items()},
+            }  # fmt: skip
+            for name, value in step["env"].items():
+                env[name] = re.sub(r"\$\{\{ ([\w.-]+) \}\}", lambda found: values[found[1]], value)
+            done = subprocess.run(["bash", "-e", "-c", step["run"]], env=env, capture_output=True, text=True)
+            self.said += done.stdout
+            self.errors = done.stderr
+            for line in files["GITHUB_OUTPUT"].read_text().splitlines():
+                name, _, value = line.partition("=")
+                values[f"steps.{step['id']}.outputs.{name}"] = value
+            self.summary = files["GITHUB_STEP_SUMMARY"].read_text()
+            code = done.returncode
+            if code:
+                break
+        outputs = {
+            name: values.get(re.search(r"\{\{ (.*) \}\}", about["value"])[1])
+            for name, about in self.action["outputs"].items()
+        }
+        self.values = values
+        return code, outputs
+
+    def test_no_input_is_put_into_a_scripts_text(self):
+        for step in self.action["runs"]["steps"]:
+            if "run" in step:
+                self.assertNotIn("${{", step["run"])
+                self.assertEqual(step["shell"], "bash")
+        used = set(re.findall(r"inputs\.([\w-]+)", json.dumps(self.action["runs"])))
+        self.assertEqual(used, set(self.action["inputs"]))
+
+    def test_a_repo_is_fetched_and_verified(self):
+        code, outputs = self.run_steps(repos="org/one\n\n")
+        self.assertEqual(code, 0, self.said + self.errors)
+        self.assertEqual((outputs["result"], outputs["exit-code"]), ("verified", "0"))
+        self.assertIn('<testsuite name="org/one"', Path(outputs["report"]).read_text())
+        self.assertIn("result=verified", self.summary)
+        self.assertTrue(self.values["steps.install.outputs.cache-key"].startswith("hfget-"))
+        code, outputs = self.run_steps(repos="org/one", verify_only="true")
+        self.assertEqual((code, outputs["result"]), (0, "verified"))
+
+    def test_what_is_wrong_fails_the_step_and_is_shown(self):
+        code, outputs = self.run_steps(repos="org/one\norg/bad")
+        self.assertEqual((code, outputs["result"], outputs["exit-code"]), (1, "failed", "1"))
+        self.assertIn("::error title=hfget org/bad", self.said)
+        self.assertIn("result=failed", self.summary)
+
+    def test_what_an_input_says_is_a_word_and_never_a_command(self):
+        mark = self.folder / "mark"
+        code, _ = self.run_steps(repos=f"org/one; touch {mark}\n$(touch {mark})", only=f"`touch {mark}`")
+        self.assertEqual(code, 2)
+        self.assertFalse(mark.exists())
+
+    def test_more_than_github_shows_is_in_the_summary(self):
+        tools = self.folder / "many"
+        tools.mkdir()
+        fake = tools / "hfget"
+        fake.write_text(
+            "#!/bin/sh\n[ \"$1\" = --version ] && { echo hfget 0; exit; }\n"
+            "for i in $(seq 25); do echo \"::error title=hfget org/one%3A x::file$i: wrong\"; done\n"
+            "echo 'hfget: result=failed repo=org/one' >&2\nexit 1\n"
+        )
+        fake.chmod(0o755)
+        self.path = f"{tools}:{self.path}"
+        code, _ = self.run_steps(repos="org/one")
+        self.assertEqual(code, 1)
+        self.assertEqual(self.said.count("::error "), 10)
+        self.assertIn("15 more of level error", self.said)
+        self.assertEqual(self.summary.count(": wrong"), 25)
+
+    def test_without_a_command_and_without_releases_the_step_says_so(self):
+        self.path = "/usr/bin:/bin"
+        code, _ = self.run_steps(repos="org/one")
+        self.assertEqual(code, 1)
+        self.assertIn("names no folder", self.said)
+
+
+if __name__ == "__main__":
+    unittest.main()
