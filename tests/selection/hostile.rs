@@ -12,6 +12,7 @@ const OUTSIDE: [&str; 8] = [
     "C:\\\\weights.safetensors",
     "a/../../x.safetensors",
     "..\\\\x.safetensors",
+    #[cfg(windows)]
     "NUL.safetensors",
     "x\\u001b[31m.safetensors",
     "",
