@@ -122,10 +122,10 @@ impl PlanReport<'_> {
         let groups = &self.selection.left_out;
         for group in groups.iter().take(shown) {
             let line = format!(
-                "{}: {}; {}",
+                "{}: {} ({})",
                 printable(&group.reason),
                 examples(group, options.verbose),
-                printable(&taking(group))
+                printable(&group.take)
             );
             let hang = if options.width >= NARROW { 13 } else { 4 };
             wrap_after(out, &format!("{:>9}  ", bytes(group.bytes)), hang, &line, options.width);
@@ -164,11 +164,6 @@ fn state(presence: Presence) -> &'static str {
         Presence::Partial(_) => "resume",
         Presence::Absent => "fetch",
     }
-}
-
-/// How to have a group after all.
-fn taking(group: &LeftOut) -> String {
-    if group.take.starts_with("--") { format!("add {}", group.take) } else { group.take.clone() }
 }
 
 /// `a.onnx, b.onnx and 7 more`.
