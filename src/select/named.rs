@@ -63,7 +63,9 @@ pub(super) fn named<'a>(view: &View<'a>, dir: &str, code: &[&'a Entry], known: b
         {
             let mut texts = Vec::new();
             strings(&document, &mut texts);
-            texts.iter().for_each(|text| find.look_up(text, name, Kind::Value));
+            for text in texts {
+                find.look_up(text, name, Kind::Value);
+            }
         }
     }
     for entry in settings(view, dir, known) {
@@ -74,15 +76,21 @@ pub(super) fn named<'a>(view: &View<'a>, dir: &str, code: &[&'a Entry], known: b
             let Ok(document) = crate::text::json::read(bytes) else { continue };
             let mut texts = Vec::new();
             strings(&document, &mut texts);
-            texts.iter().for_each(|text| find.look_up(text, name, Kind::Value));
+            for text in texts {
+                find.look_up(text, name, Kind::Value);
+            }
         } else {
-            scalars(&text).for_each(|text| find.look_up(text, name, Kind::Value));
+            for text in scalars(&text) {
+                find.look_up(text, name, Kind::Value);
+            }
         }
     }
     for entry in code {
         if let Some(bytes) = view.quietly(|| view.bytes(entry, SETTINGS_LIMIT)).here() {
             let text = String::from_utf8_lossy(bytes);
-            quoted(&text).for_each(|text| find.look_up(text, entry.path.file_name(), Kind::Code));
+            for text in quoted(&text) {
+                find.look_up(text, entry.path.file_name(), Kind::Code);
+            }
         }
     }
     find.found

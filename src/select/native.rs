@@ -72,7 +72,7 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> bool {
         .filter(|e| view.rel(&e.path).is_some_and(|rel| !apart(folder_of(rel))))
         .filter(|e| weights_of(view, e).is_some())
         .collect();
-    let weights = plain(without_twins(weights));
+    let weights = plain(&without_twins(weights));
     // One file that nothing describes is what the usual rules are for.
     let least = if described(view) { 1 } else { 2 };
     if weights.len() < least || standard_at_root(view) || one_package(view, &weights) {
@@ -93,7 +93,7 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> bool {
 }
 
 /// Without files that are another of them saved in another way, by their names: `X_fp8.pt` beside `X.pt`.
-fn plain(weights: Vec<&Entry>) -> Vec<&Entry> {
+fn plain<'v>(weights: &[&'v Entry]) -> Vec<&'v Entry> {
     let stem = |entry: &Entry| inside(entry.path.dir(), names::stem(entry.path.file_name()));
     let stems: BTreeSet<String> = weights.iter().map(|entry| stem(entry)).collect();
     let again = |entry: &&Entry| {
@@ -176,11 +176,8 @@ fn described(view: &View<'_>) -> bool {
         let words = ["config", "pipeline", "meta", "param", "setting", "manifest", "topics", "args", "task"];
         let other = companion(name).is_some_and(|c| c.0 != Purpose::Config);
         let training = view.rel(&entry.path).is_some_and(|rel| class_of(view, rel).reason == TRAINING);
-        !name.starts_with('.')
-            && !other
-            && !training
-            && !(name == "config.json" && empty)
-            && (has_ext(name, &["yaml", "yml"]) || json && words.iter().any(|word| name.contains(word)))
+        let silent = name.starts_with('.') || other || training || name == "config.json" && empty;
+        !silent && (has_ext(name, &["yaml", "yml"]) || json && words.iter().any(|word| name.contains(word)))
     })
 }
 
