@@ -43,6 +43,22 @@ fn a_broken_repo_fails_before_its_bulk_moves() {
 }
 
 #[test]
+fn files_without_an_index_are_compared_before_their_bulk_moves() {
+    let repo = |second: &str| {
+        Repo::new("org/pair")
+            .file("config.json", r#"{"architectures": ["LlamaForCausalLM"]}"#)
+            .lfs("one.safetensors", safetensors("a", 40 << 20))
+            .lfs("two.safetensors", safetensors(second, 40 << 20))
+    };
+    let machine = Machine::new([repo("a")]);
+    let run = machine.run(["org/pair"]).ends_with(1).says("tensor-duplicate").says("--variant").says("--all");
+    assert_eq!(run.out, "");
+    assert!(asked(&machine) < 2 << 20, "{} bytes of weights were asked for", asked(&machine));
+    machine.run(["org/pair", "--variant", "two"]).ends_with(0);
+    Machine::new([repo("b")]).run(["org/pair"]).ends_with(0);
+}
+
+#[test]
 fn a_right_repo_is_fetched_after_the_look() {
     let repo = two_shards(40 << 20, "b");
     let machine = Machine::new([repo.clone()]);

@@ -281,3 +281,95 @@ fn a_format_that_is_asked_for_brings_no_parts_of_another() {
     assert_eq!(repo.taken(&only("onnx")).weights(), ["onnx/model.onnx"]);
     assert_eq!(repo.taken(&plain()).weights(), ["model.safetensors", "vocoder/own.pt"]);
 }
+
+/// Every file of `must` is taken of a repo of these and `beside`, and none of `beside`.
+fn holds(name: &str, must: &str, beside: &str, documents: &[(&str, &str)]) {
+    let mut repo = Repo::parse(&format!("{must} {beside}"));
+    for (path, text) in documents {
+        repo = repo.with(path, text);
+    }
+    let outcome = taken(&repo);
+    for (files, wanted) in [(must, true), (beside, false)] {
+        for file in files.split_whitespace() {
+            assert_eq!(outcome.takes(file), wanted, "{name}: {file}");
+        }
+    }
+}
+
+#[test]
+fn layouts_of_libraries_are_taken_whole() {
+    holds(
+        "BERTopic",
+        "topics.json config.json topic_embeddings.safetensors ctfidf.safetensors ctfidf_config.json images/0.jpg",
+        "README.md",
+        &[("config.json", r#"{"calculate_probabilities": false}"#)],
+    );
+    holds(
+        "ESPnet",
+        "meta.yaml exp/asr/valid.acc.best.pth exp/asr/config.yaml exp/stats/feats_stats.npz data/token_list/bpe.model",
+        "README.md exp/asr/images/loss.png",
+        &[("meta.yaml", "files:\n  asr_model_file: exp/asr/valid.acc.best.pth\n")],
+    );
+    holds(
+        "stable-baselines3",
+        "ppo-X/policy.pth ppo-X/pytorch_variables.pth ppo-X/data ppo-X.zip vec_normalize.pkl config.json",
+        "replay.mp4 README.md",
+        &[("config.json", r#"{"policy_class": "x"}"#)],
+    );
+    holds(
+        "TRELLIS",
+        "pipeline.json ckpts/ss_dec.json ckpts/ss_dec.safetensors ckpts/slat_enc.json ckpts/slat_enc.safetensors",
+        "assets/logo.webp",
+        &[("pipeline.json", r#"{"args": {"models": {"a": "ckpts/ss_dec", "b": "ckpts/slat_enc"}}}"#)],
+    );
+    holds(
+        "IndexTTS",
+        "config.yaml gpt.pth s2mel.pth bpe.model feat1.pt feat2.pt stats.pt qwen-merge/config.json qwen-merge/model.safetensors",
+        "README.md",
+        &[(
+            "config.yaml",
+            "gpt_checkpoint: gpt.pth\nemo_matrix: feat2.pt\nspk_matrix: feat1.pt\nqwen_emo_path: qwen-merge/\n",
+        )],
+    );
+    holds(
+        "kokoro",
+        "config.json kokoro-v1_0.pth voices/af_bella.pt voices/af_sky.pt",
+        "samples/a.wav",
+        &[("config.json", r#"{"n_token": 178}"#)],
+    );
+    holds(
+        "kokoro in the browser",
+        "config.json onnx/model.onnx voices/af.bin",
+        "onnx/model_q4.onnx",
+        &[("config.json", r#"{"model_type": "x"}"#)],
+    );
+    holds(
+        "RAG",
+        "config.json pytorch_model.bin question_encoder_tokenizer/vocab.txt generator_tokenizer/vocab.json",
+        "tf_model.h5",
+        &[("config.json", r#"{"model_type": "rag"}"#)],
+    );
+    holds(
+        "HunyuanVideo",
+        "hy/transformers/mp_rank_00_model_states.pt hy/vae/pytorch_model.pt hy/vae/config.json",
+        "hy/transformers/mp_rank_00_model_states_fp8.pt README.md",
+        &[],
+    );
+}
+
+#[test]
+fn collections_of_alternatives_in_folders_are_asked_for() {
+    let repo = Repo::parse(
+        "s/diffusion/wan_t2v_bf16.safetensors s/diffusion/wan_i2v_bf16.safetensors s/vae/wan_vae.safetensors README.md",
+    );
+    assert_eq!(asked(&repo), ["s/diffusion", "s/vae"]);
+}
+
+#[test]
+fn settings_beside_a_known_model_name_its_parts_too() {
+    let repo = Repo::parse("model.safetensors extra.pt other.pt")
+        .with("config.json", LLAMA)
+        .with("hyperparams.yaml", "a: extra.pt\n");
+    let outcome = taken(&repo);
+    assert!(outcome.takes("extra.pt") && !outcome.takes("other.pt"));
+}

@@ -68,6 +68,12 @@ pub(super) fn says_how(name: &str) -> bool {
     name.to_ascii_lowercase().split(['-', '_', '.', '/']).any(|word| HOW.contains(&word))
 }
 
+/// Whether a text begins with a word that says how a model was saved.
+pub(super) fn begins_with_how(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    lower.split(['-', '_', '.']).next().is_some_and(|word| HOW.contains(&word))
+}
+
 /// Whether two of the files are the same model saved in two ways: fp8 beside bf16, pruned beside full.
 pub(super) fn saved_twice(files: &[&Entry]) -> bool {
     let mut seen = std::collections::BTreeSet::new();
@@ -76,16 +82,32 @@ pub(super) fn saved_twice(files: &[&Entry]) -> bool {
 
 /// Whether all names begin alike, for half of the shortest at least: `yolov8n`, `yolov8s`, `yolov8m`.
 pub(super) fn begin_alike(files: &[&Entry]) -> bool {
-    /// A shorter beginning says nothing.
-    const LEAST: usize = 3;
+    let (begin, _, shortest) = shared(files);
+    files.len() > 1 && begin >= LEAST && begin * 2 >= shortest
+}
+
+/// Whether all names begin alike and what they share, at the end too, is half of the shortest at least: `wan_t2v_14B`,
+/// `wan_i2v_14B`. Parts may be called so as well, so this tells only where nothing else does.
+pub(super) fn look_alike(files: &[&Entry]) -> bool {
+    let (begin, end, shortest) = shared(files);
+    files.len() > 1 && begin >= LEAST && (begin + end) * 2 >= shortest
+}
+
+/// A shorter beginning says nothing.
+const LEAST: usize = 3;
+
+/// How many bytes all names share at the beginning and at the end, and how long the shortest is.
+fn shared(files: &[&Entry]) -> (usize, usize, usize) {
     let mut stems = files.iter().map(|entry| stem(entry.path.file_name()));
-    let Some(first) = stems.next() else { return false };
-    let (mut shared, mut shortest) = (first.len(), first.len());
+    let Some(first) = stems.next() else { return (0, 0, 0) };
+    let (mut begin, mut end, mut shortest) = (first.len(), first.len(), first.len());
     for other in stems {
-        let same = first.bytes().zip(other.bytes()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
-        (shared, shortest) = (shared.min(same), shortest.min(other.len()));
+        let same = |(a, b): &(u8, u8)| a.eq_ignore_ascii_case(b);
+        begin = begin.min(first.bytes().zip(other.bytes()).take_while(same).count());
+        end = end.min(first.bytes().rev().zip(other.bytes().rev()).take_while(same).count());
+        shortest = shortest.min(other.len());
     }
-    files.len() > 1 && shared >= LEAST && shared * 2 >= shortest
+    (begin, end.min(shortest - begin), shortest)
 }
 
 /// A name with its numbers taken out: what the steps of one training have in common.
@@ -112,8 +134,16 @@ mod tests {
     #[test]
     fn alternatives_are_told_by_their_names() {
         assert_eq!(told(&["yolov8n.pt", "yolov8s.pt"]), (false, true));
-        assert_eq!(told(&["x_fp8_e4m3fn.safetensors", "x_bf16.safetensors"]).0, true);
+        assert!(told(&["x_fp8_e4m3fn.safetensors", "x_bf16.safetensors"]).0);
         assert_eq!(told(&["dream_8.safetensors", "dream_8_pruned.safetensors"]), (true, true));
+    }
+
+    #[test]
+    fn names_of_alternatives_look_alike_at_both_ends() {
+        let all = files(&["wan_t2v_bf16.safetensors", "wan_i2v_bf16.safetensors"]);
+        let all: Vec<&Entry> = all.iter().collect();
+        assert!(look_alike(&all) && !begin_alike(&all));
+        assert!(!look_alike(&all[..1]) && !look_alike(&[]));
     }
 
     #[test]
@@ -121,5 +151,6 @@ mod tests {
         assert_eq!(told(&["llm.pt", "flow.pt", "hift.pt"]), (false, false));
         assert_eq!(told(&["models_t5_umt5-xxl-enc-bf16.pth", "Wan2.1_VAE.pth"]), (false, false));
         assert_eq!(told(&["model.pt"]), (false, false));
+        assert!(!told(&["text_encoder.pt", "text_decoder.pt"]).1);
     }
 }

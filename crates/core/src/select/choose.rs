@@ -16,6 +16,9 @@ pub(super) type Stems = fn(Family) -> (&'static [&'static str], &'static [&'stat
 /// How many of several sets a reason names.
 pub(super) const FEW: usize = 10;
 
+/// A family, what its sets are called with their bytes, and how to name one.
+type Several = (Family, Vec<(String, u64)>, &'static str);
+
 /// What came of choosing.
 #[derive(Debug)]
 pub(super) struct Choice {
@@ -23,7 +26,7 @@ pub(super) struct Choice {
     /// Families that are there in part: where, and what is wrong.
     pub broken: Vec<(Family, RepoPath, String)>,
     /// A family of which there are several sets, what they are called, and how to name one.
-    pub several: Option<(Family, Vec<(String, u64)>, &'static str)>,
+    pub several: Option<Several>,
 }
 
 impl Choice {

@@ -74,7 +74,7 @@ pub(super) fn select(
     // The root's weights are a component's only where one has no folder, or by diffusers' own name.
     let rooted = weighty.is_empty() || missing.iter().any(|part| classes::of_pipeline(part.class) != Weights::None);
     let of = |e: &&Entry| names::parse(e.path.file_name()).is_some_and(|n| rooted || n.stem.starts_with("diffusion"));
-    let flat = view.files("").iter().any(|e| of(&e));
+    let flat = view.files("").iter().any(of);
     if flat {
         weighty.push(Component {
             dir: String::new(),

@@ -38,11 +38,11 @@ pub(super) fn parts(view: &View<'_>, dir: &str, keep: &BTreeSet<RepoPath>, picks
         if set.files.is_empty() {
             continue;
         }
-        set.reason = "part of a layout that no known loader reads".to_owned();
+        "part of a layout that no known loader reads".clone_into(&mut set.reason);
         if set.index.is_none() && together(set.family) {
             loose.entry(set.family).or_default().extend(set.files);
         } else {
-            take(view, dir, set, picks);
+            take(view, dir, &set, picks);
         }
     }
     let taken: BTreeSet<RepoPath> = loose.values().flatten().cloned().collect();
@@ -55,14 +55,14 @@ pub(super) fn parts(view: &View<'_>, dir: &str, keep: &BTreeSet<RepoPath>, picks
             }
             Some(family) => {
                 let reason = "part of a layout that no known loader reads";
-                take(view, dir, Set::new(family, None, vec![entry.path.clone()], reason), picks);
+                take(view, dir, &Set::new(family, None, vec![entry.path.clone()], reason), picks);
             }
             None => {}
         }
     }
     for (family, files) in loose {
         let files = files.into_iter().collect();
-        take(view, dir, Set::new(family, None, files, "part of a layout that no known loader reads"), picks);
+        take(view, dir, &Set::new(family, None, files, "part of a layout that no known loader reads"), picks);
     }
 }
 
@@ -74,13 +74,13 @@ pub(super) fn together(family: Family) -> bool {
 }
 
 /// Takes a set, with what its folder's config says of tied embeddings.
-fn take(view: &View<'_>, dir: &str, set: Set, picks: &mut Picks) {
+fn take(view: &View<'_>, dir: &str, set: &Set, picks: &mut Picks) {
     let config = view.find(dir, "config.json").filter(|_| set.index.is_some());
     let tied = config.is_some() && view.json(dir, "config.json").here().is_some_and(|c| tied(&c));
     if let Some(first) = set.files.first().filter(|_| set.family == Family::Other) {
         super::model::unread(view, first, set.files.len());
     }
-    picks.take_set(view, dir, &set, tied);
+    picks.take_set(view, dir, set, tied);
 }
 
 /// Recognises the sets of one folder: what indexes name, then whole series of shards, then file by file.

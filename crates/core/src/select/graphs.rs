@@ -184,6 +184,10 @@ pub(super) fn beside(view: &View<'_>, dir: &str, set: &Set, picks: &mut Picks) {
             picks.take(entry, Purpose::Config, "the graph's settings");
         }
     }
+    // kokoro's, in the browser (`kokoro.js/src/voices.js:425`).
+    for entry in view.tree(&inside(dir, "voices")) {
+        picks.take(entry, Purpose::Processor, "the voices of a speech model");
+    }
     if view.find(dir, "tokens.txt").is_none() {
         return;
     }

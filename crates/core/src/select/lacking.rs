@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::classes::{self, Weights};
+use super::classify::has_ext;
 use super::companions::companion;
 use super::picks::Picks;
 use super::view::View;
@@ -30,8 +31,10 @@ pub(super) fn component(view: &View<'_>, by: &str, dir: &str, class: &str) {
             complain("vocabulary", Severity::Warning);
         }
         Weights::None if name.contains("Processor") || name.contains("FeatureExtractor") => {
-            if !["preprocessor_config.json", "processor_config.json", "config.json"].iter().any(|name| has(name)) {
-                complain("preprocessor_config.json", Severity::Warning);
+            let settings = ["preprocessor_config.json", "processor_config.json", "config.json"];
+            match settings.iter().find(|name| has(name)) {
+                Some(_) => {}
+                None => complain("preprocessor_config.json", Severity::Warning),
             }
         }
         _ => {}
@@ -72,8 +75,11 @@ fn has_vocabulary(view: &View<'_>, dir: &str) -> bool {
 }
 
 fn has_any_config(view: &View<'_>, dir: &str) -> bool {
-    view.files(dir).iter().any(|entry| entry.path.file_name().ends_with(".json"))
+    view.files(dir).iter().any(|entry| has_ext(entry.path.file_name(), &["json"]))
 }
+
+/// Tokenizers of bytes have no vocabulary.
+const OF_BYTES: &[&str] = &["ByT5", "Canine", "Perceiver", "Dia"];
 
 /// Says what the documents of the model in `dir` list and the repo lacks.
 pub(super) fn documents(view: &View<'_>, dir: &str, by: &str, document: &Value, picks: &mut Picks) {
@@ -81,8 +87,7 @@ pub(super) fn documents(view: &View<'_>, dir: &str, by: &str, document: &Value, 
         "config.json" => listed(view, dir, by, document, "configuration_files"),
         "tokenizer_config.json" => {
             listed(view, dir, by, document, "fast_tokenizer_files");
-            // Tokenizers of bytes have no vocabulary, and code may read any file.
-            const OF_BYTES: &[&str] = &["ByT5", "Canine", "Perceiver", "Dia"];
+            // Code may read any file.
             let class = document.get("tokenizer_class").and_then(Value::as_str).unwrap_or("");
             let of_bytes = OF_BYTES.iter().any(|start| class.starts_with(start));
             let code = document.get("auto_map").is_some();

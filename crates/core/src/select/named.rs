@@ -31,7 +31,9 @@ pub(super) struct Named<'a> {
 
 /// Settings that pipelines of several parts are described by, the likeliest first: pyannote's `config.yaml`,
 /// speechbrain's `hyperparams.yaml`, `ESPnet`'s `meta.yaml`, TRELLIS' `pipeline.json`, Keras' sharded weights.
-pub(super) fn settings<'a>(view: &View<'a>, dir: &str) -> Vec<&'a Entry> {
+///
+/// With a known loader only those that such pipelines are sure to have.
+pub(super) fn settings<'a>(view: &View<'a>, dir: &str, known: bool) -> Vec<&'a Entry> {
     let rank = |name: &str| match name {
         "config.yaml" | "config.yml" | "hyperparams.yaml" | "pipeline.json" | "meta.yaml" => Some(0),
         _ if name.starts_with('.') => None,
@@ -45,13 +47,14 @@ pub(super) fn settings<'a>(view: &View<'a>, dir: &str) -> Vec<&'a Entry> {
         .iter()
         .filter(|e| e.size <= SETTINGS_LIMIT)
         .filter_map(|e| Some((rank(e.path.file_name())?, *e)))
+        .filter(|(rank, _)| !known || *rank == 0)
         .collect();
     found.sort_by_key(|(rank, entry)| (*rank, &entry.path));
     found.into_iter().map(|(_, entry)| entry).take(MOST_SETTINGS).collect()
 }
 
-/// What the documents of the model in `dir` name: its configs, and its code; with `settings`, those too.
-pub(super) fn named<'a>(view: &View<'a>, dir: &str, code: &[&'a Entry], with_settings: bool) -> Named<'a> {
+/// What the documents of the model in `dir` name: its configs, its settings and its code.
+pub(super) fn named<'a>(view: &View<'a>, dir: &str, code: &[&'a Entry], known: bool) -> Named<'a> {
     let mut find = Finder::new(view, dir);
     for name in code::CARRIERS {
         let Some(entry) = view.find(dir, name) else { continue };
@@ -60,10 +63,12 @@ pub(super) fn named<'a>(view: &View<'a>, dir: &str, code: &[&'a Entry], with_set
         {
             let mut texts = Vec::new();
             strings(&document, &mut texts);
-            texts.iter().for_each(|text| find.look_up(text, name, Kind::Value));
+            for text in texts {
+                find.look_up(text, name, Kind::Value);
+            }
         }
     }
-    for entry in if with_settings { settings(view, dir) } else { Vec::new() } {
+    for entry in settings(view, dir, known) {
         let Some(bytes) = view.quietly(|| view.bytes(entry, SETTINGS_LIMIT)).here() else { continue };
         let name = entry.path.file_name();
         let text = String::from_utf8_lossy(bytes);
@@ -71,15 +76,21 @@ pub(super) fn named<'a>(view: &View<'a>, dir: &str, code: &[&'a Entry], with_set
             let Ok(document) = crate::text::json::read(bytes) else { continue };
             let mut texts = Vec::new();
             strings(&document, &mut texts);
-            texts.iter().for_each(|text| find.look_up(text, name, Kind::Value));
+            for text in texts {
+                find.look_up(text, name, Kind::Value);
+            }
         } else {
-            scalars(&text).for_each(|text| find.look_up(text, name, Kind::Value));
+            for text in scalars(&text) {
+                find.look_up(text, name, Kind::Value);
+            }
         }
     }
     for entry in code {
         if let Some(bytes) = view.quietly(|| view.bytes(entry, SETTINGS_LIMIT)).here() {
             let text = String::from_utf8_lossy(bytes);
-            quoted(&text).for_each(|text| find.look_up(text, entry.path.file_name(), Kind::Code));
+            for text in quoted(&text) {
+                find.look_up(text, entry.path.file_name(), Kind::Code);
+            }
         }
     }
     find.found

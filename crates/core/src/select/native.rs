@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::alike::{begin_alike, saved_twice, without_numbers};
+use serde_json::Value;
+
+use super::alike::{begin_alike, begins_with_how, look_alike, saved_twice, without_numbers};
 use super::classify::{DOCUMENTATION, TRAINING, has_ext, is_media};
 use super::companions::companion;
 use super::everything;
@@ -12,7 +14,7 @@ use super::named::{Named, named, settings};
 use super::parts::{Kind, apart, kind, without_twins};
 use super::picks::{Picks, Wish, class_of, weights_of};
 use super::quants::expert;
-use super::view::{CONFIG_LIMIT, Doc, View};
+use super::view::{CONFIG_LIMIT, Doc, View, inside};
 use super::{PIPELINE_INDEXES, beside, names};
 use crate::finding::{Code, Finding, Severity};
 use crate::model::{Entry, Family, Purpose, RepoPath};
@@ -55,10 +57,8 @@ pub(super) fn loader(view: &View<'_>) -> Loader {
 
 /// Asks for the settings of a native layout, so that they come with the first documents.
 pub(super) fn want(view: &View<'_>) {
-    if loader(view) != Loader::Known {
-        for entry in settings(view, "") {
-            view.want(entry, CONFIG_LIMIT);
-        }
+    for entry in settings(view, "", loader(view) == Loader::Known) {
+        view.want(entry, CONFIG_LIMIT);
     }
 }
 
@@ -72,8 +72,14 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> bool {
         .filter(|e| view.rel(&e.path).is_some_and(|rel| !apart(folder_of(rel))))
         .filter(|e| weights_of(view, e).is_some())
         .collect();
-    let named = named(view, "", &[], true);
-    if weights.len() < 2 || standard_at_root(view) || one_package(view, &weights) || !parts(view, &weights, &named) {
+    let weights = plain(&without_twins(weights));
+    // One file that nothing describes is what the usual rules are for.
+    let least = if described(view) { 1 } else { 2 };
+    if weights.len() < least || standard_at_root(view) || one_package(view, &weights) {
+        return false;
+    }
+    let named = named(view, "", &[], false);
+    if !parts(view, &weights, &named) {
         return false;
     }
     take(view, wish, &weights, picks);
@@ -84,6 +90,18 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> bool {
         }
     }
     true
+}
+
+/// Without files that are another of them saved in another way, by their names: `X_fp8.pt` beside `X.pt`.
+fn plain<'v>(weights: &[&'v Entry]) -> Vec<&'v Entry> {
+    let stem = |entry: &Entry| inside(entry.path.dir(), names::stem(entry.path.file_name()));
+    let stems: BTreeSet<String> = weights.iter().map(|entry| stem(entry)).collect();
+    let again = |entry: &&Entry| {
+        let name = stem(entry);
+        let starts = name.match_indices(['-', '_', '.']).map(|(at, _)| at);
+        starts.into_iter().any(|at| stems.contains(&name[..at]) && begins_with_how(&name[at + 1..]))
+    };
+    weights.iter().filter(|entry| !again(entry)).copied().collect()
 }
 
 /// The folder of a path below the view's root.
@@ -121,8 +139,8 @@ fn parts(view: &View<'_>, weights: &[&Entry], named: &Named<'_>) -> bool {
         asked.iter().copied().filter(|e| weights_of(view, e) == Some(family)).collect()
     };
     if asked.len() > 1 {
-        let families: BTreeSet<Family> = asked.iter().filter_map(|e| weights_of(view, e)).collect();
-        if families.into_iter().map(of).any(|files| files.len() > 1 && (begin_alike(&files) || saved_twice(&files))) {
+        let torch = [Family::Safetensors, Family::Bin, Family::Pt].into_iter().map(of);
+        if torch.into_iter().any(|files| files.len() > 1 && (begin_alike(&files) || saved_twice(&files))) {
             return false;
         }
     }
@@ -138,6 +156,9 @@ fn parts(view: &View<'_>, weights: &[&Entry], named: &Named<'_>) -> bool {
     if !described && folders.iter().filter(|(dir, files)| of_its_own(view, dir, files)).count() > 1 {
         return false;
     }
+    if !described && folders.values().any(|files| files.len() > 1 && (look_alike(files) || saved_twice(files))) {
+        return false;
+    }
     let all: Vec<(&&str, &Vec<&Entry>)> = folders.iter().collect();
     // A repo of more folders is a collection, or its settings name them.
     let few = &all[..all.len().min(100)];
@@ -146,16 +167,17 @@ fn parts(view: &View<'_>, weights: &[&Entry], named: &Named<'_>) -> bool {
 
 /// Whether the root has settings that describe the whole repo.
 fn described(view: &View<'_>) -> bool {
+    // A config that says nothing describes nothing.
+    let config = view.quietly(|| view.json("", "config.json")).here();
+    let empty = config.as_ref().and_then(Value::as_object).is_some_and(serde_json::Map::is_empty);
     view.files("").iter().any(|entry| {
         let name = entry.path.file_name();
         let json = has_ext(name, &["json"]) && !name.ends_with(".index.json") && !name.contains("result");
         let words = ["config", "pipeline", "meta", "param", "setting", "manifest", "topics", "args", "task"];
         let other = companion(name).is_some_and(|c| c.0 != Purpose::Config);
         let training = view.rel(&entry.path).is_some_and(|rel| class_of(view, rel).reason == TRAINING);
-        !name.starts_with('.')
-            && !other
-            && !training
-            && (has_ext(name, &["yaml", "yml"]) || json && words.iter().any(|word| name.contains(word)))
+        let silent = name.starts_with('.') || other || training || name == "config.json" && empty;
+        !silent && (has_ext(name, &["yaml", "yml"]) || json && words.iter().any(|word| name.contains(word)))
     })
 }
 
@@ -186,7 +208,7 @@ fn copies(view: &View<'_>, (a, one): &(&&str, &Vec<&Entry>), (b, other): &(&&str
 
 /// Takes everything but documentation, media and training, and of the same weights in two formats one.
 fn take(view: &View<'_>, wish: &Wish, weights: &[&Entry], picks: &mut Picks) {
-    let keep: BTreeSet<RepoPath> = without_twins(weights.to_vec()).into_iter().map(|e| e.path.clone()).collect();
+    let keep: BTreeSet<RepoPath> = weights.iter().map(|e| e.path.clone()).collect();
     let dirs: BTreeSet<&str> = keep.iter().filter_map(|path| view.rel(path)).map(folder_of).collect();
     for dir in dirs {
         everything::parts(view, dir, &keep, picks);

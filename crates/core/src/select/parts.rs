@@ -31,7 +31,7 @@ const DRAFTS: &[&str] = &["draft", "eagle", "dflash", "dspark", "medusa", "mtp"]
 /// Takes what belongs to the model in `dir` beside its own weights and companions.
 pub(super) fn beside(view: &View<'_>, wish: &Wish, dir: &str, known: bool, picks: &mut Picks) {
     let code: Vec<&Entry> = view.listing().entries.iter().filter(|e| picks.is_code(&e.path)).collect();
-    let named = named(view, dir, &code, !known);
+    let named = named(view, dir, &code, known);
     take_named(view, wish, dir, &named, picks);
     // Other formats of a model are the model alone; an adapter's folder is no model's.
     let torch = |family: Family| matches!(family, Family::Safetensors | Family::Bin | Family::Pt);
@@ -137,11 +137,13 @@ fn part_folders<'a>(view: &View<'a>, dir: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// The weight files directly in a folder that may be a part: of torch's families, or of a container of its own.
+/// The weight files directly in a folder that may be a part: of torch's families, of a container of its own, or a graph
+/// that is no format of the model by its name (`yolov10m.onnx`).
 pub(super) fn own_weights<'a>(view: &View<'a>, dir: &str) -> Vec<&'a Entry> {
-    let own = |e: &&Entry| {
-        let family = weights_of(view, e);
-        family.is_some_and(|f| matches!(f, Family::Safetensors | Family::Bin | Family::Pt | Family::Other))
+    let own = |e: &&Entry| match weights_of(view, e) {
+        Some(Family::Safetensors | Family::Bin | Family::Pt | Family::Other) => true,
+        Some(Family::Onnx) => !e.path.file_name().contains("model"),
+        _ => false,
     };
     view.files(dir).iter().copied().filter(own).collect()
 }
@@ -234,7 +236,7 @@ pub(super) fn part(view: &View<'_>, wish: &Wish, dir: &str, reason: &str, picks:
 /// Takes all weights of a folder in which none stands for the rest: each family a set.
 fn take_all(view: &View<'_>, dir: &str, reason: &str, only: Option<Family>, picks: &mut Picks) {
     let all = without_twins(own_weights(view, dir));
-    for family in [Family::Safetensors, Family::Bin, Family::Pt, Family::Other] {
+    for family in [Family::Safetensors, Family::Bin, Family::Pt, Family::Onnx, Family::Other] {
         let files: Vec<RepoPath> = all
             .iter()
             .filter(|e| weights_of(view, e) == Some(family) && only.is_none_or(|only| only == family))

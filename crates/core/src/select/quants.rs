@@ -40,7 +40,7 @@ pub(super) fn base(name: &str) -> String {
     let whole = whole(name).to_ascii_lowercase();
     let starts = |at: &usize| *at == 0 || matches!(whole.as_bytes().get(at - 1), Some(b'-' | b'.' | b'_'));
     let at = (0..whole.len()).filter(|at| whole.is_char_boundary(*at)).filter(starts);
-    let end = at.filter(|at| is_quantisation(&whole[*at..])).last().unwrap_or(whole.len());
+    let end = at.rev().find(|at| is_quantisation(&whole[*at..])).unwrap_or(whole.len());
     let mut base = whole[..end].to_owned();
     for (word, _) in EXPERTS {
         base = base.replace(word, "");
