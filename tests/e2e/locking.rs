@@ -60,9 +60,10 @@ fn what_is_here_and_differs_from_the_lock_is_named() {
     machine.hfget("verify --lock hfget.lock ./here").ends_with(1).says("checksum-mismatch");
     std::fs::remove_file(&weights).unwrap();
     machine.hfget("verify --lock hfget.lock ./here").ends_with(1).says("file-missing");
-    // What it finds wrong it fetches again.
+    // Who wrote it may want to keep it.
     std::fs::write(&weights, &bytes).unwrap();
-    machine.hfget("--locked --local-dir here").ends_with(0);
+    machine.hfget("--locked --local-dir here").ends_with(1).says("local-changes");
+    machine.hfget("--locked --local-dir here --force").ends_with(0);
     std::fs::write(here.join("more.bin"), "x").unwrap();
     machine.hfget("verify --lock hfget.lock ./here").ends_with(0).says("file-extra");
 }

@@ -442,3 +442,20 @@ fn clean_finds_temporary_files_and_journals_without_a_partial() {
     assert_eq!(tree(&partial).len(), 0);
     clean("").ends_with(0).says("no partial files");
 }
+
+/// Offline a file that the user changed is what it is: wrong, and not replaced by what the cache has.
+#[test]
+fn a_changed_file_is_reported_offline_and_stays() {
+    let machine = Machine::new([one_file(5000)]);
+    machine.hfget("org/one").ends_with(0);
+    machine.hfget("org/one --local-dir here").ends_with(0);
+    let file = here(&machine).join("model.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[3000] ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+    machine.hfget("org/one --local-dir here --offline").ends_with(1).says("checksum-mismatch");
+    assert_eq!(std::fs::read(&file).unwrap(), bytes);
+    // What is only missing comes from the cache.
+    std::fs::remove_file(&file).unwrap();
+    machine.hfget("org/one --local-dir here --offline").ends_with(0);
+}

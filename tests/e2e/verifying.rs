@@ -86,7 +86,8 @@ fn a_plain_folder_is_held_against_its_commit() {
     let dir = machine.run([CHATGLM, "--local-dir", "here"]).ends_with(0).path();
     std::fs::write(dir.join("config.json"), std::fs::read_to_string(dir.join("config.json")).unwrap() + " ").unwrap();
     machine.hfget("verify ./here").ends_with(1).says("config.json").says("size-mismatch");
-    machine.run([CHATGLM, "--local-dir", "here"]).ends_with(0);
+    machine.run([CHATGLM, "--local-dir", "here"]).ends_with(1).says("local-changes");
+    machine.run([CHATGLM, "--local-dir", "here", "--force"]).ends_with(0);
     machine.hfget("verify ./here").ends_with(0);
 }
 

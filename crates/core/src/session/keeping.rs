@@ -68,7 +68,8 @@ impl Session {
     }
 
     /// Files that verified bytes must not replace, because the user made or changed them. There are none with --force.
-    pub(super) async fn local_changes(&self, prepared: &Prepared) -> Result<Vec<Finding>, Error> {
+    /// Offline they are what is here, right or wrong, and stay that.
+    pub(super) async fn local_changes(&self, prepared: &mut Prepared) -> Result<Vec<Finding>, Error> {
         if self.plain_folder().is_none() || self.config.fetch.force {
             return Ok(Vec::new());
         }
@@ -90,6 +91,11 @@ impl Session {
             };
             match why {
                 None => free.push((entry.path, stamp)),
+                Some(_) if self.config.offline => {
+                    for item in prepared.plan.items.iter_mut().filter(|item| item.entry.path == entry.path) {
+                        item.presence = Presence::Unverified;
+                    }
+                }
                 Some(why) => changes.push(Finding::new(
                     Code::LocalChanges,
                     &entry.path,

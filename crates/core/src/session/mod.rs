@@ -189,7 +189,7 @@ impl Session {
         }
         let mut statuses = Statuses::recorded(&prepared);
         let mut present = self.check_present(&mut prepared, &mut statuses).await?;
-        let changes = self.local_changes(&prepared).await?;
+        let changes = self.local_changes(&mut prepared).await?;
         if !changes.is_empty() {
             return Ok(self.broken_early(&prepared, &statuses, changes));
         }

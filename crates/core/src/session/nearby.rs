@@ -85,7 +85,7 @@ impl Session {
             prepared.early.arrived.drain(..).map(|file| (file.path.clone(), file)).collect();
         let info = &prepared.listing.info;
         let cache = self.nearby(info.repo_type, &info.id).filter(|_| !self.config.fetch.force);
-        let missing = prepared.entries(|item| item.presence != Presence::Verified);
+        let missing = prepared.entries(|item| !item.presence.is_here());
         if missing.is_empty() || arrived.is_empty() && cache.is_none() {
             return Ok(());
         }

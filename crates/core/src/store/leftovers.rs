@@ -2,6 +2,7 @@
 
 use std::fs::{self, TryLockError};
 use std::path::Path;
+use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FileType, Mode, OFlags};
@@ -25,6 +26,9 @@ pub struct Leftover {
     pub modified: Option<SystemTime>,
 }
 
+/// Pauses for threads that still write, and how many: a second.
+const LET_GO_PAUSE: Duration = Duration::from_millis(10);
+const LET_GO_TRIES: u32 = 100;
 /// A link takes no lock; one that is younger may be on its way to its name.
 const LINK_AGE: Duration = Duration::from_secs(60);
 
@@ -82,6 +86,13 @@ impl Store {
     /// What cannot be taken back stays for `hfget clean`.
     pub(crate) fn tidy(&self) {
         let Ok(Some(folder)) = self.partials() else { return };
+        // Threads that write for a run that has just ended need a moment to let go.
+        for _ in 0..LET_GO_TRIES {
+            if self.busy.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+                break;
+            }
+            std::thread::sleep(LET_GO_PAUSE);
+        }
         for leftover in self.leftovers() {
             let stem = leftover.name.rsplit_once('.').map_or("", |(stem, _)| stem);
             let empty =
