@@ -33,10 +33,41 @@ pub struct Bars {
 #[derive(Default)]
 struct BarState {
     total: Option<ProgressBar>,
-    files: HashMap<RepoPath, ProgressBar>,
+    files: HashMap<RepoPath, Row>,
+    /// The total's words say that everybody waits.
+    held: bool,
     /// Bytes that each file has counted into the total, to take them back on a restart.
     counted: HashMap<RepoPath, u64>,
     arrived: Arrived,
+}
+
+/// The bar of a file.
+struct Row {
+    bar: ProgressBar,
+    name: String,
+    /// Columns for it.
+    room: usize,
+    /// When bytes came last.
+    heard: Arc<Mutex<Instant>>,
+    /// It says what it waits for, in the place of its name.
+    waits: bool,
+}
+
+impl Row {
+    fn inc(&mut self, n: u64) {
+        *lock(&self.heard) = Instant::now();
+        if std::mem::take(&mut self.waits) {
+            self.bar.set_message(self.name.clone());
+        }
+        self.bar.inc(n);
+    }
+
+    /// Says what it waits for.
+    fn wait(&mut self, what: &str) {
+        self.waits = true;
+        let name = fitting(&self.name, self.room.saturating_sub(what.len() + 3));
+        self.bar.set_message(format!("{what}: {name}"));
+    }
 }
 
 /// Files that have their names, of those that a run is to have.
@@ -61,7 +92,7 @@ impl fmt::Display for Arrived {
 
 /// Bars for a screen of `width` columns. Where there is no room for everything, the share that is
 /// done and the name are left.
-fn style(width: usize, colour: &str) -> ProgressStyle {
+fn style(width: usize, colour: &str, heard: Option<Arc<Mutex<Instant>>>) -> ProgressStyle {
     let template = match width {
         WIDE.. => format!("{{prefix:<6}} {{bar:14.{colour}/dim}} {{done:>19}} {{rate:>11}} {{left:>7}}  {{msg}}"),
         USUAL.. => format!("{{bar:9.{colour}/dim}} {{done:>19}} {{rate:>9}} {{left:>7}}  {{msg}}"),
@@ -74,7 +105,12 @@ fn style(width: usize, colour: &str) -> ProgressStyle {
         .with_key("done", |state: &ProgressState, out: &mut dyn fmt::Write| {
             let _ = write!(out, "{} of {}", bytes(state.pos()), bytes(state.len().unwrap_or(0)));
         })
-        .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+        .with_key("rate", move |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let silent = heard.as_ref().map_or(Duration::ZERO, |heard| lock(heard).elapsed());
+            if silent >= SILENT {
+                let _ = write!(out, "silent {} s", silent.as_secs());
+                return;
+            }
             // A rate for people: never negative, and a fraction of a byte does not matter.
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             let rate = state.per_sec() as u64;
@@ -89,6 +125,9 @@ fn style(width: usize, colour: &str) -> ProgressStyle {
             };
         })
 }
+
+/// A file of which nothing came for so long is called silent.
+const SILENT: Duration = Duration::from_secs(4);
 
 /// Columns from which a bar shows everything.
 const WIDE: usize = 90;
@@ -151,14 +190,21 @@ impl Bars {
     /// Removes what is drawn, so that other text can follow.
     pub fn clear(&self) {
         let mut state = lock(&self.state);
-        for (_, bar) in state.files.drain() {
-            bar.finish_and_clear();
+        for (_, row) in state.files.drain() {
+            row.bar.finish_and_clear();
         }
         if let Some(total) = state.total.take() {
             total.finish_and_clear();
         }
         state.counted.clear();
         let _ = self.all.clear();
+    }
+
+    /// Says what both kinds of display say the same way.
+    fn tell(&self, event: &Event<'_>) {
+        if let Some(line) = notice(event) {
+            self.say(&line);
+        }
     }
 
     fn say(&self, line: &str) {
@@ -168,7 +214,7 @@ impl Bars {
     }
 
     fn begin(&self, prefix: &'static str, total: u64, message: String) {
-        let style = style(self.width, "green");
+        let style = style(self.width, "green", None);
         let bar = self.all.add(ProgressBar::new(total).with_style(style).with_prefix(prefix).with_message(message));
         bar.enable_steady_tick(Duration::from_millis(200));
         if let Some(old) = lock(&self.state).total.replace(bar) {
@@ -179,18 +225,23 @@ impl Bars {
     fn file(&self, prefix: &'static str, path: &RepoPath, size: u64, have: u64) {
         let mut state = lock(&self.state);
         if size >= SMALL && state.files.len() < FILE_BARS {
+            let room = self.width.saturating_sub(columns_before_name(self.width));
+            let name = fitting(&printable(path.as_str()), room);
+            let heard = Arc::new(Mutex::new(Instant::now()));
+            // Files that are only hashed wait for nobody.
+            let watched = (prefix.trim() == "get").then(|| Arc::clone(&heard));
             let bar = ProgressBar::new(size)
-                .with_style(style(self.width, "cyan"))
+                .with_style(style(self.width, "cyan", watched))
                 .with_prefix(prefix)
-                .with_message(fitting(
-                    &printable(path.as_str()),
-                    self.width.saturating_sub(columns_before_name(self.width)),
-                ))
+                .with_message(name.clone())
                 .with_position(have);
             let bar = match &state.total {
                 Some(total) => self.all.insert_before(total, bar),
                 None => self.all.add(bar),
             };
+            // So that silence shows while it lasts.
+            bar.enable_steady_tick(Duration::from_secs(1));
+            let bar = Row { bar, name, room, heard, waits: false };
             state.files.insert(path.clone(), bar);
         }
         if have > 0
@@ -204,11 +255,15 @@ impl Bars {
     }
 
     fn advance(&self, path: &RepoPath, n: u64) {
-        let mut state = lock(&self.state);
-        if let Some(bar) = state.files.get(path) {
-            bar.inc(n);
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        if let Some(row) = state.files.get_mut(path) {
+            row.inc(n);
         }
         if let Some(total) = &state.total {
+            if std::mem::take(&mut state.held) {
+                total.set_message(state.arrived.to_string());
+            }
             total.inc(n);
         }
         *state.counted.entry(path.clone()).or_default() += n;
@@ -221,8 +276,8 @@ impl Bars {
         if let Some(total) = &state.total {
             total.set_message(state.arrived.to_string());
         }
-        if let Some(bar) = state.files.remove(path) {
-            bar.finish_and_clear();
+        if let Some(row) = state.files.remove(path) {
+            row.bar.finish_and_clear();
         }
     }
 }
@@ -243,10 +298,10 @@ impl Progress for Bars {
             Event::FileStarted { path, size, have } => {
                 self.file("  get", path, size, 0);
                 if have > 0
-                    && let Some(bar) = lock(&self.state).files.get(path)
+                    && let Some(row) = lock(&self.state).files.get(path)
                 {
-                    bar.inc(have);
-                    bar.reset_eta();
+                    row.bar.inc(have);
+                    row.bar.reset_eta();
                 }
             }
             Event::FileBytes { path, bytes } | Event::VerifyBytes { path, bytes } => self.advance(path, bytes),
@@ -254,22 +309,35 @@ impl Progress for Bars {
                 self.say(&format!("{}: {}; starting this file again", path.shown(), printable(why)));
                 let mut state = lock(&self.state);
                 let counted = state.counted.remove(path).unwrap_or(0);
-                if let Some(bar) = state.files.get(path) {
-                    bar.set_position(0);
+                if let Some(row) = state.files.get(path) {
+                    row.bar.set_position(0);
                 }
                 if let Some(total) = &state.total {
                     total.set_position(total.position().saturating_sub(counted));
                 }
             }
             Event::FileDone { path } => self.end_file(path),
+            Event::Retry { path: Some(path), wait, .. } => {
+                if let Some(row) = lock(&self.state).files.get_mut(path) {
+                    row.wait(&format!("waiting {}", seconds(wait)));
+                }
+                self.tell(&event);
+            }
+            Event::RateLimited { wait, .. } => {
+                let mut state = lock(&self.state);
+                let text = format!("waiting {} (rate limit)", seconds(wait));
+                state.files.values_mut().for_each(|row| row.wait(&text));
+                if let Some(total) = &state.total {
+                    total.set_message(text);
+                    state.held = true;
+                }
+                drop(state);
+                self.tell(&event);
+            }
             Event::VerifyStarted { files, bytes } => self.begin("verify", bytes, many(files as u64, "file")),
             Event::VerifyFile { path, size } => self.file("  hash", path, size, 0),
             Event::VerifyDone => self.clear(),
-            other => {
-                if let Some(line) = notice(&other) {
-                    self.say(&line);
-                }
-            }
+            other => self.tell(&other),
         }
     }
 }

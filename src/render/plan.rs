@@ -101,10 +101,10 @@ fn left_out(plan: &PlanReport<'_>, out: &mut String, options: HumanOptions) {
     let groups = &plan.selection.left_out;
     for group in groups.iter().take(shown) {
         let line = format!(
-            "{}: {}; {}",
+            "{}: {} ({})",
             printable(&group.reason),
             examples(group, options.verbose),
-            printable(&taking(group))
+            printable(&group.take)
         );
         let hang = if options.width >= NARROW { 13 } else { 4 };
         wrap_after(out, &format!("{:>9}  ", bytes(group.bytes)), hang, &line, options.width);
@@ -131,11 +131,6 @@ fn sums(plan: &PlanReport<'_>, out: &mut String, options: HumanOptions) {
     }
     out.push('\n');
     wrap(out, "", &line, options.width);
-}
-
-/// How to have a group after all.
-fn taking(group: &LeftOut) -> String {
-    if group.take.starts_with("--") { format!("add {}", group.take) } else { group.take.clone() }
 }
 
 /// `a.onnx, b.onnx and 7 more`.

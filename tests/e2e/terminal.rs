@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use hfget_loopback_hub::{Hub, Options};
+use hfget_loopback_hub::{Fault, Hub, Kind, Options, Place};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
@@ -99,6 +99,26 @@ fn a_dumb_terminal_gets_no_escape_codes() {
         let text = drawn(command(&machine, line).env("TERM", "dumb"), 80, true);
         assert!(!text.contains('\x1b') && text.len() > 100, "{line}: {text:?}");
     }
+}
+
+/// What a bar is for: a run that waits says so, and for what.
+#[test]
+fn a_wait_and_a_silence_show_in_the_row_that_they_hold() {
+    let machine = Machine::new([one_file(9 << 20)]);
+    let limited = Kind::Status(429, vec![("retry-after", "1".into())]);
+    machine.hub.fault(Fault::new(Place::Bytes, limited).on("*.safetensors").times(1));
+    let text = plain(&drawn(&mut command(&machine, "org/one --connections 1"), 100, false));
+    let row = text.split("  get ").find(|row| row.contains("(rate limit): "));
+    assert!(row.is_some_and(|row| row.contains("waiting 1.")), "{text}");
+    machine.hub.heal();
+    machine.hub.fault(Fault::new(Place::Bytes, Kind::Stall(1 << 20)).on("*.safetensors").times(1));
+    let line = "org/one --force --connections 1 --stall-timeout 7 --retry-base-ms 2";
+    let text = plain(&drawn(&mut command(&machine, line), 100, false));
+    assert!(text.contains("silent 4 s") || text.contains("silent 5 s"), "{text}");
+    // The twin: a run that gets on waits for nobody.
+    machine.hub.heal();
+    let text = plain(&drawn(&mut command(&machine, "org/one --force"), 100, false));
+    assert!(!text.contains("silent") && !text.contains("waiting"), "{text}");
 }
 
 #[test]

@@ -466,19 +466,15 @@ fn variables(text: &str, get: &impl Fn(&str) -> Option<OsString>) -> String {
         let (before, after) = (&rest[..at], &rest[at + 1..]);
         out.push_str(before);
         let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let (name, end) = match after.strip_prefix('{').and_then(|braced| braced.find('}').map(|end| &braced[..end])) {
-            Some(name) => (name, name.len() + 2),
-            None => {
-                let end = after.find(|c| !word(c)).unwrap_or(after.len());
-                (&after[..end], end)
-            }
-        };
-        match get(name).filter(|_| !name.is_empty()).and_then(|value| value.into_string().ok()) {
-            Some(value) => out.push_str(&value),
-            None => {
-                out.push('$');
-                out.push_str(&after[..end]);
-            }
+        let braced = after.strip_prefix('{').and_then(|braced| braced.find('}').map(|end| &braced[..end]));
+        let bare = &after[..after.find(|c| !word(c)).unwrap_or(after.len())];
+        let name = braced.unwrap_or(bare);
+        let end = braced.map_or(bare.len(), |name| name.len() + 2);
+        if let Some(value) = get(name).filter(|_| !name.is_empty()).and_then(|value| value.into_string().ok()) {
+            out.push_str(&value);
+        } else {
+            out.push('$');
+            out.push_str(&after[..end]);
         }
         rest = &after[end..];
     }

@@ -81,6 +81,8 @@ pub enum HubError {
     NotServed { url: ShownUrl, status: StatusCode },
     #[error("{url}: the server has no listing there, {what}")]
     NoListing { url: ShownUrl, what: String },
+    #[error("{url}: the proxy on the way asks who comes (407)")]
+    ProxyLogin { url: ShownUrl },
     #[error("{url} asks for a user name and a password")]
     NeedsLogin { url: ShownUrl },
     #[error("{url} answered {status}{}", said(.message))]
@@ -143,6 +145,7 @@ impl HubError {
             | HubError::NotServed { url, .. }
             | HubError::NoListing { url, .. }
             | HubError::NeedsLogin { url }
+            | HubError::ProxyLogin { url }
             | HubError::Status { url, .. }
             | HubError::Timeout { url, .. }
             | HubError::Trickle { url, .. }
@@ -252,12 +255,7 @@ impl HubError {
                 "a server that lists files is needed: its bytes can come from this one with --mirror".into()
             }
             HubError::NeedsLogin { .. } => "write them into its URL: --endpoint https://USER:PASSWORD@HOST".into(),
-            HubError::Status { status, .. } if *status == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                PROXY_LOGIN.into()
-            }
-            HubError::Network { what, .. } if what.to_ascii_lowercase().contains("proxy authorization required") => {
-                PROXY_LOGIN.into()
-            }
+            HubError::ProxyLogin { .. } => PROXY_LOGIN.into(),
             HubError::Untrusted { .. } => {
                 "if it is your company's proxy or your own mirror, name its certificates with SSL_CERT_FILE=FILE".into()
             }
@@ -288,6 +286,10 @@ impl HubError {
         // rustls words every refusal of a certificate so; its error type is no part of the HTTP library's interface.
         if let Some((_, why)) = text.split_once("invalid peer certificate: ") {
             return HubError::Untrusted { url: url.into(), why: printable(why).into_owned() };
+        }
+        // Of a tunnel's refusal the HTTP library says no more than this.
+        if text.contains("proxy authorization required") {
+            return HubError::ProxyLogin { url: url.into() };
         }
         let what = if error.is_connect() {
             format!("{CANNOT_CONNECT}: {text}")
@@ -370,6 +372,7 @@ impl Asked<'_> {
             ("RepoNotFound", _) => HubError::RepoNotFound { repo, endpoint, has_token: self.token.is_some() },
             // A server that has no such address at all; the Hub says what it does not find.
             ("", 400 | 404 | 405 | 501) => HubError::NotServed { url: url.into(), status },
+            (_, 407) => HubError::ProxyLogin { url: url.into() },
             ("", 401) if asks_for_password(headers) => HubError::NeedsLogin { url: url.into() },
             (_, 401) if self.token.is_some() => HubError::BadToken { endpoint, message },
             // Without a token the Hub does not tell a missing repo from a private one.

@@ -65,15 +65,16 @@ impl Hub {
             pending.extend(folders.into_iter().filter(|folder| !asked.contains(folder)));
             // What files are below is listed: git has no empty folders.
             entries.sort_by(|a, b| a.path.cmp(&b.path));
+            let bad: BTreeSet<&str> = rejected.iter().map(|name| name.error.text.as_str()).collect();
             let listed = |folder: &RepoPath| {
                 let below = format!("{}/", folder.as_str());
                 let at = entries.partition_point(|entry| entry.path.as_str() < below.as_str());
                 entries.get(at).is_some_and(|entry| entry.path.as_str().starts_with(&below))
-                    || rejected.iter().any(|name| name.error.text.starts_with(&below))
+                    || bad.range(below.as_str()..).next().is_some_and(|name| name.starts_with(&below))
             };
             pending.retain(|folder| !listed(folder));
             let Some(folder) = pending.pop_first() else { break };
-            if asked.len() >= FOLDERS_ASKED {
+            if asked.len() + pending.len() >= FOLDERS_ASKED {
                 return Err(self.unlisted(&folder));
             }
             asked.insert(folder.clone());

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::time::Instant;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, RANGE};
@@ -12,7 +13,9 @@ use url::Url;
 use super::clients::Via;
 use super::error::ShownUrl;
 use super::headers::{bare_tag, is_web_page};
+use super::host::name_of;
 use super::open::parse_content_range;
+use super::patience::Pace;
 use super::redirect::{REDIRECT_LIMIT, Refusal, location, refusal};
 use super::{Hub, HubError};
 use crate::model::{RepoInfo, RepoPath};
@@ -109,6 +112,7 @@ pub(crate) struct Answer {
     pub url: ShownUrl,
     address: Url,
     response: Response,
+    pace: Pace,
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
@@ -201,6 +205,7 @@ impl Hub {
                 url: (&url).into(),
                 address: url,
                 response,
+                pace: Pace::default(),
             });
         }
         let why = "too many redirects";
@@ -209,8 +214,15 @@ impl Hub {
 
     /// The next bytes of an answer, or `None` after the last.
     pub(crate) async fn next_bytes(&self, answer: &mut Answer) -> Result<Option<Bytes>, HubError> {
-        let next = self.within(&answer.address, "bytes", self.config.stall_timeout, answer.response.chunk()).await?;
-        next.map_err(|e| HubError::transport(&answer.address, &e))
+        let (window, asked) = (self.config.stall_timeout, Instant::now());
+        let next = self.within(&answer.address, "bytes", window, answer.response.chunk()).await?;
+        let next = next.map_err(|e| HubError::transport(&answer.address, &e))?;
+        let least = self.hosts.of(name_of(&answer.address)).least();
+        let bytes = next.as_ref().map_or(0, Bytes::len);
+        match answer.pace.is_too_slow(asked.elapsed(), bytes, window, least) {
+            Some(came) if next.is_some() => Err(HubError::Trickle { url: (&answer.address).into(), came, window }),
+            _ => Ok(next),
+        }
     }
 }
 

@@ -52,6 +52,7 @@ impl Destination {
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[allow(clippy::struct_excessive_bools)] // each is a switch of its own
 pub struct Config {
     /// The Hub.
     pub hub: HubConfig,

@@ -144,7 +144,10 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Hub(error) => error.hint(),
-            Error::Away { since, .. } => Some(format!("everything is here, as of {since}: --offline uses it")),
+            Error::Away { source, since } => {
+                let here = format!("everything is here, as of {since}: --offline uses it");
+                Some(source.hint().map_or(here.clone(), |hint| format!("{here}; {hint}")))
+            }
             Error::Fetch(error) => error.hint(),
             #[cfg(feature = "object-store")]
             Error::Objects(error) => error.hint(),

@@ -41,7 +41,9 @@ pub struct CompareConfig {
 impl CompareConfig {
     /// By samples of each file, at places that are others each time.
     #[must_use]
-    pub fn new(reference: HubConfig, mirror: HubConfig) -> Self {
+    pub fn new(reference: HubConfig, mut mirror: HubConfig) -> Self {
+        // A mirror is looked at and not waited for: one file that it never has must not cost minutes for each repo.
+        mirror.retry.patience = mirror.retry.patience.min(mirror.retry.first_patience);
         // Of 32 bits, so that it is no nuisance to type again.
         let seed = fastrand::u64(..1 << 32);
         CompareConfig { reference, mirror, level: Level::default(), seed, jobs: 8, allow_hosts: Vec::new() }
