@@ -50,8 +50,9 @@ def all_of(dist: Path, *, again: bool) -> Findings:
     findings = Findings()
     _sums(dist, findings)
     _versions(findings)
-    workflows(findings)
-    judges = {".whl": _wheel, ".tgz": _archive, ".oci.tar": _image, ".deb": _deb, ".rpm": _rpm}
+    if again:
+        workflows(findings)
+    judges = {".rb": _formula, ".whl": _wheel, ".tgz": _archive, ".oci.tar": _image, ".deb": _deb, ".rpm": _rpm}
     for path in sorted(dist.iterdir()):
         for ending, judge in judges.items():
             if path.name.endswith(ending):
@@ -67,7 +68,7 @@ def _sums(dist: Path, findings: Findings) -> None:
     for line in (dist / "SHA256SUMS").read_text(encoding="utf-8").splitlines():
         digest, _, name = line.partition("  ")
         listed[name] = digest
-    here = {p.name for p in dist.iterdir() if p.name.endswith((".whl", ".tgz", ".oci.tar", ".deb", ".rpm"))}
+    here = {p.name for p in dist.iterdir() if p.name.endswith((".whl", ".tgz", ".oci.tar", ".deb", ".rpm", ".rb"))}
     findings.hold(set(listed) == here, "SHA256SUMS names every artifact, and nothing else")
     for name in sorted(here & set(listed)):
         digest = hashlib.sha256((dist / name).read_bytes()).hexdigest()
@@ -238,6 +239,22 @@ def _rpm(path: Path, folder: Path, findings: Findings) -> None:
     findings.hold("/usr/bin/hfget" in listed.stdout.split(), f"{path.name}: rpm lists the command{listed.stderr.strip()}")
     said = run("rpm", "-K", "--nosignature", path)
     findings.hold(said.returncode == 0, f"{path.name}: rpm finds its digests right{said.stdout.strip()}")
+
+
+def _formula(path: Path, folder: Path, findings: Findings) -> None:
+    text = path.read_text(encoding="utf-8")
+    named = re.findall(r'url "https://[^"]*/([^"/]+)"\n +sha256 "([0-9a-f]{64})"', text)
+    findings.hold(bool(named), f"{path.name} names an archive")
+    for name, digest in named:
+        archive = path.with_name(name)
+        same = archive.is_file() and hashlib.sha256(archive.read_bytes()).hexdigest() == digest
+        findings.hold(same, f"{path.name} has the sum of {name}")
+    if shutil.which("ruby") is None:
+        findings.unjudged.append(f"{path.name}: ruby is not installed, and brew was not run")
+        return
+    said = run("ruby", "-c", path)
+    findings.hold(said.returncode == 0, f"{path.name}: ruby reads it{said.stderr.strip()}")
+    findings.unjudged.append(f"{path.name}: brew itself was not run")
 
 
 def _again(dist: Path, findings: Findings) -> None:

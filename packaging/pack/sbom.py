@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import subprocess
@@ -11,9 +12,14 @@ from .common import ROOT, Binary, Lacking, version
 
 def cyclonedx(binary: Binary) -> bytes:
     """The crates that `hfget` is built from for the binary's platform, without what only tests need."""
+    return _of_target(binary.target)
+
+
+@functools.cache
+def _of_target(target: str) -> bytes:
     if shutil.which("cargo") is None:
         raise Lacking("cargo is needed, to say which crates are in the binary")
-    command = ["cargo", "metadata", "--format-version=1", "--locked", f"--filter-platform={binary.target}"]
+    command = ["cargo", "metadata", "--format-version=1", "--locked", f"--filter-platform={target}"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if run.returncode != 0:
         raise Lacking(f"cargo metadata failed: {run.stderr.strip()}")

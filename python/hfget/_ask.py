@@ -82,7 +82,13 @@ def ask(method: str, url: str, token: bool | str | None, timeout: float = 10) ->
     if secret is None and env.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() not in ("1", "ON", "YES", "TRUE"):
         secret = stored_token()
     opener = urllib.request.build_opener(_Stay)
-    origin = urllib.parse.urlsplit(url)[:2]
+    asked = urllib.parse.urlsplit(url)
+    if asked.scheme not in ("http", "https"):
+        return None
+    if asked.scheme == "http" and asked.hostname not in ("localhost", "127.0.0.1", "::1"):
+        # As the command does: no token over plain HTTP, but to this machine.
+        secret = None
+    origin = asked[:2]
     for _ in range(_REDIRECTS):
         request = urllib.request.Request(url, method=method, headers={"User-Agent": f"hfget/{__version__}"})
         if secret and urllib.parse.urlsplit(url)[:2] == origin:

@@ -6,250 +6,17 @@ file is verified before its path is given, also what is in the cache already.
 
 from __future__ import annotations
 
-import importlib
-import logging
 import os
-import re
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn, overload
 
-from . import _api, _compat, _local, errors
-from ._ask import ask, error_of, file_url, revision_url
-from ._progress import TqdmProgress
-from ._run import Progress, Stopped, run
-from ._types import Event, Plan, PlannedFile, Report, read
-
-logger = logging.getLogger("hfget")
-
-_TYPES = ("model", "dataset", "space", "kernel")
-_ID = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*/)?[A-Za-z0-9_][A-Za-z0-9._-]*")
-_OFFLINE = "Outgoing traffic is disabled ('local_files_only=True' or HF_HUB_OFFLINE)."
-
-#: Files that this process saw verified, by path. A file that was touched since is verified again.
-_seen: dict[str, _local.Stamp] = {}
-#: Flags that `patch` adds to each run.
-policy: list[str] = []
+from . import _compat, _local, errors
+from ._job import Job, logger, remember
+from ._run import Stopped
+from ._types import Plan, PlannedFile
 
 
-class _Job:
-    """One call: what was asked for, in the command's words."""
-
-    def __init__(
-        self,
-        repo_id: str,
-        *,
-        repo_type: str | None,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        local_dir: str | Path | None,
-        etag_timeout: float,
-        force_download: bool,
-        token: bool | str | None,
-        local_files_only: bool,
-        max_workers: int,
-        tqdm_class: Any,
-        headers: dict[str, str] | None,
-        endpoint: str | None,
-        shown: str,
-    ) -> None:
-        why = cannot_serve(repo_type=repo_type, headers=headers)
-        _check_id(repo_id)
-        if repo_type is not None and repo_type not in _TYPES:
-            raise errors.UsageError(f"Invalid repo type: {repo_type}. Accepted repo types are: {list(_TYPES)}")
-        if why is not None:
-            raise errors.UnsupportedError(why)
-        self.repo_id, self.repo_type = repo_id, repo_type or "model"
-        self.name = repo_id if self.repo_type == "model" else f"{self.repo_type}s/{repo_id}"
-        resolved = getattr(revision, "resolved", None)
-        self.revision: str = resolved if isinstance(resolved, str) else (revision or "main")
-        self.cache = str(Path(cache_dir or _local.cache_dir()).expanduser().resolve())
-        self.local_dir = None if local_dir is None else str(Path(local_dir).expanduser().resolve())
-        self.storage = _local.storage_folder(self.cache, self.repo_type, repo_id)
-        self.endpoint = endpoint or _local.endpoint()
-        self.force, self.token = force_download, token
-        self.offline = local_files_only or _local.is_offline()
-        self.local_files_only = local_files_only
-        self.workers = None if max_workers == 8 else min(256, max(1, max_workers))
-        self.extra = {}
-        if etag_timeout != 10 and "HF_HUB_ETAG_TIMEOUT" not in os.environ:
-            self.extra["HF_HUB_ETAG_TIMEOUT"] = str(max(1, int(etag_timeout)))
-        self.bar = TqdmProgress(tqdm_class, shown)
-
-    def _where(self) -> list[str]:
-        place = {"local_dir": self.local_dir} if self.local_dir is not None else {"cache_dir": self.cache}
-        return _api.flags(**place, endpoint=self.endpoint)
-
-    def plan(self, *, offline: bool = False, revision: str | None = None) -> Plan:
-        """Every file of the repo, with its state here."""
-        words = _api.flags(all=True, revision=revision or self.revision, offline=offline)
-        watch: Progress | None = None
-        if not offline and self.local_commit() is not None:
-            watch = _only_if_the_hub_answers()
-        outcome = run(
-            ["plan", *words, *self._where(), "--json", "--", self.name],
-            token=self.token, progress=watch, extra=self.extra,
-        )  # fmt: skip
-        return read(Plan, _api.one(outcome, "plans"))
-
-    def fetch_all(self) -> Report:
-        """Fetches and verifies the whole repo."""
-        words = _api.flags(all=True, revision=self.revision, force=self.force, jobs=self.workers)
-        watch = _only_if_the_hub_answers(self.bar) if self.local_commit() is not None else self.bar
-        with self.bar:
-            outcome = run(
-                [*words, *policy, *self._where(), "--json", "--", self.name],
-                token=self.token, progress=watch, extra=self.extra,
-            )  # fmt: skip
-        return _api.report_of(outcome, self.name)
-
-    def fetch(self, plan: Plan, files: Sequence[PlannedFile], *, offline: bool = False) -> Report:
-        """Fetches and verifies exactly these files: the command takes them from a lockfile."""
-        with tempfile.TemporaryDirectory(prefix="hfget-") as folder:
-            lock = Path(folder) / "files.lock"
-            lock.write_text(_lock_text(plan, self.revision, files), encoding="utf-8")
-            words = _api.flags(locked=lock, force=self.force and not offline, jobs=self.workers, offline=offline)
-            with self.bar:
-                outcome = run(
-                    [*words, *policy, *self._where(), "--json"],
-                    token=self.token, progress=self.bar, extra=self.extra,
-                )  # fmt: skip
-        return _api.report_of(outcome, self.name)
-
-    def local_commit(self) -> str | None:
-        """The commit that is here, if any of its files is."""
-        commit = _local.cached_commit(self.storage, self.revision)
-        if self.local_dir is not None:
-            return commit or ("" if os.path.isdir(self.local_dir) and os.listdir(self.local_dir) else None)
-        if commit is not None and os.path.isdir(os.path.join(self.storage, "snapshots", commit)):
-            return commit
-        return None
-
-    def folder(self, commit: str) -> str:
-        """Where the files of a commit are."""
-        return self.local_dir or os.path.join(self.storage, "snapshots", commit)
-
-    def from_here(self, allow: Any, ignore: Any, why: Exception | None) -> str | None:
-        """The folder that is here, verified without the Hub, or ``None`` if there is none."""
-        commit = self.local_commit()
-        if commit is None:
-            return None
-        folder = self.folder(commit)
-        kept = os.path.join(folder, ".cache", "huggingface") if self.local_dir else self.storage
-        listed = _local.kept_tree(kept, commit) if commit else None
-        wanted = _local.matching(listed or (), allow, ignore)
-        missing = [path for path in wanted if not os.path.isfile(os.path.join(folder, *path.split("/")))]
-        if missing:
-            sample = ", ".join(missing[:3]) + (f", ... ({len(missing) - 3} more)" if len(missing) > 3 else "")
-            reason = f"The Hub could not be reached ({type(why).__name__}: {why})." if why else _OFFLINE
-            raise errors.IncompleteSnapshotError(
-                f"The cached snapshot for '{self.repo_id}' (revision '{self.revision}', commit {commit}) is"
-                f" incomplete: {len(missing)} file(s) are missing ({sample}). {reason} Re-run the download with"
-                " network access to complete the snapshot.",
-                folder,
-            ) from why
-        if self.local_dir is not None:
-            logger.warning("the Hub is not asked; %s is verified as it is", self.local_dir)
-        plan = self.plan(offline=True, revision=commit or None)
-        paths = _local.matching((f.path for f in plan.files if f.state in ("verified", "cached")), allow, ignore)
-        here = [f for f in plan.files if f.path in set(paths)]
-        if here:
-            self.fetch(plan, here, offline=True)
-        return folder
-
-    def file_from_here(self, filename: str) -> str | None:
-        """The path of a file that is here, verified without the Hub, or ``None`` if it is not here."""
-        commit = self.local_commit()
-        if commit is None:
-            return None
-        path = os.path.join(self.folder(commit), *filename.split("/"))
-        if not os.path.isfile(path):
-            return None
-        if path in _seen and _seen[path] == _local.stamp(path):
-            return path
-        try:
-            plan = self.plan(offline=True, revision=commit or None)
-        except errors.NotAvailableError:
-            return None
-        here = [f for f in plan.files if f.path == filename and f.state in ("verified", "cached")]
-        if not here:
-            return None
-        self.fetch(plan, here, offline=True)
-        return _remember(path)
-
-    def refined(self, error: errors.NotAvailableError, filename: str | None = None) -> errors.NotAvailableError:
-        """The error in the terms of huggingface_hub: the Hub is asked what it is."""
-        url = revision_url(self.endpoint, self.repo_type, self.repo_id, self.revision)
-        found = error_of(ask("GET", url, self.token), str(error))
-        if found is None and filename is not None:
-            url = file_url(self.endpoint, self.repo_type, self.repo_id, self.revision, filename)
-            found = error_of(ask("HEAD", url, self.token), str(error), on_file=True)
-        if found is None:
-            return error
-        found.with_details(
-            findings=error.findings, remedy=error.remedy, exit_code=error.exit_code, report=error.report
-        )
-        return found
-
-
-class _only_if_the_hub_answers:
-    """Ends a run at the first failed try to reach the Hub. There is something here to serve instead."""
-
-    def __init__(self, then: Progress | None = None) -> None:
-        self._then, self._reached = then, False
-
-    def __call__(self, event: Event) -> None:
-        self._reached = self._reached or event.name in ("resolved", "planned")
-        if event.name == "retry" and not self._reached:
-            raise Stopped(str(event.fields.get("why", "the Hub does not answer")))
-        if self._then is not None:
-            self._then(event)
-
-
-def _check_id(repo_id: Any) -> None:
-    if _compat.INSTALLED:
-        try:
-            importlib.import_module("huggingface_hub.utils").validate_repo_id(repo_id)
-        except _compat.HFValidationError as why:
-            raise errors.InvalidRepoIdError(str(why)) from why
-    elif not isinstance(repo_id, str) or len(repo_id) > 96 or not _ID.fullmatch(repo_id):
-        raise errors.InvalidRepoIdError(f"{repo_id!r} is not the name of a repo, such as 'owner/name' or 'name'")
-
-
-def cannot_serve(*, repo_type: str | None, headers: dict[str, str] | None) -> str | None:
-    """Why the command cannot do what these arguments ask, or ``None`` if it can."""
-    if repo_type == "kernel":
-        return "hfget does not fetch repos of type 'kernel'"
-    if headers:
-        return "hfget sends no headers of the caller's"
-    return None
-
-
-def _toml(text: str) -> str:
-    """A text as TOML writes it."""
-    short = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    return '"' + "".join(short.get(c) or (f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else c) for c in text) + '"'
-
-
-def _lock_text(plan: Plan, revision: str, files: Sequence[PlannedFile]) -> str:
-    """A lockfile of these files."""
-    lines = ["version = 1", "", "[[repo]]", f"id = {_toml(plan.repo)}", f'type = "{plan.repo_type}"']
-    lines += [f"revision = {_toml(revision)}", f'commit = "{plan.commit}"', "files = ["]
-    for file in files:
-        digest = "sha256" if file.algorithm == "sha256" else "git"
-        lines.append(f'  {{ path = {_toml(file.path)}, size = {file.size}, {digest} = "{file.digest}" }},')
-    return "\n".join([*lines, "]", ""])
-
-
-def _remember(path: str) -> str:
-    found = _local.stamp(path)
-    if found is not None:
-        _seen[path] = found
-    return path
-
-
-def _nothing_here(job: _Job, why: Exception | None, what: str) -> NoReturn:
+def _nothing_here(job: Job, why: Exception | None, what: str) -> NoReturn:
     """Nothing is here, and the Hub gave nothing: the error says which of the two is to be mended."""
     if isinstance(why, (errors.RepositoryNotFoundError, errors.LocalTokenNotFoundError)):
         raise why
@@ -369,7 +136,7 @@ def snapshot_download(
     The result is the snapshot's folder, or the resolved ``local_dir``. ``library_name``,
     ``library_version`` and ``user_agent`` are taken and not sent.
     """
-    job = _Job(
+    job = Job(
         repo_id, repo_type=repo_type, revision=revision, cache_dir=cache_dir, local_dir=local_dir,
         etag_timeout=etag_timeout, force_download=force_download, token=token, local_files_only=local_files_only,
         max_workers=max_workers, tqdm_class=tqdm_class, headers=headers, endpoint=endpoint, shown=repo_id,
@@ -395,12 +162,12 @@ def snapshot_download(
     _nothing_here(job, why, f"a snapshot of '{job.repo_id}' at revision '{job.revision}'")
 
 
-def _snapshot(job: _Job, allow: Any, ignore: Any, dry_run: bool) -> str | list[_compat.DryRunFileInfo]:
+def _snapshot(job: Job, allow: Any, ignore: Any, dry_run: bool) -> str | list[_compat.DryRunFileInfo]:
     """The snapshot with the Hub's help."""
     if allow is None and ignore is None and not dry_run:
         report = job.fetch_all()
         for file in report.files:
-            _remember(os.path.join(job.folder(report.commit or ""), *file.path.split("/")))
+            remember(os.path.join(job.folder(report.commit or ""), *file.path.split("/")))
         return os.path.realpath(report.path)
     plan = job.plan()
     wanted = set(_local.matching((file.path for file in plan.files), allow, ignore))
@@ -414,7 +181,7 @@ def _snapshot(job: _Job, allow: Any, ignore: Any, dry_run: bool) -> str | list[_
     return os.path.realpath(job.folder(plan.commit))
 
 
-def _dry(job: _Job, plan: Plan, file: PlannedFile) -> _compat.DryRunFileInfo:
+def _dry(job: Job, plan: Plan, file: PlannedFile) -> _compat.DryRunFileInfo:
     cached = file.state in ("verified", "cached")
     return _compat.DryRunFileInfo(
         commit_hash=plan.commit,
@@ -524,7 +291,7 @@ def hf_hub_download(
         filename = f"{subfolder}/{filename}"
     if not _local.is_safe(filename):
         raise errors.UsageError(f"{filename!r} is not a relative path within the repo")
-    job = _Job(
+    job = Job(
         repo_id, repo_type=repo_type, revision=revision, cache_dir=cache_dir, local_dir=local_dir,
         etag_timeout=etag_timeout, force_download=force_download, token=token, local_files_only=local_files_only,
         max_workers=8, tqdm_class=tqdm_class, headers=headers, endpoint=endpoint, shown=filename,
@@ -544,7 +311,7 @@ def hf_hub_download(
             if dry_run:
                 return _dry(job, plan, file)
             job.fetch(plan, [file])
-            return _remember(os.path.join(job.folder(plan.commit), *filename.split("/")))
+            return remember(os.path.join(job.folder(plan.commit), *filename.split("/")))
         except errors.NotAvailableError as error:
             why = job.refined(error, filename)
             if isinstance(why, (errors.RevisionNotFoundError, errors.RemoteEntryNotFoundError)):

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import _hub
+from . import _hub, _job
 from ._find import find
 
 logger = logging.getLogger("hfget")
@@ -27,7 +27,7 @@ def _serving(name: str, original: Callable[..., Any], ours: Callable[..., Any]) 
     def serve(*args: Any, **kwargs: Any) -> Any:
         # Loaders still name arguments that huggingface_hub dropped, and mean nothing by `None`.
         kwargs = {key: value for key, value in kwargs.items() if key in known or value is not None}
-        why = _hub.cannot_serve(repo_type=kwargs.get("repo_type"), headers=kwargs.get("headers"))
+        why = _job.cannot_serve(repo_type=kwargs.get("repo_type"), headers=kwargs.get("headers"))
         unknown = sorted(set(kwargs) - known)
         if why is None and unknown:
             why = f"it has no argument {', '.join(unknown)}"
@@ -68,7 +68,7 @@ def patch(*, allow: Sequence[str] = (), deny: Sequence[str] = ()) -> None:
         ImportError: huggingface_hub is not installed.
     """
     find()
-    _hub.policy[:] = _policy("allow", allow) + _policy("deny", deny)
+    _job.policy[:] = _policy("allow", allow) + _policy("deny", deny)
     if _originals:
         return
     package = importlib.import_module("huggingface_hub")
@@ -87,4 +87,4 @@ def unpatch() -> None:
         original = _originals.pop(name, None)
         if original is not None:
             _replace(getattr(importlib.import_module(home), name), original)
-    _hub.policy.clear()
+    _job.policy.clear()

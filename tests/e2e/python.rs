@@ -157,10 +157,10 @@ fn the_actions_steps_work_as_they_are_written() {
 
 #[test]
 fn the_recipes_use_artifacts_that_are_made_here() {
-    holds(&Machine::new([one_file(64)]), "channels.py", "Recipes");
+    holds(&Machine::new([one_file(64)]), "packing.py", "Recipes");
 }
 
 #[test]
 fn artifacts_are_packed_the_same_twice_and_what_was_changed_is_found() {
-    holds(&Machine::new([]), "channels.py", "Packing");
+    holds(&Machine::new([]), "packing.py", "Packing");
 }

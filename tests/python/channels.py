@@ -1,4 +1,4 @@
-"""The channels: packing and judging, the shell installer, the steps of the action."""
+"""What installs and runs the artifacts elsewhere: the shell installer, and the steps of the action."""
 
 import functools
 import http.server
@@ -8,191 +8,14 @@ import re
 import shutil
 import struct
 import subprocess
-import sys
-import tarfile
-import tempfile
 import threading
 import unittest
 import unittest.mock
 from pathlib import Path
 
 import yaml
-
-SOURCE = Path(os.environ["HFGET_SOURCE"])
-sys.path.insert(0, str(SOURCE / "packaging"))
-
-from pack import archive, common, image, system, wheel  # noqa: E402
-
-
-class Folder(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(os.path.realpath(folder.name))
-        self.dist = common.DIST
-        self.addCleanup(setattr, common, "DIST", self.dist)
-        common.DIST = self.folder / "dist"
-
-    def stand_in(self, version=None):
-        """A small static program that says its version, and nothing else: packing is not about its bytes."""
-        source = self.folder / "stand_in.c"
-        source.write_text(f'#include <stdio.h>\nint main(void) {{ puts("hfget {version or common.version()}"); }}\n')
-        path = self.folder / "hfget"
-        built = subprocess.run(["cc", "-static", "-Os", "-o", path, source], capture_output=True, text=True)
-        if built.returncode != 0:
-            self.skipTest(f"no static C library: {built.stderr}")
-        return path
-
-    def sums(self):
-        names = sorted(p for p in common.DIST.iterdir() if p.name != "SHA256SUMS")
-        run = subprocess.run(["sha256sum", *(p.name for p in names)], cwd=common.DIST, capture_output=True, text=True)
-        (common.DIST / "SHA256SUMS").write_text(run.stdout)
-
-
-class Packing(Folder):
-    def judged(self, *words):
-        env = {**os.environ, "HFGET_DIST": str(common.DIST)}
-        command = [sys.executable, SOURCE / "packaging" / "check", *words]
-        return subprocess.run(command, env=env, capture_output=True, text=True)
-
-    def build(self, *words):
-        env = {**os.environ, "HFGET_DIST": str(common.DIST)}
-        command = [sys.executable, SOURCE / "packaging" / "build", *words]
-        return subprocess.run(command, env=env, capture_output=True, text=True)
-
-    def test_what_was_packed_is_right_and_what_was_changed_is_not(self):
-        built = self.build("--binary", self.stand_in(), "wheel", "image", "deb")
-        self.assertEqual(built.returncode, 0, built.stderr)
-        judged = self.judged()
-        self.assertEqual(judged.returncode, 0, judged.stdout + judged.stderr)
-        self.assertIn("comes out the same, byte for byte", judged.stdout)
-        (deb,) = common.DIST.glob("*.deb")
-        data = bytearray(deb.read_bytes())
-        data[-30] ^= 1
-        deb.write_bytes(data)
-        judged = self.judged("--once")
-        self.assertEqual(judged.returncode, 1)
-        self.assertIn(f"wrong: {deb.name} has the sum", judged.stderr)
-
-    def test_a_command_of_another_version_is_found_out(self):
-        self.assertEqual(self.build("--binary", self.stand_in("0.0.1"), "wheel").returncode, 0)
-        judged = self.judged("--once")
-        self.assertEqual(judged.returncode, 1)
-        self.assertIn("the installed command says its version", judged.stderr)
-
-    def test_the_header_of_a_binary_says_where_it_runs(self):
-        static = common.look_at(self.stand_in())
-        self.assertTrue(static.static)
-        self.assertTrue(static.target.endswith("-unknown-linux-musl"))
-        names = [tag.rsplit("_x86_64")[0].rsplit("_aarch64")[0] for tag in wheel.tags(static)]
-        self.assertEqual(names, ["manylinux2014", "manylinux_2_17", "musllinux_1_2"])
-        dynamic = common.look_at(Path(os.path.realpath("/bin/true")))
-        self.assertFalse(dynamic.static)
-        self.assertEqual(len(wheel.tags(dynamic)), 1)
-        self.assertTrue(wheel.tags(dynamic)[0].startswith("manylinux_2_"))
-        other = bytearray(self.stand_in().read_bytes())
-        struct.pack_into("<H", other, 18, 243)
-        (self.folder / "riscv").write_bytes(other)
-        with self.assertRaises(common.Lacking):
-            common.look_at(self.folder / "riscv")
-
-    def test_two_processors_are_one_image(self):
-        path = self.stand_in()
-        data = bytearray(path.read_bytes())
-        struct.pack_into("<H", data, 18, 183)
-        (self.folder / "arm").write_bytes(data)
-        made = image.build([common.look_at(path), common.look_at(self.folder / "arm")])
-        unpacked = self.folder / "layout"
-        shutil.unpack_archive(made, unpacked, "tar")
-        index = json.loads((unpacked / "index.json").read_text())
-        names = {m["annotations"]["org.opencontainers.image.ref.name"]: m for m in index["manifests"]}
-        number = common.version()
-        self.assertEqual(set(names), {number, f"{number}-amd64", f"{number}-arm64"})
-        inner = json.loads((unpacked / "blobs/sha256" / names[number]["digest"].removeprefix("sha256:")).read_text())
-        self.assertEqual([m["platform"]["architecture"] for m in inner["manifests"]], ["amd64", "arm64"])
-
-    def test_packing_twice_gives_the_same_bytes(self):
-        binary = common.look_at(self.stand_in())
-        for build in (wheel.build, system.deb, lambda one: image.build([one])):
-            first = build(binary).read_bytes()
-            self.assertEqual(build(binary).read_bytes(), first)
-
-    def test_what_is_needed_and_not_here_is_said_at_once(self):
-        said = self.build("--binary", self.folder / "nowhere", "wheel")
-        self.assertEqual(said.returncode, 1)
-        self.assertIn("nowhere", said.stderr)
-        self.assertFalse(common.DIST.exists())
-        self.assertEqual(self.build("wheels").returncode, 2)
-
-    def test_the_package_has_the_commands_version_and_the_metadata_of_its_project(self):
-        import hfget
-
-        self.assertEqual(hfget.__version__, common.version())
-        self.assertIn("Name: hfget\n", wheel.metadata(common.version()))
-
-
-class Recipes(Folder):
-    """The recipes of examples/recipes: what they install is what packaging/build makes, and it works."""
-
-    RECIPES = SOURCE / "examples" / "recipes"
-
-    def test_every_recipe_names_the_image_and_the_wheel_of_this_version(self):
-        for path in self.RECIPES.iterdir():
-            text = path.read_text()
-            images = re.findall(r"\bhfget:([\w.]+)", text)
-            wheels = re.findall(r"pip install .*", text)
-            self.assertTrue(images or wheels, f"{path.name} installs hfget from nowhere")
-            self.assertEqual(set(images) - {common.version()}, set(), path.name)
-            self.assertNotIn("cargo install", text)
-
-    def test_the_wheels_line_installs_the_command(self):
-        wheel.build(common.look_at(self.stand_in()))
-        environment = self.folder / "venv"
-        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-        lines = {
-            line.strip().removeprefix("- ").removeprefix("run: ")
-            for name in ("github-actions.yml", "gitlab-ci.yml")
-            for line in (self.RECIPES / name).read_text().splitlines()
-            if "pip install" in line
-        }
-        self.assertEqual(len(lines), 1)
-        env = {"PATH": f"{environment}/bin:/usr/bin:/bin", "HFGET_WHEELS": str(common.DIST), "HOME": str(self.folder)}
-        done = subprocess.run(["sh", "-ec", lines.pop() + " && hfget --version"], env=env, capture_output=True, text=True)
-        self.assertIn(f"hfget {common.version()}", done.stdout, done.stderr)
-
-    def test_what_the_dockerfile_copies_is_in_the_image(self):
-        text = (self.RECIPES / "Dockerfile").read_text()
-        copied = re.findall(r"^COPY --from=hfget:\S+ (\S+) ", text, re.M)
-        self.assertTrue(copied)
-        made = image.build([common.look_at(self.stand_in())])
-        shutil.unpack_archive(made, self.folder / "layout", "tar")
-        names = set()
-        for blob in (self.folder / "layout/blobs/sha256").iterdir():
-            if tarfile.is_tarfile(blob):
-                with tarfile.open(blob) as layer:
-                    names |= {"/" + name for name in layer.getnames()}
-        self.assertEqual(set(copied) - names, set())
-
-    def test_kubernetes_gives_arguments_that_work_to_an_image_without_a_shell(self):
-        import hfget
-
-        models, here = self.folder / "models", self.folder / "lock"
-        models.mkdir()
-        here.mkdir()
-        hfget.lock("org/one", file=here / "hfget.lock")
-        ran = 0
-        for document in yaml.safe_load_all((self.RECIPES / "kubernetes.yaml").read_text()):
-            spec = document["spec"]["template"]["spec"]
-            for container in spec.get("initContainers", []) + spec["containers"]:
-                if not container["image"].split("/")[-1].startswith("hfget:"):
-                    continue
-                self.assertNotIn("command", container)
-                words = [word.replace("/models", str(models)) for word in container["args"]]
-                command = [os.environ["HFGET_BINARY"], *words]
-                done = subprocess.run(command, cwd=here, capture_output=True, text=True)
-                self.assertEqual(done.returncode, 0, done.stderr)
-                ran += 1
-        self.assertEqual(ran, 2)
+from packing import SOURCE, Folder
+from pack import archive, common
 
 
 class Installer(Folder):

@@ -88,6 +88,27 @@ class Jobs(unittest.TestCase):
         with self.assertRaises(hfget.UnsupportedError):
             hfget.get("org/one", repo_type="kernel")
 
+    def test_without_huggingface_hub_everything_is_there_too(self):
+        code = (
+            "import sys\nsys.modules['huggingface_hub'] = None\n"
+            "import hfget\nfrom hfget import errors\n"
+            "print(hfget.snapshot_download('org/one', cache_dir=sys.argv[1]))\n"
+            "print(hfget.hf_hub_download('org/one', 'config.json', cache_dir=sys.argv[1], dry_run=True).is_cached)\n"
+            "for call, kind in [\n"
+            "    (lambda: hfget.snapshot_download('org/none'), errors.RepositoryNotFoundError),\n"
+            "    (lambda: hfget.hf_hub_download('org/one', 'none'), errors.RemoteEntryNotFoundError),\n"
+            "    (lambda: hfget.hf_hub_download('org/one', 'x', local_files_only=True, cache_dir='/none'),\n"
+            "     errors.LocalEntryNotFoundError),\n"
+            "    (lambda: hfget.snapshot_download('a/b/c'), errors.InvalidRepoIdError),\n"
+            "]:\n"
+            "    try:\n        call()\n    except kind:\n        print(kind.__name__)\n"
+        )
+        said = subprocess.run([sys.executable, "-c", code, self.folder], capture_output=True, text=True)
+        path, cached, *names = said.stdout.splitlines()
+        self.assertTrue(Path(path, "model.safetensors").is_file(), said.stderr)
+        wanted = ["RepositoryNotFoundError", "RemoteEntryNotFoundError", "LocalEntryNotFoundError", "InvalidRepoIdError"]
+        self.assertEqual((cached, names), ("True", wanted), said.stderr)
+
     def test_what_the_progress_raises_ends_the_run_and_is_raised(self):
         class Enough(Exception):
             pass
