@@ -100,12 +100,8 @@ fn left_out(plan: &PlanReport<'_>, out: &mut String, options: HumanOptions) {
     let shown = if options.verbose { usize::MAX } else { 8 };
     let groups = &plan.selection.left_out;
     for group in groups.iter().take(shown) {
-        let line = format!(
-            "{}: {} ({})",
-            printable(&group.reason),
-            examples(group, options.verbose),
-            printable(&group.take)
-        );
+        let line =
+            format!("{}: {} ({})", printable(&group.reason), examples(group, options.verbose), printable(&group.take));
         let hang = if options.width >= NARROW { 13 } else { 4 };
         wrap_after(out, &format!("{:>9}  ", bytes(group.bytes)), hang, &line, options.width);
     }

@@ -6,7 +6,7 @@ use hfget_core::select::{Documents, SelectError, Step, select};
 
 use crate::support::{Repo, only};
 
-const OUTSIDE: [&str; 8] = [
+const OUTSIDE: &[&str] = &[
     "../../etc/passwd",
     "/etc/passwd",
     "C:\\\\weights.safetensors",
