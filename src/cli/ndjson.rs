@@ -67,9 +67,8 @@ impl Progress for Ndjson {
                 event("resolved", fields);
             }
             Event::Planned(plan) => {
-                let (total, missing) = (plan.total_bytes(), plan.missing_bytes());
-                self.begin(total, total.saturating_sub(missing));
-                event("planned", json!({ "files": plan.items.len(), "bytes": total, "missing": missing }));
+                self.begin(plan.bytes, plan.bytes.saturating_sub(plan.missing));
+                event("planned", json!({ "files": plan.files, "bytes": plan.bytes, "missing": plan.missing }));
             }
             Event::FileStarted { path, size, have } => {
                 event("file-started", json!({ "path": path.as_str(), "size": size, "have": have }));

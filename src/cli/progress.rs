@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::render::{lines::wrap, many};
 use hfget_core::model::RepoPath;
-use hfget_core::plan::Plan;
-use hfget_core::progress::{Event, Progress};
+use hfget_core::progress::{Event, Planned, Progress};
 use hfget_core::text::{bytes, hidden, printable};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
@@ -78,9 +77,8 @@ struct Arrived {
 }
 
 impl Arrived {
-    fn of(plan: &Plan) -> Self {
-        let here = plan.items.iter().filter(|item| item.presence.is_here());
-        Arrived { done: here.count(), files: plan.items.len() }
+    fn of(plan: Planned) -> Self {
+        Arrived { done: plan.here, files: plan.files }
     }
 }
 
@@ -287,11 +285,11 @@ impl Progress for Bars {
         match event {
             Event::Planned(plan) => {
                 let arrived = Arrived::of(plan);
-                self.begin("fetch", plan.total_bytes(), arrived.to_string());
+                self.begin("fetch", plan.bytes, arrived.to_string());
                 let mut state = lock(&self.state);
                 state.arrived = arrived;
                 if let Some(total) = &state.total {
-                    total.inc(plan.total_bytes() - plan.missing_bytes().min(plan.total_bytes()));
+                    total.inc(plan.bytes - plan.missing.min(plan.bytes));
                     total.reset_eta();
                 }
             }
@@ -404,13 +402,13 @@ impl Progress for Lines {
     fn event(&self, event: Event<'_>) {
         match event {
             Event::Planned(plan) => {
-                let (total, missing) = (plan.total_bytes(), plan.missing_bytes());
+                let (total, missing) = (plan.bytes, plan.missing);
                 if missing > 0 {
                     write_line(&format!(
                         "fetching {} of {} in {}",
                         bytes(missing),
                         bytes(total),
-                        many(plan.items.len() as u64, "file")
+                        many(plan.files as u64, "file")
                     ));
                 }
                 self.begin("fetched", total, total.saturating_sub(missing), Some(Arrived::of(plan)));

@@ -3,7 +3,19 @@
 use std::time::Duration;
 
 use crate::model::{RepoInfo, RepoPath};
-use crate::plan::Plan;
+
+/// What a run will do, in figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Planned {
+    /// Files of the selection.
+    pub files: usize,
+    /// Those of them that are here already.
+    pub here: usize,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Bytes that are still to be fetched.
+    pub missing: u64,
+}
 
 /// Something that happened. Byte counts are increments.
 #[derive(Debug, Clone, Copy)]
@@ -13,7 +25,7 @@ pub enum Event<'a> {
     /// The revision was pinned to a commit.
     Resolved(&'a RepoInfo),
     /// It is known what will be done.
-    Planned(&'a Plan),
+    Planned(Planned),
     /// A file's transfer starts; `have` bytes of `size` are there from an earlier run.
     FileStarted { path: &'a RepoPath, size: u64, have: u64 },
     /// `bytes` more of a file arrived and were written.

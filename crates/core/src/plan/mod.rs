@@ -5,6 +5,7 @@ use crate::model::Presence;
 use std::sync::Arc;
 
 use crate::model::{CommitId, Entry, Purpose};
+use crate::progress::Planned;
 use crate::store::{Store, StoreError};
 
 /// One file of a plan.
@@ -42,6 +43,16 @@ impl Plan {
     /// Bytes of all files.
     pub fn total_bytes(&self) -> u64 {
         self.items.iter().fold(0, |sum, item| sum.saturating_add(item.entry.size))
+    }
+
+    /// The plan in figures, for a watcher.
+    pub fn figures(&self) -> Planned {
+        Planned {
+            files: self.items.len(),
+            here: self.items.iter().filter(|item| item.presence.is_here()).count(),
+            bytes: self.total_bytes(),
+            missing: self.missing_bytes(),
+        }
     }
 
     /// Bytes that must still be fetched.

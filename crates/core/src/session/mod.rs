@@ -353,7 +353,7 @@ impl Session {
             return Ok(Vec::new());
         }
         let missing: Vec<&Entry> = missing.iter().collect();
-        self.progress.event(Event::Planned(&prepared.plan));
+        self.progress.event(Event::Planned(prepared.plan.figures()));
         let report =
             fetch(&self.hubs, &prepared.store, &prepared.listing.info, &missing, self.config.fetch, &self.progress)
                 .await;

@@ -191,7 +191,7 @@ impl Session {
         if large.is_empty() && small.is_empty() {
             return Ok(Vec::new());
         }
-        self.progress.event(Event::Planned(&prepared.plan));
+        self.progress.event(Event::Planned(prepared.plan.figures()));
         let permits = u32::try_from(self.config.fetch.connections).unwrap_or(u32::MAX).clamp(1, 1024);
         let wanted: Vec<Entry> = large.iter().chain(&small).cloned().collect();
         let upload = Arc::new(Upload {
