@@ -186,7 +186,7 @@ pub(super) fn session(
     };
     let mut config = Config::new(hub, destination);
     config.nearby = nearby;
-    config.check_space = !transfer.no_space_check;
+    config.fetch.check_space = !transfer.no_space_check;
     config.mirrors = mirrors;
     #[cfg(feature = "object-store")]
     {

@@ -1,11 +1,13 @@
 //! A user's own files in a plain folder: git's rule. What hfget did not put there, or what was changed since, is
 //! neither overwritten nor removed without `--force`.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use hfget_loopback_hub::{Access, Repo};
 
+use super::objects::S3;
 use super::support::{CHATGLM, Machine, Run, codes, fixture, one_file, safetensors, tree};
 
 fn here(machine: &Machine) -> PathBuf {
@@ -130,7 +132,6 @@ fn bit_rot_is_mended() {
     bytes[3000] ^= 1;
     std::fs::write(&file, &bytes).unwrap();
     let meta = std::fs::metadata(&file).unwrap();
-    use std::os::unix::fs::MetadataExt as _;
     let lines = std::fs::read_to_string(&record).unwrap();
     let now: String = lines
         .lines()
@@ -458,4 +459,24 @@ fn a_changed_file_is_reported_offline_and_stays() {
     // What is only missing comes from the cache.
     std::fs::remove_file(&file).unwrap();
     machine.hfget("org/one --local-dir here --offline").ends_with(0);
+}
+
+/// A bucket too is filled from the cache, and a wrong byte of the cache never gets there.
+#[test]
+fn a_bucket_is_filled_from_the_cache() {
+    for wrong in [false, true] {
+        let machine = Machine::new([one_file(20 << 20)]);
+        let Some(s3) = S3::start(&machine) else { return };
+        let blob = machine.run(["org/one"]).ends_with(0).path().join("model.safetensors").canonicalize().unwrap();
+        if wrong {
+            let mut bytes = std::fs::read(&blob).unwrap();
+            bytes[9 << 20] ^= 1;
+            std::fs::write(&blob, &bytes).unwrap();
+        }
+        machine.hub.forget();
+        s3.hfget(&machine, "org/one --to s3://fleet/models").ends_with(0).says("verified");
+        let asked = machine.hub.requests().iter().filter(|r| r.path.ends_with("model.safetensors")).count();
+        assert_eq!(asked > 0, wrong, "{:?}", machine.hub.requests());
+        s3.hfget(&machine, "verify s3://fleet/models").ends_with(0);
+    }
 }

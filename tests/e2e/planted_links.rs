@@ -227,9 +227,9 @@ fn few_descriptors_are_no_reason_to_fail() {
 fn equal_files_of_a_repo_are_fetched_once() {
     let bytes = safetensors("w", 5000);
     let mut data = Repo::new("org/data").kind("datasets");
-    for n in 0..60 {
-        data = data.lfs(&format!("a/{n}.bin"), bytes.clone()).lfs(&format!("b/{n}.bin"), [n as u8; 100]);
-        data = data.lfs(&format!("c/{n}.bin"), [n as u8; 100]);
+    for n in 0..60u8 {
+        data = data.lfs(&format!("a/{n}.bin"), bytes.clone()).lfs(&format!("b/{n}.bin"), [n; 100]);
+        data = data.lfs(&format!("c/{n}.bin"), [n; 100]);
     }
     for flags in ["", " --local-dir here"] {
         let machine = Machine::new([data.clone()]);

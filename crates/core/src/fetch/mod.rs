@@ -45,13 +45,22 @@ pub struct FetchOptions {
     pub limit_rate: Option<u64>,
     /// Fetch even what is present.
     pub force: bool,
+    /// Do not begin what does not fit, as far as the file system says.
+    pub check_space: bool,
     /// How long to wait for a file that another process has locked, before it is fetched all the same.
     pub lock_wait: Duration,
 }
 
 impl Default for FetchOptions {
     fn default() -> Self {
-        FetchOptions { jobs: 32, connections: 16, limit_rate: None, force: false, lock_wait: Duration::from_mins(5) }
+        FetchOptions {
+            jobs: 32,
+            connections: 16,
+            limit_rate: None,
+            force: false,
+            check_space: true,
+            lock_wait: Duration::from_mins(5),
+        }
     }
 }
 

@@ -66,8 +66,6 @@ pub struct Config {
     pub records: Option<PathBuf>,
     /// A Hub cache of this machine's: a plain folder takes from it what it has.
     pub nearby: Option<PathBuf>,
-    /// Do not begin what does not fit, as far as the file system says.
-    pub check_space: bool,
     /// Use only what is here; make no request.
     pub offline: bool,
     /// Use what is already here where it is all here and right; make no request then.
@@ -97,7 +95,6 @@ impl Config {
             #[cfg(feature = "object-store")]
             records: None,
             nearby: None,
-            check_space: true,
             offline: false,
             prefer_offline: false,
             fetch: FetchOptions::default(),

@@ -42,7 +42,7 @@ impl Session {
         if let Some(belongs) = &belongs {
             let same = belongs.repo == repo;
             let update = belongs.commit == info.commit || belongs.revision == info.revision.as_str();
-            if !force && !(same && update) {
+            if !(force || same && update) {
                 let holds = format!("{}@{} ({})", spoken(&belongs.repo), belongs.revision, belongs.commit.short());
                 return Err(Error::OtherFiles { dir, holds, wanted: wanted() });
             }

@@ -15,7 +15,7 @@ use crate::model::{
 };
 use crate::report::{Draft, Report, Totals};
 use crate::select::{Documents, SelectError, Selection, Step, select};
-use crate::store::{Store, locate_snapshot};
+use crate::store::{Store, locate_snapshot, read_whole};
 use crate::text::few;
 use crate::verify::{Content, Subject, SubjectFile, recheck};
 
@@ -179,10 +179,8 @@ impl Session {
                 Content::Far(_) => None,
             })
             .collect();
-        self.blocking(store, move |store| {
-            unread.iter().try_for_each(|(path, like, size)| store.read_whole(path, *like, *size))
-        })
-        .await
+        self.blocking(store, move |_| unread.iter().try_for_each(|(path, like, size)| read_whole(path, *like, *size)))
+            .await
     }
 
     /// Looks once more at the files that were hashed, at the end: what was exchanged meanwhile is hashed again.

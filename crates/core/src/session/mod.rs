@@ -359,7 +359,11 @@ impl Session {
                 .await;
         if report.is_err() {
             // What was made for nothing is taken back: a run that was refused leaves no trace.
-            self.blocking(&prepared.store, |store| Ok(store.tidy())).await?;
+            self.blocking(&prepared.store, |store| {
+                store.tidy();
+                Ok(())
+            })
+            .await?;
         }
         let mut report = report?;
         statuses.arrived(std::mem::take(&mut report.done));

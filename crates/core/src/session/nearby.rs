@@ -27,12 +27,11 @@ pub(super) fn split_twins(items: &[Item]) -> (Vec<Entry>, Vec<Twin>) {
     let (mut missing, mut twins) = (Vec::new(), Vec::new());
     for item in items.iter().filter(|item| item.presence != Presence::Verified) {
         let entry = &item.entry;
-        match first.get(&entry.digest()).filter(|like| like.size == entry.size) {
-            Some(like) => twins.push(Twin { entry: entry.clone(), like: (*like).clone() }),
-            None => {
-                first.insert(entry.digest(), entry);
-                missing.push(entry.clone());
-            }
+        if let Some(like) = first.get(&entry.digest()).filter(|like| like.size == entry.size) {
+            twins.push(Twin { entry: entry.clone(), like: (*like).clone() });
+        } else {
+            first.insert(entry.digest(), entry);
+            missing.push(entry.clone());
         }
     }
     (missing, twins)
@@ -164,19 +163,19 @@ impl Session {
         }
         let (store, progress) = (Arc::clone(&prepared.store), Arc::clone(&self.progress));
         let cached = matches!(self.config.destination, Destination::Cache { .. });
-        let work = move || -> Result<Vec<(Entry, Result<Evidence, ()>)>, StoreError> {
+        let work = move || -> Result<Vec<(Entry, Option<Evidence>)>, StoreError> {
             let mut done = Vec::new();
             for Twin { entry, like } in wanted {
                 progress.event(Event::FileStarted { path: &entry.path, size: entry.size, have: 0 });
                 // A cache holds them once: all that is missing is the name.
                 let ended = if cached {
-                    Ok(store.adopt(&commit, &entry, None)?)
+                    Some(store.adopt(&commit, &entry, None)?)
                 } else {
                     let from = store.content_path(&commit, &like);
                     match store.import(&commit, &entry, &from, &mut |_| {})? {
-                        Imported::Here(hashed) => Ok(Evidence::Hashed(hashed)),
-                        Imported::Already => Ok(Evidence::Recorded(entry.digest())),
-                        Imported::Busy | Imported::Other => Err(()),
+                        Imported::Here(hashed) => Some(Evidence::Hashed(hashed)),
+                        Imported::Already => Some(Evidence::Recorded(entry.digest())),
+                        Imported::Busy | Imported::Other => None,
                     }
                 };
                 progress.event(Event::FileBytes { path: &entry.path, bytes: entry.size });
@@ -191,10 +190,10 @@ impl Session {
         };
         for (entry, ended) in done {
             match ended {
-                Ok(evidence) => {
+                Some(evidence) => {
                     statuses.seen.insert(entry.path, (evidence, None));
                 }
-                Err(()) => failed.push(
+                None => failed.push(
                     Finding::new(Code::FileMissing, &entry.path, "another process works on it")
                         .hint("run the command again"),
                 ),

@@ -104,7 +104,7 @@ impl Session {
     /// That what is to be fetched fits, as far as the file system says. What partials have set aside is theirs already,
     /// and a cache holds equal files once.
     pub(super) async fn check_space(&self, prepared: &Prepared) -> Result<(), Error> {
-        let Some(free) = prepared.plan.free_space.filter(|_| self.config.check_space) else { return Ok(()) };
+        let Some(free) = prepared.plan.free_space.filter(|_| self.config.fetch.check_space) else { return Ok(()) };
         let missing = prepared.entries(|item| item.presence != Presence::Verified);
         let cached = matches!(self.config.destination, super::Destination::Cache { .. });
         let needed = self

@@ -30,7 +30,7 @@ pub struct Leftover {
 const LET_GO_PAUSE: Duration = Duration::from_millis(10);
 const LET_GO_TRIES: u32 = 100;
 /// A link takes no lock; one that is younger may be on its way to its name.
-const LINK_AGE: Duration = Duration::from_secs(60);
+const LINK_AGE: Duration = Duration::from_mins(1);
 
 impl Store {
     /// What earlier runs left, and what another process works on just now.

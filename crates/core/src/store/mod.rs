@@ -156,11 +156,6 @@ impl Store {
         }
     }
 
-    /// That a file can be read from its first byte to its last; what it holds is not judged.
-    pub(crate) fn read_whole(&self, path: &Path, like: Digest, size: u64) -> Result<(), StoreError> {
-        disk::hash(path, like, size).map(drop)
-    }
-
     /// Bytes that the partial of an entry takes on the disk already.
     pub(crate) fn reserved(&self, entry: &Entry) -> u64 {
         self.layout.arrived(entry).map_or(0, |(_, reserved)| reserved)
@@ -385,6 +380,11 @@ impl Store {
     pub(crate) fn noted_commit(&self, path: &RepoPath) -> Option<CommitId> {
         self.layout.noted_commit(path)
     }
+}
+
+/// That a file can be read from its first byte to its last; what it holds is not judged.
+pub(crate) fn read_whole(path: &Path, like: Digest, size: u64) -> Result<(), StoreError> {
+    disk::hash(path, like, size).map(drop)
 }
 
 /// Where a cached snapshot folder lies in its cache: the cache's root, the repo and the commit.

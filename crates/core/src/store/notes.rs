@@ -18,7 +18,8 @@ const NAME_LIMIT: usize = 255;
 
 /// Whether a name is that of an empty file that only marks something.
 fn is_mark(name: &str) -> bool {
-    name.ends_with(".lock") || matches!(name, "CACHEDIR.TAG" | ".gitignore" | "folder")
+    Path::new(name).extension().is_some_and(|end| end == "lock")
+        || matches!(name, "CACHEDIR.TAG" | ".gitignore" | "folder")
 }
 
 /// What is noted of a file.

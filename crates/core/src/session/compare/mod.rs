@@ -249,8 +249,8 @@ impl Prepared {
             store: Arc::clone(&self.store),
             origin: self.origin,
             whole: self.whole,
-            early: Default::default(),
-            commits: Default::default(),
+            early: super::documents::Early::default(),
+            commits: std::collections::BTreeSet::default(),
             refused: Vec::new(),
             place: None,
         }

@@ -314,10 +314,10 @@ fn starting_again_never_touches_what_is_visible() {
 fn a_journal_of_many_lines_is_said_as_few_and_loses_nothing() {
     let root = TempDir::new().unwrap();
     let store = cache(root.path(), true);
-    let a = entry_of("a.bin", &[7; 100_000]);
+    let a = entry_of("a.bin", &vec![7; 100_000]);
     let open = || store.partial(store.try_lock(&a).unwrap().unwrap(), &commit(), &a).unwrap();
     let mut partial = open();
-    partial.write(0, &[7; 90_000]).unwrap();
+    partial.write(0, &vec![7; 90_000]).unwrap();
     for at in 0..30_000 {
         partial.record(at..at + 1).unwrap();
         partial.record(2 * at + 30_000..2 * at + 30_001).unwrap();
@@ -334,7 +334,7 @@ fn a_journal_of_many_lines_is_said_as_few_and_loses_nothing() {
 fn a_journal_that_is_written_anew_still_says_what_was_flushed() {
     let root = TempDir::new().unwrap();
     let store = cache(root.path(), true);
-    let a = entry_of("a.bin", &[7; 600 << 10]);
+    let a = entry_of("a.bin", &vec![7; 600 << 10]);
     let path = root.path().join(format!("models--org--name/.hfget/partial/{}.journal", a.digest()));
     let mut durable = RangeSet::default();
     durable.insert(0..100);
