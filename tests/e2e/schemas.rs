@@ -156,7 +156,7 @@ fn every_event_is_what_its_schema_says() {
 #[test]
 fn a_lockfile_is_what_its_schema_says() {
     let machine = machine();
-    machine.hfget("lock THUDM/chatglm3-6b --prefer safetensors --exclude *.py --include *.md").ends_with(0);
+    machine.hfget("lock THUDM/chatglm3-6b --prefer safetensors --exclude *.py --with *.md").ends_with(0);
     machine.hfget("lock org/one --all --no-code").ends_with(0);
     let text = std::fs::read_to_string(machine.home.path().join("hfget.lock")).unwrap();
     let value: Value = toml::from_str(&text).unwrap();

@@ -100,16 +100,20 @@ fn options() -> impl Strategy<Value = Options> {
         proptest::option::weighted(0.2, one_of(vec![Family::Safetensors, Family::Bin, Family::Onnx])),
         proptest::option::weighted(0.3, Just("fp16".to_owned())),
         proptest::option::weighted(0.2, one_of(vec!["unet", "sub", "sub/deep", "absent"])),
-        subsequence(vec!["*.json", "onnx/", "*", "absent?"], 0..2),
+        (
+            subsequence(vec!["*.json", "onnx/", "*", "absent?"], 0..2),
+            proptest::option::weighted(0.2, one_of(vec!["*.json", "config.json", "onnx", "*.safetensors", "*"])),
+        ),
         subsequence(vec!["*.bin", "config.json", "unet/*"], 0..2),
         proptest::bool::weighted(0.2),
         proptest::bool::weighted(0.2),
     )
-        .prop_map(|(prefer, only, variant, subfolder, include, exclude, all, no_code)| Options {
+        .prop_map(|(prefer, only, variant, subfolder, (with, include), exclude, all, no_code)| Options {
             prefer,
             only,
             variant,
             include: include.into_iter().map(str::to_owned).collect(),
+            with: with.into_iter().map(str::to_owned).collect(),
             exclude: exclude.into_iter().map(str::to_owned).collect(),
             all,
             subfolder: subfolder.map(|s| s.parse().expect("safe")),

@@ -111,6 +111,8 @@ codes! {
     BaseModel = "base-model", Note;
     /// `--exclude` left out a file that loaders want.
     Excluded = "excluded", Note;
+    /// Just the files that were asked for were taken: nobody chose what a loader needs.
+    FilesOnly = "files-only", Note;
     /// A file in a folder is not part of the repo.
     FileExtra = "file-extra", Warning;
     /// A mirror resolves the revision to another commit.

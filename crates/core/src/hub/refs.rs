@@ -32,13 +32,16 @@ impl Hub {
         };
         let owner = id.owner().unwrap_or("");
         let ask = async {
-            match repo_type {
+            let asked = match repo_type {
                 RepoType::Model => client.model(owner, id.name()).list_refs().send().await,
                 RepoType::Dataset => client.dataset(owner, id.name()).list_refs().send().await,
                 RepoType::Space => client.space(owner, id.name()).list_refs().send().await,
-            }
+                // hf-hub knows no kernels.
+                RepoType::Kernel => return None,
+            };
+            asked.ok()
         };
-        let Ok(Ok(refs)) = tokio::time::timeout(std::time::Duration::from_secs(5), ask).await else {
+        let Ok(Some(refs)) = tokio::time::timeout(std::time::Duration::from_secs(5), ask).await else {
             return Vec::new();
         };
         let names = refs.branches.iter().chain(&refs.tags).map(|r| crate::text::printable(&r.name).into_owned());

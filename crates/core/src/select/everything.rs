@@ -19,7 +19,10 @@ use crate::model::{Family, Purpose, RepoPath};
 pub(super) fn select(view: &View<'_>, picks: &mut Picks) {
     let dirs: Vec<&str> = view.dirs().collect();
     for dir in dirs {
-        folder(view, dir, picks);
+        let (sets, tied) = folder(view, dir);
+        for set in sets {
+            picks.take_set(view, dir, &set, tied);
+        }
     }
     for entry in view.tree("") {
         let (purpose, reason) = companion(entry.path.file_name()).unwrap_or((Purpose::Other, "--all"));
@@ -27,8 +30,9 @@ pub(super) fn select(view: &View<'_>, picks: &mut Picks) {
     }
 }
 
-/// Recognises the sets of one folder: what indexes name, then whole series of shards, then file by file.
-fn folder(view: &View<'_>, dir: &str, picks: &mut Picks) {
+/// The sets of one folder: what indexes name, then whole series of shards, then file by file; and whether the model
+/// ties its embeddings.
+pub(super) fn folder(view: &View<'_>, dir: &str) -> (Vec<Set>, bool) {
     let mut done: BTreeSet<RepoPath> = BTreeSet::new();
     let mut sets = indexed(view, dir);
     done.extend(sets.iter().flat_map(|set| set.files.iter().cloned()));
@@ -48,9 +52,7 @@ fn folder(view: &View<'_>, dir: &str, picks: &mut Picks) {
         view.want(config, CONFIG_LIMIT);
     }
     let tied = indexed && view.json(dir, "config.json").here().is_some_and(|c| tied(&c));
-    for set in sets {
-        picks.take_set(view, dir, &set, tied);
-    }
+    (sets, tied)
 }
 
 /// What every index names, also one of an odd stem and one beside a single file.

@@ -290,7 +290,7 @@ impl Session {
     fn broken_early(&self, prepared: &Prepared, statuses: &Statuses, broken: Vec<Finding>) -> Report {
         let mut draft = Self::report(prepared, &Outcome::default(), statuses);
         draft.findings.extend(broken);
-        let hint = "no weights were fetched; --only or --include can take other files of the repo";
+        let hint = "no weights were fetched; --only or --include takes other files of the repo";
         if let Some(last) = draft.findings.last_mut() {
             last.hint.get_or_insert_with(|| hint.into());
         }
