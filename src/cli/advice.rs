@@ -71,7 +71,7 @@ fn absent_repo(error: &Error) -> Option<&str> {
 }
 
 /// A repo whose name is nearly this one, or the same without the owner or of another one.
-fn near_repo<'a>(wanted: &str, here: &'a [String]) -> Option<&'a str> {
+pub(super) fn near_repo<'a>(wanted: &str, here: &'a [String]) -> Option<&'a str> {
     fn last(id: &str) -> &str {
         id.rsplit('/').next().unwrap_or(id)
     }

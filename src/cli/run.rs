@@ -7,28 +7,47 @@ use std::time::Duration;
 use clap::FromArgMatches as _;
 use hfget_core::finding::{ExitCode, Severity};
 use hfget_core::lock::LockedRepo;
-use hfget_core::model::{Options, RepoSpec};
+use hfget_core::model::{Options, RepoSpec, RepoType};
 use hfget_core::report::Report;
 use hfget_core::session::{Error, Inspected, Prepared, Session, inspect_path, names_folder};
 use hfget_core::text::printable;
 
 use super::advice::Advisor;
 use super::args::{
-    Cli, Command, GetArgs, InspectArgs, Into, Output, Place, PlanArgs, Repos, Selection, Transfer, command,
+    Cli, Command, GetArgs, Help, InspectArgs, Into, Output, Place, PlanArgs, Repos, Selection, Transfer, command_with,
+    useless,
 };
 use super::clean::clean;
 use super::compare::compare;
 use super::endings::Endings;
+use super::habits::{asks_for_short_help, understood};
+use super::list::list;
 use super::lock::{lock, locked};
 use super::papers::{completions, man};
 use super::progress::{say_interrupted, write_line};
+use super::remove::remove;
 use super::screen::{Screen, print_json};
-use super::setup::{apply_revision, session, specs};
+use super::setup::{apply_revision, from_file, named, session, specs};
+use super::upfront::{resolve_all, settle, wish};
 use super::verify::verify;
 
 pub fn main() -> ProcessCode {
-    let matches = match command().try_get_matches() {
-        Ok(matches) => matches,
+    let words = match understood(std::env::args_os().collect()) {
+        Ok(words) => words,
+        Err(answer) => {
+            write_line(&format!("error: {answer}"));
+            return code(ExitCode::Usage);
+        }
+    };
+    let help = if asks_for_short_help(&words) { Help::Short } else { Help::Whole };
+    let matches = match command_with(help).try_get_matches_from(words) {
+        Ok(matches) => match useless(&matches) {
+            Some((name, flag)) => {
+                write_line(&format!("error: `hfget {name}` has no use for --{flag}\n  → leave it out"));
+                return code(ExitCode::Usage);
+            }
+            None => matches,
+        },
         // Help and version are not errors; clap exits with 2 for the rest.
         Err(error) => error.exit(),
     };
@@ -63,6 +82,8 @@ async fn run(cli: Cli) -> ExitCode {
             Some(Command::Inspect(args)) => inspect(&args).await,
             Some(Command::Lock(args)) => lock(args).await,
             Some(Command::Clean(args)) => clean(args).await,
+            Some(Command::List(args)) => list(args).await,
+            Some(Command::Remove(args)) => remove(args).await,
             Some(Command::Compare(args)) => compare(&args).await,
             Some(Command::Completions(args)) => completions(&args),
             Some(Command::Man(args)) => man(&args),
@@ -93,16 +114,33 @@ async fn interrupted() {
 
 async fn get(args: &GetArgs) -> ExitCode {
     let screen = Screen::new(&args.output, Advisor::new(args.place.cache_dir.as_deref()).of_commands());
-    let (jobs, session) = match setup(&Asked::to_get(args), &screen) {
+    if let Some(note) = args.habits.note() {
+        screen.note(note);
+    }
+    let mut endings = match Endings::new(&screen, &args.reports) {
+        Ok(endings) => endings,
+        Err(end) => return end,
+    };
+    let (jobs, session) = match setup(&Asked::to_get(args), &screen).await {
         Ok(ready) => ready,
         Err(end) => return end,
     };
-    let mut endings = Endings::new(&screen, &args.reports);
-    for (at, job) in jobs.iter().enumerate() {
+    let mut ends = before_the_first_byte(&jobs, args, &session).await;
+    // What is said first is said before hours of transfer; the report keeps the order that was asked for.
+    for (at, (job, end)) in jobs.iter().zip(&mut ends).enumerate() {
+        if let Some(error) = end.take() {
+            endings.error_at(at, &job.name(), &error);
+            // A word that is no repo was meant otherwise, and so was what stands beside it.
+            if job.is_bare_word() && at < args.repos.named.len() {
+                return endings.finish();
+            }
+        }
+    }
+    for (at, job) in jobs.iter().enumerate().filter(|(at, _)| !endings.has(*at)).collect::<Vec<_>>() {
         match job.get(&session).await {
-            Ok(report) => endings.report(&job.name(), report),
+            Ok(report) => endings.report_at(at, &job.name(), report),
             Err(error) => {
-                endings.error(&job.name(), &error);
+                endings.error_at(at, &job.name(), &error);
                 // What follows a misspelt command was not meant to be fetched.
                 if at == 0 && screen.advisor.command_meant(&error).is_some() {
                     break;
@@ -111,6 +149,21 @@ async fn get(args: &GetArgs) -> ExitCode {
         }
     }
     endings.finish()
+}
+
+/// Which of several repos are not to be had. Of one, the job itself says so.
+async fn before_the_first_byte(jobs: &[Job], args: &GetArgs, session: &Session) -> Vec<Option<Error>> {
+    if jobs.len() < 2 || args.place.offline {
+        return jobs.iter().map(|_| None).collect();
+    }
+    let specs: Vec<Option<&RepoSpec>> = jobs
+        .iter()
+        .map(|job| match job {
+            Job::Chosen(spec, _) => Some(spec),
+            Job::Locked(_) => None,
+        })
+        .collect();
+    resolve_all(&specs, session).await
 }
 
 /// The flags that say which repos, what of them, and where to.
@@ -137,7 +190,7 @@ impl<'a> Asked<'a> {
 
 async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
     let screen = Screen::new(asked.output, Advisor::new(asked.place.cache_dir.as_deref()));
-    let (jobs, session) = match setup(asked, &screen) {
+    let (jobs, session) = match setup(asked, &screen).await {
         Ok(ready) => ready,
         Err(end) => return end,
     };
@@ -200,6 +253,11 @@ impl Job {
         }
     }
 
+    /// Whether it is one word, which could have been meant otherwise.
+    fn is_bare_word(&self) -> bool {
+        matches!(self, Job::Chosen(spec, _) if spec.repo_type == RepoType::Model && spec.id.owner().is_none())
+    }
+
     async fn get(&self, session: &Session) -> Result<Report, Error> {
         match self {
             Job::Chosen(spec, options) => session.get(spec, options).await,
@@ -215,15 +273,34 @@ impl Job {
     }
 }
 
-fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<(Vec<Job>, Session), ExitCode> {
+async fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<(Vec<Job>, Session), ExitCode> {
     let Asked { repos, selection, place, into, transfer, .. } = asked;
-    let specs = specs(repos, screen)?;
-    let pasted = specs.first().and_then(|s| s.endpoint.as_deref());
-    let session = session(place, transfer, false, screen, pasted, into.destination())?;
-    let jobs = match &repos.locked {
-        Some(file) => locked(file, repos, selection, screen)?.into_iter().map(Job::Locked).collect(),
-        None => specs.into_iter().map(|spec| Job::Chosen(spec, selection.options())).collect(),
-    };
+    if let Some(file) = &repos.locked {
+        let pasted = named(repos, screen)?.specs.first().and_then(|spec| spec.endpoint.clone());
+        let jobs = locked(file, repos, selection, screen)?.into_iter().map(Job::Locked).collect();
+        return Ok((jobs, session(place, transfer, false, screen, pasted.as_deref(), into.destination())?));
+    }
+    let (mut named, listed) = (named(repos, screen)?, from_file(repos, screen)?);
+    if let (Some(file), Some(other)) = (named.files.first(), listed.first()) {
+        let other = other.repo_type.qualify(&other.id);
+        let what = format!("\"{}\" is a file, and --from-file names {other} besides", printable(file));
+        screen.fail("", &what, Some("name files of one repo, or several repos"));
+        return Err(ExitCode::Usage);
+    }
+    // What makes no sense is said before any request.
+    named.specs = specs(named.specs, repos.revision.as_ref(), screen)?;
+    for spec in named.specs.iter().chain(&listed) {
+        wish(selection, spec, &named.files, screen)?;
+    }
+    let pasted = named.specs.iter().chain(&listed).next().and_then(|s| s.endpoint.clone());
+    let session = session(place, transfer, false, screen, pasted.as_deref(), into.destination())?;
+    settle(&mut named, &session, screen).await?;
+    let all = named.specs.into_iter().chain(listed).collect();
+    let mut jobs = Vec::new();
+    for spec in specs(all, repos.revision.as_ref(), screen)? {
+        let options = wish(selection, &spec, &named.files, screen)?;
+        jobs.push(Job::Chosen(spec, options));
+    }
     Ok((jobs, session))
 }
 
@@ -283,5 +360,6 @@ async fn inspect_one(
     })?;
     apply_revision(&mut spec, args.revision.as_ref());
     let session = session(&args.place, &args.transfer, false, screen, spec.endpoint.as_deref(), None).map_err(Err)?;
-    session.inspect(&spec, &args.selection.options()).await.map_err(Ok)
+    let options = wish(&args.selection, &spec, &[], screen).map_err(Err)?;
+    session.inspect(&spec, &options).await.map_err(Ok)
 }

@@ -89,6 +89,13 @@ impl Screen {
         HumanOptions { width: width(&stdout), color: stdout.is_terminal() && self.human.color, ..self.human }
     }
 
+    /// Says what is no error and no result.
+    pub(super) fn note(&self, text: &str) {
+        if !self.quiet {
+            self.say(&self.fitting("", &format!("note: {text}")));
+        }
+    }
+
     pub(super) fn say(&self, text: &str) {
         if self.events {
             ndjson::event("message", json!({ "text": text.trim_end() }));

@@ -81,10 +81,10 @@ fn every_json_output_is_what_its_schema_says() {
         let run: Run = command.args(line.split_whitespace()).output().unwrap().into();
         run.json()
     };
-    let clean = || {
+    let clean = |line: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hfget"));
         machine.environment(&mut command);
-        let run: Run = command.args(["clean", "--json"]).output().unwrap().into();
+        let run: Run = command.args(line.split(' ')).arg("--json").output().unwrap().into();
         run.json()
     };
     let json = |line: &str| machine.hfget(&format!("{line} --json")).json();
@@ -106,7 +106,10 @@ fn every_json_output_is_what_its_schema_says() {
     machine.hub.fault(Fault::new(Place::Bytes, Kind::Cut(5 << 20)).on("model.safetensors"));
     documents.push(json("org/one"));
     documents.push(json("plan org/one"));
-    documents.push(clean());
+    documents.push(clean("clean"));
+    documents.push(clean("list"));
+    documents.push(clean("remove THUDM/chatglm3-6b --dry-run"));
+    documents.push(clean("remove org/one"));
     assert_fit("json.schema.json", &documents);
 }
 

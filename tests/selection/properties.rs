@@ -160,10 +160,12 @@ proptest! {
             (other, _) => prop_assert!(false, "{other:?}"),
         }
         if let Ok(selection) = result {
-            let one_family: Vec<_> = selection.weights.iter().filter(|s| !options.all && s.scope.is_empty()).collect();
+            // Who names files is not chosen for.
+            let chosen = !options.all && !selection.named;
+            let one_family: Vec<_> = selection.weights.iter().filter(|s| chosen && s.scope.is_empty()).collect();
             let families: std::collections::BTreeSet<_> = one_family.iter().map(|s| s.family).collect();
             prop_assert!(families.len() <= 1 || listing.get("adapter_config.json").is_some(), "{families:?} at the root");
-            if let Some(only) = options.only.filter(|_| !options.all) {
+            if let Some(only) = options.only.filter(|_| chosen) {
                 // A layer beside an ONNX transformer has weights of its own.
                 let layer = |scope: &str| only == Family::Onnx && scope.ends_with("1_Dense");
                 prop_assert!(selection.weights.iter().all(|s| s.family == only || layer(&s.scope)));

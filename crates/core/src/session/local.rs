@@ -312,7 +312,7 @@ fn choose(listing: &Listing, folder: &Folder, mut options: Options, trusted: boo
 }
 
 /// Drives selection with the documents that are here.
-fn select_here(listing: &Listing, folder: &Folder, options: &Options) -> Result<Selection, SelectError> {
+pub(super) fn select_here(listing: &Listing, folder: &Folder, options: &Options) -> Result<Selection, SelectError> {
     let mut documents = Documents::new();
     loop {
         match select(listing, options, &documents)? {

@@ -1,6 +1,7 @@
 //! The whole job in one call: resolve, list, select, plan, fetch, verify. Wires the rooms together;
 //! prints nothing.
 
+mod cached;
 mod compare;
 mod config;
 mod early;
@@ -13,6 +14,7 @@ mod locked;
 mod objects;
 mod outcome;
 mod prepare;
+mod resolve;
 mod source;
 
 use crate::model::{Options, Purpose};
@@ -22,6 +24,7 @@ use std::time::Instant;
 
 use sha2::Digest as _;
 
+pub use cached::{Cached, cached};
 pub use compare::{CompareConfig, Comparison};
 pub use config::{Config, Destination};
 pub use error::Error;

@@ -260,7 +260,12 @@ impl Session {
         Error::NotCached { repo: spec.repo_type.qualify(&spec.id), revision, place }
     }
 
-    async fn list_offline(&self, spec: &RepoSpec, revision: &Revision, store: &Arc<Store>) -> Result<Listed, Error> {
+    pub(super) async fn list_offline(
+        &self,
+        spec: &RepoSpec,
+        revision: &Revision,
+        store: &Arc<Store>,
+    ) -> Result<Listed, Error> {
         let wanted = revision.clone();
         let found = self
             .blocking(store, move |store| {

@@ -8,6 +8,7 @@ mod cache;
 mod conflict;
 mod disk;
 mod error;
+mod inventory;
 mod journal;
 mod kept;
 mod layout;
@@ -28,6 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(crate) use cache::folder_name;
 pub(crate) use conflict::{Conflict, conflicts};
 pub use error::{StoreError, StoreErrorKind};
+pub use inventory::Removal;
 #[cfg(feature = "object-store")]
 pub(crate) use leftovers::repo_of_folder;
 pub use leftovers::{Leftover, cached_repos};
