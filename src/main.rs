@@ -13,6 +13,7 @@ mod cli {
     pub mod lock;
     pub mod ndjson;
     pub mod papers;
+    pub mod paste;
     pub mod progress;
     pub mod remove;
     pub mod run;

@@ -63,6 +63,7 @@ impl<'a> Endings<'a> {
     }
 
     pub fn report_at(&mut self, at: usize, name: &str, report: Report) {
+        let report = self.screen.advised(report);
         self.screen.report(&report);
         self.line(name, Ok(&report));
         self.end = self.end.max(report.exit_code());

@@ -45,6 +45,10 @@ pub(super) fn read(repos: &Repos) -> Result<Named, Complaint> {
         // Beside a file a word is a file.
         named.files.extend(named.unclear.drain(..).map(|(text, _)| text));
     }
+    if named.specs.first().is_some_and(|spec| spec.path.is_some()) {
+        // What stands beside one file is no file of that repo.
+        named.specs.extend(named.unclear.drain(..).map(|(_, spec)| spec));
+    }
     if let Some(spec) = named.specs.first().filter(|spec| spec.path.is_some())
         && let Some(file) = named.files.first()
     {

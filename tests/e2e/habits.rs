@@ -144,7 +144,7 @@ fn who_names_files_and_chooses_a_family_is_asked_which() {
         "org/x *.json --all",
         "org/q:Q8_0 --variant Q4_K_M",
         "datasets/org/d --repo-type model",
-        "hf://org/x/config.json README.md",
+        "hf://org/x/config.json notes/deep/b.txt",
     ] {
         let machine = machine();
         let run = typed(&machine, line).ends_with(2);
@@ -264,7 +264,7 @@ fn flags_of_hf_download_mean_what_they_mean_there() {
     }
     let machine = machine();
     typed(&machine, "download org/x --dry-run").ends_with(0).shows("model.safetensors");
-    assert_eq!(machine.byte_requests(), 0);
+    assert!(!machine.model("org/x").join("snapshots").exists());
     let json = typed(&machine, "download org/x --format json").ends_with(0).json();
     assert_eq!(json["reports"][0]["verified"], true);
 }
@@ -432,6 +432,46 @@ fn a_repo_that_is_a_link_is_not_removed_through_it() {
     let before = tree(&elsewhere);
     typed(&machine, "remove org/x").ends_with(5).says("symbolic link");
     assert_eq!(tree(&elsewhere), before);
+}
+
+/// The first command line in the advice.
+#[track_caller]
+fn advised(run: &Run) -> String {
+    let line = run.err.split('`').skip(1).step_by(2).find_map(|line| line.strip_prefix("hfget "));
+    line.unwrap_or_else(|| panic!("no command line in {}", run.err)).to_owned()
+}
+
+/// Advice is a line to paste: it works, and it keeps where and what.
+#[test]
+fn the_lines_in_advice_do_what_they_say() {
+    for (line, ends, kept, left) in [
+        ("org/x --offline", 3, "", "hf/hub/models--org--x"),
+        ("org/x --offline --cache-dir c2", 3, "--cache-dir c2", "c2/models--org--x"),
+        ("org/x --offline --local-dir d", 3, "--local-dir d", "d/config.json"),
+        ("org/x --offline --local-dir d --prefer bin", 3, "--prefer bin", "d/config.json"),
+        ("org/x --offline --cache-dir c2 --revision main", 3, "--cache-dir c2 --revision main", "c2/models--org--x"),
+        ("verify org/x --cache-dir c2", 3, "--cache-dir c2", "c2/models--org--x"),
+        ("org/x --include nothing* --cache-dir c2", 3, "plan org/x -v --cache-dir c2", ""),
+        ("org/x/config.json", 2, "", "hf/hub/models--org--x"),
+        ("org/q --subfolder none", 3, "plan org/q -v", ""),
+        ("remove org/x", 3, "list", ""),
+    ] {
+        let machine = machine();
+        let run = typed(&machine, line).ends_with(ends);
+        let advice = advised(&run);
+        assert!(advice.contains(kept), "{line}: {advice}");
+        typed(&machine, &advice).ends_with(0);
+        assert!(machine.home.path().join(left).exists(), "{line}: {advice}");
+    }
+    // What is wrong is fetched again where it is wrong.
+    let machine = machine();
+    typed(&machine, "org/x --cache-dir c2").ends_with(0);
+    let snapshot = machine.home.path().join("c2/models--org--x/snapshots").join(model().commit());
+    let blob = std::fs::canonicalize(snapshot.join("model.safetensors")).unwrap();
+    std::fs::write(blob, safetensors("w", 63)).unwrap();
+    let run = typed(&machine, "verify org/x --cache-dir c2").ends_with(1);
+    typed(&machine, &advised(&run)).ends_with(0);
+    typed(&machine, "verify org/x --cache-dir c2").ends_with(0);
 }
 
 /// A short help is read at a glance; the long one has everything.

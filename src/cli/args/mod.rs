@@ -27,7 +27,7 @@ pub use shared::{Format, Into, Output, Place, Progress, Reports, Repos, Selectio
 #[derive(Debug, Parser)]
 #[command(
     version,
-    override_usage = "hfget [OPTIONS] REPO...\n       hfget COMMAND ...",
+    override_usage = "hfget [OPTIONS] REPO [FILE|REPO]...\n       hfget COMMAND ...",
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     disable_version_flag = true,
@@ -157,9 +157,16 @@ fn at_a_glance(command: clap::Command, whole: bool) -> clap::Command {
         }
         false => "",
     };
+    // What is chosen is asked about where something is fetched.
+    let rarely = ["prefer", "variant", "with", "exclude"];
+    let fetches = whole || command.get_name() == "plan";
+    let command = command.mut_args(|arg| {
+        let rare = !fetches && rarely.contains(&arg.get_id().as_str());
+        if rare { arg.hide_short_help(true) } else { arg }
+    });
     let positionals = if command.get_positionals().next().is_some() { "{positionals}\n" } else { "" };
     let template =
-        format!("{{about}}\n\n{{usage-heading}} {{usage}}\n\n{commands}{positionals}{{options}}\n\n{{after-help}}");
+        format!("{{about}}\n\n{{usage-heading}} {{usage}}\n\n{commands}{positionals}{{options}}{{after-help}}");
     command.help_template(template)
 }
 

@@ -14,7 +14,7 @@ use super::values::{CodeParser, family, family_help, rate, repo_type, transport}
 
 #[derive(Debug, Args)]
 pub struct Repos {
-    /// OWNER/NAME[@REVISION], datasets/…, hf://… or a pasted URL; then files of it
+    /// OWNER/NAME[@REVISION], hf://… or a pasted URL; then files of it
     ///
     /// A file is a name, a pattern such as '*.json', or a folder such as onnx/. Just these are taken, and no weight set is
     /// checked; a shard brings its set. OWNER/NAME:Q4_K_M is one quantisation.
