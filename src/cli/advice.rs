@@ -57,7 +57,7 @@ impl Advisor {
     pub(super) fn command_meant(&self, error: &Error) -> Option<String> {
         let word = absent_repo(error).filter(|word| self.commands && !word.contains('/'))?;
         let whole = command();
-        let names = whole.get_subcommands().map(clap::Command::get_name);
+        let names = whole.get_subcommands().filter(|one| !one.is_hide_set()).map(clap::Command::get_name);
         meant(word, names).first().map(|name| (*name).to_owned())
     }
 }

@@ -64,7 +64,11 @@ impl Kept {
             return line.to_owned();
         }
         // A plan of what was asked for.
-        if words[1] == "plan" && words.iter().skip(2).all(|word| word.starts_with('-')) && !repo.is_empty() {
+        if words[1] == "plan"
+            && words.len() > 2
+            && words.iter().skip(2).all(|word| word.starts_with('-'))
+            && !repo.is_empty()
+        {
             words.insert(2, repo);
         }
         let whole = command();
@@ -125,6 +129,7 @@ mod tests {
             ("org/x --local-dir d --prefer bin", "`hfget org/x`", "`hfget org/x --local-dir d --prefer bin`"),
             ("org/x -r v1", "`hfget org/x`", "`hfget org/x --revision v1`"),
             ("org/x -r v1", "`hfget org/x@v1`", "`hfget org/x@v1`"),
+            ("plann --offline", "did you mean `hfget plan`?", "did you mean `hfget plan`?"),
             ("org/x -v", "`hfget plan -v` shows", "`hfget plan org/x -v` shows"),
             ("org/x --cache-dir c", "`hfget list` shows", "`hfget list --cache-dir c` shows"),
             (

@@ -23,7 +23,7 @@ use super::endings::Endings;
 use super::habits::{asks_for_short_help, understood};
 use super::list::list;
 use super::lock::{lock, locked};
-use super::papers::{completions, man};
+use super::papers::{completions, man, offer};
 use super::progress::{say_interrupted, write_line};
 use super::remove::remove;
 use super::screen::{Screen, print_json};
@@ -87,6 +87,7 @@ async fn run(cli: Cli) -> ExitCode {
             Some(Command::Compare(args)) => compare(&args).await,
             Some(Command::Completions(args)) => completions(&args),
             Some(Command::Man(args)) => man(&args),
+            Some(Command::Offer { what }) => offer(what),
             None if cli.get.dry_run => plan(&Asked::to_get(&cli.get), false).await,
             None => get(&cli.get).await,
         }

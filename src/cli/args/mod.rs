@@ -103,6 +103,12 @@ pub enum Command {
     /// Prints hfget(1) as roff to stdout. With a folder, writes hfget.1 and a page for each command into it, and prints
     /// their paths.
     Man(ManArgs),
+    /// Print what shells complete
+    #[command(name = "__offer", hide = true)]
+    Offer {
+        /// Of what
+        what: crate::cli::papers::Offer,
+    },
 }
 
 impl Cli {
@@ -115,7 +121,13 @@ impl Cli {
             Some(Command::Lock(args)) => &args.output,
             Some(Command::Compare(args)) => &args.output,
             Some(Command::Clean(args)) => &args.output,
-            Some(Command::List(_) | Command::Remove(_) | Command::Completions(_) | Command::Man(_)) => return false,
+            Some(
+                Command::List(_)
+                | Command::Remove(_)
+                | Command::Offer { .. }
+                | Command::Completions(_)
+                | Command::Man(_),
+            ) => return false,
             None => &self.get.output,
         };
         output.progress == Some(Progress::Json)
@@ -230,7 +242,7 @@ mod tests {
     #[test]
     fn every_command_has_examples_and_each_of_them_is_understood_by_it() {
         let whole = command();
-        let names = whole.get_subcommands().map(clap::Command::get_name).chain(["hfget"]);
+        let names = whole.get_subcommands().filter(|c| !c.is_hide_set()).map(clap::Command::get_name).chain(["hfget"]);
         for name in names {
             let topic = examples::of(name).unwrap_or_else(|| panic!("{name} has no examples"));
             assert!((2..=6).contains(&topic.examples.len()), "{name}");
@@ -261,7 +273,9 @@ mod tests {
 
     #[test]
     fn short_help_fits_a_screen() {
-        let names: Vec<String> = command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
+        let whole = command();
+        let shown = whole.get_subcommands().filter(|c| !c.is_hide_set());
+        let names: Vec<String> = shown.map(|c| c.get_name().to_owned()).collect();
         for name in names.iter().map(String::as_str).chain(["hfget"]) {
             let help = short_help(name);
             assert!(help.lines().count() <= 24, "{name}: {}\n{help}", help.lines().count());

@@ -37,6 +37,7 @@ use crate::model::{Family, Options, Purpose};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use checkpoint::CheckpointState;
+pub use choose::variants_of;
 pub use types::*;
 
 use filter::Globs;

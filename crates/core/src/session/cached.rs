@@ -10,6 +10,7 @@ use crate::finding::Code;
 use crate::model::{
     CommitId, Entry, Family, Listing, Options, Presence, RepoId, RepoInfo, RepoType, Revision, WeightSet,
 };
+use crate::select::variants_of;
 use crate::store::{Store, cached_repos};
 
 /// A snapshot of a repo in a cache, or what is left of a run that never came so far.
@@ -71,6 +72,21 @@ fn of_repo(root: &Path, repo_type: RepoType, id: &RepoId) -> Vec<Cached> {
         }
     }
     all
+}
+
+/// The variants that the weights in the cache at `root` have by their names. Blocks.
+#[must_use]
+pub fn cached_variants(root: &Path) -> Vec<String> {
+    let mut all = BTreeSet::new();
+    for (repo_type, id) in cached_repos(root) {
+        let store = Store::hub_cache(root, repo_type, &id, true);
+        for commit in store.snapshots() {
+            let Ok(folder) = Folder::read(&store.snapshot_dir(&commit), &|_| None) else { continue };
+            let info = RepoInfo::new(repo_type, id.clone(), Revision::default(), commit);
+            all.extend(variants_of(&Listing::new(info, folder.entries(), Vec::new())));
+        }
+    }
+    all.into_iter().collect()
 }
 
 fn nothing(store: &Store, repo_type: RepoType, id: &RepoId) -> Cached {

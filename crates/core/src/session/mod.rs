@@ -24,7 +24,7 @@ use std::time::Instant;
 
 use sha2::Digest as _;
 
-pub use cached::{Cached, cached};
+pub use cached::{Cached, cached, cached_variants};
 pub use compare::{CompareConfig, Comparison};
 pub use config::{Config, Destination};
 pub use error::Error;
