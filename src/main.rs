@@ -7,15 +7,21 @@ mod cli {
     pub mod clean;
     pub mod compare;
     pub mod endings;
+    pub mod habits;
     pub mod inspect;
+    pub mod list;
     pub mod lock;
     pub mod ndjson;
     pub mod papers;
+    pub mod paste;
     pub mod progress;
+    pub mod remove;
     pub mod run;
     pub mod screen;
     pub mod setup;
+    pub mod upfront;
     pub mod verify;
+    pub mod words;
 }
 
 mod render;

@@ -57,7 +57,7 @@ impl Advisor {
     pub(super) fn command_meant(&self, error: &Error) -> Option<String> {
         let word = absent_repo(error).filter(|word| self.commands && !word.contains('/'))?;
         let whole = command();
-        let names = whole.get_subcommands().map(clap::Command::get_name);
+        let names = whole.get_subcommands().filter(|one| !one.is_hide_set()).map(clap::Command::get_name);
         meant(word, names).first().map(|name| (*name).to_owned())
     }
 }
@@ -71,7 +71,7 @@ fn absent_repo(error: &Error) -> Option<&str> {
 }
 
 /// A repo whose name is nearly this one, or the same without the owner or of another one.
-fn near_repo<'a>(wanted: &str, here: &'a [String]) -> Option<&'a str> {
+pub(super) fn near_repo<'a>(wanted: &str, here: &'a [String]) -> Option<&'a str> {
     fn last(id: &str) -> &str {
         id.rsplit('/').next().unwrap_or(id)
     }

@@ -13,6 +13,7 @@ use super::advice::Advisor;
 use super::args::CompareArgs;
 use super::screen::{Screen, print_json, result};
 use super::setup::{hub, listed};
+use super::upfront::wish;
 use crate::render;
 
 /// Passes on what is worth a line: small files that are read on the way are not.
@@ -38,7 +39,11 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
     let mut end = ExitCode::Verified;
     let mut values = Vec::new();
     for spec in &specs {
-        match comparison.compare(spec, &args.selection.options()).await {
+        let options = match wish(&args.selection, spec, &[], &screen) {
+            Ok(options) => options,
+            Err(bad) => return bad,
+        };
+        match comparison.compare(spec, &options).await {
             Ok(mut report) => {
                 end = end.max(report.exit_code());
                 if screen.json {

@@ -2,6 +2,7 @@
 //! `JUnit` or annotations for machines, and a file of them on request.
 
 use std::io::IsTerminal as _;
+use std::path::Path;
 
 use hfget_core::finding::ExitCode;
 use hfget_core::report::Report;
@@ -15,6 +16,14 @@ use super::args::{Format, Reports};
 use super::progress::write_line;
 use super::screen::{Screen, json_text, result};
 
+/// Whether a file could be written. One that is there keeps what is in it; a pipe is left alone.
+fn can_write(file: &Path) -> std::io::Result<()> {
+    match std::fs::metadata(file) {
+        Ok(meta) if !meta.is_file() && !meta.is_dir() => Ok(()),
+        _ => std::fs::OpenOptions::new().create(true).append(true).open(file).map(drop),
+    }
+}
+
 enum Ending {
     Report(Box<Report>),
     Error { text: String, json: Value },
@@ -24,13 +33,21 @@ enum Ending {
 pub(super) struct Endings<'a> {
     screen: &'a Screen,
     reports: &'a Reports,
-    all: Vec<(String, Ending)>,
+    /// Where each stands in the order that was asked for.
+    all: Vec<(usize, String, Ending)>,
     end: ExitCode,
 }
 
 impl<'a> Endings<'a> {
-    pub fn new(screen: &'a Screen, reports: &'a Reports) -> Self {
-        Endings { screen, reports, all: Vec::new(), end: ExitCode::Verified }
+    /// Fails, and has said so, where the report's file could not be written: nobody waits hours to learn that.
+    pub fn new(screen: &'a Screen, reports: &'a Reports) -> Result<Self, ExitCode> {
+        if let Some(file) = &reports.report
+            && let Err(error) = can_write(file)
+        {
+            screen.fail("--report", &format!("cannot write {}: {error}", file.display()), None);
+            return Err(ExitCode::Local);
+        }
+        Ok(Endings { screen, reports, all: Vec::new(), end: ExitCode::Verified })
     }
 
     fn format(&self) -> Format {
@@ -38,21 +55,35 @@ impl<'a> Endings<'a> {
     }
 
     pub fn report(&mut self, name: &str, report: Report) {
+        self.report_at(self.all.len(), name, report);
+    }
+
+    /// Whether the repo at this place has ended.
+    pub fn has(&self, at: usize) -> bool {
+        self.all.iter().any(|(place, ..)| *place == at)
+    }
+
+    pub fn report_at(&mut self, at: usize, name: &str, report: Report) {
+        let report = self.screen.advised(report);
         self.screen.report(&report);
         self.line(name, Ok(&report));
         self.end = self.end.max(report.exit_code());
         if self.format() == Format::Human && report.exit_code() == ExitCode::Verified {
             result(&report.place.to_string());
         }
-        self.all.push((name.to_owned(), Ending::Report(Box::new(report))));
+        self.all.push((at, name.to_owned(), Ending::Report(Box::new(report))));
     }
 
     pub fn error(&mut self, name: &str, error: &Error) {
+        self.error_at(self.all.len(), name, error);
+    }
+
+    pub fn error_at(&mut self, at: usize, name: &str, error: &Error) {
         let json = self.screen.error(name, error);
         self.line(name, Err(""));
         self.end = self.end.max(error.exit_code());
         let ending = Ending::Error { text: error.to_string(), json };
-        self.all.push((name.to_owned(), ending));
+        self.all.push((at, name.to_owned(), ending));
     }
 
     /// Ends worse, for a reason that has been said.
@@ -71,7 +102,7 @@ impl<'a> Endings<'a> {
         let ended: Vec<Ended<'_>> = self
             .all
             .iter()
-            .map(|(name, ending)| {
+            .map(|(_, name, ending)| {
                 let outcome = match ending {
                     Ending::Report(report) => Ok(&**report),
                     Ending::Error { text, .. } => Err(text.as_str()),
@@ -88,14 +119,15 @@ impl<'a> Endings<'a> {
                     Ending::Report(report) => serde_json::to_value(report).unwrap_or_default(),
                     Ending::Error { json, .. } => json.clone(),
                 };
-                let values: Vec<Value> = self.all.iter().map(|(_, ending)| value(ending)).collect();
+                let values: Vec<Value> = self.all.iter().map(|(.., ending)| value(ending)).collect();
                 json_text("reports", &values)
             }
         }
     }
 
     /// Writes what is to be written at the end, and gives the exit code of the worst.
-    pub fn finish(self) -> ExitCode {
+    pub fn finish(mut self) -> ExitCode {
+        self.all.sort_by_key(|(at, ..)| *at);
         let format = self.format();
         let text = self.text(format);
         if format == Format::Json || !text.is_empty() {

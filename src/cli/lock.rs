@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use super::advice::Advisor;
 use super::args::{LockArgs, Repos, Selection};
 use super::screen::{Screen, print_json, result};
-use super::setup::{session, specs};
+use super::setup::{from_file, named, session, specs};
+use super::upfront::wish;
 
 /// Reads a lockfile, or says why not.
 pub(super) fn read(file: &Path, screen: &Screen) -> Result<Lock, ExitCode> {
@@ -70,7 +71,14 @@ pub(super) fn locked(
         screen.fail("", &"--locked takes what was locked: it goes with no selection flags", None);
         return Err(ExitCode::Usage);
     }
-    let specs = specs(repos, screen)?;
+    let named = named(repos, screen)?;
+    if let Some(file) = named.files.first() {
+        screen.fail("", &format!("--locked takes what was locked, and \"{}\" is no repo", printable(file)), None);
+        return Err(ExitCode::Usage);
+    }
+    let words = named.specs.into_iter().chain(named.unclear.into_iter().map(|(_, spec)| spec));
+    let all = words.chain(from_file(repos, screen)?).collect();
+    let specs = specs(all, repos.revision.as_ref(), screen)?;
     of(&read(file, screen)?, &specs, file, screen)
 }
 
@@ -88,6 +96,14 @@ async fn settle(args: &LockArgs, screen: &Screen) -> Result<ExitCode, ExitCode> 
         screen.fail("", &"--check and --update choose as was chosen then: they go with no selection flags", None);
         return Err(ExitCode::Usage);
     }
+    if !args.check {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if let Err(error) = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
+            let error = std::io::Error::from(error);
+            screen.fail("", &format!("cannot write {}: {error}", file.display()), None);
+            return Err(ExitCode::Local);
+        }
+    }
     let mut lock = match (again, file.exists()) {
         (true, _) => read(file, screen)?,
         // One that names no repo yet is as good as a new one.
@@ -100,8 +116,12 @@ async fn settle(args: &LockArgs, screen: &Screen) -> Result<ExitCode, ExitCode> 
     let jobs: Vec<(RepoSpec, Options)> = if again {
         of(&lock, &args.repos, file, screen)?.into_iter().map(|l| (l.spec(), l.options)).collect()
     } else {
-        let repos = Repos { named: args.repos.clone(), revision: args.revision.clone(), locked: None, from_file: None };
-        specs(&repos, screen)?.into_iter().map(|spec| (spec, args.selection.options())).collect()
+        let mut jobs = Vec::new();
+        for spec in specs(args.repos.clone(), args.revision.as_ref(), screen)? {
+            let options = wish(&args.selection, &spec, &[], screen)?;
+            jobs.push((spec, options));
+        }
+        jobs
     };
     let pasted = jobs.first().and_then(|(spec, _)| spec.endpoint.clone());
     let session = session(&args.place, &args.transfer, false, screen, pasted.as_deref(), None)?;

@@ -5,12 +5,15 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use clap::{Arg, Command};
+use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 use hfget_core::finding::ExitCode;
+use hfget_core::session::cached_variants;
+use hfget_core::store::cached_repos;
 
 use super::args::examples::{self, EXIT_CODES};
-use super::args::{CompletionsArgs, ManArgs, command};
+use super::args::{CompletionsArgs, ManArgs, cache_root, command};
 use super::progress::write_line;
 use super::screen::result;
 
@@ -18,8 +21,86 @@ use super::screen::result;
 pub fn completions(args: &CompletionsArgs) -> ExitCode {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut shown(&command()), "hfget", &mut text);
+    let text = match String::from_utf8(text) {
+        Ok(script) => with_offers(args.shell, script).into_bytes(),
+        Err(error) => error.into_bytes(),
+    };
     end_of(io::stdout().lock().write_all(&text), Path::new("stdout"))
 }
+
+/// What shells are to ask for when a repo or a variant is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Offer {
+    /// The repos in the cache
+    Repos,
+    /// The variants of their weights
+    Variants,
+}
+
+/// Prints a word a line. An empty cache offers nothing, and a shell is not to be troubled with errors.
+pub fn offer(what: Offer) -> ExitCode {
+    let Some(root) = cache_root(None) else { return ExitCode::Verified };
+    let words = match what {
+        Offer::Repos => cached_repos(&root).iter().map(|(repo_type, id)| repo_type.qualify(id)).collect(),
+        Offer::Variants => cached_variants(&root),
+    };
+    // A name that a shell could take for more than a word is not offered.
+    let plain = |word: &&String| word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./+".contains(c));
+    let text: String = words.iter().filter(plain).map(|word| format!("{word}\n")).collect();
+    end_of(io::stdout().lock().write_all(text.as_bytes()), Path::new("stdout"))
+}
+
+/// The script with words from the cache besides those that never change.
+fn with_offers(shell: Shell, script: String) -> String {
+    match shell {
+        Shell::Bash => script + BASH,
+        Shell::Fish => script + FISH,
+        Shell::Zsh => {
+            let (first, rest) = script.split_once('\n').unwrap_or((script.as_str(), ""));
+            let mut text = format!("{first}\n{ZSH}");
+            for line in rest.lines() {
+                let repo = ["'*::named", "'*::repos", "'*::targets"].iter().any(|start| line.starts_with(start));
+                let variant = line.starts_with("'*--variant=") || line.starts_with("'--variant=");
+                let action = if repo { "_hfget_repos" } else { "_hfget_variants" };
+                match line.rsplit_once(':') {
+                    Some((before, _)) if repo || variant => text.push_str(&format!("{before}:{action}' \\")),
+                    _ => text.push_str(line),
+                }
+                text.push('\n');
+            }
+            text
+        }
+        _ => script,
+    }
+}
+
+const BASH: &str = r#"
+eval "_hfget_words() $(declare -f _hfget | tail -n +2)"
+_hfget() {
+    _hfget_words "$@"
+    local word="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}"
+    case "$before" in
+        --variant) COMPREPLY=($(compgen -W "$("$1" __offer variants 2>/dev/null)" -- "$word")) ;;
+        -*) ;;
+        *) [[ $word == -* ]] || COMPREPLY+=($(compgen -W "$("$1" __offer repos 2>/dev/null)" -- "$word")) ;;
+    esac
+}
+"#;
+
+const FISH: &str = r#"
+complete -c hfget -n "not string match -q -- '-*' (commandline -ct)" -a "(hfget __offer repos 2>/dev/null)"
+complete -c hfget -l variant -x -a "(hfget __offer variants 2>/dev/null)"
+"#;
+
+const ZSH: &str = r#"
+_hfget_repos() {
+    compadd -- ${(f)"$(hfget __offer repos 2>/dev/null)"}
+    _files
+}
+_hfget_variants() {
+    compadd -- ${(f)"$(hfget __offer variants 2>/dev/null)"}
+}
+"#;
 
 /// A command without its hidden flags, which shells would complete.
 fn shown(whole: &Command) -> Command {
@@ -31,7 +112,7 @@ fn shown(whole: &Command) -> Command {
         .disable_help_flag(true)
         .disable_version_flag(true)
         .args(whole.get_arguments().filter(|arg| !arg.is_hide_set()).cloned())
-        .subcommands(whole.get_subcommands().map(shown))
+        .subcommands(whole.get_subcommands().filter(|command| !command.is_hide_set()).map(shown))
 }
 
 /// Prints the main page, or writes all of them into a folder.
@@ -49,7 +130,7 @@ pub fn man(args: &ManArgs) -> ExitCode {
     if let Err(error) = std::fs::create_dir_all(dir) {
         return end_of(Err(error), dir);
     }
-    for one in std::iter::once(&whole).chain(whole.get_subcommands()) {
+    for one in std::iter::once(&whole).chain(whole.get_subcommands().filter(|one| !one.is_hide_set())) {
         let file = dir.join(format!("{}.1", name(one)));
         if let Err(error) = page(one, &whole).and_then(|text| std::fs::write(&file, text)) {
             return end_of(Err(error), &file);
@@ -122,7 +203,7 @@ fn page(one: &Command, whole: &Command) -> io::Result<Vec<u8>> {
     }
     more.control("SH", ["SEE ALSO"]);
     let others: Vec<String> = std::iter::once(whole)
-        .chain(whole.get_subcommands())
+        .chain(whole.get_subcommands().filter(|one| !one.is_hide_set()))
         .filter(|other| name(other) != name(one))
         .map(|other| format!("{}(1)", name(other)))
         .collect();

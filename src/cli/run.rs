@@ -14,16 +14,21 @@ use hfget_core::text::{hidden, keep_secret, printable};
 
 use super::advice::Advisor;
 use super::args::{
-    Cli, Command, GetArgs, InspectArgs, Into, Output, Place, PlanArgs, Repos, Selection, Transfer, command,
+    Cli, Command, GetArgs, Help, InspectArgs, Into, Output, Place, PlanArgs, Repos, Selection, Transfer, command_with,
+    useless,
 };
 use super::clean::clean;
 use super::compare::compare;
 use super::endings::Endings;
+use super::habits::{asks_for_short_help, understood};
+use super::list::list;
 use super::lock::{lock, locked};
-use super::papers::{completions, man};
+use super::papers::{completions, man, offer};
 use super::progress::{say_interrupted, write_line};
+use super::remove::remove;
 use super::screen::{Screen, print_json, result_as_it_is};
-use super::setup::{apply_revision, folders, session, specs};
+use super::setup::{apply_revision, folders, from_file, named, session, specs};
+use super::upfront::{resolve_all, settle, wish};
 use super::verify::verify;
 
 /// Says what is wrong with the command line, and ends. What is secret in a URL on it is not repeated.
@@ -42,8 +47,22 @@ fn refuse(error: &clap::Error) -> ! {
 }
 
 pub fn main() -> ProcessCode {
-    let matches = match command().try_get_matches() {
-        Ok(matches) => matches,
+    let words = match understood(std::env::args_os().collect()) {
+        Ok(words) => words,
+        Err(answer) => {
+            write_line(&format!("error: {answer}"));
+            return code(ExitCode::Usage);
+        }
+    };
+    let help = if asks_for_short_help(&words) { Help::Short } else { Help::Whole };
+    let matches = match command_with(help).try_get_matches_from(words) {
+        Ok(matches) => match useless(&matches) {
+            Some((name, flag)) => {
+                write_line(&format!("error: `hfget {name}` has no use for --{flag}\n  → leave it out"));
+                return code(ExitCode::Usage);
+            }
+            None => matches,
+        },
         // Help and version are not errors; clap exits with 2 for the rest.
         Err(error) => refuse(&error),
     };
@@ -89,9 +108,12 @@ async fn run(cli: Cli) -> ExitCode {
             Some(Command::Inspect(args)) => inspect(&args).await,
             Some(Command::Lock(args)) => lock(args).await,
             Some(Command::Clean(args)) => clean(args).await,
+            Some(Command::List(args)) => list(args).await,
+            Some(Command::Remove(args)) => remove(args).await,
             Some(Command::Compare(args)) => compare(&args).await,
             Some(Command::Completions(args)) => completions(&args),
             Some(Command::Man(args)) => man(&args),
+            Some(Command::Offer { what }) => offer(what),
             None if cli.get.dry_run => plan(&Asked::to_get(&cli.get), false).await,
             None => get(&cli.get).await,
         }
@@ -119,16 +141,33 @@ async fn interrupted() {
 
 async fn get(args: &GetArgs) -> ExitCode {
     let screen = Screen::new(&args.output, Advisor::new(args.place.cache_dir.as_deref()).of_commands());
-    let jobs = match setup(&Asked::to_get(args), &screen) {
+    if let Some(note) = args.habits.note() {
+        screen.note(&note);
+    }
+    let mut endings = match Endings::new(&screen, &args.reports) {
+        Ok(endings) => endings,
+        Err(end) => return end,
+    };
+    let jobs = match setup(&Asked::to_get(args), &screen).await {
         Ok(ready) => ready,
         Err(end) => return end,
     };
-    let mut endings = Endings::new(&screen, &args.reports);
-    for (at, (job, session)) in jobs.iter().enumerate() {
+    let mut ends = before_the_first_byte(&jobs, args).await;
+    // What is said first is said before hours of transfer; the report keeps the order that was asked for.
+    for (at, ((job, _), end)) in jobs.iter().zip(&mut ends).enumerate() {
+        if let Some(error) = end.take() {
+            endings.error_at(at, &job.name(), &error);
+            // A word that is no repo was meant otherwise, and so was what stands beside it.
+            if job.is_bare_word() && at < args.repos.named.len() {
+                return endings.finish();
+            }
+        }
+    }
+    for (at, (job, session)) in jobs.iter().enumerate().filter(|(at, _)| !endings.has(*at)).collect::<Vec<_>>() {
         match job.get(session).await {
-            Ok(report) => endings.report(&job.name(), report),
+            Ok(report) => endings.report_at(at, &job.name(), report),
             Err(error) => {
-                endings.error(&job.name(), &error);
+                endings.error_at(at, &job.name(), &error);
                 // What follows a misspelt command was not meant to be fetched.
                 if at == 0 && screen.advisor.command_meant(&error).is_some() {
                     break;
@@ -137,6 +176,21 @@ async fn get(args: &GetArgs) -> ExitCode {
         }
     }
     endings.finish()
+}
+
+/// Which of several repos are not to be had. Of one, the job itself says so.
+async fn before_the_first_byte(jobs: &[(Job, Arc<Session>)], args: &GetArgs) -> Vec<Option<Error>> {
+    let Some((_, session)) = jobs.first().filter(|_| jobs.len() > 1 && !args.place.offline) else {
+        return jobs.iter().map(|_| None).collect();
+    };
+    let specs: Vec<Option<&RepoSpec>> = jobs
+        .iter()
+        .map(|(job, _)| match job {
+            Job::Chosen(spec, _) => Some(spec),
+            Job::Locked(_) => None,
+        })
+        .collect();
+    resolve_all(&specs, session).await
 }
 
 /// The flags that say which repos, what of them, and where to.
@@ -163,7 +217,7 @@ impl<'a> Asked<'a> {
 
 async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
     let screen = Screen::new(asked.output, Advisor::new(asked.place.cache_dir.as_deref()));
-    let jobs = match setup(asked, &screen) {
+    let jobs = match setup(asked, &screen).await {
         Ok(ready) => ready,
         Err(end) => return end,
     };
@@ -233,6 +287,11 @@ impl Job {
         }
     }
 
+    /// Whether it is one word, which could have been meant otherwise.
+    fn is_bare_word(&self) -> bool {
+        matches!(self, Job::Chosen(spec, _) if spec.repo_type == RepoType::Model && spec.id.owner().is_none())
+    }
+
     async fn get(&self, session: &Session) -> Result<Report, Error> {
         match self {
             Job::Chosen(spec, options) => session.get(spec, options).await,
@@ -249,20 +308,53 @@ impl Job {
 }
 
 /// What is to be done, each with the session that does it: one for all, unless each repo has a folder of its own.
-fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<Vec<(Job, Arc<Session>)>, ExitCode> {
+async fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<Vec<(Job, Arc<Session>)>, ExitCode> {
     let Asked { repos, selection, place, into, transfer, .. } = asked;
-    let specs = specs(repos, screen)?;
-    let pasted = specs.first().and_then(|s| s.endpoint.as_deref());
-    let jobs: Vec<Job> = match &repos.locked {
-        Some(file) => locked(file, repos, selection, screen)?.into_iter().map(Job::Locked).collect(),
-        None => specs.iter().map(|spec| Job::Chosen(spec.clone(), selection.options())).collect(),
-    };
-    let folders = folders(place, jobs.iter().map(Job::repo), screen)?;
-    let open = |folder: Option<Destination>| {
+    let open = |folder: Option<Destination>, pasted: Option<&str>| {
         session(place, transfer, false, screen, pasted, into.destination().or(folder)).map(Arc::new)
     };
+    if let Some(file) = &repos.locked {
+        let pasted = named(repos, screen)?.specs.first().and_then(|spec| spec.endpoint.clone());
+        let jobs = locked(file, repos, selection, screen)?.into_iter().map(Job::Locked).collect();
+        return placed(jobs, place, None, screen, |folder| open(folder, pasted.as_deref()));
+    }
+    let (mut named, listed) = (named(repos, screen)?, from_file(repos, screen)?);
+    if let (Some(file), Some(other)) = (named.files.first(), listed.first()) {
+        let other = other.repo_type.qualify(&other.id);
+        let what = format!("\"{}\" is a file, and --from-file names {other} besides", printable(file));
+        screen.fail("", &what, Some("name files of one repo, or several repos"));
+        return Err(ExitCode::Usage);
+    }
+    // What makes no sense is said before any request.
+    named.specs = specs(named.specs, repos.revision.as_ref(), screen)?;
+    for spec in named.specs.iter().chain(&listed) {
+        wish(selection, spec, &named.files, screen)?;
+    }
+    let certain = named.specs.iter().chain(&listed).map(|spec| (spec.repo_type, &spec.id));
+    folders(place, certain, screen)?;
+    let pasted = named.specs.iter().chain(&listed).next().and_then(|s| s.endpoint.clone());
+    let session = open(None, pasted.as_deref())?;
+    settle(&mut named, &session, screen).await?;
+    let all = named.specs.into_iter().chain(listed).collect();
+    let mut jobs = Vec::new();
+    for spec in specs(all, repos.revision.as_ref(), screen)? {
+        let options = wish(selection, &spec, &named.files, screen)?;
+        jobs.push(Job::Chosen(spec, options));
+    }
+    placed(jobs, place, Some(session), screen, |folder| open(folder, pasted.as_deref()))
+}
+
+/// Each job with its session: `shared`, or one for all that `open` opens, unless each repo has a folder of its own.
+fn placed(
+    jobs: Vec<Job>,
+    place: &Place,
+    shared: Option<Arc<Session>>,
+    screen: &Screen,
+    open: impl Fn(Option<Destination>) -> Result<Arc<Session>, ExitCode>,
+) -> Result<Vec<(Job, Arc<Session>)>, ExitCode> {
+    let folders = folders(place, jobs.iter().map(Job::repo), screen)?;
     if folders.is_empty() {
-        let session = open(None)?;
+        let session = shared.map_or_else(|| open(None), Ok)?;
         return Ok(jobs.into_iter().map(|job| (job, Arc::clone(&session))).collect());
     }
     let sessions: Result<Vec<_>, ExitCode> = folders.into_iter().map(|folder| open(Some(folder))).collect();
@@ -325,5 +417,6 @@ async fn inspect_one(
     })?;
     apply_revision(&mut spec, args.revision.as_ref());
     let session = session(&args.place, &args.transfer, false, screen, spec.endpoint.as_deref(), None).map_err(Err)?;
-    session.inspect(&spec, &args.selection.options()).await.map_err(Ok)
+    let options = wish(&args.selection, &spec, &[], screen).map_err(Err)?;
+    session.inspect(&spec, &options).await.map_err(Ok)
 }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::advice::Advisor;
 use super::args::{self, Output};
 use super::ndjson::{self, Ndjson};
+use super::paste::Kept;
 use super::progress::{Bars, Lines};
 
 /// The version of the JSON that goes to stdout.
@@ -32,6 +33,7 @@ pub(super) struct Screen {
     columns: Option<usize>,
     bars: Option<Arc<Bars>>,
     pub(super) advisor: Advisor,
+    kept: Kept,
     pub(super) progress: Arc<dyn Progress>,
 }
 
@@ -79,6 +81,7 @@ impl Screen {
             columns: stderr.is_terminal().then_some(width),
             bars,
             advisor,
+            kept: Kept::of(std::env::args_os().skip(1).filter_map(|word| word.into_string().ok())),
             progress,
         }
     }
@@ -114,7 +117,7 @@ impl Screen {
 
     /// Says an error with all that can be done about it, and gives it as JSON.
     pub(super) fn error(&self, name: &str, error: &Error) -> Value {
-        let advice = self.advisor.on(error);
+        let advice: Vec<String> = self.advisor.on(error).iter().map(|line| self.kept.paste(line, name)).collect();
         self.fail_with(&printable(name), error, &advice);
         let hint = (!advice.is_empty()).then(|| advice.join("; "));
         json!({
@@ -133,6 +136,7 @@ impl Screen {
     }
 
     fn fail_with(&self, name: &str, error: &dyn std::fmt::Display, advice: &[String]) {
+        let advice: Vec<String> = advice.iter().map(|line| self.kept.paste(line, name)).collect();
         let error = error.to_string();
         if self.events {
             let hint = (!advice.is_empty()).then(|| advice.join("; "));
@@ -143,10 +147,19 @@ impl Screen {
         // Most errors name the repo or folder themselves.
         let about = if name.is_empty() || error.contains(name) { String::new() } else { format!("{name}: ") };
         let mut text = self.fitting("", &format!("{word}: {about}{error}"));
-        for line in advice {
+        for line in &advice {
             text.push_str(&self.fitting("  ", &format!("→ {}", printable(line))));
         }
         self.say(&text);
+    }
+
+    /// The report with advice that can be pasted.
+    pub(super) fn advised(&self, mut report: Report) -> Report {
+        let name = report.repo.as_ref().map(|(repo_type, id)| repo_type.qualify(id)).unwrap_or_default();
+        for hint in report.findings.iter_mut().filter_map(|finding| finding.hint.as_mut()) {
+            *hint = self.kept.paste(hint, &name);
+        }
+        report
     }
 
     pub(super) fn report(&self, report: &Report) {

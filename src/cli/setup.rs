@@ -6,31 +6,46 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hfget_core::finding::{ExitCode, Policy};
-use hfget_core::hub::{ConfigError, HubConfig, cache_dir};
+use hfget_core::hub::{ConfigError, HubConfig, Token, cache_dir};
 use hfget_core::model::{RepoId, RepoSpec, RepoType, Revision};
 use hfget_core::session::{Config, Destination, Session};
 use hfget_core::text::printable;
 
 use super::args::{Place, Repos, Transfer};
 use super::screen::{Screen, env_flag};
+use super::words::{self, Named};
 
-/// The specs with `--revision` applied, and the endpoint that pasted URLs name.
-pub(super) fn specs(repos: &Repos, screen: &Screen) -> Result<Vec<RepoSpec>, ExitCode> {
-    let mut specs = repos.named.clone();
-    if let Some(file) = &repos.from_file {
-        specs.extend(listed(file).map_err(|why| {
-            screen.fail("--from-file", &why, None);
-            ExitCode::Usage
-        })?);
-    }
+/// The repos that `--from-file` names.
+pub(super) fn from_file(repos: &Repos, screen: &Screen) -> Result<Vec<RepoSpec>, ExitCode> {
+    let Some(file) = &repos.from_file else { return Ok(Vec::new()) };
+    listed(file).map_err(|why| {
+        screen.fail("--from-file", &why, None);
+        ExitCode::Usage
+    })
+}
+
+/// The specs with `--revision` applied, of one host.
+pub(super) fn specs(
+    mut specs: Vec<RepoSpec>,
+    revision: Option<&Revision>,
+    screen: &Screen,
+) -> Result<Vec<RepoSpec>, ExitCode> {
     for spec in &mut specs {
-        apply_revision(spec, repos.revision.as_ref());
+        apply_revision(spec, revision);
     }
     if specs.len() > 1 && specs.iter().any(|s| s.endpoint != specs[0].endpoint) {
         screen.fail("", &"the URLs name different hosts; run once for each", None);
         return Err(ExitCode::Usage);
     }
     Ok(specs)
+}
+
+/// What the words name, or why not.
+pub(super) fn named(repos: &Repos, screen: &Screen) -> Result<Named, ExitCode> {
+    words::read(repos).map_err(|(what, hint)| {
+        screen.fail("", &what, hint.as_deref());
+        ExitCode::Usage
+    })
 }
 
 /// The repos that a file names, or stdin as `-`: one a line, `#` starts a comment. The error is a
@@ -153,6 +168,21 @@ pub(super) fn session(
         hub.transport = transport;
     }
     transfer.patience.apply(&mut hub);
+    if let Some(secret) = &place.token {
+        let fail = |text: &dyn std::fmt::Display| {
+            screen.fail("--token", text, None);
+            Err(ExitCode::Usage)
+        };
+        // A token goes to the endpoint that the user configured, and to no other.
+        if pasted.is_some() && place.endpoint.is_none() {
+            return fail(&"a token is not sent to the host of a pasted address; name the host with --endpoint");
+        }
+        match Token::new(secret.reveal()) {
+            Ok(token) => hub.token = Some(token),
+            Err(error) => return fail(&error),
+        }
+        screen.note(&"--token stays in the history of the shell, and other users can see it; set HF_TOKEN instead");
+    }
     let mut mirrors = Vec::new();
     for url in &place.mirror {
         let mirror = hub.mirror(url).map_err(|error| {

@@ -13,6 +13,7 @@ use super::endings::Endings;
 use super::lock;
 use super::screen::Screen;
 use super::setup::{apply_revision, folders, session};
+use super::upfront::wish;
 
 /// Checks what is here: against the Hub, what was kept of it, or a lockfile.
 pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
@@ -22,7 +23,10 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
             Ok(end) | Err(end) => end,
         };
     }
-    let mut endings = Endings::new(&screen, &args.reports);
+    let mut endings = match Endings::new(&screen, &args.reports) {
+        Ok(endings) => endings,
+        Err(end) => return end,
+    };
     let repos: Vec<RepoSpec> = args.targets.iter().filter_map(|target| repo_of(target)).collect();
     let folders = match folders(&args.place, repos.iter().map(|spec| (spec.repo_type, &spec.id)), &screen) {
         Ok(folders) => folders,
@@ -54,7 +58,14 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
             Ok(session) => session,
             Err(bad) => return bad,
         };
-        let options = args.selection.options();
+        let options = match &spec {
+            Some(spec) => wish(&args.selection, spec, &[], &screen),
+            None => Ok(args.selection.options()),
+        };
+        let options = match options {
+            Ok(options) => options,
+            Err(bad) => return bad,
+        };
         let done = match (&folder, &spec) {
             (Some(dir), _) => session.verify_dir(dir, &options).await,
             (None, Some(spec)) => session.verify_repo(spec, &options).await,
@@ -128,7 +139,7 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
     }
     let lock = lock::read(file, screen)?;
     let mut jobs: Vec<(LockedRepo, Option<PathBuf>)> = Vec::new();
-    let mut endings = Endings::new(screen, &args.reports);
+    let mut endings = Endings::new(screen, &args.reports)?;
     for target in &args.targets {
         #[cfg(feature = "object-store")]
         if hfget_core::objects::ObjectUrl::is_meant(target) {

@@ -14,6 +14,7 @@ mod early;
 mod faults;
 mod formats;
 mod green_over_wrong;
+mod habits;
 mod https;
 mod inspecting;
 mod interop;

@@ -339,7 +339,7 @@ fn a_second_selection_joins_the_first() {
     let machine = Machine::new([repo]);
     let Some(s3) = S3::start(&machine) else { return };
     s3.hfget(&machine, "org/one --to s3://fleet").ends_with(0);
-    s3.hfget(&machine, "org/one --include *.md --to s3://fleet").ends_with(0);
+    s3.hfget(&machine, "org/one --with *.md --to s3://fleet").ends_with(0);
     s3.hfget(&machine, "org/one --to s3://fleet").ends_with(0).says("already verified");
     s3.hfget(&machine, "verify s3://fleet").ends_with(0).says("3 of 3 digests right");
 }

@@ -1,8 +1,6 @@
 //! The flags that change what is taken: each does what its help says.
 
-use hfget_loopback_hub::Repo;
-
-use super::support::{CHATGLM, Machine, Run, fixture, safetensors, tree};
+use super::support::{CHATGLM, Machine, Run, fixture, tree};
 
 fn names(run: &Run) -> Vec<String> {
     tree(&run.path()).into_keys().collect()
@@ -23,11 +21,11 @@ fn a_family_that_is_not_selected_yet_is_refused_by_name() {
 }
 
 #[test]
-fn include_adds_and_exclude_removes() {
+fn with_adds_and_exclude_removes() {
     let machine = Machine::new([fixture(CHATGLM)]);
-    let run = machine.run([CHATGLM, "--include", "README*", "--exclude", "*.py"]).ends_with(0);
+    let run = machine.run([CHATGLM, "--with", "README*", "--exclude", "*.py"]).ends_with(0);
     let names = names(&run);
-    assert!(names.contains(&"README.md".into()));
+    assert!(names.contains(&"README.md".into()) && names.contains(&"config.json".into()));
     assert!(!names.iter().any(|n| n.ends_with(".py")), "{names:?}");
 }
 
@@ -119,16 +117,4 @@ fn the_proxy_of_the_environment_is_used() {
     command.env("http_proxy", "http://127.0.0.1:9").env("NO_PROXY", "127.0.0.0/8").arg("org/bin-only");
     let run: Run = command.output().unwrap().into();
     run.ends_with(0);
-}
-
-#[test]
-fn a_pasted_url_of_a_file_takes_that_file_too() {
-    let repo = Repo::new("org/one")
-        .file("config.json", "{}")
-        .lfs("model.safetensors", safetensors("w", 8))
-        .file("notes/extra.txt", "x");
-    let machine = Machine::new([repo]);
-    let url = format!("{}/org/one/blob/main/notes/extra.txt", machine.hub.endpoint());
-    let run = machine.run([url.as_str()]).ends_with(0);
-    assert!(run.path().join("notes/extra.txt").exists());
 }

@@ -2,7 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-use super::support::{Machine, Run};
+use hfget_loopback_hub::Repo;
+
+use super::support::{Machine, Run, one_file};
 
 fn hfget(machine: &Machine, arguments: &[&str]) -> Run {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hfget"));
@@ -51,6 +53,51 @@ fn bash_completes_commands_flags_and_values() {
     }
 }
 
+/// What is in the cache is what one types most.
+#[test]
+fn bash_completes_cached_repos_and_their_variants() {
+    if !is_here("bash") {
+        return;
+    }
+    let repo = Repo::new("org/q").lfs("q-Q8_0.gguf", gguf()).lfs("q-Q4_K_M.gguf", gguf()).file("README.md", "");
+    let machine = Machine::new([repo, one_file(64)]);
+    machine.hfget("org/q --all").ends_with(0);
+    machine.hfget("org/one").ends_with(0);
+    let script = machine.home.path().join("hfget.bash");
+    std::fs::write(&script, hfget(&machine, &["completions", "bash"]).ends_with(0).out).unwrap();
+    let driver = r#"
+        source "$1"
+        shift
+        COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}
+        _hfget "$1" "${@: -1}" "${@: -2:1}"
+        printf '%s\n' "${COMPREPLY[@]}"
+    "#;
+    let binary = env!("CARGO_BIN_EXE_hfget");
+    for (words, wanted) in [
+        (&[binary, "org/o"][..], "org/one"),
+        (&[binary, "verify", "org/q"], "org/q"),
+        (&[binary, "org/q", "--variant", "Q8"], "Q8_0"),
+        (&[binary, "nothing/li"], ""),
+    ] {
+        let mut bash = Command::new("bash");
+        machine.environment(&mut bash);
+        bash.args(["--norc", "-c", driver, "driver"]).arg(&script).args(words);
+        let run: Run = bash.output().unwrap().into();
+        assert_eq!(run.ends_with(0).out.trim_end(), wanted, "{words:?}");
+    }
+    for shell in ["zsh", "fish"] {
+        let text = hfget(&machine, &["completions", shell]).ends_with(0).out;
+        assert!(text.contains("__offer repos") && text.contains("__offer variants"), "{shell}");
+    }
+}
+
+/// The least that is a GGUF file.
+fn gguf() -> Vec<u8> {
+    let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+    bytes.extend([0; 16]);
+    bytes
+}
+
 #[test]
 fn every_shell_gets_all_commands() {
     let machine = Machine::new([]);
@@ -70,7 +117,8 @@ fn the_pages_have_every_command_and_every_flag_of_the_help() {
     let folder = machine.home.path().join("share/man1");
     let run = hfget(&machine, &["man", folder.to_str().unwrap()]).ends_with(0);
     let files: Vec<&str> = run.out.lines().collect();
-    let commands = ["", "plan", "verify", "inspect", "lock", "compare", "clean", "completions", "man"];
+    let commands =
+        ["", "plan", "verify", "inspect", "lock", "compare", "list", "remove", "clean", "completions", "man"];
     let names = commands.map(|c| folder.join(if c.is_empty() { "hfget.1".into() } else { format!("hfget-{c}.1") }));
     assert_eq!(files, names.each_ref().map(|n| n.to_str().unwrap()));
     for (command, name) in commands.iter().zip(&names) {

@@ -91,10 +91,11 @@ fn a_line_for_each_repo_says_how_it_ended() {
     let run = machine.hfget("org/good org/bad org/none").ends_with(1);
     let lines: Vec<&str> = run.err.lines().filter(|l| l.starts_with("hfget: result=")).collect();
     assert_eq!(lines.len(), 3, "{}", run.err);
-    assert!(lines[0].starts_with("hfget: result=verified against=hub repo=org/good commit="), "{}", lines[0]);
-    assert!(lines[0].contains(" files=2 ") && lines[0].contains(" errors=0 "), "{}", lines[0]);
-    assert!(lines[1].starts_with("hfget: result=failed repo=org/bad "), "{}", lines[1]);
-    assert_eq!(lines[2], "hfget: result=error repo=org/none");
+    // What is not there is said before anything is fetched.
+    assert_eq!(lines[0], "hfget: result=error repo=org/none");
+    assert!(lines[1].starts_with("hfget: result=verified against=hub repo=org/good commit="), "{}", lines[1]);
+    assert!(lines[1].contains(" files=2 ") && lines[1].contains(" errors=0 "), "{}", lines[1]);
+    assert!(lines[2].starts_with("hfget: result=failed repo=org/bad "), "{}", lines[2]);
     let quiet = machine.hfget("org/good -q").ends_with(0);
     assert_eq!(quiet.err, "");
 }

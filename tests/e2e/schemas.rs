@@ -90,10 +90,10 @@ fn every_json_output_is_what_its_schema_says() {
         let run: Run = command.args(line.split_whitespace()).output().unwrap().into();
         run.json()
     };
-    let clean = || {
+    let clean = |line: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hfget"));
         machine.environment(&mut command);
-        let run: Run = command.args(["clean", "--json"]).output().unwrap().into();
+        let run: Run = command.args(line.split(' ')).arg("--json").output().unwrap().into();
         run.json()
     };
     let json = |line: &str| machine.hfget(&format!("{line} --json")).json();
@@ -115,7 +115,10 @@ fn every_json_output_is_what_its_schema_says() {
     machine.hub.fault(Fault::new(Place::Bytes, Kind::Cut(5 << 20)).on("model.safetensors"));
     documents.push(json("org/one"));
     documents.push(json("plan org/one"));
-    documents.push(clean());
+    documents.push(clean("clean"));
+    documents.push(clean("list"));
+    documents.push(clean("remove THUDM/chatglm3-6b --dry-run"));
+    documents.push(clean("remove org/one"));
     assert_fit("json.schema.json", &documents);
 }
 
@@ -165,7 +168,7 @@ fn every_event_is_what_its_schema_says() {
 #[test]
 fn a_lockfile_is_what_its_schema_says() {
     let machine = machine();
-    machine.hfget("lock THUDM/chatglm3-6b --prefer safetensors --exclude *.py --include *.md").ends_with(0);
+    machine.hfget("lock THUDM/chatglm3-6b --prefer safetensors --exclude *.py --with *.md").ends_with(0);
     machine.hfget("lock org/one --all --no-code").ends_with(0);
     let text = std::fs::read_to_string(machine.home.path().join("hfget.lock")).unwrap();
     let value: Value = toml::from_str(&text).unwrap();

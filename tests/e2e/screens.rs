@@ -151,6 +151,7 @@ fn errors() {
         "org/one --only bin",
         "org/one --variant fp16",
         "org/one --include nothing*",
+        "org/one --include *.json --only bin",
         "org/one --subfolder none",
         "org/one --offline",
         "verify org/one",

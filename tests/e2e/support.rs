@@ -135,7 +135,10 @@ impl Machine {
         // A subcommand stands first.
         let mut arguments: Vec<&str> = arguments.into_iter().collect();
         let mut words = vec![];
-        if matches!(arguments.first(), Some(&("plan" | "verify" | "inspect" | "lock"))) {
+        if matches!(
+            arguments.first(),
+            Some(&("plan" | "verify" | "inspect" | "lock" | "download" | "get" | "pull" | "fetch" | "clone"))
+        ) {
             words.push(arguments.remove(0));
         }
         let mut whole = Command::new(command.get_program());

@@ -179,7 +179,7 @@ fn language_adapters_are_left_out_beside_the_model() {
     let outcome = repo.taken(&plain());
     assert_eq!(outcome.weights(), ["model.safetensors"]);
     assert_eq!(outcome.left("adapter.fra.safetensors"), Some("language adapters"));
-    let outcome = repo.taken(&Options { include: vec!["adapter.fra.*".into()], ..plain() });
+    let outcome = repo.taken(&Options { with: vec!["adapter.fra.*".into()], ..plain() });
     assert!(outcome.takes("adapter.fra.safetensors"));
 }
 

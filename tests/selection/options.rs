@@ -17,9 +17,9 @@ fn error(repo: &Repo, options: &Options) -> SelectError {
 #[test]
 fn globs_add_to_the_selection_and_take_away_from_it() {
     let repo = Repo::parse("config.json model.safetensors onnx/model.onnx onnx/config.json README.md");
-    let outcome = repo.taken(&Options { include: vec!["onnx/".into()], ..plain() });
+    let outcome = repo.taken(&Options { with: vec!["onnx/".into()], ..plain() });
     assert!(outcome.takes("onnx/model.onnx") && outcome.takes("model.safetensors"));
-    let options = Options { include: vec!["*".into()], exclude: vec!["*.onnx".into()], ..plain() };
+    let options = Options { with: vec!["*".into()], exclude: vec!["*.onnx".into()], ..plain() };
     let outcome = repo.taken(&options);
     outcome.check();
     assert_eq!(outcome.left("onnx/model.onnx"), Some("--exclude *.onnx"));
@@ -31,6 +31,56 @@ fn globs_add_to_the_selection_and_take_away_from_it() {
         matches!(error(&repo, &Options { include: vec!["nope*".into()], ..plain() }), SelectError::NoMatch { glob, .. } if glob == "nope*")
     );
     assert!(matches!(error(&repo, &Options { exclude: vec!["[".into()], ..plain() }), SelectError::BadGlob { .. }));
+}
+
+fn named(patterns: &[&str]) -> Options {
+    Options { include: patterns.iter().map(|p| (*p).to_owned()).collect(), ..plain() }
+}
+
+#[test]
+fn what_is_named_is_taken_and_nothing_else() {
+    let repo = Repo::parse("config.json model.safetensors tokenizer.json a/b.txt a/c/d.txt README.md");
+    for (pattern, taken) in [
+        ("config.json", vec!["config.json"]),
+        ("*.json", vec!["config.json", "tokenizer.json"]),
+        ("a/", vec!["a/b.txt", "a/c/d.txt"]),
+        ("a", vec!["a/b.txt", "a/c/d.txt"]),
+        ("a/c", vec!["a/c/d.txt"]),
+    ] {
+        let outcome = repo.taken(&named(&[pattern]));
+        outcome.check();
+        assert_eq!((outcome.paths(), outcome.rounds), (taken, 0), "{pattern}");
+        assert!(outcome.selection.weights.is_empty() && outcome.selection.named, "{pattern}");
+        assert_eq!(outcome.codes(), [Code::FilesOnly], "{pattern}");
+    }
+    let both = Options { with: vec!["README.md".into()], exclude: vec!["a/b*".into()], ..named(&["a/"]) };
+    assert_eq!(repo.taken(&both).paths(), ["README.md", "a/c/d.txt"]);
+    // What is chosen by nobody's naming is no such selection.
+    let usual = repo.taken(&plain());
+    assert!(!usual.selection.named && !usual.has(Code::FilesOnly));
+}
+
+#[test]
+fn a_named_part_of_a_set_brings_the_set_and_a_glob_does_not() {
+    let repo = Repo::parse(
+        "config.json a.safetensors b.safetensors x-Q4_K_M.gguf y-00001-of-00002.gguf y-00002-of-00002.gguf",
+    )
+    .index("model.safetensors.index.json", &["a.safetensors", "b.safetensors"]);
+    let outcome = repo.taken(&named(&["b.safetensors"]));
+    outcome.check();
+    assert_eq!(outcome.paths(), ["a.safetensors", "b.safetensors", "model.safetensors.index.json"]);
+    assert_eq!(outcome.selection.weights[0].files.len(), 2);
+    assert_eq!(
+        repo.taken(&named(&["y-00002-of-00002.gguf"])).paths(),
+        ["y-00001-of-00002.gguf", "y-00002-of-00002.gguf"]
+    );
+    assert_eq!(repo.taken(&named(&["x-Q4_K_M.gguf"])).paths(), ["x-Q4_K_M.gguf"]);
+    let index = repo.taken(&named(&["model.safetensors.index.json"]));
+    assert_eq!((index.paths(), index.selection.weights.len()), (vec!["model.safetensors.index.json"], 0));
+    let part = repo.taken(&named(&["b.*"]));
+    assert_eq!((part.paths(), part.selection.weights.len()), (vec!["b.safetensors"], 0));
+    let whole = repo.taken(&named(&["*.safetensors", "*.json"]));
+    assert_eq!(whole.selection.weights.len(), 1, "a pattern that matches all of a set has it checked");
 }
 
 #[test]

@@ -100,16 +100,20 @@ fn options() -> impl Strategy<Value = Options> {
         proptest::option::weighted(0.2, one_of(vec![Family::Safetensors, Family::Bin, Family::Onnx])),
         proptest::option::weighted(0.3, Just("fp16".to_owned())),
         proptest::option::weighted(0.2, one_of(vec!["unet", "sub", "sub/deep", "absent"])),
-        subsequence(vec!["*.json", "onnx/", "*", "absent?"], 0..2),
+        (
+            subsequence(vec!["*.json", "onnx/", "*", "absent?"], 0..2),
+            proptest::option::weighted(0.2, one_of(vec!["*.json", "config.json", "onnx", "*.safetensors", "*"])),
+        ),
         subsequence(vec!["*.bin", "config.json", "unet/*"], 0..2),
         proptest::bool::weighted(0.2),
         proptest::bool::weighted(0.2),
     )
-        .prop_map(|(prefer, only, variant, subfolder, include, exclude, all, no_code)| Options {
+        .prop_map(|(prefer, only, variant, subfolder, (with, include), exclude, all, no_code)| Options {
             prefer,
             only,
             variant,
             include: include.into_iter().map(str::to_owned).collect(),
+            with: with.into_iter().map(str::to_owned).collect(),
             exclude: exclude.into_iter().map(str::to_owned).collect(),
             all,
             subfolder: subfolder.map(|s| s.parse().expect("safe")),
@@ -156,13 +160,15 @@ proptest! {
             (other, _) => prop_assert!(false, "{other:?}"),
         }
         if let Ok(selection) = result {
-            let one_family: Vec<_> = selection.weights.iter().filter(|s| !options.all && s.scope.is_empty()).collect();
+            // Who names files is not chosen for.
+            let chosen = !options.all && !selection.named;
+            let one_family: Vec<_> = selection.weights.iter().filter(|s| chosen && s.scope.is_empty()).collect();
             let families: std::collections::BTreeSet<_> = one_family.iter().map(|s| s.family).collect();
             let adapter = listing.get("adapter_config.json").is_some();
             // What no known loader reads is taken with all of its parts, and says so.
             let native = selection.findings.iter().any(|f| f.message.contains("no known loader reads this repo"));
             prop_assert!(families.len() <= 1 || adapter || native, "{families:?} at the root");
-            if let Some(only) = options.only.filter(|_| !options.all) {
+            if let Some(only) = options.only.filter(|_| chosen) {
                 // A layer beside an ONNX transformer has weights of its own.
                 let layer = |scope: &str| only == Family::Onnx && scope.ends_with("1_Dense");
                 prop_assert!(selection.weights.iter().all(|s| s.family == only || layer(&s.scope)));

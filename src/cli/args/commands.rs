@@ -1,6 +1,6 @@
 //! The flags of each command. Those that several commands share live beside it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
@@ -8,7 +8,8 @@ use clap_complete::Shell;
 use hfget_core::model::{RepoSpec, Revision};
 use hfget_core::report::Level;
 
-use super::shared::{Into, Output, Patience, Place, Reports, Repos, Selection, Transfer};
+use super::habits::Habits;
+use super::shared::{Into, Output, Patience, Place, Plain, Reports, Repos, Selection, Transfer};
 use super::values::{level, time};
 
 #[derive(Debug, Args)]
@@ -30,6 +31,8 @@ pub struct GetArgs {
     pub reports: Reports,
     #[command(flatten)]
     pub output: Output,
+    #[command(flatten)]
+    pub habits: Habits,
 }
 
 #[derive(Debug, Args)]
@@ -138,6 +141,38 @@ pub struct CleanArgs {
     pub local_dir: Option<PathBuf>,
     #[command(flatten)]
     pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Only these repos [default: every repo in the cache]
+    #[arg(value_name = "REPO")]
+    pub repos: Vec<RepoSpec>,
+    /// Hub cache folder [default: $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub cache_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub plain: Plain,
+}
+
+#[derive(Debug, Args)]
+pub struct RemoveArgs {
+    /// Repos, or snapshots of them: REPO@REVISION
+    #[arg(value_name = "REPO[@REVISION]", required = true)]
+    pub repos: Vec<RepoSpec>,
+    /// Say what would go, and remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Hub cache folder [default: $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub cache_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub plain: Plain,
+}
+
+/// The cache that a flag names, or that of the environment.
+pub fn cache_root(named: Option<&Path>) -> Option<PathBuf> {
+    named.map(Path::to_path_buf).or_else(|| hfget_core::hub::cache_dir(|name| std::env::var_os(name)))
 }
 
 #[derive(Debug, Args)]

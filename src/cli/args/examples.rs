@@ -90,6 +90,21 @@ const TOPICS: &[Topic] = &[
         ],
     },
     Topic {
+        name: "list",
+        examples: &[
+            example("hfget list", "every snapshot in the cache"),
+            example("hfget list THUDM/chatglm3-6b --json", "one repo, for scripts"),
+        ],
+    },
+    Topic {
+        name: "remove",
+        examples: &[
+            example("hfget remove THUDM/chatglm3-6b --dry-run", "what would go"),
+            example("hfget remove THUDM/chatglm3-6b", "the whole repo"),
+            example("hfget remove gpt2@v1.0", "one snapshot; what others share stays"),
+        ],
+    },
+    Topic {
         name: "clean",
         examples: &[
             example("hfget clean", "what is there, with sizes and ages"),
@@ -132,8 +147,8 @@ impl Topic {
         text.extend(lines.filter(|line| line.chars().count() <= COLUMNS + 1).take(shown));
         // Writing to a string cannot fail.
         let _ = match self.name {
-            "hfget" => write!(text, "\n\n`hfget help` has all flags, `hfget help COMMAND` those of a command."),
-            name => write!(text, "\n\n`hfget help {name}` has all flags."),
+            "hfget" => write!(text, "\n\n`hfget --help` has all flags."),
+            name => write!(text, "\n\n`hfget {name} --help` has all flags."),
         };
         text
     }

@@ -4,15 +4,18 @@
 // The doc comments are the help's text, which is not Markdown.
 #![allow(clippy::doc_markdown, rustdoc::bare_urls)]
 
+mod build;
 mod commands;
 pub mod examples;
+mod habits;
 mod shared;
 mod values;
 
 use clap::{Arg, ArgAction, CommandFactory as _, Parser, Subcommand};
 
 pub use commands::{
-    CleanArgs, CompareArgs, CompletionsArgs, GetArgs, InspectArgs, LockArgs, ManArgs, PlanArgs, VerifyArgs,
+    CleanArgs, CompareArgs, CompletionsArgs, GetArgs, InspectArgs, ListArgs, LockArgs, ManArgs, PlanArgs, RemoveArgs,
+    VerifyArgs, cache_root,
 };
 pub use shared::{Format, Into, Output, Place, Progress, Reports, Repos, Selection, Transfer};
 
@@ -24,7 +27,7 @@ pub use shared::{Format, Into, Output, Place, Progress, Reports, Repos, Selectio
 #[derive(Debug, Parser)]
 #[command(
     version,
-    override_usage = "hfget [OPTIONS] REPO...\n       hfget COMMAND ...",
+    override_usage = "hfget [OPTIONS] REPO [FILE|REPO]...\n       hfget COMMAND ...",
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     disable_version_flag = true,
@@ -73,6 +76,17 @@ pub enum Command {
     /// "compare: REPO mirror=URL level=LEVEL files=N findings=N result=true|different|error".
     #[command(arg_required_else_help = true)]
     Compare(CompareArgs),
+    /// Show what the cache holds
+    ///
+    /// A line for each snapshot: repo, commit, size, weight family, whether it was verified, when and against which
+    /// server, and what is missing. Reads what Python's huggingface_hub wrote too. Asks no Hub and hashes nothing.
+    List(ListArgs),
+    /// Remove repos or snapshots from the cache
+    ///
+    /// Removes what is named and nothing else: files that other snapshots share stay. Ends with 5 and removes nothing
+    /// of a repo while another run works on it. --dry-run says what would go.
+    #[command(arg_required_else_help = true)]
+    Remove(RemoveArgs),
     /// List what interrupted runs left behind, and remove it
     ///
     /// A run that was interrupted leaves partial files, from which the next one goes on. Those that nobody will ask for
@@ -89,6 +103,12 @@ pub enum Command {
     /// Prints hfget(1) as roff to stdout. With a folder, writes hfget.1 and a page for each command into it, and prints
     /// their paths.
     Man(ManArgs),
+    /// Print what shells complete
+    #[command(name = "__offer", hide = true)]
+    Offer {
+        /// Of what
+        what: crate::cli::papers::Offer,
+    },
 }
 
 impl Cli {
@@ -101,19 +121,89 @@ impl Cli {
             Some(Command::Lock(args)) => &args.output,
             Some(Command::Compare(args)) => &args.output,
             Some(Command::Clean(args)) => &args.output,
-            Some(Command::Completions(_) | Command::Man(_)) => return false,
+            Some(
+                Command::List(_)
+                | Command::Remove(_)
+                | Command::Offer { .. }
+                | Command::Completions(_)
+                | Command::Man(_),
+            ) => return false,
             None => &self.get.output,
         };
         output.progress == Some(Progress::Json)
     }
 }
 
-/// All commands, each with its examples in the help. `-h` and `--help` fit a screen; `hfget help` has everything.
+/// Flags that come with a group of flags, and that a command has no use for: it refuses them.
+const USELESS: &[(&str, &[&str])] = &[
+    ("verify", &["mirror", "force", "jobs", "connections", "transport", "limit_rate"]),
+    ("inspect", &["deny", "allow", "allow_unsafe_pickle"]),
+    ("lock", &["allow_unsafe_pickle"]),
+    ("clean", &["progress", "verbose"]),
+];
+
+/// The first flag that was given to a command that has no use for it, with the command.
+pub fn useless(matches: &clap::ArgMatches) -> Option<(&'static str, String)> {
+    let (name, given) = matches.subcommand()?;
+    let (command, flags) = USELESS.iter().find(|(command, _)| *command == name)?;
+    let typed = |id: &&&str| {
+        given.try_contains_id(id).is_ok() && given.value_source(id) == Some(clap::parser::ValueSource::CommandLine)
+    };
+    flags.iter().find(typed).map(|flag| (*command, flag.replace('_', "-")))
+}
+
+/// Which help is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Help {
+    /// What is read at a glance.
+    Short,
+    /// Everything.
+    Whole,
+}
+
+/// Options in one run, without headings, so that they fit.
+fn at_a_glance(command: clap::Command, whole: bool) -> clap::Command {
+    let commands = match whole {
+        true => {
+            "Commands: plan, verify, inspect, lock, compare, list, remove, clean,\n          completions, man; `hfget help COMMAND` explains one\n\n"
+        }
+        false => "",
+    };
+    // What is chosen is asked about where something is fetched.
+    let rarely = ["prefer", "variant", "with", "exclude"];
+    let fetches = whole || command.get_name() == "plan";
+    let command = command.mut_args(|arg| {
+        let rare = !fetches && rarely.contains(&arg.get_id().as_str());
+        if rare { arg.hide_short_help(true) } else { arg }
+    });
+    let positionals = if command.get_positionals().next().is_some() { "{positionals}\n" } else { "" };
+    let template =
+        format!("{{about}}\n\n{{usage-heading}} {{usage}}\n\n{commands}{positionals}{{options}}{{after-help}}");
+    command.help_template(template)
+}
+
+/// All commands, each with its examples in the help. `-h` is read at a glance; `--help` and `hfget help` have everything.
 pub fn command() -> clap::Command {
+    command_with(Help::Whole)
+}
+
+/// [`command`] with the help that is asked for.
+pub fn command_with(asked: Help) -> clap::Command {
     let with_examples = |command: clap::Command| match examples::of(command.get_name()) {
         Some(topic) => {
-            let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort);
-            let help = help.help("Print help that fits a screen").hide_short_help(true);
+            let help = Arg::new("help").short('h').long("help").action(ArgAction::Help);
+            let help = help.help("Print all of this; -h prints what fits a screen").hide_short_help(true);
+            let command = match USELESS.iter().find(|(name, _)| *name == topic.name) {
+                Some((_, flags)) => command.mut_args(|arg| {
+                    let useless = flags.contains(&arg.get_id().as_str());
+                    if useless { arg.hide(true) } else { arg }
+                }),
+                None => command,
+            };
+            let command = match asked {
+                Help::Short => at_a_glance(command, topic.name == "hfget"),
+                Help::Whole => command,
+            };
             command.after_help(topic.short()).after_long_help(topic.long()).disable_help_flag(true).arg(help)
         }
         None => command,
@@ -121,7 +211,7 @@ pub fn command() -> clap::Command {
     let with_codes = |arg: clap::Arg| if arg.get_id() == "deny" { arg.long_help(values::deny_help()) } else { arg };
     let version = Arg::new("version").short('V').long("version").action(ArgAction::Version);
     let version = version.help("Print the version").hide_short_help(true);
-    let mut whole = with_examples(Cli::command()).mut_args(with_codes).arg(version);
+    let mut whole = with_examples(Cli::command()).mut_args(with_codes).arg(version).long_version(build::LONG);
     let names: Vec<String> = whole.get_subcommands().map(|c| c.get_name().to_owned()).collect();
     for name in names {
         whole = whole.mut_subcommand(name, with_examples);
@@ -131,7 +221,7 @@ pub fn command() -> clap::Command {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cli, command, examples};
+    use super::{Cli, Help, command, command_with, examples};
     use clap::FromArgMatches as _;
 
     /// Words as a shell splits them, as far as the examples need it.
@@ -152,7 +242,7 @@ mod tests {
     #[test]
     fn every_command_has_examples_and_each_of_them_is_understood_by_it() {
         let whole = command();
-        let names = whole.get_subcommands().map(clap::Command::get_name).chain(["hfget"]);
+        let names = whole.get_subcommands().filter(|c| !c.is_hide_set()).map(clap::Command::get_name).chain(["hfget"]);
         for name in names {
             let topic = examples::of(name).unwrap_or_else(|| panic!("{name} has no examples"));
             assert!((2..=6).contains(&topic.examples.len()), "{name}");
@@ -175,7 +265,7 @@ mod tests {
 
     /// Help as it shows on a terminal of 80 columns.
     fn short_help(name: &str) -> String {
-        let mut whole = command().term_width(80);
+        let mut whole = command_with(Help::Short).term_width(80);
         whole.build();
         let one = if name == "hfget" { &mut whole } else { whole.find_subcommand_mut(name).unwrap() };
         one.render_help().to_string()
@@ -183,10 +273,12 @@ mod tests {
 
     #[test]
     fn short_help_fits_a_screen() {
-        let names: Vec<String> = command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
+        let whole = command();
+        let shown = whole.get_subcommands().filter(|c| !c.is_hide_set());
+        let names: Vec<String> = shown.map(|c| c.get_name().to_owned()).collect();
         for name in names.iter().map(String::as_str).chain(["hfget"]) {
             let help = short_help(name);
-            assert!(help.lines().count() <= 40, "{name}: {}\n{help}", help.lines().count());
+            assert!(help.lines().count() <= 24, "{name}: {}\n{help}", help.lines().count());
             assert!(help.lines().all(|l| l.chars().count() <= 80), "{name}:\n{help}");
             assert!(help.lines().any(|l| l.contains("hfget ") && l.contains("  # ")), "{name} has no example:\n{help}");
         }

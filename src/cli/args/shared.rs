@@ -7,16 +7,19 @@ use std::time::Duration;
 use clap::{Args, ValueHint};
 use hfget_core::finding::Code;
 use hfget_core::hub::{HubConfig, Transport};
-use hfget_core::model::{Family, Options, RepoPath, RepoSpec, Revision};
+use hfget_core::model::{Family, Options, RepoPath, RepoType, Revision};
 use hfget_core::session::Destination;
 
-use super::values::{CodeParser, family, family_help, rate, seconds, time, transport};
+use super::values::{CodeParser, family, family_help, rate, repo_type, seconds, time, transport};
 
 #[derive(Debug, Args)]
 pub struct Repos {
-    /// OWNER/NAME[@REVISION], datasets/…, spaces/…, hf://… or a pasted URL
+    /// OWNER/NAME[@REVISION], hf://… or a pasted URL; then files of it
+    ///
+    /// A file is a name, a pattern such as '*.json', or a folder such as onnx/. Just these are taken, and no weight set is
+    /// checked; a shard brings its set. OWNER/NAME:Q4_K_M is one quantisation.
     #[arg(value_name = "REPO", required_unless_present_any = ["locked", "from_file"])]
-    pub named: Vec<RepoSpec>,
+    pub named: Vec<String>,
     /// Also the repos that a file names, one a line; '#' starts a comment
     #[arg(long, value_name = "FILE", hide_short_help = true, value_hint = ValueHint::FilePath)]
     pub from_file: Option<PathBuf>,
@@ -34,8 +37,18 @@ pub struct Repos {
     /// Branch, tag, refs/pr/N or commit [default: main]
     ///
     /// For repos that name none themselves.
-    #[arg(long, value_name = "REV", hide_short_help = true)]
+    #[arg(long, short = 'r', value_name = "REV", hide_short_help = true)]
     pub revision: Option<Revision>,
+    /// What the repos are, where they do not say it themselves: model, dataset, space or kernel
+    #[arg(
+        long,
+        visible_alias = "type",
+        value_name = "TYPE",
+        value_parser = repo_type(),
+        hide_short_help = true,
+        hide_possible_values = true
+    )]
+    pub repo_type: Option<RepoType>,
 }
 
 #[derive(Debug, Args, Clone)]
@@ -62,11 +75,17 @@ pub struct Selection {
     /// Variant of the weights, such as fp16 (gguf: Q4_K_M)
     #[arg(long, value_name = "NAME")]
     pub variant: Option<String>,
-    /// Also take files that match; '*' crosses '/'
+    /// Take only files that match; '*' crosses '/'
     ///
-    /// May be repeated. Quote the pattern, so that the shell leaves it alone.
+    /// May be repeated. Quote the pattern, so that the shell leaves it alone. Nothing else is taken, and no weight set is
+    /// checked that the patterns do not match as a whole.
     #[arg(long, value_name = "GLOB")]
     pub include: Vec<String>,
+    /// Take files that match besides what is chosen
+    ///
+    /// May be repeated.
+    #[arg(long, value_name = "GLOB")]
+    pub with: Vec<String>,
     /// Leave out files that match, whatever took them
     ///
     /// May be repeated.
@@ -90,11 +109,26 @@ impl Selection {
             only: self.only,
             variant: self.variant.clone(),
             include: self.include.clone(),
+            with: self.with.clone(),
             exclude: self.exclude.clone(),
             all: self.all,
             subfolder: self.subfolder.clone(),
             no_code: self.no_code,
         }
+    }
+
+    /// The first flag that chooses files, which is of no use where files are named.
+    pub fn chooses(&self) -> Option<&'static str> {
+        [
+            (self.prefer.is_some(), "--prefer"),
+            (self.only.is_some(), "--only"),
+            (self.variant.is_some(), "--variant"),
+            (self.all, "--all"),
+            (self.subfolder.is_some(), "--subfolder"),
+            (self.no_code, "--no-code"),
+        ]
+        .into_iter()
+        .find_map(|(given, flag)| given.then_some(flag))
     }
 }
 
@@ -123,12 +157,40 @@ pub struct Place {
     #[arg(long, value_name = "URL", hide_short_help = true, value_hint = ValueHint::Url)]
     pub mirror: Vec<String>,
 
+    /// The token to send, as hf has it; better set HF_TOKEN
+    ///
+    /// What is typed here stays in the history of the shell, and other users of this machine can see it.
+    #[arg(long, value_name = "TOKEN", hide_short_help = true)]
+    pub token: Option<Secret>,
     /// Use only what is already here
     #[arg(long)]
     pub offline: bool,
     /// Use what is already here if it is all here and right, without a look at the Hub; else fetch
     #[arg(long, conflicts_with_all = ["offline", "force"], hide_short_help = true)]
     pub prefer_offline: bool,
+}
+
+/// A text that no output shows.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Secret(text)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// Where to, if not onto a disk.
@@ -140,7 +202,7 @@ pub struct Into {
     /// Into s3://BUCKET/PREFIX (gs://, az://) without a disk in between; files have their names when their digests agreed. Credentials come from the
     /// environment (AWS_ACCESS_KEY_ID and so on).
     #[cfg(feature = "object-store")]
-    #[arg(long, value_name = "URL", conflicts_with_all = ["local_dir", "cache_dir", "offline", "prefer_offline"], value_hint = ValueHint::Url)]
+    #[arg(long, hide_short_help = true, value_name = "URL", conflicts_with_all = ["local_dir", "cache_dir", "offline", "prefer_offline"], value_hint = ValueHint::Url)]
     pub to: Option<hfget_core::objects::ObjectUrl>,
 }
 
@@ -161,7 +223,7 @@ impl Into {
 #[command(next_help_heading = "How")]
 pub struct Transfer {
     /// Fetch again even what is here and right, and replace what you changed
-    #[arg(long, hide_short_help = true)]
+    #[arg(long, visible_alias = "force-download", hide_short_help = true)]
     pub force: bool,
     /// Try even if the file system says that there is too little space
     #[arg(long, hide_short_help = true)]
@@ -172,7 +234,7 @@ pub struct Transfer {
     #[arg(long, value_name = "TIME", hide_short_help = true, value_parser = time)]
     pub lock_wait: Option<Duration>,
     /// Small files worked on at once [default: 32]
-    #[arg(long, value_name = "N", hide_short_help = true, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, visible_alias = "max-workers", value_name = "N", hide_short_help = true, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
     /// Connections that carry bytes of large files [default: 16]
     #[arg(long, value_name = "N", hide_short_help = true, value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -269,8 +331,27 @@ pub struct Output {
     #[arg(short, long, hide_short_help = true)]
     pub quiet: bool,
     /// Say why each file is taken, and show every finding
-    #[arg(short, long, conflicts_with = "quiet")]
+    #[arg(short, long, conflicts_with = "quiet", hide_short_help = true)]
     pub verbose: bool,
+}
+
+/// What is said by a command that moves no bytes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct Plain {
+    /// Write the result to stdout as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Say nothing but errors; stdout still carries the result
+    #[arg(short, long, hide_short_help = true)]
+    pub quiet: bool,
+}
+
+impl Plain {
+    /// The same for a screen.
+    pub fn output(&self) -> Output {
+        Output { json: self.json, progress: None, quiet: self.quiet, verbose: false }
+    }
 }
 
 /// The form of progress.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser};
 use hfget_core::finding::Code;
 use hfget_core::hub::Transport;
-use hfget_core::model::Family;
+use hfget_core::model::{Family, RepoType};
 use hfget_core::report::Level;
 use hfget_core::text::meant;
 
@@ -25,6 +25,14 @@ pub fn level() -> impl TypedValueParser<Value = Level> {
     const ALL: [Level; 3] = [Level::Metadata, Level::Sample, Level::Full];
     PossibleValuesParser::new(ALL.iter().map(|l| l.as_str()))
         .map(|text| ALL.into_iter().find(|l| l.as_str() == text).unwrap_or_default())
+}
+
+/// The Hub's name spaces.
+pub fn repo_type() -> impl TypedValueParser<Value = RepoType> {
+    PossibleValuesParser::new(["model", "dataset", "space", "kernel"]).map(|text| {
+        // The parser lets nothing else pass.
+        RepoType::ALL.into_iter().find(|repo_type| repo_type.to_string() == text).unwrap_or_default()
+    })
 }
 
 pub fn transport() -> impl TypedValueParser<Value = Transport> {

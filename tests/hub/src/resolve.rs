@@ -27,12 +27,13 @@ fn signature(path: &str, expires: u64) -> String {
     sha2::Sha256::digest(format!("loopback:{path}:{expires}")).iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
-/// `[datasets/|spaces/]{id}/resolve/{rev}/{path}`.
+/// `[datasets/|spaces/|kernels/]{id}/resolve/{rev}/{path}`.
 fn split(path: &str) -> Option<(&'static str, String, String, String)> {
     let path = path.trim_start_matches('/');
     let (kind, path) = match path.split_once('/') {
         Some(("datasets", rest)) => ("datasets", rest),
         Some(("spaces", rest)) => ("spaces", rest),
+        Some(("kernels", rest)) => ("kernels", rest),
         _ => ("models", path),
     };
     let (id, rest) = path.split_once("/resolve/")?;

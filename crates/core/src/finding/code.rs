@@ -113,6 +113,8 @@ codes! {
     BaseModel = "base-model", Note;
     /// `--exclude` left out a file that loaders want.
     Excluded = "excluded", Note;
+    /// Just the files that were asked for were taken: nobody chose what a loader needs.
+    FilesOnly = "files-only", Note;
     /// A file in a folder is not part of the repo.
     FileExtra = "file-extra", Warning;
     /// A file in a plain folder is the user's own or was changed there, so it is not replaced.

@@ -155,6 +155,7 @@ impl LockedRepo {
             id: self.id.clone(),
             revision: Some(self.revision.clone()),
             path: None,
+            tag: None,
             endpoint: None,
         }
     }

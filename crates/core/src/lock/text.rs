@@ -54,6 +54,7 @@ fn kind(repo_type: RepoType) -> &'static str {
         RepoType::Model => "model",
         RepoType::Dataset => "dataset",
         RepoType::Space => "space",
+        RepoType::Kernel => "kernel",
     }
 }
 
@@ -63,7 +64,8 @@ fn options(f: &mut fmt::Formatter<'_>, options: &Options) -> fmt::Result {
     texts.extend(options.prefer.map(|family| format!("prefer = \"{family}\"")));
     texts.extend(options.only.map(|family| format!("only = \"{family}\"")));
     texts.extend(options.variant.as_ref().map(|v| format!("variant = {}", quoted(v))));
-    texts.extend((!options.include.is_empty()).then(|| format!("include = {}", list(&options.include))));
+    texts.extend((!options.include.is_empty()).then(|| format!("take = {}", list(&options.include))));
+    texts.extend((!options.with.is_empty()).then(|| format!("with = {}", list(&options.with))));
     texts.extend((!options.exclude.is_empty()).then(|| format!("exclude = {}", list(&options.exclude))));
     texts.extend(options.subfolder.as_ref().map(|folder| format!("subfolder = {}", quoted(folder.as_str()))));
     texts.extend(options.all.then(|| "all = true".to_owned()));
@@ -105,8 +107,12 @@ struct SelectText {
     prefer: Option<String>,
     only: Option<String>,
     variant: Option<String>,
+    /// Just these files.
     #[serde(default)]
-    include: Vec<String>,
+    take: Vec<String>,
+    /// These besides the others; earlier versions wrote `include`.
+    #[serde(default, alias = "include")]
+    with: Vec<String>,
     #[serde(default)]
     exclude: Vec<String>,
     subfolder: Option<String>,
@@ -178,7 +184,8 @@ fn parse_options(text: SelectText) -> Result<Options, String> {
         prefer: family(text.prefer)?,
         only: family(text.only)?,
         variant: text.variant,
-        include: text.include,
+        include: text.take,
+        with: text.with,
         exclude: text.exclude,
         all: text.all,
         subfolder,
@@ -229,7 +236,7 @@ mod tests {
         let options = Options {
             only: Some(Family::Safetensors),
             variant: Some("fp16".into()),
-            include: vec!["*.md".into(), "\"x\\".into()],
+            with: vec!["*.md".into(), "\"x\\".into()],
             no_code: true,
             ..Options::default()
         };
@@ -245,6 +252,18 @@ mod tests {
         insta::assert_snapshot!(text);
         assert_eq!(parse(&text).unwrap().to_string(), text);
         assert_eq!(parse("version = 1").unwrap().to_string(), Lock::default().to_string());
+    }
+
+    /// What earlier versions called `include` was added to the selection; just these files is another wish.
+    #[test]
+    fn what_an_earlier_version_added_is_still_added() {
+        let text = locked().to_string();
+        let older = text.replace("with = [", "include = [");
+        assert_ne!(older, text);
+        assert_eq!(parse(&older).unwrap().to_string(), text);
+        let mut named = locked();
+        named.repos[0].options.include = vec!["config.json".into()];
+        assert_eq!(parse(&named.to_string()).unwrap().repos[0].options, named.repos[0].options);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::text::printable;
 
-/// What kind of repository: the Hub keeps three name spaces.
+/// What kind of repository: the Hub keeps four name spaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -17,15 +17,21 @@ pub enum RepoType {
     Dataset,
     /// A Space.
     Space,
+    /// A kernel: compiled code that models load.
+    Kernel,
 }
 
 impl RepoType {
-    /// `models`, `datasets` or `spaces`: in API URLs and in the cache's folder names.
+    /// Every name space.
+    pub const ALL: [RepoType; 4] = [RepoType::Model, RepoType::Dataset, RepoType::Space, RepoType::Kernel];
+
+    /// `models`, `datasets`, `spaces` or `kernels`: in API URLs and in the cache's folder names.
     pub fn plural(self) -> &'static str {
         match self {
             RepoType::Model => "models",
             RepoType::Dataset => "datasets",
             RepoType::Space => "spaces",
+            RepoType::Kernel => "kernels",
         }
     }
 
@@ -41,6 +47,7 @@ impl RepoType {
             RepoType::Model => "",
             RepoType::Dataset => "datasets/",
             RepoType::Space => "spaces/",
+            RepoType::Kernel => "kernels/",
         }
     }
 }
@@ -51,6 +58,7 @@ impl fmt::Display for RepoType {
             RepoType::Model => "model",
             RepoType::Dataset => "dataset",
             RepoType::Space => "space",
+            RepoType::Kernel => "kernel",
         })
     }
 }
@@ -65,6 +73,13 @@ pub struct RepoId(Box<str>);
 pub struct RepoIdError {
     text: String,
     reason: &'static str,
+}
+
+impl RepoIdError {
+    /// What was given, or its beginning.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 impl RepoId {

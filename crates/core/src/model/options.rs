@@ -12,9 +12,12 @@ pub struct Options {
     pub only: Option<Family>,
     /// A variant of the weights, such as `fp16`.
     pub variant: Option<String>,
-    /// Globs of files to take on top of the selection.
+    /// Globs of the files to take, and no others: nothing is chosen then. A pattern that is a file's whole name means
+    /// that file, with the set of weights that it is a part of.
     pub include: Vec<String>,
-    /// Globs of files to leave out of it; wins over `include`.
+    /// Globs of files to take on top of what is chosen.
+    pub with: Vec<String>,
+    /// Globs of files to leave out; wins over the others.
     pub exclude: Vec<String>,
     /// Take every file.
     pub all: bool,

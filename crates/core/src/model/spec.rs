@@ -1,10 +1,10 @@
-//! What a user types or pastes to name a repo: ids, `@revision`, `hf://` and page URLs.
+//! What a user types or pastes to name a repo: ids, `@revision`, `:TAG`, `hf://`, git and page URLs.
 
 use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 
-use super::{PathError, RepoId, RepoIdError, RepoPath, RepoType, Revision, RevisionError};
+use super::{Family, Options, PathError, RepoId, RepoIdError, RepoPath, RepoType, Revision, RevisionError};
 use crate::text::printable;
 
 /// A repo as asked for, before the Hub was asked anything.
@@ -30,6 +30,8 @@ pub struct RepoSpec {
     pub revision: Option<Revision>,
     /// The folder or file that a pasted URL pointed into.
     pub path: Option<RepoPath>,
+    /// The quantisation that a `:TAG` names, as ollama and llama.cpp write it. `:latest` is none.
+    pub tag: Option<String>,
     /// Scheme, host and port of a pasted URL that is not the public Hub's, or that names a user; with the user.
     pub endpoint: Option<String>,
 }
@@ -45,8 +47,61 @@ pub enum SpecError {
     Revision(#[from] RevisionError),
     #[error(transparent)]
     Path(#[from] PathError),
+    #[error("\"{}\" has a backslash, and repos have none", printable(.0))]
+    Backslash(String),
+    #[error("\"{}\" is a place on this machine, not a repo", printable(.0))]
+    Place(String),
+    #[error("\"{}\" is a page of the Hub that shows no repo", printable(.0))]
+    Page(String),
     #[error("\"{}\" names no repo: the form is https://HOST/[datasets/|spaces/]OWNER/NAME[/tree/REVISION[/PATH]]", printable(.0))]
     Url(String),
+}
+
+/// How much of a text an error keeps.
+const KEPT: usize = 200;
+
+fn kept(text: &str) -> String {
+    text.chars().take(KEPT).collect()
+}
+
+impl SpecError {
+    /// What the user may have meant.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let is_repo = |text: &str| text.parse::<RepoId>().is_ok() && text.contains('/');
+        match self {
+            SpecError::Backslash(text) => {
+                let meant = text.replace('\\', "/");
+                meant.parse::<RepoSpec>().ok().map(|_| format!("write {meant}"))
+            }
+            SpecError::Place(text) => {
+                let meant = text.trim_start_matches(['.', '/']);
+                is_repo(meant).then(|| format!("write {meant} for the repo"))
+            }
+            SpecError::Page(_) => Some("open the page of the repo itself, and paste its address".to_owned()),
+            SpecError::Id(error) => {
+                let (owner, rest) = error.text().split_once('/')?;
+                let (name, path) = rest.split_once('/')?;
+                let repo = format!("{owner}/{name}");
+                let known = is_repo(&repo) && path.parse::<RepoPath>().is_ok();
+                known.then(|| format!("`hfget {repo} {path}` takes a file of a repo"))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl RepoSpec {
+    /// What is wanted of this repo where `options` is what is wanted of any: a tag names a quantisation.
+    #[must_use]
+    pub fn wish(&self, options: &Options) -> Options {
+        match &self.tag {
+            Some(tag) => {
+                Options { prefer: None, only: Some(Family::Gguf), variant: Some(tag.clone()), ..options.clone() }
+            }
+            None => options.clone(),
+        }
+    }
 }
 
 impl FromStr for RepoSpec {
@@ -54,8 +109,22 @@ impl FromStr for RepoSpec {
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
         let text = text.trim();
-        if let Some(rest) = text.strip_prefix("hf://") {
-            return parse_plain(rest, true);
+        if text.contains('\\') {
+            return Err(SpecError::Backslash(kept(text)));
+        }
+        for scheme in ["hf://", "huggingface://"] {
+            if let Some(rest) = text.strip_prefix(scheme) {
+                return parse_plain(rest, true);
+            }
+        }
+        // git's way to name a repo by SSH.
+        for host in ["git@hf.co:", "git@huggingface.co:", "ssh://git@hf.co/", "ssh://git@huggingface.co/"] {
+            if let Some(rest) = text.strip_prefix(host) {
+                return parse_plain(rest.trim_start_matches('/'), false);
+            }
+        }
+        if text.starts_with(['/', '~']) || text.starts_with("./") || text.starts_with("../") {
+            return Err(SpecError::Place(kept(text)));
         }
         if text.starts_with("https://") || text.starts_with("http://") {
             return parse_url(text);
@@ -69,14 +138,9 @@ impl FromStr for RepoSpec {
     }
 }
 
-/// Splits a leading `models/`, `datasets/` or `spaces/` off.
+/// Splits a leading `models/`, `datasets/`, `spaces/` or `kernels/` off.
 fn split_type<'a>(segments: &mut &[&'a str]) -> RepoType {
-    let of = |segment: &'a str| match segment {
-        "datasets" => Some(RepoType::Dataset),
-        "spaces" => Some(RepoType::Space),
-        "models" => Some(RepoType::Model),
-        _ => None,
-    };
+    let of = |segment: &'a str| RepoType::ALL.into_iter().find(|repo_type| repo_type.plural() == segment);
     match segments.split_first() {
         Some((first, rest)) if !rest.is_empty() => of(first).map_or(RepoType::Model, |repo_type| {
             *segments = rest;
@@ -88,10 +152,12 @@ fn split_type<'a>(segments: &mut &[&'a str]) -> RepoType {
 
 /// `[datasets/|spaces/]owner/name[@revision][/path]`; the path only for `hf://`, as in `HfFileSystem`.
 fn parse_plain(text: &str, with_path: bool) -> Result<RepoSpec, SpecError> {
+    let text = if with_path { text } else { text.trim_end_matches('/') };
     let (before, after) = match text.split_once('@') {
         Some((before, after)) => (before, Some(after)),
         None => (text, None),
     };
+    let before = if before.ends_with("//") { before } else { before.strip_suffix('/').unwrap_or(before) };
     let segments: Vec<&str> = before.split('/').collect();
     let mut rest = &segments[..];
     let repo_type = split_type(&mut rest);
@@ -115,7 +181,21 @@ fn parse_plain(text: &str, with_path: bool) -> Result<RepoSpec, SpecError> {
         revision = Some(name.parse()?);
     }
     let path = path.filter(|p| !p.is_empty()).map(|p| p.trim_end_matches('/').parse()).transpose()?;
-    Ok(RepoSpec { repo_type, id: id.parse()?, revision, path, endpoint: None })
+    let (id, tag) = tagged(&id)?;
+    Ok(RepoSpec { repo_type, id, revision, path, tag, endpoint: None })
+}
+
+/// `owner/name[.git][:TAG]`.
+fn tagged(text: &str) -> Result<(RepoId, Option<String>), RepoIdError> {
+    let fits = |tag: &str| {
+        !tag.is_empty() && tag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    let (id, tag) = match text.rsplit_once(':').filter(|(_, tag)| fits(tag)) {
+        Some((id, tag)) => (id, Some(tag)),
+        None => (text, None),
+    };
+    let id = id.strip_suffix(".git").unwrap_or(id).parse()?;
+    Ok((id, tag.filter(|tag| *tag != "latest").map(str::to_owned)))
 }
 
 /// `name` or `name:password`, as it is encoded in the URL.
@@ -128,7 +208,7 @@ fn decode(text: &str) -> String {
 }
 
 fn parse_url(text: &str) -> Result<RepoSpec, SpecError> {
-    let bad = || SpecError::Url(text.chars().take(200).collect());
+    let bad = || SpecError::Url(kept(text));
     let url = url::Url::parse(text).map_err(|_| bad())?;
     let host = url.host_str().ok_or_else(bad)?;
     let public = matches!(host, "huggingface.co" | "www.huggingface.co" | "hf.co");
@@ -144,27 +224,54 @@ fn parse_url(text: &str) -> Result<RepoSpec, SpecError> {
     if rest.first() == Some(&"api") {
         rest = &rest[1..];
     }
+    if let [first, others @ ..] = rest
+        && (PAGES.contains(first) || others.is_empty() && RepoType::ALL.iter().any(|t| t.plural() == *first))
+    {
+        return Err(SpecError::Page(kept(text)));
+    }
     let repo_type = split_type(&mut rest);
-    let is_verb = |s: &str| matches!(s, "tree" | "blob" | "resolve" | "raw" | "commit" | "commits" | "discussions");
+    let is_verb = |s: &str| VERBS.contains(&s) || s == "discussions" || s == "commits";
     // gpt2/tree/main is a short id followed by a verb; owner/tree would be a repo of that name.
     let id_len = if rest.len() >= 2 && is_verb(rest[1]) && rest.len() > 2 { 1 } else { rest.len().min(2) };
     if id_len == 0 {
         return Err(bad());
     }
-    let id: RepoId = rest[..id_len].join("/").parse()?;
+    let (id, tag) = tagged(&rest[..id_len].join("/"))?;
     let tail = &rest[id_len..];
     let (revision, path) = match tail {
-        [] | ["discussions" | "commits", ..] => (None, &[][..]),
-        ["tree" | "blob" | "resolve" | "raw", "refs", kind, name, path @ ..] => {
-            (Some(format!("refs/{kind}/{name}")), path)
-        }
-        ["tree" | "blob" | "resolve" | "raw" | "commit", revision, path @ ..] => (Some((*revision).to_owned()), path),
+        [] | ["discussions" | "commits" | "viewer" | "settings", ..] => (None, &[][..]),
+        [verb, "refs", kind, name, path @ ..] if VERBS.contains(verb) => (Some(format!("refs/{kind}/{name}")), path),
+        [verb, revision, path @ ..] if VERBS.contains(verb) => (Some((*revision).to_owned()), path),
         _ => return Err(bad()),
     };
     let revision = revision.map(|r| r.parse()).transpose()?;
     let path = if path.is_empty() { None } else { Some(path.join("/").parse()?) };
-    Ok(RepoSpec { repo_type, id, revision, path, endpoint })
+    Ok(RepoSpec { repo_type, id, revision, path, tag, endpoint })
 }
+
+/// What a revision follows in the address of a repo's page.
+const VERBS: [&str; 7] = ["tree", "blob", "resolve", "raw", "blame", "edit", "commit"];
+
+/// First words of addresses that lead to no repo.
+const PAGES: [&str; 17] = [
+    "docs",
+    "search",
+    "papers",
+    "collections",
+    "blog",
+    "join",
+    "login",
+    "settings",
+    "pricing",
+    "chat",
+    "tasks",
+    "learn",
+    "posts",
+    "enterprise",
+    "organizations",
+    "new",
+    "inference",
+];
 
 #[cfg(test)]
 mod tests {
@@ -179,6 +286,9 @@ mod tests {
                 }
                 if let Some(path) = spec.path {
                     out.push_str(&[" :", path.as_str()].concat());
+                }
+                if let Some(tag) = spec.tag {
+                    out.push_str(&[" tag ", tag.as_str()].concat());
                 }
                 if let Some(endpoint) = spec.endpoint {
                     out.push_str(&[" via ", endpoint.as_str()].concat());
@@ -213,11 +323,70 @@ mod tests {
             ("https://huggingface.co/a/b/resolve/main/x%20y.bin?download=true", "model a/b @main :x y.bin"),
             ("https://huggingface.co/datasets/squad/discussions/3", "dataset squad"),
             ("https://huggingface.co/api/models/a/b", "model a/b"),
+            ("bartowski/x-GGUF:Q4_K_M", "model bartowski/x-GGUF tag Q4_K_M"),
+            ("hf.co/bartowski/x-GGUF:IQ2_XS", "model bartowski/x-GGUF tag IQ2_XS"),
+            ("https://huggingface.co/a/b:Q8_0", "model a/b tag Q8_0"),
+            ("a/b:latest", "model a/b"),
+            ("a/b:Q8_0@v1", "model a/b @v1 tag Q8_0"),
+            ("hf.co/a/b", "model a/b"),
+            ("huggingface://a/b", "model a/b"),
+            ("kernels/a/b", "kernel a/b"),
+            ("https://huggingface.co/kernels/a/b", "kernel a/b"),
+            ("hf://kernels/a/b@v1/build/x.so", "kernel a/b @v1 :build/x.so"),
+            ("https://huggingface.co/a/b.git", "model a/b"),
+            ("git@hf.co:a/b.git", "model a/b"),
+            ("git@hf.co:datasets/a/b", "dataset a/b"),
+            ("ssh://git@hf.co/a/b", "model a/b"),
+            ("a/b.git", "model a/b"),
+            ("a/b/", "model a/b"),
+            ("datasets/a/b//", "dataset a/b"),
+            ("hf://a/b/", "model a/b"),
+            ("hf://a/b/sub/", "model a/b :sub"),
+            ("https://huggingface.co/datasets/a/b/viewer/default/train", "dataset a/b"),
+            ("https://huggingface.co/a/b/blame/main/README.md", "model a/b @main :README.md"),
             ("http://127.0.0.1:8080/a/b", "model a/b via http://127.0.0.1:8080"),
             ("https://me:pass@huggingface.co/a/b", "model a/b via https://me:pass@huggingface.co"),
         ] {
             assert_eq!(show(typed), meant, "{typed}");
         }
+    }
+
+    #[test]
+    fn what_is_nearly_a_repo_says_how_to_write_it() {
+        for (typed, hint) in [
+            ("org\\x", Some("write org/x")),
+            ("./org/x", Some("write org/x for the repo")),
+            ("/org/x", Some("write org/x for the repo")),
+            (
+                "https://huggingface.co/models?search=llama",
+                Some("open the page of the repo itself, and paste its address"),
+            ),
+            (
+                "https://huggingface.co/docs/transformers/index",
+                Some("open the page of the repo itself, and paste its address"),
+            ),
+            ("https://huggingface.co/datasets", Some("open the page of the repo itself, and paste its address")),
+            ("org/x/config.json", Some("`hfget org/x config.json` takes a file of a repo")),
+            ("~/models/llama/x", None),
+            ("../x", None),
+            ("a b", None),
+        ] {
+            let error = typed.parse::<RepoSpec>().expect_err(typed);
+            assert_eq!(error.hint().as_deref(), hint, "{typed}: {error}");
+        }
+        // A repo may be called as a page is, if it has an owner.
+        assert_eq!(show("https://huggingface.co/a/docs"), "model a/docs");
+    }
+
+    #[test]
+    fn a_tag_is_a_quantisation_whatever_else_is_wished() {
+        let options = Options { prefer: Some(Family::Bin), no_code: true, ..Options::default() };
+        let spec: RepoSpec = "a/b:Q4_K_M".parse().unwrap();
+        let wish =
+            Options { only: Some(Family::Gguf), variant: Some("Q4_K_M".into()), no_code: true, ..Options::default() };
+        assert_eq!(spec.wish(&options), wish);
+        let latest: RepoSpec = "a/b:latest".parse().unwrap();
+        assert_eq!(latest.wish(&options), options);
     }
 
     #[test]

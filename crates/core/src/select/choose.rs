@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use super::picks::{Wish, found};
 use super::sets::{Found, Query, Set, resolve, want_indexes};
 use super::view::View;
-use super::{SelectError, names, packed};
+use super::{Documents, SelectError, names, packed};
 use crate::finding::{Code, Finding};
-use crate::model::{Family, RepoPath};
+use crate::model::{Family, Listing, RepoPath};
 use crate::text::{distance, few, printable};
 
 /// Which stems count for a family: standard ones, and those that yield to any standard set.
@@ -125,6 +125,16 @@ pub(super) fn variant_absent(view: &View<'_>, wish: &Wish, dirs: &[&str], varian
 /// The variants in `dirs` that loaders do not take by themselves.
 pub(super) fn only_variants(view: &View<'_>, dirs: &[&str]) -> Vec<String> {
     nearest(variants(view, dirs, false).into_iter().map(|(_, variant)| variant), "")
+}
+
+/// The variants that the names of a repo's weights tell, each once: what `variant` may ask for.
+#[must_use]
+pub fn variants_of(listing: &Listing) -> Vec<String> {
+    let documents = Documents::new();
+    let view = View::new(listing, "", &documents);
+    let dirs: Vec<&str> = view.dirs().collect();
+    let named: BTreeSet<&str> = variants(&view, &dirs, true).into_iter().map(|(_, variant)| variant).collect();
+    named.into_iter().map(str::to_owned).collect()
 }
 
 /// Every variant that a file's name tells, with its family; those of GGUF and ONNX files too if asked for.

@@ -19,7 +19,10 @@ use crate::model::{Entry, Family, Purpose, RepoPath};
 pub(super) fn select(view: &View<'_>, picks: &mut Picks) {
     let dirs: Vec<&str> = view.dirs().collect();
     for dir in dirs {
-        folder(view, dir, picks);
+        let (sets, tied) = folder(view, dir);
+        for set in sets {
+            picks.take_set(view, dir, &set, tied);
+        }
     }
     for entry in view.tree("") {
         let (purpose, reason) = companion(entry.path.file_name()).unwrap_or((Purpose::Other, "--all"));
@@ -102,17 +105,15 @@ fn sets(view: &View<'_>, dir: &str) -> Vec<Set> {
     sets
 }
 
-/// Takes every set of one folder.
-fn folder(view: &View<'_>, dir: &str, picks: &mut Picks) {
+/// The sets of one folder, and whether the model in it ties its embeddings.
+pub(super) fn folder(view: &View<'_>, dir: &str) -> (Vec<Set>, bool) {
     let sets = sets(view, dir);
     let indexed = sets.iter().any(|set| set.index.is_some());
     if indexed && let Some(config) = view.find(dir, "config.json") {
         view.want(config, CONFIG_LIMIT);
     }
     let tied = indexed && view.json(dir, "config.json").here().is_some_and(|c| tied(&c));
-    for set in sets {
-        picks.take_set(view, dir, &set, tied);
-    }
+    (sets, tied)
 }
 
 /// What every index names, also one of an odd stem and one beside a single file.

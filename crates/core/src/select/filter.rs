@@ -1,4 +1,4 @@
-//! `--include` and `--exclude`: globs as `huggingface_hub` reads them. What they are applied to is
+//! `--include`, `--with` and `--exclude`: globs as `huggingface_hub` reads them. What they are applied to is
 //! decided elsewhere.
 
 use globset::{GlobBuilder, GlobMatcher};
@@ -24,6 +24,33 @@ impl Globs {
     /// The first pattern that matches.
     pub fn matching(&self, path: &str) -> Option<&str> {
         self.0.iter().find(|(_, glob)| glob.is_match(path)).map(|(pattern, _)| pattern.as_str())
+    }
+
+    /// Whether a pattern is the name of this very file, whatever a glob would make of it.
+    pub fn names(&self, path: &str) -> bool {
+        self.0.iter().any(|(pattern, _)| pattern == path)
+    }
+
+    /// The same patterns as a person means them who types files: a file's whole name means that file alone, and a
+    /// folder's name what is in it.
+    ///
+    /// # Errors
+    /// [`SelectError::BadGlob`], as [`Globs::new`].
+    pub fn typed<'p>(
+        patterns: &[String],
+        paths: &(impl Iterator<Item = &'p str> + Clone),
+    ) -> Result<Self, SelectError> {
+        let read = |pattern: &String| {
+            if paths.clone().any(|path| path == pattern) {
+                return Ok((pattern.clone(), compile(&literal(pattern), Case::Matters)?));
+            }
+            let glob = compile(pattern, Case::Matters)?;
+            let folder = format!("{pattern}/");
+            let is_folder =
+                !paths.clone().any(|path| glob.is_match(path)) && paths.clone().any(|path| path.starts_with(&folder));
+            Ok((pattern.clone(), if is_folder { compile(&literal(&folder), Case::Matters)? } else { glob }))
+        };
+        patterns.iter().map(read).collect::<Result<_, _>>().map(Globs)
     }
 
     /// Whether there are no patterns.
@@ -52,6 +79,18 @@ fn compile(pattern: &str, case: Case) -> Result<GlobMatcher, SelectError> {
         .build()
         .map(|glob| glob.compile_matcher())
         .map_err(|error| SelectError::BadGlob { glob: pattern.to_owned(), reason: error.kind().to_string() })
+}
+
+/// A glob that matches just this text, or what is below it if it ends with a `/`.
+fn literal(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '*' | '?' | '[' => out.extend(['[', c, ']']),
+            _ => out.push(c),
+        }
+    }
+    out
 }
 
 /// The files that a pattern which matches none may have meant, a few: those that match when case is ignored, else
@@ -124,6 +163,21 @@ mod tests {
             let globs = Globs::new(&[glob.to_owned()]).unwrap();
             assert_eq!(globs.matching(path).is_some(), want, "{glob} on {path}");
         }
+    }
+
+    #[test]
+    fn a_file_that_is_called_like_a_glob_is_named_by_its_name_and_a_folder_by_its_own() {
+        let paths = ["a[1].txt", "a1.txt", "data/x", "data/sub/y", "data2/z", "w*/q", "wx/q"];
+        let matching = |pattern: &str| {
+            let globs = Globs::typed(&[pattern.to_owned()], &paths.into_iter()).unwrap();
+            paths.into_iter().filter(|path| globs.matching(path).is_some()).collect::<Vec<_>>()
+        };
+        assert_eq!(matching("a[1].txt"), ["a[1].txt"]);
+        assert_eq!(matching("a[12].txt"), ["a1.txt"], "what names no file is a glob");
+        assert_eq!(matching("data"), ["data/x", "data/sub/y"]);
+        assert_eq!(matching("data/"), ["data/x", "data/sub/y"]);
+        assert_eq!(matching("w*/q"), ["w*/q"]);
+        assert!(matching("dat").is_empty());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod adapter;
 mod alike;
 mod aside;
+mod asked;
 mod beside;
 mod choose;
 mod classes;
@@ -44,6 +45,7 @@ mod whole;
 
 use crate::model::{Family, Options, Purpose};
 
+pub use choose::variants_of;
 pub use types::*;
 
 use filter::Globs;
@@ -93,14 +95,24 @@ const MODULES: &str = "modules.json";
 /// # Errors
 /// When nothing can be selected: see [`SelectError`].
 pub fn select(listing: &Listing, options: &Options, documents: &Documents) -> Result<Step, SelectError> {
-    let include = Globs::new(&options.include)?;
-    let exclude = Globs::new(&options.exclude)?;
     let paths = listing.entries.iter().map(|e| e.path.as_str());
-    if let Some(pattern) = include.unused(&paths) {
+    let include = Globs::typed(&options.include, &paths)?;
+    let with = Globs::typed(&options.with, &paths)?;
+    let exclude = Globs::new(&options.exclude)?;
+    if let Some(pattern) = include.unused(&paths).or_else(|| with.unused(&paths)) {
         return Err(SelectError::NoMatch { glob: pattern.to_owned(), near: filter::near(pattern, paths) });
     }
     let root = options.subfolder.as_ref().map_or("", RepoPath::as_str);
-    let globs = (&include, &exclude);
+    let globs = (&with, &exclude);
+    if !include.is_empty() {
+        let view = View::new(listing, root, documents);
+        let mut picks = Picks::default();
+        asked::select(&view, &include, &mut picks);
+        return Ok(match step(&view, picks, globs) {
+            Step::Done(selection) => Step::Done(asked::say(listing, selection)),
+            asked => asked,
+        });
+    }
     let first = run(listing, options, documents, root, globs, None);
     match first {
         // What is there of a standard family, and why it is not to be had, is worth more than another.
@@ -160,8 +172,8 @@ fn run(
     }
     let mut picks = Picks::default();
     if listing.info.repo_type != RepoType::Model {
-        whole_repo(&view, globs.0, &mut picks);
-        return Ok(Step::Done(Box::new(finish(&view, picks, (&Globs::default(), globs.1)))));
+        whole_repo(&view, &mut picks);
+        return Ok(Step::Done(Box::new(finish(&view, picks, globs))));
     }
     if options.all {
         everything::select(&view, &mut picks);
@@ -202,7 +214,7 @@ fn run(
                 };
                 let mut finding = Finding::repo(Code::WeightsAbsent, message);
                 if picks.is_empty() && !listing.entries.is_empty() {
-                    finding = finding.hint("take files with --include GLOB, or everything with --all");
+                    finding = finding.hint("take files with --with GLOB, or everything with --all");
                 }
                 view.find_out(finding);
                 Ok(step(&view, picks, globs))
@@ -293,14 +305,10 @@ fn scope(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> Result<bool, Select
     Ok(found)
 }
 
-/// Datasets and Spaces have no families: everything is taken, or what `--include` names.
-fn whole_repo(view: &View<'_>, include: &Globs, picks: &mut Picks) {
+/// Datasets and Spaces have no families: everything is taken.
+fn whole_repo(view: &View<'_>, picks: &mut Picks) {
     for entry in view.tree("") {
-        match include.matching(entry.path.as_str()) {
-            Some(pattern) => picks.take(entry, Purpose::Other, format!("--include {}", printable(pattern))),
-            None if include.is_empty() => picks.take(entry, Purpose::Other, "the whole repo"),
-            None => picks.leave(entry, None, "not named by --include"),
-        }
+        picks.take(entry, Purpose::Other, "the whole repo");
     }
 }
 
@@ -310,10 +318,10 @@ fn step(view: &View<'_>, picks: Picks, globs: (&Globs, &Globs)) -> Step {
 }
 
 /// Applies the globs, and turns what was taken into the selection.
-fn finish(view: &View<'_>, mut picks: Picks, (include, exclude): (&Globs, &Globs)) -> Selection {
+fn finish(view: &View<'_>, mut picks: Picks, (with, exclude): (&Globs, &Globs)) -> Selection {
     for entry in &view.listing().entries {
-        if let Some(pattern) = include.matching(entry.path.as_str()) {
-            picks.take(entry, Purpose::Other, format!("--include {}", printable(pattern)));
+        if let Some(pattern) = with.matching(entry.path.as_str()) {
+            picks.take(entry, Purpose::Other, format!("--with {}", printable(pattern)));
         }
     }
     for entry in &view.listing().entries {

@@ -120,6 +120,7 @@ impl Picks {
         Selection {
             weights: self.weights,
             weights_excluded: false,
+            named: false,
             files,
             left_out,
             findings: Vec::new(),

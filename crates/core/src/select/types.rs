@@ -42,6 +42,8 @@ pub struct Selection {
     pub weights: Vec<WeightSet>,
     /// Whether there were weights to fetch, and `--exclude` left out all of them.
     pub weights_excluded: bool,
+    /// Whether these are just the files that were asked for: nothing was chosen, so nothing is known to be complete.
+    pub named: bool,
     /// Every file to fetch, sorted by path, each once.
     pub files: Vec<Selected>,
     /// Every other file of the listing, grouped by reason, largest group first.
@@ -121,7 +123,7 @@ pub enum SelectError {
         /// The folders there are, the closest spelling first.
         found: Vec<String>,
     },
-    /// `--include` or `--exclude` does not parse.
+    /// A pattern does not parse.
     #[error("\"{}\" is not a glob: {reason}", crate::text::printable(.glob))]
     BadGlob {
         /// The pattern.
@@ -129,8 +131,8 @@ pub enum SelectError {
         /// The parser's complaint.
         reason: String,
     },
-    /// `--include` matched nothing.
-    #[error("--include \"{}\" matches no file of this repo", crate::text::printable(.glob))]
+    /// A pattern of files to take matches nothing.
+    #[error("no file of this repo matches \"{}\"", crate::text::printable(.glob))]
     NoMatch {
         /// The pattern.
         glob: String,

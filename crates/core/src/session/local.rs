@@ -54,8 +54,14 @@ impl Session {
         let at = self.blocking(&store, move |_| Ok(locate_snapshot(&place))).await?;
         if let Some((root, repo_type, id, commit)) = at {
             let store = Arc::new(Store::hub_cache(&root, repo_type, &id, true));
-            let spec =
-                RepoSpec { repo_type, id, revision: commit.to_string().parse().ok(), path: None, endpoint: None };
+            let spec = RepoSpec {
+                repo_type,
+                id,
+                revision: commit.to_string().parse().ok(),
+                path: None,
+                tag: None,
+                endpoint: None,
+            };
             let listed = if self.config.offline { None } else { Some(self.list(&spec, &store, true).await?) };
             return self.verify_folder(dir, store, Some(commit), listed, Some(&spec), options).await;
         }
@@ -157,7 +163,7 @@ impl Session {
         }
         findings.extend(self.denied_code(&selection));
         let model = spec.is_none_or(|spec| spec.repo_type == RepoType::Model);
-        let no_weights = model && !whole && weights_here(&selection) == Weights::Unknown;
+        let no_weights = model && !whole && !selection.named && weights_here(&selection) == Weights::Unknown;
         let mut draft = folder_draft(root.to_path_buf().into(), commit, spec, &selection, &files, &outcome, findings);
         if no_weights || nothing_read {
             draft.weights_known = Weights::Unknown;
@@ -326,7 +332,7 @@ fn choose(listing: &Listing, folder: &Folder, mut options: Options, trusted: boo
 }
 
 /// Drives selection with the documents that are here.
-fn select_here(listing: &Listing, folder: &Folder, options: &Options) -> Result<Selection, SelectError> {
+pub(super) fn select_here(listing: &Listing, folder: &Folder, options: &Options) -> Result<Selection, SelectError> {
     let mut documents = Documents::new();
     loop {
         match select(listing, options, &documents)? {

@@ -1,6 +1,7 @@
 //! The whole job in one call: resolve, list, select, plan, fetch, verify. Wires the rooms together;
 //! prints nothing.
 
+mod cached;
 mod compare;
 mod config;
 mod documents;
@@ -18,6 +19,7 @@ mod objects;
 mod outcome;
 mod prepare;
 mod present;
+mod resolve;
 mod source;
 
 use crate::model::{Options, Purpose};
@@ -27,6 +29,7 @@ use std::time::Instant;
 
 use sha2::Digest as _;
 
+pub use cached::{Cached, cached, cached_variants};
 pub use compare::{CompareConfig, Comparison};
 pub use config::{Config, Destination};
 pub use error::Error;
@@ -319,7 +322,7 @@ impl Session {
     fn broken_early(&self, prepared: &Prepared, statuses: &Statuses, broken: Vec<Finding>) -> Report {
         let mut draft = Self::report(prepared, &Outcome::default(), statuses);
         draft.findings.extend(broken);
-        let hint = "no weights were fetched; --only or --include can take other files of the repo";
+        let hint = "no weights were fetched; --only or --include takes other files of the repo";
         if let Some(last) = draft.findings.last_mut() {
             last.hint.get_or_insert_with(|| hint.into());
         }

@@ -52,7 +52,7 @@ impl Prepared {
     /// Whether the weights that there must be are in the selection.
     pub(super) fn weights_known(&self) -> Weights {
         let model = self.listing.info.repo_type == RepoType::Model;
-        if model && !self.whole { weights_here(&self.selection) } else { Weights::Here }
+        if model && !self.whole && !self.selection.named { weights_here(&self.selection) } else { Weights::Here }
     }
 }
 

@@ -293,7 +293,12 @@ impl Session {
         .await
     }
 
-    async fn list_offline(&self, spec: &RepoSpec, revision: &Revision, store: &Arc<Store>) -> Result<Listed, Error> {
+    pub(super) async fn list_offline(
+        &self,
+        spec: &RepoSpec,
+        revision: &Revision,
+        store: &Arc<Store>,
+    ) -> Result<Listed, Error> {
         let mut found = self.kept_listing(store, revision).await?;
         if found.is_none()
             && let Some(nearby) = self.nearby(spec.repo_type, &spec.id)

@@ -128,6 +128,6 @@ pub fn cached_repos(root: &Path) -> Vec<(RepoType, RepoId)> {
 /// `models--org--name`.
 pub(crate) fn repo_of_folder(name: &str) -> Option<(RepoType, RepoId)> {
     let (plural, id) = name.split_once("--")?;
-    let repo_type = [RepoType::Model, RepoType::Dataset, RepoType::Space].into_iter().find(|t| t.plural() == plural)?;
+    let repo_type = RepoType::ALL.into_iter().find(|t| t.plural() == plural)?;
     Some((repo_type, id.replacen("--", "/", 1).parse().ok()?))
 }

@@ -86,6 +86,19 @@ pub(super) fn is_unheld(folder: &Folder, name: &str) -> bool {
     folder.open(name, OFlags::RDONLY, Mode::empty()).is_ok_and(|file| file.try_lock().is_ok())
 }
 
+/// Takes all of these locks, or `None` when somebody holds one of them. Where locks do not work nobody holds any.
+pub(super) fn take_all(places: &[(Folder, String)]) -> Result<Option<Vec<File>>, StoreError> {
+    let mut files = Vec::with_capacity(places.len());
+    for (folder, name) in places {
+        match take_one(folder, name)? {
+            Taken::Held(file) => files.push(file),
+            Taken::CannotLock => {}
+            Taken::Busy => return Ok(None),
+        }
+    }
+    Ok(Some(files))
+}
+
 enum Taken {
     Held(File),
     Busy,

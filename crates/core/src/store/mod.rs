@@ -10,6 +10,7 @@ mod copying;
 mod disk;
 mod error;
 mod import;
+mod inventory;
 mod journal;
 mod kept;
 mod layout;
@@ -34,6 +35,8 @@ pub(crate) use cache::folder_name;
 pub(crate) use conflict::{Conflict, conflicts, noted_clashes};
 pub use error::{StoreError, StoreErrorKind};
 pub(crate) use import::Imported;
+pub use inventory::Removal;
+#[cfg(feature = "object-store")]
 pub(crate) use leftovers::repo_of_folder;
 pub use leftovers::{Leftover, cached_repos};
 pub(crate) use lock::FileLock;

@@ -1,0 +1,38 @@
+//! Questions before a job: whether a repo is there, and what files it has. Nothing is kept of the answers.
+
+use super::{Error, Session};
+use crate::model::{Listing, RepoInfo, RepoSpec};
+use crate::progress::Silent;
+
+impl Session {
+    /// The commit that a repo's revision is now. One request; offline what is here.
+    ///
+    /// # Errors
+    /// As [`Session::plan`].
+    pub async fn resolve(&self, spec: &RepoSpec) -> Result<RepoInfo, Error> {
+        let revision = spec.revision.clone().unwrap_or_default();
+        if self.config.offline {
+            let store = self.store(spec.repo_type, &spec.id);
+            return Ok(self.list_offline(spec, &revision, &store).await?.listing.info);
+        }
+        Ok(self.hubs[0].info(spec.repo_type, &spec.id, &revision, &*self.progress).await?)
+    }
+
+    /// The files of a repo, as far as they are known: an earlier run's listing of the commit serves.
+    ///
+    /// # Errors
+    /// As [`Session::plan`].
+    pub async fn listing(&self, spec: &RepoSpec) -> Result<Listing, Error> {
+        let info = self.resolve(spec).await?;
+        let store = self.store(spec.repo_type, &spec.id);
+        if self.config.offline {
+            return Ok(self.list_offline(spec, &info.revision, &store).await?.listing);
+        }
+        let (commit, endpoint) = (info.commit, self.endpoint());
+        let kept = self.blocking(&store, move |store| Ok(store.read_listing(&commit, &endpoint))).await?;
+        match kept {
+            Some(entries) => Ok(Listing::new(info, entries, Vec::new())),
+            None => Ok(self.hubs[0].listing(&info, &Silent).await?),
+        }
+    }
+}

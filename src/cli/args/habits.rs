@@ -1,0 +1,34 @@
+//! Flags that other tools have taught and that change nothing here: what they ask for happens anyway. Flags with a
+//! meaning of their own live with ours, under both names.
+
+use clap::Args;
+
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools)] // they are read by nobody
+pub struct Habits {
+    /// What happens anyway: a run goes on where the last one ended
+    #[arg(long, hide = true)]
+    pub resume_download: bool,
+    /// What happens anyway: --local-dir holds plain files
+    #[arg(long, value_name = "auto|true|false", hide = true)]
+    pub local_dir_use_symlinks: Option<String>,
+    /// What happens anyway: tables are not cut
+    #[arg(long, hide = true)]
+    pub no_truncate: bool,
+    /// Takes --force back
+    #[arg(long, overrides_with = "force", hide = true)]
+    pub no_force_download: bool,
+    /// Takes --dry-run back
+    #[arg(long, overrides_with = "dry_run", hide = true)]
+    pub no_dry_run: bool,
+}
+
+impl Habits {
+    /// What to say where a flag asks for what there is not.
+    pub fn note(&self) -> Option<&'static str> {
+        let wanted = self.local_dir_use_symlinks.as_deref().is_some_and(|how| !how.eq_ignore_ascii_case("false"));
+        wanted.then_some(
+            "--local-dir holds plain files and no links to the cache: --local-dir-use-symlinks changes nothing",
+        )
+    }
+}

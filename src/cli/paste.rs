@@ -1,0 +1,151 @@
+//! Command lines in advice, made so that they work when they are pasted: for the same repo, with the flags of this run
+//! that say where and what. The library words advice without knowing them.
+
+use super::args::command;
+
+/// Flags that a line in advice keeps, each under the name that it has here.
+const KEPT: &[(&str, &str)] = &[
+    ("--cache-dir", "--cache-dir"),
+    ("--local-dir", "--local-dir"),
+    ("--endpoint", "--endpoint"),
+    ("--prefer", "--prefer"),
+    ("--only", "--only"),
+    ("--variant", "--variant"),
+    ("--revision", "--revision"),
+    ("-r", "--revision"),
+    ("--repo-type", "--repo-type"),
+    ("--type", "--repo-type"),
+];
+
+/// The flags of a run.
+#[derive(Debug, Default)]
+pub(super) struct Kept(Vec<(&'static str, String)>);
+
+impl Kept {
+    /// Those of these words that are kept.
+    pub(super) fn of(words: impl IntoIterator<Item = String>) -> Self {
+        let mut kept = Vec::new();
+        let mut words = words.into_iter().take_while(|word| word != "--");
+        while let Some(word) = words.next() {
+            let (name, value) = match word.split_once('=') {
+                Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+                None => (word, None),
+            };
+            if let Some((_, flag)) = KEPT.iter().find(|(typed, _)| *typed == name)
+                && let Some(value) = value.or_else(|| words.next())
+            {
+                kept.push((*flag, value));
+            }
+        }
+        Kept(kept)
+    }
+
+    /// The advice with its command lines made whole. `repo` is what the advice is about.
+    pub(super) fn paste(&self, advice: &str, repo: &str) -> String {
+        let mut parts = advice.split('`');
+        let mut out = parts.next().unwrap_or_default().to_owned();
+        let mut inside = true;
+        for part in parts {
+            out.push('`');
+            out.push_str(&if inside { self.line(part, repo) } else { part.to_owned() });
+            inside = !inside;
+        }
+        out
+    }
+
+    fn line(&self, line: &str, repo: &str) -> String {
+        let mut words: Vec<&str> = line.split(' ').collect();
+        // A word in capitals stands for what the reader puts there.
+        let placeholder = |word: &&str| {
+            let word = word.trim_matches(|c: char| !c.is_ascii_alphabetic());
+            word.len() > 1 && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'/')
+        };
+        if words.first() != Some(&"hfget") || words.len() < 2 || words.iter().any(placeholder) {
+            return line.to_owned();
+        }
+        // A plan of what was asked for.
+        if words[1] == "plan"
+            && words.len() > 2
+            && words.iter().skip(2).all(|word| word.starts_with('-'))
+            && !repo.is_empty()
+        {
+            words.insert(2, repo);
+        }
+        let whole = command();
+        let of = whole.find_subcommand(words[1]).unwrap_or(&whole);
+        let has = |flag: &str| words.iter().any(|word| *word == flag || word.starts_with(&format!("{flag}=")));
+        let chooses = |flag: &str| matches!(flag, "--prefer" | "--only" | "--variant" | "--revision" | "--repo-type");
+        // A lockfile chooses by itself.
+        let locked = has("--locked") || has("--lock");
+        // A word that names its revision or kind needs no flag for it.
+        let names = |what: char| words.iter().any(|word| !word.starts_with('-') && word.contains(what));
+        let folder = has("--cache-dir") || has("--local-dir") || words.iter().any(|word| word.starts_with("./"));
+        // A command without a repo has no use for them.
+        let bare = words.len() == 2 && of.get_name() != "hfget" && !matches!(of.get_name(), "list" | "clean");
+        let mut text = words.join(" ");
+        for (flag, value) in &self.0 {
+            let known = of.get_arguments().any(|arg| arg.get_long().is_some_and(|long| format!("--{long}") == *flag));
+            let place = matches!(*flag, "--cache-dir" | "--local-dir");
+            let chosen = has("--include") && matches!(*flag, "--prefer" | "--only" | "--variant");
+            let skipped = bare
+                || has(flag)
+                || place && folder
+                || chooses(flag) && locked
+                || chosen
+                || *flag == "--prefer" && has("--only")
+                || *flag == "--revision" && names('@')
+                || *flag == "--repo-type"
+                    && words.iter().any(|word| {
+                        word.starts_with("datasets/") || word.starts_with("spaces/") || word.starts_with("kernels/")
+                    });
+            if known && !skipped {
+                text.push_str(&format!(" {flag} {}", quoted(value)));
+            }
+        }
+        text
+    }
+}
+
+/// As a shell reads it back.
+fn quoted(value: &str) -> String {
+    let plain =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | ':' | '@' | '%' | '+' | '=' | ',' | '-');
+    if !value.is_empty() && value.chars().all(plain) {
+        return value.to_owned();
+    }
+    format!("'{}'", value.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Kept;
+
+    #[test]
+    fn a_line_in_advice_keeps_where_and_what() {
+        let kept = |line: &str| Kept::of(line.split(' ').map(str::to_owned));
+        for (run, advice, whole) in [
+            ("org/x --cache-dir c", "`hfget org/x` fetches it", "`hfget org/x --cache-dir c` fetches it"),
+            ("org/x --cache-dir=c", "`hfget org/x`", "`hfget org/x --cache-dir c`"),
+            ("org/x --local-dir d --prefer bin", "`hfget org/x`", "`hfget org/x --local-dir d --prefer bin`"),
+            ("org/x -r v1", "`hfget org/x`", "`hfget org/x --revision v1`"),
+            ("org/x -r v1", "`hfget org/x@v1`", "`hfget org/x@v1`"),
+            ("plann --offline", "did you mean `hfget plan`?", "did you mean `hfget plan`?"),
+            ("org/x -v", "`hfget plan -v` shows", "`hfget plan org/x -v` shows"),
+            ("org/x --cache-dir c", "`hfget list` shows", "`hfget list --cache-dir c` shows"),
+            (
+                "org/x --cache-dir c --prefer bin",
+                "`hfget --locked` fetches it",
+                "`hfget --locked --cache-dir c` fetches it",
+            ),
+            ("org/x --cache-dir c", "`hfget verify x --local-dir d`", "`hfget verify x --local-dir d`"),
+            ("org/x --cache-dir c", "`hfget lock REPO` makes one", "`hfget lock REPO` makes one"),
+            ("org/x --cache-dir c", "or run `hf auth login`", "or run `hf auth login`"),
+            ("org/x", "set HF_TOKEN", "set HF_TOKEN"),
+            ("org/x", "an odd ` sign", "an odd ` sign"),
+        ] {
+            assert_eq!(kept(run).paste(advice, "org/x"), whole, "{run}");
+        }
+        let spaced = Kept::of(["--cache-dir".to_owned(), "my models".to_owned()]);
+        assert_eq!(spaced.paste("`hfget org/x`", "org/x"), "`hfget org/x --cache-dir 'my models'`");
+    }
+}
