@@ -197,3 +197,54 @@ print(snapshot_download("org/data", repo_type="dataset"))
     );
     assert_eq!(said.lines().count(), 3, "{said}");
 }
+
+/// A mark says that the repo lacks a name, so that a loader asks nobody for it. Nothing that the repo has is marked.
+#[test]
+fn names_that_loaders_ask_for_and_that_the_repo_lacks_are_marked() {
+    let Some(bin) = python() else { return };
+    let machine = Machine::new([fixture(CHATGLM)]);
+    machine.run([CHATGLM]).ends_with(0);
+    let said = script(
+        &machine,
+        &bin,
+        true,
+        r#"
+from huggingface_hub import try_to_load_from_cache, _CACHED_NO_EXIST
+repo = "THUDM/chatglm3-6b"
+for name in ["adapter_config.json", "generation_config.json", "config.json", "pytorch_model.bin.index.json"]:
+    found = try_to_load_from_cache(repo, name)
+    print(name, "absent" if found is _CACHED_NO_EXIST else "unknown" if found is None else "here")
+"#,
+    );
+    let expected = "adapter_config.json absent\ngeneration_config.json absent\nconfig.json here\n\
+                    pytorch_model.bin.index.json unknown\n";
+    assert_eq!(said, expected);
+    for name in tree(&machine.model(CHATGLM).join(".no_exist").join(fixture(CHATGLM).commit())).keys() {
+        assert!(fixture(CHATGLM).content(name).is_none(), "{name} is in the repo");
+    }
+    // Nothing is known of what a lockfile or a bucket does not name.
+    machine.run([CHATGLM, "--local-dir", "plain"]).ends_with(0);
+    assert!(!machine.home.path().join("plain/.no_exist").exists());
+}
+
+/// A repo of a tokenizer alone does not load offline after `hf download`, which leaves no marks.
+#[test]
+fn a_tokenizer_alone_loads_offline() {
+    let Some(bin) = python() else { return };
+    let maker = Machine::new([]);
+    let made = maker.home.path().join("tokenizer.json");
+    let text = format!(
+        "from tokenizers import Tokenizer, models\n\
+         Tokenizer(models.WordLevel({{'a': 0, '[UNK]': 1}}, unk_token='[UNK]')).save({:?})",
+        made.display().to_string()
+    );
+    script(&maker, &bin, true, &text);
+    let repo = Repo::new("org/words")
+        .file("tokenizer.json", std::fs::read(made).unwrap())
+        .file("tokenizer_config.json", r#"{"tokenizer_class":"PreTrainedTokenizerFast","unk_token":"[UNK]"}"#);
+    let machine = Machine::new([repo]);
+    machine.hfget("org/words").ends_with(0);
+    let load = "from transformers import AutoTokenizer\n\
+                print(AutoTokenizer.from_pretrained('org/words')('a')['input_ids'])";
+    assert_eq!(script(&machine, &bin, true, load).trim(), "[0]");
+}

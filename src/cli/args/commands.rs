@@ -91,7 +91,7 @@ pub struct VerifyArgs {
 
 #[derive(Debug, Args)]
 pub struct LockArgs {
-    /// Repos to lock; with --check and --update those of the lockfile [default: all of them]
+    /// Repos to lock (with --check or --update, all by default)
     #[arg(value_name = "REPO", required_unless_present_any = ["check", "update"])]
     pub repos: Vec<RepoSpec>,
     /// Branch, tag, refs/pr/N or commit, for repos that name none [default: main]

@@ -229,6 +229,9 @@ impl Session {
             self.blocking(&prepared.store, move |store| {
                 if !names.is_empty() {
                     store.flush_names(&prepared.listing.info.commit, &names)?;
+                    if prepared.whole {
+                        store.mark_absent(&prepared.listing)?;
+                    }
                 }
                 if keep {
                     store.write_listing(&prepared.listing, whole, &endpoint)?;

@@ -4,6 +4,7 @@
 //! What is ours alone lies in a folder that the other tools pass over: `.hfget/` in the repo's
 //! cache folder, `.cache/huggingface/hfget/` in a local dir.
 
+mod absent;
 mod cache;
 mod conflict;
 mod copying;
