@@ -207,7 +207,9 @@ impl Partial {
         self.lines += 1;
         self.unsynced = self.unsynced.saturating_add(range.end.saturating_sub(range.start));
         self.ranges.insert(range);
-        if self.lines > LINES_KEPT { self.rewrite_journal() } else { Ok(()) }
+        // Where that would not make it much shorter it is left.
+        let many = LINES_KEPT.saturating_add(self.ranges.as_slice().len().saturating_mul(2));
+        if self.lines > many { self.rewrite_journal() } else { Ok(()) }
     }
 
     /// What should be flushed now, if it is time; [`flushed`](Self::flushed) afterwards.

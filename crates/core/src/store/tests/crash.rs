@@ -320,13 +320,15 @@ fn a_journal_of_many_lines_is_said_as_few_and_loses_nothing() {
     partial.write(0, &vec![7; 90_000]).unwrap();
     for at in 0..30_000 {
         partial.record(at..at + 1).unwrap();
-        partial.record(2 * at + 30_000..2 * at + 30_001).unwrap();
+        if at % 30 == 0 {
+            partial.record(at + 40_000..at + 40_001).unwrap();
+        }
     }
     drop(partial);
     let journal = root.path().join(format!("models--org--name/.hfget/partial/{}.journal", a.digest()));
     let lines = fs::read_to_string(journal).unwrap().lines().count();
-    assert!(lines < 60_000, "{lines}");
-    assert_eq!(open().ranges().total(), 60_000);
+    assert!(lines < 25_000, "{lines}");
+    assert_eq!(open().ranges().total(), 31_000);
 }
 
 /// What was flushed stays flushed when the journal is written anew.
