@@ -78,7 +78,7 @@ impl S3 {
         self.environment(&mut command);
         command.args(line.split_whitespace());
         if !line.starts_with("lock") {
-            command.args(["--retry-base-ms", "2", "--retry-for", "0.5"]);
+            command.args(["--retry-base-ms", "2", "--retry-for", "5"]);
         }
         command
     }
