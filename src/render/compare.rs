@@ -20,7 +20,7 @@ pub fn line_of(report: &CompareReport) -> String {
 pub fn human(report: &CompareReport, options: HumanOptions) -> String {
     let paint = Paint(options.color);
     let (mark, verdict) = match report.result() {
-        "true" => (paint.with("32", "✓"), "the mirror is true".to_owned()),
+        "true" => (paint.with("32", "✓"), "the mirror matches".to_owned()),
         "error" => (paint.with("31", "✗"), paint.with("31", "NOT COMPARED: the mirror did not answer")),
         _ => (paint.with("31", "✗"), paint.with("31", "THE MIRROR DIFFERS")),
     };

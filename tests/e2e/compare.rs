@@ -52,7 +52,7 @@ fn a_true_mirror_is_true_at_every_level_and_nothing_is_stored() {
             for level in ["metadata", "sample", "full"] {
                 let run = compare(&machine, &mirror.endpoint(), &[id, "--level", level])
                     .ends_with(0)
-                    .says("the mirror is true");
+                    .says("the mirror matches");
                 let last = run.out.lines().last().unwrap_or_default();
                 let start = format!("compare: {id} mirror={}/ level={level} files=", mirror.endpoint());
                 assert!(last.starts_with(&start) && last.ends_with(" findings=0 result=true"), "{last}");

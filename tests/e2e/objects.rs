@@ -329,7 +329,7 @@ s3.put_object(Bucket='fleet', Key='{folder}/evil.py', Body=b'import os')"
         "s3.put_object(Bucket='fleet', Key='models--org--one/manifests/{}.lock', Body=b'x')",
         repo().commit()
     ));
-    s3.hfget(&machine, "verify s3://fleet").ends_with(1).says("it is no lockfile");
+    s3.hfget(&machine, "verify s3://fleet").ends_with(1).says("not a lockfile");
 }
 
 /// Several selections of one commit share its folder, and the manifest names all of it.

@@ -106,7 +106,7 @@ pub struct LockArgs {
         value_hint = ValueHint::FilePath
     )]
     pub file: PathBuf,
-    /// Say what has moved upstream since, change nothing, and end with 1 if anything has
+    /// Show what changed upstream, change nothing, and end with 1 if anything did
     #[arg(long, conflicts_with = "update")]
     pub check: bool,
     /// Lock again what the lockfile has, as it was chosen then

@@ -19,7 +19,7 @@ pub use commands::{
 };
 pub use shared::{Format, Into, Output, Place, Progress, Reports, Repos, Selection, Transfer};
 
-/// Download Hugging Face repositories and prove that what landed is right
+/// Download Hugging Face repositories and verify every file
 ///
 /// Pins the commit, lists the repo, takes exactly one weight family with its index, configuration, tokenizer and code,
 /// downloads what is missing, and verifies every file's digest and that every tensor is where the index says. Ends with 0
@@ -60,7 +60,7 @@ pub enum Command {
     /// when there are no weights.
     #[command(arg_required_else_help = true)]
     Inspect(InspectArgs),
-    /// Note a selection to the byte, for `hfget --locked` to fetch
+    /// Record the exact commit, files, sizes and digests for `hfget --locked`
     ///
     /// The lockfile has the commit, and every file with its size and digest. `hfget --locked` fetches exactly that, from
     /// whatever endpoint or mirror, or fails.
@@ -68,10 +68,10 @@ pub enum Command {
     /// Without repos, --check says what has moved since, and --update notes it.
     #[command(arg_required_else_help = true)]
     Lock(LockArgs),
-    /// Say whether a mirror is true to the Hub
+    /// Check that a mirror matches the Hub
     ///
     /// Asks the mirror and the endpoint for the same repos and compares the answers: commit, listing, headers, bytes.
-    /// Nothing is stored. Ends with 0 when the mirror is true, 1 when it differs, 4 when it could not be asked. The last
+    /// Nothing is stored. Ends with 0 when the mirror matches, 1 when it differs, 4 when it could not be asked. The last
     /// line of each repo on stdout is
     /// "compare: REPO mirror=URL level=LEVEL files=N findings=N result=true|different|error".
     #[command(arg_required_else_help = true)]

@@ -127,7 +127,7 @@ impl FetchError {
 
 /// Two different digests, twice.
 pub(crate) fn mismatch_finding(path: &RepoPath, expected: Digest, actual: Digest) -> Finding {
-    let message = format!("expected {expected:?}, got {actual:?}, twice; nothing of it was kept");
+    let message = format!("expected {expected:?}, got {actual:?}, after a retry; the download was discarded");
     Finding::new(Code::ChecksumMismatch, path, message)
         .hint("the server sends other bytes than it lists: try another --endpoint, or report it")
 }

@@ -71,7 +71,7 @@ pub enum LockError {
         /// The system's complaint.
         source: std::io::Error,
     },
-    /// It is no lockfile of this version.
+    /// Not a lockfile of this version.
     #[error("{}: {why}", .path.display())]
     Invalid {
         /// The lockfile.

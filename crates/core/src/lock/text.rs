@@ -134,13 +134,13 @@ struct FileText {
 
 /// Reads a lockfile's text; the error is a sentence about it.
 pub(super) fn parse(text: &str) -> Result<Lock, String> {
-    let said = |error: &toml::de::Error| format!("it is no lockfile: {}", error.to_string().trim_end());
+    let said = |error: &toml::de::Error| format!("not a lockfile: {}", error.to_string().trim_end());
     match toml::from_str::<Versioned>(text).map_err(|e| said(&e))?.version {
         Some(VERSION) => {}
         Some(other) => {
             return Err(format!("it is of version {other}, and this hfget reads version {VERSION}: use another hfget"));
         }
-        None => return Err("it is no lockfile: it has no version".to_owned()),
+        None => return Err("not a lockfile: it has no version".to_owned()),
     }
     let text: LockText = toml::from_str(text).map_err(|e| said(&e))?;
     let mut lock = Lock::default();

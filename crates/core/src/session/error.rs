@@ -103,7 +103,7 @@ pub enum Error {
         why: String,
     },
     /// There is nothing to inspect.
-    #[error("{} holds no weights of a format that is read", crate::text::printable(.place))]
+    #[error("{} contains no weight files in a supported format", crate::text::printable(.place))]
     NoWeights {
         /// The file, folder or repo.
         place: String,
