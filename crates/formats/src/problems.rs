@@ -10,7 +10,7 @@ pub(crate) const LISTED: usize = 20;
 /// Characters of a file's own text that a problem quotes.
 const QUOTED: usize = 120;
 
-/// Collects problems; of each kind on each file the first [`LISTED`] are kept and the rest counted.
+/// Collects problems; of each kind on each file the first 20 are kept and the rest counted.
 #[derive(Default)]
 pub struct Problems {
     counts: BTreeMap<ProblemKind, BTreeMap<String, (usize, Severity)>>,
