@@ -1,5 +1,7 @@
 //! The `hfget` binary: arguments, progress bars, exit code. The work lives in the library.
 #![allow(missing_docs)] // nothing here is for other crates
+// Comments on arguments are help texts, not Markdown.
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls, rustdoc::invalid_html_tags)]
 
 mod cli {
     pub mod advice;
