@@ -157,7 +157,8 @@ pub fn of(name: &str, head: &[u8]) -> Option<Format> {
     let told = FORMATS.iter().find(|row| row.magic.is_some_and(|is| is(head))).map(|row| row.format);
     let named = by_name(name)?;
     let file = crate::set::file_name(name).to_ascii_lowercase();
-    if named != Format::Torch || !file.ends_with(".bin") {
+    let anybodys = file.rsplit_once('.').is_some_and(|(_, ending)| ending == "bin");
+    if named != Format::Torch || !anybodys {
         return Some(named);
     }
     let torchs =
