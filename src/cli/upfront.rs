@@ -70,7 +70,7 @@ pub(super) fn wish(
             None
         };
         if let Some((why, hint)) = complaint {
-            screen.fail("", &format!("{flag} goes with no such name: {why}"), Some(hint));
+            screen.fail("", &format!("{flag} does not apply here: {why}"), Some(hint));
             return Err(ExitCode::Usage);
         }
     }

@@ -106,7 +106,7 @@ fn help() {
         machine.environment(&mut command);
         String::from_utf8(command.args(arguments).output().unwrap().stdout).unwrap()
     };
-    screen!("help", text(&["--help"]));
+    screen!("help", text(&["-h"]));
     screen!("help_whole", text(&["help"]));
     screen!("help_verify", text(&["help", "verify"]));
     screen!("help_compare", text(&["compare", "-h"]));

@@ -91,10 +91,14 @@ pub struct VerifyArgs {
 
 #[derive(Debug, Args)]
 pub struct LockArgs {
-    /// Repos to lock (with --check or --update, all by default)
+    /// Repos to lock; with --check or --update [default: all]
+    ///
+    /// With --check and --update they are repos of the lockfile.
     #[arg(value_name = "REPO", required_unless_present_any = ["check", "update"])]
     pub repos: Vec<RepoSpec>,
-    /// Branch, tag, refs/pr/N or commit, for repos that name none [default: main]
+    /// Branch, tag or commit [default: main]
+    ///
+    /// Or refs/pr/N. For repos that name none themselves.
     #[arg(long, value_name = "REV", conflicts_with_all = ["check", "update"])]
     pub revision: Option<Revision>,
     /// The lockfile; repos that it has already are replaced, the others stay
@@ -205,7 +209,9 @@ pub struct CompareArgs {
     /// Besides itself and where the endpoint redirects to; '.example.org' means all below it.
     #[arg(long, value_name = "HOST", value_hint = ValueHint::Hostname)]
     pub allow_host: Vec<String>,
-    /// Branch, tag, refs/pr/N or commit, for repos that name none [default: main]
+    /// Branch, tag or commit [default: main]
+    ///
+    /// Or refs/pr/N. For repos that name none themselves.
     #[arg(long, value_name = "REV")]
     pub revision: Option<Revision>,
     /// Files looked at at once

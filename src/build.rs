@@ -10,7 +10,7 @@ fn main() {
     if let Some(log) = git(&folder, &["rev-parse", "--path-format=absolute", "--git-path", "logs/HEAD"]) {
         println!("cargo::rerun-if-changed={log}");
     }
-    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/build.rs");
     println!("cargo::rustc-env=HFGET_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
     println!("cargo::rustc-env=HFGET_TARGET={}", std::env::var("TARGET").unwrap_or_default());
     let features = ["object-store", "xet"].into_iter().filter(|feature| {
