@@ -121,8 +121,13 @@ fn options() -> impl Strategy<Value = Options> {
         })
 }
 
+/// How many listings are tried: as many as `PROPTEST_CASES` says.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1000)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn any_listing_is_selected_from_in_four_rounds_with_every_file_accounted_for(

@@ -26,7 +26,8 @@ pub(super) fn flag(view: &View<'_>, picks: &Picks, family: Option<Family>, reaso
     }
     let chosen = |family: Family| picks.weights.iter().any(|set| set.family == family);
     if let Some(family) = family.filter(|family| *family != Family::Other) {
-        let variant = reason.strip_suffix(" variant").filter(|_| !picks.pipeline || !reason.contains(' '));
+        // A pipeline's other family need not have the variant in every component.
+        let variant = reason.strip_suffix(" variant").filter(|_| !picks.pipeline || chosen(family));
         if let Some(variant) = variant {
             let only = if chosen(family) { String::new() } else { format!("--only {family} ") };
             return format!("{only}--variant {}", quoted(variant));
