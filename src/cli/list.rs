@@ -78,7 +78,7 @@ fn table(all: &[Cached]) -> String {
     let (first, third) = (widest(&names), widest(&families));
     let mut text = String::new();
     for ((one, name), family) in all.iter().zip(&names).zip(&families) {
-        let commit = one.commit.map_or_else(|| "-".to_owned(), |commit| commit.short().to_string());
+        let commit = one.commit.map_or_else(|| "-".to_owned(), |commit| commit.short().clone());
         let pad = |text: &str, width: usize| " ".repeat(width.saturating_sub(text.width()));
         let _ = write!(text, "{name}{}  {commit:<8}  {:>9}  ", pad(name, first), bytes(one.bytes));
         let _ = write!(text, "{family}{}  {}", pad(family, third), verdict(one));

@@ -46,7 +46,7 @@ pub fn offer(what: Offer) -> ExitCode {
     };
     // A name that a shell could take for more than a word is not offered.
     let plain = |word: &&String| word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./+".contains(c));
-    let text: String = words.iter().filter(plain).map(|word| format!("{word}\n")).collect();
+    let text: String = words.iter().filter(plain).flat_map(|word| [word.as_str(), "\n"]).collect();
     end_of(io::stdout().lock().write_all(text.as_bytes()), Path::new("stdout"))
 }
 
@@ -63,7 +63,7 @@ fn with_offers(shell: Shell, script: String) -> String {
                 let variant = line.starts_with("'*--variant=") || line.starts_with("'--variant=");
                 let action = if repo { "_hfget_repos" } else { "_hfget_variants" };
                 match line.rsplit_once(':') {
-                    Some((before, _)) if repo || variant => text.push_str(&format!("{before}:{action}' \\")),
+                    Some((before, _)) if repo || variant => text.extend([before, ":", action, "' \\"]),
                     _ => text.push_str(line),
                 }
                 text.push('\n');

@@ -99,7 +99,7 @@ impl Kept {
                         word.starts_with("datasets/") || word.starts_with("spaces/") || word.starts_with("kernels/")
                     });
             if known && !skipped {
-                text.push_str(&format!(" {flag} {}", quoted(value)));
+                text.extend([" ", flag, " ", &quoted(value)]);
             }
         }
         text

@@ -95,7 +95,7 @@ fn line(name: &str, removal: &Removal, dry: bool) -> String {
     let (verb, free) = if dry { ("would remove", "would be free") } else { ("removed", "are free") };
     let mut text = format!("{verb} {name}: {files}; {} {free}", bytes(removal.bytes));
     if removal.shared_bytes > 0 {
-        text.push_str(&format!("; {} stay, other snapshots share them", bytes(removal.shared_bytes)));
+        text.extend(["; ", &bytes(removal.shared_bytes), " stay, other snapshots share them"]);
     }
     text
 }

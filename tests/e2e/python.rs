@@ -9,7 +9,7 @@ use hfget_loopback_hub::{Access, Fault, Hub, Kind, Place, Repo, TOKEN};
 use super::interop::python;
 use super::support::{CHATGLM, Machine, Run, binary, fixture, one_file, safetensors};
 
-/// The repo of huggingface_hub's guide to downloads, with its revisions.
+/// The repo of `huggingface_hub`'s guide to downloads, with its revisions.
 fn guide() -> Repo {
     Repo::new("lysandre/arxiv-nlp")
         .file("config.json", r#"{"model_type": "gpt2"}"#)

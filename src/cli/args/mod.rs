@@ -163,11 +163,10 @@ pub enum Help {
 
 /// Options in one run, without headings, so that they fit.
 fn at_a_glance(command: clap::Command, whole: bool) -> clap::Command {
-    let commands = match whole {
-        true => {
-            "Commands: plan, verify, inspect, lock, compare, list, remove, clean,\n          completions, man; `hfget help COMMAND` explains one\n\n"
-        }
-        false => "",
+    let commands = if whole {
+        "Commands: plan, verify, inspect, lock, compare, list, remove, clean,\n          completions, man; `hfget help COMMAND` explains one\n\n"
+    } else {
+        ""
     };
     // What is chosen is asked about where something is fetched.
     let rarely = ["prefer", "variant", "with", "exclude"];

@@ -54,7 +54,7 @@ fn sets(view: &View<'_>, matched: &[(&Entry, &str)], include: &Globs, picks: &mu
 }
 
 /// Says that just what was asked for is checked.
-pub(super) fn say(listing: &Listing, mut selection: Box<Selection>) -> Box<Selection> {
+pub(super) fn say(listing: &Listing, mut selection: Selection) -> Selection {
     selection.named = true;
     // Who names files has asked for no weights by that.
     selection.weights_excluded = false;

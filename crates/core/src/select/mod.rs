@@ -109,8 +109,8 @@ pub fn select(listing: &Listing, options: &Options, documents: &Documents) -> Re
         let mut picks = Picks::default();
         asked::select(&view, &include, &mut picks);
         return Ok(match step(&view, picks, globs) {
-            Step::Done(selection) => Step::Done(asked::say(listing, selection)),
-            asked => asked,
+            Step::Done(selection) => Step::Done(Box::new(asked::say(listing, *selection))),
+            need @ Step::Need(_) => need,
         });
     }
     let first = run(listing, options, documents, root, globs, None);

@@ -12,6 +12,7 @@ use crate::report::Report;
 
 impl Session {
     /// The same session, which asks nobody and says nothing. `None` where files go into no folder.
+    #[cfg_attr(not(feature = "object-store"), allow(clippy::unnecessary_wraps))]
     fn silent_offline(&self) -> Option<Session> {
         #[cfg(feature = "object-store")]
         if self.objects.is_some() || self.config.hub.objects.is_some() {

@@ -118,7 +118,7 @@ impl Store {
             Some((endpoint.unwrap_or_default(), time))
         };
         let mut all: Vec<_> = fs::read_dir(trees).into_iter().flatten().flatten().filter_map(kept).collect();
-        all.sort_by(|a, b| b.1.cmp(&a.1));
+        all.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
         all
     }
 
@@ -212,7 +212,11 @@ fn quiet_locks(cache: &Cache) -> Result<Option<Vec<fs::File>>, StoreError> {
     let mut places = Vec::new();
     for item in walk(&cache.root.join(&below)) {
         // Nobody nests them.
-        let Some(name) = item.below.to_str().filter(|name| !name.contains('/') && name.ends_with(".lock")) else {
+        let Some(name) = item
+            .below
+            .to_str()
+            .filter(|name| !name.contains('/') && Path::new(name).extension().is_some_and(|e| e == "lock"))
+        else {
             continue;
         };
         if let Some(folder) = Folder::find(&cache.root, &below)? {

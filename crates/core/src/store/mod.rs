@@ -37,7 +37,6 @@ pub(crate) use conflict::{Conflict, conflicts, noted_clashes};
 pub use error::{StoreError, StoreErrorKind};
 pub(crate) use import::Imported;
 pub use inventory::Removal;
-#[cfg(feature = "object-store")]
 pub(crate) use leftovers::repo_of_folder;
 pub use leftovers::{Leftover, cached_repos};
 pub(crate) use lock::FileLock;
