@@ -53,7 +53,7 @@ def version_of(path: Path) -> str | None:
                 [str(path), "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30
             )
             words = run.stdout.split()
-            _known[key] = words[1] if run.returncode == 0 and words[:1] == ["hfget"] and len(words) == 2 else None
+            _known[key] = words[1] if run.returncode == 0 and words[:1] == ["hfget"] and len(words) > 1 else None
         except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
             _known[key] = None
     return _known[key]

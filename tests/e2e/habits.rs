@@ -12,8 +12,8 @@ fn model() -> Repo {
     Repo::new("org/x")
         .file("config.json", "{}")
         .file("README.md", "# x")
-        .file("notes/a.txt", "a")
-        .file("notes/deep/b.txt", "b")
+        .file("notes/a.png", "a")
+        .file("notes/deep/b.png", "b")
         .lfs("model.safetensors", safetensors("w", 64))
 }
 
@@ -62,22 +62,22 @@ fn files_that_are_named_are_taken_and_no_others() {
         ("org/x config.json", vec!["config.json"]),
         ("org/x config.json README.md", vec!["README.md", "config.json"]),
         ("org/x *.json", vec!["config.json"]),
-        ("org/x *.txt", vec!["notes/a.txt", "notes/deep/b.txt"]),
-        ("org/x notes/", vec!["notes/a.txt", "notes/deep/b.txt"]),
-        ("org/x notes", vec!["notes/a.txt", "notes/deep/b.txt"]),
-        ("org/x notes/deep", vec!["notes/deep/b.txt"]),
-        ("org/x notes/deep/b.txt", vec!["notes/deep/b.txt"]),
+        ("org/x *.png", vec!["notes/a.png", "notes/deep/b.png"]),
+        ("org/x notes/", vec!["notes/a.png", "notes/deep/b.png"]),
+        ("org/x notes", vec!["notes/a.png", "notes/deep/b.png"]),
+        ("org/x notes/deep", vec!["notes/deep/b.png"]),
+        ("org/x notes/deep/b.png", vec!["notes/deep/b.png"]),
         ("org/x@main README.md", vec!["README.md"]),
         ("org/x --revision main README.md", vec!["README.md"]),
         ("org/x -r main README.md", vec!["README.md"]),
         ("org/x --include *.json", vec!["config.json"]),
-        ("org/x --include *.json --include notes/*", vec!["config.json", "notes/a.txt", "notes/deep/b.txt"]),
-        ("org/x --include notes/* --exclude *deep*", vec!["notes/a.txt"]),
+        ("org/x --include *.json --include notes/*", vec!["config.json", "notes/a.png", "notes/deep/b.png"]),
+        ("org/x --include notes/* --exclude *deep*", vec!["notes/a.png"]),
         ("org/x --include *.md *.json", vec!["README.md", "config.json"]),
         ("hf://org/x/README.md", vec!["README.md"]),
-        ("hf://org/x@main/notes/a.txt", vec!["notes/a.txt"]),
+        ("hf://org/x@main/notes/a.png", vec!["notes/a.png"]),
         ("HUB/org/x/blob/main/config.json", vec!["config.json"]),
-        ("HUB/org/x/resolve/main/notes/a.txt?download=true", vec!["notes/a.txt"]),
+        ("HUB/org/x/resolve/main/notes/a.png?download=true", vec!["notes/a.png"]),
     ] {
         let (taken, run) = takes(line);
         assert_eq!(taken, files, "{line}");
@@ -144,7 +144,7 @@ fn who_names_files_and_chooses_a_family_is_asked_which() {
         "org/x *.json --all",
         "org/q:Q8_0 --variant Q4_K_M",
         "datasets/org/d --repo-type model",
-        "hf://org/x/config.json notes/deep/b.txt",
+        "hf://org/x/config.json notes/deep/b.png",
     ] {
         let machine = machine();
         let run = typed(&machine, line).ends_with(2);

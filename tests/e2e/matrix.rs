@@ -130,7 +130,7 @@ fn cell(repo: &Repo, target: &Target, place: Place, kind: &Kind, times: Option<u
             None => (report["error"].as_str().unwrap_or("?"), ""),
         };
         // A rate limit is about the Hub, not the file.
-        let is_named = run.err.contains(target.file) || named == target.file || said.contains("rate limit");
+        let is_named = run.err.contains(target.file) || named == target.file || said.contains("limits requests");
         assert!(is_named, "{what}: the file is named\n{}", run.err);
         let said = brief(said);
         format!("{} {said}{}", run.code.unwrap_or(-1), if partial > 0 { ", partial kept" } else { "" })

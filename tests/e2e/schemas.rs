@@ -136,6 +136,8 @@ fn every_event_is_what_its_schema_says() {
     run("org/one");
     run("org/wrong");
     run("org/absent");
+    machine.hub.fault(Fault::new(Place::Tree, Kind::Status(404, Vec::new())).times(1));
+    run("THUDM/chatglm3-6b");
     run("verify org/one --offline");
     std::fs::remove_dir_all(machine.cache()).unwrap();
     machine.hub.fault(Fault::new(Place::Bytes, Kind::CorruptByte(10)).on("model.safetensors"));

@@ -166,7 +166,7 @@ pub struct Place {
     #[arg(long)]
     pub offline: bool,
     /// Use what is already here if it is all here and right, without a look at the Hub; else fetch
-    #[arg(long, conflicts_with_all = ["offline", "force"], hide_short_help = true)]
+    #[arg(long, conflicts_with = "offline", hide_short_help = true)]
     pub prefer_offline: bool,
 }
 
@@ -223,7 +223,7 @@ impl Into {
 #[command(next_help_heading = "How")]
 pub struct Transfer {
     /// Fetch again even what is here and right, and replace what you changed
-    #[arg(long, visible_alias = "force-download", hide_short_help = true)]
+    #[arg(long, visible_alias = "force-download", conflicts_with = "prefer_offline", hide_short_help = true)]
     pub force: bool,
     /// Try even if the file system says that there is too little space
     #[arg(long, hide_short_help = true)]

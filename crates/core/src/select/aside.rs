@@ -21,6 +21,9 @@ pub(super) fn flag(view: &View<'_>, picks: &Picks, family: Option<Family>, reaso
     if reason == "--no-code" {
         return "leave out --no-code".to_owned();
     }
+    if reason == super::picks::NO_VARIANT {
+        return "leave out --variant".to_owned();
+    }
     if reason.starts_with("outside ") {
         return "leave out --subfolder".to_owned();
     }

@@ -8,6 +8,9 @@ use super::view::View;
 use super::{LeftOut, Selected, Selection, aside, names};
 use crate::model::{Entry, Family, Purpose, RepoPath, WeightSet};
 
+/// Why the plain weights are left out where a variant was asked for.
+pub(super) const NO_VARIANT: &str = "weights of no variant";
+
 /// The wishes that rules look at.
 #[derive(Debug, Clone)]
 pub(super) struct Wish {
@@ -160,7 +163,7 @@ impl Picks {
         match parsed.map(|p| (p.stem, p.variant)) {
             Some((_, Some(_))) if parsed.and_then(|p| p.variant) != self.variant.as_deref() => class.reason,
             Some(("open_clip_model" | "open_clip_pytorch_model", _)) => "open_clip's copy of the weights".to_owned(),
-            Some((_, None)) if self.variant.is_some() => "weights of no variant".to_owned(),
+            Some((_, None)) if self.variant.is_some() => NO_VARIANT.to_owned(),
             _ if class.reason == "language adapters" => class.reason,
             _ if scope != set.scope => format!("{family} weights in other folders"),
             _ if set.index.is_some() => format!("{family} files that the index does not name"),
