@@ -1,5 +1,6 @@
 //! The commands that fetch, plan and inspect, and which function each command is.
 
+use std::ffi::OsString;
 use std::process::ExitCode as ProcessCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,11 +32,15 @@ use super::setup::{apply_revision, folders, from_file, named, session, specs};
 use super::upfront::{resolve_all, settle, wish};
 use super::verify::verify;
 
-/// Says what is wrong with the command line, and ends. What is secret in a URL on it is not repeated.
-fn refuse(error: &clap::Error) -> ! {
-    for url in std::env::args().filter_map(|argument| url::Url::parse(&argument).ok()) {
+/// Hides what is secret in the URLs of the command line from all that is shown.
+fn keep_secrets_of(words: &[OsString]) {
+    for url in words.iter().filter_map(|word| url::Url::parse(word.to_str()?).ok()) {
         keep_secret(url.password().unwrap_or(url.username()));
     }
+}
+
+/// Says what is wrong with the command line, and ends.
+fn refuse(error: &clap::Error) -> ! {
     let text = error.render().to_string();
     match hidden(&text) {
         std::borrow::Cow::Borrowed(_) => error.exit(),
@@ -47,7 +52,9 @@ fn refuse(error: &clap::Error) -> ! {
 }
 
 pub fn main() -> ProcessCode {
-    let words = match understood(std::env::args_os().collect()) {
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    keep_secrets_of(&typed);
+    let words = match understood(typed) {
         Ok(words) => words,
         Err(answer) => {
             write_line(&format!("error: {answer}"));

@@ -110,7 +110,7 @@ fn a_gguf_repo_is_inspected_and_what_is_no_weight_file_is_refused() {
     machine.run(["inspect", "org/g"]).ends_with(0).shows("IQ4_XS").shows("\ntotal ").shows("  14,369  ");
     let text = machine.home.path().join("a.txt");
     std::fs::write(&text, "hello").unwrap();
-    machine.run(["inspect", text.to_str().unwrap()]).ends_with(3).says("no weights");
+    machine.run(["inspect", text.to_str().unwrap()]).ends_with(3).says("no weight files");
     std::fs::write(machine.home.path().join("a.gguf"), "hello").unwrap();
     machine.run(["inspect", "./a.gguf"]).ends_with(1).shows("format-unexpected");
 }

@@ -155,7 +155,17 @@ fn brief(error: &str) -> String {
             .and_then(|w| w.split_once('-'))
             .is_some_and(|(a, b)| number(a) && number(b))
     };
-    let words = error.split(' ').filter(|w| !differs(w)).map(|w| if range(w) { "N-M" } else { w });
+    let host = |w: &str| w.starts_with("127.0.0.") && w.contains(':');
+    let same = |w| {
+        if range(w) {
+            "N-M"
+        } else if host(w) {
+            "HOST"
+        } else {
+            w
+        }
+    };
+    let words = error.split(' ').filter(|w| !differs(w)).map(same);
     let text = words.collect::<Vec<_>>().join(" ");
     text.chars().take(60).collect::<String>().trim_end_matches([':', ' ']).to_owned()
 }

@@ -40,7 +40,7 @@ fn bash_completes_commands_flags_and_values() {
     "#;
     for (words, wanted) in [
         (&["hfget", "pl"][..], "plan"),
-        (&["hfget", "plan", "--pref"], "--prefer"),
+        (&["hfget", "plan", "--pref"], "--prefer\n--prefer-offline"),
         (&["hfget", "org/one", "--prefer", "safet"], "safetensors"),
         (&["hfget", "verify", "--deny", "remote-c"], "remote-code"),
         (&["hfget", "compare", "--level", "f"], "full"),

@@ -34,14 +34,9 @@ fn the_token_is_in_no_output_report_or_file() {
         run(&machine, &format!("verify org/one {mode}")).ends_with(0);
         run(&machine, &format!("org/one --force --mirror {} {mode}", mirror.endpoint())).ends_with(0);
     }
-    for line in [
-        "plan org/one -v",
-        "plan org/one --json",
-        "inspect org/one",
-        "lock org/one -v",
-        "lock --check --json",
-        "clean -v",
-    ] {
+    for line in
+        ["plan org/one -v", "plan org/one --json", "inspect org/one", "lock org/one -v", "lock --check --json", "clean"]
+    {
         run(&machine, line).ends_with(0);
     }
     run(&machine, &format!("compare org/one --mirror {} -v", mirror.endpoint()));

@@ -20,7 +20,7 @@ def tree(folder):
     """Every file below a folder with its bytes, links followed, without records."""
     found = {}
     for at, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name not in (".cache", ".hfget", ".locks", "trees")]
+        folders[:] = [name for name in folders if name not in (".cache", ".hfget", ".locks", ".no_exist", "trees")]
         for name in files:
             path = os.path.join(at, name)
             with open(path, "rb") as file:

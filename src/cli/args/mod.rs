@@ -163,10 +163,14 @@ pub enum Help {
 
 /// Options in one run, without headings, so that they fit.
 fn at_a_glance(command: clap::Command, whole: bool) -> clap::Command {
-    let commands = if whole {
-        "Commands: plan, verify, inspect, lock, compare, list, remove, clean,\n          completions, man; `hfget help COMMAND` explains one\n\n"
+    // Before the options, and wrapped as they are.
+    let command = if whole {
+        command.before_help(
+            "Commands: plan, verify, inspect, lock, compare, list, remove, clean, completions, man; \
+             `hfget help COMMAND` explains one",
+        )
     } else {
-        ""
+        command
     };
     // What is chosen is asked about where something is fetched.
     let rarely = ["prefer", "variant", "with", "exclude"];
@@ -177,7 +181,7 @@ fn at_a_glance(command: clap::Command, whole: bool) -> clap::Command {
     });
     let positionals = if command.get_positionals().next().is_some() { "{positionals}\n" } else { "" };
     let template =
-        format!("{{about}}\n\n{{usage-heading}} {{usage}}\n\n{commands}{positionals}{{options}}{{after-help}}");
+        format!("{{about}}\n\n{{usage-heading}} {{usage}}\n\n{{before-help}}{positionals}{{options}}{{after-help}}");
     command.help_template(template)
 }
 
