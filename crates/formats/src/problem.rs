@@ -79,13 +79,14 @@ kinds! {
 }
 
 /// How bad a problem is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing; changes nothing.
     Note,
     /// Loaders cope, but somebody should look.
     Warning,
-    /// The file is not right.
+    /// What is there is not right.
     Error,
 }
 

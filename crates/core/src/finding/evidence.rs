@@ -1,6 +1,8 @@
 //! What is known of one file: what it must be and who says so, and what was seen of its bytes. What follows
 //! from that is the verdict's; how bytes are read lives elsewhere.
 
+use std::fs::File;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 
 use crate::model::{Digest, Hashed, RepoPath};
@@ -94,6 +96,19 @@ pub struct Stamp {
     pub ctime_ns: i64,
     /// Inode number.
     pub inode: u64,
+}
+
+impl Stamp {
+    /// Reads a file by `read`. Gives what that gives with the stamp that the file had before and after, or `None` if it
+    /// changed meanwhile.
+    ///
+    /// # Errors
+    /// What `read` says, or looking at the file.
+    pub fn around<T>(file: &File, read: impl FnOnce(&File) -> io::Result<T>) -> io::Result<Option<(T, Stamp)>> {
+        let before = Stamp::from(&file.metadata()?);
+        let value = read(file)?;
+        Ok((Stamp::from(&file.metadata()?) == before).then_some((value, before)))
+    }
 }
 
 impl From<&std::fs::Metadata> for Stamp {

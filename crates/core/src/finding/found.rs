@@ -1,18 +1,8 @@
 //! One finding and its severity. Its codes live beside it.
 
-use super::Code;
+use hfget_formats::Severity;
 
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Worth knowing; changes nothing.
-    Note,
-    /// Loaders cope, but somebody should look.
-    Warning,
-    /// What landed is not right: exit code 1.
-    Error,
-}
+use super::Code;
 
 /// Something that is not as it should be, on one file or on the repo as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -2,13 +2,12 @@
 //! which only headers are asked for. Nothing is verified but what the headers themselves say.
 
 use crate::model::Options;
-use std::io::{BufReader, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
 use hfget_formats::registry::{self, Format};
 
 use super::{Error, Session};
-use crate::finding::{Code, Finding, Severity};
+use crate::finding::{Finding, Severity};
 use crate::model::{Family, Purpose, RepoPath, RepoSpec};
 use crate::select;
 use crate::verify::{self, TensorTable};
@@ -77,23 +76,7 @@ pub fn inspect_path(place: &Path) -> Result<Vec<Inspected>, Error> {
 fn inspect_file(local: &Path, path: String) -> Option<Inspected> {
     registry::by_name(&path)?;
     let size = std::fs::metadata(local).map_or(0, |meta| meta.len());
-    let open = std::fs::File::open(local).and_then(|mut file| {
-        let mut head = Vec::new();
-        file.by_ref().take(registry::HEAD).read_to_end(&mut head)?;
-        file.rewind()?;
-        Ok((file, head))
-    });
-    let (table, findings) = match open {
-        Err(error) => (None, vec![Finding::new(Code::FileMissing, &path, format!("it cannot be read: {error}"))]),
-        Ok((_, head)) if verify::starts_as_pointer(&head) => (
-            None,
-            vec![Finding::new(Code::LfsPointer, &path, "it is a git-lfs pointer, and the weights are elsewhere")],
-        ),
-        Ok((file, head)) => match registry::of(&path, &head) {
-            Some(format) => verify::read_as(format, BufReader::new(file), size, &path),
-            None => (None, Vec::new()),
-        },
-    };
+    let (table, findings) = verify::table_by_bytes(local, &path);
     Some(Inspected { path, size, table, findings })
 }
 

@@ -1,6 +1,7 @@
 //! Marks for names that loaders ask for and that a repo lacks, as `huggingface_hub` writes them: with a mark a loader
 //! asks nobody. Which names those are is in [`PROBED`]; what a repo holds is its listing's.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::layout::Kind;
@@ -59,23 +60,26 @@ impl Store {
             return Ok(());
         }
         let marks = cache.below(".no_exist").join(listing.info.commit.to_string());
-        for name in absent(listing) {
-            let below = marks.join(Path::new(&name));
-            let (folder, file) = (below.parent().unwrap_or(&marks), below.file_name().and_then(|f| f.to_str()));
-            let marked =
-                |file| Folder::find(&cache.root, folder).is_ok_and(|f| f.is_some_and(|f| f.identity(file).is_some()));
-            if file.is_some_and(marked) {
-                continue;
-            }
-            match self.layout.write(&below, b"", false) {
+        let mut folders: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let names = absent(listing);
+        for (folder, name) in names.iter().map(|name| name.rsplit_once('/').unwrap_or(("", name))) {
+            folders.entry(folder).or_default().push(name);
+        }
+        for (folder, names) in folders {
+            match self.mark_in(&cache.root, &marks.join(folder), &names) {
                 // A cache that may not be written to needs no courtesy.
-                Err(error) if matches!(error.kind(), StoreErrorKind::ReadOnly | StoreErrorKind::Permission) => {
-                    return Ok(());
-                }
+                Err(error) if matches!(error.kind(), StoreErrorKind::ReadOnly | StoreErrorKind::Permission) => break,
                 done => done?,
             }
         }
         Ok(())
+    }
+
+    /// Makes the marks that a folder lacks.
+    fn mark_in(&self, root: &Path, below: &Path, names: &[&str]) -> Result<(), StoreError> {
+        let folder = Folder::make(root, below)?;
+        let lacking = names.iter().filter(|name| folder.identity(name).is_none());
+        lacking.copied().try_for_each(|name| folder.write(name, &self.layout.partial_folder()?, b"", false))
     }
 }
 

@@ -33,14 +33,9 @@ pub(super) fn hash(path: &Path, like: Digest, size: u64) -> Result<(Hashed, Stam
 }
 
 fn hash_once(path: &Path, like: Digest, size: u64) -> Result<(Hashed, Stamp), StoreError> {
-    let read = || -> io::Result<(Hashed, Stamp, Stamp)> {
-        let file = File::open(path)?;
-        let before = Stamp::from(&file.metadata()?);
-        let hashed = like.read(&file, size, &mut |_| {})?;
-        Ok((hashed, before, Stamp::from(&file.metadata()?)))
-    };
-    let (hashed, before, after) = read().map_err(StoreError::io("read", path))?;
-    if before == after { Ok((hashed, after)) } else { Err(StoreError::Changed(path.to_path_buf())) }
+    let file = File::open(path).map_err(StoreError::io("read", path))?;
+    let read = Stamp::around(&file, |file| like.read(file, size, &mut |_| {})).map_err(StoreError::io("read", path))?;
+    read.ok_or_else(|| StoreError::Changed(path.to_path_buf()))
 }
 
 /// Flushes a file that another program wrote. A file system that cannot be written to has nothing to flush.

@@ -45,19 +45,11 @@ impl FileLock {
         busy: &Busy,
     ) -> Result<Option<FileLock>, StoreError> {
         let Some(mut lock) = Self::without(digest, busy) else { return Ok(None) };
-        let mut sure = !places.is_empty();
-        for (folder, name) in places {
-            match take_one(folder, name)? {
-                Taken::Held(file) => {
-                    // Some file systems give every lock to everybody.
-                    sure &= excludes(folder, name);
-                    lock.files.push(file);
-                }
-                Taken::CannotLock => sure = false,
-                Taken::Busy => return Ok(None),
-            }
-        }
-        lock.sure = sure;
+        let Some(files) = take_all(places)? else { return Ok(None) };
+        // Some file systems cannot lock, and some give every lock to everybody.
+        let all = !places.is_empty() && files.len() == places.len();
+        lock.sure = all && places.iter().all(|(folder, name)| excludes(folder, name));
+        lock.files = files;
         Ok(Some(lock))
     }
 

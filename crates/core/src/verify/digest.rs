@@ -30,10 +30,8 @@ fn read_whole(
     };
     for _ in 0..TRIES {
         let (file, _) = open_local(path)?;
-        let before = Stamp::from(&file.metadata()?);
-        let hashed = like.read(&file, size, seen)?;
-        if Stamp::from(&file.metadata()?) == before {
-            return Ok((hashed, Some(before)));
+        if let Some((hashed, stamp)) = Stamp::around(&file, |file| like.read(file, size, seen))? {
+            return Ok((hashed, Some(stamp)));
         }
     }
     Err(io::Error::other("it changes while it is read"))
@@ -134,11 +132,6 @@ fn standing(file: &SubjectFile) -> Result<(), (Evidence, Box<Finding>)> {
         return wrong(Code::LfsPointer, format!("a git-lfs pointer lies where {size} bytes of content should be"));
     }
     wrong(Code::SizeMismatch, format!("expected {size} bytes, it has {length}"))
-}
-
-/// Whether these first bytes of a file are a git-lfs pointer's.
-pub(crate) fn starts_as_pointer(head: &[u8]) -> bool {
-    head.starts_with(LFS_POINTER)
 }
 
 /// Whether a file starts as git-lfs pointers do. Leaves the file at its start.

@@ -18,11 +18,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use content::{Content, Far};
 pub use digest::recheck;
-pub(crate) use digest::starts_as_pointer;
 pub(crate) use held::Held;
 pub use hfget_formats::{ReadSeek, Tensor, TensorTable};
-pub(crate) use table::{has_table, read_as};
-pub use table::{table_of, tensor_table};
+pub use table::table_of;
+pub(crate) use table::{has_table, table_by_bytes};
 
 use self::files::Here;
 use self::problems::found;

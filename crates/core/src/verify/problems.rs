@@ -1,8 +1,8 @@
 //! What the formats' readers say, as findings. What is said, and how bad it is, is the readers'.
 
-use hfget_formats::{Problem, ProblemKind as Kind, Severity as Bad};
+use hfget_formats::{Problem, ProblemKind as Kind};
 
-use crate::finding::{Code, Finding, Severity};
+use crate::finding::{Code, Finding};
 
 /// The findings of a reader's problems.
 pub(super) fn found(problems: Vec<Problem>) -> Vec<Finding> {
@@ -11,16 +11,8 @@ pub(super) fn found(problems: Vec<Problem>) -> Vec<Finding> {
 
 impl From<Problem> for Finding {
     fn from(problem: Problem) -> Self {
-        let severity = match problem.severity {
-            Bad::Note => Severity::Note,
-            Bad::Warning => Severity::Warning,
-            Bad::Error => Severity::Error,
-        };
-        let finding = Finding::new(code(problem.kind), problem.file, problem.message).severity(severity);
-        match problem.hint {
-            Some(hint) => finding.hint(hint),
-            None => finding,
-        }
+        let finding = Finding::new(code(problem.kind), problem.file, problem.message).severity(problem.severity);
+        Finding { hint: problem.hint, ..finding }
     }
 }
 

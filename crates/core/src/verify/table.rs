@@ -6,7 +6,7 @@ use std::path::Path;
 
 use hfget_formats::registry::{self, Format};
 use hfget_formats::saved_model::Message;
-use hfget_formats::{TensorTable, torch};
+use hfget_formats::{ReadSeek, TensorTable, torch};
 
 use super::problems::found;
 use super::{Content, digest};
@@ -42,29 +42,50 @@ pub(crate) fn has_table(name: &RepoPath, family: Family) -> bool {
     reader(name, family).is_some_and(|format| format.row().table)
 }
 
-/// Reads the tensors of a weight file without executing anything in it; the findings are about `name`.
-/// There is no table of formats that are not read here: their digests are all that is checked.
-pub fn tensor_table(local: &Path, name: &RepoPath, family: Family) -> (Option<TensorTable>, Vec<Finding>) {
-    content_table(&Content::Local(local.to_path_buf()), name, family)
-}
-
-pub(super) fn content_table(content: &Content, name: &RepoPath, family: Family) -> (Option<TensorTable>, Vec<Finding>) {
-    let fail = |code, message: String| (None, vec![Finding::new(code, name, message)]);
+/// Opens a weight file, and gives its length; a finding says why nothing can be read of it.
+fn opened(content: &Content, name: &str) -> Result<(BufReader<Box<dyn ReadSeek>>, u64), Finding> {
+    let fail = |code, message: String| Err(Finding::new(code, name, message));
     let (mut file, length) = match content.open() {
         Ok(open) => open,
         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
             return fail(Code::FileMissing, error.to_string());
         }
-        Err(error) => return fail(Code::FileMissing, format!("it cannot be read: {error}")),
+        Err(error) => return Err(unread(name, &error)),
     };
     // Its size and digest may be right: mirrors commit pointers as if they were the content.
     if digest::is_lfs_pointer(&mut file) {
         return fail(Code::LfsPointer, "it is a git-lfs pointer, and the weights are elsewhere".into());
     }
-    table_of(BufReader::new(file), length, name, family)
+    Ok((BufReader::new(file), length))
 }
 
-/// The same for a file of `length` bytes that is read through `file`, wherever it lies.
+/// Reads the tensors of a weight file without executing anything in it; the findings are about `name`.
+/// There is no table of formats that are not read here: their digests are all that is checked.
+pub(super) fn content_table(content: &Content, name: &RepoPath, family: Family) -> (Option<TensorTable>, Vec<Finding>) {
+    match opened(content, name.as_str()) {
+        Ok((file, length)) => table_of(file, length, name, family),
+        Err(finding) => (None, vec![finding]),
+    }
+}
+
+/// Reads the tensors of a local file of which no family is known: its bytes tell the format where its name is anybody's.
+/// There is no table of a file that no format claims.
+pub(crate) fn table_by_bytes(local: &Path, name: &str) -> (Option<TensorTable>, Vec<Finding>) {
+    let (mut file, length) = match opened(&Content::Local(local.to_path_buf()), name) {
+        Ok(open) => open,
+        Err(finding) => return (None, vec![finding]),
+    };
+    let mut head = Vec::new();
+    if let Err(error) = file.by_ref().take(registry::HEAD).read_to_end(&mut head).and_then(|_| file.rewind()) {
+        return (None, vec![unread(name, &error)]);
+    }
+    let Some(format) = registry::of(name, &head) else { return (None, Vec::new()) };
+    let (table, findings) = read(file, length, name, format);
+    (table.filter(|_| is_whole(&findings)), findings)
+}
+
+/// Reads the tensors of a file of `length` bytes that is read through `file`, wherever it is; the findings are about
+/// `name`.
 ///
 /// ```
 /// use hfget_core::{model::Family, verify::table_of};
@@ -98,22 +119,15 @@ pub fn table_of(
     (table.filter(|_| is_whole(&findings)), findings)
 }
 
-/// Reads the tensors of a file of which the format is known. The findings are about `name`, as it is here.
-pub(crate) fn read_as(
-    format: Format,
-    file: impl Read + Seek,
-    length: u64,
-    name: &str,
-) -> (Option<TensorTable>, Vec<Finding>) {
-    let (table, findings) = read(file, length, name, format);
-    (table.filter(|_| is_whole(&findings)), findings)
-}
-
 fn read(file: impl Read + Seek, length: u64, name: &str, format: Format) -> (Option<TensorTable>, Vec<Finding>) {
     match format.read(file, length, name) {
         Ok((table, problems)) => (table, found(problems)),
-        Err(error) => (None, vec![Finding::new(Code::FileMissing, name, format!("it cannot be read: {error}"))]),
+        Err(error) => (None, vec![unread(name, &error)]),
     }
+}
+
+fn unread(name: &str, error: &std::io::Error) -> Finding {
+    Finding::new(Code::FileMissing, name, format!("it cannot be read: {error}"))
 }
 
 /// Whether a table was read whole. One that was not, or not at all, would make every promised tensor "missing".

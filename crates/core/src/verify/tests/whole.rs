@@ -8,7 +8,8 @@ use super::{codes, fixture, subject_file};
 use crate::finding::{Code, Outcome, Severity};
 use crate::model::{Family, Purpose, WeightSet};
 use crate::progress::Silent;
-use crate::verify::{Subject, tensor_table, verify};
+use crate::verify::table::{content_table, table_by_bytes};
+use crate::verify::{Subject, verify};
 
 fn set(family: Family, index: Option<&str>, files: &[&str]) -> WeightSet {
     WeightSet {
@@ -146,9 +147,11 @@ fn what_is_no_file_is_not_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     let name = "x.bin".parse().unwrap();
     for local in [dir.path().to_path_buf(), dir.path().join("nowhere"), "/dev/null".into()] {
-        let (table, findings) = tensor_table(&local, &name, Family::Bin);
+        let (table, findings) = content_table(&local.clone().into(), &name, Family::Bin);
         assert!(table.is_none());
         assert_eq!(codes(&findings), [Code::FileMissing], "{}", local.display());
+        // Neither is it opened where the bytes were to tell the format: a pipe would never answer.
+        assert_eq!(table_by_bytes(&local, name.as_str()), (None, findings), "{}", local.display());
     }
 }
 
