@@ -337,3 +337,42 @@ fn a_run_is_resumed_in_the_space_that_its_partial_has_set_aside() {
     assert_eq!(asked(&machine), 0);
     machine.hfget(&format!("org/two --no-space-check {}", on(&disk))).ends_with(5).says("No space left");
 }
+
+/// A disk that takes names for one whose letters differ only in case; `None` where this machine cannot mount one.
+fn folding(machine: &Machine) -> Option<Disk> {
+    let (image, at) = (machine.home.path().join("folding.img"), machine.home.path().join("folding"));
+    std::fs::File::create(&image).unwrap().set_len(40 << 20).unwrap();
+    std::fs::create_dir_all(&at).unwrap();
+    let made = quiet(Command::new("mkntfs").args(["-F", "-Q", "-q"]).arg(&image));
+    if !made || !quiet(Command::new("lowntfs-3g").arg(&image).arg(&at).args(["-o", "ignore_case"])) {
+        eprintln!("skipped: no ntfs-3g here, or it may not mount");
+        return None;
+    }
+    let disk = Disk { image, at };
+    std::fs::write(disk.at.join("probe"), "").unwrap();
+    assert!(disk.at.join("PROBE").exists(), "it tells them apart");
+    Some(disk)
+}
+
+/// Names that such a disk, or another that folds more, takes for one: one of the files would be wrong, and is not called
+/// verified.
+#[test]
+fn names_that_a_disk_takes_for_one_are_never_both_verified() {
+    for (one, other) in
+        [("a.json", "A.json"), ("x/a.json", "X/a.json"), ("ς.json", "Σ.json"), ("straße.json", "STRASSE.json")]
+    {
+        let repo = one_file(2000).file(one, r#"{"a": 1}"#).file(other, r#"{"b": 2}"#);
+        let machine = Machine::new([repo]);
+        let Some(_disk) = folding(&machine) else { return };
+        for line in ["org/one --all --local-dir folding/here", "org/one --all --cache-dir folding/cache"] {
+            let run = machine.hfget(line);
+            assert!(run.code == Some(1) && !run.err.contains("result=verified"), "{one} {other} {line}: {}", run.err);
+            run.says("path-unsafe");
+        }
+        // Elsewhere they are two files.
+        machine.hfget("org/one --all --local-dir apart").ends_with(0);
+    }
+    let machine = Machine::new([one_file(2000).file("a.json", "{}").file("b.json", "{}")]);
+    let Some(_disk) = folding(&machine) else { return };
+    machine.hfget("org/one --all --local-dir folding/here").ends_with(0).says("result=verified against=hub");
+}
