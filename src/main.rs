@@ -26,6 +26,7 @@ mod cli {
     pub mod words;
 }
 
+mod exit;
 mod render;
 
 fn main() -> std::process::ExitCode {

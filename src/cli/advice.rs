@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use hfget_core::hub::{HubError, cache_dir};
 use hfget_core::session::Error;
 use hfget_core::store::cached_repos;
-use hfget_core::text::meant;
 
 use super::args::command;
+use crate::render::remedies::words;
+use crate::render::suggest::meant;
 
 /// Where advice comes from.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl Advisor {
                 lines.push(format!("did you mean {near}? It is in the cache"));
             }
         }
-        lines.extend(error.hint());
+        lines.extend(error.remedy().as_ref().map(words));
         lines
     }
 

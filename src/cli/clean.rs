@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hfget_core::finding::ExitCode;
 use hfget_core::hub::cache_dir;
 use hfget_core::model::{RepoId, RepoType};
 use hfget_core::store::{Leftover, Store, StoreError, cached_repos};
@@ -15,6 +14,8 @@ use serde_json::json;
 use super::advice::Advisor;
 use super::args::CleanArgs;
 use super::screen::{Screen, print_json, result};
+use crate::exit::ExitCode;
+use crate::render::remedies::words;
 
 /// A leftover, where it lies and what became of it.
 struct Found {
@@ -62,7 +63,7 @@ fn clean_blocking(args: &CleanArgs, screen: &Screen) -> ExitCode {
             let state = match remove(args, &store, &leftover) {
                 Ok(state) => state,
                 Err(error) => {
-                    screen.fail(&name, &error, error.hint().as_deref());
+                    screen.fail(&name, &error, error.remedy().as_ref().map(words).as_deref());
                     end = ExitCode::Local;
                     State::Kept
                 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hfget_core::finding::{ExitCode, Finding, Severity};
+use hfget_core::finding::{Finding, Severity};
 use hfget_core::hub::ShownUrl;
 use hfget_core::model::RepoSpec;
 use hfget_core::progress::{Event, Progress};
@@ -14,6 +14,7 @@ use super::args::CompareArgs;
 use super::screen::{Screen, print_json, result};
 use super::setup::{hub, listed};
 use super::upfront::wish;
+use crate::exit::{Ends, ExitCode};
 use crate::render;
 
 /// Passes on what is worth a line: small files that are read on the way are not.
@@ -43,11 +44,15 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
             Ok(options) => options,
             Err(bad) => return bad,
         };
+        let name = spec.repo_type.qualify(&spec.id);
         match comparison.compare(spec, &options).await {
             Ok(mut report) => {
                 end = end.max(report.exit_code());
                 if screen.json {
-                    values.push(report.json());
+                    let mut value = serde_json::to_value(&report).unwrap_or_default();
+                    value["result"] = report.result().into();
+                    value["exit_code"] = (report.exit_code() as u8).into();
+                    values.push(screen.with_hints(value, &report.findings, &name));
                     continue;
                 }
                 let line = render::compare::line_of(&report);
@@ -55,12 +60,12 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
                     report.findings.retain(|f: &Finding| f.severity == Severity::Error);
                 }
                 if !screen.quiet || !report.is_true() {
-                    screen.say(&render::compare::human(&report, screen.human));
+                    screen.say(&render::compare::human(&report, screen.human, &|remedy| screen.words(remedy, &name)));
                 }
                 result(&line);
             }
             Err(error) => {
-                let mut value = screen.error(&spec.repo_type.qualify(&spec.id), &error);
+                let mut value = screen.error(&name, &error);
                 end = end.max(error.exit_code());
                 if screen.json {
                     value["result"] = json!("error");
@@ -95,7 +100,7 @@ fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparis
     let mut reference =
         hub(args.endpoint.as_deref(), specs[0].endpoint.as_deref(), false).map_err(|e| e.to_string())?;
     if let Some(withheld) = &reference.withheld {
-        screen.note(withheld);
+        screen.note(&render::remedies::withheld(withheld));
     }
     args.patience.apply(&mut reference);
     if ["s3://", "gs://", "az://"].iter().any(|scheme| args.mirror.starts_with(scheme)) {

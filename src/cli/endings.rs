@@ -4,11 +4,11 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 
-use hfget_core::finding::ExitCode;
 use hfget_core::report::Report;
 use hfget_core::session::Error;
 use hfget_core::text::hidden;
 
+use crate::exit::{Ends, ExitCode};
 use crate::render::{Ended, github, junit, summary};
 use serde_json::Value;
 
@@ -64,7 +64,6 @@ impl<'a> Endings<'a> {
     }
 
     pub fn report_at(&mut self, at: usize, name: &str, report: Report) {
-        let report = self.screen.advised(report);
         self.screen.report(&report);
         self.line(name, Ok(&report));
         self.end = self.end.max(report.exit_code());
@@ -116,7 +115,7 @@ impl<'a> Endings<'a> {
             Format::Github => github(&ended),
             Format::Json => {
                 let value = |ending: &Ending| match ending {
-                    Ending::Report(report) => serde_json::to_value(report).unwrap_or_default(),
+                    Ending::Report(report) => self.screen.report_json(report),
                     Ending::Error { json, .. } => json.clone(),
                 };
                 let values: Vec<Value> = self.all.iter().map(|(.., ending)| value(ending)).collect();

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
-use hfget_core::finding::ExitCode;
 use hfget_core::session::{Cached, cached};
 use hfget_core::text::{bytes, printable};
 use serde_json::{Value, json};
@@ -12,6 +11,7 @@ use unicode_width::UnicodeWidthStr as _;
 use super::advice::Advisor;
 use super::args::{ListArgs, cache_root};
 use super::screen::{Screen, print_json, result};
+use crate::exit::ExitCode;
 use crate::render::many;
 
 pub(super) async fn list(args: ListArgs) -> ExitCode {

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use crate::exit::{Ends, ExitCode};
 use crate::render::many;
-use hfget_core::finding::{ExitCode, Severity};
+use hfget_core::finding::Severity;
 use hfget_core::lock::{Lock, LockedRepo};
 use hfget_core::model::{Options, RepoSpec};
 use hfget_core::session::Session;
@@ -165,7 +166,8 @@ async fn lock_one(
         (error.exit_code(), json)
     })?;
     if let Some(bad) = findings.iter().find(|f| f.severity == Severity::Error) {
-        screen.fail(name, &format!("{}: {}", bad.code, printable(&bad.message)), bad.hint.as_deref());
+        let hint = bad.remedy.as_ref().map(|remedy| screen.words(remedy, name));
+        screen.fail(name, &format!("{}: {}", bad.code, printable(&bad.message)), hint.as_deref());
         let value = json!({ "repo": name, "error": bad.message, "exit_code": ExitCode::VerificationFailed as u8 });
         return Err((ExitCode::VerificationFailed, value));
     }

@@ -8,7 +8,6 @@ use clap::{Arg, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
-use hfget_core::finding::ExitCode;
 use hfget_core::session::cached_variants;
 use hfget_core::store::cached_repos;
 
@@ -16,6 +15,7 @@ use super::args::examples::{self, EXIT_CODES};
 use super::args::{CompletionsArgs, ManArgs, cache_root, command};
 use super::progress::write_line;
 use super::screen::result;
+use crate::exit::ExitCode;
 
 /// Prints completions for a shell.
 pub fn completions(args: &CompletionsArgs) -> ExitCode {

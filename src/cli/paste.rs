@@ -1,6 +1,8 @@
 //! Command lines in advice, made so that they work when they are pasted: for the same repo, with the flags of this run
 //! that say where and what. The library words advice without knowing them.
 
+use crate::render::remedies::quoted;
+
 use super::args::command;
 
 /// Flags that a line in advice keeps, each under the name that it has here.
@@ -104,16 +106,6 @@ impl Kept {
         }
         text
     }
-}
-
-/// As a shell reads it back.
-fn quoted(value: &str) -> String {
-    let plain =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | ':' | '@' | '%' | '+' | '=' | ',' | '-');
-    if !value.is_empty() && value.chars().all(plain) {
-        return value.to_owned();
-    }
-    format!("'{}'", value.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! `hfget remove`: repos or single snapshots go from the cache; what others share stays.
 
-use hfget_core::finding::ExitCode;
 use hfget_core::model::{CommitId, RepoSpec};
 use hfget_core::store::{Removal, Store, cached_repos};
 use hfget_core::text::bytes;
@@ -9,7 +8,9 @@ use serde_json::{Value, json};
 use super::advice::{Advisor, near_repo};
 use super::args::{RemoveArgs, cache_root};
 use super::screen::{Screen, print_json, result};
+use crate::exit::ExitCode;
 use crate::render::many;
+use crate::render::remedies::words;
 
 pub(super) async fn remove(args: RemoveArgs) -> ExitCode {
     // Everything here waits for the disk.
@@ -64,7 +65,7 @@ fn remove_blocking(args: &RemoveArgs) -> ExitCode {
                 end = end.max(ExitCode::Local);
             }
             Err(error) => {
-                screen.fail(name, &error, error.hint().as_deref());
+                screen.fail(name, &error, error.remedy().as_ref().map(words).as_deref());
                 end = end.max(ExitCode::Local);
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::FromArgMatches as _;
-use hfget_core::finding::{ExitCode, Severity};
+use hfget_core::finding::{Remedy, Severity};
 use hfget_core::lock::LockedRepo;
 use hfget_core::model::{Options, RepoId, RepoSpec, RepoType};
 use hfget_core::report::Report;
@@ -31,6 +31,10 @@ use super::screen::{Screen, print_json, result_as_it_is};
 use super::setup::{apply_revision, folders, from_file, named, session, specs};
 use super::upfront::{resolve_all, settle, wish};
 use super::verify::verify;
+use crate::exit::{Ends, ExitCode};
+use crate::render::remedies::take_words;
+use hfget_core::report::PlanReport;
+use serde_json::Value;
 
 /// Hides what is secret in the URLs of the command line from all that is shown.
 fn keep_secrets_of(words: &[OsString]) {
@@ -247,9 +251,11 @@ async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
                 }
                 let report = prepared.report();
                 if screen.json {
-                    values.push(serde_json::to_value(report).unwrap_or_default());
+                    values.push(plan_json(&screen, &report, &job.name()));
                 } else {
-                    result_as_it_is(&crate::render::plan::human(&report, options));
+                    let name = job.name();
+                    let words = |remedy: &Remedy| screen.words(remedy, &name);
+                    result_as_it_is(&crate::render::plan::human(&report, options, &words));
                 }
                 if let Err(error) = prepared.not_empty() {
                     screen.error(&job.name(), &error);
@@ -257,7 +263,8 @@ async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
                 }
                 for finding in prepared.unsafe_names() {
                     let path = finding.path.as_deref().unwrap_or("");
-                    screen.fail(&printable(path), &printable(&finding.message), finding.hint.as_deref());
+                    let hint = finding.remedy.as_ref().map(|remedy| screen.words(remedy, &job.name()));
+                    screen.fail(&printable(path), &printable(&finding.message), hint.as_deref());
                     end = end.max(ExitCode::VerificationFailed);
                 }
             }
@@ -271,6 +278,16 @@ async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
         print_json("plans", &values);
     }
     end
+}
+
+/// A plan as JSON, with what can be done in the words of the command line.
+fn plan_json(screen: &Screen, report: &PlanReport<'_>, name: &str) -> Value {
+    let mut value = serde_json::to_value(report).unwrap_or_default();
+    let told = value.get_mut("left_out").and_then(Value::as_array_mut).into_iter().flatten();
+    for (value, group) in told.zip(&report.selection.left_out) {
+        value["take"] = take_words(&group.take, "").into();
+    }
+    screen.with_hints(value, &report.selection.findings, name)
 }
 
 /// A repo to work on: as the flags choose, or as a lockfile says.

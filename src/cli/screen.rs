@@ -3,13 +3,14 @@
 use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
 
-use hfget_core::finding::{ExitCode, Severity};
+use hfget_core::finding::{Finding, Remedy, Severity};
 use hfget_core::hub::is_truthy;
 use hfget_core::progress::{Progress, Silent};
 use hfget_core::report::Report;
 use hfget_core::session::Error;
 use hfget_core::text::{hidden, json_for_logs, printable};
 
+use crate::exit::{Ends, ExitCode};
 use crate::render::{self, HumanOptions, lines::wrap};
 use serde_json::{Value, json};
 
@@ -18,6 +19,7 @@ use super::args::{self, Output};
 use super::ndjson::{self, Ndjson};
 use super::paste::Kept;
 use super::progress::{Bars, Lines};
+use crate::render::remedies::words;
 
 /// The version of the JSON that goes to stdout.
 const SCHEMA_VERSION: u32 = 1;
@@ -153,29 +155,49 @@ impl Screen {
         self.say(&text);
     }
 
-    /// The report with advice that can be pasted.
-    pub(super) fn advised(&self, mut report: Report) -> Report {
-        let name = report.repo.as_ref().map(|(repo_type, id)| repo_type.qualify(id)).unwrap_or_default();
-        for hint in report.findings.iter_mut().filter_map(|finding| finding.hint.as_mut()) {
-            *hint = self.kept.paste(hint, &name);
+    /// What can be done about something of `repo`, in a line that can be pasted.
+    pub(super) fn words(&self, remedy: &Remedy, repo: &str) -> String {
+        self.kept.paste(&words(remedy), repo)
+    }
+
+    /// A value that holds findings, with what can be done about each in words.
+    pub(super) fn with_hints(&self, mut value: Value, findings: &[Finding], repo: &str) -> Value {
+        let told = value.get_mut("findings").and_then(Value::as_array_mut).into_iter().flatten();
+        for (value, finding) in told.zip(findings) {
+            if let Some(remedy) = &finding.remedy {
+                value["hint"] = self.words(remedy, repo).into();
+            }
         }
-        report
+        value
+    }
+
+    /// A report as JSON.
+    pub(super) fn report_json(&self, report: &Report) -> Value {
+        let value = serde_json::to_value(report).unwrap_or_default();
+        self.with_hints(value, &report.findings, &name_of(report))
     }
 
     pub(super) fn report(&self, report: &Report) {
         if self.events {
-            ndjson::event("report", serde_json::to_value(report).unwrap_or_default());
+            ndjson::event("report", self.report_json(report));
             return;
         }
+        let name = name_of(report);
+        let words = |remedy: &Remedy| self.words(remedy, &name);
         if !self.quiet {
-            self.say(&render::human(report, self.human));
+            self.say(&render::human(report, self.human, &words));
         } else if report.exit_code() != ExitCode::Verified {
             let errors = report.findings.iter().filter(|f| f.severity == Severity::Error);
             let mut only_errors = report.clone();
             only_errors.findings = errors.cloned().collect();
-            self.say(&render::human(&only_errors, self.human));
+            self.say(&render::human(&only_errors, self.human, &words));
         }
     }
+}
+
+/// The repo that a report is about; empty for a folder of none.
+fn name_of(report: &Report) -> String {
+    report.repo.as_ref().map(|(repo_type, id)| repo_type.qualify(id)).unwrap_or_default()
 }
 
 /// Writes the result; a closed pipe is the reader's choice.

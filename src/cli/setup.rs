@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hfget_core::finding::{ExitCode, Policy};
+use hfget_core::finding::Policy;
 use hfget_core::hub::{ConfigError, HubConfig, Token, cache_dir};
 use hfget_core::model::{RepoId, RepoSpec, RepoType, Revision};
 use hfget_core::session::{Config, Destination, Session};
@@ -14,6 +14,8 @@ use hfget_core::text::printable;
 use super::args::{Place, Repos, Transfer};
 use super::screen::{Screen, env_flag};
 use super::words::{self, Named};
+use crate::exit::{Ends, ExitCode};
+use crate::render::remedies::{self, words};
 
 /// The repos that `--from-file` names.
 pub(super) fn from_file(repos: &Repos, screen: &Screen) -> Result<Vec<RepoSpec>, ExitCode> {
@@ -157,12 +159,12 @@ pub(super) fn session(
     let env = |name: &str| std::env::var_os(name);
     let offline = place.offline || env_flag("HF_HUB_OFFLINE") || env_flag("TRANSFORMERS_OFFLINE");
     let hub = hub(place.endpoint.as_deref(), pasted, offline).map_err(|error| {
-        screen.fail("", &error, None);
+        screen.fail("", &error, remedies::of_config(&error));
         ExitCode::Usage
     });
     let mut hub = hub?;
     if let Some(withheld) = &hub.withheld {
-        screen.note(withheld);
+        screen.note(&remedies::withheld(withheld));
     }
     if let Some(transport) = transfer.transport {
         hub.transport = transport;
@@ -236,7 +238,7 @@ pub(super) fn session(
     config.deep = deep;
     config.policy = policy;
     Session::new(config, Arc::clone(&screen.progress)).map_err(|error| {
-        screen.fail("", &error, error.hint().as_deref());
+        screen.fail("", &error, error.remedy().as_ref().map(words).as_deref());
         error.exit_code()
     })
 }

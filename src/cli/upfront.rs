@@ -1,6 +1,5 @@
 //! What is asked before the first byte moves: which files a word names, and whether every repo is there.
 
-use hfget_core::finding::ExitCode;
 use hfget_core::model::{Listing, Options, RepoSpec};
 use hfget_core::session::{Error, Session};
 use hfget_core::text::printable;
@@ -8,6 +7,7 @@ use hfget_core::text::printable;
 use super::args::Selection;
 use super::screen::Screen;
 use super::words::{Named, ambiguous};
+use crate::exit::ExitCode;
 
 /// Settles which of the unclear words are repos and which are files of the first one, by that one's listing.
 pub(super) async fn settle(named: &mut Named, session: &Session, screen: &Screen) -> Result<(), ExitCode> {

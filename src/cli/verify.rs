@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use hfget_core::finding::ExitCode;
 use hfget_core::lock::LockedRepo;
 use hfget_core::model::{Options, RepoSpec};
 use hfget_core::session::{Error, names_folder};
@@ -14,6 +13,7 @@ use super::lock;
 use super::screen::Screen;
 use super::setup::{apply_revision, folders, session};
 use super::upfront::wish;
+use crate::exit::ExitCode;
 
 /// Checks what is here: against the Hub, what was kept of it, or a lockfile.
 pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {

@@ -85,7 +85,7 @@ fn repo(text: &str, repo_type: Option<RepoType>) -> Result<RepoSpec, Complaint> 
         return Err((format!("\"{text}\" names no repo"), Some(answer)));
     }
     let mut spec: RepoSpec = text.parse().map_err(|error: hfget_core::model::SpecError| {
-        let hint = error.hint();
+        let hint = crate::render::remedies::of_spec(&error);
         (error.to_string(), hint)
     })?;
     if let Some(repo_type) = repo_type {

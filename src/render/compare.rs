@@ -6,9 +6,9 @@ use hfget_core::model::{RepoId, RepoType};
 use hfget_core::report::{Checked, CompareReport, Level};
 use hfget_core::text::{bytes, printable};
 
-use super::HumanOptions;
 use super::human::{Paint, count, finding_lines};
 use super::lines::wrap;
+use super::{HumanOptions, Words};
 
 /// One line of `key=value`, for `grep`.
 pub fn line_of(report: &CompareReport) -> String {
@@ -17,7 +17,7 @@ pub fn line_of(report: &CompareReport) -> String {
 }
 
 /// Draws it; ends with a newline.
-pub fn human(report: &CompareReport, options: HumanOptions) -> String {
+pub fn human(report: &CompareReport, options: HumanOptions, words: &Words<'_>) -> String {
     let paint = Paint(options.color);
     let (mark, verdict) = match report.result() {
         "true" => (paint.with("32", "✓"), "the mirror matches".to_owned()),
@@ -58,7 +58,7 @@ pub fn human(report: &CompareReport, options: HumanOptions) -> String {
             );
         }
     }
-    finding_lines(&mut out, &report.findings, options);
+    finding_lines(&mut out, &report.findings, options, words);
     out
 }
 

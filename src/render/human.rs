@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use hfget_core::finding::{ExitCode, Finding, Origin, Severity, Verdict};
+use hfget_core::finding::{Finding, Origin, Remedy, Severity, Verdict};
 use hfget_core::report::Report;
 use hfget_core::text::{bytes, group, many, printable};
 
 use super::lines::{columns, wrap};
+use crate::exit::{Ends, ExitCode};
 
 /// How to draw.
 #[derive(Debug, Clone, Copy)]
@@ -42,8 +43,11 @@ impl Paint {
     }
 }
 
+/// Words a remedy for the program that the user runs.
+pub type Words<'a> = dyn Fn(&Remedy) -> String + 'a;
+
 /// Draws it; ends with a newline.
-pub fn human(report: &Report, options: HumanOptions) -> String {
+pub fn human(report: &Report, options: HumanOptions, words: &Words<'_>) -> String {
     let mut out = String::new();
     let paint = Paint(options.color);
     let verified = report.exit_code() == ExitCode::Verified;
@@ -80,7 +84,7 @@ pub fn human(report: &Report, options: HumanOptions) -> String {
     for line in facts(report) {
         wrap(&mut out, "  ", &line, options.width);
     }
-    finding_lines(&mut out, &report.findings, options);
+    finding_lines(&mut out, &report.findings, options, words);
     out
 }
 
@@ -97,8 +101,8 @@ fn whom(origin: Origin) -> &'static str {
     }
 }
 
-/// Appends findings, worst first, each with its hint.
-pub(super) fn finding_lines(out: &mut String, findings: &[Finding], options: HumanOptions) {
+/// Appends findings, worst first, each with what can be done about it.
+pub(super) fn finding_lines(out: &mut String, findings: &[Finding], options: HumanOptions, words: &Words<'_>) {
     let paint = Paint(options.color);
     for severity in [Severity::Error, Severity::Warning, Severity::Note] {
         let some: Vec<&Finding> = findings.iter().filter(|f| f.severity == severity).collect();
@@ -115,8 +119,8 @@ pub(super) fn finding_lines(out: &mut String, findings: &[Finding], options: Hum
             }
             let _ = write!(line, " {}", printable(&finding.message));
             wrap(out, "", &line, options.width);
-            if let Some(hint) = &finding.hint {
-                wrap(out, "  ", &format!("→ {}", printable(hint)), options.width);
+            if let Some(remedy) = &finding.remedy {
+                wrap(out, "  ", &format!("→ {}", printable(&words(remedy))), options.width);
             }
         }
         if some.len() > shown {
@@ -208,6 +212,7 @@ fn duration(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::remedies::words;
     use super::*;
     use hfget_core::finding::{Code, Policy, Weights};
     use hfget_core::model::{Family, Location, RepoType, WeightSet};
@@ -243,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_good_run_says_what_agreed_and_what_it_cost() {
-        insta::assert_snapshot!(human(&report(), HumanOptions::default()), @r"
+        insta::assert_snapshot!(human(&report(), HumanOptions::default(), &words), @r"
         ✓ THUDM/chatglm3-6b@main (103caa40) verified against the Hub
           safetensors: 7 weight files
           16 files, 12.5 GB; 16 of 16 digests right
@@ -260,12 +265,12 @@ mod tests {
         bad.verdict = Verdict::Failed;
         bad.findings.push(
             Finding::new(Code::ChecksumMismatch, "a\x1b[2J.bin", "expected sha256 00ff, got 11ee")
-                .hint("fetch it again with --force"),
+                .remedy(Remedy::AskForNoVariant),
         );
         bad.findings.extend((0..14).map(|i| {
             Finding::new(Code::TensorUnindexed, "model.safetensors", format!("tensor t{i} is not in the index"))
         }));
-        insta::assert_snapshot!(human(&bad, HumanOptions { width: 40, ..HumanOptions::default() }), @r"
+        insta::assert_snapshot!(human(&bad, HumanOptions { width: 40, ..HumanOptions::default() }, &words), @r"
         ✗ THUDM/chatglm3-6b@main (103caa40)
           NOT VERIFIED
           safetensors: 7 weight files
@@ -278,7 +283,8 @@ mod tests {
             05 s
         error[checksum-mismatch] a\u{1b}[2J.bin:
           expected sha256 00ff, got 11ee
-          → fetch it again with --force
+          → the weights have no variants: leave
+            out --variant
         warning[tensor-unindexed]
           model.safetensors: tensor t0 is not in
           the index

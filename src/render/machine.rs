@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite, XmlString};
 
-use hfget_core::finding::{Evidence, ExitCode, Finding, Severity, Verdict};
+use hfget_core::finding::{Evidence, Finding, Severity, Verdict};
 use hfget_core::report::Report;
 use hfget_core::text::printable;
+
+use crate::exit::{Ends, ExitCode};
 
 /// How one repo or folder ended: with a report, or with an error before there was one.
 pub type Ended<'a> = (&'a str, Result<&'a Report, &'a str>);

@@ -6,7 +6,9 @@ pub mod human;
 pub mod lines;
 pub mod machine;
 pub mod plan;
+pub mod remedies;
+pub mod suggest;
 
 pub use hfget_core::text::{group, many};
-pub use human::{HumanOptions, human};
+pub use human::{HumanOptions, Words, human};
 pub use machine::{Ended, github, junit, summary};

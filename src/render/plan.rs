@@ -9,14 +9,15 @@ use hfget_core::select::LeftOut;
 use hfget_core::text::{bytes, printable};
 use unicode_width::UnicodeWidthStr as _;
 
-use super::human::{HumanOptions, Paint, count, finding_lines};
+use super::human::{HumanOptions, Paint, Words, count, finding_lines};
 use super::lines::{wrap, wrap_after};
+use super::remedies::take_words;
 
 /// Below so many columns there is no table.
 const NARROW: usize = 64;
 
 /// Draws the plan; ends with a newline.
-pub fn human(plan: &PlanReport<'_>, options: HumanOptions) -> String {
+pub fn human(plan: &PlanReport<'_>, options: HumanOptions, words: &Words<'_>) -> String {
     let mut out = String::new();
     let paint = Paint(options.color);
     let info = plan.info;
@@ -52,7 +53,7 @@ pub fn human(plan: &PlanReport<'_>, options: HumanOptions) -> String {
     table(plan, &mut out, options);
     left_out(plan, &mut out, options);
     sums(plan, &mut out, options);
-    finding_lines(&mut out, &plan.selection.findings, options);
+    finding_lines(&mut out, &plan.selection.findings, options, words);
     out
 }
 
@@ -100,8 +101,12 @@ fn left_out(plan: &PlanReport<'_>, out: &mut String, options: HumanOptions) {
     let shown = if options.verbose { usize::MAX } else { 8 };
     let groups = &plan.selection.left_out;
     for group in groups.iter().take(shown) {
-        let line =
-            format!("{}: {} ({})", printable(&group.reason), examples(group, options.verbose), printable(&group.take));
+        let line = format!(
+            "{}: {} ({})",
+            group.reason,
+            examples(group, options.verbose),
+            printable(&take_words(&group.take, ""))
+        );
         let hang = if options.width >= NARROW { 13 } else { 4 };
         wrap_after(out, &format!("{:>9}  ", bytes(group.bytes)), hang, &line, options.width);
     }

@@ -16,6 +16,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use cases::{Case, layouts, repos};
+use hfget_core::finding::ErrorKind;
 use hfget_core::model::Options;
 use hfget_core::select::SelectError;
 use hfget_core::session::Error;
@@ -98,7 +99,7 @@ fn a_variant_takes_the_weights_that_loaders_take_for_it() {
 fn every_layout_is_selected_or_asked_about_as_its_loader_needs() {
     judge("layouts", &layouts(), |case| match case.repo.select(&case.options) {
         Err(error) => {
-            let end = Error::from(error.clone()).exit_code() as i32;
+            let end = if Error::from(error.clone()).kind() == ErrorKind::Usage { 2 } else { 3 };
             let right = end == case.exit && (!case.ask || asks(&error));
             if right { Vec::new() } else { vec![format!("exit {end}, not {}: {error:?}", case.exit)] }
         }

@@ -1,6 +1,6 @@
 //! What was left out: every group says how to have it, and that works; parts that somebody may miss are a warning.
 
-use hfget_core::finding::{Code, Severity};
+use hfget_core::finding::{Code, Remedy, Severity, Take};
 use hfget_core::model::Options;
 
 use crate::support::{Outcome, Repo, idle_flags, prefer};
@@ -37,7 +37,8 @@ fn a_part_that_is_left_out_is_a_warning_with_its_size_and_the_way_to_have_it() {
     let finding = outcome.selection.findings.iter().find(|f| f.code == Code::PartLeftOut).expect("a warning");
     assert_eq!((finding.severity, finding.path.as_deref()), (Severity::Warning, Some("fp8/model.safetensors")));
     assert!(finding.message.contains("5.00 GB"), "{}", finding.message);
-    assert_eq!(finding.hint.as_deref(), Some("to take it, add --include fp8/model.safetensors"));
+    let take = Take::Files { glob: "fp8/model.safetensors".to_owned() };
+    assert_eq!(finding.remedy, Some(Remedy::Take { take }));
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn an_adapter_brings_its_settings_and_names_its_base_model() {
     assert_eq!(outcome.selection.other_repos, ["meta-llama/Llama-2-7b-hf"]);
     let finding = outcome.selection.findings.iter().find(|f| f.code == Code::BaseModel).expect("a note");
     assert_eq!(finding.severity, Severity::Note);
-    assert_eq!(outcome.left("checkpoint-5/adapter_model.safetensors"), Some("training state"));
+    assert_eq!(outcome.left("checkpoint-5/adapter_model.safetensors").as_deref(), Some("training state"));
     assert_eq!(repo.taken(&prefer("bin")).weights(), ["adapter_model.bin"]);
 
     let local = Repo::parse("adapter_model.safetensors")
@@ -99,7 +99,7 @@ fn code_in_another_repo_is_reported_and_custom_modules_bring_theirs() {
     assert_eq!(outcome.codes(), [Code::ForeignCode]);
     let outcome = repo.taken(&Options { no_code: true, ..plain() });
     assert!(!outcome.takes("custom_st.py"));
-    assert_eq!(outcome.left("custom_st.py"), Some("--no-code"));
+    assert_eq!(outcome.left("custom_st.py").as_deref(), Some("remote code, which is not wanted"));
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn remote_code_brings_what_it_imports_and_its_kernels() {
     ] {
         assert!(outcome.takes(file), "{file}");
     }
-    assert_eq!(outcome.left("unrelated.py"), Some("code that no loader runs"));
+    assert_eq!(outcome.left("unrelated.py").as_deref(), Some("code that no loader runs"));
     let code = outcome.selection.files.iter().filter(|f| f.purpose == Purpose::Code).count();
     assert_eq!(code, 8);
     let outcome = repo.taken(&Options { no_code: true, ..plain() });
@@ -178,7 +178,7 @@ fn language_adapters_are_left_out_beside_the_model() {
     let repo = Repo::parse("config.json model.safetensors adapter.fra.safetensors adapter.deu.bin vocab.json");
     let outcome = repo.taken(&plain());
     assert_eq!(outcome.weights(), ["model.safetensors"]);
-    assert_eq!(outcome.left("adapter.fra.safetensors"), Some("language adapters"));
+    assert_eq!(outcome.left("adapter.fra.safetensors").as_deref(), Some("language adapters"));
     let outcome = repo.taken(&Options { with: vec!["adapter.fra.*".into()], ..plain() });
     assert!(outcome.takes("adapter.fra.safetensors"));
 }

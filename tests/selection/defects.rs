@@ -23,7 +23,7 @@ fn passed_over(repo: &Repo, why: &str) {
     assert!(finding.message.contains(why), "{}", finding.message);
     assert!(outcome.has(Code::FamilyFallback));
     match repo.select(&only("safetensors")).map(|_| ()) {
-        Err(SelectError::FamilyAbsent { family, why: told, found }) => {
+        Err(SelectError::FamilyAbsent { family, why: told, found, .. }) => {
             assert_eq!(family, Family::Safetensors);
             assert!(told.contains(why), "{told}");
             assert!(found.iter().any(|(f, _)| *f == Family::Bin));
@@ -43,7 +43,7 @@ fn an_index_that_names_absent_shards_rejects_its_family() {
     repo.files.remove("pytorch_model.bin");
     assert!(matches!(
         repo.select(&prefer("safetensors")).map(|_| ()),
-        Err(SelectError::NothingSelectable { why, found }) if why.contains("15 are not in the repo") && found[0].0 == Family::Safetensors
+        Err(SelectError::NothingSelectable { why, found, .. }) if why.contains("15 are not in the repo") && found[0].0 == Family::Safetensors
     ));
 }
 
@@ -102,7 +102,10 @@ fn shards_that_the_index_does_not_name_are_left_out() {
     .index("model.safetensors.index.json", &["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]);
     let outcome = repo.taken(&Options::default());
     assert_eq!(outcome.selection.weights[0].files.len(), 2);
-    assert_eq!(outcome.left("old-00001-of-00009.safetensors"), Some("safetensors files that the index does not name"));
+    assert_eq!(
+        outcome.left("old-00001-of-00009.safetensors").as_deref(),
+        Some("safetensors files that the index does not name")
+    );
 }
 
 #[test]
@@ -129,7 +132,7 @@ fn a_single_file_wins_over_an_index_beside_it_with_a_warning() {
     let outcome = repo.taken(&Options::default());
     assert_eq!(outcome.weights(), ["model.safetensors"]);
     assert_eq!(outcome.codes(), [Code::OverlappingWeights]);
-    assert_eq!(outcome.left("model-00001-of-00002.safetensors"), Some("other safetensors files"));
+    assert_eq!(outcome.left("model-00001-of-00002.safetensors").as_deref(), Some("other safetensors files"));
 }
 
 #[test]
@@ -138,8 +141,8 @@ fn consolidated_weights_yield_to_a_complete_transformers_layout_and_stand_in_for
     let good = Repo::parse(files).index("model.safetensors.index.json", &["model-00001-of-00001.safetensors"]);
     let outcome = good.taken(&prefer("safetensors"));
     assert_eq!(outcome.selection.weights[0].family, Family::Safetensors);
-    assert_eq!(outcome.left("consolidated.safetensors"), Some("mistral family"));
-    assert_eq!(outcome.left("params.json"), Some("mistral family"));
+    assert_eq!(outcome.left("consolidated.safetensors").as_deref(), Some("mistral family"));
+    assert_eq!(outcome.left("params.json").as_deref(), Some("mistral family"));
 
     let bad = Repo::parse(files).index("model.safetensors.index.json", &["absent.safetensors"]);
     let outcome = bad.taken(&prefer("safetensors"));

@@ -336,7 +336,7 @@ fn a_pipeline_of_other_formats_is_taken_where_it_has_no_standard_one() {
     assert!(outcome.weights().iter().all(|w| w.contains("/openvino_model.")) && outcome.weights().len() == 4);
     assert_eq!(repo.taken(&only("diffusers-single")).weights(), ["big.safetensors"]);
     assert_eq!(repo.taken(&only("gguf")).weights(), ["unet-Q8_0.gguf"]);
-    assert_eq!(repo.taken(&prefer("safetensors")).left("big.safetensors"), Some("single-file checkpoints"));
+    assert_eq!(repo.taken(&prefer("safetensors")).left("big.safetensors").as_deref(), Some("single-file checkpoints"));
 }
 
 #[test]
@@ -368,9 +368,9 @@ fn only_what_the_index_names_is_taken_and_weightless_folders_whole() {
             "unet/diffusion_pytorch_model.safetensors"
         ]
     );
-    assert_eq!(outcome.left("vae/diffusion_pytorch_model.safetensors"), Some("not in model_index.json"));
-    assert_eq!(outcome.left("big.safetensors"), Some("single-file checkpoints"));
-    assert_eq!(outcome.left("tokenizer/added.msgpack"), Some("flax family"));
+    assert_eq!(outcome.left("vae/diffusion_pytorch_model.safetensors").as_deref(), Some("not in model_index.json"));
+    assert_eq!(outcome.left("big.safetensors").as_deref(), Some("single-file checkpoints"));
+    assert_eq!(outcome.left("tokenizer/added.msgpack").as_deref(), Some("flax family"));
 }
 
 #[test]
@@ -389,7 +389,7 @@ fn two_shard_splits_side_by_side_are_told_apart_by_the_index() {
     let outcome = repo.taken(&Options::default());
     assert_eq!(outcome.selection.weights[0].files.len(), 4);
     assert_eq!(
-        outcome.left("transformer/diffusion_pytorch_model-00008-of-00008.safetensors"),
+        outcome.left("transformer/diffusion_pytorch_model-00008-of-00008.safetensors").as_deref(),
         Some("safetensors files that the index does not name")
     );
 }

@@ -194,8 +194,8 @@ fn check(repo: &Repo, family: &str, expected: &BTreeMap<String, String>) {
     let all: BTreeSet<String> =
         weights.union(&names(expected.get("also").map_or("", String::as_str))).cloned().collect();
     assert_eq!(outcome.paths().into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), all, "{place}");
-    let reasons: BTreeSet<&str> = outcome.selection.left_out.iter().map(|g| g.reason.as_str()).collect();
-    let left: BTreeSet<&str> = expected[&format!("left {family}")].split("; ").collect();
+    let reasons: BTreeSet<String> = outcome.selection.left_out.iter().map(|g| g.reason.to_string()).collect();
+    let left: BTreeSet<String> = expected[&format!("left {family}")].split("; ").map(str::to_owned).collect();
     assert_eq!(reasons, left, "{place}");
     assert_eq!(outcome.has(Code::FamilyFallback), fallback.is_some(), "{place}: {:?}", outcome.selection.findings);
     assert_eq!(outcome.has(Code::WeightsAbsent), want == "none", "{place}");

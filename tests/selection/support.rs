@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hfget_core::finding::Code;
+use hfget_core::finding::{Code, Take};
 use hfget_core::model::{Digest, Entry, GitOid, Listing, Options, RepoInfo, RepoPath, RepoType, Sha256};
 use hfget_core::select::{Documents, SelectError, Selection, Step, select};
 
@@ -128,8 +128,9 @@ impl Outcome {
     }
 
     /// The reason for leaving out `path`.
-    pub fn left(&self, path: &str) -> Option<&str> {
-        self.selection.left_out.iter().find(|g| g.paths.iter().any(|p| p.as_str() == path)).map(|g| g.reason.as_str())
+    pub fn left(&self, path: &str) -> Option<String> {
+        let group = self.selection.left_out.iter().find(|g| g.paths.iter().any(|p| p.as_str() == path));
+        group.map(|group| group.reason.to_string())
     }
 
     /// Everything is taken or left out, once, with its bytes counted.
@@ -174,45 +175,31 @@ pub fn variant(name: &str) -> Options {
     Options { variant: Some(name.to_owned()), ..Options::default() }
 }
 
-/// The options with what a group's flag says.
-pub fn with(options: &Options, take: &str) -> Options {
+/// The options with the change that takes a group.
+pub fn with(options: &Options, take: &Take) -> Options {
     let mut options = options.clone();
-    let mut words = take.split(' ');
-    while let Some(flag) = words.next() {
-        if flag == "--all" {
-            options.all = true;
-            continue;
-        }
-        let value = words.next().expect("a value").trim_matches('\'').to_owned();
-        match flag {
-            "--only" => options.only = Some(value.parse().expect("a family")),
-            "--variant" => options.variant = Some(value),
-            "--include" => options.include.push(value),
-            other => panic!("{other} of {take}"),
-        }
-    }
+    take.apply(&mut options);
     options
 }
 
-/// Which groups' flags do not take files of them: all, where the flag adds to the selection.
+/// Which groups' changes do not take files of them: all, where the change adds to the selection.
 pub fn idle_flags(repo: &Repo, options: &Options) -> Vec<String> {
     let Ok(outcome) = repo.select(options) else { return Vec::new() };
     let mut said = Vec::new();
     for group in &outcome.selection.left_out {
         let (take, reason) = (&group.take, &group.reason);
-        if !take.starts_with("--") {
-            assert!(take.starts_with("leave out --"), "{}: {take}", repo.id);
+        if !matches!(take, Take::All | Take::Files { .. } | Take::Weights { .. }) {
             continue;
         }
         match repo.select(&with(options, take)) {
             Ok(after) => {
                 let taken = group.paths.iter().filter(|path| after.takes(path.as_str())).count();
-                let adds = take.starts_with("--include") || take == "--all";
+                let adds = matches!(take, Take::All | Take::Files { .. });
                 if taken == 0 || adds && taken < group.paths.len() {
-                    said.push(format!("{take} takes {taken} files of {reason}: {:?}", group.paths));
+                    said.push(format!("{take:?} takes {taken} files of {reason}: {:?}", group.paths));
                 }
             }
-            Err(error) => said.push(format!("{take} for {reason}: {error:?}")),
+            Err(error) => said.push(format!("{take:?} for {reason}: {error:?}")),
         }
     }
     said

@@ -66,7 +66,9 @@ fn every_graph_suffix_is_a_variant_and_no_part_of_the_model() {
     let chosen = repo.taken(&only_variant("onnx", "qint8_avx512_vnni"));
     assert_eq!(chosen.weights(), ["onnx/model_qint8_avx512_vnni.onnx"]);
     match error(&repo, &only_variant("onnx", "qint8_arm46")) {
-        SelectError::VariantAbsent { found, .. } => assert_eq!(found[0], "qint8_arm64"),
+        SelectError::VariantAbsent { found, .. } => {
+            assert!(found.iter().any(|name| name == "qint8_arm64"), "{found:?}")
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -186,5 +188,7 @@ fn a_misspelt_folder_or_file_is_answered_with_what_there_is() {
         matches!(error(&repo, &absent), SelectError::SubfolderAbsent { found, .. } if found == ["unet", "vae", "vae/deep"])
     );
     let include = Options { include: vec!["Config.json".into()], ..plain() };
-    assert!(matches!(error(&repo, &include), SelectError::NoMatch { near, .. } if near == ["config.json"]));
+    assert!(
+        matches!(error(&repo, &include), SelectError::NoMatch { names, .. } if names.iter().any(|name| name == "config.json"))
+    );
 }

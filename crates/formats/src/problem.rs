@@ -103,22 +103,13 @@ pub struct Problem {
     /// What is wrong, with the figures. One sentence without the file's name; it may quote the file, so escape it
     /// before a terminal sees it.
     pub message: String,
-    /// What to do about it, where the format has an answer.
-    pub hint: Option<String>,
 }
 
 impl Problem {
     /// A problem of the kind's usual severity.
     pub fn new(kind: ProblemKind, file: impl AsRef<str>, message: impl Into<String>) -> Self {
         let (severity, file) = (kind.severity(), file.as_ref().to_owned());
-        Problem { kind, severity, file, message: message.into(), hint: None }
-    }
-
-    /// With advice.
-    #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
+        Problem { kind, severity, file, message: message.into() }
     }
 
     /// With another severity than the kind's usual one.

@@ -4,12 +4,12 @@
 use std::ffi::OsStr;
 use std::time::Duration;
 
+use crate::render::suggest::meant;
 use clap::builder::{PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser};
 use hfget_core::finding::Code;
 use hfget_core::hub::Transport;
 use hfget_core::model::{Family, RepoType};
 use hfget_core::report::Level;
-use hfget_core::text::meant;
 
 /// Weight families, which completions and suggestions know by name.
 pub fn family() -> impl TypedValueParser<Value = Family> {

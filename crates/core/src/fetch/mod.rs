@@ -27,7 +27,7 @@ use self::engine::Engine;
 #[cfg(feature = "object-store")]
 pub(crate) use self::limit::Limiter;
 
-use crate::finding::{Code, ExitCode, Finding};
+use crate::finding::{BadServer, Code, ErrorKind, Finding, Remedy};
 use crate::hub::{Hub, HubError};
 use crate::model::{Digest, Entry, Hashed, RepoInfo, RepoPath};
 use crate::progress::Progress;
@@ -107,19 +107,19 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// How the process should end on its account.
-    pub fn exit_code(&self) -> ExitCode {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            FetchError::Hub(error) => error.exit_code(),
-            FetchError::Store(_) | FetchError::Worker { .. } => ExitCode::Local,
+            FetchError::Hub(error) => error.kind(),
+            FetchError::Store(_) | FetchError::Worker { .. } => ErrorKind::Local,
         }
     }
 
     /// What the user can do about it.
-    pub fn hint(&self) -> Option<String> {
+    pub fn remedy(&self) -> Option<Remedy> {
         match self {
-            FetchError::Hub(error) => error.hint(),
-            FetchError::Store(error) => error.hint(),
+            FetchError::Hub(error) => error.remedy(),
+            FetchError::Store(error) => error.remedy(),
             FetchError::Worker { .. } => None,
         }
     }
@@ -129,7 +129,7 @@ impl FetchError {
 pub(crate) fn mismatch_finding(path: &RepoPath, expected: Digest, actual: Digest) -> Finding {
     let message = format!("expected {expected:?}, got {actual:?}, after a retry; the download was discarded");
     Finding::new(Code::ChecksumMismatch, path, message)
-        .hint("the server sends other bytes than it lists: try another --endpoint, or report it")
+        .remedy(Remedy::UseOtherEndpoint { why: BadServer::SendsOtherBytes })
 }
 
 /// A size or `ETag` that does not agree, after retries.
@@ -137,7 +137,7 @@ pub(crate) fn integrity_finding(path: &RepoPath, error: &HubError) -> Finding {
     let changed = matches!(error, HubError::Changed { .. });
     let code = if changed { Code::ChecksumMismatch } else { Code::SizeMismatch };
     let mut finding = Finding::new(code, path, error.to_string());
-    finding.hint = error.hint();
+    finding.remedy = error.remedy();
     finding
 }
 

@@ -2,7 +2,7 @@
 
 use hfget_formats::Severity;
 
-use super::Code;
+use super::{Code, Remedy};
 
 /// Something that is not as it should be, on one file or on the repo as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -20,7 +20,7 @@ pub struct Finding {
     pub message: String,
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
+    pub remedy: Option<Remedy>,
 }
 
 impl Finding {
@@ -31,19 +31,19 @@ impl Finding {
             severity: code.severity(),
             path: Some(path.as_ref().to_owned()),
             message: message.into(),
-            hint: None,
+            remedy: None,
         }
     }
 
     /// A finding about the repo as a whole.
     pub fn repo(code: Code, message: impl Into<String>) -> Self {
-        Finding { code, severity: code.severity(), path: None, message: message.into(), hint: None }
+        Finding { code, severity: code.severity(), path: None, message: message.into(), remedy: None }
     }
 
-    /// With advice.
+    /// With what to do about it.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+    pub fn remedy(mut self, remedy: Remedy) -> Self {
+        self.remedy = Some(remedy);
         self
     }
 

@@ -1,7 +1,7 @@
 //! The one place that says "verified": a pure function of what each file must be, what was seen of its bytes, and
 //! what was found. How the verdict is shown, and which exit code it is, is decided by whoever shows it.
 
-use super::{Code, Evidence, ExitCode, Finding, Origin, Proof, Severity};
+use super::{Code, Evidence, Finding, Origin, Proof, Severity};
 
 /// What a run comes to, for one repo or folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,15 +45,6 @@ impl Verdict {
     /// Whether it is [`Verdict::Verified`].
     pub fn is_verified(self) -> bool {
         matches!(self, Verdict::Verified { .. })
-    }
-
-    /// How the process ends on its account.
-    pub fn exit_code(self) -> ExitCode {
-        match self {
-            Verdict::Verified { .. } | Verdict::ContentsOnly { allowed: true } => ExitCode::Verified,
-            Verdict::ContentsOnly { allowed: false } | Verdict::Failed => ExitCode::VerificationFailed,
-            Verdict::Nothing => ExitCode::NotAvailable,
-        }
     }
 
     /// What follows from the files of the selection and from what was found; `findings` have the severity that the

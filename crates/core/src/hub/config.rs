@@ -69,9 +69,7 @@ pub enum ConfigError {
         why: String,
     },
     /// A pasted URL holds a user name or a password.
-    #[error(
-        "the URL of {host} holds a user name or a password, which is not sent: set HF_TOKEN, or name the server with --endpoint"
-    )]
+    #[error("the URL of {host} has a user name or a password, which is not sent")]
     Credentials {
         /// The URL's host.
         host: String,
@@ -156,7 +154,7 @@ pub struct HubConfig {
 #[non_exhaustive]
 pub enum Withheld {
     /// A pasted URL names another host than the endpoint that the token is for.
-    #[error("the token is not sent to {host}: it is for {endpoint}; --endpoint names another server for it")]
+    #[error("the token is not sent to {host}: it is for {endpoint}")]
     OtherHost {
         /// Whom the URL names.
         host: String,

@@ -8,8 +8,8 @@ use reqwest::header::HeaderMap;
 use url::Url;
 
 use super::config::Token;
-use crate::finding::ExitCode;
-use crate::text::{choices, hidden, printable};
+use crate::finding::{Again, BadServer, ErrorKind, Remedy};
+use crate::text::{hidden, printable};
 
 /// A URL as it may be shown: without user, query (signed URLs are secrets) and fragment.
 #[derive(Clone, PartialEq, Eq)]
@@ -91,7 +91,9 @@ pub enum HubError {
     Timeout { url: ShownUrl, what: &'static str, after: Duration },
     #[error("{url}: only {came} bytes in {} s", .window.as_secs_f64())]
     Trickle { url: ShownUrl, came: u64, window: Duration },
-    #[error("{url}: {what}")]
+    #[error("{url}: cannot connect: {what}")]
+    NoConnection { url: ShownUrl, what: String },
+    #[error("{url}: the connection broke: {what}")]
     Network { url: ShownUrl, what: String },
     #[error("{url}: its certificate is not trusted: {why}")]
     Untrusted { url: ShownUrl, why: String },
@@ -124,13 +126,6 @@ pub(crate) fn innermost<'e>(error: &'e (dyn std::error::Error + 'static)) -> &'e
     at
 }
 
-/// How a [`HubError::Network`] begins of which nothing was asked yet.
-const CANNOT_CONNECT: &str = "cannot connect";
-
-/// What to do about a proxy that wants to know who asks.
-const PROXY_LOGIN: &str =
-    "the proxy wants a user name and a password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT (and HTTP_PROXY)";
-
 fn said(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
@@ -149,6 +144,7 @@ impl HubError {
             | HubError::Status { url, .. }
             | HubError::Timeout { url, .. }
             | HubError::Trickle { url, .. }
+            | HubError::NoConnection { url, .. }
             | HubError::Network { url, .. }
             | HubError::Untrusted { url, .. }
             | HubError::CutShort { url, .. }
@@ -171,6 +167,7 @@ impl HubError {
             HubError::Timeout { .. }
             | HubError::Trickle { .. }
             | HubError::Held { .. }
+            | HubError::NoConnection { .. }
             | HubError::Network { .. }
             | HubError::CutShort { .. }
             | HubError::WebPage { .. }
@@ -190,6 +187,7 @@ impl HubError {
             HubError::Status { .. }
                 | HubError::Timeout { .. }
                 | HubError::Trickle { .. }
+                | HubError::NoConnection { .. }
                 | HubError::Network { .. }
                 | HubError::CutShort { .. }
         ) && self.is_retryable()
@@ -207,8 +205,8 @@ impl HubError {
         }
     }
 
-    /// How the process should end on its account.
-    pub fn exit_code(&self) -> ExitCode {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
         match self {
             HubError::RepoNotFound { .. }
             | HubError::RevisionNotFound { .. }
@@ -218,63 +216,46 @@ impl HubError {
             | HubError::BadToken { .. }
             | HubError::LinkRefused { .. }
             | HubError::NeedsLogin { .. }
-            | HubError::Forbidden { .. } => ExitCode::NotAvailable,
-            HubError::WrongLength { .. } | HubError::Changed { .. } => ExitCode::VerificationFailed,
-            _ => ExitCode::Network,
+            | HubError::Forbidden { .. } => ErrorKind::NotAvailable,
+            HubError::WrongLength { .. } | HubError::Changed { .. } => ErrorKind::Integrity,
+            _ => ErrorKind::Network,
         }
     }
 
     /// What the user can do about it.
-    pub fn hint(&self) -> Option<String> {
+    pub fn remedy(&self) -> Option<Remedy> {
         Some(match self {
-            HubError::RepoNotFound { endpoint, has_token, .. } => {
-                let mut hint = "check the spelling (OWNER/NAME, datasets/OWNER/NAME); ".to_owned();
-                hint.push_str(if *has_token {
-                    "the token's owner must be allowed to see a private repo"
-                } else {
-                    "a private repo needs HF_TOKEN or `hf auth login`"
-                });
-                if endpoint.trim_end_matches('/') != super::config::PUBLIC_ENDPOINT {
-                    hint.push_str("; or is HF_ENDPOINT the wrong Hub?");
-                }
-                hint
+            HubError::RepoNotFound { endpoint, has_token, .. } => Remedy::CheckRepo {
+                has_token: *has_token,
+                public_hub: endpoint.trim_end_matches('/') == super::config::PUBLIC_ENDPOINT,
+            },
+            HubError::RevisionNotFound { revision, known, .. } if !known.is_empty() => {
+                Remedy::NameOneOf { asked: revision.clone(), there: known.clone() }
             }
-            HubError::RevisionNotFound { revision, known, .. } if !known.is_empty() => choices(revision, known),
-            HubError::RevisionNotFound { .. } => "name a branch, a tag, refs/pr/N or a full commit hash".into(),
-            HubError::Gated { page, has_token: true, .. } => {
-                format!("ask for access at {page} with the token's account")
+            HubError::RevisionNotFound { .. } => Remedy::NameRevision,
+            HubError::Gated { page, has_token, .. } => {
+                Remedy::AskForAccess { page: page.clone(), has_token: *has_token }
             }
-            HubError::Gated { page, .. } => format!("ask for access at {page}, then set HF_TOKEN"),
-            HubError::BadToken { .. } => "make a new token, or unset HF_TOKEN for public repos".into(),
-            HubError::RateLimited { .. } => "run again later; with a token the limits are higher".into(),
+            HubError::BadToken { .. } => Remedy::RenewToken,
+            HubError::RateLimited { .. } => Remedy::RunAgain { why: Again::LimitPasses },
             HubError::RedirectRefused { to, why, .. } if *why == ANOTHER_HOST => {
                 let end = to.match_indices('/').nth(2).map_or(to.len(), |(at, _)| at);
-                format!("use --endpoint {} if that is the server you mean", &to[..end])
+                Remedy::UseEndpoint { endpoint: to[..end].to_owned() }
             }
-            HubError::NoListing { .. } => {
-                "a server that lists files is needed: its bytes can come from this one with --mirror".into()
-            }
-            HubError::NeedsLogin { .. } => "write them into its URL: --endpoint https://USER:PASSWORD@HOST".into(),
-            HubError::ProxyLogin { .. } => PROXY_LOGIN.into(),
-            HubError::Untrusted { .. } => {
-                "if it is your company's proxy or your own mirror, name its certificates with SSL_CERT_FILE=FILE".into()
-            }
-            HubError::Network { what, .. } if what.starts_with(CANNOT_CONNECT) => {
-                "check the network, HTTPS_PROXY and HF_ENDPOINT, and run again: what has arrived is kept".into()
-            }
+            HubError::NoListing { .. } => Remedy::UseAsMirror,
+            HubError::NeedsLogin { .. } => Remedy::GiveLogin,
+            HubError::ProxyLogin { .. } => Remedy::GiveProxyLogin,
+            HubError::Untrusted { .. } => Remedy::TrustIssuer,
+            HubError::NoConnection { .. } => Remedy::CheckNetwork,
             HubError::Timeout { .. }
             | HubError::Trickle { .. }
             | HubError::Network { .. }
-            | HubError::CutShort { .. } => {
-                "run again: what has arrived is kept; --offline uses what is already verified".into()
-            }
-            HubError::Xet { .. } => "run again; without --transport xet the files come over HTTP".into(),
-            HubError::LinkRefused { .. } => {
-                "run again; if it stays, check this machine's clock, by which links expire".into()
-            }
-            HubError::WebPage { .. } => "log in to the network, or check the proxy and --endpoint".into(),
+            | HubError::CutShort { .. } => Remedy::RunAgain { why: Again::Resumes },
+            HubError::Xet { .. } => Remedy::RunAgain { why: Again::OverHttp },
+            HubError::LinkRefused { .. } => Remedy::RunAgain { why: Again::LinkExpired },
+            HubError::WebPage { .. } => Remedy::LogInToNetwork,
             HubError::EntryNotFound { .. } | HubError::Changed { .. } | HubError::WrongLength { .. } => {
-                "the mirror or cache in front of the Hub is stale or broken: try another --endpoint".into()
+                Remedy::UseOtherEndpoint { why: BadServer::Stale }
             }
             _ => return None,
         })
@@ -291,12 +272,12 @@ impl HubError {
         if text.contains("proxy authorization required") {
             return HubError::ProxyLogin { url: url.into() };
         }
-        let what = if error.is_connect() {
-            format!("{CANNOT_CONNECT}: {text}")
+        let what = printable(&text).into_owned();
+        if error.is_connect() {
+            HubError::NoConnection { url: url.into(), what }
         } else {
-            format!("the connection broke: {text}")
-        };
-        HubError::Network { url: url.into(), what: printable(&what).into_owned() }
+            HubError::Network { url: url.into(), what }
+        }
     }
 }
 

@@ -77,7 +77,7 @@ pub struct RepoIdError {
 
 impl RepoIdError {
     /// What was given, or its beginning.
-    pub(crate) fn text(&self) -> &str {
+    pub fn text(&self) -> &str {
         &self.text
     }
 }

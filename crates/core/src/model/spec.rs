@@ -64,33 +64,6 @@ fn kept(text: &str) -> String {
     text.chars().take(KEPT).collect()
 }
 
-impl SpecError {
-    /// What the user may have meant.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let is_repo = |text: &str| text.parse::<RepoId>().is_ok() && text.contains('/');
-        match self {
-            SpecError::Backslash(text) => {
-                let meant = text.replace('\\', "/");
-                meant.parse::<RepoSpec>().ok().map(|_| format!("write {meant}"))
-            }
-            SpecError::Place(text) => {
-                let meant = text.trim_start_matches(['.', '/']);
-                is_repo(meant).then(|| format!("write {meant} for the repo"))
-            }
-            SpecError::Page(_) => Some("open the page of the repo itself, and paste its address".to_owned()),
-            SpecError::Id(error) => {
-                let (owner, rest) = error.text().split_once('/')?;
-                let (name, path) = rest.split_once('/')?;
-                let repo = format!("{owner}/{name}");
-                let known = is_repo(&repo) && path.parse::<RepoPath>().is_ok();
-                known.then(|| format!("`hfget {repo} {path}` takes a file of a repo"))
-            }
-            _ => None,
-        }
-    }
-}
-
 impl RepoSpec {
     /// What is wanted of this repo where `options` is what is wanted of any: a tag names a quantisation.
     #[must_use]
@@ -349,33 +322,6 @@ mod tests {
         ] {
             assert_eq!(show(typed), meant, "{typed}");
         }
-    }
-
-    #[test]
-    fn what_is_nearly_a_repo_says_how_to_write_it() {
-        for (typed, hint) in [
-            ("org\\x", Some("write org/x")),
-            ("./org/x", Some("write org/x for the repo")),
-            ("/org/x", Some("write org/x for the repo")),
-            (
-                "https://huggingface.co/models?search=llama",
-                Some("open the page of the repo itself, and paste its address"),
-            ),
-            (
-                "https://huggingface.co/docs/transformers/index",
-                Some("open the page of the repo itself, and paste its address"),
-            ),
-            ("https://huggingface.co/datasets", Some("open the page of the repo itself, and paste its address")),
-            ("org/x/config.json", Some("`hfget org/x config.json` takes a file of a repo")),
-            ("~/models/llama/x", None),
-            ("../x", None),
-            ("a b", None),
-        ] {
-            let error = typed.parse::<RepoSpec>().expect_err(typed);
-            assert_eq!(error.hint().as_deref(), hint, "{typed}: {error}");
-        }
-        // A repo may be called as a page is, if it has an owner.
-        assert_eq!(show("https://huggingface.co/a/docs"), "model a/docs");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What can go wrong between us and an object store, and what to tell the user.
 
-use crate::finding::ExitCode;
+use crate::finding::{Again, ErrorKind, Remedy};
 use crate::hub::innermost;
 use crate::text::printable;
 
@@ -26,7 +26,7 @@ pub enum ObjectError {
         url: String,
     },
     /// No repo was put there.
-    #[error("nothing that `--to` put there lies at {url}")]
+    #[error("no repo was put at {url}")]
     Empty {
         /// Where it was looked for.
         url: String,
@@ -58,33 +58,26 @@ pub enum ObjectError {
 }
 
 impl ObjectError {
-    /// How the process should end on its account.
-    pub fn exit_code(&self) -> ExitCode {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            ObjectError::Setup { .. } => ExitCode::Usage,
+            ObjectError::Setup { .. } => ErrorKind::Usage,
             ObjectError::NotFound { .. } | ObjectError::Empty { .. } | ObjectError::Refused { .. } => {
-                ExitCode::NotAvailable
+                ErrorKind::NotAvailable
             }
-            ObjectError::Failed { .. } => ExitCode::Network,
-            ObjectError::Invalid { .. } => ExitCode::VerificationFailed,
+            ObjectError::Failed { .. } => ErrorKind::Network,
+            ObjectError::Invalid { .. } => ErrorKind::Integrity,
         }
     }
 
     /// What the user can do about it.
-    pub fn hint(&self) -> Option<String> {
-        let text = match self {
-            ObjectError::Setup { .. } | ObjectError::Refused { .. } => {
-                "credentials come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION (and \
-                 AWS_ENDPOINT_URL for what only speaks like S3), GOOGLE_APPLICATION_CREDENTIALS, \
-                 AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or the machine's role"
-            }
-            ObjectError::NotFound { .. } | ObjectError::Empty { .. } => {
-                "`hfget REPO --to URL` puts a repo there; buckets are not made"
-            }
-            ObjectError::Failed { .. } => "run it again: what was uploaded is not uploaded twice",
-            ObjectError::Invalid { .. } => "remove it, and put the repo there again with `hfget REPO --to URL`",
-        };
-        Some(text.into())
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            ObjectError::Setup { .. } | ObjectError::Refused { .. } => Remedy::GiveStoreCredentials,
+            ObjectError::NotFound { .. } | ObjectError::Empty { .. } => Remedy::FillStore,
+            ObjectError::Failed { .. } => Remedy::RunAgain { why: Again::ResumesUpload },
+            ObjectError::Invalid { .. } => Remedy::RemoveAndFillStore,
+        }
     }
 
     /// What became of a request for `url`.

@@ -36,6 +36,16 @@ pub struct ObjectUrlError {
     why: &'static str,
 }
 
+impl ObjectUrlError {
+    /// Whether the text names a folder.
+    pub fn is_folder(&self) -> bool {
+        self.why == FOLDER
+    }
+}
+
+/// Why the URL of a folder is none.
+const FOLDER: &str = "it names a folder";
+
 impl ObjectUrl {
     /// Whether a text means to be one, whatever else may be wrong with it.
     pub fn is_meant(text: &str) -> bool {
@@ -104,7 +114,7 @@ impl FromStr for ObjectUrl {
             "s3" => Provider::S3,
             "gs" => Provider::Google,
             "az" => Provider::Azure,
-            "file" => return fail("a folder is filled with --local-dir or --cache-dir"),
+            "file" => return fail(FOLDER),
             _ => return fail("it must start with s3://, gs:// or az://"),
         };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));

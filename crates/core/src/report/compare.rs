@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::finding::{Code, ExitCode, Finding, Severity};
+use crate::finding::{Code, Finding, Severity};
 use crate::model::{CommitId, RepoId, RepoPath, RepoType, Revision};
 
 /// How closely a mirror is looked at. Each level does all that the one before it does.
@@ -124,22 +124,8 @@ impl CompareReport {
         }
     }
 
-    /// How the process should end on its account: 4 when the mirror did not answer for some file.
-    pub fn exit_code(&self) -> ExitCode {
-        if self.is_true() {
-            ExitCode::Verified
-        } else if self.errors().any(unanswered) {
-            ExitCode::Network
-        } else {
-            ExitCode::VerificationFailed
-        }
-    }
-
-    /// Its JSON form: its fields, and the verdict.
-    pub fn json(&self) -> serde_json::Value {
-        let mut value = serde_json::to_value(self).unwrap_or_default();
-        value["result"] = self.result().into();
-        value["exit_code"] = (self.exit_code() as u8).into();
-        value
+    /// Whether part of the mirror could not be asked.
+    pub fn is_partly_unanswered(&self) -> bool {
+        self.errors().any(unanswered)
     }
 }

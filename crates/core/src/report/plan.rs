@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::WeightsReport;
-use crate::finding::Finding;
+use crate::finding::{Finding, Take};
 use crate::model::{CommitId, Family, Gated, Presence, Purpose, RepoInfo};
 use crate::plan::Plan;
 use crate::select::Selection;
@@ -54,10 +54,10 @@ impl Serialize for PlanReport<'_> {
         }
         #[derive(Serialize)]
         struct Left<'a> {
-            reason: &'a str,
+            reason: String,
             #[serde(skip_serializing_if = "Option::is_none")]
             family: Option<Family>,
-            take: &'a str,
+            change: &'a Take,
             bytes: u64,
             paths: Vec<&'a str>,
         }
@@ -113,9 +113,9 @@ impl Serialize for PlanReport<'_> {
                 .left_out
                 .iter()
                 .map(|g| Left {
-                    reason: &g.reason,
+                    reason: g.reason.to_string(),
                     family: g.family,
-                    take: &g.take,
+                    change: &g.take,
                     bytes: g.bytes,
                     paths: g.paths.iter().map(crate::model::RepoPath::as_str).collect(),
                 })

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use crate::finding::{Evidence, ExitCode, Finding, Origin, Policy, Proof, Severity, Verdict, Weights};
+use crate::finding::{Evidence, Finding, Origin, Policy, Proof, Severity, Verdict, Weights};
 use crate::model::{CommitId, Digest, Family, Location, Purpose, RepoId, RepoPath, RepoType, Revision, WeightSet};
 
 /// What became of one file.
@@ -242,11 +242,6 @@ impl Report {
     /// Whether every file is proven to be right, and nothing is wrong.
     pub fn is_verified(&self) -> bool {
         self.verdict.is_verified()
-    }
-
-    /// How the process should end on its account.
-    pub fn exit_code(&self) -> ExitCode {
-        self.verdict.exit_code()
     }
 }
 

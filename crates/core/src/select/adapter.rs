@@ -7,7 +7,7 @@ use super::model::MODEL;
 use super::picks::{Picks, Wish};
 use super::sets::Query;
 use super::view::View;
-use crate::finding::{Code, Finding};
+use crate::finding::{Code, Finding, Remedy};
 use crate::model::{Family, RepoId};
 use crate::text::brief;
 
@@ -37,7 +37,11 @@ pub(super) fn base_model(view: &View<'_>, dir: &str, by: &str, base: &str, picks
     match base.parse::<RepoId>() {
         Ok(id) => {
             let message = format!("it builds on another repo, {id}, which was not fetched");
-            view.find_out(Finding::new(Code::BaseModel, path, message).hint(format!("`hfget {id}` fetches it")));
+            view.find_out(Finding::new(Code::BaseModel, path, message).remedy(Remedy::Fetch {
+                repo: id.to_string(),
+                revision: None,
+                was_offline: false,
+            }));
             picks.repos.insert(id.as_str().to_owned());
         }
         Err(_) if base.is_empty() => {}

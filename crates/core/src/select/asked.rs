@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::Reason;
 use super::Selection;
 use super::companions::companion;
 use super::everything;
@@ -26,7 +27,7 @@ pub(super) fn select(view: &View<'_>, include: &Globs, picks: &mut Picks) {
         picks.take(entry, purpose, format!("named by {}", printable(pattern)));
     }
     for entry in view.tree("") {
-        picks.leave(entry, None, "not asked for");
+        picks.leave(entry, None, Reason::NotAsked);
     }
 }
 

@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 
+use super::Reason;
 use super::adapter::base_model;
-use super::classify::{UNNEEDED, classify, has_ext};
+use super::classify::{classify, has_ext};
 use super::code::{self, Reference};
 use super::companions::companion;
 use super::lacking;
@@ -58,7 +59,7 @@ pub(super) fn companions(view: &View<'_>, wish: &Wish, dir: &str, config: Option
 fn settings(view: &View<'_>, entry: &Entry) -> bool {
     let class = view.rel(&entry.path).map(classify);
     let mistral = entry.path.file_name() == "params.json";
-    !mistral && entry.size <= CONFIG_LIMIT && class.is_some_and(|c| c.family.is_none() && c.reason == UNNEEDED)
+    !mistral && entry.size <= CONFIG_LIMIT && class.is_some_and(|c| c.family.is_none() && c.reason == Reason::Unneeded)
 }
 
 /// Files that only a config's content names.
@@ -106,7 +107,7 @@ fn folders(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks) {
     }
     for entry in view.tree(&inside(dir, "custom_generate")) {
         if wish.no_code {
-            picks.leave(entry, None, "--no-code");
+            picks.leave(entry, None, Reason::RemoteCode);
         } else {
             picks.take(entry, Purpose::Code, "custom generation code");
         }
@@ -122,7 +123,7 @@ pub(super) fn take_code(view: &View<'_>, wish: &Wish, dir: &str, references: &[R
         if !own.is_empty() {
             for entry in view.files("").iter().chain(view.files(dir)) {
                 if has_ext(entry.path.file_name(), &["py", "cpp", "cc", "cu", "cuh", "h"]) {
-                    picks.leave(entry, None, "--no-code");
+                    picks.leave(entry, None, Reason::RemoteCode);
                 }
             }
         }

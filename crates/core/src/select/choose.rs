@@ -6,9 +6,9 @@ use super::picks::{Wish, found};
 use super::sets::{Found, Query, Set, resolve, want_indexes};
 use super::view::View;
 use super::{Documents, SelectError, names, packed};
-use crate::finding::{Code, Finding};
+use crate::finding::{ChooseBy, Code, Finding};
 use crate::model::{Family, Listing, RepoPath};
-use crate::text::{distance, few, printable};
+use crate::text::{few, printable};
 
 /// Which stems count for a family: standard ones, and those that yield to any standard set.
 pub(super) type Stems = fn(Family) -> (&'static [&'static str], &'static [&'static str]);
@@ -17,7 +17,7 @@ pub(super) type Stems = fn(Family) -> (&'static [&'static str], &'static [&'stat
 pub(super) const FEW: usize = 10;
 
 /// A family, what its sets are called with their bytes, and how to name one.
-type Several = (Family, Vec<(String, u64)>, &'static str);
+type Several = (Family, Vec<(String, u64)>, ChooseBy);
 
 /// What came of choosing.
 #[derive(Debug)]
@@ -94,10 +94,10 @@ pub(super) fn choose(view: &View<'_>, wish: &Wish, base: Query<'static>, dir: &s
                     want_indexes(view, query(other));
                 }
             }
-            Found::Several { at, choices, how } => {
-                let why = format!("there are several: {}; {how}", few(&names_of(&choices), FEW));
+            Found::Several { at, choices, by } => {
+                let why = format!("there are several: {}", few(&names_of(&choices), FEW));
                 choice.broken.push((family, at, why));
-                choice.several.get_or_insert((family, choices, how));
+                choice.several.get_or_insert((family, choices, by));
             }
             Found::Absent => {}
         }
@@ -119,12 +119,12 @@ pub(super) fn variant_absent(view: &View<'_>, wish: &Wish, dirs: &[&str], varian
     // What other families have is of use only where there is none that is wished for.
     let wished = found(view).iter().any(|(family, _)| wish.order.contains(family));
     let names = all.into_iter().filter(|(family, _)| !wished || wish.order.contains(family)).map(|(_, v)| v);
-    SelectError::VariantAbsent { variant: variant.to_owned(), found: nearest(names, variant), families }
+    SelectError::VariantAbsent { variant: variant.to_owned(), found: each(names), families }
 }
 
 /// The variants in `dirs` that loaders do not take by themselves.
 pub(super) fn only_variants(view: &View<'_>, dirs: &[&str]) -> Vec<String> {
-    nearest(variants(view, dirs, false).into_iter().map(|(_, variant)| variant), "")
+    each(variants(view, dirs, false).into_iter().map(|(_, variant)| variant))
 }
 
 /// The variants that the names of a repo's weights tell, each once: what `variant` may ask for.
@@ -160,15 +160,12 @@ pub(super) fn subfolder_absent(view: &View<'_>, folder: &RepoPath) -> SelectErro
             dir = dir.rsplit_once('/').map_or("", |(parent, _)| parent);
         }
     }
-    SelectError::SubfolderAbsent { folder: folder.clone(), found: nearest(folders.into_iter(), folder.as_str()) }
+    SelectError::SubfolderAbsent { folder: folder.clone(), found: each(folders.into_iter()) }
 }
 
-/// Each name once, closest spelling to `wanted` first.
-fn nearest<'a>(names: impl Iterator<Item = &'a str>, wanted: &str) -> Vec<String> {
-    /// More are not compared, and not told.
-    const COMPARED: usize = 2000;
-    const TOLD: usize = 50;
-    let mut names: Vec<&str> = names.collect::<BTreeSet<_>>().into_iter().take(COMPARED).collect();
-    names.sort_by_cached_key(|name| distance(wanted, name));
-    names.into_iter().take(TOLD).map(str::to_owned).collect()
+/// Each name once.
+fn each<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    /// More are not told.
+    const MOST: usize = 2000;
+    names.collect::<BTreeSet<_>>().into_iter().take(MOST).map(str::to_owned).collect()
 }

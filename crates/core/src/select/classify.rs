@@ -1,7 +1,7 @@
 //! What a file is by its name alone: of which weight family, or why no loader wants it. Names only:
 //! whether a family is complete or chosen is decided elsewhere.
 
-use super::names;
+use super::{Reason, names};
 use crate::model::Family;
 
 /// What a name says.
@@ -12,36 +12,31 @@ pub(super) struct Class {
     /// Whether the file itself holds weights.
     pub weights: bool,
     /// The reason to give when it is left out.
-    pub reason: String,
+    pub reason: Reason,
 }
 
-pub(super) const TRAINING: &str = "training state";
-pub(super) const DOCUMENTATION: &str = "documentation";
-pub(super) const MEDIA: &str = "samples and images";
-pub(super) const CODE: &str = "code that no loader runs";
-pub(super) const UNNEEDED: &str = "not needed by the loader";
-
 /// Folders that never belong to a model at the root, with the family that their files are of.
-const FAMILY_DIRS: &[(&str, Family, &str)] = &[
-    ("onnx", Family::Onnx, "onnx family"),
-    ("openvino", Family::OpenVino, "openvino family"),
-    ("coreml", Family::CoreMl, "coreml family"),
-    ("original", Family::Meta, "original/ (Meta layout)"),
-    ("metal", Family::Other, "metal/ (Apple Metal layout)"),
-    ("mlx", Family::Mlx, "mlx family"),
-    ("tflite", Family::TfLite, "tflite family"),
-    ("tensorrt", Family::Other, "other weight formats"),
-    ("gguf", Family::Gguf, "gguf family"),
-    ("saved_model", Family::SavedModel, "saved-model family"),
-    ("tfjs", Family::TfJs, "tfjs family"),
+const FAMILY_DIRS: &[(&str, Family, Reason)] = &[
+    ("onnx", Family::Onnx, Reason::Family(Family::Onnx)),
+    ("openvino", Family::OpenVino, Reason::Family(Family::OpenVino)),
+    ("coreml", Family::CoreMl, Reason::Family(Family::CoreMl)),
+    ("original", Family::Meta, Reason::Layout("original/ (Meta layout)")),
+    ("metal", Family::Other, Reason::Layout("metal/ (Apple Metal layout)")),
+    ("mlx", Family::Mlx, Reason::Family(Family::Mlx)),
+    ("tflite", Family::TfLite, Reason::Family(Family::TfLite)),
+    ("tensorrt", Family::Other, Reason::OtherFormats),
+    ("gguf", Family::Gguf, Reason::Family(Family::Gguf)),
+    ("saved_model", Family::SavedModel, Reason::Family(Family::SavedModel)),
+    ("tfjs", Family::TfJs, Reason::Family(Family::TfJs)),
 ];
 
 /// The family whose folder `segment` is by custom.
-pub(super) fn family_dir(segment: &str) -> Option<(Family, &'static str)> {
+pub(super) fn family_dir(segment: &str) -> Option<(Family, Reason)> {
     if has_ext(segment, &["mlpackage", "mlmodelc"]) {
-        return Some((Family::CoreMl, "coreml family"));
+        return Some((Family::CoreMl, Reason::Family(Family::CoreMl)));
     }
-    FAMILY_DIRS.iter().find(|(dir, ..)| segment.eq_ignore_ascii_case(dir)).map(|&(_, family, reason)| (family, reason))
+    let known = FAMILY_DIRS.iter().find(|(dir, ..)| segment.eq_ignore_ascii_case(dir));
+    known.map(|(_, family, reason)| (*family, reason.clone()))
 }
 
 /// Whether `segment` is a folder that training leaves behind.
@@ -60,30 +55,30 @@ pub(super) fn classify(rel: &str) -> Class {
     for segment in dir.split('/').filter(|s| !s.is_empty()) {
         if let Some((family, reason)) = family_dir(segment) {
             let weights = by_name(dir, name).is_some_and(|(_, weights)| weights);
-            return Class { family: Some(family), weights, reason: reason.to_owned() };
+            return Class { family: Some(family), weights, reason };
         }
         if training_dir(segment) {
-            return plain(TRAINING);
+            return plain(Reason::Training);
         }
     }
     if training(name) {
-        return plain(TRAINING);
+        return plain(Reason::Training);
     }
     if let Some((family, weights)) = by_name(dir, name) {
         let adapter = name.starts_with("adapter.");
         let reason = match (family, names::parse(name).and_then(|n| n.variant)) {
-            (Family::Safetensors | Family::Bin, Some(variant)) => format!("{variant} variant"),
-            (Family::Safetensors | Family::Bin, None) if adapter => "language adapters".to_owned(),
-            (Family::Other, _) => "other weight formats".to_owned(),
-            (family, _) => format!("{family} family"),
+            (Family::Safetensors | Family::Bin, Some(variant)) => Reason::Variant(variant.to_owned()),
+            (Family::Safetensors | Family::Bin, None) if adapter => Reason::LanguageAdapters,
+            (Family::Other, _) => Reason::OtherFormats,
+            (family, _) => Reason::Family(family),
         };
         return Class { family: Some(family), weights, reason };
     }
     plain(rest(dir, name))
 }
 
-fn plain(reason: &str) -> Class {
-    Class { family: None, weights: false, reason: reason.to_owned() }
+fn plain(reason: Reason) -> Class {
+    Class { family: None, weights: false, reason }
 }
 
 /// What training leaves behind beside a model (`vllm`'s ignore list, `transformers.Trainer`, `DeepSpeed`).
@@ -273,11 +268,11 @@ pub(super) fn is_media(name: &str) -> bool {
     )
 }
 
-fn rest(dir: &str, name: &str) -> &'static str {
+fn rest(dir: &str, name: &str) -> Reason {
     let lower = name.to_ascii_lowercase();
     let first = dir.split('/').next().unwrap_or("").to_ascii_lowercase();
     if is_media(name) {
-        return MEDIA;
+        return Reason::Media;
     }
     if has_ext(&lower, &["md", "rst", "pdf", "html", "bib", "tex", "docx"])
         || ["readme", "license", "licence", "notice", "citation", "copying", "authors", "changelog", "contributing"]
@@ -287,20 +282,20 @@ fn rest(dir: &str, name: &str) -> &'static str {
         || lower.ends_with("policy")
         || lower.ends_with("policy.txt")
     {
-        return DOCUMENTATION;
+        return Reason::Documentation;
     }
     if matches!(
         &*first,
         "samples" | "sample" | "examples" | "example" | "images" | "assets" | "figures" | "media" | "demo"
     ) {
-        return MEDIA;
+        return Reason::Media;
     }
     if has_ext(&lower, &["py", "ipynb", "sh", "cpp", "cc", "cu", "cuh", "h", "rs", "js", "ts", "bat", "ps1"])
         || matches!(&*lower, "requirements.txt" | "dockerfile" | "setup.cfg" | "pyproject.toml" | "makefile")
     {
-        return CODE;
+        return Reason::Script;
     }
-    UNNEEDED
+    Reason::Unneeded
 }
 
 /// Whether `name` ends in a dot and one of `exts`, and has something before it.
@@ -357,19 +352,19 @@ mod tests {
     #[test]
     fn what_is_no_weights_says_why_it_is_not_wanted() {
         for (path, reason) in [
-            ("training_args.bin", TRAINING),
-            ("optimizer.pt", TRAINING),
-            ("checkpoint-500/model.safetensors", TRAINING),
-            ("runs/Feb19/events.out.tfevents.1", TRAINING),
-            ("README.md", DOCUMENTATION),
-            ("USAGE_POLICY", DOCUMENTATION),
-            ("01.png", MEDIA),
-            ("train_script.py", CODE),
-            (".gitattributes", UNNEEDED),
-            ("labels.json", UNNEEDED),
+            ("training_args.bin", Reason::Training),
+            ("optimizer.pt", Reason::Training),
+            ("checkpoint-500/model.safetensors", Reason::Training),
+            ("runs/Feb19/events.out.tfevents.1", Reason::Training),
+            ("README.md", Reason::Documentation),
+            ("USAGE_POLICY", Reason::Documentation),
+            ("01.png", Reason::Media),
+            ("train_script.py", Reason::Script),
+            (".gitattributes", Reason::Unneeded),
+            ("labels.json", Reason::Unneeded),
         ] {
             let class = classify(path);
-            assert_eq!((class.family, class.reason.as_str()), (None, reason), "{path}");
+            assert_eq!((class.family, class.reason), (None, reason), "{path}");
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::classify::has_ext;
 use super::view::{CONFIG_LIMIT, Doc, View};
-use crate::finding::{Code, Finding};
+use crate::finding::{Code, Finding, Remedy};
 use crate::model::{Entry, RepoId};
 use crate::text::{brief, printable};
 
@@ -138,9 +138,11 @@ pub(super) fn follow<'a>(view: &View<'a>, dir: &str, references: &[Reference]) -
                     printable(repo),
                     brief(&reference.module)
                 );
-                view.find_out(
-                    Finding::new(Code::ForeignCode, by, message).hint(format!("`hfget {}` fetches it", id.as_str())),
-                );
+                view.find_out(Finding::new(Code::ForeignCode, by, message).remedy(Remedy::Fetch {
+                    repo: id.to_string(),
+                    revision: None,
+                    was_offline: false,
+                }));
             }
             continue;
         }

@@ -55,8 +55,8 @@ fn resolve_component(view: &View<'_>, wish: &Wish, component: &Component, family
                 Found::Incomplete(broken) => {
                     out.broken.extend(broken.into_iter().map(|(path, why)| (family, path, why)));
                 }
-                Found::Several { at, choices, how } => {
-                    let why = format!("there are several: {}; {how}", few(&names_of(&choices), FEW));
+                Found::Several { at, choices, .. } => {
+                    let why = format!("there are several: {}", few(&names_of(&choices), FEW));
                     out.broken.push((family, at, why));
                 }
                 Found::Absent => {}
@@ -149,15 +149,13 @@ fn mixed(
         broken.iter().take(3).map(|(f, path, why)| format!("{f}: {}: {why}", path.shown())).collect();
     why.extend(lacking.iter().take(3).cloned());
     let only_variants = only_variants(view, &dirs);
-    if !lost.is_empty() && !only_variants.is_empty() && wish.variant.is_none() {
-        why.push(format!("try --variant {}", only_variants.join(" or --variant ")));
-    }
+    let variants = if !lost.is_empty() && wish.variant.is_none() { only_variants } else { Vec::new() };
     let why = printable(&why.join("; ")).into_owned();
     if let Some(family) = wish.only {
-        return Err(SelectError::FamilyAbsent { family, why, found });
+        return Err(SelectError::FamilyAbsent { family, why, found, variants });
     }
     if !lost.is_empty() || chosen.is_empty() {
-        return if found.is_empty() { Ok(false) } else { Err(SelectError::NothingSelectable { found, why }) };
+        return if found.is_empty() { Ok(false) } else { Err(SelectError::NothingSelectable { found, why, variants }) };
     }
     for (component, sets) in &chosen {
         take(view, wish, component, sets, picks);

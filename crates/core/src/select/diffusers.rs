@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::Reason;
 use super::SelectError;
 use super::beside;
 use super::classes::{self, Weights};
-use super::classify::{DOCUMENTATION, classify, has_ext};
+use super::classify::{classify, has_ext};
 use super::code::{self, Reference};
 use super::components::{query, weights};
 use super::lacking;
@@ -16,7 +17,7 @@ use super::names;
 use super::picks::{Picks, Wish, weights_of};
 use super::sets::want_indexes;
 use super::view::{CONFIG_LIMIT, Doc, View};
-use crate::finding::{Code, Finding, Severity};
+use crate::finding::{Code, Finding, Remedy, Severity};
 use crate::model::{Entry, Purpose, RepoId, RepoPath};
 use crate::text::brief;
 
@@ -109,7 +110,7 @@ pub(super) fn select(
     }
     for name in ignored {
         if let Some(entry) = view.find("", name) {
-            picks.drop(entry, format!("{by}'s _ignore_files"));
+            picks.drop(entry, Reason::NotInPipeline);
         }
     }
     Ok(taken)
@@ -159,7 +160,8 @@ fn components<'i>(
 
 /// Whether `dir` holds nothing, or nothing but documentation: what loads nothing is no component.
 fn only_documentation(view: &View<'_>, dir: &str) -> bool {
-    let documentation = |entry: &Entry| view.rel(&entry.path).is_some_and(|rel| classify(rel).reason == DOCUMENTATION);
+    let documentation =
+        |entry: &Entry| view.rel(&entry.path).is_some_and(|rel| classify(rel).reason == Reason::Documentation);
     view.tree(dir).all(documentation)
 }
 
@@ -264,7 +266,11 @@ fn connected(view: &View<'_>, class: Option<&Value>, picks: &mut Picks) {
     let Doc::Here(bytes) = view.bytes(card, CONFIG_LIMIT) else { return };
     for repo in priors(&String::from_utf8_lossy(bytes)) {
         let message = format!("the combined pipeline also loads {repo}");
-        view.find_out(Finding::new(Code::BaseModel, &card.path, message).hint(format!("`hfget {repo}` fetches it")));
+        view.find_out(Finding::new(Code::BaseModel, &card.path, message).remedy(Remedy::Fetch {
+            repo: repo.to_string(),
+            revision: None,
+            was_offline: false,
+        }));
         picks.repos.insert(repo.as_str().to_owned());
     }
 }
@@ -296,7 +302,7 @@ fn whole_folder(view: &View<'_>, wish: &Wish, dir: &str, module: &str, picks: &m
             () => (Purpose::Pipeline, "a component's folder, taken whole"),
         });
         if purpose == Purpose::Code && wish.no_code {
-            picks.leave(entry, None, "--no-code");
+            picks.leave(entry, None, Reason::RemoteCode);
         } else if classify(below).family.is_none() || purpose == Purpose::Tokenizer {
             picks.take(entry, purpose, reason);
         }

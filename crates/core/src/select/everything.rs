@@ -10,8 +10,8 @@ use super::picks::{Picks, weights_of};
 use super::sets::{Query, Set};
 use super::shards::{shards, shards_here};
 use super::standard::{series, series_set};
-use super::tensorflow;
 use super::view::{CONFIG_LIMIT, View};
+use super::{EVERYTHING, tensorflow};
 use crate::finding::{Code, Finding};
 use crate::model::{Entry, Family, Purpose, RepoPath};
 
@@ -25,7 +25,7 @@ pub(super) fn select(view: &View<'_>, picks: &mut Picks) {
         }
     }
     for entry in view.tree("") {
-        let (purpose, reason) = companion(entry.path.file_name()).unwrap_or((Purpose::Other, "--all"));
+        let (purpose, reason) = companion(entry.path.file_name()).unwrap_or((Purpose::Other, EVERYTHING));
         picks.take(entry, purpose, reason);
     }
 }
@@ -185,10 +185,10 @@ fn packed(view: &View<'_>, dir: &str) -> Vec<Set> {
             }
         }
     }
-    sets.extend(splits.into_values().map(|files| Set::new(Family::Gguf, None, files, "--all")));
+    sets.extend(splits.into_values().map(|files| Set::new(Family::Gguf, None, files, EVERYTHING)));
     sets
 }
 
 fn single(family: Family, variant: Option<&str>, path: &RepoPath) -> Set {
-    Set::new(family, variant, vec![path.clone()], "--all")
+    Set::new(family, variant, vec![path.clone()], EVERYTHING)
 }

@@ -4,7 +4,6 @@
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::SelectError;
-use crate::text::meant;
 
 /// The compiled patterns of one flag.
 #[derive(Debug, Default)]
@@ -93,19 +92,17 @@ fn literal(text: &str) -> String {
     out
 }
 
-/// The files that a pattern which matches none may have meant, a few: those that match when case is ignored, else
-/// those of nearly that name.
-pub(super) fn near<'p>(pattern: &str, paths: impl Iterator<Item = &'p str> + Clone) -> Vec<String> {
+/// A few files that match a pattern when case is ignored.
+pub(super) fn any_case<'p>(pattern: &str, paths: impl Iterator<Item = &'p str>) -> Vec<String> {
     const MOST: usize = 20;
-    let own = |path: &str| path.to_owned();
-    let any_case = compile(pattern, Case::Ignored).ok();
-    let found: Vec<String> = paths
-        .clone()
-        .filter(|path| any_case.as_ref().is_some_and(|glob| glob.is_match(path)))
-        .take(MOST)
-        .map(own)
-        .collect();
-    if found.is_empty() { meant(pattern, paths).into_iter().take(MOST).map(own).collect() } else { found }
+    let Ok(glob) = compile(pattern, Case::Ignored) else { return Vec::new() };
+    paths.filter(|path| glob.is_match(path)).take(MOST).map(str::to_owned).collect()
+}
+
+/// As many names as a user's misspelling is compared with.
+pub(super) fn some<'p>(paths: impl Iterator<Item = &'p str>) -> Vec<String> {
+    const MOST: usize = 20_000;
+    paths.take(MOST).map(str::to_owned).collect()
 }
 
 /// `fnmatch`'s language in `globset`'s: braces are no alternatives, runs of `*` are one.
@@ -181,11 +178,10 @@ mod tests {
     }
 
     #[test]
-    fn what_matches_nothing_may_have_meant_another_case_or_name() {
+    fn what_matches_nothing_may_have_meant_another_case() {
         let paths = ["config.json", "data/train.csv", "tokenizer.json"];
-        assert_eq!(near("*.JSON", paths.into_iter()), ["config.json", "tokenizer.json"]);
-        assert_eq!(near("confg.json", paths.into_iter()), ["config.json"]);
-        assert!(near("*.bin", paths.into_iter()).is_empty());
+        assert_eq!(any_case("*.JSON", paths.into_iter()), ["config.json", "tokenizer.json"]);
+        assert!(any_case("*.bin", paths.into_iter()).is_empty());
     }
 
     #[test]

@@ -3,13 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::classify::{UNNEEDED, has_ext};
+use super::Reason;
+use super::classify::has_ext;
 use super::companions::companion;
 use super::external::locations;
 use super::names::stem;
 use super::picks::{Picks, class_of};
 use super::sets::{Found, Query, Set};
 use super::view::{CONFIG_LIMIT, Doc, View, inside};
+use crate::finding::ChooseBy;
 use crate::model::{Entry, Family, Purpose, RepoPath};
 
 /// `(stem, variant)` of a graph: `model_fp16.onnx`, `model.fp16.onnx`, `model_O2.onnx`,
@@ -116,7 +118,7 @@ fn several_variants(view: &View<'_>, dir: &str, all: &[&Entry]) -> Found {
     }
     let choices = sizes.into_iter().map(|(variant, size)| (variant.to_owned(), size)).collect();
     match all.first() {
-        Some(first) => Found::Several { at: first.path.clone(), choices, how: "name one with --variant" },
+        Some(first) => Found::Several { at: first.path.clone(), choices, by: ChooseBy::Variant },
         None => Found::Absent,
     }
 }
@@ -166,7 +168,7 @@ fn unexplained(view: &View<'_>, entry: &Entry) -> bool {
     let Some(rel) = view.rel(&entry.path) else { return false };
     let class = class_of(view, rel);
     let unknown = match class.family {
-        None => class.reason == UNNEEDED,
+        None => class.reason == Reason::Unneeded,
         Some(Family::Onnx) => !class.weights && !has_ext(name, TEXT),
         Some(family) => family == Family::Other && class.weights,
     };

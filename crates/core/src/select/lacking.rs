@@ -8,7 +8,7 @@ use super::classify::has_ext;
 use super::companions::companion;
 use super::picks::Picks;
 use super::view::View;
-use crate::finding::{Code, Finding, Severity};
+use crate::finding::{Code, Finding, Remedy, Severity};
 use crate::model::{Purpose, RepoId};
 use crate::text::{brief, printable};
 
@@ -122,7 +122,7 @@ fn audio_tokenizer(view: &View<'_>, dir: &str, by: &str, named: Option<&Value>, 
     if id != info.id && id != info.canonical_id && picks.repos.insert(id.as_str().to_owned()) {
         let message = format!("the processor's audio tokenizer lives in another repo, {id}");
         let finding = Finding::new(Code::BaseModel, path(view, dir, by), message);
-        view.find_out(finding.hint(format!("`hfget {id}` fetches it")));
+        view.find_out(finding.remedy(Remedy::Fetch { repo: id.to_string(), revision: None, was_offline: false }));
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Reason;
 use super::classify::has_ext;
 use super::companions::mistral_tokenizer;
 use super::names;
@@ -10,7 +11,7 @@ use super::picks::{Picks, Wish};
 use super::sets::{Found, Query, Set};
 use super::shards::shards;
 use super::view::View;
-use crate::finding::{Code, Finding, Severity};
+use crate::finding::{Code, Finding, Remedy, Severity};
 use crate::model::{Family, Purpose, RepoPath};
 
 /// The set of this layout in one folder: the single file, what its index names, or all of its files.
@@ -63,11 +64,13 @@ pub(super) fn beside(view: &View<'_>, wish: &Wish, dir: &str, set: &Set, picks: 
     for entry in view.files(dir) {
         match entry.path.file_name() {
             "params.json" if chosen => picks.take(entry, Purpose::Config, "Mistral's configuration"),
-            "params.json" if here => picks.leave(entry, Some(Family::Mistral), "mistral family"),
+            "params.json" if here => picks.leave(entry, Some(Family::Mistral), Reason::Family(Family::Mistral)),
             name if mistral_tokenizer(name) && (chosen || !other_tokenizer) => {
                 picks.take(entry, Purpose::Tokenizer, "Mistral's tokenizer");
             }
-            name if mistral_tokenizer(name) => picks.leave(entry, Some(Family::Mistral), "mistral family"),
+            name if mistral_tokenizer(name) => {
+                picks.leave(entry, Some(Family::Mistral), Reason::Family(Family::Mistral));
+            }
             _ => {}
         }
     }
@@ -76,7 +79,7 @@ pub(super) fn beside(view: &View<'_>, wish: &Wish, dir: &str, set: &Set, picks: 
         view.find_out(
             Finding::new(Code::FamilyFallback, first, "these weights are in Mistral's own layout, not transformers'")
                 .severity(Severity::Note)
-                .hint("vLLM and mistral-inference read it; transformers needs a converted repo"),
+                .remedy(Remedy::UseMistralLoader),
         );
     }
 }

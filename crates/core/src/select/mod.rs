@@ -34,6 +34,7 @@ mod parts;
 mod pickled;
 mod picks;
 mod quants;
+mod reason;
 mod sentence;
 mod sets;
 mod shards;
@@ -46,6 +47,7 @@ mod whole;
 use crate::model::{Family, Options, Purpose};
 
 pub use choose::variants_of;
+pub use reason::Reason;
 pub use types::*;
 
 use filter::Globs;
@@ -54,7 +56,7 @@ use native::Loader;
 use picks::{Picks, Wish};
 use view::{Doc, View};
 
-use crate::finding::{Code, Finding, Severity};
+use crate::finding::{Code, Finding, Remedy, Severity};
 use crate::model::{Entry, Listing, RepoPath, RepoType};
 use crate::text::printable;
 
@@ -83,6 +85,8 @@ const OTHERS: &[Family] = &[
 
 /// The files that name a pipeline's components.
 const PIPELINE_INDEXES: [&str; 2] = ["model_index.json", "modular_model_index.json"];
+/// Why a file is taken where everything is.
+const EVERYTHING: &str = "everything was asked for";
 /// The file that names the modules of sentence-transformers.
 const MODULES: &str = "modules.json";
 
@@ -100,7 +104,11 @@ pub fn select(listing: &Listing, options: &Options, documents: &Documents) -> Re
     let with = Globs::typed(&options.with, &paths)?;
     let exclude = Globs::new(&options.exclude)?;
     if let Some(pattern) = include.unused(&paths).or_else(|| with.unused(&paths)) {
-        return Err(SelectError::NoMatch { glob: pattern.to_owned(), near: filter::near(pattern, paths) });
+        return Err(SelectError::NoMatch {
+            glob: pattern.to_owned(),
+            near: filter::any_case(pattern, paths.clone()),
+            names: filter::some(paths),
+        });
     }
     let root = options.subfolder.as_ref().map_or("", RepoPath::as_str);
     let globs = (&with, &exclude);
@@ -116,7 +124,7 @@ pub fn select(listing: &Listing, options: &Options, documents: &Documents) -> Re
     let first = run(listing, options, documents, root, globs, None);
     match first {
         // What is there of a standard family, and why it is not to be had, is worth more than another.
-        Err(SelectError::NothingSelectable { ref why, ref found })
+        Err(SelectError::NothingSelectable { ref why, ref found, .. })
             if why.is_empty() || !found.iter().any(|(family, _)| STANDARD.contains(family)) => {}
         // A variant of another family, unless what loaders read has none of that name.
         Err(SelectError::VariantAbsent { .. }) if options.only.is_none() => {
@@ -214,7 +222,7 @@ fn run(
                 };
                 let mut finding = Finding::repo(Code::WeightsAbsent, message);
                 if picks.is_empty() && !listing.entries.is_empty() {
-                    finding = finding.hint("take files with --with GLOB, or everything with --all");
+                    finding = finding.remedy(Remedy::NameFiles);
                 }
                 view.find_out(finding);
                 Ok(step(&view, picks, globs))
@@ -228,9 +236,10 @@ fn run(
 fn no_weights(wish: &Wish) -> SelectError {
     match wish.only {
         Some(family) => {
-            SelectError::FamilyAbsent { family, why: "there are no weights in this repo".to_owned(), found: Vec::new() }
+            let why = "there are no weights in this repo".to_owned();
+            SelectError::FamilyAbsent { family, why, found: Vec::new(), variants: Vec::new() }
         }
-        None => SelectError::NothingSelectable { found: Vec::new(), why: String::new() },
+        None => SelectError::NothingSelectable { found: Vec::new(), why: String::new(), variants: Vec::new() },
     }
 }
 
@@ -321,15 +330,16 @@ fn step(view: &View<'_>, picks: Picks, globs: (&Globs, &Globs)) -> Step {
 fn finish(view: &View<'_>, mut picks: Picks, (with, exclude): (&Globs, &Globs)) -> Selection {
     for entry in &view.listing().entries {
         if let Some(pattern) = with.matching(entry.path.as_str()) {
-            picks.take(entry, Purpose::Other, format!("--with {}", printable(pattern)));
+            picks.take(entry, Purpose::Other, format!("asked for by {}", printable(pattern)));
         }
     }
     for entry in &view.listing().entries {
         if let Some(pattern) = exclude.matching(entry.path.as_str()) {
-            let reason = format!("--exclude {}", printable(pattern));
-            match picks.drop(entry, reason.clone()) {
+            let reason = Reason::Excluded(pattern.to_owned());
+            match picks.drop(entry, reason) {
                 Some(purpose) if purpose != Purpose::Other => {
-                    let message = format!("{reason} left it out, though loaders want it ({})", purpose.as_str());
+                    let message =
+                        format!("{} excludes it, but loaders need it ({})", printable(pattern), purpose.as_str());
                     let mut finding = Finding::new(Code::Excluded, &entry.path, message);
                     // Without a part of its weights a model does not load at all.
                     if matches!(purpose, Purpose::Weights | Purpose::Index) {

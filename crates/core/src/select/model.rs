@@ -14,7 +14,7 @@ use super::sets::{Query, Set};
 use super::shards::shards;
 use super::view::{CONFIG_LIMIT, View};
 use super::{SelectError, exl, graphs, mistral, whole};
-use crate::finding::{Code, Finding, Severity};
+use crate::finding::{ChooseBy, Code, Finding, Severity};
 use crate::model::{Family, Purpose, RepoPath};
 use crate::text::{brief, printable};
 
@@ -84,7 +84,7 @@ fn only_variant(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>,
     match sets.first() {
         Some((_, first)) if sets.len() > 1 => {
             let choices = sets.iter().map(|(variant, set)| (variant.clone(), size(set))).collect();
-            Choice { several: Some((first.family, choices, "name one with --variant")), ..none }
+            Choice { several: Some((first.family, choices, ChooseBy::Variant)), ..none }
         }
         _ => none,
     }
@@ -93,11 +93,11 @@ fn only_variant(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>,
 /// Why there is no set; `None` when there are no weights of any kind.
 pub(super) fn failure(view: &View<'_>, wish: &Wish, dir: &str, choice: &Choice) -> Option<SelectError> {
     let found = found(view);
-    if let Some((family, choices, how)) =
+    if let Some((family, choices, by)) =
         choice.several.clone().filter(|(family, ..)| wish.only.is_none_or(|only| only == *family))
     {
         let choices = choices.iter().take(100).map(|(name, size)| (printable(name).into_owned(), *size)).collect();
-        return Some(SelectError::Several { family, choices, how });
+        return Some(SelectError::Several { family, choices, by });
     }
     if let Some(variant) = &wish.variant
         && choice.broken.is_empty()
@@ -106,19 +106,20 @@ pub(super) fn failure(view: &View<'_>, wish: &Wish, dir: &str, choice: &Choice) 
         return Some(variant_absent(view, wish, &[dir], variant));
     }
     let mut why = choice.why();
+    let mut variants = Vec::new();
     if why.is_empty() && wish.variant.is_none() {
-        let variants = only_variants(view, &[dir]);
+        variants = only_variants(view, &[dir]);
         if !variants.is_empty() {
-            why = format!("there are only variants: add --variant {}", printable(&variants.join(" or --variant ")));
+            why = format!("there are only variants: {}", printable(&variants.join(", ")));
         }
     }
     if let Some(family) = wish.only {
         if why.is_empty() && family == Family::Safetensors && found.iter().any(|(f, _)| *f == Family::Mistral) {
-            why.push_str("consolidated.safetensors is Mistral's own layout: --only mistral");
+            why.push_str("consolidated.safetensors is Mistral's own layout");
         }
-        return Some(SelectError::FamilyAbsent { family, why, found });
+        return Some(SelectError::FamilyAbsent { family, why, found, variants });
     }
-    (!found.is_empty()).then_some(SelectError::NothingSelectable { found, why })
+    (!found.is_empty()).then_some(SelectError::NothingSelectable { found, why, variants })
 }
 
 /// Asks for every document whose name is known beforehand.

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::Reason;
 use super::alike::{begin_alike, begins_with_how, look_alike, saved_twice, without_numbers};
-use super::classify::{DOCUMENTATION, TRAINING, has_ext, is_media};
+use super::classify::{has_ext, is_media};
 use super::companions::companion;
 use super::everything;
 use super::named::{Named, named, settings};
@@ -86,7 +87,7 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> bool {
     if wish.no_code {
         // Its loader's own code may be among the files.
         for entry in view.tree("").filter(|e| has_ext(e.path.file_name(), &["py"])) {
-            picks.leave(entry, None, "--no-code");
+            picks.leave(entry, None, Reason::RemoteCode);
         }
     }
     true
@@ -175,7 +176,7 @@ fn described(view: &View<'_>) -> bool {
         let json = has_ext(name, &["json"]) && !name.ends_with(".index.json") && !name.contains("result");
         let words = ["config", "pipeline", "meta", "param", "setting", "manifest", "topics", "args", "task"];
         let other = companion(name).is_some_and(|c| c.0 != Purpose::Config);
-        let training = view.rel(&entry.path).is_some_and(|rel| class_of(view, rel).reason == TRAINING);
+        let training = view.rel(&entry.path).is_some_and(|rel| class_of(view, rel).reason == Reason::Training);
         let silent = name.starts_with('.') || other || training || name == "config.json" && empty;
         !silent && (has_ext(name, &["yaml", "yml"]) || json && words.iter().any(|word| name.contains(word)))
     })
@@ -225,7 +226,7 @@ fn take(view: &View<'_>, wish: &Wish, weights: &[&Entry], picks: &mut Picks) {
         if apart(folder_of(rel)) || name.starts_with('.') || class.weights || media || code && wish.no_code {
             continue;
         }
-        if class.reason != DOCUMENTATION && class.reason != TRAINING && !has_ext(name, &["ipynb"]) {
+        if class.reason != Reason::Documentation && class.reason != Reason::Training && !has_ext(name, &["ipynb"]) {
             let (purpose, reason) = companion(name).unwrap_or((
                 if code { Purpose::Code } else { Purpose::Other },
                 "part of a layout that no known loader reads",

@@ -10,6 +10,7 @@ use super::picks::weights_of;
 use super::quants::{base, bits, expert, tag, tagged};
 use super::sets::{Found, Query, Set};
 use super::view::View;
+use crate::finding::ChooseBy;
 use crate::model::{Entry, Family, RepoPath};
 
 /// Names that are no model for llama.cpp (`common/download.cpp`).
@@ -46,7 +47,7 @@ pub(super) fn gguf(view: &View<'_>, query: Query<'_>) -> Found {
     let bases: BTreeSet<String> = matching.iter().map(|e| base(e.path.file_name())).collect();
     if bases.len() > 1 {
         let choices = sizes(&matching);
-        return Found::Several { at: one.path.clone(), choices, how: "name one with --variant" };
+        return Found::Several { at: one.path.clone(), choices, by: ChooseBy::Variant };
     }
     let by = |tag: &str| matching.iter().find(|e| tagged(e.path.as_str(), tag));
     let first = DEFAULT_TAGS.iter().find_map(|tag| by(tag)).unwrap_or(one);
@@ -120,7 +121,7 @@ fn ggml(query: Query<'_>, all: &[&Entry]) -> Found {
         None => Found::Several {
             at: first.path.clone(),
             choices: all.iter().map(|e| (called(e), e.size)).collect(),
-            how: "name one with --variant",
+            by: ChooseBy::Variant,
         },
         Some(variant) => match all
             .iter()

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::Reason;
 use super::choose::{Stems, choose};
-use super::classify::{Class, DOCUMENTATION, MEDIA, TRAINING, UNNEEDED, family_dir, has_ext, is_media, training_dir};
+use super::classify::{Class, family_dir, has_ext, is_media, training_dir};
 use super::companions::companion;
 use super::everything::together;
 use super::model::{MODEL, tied};
@@ -57,7 +58,7 @@ fn root_text(view: &View<'_>, dir: &str, picks: &mut Picks) {
     for entry in view.files(dir) {
         let name = entry.path.file_name();
         let class = view.rel(&entry.path).map(|rel| class_of(view, rel));
-        let about = class.is_some_and(|c| c.family.is_none() && c.reason == UNNEEDED);
+        let about = class.is_some_and(|c| c.family.is_none() && c.reason == Reason::Unneeded);
         if about
             && entry.size <= SMALL
             && !name.starts_with('.')
@@ -77,7 +78,7 @@ pub(super) fn take_named(view: &View<'_>, wish: &Wish, dir: &str, named: &Named<
         let reason = format!("named by {by}");
         if class.weights {
             named_weights(view, dir, entry, &class, reason, picks);
-        } else if class.family.is_none() && ![DOCUMENTATION, TRAINING].contains(&class.reason.as_str()) {
+        } else if class.family.is_none() && ![Reason::Documentation, Reason::Training].contains(&class.reason) {
             let (purpose, _) = companion(entry.path.file_name()).unwrap_or((Purpose::Config, ""));
             if !has_ext(entry.path.file_name(), &["py"]) {
                 picks.take(entry, purpose, reason);
@@ -272,7 +273,7 @@ pub(super) fn without_twins(files: Vec<&Entry>) -> Vec<&Entry> {
 fn whole_rest(view: &View<'_>, dir: &str, reason: &str, picks: &mut Picks) {
     for entry in view.files(dir) {
         let class = view.rel(&entry.path).map(|rel| class_of(view, rel));
-        if class.is_some_and(|c| c.family.is_none() && ![DOCUMENTATION, TRAINING].contains(&c.reason.as_str()))
+        if class.is_some_and(|c| c.family.is_none() && ![Reason::Documentation, Reason::Training].contains(&c.reason))
             && !is_media(entry.path.file_name())
             && !has_ext(entry.path.file_name(), &["py"])
         {
@@ -305,8 +306,8 @@ fn small_text(view: &View<'_>, dir: &str, picks: &mut Picks) {
             // What lies among samples says nothing of the model; a tokenizer's files do wherever they lie.
             let about = class.is_some_and(|c| {
                 c.family.is_none()
-                    && ![DOCUMENTATION, TRAINING].contains(&c.reason.as_str())
-                    && (c.reason != MEDIA || of_model)
+                    && ![Reason::Documentation, Reason::Training].contains(&c.reason)
+                    && (c.reason != Reason::Media || of_model)
             });
             about && !name.starts_with('.') && has_ext(name, TEXT) && (e.size <= SMALL || companion(name).is_some())
         };

@@ -9,6 +9,7 @@ use super::names::stem;
 use super::picks::weights_of;
 use super::sets::{Found, Query, Set};
 use super::view::View;
+use crate::finding::ChooseBy;
 use crate::model::{Entry, Family, RepoPath};
 
 /// Stems that name the model itself, beside which files of other names are its parts
@@ -32,7 +33,7 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     let several = || Found::Several {
         at: first.path.clone(),
         choices: all.iter().map(|e| (stem(e.path.file_name()).to_owned(), e.size)).collect(),
-        how: "name one with --variant",
+        by: ChooseBy::Variant,
     };
     if let Some(variant) = query.variant {
         let by = |e: &&&Entry| stem(e.path.file_name()).eq_ignore_ascii_case(variant) || e.path.file_name() == variant;

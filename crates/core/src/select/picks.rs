@@ -5,11 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::classify::{Class, classify};
 use super::sets::Set;
 use super::view::View;
-use super::{LeftOut, Selected, Selection, aside, names};
+use super::{LeftOut, Reason, Selected, Selection, aside, names};
 use crate::model::{Entry, Family, Purpose, RepoPath, WeightSet};
-
-/// Why the plain weights are left out where a variant was asked for.
-pub(super) const NO_VARIANT: &str = "weights of no variant";
 
 /// The wishes that rules look at.
 #[derive(Debug, Clone)]
@@ -28,7 +25,7 @@ pub(super) struct Wish {
 #[derive(Debug, Default)]
 pub(super) struct Picks {
     files: BTreeMap<RepoPath, (Purpose, String)>,
-    aside: BTreeMap<RepoPath, (Option<Family>, String)>,
+    aside: BTreeMap<RepoPath, (Option<Family>, Reason)>,
     pub weights: Vec<WeightSet>,
     pub repos: BTreeSet<String>,
     /// Whether this is a diffusers pipeline: its root files and other folders have reasons of their own.
@@ -44,8 +41,8 @@ impl Picks {
     }
 
     /// Sets the reason for leaving out a file, unless a rule takes it.
-    pub fn leave(&mut self, entry: &Entry, family: Option<Family>, reason: impl Into<String>) {
-        self.aside.entry(entry.path.clone()).or_insert_with(|| (family, reason.into()));
+    pub fn leave(&mut self, entry: &Entry, family: Option<Family>, reason: Reason) {
+        self.aside.entry(entry.path.clone()).or_insert((family, reason));
     }
 
     /// Whether nothing has been taken.
@@ -91,7 +88,7 @@ impl Picks {
     }
 
     /// Drops a file after all, with the reason; says what it was for.
-    pub fn drop(&mut self, entry: &Entry, reason: String) -> Option<Purpose> {
+    pub fn drop(&mut self, entry: &Entry, reason: Reason) -> Option<Purpose> {
         let (purpose, _) = self.files.remove(&entry.path)?;
         self.aside.insert(entry.path.clone(), (None, reason));
         Some(purpose)
@@ -99,7 +96,7 @@ impl Picks {
 
     /// Every file of the listing is either taken or left out, with its reason.
     pub fn finish(mut self, view: &View<'_>) -> Selection {
-        let mut groups: BTreeMap<(Option<Family>, String), (Vec<RepoPath>, u64)> = BTreeMap::new();
+        let mut groups: BTreeMap<(Option<Family>, Reason), (Vec<RepoPath>, u64)> = BTreeMap::new();
         let mut files = Vec::new();
         for entry in &view.listing().entries {
             if let Some((purpose, reason)) = self.files.remove(&entry.path) {
@@ -114,11 +111,11 @@ impl Picks {
         let mut left_out: Vec<LeftOut> = groups
             .into_iter()
             .map(|((family, reason), (paths, bytes))| {
-                let take = aside::flag(view, &self, family, &reason, &paths);
+                let take = aside::take(view, &self, family, &reason, &paths);
                 LeftOut { family, reason, take, paths, bytes }
             })
             .collect();
-        left_out.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.reason.cmp(&b.reason)));
+        left_out.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.reason.to_string().cmp(&b.reason.to_string())));
         self.weights.sort_by(|a, b| a.scope.cmp(&b.scope).then_with(|| a.files.cmp(&b.files)));
         Selection {
             weights: self.weights,
@@ -131,43 +128,43 @@ impl Picks {
         }
     }
 
-    fn why_left(&self, view: &View<'_>, entry: &Entry) -> (Option<Family>, String) {
-        let Some(rel) = view.rel(&entry.path) else { return (None, format!("outside {}/", view.root())) };
+    fn why_left(&self, view: &View<'_>, entry: &Entry) -> (Option<Family>, Reason) {
+        let Some(rel) = view.rel(&entry.path) else { return (None, Reason::Outside(view.root().to_owned())) };
         let class = class_of(view, rel);
         let dir = rel.rsplit_once('/').map_or("", |(dir, _)| dir);
         match class.family {
             Some(Family::Safetensors | Family::Pt) if self.pipeline && dir.is_empty() => {
-                (Some(Family::DiffusersSingle), "single-file checkpoints".to_owned())
+                (Some(Family::DiffusersSingle), Reason::SingleFile)
             }
             Some(family @ (Family::Safetensors | Family::Bin)) => {
                 (Some(family), self.why_same_kind(view, dir, entry, family, class))
             }
-            None if self.pipeline && !dir.is_empty() && class.reason == super::classify::UNNEEDED => {
-                (None, "not in model_index.json".to_owned())
+            None if self.pipeline && !dir.is_empty() && class.reason == Reason::Unneeded => {
+                (None, Reason::NotInPipeline)
             }
             Some(family) if self.weights.iter().any(|set| set.family == family) && class.weights => {
-                (Some(family), format!("other {family} files"))
+                (Some(family), Reason::OtherFiles(family))
             }
             family => (family, class.reason),
         }
     }
 
     /// Why safetensors or bin weights are left out, where such may have been taken.
-    fn why_same_kind(&self, view: &View<'_>, dir: &str, entry: &Entry, family: Family, class: Class) -> String {
+    fn why_same_kind(&self, view: &View<'_>, dir: &str, entry: &Entry, family: Family, class: Class) -> Reason {
         let scope = view.scope(dir);
         if self.pipeline && !self.weights.iter().any(|set| set.scope == scope) {
-            return "not in model_index.json".to_owned();
+            return Reason::NotInPipeline;
         }
-        let Some(set) = self.weights.iter().find(|set| set.family == family) else { return format!("{family} family") };
+        let Some(set) = self.weights.iter().find(|set| set.family == family) else { return Reason::Family(family) };
         let parsed = names::parse(entry.path.file_name());
         match parsed.map(|p| (p.stem, p.variant)) {
             Some((_, Some(_))) if parsed.and_then(|p| p.variant) != self.variant.as_deref() => class.reason,
-            Some(("open_clip_model" | "open_clip_pytorch_model", _)) => "open_clip's copy of the weights".to_owned(),
-            Some((_, None)) if self.variant.is_some() => NO_VARIANT.to_owned(),
-            _ if class.reason == "language adapters" => class.reason,
-            _ if scope != set.scope => format!("{family} weights in other folders"),
-            _ if set.index.is_some() => format!("{family} files that the index does not name"),
-            _ => format!("other {family} files"),
+            Some(("open_clip_model" | "open_clip_pytorch_model", _)) => Reason::OpenClipCopy,
+            Some((_, None)) if self.variant.is_some() => Reason::NoVariant,
+            _ if class.reason == Reason::LanguageAdapters => class.reason,
+            _ if scope != set.scope => Reason::OtherFolders(family),
+            _ if set.index.is_some() => Reason::NotInIndex(family),
+            _ => Reason::OtherFiles(family),
         }
     }
 }
@@ -184,7 +181,7 @@ pub(super) fn class_of(view: &View<'_>, rel: &str) -> Class {
         let here = |name: &str| view.find(dir, name).is_some();
         let beside = ["latest", "zero_to_fp32.py"].iter().any(|name| here(name) || view.find(above, name).is_some());
         if beside || states.iter().any(|name| here(name)) {
-            class = Class { family: None, weights: false, reason: super::classify::TRAINING.to_owned() };
+            class = Class { family: None, weights: false, reason: Reason::Training };
         }
     }
     if class.family == Some(Family::CTranslate2) {
@@ -195,7 +192,7 @@ pub(super) fn class_of(view: &View<'_>, rel: &str) -> Class {
                 || e.path.file_name().ends_with("_vocabulary.txt")
         });
         if !vocabulary {
-            class = Class { family: Some(Family::Other), weights: true, reason: "other weight formats".to_owned() };
+            class = Class { family: Some(Family::Other), weights: true, reason: Reason::OtherFormats };
         }
     }
     class
@@ -215,7 +212,7 @@ pub(super) fn unclaimed(view: &View<'_>, entry: &Entry) -> bool {
         "sqlite", "db", "jinja", "ttf", "otf",
     ];
     let name = entry.path.file_name();
-    let unknown = |class: &Class| class.family.is_none() && class.reason == super::classify::UNNEEDED;
+    let unknown = |class: &Class| class.family.is_none() && class.reason == Reason::Unneeded;
     entry.lfs.is_some()
         && !name.starts_with('.')
         && !super::classify::has_ext(name, DATA)

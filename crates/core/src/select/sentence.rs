@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
+use super::Reason;
 use super::SelectError;
 use super::beside;
 use super::choose::{Stems, choose};
 use super::classes::{self, Weights};
-use super::classify::{CODE, DOCUMENTATION, TRAINING, classify};
+use super::classify::classify;
 use super::code::{Reference, reference};
 use super::companions::companion;
 use super::lacking;
@@ -220,7 +221,9 @@ fn folder(view: &View<'_>, wish: &Wish, module: &Module, picks: &mut Picks) -> R
         let class = classify(below);
         if let Some((purpose, reason)) = companion(entry.path.file_name()).filter(|_| !below.contains('/')) {
             picks.take(entry, purpose, reason);
-        } else if class.family.is_none() && ![TRAINING, DOCUMENTATION, CODE].contains(&class.reason.as_str()) {
+        } else if class.family.is_none()
+            && ![Reason::Training, Reason::Documentation, Reason::Script].contains(&class.reason)
+        {
             picks.take(entry, Purpose::Pipeline, "part of a sentence-transformers module");
         }
     }
@@ -234,8 +237,12 @@ fn in_folder(error: SelectError, dir: &str) -> SelectError {
         format!("the module {}: {why}", printable(dir))
     };
     match error {
-        SelectError::FamilyAbsent { family, why, found } => SelectError::FamilyAbsent { family, why: at(why), found },
-        SelectError::NothingSelectable { found, why } => SelectError::NothingSelectable { found, why: at(why) },
+        SelectError::FamilyAbsent { family, why, found, variants } => {
+            SelectError::FamilyAbsent { family, why: at(why), found, variants }
+        }
+        SelectError::NothingSelectable { found, why, variants } => {
+            SelectError::NothingSelectable { found, why: at(why), variants }
+        }
         other => other,
     }
 }

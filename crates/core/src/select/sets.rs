@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::names::lookup;
 use super::view::View;
 use super::{graphs, mistral, packed, pickled, shards, standard, tensorflow, whole};
-use crate::finding::Finding;
+use crate::finding::{ChooseBy, Finding};
 use crate::model::{Entry, Family, INDEX_LIMIT, RepoPath};
 use crate::text::printable;
 
@@ -65,7 +65,7 @@ pub(super) enum Found {
         /// What they are called, with their bytes.
         choices: Vec<(String, u64)>,
         /// What the user can do.
-        how: &'static str,
+        by: ChooseBy,
     },
     Absent,
 }

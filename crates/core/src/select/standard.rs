@@ -9,7 +9,7 @@ use super::sets::{Found, Query, Set, stems};
 use super::shards::{shards, stale};
 use super::view::{Doc, View};
 use super::{alike, classify};
-use crate::finding::{Code, Finding};
+use crate::finding::{ChooseBy, Code, Finding, Remedy};
 use crate::model::{Entry, Family, RepoPath};
 use crate::text::printable;
 
@@ -161,7 +161,7 @@ pub(super) fn own_names(view: &View<'_>, query: Query<'_>, broken: &mut Vec<(Rep
     if taken.len() > 1 && !one_series(&taken) {
         if alike::saved_twice(&taken) || !names_its_model(view, query.dir) {
             let choices = taken.iter().map(|e| (names::stem(e.path.file_name()).to_owned(), e.size)).collect();
-            return Found::Several { at: first.path.clone(), choices, how: "name one with --variant" };
+            return Found::Several { at: first.path.clone(), choices, by: ChooseBy::Variant };
         }
         notes.push(
             Finding::new(
@@ -169,7 +169,7 @@ pub(super) fn own_names(view: &View<'_>, query: Query<'_>, broken: &mut Vec<(Rep
                 &first.path,
                 format!("{} weight files have names of their own and no index: all were taken", taken.len()),
             )
-            .hint("if they are alternatives, name one with --variant"),
+            .remedy(Remedy::ChooseIfAlternatives),
         );
     }
     let files = taken.iter().map(|e| e.path.clone()).collect();

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::EVERYTHING;
 use super::classify::{classify, has_ext, is_tf_checkpoint};
 use super::names::stem;
 use super::sets::{Found, Query, Set};
 use super::shards::shards_here;
 use super::view::{CONFIG_LIMIT, Doc, View, inside};
-use crate::finding::{Code, Finding, Severity};
+use crate::finding::{ChooseBy, Code, Finding, Severity};
 use crate::model::{Entry, Family, RepoPath};
 use crate::text::printable;
 use hfget_formats::tf_checkpoint::CheckpointState;
@@ -36,7 +37,7 @@ pub(super) fn own_name(view: &View<'_>, query: Query<'_>) -> Found {
     let several = || Found::Several {
         at: first.path.clone(),
         choices: all.iter().map(|e| (stem(e.path.file_name()).to_owned(), e.size)).collect(),
-        how: "name one with --variant",
+        by: ChooseBy::Variant,
     };
     match query.variant {
         None if all.len() == 1 => Found::Complete(Set::new(query.family, None, vec![first.path.clone()], reason)),
@@ -159,7 +160,7 @@ pub(super) fn checkpoint(view: &View<'_>, query: Query<'_>) -> Found {
     let several = || Found::Several {
         at: first.clone(),
         choices: found.iter().map(|(prefix, c)| ((*prefix).to_owned(), c.bytes())).collect(),
-        how: "name one with --variant",
+        by: ChooseBy::Variant,
     };
     let series: BTreeSet<Option<&str>> = found.keys().map(|prefix| step(prefix).map(|(stem, _)| stem)).collect();
     let (prefix, reason) = if let Some(variant) = query.variant {
@@ -239,7 +240,7 @@ pub(super) fn saved_model(view: &View<'_>, query: Query<'_>) -> Found {
             return Found::Several {
                 at: all[0].1.path.clone(),
                 choices: all.iter().map(|(dir, _)| (view.scope(dir), view.bytes_of(dir))).collect(),
-                how: "name a folder with --variant",
+                by: ChooseBy::VariantFolder,
             };
         }
     };
@@ -266,17 +267,17 @@ pub(super) fn everything(view: &View<'_>, dir: &str, query: Query<'_>) -> Vec<Se
     }
     for entry in view.files(dir).iter().filter(|e| !done.contains(&e.path)) {
         if let Some(family) = family(entry).filter(|f| has_ext(entry.path.file_name(), endings(*f))) {
-            sets.push(Set::new(family, None, vec![entry.path.clone()], "--all"));
+            sets.push(Set::new(family, None, vec![entry.path.clone()], EVERYTHING));
         }
     }
     if view.files(dir).iter().any(|e| is_saved_model(e.path.file_name())) {
-        sets.push(Set::new(Family::SavedModel, None, members(view, dir).0, "--all"));
+        sets.push(Set::new(Family::SavedModel, None, members(view, dir).0, EVERYTHING));
     }
     let parent = dir.strip_suffix("variables").map(|p| p.trim_end_matches('/'));
     let belongs = parent.is_some_and(|p| view.files(p).iter().any(|e| is_saved_model(e.path.file_name())));
     if !belongs {
         let of = checkpoints(view, dir).into_values().map(|c| c.files().0);
-        sets.extend(of.map(|files| Set::new(Family::TfCheckpoint, None, files, "--all")));
+        sets.extend(of.map(|files| Set::new(Family::TfCheckpoint, None, files, EVERYTHING)));
     }
     sets
 }

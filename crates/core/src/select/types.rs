@@ -3,7 +3,8 @@
 use crate::model::{Family, Purpose, WeightSet};
 use std::collections::BTreeMap;
 
-use crate::finding::Finding;
+use super::Reason;
+use crate::finding::{ChooseBy, Finding, Remedy, Take};
 use crate::model::RepoPath;
 
 /// A file to fetch, with the reason in a few words (`"config.json's auto_map"`).
@@ -24,10 +25,10 @@ pub struct Selected {
 pub struct LeftOut {
     /// What they are, when they are weights of another family.
     pub family: Option<Family>,
-    /// The rule, in a few words: `"onnx family"`, `"fp16 variant"`, `"training state"`.
-    pub reason: String,
-    /// What to change in the command so that it takes them: `"--variant fp16"`, `"--all"`, `"leave out --no-code"`.
-    pub take: String,
+    /// The rule.
+    pub reason: Reason,
+    /// What to change in what is asked for, so that it takes them.
+    pub take: Take,
     /// Which files.
     pub paths: Vec<RepoPath>,
     /// Their bytes together.
@@ -40,7 +41,7 @@ pub struct LeftOut {
 pub struct Selection {
     /// The weights, one per scope that has any.
     pub weights: Vec<WeightSet>,
-    /// Whether there were weights to fetch, and `--exclude` left out all of them.
+    /// Whether there were weights to fetch, and the user's patterns left out all of them.
     pub weights_excluded: bool,
     /// Whether these are just the files that were asked for: nothing was chosen, so nothing is known to be complete.
     pub named: bool,
@@ -70,7 +71,7 @@ pub enum Step {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SelectError {
-    /// `--only` named a family that the repo does not have complete.
+    /// The repo does not have the family that was demanded, or not complete.
     #[error("the {family} family is not {}in this repo{}{}",
         if .why.is_empty() { "" } else { "complete " }, if .why.is_empty() { "" } else { ": " }, .why)]
     FamilyAbsent {
@@ -80,13 +81,15 @@ pub enum SelectError {
         why: String,
         /// What is there, with bytes.
         found: Vec<(Family, u64)>,
+        /// The variants there are, where there is nothing else.
+        variants: Vec<String>,
     },
-    /// `--variant` named a variant that no weights have.
+    /// No weights have the variant that was asked for.
     #[error("no weights of variant \"{}\" in this repo", crate::text::printable(.variant))]
     VariantAbsent {
         /// The variant asked for.
         variant: String,
-        /// What variants there are, the closest spelling first.
+        /// What variants there are.
         found: Vec<String>,
         /// Families that have it, but were not looked at.
         families: Vec<Family>,
@@ -98,29 +101,31 @@ pub enum SelectError {
         found: Vec<(Family, u64)>,
         /// Why the selectable families are not complete.
         why: String,
+        /// The variants there are, where there is nothing else.
+        variants: Vec<String>,
     },
     /// Several sets of weights are equally good.
-    #[error("the repo holds several sets of weights; name one with --subfolder")]
+    #[error("the repo has several sets of weights")]
     Ambiguous {
         /// The folders to choose from, with their bytes.
         choices: Vec<(String, u64)>,
     },
     /// Several sets of the family asked for are equally good.
-    #[error("the repo holds several sets of {family} weights")]
+    #[error("the repo has several sets of {family} weights")]
     Several {
         /// The family asked for.
         family: Family,
         /// What they are called, with their bytes.
         choices: Vec<(String, u64)>,
-        /// How to name one.
-        how: &'static str,
+        /// How one is named.
+        by: ChooseBy,
     },
-    /// `--subfolder` names no folder of the repo.
+    /// The folder that is to be the root is no folder of the repo.
     #[error("there is no folder \"{}\" in this repo", .folder.shown())]
     SubfolderAbsent {
         /// The folder asked for.
         folder: RepoPath,
-        /// The folders there are, the closest spelling first.
+        /// The folders there are.
         found: Vec<String>,
     },
     /// A pattern does not parse.
@@ -136,7 +141,50 @@ pub enum SelectError {
     NoMatch {
         /// The pattern.
         glob: String,
-        /// Files that it may have meant: of nearly that name, or that match when the case of letters is ignored.
+        /// Files that match when the case of letters is ignored.
         near: Vec<String>,
+        /// The repo's files, or some of them.
+        names: Vec<String>,
     },
+}
+
+impl SelectError {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn remedy(&self) -> Option<Remedy> {
+        Some(match self {
+            SelectError::FamilyAbsent { variants, .. } | SelectError::NothingSelectable { variants, .. }
+                if !variants.is_empty() =>
+            {
+                Remedy::ChooseVariant { there: variants.clone() }
+            }
+            SelectError::FamilyAbsent { found, .. } if !found.is_empty() => {
+                Remedy::ChooseFamily { there: found.clone(), demanded: true }
+            }
+            SelectError::NothingSelectable { found, .. } if !found.is_empty() => {
+                Remedy::ChooseFamily { there: found.clone(), demanded: false }
+            }
+            SelectError::FamilyAbsent { .. } | SelectError::NothingSelectable { .. } => return None,
+            SelectError::VariantAbsent { families, .. } if !families.is_empty() => {
+                Remedy::ChooseFamilyOfVariant { families: families.clone() }
+            }
+            SelectError::VariantAbsent { variant, found, .. } if !found.is_empty() => {
+                Remedy::NameOneOf { asked: variant.clone(), there: found.clone() }
+            }
+            SelectError::VariantAbsent { .. } => Remedy::AskForNoVariant,
+            SelectError::Ambiguous { choices } => Remedy::Choose { by: ChooseBy::Subfolder, choices: choices.clone() },
+            SelectError::Several { choices, by, .. } => Remedy::Choose { by: *by, choices: choices.clone() },
+            SelectError::BadGlob { .. } => Remedy::FixGlob,
+            SelectError::SubfolderAbsent { folder, found } if !found.is_empty() => {
+                Remedy::NameOneOf { asked: folder.as_str().to_owned(), there: found.clone() }
+            }
+            SelectError::NoMatch { near, glob, .. } if !near.is_empty() => {
+                Remedy::DidYouMean { asked: glob.clone(), there: near.clone() }
+            }
+            SelectError::NoMatch { names, glob, .. } => {
+                Remedy::DidYouMean { asked: glob.clone(), there: names.clone() }
+            }
+            SelectError::SubfolderAbsent { .. } => Remedy::LookAtFiles,
+        })
+    }
 }

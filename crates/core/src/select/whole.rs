@@ -10,6 +10,7 @@ use super::classify::{self, has_ext};
 use super::picks::{Picks, unclaimed, weights_of};
 use super::sets::{Found, Query, Set};
 use super::view::{View, inside};
+use crate::finding::ChooseBy;
 use crate::model::{Entry, Family, Purpose, RepoPath};
 
 /// Whether [`Family`] is told by this file's rules.
@@ -43,7 +44,7 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     let files = match (query.variant, one_variant(view, query.family, &files)) {
         (None, Err(choices)) => {
             let at = files[0].path.clone();
-            return Found::Several { at, choices, how: "name one with --variant" };
+            return Found::Several { at, choices, by: ChooseBy::Variant };
         }
         (None, Ok(one)) => one,
         (Some(_), _) => files,

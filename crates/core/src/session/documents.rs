@@ -58,6 +58,7 @@ impl Session {
         Err(Error::Select(select::SelectError::NothingSelectable {
             found: Vec::new(),
             why: "its configuration files refer to one another without end".into(),
+            variants: Vec::new(),
         }))
     }
 

@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt as _};
 
 use super::source::Place;
 use super::{Prepared, Session};
-use crate::finding::{Finding, Severity};
+use crate::finding::{Finding, Remedy, Severity};
 use crate::model::{Family, RepoPath, WeightIndex, WeightSet};
 use crate::verify::{self, Held};
 
@@ -101,7 +101,7 @@ impl Session {
 
 /// Files of which two hold a tensor are no parts of one set.
 fn alternative(finding: Finding) -> Finding {
-    finding.hint("the files are alternatives: name one with --variant, or take everything with --all")
+    finding.remedy(Remedy::ChooseAlternative)
 }
 
 /// How many files are asked at once, of a set of so many tensors and files.

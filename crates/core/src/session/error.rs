@@ -1,14 +1,14 @@
-//! Everything that can end a job without a report, with its exit code and advice.
+//! Everything that can end a job without a report: its kind, and what can be done about it.
 
 use std::path::PathBuf;
 
 use crate::fetch::FetchError;
-use crate::finding::ExitCode;
+use crate::finding::{BadServer, ErrorKind, Remedy};
 use crate::hub::HubError;
 use crate::model::{Location, RepoPath};
 use crate::select::SelectError;
 use crate::store::StoreError;
-use crate::text::{bytes, choices, few};
+use crate::text::bytes;
 
 /// Why a job could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +46,7 @@ pub enum Error {
         /// Why there is nothing.
         why: String,
         /// What can be done about it.
-        hint: Option<String>,
+        remedy: Option<Remedy>,
     },
     /// What is to be fetched does not fit.
     #[error("{} are to be fetched, and only {} are free at {}", bytes(*.needed), bytes(*.free), .place.display())]
@@ -119,98 +119,51 @@ pub enum Error {
 }
 
 impl Error {
-    /// How the process should end on its account.
-    pub fn exit_code(&self) -> ExitCode {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::Hub(error) => error.exit_code(),
-            Error::Away { source, .. } => source.exit_code(),
-            Error::Fetch(error) => error.exit_code(),
+            Error::Hub(error) => error.kind(),
+            Error::Away { source, .. } => source.kind(),
+            Error::Fetch(error) => error.kind(),
             #[cfg(feature = "object-store")]
-            Error::Objects(error) => error.exit_code(),
-            Error::Store(_) | Error::NoSpace { .. } | Error::OtherFiles { .. } => ExitCode::Local,
-            Error::Select(SelectError::BadGlob { .. }) => ExitCode::Usage,
+            Error::Objects(error) => error.kind(),
+            Error::Store(_) | Error::NoSpace { .. } | Error::OtherFiles { .. } => ErrorKind::Local,
+            Error::Select(SelectError::BadGlob { .. }) => ErrorKind::Usage,
             Error::Select(_)
             | Error::NothingSelected { .. }
             | Error::NotCached { .. }
             | Error::LockedNotHere { .. }
             | Error::ListingUnknown { .. }
             | Error::Folder { .. }
-            | Error::NoWeights { .. } => ExitCode::NotAvailable,
-            Error::Document { .. } => ExitCode::VerificationFailed,
+            | Error::NoWeights { .. } => ErrorKind::NotAvailable,
+            Error::Document { .. } => ErrorKind::Integrity,
         }
     }
 
     /// What the user can do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Error::Hub(error) => error.hint(),
+    pub fn remedy(&self) -> Option<Remedy> {
+        Some(match self {
+            Error::Hub(error) => return error.remedy(),
             Error::Away { source, since } => {
-                let here = format!("everything is here, as of {since}: --offline uses it");
-                Some(source.hint().map_or(here.clone(), |hint| format!("{here}; {hint}")))
+                Remedy::UseWhatIsHere { since: since.clone(), or: source.remedy().map(Box::new) }
             }
-            Error::Fetch(error) => error.hint(),
+            Error::Fetch(error) => return error.remedy(),
             #[cfg(feature = "object-store")]
-            Error::Objects(error) => error.hint(),
-            Error::Store(error) => error.hint(),
-            Error::Select(error) => select_hint(error),
-            Error::NothingSelected { hint, .. } => hint.clone(),
-            Error::NoSpace { .. } => {
-                Some("free some space, or choose another place with --cache-dir or --local-dir; --no-space-check tries all the same".into())
-            }
-            Error::OtherFiles { .. } => Some(
-                "name another folder with --local-dir, or use --force: it takes the new files whatever is there".into(),
-            ),
+            Error::Objects(error) => error.remedy(),
+            Error::Store(error) => return error.remedy(),
+            Error::Select(error) => return error.remedy(),
+            Error::NothingSelected { remedy, .. } => return remedy.clone(),
+            Error::NoSpace { .. } => Remedy::FreeSpace { checked_first: true },
+            Error::OtherFiles { .. } => Remedy::ChooseOtherFolder,
             Error::NotCached { repo, revision, .. } => {
-                let revision = if revision == "main" { String::new() } else { format!("@{revision}") };
-                Some(format!("`hfget {repo}{revision}`, without --offline, fetches it"))
+                let revision = (revision != "main").then(|| revision.clone());
+                Remedy::Fetch { repo: repo.clone(), revision, was_offline: true }
             }
-            Error::ListingUnknown { repo } => Some(format!("`hfget lock {repo}`, without --offline, asks the Hub")),
-            Error::LockedNotHere { .. } => Some("`hfget --locked` fetches it".into()),
-            Error::Document { .. } => Some("the server sends other bytes than it lists: try another --endpoint".into()),
-            Error::NoWeights { .. } => {
-                Some("safetensors, torch, gguf, onnx, TensorFlow, HDF5 and Flax files are read".into())
-            }
-            Error::Folder { .. } => Some("name a repo, or a file or folder that exists and may be read".into()),
-        }
-    }
-}
-
-/// Some choices, each with its size.
-fn sized(choices: &[(String, u64)], most: usize) -> String {
-    let all: Vec<String> = choices.iter().map(|(name, size)| format!("{name} ({})", bytes(*size))).collect();
-    few(&all, most)
-}
-
-fn select_hint(error: &SelectError) -> Option<String> {
-    const SHOWN: usize = 20;
-    let list = |found: &[(crate::model::Family, u64)]| {
-        found.iter().map(|(family, size)| format!("{family} ({})", bytes(*size))).collect::<Vec<_>>().join(", ")
-    };
-    match error {
-        SelectError::FamilyAbsent { found, .. } if !found.is_empty() => {
-            Some(format!("the repo has {}; --prefer falls back by itself", list(found)))
-        }
-        SelectError::NothingSelectable { found, .. } if !found.is_empty() => {
-            Some(format!("the repo has {}; take files with --include GLOB, or everything with --all", list(found)))
-        }
-        SelectError::VariantAbsent { families, .. } if !families.is_empty() => {
-            let names: Vec<&str> = families.iter().map(|family| family.as_str()).collect();
-            Some(format!("the {} weights have it: add --only {}", names.join(" and "), names.join(" or --only ")))
-        }
-        SelectError::VariantAbsent { variant, found, .. } if !found.is_empty() => Some(choices(variant, found)),
-        SelectError::VariantAbsent { .. } => Some("its weights have no variants: leave out --variant".into()),
-        SelectError::Ambiguous { choices } => {
-            Some(format!("name one with --subfolder, or take everything with --all: {}", sized(choices, SHOWN)))
-        }
-        SelectError::Several { choices, how, .. } => {
-            Some(format!("{how}, or take everything with --all: {}", sized(choices, SHOWN)))
-        }
-        SelectError::BadGlob { .. } => Some("'*' and '?' match anything, '[abc]' a set; quote the pattern".into()),
-        SelectError::SubfolderAbsent { folder, found } if !found.is_empty() => Some(choices(folder.as_str(), found)),
-        SelectError::NoMatch { near, .. } if !near.is_empty() => Some(format!("did you mean {}?", few(near, 3))),
-        SelectError::NoMatch { .. } | SelectError::SubfolderAbsent { .. } => {
-            Some("`hfget plan -v` shows the repo's files".into())
-        }
-        _ => None,
+            Error::ListingUnknown { repo } => Remedy::LockOnline { repo: repo.clone() },
+            Error::LockedNotHere { .. } => Remedy::FetchLocked,
+            Error::Document { .. } => Remedy::UseOtherEndpoint { why: BadServer::SendsOtherBytes },
+            Error::NoWeights { .. } => Remedy::NameSupportedFormat,
+            Error::Folder { .. } => Remedy::NameExisting,
+        })
     }
 }

@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use crate::finding::{Code, Finding};
+use crate::finding::{Code, Finding, Remedy};
 use crate::model::{CommitId, Digest, Entry, Family, GitOid, RepoPath};
 use crate::store::Store;
 use crate::text::few;
@@ -140,7 +140,7 @@ pub(super) fn mixed_commits(store: &Store, folder: &Folder) -> Option<Finding> {
     let shown: Vec<String> = commits.iter().map(CommitId::short).collect();
     let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
     let message = format!("the files of this folder are from {} commits: {}", commits.len(), few(&shown, 4));
-    Some(Finding::repo(Code::MixedCommits, message).hint("fetch the repo into a folder of its own"))
+    Some(Finding::repo(Code::MixedCommits, message).remedy(Remedy::UseOwnFolder))
 }
 
 /// The commit that all noted files of a folder are from; where there are several, all of them. A file that is equal in

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::source::Place;
 use super::{Destination, Error, Prepared, Session};
-use crate::finding::{Code, Finding, Origin, Outcome, Severity, Stamp};
+use crate::finding::{Code, Finding, Origin, Outcome, Remedy, Severity, Stamp};
 use crate::hub::HubError;
 use crate::model::{CommitId, Entry, Presence, RepoInfo, RepoPath};
 use crate::store::{Earlier, Standing, Store};
@@ -110,8 +110,7 @@ impl Session {
             })
             .await?;
         } else if let Some(last) = changes.last_mut() {
-            last.hint =
-                Some("nothing was fetched; move these files away to keep them, or use --force to replace them".into());
+            last.remedy = Some(Remedy::KeepOrReplace);
         }
         Ok(changes)
     }
@@ -170,12 +169,10 @@ impl Session {
                     continue;
                 }
                 let message = format!("it is from {commit}, the new commit does not have it, and it was changed here");
-                Finding::new(Code::StaleFile, &file.path, message)
-                    .hint("a loader may take it for the new model's: move it away, or use --force to remove it")
+                Finding::new(Code::StaleFile, &file.path, message).remedy(Remedy::MoveAwayStale)
             } else {
                 let message = format!("it is from {commit}, and was not taken from commit {}", info.commit.short());
-                Finding::new(Code::MixedCommits, &file.path, message)
-                    .hint("move it away, or take it from the new commit with --include")
+                Finding::new(Code::MixedCommits, &file.path, message).remedy(Remedy::MoveAwayMixed)
             };
             outcome.findings.push(finding);
         }

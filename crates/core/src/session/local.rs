@@ -9,7 +9,7 @@ use super::folder::{Folder, mixed_commits, noted_commit, only};
 use super::outcome::{one_cause_one_finding, weights_here};
 use super::prepare::Listed;
 use super::{Destination, Error, Session};
-use crate::finding::{Code, Evidence, Finding, Origin, Outcome, Proof, Severity, Weights};
+use crate::finding::{Code, Evidence, Finding, Origin, Outcome, Proof, Remedy, Severity, Weights};
 use crate::model::{
     CommitId, Entry, Listing, Location, Options, Purpose, RepoId, RepoInfo, RepoPath, RepoSpec, RepoType, Revision,
 };
@@ -154,9 +154,7 @@ impl Session {
                 for finding in outcome.findings.iter_mut().filter(|f| is_fetchable(f)) {
                     if let Some(spec) = spec {
                         let repo = spec.repo_type.qualify(&spec.id);
-                        finding.hint.get_or_insert_with(|| {
-                            format!("the cache's record cannot be written: `hfget {repo} --force` fetches it again")
-                        });
+                        finding.remedy.get_or_insert(Remedy::FetchAgain { repo });
                     }
                 }
             }
@@ -230,9 +228,8 @@ fn unknown_digests(files: &[SubjectFile], root: &Path, spec: Option<&RepoSpec>) 
         n => format!("{n} files"),
     };
     let message = format!("nobody says what the bytes of {count} must be: {}", few(&unknown, 3));
-    let repo = spec.map_or("OWNER/NAME".to_owned(), |spec| spec.repo_type.qualify(&spec.id));
-    let hint = format!("`hfget verify {repo} --local-dir {}` compares every file with the Hub", root.display());
-    Some(Finding::repo(Code::DigestsUnknown, message).hint(hint))
+    let repo = spec.map(|spec| spec.repo_type.qualify(&spec.id));
+    Some(Finding::repo(Code::DigestsUnknown, message).remedy(Remedy::VerifyFolder { repo, dir: root.to_path_buf() }))
 }
 
 /// Whether fetching again cures it.
@@ -255,9 +252,7 @@ pub(super) fn folder_draft(
     if let Some(spec) = spec
         && let Some(last) = findings.iter_mut().rfind(|f| is_fetchable(f))
     {
-        last.hint.get_or_insert_with(|| {
-            format!("`hfget {}` fetches what is wrong or missing again", spec.repo_type.qualify(&spec.id))
-        });
+        last.remedy.get_or_insert_with(|| Remedy::FetchWrong { repo: spec.repo_type.qualify(&spec.id) });
     }
     let files = files.iter().zip(&outcome.proofs).map(|(file, proof)| (proof.clone(), file.purpose, false));
     Draft {

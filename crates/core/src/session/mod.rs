@@ -40,7 +40,7 @@ pub use prepare::Prepared;
 use outcome::{Statuses, paths_of};
 
 use crate::fetch::fetch;
-use crate::finding::{Code, Evidence, Finding, Origin, Outcome, Proof, Severity};
+use crate::finding::{Again, Code, Evidence, Finding, Origin, Outcome, Proof, Remedy, Severity};
 use crate::hub::Hub;
 use crate::model::{Entry, Presence, RepoId, RepoSpec, RepoType, Sha256};
 use crate::progress::{Event, Progress};
@@ -283,10 +283,7 @@ impl Session {
         self.strike_wrong(prepared, &again.proofs).await;
         outcome.bytes_hashed += again.bytes_hashed;
         outcome.findings.extend(
-            again
-                .findings
-                .into_iter()
-                .map(|finding| finding.hint("another program changed it during this run; run the command again")),
+            again.findings.into_iter().map(|finding| finding.remedy(Remedy::RunAgain { why: Again::ChangedMeanwhile })),
         );
         for proof in again.proofs {
             outcome.proofs.retain(|old| old.path != proof.path);
@@ -325,9 +322,8 @@ impl Session {
     fn broken_early(&self, prepared: &Prepared, statuses: &Statuses, broken: Vec<Finding>) -> Report {
         let mut draft = Self::report(prepared, &Outcome::default(), statuses);
         draft.findings.extend(broken);
-        let hint = "no weights were fetched; --only or --include takes other files of the repo";
         if let Some(last) = draft.findings.last_mut() {
-            last.hint.get_or_insert_with(|| hint.into());
+            last.remedy.get_or_insert(Remedy::TakeOtherFiles);
         }
         draft.conclude(&self.config.policy)
     }
@@ -341,7 +337,7 @@ impl Session {
             return None;
         }
         for finding in draft.findings.iter_mut().filter(|f| self.config.policy.denies(f.code)) {
-            finding.hint = Some("nothing was fetched: --deny forbids it".into());
+            finding.remedy = Some(Remedy::AllowDenied);
         }
         Some(draft.conclude(&self.config.policy))
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::present::Present;
 use super::{Destination, Error, Prepared, Session, Statuses};
 use crate::fetch::Arrived;
-use crate::finding::{Code, Evidence, Finding};
+use crate::finding::{Again, Code, Evidence, Finding, Remedy};
 use crate::model::{Entry, Presence, RepoId, RepoPath, RepoType};
 use crate::plan::Item;
 use crate::progress::{Event, Progress};
@@ -195,7 +195,7 @@ impl Session {
                 }
                 None => failed.push(
                     Finding::new(Code::FileMissing, &entry.path, "another process works on it")
-                        .hint("run the command again"),
+                        .remedy(Remedy::RunAgain { why: Again::OtherProcess }),
                 ),
             }
         }

@@ -9,7 +9,7 @@ use globset::GlobBuilder;
 
 use super::documents::Early;
 use super::{Error, Session};
-use crate::finding::{Code, Evidence, Finding, Origin, Severity};
+use crate::finding::{Code, Evidence, Finding, Origin, Remedy, Severity};
 use crate::model::{CommitId, Entry, Listing, RepoInfo, RepoSpec, RepoType, Revision};
 use crate::plan::{Item, Plan};
 use crate::progress::Event;
@@ -71,14 +71,14 @@ impl Prepared {
     /// Checks that there is something to do. A plan can show a selection of nothing; a job of nothing is an error.
     ///
     /// # Errors
-    /// [`Error::NothingSelected`] if no file is wanted, or if `--exclude` leaves out every weight of the selection.
+    /// [`Error::NothingSelected`] if no file is wanted, or if every weight of the selection is excluded.
     pub fn not_empty(&self) -> Result<(), Error> {
         let info = &self.listing.info;
         if self.selection.weights_excluded && self.unsafe_names().is_empty() {
             return Err(Error::NothingSelected {
                 repo: info.repo_type.qualify(&info.id),
-                why: "--exclude leaves out all of its weights, so there is nothing to verify".to_owned(),
-                hint: Some("leave out fewer files; `hfget plan` shows which --exclude left out which file".to_owned()),
+                why: "all of its weights are excluded, so there is nothing to verify".to_owned(),
+                remedy: Some(Remedy::ExcludeLess),
             });
         }
         if !self.selection.files.is_empty() || !self.unsafe_names().is_empty() {
@@ -88,7 +88,7 @@ impl Prepared {
         Err(Error::NothingSelected {
             repo: info.repo_type.qualify(&info.id),
             why: said.map_or("no file of it is wanted", |finding| finding.message.as_str()).to_owned(),
-            hint: said.and_then(|finding| finding.hint.clone()),
+            remedy: said.and_then(|finding| finding.remedy.clone()),
         })
     }
 
@@ -118,8 +118,8 @@ impl Prepared {
 
     /// Names that make the listing unsafe to use: nothing is fetched while there are any.
     pub fn unsafe_names(&self) -> Vec<Finding> {
-        let hint = "nothing was fetched; --exclude the name to take the rest";
-        let mut found: Vec<Finding> = self.refused.iter().map(|finding| finding.clone().hint(hint)).collect();
+        let remedy = || Remedy::ExcludeName;
+        let mut found: Vec<Finding> = self.refused.iter().map(|finding| finding.clone().remedy(remedy())).collect();
         let clashes = conflicts(self.selection.files.iter().map(|f| &f.path));
         let folds = clashes.iter().any(|c| matches!(c, Conflict::CaseOnly(..))) && self.store.case_insensitive();
         for clash in clashes {
@@ -130,7 +130,7 @@ impl Prepared {
                         &path,
                         format!("{} is a file, and a folder on the way to this one", file.shown()),
                     )
-                    .hint(hint),
+                    .remedy(remedy()),
                 ),
                 Conflict::CaseOnly(a, b) if folds => {
                     found.push(
@@ -142,7 +142,7 @@ impl Prepared {
                                 a.shown()
                             ),
                         )
-                        .hint(hint),
+                        .remedy(remedy()),
                     );
                 }
                 Conflict::CaseOnly(..) => {}
@@ -151,7 +151,7 @@ impl Prepared {
         if self.store.is_local_dir() {
             for (file, path) in noted_clashes(self.selection.files.iter().map(|f| &f.path)) {
                 let message = format!("its folder has the name of what is noted of {} in a local dir", file.shown());
-                found.push(Finding::new(Code::PathUnsafe, &path, message).hint(hint));
+                found.push(Finding::new(Code::PathUnsafe, &path, message).remedy(remedy()));
             }
         }
         found

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::finding::{Again, Remedy};
 use crate::model::{Digest, Entry, RepoPath};
 
 /// Why something on this machine's disk could not be done.
@@ -120,14 +121,14 @@ impl StoreError {
     }
 
     /// What the user can do about it.
-    pub fn hint(&self) -> Option<String> {
+    pub fn remedy(&self) -> Option<Remedy> {
         Some(match self.kind() {
-            StoreErrorKind::NoSpace => "free some space or choose another place with --cache-dir or --local-dir; what has arrived is kept and a second run goes on from there".into(),
-            StoreErrorKind::Permission => "check the owner and mode of that path, or choose another place with --cache-dir or --local-dir".into(),
-            StoreErrorKind::ReadOnly => "that file system is read-only: choose another place with --cache-dir or --local-dir, or use --offline for what is already there".into(),
-            StoreErrorKind::InTheWay => "move it away, or choose another folder".into(),
-            StoreErrorKind::Reserved => "--exclude it, or keep the repo in the cache instead of a --local-dir".into(),
-            StoreErrorKind::Changed => "run again once no other program works on these files".into(),
+            StoreErrorKind::NoSpace => Remedy::FreeSpace { checked_first: false },
+            StoreErrorKind::Permission => Remedy::MendPermissions,
+            StoreErrorKind::ReadOnly => Remedy::ChooseWritablePlace,
+            StoreErrorKind::InTheWay => Remedy::MoveAway,
+            StoreErrorKind::Reserved => Remedy::AvoidReservedName,
+            StoreErrorKind::Changed => Remedy::RunAgain { why: Again::OtherProcess },
             StoreErrorKind::Other => return None,
         })
     }

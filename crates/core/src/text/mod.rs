@@ -1,13 +1,10 @@
 //! Making text from outside safe to print, and sizes pleasant to read. No I/O lives here.
 
 pub(crate) use hfget_formats::json;
-mod near;
 mod secret;
 
 use std::borrow::Cow;
 
-pub use near::meant;
-pub(crate) use near::{choices, distance};
 pub use secret::{hidden, keep_secret};
 
 /// Untrusted text with everything that could steer a terminal escaped, and without this process's secrets; borrows
@@ -58,7 +55,7 @@ pub fn json_for_logs(json: &str) -> Cow<'_, str> {
 }
 
 /// The beginning of an untrusted text of any length, safe to print: for a name in a message.
-pub(crate) fn brief(text: &str) -> String {
+pub fn brief(text: &str) -> String {
     const CHARS: usize = 200;
     // Before it is cut: half a secret is one too.
     let text = hidden(text);
@@ -67,7 +64,7 @@ pub(crate) fn brief(text: &str) -> String {
 }
 
 /// The first `most` of some names, safe to print, and how many more there are: `a, b and 3 more`.
-pub(crate) fn few<S: AsRef<str>>(names: &[S], most: usize) -> String {
+pub fn few<S: AsRef<str>>(names: &[S], most: usize) -> String {
     let shown: Vec<String> = names.iter().take(most).map(|name| brief(name.as_ref())).collect();
     let text = shown.join(", ");
     if names.len() > most { format!("{text} and {} more", names.len() - most) } else { text }

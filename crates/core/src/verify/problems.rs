@@ -2,7 +2,7 @@
 
 use hfget_formats::{Problem, ProblemKind as Kind};
 
-use crate::finding::{Code, Finding};
+use crate::finding::{Code, Finding, Remedy};
 
 /// The findings of a reader's problems.
 pub(super) fn found(problems: Vec<Problem>) -> Vec<Finding> {
@@ -12,7 +12,10 @@ pub(super) fn found(problems: Vec<Problem>) -> Vec<Finding> {
 impl From<Problem> for Finding {
     fn from(problem: Problem) -> Self {
         let finding = Finding::new(code(problem.kind), problem.file, problem.message).severity(problem.severity);
-        Finding { hint: problem.hint, ..finding }
+        match problem.kind {
+            Kind::UnsafePickle => finding.remedy(Remedy::AvoidPickle),
+            _ => finding,
+        }
     }
 }
 

@@ -52,12 +52,11 @@ fn check_state(path: &str, file: impl Read, files: &dyn Files) -> Option<Problem
             Some(Problem::new(ProblemKind::FileMissing, path, text))
         }
         (true, true) => {
-            let text = format!("it names {}, a path of another machine", Quote(&named));
-            Some(
-                Problem::new(ProblemKind::FileMissing, path, text)
-                    .severity(Severity::Warning)
-                    .hint("tf.train.latest_checkpoint does not find it; name the checkpoint by its own path"),
-            )
+            let text = format!(
+                "it names {}, a path of another machine: tf.train.latest_checkpoint does not find the checkpoint",
+                Quote(&named)
+            );
+            Some(Problem::new(ProblemKind::FileMissing, path, text).severity(Severity::Warning))
         }
         (true, false) => None,
     }

@@ -83,11 +83,7 @@ pub(super) fn imports(pickle: &Pickle, whose: Whose<'_>) -> Vec<Problem> {
     }
     let Names { dangerous, full, mut odd } = names(pickle, whose.torchscript);
     if !dangerous.is_empty() {
-        problems.push(
-            whose.problem(ProblemKind::UnsafePickle, &format!("loading it would run {}", list(&dangerous))).hint(
-                "do not load it; take the safetensors family, or pass --allow-unsafe-pickle if you made it yourself",
-            ),
-        );
+        problems.push(whose.problem(ProblemKind::UnsafePickle, &format!("loading it would run {}", list(&dangerous))));
     }
     // An odd name must not hide behind ten ordinary ones.
     odd.extend(full);

@@ -1,7 +1,7 @@
 //! What a mirror says: its commit, its listing, and the headers of each file. No bytes of files.
 
 use super::{CompareConfig, Pair};
-use crate::finding::{Code, Finding, Severity};
+use crate::finding::{Code, Finding, Remedy, Severity};
 use crate::hub::{Answer, Ask, Claim, Stop};
 use crate::model::{Entry, Listing, RepoInfo, RepoPath};
 
@@ -18,10 +18,7 @@ pub(super) fn commits(reference: &RepoInfo, mirror: &RepoInfo) -> Vec<Finding> {
             mirror.commit,
             reference.commit
         );
-        findings.push(
-            Finding::repo(Code::CommitStale, message)
-                .hint("let the mirror refresh the revision; its files are compared as of its own commit"),
-        );
+        findings.push(Finding::repo(Code::CommitStale, message).remedy(Remedy::RefreshMirror));
     }
     if (reference.gated, reference.private) != (mirror.gated, mirror.private) {
         let say = |info: &RepoInfo| format!("gated: {:?}, private: {}", info.gated, info.private).to_lowercase();
@@ -39,7 +36,7 @@ pub(super) fn downgrade(config: &CompareConfig) -> Option<Finding> {
     (endpoint.scheme() == "https" && mirror.scheme() == "http" && !local).then(|| {
         Finding::repo(Code::PlainHttp, "the mirror is asked over plain HTTP, the endpoint over HTTPS")
             .severity(Severity::Warning)
-            .hint("digests still prove what arrives, but anybody on the way can see it")
+            .remedy(Remedy::MindPlainHttp)
     })
 }
 
@@ -88,8 +85,7 @@ pub(super) fn listings(reference: &Listing, claims: &[Claim]) -> Vec<Finding> {
     }
     if let Some(names) = some(&bare) {
         let message = format!("the mirror's listing has no digest of {names}");
-        let hint = "clients of the mirror cannot verify these; they are compared by what the endpoint lists";
-        findings.push(Finding::repo(Code::MetadataMissing, message).hint(hint));
+        findings.push(Finding::repo(Code::MetadataMissing, message).remedy(Remedy::MindMissingDigests));
     }
     if let Some(names) = some(&no_xet) {
         let message = format!("the mirror's listing has no Xet hash of {names}: they come over HTTP");
@@ -135,7 +131,7 @@ impl Said {
             // Without these it refuses; without a size it goes on.
             let refuses = self.0.iter().take(2).any(|n| *n > 0);
             let severity = if refuses { Severity::Error } else { Severity::Warning };
-            missing.severity(severity).hint("huggingface_hub refuses to download files without a commit or an ETag")
+            missing.severity(severity).remedy(Remedy::AnswerWithEtag)
         })
     }
 }
@@ -209,9 +205,8 @@ pub(super) fn stopped(entry: &Entry, answer: &Answer) -> Option<Finding> {
     match answer.stop.as_ref()? {
         Stop::Elsewhere => None,
         Stop::Foreign(to) => {
-            let hint = "it was not followed; --allow-host says that a host is meant";
             let message = format!("the mirror redirects to {to}, which is no host of the mirror or the endpoint");
-            finding(Code::RedirectForeign, message).map(|f| f.hint(hint))
+            finding(Code::RedirectForeign, message).map(|f| f.remedy(Remedy::AllowHost))
         }
         Stop::PlainHttp(to) => finding(Code::PlainHttp, format!("the mirror redirects from HTTPS to {to}")),
         Stop::Nowhere(to) => {

@@ -13,7 +13,7 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::{Config, Destination, Error, Prepared, Session};
-use crate::finding::{Code, Finding, Severity};
+use crate::finding::{Code, Finding, Remedy, Severity};
 use crate::hub::{Ask, Hosts, Hub, HubConfig, HubError, ShownUrl};
 use crate::model::{Entry, Presence, RepoInfo, RepoPath, RepoSpec};
 use crate::progress::{Event, Progress};
@@ -229,7 +229,7 @@ impl Comparison {
         let n = self.watch.waits.load(Ordering::Relaxed) - waits;
         let s = self.watch.seconds.load(Ordering::Relaxed) - seconds;
         let message = format!("the mirror asked {n} times to wait, {s} s in all");
-        (n > 0).then(|| Finding::repo(Code::RateLimited, message).hint("fewer --jobs ask less at once"))
+        (n > 0).then(|| Finding::repo(Code::RateLimited, message).remedy(Remedy::AskLessAtOnce))
     }
 }
 

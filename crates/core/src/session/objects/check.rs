@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::shelf::{Shelf, choose};
-use crate::finding::{Code, Evidence, Finding, Origin, Outcome, Severity};
+use crate::finding::{Code, Evidence, Finding, Origin, Outcome, Remedy, Severity};
 use crate::lock::LockedRepo;
 use crate::model::{Purpose, RepoSpec, Revision};
 use crate::objects::{Keys, ObjectError, ObjectUrl, Objects};
@@ -107,9 +107,8 @@ impl Session {
         let spec = RepoSpec { revision: Some(locked.revision.clone()), ..locked.spec() };
         let mut draft =
             local::folder_draft(shelf.url(), Some(locked.commit), Some(&spec), &selection, &files, &outcome, findings);
-        for finding in draft.findings.iter_mut().filter(|f| f.hint.is_some() && f.severity == Severity::Error) {
-            finding.hint =
-                Some(format!("`hfget {} --to {} --force` puts it there again", locked.name(), objects.url()));
+        for finding in draft.findings.iter_mut().filter(|f| f.remedy.is_some() && f.severity == Severity::Error) {
+            finding.remedy = Some(Remedy::FillStoreAgain { repo: locked.name(), store: objects.url().to_string() });
         }
         draft.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(draft.conclude(&self.config.policy))

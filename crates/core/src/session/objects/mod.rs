@@ -16,7 +16,7 @@ use super::documents::is_content;
 use super::outcome::paths_of;
 use super::{Error, Prepared, Session, Statuses};
 use crate::fetch::Limiter;
-use crate::finding::{Evidence, Finding, Outcome};
+use crate::finding::{Again, Evidence, Finding, Outcome, Remedy};
 use crate::lock::{LockedFile, LockedRepo};
 use crate::model::{Entry, Listing, Options, Presence, RepoPath};
 use crate::objects::{Done, Keys, ObjectError, Objects, PART, Upload, UploadError};
@@ -172,9 +172,7 @@ impl Session {
             let outcome = self.verify_far(&shelf.objects, subject).await?;
             hashed += outcome.bytes_hashed;
             statuses.saw(&outcome.proofs);
-            failed.extend(
-                outcome.findings.into_iter().map(|f| f.hint("others wrote there during this run; run it again")),
-            );
+            failed.extend(outcome.findings.into_iter().map(|f| f.remedy(Remedy::RunAgain { why: Again::OthersWrote })));
         }
         let why = "others replace its objects while they are checked".into();
         Err(ObjectError::Failed { url: shelf.url().to_string(), why }.into())

@@ -1,6 +1,7 @@
 //! Locks, removal, full and read-only disks.
 
 use super::*;
+use crate::finding::Remedy;
 
 #[test]
 fn a_lock_is_the_files_and_other_files_are_free() {
@@ -34,9 +35,9 @@ fn discarding_removes_only_the_file() {
 fn errors_name_the_path_and_the_way_out() {
     let full = StoreError::io("write to", Path::new("/x/model.part"))(std::io::ErrorKind::StorageFull.into());
     assert!(full.to_string().contains("/x/model.part"), "{full}");
-    assert!(full.hint().unwrap().contains("free some space"));
+    assert_eq!(full.remedy(), Some(Remedy::FreeSpace { checked_first: false }));
     let forbidden = StoreError::io("create", Path::new("/x"))(std::io::ErrorKind::PermissionDenied.into());
-    assert!(forbidden.hint().unwrap().contains("--cache-dir"));
+    assert_eq!(forbidden.remedy(), Some(Remedy::MendPermissions));
 }
 
 /// A disk of 256 KiB that only this test sees. It runs itself again in a user and mount namespace,
@@ -81,7 +82,7 @@ fn a_full_disk_is_named_and_what_arrived_is_kept() {
     assert_eq!(error.kind(), StoreErrorKind::NoSpace);
     assert!(error.to_string().contains(&format!("{}.part", a.digest())), "{error}");
     assert!(error.to_string().contains("No space left on device"), "{error}");
-    assert!(error.hint().unwrap().contains("free some space"));
+    assert_eq!(error.remedy(), Some(Remedy::FreeSpace { checked_first: false }));
     drop(partial);
     let error = store.set_ref(&"main".parse().unwrap(), &commit()).unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::NoSpace);
@@ -125,7 +126,7 @@ fn a_read_only_cache_is_read_and_says_so_when_it_must_be_written() {
     let says_so = |error: StoreError, path: &str| {
         assert_eq!(error.kind(), StoreErrorKind::ReadOnly, "{error}");
         assert!(error.to_string().contains(path), "{error}");
-        assert!(error.hint().unwrap().contains("read-only"));
+        assert_eq!(error.remedy(), Some(Remedy::ChooseWritablePlace));
     };
     says_so(store.adopt(&commit(), &b, None).unwrap_err(), "models--org--name");
     says_so(store.set_ref(&main, &CommitId::ZERO).unwrap_err(), "models--org--name");

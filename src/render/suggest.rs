@@ -1,10 +1,9 @@
 //! What somebody who misspelt a name may have meant.
 
-use super::{brief, few};
+use hfget_core::text::{brief, few};
 
 /// The names that somebody who wrote `typed` may have meant, the nearest first: those that a few slips of the
 /// pen lead to, whatever the case of letters.
-#[must_use]
 pub fn meant<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let letters = typed.chars().count();
     let slips = (letters / 4).max(1);
@@ -25,13 +24,13 @@ const COMPARED: usize = 64;
 
 /// How many letters are to be added, removed, changed or swapped with the next one, whatever their case. Only the
 /// first 64 letters count.
-pub(crate) fn distance(a: &str, b: &str) -> usize {
+fn distance(a: &str, b: &str) -> usize {
     let short = |text: &str| text.chars().take(COMPARED).flat_map(char::to_lowercase).collect::<String>();
     strsim::damerau_levenshtein(&short(a), &short(b))
 }
 
 /// What there is in the place of `typed`, the nearest first: `did you mean fp16? the repo has fp16, fp32`.
-pub(crate) fn choices(typed: &str, names: &[String]) -> String {
+pub fn choices(typed: &str, names: &[String]) -> String {
     const SHOWN: usize = 20;
     let mut sorted: Vec<(usize, &str)> = names.iter().map(|name| (distance(typed, name), name.as_str())).collect();
     sorted.sort_by_key(|(away, _)| *away);

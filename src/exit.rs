@@ -1,0 +1,133 @@
+//! How the process ends: the exit code of each verdict and of each kind of error. What a run comes to is the library's.
+
+use hfget_core::finding::{ErrorKind, Verdict};
+use hfget_core::report::{CompareReport, Report};
+use hfget_core::session::Error;
+
+/// How the process ends. The order is by meaning, the better before the worse, so that `max` is how several repos end
+/// together: what is known to be wrong outweighs what could not be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ExitCode {
+    /// Everything verified.
+    Verified = 0,
+    /// Integrity, coverage or unsafe content.
+    VerificationFailed = 1,
+    /// The command line was wrong.
+    Usage = 2,
+    /// Repo, revision, file, access or family.
+    NotAvailable = 3,
+    /// Network or Hub, after retries.
+    Network = 4,
+    /// Disk full, permission, lock.
+    Local = 5,
+    /// Interrupted; a second run resumes.
+    Interrupted = 130,
+}
+
+impl From<Verdict> for ExitCode {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Verified { .. } | Verdict::ContentsOnly { allowed: true } => ExitCode::Verified,
+            Verdict::Nothing => ExitCode::NotAvailable,
+            // What this command does not know is no success.
+            _ => ExitCode::VerificationFailed,
+        }
+    }
+}
+
+impl From<ErrorKind> for ExitCode {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Usage => ExitCode::Usage,
+            ErrorKind::NotAvailable => ExitCode::NotAvailable,
+            ErrorKind::Network => ExitCode::Network,
+            ErrorKind::Integrity => ExitCode::VerificationFailed,
+            _ => ExitCode::Local,
+        }
+    }
+}
+
+/// What ends a process.
+pub trait Ends {
+    /// How the process ends on its account.
+    fn exit_code(&self) -> ExitCode;
+}
+
+impl Ends for Report {
+    fn exit_code(&self) -> ExitCode {
+        self.verdict.into()
+    }
+}
+
+impl Ends for Error {
+    fn exit_code(&self) -> ExitCode {
+        self.kind().into()
+    }
+}
+
+impl Ends for CompareReport {
+    /// A mirror that could not be asked for some file is as bad as a Hub that could not.
+    fn exit_code(&self) -> ExitCode {
+        if self.is_true() {
+            ExitCode::Verified
+        } else if self.is_partly_unanswered() {
+            ExitCode::Network
+        } else {
+            ExitCode::VerificationFailed
+        }
+    }
+}
+
+impl ExitCode {
+    fn rank(self) -> u8 {
+        match self {
+            ExitCode::Verified => 0,
+            ExitCode::NotAvailable => 1,
+            ExitCode::Network => 2,
+            ExitCode::Local => 3,
+            ExitCode::Usage => 4,
+            ExitCode::VerificationFailed => 5,
+            ExitCode::Interrupted => 6,
+        }
+    }
+}
+
+impl Ord for ExitCode {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+impl PartialOrd for ExitCode {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ErrorKind as K, ExitCode as E, ExitCode, Verdict};
+    use hfget_core::finding::Origin;
+
+    #[test]
+    fn nothing_but_a_verdict_that_says_so_is_a_success() {
+        let code = |verdict: Verdict| ExitCode::from(verdict) as u8;
+        assert_eq!(code(Verdict::Verified { against: Origin::Hub }), 0);
+        assert_eq!(code(Verdict::ContentsOnly { allowed: true }), 0);
+        assert_eq!(code(Verdict::ContentsOnly { allowed: false }), 1);
+        assert_eq!(code(Verdict::Failed), 1);
+        assert_eq!(code(Verdict::Nothing), 3);
+        let kinds = [E::Usage, E::NotAvailable, E::Network, E::Local, E::VerificationFailed];
+        let of = [K::Usage, K::NotAvailable, K::Network, K::Local, K::Integrity].map(ExitCode::from);
+        assert_eq!(of, kinds);
+    }
+
+    #[test]
+    fn what_is_known_wrong_outweighs_what_could_not_be_asked() {
+        let worst = |all: &[E]| all.iter().copied().max();
+        assert_eq!(worst(&[E::Local, E::VerificationFailed, E::Network, E::NotAvailable]), Some(E::VerificationFailed));
+        assert_eq!(worst(&[E::Network, E::Local, E::Verified]), Some(E::Local));
+        assert_eq!(worst(&[E::NotAvailable, E::Network]), Some(E::Network));
+        assert_eq!(worst(&[E::Verified, E::NotAvailable]), Some(E::NotAvailable));
+    }
+}
