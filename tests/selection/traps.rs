@@ -67,7 +67,7 @@ fn every_graph_suffix_is_a_variant_and_no_part_of_the_model() {
     assert_eq!(chosen.weights(), ["onnx/model_qint8_avx512_vnni.onnx"]);
     match error(&repo, &only_variant("onnx", "qint8_arm46")) {
         SelectError::VariantAbsent { found, .. } => {
-            assert!(found.iter().any(|name| name == "qint8_arm64"), "{found:?}")
+            assert!(found.iter().any(|name| name == "qint8_arm64"), "{found:?}");
         }
         other => panic!("{other:?}"),
     }

@@ -5,7 +5,7 @@
 //! Data flows one way; each room hands one finished value to the next:
 //!
 //! ```text
-//! RepoSpec ─► Listing ─► select::Selection ─► plan::Plan ─► fetch ─► verify ─► report::Report
+//! RepoSpec ─► Listing ─► select::Selection ─► plan::Plan ─► transfer ─► verify ─► report::Report
 //! ```
 //!
 //! | room | owns | knows nothing of |
@@ -16,7 +16,7 @@
 //! | [`select`] | which files make up exactly one weight family per scope, and why | network, disk |
 //! | [`store`] | where files land: the Hub cache and local folders; locks, partial files, atomic commit | HTTP, formats |
 //! | [`plan`] | what is cached, what will be fetched, how many bytes | how bytes move |
-//! | [`fetch`] | moving bytes: ranges, retries, hashing while streaming | what the bytes mean |
+//! | [`transfer`] | moving bytes: which part comes next, ranges, retries, hashing while bytes arrive | what the bytes mean |
 //! | [`verify`] | digests, coverage of the index, what `hfget-formats` reads from untrusted bytes | network |
 //! | [`lock`] | lockfiles: a selection to the byte, as text | how one is made or used |
 //! | `objects` | object stores: requests, keys, what is kept there, uploads without a disk | what is put there and why |
@@ -29,7 +29,6 @@
 //!
 //! Structs that will grow are `#[non_exhaustive]`: they are made by their `new` or `default` and changed from there.
 
-pub mod fetch;
 pub mod finding;
 pub mod hub;
 pub mod lock;
@@ -45,6 +44,7 @@ pub mod store;
 // For the command only: no part of the stable interface.
 #[doc(hidden)]
 pub mod text;
+pub mod transfer;
 pub mod verify;
 
 /// The README's code compiles.

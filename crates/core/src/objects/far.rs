@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 use super::{ObjectError, Objects};
-use crate::fetch::{BlockReader, Ranges};
+use crate::transfer::{BlockReader, Ranges};
 use crate::verify::{Far, ReadSeek};
 
 /// An object of known size.

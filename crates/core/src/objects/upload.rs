@@ -19,11 +19,11 @@ use super::fetch::Trouble;
 use super::journal::{self, Journal};
 use super::task::{Task, hash};
 use super::{Keys, Mark, ObjectError, Objects};
-use crate::fetch::{Limiter, integrity_finding, mismatch_finding};
 use crate::finding::Finding;
 use crate::hub::{Hub, HubError, Remote};
 use crate::model::{Digest, Entry, Hashed, RepoInfo, RepoPath};
 use crate::progress::{Event, Progress};
+use crate::transfer::{Limiter, integrity_finding, mismatch_finding};
 
 /// Bytes of a part, and the size up to which a file is uploaded in one go.
 pub(crate) const PART: u64 = 8 << 20;

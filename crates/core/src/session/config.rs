@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::fetch::FetchOptions;
 use crate::finding::Policy;
 use crate::hub::HubConfig;
+use crate::transfer::FetchOptions;
 
 /// Where files go.
 #[derive(Debug, Clone, PartialEq, Eq)]

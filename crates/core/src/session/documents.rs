@@ -7,11 +7,11 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use super::{Error, Session};
-use crate::fetch::{Arrived, fetch};
 use crate::model::{CommitId, Entry, Listing, Options, RepoPath};
 use crate::progress::{Progress, Silent};
 use crate::select::{self, Documents, Selection, Step, select};
 use crate::store::Store;
+use crate::transfer::{Arrived, fetch};
 
 /// Small files are read whole; larger ones are not for selection to see.
 const DOCUMENT_LIMIT: u64 = crate::model::INDEX_LIMIT;

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use crate::fetch::FetchError;
 use crate::finding::{BadServer, ErrorKind, Remedy};
 use crate::hub::HubError;
 use crate::model::{Location, RepoPath};
 use crate::select::SelectError;
 use crate::store::StoreError;
 use crate::text::bytes;
+use crate::transfer::FetchError;
 
 /// Why a job could not be done.
 #[derive(Debug, thiserror::Error)]

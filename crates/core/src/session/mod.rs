@@ -39,7 +39,6 @@ pub use prepare::Prepared;
 
 use outcome::{Statuses, paths_of};
 
-use crate::fetch::fetch;
 use crate::finding::{Again, Code, Evidence, Finding, Origin, Outcome, Proof, Remedy, Severity};
 use crate::hub::Hub;
 use crate::model::{Entry, Presence, RepoId, RepoSpec, RepoType, Sha256};
@@ -47,6 +46,7 @@ use crate::progress::{Event, Progress};
 use crate::report::Report;
 use crate::select;
 use crate::store::Store;
+use crate::transfer::fetch;
 use crate::verify::{self, Subject};
 
 /// One or more jobs with the same configuration and connections.

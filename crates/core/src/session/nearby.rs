@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use super::present::Present;
 use super::{Destination, Error, Prepared, Session, Statuses};
-use crate::fetch::Arrived;
 use crate::finding::{Again, Code, Evidence, Finding, Remedy};
 use crate::model::{Entry, Presence, RepoId, RepoPath, RepoType};
 use crate::plan::Item;
 use crate::progress::{Event, Progress};
 use crate::store::{Imported, Store, StoreError};
+use crate::transfer::Arrived;
 
 /// A file with the same bytes as one that is fetched.
 #[derive(Debug, Clone)]

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{Prepared, Session};
-use crate::fetch::Arrived;
 use crate::finding::{Code, Evidence, Expectation, Finding, Outcome, Proof, Severity, Stamp, Weights};
 use crate::model::{Entry, Family, Location, Presence, RepoPath, RepoType, WeightSet};
 use crate::report::{Draft, Totals};
 use crate::select::Selection;
+use crate::transfer::Arrived;
 
 impl Session {
     /// The report of a job, but for its verdict.

@@ -13,11 +13,11 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 use super::{Prepared, Session};
-use crate::fetch::{BlockReader, Ranges};
 use crate::hub::{Hub, HubError, Remote, ShownUrl};
 use crate::model::{Presence, RepoInfo, RepoPath};
 use crate::plan::Item;
 use crate::progress::Silent;
+use crate::transfer::{BlockReader, Ranges};
 
 impl Session {
     /// Where the files of a plan are.

@@ -15,13 +15,13 @@ use self::shelf::Shelf;
 use super::documents::is_content;
 use super::outcome::paths_of;
 use super::{Error, Prepared, Session, Statuses};
-use crate::fetch::Limiter;
 use crate::finding::{Again, Evidence, Finding, Outcome, Remedy};
 use crate::lock::{LockedFile, LockedRepo};
 use crate::model::{Entry, Listing, Options, Presence, RepoPath};
 use crate::objects::{Done, Keys, ObjectError, Objects, PART, Upload, UploadError};
 use crate::progress::Event;
 use crate::report::Report;
+use crate::transfer::Limiter;
 
 /// Large files on their way at once; each has several parts.
 const LARGE: usize = 4;

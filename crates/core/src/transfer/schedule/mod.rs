@@ -1,5 +1,9 @@
-//! Who fetches what: files waiting, files open, parts in flight. Decides under one lock and does
-//! nothing itself; the workers act.
+//! Which part comes next, and with how many connections: files waiting, files open, parts in flight. Decides under one
+//! lock and does nothing itself; the workers act.
+
+mod ends;
+mod ramp;
+mod worker;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,16 +12,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::inflight::{Open, Part};
+pub(super) use self::ends::Opened;
+use self::ramp::Ramp;
+pub(super) use self::worker::work;
+use super::assemble::{Budget, lock};
 use super::limit::Limiter;
-use super::ramp::Ramp;
-use super::window::Budget;
-use super::work::lock;
-use super::{Arrived, FetchError, FetchOptions, FetchReport};
-use crate::finding::Finding;
+use super::part::{Open, Part};
+use super::{FetchError, FetchOptions, FetchReport};
 use crate::hub::Hub;
-use crate::model::{Entry, Hashed, RepoInfo, RepoPath};
-use crate::progress::{Event, Progress};
+use crate::model::{Entry, RepoInfo, RepoPath};
+use crate::progress::Progress;
 use crate::store::Store;
 
 /// Files up to this are small: one request fetches them, and many are on their way at once.
@@ -72,7 +76,7 @@ struct State {
 }
 
 /// Everything the workers of a run share.
-pub(super) struct Engine {
+pub(super) struct Schedule {
     /// Endpoints: the first one listed the files.
     pub hubs: Vec<Arc<Hub>>,
     /// Those that are not asked any more, for any file.
@@ -93,7 +97,7 @@ pub(super) struct Engine {
     lanes: usize,
 }
 
-impl Engine {
+impl Schedule {
     pub fn new(
         hubs: Vec<Arc<Hub>>,
         store: Arc<Store>,
@@ -104,7 +108,7 @@ impl Engine {
     ) -> Self {
         let (large, small): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|e| e.size > SMALL);
         let own = |entries: Vec<&Entry>| entries.into_iter().cloned().collect();
-        Engine {
+        Schedule {
             useless: hubs.iter().map(|_| AtomicBool::new(false)).collect(),
             hubs,
             store,
@@ -161,7 +165,7 @@ impl Engine {
     /// The next thing to do; waits for it.
     pub async fn next(&self) -> Job {
         loop {
-            // Listening starts before looking, so that nothing is missed in between.
+            // Why this order: a change between the look and the wait must wake this worker. So it listens first.
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
             match self.look() {
@@ -194,6 +198,9 @@ impl Engine {
         if self.is_over() {
             return Look::Job(Job::Stop);
         }
+        // Why this order: bytes of open files come first, because a file that is whole frees its lock, its lane and its
+        // place in memory. Then another file is opened, so that its first request overlaps with the last bytes of the
+        // others. A part in flight is split last: two requests for one part cost more than a request for a new one.
         let now = Instant::now();
         let mut wait = Duration::from_millis(500);
         let large_parts = || state.parts.iter().filter(|p| p.open.work.entry.size > SMALL);
@@ -218,7 +225,7 @@ impl Engine {
             }
         }
         if let Some(part) = claimed {
-            // The lanes take turns, so that all their hashers are fed.
+            // Why this order: the lanes take turns, so that the hash of each file has bytes to go on with.
             if let Some(i) = state.open.iter().position(|o| Arc::ptr_eq(o, &part.open)) {
                 let lane = state.open.remove(i);
                 state.open.push(lane);
@@ -246,6 +253,8 @@ impl Engine {
         for (_, again) in &state.locked {
             *wait = (*wait).min(again.saturating_duration_since(now));
         }
+        // Why this order: large files before small ones, because the run ends when the longest of them does. Small files
+        // fill the rest of the workers. The files of another process come first of all: they have waited already.
         // A lane is free when no open large file has bytes left to hand out.
         let large = state.open.iter().filter(|o| o.work.entry.size > SMALL).count() + state.opening_large;
         if large < self.lanes
@@ -255,87 +264,6 @@ impl Engine {
         }
         let small = state.open.len() + state.opening;
         if small < self.options.jobs.max(1) + self.lanes { state.small.pop_front() } else { None }
-    }
-
-    /// The end of [`Job::Open`].
-    pub fn opened(&self, entry: &Entry, outcome: Opened) {
-        let mut state = lock(&self.state);
-        state.opening -= 1;
-        state.opening_large -= usize::from(entry.size > SMALL);
-        match outcome {
-            Opened::Here => {
-                state.report.done.push(Arrived { path: entry.path.clone(), received: 0, hashed: None });
-            }
-            Opened::Locked => {
-                let now = Instant::now();
-                let wait = state.waits.entry(entry.path.clone()).or_insert(Wait { since: now, told: None });
-                if wait.told.is_none_or(|told| now.duration_since(told) >= TELL_EVERY) {
-                    wait.told = Some(now);
-                    let waited = now.duration_since(wait.since);
-                    self.progress.event(Event::WaitingForLock { path: &entry.path, waited });
-                }
-                state.locked.push((entry.clone(), now + LOCK_PAUSE));
-            }
-            Opened::Crowded(error) => {
-                let now = Instant::now();
-                let wait = state.waits.entry(entry.path.clone()).or_insert(Wait { since: now, told: None });
-                if now.duration_since(wait.since) > self.options.lock_wait {
-                    state.fatal.get_or_insert(error);
-                    self.over.store(true, Ordering::Relaxed);
-                } else {
-                    state.locked.push((entry.clone(), now + LOCK_PAUSE));
-                }
-            }
-            Opened::Work(open) => state.open.push(open),
-            Opened::Failed(error) => {
-                state.fatal.get_or_insert(error);
-                self.over.store(true, Ordering::Relaxed);
-            }
-        }
-        drop(state);
-        self.wake();
-    }
-
-    /// The end of [`Job::Fetch`], however it ended.
-    pub fn parted(&self, part: &Arc<Part>) {
-        lock(&self.state).parts.retain(|p| !Arc::ptr_eq(p, part));
-        self.wake();
-    }
-
-    /// A file has its name, or will not get it.
-    pub fn closed(&self, open: &Arc<Open>, end: Result<Hashed, Finding>) {
-        let mut state = lock(&self.state);
-        let before = state.open.len();
-        state.open.retain(|o| !Arc::ptr_eq(o, open));
-        if state.open.len() < before {
-            match end {
-                Ok(hashed) => {
-                    let received = open.work.received.load(Ordering::Relaxed);
-                    let path = open.work.entry.path.clone();
-                    state.report.done.push(Arrived { path, received, hashed: Some(hashed) });
-                }
-                Err(finding) => state.report.failed.push(finding),
-            }
-        }
-        drop(state);
-        self.wake();
-    }
-
-    /// Ends the run.
-    pub fn fatal(&self, error: FetchError) {
-        lock(&self.state).fatal.get_or_insert(error);
-        self.over.store(true, Ordering::Relaxed);
-        self.wake();
-    }
-
-    /// What came of it all.
-    pub fn outcome(&self) -> Result<FetchReport, FetchError> {
-        let mut state = lock(&self.state);
-        if let Some(error) = state.fatal.take() {
-            return Err(error);
-        }
-        state.report.over_xet = self.over_xet.load(Ordering::Relaxed);
-        Ok(std::mem::take(&mut state.report))
     }
 
     /// Whether a part is far slower than the others: worth another connection.
@@ -354,18 +282,6 @@ impl Engine {
     }
 }
 
-/// What came of opening a file.
-pub(super) enum Opened {
-    /// Somebody else has finished it meanwhile.
-    Here,
-    /// Somebody else works on it.
-    Locked,
-    /// The system has no descriptor left just now.
-    Crowded(FetchError),
-    Work(Arc<Open>),
-    Failed(FetchError),
-}
-
 /// Takes the second half of what is left of the part that has most left.
 fn steal(parts: &[Arc<Part>]) -> Option<Arc<Part>> {
     let victim =
@@ -375,6 +291,8 @@ fn steal(parts: &[Arc<Part>]) -> Option<Arc<Part>> {
         return None;
     }
     let end = victim.end.load(Ordering::Relaxed);
+    // Why this order: the victim goes on with the first half, which the hash needs first. Its end moves before the
+    // second half is handed out, so that no byte is asked for twice by more than what is in flight.
     let middle = end - left / 2;
     victim.end.store(middle, Ordering::Relaxed);
     let claim = victim.open.work.claim_stolen(middle..end);

@@ -1,6 +1,10 @@
 //! A file being fetched: which of its bytes were asked for, have arrived and were hashed. No
 //! network and no scheduling: workers ask this for ranges and hand it blocks.
 
+mod finish;
+mod window;
+mod writer;
+
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -10,7 +14,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::window::{Block, Budget, Window};
+pub(super) use self::finish::kick;
+use self::window::Window;
+pub(super) use self::window::{Block, Budget};
+pub(super) use self::writer::Writer;
 use crate::model::{Digest, Entry, Hashed, Hasher};
 use crate::progress::{Event, Progress};
 use crate::store::{Partial, RangeSet, StoreError};
@@ -229,6 +236,8 @@ impl FileWork {
             if state.round != claim.round {
                 return Ok(());
             }
+            // Why this order: the block counts as written only after the system has taken all of it. The hash may read
+            // what counts as written back from the file.
             state.written.insert(block.start..block.end());
             state.failures = 0;
             // While somebody hashes, `hashed` is what that somebody has taken already.
@@ -246,6 +255,8 @@ impl FileWork {
         let Some(partial) = state.partial.as_mut().filter(|_| current) else { return Ok(()) };
         partial.record(range)?;
         let Some(flush) = partial.flush_due() else { return Ok(()) };
+        // Why this order: the bytes are flushed before the journal says that they are, and nobody waits for the lock
+        // meanwhile. A flush takes seconds on a slow disk.
         drop(state);
         let ended = flush.run();
         let mut state = lock(&self.state);
@@ -271,6 +282,8 @@ impl FileWork {
             let mut state = lock(&self.state);
             let at = state.hashed;
             if let Some(block) = state.window.take(at) {
+                // Why this order: the frontier moves before the bytes are hashed, so that a writer who looks now knows
+                // what is no longer needed in memory. Nobody else hashes: the hasher is here.
                 state.hashed = block.end();
                 let wake = state.waiting > 0 && state.window.has_room();
                 drop(state);
@@ -309,6 +322,8 @@ impl FileWork {
             return Ok(false);
         }
         let mut state = lock(&self.state);
+        // Why this order: the journal is emptied before the file is replaced and before the new round begins. After a
+        // kill in between the next run starts the file again, and believes no byte of the old round.
         if let Some(partial) = &mut state.partial {
             partial.reset()?;
             let file = Arc::clone(partial.file());
@@ -345,5 +360,5 @@ impl FileWork {
 }
 
 #[cfg(test)]
-#[path = "tests/work.rs"]
+#[path = "tests/assemble.rs"]
 mod tests;

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::super::window::{Block, Budget};
 use super::*;
 use crate::model::CommitId;
 use crate::progress::Silent;

@@ -1,14 +1,42 @@
-//! A file that is open, and a part of it on its way. Who works on which is the engine's business.
+//! A file that is open, and a part of it on its way: where it can be had from, how far it came, how fast. Which part
+//! comes next is the schedule's business.
+
+mod failure;
+mod request;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use super::work::{Claim, FileWork};
-use crate::hub::Remote;
+pub(super) use self::failure::{failed, leave_xet};
+pub(super) use self::request::fetch;
+
+use super::assemble::{Claim, FileWork};
+use crate::hub::{HubError, Remote};
+use crate::store::StoreError;
 
 /// With so little left of a part its connection does not count any more: the next one is opened.
 const NEAR: u64 = 1 << 20;
+
+/// Why a part ended early.
+pub(super) enum Ended {
+    Hub(HubError),
+    Store(StoreError),
+    /// The file needs another way; nothing is wrong.
+    Aside,
+}
+
+impl From<HubError> for Ended {
+    fn from(error: HubError) -> Self {
+        Ended::Hub(error)
+    }
+}
+
+impl From<StoreError> for Ended {
+    fn from(error: StoreError) -> Self {
+        Ended::Store(error)
+    }
+}
 
 /// A file with the places it can be had from.
 pub(super) struct Open {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::work::lock;
+use super::assemble::lock;
 
 /// Hands out bytes at a rate; a tenth of a second's worth may be taken at once.
 pub(crate) struct Limiter {

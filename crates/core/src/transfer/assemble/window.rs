@@ -18,7 +18,7 @@ const FAR: u64 = 256 << 20;
 
 /// Consecutive bytes as they came from the network, not copied together.
 #[derive(Debug, Default)]
-pub(super) struct Block {
+pub(in crate::transfer) struct Block {
     pub start: u64,
     pub pieces: Vec<Bytes>,
     pub len: usize,
@@ -41,7 +41,7 @@ impl Block {
 
 /// Memory for blocks that wait, shared by all files.
 #[derive(Debug)]
-pub(super) struct Budget(AtomicUsize);
+pub(in crate::transfer) struct Budget(AtomicUsize);
 
 impl Default for Budget {
     fn default() -> Self {

@@ -1,5 +1,7 @@
-//! The transfer engine: bytes from the Hub into the store's partial files, hashed on the way. What
+//! The transfer: bytes from the Hub into the partial files of the store, hashed on the way. What
 //! the bytes mean lives elsewhere.
+//!
+//! `schedule` decides which part comes next, `part` is one request, `assemble` brings the bytes of parts to the file.
 //!
 //! One queue of parts for all files, and many workers. A worker opens files (lock, what an earlier run
 //! left) and streams parts of them; blocking threads write each block at its place and hash the file
@@ -8,14 +10,11 @@
 //! without work takes half of the part that has most left. Memory is a block or two a worker, whatever
 //! the size of the files.
 
+mod assemble;
 mod blocks;
-mod engine;
-mod inflight;
 mod limit;
-mod ramp;
-mod window;
-mod work;
-mod worker;
+mod part;
+mod schedule;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +22,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 pub(crate) use self::blocks::{BlockReader, Ranges};
-use self::engine::Engine;
 #[cfg(feature = "object-store")]
 pub(crate) use self::limit::Limiter;
+use self::schedule::Schedule;
 
 use crate::finding::{BadServer, Code, ErrorKind, Finding, Remedy};
 use crate::hub::{Hub, HubError};
@@ -152,12 +151,13 @@ pub async fn fetch(
     options: FetchOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<FetchReport, FetchError> {
-    let engine = Engine::new(hubs.to_vec(), Arc::clone(store), info.clone(), entries, options, Arc::clone(progress));
-    let engine = Arc::new(engine);
+    let schedule =
+        Schedule::new(hubs.to_vec(), Arc::clone(store), info.clone(), entries, options, Arc::clone(progress));
+    let schedule = Arc::new(schedule);
     // Dropping the set stops the workers.
     let mut workers = JoinSet::new();
-    for number in 0..engine.workers() {
-        workers.spawn(worker::work(Arc::clone(&engine), number));
+    for number in 0..schedule.workers() {
+        workers.spawn(schedule::work(Arc::clone(&schedule), number));
     }
     loop {
         tokio::select! {
@@ -166,8 +166,8 @@ pub async fn fetch(
                 Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                 Some(_) => {}
             },
-            () = engine.overdue() => break,
+            () = schedule.overdue() => break,
         }
     }
-    engine.outcome()
+    schedule.outcome()
 }

@@ -1,0 +1,86 @@
+//! What a failed request means for its file and for the run: another way, another endpoint, a wait, or the end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Open, Part};
+use crate::hub::{HubError, Verdict};
+use crate::progress::Event;
+use crate::transfer::assemble::lock;
+use crate::transfer::integrity_finding;
+use crate::transfer::schedule::Schedule;
+
+/// From now on the file comes over HTTP; `false` when that is so already, or not wanted.
+pub(in crate::transfer) fn leave_xet(schedule: &Schedule, open: &Open) -> bool {
+    let leave = open.is_over_xet() && schedule.hubs[0].may_leave_xet();
+    if leave {
+        open.remotes[0].use_xet(false);
+        schedule.hubs[0].xet_failed();
+    }
+    leave
+}
+
+/// What a failed request means for its file and for the run.
+pub(in crate::transfer) async fn failed(schedule: &Arc<Schedule>, part: &Arc<Part>, endpoint: usize, error: HubError) {
+    let open = &part.open;
+    if leave_xet(schedule, open) {
+        let why = format!("{}; on over HTTP (--transport http asks for that at once)", error.brief());
+        let wait = Duration::ZERO;
+        schedule.progress.event(Event::Retry { path: Some(&open.work.entry.path), why: &why, attempt: 2, wait });
+        return;
+    }
+    // What this endpoint will never serve, another one may.
+    let integrity = matches!(error, HubError::WrongLength { .. } | HubError::Changed { .. });
+    if (integrity || !error.is_retryable()) && open.give_up(endpoint) {
+        let why = error.brief();
+        let wait = Duration::ZERO;
+        schedule.progress.event(Event::Retry { path: Some(&open.work.entry.path), why: &why, attempt: 2, wait });
+        return;
+    }
+    if matches!(error, HubError::Held { .. }) {
+        return;
+    }
+    let hub = &schedule.hubs[endpoint];
+    if error.limit().is_some() {
+        // A wait that is kept is no failure: who asks the host next waits for it, and others need not be asked.
+        if let Verdict::Over(error) = hub.judge(error, 1, &*schedule.progress) {
+            match schedule.give_up(open, endpoint) {
+                None => schedule.fatal(error.into()),
+                Some(true) => {
+                    let why = format!("{}; it is not asked any more", error.brief());
+                    schedule.progress.event(Event::Retry { path: None, why: &why, attempt: 2, wait: Duration::ZERO });
+                }
+                Some(false) => {}
+            }
+        }
+        return;
+    }
+    let Some(failures) = open.work.failed(&part.claim) else { return };
+    // With mirrors every endpoint gets its tries.
+    let failures = failures.div_ceil(u32::try_from(schedule.hubs.len()).unwrap_or(1));
+    let why = error.brief();
+    match hub.judge(error, failures, &*schedule.progress) {
+        Verdict::Held => {}
+        Verdict::Again(wait) => {
+            if schedule.hubs.len() > 1 {
+                // Others have the file.
+                hub.leave_alone(wait);
+            } else {
+                // Nobody asks for the file meanwhile, and no worker sleeps over it: a part that nobody fetches must not
+                // count as one on its way.
+                *lock(&open.not_before) = Some(Instant::now() + wait);
+            }
+            let path = Some(&open.work.entry.path);
+            schedule.progress.event(Event::Retry { path, why: &why, attempt: failures + 1, wait });
+        }
+        Verdict::Over(error) if integrity => {
+            schedule.closed(open, Err(integrity_finding(&open.work.entry.path, &error)));
+            let work = Arc::clone(open);
+            let abandoned = tokio::task::spawn_blocking(move || work.work.abandon()).await;
+            if let Ok(Err(error)) = abandoned {
+                schedule.fatal(error.into());
+            }
+        }
+        Verdict::Over(error) => schedule.fatal(error.into()),
+    }
+}

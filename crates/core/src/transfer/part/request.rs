@@ -1,0 +1,88 @@
+//! One request: a range is opened and read, and its bytes are handed on to be written. What a failure means is
+//! settled in `failure`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{Ended, Part};
+use crate::hub::Body;
+use crate::transfer::assemble::{BLOCK, Writer};
+use crate::transfer::schedule::Schedule;
+
+/// How often a connection compares itself with the others.
+const COMPARE_EVERY: Duration = Duration::from_secs(3);
+
+/// Streams a part to where it belongs.
+pub(in crate::transfer) async fn fetch(
+    schedule: &Arc<Schedule>,
+    part: &Arc<Part>,
+    endpoint: usize,
+) -> Result<(), Ended> {
+    let work = &part.open.work;
+    let range = part.claim.range.clone();
+    let hub = &schedule.hubs[endpoint];
+    let mut body = hub.open(&part.open.remotes[endpoint], range.clone()).await?;
+    let skip = range.start - body.start.min(range.start);
+    if skip > 0 && work.takes_ranges() {
+        // A server that ignores ranges sends the whole file to every connection: one is enough.
+        work.ranges_are_ignored();
+        if range.start != work.frontier() {
+            return Err(Ended::Aside);
+        }
+    }
+    let mut writer = Writer::new(schedule, part);
+    let outcome = stream(schedule, part, &mut writer, &mut body, skip).await;
+    if body.is_over_xet() {
+        let came = part.at.load(Ordering::Relaxed).saturating_sub(range.start);
+        schedule.over_xet.fetch_add(came, Ordering::Relaxed);
+    }
+    // Why this order: the bytes that came are written and noted before the failure is told, because they are worth keeping.
+    writer.finish().await.and(outcome)
+}
+
+/// Moves a body's bytes into blocks until the part is whole.
+async fn stream(
+    schedule: &Arc<Schedule>,
+    part: &Arc<Part>,
+    writer: &mut Writer<'_>,
+    body: &mut Body<'_>,
+    mut skip: u64,
+) -> Result<(), Ended> {
+    let mut compared = Instant::now();
+    let mut near = false;
+    while let Some(mut bytes) = body.chunk().await? {
+        if let Some(limiter) = &schedule.limiter {
+            limiter.pass(bytes.len()).await;
+        }
+        if skip > 0 {
+            let drop = usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len());
+            let _ = bytes.split_to(drop);
+            skip -= drop as u64;
+        }
+        // The end may have come nearer: another worker took what is behind it.
+        let end = part.end.load(Ordering::Relaxed);
+        bytes.truncate(usize::try_from(end.saturating_sub(writer.block.end())).unwrap_or(usize::MAX));
+        writer.block.push(bytes);
+        part.at.store(writer.block.end(), Ordering::Relaxed);
+        let over = writer.block.end() >= end;
+        if (writer.block.len >= BLOCK || over) && !writer.flush().await {
+            return Ok(());
+        }
+        if !near && part.is_near_its_end() {
+            // Another worker may ask for the next part, so that its first bytes are not waited for.
+            near = true;
+            schedule.wake_one();
+        }
+        if over && end < part.claim.range.end || schedule.is_over() {
+            return Ok(());
+        }
+        if compared.elapsed() > COMPARE_EVERY {
+            if schedule.lags(part) {
+                return Err(Ended::Aside);
+            }
+            compared = Instant::now();
+        }
+    }
+    Ok(())
+}

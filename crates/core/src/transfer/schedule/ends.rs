@@ -1,0 +1,108 @@
+//! What came of a job: the schedule takes note of it, and everybody looks for work again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::{LOCK_PAUSE, SMALL, Schedule, TELL_EVERY, Wait};
+use crate::finding::Finding;
+use crate::model::{Entry, Hashed};
+use crate::progress::Event;
+use crate::transfer::assemble::lock;
+use crate::transfer::part::{Open, Part};
+use crate::transfer::{Arrived, FetchError, FetchReport};
+
+/// What came of opening a file.
+pub(in crate::transfer) enum Opened {
+    /// Somebody else has finished it meanwhile.
+    Here,
+    /// Somebody else works on it.
+    Locked,
+    /// The system has no descriptor left just now.
+    Crowded(FetchError),
+    Work(Arc<Open>),
+    Failed(FetchError),
+}
+
+impl Schedule {
+    /// The end of [`Job::Open`].
+    pub fn opened(&self, entry: &Entry, outcome: Opened) {
+        let mut state = lock(&self.state);
+        state.opening -= 1;
+        state.opening_large -= usize::from(entry.size > SMALL);
+        match outcome {
+            Opened::Here => {
+                state.report.done.push(Arrived { path: entry.path.clone(), received: 0, hashed: None });
+            }
+            Opened::Locked => {
+                let now = Instant::now();
+                let wait = state.waits.entry(entry.path.clone()).or_insert(Wait { since: now, told: None });
+                if wait.told.is_none_or(|told| now.duration_since(told) >= TELL_EVERY) {
+                    wait.told = Some(now);
+                    let waited = now.duration_since(wait.since);
+                    self.progress.event(Event::WaitingForLock { path: &entry.path, waited });
+                }
+                state.locked.push((entry.clone(), now + LOCK_PAUSE));
+            }
+            Opened::Crowded(error) => {
+                let now = Instant::now();
+                let wait = state.waits.entry(entry.path.clone()).or_insert(Wait { since: now, told: None });
+                if now.duration_since(wait.since) > self.options.lock_wait {
+                    state.fatal.get_or_insert(error);
+                    self.over.store(true, Ordering::Relaxed);
+                } else {
+                    state.locked.push((entry.clone(), now + LOCK_PAUSE));
+                }
+            }
+            Opened::Work(open) => state.open.push(open),
+            Opened::Failed(error) => {
+                state.fatal.get_or_insert(error);
+                self.over.store(true, Ordering::Relaxed);
+            }
+        }
+        drop(state);
+        self.wake();
+    }
+
+    /// The end of [`Job::Fetch`], however it ended.
+    pub fn parted(&self, part: &Arc<Part>) {
+        lock(&self.state).parts.retain(|p| !Arc::ptr_eq(p, part));
+        self.wake();
+    }
+
+    /// A file has its name, or will not get it.
+    pub fn closed(&self, open: &Arc<Open>, end: Result<Hashed, Finding>) {
+        let mut state = lock(&self.state);
+        let before = state.open.len();
+        state.open.retain(|o| !Arc::ptr_eq(o, open));
+        if state.open.len() < before {
+            match end {
+                Ok(hashed) => {
+                    let received = open.work.received.load(Ordering::Relaxed);
+                    let path = open.work.entry.path.clone();
+                    state.report.done.push(Arrived { path, received, hashed: Some(hashed) });
+                }
+                Err(finding) => state.report.failed.push(finding),
+            }
+        }
+        drop(state);
+        self.wake();
+    }
+
+    /// Ends the run.
+    pub fn fatal(&self, error: FetchError) {
+        lock(&self.state).fatal.get_or_insert(error);
+        self.over.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// What came of it all.
+    pub fn outcome(&self) -> Result<FetchReport, FetchError> {
+        let mut state = lock(&self.state);
+        if let Some(error) = state.fatal.take() {
+            return Err(error);
+        }
+        state.report.over_xet = self.over_xet.load(Ordering::Relaxed);
+        Ok(std::mem::take(&mut state.report))
+    }
+}

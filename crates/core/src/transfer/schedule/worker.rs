@@ -1,0 +1,112 @@
+//! One worker's loop: it takes what the schedule gives it, and opens files. How a part is fetched and what a failure
+//! means is the business of `part`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Job, Opened, SMALL, Schedule};
+use crate::hub::Remote;
+use crate::model::{Entry, Presence};
+use crate::progress::Event;
+use crate::store::StoreError;
+use crate::transfer::FetchError;
+use crate::transfer::assemble::{FileWork, kick};
+use crate::transfer::part::{Ended, Open, failed, fetch};
+
+/// Works until there is nothing left to do. `number` tells workers apart.
+pub(in crate::transfer) async fn work(schedule: Arc<Schedule>, number: usize) {
+    loop {
+        match schedule.next().await {
+            Job::Stop => return schedule.wake(),
+            Job::Open(entry) => {
+                let outcome = open(&schedule, &entry).await;
+                // Why this order: the watcher hears of the file before any worker can report bytes of it.
+                if let Opened::Work(open) = &outcome {
+                    started(&schedule, open);
+                }
+                schedule.opened(&entry, outcome);
+            }
+            Job::Fetch(part) => {
+                let endpoint = schedule.endpoint(&part.open, number);
+                let outcome = fetch(&schedule, &part, endpoint).await;
+                let left = part.at.load(Ordering::Relaxed)..part.end.load(Ordering::Relaxed);
+                // Why this order: what did not come is given back first, then the failure is judged, and only then does
+                // the part leave the list. While it is on the list nobody takes the file for idle.
+                part.open.work.release(&part.claim, left);
+                let retry = match outcome {
+                    Ok(()) | Err(Ended::Aside) => None,
+                    Err(Ended::Store(error)) => {
+                        schedule.fatal(error.into());
+                        None
+                    }
+                    Err(Ended::Hub(error)) => Some(error),
+                };
+                if let Some(error) = retry {
+                    failed(&schedule, &part, endpoint, error).await;
+                }
+                schedule.parted(&part);
+            }
+        }
+    }
+}
+
+fn started(schedule: &Arc<Schedule>, open: &Arc<Open>) {
+    let (path, size) = (&open.work.entry.path, open.work.entry.size);
+    schedule.progress.event(Event::FileStarted { path, size, have: open.work.have() });
+    kick(schedule, open);
+}
+
+/// Takes the file's lock and looks at what is there.
+async fn open(schedule: &Arc<Schedule>, entry: &Entry) -> Opened {
+    let (own, entry) = (Arc::clone(schedule), entry.clone());
+    let path = entry.path.clone();
+    match tokio::task::spawn_blocking(move || open_blocking(&own, &entry)).await {
+        Ok(Ok(opened)) => opened,
+        // Files that are open will be closed: the system is asked again.
+        Ok(Err(error)) if error.is_out_of_descriptors() => Opened::Crowded(error.into()),
+        Ok(Err(error)) => Opened::Failed(error.into()),
+        Err(_) => Opened::Failed(FetchError::Worker { path }),
+    }
+}
+
+fn open_blocking(schedule: &Arc<Schedule>, entry: &Entry) -> Result<Opened, StoreError> {
+    let (store, commit) = (&schedule.store, schedule.info.commit);
+    let lock = match store.try_lock(entry)? {
+        // Two writers do no harm, and who holds it may never let go.
+        None if schedule.has_waited(&entry.path) => store.lock_anyway(entry)?,
+        lock => lock,
+    };
+    let Some(lock) = lock else {
+        return Ok(Opened::Locked);
+    };
+    // Why this order: the lock comes before the look. What is seen under the lock cannot be half of what another process
+    // is writing.
+    if !schedule.options.force {
+        let here = match store.presence(&commit, entry)? {
+            Presence::Verified => store.adopt(&commit, entry, None).map(|_| true)?,
+            // Another tool may have finished it meanwhile; believe its bytes, not its word.
+            Presence::Unverified => store.adopt(&commit, entry, None).is_ok(),
+            _ => false,
+        };
+        if here {
+            return Ok(Opened::Here);
+        }
+    }
+    let partial = store.partial(lock, &commit, entry)?;
+    if entry.size > SMALL {
+        partial.reserve()?;
+    }
+    let remote = |_| Remote::new(Arc::clone(&schedule.info), entry.clone());
+    let remotes: Vec<Remote> = schedule.hubs.iter().map(remote).collect();
+    if entry.size > SMALL && schedule.hubs[0].uses_xet(entry) {
+        remotes[0].use_xet(true);
+    }
+    let useless = schedule.useless.iter().map(|given_up| AtomicBool::new(given_up.load(Ordering::Relaxed))).collect();
+    let not_before = std::sync::Mutex::default();
+    Ok(Opened::Work(Arc::new(Open {
+        work: FileWork::new(partial, Arc::clone(&schedule.budget)),
+        remotes,
+        useless,
+        not_before,
+    })))
+}
