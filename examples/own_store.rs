@@ -47,7 +47,7 @@ impl Progress for Counter {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let (config, _loopback) = hub_config()?;
-    let hub = Hub::new(config)?;
+    let hub = Hub::new(config);
     let counter = Counter::default();
     let spec: RepoSpec = std::env::args().nth(1).as_deref().unwrap_or("THUDM/chatglm3-6b").parse()?;
 

@@ -97,12 +97,11 @@ fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparis
     if specs.iter().any(|spec| spec.endpoint != specs[0].endpoint) {
         return Err("the URLs name different hosts; run once for each".into());
     }
-    let mut reference =
-        hub(args.endpoint.as_deref(), specs[0].endpoint.as_deref(), false).map_err(|e| e.to_string())?;
+    let mut reference = hub(args.endpoint.as_deref(), specs[0].endpoint.as_deref()).map_err(|e| e.to_string())?;
     if let Some(withheld) = &reference.withheld {
         screen.note(&render::remedies::withheld(withheld));
     }
-    args.patience.apply(&mut reference);
+    args.patience.apply(&mut reference.timing);
     if ["s3://", "gs://", "az://"].iter().any(|scheme| args.mirror.starts_with(scheme)) {
         return Err(
             "an object store is no server to compare with: `hfget verify URL` holds it against its manifest".into()

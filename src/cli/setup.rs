@@ -1,6 +1,7 @@
 //! From flags and the environment to the repos that are meant and a session that works on them.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,10 +9,13 @@ use std::sync::Arc;
 use hfget_core::finding::Policy;
 use hfget_core::hub::{ConfigError, HubConfig, Token, cache_dir};
 use hfget_core::model::{RepoId, RepoSpec, RepoType, Revision};
+#[cfg(feature = "object-store")]
+use hfget_core::object_store::{ObjectUrl, StoreConfig};
 use hfget_core::session::{Config, Destination, Session};
+use hfget_core::source::SourceConfig;
 use hfget_core::text::printable;
 
-use super::args::{Place, Repos, Transfer};
+use super::args::{Place, Repos, Secret, Transfer};
 use super::screen::{Screen, env_flag};
 use super::words::{self, Named};
 use crate::exit::{Ends, ExitCode};
@@ -132,19 +136,57 @@ pub(super) fn folders<'a>(
     Ok(repos.into_iter().map(|repo| Destination::LocalDir(expand(repo))).collect())
 }
 
-/// The Hub that `--endpoint` or the environment names, or a pasted URL where `--endpoint` does not. A run that asks
-/// nobody needs no token.
-pub(super) fn hub(endpoint: Option<&str>, pasted: Option<&str>, offline: bool) -> Result<HubConfig, ConfigError> {
-    let env = |name: &str| match name {
+/// What a run may know of the environment. One that asks nobody needs no token and no proxy.
+fn environment(offline: bool) -> impl Fn(&str) -> Option<OsString> {
+    move |name| match name {
         "HF_HUB_DISABLE_IMPLICIT_TOKEN" if offline => Some("1".into()),
         proxy if offline && proxy.to_ascii_uppercase().ends_with("_PROXY") => None,
         name => std::env::var_os(name),
-    };
-    let hub = HubConfig::from_env(endpoint, env)?;
+    }
+}
+
+/// The variables that the credentials of an object store may come from.
+fn store_options() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// An object store with the credentials of the environment.
+#[cfg(feature = "object-store")]
+pub(super) fn store_config(url: ObjectUrl) -> StoreConfig {
+    StoreConfig::from(url).with_options(store_options())
+}
+
+/// The Hub that `--endpoint` or the environment names, or a pasted URL where `--endpoint` does not.
+pub(super) fn hub(endpoint: Option<&str>, pasted: Option<&str>) -> Result<HubConfig, ConfigError> {
+    let hub = HubConfig::from_env(endpoint, environment(false))?;
     match pasted.filter(|_| endpoint.is_none()) {
         Some(url) => hub.pasted(url),
         None => Ok(hub),
     }
+}
+
+/// The same, where it may be an object store too.
+fn source(endpoint: Option<&str>, pasted: Option<&str>, offline: bool) -> Result<SourceConfig, ConfigError> {
+    let source = SourceConfig::from_env(endpoint, environment(offline), store_options())?;
+    match pasted.filter(|_| endpoint.is_none()) {
+        Some(url) => source.pasted(url),
+        None => Ok(source),
+    }
+}
+
+/// The token that `--token` gives.
+fn typed_token(secret: &Secret, place: &Place, pasted: Option<&str>, screen: &Screen) -> Result<Token, ExitCode> {
+    let fail = |text: &dyn std::fmt::Display| {
+        screen.fail("--token", text, None);
+        ExitCode::Usage
+    };
+    // A token goes to the endpoint that the user configured, and to no other.
+    if pasted.is_some() && place.endpoint.is_none() {
+        return Err(fail(&"a token is not sent to the host of a pasted address; name the host with --endpoint"));
+    }
+    let token = Token::new(secret.reveal()).map_err(|error| fail(&error))?;
+    screen.note(&"--token stays in the history of the shell, and other users can see it; set HF_TOKEN instead");
+    Ok(token)
 }
 
 /// A session as the flags and the environment say; `elsewhere`, when given, is where files go instead.
@@ -158,41 +200,25 @@ pub(super) fn session(
 ) -> Result<Session, ExitCode> {
     let env = |name: &str| std::env::var_os(name);
     let offline = place.offline || env_flag("HF_HUB_OFFLINE") || env_flag("TRANSFORMERS_OFFLINE");
-    let hub = hub(place.endpoint.as_deref(), pasted, offline).map_err(|error| {
+    let bad = |error: ConfigError| {
         screen.fail("", &error, remedies::of_config(&error));
         ExitCode::Usage
-    });
-    let mut hub = hub?;
-    if let Some(withheld) = &hub.withheld {
-        screen.note(&remedies::withheld(withheld));
-    }
-    if let Some(transport) = transfer.transport {
-        hub.transport = transport;
-    }
-    transfer.patience.apply(&mut hub);
-    if let Some(secret) = &place.token {
-        let fail = |text: &dyn std::fmt::Display| {
-            screen.fail("--token", text, None);
-            Err(ExitCode::Usage)
-        };
-        // A token goes to the endpoint that the user configured, and to no other.
-        if pasted.is_some() && place.endpoint.is_none() {
-            return fail(&"a token is not sent to the host of a pasted address; name the host with --endpoint");
+    };
+    let mut source = source(place.endpoint.as_deref(), pasted, offline).map_err(bad)?;
+    transfer.patience.apply(source.timing_mut());
+    if let Some(hub) = source.hub_mut() {
+        if let Some(withheld) = &hub.withheld {
+            screen.note(&remedies::withheld(withheld));
         }
-        match Token::new(secret.reveal()) {
-            Ok(token) => hub.token = Some(token),
-            Err(error) => return fail(&error),
+        if let Some(transport) = transfer.transport {
+            hub.transport = transport;
         }
-        screen.note(&"--token stays in the history of the shell, and other users can see it; set HF_TOKEN instead");
+        if let Some(secret) = &place.token {
+            hub.token = Some(typed_token(secret, place, pasted, screen)?);
+        }
     }
-    let mut mirrors = Vec::new();
-    for url in &place.mirror {
-        let mirror = hub.mirror(url).map_err(|error| {
-            screen.fail("", &error, None);
-            ExitCode::Usage
-        })?;
-        mirrors.push(mirror);
-    }
+    let mirror = |url: &String| source.mirror(url, store_options()).map_err(bad);
+    let mirrors = place.mirror.iter().map(mirror).collect::<Result<Vec<_>, ExitCode>>()?;
     let destination = match (elsewhere, &place.local_dir, &place.cache_dir) {
         (Some(elsewhere), _, _) => elsewhere,
         (None, Some(dir), _) => Destination::LocalDir(dir.clone()),
@@ -216,7 +242,7 @@ pub(super) fn session(
         Destination::Cache { .. } => None,
         _ => cache_dir(env),
     };
-    let mut config = Config::new(hub, destination);
+    let mut config = Config::new(source, destination);
     config.nearby = nearby;
     config.fetch.check_space = !transfer.no_space_check;
     config.mirrors = mirrors;

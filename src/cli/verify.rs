@@ -11,6 +11,8 @@ use super::args::VerifyArgs;
 use super::endings::Endings;
 use super::lock;
 use super::screen::Screen;
+#[cfg(feature = "object-store")]
+use super::setup::store_config;
 use super::setup::{apply_revision, folders, session};
 use super::upfront::wish;
 use crate::exit::ExitCode;
@@ -35,7 +37,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
     let mut folders = folders.into_iter();
     for target in &args.targets {
         #[cfg(feature = "object-store")]
-        if hfget_core::objects::ObjectUrl::is_meant(target) {
+        if hfget_core::object_store::ObjectUrl::is_meant(target) {
             verify_objects(args, target, &screen, &mut endings).await;
             continue;
         }
@@ -88,7 +90,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
 /// The repo that a target names, if it names one.
 fn repo_of(target: &str) -> Option<RepoSpec> {
     #[cfg(feature = "object-store")]
-    if hfget_core::objects::ObjectUrl::is_meant(target) {
+    if hfget_core::object_store::ObjectUrl::is_meant(target) {
         return None;
     }
     if names_folder(target).is_some() { None } else { target.parse().ok() }
@@ -119,12 +121,13 @@ fn open(
     args: &VerifyArgs,
     target: &str,
     screen: &Screen,
-) -> Result<(hfget_core::objects::ObjectUrl, hfget_core::session::Session), ExitCode> {
-    let url: hfget_core::objects::ObjectUrl = target.parse().map_err(|error| {
+) -> Result<(hfget_core::object_store::ObjectUrl, hfget_core::session::Session), ExitCode> {
+    let url: hfget_core::object_store::ObjectUrl = target.parse().map_err(|error| {
         screen.fail("", &error, None);
         ExitCode::Usage
     })?;
-    let place = Some(hfget_core::session::Destination::Objects(url.base()));
+    let store = store_config(url.base());
+    let place = Some(hfget_core::session::Destination::Objects(store));
     Ok((url, session(&args.place, &args.transfer, args.deep, screen, None, place)?))
 }
 
@@ -142,7 +145,7 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
     let mut endings = Endings::new(screen, &args.reports)?;
     for target in &args.targets {
         #[cfg(feature = "object-store")]
-        if hfget_core::objects::ObjectUrl::is_meant(target) {
+        if hfget_core::object_store::ObjectUrl::is_meant(target) {
             let (_, session) = open(args, target, screen)?;
             for locked in &lock.repos {
                 match session.verify_locked(locked, None).await {

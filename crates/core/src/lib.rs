@@ -34,17 +34,21 @@ pub mod hub;
 pub mod lock;
 pub mod model;
 #[cfg(feature = "object-store")]
-pub mod objects;
+pub mod object_store;
 pub mod plan;
 pub mod progress;
+mod range_reader;
 pub mod report;
 pub mod select;
 pub mod session;
+pub mod source;
 pub mod store;
 // For the command only: no part of the stable interface.
 #[doc(hidden)]
 pub mod text;
 pub mod transfer;
+#[cfg(feature = "object-store")]
+mod upload;
 pub mod verify;
 
 /// The README's code compiles.

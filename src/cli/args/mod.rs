@@ -17,7 +17,7 @@ pub use commands::{
     CleanArgs, CompareArgs, CompletionsArgs, GetArgs, InspectArgs, ListArgs, LockArgs, ManArgs, PlanArgs, RemoveArgs,
     VerifyArgs, cache_root,
 };
-pub use shared::{Format, Into, Output, Place, Progress, Reports, Repos, Selection, Transfer};
+pub use shared::{Format, Into, Output, Place, Progress, Reports, Repos, Secret, Selection, Transfer};
 
 /// Download Hugging Face repositories and verify every file
 ///

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueHint};
 use hfget_core::finding::Code;
-use hfget_core::hub::{HubConfig, Transport};
+use hfget_core::hub::{Timing, Transport};
 use hfget_core::model::{Family, Options, RepoPath, RepoType, Revision};
 use hfget_core::session::Destination;
 
@@ -203,13 +203,13 @@ pub struct Into {
     /// environment (AWS_ACCESS_KEY_ID and so on).
     #[cfg(feature = "object-store")]
     #[arg(long, hide_short_help = true, value_name = "URL", conflicts_with_all = ["local_dir", "cache_dir", "offline", "prefer_offline"], value_hint = ValueHint::Url)]
-    pub to: Option<hfget_core::objects::ObjectUrl>,
+    pub to: Option<hfget_core::object_store::ObjectUrl>,
 }
 
 impl Into {
     #[cfg(feature = "object-store")]
     pub fn destination(&self) -> Option<Destination> {
-        self.to.clone().map(Destination::Objects)
+        self.to.clone().map(|url| Destination::Objects(super::super::setup::store_config(url)))
     }
 
     #[cfg(not(feature = "object-store"))]
@@ -301,17 +301,17 @@ pub struct Patience {
 
 impl Patience {
     /// Waits as long as the flags say, where they say it.
-    pub fn apply(&self, hub: &mut HubConfig) {
+    pub fn apply(&self, timing: &mut Timing) {
         if let Some(time) = self.retry_for {
-            (hub.retry.patience, hub.retry.first_patience) = (time, time);
+            (timing.retry.patience, timing.retry.first_patience) = (time, time);
         }
         if let Some(ms) = self.retry_base_ms {
-            hub.retry.base = Duration::from_millis(ms);
+            timing.retry.base = Duration::from_millis(ms);
         }
         let stall = self.stall_timeout.and_then(|s| Duration::try_from_secs_f64(s).ok()).filter(|d| !d.is_zero());
         if let Some(stall) = stall {
-            hub.stall_timeout = stall;
-            hub.response_timeout = stall;
+            timing.stall_timeout = stall;
+            timing.response_timeout = stall;
         }
     }
 }

@@ -17,12 +17,12 @@ use url::Url;
 use super::clients::{Clients, Via};
 use super::error::{ANOTHER_HOST, Asked, ShownUrl, words};
 use super::headers::is_web_page;
-use super::host::{HostTable, name_of};
+use super::host::name_of;
 use super::patience::Pace;
 use super::redirect::{REDIRECT_LIMIT, is_upgrade, redirect_target};
 use super::wire::InfoJson;
 use super::xet::Xet;
-use super::{HubConfig, HubError};
+use super::{HubConfig, HubError, Retries};
 use crate::model::{Gated, RepoId, RepoInfo, RepoPath, RepoType, Revision};
 use crate::progress::{Event, Progress};
 
@@ -47,12 +47,9 @@ pub struct Hub {
     clients: OnceLock<Result<Clients, HubError>>,
     /// Topics of the Hub's own warnings that were passed on.
     warned: Mutex<BTreeSet<String>>,
-    pub(super) hosts: HostTable,
+    pub(super) retries: Retries,
     #[cfg_attr(not(feature = "xet"), allow(dead_code))]
     pub(super) xet: Xet,
-    /// What stands in its place, where the endpoint is an object store.
-    #[cfg(feature = "object-store")]
-    pub(super) objects: Option<std::sync::Arc<crate::objects::Objects>>,
 }
 
 /// An answer of the API that was read whole.
@@ -67,21 +64,14 @@ pub(super) struct Told<T> {
 
 impl Hub {
     /// Makes no request.
-    pub fn new(config: HubConfig) -> Result<Self, HubError> {
-        #[cfg(feature = "object-store")]
-        let objects = match &config.objects {
-            Some(url) => Some(std::sync::Arc::new(crate::objects::Objects::open(url)?)),
-            None => None,
-        };
-        Ok(Hub {
-            config,
-            clients: OnceLock::new(),
-            warned: Mutex::default(),
-            hosts: HostTable::default(),
-            xet: Xet::default(),
-            #[cfg(feature = "object-store")]
-            objects,
-        })
+    pub fn new(config: HubConfig) -> Self {
+        let retries = Retries::new(&config.timing, &config.endpoint);
+        Hub { config, clients: OnceLock::new(), warned: Mutex::default(), retries, xet: Xet::default() }
+    }
+
+    /// When to ask it again, and when to give up.
+    pub fn retries(&self) -> &Retries {
+        &self.retries
     }
 
     /// The configuration it was made with.
@@ -133,9 +123,9 @@ impl Hub {
 
     /// Sends a request when its host may be asked, and waits for the head of the answer.
     pub(super) async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
-        let host = self.hosts.of(name_of(url));
+        let host = self.retries.hosts.of(name_of(url));
         host.pass().await;
-        let answer = self.within(url, "answer", self.config.response_timeout, request.send()).await?;
+        let answer = self.retries.within(url, "answer", self.config.timing.response_timeout, request.send()).await?;
         let response = answer.map_err(|e| HubError::transport(url, &e))?;
         if response.status().is_success() || response.status().is_redirection() {
             host.answered();
@@ -177,10 +167,6 @@ impl Hub {
         revision: &Revision,
         progress: &dyn Progress,
     ) -> Result<RepoInfo, HubError> {
-        #[cfg(feature = "object-store")]
-        if let Some(objects) = &self.objects {
-            return self.object_info(objects, repo_type, id, revision).await;
-        }
         let (url, info) = self.claimed_info(repo_type, id, revision, progress).await?;
         if let Some(wanted) = revision.as_commit()
             && wanted != info.commit
@@ -271,7 +257,7 @@ impl Hub {
             match told.await {
                 Err(error) if HubError::is_retryable(&error) => {
                     failures += 1;
-                    self.back_off(None, error, failures, progress).await?;
+                    self.retries.back_off(None, error, failures, progress).await?;
                 }
                 other => return other,
             }
@@ -316,8 +302,10 @@ impl Hub {
         let headers = response.headers().clone();
         let mut body = Vec::new();
         while !headers.contains_key("x-error-message")
-            && let Ok(Ok(Some(chunk))) =
-                self.within(url, "bytes", self.config.stall_timeout.min(COMPLAINT), response.chunk()).await
+            && let Ok(Ok(Some(chunk))) = self
+                .retries
+                .within(url, "bytes", self.config.timing.stall_timeout.min(COMPLAINT), response.chunk())
+                .await
         {
             if body.len() + chunk.len() > LIMIT {
                 break;
@@ -340,17 +328,6 @@ impl Hub {
         }
     }
 
-    /// A bounded wait.
-    pub(super) async fn within<T>(
-        &self,
-        url: &Url,
-        what: &'static str,
-        limit: Duration,
-        work: impl Future<Output = T>,
-    ) -> Result<T, HubError> {
-        tokio::time::timeout(limit, work).await.map_err(|_| HubError::Timeout { url: url.into(), what, after: limit })
-    }
-
     /// Reads a bounded body as JSON. `serde_json` bounds the depth.
     #[cfg(feature = "xet")]
     pub(super) async fn json<T: DeserializeOwned>(&self, url: &Url, response: Response) -> Result<T, HubError> {
@@ -366,12 +343,12 @@ impl Hub {
     ) -> Result<(T, usize), HubError> {
         let html = is_web_page(response.headers());
         let mut body = Vec::new();
-        let least = self.hosts.of(name_of(url)).least();
-        let window = self.config.stall_timeout;
+        let least = self.retries.hosts.of(name_of(url)).least();
+        let window = self.config.timing.stall_timeout;
         let (began, mut pace) = (Instant::now(), Pace::default());
         loop {
             let asked = Instant::now();
-            let chunk = self.within(url, "bytes", window, response.chunk()).await?;
+            let chunk = self.retries.within(url, "bytes", window, response.chunk()).await?;
             let Some(chunk) = chunk.map_err(|e| HubError::transport(url, &e))? else { break };
             if body.len() + chunk.len() > limit {
                 return Err(HubError::Protocol {
@@ -394,7 +371,7 @@ impl Hub {
             url: url.into(),
             what: format!("the answer is not the expected JSON: {e}"),
         })?;
-        self.answered();
+        self.retries.answered();
         Ok((value, body.len()))
     }
 }
@@ -405,7 +382,7 @@ mod tests {
 
     #[test]
     fn the_page_to_ask_for_access_at_shows_no_password_of_the_endpoint() {
-        let hub = Hub::new(HubConfig::new("https://me:secret@mirror.org/hf/").unwrap()).unwrap();
+        let hub = Hub::new(HubConfig::new("https://me:secret@mirror.org/hf/").unwrap());
         assert_eq!(hub.page(RepoType::Dataset, &"o/n".parse().unwrap()), "https://mirror.org/hf/datasets/o/n");
     }
 }

@@ -1,9 +1,10 @@
 //! The HTTP clients, and whom they trust. What they ask is said elsewhere.
 
-use reqwest::{Certificate, Client, ClientBuilder};
+use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy};
 
-use super::error::innermost;
+use super::environment::Proxies;
 use super::{HubConfig, HubError};
+use crate::text::innermost;
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy)]
@@ -43,18 +44,32 @@ impl Clients {
         let builder = || -> Result<ClientBuilder, HubError> {
             let mut builder = Client::builder()
                 .user_agent(&config.user_agent)
-                .connect_timeout(config.connect_timeout)
+                .connect_timeout(config.timing.connect_timeout)
                 .redirect(reqwest::redirect::Policy::none())
                 .tcp_nodelay(true);
             if let Some(pem) = &config.certificates {
                 let certificates = Certificate::from_pem_bundle(pem).map_err(setup)?;
                 builder = builder.tls_certs_merge(certificates);
             }
-            if config.direct {
-                builder = builder.no_proxy();
+            // The library would read the environment by itself.
+            builder = builder.no_proxy();
+            for proxy in proxies(&config.proxies).map_err(setup)? {
+                builder = builder.proxy(proxy);
             }
             Ok(trust(builder))
         };
         Ok(Clients { api: builder()?.build().map_err(setup)?, data: builder()?.http1_only().build().map_err(setup)? })
     }
+}
+
+/// The proxies, the most particular first: the first that a URL's scheme fits is asked.
+fn proxies(named: &Proxies) -> reqwest::Result<Vec<Proxy>> {
+    if named.are_off() {
+        return Ok(Vec::new());
+    }
+    let except = || named.except.as_deref().and_then(NoProxy::from_string);
+    let https = named.https.as_ref().map(Proxy::https);
+    let http = named.http.as_ref().map(Proxy::http);
+    let all = named.all.as_ref().map(Proxy::all);
+    [https, http, all].into_iter().flatten().map(|proxy| Ok(proxy?.no_proxy(except()))).collect()
 }

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::config::Token;
 use crate::finding::{Again, BadServer, ErrorKind, Remedy};
-use crate::text::{hidden, printable};
+use crate::text::{hidden, innermost, printable};
 
 /// A URL as it may be shown: without user, query (signed URLs are secrets) and fragment.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,9 +27,8 @@ impl From<&Url> for ShownUrl {
 }
 
 impl ShownUrl {
-    /// Of a text that holds no secrets.
-    #[cfg(feature = "object-store")]
-    pub(super) fn of_text(text: &str) -> Self {
+    /// Of a text that has no secrets.
+    pub(crate) fn of_text(text: &str) -> Self {
         ShownUrl(printable(text).into_owned())
     }
 
@@ -115,15 +114,6 @@ pub enum HubError {
     Xet { url: ShownUrl, what: String },
     #[error("cannot set up the HTTP client: {0}")]
     Setup(String),
-}
-
-/// What an error comes from in the end: itself, where it names nothing below it.
-pub(crate) fn innermost<'e>(error: &'e (dyn std::error::Error + 'static)) -> &'e (dyn std::error::Error + 'static) {
-    let mut at = error;
-    while let Some(inner) = at.source() {
-        at = inner;
-    }
-    at
 }
 
 fn said(message: &str) -> String {

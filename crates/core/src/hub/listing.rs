@@ -33,10 +33,6 @@ const AT_ONCE: usize = 8;
 impl Hub {
     /// Every file at the pinned commit, page by page.
     pub async fn listing(&self, info: &RepoInfo, progress: &dyn Progress) -> Result<Listing, HubError> {
-        #[cfg(feature = "object-store")]
-        if let Some(objects) = &self.objects {
-            return self.object_listing(objects, info).await;
-        }
         let mut entries: Vec<Entry> = Vec::new();
         let mut rejected: Vec<Rejected> = Vec::new();
         // Some mirrors drop the query, and with it `recursive`: then folders are listed and nothing in them.

@@ -5,29 +5,30 @@ mod claim;
 mod client;
 mod clients;
 mod config;
+mod environment;
 mod error;
 mod headers;
 mod host;
 mod listing;
-#[cfg(feature = "object-store")]
-mod objects;
 mod open;
 mod patience;
 mod probe;
 mod redirect;
 mod refs;
 mod retry;
+mod timing;
 mod wire;
 #[cfg_attr(not(feature = "xet"), path = "no_xet.rs")]
 mod xet;
 
 pub(crate) use claim::Claim;
 pub use client::Hub;
-pub use config::{ConfigError, HubConfig, Token, Transport, Withheld, cache_dir, is_truthy, records_dir};
-#[cfg(feature = "object-store")]
-pub(crate) use error::innermost;
+pub use config::{ConfigError, HubConfig, PUBLIC_ENDPOINT, Token, Transport, Withheld};
+pub(crate) use environment::endpoint_of;
+pub use environment::{cache_dir, is_truthy, records_dir};
 pub use error::{HubError, ShownUrl};
 pub use open::{Body, Remote};
 pub(crate) use probe::{Answer, Ask, Hosts, Stop};
-pub use retry::RetryPolicy;
 pub(crate) use retry::Verdict;
+pub use retry::{Retries, RetryPolicy};
+pub use timing::Timing;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-#[cfg(feature = "object-store")]
 use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
@@ -20,7 +20,7 @@ use super::host::name_of;
 use super::patience::Pace;
 use super::redirect::{REDIRECT_LIMIT, redirect_target};
 use super::xet::XetBody;
-use super::{Hub, HubError};
+use super::{Hub, HubError, Retries};
 use crate::model::{Entry, RepoInfo, RepoPath};
 
 /// A file on the Hub, and the signed URL it was last found at.
@@ -59,6 +59,11 @@ impl Remote {
         Remote { info, entry, xet, hurried, doubted, found: Mutex::default(), resolving: tokio::sync::Mutex::default() }
     }
 
+    /// What it is listed as.
+    pub(crate) fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
     /// Its name in the repo.
     pub(crate) fn path(&self) -> &RepoPath {
         &self.entry.path
@@ -91,9 +96,9 @@ impl Remote {
 /// A body on its way.
 #[derive(Debug)]
 pub struct Body<'a> {
-    hub: &'a Hub,
+    retries: &'a Retries,
     url: Url,
-    source: Source,
+    source: Source<'a>,
     /// Where in the file its first byte belongs: below what was asked for if the server ignored the range.
     pub start: u64,
     at: u64,
@@ -105,28 +110,41 @@ pub struct Body<'a> {
     late: Option<HubError>,
 }
 
-pub(super) enum Source {
+/// What gives its bytes.
+pub(super) enum Source<'a> {
+    /// An answer over HTTP.
     Http(Response),
-    Xet(XetBody),
-    #[cfg(feature = "object-store")]
-    Object(crate::objects::Bytestream),
+    /// A stream over Xet, and the Hub that it is of.
+    Xet(XetBody, &'a Hub),
+    /// Any other stream.
+    Stream(BoxStream<'a, Result<Bytes, HubError>>),
 }
 
-impl std::fmt::Debug for Source {
+impl std::fmt::Debug for Source<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Source::Http(_) => "Http",
-            Source::Xet(_) => "Xet",
-            #[cfg(feature = "object-store")]
-            Source::Object(_) => "Object",
+            Source::Xet(..) => "Xet",
+            Source::Stream(_) => "Stream",
         })
     }
 }
 
 impl<'a> Body<'a> {
-    pub(super) fn new(hub: &'a Hub, url: Url, source: Source, covers: Range<u64>) -> Self {
+    /// A range that comes as a stream of its own.
+    #[cfg_attr(not(feature = "object-store"), allow(dead_code))]
+    pub(crate) fn of_stream(
+        retries: &'a Retries,
+        url: Url,
+        stream: BoxStream<'a, Result<Bytes, HubError>>,
+        covers: Range<u64>,
+    ) -> Self {
+        Body::new(retries, url, Source::Stream(stream), covers)
+    }
+
+    fn new(retries: &'a Retries, url: Url, source: Source<'a>, covers: Range<u64>) -> Self {
         Body {
-            hub,
+            retries,
             url,
             source,
             start: covers.start,
@@ -142,7 +160,7 @@ impl<'a> Body<'a> {
 impl Body<'_> {
     /// Whether it comes over Xet.
     pub(crate) fn is_over_xet(&self) -> bool {
-        matches!(self.source, Source::Xet(_))
+        matches!(self.source, Source::Xet(..))
     }
 
     /// The next bytes, or `None` after the last; an error when it ends early, stalls or goes on too long.
@@ -153,16 +171,15 @@ impl Body<'_> {
         }
         let asked = Instant::now();
         let next = match &mut self.source {
-            Source::Xet(body) => body.chunk(self.hub, &self.url).await?,
+            Source::Xet(body, hub) => body.chunk(hub, &self.url).await?,
             Source::Http(response) => {
-                let wait = self.hub.config.stall_timeout;
-                let next = self.hub.within(&self.url, "bytes", wait, response.chunk()).await?;
+                let wait = self.retries.timing().stall_timeout;
+                let next = self.retries.within(&self.url, "bytes", wait, response.chunk()).await?;
                 next.map_err(|e| HubError::transport(&self.url, &e))?
             }
-            #[cfg(feature = "object-store")]
-            Source::Object(stream) => {
-                let wait = self.hub.config.stall_timeout;
-                self.hub.within(&self.url, "bytes", wait, stream.next()).await?.transpose()?
+            Source::Stream(stream) => {
+                let wait = self.retries.timing().stall_timeout;
+                self.retries.within(&self.url, "bytes", wait, stream.next()).await?.transpose()?
             }
         };
         let waited = asked.elapsed();
@@ -173,11 +190,11 @@ impl Body<'_> {
                 if self.at > self.end {
                     return Err(HubError::WrongLength { url: (&self.url).into(), got: self.at, expected: self.end });
                 }
-                let host = self.hub.hosts.of(name_of(&self.url));
+                let host = self.retries.hosts.of(name_of(&self.url));
                 if self.at == self.end {
                     host.gave(self.end - self.start, self.waited);
                 } else if let Source::Http(_) = self.source {
-                    let window = self.hub.config.stall_timeout;
+                    let window = self.retries.timing().stall_timeout;
                     if let Some(came) = self.pace.is_too_slow(waited, bytes.len(), window, host.least()) {
                         self.late = Some(HubError::Trickle { url: (&self.url).into(), came, window });
                     }
@@ -198,13 +215,9 @@ impl Hub {
     /// Asks for a range of a file: one request when its signed URL is still good, else the resolve
     /// URL and its redirects.
     pub async fn open<'a>(&'a self, remote: &Remote, range: Range<u64>) -> Result<Body<'a>, HubError> {
-        #[cfg(feature = "object-store")]
-        if let Some(objects) = &self.objects {
-            return self.open_object(objects, remote, range).await;
-        }
         if remote.is_over_xet() {
             let (url, body) = self.open_xet(&remote.info, &remote.entry, range.clone()).await?;
-            return Ok(Body::new(self, url, Source::Xet(body), range));
+            return Ok(Body::new(&self.retries, url, Source::Xet(body, self), range));
         }
         let mut alone = None;
         if matches!(remote.found(), Found::Unknown) {
@@ -241,7 +254,7 @@ impl Hub {
             if *range != (0..size) {
                 request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
             }
-            let host = self.hosts.of(name_of(&url));
+            let host = self.retries.hosts.of(name_of(&url));
             if remote.hurried.load(Ordering::Relaxed) && host.is_held() {
                 return Err(HubError::Held { url: (&url).into() });
             }
@@ -329,7 +342,7 @@ impl Hub {
         {
             return Err(HubError::WrongLength { url: shown(), got: covers.start + length, expected: covers.end });
         }
-        Ok(Body::new(self, url, Source::Http(response), covers))
+        Ok(Body::new(&self.retries, url, Source::Http(response), covers))
     }
 }
 

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
+use url::Url;
 
-use super::host::{Hold, name_of};
-use super::{Hub, HubError};
+use super::host::{Hold, HostTable, name_of};
+use super::{HubError, Timing};
 use crate::model::RepoPath;
 use crate::progress::{Event, Progress};
 
@@ -65,15 +66,45 @@ pub(crate) enum Verdict {
     Over(HubError),
 }
 
-impl Hub {
+/// When to ask a server again, whom of its hosts to leave alone, and how long to wait for what is on its way.
+#[derive(Debug)]
+pub struct Retries {
+    timing: Timing,
+    /// The host of the endpoint.
+    home: String,
+    pub(super) hosts: HostTable,
+}
+
+impl Retries {
+    /// For the server at `url`.
+    pub(crate) fn new(timing: &Timing, url: &Url) -> Self {
+        Retries { timing: timing.clone(), home: name_of(url).to_owned(), hosts: HostTable::default() }
+    }
+
+    /// How patient the run is.
+    pub(super) fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// A bounded wait.
+    pub(super) async fn within<T>(
+        &self,
+        url: &Url,
+        what: &'static str,
+        limit: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<T, HubError> {
+        tokio::time::timeout(limit, work).await.map_err(|_| HubError::Timeout { url: url.into(), what, after: limit })
+    }
+
     /// That bytes came which were missing.
     pub(crate) fn arrived(&self, bytes: u64) {
-        self.config.patience.arrived(bytes);
+        self.timing.patience.arrived(bytes);
     }
 
     /// That a file is whole, or a question was answered.
     pub(crate) fn answered(&self) {
-        self.config.patience.answered();
+        self.timing.patience.answered();
     }
 
     /// Whether one of its hosts wants to be left alone.
@@ -83,16 +114,16 @@ impl Hub {
 
     /// Leaves the endpoint alone for a while, where others have what it has.
     pub(crate) fn leave_alone(&self, wait: Duration) {
-        self.hosts.of(name_of(&self.config.endpoint)).leave_alone(wait);
+        self.hosts.of(&self.home).leave_alone(wait);
     }
 
     /// Judges a failed request, the `failures`-th in a row; tells the watcher of a wait that begins.
     pub(crate) fn judge(&self, error: HubError, failures: u32, progress: &dyn Progress) -> Verdict {
-        let policy = &self.config.retry;
+        let policy = &self.timing.retry;
         if !error.is_retryable() {
             return Verdict::Over(error);
         }
-        let standing = self.config.patience.failed();
+        let standing = self.timing.patience.failed();
         let patience = if standing.answered { policy.patience } else { policy.first_patience };
         if standing.fruitless >= patience {
             return Verdict::Over(error);
@@ -106,7 +137,7 @@ impl Hub {
                 Hold::Spent(wait) => return Verdict::Over(HubError::RateLimited { url: url.clone(), wait }),
                 Hold::Began(wait) => {
                     // A wait that it asks for is no time without progress; one that we think of is.
-                    self.config.patience.waited(stated.unwrap_or_default());
+                    self.timing.patience.waited(stated.unwrap_or_default());
                     progress.event(Event::RateLimited { host: url.host(), wait });
                 }
                 Hold::Joined => {}

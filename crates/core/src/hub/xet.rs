@@ -3,7 +3,8 @@
 //!
 //! Of what `hf-xet` does of its own accord, three things are changed: it keeps no chunks on disk, it
 //! buffers at most [`BUFFER`], and it reports no telemetry. Whoever sets its variables
-//! (`HF_XET_…`) wins over that.
+//! (`HF_XET_…`) wins over that. `hf-xet` reads those variables by itself, when its configuration is made, and nobody can
+//! keep it from that.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -22,7 +23,7 @@ use xet::xet_session::{
 };
 
 use super::client::SEGMENT;
-use super::config::is_truthy;
+use super::environment::is_truthy;
 use super::{Hub, HubError, Transport};
 use crate::model::{Entry, RepoInfo};
 use crate::text::printable;
@@ -92,8 +93,8 @@ impl XetBody {
     /// The next bytes, a piece at a time.
     pub async fn chunk(&mut self, hub: &Hub, url: &Url) -> Result<Option<Bytes>, HubError> {
         if self.at_hand.is_empty() {
-            let wait = hub.config.stall_timeout * if hub.may_leave_xet() { 1 } else { STALLS };
-            match hub.within(url, "bytes over Xet", wait, self.stream.next()).await? {
+            let wait = hub.config.timing.stall_timeout * if hub.may_leave_xet() { 1 } else { STALLS };
+            match hub.retries.within(url, "bytes over Xet", wait, self.stream.next()).await? {
                 Ok(Some(bytes)) => self.at_hand = bytes,
                 Ok(None) => return Ok(None),
                 Err(error) => return Err(failure(url, &error)),
@@ -147,7 +148,7 @@ impl Hub {
             let file = XetFileInfo::new(hash, entry.size);
             group.download_stream(file, Some(range)).await.map_err(|e| failure(&url, &e))
         };
-        match self.within(&url, "answer over Xet", self.config.response_timeout, start).await? {
+        match self.retries.within(&url, "answer over Xet", self.config.timing.response_timeout, start).await? {
             Ok(stream) => Ok((url, XetBody { stream, at_hand: Bytes::new() })),
             Err(error) => {
                 // Next time with a new token.
@@ -208,7 +209,7 @@ impl Hub {
     }
 
     fn session(&self) -> Result<(XetSession, TempDir), String> {
-        let config = configure(XetConfig::new(), &self.config, |name| std::env::var(name).ok())?;
+        let config = configure(XetConfig::new(), &self.config)?;
         let dir = tempfile::Builder::new().prefix("hfget-xet-").tempdir();
         let dir = dir.map_err(|e| format!("cannot make a folder in {}: {e}", std::env::temp_dir().display()))?;
         let session = XetSessionBuilder::new_with_config(config).with_cache_dir(dir.path()).build();
@@ -216,20 +217,17 @@ impl Hub {
     }
 }
 
-/// `hf-xet`'s configuration, changed where its user has not set it: `get` looks up variables.
-fn configure(
-    mut config: XetConfig,
-    hub: &super::HubConfig,
-    get: impl Fn(&str) -> Option<String>,
-) -> Result<XetConfig, String> {
+/// `hf-xet`'s configuration, changed where its user has not set it.
+fn configure(mut config: XetConfig, hub: &super::HubConfig) -> Result<XetConfig, String> {
+    let get = |name: &str| hub.xet.iter().find(|(set, _)| *set == name).map(|(_, value)| value.as_str());
     let ms = |time: Duration| format!("{}ms", time.as_millis().max(1));
-    let lavish = ["HF_XET_HIGH_PERFORMANCE", "HF_XET_HP"].iter().any(|n| get(n).is_some_and(|v| is_truthy(&v)));
+    let lavish = ["HF_XET_HIGH_PERFORMANCE", "HF_XET_HP"].iter().any(|n| get(n).is_some_and(is_truthy));
     let mut wanted = vec![
         ("telemetry.enabled", "false".to_owned()),
-        ("client.connect_timeout", ms(hub.connect_timeout)),
-        ("client.read_timeout", ms(hub.stall_timeout)),
-        ("client.retry_base_delay", ms(hub.retry.base)),
-        ("client.retry_max_duration", ms(hub.retry.cap)),
+        ("client.connect_timeout", ms(hub.timing.connect_timeout)),
+        ("client.read_timeout", ms(hub.timing.stall_timeout)),
+        ("client.retry_base_delay", ms(hub.timing.retry.base)),
+        ("client.retry_max_duration", ms(hub.timing.retry.cap)),
         ("client.retry_max_attempts", "3".to_owned()),
     ];
     if !lavish {
@@ -285,20 +283,20 @@ mod tests {
     #[test]
     fn what_the_user_set_wins_over_our_bounds() {
         let hub = HubConfig::new("http://127.0.0.1:1").unwrap();
-        let plain = configure(XetConfig::default(), &hub, |_| None).unwrap();
+        let plain = configure(XetConfig::default(), &hub).unwrap();
         assert_eq!(plain.get("telemetry.enabled").unwrap(), "false");
         assert_eq!(plain.get(BUFFER_LIMIT).unwrap(), plain.get(BUFFER_SIZE).unwrap());
-        let asked = configure(XetConfig::default(), &hub, |name| {
-            matches!(name, "HF_XET_TELEMETRY_ENABLED" | "HF_XET_HIGH_PERFORMANCE").then(|| "1".to_owned())
-        });
-        let asked = asked.unwrap();
+        let set =
+            |name: &str| matches!(name, "HF_XET_TELEMETRY_ENABLED" | "HF_XET_HIGH_PERFORMANCE").then(|| "1".into());
+        let hub = HubConfig::from_env(Some("http://127.0.0.1:1"), set).unwrap();
+        let asked = configure(XetConfig::default(), &hub).unwrap();
         assert_eq!(asked.get("telemetry.enabled").unwrap(), "true");
         assert_ne!(asked.get(BUFFER_LIMIT).unwrap(), plain.get(BUFFER_LIMIT).unwrap());
     }
 
     #[test]
     fn the_content_may_not_lie_on_a_weaker_host() {
-        let hub = |endpoint| Hub::new(HubConfig::new(endpoint).unwrap()).unwrap();
+        let hub = |endpoint| Hub::new(HubConfig::new(endpoint).unwrap());
         let url = Url::parse("https://hub.example/token").unwrap();
         assert!(hub("https://hub.example").check_cas(&url, "https://cas.example").is_ok());
         assert!(hub("http://127.0.0.1:1").check_cas(&url, "http://127.0.0.1:2").is_ok());

@@ -1,9 +1,9 @@
-//! How a session works: which Hub, where files go, how much is checked. What it does lives elsewhere.
+//! How a session works: which source, where files go, how much is checked. What it does lives elsewhere.
 
 use std::path::PathBuf;
 
 use crate::finding::Policy;
-use crate::hub::HubConfig;
+use crate::source::SourceConfig;
 use crate::transfer::FetchOptions;
 
 /// Where files go.
@@ -21,7 +21,7 @@ pub enum Destination {
     LocalDir(PathBuf),
     /// An object store, which is filled without a disk in between.
     #[cfg(feature = "object-store")]
-    Objects(crate::objects::ObjectUrl),
+    Objects(crate::object_store::StoreConfig),
 }
 
 impl Destination {
@@ -32,7 +32,7 @@ impl Destination {
             Destination::Cache { root, symlinks } => Destination::Cache { root: whole(root), symlinks },
             Destination::LocalDir(dir) => Destination::LocalDir(whole(dir)),
             #[cfg(feature = "object-store")]
-            Destination::Objects(url) => Destination::Objects(url),
+            Destination::Objects(store) => Destination::Objects(store),
         }
     }
 }
@@ -54,10 +54,10 @@ impl Destination {
 #[non_exhaustive]
 #[allow(clippy::struct_excessive_bools)] // each is a switch of its own
 pub struct Config {
-    /// The Hub.
-    pub hub: HubConfig,
+    /// Where files come from.
+    pub source: SourceConfig,
     /// Other servers that have the same files; only bytes come from them.
-    pub mirrors: Vec<HubConfig>,
+    pub mirrors: Vec<SourceConfig>,
     /// Where files go.
     pub destination: Destination,
     /// The folder in which this machine notes which objects of an object store it found to be right. `None`: it notes
@@ -84,12 +84,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Fetches from `hub` into `destination`, with as many threads as there are cores, and lets pass what the command
+    /// Fetches from `source` into `destination`, with as many threads as there are cores, and lets pass what the command
     /// lets pass without flags.
     #[must_use]
-    pub fn new(hub: HubConfig, destination: Destination) -> Self {
+    pub fn new(source: impl Into<SourceConfig>, destination: Destination) -> Self {
         Config {
-            hub,
+            source: source.into(),
             mirrors: Vec::new(),
             destination: destination.absolute(),
             #[cfg(feature = "object-store")]

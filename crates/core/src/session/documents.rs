@@ -101,7 +101,7 @@ impl Session {
         let place = early.scratch.store()?;
         // Small files come and go too fast for bars.
         let silent: Arc<dyn Progress> = Arc::new(Silent);
-        let report = fetch(&self.hubs, &place, &listing.info, &missing, self.config.fetch, &silent).await?;
+        let report = fetch(&self.sources, &place, &listing.info, &missing, self.config.fetch, &silent).await?;
         if let Some(finding) = report.failed.into_iter().next()
             && let Some(path) = missing.iter().find(|e| Some(e.path.as_str()) == finding.path.as_deref())
         {

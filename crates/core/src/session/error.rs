@@ -37,7 +37,7 @@ pub enum Error {
     /// The object store.
     #[cfg(feature = "object-store")]
     #[error(transparent)]
-    Objects(#[from] crate::objects::ObjectError),
+    Objects(#[from] crate::object_store::ObjectError),
     /// Of the whole repo no file is wanted: to call that verified would help nobody.
     #[error("{repo}: {why}")]
     NothingSelected {

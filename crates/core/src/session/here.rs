@@ -11,16 +11,19 @@ use crate::progress::Silent;
 use crate::report::Report;
 
 impl Session {
-    /// The same session, which asks nobody and says nothing. `None` where files go into no folder.
-    #[cfg_attr(not(feature = "object-store"), allow(clippy::unnecessary_wraps))]
+    /// The same session, which asks nobody and says nothing. `None` where files go into no folder, or come from a server
+    /// that does not list all that a repo has.
     fn silent_offline(&self) -> Option<Session> {
         #[cfg(feature = "object-store")]
-        if self.objects.is_some() || self.config.hub.objects.is_some() {
+        if self.objects.is_some() {
+            return None;
+        }
+        if !self.lists_all() {
             return None;
         }
         let config = Config { offline: true, prefer_offline: false, ..self.config.clone() };
         Some(Session {
-            hubs: self.hubs.clone(),
+            sources: self.sources.clone(),
             config,
             progress: Arc::new(Silent),
             #[cfg(feature = "object-store")]

@@ -6,7 +6,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::source::Place;
+use super::places::Place;
 use super::{Destination, Error, Prepared, Session};
 use crate::finding::{Code, Finding, Origin, Outcome, Remedy, Severity, Stamp};
 use crate::hub::HubError;
@@ -52,7 +52,7 @@ impl Session {
         let unknown: Vec<CommitId> = unknown.take(COMMITS_ASKED).collect();
         for commit in unknown.into_iter().filter(|_| !self.config.offline) {
             let Ok(pinned) = commit.to_string().parse() else { continue };
-            match self.hubs[0].info(info.repo_type, &info.id, &pinned, &*self.progress).await {
+            match self.source().resolve(info.repo_type, &info.id, &pinned, &*self.progress).await {
                 Ok(_) => {
                     ours.insert(commit);
                 }

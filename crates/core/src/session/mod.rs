@@ -15,12 +15,12 @@ mod local;
 mod locked;
 mod nearby;
 #[cfg(feature = "object-store")]
-mod objects;
+mod object_store;
 mod outcome;
+mod places;
 mod prepare;
 mod present;
 mod resolve;
-mod source;
 
 use crate::model::{Options, Purpose};
 use std::collections::HashSet;
@@ -45,19 +45,20 @@ use crate::model::{Entry, Presence, RepoId, RepoSpec, RepoType, Sha256};
 use crate::progress::{Event, Progress};
 use crate::report::Report;
 use crate::select;
+use crate::source::{Source, SourceConfig};
 use crate::store::Store;
 use crate::transfer::fetch;
 use crate::verify::{self, Subject};
 
 /// One or more jobs with the same configuration and connections.
 pub struct Session {
-    /// The endpoint that lists, then its mirrors.
-    hubs: Vec<Arc<Hub>>,
+    /// The endpoint that lists, then its mirrors; never none.
+    sources: Vec<Arc<dyn Source>>,
     config: Config,
     progress: Arc<dyn Progress>,
     /// Where files go, if that is no folder.
     #[cfg(feature = "object-store")]
-    objects: Option<Arc<crate::objects::Objects>>,
+    objects: Option<Arc<crate::object_store::Objects>>,
     /// A folder in which nothing is, for jobs that keep nothing on disk.
     #[cfg(feature = "object-store")]
     nothing: Option<tempfile::TempDir>,
@@ -66,20 +67,25 @@ pub struct Session {
 impl Session {
     /// Makes no request yet.
     pub fn new(config: Config, progress: Arc<dyn Progress>) -> Result<Self, Error> {
+        let configs = std::iter::once(&config.source).chain(&config.mirrors);
+        let sources = configs.map(open).collect::<Result<Vec<_>, Error>>()?;
+        Self::over(sources, config, progress)
+    }
+
+    /// Over sources that are open already.
+    #[cfg_attr(not(feature = "object-store"), allow(clippy::unnecessary_wraps))]
+    fn over(sources: Vec<Arc<dyn Source>>, config: Config, progress: Arc<dyn Progress>) -> Result<Self, Error> {
         #[cfg(feature = "object-store")]
         let (objects, nothing) = match &config.destination {
-            Destination::Objects(url) => {
+            Destination::Objects(store) => {
                 let nothing =
                     tempfile::tempdir().map_err(|source| Error::Folder { path: std::env::temp_dir(), source })?;
-                (Some(Arc::new(crate::objects::Objects::open(url)?)), Some(nothing))
+                (Some(Arc::new(crate::object_store::Objects::open(store)?)), Some(nothing))
             }
             _ => (None, None),
         };
-        let configs = std::iter::once(&config.hub).chain(&config.mirrors);
-        let hubs: Result<Vec<_>, crate::hub::HubError> =
-            configs.map(|config| Ok(Arc::new(Hub::new(config.clone())?))).collect();
         Ok(Session {
-            hubs: hubs?,
+            sources,
             config,
             progress,
             #[cfg(feature = "object-store")]
@@ -175,14 +181,15 @@ impl Session {
         Ok((self.work(prepared, started, self.lists_all()).await?, origin))
     }
 
+    /// The server that lists.
+    fn source(&self) -> &dyn Source {
+        // `new` has put it there.
+        &*self.sources[0]
+    }
+
     /// Whether the endpoint's listing is all that the repo holds: an object store's is what was put there.
-    #[cfg_attr(not(feature = "object-store"), allow(clippy::unused_self))]
     fn lists_all(&self) -> bool {
-        #[cfg(feature = "object-store")]
-        if self.config.hub.objects.is_some() {
-            return false;
-        }
-        true
+        self.source().lists_all()
     }
 
     /// Fetches and verifies. `keep`: the listing is the Hub's own, and worth keeping.
@@ -245,7 +252,7 @@ impl Session {
 
     /// The endpoint whose listings are kept and believed.
     fn endpoint(&self) -> String {
-        self.hubs[0].endpoint()
+        self.source().endpoint()
     }
 
     /// That the endpoint has the commit at all, where only a lockfile says so and nothing was fetched from it: a ref
@@ -258,7 +265,7 @@ impl Session {
         let (revision, commit) = (info.revision.clone(), info.commit);
         let moves = self.blocking(&prepared.store, move |store| Ok(store.read_ref(&revision) != Some(commit))).await?;
         if moves && let Ok(pinned) = commit.to_string().parse() {
-            self.hubs[0].info(info.repo_type, &info.id, &pinned, &*self.progress).await?;
+            self.source().resolve(info.repo_type, &info.id, &pinned, &*self.progress).await?;
         }
         Ok(())
     }
@@ -357,7 +364,7 @@ impl Session {
         let missing: Vec<&Entry> = missing.iter().collect();
         self.progress.event(Event::Planned(prepared.plan.figures()));
         let report =
-            fetch(&self.hubs, &prepared.store, &prepared.listing.info, &missing, self.config.fetch, &self.progress)
+            fetch(&self.sources, &prepared.store, &prepared.listing.info, &missing, self.config.fetch, &self.progress)
                 .await;
         if report.is_err() {
             // What was made for nothing is taken back: a run that was refused leaves no trace.
@@ -467,6 +474,16 @@ impl Session {
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
+}
+
+/// The source that a configuration names. Makes no request.
+#[cfg_attr(not(feature = "object-store"), allow(clippy::unnecessary_wraps))]
+fn open(config: &SourceConfig) -> Result<Arc<dyn Source>, Error> {
+    Ok(match config {
+        SourceConfig::Hub(hub) => Arc::new(Hub::new((**hub).clone())),
+        #[cfg(feature = "object-store")]
+        SourceConfig::Store { store, .. } => Arc::new(crate::source::ObjectSource::open(store, config.timing())?),
+    })
 }
 
 /// Whether bytes were others than the listing says.

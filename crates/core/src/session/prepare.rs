@@ -246,7 +246,7 @@ impl Session {
         if self.config.offline {
             return self.list_offline(spec, &revision, store).await;
         }
-        let info = self.hubs[0].info(spec.repo_type, &spec.id, &revision, &*self.progress).await?;
+        let info = self.source().resolve(spec.repo_type, &spec.id, &revision, &*self.progress).await?;
         self.progress.event(Event::Resolved(&info));
         let commit = info.commit;
         let endpoint = self.endpoint();
@@ -255,9 +255,8 @@ impl Session {
         {
             return Ok(Listed::whole(Listing::new(info, entries, Vec::new()), Origin::KeptListing));
         }
-        // What an object store lists is its manifest, which whoever put the files there wrote.
-        let origin = if self.lists_all() { Origin::Hub } else { Origin::Manifest };
-        let listing = self.hubs[0].listing(&info, &*self.progress).await?;
+        let origin = self.source().origin();
+        let listing = self.source().list(&info, &*self.progress).await?;
         Ok(Listed { listing, origin, whole: self.lists_all() })
     }
 
@@ -267,7 +266,7 @@ impl Session {
             super::Destination::Cache { root, .. } => root.clone().into(),
             super::Destination::LocalDir(dir) => dir.clone().into(),
             #[cfg(feature = "object-store")]
-            super::Destination::Objects(url) => Location::Store(url.to_string()),
+            super::Destination::Objects(store) => Location::Store(store.url().to_string()),
         };
         let revision = spec.revision.clone().unwrap_or_default().as_str().to_owned();
         Error::NotCached { repo: spec.repo_type.qualify(&spec.id), revision, place }

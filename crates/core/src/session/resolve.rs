@@ -15,7 +15,7 @@ impl Session {
             let store = self.store(spec.repo_type, &spec.id);
             return Ok(self.list_offline(spec, &revision, &store).await?.listing.info);
         }
-        Ok(self.hubs[0].info(spec.repo_type, &spec.id, &revision, &*self.progress).await?)
+        Ok(self.source().resolve(spec.repo_type, &spec.id, &revision, &*self.progress).await?)
     }
 
     /// The files of a repo, as far as they are known: an earlier run's listing of the commit serves.
@@ -32,7 +32,7 @@ impl Session {
         let kept = self.blocking(&store, move |store| Ok(store.read_listing(&commit, &endpoint))).await?;
         match kept {
             Some(entries) => Ok(Listing::new(info, entries, Vec::new())),
-            None => Ok(self.hubs[0].listing(&info, &Silent).await?),
+            None => Ok(self.source().list(&info, &Silent).await?),
         }
     }
 }

@@ -154,6 +154,15 @@ pub fn bytes(n: u64) -> String {
     format!("{value:.digits$} {}", UNITS[unit])
 }
 
+/// What an error comes from in the end: itself, where it names nothing below it.
+pub(crate) fn innermost<'e>(error: &'e (dyn std::error::Error + 'static)) -> &'e (dyn std::error::Error + 'static) {
+    let mut at = error;
+    while let Some(inner) = at.source() {
+        at = inner;
+    }
+    at
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

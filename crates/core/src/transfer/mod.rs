@@ -11,7 +11,6 @@
 //! the size of the files.
 
 mod assemble;
-mod blocks;
 mod limit;
 mod part;
 mod schedule;
@@ -21,15 +20,15 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-pub(crate) use self::blocks::{BlockReader, Ranges};
 #[cfg(feature = "object-store")]
 pub(crate) use self::limit::Limiter;
 use self::schedule::Schedule;
 
 use crate::finding::{BadServer, Code, ErrorKind, Finding, Remedy};
-use crate::hub::{Hub, HubError};
+use crate::hub::HubError;
 use crate::model::{Digest, Entry, Hashed, RepoInfo, RepoPath};
 use crate::progress::Progress;
+use crate::source::Source;
 use crate::store::{Store, StoreError};
 
 /// How to fetch.
@@ -140,11 +139,11 @@ pub(crate) fn integrity_finding(path: &RepoPath, error: &HubError) -> Finding {
     finding
 }
 
-/// Fetches `entries` into `store`, from the first of `hubs` that has them. A file that does not verify
+/// Fetches `entries` into `store`, from the first of `sources` that has them. A file that does not verify
 /// fails alone, the others go on; trouble with the network, the Hub or the disk ends the whole.
 /// Dropping the future leaves partial files that a later call resumes.
 pub async fn fetch(
-    hubs: &[Arc<Hub>],
+    sources: &[Arc<dyn Source>],
     store: &Arc<Store>,
     info: &RepoInfo,
     entries: &[&Entry],
@@ -152,7 +151,7 @@ pub async fn fetch(
     progress: &Arc<dyn Progress>,
 ) -> Result<FetchReport, FetchError> {
     let schedule =
-        Schedule::new(hubs.to_vec(), Arc::clone(store), info.clone(), entries, options, Arc::clone(progress));
+        Schedule::new(sources.to_vec(), Arc::clone(store), info.clone(), entries, options, Arc::clone(progress));
     let schedule = Arc::new(schedule);
     // Dropping the set stops the workers.
     let mut workers = JoinSet::new();

@@ -82,9 +82,9 @@ impl Pair<'_> {
             match self.reference_try(&remote, range.clone()).await {
                 Err(error) if error.is_retryable() => {
                     failures += 1;
-                    self.reference.back_off(Some(&entry.path), error, failures, self.progress).await?;
+                    self.reference.retries().back_off(Some(&entry.path), error, failures, self.progress).await?;
                 }
-                other => return other.inspect(|_| self.reference.answered()),
+                other => return other.inspect(|_| self.reference.retries().answered()),
             }
         }
     }
@@ -138,10 +138,14 @@ impl Pair<'_> {
             match broken {
                 Some(error) => {
                     failures += 1;
-                    self.mirror.back_off(Some(&entry.path), error, failures, self.watch).await.map_err(refused)?;
+                    self.mirror
+                        .retries()
+                        .back_off(Some(&entry.path), error, failures, self.watch)
+                        .await
+                        .map_err(refused)?;
                 }
                 None if bytes.len() as u64 == length => {
-                    self.mirror.answered();
+                    self.mirror.retries().answered();
                     return Ok(bytes);
                 }
                 None => {
@@ -196,7 +200,7 @@ impl Pair<'_> {
                         at += chunk.len() as u64;
                         // Starting again and again is no progress.
                         if at > most {
-                            self.mirror.arrived(at - most);
+                            self.mirror.retries().arrived(at - most);
                             (most, failures) = (at, 0);
                         }
                         self.bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed);
@@ -220,7 +224,7 @@ impl Pair<'_> {
                 }
                 Some(error) => {
                     failures += 1;
-                    let waited = self.mirror.back_off(Some(&entry.path), error, failures, self.watch).await;
+                    let waited = self.mirror.retries().back_off(Some(&entry.path), error, failures, self.watch).await;
                     waited.map_err(refused)?;
                 }
             }

@@ -43,7 +43,8 @@ impl CompareConfig {
     #[must_use]
     pub fn new(reference: HubConfig, mut mirror: HubConfig) -> Self {
         // A mirror is looked at and not waited for: one file that it never has must not cost minutes for each repo.
-        mirror.retry.patience = mirror.retry.patience.min(mirror.retry.first_patience);
+        let retry = &mut mirror.timing.retry;
+        retry.patience = retry.patience.min(retry.first_patience);
         // Of 32 bits, so that it is no nuisance to type again.
         let seed = fastrand::u64(..1 << 32);
         CompareConfig { reference, mirror, level: Level::default(), seed, jobs: 8, allow_hosts: Vec::new() }
@@ -52,13 +53,19 @@ impl CompareConfig {
 
 /// A reference and a mirror, to be compared repo by repo.
 pub struct Comparison {
-    reference: Session,
+    reference: Side,
     /// Asked for headers of shards as any other endpoint.
-    mirror: Session,
+    mirror: Side,
     config: CompareConfig,
     watch: Arc<Watch>,
     /// An empty folder: nothing is cached here, so everything is asked for.
     _nothing: tempfile::TempDir,
+}
+
+/// A server, and what is done with any.
+struct Side {
+    hub: Arc<Hub>,
+    session: Session,
 }
 
 /// Passes events on, and counts the waits that rate limits cost.
@@ -97,13 +104,14 @@ impl Comparison {
     pub fn new(config: CompareConfig, progress: Arc<dyn Progress>) -> Result<Self, Error> {
         let nothing = tempfile::tempdir().map_err(|source| Error::Folder { path: std::env::temp_dir(), source })?;
         let watch = Arc::new(Watch { inner: Arc::clone(&progress), waits: 0.into(), seconds: 0.into() });
-        let session = |hub: &HubConfig, progress| {
+        let side = |hub: &HubConfig, progress| {
             let mut config = Config::new(hub.clone(), Destination::LocalDir(nothing.path().to_path_buf()));
             config.threads = 1;
             config.allow_unsafe_pickle = true;
-            Session::new(config, progress)
+            let hub = Arc::new(Hub::new(hub.clone()));
+            Ok::<_, Error>(Side { session: Session::over(vec![hub.clone()], config, progress)?, hub })
         };
-        let (reference, mirror) = (session(&config.reference, progress)?, session(&config.mirror, watch.clone())?);
+        let (reference, mirror) = (side(&config.reference, progress)?, side(&config.mirror, watch.clone())?);
         Ok(Comparison { reference, mirror, config, watch, _nothing: nothing })
     }
 
@@ -117,15 +125,15 @@ impl Comparison {
     pub async fn compare(&self, spec: &RepoSpec, options: &Options) -> Result<CompareReport, Error> {
         let started = Instant::now();
         let (waits, seconds) = (self.watch.waits.load(Ordering::Relaxed), self.watch.seconds.load(Ordering::Relaxed));
-        let prepared = match self.reference.plan(spec, options).await {
+        let prepared = match self.reference.session.plan(spec, options).await {
             // A repo without weights to choose from, such as a dataset, is compared whole.
             Err(Error::Select(select::SelectError::NothingSelectable { .. })) => {
-                self.reference.plan(spec, &Options { all: true, ..options.clone() }).await?
+                self.reference.session.plan(spec, &Options { all: true, ..options.clone() }).await?
             }
             other => other?,
         };
         let info = &prepared.listing.info;
-        let (reference, mirror) = (&*self.reference.hubs[0], &*self.mirror.hubs[0]);
+        let (reference, mirror) = (&*self.reference.hub, &*self.mirror.hub);
         let (_, mirror_info) = mirror.claimed_info(spec.repo_type, &spec.id, &info.revision, &*self.watch).await?;
         let mut findings = metadata::commits(info, &mirror_info);
         findings.extend(metadata::downgrade(&self.config));
@@ -141,7 +149,7 @@ impl Comparison {
             mirror_info,
             config: &self.config,
             watch: &self.watch,
-            progress: &*self.reference.progress,
+            progress: &*self.reference.session.progress,
             bytes: 0.into(),
         };
         let work = entries.iter().filter(|e| !missing(&e.path)).map(|entry| pair.file(entry));
@@ -199,9 +207,9 @@ impl Comparison {
         // One file of each storage tells.
         let kind = |entry: &Entry| (entry.lfs.is_some(), entry.xet_hash.is_some());
         let mut seen = BTreeSet::new();
-        let hub = &self.reference.hubs[0];
+        let hub = &self.reference.hub;
         for entry in entries.iter().filter(|e| seen.insert(kind(e))) {
-            let answer = hub.ask(info, &entry.path, &Ask::Head, &hosts, &*self.reference.progress).await?;
+            let answer = hub.ask(info, &entry.path, &Ask::Head, &hosts, &*self.reference.session.progress).await?;
             for host in &answer.hosts {
                 hosts.insert(host);
             }
@@ -216,10 +224,10 @@ impl Comparison {
         };
         // What is wrong already is neither followed nor read again.
         there.selection.weights.retain(|set| !set.files.iter().chain(&set.index).any(wrong));
-        let mut found = self.mirror.check_deep(&there).await;
+        let mut found = self.mirror.session.check_deep(&there).await;
         if !found.is_empty() {
             // What is as wrong on the reference is no fault of the mirror.
-            let own = self.reference.check_deep(here).await;
+            let own = self.reference.session.check_deep(here).await;
             found.retain(|f| !own.contains(f));
         }
         found

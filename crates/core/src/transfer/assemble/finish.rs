@@ -35,7 +35,7 @@ fn finish(schedule: &Arc<Schedule>, open: &Arc<Open>, hashed: Hashed) {
         // Why this order: the name comes first, and the watcher and the report hear of it afterwards. Whoever hears
         // that a file is done can open it, and it is on the disk.
         open.work.commit(actual).map(|()| {
-            schedule.hubs[0].answered();
+            schedule.sources[0].retries().answered();
             schedule.progress.event(Event::FileDone { path });
             schedule.closed(open, Ok(hashed));
         })
@@ -46,7 +46,7 @@ fn finish(schedule: &Arc<Schedule>, open: &Arc<Open>, hashed: Hashed) {
         for mirror in 1..open.remotes.len() {
             open.give_up(mirror);
         }
-        leave_xet(schedule, open);
+        leave_xet(open);
         open.work.restart().and_then(|again| {
             if again {
                 schedule.progress.event(Event::FileRestarted { path, why: "its checksum is wrong" });

@@ -68,7 +68,7 @@ fn write_all(schedule: &Arc<Schedule>, part: &Arc<Part>, mut blocks: mpsc::Recei
         let length = block.len as u64;
         outcome = work.write(&part.claim, block, &*schedule.progress);
         if outcome.is_ok() {
-            schedule.hubs[0].arrived(length);
+            schedule.sources[0].retries().arrived(length);
             written = end;
             // Why this order: written, then hashed, then noted. The hash takes the block from memory while it is warm.
             // The journal names only bytes that are in the file: a kill in between costs a part of RECORD_EVERY bytes,

@@ -11,20 +11,15 @@ use crate::transfer::integrity_finding;
 use crate::transfer::schedule::Schedule;
 
 /// From now on the file comes over HTTP; `false` when that is so already, or not wanted.
-pub(in crate::transfer) fn leave_xet(schedule: &Schedule, open: &Open) -> bool {
-    let leave = open.is_over_xet() && schedule.hubs[0].may_leave_xet();
-    if leave {
-        open.remotes[0].use_xet(false);
-        schedule.hubs[0].xet_failed();
-    }
-    leave
+pub(in crate::transfer) fn leave_xet(open: &Open) -> bool {
+    open.remotes.first().is_some_and(|remote| remote.fall_back())
 }
 
 /// What a failed request means for its file and for the run.
 pub(in crate::transfer) async fn failed(schedule: &Arc<Schedule>, part: &Arc<Part>, endpoint: usize, error: HubError) {
     let open = &part.open;
-    if leave_xet(schedule, open) {
-        let why = format!("{}; on over HTTP (--transport http asks for that at once)", error.brief());
+    if leave_xet(open) {
+        let why = format!("{}; the file goes on over HTTP", error.brief());
         let wait = Duration::ZERO;
         schedule.progress.event(Event::Retry { path: Some(&open.work.entry.path), why: &why, attempt: 2, wait });
         return;
@@ -40,10 +35,10 @@ pub(in crate::transfer) async fn failed(schedule: &Arc<Schedule>, part: &Arc<Par
     if matches!(error, HubError::Held { .. }) {
         return;
     }
-    let hub = &schedule.hubs[endpoint];
+    let retries = schedule.sources[endpoint].retries();
     if error.limit().is_some() {
         // A wait that is kept is no failure: who asks the host next waits for it, and others need not be asked.
-        if let Verdict::Over(error) = hub.judge(error, 1, &*schedule.progress) {
+        if let Verdict::Over(error) = retries.judge(error, 1, &*schedule.progress) {
             match schedule.give_up(open, endpoint) {
                 None => schedule.fatal(error.into()),
                 Some(true) => {
@@ -57,14 +52,14 @@ pub(in crate::transfer) async fn failed(schedule: &Arc<Schedule>, part: &Arc<Par
     }
     let Some(failures) = open.work.failed(&part.claim) else { return };
     // With mirrors every endpoint gets its tries.
-    let failures = failures.div_ceil(u32::try_from(schedule.hubs.len()).unwrap_or(1));
+    let failures = failures.div_ceil(u32::try_from(schedule.sources.len()).unwrap_or(1));
     let why = error.brief();
-    match hub.judge(error, failures, &*schedule.progress) {
+    match retries.judge(error, failures, &*schedule.progress) {
         Verdict::Held => {}
         Verdict::Again(wait) => {
-            if schedule.hubs.len() > 1 {
+            if schedule.sources.len() > 1 {
                 // Others have the file.
-                hub.leave_alone(wait);
+                retries.leave_alone(wait);
             } else {
                 // Nobody asks for the file meanwhile, and no worker sleeps over it: a part that nobody fetches must not
                 // count as one on its way.

@@ -12,7 +12,8 @@ pub(super) use self::failure::{failed, leave_xet};
 pub(super) use self::request::fetch;
 
 use super::assemble::{Claim, FileWork};
-use crate::hub::{HubError, Remote};
+use crate::hub::HubError;
+use crate::source::SourceFile;
 use crate::store::StoreError;
 
 /// With so little left of a part its connection does not count any more: the next one is opened.
@@ -42,7 +43,7 @@ impl From<StoreError> for Ended {
 pub(super) struct Open {
     pub work: FileWork,
     /// One for each endpoint.
-    pub remotes: Vec<Remote>,
+    pub remotes: Vec<Box<dyn SourceFile>>,
     /// Endpoints that proved to be no use for this file.
     pub useless: Vec<AtomicBool>,
     /// No part is handed out before.
@@ -52,7 +53,7 @@ pub(super) struct Open {
 impl Open {
     /// Whether its bytes come over Xet, as one stream for all that is missing.
     pub fn is_over_xet(&self) -> bool {
-        self.remotes.first().is_some_and(Remote::is_over_xet)
+        self.remotes.first().is_some_and(|remote| remote.is_one_stream())
     }
 
     /// The endpoint to ask: each worker keeps to one, and goes round while there are failures. One that wants to be

@@ -21,8 +21,7 @@ pub(in crate::transfer) async fn fetch(
 ) -> Result<(), Ended> {
     let work = &part.open.work;
     let range = part.claim.range.clone();
-    let hub = &schedule.hubs[endpoint];
-    let mut body = hub.open(&part.open.remotes[endpoint], range.clone()).await?;
+    let mut body = part.open.remotes[endpoint].open(range.clone()).await?;
     let skip = range.start - body.start.min(range.start);
     if skip > 0 && work.takes_ranges() {
         // A server that ignores ranges sends the whole file to every connection: one is enough.

@@ -19,9 +19,9 @@ use super::assemble::{Budget, lock};
 use super::limit::Limiter;
 use super::part::{Open, Part};
 use super::{FetchError, FetchOptions, FetchReport};
-use crate::hub::Hub;
 use crate::model::{Entry, RepoInfo, RepoPath};
 use crate::progress::Progress;
+use crate::source::Source;
 use crate::store::Store;
 
 /// Files up to this are small: one request fetches them, and many are on their way at once.
@@ -78,7 +78,7 @@ struct State {
 /// Everything the workers of a run share.
 pub(super) struct Schedule {
     /// Endpoints: the first one listed the files.
-    pub hubs: Vec<Arc<Hub>>,
+    pub sources: Vec<Arc<dyn Source>>,
     /// Those that are not asked any more, for any file.
     pub useless: Vec<AtomicBool>,
     pub store: Arc<Store>,
@@ -99,7 +99,7 @@ pub(super) struct Schedule {
 
 impl Schedule {
     pub fn new(
-        hubs: Vec<Arc<Hub>>,
+        sources: Vec<Arc<dyn Source>>,
         store: Arc<Store>,
         info: RepoInfo,
         entries: &[&Entry],
@@ -109,8 +109,8 @@ impl Schedule {
         let (large, small): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|e| e.size > SMALL);
         let own = |entries: Vec<&Entry>| entries.into_iter().cloned().collect();
         Schedule {
-            useless: hubs.iter().map(|_| AtomicBool::new(false)).collect(),
-            hubs,
+            useless: sources.iter().map(|_| AtomicBool::new(false)).collect(),
+            sources,
             store,
             info: Arc::new(info),
             options,
@@ -147,12 +147,12 @@ impl Schedule {
 
     /// Which endpoint a worker asks for a part of a file.
     pub fn endpoint(&self, open: &Open, worker: usize) -> usize {
-        if self.hubs.len() == 1 {
+        if self.sources.len() == 1 {
             return 0;
         }
-        let endpoint = open.endpoint(worker, |i| self.hubs[i].is_held());
+        let endpoint = open.endpoint(worker, |i| self.sources[i].retries().is_held());
         // Who is held and asked all the same is the only one.
-        open.remotes[endpoint].hurry(!self.hubs[endpoint].is_held());
+        open.remotes[endpoint].hurry(!self.sources[endpoint].retries().is_held());
         endpoint
     }
 

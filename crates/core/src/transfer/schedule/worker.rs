@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Job, Opened, SMALL, Schedule};
-use crate::hub::Remote;
 use crate::model::{Entry, Presence};
 use crate::progress::Event;
+use crate::source::{Source, SourceFile};
 use crate::store::StoreError;
 use crate::transfer::FetchError;
 use crate::transfer::assemble::{FileWork, kick};
@@ -96,10 +96,10 @@ fn open_blocking(schedule: &Arc<Schedule>, entry: &Entry) -> Result<Opened, Stor
     if entry.size > SMALL {
         partial.reserve()?;
     }
-    let remote = |_| Remote::new(Arc::clone(&schedule.info), entry.clone());
-    let remotes: Vec<Remote> = schedule.hubs.iter().map(remote).collect();
-    if entry.size > SMALL && schedule.hubs[0].uses_xet(entry) {
-        remotes[0].use_xet(true);
+    let remote = |source: &Arc<dyn Source>| Arc::clone(source).file(Arc::clone(&schedule.info), entry.clone());
+    let remotes: Vec<Box<dyn SourceFile>> = schedule.sources.iter().map(remote).collect();
+    if let Some(first) = remotes.first().filter(|_| entry.size > SMALL) {
+        first.take_fast_transport();
     }
     let useless = schedule.useless.iter().map(|given_up| AtomicBool::new(given_up.load(Ordering::Relaxed))).collect();
     let not_before = std::sync::Mutex::default();

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::shelf::{Shelf, choose};
+use super::remote_snapshot::{RemoteSnapshot, choose};
 use crate::finding::{Code, Evidence, Finding, Origin, Outcome, Remedy, Severity};
 use crate::lock::LockedRepo;
 use crate::model::{Purpose, RepoSpec, Revision};
-use crate::objects::{Keys, ObjectError, ObjectUrl, Objects};
+use crate::object_store::{Keys, ObjectError, ObjectUrl, Objects};
 use crate::report::Report;
 use crate::session::{Error, Session, local};
 use crate::verify::{Subject, SubjectFile};
@@ -66,7 +66,7 @@ impl Session {
     ) -> Result<Report, Error> {
         let started = Instant::now();
         let keys = Keys::new(locked.repo_type, &locked.id);
-        let mut shelf = Shelf::look(objects, keys, locked.commit, self.config.records.as_deref()).await?;
+        let mut shelf = RemoteSnapshot::look(objects, keys, locked.commit, self.config.records.as_deref()).await?;
         if shelf.found.is_empty() {
             return Err(Error::LockedNotHere {
                 repo: locked.name(),

@@ -2,7 +2,7 @@
 //! holding what is there against its manifest. How objects come and go lives in [`crate::objects`].
 
 mod check;
-mod shelf;
+mod remote_snapshot;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,17 +11,18 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Semaphore;
 
-use self::shelf::Shelf;
+use self::remote_snapshot::RemoteSnapshot;
 use super::documents::is_content;
 use super::outcome::paths_of;
 use super::{Error, Prepared, Session, Statuses};
 use crate::finding::{Again, Evidence, Finding, Outcome, Remedy};
 use crate::lock::{LockedFile, LockedRepo};
 use crate::model::{Entry, Listing, Options, Presence, RepoPath};
-use crate::objects::{Done, Keys, ObjectError, Objects, PART, Upload, UploadError};
+use crate::object_store::{Keys, ObjectError, Objects};
 use crate::progress::Event;
 use crate::report::Report;
 use crate::transfer::Limiter;
+use crate::upload::{Done, PART, Upload, UploadError};
 
 /// Large files on their way at once; each has several parts.
 const LARGE: usize = 4;
@@ -30,10 +31,10 @@ const LOOKS: usize = 4;
 
 impl Session {
     /// What is there of a prepared job; its plan says so from then on.
-    async fn shelve(&self, objects: &Arc<Objects>, prepared: &mut Prepared) -> Result<Shelf, Error> {
+    async fn shelve(&self, objects: &Arc<Objects>, prepared: &mut Prepared) -> Result<RemoteSnapshot, Error> {
         let info = &prepared.listing.info;
         let keys = Keys::new(info.repo_type, &info.id);
-        let shelf = Shelf::look(objects, keys, info.commit, self.config.records.as_deref()).await?;
+        let shelf = RemoteSnapshot::look(objects, keys, info.commit, self.config.records.as_deref()).await?;
         for item in &mut prepared.plan.items {
             item.presence = shelf.presence(&item.entry).await?;
         }
@@ -106,7 +107,7 @@ impl Session {
     /// Reads what is there and of which nobody knows whether it is right.
     async fn check_shelved(
         &self,
-        shelf: &Shelf,
+        shelf: &RemoteSnapshot,
         prepared: &mut Prepared,
         statuses: &mut Statuses,
     ) -> Result<u64, Error> {
@@ -139,7 +140,7 @@ impl Session {
     /// others replaced meanwhile is hashed again. This machine knows of it from then on.
     async fn settle_shelf(
         &self,
-        shelf: &mut Shelf,
+        shelf: &mut RemoteSnapshot,
         prepared: &mut Prepared,
         statuses: &mut Statuses,
         failed: &mut Vec<Finding>,
@@ -180,7 +181,7 @@ impl Session {
 
     async fn upload_missing(
         &self,
-        shelf: &mut Shelf,
+        shelf: &mut RemoteSnapshot,
         prepared: &Prepared,
         statuses: &mut Statuses,
     ) -> Result<Vec<Finding>, Error> {
@@ -193,7 +194,7 @@ impl Session {
         let permits = u32::try_from(self.config.fetch.connections).unwrap_or(u32::MAX).clamp(1, 1024);
         let wanted: Vec<Entry> = large.iter().chain(&small).cloned().collect();
         let upload = Arc::new(Upload {
-            hubs: self.hubs.clone(),
+            sources: self.sources.clone(),
             nearby: self.offered(prepared, wanted).await?,
             objects: Arc::clone(&shelf.objects),
             keys: shelf.keys.clone(),
@@ -249,7 +250,7 @@ impl Session {
     /// Headers, index and companions, read back from where they were put.
     async fn check_shelf(
         &self,
-        shelf: &Shelf,
+        shelf: &RemoteSnapshot,
         prepared: &Prepared,
         statuses: &Statuses,
         failed: &[Finding],
@@ -272,13 +273,13 @@ impl Session {
     /// Writes what is known now, the ref last.
     async fn say_so(
         &self,
-        shelf: Shelf,
+        shelf: RemoteSnapshot,
         prepared: &Prepared,
         options: &Options,
         nothing_new: bool,
     ) -> Result<(), Error> {
         let info = &prepared.listing.info;
-        let Shelf { objects, keys, commit, journals, manifest, .. } = shelf;
+        let RemoteSnapshot { objects, keys, commit, journals, manifest, .. } = shelf;
         let merge = |before: Option<&LockedRepo>| merged(prepared, options, before);
         if manifest.as_ref().is_none_or(|before| before.files != merge(Some(before)).files) {
             objects.put_manifest(&keys, &commit, merge).await?;
@@ -314,7 +315,7 @@ fn merged(prepared: &Prepared, options: &Options, before: Option<&LockedRepo>) -
 }
 
 /// Notes what this run found to be right, and that nothing else is to be relied on.
-fn remember(shelf: &mut Shelf, prepared: &Prepared) {
+fn remember(shelf: &mut RemoteSnapshot, prepared: &Prepared) {
     for item in &prepared.plan.items {
         let path = &item.entry.path;
         match shelf.found.get(path.as_str()) {

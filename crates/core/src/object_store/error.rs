@@ -1,8 +1,7 @@
 //! What can go wrong between us and an object store, and what to tell the user.
 
 use crate::finding::{Again, ErrorKind, Remedy};
-use crate::hub::innermost;
-use crate::text::printable;
+use crate::text::{innermost, printable};
 
 /// A store's answer is told up to here.
 const SAID: usize = 300;

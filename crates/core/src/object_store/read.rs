@@ -10,11 +10,11 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 use super::{ObjectError, Objects};
-use crate::transfer::{BlockReader, Ranges};
+use crate::range_reader::{BlockReader, Ranges};
 use crate::verify::{Far, ReadSeek};
 
 /// An object of known size.
-pub(crate) struct FarObject {
+pub(crate) struct StoredFile {
     objects: Arc<Objects>,
     key: String,
     /// `None`: it is not there.
@@ -22,20 +22,20 @@ pub(crate) struct FarObject {
     runtime: Handle,
 }
 
-impl FarObject {
+impl StoredFile {
     /// For use on blocking threads; made within a runtime.
     pub fn new(objects: Arc<Objects>, key: String, size: Option<u64>) -> Self {
-        FarObject { objects, key, size, runtime: Handle::current() }
+        StoredFile { objects, key, size, runtime: Handle::current() }
     }
 }
 
-impl fmt::Debug for FarObject {
+impl fmt::Debug for StoredFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FarObject({}, {:?})", self.key, self.size)
+        write!(f, "StoredFile({}, {:?})", self.key, self.size)
     }
 }
 
-impl Far for FarObject {
+impl Far for StoredFile {
     fn size(&self) -> io::Result<u64> {
         self.size.ok_or_else(|| io::ErrorKind::NotFound.into())
     }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::upload::part_size;
+use super::part_size;
 use super::{Keys, ObjectError, Objects};
 use crate::model::{CommitId, Digest, Entry};
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use proptest::prelude::*;
 
-use super::{FarObject, Keys, Mark, ObjectError, Objects, Record};
+use super::{Keys, Mark, ObjectError, Objects, Record, StoredFile};
 use crate::finding::Outcome;
 use crate::lock::{LockedFile, LockedRepo};
 use crate::model::{CommitId, Hasher, Options, RepoPath, RepoType};
@@ -221,7 +221,7 @@ proptest! {
         let objects = Arc::new(Objects::in_memory());
         let far = runtime.block_on(async {
             objects.put("k", bytes.clone().into()).await.unwrap();
-            FarObject::new(Arc::clone(&objects), "k".into(), Some(size as u64))
+            StoredFile::new(Arc::clone(&objects), "k".into(), Some(size as u64))
         });
         let mut file = far.open().unwrap();
         let mut at = 0usize;

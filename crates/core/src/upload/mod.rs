@@ -4,6 +4,10 @@
 //! Memory is the parts on their way, which the budget bounds. What failed or was killed goes on from the
 //! last part that the journal notes.
 
+mod fetch;
+mod journal;
+mod task;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,14 +19,15 @@ use object_store::PutPayload;
 use object_store::multipart::PartId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::fetch::Trouble;
-use super::journal::{self, Journal};
-use super::task::{Task, hash};
-use super::{Keys, Mark, ObjectError, Objects};
+use self::fetch::Trouble;
+use self::journal::Journal;
+use self::task::{Task, hash};
 use crate::finding::Finding;
-use crate::hub::{Hub, HubError, Remote};
+use crate::hub::HubError;
 use crate::model::{Digest, Entry, Hashed, RepoInfo, RepoPath};
+use crate::object_store::{Keys, Mark, ObjectError, Objects};
 use crate::progress::{Event, Progress};
+use crate::source::{Source, SourceFile};
 use crate::transfer::{Limiter, integrity_finding, mismatch_finding};
 
 /// Bytes of a part, and the size up to which a file is uploaded in one go.
@@ -73,7 +78,7 @@ pub(crate) enum Done {
 /// What all files of a run share.
 pub(crate) struct Upload {
     /// Endpoints: the first one listed the files.
-    pub hubs: Vec<Arc<Hub>>,
+    pub sources: Vec<Arc<dyn Source>>,
     pub objects: Arc<Objects>,
     pub keys: Keys,
     pub info: Arc<RepoInfo>,
@@ -90,7 +95,7 @@ pub(crate) struct Upload {
 pub(super) struct File {
     pub(super) upload: Arc<Upload>,
     pub(super) entry: Entry,
-    pub(super) remotes: Vec<Remote>,
+    pub(super) remotes: Vec<Box<dyn SourceFile>>,
     /// The file as this machine has it.
     pub(super) nearby: Option<Arc<std::fs::File>>,
     /// The endpoint that serves it at present.
@@ -101,7 +106,7 @@ pub(super) struct File {
     /// The store has taken a part in this run, and is not asked to make a file of them yet.
     taken: AtomicBool,
     /// Parts that fail together wait together.
-    pub(super) trouble: tokio::sync::Mutex<Trouble>,
+    trouble: tokio::sync::Mutex<Trouble>,
     /// How often they have waited.
     pub(super) waits: AtomicUsize,
 }
@@ -123,7 +128,8 @@ struct Progressed {
 impl Upload {
     /// Puts one file there.
     pub async fn file(self: &Arc<Self>, entry: &Entry) -> Result<Done, UploadError> {
-        let remotes = self.hubs.iter().map(|_| Remote::new(Arc::clone(&self.info), entry.clone())).collect();
+        let remotes =
+            self.sources.iter().map(|source| Arc::clone(source).file(Arc::clone(&self.info), entry.clone())).collect();
         let file = Arc::new(File {
             upload: Arc::clone(self),
             entry: entry.clone(),

@@ -6,7 +6,7 @@
 //! ```text
 //! models--org--name/snapshots/COMMIT/config.json …   the files, each visible when its digest agreed
 //! models--org--name/manifests/COMMIT.lock            what they must be, a lockfile; written when all verified
-//! //! models--org--name/refs/main                        the commit, written last
+//! models--org--name/refs/main                        the commit, written last
 //! models--org--name/.hfget/COMMIT/…                  uploads on their way; gone when they are done
 //! ```
 //!
@@ -17,15 +17,12 @@
 //!
 //! No object of a commit is ever replaced by another content, so whoever reads a commit may go on.
 
+mod config;
 mod error;
-mod far;
-mod fetch;
-mod journal;
 mod keys;
 mod manifest;
+mod read;
 mod record;
-mod task;
-mod upload;
 mod url;
 
 use std::collections::BTreeMap;
@@ -36,9 +33,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{
@@ -46,11 +40,11 @@ use object_store::{
     UpdateVersion,
 };
 
+pub use config::StoreConfig;
 pub use error::ObjectError;
-pub(crate) use far::FarObject;
 pub(crate) use keys::Keys;
+pub(crate) use read::StoredFile;
 pub(crate) use record::Record;
-pub(crate) use upload::{Done, PART, Upload, UploadError};
 use url::Provider;
 pub use url::{ObjectUrl, ObjectUrlError};
 
@@ -64,13 +58,13 @@ const SETTLE: Duration = Duration::from_millis(500);
 const LIMIT: usize = 1_000_000;
 
 /// What a store does for us; all of its kinds can.
-trait Backend: ObjectStore + MultipartStore {}
+pub(crate) trait Backend: ObjectStore + MultipartStore {}
 
 impl<T: ObjectStore + MultipartStore> Backend for T {}
 
 /// A bucket and a prefix in it, with credentials.
 pub(crate) struct Objects {
-    store: Arc<dyn Backend>,
+    pub(crate) store: Arc<dyn Backend>,
     url: ObjectUrl,
     /// The server that was named beside the URL; buckets of two servers may have one name.
     server: String,
@@ -99,7 +93,7 @@ pub(crate) struct Mark {
 
 impl Mark {
     /// Azure quotes a tag in one answer and not in the next.
-    fn new(size: u64, etag: Option<String>) -> Self {
+    pub(crate) fn new(size: u64, etag: Option<String>) -> Self {
         Mark { size, etag: etag.map(|tag| tag.trim_matches('"').to_owned()), modified: None }
     }
 
@@ -123,38 +117,33 @@ impl Mark {
 }
 
 impl Objects {
-    /// With credentials, region and endpoint from the environment, as the clouds' own tools read them;
-    /// makes no request.
+    /// With the credentials, region and endpoint of the configuration; makes no request.
     ///
     /// # Errors
-    /// When the environment makes no sense.
-    pub(crate) fn open(url: &ObjectUrl) -> Result<Self, ObjectError> {
+    /// When the configuration makes no sense.
+    pub(crate) fn open(config: &StoreConfig) -> Result<Self, ObjectError> {
+        let url = config.url();
         let setup = |error: object_store::Error| ObjectError::Setup { url: url.to_string(), why: error::said(&error) };
         let options = ClientOptions::new().with_connect_timeout(Duration::from_secs(10)).with_timeout(TIMEOUT);
         let retry = RetryConfig { max_retries: 5, retry_timeout: TIMEOUT * 2, ..RetryConfig::default() };
         let root = url.root();
-        // The builders take their own options from the environment, so ours come before it where they can.
         let store: Arc<dyn Backend> = match url.provider() {
             Provider::S3 => {
-                let builder = AmazonS3Builder::from_env().with_client_options(with_http(options)).with_retry(retry);
+                let builder = config.amazon().with_client_options(config.with_http(options)).with_retry(retry);
                 // Requests are signed with their content's SHA-256, so the store takes no part that was damaged on its way.
                 Arc::new(builder.with_url(root).build().map_err(setup)?)
             }
             Provider::Google => {
-                let builder = GoogleCloudStorageBuilder::from_env().with_client_options(options).with_retry(retry);
+                let builder = config.google().with_client_options(options).with_retry(retry);
                 Arc::new(builder.with_url(root).build().map_err(setup)?)
             }
             Provider::Azure => {
-                let builder = MicrosoftAzureBuilder::from_env().with_client_options(options).with_retry(retry);
+                let builder = config.azure().with_client_options(options).with_retry(retry);
                 Arc::new(builder.with_url(root).build().map_err(setup)?)
             }
         };
-        let server = match url.provider() {
-            Provider::S3 => own_endpoint(),
-            Provider::Google => None,
-            Provider::Azure => std::env::var("AZURE_STORAGE_ACCOUNT_NAME").ok(),
-        };
-        Ok(Objects { store, url: url.clone(), server: server.unwrap_or_default(), trouble: Mutex::default() })
+        let server = config.server().to_owned();
+        Ok(Objects { store, url: url.clone(), server, trouble: Mutex::default() })
     }
 
     /// In memory, for tests.
@@ -181,13 +170,13 @@ impl Objects {
         Record::read(folder, place).await
     }
 
-    fn path(&self, key: &str) -> Result<Path, ObjectError> {
+    pub(crate) fn path(&self, key: &str) -> Result<Path, ObjectError> {
         let whole = if self.url.prefix().is_empty() { key.to_owned() } else { format!("{}/{key}", self.url.prefix()) };
         // Keys are as names in the repo are: nothing is encoded a second time.
         Path::parse(whole).map_err(|e| ObjectError::Invalid { url: self.shown(key), why: error::said(&e) })
     }
 
-    fn wrong(&self, key: &str) -> impl Fn(object_store::Error) -> ObjectError + use<'_> {
+    pub(crate) fn wrong(&self, key: &str) -> impl Fn(object_store::Error) -> ObjectError + use<'_> {
         let url = self.shown(key);
         move |error| ObjectError::from_store(url.clone(), &error)
     }
@@ -329,16 +318,6 @@ impl Objects {
         let listed = self.store.list_with_delimiter(Some(&path)).await.map_err(self.wrong(""))?;
         Ok(listed.common_prefixes.iter().filter_map(|p| p.filename().map(str::to_owned)).collect())
     }
-}
-
-/// Plain HTTP is for endpoints of one's own, where the user says so; elsewhere it stays forbidden.
-fn with_http(options: ClientOptions) -> ClientOptions {
-    options.with_allow_http(own_endpoint().is_some_and(|url| url.starts_with("http://")))
-}
-
-/// The server that speaks like S3, where the user names one.
-fn own_endpoint() -> Option<String> {
-    ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"].iter().find_map(|name| std::env::var(name).ok())
 }
 
 /// Whether a store refuses a request for its condition, which it does not know.

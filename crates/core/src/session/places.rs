@@ -1,4 +1,4 @@
-//! The files of a plan where they are, on disk or on the Hub, as something to read at any place. What is
+//! The files of a plan where they are, on disk or at their source, as something to read at any place. What is
 //! read there and why is said in `early` and `inspect`.
 
 use std::collections::HashMap;
@@ -13,24 +13,25 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 use super::{Prepared, Session};
-use crate::hub::{Hub, HubError, Remote, ShownUrl};
+use crate::hub::{HubError, ShownUrl};
 use crate::model::{Presence, RepoInfo, RepoPath};
 use crate::plan::Item;
 use crate::progress::Silent;
-use crate::transfer::{BlockReader, Ranges};
+use crate::range_reader::{BlockReader, Ranges};
+use crate::source::{Source, SourceFile};
 
 impl Session {
     /// Where the files of a plan are.
     pub(super) fn places<'a>(&'a self, prepared: &'a Prepared) -> Places<'a> {
         let items = prepared.plan.items.iter().map(|item| (&item.entry.path, item)).collect();
-        Places { prepared, hub: &self.hubs[0], info: Arc::new(prepared.listing.info.clone()), items }
+        Places { prepared, source: &self.sources[0], info: Arc::new(prepared.listing.info.clone()), items }
     }
 }
 
 /// Where the files of a plan are.
 pub(super) struct Places<'a> {
     prepared: &'a Prepared,
-    hub: &'a Arc<Hub>,
+    source: &'a Arc<dyn Source>,
     info: Arc<RepoInfo>,
     items: HashMap<&'a RepoPath, &'a Item>,
 }
@@ -44,8 +45,8 @@ impl Places<'_> {
             let commit = &self.prepared.listing.info.commit;
             return Some(Place::Local(self.prepared.store.content_path(commit, &item.entry), size));
         }
-        let remote = Arc::new(Remote::new(Arc::clone(&self.info), item.entry.clone()));
-        let ranges = HubRanges { hub: Arc::clone(self.hub), remote };
+        let file = Arc::clone(self.source).file(Arc::clone(&self.info), item.entry.clone());
+        let ranges = SourceRanges(file.into());
         Some(Place::Remote(Box::new(BlockReader::new(ranges, size, Handle::current())), size))
     }
 }
@@ -54,8 +55,8 @@ impl Places<'_> {
 pub(super) enum Place {
     /// On disk.
     Local(PathBuf, u64),
-    /// On the Hub.
-    Remote(Box<BlockReader<HubRanges>>, u64),
+    /// At the source.
+    Remote(Box<BlockReader<SourceRanges>>, u64),
 }
 
 impl Place {
@@ -71,29 +72,29 @@ impl Place {
     }
 
     /// Opens it. Blocks, and so does reading.
-    pub fn open(self) -> io::Result<Source> {
+    pub fn open(self) -> io::Result<Reader> {
         let inner = match self {
             Place::Local(path, _) => Inner::Local(File::open(path)?),
             Place::Remote(reader, _) => Inner::Remote(reader),
         };
-        Ok(Source { inner, failed: false, error: None })
+        Ok(Reader { inner, failed: false, error: None })
     }
 }
 
-/// A file on disk or on the Hub, and whether reading it ever failed.
-pub(super) struct Source {
+/// A file on disk or at its source, and whether reading it ever failed.
+pub(super) struct Reader {
     inner: Inner,
     pub failed: bool,
-    /// The Hub's first error.
+    /// The source's first error.
     pub error: Option<HubError>,
 }
 
 enum Inner {
     Local(File),
-    Remote(Box<BlockReader<HubRanges>>),
+    Remote(Box<BlockReader<SourceRanges>>),
 }
 
-impl Read for Source {
+impl Read for Reader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = match &mut self.inner {
             Inner::Local(file) => file.read(buffer),
@@ -112,7 +113,7 @@ impl Read for Source {
     }
 }
 
-impl Seek for Source {
+impl Seek for Reader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         match &mut self.inner {
             Inner::Local(file) => file.seek(to),
@@ -121,47 +122,44 @@ impl Seek for Source {
     }
 }
 
-/// A file's bytes from the Hub, by ranges.
-pub(super) struct HubRanges {
-    hub: Arc<Hub>,
-    remote: Arc<Remote>,
-}
+/// A file's bytes from its source, by ranges.
+pub(super) struct SourceRanges(Arc<dyn SourceFile>);
 
-impl Ranges for HubRanges {
+impl Ranges for SourceRanges {
     // Headers are read, and what comes after them is the bulk.
     const READ_AHEAD: bool = false;
 
     fn fetch(&self, range: Range<u64>) -> BoxFuture<'static, io::Result<Bytes>> {
-        let (hub, remote) = (Arc::clone(&self.hub), Arc::clone(&self.remote));
-        Box::pin(async move { fetch(&hub, &remote, range).await.map_err(io::Error::other) })
+        let file = Arc::clone(&self.0);
+        Box::pin(async move { fetch(&*file, range).await.map_err(io::Error::other) })
     }
 }
 
 /// A range, with retries.
-async fn fetch(hub: &Hub, remote: &Remote, range: Range<u64>) -> Result<Bytes, HubError> {
+async fn fetch(file: &dyn SourceFile, range: Range<u64>) -> Result<Bytes, HubError> {
     let mut failures = 0;
     loop {
-        match try_fetch(hub, remote, range.clone()).await {
+        match try_fetch(file, range.clone()).await {
             Err(error) if error.is_retryable() => {
                 failures += 1;
-                hub.back_off(Some(remote.path()), error, failures, &Silent).await?;
+                file.source().retries().back_off(Some(file.path()), error, failures, &Silent).await?;
             }
-            other => return other.inspect(|_| hub.answered()),
+            other => return other.inspect(|_| file.source().retries().answered()),
         }
     }
 }
 
-async fn try_fetch(hub: &Hub, remote: &Remote, range: Range<u64>) -> Result<Bytes, HubError> {
+async fn try_fetch(file: &dyn SourceFile, range: Range<u64>) -> Result<Bytes, HubError> {
     let ignored = || {
         let what = "it ignores requests for ranges, which are needed to read headers alone".into();
-        HubError::Protocol { url: ShownUrl::from(&hub.config().endpoint), what }
+        HubError::Protocol { url: ShownUrl::of_text(&file.source().endpoint()), what }
     };
     let length = range.end - range.start;
     let mut bytes = BytesMut::new();
     // A server may give less at a time than it is asked for.
     while (bytes.len() as u64) < length {
         let rest = range.start + bytes.len() as u64..range.end;
-        let mut body = hub.open(remote, rest.clone()).await?;
+        let mut body = file.open(rest.clone()).await?;
         if body.start != rest.start {
             return Err(ignored());
         }

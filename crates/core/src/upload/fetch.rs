@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 
-use super::upload::{File, UploadError};
-use crate::hub::{Hub, HubError, Remote, ShownUrl};
+use super::{File, UploadError};
+use crate::hub::{HubError, ShownUrl};
 use crate::progress::Event;
+use crate::source::SourceFile;
 
 /// Failures in a row of one file.
 #[derive(Default)]
@@ -36,8 +37,8 @@ impl File {
             let endpoints = if self.alone.load(Ordering::Relaxed) { 1 } else { self.remotes.len().max(1) };
             let endpoint = turn % endpoints;
             let at = range.start + bytes.len() as u64;
-            let (hub, remote) = (&self.upload.hubs[endpoint], &self.remotes[endpoint]);
-            let Err(error) = self.try_fetch(hub, remote, at..range.end, &mut bytes).await else {
+            let remote = &*self.remotes[endpoint];
+            let Err(error) = self.try_fetch(remote, at..range.end, &mut bytes).await else {
                 return Ok(bytes.freeze());
             };
             // The others may have it; parts that fail together move on once.
@@ -51,7 +52,8 @@ impl File {
             trouble.failures = if received > trouble.received { 1 } else { trouble.failures + 1 };
             trouble.received = received;
             if trouble.failures as usize >= endpoints {
-                hub.back_off(Some(&self.entry.path), error, trouble.failures, &*self.upload.progress).await?;
+                let retries = remote.source().retries();
+                retries.back_off(Some(&self.entry.path), error, trouble.failures, &*self.upload.progress).await?;
             }
             self.waits.fetch_add(1, Ordering::Relaxed);
         }
@@ -71,15 +73,14 @@ impl File {
 
     async fn try_fetch(
         &self,
-        hub: &Hub,
-        remote: &Remote,
+        remote: &dyn SourceFile,
         range: Range<u64>,
         bytes: &mut BytesMut,
     ) -> Result<(), HubError> {
-        let mut body = hub.open(remote, range.clone()).await?;
+        let mut body = remote.open(range.clone()).await?;
         if body.start != range.start {
             let what = "it ignores requests for ranges, which are needed to upload without a disk".into();
-            let url = ShownUrl::from(&hub.config().endpoint);
+            let url = ShownUrl::of_text(&remote.source().endpoint());
             return Err(HubError::Protocol { url, what });
         }
         while let Some(chunk) = body.chunk().await? {
@@ -88,7 +89,7 @@ impl File {
             }
             bytes.extend_from_slice(&chunk);
             self.received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-            hub.arrived(chunk.len() as u64);
+            remote.source().retries().arrived(chunk.len() as u64);
             let event = Event::FileBytes { path: &self.entry.path, bytes: chunk.len() as u64 };
             self.upload.progress.event(event);
         }

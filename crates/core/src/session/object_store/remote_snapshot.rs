@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::finding::Evidence;
 use crate::lock::LockedRepo;
 use crate::model::{CommitId, Entry, Listing, Location, Options, Presence, RepoPath};
-use crate::objects::{FarObject, Keys, Mark, ObjectError, Objects, Record};
+use crate::object_store::{Keys, Mark, ObjectError, Objects, Record, StoredFile};
 use crate::select::{Documents, Selection, Step, select};
 use crate::session::{Error, Prepared};
 use crate::verify::{Content, Subject, SubjectFile};
@@ -16,7 +16,7 @@ use crate::verify::{Content, Subject, SubjectFile};
 const DOCUMENT_LIMIT: u64 = crate::model::INDEX_LIMIT;
 
 /// What is there of a commit.
-pub(super) struct Shelf {
+pub(super) struct RemoteSnapshot {
     pub objects: Arc<Objects>,
     pub keys: Keys,
     pub commit: CommitId,
@@ -30,7 +30,7 @@ pub(super) struct Shelf {
     pub journals: BTreeSet<String>,
 }
 
-impl Shelf {
+impl RemoteSnapshot {
     /// `records`: the folder of what this machine knows.
     pub async fn look(
         objects: &Arc<Objects>,
@@ -42,7 +42,7 @@ impl Shelf {
         let journals = objects.list(&keys.journals(&commit)).await?.into_keys().collect();
         let manifest = objects.manifest(&keys, &commit).await?;
         let record = objects.record(records, &keys, &commit).await;
-        Ok(Shelf { objects: Arc::clone(objects), keys, commit, found, record, manifest, journals })
+        Ok(RemoteSnapshot { objects: Arc::clone(objects), keys, commit, found, record, manifest, journals })
     }
 
     pub async fn presence(&self, entry: &Entry) -> Result<Presence, Error> {
@@ -82,7 +82,7 @@ impl Shelf {
 
     pub fn content(&self, path: &RepoPath) -> Content {
         let size = self.found.get(path.as_str()).map(|mark| mark.size);
-        Content::Far(Arc::new(FarObject::new(Arc::clone(&self.objects), self.keys.file(&self.commit, path), size)))
+        Content::Far(Arc::new(StoredFile::new(Arc::clone(&self.objects), self.keys.file(&self.commit, path), size)))
     }
 
     pub fn subject(
@@ -110,7 +110,7 @@ impl Shelf {
 }
 
 /// What the files are, from the small ones among them.
-pub(super) async fn choose(shelf: &Shelf, listing: &Listing) -> Result<Selection, Error> {
+pub(super) async fn choose(shelf: &RemoteSnapshot, listing: &Listing) -> Result<Selection, Error> {
     let options = Options { all: true, ..Options::default() };
     let mut documents = Documents::new();
     loop {

@@ -1,0 +1,127 @@
+//! Which server a URL names, and how it is reached. The one place that tells sources apart by their URLs.
+
+use std::ffi::OsString;
+
+#[cfg(feature = "object-store")]
+use crate::hub::PUBLIC_ENDPOINT;
+use crate::hub::{ConfigError, HubConfig, Timing, endpoint_of};
+#[cfg(feature = "object-store")]
+use crate::object_store::StoreConfig;
+
+/// A server to fetch from.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum SourceConfig {
+    /// A Hub, or a mirror of one: `https://…`, `http://…`.
+    Hub(Box<HubConfig>),
+    /// An object store that an earlier run filled: `s3://…`, `gs://…`, `az://…`.
+    #[cfg(feature = "object-store")]
+    Store {
+        /// Which, and with what credentials.
+        store: StoreConfig,
+        /// How Hubs beside it are reached, its mirrors; its own timing too.
+        others: Box<HubConfig>,
+    },
+}
+
+impl From<HubConfig> for SourceConfig {
+    fn from(hub: HubConfig) -> Self {
+        SourceConfig::Hub(Box::new(hub))
+    }
+}
+
+impl SourceConfig {
+    /// From the environment that `get` looks up; `endpoint`, when given, wins over `HF_ENDPOINT`. `options` are the
+    /// variables that an object store's credentials may come from.
+    ///
+    /// # Errors
+    /// When the endpoint or a variable makes no sense.
+    pub fn from_env(
+        endpoint: Option<&str>,
+        get: impl Fn(&str) -> Option<OsString>,
+        options: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let endpoint = endpoint_of(endpoint, &get);
+        #[cfg(feature = "object-store")]
+        if let Some(store) = StoreConfig::meant(&endpoint) {
+            let store = store.map_err(ConfigError::Objects)?.with_options(options);
+            let hub = HubConfig::from_env(Some(PUBLIC_ENDPOINT), get)?;
+            let others = Box::new(HubConfig { token: None, withheld: None, ..hub });
+            return Ok(SourceConfig::Store { store, others });
+        }
+        #[cfg(not(feature = "object-store"))]
+        drop(options);
+        HubConfig::from_env(Some(&endpoint), get).map(Into::into)
+    }
+
+    /// Another server with the same files. It gets no token: that is for the endpoint. An object store gets `options`.
+    ///
+    /// # Errors
+    /// When the URL makes no sense.
+    pub fn mirror(&self, url: &str, options: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        #[cfg(feature = "object-store")]
+        if let Some(store) = StoreConfig::meant(url) {
+            let store = store.map_err(ConfigError::Objects)?.with_options(options);
+            let others = match self {
+                SourceConfig::Hub(hub) => Box::new(HubConfig { token: None, withheld: None, ..(**hub).clone() }),
+                SourceConfig::Store { others, .. } => others.clone(),
+            };
+            return Ok(SourceConfig::Store { store, others });
+        }
+        #[cfg(not(feature = "object-store"))]
+        drop(options);
+        match self {
+            SourceConfig::Hub(hub) => hub.mirror(url).map(Into::into),
+            #[cfg(feature = "object-store")]
+            SourceConfig::Store { others, .. } => others.mirror(url).map(Into::into),
+        }
+    }
+
+    /// The server that a pasted URL names, as [`HubConfig::pasted`].
+    ///
+    /// # Errors
+    /// When the URL makes no sense.
+    pub fn pasted(self, url: &str) -> Result<Self, ConfigError> {
+        match self {
+            SourceConfig::Hub(hub) => hub.pasted(url).map(Into::into),
+            #[cfg(feature = "object-store")]
+            SourceConfig::Store { others, .. } => others.pasted(url).map(Into::into),
+        }
+    }
+
+    /// How patient a run is with it.
+    pub fn timing(&self) -> &Timing {
+        match self {
+            SourceConfig::Hub(hub) => &hub.timing,
+            #[cfg(feature = "object-store")]
+            SourceConfig::Store { others, .. } => &others.timing,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn timing_mut(&mut self) -> &mut Timing {
+        match self {
+            SourceConfig::Hub(hub) => &mut hub.timing,
+            #[cfg(feature = "object-store")]
+            SourceConfig::Store { others, .. } => &mut others.timing,
+        }
+    }
+
+    /// The Hub, if it is one.
+    pub fn hub(&self) -> Option<&HubConfig> {
+        match self {
+            SourceConfig::Hub(hub) => Some(hub),
+            #[cfg(feature = "object-store")]
+            SourceConfig::Store { .. } => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn hub_mut(&mut self) -> Option<&mut HubConfig> {
+        match self {
+            SourceConfig::Hub(hub) => Some(hub),
+            #[cfg(feature = "object-store")]
+            SourceConfig::Store { .. } => None,
+        }
+    }
+}

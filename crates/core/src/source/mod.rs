@@ -1,0 +1,84 @@
+//! Where files come from: one interface over Hubs and object stores. What a server's answers mean is decided in `hub` and
+//! `object_store`; what is done with the bytes, in the rooms above.
+
+mod config;
+mod hub;
+#[cfg(feature = "object-store")]
+mod object_store;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+pub use config::SourceConfig;
+#[cfg(feature = "object-store")]
+pub(crate) use object_store::ObjectSource;
+
+use crate::finding::Origin;
+use crate::hub::{Body, HubError, Retries};
+use crate::model::{Entry, Listing, RepoId, RepoInfo, RepoPath, RepoType, Revision};
+use crate::progress::Progress;
+
+/// A server that has repos.
+///
+/// To add one: implement this, and add a variant to [`SourceConfig`] with the form of its URLs.
+pub trait Source: fmt::Debug + Send + Sync {
+    /// Names the server where its listings are kept, without what is secret in its URL.
+    fn endpoint(&self) -> String;
+
+    /// Who states what it lists.
+    fn origin(&self) -> Origin;
+
+    /// Whether it lists all that a repo has. A store lists what was put there.
+    fn lists_all(&self) -> bool {
+        self.origin() == Origin::Hub
+    }
+
+    /// When to ask it again, and when to give up.
+    fn retries(&self) -> &Retries;
+
+    /// Pins a revision to a commit.
+    fn resolve<'a>(
+        &'a self,
+        repo_type: RepoType,
+        id: &'a RepoId,
+        revision: &'a Revision,
+        progress: &'a dyn Progress,
+    ) -> BoxFuture<'a, Result<RepoInfo, HubError>>;
+
+    /// Every file at a pinned commit.
+    fn list<'a>(&'a self, info: &'a RepoInfo, progress: &'a dyn Progress) -> BoxFuture<'a, Result<Listing, HubError>>;
+
+    /// A file at a pinned commit. Makes no request yet.
+    fn file(self: Arc<Self>, info: Arc<RepoInfo>, entry: Entry) -> Box<dyn SourceFile>;
+}
+
+/// A file that a source has.
+pub trait SourceFile: fmt::Debug + Send + Sync {
+    /// Its name in the repo.
+    fn path(&self) -> &RepoPath;
+
+    /// The server that has it.
+    fn source(&self) -> &dyn Source;
+
+    /// Asks for a range of its bytes.
+    fn open(&self, range: Range<u64>) -> BoxFuture<'_, Result<Body<'_>, HubError>>;
+
+    /// Takes the file's fastest transport, where that is another than ranges over HTTP.
+    fn take_fast_transport(&self) {}
+
+    /// Whether its bytes come over a transport that gives all of them as one stream.
+    fn is_one_stream(&self) -> bool {
+        false
+    }
+
+    /// Leaves the fast transport after it failed; `false` where there is no other way.
+    fn fall_back(&self) -> bool {
+        false
+    }
+
+    /// Whether a host that wants to be left alone is not waited for, because others have the file.
+    fn hurry(&self, _yes: bool) {}
+}
