@@ -21,6 +21,7 @@ mod cli {
     pub mod run;
     pub mod screen;
     pub mod setup;
+    pub mod trace;
     pub mod upfront;
     pub mod verify;
     pub mod words;

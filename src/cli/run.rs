@@ -410,11 +410,11 @@ async fn inspect(args: &InspectArgs) -> ExitCode {
                     result_as_it_is(&text);
                 }
             }
-            Err(Ok(error)) => {
+            Err(Ended::Error(error)) => {
                 values.push(screen.error(target, &error));
                 end = end.max(error.exit_code());
             }
-            Err(Err(bad)) => end = end.max(bad),
+            Err(Ended::Said(bad)) => end = end.max(bad),
         }
     }
     if screen.json {
@@ -423,24 +423,28 @@ async fn inspect(args: &InspectArgs) -> ExitCode {
     end
 }
 
-/// `Err(Err(_))`: it has been said already.
-async fn inspect_one(
-    args: &InspectArgs,
-    target: &str,
-    screen: &Screen,
-) -> Result<Vec<Inspected>, Result<Error, ExitCode>> {
+/// Why a target could not be inspected.
+enum Ended {
+    /// To be said.
+    Error(Error),
+    /// It has been said.
+    Said(ExitCode),
+}
+
+async fn inspect_one(args: &InspectArgs, target: &str, screen: &Screen) -> Result<Vec<Inspected>, Ended> {
     let path = std::path::Path::new(target);
     if names_folder(target).is_some() || path.is_file() {
         let path = path.to_path_buf();
         let work = tokio::task::spawn_blocking(move || inspect_path(&path));
-        return work.await.map_err(|_| Err(ExitCode::Local))?.map_err(Ok);
+        return work.await.map_err(|_| Ended::Said(ExitCode::Local))?.map_err(Ended::Error);
     }
     let mut spec = target.parse::<RepoSpec>().map_err(|error| {
         screen.fail("", &error, Some("name a repo, or a file or folder that exists"));
-        Err(ExitCode::Usage)
+        Ended::Said(ExitCode::Usage)
     })?;
     apply_revision(&mut spec, args.revision.as_ref());
-    let session = session(&args.place, &args.transfer, false, screen, spec.endpoint.as_deref(), None).map_err(Err)?;
-    let options = wish(&args.selection, &spec, &[], screen).map_err(Err)?;
-    session.inspect(&spec, &options).await.map_err(Ok)
+    let session = session(&args.place, &args.transfer, false, screen, spec.endpoint.as_deref(), None);
+    let session = session.map_err(Ended::Said)?;
+    let options = wish(&args.selection, &spec, &[], screen).map_err(Ended::Said)?;
+    session.inspect(&spec, &options).await.map_err(Ended::Error)
 }

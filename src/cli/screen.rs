@@ -18,7 +18,8 @@ use super::advice::Advisor;
 use super::args::{self, Output};
 use super::ndjson::{self, Ndjson};
 use super::paste::Kept;
-use super::progress::{Bars, Lines};
+use super::progress::{Bars, Lines, write_line};
+use super::trace;
 use crate::render::remedies::words;
 
 /// The version of the JSON that goes to stdout.
@@ -58,6 +59,10 @@ impl Screen {
         let terminal = stderr.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
         let width = width(&stderr);
+        let events = output.progress == Some(args::Progress::Json);
+        if let Err(error) = trace::start(output.verbose, events, color) {
+            write_line(&format!("warning: {error}; nothing is logged"));
+        }
         let mut bars = None;
         let silent = output.quiet || env_flag("HF_HUB_DISABLE_PROGRESS_BARS");
         let how = output.progress.unwrap_or(match terminal {
@@ -76,7 +81,7 @@ impl Screen {
             args::Progress::Lines | args::Progress::Bars => Arc::new(Lines::new()),
         };
         Screen {
-            human: HumanOptions { width, color, verbose: output.verbose },
+            human: HumanOptions { width, color, verbose: output.verbose > 0 },
             quiet: output.quiet,
             json: output.json,
             events: how == args::Progress::Json,
@@ -122,10 +127,14 @@ impl Screen {
         let advice: Vec<String> = self.advisor.on(error).iter().map(|line| self.kept.paste(line, name)).collect();
         self.fail_with(&printable(name), error, &advice);
         let hint = (!advice.is_empty()).then(|| advice.join("; "));
-        json!({
-            "repo": name, "verified": false, "error": error.to_string(), "hint": hint,
+        let mut value = json!({
+            "repo": name, "verified": false, "error": error.to_string(), "kind": error.kind(), "hint": hint,
             "exit_code": error.exit_code() as u8,
-        })
+        });
+        if let Some(remedy) = error.remedy() {
+            value["remedy"] = json!(remedy);
+        }
+        value
     }
 
     /// A line that fits the terminal, ended. In a log lines are for programs too, and stay whole, as does what has its

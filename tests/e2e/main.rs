@@ -45,6 +45,7 @@ mod support;
 mod sweep;
 mod terminal;
 mod token;
+mod trace;
 mod verifying;
 mod warming;
 mod xet;

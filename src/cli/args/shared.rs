@@ -330,9 +330,11 @@ pub struct Output {
     /// Say nothing but errors; stdout still carries the result
     #[arg(short, long, hide_short_help = true)]
     pub quiet: bool,
-    /// Say why each file is taken, and show every finding
-    #[arg(short, long, conflicts_with = "quiet", hide_short_help = true)]
-    pub verbose: bool,
+    /// Say why each file is taken, show every finding, and log each step; -vv logs each request
+    ///
+    /// HFGET_LOG=FILTER says what is logged in its place, for example HFGET_LOG=hfget_core::transfer=trace.
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet", hide_short_help = true)]
+    pub verbose: u8,
 }
 
 /// What is said by a command that moves no bytes.
@@ -350,7 +352,7 @@ pub struct Plain {
 impl Plain {
     /// The same for a screen.
     pub fn output(&self) -> Output {
-        Output { json: self.json, progress: None, quiet: self.quiet, verbose: false }
+        Output { json: self.json, progress: None, quiet: self.quiet, verbose: 0 }
     }
 }
 

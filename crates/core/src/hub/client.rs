@@ -12,6 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
+use tracing::debug;
 use url::Url;
 
 use super::clients::{Clients, Via};
@@ -124,9 +125,22 @@ impl Hub {
     /// Sends a request when its host may be asked, and waits for the head of the answer.
     pub(super) async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
         let host = self.retries.hosts.of(name_of(url));
+        let asked = Instant::now();
         host.pass().await;
-        let answer = self.retries.within(url, "answer", self.config.timing.response_timeout, request.send()).await?;
-        let response = answer.map_err(|e| HubError::transport(url, &e))?;
+        let waited = asked.elapsed();
+        let answer = self.retries.within(url, "answer", self.config.timing.response_timeout, request.send()).await;
+        let answered = answer.and_then(|answer| answer.map_err(|e| HubError::transport(url, &e)));
+        let took = asked.elapsed().saturating_sub(waited);
+        // Signed URLs are secrets: a URL is logged without its query.
+        let shown = ShownUrl::from(url);
+        match &answered {
+            Ok(response) => {
+                let (status, version) = (response.status().as_u16(), response.version());
+                debug!(url = %shown, status, ?version, ?took, ?waited, "request");
+            }
+            Err(error) => debug!(url = %shown, %error, ?took, ?waited, "request failed"),
+        }
+        let response = answered?;
         if response.status().is_success() || response.status().is_redirection() {
             host.answered();
         }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
+use tracing::{debug, info};
 use url::Url;
 
 use super::host::{Hold, HostTable, name_of};
@@ -138,6 +139,7 @@ impl Retries {
                 Hold::Began(wait) => {
                     // A wait that it asks for is no time without progress; one that we think of is.
                     self.timing.patience.waited(stated.unwrap_or_default());
+                    info!(host = url.host(), ?wait, "the host asks to be left alone");
                     progress.event(Event::RateLimited { host: url.host(), wait });
                 }
                 Hold::Joined => {}
@@ -160,6 +162,7 @@ impl Retries {
         progress: &dyn Progress,
     ) -> Result<(), HubError> {
         let why = error.brief();
+        debug!(%why, failures, "a request failed");
         match self.judge(error, failures, progress) {
             Verdict::Over(error) => return Err(error),
             Verdict::Held => {}

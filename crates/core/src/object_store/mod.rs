@@ -195,6 +195,7 @@ impl Objects {
     }
 
     /// Bytes of an object.
+    #[tracing::instrument(level = "debug", skip(self), fields(url = %self.url))]
     pub(crate) async fn range(&self, key: &str, range: std::ops::Range<u64>) -> Result<Bytes, ObjectError> {
         let bytes = self.store.get_range(&self.path(key)?, range.clone()).await.map_err(self.wrong(key))?;
         if bytes.len() as u64 == range.end - range.start {
@@ -238,6 +239,7 @@ impl Objects {
     }
 
     /// Writes a whole object.
+    #[tracing::instrument(level = "debug", skip(self, bytes), fields(url = %self.url, bytes = bytes.len()))]
     pub(crate) async fn put(&self, key: &str, bytes: Bytes) -> Result<Mark, ObjectError> {
         let size = bytes.len() as u64;
         let put = self.store.put(&self.path(key)?, PutPayload::from_bytes(bytes)).await.map_err(self.wrong(key))?;

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sha2::Digest as _;
+use tracing::{Instrument as _, info};
 
 pub use cached::{Cached, cached, cached_variants};
 pub use compare::{CompareConfig, Comparison};
@@ -193,7 +194,12 @@ impl Session {
     }
 
     /// Fetches and verifies. `keep`: the listing is the Hub's own, and worth keeping.
-    async fn work(&self, mut prepared: Prepared, started: Instant, keep: bool) -> Result<Report, Error> {
+    async fn work(&self, prepared: Prepared, started: Instant, keep: bool) -> Result<Report, Error> {
+        let span = self.span(prepared.listing.info.repo_type, &prepared.listing.info.id);
+        self.work_within(prepared, started, keep).instrument(span).await
+    }
+
+    async fn work_within(&self, mut prepared: Prepared, started: Instant, keep: bool) -> Result<Report, Error> {
         if let Some(report) = self.not_at_all(&prepared) {
             return Ok(report);
         }
@@ -214,7 +220,9 @@ impl Session {
             }
             findings.extend(self.fetch_missing(&mut prepared, &mut statuses).await?);
         }
+        let checked = Instant::now();
         let (mut outcome, remembered) = self.check_contents(&prepared, &statuses, &findings).await?;
+        info!(tensors = outcome.tensors, remembered, took = ?checked.elapsed(), "contents checked");
         outcome.bytes_hashed += hashed;
         outcome.findings.extend(findings);
         if !(remembered && statuses.nothing_done()) {

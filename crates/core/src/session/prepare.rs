@@ -4,13 +4,15 @@ use crate::model::{Location, Options, Purpose};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use globset::GlobBuilder;
+use tracing::{Instrument as _, info, info_span};
 
 use super::documents::Early;
 use super::{Error, Session};
 use crate::finding::{Code, Evidence, Finding, Origin, Remedy, Severity};
-use crate::model::{CommitId, Entry, Listing, RepoInfo, RepoSpec, RepoType, Revision};
+use crate::model::{CommitId, Entry, Listing, RepoId, RepoInfo, RepoSpec, RepoType, Revision};
 use crate::plan::{Item, Plan};
 use crate::progress::Event;
 use crate::report::PlanReport;
@@ -198,6 +200,22 @@ impl Session {
         mode: Mode,
         anew: bool,
     ) -> Result<Prepared, Error> {
+        let span = self.span(spec.repo_type, &spec.id);
+        self.prepare_within(spec, options, mode, anew).instrument(span).await
+    }
+
+    /// The span of a repo's job.
+    pub(super) fn span(&self, repo_type: RepoType, id: &RepoId) -> tracing::Span {
+        info_span!("repo", name = %repo_type.qualify(id))
+    }
+
+    async fn prepare_within(
+        &self,
+        spec: &RepoSpec,
+        options: &Options,
+        mode: Mode,
+        anew: bool,
+    ) -> Result<Prepared, Error> {
         let store = self.store(spec.repo_type, &spec.id);
         let listed = self.list(spec, &store, anew || self.config.fetch.force).await?;
         let listing = &listed.listing;
@@ -234,6 +252,7 @@ impl Session {
         let wanted: Vec<(Entry, Purpose)> =
             selection.files.iter().filter_map(|f| Some((listing.get(f.path.as_str())?.clone(), f.purpose))).collect();
         let plan = self.blocking(&store, move |_| Plan::new(&plan_store, &commit, wanted)).await?;
+        info!(files = plan.items.len(), bytes = plan.total_bytes(), to_fetch = plan.missing_bytes(), "planned");
         let (refused, unwanted) = refused_names(&listing, &options);
         selection.findings.extend(unwanted);
         Ok(Prepared { listing, selection, plan, store, origin, whole, early, commits, refused, place: None })
@@ -246,7 +265,9 @@ impl Session {
         if self.config.offline {
             return self.list_offline(spec, &revision, store).await;
         }
+        let asked = Instant::now();
         let info = self.source().resolve(spec.repo_type, &spec.id, &revision, &*self.progress).await?;
+        info!(commit = %info.commit, took = ?asked.elapsed(), "resolved");
         self.progress.event(Event::Resolved(&info));
         let commit = info.commit;
         let endpoint = self.endpoint();
@@ -256,7 +277,9 @@ impl Session {
             return Ok(Listed::whole(Listing::new(info, entries, Vec::new()), Origin::KeptListing));
         }
         let origin = self.source().origin();
+        let asked = Instant::now();
         let listing = self.source().list(&info, &*self.progress).await?;
+        info!(files = listing.entries.len(), took = ?asked.elapsed(), "listed");
         Ok(Listed { listing, origin, whole: self.lists_all() })
     }
 

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tracing::{Instrument as _, info};
 
 #[cfg(feature = "object-store")]
 pub(crate) use self::limit::Limiter;
@@ -153,10 +154,11 @@ pub async fn fetch(
     let schedule =
         Schedule::new(sources.to_vec(), Arc::clone(store), info.clone(), entries, options, Arc::clone(progress));
     let schedule = Arc::new(schedule);
+    let began = std::time::Instant::now();
     // Dropping the set stops the workers.
     let mut workers = JoinSet::new();
     for number in 0..schedule.workers() {
-        workers.spawn(schedule::work(Arc::clone(&schedule), number));
+        workers.spawn(schedule::work(Arc::clone(&schedule), number).in_current_span());
     }
     loop {
         tokio::select! {
@@ -168,5 +170,10 @@ pub async fn fetch(
             () = schedule.overdue() => break,
         }
     }
-    schedule.outcome()
+    let outcome = schedule.outcome();
+    if let Ok(report) = &outcome {
+        let bytes = report.done.iter().map(|file| file.received).sum::<u64>();
+        info!(files = entries.len(), bytes, failed = report.failed.len(), took = ?began.elapsed(), "fetched");
+    }
+    outcome
 }

@@ -58,12 +58,22 @@ impl From<ObjectError> for UploadError {
     }
 }
 
-/// Bytes that are not what the listing says.
-enum Disagreement {
-    /// They hash to this.
+/// What an attempt to put a file there came to.
+enum Attempt {
+    /// It is there.
+    Done(Done),
+    /// The bytes that came hash to this.
     Digest(Digest),
-    /// The server says so itself.
+    /// The server itself says that its bytes are others.
     Said(Box<Finding>),
+}
+
+/// What became of the bytes of an object.
+enum Stored {
+    /// They are there, and right.
+    Right(Mark, Hashed),
+    /// They hash to this, so they are not there.
+    Differs(Digest),
 }
 
 /// What became of a file.
@@ -143,18 +153,18 @@ impl Upload {
             waits: AtomicUsize::new(0),
         });
         match file.attempt(true).await? {
-            Ok(done) => return Ok(done),
-            Err(Disagreement::Said(finding)) => return Ok(Done::Wrong(*finding)),
+            Attempt::Done(done) => return Ok(done),
+            Attempt::Said(finding) => return Ok(Done::Wrong(*finding)),
             // A wrong byte on its way is no wrong file: once more, from the first byte.
-            Err(Disagreement::Digest(_)) => {
+            Attempt::Digest(_) => {
                 file.alone.store(true, Ordering::Relaxed);
                 file.restarted("its checksum is wrong");
             }
         }
         match file.attempt(false).await? {
-            Ok(done) => Ok(done),
-            Err(Disagreement::Said(finding)) => Ok(Done::Wrong(*finding)),
-            Err(Disagreement::Digest(actual)) => Ok(Done::Wrong(mismatch_finding(&entry.path, entry.digest(), actual))),
+            Attempt::Done(done) => Ok(done),
+            Attempt::Said(finding) => Ok(Done::Wrong(*finding)),
+            Attempt::Digest(actual) => Ok(Done::Wrong(mismatch_finding(&entry.path, entry.digest(), actual))),
         }
     }
 
@@ -194,16 +204,16 @@ impl File {
     }
 
     /// Puts it there, or says how it disagrees with the listing.
-    async fn attempt(self: &Arc<Self>, resume: bool) -> Result<Result<Done, Disagreement>, UploadError> {
+    async fn attempt(self: &Arc<Self>, resume: bool) -> Result<Attempt, UploadError> {
         let put = if self.entry.size <= PART { self.whole().await } else { self.parts(resume).await };
         match put {
-            Ok(Ok((mark, hashed))) => {
+            Ok(Stored::Right(mark, hashed)) => {
                 self.upload.progress.event(Event::FileDone { path: &self.entry.path });
-                Ok(Ok(Done::Put { mark, hashed, received: self.received.load(Ordering::Relaxed) }))
+                Ok(Attempt::Done(Done::Put { mark, hashed, received: self.received.load(Ordering::Relaxed) }))
             }
-            Ok(Err(actual)) => Ok(Err(Disagreement::Digest(actual))),
+            Ok(Stored::Differs(actual)) => Ok(Attempt::Digest(actual)),
             Err(UploadError::Hub(error @ (HubError::WrongLength { .. } | HubError::Changed { .. }))) => {
-                Ok(Err(Disagreement::Said(Box::new(integrity_finding(&self.entry.path, &error)))))
+                Ok(Attempt::Said(Box::new(integrity_finding(&self.entry.path, &error))))
             }
             Err(error) => Err(error),
         }
@@ -215,20 +225,20 @@ impl File {
     }
 
     /// A file of one part: fetched, hashed, and put there in one go.
-    async fn whole(self: &Arc<Self>) -> Result<Result<(Mark, Hashed), Digest>, UploadError> {
+    async fn whole(self: &Arc<Self>) -> Result<Stored, UploadError> {
         let _permit = self.upload.permit(self.entry.size).await;
         self.started(0);
         let bytes = self.fetch(0..self.entry.size).await?;
         let hasher = hash(self.entry.digest().hasher(self.entry.size), bytes.clone()).await;
         let hashed = hasher.finish();
         if hashed.digest() != self.entry.digest() {
-            return Ok(Err(hashed.digest()));
+            return Ok(Stored::Differs(hashed.digest()));
         }
-        Ok(Ok((self.upload.objects.put(&self.key(), bytes).await?, hashed)))
+        Ok(Stored::Right(self.upload.objects.put(&self.key(), bytes).await?, hashed))
     }
 
     /// A file of many parts.
-    async fn parts(self: &Arc<Self>, resume: bool) -> Result<Result<(Mark, Hashed), Digest>, UploadError> {
+    async fn parts(self: &Arc<Self>, resume: bool) -> Result<Stored, UploadError> {
         let mut known = if resume { self.resumed().await? } else { None };
         loop {
             let before = known.is_some();
@@ -269,7 +279,7 @@ impl File {
         }))
     }
 
-    async fn go_on(self: &Arc<Self>, from: Progressed) -> Result<Result<(Mark, Hashed), Digest>, UploadError> {
+    async fn go_on(self: &Arc<Self>, from: Progressed) -> Result<Stored, UploadError> {
         let Progressed { id, part_size, mut parts } = from;
         // What was uploaded before did not pass through this run's hash: no note can stand for it.
         let resumed = !parts.is_empty();
@@ -340,45 +350,40 @@ impl File {
 
     /// Makes a file of the parts. `actual`: what this run hashed all of them to; `None` where an earlier run uploaded
     /// some.
-    async fn finish(
-        &self,
-        id: &str,
-        parts: Vec<PartId>,
-        actual: Option<Hashed>,
-    ) -> Result<Result<(Mark, Hashed), Digest>, UploadError> {
+    async fn finish(&self, id: &str, parts: Vec<PartId>, actual: Option<Hashed>) -> Result<Stored, UploadError> {
         let objects = &self.upload.objects;
         let (key, journal) = (self.key(), self.journal_key());
         let (path, id) = (objects.path(&key)?, id.to_owned());
         if let Some(actual) = actual.map(|hashed| hashed.digest()).filter(|actual| *actual != self.entry.digest()) {
             objects.store.abort_multipart(&path, &id).await.map_err(objects.wrong(&key))?;
             objects.delete(&journal).await?;
-            return Ok(Err(actual));
+            return Ok(Stored::Differs(actual));
         }
         // What an earlier run noted may make no file: then it is as forgotten as an upload that the store does not know.
         self.taken.store(false, Ordering::Relaxed);
         let put = objects.store.complete_multipart(&path, &id, parts).await;
-        let mark = match (put, actual) {
-            (Ok(put), Some(hashed)) => Ok((Mark::new(self.entry.size, put.e_tag), hashed)),
+        let stored = match (put, actual) {
+            (Ok(put), Some(hashed)) => Stored::Right(Mark::new(self.entry.size, put.e_tag), hashed),
             (Ok(_), None) => match self.read_back().await? {
                 Some(read) => read,
                 None => return Err(ObjectError::NotFound { url: objects.shown(&key) }.into()),
             },
             // It may have been completed before, and the answer was lost.
             (Err(error @ object_store::Error::NotFound { .. }), _) => match self.read_back().await? {
-                Some(Ok(mark)) => Ok(mark),
+                Some(right @ Stored::Right(..)) => right,
                 _ => return Err(objects.wrong(&key)(error).into()),
             },
             (Err(error), _) => return Err(objects.wrong(&key)(error).into()),
         };
-        if mark.is_err() {
+        if let Stored::Differs(_) = stored {
             objects.delete(&key).await?;
         }
         objects.delete(&journal).await?;
-        Ok(mark)
+        Ok(stored)
     }
 
     /// The object under its final name, or what its bytes hash to; `None` where there is none.
-    async fn read_back(&self) -> Result<Option<Result<(Mark, Hashed), Digest>>, UploadError> {
+    async fn read_back(&self) -> Result<Option<Stored>, UploadError> {
         let (objects, key) = (&self.upload.objects, self.key());
         let Some(mark) = objects.mark(&key).await? else { return Ok(None) };
         let (_, mut bytes) = objects.stream(&key, 0..mark.size).await?;
@@ -388,10 +393,10 @@ impl File {
         }
         let hashed = hasher.finish();
         if hashed.digest() != self.entry.digest() {
-            return Ok(Some(Err(hashed.digest())));
+            return Ok(Some(Stored::Differs(hashed.digest())));
         }
         match objects.mark(&key).await? {
-            Some(now) if now.is_still(&mark) || mark.etag.is_none() => Ok(Some(Ok((now, hashed)))),
+            Some(now) if now.is_still(&mark) || mark.etag.is_none() => Ok(Some(Stored::Right(now, hashed))),
             _ => {
                 let why = "it was replaced while it was read".into();
                 Err(ObjectError::Failed { url: objects.shown(&key), why }.into())

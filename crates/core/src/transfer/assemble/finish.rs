@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::debug;
+
 use super::Frontier;
 use crate::model::Hashed;
 use crate::progress::Event;
@@ -36,6 +38,7 @@ fn finish(schedule: &Arc<Schedule>, open: &Arc<Open>, hashed: Hashed) {
         // that a file is done can open it, and it is on the disk.
         open.work.commit(actual).map(|()| {
             schedule.sources[0].retries().answered();
+            debug!(file = %path.shown(), digest = %actual, "the file is whole and has its name");
             schedule.progress.event(Event::FileDone { path });
             schedule.closed(open, Ok(hashed));
         })

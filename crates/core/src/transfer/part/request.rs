@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use tracing::debug;
+
 use super::{Ended, Part};
 use crate::hub::Body;
 use crate::transfer::assemble::{BLOCK, Writer};
@@ -14,6 +16,10 @@ use crate::transfer::schedule::Schedule;
 const COMPARE_EVERY: Duration = Duration::from_secs(3);
 
 /// Streams a part to where it belongs.
+#[tracing::instrument(
+    level = "debug", name = "part", skip_all,
+    fields(file = %part.open.work.entry.path.shown(), from = part.claim.range.start, to = part.claim.range.end, endpoint)
+)]
 pub(in crate::transfer) async fn fetch(
     schedule: &Arc<Schedule>,
     part: &Arc<Part>,
@@ -36,6 +42,8 @@ pub(in crate::transfer) async fn fetch(
         let came = part.at.load(Ordering::Relaxed).saturating_sub(range.start);
         schedule.over_xet.fetch_add(came, Ordering::Relaxed);
     }
+    let (came, rate) = (part.at.load(Ordering::Relaxed).saturating_sub(range.start), part.rate());
+    debug!(bytes = came, bytes_per_second = rate, "the part ended");
     // Why this order: the bytes that came are written and noted before the failure is told, because they are worth keeping.
     writer.finish().await.and(outcome)
 }

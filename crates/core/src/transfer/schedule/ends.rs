@@ -24,6 +24,19 @@ pub(in crate::transfer) enum Opened {
     Failed(FetchError),
 }
 
+impl Opened {
+    /// For the log.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Opened::Here => "here",
+            Opened::Locked => "locked",
+            Opened::Crowded(_) => "no descriptor left",
+            Opened::Work(_) => "to fetch",
+            Opened::Failed(_) => "failed",
+        }
+    }
+}
+
 impl Schedule {
     /// The end of [`Job::Open`].
     pub fn opened(&self, entry: &Entry, outcome: Opened) {

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tracing::debug;
+
 use super::{Job, Opened, SMALL, Schedule};
 use crate::model::{Entry, Presence};
 use crate::progress::Event;
@@ -20,6 +22,7 @@ pub(in crate::transfer) async fn work(schedule: Arc<Schedule>, number: usize) {
             Job::Stop => return schedule.wake(),
             Job::Open(entry) => {
                 let outcome = open(&schedule, &entry).await;
+                debug!(file = %entry.path.shown(), size = entry.size, outcome = outcome.as_str(), "opened");
                 // Why this order: the watcher hears of the file before any worker can report bytes of it.
                 if let Opened::Work(open) = &outcome {
                     started(&schedule, open);

@@ -1,0 +1,83 @@
+//! What the library says of its own work, on stderr: `-v`, `-vv` and `HFGET_LOG`. Which steps are worth a line is the
+//! library's to say.
+
+use std::io::{self, Write};
+
+use serde_json::json;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::ndjson;
+use super::progress::write_line;
+
+/// The variable that says what is logged, as `tracing` reads filters: `hfget_core::transfer=trace`.
+pub const VARIABLE: &str = "HFGET_LOG";
+
+/// Starts to log where somebody asked for it. `events`: stderr carries JSON, a line each.
+///
+/// # Errors
+/// What is wrong with the variable.
+pub fn start(verbose: u8, events: bool, color: bool) -> Result<(), String> {
+    let named = std::env::var(VARIABLE).ok().filter(|text| !text.trim().is_empty());
+    let filter = match (&named, verbose) {
+        (Some(text), _) => text.as_str(),
+        (None, 0) => return Ok(()),
+        (None, 1) => "hfget_core=info",
+        (None, _) => "hfget_core=debug",
+    };
+    let filter = EnvFilter::try_new(filter).map_err(|error| format!("{VARIABLE} cannot be used: {error}"))?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(Lines { events })
+        .with_timer(tracing_subscriber::fmt::time::uptime())
+        .with_target(false)
+        .with_ansi(color && !events)
+        .compact();
+    // Another subscriber is there already only where a test set it.
+    let _ = subscriber.try_init();
+    Ok(())
+}
+
+/// Gives each line a writer of its own.
+#[derive(Debug, Clone, Copy)]
+struct Lines {
+    events: bool,
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line { events: self.events, text: Vec::new() }
+    }
+}
+
+/// One line, written when it is whole: secrets are hidden in it then.
+struct Line {
+    events: bool,
+    text: Vec<u8>,
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let text = String::from_utf8_lossy(&self.text);
+        let text = text.trim_end();
+        if text.is_empty() {
+        } else if self.events {
+            ndjson::event("log", json!({ "text": text.trim_start() }));
+        } else {
+            write_line(text);
+        }
+    }
+}
