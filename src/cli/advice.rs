@@ -37,7 +37,7 @@ impl Advisor {
         let mut lines = Vec::new();
         if let Some(command) = self.command_meant(error) {
             lines.push(if absent_repo(error) == Some(&command) {
-                format!("a command stands first: `hfget {command}`")
+                format!("a command comes first: `hfget {command}`")
             } else {
                 format!("did you mean `hfget {command}`?")
             });

@@ -46,7 +46,7 @@ fn clean_blocking(args: &CleanArgs, screen: &Screen) -> ExitCode {
     } else {
         let Some(root) = args.cache_dir.clone().or_else(|| cache_dir(|name| std::env::var_os(name))) else {
             let hint = Some("pass --cache-dir DIR, or set HF_HOME");
-            screen.fail("", &"there is no home folder with a cache in it", hint);
+            screen.fail("", &"no cache folder is known", hint);
             return ExitCode::Usage;
         };
         in_cache(&root, args)

@@ -89,7 +89,7 @@ fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparis
         specs.extend(listed(file)?);
     }
     if specs.is_empty() {
-        return Err("there are no repos to compare".into());
+        return Err("name a repo to compare".into());
     }
     for spec in &mut specs {
         spec.revision = spec.revision.take().or_else(|| args.revision.clone());
@@ -104,7 +104,8 @@ fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparis
     args.patience.apply(&mut reference.timing);
     if ["s3://", "gs://", "az://"].iter().any(|scheme| args.mirror.starts_with(scheme)) {
         return Err(
-            "an object store is no server to compare with: `hfget verify URL` holds it against its manifest".into()
+            "hfget cannot compare with an object store; to check one against its manifest, run `hfget verify URL`"
+                .into(),
         );
     }
     let mirror = reference.mirror(&args.mirror).map_err(|e| e.to_string())?;

@@ -45,7 +45,7 @@ const VERBS: &[(&str, Verb)] = &[
     ("delete-cache", Verb::Not(CACHE)),
 ];
 
-const LOGIN: &str = "hfget needs no login; set HF_TOKEN, or run `hf auth login`, whose token hfget reads";
+const LOGIN: &str = "hfget needs no login; set HF_TOKEN, or run `hf auth login`: hfget reads its token";
 const UPDATE: &str = "hfget does not update itself; install it again the way you installed it";
 const UPLOAD: &str =
     "hfget uploads nothing to the Hub; run `hf upload`. `hfget OWNER/NAME --to s3://BUCKET` fills a bucket";
@@ -64,7 +64,7 @@ pub(super) fn understood(mut words: Vec<OsString>) -> Result<Vec<OsString>, Stri
                     *word = OsString::from(command);
                 }
             }
-            Verb::Not(answer) => return Err(format!("there is no `hfget {verb}`: {answer}")),
+            Verb::Not(answer) => return Err(format!("`hfget {verb}` does not exist: {answer}")),
         }
     }
     formats(&mut words)?;
@@ -103,7 +103,7 @@ pub(super) fn misplaced(word: &str) -> Option<String> {
     let (verb, what) = VERBS.iter().find(|(verb, _)| *verb == word)?;
     Some(match what {
         Verb::Get => format!("leave out `{verb}`, or write it first: `hfget {verb} OWNER/NAME`"),
-        Verb::Is(command) => format!("a command stands first: `hfget {command}`"),
+        Verb::Is(command) => format!("a command comes first: `hfget {command}`"),
         Verb::Not(answer) => (*answer).to_owned(),
     })
 }

@@ -17,7 +17,7 @@ use crate::render::many;
 pub(super) async fn list(args: ListArgs) -> ExitCode {
     let screen = Screen::new(&args.plain.output(), Advisor::new(args.cache_dir.as_deref()));
     let Some(root) = cache_root(args.cache_dir.as_deref()) else {
-        screen.fail("", &"there is no home folder with a cache in it", Some("pass --cache-dir DIR, or set HF_HOME"));
+        screen.fail("", &"no cache folder is known", Some("pass --cache-dir DIR, or set HF_HOME"));
         return ExitCode::Usage;
     };
     let asked = |one: &Cached| {

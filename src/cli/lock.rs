@@ -74,7 +74,11 @@ pub(super) fn locked(
     }
     let named = named(repos, screen)?;
     if let Some(file) = named.files.first() {
-        screen.fail("", &format!("--locked takes what was locked, and \"{}\" is no repo", printable(file)), None);
+        screen.fail(
+            "",
+            &format!("--locked takes repos of the lockfile, and \"{}\" is not a repo", printable(file)),
+            None,
+        );
         return Err(ExitCode::Usage);
     }
     let words = named.specs.into_iter().chain(named.unclear.into_iter().map(|(_, spec)| spec));

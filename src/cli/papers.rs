@@ -230,7 +230,7 @@ fn ascii(text: &str) -> String {
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("HF_TOKEN", "the token for private and gated repos; it is sent to the endpoint only"),
     ("HF_ENDPOINT", "the Hub to ask, as --endpoint"),
-    ("HF_HUB_CACHE, HF_HOME", "where the cache lies, as --cache-dir"),
+    ("HF_HUB_CACHE, HF_HOME", "the cache folder, as --cache-dir"),
     ("HF_HUB_OFFLINE", "1 is --offline"),
     ("HTTPS_PROXY, HTTP_PROXY, NO_PROXY", "the proxy to go through"),
     ("NO_COLOR", "anything but nothing: no colours"),

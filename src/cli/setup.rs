@@ -121,7 +121,7 @@ pub(super) fn folders<'a>(
     for repo in &repos {
         let name = repo.0.qualify(repo.1);
         if let Some(other) = seen.insert(expand(*repo), name.clone()) {
-            let text = format!("{other} and {name} would go into one folder, which holds one repo");
+            let text = format!("{other} and {name} would go into one folder, but a folder is for one repo");
             let hint = format!(
                 "give each a folder of its own, for example `--local-dir '{}/{{owner}}/{{name}}'`",
                 if template.is_some() { "D/{type}".into() } else { printable(&dir.display().to_string()).to_string() }
@@ -224,11 +224,7 @@ pub(super) fn session(
         (None, Some(dir), _) => Destination::LocalDir(dir.clone()),
         (None, None, dir) => {
             let Some(root) = dir.clone().or_else(|| cache_dir(env)) else {
-                screen.fail(
-                    "",
-                    &"there is no home folder to put the cache into",
-                    Some("pass --cache-dir DIR, or set HF_HOME"),
-                );
+                screen.fail("", &"no folder is known for the cache", Some("pass --cache-dir DIR, or set HF_HOME"));
                 return Err(ExitCode::Usage);
             };
             Destination::Cache { root, symlinks: !env_flag("HF_HUB_DISABLE_SYMLINKS") }

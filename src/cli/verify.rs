@@ -157,7 +157,7 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
         }
         if let Some(dir) = names_folder(target) {
             let [one] = lock.repos.as_slice() else {
-                let text = format!("{} has {} repos, and a folder holds one", file.display(), lock.repos.len());
+                let text = format!("{} has {} repos, but a folder is for one", file.display(), lock.repos.len());
                 return usage(&text, Some("lock that repo alone: `hfget lock REPO --lock FILE`"));
             };
             jobs.push((one.clone(), Some(dir)));

@@ -16,7 +16,7 @@ const VALUES: usize = 8 << 20;
 pub fn read(bytes: &[u8]) -> Result<Value, String> {
     let (text, values) = walk(bytes);
     if values > VALUES {
-        return Err(format!("it holds more than {VALUES} values"));
+        return Err(format!("it has more than {VALUES} values"));
     }
     serde_json::from_slice(&text).map_err(|error| error.to_string())
 }

@@ -51,7 +51,7 @@ impl<R: Read + Seek> Wire<R> {
         let tag = self.varint(end)?;
         let number = tag >> 3;
         if number == 0 || tag > u64::from(u32::MAX) {
-            return Err(format!("there is no field at {from}"));
+            return Err(format!("no field begins at {from}"));
         }
         let value = match tag & 7 {
             0 => Value::Varint(self.varint(end)?),

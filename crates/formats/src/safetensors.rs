@@ -181,7 +181,7 @@ fn tensor_bytes(info: &Info) -> Result<Option<u64>, String> {
     match elements {
         None => Err(format!("shape {} of {} overflows", Shape(&info.shape), info.dtype)),
         Some(bits) if !bits.is_multiple_of(8) => {
-            Err(format!("shape {} of {} is no whole number of bytes", Shape(&info.shape), info.dtype))
+            Err(format!("shape {} of {} is not a whole number of bytes", Shape(&info.shape), info.dtype))
         }
         Some(bits) => Ok(Some(bits / 8)),
     }

@@ -66,7 +66,7 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str, message: Message) -
                 problems.push(Problem::new(
                     ProblemKind::HeaderInvalid,
                     path,
-                    "it holds no graph: it is cut short or wrong",
+                    "it has no graph: it is cut short or wrong",
                 ));
             }
         }),

@@ -39,7 +39,7 @@ pub struct GetArgs {
 pub struct PlanArgs {
     /// Also compare the headers of all shards with the index
     ///
-    /// They are read by range requests.
+    /// Reads the headers by range requests.
     #[arg(long)]
     pub deep: bool,
 
@@ -98,7 +98,7 @@ pub struct LockArgs {
     pub repos: Vec<RepoSpec>,
     /// Branch, tag or commit [default: main]
     ///
-    /// Or refs/pr/N. For repos that name none themselves.
+    /// Or refs/pr/N. For repos that do not name one.
     #[arg(long, value_name = "REV", conflicts_with_all = ["check", "update"])]
     pub revision: Option<Revision>,
     /// The lockfile; repos that it has already are replaced, the others stay
@@ -211,7 +211,7 @@ pub struct CompareArgs {
     pub allow_host: Vec<String>,
     /// Branch, tag or commit [default: main]
     ///
-    /// Or refs/pr/N. For repos that name none themselves.
+    /// Or refs/pr/N. For repos that do not name one.
     #[arg(long, value_name = "REV")]
     pub revision: Option<Revision>,
     /// Files looked at at once

@@ -39,7 +39,7 @@ const TOPICS: &[Topic] = &[
             example("hfget gpt2@main --local-dir ./gpt2", "plain files in a folder"),
             example("hfget org/model --only gguf --variant Q4_K_M", "one quantisation"),
             example("hfget datasets/rajpurkar/squad", "a dataset; URLs and hf:// work too"),
-            example("hfget org/model --to s3://bucket/models", "into an object store, without a disk in between"),
+            example("hfget org/model --to s3://bucket/models", "into an object store, without a local copy"),
             example("hfget --from-file repos.txt --report hfget.xml", "many repos, with JUnit's XML for the CI system"),
         ],
     },

@@ -28,7 +28,7 @@ impl Habits {
     pub fn note(&self) -> Option<&'static str> {
         let wanted = self.local_dir_use_symlinks.as_deref().is_some_and(|how| !how.eq_ignore_ascii_case("false"));
         wanted.then_some(
-            "--local-dir holds plain files and no links to the cache: --local-dir-use-symlinks changes nothing",
+            "--local-dir writes plain files, never links to the cache: --local-dir-use-symlinks changes nothing",
         )
     }
 }

@@ -22,8 +22,8 @@ pub use shared::{Format, Into, Output, Place, Progress, Reports, Repos, Secret, 
 /// Download Hugging Face repositories and verify every file
 ///
 /// Pins the commit, lists the repo, takes exactly one weight family with its index, configuration, tokenizer and code,
-/// downloads what is missing, and verifies every file's digest and that every tensor is where the index says. Ends with 0
-/// only when all of that holds. The files lie in the ordinary Hub cache, where transformers, diffusers and hf find them.
+/// downloads what is missing, and verifies every file's digest and that every tensor is where the index says. Exits with
+/// 0 only if all of that is true. The files go into the usual Hub cache: transformers, diffusers and hf find them there.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -42,10 +42,10 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show what would be fetched and what is left out; fetch no weights
+    /// Show what hfget would fetch and what it leaves out; fetch no weights
     ///
-    /// Lists the repo and shows each file that would be taken, whether it is here already, and what is left out and why.
-    /// Only the small files that the choice depends on are read.
+    /// Lists the repo and shows each file that hfget would take, whether it is here already, and what it leaves out and
+    /// why. Reads only the small files that the choice depends on.
     #[command(arg_required_else_help = true)]
     Plan(PlanArgs),
     /// Check files that are already here
@@ -195,7 +195,7 @@ pub fn command_with(asked: Help) -> clap::Command {
     let with_examples = |command: clap::Command| match examples::of(command.get_name()) {
         Some(topic) => {
             let help = Arg::new("help").short('h').long("help").action(ArgAction::Help);
-            let help = help.help("Print all of this; -h prints what fits a screen").hide_short_help(true);
+            let help = help.help("Print all options; -h prints one screen").hide_short_help(true);
             let command = match USELESS.iter().find(|(name, _)| *name == topic.name) {
                 Some((_, flags)) => command.mut_args(|arg| {
                     let useless = flags.contains(&arg.get_id().as_str());

@@ -16,14 +16,14 @@ use super::values::{CodeParser, family, family_help, rate, repo_type, seconds, t
 pub struct Repos {
     /// OWNER/NAME[@REVISION], hf://… or a pasted URL; then files of it
     ///
-    /// A file is a name, a pattern such as '*.json', or a folder such as onnx/. Just these are taken, and no weight set is
-    /// checked; a shard brings its set. OWNER/NAME:Q4_K_M is one quantisation.
+    /// A file is a name, a pattern such as '*.json', or a folder such as onnx/. hfget takes only these, and checks no weight
+    /// set; a shard brings its set. OWNER/NAME:Q4_K_M is one quantisation.
     #[arg(value_name = "REPO", required_unless_present_any = ["locked", "from_file"])]
     pub named: Vec<String>,
-    /// Also the repos that a file names, one a line; '#' starts a comment
+    /// Also fetch the repos that this file names, one per line; '#' starts a comment
     #[arg(long, value_name = "FILE", hide_short_help = true, value_hint = ValueHint::FilePath)]
     pub from_file: Option<PathBuf>,
-    /// Take exactly what a lockfile says, or fail; without repos all that it has [FILE default: hfget.lock]
+    /// Take exactly what a lockfile names, or fail; without repos, all of its repos [FILE default: hfget.lock]
     #[arg(
         long,
         value_name = "FILE",
@@ -36,10 +36,10 @@ pub struct Repos {
     pub locked: Option<PathBuf>,
     /// Branch, tag, refs/pr/N or commit [default: main]
     ///
-    /// For repos that name none themselves.
+    /// For repos that do not name one.
     #[arg(long, short = 'r', value_name = "REV", hide_short_help = true)]
     pub revision: Option<Revision>,
-    /// What the repos are, where they do not say it themselves: model, dataset, space or kernel
+    /// Kind of the repos that do not name one: model, dataset, space or kernel
     #[arg(
         long,
         visible_alias = "type",
@@ -54,7 +54,7 @@ pub struct Repos {
 #[derive(Debug, Args, Clone)]
 #[command(next_help_heading = "What to take")]
 pub struct Selection {
-    /// Take this family if complete, else the best other
+    /// Take this family; if it is missing or incomplete, take the next best, with a warning
     #[arg(
         long,
         value_name = "FAMILY",
@@ -77,16 +77,16 @@ pub struct Selection {
     pub variant: Option<String>,
     /// Take only files that match; '*' crosses '/'
     ///
-    /// May be repeated. Quote the pattern, so that the shell leaves it alone. Nothing else is taken, and no weight set is
-    /// checked that the patterns do not match as a whole.
+    /// May be repeated. Quote the pattern, so that the shell leaves it alone. hfget takes nothing else, and checks a weight
+    /// set only if the patterns match all of it.
     #[arg(long, value_name = "GLOB")]
     pub include: Vec<String>,
-    /// Take files that match besides what is chosen
+    /// Also take files that match
     ///
     /// May be repeated.
     #[arg(long, value_name = "GLOB")]
     pub with: Vec<String>,
-    /// Leave out files that match, whatever took them
+    /// Skip matching files, even if otherwise selected
     ///
     /// May be repeated.
     #[arg(long, value_name = "GLOB")]
@@ -94,10 +94,10 @@ pub struct Selection {
     /// Take every file of the repo
     #[arg(long, hide_short_help = true)]
     pub all: bool,
-    /// Choose within this folder of the repo, as if it were the root
+    /// Treat this folder of the repo as its root
     #[arg(long, value_name = "DIR", hide_short_help = true)]
     pub subfolder: Option<RepoPath>,
-    /// Leave out the repo's own Python code
+    /// Skip the repo's own Python code
     #[arg(long, hide_short_help = true)]
     pub no_code: bool,
 }
@@ -150,22 +150,22 @@ pub struct Place {
     /// Files that you made or changed there are never replaced without --force.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub local_dir: Option<PathBuf>,
-    /// The Hub, a mirror of it, or what `--to` filled [default: $HF_ENDPOINT or https://huggingface.co]
+    /// Use this Hub, mirror of it, or store that `--to` filled [default: $HF_ENDPOINT or https://huggingface.co]
     #[arg(long, value_name = "URL", hide_short_help = true, value_hint = ValueHint::Url)]
     pub endpoint: Option<String>,
-    /// Another server with the same files, for bytes only: digests come from the endpoint (may be repeated)
+    /// Fetch bytes from this server too; digests come from the endpoint (may be repeated)
     #[arg(long, value_name = "URL", hide_short_help = true, value_hint = ValueHint::Url)]
     pub mirror: Vec<String>,
 
-    /// The token to send, as hf has it; better set HF_TOKEN
+    /// Send this token; setting HF_TOKEN is safer
     ///
-    /// What is typed here stays in the history of the shell, and other users of this machine can see it.
+    /// The token stays in the shell's history, and other users of this machine can see it.
     #[arg(long, value_name = "TOKEN", hide_short_help = true)]
     pub token: Option<Secret>,
     /// Use only what is already here
     #[arg(long)]
     pub offline: bool,
-    /// Use what is already here if it is all here and right, without a look at the Hub; else fetch
+    /// Use what is here if all of it is here and verified, and do not ask the Hub; otherwise fetch
     #[arg(long, conflicts_with = "offline", hide_short_help = true)]
     pub prefer_offline: bool,
 }
@@ -199,7 +199,7 @@ impl std::fmt::Debug for Secret {
 pub struct Into {
     /// Put it into an object store: s3://, gs://, az://
     ///
-    /// Into s3://BUCKET/PREFIX (gs://, az://) without a disk in between; files have their names when their digests agreed. Credentials come from the
+    /// Into s3://BUCKET/PREFIX (gs://, az://) without a local copy; a file gets its name when its digest matches. Credentials come from the
     /// environment (AWS_ACCESS_KEY_ID and so on).
     #[cfg(feature = "object-store")]
     #[arg(long, hide_short_help = true, value_name = "URL", conflicts_with_all = ["local_dir", "cache_dir", "offline", "prefer_offline"], value_hint = ValueHint::Url)]
@@ -222,24 +222,24 @@ impl Into {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "How")]
 pub struct Transfer {
-    /// Fetch again even what is here and right, and replace what you changed
+    /// Fetch everything again, and replace files that you changed
     #[arg(long, visible_alias = "force-download", conflicts_with = "prefer_offline", hide_short_help = true)]
     pub force: bool,
-    /// Try even if the file system says that there is too little space
+    /// Fetch even if the file system reports too little space
     #[arg(long, hide_short_help = true)]
     pub no_space_check: bool,
     /// How long to wait for a file that another process has locked, such as 90s or 10m [default: 5m]
     ///
-    /// After that this run fetches the file as well, which does no harm.
+    /// After that time this run fetches the file too; that does no harm.
     #[arg(long, value_name = "TIME", hide_short_help = true, value_parser = time)]
     pub lock_wait: Option<Duration>,
-    /// Small files worked on at once [default: 32]
+    /// Work on this many small files at once [default: 32]
     #[arg(long, visible_alias = "max-workers", value_name = "N", hide_short_help = true, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
-    /// Connections that carry bytes of large files [default: 16]
+    /// Use this many connections for large files [default: 16]
     #[arg(long, value_name = "N", hide_short_help = true, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub connections: Option<u16>,
-    /// How files in Xet storage come: auto (Xet, and HTTP when that fails), http or xet [default: auto]
+    /// Transport for files in Xet storage: auto (Xet, then HTTP if it fails), http or xet [default: auto]
     #[arg(
         long,
         value_name = "HOW",
@@ -248,11 +248,11 @@ pub struct Transfer {
         value_parser = transport()
     )]
     pub transport: Option<Transport>,
-    /// Bytes a second for the whole run, such as 50M or 1.5G
+    /// Limit the run to this many bytes per second, such as 50M or 1.5G
     #[arg(long, value_name = "RATE", hide_short_help = true, value_parser = rate)]
     pub limit_rate: Option<u64>,
 
-    /// Fail on findings of these codes, whatever they are otherwise
+    /// Fail on findings with these codes, whatever their severity
     ///
     /// Such as remote-code, foreign-code or tensor-unindexed; `hfget help` lists all.
     #[arg(
@@ -265,7 +265,7 @@ pub struct Transfer {
         hide_possible_values = true
     )]
     pub deny: Vec<Code>,
-    /// Do not fail on findings of these codes
+    /// Do not fail on findings with these codes
     #[arg(
         long,
         value_name = "CODE,...",
@@ -276,7 +276,7 @@ pub struct Transfer {
         hide_possible_values = true
     )]
     pub allow: Vec<Code>,
-    /// Accept pickles that would run code when loaded (reported as warnings)
+    /// Accept pickles that would run code when loaded; report them as warnings
     #[arg(long, help_heading = "What may pass", hide_short_help = true)]
     pub allow_unsafe_pickle: bool,
     #[command(flatten)]
@@ -286,9 +286,9 @@ pub struct Transfer {
 /// How long to wait.
 #[derive(Debug, Args)]
 pub struct Patience {
-    /// Give up when nothing at all came for so long, such as 90s or 10m [default: 5m]
+    /// Give up after this time without any progress, such as 90s or 10m [default: 5m]
     ///
-    /// Whatever is down or refuses meanwhile is asked again. Until the first answer of a run the default is 30s.
+    /// Until then hfget retries. Before the first answer of a run the default is 30s.
     #[arg(long, value_name = "TIME", hide_short_help = true, value_parser = seconds, overrides_with = "retry_for")]
     pub retry_for: Option<Duration>,
     /// First pause of the retry back-off, in milliseconds
@@ -324,10 +324,10 @@ pub struct Output {
     pub json: bool,
     /// How progress shows on stderr: bars, lines, json or none [default: bars on a terminal, else lines]
     ///
-    /// json is an object a line. A terminal that cannot move its cursor (TERM=dumb) gets lines.
+    /// json writes one object per line. A terminal that cannot move its cursor (TERM=dumb) gets lines.
     #[arg(long, value_name = "HOW", hide_short_help = true, hide_possible_values = true)]
     pub progress: Option<Progress>,
-    /// Say nothing but errors; stdout still carries the result
+    /// Print only errors; stdout still has the result
     #[arg(short, long, hide_short_help = true)]
     pub quiet: bool,
     /// Say why each file is taken, show every finding, and log each step; -vv logs each request
@@ -344,7 +344,7 @@ pub struct Plain {
     /// Write the result to stdout as JSON
     #[arg(long)]
     pub json: bool,
-    /// Say nothing but errors; stdout still carries the result
+    /// Print only errors; stdout still has the result
     #[arg(short, long, hide_short_help = true)]
     pub quiet: bool,
 }
@@ -385,10 +385,10 @@ pub enum Format {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct Reports {
-    /// What goes to stdout: human (folders), json, junit or github (annotations) [default: human]
+    /// Write this to stdout: human (folders), json, junit or github (annotations) [default: human]
     #[arg(long, value_name = "FORM", conflicts_with = "json", hide_short_help = true, hide_possible_values = true)]
     pub format: Option<Format>,
-    /// Also write the report to a file: JUnit's XML if it ends in .xml, else as --format, else JSON
+    /// Also write the report to this file: JUnit XML if it ends in .xml, otherwise as --format, otherwise JSON
     #[arg(long, value_name = "FILE", hide_short_help = true, value_hint = ValueHint::FilePath)]
     pub report: Option<PathBuf>,
 }

@@ -18,7 +18,10 @@ pub fn family() -> impl TypedValueParser<Value = Family> {
 
 pub fn family_help() -> String {
     let names: Vec<&str> = Family::ALL.iter().map(|f| f.as_str()).collect();
-    format!("Take this family if complete, else the best other\n\nWeight families are {}.", names.join(", "))
+    format!(
+        "Take this family; if it is missing or incomplete, take the next best, with a warning\n\nWeight families are {}.",
+        names.join(", ")
+    )
 }
 
 pub fn level() -> impl TypedValueParser<Value = Level> {
@@ -53,7 +56,7 @@ impl TypedValueParser for CodeParser {
     fn parse_ref(&self, command: &clap::Command, arg: Option<&clap::Arg>, value: &OsStr) -> Result<Code, clap::Error> {
         let read = |text: String| {
             text.parse::<Code>().map_err(|error| match meant(&text, Code::ALL.iter().map(|c| c.as_str())).first() {
-                Some(near) => format!("it is no finding code; did you mean {near}?"),
+                Some(near) => format!("it is not a finding code; did you mean {near}?"),
                 None => format!("it is {error}"),
             })
         };
@@ -69,7 +72,7 @@ impl TypedValueParser for CodeParser {
 pub fn deny_help() -> String {
     let names: Vec<&str> = Code::ALL.iter().map(|c| c.as_str()).collect();
     format!(
-        "Fail on findings of these codes, whatever they are otherwise\n\nThe codes are {}. The README explains them.",
+        "Fail on findings with these codes, whatever their severity\n\nThe codes are {}. The README explains them.",
         names.join(", ")
     )
 }

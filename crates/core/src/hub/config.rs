@@ -56,7 +56,7 @@ pub enum ConfigError {
     #[error(transparent)]
     Objects(crate::object_store::ObjectUrlError),
     /// The token holds characters that no header can carry.
-    #[error("the token holds characters that cannot be sent in a header")]
+    #[error("the token has characters that a header cannot carry")]
     Token,
     /// The file that holds the token cannot be used.
     #[error("the token file {} cannot be used: {why}", .path.display())]
@@ -83,7 +83,7 @@ pub enum ConfigError {
         expected: &'static str,
     },
     /// A variable names a proxy that cannot be used.
-    #[error("{name} is \"{}\", which is no http:// or https:// proxy", printable(.value))]
+    #[error("{name} is \"{}\", which is not an http:// or https:// proxy", printable(.value))]
     Proxy {
         /// The variable.
         name: &'static str,
@@ -282,7 +282,7 @@ fn check_certificates(pem: &[u8]) -> Result<(), String> {
     let why = |error: reqwest::Error| innermost(&error).to_string();
     let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(why)?;
     if certificates.is_empty() {
-        return Err("there is no certificate in it; it must be PEM".to_owned());
+        return Err("it has no certificate; the format must be PEM".to_owned());
     }
     reqwest::Client::builder().tls_certs_merge(certificates).build().map(drop).map_err(why)
 }

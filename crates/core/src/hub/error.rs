@@ -60,9 +60,9 @@ pub enum HubError {
     RepoNotFound { repo: String, endpoint: String, has_token: bool },
     #[error("{repo} has no revision \"{revision}\"")]
     RevisionNotFound { repo: String, revision: String, known: Vec<String> },
-    #[error("{url} is not in the repo any more")]
+    #[error("{url} is no longer in the repo")]
     EntryNotFound { url: ShownUrl },
-    #[error("access to {repo} must be granted first{}", said(.message))]
+    #[error("you have no access to {repo} yet{}", said(.message))]
     Gated { repo: String, page: String, has_token: bool, message: String },
     #[error("{repo} was disabled by the Hub{}", said(.message))]
     Disabled { repo: String, message: String },
@@ -74,13 +74,13 @@ pub enum HubError {
     LinkRefused { url: ShownUrl, status: StatusCode },
     #[error("{} limits requests and asks to wait {} s", .url.host(), .wait.as_secs())]
     RateLimited { url: ShownUrl, wait: Duration },
-    #[error("{} wants to be left alone for a while", .url.host())]
+    #[error("{} asks to be left alone for a while", .url.host())]
     Held { url: ShownUrl },
-    #[error("{url} answered {status}, without a reason that a Hub gives")]
+    #[error("{url} answered {status} and gave no reason")]
     NotServed { url: ShownUrl, status: StatusCode },
-    #[error("{url}: the server has no listing there, {what}")]
+    #[error("{url}: the server does not list the files there, {what}")]
     NoListing { url: ShownUrl, what: String },
-    #[error("{url}: the proxy on the way asks who comes (407)")]
+    #[error("{url}: the proxy asks for a user name and a password (407)")]
     ProxyLogin { url: ShownUrl },
     #[error("{url} asks for a user name and a password")]
     NeedsLogin { url: ShownUrl },
@@ -100,11 +100,11 @@ pub enum HubError {
     CutShort { url: ShownUrl, got: u64, expected: u64 },
     #[error("{url} sent a web page instead of the file (a login page or a proxy's notice?)")]
     WebPage { url: ShownUrl },
-    #[error("{url} serves {got} bytes where the listing says {expected}")]
+    #[error("{url} serves {got} bytes, but the listing says {expected}")]
     WrongLength { url: ShownUrl, got: u64, expected: u64 },
     #[error("{url} answered a request for bytes {wanted} with bytes {got}")]
     WrongRange { url: ShownUrl, wanted: String, got: String },
-    #[error("{url} serves other content than was listed: its ETag is {got}, the listing's is {expected}")]
+    #[error("{url} serves other content than the listing names: its ETag is {got}, the listing has {expected}")]
     Changed { url: ShownUrl, got: String, expected: String },
     #[error("{url}: {what}")]
     Protocol { url: ShownUrl, what: String },

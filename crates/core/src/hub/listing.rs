@@ -144,7 +144,7 @@ impl Hub {
             if let Some(link) = link {
                 next = Some(
                     self.next_page(&url, &link)
-                        .ok_or_else(|| protocol("its link to the next page is no URL of a listing".into()))?,
+                        .ok_or_else(|| protocol("its link to the next page is not the URL of a listing".into()))?,
                 );
             }
         }

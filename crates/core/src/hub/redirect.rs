@@ -49,7 +49,7 @@ fn target(url: &Url, location: &str) -> Result<Url, HubError> {
         return Err(refused("nowhere".into(), "it names no location"));
     }
     let target =
-        url.join(location).map_err(|_| refused(crate::text::printable(location).into_owned(), "it is no URL"))?;
+        url.join(location).map_err(|_| refused(crate::text::printable(location).into_owned(), "it is not a URL"))?;
     let to = || ShownUrl::from(&target).to_string();
     match refusal(url, &target) {
         None => Ok(target),
@@ -78,7 +78,7 @@ mod tests {
             ("file:///etc/passwd", "it is neither http nor https"),
             ("ftp://h.org/a", "it is neither http nor https"),
             ("data:text/plain,x", "it is neither http nor https"),
-            ("https://", "it is no URL"),
+            ("https://", "it is not a URL"),
             ("", "it names no location"),
         ] {
             let error = judged("https://h.org/a", location).unwrap_err();

@@ -163,12 +163,12 @@ impl TreeJson {
             .oid
             .as_deref()
             .ok_or("it has no oid")
-            .and_then(|o| o.parse().map_err(|_| "its oid is no git object id"));
+            .and_then(|o| o.parse().map_err(|_| "its oid is not a git object id"));
         let oid = oid.map_err(|why| format!("the listing's entry for {} cannot be used: {why}", path.shown()))?;
         let lfs = match self.lfs {
             Some(lfs) => {
                 let sha256 = lfs.oid.parse().map_err(|_| {
-                    format!("the listing's entry for {} cannot be used: its lfs.oid is no SHA-256", path.shown())
+                    format!("the listing's entry for {} cannot be used: its lfs.oid is not a SHA-256", path.shown())
                 })?;
                 Some(Lfs { sha256, size: lfs.size })
             }

@@ -124,14 +124,14 @@ impl FromStr for RepoId {
                 return fail("the form is owner/name");
             }
             if !part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
-                return fail("only letters, digits, '-', '_' and '.' may stand in it");
+                return fail("only letters, digits, '-', '_' and '.' are allowed");
             }
             if part.starts_with(['-', '.']) || part.ends_with(['-', '.']) {
                 return fail("no part may start or end with '-' or '.'");
             }
         }
         if text.contains("--") || text.contains("..") {
-            return fail("'--' and '..' may not stand in it");
+            return fail("'--' and '..' are not allowed");
         }
         #[allow(clippy::case_sensitive_file_extension_comparisons)] // the Hub's rule has this one spelling
         if text.ends_with(".git") {

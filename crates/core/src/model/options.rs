@@ -23,6 +23,6 @@ pub struct Options {
     pub all: bool,
     /// Select as if this folder were the root.
     pub subfolder: Option<RepoPath>,
-    /// Leave out the repo's own Python code.
+    /// Skip the repo's own Python code.
     pub no_code: bool,
 }

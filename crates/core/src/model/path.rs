@@ -100,20 +100,20 @@ impl FromStr for RepoPath {
             return fail("it is longer than 4,096 bytes");
         }
         if text.contains('\\') {
-            return fail("it holds a backslash");
+            return fail("it has a backslash");
         }
         if text.chars().any(char::is_control) {
-            return fail("it holds a control character");
+            return fail("it has a control character");
         }
         for segment in text.split('/') {
             match segment {
-                "" => return fail("it holds an empty segment"),
-                "." | ".." => return fail("it holds a '.' or '..' segment"),
+                "" => return fail("it has an empty segment"),
+                "." | ".." => return fail("it has a '.' or '..' segment"),
                 _ => {}
             }
             // No commit can hold it, and in a working tree it holds hooks, which git runs.
             if is_git(segment) {
-                return fail("it holds a '.git' segment");
+                return fail("it has a '.git' segment");
             }
             if segment.len() > 255 {
                 return fail("a segment is longer than 255 bytes");

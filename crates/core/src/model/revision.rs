@@ -55,10 +55,10 @@ impl FromStr for Revision {
             return fail("it is longer than 255 bytes");
         }
         if text.chars().any(|c| c.is_control() || matches!(c, ' ' | '\\' | '~' | '^' | ':' | '?' | '*' | '[')) {
-            return fail("it holds a character that git does not allow in a ref");
+            return fail("it has a character that git does not allow in a ref");
         }
         if text.contains("..") || text.contains("@{") {
-            return fail("'..' and '@{' may not stand in it");
+            return fail("'..' and '@{' are not allowed");
         }
         if text.starts_with('-') {
             return fail("it may not start with '-'");

@@ -342,9 +342,9 @@ mod tests {
         error: "a/b/c" is not a repo id: it has more than one '/'; the form is owner/name
         error: "https://huggingface.co/" names no repo: the form is https://HOST/[datasets/|spaces/]OWNER/NAME[/tree/REVISION[/PATH]]
         error: "" is not a revision: it is empty
-        error: "../x" is not a revision: '..' and '@{' may not stand in it
-        error: "../../x" is not a safe path: it holds a '.' or '..' segment
-        error: "a\u{1b}[31m/b" is not a repo id: only letters, digits, '-', '_' and '.' may stand in it
+        error: "../x" is not a revision: '..' and '@{' are not allowed
+        error: "../../x" is not a safe path: it has a '.' or '..' segment
+        error: "a\u{1b}[31m/b" is not a repo id: only letters, digits, '-', '_' and '.' are allowed
         "#);
     }
 }

@@ -29,7 +29,7 @@ impl Objects {
         let lock = Lock::parse(text).map_err(invalid)?;
         match <[LockedRepo; 1]>::try_from(lock.repos) {
             Ok([repo]) if repo.commit == *commit && Keys::new(repo.repo_type, &repo.id) == *keys => Ok(repo),
-            _ => Err(invalid("it is no manifest of this repo at this commit".into())),
+            _ => Err(invalid("it is not the manifest of this repo at this commit".into())),
         }
     }
 

@@ -46,7 +46,7 @@ pub(super) fn base_model(view: &View<'_>, dir: &str, by: &str, base: &str, picks
         }
         Err(_) if base.is_empty() => {}
         Err(_) => {
-            let message = format!("it builds on \"{}\", which is no repo id", brief(base));
+            let message = format!("it builds on \"{}\", which is not a repo id", brief(base));
             view.find_out(Finding::new(Code::BaseModel, path, message));
         }
     }

@@ -1,6 +1,8 @@
 //! What a file is by its name alone: of which weight family, or why no loader wants it. Names only:
 //! whether a family is complete or chosen is decided elsewhere.
 
+use hfget_formats::registry::{self, Format};
+
 use super::{Reason, names};
 use crate::model::Family;
 
@@ -144,6 +146,8 @@ fn by_name(dir: &str, name: &str) -> Option<(Family, bool)> {
     use Family as F;
     let lower = name.to_ascii_lowercase();
     let ext = |exts| has_ext(&lower, exts);
+    // Which endings are a format's own, the table of formats says; below are the names that loaders give a meaning.
+    let format = registry::by_name(&lower);
     if lower.starts_with("consolidated") {
         if ext(&["safetensors"]) {
             return Some((F::Mistral, true));
@@ -161,23 +165,23 @@ fn by_name(dir: &str, name: &str) -> Option<(Family, bool)> {
     if lower.starts_with("openvino") && ext(&["bin", "xml"]) {
         return Some((F::OpenVino, true));
     }
-    if (lower.starts_with("ggml") && ext(&["bin"])) || ext(&["gguf", "ggml"]) || lower.contains(".ggmlv3.") {
+    if format == Some(Format::Gguf) || (lower.starts_with("ggml") && ext(&["bin"])) || lower.contains(".ggmlv3.") {
         return Some((F::Gguf, true));
     }
     // piper's settings of the graph before the ending.
     if lower.ends_with(".onnx.json") {
         return Some((F::Onnx, false));
     }
-    if ext(&["onnx", "ort"]) || lower.contains(".onnx_data") || lower.contains(".onnx.") {
+    if format == Some(Format::Onnx) || ext(&["ort"]) || lower.contains(".onnx_data") || lower.contains(".onnx.") {
         return Some((F::Onnx, true));
     }
-    if ext(&["msgpack"]) {
+    if format == Some(Format::Flax) {
         return Some((F::Flax, true));
     }
     if lower.starts_with("flax_model.msgpack.index") {
         return Some((F::Flax, false));
     }
-    if ext(&["h5", "hdf5", "keras"]) {
+    if format == Some(Format::Hdf5) || ext(&["keras"]) {
         return Some((F::Tf, true));
     }
     if lower.starts_with("tf_model.h5.index") {
@@ -218,7 +222,7 @@ fn by_name(dir: &str, name: &str) -> Option<(Family, bool)> {
     {
         return Some((F::TorchScript, true));
     }
-    if ext(&["pt", "pth", "ckpt"]) || lower.ends_with(".pth.tar") || lower.ends_with(".pt.tar") {
+    if format == Some(Format::Torch) && !ext(&["bin"]) {
         return Some((F::Pt, true));
     }
     if ext(OTHER) {
@@ -233,7 +237,7 @@ fn by_name(dir: &str, name: &str) -> Option<(Family, bool)> {
         };
         return Some((family, !parsed.index));
     }
-    if ext(&["safetensors"]) {
+    if format == Some(Format::Safetensors) {
         return Some((F::Safetensors, true));
     }
     if lower.ends_with(".safetensors.index.json") {

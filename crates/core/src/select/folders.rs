@@ -31,7 +31,7 @@ pub(super) fn elsewhere(
         [(folder, true)] if !at_root => {
             let mut step = run(listing, options, documents, &view.scope(folder), globs, Some(view))?;
             if let Step::Done(selection) = &mut step {
-                let message = format!("there are no weights at the root: those in {}/ were taken", printable(folder));
+                let message = format!("there are no weights at the root: hfget takes those in {}/", printable(folder));
                 selection.findings.insert(0, Finding::repo(Code::WeightsAbsent, message).severity(Severity::Note));
             }
             Ok(step)

@@ -59,7 +59,7 @@ pub(super) fn module(view: &View<'_>, dir: &str, class: &str) {
     };
     if view.find(dir, needed).is_none() {
         let place = if dir.is_empty() { "the root".to_owned() } else { format!("\"{}\"", brief(dir)) };
-        let message = format!("modules.json names a {name} in {place}, and there is no {needed}");
+        let message = format!("modules.json names a {name} in {place}, but {needed} is missing");
         view.find_out(Finding::new(Code::CompanionMissing, "modules.json", message).severity(Severity::Error));
     }
 }
@@ -92,7 +92,7 @@ pub(super) fn documents(view: &View<'_>, dir: &str, by: &str, document: &Value, 
             let of_bytes = OF_BYTES.iter().any(|start| class.starts_with(start));
             let code = document.get("auto_map").is_some();
             if !class.is_empty() && !of_bytes && !code && !has_vocabulary(view, dir) {
-                let message = format!("it names the tokenizer {}, and there is no vocabulary beside it", brief(class));
+                let message = format!("it names the tokenizer {}, but its vocabulary is missing", brief(class));
                 view.find_out(Finding::new(Code::CompanionMissing, path(view, dir, by), message));
             }
         }

@@ -200,7 +200,7 @@ fn named_weights(view: &View<'_>, wish: &Wish, dir: &str, config: &Value) -> Opt
     } else if has_ext(name, &["safetensors", "bin"]) {
         Set::new(family, None, vec![entry.path.clone()], "")
     } else {
-        return complain(format!("transformers_weights names \"{shown}\", which is no weight file"));
+        return complain(format!("transformers_weights names \"{shown}\", which is not a weight file"));
     };
     Some(Set { reason: "config.json's transformers_weights".to_owned(), ..set })
 }

@@ -200,7 +200,7 @@ fn folder(view: &View<'_>, wish: &Wish, module: &Module, picks: &mut Picks) -> R
         picks.take_set(view, dir, set, tied);
     } else if own {
         for entry in view.tree(dir).filter(|entry| weights_of(view, entry).is_some()) {
-            picks.take(entry, Purpose::Other, "part of a custom module, whose folder is taken whole");
+            picks.take(entry, Purpose::Other, "part of a custom module; the whole folder is taken");
         }
     } else if view.needs().is_empty()
         && view.tree(dir).any(|entry| weights_of(view, entry).is_some())

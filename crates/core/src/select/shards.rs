@@ -64,7 +64,7 @@ pub(super) fn shards(
             has_ext(name, &[extension(query.family)])
         };
         if !fits {
-            return Err(format!("it names \"{}\", which is no {} file", brief(name), extension(query.family)));
+            return Err(format!("it names \"{}\", which is not a {} file", brief(name), extension(query.family)));
         }
         match view.listing().get(path.as_str()) {
             Some(entry) => files.push(entry.path.clone()),

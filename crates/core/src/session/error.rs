@@ -49,7 +49,7 @@ pub enum Error {
         remedy: Option<Remedy>,
     },
     /// What is to be fetched does not fit.
-    #[error("{} are to be fetched, and only {} are free at {}", bytes(*.needed), bytes(*.free), .place.display())]
+    #[error("{} are to be fetched, but only {} are free at {}", bytes(*.needed), bytes(*.free), .place.display())]
     NoSpace {
         /// Bytes to be fetched.
         needed: u64,
@@ -59,7 +59,7 @@ pub enum Error {
         place: PathBuf,
     },
     /// A plain folder holds files of something else.
-    #[error("{} holds {holds}, not {wanted}: the two must not mix, so nothing was fetched", .dir.display())]
+    #[error("{} has {holds}, not {wanted}; nothing was fetched, because the two must not mix", .dir.display())]
     OtherFiles {
         /// The folder.
         dir: PathBuf,
@@ -69,13 +69,13 @@ pub enum Error {
         wanted: String,
     },
     /// Nobody here knows what the repo holds as a whole, so a selection of it cannot be fixed.
-    #[error("{repo}: its listing is not here, so nobody can tell whether its files are all there")]
+    #[error("{repo}: its listing is not cached, so hfget cannot tell whether any file is missing")]
     ListingUnknown {
         /// The repo.
         repo: String,
     },
     /// What a lockfile names was never fetched here.
-    #[error("{repo} as it is locked ({commit}) is not in {place}")]
+    #[error("{repo} at the locked commit {commit} is not in {place}")]
     LockedNotHere {
         /// The repo.
         repo: String,

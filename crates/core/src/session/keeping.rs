@@ -168,10 +168,11 @@ impl Session {
                     stale.push(file);
                     continue;
                 }
-                let message = format!("it is from {commit}, the new commit does not have it, and it was changed here");
+                let message = format!("it is from {commit} and was changed here; the new commit does not have it");
                 Finding::new(Code::StaleFile, &file.path, message).remedy(Remedy::MoveAwayStale)
             } else {
-                let message = format!("it is from {commit}, and was not taken from commit {}", info.commit.short());
+                let message =
+                    format!("it is from {commit}; this run took no such file from commit {}", info.commit.short());
                 Finding::new(Code::MixedCommits, &file.path, message).remedy(Remedy::MoveAwayMixed)
             };
             outcome.findings.push(finding);

@@ -227,7 +227,7 @@ fn unknown_digests(files: &[SubjectFile], root: &Path, spec: Option<&RepoSpec>) 
         1 => "1 file".to_owned(),
         n => format!("{n} files"),
     };
-    let message = format!("nobody says what the bytes of {count} must be: {}", few(&unknown, 3));
+    let message = format!("no digest is known for {count}: {}", few(&unknown, 3));
     let repo = spec.map(|spec| spec.repo_type.qualify(&spec.id));
     Some(Finding::repo(Code::DigestsUnknown, message).remedy(Remedy::VerifyFolder { repo, dir: root.to_path_buf() }))
 }

@@ -194,7 +194,7 @@ impl Session {
                     statuses.seen.insert(entry.path, (evidence, None));
                 }
                 None => failed.push(
-                    Finding::new(Code::FileMissing, &entry.path, "another process works on it")
+                    Finding::new(Code::FileMissing, &entry.path, "another process is working on it")
                         .remedy(Remedy::RunAgain { why: Again::OtherProcess }),
                 ),
             }

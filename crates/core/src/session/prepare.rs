@@ -140,7 +140,7 @@ impl Prepared {
                             Code::PathUnsafe,
                             &b,
                             format!(
-                                "it differs from {} only in case, and this file system does not tell them apart",
+                                "it differs from {} only in case, and this file system treats both names as one",
                                 a.shown()
                             ),
                         )

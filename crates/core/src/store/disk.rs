@@ -65,7 +65,7 @@ pub(super) fn create_dirs(path: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(path).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => StoreError::InTheWay {
             path: path.to_path_buf(),
-            what: "a folder is needed here, and a file lies on its path",
+            what: "a folder is needed here, but its path leads through a file",
         },
         _ => StoreError::io("create", path)(error),
     })

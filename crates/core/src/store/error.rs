@@ -32,7 +32,7 @@ pub enum StoreError {
         what: &'static str,
     },
     /// A repo's path that would land among the bookkeeping of a local dir, and could forge it.
-    #[error("{} cannot be kept in a local dir: .cache/huggingface holds the folder's own records", .path.shown())]
+    #[error("{} cannot be kept in a local dir: .cache/huggingface is for the folder's own records", .path.shown())]
     Reserved {
         /// The path.
         path: RepoPath,
@@ -44,7 +44,7 @@ pub enum StoreError {
     #[error("{} changed while it was being checked", .0.display())]
     Changed(PathBuf),
     /// Content that is not what the listing promises was about to get its name.
-    #[error("{} does not hold the listed content: expected {expected:?} in {size} bytes, got {actual:?} in {length}", .path.display())]
+    #[error("{} does not have the listed content: expected {expected:?} in {size} bytes, got {actual:?} in {length}", .path.display())]
     WrongContent {
         /// The file.
         path: PathBuf,

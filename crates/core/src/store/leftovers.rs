@@ -58,7 +58,7 @@ impl Store {
         Folder::find(self.layout.anchor(), &self.layout.own().join("partial"))
     }
 
-    /// Removes what an earlier run left, a partial file with its journal; `false` when another process works on it.
+    /// Removes what an earlier run left, a partial file with its journal; `false` when another process is working on it.
     pub fn remove_leftover(&self, leftover: &Leftover) -> Result<bool, StoreError> {
         let Some(folder) = self.partials()? else { return Ok(true) };
         let name = leftover.name.as_str();

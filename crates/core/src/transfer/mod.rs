@@ -36,9 +36,9 @@ use crate::store::{Store, StoreError};
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct FetchOptions {
-    /// Small files worked on at once.
+    /// Work on this many small files at once.
     pub jobs: usize,
-    /// Connections that carry bytes of large files, all files together.
+    /// Use this many connections for large files, all files together.
     pub connections: usize,
     /// Bytes a second, all connections together.
     pub limit_rate: Option<u64>,

@@ -1,4 +1,4 @@
-//! One file from the Hub into an object store, without a disk in between: parts are fetched by ranges,
+//! One file from the Hub into an object store, without a local copy: parts are fetched by ranges,
 //! hashed in order, and uploaded. The object gets its name when the digest agreed, not before.
 //!
 //! Memory is the parts on their way, which the budget bounds. What failed or was killed goes on from the

@@ -138,7 +138,7 @@ pub(super) fn check(
                 problems.push(Problem::new(
                     ProblemKind::PathUnsafe,
                     index_path,
-                    format!("it names a shard that is no safe path: {error}"),
+                    format!("it names a shard by an unsafe path: {error}"),
                 ));
                 None
             }
@@ -167,7 +167,7 @@ pub(super) fn check(
             None => problems.push(Problem::new(
                 ProblemKind::TensorMissing,
                 shard,
-                format!("{} says that it holds tensor {}, and it does not", index_path.shown(), Quote(tensor)),
+                format!("{} says that tensor {} is here, but it is not", index_path.shown(), Quote(tensor)),
             )),
         }
     }

@@ -129,7 +129,7 @@ fn standing(file: &SubjectFile) -> Result<(), (Evidence, Box<Finding>)> {
         return Ok(());
     }
     if file.content.open().is_ok_and(|(mut f, _)| is_lfs_pointer(&mut f)) {
-        return wrong(Code::LfsPointer, format!("a git-lfs pointer lies where {size} bytes of content should be"));
+        return wrong(Code::LfsPointer, format!("it is a git-lfs pointer; {size} bytes of content should be here"));
     }
     wrong(Code::SizeMismatch, format!("expected {size} bytes, it has {length}"))
 }

@@ -54,7 +54,7 @@ fn opened(content: &Content, name: &str) -> Result<(BufReader<Box<dyn ReadSeek>>
     };
     // Its size and digest may be right: mirrors commit pointers as if they were the content.
     if digest::is_lfs_pointer(&mut file) {
-        return fail(Code::LfsPointer, "it is a git-lfs pointer, and the weights are elsewhere".into());
+        return fail(Code::LfsPointer, "it is a git-lfs pointer, not the weights".into());
     }
     Ok((BufReader::new(file), length))
 }
@@ -149,7 +149,7 @@ fn torchscript_or_not(file: impl Read + Seek, length: u64, name: &RepoPath, fami
     };
     let message = match (torch::is_torchscript(file, length), want) {
         (true, false) => "it is a TorchScript archive, which loaders of this family do not take",
-        (false, true) => "it is no TorchScript archive, but weights alone",
+        (false, true) => "it is not a TorchScript archive: it has weights only",
         _ => return None,
     };
     Some(Finding::new(Code::FormatUnexpected, name, message))

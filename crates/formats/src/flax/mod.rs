@@ -140,7 +140,7 @@ impl<R: Read + Seek> Walk<'_, R> {
 
     fn open(&mut self, values: u64, is_map: bool, outer: usize) -> Result<(), Wrong> {
         if self.frames.len() >= MAX_DEPTH {
-            return Err(invalid(format!("maps lie in maps more than {MAX_DEPTH} deep")));
+            return Err(invalid(format!("maps are nested more than {MAX_DEPTH} deep")));
         }
         // Each value takes a byte at least.
         self.place.room(values.saturating_mul(1 + u64::from(is_map))).map_err(invalid)?;
@@ -190,7 +190,7 @@ impl<R: Read + Seek> Walk<'_, R> {
                 Err(invalid(format!("the key at {at} has {length} bytes, and at most {MAX_KEY} are read")))
             }
             Token::Count(number) => self.append(&number.to_string()),
-            _ => Err(invalid(format!("the key at {at} is no text"))),
+            _ => Err(invalid(format!("the key at {at} is not text"))),
         }
     }
 
@@ -243,7 +243,7 @@ impl<R: Read + Seek> Walk<'_, R> {
     /// `(real, imaginary)`.
     fn complex(&mut self) -> Result<(), String> {
         if token(&mut self.place)? != Token::Array(2) {
-            return Err(format!("{} is no complex number", Quote(&self.name)));
+            return Err(format!("{} is not a complex number", Quote(&self.name)));
         }
         token(&mut self.place)?;
         token(&mut self.place).map(drop)

@@ -33,7 +33,7 @@ pub(super) fn token<R: Read + Seek>(place: &mut Place<R>) -> Result<Token, Strin
         0x90..=0x9f => Token::Array(low(0x0f)),
         0xa0..=0xbf => Token::Text(low(0x1f)),
         0xc0 | 0xc2 | 0xe0..=0xff => Token::Scalar,
-        0xc1 => return Err(format!("at {at} stands 0xc1, which MessagePack never uses")),
+        0xc1 => return Err(format!("byte 0xc1 at {at}: MessagePack never uses it")),
         0xc3 => Token::True,
         0xc4 => Token::Binary(number(place, 1)?),
         0xc5 => Token::Binary(number(place, 2)?),

@@ -160,7 +160,7 @@ fn keys_of<R: Read + Seek>(
         match &*key {
             "general.alignment" => match value {
                 Some(n) if kind == 4 && n.is_power_of_two() => header.alignment = n,
-                _ => return Err("general.alignment is no power of two of type u32".to_owned()),
+                _ => return Err("general.alignment is not a power of two of type u32".to_owned()),
             },
             "split.no" => header.split.no = value,
             "split.count" => header.split.count = value,
@@ -210,7 +210,7 @@ fn check(header: &mut Header, infos: Vec<Info>, length: u64, path: &str, problem
         if !info.offset.is_multiple_of(header.alignment) {
             found(
                 ProblemKind::HeaderInvalid,
-                format!("tensor {quoted} lies at {}, which is no multiple of {}", info.offset, header.alignment),
+                format!("tensor {quoted} is at {}, which is not a multiple of {}", info.offset, header.alignment),
             );
         }
         let start = header.data.checked_add(info.offset);
@@ -238,7 +238,7 @@ fn check(header: &mut Header, infos: Vec<Info>, length: u64, path: &str, problem
         ranges.push(range);
     }
     if unknown > 0 {
-        found(ProblemKind::DtypeUnknown, format!("{unknown} tensors are of a type that is not known here"));
+        found(ProblemKind::DtypeUnknown, format!("{unknown} tensors have a type that this version does not know"));
     }
     if long > 0 {
         let text = format!("{long} tensors have names of {LLAMA_NAME} bytes or more, which llama.cpp refuses");
@@ -248,7 +248,7 @@ fn check(header: &mut Header, infos: Vec<Info>, length: u64, path: &str, problem
     order.sort_unstable();
     places(header, &order, length, path, problems);
     if !sorted {
-        let text = "its tensors do not lie in the order of its header, which llama.cpp refuses";
+        let text = "its tensors are not in the order of its header; llama.cpp refuses that";
         problems.push(Problem::new(ProblemKind::HeaderInvalid, path, text).severity(Severity::Warning));
     }
     header.table.tensors = infos

@@ -84,7 +84,7 @@ fn judge(read: &[(&str, Part)]) -> Vec<Problem> {
         for (path, part) in parts {
             if part.split.tensors != Some(tensors) {
                 let says = part.split.tensors.map_or("nothing".to_owned(), |n| n.to_string());
-                let text = format!("its split.tensors.count says {says}, and the parts hold {tensors}");
+                let text = format!("its split.tensors.count says {says}, but the parts have {tensors} tensors");
                 problems.push(Problem::new(ProblemKind::SplitIncomplete, *path, text));
             }
         }

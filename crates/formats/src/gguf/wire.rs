@@ -71,7 +71,7 @@ impl<R: Read + Seek> Reader<R> {
 
     pub fn array(&mut self, depth: u32, walked: &mut u64) -> Result<(), String> {
         if depth > MAX_DEPTH {
-            return Err(format!("arrays lie in arrays more than {MAX_DEPTH} deep"));
+            return Err(format!("arrays are nested more than {MAX_DEPTH} deep"));
         }
         let kind = self.u32()?;
         let count = self.size()?;

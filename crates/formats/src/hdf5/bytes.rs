@@ -30,11 +30,7 @@ impl<'b> Bytes<'b> {
 
     /// What stands at the start of a structure.
     pub fn expect(&mut self, signature: &[u8], what: &str) -> Result<(), String> {
-        if self.take(signature.len())? == signature {
-            Ok(())
-        } else {
-            Err(format!("there is no {what} where it should be"))
-        }
+        if self.take(signature.len())? == signature { Ok(()) } else { Err(format!("the {what} is missing")) }
     }
 }
 

@@ -90,7 +90,7 @@ pub(super) fn table<R: Read + Seek>(file: &mut File<R>, root: u64, names_at: u64
             let at = entry.size(offsets)?;
             let address = entry.number(offsets)?;
             let soft = entry.number(4)? == 2;
-            let name = names.get(at..).ok_or("a name lies behind its heap")?;
+            let name = names.get(at..).ok_or("a name is behind its heap")?;
             let end = name.iter().take(MAX_PATH).position(|b| *b == 0);
             let end = end.ok_or("a name in a heap does not end")?;
             file.charge(end)?;
@@ -201,7 +201,7 @@ impl Heap {
             let (entry, start, size) = hit.ok_or_else(wrong)?;
             let head = 5 + file.offsets as u64 + self.offset_bytes as u64;
             if file.few(address, 4)? != *b"FHIB" {
-                return Err(format!("there is no block of a fractal heap at {address}"));
+                return Err(format!("no block of a fractal heap is at {address}"));
             }
             let at = address.checked_add(head + entry * file.offsets as u64).ok_or_else(wrong)?;
             let child = Bytes(&file.few(at, file.offsets as u64)?).number(file.offsets)?;
@@ -235,7 +235,7 @@ pub(super) fn dense<R: Read + Seek>(file: &mut File<R>, heap_at: u64, tree_at: u
     for id in records(file, tree_at)? {
         let mut id = Bytes(&id);
         if id.u8()? != 0 {
-            return Err(format!("a link lies outside its heap's blocks{UNREAD}"));
+            return Err(format!("a link is outside its heap's blocks{UNREAD}"));
         }
         let (offset, length) = (id.number(heap.offset_bytes)?, id.number(heap.length_bytes)?);
         let at = heap.find(file, offset, length)?;

@@ -61,7 +61,7 @@ impl<R: Read + Seek> File<R> {
     fn few(&mut self, address: u64, length: u64) -> Result<Vec<u8>, String> {
         let at = self.base.checked_add(address).filter(|at| *at <= self.place.end);
         let at = at.ok_or_else(|| format!("its metadata points to {address}, and it ends at {}", self.place.end))?;
-        self.budget = self.budget.checked_sub(length).ok_or("its metadata lies in itself, over and over")?;
+        self.budget = self.budget.checked_sub(length).ok_or("its metadata contains itself")?;
         self.place.to(at)?;
         self.place.few(length)
     }
@@ -278,7 +278,7 @@ impl Walk<'_> {
                     Some(range) if range.end <= file.place.end => bytes = Some(range).filter(|r| !r.is_empty()),
                     _ => {
                         let text = format!(
-                            "dataset {} lies at {address} with {has} bytes, and the file ends at {}",
+                            "dataset {} is at {address} with {has} bytes, but the file ends at {}",
                             Quote(&name),
                             file.place.end
                         );
@@ -290,7 +290,7 @@ impl Walk<'_> {
             Layout::ChunkedOther(Some(root)) if file.base.checked_add(*root).is_none_or(|at| at >= file.place.end) => {
                 self.found(
                     ProblemKind::TensorOutOfBounds,
-                    format!("the chunks of dataset {} lie at {root}", Quote(&name)),
+                    format!("the chunks of dataset {} are at {root}", Quote(&name)),
                 );
             }
             Layout::Virtual(heap, index) if mapping::is_here(file, *heap, *index).map_err(invalid)? != Some(true) => {
@@ -321,7 +321,7 @@ impl Walk<'_> {
         .map_err(|why| invalid(format!("the chunks of {}: {why}", Quote(name))))?;
         if let Some((chunk, size)) = bad {
             let text = format!(
-                "a chunk of dataset {} lies at {chunk} with {size} bytes, and the file ends at {}",
+                "a chunk of dataset {} is at {chunk} with {size} bytes, but the file ends at {}",
                 Quote(name),
                 file.place.end
             );

@@ -93,7 +93,7 @@ fn shared_address(mut data: Bytes<'_>, offsets: usize) -> Result<u64, String> {
         data.take(6)?;
     }
     if version == 3 && kind != 2 {
-        return Err(format!("a datatype lies in the file's shared heap{UNREAD}"));
+        return Err(format!("a datatype is in the file's shared heap{UNREAD}"));
     }
     data.number(offsets)
 }
@@ -122,7 +122,7 @@ fn read<R: Read + Seek>(file: &mut File<R>, address: u64, each: &mut Each<'_, R>
         let mut head = Bytes(&head);
         let version = head.u8()?;
         if version != 1 {
-            return Err(format!("there is no object header at {address}"));
+            return Err(format!("no object header is at {address}"));
         }
         head.take(7)?;
         pieces.push((address + 16, 0, head.number(4)?));

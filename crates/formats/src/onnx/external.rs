@@ -42,7 +42,7 @@ fn graph(path: &str, model: super::Model, files: &dyn Files, limit: u64, problem
         let place = match files.join(folder(path), external.location.strip_prefix("./").unwrap_or(&external.location)) {
             Ok(place) => place,
             Err(reason) => {
-                let text = format!("tensor {quoted} is said to lie at {}: {reason}", Quote(&external.location));
+                let text = format!("tensor {quoted} is placed at {}: {reason}", Quote(&external.location));
                 problems.push(Problem::new(ProblemKind::PathUnsafe, path, text));
                 continue;
             }
@@ -59,7 +59,7 @@ fn graph(path: &str, model: super::Model, files: &dyn Files, limit: u64, problem
         let end = external.offset.checked_add(size);
         if end.is_none_or(|end| end > length) {
             let text = format!(
-                "tensor {quoted} lies at {} with {size} bytes, and {} has {length}",
+                "tensor {quoted} is at {} with {size} bytes, but {} has {length}",
                 external.offset,
                 Quote(&place)
             );

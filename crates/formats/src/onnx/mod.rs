@@ -105,7 +105,10 @@ impl<R: Read + Seek> Walk<'_, R> {
             }
         }
         if !graph || !version {
-            self.found(ProblemKind::FormatUnexpected, "it is no onnx model: it has no graph or no version".to_owned());
+            self.found(
+                ProblemKind::FormatUnexpected,
+                "it is not an ONNX model: it has no graph or no version".to_owned(),
+            );
         }
         Ok(())
     }

@@ -159,8 +159,10 @@ impl<R: Read + Seek> Walk<'_, R> {
             };
         }
         let Some(dtype) = dtype else {
-            return self
-                .found(ProblemKind::DtypeUnknown, format!("tensor {quoted} is of a dtype that is not known here"));
+            return self.found(
+                ProblemKind::DtypeUnknown,
+                format!("tensor {quoted} has a dtype that this version does not know"),
+            );
         };
         let sources = usize::from(content.raw.is_some()) + content.typed.iter().filter(|(_, n)| *n > 0).count();
         if content.segment {
@@ -206,7 +208,7 @@ fn external_of(keys: &[(String, String)], tensor: usize, need: Option<u64>) -> R
         Some(text) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => {
             text.parse::<u64>().map(Some).map_err(|e| format!("its {wanted} is wrong: {e}"))
         }
-        Some(text) => Err(format!("its {wanted} is no number: {}", Quote(text))),
+        Some(text) => Err(format!("its {wanted} is not a number: {}", Quote(text))),
     };
     Ok(External {
         tensor,

@@ -89,7 +89,7 @@ fn judge(bundle: &Bundle, path: &str, problems: &mut Problems) {
         }
         if entry.slices.is_empty() && entry.shard >= bundle.shards {
             let (name, shard) = (entry.name(), entry.shard);
-            invalid(format!("tensor {} is said to be in shard {shard} of {}", Quote(&name), bundle.shards));
+            invalid(format!("it places tensor {} in shard {shard} of {}", Quote(&name), bundle.shards));
         }
     }
     let mut listed: HashMap<&[u8], &Entry> = HashMap::new();

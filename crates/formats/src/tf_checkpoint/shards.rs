@@ -74,7 +74,7 @@ fn check_bundle(bundle: &Bundle, prefix: &str, files: &dyn Files, deep: bool, pr
             missing += 1;
             // Each is a file of its own, and an index may name as many as it has tensors.
             if missing <= LISTED {
-                let text = format!("{prefix}.index says that it holds {} tensors, and it is not there", entries.len());
+                let text = format!("{prefix}.index says that it has {} tensors, but it is missing", entries.len());
                 problems.push(Problem::new(ProblemKind::ShardMissing, &name, text));
             }
             continue;
@@ -108,7 +108,7 @@ impl Shard<'_> {
             let end = entry.offset.checked_add(entry.size);
             let Some(end) = end.filter(|end| *end <= self.length) else {
                 let text = format!(
-                    "tensor {} lies at {} with {} bytes, and the file has {}",
+                    "tensor {} is at {} with {} bytes, but the file has {}",
                     Quote(&entry.name()),
                     entry.offset,
                     entry.size,

@@ -131,7 +131,7 @@ impl<R: Read + Seek> Table<R> {
         let index = std::mem::take(&mut self.index);
         let (mut end, mut blocks, mut last, mut go_on) = (0, 0, Vec::new(), true);
         entries(&index, "index", &mut Vec::new(), &mut |bound, mut value| {
-            let found = handle(&mut value).ok_or("its index block holds what is no place of a block")?;
+            let found = handle(&mut value).ok_or("its index block has an entry that does not place a block")?;
             blocks += 1;
             if !go_on {
                 return Ok(());

@@ -70,7 +70,7 @@ pub(super) fn open(file: &mut dyn Source, length: u64) -> Result<Archive, (Probl
         let name = String::from_utf8(std::mem::take(&mut entry.name).into_vec())
             .map_err(|_| invalid(format!("the name of record {index} is not UTF-8")))?;
         if !is_plain(&name) {
-            return Err(invalid(format!("the name of record {} is no plain relative path", Quote(&name))));
+            return Err(invalid(format!("the name of record {} is not a plain relative path", Quote(&name))));
         }
         // torch's zip reader (miniz) looks names up without regard to case.
         if !folded.insert(name.to_ascii_lowercase()) {

@@ -74,14 +74,14 @@ pub(crate) fn read(file: &mut (impl Read + Seek + ?Sized), length: u64, strict: 
     let (mut rest, mut found) = (&*bytes, Vec::new());
     while !rest.is_empty() {
         if found.len() as u64 >= claimed {
-            return Err(invalid("its directory holds more than it claims"));
+            return Err(invalid("its directory has more entries than it claims"));
         }
         let (entry, after) = entry(rest, strict)?;
         found.push(entry);
         rest = after;
     }
     if (found.len() as u64) < claimed {
-        return Err(invalid(format!("its directory claims {claimed} records and holds {}", found.len())));
+        return Err(invalid(format!("its directory claims {claimed} records and has {}", found.len())));
     }
     drop(bytes);
     located(file, found, start)
@@ -111,7 +111,7 @@ fn located(
             None => file.seek(SeekFrom::Start(offset)).map(drop),
         }
         .and_then(|()| file.read_exact(&mut header))
-        .map_err(|_| broken("lies beyond the archive"))?;
+        .map_err(|_| broken("is beyond the archive"))?;
         at = offset.checked_add(30);
         if !header.starts_with(b"PK\x03\x04") {
             return Err(broken("is not where the directory says"));
@@ -132,7 +132,7 @@ fn entry(bytes: &[u8], strict: bool) -> Result<((Entry, u64), &[u8]), Refused> {
     let (head, rest) = bytes
         .split_first_chunk::<46>()
         .filter(|(head, _)| head.starts_with(b"PK\x01\x02"))
-        .ok_or_else(|| invalid("its directory holds something else than entries"))?;
+        .ok_or_else(|| invalid("its directory has something other than entries"))?;
     let field = |at: usize| usize::from(u16_at(head, at));
     let cut = || invalid("its directory ends inside an entry");
     let (name, rest) = rest.split_at_checked(field(28)).ok_or_else(cut)?;
@@ -233,7 +233,7 @@ fn directory(file: &mut (impl Read + Seek + ?Sized), length: u64) -> Result<Dire
     }
     let place = at.saturating_sub(LOCATOR as u64);
     if offset.checked_add(END64 as u64) != Some(place) || u64_at(&zip64, 4) != END64 as u64 - 12 {
-        return Err(invalid("bytes lie between the records at its end, where readers could see another archive"));
+        return Err(invalid("bytes are between the records at its end: other readers could see another archive there"));
     }
     let (entries, size, start) = (u64_at(&zip64, 32), u64_at(&zip64, 40), u64_at(&zip64, 48));
     let one_disk =

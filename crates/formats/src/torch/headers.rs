@@ -77,7 +77,7 @@ pub(super) fn members(file: &mut dyn Source, length: u64, limit: usize) -> Resul
         }
         let field = |range: Range<usize>| block.get(range).unwrap_or_default();
         let text = |range: Range<usize>| field(range).split(|b| *b == 0).next().unwrap_or_default();
-        let stated = number(field(124..136)).ok_or("it is a tar archive with a size that is no number")?;
+        let stated = number(field(124..136)).ok_or("it is a tar archive with a size that is not a number")?;
         let kind = block[156];
         let extends = matches!(kind, b'x' | b'X' | b'g' | b'L' | b'K');
         let size = if extends { stated } else { long_size.take().unwrap_or(stated) };

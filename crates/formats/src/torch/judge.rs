@@ -226,7 +226,7 @@ pub(crate) fn part(part: &mut Part<'_>, whose: Whose<'_>) -> io::Result<Judged> 
         let (mut count, mut objects) = (1, first.objects());
         while !stream.fill_buf()?.is_empty() {
             if count >= PICKLES || objects >= OBJECTS {
-                let message = "more pickles lie behind its first than this reader follows";
+                let message = "it has more pickles behind its first than this reader follows";
                 problems.push(whose.problem(ProblemKind::PickleInvalid, message));
                 break;
             }
@@ -256,14 +256,15 @@ pub(crate) fn part(part: &mut Part<'_>, whose: Whose<'_>) -> io::Result<Judged> 
             && !whose.spend(start.saturating_add(*length))
         {
             problems.push(
-                whose.problem(ProblemKind::PickleInvalid, "more files lie compressed in it than this reader unpacks"),
+                whose.problem(ProblemKind::PickleInvalid, "it has more compressed files than this reader unpacks"),
             );
             break;
         }
         if whose.depth >= NESTED {
-            problems.push(
-                whose.problem(ProblemKind::PickleInvalid, "files lie in its pickles deeper than this reader follows"),
-            );
+            problems.push(whose.problem(
+                ProblemKind::PickleInvalid,
+                "files are nested in its pickles deeper than this reader follows",
+            ));
             break;
         }
         let judged = match nested {

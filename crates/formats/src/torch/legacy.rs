@@ -51,9 +51,9 @@ pub(super) fn storages(
     mut at: u64,
 ) -> Result<Storages, String> {
     let mut held = Storages::new();
-    let ids = keys.items(keys.root).ok_or("its list of storages is no list")?;
+    let ids = keys.items(keys.root).ok_or("its list of storages is not a list")?;
     for id in ids {
-        let key = keys.text(*id).ok_or("its list of storages holds something else")?;
+        let key = keys.text(*id).ok_or("its list of storages has something else in it")?;
         let storage = state.storages.get(key);
         let item = storage.and_then(|s| s.bytes?.checked_div(s.numel)).unwrap_or(0);
         let mut count = [0; 8];

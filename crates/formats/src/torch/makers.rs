@@ -138,7 +138,7 @@ pub(super) fn called_name(pickle: &Pickle, function: Id) -> String {
     match import(pickle, id) {
         Some((module, name)) if id == function => format!("{module}.{name}"),
         Some((module, name)) => format!("what {module}.{name} gives"),
-        None => "something that is no import".to_owned(),
+        None => "something that is not an import".to_owned(),
     }
 }
 

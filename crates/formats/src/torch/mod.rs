@@ -154,12 +154,11 @@ pub fn deep(mut file: impl Read + Seek, length: u64, path: &str) -> Vec<Problem>
 fn read_archive(file: &mut dyn Source, archive: &archive::Archive, whose: Whose<'_>) -> (TensorTable, Vec<Problem>) {
     let mut problems = Problems::default();
     for stray in archive.records.iter().filter(|r| archive.below(r).is_none()) {
-        let message = format!("record {} lies outside its folder {}", Quote(&stray.name), Quote(&archive.top));
+        let message = format!("record {} is outside its folder {}", Quote(&stray.name), Quote(&archive.top));
         problems.push(whose.problem(ProblemKind::ArchiveInvalid, &message));
     }
     if archive.is_package() {
-        let message =
-            "it loads only with weights_only=False: it is a package of torch.package, which holds code of its own";
+        let message = "it loads only with weights_only=False: it is a package of torch.package, with code of its own";
         problems.push(whose.problem(ProblemKind::NeedsFullUnpickle, message));
         for record in &archive.records {
             problems.extend(walk::record(file, &record.name, &record.entry, whose));
@@ -172,7 +171,7 @@ fn read_archive(file: &mut dyn Source, archive: &archive::Archive, whose: Whose<
         // Tensors in the code, which are no parameters.
         read_records(file, archive, "constants", whose, &mut problems);
         if archive.records.iter().any(|r| archive.below(r).is_some_and(|name| name.starts_with("code/"))) {
-            let message = "it holds TorchScript code, which torch.jit.load takes with it and runs with the model";
+            let message = "it has TorchScript code, which torch.jit.load runs with the model";
             problems.push(whose.problem(ProblemKind::TorchscriptCode, message));
         } else {
             let message = "it is a TorchScript archive without its code, and does not load";
@@ -213,7 +212,7 @@ fn judged_record(
     match judged.error {
         _ if broken => None,
         Some(error) => {
-            problems.push(whose.problem(ProblemKind::PickleInvalid, &format!("its {name} is no pickle: {error}")));
+            problems.push(whose.problem(ProblemKind::PickleInvalid, &format!("its {name} is not a pickle: {error}")));
             None
         }
         None => Some(judged.first),
@@ -260,7 +259,7 @@ fn read_legacy(file: &mut dyn Source, length: u64, whose: Whose<'_>) -> (TensorT
     };
     problems.extend(pickles.iter().flat_map(|p| imports(p, whose)));
     if let Some(why) = error {
-        return fail(problems, format!("it is no sequence of pickles: {why}"));
+        return fail(problems, format!("it is not a sequence of pickles: {why}"));
     }
     let [_, _, _, object, keys] = &*pickles else { return fail(problems, "it has too few pickles".into()) };
     let state = described(object, whose, &mut problems);

@@ -15,7 +15,7 @@ const SPARSE: usize = 4;
 /// A tensor without its name, or why there is none.
 pub(super) type Rebuilt = Result<StateTensor, &'static str>;
 
-const SHAPE: &str = "its shape or strides are no counts";
+const SHAPE: &str = "its shape or strides are not counts";
 const STORAGE: &str = "it refers to no storage";
 
 /// The tensor that a call would rebuild, or why it could not; `None` for a call of anything else. Tensors
@@ -108,7 +108,7 @@ fn strided(pickle: &Pickle, arguments: &[Id], dtype: Option<Id>) -> Rebuilt {
         Some(id) => pickle.global(id).and_then(|g| dtype::of_torch(&g.name)),
         None => dtype::of_storage(&storage.class),
     };
-    let offset = pickle.count(*offset).ok_or("its offset is no count")?;
+    let offset = pickle.count(*offset).ok_or("its offset is not a count")?;
     let (shape, stride) = counts(pickle, *size).zip(counts(pickle, *stride)).ok_or(SHAPE)?;
     if shape.len() != stride.len() {
         return Err("its shape and strides differ in length");

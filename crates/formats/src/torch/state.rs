@@ -143,7 +143,7 @@ fn add_storage(pickle: &Pickle, id: Id, state: &mut State) {
             }
         },
         None if is_module_source(pickle, id) => {}
-        None => state.problem(|| "a reference out of the pickle is no storage".into()),
+        None => state.problem(|| "a reference out of the pickle is not a storage".into()),
     }
 }
 

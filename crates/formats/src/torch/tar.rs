@@ -62,7 +62,7 @@ fn members(file: &mut dyn Source) -> Result<HashMap<String, Range<u64>>, Wrong> 
     for member in headers::members(file, length, ENTRIES).map_err(|why| (ProblemKind::ArchiveInvalid, why))? {
         let Some(name) = MEMBERS.iter().find(|name| *member.name == *name.as_bytes()) else { continue };
         if !member.is_file {
-            return Err((ProblemKind::ArchiveInvalid, format!("its file {name:?} is no file")));
+            return Err((ProblemKind::ArchiveInvalid, format!("its entry {name:?} is not a file")));
         }
         // Readers differ in which of two they take.
         if found.insert((*name).to_owned(), member.bytes).is_some() {
@@ -120,7 +120,7 @@ fn key(pickle: &Pickle, id: Id) -> Result<Box<str>, Wrong> {
         .count(id)
         .map(|n| n.to_string().into())
         .or_else(|| pickle.text(id).filter(|t| t.len() <= 64).map(Into::into))
-        .ok_or_else(|| invalid("a key is no number"))
+        .ok_or_else(|| invalid("a key is not a number"))
 }
 
 /// How many pickles follow.
@@ -174,7 +174,7 @@ fn storages(
     }
     // (view, root, offset, elements)
     let (pickle, _) = pickle_at(file, range, judge)?;
-    for view in pickle.items(pickle.root).ok_or_else(|| invalid("its list of views is no list"))? {
+    for view in pickle.items(pickle.root).ok_or_else(|| invalid("its list of views is not a list"))? {
         let Some([target, root, offset, numel]) = pickle.items(*view) else {
             return Err(invalid("a view of a storage is not described as such"));
         };

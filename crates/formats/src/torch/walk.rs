@@ -106,7 +106,9 @@ pub(super) fn record(file: &mut dyn Source, name: &str, entry: &Entry, whose: Wh
 
 fn within(part: &mut Part<'_>, name: &str, whose: Whose<'_>) -> Vec<Problem> {
     if whose.depth >= NESTED {
-        return vec![whose.problem(ProblemKind::ArchiveInvalid, "archives lie in it deeper than this reader follows")];
+        return vec![
+            whose.problem(ProblemKind::ArchiveInvalid, "archives are nested in it deeper than this reader follows"),
+        ];
     }
     let prefix = format!("{}in its file {}, ", whose.part, Quote(name));
     content(part, name, Whose { part: &prefix, depth: whose.depth + 1, ..whose })
@@ -155,7 +157,7 @@ fn zip(file: &mut dyn Source, length: u64, name: &str, whose: Whose<'_>) -> io::
         Ok(entries) => entries,
         // Files of torch one behind another, read by their places.
         Err(_) if name.ends_with(".distcp") => {
-            let message = "it holds parts of a checkpoint that are not read here";
+            let message = "it has parts of a checkpoint that hfget does not read";
             return Ok(vec![whose.problem(ProblemKind::WeightsUnread, message)]);
         }
         Err((code, why)) => return Ok(vec![whose.problem(code, &why)]),

@@ -205,12 +205,13 @@ pub(super) fn stopped(entry: &Entry, answer: &Answer) -> Option<Finding> {
     match answer.stop.as_ref()? {
         Stop::Elsewhere => None,
         Stop::Foreign(to) => {
-            let message = format!("the mirror redirects to {to}, which is no host of the mirror or the endpoint");
+            let message =
+                format!("the mirror redirects to {to}, which is neither the mirror's nor the endpoint's host");
             finding(Code::RedirectForeign, message).map(|f| f.remedy(Remedy::AllowHost))
         }
         Stop::PlainHttp(to) => finding(Code::PlainHttp, format!("the mirror redirects from HTTPS to {to}")),
         Stop::Nowhere(to) => {
-            finding(Code::RedirectForeign, format!("the mirror redirects to \"{to}\", which is no address"))
+            finding(Code::RedirectForeign, format!("the mirror redirects to \"{to}\", which is not an address"))
         }
     }
 }

@@ -233,9 +233,9 @@ impl<'a> Machine<'a> {
 
     /// Everything above the last mark.
     pub(super) fn since_mark(&mut self) -> Step<Vec<Id>> {
-        let mark = self.marks.pop().ok_or("there is no mark")?;
+        let mark = self.marks.pop().ok_or("the mark is missing")?;
         if mark > self.stack.len() {
-            return Err("there is no mark");
+            return Err("the mark is missing");
         }
         let items = self.stack.split_off(mark);
         self.charge(items.len())?;
@@ -329,7 +329,7 @@ impl<'a> Machine<'a> {
             Node::List(list) => list.extend(items),
             // Anything else has its own `append`; what it keeps is unknown, and nothing here needs it.
             Node::Call { .. } => {}
-            _ => return Err("it appends to what is no list"),
+            _ => return Err("it appends to something that is not a list"),
         }
         Ok(())
     }
@@ -343,7 +343,7 @@ impl<'a> Machine<'a> {
         match self.node(top)? {
             Node::Dict(dict) => dict.extend(pairs),
             Node::Call { items, .. } => items.extend(pairs),
-            _ => return Err("it sets items of what is no dict"),
+            _ => return Err("it sets items of something that is not a dict"),
         }
         Ok(())
     }
@@ -374,7 +374,7 @@ impl<'a> Machine<'a> {
         match self.pickle.nodes.get(id as usize) {
             Some(Node::Str(text)) if text.len() <= NAME_LIMIT => Ok(text.clone()),
             Some(Node::Str(_)) => Err(LONG_NAME),
-            _ => Err("it imports a name that is no text"),
+            _ => Err("it imports a name that is not text"),
         }
     }
 

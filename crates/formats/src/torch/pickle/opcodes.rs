@@ -201,7 +201,7 @@ impl Machine<'_> {
                 self.memoize(key)?;
             }
             b'p' => {
-                let key = self.line()?.parse().map_err(|_| "a memo key is no number")?;
+                let key = self.line()?.parse().map_err(|_| "a memo key is not a number")?;
                 self.memoize(key)?;
             }
             0x94 => self.memoize_next()?,
@@ -214,7 +214,7 @@ impl Machine<'_> {
                 self.recall(key)?;
             }
             b'g' => {
-                let key = self.line()?.parse().map_err(|_| "a memo key is no number")?;
+                let key = self.line()?.parse().map_err(|_| "a memo key is not a number")?;
                 self.recall(key)?;
             }
             // Imports, calls, references.
