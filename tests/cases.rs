@@ -11,7 +11,7 @@ use hfget_core::finding::{Code, Finding, Severity};
 use hfget_core::hub::HubConfig;
 use hfget_core::model::Options;
 use hfget_core::progress::Silent;
-use hfget_core::session::{Config, Destination, Session, inspect_path};
+use hfget_core::session::{Config, DestinationConfig, Session, inspect_path};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -76,7 +76,7 @@ fn judge(group: &str, at_least: usize) {
     let (place, cases) = cases();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let hub = HubConfig::new("http://127.0.0.1:9").unwrap();
-    let mut config = Config::new(hub, Destination::LocalDir(place.clone()));
+    let mut config = Config::new(hub, DestinationConfig::LocalDir(place.clone()));
     config.offline = true;
     let session = Session::new(config, Arc::new(Silent)).unwrap();
     let of_group: Vec<&Case> = cases.iter().filter(|case| case.name.split('/').next() == Some(group)).collect();

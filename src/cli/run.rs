@@ -10,7 +10,7 @@ use hfget_core::finding::{Remedy, Severity};
 use hfget_core::lock::LockedRepo;
 use hfget_core::model::{Options, RepoId, RepoSpec, RepoType};
 use hfget_core::report::Report;
-use hfget_core::session::{Destination, Error, Inspected, Prepared, Session, inspect_path, names_folder};
+use hfget_core::session::{DestinationConfig, Error, Inspected, Prepared, Session, inspect_path, names_folder};
 use hfget_core::text::{hidden, keep_secret, printable};
 
 use super::advice::Advisor;
@@ -334,7 +334,7 @@ impl Job {
 /// What is to be done, each with the session that does it: one for all, unless each repo has a folder of its own.
 async fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<Vec<(Job, Arc<Session>)>, ExitCode> {
     let Asked { repos, selection, place, into, transfer, .. } = asked;
-    let open = |folder: Option<Destination>, pasted: Option<&str>| {
+    let open = |folder: Option<DestinationConfig>, pasted: Option<&str>| {
         session(place, transfer, false, screen, pasted, into.destination().or(folder)).map(Arc::new)
     };
     if let Some(file) = &repos.locked {
@@ -374,7 +374,7 @@ fn placed(
     place: &Place,
     shared: Option<Arc<Session>>,
     screen: &Screen,
-    open: impl Fn(Option<Destination>) -> Result<Arc<Session>, ExitCode>,
+    open: impl Fn(Option<DestinationConfig>) -> Result<Arc<Session>, ExitCode>,
 ) -> Result<Vec<(Job, Arc<Session>)>, ExitCode> {
     let folders = folders(place, jobs.iter().map(Job::repo), screen)?;
     if folders.is_empty() {

@@ -11,7 +11,7 @@ use hfget_core::hub::{ConfigError, HubConfig, Token, cache_dir};
 use hfget_core::model::{RepoId, RepoSpec, RepoType, Revision};
 #[cfg(feature = "object-store")]
 use hfget_core::object_store::{ObjectUrl, StoreConfig};
-use hfget_core::session::{Config, Destination, Session};
+use hfget_core::session::{Config, DestinationConfig, Session};
 use hfget_core::source::SourceConfig;
 use hfget_core::text::printable;
 
@@ -101,7 +101,7 @@ pub(super) fn folders<'a>(
     place: &Place,
     repos: impl IntoIterator<Item = (RepoType, &'a RepoId)>,
     screen: &Screen,
-) -> Result<Vec<Destination>, ExitCode> {
+) -> Result<Vec<DestinationConfig>, ExitCode> {
     let Some(dir) = &place.local_dir else { return Ok(Vec::new()) };
     let repos: Vec<(RepoType, &RepoId)> = repos.into_iter().collect();
     let template = dir.to_str().filter(|text| ["{owner}", "{name}", "{type}"].iter().any(|word| text.contains(word)));
@@ -133,7 +133,7 @@ pub(super) fn folders<'a>(
     if template.is_none() {
         return Ok(Vec::new());
     }
-    Ok(repos.into_iter().map(|repo| Destination::LocalDir(expand(repo))).collect())
+    Ok(repos.into_iter().map(|repo| DestinationConfig::LocalDir(expand(repo))).collect())
 }
 
 /// What a run may know of the environment. One that asks nobody needs no token and no proxy.
@@ -196,7 +196,7 @@ pub(super) fn session(
     deep: bool,
     screen: &Screen,
     pasted: Option<&str>,
-    elsewhere: Option<Destination>,
+    elsewhere: Option<DestinationConfig>,
 ) -> Result<Session, ExitCode> {
     let env = |name: &str| std::env::var_os(name);
     let offline = place.offline || env_flag("HF_HUB_OFFLINE") || env_flag("TRANSFORMERS_OFFLINE");
@@ -221,13 +221,13 @@ pub(super) fn session(
     let mirrors = place.mirror.iter().map(mirror).collect::<Result<Vec<_>, ExitCode>>()?;
     let destination = match (elsewhere, &place.local_dir, &place.cache_dir) {
         (Some(elsewhere), _, _) => elsewhere,
-        (None, Some(dir), _) => Destination::LocalDir(dir.clone()),
+        (None, Some(dir), _) => DestinationConfig::LocalDir(dir.clone()),
         (None, None, dir) => {
             let Some(root) = dir.clone().or_else(|| cache_dir(env)) else {
                 screen.fail("", &"no folder is known for the cache", Some("pass --cache-dir DIR, or set HF_HOME"));
                 return Err(ExitCode::Usage);
             };
-            Destination::Cache { root, symlinks: !env_flag("HF_HUB_DISABLE_SYMLINKS") }
+            DestinationConfig::Cache { root, symlinks: !env_flag("HF_HUB_DISABLE_SYMLINKS") }
         }
     };
     let policy = Policy::new(transfer.deny.iter().copied(), transfer.allow.iter().copied()).map_err(|error| {
@@ -235,7 +235,7 @@ pub(super) fn session(
         ExitCode::Usage
     })?;
     let nearby = match &destination {
-        Destination::Cache { .. } => None,
+        DestinationConfig::Cache { .. } => None,
         _ => cache_dir(env),
     };
     let mut config = Config::new(source, destination);

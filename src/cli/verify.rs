@@ -127,7 +127,7 @@ fn open(
         ExitCode::Usage
     })?;
     let store = store_config(url.base());
-    let place = Some(hfget_core::session::Destination::Objects(store));
+    let place = Some(hfget_core::session::DestinationConfig::Objects(store));
     Ok((url, session(&args.place, &args.transfer, args.deep, screen, None, place)?))
 }
 

@@ -8,7 +8,7 @@ use clap::{Args, ValueHint};
 use hfget_core::finding::Code;
 use hfget_core::hub::{Timing, Transport};
 use hfget_core::model::{Family, Options, RepoPath, RepoType, Revision};
-use hfget_core::session::Destination;
+use hfget_core::session::DestinationConfig;
 
 use super::values::{CodeParser, family, family_help, rate, repo_type, seconds, time, transport};
 
@@ -208,13 +208,13 @@ pub struct Into {
 
 impl Into {
     #[cfg(feature = "object-store")]
-    pub fn destination(&self) -> Option<Destination> {
-        self.to.clone().map(|url| Destination::Objects(super::super::setup::store_config(url)))
+    pub fn destination(&self) -> Option<DestinationConfig> {
+        self.to.clone().map(|url| DestinationConfig::Objects(super::super::setup::store_config(url)))
     }
 
     #[cfg(not(feature = "object-store"))]
     #[allow(clippy::unused_self)] // the other one has something to look at
-    pub fn destination(&self) -> Option<Destination> {
+    pub fn destination(&self) -> Option<DestinationConfig> {
         None
     }
 }

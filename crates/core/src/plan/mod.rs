@@ -40,6 +40,12 @@ impl Plan {
         Ok(Plan { items: items.collect::<Result<_, StoreError>>()?, free_space: store.free_space() })
     }
 
+    /// A plan for a place that nobody looked at yet.
+    pub(crate) fn of_absent(wanted: Vec<(Entry, Purpose)>) -> Self {
+        let items = wanted.into_iter().map(|(entry, purpose)| Item { entry, purpose, presence: Presence::Absent });
+        Plan { items: items.collect(), free_space: None }
+    }
+
     /// Bytes of all files.
     pub fn total_bytes(&self) -> u64 {
         self.items.iter().fold(0, |sum, item| sum.saturating_add(item.entry.size))

@@ -9,7 +9,7 @@ use crate::transfer::FetchOptions;
 /// Where files go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Destination {
+pub enum DestinationConfig {
     /// A Hub cache with this root.
     Cache {
         /// The folder that holds `models--…` folders.
@@ -19,20 +19,23 @@ pub enum Destination {
     },
     /// A plain folder.
     LocalDir(PathBuf),
+    /// Nowhere: for jobs that only plan, inspect or compare.
+    Nowhere,
     /// An object store, which is filled without a disk in between.
     #[cfg(feature = "object-store")]
     Objects(crate::object_store::StoreConfig),
 }
 
-impl Destination {
+impl DestinationConfig {
     /// With paths that do not depend on the working directory.
     fn absolute(self) -> Self {
         let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         match self {
-            Destination::Cache { root, symlinks } => Destination::Cache { root: whole(root), symlinks },
-            Destination::LocalDir(dir) => Destination::LocalDir(whole(dir)),
+            DestinationConfig::Cache { root, symlinks } => DestinationConfig::Cache { root: whole(root), symlinks },
+            DestinationConfig::LocalDir(dir) => DestinationConfig::LocalDir(whole(dir)),
+            DestinationConfig::Nowhere => DestinationConfig::Nowhere,
             #[cfg(feature = "object-store")]
-            Destination::Objects(store) => Destination::Objects(store),
+            DestinationConfig::Objects(store) => DestinationConfig::Objects(store),
         }
     }
 }
@@ -41,10 +44,10 @@ impl Destination {
 ///
 /// ```
 /// # fn example() -> Result<(), hfget_core::hub::ConfigError> {
-/// use hfget_core::{hub::HubConfig, session::{Config, Destination}};
+/// use hfget_core::{hub::HubConfig, session::{Config, DestinationConfig}};
 ///
 /// let hub = HubConfig::from_env(None, |name| std::env::var_os(name))?;
-/// let mut config = Config::new(hub, Destination::LocalDir("model".into()));
+/// let mut config = Config::new(hub, DestinationConfig::LocalDir("model".into()));
 /// config.fetch.connections = 4;
 /// config.deep = true;
 /// # Ok(())
@@ -59,7 +62,7 @@ pub struct Config {
     /// Other servers that have the same files; only bytes come from them.
     pub mirrors: Vec<SourceConfig>,
     /// Where files go.
-    pub destination: Destination,
+    pub destination: DestinationConfig,
     /// The folder in which this machine notes which objects of an object store it found to be right. `None`: it notes
     /// nothing, and reads them back in every run.
     #[cfg(feature = "object-store")]
@@ -87,7 +90,7 @@ impl Config {
     /// Fetches from `source` into `destination`, with as many threads as there are cores, and lets pass what the command
     /// lets pass without flags.
     #[must_use]
-    pub fn new(source: impl Into<SourceConfig>, destination: Destination) -> Self {
+    pub fn new(source: impl Into<SourceConfig>, destination: DestinationConfig) -> Self {
         Config {
             source: source.into(),
             mirrors: Vec::new(),

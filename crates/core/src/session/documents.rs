@@ -41,7 +41,7 @@ impl Session {
         &self,
         listing: &Listing,
         options: &Options,
-        store: &Arc<Store>,
+        store: Option<&Arc<Store>>,
     ) -> Result<(Selection, Early), Error> {
         let mut early = Early::default();
         let mut documents = Documents::new();
@@ -68,7 +68,7 @@ impl Session {
         &self,
         listing: &Listing,
         paths: &[RepoPath],
-        store: &Arc<Store>,
+        store: Option<&Arc<Store>>,
         early: &mut Early,
     ) -> Result<Found, Error> {
         let entries: Vec<Entry> = paths
@@ -79,7 +79,9 @@ impl Session {
             .collect();
         let commit = listing.info.commit;
         let mut read: Found = paths.iter().map(|p| (p.clone(), None)).collect();
-        read.extend(self.read_documents(store, commit, entries.clone()).await?);
+        if let Some(store) = store {
+            read.extend(self.read_documents(store, commit, entries.clone()).await?);
+        }
         let missing = |read: &Found| -> Vec<Entry> {
             entries.iter().filter(|e| read.get(&e.path).is_none_or(Option::is_none)).cloned().collect()
         };
@@ -90,11 +92,11 @@ impl Session {
         let still = missing(&read);
         let missing: Vec<&Entry> = still.iter().collect();
         #[cfg(feature = "object-store")]
-        let shelved = self.shelved(listing, &missing).await?;
+        let stored = self.stored_documents(listing, &missing).await?;
         #[cfg(feature = "object-store")]
-        let missing: Vec<&Entry> = missing.into_iter().filter(|e| !shelved.contains_key(&e.path)).collect();
+        let missing: Vec<&Entry> = missing.into_iter().filter(|e| !stored.contains_key(&e.path)).collect();
         #[cfg(feature = "object-store")]
-        read.extend(shelved);
+        read.extend(stored);
         if missing.is_empty() || self.config.offline {
             return Ok(read);
         }

@@ -48,6 +48,9 @@ pub enum Error {
         /// What can be done about it.
         remedy: Option<Remedy>,
     },
+    /// The configuration names no place that this job could use.
+    #[error("this session has no folder or store for that")]
+    NoDestination,
     /// What is to be fetched does not fit.
     #[error("{} are to be fetched, but only {} are free at {}", bytes(*.needed), bytes(*.free), .place.display())]
     NoSpace {
@@ -128,7 +131,7 @@ impl Error {
             #[cfg(feature = "object-store")]
             Error::Objects(error) => error.kind(),
             Error::Store(_) | Error::NoSpace { .. } | Error::OtherFiles { .. } => ErrorKind::Local,
-            Error::Select(SelectError::BadGlob { .. }) => ErrorKind::Usage,
+            Error::Select(SelectError::BadGlob { .. }) | Error::NoDestination => ErrorKind::Usage,
             Error::Select(_)
             | Error::NothingSelected { .. }
             | Error::NotCached { .. }
@@ -163,6 +166,7 @@ impl Error {
             Error::LockedNotHere { .. } => Remedy::FetchLocked,
             Error::Document { .. } => Remedy::UseOtherEndpoint { why: BadServer::SendsOtherBytes },
             Error::NoWeights { .. } => Remedy::NameSupportedFormat,
+            Error::NoDestination => return None,
             Error::Folder { .. } => Remedy::NameExisting,
         })
     }

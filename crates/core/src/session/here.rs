@@ -28,8 +28,6 @@ impl Session {
             progress: Arc::new(Silent),
             #[cfg(feature = "object-store")]
             objects: None,
-            #[cfg(feature = "object-store")]
-            nothing: None,
         })
     }
 
@@ -58,7 +56,7 @@ impl Session {
         if prepared.origin != Origin::KeptListing || !all {
             return None;
         }
-        let (store, commit) = (Arc::clone(&prepared.store), prepared.listing.info.commit);
+        let (store, commit) = (Arc::clone(prepared.store.as_ref()?), prepared.listing.info.commit);
         let entries = prepared.entries(|_| true);
         let newest = move || -> Option<SystemTime> {
             let came = |entry| std::fs::metadata(store.content_path(&commit, entry)).ok()?.modified().ok();

@@ -1,28 +1,22 @@
-//! Git's rule for a plain folder: what the user changed is not overwritten or removed, two repos or commits do not mix,
-//! and what an earlier commit left goes when the new one is verified. Whose a file is, the store finds out.
+//! That a plain folder is a job's own: two repos or commits do not mix. Whose a file is, the store finds out.
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::places::Place;
-use super::{Destination, Error, Prepared, Session};
-use crate::finding::{Code, Finding, Origin, Outcome, Remedy, Severity, Stamp};
+use super::{DestinationConfig, Error, Session};
 use crate::hub::HubError;
-use crate::model::{CommitId, Entry, Presence, RepoInfo, RepoPath};
-use crate::store::{Earlier, Standing, Store};
+use crate::model::{CommitId, RepoInfo};
+use crate::store::Store;
 
-/// Bytes that are compared at each end of what may be the beginning of a listed file.
-const SAMPLE: u64 = 64 << 10;
 /// Other commits that the endpoint is asked about.
 const COMMITS_ASKED: usize = 8;
 
 impl Session {
     /// The folder of a job that puts plain files into one.
-    fn plain_folder(&self) -> Option<&Path> {
+    pub(super) fn plain_folder(&self) -> Option<&Path> {
         match &self.config.destination {
-            Destination::LocalDir(dir) => Some(dir),
+            DestinationConfig::LocalDir(dir) => Some(dir),
             _ => None,
         }
     }
@@ -65,140 +59,6 @@ impl Session {
             }
         }
         Ok(ours)
-    }
-
-    /// Files that verified bytes must not replace, because the user made or changed them. There are none with --force.
-    /// Offline they are what is here, right or wrong, and stay that.
-    pub(super) async fn local_changes(&self, prepared: &mut Prepared) -> Result<Vec<Finding>, Error> {
-        if self.plain_folder().is_none() || self.config.fetch.force {
-            return Ok(Vec::new());
-        }
-        let missing = prepared.entries(|item| item.presence != Presence::Verified);
-        let seen = self
-            .blocking(&prepared.store, move |store| {
-                let standing = |entry: Entry| store.standing(&entry).map(|(standing, stamp)| (entry, standing, stamp));
-                missing.into_iter().map(standing).collect::<Result<Vec<_>, _>>()
-            })
-            .await?;
-        let mut changes = Vec::new();
-        let mut free: Vec<(RepoPath, Option<Stamp>)> = Vec::new();
-        for (entry, standing, stamp) in seen {
-            let why = match standing {
-                Standing::Free => None,
-                Standing::Beginning if self.is_beginning(prepared, &entry, stamp).await => None,
-                Standing::Beginning => Some("neither hfget nor huggingface_hub put it here"),
-                Standing::Users(why) => Some(why),
-            };
-            match why {
-                None => free.push((entry.path, stamp)),
-                Some(_) if self.config.offline => {
-                    for item in prepared.plan.items.iter_mut().filter(|item| item.entry.path == entry.path) {
-                        item.presence = Presence::Unverified;
-                    }
-                }
-                Some(why) => changes.push(Finding::new(
-                    Code::LocalChanges,
-                    &entry.path,
-                    format!("it is not the file of the repo, and {why}"),
-                )),
-            }
-        }
-        if changes.is_empty() {
-            self.blocking(&prepared.store, move |store| {
-                store.replace_only(free);
-                Ok(())
-            })
-            .await?;
-        } else if let Some(last) = changes.last_mut() {
-            last.remedy = Some(Remedy::KeepOrReplace);
-        }
-        Ok(changes)
-    }
-
-    /// Whether a shorter file has the first bytes of the listed one, as far as both of its ends tell: another tool
-    /// began to fetch it.
-    async fn is_beginning(&self, prepared: &Prepared, entry: &Entry, stamp: Option<Stamp>) -> bool {
-        let Some(length) = stamp.map(|stamp| stamp.size).filter(|_| !self.config.offline) else { return false };
-        let Some(place @ Place::Remote(..)) = self.places(prepared).of(&entry.path) else { return false };
-        let here = prepared.store.content_path(&prepared.listing.info.commit, entry);
-        let compare = move || -> std::io::Result<bool> {
-            let mut here = std::fs::File::open(here)?;
-            let mut there = place.open()?;
-            for start in [0, length.saturating_sub(SAMPLE)] {
-                let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-                here.seek(SeekFrom::Start(start))?;
-                (&mut here).take(SAMPLE.min(length - start)).read_to_end(&mut ours)?;
-                there.seek(SeekFrom::Start(start))?;
-                (&mut there).take(ours.len() as u64).read_to_end(&mut theirs)?;
-                if ours != theirs {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        };
-        matches!(tokio::task::spawn_blocking(compare).await, Ok(Ok(true)))
-    }
-
-    /// Files of earlier commits that are still here. Gives those that the new commit lacks and nobody changed, which
-    /// are to be removed; what else is wrong with them goes into `outcome`.
-    pub(super) async fn earlier_files(
-        &self,
-        prepared: &Prepared,
-        outcome: &mut Outcome,
-    ) -> Result<Vec<Earlier>, Error> {
-        if self.plain_folder().is_none() || self.config.offline {
-            return Ok(Vec::new());
-        }
-        let selected: BTreeSet<RepoPath> = prepared.plan.items.iter().map(|item| item.entry.path.clone()).collect();
-        let earlier =
-            self.blocking(&prepared.store, move |store| store.earlier(|path| !selected.contains(path))).await?;
-        let info = &prepared.listing.info;
-        let complete = prepared.whole && prepared.origin != Origin::Lock;
-        let mut stale = Vec::new();
-        for file in earlier {
-            let listed = prepared.listing.get(file.path.as_str());
-            if file.commit == Some(info.commit) || listed.is_some_and(|e| file.digest == Some(e.digest())) {
-                continue;
-            }
-            let ours = file.commit.is_some_and(|commit| prepared.commits.contains(&commit));
-            let commit =
-                file.commit.map_or_else(|| "another commit".to_owned(), |commit| format!("commit {}", commit.short()));
-            let finding = if ours && complete && listed.is_none() {
-                if !file.changed || self.config.fetch.force {
-                    stale.push(file);
-                    continue;
-                }
-                let message = format!("it is from {commit} and was changed here; the new commit does not have it");
-                Finding::new(Code::StaleFile, &file.path, message).remedy(Remedy::MoveAwayStale)
-            } else {
-                let message =
-                    format!("it is from {commit}; this run took no such file from commit {}", info.commit.short());
-                Finding::new(Code::MixedCommits, &file.path, message).remedy(Remedy::MoveAwayMixed)
-            };
-            outcome.findings.push(finding);
-        }
-        Ok(stale)
-    }
-
-    /// Removes what an earlier commit left, and says so.
-    pub(super) async fn remove_earlier(&self, prepared: &Prepared, stale: Vec<Earlier>) -> Result<Vec<Finding>, Error> {
-        self.blocking(&prepared.store, move |store| {
-            let mut findings = Vec::new();
-            for file in stale {
-                let commit = file.commit.map_or_else(String::new, |commit| format!(" {}", commit.short()));
-                findings.push(if store.remove_earlier(&file)? {
-                    let message =
-                        format!("it was from commit{commit}, and the new commit does not have it: it was removed");
-                    Finding::new(Code::FileRemoved, &file.path, message)
-                } else {
-                    let message =
-                        format!("it is from commit{commit}, and another program works on it: it was not removed");
-                    Finding::new(Code::StaleFile, &file.path, message).severity(Severity::Warning)
-                });
-            }
-            Ok(findings)
-        })
-        .await
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::folder::{Folder, mixed_commits, noted_commit, only};
 use super::outcome::{one_cause_one_finding, weights_here};
 use super::prepare::Listed;
-use super::{Destination, Error, Session};
+use super::{DestinationConfig, Error, Session};
 use crate::finding::{Code, Evidence, Finding, Origin, Outcome, Proof, Remedy, Severity, Weights};
 use crate::model::{
     CommitId, Entry, Listing, Location, Options, Purpose, RepoId, RepoInfo, RepoPath, RepoSpec, RepoType, Revision,
@@ -26,9 +26,9 @@ impl Session {
         let revision = spec.revision.clone().unwrap_or_default();
         #[cfg(feature = "object-store")]
         if let Some(objects) = &self.objects {
-            return self.verify_shelved(objects, spec, &revision).await;
+            return self.verify_stored(objects, spec, &revision).await;
         }
-        let store = self.store(spec.repo_type, &spec.id);
+        let Some(store) = self.store(spec.repo_type, &spec.id) else { return Err(self.not_cached(spec)) };
         let (wanted, place) = (revision.clone(), self.config.destination.clone());
         let local = self.blocking(&store, move |store| Ok(snapshot_here(store, &place, &wanted))).await?;
         let Some((root, local)) = local? else {
@@ -41,7 +41,7 @@ impl Session {
                 Some(commit) => RepoSpec { revision: commit.to_string().parse().ok(), ..spec.clone() },
                 None => spec.clone(),
             };
-            Some(self.list(&pinned, &store, true).await?)
+            Some(self.list(&pinned, Some(&store), true).await?)
         };
         self.verify_folder(&root, store, local, listed, Some(spec), options).await
     }
@@ -62,7 +62,7 @@ impl Session {
                 tag: None,
                 endpoint: None,
             };
-            let listed = if self.config.offline { None } else { Some(self.list(&spec, &store, true).await?) };
+            let listed = if self.config.offline { None } else { Some(self.list(&spec, Some(&store), true).await?) };
             return self.verify_folder(dir, store, Some(commit), listed, Some(&spec), options).await;
         }
         let place = dir.to_path_buf();
@@ -93,7 +93,8 @@ impl Session {
         let listed = listed
             .or_else(|| kept.map(|kept| Listed::whole(Listing::new(info(), kept, Vec::new()), Origin::KeptListing)));
         let trusted = listed.is_some();
-        let cached = spec.is_some() && commit.is_some() && matches!(self.config.destination, Destination::Cache { .. });
+        let cached =
+            spec.is_some() && commit.is_some() && matches!(self.config.destination, DestinationConfig::Cache { .. });
         let Listed { listing, origin, whole } = listed.unwrap_or_else(|| Listed {
             listing: Listing::new(info(), folder.entries(), Vec::new()),
             origin: if cached { Origin::BlobNames } else { Origin::LocalMetadata },
@@ -279,17 +280,18 @@ pub(super) fn folder_draft(
 /// Blocks.
 fn snapshot_here(
     store: &Store,
-    place: &Destination,
+    place: &DestinationConfig,
     revision: &Revision,
 ) -> Result<Option<(PathBuf, Option<CommitId>)>, Error> {
     let commit = match place {
-        Destination::LocalDir(dir) => noted_commit(store, dir)?,
-        Destination::Cache { .. } => match store.read_ref(revision).or_else(|| only(&store.snapshots())) {
+        DestinationConfig::LocalDir(dir) => noted_commit(store, dir)?,
+        DestinationConfig::Cache { .. } => match store.read_ref(revision).or_else(|| only(&store.snapshots())) {
             None => return Ok(None),
             here => here,
         },
+        DestinationConfig::Nowhere => return Ok(None),
         #[cfg(feature = "object-store")]
-        Destination::Objects(_) => return Ok(None),
+        DestinationConfig::Objects(_) => return Ok(None),
     };
     let root = store.snapshot_dir(&commit.unwrap_or(CommitId::ZERO));
     Ok(root.is_dir().then_some((root, commit)))

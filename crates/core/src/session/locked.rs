@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::prepare::{Listed, Mode};
-use super::{Destination, Error, Prepared, Session};
+use super::{DestinationConfig, Error, Prepared, Session};
 use crate::finding::{Finding, Origin};
 use crate::lock::{LockedFile, LockedRepo};
 use crate::model::{Location, Options, RepoSpec};
@@ -62,14 +62,9 @@ impl Session {
     /// As [`Session::get`].
     pub async fn get_locked(&self, locked: &LockedRepo) -> Result<Report, Error> {
         let started = Instant::now();
-        #[cfg(feature = "object-store")]
-        if let Some(objects) = &self.objects {
-            let prepared = self.prepare_locked(locked, Mode::DryRun).await?;
-            return self.put(objects, prepared, &locked.options, started).await;
-        }
         let prepared = self.prepare_locked(locked, Mode::Real).await?;
         // What is locked is not all that the repo holds: it must not pass for a listing.
-        self.work(prepared, started, false).await
+        self.deliver(prepared, &locked.options, started, false).await
     }
 
     async fn prepare_locked(&self, locked: &LockedRepo, mode: Mode) -> Result<Prepared, Error> {
@@ -89,14 +84,14 @@ impl Session {
             return self.verify_objects(objects, locked).await;
         }
         let folder = folder.or(match &self.config.destination {
-            Destination::LocalDir(dir) => Some(dir),
-            Destination::Cache { .. } => None,
+            DestinationConfig::LocalDir(dir) => Some(dir),
+            DestinationConfig::Cache { .. } | DestinationConfig::Nowhere => None,
             #[cfg(feature = "object-store")]
-            Destination::Objects(_) => None,
+            DestinationConfig::Objects(_) => None,
         });
         let store = match folder {
             Some(dir) => Arc::new(Store::local_dir(dir)),
-            None => self.store(locked.repo_type, &locked.id),
+            None => self.store(locked.repo_type, &locked.id).ok_or(Error::NoDestination)?,
         };
         let root = store.snapshot_dir(&locked.commit);
         let place = root.clone();

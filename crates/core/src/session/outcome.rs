@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{Prepared, Session};
 use crate::finding::{Code, Evidence, Expectation, Finding, Outcome, Proof, Severity, Stamp, Weights};
-use crate::model::{Entry, Family, Location, Presence, RepoPath, RepoType, WeightSet};
+use crate::model::{Entry, Family, Presence, RepoPath, RepoType, WeightSet};
 use crate::report::{Draft, Totals};
 use crate::select::Selection;
 use crate::transfer::Arrived;
@@ -26,10 +26,7 @@ impl Session {
             repo: Some((info.repo_type, info.id.clone())),
             revision: Some(info.revision.clone()),
             commit: Some(info.commit),
-            place: prepared
-                .place
-                .clone()
-                .unwrap_or_else(|| Location::Folder(prepared.store.snapshot_dir(&info.commit))),
+            place: prepared.place.clone(),
             weights: prepared.selection.weights.clone(),
             weights_known: prepared.weights_known(),
             files: files.collect(),

@@ -41,9 +41,11 @@ impl Places<'_> {
     pub fn of(&self, path: &RepoPath) -> Option<Place> {
         let item = self.items.get(path)?;
         let size = item.entry.size;
-        if item.presence == Presence::Verified && self.prepared.place.is_none() {
+        if item.presence == Presence::Verified
+            && let Some(store) = &self.prepared.store
+        {
             let commit = &self.prepared.listing.info.commit;
-            return Some(Place::Local(self.prepared.store.content_path(commit, &item.entry), size));
+            return Some(Place::Local(store.content_path(commit, &item.entry), size));
         }
         let file = Arc::clone(self.source).file(Arc::clone(&self.info), item.entry.clone());
         let ranges = SourceRanges(file.into());

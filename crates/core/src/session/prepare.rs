@@ -11,14 +11,13 @@ use tracing::{Instrument as _, info, info_span};
 
 use super::documents::Early;
 use super::{Error, Session};
-use crate::finding::{Code, Evidence, Finding, Origin, Remedy, Severity};
+use crate::finding::{Code, Finding, Origin, Remedy, Severity};
 use crate::model::{CommitId, Entry, Listing, RepoId, RepoInfo, RepoSpec, RepoType, Revision};
 use crate::plan::{Item, Plan};
 use crate::progress::Event;
 use crate::report::PlanReport;
 use crate::select::Selection;
 use crate::store::{Conflict, Store, conflicts, noted_clashes};
-use crate::verify::SubjectFile;
 
 /// Whether anything may be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +36,8 @@ pub struct Prepared {
     pub selection: Selection,
     /// What is here of that.
     pub plan: Plan,
-    pub(super) store: Arc<Store>,
+    /// The folder that files go into, if it is one.
+    pub(super) store: Option<Arc<Store>>,
     /// Who stated what the files must be.
     pub(super) origin: Origin,
     /// Whether the listing is the repo's whole: what it does not name is not in the repo.
@@ -48,8 +48,8 @@ pub struct Prepared {
     pub(super) commits: BTreeSet<CommitId>,
     /// Names that are wanted and cannot be used.
     pub(super) refused: Vec<Finding>,
-    /// Where the files will be, where that is no folder.
-    pub(super) place: Option<Location>,
+    /// Where the files will be.
+    pub(super) place: Location,
 }
 
 /// A listing, and what is known of it.
@@ -99,19 +99,6 @@ impl Prepared {
         self.plan.items.iter().filter(|item| wanted(item)).map(|item| item.entry.clone()).collect()
     }
 
-    /// A file to check, where it is or will be.
-    pub(super) fn subject_file(&self, item: &Item, known: Evidence) -> SubjectFile {
-        SubjectFile {
-            path: item.entry.path.clone(),
-            content: self.store.content_path(&self.listing.info.commit, &item.entry).into(),
-            size: Some(item.entry.size),
-            digest: Some(item.entry.digest()),
-            origin: self.origin,
-            known,
-            purpose: item.purpose,
-        }
-    }
-
     /// What a dry run says.
     #[must_use]
     pub fn report(&self) -> PlanReport<'_> {
@@ -123,7 +110,8 @@ impl Prepared {
         let remedy = || Remedy::ExcludeName;
         let mut found: Vec<Finding> = self.refused.iter().map(|finding| finding.clone().remedy(remedy())).collect();
         let clashes = conflicts(self.selection.files.iter().map(|f| &f.path));
-        let folds = clashes.iter().any(|c| matches!(c, Conflict::CaseOnly(..))) && self.store.case_insensitive();
+        let folds = clashes.iter().any(|c| matches!(c, Conflict::CaseOnly(..)))
+            && self.store.as_ref().is_some_and(|store| store.case_insensitive());
         for clash in clashes {
             match clash {
                 Conflict::FileIsFolder(file, path) => found.push(
@@ -150,7 +138,7 @@ impl Prepared {
                 Conflict::CaseOnly(..) => {}
             }
         }
-        if self.store.is_local_dir() {
+        if self.store.as_ref().is_some_and(|store| store.is_local_dir()) {
             for (file, path) in noted_clashes(self.selection.files.iter().map(|f| &f.path)) {
                 let message = format!("its folder has the name of what is noted of {} in a local dir", file.shown());
                 found.push(Finding::new(Code::PathUnsafe, &path, message).remedy(remedy()));
@@ -200,12 +188,12 @@ impl Session {
         mode: Mode,
         anew: bool,
     ) -> Result<Prepared, Error> {
-        let span = self.span(spec.repo_type, &spec.id);
+        let span = Self::span(spec.repo_type, &spec.id);
         self.prepare_within(spec, options, mode, anew).instrument(span).await
     }
 
     /// The span of a repo's job.
-    pub(super) fn span(&self, repo_type: RepoType, id: &RepoId) -> tracing::Span {
+    pub(super) fn span(repo_type: RepoType, id: &RepoId) -> tracing::Span {
         info_span!("repo", name = %repo_type.qualify(id))
     }
 
@@ -217,7 +205,7 @@ impl Session {
         anew: bool,
     ) -> Result<Prepared, Error> {
         let store = self.store(spec.repo_type, &spec.id);
-        let listed = self.list(spec, &store, anew || self.config.fetch.force).await?;
+        let listed = self.list(spec, store.as_ref(), anew || self.config.fetch.force).await?;
         let listing = &listed.listing;
         let mut options = options.clone();
         // A pasted URL of a folder means that folder; of a file, that file too.
@@ -236,31 +224,37 @@ impl Session {
         &self,
         listed: Listed,
         options: Options,
-        store: Arc<Store>,
+        store: Option<Arc<Store>>,
         mode: Mode,
     ) -> Result<Prepared, Error> {
         let Listed { listing, origin, whole } = listed;
-        let commits = match mode {
-            Mode::Real => self.check_folder(&store, &listing.info).await?,
-            Mode::DryRun => BTreeSet::new(),
+        let commits = match (mode, &store) {
+            (Mode::Real, Some(store)) => self.check_folder(store, &listing.info).await?,
+            _ => BTreeSet::new(),
         };
-        let (mut selection, early) = self.choose(&listing, &options, &store).await?;
+        let (mut selection, early) = self.choose(&listing, &options, store.as_ref()).await?;
         // Who takes all but the weights has asked for the rest by that.
         selection.weights_excluded &= !options.all;
         selection.findings.extend(scanned(&listing, &selection));
-        let (plan_store, commit) = (Arc::clone(&store), listing.info.commit);
+        let commit = listing.info.commit;
         let wanted: Vec<(Entry, Purpose)> =
             selection.files.iter().filter_map(|f| Some((listing.get(f.path.as_str())?.clone(), f.purpose))).collect();
-        let plan = self.blocking(&store, move |_| Plan::new(&plan_store, &commit, wanted)).await?;
+        let (plan, place) = match &store {
+            Some(store) => {
+                let (own, place) = (Arc::clone(store), store.snapshot_dir(&commit));
+                (self.blocking(store, move |_| Plan::new(&own, &commit, wanted)).await?, Location::Folder(place))
+            }
+            None => (Plan::of_absent(wanted), self.destination()),
+        };
         info!(files = plan.items.len(), bytes = plan.total_bytes(), to_fetch = plan.missing_bytes(), "planned");
         let (refused, unwanted) = refused_names(&listing, &options);
         selection.findings.extend(unwanted);
-        Ok(Prepared { listing, selection, plan, store, origin, whole, early, commits, refused, place: None })
+        Ok(Prepared { listing, selection, plan, store, origin, whole, early, commits, refused, place })
     }
 
     /// The listing at the pinned commit: one request when an earlier run kept that of the same endpoint. `anew` asks
     /// for it whatever is kept.
-    pub(super) async fn list(&self, spec: &RepoSpec, store: &Arc<Store>, anew: bool) -> Result<Listed, Error> {
+    pub(super) async fn list(&self, spec: &RepoSpec, store: Option<&Arc<Store>>, anew: bool) -> Result<Listed, Error> {
         let revision = spec.revision.clone().unwrap_or_default();
         if self.config.offline {
             return self.list_offline(spec, &revision, store).await;
@@ -272,6 +266,7 @@ impl Session {
         let commit = info.commit;
         let endpoint = self.endpoint();
         if !anew
+            && let Some(store) = store
             && let Some(entries) = self.blocking(store, move |store| Ok(store.read_listing(&commit, &endpoint))).await?
         {
             return Ok(Listed::whole(Listing::new(info, entries, Vec::new()), Origin::KeptListing));
@@ -283,16 +278,21 @@ impl Session {
         Ok(Listed { listing, origin, whole: self.lists_all() })
     }
 
+    /// Where files go.
+    pub(super) fn destination(&self) -> Location {
+        match &self.config.destination {
+            super::DestinationConfig::Cache { root, .. } => root.clone().into(),
+            super::DestinationConfig::LocalDir(dir) => dir.clone().into(),
+            super::DestinationConfig::Nowhere => Location::Store("nowhere".to_owned()),
+            #[cfg(feature = "object-store")]
+            super::DestinationConfig::Objects(store) => Location::Store(store.url().to_string()),
+        }
+    }
+
     /// It is not where files go.
     pub(super) fn not_cached(&self, spec: &RepoSpec) -> Error {
-        let place: Location = match &self.config.destination {
-            super::Destination::Cache { root, .. } => root.clone().into(),
-            super::Destination::LocalDir(dir) => dir.clone().into(),
-            #[cfg(feature = "object-store")]
-            super::Destination::Objects(store) => Location::Store(store.url().to_string()),
-        };
         let revision = spec.revision.clone().unwrap_or_default().as_str().to_owned();
-        Error::NotCached { repo: spec.repo_type.qualify(&spec.id), revision, place }
+        Error::NotCached { repo: spec.repo_type.qualify(&spec.id), revision, place: self.destination() }
     }
 
     /// The commit that a revision was here, and what is known of its listing.
@@ -319,9 +319,12 @@ impl Session {
         &self,
         spec: &RepoSpec,
         revision: &Revision,
-        store: &Arc<Store>,
+        store: Option<&Arc<Store>>,
     ) -> Result<Listed, Error> {
-        let mut found = self.kept_listing(store, revision).await?;
+        let mut found = match store {
+            Some(store) => self.kept_listing(store, revision).await?,
+            None => None,
+        };
         if found.is_none()
             && let Some(nearby) = self.nearby(spec.repo_type, &spec.id)
         {

@@ -13,7 +13,7 @@ impl Session {
         let revision = spec.revision.clone().unwrap_or_default();
         if self.config.offline {
             let store = self.store(spec.repo_type, &spec.id);
-            return Ok(self.list_offline(spec, &revision, &store).await?.listing.info);
+            return Ok(self.list_offline(spec, &revision, store.as_ref()).await?.listing.info);
         }
         Ok(self.source().resolve(spec.repo_type, &spec.id, &revision, &*self.progress).await?)
     }
@@ -26,10 +26,13 @@ impl Session {
         let info = self.resolve(spec).await?;
         let store = self.store(spec.repo_type, &spec.id);
         if self.config.offline {
-            return Ok(self.list_offline(spec, &info.revision, &store).await?.listing);
+            return Ok(self.list_offline(spec, &info.revision, store.as_ref()).await?.listing);
         }
         let (commit, endpoint) = (info.commit, self.endpoint());
-        let kept = self.blocking(&store, move |store| Ok(store.read_listing(&commit, &endpoint))).await?;
+        let kept = match &store {
+            Some(store) => self.blocking(store, move |store| Ok(store.read_listing(&commit, &endpoint))).await?,
+            None => None,
+        };
         match kept {
             Some(entries) => Ok(Listing::new(info, entries, Vec::new())),
             None => Ok(self.source().list(&info, &Silent).await?),

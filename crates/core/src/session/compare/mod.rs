@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use futures_util::stream::{self, StreamExt as _};
 
-use super::{Config, Destination, Error, Prepared, Session};
+use super::{Config, DestinationConfig, Error, Prepared, Session};
 use crate::finding::{Code, Finding, Remedy, Severity};
 use crate::hub::{Ask, Hosts, Hub, HubConfig, HubError, ShownUrl};
 use crate::model::{Entry, Presence, RepoInfo, RepoPath, RepoSpec};
@@ -58,8 +58,6 @@ pub struct Comparison {
     mirror: Side,
     config: CompareConfig,
     watch: Arc<Watch>,
-    /// An empty folder: nothing is cached here, so everything is asked for.
-    _nothing: tempfile::TempDir,
 }
 
 /// A server, and what is done with any.
@@ -102,17 +100,16 @@ struct Pair<'a> {
 impl Comparison {
     /// Makes no request yet.
     pub fn new(config: CompareConfig, progress: Arc<dyn Progress>) -> Result<Self, Error> {
-        let nothing = tempfile::tempdir().map_err(|source| Error::Folder { path: std::env::temp_dir(), source })?;
         let watch = Arc::new(Watch { inner: Arc::clone(&progress), waits: 0.into(), seconds: 0.into() });
         let side = |hub: &HubConfig, progress| {
-            let mut config = Config::new(hub.clone(), Destination::LocalDir(nothing.path().to_path_buf()));
+            let mut config = Config::new(hub.clone(), DestinationConfig::Nowhere);
             config.threads = 1;
             config.allow_unsafe_pickle = true;
             let hub = Arc::new(Hub::new(hub.clone()));
             Ok::<_, Error>(Side { session: Session::over(vec![hub.clone()], config, progress)?, hub })
         };
         let (reference, mirror) = (side(&config.reference, progress)?, side(&config.mirror, watch.clone())?);
-        Ok(Comparison { reference, mirror, config, watch, _nothing: nothing })
+        Ok(Comparison { reference, mirror, config, watch })
     }
 
     /// The mirror's URL, safe to print.
@@ -254,13 +251,13 @@ impl Prepared {
             listing,
             selection: self.selection.clone(),
             plan,
-            store: Arc::clone(&self.store),
+            store: self.store.clone(),
             origin: self.origin,
             whole: self.whole,
             early: super::documents::Early::default(),
             commits: std::collections::BTreeSet::default(),
             refused: Vec::new(),
-            place: None,
+            place: self.place.clone(),
         }
     }
 }

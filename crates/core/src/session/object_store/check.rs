@@ -44,7 +44,7 @@ impl Session {
     }
 
     /// Holds what was last put there of a repo's revision against its manifest.
-    pub(in crate::session) async fn verify_shelved(
+    pub(in crate::session) async fn verify_stored(
         &self,
         objects: &Arc<Objects>,
         spec: &RepoSpec,
@@ -66,20 +66,20 @@ impl Session {
     ) -> Result<Report, Error> {
         let started = Instant::now();
         let keys = Keys::new(locked.repo_type, &locked.id);
-        let mut shelf = RemoteSnapshot::look(objects, keys, locked.commit, self.config.records.as_deref()).await?;
-        if shelf.found.is_empty() {
+        let mut there = RemoteSnapshot::look(objects, keys, locked.commit, self.config.records.as_deref()).await?;
+        if there.found.is_empty() {
             return Err(Error::LockedNotHere {
                 repo: locked.name(),
                 commit: locked.commit.to_string(),
-                place: shelf.url(),
+                place: there.url(),
             });
         }
         let listing = locked.listing();
-        let selection = choose(&shelf, &listing).await?;
+        let selection = choose(&there, &listing).await?;
         let mut findings = selection.findings.clone();
         let expected: BTreeSet<&str> =
-            locked.files.iter().chain(shelf.manifest.iter().flat_map(|m| &m.files)).map(|f| f.path.as_str()).collect();
-        for name in shelf.found.keys().filter(|name| !expected.contains(name.as_str())) {
+            locked.files.iter().chain(there.manifest.iter().flat_map(|m| &m.files)).map(|f| f.path.as_str()).collect();
+        for name in there.found.keys().filter(|name| !expected.contains(name.as_str())) {
             findings.push(Finding::new(Code::FileExtra, name, "the manifest does not name it"));
         }
         let mut subject = Subject { weights: selection.weights.clone(), ..Subject::default() };
@@ -88,7 +88,7 @@ impl Session {
             let purpose = selected.map_or(Purpose::Other, |at| selection.files[at].purpose);
             subject.files.push(SubjectFile {
                 path: entry.path.clone(),
-                content: shelf.content(&entry.path),
+                content: there.content(&entry.path),
                 size: Some(entry.size),
                 digest: Some(entry.digest()),
                 origin: Origin::Manifest,
@@ -100,13 +100,13 @@ impl Session {
         let outcome = self.verify_far(objects, subject).await?;
         // What is wrong here must not count as right anywhere.
         for finding in outcome.findings.iter().filter(|f| f.severity == Severity::Error) {
-            shelf.record.forget(finding.path.as_deref().unwrap_or_default());
+            there.record.forget(finding.path.as_deref().unwrap_or_default());
         }
-        shelf.record.save().await;
+        there.record.save().await;
         findings.extend(self.denied_code(&selection));
         let spec = RepoSpec { revision: Some(locked.revision.clone()), ..locked.spec() };
         let mut draft =
-            local::folder_draft(shelf.url(), Some(locked.commit), Some(&spec), &selection, &files, &outcome, findings);
+            local::folder_draft(there.url(), Some(locked.commit), Some(&spec), &selection, &files, &outcome, findings);
         for finding in draft.findings.iter_mut().filter(|f| f.remedy.is_some() && f.severity == Severity::Error) {
             finding.remedy = Some(Remedy::FillStoreAgain { repo: locked.name(), store: objects.url().to_string() });
         }
@@ -122,7 +122,11 @@ impl Session {
     }
 
     /// Checks what lies in a store. What could not be read for want of an answer is no finding.
-    pub(super) async fn verify_far(&self, objects: &Objects, mut subject: Subject) -> Result<Outcome, Error> {
+    pub(in crate::session) async fn verify_far(
+        &self,
+        objects: &Objects,
+        mut subject: Subject,
+    ) -> Result<Outcome, Error> {
         subject.allow_unsafe_pickle = self.config.allow_unsafe_pickle;
         subject.deep = self.config.deep;
         let outcome = self.verify_subject(subject).await;

@@ -16,7 +16,7 @@ use crate::verify::{Content, Subject, SubjectFile};
 const DOCUMENT_LIMIT: u64 = crate::model::INDEX_LIMIT;
 
 /// What is there of a commit.
-pub(super) struct RemoteSnapshot {
+pub(in crate::session) struct RemoteSnapshot {
     pub objects: Arc<Objects>,
     pub keys: Keys,
     pub commit: CommitId,
@@ -110,7 +110,7 @@ impl RemoteSnapshot {
 }
 
 /// What the files are, from the small ones among them.
-pub(super) async fn choose(shelf: &RemoteSnapshot, listing: &Listing) -> Result<Selection, Error> {
+pub(super) async fn choose(there: &RemoteSnapshot, listing: &Listing) -> Result<Selection, Error> {
     let options = Options { all: true, ..Options::default() };
     let mut documents = Documents::new();
     loop {
@@ -118,8 +118,8 @@ pub(super) async fn choose(shelf: &RemoteSnapshot, listing: &Listing) -> Result<
             Step::Done(selection) => return Ok(*selection),
             Step::Need(paths) => {
                 for path in paths {
-                    let key = shelf.keys.file(&shelf.commit, &path);
-                    let text = match shelf.objects.small(&key, DOCUMENT_LIMIT).await {
+                    let key = there.keys.file(&there.commit, &path);
+                    let text = match there.objects.small(&key, DOCUMENT_LIMIT).await {
                         // Too large to be read for this; its digest is checked as any other's.
                         Err(ObjectError::Invalid { .. }) => None,
                         other => other?,

@@ -3,29 +3,22 @@
 
 use std::collections::HashSet;
 
-use super::{Error, Prepared, Session, Statuses};
-use crate::finding::{Evidence, Finding, Outcome, Stamp};
+use super::{Disk, Present};
+use crate::finding::{Evidence, Outcome, Stamp};
 use crate::model::{Entry, Presence};
+use crate::session::{DestinationConfig, Error, Prepared, Statuses};
 use crate::verify::Subject;
 
-/// What a look at the files that are here came to.
-#[derive(Debug, Default)]
-pub(super) struct Present {
-    pub bytes_hashed: u64,
-    /// What is wrong and stays so, where nothing can be fetched.
-    pub findings: Vec<Finding>,
-}
-
-impl Session {
+impl Disk<'_> {
     /// Hashes what is here and was never checked. What proves wrong is struck from the record and planned anew; it stays
     /// until verified bytes take its place. What cannot be read is an error: nothing is known of it.
-    pub(super) async fn check_present(
+    pub(super) async fn hash_present(
         &self,
         prepared: &mut Prepared,
         statuses: &mut Statuses,
     ) -> Result<Present, Error> {
-        let offline = self.config.offline;
-        if self.config.fetch.force && !offline {
+        let offline = self.session.config.offline;
+        if self.session.config.fetch.force && !offline {
             for item in &mut prepared.plan.items {
                 item.presence = Presence::Absent;
             }
@@ -36,10 +29,11 @@ impl Session {
         let mut subject = Subject::default();
         for item in &prepared.plan.items {
             if item.presence == Presence::Unverified || offline && !item.presence.is_here() {
-                subject.files.push(prepared.subject_file(item, Evidence::Unread));
+                subject.files.push(self.subject_file(prepared, item, Evidence::Unread));
             }
         }
-        let outcome = if subject.files.is_empty() { Outcome::default() } else { self.verify_subject(subject).await };
+        let outcome =
+            if subject.files.is_empty() { Outcome::default() } else { self.session.verify_subject(subject).await };
         statuses.saw(&outcome.proofs);
         self.strike_wrong(prepared, &outcome.proofs).await;
         for item in &mut prepared.plan.items {
@@ -52,7 +46,7 @@ impl Session {
                     if !offline {
                         statuses.seen.remove(path);
                     }
-                    self.blocking(&prepared.store, move |store| {
+                    self.blocking(move |store| {
                         store.reject(&commit, &entry, stamp);
                         Ok(())
                     })
@@ -62,8 +56,7 @@ impl Session {
                 (Presence::Unverified, Evidence::Unread) => {
                     let entry = item.entry.clone();
                     // It says why it cannot be read; or it can be by now.
-                    let evidence =
-                        self.blocking(&prepared.store, move |store| store.adopt(&commit, &entry, None)).await?;
+                    let evidence = self.blocking(move |store| store.adopt(&commit, &entry, None)).await?;
                     statuses.seen.insert(path.clone(), (evidence, None));
                     item.presence = Presence::Verified;
                 }
@@ -83,7 +76,7 @@ impl Session {
             .collect();
         let revision = prepared.listing.info.revision.clone();
         let adopted = self
-            .blocking(&prepared.store, move |store| {
+            .blocking(move |store| {
                 store.set_belongs(&revision, &commit)?;
                 let adopt = |(entry, hashed): (Entry, Option<Stamp>)| {
                     let evidence = store.adopt(&commit, &entry, hashed)?;
@@ -104,18 +97,20 @@ impl Session {
     /// That what is to be fetched fits, as far as the file system says. What partials have set aside is theirs already,
     /// and a cache holds equal files once.
     pub(super) async fn check_space(&self, prepared: &Prepared) -> Result<(), Error> {
-        let Some(free) = prepared.plan.free_space.filter(|_| self.config.fetch.check_space) else { return Ok(()) };
+        let Some(free) = prepared.plan.free_space.filter(|_| self.session.config.fetch.check_space) else {
+            return Ok(());
+        };
         let missing = prepared.entries(|item| item.presence != Presence::Verified);
-        let cached = matches!(self.config.destination, super::Destination::Cache { .. });
+        let cached = matches!(self.session.config.destination, DestinationConfig::Cache { .. });
         let needed = self
-            .blocking(&prepared.store, move |store| {
+            .blocking(move |store| {
                 let mut counted = HashSet::new();
                 let needed = missing.iter().filter(|entry| !cached || counted.insert(entry.digest()));
                 Ok(needed.fold(0u64, |sum, entry| sum.saturating_add(entry.size.saturating_sub(store.reserved(entry)))))
             })
             .await?;
         if free < needed {
-            let place = prepared.store.snapshot_dir(&prepared.listing.info.commit);
+            let place = self.store.snapshot_dir(&prepared.listing.info.commit);
             return Err(Error::NoSpace { needed, free, place });
         }
         Ok(())
