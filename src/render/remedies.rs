@@ -16,7 +16,8 @@ pub fn words(remedy: &Remedy) -> String {
     match remedy {
         Remedy::CheckRepo { has_token, public_hub } => check_repo(*has_token, *public_hub),
         Remedy::NameOneOf { asked, there } => choices(asked, there),
-        Remedy::DidYouMean { asked, there } => did_you_mean(asked, there),
+        Remedy::DidYouMean { there } => format!("did you mean {}?", few(there, 3)),
+        Remedy::NameFile { asked, there } => did_you_mean(asked, there),
         Remedy::Take { take } => format!("to take it, {}", take_words(take, "add ")),
         Remedy::Choose { by, choices } => choose(*by, choices),
         Remedy::ChooseFamily { there, demanded } => {
@@ -189,7 +190,6 @@ fn check_repo(has_token: bool, public_hub: bool) -> String {
 
 fn did_you_mean(asked: &str, there: &[String]) -> String {
     let near = meant(asked, there.iter().map(String::as_str));
-    let near = if near.is_empty() && there.len() <= SHOWN { there.iter().map(String::as_str).collect() } else { near };
     if near.is_empty() { plain(&Remedy::LookAtFiles).to_owned() } else { format!("did you mean {}?", few(&near, 3)) }
 }
 

@@ -119,7 +119,7 @@ fn an_api_that_moved_to_https_is_followed_and_one_on_another_host_is_named() {
     assert!(!secure.requests().is_empty() && secure.requests().iter().all(|r| !r.token));
     machine.hub.heal();
     machine.hub.fault(Fault::new(Place::Api, Kind::MovedTo("http://127.0.0.9:1".into())));
-    machine.run(["org/one", "--force"]).ends_with(4).says("use --endpoint http://127.0.0.9:1");
+    machine.run(["org/one", "--force"]).ends_with(4).says("add --endpoint http://127.0.0.9:1");
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn offline_uses_what_is_there() {
     let run = machine.hfget("THUDM/chatglm3-6b --offline").ends_with(0);
     Machine::assert_whole(&run.path(), &fixture(CHATGLM), &SELECTED);
     machine.hfget("verify THUDM/chatglm3-6b --offline").ends_with(0).says("verified");
-    machine.hfget("org/other --offline").ends_with(3).says("without --offline, fetches it");
+    machine.hfget("org/other --offline").ends_with(3).says("run `hfget org/other` without --offline");
     machine.hfget("THUDM/chatglm3-6b@v2 --offline").ends_with(3);
     // A plain folder remembers which commit of which repo it holds.
     machine.hfget("THUDM/chatglm3-6b --local-dir here").ends_with(0);

@@ -50,7 +50,7 @@ fn what_was_locked_is_fetched_from_anywhere_and_checked_without_a_hub() {
 fn what_is_here_and_differs_from_the_lock_is_named() {
     let machine = Machine::new([model(64)]);
     machine.hfget("lock org/one").ends_with(0);
-    machine.hfget("verify --lock hfget.lock").ends_with(3).says("`hfget --locked` fetches it");
+    machine.hfget("verify --lock hfget.lock").ends_with(3).says("run `hfget --locked`");
     machine.hfget("--locked --local-dir here").ends_with(0);
     let here = machine.home.path().join("here");
     let weights = here.join("model.safetensors");

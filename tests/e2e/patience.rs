@@ -69,7 +69,7 @@ fn an_outage_longer_than_retry_for_ends_the_run_and_a_later_one_goes_on() {
     let child = begin(&machine, "org/one --connections 4 --retry-base-ms 50 --retry-for 1");
     until(|| machine.hub.bytes_sent() > 4 << 20);
     machine.hub.down(true);
-    end(child).ends_with(4).says("run again");
+    end(child).ends_with(4).says("run it again");
     machine.hub.down(false);
     let before = machine.hub.bytes_sent();
     end(begin(&machine, "org/one --retry-base-ms 50")).ends_with(0);

@@ -103,13 +103,34 @@ pub struct Problem {
     /// What is wrong, with the figures. One sentence without the file's name; it may quote the file, so escape it
     /// before a terminal sees it.
     pub message: String,
+    /// The byte of the file that it is at, where there is one.
+    pub at: Option<u64>,
+    /// The tensor that it is about, as the file names it, where it is about one.
+    pub tensor: Option<Box<str>>,
 }
+
+/// Bytes of a tensor's name that a problem keeps: hostile files have names of megabytes.
+const NAME: usize = 1 << 10;
 
 impl Problem {
     /// A problem of the kind's usual severity.
     pub fn new(kind: ProblemKind, file: impl AsRef<str>, message: impl Into<String>) -> Self {
         let (severity, file) = (kind.severity(), file.as_ref().to_owned());
-        Problem { kind, severity, file, message: message.into() }
+        Problem { kind, severity, file, message: message.into(), at: None, tensor: None }
+    }
+
+    /// At this byte of the file.
+    #[must_use]
+    pub fn at(mut self, at: u64) -> Self {
+        self.at = Some(at);
+        self
+    }
+
+    /// About this tensor. A name that no model has, by its length, is left out.
+    #[must_use]
+    pub fn tensor(mut self, name: &str) -> Self {
+        self.tensor = (name.len() <= NAME).then(|| name.into());
+        self
     }
 
     /// With another severity than the kind's usual one.

@@ -190,35 +190,33 @@ fn tensor_bytes(info: &Info) -> Result<Option<u64>, String> {
 /// Checks names, sizes and contiguity over `data` bytes that start at file offset `base`.
 fn check(header: Header, data: u64, base: u64, path: &str) -> (TensorTable, Vec<Problem>) {
     let mut problems = Problems::default();
-    let mut found = |code, message: String| problems.push(Problem::new(code, path, message));
+    let found = |kind, message: String| Problem::new(kind, path, message);
     let mut names: HashSet<&str> = HashSet::with_capacity(header.tensors.len());
     let mut unknown: Vec<&str> = Vec::new();
     for (name, info) in &header.tensors {
         let quoted = Quote(name);
         if !names.insert(name) {
-            found(ProblemKind::TensorDuplicate, format!("its header names tensor {quoted} twice"));
+            let text = format!("its header names tensor {quoted} twice");
+            problems.push(found(ProblemKind::TensorDuplicate, text).tensor(name));
         }
         let (start, end) = info.data_offsets;
         if end < start {
-            found(
-                ProblemKind::TensorOutOfBounds,
-                format!("tensor {quoted} ends at {end}, before its start at {start}"),
-            );
+            let text = format!("tensor {quoted} ends at {end}, before its start at {start}");
+            problems.push(found(ProblemKind::TensorOutOfBounds, text).tensor(name));
             continue;
         }
         match tensor_bytes(info) {
-            Ok(Some(bytes)) if bytes != end - start => found(
-                ProblemKind::HeaderInvalid,
-                format!(
-                    "tensor {quoted} is {} {}, which is {bytes} bytes, but has {}",
-                    info.dtype,
-                    Shape(&info.shape),
-                    end - start
-                ),
-            ),
+            Ok(Some(bytes)) if bytes != end - start => {
+                let (dtype, shape, has) = (&info.dtype, Shape(&info.shape), end - start);
+                let text = format!("tensor {quoted} is {dtype} {shape}, which is {bytes} bytes, but has {has}");
+                let at = base.saturating_add(start);
+                problems.push(found(ProblemKind::HeaderInvalid, text).tensor(name).at(at));
+            }
             Ok(Some(_)) => {}
             Ok(None) => unknown.push(&info.dtype),
-            Err(why) => found(ProblemKind::HeaderInvalid, format!("tensor {quoted}: {why}")),
+            Err(why) => {
+                problems.push(found(ProblemKind::HeaderInvalid, format!("tensor {quoted}: {why}")).tensor(name));
+            }
         }
     }
     if !unknown.is_empty() {
@@ -226,26 +224,24 @@ fn check(header: Header, data: u64, base: u64, path: &str) -> (TensorTable, Vec<
         unknown.sort_unstable();
         unknown.dedup();
         let some: Vec<&str> = unknown.iter().take(10).map(|d| cut(d)).collect();
-        found(
-            ProblemKind::DtypeUnknown,
-            format!("{count} tensors are of a dtype that is not known here: {}", some.join(", ")),
-        );
+        let text = format!("{count} tensors have a dtype that this version does not know: {}", some.join(", "));
+        problems.push(found(ProblemKind::DtypeUnknown, text));
     }
     let mut order: Vec<(u64, u64, &str)> =
         header.tensors.iter().map(|(name, info)| (info.data_offsets.0, info.data_offsets.1, &**name)).collect();
     order.sort_unstable();
     let mut at = 0;
     for (start, end, name) in order {
-        let name = Quote(name);
+        let quoted = Quote(name);
         match start.cmp(&at) {
             std::cmp::Ordering::Greater => {
-                found(ProblemKind::DataGap, format!("{} bytes before tensor {name} belong to no tensor", start - at));
+                let text = format!("{} bytes before tensor {quoted} belong to no tensor", start - at);
+                problems.push(found(ProblemKind::DataGap, text).at(base.saturating_add(at)));
             }
             std::cmp::Ordering::Less => {
-                found(
-                    ProblemKind::DataOverlap,
-                    format!("tensor {name} starts at {start}, inside the one that ends at {at}"),
-                );
+                let text = format!("tensor {quoted} starts at {start}, inside the one that ends at {at}");
+                let place = base.saturating_add(start);
+                problems.push(found(ProblemKind::DataOverlap, text).tensor(name).at(place));
             }
             std::cmp::Ordering::Equal => {}
         }
@@ -253,13 +249,12 @@ fn check(header: Header, data: u64, base: u64, path: &str) -> (TensorTable, Vec<
     }
     match at.cmp(&data) {
         std::cmp::Ordering::Greater => {
-            found(
-                ProblemKind::TensorOutOfBounds,
-                format!("its tensors need {at} bytes, and the file has {data}: it is cut short"),
-            );
+            let text = format!("its tensors need {at} bytes, but the file has {data}: it is cut short");
+            problems.push(found(ProblemKind::TensorOutOfBounds, text).at(base.saturating_add(data)));
         }
         std::cmp::Ordering::Less => {
-            found(ProblemKind::DataGap, format!("{} bytes after the last tensor belong to no tensor", data - at));
+            let text = format!("{} bytes after the last tensor belong to no tensor", data - at);
+            problems.push(found(ProblemKind::DataGap, text).at(base.saturating_add(at)));
         }
         std::cmp::Ordering::Equal => {}
     }

@@ -10,6 +10,8 @@ use hfget_core::hub::{Timing, Transport};
 use hfget_core::model::{Family, Options, RepoPath, RepoType, Revision};
 use hfget_core::session::DestinationConfig;
 
+#[cfg(feature = "object-store")]
+use super::values::store_url;
 use super::values::{CodeParser, family, family_help, rate, repo_type, seconds, time, transport};
 
 #[derive(Debug, Args)]
@@ -202,7 +204,7 @@ pub struct Into {
     /// Into s3://BUCKET/PREFIX (gs://, az://) without a local copy; a file gets its name when its digest matches. Credentials come from the
     /// environment (AWS_ACCESS_KEY_ID and so on).
     #[cfg(feature = "object-store")]
-    #[arg(long, hide_short_help = true, value_name = "URL", conflicts_with_all = ["local_dir", "cache_dir", "offline", "prefer_offline"], value_hint = ValueHint::Url)]
+    #[arg(long, hide_short_help = true, value_name = "URL", value_parser = store_url, conflicts_with_all = ["local_dir", "cache_dir", "offline", "prefer_offline"], value_hint = ValueHint::Url)]
     pub to: Option<hfget_core::object_store::ObjectUrl>,
 }
 

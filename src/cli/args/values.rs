@@ -113,6 +113,18 @@ pub fn rate(text: &str) -> Result<u64, String> {
     Ok(rate as u64)
 }
 
+/// The URL of an object store, with what to do where it is none.
+#[cfg(feature = "object-store")]
+pub fn store_url(text: &str) -> Result<hfget_core::object_store::ObjectUrl, String> {
+    text.parse().map_err(|error: hfget_core::object_store::ObjectUrlError| {
+        if error.is_folder() {
+            format!("{error}; to fill a folder, use --local-dir or --cache-dir")
+        } else {
+            error.to_string()
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::{rate, seconds, time};

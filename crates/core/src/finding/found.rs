@@ -18,6 +18,12 @@ pub struct Finding {
     /// What is wrong, with the figures. One sentence without the path; may quote untrusted text,
     /// so renderers escape it.
     pub message: String,
+    /// The tensor that it is about, as the file names it; not yet safe for a terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tensor: Option<String>,
+    /// The byte of the file that it is at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<Remedy>,
@@ -31,13 +37,23 @@ impl Finding {
             severity: code.severity(),
             path: Some(path.as_ref().to_owned()),
             message: message.into(),
+            tensor: None,
+            at: None,
             remedy: None,
         }
     }
 
     /// A finding about the repo as a whole.
     pub fn repo(code: Code, message: impl Into<String>) -> Self {
-        Finding { code, severity: code.severity(), path: None, message: message.into(), remedy: None }
+        Finding {
+            code,
+            severity: code.severity(),
+            path: None,
+            message: message.into(),
+            tensor: None,
+            at: None,
+            remedy: None,
+        }
     }
 
     /// With what to do about it.

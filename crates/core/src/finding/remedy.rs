@@ -26,11 +26,16 @@ pub enum Remedy {
         /// What there is.
         there: Vec<String>,
     },
-    /// Did the user mean one of these? They are nearly what was asked for, or hold it.
+    /// Name one of these, which match what was asked for but for the case of letters.
     DidYouMean {
+        /// What there is.
+        there: Vec<String>,
+    },
+    /// Name a file that there is.
+    NameFile {
         /// What was asked for.
         asked: String,
-        /// What there is.
+        /// The repo's files, or some of them.
         there: Vec<String>,
     },
     /// Name a branch, a tag, a pull request or a commit.

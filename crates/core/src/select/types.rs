@@ -178,12 +178,8 @@ impl SelectError {
             SelectError::SubfolderAbsent { folder, found } if !found.is_empty() => {
                 Remedy::NameOneOf { asked: folder.as_str().to_owned(), there: found.clone() }
             }
-            SelectError::NoMatch { near, glob, .. } if !near.is_empty() => {
-                Remedy::DidYouMean { asked: glob.clone(), there: near.clone() }
-            }
-            SelectError::NoMatch { names, glob, .. } => {
-                Remedy::DidYouMean { asked: glob.clone(), there: names.clone() }
-            }
+            SelectError::NoMatch { near, .. } if !near.is_empty() => Remedy::DidYouMean { there: near.clone() },
+            SelectError::NoMatch { names, glob, .. } => Remedy::NameFile { asked: glob.clone(), there: names.clone() },
             SelectError::SubfolderAbsent { .. } => Remedy::LookAtFiles,
         })
     }

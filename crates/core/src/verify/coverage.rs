@@ -129,7 +129,7 @@ pub(super) fn check(
                     problems.push(Problem::new(
                         ProblemKind::ShardMissing,
                         &path,
-                        format!("{} names it, and it is not there", index_path.shown()),
+                        format!("{} names it, but it is missing", index_path.shown()),
                     ));
                 }
                 Some(path)
@@ -152,23 +152,17 @@ pub(super) fn check(
             continue;
         }
         match homes.of(tensor).next() {
-            Some(at) => problems.push(Problem::new(
-                ProblemKind::TensorMisplaced,
-                at,
-                format!(
-                    "tensor {} is in this file; {} says it is in {}",
-                    Quote(tensor),
-                    index_path.shown(),
-                    shard.shown()
-                ),
-            )),
+            Some(at) => {
+                let (index, named) = (index_path.shown(), shard.shown());
+                let text = format!("tensor {} is in this file; {index} says it is in {named}", Quote(tensor));
+                problems.push(Problem::new(ProblemKind::TensorMisplaced, at, text).tensor(tensor));
+            }
             None if dropped.contains(tensor) => {}
             None if set.tied_embeddings && tied_present && is_tied(tensor) => {}
-            None => problems.push(Problem::new(
-                ProblemKind::TensorMissing,
-                shard,
-                format!("{} says that tensor {} is here, but it is not", index_path.shown(), Quote(tensor)),
-            )),
+            None => {
+                let text = format!("{} says that tensor {} is here, but it is not", index_path.shown(), Quote(tensor));
+                problems.push(Problem::new(ProblemKind::TensorMissing, shard, text).tensor(tensor));
+            }
         }
     }
     drop(homes);
@@ -186,11 +180,8 @@ fn unindexed(index_path: &RepoPath, index: &WeightIndex, tables: &Tables<'_>) ->
     let mut found = Problems::default();
     for (path, table) in tables {
         for name in table.iter().flat_map(|table| table.names()).filter(|name| named.binary_search(name).is_err()) {
-            found.push(Problem::new(
-                ProblemKind::TensorUnindexed,
-                path,
-                format!("{} does not name its tensor {}", index_path.shown(), Quote(name)),
-            ));
+            let text = format!("{} does not name its tensor {}", index_path.shown(), Quote(name));
+            found.push(Problem::new(ProblemKind::TensorUnindexed, path, text).tensor(name));
         }
     }
     found.into_vec()
@@ -208,7 +199,7 @@ fn total_size(set: &WeightSet, index_path: &RepoPath, index: &WeightIndex, table
         Problem::new(
             ProblemKind::TotalSizeMismatch,
             index_path,
-            format!("its total_size is {stated}, and the tensors have {bytes} bytes"),
+            format!("its total_size is {stated}, but the tensors have {bytes} bytes"),
         )
     })
 }

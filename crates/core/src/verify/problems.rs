@@ -11,7 +11,8 @@ pub(super) fn found(problems: Vec<Problem>) -> Vec<Finding> {
 
 impl From<Problem> for Finding {
     fn from(problem: Problem) -> Self {
-        let finding = Finding::new(code(problem.kind), problem.file, problem.message).severity(problem.severity);
+        let mut finding = Finding::new(code(problem.kind), problem.file, problem.message).severity(problem.severity);
+        (finding.tensor, finding.at) = (problem.tensor.map(Into::into), problem.at);
         match problem.kind {
             Kind::UnsafePickle => finding.remedy(Remedy::AvoidPickle),
             _ => finding,

@@ -67,7 +67,7 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Ve
     for tensor in &walk.table.tensors {
         if !seen.insert(&*tensor.name) {
             let text = format!("tensor {} is there more than once", Quote(&tensor.name));
-            walk.problems.push(Problem::new(ProblemKind::TensorDuplicate, path, text));
+            walk.problems.push(Problem::new(ProblemKind::TensorDuplicate, path, text).tensor(&tensor.name));
         }
     }
     (walk.table, walk.problems.into_vec())
@@ -212,7 +212,7 @@ impl<R: Read + Seek> Walk<'_, R> {
             Token::Extension(kind, length) => {
                 if length > self.place.left() {
                     let text = format!(
-                        "{} has {length} bytes at {}, and the file ends at {}",
+                        "{} has {length} bytes at {}, but the file ends at {}",
                         Quote(&self.name),
                         self.place.at(),
                         self.place.end
@@ -296,13 +296,13 @@ impl<R: Read + Seek> Walk<'_, R> {
         let name = Quote(&tensor.name);
         let Some(item) = dtype_bytes(&tensor.dtype) else {
             let text = format!("tensor {name} is of dtype {}: its size was not checked", Quote(&tensor.dtype));
-            self.problems.push(Problem::new(ProblemKind::DtypeUnknown, self.path, text));
+            self.problems.push(Problem::new(ProblemKind::DtypeUnknown, self.path, text).tensor(&tensor.name));
             return;
         };
         let want = tensor.shape.iter().try_fold(item, |n, d| n.checked_mul(*d));
         if want != Some(length) {
             let text = format!("tensor {name} of {} {} has {length} bytes", Quote(&tensor.dtype), Shape(&tensor.shape));
-            self.problems.push(Problem::new(ProblemKind::HeaderInvalid, self.path, text));
+            self.problems.push(Problem::new(ProblemKind::HeaderInvalid, self.path, text).tensor(&tensor.name));
         }
     }
 

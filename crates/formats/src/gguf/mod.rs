@@ -195,7 +195,8 @@ fn info<R: Read + Seek>(reader: &mut Reader<R>, budget: &mut u64) -> Result<Info
 
 /// Names, sizes and places of the tensors; fills in the table.
 fn check(header: &mut Header, infos: Vec<Info>, length: u64, path: &str, problems: &mut Problems) {
-    let mut found = |code, message: String| problems.push(Problem::new(code, path, message));
+    let mut found =
+        |kind, tensor: &str, message: String| problems.push(Problem::new(kind, path, message).tensor(tensor));
     let mut names: HashSet<&str> = HashSet::with_capacity(infos.len());
     let mut order = Vec::with_capacity(infos.len());
     let mut ranges = Vec::with_capacity(infos.len());
@@ -204,12 +205,13 @@ fn check(header: &mut Header, infos: Vec<Info>, length: u64, path: &str, problem
     for info in &infos {
         let quoted = Quote(&info.name);
         if !names.insert(&info.name) {
-            found(ProblemKind::TensorDuplicate, format!("its header names tensor {quoted} twice"));
+            found(ProblemKind::TensorDuplicate, &info.name, format!("its header names tensor {quoted} twice"));
         }
         long += usize::from(info.name.len() >= LLAMA_NAME);
         if !info.offset.is_multiple_of(header.alignment) {
             found(
                 ProblemKind::HeaderInvalid,
+                &info.name,
                 format!("tensor {quoted} is at {}, which is not a multiple of {}", info.offset, header.alignment),
             );
         }
@@ -221,13 +223,14 @@ fn check(header: &mut Header, infos: Vec<Info>, length: u64, path: &str, problem
             if !row.is_multiple_of(block) {
                 found(
                     ProblemKind::HeaderInvalid,
+                    &info.name,
                     format!("tensor {quoted} has rows of {row} elements, and {dtype} is made of blocks of {block}"),
                 );
             }
             let end = elements.div_ceil(block).checked_mul(bytes).and_then(|n| start?.checked_add(n));
             match (start, end) {
                 (Some(start), Some(end)) => range = Some(start..end),
-                _ => found(ProblemKind::TensorOutOfBounds, format!("tensor {quoted} ends beyond any file")),
+                _ => found(ProblemKind::TensorOutOfBounds, &info.name, format!("tensor {quoted} ends beyond any file")),
             }
         } else {
             unknown += 1;
@@ -238,7 +241,8 @@ fn check(header: &mut Header, infos: Vec<Info>, length: u64, path: &str, problem
         ranges.push(range);
     }
     if unknown > 0 {
-        found(ProblemKind::DtypeUnknown, format!("{unknown} tensors have a type that this version does not know"));
+        let text = format!("{unknown} tensors have a type that this version does not know");
+        problems.push(Problem::new(ProblemKind::DtypeUnknown, path, text));
     }
     if long > 0 {
         let text = format!("{long} tensors have names of {LLAMA_NAME} bytes or more, which llama.cpp refuses");
@@ -264,7 +268,7 @@ fn check(header: &mut Header, infos: Vec<Info>, length: u64, path: &str, problem
 /// Each tensor starts where the padding of the one before it ends, and all lie within the file.
 /// `order`: starts, ends where known, and names, sorted.
 fn places(header: &Header, order: &[(u64, Option<u64>, &str)], length: u64, path: &str, problems: &mut Problems) {
-    let mut found = |code, message: String| problems.push(Problem::new(code, path, message));
+    let mut found = |problem: Problem| problems.push(problem);
     // Where the next must start; `None` after a tensor whose size is not known.
     let mut next = Some(header.data);
     let mut last = header.data;
@@ -273,15 +277,13 @@ fn places(header: &Header, order: &[(u64, Option<u64>, &str)], length: u64, path
         let quoted = Quote(name);
         match next {
             Some(next) if *start > next => {
-                found(
-                    ProblemKind::DataGap,
-                    format!("{} bytes before tensor {quoted} belong to no tensor", start - next),
-                );
+                let text = format!("{} bytes before tensor {quoted} belong to no tensor", start - next);
+                found(Problem::new(ProblemKind::DataGap, path, text).at(next));
             }
-            Some(next) if *start < next && *start < last => found(
-                ProblemKind::DataOverlap,
-                format!("tensor {quoted} starts at {start}, inside the one that ends at {last}"),
-            ),
+            Some(next) if *start < next && *start < last => {
+                let text = format!("tensor {quoted} starts at {start}, inside the one that ends at {last}");
+                found(Problem::new(ProblemKind::DataOverlap, path, text).tensor(name).at(*start));
+            }
             _ => {}
         }
         if end.unwrap_or(*start) > length {
@@ -291,12 +293,10 @@ fn places(header: &Header, order: &[(u64, Option<u64>, &str)], length: u64, path
         next = end.and(last.checked_next_multiple_of(header.alignment));
     }
     if let Some(need) = short {
-        found(
-            ProblemKind::TensorOutOfBounds,
-            format!("its tensors need {need} bytes, and it has {length}: it is cut short"),
-        );
+        let text = format!("its tensors need {need} bytes, but it has {length}: it is cut short");
+        found(Problem::new(ProblemKind::TensorOutOfBounds, path, text).at(length));
     } else if let Some(next) = next.filter(|n| *n < length && !order.is_empty()) {
         let text = format!("{} bytes after the last tensor belong to no tensor", length - next);
-        problems.push(Problem::new(ProblemKind::DataGap, path, text).severity(Severity::Warning));
+        problems.push(Problem::new(ProblemKind::DataGap, path, text).at(next).severity(Severity::Warning));
     }
 }

@@ -282,7 +282,8 @@ impl Walk<'_> {
                             Quote(&name),
                             file.place.end
                         );
-                        self.found(ProblemKind::TensorOutOfBounds, text);
+                        let problem = Problem::new(ProblemKind::TensorOutOfBounds, self.path, text);
+                        self.problems.push(problem.tensor(&name).at(*address));
                     }
                 }
             }
@@ -325,7 +326,7 @@ impl Walk<'_> {
                 Quote(name),
                 file.place.end
             );
-            self.found(ProblemKind::TensorOutOfBounds, text);
+            self.problems.push(Problem::new(ProblemKind::TensorOutOfBounds, self.path, text).tensor(name).at(chunk));
         }
         Ok(())
     }

@@ -43,7 +43,7 @@ fn graph(path: &str, model: super::Model, files: &dyn Files, limit: u64, problem
             Ok(place) => place,
             Err(reason) => {
                 let text = format!("tensor {quoted} is placed at {}: {reason}", Quote(&external.location));
-                problems.push(Problem::new(ProblemKind::PathUnsafe, path, text));
+                problems.push(Problem::new(ProblemKind::PathUnsafe, path, text).tensor(name));
                 continue;
             }
         };
@@ -63,7 +63,7 @@ fn graph(path: &str, model: super::Model, files: &dyn Files, limit: u64, problem
                 external.offset,
                 Quote(&place)
             );
-            problems.push(Problem::new(ProblemKind::TensorOutOfBounds, path, text));
+            problems.push(Problem::new(ProblemKind::TensorOutOfBounds, path, text).tensor(name));
         }
         if let Some(sum) = external.checksum
             && length <= limit

@@ -173,7 +173,7 @@ impl<R: Read + Seek> Walk<'_, R> {
                 problems.push(Problem::new(ProblemKind::HeaderInvalid, *path, "an initializer has no name"));
             } else if !names.insert(&*tensor.name) {
                 let text = format!("initializer {} is there twice", Quote(&tensor.name));
-                problems.push(Problem::new(ProblemKind::TensorDuplicate, *path, text));
+                problems.push(Problem::new(ProblemKind::TensorDuplicate, *path, text).tensor(&tensor.name));
             }
         }
         Ok(())

@@ -117,12 +117,12 @@ fn size(entry: &Entry, path: &str, problems: &mut Problems) {
             Shape(&entry.shape),
             entry.size
         );
-        Problem::new(ProblemKind::HeaderInvalid, path, text)
+        Problem::new(ProblemKind::HeaderInvalid, path, text).tensor(&name)
     };
     match dtype(entry.dtype) {
         None => {
             let text = format!("tensor {} is of dtype {}: its size was not checked", Quote(&name), entry.dtype);
-            problems.push(Problem::new(ProblemKind::DtypeUnknown, path, text));
+            problems.push(Problem::new(ProblemKind::DtypeUnknown, path, text).tensor(&name));
         }
         Some(_) if !entry.slices.is_empty() => {
             if entry.elements().is_none() || entry.size != 0 {
@@ -170,7 +170,7 @@ fn slices<'b>(
         match part.map(|(_, part)| part) {
             None => {
                 let text = format!("tensor {} has a slice of shape {} that is not there", Quote(&name), Shape(&shape));
-                problems.push(Problem::new(ProblemKind::TensorMissing, path, text));
+                problems.push(Problem::new(ProblemKind::TensorMissing, path, text).tensor(&name));
             }
             Some(part) if part.dtype != entry.dtype || part.shape != shape => {
                 let text = format!(
@@ -187,7 +187,7 @@ fn slices<'b>(
         }
         if part.is_some_and(|(key, _)| !used.insert(key)) {
             let text = format!("tensor {} names a slice twice", Quote(&name));
-            problems.push(Problem::new(ProblemKind::DataOverlap, path, text));
+            problems.push(Problem::new(ProblemKind::DataOverlap, path, text).tensor(&name));
         }
     }
     if !entry.slices.is_empty() && entry.elements() != Some(elements) {
@@ -217,7 +217,7 @@ fn layout(bundle: &Bundle, path: &str, problems: &mut Problems) {
                 Quote(&name),
                 entry.offset
             );
-            problems.push(Problem::new(ProblemKind::DataOverlap, path, text));
+            problems.push(Problem::new(ProblemKind::DataOverlap, path, text).tensor(&name));
         } else if entry.offset > end {
             let text = format!("{} bytes of shard {shard} at {end} belong to no tensor", entry.offset - end);
             problems.push(Problem::new(ProblemKind::DataGap, path, text).severity(Severity::Warning));

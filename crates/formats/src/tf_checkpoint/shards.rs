@@ -114,7 +114,11 @@ impl Shard<'_> {
                     entry.size,
                     self.length
                 );
-                problems.push(Problem::new(ProblemKind::TensorOutOfBounds, self.path, text));
+                problems.push(
+                    Problem::new(ProblemKind::TensorOutOfBounds, self.path, text)
+                        .tensor(&entry.name())
+                        .at(entry.offset),
+                );
                 last = u64::MAX;
                 continue;
             };
@@ -137,7 +141,7 @@ impl Shard<'_> {
                 }
                 Err(Fault::Wrong(code, why)) => {
                     let text = format!("tensor {}: {why}", Quote(&entry.name()));
-                    problems.push(Problem::new(code, self.path, text));
+                    problems.push(Problem::new(code, self.path, text).tensor(&entry.name()).at(entry.offset));
                 }
             }
         }

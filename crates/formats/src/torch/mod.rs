@@ -368,12 +368,13 @@ fn check_storages(state: &State, held: &Storages, whose: Whose<'_>, problems: &m
         match tensor.reach {
             Some((_, end)) if end <= bytes => {}
             Some((_, end)) => {
-                found(
-                    ProblemKind::TensorOutOfBounds,
-                    format!("tensor {name} reaches to byte {end} of a storage of {bytes}"),
-                );
+                let text = format!("tensor {name} reaches to byte {end} of a storage of {bytes}");
+                problems.push(whose.problem(ProblemKind::TensorOutOfBounds, &text).tensor(&tensor.name));
             }
-            None => found(ProblemKind::TensorOutOfBounds, format!("the extent of tensor {name} overflows")),
+            None => {
+                let text = format!("the extent of tensor {name} overflows");
+                problems.push(whose.problem(ProblemKind::TensorOutOfBounds, &text).tensor(&tensor.name));
+            }
         }
     }
 }
