@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hfget_core::finding::{Finding, Severity};
-use hfget_core::hub::ShownUrl;
+use hfget_core::hub::{ConfigError, ShownUrl};
 use hfget_core::model::RepoSpec;
 use hfget_core::progress::{Event, Progress};
 use hfget_core::session::{CompareConfig, Comparison};
@@ -32,8 +32,8 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
     let screen = Screen::new(&args.output, Advisor::new(None));
     let (specs, comparison) = match setup(args, &screen) {
         Ok(ready) => ready,
-        Err(text) => {
-            screen.fail("", &text, None);
+        Err((text, hint)) => {
+            screen.fail("", &text, hint);
             return ExitCode::Usage;
         }
     };
@@ -83,34 +83,43 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
     end
 }
 
-fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparison), String> {
+/// What is wrong, and what to do about it.
+type Complaint = (String, Option<&'static str>);
+
+/// A complaint about a server's configuration.
+fn misconfigured(error: &ConfigError) -> Complaint {
+    (error.to_string(), render::remedies::of_config(error))
+}
+
+fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparison), Complaint> {
+    let complain = |text: &str| Err((text.to_owned(), None));
     let mut specs = args.repos.clone();
     if let Some(file) = &args.from_file {
-        specs.extend(listed(file)?);
+        specs.extend(listed(file).map_err(|error| (error, None))?);
     }
     if specs.is_empty() {
-        return Err("name a repo to compare".into());
+        return complain("name a repo to compare");
     }
     for spec in &mut specs {
         spec.revision = spec.revision.take().or_else(|| args.revision.clone());
     }
     if specs.iter().any(|spec| spec.endpoint != specs[0].endpoint) {
-        return Err("the URLs name different hosts; run once for each".into());
+        return complain("the URLs name different hosts; run once for each");
     }
-    let mut reference = hub(args.endpoint.as_deref(), specs[0].endpoint.as_deref()).map_err(|e| e.to_string())?;
+    let mut reference =
+        hub(args.endpoint.as_deref(), specs[0].endpoint.as_deref()).map_err(|error| misconfigured(&error))?;
     if let Some(withheld) = &reference.withheld {
         screen.note(&render::remedies::withheld(withheld));
     }
     args.patience.apply(&mut reference.timing);
     if ["s3://", "gs://", "az://"].iter().any(|scheme| args.mirror.starts_with(scheme)) {
-        return Err(
-            "hfget cannot compare with an object store; to check one against its manifest, run `hfget verify URL`"
-                .into(),
+        return complain(
+            "hfget cannot compare with an object store; to check one against its manifest, run `hfget verify URL`",
         );
     }
-    let mirror = reference.mirror(&args.mirror).map_err(|e| e.to_string())?;
+    let mirror = reference.mirror(&args.mirror).map_err(|error| misconfigured(&error))?;
     if ShownUrl::from(&mirror.endpoint) == ShownUrl::from(&reference.endpoint) {
-        return Err("the mirror and the endpoint are the same server".into());
+        return complain("the mirror and the endpoint are the same server");
     }
     let mut config = CompareConfig::new(reference, mirror);
     config.level = args.level;
@@ -118,5 +127,5 @@ fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparis
     config.jobs = args.jobs.into();
     config.allow_hosts.clone_from(&args.allow_host);
     let progress: Arc<dyn Progress> = Arc::new(Quiet(Arc::clone(&screen.progress)));
-    Ok((specs, Comparison::new(config, progress).map_err(|e| e.to_string())?))
+    Ok((specs, Comparison::new(config, progress).map_err(|error| (error.to_string(), None))?))
 }

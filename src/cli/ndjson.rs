@@ -83,6 +83,9 @@ impl Progress for Ndjson {
                 let wait = milliseconds(wait);
                 event("retry", json!({ "path": path, "why": why, "attempt": attempt, "wait_ms": wait }));
             }
+            Event::FellBack { path, why } => {
+                event("retry", json!({ "path": path.as_str(), "why": why, "attempt": 2, "wait_ms": 0 }));
+            }
             Event::RateLimited { host, wait } => {
                 event("rate-limited", json!({ "host": host, "wait_ms": milliseconds(wait) }));
             }

@@ -450,6 +450,13 @@ fn notice(event: &Event<'_>) -> Option<String> {
             let file = path.map_or(String::new(), |path| format!("{}: ", path.shown()));
             format!("{file}{}; attempt {attempt} in {}", printable(why), seconds(*wait))
         }
+        Event::FellBack { path, why } => {
+            format!(
+                "{}: {}; the file goes on over HTTP (--transport http does so from the start)",
+                path.shown(),
+                printable(why)
+            )
+        }
         Event::RateLimited { host, wait } => {
             format!("{} limits requests; waiting {}", printable(host), seconds(*wait))
         }

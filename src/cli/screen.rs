@@ -60,7 +60,7 @@ impl Screen {
         let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
         let width = width(&stderr);
         let events = output.progress == Some(args::Progress::Json);
-        if let Err(error) = trace::start(output.verbose, events, color) {
+        if let Err(error) = trace::start(output.verbose, events, color, stderr.is_terminal().then_some(width)) {
             write_line(&format!("warning: {error}; nothing is logged"));
         }
         let mut bars = None;

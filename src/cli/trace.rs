@@ -9,15 +9,17 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::ndjson;
 use super::progress::write_line;
+use crate::render::lines::wrap;
 
 /// The variable that says what is logged, as `tracing` reads filters: `hfget_core::transfer=trace`.
 pub const VARIABLE: &str = "HFGET_LOG";
 
-/// Starts to log where somebody asked for it. `events`: stderr carries JSON, a line each.
+/// Starts to log where somebody asked for it. `events`: stderr carries JSON, a line each. `columns`: how wide a terminal
+/// is.
 ///
 /// # Errors
 /// What is wrong with the variable.
-pub fn start(verbose: u8, events: bool, color: bool) -> Result<(), String> {
+pub fn start(verbose: u8, events: bool, color: bool, columns: Option<usize>) -> Result<(), String> {
     let named = std::env::var(VARIABLE).ok().filter(|text| !text.trim().is_empty());
     let filter = match (&named, verbose) {
         (Some(text), _) => text.as_str(),
@@ -28,7 +30,7 @@ pub fn start(verbose: u8, events: bool, color: bool) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("{VARIABLE} cannot be used: {error}"))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(Lines { events })
+        .with_writer(Lines { events, columns })
         .with_timer(tracing_subscriber::fmt::time::uptime())
         .with_target(false)
         .with_ansi(color && !events)
@@ -42,19 +44,20 @@ pub fn start(verbose: u8, events: bool, color: bool) -> Result<(), String> {
 #[derive(Debug, Clone, Copy)]
 struct Lines {
     events: bool,
+    columns: Option<usize>,
 }
 
 impl<'a> MakeWriter<'a> for Lines {
     type Writer = Line;
 
     fn make_writer(&'a self) -> Line {
-        Line { events: self.events, text: Vec::new() }
+        Line { how: *self, text: Vec::new() }
     }
 }
 
 /// One line, written when it is whole: secrets are hidden in it then.
 struct Line {
-    events: bool,
+    how: Lines,
     text: Vec<u8>,
 }
 
@@ -74,8 +77,12 @@ impl Drop for Line {
         let text = String::from_utf8_lossy(&self.text);
         let text = text.trim_end();
         if text.is_empty() {
-        } else if self.events {
+        } else if self.how.events {
             ndjson::event("log", json!({ "text": text.trim_start() }));
+        } else if let Some(columns) = self.how.columns {
+            let mut wrapped = String::new();
+            wrap(&mut wrapped, "  ", text, columns);
+            write_line(wrapped.trim_end());
         } else {
             write_line(text);
         }

@@ -22,7 +22,7 @@ fn a_repo_that_is_not_there_might_be_private() {
     machine.hfget("org/none").ends_with(3).says("org/none was not found").says("no token").says("HF_TOKEN");
     let mut command = machine.command();
     let run: Run = command.env("HF_TOKEN", TOKEN).arg("org/none").output().unwrap().into();
-    run.ends_with(3).says("the token's owner must be allowed to see a private repo");
+    run.ends_with(3).says("use the token of an account that may see it");
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn a_token_file_is_as_good_as_the_variable() {
 fn a_gated_repo_names_the_page_to_ask_at() {
     let page = "/org/one";
     get(&with(Access::Gated), None).ends_with(3).says("access to org/one must be granted").says(page);
-    get(&with(Access::GatedAway), Some(TOKEN)).ends_with(3).says("granted").says("token's account");
+    get(&with(Access::GatedAway), Some(TOKEN)).ends_with(3).says("granted").says("the account of your token");
     get(&with(Access::Gated), Some(TOKEN)).ends_with(0);
 }
 

@@ -200,16 +200,16 @@ fn a_hub_that_is_away_while_everything_is_here_names_offline_and_the_date() {
     machine.run(["org/one"]).ends_with(0);
     machine.hub.down(true);
     let year = jiff::Timestamp::now().strftime("%Y-").to_string();
-    let run = machine.run(["org/one"]).ends_with(4).says("--offline").says("everything is here").says(&year);
+    let run = machine.run(["org/one"]).ends_with(4).says("--offline").says("every file is here").says(&year);
     assert!(run.out.is_empty());
     machine.run(["org/one", "--offline"]).ends_with(0);
     // The twin: what is not here is not promised.
     let run = machine.run(["org/one", "--all", "--include", "other"]);
-    assert!(!run.err.contains("everything is here") || run.code == Some(4), "{}", run.err);
+    assert!(!run.err.contains("every file is here") || run.code == Some(4), "{}", run.err);
     std::fs::remove_dir_all(machine.model("org/one").join("snapshots")).unwrap();
     std::fs::remove_dir_all(machine.model("org/one").join("blobs")).unwrap();
     let run = machine.run(["org/one"]).ends_with(4);
-    assert!(!run.err.contains("everything is here"), "{}", run.err);
+    assert!(!run.err.contains("every file is here"), "{}", run.err);
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn a_user_in_a_pasted_url_is_refused_and_not_shown() {
         "plan https://hf_pastedsecret@huggingface.co/org/one".to_owned(),
         format!("compare {url}/org/one --mirror http://127.0.0.1:9"),
     ] {
-        let run = run(&machine, &line).ends_with(2).says("holds a user name or a password").says("HF_TOKEN");
+        let run = run(&machine, &line).ends_with(2).says("has a user name or a password").says("HF_TOKEN");
         assert!(!run.err.contains("pastedsecret"), "{line}: {}", run.err);
     }
     // One that names no repo is not repeated either.

@@ -36,6 +36,8 @@ pub enum Event<'a> {
     FileDone { path: &'a RepoPath },
     /// A request failed and will be repeated.
     Retry { path: Option<&'a RepoPath>, why: &'a str, attempt: u32, wait: Duration },
+    /// The file's fast transport failed; the rest of it comes over HTTP.
+    FellBack { path: &'a RepoPath, why: &'a str },
     /// A host refused a request for being one too many, or asked to be left alone: nobody asks it meanwhile.
     RateLimited { host: &'a str, wait: Duration },
     /// Something is otherwise than usual, and no trouble.

@@ -8,7 +8,7 @@ use crate::model::Family;
 
 /// What can be done. Names and paths in it are as the repo or the user wrote them: not yet safe for a terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+#[serde(tag = "do", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Remedy {
     // Names, and what was asked for.

@@ -19,9 +19,7 @@ pub(in crate::transfer) fn leave_xet(open: &Open) -> bool {
 pub(in crate::transfer) async fn failed(schedule: &Arc<Schedule>, part: &Arc<Part>, endpoint: usize, error: HubError) {
     let open = &part.open;
     if leave_xet(open) {
-        let why = format!("{}; the file goes on over HTTP", error.brief());
-        let wait = Duration::ZERO;
-        schedule.progress.event(Event::Retry { path: Some(&open.work.entry.path), why: &why, attempt: 2, wait });
+        schedule.progress.event(Event::FellBack { path: &open.work.entry.path, why: &error.brief() });
         return;
     }
     // What this endpoint will never serve, another one may.
