@@ -5,22 +5,38 @@
 //! Data flows one way; each room hands one finished value to the next:
 //!
 //! ```text
-//! RepoSpec ─► Listing ─► select::Selection ─► plan::Plan ─► transfer ─► verify ─► report::Report
+//! RepoSpec ─► source::Source ─► Listing ─► select::Selection ─► plan::Plan ─► transfer ─► verify ─► report::Report
 //! ```
+//!
+//! One job serves every pair of a source and a destination. A room uses only the rooms below it in this table:
 //!
 //! | room | owns | knows nothing of |
 //! |---|---|---|
-//! | [`model`] | the nouns: names, digests, listings, families, options; parsed once and valid for ever | everything else |
-//! | [`finding`] | findings, policy, evidence and the verdict that follows from them | how it is shown |
-//! | [`hub`] | the Hub's wire protocol: listing, resolve, errors, rate limits, retry policy | weight families, local layout |
-//! | [`select`] | which files make up exactly one weight family per scope, and why | network, disk |
-//! | [`store`] | where files land: the Hub cache and local folders; locks, partial files, atomic commit | HTTP, formats |
-//! | [`plan`] | what is cached, what will be fetched, how many bytes | how bytes move |
-//! | [`transfer`] | moving bytes: which part comes next, ranges, retries, hashing while bytes arrive | what the bytes mean |
-//! | [`verify`] | digests, coverage of the index, what `hfget-formats` reads from untrusted bytes | network |
-//! | [`lock`] | lockfiles: a selection to the byte, as text | how one is made or used |
-//! | `objects` | object stores: requests, keys, what is kept there, uploads without a disk | what is put there and why |
+//! | [`session`] | the job, and its destinations; plan, verify, inspect, lock, compare | HTTP, formats' bytes, words for people |
 //! | [`report`] | what a run comes to, as plain values | how it was found out, how it is drawn |
+//! | `upload` | files into an object store without a disk in between | what is put there and why |
+//! | [`plan`] | what is there, what will be fetched, how many bytes | how bytes move |
+//! | [`transfer`] | moving bytes: which part next, one request, assembling a file | what the bytes mean |
+//! | [`source`] | one interface over Hubs and object stores, and which URL names which | local layout |
+//! | [`hub`] | the Hub's wire protocol: listing, resolve, errors, rate limits, retries | weight families, local layout |
+//! | [`object_store`] | object stores: requests, keys, credentials that the caller hands in | the Hub |
+//! | [`store`] | the Hub cache and local folders: locks, partial files, atomic commit | HTTP, formats |
+//! | [`lock`] | lockfiles: a selection to the byte, as text | how one is made or used |
+//! | [`verify`] | digests, coverage of the index, what `hfget-formats` reads from untrusted bytes | where files came from |
+//! | [`select`] | which files make up exactly one weight family per scope, and why | network, disk |
+//! | `range_reader` | a remote file as one that can be read at any place | how a range is fetched |
+//! | [`progress`] | what a watcher is told | who watches |
+//! | [`finding`] | findings, remedies as data, policy, evidence and the verdict that follows from them | how it is shown |
+//! | [`model`] | the nouns: names, digests, listings, families, options; parsed once and valid for ever | everything else |
+//!
+//! The library reads no environment variable: [`hub::HubConfig::from_env`], [`source::SourceConfig::from_env`] and
+//! [`hub::cache_dir`] ask the caller for each. Two dependencies read some by themselves, as their rooms' first comments
+//! say: `hf-xet` its own `HF_XET_…`, and the object stores' HTTP client the proxies. Temporary files go where the system
+//! says (`TMPDIR`). Names no flag and no exit code: an error has a `kind()`, and what to do about it is a
+//! [`finding::Remedy`], which the caller words.
+//!
+//! Steps are logged with `tracing`: `info` for each step of a repo, `debug` for each file, part and request.
+//! No field holds a secret.
 //!
 //! [`session`] wires the rooms together for programs that want the whole job in one call; the command `hfget` is a
 //! layer of arguments, rendered text and progress bars above it. Programs that keep files
