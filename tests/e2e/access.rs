@@ -46,8 +46,8 @@ fn a_token_file_is_as_good_as_the_variable() {
 #[test]
 fn a_gated_repo_names_the_page_to_ask_at() {
     let page = "/org/one";
-    get(&with(Access::Gated), None).ends_with(3).says("access to org/one must be granted").says(page);
-    get(&with(Access::GatedAway), Some(TOKEN)).ends_with(3).says("granted").says("the account of your token");
+    get(&with(Access::Gated), None).ends_with(3).says("you have no access to org/one yet").says(page);
+    get(&with(Access::GatedAway), Some(TOKEN)).ends_with(3).says("no access").says("the account of your token");
     get(&with(Access::Gated), Some(TOKEN)).ends_with(0);
 }
 
