@@ -91,6 +91,7 @@ fn whom(origin: Origin) -> &'static str {
         Origin::Lock => "the lockfile",
         Origin::Manifest => "the manifest",
         Origin::KeptListing => "a kept listing",
+        Origin::Headers => "the headers of each file",
         Origin::BlobNames => "the cache's blob names",
         Origin::LocalMetadata => "the folder's own metadata",
         _ => "nobody",

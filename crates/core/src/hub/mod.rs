@@ -17,6 +17,7 @@ mod probe;
 mod redirect;
 mod refs;
 mod retry;
+mod siblings;
 mod wire;
 #[cfg_attr(not(feature = "xet"), path = "no_xet.rs")]
 mod xet;

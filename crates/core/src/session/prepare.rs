@@ -256,8 +256,12 @@ impl Session {
             return Ok(Listed::whole(Listing::new(info, entries, Vec::new()), Origin::KeptListing));
         }
         // What an object store lists is its manifest, which whoever put the files there wrote.
-        let origin = if self.lists_all() { Origin::Hub } else { Origin::Manifest };
         let listing = self.hubs[0].listing(&info, &*self.progress).await?;
+        let origin = match (self.lists_all(), listing.by_headers) {
+            (false, _) => Origin::Manifest,
+            (true, true) => Origin::Headers,
+            (true, false) => Origin::Hub,
+        };
         Ok(Listed { listing, origin, whole: self.lists_all() })
     }
 
