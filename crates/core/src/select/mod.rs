@@ -10,6 +10,7 @@ mod alike;
 mod aside;
 mod asked;
 mod beside;
+mod budget;
 mod choose;
 mod classes;
 mod classify;
@@ -45,6 +46,7 @@ mod whole;
 
 use crate::model::{Family, Options, Purpose};
 
+pub(crate) use budget::Budget;
 pub use choose::variants_of;
 pub use types::*;
 

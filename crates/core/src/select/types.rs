@@ -99,6 +99,13 @@ pub enum SelectError {
         /// Why the selectable families are not complete.
         why: String,
     },
+    /// The files that say what belongs to the model have too many bytes together.
+    #[error("the files that say what belongs to the model have more than {} together, so none of them is read",
+        crate::text::bytes(*.most))]
+    DocumentsTooLarge {
+        /// The bytes that they may have.
+        most: u64,
+    },
     /// Several sets of weights are equally good.
     #[error("the repo holds several sets of weights; name one with --subfolder")]
     Ambiguous {

@@ -10,7 +10,7 @@ use super::{Error, Session};
 use crate::fetch::{Arrived, fetch};
 use crate::model::{CommitId, Entry, Listing, Options, RepoPath};
 use crate::progress::{Progress, Silent};
-use crate::select::{self, Documents, Selection, Step, select};
+use crate::select::{self, Budget, Documents, Selection, Step, select};
 use crate::store::Store;
 
 /// Small files are read whole; larger ones are not for selection to see.
@@ -45,10 +45,13 @@ impl Session {
     ) -> Result<(Selection, Early), Error> {
         let mut early = Early::default();
         let mut documents = Documents::new();
+        let mut budget = Budget::default();
         for _ in 0..ROUNDS {
             match select(listing, options, &documents)? {
                 Step::Done(selection) => return Ok((*selection, early)),
                 Step::Need(paths) => {
+                    let sizes = paths.iter().filter_map(|path| Some(listing.get(path.as_str())?.size));
+                    budget.spend(sizes.filter(|size| *size <= DOCUMENT_LIMIT))?;
                     let read = self.documents(listing, &paths, store, &mut early).await?;
                     documents.extend(read);
                 }

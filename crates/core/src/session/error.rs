@@ -207,6 +207,9 @@ fn select_hint(error: &SelectError) -> Option<String> {
         }
         SelectError::BadGlob { .. } => Some("'*' and '?' match anything, '[abc]' a set; quote the pattern".into()),
         SelectError::SubfolderAbsent { folder, found } if !found.is_empty() => Some(choices(folder.as_str(), found)),
+        SelectError::DocumentsTooLarge { .. } => {
+            Some("take single files with --include, or leave out with --exclude".into())
+        }
         SelectError::NoMatch { near, .. } if !near.is_empty() => Some(format!("did you mean {}?", few(near, 3))),
         SelectError::NoMatch { .. } | SelectError::SubfolderAbsent { .. } => {
             Some("`hfget plan -v` shows the repo's files".into())

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::prepare::{Listed, Mode};
+use super::prepare::Listed;
 use super::{Destination, Error, Prepared, Session};
 use crate::finding::{Finding, Origin};
 use crate::lock::{LockedFile, LockedRepo};
@@ -51,7 +51,7 @@ impl Session {
     /// # Errors
     /// As [`Session::plan`].
     pub async fn plan_locked(&self, locked: &LockedRepo) -> Result<Prepared, Error> {
-        let prepared = self.prepare_locked(locked, Mode::DryRun).await?;
+        let prepared = self.prepare_locked(locked).await?;
         self.planned(prepared).await
     }
 
@@ -64,19 +64,19 @@ impl Session {
         let started = Instant::now();
         #[cfg(feature = "object-store")]
         if let Some(objects) = &self.objects {
-            let prepared = self.prepare_locked(locked, Mode::DryRun).await?;
+            let prepared = self.prepare_locked(locked).await?;
             return self.put(objects, prepared, &locked.options, started).await;
         }
-        let prepared = self.prepare_locked(locked, Mode::Real).await?;
+        let prepared = self.prepare_locked(locked).await?;
         // What is locked is not all that the repo holds: it must not pass for a listing.
         self.work(prepared, started, false).await
     }
 
-    async fn prepare_locked(&self, locked: &LockedRepo, mode: Mode) -> Result<Prepared, Error> {
+    async fn prepare_locked(&self, locked: &LockedRepo) -> Result<Prepared, Error> {
         let store = self.store(locked.repo_type, &locked.id);
         let listing = locked.listing();
         self.progress.event(Event::Resolved(&listing.info));
-        self.prepare_listing(Listed::whole(listing, Origin::Lock), everything(), store, mode).await
+        self.prepare_listing(Listed::whole(listing, Origin::Lock), everything(), store).await
     }
 
     /// Holds a cached snapshot, or `folder`, against the lock. Makes no request.
