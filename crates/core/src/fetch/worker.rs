@@ -109,7 +109,11 @@ fn open_blocking(engine: &Arc<Engine>, entry: &Entry) -> Result<Opened, StoreErr
     };
     if !engine.options.force {
         let here = match store.presence(&commit, entry)? {
-            Presence::Verified => store.adopt(&commit, entry, None).map(|_| true)?,
+            Presence::Verified => match store.adopt(&commit, entry, None) {
+                // Another process took it away meanwhile.
+                Err(StoreError::Changed(_)) => false,
+                adopted => adopted.map(|_| true)?,
+            },
             // Another tool may have finished it meanwhile; believe its bytes, not its word.
             Presence::Unverified => store.adopt(&commit, entry, None).is_ok(),
             _ => false,

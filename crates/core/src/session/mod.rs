@@ -196,7 +196,7 @@ impl Session {
         if !changes.is_empty() {
             return Ok(self.broken_early(&prepared, &statuses, changes));
         }
-        self.adopt_present(&prepared, &mut statuses).await?;
+        self.adopt_present(&mut prepared, &mut statuses).await?;
         self.take_nearby(&mut prepared, &mut statuses, &mut present).await?;
         let (hashed, mut findings) = (present.bytes_hashed, present.findings);
         if !self.config.offline {

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use super::{Error, Prepared, Session, Statuses};
 use crate::finding::{Evidence, Finding, Outcome, Stamp};
 use crate::model::{Entry, Presence};
+use crate::store::{Store, StoreError};
 use crate::verify::Subject;
 
 /// What a look at the files that are here came to.
@@ -62,10 +63,14 @@ impl Session {
                 (Presence::Unverified, Evidence::Unread) => {
                     let entry = item.entry.clone();
                     // It says why it cannot be read; or it can be by now.
-                    let evidence =
-                        self.blocking(&prepared.store, move |store| store.adopt(&commit, &entry, None)).await?;
-                    statuses.seen.insert(path.clone(), (evidence, None));
-                    item.presence = Presence::Verified;
+                    let adopt = move |store: &Store| unless_changed(store.adopt(&commit, &entry, None));
+                    match self.blocking(&prepared.store, adopt).await? {
+                        Some(evidence) => {
+                            statuses.seen.insert(path.clone(), (evidence, None));
+                            item.presence = Presence::Verified;
+                        }
+                        None => item.presence = Presence::Absent,
+                    }
                 }
                 _ => {}
             }
@@ -75,7 +80,8 @@ impl Session {
     }
 
     /// Shows what is here and right in its place, and notes it.
-    pub(super) async fn adopt_present(&self, prepared: &Prepared, statuses: &mut Statuses) -> Result<(), Error> {
+    /// What another process took away meanwhile is fetched.
+    pub(super) async fn adopt_present(&self, prepared: &mut Prepared, statuses: &mut Statuses) -> Result<(), Error> {
         let commit = prepared.listing.info.commit;
         let here = prepared.plan.items.iter().filter(|item| item.presence == Presence::Verified);
         let here: Vec<(Entry, Option<Stamp>)> = here
@@ -86,13 +92,19 @@ impl Session {
             .blocking(&prepared.store, move |store| {
                 store.set_belongs(&revision, &commit)?;
                 let adopt = |(entry, hashed): (Entry, Option<Stamp>)| {
-                    let evidence = store.adopt(&commit, &entry, hashed)?;
+                    let evidence = unless_changed(store.adopt(&commit, &entry, hashed))?;
                     Ok((entry.path, evidence, hashed.is_some()))
                 };
                 here.into_iter().map(adopt).collect::<Result<Vec<_>, crate::store::StoreError>>()
             })
             .await?;
         for (path, evidence, hashed_here) in adopted {
+            let Some(evidence) = evidence else {
+                statuses.seen.remove(&path);
+                let items = prepared.plan.items.iter_mut().filter(|item| item.entry.path == path);
+                items.for_each(|item| item.presence = Presence::Absent);
+                continue;
+            };
             // What this run hashed itself stays that.
             if !hashed_here || matches!(evidence, Evidence::Hashed(_)) {
                 statuses.seen.insert(path, (evidence, None));
@@ -119,5 +131,13 @@ impl Session {
             return Err(Error::NoSpace { needed, free, place });
         }
         Ok(())
+    }
+}
+
+/// `None` where the file changed or went each time that it was looked at: another process works on it.
+fn unless_changed(adopted: Result<Evidence, StoreError>) -> Result<Option<Evidence>, StoreError> {
+    match adopted {
+        Err(StoreError::Changed(_)) => Ok(None),
+        other => other.map(Some),
     }
 }
