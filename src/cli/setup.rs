@@ -145,6 +145,16 @@ pub(super) fn hub(endpoint: Option<&str>, pasted: Option<&str>, offline: bool) -
     }
 }
 
+/// The Hub cache that the flags and the environment name.
+pub(super) fn hub_cache(place: &Place, screen: &Screen) -> Result<Destination, ExitCode> {
+    let Some(root) = place.cache_dir.clone().or_else(|| cache_dir(|name: &str| std::env::var_os(name))) else {
+        let hint = "pass --cache-dir DIR, or set HF_HOME";
+        screen.fail("", &"there is no home folder to put the cache into", Some(hint));
+        return Err(ExitCode::Usage);
+    };
+    Ok(Destination::Cache { root, symlinks: !env_flag("HF_HUB_DISABLE_SYMLINKS") })
+}
+
 /// A session as the flags and the environment say; `elsewhere`, when given, is where files go instead.
 pub(super) fn session(
     place: &Place,
@@ -191,20 +201,10 @@ pub(super) fn session(
         })?;
         mirrors.push(mirror);
     }
-    let destination = match (elsewhere, &place.local_dir, &place.cache_dir) {
-        (Some(elsewhere), _, _) => elsewhere,
-        (None, Some(dir), _) => Destination::LocalDir(dir.clone()),
-        (None, None, dir) => {
-            let Some(root) = dir.clone().or_else(|| cache_dir(env)) else {
-                screen.fail(
-                    "",
-                    &"there is no home folder to put the cache into",
-                    Some("pass --cache-dir DIR, or set HF_HOME"),
-                );
-                return Err(ExitCode::Usage);
-            };
-            Destination::Cache { root, symlinks: !env_flag("HF_HUB_DISABLE_SYMLINKS") }
-        }
+    let destination = match (elsewhere, &place.local_dir) {
+        (Some(elsewhere), _) => elsewhere,
+        (None, Some(dir)) => Destination::LocalDir(dir.clone()),
+        (None, None) => hub_cache(place, screen)?,
     };
     let policy = Policy::new(transfer.deny.iter().copied(), transfer.allow.iter().copied()).map_err(|error| {
         screen.fail("--allow", &error, None);

@@ -14,7 +14,7 @@ use crate::progress::{Event, Progress};
 
 /// Files whose headers are asked for one by one.
 const HEADERS_ASKED: usize = 10_000;
-/// The largest file that is read to learn what the server's ETags are.
+/// The largest file that is read to learn what the server takes for tags.
 const READ: u64 = 1 << 20;
 
 /// Where the digests of a listing come from.

@@ -138,9 +138,8 @@ pub(super) fn follow<'a>(view: &View<'a>, dir: &str, references: &[Reference]) -
                     printable(repo),
                     brief(&reference.module)
                 );
-                view.find_out(
-                    Finding::new(Code::ForeignCode, by, message).hint(format!("`hfget {}` fetches it", id.as_str())),
-                );
+                let hint = format!("`hfget {} --include '*.py'` fetches it, and so does --follow-code", id.as_str());
+                view.find_out(Finding::new(Code::ForeignCode, by, message).hint(hint));
             }
             continue;
         }

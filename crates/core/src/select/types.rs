@@ -4,7 +4,7 @@ use crate::model::{Family, Purpose, WeightSet};
 use std::collections::BTreeMap;
 
 use crate::finding::Finding;
-use crate::model::RepoPath;
+use crate::model::{RepoId, RepoPath};
 
 /// A file to fetch, with the reason in a few words (`"config.json's auto_map"`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub struct Selection {
     pub findings: Vec<Finding>,
     /// Repos that the model also needs (`auto_map`'s `repo--module`, an adapter's base model).
     pub other_repos: Vec<String>,
+    /// Those of them that have code of the model (`auto_map`'s `repo--module`).
+    pub code_repos: Vec<RepoId>,
 }
 
 /// The small files that selection has asked for so far, by path. `None`: could not be had.

@@ -277,6 +277,7 @@ pub(super) fn folder_draft(
         },
         findings,
         remembered: false,
+        code_repos: selection.code_repos.clone(),
     }
 }
 
