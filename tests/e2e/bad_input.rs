@@ -1,6 +1,6 @@
 //! Repos made to harm: names, indices, headers and documents that no honest repo has.
 
-use hfget_loopback_hub::{Fault, Kind, Place, Repo};
+use hfget_loopback_hub::{Fault, Hub, Kind, Options, Place, Repo};
 
 use super::support::{Machine, one_file, safetensors, tree};
 
@@ -162,9 +162,10 @@ fn a_pickle_that_would_run_code_is_named_and_never_run() {
 /// A model whose code imports ten modules of a listed size.
 fn imports_of(bytes: Option<u64>) -> Repo {
     let names: Vec<String> = (0..10).map(|n| format!("m{n}")).collect();
-    let imports: String = names.iter().map(|name| format!("from .{name} import x\n")).collect();
-    let mut repo =
-        one_file(64).file("config.json", r#"{"auto_map": {"AutoModel": "model.Model"}}"#).file("model.py", imports);
+    let imports: Vec<String> = names.iter().map(|name| format!("from .{name} import x\n")).collect();
+    let mut repo = one_file(64)
+        .file("config.json", r#"{"auto_map": {"AutoModel": "model.Model"}}"#)
+        .file("model.py", imports.concat());
     for name in names {
         let path = format!("{name}.py");
         repo = repo.file(&path, "x = 1\n");
@@ -194,12 +195,13 @@ fn a_hundred_thousand_hostile_names_and_many_patterns_are_judged_in_seconds() {
     for n in 0..100_000 {
         repo = repo.raw_entry(&format!("../{n:06}/{}", "x".repeat(150)), 1);
     }
-    let machine = Machine::new([repo]);
+    let machine = Machine::on(Hub::with(Options { page_size: 20_000, ..Options::default() }, [repo]));
     let patterns: Vec<String> = (0..30).map(|n| format!("*{n}/nothing-like-it*?[ab]")).collect();
-    let mut words = vec!["plan", "org/one", "--json"];
-    words.extend(patterns.iter().flat_map(|pattern| ["--exclude", pattern.as_str()]));
+    let mut command = machine.bare();
+    command.args(["plan", "org/one", "--json"]);
+    command.args(patterns.iter().flat_map(|pattern| ["--exclude", pattern.as_str()]));
     let began = std::time::Instant::now();
-    machine.run(words).ends_with(0);
+    super::support::Run::from(command.output().unwrap()).ends_with(0);
     // Each pattern compiled for each name took minutes.
     assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
 }

@@ -72,7 +72,7 @@ fn an_outage_of_twenty_seconds_is_outlasted() {
 #[test]
 #[ignore = "takes more than a minute"]
 fn an_outage_of_a_minute_is_outlasted() {
-    outage(Duration::from_secs(60));
+    outage(Duration::from_mins(1));
 }
 
 /// The twin: for ever is too long, and what has come is kept.

@@ -137,31 +137,36 @@ fn gated() -> Repo {
         .access(Access::Gated)
 }
 
+/// With a user's patience: these servers take their time.
+fn run(machine: &Machine, words: &[&str]) -> Run {
+    machine.bare().args(words).output().unwrap().into()
+}
+
 /// Everything comes right through a server, twice, and what is wrong behind it is found.
 #[track_caller]
 fn serves(machine: &Machine, endpoint: &str) {
     for (id, repo) in [(CHATGLM, fixture(CHATGLM)), ("org/one", one_file(12 << 20))] {
         for _ in 0..2 {
-            machine.run([id, "--all", "--endpoint", endpoint]).ends_with(0).says("against=hub");
+            run(machine, &[id, "--all", "--endpoint", endpoint]).ends_with(0).says("against=hub");
             machine.assert_nothing_wrong(&repo);
-            machine.run(["verify", id, "--all", "--endpoint", endpoint]).ends_with(0).says("against=hub");
+            run(machine, &["verify", id, "--all", "--endpoint", endpoint]).ends_with(0).says("against=hub");
             std::fs::remove_dir_all(machine.model(id)).unwrap();
         }
     }
-    machine.run(["org/none", "--endpoint", endpoint]).ends_with(3).says("was not found");
+    run(machine, &["org/none", "--endpoint", endpoint]).ends_with(3).says("was not found");
 }
 
 #[track_caller]
 fn with_token(machine: &Machine, endpoint: &str) {
-    let run = |token: bool| -> Run {
-        let mut command = machine.command();
+    let with = |token: bool| -> Run {
+        let mut command = machine.bare();
         if token {
             command.env("HF_TOKEN", TOKEN);
         }
         command.args(["org/gated", "--endpoint", endpoint]).output().unwrap().into()
     };
-    run(false).ends_with(3).says("access to org/gated must be granted");
-    run(true).ends_with(0);
+    with(false).ends_with(3).says("access to org/gated must be granted");
+    with(true).ends_with(0);
 }
 
 #[track_caller]
@@ -180,7 +185,7 @@ fn nginx_that_passes_everything_on() {
     with_token(&machine, &nginx.url(""));
     compare(&machine, &nginx.url(""), 0);
     machine.hub.fault(Fault::new(Place::Bytes, Kind::CorruptByte(900)).on("*.safetensors"));
-    machine.run(["org/one", "--force", "--endpoint", &nginx.url("")]).ends_with(1).says("checksum-mismatch");
+    run(&machine, &["org/one", "--force", "--endpoint", &nginx.url("")]).ends_with(1).says("checksum-mismatch");
     compare(&machine, &nginx.url(""), 1);
 }
 
@@ -213,7 +218,7 @@ fn nginx_that_follows_redirects_and_keeps_what_comes() {
     serves(&machine, &nginx.url(""));
     // Kept bytes come without the Hub, also for whoever has nothing yet.
     let before = machine.hub.bytes_sent();
-    machine.run(["org/one", "--all", "--endpoint", &nginx.url("")]).ends_with(0);
+    run(&machine, &["org/one", "--all", "--endpoint", &nginx.url("")]).ends_with(0);
     assert_eq!(machine.hub.bytes_sent(), before);
     compare(&machine, &nginx.url(""), 0);
     // What is kept wrong is found.
@@ -232,7 +237,7 @@ fn nginx_that_follows_redirects_and_keeps_what_comes() {
         wrong += 1;
     }
     assert!(wrong > 0, "{kept:?}");
-    machine.run(["org/one", "--force", "--endpoint", &nginx.url("")]).ends_with(1).says("checksum-mismatch");
+    run(&machine, &["org/one", "--force", "--endpoint", &nginx.url("")]).ends_with(1).says("checksum-mismatch");
     compare(&machine, &nginx.url(""), 1);
 }
 
@@ -265,13 +270,13 @@ fn squid_in_front_of_the_hub() {
 fn squid_on_the_way_to_the_hub() {
     let machine = machine();
     let Some(squid) = Server::squid(&machine, "http_port 127.0.0.1:PORT") else { return };
-    let run = |words: &[&str]| -> Run {
-        let mut command = machine.command();
+    let through = |words: &[&str]| -> Run {
+        let mut command = machine.bare();
         command.env("HTTP_PROXY", squid.url("")).args(words).output().unwrap().into()
     };
     for (id, repo) in [(CHATGLM, fixture(CHATGLM)), ("org/one", one_file(12 << 20))] {
-        run(&[id, "--all"]).ends_with(0).says("against=hub");
+        through(&[id, "--all"]).ends_with(0).says("against=hub");
         machine.assert_nothing_wrong(&repo);
     }
-    run(&["org/none"]).ends_with(3).says("was not found");
+    through(&["org/none"]).ends_with(3).says("was not found");
 }
