@@ -9,6 +9,7 @@ mod cli {
     pub mod clean;
     pub mod compare;
     pub mod endings;
+    pub mod follow;
     pub mod habits;
     pub mod inspect;
     pub mod list;

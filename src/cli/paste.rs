@@ -84,6 +84,10 @@ impl Kept {
         let folder = has("--cache-dir") || has("--local-dir") || words.iter().any(|word| word.starts_with("./"));
         // A command without a repo has no use for them.
         let bare = words.len() == 2 && of.get_name() != "hfget" && !matches!(of.get_name(), "list" | "clean");
+        // What chooses in one repo, and the folder that holds it, are no other repo's.
+        let named = words.iter().skip(1).find(|word| !word.starts_with(['-', '.']) && word.contains('/'));
+        let id = |word: &str| word.split(['@', ':']).next().unwrap_or_default().to_owned();
+        let other = !repo.is_empty() && named.is_some_and(|word| id(word) != id(repo));
         let mut text = words.join(" ");
         for (flag, value) in &self.0 {
             let known = of.get_arguments().any(|arg| arg.get_long().is_some_and(|long| format!("--{long}") == *flag));
@@ -91,6 +95,7 @@ impl Kept {
             let chosen = has("--include") && matches!(*flag, "--prefer" | "--only" | "--variant");
             let skipped = bare
                 || has(flag)
+                || other && (chooses(flag) || *flag == "--local-dir")
                 || place && folder
                 || chooses(flag) && locked
                 || chosen
@@ -132,6 +137,16 @@ mod tests {
             ("org/x --cache-dir c", "`hfget verify x --local-dir d`", "`hfget verify x --local-dir d`"),
             ("org/x --cache-dir c", "`hfget lock REPO` makes one", "`hfget lock REPO` makes one"),
             ("org/x --cache-dir c", "or run `hf auth login`", "or run `hf auth login`"),
+            (
+                "org/x --cache-dir c --local-dir d --revision v1 --only bin",
+                "`hfget other/code --include '*.py'` fetches it",
+                "`hfget other/code --include '*.py' --cache-dir c` fetches it",
+            ),
+            (
+                "org/x --local-dir d -r v1",
+                "`hfget org/x --include a/b`",
+                "`hfget org/x --include a/b --local-dir d --revision v1`",
+            ),
             ("org/x", "set HF_TOKEN", "set HF_TOKEN"),
             ("org/x", "an odd ` sign", "an odd ` sign"),
         ] {

@@ -21,6 +21,7 @@ use super::args::{
 use super::clean::clean;
 use super::compare::compare;
 use super::endings::Endings;
+use super::follow::CodeRepos;
 use super::habits::{asks_for_short_help, understood};
 use super::list::list;
 use super::lock::{lock, locked};
@@ -28,7 +29,7 @@ use super::papers::{completions, man, offer};
 use super::progress::{say_interrupted, write_line};
 use super::remove::remove;
 use super::screen::{Screen, print_json, result_as_it_is};
-use super::setup::{apply_revision, folders, from_file, named, session, specs};
+use super::setup::{apply_revision, folders, from_file, hub_cache, named, session, specs};
 use super::upfront::{resolve_all, settle, wish};
 use super::verify::verify;
 use crate::exit::{Ends, ExitCode};
@@ -174,9 +175,13 @@ async fn get(args: &GetArgs) -> ExitCode {
             }
         }
     }
+    let mut code = CodeRepos::of(&args.repos, jobs.iter().map(|(job, _)| job.name()));
     for (at, (job, session)) in jobs.iter().enumerate().filter(|(at, _)| !endings.has(*at)).collect::<Vec<_>>() {
         match job.get(session).await {
-            Ok(report) => endings.report_at(at, &job.name(), report),
+            Ok(report) => {
+                code.add(&report.code_repos);
+                endings.report_at(at, &job.name(), report);
+            }
             Err(error) => {
                 endings.error_at(at, &job.name(), &error);
                 // What follows a misspelt command was not meant to be fetched.
@@ -186,7 +191,23 @@ async fn get(args: &GetArgs) -> ExitCode {
             }
         }
     }
+    if let Some((_, session)) = jobs.first().filter(|_| !code.is_empty()) {
+        match code_session(&Asked::to_get(args), &screen, session) {
+            Ok(session) => code.get(&session, jobs.len(), &mut endings).await,
+            Err(end) => endings.worsen(end),
+        }
+    }
     endings.finish()
+}
+
+/// The session that takes the code of other repos: loaders look for it in the cache, and what goes into an object store
+/// goes there as a whole.
+fn code_session(asked: &Asked<'_>, screen: &Screen, of_models: &Arc<Session>) -> Result<Arc<Session>, ExitCode> {
+    if asked.place.local_dir.is_none() {
+        return Ok(Arc::clone(of_models));
+    }
+    let cache = hub_cache(asked.place, screen)?;
+    session(asked.place, asked.transfer, false, screen, None, Some(cache)).map(Arc::new)
 }
 
 /// Which of several repos are not to be had. Of one, the job itself says so.
@@ -236,9 +257,12 @@ async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
     let options = screen.on_stdout();
     let mut end = ExitCode::Verified;
     let mut values = Vec::new();
-    for (job, session) in &jobs {
-        match job.plan(session).await {
+    let mut code = CodeRepos::of(asked.repos, jobs.iter().map(|(job, _)| job.name()));
+    let mut jobs: std::collections::VecDeque<(Job, Arc<Session>)> = jobs.into();
+    while let Some((job, session)) = jobs.pop_front() {
+        match job.plan(&session).await {
             Ok(mut prepared) => {
+                code.add(&prepared.selection.code_repos);
                 if deep {
                     let findings = session.check_deep(&prepared).await;
                     if !findings.is_empty() {
@@ -271,6 +295,14 @@ async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
             Err(error) => {
                 values.push(screen.error(&job.name(), &error));
                 end = end.max(error.exit_code());
+            }
+        }
+        if jobs.is_empty()
+            && let Some((spec, options)) = code.next()
+        {
+            match code_session(asked, &screen, &session) {
+                Ok(session) => jobs.push_back((Job::Chosen(spec, options), session)),
+                Err(bad) => return bad,
             }
         }
     }

@@ -189,6 +189,15 @@ fn typed_token(secret: &Secret, place: &Place, pasted: Option<&str>, screen: &Sc
     Ok(token)
 }
 
+/// The Hub cache that the flags and the environment name.
+pub(super) fn hub_cache(place: &Place, screen: &Screen) -> Result<DestinationConfig, ExitCode> {
+    let Some(root) = place.cache_dir.clone().or_else(|| cache_dir(|name: &str| std::env::var_os(name))) else {
+        screen.fail("", &"no folder is known for the cache", Some("pass --cache-dir DIR, or set HF_HOME"));
+        return Err(ExitCode::Usage);
+    };
+    Ok(DestinationConfig::Cache { root, symlinks: !env_flag("HF_HUB_DISABLE_SYMLINKS") })
+}
+
 /// A session as the flags and the environment say; `elsewhere`, when given, is where files go instead.
 pub(super) fn session(
     place: &Place,
@@ -219,16 +228,10 @@ pub(super) fn session(
     }
     let mirror = |url: &String| source.mirror(url, store_options()).map_err(bad);
     let mirrors = place.mirror.iter().map(mirror).collect::<Result<Vec<_>, ExitCode>>()?;
-    let destination = match (elsewhere, &place.local_dir, &place.cache_dir) {
-        (Some(elsewhere), _, _) => elsewhere,
-        (None, Some(dir), _) => DestinationConfig::LocalDir(dir.clone()),
-        (None, None, dir) => {
-            let Some(root) = dir.clone().or_else(|| cache_dir(env)) else {
-                screen.fail("", &"no folder is known for the cache", Some("pass --cache-dir DIR, or set HF_HOME"));
-                return Err(ExitCode::Usage);
-            };
-            DestinationConfig::Cache { root, symlinks: !env_flag("HF_HUB_DISABLE_SYMLINKS") }
-        }
+    let destination = match (elsewhere, &place.local_dir) {
+        (Some(elsewhere), _) => elsewhere,
+        (None, Some(dir)) => DestinationConfig::LocalDir(dir.clone()),
+        (None, None) => hub_cache(place, screen)?,
     };
     let policy = Policy::new(transfer.deny.iter().copied(), transfer.allow.iter().copied()).map_err(|error| {
         screen.fail("--allow", &error, None);

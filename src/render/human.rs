@@ -95,6 +95,7 @@ fn whom(origin: Origin) -> &'static str {
         Origin::Lock => "the lockfile",
         Origin::Manifest => "the manifest",
         Origin::KeptListing => "a kept listing",
+        Origin::Headers => "the headers of each file",
         Origin::BlobNames => "the cache's blob names",
         Origin::LocalMetadata => "the folder's own metadata",
         _ => "nobody",
@@ -232,6 +233,7 @@ mod tests {
             findings: Vec::new(),
             totals: Totals::default(),
             remembered: false,
+            code_repos: Vec::new(),
         };
         let mut report = draft.conclude(&Policy::default());
         report.verdict = Verdict::Verified { against: Origin::Hub };

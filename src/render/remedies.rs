@@ -41,6 +41,9 @@ pub fn words(remedy: &Remedy) -> String {
             let online = if *was_offline { " without --offline" } else { "" };
             format!("to fetch it, run `hfget {repo}{revision}`{online}")
         }
+        Remedy::FetchCode { repo } => {
+            format!("to fetch it, run `hfget {repo} --include '*.py'`, or add --follow-code")
+        }
         Remedy::FetchAgain { repo } => {
             format!("the cache's record cannot be written; to fetch the file again, run `hfget {repo} --force`")
         }
@@ -88,6 +91,7 @@ fn plain(remedy: &Remedy) -> &'static str {
         }
         Remedy::AskForNoVariant => "the weights have no variants: leave out --variant",
         Remedy::NameFiles => "take files with --with GLOB, or everything with --all",
+        Remedy::NameFilesOrExclude => "take single files with --include, or leave out some with --exclude",
         Remedy::ExcludeLess => "leave out fewer files; `hfget plan` shows which --exclude left out which file",
         Remedy::ExcludeName => "nothing was fetched; to take the rest, --exclude this name",
         Remedy::TakeOtherFiles => "no weights were fetched; to take other files of the repo, use --only or --include",
@@ -122,6 +126,11 @@ fn plain(remedy: &Remedy) -> &'static str {
             "clients of the mirror cannot verify these files; hfget compared them with the endpoint's listing"
         }
         Remedy::AnswerWithEtag => "huggingface_hub refuses to download files without a commit or an ETag",
+        Remedy::CompareBytes => "use --level sample or --level full",
+        Remedy::MindBytesOnly => "`hfget --mirror` can use such a mirror, huggingface_hub cannot",
+        Remedy::OpenMirror => {
+            "the token goes to the endpoint only; to check a mirror that wants a token of its own, let it serve without one"
+        }
         Remedy::AllowHost => "hfget did not follow it; if you trust the host, add --allow-host HOST",
         Remedy::FreeSpace { checked_first: true } => {
             "free some space, or choose another place with --cache-dir or --local-dir; to try it all the same, add --no-space-check"

@@ -1,6 +1,6 @@
 //! Repos made to harm: names, indices, headers and documents that no honest repo has.
 
-use hfget_loopback_hub::{Fault, Kind, Place, Repo};
+use hfget_loopback_hub::{Fault, Hub, Kind, Options, Place, Repo};
 
 use super::support::{Machine, one_file, safetensors, tree};
 
@@ -157,4 +157,51 @@ fn a_pickle_that_would_run_code_is_named_and_never_run() {
     let machine = Machine::new([Repo::new("org/one").file("config.json", "{}").lfs("pytorch_model.bin", content)]);
     machine.run(["org/one"]).ends_with(1).says("unsafe-pickle").says("os.system");
     assert!(!marker.exists());
+}
+
+/// A model whose code imports ten modules of a listed size.
+fn imports_of(bytes: Option<u64>) -> Repo {
+    let names: Vec<String> = (0..10).map(|n| format!("m{n}")).collect();
+    let imports: Vec<String> = names.iter().map(|name| format!("from .{name} import x\n")).collect();
+    let mut repo = one_file(64)
+        .file("config.json", r#"{"auto_map": {"AutoModel": "model.Model"}}"#)
+        .file("model.py", imports.concat());
+    for name in names {
+        let path = format!("{name}.py");
+        repo = repo.file(&path, "x = 1\n");
+        if bytes.is_some() {
+            repo = repo.lie(&path, bytes, None);
+        }
+    }
+    repo
+}
+
+#[test]
+fn documents_that_are_too_large_together_are_not_fetched() {
+    let machine = Machine::new([imports_of(Some(60 << 20))]);
+    for command in ["plan org/one", "org/one"] {
+        machine.hfget(command).ends_with(3).says("more than 512 MB together").says("--include");
+        let asked = machine.hub.requests();
+        assert!(asked.iter().all(|r| !r.path.contains("/m0.py")), "{command}");
+    }
+    machine.hfget("org/one --include config.json").ends_with(0);
+    // The twin: the same code in honest sizes.
+    Machine::new([imports_of(None)]).hfget("org/one").ends_with(0);
+}
+
+#[test]
+fn a_hundred_thousand_hostile_names_and_many_patterns_are_judged_in_seconds() {
+    let mut repo = one_file(64);
+    for n in 0..100_000 {
+        repo = repo.raw_entry(&format!("../{n:06}/{}", "x".repeat(150)), 1);
+    }
+    let machine = Machine::on(Hub::with(Options { page_size: 20_000, ..Options::default() }, [repo]));
+    let patterns: Vec<String> = (0..30).map(|n| format!("*{n}/nothing-like-it*?[ab]")).collect();
+    let mut command = machine.bare();
+    command.args(["plan", "org/one", "--json"]);
+    command.args(patterns.iter().flat_map(|pattern| ["--exclude", pattern.as_str()]));
+    let began = std::time::Instant::now();
+    super::support::Run::from(command.output().unwrap()).ends_with(0);
+    // Each pattern compiled for each name took minutes.
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use hfget_loopback_hub::{Access, Fault, Hub, Kind, Options, Place, Repo};
+use hfget_loopback_hub::{Access, Dialect, Fault, Hub, Kind, Options, Place, Repo};
 use serde_json::Value;
 
 use super::support::{CHATGLM, Machine, Run, codes, fixture, one_file};
@@ -329,4 +329,63 @@ fn the_mirror_gets_no_token() {
     command.env("HF_TOKEN", hfget_loopback_hub::TOKEN).args(["compare", "org/one", "--mirror", &mirror.endpoint()]);
     Run::from(command.output().unwrap()).ends_with(0);
     assert!(machine.hub.requests().iter().any(|r| r.token) && mirror.requests().iter().all(|r| !r.token));
+}
+
+/// A server with files and nothing else, such as a folder behind nginx.
+fn static_tree(repo: Repo) -> Hub {
+    Hub::with(Options { dialect: Dialect { bytes_only: true, ..Dialect::default() }, ..Options::default() }, [repo])
+}
+
+#[test]
+fn a_mirror_of_bytes_alone_is_compared_with_what_the_endpoint_lists() {
+    for (id, repo) in [("org/one", one_file(BIG)), (CHATGLM, fixture(CHATGLM))] {
+        let machine = Machine::new([repo.clone()]);
+        let mirror = static_tree(repo.clone());
+        for level in ["sample", "full"] {
+            let run = compare(&machine, &mirror.endpoint(), &[id, "--level", level]).ends_with(0);
+            run.says("warning[metadata-missing]").says("the mirror has no API").shows(" result=true");
+        }
+        let value = report(&machine, &mirror.endpoint(), &[id, "--level", "metadata"], 1);
+        assert_eq!((codes(&value), &value["mirror_commit"]), (vec!["metadata-missing"], &Value::Null));
+        assert!(value["files"].as_array().unwrap().iter().all(|file| file["same"] == false));
+    }
+    // Each of its bytes counts, and each file.
+    let machine = Machine::new([one_file(BIG)]);
+    let mirror = static_tree(one_file(BIG));
+    mirror.fault(Fault::new(Place::Bytes, Kind::CorruptByte(BIG / 2)).on(FILE));
+    let value = report(&machine, &mirror.endpoint(), &["org/one", "--level", "full"], 1);
+    assert_eq!(codes(&value), ["metadata-missing", "checksum-mismatch"]);
+    let short = static_tree(one_file(BIG).without(FILE).at(&one_file(BIG).commit()));
+    let value = report(&machine, &short.endpoint(), &["org/one"], 1);
+    assert_eq!(codes(&value), ["metadata-missing", "file-missing"]);
+    assert_eq!((&value["findings"][1]["path"], &value["files"][1]["same"]), (&FILE.into(), &false.into()));
+    // The twin: a server that has no file of the repo has no such repo.
+    compare(&machine, &static_tree(fixture(CHATGLM)).endpoint(), &["org/one"]).ends_with(3).says("was not found");
+}
+
+#[test]
+fn a_mirror_that_is_asked_for_a_closed_repo_without_the_token_is_told_from_one_that_differs() {
+    for (access, kind) in [(Access::Gated, "gated"), (Access::Private, "private")] {
+        let machine = Machine::new([fixture(CHATGLM).access(access)]);
+        let mirror = Hub::start([fixture(CHATGLM).access(access)]);
+        for level in ["metadata", "sample"] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_hfget"));
+            machine.environment(&mut command);
+            command.env("HF_TOKEN", hfget_loopback_hub::TOKEN);
+            command.args(["compare", CHATGLM, "--json", "--level", level, "--mirror", &mirror.endpoint()]);
+            let run = Run::from(command.output().unwrap()).ends_with(1);
+            let value = run.json()["comparisons"][0].clone();
+            assert_eq!(codes(&value), ["access-denied"], "{value}");
+            let said = value["findings"][0]["message"].as_str().unwrap();
+            assert!(said.contains(&format!("the repo is {kind}, and a mirror is asked without the token")), "{said}");
+            assert!(value["files"].as_array().unwrap().iter().all(|file| file["same"] == false));
+        }
+        assert!(mirror.requests().iter().all(|r| !r.token));
+        // The twin: a mirror that serves it to everybody matches.
+        let open = Hub::start([fixture(CHATGLM)]);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hfget"));
+        machine.environment(&mut command);
+        command.env("HF_TOKEN", hfget_loopback_hub::TOKEN).args(["compare", CHATGLM, "--mirror", &open.endpoint()]);
+        Run::from(command.output().unwrap()).ends_with(0);
+    }
 }

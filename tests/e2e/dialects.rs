@@ -54,11 +54,56 @@ fn a_server_without_a_tree_lists_its_files_by_blobs() {
         let dialect = Dialect { no_tree: Some(status), ..Dialect::default() };
         comes(dialect, &fixture(CHATGLM)).says("note: the server has no /tree API");
     }
-    // With neither of the two, the missing API is named and not the repo.
-    let options = speaking(Dialect { no_tree: Some(404), no_blobs: true, ..Dialect::default() });
-    let machine = Machine::on(Hub::with(options, [one_file(64)]));
-    let run = machine.run(["org/one"]).ends_with(4).says("/tree/").says("?blobs=true").says("--mirror");
-    assert!(!run.err.contains("not found"), "{}", run.err);
+}
+
+/// A server of names and files: neither `/tree` nor `?blobs=true`.
+fn names_only() -> Dialect {
+    Dialect { no_tree: Some(404), no_blobs: true, ..Dialect::default() }
+}
+
+#[test]
+fn a_server_that_lists_names_alone_is_asked_for_the_headers_of_each_file() {
+    let repo = fixture(CHATGLM);
+    comes(names_only(), &repo).says("against=headers").says("note: the server has no /tree API");
+    // `verify` asks for them anew, and each file once.
+    let machine = Machine::on(Hub::with(speaking(names_only()), [repo.clone()]));
+    machine.run([CHATGLM, "--all"]).ends_with(0);
+    machine.hub.forget();
+    machine.run(["verify", CHATGLM, "--all"]).ends_with(0).says("against=headers");
+    let heads =
+        |suffix: &str| machine.hub.requests().iter().filter(|r| r.method == "HEAD" && r.path.ends_with(suffix)).count();
+    assert_eq!(heads("/config.json"), 2, "one that redirects, one that answers");
+    assert_eq!(heads(".safetensors"), 7);
+    // The twin: a listing that has digests is held to, and no file is asked about.
+    let run = comes(Dialect::default(), &repo).says("against=hub");
+    assert!(!run.err.contains("note:"), "{}", run.err);
+}
+
+#[test]
+fn wrong_bytes_are_found_by_digests_from_headers() {
+    for file in [WEIGHTS, "config.json"] {
+        let repo = one_file(1 << 20).file("LICENSE", "x");
+        let machine = Machine::on(Hub::with(speaking(names_only()), [repo]));
+        machine.hub.fault(Fault::new(Place::Bytes, Kind::CorruptByte(1)).on(file));
+        machine.run(["org/one", "--all"]).ends_with(1).says("checksum-mismatch").says(file);
+    }
+}
+
+#[test]
+fn where_nobody_lists_files_or_names_digests_the_missing_api_is_named_and_not_the_repo() {
+    for (dialect, why) in [
+        (Dialect { no_siblings: true, ..names_only() }, "names no files"),
+        (Dialect { own_bytes: true, ..names_only() }, "names no digest"),
+        (Dialect { odd_etags: true, ..names_only() }, "is no digest of its bytes"),
+    ] {
+        let machine = Machine::on(Hub::with(speaking(dialect), [one_file(64)]));
+        let run = machine.run(["org/one"]).ends_with(4).says("/tree/").says("?blobs=true").says(why).says("--mirror");
+        assert!(!run.err.contains("not found"), "{}", run.err);
+    }
+    // The twin: a file that may not be had is no missing API.
+    let gated = one_file(64).access(Access::Gated);
+    let machine = Machine::on(Hub::with(speaking(names_only()), [gated]));
+    machine.run(["org/one"]).ends_with(3).says("access to org/one must be granted");
 }
 
 #[test]

@@ -10,46 +10,66 @@ use super::disk::in_namespace;
 use super::resume::{SIZE, half_way, slow};
 use super::support::{Machine, Run, one_file, tree};
 
-/// A file system in a file, mounted; `None` where this machine has no loop devices for us, or not this file system.
+/// The kinds of file system on which the power goes, each with its smallest image in megabytes and how it is mounted.
+/// Nothing reaches the disk by itself for minutes where that can be asked for: only what is flushed does.
+const KINDS: [(&str, u64, &str); 3] =
+    [("ext4", 0, "loop,commit=900"), ("xfs", 300, "loop,nouuid"), ("btrfs", 128, "loop,commit=900")];
+
+/// A file system in a file, mounted.
 struct Disk {
+    kind: &'static str,
     image: PathBuf,
     at: PathBuf,
 }
 
 impl Disk {
+    /// Of ext4; `None` where this machine has no loop devices for us, or not this file system.
     fn new(machine: &Machine, name: &str, megabytes: u64) -> Option<Self> {
-        let image = machine.home.path().join(format!("{name}.img"));
-        std::fs::File::create(&image).unwrap().set_len(megabytes << 20).unwrap();
-        let made = quiet(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&image));
-        if !made {
-            eprintln!("skipped: no mkfs.ext4 here");
-            return None;
-        }
-        Disk::mount(image, &machine.home.path().join(name))
+        Disk::of("ext4", machine, name, megabytes)
     }
 
-    /// Nothing reaches the disk by itself for minutes: only what is flushed does.
-    fn mount(image: PathBuf, at: &Path) -> Option<Self> {
+    fn of(kind: &'static str, machine: &Machine, name: &str, megabytes: u64) -> Option<Self> {
+        let image = machine.home.path().join(format!("{name}.img"));
+        let least = KINDS.iter().find(|(known, ..)| *known == kind).map_or(0, |(_, least, _)| *least);
+        std::fs::File::create(&image).unwrap().set_len(megabytes.max(least) << 20).unwrap();
+        let mut make = Command::new(format!("mkfs.{kind}"));
+        make.arg("-q").args(if kind == "ext4" { &["-m", "0"][..] } else { &[] });
+        if !quiet(make.arg(&image)) {
+            eprintln!("skipped: no mkfs.{kind} here");
+            return None;
+        }
+        Disk::mount(kind, image, &machine.home.path().join(name))
+    }
+
+    fn mount(kind: &'static str, image: PathBuf, at: &Path) -> Option<Self> {
         std::fs::create_dir_all(at).unwrap();
-        let mounted = quiet(Command::new("mount").args(["-o", "loop,commit=900"]).arg(&image).arg(at));
-        if !mounted {
-            eprintln!("skipped: this machine does not let us mount a loop device");
+        let options = KINDS.iter().find(|(known, ..)| *known == kind).map_or("loop", |(.., options)| *options);
+        if !quiet(Command::new("mount").args(["-t", kind, "-o", options]).arg(&image).arg(at)) {
+            eprintln!("skipped: this machine does not let us mount {kind} on a loop device");
             return None;
         }
-        Some(Disk { image, at: at.to_path_buf() })
+        Some(Disk { kind, image, at: at.to_path_buf() })
     }
 
-    /// What would be there after the power went just now.
-    fn cut(&self, machine: &Machine, name: &str) -> Disk {
+    /// What would be there after the power went just now. `stop` ends whoever still works on the disk.
+    fn cut(self, machine: &Machine, name: &str, stop: impl FnOnce()) -> Disk {
         let image = machine.home.path().join(format!("{name}.img"));
-        std::fs::copy(&self.image, &image).unwrap();
-        Disk::mount(image, &machine.home.path().join(name)).expect("it was mounted once")
+        assert!(quiet(Command::new("cp").args(["--sparse=always"]).arg(&self.image).arg(&image)));
+        stop();
+        let kind = self.kind;
+        assert!(quiet(Command::new("umount").arg(&self.at)), "nobody works on it any more");
+        drop(self);
+        if kind == "btrfs" {
+            // It would take the copy for an older look at the same disk.
+            assert!(quiet(Command::new("btrfs").args(["device", "scan", "--forget"])));
+        }
+        Disk::mount(kind, image, &machine.home.path().join(name)).expect("it was mounted once")
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.at).status();
+        let _ = quiet(Command::new("umount").arg("-l").arg(&self.at));
     }
 }
 
@@ -65,30 +85,31 @@ fn on(disk: &Disk) -> String {
 #[test]
 fn what_exit_0_promises_is_there_after_a_power_cut() {
     let repo = one_file(3 << 20).file("sub/tokenizer.json", "{}");
-    for flags in ["hub", "folder"] {
+    let each = KINDS.iter().flat_map(|(kind, ..)| [(*kind, "hub"), (*kind, "folder")]);
+    for (kind, flags) in each {
         let machine = Machine::new([repo.clone()]);
-        let Some(disk) = Disk::new(&machine, "disk", 64) else { return };
+        let Some(disk) = Disk::of(kind, &machine, "disk", 64) else { continue };
         let place = |disk: &Disk| match flags {
             "hub" => on(disk),
             _ => format!("--local-dir {}", disk.at.join("folder").display()),
         };
         machine.hfget(&format!("org/one --all {}", place(&disk))).ends_with(0);
-        let after = disk.cut(&machine, "after");
+        let after = disk.cut(&machine, "after", || {});
         let root = match flags {
             "hub" => after.at.join("hub/models--org--one/snapshots").join(repo.commit()),
             _ => after.at.join("folder"),
         };
         for name in repo.paths() {
-            assert_eq!(std::fs::read(root.join(name)).ok().as_deref(), repo.content(name), "{flags} {name}");
+            assert_eq!(std::fs::read(root.join(name)).ok().as_deref(), repo.content(name), "{kind} {flags} {name}");
         }
         if flags == "hub" {
             let commit = std::fs::read_to_string(after.at.join("hub/models--org--one/refs/main")).ok();
-            assert_eq!(commit, Some(repo.commit()), "the ref is there");
+            assert_eq!(commit, Some(repo.commit()), "{kind}: the ref is there");
         }
         // And the next run has nothing to fetch.
         machine.hub.forget();
         machine.hfget(&format!("org/one --all {}", place(&after))).ends_with(0);
-        assert_eq!(machine.byte_requests(), 0, "{flags}");
+        assert_eq!(machine.byte_requests(), 0, "{kind} {flags}");
         if flags == "folder" {
             // The files are known as ours: the next commit is an update.
             machine.hub.replace(one_file(4 << 20));
@@ -101,29 +122,38 @@ fn what_exit_0_promises_is_there_after_a_power_cut() {
 #[test]
 fn what_is_taken_over_from_another_tool_is_there_after_a_power_cut() {
     let repo = one_file(3 << 20);
-    let machine = Machine::new([repo.clone()]);
-    let Some(disk) = Disk::new(&machine, "disk", 64) else { return };
-    machine.hfget("org/one --local-dir other").ends_with(0);
-    std::fs::create_dir(disk.at.join("folder")).unwrap();
-    for name in repo.paths() {
-        std::fs::copy(machine.home.path().join("other").join(name), disk.at.join("folder").join(name)).unwrap();
-    }
-    machine.hub.forget();
-    machine.hfget(&format!("org/one --local-dir {}", disk.at.join("folder").display())).ends_with(0);
-    assert_eq!(machine.byte_requests(), 0);
-    let after = disk.cut(&machine, "after");
-    for name in repo.paths() {
-        assert_eq!(std::fs::read(after.at.join("folder").join(name)).ok().as_deref(), repo.content(name), "{name}");
+    for (kind, ..) in KINDS {
+        let machine = Machine::new([repo.clone()]);
+        let Some(disk) = Disk::of(kind, &machine, "disk", 64) else { continue };
+        machine.hfget("org/one --local-dir other").ends_with(0);
+        std::fs::create_dir(disk.at.join("folder")).unwrap();
+        for name in repo.paths() {
+            std::fs::copy(machine.home.path().join("other").join(name), disk.at.join("folder").join(name)).unwrap();
+        }
+        machine.hub.forget();
+        machine.hfget(&format!("org/one --local-dir {}", disk.at.join("folder").display())).ends_with(0);
+        assert_eq!(machine.byte_requests(), 0, "{kind}");
+        let after = disk.cut(&machine, "after", || {});
+        for name in repo.paths() {
+            let there = std::fs::read(after.at.join("folder").join(name)).ok();
+            assert_eq!(there.as_deref(), repo.content(name), "{kind} {name}");
+        }
     }
 }
 
 /// The power goes in the middle of a large file: what was flushed does not come again.
 #[test]
 fn a_power_cut_in_the_middle_costs_what_was_not_flushed() {
+    for (kind, ..) in KINDS {
+        cut_in_the_middle(kind);
+    }
+}
+
+fn cut_in_the_middle(kind: &'static str) {
     const LARGE: usize = 330 << 20;
     let repo = || Repo::new("org/data").kind("datasets").lfs("a.bin", vec![7; LARGE]);
     let machine = Machine::on(Hub::with(Options { rate: Some(60 << 20), ..Options::default() }, [repo()]));
-    let Some(disk) = Disk::new(&machine, "disk", 800) else { return };
+    let Some(disk) = Disk::of(kind, &machine, "disk", 800) else { return };
     let mut child = machine
         .command()
         .args(["datasets/org/data", "--connections", "4", "--cache-dir"])
@@ -151,9 +181,10 @@ fn a_power_cut_in_the_middle_costs_what_was_not_flushed() {
         assert!(start.elapsed() < Duration::from_mins(4), "it does not stop");
         std::thread::sleep(Duration::from_millis(20));
     }
-    let after = disk.cut(&machine, "after");
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let after = disk.cut(&machine, "after", || {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    });
     // The journal is of another boot.
     let partial = after.at.join("hub/datasets--org--data/.hfget/partial");
     let journal = journal(&partial).expect("a journal is on the disk");
@@ -163,7 +194,7 @@ fn a_power_cut_in_the_middle_costs_what_was_not_flushed() {
     let before = machine.hub.bytes_sent();
     machine.hfget(&format!("datasets/org/data --connections 4 {}", on(&after))).ends_with(0);
     let again = machine.hub.bytes_sent() - before;
-    assert!(again < (120 << 20), "{again} bytes came again");
+    assert!(again < (120 << 20), "{kind}: {again} bytes came again");
 }
 
 /// The journal in a folder of partial files.
@@ -302,6 +333,42 @@ fn a_lock_that_is_never_released_is_waited_for_and_then_passed_by() {
     machine.hfget("org/one --lock-wait soon").ends_with(2);
 }
 
+/// A wait of minutes, on a clock that runs fifty times as fast.
+#[test]
+fn a_wait_for_a_lock_names_the_file_and_the_time_each_minute() {
+    let machine = Machine::new([one_file(5000)]);
+    let library = instead(
+        &machine,
+        "fast_clock",
+        "#define _GNU_SOURCE\n#include <dlfcn.h>\n#include <time.h>\n\
+         int clock_gettime(clockid_t id, struct timespec *now) {\n\
+           static int (*real)(clockid_t, struct timespec *); static long long first;\n\
+           if (!real) real = dlsym(RTLD_NEXT, \"clock_gettime\");\n\
+           int said = real(id, now); if (id != CLOCK_MONOTONIC) return said;\n\
+           long long ns = now->tv_sec * 1000000000LL + now->tv_nsec; if (!first) first = ns;\n\
+           ns = first + (ns - first) * 50; now->tv_sec = ns / 1000000000LL; now->tv_nsec = ns % 1000000000LL;\n\
+           return said; }\n",
+    );
+    let locks = machine.cache().join(".locks/models--org--one");
+    std::fs::create_dir_all(&locks).unwrap();
+    let digest = one_file(5000).lfs_sha256("model.safetensors").unwrap().to_owned();
+    let lock = std::fs::File::create(locks.join(format!("{digest}.lock"))).unwrap();
+    lock.lock().unwrap();
+    let mut command = machine.bare();
+    // What the Hub takes to answer is on that clock, too.
+    command.args(["org/one", "--lock-wait", "150s", "--stall-timeout", "600", "--retry-for", "1h"]);
+    let run: Run = command.env("LD_PRELOAD", &library).env("HF_HUB_ETAG_TIMEOUT", "600").output().unwrap().into();
+    let run = run.ends_with(0);
+    let said: Vec<&str> = run.err.lines().filter(|line| line.contains("another process")).collect();
+    assert_eq!(said.len(), 3, "{}", run.err);
+    assert!(said.iter().all(|line| line.contains("model.safetensors: another process")), "{said:?}");
+    for (line, minute) in said[1..].iter().zip([60, 120]) {
+        let waited = line.split("waited ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
+        assert!(waited.is_some_and(|waited| (minute..minute + 30).contains(&waited)), "{line}");
+    }
+    machine.assert_nothing_wrong(&one_file(5000));
+}
+
 /// A cache that several users share: the folder of locks is the first one's.
 #[test]
 fn a_folder_of_locks_that_cannot_be_written_is_no_reason_to_stop() {
@@ -348,7 +415,7 @@ fn folding(machine: &Machine) -> Option<Disk> {
         eprintln!("skipped: no ntfs-3g here, or it may not mount");
         return None;
     }
-    let disk = Disk { image, at };
+    let disk = Disk { kind: "ntfs", image, at };
     std::fs::write(disk.at.join("probe"), "").unwrap();
     assert!(disk.at.join("PROBE").exists(), "it tells them apart");
     Some(disk)

@@ -295,8 +295,12 @@ fn a_folder_of_another_repo_or_commit_is_refused() {
         .says("holds org/one@main")
         .says("org/two@main")
         .says("--force");
-    assert_eq!(tree(&here(&machine)), before);
+    // The plan of a run that would be refused is refused, too.
+    machine.hfget("plan org/two --local-dir here").ends_with(5).says("holds org/one@main").says("--force");
     assert_eq!(machine.byte_requests(), 0);
+    machine.hfget("plan org/one --local-dir here").ends_with(0);
+    machine.hfget("plan org/two --local-dir here --force").ends_with(0);
+    assert_eq!(tree(&here(&machine)), before);
     // The same branch that moved is an update.
     let moved = one_file(5000).file("config.json", "{\"new\": 1}").revision("v1");
     machine.hub.replace(moved);

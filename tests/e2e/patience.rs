@@ -52,12 +52,27 @@ fn an_outage_in_the_middle_costs_its_time_and_no_byte_that_had_come() {
     outage(Duration::from_secs(3));
 }
 
+/// Side by side with the other tests, these cost little.
 #[test]
-#[ignore = "takes two minutes"]
-fn longer_outages_are_outlasted_too() {
-    for seconds in [6, 10, 20, 60] {
-        outage(Duration::from_secs(seconds));
-    }
+fn an_outage_of_six_seconds_is_outlasted() {
+    outage(Duration::from_secs(6));
+}
+
+#[test]
+fn an_outage_of_ten_seconds_is_outlasted() {
+    outage(Duration::from_secs(10));
+}
+
+#[test]
+#[ignore = "takes half a minute"]
+fn an_outage_of_twenty_seconds_is_outlasted() {
+    outage(Duration::from_secs(20));
+}
+
+#[test]
+#[ignore = "takes more than a minute"]
+fn an_outage_of_a_minute_is_outlasted() {
+    outage(Duration::from_mins(1));
 }
 
 /// The twin: for ever is too long, and what has come is kept.

@@ -51,6 +51,11 @@ pub struct Repos {
         hide_possible_values = true
     )]
     pub repo_type: Option<RepoType>,
+    /// Also take the code that a model names in another repo, at its newest commit
+    ///
+    /// Only Python files are taken, and into the Hub cache: loaders look for them there.
+    #[arg(long, conflicts_with_all = ["no_code", "locked"], hide_short_help = true)]
+    pub follow_code: bool,
 }
 
 #[derive(Debug, Args, Clone)]

@@ -18,10 +18,7 @@ pub fn family() -> impl TypedValueParser<Value = Family> {
 
 pub fn family_help() -> String {
     let names: Vec<&str> = Family::ALL.iter().map(|f| f.as_str()).collect();
-    format!(
-        "Take this family; otherwise the next best, with a warning\n\nWeight families are {}.",
-        names.join(", ")
-    )
+    format!("Take this family; otherwise the next best, with a warning\n\nWeight families are {}.", names.join(", "))
 }
 
 pub fn level() -> impl TypedValueParser<Value = Level> {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::fault::{Kind, Place};
 use crate::repo::{Access, File, Repo};
-use crate::server::{Shared, TOKEN, lock};
+use crate::server::{Dialect, Shared, TOKEN, lock};
 
 pub(crate) fn decode(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
@@ -169,7 +169,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, uri: &Uri, headers: &HeaderMap, 
         Err(response) => return *response,
     };
     let response = match rest.first() {
-        None | Some(&"revision") => reply(&info(&repo, uri, dialect.no_blobs)),
+        None | Some(&"revision") => reply(&info(&repo, uri, dialect)),
         Some(&"tree") => tree(shared, &repo, uri, endless, &rest),
         Some(&"paths-info") => paths_info(&repo, body),
         Some(&"refs") => refs(&repo),
@@ -209,8 +209,8 @@ pub(crate) fn with_status(status: u16, extra: &[(&'static str, String)]) -> Resp
     response.body(Body::from("{\"error\":\"as ordered\"}")).expect("a response")
 }
 
-fn info(repo: &Repo, uri: &Uri, no_blobs: bool) -> Value {
-    let blobs = !no_blobs && uri.query().is_some_and(|q| q.contains("blobs=true"));
+fn info(repo: &Repo, uri: &Uri, dialect: &Dialect) -> Value {
+    let blobs = !dialect.no_blobs && uri.query().is_some_and(|q| q.contains("blobs=true"));
     let siblings: Vec<Value> = repo
         .files
         .iter()
@@ -226,7 +226,7 @@ fn info(repo: &Repo, uri: &Uri, no_blobs: bool) -> Value {
             row
         })
         .collect();
-    json!({
+    let mut info = json!({
         "_id": "6537e1a5b2ff3d3b0a4f0001",
         "id": repo.id,
         "modelId": repo.id,
@@ -243,7 +243,11 @@ fn info(repo: &Repo, uri: &Uri, no_blobs: bool) -> Value {
         "siblings": siblings,
         "securityRepoStatus": { "scansDone": true, "filesWithIssues": repo.issues.iter()
             .map(|(path, level)| json!({ "path": path, "level": level })).collect::<Vec<_>>() },
-    })
+    });
+    if dialect.no_siblings {
+        info.as_object_mut().map(|info| info.remove("siblings"));
+    }
+    info
 }
 
 fn entry(path: &str, file: &File) -> Value {

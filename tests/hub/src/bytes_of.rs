@@ -70,7 +70,11 @@ pub(crate) async fn send(
     }
     let size = content.len();
     let asked = range.filter(|_| fault != Some(Kind::IgnoreRange)).and_then(|r| parse_range(r, size));
-    let etag = if fault == Some(Kind::ChangedEtag) { "0".repeat(file.etag().len()) } else { file.etag().to_owned() };
+    let etag = match () {
+        () if fault == Some(Kind::ChangedEtag) => "0".repeat(file.etag().len()),
+        () if shared.options.dialect.odd_etags => file.etag().chars().rev().collect(),
+        () => file.etag().to_owned(),
+    };
     let mut response = Response::builder()
         .header("etag", format!("\"{etag}\""))
         .header("accept-ranges", "bytes")

@@ -65,6 +65,9 @@ pub(crate) async fn resolve(shared: &Arc<Shared>, method: &Method, uri: &Uri, he
     let Some(file) = repo.files.get(&path) else { return refuse(404, "EntryNotFound", "Entry not found") };
     let encoded: Vec<String> = path.split('/').map(|s| utf8_percent_encode(s, SEGMENT).to_string()).collect();
     let dialect = &shared.options.dialect;
+    if dialect.bytes_only {
+        return without_headers(bytes_of::send(shared, method, headers, file, &repo, &path).await);
+    }
     let etag = match () {
         () if fault == Some(Kind::ChangedEtag) => "0".repeat(file.etag().len()),
         // A digest of the same length, of something else.
@@ -132,7 +135,11 @@ pub(crate) async fn plain(shared: &Arc<Shared>, method: &Method, uri: &Uri, head
     let Some((repo, path, file)) = find_by_commit(shared, uri.path().trim_start_matches("/plain/")) else {
         return with_status(404, &[]);
     };
-    let mut response = bytes_of::send(shared, method, headers, &file, &repo, &path).await;
+    without_headers(bytes_of::send(shared, method, headers, &file, &repo, &path).await)
+}
+
+/// An answer that says nothing of a repo.
+fn without_headers(mut response: Response) -> Response {
     for name in ["etag", "x-repo-commit"] {
         response.headers_mut().remove(name);
     }

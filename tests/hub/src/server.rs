@@ -80,6 +80,8 @@ pub struct Dialect {
     pub no_tree: Option<u16>,
     /// `?blobs=true` is passed over.
     pub no_blobs: bool,
+    /// The page of a repo names no files.
+    pub no_siblings: bool,
     /// Listings say nothing of LFS.
     pub no_lfs: bool,
     /// ETags are other digests than the Hub's.
@@ -90,6 +92,8 @@ pub struct Dialect {
     pub raw_location: bool,
     /// Files in LFS are redirected to this server itself, which says nothing but their bytes.
     pub own_bytes: bool,
+    /// There are files and nothing else: no API, and no headers of the Hub's.
+    pub bytes_only: bool,
     /// Everything is below this path.
     pub prefix: &'static str,
     /// Only agents with this word are answered.
@@ -384,6 +388,9 @@ async fn serve_hub(
         return api::with_status(404, &[]);
     };
     let uri = below;
+    if dialect.bytes_only && uri.path().starts_with("/api/") {
+        return api::with_status(404, &[]);
+    }
     if uri.path().starts_with("/plain/") {
         return resolve::plain(&shared, &method, &uri, &headers).await;
     }

@@ -20,6 +20,8 @@ pub enum Origin {
     Manifest,
     /// A listing of the same endpoint that an earlier run kept.
     KeptListing,
+    /// The headers of each file, asked for in this run: the endpoint lists no digests.
+    Headers,
     /// The names of the cache's own blobs.
     BlobNames,
     /// The metadata that `huggingface_hub` keeps beside each file of a local dir.
@@ -35,6 +37,7 @@ impl Origin {
         Origin::Lock,
         Origin::Manifest,
         Origin::KeptListing,
+        Origin::Headers,
         Origin::BlobNames,
         Origin::LocalMetadata,
         Origin::Nobody,
@@ -47,6 +50,7 @@ impl Origin {
             Origin::Lock => "lock",
             Origin::Manifest => "manifest",
             Origin::KeptListing => "kept-listing",
+            Origin::Headers => "headers",
             Origin::BlobNames => "blob-names",
             Origin::LocalMetadata => "local-metadata",
             Origin::Nobody => "nobody",

@@ -87,6 +87,8 @@ pub enum Remedy {
     AskForNoVariant,
     /// Name the files to take, or take everything.
     NameFiles,
+    /// Name single files, or leave out some: the documents are too large to be read.
+    NameFilesOrExclude,
     /// Leave out fewer files.
     ExcludeLess,
     /// Leave out the file with that name to take the rest. Nothing was fetched.
@@ -111,6 +113,11 @@ pub enum Remedy {
         /// Whether this run was not allowed to make requests.
         #[serde(default)]
         was_offline: bool,
+    },
+    /// Fetch the code of a repo, alone or in the same run.
+    FetchCode {
+        /// The repo, with its name space.
+        repo: String,
     },
     /// Fetch it again, whatever is recorded of it.
     FetchAgain {
@@ -201,6 +208,12 @@ pub enum Remedy {
     MindMissingDigests,
     /// Let the mirror answer with a commit and an `ETag`.
     AnswerWithEtag,
+    /// Compare bytes: the mirror has nothing else.
+    CompareBytes,
+    /// Nothing: a mirror of bytes alone serves some clients, not all.
+    MindBytesOnly,
+    /// Let the mirror serve without a token: the token goes to the endpoint only.
+    OpenMirror,
     /// Allow the host that the mirror redirects to.
     AllowHost,
 

@@ -9,10 +9,10 @@ use url::Url;
 
 use super::claim::Claim;
 use super::client::{PAGE_LIMIT, SEGMENT, Told};
-use super::error::ShownUrl;
 use super::headers::next_link;
 use super::probe::{Ask, Hosts};
-use super::wire::{Listed, SiblingsJson, TreeJson};
+use super::siblings::By;
+use super::wire::{Listed, TreeJson};
 use super::{Hub, HubError};
 use crate::model::{Entry, Lfs, Listing, Rejected, RepoInfo, RepoPath};
 use crate::progress::{Event, Progress};
@@ -28,7 +28,7 @@ const FOLDERS_ASKED: usize = 2000;
 /// Files whose digests are asked for one by one, of a listing that has none.
 const DIGESTS_ASKED: usize = 2000;
 /// So many at once.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 
 impl Hub {
     /// Every file at the pinned commit, page by page.
@@ -42,7 +42,7 @@ impl Hub {
         loop {
             let mut folders: BTreeSet<RepoPath> = BTreeSet::new();
             let before = entries.len() + rejected.len();
-            self.rows(info, next.as_ref(), progress, |row| {
+            let by = self.rows(info, next.as_ref(), progress, |row| {
                 match row.parse()? {
                     Listed::File(entry) => entries.push(entry),
                     Listed::Rejected(name) => rejected.push(name),
@@ -50,8 +50,10 @@ impl Hub {
                     Listed::Other => {}
                 }
                 Ok(())
-            })
-            .await?;
+            });
+            if by.await? == By::Headers {
+                return Ok(Listing { by_headers: true, ..Listing::new(info.clone(), entries, rejected) });
+            }
             if let Some(folder) = &next
                 && folders.is_empty()
                 && entries.len() + rejected.len() == before
@@ -105,7 +107,7 @@ impl Hub {
         folder: Option<&RepoPath>,
         progress: &dyn Progress,
         mut take: impl FnMut(TreeJson) -> Result<(), String>,
-    ) -> Result<(), HubError> {
+    ) -> Result<By, HubError> {
         let commit = info.commit.to_string();
         let mut below = String::new();
         for segment in folder.into_iter().flat_map(RepoPath::segments) {
@@ -122,9 +124,9 @@ impl Hub {
         while let Some(page) = next.take() {
             let told = match self.get_json(&page, &asked, left.min(PAGE_LIMIT), progress).await {
                 Err(HubError::NotServed { url, .. }) if Some(&page) == first.as_ref() && folder.is_none() => {
-                    let rows = self.siblings(info, &url, progress).await?;
+                    let (rows, by) = self.siblings(info, &url, progress).await?;
                     let protocol = |what: String| HubError::Protocol { url: url.clone(), what };
-                    return rows.into_iter().try_for_each(|row| take(row).map_err(protocol));
+                    return rows.into_iter().try_for_each(|row| take(row).map_err(protocol)).map(|()| by);
                 }
                 other => other?,
             };
@@ -148,7 +150,7 @@ impl Hub {
                 );
             }
         }
-        Ok(())
+        Ok(By::Listing)
     }
 
     /// Where the next page is: at the endpoint, whomever the link names. A server that passes on what the Hub says
@@ -158,27 +160,6 @@ impl Hub {
         let at = target.path().find("/api/")?;
         let query = target.query().map_or(String::new(), |query| format!("?{query}"));
         Some(self.config.url(&format!("{}{query}", &target.path()[at..])))
-    }
-
-    /// The files as the repo's own page lists them, of a server that has no `/tree`.
-    async fn siblings(
-        &self,
-        info: &RepoInfo,
-        tree: &ShownUrl,
-        progress: &dyn Progress,
-    ) -> Result<Vec<TreeJson>, HubError> {
-        let commit = info.commit.to_string();
-        let path = format!("/api/{}/{}/revision/{commit}?blobs=true", info.repo_type.plural(), info.canonical_id);
-        let asked = self.asked(info.repo_type, &info.id, &commit);
-        let missing = |what: &str| HubError::NoListing { url: tree.clone(), what: what.to_owned() };
-        let told = self.get_json(&self.config.url(&path), &asked, PAGE_LIMIT, progress).await;
-        let Told { value, .. }: Told<SiblingsJson> = match told {
-            Err(HubError::NotServed { .. }) => return Err(missing("nor does it answer to ?blobs=true")),
-            other => other?,
-        };
-        let rows = value.rows().ok_or_else(|| missing("and its ?blobs=true names no digests"))?;
-        progress.event(Event::Notice { text: "the server has no /tree API: its files are listed by ?blobs=true" });
-        Ok(rows)
     }
 
     /// Asks for the digests of large files one by one where the listing names none of any: some servers leave out what

@@ -16,6 +16,7 @@ mod probe;
 mod redirect;
 mod refs;
 mod retry;
+mod siblings;
 mod timing;
 mod wire;
 #[cfg_attr(not(feature = "xet"), path = "no_xet.rs")]

@@ -88,8 +88,7 @@ struct LfsJson {
 /// `GET .../revision/{rev}?blobs=true`: the files as the page of a repo lists them.
 #[derive(Debug, Deserialize)]
 pub(super) struct SiblingsJson {
-    #[serde(default)]
-    siblings: Vec<SiblingJson>,
+    siblings: Option<Vec<SiblingJson>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,6 +108,11 @@ struct SiblingLfsJson {
 }
 
 impl SiblingsJson {
+    /// The files' names; `None` where the page lists no files at all.
+    pub fn names(&self) -> Option<Vec<String>> {
+        Some(self.siblings.as_ref()?.iter().map(|file| file.rfilename.clone()).collect())
+    }
+
     /// The same as elements of a tree; `None` where some file has no digest.
     pub fn rows(self) -> Option<Vec<TreeJson>> {
         let row = |file: SiblingJson| {
@@ -121,7 +125,7 @@ impl SiblingsJson {
                 xet_hash: None,
             })
         };
-        self.siblings.into_iter().map(row).collect()
+        self.siblings.into_iter().flatten().map(row).collect()
     }
 }
 
@@ -136,6 +140,17 @@ pub(super) enum Listed {
 }
 
 impl TreeJson {
+    /// Of a file that something else than a tree tells of.
+    pub fn file(path: String, size: u64, digest: Option<Digest>) -> Self {
+        let (oid, lfs) = match digest {
+            None => (None, None),
+            Some(Digest::GitBlob(oid)) => (Some(oid.to_string()), None),
+            // Nobody says what git calls the pointer.
+            Some(Digest::Sha256(sha256)) => (Some("0".repeat(40)), Some(LfsJson { oid: sha256.to_string(), size })),
+        };
+        TreeJson { kind: "file".to_owned(), path, size, oid, lfs, xet_hash: None }
+    }
+
     /// What it says, with nothing asked of it; `None` for a folder.
     pub fn claim(self) -> Option<Claim> {
         let size = self.lfs.as_ref().map_or(self.size, |lfs| lfs.size);

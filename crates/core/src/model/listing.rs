@@ -127,6 +127,8 @@ pub struct Listing {
     pub entries: Vec<Entry>,
     /// Names that are not safe to use.
     pub rejected: Vec<Rejected>,
+    /// No listing names the digests: the headers of each file do.
+    pub by_headers: bool,
 }
 
 impl Listing {
@@ -134,7 +136,7 @@ impl Listing {
     pub fn new(info: RepoInfo, mut entries: Vec<Entry>, rejected: Vec<Rejected>) -> Self {
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         entries.dedup_by(|a, b| a.path == b.path);
-        Listing { info, entries, rejected }
+        Listing { info, entries, rejected, by_headers: false }
     }
 
     /// The entry at `path`.

@@ -73,8 +73,8 @@ pub struct CompareReport {
     pub revision: Revision,
     /// What the reference resolves it to.
     pub commit: CommitId,
-    /// What the mirror resolves it to.
-    pub mirror_commit: CommitId,
+    /// What the mirror resolves it to; `None` where it says nothing.
+    pub mirror_commit: Option<CommitId>,
     /// The reference.
     pub endpoint: String,
     /// The mirror.

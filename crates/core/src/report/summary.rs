@@ -159,6 +159,8 @@ pub struct Report {
     pub totals: Totals,
     /// Nothing was fetched and no content was read: an earlier run verified all of it.
     pub already_verified: bool,
+    /// Repos that have code of the model; they are repos of their own, and nothing here is about them.
+    pub code_repos: Vec<RepoId>,
 }
 
 /// A report that lacks only what follows from the rest: the verdict and what each file's evidence comes to.
@@ -184,6 +186,8 @@ pub struct Draft {
     pub totals: Totals,
     /// The check of contents is that of an earlier run.
     pub remembered: bool,
+    /// Repos that have code of the model.
+    pub code_repos: Vec<RepoId>,
 }
 
 impl Draft {
@@ -233,6 +237,7 @@ impl Draft {
             totals: Totals { files: files.len(), bytes, digests, ..self.totals },
             files,
             already_verified: self.remembered && nothing_done && verdict.is_verified(),
+            code_repos: self.code_repos,
             findings: self.findings,
         }
     }

@@ -118,8 +118,7 @@ fn folders(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks) {
 pub(super) fn take_code(view: &View<'_>, wish: &Wish, dir: &str, references: &[Reference], picks: &mut Picks) {
     if wish.no_code {
         let (foreign, own): (Vec<_>, Vec<_>) = references.iter().cloned().partition(|r| r.repo.is_some());
-        let followed = code::follow(view, dir, &foreign);
-        picks.repos.extend(followed.repos);
+        picks.repos.extend(code::follow(view, dir, &foreign).repos);
         if !own.is_empty() {
             for entry in view.files("").iter().chain(view.files(dir)) {
                 if has_ext(entry.path.file_name(), &["py", "cpp", "cc", "cu", "cuh", "h"]) {
@@ -130,6 +129,7 @@ pub(super) fn take_code(view: &View<'_>, wish: &Wish, dir: &str, references: &[R
         return;
     }
     let followed = code::follow(view, dir, references);
+    picks.code_repos.extend(followed.repos.iter().cloned());
     picks.repos.extend(followed.repos);
     for (entry, reason) in followed.files {
         picks.take(entry, Purpose::Code, reason);

@@ -138,11 +138,9 @@ pub(super) fn follow<'a>(view: &View<'a>, dir: &str, references: &[Reference]) -
                     printable(repo),
                     brief(&reference.module)
                 );
-                view.find_out(Finding::new(Code::ForeignCode, by, message).remedy(Remedy::Fetch {
-                    repo: id.to_string(),
-                    revision: None,
-                    was_offline: false,
-                }));
+                view.find_out(
+                    Finding::new(Code::ForeignCode, by, message).remedy(Remedy::FetchCode { repo: id.to_string() }),
+                );
             }
             continue;
         }

@@ -10,6 +10,7 @@ mod alike;
 mod aside;
 mod asked;
 mod beside;
+mod budget;
 mod choose;
 mod classes;
 mod classify;
@@ -46,6 +47,7 @@ mod whole;
 
 use crate::model::{Family, Options, Purpose};
 
+pub(crate) use budget::Budget;
 pub use choose::variants_of;
 pub use reason::Reason;
 pub use types::*;

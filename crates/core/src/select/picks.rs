@@ -28,6 +28,8 @@ pub(super) struct Picks {
     aside: BTreeMap<RepoPath, (Option<Family>, Reason)>,
     pub weights: Vec<WeightSet>,
     pub repos: BTreeSet<String>,
+    /// Those of them that have its code.
+    pub code_repos: BTreeSet<String>,
     /// Whether this is a diffusers pipeline: its root files and other folders have reasons of their own.
     pub pipeline: bool,
     /// The variant asked for.
@@ -125,6 +127,7 @@ impl Picks {
             left_out,
             findings: Vec::new(),
             other_repos: self.repos.into_iter().collect(),
+            code_repos: self.code_repos.into_iter().filter_map(|repo| repo.parse().ok()).collect(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::Reason;
 use crate::finding::{ChooseBy, Finding, Remedy, Take};
-use crate::model::RepoPath;
+use crate::model::{RepoId, RepoPath};
 
 /// A file to fetch, with the reason in a few words (`"config.json's auto_map"`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub struct Selection {
     pub findings: Vec<Finding>,
     /// Repos that the model also needs (`auto_map`'s `repo--module`, an adapter's base model).
     pub other_repos: Vec<String>,
+    /// Those of them that have code of the model (`auto_map`'s `repo--module`).
+    pub code_repos: Vec<RepoId>,
 }
 
 /// The small files that selection has asked for so far, by path. `None`: could not be had.
@@ -103,6 +105,13 @@ pub enum SelectError {
         why: String,
         /// The variants there are, where there is nothing else.
         variants: Vec<String>,
+    },
+    /// The files that say what belongs to the model have too many bytes together.
+    #[error("the files that say what belongs to the model have more than {} together, so none of them is read",
+        crate::text::bytes(*.most))]
+    DocumentsTooLarge {
+        /// The bytes that they may have.
+        most: u64,
     },
     /// Several sets of weights are equally good.
     #[error("the repo has several sets of weights")]
@@ -174,6 +183,7 @@ impl SelectError {
             SelectError::VariantAbsent { .. } => Remedy::AskForNoVariant,
             SelectError::Ambiguous { choices } => Remedy::Choose { by: ChooseBy::Subfolder, choices: choices.clone() },
             SelectError::Several { choices, by, .. } => Remedy::Choose { by: *by, choices: choices.clone() },
+            SelectError::DocumentsTooLarge { .. } => Remedy::NameFilesOrExclude,
             SelectError::BadGlob { .. } => Remedy::FixGlob,
             SelectError::SubfolderAbsent { folder, found } if !found.is_empty() => {
                 Remedy::NameOneOf { asked: folder.as_str().to_owned(), there: found.clone() }

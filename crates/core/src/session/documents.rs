@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{Error, Session};
 use crate::model::{CommitId, Entry, Listing, Options, RepoPath};
 use crate::progress::{Progress, Silent};
-use crate::select::{self, Documents, Selection, Step, select};
+use crate::select::{self, Budget, Documents, Selection, Step, select};
 use crate::store::Store;
 use crate::transfer::{Arrived, fetch};
 
@@ -45,10 +45,13 @@ impl Session {
     ) -> Result<(Selection, Early), Error> {
         let mut early = Early::default();
         let mut documents = Documents::new();
+        let mut budget = Budget::default();
         for _ in 0..ROUNDS {
             match select(listing, options, &documents)? {
                 Step::Done(selection) => return Ok((*selection, early)),
                 Step::Need(paths) => {
+                    let sizes = paths.iter().filter_map(|path| Some(listing.get(path.as_str())?.size));
+                    budget.spend(sizes.filter(|size| *size <= DOCUMENT_LIMIT))?;
                     let read = self.documents(listing, &paths, store, &mut early).await?;
                     documents.extend(read);
                 }

@@ -85,6 +85,11 @@ impl Folder {
         self.files.binary_search_by(|found| found.path.cmp(path)).ok().map(|at| &self.files[at])
     }
 
+    /// Bytes of a small file that selection may read.
+    pub fn document_size(&self, path: &RepoPath) -> Option<u64> {
+        self.find(path).map(|found| found.size).filter(|size| *size <= DOCUMENT_LIMIT)
+    }
+
     /// A small file, for selection to read.
     pub fn document(&self, path: &RepoPath) -> Option<Vec<u8>> {
         self.find(path).filter(|found| found.size <= DOCUMENT_LIMIT)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::{Config, Error, Session, prepare};
+use super::{Config, Error, Session};
 use crate::finding::Origin;
 use crate::hub::HubError;
 use crate::model::{Options, Presence, RepoSpec};
@@ -50,7 +50,7 @@ impl Session {
     /// When the last of the files came that would be taken, where all of them are here.
     async fn all_here_since(&self, spec: &RepoSpec, options: &Options) -> Option<String> {
         let here = self.silent_offline()?;
-        let prepared = here.prepare(spec, options, prepare::Mode::DryRun, false).await.ok()?;
+        let prepared = here.prepare(spec, options, false).await.ok()?;
         let all = !prepared.plan.items.is_empty()
             && prepared.plan.items.iter().all(|item| item.presence == Presence::Verified);
         if prepared.origin != Origin::KeptListing || !all {

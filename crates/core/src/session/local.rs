@@ -14,7 +14,7 @@ use crate::model::{
     CommitId, Entry, Listing, Location, Options, Purpose, RepoId, RepoInfo, RepoPath, RepoSpec, RepoType, Revision,
 };
 use crate::report::{Draft, Report, Totals};
-use crate::select::{Documents, SelectError, Selection, Step, select};
+use crate::select::{Budget, Documents, SelectError, Selection, Step, select};
 use crate::store::{Store, locate_snapshot, read_whole};
 use crate::text::few;
 use crate::verify::{Content, Subject, SubjectFile, recheck};
@@ -273,6 +273,7 @@ pub(super) fn folder_draft(
         },
         findings,
         remembered: false,
+        code_repos: selection.code_repos.clone(),
     }
 }
 
@@ -331,10 +332,12 @@ fn choose(listing: &Listing, folder: &Folder, mut options: Options, trusted: boo
 /// Drives selection with the documents that are here.
 pub(super) fn select_here(listing: &Listing, folder: &Folder, options: &Options) -> Result<Selection, SelectError> {
     let mut documents = Documents::new();
+    let mut budget = Budget::default();
     loop {
         match select(listing, options, &documents)? {
             Step::Done(selection) => return Ok(*selection),
             Step::Need(paths) => {
+                budget.spend(paths.iter().filter_map(|path| folder.document_size(path)))?;
                 documents.extend(paths.into_iter().map(|path| {
                     let content = folder.document(&path);
                     (path, content)

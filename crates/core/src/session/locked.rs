@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::prepare::{Listed, Mode};
+use super::prepare::Listed;
 use super::{DestinationConfig, Error, Prepared, Session};
 use crate::finding::{Finding, Origin};
 use crate::lock::{LockedFile, LockedRepo};
@@ -51,7 +51,7 @@ impl Session {
     /// # Errors
     /// As [`Session::plan`].
     pub async fn plan_locked(&self, locked: &LockedRepo) -> Result<Prepared, Error> {
-        let prepared = self.prepare_locked(locked, Mode::DryRun).await?;
+        let prepared = self.prepare_locked(locked).await?;
         self.planned(prepared).await
     }
 
@@ -62,16 +62,16 @@ impl Session {
     /// As [`Session::get`].
     pub async fn get_locked(&self, locked: &LockedRepo) -> Result<Report, Error> {
         let started = Instant::now();
-        let prepared = self.prepare_locked(locked, Mode::Real).await?;
+        let prepared = self.prepare_locked(locked).await?;
         // What is locked is not all that the repo holds: it must not pass for a listing.
         self.deliver(prepared, &locked.options, started, false).await
     }
 
-    async fn prepare_locked(&self, locked: &LockedRepo, mode: Mode) -> Result<Prepared, Error> {
+    async fn prepare_locked(&self, locked: &LockedRepo) -> Result<Prepared, Error> {
         let store = self.store(locked.repo_type, &locked.id);
         let listing = locked.listing();
         self.progress.event(Event::Resolved(&listing.info));
-        self.prepare_listing(Listed::whole(listing, Origin::Lock), everything(), store, mode).await
+        self.prepare_listing(Listed::whole(listing, Origin::Lock), everything(), store).await
     }
 
     /// Holds a cached snapshot, or `folder`, against the lock. Makes no request.

@@ -98,7 +98,7 @@ impl Session {
     /// What [`Session::get`] would do. Fetches only the small files that selection reads, and keeps
     /// none of them.
     pub async fn plan(&self, spec: &RepoSpec, options: &Options) -> Result<Prepared, Error> {
-        let prepared = self.prepare(spec, options, prepare::Mode::DryRun, false).await?;
+        let prepared = self.prepare(spec, options, false).await?;
         self.planned(prepared).await
     }
 
@@ -148,7 +148,7 @@ impl Session {
         started: Instant,
         anew: bool,
     ) -> Result<(Report, Origin), Error> {
-        let prepared = self.prepare(spec, options, prepare::Mode::Real, anew).await?;
+        let prepared = self.prepare(spec, options, anew).await?;
         prepared.not_empty()?;
         let origin = prepared.origin;
         Ok((self.deliver(prepared, options, started, self.lists_all()).await?, origin))

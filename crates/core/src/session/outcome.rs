@@ -41,6 +41,7 @@ impl Session {
             },
             findings,
             remembered: false,
+            code_repos: prepared.selection.code_repos.clone(),
         }
     }
 }

@@ -2,11 +2,10 @@
 
 use crate::model::{Location, Options, Purpose};
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use globset::GlobBuilder;
+use globset::{GlobBuilder, GlobSetBuilder};
 use tracing::{Instrument as _, info, info_span};
 
 use super::documents::Early;
@@ -18,13 +17,6 @@ use crate::progress::Event;
 use crate::report::PlanReport;
 use crate::select::Selection;
 use crate::store::{Conflict, Store, conflicts, noted_clashes};
-
-/// Whether anything may be kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    DryRun,
-    Real,
-}
 
 /// A job about to be done.
 #[derive(Debug)]
@@ -150,16 +142,21 @@ impl Prepared {
 
 /// Names of the listing that are no safe paths: those that are wanted, and those that are not.
 fn refused_names(listing: &Listing, options: &Options) -> (Vec<Finding>, Vec<Finding>) {
-    let matches = |globs: &[String], text: &str| {
-        globs.iter().any(|glob| {
-            let glob = GlobBuilder::new(glob).literal_separator(false).backslash_escape(true).build();
-            glob.is_ok_and(|g| g.compile_matcher().is_match(Path::new(text)))
-        })
+    let compiled = |globs: &[String]| {
+        let mut set = GlobSetBuilder::new();
+        for glob in globs {
+            if let Ok(glob) = GlobBuilder::new(glob).literal_separator(false).backslash_escape(true).build() {
+                set.add(glob);
+            }
+        }
+        // A set that is too large matches nothing: then every name is told.
+        set.build().unwrap_or_default()
     };
+    let (exclude, include) = (compiled(&options.exclude), compiled(&options.include));
     // Loaders look for no such name in a model; of anything else all files are wanted.
     let all = options.all || listing.info.repo_type != RepoType::Model;
-    let left = listing.rejected.iter().filter(|name| !matches(&options.exclude, &name.error.text));
-    let (wanted, other): (Vec<_>, Vec<_>) = left.partition(|name| all || matches(&options.include, &name.error.text));
+    let left = listing.rejected.iter().filter(|name| !exclude.is_match(&name.error.text));
+    let (wanted, other): (Vec<_>, Vec<_>) = left.partition(|name| all || include.is_match(&name.error.text));
     let say = |names: Vec<&crate::model::Rejected>, severity| {
         let finding = |name: &crate::model::Rejected| {
             let message = format!("the listing has a name that is not safe to use: {}", name.error.reason);
@@ -181,15 +178,9 @@ fn scanned(listing: &Listing, selection: &Selection) -> Vec<Finding> {
 
 impl Session {
     /// `anew`: by a listing that is asked for, whatever is kept.
-    pub(super) async fn prepare(
-        &self,
-        spec: &RepoSpec,
-        options: &Options,
-        mode: Mode,
-        anew: bool,
-    ) -> Result<Prepared, Error> {
+    pub(super) async fn prepare(&self, spec: &RepoSpec, options: &Options, anew: bool) -> Result<Prepared, Error> {
         let span = Self::span(spec.repo_type, &spec.id);
-        self.prepare_within(spec, options, mode, anew).instrument(span).await
+        self.prepare_within(spec, options, anew).instrument(span).await
     }
 
     /// The span of a repo's job.
@@ -197,13 +188,7 @@ impl Session {
         info_span!("repo", name = %repo_type.qualify(id))
     }
 
-    async fn prepare_within(
-        &self,
-        spec: &RepoSpec,
-        options: &Options,
-        mode: Mode,
-        anew: bool,
-    ) -> Result<Prepared, Error> {
+    async fn prepare_within(&self, spec: &RepoSpec, options: &Options, anew: bool) -> Result<Prepared, Error> {
         let store = self.store(spec.repo_type, &spec.id);
         let listed = self.list(spec, store.as_ref(), anew || self.config.fetch.force).await?;
         let listing = &listed.listing;
@@ -216,7 +201,7 @@ impl Session {
                 options.subfolder = Some(path.clone());
             }
         }
-        self.prepare_listing(listed, options, store, mode).await
+        self.prepare_listing(listed, options, store).await
     }
 
     /// The rest of it, for a listing that is at hand.
@@ -225,12 +210,11 @@ impl Session {
         listed: Listed,
         options: Options,
         store: Option<Arc<Store>>,
-        mode: Mode,
     ) -> Result<Prepared, Error> {
         let Listed { listing, origin, whole } = listed;
-        let commits = match (mode, &store) {
-            (Mode::Real, Some(store)) => self.check_folder(store, &listing.info).await?,
-            _ => BTreeSet::new(),
+        let commits = match &store {
+            Some(store) => self.check_folder(store, &listing.info).await?,
+            None => BTreeSet::new(),
         };
         let (mut selection, early) = self.choose(&listing, &options, store.as_ref()).await?;
         // Who takes all but the weights has asked for the rest by that.
@@ -271,10 +255,14 @@ impl Session {
         {
             return Ok(Listed::whole(Listing::new(info, entries, Vec::new()), Origin::KeptListing));
         }
-        let origin = self.source().origin();
         let asked = Instant::now();
         let listing = self.source().list(&info, &*self.progress).await?;
         info!(files = listing.entries.len(), took = ?asked.elapsed(), "listed");
+        // Where the listing has no digests, the headers of each file say what it must be.
+        let origin = match self.source().origin() {
+            Origin::Hub if listing.by_headers => Origin::Headers,
+            other => other,
+        };
         Ok(Listed { listing, origin, whole: self.lists_all() })
     }
 

@@ -1,7 +1,7 @@
 //! Content that is on this machine already, put where a repo's file belongs. Whether it is worth looking there is
 //! decided elsewhere; nothing here asks a network.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::lock::FileLock;
@@ -42,23 +42,31 @@ impl Store {
             self.adopt(commit, entry, None)?;
             return Ok(Imported::Already);
         }
+        match self.install_copy(commit, entry, from, seen) {
+            Ok((hashed, _)) => Ok(Imported::Here(hashed)),
+            Err(StoreError::WrongContent { path, .. }) if path == from => Ok(Imported::Other),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts a copy of the file `from` in the entry's place, hashed on the way.
+    pub(super) fn install_copy(
+        &self,
+        commit: &CommitId,
+        entry: &Entry,
+        from: &Path,
+        seen: &mut dyn FnMut(u64),
+    ) -> Result<(Hashed, PathBuf), StoreError> {
         let staging = self.layout.partial_folder()?;
         let temporary = format!("{TEMPORARY}{:016x}", fastrand::u64(..));
-        let copied = match copying::copy(&staging, &temporary, from, entry, seen) {
-            Ok(copied) => copied,
-            Err(error) => {
-                let _ = staging.remove(&temporary);
-                return match error {
-                    StoreError::WrongContent { .. } => Ok(Imported::Other),
-                    other => Err(other),
-                };
-            }
-        };
-        if let Err(error) = self.install(&staging, &temporary, copied.stamp, commit, entry) {
+        let put = copying::copy(&staging, &temporary, from, entry, seen).and_then(|copied| {
+            let place = self.install(&staging, &temporary, copied.stamp, commit, entry)?;
+            Ok((copied.hashed, place))
+        });
+        if put.is_err() {
             let _ = staging.remove(&temporary);
-            return Err(error);
         }
-        Ok(Imported::Here(copied.hashed))
+        put
     }
 
     /// Goes on without the file's lock, whoever holds it: two writers do no harm, since each has a partial of its own.

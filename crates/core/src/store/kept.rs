@@ -38,7 +38,8 @@ impl Store {
     /// kept where `huggingface_hub` looks; for a partial selection that would make
     /// `snapshot_download(local_files_only=True)` call the snapshot incomplete.
     pub(crate) fn write_listing(&self, listing: &Listing, whole: bool, endpoint: &str) -> Result<(), StoreError> {
-        if !listing.rejected.is_empty() {
+        // Headers are asked for again: a kept listing is the word of one.
+        if !listing.rejected.is_empty() || listing.by_headers {
             return Ok(());
         }
         let Some(text) = tree::text(&listing.entries) else { return Ok(()) };

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::ops::Range;
+use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -313,11 +314,11 @@ impl Partial {
         let ours = rustix::fs::fstat(&*self.file).map_err(|e| StoreError::io("look at", &self.path())(e.into()))?;
         let taken = || self.folder.identity(&self.names.part) != Some(identity_of(&ours));
         if taken() {
-            return Err(StoreError::Changed(self.path()));
+            return self.finish_beside();
         }
         let place = match self.store.install(&self.folder, &self.names.part, stamp, &self.commit, &self.entry) {
             // It may be finished by the other between the look and the move.
-            Err(error) if error.is_not_found() && taken() => return Err(StoreError::Changed(self.path())),
+            Err(error) if error.is_not_found() && taken() => return self.finish_beside(),
             other => other?,
         };
         if large {
@@ -326,6 +327,25 @@ impl Partial {
         // A journal without its partial says nothing; that it stays is no error.
         let _ = self.folder.remove(&self.names.journal);
         Ok(place)
+    }
+
+    /// Ends a race that was lost: another process has the partial's name. Where it has finished the file, there is nothing
+    /// left to do; else our bytes, which are whole and right, are copied to where they belong.
+    fn finish_beside(&self) -> Result<PathBuf, StoreError> {
+        if self.store.presence(&self.commit, &self.entry)?.is_here()
+            && self.store.adopt(&self.commit, &self.entry, None).is_ok()
+        {
+            return Ok(self.store.content_path(&self.commit, &self.entry));
+        }
+        // The file has no name any more, or not for long.
+        let bytes = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
+        match self.store.install_copy(&self.commit, &self.entry, &bytes, &mut |_| {}) {
+            Ok((_, place)) => Ok(place),
+            // The other writes into the same file, or there is no /proc to find ours in.
+            Err(StoreError::WrongContent { .. }) => Err(StoreError::Changed(self.path())),
+            Err(error) if error.is_not_found() => Err(StoreError::Changed(self.path())),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes the partial and its journal.

@@ -33,7 +33,7 @@ use hfget_formats::registry::Format;
 use hfget_formats::{complaint, gguf, onnx, saved_model, tf_checkpoint, torch};
 
 /// Changes whenever a check is added or changed, so that remembered results are not taken for new ones.
-pub const RULES_VERSION: u32 = 6;
+pub const RULES_VERSION: u32 = 7;
 
 /// What selection does not read is no index here either.
 const INDEX_LIMIT: u64 = crate::model::INDEX_LIMIT;

@@ -42,15 +42,18 @@ pub(crate) fn has_table(name: &RepoPath, family: Family) -> bool {
     reader(name, family).is_some_and(|format| format.row().table)
 }
 
+/// A weight file that is open, and its length.
+type Open = (BufReader<Box<dyn ReadSeek>>, u64);
+
 /// Opens a weight file, and gives its length; a finding says why nothing can be read of it.
-fn opened(content: &Content, name: &str) -> Result<(BufReader<Box<dyn ReadSeek>>, u64), Finding> {
-    let fail = |code, message: String| Err(Finding::new(code, name, message));
+fn opened(content: &Content, name: &str) -> Result<Open, Box<Finding>> {
+    let fail = |code, message: String| Err(Box::new(Finding::new(code, name, message)));
     let (mut file, length) = match content.open() {
         Ok(open) => open,
         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
             return fail(Code::FileMissing, error.to_string());
         }
-        Err(error) => return Err(unread(name, &error)),
+        Err(error) => return Err(Box::new(unread(name, &error))),
     };
     // Its size and digest may be right: mirrors commit pointers as if they were the content.
     if digest::is_lfs_pointer(&mut file) {
@@ -64,7 +67,7 @@ fn opened(content: &Content, name: &str) -> Result<(BufReader<Box<dyn ReadSeek>>
 pub(super) fn content_table(content: &Content, name: &RepoPath, family: Family) -> (Option<TensorTable>, Vec<Finding>) {
     match opened(content, name.as_str()) {
         Ok((file, length)) => table_of(file, length, name, family),
-        Err(finding) => (None, vec![finding]),
+        Err(finding) => (None, vec![*finding]),
     }
 }
 
@@ -73,7 +76,7 @@ pub(super) fn content_table(content: &Content, name: &RepoPath, family: Family) 
 pub(crate) fn table_by_bytes(local: &Path, name: &str) -> (Option<TensorTable>, Vec<Finding>) {
     let (mut file, length) = match opened(&Content::Local(local.to_path_buf()), name) {
         Ok(open) => open,
-        Err(finding) => return (None, vec![finding]),
+        Err(finding) => return (None, vec![*finding]),
     };
     let mut head = Vec::new();
     if let Err(error) = file.by_ref().take(registry::HEAD).read_to_end(&mut head).and_then(|_| file.rewind()) {

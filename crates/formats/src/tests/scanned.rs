@@ -161,8 +161,97 @@ fn archives_in_archives_end() {
 
 #[test]
 fn what_nobody_can_judge_is_said_and_is_no_error() {
-    for (name, bytes) in [("x.pkl", &b"BZh91AY"[..]), ("x.joblib", b"\xfd7zXZ\0"), ("x.distcp", b"PK\x03\x04")] {
+    for (name, bytes) in [
+        ("x.pkl", &b"BZh91AY"[..]),
+        ("x.joblib", b"\xfd7zXZ\0"),
+        ("x.joblib", b"\x5d\0\0\x80\0"),
+        ("x.pickle", b"ZF0x10"),
+        ("model.pkl.bz2", b"BZh91AY"),
+        ("clf.joblib.lz4", b"\x04\x22\x4d\x18"),
+        ("scaler.sav", b"\xfd7zXZ\0"),
+        ("model.tar.bz2", b"BZh91AY"),
+        ("weights", b"\x28\xb5\x2f\xfd"),
+        ("x.distcp", b"PK\x03\x04"),
+    ] {
         let said = found(name, bytes);
         assert!(kinds(&said) == [ProblemKind::WeightsUnread] && !has_error(&said), "{name}: {said:?}");
     }
+    let said = found("x.pkl.gz", &gzip(b"BZh91AY"));
+    assert_eq!(kinds(&said), [ProblemKind::WeightsUnread], "{said:?}");
+    // The twins: text that is compressed, and what begins so by accident.
+    for (name, bytes) in [
+        ("train.jsonl.zst", &b"\x28\xb5\x2f\xfd"[..]),
+        ("corpus.txt.bz2", b"BZh91AY"),
+        ("lm.arpa.xz", b"\xfd7zXZ\0"),
+        ("BZhistory.txt", b"BZhistory"),
+        ("weights.bin", b"\x5d\0\0\x80\0"),
+    ] {
+        assert_eq!(found(name, bytes), [], "{name}");
+    }
+}
+
+/// A checkpoint of torch's distributed kind: files one behind another.
+#[test]
+fn parts_of_a_distributed_checkpoint_are_judged_or_said_to_be_unread() {
+    let (bad, good) = (torch_file(&evil(), &[]), torch_file(&honest(), &[]));
+    let alone = found("__0_0.distcp", &bad);
+    assert!(kinds(&alone).contains(&ProblemKind::UnsafePickle), "{alone:?}");
+    for parts in [[&bad, &good], [&good, &bad], [&good, &good]] {
+        let said = found("__0_0.distcp", &parts.map(Vec::as_slice).concat());
+        assert_eq!(kinds(&said), [ProblemKind::WeightsUnread], "{said:?}");
+    }
+}
+
+/// Python's zipfile unpacks more than torch does.
+#[test]
+fn a_record_that_is_compressed_in_another_way_is_said_to_be_unread() {
+    let mut file = zip(&[record("a.npy", npy(&evil()))]);
+    assert_eq!(kinds(&found("x.npz", &file)), [ProblemKind::UnsafePickle]);
+    // bzip2, in the local header and in the directory.
+    let directory = file.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
+    file[8] = 12;
+    file[directory + 10] = 12;
+    let said = found("x.npz", &file);
+    assert!(kinds(&said).contains(&ProblemKind::WeightsUnread), "{said:?}");
+}
+
+/// Digits of base64.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let held = three.iter().chain(&[0, 0]).take(3).fold(0usize, |held, byte| held << 8 | usize::from(*byte));
+        for at in 0..4 {
+            text.push(if at <= three.len() { char::from(DIGITS[held >> (18 - 6 * at) & 63]) } else { '=' });
+        }
+    }
+    text
+}
+
+/// A function of Python 3.11, as cloudpickle 3.1 keeps the learning rate of an agent.
+const SCHEDULE: &str = "gAWVBAIAAAAAAACMF2Nsb3VkcGlja2xlLmNsb3VkcGlja2xllIwOX21ha2VfZnVuY3Rpb26Uk5QoaACMDV9idWlsdGluX3R5cGWUk5SMCENvZGVUeXBllIWUUpQoSwFLAEsASwFLAUsTQwiVAZcAiQFTAJROhZQpjAFflIWUjA48ZHluYW1pYy1jb2RlPpSMBGZ1bmOUjBljb25zdGFudF9mbi48bG9jYWxzPi5mdW5jlEsDQwj4gADYDxKICpRDAJSMA3ZhbJSFlCl0lFKUfZSMCF9fbmFtZV9flIwIX19tYWluX1+Uc05OaACMEF9tYWtlX2VtcHR5X2NlbGyUk5QpUpSFlHSUUpRoAIwSX2Z1bmN0aW9uX3NldHN0YXRllJOUaB19lH2UKGgWjARmdW5jlIwMX19xdWFsbmFtZV9flIwZY29uc3RhbnRfZm4uPGxvY2Fscz4uZnVuY5SMD19fYW5ub3RhdGlvbnNfX5R9lIwOX19rd2RlZmF1bHRzX1+UTowMX19kZWZhdWx0c19flE6MCl9fbW9kdWxlX1+UaBeMB19fZG9jX1+UTowLX19jbG9zdXJlX1+UaACMCl9tYWtlX2NlbGyUk5RHPzOpKjBVMmGFlFKUhZSMF19jbG91ZHBpY2tsZV9zdWJtb2R1bGVzlF2UjAtfX2dsb2JhbHNfX5R9lHWGlIZSMC4=";
+
+#[test]
+fn pickles_in_the_text_of_an_agent_are_judged() {
+    let agent = |coded: &str| {
+        let data =
+            format!(r#"{{"n_envs": 1, "lr_schedule": {{":type:": "<class 'function'>", ":serialized:": "{coded}"}}}}"#);
+        zip(&[record("data", data), record("policy.pth", torch_file(&honest(), &[]))])
+    };
+    let hostile = found("ppo.zip", &agent(&base64(&evil())));
+    assert_eq!(kinds(&hostile), [ProblemKind::UnsafePickle], "{hostile:?}");
+    assert!(hostile[0].message.contains("in its file data, \"lr_schedule\""), "{hostile:?}");
+    // A function is rebuilt, which every agent has, and one that is called at once runs when it is loaded.
+    let honest_one = found("ppo.zip", &agent(SCHEDULE));
+    assert!(kinds(&honest_one) == [ProblemKind::NeedsFullUnpickle] && !has_error(&honest_one), "{honest_one:?}");
+    let called = Pickled::new().global("cloudpickle.cloudpickle", "_make_function").op(b")R").op(b")R").stop();
+    let called = found("ppo.zip", &agent(&base64(&called)));
+    assert!(kinds(&called).contains(&ProblemKind::UnsafePickle), "{called:?}");
+    let import = Pickled::new().global("cloudpickle.cloudpickle", "subimport").text("os").op(b"\x85R").stop();
+    assert!(has_error(&found("ppo.zip", &agent(&base64(&import)))));
+    // Outside of an agent it is as dangerous as ever, and an agent without functions is no news.
+    let loose = Pickled::new().global("cloudpickle.cloudpickle", "_make_function").op(b")R").stop();
+    assert!(has_error(&found("x.pkl", &loose)));
+    assert_eq!(found("ppo.zip", &agent(&base64(&honest()))), []);
+    assert_eq!(kinds(&found("ppo.zip", &agent("gAWV"))), [ProblemKind::WeightsUnread]);
 }

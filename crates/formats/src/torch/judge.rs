@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::io;
 
+use super::agent;
 use super::globals::{self, Trust};
 use super::makers::{self, Nested};
 use super::packages::is_foreign;
@@ -35,6 +36,8 @@ pub(crate) struct Whose<'a> {
     pub torchscript: bool,
     /// Whether torch would load it, so that the pickle's protocol is news.
     pub torchs: bool,
+    /// Whether functions that are rebuilt from their code are ordinary here, and have a finding of their own.
+    pub functions: bool,
     /// Files around this one.
     pub depth: usize,
     /// Compressed bytes that may still be unpacked inside this file.
@@ -46,7 +49,7 @@ pub(crate) const BUDGET: u64 = 16 << 30;
 
 impl<'a> Whose<'a> {
     pub fn file(path: &'a str, budget: &'a Cell<u64>) -> Self {
-        Whose { path, part: "", torchscript: false, torchs: true, depth: 0, budget }
+        Whose { path, part: "", torchscript: false, torchs: true, functions: false, depth: 0, budget }
     }
 
     /// Takes bytes off the budget.
@@ -81,7 +84,7 @@ pub(super) fn imports(pickle: &Pickle, whose: Whose<'_>) -> Vec<Problem> {
         );
         problems.push(whose.problem(ProblemKind::NeedsFullUnpickle, &message));
     }
-    let Names { dangerous, full, mut odd } = names(pickle, whose.torchscript);
+    let Names { dangerous, full, mut odd } = names(pickle, whose);
     if !dangerous.is_empty() {
         problems.push(whose.problem(ProblemKind::UnsafePickle, &format!("loading it would run {}", list(&dangerous))));
     }
@@ -106,12 +109,15 @@ fn list(names: &[(String, usize)]) -> String {
     }
 }
 
-fn names(pickle: &Pickle, torchscript: bool) -> Names {
+fn names(pickle: &Pickle, whose: Whose<'_>) -> Names {
     let unsafe_ids = unsafe_imports(pickle);
     let called: HashSet<u32> = called(pickle).collect();
     let mut names = Names::default();
     for (index, global) in (0u32..).zip(&pickle.globals) {
-        if torchscript && global.module.starts_with("__torch__") {
+        if whose.torchscript && global.module.starts_with("__torch__") {
+            continue;
+        }
+        if whose.functions && agent::rebuilds(&global.module, &global.name) {
             continue;
         }
         let name = (format!("{}.{}", cut(&global.module), cut(&global.name)), global.position);
@@ -128,6 +134,9 @@ fn names(pickle: &Pickle, torchscript: bool) -> Names {
     for node in &pickle.nodes {
         let Node::Call { function, arguments, .. } = node else { continue };
         if pickle.global(*function).is_some() || names.dangerous.len() > NAMED {
+            continue;
+        }
+        if whose.functions && agent::makes_code(pickle, *function) {
             continue;
         }
         if makers::called(pickle, *function, *arguments) == Trust::Dangerous {
@@ -202,6 +211,8 @@ pub(crate) struct Judged {
     pub first: Pickle,
     /// Why the first cannot be followed to its end.
     pub error: Option<PickleError>,
+    /// Whether a function is rebuilt in one of them from its code.
+    pub functions: bool,
     pub problems: Vec<Problem>,
 }
 
@@ -219,6 +230,8 @@ pub(crate) fn part(part: &mut Part<'_>, whose: Whose<'_>) -> io::Result<Judged> 
     let mut stream = part.stream()?;
     let (mut first, error) = pickle::follow(&mut *stream);
     problems.extend(imports(&first, whose));
+    let rebuilds = |pickle: &Pickle| pickle.globals.iter().any(|g| agent::rebuilds(&g.module, &g.name));
+    let mut functions = rebuilds(&first);
     gather(&first, 0);
     let mut at = first.length;
     if error.is_none() {
@@ -237,6 +250,7 @@ pub(crate) fn part(part: &mut Part<'_>, whose: Whose<'_>) -> io::Result<Judged> 
             // That the first is of torch's own protocol decides how the file loads.
             next.unrestricted = None;
             problems.extend(imports(&next, whose).into_iter().filter(|f| f.kind == ProblemKind::UnsafePickle));
+            functions |= rebuilds(&next);
             gather(&next, at);
             at = at.saturating_add(next.length);
             (count, objects) = (count + 1, objects.saturating_add(next.objects()));
@@ -284,7 +298,7 @@ pub(crate) fn part(part: &mut Part<'_>, whose: Whose<'_>) -> io::Result<Judged> 
             }
         }
     }
-    Ok(Judged { first, error, problems })
+    Ok(Judged { first, error, functions, problems })
 }
 
 /// Judges the pickles of all of a file from a place on.

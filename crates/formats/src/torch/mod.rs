@@ -1,6 +1,7 @@
 //! `PyTorch` files (`.bin`, `.pt`, `.pth`), read from untrusted bytes and never executed: the zip
 //! format of `caffe2/serialize/inline_container.cc`, and what else goes by those names.
 
+mod agent;
 mod archive;
 mod directory;
 mod dtype;

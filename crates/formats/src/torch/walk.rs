@@ -4,8 +4,9 @@
 use std::cell::Cell;
 use std::io::{self, Read, Seek};
 
+use super::agent;
 use super::archive;
-use super::directory::{self, Entry};
+use super::directory::{self, Entry, Method};
 use super::headers;
 use super::judge::{self, BUDGET, NESTED, Whose};
 use super::part::{Packing, Part, Source};
@@ -40,6 +41,7 @@ enum Kind {
 fn kind(head: &[u8], name: &str) -> Kind {
     let starts = |magic: &[u8]| head.starts_with(magic);
     let pickled = is_pickle_name(name);
+    let closed = CLOSED.iter().find(|(magic, _)| starts(magic));
     if starts(b"PK\x03\x04") {
         Kind::Zip
     } else if headers::is_tar(head) {
@@ -54,18 +56,39 @@ fn kind(head: &[u8], name: &str) -> Kind {
         Kind::Pickle
     } else if pickled && matches!(head, [0x78, flags, ..] if (0x7800 + u16::from(*flags)).is_multiple_of(31)) {
         Kind::Zlib
-    } else if pickled && starts(b"BZh") {
-        Kind::Closed("bzip2")
-    } else if pickled && starts(b"\xfd7zXZ\0") {
-        Kind::Closed("xz")
-    } else if pickled && starts(b"\x04\x22\x4d\x18") {
-        Kind::Closed("lz4")
+    } else if let Some((_, how)) = closed.filter(|_| !is_text(name)) {
+        Kind::Closed(how)
+    } else if pickled && starts(b"\x5d\0") {
+        // Too short to tell anything of a file of another name.
+        Kind::Closed("lzma")
+    } else if pickled && starts(b"ZF") {
+        Kind::Closed("joblib's former way")
     } else if pickled {
         Kind::Pickle
     } else if matches!(head.first(), Some(b'c' | b'(' | b']' | b'}')) {
         Kind::Perhaps
     } else {
         Kind::Other
+    }
+}
+
+/// Compressed files that are not read here: joblib unpacks them by these bytes, whatever a file is called.
+const CLOSED: &[(&[u8], &str)] =
+    &[(b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"\x04\x22\x4d\x18", "lz4"), (b"\x28\xb5\x2f\xfd", "zstd")];
+
+/// Whether a name says that text or a table of data is compressed: no loader looks for pickles there.
+fn is_text(name: &str) -> bool {
+    const PACKED: &[&str] = &["bz2", "xz", "lz4", "zst"];
+    const TEXT: &[&str] = &[
+        "txt", "csv", "tsv", "json", "jsonl", "ndjson", "xml", "html", "md", "sql", "log", "yaml", "yml", "parquet",
+        "arrow", "warc", "vcf", "fasta", "fastq", "conllu", "arpa",
+    ];
+    let name = name.to_ascii_lowercase();
+    let is = |known: &[&str], ending: &str| known.contains(&ending);
+    match name.rsplit_once('.') {
+        Some((stem, ending)) if is(PACKED, ending) => stem.rsplit_once('.').is_some_and(|(_, ending)| is(TEXT, ending)),
+        Some((_, ending)) => is(TEXT, ending),
+        None => false,
     }
 }
 
@@ -123,10 +146,7 @@ fn content(part: &mut Part<'_>, name: &str, whose: Whose<'_>) -> Vec<Problem> {
     }
     let judged = match kind {
         Kind::Other => return Vec::new(),
-        Kind::Closed(how) => {
-            let message = format!("it is compressed by {how}, and nothing in it was judged");
-            return vec![whose.problem(ProblemKind::WeightsUnread, &message)];
-        }
+        Kind::Closed(how) => return vec![closed(how, whose)],
         Kind::Zip => opened(part, |file, length| zip(file, length, name, whose)),
         Kind::Tar => opened(part, |file, length| Ok(tar(file, length, &head, whose))),
         Kind::Npy => npy(part, whose),
@@ -141,6 +161,10 @@ fn content(part: &mut Part<'_>, name: &str, whose: Whose<'_>) -> Vec<Problem> {
         let message = format!("what is in it cannot be judged: {}", complaint(&error));
         vec![whose.problem(ProblemKind::ArchiveInvalid, &message).severity(Severity::Warning)]
     })
+}
+
+fn closed(how: &str, whose: Whose<'_>) -> Problem {
+    whose.problem(ProblemKind::WeightsUnread, &format!("it is compressed by {how}, and nothing in it was judged"))
 }
 
 fn opened(
@@ -176,6 +200,17 @@ fn zip(file: &mut dyn Source, length: u64, name: &str, whose: Whose<'_>) -> io::
         let name = String::from_utf8_lossy(&entry.name);
         if &*entry.name == b"config.json" && entries.iter().any(|e| &*e.name == b"metadata.json") {
             problems.extend(keras(file, entry, whose)?);
+        }
+        if entry.method == Method::Other && entry.size > 0 {
+            let message =
+                format!("its file {} is compressed in a way that is not read here, and was not judged", Quote(&name));
+            problems.push(whose.problem(ProblemKind::WeightsUnread, &message));
+        }
+        if &*entry.name == agent::RECORD
+            && let Some(mut part) = Part::of(file, entry)
+        {
+            let text = part.head(CONFIG)?;
+            problems.extend(agent::judged(&text, whose));
         }
         problems.extend(record(file, &name, entry, whose));
     }
@@ -253,7 +288,7 @@ fn packed(part: &mut Part<'_>, name: &str, packing: Packing, whose: Whose<'_>) -
     let head = part.head(HEAD)?;
     match kind(&head, name) {
         Kind::Pickle | Kind::Perhaps => pickles(&mut part, name, whose),
-        Kind::Tar | Kind::Zip | Kind::Npy => {
+        Kind::Tar | Kind::Zip | Kind::Npy | Kind::Gzip => {
             let Some(size) = part.length_within(whose.budget)? else {
                 let message = "it is compressed and too large for this reader, and nothing in it was judged";
                 return Ok(vec![whose.problem(ProblemKind::WeightsUnread, message)]);
@@ -261,6 +296,7 @@ fn packed(part: &mut Part<'_>, name: &str, packing: Packing, whose: Whose<'_>) -
             part.size = size;
             Ok(within(&mut part, "inside", whose))
         }
+        Kind::Closed(how) => Ok(vec![closed(how, whose)]),
         _ => Ok(Vec::new()),
     }
 }

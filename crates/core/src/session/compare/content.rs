@@ -111,7 +111,7 @@ impl Pair<'_> {
         let mut failures = 0;
         loop {
             let ask = Ask::Part(range.clone());
-            let refused = |error: HubError| Box::new(Self::refused(entry, &error));
+            let refused = |error: HubError| Box::new(self.refused(entry, &error));
             let mut answer = self
                 .mirror
                 .ask(&self.mirror_info, &entry.path, &ask, &self.hosts, self.watch)
@@ -180,7 +180,7 @@ impl Pair<'_> {
 
     async fn stream(&self, entry: &Entry, send: mpsc::Sender<Option<Bytes>>) -> Result<(), Box<Finding>> {
         let fail = |code, message: String| Err(Box::new(Finding::new(code, &entry.path, message)));
-        let refused = |error: HubError| Box::new(Self::refused(entry, &error));
+        let refused = |error: HubError| Box::new(self.refused(entry, &error));
         let (mut at, mut most, mut failures) = (0u64, 0u64, 0);
         loop {
             let rest = at..entry.size;

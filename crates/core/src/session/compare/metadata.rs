@@ -140,7 +140,7 @@ impl Pair<'_> {
     /// Asks the mirror for a file's headers; tells too whether its bytes can be asked for.
     pub(super) async fn head(&self, entry: &Entry) -> (Vec<Finding>, Heard, bool) {
         match self.mirror.ask(&self.mirror_info, &entry.path, &Ask::Head, &self.hosts, self.watch).await {
-            Err(error) => (vec![Self::refused(entry, &error)], Heard::default(), false),
+            Err(error) => (vec![self.refused(entry, &error)], Heard::default(), false),
             Ok(answer) => {
                 if let Some(finding) = stopped(entry, &answer) {
                     return (vec![finding], Heard::default(), false);

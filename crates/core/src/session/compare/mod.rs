@@ -1,6 +1,7 @@
 //! Is a mirror true to its reference? Asks both for the same repo and holds the answers against each
 //! other; keeps nothing on disk. The checks live in `metadata` and `content`.
 
+mod asked;
 mod content;
 mod metadata;
 
@@ -11,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use futures_util::stream::{self, StreamExt as _};
+
+use asked::Said;
 
 use super::{Config, DestinationConfig, Error, Prepared, Session};
 use crate::finding::{Code, Finding, Remedy, Severity};
@@ -89,6 +92,8 @@ struct Pair<'a> {
     mirror: &'a Hub,
     reference_info: Arc<RepoInfo>,
     mirror_info: RepoInfo,
+    /// The mirror has no API, and no headers but those of any server.
+    bytes_only: bool,
     hosts: Hosts,
     config: &'a CompareConfig,
     watch: &'a Watch,
@@ -131,19 +136,34 @@ impl Comparison {
         };
         let info = &prepared.listing.info;
         let (reference, mirror) = (&*self.reference.hub, &*self.mirror.hub);
-        let (_, mirror_info) = mirror.claimed_info(spec.repo_type, &spec.id, &info.revision, &*self.watch).await?;
-        let mut findings = metadata::commits(info, &mirror_info);
-        findings.extend(metadata::downgrade(&self.config));
-        let claims = mirror.claims(&mirror_info, &*self.watch).await?;
-        findings.extend(metadata::listings(&prepared.listing, &claims));
-        let missing = |path: &RepoPath| claims.binary_search_by(|c| c.path.as_str().cmp(path.as_str())).is_err();
         let entries: Vec<&Entry> = prepared.plan.items.iter().map(|i| &i.entry).collect();
+        let hosts = self.hosts(info, &entries).await?;
+        let said = self.ask_mirror(spec, info, &entries, &hosts).await?;
+        let mut findings: Vec<Finding> = metadata::downgrade(&self.config).into_iter().collect();
+        let (bytes_only, nothing) = (matches!(said, Said::BytesOnly), matches!(said, Said::Closed(_)));
+        let mut mirror_commit = None;
+        let (mut mirror_info, mut claims) = (info.clone(), None);
+        match said {
+            Said::Repo(there, listed) => {
+                findings.extend(metadata::commits(info, &there));
+                findings.extend(metadata::listings(&prepared.listing, &listed));
+                mirror_commit = Some(there.commit);
+                (mirror_info, claims) = (there, Some(listed));
+            }
+            Said::BytesOnly => findings.push(self.bytes_only()),
+            Said::Closed(finding) => findings.push(finding),
+        }
+        let missing = |path: &RepoPath| match &claims {
+            Some(claims) => claims.binary_search_by(|c| c.path.as_str().cmp(path.as_str())).is_err(),
+            None => nothing,
+        };
         let pair = Pair {
             reference,
             mirror,
             reference_info: Arc::new(info.clone()),
-            hosts: self.hosts(info, &entries).await?,
+            hosts,
             mirror_info,
+            bytes_only,
             config: &self.config,
             watch: &self.watch,
             progress: &*self.reference.session.progress,
@@ -160,7 +180,7 @@ impl Comparison {
             files.push(file);
         }
         findings.extend(said.finding(files.len()));
-        if self.config.level > Level::Metadata {
+        if self.config.level > Level::Metadata && !nothing {
             findings.extend(self.shards(prepared.clone_for(&pair.mirror_info), &prepared, &findings).await);
         }
         findings.extend(self.limits(waits, seconds));
@@ -173,14 +193,14 @@ impl Comparison {
         one_of_a_kind(&mut findings);
         for file in &mut files {
             let about = |f: &&Finding| f.path.as_deref() == Some(file.path.as_str());
-            file.same = !findings.iter().filter(about).any(|f| f.severity == Severity::Error);
+            file.same &= !findings.iter().filter(about).any(|f| f.severity == Severity::Error);
         }
         Ok(CompareReport {
             repo_type: spec.repo_type,
             repo: spec.id.clone(),
             revision: info.revision.clone(),
             commit: info.commit,
-            mirror_commit: pair.mirror_info.commit,
+            mirror_commit,
             endpoint: ShownUrl::from(&self.config.reference.endpoint).to_string(),
             mirror: self.mirror(),
             level: self.config.level,
@@ -272,7 +292,9 @@ impl Pair<'_> {
             ranges: Vec::new(),
             same: true,
         };
-        let (mut findings, heard, reachable) = self.head(entry).await;
+        let (mut findings, heard, reachable) =
+            if self.bytes_only { (Vec::new(), metadata::Heard::default(), true) } else { self.head(entry).await };
+        file.same = reachable && (!self.bytes_only || self.config.level > Level::Metadata);
         if reachable && self.config.level > Level::Metadata {
             let found = self.content(entry, &mut file).await?;
             findings.extend(found);
@@ -281,7 +303,10 @@ impl Pair<'_> {
     }
 
     /// What the mirror's refusal means.
-    fn refused(entry: &Entry, error: &HubError) -> Finding {
+    fn refused(&self, entry: &Entry, error: &HubError) -> Finding {
+        if let Some(finding) = asked::closed(&self.reference_info, error) {
+            return finding;
+        }
         let code = match error {
             HubError::RateLimited { .. } => Code::RateLimited,
             HubError::Status { status, .. } if status.as_u16() == 429 => Code::RateLimited,
@@ -307,7 +332,9 @@ fn one_of_a_kind(findings: &mut Vec<Finding>) {
     let mut seen = BTreeSet::new();
     // Tensors of one file are many, and each is its own.
     let once = |f: &Finding| {
-        !matches!(f.code, Code::TensorMissing | Code::TensorMisplaced | Code::TensorDuplicate) && f.path.is_some()
+        let denied = f.code == Code::AccessDenied;
+        !matches!(f.code, Code::TensorMissing | Code::TensorMisplaced | Code::TensorDuplicate)
+            && (f.path.is_some() || denied)
     };
     findings.retain(|f| !once(f) || seen.insert((f.path.clone(), f.code)));
     findings.sort_by(|a, b| a.path.cmp(&b.path).then(b.severity.cmp(&a.severity)));

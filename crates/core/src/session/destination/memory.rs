@@ -19,7 +19,7 @@ use crate::model::{
 use crate::progress::{Progress, Silent};
 use crate::report::Report;
 use crate::session::outcome::paths_of;
-use crate::session::{Config, DestinationConfig, Error, Prepared, Session, Statuses, prepare};
+use crate::session::{Config, DestinationConfig, Error, Prepared, Session, Statuses};
 use crate::source::{Source, SourceFile};
 use crate::transfer::mismatch_finding;
 use crate::verify::{Content, Far, ReadSeek, Subject, SubjectFile};
@@ -207,7 +207,7 @@ async fn job_between(source: Arc<MemorySource>) -> (Report, Files) {
     let config = Config::new(crate::hub::HubConfig::new("https://unused.example").unwrap(), DestinationConfig::Nowhere);
     let session = Session::over(vec![source], config, Arc::new(Silent)).unwrap();
     let spec: RepoSpec = "org/model".parse().unwrap();
-    let job = session.prepare(&spec, &Options::default(), prepare::Mode::Real, false).await.unwrap();
+    let job = session.prepare(&spec, &Options::default(), false).await.unwrap();
     let published = Mutex::default();
     let memory = Memory { session: &session, received: Files::new(), published: &published };
     let report = session.run(memory, job, Instant::now()).await.unwrap();

@@ -8,7 +8,7 @@ use crate::finding::Evidence;
 use crate::lock::LockedRepo;
 use crate::model::{CommitId, Entry, Listing, Location, Options, Presence, RepoPath};
 use crate::object_store::{Keys, Mark, ObjectError, Objects, Record, StoredFile};
-use crate::select::{Documents, Selection, Step, select};
+use crate::select::{Budget, Documents, Selection, Step, select};
 use crate::session::{Error, Prepared};
 use crate::verify::{Content, Subject, SubjectFile};
 
@@ -113,10 +113,13 @@ impl RemoteSnapshot {
 pub(super) async fn choose(there: &RemoteSnapshot, listing: &Listing) -> Result<Selection, Error> {
     let options = Options { all: true, ..Options::default() };
     let mut documents = Documents::new();
+    let mut budget = Budget::default();
     loop {
         match select(listing, &options, &documents).map_err(Error::Select)? {
             Step::Done(selection) => return Ok(*selection),
             Step::Need(paths) => {
+                let sizes = paths.iter().filter_map(|path| Some(listing.get(path.as_str())?.size));
+                budget.spend(sizes.filter(|size| *size <= DOCUMENT_LIMIT))?;
                 for path in paths {
                     let key = there.keys.file(&there.commit, &path);
                     let text = match there.objects.small(&key, DOCUMENT_LIMIT).await {

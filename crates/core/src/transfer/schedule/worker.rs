@@ -86,7 +86,11 @@ fn open_blocking(schedule: &Arc<Schedule>, entry: &Entry) -> Result<Opened, Stor
     // is writing.
     if !schedule.options.force {
         let here = match store.presence(&commit, entry)? {
-            Presence::Verified => store.adopt(&commit, entry, None).map(|_| true)?,
+            Presence::Verified => match store.adopt(&commit, entry, None) {
+                // Another process took it away meanwhile.
+                Err(StoreError::Changed(_)) => false,
+                adopted => adopted.map(|_| true)?,
+            },
             // Another tool may have finished it meanwhile; believe its bytes, not its word.
             Presence::Unverified => store.adopt(&commit, entry, None).is_ok(),
             _ => false,

@@ -7,6 +7,7 @@ use super::{Disk, Present};
 use crate::finding::{Evidence, Outcome, Stamp};
 use crate::model::{Entry, Presence};
 use crate::session::{DestinationConfig, Error, Prepared, Statuses};
+use crate::store::{Store, StoreError};
 use crate::verify::Subject;
 
 impl Disk<'_> {
@@ -56,9 +57,14 @@ impl Disk<'_> {
                 (Presence::Unverified, Evidence::Unread) => {
                     let entry = item.entry.clone();
                     // It says why it cannot be read; or it can be by now.
-                    let evidence = self.blocking(move |store| store.adopt(&commit, &entry, None)).await?;
-                    statuses.seen.insert(path.clone(), (evidence, None));
-                    item.presence = Presence::Verified;
+                    let adopt = move |store: &Store| unless_changed(store.adopt(&commit, &entry, None));
+                    match self.blocking(adopt).await? {
+                        Some(evidence) => {
+                            statuses.seen.insert(path.clone(), (evidence, None));
+                            item.presence = Presence::Verified;
+                        }
+                        None => item.presence = Presence::Absent,
+                    }
                 }
                 _ => {}
             }
@@ -68,7 +74,8 @@ impl Disk<'_> {
     }
 
     /// Shows what is here and right in its place, and notes it.
-    pub(super) async fn adopt_present(&self, prepared: &Prepared, statuses: &mut Statuses) -> Result<(), Error> {
+    /// What another process took away meanwhile is fetched.
+    pub(super) async fn adopt_present(&self, prepared: &mut Prepared, statuses: &mut Statuses) -> Result<(), Error> {
         let commit = prepared.listing.info.commit;
         let here = prepared.plan.items.iter().filter(|item| item.presence == Presence::Verified);
         let here: Vec<(Entry, Option<Stamp>)> = here
@@ -79,13 +86,19 @@ impl Disk<'_> {
             .blocking(move |store| {
                 store.set_belongs(&revision, &commit)?;
                 let adopt = |(entry, hashed): (Entry, Option<Stamp>)| {
-                    let evidence = store.adopt(&commit, &entry, hashed)?;
+                    let evidence = unless_changed(store.adopt(&commit, &entry, hashed))?;
                     Ok((entry.path, evidence, hashed.is_some()))
                 };
                 here.into_iter().map(adopt).collect::<Result<Vec<_>, crate::store::StoreError>>()
             })
             .await?;
         for (path, evidence, hashed_here) in adopted {
+            let Some(evidence) = evidence else {
+                statuses.seen.remove(&path);
+                let items = prepared.plan.items.iter_mut().filter(|item| item.entry.path == path);
+                items.for_each(|item| item.presence = Presence::Absent);
+                continue;
+            };
             // What this run hashed itself stays that.
             if !hashed_here || matches!(evidence, Evidence::Hashed(_)) {
                 statuses.seen.insert(path, (evidence, None));
@@ -114,5 +127,13 @@ impl Disk<'_> {
             return Err(Error::NoSpace { needed, free, place });
         }
         Ok(())
+    }
+}
+
+/// `None` where the file changed or went each time that it was looked at: another process works on it.
+fn unless_changed(adopted: Result<Evidence, StoreError>) -> Result<Option<Evidence>, StoreError> {
+    match adopted {
+        Err(StoreError::Changed(_)) => Ok(None),
+        other => other.map(Some),
     }
 }

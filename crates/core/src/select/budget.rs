@@ -1,0 +1,46 @@
+//! How many bytes of documents one selection may read, all together. How large a single one may be is decided by who
+//! reads it.
+
+use super::SelectError;
+
+/// Bytes that all documents of one selection may have together. The indexes of the largest models have some 20 MB.
+const ALL_DOCUMENTS: u64 = 512_000_000;
+
+/// What is left of the bytes that one selection may read.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    left: u64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Budget { left: ALL_DOCUMENTS }
+    }
+}
+
+impl Budget {
+    /// Takes documents of these sizes from what is left, before any of them is read.
+    ///
+    /// # Errors
+    /// [`SelectError::DocumentsTooLarge`] if less is left than they have.
+    pub fn spend(&mut self, sizes: impl IntoIterator<Item = u64>) -> Result<(), SelectError> {
+        let wanted = sizes.into_iter().fold(0, u64::saturating_add);
+        self.left = self.left.checked_sub(wanted).ok_or(SelectError::DocumentsTooLarge { most: ALL_DOCUMENTS })?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_count_together_over_all_rounds() {
+        let mut budget = Budget::default();
+        budget.spend([ALL_DOCUMENTS / 2, 10]).unwrap();
+        budget.spend([]).unwrap();
+        budget.spend([ALL_DOCUMENTS / 2 - 10]).unwrap();
+        assert_eq!(budget.spend([1]), Err(SelectError::DocumentsTooLarge { most: ALL_DOCUMENTS }));
+        assert!(Budget::default().spend([u64::MAX, u64::MAX]).is_err());
+    }
+}

@@ -1,0 +1,64 @@
+//! `--follow-code`: the code that models name in other repos, taken in the same run. Which repos those are is found out by
+//! selection.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use hfget_core::model::{Options, RepoId, RepoSpec};
+use hfget_core::session::Session;
+
+use super::args::Repos;
+use super::endings::Endings;
+
+/// Repos that are followed, one from another: more is a maze.
+const MOST: usize = 32;
+
+/// Repos with code that models of this run name, each once.
+#[derive(Debug, Default)]
+pub(super) struct CodeRepos {
+    wanted: bool,
+    known: BTreeSet<String>,
+    waiting: VecDeque<RepoId>,
+}
+
+impl CodeRepos {
+    /// None yet; `named` are the repos of the run itself, which are taken anyhow.
+    pub(super) fn of(repos: &Repos, named: impl Iterator<Item = String>) -> Self {
+        CodeRepos { wanted: repos.follow_code, known: named.collect(), waiting: VecDeque::new() }
+    }
+
+    /// Adds those that are to be followed and were not named yet.
+    pub(super) fn add(&mut self, repos: &[RepoId]) {
+        for repo in repos.iter().filter(|_| self.wanted) {
+            if self.known.len() < MOST && self.known.insert(repo.as_str().to_owned()) {
+                self.waiting.push_back(repo.clone());
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// The next one, and what of it is to be taken.
+    pub(super) fn next(&mut self) -> Option<(RepoSpec, Options)> {
+        let spec = std::iter::from_fn(|| self.waiting.pop_front()).find_map(|id| id.as_str().parse().ok())?;
+        // It may be a model itself, of which nobody asked for the weights.
+        let options = Options { include: vec!["*.py".to_owned()], ..Options::default() };
+        Some((spec, options))
+    }
+
+    /// Takes all of them, and those that they name in turn. `at` is where they stand in the report.
+    pub(super) async fn get(mut self, session: &Session, mut at: usize, endings: &mut Endings<'_>) {
+        while let Some((spec, options)) = self.next() {
+            let name = spec.repo_type.qualify(&spec.id);
+            match session.get(&spec, &options).await {
+                Ok(report) => {
+                    self.add(&report.code_repos);
+                    endings.report_at(at, &name, report);
+                }
+                Err(error) => endings.error_at(at, &name, &error),
+            }
+            at += 1;
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Models whose code lives in another repo: what the hint says works, and `--follow-code` takes it in the same run.
+
+use hfget_loopback_hub::Repo;
+
+use super::support::{Machine, one_file, tree};
+
+/// A model, the repo that has its code, and one that this code's configuration names in turn.
+fn machine() -> Machine {
+    let model =
+        one_file(64).file("config.json", r#"{"auto_map": {"AutoModel": "code/one--modeling_x.Model"}}"#).revision("v1");
+    let code = Repo::new("code/one")
+        .file("modeling_x.py", "from .helper import y\n")
+        .file("helper.py", "y = 1\n")
+        .file("config.json", r#"{"auto_map": {"AutoConfig": "code/two--conf.Config"}}"#)
+        .lfs("model.safetensors", vec![1; 5000]);
+    let more = Repo::new("code/two").file("conf.py", "x = 1\n").file("README.md", "about");
+    Machine::new([model, code, more])
+}
+
+/// What of a repo is in the cache's snapshot.
+fn here(machine: &Machine, id: &str) -> Vec<String> {
+    let snapshots = tree(&machine.model(id).join("snapshots"));
+    snapshots.into_keys().filter_map(|name| Some(name.split_once('/')?.1.to_owned())).collect()
+}
+
+#[test]
+fn code_in_another_repo_comes_in_the_same_run_pinned_to_a_commit() {
+    let machine = machine();
+    let run = machine.hfget("org/one --follow-code").ends_with(0);
+    assert_eq!(run.out.lines().count(), 2, "a path for each repo: {}", run.out);
+    assert_eq!(here(&machine, "code/one"), ["helper.py", "modeling_x.py"]);
+    let pinned = std::fs::read_to_string(machine.model("code/one").join("refs/main")).unwrap();
+    assert!(machine.model("code/one").join("snapshots").join(pinned).is_dir());
+    // The twin: without the flag it is named, and not taken.
+    let machine = self::machine();
+    machine.hfget("org/one").ends_with(0).says("foreign-code").says("--follow-code");
+    assert!(!machine.model("code/one").exists());
+    machine.hfget("org/one --follow-code --no-code").ends_with(2);
+}
+
+#[test]
+fn a_folder_gets_the_model_and_the_cache_its_code() {
+    let machine = machine();
+    machine.hfget("org/one --local-dir here --revision v1 --follow-code").ends_with(0);
+    assert!(machine.home.path().join("here/model.safetensors").exists());
+    assert!(!machine.home.path().join("here/modeling_x.py").exists());
+    assert_eq!(here(&machine, "code/one"), ["helper.py", "modeling_x.py"]);
+}
+
+#[test]
+fn a_plan_names_the_code_too_and_a_report_has_both() {
+    let machine = machine();
+    let plan = machine.hfget("plan org/one --follow-code --json").ends_with(0).json();
+    let repos: Vec<&str> = plan["plans"].as_array().unwrap().iter().filter_map(|p| p["repo"].as_str()).collect();
+    assert_eq!(repos, ["org/one", "code/one"]);
+    assert!(!machine.model("code/one").exists());
+    let report = machine.hfget("org/one --follow-code --json").ends_with(0).json();
+    let repos: Vec<&str> = report["reports"].as_array().unwrap().iter().filter_map(|r| r["repo"].as_str()).collect();
+    assert_eq!(repos, ["org/one", "code/one"]);
+    // What cannot be had is said, and the model is there all the same.
+    let model = one_file(64).file("config.json", r#"{"auto_map": {"AutoModel": "code/none--m.M"}}"#);
+    let machine = Machine::new([model]);
+    machine.hfget("org/one --follow-code").ends_with(3).says("code/none was not found");
+    assert_eq!(here(&machine, "org/one"), ["config.json", "model.safetensors"]);
+}
+
+#[test]
+fn the_command_that_a_hint_names_works_as_it_stands() {
+    let machine = machine();
+    for flags in ["", " --local-dir here --revision v1 --only safetensors"] {
+        let run = machine.hfget(&format!("org/one{flags}")).ends_with(0);
+        let line = run.err.split('`').find(|part| part.starts_with("hfget code/one")).expect("a command in the hint");
+        let words: Vec<&str> = line.split(' ').skip(1).map(|word| word.trim_matches('\'')).collect();
+        machine.run(words).ends_with(0);
+        assert_eq!(here(&machine, "code/one"), ["helper.py", "modeling_x.py"]);
+        std::fs::remove_dir_all(machine.model("code/one")).unwrap();
+    }
+}
