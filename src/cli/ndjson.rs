@@ -1,5 +1,5 @@
 //! Progress as one JSON object a line on stderr, for programs that draw their own. The events and
-//! their keys are documented in the README; keys are only ever added.
+//! their keys are documented in docs/src/json.md; keys are only ever added.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -37,7 +37,7 @@ fn a_part_that_is_left_out_is_a_warning_with_its_size_and_the_way_to_have_it() {
     let finding = outcome.selection.findings.iter().find(|f| f.code == Code::PartLeftOut).expect("a warning");
     assert_eq!((finding.severity, finding.path.as_deref()), (Severity::Warning, Some("fp8/model.safetensors")));
     assert!(finding.message.contains("5.00 GB"), "{}", finding.message);
-    assert_eq!(finding.hint.as_deref(), Some("to take it, add --include fp8/model.safetensors"));
+    assert_eq!(finding.hint.as_deref(), Some("to take it, add --with fp8/model.safetensors"));
 }
 
 #[test]

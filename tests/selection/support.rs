@@ -187,7 +187,7 @@ pub fn with(options: &Options, take: &str) -> Options {
         match flag {
             "--only" => options.only = Some(value.parse().expect("a family")),
             "--variant" => options.variant = Some(value),
-            "--include" => options.include.push(value),
+            "--with" => options.with.push(value),
             other => panic!("{other} of {take}"),
         }
     }

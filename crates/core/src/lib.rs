@@ -47,7 +47,7 @@ pub mod store;
 pub mod text;
 pub mod verify;
 
-/// The README's code compiles.
+/// The code in the book's page on this library compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
+#[doc = include_str!("../../../docs/src/embedding.md")]
+struct Embedding;

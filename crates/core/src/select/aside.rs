@@ -43,7 +43,7 @@ pub(super) fn flag(view: &View<'_>, picks: &Picks, family: Option<Family>, reaso
             return format!("--only {family}{}", one_variant(family, paths));
         }
     }
-    include(view, paths).unwrap_or_else(|| "--all".to_owned())
+    with(view, paths).unwrap_or_else(|| "--all".to_owned())
 }
 
 /// The variant to name where a family is there as variants only, or as several models.
@@ -62,16 +62,16 @@ fn one_variant(family: Family, paths: &[RepoPath]) -> String {
 }
 
 /// The file, or all that lies in the one folder, in words that mean nothing but that.
-fn include(view: &View<'_>, paths: &[RepoPath]) -> Option<String> {
+fn with(view: &View<'_>, paths: &[RepoPath]) -> Option<String> {
     let literal = |text: &str| !text.contains(['*', '?', '[', ']', '\'']) && !text.chars().any(char::is_control);
     if let [one] = paths {
-        return literal(one.as_str()).then(|| format!("--include {}", quoted(one.as_str())));
+        return literal(one.as_str()).then(|| format!("--with {}", quoted(one.as_str())));
     }
     let first = paths.first()?.as_str().split('/').next()?;
     let together = paths.iter().all(|path| path.as_str().strip_prefix(first).is_some_and(|rest| rest.starts_with('/')));
     // The whole folder must be what was left out, or it takes more than is said.
     let whole = view.listing().entries.iter().filter(|e| e.path.as_str().starts_with(&format!("{first}/"))).count();
-    (together && literal(first) && whole == paths.len()).then(|| format!("--include {}", quoted(&format!("{first}/*"))))
+    (together && literal(first) && whole == paths.len()).then(|| format!("--with {}", quoted(&format!("{first}/*"))))
 }
 
 /// A word as a shell reads it.
