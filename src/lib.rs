@@ -18,6 +18,7 @@ mod cli {
     pub mod paste;
     pub mod progress;
     pub mod remove;
+    pub mod report_file;
     pub mod run;
     pub mod screen;
     pub mod setup;

@@ -11,10 +11,12 @@ use serde_json::json;
 
 use super::advice::Advisor;
 use super::args::CompareArgs;
-use super::screen::{Screen, print_json, result};
+use super::report_file::ReportFile;
+use super::screen::{Screen, json_text, print_json, result};
 use super::setup::{hub, listed};
 use super::upfront::wish;
 use crate::render;
+use crate::render::html::Row;
 
 /// Passes on what is worth a line: small files that are read on the way are not.
 struct Quiet(Arc<dyn Progress>);
@@ -36,8 +38,12 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
             return ExitCode::Usage;
         }
     };
+    let file = match ReportFile::open(args.report.report.as_deref(), "compare", &screen) {
+        Ok(file) => file,
+        Err(end) => return end,
+    };
     let mut end = ExitCode::Verified;
-    let mut values = Vec::new();
+    let (mut values, mut rows) = (Vec::new(), Vec::new());
     for spec in &specs {
         let options = match wish(&args.selection, spec, &[], &screen) {
             Ok(options) => options,
@@ -46,8 +52,9 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
         match comparison.compare(spec, &options).await {
             Ok(mut report) => {
                 end = end.max(report.exit_code());
+                values.push(report.json());
+                rows.push(Row::comparison(&report.repo_type.qualify(&report.repo), &report));
                 if screen.json {
-                    values.push(report.json());
                     continue;
                 }
                 let line = render::compare::line_of(&report);
@@ -62,10 +69,11 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
             Err(error) => {
                 let mut value = screen.error(&spec.repo_type.qualify(&spec.id), &error);
                 end = end.max(error.exit_code());
-                if screen.json {
-                    value["result"] = json!("error");
-                    values.push(value);
-                } else {
+                value["result"] = json!("error");
+                let name = spec.repo_type.qualify(&spec.id);
+                rows.push(Row::error(&name, &error.to_string(), value["hint"].as_str()));
+                values.push(value);
+                if !screen.json {
                     let mirror = comparison.mirror();
                     result(&render::compare::line(spec.repo_type, &spec.id, &mirror, args.level, 0, 0, "error"));
                 }
@@ -75,7 +83,11 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
     if screen.json {
         print_json("comparisons", &values);
     }
-    end
+    match file {
+        None => end,
+        Some(file) if file.is_page() => file.write_page(&rows, end, &screen),
+        Some(file) => file.write(&json_text("comparisons", &values), end, &screen),
+    }
 }
 
 fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparison), String> {

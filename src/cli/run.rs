@@ -1,6 +1,7 @@
 //! The commands that fetch, plan and inspect, and which function each command is.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode as ProcessCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +28,12 @@ use super::lock::{lock, locked};
 use super::papers::{completions, man, offer};
 use super::progress::{say_interrupted, write_line};
 use super::remove::remove;
-use super::screen::{Screen, print_json, result_as_it_is};
+use super::report_file::ReportFile;
+use super::screen::{Screen, json_text, print_json, result_as_it_is};
 use super::setup::{apply_revision, folders, from_file, named, session, specs};
 use super::upfront::{resolve_all, settle, wish};
 use super::verify::verify;
+use crate::render::html::Row;
 
 /// Hides what is secret in the URLs of the command line from all that is shown.
 fn keep_secrets_of(words: &[OsString]) {
@@ -110,7 +113,7 @@ async fn run(cli: Cli) -> ExitCode {
     let events = cli.writes_events();
     let job = async {
         match cli.command {
-            Some(Command::Plan(args)) => plan(&Asked::to_plan(&args), args.deep).await,
+            Some(Command::Plan(args)) => plan(&Asked::to_plan(&args), args.deep, args.report.report.as_deref()).await,
             Some(Command::Verify(args)) => verify(&args).await,
             Some(Command::Inspect(args)) => inspect(&args).await,
             Some(Command::Lock(args)) => lock(args).await,
@@ -121,7 +124,7 @@ async fn run(cli: Cli) -> ExitCode {
             Some(Command::Completions(args)) => completions(&args),
             Some(Command::Man(args)) => man(&args),
             Some(Command::Offer { what }) => offer(what),
-            None if cli.get.dry_run => plan(&Asked::to_get(&cli.get), false).await,
+            None if cli.get.dry_run => plan(&Asked::to_get(&cli.get), false, cli.get.reports.report.as_deref()).await,
             None => get(&cli.get).await,
         }
     };
@@ -151,7 +154,7 @@ async fn get(args: &GetArgs) -> ExitCode {
     if let Some(note) = args.habits.note() {
         screen.note(&note);
     }
-    let mut endings = match Endings::new(&screen, &args.reports) {
+    let mut endings = match Endings::new(&screen, &args.reports, "get") {
         Ok(endings) => endings,
         Err(end) => return end,
     };
@@ -222,8 +225,12 @@ impl<'a> Asked<'a> {
     }
 }
 
-async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
+async fn plan(asked: &Asked<'_>, deep: bool, report: Option<&Path>) -> ExitCode {
     let screen = Screen::new(asked.output, Advisor::new(asked.place.cache_dir.as_deref()));
+    let file = match ReportFile::open(report, "plan", &screen) {
+        Ok(file) => file,
+        Err(end) => return end,
+    };
     let jobs = match setup(asked, &screen).await {
         Ok(ready) => ready,
         Err(end) => return end,
@@ -231,7 +238,7 @@ async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
     // The plan is the result.
     let options = screen.on_stdout();
     let mut end = ExitCode::Verified;
-    let mut values = Vec::new();
+    let (mut values, mut rows) = (Vec::new(), Vec::new());
     for (job, session) in &jobs {
         match job.plan(session).await {
             Ok(mut prepared) => {
@@ -246,9 +253,9 @@ async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
                     end = end.max(ExitCode::VerificationFailed);
                 }
                 let report = prepared.report();
-                if screen.json {
-                    values.push(serde_json::to_value(report).unwrap_or_default());
-                } else {
+                values.push(serde_json::to_value(report).unwrap_or_default());
+                rows.push(Row::plan(&job.name(), &report));
+                if !screen.json {
                     result_as_it_is(&crate::render::plan::human(&report, options));
                 }
                 if let Err(error) = prepared.not_empty() {
@@ -262,7 +269,9 @@ async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
                 }
             }
             Err(error) => {
-                values.push(screen.error(&job.name(), &error));
+                let value = screen.error(&job.name(), &error);
+                rows.push(Row::error(&job.name(), &error.to_string(), value["hint"].as_str()));
+                values.push(value);
                 end = end.max(error.exit_code());
             }
         }
@@ -270,7 +279,11 @@ async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
     if screen.json {
         print_json("plans", &values);
     }
-    end
+    match file {
+        None => end,
+        Some(file) if file.is_page() => file.write_page(&rows, end, &screen),
+        Some(file) => file.write(&json_text("plans", &values), end, &screen),
+    }
 }
 
 /// A repo to work on: as the flags choose, or as a lockfile says.

@@ -23,7 +23,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
             Ok(end) | Err(end) => end,
         };
     }
-    let mut endings = match Endings::new(&screen, &args.reports) {
+    let mut endings = match Endings::new(&screen, &args.reports, "verify") {
         Ok(endings) => endings,
         Err(end) => return end,
     };
@@ -139,7 +139,7 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
     }
     let lock = lock::read(file, screen)?;
     let mut jobs: Vec<(LockedRepo, Option<PathBuf>)> = Vec::new();
-    let mut endings = Endings::new(screen, &args.reports)?;
+    let mut endings = Endings::new(screen, &args.reports, "verify")?;
     for target in &args.targets {
         #[cfg(feature = "object-store")]
         if hfget_core::objects::ObjectUrl::is_meant(target) {

@@ -198,7 +198,7 @@ pub(super) fn count(n: usize, noun: &str) -> String {
     many(n as u64, noun)
 }
 
-fn duration(ms: u64) -> String {
+pub(super) fn duration(ms: u64) -> String {
     match ms {
         0..1000 => format!("{ms} ms"),
         1000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),

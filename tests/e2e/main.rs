@@ -28,6 +28,7 @@ mod odd_disks;
 mod olah;
 mod options;
 mod own_files;
+mod pages;
 mod papers;
 mod patience;
 mod peer_tools;

@@ -386,7 +386,16 @@ pub struct Reports {
     /// What goes to stdout: human (folders), json, junit or github (annotations) [default: human]
     #[arg(long, value_name = "FORM", conflicts_with = "json", hide_short_help = true, hide_possible_values = true)]
     pub format: Option<Format>,
-    /// Also write the report to a file: JUnit's XML if it ends in .xml, else as --format, else JSON
+    /// Also write the report to a file: a page if it ends in .html, JUnit's XML if in .xml, else as --format, else JSON
+    #[arg(long, value_name = "FILE", hide_short_help = true, value_hint = ValueHint::FilePath)]
+    pub report: Option<PathBuf>,
+}
+
+/// The report of a command that says it in no other form.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct ReportArgs {
+    /// Also write the result to a file: a page if it ends in .html, else JSON
     #[arg(long, value_name = "FILE", hide_short_help = true, value_hint = ValueHint::FilePath)]
     pub report: Option<PathBuf>,
 }
