@@ -2,6 +2,7 @@
 //! ends with 0, or with the code that its comment names as "(exit code N)". `console` blocks: the output is the one on
 //! the page, but for times and rates. `HFGET_UPDATE_DOCS=1` writes the output into the pages.
 
+use std::fmt::Write as _;
 use std::process::Command;
 
 use hfget_loopback_hub::{Access, Hub, Repo};
@@ -17,7 +18,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         ".ci/run",
         "cargo run --quiet --release --locked --example quickstart",
     ),
-    ("cargo run --example own_store", ".ci/run", "cargo run --quiet --locked --example own_store"),
+    ("cargo run --example own_store", ".ci/run", "target/debug/examples/own_store"),
     ("cargo test", ".ci/run", "\ncargo test "),
     (
         "cargo install --locked --profile dist --path .",
@@ -91,12 +92,13 @@ fn commands(page: &Page) -> Vec<Typed> {
                 last.line.push_str(line);
                 continues = line.ends_with('\\');
             }
-            (Some(Kind::Script), line) if !is_comment(line) => {
-                let line = line.to_owned();
-                continues = line.ends_with('\\');
-                all.push(Typed { line, kind: Kind::Script, output: vec![], at: at + 1..at + 1 });
+            (Some(Kind::Script), line) => {
+                if !is_comment(line) {
+                    let line = line.to_owned();
+                    continues = line.ends_with('\\');
+                    all.push(Typed { line, kind: Kind::Script, output: vec![], at: at + 1..at + 1 });
+                }
             }
-            (Some(Kind::Script), _) => {}
             (Some(Kind::Console), line) => {
                 if let Some(line) = line.strip_prefix("$ ") {
                     let line = line.to_owned();
@@ -173,7 +175,8 @@ fn run(page: &Page, typed: &[Typed]) -> Option<Vec<(i32, String)>> {
     let mut script = String::new();
     for (at, one) in typed.iter().enumerate() {
         let line = places.iter().fold(one.line.clone(), |line, (from, to)| line.replace(from, to));
-        script.push_str(&format!("{{\n{line}\n}} > {at}.out 2>&1\necho $? > {at}.code\n"));
+        // Writing to a string cannot fail.
+        let _ = write!(script, "{{\n{line}\n}} > {at}.out 2>&1\necho $? > {at}.code\n");
     }
     let mut command = Command::new("bash");
     machine.environment(&mut command);
