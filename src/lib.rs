@@ -17,11 +17,13 @@ mod cli {
     pub mod papers;
     pub mod paste;
     pub mod progress;
+    pub mod progress_lines;
     pub mod remove;
     pub mod report_file;
     pub mod run;
     pub mod screen;
     pub mod setup;
+    pub mod speed;
     pub mod upfront;
     pub mod verify;
     pub mod words;

@@ -162,6 +162,7 @@ async fn get(args: &GetArgs) -> ExitCode {
         Ok(ready) => ready,
         Err(end) => return end,
     };
+    screen.expect(jobs.len());
     let mut ends = before_the_first_byte(&jobs, args).await;
     // What is said first is said before hours of transfer; the report keeps the order that was asked for.
     for (at, ((job, _), end)) in jobs.iter().zip(&mut ends).enumerate() {

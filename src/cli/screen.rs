@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hfget_core::finding::{ExitCode, Severity};
 use hfget_core::hub::is_truthy;
@@ -17,7 +18,11 @@ use super::advice::Advisor;
 use super::args::{self, Output};
 use super::ndjson::{self, Ndjson};
 use super::paste::Kept;
-use super::progress::{Bars, Lines};
+use super::progress::Bars;
+use super::progress_lines::Lines;
+
+/// More repos than this are many: their reports do not fit a screen.
+const MANY: usize = 3;
 
 /// The version of the JSON that goes to stdout.
 const SCHEMA_VERSION: u32 = 1;
@@ -35,6 +40,8 @@ pub(super) struct Screen {
     pub(super) advisor: Advisor,
     kept: Kept,
     pub(super) progress: Arc<dyn Progress>,
+    /// A report that is right is one line.
+    many: AtomicBool,
 }
 
 /// Columns of a terminal, or as many as read well in a file.
@@ -74,7 +81,7 @@ impl Screen {
             args::Progress::Lines | args::Progress::Bars => Arc::new(Lines::new()),
         };
         Screen {
-            human: HumanOptions { width, color, verbose: output.verbose },
+            human: HumanOptions { width, color, verbose: output.verbose, brief: false },
             quiet: output.quiet,
             json: output.json,
             events: how == args::Progress::Json,
@@ -83,6 +90,7 @@ impl Screen {
             advisor,
             kept: Kept::of(std::env::args_os().skip(1).filter_map(|word| word.into_string().ok())),
             progress,
+            many: AtomicBool::new(false),
         }
     }
 
@@ -162,13 +170,19 @@ impl Screen {
         report
     }
 
+    /// Of many repos each one that is right is one line, unless somebody wants to see more.
+    pub(super) fn expect(&self, repos: usize) {
+        self.many.store(repos > MANY && !self.human.verbose, Ordering::Relaxed);
+    }
+
     pub(super) fn report(&self, report: &Report) {
         if self.events {
             ndjson::event("report", serde_json::to_value(report).unwrap_or_default());
             return;
         }
         if !self.quiet {
-            self.say(&render::human(report, self.human));
+            let brief = self.many.load(Ordering::Relaxed);
+            self.say(&render::human(report, HumanOptions { brief, ..self.human }));
         } else if report.exit_code() != ExitCode::Verified {
             let errors = report.findings.iter().filter(|f| f.severity == Severity::Error);
             let mut only_errors = report.clone();

@@ -33,6 +33,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
         Err(bad) => return bad,
     };
     let mut folders = folders.into_iter();
+    screen.expect(args.targets.len());
     for target in &args.targets {
         #[cfg(feature = "object-store")]
         if hfget_core::objects::ObjectUrl::is_meant(target) {
@@ -171,6 +172,7 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
         jobs.extend(lock.repos.into_iter().map(|locked| (locked, None)));
     }
     let session = session(&args.place, &args.transfer, args.deep, screen, None, None)?;
+    screen.expect(jobs.len());
     for (locked, dir) in &jobs {
         match session.verify_locked(locked, dir.as_deref()).await {
             Ok(report) => endings.report(&locked.name(), report),
