@@ -6,10 +6,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use hfget_loopback_hub::{Hub, Repo};
-
-const REPOS: [&str; 6] =
-    ["THUDM/chatglm3-6b", "org/tied-gpt2", "org/tiny-sdxl", "org/tiny-minilm", "org/tiny-lora", "org/bin-only"];
+use hfget_loopback_hub::{Hub, samples};
 
 fn main() -> ExitCode {
     let name = std::env::args_os().next().map(PathBuf::from);
@@ -28,7 +25,10 @@ fn main() -> ExitCode {
 fn run(serve: bool) -> Result<ExitCode, Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/repos");
     let hfget = under_its_other_name()?;
-    let hub = Hub::start(REPOS.map(|id| Repo::new(id).dir(&root.join(id))));
+    let repos = samples(&root);
+    let names: Vec<&str> = repos.iter().map(hfget_loopback_hub::Repo::id).collect();
+    let names = names.join(", ");
+    let hub = Hub::start(repos.clone());
     println!("A Hub runs at {}, on this machine only. It has miniatures of real repos.", hub.endpoint());
     if serve {
         println!("In another terminal:\n");
@@ -42,7 +42,7 @@ fn run(serve: bool) -> Result<ExitCode, Box<dyn Error>> {
         ] {
             println!("  hfget {line}");
         }
-        println!("\nIt serves {}. Ctrl-C stops it.", REPOS.join(", "));
+        println!("\nIt serves {names}. The documentation in docs/ uses the same repos. Ctrl-C stops it.");
         loop {
             std::thread::park();
         }

@@ -145,6 +145,33 @@ pub(super) fn hub(endpoint: Option<&str>, pasted: Option<&str>, offline: bool) -
     }
 }
 
+/// Credentials that other programs read and this one does not: who has set them must not wonder why they are refused.
+fn not_read(
+    place: &Place,
+    destination: &Destination,
+    offline: bool,
+    env: impl Fn(&str) -> Option<std::ffi::OsString>,
+) -> Vec<&'static str> {
+    let set = |name: &str| env(name).is_some_and(|value| !value.is_empty());
+    let is_s3 = |url: &str| url.starts_with("s3://");
+    let named = place.mirror.iter().chain(&place.endpoint).any(|url| is_s3(url));
+    #[cfg(feature = "object-store")]
+    let named = named || matches!(destination, Destination::Objects(url) if is_s3(&url.to_string()));
+    #[cfg(not(feature = "object-store"))]
+    let _ = destination;
+    let mut notes = Vec::new();
+    if named && set("AWS_PROFILE") && !set("AWS_ACCESS_KEY_ID") {
+        notes.push(
+            "AWS_PROFILE is set, and hfget does not read profiles; \
+             `eval \"$(aws configure export-credentials --format env)\"` puts the credentials into the environment",
+        );
+    }
+    if set("HF_OIDC_RESOURCE") && !offline && place.token.is_none() {
+        notes.push("HF_OIDC_RESOURCE is set, and hfget does not exchange such tokens; set HF_TOKEN");
+    }
+    notes
+}
+
 /// A session as the flags and the environment say; `elsewhere`, when given, is where files go instead.
 pub(super) fn session(
     place: &Place,
@@ -206,6 +233,9 @@ pub(super) fn session(
             Destination::Cache { root, symlinks: !env_flag("HF_HUB_DISABLE_SYMLINKS") }
         }
     };
+    for note in not_read(place, &destination, offline, env) {
+        screen.note(&note);
+    }
     let policy = Policy::new(transfer.deny.iter().copied(), transfer.allow.iter().copied()).map_err(|error| {
         screen.fail("--allow", &error, None);
         ExitCode::Usage

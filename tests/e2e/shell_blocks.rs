@@ -5,11 +5,11 @@
 use std::fmt::Write as _;
 use std::process::Command;
 
-use hfget_loopback_hub::{Access, Hub, Repo};
+use hfget_loopback_hub::{Hub, Repo, samples};
 
 use super::docs::{Page, page, pages, root};
 use super::objects::S3;
-use super::support::{CHATGLM, Machine, binary, fixture, safetensors};
+use super::support::{Machine, binary};
 
 /// Commands that no test of this file runs: the file that runs them, and the words of it that do.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
@@ -32,26 +32,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
 
 /// The repos that the pages speak of.
 fn repos() -> Vec<Repo> {
-    let gguf = || {
-        let mut bytes = b"GGUF\x03\0\0\0".to_vec();
-        bytes.extend([0; 16]);
-        bytes
-    };
-    let model = |name: &str| {
-        Repo::new(name)
-            .file("config.json", r#"{"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}"#)
-            .file("tokenizer.json", r#"{"version": "1.0", "model": {"type": "WordLevel", "vocab": {}}}"#)
-            .file("README.md", "# A model\n")
-            .lfs("model.safetensors", safetensors("transformer.wte.weight", 1000))
-    };
-    vec![
-        fixture(CHATGLM),
-        fixture("org/tiny-sdxl"),
-        model("org/model").revision("v1.0"),
-        model("org/gated").access(Access::Gated),
-        Repo::new("org/model-GGUF").lfs("model-Q4_K_M.gguf", gguf()).lfs("model-Q8_0.gguf", gguf()),
-        Repo::new("org/data").kind("datasets").file("README.md", "# Data\n").file("data/train.csv", "a,b\n1,2\n"),
-    ]
+    samples(&root().join("tests/fixtures/repos"))
 }
 
 #[derive(Debug, PartialEq)]

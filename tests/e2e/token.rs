@@ -260,3 +260,24 @@ fn advice_on_revisions_is_read_with_a_bound() {
     let run = machine.hfget("org/one@nope").ends_with(3).says("no revision");
     assert!(!run.err.contains("far"), "{}", run.err);
 }
+
+/// What other programs read and hfget does not is said where it matters, and nowhere else.
+#[test]
+fn credentials_that_are_not_read_are_named() {
+    let machine = Machine::new([one_file(64)]);
+    let run = |line: &str, variables: &[(&str, &str)]| -> String {
+        let mut command = machine.command();
+        command.args(line.split(' ')).envs(variables.iter().copied());
+        Run::from(command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").env("AWS_REGION", "x").output().unwrap()).err
+    };
+    let profile = ("AWS_PROFILE", "work");
+    let keys = [profile, ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
+    let said = "AWS_PROFILE is set, and hfget does not read profiles";
+    assert!(run("org/one --mirror s3://bucket/x", &keys[..1]).contains(said));
+    assert!(!run("org/one --mirror s3://bucket/x", &keys).contains(said));
+    assert!(!run("org/one", &keys[..1]).contains(said));
+    let said = "HF_OIDC_RESOURCE is set";
+    assert!(run("org/one", &[("HF_OIDC_RESOURCE", "org/one")]).contains(said));
+    assert!(!run("org/one --offline", &[("HF_OIDC_RESOURCE", "org/one")]).contains(said));
+    assert!(!run("org/one", &[("HF_OIDC_RESOURCE", "")]).contains(said));
+}

@@ -12,11 +12,13 @@ mod bytes_of;
 mod fault;
 mod repo;
 mod resolve;
+mod samples;
 mod server;
 mod tls;
 
 pub use fault::{Fault, Kind, Place};
 pub use repo::{Access, Repo};
+pub use samples::samples;
 pub use server::{Dialect, Hub, Options, Request, TOKEN, Tls};
 
 /// The SHA-256 of some bytes.
