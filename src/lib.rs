@@ -11,6 +11,7 @@ mod cli {
     pub mod endings;
     pub mod habits;
     pub mod inspect;
+    pub mod keyless;
     pub mod list;
     pub mod lock;
     pub mod ndjson;

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::advice::Advisor;
 use super::args::CompareArgs;
+use super::keyless::job_token;
 use super::report_file::ReportFile;
 use super::screen::{Screen, json_text, print_json, result};
 use super::setup::{hub, listed};
@@ -33,7 +34,8 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
     let screen = Screen::new(&args.output, Advisor::new(None));
     let (specs, comparison) = match setup(args, &screen) {
         Ok(ready) => ready,
-        Err(text) => {
+        Err(Stop::Said(end)) => return end,
+        Err(Stop::Because(text)) => {
             screen.fail("", &text, None);
             return ExitCode::Usage;
         }
@@ -90,7 +92,27 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
     }
 }
 
-fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparison), String> {
+/// Why there is nothing to compare.
+enum Stop {
+    /// The command line makes no sense.
+    Because(String),
+    /// Somebody has said so.
+    Said(ExitCode),
+}
+
+impl From<String> for Stop {
+    fn from(why: String) -> Self {
+        Stop::Because(why)
+    }
+}
+
+impl From<&str> for Stop {
+    fn from(why: &str) -> Self {
+        Stop::Because(why.to_owned())
+    }
+}
+
+fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparison), Stop> {
     let mut specs = args.repos.clone();
     if let Some(file) = &args.from_file {
         specs.extend(listed(file)?);
@@ -110,6 +132,9 @@ fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparis
         screen.note(withheld);
     }
     args.patience.apply(&mut reference);
+    if specs[0].endpoint.is_none() || args.endpoint.is_some() {
+        job_token(&mut reference, screen).map_err(Stop::Said)?;
+    }
     if ["s3://", "gs://", "az://"].iter().any(|scheme| args.mirror.starts_with(scheme)) {
         return Err(
             "an object store is no server to compare with: `hfget verify URL` holds it against its manifest".into()

@@ -12,6 +12,7 @@ use hfget_core::session::{Config, Destination, Session};
 use hfget_core::text::printable;
 
 use super::args::{Place, Repos, Transfer};
+use super::keyless::job_token;
 use super::screen::{Screen, env_flag};
 use super::words::{self, Named};
 
@@ -149,9 +150,8 @@ pub(super) fn hub(endpoint: Option<&str>, pasted: Option<&str>, offline: bool) -
 fn not_read(
     place: &Place,
     destination: &Destination,
-    offline: bool,
     env: impl Fn(&str) -> Option<std::ffi::OsString>,
-) -> Vec<&'static str> {
+) -> Option<&'static str> {
     let set = |name: &str| env(name).is_some_and(|value| !value.is_empty());
     let is_s3 = |url: &str| url.starts_with("s3://");
     let named = place.mirror.iter().chain(&place.endpoint).any(|url| is_s3(url));
@@ -159,17 +159,10 @@ fn not_read(
     let named = named || matches!(destination, Destination::Objects(url) if is_s3(&url.to_string()));
     #[cfg(not(feature = "object-store"))]
     let _ = destination;
-    let mut notes = Vec::new();
-    if named && set("AWS_PROFILE") && !set("AWS_ACCESS_KEY_ID") {
-        notes.push(
-            "AWS_PROFILE is set, and hfget does not read profiles; \
-             `eval \"$(aws configure export-credentials --format env)\"` puts the credentials into the environment",
-        );
-    }
-    if set("HF_OIDC_RESOURCE") && !offline && place.token.is_none() {
-        notes.push("HF_OIDC_RESOURCE is set, and hfget does not exchange such tokens; set HF_TOKEN");
-    }
-    notes
+    (named && set("AWS_PROFILE") && !set("AWS_ACCESS_KEY_ID")).then_some(
+        "AWS_PROFILE is set, and hfget does not read profiles; \
+         `eval \"$(aws configure export-credentials --format env)\"` puts the credentials into the environment",
+    )
 }
 
 /// A session as the flags and the environment say; `elsewhere`, when given, is where files go instead.
@@ -210,6 +203,13 @@ pub(super) fn session(
         }
         screen.note(&"--token stays in the history of the shell, and other users can see it; set HF_TOKEN instead");
     }
+    // The host of a pasted address is not the one that trusts this job.
+    let foreign = pasted.is_some()
+        && self::hub(place.endpoint.as_deref(), None, offline)
+            .is_ok_and(|own| own.endpoint.origin() != hub.endpoint.origin());
+    if place.token.is_none() && !offline && !foreign {
+        job_token(&mut hub, screen)?;
+    }
     let mut mirrors = Vec::new();
     for url in &place.mirror {
         let mirror = hub.mirror(url).map_err(|error| {
@@ -233,7 +233,7 @@ pub(super) fn session(
             Destination::Cache { root, symlinks: !env_flag("HF_HUB_DISABLE_SYMLINKS") }
         }
     };
-    for note in not_read(place, &destination, offline, env) {
+    if let Some(note) = not_read(place, &destination, env) {
         screen.note(&note);
     }
     let policy = Policy::new(transfer.deny.iter().copied(), transfer.allow.iter().copied()).map_err(|error| {

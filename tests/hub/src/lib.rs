@@ -10,6 +10,7 @@
 mod api;
 mod bytes_of;
 mod fault;
+mod keyless;
 mod repo;
 mod resolve;
 mod samples;
@@ -17,6 +18,7 @@ mod server;
 mod tls;
 
 pub use fault::{Fault, Kind, Place};
+pub use keyless::{JOB, RESOURCE};
 pub use repo::{Access, Repo};
 pub use samples::samples;
 pub use server::{Dialect, Hub, Options, Request, TOKEN, Tls};

@@ -8,6 +8,7 @@ mod config;
 mod error;
 mod headers;
 mod host;
+mod keyless;
 mod listing;
 #[cfg(feature = "object-store")]
 mod objects;
@@ -27,6 +28,7 @@ pub use config::{ConfigError, HubConfig, Token, Transport, Withheld, cache_dir, 
 #[cfg(feature = "object-store")]
 pub(crate) use error::innermost;
 pub use error::{HubError, ShownUrl};
+pub use keyless::{Keyless, KeylessError};
 pub use open::{Body, Remote};
 pub(crate) use probe::{Answer, Ask, Hosts, Stop};
 pub use retry::RetryPolicy;
