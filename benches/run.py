@@ -25,7 +25,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORK = pathlib.Path("/dev/shm/hfget-bench")
 REPOS = WORK / "repos"
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "dist"
 HFGET = TARGET / "hfget"
 HF = pathlib.Path(os.environ.get("HFGET_PYTHON_BIN", ROOT / ".venv" / "bin")) / "hf"
 FULL, SLOW = "127.0.0.2:8471", "127.0.0.2:8472"
@@ -161,11 +161,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", default="", help="tools whose names contain this")
     parser.add_argument("--against", type=pathlib.Path, help="another hfget, such as the build before a change")
-    parser.add_argument("--built", action="store_true", help="use what is in target/release, and build nothing")
+    parser.add_argument("--built", action="store_true", help="use what is in target/dist, and build nothing")
     parser.add_argument("work", nargs="*", default=["one", "four", "small", "slow", "xet", "killed", "verify", "nothing"])
     options = parser.parse_args()
     if not options.built:
-        build = ["cargo", "build", "--quiet", "--release"]
+        build = ["cargo", "build", "--quiet", "--profile", "dist"]
         subprocess.run([*build, "--bin", "hfget", "--example", "hf_hub_get"], cwd=ROOT, check=True)
         subprocess.run([*build, "-p", "hfget-loopback-hub", "-p", "hfget-loopback-cas"], cwd=ROOT, check=True)
     # In a process of its own: a child's peak memory starts at its parent's.

@@ -19,7 +19,7 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "dist"
 HFGET = TARGET / "hfget"
 LINE = "| {:<34} | {:>9} | {:>7} | {:>7} | {:>8} | {:>8} |"
 
@@ -250,7 +250,7 @@ def main():
     parser.add_argument("work", nargs="*", choices=[[], *WORKS], help="all of it by default")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("/var/tmp/hfget-scale"))
     arguments = parser.parse_args()
-    subprocess.run(["cargo", "build", "--release", "--workspace", "--quiet"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--profile", "dist", "--workspace", "--quiet"], cwd=ROOT, check=True)
     print(LINE.format("work", "N", "s", "CPU s", "peak MB", "requests"))
     print("|---|---|---|---|---|---|")
     for name in arguments.work or WORKS:

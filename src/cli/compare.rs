@@ -11,11 +11,14 @@ use serde_json::json;
 
 use super::advice::Advisor;
 use super::args::CompareArgs;
-use super::screen::{Screen, print_json, result};
+use super::keyless::job_token;
+use super::report_file::ReportFile;
+use super::screen::{Screen, json_text, print_json, result};
 use super::setup::{hub, listed};
 use super::upfront::wish;
 use crate::exit::{Ends, ExitCode};
 use crate::render;
+use crate::render::html::Row;
 
 /// Passes on what is worth a line: small files that are read on the way are not.
 struct Quiet(Arc<dyn Progress>);
@@ -32,13 +35,18 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
     let screen = Screen::new(&args.output, Advisor::new(None));
     let (specs, comparison) = match setup(args, &screen) {
         Ok(ready) => ready,
-        Err((text, hint)) => {
+        Err(Stop::Said(end)) => return end,
+        Err(Stop::Because(text, hint)) => {
             screen.fail("", &text, hint);
             return ExitCode::Usage;
         }
     };
+    let file = match ReportFile::open(args.report.report.as_deref(), "compare", &screen) {
+        Ok(file) => file,
+        Err(end) => return end,
+    };
     let mut end = ExitCode::Verified;
-    let mut values = Vec::new();
+    let (mut values, mut rows) = (Vec::new(), Vec::new());
     for spec in &specs {
         let options = match wish(&args.selection, spec, &[], &screen) {
             Ok(options) => options,
@@ -48,11 +56,12 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
         match comparison.compare(spec, &options).await {
             Ok(mut report) => {
                 end = end.max(report.exit_code());
+                let mut value = serde_json::to_value(&report).unwrap_or_default();
+                value["result"] = report.result().into();
+                value["exit_code"] = (report.exit_code() as u8).into();
+                values.push(screen.with_hints(value, &report.findings, &name));
+                rows.push(Row::comparison(&name, &report, &|remedy| screen.words(remedy, &name)));
                 if screen.json {
-                    let mut value = serde_json::to_value(&report).unwrap_or_default();
-                    value["result"] = report.result().into();
-                    value["exit_code"] = (report.exit_code() as u8).into();
-                    values.push(screen.with_hints(value, &report.findings, &name));
                     continue;
                 }
                 let line = render::compare::line_of(&report);
@@ -67,10 +76,10 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
             Err(error) => {
                 let mut value = screen.error(&name, &error);
                 end = end.max(error.exit_code());
-                if screen.json {
-                    value["result"] = json!("error");
-                    values.push(value);
-                } else {
+                value["result"] = json!("error");
+                rows.push(Row::error(&name, &error.to_string(), value["hint"].as_str()));
+                values.push(value);
+                if !screen.json {
                     let mirror = comparison.mirror();
                     result(&render::compare::line(spec.repo_type, &spec.id, &mirror, args.level, 0, 0, "error"));
                 }
@@ -80,22 +89,31 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
     if screen.json {
         print_json("comparisons", &values);
     }
-    end
+    match file {
+        None => end,
+        Some(file) if file.is_page() => file.write_page(&rows, end, &screen),
+        Some(file) => file.write(&json_text("comparisons", &values), end, &screen),
+    }
 }
 
-/// What is wrong, and what to do about it.
-type Complaint = (String, Option<&'static str>);
+/// Why there is nothing to compare.
+enum Stop {
+    /// The command line makes no sense; and what to do about it.
+    Because(String, Option<&'static str>),
+    /// Somebody has said so.
+    Said(ExitCode),
+}
 
 /// A complaint about a server's configuration.
-fn misconfigured(error: &ConfigError) -> Complaint {
-    (error.to_string(), render::remedies::of_config(error))
+fn misconfigured(error: &ConfigError) -> Stop {
+    Stop::Because(error.to_string(), render::remedies::of_config(error))
 }
 
-fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparison), Complaint> {
-    let complain = |text: &str| Err((text.to_owned(), None));
+fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparison), Stop> {
+    let complain = |text: &str| Err(Stop::Because(text.to_owned(), None));
     let mut specs = args.repos.clone();
     if let Some(file) = &args.from_file {
-        specs.extend(listed(file).map_err(|error| (error, None))?);
+        specs.extend(listed(file).map_err(|error| Stop::Because(error, None))?);
     }
     if specs.is_empty() {
         return complain("name a repo to compare");
@@ -112,6 +130,9 @@ fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparis
         screen.note(&render::remedies::withheld(withheld));
     }
     args.patience.apply(&mut reference.timing);
+    if specs[0].endpoint.is_none() || args.endpoint.is_some() {
+        job_token(&mut reference, screen).map_err(Stop::Said)?;
+    }
     if ["s3://", "gs://", "az://"].iter().any(|scheme| args.mirror.starts_with(scheme)) {
         return complain(
             "hfget cannot compare with an object store; to check one against its manifest, run `hfget verify URL`",
@@ -127,5 +148,5 @@ fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparis
     config.jobs = args.jobs.into();
     config.allow_hosts.clone_from(&args.allow_host);
     let progress: Arc<dyn Progress> = Arc::new(Quiet(Arc::clone(&screen.progress)));
-    Ok((specs, Comparison::new(config, progress).map_err(|error| (error.to_string(), None))?))
+    Ok((specs, Comparison::new(config, progress).map_err(|error| Stop::Because(error.to_string(), None))?))
 }

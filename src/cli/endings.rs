@@ -2,27 +2,18 @@
 //! `JUnit` or annotations for machines, and a file of them on request.
 
 use std::io::IsTerminal as _;
-use std::path::Path;
 
 use hfget_core::report::Report;
 use hfget_core::session::Error;
-use hfget_core::text::hidden;
 
 use crate::exit::{Ends, ExitCode};
-use crate::render::{Ended, github, junit, summary};
+use crate::render::{Ended, github, html, junit, summary};
 use serde_json::Value;
 
 use super::args::{Format, Reports};
 use super::progress::write_line;
+use super::report_file::ReportFile;
 use super::screen::{Screen, json_text, result};
-
-/// Whether a file could be written. One that is there keeps what is in it; a pipe is left alone.
-fn can_write(file: &Path) -> std::io::Result<()> {
-    match std::fs::metadata(file) {
-        Ok(meta) if !meta.is_file() && !meta.is_dir() => Ok(()),
-        _ => std::fs::OpenOptions::new().create(true).append(true).open(file).map(drop),
-    }
-}
 
 enum Ending {
     Report(Box<Report>),
@@ -33,21 +24,17 @@ enum Ending {
 pub(super) struct Endings<'a> {
     screen: &'a Screen,
     reports: &'a Reports,
+    file: Option<ReportFile>,
     /// Where each stands in the order that was asked for.
     all: Vec<(usize, String, Ending)>,
     end: ExitCode,
 }
 
 impl<'a> Endings<'a> {
-    /// Fails, and has said so, where the report's file could not be written: nobody waits hours to learn that.
-    pub fn new(screen: &'a Screen, reports: &'a Reports) -> Result<Self, ExitCode> {
-        if let Some(file) = &reports.report
-            && let Err(error) = can_write(file)
-        {
-            screen.fail("--report", &format!("cannot write {}: {error}", file.display()), None);
-            return Err(ExitCode::Local);
-        }
-        Ok(Endings { screen, reports, all: Vec::new(), end: ExitCode::Verified })
+    /// Those of a run of `command`. Fails, and has said so, where the report's file could not be written.
+    pub fn new(screen: &'a Screen, reports: &'a Reports, command: &'static str) -> Result<Self, ExitCode> {
+        let file = ReportFile::open(reports.report.as_deref(), command, screen)?;
+        Ok(Endings { screen, reports, file, all: Vec::new(), end: ExitCode::Verified })
     }
 
     fn format(&self) -> Format {
@@ -124,6 +111,14 @@ impl<'a> Endings<'a> {
         }
     }
 
+    fn rows(&self) -> Vec<html::Row> {
+        let row = |name: &str, ending: &Ending| match ending {
+            Ending::Report(report) => html::Row::report(name, report, &|remedy| self.screen.words(remedy, name)),
+            Ending::Error { text, json } => html::Row::error(name, text, json["hint"].as_str()),
+        };
+        self.all.iter().map(|(_, name, ending)| row(name, ending)).collect()
+    }
+
     /// Writes what is to be written at the end, and gives the exit code of the worst.
     pub fn finish(mut self) -> ExitCode {
         self.all.sort_by_key(|(at, ..)| *at);
@@ -132,20 +127,16 @@ impl<'a> Endings<'a> {
         if format == Format::Json || !text.is_empty() {
             result(text.trim_end());
         }
-        let Some(file) = &self.reports.report else { return self.end };
+        let Some(file) = &self.file else { return self.end };
+        if file.is_page() {
+            return file.write_page(&self.rows(), self.end, self.screen);
+        }
         // A file is for machines: as its name says, else as stdout has it.
-        let xml = file.extension().is_some_and(|e| e.eq_ignore_ascii_case("xml"));
         let format = match format {
-            _ if xml => Format::Junit,
+            _ if file.is_xml() => Format::Junit,
             Format::Human => Format::Json,
             other => other,
         };
-        match std::fs::write(file, hidden(self.text(format).trim_end()).into_owned() + "\n") {
-            Ok(()) => self.end,
-            Err(error) => {
-                self.screen.fail("--report", &format!("cannot write {}: {error}", file.display()), None);
-                self.end.max(ExitCode::Local)
-            }
-        }
+        file.write(self.text(format).trim_end(), self.end, self.screen)
     }
 }

@@ -1,5 +1,5 @@
 //! Progress as one JSON object a line on stderr, for programs that draw their own. The events and
-//! their keys are documented in the README; keys are only ever added.
+//! their keys are documented in docs/src/json.md; keys are only ever added.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use hfget_core::text::json_for_logs;
 use serde_json::{Value, json};
 
 use super::progress::write_line;
+use super::speed;
 
 /// Between two lines on bytes.
 const EVERY: Duration = Duration::from_millis(500);
@@ -68,12 +69,17 @@ impl Progress for Ndjson {
             }
             Event::Planned(plan) => {
                 self.begin(plan.bytes, plan.bytes.saturating_sub(plan.missing));
+                speed::fetching(plan.bytes, plan.bytes.saturating_sub(plan.missing));
                 event("planned", json!({ "files": plan.files, "bytes": plan.bytes, "missing": plan.missing }));
             }
             Event::FileStarted { path, size, have } => {
                 event("file-started", json!({ "path": path.as_str(), "size": size, "have": have }));
             }
-            Event::FileBytes { bytes, .. } | Event::VerifyBytes { bytes, .. } => self.advance(bytes),
+            Event::FileBytes { bytes, .. } => {
+                speed::arrived(bytes);
+                self.advance(bytes);
+            }
+            Event::VerifyBytes { bytes, .. } => self.advance(bytes),
             Event::FileRestarted { path, why } => {
                 event("file-restarted", json!({ "path": path.as_str(), "why": why }));
             }
@@ -94,6 +100,7 @@ impl Progress for Ndjson {
                 event("waiting", json!({ "path": path.as_str(), "waited_seconds": waited.as_secs() }));
             }
             Event::VerifyStarted { files, bytes } => {
+                speed::fetched();
                 self.begin(bytes, 0);
                 event("verify-started", json!({ "files": files, "bytes": bytes }));
             }

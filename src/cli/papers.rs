@@ -226,7 +226,7 @@ fn ascii(text: &str) -> String {
     out
 }
 
-/// What is asked for most; the README has all of them.
+/// What is asked for most; docs/src/environment.md has all of them.
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("HF_TOKEN", "the token for private and gated repos; it is sent to the endpoint only"),
     ("HF_ENDPOINT", "the Hub to ask, as --endpoint"),

@@ -1,4 +1,4 @@
-//! Progress on stderr: bars on a terminal, a line now and then when piped. What happens is told by
+//! Progress on a terminal: bars, and what they and the lines of `progress_lines.rs` have in common. What happens is told by
 //! the library; nothing is decided here.
 
 use std::collections::HashMap;
@@ -14,9 +14,8 @@ use hfget_core::text::{bytes, hidden, printable};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::ndjson;
+use super::speed::{self, Speed, in_words};
 
-/// How often a piped run says where it is.
-const LINE_EVERY: Duration = Duration::from_secs(5);
 /// Bars of single files shown at once; the total is always shown.
 const FILE_BARS: usize = 8;
 /// Files smaller than this get no bar of their own.
@@ -25,13 +24,15 @@ const SMALL: u64 = 4 << 20;
 /// Bars for a terminal.
 pub struct Bars {
     all: MultiProgress,
-    width: usize,
     state: Mutex<BarState>,
 }
 
 #[derive(Default)]
 struct BarState {
-    total: Option<ProgressBar>,
+    /// Columns of the terminal, and when somebody looked last.
+    width: usize,
+    looked: Option<Instant>,
+    total: Option<Total>,
     files: HashMap<RepoPath, Row>,
     /// The total's words say that everybody waits.
     held: bool,
@@ -40,25 +41,49 @@ struct BarState {
     arrived: Arrived,
 }
 
+/// The bar of everything.
+struct Total {
+    bar: ProgressBar,
+    speed: Arc<Mutex<Speed>>,
+}
+
 /// The bar of a file.
 struct Row {
     bar: ProgressBar,
+    speed: Arc<Mutex<Speed>>,
+    /// As it is, and as there is room for it.
+    whole: String,
     name: String,
     /// Columns for it.
     room: usize,
     /// When bytes came last.
     heard: Arc<Mutex<Instant>>,
+    /// It can be silent: files that are only hashed wait for nobody.
+    watched: bool,
     /// It says what it waits for, in the place of its name.
     waits: bool,
 }
 
 impl Row {
     fn inc(&mut self, n: u64) {
-        *lock(&self.heard) = Instant::now();
+        let now = Instant::now();
+        *lock(&self.heard) = now;
+        lock(&self.speed).add(now, n);
         if std::mem::take(&mut self.waits) {
             self.bar.set_message(self.name.clone());
         }
         self.bar.inc(n);
+    }
+
+    /// As the terminal has room for it.
+    fn fit(&mut self, width: usize) {
+        self.room = width.saturating_sub(columns_before_name(width));
+        self.name = fitting(&self.whole, self.room);
+        let heard = self.watched.then(|| Arc::clone(&self.heard));
+        self.bar.set_style(style(width, "cyan", &self.speed, heard));
+        if !self.waits {
+            self.bar.set_message(self.name.clone());
+        }
     }
 
     /// Says what it waits for.
@@ -71,13 +96,13 @@ impl Row {
 
 /// Files that have their names, of those that a run is to have.
 #[derive(Debug, Clone, Copy, Default)]
-struct Arrived {
-    done: usize,
+pub(super) struct Arrived {
+    pub done: usize,
     files: usize,
 }
 
 impl Arrived {
-    fn of(plan: Planned) -> Self {
+    pub fn of(plan: Planned) -> Self {
         Arrived { done: plan.here, files: plan.files }
     }
 }
@@ -90,7 +115,8 @@ impl fmt::Display for Arrived {
 
 /// Bars for a screen of `width` columns. Where there is no room for everything, the share that is
 /// done and the name are left.
-fn style(width: usize, colour: &str, heard: Option<Arc<Mutex<Instant>>>) -> ProgressStyle {
+fn style(width: usize, colour: &str, speed: &Arc<Mutex<Speed>>, heard: Option<Arc<Mutex<Instant>>>) -> ProgressStyle {
+    let (of_rate, of_left) = (Arc::clone(speed), Arc::clone(speed));
     let template = match width {
         WIDE.. => format!("{{prefix:<6}} {{bar:14.{colour}/dim}} {{done:>19}} {{rate:>11}} {{left:>7}}  {{msg}}"),
         USUAL.. => format!("{{bar:9.{colour}/dim}} {{done:>19}} {{rate:>9}} {{left:>7}}  {{msg}}"),
@@ -103,24 +129,21 @@ fn style(width: usize, colour: &str, heard: Option<Arc<Mutex<Instant>>>) -> Prog
         .with_key("done", |state: &ProgressState, out: &mut dyn fmt::Write| {
             let _ = write!(out, "{} of {}", bytes(state.pos()), bytes(state.len().unwrap_or(0)));
         })
-        .with_key("rate", move |state: &ProgressState, out: &mut dyn fmt::Write| {
+        .with_key("rate", move |_: &ProgressState, out: &mut dyn fmt::Write| {
             let silent = heard.as_ref().map_or(Duration::ZERO, |heard| lock(heard).elapsed());
             if silent >= SILENT {
                 let _ = write!(out, "silent {} s", silent.as_secs());
                 return;
             }
-            // A rate for people: never negative, and a fraction of a byte does not matter.
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            let rate = state.per_sec() as u64;
-            let _ = write!(out, "{}/s", bytes(rate));
+            if let Some(rate) = lock(&of_rate).rate(Instant::now()) {
+                let _ = write!(out, "{}/s", bytes(rate));
+            }
         })
-        .with_key("left", |state: &ProgressState, out: &mut dyn fmt::Write| {
-            let seconds = state.eta().as_secs();
-            let _ = match seconds {
-                0..100 => write!(out, "{seconds} s"),
-                100..6000 => write!(out, "{} min", seconds / 60),
-                _ => write!(out, "{} h", seconds / 3600),
-            };
+        .with_key("left", move |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let rest = state.len().unwrap_or(0).saturating_sub(state.pos());
+            if let Some(left) = lock(&of_left).left(Instant::now(), rest) {
+                let _ = write!(out, "{}", in_words(left));
+            }
         })
 }
 
@@ -165,14 +188,14 @@ fn stop_drawing() {
 
 /// Says that the run was interrupted, below whatever is drawn and the terminal's `^C`.
 pub fn say_interrupted(events: bool) {
-    const TEXT: &str = "interrupted: run it again to resume";
+    let text = speed::interrupted();
     stop_drawing();
     if events {
-        ndjson::event("message", serde_json::json!({ "text": TEXT }));
+        ndjson::event("message", serde_json::json!({ "text": text }));
     } else if std::io::stderr().is_terminal() {
-        write_line(&format!("\n{TEXT}"));
+        write_line(&format!("\n{text}"));
     } else {
-        write_line(TEXT);
+        write_line(&text);
     }
 }
 
@@ -180,7 +203,8 @@ impl Bars {
     /// Draws on stderr.
     pub fn new(width: usize) -> Arc<Self> {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
-        let bars = Arc::new(Bars { all, width, state: Mutex::default() });
+        let state = Mutex::new(BarState { width, ..BarState::default() });
+        let bars = Arc::new(Bars { all, state });
         lock(&SCREEN).replace(Arc::clone(&bars));
         bars
     }
@@ -192,7 +216,7 @@ impl Bars {
             row.bar.finish_and_clear();
         }
         if let Some(total) = state.total.take() {
-            total.finish_and_clear();
+            total.bar.finish_and_clear();
         }
         state.counted.clear();
         let _ = self.all.clear();
@@ -207,62 +231,81 @@ impl Bars {
 
     fn say(&self, line: &str) {
         let mut text = String::new();
-        wrap(&mut text, "", line, self.width);
+        wrap(&mut text, "", line, lock(&self.state).width);
         let _ = self.all.println(hidden(text.trim_end()));
     }
 
     fn begin(&self, prefix: &'static str, total: u64, message: String) {
-        let style = style(self.width, "green", None);
+        let mut state = lock(&self.state);
+        let speed = Arc::new(Mutex::new(Speed::new(Instant::now())));
+        let style = style(state.width, "green", &speed, None);
         let bar = self.all.add(ProgressBar::new(total).with_style(style).with_prefix(prefix).with_message(message));
         bar.enable_steady_tick(Duration::from_millis(200));
-        if let Some(old) = lock(&self.state).total.replace(bar) {
-            old.finish_and_clear();
+        if let Some(old) = state.total.replace(Total { bar, speed }) {
+            old.bar.finish_and_clear();
         }
     }
 
     fn file(&self, prefix: &'static str, path: &RepoPath, size: u64, have: u64) {
         let mut state = lock(&self.state);
+        // It counts as here from the start; a file that begins again loses it.
+        *state.counted.entry(path.clone()).or_default() += have;
         if size >= SMALL && state.files.len() < FILE_BARS {
-            let room = self.width.saturating_sub(columns_before_name(self.width));
-            let name = fitting(&printable(path.as_str()), room);
-            let heard = Arc::new(Mutex::new(Instant::now()));
-            // Files that are only hashed wait for nobody.
-            let watched = (prefix.trim() == "get").then(|| Arc::clone(&heard));
-            let bar = ProgressBar::new(size)
-                .with_style(style(self.width, "cyan", watched))
-                .with_prefix(prefix)
-                .with_message(name.clone())
-                .with_position(have);
+            let bar = ProgressBar::new(size).with_prefix(prefix).with_position(have);
             let bar = match &state.total {
-                Some(total) => self.all.insert_before(total, bar),
+                Some(total) => self.all.insert_before(&total.bar, bar),
                 None => self.all.add(bar),
             };
+            let now = Instant::now();
+            let mut row = Row {
+                bar,
+                speed: Arc::new(Mutex::new(Speed::new(now))),
+                whole: printable(path.as_str()).into_owned(),
+                name: String::new(),
+                room: 0,
+                heard: Arc::new(Mutex::new(now)),
+                watched: prefix.trim() == "get",
+                waits: false,
+            };
+            row.fit(state.width);
             // So that silence shows while it lasts.
-            bar.enable_steady_tick(Duration::from_secs(1));
-            let bar = Row { bar, name, room, heard, waits: false };
-            state.files.insert(path.clone(), bar);
+            row.bar.enable_steady_tick(Duration::from_secs(1));
+            state.files.insert(path.clone(), row);
         }
-        if have > 0
-            && let Some(total) = &state.total
-        {
-            total.inc(have);
-            // What was there before is not speed.
-            total.reset_eta();
+    }
+
+    /// Draws for another width, where the terminal has one now.
+    fn follow_the_terminal(state: &mut BarState, now: Instant) {
+        if state.looked.is_some_and(|looked| now.duration_since(looked) < Duration::from_secs(1)) {
+            return;
         }
-        *state.counted.entry(path.clone()).or_default() += have;
+        state.looked = Some(now);
+        let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
+        let Some(width) = size.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0) else { return };
+        if width == state.width {
+            return;
+        }
+        state.width = width;
+        if let Some(total) = &state.total {
+            total.bar.set_style(style(width, "green", &total.speed, None));
+        }
+        state.files.values_mut().for_each(|row| row.fit(width));
     }
 
     fn advance(&self, path: &RepoPath, n: u64) {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
+        let now = Instant::now();
+        Self::follow_the_terminal(state, now);
         if let Some(row) = state.files.get_mut(path) {
             row.inc(n);
         }
         if let Some(total) = &state.total {
             if std::mem::take(&mut state.held) {
-                total.set_message(state.arrived.to_string());
+                total.bar.set_message(state.arrived.to_string());
             }
-            total.inc(n);
+            lock(&total.speed).add(now, n);
+            total.bar.inc(n);
         }
         *state.counted.entry(path.clone()).or_default() += n;
     }
@@ -272,7 +315,7 @@ impl Bars {
         state.counted.remove(path);
         state.arrived.done += 1;
         if let Some(total) = &state.total {
-            total.set_message(state.arrived.to_string());
+            total.bar.set_message(state.arrived.to_string());
         }
         if let Some(row) = state.files.remove(path) {
             row.bar.finish_and_clear();
@@ -289,29 +332,27 @@ impl Progress for Bars {
                 let mut state = lock(&self.state);
                 state.arrived = arrived;
                 if let Some(total) = &state.total {
-                    total.inc(plan.bytes - plan.missing.min(plan.bytes));
-                    total.reset_eta();
+                    // What was here before is no speed.
+                    total.bar.set_position(plan.bytes - plan.missing.min(plan.bytes));
                 }
+                speed::fetching(plan.bytes, plan.bytes.saturating_sub(plan.missing));
             }
-            Event::FileStarted { path, size, have } => {
-                self.file("  get", path, size, 0);
-                if have > 0
-                    && let Some(row) = lock(&self.state).files.get(path)
-                {
-                    row.bar.inc(have);
-                    row.bar.reset_eta();
-                }
+            Event::FileStarted { path, size, have } => self.file("  get", path, size, have),
+            Event::FileBytes { path, bytes } => {
+                speed::arrived(bytes);
+                self.advance(path, bytes);
             }
-            Event::FileBytes { path, bytes } | Event::VerifyBytes { path, bytes } => self.advance(path, bytes),
+            Event::VerifyBytes { path, bytes } => self.advance(path, bytes),
             Event::FileRestarted { path, why } => {
                 self.say(&format!("{}: {}; starting this file again", path.shown(), printable(why)));
                 let mut state = lock(&self.state);
                 let counted = state.counted.remove(path).unwrap_or(0);
+                speed::lost(counted);
                 if let Some(row) = state.files.get(path) {
                     row.bar.set_position(0);
                 }
                 if let Some(total) = &state.total {
-                    total.set_position(total.position().saturating_sub(counted));
+                    total.bar.set_position(total.bar.position().saturating_sub(counted));
                 }
             }
             Event::FileDone { path } => self.end_file(path),
@@ -326,13 +367,16 @@ impl Progress for Bars {
                 let text = format!("waiting {} (rate limit)", seconds(wait));
                 state.files.values_mut().for_each(|row| row.wait(&text));
                 if let Some(total) = &state.total {
-                    total.set_message(text);
+                    total.bar.set_message(text);
                     state.held = true;
                 }
                 drop(state);
                 self.tell(&event);
             }
-            Event::VerifyStarted { files, bytes } => self.begin("verify", bytes, many(files as u64, "file")),
+            Event::VerifyStarted { files, bytes } => {
+                speed::fetched();
+                self.begin("verify", bytes, many(files as u64, "file"));
+            }
             Event::VerifyFile { path, size } => self.file("  hash", path, size, 0),
             Event::VerifyDone => self.clear(),
             other => self.tell(&other),
@@ -340,111 +384,8 @@ impl Progress for Bars {
     }
 }
 
-/// Lines for a pipe or a log file.
-pub struct Lines {
-    state: Mutex<LineState>,
-}
-
-#[derive(Default)]
-struct LineState {
-    total: u64,
-    done: u64,
-    counted: HashMap<RepoPath, u64>,
-    /// Where files arrive; they are not told one by one where they are only read.
-    arrived: Option<Arrived>,
-    what: &'static str,
-    started: Option<Instant>,
-    last: Option<Instant>,
-    fresh: u64,
-}
-
-impl Lines {
-    /// Writes to stderr.
-    pub fn new() -> Self {
-        Lines { state: Mutex::default() }
-    }
-
-    fn begin(&self, what: &'static str, total: u64, done: u64, arrived: Option<Arrived>) {
-        let now = Instant::now();
-        *lock(&self.state) =
-            LineState { total, done, arrived, what, started: Some(now), last: Some(now), ..LineState::default() };
-    }
-
-    fn advance(&self, path: &RepoPath, n: u64) {
-        let mut state = lock(&self.state);
-        state.done += n;
-        state.fresh += n;
-        *state.counted.entry(path.clone()).or_default() += n;
-        let Some(last) = state.last else { return };
-        if last.elapsed() < LINE_EVERY {
-            return;
-        }
-        state.last = Some(Instant::now());
-        let seconds = state.started.map_or(1.0, |s| s.elapsed().as_secs_f64()).max(0.001);
-        // A rate for people: an f64's precision is ample and the value is never negative.
-        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let rate = (state.fresh as f64 / seconds) as u64;
-        let percent = u128::from(state.done) * 100 / u128::from(state.total.max(1));
-        let eta =
-            state.total.saturating_sub(state.done).checked_div(rate).map_or(String::new(), |s| format!(", {s} s left"));
-        let files = state.arrived.map_or(String::new(), |arrived| format!(", {arrived}"));
-        write_line(&format!(
-            "{} {} of {} ({percent} %){files}, {}/s{eta}",
-            state.what,
-            bytes(state.done),
-            bytes(state.total),
-            bytes(rate)
-        ));
-    }
-}
-
-impl Progress for Lines {
-    fn event(&self, event: Event<'_>) {
-        match event {
-            Event::Planned(plan) => {
-                let (total, missing) = (plan.bytes, plan.missing);
-                if missing > 0 {
-                    write_line(&format!(
-                        "fetching {} of {} in {}",
-                        bytes(missing),
-                        bytes(total),
-                        many(plan.files as u64, "file")
-                    ));
-                }
-                self.begin("fetched", total, total.saturating_sub(missing), Some(Arrived::of(plan)));
-            }
-            Event::FileBytes { path, bytes } | Event::VerifyBytes { path, bytes } => self.advance(path, bytes),
-            Event::FileRestarted { path, why } => {
-                let mut state = lock(&self.state);
-                let counted = state.counted.remove(path).unwrap_or(0);
-                state.done = state.done.saturating_sub(counted);
-                drop(state);
-                write_line(&format!("{}: {}; starting this file again", path.shown(), printable(why)));
-            }
-            Event::FileDone { path } => {
-                let mut state = lock(&self.state);
-                state.counted.remove(path);
-                if let Some(arrived) = &mut state.arrived {
-                    arrived.done += 1;
-                }
-            }
-            Event::VerifyStarted { files, bytes: n } => {
-                if n > 0 {
-                    write_line(&format!("hashing {} in {}", bytes(n), many(files as u64, "file")));
-                }
-                self.begin("hashed", n, 0, None);
-            }
-            other => {
-                if let Some(line) = notice(&other) {
-                    write_line(&line);
-                }
-            }
-        }
-    }
-}
-
 /// The words for things that both kinds of display say the same way.
-fn notice(event: &Event<'_>) -> Option<String> {
+pub(super) fn notice(event: &Event<'_>) -> Option<String> {
     Some(match event {
         Event::Retry { path, why, attempt, wait } => {
             let file = path.map_or(String::new(), |path| format!("{}: ", path.shown()));
@@ -484,6 +425,6 @@ pub fn write_line(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", hidden(line));
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,7 @@
 //! The commands that fetch, plan and inspect, and which function each command is.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode as ProcessCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,11 +29,13 @@ use super::lock::{lock, locked};
 use super::papers::{completions, man, offer};
 use super::progress::{say_interrupted, write_line};
 use super::remove::remove;
-use super::screen::{Screen, print_json, result_as_it_is};
+use super::report_file::ReportFile;
+use super::screen::{Screen, json_text, print_json, result_as_it_is};
 use super::setup::{apply_revision, folders, from_file, hub_cache, named, session, specs};
 use super::upfront::{resolve_all, settle, wish};
 use super::verify::verify;
 use crate::exit::{Ends, ExitCode};
+use crate::render::html::Row;
 use crate::render::remedies::take_words;
 use hfget_core::report::PlanReport;
 use serde_json::Value;
@@ -115,7 +118,7 @@ async fn run(cli: Cli) -> ExitCode {
     let events = cli.writes_events();
     let job = async {
         match cli.command {
-            Some(Command::Plan(args)) => plan(&Asked::to_plan(&args), args.deep).await,
+            Some(Command::Plan(args)) => plan(&Asked::to_plan(&args), args.deep, args.report.report.as_deref()).await,
             Some(Command::Verify(args)) => verify(&args).await,
             Some(Command::Inspect(args)) => inspect(&args).await,
             Some(Command::Lock(args)) => lock(args).await,
@@ -126,7 +129,7 @@ async fn run(cli: Cli) -> ExitCode {
             Some(Command::Completions(args)) => completions(&args),
             Some(Command::Man(args)) => man(&args),
             Some(Command::Offer { what }) => offer(what),
-            None if cli.get.dry_run => plan(&Asked::to_get(&cli.get), false).await,
+            None if cli.get.dry_run => plan(&Asked::to_get(&cli.get), false, cli.get.reports.report.as_deref()).await,
             None => get(&cli.get).await,
         }
     };
@@ -156,7 +159,7 @@ async fn get(args: &GetArgs) -> ExitCode {
     if let Some(note) = args.habits.note() {
         screen.note(&note);
     }
-    let mut endings = match Endings::new(&screen, &args.reports) {
+    let mut endings = match Endings::new(&screen, &args.reports, "get") {
         Ok(endings) => endings,
         Err(end) => return end,
     };
@@ -164,6 +167,7 @@ async fn get(args: &GetArgs) -> ExitCode {
         Ok(ready) => ready,
         Err(end) => return end,
     };
+    screen.expect(jobs.len());
     let mut ends = before_the_first_byte(&jobs, args).await;
     // What is said first is said before hours of transfer; the report keeps the order that was asked for.
     for (at, ((job, _), end)) in jobs.iter().zip(&mut ends).enumerate() {
@@ -247,8 +251,12 @@ impl<'a> Asked<'a> {
     }
 }
 
-async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
+async fn plan(asked: &Asked<'_>, deep: bool, report: Option<&Path>) -> ExitCode {
     let screen = Screen::new(asked.output, Advisor::new(asked.place.cache_dir.as_deref()));
+    let file = match ReportFile::open(report, "plan", &screen) {
+        Ok(file) => file,
+        Err(end) => return end,
+    };
     let jobs = match setup(asked, &screen).await {
         Ok(ready) => ready,
         Err(end) => return end,
@@ -256,7 +264,7 @@ async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
     // The plan is the result.
     let options = screen.on_stdout();
     let mut end = ExitCode::Verified;
-    let mut values = Vec::new();
+    let (mut values, mut rows) = (Vec::new(), Vec::new());
     let mut code = CodeRepos::of(asked.repos, jobs.iter().map(|(job, _)| job.name()));
     let mut jobs: std::collections::VecDeque<(Job, Arc<Session>)> = jobs.into();
     while let Some((job, session)) = jobs.pop_front() {
@@ -274,11 +282,11 @@ async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
                     end = end.max(ExitCode::VerificationFailed);
                 }
                 let report = prepared.report();
-                if screen.json {
-                    values.push(plan_json(&screen, &report, &job.name()));
-                } else {
-                    let name = job.name();
-                    let words = |remedy: &Remedy| screen.words(remedy, &name);
+                let name = job.name();
+                let words = |remedy: &Remedy| screen.words(remedy, &name);
+                values.push(plan_json(&screen, &report, &name));
+                rows.push(Row::plan(&name, &report, &words));
+                if !screen.json {
                     result_as_it_is(&crate::render::plan::human(&report, options, &words));
                 }
                 if let Err(error) = prepared.not_empty() {
@@ -293,7 +301,9 @@ async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
                 }
             }
             Err(error) => {
-                values.push(screen.error(&job.name(), &error));
+                let value = screen.error(&job.name(), &error);
+                rows.push(Row::error(&job.name(), &error.to_string(), value["hint"].as_str()));
+                values.push(value);
                 end = end.max(error.exit_code());
             }
         }
@@ -309,7 +319,11 @@ async fn plan(asked: &Asked<'_>, deep: bool) -> ExitCode {
     if screen.json {
         print_json("plans", &values);
     }
-    end
+    match file {
+        None => end,
+        Some(file) if file.is_page() => file.write_page(&rows, end, &screen),
+        Some(file) => file.write(&json_text("plans", &values), end, &screen),
+    }
 }
 
 /// A plan as JSON, with what can be done in the words of the command line.

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hfget_core::finding::{Finding, Remedy, Severity};
 use hfget_core::hub::is_truthy;
@@ -18,9 +19,13 @@ use super::advice::Advisor;
 use super::args::{self, Output};
 use super::ndjson::{self, Ndjson};
 use super::paste::Kept;
-use super::progress::{Bars, Lines, write_line};
+use super::progress::{Bars, write_line};
+use super::progress_lines::Lines;
 use super::trace;
 use crate::render::remedies::words;
+
+/// More repos than this are many: their reports do not fit a screen.
+const MANY: usize = 3;
 
 /// The version of the JSON that goes to stdout.
 const SCHEMA_VERSION: u32 = 1;
@@ -38,6 +43,8 @@ pub(super) struct Screen {
     pub(super) advisor: Advisor,
     kept: Kept,
     pub(super) progress: Arc<dyn Progress>,
+    /// A report that is right is one line.
+    many: AtomicBool,
 }
 
 /// Columns of a terminal, or as many as read well in a file.
@@ -81,7 +88,7 @@ impl Screen {
             args::Progress::Lines | args::Progress::Bars => Arc::new(Lines::new()),
         };
         Screen {
-            human: HumanOptions { width, color, verbose: output.verbose > 0 },
+            human: HumanOptions { width, color, verbose: output.verbose > 0, brief: false },
             quiet: output.quiet,
             json: output.json,
             events: how == args::Progress::Json,
@@ -90,6 +97,7 @@ impl Screen {
             advisor,
             kept: Kept::of(std::env::args_os().skip(1).filter_map(|word| word.into_string().ok())),
             progress,
+            many: AtomicBool::new(false),
         }
     }
 
@@ -186,6 +194,11 @@ impl Screen {
         self.with_hints(value, &report.findings, &name_of(report))
     }
 
+    /// Of many repos each one that is right is one line, unless somebody wants to see more.
+    pub(super) fn expect(&self, repos: usize) {
+        self.many.store(repos > MANY && !self.human.verbose, Ordering::Relaxed);
+    }
+
     pub(super) fn report(&self, report: &Report) {
         if self.events {
             ndjson::event("report", self.report_json(report));
@@ -194,7 +207,8 @@ impl Screen {
         let name = name_of(report);
         let words = |remedy: &Remedy| self.words(remedy, &name);
         if !self.quiet {
-            self.say(&render::human(report, self.human, &words));
+            let brief = self.many.load(Ordering::Relaxed);
+            self.say(&render::human(report, HumanOptions { brief, ..self.human }, &words));
         } else if report.exit_code() != ExitCode::Verified {
             let errors = report.findings.iter().filter(|f| f.severity == Severity::Error);
             let mut only_errors = report.clone();

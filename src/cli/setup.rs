@@ -16,6 +16,7 @@ use hfget_core::source::SourceConfig;
 use hfget_core::text::printable;
 
 use super::args::{Place, Repos, Secret, Transfer};
+use super::keyless::job_token;
 use super::screen::{Screen, env_flag};
 use super::words::{self, Named};
 use crate::exit::{Ends, ExitCode};
@@ -198,6 +199,25 @@ pub(super) fn hub_cache(place: &Place, screen: &Screen) -> Result<DestinationCon
     Ok(DestinationConfig::Cache { root, symlinks: !env_flag("HF_HUB_DISABLE_SYMLINKS") })
 }
 
+/// Credentials that other programs read and this one does not: who has set them must not wonder why they are refused.
+fn not_read(
+    place: &Place,
+    destination: &DestinationConfig,
+    env: impl Fn(&str) -> Option<std::ffi::OsString>,
+) -> Option<&'static str> {
+    let set = |name: &str| env(name).is_some_and(|value| !value.is_empty());
+    let is_s3 = |url: &str| url.starts_with("s3://");
+    let named = place.mirror.iter().chain(&place.endpoint).any(|url| is_s3(url));
+    #[cfg(feature = "object-store")]
+    let named = named || matches!(destination, DestinationConfig::Objects(store) if is_s3(&store.url().to_string()));
+    #[cfg(not(feature = "object-store"))]
+    let _ = destination;
+    (named && set("AWS_PROFILE") && !set("AWS_ACCESS_KEY_ID")).then_some(
+        "AWS_PROFILE is set, and hfget does not read profiles; \
+         `eval \"$(aws configure export-credentials --format env)\"` puts the credentials into the environment",
+    )
+}
+
 /// A session as the flags and the environment say; `elsewhere`, when given, is where files go instead.
 pub(super) fn session(
     place: &Place,
@@ -224,6 +244,13 @@ pub(super) fn session(
         }
         if let Some(secret) = &place.token {
             hub.token = Some(typed_token(secret, place, pasted, screen)?);
+        } else if !offline {
+            // The host of a pasted address is not the one that trusts this job.
+            let own = self::hub(place.endpoint.as_deref(), None);
+            let foreign = pasted.is_some() && own.is_ok_and(|own| own.endpoint.origin() != hub.endpoint.origin());
+            if !foreign {
+                job_token(hub, screen)?;
+            }
         }
     }
     let mirror = |url: &String| source.mirror(url, store_options()).map_err(bad);
@@ -233,6 +260,9 @@ pub(super) fn session(
         (None, Some(dir)) => DestinationConfig::LocalDir(dir.clone()),
         (None, None) => hub_cache(place, screen)?,
     };
+    if let Some(note) = not_read(place, &destination, env) {
+        screen.note(&note);
+    }
     let policy = Policy::new(transfer.deny.iter().copied(), transfer.allow.iter().copied()).map_err(|error| {
         screen.fail("--allow", &error, None);
         ExitCode::Usage

@@ -25,7 +25,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
             Ok(end) | Err(end) => end,
         };
     }
-    let mut endings = match Endings::new(&screen, &args.reports) {
+    let mut endings = match Endings::new(&screen, &args.reports, "verify") {
         Ok(endings) => endings,
         Err(end) => return end,
     };
@@ -35,6 +35,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
         Err(bad) => return bad,
     };
     let mut folders = folders.into_iter();
+    screen.expect(args.targets.len());
     for target in &args.targets {
         #[cfg(feature = "object-store")]
         if hfget_core::object_store::ObjectUrl::is_meant(target) {
@@ -142,7 +143,7 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
     }
     let lock = lock::read(file, screen)?;
     let mut jobs: Vec<(LockedRepo, Option<PathBuf>)> = Vec::new();
-    let mut endings = Endings::new(screen, &args.reports)?;
+    let mut endings = Endings::new(screen, &args.reports, "verify")?;
     for target in &args.targets {
         #[cfg(feature = "object-store")]
         if hfget_core::object_store::ObjectUrl::is_meant(target) {
@@ -174,6 +175,7 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
         jobs.extend(lock.repos.into_iter().map(|locked| (locked, None)));
     }
     let session = session(&args.place, &args.transfer, args.deep, screen, None, None)?;
+    screen.expect(jobs.len());
     for (locked, dir) in &jobs {
         match session.verify_locked(locked, dir.as_deref()).await {
             Ok(report) => endings.report(&locked.name(), report),

@@ -18,11 +18,13 @@ pub struct HumanOptions {
     pub color: bool,
     /// Show every finding and file instead of the first few.
     pub verbose: bool,
+    /// One line for a repo that is right: there are many.
+    pub brief: bool,
 }
 
 impl Default for HumanOptions {
     fn default() -> Self {
-        HumanOptions { width: 80, color: false, verbose: false }
+        HumanOptions { width: 80, color: false, verbose: false, brief: false }
     }
 }
 
@@ -75,6 +77,11 @@ pub fn human(report: &Report, options: HumanOptions, words: &Words<'_>) -> Strin
         _ => paint.with("31", "NOT VERIFIED"),
     };
     let head = format!("{mark} {}", paint.bold(&head));
+    if options.brief && verified {
+        wrap(&mut out, "", &format!("{head} {verdict}; {}", in_short(report)), options.width);
+        finding_lines(&mut out, &report.findings, options, words);
+        return out;
+    }
     if columns(&head) + 1 + columns(&verdict) <= options.width {
         let _ = writeln!(out, "{head} {verdict}");
     } else {
@@ -198,12 +205,22 @@ fn facts(report: &Report) -> Vec<String> {
     lines
 }
 
+/// What was taken and what came over the network, in a few words.
+fn in_short(report: &Report) -> String {
+    let totals = &report.totals;
+    let size = format!("{}, {}", count(totals.files, "file"), bytes(totals.bytes));
+    match totals.bytes_fetched {
+        0 => size,
+        fetched => format!("{size}, {} fetched in {}", bytes(fetched), duration(totals.milliseconds)),
+    }
+}
+
 /// `1 file`, `2 files`.
 pub(super) fn count(n: usize, noun: &str) -> String {
     many(n as u64, noun)
 }
 
-fn duration(ms: u64) -> String {
+pub(super) fn duration(ms: u64) -> String {
     match ms {
         0..1000 => format!("{ms} ms"),
         1000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
@@ -258,6 +275,18 @@ mod tests {
             compared
           fetched 12.5 GB (99.7 MB/s) in 2 min 05 s
         ");
+    }
+
+    #[test]
+    fn of_many_repos_one_that_is_right_is_a_line_and_one_that_is_not_is_whole() {
+        let options = HumanOptions { width: 120, brief: true, ..HumanOptions::default() };
+        insta::assert_snapshot!(human(&report(), options, &words), @"✓ THUDM/chatglm3-6b@main (103caa40) verified against the Hub; 16 files, 12.5 GB, 12.5 GB fetched in 2 min 05 s");
+        let mut warned = report();
+        warned.findings.push(Finding::new(Code::HubScan, "a.bin", "the Hub's own scan calls it suspicious"));
+        assert!(human(&warned, options, &words).contains("\nwarning[hub-scan] a.bin"));
+        let mut bad = report();
+        bad.verdict = Verdict::Failed;
+        assert!(human(&bad, options, &words).lines().count() > 3);
     }
 
     #[test]

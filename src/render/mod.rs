@@ -2,6 +2,7 @@
 //! decided here.
 
 pub mod compare;
+pub mod html;
 pub mod human;
 pub mod lines;
 pub mod machine;

@@ -102,6 +102,12 @@ fn plain(remedy: &Remedy) -> &'static str {
         }
         Remedy::FetchLocked => "to fetch it, run `hfget --locked`",
         Remedy::AskLessAtOnce => "to send fewer requests at once, lower --jobs",
+        Remedy::GiveJobToken => {
+            "give the GitHub job `permissions: id-token: write`, or set HF_OIDC_ID_TOKEN to the job's id token"
+        }
+        Remedy::TrustJob => {
+            "let the repo or user that HF_OIDC_RESOURCE names trust this job, in its settings on the Hub"
+        }
         Remedy::RenewToken => "make a new token, or unset HF_TOKEN for public repos",
         Remedy::UseAsMirror => {
             "name a server that lists files as the endpoint, and take bytes from this one with --mirror"
@@ -169,7 +175,7 @@ fn plain(remedy: &Remedy) -> &'static str {
 /// The change of a selection, as what to add to the command or to leave out; `add` comes before what is added.
 pub fn take_words(take: &Take, add: &str) -> String {
     match take {
-        Take::Files { glob } => format!("{add}--include {}", quoted(glob)),
+        Take::Files { glob } => format!("{add}--with {}", quoted(glob)),
         Take::Weights { family, variant } => {
             let only = family.map(|family| format!("--only {family}"));
             let variant = variant.as_ref().map(|variant| format!("--variant {}", quoted(variant)));
@@ -313,7 +319,7 @@ mod tests {
         let variant = |family, variant: &str| Take::Weights { family, variant: Some(variant.into()) };
         for (take, told) in [
             (Take::All, "add --all"),
-            (Take::Files { glob: "a b/*".into() }, "add --include 'a b/*'"),
+            (Take::Files { glob: "a b/*".into() }, "add --with 'a b/*'"),
             (variant(Some(Family::Gguf), "Q4"), "add --only gguf --variant Q4"),
             (variant(None, "fp16"), "add --variant fp16"),
             (Take::NotExcluded { pattern: "*.bin".into() }, "leave out --exclude '*.bin'"),

@@ -117,6 +117,25 @@ fn many_repos_are_named_in_a_file() {
 }
 
 #[test]
+fn of_many_repos_each_one_that_is_right_is_one_line() {
+    let repo = |id: &str| Repo::new(id).file("config.json", "{}").lfs("model.safetensors", safetensors("w", 64));
+    let machine = Machine::new([repo("org/a"), repo("org/b"), repo("org/c"), repo("org/d"), broken()]);
+    let shown = |line: &str| -> Vec<String> {
+        let run = machine.hfget(line);
+        run.err.lines().filter(|l| !l.starts_with("fetching") && !l.starts_with("hfget:")).map(str::to_owned).collect()
+    };
+    let lines = shown("org/a org/b org/c org/d");
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    assert!(lines.iter().all(|l| l.starts_with("✓ org/") && l.contains("verified against")), "{lines:?}");
+    assert!(lines[0].contains("2 files, ") && lines[0].contains(" fetched in "), "{lines:?}");
+    let lines = shown("org/a org/b org/c org/bad");
+    assert!(lines.len() > 5 && lines.iter().any(|l| l.contains("error[tensor-out-of-bounds]")), "{lines:?}");
+    // The twins: a few repos, and whoever wants to see more, get all of it.
+    assert!(shown("org/a org/b org/c").len() >= 9);
+    assert!(shown("org/a org/b org/c org/d -v").len() >= 12);
+}
+
+#[test]
 fn progress_is_one_event_a_line_on_request() {
     let machine = Machine::new([good(), broken()]);
     let events = |run: &Run| -> Vec<Value> {

@@ -81,7 +81,7 @@ fn an_interrupted_run_says_how_to_go_on() {
     assert_eq!(out.code(), Some(130));
     let mut said = String::new();
     std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
-    assert!(said.contains("interrupted: run it again to resume"), "{said}");
+    assert!(said.contains("interrupted: about ") && said.contains(" are kept; run it again to resume"), "{said}");
     machine.hub.forget();
     machine.run(["org/one", "--connections", "1"]).ends_with(0);
     assert!(asked_bytes(&machine) < SIZE as u64 * 7 / 10);

@@ -1,6 +1,6 @@
 //! The token goes to the endpoint that the user configured and to nobody else, and is shown nowhere.
 
-use hfget_loopback_hub::{Access, Fault, Hub, Kind, Place, TOKEN};
+use hfget_loopback_hub::{Access, Fault, Hub, JOB, Kind, Place, RESOURCE, TOKEN};
 
 use super::support::{Machine, Run, one_file};
 
@@ -259,4 +259,68 @@ fn advice_on_revisions_is_read_with_a_bound() {
     machine.hub.fault(Fault::new(Place::Refs, Kind::Body(many)));
     let run = machine.hfget("org/one@nope").ends_with(3).says("no revision");
     assert!(!run.err.contains("far"), "{}", run.err);
+}
+
+/// What other programs read and hfget does not is said where it matters, and nowhere else.
+#[test]
+fn credentials_that_are_not_read_are_named() {
+    let machine = Machine::new([one_file(64)]);
+    let run = |line: &str, variables: &[(&str, &str)]| -> String {
+        let mut command = machine.command();
+        command.args(line.split(' ')).envs(variables.iter().copied());
+        Run::from(command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").env("AWS_REGION", "x").output().unwrap()).err
+    };
+    let profile = ("AWS_PROFILE", "work");
+    let keys = [profile, ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
+    let said = "AWS_PROFILE is set, and hfget does not read profiles";
+    assert!(run("org/one --mirror s3://bucket/x", &keys[..1]).contains(said));
+    assert!(!run("org/one --mirror s3://bucket/x", &keys).contains(said));
+    assert!(!run("org/one", &keys[..1]).contains(said));
+}
+
+/// A CI job without a token gets one for the repo that trusts it, or is told why not; it never gets another one.
+#[test]
+fn a_job_that_a_repo_trusts_needs_no_token() {
+    let machine = Machine::new([one_file(64).access(Access::Gated)]);
+    let run = |line: &str, variables: &[(&str, &str)]| -> Run {
+        let mut command = machine.command();
+        command.args(line.split(' ')).envs(variables.iter().copied());
+        machine.hub.forget();
+        command.output().unwrap().into()
+    };
+    let exchanges = || machine.hub.requests().iter().filter(|r| r.path == "/oauth/token").count();
+    let (resource, id) = (("HF_OIDC_RESOURCE", RESOURCE), ("HF_OIDC_ID_TOKEN", JOB));
+    run("org/one", &[]).ends_with(3);
+    run("org/one", &[resource, id]).ends_with(0);
+    assert_eq!(exchanges(), 1);
+    // As GitHub has it.
+    let server = format!("{}/ci/id-token?api-version=2", machine.hub.endpoint());
+    let github = [
+        resource,
+        ("GITHUB_ACTIONS", "true"),
+        ("ACTIONS_ID_TOKEN_REQUEST_URL", server.as_str()),
+        ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "request-token"),
+    ];
+    run("org/one --force", &github).ends_with(0);
+    assert_eq!(exchanges(), 1);
+    // It wins over a token that is there, and a failure is no reason to send that one.
+    run("org/one --force", &[resource, id, ("HF_TOKEN", "hf_wrong")]).ends_with(0);
+    let said = run("org/one --force", &[("HF_OIDC_RESOURCE", "org/other"), id, ("HF_TOKEN", TOKEN)]).ends_with(3);
+    assert!(said.err.contains("gave no token: 400") && said.err.contains("trust this job"), "{}", said.err);
+    assert!(!said.err.contains(JOB) && !said.err.contains(TOKEN), "{}", said.err);
+    assert!(machine.hub.requests().iter().all(|r| r.path == "/oauth/token" && !r.token), "no other request is made");
+    run("org/one --force", &[resource]).ends_with(2).says("id-token: write");
+    let elsewhere = [github[0], github[1], ("ACTIONS_ID_TOKEN_REQUEST_URL", "http://ci.example.org/x"), github[3]];
+    run("org/one --force", &elsewhere).ends_with(2).says("over HTTPS only");
+    machine.hub.down(true);
+    run("org/one --force", &[resource, id]).ends_with(4);
+    machine.hub.down(false);
+    // Whoever asks nobody, or says which token, needs none of it; nor does the host of a pasted address get it.
+    run("org/one --offline", &[resource]).ends_with(0);
+    run(&format!("org/one --force --token {TOKEN}"), &[resource]).ends_with(0);
+    run("org/one --force", &[("HF_OIDC_RESOURCE", "")]).ends_with(3);
+    let other = Hub::start([one_file(64)]);
+    run(&format!("{}/org/one --force", other.endpoint()), &[resource, id]).ends_with(0);
+    assert_eq!(exchanges(), 0);
+    assert!(other.requests().iter().all(|r| r.path != "/oauth/token" && !r.token));
 }

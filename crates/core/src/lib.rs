@@ -67,7 +67,7 @@ pub mod transfer;
 mod upload;
 pub mod verify;
 
-/// The README's code compiles.
+/// The code in the book's page on this library compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
+#[doc = include_str!("../../../docs/src/embedding.md")]
+struct Embedding;

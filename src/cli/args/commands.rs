@@ -9,7 +9,7 @@ use hfget_core::model::{RepoSpec, Revision};
 use hfget_core::report::Level;
 
 use super::habits::Habits;
-use super::shared::{Into, Output, Patience, Place, Plain, Reports, Repos, Selection, Transfer};
+use super::shared::{Into, Output, Patience, Place, Plain, ReportArgs, Reports, Repos, Selection, Transfer};
 use super::values::{level, time};
 
 #[derive(Debug, Args)]
@@ -55,6 +55,8 @@ pub struct PlanArgs {
     pub transfer: Transfer,
     #[command(flatten)]
     pub output: Output,
+    #[command(flatten)]
+    pub report: ReportArgs,
 }
 
 #[derive(Debug, Args)]
@@ -227,6 +229,8 @@ pub struct CompareArgs {
     pub selection: Selection,
     #[command(flatten)]
     pub output: Output,
+    #[command(flatten)]
+    pub report: ReportArgs,
     #[command(flatten)]
     pub patience: Patience,
 }

@@ -395,7 +395,16 @@ pub struct Reports {
     /// Write this to stdout: human (folders), json, junit or github (annotations) [default: human]
     #[arg(long, value_name = "FORM", conflicts_with = "json", hide_short_help = true, hide_possible_values = true)]
     pub format: Option<Format>,
-    /// Also write the report to this file: JUnit XML if it ends in .xml, otherwise as --format, otherwise JSON
+    /// Also write the report to this file: a page if it ends in .html, JUnit XML if in .xml, otherwise as --format, or JSON
+    #[arg(long, value_name = "FILE", hide_short_help = true, value_hint = ValueHint::FilePath)]
+    pub report: Option<PathBuf>,
+}
+
+/// The report of a command that says it in no other form.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct ReportArgs {
+    /// Also write the result to this file: a page if it ends in .html, otherwise JSON
     #[arg(long, value_name = "FILE", hide_short_help = true, value_hint = ValueHint::FilePath)]
     pub report: Option<PathBuf>,
 }

@@ -69,7 +69,7 @@ impl TypedValueParser for CodeParser {
 pub fn deny_help() -> String {
     let names: Vec<&str> = Code::ALL.iter().map(|c| c.as_str()).collect();
     format!(
-        "Fail on findings with these codes, whatever their severity\n\nThe codes are {}. The README explains them.",
+        "Fail on findings with these codes, whatever their severity\n\nThe codes are {}. The page \"Findings\" of the documentation explains them.",
         names.join(", ")
     )
 }

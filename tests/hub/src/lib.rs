@@ -10,11 +10,21 @@
 mod api;
 mod bytes_of;
 mod fault;
+mod keyless;
 mod repo;
 mod resolve;
+mod samples;
 mod server;
 mod tls;
 
 pub use fault::{Fault, Kind, Place};
+pub use keyless::{JOB, RESOURCE};
 pub use repo::{Access, Repo};
+pub use samples::samples;
 pub use server::{Dialect, Hub, Options, Request, TOKEN, Tls};
+
+/// The SHA-256 of some bytes.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).into()
+}

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::fault::{Fault, Kind, Place};
 use crate::repo::Repo;
 use crate::tls::{Identity, TlsListener};
-use crate::{api, resolve};
+use crate::{api, keyless, resolve};
 
 /// The one token that is good.
 pub const TOKEN: &str = "hf_loopback_token";
@@ -390,6 +390,9 @@ async fn serve_hub(
     let uri = below;
     if dialect.bytes_only && uri.path().starts_with("/api/") {
         return api::with_status(404, &[]);
+    }
+    if let Some(answer) = keyless::serve(&uri, &headers, &body) {
+        return answer;
     }
     if uri.path().starts_with("/plain/") {
         return resolve::plain(&shared, &method, &uri, &headers).await;

@@ -174,6 +174,10 @@ pub enum Remedy {
         /// Whether a token was sent.
         has_token: bool,
     },
+    /// Give the CI job a token that says who it is.
+    GiveJobToken,
+    /// Let the repo or user trust the CI job.
+    TrustJob,
     /// Make a new token, or send none.
     RenewToken,
     /// Name the server that the endpoint sends us to.

@@ -43,7 +43,7 @@ impl Take {
     pub fn apply(&self, options: &mut Options) {
         match self {
             Take::All => options.all = true,
-            Take::Files { glob } => options.include.push(glob.clone()),
+            Take::Files { glob } => options.with.push(glob.clone()),
             Take::Weights { family, variant } => {
                 if family.is_some() {
                     options.only = *family;

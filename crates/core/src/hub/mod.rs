@@ -9,6 +9,7 @@ mod environment;
 mod error;
 mod headers;
 mod host;
+mod keyless;
 mod listing;
 mod open;
 mod patience;
@@ -28,6 +29,7 @@ pub use config::{ConfigError, HubConfig, PUBLIC_ENDPOINT, Token, Transport, With
 pub(crate) use environment::endpoint_of;
 pub use environment::{cache_dir, is_truthy, records_dir};
 pub use error::{HubError, ShownUrl};
+pub use keyless::{Keyless, KeylessError};
 pub use open::{Body, Remote};
 pub(crate) use probe::{Answer, Ask, Hosts, Stop};
 pub(crate) use retry::Verdict;

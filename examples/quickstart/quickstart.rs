@@ -1,16 +1,18 @@
-//! The main job on a Hub of its own: starts the loopback Hub with a miniature of THUDM/chatglm3-6b
-//! and runs the real `hfget` on it. `-- --serve` leaves the Hub running and prints commands to try.
+//! The main job on a Hub of its own: starts the loopback Hub with a miniature of THUDM/chatglm3-6b and runs `hfget` on
+//! it. `-- --serve` leaves the Hub running and prints commands to try. One program is both: under the name `hfget` it is
+//! the command, so that nothing has to be built twice.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
-use hfget_loopback_hub::{Hub, Repo};
-
-const REPOS: [&str; 6] =
-    ["THUDM/chatglm3-6b", "org/tied-gpt2", "org/tiny-sdxl", "org/tiny-minilm", "org/tiny-lora", "org/bin-only"];
+use hfget_loopback_hub::{Hub, samples};
 
 fn main() -> ExitCode {
+    let name = std::env::args_os().next().map(PathBuf::from);
+    if name.is_some_and(|name| name.file_name().is_some_and(|name| name == "hfget")) {
+        return hfget::main();
+    }
     match run(std::env::args().any(|arg| arg == "--serve")) {
         Ok(code) => code,
         Err(error) => {
@@ -21,11 +23,16 @@ fn main() -> ExitCode {
 }
 
 fn run(serve: bool) -> Result<ExitCode, Box<dyn Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/repos");
-    let hfget = build_hfget()?;
-    let hub = Hub::start(REPOS.map(|id| Repo::new(id).dir(&root.join(id))));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/repos");
+    let hfget = under_its_other_name()?;
+    let repos = samples(&root);
+    let names: Vec<&str> = repos.iter().map(hfget_loopback_hub::Repo::id).collect();
+    let names = names.join(", ");
+    let hub = Hub::start(repos.clone());
+    println!("A Hub runs at {}, on this machine only. It has miniatures of real repos.", hub.endpoint());
     if serve {
-        println!("A Hub is running at {}. In another terminal:\n", hub.endpoint());
+        println!("In another terminal:\n");
+        println!("  export PATH={}:$PATH", hfget.parent().unwrap_or(&hfget).display());
         println!("  export HF_ENDPOINT={} HF_HOME=$(mktemp -d)", hub.endpoint());
         for line in [
             "plan THUDM/chatglm3-6b",
@@ -33,9 +40,9 @@ fn run(serve: bool) -> Result<ExitCode, Box<dyn Error>> {
             "org/tiny-sdxl --variant fp16 --local-dir sdxl",
             "verify THUDM/chatglm3-6b",
         ] {
-            println!("  {} {line}", hfget.display());
+            println!("  hfget {line}");
         }
-        println!("\nIt serves {}. Ctrl-C stops it.", REPOS.join(", "));
+        println!("\nIt serves {names}. The documentation in docs/ uses the same repos. Ctrl-C stops it.");
         loop {
             std::thread::park();
         }
@@ -55,7 +62,7 @@ fn run(serve: bool) -> Result<ExitCode, Box<dyn Error>> {
             .env_remove("HF_TOKEN")
             .env_remove("HF_HUB_CACHE")
             .env_remove("HF_HUB_OFFLINE")
-            .stderr(std::process::Stdio::inherit())
+            .stderr(Stdio::inherit())
             .output()?;
         let text = String::from_utf8_lossy(&output.stdout);
         print!("{text}");
@@ -76,19 +83,12 @@ fn run(serve: bool) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `cargo run --example` builds the library and this example; the binary is built here.
-fn build_hfget() -> Result<PathBuf, Box<dyn Error>> {
-    let examples = std::env::current_exe()?;
-    let profile = examples.parent().and_then(Path::parent).ok_or("the example lies in no target folder")?;
-    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build
-        .args(["build", "--quiet", "--bin", "hfget", "--manifest-path"])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
+/// A link beside this program, under which it is the command.
+fn under_its_other_name() -> Result<PathBuf, Box<dyn Error>> {
+    let this = std::env::current_exe()?;
+    let hfget = this.with_file_name("hfget");
+    if !hfget.is_symlink() {
+        std::os::unix::fs::symlink(this.file_name().unwrap_or(this.as_os_str()), &hfget)?;
     }
-    if !build.status()?.success() {
-        return Err("cargo could not build hfget".into());
-    }
-    Ok(profile.join("hfget"))
+    Ok(hfget)
 }

@@ -1,0 +1,256 @@
+//! Tokens for CI jobs that have none ("trusted publishers"): the CI system says who the job is, and the endpoint gives a
+//! token for that, as in `huggingface_hub` 2.4 (`_oidc.py`). What the token is used for is said elsewhere.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+use url::Url;
+
+use super::clients::Clients;
+use super::{HubConfig, HubError, ShownUrl, Token, is_truthy};
+use crate::finding::{ErrorKind, Remedy};
+use crate::text::{innermost, keep_secret, printable};
+
+/// Far more than an answer with a token has.
+const LIMIT: usize = 64 << 10;
+/// Requests before a server that does not answer is given up.
+const TRIES: u32 = 3;
+
+/// How the job proves who it is.
+#[derive(Clone)]
+enum Proof {
+    /// The id token itself.
+    Given(String),
+    /// Where GitHub gives one, and what it asks for.
+    Github { url: String, token: String },
+}
+
+/// A job that is to have a token.
+#[derive(Clone)]
+pub struct Keyless {
+    resource: String,
+    proof: Proof,
+}
+
+impl fmt::Debug for Keyless {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyless").field("resource", &self.resource).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeylessError {
+    /// Nothing says who the job is.
+    #[error("HF_OIDC_RESOURCE is set, and nothing proves which job this is")]
+    NoProof,
+    /// The server that proves it is not to be asked.
+    #[error("{0} is asked for an id token over HTTPS only")]
+    Unsafe(ShownUrl),
+    /// A server said no.
+    #[error("{url} gave no token: {status}{}", said(.message))]
+    Refused {
+        /// Who.
+        url: ShownUrl,
+        /// With which status.
+        status: u16,
+        /// In its own words.
+        message: String,
+    },
+    /// A server did not answer, or in another way than it should.
+    #[error("{url}: {why}")]
+    Failed {
+        /// Who.
+        url: ShownUrl,
+        /// What happened.
+        why: String,
+    },
+    /// There is no client to ask with.
+    #[error(transparent)]
+    Setup(#[from] HubError),
+}
+
+fn said(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(" ({})", printable(message)) }
+}
+
+impl KeylessError {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            KeylessError::NoProof | KeylessError::Unsafe(_) => ErrorKind::Usage,
+            KeylessError::Refused { .. } => ErrorKind::NotAvailable,
+            KeylessError::Failed { .. } => ErrorKind::Network,
+            KeylessError::Setup(error) => error.kind(),
+        }
+    }
+
+    /// What can be done about it.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            KeylessError::NoProof => Some(Remedy::GiveJobToken),
+            KeylessError::Refused { .. } => Some(Remedy::TrustJob),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    /// The endpoint's.
+    access_token: Option<String>,
+    /// GitHub's.
+    value: Option<String>,
+}
+
+impl Keyless {
+    /// As the environment that `get` looks up says; nothing where no such token is wanted.
+    pub fn from_env(get: impl Fn(&str) -> Option<OsString>) -> Result<Option<Self>, KeylessError> {
+        let text = |name: &str| get(name).and_then(|v| v.into_string().ok()).filter(|v| !v.trim().is_empty());
+        let Some(resource) = text("HF_OIDC_RESOURCE") else { return Ok(None) };
+        if text("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some_and(|v| is_truthy(&v)) {
+            return Ok(None);
+        }
+        let github = text("GITHUB_ACTIONS").is_some_and(|v| v.trim() == "true");
+        let proof = match (text("HF_OIDC_ID_TOKEN"), text("ACTIONS_ID_TOKEN_REQUEST_URL")) {
+            (Some(token), _) => Proof::Given(token.trim().to_owned()),
+            (None, Some(url)) if github => {
+                let token = text("ACTIONS_ID_TOKEN_REQUEST_TOKEN").ok_or(KeylessError::NoProof)?;
+                Proof::Github { url, token: token.trim().to_owned() }
+            }
+            _ => return Err(KeylessError::NoProof),
+        };
+        match &proof {
+            Proof::Given(secret) | Proof::Github { token: secret, .. } => keep_secret(secret),
+        }
+        Ok(Some(Keyless { resource: resource.trim().to_owned(), proof }))
+    }
+
+    /// The token that the endpoint gives; it is good for an hour.
+    pub async fn exchange(&self, config: &HubConfig) -> Result<Token, KeylessError> {
+        let client = Clients::new(config)?.api;
+        let endpoint = config.endpoint.as_str().trim_end_matches('/');
+        let id = match &self.proof {
+            Proof::Given(id) => id.clone(),
+            Proof::Github { url, token } => {
+                let wrong = |why: &str| KeylessError::Failed {
+                    url: ShownUrl::from(&config.endpoint),
+                    why: format!("ACTIONS_ID_TOKEN_REQUEST_URL {why}"),
+                };
+                let mut url = Url::parse(url).map_err(|_| wrong("is not a URL"))?;
+                let loopback = url.host_str().is_some_and(|host| matches!(host, "127.0.0.1" | "localhost" | "[::1]"));
+                if url.scheme() != "https" && !loopback {
+                    return Err(KeylessError::Unsafe(ShownUrl::from(&url)));
+                }
+                url.query_pairs_mut().append_pair("audience", endpoint);
+                let answer = ask(config, &url, || client.get(url.clone()).bearer_auth(token)).await?;
+                answer.value.ok_or_else(|| wrong("gave no id token"))?
+            }
+        };
+        keep_secret(&id);
+        let url = Url::parse(&format!("{endpoint}/oauth/token")).unwrap_or_else(|_| config.endpoint.clone());
+        let body = serde_json::json!({
+            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
+            "subject_token": id,
+            "resource": self.resource,
+        });
+        let answer = ask(config, &url, || client.post(url.clone()).json(&body)).await?;
+        let shown = ShownUrl::from(&url);
+        let no_token = |why: &str| KeylessError::Failed { url: shown.clone(), why: why.to_owned() };
+        let token = answer.access_token.ok_or_else(|| no_token("the answer has no token in it"))?;
+        Token::new(&token).map_err(|_| no_token("the token in the answer cannot be sent in a header"))
+    }
+}
+
+/// Sends a request until it is answered; a redirect is no answer, because the proof is for nobody else.
+async fn ask(
+    config: &HubConfig,
+    url: &Url,
+    request: impl Fn() -> reqwest::RequestBuilder,
+) -> Result<Answer, KeylessError> {
+    let shown = ShownUrl::from(url);
+    let failed = |why: String| KeylessError::Failed { url: shown.clone(), why };
+    let mut pause = config.timing.retry.base;
+    let mut tries = 1;
+    loop {
+        let sent = tokio::time::timeout(config.timing.response_timeout, request().send()).await;
+        let error = match sent {
+            Ok(Ok(response)) if response.status().is_server_error() => {
+                failed(format!("it answered {}", response.status()))
+            }
+            Ok(Ok(response)) => return read(config, response, &shown).await,
+            Ok(Err(error)) => failed(innermost(&error).to_string()),
+            Err(_) => failed(format!("no answer for {} s", config.timing.response_timeout.as_secs_f64())),
+        };
+        if tries == TRIES {
+            return Err(error);
+        }
+        tries += 1;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(10));
+    }
+}
+
+async fn read(config: &HubConfig, mut response: reqwest::Response, url: &ShownUrl) -> Result<Answer, KeylessError> {
+    let status = response.status();
+    let failed = |why: String| KeylessError::Failed { url: url.clone(), why };
+    let mut body = Vec::new();
+    while body.len() <= LIMIT {
+        let chunk = tokio::time::timeout(config.timing.stall_timeout, response.chunk()).await;
+        let chunk = chunk.map_err(|_| failed("the answer stopped".to_owned()))?;
+        match chunk.map_err(|error| failed(innermost(&error).to_string()))? {
+            Some(bytes) => body.extend_from_slice(&bytes),
+            None => break,
+        }
+    }
+    if body.len() > LIMIT {
+        return Err(failed("the answer is too long for a token".to_owned()));
+    }
+    if !status.is_success() {
+        // What the server says may repeat what it was sent, which is hidden wherever text leaves the process.
+        let message = serde_json::from_slice::<serde_json::Value>(&body).ok();
+        let message = message.and_then(|m| {
+            let said = ["error_description", "error", "message"].iter().find_map(|key| m.get(key)?.as_str());
+            said.map(|said| said.chars().take(200).collect())
+        });
+        return Err(KeylessError::Refused {
+            url: url.clone(),
+            status: status.as_u16(),
+            message: message.unwrap_or_default(),
+        });
+    }
+    serde_json::from_slice(&body).map_err(|error| failed(format!("the answer is not what it should be: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env<'a>(pairs: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<OsString> + 'a {
+        move |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
+    }
+
+    #[test]
+    fn who_asks_for_no_such_token_gets_none_and_who_cannot_prove_anything_is_told() {
+        let resource = ("HF_OIDC_RESOURCE", "org/model");
+        assert!(Keyless::from_env(env(&[])).unwrap().is_none());
+        assert!(Keyless::from_env(env(&[("HF_OIDC_RESOURCE", " ")])).unwrap().is_none());
+        assert!(Keyless::from_env(env(&[resource, ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")])).unwrap().is_none());
+        assert!(matches!(Keyless::from_env(env(&[resource])), Err(KeylessError::NoProof)));
+        let asked = ("ACTIONS_ID_TOKEN_REQUEST_URL", "https://x/?a=b");
+        assert!(matches!(Keyless::from_env(env(&[resource, asked])), Err(KeylessError::NoProof)), "no GitHub job");
+        let github = [resource, asked, ("GITHUB_ACTIONS", "true"), ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "t")];
+        assert!(Keyless::from_env(env(&github)).unwrap().is_some());
+        assert!(Keyless::from_env(env(&[resource, ("HF_OIDC_ID_TOKEN", "i")])).unwrap().is_some());
+    }
+
+    #[test]
+    fn no_proof_is_shown() {
+        let job = Keyless::from_env(env(&[("HF_OIDC_RESOURCE", "org/x"), ("HF_OIDC_ID_TOKEN", "secret-id")])).unwrap();
+        assert!(!format!("{job:?}").contains("secret-id"));
+    }
+}

@@ -1,0 +1,29 @@
+//! Tokens for CI jobs that have none: `HF_OIDC_RESOURCE`. How one is got is the library's; when, is decided here.
+
+use hfget_core::hub::{HubConfig, Keyless};
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
+
+use super::screen::Screen;
+use crate::exit::ExitCode;
+use crate::render::remedies::words;
+
+/// Gives the configuration the token of this job, where the environment asks for one. Who asked for it gets it or is told
+/// why not: another token is never sent in its place.
+pub(super) fn job_token(hub: &mut HubConfig, screen: &Screen) -> Result<(), ExitCode> {
+    let token = Keyless::from_env(|name| std::env::var_os(name)).and_then(|job| match job {
+        // Whoever asks for a session has a runtime, with more than one thread.
+        Some(job) => block_in_place(|| Handle::current().block_on(job.exchange(hub))).map(Some),
+        None => Ok(None),
+    });
+    match token {
+        Ok(token) => {
+            hub.token = token.or(hub.token.take());
+            Ok(())
+        }
+        Err(error) => {
+            screen.fail("", &error, error.remedy().as_ref().map(words).as_deref());
+            Err(error.kind().into())
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Tokens for CI jobs that have none: the Hub's exchange, and the server of a CI system that says who a job is.
+
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use crate::api::{refuse, reply};
+use crate::server::TOKEN;
+
+/// What proves which job it is.
+pub const JOB: &str = "id-token-of-this-job";
+/// What trusts that job.
+pub const RESOURCE: &str = "org/trusting";
+/// What the CI system's server asks for.
+const REQUEST: &str = "Bearer request-token";
+
+pub(crate) fn serve(uri: &Uri, headers: &HeaderMap, body: &str) -> Option<Response> {
+    match uri.path() {
+        "/ci/id-token" => {
+            let known = headers.get("authorization").is_some_and(|value| value == REQUEST);
+            let audience = uri.query().is_some_and(|query| query.contains("audience=http"));
+            Some(if known && audience { reply(&json!({ "value": JOB })) } else { refuse(403, "", "who are you?") })
+        }
+        "/oauth/token" => {
+            let asked: Value = serde_json::from_str(body).unwrap_or_default();
+            let grant = asked["grant_type"] == "urn:ietf:params:oauth:grant-type:token-exchange"
+                && asked["subject_token_type"] == "urn:ietf:params:oauth:token-type:id_token";
+            let trusted = asked["subject_token"] == JOB && asked["resource"] == RESOURCE;
+            Some(if grant && trusted {
+                reply(&json!({ "access_token": TOKEN, "token_type": "bearer", "expires_in": 3600 }))
+            } else {
+                refuse(400, "", &format!("{} does not trust {}", asked["resource"], asked["subject_token"]))
+            })
+        }
+        _ => None,
+    }
+}
