@@ -8,15 +8,15 @@ mod cli {
     pub mod args;
     pub mod clean;
     pub mod compare;
-    pub mod endings;
     pub mod follow;
     pub mod habits;
     pub mod inspect;
     pub mod keyless;
     pub mod list;
     pub mod lock;
+    pub mod man;
     pub mod ndjson;
-    pub mod papers;
+    pub mod outcomes;
     pub mod paste;
     pub mod progress;
     pub mod progress_lines;

@@ -7,7 +7,7 @@ use hfget_core::model::{Options, RepoId, RepoSpec};
 use hfget_core::session::Session;
 
 use super::args::Repos;
-use super::endings::Endings;
+use super::outcomes::Outcomes;
 
 /// Repos that are followed, one from another: more is a maze.
 const MOST: usize = 32;
@@ -48,15 +48,15 @@ impl CodeRepos {
     }
 
     /// Takes all of them, and those that they name in turn. `at` is where they stand in the report.
-    pub(super) async fn get(mut self, session: &Session, mut at: usize, endings: &mut Endings<'_>) {
+    pub(super) async fn get(mut self, session: &Session, mut at: usize, outcomes: &mut Outcomes<'_>) {
         while let Some((spec, options)) = self.next() {
             let name = spec.repo_type.qualify(&spec.id);
             match session.get(&spec, &options).await {
                 Ok(report) => {
                     self.add(&report.code_repos);
-                    endings.report_at(at, &name, report);
+                    outcomes.report_at(at, &name, report);
                 }
-                Err(error) => endings.error_at(at, &name, &error),
+                Err(error) => outcomes.error_at(at, &name, &error),
             }
             at += 1;
         }

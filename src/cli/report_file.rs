@@ -27,8 +27,8 @@ impl ReportFile {
         Ok(Some(ReportFile { path: path.to_path_buf(), command }))
     }
 
-    fn ends_in(&self, endings: &[&str]) -> bool {
-        self.path.extension().is_some_and(|e| endings.iter().any(|ending| e.eq_ignore_ascii_case(ending)))
+    fn ends_in(&self, outcomes: &[&str]) -> bool {
+        self.path.extension().is_some_and(|e| outcomes.iter().any(|ending| e.eq_ignore_ascii_case(ending)))
     }
 
     /// Whether it is a page for people.

@@ -16,17 +16,17 @@ use hfget_core::text::{hidden, keep_secret, printable};
 
 use super::advice::Advisor;
 use super::args::{
-    Cli, Command, GetArgs, Help, InspectArgs, Into, Output, Place, PlanArgs, Repos, Selection, Transfer, command_with,
-    useless,
+    Cli, Command, GetArgs, Help, InspectArgs, Output, PlaceArgs, PlanArgs, Repos, Selection, Target, Transfer,
+    command_with, useless,
 };
 use super::clean::clean;
 use super::compare::compare;
-use super::endings::Endings;
 use super::follow::CodeRepos;
 use super::habits::{asks_for_short_help, understood};
 use super::list::list;
 use super::lock::{lock, locked};
-use super::papers::{completions, man, offer};
+use super::man::{completions, man, offer};
+use super::outcomes::Outcomes;
 use super::progress::{say_interrupted, write_line};
 use super::remove::remove;
 use super::report_file::ReportFile;
@@ -159,8 +159,8 @@ async fn get(args: &GetArgs) -> ExitCode {
     if let Some(note) = args.habits.note() {
         screen.note(&note);
     }
-    let mut endings = match Endings::new(&screen, &args.reports, "get") {
-        Ok(endings) => endings,
+    let mut outcomes = match Outcomes::new(&screen, &args.reports, "get") {
+        Ok(outcomes) => outcomes,
         Err(end) => return end,
     };
     let jobs = match setup(&Asked::to_get(args), &screen).await {
@@ -172,22 +172,22 @@ async fn get(args: &GetArgs) -> ExitCode {
     // What is said first is said before hours of transfer; the report keeps the order that was asked for.
     for (at, ((job, _), end)) in jobs.iter().zip(&mut ends).enumerate() {
         if let Some(error) = end.take() {
-            endings.error_at(at, &job.name(), &error);
+            outcomes.error_at(at, &job.name(), &error);
             // A word that is no repo was meant otherwise, and so was what stands beside it.
             if job.is_bare_word() && at < args.repos.named.len() {
-                return endings.finish();
+                return outcomes.finish();
             }
         }
     }
     let mut code = CodeRepos::of(&args.repos, jobs.iter().map(|(job, _)| job.name()));
-    for (at, (job, session)) in jobs.iter().enumerate().filter(|(at, _)| !endings.has(*at)).collect::<Vec<_>>() {
+    for (at, (job, session)) in jobs.iter().enumerate().filter(|(at, _)| !outcomes.has(*at)).collect::<Vec<_>>() {
         match job.get(session).await {
             Ok(report) => {
                 code.add(&report.code_repos);
-                endings.report_at(at, &job.name(), report);
+                outcomes.report_at(at, &job.name(), report);
             }
             Err(error) => {
-                endings.error_at(at, &job.name(), &error);
+                outcomes.error_at(at, &job.name(), &error);
                 // What follows a misspelt command was not meant to be fetched.
                 if at == 0 && screen.advisor.command_meant(&error).is_some() {
                     break;
@@ -197,11 +197,11 @@ async fn get(args: &GetArgs) -> ExitCode {
     }
     if let Some((_, session)) = jobs.first().filter(|_| !code.is_empty()) {
         match code_session(&Asked::to_get(args), &screen, session) {
-            Ok(session) => code.get(&session, jobs.len(), &mut endings).await,
-            Err(end) => endings.worsen(end),
+            Ok(session) => code.get(&session, jobs.len(), &mut outcomes).await,
+            Err(end) => outcomes.worsen(end),
         }
     }
-    endings.finish()
+    outcomes.finish()
 }
 
 /// The session that takes the code of other repos: loaders look for it in the cache, and what goes into an object store
@@ -233,8 +233,8 @@ async fn before_the_first_byte(jobs: &[(Job, Arc<Session>)], args: &GetArgs) -> 
 struct Asked<'a> {
     repos: &'a Repos,
     selection: &'a Selection,
-    place: &'a Place,
-    into: &'a Into,
+    place: &'a PlaceArgs,
+    into: &'a Target,
     transfer: &'a Transfer,
     output: &'a Output,
 }
@@ -417,7 +417,7 @@ async fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<Vec<(Job, Arc<Sessi
 /// Each job with its session: `shared`, or one for all that `open` opens, unless each repo has a folder of its own.
 fn placed(
     jobs: Vec<Job>,
-    place: &Place,
+    place: &PlaceArgs,
     shared: Option<Arc<Session>>,
     screen: &Screen,
     open: impl Fn(Option<DestinationConfig>) -> Result<Arc<Session>, ExitCode>,

@@ -15,7 +15,7 @@ use hfget_core::session::{Config, DestinationConfig, Session};
 use hfget_core::source::SourceConfig;
 use hfget_core::text::printable;
 
-use super::args::{Place, Repos, Secret, Transfer};
+use super::args::{PlaceArgs, Repos, Secret, Transfer};
 use super::keyless::job_token;
 use super::screen::{Screen, env_flag};
 use super::words::{self, Named};
@@ -99,7 +99,7 @@ fn descriptor_room() -> usize {
 /// The folder of each repo, where --local-dir has a place for the repo's name; nothing where one folder is for all.
 /// A folder holds one repo: what would be put into one twice is refused.
 pub(super) fn folders<'a>(
-    place: &Place,
+    place: &PlaceArgs,
     repos: impl IntoIterator<Item = (RepoType, &'a RepoId)>,
     screen: &Screen,
 ) -> Result<Vec<DestinationConfig>, ExitCode> {
@@ -176,7 +176,7 @@ fn source(endpoint: Option<&str>, pasted: Option<&str>, offline: bool) -> Result
 }
 
 /// The token that `--token` gives.
-fn typed_token(secret: &Secret, place: &Place, pasted: Option<&str>, screen: &Screen) -> Result<Token, ExitCode> {
+fn typed_token(secret: &Secret, place: &PlaceArgs, pasted: Option<&str>, screen: &Screen) -> Result<Token, ExitCode> {
     let fail = |text: &dyn std::fmt::Display| {
         screen.fail("--token", text, None);
         ExitCode::Usage
@@ -191,7 +191,7 @@ fn typed_token(secret: &Secret, place: &Place, pasted: Option<&str>, screen: &Sc
 }
 
 /// The Hub cache that the flags and the environment name.
-pub(super) fn hub_cache(place: &Place, screen: &Screen) -> Result<DestinationConfig, ExitCode> {
+pub(super) fn hub_cache(place: &PlaceArgs, screen: &Screen) -> Result<DestinationConfig, ExitCode> {
     let Some(root) = place.cache_dir.clone().or_else(|| cache_dir(|name: &str| std::env::var_os(name))) else {
         screen.fail("", &"no folder is known for the cache", Some("pass --cache-dir DIR, or set HF_HOME"));
         return Err(ExitCode::Usage);
@@ -201,7 +201,7 @@ pub(super) fn hub_cache(place: &Place, screen: &Screen) -> Result<DestinationCon
 
 /// Credentials that other programs read and this one does not: who has set them must not wonder why they are refused.
 fn not_read(
-    place: &Place,
+    place: &PlaceArgs,
     destination: &DestinationConfig,
     env: impl Fn(&str) -> Option<std::ffi::OsString>,
 ) -> Option<&'static str> {
@@ -220,7 +220,7 @@ fn not_read(
 
 /// A session as the flags and the environment say; `elsewhere`, when given, is where files go instead.
 pub(super) fn session(
-    place: &Place,
+    place: &PlaceArgs,
     transfer: &Transfer,
     deep: bool,
     screen: &Screen,

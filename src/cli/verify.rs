@@ -8,8 +8,8 @@ use hfget_core::session::{Error, names_folder};
 
 use super::advice::Advisor;
 use super::args::VerifyArgs;
-use super::endings::Endings;
 use super::lock;
+use super::outcomes::Outcomes;
 use super::screen::Screen;
 #[cfg(feature = "object-store")]
 use super::setup::store_config;
@@ -25,8 +25,8 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
             Ok(end) | Err(end) => end,
         };
     }
-    let mut endings = match Endings::new(&screen, &args.reports, "verify") {
-        Ok(endings) => endings,
+    let mut outcomes = match Outcomes::new(&screen, &args.reports, "verify") {
+        Ok(outcomes) => outcomes,
         Err(end) => return end,
     };
     let repos: Vec<RepoSpec> = args.targets.iter().filter_map(|target| repo_of(target)).collect();
@@ -39,7 +39,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
     for target in &args.targets {
         #[cfg(feature = "object-store")]
         if hfget_core::object_store::ObjectUrl::is_meant(target) {
-            verify_objects(args, target, &screen, &mut endings).await;
+            verify_objects(args, target, &screen, &mut outcomes).await;
             continue;
         }
         let folder = names_folder(target);
@@ -51,7 +51,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
             }
             (None, Err(error)) => {
                 screen.fail("", &error, Some("name a repo, or a folder that exists"));
-                endings.worsen(ExitCode::Usage);
+                outcomes.worsen(ExitCode::Usage);
                 continue;
             }
         };
@@ -75,17 +75,17 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
             (None, None) => continue,
         };
         match done {
-            Ok(report) => endings.report(target, report),
+            Ok(report) => outcomes.report(target, report),
             // Who has both must say which: nothing is verified by the accident of a working folder.
             Err(Error::NotCached { .. }) if Path::new(target).is_dir() => {
                 let text = format!("{target} is not in the cache, and there is a folder of that name");
                 screen.fail("", &text, Some(&format!("`hfget verify ./{target}` verifies the folder")));
-                endings.worsen(ExitCode::Usage);
+                outcomes.worsen(ExitCode::Usage);
             }
-            Err(error) => endings.error(target, &error),
+            Err(error) => outcomes.error(target, &error),
         }
     }
-    endings.finish()
+    outcomes.finish()
 }
 
 /// The repo that a target names, if it names one.
@@ -99,19 +99,19 @@ fn repo_of(target: &str) -> Option<RepoSpec> {
 
 /// What `--to` put into an object store, against its manifests. Asks no Hub.
 #[cfg(feature = "object-store")]
-async fn verify_objects(args: &VerifyArgs, target: &str, screen: &Screen, endings: &mut Endings<'_>) {
+async fn verify_objects(args: &VerifyArgs, target: &str, screen: &Screen, outcomes: &mut Outcomes<'_>) {
     let (url, session) = match open(args, target, screen) {
         Ok(open) => open,
-        Err(end) => return endings.worsen(end),
+        Err(end) => return outcomes.worsen(end),
     };
     let manifests = match session.manifests(&url).await {
         Ok(manifests) => manifests,
-        Err(error) => return endings.error(target, &error),
+        Err(error) => return outcomes.error(target, &error),
     };
     for locked in &manifests {
         match session.verify_locked(locked, None).await {
-            Ok(report) => endings.report(&locked.name(), report),
-            Err(error) => endings.error(&locked.name(), &error),
+            Ok(report) => outcomes.report(&locked.name(), report),
+            Err(error) => outcomes.error(&locked.name(), &error),
         }
     }
 }
@@ -143,15 +143,15 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
     }
     let lock = lock::read(file, screen)?;
     let mut jobs: Vec<(LockedRepo, Option<PathBuf>)> = Vec::new();
-    let mut endings = Endings::new(screen, &args.reports, "verify")?;
+    let mut outcomes = Outcomes::new(screen, &args.reports, "verify")?;
     for target in &args.targets {
         #[cfg(feature = "object-store")]
         if hfget_core::object_store::ObjectUrl::is_meant(target) {
             let (_, session) = open(args, target, screen)?;
             for locked in &lock.repos {
                 match session.verify_locked(locked, None).await {
-                    Ok(report) => endings.report(&locked.name(), report),
-                    Err(error) => endings.error(&locked.name(), &error),
+                    Ok(report) => outcomes.report(&locked.name(), report),
+                    Err(error) => outcomes.error(&locked.name(), &error),
                 }
             }
             continue;
@@ -178,9 +178,9 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
     screen.expect(jobs.len());
     for (locked, dir) in &jobs {
         match session.verify_locked(locked, dir.as_deref()).await {
-            Ok(report) => endings.report(&locked.name(), report),
-            Err(error) => endings.error(&locked.name(), &error),
+            Ok(report) => outcomes.report(&locked.name(), report),
+            Err(error) => outcomes.error(&locked.name(), &error),
         }
     }
-    Ok(endings.finish())
+    Ok(outcomes.finish())
 }

@@ -27,7 +27,7 @@ pub mod gguf;
 pub mod hdf5;
 pub mod json;
 pub mod onnx;
-mod place;
+mod positioned;
 mod problem;
 mod problems;
 mod proto;

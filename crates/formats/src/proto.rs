@@ -3,7 +3,7 @@
 
 use std::io::{Read, Seek};
 
-use super::place::Place;
+use super::positioned::Positioned;
 
 /// A field's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,14 +15,14 @@ pub(super) enum Value {
     Bytes(u64, u64),
 }
 
-/// Reads messages through a [`Place`], which is left anywhere; groups, gone from protobuf long ago, are refused.
-pub(super) struct Wire<R> {
-    place: Place<R>,
+/// Reads messages through a [`Positioned`], which is left anywhere; groups, gone from protobuf long ago, are refused.
+pub(super) struct FieldReader<R> {
+    place: Positioned<R>,
 }
 
-impl<R: Read + Seek> Wire<R> {
+impl<R: Read + Seek> FieldReader<R> {
     pub fn new(file: R, length: u64) -> Self {
-        Wire { place: Place::new(file, length) }
+        FieldReader { place: Positioned::new(file, length) }
     }
 
     /// Calls `each` for every field between two places, with its number. `each` may read within the
@@ -135,7 +135,7 @@ mod tests {
     fn walk(bytes: &[u8]) -> Result<Vec<(u64, Value)>, String> {
         let mut found = Vec::new();
         let length = bytes.len() as u64;
-        Wire::new(Cursor::new(bytes), length).fields((0, length), &mut |_, number, value| {
+        FieldReader::new(Cursor::new(bytes), length).fields((0, length), &mut |_, number, value| {
             found.push((number, value));
             Ok::<_, String>(())
         })?;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Seek};
 
 use super::problems::{Problems, Quote};
-use super::proto::{Value, Wire};
+use super::proto::{FieldReader, Value};
 use crate::problem::{Problem, ProblemKind, Severity};
 use crate::set::{Files, file_name, folder};
 
@@ -53,7 +53,7 @@ pub struct Graph {
 pub fn read(file: impl Read + Seek, length: u64, path: &str, message: Message) -> (Graph, Vec<Problem>) {
     let mut graph = Graph::default();
     let mut problems = Vec::new();
-    let mut wire = Wire::new(file, length);
+    let mut wire = FieldReader::new(file, length);
     let whole = (0, length);
     let walked = match message {
         Message::SavedModel => saved_model(&mut wire, whole, &mut graph).map(|version| {
@@ -95,7 +95,11 @@ fn expected(what: &str, number: u64) -> String {
 }
 
 /// Gives the schema version.
-fn saved_model<R: Read + Seek>(wire: &mut Wire<R>, span: Span, graph: &mut Graph) -> Result<Option<u64>, String> {
+fn saved_model<R: Read + Seek>(
+    wire: &mut FieldReader<R>,
+    span: Span,
+    graph: &mut Graph,
+) -> Result<Option<u64>, String> {
     let mut version = None;
     wire.fields(span, &mut |wire, number, value| match (number, value) {
         (1, Value::Varint(n)) => {
@@ -112,7 +116,7 @@ fn saved_model<R: Read + Seek>(wire: &mut Wire<R>, span: Span, graph: &mut Graph
     Ok(version)
 }
 
-fn meta_graph<R: Read + Seek>(wire: &mut Wire<R>, span: Span, graph: &mut Graph) -> Result<(), String> {
+fn meta_graph<R: Read + Seek>(wire: &mut FieldReader<R>, span: Span, graph: &mut Graph) -> Result<(), String> {
     wire.fields(span, &mut |wire, number, value| match (number, value) {
         (2, Value::Bytes(start, end)) => graph_def(wire, (start, end), graph),
         (6, Value::Bytes(start, end)) => {
@@ -145,7 +149,7 @@ fn meta_graph<R: Read + Seek>(wire: &mut Wire<R>, span: Span, graph: &mut Graph)
     })
 }
 
-fn graph_def<R: Read + Seek>(wire: &mut Wire<R>, span: Span, graph: &mut Graph) -> Result<(), String> {
+fn graph_def<R: Read + Seek>(wire: &mut FieldReader<R>, span: Span, graph: &mut Graph) -> Result<(), String> {
     wire.fields(span, &mut |wire, number, value| match (number, value) {
         (1, Value::Bytes(start, end)) => {
             graph.nodes += 1;
@@ -158,7 +162,7 @@ fn graph_def<R: Read + Seek>(wire: &mut Wire<R>, span: Span, graph: &mut Graph) 
     })
 }
 
-fn node_def<R: Read + Seek>(wire: &mut Wire<R>, span: Span, graph: &mut Graph) -> Result<(), String> {
+fn node_def<R: Read + Seek>(wire: &mut FieldReader<R>, span: Span, graph: &mut Graph) -> Result<(), String> {
     wire.fields(span, &mut |wire, number, value| match (number, value) {
         (1, Value::Bytes(start, end)) => wire.text((start, end), MAX_NAME).map(drop),
         (2, Value::Bytes(start, end)) => {
@@ -173,7 +177,7 @@ fn node_def<R: Read + Seek>(wire: &mut Wire<R>, span: Span, graph: &mut Graph) -
 }
 
 /// The functions that a graph calls; since TensorFlow 2 most nodes are in them.
-fn library<R: Read + Seek>(wire: &mut Wire<R>, span: Span, graph: &mut Graph) -> Result<(), String> {
+fn library<R: Read + Seek>(wire: &mut FieldReader<R>, span: Span, graph: &mut Graph) -> Result<(), String> {
     wire.fields(span, &mut |wire, number, value| match (number, value) {
         (1, Value::Bytes(start, end)) => wire.fields((start, end), &mut |wire, number, value| match (number, value) {
             (3, Value::Bytes(start, end)) => node_def(wire, (start, end), graph),

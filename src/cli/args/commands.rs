@@ -9,7 +9,7 @@ use hfget_core::model::{RepoSpec, Revision};
 use hfget_core::report::Level;
 
 use super::habits::Habits;
-use super::shared::{Into, Output, Patience, Place, Plain, ReportArgs, Reports, Repos, Selection, Transfer};
+use super::shared::{Output, Patience, PlaceArgs, Plain, ReportArgs, Reports, Repos, Selection, Target, Transfer};
 use super::values::{level, time};
 
 #[derive(Debug, Args)]
@@ -22,9 +22,9 @@ pub struct GetArgs {
     #[command(flatten)]
     pub selection: Selection,
     #[command(flatten)]
-    pub place: Place,
+    pub place: PlaceArgs,
     #[command(flatten)]
-    pub into: Into,
+    pub into: Target,
     #[command(flatten)]
     pub transfer: Transfer,
     #[command(flatten)]
@@ -48,9 +48,9 @@ pub struct PlanArgs {
     #[command(flatten)]
     pub selection: Selection,
     #[command(flatten)]
-    pub place: Place,
+    pub place: PlaceArgs,
     #[command(flatten)]
-    pub into: Into,
+    pub into: Target,
     #[command(flatten)]
     pub transfer: Transfer,
     #[command(flatten)]
@@ -82,7 +82,7 @@ pub struct VerifyArgs {
     #[command(flatten)]
     pub selection: Selection,
     #[command(flatten)]
-    pub place: Place,
+    pub place: PlaceArgs,
     #[command(flatten)]
     pub transfer: Transfer,
     #[command(flatten)]
@@ -121,7 +121,7 @@ pub struct LockArgs {
     #[command(flatten)]
     pub selection: Selection,
     #[command(flatten)]
-    pub place: Place,
+    pub place: PlaceArgs,
     #[command(flatten)]
     pub transfer: Transfer,
     #[command(flatten)]
@@ -251,7 +251,7 @@ pub struct InspectArgs {
     #[command(flatten)]
     pub selection: Selection,
     #[command(flatten)]
-    pub place: Place,
+    pub place: PlaceArgs,
     #[command(flatten)]
     pub transfer: Transfer,
     #[command(flatten)]

@@ -17,7 +17,7 @@ pub use commands::{
     CleanArgs, CompareArgs, CompletionsArgs, GetArgs, InspectArgs, ListArgs, LockArgs, ManArgs, PlanArgs, RemoveArgs,
     VerifyArgs, cache_root,
 };
-pub use shared::{Format, Into, Output, Place, Progress, Reports, Repos, Secret, Selection, Transfer};
+pub use shared::{Format, Output, PlaceArgs, Progress, Reports, Repos, Secret, Selection, Target, Transfer};
 
 /// Download Hugging Face repositories and verify every file
 ///
@@ -107,7 +107,7 @@ pub enum Command {
     #[command(name = "__offer", hide = true)]
     Offer {
         /// Of what
-        what: crate::cli::papers::Offer,
+        what: crate::cli::man::Offer,
     },
 }
 

@@ -141,7 +141,7 @@ impl Selection {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where")]
-pub struct Place {
+pub struct PlaceArgs {
     /// Hub cache folder [default: $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub]
     #[arg(
         long,
@@ -203,7 +203,7 @@ impl std::fmt::Debug for Secret {
 /// Where to, if not onto a disk.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where")]
-pub struct Into {
+pub struct Target {
     /// Put it into an object store: s3://, gs://, az://
     ///
     /// Into s3://BUCKET/PREFIX (gs://, az://) without a local copy; a file gets its name when its digest matches. Credentials come from the
@@ -213,7 +213,7 @@ pub struct Into {
     pub to: Option<hfget_core::object_store::ObjectUrl>,
 }
 
-impl Into {
+impl Target {
     #[cfg(feature = "object-store")]
     pub fn destination(&self) -> Option<DestinationConfig> {
         self.to.clone().map(|url| DestinationConfig::Objects(super::super::setup::store_config(url)))

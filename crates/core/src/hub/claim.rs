@@ -4,7 +4,7 @@ use crate::model::Digest;
 
 /// What a mirror's listing says of a file, in which anything but the name may be missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Claim {
+pub(crate) struct ListedClaim {
     /// The name as listed; perhaps no safe path.
     pub path: String,
     /// Bytes of its content.

@@ -7,7 +7,7 @@ use percent_encoding::utf8_percent_encode;
 use reqwest::header::LINK;
 use url::Url;
 
-use super::claim::Claim;
+use super::claim::ListedClaim;
 use super::client::{PAGE_LIMIT, SEGMENT, Told};
 use super::headers::next_link;
 use super::probe::{Ask, Hosts};
@@ -83,8 +83,8 @@ impl Hub {
     }
 
     /// The same as a mirror lists it, sorted by name; what it does not say is missing and no error.
-    pub(crate) async fn claims(&self, info: &RepoInfo, progress: &dyn Progress) -> Result<Vec<Claim>, HubError> {
-        let mut claims: Vec<Claim> = Vec::new();
+    pub(crate) async fn claims(&self, info: &RepoInfo, progress: &dyn Progress) -> Result<Vec<ListedClaim>, HubError> {
+        let mut claims: Vec<ListedClaim> = Vec::new();
         self.rows(info, None, progress, |row| {
             claims.extend(row.claim());
             Ok(())

@@ -23,7 +23,7 @@ mod wire;
 #[cfg_attr(not(feature = "xet"), path = "no_xet.rs")]
 mod xet;
 
-pub(crate) use claim::Claim;
+pub(crate) use claim::ListedClaim;
 pub use client::Hub;
 pub use config::{ConfigError, HubConfig, PUBLIC_ENDPOINT, Token, Transport, Withheld};
 pub(crate) use environment::endpoint_of;
@@ -32,6 +32,6 @@ pub use error::{HubError, ShownUrl};
 pub use keyless::{Keyless, KeylessError};
 pub use open::{Body, Remote};
 pub(crate) use probe::{Answer, Ask, Hosts, Stop};
-pub(crate) use retry::Verdict;
+pub(crate) use retry::Next;
 pub use retry::{Retries, RetryPolicy};
 pub use timing::Timing;

@@ -28,7 +28,7 @@ use crate::model::{Entry, RepoInfo, RepoPath};
 pub struct Remote {
     pub(super) info: Arc<RepoInfo>,
     pub(super) entry: Entry,
-    found: Mutex<Found>,
+    found: Mutex<Located>,
     /// Its bytes come over Xet.
     xet: AtomicBool,
     /// A header said that the file is another; that counts once.
@@ -41,7 +41,7 @@ pub struct Remote {
 
 /// Where a file's bytes were last found.
 #[derive(Debug, Clone, Default)]
-enum Found {
+enum Located {
     /// Nobody asked yet, or what was found is of no use any more.
     #[default]
     Unknown,
@@ -84,11 +84,11 @@ impl Remote {
         self.xet.load(Ordering::Relaxed)
     }
 
-    fn found(&self) -> Found {
+    fn found(&self) -> Located {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn remember(&self, found: Found) {
+    fn remember(&self, found: Located) {
         *self.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
     }
 }
@@ -98,7 +98,7 @@ impl Remote {
 pub struct Body<'a> {
     retries: &'a Retries,
     url: Url,
-    source: Source<'a>,
+    source: BytesFrom<'a>,
     /// Where in the file its first byte belongs: below what was asked for if the server ignored the range.
     pub start: u64,
     at: u64,
@@ -111,7 +111,7 @@ pub struct Body<'a> {
 }
 
 /// What gives its bytes.
-pub(super) enum Source<'a> {
+pub(super) enum BytesFrom<'a> {
     /// An answer over HTTP.
     Http(Response),
     /// A stream over Xet, and the Hub that it is of.
@@ -120,12 +120,12 @@ pub(super) enum Source<'a> {
     Stream(BoxStream<'a, Result<Bytes, HubError>>),
 }
 
-impl std::fmt::Debug for Source<'_> {
+impl std::fmt::Debug for BytesFrom<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Source::Http(_) => "Http",
-            Source::Xet(..) => "Xet",
-            Source::Stream(_) => "Stream",
+            BytesFrom::Http(_) => "Http",
+            BytesFrom::Xet(..) => "Xet",
+            BytesFrom::Stream(_) => "Stream",
         })
     }
 }
@@ -139,10 +139,10 @@ impl<'a> Body<'a> {
         stream: BoxStream<'a, Result<Bytes, HubError>>,
         covers: Range<u64>,
     ) -> Self {
-        Body::new(retries, url, Source::Stream(stream), covers)
+        Body::new(retries, url, BytesFrom::Stream(stream), covers)
     }
 
-    fn new(retries: &'a Retries, url: Url, source: Source<'a>, covers: Range<u64>) -> Self {
+    fn new(retries: &'a Retries, url: Url, source: BytesFrom<'a>, covers: Range<u64>) -> Self {
         Body {
             retries,
             url,
@@ -160,7 +160,7 @@ impl<'a> Body<'a> {
 impl Body<'_> {
     /// Whether it comes over Xet.
     pub(crate) fn is_over_xet(&self) -> bool {
-        matches!(self.source, Source::Xet(..))
+        matches!(self.source, BytesFrom::Xet(..))
     }
 
     /// The next bytes, or `None` after the last; an error when it ends early, stalls or goes on too long.
@@ -171,13 +171,13 @@ impl Body<'_> {
         }
         let asked = Instant::now();
         let next = match &mut self.source {
-            Source::Xet(body, hub) => body.chunk(hub, &self.url).await?,
-            Source::Http(response) => {
+            BytesFrom::Xet(body, hub) => body.chunk(hub, &self.url).await?,
+            BytesFrom::Http(response) => {
                 let wait = self.retries.timing().stall_timeout;
                 let next = self.retries.within(&self.url, "bytes", wait, response.chunk()).await?;
                 next.map_err(|e| HubError::transport(&self.url, &e))?
             }
-            Source::Stream(stream) => {
+            BytesFrom::Stream(stream) => {
                 let wait = self.retries.timing().stall_timeout;
                 self.retries.within(&self.url, "bytes", wait, stream.next()).await?.transpose()?
             }
@@ -193,7 +193,7 @@ impl Body<'_> {
                 let host = self.retries.hosts.of(name_of(&self.url));
                 if self.at == self.end {
                     host.gave(self.end - self.start, self.waited);
-                } else if let Source::Http(_) = self.source {
+                } else if let BytesFrom::Http(_) = self.source {
                     let window = self.retries.timing().stall_timeout;
                     if let Some(came) = self.pace.is_too_slow(waited, bytes.len(), window, host.least()) {
                         self.late = Some(HubError::Trickle { url: (&self.url).into(), came, window });
@@ -217,25 +217,25 @@ impl Hub {
     pub async fn open<'a>(&'a self, remote: &Remote, range: Range<u64>) -> Result<Body<'a>, HubError> {
         if remote.is_over_xet() {
             let (url, body) = self.open_xet(&remote.info, &remote.entry, range.clone()).await?;
-            return Ok(Body::new(&self.retries, url, Source::Xet(body, self), range));
+            return Ok(Body::new(&self.retries, url, BytesFrom::Xet(body, self), range));
         }
         let mut alone = None;
-        if matches!(remote.found(), Found::Unknown) {
+        if matches!(remote.found(), Located::Unknown) {
             alone = Some(remote.resolving.lock().await);
         }
-        if let Found::Signed(url) = remote.found() {
+        if let Located::Signed(url) = remote.found() {
             drop(alone.take());
             match self.try_open(remote, url, &range).await {
                 // Signed URLs expire: resolve again, at once.
-                Err(HubError::LinkRefused { .. }) => remote.remember(Found::Unknown),
+                Err(HubError::LinkRefused { .. }) => remote.remember(Located::Unknown),
                 Err(error) => {
-                    remote.remember(Found::Unknown);
+                    remote.remember(Located::Unknown);
                     return Err(error);
                 }
                 Ok(body) => return Ok(body),
             }
             alone = Some(remote.resolving.lock().await);
-            if let Found::Signed(url) = remote.found() {
+            if let Located::Signed(url) = remote.found() {
                 // Somebody else has renewed it.
                 drop(alone.take());
                 return self.try_open(remote, url, &range).await;
@@ -271,12 +271,12 @@ impl Hub {
             }
             if status.is_redirection() {
                 url = redirect_target(&url, &response)?;
-                let found = if self.is_endpoint(&url) { Found::Here } else { Found::Signed(url.clone()) };
+                let found = if self.is_endpoint(&url) { Located::Here } else { Located::Signed(url.clone()) };
                 remote.remember(found);
                 continue;
             }
-            if matches!(remote.found(), Found::Unknown) {
-                remote.remember(Found::Here);
+            if matches!(remote.found(), Located::Unknown) {
+                remote.remember(Located::Here);
             }
             if status.is_client_error() && status != StatusCode::RANGE_NOT_SATISFIABLE || status.is_server_error() {
                 let (headers, said) = self.complaint(&url, response).await;
@@ -342,7 +342,7 @@ impl Hub {
         {
             return Err(HubError::WrongLength { url: shown(), got: covers.start + length, expected: covers.end });
         }
-        Ok(Body::new(&self.retries, url, Source::Http(response), covers))
+        Ok(Body::new(&self.retries, url, BytesFrom::Http(response), covers))
     }
 }
 

@@ -58,7 +58,7 @@ impl RetryPolicy {
 
 /// What comes of a failed request.
 #[derive(Debug)]
-pub(crate) enum Verdict {
+pub(crate) enum Next {
     /// It is worth another try after this pause.
     Again(Duration),
     /// The host wants to be left alone, and whoever asks it next waits by that. Somebody was told, if it is new.
@@ -119,15 +119,15 @@ impl Retries {
     }
 
     /// Judges a failed request, the `failures`-th in a row; tells the watcher of a wait that begins.
-    pub(crate) fn judge(&self, error: HubError, failures: u32, progress: &dyn Progress) -> Verdict {
+    pub(crate) fn judge(&self, error: HubError, failures: u32, progress: &dyn Progress) -> Next {
         let policy = &self.timing.retry;
         if !error.is_retryable() {
-            return Verdict::Over(error);
+            return Next::Over(error);
         }
         let standing = self.timing.patience.failed();
         let patience = if standing.answered { policy.patience } else { policy.first_patience };
         if standing.fruitless >= patience {
-            return Verdict::Over(error);
+            return Next::Over(error);
         }
         if let Some((url, stated)) = error.limit() {
             let host = self.hosts.of(url.host());
@@ -135,7 +135,7 @@ impl Retries {
             let stated = stated.map(|wait| wait.saturating_add(policy.pause(1)));
             let grown = |strikes: u32| policy.bound(strikes.saturating_add(1)) + policy.pause(1);
             match host.refused(stated, grown, policy.longest_wait) {
-                Hold::Spent(wait) => return Verdict::Over(HubError::RateLimited { url: url.clone(), wait }),
+                Hold::Spent(wait) => return Next::Over(HubError::RateLimited { url: url.clone(), wait }),
                 Hold::Began(wait) => {
                     // A wait that it asks for is no time without progress; one that we think of is.
                     self.timing.patience.waited(stated.unwrap_or_default());
@@ -144,13 +144,13 @@ impl Retries {
                 }
                 Hold::Joined => {}
             }
-            return Verdict::Held;
+            return Next::Held;
         }
         // A server that answers, and wrongly, is not waited for.
         if !error.is_outage() && failures >= policy.attempts {
-            return Verdict::Over(error);
+            return Next::Over(error);
         }
-        Verdict::Again(policy.pause(failures))
+        Next::Again(policy.pause(failures))
     }
 
     /// Sleeps as long as is right after `error`, or gives it back when it is time to give up.
@@ -164,9 +164,9 @@ impl Retries {
         let why = error.brief();
         debug!(%why, failures, "a request failed");
         match self.judge(error, failures, progress) {
-            Verdict::Over(error) => return Err(error),
-            Verdict::Held => {}
-            Verdict::Again(wait) => {
+            Next::Over(error) => return Err(error),
+            Next::Held => {}
+            Next::Again(wait) => {
                 progress.event(Event::Retry { path, why: &why, attempt: failures + 1, wait });
                 tokio::time::sleep(wait).await;
             }

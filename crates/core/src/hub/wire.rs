@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::claim::Claim;
+use super::claim::ListedClaim;
 use crate::model::{Card, Digest, Entry, Gated, Lfs, Rejected, RepoPath};
 
 /// `GET /api/{type}s/{id}/revision/{rev}`.
@@ -152,13 +152,13 @@ impl TreeJson {
     }
 
     /// What it says, with nothing asked of it; `None` for a folder.
-    pub fn claim(self) -> Option<Claim> {
+    pub fn claim(self) -> Option<ListedClaim> {
         let size = self.lfs.as_ref().map_or(self.size, |lfs| lfs.size);
         let digest = match &self.lfs {
             Some(lfs) => lfs.oid.parse().ok().map(Digest::Sha256),
             None => self.oid.and_then(|oid| oid.parse().ok()).map(Digest::GitBlob),
         };
-        (self.kind == "file").then_some(Claim { path: self.path, size, digest, xet_hash: self.xet_hash })
+        (self.kind == "file").then_some(ListedClaim { path: self.path, size, digest, xet_hash: self.xet_hash })
     }
 
     /// Checks every part; `Err` says what is wrong with which path.

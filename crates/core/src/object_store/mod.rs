@@ -44,7 +44,7 @@ pub use config::StoreConfig;
 pub use error::ObjectError;
 pub(crate) use keys::Keys;
 pub(crate) use read::StoredFile;
-pub(crate) use record::Record;
+pub(crate) use record::SnapshotRecord;
 use url::Provider;
 pub use url::{ObjectUrl, ObjectUrlError};
 
@@ -165,9 +165,14 @@ impl Objects {
     }
 
     /// What this machine knows of the objects of a commit; `folder` is where it keeps that.
-    pub(crate) async fn record(&self, folder: Option<&std::path::Path>, keys: &Keys, commit: &CommitId) -> Record {
+    pub(crate) async fn record(
+        &self,
+        folder: Option<&std::path::Path>,
+        keys: &Keys,
+        commit: &CommitId,
+    ) -> SnapshotRecord {
         let place = format!("{} {}", self.server, self.url.below(&keys.snapshot(commit)));
-        Record::read(folder, place).await
+        SnapshotRecord::read(folder, place).await
     }
 
     pub(crate) fn path(&self, key: &str) -> Result<Path, ObjectError> {

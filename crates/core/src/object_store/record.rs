@@ -20,7 +20,7 @@ const CHECKS: usize = 64;
 
 /// What is known of one commit's objects.
 #[derive(Debug, Default)]
-pub(crate) struct Record {
+pub(crate) struct SnapshotRecord {
     /// `None`: nothing is kept.
     file: Option<PathBuf>,
     known: Known,
@@ -78,7 +78,7 @@ impl Known {
     }
 }
 
-impl Record {
+impl SnapshotRecord {
     /// What is known of the objects at `place`; nothing, when there is no folder or it cannot be read.
     pub async fn read(folder: Option<&Path>, place: String) -> Self {
         let mut hasher = Hasher::sha256();
@@ -89,7 +89,7 @@ impl Record {
             move || file.and_then(|file| Known::read(&file, &place))
         });
         let fresh = || Known { version: VERSION, place, ..Known::default() };
-        Record { file, known: known.await.unwrap_or_else(fresh), news: BTreeMap::new() }
+        SnapshotRecord { file, known: known.await.unwrap_or_else(fresh), news: BTreeMap::new() }
     }
 
     /// Whether this machine found that the object, which the store says to be as `mark` says now, has the digest.

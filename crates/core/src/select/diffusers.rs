@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use super::Reason;
 use super::SelectError;
-use super::beside;
 use super::classes::{self, Weights};
 use super::classify::{classify, has_ext};
 use super::code::{self, Reference};
@@ -16,6 +15,7 @@ use super::lacking;
 use super::names;
 use super::picks::{Picks, Wish, weights_of};
 use super::sets::want_indexes;
+use super::siblings;
 use super::view::{CONFIG_LIMIT, Doc, View};
 use crate::finding::{Code, Finding, Remedy, Severity};
 use crate::model::{Entry, Purpose, RepoId, RepoPath};
@@ -106,7 +106,7 @@ pub(super) fn select(
     }
     if taken && picks.weights.iter().any(|set| set.scope == view.scope("")) {
         let config = view.json("", "config.json").here();
-        beside::companions(view, wish, "", config.as_ref(), picks);
+        siblings::companions(view, wish, "", config.as_ref(), picks);
     }
     for name in ignored {
         if let Some(entry) = view.find("", name) {
@@ -230,7 +230,7 @@ fn root_files(view: &View<'_>, wish: &Wish, index: &Value, picks: &mut Picks) {
         .filter(|module| view.find("", &format!("{module}.py")).is_some())
         .map(|module| Reference { repo: None, module, by: "model_index.json".to_owned() })
         .collect();
-    beside::take_code(view, wish, "", &references, picks);
+    siblings::take_code(view, wish, "", &references, picks);
     connected(view, class, picks);
 }
 
@@ -324,7 +324,7 @@ fn component_code(view: &View<'_>, wish: &Wish, dir: &str, module: &str, picks: 
     if !module.is_empty() && view.find(dir, &format!("{module}.py")).is_some() {
         let reference = Reference { repo: None, module: module.to_owned(), by: "model_index.json".to_owned() };
         if wish.no_code {
-            beside::take_code(view, wish, dir, &[reference], picks);
+            siblings::take_code(view, wish, dir, &[reference], picks);
         } else {
             for (entry, reason) in code::follow(view, dir, &[reference]).files {
                 picks.take(entry, Purpose::Code, reason);

@@ -4,7 +4,6 @@
 use serde_json::Value;
 
 use super::adapter::adapter;
-use super::beside::companions;
 use super::choose::{Choice, choose, only_variants, variant_absent};
 use super::classify::has_ext;
 use super::code;
@@ -12,6 +11,7 @@ use super::companions::companion;
 use super::picks::{Picks, Wish, found};
 use super::sets::{Query, Set};
 use super::shards::shards;
+use super::siblings::companions;
 use super::view::{CONFIG_LIMIT, View};
 use super::{SelectError, exl, graphs, mistral, whole};
 use crate::finding::{ChooseBy, Code, Finding, Severity};

@@ -16,7 +16,7 @@ use super::parts::{Kind, apart, kind, without_twins};
 use super::picks::{Picks, Wish, class_of, weights_of};
 use super::quants::expert;
 use super::view::{CONFIG_LIMIT, Doc, View, inside};
-use super::{PIPELINE_INDEXES, beside, names};
+use super::{PIPELINE_INDEXES, names, siblings};
 use crate::finding::{Code, Finding, Severity};
 use crate::model::{Entry, Family, Purpose, RepoPath};
 
@@ -215,7 +215,7 @@ fn take(view: &View<'_>, wish: &Wish, weights: &[&Entry], picks: &mut Picks) {
         everything::parts(view, dir, &keep, picks);
     }
     let config = view.json("", "config.json").here();
-    beside::companions(view, wish, "", config.as_ref(), picks);
+    siblings::companions(view, wish, "", config.as_ref(), picks);
     // BERTopic shows its topics by pictures.
     let pictures = view.find("", "topics.json").is_some();
     for entry in view.tree("") {

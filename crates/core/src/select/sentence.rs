@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use super::Reason;
 use super::SelectError;
-use super::beside;
 use super::choose::{Stems, choose};
 use super::classes::{self, Weights};
 use super::classify::classify;
@@ -15,6 +14,7 @@ use super::model::{self, MODEL};
 use super::parts;
 use super::picks::{Picks, Wish, weights_of};
 use super::sets::Query;
+use super::siblings;
 use super::view::{CONFIG_LIMIT, View, inside};
 use crate::finding::{Code, Finding, Severity};
 use crate::model::{Family, Purpose, RepoPath};
@@ -55,7 +55,7 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, modules: &Value, picks: &mut 
         }
         at += 1;
     }
-    beside::take_code(view, wish, "", &references, picks);
+    siblings::take_code(view, wish, "", &references, picks);
 
     let mut weights = false;
     for module in found.iter().filter(|module| !module.dir.is_empty()) {
@@ -64,7 +64,7 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, modules: &Value, picks: &mut 
     let root: Vec<Kind> = found.iter().filter(|module| module.dir.is_empty()).map(|module| module.kind).collect();
     if root.is_empty() {
         let config = view.json("", "config.json").here();
-        beside::companions(view, wish, "", config.as_ref(), picks);
+        siblings::companions(view, wish, "", config.as_ref(), picks);
         // Other formats of the whole lie at the root, whatever its modules are.
         let other = wish.only.is_some_and(|only| !matches!(only, Family::Safetensors | Family::Bin));
         return if other { model::select(view, wish, "", picks) } else { Ok(weights) };

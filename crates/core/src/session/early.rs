@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
 
-use super::places::Place;
+use super::places::FilePlace;
 use super::{Prepared, Session};
 use crate::finding::{Finding, Remedy, Severity};
 use crate::model::{Family, RepoPath, WeightIndex, WeightSet};
-use crate::verify::{self, Held};
+use crate::verify::{self, CompactTable};
 
 /// Below this, fetching is quicker than asking.
 const WORTH_IT: u64 = 64 << 20;
@@ -23,7 +23,7 @@ const AT_ONCE: (usize, usize) = (8, 2);
 const TENSORS_AT_ONCE: usize = 200_000;
 
 /// A file's tensors, and what is wrong with it.
-type Table = (Option<Held>, Vec<Finding>);
+type Table = (Option<CompactTable>, Vec<Finding>);
 
 impl Session {
     /// Errors that fetching the weights would only confirm. What cannot be read now says nothing.
@@ -75,7 +75,7 @@ impl Session {
                     let mut source = place.open().ok()?;
                     let (table, findings) = verify::table_of(&mut source, length, &path, family);
                     // What could not be read is no evidence.
-                    (!source.failed).then(|| (path, (table.map(Held::from), findings)))
+                    (!source.failed).then(|| (path, (table.map(CompactTable::from), findings)))
                 };
                 tokio::task::spawn_blocking(work).await.ok()?
             }
@@ -87,7 +87,7 @@ impl Session {
         let set = set.clone();
         let compare = move || {
             let mut findings: Vec<Finding> = tables.iter().flat_map(|(_, (_, findings))| findings.clone()).collect();
-            let by_path: BTreeMap<&RepoPath, Option<&Held>> =
+            let by_path: BTreeMap<&RepoPath, Option<&CompactTable>> =
                 tables.iter().map(|(path, (table, _))| (path, table.as_ref())).collect();
             match index {
                 Some((path, index)) => findings.extend(verify::coverage_of(&set, &path, &index, &by_path)),
@@ -111,7 +111,7 @@ fn at_once(tensors: usize, files: usize) -> usize {
     (TENSORS_AT_ONCE / average).clamp(least, most)
 }
 
-fn read_index(place: Place) -> Option<WeightIndex> {
+fn read_index(place: FilePlace) -> Option<WeightIndex> {
     (place.size() <= INDEX_LIMIT).then_some(())?;
     let mut bytes = Vec::new();
     place.open().ok()?.take(INDEX_LIMIT).read_to_end(&mut bytes).ok()?;

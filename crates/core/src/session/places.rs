@@ -38,53 +38,53 @@ pub(super) struct Places<'a> {
 
 impl Places<'_> {
     /// Where a file is; `None` when it is not of the plan. Within a runtime.
-    pub fn of(&self, path: &RepoPath) -> Option<Place> {
+    pub fn of(&self, path: &RepoPath) -> Option<FilePlace> {
         let item = self.items.get(path)?;
         let size = item.entry.size;
         if item.presence == Presence::Verified
             && let Some(store) = &self.prepared.store
         {
             let commit = &self.prepared.listing.info.commit;
-            return Some(Place::Local(store.content_path(commit, &item.entry), size));
+            return Some(FilePlace::Local(store.content_path(commit, &item.entry), size));
         }
         let file = Arc::clone(self.source).file(Arc::clone(&self.info), item.entry.clone());
         let ranges = SourceRanges(file.into());
-        Some(Place::Remote(Box::new(BlockReader::new(ranges, size, Handle::current())), size))
+        Some(FilePlace::Remote(Box::new(BlockReader::new(ranges, size, Handle::current())), size))
     }
 }
 
 /// Where a file is, and its size.
-pub(super) enum Place {
+pub(super) enum FilePlace {
     /// On disk.
     Local(PathBuf, u64),
     /// At the source.
     Remote(Box<BlockReader<SourceRanges>>, u64),
 }
 
-impl Place {
+impl FilePlace {
     /// The file's size in bytes, as it was listed.
     pub fn size(&self) -> u64 {
         match self {
-            Place::Local(_, size) | Place::Remote(_, size) => *size,
+            FilePlace::Local(_, size) | FilePlace::Remote(_, size) => *size,
         }
     }
 
     pub fn is_remote(&self) -> bool {
-        matches!(self, Place::Remote(..))
+        matches!(self, FilePlace::Remote(..))
     }
 
     /// Opens it. Blocks, and so does reading.
-    pub fn open(self) -> io::Result<Reader> {
+    pub fn open(self) -> io::Result<PlaceReader> {
         let inner = match self {
-            Place::Local(path, _) => Inner::Local(File::open(path)?),
-            Place::Remote(reader, _) => Inner::Remote(reader),
+            FilePlace::Local(path, _) => Inner::Local(File::open(path)?),
+            FilePlace::Remote(reader, _) => Inner::Remote(reader),
         };
-        Ok(Reader { inner, failed: false, error: None })
+        Ok(PlaceReader { inner, failed: false, error: None })
     }
 }
 
 /// A file on disk or at its source, and whether reading it ever failed.
-pub(super) struct Reader {
+pub(super) struct PlaceReader {
     inner: Inner,
     pub failed: bool,
     /// The source's first error.
@@ -96,7 +96,7 @@ enum Inner {
     Remote(Box<BlockReader<SourceRanges>>),
 }
 
-impl Read for Reader {
+impl Read for PlaceReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = match &mut self.inner {
             Inner::Local(file) => file.read(buffer),
@@ -115,7 +115,7 @@ impl Read for Reader {
     }
 }
 
-impl Seek for Reader {
+impl Seek for PlaceReader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         match &mut self.inner {
             Inner::Local(file) => file.seek(to),

@@ -48,7 +48,7 @@ pub(crate) use ranges::RangeSet;
 use crate::finding::{Evidence, Outcome, Stamp};
 use crate::model::{CommitId, Digest, Entry, Presence, RepoId, RepoPath, RepoType, Revision};
 use layout::{Kind, Layout};
-use record::Record;
+use record::DigestRecord;
 use within::Folder;
 
 /// How often what changes while it is looked at is looked at again.
@@ -60,7 +60,7 @@ const REF_LIMIT: u64 = 100;
 #[derive(Debug)]
 pub struct Store {
     layout: Layout,
-    record: Record,
+    record: DigestRecord,
     /// What each content looked like when [`Store::presence`] was asked: what was hashed since.
     seen: Mutex<HashMap<String, Stamp>>,
     /// What content looked like that proved wrong in this run.
@@ -89,7 +89,7 @@ impl Store {
     }
 
     fn new(layout: Layout) -> Self {
-        let record = Record::new(layout.anchor(), layout.own());
+        let record = DigestRecord::new(layout.anchor(), layout.own());
         Store {
             layout,
             record,

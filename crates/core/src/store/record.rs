@@ -39,7 +39,7 @@ enum Line {
 
 /// The record of one repo folder or local dir.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct DigestRecord {
     root: PathBuf,
     /// The record's folder below `root`.
     below: PathBuf,
@@ -145,10 +145,10 @@ impl State {
     }
 }
 
-impl Record {
+impl DigestRecord {
     /// The record in the folder `below` of `root`.
     pub fn new(root: &Path, below: PathBuf) -> Self {
-        Record { root: root.to_path_buf(), below, limit: SIZE_LIMIT, state: Mutex::new(None) }
+        DigestRecord { root: root.to_path_buf(), below, limit: SIZE_LIMIT, state: Mutex::new(None) }
     }
 
     fn state(&self) -> MutexGuard<'_, Option<State>> {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{File, UploadError};
+use super::{UploadError, UploadFile};
 use crate::hub::{HubError, ShownUrl};
 use crate::progress::Event;
 use crate::source::SourceFile;
@@ -20,7 +20,7 @@ pub(super) struct Trouble {
     received: u64,
 }
 
-impl File {
+impl UploadFile {
     /// A range, from whichever endpoint has it; what arrived before a failure is not asked for again.
     pub(super) async fn fetch(&self, range: Range<u64>) -> Result<Bytes, UploadError> {
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);

@@ -102,7 +102,7 @@ pub(crate) struct Upload {
 }
 
 /// One file on its way.
-pub(super) struct File {
+pub(super) struct UploadFile {
     pub(super) upload: Arc<Upload>,
     pub(super) entry: Entry,
     pub(super) remotes: Vec<Box<dyn SourceFile>>,
@@ -122,7 +122,7 @@ pub(super) struct File {
 }
 
 /// A part that was fetched and hashed.
-struct Part {
+struct UploadPart {
     number: usize,
     bytes: Bytes,
     permit: OwnedSemaphorePermit,
@@ -140,7 +140,7 @@ impl Upload {
     pub async fn file(self: &Arc<Self>, entry: &Entry) -> Result<Done, UploadError> {
         let remotes =
             self.sources.iter().map(|source| Arc::clone(source).file(Arc::clone(&self.info), entry.clone())).collect();
-        let file = Arc::new(File {
+        let file = Arc::new(UploadFile {
             upload: Arc::clone(self),
             entry: entry.clone(),
             remotes,
@@ -190,7 +190,7 @@ pub(super) fn part_size(size: u64) -> u64 {
     size.div_ceil(PARTS).next_multiple_of(1 << 20).max(PART)
 }
 
-impl File {
+impl UploadFile {
     fn key(&self) -> String {
         self.upload.keys.file(&self.upload.info.commit, &self.entry.path)
     }
@@ -307,7 +307,7 @@ impl File {
             match fetched.next().await? {
                 Ok((number, permit, bytes)) => {
                     let hasher = if resumed { hasher } else { hash(hasher, bytes.clone()).await };
-                    let part = Part { number, bytes, permit };
+                    let part = UploadPart { number, bytes, permit };
                     // The last one carries what it all hashes to.
                     Some((Ok((part, hasher.clone())), Some((fetched, hasher))))
                 }
@@ -410,7 +410,7 @@ impl File {
         self.upload.objects.put(&self.journal_key(), text.into()).await.map(drop)
     }
 
-    async fn put_part(&self, id: &str, part: Part) -> Result<PartId, UploadError> {
+    async fn put_part(&self, id: &str, part: UploadPart) -> Result<PartId, UploadError> {
         let objects = &self.upload.objects;
         let key = self.key();
         let payload = PutPayload::from_bytes(part.bytes);

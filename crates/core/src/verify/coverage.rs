@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use hfget_formats::{Problem, ProblemKind, Problems, Quote, hdf5};
 
-use super::held::Held;
+use super::compact_table::CompactTable;
 use crate::model::{Family, RepoPath, WeightIndex, WeightSet};
 
 /// The last parts of names that `transformers`' `_tied_weights_keys` ties to one another: input
@@ -31,7 +31,7 @@ fn is_tied(name: &str) -> bool {
 }
 
 /// What each shard holds; `None` when the file is not there or could not be read (a finding already).
-pub(crate) type Tables<'a> = BTreeMap<&'a RepoPath, Option<&'a Held>>;
+pub(crate) type Tables<'a> = BTreeMap<&'a RepoPath, Option<&'a CompactTable>>;
 
 /// Tensors held by two files of a set.
 pub(super) fn duplicates(set: &WeightSet, tables: &Tables<'_>) -> Vec<Problem> {

@@ -1,12 +1,12 @@
 //! Proving that files on disk are right: digests, tensor tables read from untrusted bytes without
 //! executing anything, and coverage of the index. No network; where files came from is unknown here.
 
+mod compact_table;
 mod companions;
 mod content;
 mod coverage;
 mod digest;
 mod files;
-mod held;
 mod problems;
 mod scan;
 mod table;
@@ -16,9 +16,9 @@ use std::io::{BufReader, Read as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub(crate) use compact_table::CompactTable;
 pub use content::{Content, Far};
 pub use digest::recheck;
-pub(crate) use held::Held;
 pub use hfget_formats::{ReadSeek, Tensor, TensorTable};
 pub use table::table_of;
 pub(crate) use table::{has_table, table_by_bytes};
@@ -84,7 +84,7 @@ pub(crate) fn coverage_of(
     set: &WeightSet,
     index_path: &RepoPath,
     index: &WeightIndex,
-    tables: &BTreeMap<&RepoPath, Option<&Held>>,
+    tables: &BTreeMap<&RepoPath, Option<&CompactTable>>,
 ) -> Vec<Finding> {
     let mut findings = coverage::duplicates(set, tables);
     findings.extend(coverage::check(set, index_path, index, tables).0);
@@ -92,7 +92,7 @@ pub(crate) fn coverage_of(
 }
 
 /// Tensors that two files of a set without an index hold, of the tables that were read without fetching them.
-pub(crate) fn duplicates_of(set: &WeightSet, tables: &BTreeMap<&RepoPath, Option<&Held>>) -> Vec<Finding> {
+pub(crate) fn duplicates_of(set: &WeightSet, tables: &BTreeMap<&RepoPath, Option<&CompactTable>>) -> Vec<Finding> {
     found(coverage::duplicates(set, tables))
 }
 
@@ -164,7 +164,7 @@ fn check_weights(
                 while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let (table, findings) = read_weights(local[path], path, set, subject.deep);
                     // Of a million tensors the tables are not held all at once.
-                    let held = (table.map(Held::from), findings);
+                    let held = (table.map(CompactTable::from), findings);
                     read.lock().unwrap_or_else(PoisonError::into_inner).insert(*path, held);
                 }
             });

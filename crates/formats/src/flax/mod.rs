@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::io::{Read, Seek};
 
 use self::msgpack::{Token, token};
-use super::place::Place;
+use super::positioned::Positioned;
 use super::problems::{Problems, Quote, Shape};
 use super::{Tensor, TensorTable};
 use crate::problem::{Problem, ProblemKind};
@@ -51,8 +51,8 @@ pub fn dtype_bytes(name: &str) -> Option<u64> {
 
 /// Reads the tensors of a Flax file of `length` bytes; the problems are about `path`.
 pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Vec<Problem>) {
-    let mut walk = Walk {
-        place: Place::new(file, length),
+    let mut walk = MsgpackWalk {
+        place: Positioned::new(file, length),
         path,
         name: String::new(),
         frames: Vec::new(),
@@ -96,8 +96,8 @@ struct Frame {
     dims: Vec<(u64, u64)>,
 }
 
-struct Walk<'p, R> {
-    place: Place<R>,
+struct MsgpackWalk<'p, R> {
+    place: Positioned<R>,
     path: &'p str,
     /// Of the value that is being read.
     name: String,
@@ -108,7 +108,7 @@ struct Walk<'p, R> {
     problems: Problems,
 }
 
-impl<R: Read + Seek> Walk<'_, R> {
+impl<R: Read + Seek> MsgpackWalk<'_, R> {
     fn run(&mut self) -> Result<(), Wrong> {
         match token(&mut self.place).map_err(invalid)? {
             Token::Map(pairs) => self.open(pairs, true, 0)?,

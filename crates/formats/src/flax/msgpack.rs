@@ -3,7 +3,7 @@
 
 use std::io::{Read, Seek};
 
-use crate::place::Place;
+use crate::positioned::Positioned;
 
 /// What stands at a place. After a text, binary or extension its bytes follow; after an array or map its values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) enum Token {
 }
 
 /// Reads one marker with its length or number.
-pub(super) fn token<R: Read + Seek>(place: &mut Place<R>) -> Result<Token, String> {
+pub(super) fn token<R: Read + Seek>(place: &mut Positioned<R>) -> Result<Token, String> {
     let at = place.at();
     let marker = place.u8()?;
     let low = |mask: u8| u64::from(marker & mask);
@@ -59,19 +59,19 @@ pub(super) fn token<R: Read + Seek>(place: &mut Place<R>) -> Result<Token, Strin
     })
 }
 
-fn number<R: Read + Seek>(place: &mut Place<R>, width: u32) -> Result<u64, String> {
+fn number<R: Read + Seek>(place: &mut Positioned<R>, width: u32) -> Result<u64, String> {
     let mut bytes = [0; 8];
     place.fill(&mut bytes[8 - width as usize..])?;
     Ok(u64::from_be_bytes(bytes))
 }
 
-fn signed<R: Read + Seek>(place: &mut Place<R>, width: u32) -> Result<Token, String> {
+fn signed<R: Read + Seek>(place: &mut Positioned<R>, width: u32) -> Result<Token, String> {
     let value = number(place, width)?;
     let negative = value >> (8 * width - 1) == 1;
     Ok(if negative { Token::Scalar } else { Token::Count(value) })
 }
 
-fn extension<R: Read + Seek>(place: &mut Place<R>, width: u32) -> Result<Token, String> {
+fn extension<R: Read + Seek>(place: &mut Positioned<R>, width: u32) -> Result<Token, String> {
     let length = number(place, width)?;
     let [kind] = place.bytes()?;
     Ok(Token::Extension(kind.cast_signed(), length))

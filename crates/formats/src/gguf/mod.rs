@@ -14,8 +14,8 @@ use std::io::{Read, Seek};
 
 use self::dtype::ggml_type;
 pub use self::split::check_set;
-use self::wire::Reader;
-use super::place::Place;
+use self::wire::GgufReader;
+use super::positioned::Positioned;
 use super::problems::{Problems, Quote, Shape};
 use super::{Tensor, TensorTable};
 use crate::problem::{Problem, ProblemKind, Severity};
@@ -80,7 +80,7 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Ve
 /// The same with the rest of the header.
 pub fn header(file: impl Read + Seek, length: u64, path: &str) -> (Header, Vec<Problem>) {
     let mut problems = Problems::default();
-    let mut reader = Reader { place: Place::new(file, length), big: false, narrow: false };
+    let mut reader = GgufReader { place: Positioned::new(file, length), big: false, narrow: false };
     let header = match parse(&mut reader, path, &mut problems) {
         Ok(header) => header,
         Err(why) => {
@@ -99,7 +99,7 @@ struct Info {
     offset: u64,
 }
 
-fn parse<R: Read + Seek>(reader: &mut Reader<R>, path: &str, problems: &mut Problems) -> Result<Header, String> {
+fn parse<R: Read + Seek>(reader: &mut GgufReader<R>, path: &str, problems: &mut Problems) -> Result<Header, String> {
     if &reader.place.bytes::<4>()? != b"GGUF" {
         problems.push(Problem::new(ProblemKind::FormatUnexpected, path, "it does not start as a gguf file does"));
         return Ok(Header::default());
@@ -135,7 +135,7 @@ fn parse<R: Read + Seek>(reader: &mut Reader<R>, path: &str, problems: &mut Prob
 }
 
 fn keys_of<R: Read + Seek>(
-    reader: &mut Reader<R>,
+    reader: &mut GgufReader<R>,
     count: u64,
     budget: &mut u64,
     header: &mut Header,
@@ -175,7 +175,7 @@ fn keys_of<R: Read + Seek>(
     Ok(())
 }
 
-fn info<R: Read + Seek>(reader: &mut Reader<R>, budget: &mut u64) -> Result<Info, String> {
+fn info<R: Read + Seek>(reader: &mut GgufReader<R>, budget: &mut u64) -> Result<Info, String> {
     let name = reader.name("a tensor's name", budget)?;
     let quoted = Quote(&name);
     let dims = reader.u32()?;

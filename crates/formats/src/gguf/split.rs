@@ -8,7 +8,7 @@ use crate::problem::{Problem, ProblemKind};
 use crate::set::{Files, file_name, folder};
 
 /// What a part says of its set, and what is held against it. Its tensors' table is not kept.
-struct Part {
+struct SplitPart {
     split: Split,
     tensors: u64,
 }
@@ -31,16 +31,16 @@ pub fn check_set(names: &[&str], files: &dyn Files) -> Vec<Problem> {
         let (header, _) = header(open, length, path);
         if header.version != 0 {
             let tensors = header.table.tensors.len() as u64;
-            read.push((path, Part { split: header.split, tensors }));
+            read.push((path, SplitPart { split: header.split, tensors }));
         }
     }
     judge(&read)
 }
 
 /// The rules, on the headers that could be read.
-fn judge(read: &[(&str, Part)]) -> Vec<Problem> {
+fn judge(read: &[(&str, SplitPart)]) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut groups: BTreeMap<String, Vec<&(&str, Part)>> = BTreeMap::new();
+    let mut groups: BTreeMap<String, Vec<&(&str, SplitPart)>> = BTreeMap::new();
     for one in read {
         let (path, part) = one;
         let named = numbers(file_name(path));
@@ -96,12 +96,12 @@ fn judge(read: &[(&str, Part)]) -> Vec<Problem> {
 mod tests {
     use super::*;
 
-    fn part(no: u64, count: u64, tensors: u64) -> Part {
-        Part { split: Split { no: Some(no), count: Some(count), tensors: Some(tensors) }, tensors: 0 }
+    fn part(no: u64, count: u64, tensors: u64) -> SplitPart {
+        SplitPart { split: Split { no: Some(no), count: Some(count), tensors: Some(tensors) }, tensors: 0 }
     }
 
-    fn unsplit() -> Part {
-        Part { split: Split::default(), tensors: 0 }
+    fn unsplit() -> SplitPart {
+        SplitPart { split: Split::default(), tensors: 0 }
     }
 
     #[test]

@@ -4,17 +4,17 @@
 use std::io::{Read, Seek};
 
 use super::{MAX_DEPTH, MAX_LENGTH, MAX_NAME, MAX_STRINGS};
-use crate::place::Place;
+use crate::positioned::Positioned;
 
 /// Values of the format, read in order. Nothing is allocated that the file is too short for.
-pub(super) struct Reader<R> {
-    pub place: Place<R>,
+pub(super) struct GgufReader<R> {
+    pub place: Positioned<R>,
     pub big: bool,
     /// Version 1: lengths and dimensions have 32 bits.
     pub narrow: bool,
 }
 
-impl<R: Read + Seek> Reader<R> {
+impl<R: Read + Seek> GgufReader<R> {
     pub fn u32(&mut self) -> Result<u32, String> {
         let bytes = self.place.bytes()?;
         Ok(if self.big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })

@@ -4,7 +4,7 @@ use super::bytes::Bytes;
 
 /// A datatype as far as a tensor table needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Dtype {
+pub(super) struct Hdf5Dtype {
     /// As numpy spells it: `<f4`, `|S5`, `object` for what has no fixed size.
     pub name: String,
     /// Bytes of an element in the file.
@@ -15,11 +15,11 @@ pub(super) struct Dtype {
 const MAX_DEPTH: u32 = 4;
 
 /// Reads a datatype message.
-pub(super) fn dtype(bytes: Bytes<'_>) -> Result<Dtype, String> {
+pub(super) fn dtype(bytes: Bytes<'_>) -> Result<Hdf5Dtype, String> {
     nested(bytes, 0)
 }
 
-fn nested(mut bytes: Bytes<'_>, depth: u32) -> Result<Dtype, String> {
+fn nested(mut bytes: Bytes<'_>, depth: u32) -> Result<Hdf5Dtype, String> {
     let kind = bytes.u8()?;
     let (version, class) = (kind >> 4, kind & 0x0f);
     if !(1..=5).contains(&version) || depth > MAX_DEPTH {
@@ -60,7 +60,7 @@ fn nested(mut bytes: Bytes<'_>, depth: u32) -> Result<Dtype, String> {
         2 | 5 | 10 => format!("|V{size}"),
         _ => return Err(format!("a datatype is of class {class}")),
     };
-    Ok(Dtype { name, size })
+    Ok(Hdf5Dtype { name, size })
 }
 
 /// A pair `r`, `i` of floats, as h5py keeps complex numbers.

@@ -6,7 +6,7 @@ use std::io::{Read, Seek};
 
 use super::bytes::{Bytes, sums_to};
 use super::object::{Link, defined, link};
-use super::{File, MAX_LINKS, MAX_PATH, UNREAD};
+use super::{Hdf5File, MAX_LINKS, MAX_PATH, UNREAD};
 
 /// Bytes of a heap of names.
 const MAX_HEAP: u64 = 64 << 20;
@@ -20,11 +20,11 @@ const MAX_ID: usize = 17;
 const MAX_LEVEL: u64 = 32;
 
 /// What is done with a leaf's key and address.
-type Each<'e, R> = dyn FnMut(&mut File<R>, &[u8], u64) -> Result<(), String> + 'e;
+type Each<'e, R> = dyn FnMut(&mut Hdf5File<R>, &[u8], u64) -> Result<(), String> + 'e;
 
 /// Calls `each` with every leaf of a B-tree of version 1, with its key.
 pub(super) fn tree<R: Read + Seek>(
-    file: &mut File<R>,
+    file: &mut Hdf5File<R>,
     root: u64,
     kind: u64,
     key: usize,
@@ -63,7 +63,7 @@ pub(super) fn tree<R: Read + Seek>(
 }
 
 /// The links of an old group.
-pub(super) fn table<R: Read + Seek>(file: &mut File<R>, root: u64, names_at: u64) -> Result<Vec<Link>, String> {
+pub(super) fn table<R: Read + Seek>(file: &mut Hdf5File<R>, root: u64, names_at: u64) -> Result<Vec<Link>, String> {
     let head = file.few(names_at, 8 + 2 * file.lengths as u64 + file.offsets as u64)?;
     let mut head = Bytes(&head);
     head.expect(b"HEAP", "heap of names")?;
@@ -106,7 +106,7 @@ pub(super) fn table<R: Read + Seek>(file: &mut File<R>, root: u64, names_at: u64
 }
 
 /// A piece whose last four bytes are the checksum of the others.
-fn summed<R: Read + Seek>(file: &mut File<R>, address: u64, length: u64, what: &str) -> Result<Vec<u8>, String> {
+fn summed<R: Read + Seek>(file: &mut Hdf5File<R>, address: u64, length: u64, what: &str) -> Result<Vec<u8>, String> {
     if length > MAX_NODE {
         return Err(format!("the {what} at {address} has {length} bytes"));
     }
@@ -131,7 +131,7 @@ struct Heap {
     length_bytes: usize,
 }
 
-fn heap<R: Read + Seek>(file: &mut File<R>, address: u64) -> Result<Heap, String> {
+fn heap<R: Read + Seek>(file: &mut Hdf5File<R>, address: u64) -> Result<Heap, String> {
     let (o, l) = (file.offsets, file.lengths);
     // With filters the header is longer, and its checksum elsewhere.
     let head = file.few(address, 9)?;
@@ -177,7 +177,7 @@ impl Heap {
     }
 
     /// The address of what lies at `offset` of the heap.
-    fn find<R: Read + Seek>(&self, file: &mut File<R>, offset: u64, length: u64) -> Result<u64, String> {
+    fn find<R: Read + Seek>(&self, file: &mut Hdf5File<R>, offset: u64, length: u64) -> Result<u64, String> {
         let wrong = || format!("an object at {offset} of a fractal heap is not in it");
         let (mut address, mut rows, mut from) = (self.root.ok_or_else(wrong)?, self.rows, 0u64);
         if rows == 0 {
@@ -229,7 +229,7 @@ impl Heap {
 }
 
 /// The links of a large new group, in the order of their hashes.
-pub(super) fn dense<R: Read + Seek>(file: &mut File<R>, heap_at: u64, tree_at: u64) -> Result<Vec<Link>, String> {
+pub(super) fn dense<R: Read + Seek>(file: &mut Hdf5File<R>, heap_at: u64, tree_at: u64) -> Result<Vec<Link>, String> {
     let heap = heap(file, heap_at)?;
     let mut links = Vec::new();
     for id in records(file, tree_at)? {
@@ -249,7 +249,7 @@ pub(super) fn dense<R: Read + Seek>(file: &mut File<R>, heap_at: u64, tree_at: u
 
 /// The heap's ids of all links, as far as they say where: records of type 5 of a B-tree of version 2, a hash
 /// and an id each.
-fn records<R: Read + Seek>(file: &mut File<R>, address: u64) -> Result<Vec<Vec<u8>>, String> {
+fn records<R: Read + Seek>(file: &mut Hdf5File<R>, address: u64) -> Result<Vec<Vec<u8>>, String> {
     let (o, l) = (file.offsets, file.lengths);
     let bytes = summed(file, address, (16 + o + 2 + l + 4) as u64, "B-tree")?;
     let mut b = Bytes(&bytes);

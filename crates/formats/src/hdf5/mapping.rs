@@ -3,7 +3,7 @@
 
 use std::io::{Read, Seek};
 
-use super::File;
+use super::Hdf5File;
 use super::bytes::Bytes;
 
 /// Bytes of a heap of mappings.
@@ -16,7 +16,11 @@ const SHARED_NAME: u8 = 2;
 
 /// Whether every part of a virtual dataset is in this file; its mapping is an object of the heap at `address`.
 /// `None` for a mapping of a kind that is not known.
-pub(super) fn is_here<R: Read + Seek>(file: &mut File<R>, address: u64, index: u64) -> Result<Option<bool>, String> {
+pub(super) fn is_here<R: Read + Seek>(
+    file: &mut Hdf5File<R>,
+    address: u64,
+    index: u64,
+) -> Result<Option<bool>, String> {
     let lengths = file.lengths;
     let head = file.few(address, 8 + lengths as u64)?;
     let mut head = Bytes(&head);

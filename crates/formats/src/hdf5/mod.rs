@@ -18,7 +18,7 @@ use std::io::{Read, Seek};
 
 use self::bytes::{Bytes, sums_to};
 use self::object::{Layout, Link, Object, Space, object};
-use super::place::Place;
+use super::positioned::Positioned;
 use super::problems::{Problems, Quote, Shape};
 use super::{Tensor, TensorTable};
 use crate::WeightIndex;
@@ -42,8 +42,8 @@ const UNREAD: &str = ", which is not read here";
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 
 /// A file whose superblock has been read.
-struct File<R> {
-    place: Place<R>,
+struct Hdf5File<R> {
+    place: Positioned<R>,
     /// What addresses count from.
     base: u64,
     /// Bytes of an address.
@@ -56,7 +56,7 @@ struct File<R> {
     names: u64,
 }
 
-impl<R: Read + Seek> File<R> {
+impl<R: Read + Seek> Hdf5File<R> {
     /// Some bytes of metadata; they are in the file before memory is taken.
     fn few(&mut self, address: u64, length: u64) -> Result<Vec<u8>, String> {
         let at = self.base.checked_add(address).filter(|at| *at <= self.place.end);
@@ -76,8 +76,8 @@ impl<R: Read + Seek> File<R> {
 
 /// Reads the datasets of an HDF5 file of `length` bytes; the problems are about `path`.
 pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Vec<Problem>) {
-    let mut walk = Walk { path, table: TensorTable::default(), problems: Problems::default() };
-    if let Err((code, why)) = walk.run(Place::new(file, length), length) {
+    let mut walk = GroupWalk { path, table: TensorTable::default(), problems: Problems::default() };
+    if let Err((code, why)) = walk.run(Positioned::new(file, length), length) {
         walk.problems.push(match why.strip_suffix(UNREAD) {
             None => Problem::new(code, path, why),
             // The format has more than Keras and h5py write, and such a file is no worse for it.
@@ -108,7 +108,7 @@ fn invalid(why: String) -> Wrong {
 }
 
 /// Finds the superblock: at 0, or behind a block of the user's of a power of two bytes.
-fn superblock<R: Read + Seek>(mut place: Place<R>, length: u64) -> Result<(File<R>, u64), Wrong> {
+fn superblock<R: Read + Seek>(mut place: Positioned<R>, length: u64) -> Result<(Hdf5File<R>, u64), Wrong> {
     let mut at = 0u64;
     loop {
         if at.saturating_add(SIGNATURE.len() as u64) > length {
@@ -122,7 +122,7 @@ fn superblock<R: Read + Seek>(mut place: Place<R>, length: u64) -> Result<(File<
         at = if at == 0 { 512 } else { at * 2 };
     }
     let version = place.u8().map_err(invalid)?;
-    let head = |n: u64, place: &mut Place<R>| place.few(n).map_err(invalid);
+    let head = |n: u64, place: &mut Positioned<R>| place.few(n).map_err(invalid);
     let (offsets, lengths, rest) = match version {
         0 | 1 => {
             let head = head(15, &mut place)?;
@@ -172,21 +172,21 @@ fn superblock<R: Read + Seek>(mut place: Place<R>, length: u64) -> Result<(File<
     place.end = u64::try_from(end).unwrap_or(0);
     // Bytes behind the end are no error for libhdf5.
     let budget = length.saturating_mul(8).saturating_add(1 << 20).min(MAX_METADATA);
-    Ok((File { place, base: at, offsets, lengths, budget, names: MAX_NAMES }, root))
+    Ok((Hdf5File { place, base: at, offsets, lengths, budget, names: MAX_NAMES }, root))
 }
 
-struct Walk<'p> {
+struct GroupWalk<'p> {
     path: &'p str,
     table: TensorTable,
     problems: Problems,
 }
 
-impl Walk<'_> {
+impl GroupWalk<'_> {
     fn found(&mut self, kind: ProblemKind, why: String) {
         self.problems.push(Problem::new(kind, self.path, why));
     }
 
-    fn run<R: Read + Seek>(&mut self, place: Place<R>, length: u64) -> Result<(), Wrong> {
+    fn run<R: Read + Seek>(&mut self, place: Positioned<R>, length: u64) -> Result<(), Wrong> {
         let (mut file, root) = superblock(place, length)?;
         let mut seen: BTreeMap<u64, Option<Box<str>>> = BTreeMap::new();
         let mut stack: Vec<(u64, String)> = vec![(root, String::new())];
@@ -226,7 +226,7 @@ impl Walk<'_> {
     /// Puts a group's links on the stack, the first name on top.
     fn enter<R: Read + Seek>(
         &mut self,
-        file: &mut File<R>,
+        file: &mut Hdf5File<R>,
         group: &str,
         mut links: Vec<Link>,
         stack: &mut Vec<(u64, String)>,
@@ -247,7 +247,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn dataset<R: Read + Seek>(&mut self, file: &mut File<R>, object: &Object, name: String) -> Result<(), Wrong> {
+    fn dataset<R: Read + Seek>(&mut self, file: &mut Hdf5File<R>, object: &Object, name: String) -> Result<(), Wrong> {
         if self.table.tensors.len() >= MAX_TENSORS {
             return Err(invalid(format!("it has more than {MAX_TENSORS} datasets")));
         }
@@ -309,7 +309,13 @@ impl Walk<'_> {
         self.problems.push(Problem::new(ProblemKind::ExternalDataMissing, self.path, text).severity(Severity::Warning));
     }
 
-    fn chunks<R: Read + Seek>(&mut self, file: &mut File<R>, root: u64, key: usize, name: &str) -> Result<(), Wrong> {
+    fn chunks<R: Read + Seek>(
+        &mut self,
+        file: &mut Hdf5File<R>,
+        root: u64,
+        key: usize,
+        name: &str,
+    ) -> Result<(), Wrong> {
         let mut bad = None;
         groups::tree(file, root, 1, key, &mut |file, key, chunk| {
             let size = Bytes(key).number(4)?;

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::io::{Read, Seek};
 
 use super::bytes::{Bytes, sums_to};
-use super::dtype::{Dtype, dtype};
-use super::{File, UNREAD};
+use super::dtype::{Hdf5Dtype, dtype};
+use super::{Hdf5File, UNREAD};
 
 /// Bytes of one piece of a header.
 const MAX_PIECE: u64 = 16 << 20;
@@ -50,7 +50,7 @@ pub(super) enum Space {
 #[derive(Default)]
 pub(super) struct Object {
     pub space: Option<Space>,
-    pub dtype: Option<Dtype>,
+    pub dtype: Option<Hdf5Dtype>,
     pub layout: Option<Layout>,
     pub links: Vec<Link>,
     /// The B-tree and heap of an old group.
@@ -61,7 +61,7 @@ pub(super) struct Object {
 }
 
 /// Reads the header at an address.
-pub(super) fn object<R: Read + Seek>(file: &mut File<R>, address: u64) -> Result<Object, String> {
+pub(super) fn object<R: Read + Seek>(file: &mut Hdf5File<R>, address: u64) -> Result<Object, String> {
     let mut object = Object::default();
     let mut shared = None;
     read(file, address, &mut |file, kind, flags, data| {
@@ -98,10 +98,10 @@ fn shared_address(mut data: Bytes<'_>, offsets: usize) -> Result<u64, String> {
     data.number(offsets)
 }
 
-type Each<'e, R> = dyn FnMut(&File<R>, u64, u8, Bytes<'_>) -> Result<(), String> + 'e;
+type Each<'e, R> = dyn FnMut(&Hdf5File<R>, u64, u8, Bytes<'_>) -> Result<(), String> + 'e;
 
 /// Calls `each` with the type, flags and content of every message.
-fn read<R: Read + Seek>(file: &mut File<R>, address: u64, each: &mut Each<'_, R>) -> Result<(), String> {
+fn read<R: Read + Seek>(file: &mut Hdf5File<R>, address: u64, each: &mut Each<'_, R>) -> Result<(), String> {
     let head = file.few(address, 4)?;
     let new = head == *b"OHDR";
     let mut pieces = Vec::new();

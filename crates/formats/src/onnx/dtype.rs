@@ -13,7 +13,7 @@ pub(super) enum Field {
 
 /// An element type.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Dtype {
+pub(super) struct OnnxDtype {
     pub name: &'static str,
     /// Bits of an element in `raw_data` and external files; 0 for strings, which cannot be there.
     pub bits: u64,
@@ -21,7 +21,7 @@ pub(super) struct Dtype {
     pub field: Field,
 }
 
-impl Dtype {
+impl OnnxDtype {
     /// Entries of the typed field for so many elements.
     pub fn entries(self, elements: u64) -> u64 {
         match self.name {
@@ -34,12 +34,12 @@ impl Dtype {
 }
 
 /// The same by the name that a table gives.
-pub(super) fn by_name(name: &str) -> Option<Dtype> {
+pub(super) fn by_name(name: &str) -> Option<OnnxDtype> {
     (1..64).filter_map(dtype).find(|dtype| dtype.name == name)
 }
 
 /// `TensorProto.DataType` by number (onnx/onnx.proto), or `None` for one not known here.
-pub(super) fn dtype(number: u64) -> Option<Dtype> {
+pub(super) fn dtype(number: u64) -> Option<OnnxDtype> {
     let (name, bits, field) = match number {
         1 => ("FLOAT", 32, Field::Float),
         2 => ("UINT8", 8, Field::Int32),
@@ -71,5 +71,5 @@ pub(super) fn dtype(number: u64) -> Option<Dtype> {
         28 => ("FLOAT6E3M2", 6, Field::Int32),
         _ => return None,
     };
-    Some(Dtype { name, bits, field })
+    Some(OnnxDtype { name, bits, field })
 }

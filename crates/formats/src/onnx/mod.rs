@@ -15,7 +15,7 @@ use std::io::{Read, Seek};
 pub use self::external::check_set;
 use super::TensorTable;
 use super::problems::{Problems, Quote};
-use super::proto::{Value, Wire};
+use super::proto::{FieldReader, Value};
 use crate::problem::{Problem, ProblemKind};
 
 /// Tensors of one file; a file with more is refused.
@@ -61,16 +61,16 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Ve
 
 /// The same with what lies in other files.
 pub fn model(file: impl Read + Seek, length: u64, path: &str) -> (Model, Vec<Problem>) {
-    let wire = Wire::new(file, length);
-    let mut walk = Walk { wire, path, model: Model::default(), problems: Problems::default(), names: MAX_NAMES };
+    let wire = FieldReader::new(file, length);
+    let mut walk = GraphWalk { wire, path, model: Model::default(), problems: Problems::default(), names: MAX_NAMES };
     if let Err(why) = walk.model(length) {
         walk.problems.push(Problem::new(ProblemKind::HeaderInvalid, path, why));
     }
     (walk.model, walk.problems.into_vec())
 }
 
-struct Walk<'p, R> {
-    wire: Wire<R>,
+struct GraphWalk<'p, R> {
+    wire: FieldReader<R>,
     path: &'p str,
     model: Model,
     problems: Problems,
@@ -78,7 +78,7 @@ struct Walk<'p, R> {
     names: u64,
 }
 
-impl<R: Read + Seek> Walk<'_, R> {
+impl<R: Read + Seek> GraphWalk<'_, R> {
     fn found(&mut self, kind: ProblemKind, message: String) {
         self.problems.push(Problem::new(kind, self.path, message));
     }
@@ -166,7 +166,7 @@ impl<R: Read + Seek> Walk<'_, R> {
                 _ => {}
             }
         }
-        let Walk { model, problems, path, .. } = self;
+        let GraphWalk { model, problems, path, .. } = self;
         let mut names = HashSet::new();
         for tensor in own.iter().filter_map(|at| model.table.tensors.get(*at)) {
             if tensor.name.is_empty() {

@@ -3,8 +3,8 @@
 
 use std::io::{Read, Seek};
 
-use super::dtype::{Dtype, Field, dtype};
-use super::{External, MAX_DIMS, MAX_TENSORS, Walk};
+use super::dtype::{Field, OnnxDtype, dtype};
+use super::{External, GraphWalk, MAX_DIMS, MAX_TENSORS};
 use crate::problem::ProblemKind;
 use crate::{Tensor, problems::Quote, problems::Shape, proto::Value};
 
@@ -19,7 +19,7 @@ struct Content {
     segment: bool,
 }
 
-impl<R: Read + Seek> Walk<'_, R> {
+impl<R: Read + Seek> GraphWalk<'_, R> {
     /// `SparseTensorProto`: its values have its name, its indices that with `.indices`.
     pub(super) fn sparse(&mut self, end: u64) -> Result<(), String> {
         let (mut values, mut indices) = (None, None);
@@ -135,7 +135,7 @@ impl<R: Read + Seek> Walk<'_, R> {
     }
 
     /// Whether a tensor has as much content as its dtype and shape need.
-    fn check(&mut self, name: &str, shape: &[u64], dtype: Option<Dtype>, content: &Content) {
+    fn check(&mut self, name: &str, shape: &[u64], dtype: Option<OnnxDtype>, content: &Content) {
         let quoted = Quote(name);
         let elements = shape.iter().try_fold(1u64, |n, d| i64::try_from(*d).ok().and(n.checked_mul(*d)));
         let Some(elements) = elements else {

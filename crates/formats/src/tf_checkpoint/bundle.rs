@@ -6,7 +6,7 @@ use std::io::{Cursor, Read, Seek};
 use super::dtype::dtype;
 use super::sstable::Table;
 use super::{MAX_NAMES, MAX_NUMBERS, MAX_TENSORS};
-use crate::{problems::Quote, proto::Value, proto::Wire};
+use crate::{problems::Quote, proto::FieldReader, proto::Value};
 
 /// Dimensions of a tensor (`TensorShape::MaxDimensions` is 254).
 const MAX_DIMS: usize = 254;
@@ -16,7 +16,7 @@ pub(super) type Extent = (u64, Option<u64>);
 
 /// What an index says of a tensor, or of a slice of one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct BundleEntry {
     /// The tensor's name; of a slice the key, which starts with a nul.
     pub key: Vec<u8>,
     pub dtype: u64,
@@ -30,7 +30,7 @@ pub(super) struct Entry {
     pub slices: Vec<Vec<Extent>>,
 }
 
-impl Entry {
+impl BundleEntry {
     pub fn is_slice(&self) -> bool {
         self.key.first() == Some(&0)
     }
@@ -59,7 +59,7 @@ pub(super) struct Bundle {
     /// The oldest version of TensorFlow's reader that is said to understand it.
     pub min_consumer: u64,
     /// In the order of their keys.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<BundleEntry>,
 }
 
 /// Reads an index. `Ok(None)`: it is no table.
@@ -93,12 +93,12 @@ pub(super) fn bundle(file: impl Read + Seek, length: u64) -> Result<Option<Bundl
     Ok(Some(bundle))
 }
 
-type Memory<'v> = Wire<Cursor<&'v [u8]>>;
+type Memory<'v> = FieldReader<Cursor<&'v [u8]>>;
 type Span = (u64, u64);
 
 fn fields(value: &[u8], each: &mut dyn FnMut(&mut Memory<'_>, u64, Value) -> Result<(), String>) -> Result<(), String> {
     let length = value.len() as u64;
-    Wire::new(Cursor::new(value), length).fields((0, length), each)
+    FieldReader::new(Cursor::new(value), length).fields((0, length), each)
 }
 
 fn expected(number: u64) -> String {
@@ -135,13 +135,18 @@ fn header(value: &[u8], bundle: &mut Bundle, numbers: &mut u64) -> Result<(), St
 }
 
 /// `SavedTensorSliceMeta`: `tensor = 1`.
-fn old_meta(wire: &mut Memory<'_>, span: Span, entries: &mut Vec<Entry>, numbers: &mut u64) -> Result<(), String> {
+fn old_meta(
+    wire: &mut Memory<'_>,
+    span: Span,
+    entries: &mut Vec<BundleEntry>,
+    numbers: &mut u64,
+) -> Result<(), String> {
     wire.fields(span, &mut |wire, number, value| {
         let (1, Value::Bytes(start, end)) = (number, value) else { return Ok(()) };
         if entries.len() >= MAX_TENSORS {
             return Err(format!("it has more than {MAX_TENSORS} tensors"));
         }
-        let mut entry = Entry::default();
+        let mut entry = BundleEntry::default();
         wire.fields((start, end), &mut |wire, number, value| {
             match (number, value) {
                 (1, Value::Bytes(start, end)) => {
@@ -168,8 +173,8 @@ fn spend(numbers: &mut u64) -> Result<(), String> {
 }
 
 /// `BundleEntryProto`.
-fn entry(key: &[u8], value: &[u8], numbers: &mut u64) -> Result<Entry, String> {
-    let mut entry = Entry { key: key.to_vec(), ..Entry::default() };
+fn entry(key: &[u8], value: &[u8], numbers: &mut u64) -> Result<BundleEntry, String> {
+    let mut entry = BundleEntry { key: key.to_vec(), ..BundleEntry::default() };
     let positive = |n: u64, what: &str| {
         if n.cast_signed() < 0 { Err(format!("its {what} is negative")) } else { Ok(n) }
     };

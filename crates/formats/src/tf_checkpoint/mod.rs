@@ -14,7 +14,7 @@ mod state;
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Seek, SeekFrom};
 
-use self::bundle::{Bundle, Entry, bundle, slice_key};
+use self::bundle::{Bundle, BundleEntry, bundle, slice_key};
 use self::dtype::dtype;
 pub use self::shards::check_set;
 pub use self::sstable::{MAX_BLOCK, MAX_KEY};
@@ -58,7 +58,7 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Ve
         Err(why) => return (TensorTable::default(), vec![Problem::new(ProblemKind::HeaderInvalid, path, why)]),
     };
     judge(&bundle, path, &mut problems);
-    let whole = |entry: &&Entry| !entry.is_slice();
+    let whole = |entry: &&BundleEntry| !entry.is_slice();
     let tensors = bundle.entries.iter().filter(whole).map(|entry| Tensor {
         name: entry.name().into(),
         dtype: entry.dtype_name().into(),
@@ -92,7 +92,7 @@ fn judge(bundle: &Bundle, path: &str, problems: &mut Problems) {
             invalid(format!("it places tensor {} in shard {shard} of {}", Quote(&name), bundle.shards));
         }
     }
-    let mut listed: HashMap<&[u8], &Entry> = HashMap::new();
+    let mut listed: HashMap<&[u8], &BundleEntry> = HashMap::new();
     listed.extend(bundle.entries.iter().filter(|e| e.is_slice()).map(|e| (&*e.key, e)));
     let mut used: HashSet<&[u8]> = HashSet::new();
     for entry in &bundle.entries {
@@ -107,7 +107,7 @@ fn judge(bundle: &Bundle, path: &str, problems: &mut Problems) {
 }
 
 /// A tensor's bytes are its elements.
-fn size(entry: &Entry, path: &str, problems: &mut Problems) {
+fn size(entry: &BundleEntry, path: &str, problems: &mut Problems) {
     let name = entry.name();
     let wrong = || {
         let text = format!(
@@ -145,8 +145,8 @@ fn size(entry: &Entry, path: &str, problems: &mut Problems) {
 
 /// Every slice of a tensor is there, of the same dtype and its own shape, and together they are the tensor.
 fn slices<'b>(
-    entry: &Entry,
-    listed: &HashMap<&'b [u8], &'b Entry>,
+    entry: &BundleEntry,
+    listed: &HashMap<&'b [u8], &'b BundleEntry>,
     used: &mut HashSet<&'b [u8]>,
     path: &str,
     problems: &mut Problems,
@@ -202,9 +202,9 @@ fn slices<'b>(
 
 /// No two tensors share bytes of a shard, and none lie idle. The writer may pad to an alignment.
 fn layout(bundle: &Bundle, path: &str, problems: &mut Problems) {
-    let mut places: Vec<&Entry> = bundle.entries.iter().filter(|e| e.size > 0 && e.slices.is_empty()).collect();
+    let mut places: Vec<&BundleEntry> = bundle.entries.iter().filter(|e| e.size > 0 && e.slices.is_empty()).collect();
     places.sort_unstable_by_key(|e| (e.shard, e.offset, e.size));
-    let (mut shard, mut end, mut before) = (0, 0, None::<&Entry>);
+    let (mut shard, mut end, mut before) = (0, 0, None::<&BundleEntry>);
     for entry in places {
         if entry.shard != shard {
             (shard, end, before) = (entry.shard, 0, None);

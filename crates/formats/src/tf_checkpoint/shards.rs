@@ -6,7 +6,7 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 
 use crc_fast::{CrcAlgorithm, Digest};
 
-use super::bundle::{Bundle, Entry, bundle};
+use super::bundle::{Bundle, BundleEntry, bundle};
 use super::state::CheckpointState;
 use super::{dtype, sstable};
 use crate::problem::{Problem, ProblemKind, Severity};
@@ -63,7 +63,7 @@ fn check_state(path: &str, file: impl Read, files: &dyn Files) -> Option<Problem
 }
 
 fn check_bundle(bundle: &Bundle, prefix: &str, files: &dyn Files, deep: bool, problems: &mut Problems) {
-    let mut shards: BTreeMap<u64, Vec<&Entry>> = BTreeMap::new();
+    let mut shards: BTreeMap<u64, Vec<&BundleEntry>> = BTreeMap::new();
     for entry in bundle.entries.iter().filter(|e| e.slices.is_empty() && e.shard < bundle.shards) {
         shards.entry(entry.shard).or_default().push(entry);
     }
@@ -102,7 +102,7 @@ struct Shard<'p> {
 }
 
 impl Shard<'_> {
-    fn check(&mut self, entries: &[&Entry], problems: &mut Problems) {
+    fn check(&mut self, entries: &[&BundleEntry], problems: &mut Problems) {
         let (mut last, mut read_to) = (0, 0);
         for entry in entries {
             let end = entry.offset.checked_add(entry.size);
@@ -174,7 +174,7 @@ impl Shard<'_> {
     }
 
     /// A tensor of fixed-size elements, whose size was checked with the index.
-    fn plain(&mut self, entry: &Entry) -> Result<(), Fault> {
+    fn plain(&mut self, entry: &BundleEntry) -> Result<(), Fault> {
         // A variant's checksum is not of its bytes alone.
         let Some(stored) = entry.crc.filter(|_| self.deep && entry.dtype != dtype::VARIANT) else { return Ok(()) };
         self.to(entry.offset)?;
@@ -184,7 +184,7 @@ impl Shard<'_> {
     }
 
     /// `[varint length]... [checksum of the lengths] [bytes]...`: `ReadStringTensor` of `tensor_bundle.cc`.
-    fn strings(&mut self, entry: &Entry) -> Result<(), Fault> {
+    fn strings(&mut self, entry: &BundleEntry) -> Result<(), Fault> {
         let wrong = |why: String| Fault::Wrong(ProblemKind::HeaderInvalid, why);
         let elements = entry.elements().unwrap_or(u64::MAX);
         if entry.size == 0 && elements == 0 {

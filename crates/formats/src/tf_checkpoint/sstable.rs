@@ -9,7 +9,7 @@ use std::io::{Read, Seek};
 
 use crc_fast::{CrcAlgorithm, checksum};
 
-use crate::place::Place;
+use crate::positioned::Positioned;
 
 /// The last eight bytes of every table.
 pub(super) const MAGIC: [u8; 8] = 0xdb47_7524_8b80_fb57_u64.to_le_bytes();
@@ -66,7 +66,7 @@ fn handle(bytes: &mut &[u8]) -> Option<Handle> {
 
 /// A table whose footer has been read.
 pub(super) struct Table<R> {
-    place: Place<R>,
+    place: Positioned<R>,
     index: Vec<u8>,
     /// Where data blocks must end.
     limit: u64,
@@ -78,7 +78,7 @@ impl<R: Read + Seek> Table<R> {
         if length < FOOTER {
             return Ok(None);
         }
-        let mut place = Place::new(file, length);
+        let mut place = Positioned::new(file, length);
         place.to(length - FOOTER)?;
         let handles: [u8; HANDLES] = place.bytes()?;
         if place.bytes::<8>()? != MAGIC {

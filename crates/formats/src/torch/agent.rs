@@ -6,7 +6,7 @@ use std::io::Cursor;
 use serde_json::Value;
 
 use super::judge::{self, Whose};
-use super::part::Part;
+use super::part::FilePart;
 use super::pickle::{Node, Pickle};
 use crate::problem::{Problem, ProblemKind};
 use crate::problems::{Problems, Quote};
@@ -43,7 +43,7 @@ pub(super) fn judged(text: &[u8], whose: Whose<'_>) -> Vec<Problem> {
         let whose = Whose { part: &part, depth: whose.depth + 1, functions: true, torchs: false, ..whose };
         let pickle = base64(coded);
         let length = pickle.len() as u64;
-        match judge::part(&mut Part::plain(&mut Cursor::new(pickle), 0, length), whose) {
+        match judge::part(&mut FilePart::plain(&mut Cursor::new(pickle), 0, length), whose) {
             Ok(judged) => {
                 let said = judged.problems.into_iter();
                 problems.extend(said.filter(|problem| problem.kind != ProblemKind::NeedsFullUnpickle));

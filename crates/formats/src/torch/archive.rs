@@ -6,8 +6,8 @@ use std::io;
 
 use flate2::CrcReader;
 
-use super::directory::{self, Entry, Method};
-use super::part::{Part, Source};
+use super::directory::{self, DirectoryEntry, Method};
+use super::part::{FilePart, Seekable};
 use crate::problem::{ProblemKind, Severity};
 use crate::problems::{Quote, complaint};
 
@@ -19,12 +19,12 @@ const SMALL: u64 = 64;
 const PACKAGE: &str = ".data/extern_modules";
 
 /// A record of the archive.
-pub(super) struct Record {
+pub(super) struct ArchiveRecord {
     pub name: Box<str>,
-    pub entry: Entry,
+    pub entry: DirectoryEntry,
 }
 
-impl Record {
+impl ArchiveRecord {
     /// Where its bytes lie as they are, if they do.
     pub fn plain(&self) -> Option<u64> {
         (self.entry.method == Method::Stored).then_some(self.entry.start)
@@ -35,7 +35,7 @@ impl Record {
 pub(super) struct Archive {
     /// The folder that holds every record, if `PyTorch` wrote it.
     pub top: Box<str>,
-    pub records: Vec<Record>,
+    pub records: Vec<ArchiveRecord>,
 }
 
 impl Archive {
@@ -50,18 +50,18 @@ impl Archive {
     }
 
     /// A record's name in the archive's folder; `None` for one that lies outside.
-    pub fn below<'r>(&self, record: &'r Record) -> Option<&'r str> {
+    pub fn below<'r>(&self, record: &'r ArchiveRecord) -> Option<&'r str> {
         record.name.strip_prefix(&*self.top)?.strip_prefix('/')
     }
 
     /// The record of this name in the archive's folder.
-    pub fn find(&self, name: &str) -> Option<&Record> {
+    pub fn find(&self, name: &str) -> Option<&ArchiveRecord> {
         self.records.iter().find(|record| self.below(record) == Some(name))
     }
 }
 
 /// Reads the directory and the small records that say what the others are.
-pub(super) fn open(file: &mut dyn Source, length: u64) -> Result<Archive, (ProblemKind, String)> {
+pub(super) fn open(file: &mut dyn Seekable, length: u64) -> Result<Archive, (ProblemKind, String)> {
     let invalid = |message: String| (ProblemKind::ArchiveInvalid, message);
     let entries = directory::read(file, length, true)?;
     let mut records = Vec::with_capacity(entries.len());
@@ -76,7 +76,7 @@ pub(super) fn open(file: &mut dyn Source, length: u64) -> Result<Archive, (Probl
         if !folded.insert(name.to_ascii_lowercase()) {
             return Err(invalid(format!("two records are called {}, but for case", Quote(&name))));
         }
-        records.push(Record { name: name.into(), entry });
+        records.push(ArchiveRecord { name: name.into(), entry });
     }
     drop(folded);
     // torch takes the first record's folder as the archive's name, and every record from there.
@@ -99,8 +99,8 @@ pub(super) fn open(file: &mut dyn Source, length: u64) -> Result<Archive, (Probl
     Ok(archive)
 }
 
-fn small(file: &mut dyn Source, record: &Record) -> io::Result<Vec<u8>> {
-    match Part::of(file, &record.entry) {
+fn small(file: &mut dyn Seekable, record: &ArchiveRecord) -> io::Result<Vec<u8>> {
+    match FilePart::of(file, &record.entry) {
         Some(mut part) => part.head(SMALL),
         None => Err(io::ErrorKind::Unsupported.into()),
     }
@@ -109,12 +109,12 @@ fn small(file: &mut dyn Source, record: &Record) -> io::Result<Vec<u8>> {
 /// Reads records to their end and compares their CRC-32 and their sizes. Constant memory. torch compares no
 /// CRC-32, and may write wrong ones on purpose, so that one is a warning.
 pub(super) fn check_records<'e>(
-    file: &mut dyn Source,
-    entries: impl Iterator<Item = (&'e str, &'e Entry)>,
+    file: &mut dyn Seekable,
+    entries: impl Iterator<Item = (&'e str, &'e DirectoryEntry)>,
 ) -> Vec<(Severity, String)> {
     let mut wrong = Vec::new();
     for (name, entry) in entries {
-        let Some(mut part) = Part::of(file, entry) else { continue };
+        let Some(mut part) = FilePart::of(file, entry) else { continue };
         let read = part.stream().and_then(|stream| {
             let mut stream = CrcReader::new(stream);
             let length = io::copy(&mut stream, &mut io::sink())?;

@@ -34,7 +34,7 @@ pub(crate) enum Method {
 
 /// A record.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct DirectoryEntry {
     /// As the directory has it.
     pub name: Box<[u8]>,
     pub method: Method,
@@ -57,7 +57,11 @@ fn invalid(message: impl Into<String>) -> Refused {
 ///
 /// Of an archive that is for torch alone (`strict`), what other readers take in another way is refused as well;
 /// in others, every record is looked at whatever it is called.
-pub(crate) fn read(file: &mut (impl Read + Seek + ?Sized), length: u64, strict: bool) -> Result<Vec<Entry>, Refused> {
+pub(crate) fn read(
+    file: &mut (impl Read + Seek + ?Sized),
+    length: u64,
+    strict: bool,
+) -> Result<Vec<DirectoryEntry>, Refused> {
     let Directory { entries: claimed, start, end } = directory(file, length)?;
     // Before any memory is taken: it is in proportion to these.
     if claimed > RECORDS_LIMIT {
@@ -90,9 +94,9 @@ pub(crate) fn read(file: &mut (impl Read + Seek + ?Sized), length: u64, strict: 
 /// Finds where each record's bytes start, which the record's own header says by the lengths of its fields.
 fn located(
     file: &mut (impl Read + Seek + ?Sized),
-    mut entries: Vec<(Entry, u64)>,
+    mut entries: Vec<(DirectoryEntry, u64)>,
     end: u64,
-) -> Result<Vec<Entry>, Refused> {
+) -> Result<Vec<DirectoryEntry>, Refused> {
     let mut order: Vec<usize> = (0..entries.len()).collect();
     order.sort_by_key(|at| entries.get(*at).map_or(0, |(_, offset)| *offset));
     let mut file = BufReader::new(file);
@@ -128,7 +132,7 @@ fn located(
 }
 
 /// The entry that `bytes` start with, where its record lies, and what follows.
-fn entry(bytes: &[u8], strict: bool) -> Result<((Entry, u64), &[u8]), Refused> {
+fn entry(bytes: &[u8], strict: bool) -> Result<((DirectoryEntry, u64), &[u8]), Refused> {
     let (head, rest) = bytes
         .split_first_chunk::<46>()
         .filter(|(head, _)| head.starts_with(b"PK\x01\x02"))
@@ -138,7 +142,7 @@ fn entry(bytes: &[u8], strict: bool) -> Result<((Entry, u64), &[u8]), Refused> {
     let (name, rest) = rest.split_at_checked(field(28)).ok_or_else(cut)?;
     let (extra, rest) = rest.split_at_checked(field(30)).ok_or_else(cut)?;
     let (_comment, rest) = rest.split_at_checked(field(32)).ok_or_else(cut)?;
-    let mut entry = Entry {
+    let mut entry = DirectoryEntry {
         name: name.into(),
         method: match u16_at(head, 10) {
             0 => Method::Stored,

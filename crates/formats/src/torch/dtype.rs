@@ -2,7 +2,7 @@
 
 /// A dtype's name and the bytes of one element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Dtype {
+pub struct TorchDtype {
     /// As torch spells it, without the module: `bfloat16`.
     pub name: &'static str,
     /// Bytes of one element.
@@ -61,12 +61,12 @@ const DTYPES: &[(&str, u64)] = &[
 ];
 
 /// By its own name in the `torch` module, which is what pickles have; `torch.half` is but another for it.
-pub fn of_torch(name: &str) -> Option<Dtype> {
-    DTYPES.iter().find(|(n, _)| *n == name).map(|(name, bytes)| Dtype { name, bytes: *bytes })
+pub fn of_torch(name: &str) -> Option<TorchDtype> {
+    DTYPES.iter().find(|(n, _)| *n == name).map(|(name, bytes)| TorchDtype { name, bytes: *bytes })
 }
 
 /// Of the elements that a storage class counts in.
-pub fn of_storage(class: &str) -> Option<Dtype> {
+pub fn of_storage(class: &str) -> Option<TorchDtype> {
     let name = match class {
         "DoubleStorage" => "float64",
         "FloatStorage" => "float32",

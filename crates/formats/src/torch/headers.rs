@@ -4,7 +4,7 @@
 use std::io::{Read as _, SeekFrom};
 use std::ops::Range;
 
-use super::part::Source;
+use super::part::Seekable;
 use crate::problems::complaint;
 
 /// A header, and the unit of everything.
@@ -62,7 +62,7 @@ fn number(field: &[u8]) -> Option<u64> {
 }
 
 /// Finds up to `limit` members of an archive of `length` bytes; `Err` says what is wrong with it.
-pub(super) fn members(file: &mut dyn Source, length: u64, limit: usize) -> Result<Vec<Member>, String> {
+pub(super) fn members(file: &mut dyn Seekable, length: u64, limit: usize) -> Result<Vec<Member>, String> {
     let (mut found, mut at, mut spent) = (Vec::new(), 0u64, 0u64);
     // What the headers before a member say of it.
     let (mut long_name, mut long_size) = (None, None);

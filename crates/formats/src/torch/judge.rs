@@ -9,7 +9,7 @@ use super::agent;
 use super::globals::{self, Trust};
 use super::makers::{self, Nested};
 use super::packages::is_foreign;
-use super::part::{Part, Source};
+use super::part::{FilePart, Seekable};
 use super::pickle::{self, Id, Node, Pickle, PickleError};
 use crate::problem::{Problem, ProblemKind};
 use crate::problems::{complaint, cut};
@@ -217,7 +217,7 @@ pub(crate) struct Judged {
 }
 
 /// Judges every pickle of a part, one behind another, and the files inside them.
-pub(crate) fn part(part: &mut Part<'_>, whose: Whose<'_>) -> io::Result<Judged> {
+pub(crate) fn part(part: &mut FilePart<'_>, whose: Whose<'_>) -> io::Result<Judged> {
     let mut problems = Vec::new();
     let mut inner: Vec<Nested> = Vec::new();
     let mut gather = |pickle: &Pickle, before: usize| {
@@ -302,6 +302,6 @@ pub(crate) fn part(part: &mut Part<'_>, whose: Whose<'_>) -> io::Result<Judged> 
 }
 
 /// Judges the pickles of all of a file from a place on.
-pub(crate) fn file(file: &mut dyn Source, start: u64, length: u64, whose: Whose<'_>) -> io::Result<Judged> {
-    part(&mut Part::plain(file, start, length.saturating_sub(start)), whose)
+pub(crate) fn file(file: &mut dyn Seekable, start: u64, length: u64, whose: Whose<'_>) -> io::Result<Judged> {
+    part(&mut FilePart::plain(file, start, length.saturating_sub(start)), whose)
 }

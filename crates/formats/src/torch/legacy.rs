@@ -3,9 +3,9 @@
 
 use std::io::{self, BufReader, SeekFrom};
 
-use super::part::Source;
+use super::part::Seekable;
 use super::pickle::{self, Pickle, PickleError};
-use super::state::State;
+use super::state::StateDict;
 use super::{Held, Storages};
 use crate::problems::Quote;
 
@@ -20,7 +20,7 @@ pub(super) struct Pickles {
 }
 
 /// Reads the `count` pickles that a file starts with.
-pub(super) fn pickles(file: &mut dyn Source, count: usize) -> io::Result<Pickles> {
+pub(super) fn pickles(file: &mut dyn Seekable, count: usize) -> io::Result<Pickles> {
     file.seek(SeekFrom::Start(0))?;
     let mut stream = BufReader::new(file);
     let mut pickles = Pickles { read: Vec::new(), error: None, end: 0 };
@@ -44,9 +44,9 @@ pub(super) fn pickles(file: &mut dyn Source, count: usize) -> io::Result<Pickles
 /// Follows the storages behind the pickles: an element count and the bytes, for each key. `Err` says
 /// what does not add up.
 pub(super) fn storages(
-    file: &mut dyn Source,
+    file: &mut dyn Seekable,
     length: u64,
-    state: &State,
+    state: &StateDict,
     keys: &Pickle,
     mut at: u64,
 ) -> Result<Storages, String> {

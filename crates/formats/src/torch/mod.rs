@@ -23,9 +23,9 @@ use std::collections::HashMap;
 use std::io::{Read, Seek};
 
 use self::judge::{BUDGET, Whose, imports};
-use self::part::{Part, Source};
+use self::part::{FilePart, Seekable};
 use self::pickle::Pickle;
-use self::state::State;
+use self::state::StateDict;
 use super::problems::{Problems, Quote, complaint};
 use super::{Tensor, TensorTable};
 use crate::problem::{Problem, ProblemKind, Severity};
@@ -103,9 +103,9 @@ pub fn read(mut file: impl Read + Seek, length: u64, path: &str) -> (TensorTable
     read_file(&mut file, length, Whose::file(path, &budget))
 }
 
-fn read_file(file: &mut dyn Source, length: u64, whose: Whose<'_>) -> (TensorTable, Vec<Problem>) {
+fn read_file(file: &mut dyn Seekable, length: u64, whose: Whose<'_>) -> (TensorTable, Vec<Problem>) {
     let fail = |code, message: &str| (TensorTable::default(), vec![whose.problem(code, message)]);
-    let head = match Part::plain(file, 0, length).head(512) {
+    let head = match FilePart::plain(file, 0, length).head(512) {
         Ok(head) => head,
         Err(error) => return fail(ProblemKind::ArchiveInvalid, &format!("it cannot be read: {error}")),
     };
@@ -152,7 +152,7 @@ pub fn deep(mut file: impl Read + Seek, length: u64, path: &str) -> Vec<Problem>
     problems.into_vec()
 }
 
-fn read_archive(file: &mut dyn Source, archive: &archive::Archive, whose: Whose<'_>) -> (TensorTable, Vec<Problem>) {
+fn read_archive(file: &mut dyn Seekable, archive: &archive::Archive, whose: Whose<'_>) -> (TensorTable, Vec<Problem>) {
     let mut problems = Problems::default();
     for stray in archive.records.iter().filter(|r| archive.below(r).is_none()) {
         let message = format!("record {} is outside its folder {}", Quote(&stray.name), Quote(&archive.top));
@@ -184,7 +184,7 @@ fn read_archive(file: &mut dyn Source, archive: &archive::Archive, whose: Whose<
 
 /// Judges `name.pkl` of an archive; what was read of it, if that is all of it.
 fn judged_record(
-    file: &mut dyn Source,
+    file: &mut dyn Seekable,
     archive: &archive::Archive,
     name: &str,
     whose: Whose<'_>,
@@ -193,7 +193,7 @@ fn judged_record(
     let name = format!("{name}.pkl");
     let record = archive.find(&name)?;
     let unread = |why: &str| whose.problem(ProblemKind::ArchiveInvalid, &format!("its {name} cannot be read: {why}"));
-    let Some(mut part) = Part::of(file, &record.entry) else {
+    let Some(mut part) = FilePart::of(file, &record.entry) else {
         problems.push(unread("it is packed in a way that PyTorch lacks"));
         return None;
     };
@@ -222,7 +222,7 @@ fn judged_record(
 
 /// Holds what `name.pkl` describes against the records in `name/`.
 fn read_records(
-    file: &mut dyn Source,
+    file: &mut dyn Seekable,
     archive: &archive::Archive,
     name: &str,
     whose: Whose<'_>,
@@ -247,7 +247,7 @@ fn read_records(
     table(&state, &held)
 }
 
-fn read_legacy(file: &mut dyn Source, length: u64, whose: Whose<'_>) -> (TensorTable, Vec<Problem>) {
+fn read_legacy(file: &mut dyn Seekable, length: u64, whose: Whose<'_>) -> (TensorTable, Vec<Problem>) {
     let mut problems = Problems::default();
     let fail = |mut problems: Problems, message: String| {
         problems.push(whose.problem(ProblemKind::PickleInvalid, &message));
@@ -282,7 +282,7 @@ fn read_legacy(file: &mut dyn Source, length: u64, whose: Whose<'_>) -> (TensorT
     }
 }
 
-fn read_tar(file: &mut dyn Source, whose: Whose<'_>) -> (TensorTable, Vec<Problem>) {
+fn read_tar(file: &mut dyn Seekable, whose: Whose<'_>) -> (TensorTable, Vec<Problem>) {
     let mut problems = Problems::default();
     let mut contents = tar::Contents::default();
     // What is not on torch's list of its own is no news here: it loads nothing of this kind with it.
@@ -303,7 +303,7 @@ fn read_tar(file: &mut dyn Source, whose: Whose<'_>) -> (TensorTable, Vec<Proble
 }
 
 /// A pickle that stands alone: what it would run is judged, what it holds is not known here.
-fn read_bare(file: &mut dyn Source, length: u64, whose: Whose<'_>) -> (TensorTable, Vec<Problem>) {
+fn read_bare(file: &mut dyn Seekable, length: u64, whose: Whose<'_>) -> (TensorTable, Vec<Problem>) {
     let mut problems = Problems::default();
     // torch loads none of these, by whatever protocol.
     match judge::file(file, 0, length, Whose { torchs: false, ..whose }) {
@@ -328,7 +328,7 @@ fn read_bare(file: &mut dyn Source, length: u64, whose: Whose<'_>) -> (TensorTab
 }
 
 /// What a pickle describes, with a problem for each thing in it that makes no sense.
-fn described(pickle: &Pickle, whose: Whose<'_>, problems: &mut Problems) -> State {
+fn described(pickle: &Pickle, whose: Whose<'_>, problems: &mut Problems) -> StateDict {
     let state = state::read(pickle);
     problems.extend(
         state.problems.iter().map(|why| whose.problem(ProblemKind::PickleInvalid, &format!("its pickle: {why}"))),
@@ -337,7 +337,7 @@ fn described(pickle: &Pickle, whose: Whose<'_>, problems: &mut Problems) -> Stat
 }
 
 /// Every storage has a record of its size, and every tensor lies within its storage.
-fn check_storages(state: &State, held: &Storages, whose: Whose<'_>, problems: &mut Problems) {
+fn check_storages(state: &StateDict, held: &Storages, whose: Whose<'_>, problems: &mut Problems) {
     let mut found = |code, message: String| problems.push(whose.problem(code, &message));
     for (key, storage) in &state.storages {
         match (held.get(key), storage.bytes) {
@@ -380,7 +380,7 @@ fn check_storages(state: &State, held: &Storages, whose: Whose<'_>, problems: &m
     }
 }
 
-fn table(state: &State, held: &Storages) -> TensorTable {
+fn table(state: &StateDict, held: &Storages) -> TensorTable {
     let tensors = state.tensors.iter().map(|tensor| {
         let start = tensor.storage.as_ref().and_then(|key| held.get(key)?.start);
         let bytes =

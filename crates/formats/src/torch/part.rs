@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
-use super::directory::{Entry, Method};
+use super::directory::{DirectoryEntry, Method};
 
 /// Bytes of a compressed part that are held in memory to be read at any place.
 const HELD: u64 = 64 << 20;
@@ -15,9 +15,9 @@ const HELD: u64 = 64 << 20;
 const UNPACKED: u64 = 16 << 30;
 
 /// Bytes that can be read from any place on.
-pub(crate) trait Source: Read + Seek {}
+pub(crate) trait Seekable: Read + Seek {}
 
-impl<T: Read + Seek + ?Sized> Source for T {}
+impl<T: Read + Seek + ?Sized> Seekable for T {}
 
 /// How a part is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +29,8 @@ pub(crate) enum Packing {
 }
 
 /// A part.
-pub(crate) struct Part<'f> {
-    file: &'f mut dyn Source,
+pub(crate) struct FilePart<'f> {
+    file: &'f mut dyn Seekable,
     start: u64,
     packed: u64,
     packing: Packing,
@@ -40,15 +40,15 @@ pub(crate) struct Part<'f> {
     pub size: u64,
 }
 
-impl<'f> Part<'f> {
+impl<'f> FilePart<'f> {
     /// The bytes of a file between two places.
-    pub fn plain(file: &'f mut dyn Source, start: u64, size: u64) -> Self {
-        Part { file, start, packed: size, packing: Packing::Plain, passed: 0, size }
+    pub fn plain(file: &'f mut dyn Seekable, start: u64, size: u64) -> Self {
+        FilePart { file, start, packed: size, packing: Packing::Plain, passed: 0, size }
     }
 
     /// All of a file of `packed` bytes that is compressed.
-    pub fn packed(file: &'f mut dyn Source, packed: u64, packing: Packing) -> Self {
-        Part { file, start: 0, packed, packing, passed: 0, size: UNPACKED }
+    pub fn packed(file: &'f mut dyn Seekable, packed: u64, packing: Packing) -> Self {
+        FilePart { file, start: 0, packed, packing, passed: 0, size: UNPACKED }
     }
 
     /// Passes the first `bytes`.
@@ -70,13 +70,13 @@ impl<'f> Part<'f> {
     }
 
     /// A record; `None` where it is packed in another way than torch knows.
-    pub fn of(file: &'f mut dyn Source, entry: &Entry) -> Option<Self> {
+    pub fn of(file: &'f mut dyn Seekable, entry: &DirectoryEntry) -> Option<Self> {
         let packing = match entry.method {
             Method::Stored => Packing::Plain,
             Method::Deflated => Packing::Deflate,
             Method::Other => return None,
         };
-        Some(Part { file, start: entry.start, packed: entry.packed, packing, passed: 0, size: entry.size })
+        Some(FilePart { file, start: entry.start, packed: entry.packed, packing, passed: 0, size: entry.size })
     }
 
     /// Its content from the start, and never more than its size.
@@ -106,7 +106,7 @@ impl<'f> Part<'f> {
 
     /// Its content between two places as a file of its own. What is compressed is held in memory, and refused
     /// where it is too large for that.
-    pub fn within(&mut self, start: u64, length: u64) -> io::Result<Box<dyn Source + '_>> {
+    pub fn within(&mut self, start: u64, length: u64) -> io::Result<Box<dyn Seekable + '_>> {
         if start.checked_add(length).is_none_or(|end| end > self.size) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -127,7 +127,7 @@ impl<'f> Part<'f> {
 
 /// Some bytes of a file, seen as a file.
 struct Window<'f> {
-    file: &'f mut dyn Source,
+    file: &'f mut dyn Seekable,
     start: u64,
     length: u64,
     at: u64,

@@ -1,7 +1,7 @@
 //! What torch's rebuild functions (`torch/_utils.py`, `torch/_tensor.py`) make of their arguments: the dtype,
 //! shape and bytes of one tensor. What it is called is known where the pickle is walked.
 
-use super::dtype::{self, Dtype};
+use super::dtype::{self, TorchDtype};
 use super::pickle::{Id, Node, Pickle};
 use super::state::{StateTensor, storage_parts};
 
@@ -64,7 +64,7 @@ fn inner(pickle: &Pickle, id: Id, parts: &mut Vec<StateTensor>, depth: usize) ->
     }
 }
 
-fn without_storage(dtype: Option<Dtype>, shape: Option<Box<[u64]>>) -> Rebuilt {
+fn without_storage(dtype: Option<TorchDtype>, shape: Option<Box<[u64]>>) -> Rebuilt {
     let shape = shape.ok_or(SHAPE)?;
     Ok(StateTensor { name: Box::default(), dtype, shape, storage: None, reach: Some((0, 0)) })
 }
@@ -118,7 +118,7 @@ fn strided(pickle: &Pickle, arguments: &[Id], dtype: Option<Id>) -> Rebuilt {
 }
 
 /// The bytes of a storage from the first that a tensor has to one past the last; `None` on overflow.
-pub(super) fn reach(offset: u64, shape: &[u64], stride: &[u64], dtype: Option<Dtype>) -> Option<(u64, u64)> {
+pub(super) fn reach(offset: u64, shape: &[u64], stride: &[u64], dtype: Option<TorchDtype>) -> Option<(u64, u64)> {
     if shape.contains(&0) {
         return Some((0, 0));
     }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::dtype::{self, Dtype};
+use super::dtype::{self, TorchDtype};
 use super::pickle::{Id, Node, Pickle};
 use super::rebuild::rebuilt;
 use crate::problems::Quote;
@@ -40,7 +40,7 @@ pub struct StateTensor {
     /// Its key; nested dicts joined by dots.
     pub name: Box<str>,
     /// Its dtype, when known.
-    pub dtype: Option<Dtype>,
+    pub dtype: Option<TorchDtype>,
     /// Its shape.
     pub shape: Box<[u64]>,
     /// The storage's key; `None` for tensors without one (meta).
@@ -51,7 +51,7 @@ pub struct StateTensor {
 
 /// Everything of interest in a pickle.
 #[derive(Debug, Default)]
-pub struct State {
+pub struct StateDict {
     /// In the pickle's order.
     pub tensors: Vec<StateTensor>,
     /// What some of those are made of (a sparse tensor's values, a quantised one's scales), by their names:
@@ -64,8 +64,8 @@ pub struct State {
 }
 
 /// Reads the tensors out of a graph.
-pub fn read(pickle: &Pickle) -> State {
-    let mut state = State::default();
+pub fn read(pickle: &Pickle) -> StateDict {
+    let mut state = StateDict::default();
     for node in &pickle.nodes {
         if let Node::Persistent(id) = node {
             add_storage(pickle, *id, &mut state);
@@ -75,12 +75,12 @@ pub fn read(pickle: &Pickle) -> State {
 }
 
 /// The same where references out of the pickle are tensors that are `known` by their keys.
-pub(super) fn named(pickle: &Pickle, known: &HashMap<Box<str>, StateTensor>) -> State {
-    walk(pickle, State::default(), Some(known))
+pub(super) fn named(pickle: &Pickle, known: &HashMap<Box<str>, StateTensor>) -> StateDict {
+    walk(pickle, StateDict::default(), Some(known))
 }
 
-fn walk(pickle: &Pickle, state: State, known: Option<&HashMap<Box<str>, StateTensor>>) -> State {
-    let mut walk = Walk {
+fn walk(pickle: &Pickle, state: StateDict, known: Option<&HashMap<Box<str>, StateTensor>>) -> StateDict {
+    let mut walk = StateWalk {
         pickle,
         known,
         state,
@@ -98,7 +98,7 @@ fn walk(pickle: &Pickle, state: State, known: Option<&HashMap<Box<str>, StateTen
     walk.state
 }
 
-impl State {
+impl StateDict {
     /// Notes a problem, unless there are many already.
     fn problem(&mut self, text: impl FnOnce() -> String) {
         if self.problems.len() < PROBLEMS {
@@ -131,7 +131,7 @@ fn is_module_source(pickle: &Pickle, id: Id) -> bool {
     pickle.items(id).and_then(|items| pickle.text(*items.first()?)) == Some("module")
 }
 
-fn add_storage(pickle: &Pickle, id: Id, state: &mut State) {
+fn add_storage(pickle: &Pickle, id: Id, state: &mut StateDict) {
     match storage_parts(pickle, id) {
         Some((key, storage)) => match state.storages.get(&key).map(|known| known.bytes) {
             // Views of one storage with different classes are written with their own element counts.
@@ -147,11 +147,11 @@ fn add_storage(pickle: &Pickle, id: Id, state: &mut State) {
     }
 }
 
-struct Walk<'a> {
+struct StateWalk<'a> {
     pickle: &'a Pickle,
     /// Tensors that references out of the pickle stand for.
     known: Option<&'a HashMap<Box<str>, StateTensor>>,
-    state: State,
+    state: StateDict,
     visits: usize,
     items: usize,
     copied: usize,
@@ -163,7 +163,7 @@ struct Walk<'a> {
     cut: usize,
 }
 
-impl Walk<'_> {
+impl StateWalk<'_> {
     fn spent(&self) -> bool {
         self.visits >= VISITS || self.items >= ITEMS || self.copied >= COPIED
     }

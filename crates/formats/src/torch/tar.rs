@@ -6,10 +6,10 @@ use std::io::{BufReader, Read as _, SeekFrom};
 use std::ops::Range;
 
 use super::headers;
-use super::part::Source;
+use super::part::Seekable;
 use super::pickle::{self, Id, Pickle};
 use super::rebuild::reach;
-use super::state::{self, State, StateTensor, Storage};
+use super::state::{self, StateDict, StateTensor, Storage};
 use super::{Held, Storages, dtype};
 use crate::problem::ProblemKind;
 use crate::problems::{Quote, complaint};
@@ -34,13 +34,13 @@ fn invalid(why: impl Into<String>) -> Wrong {
 /// What such a file holds.
 #[derive(Default)]
 pub(super) struct Contents {
-    pub state: State,
+    pub state: StateDict,
     pub held: Storages,
 }
 
 /// Reads all of it but the storages' bytes, and gives every pickle to `judge`. What was read before
 /// an error is in `into`.
-pub(super) fn read(file: &mut dyn Source, into: &mut Contents, judge: &mut dyn FnMut(&Pickle)) -> Result<(), Wrong> {
+pub(super) fn read(file: &mut dyn Seekable, into: &mut Contents, judge: &mut dyn FnMut(&Pickle)) -> Result<(), Wrong> {
     let members = members(file)?;
     let member = |name: &str| {
         members.get(name).cloned().ok_or_else(|| (ProblemKind::ArchiveInvalid, format!("it has no file {name:?}")))
@@ -56,7 +56,7 @@ pub(super) fn read(file: &mut dyn Source, into: &mut Contents, judge: &mut dyn F
 }
 
 /// Where the files lie.
-fn members(file: &mut dyn Source) -> Result<HashMap<String, Range<u64>>, Wrong> {
+fn members(file: &mut dyn Seekable) -> Result<HashMap<String, Range<u64>>, Wrong> {
     let length = file.seek(SeekFrom::End(0)).map_err(|e| (ProblemKind::ArchiveInvalid, complaint(&e)))?;
     let mut found = HashMap::new();
     for member in headers::members(file, length, ENTRIES).map_err(|why| (ProblemKind::ArchiveInvalid, why))? {
@@ -74,7 +74,7 @@ fn members(file: &mut dyn Source) -> Result<HashMap<String, Range<u64>>, Wrong> 
 
 /// The pickle at the start of a range, which is judged whether or not it has an end, and what of the range follows it.
 fn pickle_at(
-    file: &mut dyn Source,
+    file: &mut dyn Seekable,
     range: Range<u64>,
     judge: &mut dyn FnMut(&Pickle),
 ) -> Result<(Pickle, Range<u64>), Wrong> {
@@ -92,7 +92,7 @@ fn pickle_at(
 }
 
 /// `size` bytes, of which the caller knows that there are so many and that they are few.
-fn bytes_at(file: &mut dyn Source, at: u64, size: u64) -> Result<Vec<u8>, Wrong> {
+fn bytes_at(file: &mut dyn Seekable, at: u64, size: u64) -> Result<Vec<u8>, Wrong> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(at))
         .and_then(|_| file.take(size).read_to_end(&mut bytes))
@@ -101,7 +101,7 @@ fn bytes_at(file: &mut dyn Source, at: u64, size: u64) -> Result<Vec<u8>, Wrong>
 }
 
 /// The next `N` bytes of a range.
-fn next<const N: usize>(file: &mut dyn Source, range: &mut Range<u64>) -> Result<[u8; N], Wrong> {
+fn next<const N: usize>(file: &mut dyn Seekable, range: &mut Range<u64>) -> Result<[u8; N], Wrong> {
     if range.end.saturating_sub(range.start) < N as u64 {
         return Err(invalid(format!("a number at {} is cut short", range.start)));
     }
@@ -110,7 +110,7 @@ fn next<const N: usize>(file: &mut dyn Source, range: &mut Range<u64>) -> Result
     bytes.try_into().map_err(|_| invalid("a number is cut short"))
 }
 
-fn count(file: &mut dyn Source, range: &mut Range<u64>) -> Result<u64, Wrong> {
+fn count(file: &mut dyn Seekable, range: &mut Range<u64>) -> Result<u64, Wrong> {
     let n = i64::from_le_bytes(next(file, range)?);
     u64::try_from(n).map_err(|_| invalid(format!("the number before {} is negative", range.start)))
 }
@@ -124,7 +124,7 @@ fn key(pickle: &Pickle, id: Id) -> Result<Box<str>, Wrong> {
 }
 
 /// How many pickles follow.
-fn length(file: &mut dyn Source, range: &mut Range<u64>, judge: &mut dyn FnMut(&Pickle)) -> Result<u64, Wrong> {
+fn length(file: &mut dyn Seekable, range: &mut Range<u64>, judge: &mut dyn FnMut(&Pickle)) -> Result<u64, Wrong> {
     let (pickle, rest) = pickle_at(file, range.clone(), judge)?;
     *range = rest;
     match pickle.count(pickle.root) {
@@ -137,7 +137,7 @@ fn length(file: &mut dyn Source, range: &mut Range<u64>, judge: &mut dyn FnMut(&
 }
 
 fn storages(
-    file: &mut dyn Source,
+    file: &mut dyn Seekable,
     mut range: Range<u64>,
     into: &mut Contents,
     judge: &mut dyn FnMut(&Pickle),
@@ -199,7 +199,7 @@ fn storages(
 
 /// The tensors by their keys, without names.
 fn tensors(
-    file: &mut dyn Source,
+    file: &mut dyn Seekable,
     mut range: Range<u64>,
     into: &mut Contents,
     judge: &mut dyn FnMut(&Pickle),

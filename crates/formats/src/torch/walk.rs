@@ -6,10 +6,10 @@ use std::io::{self, Read, Seek};
 
 use super::agent;
 use super::archive;
-use super::directory::{self, Entry, Method};
+use super::directory::{self, DirectoryEntry, Method};
 use super::headers;
 use super::judge::{self, BUDGET, NESTED, Whose};
-use super::part::{Packing, Part, Source};
+use super::part::{FilePart, Packing, Seekable};
 use crate::problem::{Problem, ProblemKind, Severity};
 use crate::problems::{Problems, Quote, complaint};
 
@@ -109,25 +109,25 @@ fn is_pickle_name(name: &str) -> bool {
 pub fn walk(mut file: impl Read + Seek, length: u64, path: &str) -> Vec<Problem> {
     let budget = Cell::new(BUDGET);
     let whose = Whose { torchs: false, ..Whose::file(path, &budget) };
-    content(&mut Part::plain(&mut file, 0, length), path, whose)
+    content(&mut FilePart::plain(&mut file, 0, length), path, whose)
 }
 
 /// The same of a file inside a pickle.
-pub(super) fn inner(file: &mut dyn Source, length: u64, whose: Whose<'_>) -> Vec<Problem> {
+pub(super) fn inner(file: &mut dyn Seekable, length: u64, whose: Whose<'_>) -> Vec<Problem> {
     let part = format!("{}in a file inside its pickle, ", whose.part);
     let whose = Whose { part: &part, depth: whose.depth + 1, torchs: false, torchscript: false, ..whose };
-    content(&mut Part::plain(file, 0, length), "", whose)
+    content(&mut FilePart::plain(file, 0, length), "", whose)
 }
 
 /// The same of a record of an archive.
-pub(super) fn record(file: &mut dyn Source, name: &str, entry: &Entry, whose: Whose<'_>) -> Vec<Problem> {
-    match Part::of(file, entry) {
+pub(super) fn record(file: &mut dyn Seekable, name: &str, entry: &DirectoryEntry, whose: Whose<'_>) -> Vec<Problem> {
+    match FilePart::of(file, entry) {
         Some(mut part) => within(&mut part, name, whose),
         None => Vec::new(),
     }
 }
 
-fn within(part: &mut Part<'_>, name: &str, whose: Whose<'_>) -> Vec<Problem> {
+fn within(part: &mut FilePart<'_>, name: &str, whose: Whose<'_>) -> Vec<Problem> {
     if whose.depth >= NESTED {
         return vec![
             whose.problem(ProblemKind::ArchiveInvalid, "archives are nested in it deeper than this reader follows"),
@@ -137,7 +137,7 @@ fn within(part: &mut Part<'_>, name: &str, whose: Whose<'_>) -> Vec<Problem> {
     content(part, name, Whose { part: &prefix, depth: whose.depth + 1, ..whose })
 }
 
-fn content(part: &mut Part<'_>, name: &str, whose: Whose<'_>) -> Vec<Problem> {
+fn content(part: &mut FilePart<'_>, name: &str, whose: Whose<'_>) -> Vec<Problem> {
     let Ok(head) = part.head(HEAD) else { return Vec::new() };
     let kind = kind(&head, name);
     let unpacks = !matches!(kind, Kind::Other | Kind::Closed(_)) && !part.is_plain();
@@ -168,15 +168,15 @@ fn closed(how: &str, whose: Whose<'_>) -> Problem {
 }
 
 fn opened(
-    part: &mut Part<'_>,
-    with: impl FnOnce(&mut dyn Source, u64) -> io::Result<Vec<Problem>>,
+    part: &mut FilePart<'_>,
+    with: impl FnOnce(&mut dyn Seekable, u64) -> io::Result<Vec<Problem>>,
 ) -> io::Result<Vec<Problem>> {
     let size = part.size;
     let mut file = part.within(0, size)?;
     with(&mut *file, size)
 }
 
-fn zip(file: &mut dyn Source, length: u64, name: &str, whose: Whose<'_>) -> io::Result<Vec<Problem>> {
+fn zip(file: &mut dyn Seekable, length: u64, name: &str, whose: Whose<'_>) -> io::Result<Vec<Problem>> {
     let entries = match directory::read(file, length, false) {
         Ok(entries) => entries,
         // Files of torch one behind another, read by their places.
@@ -187,7 +187,7 @@ fn zip(file: &mut dyn Source, length: u64, name: &str, whose: Whose<'_>) -> io::
         Err((code, why)) => return Ok(vec![whose.problem(code, &why)]),
     };
     let mut problems = Problems::default();
-    let is = |entry: &Entry, name: &[u8]| entry.name.strip_suffix(name).is_some_and(|top| top.ends_with(b"/"));
+    let is = |entry: &DirectoryEntry, name: &[u8]| entry.name.strip_suffix(name).is_some_and(|top| top.ends_with(b"/"));
     if entries.iter().any(|entry| is(entry, b"data.pkl")) {
         // torch's own reader finds the record in another way than others do.
         if let Err((code @ ProblemKind::ArchiveInvalid, why)) = archive::open(file, length) {
@@ -207,7 +207,7 @@ fn zip(file: &mut dyn Source, length: u64, name: &str, whose: Whose<'_>) -> io::
             problems.push(whose.problem(ProblemKind::WeightsUnread, &message));
         }
         if &*entry.name == agent::RECORD
-            && let Some(mut part) = Part::of(file, entry)
+            && let Some(mut part) = FilePart::of(file, entry)
         {
             let text = part.head(CONFIG)?;
             problems.extend(agent::judged(&text, whose));
@@ -218,8 +218,8 @@ fn zip(file: &mut dyn Source, length: u64, name: &str, whose: Whose<'_>) -> io::
 }
 
 /// Lambda layers in a Keras model's configuration.
-fn keras(file: &mut dyn Source, entry: &Entry, whose: Whose<'_>) -> io::Result<Option<Problem>> {
-    let Some(mut part) = Part::of(file, entry) else { return Ok(None) };
+fn keras(file: &mut dyn Seekable, entry: &DirectoryEntry, whose: Whose<'_>) -> io::Result<Option<Problem>> {
+    let Some(mut part) = FilePart::of(file, entry) else { return Ok(None) };
     let text = part.head(CONFIG)?;
     Ok(lambda(&text, whose))
 }
@@ -240,7 +240,7 @@ fn has_lambda(text: &[u8]) -> bool {
     })
 }
 
-fn tar(file: &mut dyn Source, length: u64, head: &[u8], whose: Whose<'_>) -> Vec<Problem> {
+fn tar(file: &mut dyn Seekable, length: u64, head: &[u8], whose: Whose<'_>) -> Vec<Problem> {
     let mut problems = Problems::default();
     if head.starts_with(b"\x80") {
         let message = "it is a tar archive and begins as a pickle: readers differ in what they load";
@@ -251,7 +251,7 @@ fn tar(file: &mut dyn Source, length: u64, head: &[u8], whose: Whose<'_>) -> Vec
             for member in members.iter().filter(|member| member.is_file) {
                 let name = String::from_utf8_lossy(&member.name);
                 let size = member.bytes.end.saturating_sub(member.bytes.start);
-                problems.extend(within(&mut Part::plain(file, member.bytes.start, size), &name, whose));
+                problems.extend(within(&mut FilePart::plain(file, member.bytes.start, size), &name, whose));
             }
         }
         Err(why) => problems.push(whose.problem(ProblemKind::ArchiveInvalid, &why)),
@@ -260,7 +260,7 @@ fn tar(file: &mut dyn Source, length: u64, head: &[u8], whose: Whose<'_>) -> Vec
 }
 
 /// An array of objects is a pickle behind the header.
-fn npy(part: &mut Part<'_>, whose: Whose<'_>) -> io::Result<Vec<Problem>> {
+fn npy(part: &mut FilePart<'_>, whose: Whose<'_>) -> io::Result<Vec<Problem>> {
     let head = part.head(12)?;
     let (start, length) = match (head.get(6), head.get(8..12)) {
         (Some(1), Some([low, high, ..])) => (10, u64::from(u16::from_le_bytes([*low, *high]))),
@@ -281,10 +281,10 @@ fn npy(part: &mut Part<'_>, whose: Whose<'_>) -> io::Result<Vec<Problem>> {
     pickles(part, "", whose)
 }
 
-fn packed(part: &mut Part<'_>, name: &str, packing: Packing, whose: Whose<'_>) -> io::Result<Vec<Problem>> {
+fn packed(part: &mut FilePart<'_>, name: &str, packing: Packing, whose: Whose<'_>) -> io::Result<Vec<Problem>> {
     let size = part.size;
     let mut file = part.within(0, size)?;
-    let mut part = Part::packed(&mut *file, size, packing);
+    let mut part = FilePart::packed(&mut *file, size, packing);
     let head = part.head(HEAD)?;
     match kind(&head, name) {
         Kind::Pickle | Kind::Perhaps => pickles(&mut part, name, whose),
@@ -302,7 +302,7 @@ fn packed(part: &mut Part<'_>, name: &str, packing: Packing, whose: Whose<'_>) -
 }
 
 /// Pickles one behind another. Other bytes may begin so too: then only what would run code is said.
-fn pickles(part: &mut Part<'_>, name: &str, whose: Whose<'_>) -> io::Result<Vec<Problem>> {
+fn pickles(part: &mut FilePart<'_>, name: &str, whose: Whose<'_>) -> io::Result<Vec<Problem>> {
     let judged = judge::part(part, whose)?;
     let mut problems = judged.problems;
     // Which classes it needs is of no interest in a file that is no weights.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use proptest::prelude::*;
 
-use super::{Keys, Mark, ObjectError, Objects, Record, StoredFile};
+use super::{Keys, Mark, ObjectError, Objects, SnapshotRecord, StoredFile};
 use crate::finding::Outcome;
 use crate::lock::{LockedFile, LockedRepo};
 use crate::model::{CommitId, Hasher, Options, RepoPath, RepoType};
@@ -119,7 +119,7 @@ fn mark(etag: &str, modified: i64) -> Mark {
 async fn a_record_is_of_one_place_one_digest_and_an_unchanged_object() {
     let folder = tempfile::tempdir().unwrap();
     let (path, digest) = ("a".parse().unwrap(), Hasher::sha256().finish().digest());
-    let read = |place: &str| Record::read(Some(folder.path()), place.to_owned());
+    let read = |place: &str| SnapshotRecord::read(Some(folder.path()), place.to_owned());
     let mut record = read("here").await;
     record.remember(&path, digest, &mark("x", 7));
     record.remember_check("key".into(), Outcome::default());
@@ -142,7 +142,7 @@ async fn a_record_is_of_one_place_one_digest_and_an_unchanged_object() {
 async fn runs_that_save_one_record_keep_what_the_other_found_good_or_bad() {
     let folder = tempfile::tempdir().unwrap();
     let digest = Hasher::sha256().finish().digest();
-    let read = || Record::read(Some(folder.path()), "here".into());
+    let read = || SnapshotRecord::read(Some(folder.path()), "here".into());
     let [a, b] = ["a", "b"].map(|name| name.parse().unwrap());
     let mut first = read().await;
     first.remember(&a, digest, &mark("x", 7));
@@ -160,17 +160,17 @@ async fn runs_that_save_one_record_keep_what_the_other_found_good_or_bad() {
 async fn a_record_that_cannot_be_read_or_kept_is_none() {
     let folder = tempfile::tempdir().unwrap();
     let (path, digest) = ("a".parse().unwrap(), Hasher::sha256().finish().digest());
-    let mut record = Record::read(Some(folder.path()), "here".into()).await;
+    let mut record = SnapshotRecord::read(Some(folder.path()), "here".into()).await;
     record.remember(&path, digest, &mark("x", 7));
     record.save().await;
     let [kept] =
         std::fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap().path()).collect::<Vec<_>>().try_into().unwrap();
     std::fs::write(&kept, "[1]").unwrap();
-    assert!(!Record::read(Some(folder.path()), "here".into()).await.knows(&path, digest, &mark("x", 7)));
-    let mut nowhere = Record::read(None, "here".into()).await;
+    assert!(!SnapshotRecord::read(Some(folder.path()), "here".into()).await.knows(&path, digest, &mark("x", 7)));
+    let mut nowhere = SnapshotRecord::read(None, "here".into()).await;
     nowhere.remember(&path, digest, &mark("x", 7));
     nowhere.save().await;
-    assert!(!Record::read(None, "here".into()).await.knows(&path, digest, &mark("x", 7)));
+    assert!(!SnapshotRecord::read(None, "here".into()).await.knows(&path, digest, &mark("x", 7)));
 }
 
 #[tokio::test]

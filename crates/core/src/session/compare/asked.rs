@@ -3,7 +3,7 @@
 
 use super::Comparison;
 use crate::finding::{Code, Finding, Remedy, Severity};
-use crate::hub::{Ask, Claim, Hosts, HubError};
+use crate::hub::{Ask, Hosts, HubError, ListedClaim};
 use crate::model::{Entry, Gated, RepoInfo, RepoSpec};
 use crate::report::Level;
 use crate::session::Error;
@@ -14,7 +14,7 @@ const TRIED: usize = 8;
 /// What the mirror says of a repo.
 pub(super) enum Said {
     /// The commit that it has, and what it lists there.
-    Repo(RepoInfo, Vec<Claim>),
+    Repo(RepoInfo, Vec<ListedClaim>),
     /// Nothing: it has files and no API.
     BytesOnly,
     /// Nothing to whom it does not know.

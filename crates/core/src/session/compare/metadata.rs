@@ -2,7 +2,7 @@
 
 use super::{CompareConfig, Pair};
 use crate::finding::{Code, Finding, Remedy, Severity};
-use crate::hub::{Answer, Ask, Claim, Stop};
+use crate::hub::{Answer, Ask, ListedClaim, Stop};
 use crate::model::{Entry, Listing, RepoInfo, RepoPath};
 
 /// Names shown of many.
@@ -41,7 +41,7 @@ pub(super) fn downgrade(config: &CompareConfig) -> Option<Finding> {
 }
 
 /// Two listings, entry by entry.
-pub(super) fn listings(reference: &Listing, claims: &[Claim]) -> Vec<Finding> {
+pub(super) fn listings(reference: &Listing, claims: &[ListedClaim]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let claim = |path: &str| claims.binary_search_by(|c| c.path.as_str().cmp(path)).ok().map(|at| &claims[at]);
     let (mut bare, mut no_xet) = (Vec::new(), Vec::new());

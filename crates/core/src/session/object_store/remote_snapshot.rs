@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::finding::Evidence;
 use crate::lock::LockedRepo;
 use crate::model::{CommitId, Entry, Listing, Location, Options, Presence, RepoPath};
-use crate::object_store::{Keys, Mark, ObjectError, Objects, Record, StoredFile};
+use crate::object_store::{Keys, Mark, ObjectError, Objects, SnapshotRecord, StoredFile};
 use crate::select::{Budget, Documents, Selection, Step, select};
 use crate::session::{Error, Prepared};
 use crate::verify::{Content, Subject, SubjectFile};
@@ -23,7 +23,7 @@ pub(in crate::session) struct RemoteSnapshot {
     /// By path.
     pub found: BTreeMap<String, Mark>,
     /// What this machine knows of them.
-    pub record: Record,
+    pub record: SnapshotRecord,
     /// What an earlier run put there of the same commit.
     pub manifest: Option<LockedRepo>,
     /// Uploads that earlier runs began: their journals.

@@ -3,8 +3,8 @@
 use super::*;
 use std::fs;
 
-fn record(dir: &tempfile::TempDir) -> Record {
-    Record::new(dir.path(), PathBuf::from("own"))
+fn record(dir: &tempfile::TempDir) -> DigestRecord {
+    DigestRecord::new(dir.path(), PathBuf::from("own"))
 }
 
 fn file(dir: &tempfile::TempDir) -> PathBuf {

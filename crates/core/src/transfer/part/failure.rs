@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Open, Part};
-use crate::hub::{HubError, Verdict};
+use crate::hub::{HubError, Next};
 use crate::progress::Event;
 use crate::transfer::assemble::lock;
 use crate::transfer::integrity_finding;
@@ -36,7 +36,7 @@ pub(in crate::transfer) async fn failed(schedule: &Arc<Schedule>, part: &Arc<Par
     let retries = schedule.sources[endpoint].retries();
     if error.limit().is_some() {
         // A wait that is kept is no failure: who asks the host next waits for it, and others need not be asked.
-        if let Verdict::Over(error) = retries.judge(error, 1, &*schedule.progress) {
+        if let Next::Over(error) = retries.judge(error, 1, &*schedule.progress) {
             match schedule.give_up(open, endpoint) {
                 None => schedule.fatal(error.into()),
                 Some(true) => {
@@ -53,8 +53,8 @@ pub(in crate::transfer) async fn failed(schedule: &Arc<Schedule>, part: &Arc<Par
     let failures = failures.div_ceil(u32::try_from(schedule.sources.len()).unwrap_or(1));
     let why = error.brief();
     match retries.judge(error, failures, &*schedule.progress) {
-        Verdict::Held => {}
-        Verdict::Again(wait) => {
+        Next::Held => {}
+        Next::Again(wait) => {
             if schedule.sources.len() > 1 {
                 // Others have the file.
                 retries.leave_alone(wait);
@@ -66,7 +66,7 @@ pub(in crate::transfer) async fn failed(schedule: &Arc<Schedule>, part: &Arc<Par
             let path = Some(&open.work.entry.path);
             schedule.progress.event(Event::Retry { path, why: &why, attempt: failures + 1, wait });
         }
-        Verdict::Over(error) if integrity => {
+        Next::Over(error) if integrity => {
             schedule.closed(open, Err(integrity_finding(&open.work.entry.path, &error)));
             let work = Arc::clone(open);
             let abandoned = tokio::task::spawn_blocking(move || work.work.abandon()).await;
@@ -74,6 +74,6 @@ pub(in crate::transfer) async fn failed(schedule: &Arc<Schedule>, part: &Arc<Par
                 schedule.fatal(error.into());
             }
         }
-        Verdict::Over(error) => schedule.fatal(error.into()),
+        Next::Over(error) => schedule.fatal(error.into()),
     }
 }

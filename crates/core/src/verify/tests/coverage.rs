@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::codes;
 use crate::finding::{Code, Finding, Severity};
 use crate::model::{Family, RepoPath, WeightIndex, WeightSet};
-use crate::verify::{Held, Tensor, TensorTable, coverage};
+use crate::verify::{CompactTable, Tensor, TensorTable, coverage};
 
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -50,7 +50,8 @@ impl Case {
 
     fn check(&self) -> (Vec<Finding>, u64) {
         let index = WeightIndex::parse(self.index.as_bytes()).unwrap();
-        let held: Vec<Option<Held>> = self.tables.iter().map(|(_, table)| table.clone().map(Held::from)).collect();
+        let held: Vec<Option<CompactTable>> =
+            self.tables.iter().map(|(_, table)| table.clone().map(CompactTable::from)).collect();
         let tables = self.tables.iter().zip(&held).map(|((path, _), held)| (path, held.as_ref())).collect();
         let mut findings = coverage::duplicates(&self.set, &tables);
         let (more, compared) = coverage::check(&self.set, self.set.index.as_ref().unwrap(), &index, &tables);

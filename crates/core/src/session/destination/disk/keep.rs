@@ -7,7 +7,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use super::Disk;
 use crate::finding::{Code, Finding, Origin, Outcome, Remedy, Severity, Stamp};
 use crate::model::{Entry, Presence, RepoPath};
-use crate::session::places::Place;
+use crate::session::places::FilePlace;
 use crate::session::{Error, Prepared};
 use crate::store::{Earlier, Standing};
 
@@ -67,7 +67,7 @@ impl Disk<'_> {
     /// began to fetch it.
     async fn is_beginning(&self, prepared: &Prepared, entry: &Entry, stamp: Option<Stamp>) -> bool {
         let Some(length) = stamp.map(|stamp| stamp.size).filter(|_| !self.session.config.offline) else { return false };
-        let Some(place @ Place::Remote(..)) = self.session.places(prepared).of(&entry.path) else { return false };
+        let Some(place @ FilePlace::Remote(..)) = self.session.places(prepared).of(&entry.path) else { return false };
         let here = self.store.content_path(&prepared.listing.info.commit, entry);
         let compare = move || -> std::io::Result<bool> {
             let mut here = std::fs::File::open(here)?;

@@ -5,7 +5,7 @@ use hfget_formats::TensorTable;
 
 /// A table with a quarter of its memory, in a few large pieces, which go back to the system when they are dropped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct CompactTable {
     /// One after the other, in the file's order.
     names: String,
     /// Where each name ends, and the elements of its tensor.
@@ -16,7 +16,7 @@ pub(crate) struct Held {
     pub aliases: Vec<(Box<str>, Box<str>)>,
 }
 
-impl From<TensorTable> for Held {
+impl From<TensorTable> for CompactTable {
     fn from(table: TensorTable) -> Self {
         let mut names = String::with_capacity(table.tensors.iter().map(|tensor| tensor.name.len()).sum());
         let mut rows = Vec::with_capacity(table.tensors.len());
@@ -26,11 +26,11 @@ impl From<TensorTable> for Held {
             rows.push((names.len(), tensor.elements()));
             bytes = bytes.saturating_add(tensor.bytes.map_or(0, |range| range.end.saturating_sub(range.start)));
         }
-        Held { names, rows, bytes, aliases: table.aliases }
+        CompactTable { names, rows, bytes, aliases: table.aliases }
     }
 }
 
-impl Held {
+impl CompactTable {
     /// How many tensors there are.
     pub fn len(&self) -> usize {
         self.rows.len()
@@ -54,7 +54,7 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
-    use super::Held;
+    use super::CompactTable;
     use hfget_formats::{Tensor, TensorTable};
 
     #[test]
@@ -71,10 +71,10 @@ mod tests {
             tensor("模型", &[u64::MAX, 2], None),
             tensor("a", &[0], Some(5..5)),
         ];
-        let held = Held::from(TensorTable { tensors, aliases: vec![("x".into(), "a".into())] });
+        let held = CompactTable::from(TensorTable { tensors, aliases: vec![("x".into(), "a".into())] });
         let all: Vec<(&str, u64)> = held.tensors().collect();
         assert_eq!(all, [("a", 6), ("", 1), ("模型", u64::MAX), ("a", 0)]);
         assert_eq!((held.len(), held.bytes, held.aliases.len()), (4, 28, 1));
-        assert_eq!(Held::default().tensors().count(), 0);
+        assert_eq!(CompactTable::default().tensors().count(), 0);
     }
 }

@@ -7,19 +7,19 @@ use std::io::{BufRead as _, BufReader, Read, Seek, SeekFrom};
 const BUFFER: usize = 64 << 10;
 
 /// Reads forward from a place, and jumps.
-pub(super) struct Place<R> {
+pub(super) struct Positioned<R> {
     inner: BufReader<R>,
     at: u64,
     /// Nothing is read at or behind this.
     pub end: u64,
 }
 
-impl<R: Read + Seek> Place<R> {
+impl<R: Read + Seek> Positioned<R> {
     /// `file` is at its start and has `length` bytes.
     pub fn new(file: R, length: u64) -> Self {
         // Messages in memory are many and small.
         let capacity = usize::try_from(length).unwrap_or(BUFFER).clamp(1, BUFFER);
-        Place { inner: BufReader::with_capacity(capacity, file), at: 0, end: length }
+        Positioned { inner: BufReader::with_capacity(capacity, file), at: 0, end: length }
     }
 
     pub fn at(&self) -> u64 {

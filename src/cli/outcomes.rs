@@ -15,26 +15,26 @@ use super::progress::write_line;
 use super::report_file::ReportFile;
 use super::screen::{Screen, json_text, result};
 
-enum Ending {
+enum Outcome {
     Report(Box<Report>),
     Error { text: String, json: Value },
 }
 
 /// Every repo of a run, in order.
-pub(super) struct Endings<'a> {
+pub(super) struct Outcomes<'a> {
     screen: &'a Screen,
     reports: &'a Reports,
     file: Option<ReportFile>,
     /// Where each stands in the order that was asked for.
-    all: Vec<(usize, String, Ending)>,
+    all: Vec<(usize, String, Outcome)>,
     end: ExitCode,
 }
 
-impl<'a> Endings<'a> {
+impl<'a> Outcomes<'a> {
     /// Those of a run of `command`. Fails, and has said so, where the report's file could not be written.
     pub fn new(screen: &'a Screen, reports: &'a Reports, command: &'static str) -> Result<Self, ExitCode> {
         let file = ReportFile::open(reports.report.as_deref(), command, screen)?;
-        Ok(Endings { screen, reports, file, all: Vec::new(), end: ExitCode::Verified })
+        Ok(Outcomes { screen, reports, file, all: Vec::new(), end: ExitCode::Verified })
     }
 
     fn format(&self) -> Format {
@@ -57,7 +57,7 @@ impl<'a> Endings<'a> {
         if self.format() == Format::Human && report.exit_code() == ExitCode::Verified {
             result(&report.place.to_string());
         }
-        self.all.push((at, name.to_owned(), Ending::Report(Box::new(report))));
+        self.all.push((at, name.to_owned(), Outcome::Report(Box::new(report))));
     }
 
     pub fn error(&mut self, name: &str, error: &Error) {
@@ -68,7 +68,7 @@ impl<'a> Endings<'a> {
         let json = self.screen.error(name, error);
         self.line(name, Err(""));
         self.end = self.end.max(error.exit_code());
-        let ending = Ending::Error { text: error.to_string(), json };
+        let ending = Outcome::Error { text: error.to_string(), json };
         self.all.push((at, name.to_owned(), ending));
     }
 
@@ -90,8 +90,8 @@ impl<'a> Endings<'a> {
             .iter()
             .map(|(_, name, ending)| {
                 let outcome = match ending {
-                    Ending::Report(report) => Ok(&**report),
-                    Ending::Error { text, .. } => Err(text.as_str()),
+                    Outcome::Report(report) => Ok(&**report),
+                    Outcome::Error { text, .. } => Err(text.as_str()),
                 };
                 (name.as_str(), outcome)
             })
@@ -101,9 +101,9 @@ impl<'a> Endings<'a> {
             Format::Junit => junit(&ended),
             Format::Github => github(&ended),
             Format::Json => {
-                let value = |ending: &Ending| match ending {
-                    Ending::Report(report) => self.screen.report_json(report),
-                    Ending::Error { json, .. } => json.clone(),
+                let value = |ending: &Outcome| match ending {
+                    Outcome::Report(report) => self.screen.report_json(report),
+                    Outcome::Error { json, .. } => json.clone(),
                 };
                 let values: Vec<Value> = self.all.iter().map(|(.., ending)| value(ending)).collect();
                 json_text("reports", &values)
@@ -112,9 +112,9 @@ impl<'a> Endings<'a> {
     }
 
     fn rows(&self) -> Vec<html::Row> {
-        let row = |name: &str, ending: &Ending| match ending {
-            Ending::Report(report) => html::Row::report(name, report, &|remedy| self.screen.words(remedy, name)),
-            Ending::Error { text, json } => html::Row::error(name, text, json["hint"].as_str()),
+        let row = |name: &str, ending: &Outcome| match ending {
+            Outcome::Report(report) => html::Row::report(name, report, &|remedy| self.screen.words(remedy, name)),
+            Outcome::Error { text, json } => html::Row::error(name, text, json["hint"].as_str()),
         };
         self.all.iter().map(|(_, name, ending)| row(name, ending)).collect()
     }
