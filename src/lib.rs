@@ -9,8 +9,10 @@ mod cli {
     pub mod clean;
     pub mod compare;
     pub mod follow;
+    pub mod get;
     pub mod habits;
     pub mod inspect;
+    pub mod job;
     pub mod keyless;
     pub mod list;
     pub mod lock;
@@ -18,6 +20,7 @@ mod cli {
     pub mod ndjson;
     pub mod outcomes;
     pub mod paste;
+    pub mod plan;
     pub mod progress;
     pub mod progress_lines;
     pub mod remove;

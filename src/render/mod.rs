@@ -4,6 +4,7 @@
 pub mod compare;
 pub mod html;
 pub mod human;
+pub mod inspect;
 pub mod lines;
 pub mod machine;
 pub mod plan;

@@ -103,7 +103,7 @@ fn where_nobody_lists_files_or_names_digests_the_missing_api_is_named_and_not_th
     // The twin: a file that may not be had is no missing API.
     let gated = one_file(64).access(Access::Gated);
     let machine = Machine::on(Hub::with(speaking(names_only()), [gated]));
-    machine.run(["org/one"]).ends_with(3).says("access to org/one must be granted");
+    machine.run(["org/one"]).ends_with(3).says("you have no access to org/one");
 }
 
 #[test]

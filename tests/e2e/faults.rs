@@ -125,7 +125,7 @@ fn the_resolve_step_may_fail_too() {
         check(Place::Resolve, &kind, WEIGHTS, Some(1), &Right);
     }
     check(Place::Resolve, &Kind::Status(500, vec![]), WEIGHTS, None, &Named(4, "500"));
-    check(Place::Resolve, &Kind::Status(404, vec![]), WEIGHTS, None, &Named(3, "not in the repo any more"));
+    check(Place::Resolve, &Kind::Status(404, vec![]), WEIGHTS, None, &Named(3, "no longer in the repo"));
     check(Place::Resolve, &Kind::Redirect("file:///etc/passwd".into()), WEIGHTS, None, &Named(4, "refused"));
     // A header is a hint: the bytes are right.
     check(Place::Resolve, &Kind::ChangedEtag, WEIGHTS, None, &Right);

@@ -165,7 +165,7 @@ fn with_token(machine: &Machine, endpoint: &str) {
         }
         command.args(["org/gated", "--endpoint", endpoint]).output().unwrap().into()
     };
-    with(false).ends_with(3).says("access to org/gated must be granted");
+    with(false).ends_with(3).says("you have no access to org/gated");
     with(true).ends_with(0);
 }
 

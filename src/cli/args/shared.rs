@@ -61,7 +61,7 @@ pub struct Repos {
 #[derive(Debug, Args, Clone)]
 #[command(next_help_heading = "What to take")]
 pub struct Selection {
-    /// Take this family; if it is missing or incomplete, take the next best, with a warning
+    /// Take this family, or the next best with a warning
     #[arg(
         long,
         value_name = "FAMILY",

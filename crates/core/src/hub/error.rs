@@ -78,7 +78,7 @@ pub enum HubError {
     Held { url: ShownUrl },
     #[error("{url} answered {status} and gave no reason")]
     NotServed { url: ShownUrl, status: StatusCode },
-    #[error("{url}: the server does not list the files there, {what}")]
+    #[error("{url}: the server lists no files there: {what}")]
     NoListing { url: ShownUrl, what: String },
     #[error("{url}: the proxy asks for a user name and a password (407)")]
     ProxyLogin { url: ShownUrl },

@@ -53,11 +53,13 @@ impl Hub {
             told = self.get_json(&page, &asked, PAGE_LIMIT, progress).await;
         }
         let Told { value, .. }: Told<SiblingsJson> = match told {
-            Err(HubError::NotServed { .. }) => return Err(missing("nor does it answer to ?blobs=true".to_owned())),
+            Err(HubError::NotServed { .. }) => {
+                return Err(missing("it does not answer to ?blobs=true either".to_owned()));
+            }
             other => other?,
         };
         let Some(names) = value.names() else {
-            return Err(missing("and its ?blobs=true names no files".to_owned()));
+            return Err(missing("its ?blobs=true names no files".to_owned()));
         };
         if let Some(rows) = value.rows() {
             progress.event(Event::Notice { text: "the server has no /tree API: its files are listed by ?blobs=true" });
@@ -65,7 +67,7 @@ impl Hub {
         }
         if names.len() > HEADERS_ASKED {
             let what = format!(
-                "and its ?blobs=true names no digests of {} files, which is more than can be asked for one by one",
+                "its ?blobs=true names no digests of {} files, which is more than can be asked for one by one",
                 names.len()
             );
             return Err(missing(what));
@@ -103,7 +105,7 @@ impl Hub {
             let tag = answer.etag.as_deref().filter(|tag| answer.xet_hash.as_deref() != Some(*tag));
             let Some((digest, size)) = tag.and_then(digest_of).zip(answer.size) else {
                 return Err(missing(format!(
-                    "its ?blobs=true names no digests, and the answer for {} names no digest or size in its headers",
+                    "its ?blobs=true names no digests, and the headers of {} name no digest or no size",
                     path.shown()
                 )));
             };

@@ -1,0 +1,80 @@
+//! `hfget REPO...`: fetches each repo and reports on it.
+
+use std::sync::Arc;
+
+use hfget_core::model::RepoSpec;
+use hfget_core::session::{Error, Session};
+
+use super::advice::Advisor;
+use super::args::GetArgs;
+use super::follow::CodeRepos;
+use super::job::{Asked, Job, code_session, setup};
+use super::outcomes::Outcomes;
+use super::screen::Screen;
+use super::upfront::resolve_all;
+use crate::exit::ExitCode;
+
+pub async fn get(args: &GetArgs) -> ExitCode {
+    let screen = Screen::new(&args.output, Advisor::new(args.place.cache_dir.as_deref()).of_commands());
+    if let Some(note) = args.habits.note() {
+        screen.note(&note);
+    }
+    let mut outcomes = match Outcomes::new(&screen, &args.reports, "get") {
+        Ok(outcomes) => outcomes,
+        Err(end) => return end,
+    };
+    let jobs = match setup(&Asked::to_get(args), &screen).await {
+        Ok(ready) => ready,
+        Err(end) => return end,
+    };
+    screen.expect(jobs.len());
+    let mut ends = before_the_first_byte(&jobs, args).await;
+    // What is said first is said before hours of transfer; the report keeps the order that was asked for.
+    for (at, ((job, _), end)) in jobs.iter().zip(&mut ends).enumerate() {
+        if let Some(error) = end.take() {
+            outcomes.error_at(at, &job.name(), &error);
+            // A word that is no repo was meant otherwise, and so was what stands beside it.
+            if job.is_bare_word() && at < args.repos.named.len() {
+                return outcomes.finish();
+            }
+        }
+    }
+    let mut code = CodeRepos::of(&args.repos, jobs.iter().map(|(job, _)| job.name()));
+    for (at, (job, session)) in jobs.iter().enumerate().filter(|(at, _)| !outcomes.has(*at)).collect::<Vec<_>>() {
+        match job.get(session).await {
+            Ok(report) => {
+                code.add(&report.code_repos);
+                outcomes.report_at(at, &job.name(), report);
+            }
+            Err(error) => {
+                outcomes.error_at(at, &job.name(), &error);
+                // What follows a misspelt command was not meant to be fetched.
+                if at == 0 && screen.advisor.command_meant(&error).is_some() {
+                    break;
+                }
+            }
+        }
+    }
+    if let Some((_, session)) = jobs.first().filter(|_| !code.is_empty()) {
+        match code_session(&Asked::to_get(args), &screen, session) {
+            Ok(session) => code.get(&session, jobs.len(), &mut outcomes).await,
+            Err(end) => outcomes.worsen(end),
+        }
+    }
+    outcomes.finish()
+}
+
+/// Which of several repos are not to be had. Of one, the job itself says so.
+async fn before_the_first_byte(jobs: &[(Job, Arc<Session>)], args: &GetArgs) -> Vec<Option<Error>> {
+    let Some((_, session)) = jobs.first().filter(|_| jobs.len() > 1 && !args.place.offline) else {
+        return jobs.iter().map(|_| None).collect();
+    };
+    let specs: Vec<Option<&RepoSpec>> = jobs
+        .iter()
+        .map(|(job, _)| match job {
+            Job::Chosen(spec, _) => Some(spec),
+            Job::Locked(_) => None,
+        })
+        .collect();
+    resolve_all(&specs, session).await
+}

@@ -1,0 +1,148 @@
+//! What a command that takes repos works on: the repos, files and options that its flags name, each with its session.
+//! What is then done with them lives in `get` and `plan`.
+
+use std::sync::Arc;
+
+use hfget_core::lock::LockedRepo;
+use hfget_core::model::{Options, RepoId, RepoSpec, RepoType};
+use hfget_core::report::Report;
+use hfget_core::session::{DestinationConfig, Error, Prepared, Session};
+use hfget_core::text::printable;
+
+use super::args::{GetArgs, Output, PlaceArgs, PlanArgs, Repos, Selection, Target, Transfer};
+use super::lock::locked;
+use super::screen::Screen;
+use super::setup::{folders, from_file, hub_cache, named, session, specs};
+use super::upfront::{settle, wish};
+use crate::exit::ExitCode;
+
+/// The flags that say which repos, what of them, and where to.
+pub(super) struct Asked<'a> {
+    pub(super) repos: &'a Repos,
+    pub(super) selection: &'a Selection,
+    pub(super) place: &'a PlaceArgs,
+    pub(super) into: &'a Target,
+    pub(super) transfer: &'a Transfer,
+    pub(super) output: &'a Output,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn to_get(args: &'a GetArgs) -> Self {
+        let GetArgs { repos, selection, place, into, transfer, output, .. } = args;
+        Asked { repos, selection, place, into, transfer, output }
+    }
+
+    pub(super) fn to_plan(args: &'a PlanArgs) -> Self {
+        let PlanArgs { repos, selection, place, into, transfer, output, .. } = args;
+        Asked { repos, selection, place, into, transfer, output }
+    }
+}
+
+/// A repo to work on: as the flags choose, or as a lockfile says.
+pub(super) enum Job {
+    Chosen(RepoSpec, Options),
+    Locked(LockedRepo),
+}
+
+impl Job {
+    pub(super) fn name(&self) -> String {
+        match self {
+            Job::Chosen(spec, _) => spec.repo_type.qualify(&spec.id),
+            Job::Locked(locked) => locked.name(),
+        }
+    }
+
+    pub(super) fn repo(&self) -> (RepoType, &RepoId) {
+        match self {
+            Job::Chosen(spec, _) => (spec.repo_type, &spec.id),
+            Job::Locked(locked) => (locked.repo_type, &locked.id),
+        }
+    }
+
+    /// Whether it is one word, which could have been meant otherwise.
+    pub(super) fn is_bare_word(&self) -> bool {
+        matches!(self, Job::Chosen(spec, _) if spec.repo_type == RepoType::Model && spec.id.owner().is_none())
+    }
+
+    pub(super) async fn get(&self, session: &Session) -> Result<Report, Error> {
+        match self {
+            Job::Chosen(spec, options) => session.get(spec, options).await,
+            Job::Locked(locked) => session.get_locked(locked).await,
+        }
+    }
+
+    pub(super) async fn plan(&self, session: &Session) -> Result<Prepared, Error> {
+        match self {
+            Job::Chosen(spec, options) => session.plan(spec, options).await,
+            Job::Locked(locked) => session.plan_locked(locked).await,
+        }
+    }
+}
+
+/// What is to be done, each with the session that does it: one for all, unless each repo has a folder of its own.
+pub(super) async fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<Vec<(Job, Arc<Session>)>, ExitCode> {
+    let Asked { repos, selection, place, into, transfer, .. } = asked;
+    let open = |folder: Option<DestinationConfig>, pasted: Option<&str>| {
+        session(place, transfer, false, screen, pasted, into.destination().or(folder)).map(Arc::new)
+    };
+    if let Some(file) = &repos.locked {
+        let pasted = named(repos, screen)?.specs.first().and_then(|spec| spec.endpoint.clone());
+        let jobs = locked(file, repos, selection, screen)?.into_iter().map(Job::Locked).collect();
+        return placed(jobs, place, None, screen, |folder| open(folder, pasted.as_deref()));
+    }
+    let (mut named, listed) = (named(repos, screen)?, from_file(repos, screen)?);
+    if let (Some(file), Some(other)) = (named.files.first(), listed.first()) {
+        let other = other.repo_type.qualify(&other.id);
+        let what = format!("\"{}\" is a file, and --from-file names {other} besides", printable(file));
+        screen.fail("", &what, Some("name files of one repo, or several repos"));
+        return Err(ExitCode::Usage);
+    }
+    // What makes no sense is said before any request.
+    named.specs = specs(named.specs, repos.revision.as_ref(), screen)?;
+    for spec in named.specs.iter().chain(&listed) {
+        wish(selection, spec, &named.files, screen)?;
+    }
+    let certain = named.specs.iter().chain(&listed).map(|spec| (spec.repo_type, &spec.id));
+    folders(place, certain, screen)?;
+    let pasted = named.specs.iter().chain(&listed).next().and_then(|s| s.endpoint.clone());
+    let session = open(None, pasted.as_deref())?;
+    settle(&mut named, &session, screen).await?;
+    let all = named.specs.into_iter().chain(listed).collect();
+    let mut jobs = Vec::new();
+    for spec in specs(all, repos.revision.as_ref(), screen)? {
+        let options = wish(selection, &spec, &named.files, screen)?;
+        jobs.push(Job::Chosen(spec, options));
+    }
+    placed(jobs, place, Some(session), screen, |folder| open(folder, pasted.as_deref()))
+}
+
+/// Each job with its session: `shared`, or one for all that `open` opens, unless each repo has a folder of its own.
+pub(super) fn placed(
+    jobs: Vec<Job>,
+    place: &PlaceArgs,
+    shared: Option<Arc<Session>>,
+    screen: &Screen,
+    open: impl Fn(Option<DestinationConfig>) -> Result<Arc<Session>, ExitCode>,
+) -> Result<Vec<(Job, Arc<Session>)>, ExitCode> {
+    let folders = folders(place, jobs.iter().map(Job::repo), screen)?;
+    if folders.is_empty() {
+        let session = shared.map_or_else(|| open(None), Ok)?;
+        return Ok(jobs.into_iter().map(|job| (job, Arc::clone(&session))).collect());
+    }
+    let sessions: Result<Vec<_>, ExitCode> = folders.into_iter().map(|folder| open(Some(folder))).collect();
+    Ok(jobs.into_iter().zip(sessions?).collect())
+}
+
+/// The session that takes the code of other repos: loaders look for it in the cache, and what goes into an object store
+/// goes there as a whole.
+pub(super) fn code_session(
+    asked: &Asked<'_>,
+    screen: &Screen,
+    of_models: &Arc<Session>,
+) -> Result<Arc<Session>, ExitCode> {
+    if asked.place.local_dir.is_none() {
+        return Ok(Arc::clone(of_models));
+    }
+    let cache = hub_cache(asked.place, screen)?;
+    session(asked.place, asked.transfer, false, screen, None, Some(cache)).map(Arc::new)
+}

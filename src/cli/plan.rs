@@ -1,0 +1,105 @@
+//! `hfget plan` and `--dry-run`: what a run would fetch, as text, as JSON and as a page. How a plan looks lives in `render`.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+
+use hfget_core::finding::{Remedy, Severity};
+use hfget_core::report::PlanReport;
+use hfget_core::session::Session;
+use hfget_core::text::printable;
+use serde_json::Value;
+
+use super::advice::Advisor;
+use super::follow::CodeRepos;
+use super::job::{Asked, Job, code_session, setup};
+use super::report_file::ReportFile;
+use super::screen::{Screen, json_text, print_json, result_as_it_is};
+use crate::exit::{Ends, ExitCode};
+use crate::render::html::Row;
+use crate::render::remedies::take_words;
+
+pub(super) async fn plan(asked: &Asked<'_>, deep: bool, report: Option<&Path>) -> ExitCode {
+    let screen = Screen::new(asked.output, Advisor::new(asked.place.cache_dir.as_deref()));
+    let file = match ReportFile::open(report, "plan", &screen) {
+        Ok(file) => file,
+        Err(end) => return end,
+    };
+    let jobs = match setup(asked, &screen).await {
+        Ok(ready) => ready,
+        Err(end) => return end,
+    };
+    // The plan is the result.
+    let options = screen.on_stdout();
+    let mut end = ExitCode::Verified;
+    let (mut values, mut rows) = (Vec::new(), Vec::new());
+    let mut code = CodeRepos::of(asked.repos, jobs.iter().map(|(job, _)| job.name()));
+    let mut jobs: VecDeque<(Job, Arc<Session>)> = jobs.into();
+    while let Some((job, session)) = jobs.pop_front() {
+        match job.plan(&session).await {
+            Ok(mut prepared) => {
+                code.add(&prepared.selection.code_repos);
+                if deep {
+                    let findings = session.check_deep(&prepared).await;
+                    if !findings.is_empty() {
+                        end = end.max(ExitCode::VerificationFailed);
+                    }
+                    prepared.selection.findings.extend(findings);
+                }
+                if prepared.selection.findings.iter().any(|f| f.severity == Severity::Error) {
+                    end = end.max(ExitCode::VerificationFailed);
+                }
+                let report = prepared.report();
+                let name = job.name();
+                let words = |remedy: &Remedy| screen.words(remedy, &name);
+                values.push(plan_json(&screen, &report, &name));
+                rows.push(Row::plan(&name, &report, &words));
+                if !screen.json {
+                    result_as_it_is(&crate::render::plan::human(&report, options, &words));
+                }
+                if let Err(error) = prepared.not_empty() {
+                    screen.error(&job.name(), &error);
+                    end = end.max(error.exit_code());
+                }
+                for finding in prepared.unsafe_names() {
+                    let path = finding.path.as_deref().unwrap_or("");
+                    let hint = finding.remedy.as_ref().map(|remedy| screen.words(remedy, &job.name()));
+                    screen.fail(&printable(path), &printable(&finding.message), hint.as_deref());
+                    end = end.max(ExitCode::VerificationFailed);
+                }
+            }
+            Err(error) => {
+                let value = screen.error(&job.name(), &error);
+                rows.push(Row::error(&job.name(), &error.to_string(), value["hint"].as_str()));
+                values.push(value);
+                end = end.max(error.exit_code());
+            }
+        }
+        if jobs.is_empty()
+            && let Some((spec, options)) = code.next()
+        {
+            match code_session(asked, &screen, &session) {
+                Ok(session) => jobs.push_back((Job::Chosen(spec, options), session)),
+                Err(bad) => return bad,
+            }
+        }
+    }
+    if screen.json {
+        print_json("plans", &values);
+    }
+    match file {
+        None => end,
+        Some(file) if file.is_page() => file.write_page(&rows, end, &screen),
+        Some(file) => file.write(&json_text("plans", &values), end, &screen),
+    }
+}
+
+/// A plan as JSON, with what can be done in the words of the command line.
+fn plan_json(screen: &Screen, report: &PlanReport<'_>, name: &str) -> Value {
+    let mut value = serde_json::to_value(report).unwrap_or_default();
+    let told = value.get_mut("left_out").and_then(Value::as_array_mut).into_iter().flatten();
+    for (value, group) in told.zip(&report.selection.left_out) {
+        value["take"] = take_words(&group.take, "").into();
+    }
+    screen.with_hints(value, &report.selection.findings, name)
+}
