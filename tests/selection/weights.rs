@@ -308,3 +308,23 @@ fn a_native_pipeline_keeps_its_other_parts() {
         assert_eq!(outcome.selection.weights.len(), 1);
     }
 }
+
+#[test]
+fn one_variant_of_a_model_for_the_browser_is_one() {
+    let set = |dir: &str| format!("{dir}/model.json {dir}/group1-shard1of2.bin {dir}/group1-shard2of2.bin");
+    let of = |dirs: &[&str]| Repo::parse(&dirs.iter().map(|dir| set(dir)).collect::<Vec<_>>().join(" "));
+    // The plain one, where there is one.
+    let outcome = of(&["tfjs", "tfjs/float16", "tfjs/uint8"]).taken(&plain());
+    assert_eq!(outcome.weights(), ["tfjs/group1-shard1of2.bin", "tfjs/group1-shard2of2.bin"]);
+    assert!(outcome.takes("tfjs/model.json") && !outcome.takes("tfjs/uint8/model.json"));
+    // Where there is none, somebody has to say which; and what is said is taken.
+    let repo = of(&["tfjs/float16", "tfjs/uint8"]);
+    let SelectError::Several { choices, .. } = error(&repo, &plain()) else { panic!("it takes something") };
+    assert_eq!(choices.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["float16", "uint8"]);
+    let outcome = repo.taken(&Options { variant: Some("uint8".into()), ..plain() });
+    assert_eq!(outcome.weights(), ["tfjs/uint8/group1-shard1of2.bin", "tfjs/uint8/group1-shard2of2.bin"]);
+    assert!(outcome.takes("tfjs/uint8/model.json"));
+    // The twin: parts are no variants.
+    assert_eq!(of(&["tfjs/encoder", "tfjs/decoder"]).taken(&plain()).weights().len(), 4);
+    assert_eq!(of(&["tfjs/float16"]).taken(&plain()).weights().len(), 2);
+}

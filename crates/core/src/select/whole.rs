@@ -59,7 +59,7 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
 /// Of every model the files of one variant: the plain one, or the only one. Which files are one model's, their names
 /// tell without the words that say how they were saved. An error: several variants, none of them plain.
 fn one_variant<'v>(view: &View<'_>, family: Family, files: &[&'v Entry]) -> Result<Vec<&'v Entry>, Vec<(String, u64)>> {
-    if !matches!(family, Family::OpenVino | Family::TfLite | Family::CoreMl | Family::Mlx) {
+    if !matches!(family, Family::OpenVino | Family::TfLite | Family::CoreMl | Family::Mlx | Family::TfJs) {
         return Ok(files.to_vec());
     }
     let mut models: BTreeMap<String, BTreeMap<&str, Vec<&'v Entry>>> = BTreeMap::new();
@@ -84,7 +84,7 @@ fn one_variant<'v>(view: &View<'_>, family: Family, files: &[&'v Entry]) -> Resu
     Ok(taken)
 }
 
-/// What of a path names a model: a package, or a file without its ending.
+/// What of a path names a model: a package, the folder of shards, or a file without its ending.
 fn unit<'p>(view: &View<'_>, family: Family, entry: &'p Entry) -> &'p str {
     let rel = view.rel(&entry.path).unwrap_or("");
     if family == Family::CoreMl {
@@ -92,6 +92,10 @@ fn unit<'p>(view: &View<'_>, family: Family, entry: &'p Entry) -> &'p str {
         let package =
             |end: &usize| has_ext(rel[..*end].rsplit('/').next().unwrap_or(""), &["mlpackage", "mlmodelc", "mlmodel"]);
         return ends.clone().find(package).map_or(rel, |end| &rel[..end]);
+    }
+    if family == Family::TfJs && has_ext(rel, &["bin"]) {
+        // `model.json` names the shards, and all models call them alike.
+        return rel.rsplit_once('/').map_or("", |(dir, _)| dir);
     }
     rel.rsplit_once('.').map_or(rel, |(stem, _)| stem)
 }
@@ -219,8 +223,11 @@ pub(super) fn beside(view: &View<'_>, dir: &str, set: &Set, picks: &mut Picks) {
                 let Some(rel) = view.rel(&entry.path) else { continue };
                 let own =
                     rel.split('/').rev().skip(1).any(|s| classify::family_dir(s).is_some_and(|(f, _)| f == family));
-                // Other weights in them are other variants.
-                if own && weights_of(view, entry).is_none() {
+                // Other weights in them are other variants, and so are the graphs beside such.
+                let beside = format!("{}/", entry.path.dir());
+                let others = family == Family::TfJs
+                    && !folders.iter().any(|dir| *dir == entry.path.dir() || dir.starts_with(&beside));
+                if own && !others && weights_of(view, entry).is_none() {
                     take(entry, picks);
                 }
             }

@@ -78,7 +78,7 @@ const CLOSED: &[(&[u8], &str)] =
 
 /// Whether a name says that text or a table of data is compressed: no loader looks for pickles there.
 fn is_text(name: &str) -> bool {
-    const PACKED: &[&str] = &["bz2", "xz", "lz4", "zst"];
+    const PACKED: &[&str] = &["bz2", "xz", "lz4", "zst", "zstd", "lzma"];
     const TEXT: &[&str] = &[
         "txt", "csv", "tsv", "json", "jsonl", "ndjson", "xml", "html", "md", "sql", "log", "yaml", "yml", "parquet",
         "arrow", "warc", "vcf", "fasta", "fastq", "conllu", "arpa",
