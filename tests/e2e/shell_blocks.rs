@@ -125,8 +125,11 @@ fn stripped(line: &str) -> String {
         if is_number && is_measure {
             out.push("#");
             at += 2;
-        } else if word.starts_with("ms=") {
-            out.push("ms=#");
+        } else if let Some(name) = ["ms=", "took=", "waited="].into_iter().find(|name| word.starts_with(name)) {
+            out.push(name);
+            at += 1;
+        } else if at == 0 && word.strip_suffix('s').is_some_and(|time| time.parse::<f64>().is_ok()) {
+            // The clock of the log.
             at += 1;
         } else if word.len() == 10 && word.bytes().filter(|b| *b == b'-').count() == 2 && word.starts_with('2') {
             out.push("DATE");
