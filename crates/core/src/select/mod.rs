@@ -48,7 +48,7 @@ mod whole;
 use crate::model::{Family, Options, Purpose};
 
 pub(crate) use budget::Budget;
-pub use choose::variants_of;
+pub(crate) use choose::variants_of;
 pub use reason::Reason;
 pub use types::*;
 

@@ -18,10 +18,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) use compact_table::CompactTable;
 pub use content::{Content, Far};
-pub use digest::recheck;
+pub(crate) use digest::recheck;
 pub use hfget_formats::{ReadSeek, Tensor, TensorTable};
-pub use table::table_of;
-pub(crate) use table::{has_table, table_by_bytes};
+
+pub(crate) use table::{has_table, table_by_bytes, table_of};
 
 use self::files::Here;
 use self::problems::found;
@@ -33,7 +33,7 @@ use hfget_formats::registry::Format;
 use hfget_formats::{complaint, gguf, onnx, saved_model, tf_checkpoint, torch};
 
 /// Changes whenever a check is added or changed, so that remembered results are not taken for new ones.
-pub const RULES_VERSION: u32 = 7;
+pub(crate) const RULES_VERSION: u32 = 7;
 
 /// What selection does not read is no index here either.
 const INDEX_LIMIT: u64 = crate::model::INDEX_LIMIT;
