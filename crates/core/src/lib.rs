@@ -49,7 +49,7 @@ pub mod finding;
 pub mod hub;
 pub mod lock;
 pub mod model;
-#[cfg(feature = "object-store")]
+#[cfg_attr(not(feature = "object-store"), path = "object_store/absent.rs")]
 pub mod object_store;
 pub mod plan;
 pub mod progress;

@@ -52,7 +52,6 @@ pub enum ConfigError {
     #[error("the mirror \"{}\" is not an http:// or https:// URL", printable(.0))]
     Mirror(String),
     /// The object store's URL cannot be used.
-    #[cfg(feature = "object-store")]
     #[error(transparent)]
     Objects(crate::object_store::ObjectUrlError),
     /// The token holds characters that no header can carry.

@@ -22,7 +22,6 @@ pub enum DestinationConfig {
     /// Nowhere: for jobs that only plan, inspect or compare.
     Nowhere,
     /// An object store, which is filled without a disk in between.
-    #[cfg(feature = "object-store")]
     Objects(crate::object_store::StoreConfig),
 }
 
@@ -34,7 +33,6 @@ impl DestinationConfig {
             DestinationConfig::Cache { root, symlinks } => DestinationConfig::Cache { root: whole(root), symlinks },
             DestinationConfig::LocalDir(dir) => DestinationConfig::LocalDir(whole(dir)),
             DestinationConfig::Nowhere => DestinationConfig::Nowhere,
-            #[cfg(feature = "object-store")]
             DestinationConfig::Objects(store) => DestinationConfig::Objects(store),
         }
     }
@@ -65,7 +63,6 @@ pub struct Config {
     pub destination: DestinationConfig,
     /// The folder in which this machine notes which objects of an object store it found to be right. `None`: it notes
     /// nothing, and reads them back in every run.
-    #[cfg(feature = "object-store")]
     pub records: Option<PathBuf>,
     /// A Hub cache of this machine's: a plain folder takes from it what it has.
     pub nearby: Option<PathBuf>,
@@ -95,7 +92,6 @@ impl Config {
             source: source.into(),
             mirrors: Vec::new(),
             destination: destination.absolute(),
-            #[cfg(feature = "object-store")]
             records: None,
             nearby: None,
             offline: false,

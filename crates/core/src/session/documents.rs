@@ -94,11 +94,8 @@ impl Session {
         }
         let still = missing(&read);
         let missing: Vec<&Entry> = still.iter().collect();
-        #[cfg(feature = "object-store")]
         let stored = self.stored_documents(listing, &missing).await?;
-        #[cfg(feature = "object-store")]
         let missing: Vec<&Entry> = missing.into_iter().filter(|e| !stored.contains_key(&e.path)).collect();
-        #[cfg(feature = "object-store")]
         read.extend(stored);
         if missing.is_empty() || self.config.offline {
             return Ok(read);

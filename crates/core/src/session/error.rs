@@ -35,7 +35,6 @@ pub enum Error {
     #[error(transparent)]
     Select(#[from] SelectError),
     /// The object store.
-    #[cfg(feature = "object-store")]
     #[error(transparent)]
     Objects(#[from] crate::object_store::ObjectError),
     /// Of the whole repo no file is wanted: to call that verified would help nobody.
@@ -128,7 +127,6 @@ impl Error {
             Error::Hub(error) => error.kind(),
             Error::Away { source, .. } => source.kind(),
             Error::Fetch(error) => error.kind(),
-            #[cfg(feature = "object-store")]
             Error::Objects(error) => error.kind(),
             Error::Store(_) | Error::NoSpace { .. } | Error::OtherFiles { .. } => ErrorKind::Local,
             Error::Select(SelectError::BadGlob { .. }) | Error::NoDestination => ErrorKind::Usage,
@@ -151,7 +149,6 @@ impl Error {
                 Remedy::UseWhatIsHere { since: since.clone(), or: source.remedy().map(Box::new) }
             }
             Error::Fetch(error) => return error.remedy(),
-            #[cfg(feature = "object-store")]
             Error::Objects(error) => error.remedy(),
             Error::Store(error) => return error.remedy(),
             Error::Select(error) => return error.remedy(),

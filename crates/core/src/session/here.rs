@@ -14,7 +14,6 @@ impl Session {
     /// The same session, which asks nobody and says nothing. `None` where files go into no folder, or come from a server
     /// that does not list all that a repo has.
     fn silent_offline(&self) -> Option<Session> {
-        #[cfg(feature = "object-store")]
         if self.objects.is_some() {
             return None;
         }
@@ -22,13 +21,7 @@ impl Session {
             return None;
         }
         let config = Config { offline: true, prefer_offline: false, ..self.config.clone() };
-        Some(Session {
-            sources: self.sources.clone(),
-            config,
-            progress: Arc::new(Silent),
-            #[cfg(feature = "object-store")]
-            objects: None,
-        })
+        Some(Session { sources: self.sources.clone(), config, progress: Arc::new(Silent), objects: None })
     }
 
     /// The report of a run that asked nobody, where a kept listing says what there must be and all of it is here and

@@ -24,7 +24,6 @@ impl Session {
     /// the Hub's, asked for anew; offline it is what was kept, or what the cache's own names say.
     pub async fn verify_repo(&self, spec: &RepoSpec, options: &Options) -> Result<Report, Error> {
         let revision = spec.revision.clone().unwrap_or_default();
-        #[cfg(feature = "object-store")]
         if let Some(objects) = &self.objects {
             return self.verify_stored(objects, spec, &revision).await;
         }
@@ -290,9 +289,7 @@ fn snapshot_here(
             None => return Ok(None),
             here => here,
         },
-        DestinationConfig::Nowhere => return Ok(None),
-        #[cfg(feature = "object-store")]
-        DestinationConfig::Objects(_) => return Ok(None),
+        DestinationConfig::Nowhere | DestinationConfig::Objects(_) => return Ok(None),
     };
     let root = store.snapshot_dir(&commit.unwrap_or(CommitId::ZERO));
     Ok(root.is_dir().then_some((root, commit)))

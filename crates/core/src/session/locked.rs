@@ -79,15 +79,12 @@ impl Session {
     /// # Errors
     /// When nothing of the repo is here, or it cannot be read.
     pub async fn verify_locked(&self, locked: &LockedRepo, folder: Option<&Path>) -> Result<Report, Error> {
-        #[cfg(feature = "object-store")]
         if let (None, Some(objects)) = (folder, &self.objects) {
             return self.verify_objects(objects, locked).await;
         }
         let folder = folder.or(match &self.config.destination {
             DestinationConfig::LocalDir(dir) => Some(dir),
-            DestinationConfig::Cache { .. } | DestinationConfig::Nowhere => None,
-            #[cfg(feature = "object-store")]
-            DestinationConfig::Objects(_) => None,
+            DestinationConfig::Cache { .. } | DestinationConfig::Nowhere | DestinationConfig::Objects(_) => None,
         });
         let store = match folder {
             Some(dir) => Arc::new(Store::local_dir(dir)),

@@ -15,7 +15,7 @@ mod keeping;
 mod local;
 mod locked;
 mod nearby;
-#[cfg(feature = "object-store")]
+#[cfg_attr(not(feature = "object-store"), path = "object_store/absent.rs")]
 mod object_store;
 mod outcome;
 mod places;
@@ -55,7 +55,6 @@ pub struct Session {
     config: Config,
     progress: Arc<dyn Progress>,
     /// Where files go, if that is no folder.
-    #[cfg(feature = "object-store")]
     objects: Option<Arc<crate::object_store::Objects>>,
 }
 
@@ -68,20 +67,13 @@ impl Session {
     }
 
     /// Over sources that are open already.
-    #[cfg_attr(not(feature = "object-store"), allow(clippy::unnecessary_wraps))]
+    #[cfg_attr(not(feature = "object-store"), allow(unreachable_code))] // no store can come to be
     fn over(sources: Vec<Arc<dyn Source>>, config: Config, progress: Arc<dyn Progress>) -> Result<Self, Error> {
-        #[cfg(feature = "object-store")]
         let objects = match &config.destination {
             DestinationConfig::Objects(store) => Some(Arc::new(crate::object_store::Objects::open(store)?)),
             _ => None,
         };
-        Ok(Session {
-            sources,
-            config,
-            progress,
-            #[cfg(feature = "object-store")]
-            objects,
-        })
+        Ok(Session { sources, config, progress, objects })
     }
 
     /// The folder of a repo, where files go into one.
@@ -89,9 +81,7 @@ impl Session {
         Some(Arc::new(match &self.config.destination {
             DestinationConfig::Cache { root, symlinks } => Store::hub_cache(root, repo_type, id, *symlinks),
             DestinationConfig::LocalDir(dir) => Store::local_dir_of(dir, repo_type, id),
-            DestinationConfig::Nowhere => return None,
-            #[cfg(feature = "object-store")]
-            DestinationConfig::Objects(_) => return None,
+            DestinationConfig::Nowhere | DestinationConfig::Objects(_) => return None,
         }))
     }
 
@@ -249,12 +239,10 @@ impl Session {
 }
 
 /// The source that a configuration names. Makes no request.
-#[cfg_attr(not(feature = "object-store"), allow(clippy::unnecessary_wraps))]
 fn open(config: &SourceConfig) -> Result<Arc<dyn Source>, Error> {
     Ok(match config {
         SourceConfig::Hub(hub) => Arc::new(Hub::new((**hub).clone())),
-        #[cfg(feature = "object-store")]
-        SourceConfig::Store { store, .. } => Arc::new(crate::source::ObjectSource::open(store, config.timing())?),
+        SourceConfig::Store { store, .. } => crate::source::open_store(store, config.timing())?,
     })
 }
 

@@ -272,7 +272,6 @@ impl Session {
             super::DestinationConfig::Cache { root, .. } => root.clone().into(),
             super::DestinationConfig::LocalDir(dir) => dir.clone().into(),
             super::DestinationConfig::Nowhere => Location::Store("nowhere".to_owned()),
-            #[cfg(feature = "object-store")]
             super::DestinationConfig::Objects(store) => Location::Store(store.url().to_string()),
         }
     }

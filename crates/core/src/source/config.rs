@@ -2,10 +2,8 @@
 
 use std::ffi::OsString;
 
-#[cfg(feature = "object-store")]
 use crate::hub::PUBLIC_ENDPOINT;
 use crate::hub::{ConfigError, HubConfig, Timing, endpoint_of};
-#[cfg(feature = "object-store")]
 use crate::object_store::StoreConfig;
 
 /// A server to fetch from.
@@ -15,7 +13,6 @@ pub enum SourceConfig {
     /// A Hub, or a mirror of one: `https://…`, `http://…`.
     Hub(Box<HubConfig>),
     /// An object store that an earlier run filled: `s3://…`, `gs://…`, `az://…`.
-    #[cfg(feature = "object-store")]
     Store {
         /// Which, and with what credentials.
         store: StoreConfig,
@@ -30,6 +27,8 @@ impl From<HubConfig> for SourceConfig {
     }
 }
 
+// Without object stores no store can come to be, and what is done with one is never reached.
+#[cfg_attr(not(feature = "object-store"), allow(unreachable_code, unused_variables))]
 impl SourceConfig {
     /// From the environment that `get` looks up; `endpoint`, when given, wins over `HF_ENDPOINT`. `options` are the
     /// variables that an object store's credentials may come from.
@@ -42,15 +41,12 @@ impl SourceConfig {
         options: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let endpoint = endpoint_of(endpoint, &get);
-        #[cfg(feature = "object-store")]
         if let Some(store) = StoreConfig::meant(&endpoint) {
             let store = store.map_err(ConfigError::Objects)?.with_options(options);
             let hub = HubConfig::from_env(Some(PUBLIC_ENDPOINT), get)?;
             let others = Box::new(HubConfig { token: None, withheld: None, ..hub });
             return Ok(SourceConfig::Store { store, others });
         }
-        #[cfg(not(feature = "object-store"))]
-        drop(options);
         HubConfig::from_env(Some(&endpoint), get).map(Into::into)
     }
 
@@ -59,7 +55,6 @@ impl SourceConfig {
     /// # Errors
     /// When the URL makes no sense.
     pub fn mirror(&self, url: &str, options: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        #[cfg(feature = "object-store")]
         if let Some(store) = StoreConfig::meant(url) {
             let store = store.map_err(ConfigError::Objects)?.with_options(options);
             let others = match self {
@@ -68,11 +63,8 @@ impl SourceConfig {
             };
             return Ok(SourceConfig::Store { store, others });
         }
-        #[cfg(not(feature = "object-store"))]
-        drop(options);
         match self {
             SourceConfig::Hub(hub) => hub.mirror(url).map(Into::into),
-            #[cfg(feature = "object-store")]
             SourceConfig::Store { others, .. } => others.mirror(url).map(Into::into),
         }
     }
@@ -84,7 +76,6 @@ impl SourceConfig {
     pub fn pasted(self, url: &str) -> Result<Self, ConfigError> {
         match self {
             SourceConfig::Hub(hub) => hub.pasted(url).map(Into::into),
-            #[cfg(feature = "object-store")]
             SourceConfig::Store { others, .. } => others.pasted(url).map(Into::into),
         }
     }
@@ -93,7 +84,6 @@ impl SourceConfig {
     pub fn timing(&self) -> &Timing {
         match self {
             SourceConfig::Hub(hub) => &hub.timing,
-            #[cfg(feature = "object-store")]
             SourceConfig::Store { others, .. } => &others.timing,
         }
     }
@@ -102,7 +92,6 @@ impl SourceConfig {
     pub fn timing_mut(&mut self) -> &mut Timing {
         match self {
             SourceConfig::Hub(hub) => &mut hub.timing,
-            #[cfg(feature = "object-store")]
             SourceConfig::Store { others, .. } => &mut others.timing,
         }
     }
@@ -111,7 +100,6 @@ impl SourceConfig {
     pub fn hub(&self) -> Option<&HubConfig> {
         match self {
             SourceConfig::Hub(hub) => Some(hub),
-            #[cfg(feature = "object-store")]
             SourceConfig::Store { .. } => None,
         }
     }
@@ -120,7 +108,6 @@ impl SourceConfig {
     pub fn hub_mut(&mut self) -> Option<&mut HubConfig> {
         match self {
             SourceConfig::Hub(hub) => Some(hub),
-            #[cfg(feature = "object-store")]
             SourceConfig::Store { .. } => None,
         }
     }

@@ -3,7 +3,7 @@
 
 mod config;
 mod hub;
-#[cfg(feature = "object-store")]
+#[cfg_attr(not(feature = "object-store"), path = "absent.rs")]
 mod object_store;
 
 use std::fmt;
@@ -13,8 +13,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 pub use config::SourceConfig;
-#[cfg(feature = "object-store")]
-pub(crate) use object_store::ObjectSource;
+pub(crate) use object_store::open_store;
 
 use crate::finding::Origin;
 use crate::hub::{Body, HubError, Retries};

@@ -28,6 +28,14 @@ impl From<ObjectError> for HubError {
     }
 }
 
+/// The source that a configuration names. Makes no request.
+///
+/// # Errors
+/// When the store's configuration makes no sense.
+pub(crate) fn open_store(config: &StoreConfig, timing: &Timing) -> Result<Arc<dyn Source>, ObjectError> {
+    Ok(Arc::new(ObjectSource::open(config, timing)?))
+}
+
 /// An object store that a run reads from.
 #[derive(Debug)]
 pub(crate) struct ObjectSource {

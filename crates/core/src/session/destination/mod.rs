@@ -7,7 +7,7 @@
 mod disk;
 #[cfg(test)]
 mod memory;
-#[cfg(feature = "object-store")]
+#[cfg_attr(not(feature = "object-store"), path = "absent.rs")]
 mod object_store;
 
 use std::time::Instant;
@@ -15,8 +15,6 @@ use std::time::Instant;
 use tracing::{Instrument as _, info};
 
 use self::disk::Disk;
-#[cfg(feature = "object-store")]
-use self::object_store::ObjectStore;
 use super::{Error, Prepared, Session, Statuses};
 use crate::finding::{Finding, Outcome};
 use crate::model::Options;
@@ -96,12 +94,9 @@ impl Session {
         keep_listing: bool,
     ) -> Result<Report, Error> {
         let span = Self::span(job.listing.info.repo_type, &job.listing.info.id);
-        #[cfg(feature = "object-store")]
         if let Some(objects) = &self.objects {
-            return self.run(ObjectStore::new(self, objects, options), job, started).instrument(span).await;
+            return self.deliver_to_store(objects, options, job, started).instrument(span).await;
         }
-        #[cfg(not(feature = "object-store"))]
-        let _ = options;
         match job.store.clone() {
             Some(store) => self.run(Disk::new(self, store, keep_listing), job, started).instrument(span).await,
             None => Err(Error::NoDestination),
@@ -109,13 +104,11 @@ impl Session {
     }
 
     /// A plan with what is there already.
-    #[cfg_attr(not(feature = "object-store"), allow(clippy::unused_async))]
     pub(super) async fn planned(&self, prepared: Prepared) -> Result<Prepared, Error> {
-        #[cfg(feature = "object-store")]
         let prepared = match &self.objects {
             Some(objects) => {
-                let (mut prepared, options) = (prepared, Options::default());
-                ObjectStore::new(self, objects, &options).look(&mut prepared).await?;
+                let mut prepared = prepared;
+                self.look_at_store(objects, &mut prepared).await?;
                 prepared
             }
             None => prepared,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Semaphore;
@@ -26,7 +27,7 @@ const LARGE: usize = 4;
 const LOOKS: usize = 4;
 
 /// A job's place in a store.
-pub(in crate::session) struct ObjectStore<'a> {
+struct ObjectStore<'a> {
     filler: Filler<'a>,
     /// What is there, once somebody looked.
     there: Option<RemoteSnapshot>,
@@ -42,13 +43,31 @@ struct Filler<'a> {
 }
 
 impl<'a> ObjectStore<'a> {
-    pub fn new(session: &'a Session, objects: &'a Arc<Objects>, options: &'a Options) -> Self {
+    fn new(session: &'a Session, objects: &'a Arc<Objects>, options: &'a Options) -> Self {
         ObjectStore { filler: Filler { session, objects, options }, there: None }
     }
 
     /// What is there. A job looks first.
     fn there(&mut self) -> Result<&mut RemoteSnapshot, Error> {
         self.there.as_mut().ok_or(Error::NoDestination)
+    }
+}
+
+impl Session {
+    /// Does a job whose files go into a store.
+    pub(super) async fn deliver_to_store(
+        &self,
+        objects: &Arc<Objects>,
+        options: &Options,
+        job: Prepared,
+        started: Instant,
+    ) -> Result<Report, Error> {
+        self.run(ObjectStore::new(self, objects, options), job, started).await
+    }
+
+    /// Completes a plan with what is in the store already.
+    pub(super) async fn look_at_store(&self, objects: &Arc<Objects>, job: &mut Prepared) -> Result<(), Error> {
+        ObjectStore::new(self, objects, &Options::default()).look(job).await
     }
 }
 

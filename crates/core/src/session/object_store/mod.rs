@@ -4,11 +4,12 @@
 mod check;
 mod remote_snapshot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 
 pub(super) use self::remote_snapshot::RemoteSnapshot;
 use super::documents::is_content;
-use super::{Error, Session};
+use super::{Error, Prepared, Session};
 use crate::model::{Entry, Listing, RepoPath};
 use crate::object_store::{Keys, ObjectError};
 
@@ -33,5 +34,22 @@ impl Session {
             }
         }
         Ok(found)
+    }
+
+    /// Where the cache of this machine has files that are to go elsewhere.
+    pub(super) async fn offered(
+        &self,
+        prepared: &Prepared,
+        wanted: Vec<Entry>,
+    ) -> Result<HashMap<RepoPath, PathBuf>, Error> {
+        let info = &prepared.listing.info;
+        let cache = self.nearby(info.repo_type, &info.id).filter(|_| !self.config.fetch.force);
+        let Some(cache) = cache else { return Ok(HashMap::new()) };
+        let commit = info.commit;
+        self.blocking(&cache, move |cache| {
+            let offer = |entry: Entry| cache.offers(&commit, &entry).map(|from| (entry.path, from));
+            Ok(wanted.into_iter().filter_map(offer).collect())
+        })
+        .await
     }
 }

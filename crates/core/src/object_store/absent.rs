@@ -1,0 +1,64 @@
+//! What stands for object stores in a build without them: types that have no values, so that the code that matches on
+//! them is the same in every build and compiles to nothing here.
+
+use std::fmt;
+
+use crate::finding::{ErrorKind, Remedy};
+
+/// The configuration of an object store: there is none in this build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreConfig {}
+
+/// The URL of an object store: there is none in this build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ObjectUrl {}
+
+/// What is wrong with the URL of an object store: there is none in this build.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ObjectUrlError {}
+
+/// What failed at an object store: there is none in this build.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {}
+
+/// An object store: there is none in this build.
+#[derive(Debug)]
+pub(crate) enum Objects {}
+
+impl StoreConfig {
+    /// No URL names one.
+    pub(crate) fn meant(_: &str) -> Option<Result<Self, ObjectUrlError>> {
+        None
+    }
+
+    #[must_use]
+    pub(crate) fn with_options(self, _: impl IntoIterator<Item = (String, String)>) -> Self {
+        self
+    }
+
+    pub(crate) fn url(&self) -> &ObjectUrl {
+        match *self {}
+    }
+}
+
+impl fmt::Display for ObjectUrl {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {}
+    }
+}
+
+impl ObjectError {
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match *self {}
+    }
+
+    pub(crate) fn remedy(&self) -> Remedy {
+        match *self {}
+    }
+}
+
+impl Objects {
+    pub(crate) fn open(config: &StoreConfig) -> Result<Self, ObjectError> {
+        match *config {}
+    }
+}
