@@ -119,6 +119,7 @@ mod tests {
             locked: None,
             revision: None,
             repo_type: None,
+            follow_code: false,
         };
         read(&repos).map_err(|(what, _)| what)
     }

@@ -228,6 +228,7 @@ mod tests {
             findings: Vec::new(),
             totals: Totals::default(),
             remembered: false,
+            code_repos: Vec::new(),
         };
         let mut report = draft.conclude(&Policy::default());
         report.verdict = Verdict::Verified { against: Origin::Hub };
