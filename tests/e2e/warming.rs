@@ -107,3 +107,80 @@ fn the_recipes_work_as_they_are_written() {
         assert!(ran >= 2, "{name}: {ran} commands");
     }
 }
+
+/// Makes a model with random weights, and what it makes of two sentences.
+const MAKE: &str = r"
+import os, torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from sentence_transformers import SentenceTransformer
+try:
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+except ImportError:
+    from sentence_transformers.models import Normalize, Pooling, Transformer
+words = {w: i for i, w in enumerate(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'hello', 'fleet', 'ready'])}
+tokenizer = Tokenizer(models.WordLevel(words, unk_token='[UNK]'))
+tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token='[UNK]', pad_token='[PAD]')
+fast.save_pretrained('base')
+torch.manual_seed(7)
+config = BertConfig(vocab_size=8, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+                    max_position_embeddings=32)
+BertModel(config).save_pretrained('base')
+parts = Transformer('base', max_seq_length=16)
+model = SentenceTransformer(modules=[parts, Pooling(16), Normalize()], device='cpu')
+model.save('made')
+print(model.encode(['hello fleet', 'ready']).round(5).tolist(), flush=True)
+# torch's threads may keep an interpreter from its end.
+os._exit(0)
+";
+
+const ENCODE: &str = r"
+import os
+from sentence_transformers import SentenceTransformer
+print(SentenceTransformer('org/sentences', device='cpu').encode(['hello fleet', 'ready']).round(5).tolist(), flush=True)
+os._exit(0)
+";
+
+/// `sentence-transformers` needs torch, which is too large for CI: the test runs where somebody has installed the two.
+#[test]
+fn a_warmed_cache_serves_sentence_transformers_offline() {
+    let Some(bin) = python() else { return };
+    let python = bin.join("python");
+    let probe = Command::new(&python).args(["-c", "import sentence_transformers, torch"]).output().unwrap();
+    if !probe.status.success() {
+        eprintln!("skipped: no sentence-transformers in {} (pip install torch sentence-transformers)", bin.display());
+        return;
+    }
+    let maker = Machine::new([]);
+    let run = |machine: &Machine, script: &str, offline: bool| -> Run {
+        let mut command = Command::new(&python);
+        machine.environment(&mut command);
+        command.env("HF_HUB_DISABLE_XET", "1").env("NO_COLOR", "1").env("CUDA_VISIBLE_DEVICES", "");
+        if offline {
+            command.env("HF_HUB_OFFLINE", "1");
+        }
+        Run::from(command.args(["-c", script]).output().unwrap()).ends_with(0)
+    };
+    let made = run(&maker, MAKE, true);
+    let repo = Repo::new("org/sentences").dir(&maker.home.path().join("made"));
+    let machine = Machine::new([repo]);
+    machine.hfget("org/sentences").ends_with(0).says("result=verified");
+    machine.hub.forget();
+    let encoded = run(&machine, ENCODE, true);
+    assert_eq!(encoded.out, made.out, "{}", encoded.err);
+    assert_eq!(machine.hub.requests(), [], "nobody was asked");
+    // The twin: without one of the modules' files it does not load, so all of them were needed.
+    for part in ["1_Pooling/config.json", "modules.json", "model.safetensors"] {
+        let snapshots = machine.model("org/sentences").join("snapshots");
+        let snapshot = std::fs::read_dir(snapshots).unwrap().next().unwrap().unwrap().path();
+        let (file, aside) = (snapshot.join(part), machine.home.path().join("aside"));
+        std::fs::rename(&file, &aside).unwrap();
+        let mut command = Command::new(&python);
+        machine.environment(&mut command);
+        command.env("HF_HUB_OFFLINE", "1").env("CUDA_VISIBLE_DEVICES", "").args(["-c", ENCODE]);
+        let without: Run = command.output().unwrap().into();
+        assert!(without.code != Some(0) || without.out != made.out, "{part} is of no use: {}", without.err);
+        std::fs::rename(&aside, &file).unwrap();
+    }
+}
