@@ -20,7 +20,7 @@ main() {
         https://* | http://127.0.0.1:* | http://localhost:*) ;;
         *) fail "$url is no https:// URL" ;;
     esac
-    [ "$(uname -s)" = Linux ] || fail "there are archives for Linux only; on $(uname -s) use: cargo install --locked --profile dist hfget"
+    [ "$(uname -s)" = Linux ] || fail "there are archives for Linux only; on $(uname -s) use: cargo install --locked hfget"
     arch=$(uname -m)
     case $arch in
         x86_64 | aarch64) ;;

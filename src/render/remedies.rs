@@ -160,7 +160,7 @@ fn plain(remedy: &Remedy) -> &'static str {
             "nothing was fetched; to keep these files, move them away; to replace them, add --force"
         }
         Remedy::MoveAwayStale => "a loader may take it for the new model's: move it away, or add --force to remove it",
-        Remedy::MoveAwayMixed => "move it away, or take it from the new commit with --include",
+        Remedy::MoveAwayMixed => "move it away, or take it from the new commit with --with",
         Remedy::GiveStoreCredentials => {
             "set the credentials in the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION (and \
              AWS_ENDPOINT_URL for other S3 servers), GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME and \

@@ -292,11 +292,11 @@ fn a_folder_of_another_repo_or_commit_is_refused() {
     machine
         .hfget("org/two --local-dir here")
         .ends_with(5)
-        .says("holds org/one@main")
+        .says("has org/one@main")
         .says("org/two@main")
         .says("--force");
     // The plan of a run that would be refused is refused, too.
-    machine.hfget("plan org/two --local-dir here").ends_with(5).says("holds org/one@main").says("--force");
+    machine.hfget("plan org/two --local-dir here").ends_with(5).says("has org/one@main").says("--force");
     assert_eq!(machine.byte_requests(), 0);
     machine.hfget("plan org/one --local-dir here").ends_with(0);
     machine.hfget("plan org/two --local-dir here --force").ends_with(0);

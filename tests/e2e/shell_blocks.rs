@@ -21,9 +21,9 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("cargo run --example own_store", ".ci/run", "target/debug/examples/own_store"),
     ("cargo test", ".ci/run", "\ncargo test "),
     (
-        "cargo install --locked --profile dist --path .",
+        "cargo install --locked --path .",
         ".ci/run",
-        "cargo install --quiet --locked --profile dist --path .",
+        "cargo install --quiet --locked --path .",
     ),
     ("packaging/build --binary", ".ci/artifacts", "packaging/build --binary \"$binary\" wheel image"),
     ("pip install dist/", "packaging/pack/judge.py", "run(scripts / \"pip\", \"install\""),

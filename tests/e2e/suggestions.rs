@@ -10,7 +10,7 @@ fn a_misspelt_command_is_told_from_a_repo_and_what_follows_is_not_fetched() {
     assert!(!machine.model("org/one").exists());
     machine.hfget("plann --offline").ends_with(3).says("did you mean `hfget plan`?");
     // As it is read where flags stand before it.
-    let run = machine.run(["--quiet", "verify", "org/one"]).ends_with(3).says("a command stands first: `hfget verify`");
+    let run = machine.run(["--quiet", "verify", "org/one"]).ends_with(3).says("a command comes first: `hfget verify`");
     assert!(!run.err.contains("org/one"), "{}", run.err);
     let run = machine.hfget("gpt2").ends_with(3);
     assert!(!run.err.contains("did you mean"), "{}", run.err);
