@@ -3,7 +3,7 @@
 
 With --against BINARY it also measures another build of hfget, in turn with this one.
 
-Needs nginx, curl and aria2 (Debian: apt-get install nginx-light curl aria2), Rust, `hf` in .venv (.ci/run
+Needs nginx, curl, aria2 and strace (Debian: apt-get install nginx-light curl aria2 strace), Rust, `hf` in .venv (.ci/run
 makes it) or in $HFGET_PYTHON_BIN, and some 14 GB in /dev/shm. Makes its data, builds what it runs, and prints
 the first table of README.md; ratios are worked out from that. Every tool starts with an empty cache on tmpfs;
 bytes of large files come from nginx on the loopback interface.
@@ -106,15 +106,31 @@ def measure(command: list, env: dict) -> tuple[float, float, float]:
     return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
+def read_back(command: list, env: dict, fetched: int) -> str:
+    """The share of the bytes that are read from files again while they are fetched, as the system counts it: one more
+    run, of which only the reads at an offset are watched."""
+    log = WORK / "reads"
+    watch = ["strace", "-f", "-qq", "--seccomp-bpf", "-e", "trace=pread64", "-o", log]
+    measure([*watch, *command], env)
+    calls = (line.rpartition(" = ")[2].split() for line in log.read_text().splitlines() if " = " in line)
+    total = sum(int(result[0]) for result in calls if result and result[0].isdigit())
+    log.unlink()
+    return f"{total / fetched:.1%}"
+
+
 class Bench:
     def __init__(self, runs: int):
         self.runs = runs
         self.rows = []
 
-    def tools(self, work: str, endpoint: str, tools: dict, keep: bool = False, xet: bool = False) -> None:
-        """Runs every tool `runs` times, in turn, and notes the medians."""
+    def tools(
+        self, work: str, endpoint: str, tools: dict, keep: bool = False, xet: bool = False, fetched: int = 0
+    ) -> None:
+        """Runs every tool `runs` times, in turn, and notes the medians. Of hfget's `fetched` bytes also says how many are
+        read back."""
         figures = {name: [] for name in tools}
-        for _ in range(self.runs):
+        shares = dict.fromkeys(tools, "-")
+        for turn in range(self.runs + 1):
             for name, command in tools.items():
                 home = WORK / "home"
                 if not keep:
@@ -129,12 +145,15 @@ class Bench:
                     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
                     "HF_HUB_DISABLE_TELEMETRY": "1",
                 }
-                figures[name].append(measure(command, env))
+                if turn < self.runs:
+                    figures[name].append(measure(command, env))
+                elif fetched and name.startswith("hfget"):
+                    shares[name] = read_back(command, env, fetched)
         medians = {n: [statistics.median(f[i] for f in fs) for i in range(3)] for n, fs in figures.items()}
         for name, (wall, cpu, memory) in medians.items():
             row = (work, name, wall, cpu, memory)
             self.rows.append(row)
-            print(f"| {work} | {name} | {wall:.2f} | {cpu:.2f} | {memory:.0f} |", flush=True)
+            print(f"| {work} | {name} | {wall:.2f} | {cpu:.2f} | {memory:.0f} | {shares[name]} |", flush=True)
 
     def killed(self, endpoint: str, size: int) -> None:
         """Kills a run at 90 % and notes how many of the bytes the next one fetches."""
@@ -153,7 +172,7 @@ class Bench:
             second = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
             shares.append(json.loads(second.stdout)["reports"][0]["totals"]["bytes_fetched"] / size)
         share = statistics.median(shares)
-        print(f"| kill -9 at 90 %, run again | hfget | {share:.1%} of the bytes fetched again | | |", flush=True)
+        print(f"| kill -9 at 90 %, run again | hfget | {share:.1%} of the bytes fetched again | | | |", flush=True)
 
 
 def main() -> None:
@@ -194,7 +213,7 @@ def main() -> None:
             tools = {"hfget": tools["hfget"], "hfget before": [options.against, *tools["hfget"][1:]], **tools}
         return {n: c for n, c in tools.items() if options.only in n}
 
-    print("| work | tool | wall s | CPU s | peak MB |\n|---|---|---|---|---|")
+    print("| work | tool | wall s | CPU s | peak MB | read back |\n|---|---|---|---|---|---|")
     try:
         full = hub(FULL)
         if "one" in options.work:
@@ -209,13 +228,13 @@ def main() -> None:
                 "hf download (unverified)": [HF, "download", "org/one"],
                 "curl (unverified)": ["curl", "-sf", "-o", home / "x", url],
                 "aria2c -x8, checksum": [*aria, "-x8", "-s8", f"--checksum=sha-256={digest}", url],
-            }))
+            }), fetched=2 * GIB)
         if "four" in options.work:
             bench.tools("four 512 MiB shards", full, some({
                 "hfget": [HFGET, "org/four", "-q"],
                 "hf-hub (unverified)": [peer, "org/four", *shards],
                 "hf download (unverified)": [HF, "download", "org/four"],
-            }))
+            }), fetched=2 * GIB)
         if "small" in options.work:
             slow_hub = hub(FULL, 50)
             bench.tools("400 small files, 50 ms per request", slow_hub, some({
@@ -228,7 +247,7 @@ def main() -> None:
             bench.tools("one file, 60 MiB/s per connection", throttled, some({
                 "hfget": [HFGET, "org/one", "-q"],
                 "aria2c -x16 (unverified)": ["aria2c", "-q", "--file-allocation=none", "-d", home, "-x16", "-s16", url],
-            }))
+            }), fetched=2 * GIB)
         if "xet" in options.work:
             cas, named = start_cas(REPOS / "org/one" / weights)
             hubs.append(cas)
@@ -236,7 +255,7 @@ def main() -> None:
                 "hfget": [HFGET, "org/one", "-q", "--transport", "xet"],
                 "hf-hub (unverified)": [peer, "org/one", weights],
                 "hf download (unverified)": [HF, "download", "org/one"],
-            }), xet=True)
+            }), xet=True, fetched=2 * GIB)
             cas.send_signal(signal.SIGKILL)
             shutil.rmtree(WORK / "cas", ignore_errors=True)
         if "killed" in options.work:

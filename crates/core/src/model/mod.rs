@@ -10,6 +10,7 @@ mod options;
 mod path;
 mod presence;
 mod revision;
+mod sha256;
 mod spec;
 mod weights;
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::content::open_local;
-use super::{Content, SubjectFile};
+use super::{Content, SubjectFile, two};
 use crate::finding::{Code, Evidence, Finding, Outcome, Proof, Stamp};
 use crate::model::{Digest, Hashed};
 use crate::progress::{Event, Progress};
@@ -67,18 +67,23 @@ pub(super) fn check(
     to_hash.sort_by_key(|at| std::cmp::Reverse(files[*at].size));
     let bytes = to_hash.iter().filter_map(|at| files[*at].size).fold(0, u64::saturating_add);
     progress.event(Event::VerifyStarted { files: to_hash.len(), bytes });
+    let threads = threads.clamp(1, to_hash.len());
+    // Two at a time only where each thread has one already: two threads hash two files sooner than one does.
+    let turns: Vec<&[usize]> = to_hash.chunks(if to_hash.len() > threads { 2 } else { 1 }).collect();
     let next = AtomicUsize::new(0);
     let shared = Mutex::new((outcome, &mut proofs));
     std::thread::scope(|scope| {
-        for _ in 0..threads.clamp(1, to_hash.len()) {
+        for _ in 0..threads {
             scope.spawn(|| {
-                while let Some(at) = to_hash.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let seen = check_one(&files[*at], progress);
-                    let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                    let (outcome, proofs) = &mut *shared;
-                    outcome.bytes_hashed += seen.bytes;
-                    outcome.findings.extend(seen.finding);
-                    (proofs[*at].evidence, proofs[*at].stamp) = (seen.evidence, seen.stamp);
+                while let Some(turn) = turns.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let turn_files: Vec<&SubjectFile> = turn.iter().map(|at| &files[*at]).collect();
+                    for (at, seen) in turn.iter().zip(check_turn(&turn_files, progress)) {
+                        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                        let (outcome, proofs) = &mut *shared;
+                        outcome.bytes_hashed += seen.bytes;
+                        outcome.findings.extend(seen.finding);
+                        (proofs[*at].evidence, proofs[*at].stamp) = (seen.evidence, seen.stamp);
+                    }
                 }
             });
         }
@@ -150,6 +155,49 @@ struct Seen {
     bytes: u64,
 }
 
+/// Hashes the one or two files of a thread's turn.
+fn check_turn(files: &[&SubjectFile], progress: &dyn Progress) -> Vec<Seen> {
+    let both = if let [a, b] = files { check_two(a, b, progress) } else { None };
+    // What is not plain is looked at alone, once more from the front: a file that changes, or cannot be read.
+    let [of_a, of_b] = both.unwrap_or_default();
+    files.iter().zip([of_a, of_b]).map(|(file, seen)| seen.unwrap_or_else(|| check_one(file, progress))).collect()
+}
+
+/// Hashes two files on disk at once. `None` for a file that changed meanwhile, and for both if either cannot be read.
+fn check_two(a: &SubjectFile, b: &SubjectFile, progress: &dyn Progress) -> Option<[Option<Seen>; 2]> {
+    let begin = |file: &SubjectFile| {
+        let Content::Local(path) = &file.content else { return None };
+        let like @ Digest::Sha256(_) = file.digest? else { return None };
+        two::Reading::open(path, like, file.size.unwrap_or(0)).ok()
+    };
+    let (mut reading_a, mut reading_b) = (begin(a)?, begin(b)?);
+    for (file, size) in [(a, a.size), (b, b.size)] {
+        progress.event(Event::VerifyFile { path: &file.path, size: size.or_else(|| file.content.size().ok())? });
+    }
+    let seen = |file: &SubjectFile, bytes: u64| {
+        if bytes > 0 {
+            progress.event(Event::VerifyBytes { path: &file.path, bytes });
+        }
+    };
+    two::read(&mut reading_a, &mut reading_b, |n| seen(a, n), |n| seen(b, n)).ok()?;
+    let end = |file: &SubjectFile, reading: two::Reading| {
+        let bytes = reading.bytes;
+        let (hashed, stamp) = reading.finish().ok()??;
+        Some(judge(file, file.digest?, hashed, Some(stamp), bytes))
+    };
+    Some([end(a, reading_a), end(b, reading_b)])
+}
+
+/// Compares what a file hashed to with what it must.
+fn judge(file: &SubjectFile, expected: Digest, hashed: Hashed, stamp: Option<Stamp>, bytes: u64) -> Seen {
+    if hashed.digest() == expected {
+        return Seen { evidence: Evidence::Hashed(hashed), stamp, finding: None, bytes };
+    }
+    let message = format!("expected {expected:?}, got {:?}", hashed.digest());
+    let finding = Some(Finding::new(Code::ChecksumMismatch, &file.path, message));
+    Seen { evidence: Evidence::Wrong, stamp, finding, bytes }
+}
+
 /// Hashes one file.
 fn check_one(file: &SubjectFile, progress: &dyn Progress) -> Seen {
     let Some(expected) = file.digest else { return Seen::default() };
@@ -162,14 +210,7 @@ fn check_one(file: &SubjectFile, progress: &dyn Progress) -> Seen {
         progress.event(Event::VerifyBytes { path: &file.path, bytes: n });
     });
     match outcome {
-        Ok((hashed, stamp)) if hashed.digest() == expected => {
-            Seen { evidence: Evidence::Hashed(hashed), stamp, finding: None, bytes }
-        }
-        Ok((hashed, stamp)) => {
-            let message = format!("expected {expected:?}, got {:?}", hashed.digest());
-            let finding = Some(Finding::new(Code::ChecksumMismatch, &file.path, message));
-            Seen { evidence: Evidence::Wrong, stamp, finding, bytes }
-        }
+        Ok((hashed, stamp)) => judge(file, expected, hashed, stamp, bytes),
         // What could not be read is not known to be wrong.
         Err(error) => {
             let finding = Finding::new(Code::FileMissing, &file.path, format!("it cannot be read: {error}"));

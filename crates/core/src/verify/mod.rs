@@ -10,6 +10,7 @@ mod files;
 mod problems;
 mod scan;
 mod table;
+mod two;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{BufReader, Read as _};

@@ -2,10 +2,12 @@
 
 use std::fs;
 
+use sha2::Digest as _;
+
 use super::{codes, subject_file};
 use crate::finding::{Code, Evidence, Outcome};
-use crate::model::{Digest, Purpose};
-use crate::progress::Silent;
+use crate::model::{Digest, Purpose, Sha256};
+use crate::progress::{Event, Progress, Silent};
 use crate::verify::{Subject, SubjectFile, verify};
 
 /// `hello\n`: what `sha256sum` and `git hash-object` say of it.
@@ -95,4 +97,80 @@ fn many_files_are_all_checked_and_the_findings_sorted() {
     let outcome = check(files);
     assert_eq!((outcome.proven(), outcome.findings.len(), outcome.bytes_hashed), (30, 10, 240));
     assert!(outcome.findings.is_sorted_by_key(|f| f.path.clone()));
+}
+
+/// A file of so many bytes, with the digest that sha2 gives it.
+fn large(dir: &std::path::Path, name: &str, size: usize) -> SubjectFile {
+    let content: Vec<u8> = (0..size).map(|i| u8::try_from(i * 7 % 251).unwrap()).collect();
+    fs::write(dir.join(name), &content).unwrap();
+    let digest = Digest::Sha256(Sha256(sha2::Sha256::digest(&content).into()));
+    SubjectFile { size: Some(size as u64), digest: Some(digest), ..subject_file(dir, name, Purpose::Other) }
+}
+
+#[test]
+fn files_that_are_hashed_two_at_a_time_are_each_judged_by_their_own_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let sizes = [700_001, 700_000, 300_000, 131_072, 64, 1, 0];
+    let names: Vec<String> = sizes.iter().map(|size| format!("of-{size}")).collect();
+    let files: Vec<_> = names.iter().zip(sizes).map(|(name, size)| large(dir.path(), name, size)).collect();
+    let whole: u64 = sizes.iter().map(|size| *size as u64).sum();
+    let outcome = verify(&Subject { files: files.clone(), ..Subject::default() }, 1, &Silent);
+    assert_eq!((outcome.findings.clone(), outcome.proven(), outcome.bytes_hashed), (vec![], sizes.len(), whole));
+    // Each of them in turn has one wrong byte, and no other is blamed for it.
+    for (name, size) in names.iter().zip(sizes).filter(|(_, size)| *size > 0) {
+        let place = dir.path().join(name);
+        let right = fs::read(&place).unwrap();
+        let mut wrong = right.clone();
+        wrong[size - 1] ^= 1;
+        fs::write(&place, wrong).unwrap();
+        let outcome = verify(&Subject { files: files.clone(), ..Subject::default() }, 1, &Silent);
+        assert_eq!(codes(&outcome.findings), [Code::ChecksumMismatch]);
+        assert_eq!(outcome.findings[0].path.as_deref(), Some(name.as_str()));
+        assert_eq!(outcome.proven(), sizes.len() - 1);
+        fs::write(&place, right).unwrap();
+    }
+}
+
+#[test]
+fn of_two_files_at_a_time_the_one_that_cannot_be_read_does_not_stain_the_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = vec![large(dir.path(), "a", 300_000), large(dir.path(), "b", 300_000)];
+    /// Takes a file away before it is opened.
+    struct Away(std::path::PathBuf);
+    impl Progress for Away {
+        fn event(&self, event: Event<'_>) {
+            if matches!(event, Event::VerifyStarted { .. }) {
+                fs::remove_file(&self.0).unwrap();
+            }
+        }
+    }
+    let outcome = verify(&Subject { files, ..Subject::default() }, 1, &Away(dir.path().join("b")));
+    assert_eq!((codes(&outcome.findings), outcome.proven()), (vec![Code::FileMissing], 1));
+    assert_eq!(outcome.findings[0].path.as_deref(), Some("b"));
+}
+
+#[test]
+fn a_file_that_is_written_to_while_two_are_read_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = vec![large(dir.path(), "a", 300_000), large(dir.path(), "b", 300_000)];
+    /// Once, after the first bytes of `b` were read, its first byte is another for good.
+    struct Writes(std::path::PathBuf, std::sync::Once);
+    impl Progress for Writes {
+        fn event(&self, event: Event<'_>) {
+            if let Event::VerifyBytes { path, .. } = event
+                && path.as_str() == "b"
+            {
+                self.1.call_once(|| {
+                    let mut bytes = fs::read(&self.0).unwrap();
+                    bytes[0] ^= 1;
+                    fs::write(&self.0, bytes).unwrap();
+                });
+            }
+        }
+    }
+    let progress = Writes(dir.path().join("b"), std::sync::Once::new());
+    let outcome = verify(&Subject { files, ..Subject::default() }, 1, &progress);
+    // The first byte had been read when it was written: only reading again finds it.
+    assert_eq!((codes(&outcome.findings), outcome.proven()), (vec![Code::ChecksumMismatch], 1));
+    assert_eq!(outcome.findings[0].path.as_deref(), Some("b"));
 }

@@ -1,0 +1,175 @@
+//! SHA-256 of one stream, and of two streams at once. What a digest means and who may make one is said in `digest`.
+//!
+//! Why two at once: each round of SHA-256 waits for the round before it, so that one stream leaves half of a processor's
+//! SHA unit idle. Blocks of two streams in turn do not wait for each other, and the processor works on both. That needs
+//! no instruction of its own: it is the same compression function, called for one block of each stream in turn.
+//! `docs/performance.md` has the figures.
+
+use std::slice;
+
+use sha2::block_api::compress256;
+
+const BLOCK: usize = 64;
+/// Bytes of the length at the end of the last block.
+const LENGTH: usize = 8;
+/// FIPS 180-4, 5.3.3.
+const INITIAL: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+
+/// The state of one stream.
+#[derive(Clone)]
+pub(super) struct Stream {
+    state: [u32; 8],
+    /// The begun block: its first `filled` bytes, always fewer than a block.
+    begun: [u8; BLOCK],
+    filled: usize,
+    length: u64,
+}
+
+impl Stream {
+    pub fn new() -> Self {
+        Stream { state: INITIAL, begun: [0; BLOCK], filled: 0, length: 0 }
+    }
+
+    /// Adds the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        let (blocks, rest) = self.complete(bytes).as_chunks::<BLOCK>();
+        compress256(&mut self.state, blocks);
+        self.begin(rest);
+    }
+
+    /// Adds the next bytes of two streams. Where both have whole blocks, both advance in the time of one.
+    pub fn update_two(a: &mut Stream, of_a: &[u8], b: &mut Stream, of_b: &[u8]) {
+        let (blocks_a, rest_a) = a.complete(of_a).as_chunks::<BLOCK>();
+        let (blocks_b, rest_b) = b.complete(of_b).as_chunks::<BLOCK>();
+        // Why this order: the two streams take turns after each single block. With two blocks a turn the processor does
+        // not look far enough ahead to find the other stream.
+        for (block_a, block_b) in blocks_a.iter().zip(blocks_b) {
+            compress256(&mut a.state, slice::from_ref(block_a));
+            compress256(&mut b.state, slice::from_ref(block_b));
+        }
+        compress256(&mut a.state, blocks_a.get(blocks_b.len()..).unwrap_or_default());
+        compress256(&mut b.state, blocks_b.get(blocks_a.len()..).unwrap_or_default());
+        a.begin(rest_a);
+        b.begin(rest_b);
+    }
+
+    /// The digest of everything added.
+    pub fn finish(mut self) -> [u8; 32] {
+        // A message of 2^61 bytes has a length that SHA-256 does not know.
+        let bits = self.length.wrapping_mul(8);
+        let pad = [0x80; 1].into_iter().chain(std::iter::repeat(0));
+        let room = BLOCK - LENGTH;
+        // At least one byte, and up to where the length begins.
+        let count = if self.filled < room { room - self.filled } else { room + BLOCK - self.filled };
+        let end: Vec<u8> = pad.take(count).chain(bits.to_be_bytes()).collect();
+        self.update(&end);
+        let mut digest = [0; 32];
+        for (bytes, word) in digest.chunks_exact_mut(4).zip(self.state) {
+            bytes.copy_from_slice(&word.to_be_bytes());
+        }
+        digest
+    }
+
+    /// Completes the begun block, if there is one; gives the bytes that are left.
+    fn complete<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        self.length = self.length.wrapping_add(bytes.len() as u64);
+        if self.filled == 0 {
+            return bytes;
+        }
+        let (taken, left) = bytes.split_at(bytes.len().min(BLOCK - self.filled));
+        self.begin(taken);
+        if self.filled == BLOCK {
+            compress256(&mut self.state, slice::from_ref(&self.begun));
+            self.filled = 0;
+        }
+        left
+    }
+
+    /// Keeps bytes that do not complete a block, or just do.
+    fn begin(&mut self, bytes: &[u8]) {
+        let end = self.filled + bytes.len();
+        if let Some(room) = self.begun.get_mut(self.filled..end) {
+            room.copy_from_slice(bytes);
+            self.filled = end;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sha2::Digest as _;
+
+    use super::*;
+
+    fn digest(bytes: &[u8]) -> [u8; 32] {
+        let mut stream = Stream::new();
+        stream.update(bytes);
+        stream.finish()
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        use std::fmt::Write as _;
+        bytes.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    /// The examples of NIST's FIPS 180-4 (SHA256.pdf and the one of a million `a`).
+    #[test]
+    fn the_examples_of_the_standard_come_out_as_it_says() {
+        let two_blocks = b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
+        let longer = b"abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu";
+        for (bytes, expected) in [
+            (&b""[..], "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+            (b"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+            (two_blocks, "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"),
+            (longer, "cf5b16a778af8380036ce59e7b0492370b249b11e8f07a51afac45037afee9d1"),
+            (&[b'a'; 1_000_000], "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"),
+        ] {
+            assert_eq!(hex(&digest(bytes)), expected, "{} bytes", bytes.len());
+        }
+    }
+
+    #[test]
+    fn every_length_around_the_padding_is_padded_right() {
+        let bytes: Vec<u8> = (0..300u16).map(|i| u8::try_from(i % 251).unwrap()).collect();
+        for length in 0..=bytes.len() {
+            assert_eq!(digest(&bytes[..length])[..], sha2::Sha256::digest(&bytes[..length])[..], "{length} bytes");
+        }
+    }
+
+    /// Some of the bytes of `of`, and what is left.
+    fn next<'a>(of: &mut &'a [u8], at_most: usize) -> &'a [u8] {
+        let (taken, left) = of.split_at(of.len().min(at_most));
+        *of = left;
+        taken
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, ..Default::default() })]
+        /// Two streams of any lengths, cut anywhere, hashed together and alone by turns: the digests are sha2's.
+        #[test]
+        fn two_streams_at_once_give_the_digests_of_each_alone(
+            a in prop::collection::vec(any::<u8>(), 0..3000),
+            b in prop::collection::vec(any::<u8>(), 0..3000),
+            cuts in prop::collection::vec((0usize..400, 0usize..400, 0u8..4), 1..24),
+        ) {
+            let (mut stream_a, mut stream_b) = (Stream::new(), Stream::new());
+            let (mut left_a, mut left_b) = (&a[..], &b[..]);
+            for (of_a, of_b, way) in cuts {
+                let (of_a, of_b) = (next(&mut left_a, of_a), next(&mut left_b, of_b));
+                match way {
+                    0 => { stream_a.update(of_a); stream_b.update(of_b); }
+                    1 => Stream::update_two(&mut stream_b, of_b, &mut stream_a, of_a),
+                    _ => Stream::update_two(&mut stream_a, of_a, &mut stream_b, of_b),
+                }
+            }
+            Stream::update_two(&mut stream_a, left_a, &mut stream_b, left_b);
+            prop_assert_eq!(&stream_a.finish()[..], &sha2::Sha256::digest(&a)[..]);
+            prop_assert_eq!(&stream_b.finish()[..], &sha2::Sha256::digest(&b)[..]);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Two files of this machine read and hashed at once by one thread: the hash of two takes little longer than that of
+//! one. What their digests must be is checked in `digest`.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use super::content::open_local;
+use crate::finding::Stamp;
+use crate::model::{Digest, Hashed, Hasher};
+
+/// Bytes that are read at a time: those of both files, for two threads of a core, fit into the core's own cache.
+const BUFFER: usize = 64 << 10;
+
+/// A file on its way through its hasher.
+pub(super) struct Reading {
+    file: File,
+    before: Stamp,
+    hasher: Hasher,
+    buffer: Vec<u8>,
+    /// What of the buffer was read and not hashed.
+    from: usize,
+    to: usize,
+    /// Bytes that were read.
+    pub bytes: u64,
+}
+
+impl Reading {
+    /// Opens a file; `size` is the content's length, with which a git blob's digest starts.
+    pub fn open(path: &Path, like: Digest, size: u64) -> io::Result<Self> {
+        let (file, _) = open_local(path)?;
+        let before = Stamp::from(&file.metadata()?);
+        Ok(Reading { file, before, hasher: like.hasher(size), buffer: vec![0; BUFFER], from: 0, to: 0, bytes: 0 })
+    }
+
+    /// Reads on when all that was read is hashed. Gives how many bytes came: none at the end.
+    fn fill(&mut self) -> io::Result<usize> {
+        if self.from < self.to {
+            return Ok(0);
+        }
+        let read = loop {
+            match self.file.read(&mut self.buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
+        (self.from, self.to) = (0, read);
+        self.bytes += read as u64;
+        Ok(read)
+    }
+
+    /// The hasher and the next bytes for it, at most so many.
+    fn take(&mut self, most: usize) -> (&mut Hasher, &[u8]) {
+        let end = self.to.min(self.from.saturating_add(most));
+        let bytes = self.buffer.get(self.from..end).unwrap_or_default();
+        self.from = end;
+        (&mut self.hasher, bytes)
+    }
+
+    /// What it hashed to, with the stamp that it had before its first byte and after its last; `None` if it changed
+    /// meanwhile.
+    pub fn finish(self) -> io::Result<Option<(Hashed, Stamp)>> {
+        let after = Stamp::from(&self.file.metadata()?);
+        Ok((after == self.before).then(|| (self.hasher.finish(), after)))
+    }
+}
+
+/// Reads two files to their ends; `seen` is told the length of each piece of either.
+///
+/// # Errors
+/// What reading says. Then neither is done.
+pub(super) fn read(
+    a: &mut Reading,
+    b: &mut Reading,
+    mut seen_a: impl FnMut(u64),
+    mut seen_b: impl FnMut(u64),
+) -> io::Result<()> {
+    loop {
+        seen_a(a.fill()? as u64);
+        seen_b(b.fill()? as u64);
+        let (length_a, length_b) = (a.to - a.from, b.to - b.from);
+        // Where one is at its end the other goes on alone.
+        let most = match (length_a, length_b) {
+            (0, 0) => return Ok(()),
+            (0, alone) | (alone, 0) => alone,
+            (one, other) => one.min(other),
+        };
+        let ((hasher_a, bytes_a), (hasher_b, bytes_b)) = (a.take(most), b.take(most));
+        Hasher::update_two(hasher_a, bytes_a, hasher_b, bytes_b);
+    }
+}
