@@ -3,7 +3,7 @@
 //! Why two at once: each round of SHA-256 waits for the round before it, so that one stream leaves half of a processor's
 //! SHA unit idle. Blocks of two streams in turn do not wait for each other, and the processor works on both. That needs
 //! no instruction of its own: it is the same compression function, called for one block of each stream in turn.
-//! `docs/performance.md` has the figures.
+//! `docs/src/path-of-a-byte.md` has the figures.
 
 use std::slice;
 
