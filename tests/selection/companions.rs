@@ -97,7 +97,7 @@ fn code_in_another_repo_is_reported_and_custom_modules_bring_theirs() {
     assert!(outcome.takes("custom_st.py") && !outcome.takes("other.py"));
     assert_eq!(outcome.selection.other_repos, ["jinaai/xlm-roberta-flash-implementation"]);
     assert_eq!(outcome.codes(), [Code::ForeignCode]);
-    let code: Vec<&str> = outcome.selection.code_repos.iter().map(|repo| repo.as_str()).collect();
+    let code: Vec<&str> = outcome.selection.code_repos.iter().map(hfget_core::model::RepoId::as_str).collect();
     assert_eq!(code, ["jinaai/xlm-roberta-flash-implementation"]);
     let outcome = repo.taken(&Options { no_code: true, ..plain() });
     assert!(!outcome.takes("custom_st.py"));
