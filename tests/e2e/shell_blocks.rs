@@ -20,11 +20,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     ("cargo run --example own_store", ".ci/run", "target/debug/examples/own_store"),
     ("cargo test", ".ci/run", "\ncargo test "),
-    (
-        "cargo install --locked --path .",
-        ".ci/run",
-        "cargo install --quiet --locked --path .",
-    ),
+    ("cargo install --locked --path .", ".ci/run", "cargo install --quiet --locked --path ."),
     ("packaging/build --binary", ".ci/artifacts", "packaging/build --binary \"$binary\" wheel image"),
     ("pip install dist/", "packaging/pack/judge.py", "run(scripts / \"pip\", \"install\""),
     ("python -m hfget run -- ", "tests/python/patched.py", "\"-m\", \"hfget\", \"run\""),

@@ -125,8 +125,10 @@ class Jobs(unittest.TestCase):
 class Interrupt(unittest.TestCase):
     def test_an_interrupt_of_python_alone_ends_the_command_too(self):
         with tempfile.TemporaryDirectory() as folder:
+            # A shell that starts a job in the background tells it to ignore interrupts.
             code = (
-                "import hfget, sys\n"
+                "import hfget, signal\n"
+                "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
                 f"hfget.snapshot_download('org/one', cache_dir={folder!r}, tqdm_class=None)\n"
             )
             process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)

@@ -339,7 +339,7 @@ pub struct Output {
     pub quiet: bool,
     /// Say why each file is taken, show every finding, and log each step; -vv logs each request
     ///
-    /// HFGET_LOG=FILTER says what is logged in its place, for example HFGET_LOG=hfget_core::transfer=trace.
+    /// HFGET_LOG=FILTER, such as hfget_core=trace, says what is logged in its place.
     #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet", hide_short_help = true)]
     pub verbose: u8,
 }

@@ -245,7 +245,7 @@ impl Session {
         }
         let asked = Instant::now();
         let info = self.source().resolve(spec.repo_type, &spec.id, &revision, &*self.progress).await?;
-        info!(commit = info.commit.short(), took = ?asked.elapsed(), "resolved");
+        info!(commit = %info.commit.short(), took = ?asked.elapsed(), "resolved");
         self.progress.event(Event::Resolved(&info));
         let commit = info.commit;
         let endpoint = self.endpoint();
