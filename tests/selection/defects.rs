@@ -66,7 +66,7 @@ fn an_orphan_index_of_a_variant_does_no_harm_until_it_is_asked_for() {
 fn a_safetensors_index_that_points_at_bin_files_rejects_its_family() {
     passed_over(
         &broken(r#"{"metadata": {}, "weight_map": {"a": "pytorch_model.bin"}}"#),
-        "which is no safetensors file",
+        "which is not a safetensors file",
     );
 }
 
