@@ -131,43 +131,45 @@ fn files_that_are_hashed_two_at_a_time_are_each_judged_by_their_own_bytes() {
     }
 }
 
+/// Takes a file away before it is opened.
+struct Away(std::path::PathBuf);
+impl Progress for Away {
+    fn event(&self, event: Event<'_>) {
+        if matches!(event, Event::VerifyStarted { .. }) {
+            fs::remove_file(&self.0).unwrap();
+        }
+    }
+}
+
 #[test]
 fn of_two_files_at_a_time_the_one_that_cannot_be_read_does_not_stain_the_other() {
     let dir = tempfile::tempdir().unwrap();
     let files = vec![large(dir.path(), "a", 300_000), large(dir.path(), "b", 300_000)];
-    /// Takes a file away before it is opened.
-    struct Away(std::path::PathBuf);
-    impl Progress for Away {
-        fn event(&self, event: Event<'_>) {
-            if matches!(event, Event::VerifyStarted { .. }) {
-                fs::remove_file(&self.0).unwrap();
-            }
-        }
-    }
     let outcome = verify(&Subject { files, ..Subject::default() }, 1, &Away(dir.path().join("b")));
     assert_eq!((codes(&outcome.findings), outcome.proven()), (vec![Code::FileMissing], 1));
     assert_eq!(outcome.findings[0].path.as_deref(), Some("b"));
+}
+
+/// Once, after the first bytes of `b` were read, its first byte is another for good.
+struct Writes(std::path::PathBuf, std::sync::Once);
+impl Progress for Writes {
+    fn event(&self, event: Event<'_>) {
+        if let Event::VerifyBytes { path, .. } = event
+            && path.as_str() == "b"
+        {
+            self.1.call_once(|| {
+                let mut bytes = fs::read(&self.0).unwrap();
+                bytes[0] ^= 1;
+                fs::write(&self.0, bytes).unwrap();
+            });
+        }
+    }
 }
 
 #[test]
 fn a_file_that_is_written_to_while_two_are_read_is_read_again() {
     let dir = tempfile::tempdir().unwrap();
     let files = vec![large(dir.path(), "a", 300_000), large(dir.path(), "b", 300_000)];
-    /// Once, after the first bytes of `b` were read, its first byte is another for good.
-    struct Writes(std::path::PathBuf, std::sync::Once);
-    impl Progress for Writes {
-        fn event(&self, event: Event<'_>) {
-            if let Event::VerifyBytes { path, .. } = event
-                && path.as_str() == "b"
-            {
-                self.1.call_once(|| {
-                    let mut bytes = fs::read(&self.0).unwrap();
-                    bytes[0] ^= 1;
-                    fs::write(&self.0, bytes).unwrap();
-                });
-            }
-        }
-    }
     let progress = Writes(dir.path().join("b"), std::sync::Once::new());
     let outcome = verify(&Subject { files, ..Subject::default() }, 1, &progress);
     // The first byte had been read when it was written: only reading again finds it.
