@@ -15,7 +15,7 @@ use crate::model::{
 };
 
 /// The version that is written, and the only one that is read.
-pub(crate) const VERSION: i64 = 1;
+pub const VERSION: i64 = 1;
 /// A lockfile is some lines a file.
 const LIMIT: u64 = 256 << 20;
 
