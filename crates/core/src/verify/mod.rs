@@ -22,7 +22,8 @@ pub use content::{Content, Far};
 pub(crate) use digest::recheck;
 pub use hfget_formats::{ReadSeek, Tensor, TensorTable};
 
-pub(crate) use table::{has_table, table_by_bytes, table_of};
+pub use table::table_of;
+pub(crate) use table::{has_table, table_by_bytes};
 
 use self::files::Here;
 use self::problems::found;
