@@ -36,6 +36,7 @@ pub(super) async fn plan(asked: &Asked<'_>, deep: bool, report: Option<&Path>) -
     let mut code = CodeRepos::of(asked.repos, jobs.iter().map(|(job, _)| job.name()));
     let mut jobs: VecDeque<(Job, Arc<Session>)> = jobs.into();
     while let Some((job, session)) = jobs.pop_front() {
+        let name = job.name();
         match job.plan(&session).await {
             Ok(mut prepared) => {
                 code.add(&prepared.selection.code_repos);
@@ -50,7 +51,6 @@ pub(super) async fn plan(asked: &Asked<'_>, deep: bool, report: Option<&Path>) -
                     end = end.max(ExitCode::VerificationFailed);
                 }
                 let report = prepared.report();
-                let name = job.name();
                 let words = |remedy: &Remedy| screen.words(remedy, &name);
                 values.push(plan_json(&screen, &report, &name));
                 rows.push(Row::plan(&name, &report, &words));
@@ -58,19 +58,19 @@ pub(super) async fn plan(asked: &Asked<'_>, deep: bool, report: Option<&Path>) -
                     result_as_it_is(&crate::render::plan::human(&report, options, &words));
                 }
                 if let Err(error) = prepared.not_empty() {
-                    screen.error(&job.name(), &error);
+                    screen.error(&name, &error);
                     end = end.max(error.exit_code());
                 }
                 for finding in prepared.unsafe_names() {
                     let path = finding.path.as_deref().unwrap_or("");
-                    let hint = finding.remedy.as_ref().map(|remedy| screen.words(remedy, &job.name()));
+                    let hint = finding.remedy.as_ref().map(|remedy| screen.words(remedy, &name));
                     screen.fail(&printable(path), &printable(&finding.message), hint.as_deref());
                     end = end.max(ExitCode::VerificationFailed);
                 }
             }
             Err(error) => {
-                let value = screen.error(&job.name(), &error);
-                rows.push(Row::error(&job.name(), &error.to_string(), value["hint"].as_str()));
+                let value = screen.error(&name, &error);
+                rows.push(Row::error(&name, &error.to_string(), value["hint"].as_str()));
                 values.push(value);
                 end = end.max(error.exit_code());
             }

@@ -57,16 +57,10 @@ impl SourceConfig {
     pub fn mirror(&self, url: &str, options: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         if let Some(store) = StoreConfig::meant(url) {
             let store = store.map_err(ConfigError::Objects)?.with_options(options);
-            let others = match self {
-                SourceConfig::Hub(hub) => Box::new(HubConfig { token: None, withheld: None, ..(**hub).clone() }),
-                SourceConfig::Store { others, .. } => others.clone(),
-            };
+            let others = Box::new(HubConfig { token: None, withheld: None, ..self.reached().clone() });
             return Ok(SourceConfig::Store { store, others });
         }
-        match self {
-            SourceConfig::Hub(hub) => hub.mirror(url).map(Into::into),
-            SourceConfig::Store { others, .. } => others.mirror(url).map(Into::into),
-        }
+        self.reached().mirror(url).map(Into::into)
     }
 
     /// The server that a pasted URL names, as [`HubConfig::pasted`].
@@ -75,24 +69,26 @@ impl SourceConfig {
     /// When the URL makes no sense.
     pub fn pasted(self, url: &str) -> Result<Self, ConfigError> {
         match self {
-            SourceConfig::Hub(hub) => hub.pasted(url).map(Into::into),
-            SourceConfig::Store { others, .. } => others.pasted(url).map(Into::into),
+            SourceConfig::Hub(hub) | SourceConfig::Store { others: hub, .. } => hub.pasted(url).map(Into::into),
+        }
+    }
+
+    /// How Hubs are reached: this one, or those beside a store.
+    fn reached(&self) -> &HubConfig {
+        match self {
+            SourceConfig::Hub(hub) | SourceConfig::Store { others: hub, .. } => hub,
         }
     }
 
     /// How patient a run is with it.
     pub fn timing(&self) -> &Timing {
-        match self {
-            SourceConfig::Hub(hub) => &hub.timing,
-            SourceConfig::Store { others, .. } => &others.timing,
-        }
+        &self.reached().timing
     }
 
     /// The same, to be changed.
     pub fn timing_mut(&mut self) -> &mut Timing {
         match self {
-            SourceConfig::Hub(hub) => &mut hub.timing,
-            SourceConfig::Store { others, .. } => &mut others.timing,
+            SourceConfig::Hub(hub) | SourceConfig::Store { others: hub, .. } => &mut hub.timing,
         }
     }
 

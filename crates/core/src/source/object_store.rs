@@ -33,29 +33,21 @@ impl From<ObjectError> for HubError {
 /// # Errors
 /// When the store's configuration makes no sense.
 pub(crate) fn open_store(config: &StoreConfig, timing: &Timing) -> Result<Arc<dyn Source>, ObjectError> {
-    Ok(Arc::new(ObjectSource::open(config, timing)?))
+    let objects = Objects::open(config)?;
+    let text = objects.url().to_string();
+    let url = Url::parse(&text).map_err(|e| ObjectError::Setup { url: text, why: e.to_string() })?;
+    Ok(Arc::new(ObjectSource { objects, retries: Retries::new(timing, &url), url }))
 }
 
 /// An object store that a run reads from.
 #[derive(Debug)]
-pub(crate) struct ObjectSource {
+struct ObjectSource {
     objects: Objects,
     url: Url,
     retries: Retries,
 }
 
 impl ObjectSource {
-    /// Makes no request.
-    ///
-    /// # Errors
-    /// When the store's configuration makes no sense.
-    pub fn open(config: &StoreConfig, timing: &Timing) -> Result<Self, ObjectError> {
-        let objects = Objects::open(config)?;
-        let text = objects.url().to_string();
-        let url = Url::parse(&text).map_err(|e| ObjectError::Setup { url: text, why: e.to_string() })?;
-        Ok(ObjectSource { objects, retries: Retries::new(timing, &url), url })
-    }
-
     /// The commit that a revision is, of which there must be a manifest.
     async fn info(&self, repo_type: RepoType, id: &RepoId, revision: &Revision) -> Result<RepoInfo, HubError> {
         let keys = Keys::new(repo_type, id);

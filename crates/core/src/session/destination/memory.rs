@@ -203,9 +203,13 @@ impl Destination for Memory<'_> {
 const WEIGHTS: &[u8] = b"\x08\0\0\0\0\0\0\0{}      ";
 const CONFIG: &[u8] = br#"{"architectures":["LlamaForCausalLM"],"model_type":"llama"}"#;
 
-async fn job_between(source: Arc<MemorySource>) -> (Report, Files) {
+fn session_over(source: Arc<MemorySource>) -> Session {
     let config = Config::new(crate::hub::HubConfig::new("https://unused.example").unwrap(), DestinationConfig::Nowhere);
-    let session = Session::over(vec![source], config, Arc::new(Silent)).unwrap();
+    Session::over(vec![source], config, Arc::new(Silent)).unwrap()
+}
+
+async fn job_between(source: Arc<MemorySource>) -> (Report, Files) {
+    let session = session_over(source);
     let spec: RepoSpec = "org/model".parse().unwrap();
     let job = session.prepare(&spec, &Options::default(), false).await.unwrap();
     let published = Mutex::default();
@@ -235,8 +239,7 @@ async fn what_differs_from_the_listing_is_never_published_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_without_a_destination_says_so() {
     let files: &[(&str, &[u8])] = &[("config.json", CONFIG), ("model.safetensors", WEIGHTS)];
-    let config = Config::new(crate::hub::HubConfig::new("https://unused.example").unwrap(), DestinationConfig::Nowhere);
-    let session = Session::over(vec![MemorySource::new(files, files)], config, Arc::new(Silent)).unwrap();
+    let session = session_over(MemorySource::new(files, files));
     let spec: RepoSpec = "org/model".parse().unwrap();
     assert!(matches!(session.get(&spec, &Options::default()).await, Err(Error::NoDestination)));
 }

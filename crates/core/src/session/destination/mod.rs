@@ -104,15 +104,10 @@ impl Session {
     }
 
     /// A plan with what is there already.
-    pub(super) async fn planned(&self, prepared: Prepared) -> Result<Prepared, Error> {
-        let prepared = match &self.objects {
-            Some(objects) => {
-                let mut prepared = prepared;
-                self.look_at_store(objects, &mut prepared).await?;
-                prepared
-            }
-            None => prepared,
-        };
+    pub(super) async fn planned(&self, mut prepared: Prepared) -> Result<Prepared, Error> {
+        if let Some(objects) = &self.objects {
+            self.look_at_store(objects, &mut prepared).await?;
+        }
         Ok(self.judged(prepared))
     }
 

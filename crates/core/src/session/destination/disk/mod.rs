@@ -89,13 +89,13 @@ impl<'a> Disk<'a> {
         let commit = prepared.listing.info.commit;
         let recorded = self
             .blocking(move |store| {
-                let known = |entry: &Entry| Ok(store.presence(&commit, entry)? == Presence::Verified);
-                let known = theirs.into_iter().map(|entry| known(&entry).map(|known| known.then_some(entry)));
-                Ok(known
-                    .collect::<Result<Vec<_>, crate::store::StoreError>>()?
-                    .into_iter()
-                    .flatten()
-                    .collect::<Vec<_>>())
+                let mut recorded = Vec::new();
+                for entry in theirs {
+                    if store.presence(&commit, &entry)? == Presence::Verified {
+                        recorded.push(entry);
+                    }
+                }
+                Ok(recorded)
             })
             .await?;
         for entry in recorded {
