@@ -29,13 +29,31 @@ fn twice_verbose_logs_each_request_and_no_secret() {
     let mut command = machine.bare();
     let run: super::support::Run = command.env("HF_TOKEN", TOKEN).args(["org/one", "-vv"]).output().unwrap().into();
     assert_eq!(run.code, Some(0), "{}", run.err);
-    assert!(run.err.contains("/api/models/org/one/revision/main status=200"), "{}", run.err);
-    assert!(run.err.contains("the file is whole and has its name file=model.safetensors"), "{}", run.err);
+    let resolve = line_with(&run.err, "/api/models/org/one/revision/main");
+    assert!(resolve.contains("repo:request: answered status=200"), "{resolve}");
+    let whole = line_with(&run.err, "the file is whole and has its name");
+    assert!(whole.contains("repo:file: ") && whole.contains(" file="), "{whole}");
     assert!(!run.err.contains(TOKEN), "{}", run.err);
     // The loopback Hub signs its links, as the real one does.
     for secret in ["?", "Signature", "Expires"] {
         assert!(!run.err.contains(secret), "{secret}: {}", run.err);
     }
+}
+
+#[test]
+fn a_request_for_bytes_is_logged_with_its_repo_its_file_and_its_part() {
+    let machine = Machine::new([one_file(5 << 20)]);
+    let run = machine.run(["org/one", "-vv"]);
+    let answer = line_with(&run.err, "repo:file:part:request: answered status=206");
+    for field in ["name=org/one", "file=model.safetensors", " from=", " to=", " endpoint=0 ", " url=http://127.0.0."] {
+        assert!(answer.contains(field), "{field}: {answer}");
+    }
+    let ended = line_with(&run.err, "the part ended bytes=");
+    assert!(ended.contains("repo:file:part: ") && ended.contains(" file="), "{ended}");
+}
+
+fn line_with<'a>(log: &'a str, part: &str) -> &'a str {
+    log.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {log}"))
 }
 
 #[test]

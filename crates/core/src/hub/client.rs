@@ -12,7 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
-use tracing::debug;
+use tracing::{Instrument as _, debug, debug_span};
 use url::Url;
 
 use super::clients::{Clients, Via};
@@ -124,6 +124,12 @@ impl Hub {
 
     /// Sends a request when its host may be asked, and waits for the head of the answer.
     pub(super) async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
+        // Signed URLs are secrets: a URL is logged without its query.
+        let span = debug_span!("request", url = %ShownUrl::from(url));
+        self.send_in(url, request).instrument(span).await
+    }
+
+    async fn send_in(&self, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
         let host = self.retries.hosts.of(name_of(url));
         let asked = Instant::now();
         host.pass().await;
@@ -131,14 +137,12 @@ impl Hub {
         let answer = self.retries.within(url, "answer", self.config.timing.response_timeout, request.send()).await;
         let answered = answer.and_then(|answer| answer.map_err(|e| HubError::transport(url, &e)));
         let took = asked.elapsed().saturating_sub(waited);
-        // Signed URLs are secrets: a URL is logged without its query.
-        let shown = ShownUrl::from(url);
         match &answered {
             Ok(response) => {
                 let (status, version) = (response.status().as_u16(), response.version());
-                debug!(url = %shown, status, ?version, ?took, ?waited, "request");
+                debug!(status, ?version, ?took, ?waited, "answered");
             }
-            Err(error) => debug!(url = %shown, %error, ?took, ?waited, "request failed"),
+            Err(error) => debug!(%error, ?took, ?waited, "failed"),
         }
         let response = answered?;
         if response.status().is_success() || response.status().is_redirection() {

@@ -22,6 +22,7 @@ pub(super) struct Trouble {
 
 impl UploadFile {
     /// A range, from whichever endpoint has it; what arrived before a failure is not asked for again.
+    #[tracing::instrument(level = "debug", name = "part", skip_all, fields(from = range.start, to = range.end))]
     pub(super) async fn fetch(&self, range: Range<u64>) -> Result<Bytes, UploadError> {
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         // Wrong bytes of a cache are found out as those of a mirror are: then the endpoint alone is asked.

@@ -137,6 +137,7 @@ struct Progressed {
 
 impl Upload {
     /// Puts one file there.
+    #[tracing::instrument(level = "debug", name = "file", skip_all, fields(file = %entry.path.shown()))]
     pub async fn file(self: &Arc<Self>, entry: &Entry) -> Result<Done, UploadError> {
         let remotes =
             self.sources.iter().map(|source| Arc::clone(source).file(Arc::clone(&self.info), entry.clone())).collect();
@@ -410,6 +411,7 @@ impl UploadFile {
         self.upload.objects.put(&self.journal_key(), text.into()).await.map(drop)
     }
 
+    #[tracing::instrument(level = "debug", name = "part", skip_all, fields(number = part.number, bytes = part.bytes.len()))]
     async fn put_part(&self, id: &str, part: UploadPart) -> Result<PartId, UploadError> {
         let objects = &self.upload.objects;
         let key = self.key();

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use crate::model::Hasher;
 
@@ -16,7 +17,7 @@ impl<T> Drop for Task<T> {
 
 impl<T: Send + 'static> Task<T> {
     pub fn spawn(work: impl Future<Output = T> + Send + 'static) -> Self {
-        Task(tokio::spawn(work))
+        Task(tokio::spawn(work.in_current_span()))
     }
 
     pub async fn join(mut self) -> T {

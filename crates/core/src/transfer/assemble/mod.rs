@@ -1,7 +1,6 @@
 //! A file being fetched: which of its bytes were asked for, have arrived and were hashed. No
-//! network and no scheduling: workers ask this for ranges and hand it blocks.
+//! network and no scheduling: workers ask this for ranges and hand it blocks, and a [`Watcher`] is told what came of it.
 
-mod finish;
 mod window;
 mod writer;
 
@@ -14,13 +13,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub(super) use self::finish::kick;
+use tracing::{Span, debug_span};
+
 use self::window::Window;
 pub(super) use self::window::{Block, Budget};
 pub(super) use self::writer::Writer;
 use crate::model::{Digest, Entry, Hashed, Hasher};
 use crate::progress::{Event, Progress};
 use crate::store::{Partial, RangeSet, StoreError};
+use crate::transfer::FetchError;
 
 /// Bytes of a block: what is written at once.
 pub(super) const BLOCK: usize = 256 << 10;
@@ -33,6 +34,21 @@ const PATIENCE: u32 = 100;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whom the files tell what came of them. The schedule is one; its files know only this of it.
+pub(super) trait Watcher: Send + Sync + 'static {
+    /// Who is told of each step.
+    fn progress(&self) -> &dyn Progress;
+
+    /// So many bytes more are in their file.
+    fn arrived(&self, bytes: u64);
+
+    /// All bytes of a file are here, and this is what they hash to. Blocks.
+    fn whole(&self, file: &Arc<FileWork>, hashed: Hashed);
+
+    /// The run cannot go on.
+    fn fatal(&self, error: FetchError);
 }
 
 /// What is asked for and what came, under one lock.
@@ -63,6 +79,8 @@ struct State {
 /// One file on its way.
 pub(super) struct FileWork {
     pub entry: Entry,
+    /// What the log says of it belongs to this.
+    pub span: Span,
     path: PathBuf,
     state: Mutex<State>,
     /// The hasher took a block out of memory.
@@ -110,6 +128,7 @@ impl FileWork {
             partial: Some(partial),
         };
         FileWork {
+            span: debug_span!("file", file = %entry.path.shown()),
             entry,
             path,
             state: Mutex::new(state),
@@ -314,6 +333,23 @@ impl FileWork {
             file.read_exact_at(&mut buffer[..want], at).map_err(|e| self.io("read", e))?;
             hasher.update(&buffer[..want]);
         }
+    }
+
+    /// Hashes what has arrived, on a thread of its own, and tells `watcher` when that is all of it.
+    pub fn catch_up(self: &Arc<Self>, watcher: &Arc<impl Watcher>) {
+        if !self.wants_hashing() {
+            return;
+        }
+        let (file, watcher) = (Arc::clone(self), Arc::clone(watcher));
+        tokio::task::spawn_blocking(move || {
+            let _span = file.span.clone().entered();
+            match file.hash() {
+                // What came between the last look and the hand-back of the hasher.
+                Ok(Frontier::Behind) => file.catch_up(&watcher),
+                Ok(Frontier::Whole(hashed)) => watcher.whole(&file, hashed),
+                Err(error) => watcher.fatal(error.into()),
+            }
+        });
     }
 
     /// Starts the file again, once: `false` when that was done before. Blocks.

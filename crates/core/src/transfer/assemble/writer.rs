@@ -5,12 +5,10 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::finish::kick;
 use super::window::Block;
+use super::{Claim, FileWork, Watcher};
 use crate::store::StoreError;
 use crate::transfer::FetchError;
-use crate::transfer::part::{Ended, Part};
-use crate::transfer::schedule::Schedule;
 
 /// Bytes of a part between two lines of the journal: what a crash can cost each connection.
 const RECORD_EVERY: u64 = 1 << 20;
@@ -18,20 +16,20 @@ const RECORD_EVERY: u64 = 1 << 20;
 const WAITING: usize = 2;
 
 /// Hands blocks to a blocking thread that writes them while the next ones are being received.
-pub(in crate::transfer) struct Writer<'a> {
-    schedule: &'a Arc<Schedule>,
-    part: &'a Arc<Part>,
+pub(in crate::transfer) struct Writer {
+    file: Arc<FileWork>,
     blocks: mpsc::Sender<Block>,
     thread: JoinHandle<Result<(), StoreError>>,
     pub block: Block,
 }
 
-impl<'a> Writer<'a> {
-    pub fn new(schedule: &'a Arc<Schedule>, part: &'a Arc<Part>) -> Self {
+impl Writer {
+    /// For the bytes of `claim`.
+    pub fn new(watcher: &Arc<impl Watcher>, file: &Arc<FileWork>, claim: &Claim) -> Self {
         let (blocks, waiting) = mpsc::channel(WAITING);
-        let (own, theirs) = (Arc::clone(schedule), Arc::clone(part));
-        let thread = tokio::task::spawn_blocking(move || write_all(&own, &theirs, waiting));
-        Writer { schedule, part, blocks, thread, block: Block::at(part.claim.range.start) }
+        let (watcher, own, theirs) = (Arc::clone(watcher), Arc::clone(file), claim.clone());
+        let thread = tokio::task::spawn_blocking(move || write_all(&watcher, &own, &theirs, waiting));
+        Writer { file: Arc::clone(file), blocks, thread, block: Block::at(claim.range.start) }
     }
 
     /// Hands over what has come; `false` when the thread has met trouble.
@@ -42,44 +40,47 @@ impl<'a> Writer<'a> {
     }
 
     /// Waits until all is written and in the journal.
-    pub async fn finish(mut self) -> Result<(), Ended> {
+    pub async fn finish(mut self) -> Result<(), FetchError> {
         // That the thread has met trouble is what it returns.
         let _ = self.flush().await;
         drop(self.blocks);
-        if let Ok(written) = self.thread.await {
-            return Ok(written?);
+        match self.thread.await {
+            Ok(written) => Ok(written?),
+            Err(_) => Err(FetchError::Worker { path: self.file.entry.path.clone() }),
         }
-        self.schedule.fatal(FetchError::Worker { path: self.part.open.work.entry.path.clone() });
-        Err(Ended::Aside)
     }
 }
 
 /// Writes a part's blocks as they come, and notes them in the journal. Blocks.
-fn write_all(schedule: &Arc<Schedule>, part: &Arc<Part>, mut blocks: mpsc::Receiver<Block>) -> Result<(), StoreError> {
-    let work = &part.open.work;
-    let mut recorded = part.claim.range.start;
+fn write_all(
+    watcher: &Arc<impl Watcher>,
+    file: &Arc<FileWork>,
+    claim: &Claim,
+    mut blocks: mpsc::Receiver<Block>,
+) -> Result<(), StoreError> {
+    let mut recorded = claim.range.start;
     let mut written = recorded;
     let mut outcome = Ok(());
     while outcome.is_ok()
         && let Some(block) = blocks.blocking_recv()
     {
         let end = block.end();
-        work.pace(&part.claim, &block);
+        file.pace(claim, &block);
         let length = block.len as u64;
-        outcome = work.write(&part.claim, block, &*schedule.progress);
+        outcome = file.write(claim, block, watcher.progress());
         if outcome.is_ok() {
-            schedule.sources[0].retries().arrived(length);
+            watcher.arrived(length);
             written = end;
             // Why this order: written, then hashed, then noted. The hash takes the block from memory while it is warm.
             // The journal names only bytes that are in the file: a kill in between costs a part of RECORD_EVERY bytes,
             // and a journal that ran ahead would cost the file.
-            kick(schedule, &part.open);
+            file.catch_up(watcher);
             if written - recorded >= RECORD_EVERY {
-                outcome = work.record(&part.claim, recorded..written);
+                outcome = file.record(claim, recorded..written);
                 recorded = written;
             }
         }
     }
     // Whatever went wrong, what is written is worth knowing later.
-    outcome.and(work.record(&part.claim, recorded..written))
+    outcome.and(file.record(claim, recorded..written))
 }

@@ -1,28 +1,29 @@
 //! A file that is open, and a part of it on its way: where it can be had from, how far it came, how fast. Which part
 //! comes next is the schedule's business.
 
-mod failure;
 mod request;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-pub(super) use self::failure::{failed, leave_xet};
 pub(super) use self::request::fetch;
 
-use super::assemble::{Claim, FileWork};
+use super::FetchError;
+use super::assemble::{Claim, FileWork, Watcher};
+use super::limit::Limiter;
 use crate::hub::HubError;
 use crate::source::SourceFile;
-use crate::store::StoreError;
 
 /// With so little left of a part its connection does not count any more: the next one is opened.
 const NEAR: u64 = 1 << 20;
 
 /// Why a part ended early.
 pub(super) enum Ended {
+    /// The request failed.
     Hub(HubError),
-    Store(StoreError),
+    /// What came could not be written: the run is over.
+    Fatal(FetchError),
     /// The file needs another way; nothing is wrong.
     Aside,
 }
@@ -33,15 +34,33 @@ impl From<HubError> for Ended {
     }
 }
 
-impl From<StoreError> for Ended {
-    fn from(error: StoreError) -> Self {
-        Ended::Store(error)
+impl From<FetchError> for Ended {
+    fn from(error: FetchError) -> Self {
+        Ended::Fatal(error)
     }
+}
+
+/// The run that a request is a part of, as far as a request sees it.
+pub(super) trait Run: Watcher {
+    /// How fast all requests together may be.
+    fn limiter(&self) -> Option<&Limiter>;
+
+    /// So many bytes came over Xet.
+    fn came_over_xet(&self, bytes: u64);
+
+    /// There is room for one more part.
+    fn has_room(&self);
+
+    /// Whether an error has ended the run.
+    fn is_over(&self) -> bool;
+
+    /// Whether a part is far slower than the others: worth another connection.
+    fn lags(&self, part: &Part) -> bool;
 }
 
 /// A file with the places it can be had from.
 pub(super) struct Open {
-    pub work: FileWork,
+    pub work: Arc<FileWork>,
     /// One for each endpoint.
     pub remotes: Vec<Box<dyn SourceFile>>,
     /// Endpoints that proved to be no use for this file.
@@ -69,6 +88,11 @@ impl Open {
         }
         let turn = worker + self.work.failures() as usize;
         good.get(turn % good.len().max(1)).copied().unwrap_or(0)
+    }
+
+    /// From now on the file comes over HTTP; `false` when that is so already, or not wanted.
+    pub fn leave_xet(&self) -> bool {
+        self.remotes.first().is_some_and(|remote| remote.fall_back())
     }
 
     /// Gives up an endpoint for this file; `false` when it is the last one.

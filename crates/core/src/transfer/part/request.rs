@@ -1,5 +1,5 @@
 //! One request: a range is opened and read, and its bytes are handed on to be written. What a failure means is
-//! settled in `failure`.
+//! settled by the schedule.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,24 +7,19 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-use super::{Ended, Part};
+use super::{Ended, Part, Run};
 use crate::hub::Body;
 use crate::transfer::assemble::{BLOCK, Writer};
-use crate::transfer::schedule::Schedule;
 
 /// How often a connection compares itself with the others.
 const COMPARE_EVERY: Duration = Duration::from_secs(3);
 
 /// Streams a part to where it belongs.
 #[tracing::instrument(
-    level = "debug", name = "part", skip_all,
-    fields(file = %part.open.work.entry.path.shown(), from = part.claim.range.start, to = part.claim.range.end, endpoint)
+    level = "debug", name = "part", parent = &part.open.work.span, skip_all,
+    fields(from = part.claim.range.start, to = part.claim.range.end, endpoint = endpoint)
 )]
-pub(in crate::transfer) async fn fetch(
-    schedule: &Arc<Schedule>,
-    part: &Arc<Part>,
-    endpoint: usize,
-) -> Result<(), Ended> {
+pub(in crate::transfer) async fn fetch(run: &Arc<impl Run>, part: &Part, endpoint: usize) -> Result<(), Ended> {
     let work = &part.open.work;
     let range = part.claim.range.clone();
     let mut body = part.open.remotes[endpoint].open(range.clone()).await?;
@@ -36,30 +31,31 @@ pub(in crate::transfer) async fn fetch(
             return Err(Ended::Aside);
         }
     }
-    let mut writer = Writer::new(schedule, part);
-    let outcome = stream(schedule, part, &mut writer, &mut body, skip).await;
+    let mut writer = Writer::new(run, work, &part.claim);
+    let outcome = stream(&**run, part, &mut writer, &mut body, skip).await;
     if body.is_over_xet() {
         let came = part.at.load(Ordering::Relaxed).saturating_sub(range.start);
-        schedule.over_xet.fetch_add(came, Ordering::Relaxed);
+        run.came_over_xet(came);
     }
     let (came, rate) = (part.at.load(Ordering::Relaxed).saturating_sub(range.start), part.rate());
     debug!(bytes = came, bytes_per_second = rate, "the part ended");
     // Why this order: the bytes that came are written and noted before the failure is told, because they are worth keeping.
-    writer.finish().await.and(outcome)
+    writer.finish().await?;
+    outcome
 }
 
 /// Moves a body's bytes into blocks until the part is whole.
 async fn stream(
-    schedule: &Arc<Schedule>,
-    part: &Arc<Part>,
-    writer: &mut Writer<'_>,
+    run: &impl Run,
+    part: &Part,
+    writer: &mut Writer,
     body: &mut Body<'_>,
     mut skip: u64,
 ) -> Result<(), Ended> {
     let mut compared = Instant::now();
     let mut near = false;
     while let Some(mut bytes) = body.chunk().await? {
-        if let Some(limiter) = &schedule.limiter {
+        if let Some(limiter) = run.limiter() {
             limiter.pass(bytes.len()).await;
         }
         if skip > 0 {
@@ -79,13 +75,13 @@ async fn stream(
         if !near && part.is_near_its_end() {
             // Another worker may ask for the next part, so that its first bytes are not waited for.
             near = true;
-            schedule.wake_one();
+            run.has_room();
         }
-        if over && end < part.claim.range.end || schedule.is_over() {
+        if over && end < part.claim.range.end || run.is_over() {
             return Ok(());
         }
         if compared.elapsed() > COMPARE_EVERY {
-            if schedule.lags(part) {
+            if run.lags(part) {
                 return Err(Ended::Aside);
             }
             compared = Instant::now();

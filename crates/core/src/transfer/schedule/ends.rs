@@ -13,7 +13,7 @@ use crate::transfer::part::{Open, Part};
 use crate::transfer::{Arrived, FetchError, FetchReport};
 
 /// What came of opening a file.
-pub(in crate::transfer) enum Opened {
+pub(super) enum Opened {
     /// Somebody else has finished it meanwhile.
     Here,
     /// Somebody else works on it.
@@ -39,7 +39,7 @@ impl Opened {
 
 impl Schedule {
     /// The end of [`Job::Open`].
-    pub fn opened(&self, entry: &Entry, outcome: Opened) {
+    pub(super) fn opened(&self, entry: &Entry, outcome: Opened) {
         let mut state = lock(&self.state);
         state.opening -= 1;
         state.opening_large -= usize::from(entry.size > SMALL);
@@ -99,13 +99,6 @@ impl Schedule {
             }
         }
         drop(state);
-        self.wake();
-    }
-
-    /// Ends the run.
-    pub fn fatal(&self, error: FetchError) {
-        lock(&self.state).fatal.get_or_insert(error);
-        self.over.store(true, Ordering::Relaxed);
         self.wake();
     }
 

@@ -2,7 +2,9 @@
 //! lock and does nothing itself; the workers act.
 
 mod ends;
+mod failure;
 mod ramp;
+mod whole;
 mod worker;
 
 use std::collections::{HashMap, VecDeque};
@@ -12,12 +14,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-pub(super) use self::ends::Opened;
+use self::ends::Opened;
 use self::ramp::Ramp;
 pub(super) use self::worker::work;
 use super::assemble::{Budget, lock};
 use super::limit::Limiter;
-use super::part::{Open, Part};
+use super::part::{Open, Part, Run as _};
 use super::{FetchError, FetchOptions, FetchReport};
 use crate::model::{Entry, RepoInfo, RepoPath};
 use crate::progress::Progress;
@@ -140,11 +142,6 @@ impl Schedule {
         self.changed.notify_waiters();
     }
 
-    /// Wakes somebody: there is room for one more part.
-    pub fn wake_one(&self) {
-        self.changed.notify_one();
-    }
-
     /// Which endpoint a worker asks for a part of a file.
     pub fn endpoint(&self, open: &Open, worker: usize) -> usize {
         if self.sources.len() == 1 {
@@ -178,11 +175,6 @@ impl Schedule {
     /// Whether another process has been waited for long enough.
     pub fn has_waited(&self, path: &RepoPath) -> bool {
         lock(&self.state).waits.get(path).is_some_and(|wait| wait.since.elapsed() >= self.options.lock_wait)
-    }
-
-    /// Whether an error has ended the run.
-    pub fn is_over(&self) -> bool {
-        self.over.load(Ordering::Relaxed)
     }
 
     /// Ends a while after the run was ended by an error: workers get that long to note what they have.
@@ -264,21 +256,6 @@ impl Schedule {
         }
         let small = state.open.len() + state.opening;
         if small < self.options.jobs.max(1) + self.lanes { state.small.pop_front() } else { None }
-    }
-
-    /// Whether a part is far slower than the others: worth another connection.
-    pub fn lags(&self, part: &Part) -> bool {
-        let state = lock(&self.state);
-        let others: Vec<f64> = state
-            .parts
-            .iter()
-            .filter(|p| p.open.work.entry.size > SMALL && !std::ptr::eq(Arc::as_ptr(p), part))
-            .map(|p| p.rate())
-            .collect();
-        // Rates are compared roughly.
-        #[allow(clippy::cast_precision_loss)]
-        let mean = others.iter().sum::<f64>() / others.len().max(1) as f64;
-        others.len() >= 2 && part.rate() * 10.0 < mean
     }
 }
 

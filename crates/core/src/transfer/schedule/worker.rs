@@ -1,19 +1,20 @@
-//! One worker's loop: it takes what the schedule gives it, and opens files. How a part is fetched and what a failure
-//! means is the business of `part`.
+//! One worker's loop: it takes what the schedule gives it, and opens files. How a part is fetched is the business of
+//! `part`, what a failure means that of `failure`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tracing::debug;
+use tracing::{Span, debug};
 
+use super::failure::failed;
 use super::{Job, Opened, SMALL, Schedule};
 use crate::model::{Entry, Presence};
 use crate::progress::Event;
 use crate::source::{Source, SourceFile};
 use crate::store::StoreError;
 use crate::transfer::FetchError;
-use crate::transfer::assemble::{FileWork, kick};
-use crate::transfer::part::{Ended, Open, failed, fetch};
+use crate::transfer::assemble::{FileWork, Watcher as _};
+use crate::transfer::part::{Ended, Open, fetch};
 
 /// Works until there is nothing left to do. `number` tells workers apart.
 pub(in crate::transfer) async fn work(schedule: Arc<Schedule>, number: usize) {
@@ -23,11 +24,17 @@ pub(in crate::transfer) async fn work(schedule: Arc<Schedule>, number: usize) {
             Job::Open(entry) => {
                 let outcome = open(&schedule, &entry).await;
                 debug!(file = %entry.path.shown(), size = entry.size, outcome = outcome.as_str(), "opened");
-                // Why this order: the watcher hears of the file before any worker can report bytes of it.
-                if let Opened::Work(open) = &outcome {
-                    started(&schedule, open);
+                // Why this order: the watcher hears of the file before any worker can report bytes of it. What an
+                // earlier run left is hashed only when the file is on the list, because a file may be whole by that.
+                let file = if let Opened::Work(open) = &outcome { Some(Arc::clone(&open.work)) } else { None };
+                if let Some(file) = &file {
+                    let (path, size) = (&entry.path, entry.size);
+                    schedule.progress.event(Event::FileStarted { path, size, have: file.have() });
                 }
                 schedule.opened(&entry, outcome);
+                if let Some(file) = file {
+                    file.catch_up(&schedule);
+                }
             }
             Job::Fetch(part) => {
                 let endpoint = schedule.endpoint(&part.open, number);
@@ -38,8 +45,8 @@ pub(in crate::transfer) async fn work(schedule: Arc<Schedule>, number: usize) {
                 part.open.work.release(&part.claim, left);
                 let retry = match outcome {
                     Ok(()) | Err(Ended::Aside) => None,
-                    Err(Ended::Store(error)) => {
-                        schedule.fatal(error.into());
+                    Err(Ended::Fatal(error)) => {
+                        schedule.fatal(error);
                         None
                     }
                     Err(Ended::Hub(error)) => Some(error),
@@ -53,17 +60,12 @@ pub(in crate::transfer) async fn work(schedule: Arc<Schedule>, number: usize) {
     }
 }
 
-fn started(schedule: &Arc<Schedule>, open: &Arc<Open>) {
-    let (path, size) = (&open.work.entry.path, open.work.entry.size);
-    schedule.progress.event(Event::FileStarted { path, size, have: open.work.have() });
-    kick(schedule, open);
-}
-
 /// Takes the file's lock and looks at what is there.
 async fn open(schedule: &Arc<Schedule>, entry: &Entry) -> Opened {
     let (own, entry) = (Arc::clone(schedule), entry.clone());
     let path = entry.path.clone();
-    match tokio::task::spawn_blocking(move || open_blocking(&own, &entry)).await {
+    let span = Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(|| open_blocking(&own, &entry))).await {
         Ok(Ok(opened)) => opened,
         // Files that are open will be closed: the system is asked again.
         Ok(Err(error)) if error.is_out_of_descriptors() => Opened::Crowded(error.into()),
@@ -111,7 +113,7 @@ fn open_blocking(schedule: &Arc<Schedule>, entry: &Entry) -> Result<Opened, Stor
     let useless = schedule.useless.iter().map(|given_up| AtomicBool::new(given_up.load(Ordering::Relaxed))).collect();
     let not_before = std::sync::Mutex::default();
     Ok(Opened::Work(Arc::new(Open {
-        work: FileWork::new(partial, Arc::clone(&schedule.budget)),
+        work: Arc::new(FileWork::new(partial, Arc::clone(&schedule.budget))),
         remotes,
         useless,
         not_before,

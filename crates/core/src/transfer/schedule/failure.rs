@@ -3,22 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Open, Part};
+use super::Schedule;
 use crate::hub::{HubError, Next};
 use crate::progress::Event;
-use crate::transfer::assemble::lock;
+use crate::transfer::assemble::{Watcher as _, lock};
 use crate::transfer::integrity_finding;
-use crate::transfer::schedule::Schedule;
-
-/// From now on the file comes over HTTP; `false` when that is so already, or not wanted.
-pub(in crate::transfer) fn leave_xet(open: &Open) -> bool {
-    open.remotes.first().is_some_and(|remote| remote.fall_back())
-}
+use crate::transfer::part::Part;
 
 /// What a failed request means for its file and for the run.
-pub(in crate::transfer) async fn failed(schedule: &Arc<Schedule>, part: &Arc<Part>, endpoint: usize, error: HubError) {
+pub(super) async fn failed(schedule: &Arc<Schedule>, part: &Arc<Part>, endpoint: usize, error: HubError) {
     let open = &part.open;
-    if leave_xet(open) {
+    if open.leave_xet() {
         schedule.progress.event(Event::FellBack { path: &open.work.entry.path, why: &error.brief() });
         return;
     }

@@ -1,0 +1,102 @@
+//! A file whose bytes are all here gets its name, or starts again; and what else the files and requests of a run ask of
+//! its schedule.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tracing::debug;
+
+use super::{SMALL, Schedule};
+use crate::model::Hashed;
+use crate::progress::{Event, Progress};
+use crate::transfer::assemble::{FileWork, Watcher, lock};
+use crate::transfer::limit::Limiter;
+use crate::transfer::part::{Part, Run};
+use crate::transfer::{FetchError, mismatch_finding};
+
+impl Watcher for Schedule {
+    fn progress(&self) -> &dyn Progress {
+        &*self.progress
+    }
+
+    fn arrived(&self, bytes: u64) {
+        self.sources[0].retries().arrived(bytes);
+    }
+
+    fn whole(&self, file: &Arc<FileWork>, hashed: Hashed) {
+        let open = lock(&self.state).open.iter().find(|open| Arc::ptr_eq(&open.work, file)).cloned();
+        // A file that is not open any more has failed meanwhile, and has its finding.
+        let Some(open) = open else { return };
+        let actual = hashed.digest();
+        let path = &file.entry.path;
+        let expected = file.entry.digest();
+        let done = if actual == expected {
+            // Why this order: the name comes first, and the watcher and the report hear of it afterwards. Whoever hears
+            // that a file is done can open it, and it is on the disk.
+            file.commit(actual).map(|()| {
+                self.sources[0].retries().answered();
+                debug!(digest = %actual, "the file is whole and has its name");
+                self.progress.event(Event::FileDone { path });
+                self.closed(&open, Ok(hashed));
+            })
+        } else {
+            // Why this order: the ways that may have sent the wrong bytes are closed before the file starts again, so
+            // that no worker asks them for the new round. Which mirror it was is not known: from now on only the
+            // endpoint is asked.
+            for mirror in 1..open.remotes.len() {
+                open.give_up(mirror);
+            }
+            open.leave_xet();
+            file.restart().and_then(|again| {
+                if again {
+                    self.progress.event(Event::FileRestarted { path, why: "its checksum is wrong" });
+                    self.wake();
+                    return Ok(());
+                }
+                self.closed(&open, Err(mismatch_finding(path, expected, actual)));
+                file.abandon()
+            })
+        };
+        if let Err(error) = done {
+            self.fatal(error.into());
+        }
+    }
+
+    fn fatal(&self, error: FetchError) {
+        lock(&self.state).fatal.get_or_insert(error);
+        self.over.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+}
+
+impl Run for Schedule {
+    fn limiter(&self) -> Option<&Limiter> {
+        self.limiter.as_ref()
+    }
+
+    fn came_over_xet(&self, bytes: u64) {
+        self.over_xet.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn has_room(&self) {
+        self.changed.notify_one();
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    fn lags(&self, part: &Part) -> bool {
+        let state = lock(&self.state);
+        let others: Vec<f64> = state
+            .parts
+            .iter()
+            .filter(|p| p.open.work.entry.size > SMALL && !std::ptr::eq(Arc::as_ptr(p), part))
+            .map(|p| p.rate())
+            .collect();
+        // Rates are compared roughly.
+        #[allow(clippy::cast_precision_loss)]
+        let mean = others.iter().sum::<f64>() / others.len().max(1) as f64;
+        others.len() >= 2 && part.rate() * 10.0 < mean
+    }
+}
