@@ -68,7 +68,7 @@ impl Ends for Error {
 impl Ends for CompareReport {
     /// A mirror that could not be asked for some file is as bad as a Hub that could not.
     fn exit_code(&self) -> ExitCode {
-        if self.is_true() {
+        if self.matches() {
             ExitCode::Verified
         } else if self.is_partly_unanswered() {
             ExitCode::Network

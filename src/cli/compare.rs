@@ -68,7 +68,7 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
                 if screen.quiet {
                     report.findings.retain(|f: &Finding| f.severity == Severity::Error);
                 }
-                if !screen.quiet || !report.is_true() {
+                if !screen.quiet || !report.matches() {
                     screen.say(&render::compare::human(&report, screen.human, &|remedy| screen.words(remedy, &name)));
                 }
                 result(&line);

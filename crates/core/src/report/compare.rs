@@ -110,14 +110,14 @@ impl CompareReport {
         self.findings.iter().filter(|f| f.severity == Severity::Error)
     }
 
-    /// Whether the mirror was found to be true to the reference.
-    pub fn is_true(&self) -> bool {
+    /// Whether the mirror matches the reference.
+    pub fn matches(&self) -> bool {
         self.errors().next().is_none()
     }
 
     /// `true`, `different`, or `error` when part of it could not be had and nothing else is wrong.
     pub fn result(&self) -> &'static str {
-        match (self.is_true(), self.errors().all(unanswered)) {
+        match (self.matches(), self.errors().all(unanswered)) {
             (true, _) => "true",
             (false, true) => "error",
             (false, false) => "different",

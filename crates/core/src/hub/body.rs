@@ -1,0 +1,134 @@
+//! The body of an answer on its way: its bytes as they come, and every way in which they can fail to be the range that
+//! was asked for. How the range is asked for is the business of `open`.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use reqwest::Response;
+use url::Url;
+
+use super::host::name_of;
+use super::patience::Pace;
+use super::xet::XetBody;
+use super::{Hub, HubError, Retries};
+
+/// A body on its way.
+#[derive(Debug)]
+pub struct Body<'a> {
+    retries: &'a Retries,
+    url: Url,
+    source: BytesFrom<'a>,
+    /// Where in the file its first byte belongs: below what was asked for if the server ignored the range.
+    pub start: u64,
+    at: u64,
+    end: u64,
+    pace: Pace,
+    /// Time spent waiting for it.
+    waited: Duration,
+    /// It comes too slowly, and the next bytes are not waited for.
+    late: Option<HubError>,
+}
+
+/// What gives its bytes.
+pub(super) enum BytesFrom<'a> {
+    /// An answer over HTTP.
+    Http(Response),
+    /// A stream over Xet, and the Hub that it is of.
+    Xet(XetBody, &'a Hub),
+    /// Any other stream.
+    Stream(BoxStream<'a, Result<Bytes, HubError>>),
+}
+
+impl std::fmt::Debug for BytesFrom<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            BytesFrom::Http(_) => "Http",
+            BytesFrom::Xet(..) => "Xet",
+            BytesFrom::Stream(_) => "Stream",
+        })
+    }
+}
+
+impl<'a> Body<'a> {
+    /// A range that comes as a stream of its own.
+    #[cfg_attr(not(feature = "object-store"), allow(dead_code))]
+    pub(crate) fn of_stream(
+        retries: &'a Retries,
+        url: Url,
+        stream: BoxStream<'a, Result<Bytes, HubError>>,
+        covers: Range<u64>,
+    ) -> Self {
+        Body::new(retries, url, BytesFrom::Stream(stream), covers)
+    }
+
+    pub(super) fn new(retries: &'a Retries, url: Url, source: BytesFrom<'a>, covers: Range<u64>) -> Self {
+        Body {
+            retries,
+            url,
+            source,
+            start: covers.start,
+            at: covers.start,
+            end: covers.end,
+            pace: Pace::default(),
+            waited: Duration::ZERO,
+            late: None,
+        }
+    }
+}
+
+impl Body<'_> {
+    /// Whether it comes over Xet.
+    pub(crate) fn is_over_xet(&self) -> bool {
+        matches!(self.source, BytesFrom::Xet(..))
+    }
+
+    /// The next bytes, or `None` after the last; an error when it ends early, stalls or goes on too long.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, HubError> {
+        // What came before it is worth keeping.
+        if let Some(error) = self.late.take() {
+            return Err(error);
+        }
+        let asked = Instant::now();
+        let next = match &mut self.source {
+            BytesFrom::Xet(body, hub) => body.chunk(hub, &self.url).await?,
+            BytesFrom::Http(response) => {
+                let wait = self.retries.timing().stall_timeout;
+                let next = self.retries.within(&self.url, "bytes", wait, response.chunk()).await?;
+                next.map_err(|e| HubError::transport(&self.url, &e))?
+            }
+            BytesFrom::Stream(stream) => {
+                let wait = self.retries.timing().stall_timeout;
+                self.retries.within(&self.url, "bytes", wait, stream.next()).await?.transpose()?
+            }
+        };
+        let waited = asked.elapsed();
+        self.waited += waited;
+        match next {
+            Some(bytes) => {
+                self.at += bytes.len() as u64;
+                if self.at > self.end {
+                    return Err(HubError::WrongLength { url: (&self.url).into(), got: self.at, expected: self.end });
+                }
+                let host = self.retries.hosts.of(name_of(&self.url));
+                if self.at == self.end {
+                    host.gave(self.end - self.start, self.waited);
+                } else if let BytesFrom::Http(_) = self.source {
+                    let window = self.retries.timing().stall_timeout;
+                    if let Some(came) = self.pace.is_too_slow(waited, bytes.len(), window, host.least()) {
+                        self.late = Some(HubError::Trickle { url: (&self.url).into(), came, window });
+                    }
+                }
+                Ok(Some(bytes))
+            }
+            None if self.at < self.end => Err(HubError::CutShort {
+                url: (&self.url).into(),
+                got: self.at - self.start,
+                expected: self.end - self.start,
+            }),
+            None => Ok(None),
+        }
+    }
+}
