@@ -23,6 +23,7 @@ mod cli {
     pub mod plan;
     pub mod progress;
     pub mod progress_lines;
+    mod progress_row;
     pub mod remove;
     pub mod report_file;
     pub mod run;
