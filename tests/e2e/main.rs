@@ -47,6 +47,7 @@ mod soak;
 mod suggestions;
 mod support;
 mod sweep;
+mod taken_away;
 mod terminal;
 mod token;
 mod trace;

@@ -237,14 +237,16 @@ impl Store {
     /// record does not know, is hashed here. Says what stands for the file: [`Evidence::Hashed`] only if it was
     /// hashed here. Remembering is a courtesy: that a read-only cache cannot keep the note is no error.
     pub fn adopt(&self, commit: &CommitId, entry: &Entry, hashed: Option<Stamp>) -> Result<Evidence, StoreError> {
-        for _ in 0..LOOKS {
-            // Another process may put the same there just now: that is no trouble, but another look.
+        let mut changed = None;
+        for _ in 0..=LOOKS {
+            // Another process may put the same there just now, or take it away: that is no trouble, but another look.
             match self.adopt_once(commit, entry, hashed) {
-                Err(StoreError::Changed(_)) => {}
+                Err(StoreError::Changed(path)) => changed = Some(path),
+                Err(error) if error.is_not_found() => {}
                 other => return other,
             }
         }
-        self.adopt_once(commit, entry, hashed)
+        Err(StoreError::Changed(changed.unwrap_or_else(|| self.layout.place(commit, entry).path)))
     }
 
     fn adopt_once(&self, commit: &CommitId, entry: &Entry, hashed: Option<Stamp>) -> Result<Evidence, StoreError> {

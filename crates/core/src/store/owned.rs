@@ -89,7 +89,7 @@ impl Store {
             return Ok(());
         }
         let Some(stamp) = stamp else { return Ok(()) };
-        let same = now.is_some_and(|meta| meta.is_file()) && has_digest(&at, &entry.digest(), stamp.size)?;
+        let same = now.is_some_and(|meta| meta.is_file()) && has_digest_or_is_gone(&at, &entry.digest(), stamp.size)?;
         if same { Ok(()) } else { Err(StoreError::Edited(at)) }
     }
 
@@ -160,7 +160,7 @@ impl Store {
             return Ok(Some(true));
         }
         for digest in placed.map(|(digest, _)| digest).into_iter().chain(stated) {
-            if has_digest(&at, &digest, now.size)? {
+            if has_digest_or_is_gone(&at, &digest, now.size)? {
                 return Ok(Some(true));
             }
         }
@@ -194,8 +194,13 @@ fn is_before(stamp: &Stamp, time: f64) -> bool {
     seconds(stamp.mtime, stamp.mtime_ns) <= time && seconds(stamp.ctime, stamp.ctime_ns) <= time
 }
 
-fn has_digest(at: &Path, digest: &Digest, size: u64) -> Result<bool, StoreError> {
-    Ok(disk::hash(at, *digest, size)?.0.digest() == *digest)
+/// Whether a file has a digest. A file that another program removed meanwhile counts too: nothing is left to lose.
+fn has_digest_or_is_gone(at: &Path, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+    match disk::hash(at, *digest, size) {
+        Ok((hashed, _)) => Ok(hashed.digest() == *digest),
+        Err(error) if error.is_not_found() => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether aria2 notes beside the file that it is not whole.

@@ -1,0 +1,123 @@
+//! Another program takes files away, and puts them back, while hfget works on them. A lost race is another look: a run
+//! ends well, or it says that another program was at work. It never says "verified" of a file that is wrong, and the
+//! first run that is left alone ends well.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hfget_loopback_hub::Repo;
+
+use super::support::{Machine, one_file};
+
+const ROUNDS: usize = 25;
+
+/// Takes the files of folders away and puts them back, until it is dropped.
+struct Taker {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<usize>>,
+}
+
+impl Taker {
+    /// `aside` is a folder on the same file system.
+    fn of(folders: Vec<PathBuf>, aside: PathBuf) -> Self {
+        fs::create_dir_all(&aside).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut taken = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                for folder in &folders {
+                    taken += usize::from(take_and_put_back(folder, &aside));
+                }
+            }
+            taken
+        });
+        Taker { stop, thread: Some(thread) }
+    }
+
+    /// How many times it took something.
+    fn stop(mut self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+/// Whether there was something to take. What lies in its place meanwhile stays.
+fn take_and_put_back(folder: &Path, aside: &Path) -> bool {
+    let Ok(names) = fs::read_dir(folder) else { return false };
+    let mut taken = false;
+    for name in names.flatten().filter(|entry| !entry.file_name().to_string_lossy().contains("incomplete")) {
+        let held = aside.join("held");
+        if name.file_type().is_ok_and(|kind| kind.is_dir()) || fs::rename(name.path(), &held).is_err() {
+            continue;
+        }
+        taken = true;
+        std::thread::sleep(Duration::from_micros(700));
+        let _ = fs::hard_link(&held, name.path());
+        let _ = fs::remove_file(&held);
+        std::thread::sleep(Duration::from_millis(fastrand::u64(0..60)));
+    }
+    taken
+}
+
+/// Runs while files come and go, and once in peace.
+fn race(machine: &Machine, repo: &Repo, taken: Vec<PathBuf>, forget: Option<&Path>, arguments: &[&str]) {
+    machine.run(arguments.iter().copied()).ends_with(0);
+    let taker = Taker::of(taken, machine.home.path().join("aside"));
+    let mut ends = [0; 256];
+    for _ in 0..ROUNDS {
+        if let Some(forget) = forget {
+            let _ = fs::remove_dir_all(forget);
+        }
+        let run = machine.run(arguments.iter().copied());
+        let code = run.code.unwrap_or(255);
+        ends[usize::try_from(code).unwrap()] += 1;
+        let told = ["error[file-missing]", "changed meanwhile"];
+        assert!(code == 0 || told.iter().any(|word| run.err.contains(word)), "{code}: {}", run.err);
+        assert!(!run.err.contains("panicked"), "{}", run.err);
+    }
+    assert!(taker.stop() > ROUNDS, "the race was run");
+    assert!(ends[0] > 0, "some runs end well: {ends:?}");
+    machine.assert_nothing_wrong(repo);
+    let run = machine.run(arguments.iter().copied()).ends_with(0);
+    for path in ["model.safetensors", "config.json"] {
+        assert!(fs::read(run.path().join(path)).ok().as_deref() == repo.content(path), "{path}");
+    }
+}
+
+fn repo() -> Repo {
+    one_file(300_000)
+}
+
+#[test]
+fn blobs_that_come_and_go_are_looked_at_again_or_fetched() {
+    let (machine, repo) = (Machine::new([repo()]), repo());
+    let blobs = machine.model("org/one").join("blobs");
+    race(&machine, &repo, vec![blobs], None, &["org/one"]);
+}
+
+#[test]
+fn blobs_of_another_tool_that_come_and_go_while_they_are_hashed_are_looked_at_again_or_fetched() {
+    let (machine, repo) = (Machine::new([repo()]), repo());
+    let blobs = machine.model("org/one").join("blobs");
+    let records = machine.home.path().join("hf/hfget");
+    race(&machine, &repo, vec![blobs], Some(&records), &["org/one"]);
+}
+
+#[test]
+fn links_that_come_and_go_are_made_again() {
+    let (machine, repo) = (Machine::new([repo()]), repo());
+    let first = machine.run(["org/one"]).ends_with(0).path();
+    race(&machine, &repo, vec![first], None, &["org/one"]);
+}
+
+#[test]
+fn files_of_a_folder_that_come_and_go_are_looked_at_again_or_fetched() {
+    let (machine, repo) = (Machine::new([repo()]), repo());
+    let folder = machine.home.path().join("here");
+    race(&machine, &repo, vec![folder], None, &["org/one", "--local-dir", "here"]);
+}
