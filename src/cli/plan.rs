@@ -14,10 +14,9 @@ use super::advice::Advisor;
 use super::follow::CodeRepos;
 use super::job::{Asked, Job, code_session, setup};
 use super::report_file::ReportFile;
-use super::screen::{Screen, json_text, print_json, result_as_it_is};
+use super::screen::{Screen, json_text, print_json, result_as_it_is, with_takes};
 use crate::exit::{Ends, ExitCode};
 use crate::render::html::Row;
-use crate::render::remedies::take_words;
 
 pub(super) async fn plan(asked: &Asked<'_>, deep: bool, report: Option<&Path>) -> ExitCode {
     let screen = Screen::new(asked.output, Advisor::new(asked.place.cache_dir.as_deref()));
@@ -96,10 +95,6 @@ pub(super) async fn plan(asked: &Asked<'_>, deep: bool, report: Option<&Path>) -
 
 /// A plan as JSON, with what can be done in the words of the command line.
 fn plan_json(screen: &Screen, report: &PlanReport<'_>, name: &str) -> Value {
-    let mut value = serde_json::to_value(report).unwrap_or_default();
-    let told = value.get_mut("left_out").and_then(Value::as_array_mut).into_iter().flatten();
-    for (value, group) in told.zip(&report.selection.left_out) {
-        value["take"] = take_words(&group.take, "").into();
-    }
-    screen.with_hints(value, &report.selection.findings, name)
+    let value = serde_json::to_value(report).unwrap_or_default();
+    screen.with_hints(with_takes(value, &report.selection.left_out), &report.selection.findings, name)
 }

@@ -8,6 +8,7 @@ use hfget_core::finding::{Finding, Remedy, Severity};
 use hfget_core::hub::is_truthy;
 use hfget_core::progress::{Progress, Silent};
 use hfget_core::report::Report;
+use hfget_core::select::LeftOut;
 use hfget_core::session::Error;
 use hfget_core::text::{hidden, json_for_logs, printable};
 
@@ -22,7 +23,7 @@ use super::paste::Kept;
 use super::progress::{Bars, write_line};
 use super::progress_lines::Lines;
 use super::trace;
-use crate::render::remedies::words;
+use crate::render::remedies::{take_words, words};
 
 /// More repos than this are many: their reports do not fit a screen.
 const MANY: usize = 3;
@@ -191,7 +192,7 @@ impl Screen {
     /// A report as JSON.
     pub(super) fn report_json(&self, report: &Report) -> Value {
         let value = serde_json::to_value(report).unwrap_or_default();
-        self.with_hints(value, &report.findings, &name_of(report))
+        self.with_hints(with_takes(value, &report.left_out), &report.findings, &name_of(report))
     }
 
     /// Of many repos each one that is right is one line, unless somebody wants to see more.
@@ -241,4 +242,13 @@ pub(super) fn json_text(key: &str, values: &[Value]) -> String {
     let whole = json!({ "schema_version": SCHEMA_VERSION, key: values });
     let text = serde_json::to_string_pretty(&whole).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}"));
     json_for_logs(&text).into_owned()
+}
+
+/// A value that holds groups of files that were left out, each with the flag that takes it.
+pub(super) fn with_takes(mut value: Value, left_out: &[LeftOut]) -> Value {
+    let told = value.get_mut("left_out").and_then(Value::as_array_mut).into_iter().flatten();
+    for (value, group) in told.zip(left_out) {
+        value["take"] = take_words(&group.take, "").into();
+    }
+    value
 }

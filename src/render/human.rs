@@ -250,6 +250,7 @@ mod tests {
             findings: Vec::new(),
             totals: Totals::default(),
             remembered: false,
+            left_out: Vec::new(),
             code_repos: Vec::new(),
         };
         let mut report = draft.conclude(&Policy::default());

@@ -78,6 +78,24 @@ fn get_verify_and_plan_write_a_page_with_a_row_for_each_repo() {
     assert_eq!(value["plans"][0]["repo"], "org/good");
 }
 
+/// A twin: what was all taken has no such heading.
+#[test]
+fn a_run_says_on_its_page_and_in_its_json_what_it_left_out_and_how_to_take_it() {
+    let two = Repo::new("org/two")
+        .file("config.json", "{}")
+        .lfs("model.safetensors", safetensors("w", 64))
+        .lfs("flax_model.msgpack", "x".repeat(3000));
+    let machine = Machine::new([good(), two]);
+    machine.hfget("org/two --report get.html").ends_with(0);
+    let page = read(&machine, "get.html");
+    assert!(page.contains("Left out") && page.contains("3.00 kB") && page.contains("(--only flax)"), "{page}");
+    let report = machine.hfget("org/two --json").ends_with(0).json();
+    let group = &report["reports"][0]["left_out"][0];
+    assert_eq!((&group["take"], &group["bytes"], &group["files"]), (&"--only flax".into(), &3000.into(), &1.into()));
+    machine.hfget("org/good --report good.html").ends_with(0);
+    assert!(!read(&machine, "good.html").contains("Left out"));
+}
+
 #[test]
 fn compare_writes_a_page_and_json() {
     let machine = machine();

@@ -2,6 +2,7 @@
 
 use hfget_core::finding::{Code, Finding, Origin, Severity};
 use hfget_core::report::{CompareReport, FileReport, PlanReport, Report, state};
+use hfget_core::select::LeftOut;
 use hfget_core::text::{bytes, group};
 
 use super::super::Words;
@@ -158,6 +159,7 @@ impl Row {
             row.facts.push(("Hashed on disk", bytes(totals.bytes_hashed)));
         }
         row.findings = told(&report.findings, words);
+        row.left_out = groups(&report.left_out);
         row.list = report.files.iter().map(file).collect();
         row
     }
@@ -183,12 +185,7 @@ impl Row {
                 .push(("Weights", format!("{scope}{}, {}", set.family, super::many(set.files.len() as u64, "file"))));
         }
         row.findings = told(&plan.selection.findings, words);
-        row.left_out = plan
-            .selection
-            .left_out
-            .iter()
-            .map(|group| (group.bytes, group.reason.to_string(), take_words(&group.take, "")))
-            .collect();
+        row.left_out = groups(&plan.selection.left_out);
         row.list = plan
             .plan
             .items
@@ -242,6 +239,10 @@ impl Row {
 /// Findings, each with what can be done about it.
 fn told(findings: &[Finding], words: &Words<'_>) -> Vec<(Finding, Option<String>)> {
     findings.iter().map(|finding| (finding.clone(), finding.remedy.as_ref().map(words))).collect()
+}
+
+fn groups(left_out: &[LeftOut]) -> Vec<(u64, String, String)> {
+    left_out.iter().map(|group| (group.bytes, group.reason.to_string(), take_words(&group.take, ""))).collect()
 }
 
 fn file(file: &FileReport) -> (String, String, u64, String) {

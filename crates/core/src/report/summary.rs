@@ -5,8 +5,9 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use crate::finding::{Evidence, Finding, Origin, Policy, Proof, Severity, Verdict, Weights};
+use crate::finding::{Evidence, Finding, Origin, Policy, Proof, Severity, Take, Verdict, Weights};
 use crate::model::{CommitId, Digest, Family, Location, Purpose, RepoId, RepoPath, RepoType, Revision, WeightSet};
+use crate::select::LeftOut;
 
 /// What became of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -159,6 +160,8 @@ pub struct Report {
     pub totals: Totals,
     /// Nothing was fetched and no content was read: an earlier run verified all of it.
     pub already_verified: bool,
+    /// Files of the repo that were not selected, in groups, largest first. Empty where the repo's listing is not known.
+    pub left_out: Vec<LeftOut>,
     /// Repos that have code of the model; they are repos of their own, and nothing here is about them.
     pub code_repos: Vec<RepoId>,
 }
@@ -186,6 +189,8 @@ pub struct Draft {
     pub totals: Totals,
     /// The check of contents is that of an earlier run.
     pub remembered: bool,
+    /// Files of the repo that were not selected.
+    pub left_out: Vec<LeftOut>,
     /// Repos that have code of the model.
     pub code_repos: Vec<RepoId>,
 }
@@ -237,6 +242,7 @@ impl Draft {
             totals: Totals { files: files.len(), bytes, digests, ..self.totals },
             files,
             already_verified: self.remembered && nothing_done && verdict.is_verified(),
+            left_out: self.left_out,
             code_repos: self.code_repos,
             findings: self.findings,
         }
@@ -247,6 +253,29 @@ impl Report {
     /// Whether every file is proven to be right, and nothing is wrong.
     pub fn is_verified(&self) -> bool {
         self.verdict.is_verified()
+    }
+}
+
+/// A group of files that were not selected, without their names: `plan` gives these.
+#[derive(Serialize)]
+struct Group<'a> {
+    reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<Family>,
+    change: &'a Take,
+    bytes: u64,
+    files: usize,
+}
+
+impl<'a> From<&'a LeftOut> for Group<'a> {
+    fn from(group: &'a LeftOut) -> Self {
+        Group {
+            reason: group.reason.to_string(),
+            family: group.family,
+            change: &group.take,
+            bytes: group.bytes,
+            files: group.paths.len(),
+        }
     }
 }
 
@@ -271,6 +300,8 @@ impl Serialize for Report {
             weights: &'a [WeightsReport],
             totals: Totals,
             findings: &'a [Finding],
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            left_out: Vec<Group<'a>>,
             files: &'a [FileReport],
         }
         Wire {
@@ -286,6 +317,7 @@ impl Serialize for Report {
             weights: &self.weights,
             totals: self.totals,
             findings: &self.findings,
+            left_out: self.left_out.iter().map(Group::from).collect(),
             files: &self.files,
         }
         .serialize(s)

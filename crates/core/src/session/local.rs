@@ -272,6 +272,7 @@ pub(super) fn folder_draft(
         },
         findings,
         remembered: false,
+        left_out: Vec::new(),
         code_repos: selection.code_repos.clone(),
     }
 }
