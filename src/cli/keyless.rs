@@ -13,14 +13,18 @@ use crate::render::remedies::words;
 pub(super) fn job_token(hub: &mut HubConfig, screen: &Screen) -> Result<(), ExitCode> {
     let token = Keyless::from_env(|name| std::env::var_os(name)).and_then(|job| match job {
         // Whoever asks for a session has a runtime, with more than one thread.
-        Some(job) => block_in_place(|| Handle::current().block_on(job.exchange(hub))).map(Some),
+        Some(job) => block_in_place(|| Handle::current().block_on(job.exchange(hub))).map(|given| Some((job, given))),
         None => Ok(None),
     });
     match token {
-        Ok(token) => {
-            hub.token = token.or(hub.token.take());
+        Ok(Some((job, given))) => {
+            hub.token = Some(given.token.clone());
+            let hub = hub.clone();
+            // It ends with the run.
+            Handle::current().spawn(async move { job.keep(&hub, given).await });
             Ok(())
         }
+        Ok(None) => Ok(()),
         Err(error) => {
             screen.fail("", &error, error.remedy().as_ref().map(words).as_deref());
             Err(error.kind().into())

@@ -1,6 +1,8 @@
 //! The token goes to the endpoint that the user configured and to nobody else, and is shown nowhere.
 
-use hfget_loopback_hub::{Access, Fault, Hub, JOB, Kind, Place, RESOURCE, TOKEN};
+use std::time::Duration;
+
+use hfget_loopback_hub::{Access, Fault, Hub, JOB, Kind, Options, Place, RESOURCE, TOKEN};
 
 use super::support::{Machine, Run, one_file};
 
@@ -276,6 +278,27 @@ fn credentials_that_are_not_read_are_named() {
     assert!(run("org/one --mirror s3://bucket/x", &keys[..1]).contains(said));
     assert!(!run("org/one --mirror s3://bucket/x", &keys).contains(said));
     assert!(!run("org/one", &keys[..1]).contains(said));
+}
+
+/// A run that goes on for longer than its token is good asks for the next one in time.
+#[test]
+fn the_token_of_a_job_is_renewed_while_the_run_goes_on() {
+    let names = ["a.txt", "b.txt", "c.txt", "d.txt", "e.txt", "f.txt"];
+    let repo = names.iter().fold(one_file(64), |repo, name| repo.lfs(name, name.repeat(8_000)));
+    let renewed = |job_token_for: u64| {
+        let options = Options { job_token_for: Duration::from_secs(job_token_for), ..Options::default() };
+        let machine = Machine::on(Hub::with(options, [repo.clone().access(Access::Gated)]));
+        let mut command = machine.command();
+        command.args(["org/one", "--all", "--max-workers", "1", "--limit-rate", "60kB", "-v"]);
+        command.envs([("HF_OIDC_RESOURCE", RESOURCE), ("HF_OIDC_ID_TOKEN", JOB)]);
+        let run = Run::from(command.output().unwrap()).ends_with(0);
+        assert!(!run.err.contains(TOKEN) && !run.err.contains(JOB), "{}", run.err);
+        (machine.hub.requests().iter().filter(|r| r.path == "/oauth/token").count(), run)
+    };
+    let (asked, run) = renewed(301);
+    assert!(asked >= 3 && run.err.contains("the token of this job was renewed"), "{asked}: {}", run.err);
+    let (asked, _) = renewed(3600);
+    assert_eq!(asked, 1, "a token that is good is not renewed");
 }
 
 /// A CI job without a token gets one for the repo that trusts it, or is told why not; it never gets another one.

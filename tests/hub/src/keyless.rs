@@ -5,7 +5,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::api::{refuse, reply};
-use crate::server::TOKEN;
+use crate::server::Shared;
 
 /// What proves which job it is.
 pub const JOB: &str = "id-token-of-this-job";
@@ -14,7 +14,7 @@ pub const RESOURCE: &str = "org/trusting";
 /// What the CI system's server asks for.
 const REQUEST: &str = "Bearer request-token";
 
-pub(crate) fn serve(uri: &Uri, headers: &HeaderMap, body: &str) -> Option<Response> {
+pub(crate) fn serve(shared: &Shared, uri: &Uri, headers: &HeaderMap, body: &str) -> Option<Response> {
     match uri.path() {
         "/ci/id-token" => {
             let known = headers.get("authorization").is_some_and(|value| value == REQUEST);
@@ -27,7 +27,8 @@ pub(crate) fn serve(uri: &Uri, headers: &HeaderMap, body: &str) -> Option<Respon
                 && asked["subject_token_type"] == "urn:ietf:params:oauth:token-type:id_token";
             let trusted = asked["subject_token"] == JOB && asked["resource"] == RESOURCE;
             Some(if grant && trusted {
-                reply(&json!({ "access_token": TOKEN, "token_type": "bearer", "expires_in": 3600 }))
+                let (token, seconds) = (shared.give_token(), shared.options.job_token_for.as_secs());
+                reply(&json!({ "access_token": token, "token_type": "bearer", "expires_in": seconds }))
             } else {
                 refuse(400, "", &format!("{} does not trust {}", asked["resource"], asked["subject_token"]))
             })

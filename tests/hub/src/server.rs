@@ -1,7 +1,7 @@
 //! The listeners, their state and the log of requests.
 
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ use crate::{api, keyless, resolve};
 
 /// The one token that is good.
 pub const TOKEN: &str = "hf_loopback_token";
+/// How long tokens usually are good.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Where the CDN listens: another host than the Hub.
 const CDN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -44,6 +46,9 @@ pub struct Options {
     pub requests_a_second: Option<u32>,
     /// What it is a dialect of the Hub's.
     pub dialect: Dialect,
+    /// How long it says that the token of a CI job is good. If that is less than an hour, it gives another one each time
+    /// and takes the last two.
+    pub job_token_for: Duration,
     /// The server that has the bytes of files that are [`crate::Repo::elsewhere`].
     pub byte_host: String,
     /// The CAS that has the bytes of files that are [`crate::Repo::xet_at`]; without one the Hub gives no
@@ -63,6 +68,7 @@ impl Default for Options {
             tls: None,
             requests_a_second: None,
             dialect: Dialect::default(),
+            job_token_for: HOUR,
             byte_host: String::new(),
             cas: None,
         }
@@ -148,6 +154,8 @@ pub(crate) struct Shared {
     pub pem: Option<String>,
     /// Nobody answers.
     pub down: AtomicBool,
+    /// Tokens that were given to CI jobs.
+    given: AtomicU32,
     /// The second that is counted, and the requests of it.
     window: Mutex<(Option<Instant>, u32)>,
 }
@@ -157,6 +165,19 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    /// A token for a CI job: [`TOKEN`], and the next one each time where tokens end soon.
+    pub fn give_token(&self) -> String {
+        let number = if self.options.job_token_for < HOUR { self.given.fetch_add(1, Ordering::Relaxed) } else { 0 };
+        if number == 0 { TOKEN.to_owned() } else { format!("{TOKEN}_{number}") }
+    }
+
+    /// Whether a header has a token that is good.
+    pub fn knows(&self, authorization: &str) -> bool {
+        let last = self.given.load(Ordering::Relaxed).saturating_sub(1);
+        let of = |number: u32| if number == 0 { TOKEN.to_owned() } else { format!("{TOKEN}_{number}") };
+        [last, last.saturating_sub(1)].iter().any(|number| authorization == format!("Bearer {}", of(*number)))
+    }
+
     /// The fault that hits this request, if any; uses up one of its times.
     pub fn fault(&self, place: Place, path: &str) -> Option<Kind> {
         self.fault_from(place, path, 0)
@@ -217,6 +238,7 @@ impl Hub {
                     cdn: url(&cdn, secure_cdn),
                     pem: identity.as_ref().map(|identity| identity.pem.clone()),
                     down: AtomicBool::new(false),
+                    given: AtomicU32::new(0),
                     window: Mutex::default(),
                 });
                 let _ = ready.send(Arc::clone(&shared));
@@ -391,7 +413,7 @@ async fn serve_hub(
     if dialect.bytes_only && uri.path().starts_with("/api/") {
         return api::with_status(404, &[]);
     }
-    if let Some(answer) = keyless::serve(&uri, &headers, &body) {
+    if let Some(answer) = keyless::serve(&shared, &uri, &headers, &body) {
         return answer;
     }
     if uri.path().starts_with("/plain/") {

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use reqwest::header::HeaderValue;
 use url::Url;
@@ -15,9 +16,9 @@ use crate::text::{innermost, keep_secret, printable};
 /// The public Hub.
 pub const PUBLIC_ENDPOINT: &str = "https://huggingface.co";
 
-/// An access token. It prints as `***`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(HeaderValue);
+/// An access token. It prints as `***`. Its clones are renewed with it.
+#[derive(Clone)]
+pub struct Token(Arc<RwLock<HeaderValue>>);
 
 impl Token {
     /// Checks that the text can stand in a header, and hides it from now on in everything that is shown.
@@ -26,14 +27,28 @@ impl Token {
         keep_secret(text);
         let mut value = HeaderValue::from_str(&format!("Bearer {text}")).map_err(|_| ConfigError::Token)?;
         value.set_sensitive(true);
-        Ok(Token(value))
+        Ok(Token(Arc::new(RwLock::new(value))))
     }
 
     /// The `Authorization` header's value, marked sensitive.
     pub(super) fn header(&self) -> HeaderValue {
-        self.0.clone()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on it is the same as `other`, for everybody who has it.
+    pub(super) fn renew(&self, other: &Token) {
+        let new = other.header();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 }
+
+impl PartialEq for Token {
+    fn eq(&self, other: &Self) -> bool {
+        self.header() == other.header()
+    }
+}
+
+impl Eq for Token {}
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tracing::info;
 use url::Url;
 
 use super::clients::Clients;
@@ -17,6 +18,14 @@ use crate::text::{innermost, keep_secret, printable};
 const LIMIT: usize = 64 << 10;
 /// Requests before a server that does not answer is given up.
 const TRIES: u32 = 3;
+/// How long a token is good whose answer does not say so.
+const HOUR: Duration = Duration::from_hours(1);
+/// So long before its end a token is renewed.
+const RENEW_BEFORE: Duration = Duration::from_mins(5);
+/// The least time between two tokens.
+const AGAIN: Duration = Duration::from_secs(1);
+/// When a renewal that failed is tried again.
+const AGAIN_AFTER_FAILURE: Duration = Duration::from_secs(30);
 
 /// How the job proves who it is.
 #[derive(Clone)]
@@ -98,10 +107,21 @@ impl KeylessError {
     }
 }
 
+/// A token that an endpoint gave.
+#[derive(Debug, Clone)]
+pub struct JobToken {
+    /// The token.
+    pub token: Token,
+    /// How long it is good from when it was given.
+    pub lasts: Duration,
+}
+
 #[derive(Deserialize)]
 struct Answer {
     /// The endpoint's.
     access_token: Option<String>,
+    /// Seconds.
+    expires_in: Option<u64>,
     /// GitHub's.
     value: Option<String>,
 }
@@ -129,8 +149,28 @@ impl Keyless {
         Ok(Some(Keyless { resource: resource.trim().to_owned(), proof }))
     }
 
-    /// The token that the endpoint gives; it is good for an hour.
-    pub async fn exchange(&self, config: &HubConfig) -> Result<Token, KeylessError> {
+    /// Renews a token in time, for as long as it is polled: five minutes before its end, as `huggingface_hub` does. A
+    /// token that cannot be renewed stays, and it is tried again: whether the run still needs it is seen by its requests.
+    pub async fn keep(&self, config: &HubConfig, mut given: JobToken) {
+        let token = given.token.clone();
+        loop {
+            tokio::time::sleep(given.lasts.saturating_sub(RENEW_BEFORE).max(AGAIN)).await;
+            match self.exchange(config).await {
+                Ok(next) => {
+                    token.renew(&next.token);
+                    info!(lasts = ?next.lasts, "the token of this job was renewed");
+                    given = next;
+                }
+                Err(error) => {
+                    info!(%error, "the token of this job could not be renewed");
+                    given.lasts = RENEW_BEFORE + AGAIN_AFTER_FAILURE;
+                }
+            }
+        }
+    }
+
+    /// The token that the endpoint gives, which is usually good for an hour.
+    pub async fn exchange(&self, config: &HubConfig) -> Result<JobToken, KeylessError> {
         let client = Clients::new(config)?.api;
         let endpoint = config.endpoint.as_str().trim_end_matches('/');
         let id = match &self.proof {
@@ -162,7 +202,8 @@ impl Keyless {
         let shown = ShownUrl::from(&url);
         let no_token = |why: &str| KeylessError::Failed { url: shown.clone(), why: why.to_owned() };
         let token = answer.access_token.ok_or_else(|| no_token("the answer has no token in it"))?;
-        Token::new(&token).map_err(|_| no_token("the token in the answer cannot be sent in a header"))
+        let token = Token::new(&token).map_err(|_| no_token("the token in the answer cannot be sent in a header"))?;
+        Ok(JobToken { token, lasts: answer.expires_in.map_or(HOUR, Duration::from_secs) })
     }
 }
 

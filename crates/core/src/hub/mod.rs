@@ -31,7 +31,7 @@ pub use config::{ConfigError, HubConfig, PUBLIC_ENDPOINT, Token, Transport, With
 pub(crate) use environment::endpoint_of;
 pub use environment::{cache_dir, is_truthy, records_dir};
 pub use error::{HubError, ShownUrl};
-pub use keyless::{Keyless, KeylessError};
+pub use keyless::{JobToken, Keyless, KeylessError};
 pub use open::Remote;
 pub(crate) use probe::{Answer, Ask, Hosts, Stop};
 pub(crate) use retry::Next;
