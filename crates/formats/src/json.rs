@@ -1,5 +1,5 @@
-//! JSON as Python reads it: with `NaN`, `Infinity`, numbers beyond a double and lone surrogates. Which documents are
-//! read, and what for, is decided elsewhere.
+//! JSON as Python reads it: with `NaN`, `Infinity`, numbers beyond a double and lone surrogates. Callers decide
+//! which documents are read, and what for.
 
 use std::borrow::Cow;
 
@@ -8,11 +8,11 @@ use serde_json::Value;
 /// A document of more values than this is not read: each takes some 32 bytes in memory, of two bytes in the file.
 const VALUES: usize = 8 << 20;
 
-/// Reads a document. Constants and numbers that JSON does not have become null, a lone surrogate U+FFFD; of a key that
-/// occurs twice the last counts.
+/// Reads a document. Constants and numbers that JSON does not have become null, a lone surrogate becomes U+FFFD. If a
+/// key occurs twice, the last one counts.
 ///
 /// # Errors
-/// The parser's complaint, about what Python's parser refuses too.
+/// The parser's complaint, if Python's parser would refuse the document too.
 pub fn read(bytes: &[u8]) -> Result<Value, String> {
     let (text, values) = walk(bytes);
     if values > VALUES {
@@ -21,16 +21,16 @@ pub fn read(bytes: &[u8]) -> Result<Value, String> {
     serde_json::from_slice(&text).map_err(|error| error.to_string())
 }
 
-/// The same document for a parser of plain JSON: without what only Python reads, as [`read`] replaces it. For readers
-/// that keep less than every value.
+/// The same document for a parser of plain JSON: the parts that only Python reads are replaced as [`read`] does it.
+/// For readers that do not keep every value.
 pub fn strict(bytes: &[u8]) -> Cow<'_, [u8]> {
     walk(bytes).0
 }
 
-/// The document without what only Python reads, and at most how many values it holds.
+/// The document without the parts that only Python reads, and an upper bound of its number of values.
 fn walk(bytes: &[u8]) -> (Cow<'_, [u8]>, usize) {
     let mut out: Option<Vec<u8>> = None;
-    // What comes before is in `out` already.
+    // The bytes before this place are in `out` already.
     let mut copied = 0;
     let mut values = 0usize;
     let mut at = 0;

@@ -1,5 +1,6 @@
 //! Weight formats of machine learning, read from untrusted bytes: safetensors, PyTorch, TorchScript, GGUF, ONNX,
-//! TensorFlow, Keras and Flax. Nothing in a file is executed, and no length in it is believed before the bytes are there.
+//! TensorFlow, Keras and Flax. Nothing in a file is executed, and no length in it is used before the reader has checked
+//! that the file has the bytes.
 //!
 //! Each reader takes anything that can be read and sought, and gives the tensors' table with the [`Problem`]s that it
 //! found. There is no network, no disk and no command line here: the caller opens files.
@@ -16,7 +17,7 @@
 //! assert!(problems.is_empty());
 //! assert_eq!(&*table.tensors[0].name, "w");
 //!
-//! // A byte less, and the last tensor is not all there.
+//! // With one byte less, the last tensor is not complete.
 //! let cut = Cursor::new(&file[..file.len() - 1]);
 //! let (_, problems) = hfget_formats::safetensors::read(cut, length - 1, "model.safetensors");
 //! assert_eq!(problems[0].kind, hfget_formats::ProblemKind::TensorOutOfBounds);

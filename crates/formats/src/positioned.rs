@@ -1,9 +1,9 @@
-//! A place in a file of known length: reads that never pass an end, and skips that cost nothing. What
-//! the bytes mean is decided by each format's reader.
+//! A place in a file of known length: reads that never pass an end, and skips that cost nothing. Each
+//! format's reader decides what the bytes mean.
 
 use std::io::{BufRead as _, BufReader, Read, Seek, SeekFrom};
 
-/// Bytes kept around the place; most headers are read in one go.
+/// Bytes of the read buffer; most headers are read in one go.
 const BUFFER: usize = 64 << 10;
 
 /// Reads forward from a place, and jumps.
@@ -17,7 +17,7 @@ pub(super) struct Positioned<R> {
 impl<R: Read + Seek> Positioned<R> {
     /// `file` is at its start and has `length` bytes.
     pub fn new(file: R, length: u64) -> Self {
-        // Messages in memory are many and small.
+        // Messages in memory are many and small, so their buffers must be small too.
         let capacity = usize::try_from(length).unwrap_or(BUFFER).clamp(1, BUFFER);
         Positioned { inner: BufReader::with_capacity(capacity, file), at: 0, end: length }
     }
@@ -30,7 +30,7 @@ impl<R: Read + Seek> Positioned<R> {
         self.end.saturating_sub(self.at)
     }
 
-    /// Whether `bytes` more are there.
+    /// Checks that `bytes` more bytes are there.
     pub fn room(&self, bytes: u64) -> Result<(), String> {
         if bytes <= self.left() {
             return Ok(());
@@ -63,7 +63,7 @@ impl<R: Read + Seek> Positioned<R> {
         self.bytes::<1>().map(|[byte]| byte)
     }
 
-    /// `length` bytes, of which the caller says that they are few; checked to be there before any memory is taken.
+    /// Reads `length` bytes, which the caller knows to be few; checks that they are there before it takes memory.
     pub fn few(&mut self, length: u64) -> Result<Vec<u8>, String> {
         self.room(length)?;
         let mut bytes = vec![0; usize::try_from(length).map_err(|e| e.to_string())?];
@@ -92,7 +92,7 @@ impl<R: Read + Seek> Positioned<R> {
         self.to(self.at + bytes)
     }
 
-    /// Goes to a place, forward or back; behind the end nothing can be read.
+    /// Goes to a place, forward or back; nothing can be read behind the end.
     pub fn to(&mut self, at: u64) -> Result<(), String> {
         let by = i128::from(at) - i128::from(self.at);
         let moved = match i64::try_from(by) {

@@ -1,5 +1,5 @@
-//! What a reader found in a file: a kind, the file, and a sentence with the figures. What follows from it is for the
-//! caller to decide.
+//! A problem that a reader found in a file: a kind, the file, and a sentence with the figures. The caller decides
+//! what follows from it.
 
 macro_rules! kinds {
     ($($(#[$doc:meta])+ $name:ident, $severity:ident;)+) => {
@@ -24,23 +24,23 @@ macro_rules! kinds {
 kinds! {
     /// A file's length is not what the format says.
     SizeMismatch, Error;
-    /// A checksum that the format keeps is not that of the bytes.
+    /// A checksum that the format keeps does not match the bytes.
     ChecksumMismatch, Error;
     /// A file that another one names is not there, or cannot be read.
     FileMissing, Error;
     /// An index names a shard that is not there.
     ShardMissing, Error;
-    /// An index names a tensor that no file holds.
+    /// An index names a tensor that no file contains.
     TensorMissing, Error;
     /// A tensor is in another shard than the index says.
     TensorMisplaced, Error;
-    /// A shard holds a tensor that the index does not name.
+    /// A shard contains a tensor that the index does not name.
     TensorUnindexed, Warning;
-    /// One file, or two of a set, hold two tensors of the same name.
+    /// One file, or two files of a set, contain two tensors of the same name.
     TensorDuplicate, Error;
-    /// The index's `total_size` is not the tensors' bytes.
+    /// The index's `total_size` is not the sum of the tensors' bytes.
     TotalSizeMismatch, Warning;
-    /// A file that names a checkpoint names none.
+    /// A file that should name a checkpoint names none.
     IndexInvalid, Error;
     /// The header breaks the format's rules.
     HeaderInvalid, Error;
@@ -82,15 +82,15 @@ kinds! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Worth knowing; changes nothing.
+    /// Worth knowing; it changes nothing.
     Note,
     /// Loaders cope, but somebody should look.
     Warning,
-    /// What is there is not right.
+    /// The content is wrong.
     Error,
 }
 
-/// Something in a file that is not as it should be.
+/// Something that is wrong in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
@@ -103,13 +103,13 @@ pub struct Problem {
     /// What is wrong, with the figures. One sentence without the file's name; it may quote the file, so escape it
     /// before a terminal sees it.
     pub message: String,
-    /// The byte of the file that it is at, where there is one.
+    /// The place in the file, in bytes from its start, if the problem has one.
     pub at: Option<u64>,
-    /// The tensor that it is about, as the file names it, where it is about one.
+    /// The tensor that the problem is about, as the file names it, if it is about one.
     pub tensor: Option<Box<str>>,
 }
 
-/// Bytes of a tensor's name that a problem keeps: hostile files have names of megabytes.
+/// The most bytes of a tensor's name that a problem keeps: hostile files have names of megabytes.
 const NAME: usize = 1 << 10;
 
 impl Problem {
@@ -119,21 +119,21 @@ impl Problem {
         Problem { kind, severity, file, message: message.into(), at: None, tensor: None }
     }
 
-    /// At this byte of the file.
+    /// Adds the place in the file, in bytes from its start.
     #[must_use]
     pub fn at(mut self, at: u64) -> Self {
         self.at = Some(at);
         self
     }
 
-    /// About this tensor. A name that no model has, by its length, is left out.
+    /// Adds the tensor. A name that is longer than any model's is left out.
     #[must_use]
     pub fn tensor(mut self, name: &str) -> Self {
         self.tensor = (name.len() <= NAME).then(|| name.into());
         self
     }
 
-    /// With another severity than the kind's usual one.
+    /// Replaces the kind's usual severity.
     #[must_use]
     pub fn severity(mut self, severity: Severity) -> Self {
         self.severity = severity;

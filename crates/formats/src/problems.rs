@@ -5,12 +5,12 @@ use std::fmt;
 
 use crate::problem::{Problem, ProblemKind, Severity};
 
-/// Problems of one kind on one file before the rest is only counted.
+/// How many problems of one kind on one file are kept; the rest is counted.
 pub(crate) const LISTED: usize = 20;
-/// Characters of a file's own text that a problem quotes.
+/// The most characters of a file's own text that a problem quotes.
 const QUOTED: usize = 120;
 
-/// Collects problems; of each kind on each file the first 20 are kept and the rest counted.
+/// Collects problems; the first 20 of each kind on each file are kept, and the rest is counted.
 #[derive(Default)]
 pub struct Problems {
     counts: BTreeMap<ProblemKind, BTreeMap<String, (usize, Severity)>>,
@@ -32,7 +32,7 @@ impl Problems {
         self.found.push(problem);
     }
 
-    /// All that were kept, and a line for each kind of which some were only counted.
+    /// All problems that were kept, and a line for each kind of which some were only counted.
     pub fn into_vec(mut self) -> Vec<Problem> {
         for (kind, files) in self.counts {
             for (file, (count, severity)) in files {
@@ -52,7 +52,7 @@ impl Extend<Problem> for Problems {
     }
 }
 
-/// A name out of an untrusted file, quoted and cut.
+/// A name from an untrusted file, quoted and cut.
 pub struct Quote<'a>(pub &'a str);
 
 impl fmt::Display for Quote<'_> {
@@ -64,12 +64,12 @@ impl fmt::Display for Quote<'_> {
     }
 }
 
-/// A text out of an untrusted file, cut and not quoted.
+/// A text from an untrusted file, cut and not quoted.
 pub(crate) fn cut(text: &str) -> &str {
     text.char_indices().nth(QUOTED).map_or(text, |(end, _)| &text[..end])
 }
 
-/// A shape out of an untrusted file, cut.
+/// A shape from an untrusted file, cut.
 pub(crate) struct Shape<'a>(pub &'a [u64]);
 
 impl fmt::Display for Shape<'_> {
@@ -84,7 +84,7 @@ impl fmt::Display for Shape<'_> {
 /// A parser's complaint, which may quote the file: cut.
 pub fn complaint(error: &impl fmt::Display) -> String {
     let text = error.to_string();
-    // The end says where in the file it is.
+    // The end of the complaint says where in the file the error is.
     match (text.char_indices().nth(200), text.char_indices().rev().nth(60)) {
         (Some((head, _)), Some((tail, _))) if head < tail => format!("{}...{}", &text[..head], &text[tail..]),
         _ => text,

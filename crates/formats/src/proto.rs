@@ -1,5 +1,5 @@
 //! The protobuf wire format over any bytes of known length: tags, varints, and fields within their
-//! message. Which message is which is known to the formats' readers.
+//! message. The formats' readers know which message is which.
 
 use std::io::{Read, Seek};
 
@@ -15,7 +15,8 @@ pub(super) enum Value {
     Bytes(u64, u64),
 }
 
-/// Reads messages through a [`Positioned`], which is left anywhere; groups, gone from protobuf long ago, are refused.
+/// Reads messages through a [`Positioned`], and leaves it at any place. Groups, which protobuf dropped long ago, are
+/// refused.
 pub(super) struct FieldReader<R> {
     place: Positioned<R>,
 }
@@ -25,8 +26,8 @@ impl<R: Read + Seek> FieldReader<R> {
         FieldReader { place: Positioned::new(file, length) }
     }
 
-    /// Calls `each` for every field between two places, with its number. `each` may read within the
-    /// value it is given, and nest calls of this function as deep as it likes.
+    /// Calls `each` for every field between two places, with the field's number. `each` may read
+    /// within the value that it is given, and nest calls of this function as deep as it likes.
     pub fn fields<E: From<String>>(
         &mut self,
         (start, end): (u64, u64),
@@ -41,8 +42,8 @@ impl<R: Read + Seek> FieldReader<R> {
         Ok(())
     }
 
-    /// The field that stands here in a message that ends at `end`, or `None` at its end. A value that has
-    /// not been read starts here.
+    /// The next field of a message that ends at `end`, or `None` at its end. A value that has not been
+    /// read starts here.
     pub fn field(&mut self, end: u64) -> Result<Option<(u64, Value)>, String> {
         let from = self.place.at();
         if from >= end {
@@ -78,12 +79,12 @@ impl<R: Read + Seek> FieldReader<R> {
         self.place.at()
     }
 
-    /// Passes what lies before `at`.
+    /// Skips the bytes before `at`.
     pub fn to(&mut self, at: u64) -> Result<(), String> {
         self.place.to(at)
     }
 
-    /// How many varints lie between here and `end`, which are passed.
+    /// Skips the varints between here and `end`, and counts them.
     pub fn count(&mut self, end: u64) -> Result<u64, String> {
         let (mut count, mut open) = (0, false);
         self.place.scan(end, &mut |bytes| {

@@ -1,5 +1,5 @@
-//! The one table of formats: which file is which, and who reads it. A new format is a module and a row. Which files make
-//! up a model, and which of them a loader takes, is decided elsewhere.
+//! The one table of formats: which file is which, and who reads it. A new format is a module and a row. The files that
+//! make up a model, and those of them that a loader takes, are decided elsewhere.
 
 use std::io::{self, Read, Seek};
 
@@ -31,7 +31,7 @@ pub enum Format {
     Hdf5,
 }
 
-/// What is known of a format beside its reader.
+/// The facts about a format, other than its reader.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
     /// The format.
@@ -40,7 +40,7 @@ pub struct Row {
     pub name: &'static str,
     /// The endings that belong to it and to no other.
     pub endings: &'static [&'static str],
-    /// Whether a file that starts with these bytes is of this format; `None` where the first bytes do not tell.
+    /// Whether a file that starts with these bytes is of this format; `None` if the first bytes do not tell.
     pub magic: Option<fn(&[u8]) -> bool>,
     /// Whether it lists its tensors.
     pub table: bool,
@@ -50,7 +50,7 @@ pub struct Row {
     pub set: bool,
 }
 
-/// Every format. Where two claim a name, the first does.
+/// Every format. If two claim a name, the first one has it.
 pub const FORMATS: &[Row] = &[
     Row {
         format: Format::Safetensors,
@@ -134,24 +134,24 @@ fn is_torch(head: &[u8]) -> bool {
     head.starts_with(b"PK\x03\x04") || pickle || head.get(257..262) == Some(b"ustar")
 }
 
-/// The format that a name promises, where the name alone tells.
+/// The format that a name promises, if the name alone tells.
 #[must_use]
 pub fn by_name(name: &str) -> Option<Format> {
     let name = crate::set::file_name(name).to_ascii_lowercase();
     let ends = |ending: &str| name.strip_suffix(ending).is_some_and(|stem| stem.len() > 1 && stem.ends_with('.'));
-    // `model.pth.tar` is no tar archive of files, and `model.ckpt.index` no index of another kind.
+    // `model.pth.tar` is not a tar archive of files, and `model.ckpt.index` is not an index of another kind.
     let row = FORMATS.iter().find(|row| row.endings.iter().any(|ending| ends(ending)));
     row.map(|row| row.format).or_else(|| index_of_checkpoint(&name).then_some(Format::TfCheckpoint))
 }
 
-/// `model.index`, `variables.index`: other files end so too.
+/// `model.index`, `variables.index`: other files have this ending too.
 fn index_of_checkpoint(name: &str) -> bool {
     let words = ["ckpt", "checkpoint", "model", "variables"];
     name.strip_suffix(".index").is_some_and(|stem| words.iter().any(|word| stem.contains(word)))
 }
 
-/// The format of a file by its name and its first bytes, at most [`HEAD`] of them. `.bin` is anybody's: such a file is
-/// PyTorch's by its bytes, or by a name that only PyTorch's loaders use.
+/// The format of a file by its name and its first bytes, at most [`HEAD`] of them. Many programs use `.bin`: such a
+/// file is PyTorch's by its bytes, or by a name that only PyTorch's loaders use.
 #[must_use]
 pub fn of(name: &str, head: &[u8]) -> Option<Format> {
     let told = FORMATS.iter().find(|row| row.magic.is_some_and(|is| is(head))).map(|row| row.format);
@@ -163,27 +163,27 @@ pub fn of(name: &str, head: &[u8]) -> Option<Format> {
     }
     let torchs =
         ["pytorch_model", "diffusion_pytorch_model", "adapter_model"].iter().any(|stem| file.starts_with(stem));
-    // What has nothing yet, or a pointer in its place, is what its name promises.
+    // A file that is still empty, or that a pointer replaces, has the format that its name promises.
     told.or_else(|| (torchs || head.is_empty()).then_some(Format::Torch))
 }
 
 impl Format {
-    /// Its row.
+    /// The format's row in [`FORMATS`].
     #[must_use]
     pub fn row(self) -> &'static Row {
         let same = |row: &&Row| match (row.format, self) {
             (Format::Graph(_), Format::Graph(_)) => true,
             (one, other) => one == other,
         };
-        // Every format has a row: a test holds that.
+        // Every format has a row; a test checks it.
         FORMATS.iter().find(same).unwrap_or(&FORMATS[0])
     }
 
-    /// Reads a file of `length` bytes. The table is `None` where the format has none, or where the file is of its kind
-    /// but older than what is read. The problems are about `name`.
+    /// Reads a file of `length` bytes. The table is `None` if the format has none, or if the file is of an older
+    /// version of the format than this reader reads. The problems are about `name`.
     ///
     /// # Errors
-    /// When the first bytes cannot be read.
+    /// If the first bytes cannot be read.
     pub fn read(
         self,
         mut file: impl Read + Seek,
@@ -192,7 +192,7 @@ impl Format {
     ) -> io::Result<(Option<TensorTable>, Vec<Problem>)> {
         let (table, problems) = match self {
             Format::Safetensors => safetensors::read(file, length, name),
-            // The first checkpoints of TensorFlow were called so too.
+            // TensorFlow's first checkpoints had such names too.
             Format::Torch
                 if name.to_ascii_lowercase().ends_with(".ckpt")
                     && tf_checkpoint::is_table(&mut file, length).unwrap_or(false) =>
@@ -204,7 +204,7 @@ impl Format {
                 let mut head = Vec::with_capacity(4);
                 file.by_ref().take(4).read_to_end(&mut head)?;
                 file.rewind()?;
-                // What was before GGUF has no table that is read here.
+                // The formats before GGUF have no table that is read here.
                 if gguf::OLD_MAGICS.iter().any(|magic| head == **magic) {
                     return Ok((None, Vec::new()));
                 }

@@ -15,12 +15,12 @@ use crate::problem::{Problem, ProblemKind};
 /// `MAX_HEADER_SIZE` of the reference implementation.
 pub const MAX_HEADER: u64 = 100_000_000;
 
-/// Dimensions of a tensor: the format has no limit, and all that load it have a lower one.
+/// Dimensions of a tensor: the format has no limit, and all its loaders have a lower one.
 const MAX_DIMS: usize = 1024;
-/// Pairs of `__metadata__` that are looked through for tensors which share their data; a writer notes some tens.
+/// Pairs of `__metadata__` that are looked through for tensors which share their data; a writer notes a few dozen.
 const MAX_PAIRS: usize = 1 << 16;
 
-/// Bits of an element of `dtype`, or `None` for one this version does not know.
+/// Bits of an element of `dtype`, or `None` if this version does not know the dtype.
 pub fn dtype_bits(dtype: &str) -> Option<u64> {
     Some(match dtype {
         "F4" => 4,
@@ -41,7 +41,7 @@ struct Info {
     data_offsets: (u64, u64),
 }
 
-/// A list of numbers; no memory is taken for more than are allowed.
+/// A list of numbers; no memory is taken for more numbers than are allowed.
 fn shape<'de, D: Deserializer<'de>>(d: D) -> Result<Box<[u64]>, D::Error> {
     struct Dimensions;
     impl<'de> Visitor<'de> for Dimensions {
@@ -130,7 +130,7 @@ impl<'de> Visitor<'de> for HeaderSeed {
 }
 
 /// Reads the header of a file of `length` bytes and checks it against the format and the length.
-/// The problems are about `path`; the table is empty when the header is no header.
+/// The problems are about `path`; the table is empty if the header cannot be parsed.
 pub fn read(mut file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Vec<Problem>) {
     let fail = |code, message: String| (TensorTable::default(), vec![Problem::new(code, path, message)]);
     let invalid = |message: String| fail(ProblemKind::HeaderInvalid, message);
@@ -158,7 +158,7 @@ pub fn read(mut file: impl Read + Seek, length: u64, path: &str) -> (TensorTable
         Err(error) => return invalid(format!("its header cannot be read: {error}")),
     }
     let header = parse(&text);
-    // A header may be 100 MB, and so may be what is made of it.
+    // A header may have 100 MB, and so may the values that are made from it.
     drop(text);
     match header {
         Ok(header) => check(header, length - 8 - header_length, 8 + header_length, path),

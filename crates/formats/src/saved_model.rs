@@ -1,7 +1,7 @@
 //! The graphs of TensorFlow, read from untrusted bytes: `saved_model.pb`, the `.meta` of a checkpoint, and
 //! the small protos beside them (`saved_model.proto`, `meta_graph.proto`, `graph.proto`). Messages are
-//! walked, not kept; the assets that a graph names are held against the files here. Variables are a
-//! checkpoint, and read where those are.
+//! walked, not kept; the assets that a graph names are compared with the files here. Variables are a
+//! checkpoint, and `tf_checkpoint` reads them.
 //!
 //! Memory: the names of assets ([`MAX_ASSETS`], [`MAX_NAMES`]). Time: each byte of a graph once, tensors in nodes skipped.
 
@@ -20,7 +20,7 @@ pub const MAX_NAMES: usize = 16 << 20;
 /// Bytes of an asset's name, and of the name of a node or its operation.
 const MAX_NAME: u64 = 1 << 16;
 
-/// Operations on files by any name. Those of checkpoints and vocabularies are not among them.
+/// Operations on files of any name. The operations of checkpoints and vocabularies are not among them.
 const FILE_ACCESS: &[&str] = &["ReadFile", "WriteFile"];
 
 /// Which message a file is.
@@ -34,7 +34,7 @@ pub enum Message {
     Other,
 }
 
-/// What a graph says that concerns other files.
+/// The parts of a graph that concern other files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Graph {
     /// Graphs in it.
@@ -94,7 +94,7 @@ fn expected(what: &str, number: u64) -> String {
     format!("field {number} of {what} is of another type than it should be")
 }
 
-/// Gives the schema version.
+/// Returns the schema version.
 fn saved_model<R: Read + Seek>(
     wire: &mut FieldReader<R>,
     span: Span,
@@ -130,7 +130,7 @@ fn meta_graph<R: Read + Seek>(wire: &mut FieldReader<R>, span: Span, graph: &mut
                 (1 | 2, _) => Err(expected("AssetFileDef", number)),
                 _ => Ok(()),
             })?;
-            // Two graphs of one model name the same.
+            // Two graphs of one model name the same assets, which count once.
             graph.names += if graph.assets.contains(&name) { 0 } else { name.len() };
             if graph.names > MAX_NAMES {
                 return Err(format!("the names of its assets have more than {MAX_NAMES} bytes together"));
@@ -142,7 +142,7 @@ fn meta_graph<R: Read + Seek>(wire: &mut FieldReader<R>, span: Span, graph: &mut
                 Ok(())
             }
         }
-        // The parts that are not read are messages all the same.
+        // The parts that are not read must still be messages.
         (1..=7, Value::Bytes(..)) => Ok(()),
         (1..=7, _) => Err(expected("MetaGraphDef", number)),
         _ => Ok(()),
@@ -189,8 +189,7 @@ fn library<R: Read + Seek>(wire: &mut FieldReader<R>, span: Span, graph: &mut Gr
     })
 }
 
-/// Every asset that a graph of the set names is here.
-/// `names`: the set's files.
+/// Checks that every asset that a graph of the set names is here. `names`: the set's files.
 pub fn check_set(names: &[&str], files: &dyn Files) -> Vec<Problem> {
     let mut problems = Problems::default();
     for &path in names.iter().filter(|name| file_name(name) == "saved_model.pb") {

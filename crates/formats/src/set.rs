@@ -1,5 +1,5 @@
-//! The files that a set's check may look at, by their names. Where they are, and which names are safe, is for the caller
-//! to say.
+//! The files that a set's check may look at, by their names. The caller decides where they are, and which names are
+//! safe.
 
 use std::io::{self, Read, Seek};
 
@@ -10,20 +10,20 @@ impl<T: Read + Seek + Send> ReadSeek for T {}
 
 /// Files of one repo. A name is relative, with `/` between its segments.
 pub trait Files {
-    /// Opens a file, and gives its length. `None`: it is not here.
+    /// Opens a file, and returns its length in bytes. `None`: it is not here.
     fn open(&self, name: &str) -> Option<io::Result<(Box<dyn ReadSeek>, u64)>>;
 
-    /// The length of a file. `None`: it is not here.
+    /// The length of a file in bytes. `None`: it is not here.
     fn length(&self, name: &str) -> Option<io::Result<u64>>;
 
-    /// The name of what a file in `folder` calls `name`.
+    /// The full name of the file that a file in `folder` calls `name`.
     ///
     /// # Errors
     /// Why the name is not safe to use.
     fn join(&self, folder: &str, name: &str) -> Result<String, &'static str>;
 }
 
-/// The last segment of a name.
+/// The last segment of a name, without its folders.
 pub(crate) fn file_name(name: &str) -> &str {
     name.rsplit_once('/').map_or(name, |(_, last)| last)
 }

@@ -1,4 +1,4 @@
-//! What every format has: named tensors.
+//! The content of every format: named tensors.
 
 use std::ops::Range;
 
@@ -11,12 +11,12 @@ pub struct Tensor {
     pub dtype: Box<str>,
     /// Its shape; empty for a scalar.
     pub shape: Box<[u64]>,
-    /// Its bytes in the file, where the format says.
+    /// The range of its bytes in the file, if the format states it.
     pub bytes: Option<Range<u64>>,
 }
 
 impl Tensor {
-    /// Elements, saturating.
+    /// The number of elements; `u64::MAX` on overflow.
     #[must_use]
     pub fn elements(&self) -> u64 {
         self.shape.iter().fold(1u64, |n, d| n.saturating_mul(*d))
@@ -26,7 +26,7 @@ impl Tensor {
 /// Every tensor of one weight file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TensorTable {
-    /// In the file's order.
+    /// The tensors, in the file's order.
     pub tensors: Vec<Tensor>,
     /// `(dropped, kept)`: names that the writer left out because they share another's storage.
     pub aliases: Vec<(Box<str>, Box<str>)>,

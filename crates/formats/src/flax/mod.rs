@@ -1,10 +1,10 @@
-//! Flax msgpack, read from untrusted bytes: one map of maps walked to the end of the file, and every
-//! array in it. The rules are those of `flax/serialization.py`: extension 1 is an array (a packed
-//! `(shape, dtype, bytes)`), 2 a complex number, 3 an array without dimensions.
+//! Flax msgpack, read from untrusted bytes: one map of maps, which is walked to the end of the file,
+//! with every array in it. The rules are those of `flax/serialization.py`: extension 1 is an array
+//! (a packed `(shape, dtype, bytes)`), 2 a complex number, 3 an array without dimensions.
 //!
 //! Memory: the names of tensors ([`MAX_TENSORS`], [`MAX_NAMES`]) and one frame for each of
 //! [`MAX_DEPTH`] maps; no value is kept. Time: in proportion to the number of values, which the
-//! file's length bounds; the bytes of arrays are passed over.
+//! file's length bounds; the bytes of arrays are skipped.
 
 mod msgpack;
 
@@ -23,12 +23,12 @@ pub const MAX_TENSORS: usize = 1 << 20;
 pub const MAX_NAMES: u64 = 256 << 20;
 /// Bytes of a key.
 pub const MAX_KEY: u64 = 1 << 16;
-/// Maps and arrays in one another.
+/// Levels of maps and arrays in one another.
 pub const MAX_DEPTH: usize = 128;
 /// Dimensions of an array (`NPY_MAXDIMS` is 64).
 const MAX_DIMS: usize = 64;
 
-/// Bytes of an element of a dtype by its numpy name; `None` for one this version does not know.
+/// Bytes of an element of a dtype by its numpy name; `None` if this version does not know the dtype.
 pub fn dtype_bytes(name: &str) -> Option<u64> {
     // `void16`, `bytes40`: their names count bits.
     for odd in ["void", "bytes", "str"] {
@@ -37,7 +37,7 @@ pub fn dtype_bytes(name: &str) -> Option<u64> {
         }
     }
     Some(match name {
-        // ml_dtypes keeps small ones in a byte each.
+        // ml_dtypes keeps each small element in a byte of its own.
         "bool" | "int8" | "uint8" | "int4" | "uint4" | "int2" | "uint2" | "float4_e2m1fn" | "float6_e2m3fn"
         | "float6_e3m2fn" | "float8_e3m4" | "float8_e4m3" | "float8_e4m3b11fnuz" | "float8_e4m3fn"
         | "float8_e4m3fnuz" | "float8_e5m2" | "float8_e5m2fnuz" | "float8_e8m0fnu" => 1,
@@ -86,24 +86,24 @@ struct Frame {
     is_map: bool,
     /// How many values have been read.
     read: u64,
-    /// The length of the name outside.
+    /// The length of the name that encloses this map or array.
     outer: usize,
-    /// The tensors read before it.
+    /// How many tensors were read before it.
     tensors: usize,
     /// It has the key that marks the parts of one large array.
     chunked: bool,
-    /// What it says of a shape, if it is one: `(dimension, length)`.
+    /// The shape that the map states, if it is one: `(dimension, length)`.
     dims: Vec<(u64, u64)>,
 }
 
 struct MsgpackWalk<'p, R> {
     place: Positioned<R>,
     path: &'p str,
-    /// Of the value that is being read.
+    /// The name of the value that is being read.
     name: String,
     frames: Vec<Frame>,
     table: TensorTable,
-    /// Bytes that further names may have.
+    /// How many bytes further names may take.
     names: u64,
     problems: Problems,
 }
@@ -174,7 +174,7 @@ impl<R: Read + Seek> MsgpackWalk<'_, R> {
         Ok(())
     }
 
-    /// Reads a key and puts it behind the name.
+    /// Reads a key and appends it to the name.
     fn key(&mut self) -> Result<(), Wrong> {
         let at = self.place.at();
         match token(&mut self.place).map_err(invalid)? {
@@ -194,7 +194,7 @@ impl<R: Read + Seek> MsgpackWalk<'_, R> {
         }
     }
 
-    /// Reads a value; `true` if it has values of its own, and the name stays.
+    /// Reads a value; `true` if it has values of its own, so that the name is still needed.
     fn value(&mut self, outer: usize) -> Result<bool, Wrong> {
         match token(&mut self.place).map_err(invalid)? {
             Token::Count(number) => {

@@ -1,17 +1,17 @@
-//! The markers of `MessagePack` (msgpack/spec.md): what stands at a place, and how long it says it is.
-//! Nothing is allocated by a length here; what values mean is decided by the caller.
+//! The markers of `MessagePack` (msgpack/spec.md): which value is at a place, and the length that it
+//! states. Nothing is allocated by a length here; the caller decides what values mean.
 
 use std::io::{Read, Seek};
 
 use crate::positioned::Positioned;
 
-/// What stands at a place. After a text, binary or extension its bytes follow; after an array or map its values.
+/// The value at a place. After a text, binary or extension its bytes follow; after an array or map its values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Token {
     /// A number that is whole and not negative.
     Count(u64),
     True,
-    /// Any other value without parts, which has been passed.
+    /// Any other value without parts. The reader has skipped it.
     Scalar,
     Text(u64),
     Binary(u64),

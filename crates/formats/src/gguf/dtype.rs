@@ -1,8 +1,8 @@
 //! The tensor types of ggml: names, and how many bytes a block of elements takes.
 
 /// `(name, elements of a block, bytes of a block)` of a ggml type (`enum ggml_type`, `type_traits` in
-/// ggml/src/ggml.c; `GGML_QUANT_SIZES` in gguf-py), or `None` for one this version does not know or
-/// that ggml has removed (4, 5, 31 to 33, 36 to 38).
+/// ggml/src/ggml.c; `GGML_QUANT_SIZES` in gguf-py), or `None` for a type that this version does not
+/// know or that ggml has removed (4, 5, 31 to 33, 36 to 38).
 pub(super) fn ggml_type(number: u32) -> Option<(&'static str, u64, u64)> {
     Some(match number {
         0 => ("F32", 1, 4),

@@ -1,9 +1,10 @@
-//! GGUF, read from untrusted bytes: the whole header, and where each tensor lies. The rules are
-//! llama.cpp's (ggml/src/gguf.cpp) and ggml's docs/gguf.md; a split set is held together in `split`.
+//! GGUF, read from untrusted bytes: the whole header, and where each tensor is. The rules are
+//! llama.cpp's (ggml/src/gguf.cpp) and ggml's docs/gguf.md; `split` checks the parts of a split set
+//! against each other.
 //!
-//! Memory: names of tensors ([`MAX_TENSORS`], [`MAX_NAMES`]) and keys ([`MAX_KEYS`]); no value but
-//! those of `general.alignment` and `split.*` is kept. Time: [`MAX_STRINGS`] strings of arrays, and
-//! less than the header otherwise.
+//! Memory: names of tensors ([`MAX_TENSORS`], [`MAX_NAMES`]) and keys ([`MAX_KEYS`]); of the
+//! values, only those of `general.alignment` and `split.*` are kept. Time: [`MAX_STRINGS`] strings
+//! of arrays, and less than the header otherwise.
 
 mod dtype;
 mod split;
@@ -30,16 +31,16 @@ pub const MAX_NAME: u64 = (1 << 16) - 1;
 pub const MAX_NAMES: u64 = 256 << 20;
 /// Elements of an array and bytes of a string (`GGUF_MAX_ARRAY_ELEMENTS`, `GGUF_MAX_STRING_LENGTH`).
 pub const MAX_LENGTH: u64 = 1 << 30;
-/// Strings and arrays in arrays, walked one by one, of one file.
+/// Strings and arrays in the arrays of one file, which are walked one by one.
 pub const MAX_STRINGS: u64 = 1 << 26;
-/// Arrays in arrays; llama.cpp refuses any.
+/// Levels of arrays in arrays; llama.cpp refuses any.
 const MAX_DEPTH: u32 = 4;
 /// `GGML_MAX_DIMS`.
 const MAX_DIMS: u32 = 4;
 /// `GGML_MAX_NAME`, with the nul at its end.
 const LLAMA_NAME: usize = 64;
 
-/// Magics of the formats before GGUF, as they lie in a file (`ggml`, `ggmf`, `ggjt`, `ggla` as
+/// Magics of the formats before GGUF, as they are in a file (`ggml`, `ggmf`, `ggjt`, `ggla` as
 /// little-endian numbers). Nothing more is read of them.
 pub const OLD_MAGICS: [&[u8; 4]; 4] = [b"lmgg", b"fmgg", b"tjgg", b"algg"];
 
@@ -65,7 +66,7 @@ pub struct Header {
     pub alignment: u64,
     /// Where the tensors' bytes start.
     pub data: u64,
-    /// What it says of its set.
+    /// What the file says about its set.
     pub split: Split,
     /// The tensors; shapes are in the file's order, the fastest dimension first.
     pub table: TensorTable,
@@ -77,7 +78,7 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Ve
     (header.table, problems)
 }
 
-/// The same with the rest of the header.
+/// Reads the same with the rest of the header.
 pub fn header(file: impl Read + Seek, length: u64, path: &str) -> (Header, Vec<Problem>) {
     let mut problems = Problems::default();
     let mut reader = GgufReader { place: Positioned::new(file, length), big: false, narrow: false };
@@ -91,7 +92,7 @@ pub fn header(file: impl Read + Seek, length: u64, path: &str) -> (Header, Vec<P
     (header, problems.into_vec())
 }
 
-/// A tensor as the header has it.
+/// A tensor as the header describes it.
 struct Info {
     name: Box<str>,
     shape: Box<[u64]>,
@@ -105,7 +106,7 @@ fn parse<R: Read + Seek>(reader: &mut GgufReader<R>, path: &str, problems: &mut 
         return Ok(Header::default());
     }
     let mut version = reader.u32()?;
-    // As llama.cpp tells: a version is small, so its zero half is the high one.
+    // llama.cpp uses the same rule: a version is small, so its zero half is the high one.
     if version.trailing_zeros() >= 16 && version != 0 {
         reader.big = true;
         version = version.swap_bytes();
@@ -193,7 +194,7 @@ fn info<R: Read + Seek>(reader: &mut GgufReader<R>, budget: &mut u64) -> Result<
     Ok(Info { name, shape: shape.into(), kind, offset })
 }
 
-/// Names, sizes and places of the tensors; fills in the table.
+/// Checks the names, sizes and places of the tensors, and fills in the table.
 fn check(header: &mut Header, infos: Vec<Info>, length: u64, path: &str, problems: &mut Problems) {
     let mut found =
         |kind, tensor: &str, message: String| problems.push(Problem::new(kind, path, message).tensor(tensor));
@@ -265,8 +266,8 @@ fn check(header: &mut Header, infos: Vec<Info>, length: u64, path: &str, problem
         .collect();
 }
 
-/// Each tensor starts where the padding of the one before it ends, and all lie within the file.
-/// `order`: starts, ends where known, and names, sorted.
+/// Checks that each tensor starts where the padding of the one before it ends, and that all are
+/// within the file. `order`: starts, ends where known, and names, sorted.
 fn places(header: &Header, order: &[(u64, Option<u64>, &str)], length: u64, path: &str, problems: &mut Problems) {
     let mut found = |problem: Problem| problems.push(problem);
     // Where the next must start; `None` after a tensor whose size is not known.

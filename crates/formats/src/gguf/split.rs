@@ -1,5 +1,5 @@
-//! What the parts of a split GGUF must agree on (`llama-model-loader.cpp`, `gguf-split.cpp`). What is
-//! in one part is checked elsewhere.
+//! What the parts of a split GGUF must agree on (`llama-model-loader.cpp`, `gguf-split.cpp`). The
+//! content of one part is checked elsewhere.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::{Split, header};
 use crate::problem::{Problem, ProblemKind};
 use crate::set::{Files, file_name, folder};
 
-/// What a part says of its set, and what is held against it. Its tensors' table is not kept.
+/// What a part says about its set, and its number of tensors. Its tensors' table is not kept.
 struct SplitPart {
     split: Split,
     tensors: u64,
@@ -22,8 +22,7 @@ fn numbers(name: &str) -> Option<(&str, u64, u64)> {
     Some((prefix, number(no)?, number(count)?))
 }
 
-/// Holds the parts of a set against each other and their names.
-/// `names`: the set's files.
+/// Checks the parts of a set against each other and against their names. `names`: the set's files.
 pub fn check_set(names: &[&str], files: &dyn Files) -> Vec<Problem> {
     let mut read = Vec::new();
     for &path in names {
@@ -37,7 +36,7 @@ pub fn check_set(names: &[&str], files: &dyn Files) -> Vec<Problem> {
     judge(&read)
 }
 
-/// The rules, on the headers that could be read.
+/// Applies the rules to the headers that could be read.
 fn judge(read: &[(&str, SplitPart)]) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut groups: BTreeMap<String, Vec<&(&str, SplitPart)>> = BTreeMap::new();
@@ -56,7 +55,7 @@ fn judge(read: &[(&str, SplitPart)]) -> Vec<Problem> {
                         format!("its {what} says {says}, and its name {name}"),
                     )
                 };
-                // A file by such a name without the keys was cut by other means, and nothing loads it.
+                // Another tool cut a file that has such a name without the keys, and nothing loads it.
                 if count != total {
                     problems.push(wrong("split.count", part.split.count, total));
                 }

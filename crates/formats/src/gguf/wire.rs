@@ -1,12 +1,12 @@
-//! GGUF's values, read from untrusted bytes: numbers of either order, strings, arrays, and the bounds of
-//! them. What they mean is the parent's.
+//! GGUF's values, read from untrusted bytes: numbers of either byte order, strings, arrays, and their
+//! bounds. The parent decides what they mean.
 
 use std::io::{Read, Seek};
 
 use super::{MAX_DEPTH, MAX_LENGTH, MAX_NAME, MAX_STRINGS};
 use crate::positioned::Positioned;
 
-/// Values of the format, read in order. Nothing is allocated that the file is too short for.
+/// Reads values of the format in order. Nothing is allocated for a value that is longer than the file.
 pub(super) struct GgufReader<R> {
     pub place: Positioned<R>,
     pub big: bool,
@@ -30,7 +30,7 @@ impl<R: Read + Seek> GgufReader<R> {
         if self.narrow { self.u32().map(u64::from) } else { self.u64() }
     }
 
-    /// A key or name, `what` for messages; `budget` is what all may take together.
+    /// A key or name; messages call it `what`. `budget` is how many bytes all of them may take together.
     pub fn name(&mut self, what: &str, budget: &mut u64) -> Result<Box<str>, String> {
         let length = self.size()?;
         if length > MAX_NAME {
@@ -40,7 +40,7 @@ impl<R: Read + Seek> GgufReader<R> {
         String::from_utf8(self.place.few(length)?).map(Into::into).map_err(|_| format!("{what} is not UTF-8"))
     }
 
-    /// Passes a value that is no array; gives it if it is an unsigned or a small number.
+    /// Skips a value that is not an array; returns it if it is an unsigned or a small number.
     pub fn scalar(&mut self, kind: u32) -> Result<Option<u64>, String> {
         Ok(match kind {
             0 | 7 => Some(u64::from(self.place.bytes::<1>()?[0])),

@@ -1,7 +1,7 @@
-//! Numbers out of a piece of an HDF5 file that is in memory, and the checksum of its metadata
-//! (Jenkins' lookup3, as `H5checksum.c` has it).
+//! Numbers from a piece of an HDF5 file that is in memory, and the checksum of its metadata
+//! (Jenkins' lookup3, as in `H5checksum.c`).
 
-/// What is left of a piece; reads never pass its end.
+/// The rest of a piece; reads never pass its end.
 #[derive(Clone, Copy)]
 pub(super) struct Bytes<'b>(pub &'b [u8]);
 
@@ -28,13 +28,14 @@ impl<'b> Bytes<'b> {
         usize::try_from(self.number(width)?).map_err(|e| e.to_string())
     }
 
-    /// What stands at the start of a structure.
+    /// Reads the signature at the start of a structure.
     pub fn expect(&mut self, signature: &[u8], what: &str) -> Result<(), String> {
         if self.take(signature.len())? == signature { Ok(()) } else { Err(format!("the {what} is missing")) }
     }
 }
 
-/// Whether a piece of metadata has this checksum. A fuzzer would find none: under `cfg(fuzzing)` every piece has.
+/// Whether a piece of metadata has this checksum. A fuzzer would never find a right checksum, so under `cfg(fuzzing)`
+/// every checksum counts as right.
 pub(super) fn sums_to(bytes: &[u8], sum: u32) -> bool {
     cfg!(fuzzing) || lookup3(bytes) == sum
 }

@@ -5,13 +5,13 @@ use super::bytes::Bytes;
 /// A datatype as far as a tensor table needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Hdf5Dtype {
-    /// As numpy spells it: `<f4`, `|S5`, `object` for what has no fixed size.
+    /// As numpy spells it: `<f4`, `|S5`, `object` for a type without a fixed size.
     pub name: String,
     /// Bytes of an element in the file.
     pub size: u64,
 }
 
-/// Datatypes in datatypes that are looked at.
+/// Levels of datatypes in datatypes that are read.
 const MAX_DEPTH: u32 = 4;
 
 /// Reads a datatype message.
@@ -45,12 +45,12 @@ fn nested(mut bytes: Bytes<'_>, depth: u32) -> Result<Hdf5Dtype, String> {
         3 => format!("|S{size}"),
         4 => format!("{order}u{size}"),
         6 => complex(bytes, version, bits, size).unwrap_or_else(|| format!("|V{size}")),
-        // References and sequences, whose content lies in heaps.
+        // References and sequences: their content is in heaps.
         7 | 9 => "object".to_owned(),
         8 => {
             let two = bits & 0xffff == 2;
             let has = |name: &[u8]| bytes.0.windows(name.len()).any(|w| w == name);
-            // As h5py keeps booleans.
+            // h5py keeps booleans like this.
             if two && size == 1 && has(b"FALSE\0") && has(b"TRUE\0") {
                 "|b1".to_owned()
             } else {
@@ -68,7 +68,7 @@ fn complex(bytes: Bytes<'_>, version: u8, bits: u64, size: u64) -> Option<String
     if bits & 0xffff != 2 || bytes.0.get(..2)? != b"r\0" || !matches!(size, 8 | 16) {
         return None;
     }
-    // The name, padded in old versions, the offset, and of old the dimensions.
+    // The name (padded in old versions), the offset, and in old versions the dimensions.
     let member = bytes.0.get(
         match version {
             1 => 40,

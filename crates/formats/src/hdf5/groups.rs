@@ -1,4 +1,4 @@
-//! What is in a group of HDF5, and where the chunks of a dataset are: B-trees of version 1 with their
+//! The links of an HDF5 group, and the places of a dataset's chunks: B-trees of version 1 with their
 //! local heaps, and the fractal heaps of large new groups with their B-trees of version 2.
 
 use std::collections::HashSet;
@@ -19,7 +19,7 @@ const MAX_ID: usize = 17;
 /// Levels of a tree.
 const MAX_LEVEL: u64 = 32;
 
-/// What is done with a leaf's key and address.
+/// Called with a leaf's key and address.
 type Each<'e, R> = dyn FnMut(&mut Hdf5File<R>, &[u8], u64) -> Result<(), String> + 'e;
 
 /// Calls `each` with every leaf of a B-tree of version 1, with its key.
@@ -56,7 +56,7 @@ pub(super) fn tree<R: Read + Seek>(
                 children.push((child, Some(level - 1)));
             }
         }
-        // The first is next.
+        // The first child comes next.
         nodes.extend(children.into_iter().rev());
     }
     Ok(())
@@ -119,7 +119,7 @@ fn summed<R: Read + Seek>(file: &mut Hdf5File<R>, address: u64, length: u64, wha
     Ok(bytes)
 }
 
-/// A fractal heap as far as problem an object in it goes.
+/// The fields of a fractal heap that are needed to find an object in it.
 struct Heap {
     root: Option<u64>,
     /// Rows of blocks in the root; 0 if it is one block.
@@ -133,7 +133,7 @@ struct Heap {
 
 fn heap<R: Read + Seek>(file: &mut Hdf5File<R>, address: u64) -> Result<Heap, String> {
     let (o, l) = (file.offsets, file.lengths);
-    // With filters the header is longer, and its checksum elsewhere.
+    // With filters the header is longer, and its checksum is elsewhere.
     let head = file.few(address, 9)?;
     let mut b = Bytes(&head);
     b.expect(b"FRHP", "fractal heap")?;
@@ -176,7 +176,7 @@ impl Heap {
         self.start.checked_shl(u32::try_from(row.saturating_sub(1)).ok()?).filter(|n| *n >= self.start)
     }
 
-    /// The address of what lies at `offset` of the heap.
+    /// The address of the object at `offset` of the heap.
     fn find<R: Read + Seek>(&self, file: &mut Hdf5File<R>, offset: u64, length: u64) -> Result<u64, String> {
         let wrong = || format!("an object at {offset} of a fractal heap is not in it");
         let (mut address, mut rows, mut from) = (self.root.ok_or_else(wrong)?, self.rows, 0u64);
@@ -214,7 +214,7 @@ impl Heap {
                     .and_then(|_| child.checked_add(inside))
                     .ok_or_else(wrong);
             }
-            // An indirect block of `size` bytes: as many rows as make it up.
+            // An indirect block of `size` bytes: it has as many rows as make up this size.
             let mut total = 0u64;
             rows = 0;
             while total < size {
@@ -247,8 +247,8 @@ pub(super) fn dense<R: Read + Seek>(file: &mut Hdf5File<R>, heap_at: u64, tree_a
     Ok(links)
 }
 
-/// The heap's ids of all links, as far as they say where: records of type 5 of a B-tree of version 2, a hash
-/// and an id each.
+/// The part of each link's heap id that says where the link is. The ids are in records of type 5 of a B-tree
+/// of version 2; each record is a hash and an id.
 fn records<R: Read + Seek>(file: &mut Hdf5File<R>, address: u64) -> Result<Vec<Vec<u8>>, String> {
     let (o, l) = (file.offsets, file.lengths);
     let bytes = summed(file, address, (16 + o + 2 + l + 4) as u64, "B-tree")?;

@@ -1,5 +1,5 @@
-//! What a virtual dataset is made of: whether all of it lies in the same file. The selections are passed over; the
-//! datasets that it is made of are read where groups lead to them.
+//! Whether all parts of a virtual dataset are in the same file. Selections are skipped; the datasets that it is
+//! made of are read where groups lead to them.
 
 use std::io::{Read, Seek};
 
@@ -8,9 +8,9 @@ use super::bytes::Bytes;
 
 /// Bytes of a heap of mappings.
 const MAX_HEAP: u64 = 16 << 20;
-/// What a mapping calls the file that it is in.
+/// A mapping's name for the file that it is in.
 const HERE: &[u8] = b".";
-/// What an entry of version 1 says of itself: its source is in this file, its dataset's name stands in another entry.
+/// The flags of an entry of version 1: its source is in this file; another entry has its dataset's name.
 const SAME_FILE: u8 = 4;
 const SHARED_NAME: u8 = 2;
 
@@ -61,7 +61,7 @@ fn mapping(mut object: Bytes<'_>, lengths: usize) -> Result<Option<bool>, String
         if !here {
             return Ok(Some(false));
         }
-        // A name that an earlier entry has is said by the number of that entry.
+        // If an earlier entry has the name, this entry has only the number of that entry.
         if flags & SHARED_NAME == 0 {
             text(&mut object)?;
         } else {
@@ -76,7 +76,7 @@ fn mapping(mut object: Bytes<'_>, lengths: usize) -> Result<Option<bool>, String
     Ok(Some(true))
 }
 
-/// What comes before the next zero.
+/// The text before the next zero.
 fn text<'b>(object: &mut Bytes<'b>) -> Result<&'b [u8], String> {
     let end = object.0.iter().position(|b| *b == 0).ok_or("a name in a mapping does not end")?;
     let text = object.take(end)?;
@@ -84,11 +84,11 @@ fn text<'b>(object: &mut Bytes<'b>) -> Result<&'b [u8], String> {
     Ok(text)
 }
 
-/// Passes over a selection of elements; `false` for one of a kind that is not known.
+/// Skips a selection of elements; `false` if its kind is not known.
 fn selection(object: &mut Bytes<'_>) -> Result<bool, String> {
     let (kind, version) = (object.number(4)?, object.number(4)?);
     let length = match (kind, version) {
-        // Nothing, and everything.
+        // No element, and every element.
         (0 | 3, _) => 8,
         // Points, and blocks.
         (1 | 2, 1) => {

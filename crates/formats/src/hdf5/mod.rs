@@ -1,7 +1,7 @@
-//! HDF5, read from untrusted bytes: the superblock, and every dataset that groups lead to with where
-//! its elements lie. The rules are those of the HDF5 file format specification 3.0 and of libhdf5.
-//! Chunks are held against the file's end where a B-tree of version 1 lists them; packed chunks are
-//! not unpacked, and soft and external links are not followed.
+//! HDF5, read from untrusted bytes: the superblock, every dataset that groups lead to, and the
+//! places of its elements. The rules are those of the HDF5 file format specification 3.0 and of
+//! libhdf5. Chunks are checked against the file's end if a B-tree of version 1 lists them; packed
+//! chunks are not unpacked, and soft and external links are not followed.
 //!
 //! Memory: names ([`MAX_TENSORS`], [`MAX_NAMES`]), one piece of metadata at a time (64 MiB at most), and
 //! the addresses of objects and of one tree's nodes. Time: each object and node is read once.
@@ -36,7 +36,7 @@ const MAX_PATH: usize = 1 << 16;
 /// Bytes of metadata that are read of one file; eight times its length if that is less.
 const MAX_METADATA: u64 = 4 << 30;
 
-/// How what this reader does not follow is told from what is wrong.
+/// The ending of a message about something that this reader does not follow, as opposed to something wrong.
 const UNREAD: &str = ", which is not read here";
 
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
@@ -44,20 +44,20 @@ const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 /// A file whose superblock has been read.
 struct Hdf5File<R> {
     place: Positioned<R>,
-    /// What addresses count from.
+    /// The place from which addresses count.
     base: u64,
     /// Bytes of an address.
     offsets: usize,
     /// Bytes of a length.
     lengths: usize,
-    /// Bytes of metadata that may still be read: structures may not lie in one another.
+    /// Bytes of metadata that may still be read. The limit stops structures that refer to each other.
     budget: u64,
-    /// Bytes that further names may have.
+    /// How many bytes further names may take.
     names: u64,
 }
 
 impl<R: Read + Seek> Hdf5File<R> {
-    /// Some bytes of metadata; they are in the file before memory is taken.
+    /// Reads some bytes of metadata; checks that the file has them before it takes memory.
     fn few(&mut self, address: u64, length: u64) -> Result<Vec<u8>, String> {
         let at = self.base.checked_add(address).filter(|at| *at <= self.place.end);
         let at = at.ok_or_else(|| format!("its metadata points to {address}, and it ends at {}", self.place.end))?;
@@ -80,7 +80,7 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Ve
     if let Err((code, why)) = walk.run(Positioned::new(file, length), length) {
         walk.problems.push(match why.strip_suffix(UNREAD) {
             None => Problem::new(code, path, why),
-            // The format has more than Keras and h5py write, and such a file is no worse for it.
+            // The format has more features than Keras and h5py use, and a file that uses them is not broken.
             Some(what) => {
                 let text = format!("{what}, which is not read here: its tensors were not checked, only its digest");
                 Problem::new(ProblemKind::FormatUnexpected, path, text).severity(Severity::Warning)
@@ -92,8 +92,9 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Ve
 }
 
 /// Turns the names of an index into those of datasets, as `TFPreTrainedModel.save_pretrained` does
-/// (`transformers` 4.57, `modeling_tf_utils.py:2498`): without the model's own, which comes first, unless
-/// "model." is in it. What a shard does hold (`here`) counts, since that exception came later.
+/// (`transformers` 4.57, `modeling_tf_utils.py:2498`): without the model's own name at the start, unless
+/// the name contains "model.". A name that the shard has (`here`) is kept as it is, since that exception
+/// came later.
 pub fn renamed<S: BuildHasher>(index: &WeightIndex, here: &HashSet<&str, S>) -> WeightIndex {
     index.renamed(|name| match name.split_once('/') {
         Some((_, rest)) if !here.contains(name) && (here.contains(rest) || !name.contains("model.")) => rest,
@@ -107,7 +108,7 @@ fn invalid(why: String) -> Wrong {
     (ProblemKind::HeaderInvalid, why)
 }
 
-/// Finds the superblock: at 0, or behind a block of the user's of a power of two bytes.
+/// Finds the superblock: at 0, or behind a user block, whose size is a power of two.
 fn superblock<R: Read + Seek>(mut place: Positioned<R>, length: u64) -> Result<(Hdf5File<R>, u64), Wrong> {
     let mut at = 0u64;
     loop {
@@ -148,7 +149,8 @@ fn superblock<R: Read + Seek>(mut place: Positioned<R>, length: u64) -> Result<(
     let mut numbers = Bytes(&bytes);
     let mut number = || numbers.number(offsets).map_err(invalid);
     let (stored_base, _, end, fourth) = (number()?, number()?, number()?, number()?);
-    // Between them is the free space or the extension, and behind the end the driver or the root.
+    // The number between base and end is the free space or the extension; the number behind the end is the driver or
+    // the root.
     let root = if version < 2 {
         // The root's entry: its name, then its header.
         let entry = head(2 * offsets as u64, &mut place)?;
@@ -163,7 +165,7 @@ fn superblock<R: Read + Seek>(mut place: Positioned<R>, length: u64) -> Result<(
         }
         fourth
     };
-    // A block put in front later moves everything (`H5F__super_read`).
+    // A user block that was added later moves everything (`H5F__super_read`).
     let end = i128::from(end) + i128::from(at) - i128::from(stored_base);
     if end > i128::from(length) {
         let text = format!("it says that it ends at {end}, and it has {length} bytes: it is cut short");
@@ -337,7 +339,7 @@ impl GroupWalk<'_> {
         Ok(())
     }
 
-    /// Datasets in one piece share no bytes.
+    /// Checks that contiguous datasets share no bytes.
     fn overlaps(&mut self) {
         let mut places: Vec<(u64, u64, usize)> = Vec::new();
         for (at, tensor) in self.table.tensors.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Object headers of HDF5 and the messages in them that say what a dataset or group is.
+//! Object headers of HDF5 and those of their messages that describe a dataset or group.
 
 use std::collections::HashSet;
 use std::io::{Read, Seek};
@@ -19,7 +19,7 @@ const MAX_RANK: usize = 32;
 /// A link of a group.
 pub(super) struct Link {
     pub name: String,
-    /// Of the object; `None` for soft and external ones, which are not followed.
+    /// The address of the object; `None` for soft and external links, which are not followed.
     pub address: Option<u64>,
 }
 
@@ -28,25 +28,25 @@ pub(super) struct Link {
 pub(super) enum Layout {
     /// In the header itself: this many bytes.
     Compact(u64),
-    /// In one piece, if it has been written; how many bytes, where that is said.
+    /// In one piece: its address, if it has been written, and its bytes, if the header states them.
     Contiguous(Option<u64>, Option<u64>),
     /// In chunks, with the root of their B-tree and the bytes of its keys.
     Chunked(Option<u64>, usize),
-    /// In chunks, with another index than a B-tree of version 1.
+    /// In chunks, with an index other than a B-tree of version 1.
     ChunkedOther(Option<u64>),
-    /// Made of other datasets, which the object of this number in the heap at this address names.
+    /// Made of other datasets. The heap at this address has an object of this number, which names them.
     Virtual(u64, u64),
 }
 
 /// The elements of a dataset.
 pub(super) enum Space {
-    /// None at all.
+    /// No elements.
     Null,
-    /// As many as these dimensions give; one for none.
+    /// As many as these dimensions give; one element if there are no dimensions.
     Shape(Vec<u64>),
 }
 
-/// What an object's header says.
+/// The content of an object's header.
 #[derive(Default)]
 pub(super) struct Object {
     pub space: Option<Space>,
@@ -74,7 +74,7 @@ pub(super) fn object<R: Read + Seek>(file: &mut Hdf5File<R>, address: u64) -> Re
         message(&mut object, file.offsets, file.lengths, kind, data)
     })?;
     if let Some(address) = shared {
-        // A datatype with a name of its own.
+        // The datatype is an object with a name of its own.
         read(file, address, &mut |_, kind, flags, data| {
             if kind == 3 && flags & 2 == 0 {
                 object.dtype = Some(dtype(data)?);
@@ -85,7 +85,7 @@ pub(super) fn object<R: Read + Seek>(file: &mut Hdf5File<R>, address: u64) -> Re
     Ok(object)
 }
 
-/// Where a shared message is: in another object's header. Those in the file's own heap are not read.
+/// The address of the object header that has a shared message. Shared messages in the file's own heap are not read.
 fn shared_address(mut data: Bytes<'_>, offsets: usize) -> Result<u64, String> {
     let version = data.u8()?;
     let kind = data.u8()?;
@@ -205,7 +205,7 @@ fn message(object: &mut Object, offsets: usize, lengths: usize, kind: u64, mut d
     Ok(())
 }
 
-/// An address of all ones stands for none.
+/// An address of all ones means "no address".
 pub(super) fn defined(address: u64, offsets: usize) -> Option<u64> {
     let none = u64::MAX >> (64 - 8 * offsets.clamp(1, 8));
     (address != none).then_some(address)

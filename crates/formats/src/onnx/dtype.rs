@@ -15,14 +15,14 @@ pub(super) enum Field {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OnnxDtype {
     pub name: &'static str,
-    /// Bits of an element in `raw_data` and external files; 0 for strings, which cannot be there.
+    /// Bits of an element in `raw_data` and external files; 0 for strings, which these cannot contain.
     pub bits: u64,
     /// The field for elements that are not raw.
     pub field: Field,
 }
 
 impl OnnxDtype {
-    /// Entries of the typed field for so many elements.
+    /// How many entries of the typed field `elements` elements take.
     pub fn entries(self, elements: u64) -> u64 {
         match self.name {
             "COMPLEX64" | "COMPLEX128" => elements.saturating_mul(2),
@@ -33,12 +33,12 @@ impl OnnxDtype {
     }
 }
 
-/// The same by the name that a table gives.
+/// An element type by the name that a table gives it.
 pub(super) fn by_name(name: &str) -> Option<OnnxDtype> {
     (1..64).filter_map(dtype).find(|dtype| dtype.name == name)
 }
 
-/// `TensorProto.DataType` by number (onnx/onnx.proto), or `None` for one not known here.
+/// `TensorProto.DataType` by number (onnx/onnx.proto), or `None` if this version does not know the type.
 pub(super) fn dtype(number: u64) -> Option<OnnxDtype> {
     let (name, bits, field) = match number {
         1 => ("FLOAT", 32, Field::Float),

@@ -1,5 +1,6 @@
-//! External data of ONNX graphs against the files that are here: none outside the graph's folder, none
-//! missing, each tensor within its file, and SHA-1 where the graph gives it.
+//! Checks the external data of ONNX graphs against the files that are here: no file is outside the
+//! graph's folder, none is missing, each tensor is within its file, and the SHA-1 matches if the graph
+//! states one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -15,8 +16,8 @@ use crate::{ReadSeek, Tensor, problems::Problems, problems::Quote};
 /// A file above this is not hashed a second time for the graph's SHA-1: its listed digest is enough.
 const SHA1_LIMIT: u64 = 256 << 20;
 
-/// Holds every graph of a set against its external files.
-/// `deep`: whatever their size, compare the SHA-1 of those of which a graph says it.
+/// Checks every graph of a set against its external files. `deep`: compare each SHA-1 that a graph
+/// states, whatever the file's size.
 pub fn check_set(names: &[&str], files: &dyn Files, deep: bool) -> Vec<Problem> {
     let limit = if deep { u64::MAX } else { SHA1_LIMIT };
     let mut problems = Problems::default();
@@ -30,13 +31,13 @@ pub fn check_set(names: &[&str], files: &dyn Files, deep: bool) -> Vec<Problem> 
 
 fn graph(path: &str, model: super::Model, files: &dyn Files, limit: u64, problems: &mut Problems) {
     let mut lengths: BTreeMap<String, Option<u64>> = BTreeMap::new();
-    // A file is hashed once, whatever number of sums a graph claims for it; each is compared once.
+    // A file is hashed once, however many sums a graph claims for it; each sum is compared once.
     let mut hashed: BTreeMap<String, Option<String>> = BTreeMap::new();
     let mut sums: BTreeSet<(String, String)> = BTreeSet::new();
     for external in model.external {
         let tensor = model.table.tensors.get(external.tensor);
         let name = tensor.map_or("", |t| &*t.name);
-        // Without a length it is as long as its elements.
+        // If the graph states no length, the data is as long as the tensor's elements.
         let size = external.length.or_else(|| size_of(tensor?)).unwrap_or(0);
         let quoted = Quote(name);
         let place = match files.join(folder(path), external.location.strip_prefix("./").unwrap_or(&external.location)) {
@@ -72,7 +73,7 @@ fn graph(path: &str, model: super::Model, files: &dyn Files, limit: u64, problem
                 hashed.entry(place.clone()).or_insert_with(|| sha1_of(files.open(&place)?.ok()?.0).ok())
             && !found.eq_ignore_ascii_case(&sum)
         {
-            // Optimizers rewrite the file and keep the old sum; the listed digest is what binds.
+            // A warning only: optimizers rewrite the file and keep the old sum, and the listed digest decides.
             let text = format!("{} has the SHA-1 {found}, and the graph says {}", Quote(&place), Quote(&sum));
             problems.push(Problem::new(ProblemKind::ChecksumMismatch, path, text).severity(Severity::Warning));
         }

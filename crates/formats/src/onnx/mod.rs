@@ -1,6 +1,6 @@
 //! ONNX, read from untrusted bytes: every tensor of a graph, its subgraphs, functions and attributes,
-//! and what they say of external data (onnx/onnx.proto, docs/ExternalData.md). Tensors' contents are
-//! passed over. External files are held against the graph in `external`.
+//! and what they say about external data (onnx/onnx.proto, docs/ExternalData.md). Tensors' contents
+//! are skipped. `external` checks external files against the graph.
 //!
 //! Memory: tensors ([`MAX_TENSORS`]) and their names ([`MAX_NAMES`]), whatever the file's length.
 //! Messages nest at most [`MAX_DEPTH`] deep.
@@ -22,23 +22,23 @@ use crate::problem::{Problem, ProblemKind};
 pub const MAX_TENSORS: usize = 1 << 20;
 /// Bytes of one name.
 pub const MAX_NAME: u64 = 1 << 16;
-/// Bytes of all names together, with what is put before those of subgraphs.
+/// Bytes of all names together, including the prefixes of names in subgraphs.
 pub const MAX_NAMES: u64 = 256 << 20;
-/// Messages in messages: protobuf's own limit.
+/// Levels of messages in messages: protobuf's own limit.
 pub const MAX_DEPTH: u32 = 100;
 /// Dimensions of a tensor.
 const MAX_DIMS: usize = 64;
 
-/// Bytes of a tensor that lie in another file.
+/// The bytes of a tensor that are in another file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct External {
     /// The tensor's place in the table.
     pub tensor: usize,
-    /// The file, relative to the graph's folder; as the graph says it.
+    /// The file, relative to the graph's folder, as the graph spells it.
     pub location: String,
-    /// Where in the file; 0 when the graph says nothing.
+    /// Where the bytes start in the file; 0 if the graph does not say.
     pub offset: u64,
-    /// How many bytes, by the graph or else by dtype and shape.
+    /// How many bytes: as the graph says, otherwise by dtype and shape.
     pub length: Option<u64>,
     /// SHA-1 of the whole file, in hex.
     pub checksum: Option<String>,
@@ -49,7 +49,7 @@ pub struct External {
 pub struct Model {
     /// The tensors; those of subgraphs and attributes have their node's name before their own.
     pub table: TensorTable,
-    /// Which of them lie elsewhere.
+    /// The tensors whose bytes are in other files.
     pub external: Vec<External>,
 }
 
@@ -59,7 +59,7 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Ve
     (model.table, problems)
 }
 
-/// The same with what lies in other files.
+/// Reads the same with the references to other files.
 pub fn model(file: impl Read + Seek, length: u64, path: &str) -> (Model, Vec<Problem>) {
     let wire = FieldReader::new(file, length);
     let mut walk = GraphWalk { wire, path, model: Model::default(), problems: Problems::default(), names: MAX_NAMES };
@@ -74,7 +74,7 @@ struct GraphWalk<'p, R> {
     path: &'p str,
     model: Model,
     problems: Problems,
-    /// Bytes that names may still take.
+    /// How many bytes names may still take.
     names: u64,
 }
 
@@ -191,7 +191,7 @@ impl<R: Read + Seek> GraphWalk<'_, R> {
                 _ => {}
             }
         }
-        // Outputs are unique in a graph, names need not be.
+        // Outputs are unique in a graph; names need not be.
         self.label(start, output.as_deref().filter(|o| !o.is_empty()).unwrap_or(&name))
     }
 

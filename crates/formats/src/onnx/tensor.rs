@@ -1,5 +1,5 @@
-//! One tensor of an ONNX graph: whether its content is what its dtype and shape need, here or in another
-//! file. Where tensors lie in a graph is the parent's.
+//! One tensor of an ONNX graph: whether its content, here or in another file, has the size that its
+//! dtype and shape need. The parent finds the tensors in a graph.
 
 use std::io::{Read, Seek};
 
@@ -8,7 +8,7 @@ use super::{External, GraphWalk, MAX_DIMS, MAX_TENSORS};
 use crate::problem::ProblemKind;
 use crate::{Tensor, problems::Quote, problems::Shape, proto::Value};
 
-/// What a tensor has of each kind of content.
+/// How much of each kind of content a tensor has.
 #[derive(Default)]
 struct Content {
     raw: Option<u64>,
@@ -20,7 +20,7 @@ struct Content {
 }
 
 impl<R: Read + Seek> GraphWalk<'_, R> {
-    /// `SparseTensorProto`: its values have its name, its indices that with `.indices`.
+    /// `SparseTensorProto`: its values have its name, its indices have that name with `.indices`.
     pub(super) fn sparse(&mut self, end: u64) -> Result<(), String> {
         let (mut values, mut indices) = (None, None);
         while let Some((number, value)) = self.wire.field(end)? {
@@ -134,7 +134,7 @@ impl<R: Read + Seek> GraphWalk<'_, R> {
         Ok(())
     }
 
-    /// Whether a tensor has as much content as its dtype and shape need.
+    /// Checks that a tensor has as much content as its dtype and shape need.
     fn check(&mut self, name: &str, shape: &[u64], dtype: Option<OnnxDtype>, content: &Content) {
         let quoted = Quote(name);
         let elements = shape.iter().try_fold(1u64, |n, d| i64::try_from(*d).ok().and(n.checked_mul(*d)));
@@ -197,7 +197,7 @@ impl<R: Read + Seek> GraphWalk<'_, R> {
 
 /// The keys of `external_data`.
 fn external_of(keys: &[(String, String)], tensor: usize, need: Option<u64>) -> Result<External, String> {
-    // onnx and onnxruntime take the last of several, which is not all that was checked elsewhere.
+    // onnx and onnxruntime take the last of several values, and other readers may have checked another one.
     let twice = |(at, (key, _)): &(usize, &(String, String))| keys.iter().take(*at).any(|(before, _)| before == key);
     if let Some((_, (key, _))) = keys.iter().enumerate().find(twice) {
         return Err(format!("its external data state {} twice, and readers differ in which they take", Quote(key)));

@@ -1,5 +1,5 @@
-//! What is called decides: makers of data are harmless with the arguments that honest checkpoints give them, and
-//! the same names are an alarm with any others.
+//! Tests of the calls in pickles: makers of data are harmless with the arguments that honest checkpoints give
+//! them, and the same names are an alarm with any other arguments.
 
 use super::make::{Pickled, torch_file};
 use super::{has_error, kinds, read_torch};
@@ -95,7 +95,7 @@ fn what_is_harmless_only_where_it_is_called_is_an_alarm_as_a_value() {
         [("builtins", "getattr"), ("functools", "reduce"), ("numpy.random._pickle", "__generator_ctor")]
     {
         alarming(name, &value(module, name));
-        // A class of somebody's own could call what it is given.
+        // A user's own class could call the argument that it is given.
         let given = Pickled::new().global("my.net", "Net").op("(").global(module, name).op("tR");
         alarming(name, &of(given));
     }
@@ -140,7 +140,7 @@ fn all_else_of_the_standard_library_torch_and_numpy_is_an_alarm_when_it_is_calle
         ("pandas._libs.internals", "_unpickle_block"),
         ("PIL.Image", "Image"),
         ("scipy.sparse._csr", "csr_matrix"),
-        // Its first word is a module of Python's, which holds no others.
+        // Its first word is a module of Python's that contains no other modules.
         ("code.model", "Net"),
         ("datetime", "datetime"),
         ("uuid", "UUID"),
@@ -180,7 +180,7 @@ fn names_of_python_2_are_judged_as_what_they_are_mapped_to() {
         assert!(found.iter().any(|f| f.message.contains(mapped)), "{mapped}: {found:?}");
     }
     harmless("a text in memory", &of(call("StringIO", "StringIO", |p| p.text("x"))));
-    // From protocol 3 on a name is what it says.
+    // From protocol 3 on, names are not mapped.
     let mut three = call("commands", "getoutput", |p| p.text("x")).stop();
     three[1] = 3;
     assert!(!judged(&three).iter().any(|f| f.message.contains("subprocess")));
@@ -221,7 +221,7 @@ fn frames_end_where_they_say() {
     }
     for pickle in [
         frame(2, b"N."),
-        // One behind the other, and an argument of its own between them.
+        // One frame behind the other, with an argument of its own between them.
         [&frame(1, b"N0")[..], b"\x95\x02\0\0\0\0\0\0\0N."].concat(),
         [&frame(1, b"NB\x02\0\0\0xy0")[..], b"."].concat(),
     ] {
@@ -251,11 +251,11 @@ fn a_large_array_inside_a_pickle_is_passed_and_a_file_inside_it_is_judged() {
     alarming("a hostile file", &found);
     assert!(found.iter().any(|f| f.message.contains("inside")), "{found:?}");
     harmless("an honest file", &of(load(&torch_file(&Pickled::new().op("}").stop(), &[]))));
-    // As protocol 2 writes bytes.
+    // Protocol 2 writes bytes like this.
     let text: String = torch_file(&evil, &[]).into_iter().map(char::from).collect();
     let encoded = |p: Pickled| p.global("_codecs", "encode").op("(").text(&text).text("latin1").op("tR");
     alarming("a text", &of(call("torch.storage", "_load_from_bytes", encoded)));
-    // Each is the file in the next.
+    // Each file is inside the next one.
     let mut nested = torch_file(&evil, &[]);
     for _ in 0..10 {
         nested = torch_file(&load(&nested).stop(), &[]);

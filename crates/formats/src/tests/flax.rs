@@ -1,4 +1,4 @@
-//! Flax msgpack: the producer's own files tensor by tensor, every rule that is broken, and damaged files.
+//! Flax msgpack: the producer's own files tensor by tensor, files that break each rule, and damaged files.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;

@@ -1,4 +1,4 @@
-//! GGUF: the producer's own files tensor by tensor, every rule that is broken, and damaged headers.
+//! GGUF: the producer's own files tensor by tensor, files that break each rule, and damaged headers.
 
 use std::io::Cursor;
 
@@ -102,7 +102,7 @@ fn every_rule_that_is_broken_is_named() {
     assert_eq!(kinds(&header(&file(&[], &[("a", &[8], 99, 0)], 32)).1), [ProblemKind::DtypeUnknown]);
 }
 
-/// Counts and lengths had four bytes.
+/// In this version counts and lengths had four bytes.
 #[test]
 fn the_first_version_is_read_and_said_to_be_old() {
     let mut out = b"GGUF\x01\0\0\0".to_vec();
@@ -131,7 +131,7 @@ fn arrays_in_arrays_end() {
     assert!(has_error(&header(&file(&[("k", 9, &nested)], &[], 0)).1));
     let two = [&nested[..24], &[0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 7, 7]].concat();
     assert_eq!(header(&file(&[("k", 9, &two)], &[], 0)).1, []);
-    // As many as the format allows, in a small file.
+    // As many elements as the format allows, in a small file.
     let many = [&9u32.to_le_bytes()[..], &(1u64 << 30).to_le_bytes()].concat();
     assert!(has_error(&header(&file(&[("k", 9, &many)], &[], 0)).1));
 }

@@ -40,7 +40,7 @@ fn every_dataset_is_as_its_producer_reads_it() {
         assert_eq!(found, rows, "{name}");
         for (tensor, row) in table.tensors.iter().map(|t| (t, &expected["h5"][name][&*t.name])) {
             let bytes = tensor.bytes.as_ref().map(|r| serde_json::json!(r.end - r.start));
-            // Of a text the producer counts a pointer, and the file holds a place in a heap.
+            // For a text the producer counts a pointer, and the file has a place in a heap.
             assert!(bytes.is_none_or(|b| b == row[2] || row[0] == "object"), "{name}: {tensor:?}");
         }
     }
@@ -53,7 +53,7 @@ fn a_virtual_dataset_in_its_own_file_is_no_news_and_one_in_another_is() {
     assert_eq!((problems, table.tensors.len()), (vec![], 3));
     let (_, problems) = read(&virtual_file("other.h5"));
     assert_eq!(problems.iter().map(|f| f.kind).collect::<Vec<_>>(), [ProblemKind::ExternalDataMissing]);
-    // No damage to its mapping is a panic.
+    // No damage to its mapping causes a panic.
     let mut bytes = virtual_file("own.h5");
     for at in 0..bytes.len() {
         bytes[at] ^= 0x81;
@@ -79,7 +79,7 @@ fn a_file_that_is_cut_short_is_said_to_be() {
         }
         let text = &read(&whole[..whole.len() - 1]).1[0];
         assert!(text.kind == ProblemKind::TensorOutOfBounds && text.message.contains("cut short"), "{text:?}");
-        // libhdf5 takes no offence at more.
+        // libhdf5 accepts more bytes than the file needs.
         assert_eq!(read(&[&whole[..], &[0; 9]].concat()).1, [], "{name}");
     }
     assert_eq!(read(b"hello").1[0].kind, ProblemKind::FormatUnexpected);
@@ -90,7 +90,7 @@ fn a_file_that_is_cut_short_is_said_to_be() {
 fn a_file_that_was_never_closed_is_an_error() {
     let mut bytes = file("latest.h5");
     assert_eq!((bytes[8], bytes[11]), (3, 0));
-    // Open for writing, and for the readers of the same time as well.
+    // Open for writing, also with readers at the same time.
     for flags in [1, 4, 5] {
         bytes[11] = flags;
         let found = read(&bytes).1;
@@ -139,7 +139,7 @@ proptest! {
     }
 }
 
-/// Where a signature stands.
+/// The places of a signature.
 fn places(bytes: &[u8], signature: &[u8]) -> Vec<usize> {
     bytes.windows(signature.len()).enumerate().filter(|(_, w)| *w == signature).map(|(at, _)| at).collect()
 }
@@ -149,7 +149,7 @@ fn trees_that_go_round_in_circles_end() {
     let whole = file("many.h5");
     let mut patched = 0;
     for at in places(&whole, b"TREE").into_iter().filter(|at| whole[at + 5] > 0) {
-        // Behind the head and the siblings: a key (of chunks a long one), then a child.
+        // Behind the head and the siblings: a key (a long one for chunks), then a child.
         let key = if whole[at + 4] == 0 { 8 } else { 8 + 8 * 2 };
         let mut bytes = whole.clone();
         let child = at + 24 + key;

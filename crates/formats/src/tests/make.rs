@@ -1,4 +1,4 @@
-//! Small writers of safetensors files, pickles and zip archives, which also write what is wrong.
+//! Small writers of safetensors files, pickles and zip archives, right ones and wrong ones.
 
 use std::fmt::Write as _;
 
@@ -81,7 +81,7 @@ impl Pickled {
     }
 }
 
-/// What `_rebuild_tensor_v2` is given.
+/// The arguments of `_rebuild_tensor_v2`.
 #[derive(Clone, Copy)]
 pub struct Strided<'a> {
     pub class: &'a str,

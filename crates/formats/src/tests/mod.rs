@@ -1,4 +1,4 @@
-//! What the readers promise, on files that are right, wrong and hostile.
+//! Tests of the readers' promises, on files that are right, wrong and hostile.
 
 mod calls;
 mod flax;

@@ -1,4 +1,4 @@
-//! Hostile pickles: what would run code is named and never run, and what would cost memory or time is refused.
+//! Hostile pickles: code that would run is named and never run, and pickles that would cost memory or time are refused.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ fn judged(pickle: &[u8]) -> Vec<Problem> {
     read_torch(&torch_file(pickle, &[])).1
 }
 
-/// Pickles that would run `touch <marker>` by every way there is to call something.
+/// Pickles that would run `touch <marker>` by every way in which a pickle can call something.
 fn attacks(marker: &str) -> Vec<(&'static str, Vec<u8>)> {
     let command = format!("touch {marker}");
     let short = |text: &str| [&[0x8c, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
@@ -117,13 +117,13 @@ fn what_would_run_code_is_an_error_and_is_not_run() {
 #[test]
 fn a_pickle_outside_an_archive_is_judged_as_well() {
     for (how, pickle) in attacks("/nowhere/marker") {
-        // Without the protocol's opcode it is not taken for a pickle, and so refused.
+        // Without the protocol's opcode the file does not count as a pickle, so it is refused.
         let expected =
             if pickle.starts_with(b"\x80") { ProblemKind::UnsafePickle } else { ProblemKind::FormatUnexpected };
         let found = read_torch(&pickle).1;
         assert!(kinds(&found).contains(&expected) && has_error(&found), "{how}: {found:?}");
     }
-    // Behind the legacy format's magic number, in any of its pickles.
+    // The attack is behind the legacy format's magic number, in any of its pickles.
     let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
     let evil = Pickled::new().global("os", "system").text("true").op(b"\x85R").stop();
     for before in 0..4 {
@@ -182,7 +182,7 @@ fn a_malformed_pickle_is_an_error() {
         ("a persistent reference to something else", b"NQ.".to_vec()),
         ("a persistent reference by name", b"Pabc\n.".to_vec()),
     ] {
-        // That it is of another protocol may be said as well.
+        // A warning about the protocol may be there as well.
         let found: Vec<Problem> = judged(&pickle).into_iter().filter(|f| f.severity == Severity::Error).collect();
         assert_eq!(kinds(&found), [ProblemKind::PickleInvalid], "{why}: {found:?}");
     }
@@ -190,7 +190,7 @@ fn a_malformed_pickle_is_an_error() {
 
 #[test]
 fn pickles_that_would_grow_without_end_are_cheap() {
-    // Each level holds the one before it twice: 2^60 objects, if they were copied.
+    // Each level contains the one before it twice: 2^60 objects, if they were copied.
     let doubled = |open: &str, close: &str| {
         let mut p = Pickled::new().op("Nq\0");
         for i in 0..60u8 {
@@ -214,7 +214,7 @@ fn pickles_that_would_grow_without_end_are_cheap() {
         }
         p.op([b'h', 24]).stop()
     };
-    // One long text, imported from and used as a storage's key, again and again.
+    // One long text, used again and again as a module's name and as a storage's key.
     let long = "x".repeat(1 << 20);
     let imports = Pickled::new().text(&long).op("q\0").op(b"h\x00h\x00\x930".repeat(100_000)).stop();
     let keys = {

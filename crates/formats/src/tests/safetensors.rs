@@ -201,7 +201,7 @@ fn absurd_depth_does_not_overflow_the_stack() {
 
 #[test]
 fn a_hostile_header_makes_no_hostile_report() {
-    // Findings are few and short, however many and long the names, shapes and texts are.
+    // Problems are few and short, however many and long the names, shapes and texts are.
     let long = "x".repeat(1 << 20);
     let many: Vec<String> =
         (0..10_000).map(|i| format!(r#""{i}":{{"dtype":"D{i}","shape":[{i}],"data_offsets":[7,3]}}"#)).collect();
@@ -238,7 +238,7 @@ fn every_truncation_is_an_error_and_no_flipped_byte_a_panic() {
 
 #[test]
 fn a_file_that_ends_before_its_length_is_an_error() {
-    // The length is the file system's; the file may be cut while it is read.
+    // The length comes from the file system; the file may be cut while it is read.
     let whole = safetensors(&[("a", "U8", 1, &[1])]);
     let (_, problems) = crate::safetensors::read(std::io::Cursor::new(&whole[..12]), whole.len() as u64, "x");
     assert_eq!(kinds(&problems), [ProblemKind::HeaderInvalid]);
@@ -282,8 +282,8 @@ proptest! {
     }
 }
 
-/// Files of `safetensors.torch`, with what `safetensors.safe_open` says of them: every dtype that torch
-/// can save, and tied tensors that the writer drops and notes.
+/// Files of `safetensors.torch`, with the tables that `safetensors.safe_open` reads from them: every
+/// dtype that torch can save, and tied tensors that the writer drops and notes.
 #[test]
 fn our_table_is_the_one_that_the_reference_reads() {
     let truth: serde_json::Value =

@@ -55,7 +55,7 @@ fn zlib(content: &[u8]) -> Vec<u8> {
     packed.finish().unwrap()
 }
 
-/// What joblib writes for an array of two doubles, with `pickle` behind it.
+/// The bytes that joblib writes for an array of two doubles, with `pickle` behind them.
 fn joblib(dtype: &str, raw: &[u8], pickle: &[u8]) -> Vec<u8> {
     joblib_of(dtype, b"", raw, pickle)
 }
@@ -86,7 +86,7 @@ fn a_hostile_pickle_is_found_in_every_container_and_an_honest_one_is_no_news() {
         ("policy.zip", |p| zip(&[record("data", "{}"), record("policy.pth", torch_file(p, &[]))])),
         ("arrays.joblib", |p| joblib("f8", b"\x03\xff\xff\xff0123456789abcdef", p)),
         ("objects.joblib", |p| joblib("O8", p, b"\x80\x02N.")),
-        // Of eight bytes with fields; and with a field that is an object.
+        // An element of eight bytes with fields; and one with a field that is an object.
         ("fields.joblib", |p| joblib_of("V8", b"(K\x03NNNNNNK\x00tb", b"\x01\xff0123456789abcdef", p)),
         ("fields.joblib", |p| joblib_of("V8", b"(K\x03NNNNNNK\x3ftb", p, b"\x80\x02N.")),
         ("model.pt2", |p| {
@@ -116,7 +116,7 @@ fn bytes_that_only_begin_as_something_are_no_news() {
     ] {
         assert_eq!(found(name, bytes), [], "{name}");
     }
-    // A pickle's own name promises one.
+    // The name promises a pickle.
     let broken = found("x.pkl", b"\x80\x02\xff");
     assert!(kinds(&broken) == [ProblemKind::PickleInvalid] && !has_error(&broken), "{broken:?}");
 }
@@ -178,7 +178,7 @@ fn what_nobody_can_judge_is_said_and_is_no_error() {
     }
     let said = found("x.pkl.gz", &gzip(b"BZh91AY"));
     assert_eq!(kinds(&said), [ProblemKind::WeightsUnread], "{said:?}");
-    // The twins: text that is compressed, and what begins so by accident.
+    // The twins: text that is compressed, and files that begin with the same bytes by accident.
     for (name, bytes) in [
         ("train.jsonl.zst", &b"\x28\xb5\x2f\xfd"[..]),
         ("corpus.txt.bz2", b"BZh91AY"),
@@ -241,7 +241,7 @@ fn pickles_in_the_text_of_an_agent_are_judged() {
     let hostile = found("ppo.zip", &agent(&base64(&evil())));
     assert_eq!(kinds(&hostile), [ProblemKind::UnsafePickle], "{hostile:?}");
     assert!(hostile[0].message.contains("in its file data, \"lr_schedule\""), "{hostile:?}");
-    // A function is rebuilt, which every agent has, and one that is called at once runs when it is loaded.
+    // Every agent has a function that is rebuilt. A function that is called at once runs when the file is loaded.
     let honest_one = found("ppo.zip", &agent(SCHEDULE));
     assert!(kinds(&honest_one) == [ProblemKind::NeedsFullUnpickle] && !has_error(&honest_one), "{honest_one:?}");
     let called = Pickled::new().global("cloudpickle.cloudpickle", "_make_function").op(b")R").op(b")R").stop();
@@ -249,7 +249,7 @@ fn pickles_in_the_text_of_an_agent_are_judged() {
     assert!(kinds(&called).contains(&ProblemKind::UnsafePickle), "{called:?}");
     let import = Pickled::new().global("cloudpickle.cloudpickle", "subimport").text("os").op(b"\x85R").stop();
     assert!(has_error(&found("ppo.zip", &agent(&base64(&import)))));
-    // Outside of an agent it is as dangerous as ever, and an agent without functions is no news.
+    // Outside of an agent a rebuilt function is still dangerous, and an agent without functions has no finding.
     let loose = Pickled::new().global("cloudpickle.cloudpickle", "_make_function").op(b")R").stop();
     assert!(has_error(&found("x.pkl", &loose)));
     assert_eq!(found("ppo.zip", &agent(&base64(&honest()))), []);

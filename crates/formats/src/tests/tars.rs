@@ -1,4 +1,5 @@
-//! Tar archives as Python's `tarfile` tells them: by their checksum, and before the pickles of torch's old format.
+//! Tar archives as Python's `tarfile` recognises them: by their checksum, also where the file could be a pickle of
+//! torch's old format.
 
 use super::make::Pickled;
 use super::{fixture, has_error, kinds, read_torch};
@@ -41,7 +42,7 @@ fn an_archive_without_ustar_is_one_all_the_same() {
         file[148..156].copy_from_slice(stated.as_bytes());
         assert!(kinds(&read_torch(&file).1).contains(&ProblemKind::UnsafePickle), "{stated:?}");
     }
-    // A header whose checksum is wrong is none.
+    // A header with a wrong checksum is not a header.
     let mut broken = file;
     broken[0] ^= 1;
     assert_eq!(kinds(&read_torch(&broken).1), [ProblemKind::FormatUnexpected]);
@@ -53,14 +54,14 @@ fn what_is_a_tar_archive_and_something_else_is_refused() {
         let found = read_torch(&[member(start, b""), member(b"pickle", &evil()), vec![0; 1024]].concat()).1;
         assert!(kinds(&found) == [ProblemKind::ArchiveInvalid] && has_error(&found), "{found:?}");
     }
-    // As torch wrote it.
+    // A file that torch wrote.
     let honest = std::fs::read(fixture("formats/torch/tar.pt")).unwrap();
     assert_eq!(kinds(&read_torch(&honest).1), [ProblemKind::NeedsFullUnpickle]);
 }
 
 #[test]
 fn a_size_that_an_extended_header_states_is_the_one_that_counts() {
-    // The header itself says that the member has no bytes; behind the true ones lies the pickle.
+    // The header itself says that the member has no bytes; the pickle is behind its real bytes.
     let mut extended = member(b"x", b"12 size=512\n");
     extended[156] = b'x';
     let head = sealed(extended[..512].to_vec());

@@ -1,4 +1,4 @@
-//! Torch files by torch's own hand: our tables agree with torch's, and no damage to them is a panic.
+//! Files that torch wrote: our tables match torch's, and no damage to the files causes a panic.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,10 +1,11 @@
-//! A file of any length that takes no room: for tests of what is read of large files, here and in `tests/bounds.rs`.
+//! A file of any length that takes no space: for tests of how much of a large file is read, here and in
+//! `tests/bounds.rs`.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A file of zeros behind its start that counts the bytes which are read of it.
+/// A file with a given start and then zeros. It counts the bytes that are read from it.
 #[derive(Debug, Clone, Default)]
 pub struct Zeros {
     pub start: Vec<u8>,

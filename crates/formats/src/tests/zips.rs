@@ -195,12 +195,12 @@ fn an_archive_that_a_zip_tool_packed_again_is_read() {
     let records = [deflated("x/data.pkl", &six()), deflated("x/data/0", &[0; 24]), deflated("x/version", b"3\n")];
     let (table, found) = read_torch(&zip(&records));
     assert_eq!((found, table.tensors.len()), (vec![], 1));
-    // Where its bytes are in the file nobody can say.
+    // The content is compressed, so it has no range of bytes in the file.
     assert_eq!(table.tensors[0].bytes, None);
     let evil = Pickled::new().global("os", "system").text("true").op(b"\x85R").stop();
     let found = problems(&zip(&[deflated("x/data.pkl", &evil), record("x/version", "3")]));
     assert!(kinds(&found).contains(&ProblemKind::UnsafePickle), "{found:?}");
-    // A size that is not that of the content.
+    // A size that differs from the content's.
     let mut short = deflated("x/data.pkl", &six());
     short.size = short.size.map(|size| size + 1);
     assert!(has_error(&problems(&zip(&[short, record("x/data/0", [0; 24]), record("x/version", "3")]))));
@@ -245,7 +245,7 @@ fn find(bytes: &[u8], what: &[u8], from: usize) -> usize {
 
 #[test]
 fn the_pickle_that_is_judged_is_the_one_that_torch_loads() {
-    // torch takes the first record's folder as the archive's; the harmless pickle lies in another.
+    // torch takes the first record's folder as the archive's; the harmless pickle is in another folder.
     let evil = Pickled::new().global("os", "system").text("true").op(b"\x85R").stop();
     let bytes = zip(&[record("b/version", "3\n"), record("a/data.pkl", six()), record("b/data.pkl", evil)]);
     let kinds = kinds(&problems(&bytes));
@@ -281,7 +281,7 @@ fn a_torchscript_archive_may_hold_records_that_its_data_does_not_name() {
     records.push(record("x/code/__torch__.py", b""));
     let found = problems(&zip(&records));
     assert!(kinds(&found) == [ProblemKind::DataGap, ProblemKind::TorchscriptCode] && !has_error(&found), "{found:?}");
-    // What its data names must still be there.
+    // The records that its data names must still be there.
     records.remove(1);
     assert!(kinds(&problems(&zip(&records))).contains(&ProblemKind::TensorOutOfBounds));
 }
@@ -304,7 +304,7 @@ fn many_storages_take_no_quadratic_time() {
     let (table, found) = read_torch(&torch_file(&state_dict(&tensors), &storages));
     assert_eq!((table.tensors.len(), found.len()), (20_000, 0));
     assert!(started.elapsed().as_secs() < 20);
-    // And as many problems are a short list.
+    // So many problems still make a short list.
     let found = problems(&torch_file(&six(), &storages));
     assert!(found.len() < 50, "{}", found.len());
 }

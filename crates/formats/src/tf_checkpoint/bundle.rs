@@ -11,22 +11,22 @@ use crate::{problems::Quote, proto::FieldReader, proto::Value};
 /// Dimensions of a tensor (`TensorShape::MaxDimensions` is 254).
 const MAX_DIMS: usize = 254;
 
-/// One extent of a slice: where it starts, and its length unless it is all there is.
+/// One extent of a slice: where it starts, and its length, or `None` if it is the whole dimension.
 pub(super) type Extent = (u64, Option<u64>);
 
-/// What an index says of a tensor, or of a slice of one.
+/// An index's entry for a tensor, or for a slice of one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct BundleEntry {
-    /// The tensor's name; of a slice the key, which starts with a nul.
+    /// The tensor's name. For a slice, the key, which starts with a nul.
     pub key: Vec<u8>,
     pub dtype: u64,
     pub shape: Vec<u64>,
     pub shard: u64,
     pub offset: u64,
     pub size: u64,
-    /// Masked.
+    /// The CRC-32C, masked.
     pub crc: Option<u32>,
-    /// The slices that hold the tensor, which then has no bytes itself.
+    /// The slices that contain the tensor, which then has no bytes itself.
     pub slices: Vec<Vec<Extent>>,
 }
 
@@ -43,26 +43,26 @@ impl BundleEntry {
         dtype(self.dtype).map_or_else(|| format!("DT_{}", self.dtype), |(name, _)| name.to_owned())
     }
 
-    /// `None`: more than can be counted.
+    /// The number of elements; `None` on overflow.
     pub fn elements(&self) -> Option<u64> {
         self.shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d))
     }
 }
 
-/// What an index holds.
+/// The content of an index.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Bundle {
-    /// A checkpoint in one file, of the format before bundles: its entries have no places.
+    /// A checkpoint in one file, of the format before bundles: its entries have no offsets.
     pub old: bool,
     pub shards: u64,
     pub big_endian: bool,
-    /// The oldest version of TensorFlow's reader that is said to understand it.
+    /// The oldest version of TensorFlow's reader that understands the index, as the index states it.
     pub min_consumer: u64,
     /// In the order of their keys.
     pub entries: Vec<BundleEntry>,
 }
 
-/// Reads an index. `Ok(None)`: it is no table.
+/// Reads an index. `Ok(None)`: the file is not a table.
 pub(super) fn bundle(file: impl Read + Seek, length: u64) -> Result<Option<Bundle>, String> {
     let Some(mut table) = Table::open(file, length)? else { return Ok(None) };
     let mut bundle = Bundle::default();
@@ -79,7 +79,7 @@ pub(super) fn bundle(file: impl Read + Seek, length: u64) -> Result<Option<Bundl
         }
         let complain = |why: String| format!("the entry {}: {why}", Quote(&String::from_utf8_lossy(key)));
         let entry = entry(key, value, &mut numbers).map_err(complain)?;
-        // Each slice is looked up by a key with the name in it.
+        // Each slice is looked up by a key that contains the name.
         names = (key.len() as u64)
             .checked_mul(1 + entry.slices.len() as u64)
             .and_then(|n| names.checked_sub(n))
@@ -105,7 +105,7 @@ fn expected(number: u64) -> String {
     format!("field {number} is of another type than it should be")
 }
 
-/// `BundleHeaderProto`, or of old `SavedTensorSlices` with all of the metadata.
+/// `BundleHeaderProto`, or in the old format `SavedTensorSlices` with all of the metadata.
 fn header(value: &[u8], bundle: &mut Bundle, numbers: &mut u64) -> Result<(), String> {
     bundle.shards = 0;
     fields(value, &mut |wire, number, value| match (number, value) {
@@ -251,7 +251,7 @@ fn slice(wire: &mut Memory<'_>, span: Span, numbers: &mut u64) -> Result<Vec<Ext
     Ok(slice)
 }
 
-/// The key under which a slice lies (`EncodeTensorNameSlice` of `saved_tensor_slice_util.cc`, by
+/// The key of a slice (`EncodeTensorNameSlice` of `saved_tensor_slice_util.cc`, by
 /// `ordered_code.cc`): a nul, the escaped name, and all starts and lengths as numbers that sort.
 pub(super) fn slice_key(name: &[u8], slice: &[Extent]) -> Vec<u8> {
     let mut key = vec![0];
@@ -275,7 +275,7 @@ pub(super) fn slice_key(name: &[u8], slice: &[Extent]) -> Vec<u8> {
 fn increasing(key: &mut Vec<u8>, number: u64) {
     let bytes = number.to_be_bytes();
     let own = &bytes[number.leading_zeros() as usize / 8..];
-    // At most eight.
+    // `own` has at most eight bytes.
     key.push(own.len().to_le_bytes()[0]);
     key.extend(own);
 }
@@ -288,7 +288,7 @@ fn signed(key: &mut Vec<u8>, number: i64) {
     let mut bytes = [if number < 0 { 0xff } else { 0 }; 10];
     bytes[2..].copy_from_slice(&number.to_be_bytes());
     let own = &mut bytes[10 - length..];
-    // As many ones in front as there are bytes.
+    // The header starts with as many ones as there are bytes.
     let header = !(0xffff_u16 >> length.min(16));
     let [high, low] = header.to_be_bytes();
     own[0] ^= high;

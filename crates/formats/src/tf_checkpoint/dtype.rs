@@ -1,6 +1,6 @@
 //! TensorFlow's dtypes (`tensorflow/core/framework/types.proto`): their names and the bytes of an element.
 
-/// The name of a dtype's number, and the bytes of an element; 0 where that is not fixed.
+/// The name of a dtype's number, and the bytes of an element; 0 if the size is not fixed.
 const TYPES: &[(u64, &str, u64)] = &[
     (1, "DT_FLOAT", 4),
     (2, "DT_DOUBLE", 8),
@@ -30,7 +30,7 @@ const TYPES: &[(u64, &str, u64)] = &[
     (26, "DT_FLOAT8_E4M3FNUZ", 1),
     (27, "DT_FLOAT8_E4M3B11FNUZ", 1),
     (28, "DT_FLOAT8_E5M2FNUZ", 1),
-    // A byte each, in memory and in bundles.
+    // Each element has a byte, in memory and in bundles.
     (29, "DT_INT4", 1),
     (30, "DT_UINT4", 1),
     (31, "DT_INT2", 1),
@@ -42,7 +42,8 @@ pub(super) const STRING: u64 = 7;
 /// The number of `DT_VARIANT`.
 pub(super) const VARIANT: u64 = 21;
 
-/// The name and the bytes of an element, 0 where that is not fixed; `None` for a dtype this version does not know.
+/// The name and the bytes of an element, 0 if the size is not fixed; `None` for a dtype that this version does not
+/// know.
 pub(super) fn dtype(number: u64) -> Option<(&'static str, u64)> {
     TYPES.iter().find(|(n, ..)| *n == number).map(|(_, name, bytes)| (*name, *bytes))
 }

@@ -1,9 +1,10 @@
 //! TensorFlow checkpoints, read from untrusted bytes: the index of a tensor bundle (`X.index`), its
-//! shards (`X.data-00000-of-00001`), single-file checkpoints of the format before, and graphs
-//! (`X.meta`). The rules are those of `tensorflow/core/util/tensor_bundle/tensor_bundle.cc`; what lies
-//! in shards is held against the index in `shards`.
+//! shards (`X.data-00000-of-00001`), single-file checkpoints of the format before bundles, and graphs
+//! (`X.meta`). The rules are those of `tensorflow/core/util/tensor_bundle/tensor_bundle.cc`; `shards`
+//! checks the content of shards against the index.
 //!
-//! Memory: the entries ([`MAX_TENSORS`]), their names ([`MAX_NAMES`]) and shapes ([`MAX_NUMBERS`]), and what `sstable` says.
+//! Memory: the entries ([`MAX_TENSORS`]), their names ([`MAX_NAMES`]) and shapes ([`MAX_NUMBERS`]), and the memory that
+//! `sstable` states.
 
 mod bundle;
 mod dtype;
@@ -29,12 +30,12 @@ pub const MAX_TENSORS: usize = 1 << 20;
 pub const MAX_NAMES: u64 = 256 << 20;
 /// Dimensions, slices and their extents of all tensors together.
 pub const MAX_NUMBERS: u64 = 1 << 23;
-/// Shards: their names have five digits.
+/// The most shards: their names have five digits.
 const MAX_SHARDS: u64 = 100_000;
-/// `kTensorBundleVersion`: what an index may ask of its reader.
+/// `kTensorBundleVersion`: the newest version that an index may demand.
 const VERSION: u64 = 1;
 
-/// Whether a file ends as a table does; leaves it at its start.
+/// Whether a file has the ending of a table; goes back to the file's start.
 pub fn is_table(file: &mut (impl Read + Seek), length: u64) -> std::io::Result<bool> {
     let mut tail = Vec::new();
     if length >= sstable::FOOTER {
@@ -68,7 +69,7 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Ve
     (TensorTable { tensors: tensors.collect(), aliases: Vec::new() }, problems.into_vec())
 }
 
-/// The rules that need no shard.
+/// Applies the rules that need no shard.
 fn judge(bundle: &Bundle, path: &str, problems: &mut Problems) {
     let mut invalid = |why: String| problems.push(Problem::new(ProblemKind::HeaderInvalid, path, why));
     if bundle.old {
@@ -106,7 +107,7 @@ fn judge(bundle: &Bundle, path: &str, problems: &mut Problems) {
     layout(bundle, path, problems);
 }
 
-/// A tensor's bytes are its elements.
+/// Checks that a tensor has as many bytes as its elements need.
 fn size(entry: &BundleEntry, path: &str, problems: &mut Problems) {
     let name = entry.name();
     let wrong = || {
@@ -129,7 +130,7 @@ fn size(entry: &BundleEntry, path: &str, problems: &mut Problems) {
                 problems.push(wrong());
             }
         }
-        // At least a length for each element, and a checksum of the lengths.
+        // Strings take at least a length for each element, and a checksum of the lengths.
         Some((_, 0)) => {
             if entry.elements().is_none_or(|n| n > entry.size) {
                 problems.push(wrong());
@@ -143,7 +144,8 @@ fn size(entry: &BundleEntry, path: &str, problems: &mut Problems) {
     }
 }
 
-/// Every slice of a tensor is there, of the same dtype and its own shape, and together they are the tensor.
+/// Checks that every slice of a tensor is there with the tensor's dtype and the slice's own shape, and that the slices
+/// together make up the tensor.
 fn slices<'b>(
     entry: &BundleEntry,
     listed: &HashMap<&'b [u8], &'b BundleEntry>,
@@ -200,7 +202,7 @@ fn slices<'b>(
     }
 }
 
-/// No two tensors share bytes of a shard, and none lie idle. The writer may pad to an alignment.
+/// Checks that no two tensors share bytes of a shard, and that no bytes are unused. The writer may pad to an alignment.
 fn layout(bundle: &Bundle, path: &str, problems: &mut Problems) {
     let mut places: Vec<&BundleEntry> = bundle.entries.iter().filter(|e| e.size > 0 && e.slices.is_empty()).collect();
     places.sort_unstable_by_key(|e| (e.shard, e.offset, e.size));

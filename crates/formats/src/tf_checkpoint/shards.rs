@@ -1,5 +1,5 @@
-//! The shards of a checkpoint against its index: every one is there, every tensor within it, strings
-//! laid out as they should be, and, on request, every tensor's CRC-32C.
+//! Checks the shards of a checkpoint against its index: every shard is there, every tensor is within
+//! its shard, strings have the right layout, and, on request, every tensor's CRC-32C matches.
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -13,19 +13,19 @@ use crate::problem::{Problem, ProblemKind, Severity};
 use crate::set::{Files, file_name, folder};
 use crate::{ReadSeek, problems::LISTED, problems::Problems, problems::Quote};
 
-/// A `checkpoint` file is some lines; those of long runs have thousands.
+/// The most bytes of a `checkpoint` file: it has some lines, or thousands after a long run.
 const STATE_LIMIT: u64 = 8 << 20;
 /// Bytes read at once.
 const BLOCK: usize = 1 << 20;
 
-/// Holds every index of a set against its shards. `deep`: read all of them, and compare checksums.
+/// Checks every index of a set against its shards. `deep`: read all of them, and compare checksums.
 /// `names`: the set's files.
 pub fn check_set(names: &[&str], files: &dyn Files, deep: bool) -> Vec<Problem> {
     let mut problems = Problems::default();
     for &path in names {
         let Some(Ok((open, length))) = files.open(path) else { continue };
         if let Some(prefix) = path.strip_suffix(".index") {
-            // What is wrong with the index itself has been said.
+            // A broken index has its problem already.
             if let Ok(Some(bundle)) = bundle(open, length) {
                 check_bundle(&bundle, prefix, files, deep, &mut problems);
             }
@@ -36,7 +36,7 @@ pub fn check_set(names: &[&str], files: &dyn Files, deep: bool) -> Vec<Problem> 
     problems.into_vec()
 }
 
-/// What `checkpoint` names is here.
+/// Checks that the files which `checkpoint` names are here.
 fn check_state(path: &str, file: impl Read, files: &dyn Files) -> Option<Problem> {
     let mut bytes = Vec::new();
     file.take(STATE_LIMIT).read_to_end(&mut bytes).ok()?;
@@ -72,14 +72,15 @@ fn check_bundle(bundle: &Bundle, prefix: &str, files: &dyn Files, deep: bool, pr
         let name = format!("{prefix}.data-{shard:05}-of-{:05}", bundle.shards);
         let Some(opened) = files.open(&name) else {
             missing += 1;
-            // Each is a file of its own, and an index may name as many as it has tensors.
+            // Each missing shard is a file of its own, so each could have a problem, and an index may name as many
+            // shards as tensors.
             if missing <= LISTED {
                 let text = format!("{prefix}.index says that it has {} tensors, but it is missing", entries.len());
                 problems.push(Problem::new(ProblemKind::ShardMissing, &name, text));
             }
             continue;
         };
-        // One that is listed and cannot be read has its problem.
+        // A shard that is listed and cannot be read has its problem already.
         let Ok((open, length)) = opened else { continue };
         entries.sort_unstable_by_key(|e| e.offset);
         let mut shard =
@@ -96,7 +97,7 @@ struct Shard<'p> {
     file: BufReader<Box<dyn ReadSeek>>,
     length: u64,
     path: &'p str,
-    /// Numbers are big-endian.
+    /// Whether numbers are big-endian.
     big: bool,
     deep: bool,
 }
@@ -123,7 +124,8 @@ impl Shard<'_> {
                 continue;
             };
             last = last.max(end);
-            // What shares bytes with another has its problem; to read them for each could take for ever.
+            // A tensor that shares bytes with another has its problem already; reading shared bytes for each tensor
+            // could take for ever.
             if entry.offset < read_to {
                 continue;
             }
@@ -151,7 +153,7 @@ impl Shard<'_> {
         }
     }
 
-    /// Goes to a tensor's bytes, forward mostly.
+    /// Goes to a tensor's bytes, mostly forward.
     fn to(&mut self, at: u64) -> std::io::Result<()> {
         let here = self.file.stream_position()?;
         match i64::try_from(i128::from(at) - i128::from(here)) {
@@ -173,9 +175,9 @@ impl Shard<'_> {
         Ok(())
     }
 
-    /// A tensor of fixed-size elements, whose size was checked with the index.
+    /// Checks a tensor of fixed-size elements. Its size was checked with the index.
     fn plain(&mut self, entry: &BundleEntry) -> Result<(), Fault> {
-        // A variant's checksum is not of its bytes alone.
+        // The checksum of a variant covers more than its bytes.
         let Some(stored) = entry.crc.filter(|_| self.deep && entry.dtype != dtype::VARIANT) else { return Ok(()) };
         self.to(entry.offset)?;
         let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
@@ -210,7 +212,7 @@ impl Shard<'_> {
                 }
             }
             bytes = bytes.saturating_add(length);
-            // As many bytes as older versions wrote.
+            // A length that fits into 32 bits counts as four bytes, as older versions wrote it.
             match (u32::try_from(length), self.big) {
                 (Ok(length), false) => digest.update(&length.to_le_bytes()),
                 (Ok(length), true) => digest.update(&length.to_be_bytes()),
@@ -250,7 +252,7 @@ impl From<std::io::Error> for Fault {
 }
 
 fn value(digest: &Digest) -> u32 {
-    // It has 32 bits.
+    // The checksum has 32 bits, so the conversion cannot fail.
     u32::try_from(digest.finalize()).unwrap_or(u32::MAX)
 }
 

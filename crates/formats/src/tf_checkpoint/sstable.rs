@@ -1,6 +1,6 @@
 //! The sorted table of `LevelDB` as TensorFlow writes it (`tsl/lib/io/format.cc`, `block.cc`): a footer, an
-//! index block, and data blocks of sorted keys with shared prefixes, each with its CRC-32C. What keys
-//! and values mean is read elsewhere.
+//! index block, and data blocks of sorted keys with shared prefixes, each with its CRC-32C. `bundle`
+//! decides what keys and values mean.
 //!
 //! Memory: two blocks of at most [`MAX_BLOCK`] bytes. Time: every block is read once, as blocks may
 //! not overlap, and a packed one unpacks to at most [`RATIO`] times its bytes.
@@ -23,30 +23,30 @@ pub const MAX_BLOCK: u64 = 64 << 20;
 const MAX_BLOCKS: u64 = 1 << 20;
 /// Bytes of a key.
 pub const MAX_KEY: usize = 1 << 16;
-/// Snappy's most: a copy of 64 bytes takes three.
+/// The most that Snappy can reach: a copy of 64 bytes takes three.
 const RATIO: u64 = 32;
 /// The type byte and the checksum behind each block.
 const TRAILER: u64 = 5;
 
-/// A CRC-32C as tables and bundles keep it, so that it is not a checksum of itself.
+/// A CRC-32C as tables and bundles store it. The mask prevents a checksum of bytes that contain their own checksum.
 pub(super) fn masked(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
 /// The CRC-32C of some bytes.
 pub(super) fn crc32c(bytes: &[u8]) -> u32 {
-    // It has 32 bits.
+    // The checksum has 32 bits, so the conversion cannot fail.
     u32::try_from(checksum(CrcAlgorithm::Crc32Iscsi, bytes)).unwrap_or(u32::MAX)
 }
 
-/// Where a block is.
+/// The place of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Handle {
     offset: u64,
     size: u64,
 }
 
-/// A varint off the front.
+/// Takes a varint off the front.
 pub(super) fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for shift in (0..70).step_by(7) {
@@ -68,12 +68,12 @@ fn handle(bytes: &mut &[u8]) -> Option<Handle> {
 pub(super) struct Table<R> {
     place: Positioned<R>,
     index: Vec<u8>,
-    /// Where data blocks must end.
+    /// The place where data blocks must end.
     limit: u64,
 }
 
 impl<R: Read + Seek> Table<R> {
-    /// `Ok(None)`: it does not end as a table does.
+    /// `Ok(None)`: the file does not have the ending of a table.
     pub fn open(file: R, length: u64) -> Result<Option<Self>, String> {
         if length < FOOTER {
             return Ok(None);
@@ -89,7 +89,7 @@ impl<R: Read + Seek> Table<R> {
             return Err("its footer does not say where its index is".into());
         };
         let mut table = Table { place, index: Vec::new(), limit: length - FOOTER };
-        // The meta index is empty today; its checksum holds all the same.
+        // The meta index is empty today; its checksum must match all the same.
         let content = table.block(meta, "meta index")?;
         entries(&content, "meta index", &mut Vec::new(), &mut |_, _| Ok(()))?;
         table.index = table.block(index, "index")?;
@@ -97,7 +97,7 @@ impl<R: Read + Seek> Table<R> {
         Ok(Some(table))
     }
 
-    /// A block's content, its checksum compared.
+    /// Reads a block's content and compares its checksum.
     fn block(&mut self, handle: Handle, what: &str) -> Result<Vec<u8>, String> {
         let Handle { offset, size } = handle;
         if offset.checked_add(size).and_then(|end| end.checked_add(TRAILER)).is_none_or(|end| end > self.limit) {
@@ -109,7 +109,7 @@ impl<R: Read + Seek> Table<R> {
         self.place.to(offset)?;
         let mut bytes = self.place.few(size + 1)?;
         let stored = u32::from_le_bytes(self.place.bytes()?);
-        // A fuzzer would find no checksum: under `cfg(fuzzing)` every block has its own.
+        // A fuzzer would never find a right checksum, so under `cfg(fuzzing)` every checksum counts as right.
         if !cfg!(fuzzing) && masked(crc32c(&bytes)) != stored {
             return Err(format!("the checksum of its {what} block at {offset} does not match"));
         }
@@ -126,7 +126,7 @@ impl<R: Read + Seek> Table<R> {
         }
     }
 
-    /// Calls `each` for every key, in their order, with its value; until it gives `false`.
+    /// Calls `each` for every key with its value, in the order of the keys, until it returns `false`.
     pub fn walk(&mut self, each: &mut Each<'_>) -> Result<(), String> {
         let index = std::mem::take(&mut self.index);
         let (mut end, mut blocks, mut last, mut go_on) = (0, 0, Vec::new(), true);
@@ -156,13 +156,13 @@ impl<R: Read + Seek> Table<R> {
     }
 }
 
-/// What is done with a key and its value; `false` for no more.
+/// Called with a key and its value; returns `false` to stop.
 pub(super) type Each<'e> = dyn FnMut(&[u8], &[u8]) -> Result<bool, String> + 'e;
 
-/// What is done with an entry.
+/// Called with the key and value of an entry.
 type Visit<'e> = dyn FnMut(&[u8], &[u8]) -> Result<(), String> + 'e;
 
-/// The entries of one block. `last`: the key before the first, and after the call the last one.
+/// The entries of one block. `last`: the key before the block's first one; after the call, the block's last key.
 fn entries(block: &[u8], what: &str, last: &mut Vec<u8>, each: &mut Visit<'_>) -> Result<(), String> {
     let short = || format!("its {what} block is cut short");
     let (rest, count) = block.split_last_chunk::<4>().ok_or_else(short)?;
@@ -180,7 +180,7 @@ fn entries(block: &[u8], what: &str, last: &mut Vec<u8>, each: &mut Visit<'_>) -
             return Err(short());
         };
         let restart = restarts.next_if_eq(&at).is_some();
-        // A block starts anew, and so does what a reader may jump to.
+        // The first key of a block shares nothing with another, nor does a key that a reader may jump to.
         if shared != 0 && (first || restart) || shared > key.len() as u64 {
             return Err(format!("a key at {at} of its {what} block builds on one that is not there"));
         }
@@ -193,7 +193,7 @@ fn entries(block: &[u8], what: &str, last: &mut Vec<u8>, each: &mut Visit<'_>) -
                 shared + own
             ));
         }
-        // What is shared is equal. The empty key comes first, once.
+        // The shared part is equal, so only the rest is compared. The empty key may come once, as the first.
         if tail <= &key[shared..] && !(first && key.is_empty()) {
             return Err(format!("a key at {at} of its {what} block is out of order"));
         }
@@ -204,7 +204,7 @@ fn entries(block: &[u8], what: &str, last: &mut Vec<u8>, each: &mut Visit<'_>) -
         left = after;
         first = false;
     }
-    // An empty block has one, at its end.
+    // An empty block has one restart point, at its end.
     if restarts.any(|at| at != 0 || !content.is_empty()) {
         return Err(format!("a restart point of its {what} block is not at a key"));
     }

@@ -1,15 +1,15 @@
 //! The `checkpoint` file of `TensorFlow`: which checkpoint is the latest (`checkpoint_state.proto`, as text).
-//! Which files make up that checkpoint is decided elsewhere.
+//! The files that make up that checkpoint are decided elsewhere.
 
-/// What a `checkpoint` file says.
+/// The content of a `checkpoint` file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CheckpointState {
-    /// `model_checkpoint_path`: the prefix of the latest checkpoint, maybe a path of another machine.
+    /// `model_checkpoint_path`: the prefix of the latest checkpoint, maybe a path on another machine.
     pub latest: Option<String>,
 }
 
 impl CheckpointState {
-    /// Reads the text form of the proto; of what is no such text nothing is read. The last mention counts.
+    /// Reads the text form of the proto; any other text gives an empty state. The last mention counts.
     pub fn parse(bytes: &[u8]) -> Self {
         let mut state = CheckpointState::default();
         let mut rest = bytes;
@@ -38,7 +38,7 @@ impl CheckpointState {
         state
     }
 
-    /// The last part of [`latest`](Self::latest): its files lie beside the `checkpoint` file.
+    /// The last part of [`latest`](Self::latest): its files are beside the `checkpoint` file.
     pub fn prefix(&self) -> Option<&str> {
         self.latest.as_deref().and_then(|path| path.rsplit('/').next()).filter(|name| !name.is_empty())
     }

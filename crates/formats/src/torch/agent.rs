@@ -1,5 +1,5 @@
-//! What Stable-Baselines3 keeps in the text of its archives: pickles as base64 in the record `data`, each loaded with
-//! cloudpickle (`common/save_util.py`, `json_to_data`). How a pickle is judged is said in `judge`.
+//! The pickles in Stable-Baselines3's archives: the record `data` has them as base64, and each is loaded with
+//! cloudpickle (`common/save_util.py`, `json_to_data`). `judge` judges them.
 
 use std::io::Cursor;
 
@@ -11,12 +11,12 @@ use super::pickle::{Node, Pickle};
 use crate::problem::{Problem, ProblemKind};
 use crate::problems::{Problems, Quote};
 
-/// The record.
+/// The name of the record.
 pub(super) const RECORD: &[u8] = b"data";
 /// The key of a pickle.
 const KEY: &str = ":serialized:";
 
-/// What rebuilds a function from its code (`cloudpickle/cloudpickle.py`): honest agents have some.
+/// The names that rebuild a function from its code (`cloudpickle/cloudpickle.py`): honest agents have some.
 const REBUILDS: &[&str] = &[
     "_make_function",
     "_builtin_type",
@@ -68,7 +68,8 @@ pub(super) fn rebuilds(module: &str, name: &str) -> bool {
         && REBUILDS.contains(&name)
 }
 
-/// Whether a call makes a function's code: of `_builtin_type("CodeType")`, and of nothing else that this may give.
+/// Whether a call makes a function's code: a call of `_builtin_type("CodeType")`, and of no other type that
+/// `_builtin_type` may give.
 pub(super) fn makes_code(pickle: &Pickle, function: super::pickle::Id) -> bool {
     let Node::Call { function, arguments, .. } = pickle.node(function) else { return false };
     let is_type = pickle.global(*function).is_some_and(|g| rebuilds(&g.module, &g.name) && &*g.name == "_builtin_type");
@@ -76,7 +77,7 @@ pub(super) fn makes_code(pickle: &Pickle, function: super::pickle::Id) -> bool {
     is_type && pickle.items(*arguments).is_some_and(only)
 }
 
-/// Decodes as Python's `b64decode` does: what is no digit is passed over, and a group that is filled up ends the text.
+/// Decodes as Python's `b64decode` does: other characters are skipped, and a padded group ends the text.
 fn base64(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     let (mut held, mut bits, mut digits, mut fill) = (0u32, 0u32, 0, 0);
@@ -99,7 +100,7 @@ fn base64(text: &str) -> Vec<u8> {
         (held, bits, digits, fill) = (held << 6 | u32::from(digit), bits + 6, (digits + 1) % 4, 0);
         if let Some(left) = bits.checked_sub(8) {
             bits = left;
-            // What is kept of it has fewer than eight bits.
+            // Fewer than eight bits remain after this, so the conversion cannot fail.
             bytes.extend(u8::try_from(held >> bits));
             held &= (1 << bits) - 1;
         }

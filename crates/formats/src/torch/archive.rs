@@ -1,5 +1,5 @@
 //! The zip container of `caffe2/serialize/inline_container.cc`: one directory at the end, all records
-//! in one folder. How the directory is read is in `directory`, what `data.pkl` means is read elsewhere.
+//! in one folder. `directory` reads the directory; the content of `data.pkl` is read elsewhere.
 
 use std::collections::HashSet;
 use std::io;
@@ -11,11 +11,11 @@ use super::part::{FilePart, Seekable};
 use crate::problem::{ProblemKind, Severity};
 use crate::problems::{Quote, complaint};
 
-/// Where the format's version stands.
+/// The records that may contain the format's version.
 const VERSIONS: [&str; 2] = ["version", ".data/version"];
 /// Bytes of a small record.
 const SMALL: u64 = 64;
-/// What a package of `torch.package` has, and no other archive.
+/// A record that only packages of `torch.package` have.
 const PACKAGE: &str = ".data/extern_modules";
 
 /// A record of the archive.
@@ -25,15 +25,15 @@ pub(super) struct ArchiveRecord {
 }
 
 impl ArchiveRecord {
-    /// Where its bytes lie as they are, if they do.
+    /// The place of its bytes, if they are not packed.
     pub fn plain(&self) -> Option<u64> {
         (self.entry.method == Method::Stored).then_some(self.entry.start)
     }
 }
 
-/// What an archive holds.
+/// The content of an archive.
 pub(super) struct Archive {
-    /// The folder that holds every record, if `PyTorch` wrote it.
+    /// The folder that contains every record, if `PyTorch` wrote the archive.
     pub top: Box<str>,
     pub records: Vec<ArchiveRecord>,
 }
@@ -49,7 +49,7 @@ impl Archive {
         self.find("data.pkl").is_none() && self.find(PACKAGE).is_some()
     }
 
-    /// A record's name in the archive's folder; `None` for one that lies outside.
+    /// A record's name in the archive's folder; `None` for a record outside.
     pub fn below<'r>(&self, record: &'r ArchiveRecord) -> Option<&'r str> {
         record.name.strip_prefix(&*self.top)?.strip_prefix('/')
     }
@@ -60,7 +60,7 @@ impl Archive {
     }
 }
 
-/// Reads the directory and the small records that say what the others are.
+/// Reads the directory, and the small records that describe the others.
 pub(super) fn open(file: &mut dyn Seekable, length: u64) -> Result<Archive, (ProblemKind, String)> {
     let invalid = |message: String| (ProblemKind::ArchiveInvalid, message);
     let entries = directory::read(file, length, true)?;
@@ -79,7 +79,7 @@ pub(super) fn open(file: &mut dyn Seekable, length: u64) -> Result<Archive, (Pro
         records.push(ArchiveRecord { name: name.into(), entry });
     }
     drop(folded);
-    // torch takes the first record's folder as the archive's name, and every record from there.
+    // torch takes the first record's folder as the archive's name, and reads every record from that folder.
     let top: Box<str> = records.first().and_then(|r| r.name.split_once('/')).map_or("", |(top, _)| top).into();
     let archive = Archive { top, records };
     if archive.find("data.pkl").is_none() && !archive.is_package() {
@@ -88,7 +88,7 @@ pub(super) fn open(file: &mut dyn Seekable, length: u64) -> Result<Archive, (Pro
     if let Some(record) = archive.find("byteorder") {
         let order =
             small(file, record).map_err(|e| invalid(format!("its byteorder cannot be read: {}", complaint(&e))))?;
-        // torch reads either, swapping bytes as it must, and refuses the rest.
+        // torch reads both byte orders, swaps bytes if it must, and refuses any other value.
         if !matches!(&*order, b"little" | b"big") {
             return Err(invalid("its byteorder record says neither \"little\" nor \"big\"".into()));
         }
@@ -106,8 +106,8 @@ fn small(file: &mut dyn Seekable, record: &ArchiveRecord) -> io::Result<Vec<u8>>
     }
 }
 
-/// Reads records to their end and compares their CRC-32 and their sizes. Constant memory. torch compares no
-/// CRC-32, and may write wrong ones on purpose, so that one is a warning.
+/// Reads records to their end and compares their CRC-32 and their sizes. Constant memory. A wrong CRC-32 is
+/// only a warning: torch compares none, and may write wrong ones on purpose.
 pub(super) fn check_records<'e>(
     file: &mut dyn Seekable,
     entries: impl Iterator<Item = (&'e str, &'e DirectoryEntry)>,
@@ -118,7 +118,7 @@ pub(super) fn check_records<'e>(
         let read = part.stream().and_then(|stream| {
             let mut stream = CrcReader::new(stream);
             let length = io::copy(&mut stream, &mut io::sink())?;
-            // A bomb ends where its record says that it does, unless there is more.
+            // The stream ends at the size that the record states, so a zip bomb costs no more than that.
             Ok((length, stream.crc().sum()))
         });
         // With `torch.serialization.set_crc32_options(False)` torch writes zeros.

@@ -1,6 +1,6 @@
-//! A zip archive's directory, field by field as torch's bundled reader takes it (miniz,
-//! `mz_zip_reader_read_central_dir` and `mz_zip_file_stat_internal`). Where another reader could see another
-//! archive in the same bytes, the archive is refused. What the records mean is read elsewhere.
+//! A zip archive's directory, read field by field as torch's bundled reader does (miniz,
+//! `mz_zip_reader_read_central_dir` and `mz_zip_file_stat_internal`). If another reader could see another
+//! archive in the same bytes, the archive is refused. The records' content is read elsewhere.
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
@@ -14,7 +14,7 @@ const DIRECTORY_LIMIT: u64 = 256 << 20;
 /// The end-of-directory record, and the longest comment after it.
 const END: usize = 22;
 const TAIL: u64 = END as u64 + 65_535;
-/// The end-of-directory record of zip64, and what points to it.
+/// The end-of-directory record of zip64, and the locator that points to it.
 const END64: usize = 56;
 const LOCATOR: usize = 20;
 /// Compression levels, sizes after the data, UTF-8 names.
@@ -23,25 +23,25 @@ const KNOWN_FLAGS: u16 = 0x0002 | 0x0004 | 0x0008 | 0x0800;
 const ZIP64: u16 = 0x0001;
 const UNICODE_PATH: u16 = 0x7075;
 
-/// How a record's bytes are kept.
+/// How a record's bytes are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Method {
     Stored,
     Deflated,
-    /// By a method that torch lacks.
+    /// Packed by a method that torch lacks.
     Other,
 }
 
 /// A record.
 #[derive(Debug)]
 pub(crate) struct DirectoryEntry {
-    /// As the directory has it.
+    /// The name in the directory.
     pub name: Box<[u8]>,
     pub method: Method,
     pub crc: u32,
-    /// Bytes in the archive.
+    /// How many bytes it takes in the archive.
     pub packed: u64,
-    /// Bytes of the content.
+    /// How many bytes its content has.
     pub size: u64,
     /// Where its bytes start.
     pub start: u64,
@@ -55,15 +55,15 @@ fn invalid(message: impl Into<String>) -> Refused {
 
 /// Reads the directory of an archive of `length` bytes; no two of its records share bytes.
 ///
-/// Of an archive that is for torch alone (`strict`), what other readers take in another way is refused as well;
-/// in others, every record is looked at whatever it is called.
+/// If the archive is for torch alone (`strict`), anything that other readers would read in another way is
+/// refused as well. In other archives every record is read, whatever its name is.
 pub(crate) fn read(
     file: &mut (impl Read + Seek + ?Sized),
     length: u64,
     strict: bool,
 ) -> Result<Vec<DirectoryEntry>, Refused> {
     let Directory { entries: claimed, start, end } = directory(file, length)?;
-    // Before any memory is taken: it is in proportion to these.
+    // The check comes before any memory is taken: the memory is in proportion to these numbers.
     if claimed > RECORDS_LIMIT {
         return Err(invalid(format!("its directory claims {claimed} records; more than {RECORDS_LIMIT} are not read")));
     }
@@ -91,7 +91,7 @@ pub(crate) fn read(
     located(file, found, start)
 }
 
-/// Finds where each record's bytes start, which the record's own header says by the lengths of its fields.
+/// Finds where each record's bytes start. The lengths of the fields in the record's own header determine it.
 fn located(
     file: &mut (impl Read + Seek + ?Sized),
     mut entries: Vec<(DirectoryEntry, u64)>,
@@ -131,7 +131,7 @@ fn located(
     Ok(entries.into_iter().map(|(entry, _)| entry).collect())
 }
 
-/// The entry that `bytes` start with, where its record lies, and what follows.
+/// The first entry of `bytes`, the place of its record, and the bytes after the entry.
 fn entry(bytes: &[u8], strict: bool) -> Result<((DirectoryEntry, u64), &[u8]), Refused> {
     let (head, rest) = bytes
         .split_first_chunk::<46>()
@@ -187,23 +187,24 @@ fn entry(bytes: &[u8], strict: bool) -> Result<((DirectoryEntry, u64), &[u8]), R
             long = rest;
         }
     }
-    // torch reads a stored record by its content's size, other readers by that in the archive.
+    // torch reads as many bytes of a stored record as its content has, other readers as many as it takes in the
+    // archive.
     if entry.method == Method::Stored && entry.size != entry.packed {
         return Err(broken("is stored as it is, and has two sizes"));
     }
     Ok(((entry, offset), rest))
 }
 
-/// What the directory's end says.
+/// The content of the directory's end.
 struct Directory {
     entries: u64,
-    /// Where the entries start.
+    /// The place where the entries start.
     start: u64,
-    /// Where they end.
+    /// The place where they end.
     end: u64,
 }
 
-/// Reads the directory's end, which is the file's.
+/// Reads the directory's end, which is the end of the file.
 fn directory(file: &mut (impl Read + Seek + ?Sized), length: u64) -> Result<Directory, Refused> {
     let unread = |e: io::Error| invalid(format!("it cannot be read: {}", complaint(&e)));
     let window = length.min(TAIL);
@@ -214,7 +215,7 @@ fn directory(file: &mut (impl Read + Seek + ?Sized), length: u64) -> Result<Dire
     let none = || invalid("it has no zip directory at its end: it is cut short, or no zip archive");
     let at = tail.windows(4).rposition(|w| w == b"PK\x05\x06").ok_or_else(none)?;
     let end = tail.get(at..at + END).ok_or_else(none)?;
-    // What follows is the comment, exactly; else this is the inside of something else.
+    // Exactly the comment must follow; otherwise these bytes only look like the end of a directory.
     if at + END + usize::from(u16_at(end, 20)) != tail.len() {
         return Err(none());
     }
@@ -222,13 +223,13 @@ fn directory(file: &mut (impl Read + Seek + ?Sized), length: u64) -> Result<Dire
     let at = length - window + at as u64;
     let Some(locator) = locator else {
         let (start, size) = (u64::from(u32_at(end, 16)), u64::from(u32_at(end, 12)));
-        // One disk, numbered from 0; offsets count from the file's start.
+        // The archive has one disk, numbered from 0; offsets count from the file's start.
         if u32_at(end, 4) != 0 || start + size != at {
             return Err(invalid("its directory is not where its end says, or it is one of several disks"));
         }
         return Ok(Directory { entries: u16_at(end, 10).into(), start, end: at });
     };
-    // torch follows the locator always, whatever the older record says.
+    // torch always follows the locator, whatever the older record says.
     let offset = u64_at(locator, 8);
     let mut zip64 = [0; END64];
     let found = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(&mut zip64)).is_ok();
@@ -257,7 +258,7 @@ fn directory(file: &mut (impl Read + Seek + ?Sized), length: u64) -> Result<Dire
     }
 }
 
-/// Two bytes as a number; zero where there are none.
+/// Two bytes as a number; zero if there are none.
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
     bytes.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u16::from_le_bytes(*b))
 }

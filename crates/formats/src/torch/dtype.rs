@@ -3,7 +3,7 @@
 /// A dtype's name and the bytes of one element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TorchDtype {
-    /// As torch spells it, without the module: `bfloat16`.
+    /// The name as torch spells it, without the module: `bfloat16`.
     pub name: &'static str,
     /// Bytes of one element.
     pub bytes: u64,
@@ -43,7 +43,7 @@ const DTYPES: &[(&str, u64)] = &[
     ("bits1x8", 1),
     ("bits2x4", 1),
     ("bits4x2", 1),
-    // A byte each.
+    // Each element has a byte.
     ("int1", 1),
     ("int2", 1),
     ("int3", 1),
@@ -60,12 +60,13 @@ const DTYPES: &[(&str, u64)] = &[
     ("uint7", 1),
 ];
 
-/// By its own name in the `torch` module, which is what pickles have; `torch.half` is but another for it.
+/// The dtype by its own name in the `torch` module. Pickles contain this name and not its aliases, such as
+/// `torch.half`.
 pub fn of_torch(name: &str) -> Option<TorchDtype> {
     DTYPES.iter().find(|(n, _)| *n == name).map(|(name, bytes)| TorchDtype { name, bytes: *bytes })
 }
 
-/// Of the elements that a storage class counts in.
+/// The dtype of the elements that a storage class counts.
 pub fn of_storage(class: &str) -> Option<TorchDtype> {
     let name = match class {
         "DoubleStorage" => "float64",

@@ -1,5 +1,5 @@
-//! What a pickle may name: torch's own allowlist, what is known to be dangerous, and the rest. What it may call
-//! is judged in `makers`.
+//! The names that a pickle may import: torch's own allowlist, names that are known to be dangerous, and the
+//! rest. `makers` judges calls.
 
 use super::packages::{DANGEROUS_MODULES, STANDARD, holds, is_standard};
 
@@ -14,7 +14,7 @@ pub enum Trust {
     Dangerous,
 }
 
-/// Of Python's built-ins, those that run code or reach attributes.
+/// Python's built-ins that run code or reach attributes.
 const DANGEROUS_BUILTINS: &[&str] = &[
     "eval",
     "exec",
@@ -97,8 +97,9 @@ const DANGEROUS_NAMES: &[(&str, &str)] = &[
     ("_codecs", "decode"),
 ];
 
-/// What checkpoints hold of those modules without harm: paths that nothing opens, bags of attributes, texts in
-/// memory, versions. What is harmless with certain arguments only is judged where it is called.
+/// The names of those modules that are harmless in checkpoints: paths that nothing opens, bags of attributes,
+/// texts in memory, versions. A name that is harmless only with certain arguments is judged where it is
+/// called.
 const HARMLESS: &[(&str, &str)] = &[
     ("pathlib", "Path"),
     ("pathlib", "PurePath"),
@@ -120,7 +121,7 @@ const HARMLESS: &[(&str, &str)] = &[
     ("_io", "StringIO"),
     ("io", "BytesIO"),
     ("io", "StringIO"),
-    // What stands for no default and no annotation: a class that is only named.
+    // The marker for "no default" and "no annotation": a class that is only named.
     ("inspect", "_empty"),
     ("inspect", "Parameter"),
     ("inspect", "Signature"),
@@ -138,7 +139,7 @@ fn is_dunder(part: &str) -> bool {
 
 /// Judges `module.name` where it is imported, whether or not it is called.
 pub fn trust(module: &str, name: &str) -> Trust {
-    // `_io` and `_socket` are what `io` and `socket` are made of.
+    // `_io` and `_socket` implement `io` and `socket`.
     let root = module.split('.').next().unwrap_or(module).trim_start_matches('_');
     if HARMLESS.contains(&(module, name)) || super::makers::is_conditional(module, name) {
         return Trust::NeedsFullUnpickle;
@@ -156,10 +157,10 @@ pub fn trust(module: &str, name: &str) -> Trust {
     }
     // A method of a class is as dangerous as the class.
     let first = name.split('.').next().unwrap_or(name);
-    // A folder of somebody's own may be called as a module of Python's.
+    // A user's own folder may have the name of a module of Python's.
     let own = holds(&STANDARD, root) && !is_standard(module);
     let dangerous = holds(&DANGEROUS_MODULES, root) && !own || DANGEROUS_NAMES.contains(&(module, first));
-    // A module that another one imported for itself, as `random._os`.
+    // A module that another one imported for itself, such as `random._os`.
     let module_in_it = |part: &str| {
         (name.contains('.') || part.starts_with('_')) && holds(&DANGEROUS_MODULES, part.trim_start_matches('_'))
     };
@@ -214,7 +215,7 @@ fn allowed(module: &str, name: &str) -> bool {
     }
 }
 
-/// What the tensor classes of before 0.4 are named after.
+/// The names of elements in the tensor classes from before 0.4.
 const ELEMENTS: [&str; 10] = ["BFloat16", "Bool", "Byte", "Char", "Double", "Float", "Half", "Int", "Long", "Short"];
 
 fn is_tensor(name: &str) -> bool {
@@ -237,7 +238,7 @@ fn is_scheme(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// What `_get_allowed_globals` of torch 2.15 gives, name by name.
+    /// The names that `_get_allowed_globals` of torch 2.15 returns.
     const TORCHS: &str = include_str!("../../../../tests/fixtures/formats/allowed_globals.txt");
 
     #[test]
@@ -307,10 +308,10 @@ mod tests {
             ("torch", "hub.FloatStorage"),
             ("pathlib", "PosixPath"),
             ("functools", "partial"),
-            // What may be done with these is judged where they are called.
+            // The use of these names is judged where they are called.
             ("builtins", "getattr"),
             ("functools", "reduce"),
-            // Somebody's own folder of that name.
+            // A user's own folder of that name.
             ("code.model", "Net"),
         ] {
             assert_eq!(trust(module, name), Trust::NeedsFullUnpickle, "{module}.{name}");

@@ -1,5 +1,5 @@
-//! The headers of a tar archive as Python's `tarfile` reads them: told by their checksum, with or without
-//! `ustar`. What the members mean is read elsewhere.
+//! The headers of a tar archive as Python's `tarfile` reads them: recognised by their checksum, with or
+//! without `ustar`. The members' content is read elsewhere.
 
 use std::io::{Read as _, SeekFrom};
 use std::ops::Range;
@@ -7,9 +7,9 @@ use std::ops::Range;
 use super::part::Seekable;
 use crate::problems::complaint;
 
-/// A header, and the unit of everything.
+/// Bytes of a header, and the unit of all sizes.
 const BLOCK: u64 = 512;
-/// Bytes of the headers that say more of the next one, all together.
+/// Bytes of all extended headers together, which describe the next header.
 const MORE: u64 = 1 << 20;
 
 /// A member.
@@ -24,7 +24,7 @@ pub(super) fn is_tar(head: &[u8]) -> bool {
     head.first_chunk::<512>().is_some_and(is_header)
 }
 
-/// The checksum counts its own field as spaces, the bytes as unsigned or, by an old mistake, as signed numbers.
+/// The checksum counts its own field as spaces, and the bytes as unsigned or, by an old mistake, as signed numbers.
 fn is_header(block: &[u8; 512]) -> bool {
     let Some(stated) = block.get(148..156).and_then(number) else { return false };
     let (mut unsigned, mut signed) = (256u64, 256i64);
@@ -64,14 +64,14 @@ fn number(field: &[u8]) -> Option<u64> {
 /// Finds up to `limit` members of an archive of `length` bytes; `Err` says what is wrong with it.
 pub(super) fn members(file: &mut dyn Seekable, length: u64, limit: usize) -> Result<Vec<Member>, String> {
     let (mut found, mut at, mut spent) = (Vec::new(), 0u64, 0u64);
-    // What the headers before a member say of it.
+    // The name and size that extended headers state for the next member.
     let (mut long_name, mut long_size) = (None, None);
     while at.checked_add(BLOCK).is_some_and(|end| end <= length) {
         let mut block = [0; 512];
         file.seek(SeekFrom::Start(at))
             .and_then(|_| file.read_exact(&mut block))
             .map_err(|e| format!("it is a tar archive that cannot be read: {}", complaint(&e)))?;
-        // An empty block ends it, and so does, for Python, what is no header.
+        // An empty block ends the archive. For Python, so does a block that is not a header.
         if !is_header(&block) {
             break;
         }
@@ -81,7 +81,7 @@ pub(super) fn members(file: &mut dyn Seekable, length: u64, limit: usize) -> Res
         let kind = block[156];
         let extends = matches!(kind, b'x' | b'X' | b'g' | b'L' | b'K');
         let size = if extends { stated } else { long_size.take().unwrap_or(stated) };
-        // Folders, links and devices have no content, whatever they say.
+        // Folders, links and devices have no content, whatever size they state.
         let content = if matches!(kind, b'1'..=b'6') { 0 } else { size };
         let start = at + BLOCK;
         let end = start.checked_add(content).filter(|end| *end <= length);
@@ -122,7 +122,7 @@ pub(super) fn members(file: &mut dyn Seekable, length: u64, limit: usize) -> Res
     Ok(found)
 }
 
-/// Records of `length key=value\n`, of which the name and the size count.
+/// Reads records of `length key=value\n`; only the name and the size count.
 fn pax(mut text: &[u8], name: &mut Option<Box<[u8]>>, size: &mut Option<u64>) -> Result<(), String> {
     let broken = || "it is a tar archive with an extended header that cannot be read".to_owned();
     while text.first().is_some_and(u8::is_ascii_digit) {

@@ -1,5 +1,5 @@
-//! Judges pickles: what they would call and import when they are loaded, in problems. Which name is harmless is
-//! said in `globals` and `makers`; where the pickles are is the containers' business.
+//! Judges pickles: the calls and imports that loading them would make, as problems. `globals` and `makers`
+//! decide which names are harmless; the containers find the pickles.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -14,37 +14,38 @@ use super::pickle::{self, Id, Node, Pickle, PickleError};
 use crate::problem::{Problem, ProblemKind};
 use crate::problems::{complaint, cut};
 
-/// Dangerous and unknown imports named in a problem.
+/// The most dangerous or unknown imports that a problem names.
 const NAMED: usize = 10;
-/// Pickles in one stream, one behind another.
+/// The most pickles in one stream, one behind another.
 const PICKLES: usize = 100_000;
-/// Objects of all of them.
+/// The most objects of all these pickles.
 const OBJECTS: usize = 16_000_000;
-/// Files in pickles in files.
+/// Levels of files in pickles in files.
 pub(crate) const NESTED: usize = 4;
-/// Files inside one pickle: as many as a model has storages.
+/// The most files inside one pickle: a model may have one for each storage.
 const FILES: usize = 100_000;
 
-/// Whose pickle it is.
+/// The origin of a pickle.
 #[derive(Clone, Copy)]
 pub(crate) struct Whose<'a> {
     /// The file.
     pub path: &'a str,
-    /// Words before a sentence on it: empty, or the part of the file.
+    /// The words before a sentence about it: empty, or the part of the file.
     pub part: &'a str,
-    /// A TorchScript archive's own classes are made by its interpreter, not imported.
+    /// Whether it is in a TorchScript archive: the interpreter makes the archive's own classes and does not import
+    /// them.
     pub torchscript: bool,
-    /// Whether torch would load it, so that the pickle's protocol is news.
+    /// Whether torch would load it, so that the pickle's protocol is worth a problem.
     pub torchs: bool,
-    /// Whether functions that are rebuilt from their code are ordinary here, and have a finding of their own.
+    /// Whether functions that are rebuilt from their code are ordinary here. They have a problem of their own then.
     pub functions: bool,
-    /// Files around this one.
+    /// How many files enclose this one.
     pub depth: usize,
     /// Compressed bytes that may still be unpacked inside this file.
     pub budget: &'a Cell<u64>,
 }
 
-/// Compressed bytes that are unpacked of one file, with all that is inside it.
+/// The most compressed bytes that are unpacked from one file and from the files inside it.
 pub(crate) const BUDGET: u64 = 16 << 30;
 
 impl<'a> Whose<'a> {
@@ -52,7 +53,7 @@ impl<'a> Whose<'a> {
         Whose { path, part: "", torchscript: false, torchs: true, functions: false, depth: 0, budget }
     }
 
-    /// Takes bytes off the budget.
+    /// Takes bytes off the budget; `false` if it is too small.
     pub fn spend(self, bytes: u64) -> bool {
         let left = self.budget.get().checked_sub(bytes);
         self.budget.set(left.unwrap_or(0));
@@ -64,17 +65,17 @@ impl<'a> Whose<'a> {
     }
 }
 
-/// What a pickle would run, and what else it imports.
+/// The names that a pickle would run, and those that it only imports.
 #[derive(Default)]
 struct Names {
-    /// In the pickle's order, each once.
+    /// The names that would run, in the pickle's order, each once.
     dangerous: Vec<(String, usize)>,
     full: Vec<(String, usize)>,
-    /// Of those, what no known maker of data is.
+    /// Names of packages other than Python's, torch's and numpy's that are called.
     odd: Vec<(String, usize)>,
 }
 
-/// What the pickle would call and import, judged.
+/// Judges the calls and imports of a pickle.
 pub(super) fn imports(pickle: &Pickle, whose: Whose<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     if let Some(position) = pickle.unrestricted.filter(|_| whose.torchs && !whose.torchscript) {
@@ -88,7 +89,7 @@ pub(super) fn imports(pickle: &Pickle, whose: Whose<'_>) -> Vec<Problem> {
     if !dangerous.is_empty() {
         problems.push(whose.problem(ProblemKind::UnsafePickle, &format!("loading it would run {}", list(&dangerous))));
     }
-    // An odd name must not hide behind ten ordinary ones.
+    // Odd names come first, so that ten ordinary ones do not hide them.
     odd.extend(full);
     if !odd.is_empty() {
         let message = format!("it loads only with weights_only=False: it imports {}", list(&odd));
@@ -122,7 +123,7 @@ fn names(pickle: &Pickle, whose: Whose<'_>) -> Names {
         }
         let name = (format!("{}.{}", cut(&global.module), cut(&global.name)), global.position);
         let trust = globals::trust(&global.module, &global.name);
-        // What is called was judged by its arguments, unless its name alone is an alarm.
+        // A call was judged by its arguments, unless the name alone is an alarm.
         if trust == Trust::Dangerous || unsafe_ids.contains(&index) {
             names.dangerous.push(name);
         } else if trust == Trust::NeedsFullUnpickle {
@@ -130,7 +131,7 @@ fn names(pickle: &Pickle, whose: Whose<'_>) -> Names {
             if odd { &mut names.odd } else { &mut names.full }.push(name);
         }
     }
-    // Calls of what no import is.
+    // Calls of objects that are not imports.
     for node in &pickle.nodes {
         let Node::Call { function, arguments, .. } = node else { continue };
         if pickle.global(*function).is_some() || names.dangerous.len() > NAMED {
@@ -164,7 +165,7 @@ fn global(pickle: &Pickle, id: Id) -> Option<u32> {
     }
 }
 
-/// Whether a call that was found harmless may be given what is harmless only when it is called.
+/// Whether a harmless call may have arguments that are harmless only when they are called.
 fn takes_functions(pickle: &Pickle, index: u32) -> bool {
     pickle.globals.get(index as usize).is_some_and(|g| makers::is_conditional(&g.module, &g.name))
 }
@@ -189,7 +190,7 @@ fn unsafe_imports(pickle: &Pickle) -> HashSet<u32> {
     if conditional.is_empty() {
         return found;
     }
-    // What is harmless as the function of a call alone must be nowhere else.
+    // An import that is harmless only as the function of a call must be nowhere else.
     let mut loose = |id: Id| found.extend(global(pickle, id).filter(|index| conditional.contains(index)));
     for (id, node) in (0u32..).zip(&pickle.nodes) {
         match node {
@@ -206,10 +207,10 @@ fn unsafe_imports(pickle: &Pickle) -> HashSet<u32> {
     found
 }
 
-/// A stream's first pickle, and what is to be said of it and of all behind it.
+/// A stream's first pickle, and the problems of it and of all pickles behind it.
 pub(crate) struct Judged {
     pub first: Pickle,
-    /// Why the first cannot be followed to its end.
+    /// Why the first pickle cannot be followed to its end.
     pub error: Option<PickleError>,
     /// Whether a function is rebuilt in one of them from its code.
     pub functions: bool,
@@ -235,7 +236,7 @@ pub(crate) fn part(part: &mut FilePart<'_>, whose: Whose<'_>) -> io::Result<Judg
     gather(&first, 0);
     let mut at = first.length;
     if error.is_none() {
-        // Readers that load in a loop run what follows.
+        // Readers that load in a loop run the pickles behind the first, too.
         let (mut count, mut objects) = (1, first.objects());
         while !stream.fill_buf()?.is_empty() {
             if count >= PICKLES || objects >= OBJECTS {
@@ -247,7 +248,7 @@ pub(crate) fn part(part: &mut FilePart<'_>, whose: Whose<'_>) -> io::Result<Judg
             for global in &mut next.globals {
                 global.position = global.position.saturating_add(at);
             }
-            // That the first is of torch's own protocol decides how the file loads.
+            // Only the first pickle's instructions decide how torch loads the file.
             next.unrestricted = None;
             problems.extend(imports(&next, whose).into_iter().filter(|f| f.kind == ProblemKind::UnsafePickle));
             functions |= rebuilds(&next);
@@ -261,11 +262,11 @@ pub(crate) fn part(part: &mut FilePart<'_>, whose: Whose<'_>) -> io::Result<Judg
     }
     drop(stream);
     if whose.depth > 0 {
-        // Its objects are of no further use, and those of the files in it are to have their room.
+        // The first pickle's objects are of no further use, and the files in it need the room.
         (first.nodes, first.nested) = (Vec::new(), Vec::new());
     }
     for nested in inner {
-        // What is compressed is unpacked from its start for each.
+        // A compressed part is unpacked from its start for each file, so each file costs all bytes before its end.
         if let (Nested::Span(start, length), false) = (&nested, part.is_plain())
             && !whose.spend(start.saturating_add(*length))
         {
@@ -301,7 +302,7 @@ pub(crate) fn part(part: &mut FilePart<'_>, whose: Whose<'_>) -> io::Result<Judg
     Ok(Judged { first, error, functions, problems })
 }
 
-/// Judges the pickles of all of a file from a place on.
+/// Judges all pickles of a file from a place on.
 pub(crate) fn file(file: &mut dyn Seekable, start: u64, length: u64, whose: Whose<'_>) -> io::Result<Judged> {
     part(&mut FilePart::plain(file, start, length.saturating_sub(start)), whose)
 }

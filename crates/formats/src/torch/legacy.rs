@@ -15,7 +15,7 @@ pub(super) struct Pickles {
     pub read: Vec<Pickle>,
     /// Why there are no more.
     pub error: Option<PickleError>,
-    /// Where they end.
+    /// The place where they end.
     pub end: u64,
 }
 
@@ -30,7 +30,7 @@ pub(super) fn pickles(file: &mut dyn Seekable, count: usize) -> io::Result<Pickl
         for global in &mut pickle.globals {
             global.position = global.position.saturating_add(at);
         }
-        // Said once of a file.
+        // Only the first such instruction of a file is reported.
         let said = pickles.read.iter().any(|p| p.unrestricted.is_some());
         pickle.unrestricted = pickle.unrestricted.filter(|_| !said).map(|position| position.saturating_add(at));
         pickles.error = error.map(|error| PickleError { position: error.position.saturating_add(at), ..error });
@@ -42,7 +42,7 @@ pub(super) fn pickles(file: &mut dyn Seekable, count: usize) -> io::Result<Pickl
 }
 
 /// Follows the storages behind the pickles: an element count and the bytes, for each key. `Err` says
-/// what does not add up.
+/// what does not match.
 pub(super) fn storages(
     file: &mut dyn Seekable,
     length: u64,

@@ -1,6 +1,6 @@
-//! What a pickle may call: the makers of data that honest checkpoints call, each with what it must be given. All
-//! else of Python's standard library, torch and numpy that is called is unsafe; classes of other packages need
-//! a full unpickling. What is only imported is judged in `globals`.
+//! The functions that a pickle may call: the makers of data that honest checkpoints call, each with the
+//! arguments that it must have. Any other call of Python's standard library, torch or numpy is unsafe; classes
+//! of other packages need a full unpickling. `globals` judges names that are only imported.
 
 use std::collections::HashSet;
 
@@ -8,10 +8,10 @@ use super::globals::{Trust, trust};
 use super::packages::{CLASSES_ONLY, UNSAFE_PACKAGES, holds, is_standard};
 use super::pickle::{Id, Node, Pickle};
 
-/// Calls in calls that are followed: partial functions, rebuilt subclasses.
+/// Levels of calls in calls that are followed: partial functions, rebuilt subclasses.
 const DEPTH: usize = 4;
 
-/// Modules of torch of which the classes are data: parts of models, of optimizers, and of what is said of both.
+/// Modules of torch whose classes are data: parts of models, parts of optimizers, and descriptions of both.
 const TORCH_CLASSES: &[&str] = &[
     "torch.ao.nn",
     "torch.ao.quantization",
@@ -27,10 +27,10 @@ const TORCH_CLASSES: &[&str] = &[
     "torch.quantization",
 ];
 
-/// Modules of packages of numbers that read files, or compile.
+/// Modules of numeric packages that read files or compile.
 const READS_FILES: &[&str] = &["scipy.datasets", "scipy.io", "scipy.misc", "scipy.weave", "sklearn.datasets"];
 
-/// What may be called by its name alone.
+/// Whether the name alone makes a call harmless.
 fn is_maker(module: &str, name: &str) -> bool {
     match module {
         "collections" => {
@@ -98,8 +98,8 @@ fn is_path(name: &str) -> bool {
     matches!(name, "Path" | "PurePath" | "PosixPath" | "PurePosixPath" | "WindowsPath" | "PureWindowsPath")
 }
 
-/// What is harmless only when it is called with certain arguments, and so unsafe anywhere else: a default
-/// factory, a partial function or a class's own `__setstate__` could call it.
+/// Whether an import is harmless only when it is called with certain arguments, and so unsafe anywhere
+/// else: a default factory, a partial function or a class's own `__setstate__` could call it.
 pub(super) fn is_conditional(module: &str, name: &str) -> bool {
     matches!(
         (module, name),
@@ -114,7 +114,7 @@ pub(super) fn is_conditional(module: &str, name: &str) -> bool {
     )
 }
 
-/// The import that is called; torch's references to a module's class with its source are one too.
+/// The import that is called. torch's references to a module's class with its source are imports too.
 fn import(pickle: &Pickle, id: Id) -> Option<(&str, &str)> {
     let id = match pickle.node(id) {
         Node::Persistent(id) => match pickle.items(*id)? {
@@ -126,7 +126,7 @@ fn import(pickle: &Pickle, id: Id) -> Option<(&str, &str)> {
     pickle.global(id).map(|global| (&*global.module, &*global.name))
 }
 
-/// A name of what is called, for people.
+/// A name of the called function, for people.
 pub(super) fn called_name(pickle: &Pickle, function: Id) -> String {
     let mut id = function;
     for _ in 0..DEPTH {
@@ -146,7 +146,7 @@ pub(super) fn called_name(pickle: &Pickle, function: Id) -> String {
 pub(super) fn called(pickle: &Pickle, function: Id, arguments: Id) -> Trust {
     match pickle.items(arguments) {
         Some(arguments) => call(pickle, function, arguments, 0),
-        // What cannot be a call fails, unless the name alone is an alarm.
+        // Without a tuple of arguments the call fails when the pickle is loaded, so only its name is judged.
         None => call(pickle, function, &[], 0),
     }
 }
@@ -167,7 +167,7 @@ fn call(pickle: &Pickle, function: Id, given: &[Id], depth: usize) -> Trust {
         trust => trust,
     };
     match (module, name) {
-        // torch looks the encoding up, and Python has some that decompress.
+        // The encoding must be a known one: Python has encodings that decompress.
         ("_codecs", "encode") => match given {
             [_] => known,
             [_, encoding] if pickle.text(*encoding).is_some_and(is_latin) => known,
@@ -196,7 +196,7 @@ fn is_latin(encoding: &str) -> bool {
     matches!(encoding, "latin1" | "latin-1" | "iso-8859-1" | "utf-8" | "utf8" | "ascii")
 }
 
-/// Judges the call of what is no known maker.
+/// Judges the call of a function that is not a known maker.
 fn package(module: &str, name: &str) -> Trust {
     let root = module.split('.').next().unwrap_or(module);
     let last = name.rsplit('.').next().unwrap_or(name);
@@ -216,7 +216,7 @@ fn package(module: &str, name: &str) -> Trust {
     if fine { Trust::NeedsFullUnpickle } else { Trust::Dangerous }
 }
 
-/// Whether what is named here may be made a class of.
+/// Whether an object of this class may be made.
 fn is_class(pickle: &Pickle, id: Id, depth: usize) -> bool {
     let Some((module, name)) = import(pickle, id) else { return false };
     let numpys = module == "numpy" || module.starts_with("numpy.");
@@ -230,7 +230,7 @@ fn is_fine(pickle: &Pickle, function: (&str, &str), given: &[Id], depth: usize) 
     let made = |id: &Id| matches!(pickle.node(*id), Node::Call { .. });
     let harmless = |id: &Id, given: &[Id]| call(pickle, *id, given, depth + 1) != Trust::Dangerous;
     match (function, given) {
-        // An attribute of a class, or of what an allowed call gave.
+        // An attribute of a class, or of the result of an allowed call.
         (("builtins", "getattr"), [object, name]) => {
             let class = import(pickle, *object).is_some_and(|(module, name)| trust(module, name) != Trust::Dangerous);
             let text = pickle.text(*name).is_some_and(|name| !name.starts_with('_') && !name.is_empty());
@@ -250,7 +250,7 @@ fn is_fine(pickle: &Pickle, function: (&str, &str), given: &[Id], depth: usize) 
                     })
                 })
         }
-        // They call their second argument, and the last of them makes any class that it is given.
+        // They call their second argument; the last of them makes an object of any class that it is given.
         (("numpy.random._pickle", "__bit_generator_ctor") | ("collections", "defaultdict"), []) => true,
         (("numpy.random._pickle", "__bit_generator_ctor"), [kind]) => is_generator(pickle, *kind),
         (
@@ -266,7 +266,7 @@ fn is_fine(pickle: &Pickle, function: (&str, &str), given: &[Id], depth: usize) 
             }
             _ => false,
         },
-        // With a base other than `object` it calls that, too.
+        // If the base is not `object`, it calls the base, too.
         (("copyreg", "_reconstructor"), [class, base, state]) => {
             harmless(class, &[]) && (named(base, "builtins", "object") || harmless(base, std::slice::from_ref(state)))
         }
@@ -275,16 +275,16 @@ fn is_fine(pickle: &Pickle, function: (&str, &str), given: &[Id], depth: usize) 
             harmless(class, pickle.items(*arguments).unwrap_or(&[]))
         }
         (("functools", "partial"), [function, rest @ ..]) => harmless(function, rest),
-        // It calls its factory later, without arguments.
+        // A defaultdict calls its factory later, without arguments.
         (("collections", "defaultdict"), [factory, ..]) => {
-            // A partial function was judged where it was made; what another call gave may be any function.
+            // A partial function was judged where it was made; the result of another call may be any function.
             let partial = |id: Id| match pickle.node(id) {
                 Node::Call { function, .. } => named(function, "functools", "partial"),
                 other => *other == Node::None,
             };
             partial(*factory) || harmless(factory, &[])
         }
-        // What it loads is judged as a file of its own.
+        // The bytes that it loads are judged as a file of their own.
         (("torch.storage", "_load_from_bytes"), [bytes]) => is_bytes(pickle, *bytes),
         (("zoneinfo", "ZoneInfo._unpickle"), [key, _]) => {
             pickle.text(*key).is_some_and(|key| !key.starts_with('/') && !key.contains(".."))
@@ -293,7 +293,7 @@ fn is_fine(pickle: &Pickle, function: (&str, &str), given: &[Id], depth: usize) 
     }
 }
 
-/// One of numpy's generators of random bits, by its name or class.
+/// Whether it is one of numpy's generators of random bits, by its name or class.
 fn is_generator(pickle: &Pickle, id: Id) -> bool {
     let known = |name: &str| matches!(name, "MT19937" | "PCG64" | "PCG64DXSM" | "Philox" | "SFC64");
     match import(pickle, id) {
@@ -304,9 +304,9 @@ fn is_generator(pickle: &Pickle, id: Id) -> bool {
 
 /// A file inside a pickle.
 pub(super) enum Nested {
-    /// In its bytes, from one place, so many.
+    /// In the pickle's bytes: the first byte and the number of bytes.
     Span(u64, u64),
-    /// As a text of which each character is a byte.
+    /// In a text of which each character is a byte.
     Held(Vec<u8>),
 }
 
@@ -322,7 +322,7 @@ fn is_bytes(pickle: &Pickle, id: Id) -> bool {
     }
 }
 
-/// The bytes that a node is: `b"..."`, or, in protocols before 3, `_codecs.encode("...", "latin1")`.
+/// The bytes of a node: `b"..."`, or, in protocols before 3, `_codecs.encode("...", "latin1")`.
 pub(super) fn nested(pickle: &Pickle, id: Id) -> Option<Nested> {
     match pickle.node(id) {
         Node::Bytes { start, length } => Some(Nested::Span(*start, *length)),
@@ -339,7 +339,7 @@ fn latin(text: &str) -> Option<Vec<u8>> {
     text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect()
 }
 
-/// Files inside the pickle that it would have torch load, each once however often it is loaded.
+/// Files inside the pickle that it would have torch load, each once, however often it is loaded.
 pub(super) fn nested_files(pickle: &Pickle) -> impl Iterator<Item = Nested> + '_ {
     let mut seen = HashSet::new();
     pickle.nodes.iter().filter_map(move |node| {
@@ -348,7 +348,7 @@ pub(super) fn nested_files(pickle: &Pickle) -> impl Iterator<Item = Nested> + '_
             return None;
         }
         let bytes = *pickle.items(*arguments)?.first()?;
-        // Several calls may encode one text.
+        // Several calls may encode one text; it counts once.
         let text = match pickle.node(bytes) {
             Node::Call { arguments, .. } => *pickle.items(*arguments)?.first()?,
             _ => bytes,

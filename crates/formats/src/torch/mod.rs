@@ -1,5 +1,5 @@
 //! `PyTorch` files (`.bin`, `.pt`, `.pth`), read from untrusted bytes and never executed: the zip
-//! format of `caffe2/serialize/inline_container.cc`, and what else goes by those names.
+//! format of `caffe2/serialize/inline_container.cc`, and the other formats that use these endings.
 
 mod agent;
 mod archive;
@@ -35,10 +35,10 @@ pub use self::walk::{HEAD, may_run, walk};
 /// `MAGIC_NUMBER` of `torch/serialization.py`, pickled without its protocol.
 const LEGACY: &[u8] = &[0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e];
 
-/// What a file's first bytes say it is.
+/// The format that a file's first bytes suggest.
 fn sniff(head: &[u8]) -> Sniffed {
     let starts = |magic: &[u8]| head.starts_with(magic);
-    // Behind the protocol, and from 4 on a frame.
+    // The first instruction comes after the protocol and, from protocol 4 on, after a frame.
     let first = head.strip_prefix(&[0x80]).and_then(|rest| rest.split_first()).map_or(head, |(protocol, rest)| {
         if *protocol >= 4 && rest.first() == Some(&0x95) { rest.get(9..).unwrap_or_default() } else { rest }
     });
@@ -81,16 +81,16 @@ enum Sniffed {
     Zip,
     Legacy,
     Tar,
-    /// A tar archive and something else.
+    /// A tar archive and another format at the same time.
     Both,
     Pickle,
     Other(&'static str),
 }
 
-/// A record that holds a storage's bytes.
+/// A record with a storage's bytes.
 struct Held {
     size: u64,
-    /// Where they lie as they are.
+    /// The place of the bytes in the file, if they are not packed.
     start: Option<u64>,
 }
 
@@ -125,7 +125,7 @@ fn read_file(file: &mut dyn Seekable, length: u64, whose: Whose<'_>) -> (TensorT
     }
 }
 
-/// Whether the file is a TorchScript archive, by its content; leaves it at its start.
+/// Whether the file is a TorchScript archive, by its content; goes back to the file's start.
 pub fn is_torchscript(mut file: impl Read + Seek, length: u64) -> bool {
     let archive = archive::open(&mut file, length);
     let _ = file.rewind();
@@ -133,7 +133,7 @@ pub fn is_torchscript(mut file: impl Read + Seek, length: u64) -> bool {
 }
 
 /// Reads every record of a zip archive and compares its CRC-32; other files have no checksums of
-/// their own, and pass. Time: the whole file.
+/// their own, so they have no problem. Time: the whole file.
 pub fn deep(mut file: impl Read + Seek, length: u64, path: &str) -> Vec<Problem> {
     let mut head = [0; 4];
     if file.read_exact(&mut head).and_then(|()| file.rewind()).is_err() || head != *b"PK\x03\x04" {
@@ -169,7 +169,7 @@ fn read_archive(file: &mut dyn Seekable, archive: &archive::Archive, whose: Whos
     let whose = Whose { torchscript: archive.is_torchscript(), ..whose };
     let table = read_records(file, archive, "data", whose, &mut problems);
     if whose.torchscript {
-        // Tensors in the code, which are no parameters.
+        // The code's own tensors, which are not parameters.
         read_records(file, archive, "constants", whose, &mut problems);
         if archive.records.iter().any(|r| archive.below(r).is_some_and(|name| name.starts_with("code/"))) {
             let message = "it has TorchScript code, which torch.jit.load runs with the model";
@@ -182,7 +182,7 @@ fn read_archive(file: &mut dyn Seekable, archive: &archive::Archive, whose: Whos
     (table, problems.into_vec())
 }
 
-/// Judges `name.pkl` of an archive; what was read of it, if that is all of it.
+/// Judges `name.pkl` of an archive; returns the pickle if it was read to its end.
 fn judged_record(
     file: &mut dyn Seekable,
     archive: &archive::Archive,
@@ -220,7 +220,7 @@ fn judged_record(
     }
 }
 
-/// Holds what `name.pkl` describes against the records in `name/`.
+/// Checks the tensors that `name.pkl` describes against the records in `name/`.
 fn read_records(
     file: &mut dyn Seekable,
     archive: &archive::Archive,
@@ -238,7 +238,8 @@ fn read_records(
             let message =
                 format!("the {} bytes of record {} belong to no tensor", record.entry.size, Quote(&record.name));
             let gap = whose.problem(ProblemKind::DataGap, &message);
-            // What torch.jit has kept there over the years is not all known.
+            // A warning only for TorchScript: torch.jit has used this folder for other records over the years, and not
+            // all are known.
             problems.push(if whose.torchscript { gap.severity(Severity::Warning) } else { gap });
         }
         held.insert(key, Held { size: record.entry.size, start: record.plain() });
@@ -264,7 +265,7 @@ fn read_legacy(file: &mut dyn Seekable, length: u64, whose: Whose<'_>) -> (Tenso
     }
     let [_, _, _, object, keys] = &*pickles else { return fail(problems, "it has too few pickles".into()) };
     let state = described(object, whose, &mut problems);
-    // `torch.save` writes it for dtypes of after the format's time.
+    // `torch.save` writes `UntypedStorage` for dtypes that are younger than the format.
     for (key, _) in state.storages.iter().filter(|(_, storage)| &*storage.class == "UntypedStorage") {
         let text =
             format!("storage {} is of class UntypedStorage, which torch loads from zip archives alone", Quote(key));
@@ -285,7 +286,7 @@ fn read_legacy(file: &mut dyn Seekable, length: u64, whose: Whose<'_>) -> (Tenso
 fn read_tar(file: &mut dyn Seekable, whose: Whose<'_>) -> (TensorTable, Vec<Problem>) {
     let mut problems = Problems::default();
     let mut contents = tar::Contents::default();
-    // What is not on torch's list of its own is no news here: it loads nothing of this kind with it.
+    // Names outside torch's allowlist need no problem here: torch never loads this format with `weights_only=True`.
     problems.push(whose.problem(
         ProblemKind::NeedsFullUnpickle,
         "it is in the tar format from before PyTorch 0.1.10, which loads only with weights_only=False",
@@ -302,10 +303,10 @@ fn read_tar(file: &mut dyn Seekable, whose: Whose<'_>) -> (TensorTable, Vec<Prob
     (table(&contents.state, &contents.held), problems.into_vec())
 }
 
-/// A pickle that stands alone: what it would run is judged, what it holds is not known here.
+/// A pickle outside an archive: its calls are judged; the meaning of its objects is not known here.
 fn read_bare(file: &mut dyn Seekable, length: u64, whose: Whose<'_>) -> (TensorTable, Vec<Problem>) {
     let mut problems = Problems::default();
-    // torch loads none of these, by whatever protocol.
+    // torch loads no such pickle, whatever its protocol is.
     match judge::file(file, 0, length, Whose { torchs: false, ..whose }) {
         Ok(judged) => {
             problems.extend(judged.problems);
@@ -327,7 +328,7 @@ fn read_bare(file: &mut dyn Seekable, length: u64, whose: Whose<'_>) -> (TensorT
     (TensorTable::default(), problems.into_vec())
 }
 
-/// What a pickle describes, with a problem for each thing in it that makes no sense.
+/// The tensors that a pickle describes, with a problem for each description that makes no sense.
 fn described(pickle: &Pickle, whose: Whose<'_>, problems: &mut Problems) -> StateDict {
     let state = state::read(pickle);
     problems.extend(
@@ -336,7 +337,7 @@ fn described(pickle: &Pickle, whose: Whose<'_>, problems: &mut Problems) -> Stat
     state
 }
 
-/// Every storage has a record of its size, and every tensor lies within its storage.
+/// Checks that every storage has a record of its size, and that every tensor is within its storage.
 fn check_storages(state: &StateDict, held: &Storages, whose: Whose<'_>, problems: &mut Problems) {
     let mut found = |code, message: String| problems.push(whose.problem(code, &message));
     for (key, storage) in &state.storages {

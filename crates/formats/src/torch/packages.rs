@@ -1,5 +1,5 @@
-//! Lists of modules and packages by what they are to a pickle: Python's own, those of which nothing is harmless, and
-//! those of which classes are. What a name in them may do is judged in `globals` and `makers`.
+//! Lists of modules and packages: Python's own, those without any harmless name, and those whose classes alone are
+//! harmless. `globals` and `makers` judge the names in them.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -11,7 +11,7 @@ pub(super) fn holds(names: &Names, name: &str) -> bool {
     names.contains(name)
 }
 
-/// Modules of which nothing belongs into a weight file.
+/// Modules whose names never belong in a weight file.
 pub(super) static DANGEROUS_MODULES: Names = LazyLock::new(|| {
     "
     aifc aiohttp aix_support antigravity asyncio bdb builtin cPickle cProfile cgitb cloudpickle code codeop 
@@ -27,7 +27,7 @@ pub(super) static DANGEROUS_MODULES: Names = LazyLock::new(|| {
     .collect()
 });
 
-/// Packages of which nothing that is called makes data, or of which any class reaches files, the network or code.
+/// Packages in which no call makes data, or in which some class reaches files, the network or code.
 pub(super) static UNSAFE_PACKAGES: Names = LazyLock::new(|| {
     "
     IPython Pyro4 Pyro5 _pytest aiohttp apt bokeh boto boto3 botocore celery cffi click cloudpickle cppyy 
@@ -42,7 +42,7 @@ pub(super) static UNSAFE_PACKAGES: Names = LazyLock::new(|| {
     .collect()
 });
 
-/// Packages of which classes are data, and functions do things.
+/// Packages whose classes are data and whose functions have effects.
 pub(super) static CLASSES_ONLY: Names = LazyLock::new(|| {
     "
     PIL accelerate datasets diffusers huggingface_hub hydra keras matplotlib networkx nltk pandas peft spacy tensorflow
@@ -89,7 +89,7 @@ pub(super) static STANDARD: Names = LazyLock::new(|| {
     .collect()
 });
 
-/// Those of them that hold modules.
+/// The standard modules that contain other modules.
 static PACKAGES: Names = LazyLock::new(|| {
     "
     asyncio bsddb collections compiler compression concurrent ctypes curses dbm distutils email encodings 
@@ -101,7 +101,7 @@ static PACKAGES: Names = LazyLock::new(|| {
     .collect()
 });
 
-/// Whether Python's standard library has such a module: a folder `code/` of somebody's own is none of it.
+/// Whether Python's standard library has such a module: a user's own folder `code/` is not part of it.
 pub(super) fn is_standard(module: &str) -> bool {
     let (root, below) = module.split_once('.').unwrap_or((module, ""));
     let root = root.trim_start_matches('_');

@@ -1,5 +1,5 @@
-//! A part of a file: a record of an archive, a member of a tar, or all of it, as a stream and, where it is needed
-//! at any place, as a file of its own. What the bytes mean is read elsewhere.
+//! A part of a file: a record of an archive, a member of a tar, or the whole file. It is a stream, or a file of
+//! its own if it must be read at any place. The bytes' meaning is read elsewhere.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
@@ -8,10 +8,10 @@ use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
 use super::directory::{DirectoryEntry, Method};
 
-/// Bytes of a compressed part that are held in memory to be read at any place.
+/// The most bytes of a compressed part that are kept in memory, so that it can be read at any place.
 const HELD: u64 = 64 << 20;
 
-/// Bytes that are unpacked of a file that does not say how many it has.
+/// The most bytes that are unpacked from a file that does not state its size.
 const UNPACKED: u64 = 16 << 30;
 
 /// Bytes that can be read from any place on.
@@ -34,7 +34,7 @@ pub(crate) struct FilePart<'f> {
     start: u64,
     packed: u64,
     packing: Packing,
-    /// Bytes of the content that are passed first.
+    /// Bytes of the content that are skipped first.
     passed: u64,
     /// Bytes of its content.
     pub size: u64,
@@ -46,18 +46,18 @@ impl<'f> FilePart<'f> {
         FilePart { file, start, packed: size, packing: Packing::Plain, passed: 0, size }
     }
 
-    /// All of a file of `packed` bytes that is compressed.
+    /// A whole compressed file of `packed` bytes.
     pub fn packed(file: &'f mut dyn Seekable, packed: u64, packing: Packing) -> Self {
         FilePart { file, start: 0, packed, packing, passed: 0, size: UNPACKED }
     }
 
-    /// Passes the first `bytes`.
+    /// Skips the first `bytes` bytes.
     pub fn pass(&mut self, bytes: u64) {
         self.passed = self.passed.saturating_add(bytes);
         self.size = self.size.saturating_sub(bytes);
     }
 
-    /// How many bytes a compressed file has, if it is few enough to be held; they are taken off the budget.
+    /// How many bytes a compressed file has, if memory may keep so many; they are taken off the budget.
     pub fn length_within(&mut self, budget: &Cell<u64>) -> io::Result<Option<u64>> {
         let length = io::copy(&mut self.stream()?.take(HELD + 1), &mut io::sink())?;
         let left = budget.get().checked_sub(length);
@@ -69,7 +69,7 @@ impl<'f> FilePart<'f> {
         self.packing == Packing::Plain
     }
 
-    /// A record; `None` where it is packed in another way than torch knows.
+    /// A record; `None` if it is packed in a way that torch does not know.
     pub fn of(file: &'f mut dyn Seekable, entry: &DirectoryEntry) -> Option<Self> {
         let packing = match entry.method {
             Method::Stored => Packing::Plain,
@@ -104,8 +104,8 @@ impl<'f> FilePart<'f> {
         Ok(head)
     }
 
-    /// Its content between two places as a file of its own. What is compressed is held in memory, and refused
-    /// where it is too large for that.
+    /// Its content between two places as a file of its own. Compressed content is kept in memory, and refused
+    /// if it is too large for that.
     pub fn within(&mut self, start: u64, length: u64) -> io::Result<Box<dyn Seekable + '_>> {
         if start.checked_add(length).is_none_or(|end| end > self.size) {
             return Err(io::ErrorKind::UnexpectedEof.into());

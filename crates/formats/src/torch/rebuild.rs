@@ -1,5 +1,5 @@
-//! What torch's rebuild functions (`torch/_utils.py`, `torch/_tensor.py`) make of their arguments: the dtype,
-//! shape and bytes of one tensor. What it is called is known where the pickle is walked.
+//! The tensor that one of torch's rebuild functions (`torch/_utils.py`, `torch/_tensor.py`) makes: its dtype,
+//! shape and bytes. The tensor's name is found where the pickle is walked.
 
 use super::dtype::{self, TorchDtype};
 use super::pickle::{Id, Node, Pickle};
@@ -7,9 +7,9 @@ use super::state::{StateTensor, storage_parts};
 
 /// Dimensions of a tensor; torch has no limit of its own, and operates on 64.
 const DIMENSIONS: usize = 1024;
-/// Calls in calls: a parameter of a subclass of a tensor.
+/// Levels of calls in calls: a parameter of a subclass of a tensor.
 const DEPTH: usize = 4;
-/// Tensors that a sparse one is made of, and its size.
+/// The most arguments of a sparse tensor: the tensors that it is made of, and its size.
 const SPARSE: usize = 4;
 
 /// A tensor without its name, or why there is none.
@@ -18,8 +18,8 @@ pub(super) type Rebuilt = Result<StateTensor, &'static str>;
 const SHAPE: &str = "its shape or strides are not counts";
 const STORAGE: &str = "it refers to no storage";
 
-/// The tensor that a call would rebuild, or why it could not; `None` for a call of anything else. Tensors
-/// that it is made of are put into `parts`.
+/// The tensor that a call would rebuild, or why it could not; `None` for a call of anything else. The
+/// tensors that it is made of are added to `parts`.
 pub(super) fn rebuilt(pickle: &Pickle, function: Id, arguments: Id, parts: &mut Vec<StateTensor>) -> Option<Rebuilt> {
     call(pickle, function, arguments, parts, 0)
 }
@@ -74,7 +74,7 @@ fn sparse(pickle: &Pickle, arguments: &[Id], parts: &mut Vec<StateTensor>) -> Re
     let data = arguments.get(1).and_then(|id| pickle.items(*id)).ok_or(SHAPE)?;
     let mut dtype = None;
     for id in data.iter().take(SPARSE) {
-        // Plain tensors: at this depth nothing else is followed.
+        // The parts must be plain tensors: at this depth nothing else is followed.
         match inner(pickle, *id, &mut Vec::new(), DEPTH - 1) {
             Some(tensor) => {
                 let tensor = tensor?;
@@ -123,7 +123,7 @@ pub(super) fn reach(offset: u64, shape: &[u64], stride: &[u64], dtype: Option<To
         return Some((0, 0));
     }
     let item = dtype.map_or(0, |d| d.bytes);
-    // Several elements share a byte, and each row has its own bytes (`get_sub_byte_tensor_size` of
+    // Several elements share a byte, but rows share none (`get_sub_byte_tensor_size` of
     // `aten/src/ATen/EmptyTensor.h`); such tensors are never views.
     let packed = match dtype.map(|d| d.name) {
         Some("quint4x2") => 2,

@@ -1,5 +1,5 @@
-//! The tensors and storages that a pickle's graph describes, and what the tensors are called. How one is
-//! rebuilt is read in `rebuild`, how records are stored in the container's own module.
+//! The tensors and storages that a pickle's graph describes, and the tensors' names. `rebuild` reads how
+//! a tensor is rebuilt; the container's own module reads how records are stored.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -8,27 +8,27 @@ use super::pickle::{Id, Node, Pickle};
 use super::rebuild::rebuilt;
 use crate::problems::Quote;
 
-/// How deep state dicts nest before the rest is not looked at.
+/// Levels of state dicts in state dicts; deeper ones are not read.
 const DEPTH: usize = 64;
-/// Objects visited: shared subtrees are visited once for each place they are at, within this.
+/// The most objects that are visited. A shared subtree is visited once for each place where it is.
 const VISITS: usize = 4_000_000;
-/// Items of containers looked at, on all visits together.
+/// The most items of containers that are read, in all visits together.
 const ITEMS: usize = 64_000_000;
-/// Bytes of names made on the way, and of shapes: a shared tensor's are copied for each place it is at.
+/// The most bytes of names and shapes: those of a shared tensor are copied for each place where it is.
 const COPIED: usize = 256 << 20;
 /// Bytes of a storage's key. Writers count: `"0"`, `"1"`, or a memory address in old files.
 const KEY: usize = 256;
 /// Bytes of a storage's class; the longest of torch's own has 20.
 const CLASS: usize = 64;
-/// Problems listed.
+/// The most problems that are listed.
 const PROBLEMS: usize = 20;
 
 /// A storage that the pickle refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Storage {
-    /// The class, as `FloatStorage`.
+    /// The class, such as `FloatStorage`.
     pub class: Box<str>,
-    /// Elements of the class's dtype.
+    /// How many elements of the class's dtype it has.
     pub numel: u64,
     /// Its bytes; `None` for a class that this version does not know.
     pub bytes: Option<u64>,
@@ -37,9 +37,9 @@ pub struct Storage {
 /// A tensor in a state dict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateTensor {
-    /// Its key; nested dicts joined by dots.
+    /// Its key; dots join the keys of nested dicts.
     pub name: Box<str>,
-    /// Its dtype, when known.
+    /// Its dtype, if it is known.
     pub dtype: Option<TorchDtype>,
     /// Its shape.
     pub shape: Box<[u64]>,
@@ -49,21 +49,21 @@ pub struct StateTensor {
     pub reach: Option<(u64, u64)>,
 }
 
-/// Everything of interest in a pickle.
+/// The tensors and storages of a pickle.
 #[derive(Debug, Default)]
 pub struct StateDict {
-    /// In the pickle's order.
+    /// The tensors, in the pickle's order.
     pub tensors: Vec<StateTensor>,
-    /// What some of those are made of (a sparse tensor's values, a quantised one's scales), by their names:
-    /// no parameters of their own.
+    /// The tensors that some of those are made of (a sparse tensor's values, a quantised one's scales).
+    /// They have the same names, and are not parameters of their own.
     pub parts: Vec<StateTensor>,
-    /// By key.
+    /// The storages by their keys.
     pub storages: BTreeMap<Box<str>, Storage>,
-    /// What does not fit together.
+    /// Contradictions in the pickle, as sentences.
     pub problems: Vec<String>,
 }
 
-/// Reads the tensors out of a graph.
+/// Reads the tensors of a graph.
 pub fn read(pickle: &Pickle) -> StateDict {
     let mut state = StateDict::default();
     for node in &pickle.nodes {
@@ -74,7 +74,7 @@ pub fn read(pickle: &Pickle) -> StateDict {
     walk(pickle, state, None)
 }
 
-/// The same where references out of the pickle are tensors that are `known` by their keys.
+/// Reads the same if references out of the pickle are tensors, which `known` has by their keys.
 pub(super) fn named(pickle: &Pickle, known: &HashMap<Box<str>, StateTensor>) -> StateDict {
     walk(pickle, StateDict::default(), Some(known))
 }
@@ -121,12 +121,12 @@ pub(super) fn storage_parts(pickle: &Pickle, id: Id) -> Option<(Box<str>, Storag
         _ => return None,
     };
     let numel = pickle.count(*numel)?;
-    // On overflow more bytes than any record has: that is then what is found.
+    // On overflow the storage has more bytes than any record, so the check of the record's size fails.
     let bytes = dtype::of_storage(&class.name).map(|d| d.bytes.saturating_mul(numel));
     Some((key, Storage { class: class.name.clone(), numel, bytes }))
 }
 
-/// `('module', class, file, source)`: how torch before 1.6 noted a module's source code.
+/// `('module', class, file, source)`: the form in which torch before 1.6 noted a module's source code.
 fn is_module_source(pickle: &Pickle, id: Id) -> bool {
     pickle.items(id).and_then(|items| pickle.text(*items.first()?)) == Some("module")
 }
@@ -149,7 +149,7 @@ fn add_storage(pickle: &Pickle, id: Id, state: &mut StateDict) {
 
 struct StateWalk<'a> {
     pickle: &'a Pickle,
-    /// Tensors that references out of the pickle stand for.
+    /// The tensors that references out of the pickle mean, by key.
     known: Option<&'a HashMap<Box<str>, StateTensor>>,
     state: StateDict,
     visits: usize,
@@ -157,9 +157,9 @@ struct StateWalk<'a> {
     copied: usize,
     /// Objects on the way from the root: a cycle ends where it closes.
     path: HashSet<Id>,
-    /// Objects that hold no tensor, however they are reached.
+    /// Objects that contain no tensor, whatever path leads to them.
     barren: HashSet<Id>,
-    /// How often the way ended early, so that nothing is known of what lies behind.
+    /// How often the walk ended early, so that the objects below are not known.
     cut: usize,
 }
 
@@ -225,7 +225,7 @@ impl StateWalk<'_> {
         self.copied += size_of::<StateTensor>() + tensor.shape.len() * 8 + name.len();
     }
 
-    /// What a subclass of tensors keeps: `_rebuild_from_type_v2(function, type, arguments, state)`.
+    /// The attributes of a tensor subclass: `_rebuild_from_type_v2(function, type, arguments, state)`.
     fn attributes(&mut self, function: Id, arguments: Id, name: &str, depth: usize) {
         let pickle = self.pickle;
         let own = pickle.global(function).is_some_and(|g| &*g.name == "_rebuild_from_type_v2");
@@ -235,7 +235,7 @@ impl StateWalk<'_> {
         self.state.parts.extend(self.state.tensors.drain(listed..));
     }
 
-    /// A tensor that is described elsewhere.
+    /// Adds a tensor that is described elsewhere.
     fn reference(&mut self, key: Id, name: &str) {
         let Some(known) = self.known else { return };
         let text = self.pickle.count(key).map(|n| n.to_string());
@@ -254,7 +254,7 @@ impl StateWalk<'_> {
         }
     }
 
-    /// Changes when something is found, or not looked at.
+    /// Counters that change when something is found or skipped.
     fn gathered(&self) -> (usize, usize, usize) {
         (self.state.tensors.len() + self.state.parts.len(), self.state.problems.len(), self.cut)
     }
@@ -280,10 +280,10 @@ impl StateWalk<'_> {
                 Node::Bool(true) => "True",
                 Node::Bool(false) => "False",
                 Node::None => "None",
-                // A float, a tuple, bytes: a tensor all the same.
+                // A float, a tuple, bytes: the value is a tensor all the same.
                 _ => "?",
             };
-            // Parts of a pickled module's `__dict__` that are no part of a parameter's name.
+            // These keys of a pickled module's `__dict__` are not part of a parameter's name.
             if matches!(key, "_parameters" | "_buffers" | "_modules") {
                 self.visit(*value, name, depth + 1);
             } else if key.len() + name.len() < 65_536 {

@@ -1,5 +1,6 @@
-//! `PyTorch`'s tar format from before 0.1.10 (`torch/serialization.py`, `_legacy_load`): the storages,
-//! the tensors that view them, and the pickle that names these, as three files of a tar archive.
+//! `PyTorch`'s tar format from before 0.1.10 (`torch/serialization.py`, `_legacy_load`): three files
+//! of a tar archive contain the storages, the tensors that view them, and the pickle that names the
+//! tensors.
 
 use std::collections::HashMap;
 use std::io::{BufReader, Read as _, SeekFrom};
@@ -16,9 +17,9 @@ use crate::problems::{Quote, complaint};
 
 /// The files that the format is made of.
 const MEMBERS: [&str; 4] = ["sys_info", "storages", "tensors", "pickle"];
-/// Entries of the archive.
+/// The most entries of the archive.
 const ENTRIES: usize = 64;
-/// Storages, and tensors, of one file.
+/// The most storages, and the most tensors, of one file.
 const LIMIT: u64 = 1 << 20;
 /// Dimensions of a tensor.
 const DIMENSIONS: usize = 1024;
@@ -31,21 +32,21 @@ fn invalid(why: impl Into<String>) -> Wrong {
     (ProblemKind::PickleInvalid, why.into())
 }
 
-/// What such a file holds.
+/// The content of such a file.
 #[derive(Default)]
 pub(super) struct Contents {
     pub state: StateDict,
     pub held: Storages,
 }
 
-/// Reads all of it but the storages' bytes, and gives every pickle to `judge`. What was read before
-/// an error is in `into`.
+/// Reads everything but the storages' bytes, and gives every pickle to `judge`. If there is an
+/// error, `into` has the part before it.
 pub(super) fn read(file: &mut dyn Seekable, into: &mut Contents, judge: &mut dyn FnMut(&Pickle)) -> Result<(), Wrong> {
     let members = members(file)?;
     let member = |name: &str| {
         members.get(name).cloned().ok_or_else(|| (ProblemKind::ArchiveInvalid, format!("it has no file {name:?}")))
     };
-    // Looked at first: it is what would be run.
+    // This pickle comes first, since it is the one that would run.
     let (root, _) = pickle_at(file, member("pickle")?, judge)?;
     storages(file, member("storages")?, into, judge)?;
     let known = tensors(file, member("tensors")?, into, judge)?;
@@ -55,7 +56,7 @@ pub(super) fn read(file: &mut dyn Seekable, into: &mut Contents, judge: &mut dyn
     Ok(())
 }
 
-/// Where the files lie.
+/// Finds the files' bytes.
 fn members(file: &mut dyn Seekable) -> Result<HashMap<String, Range<u64>>, Wrong> {
     let length = file.seek(SeekFrom::End(0)).map_err(|e| (ProblemKind::ArchiveInvalid, complaint(&e)))?;
     let mut found = HashMap::new();
@@ -64,7 +65,7 @@ fn members(file: &mut dyn Seekable) -> Result<HashMap<String, Range<u64>>, Wrong
         if !member.is_file {
             return Err((ProblemKind::ArchiveInvalid, format!("its entry {name:?} is not a file")));
         }
-        // Readers differ in which of two they take.
+        // If there are two of one name, readers differ in which they take.
         if found.insert((*name).to_owned(), member.bytes).is_some() {
             return Err((ProblemKind::ArchiveInvalid, format!("it has two files {name:?}")));
         }
@@ -72,7 +73,7 @@ fn members(file: &mut dyn Seekable) -> Result<HashMap<String, Range<u64>>, Wrong
     Ok(found)
 }
 
-/// The pickle at the start of a range, which is judged whether or not it has an end, and what of the range follows it.
+/// The pickle at the start of a range, and the rest of the range. The pickle is judged even if it has no end.
 fn pickle_at(
     file: &mut dyn Seekable,
     range: Range<u64>,
@@ -91,7 +92,7 @@ fn pickle_at(
     }
 }
 
-/// `size` bytes, of which the caller knows that there are so many and that they are few.
+/// Reads `size` bytes; the caller has checked that they are there and few.
 fn bytes_at(file: &mut dyn Seekable, at: u64, size: u64) -> Result<Vec<u8>, Wrong> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(at))
@@ -197,7 +198,7 @@ fn storages(
     Ok(())
 }
 
-/// The tensors by their keys, without names.
+/// Reads the tensors, by key and without names.
 fn tensors(
     file: &mut dyn Seekable,
     mut range: Range<u64>,
@@ -213,7 +214,7 @@ fn tensors(
             return Err(invalid("a tensor is not described as such"));
         };
         let (name, storage) = (key(&pickle, *id)?, key(&pickle, *storage)?);
-        // Four bytes more, from when the count had eight.
+        // Four more bytes follow, since the count once had eight.
         let [a, b, c, d, ..] = next::<8>(file, &mut range)?;
         let dims = usize::try_from(i32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX);
         if dims > DIMENSIONS {

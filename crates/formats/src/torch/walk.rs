@@ -1,5 +1,5 @@
-//! Every pickle inside a file of any name, judged: what begins as a zip, tar, npy or gzip file is entered, what
-//! begins as a pickle is followed. What tensors they hold is not asked here.
+//! Every pickle inside a file of any name, judged: a file that begins as a zip, tar, npy or gzip file is
+//! entered, and one that begins as a pickle is followed. Tensors are not read here.
 
 use std::cell::Cell;
 use std::io::{self, Read, Seek};
@@ -13,16 +13,16 @@ use super::part::{FilePart, Packing, Seekable};
 use crate::problem::{Problem, ProblemKind, Severity};
 use crate::problems::{Problems, Quote, complaint};
 
-/// Files of one tar archive.
+/// The most files of one tar archive.
 const MEMBERS: usize = 1_000_000;
-/// Bytes of the header of a `.npy` file.
+/// The most bytes of the header of a `.npy` file.
 const NPY_HEADER: u64 = 1 << 20;
-/// Bytes of the start of an HDF5 file, where its attributes are.
+/// Bytes at the start of an HDF5 file, which contain its attributes.
 const ATTRIBUTES: u64 = 8 << 20;
-/// Bytes of a Keras model's configuration.
+/// The most bytes of a Keras model's configuration.
 const CONFIG: u64 = 64 << 20;
 
-/// What a file's first bytes say that it is, as far as there may be pickles in it.
+/// The kind of a file by its first bytes, if there may be pickles in it.
 enum Kind {
     Zip,
     Tar,
@@ -31,7 +31,7 @@ enum Kind {
     Zlib,
     Hdf5,
     Pickle,
-    /// Perhaps a pickle of a protocol without a mark of its own.
+    /// Perhaps a pickle of an old protocol, which has no mark at its start.
     Perhaps,
     /// Compressed in a way that is not read here.
     Closed(&'static str),
@@ -59,7 +59,7 @@ fn kind(head: &[u8], name: &str) -> Kind {
     } else if let Some((_, how)) = closed.filter(|_| !is_text(name)) {
         Kind::Closed(how)
     } else if pickled && starts(b"\x5d\0") {
-        // Too short to tell anything of a file of another name.
+        // These bytes are too short to decide without a pickle's name.
         Kind::Closed("lzma")
     } else if pickled && starts(b"ZF") {
         Kind::Closed("joblib's former way")
@@ -72,7 +72,7 @@ fn kind(head: &[u8], name: &str) -> Kind {
     }
 }
 
-/// Compressed files that are not read here: joblib unpacks them by these bytes, whatever a file is called.
+/// Compressed files that are not read here: joblib unpacks them by these bytes, whatever the file's name is.
 const CLOSED: &[(&[u8], &str)] =
     &[(b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"\x04\x22\x4d\x18", "lz4"), (b"\x28\xb5\x2f\xfd", "zstd")];
 
@@ -92,7 +92,7 @@ fn is_text(name: &str) -> bool {
     }
 }
 
-/// First bytes that tell what a file is.
+/// How many first bytes decide the kind of a file.
 pub const HEAD: u64 = 512;
 
 /// Whether there may be pickles in a file that starts with these bytes.
@@ -112,14 +112,14 @@ pub fn walk(mut file: impl Read + Seek, length: u64, path: &str) -> Vec<Problem>
     content(&mut FilePart::plain(&mut file, 0, length), path, whose)
 }
 
-/// The same of a file inside a pickle.
+/// Judges the same in a file inside a pickle.
 pub(super) fn inner(file: &mut dyn Seekable, length: u64, whose: Whose<'_>) -> Vec<Problem> {
     let part = format!("{}in a file inside its pickle, ", whose.part);
     let whose = Whose { part: &part, depth: whose.depth + 1, torchs: false, torchscript: false, ..whose };
     content(&mut FilePart::plain(file, 0, length), "", whose)
 }
 
-/// The same of a record of an archive.
+/// Judges the same in a record of an archive.
 pub(super) fn record(file: &mut dyn Seekable, name: &str, entry: &DirectoryEntry, whose: Whose<'_>) -> Vec<Problem> {
     match FilePart::of(file, entry) {
         Some(mut part) => within(&mut part, name, whose),
@@ -156,7 +156,7 @@ fn content(part: &mut FilePart<'_>, name: &str, whose: Whose<'_>) -> Vec<Problem
         Kind::Zlib => packed(part, name, Packing::Zlib, whose),
         Kind::Pickle | Kind::Perhaps => pickles(part, name, whose),
     };
-    // What is not in the way of judging is somebody else's to say.
+    // A part that cannot be unpacked is a warning: other checks report a broken file.
     judged.unwrap_or_else(|error| {
         let message = format!("what is in it cannot be judged: {}", complaint(&error));
         vec![whose.problem(ProblemKind::ArchiveInvalid, &message).severity(Severity::Warning)]
@@ -179,7 +179,7 @@ fn opened(
 fn zip(file: &mut dyn Seekable, length: u64, name: &str, whose: Whose<'_>) -> io::Result<Vec<Problem>> {
     let entries = match directory::read(file, length, false) {
         Ok(entries) => entries,
-        // Files of torch one behind another, read by their places.
+        // Such a file is several torch files, one behind another, which torch reads by their places.
         Err(_) if name.ends_with(".distcp") => {
             let message = "it has parts of a checkpoint that hfget does not read";
             return Ok(vec![whose.problem(ProblemKind::WeightsUnread, message)]);
@@ -189,7 +189,7 @@ fn zip(file: &mut dyn Seekable, length: u64, name: &str, whose: Whose<'_>) -> io
     let mut problems = Problems::default();
     let is = |entry: &DirectoryEntry, name: &[u8]| entry.name.strip_suffix(name).is_some_and(|top| top.ends_with(b"/"));
     if entries.iter().any(|entry| is(entry, b"data.pkl")) {
-        // torch's own reader finds the record in another way than others do.
+        // torch's own reader finds the record in a way that differs from other readers.
         if let Err((code @ ProblemKind::ArchiveInvalid, why)) = archive::open(file, length) {
             problems.push(whose.problem(code, &why));
         }
@@ -217,7 +217,7 @@ fn zip(file: &mut dyn Seekable, length: u64, name: &str, whose: Whose<'_>) -> io
     Ok(problems.into_vec())
 }
 
-/// Lambda layers in a Keras model's configuration.
+/// Finds Lambda layers in a Keras model's configuration.
 fn keras(file: &mut dyn Seekable, entry: &DirectoryEntry, whose: Whose<'_>) -> io::Result<Option<Problem>> {
     let Some(mut part) = FilePart::of(file, entry) else { return Ok(None) };
     let text = part.head(CONFIG)?;
@@ -259,7 +259,7 @@ fn tar(file: &mut dyn Seekable, length: u64, head: &[u8], whose: Whose<'_>) -> V
     problems.into_vec()
 }
 
-/// An array of objects is a pickle behind the header.
+/// Judges a `.npy` file: an array of objects is a pickle behind the header.
 fn npy(part: &mut FilePart<'_>, whose: Whose<'_>) -> io::Result<Vec<Problem>> {
     let head = part.head(12)?;
     let (start, length) = match (head.get(6), head.get(8..12)) {
@@ -273,7 +273,7 @@ fn npy(part: &mut FilePart<'_>, whose: Whose<'_>) -> io::Result<Vec<Problem>> {
     }
     let mut header = Vec::new();
     part.stream()?.take(start + length).read_to_end(&mut header)?;
-    // A kind of objects is the only one with a capital O.
+    // Only a dtype with objects has a capital O.
     if !header.get(10..).unwrap_or_default().contains(&b'O') {
         return Ok(Vec::new());
     }
@@ -301,11 +301,12 @@ fn packed(part: &mut FilePart<'_>, name: &str, packing: Packing, whose: Whose<'_
     }
 }
 
-/// Pickles one behind another. Other bytes may begin so too: then only what would run code is said.
+/// Judges pickles one behind another. Other files may begin with the same bytes, so for them only code that would run
+/// is a problem.
 fn pickles(part: &mut FilePart<'_>, name: &str, whose: Whose<'_>) -> io::Result<Vec<Problem>> {
     let judged = judge::part(part, whose)?;
     let mut problems = judged.problems;
-    // Which classes it needs is of no interest in a file that is no weights.
+    // The classes that it needs do not matter in a file without weights.
     problems.retain(|problem| problem.kind != ProblemKind::NeedsFullUnpickle);
     if let Some(error) = judged.error.filter(|_| is_pickle_name(name)) {
         let message = format!("its pickle cannot be followed to its end, and was judged so far only: {error}");

@@ -1,5 +1,5 @@
-//! Reading a weight index (`model.safetensors.index.json`) from untrusted bytes. Whether its shards
-//! exist, and hold what it says, is judged elsewhere.
+//! Reading a weight index (`model.safetensors.index.json`) from untrusted bytes. The shards, and
+//! their agreement with the index, are checked elsewhere.
 
 mod read;
 
@@ -8,7 +8,7 @@ use serde::de::Deserializer as _;
 use self::read::Head;
 
 /// Indexes larger than this are not read: `DeepSeek-V3`'s, one of the largest, has 8.5 MB, and one of a
-/// million tensors some 95 MB.
+/// million tensors has about 95 MB.
 pub const INDEX_LIMIT: u64 = 192 << 20;
 
 /// A weight index: which file holds which tensor.
@@ -17,8 +17,8 @@ pub const INDEX_LIMIT: u64 = 192 << 20;
 /// `transformers` and `huggingface_hub` (`serialization/_base.py`). Other keys are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WeightIndex {
-    /// `metadata.total_size`: bytes of all tensors, shared storage counted once. `None` when it is
-    /// absent, negative, fractional or no number. Producers get it wrong often enough that it proves nothing.
+    /// `metadata.total_size`: bytes of all tensors, shared storage counted once. `None` if it is absent,
+    /// negative, fractional or not a number. Producers get it wrong so often that it proves nothing.
     pub total_size: Option<u64>,
     /// Whether `metadata` is there and is a map: `transformers` 5 and `diffusers` fail without it.
     pub has_metadata: bool,
@@ -28,22 +28,22 @@ pub struct WeightIndex {
     pub duplicates: Vec<Box<str>>,
 }
 
-/// Pairs of tensor and file. An index may name a million tensors: their names lie in one text, and a
-/// file name is kept once.
+/// Pairs of tensor and file. An index may name a million tensors: their names are in one text, and
+/// each file name is kept once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct WeightMap {
     /// All tensor names, one behind another.
     names: String,
     rows: Vec<Row>,
-    /// In order of their first occurrence.
+    /// The file names, in order of their first occurrence.
     files: Vec<Box<str>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Row {
-    /// Where its tensor's name ends in `names`; it starts where the row before ends.
+    /// The end of its tensor's name in `names`; the name starts at the end of the row before.
     end: usize,
-    /// Which of `files`.
+    /// The index of its file in `files`.
     file: usize,
 }
 
@@ -70,13 +70,13 @@ pub enum IndexError {
 }
 
 impl IndexError {
-    /// The parser quotes what it did not expect, however long it is.
+    /// The parser quotes unexpected text, however long it is, so the message is cut.
     fn json(error: &serde_json::Error) -> Self {
         IndexError::Json(error.to_string().chars().take(300).collect())
     }
 }
 
-/// Tensors of one index; the largest known has some 90,000.
+/// The most tensors of one index; the largest known index has about 90,000.
 const NAMES_LIMIT: usize = 1 << 21;
 
 impl WeightIndex {
@@ -102,13 +102,13 @@ impl WeightIndex {
         Ok(WeightIndex { total_size: head.total_size, has_metadata: head.has_metadata, map, duplicates })
     }
 
-    /// Tensor name and file name, in the order of the file. The file name is as the index spells
-    /// it: relative to the index's folder, and not yet known to be a safe path.
+    /// Tensor name and file name, in the order of the file. The file name has the index's spelling:
+    /// it is relative to the index's folder, and may be an unsafe path.
     pub fn weight_map(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.map.rows.iter().enumerate().map(|(at, row)| (self.map.name(at), &*self.map.files[row.file]))
     }
 
-    /// The same index, each tensor by the part of its name that `part` gives.
+    /// The same index, with each tensor named by the part of its name that `part` returns.
     #[must_use]
     pub fn renamed(&self, part: impl Fn(&str) -> &str) -> Self {
         let mut map = WeightMap { files: self.map.files.clone(), ..WeightMap::default() };

@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 
 use super::{NAMES_LIMIT, Row, WeightMap};
 
-/// The parts of the file that matter; also the visitor of its outermost map.
+/// The parts of the file that are read; also the visitor of its outermost map.
 #[derive(Default)]
 pub(super) struct Parts {
     pub total_size: Option<u64>,
@@ -87,7 +87,7 @@ impl<'de> Visitor<'de> for Pairs {
     }
 }
 
-/// A string that is put behind others.
+/// Appends a string to others.
 struct Append<'a>(&'a mut String);
 
 impl<'de> DeserializeSeed<'de> for Append<'_> {
@@ -111,7 +111,7 @@ impl Visitor<'_> for Append<'_> {
     }
 }
 
-/// A string that is kept once, as its number.
+/// Keeps each string once, and returns its number.
 struct Intern<'a>(&'a mut HashMap<Box<str>, usize>);
 
 impl<'de> DeserializeSeed<'de> for Intern<'_> {
@@ -183,7 +183,7 @@ impl<'de> Visitor<'de> for Lenient {
     }
 
     fn visit_f64<E>(self, n: f64) -> Result<Self::Value, E> {
-        // Some writers divide and write `1.6e10`; a whole number below 2^53 is exact.
+        // Some writers divide, and write `1.6e10`; a whole number below 2^53 is exact.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let whole = ((0.0..=9_007_199_254_740_992.0).contains(&n) && n.fract() == 0.0).then_some(n as u64);
         Ok((false, whole))

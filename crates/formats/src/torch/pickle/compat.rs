@@ -1,8 +1,8 @@
-//! The names of Python 2 that Python 3's unpickler takes for its own (`Lib/_compat_pickle.py`): of protocols
-//! before 3 it maps them before it imports, so what is judged must be mapped too. What a name may do is
-//! judged in `globals` and `makers`.
+//! The names of Python 2 that Python 3's unpickler maps to its own (`Lib/_compat_pickle.py`). For protocols
+//! before 3 it maps names before it imports them, so the judged names must be mapped too. `globals` and
+//! `makers` judge the names.
 
-/// `(module, name)` that moved as one.
+/// Single names that moved: `(old module, old name, new module, new name)`.
 const NAMES: &[(&str, &str, &str, &str)] = &[
     ("UserDict", "IterableUserDict", "collections", "UserDict"),
     ("UserDict", "UserDict", "collections", "UserDict"),
@@ -104,7 +104,7 @@ const MODULES: &[(&str, &str)] = &[
     ("urlparse", "urllib.parse"),
     ("whichdb", "dbm"),
     ("xmlrpclib", "xmlrpc.client"),
-    // Its names are mapped one by one there, to the same module.
+    // `_compat_pickle.py` maps its names one by one, to the same module.
     ("exceptions", "builtins"),
 ];
 

@@ -1,9 +1,9 @@
 //! The arrays that joblib writes raw between a pickle's instructions (`joblib/numpy_pickle.py`,
-//! `NumpyArrayWrapper`): how many bytes they have. What is called is judged elsewhere.
+//! `NumpyArrayWrapper`): how many bytes they have. The calls are judged elsewhere.
 
 use super::{Id, Node, Pickle};
 
-/// An array of which too little is known to pass it.
+/// The error for an array that cannot be skipped, as its size is not known.
 const UNKNOWN: &str = "joblib keeps an array here of which the size is not known";
 
 /// `NPY_ITEM_HASOBJECT`.
@@ -11,9 +11,9 @@ const HAS_OBJECT: u64 = 1;
 
 /// An array behind its description.
 pub(super) struct Array {
-    /// Its bytes; `None` for objects, which are a pickle.
+    /// Its bytes; `None` for an array of objects, which is a pickle.
     pub bytes: Option<usize>,
-    /// A count of padding and the padding come first.
+    /// Whether padding comes first, after a byte with its length.
     pub aligned: bool,
 }
 
@@ -38,7 +38,7 @@ fn described(pickle: &Pickle, state: Id) -> Option<Array> {
     if (&*function.module, &*function.name) != ("numpy", "dtype") {
         return None;
     }
-    // `f8`, `U10`, `M8`, `O8`; what has fields is `V16`, and says by its flags whether one of them is an object.
+    // `f8`, `U10`, `M8`, `O8`; a dtype with fields is like `V16`, and its flags say whether a field is an object.
     let code = pickle.text(*pickle.items(*arguments)?.first()?)?;
     let kind = code.chars().next()?;
     if kind == 'O' {

@@ -1,21 +1,21 @@
-//! The stack, the marks and the memo of the pickle machine, and what bounds them.
+//! The stack, the marks and the memo of the pickle machine, and their bounds.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead, Read as _};
 
 use super::{Global, Id, Node, Pickle, compat, joblib};
 
-/// Objects of one pickle. A real shard has some fifteen a tensor.
+/// Objects of one pickle. A real shard has about fifteen for each tensor.
 pub(super) const NODE_LIMIT: usize = 4_000_000;
 /// Slots on the stack, items of containers, memo entries: each bounded by this as well.
 const SLOT_LIMIT: usize = 8_000_000;
 /// Bytes of an imported module's or function's name: each import of a memoised text copies it.
 const NAME_LIMIT: usize = 1024;
-/// Bytes of all imported names together: two memoised texts are five bytes as often as they are paired anew.
+/// Bytes of all imported names together: five bytes of a pickle can import a pair of memoised texts again and again.
 const NAMES_LIMIT: usize = 4 << 20;
-/// Bytes of one text that are kept. Names and keys are far shorter; a longer one is passed, as bytes are.
+/// Bytes of one text that are kept. Names and keys are far shorter; a longer one is skipped, as bytes are.
 const TEXT_LIMIT: usize = 4 << 20;
-/// Pickles in arrays in pickles.
+/// Levels of pickles in arrays in pickles.
 const DEPTH: usize = 4;
 /// Bytes of all texts that are kept.
 const TEXTS_LIMIT: usize = 64 << 20;
@@ -23,14 +23,14 @@ const TEXTS_LIMIT: usize = 64 << 20;
 pub(super) struct Machine<'a> {
     input: &'a mut dyn BufRead,
     at: usize,
-    /// Where the frame that is open ends.
+    /// The end of the open frame.
     frame: Option<usize>,
-    /// What the pickle says of itself, or 0.
+    /// The protocol that the pickle states, or 0.
     protocol: usize,
     texts: usize,
     /// How many pickles this one is in.
     depth: usize,
-    /// Objects that it may have, with those of the pickles in it.
+    /// How many objects it may have, with those of the pickles in it.
     room: usize,
     assigned: HashSet<u32>,
     pickle: Pickle,
@@ -89,8 +89,9 @@ impl<'a> Machine<'a> {
         self.protocol = protocol;
     }
 
-    /// A frame of so many bytes begins here. Python's unpickler refuses one inside another, and whatever
-    /// crosses its end (`_Unframer` of `Lib/pickle.py`); versions that do not would read other instructions.
+    /// A frame of so many bytes begins here. Python's unpickler refuses a frame inside another, and an
+    /// instruction that crosses a frame's end (`_Unframer` of `Lib/pickle.py`); versions that do not refuse
+    /// would read other instructions.
     pub(super) fn open_frame(&mut self, length: usize) -> Step<()> {
         if self.frame.is_some_and(|end| self.at < end) {
             return Err("a frame begins inside another");
@@ -99,7 +100,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Goes on by `n` bytes, which lie in one frame.
+    /// Goes on by `n` bytes, which must be in one frame.
     fn pass(&mut self, n: usize) -> Step<()> {
         let end = self.at.checked_add(n).ok_or(SHORT)?;
         match self.frame {
@@ -118,7 +119,7 @@ impl<'a> Machine<'a> {
         Ok(bytes)
     }
 
-    /// `n` bytes, of which the caller says that they are few.
+    /// Reads `n` bytes, which the caller knows to be few.
     pub(super) fn take(&mut self, n: usize) -> Step<Vec<u8>> {
         self.pass(n)?;
         let mut bytes = Vec::new();
@@ -126,14 +127,14 @@ impl<'a> Machine<'a> {
         if bytes.len() == n { Ok(bytes) } else { Err(SHORT) }
     }
 
-    /// Passes `n` bytes.
+    /// Skips `n` bytes.
     pub(super) fn skip(&mut self, n: usize) -> Step<()> {
         self.pass(n)?;
         let passed = io::copy(&mut (&mut *self.input).take(n as u64), &mut io::sink()).map_err(|_| SHORT)?;
         if passed == n as u64 { Ok(()) } else { Err(SHORT) }
     }
 
-    /// Passes `n` bytes that belong to an object.
+    /// Skips `n` bytes that belong to an object.
     pub(super) fn bytes(&mut self, n: usize) -> Step<()> {
         let start = self.at;
         self.skip(n)?;
@@ -175,13 +176,13 @@ impl<'a> Machine<'a> {
         String::from_utf8(self.raw_line()?).map_err(|_| "a line is not UTF-8")
     }
 
-    /// Pushes a text, if it is one to be kept.
+    /// Reads a text of `n` bytes and pushes it; skips the bytes of a text that is too long to keep.
     pub(super) fn text(&mut self, n: usize) -> Step<()> {
         if n > TEXT_LIMIT || n > TEXTS_LIMIT.saturating_sub(self.texts) {
             return self.bytes(n);
         }
         self.texts += n;
-        // Surrogates that Python lets through are no reason to refuse a file.
+        // Python accepts lone surrogates, so they must not stop this reader.
         let text = String::from_utf8_lossy(&self.take(n)?).into();
         self.push(Node::Str(text))
     }
@@ -231,7 +232,7 @@ impl<'a> Machine<'a> {
         self.stack.last().copied().ok_or(EMPTY)
     }
 
-    /// Everything above the last mark.
+    /// Takes everything above the last mark off the stack.
     pub(super) fn since_mark(&mut self) -> Step<Vec<Id>> {
         let mark = self.marks.pop().ok_or("the mark is missing")?;
         if mark > self.stack.len() {
@@ -274,7 +275,7 @@ impl<'a> Machine<'a> {
         let top = self.top()?;
         match self.node(top)? {
             Node::Call { state, .. } => *state = Some(given),
-            // It changes what was imported, for the whole process.
+            // This changes the imported object for the whole process.
             Node::Global(index) => {
                 let index = *index;
                 if self.assigned.insert(index) {
@@ -289,7 +290,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Passes the bytes of an array that joblib writes between the instructions, behind its description.
+    /// Skips the bytes of an array that joblib writes between the instructions, behind the array's description.
     fn raw_array(&mut self, array: &joblib::Array) -> Step<()> {
         if array.aligned {
             let padding = self.u8()?;
@@ -297,7 +298,7 @@ impl<'a> Machine<'a> {
         }
         match array.bytes {
             Some(bytes) => self.skip(bytes),
-            // A pickle of its own, behind which this one goes on.
+            // The array is a pickle of its own; this pickle goes on behind it.
             None if self.depth >= DEPTH => Err("its arrays of objects nest deeper than this reader follows"),
             None => {
                 let (inner, error) = super::follow_within(
@@ -327,7 +328,7 @@ impl<'a> Machine<'a> {
         let top = self.top()?;
         match self.node(top)? {
             Node::List(list) => list.extend(items),
-            // Anything else has its own `append`; what it keeps is unknown, and nothing here needs it.
+            // Any other object has its own `append`; its content is unknown, and nothing here needs it.
             Node::Call { .. } => {}
             _ => return Err("it appends to something that is not a list"),
         }
@@ -384,7 +385,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// `POP` takes a mark off as well, if that is on top.
+    /// `POP`: removes the top of the stack, which may be a mark.
     pub(super) fn discard(&mut self) -> Step<()> {
         if self.marks.last() == Some(&self.stack.len()) {
             self.marks.pop();
@@ -393,7 +394,7 @@ impl<'a> Machine<'a> {
         self.pop().map(drop)
     }
 
-    /// `MEMOIZE`: the key is the number of keys so far.
+    /// `MEMOIZE`: the new key is the number of keys so far.
     pub(super) fn memoize_next(&mut self) -> Step<()> {
         let key = u32::try_from(self.memo.len()).map_err(|_| "its memo is too large")?;
         self.memoize(key)

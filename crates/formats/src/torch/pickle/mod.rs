@@ -1,5 +1,5 @@
-//! A pickle machine that builds a graph of what *would* be made, and makes nothing. Protocols 0 to
-//! 5 of `pickletools`; what the graph means is read in `state`.
+//! A pickle machine that builds a graph of the objects that loading *would* make, and makes none of
+//! them. It knows protocols 0 to 5 of `pickletools`; `state` reads the graph.
 
 mod compat;
 mod joblib;
@@ -23,15 +23,15 @@ pub enum Node {
     Bool(bool),
     /// An integer that fits.
     Int(i64),
-    /// A number that matters to nothing here: a float, a huge integer.
+    /// A number that nothing here needs: a float, a huge integer.
     Number,
     /// A text.
     Str(Box<str>),
     /// Bytes, which are not kept.
     Bytes {
-        /// Where they start, in bytes from the pickle's start.
+        /// The place where they start, in bytes from the pickle's start.
         start: u64,
-        /// How many they are.
+        /// How many bytes there are.
         length: u64,
     },
     /// A tuple.
@@ -42,15 +42,15 @@ pub enum Node {
     Dict(Vec<(Id, Id)>),
     /// `module.name`; an index into [`Pickle::globals`].
     Global(u32),
-    /// `function(*arguments)`, with what was added to the result later.
+    /// `function(*arguments)`, with the state and items that were added to the result later.
     Call {
-        /// What is called.
+        /// The function that is called.
         function: Id,
         /// The tuple of arguments.
         arguments: Id,
-        /// What `BUILD` gave it.
+        /// The state that `BUILD` gave it.
         state: Option<Id>,
-        /// What `SETITEM(S)` put into it.
+        /// The items that `SETITEM(S)` put into it.
         items: Vec<(Id, Id)>,
     },
     /// A reference out of the pickle: for torch, a storage.
@@ -64,7 +64,7 @@ pub struct Global {
     pub module: Box<str>,
     /// The name in it.
     pub name: Box<str>,
-    /// Where the importing opcode stands, in bytes from the pickle's start.
+    /// The place of the importing instruction, in bytes from the pickle's start.
     pub position: usize,
 }
 
@@ -77,23 +77,24 @@ pub struct Pickle {
     pub root: Id,
     /// Every import, in order, each (module, name) once.
     pub globals: Vec<Global>,
-    /// Imports that it gives a state of its own, each once: that changes them for the whole process.
+    /// Imports that it gives a state of its own, each once: this changes them for the whole process.
     pub assigned: Vec<u32>,
     /// Pickles among its instructions: joblib's arrays of objects.
     pub nested: Vec<Pickle>,
-    /// Where the first instruction stands that `torch.load(weights_only=True)` refuses, if there is one.
+    /// The place of the first instruction that `torch.load(weights_only=True)` refuses, in bytes from the pickle's
+    /// start.
     pub unrestricted: Option<usize>,
-    /// Bytes that it took, to the end of `STOP`.
+    /// The pickle's length in bytes, to the end of `STOP`.
     pub length: usize,
 }
 
-/// Why bytes are no pickle that this machine follows.
+/// Why this machine cannot follow the bytes as a pickle.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{why} at byte {position}")]
 pub struct PickleError {
     /// What is wrong.
     pub why: &'static str,
-    /// Where.
+    /// The place, in bytes from the pickle's start.
     pub position: usize,
 }
 
@@ -105,8 +106,8 @@ pub fn read(mut input: &[u8]) -> Result<Pickle, PickleError> {
     }
 }
 
-/// Follows a pickle to its `STOP`, and leaves `input` behind it. Python runs what it can before it meets what
-/// it cannot follow: beside an error stands what was read until then.
+/// Follows a pickle to its `STOP`, and leaves `input` behind it. Python runs all instructions before the one
+/// that it cannot follow, so an error comes with the part of the pickle before it.
 pub fn follow(input: &mut dyn BufRead) -> (Pickle, Option<PickleError>) {
     follow_within(input, 0, machine::NODE_LIMIT)
 }
@@ -124,7 +125,7 @@ fn follow_within(input: &mut dyn BufRead, depth: usize, room: usize) -> (Pickle,
 }
 
 impl Pickle {
-    /// How many objects it has, with those of the pickles in it.
+    /// How many objects the pickle has, with those of the pickles in it.
     pub fn objects(&self) -> usize {
         self.nested.iter().fold(self.nodes.len(), |count, inner| count.saturating_add(inner.objects()))
     }
@@ -151,7 +152,7 @@ impl Pickle {
         }
     }
 
-    /// A text.
+    /// The node's text, if it is one.
     pub fn text(&self, id: Id) -> Option<&str> {
         match self.node(id) {
             Node::Str(text) => Some(text),
@@ -159,7 +160,7 @@ impl Pickle {
         }
     }
 
-    /// A number that counts something.
+    /// The node's number, if it is a count.
     pub fn count(&self, id: Id) -> Option<u64> {
         match self.node(id) {
             Node::Int(n) => u64::try_from(*n).ok(),

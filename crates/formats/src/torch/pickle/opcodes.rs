@@ -1,4 +1,4 @@
-//! One arm an opcode. What the stack and the memo may hold is bounded in `machine`.
+//! The instructions, with one arm for each opcode. `machine` bounds the stack and the memo.
 
 use super::machine::{EMPTY, Machine, Step};
 use super::{Node, text};
@@ -39,8 +39,8 @@ fn is_restricted(instruction: u8) -> bool {
 }
 
 impl Machine<'_> {
-    /// One instruction; `true` at `STOP`.
-    #[allow(clippy::cognitive_complexity)] // one arm an opcode
+    /// Follows one instruction; `true` at `STOP`.
+    #[allow(clippy::cognitive_complexity)] // one arm for each opcode
     pub(super) fn step(&mut self) -> Step<bool> {
         let position = self.position();
         let [instruction] = self.array()?;
@@ -96,7 +96,7 @@ impl Machine<'_> {
             }
             0x8b => {
                 let n = self.len32()?;
-                // As large a number counts nothing.
+                // So large a number is not a count of anything.
                 if n > 64 {
                     self.skip(n)?;
                     self.push(Node::Number)?;

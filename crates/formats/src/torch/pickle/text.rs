@@ -1,5 +1,5 @@
-//! The two text codecs of pickle's protocols 0 and 1. A name that hides behind escapes must be judged
-//! as what Python would import.
+//! The two text codecs of pickle's protocols 0 and 1. A name with escapes must be judged as the name
+//! that Python would import.
 
 /// Python's `raw-unicode-escape`: Latin-1, and `\uXXXX` or `\UXXXXXXXX` after an even number of backslashes.
 pub(super) fn raw_unicode_escape(line: &[u8]) -> String {
@@ -14,7 +14,7 @@ pub(super) fn raw_unicode_escape(line: &[u8]) -> String {
         let digits = match after.first() {
             Some(b'u') => 4,
             Some(b'U') => 8,
-            // An escaped backslash stays as it is, and escapes nothing.
+            // An escaped backslash does not change, and escapes nothing.
             Some(b'\\') => {
                 out.push_str("\\\\");
                 rest = &after[1..];
@@ -33,7 +33,7 @@ pub(super) fn raw_unicode_escape(line: &[u8]) -> String {
     out
 }
 
-/// What `STRING` holds: a quoted literal with the escapes of Python's `codecs.escape_decode`.
+/// The argument of `STRING`: a quoted literal with the escapes of Python's `codecs.escape_decode`.
 pub(super) fn string_literal(line: &[u8]) -> String {
     let line = line.trim_ascii_end();
     let bare = match line {
