@@ -1,4 +1,5 @@
-//! The stable codes of findings, documented in docs/src/findings.md. Their texts are made where they are found.
+//! The stable codes of findings, documented in docs/src/findings.md. The message of a finding is made where the problem
+//! is found.
 
 use std::fmt;
 
@@ -6,7 +7,7 @@ use super::Severity;
 
 macro_rules! codes {
     ($($(#[$doc:meta])+ $name:ident = $text:literal, $severity:ident;)+) => {
-        /// What kind of thing was found. The kebab-case form is stable.
+        /// The kind of a finding. The kebab-case form is stable.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Code { $($(#[$doc])+ $name,)+ }
@@ -31,27 +32,27 @@ macro_rules! codes {
 codes! {
     /// A file's length is not the listed one.
     SizeMismatch = "size-mismatch", Error;
-    /// A file's bytes do not hash to the listed digest.
+    /// The digest of a file's bytes is not the listed one.
     ChecksumMismatch = "checksum-mismatch", Error;
     /// A file of the selection is not there.
     FileMissing = "file-missing", Error;
-    /// Nobody says what the bytes of some files must be: what the formats say of themselves was checked, no digest.
+    /// Nobody states the digests of some files: only the formats' own rules were checked.
     DigestsUnknown = "digests-unknown", Error;
-    /// A git-lfs pointer lies where the content should be.
+    /// A git-lfs pointer is in the place of the content.
     LfsPointer = "lfs-pointer", Error;
     /// The index names a shard that is not there.
     ShardMissing = "shard-missing", Error;
-    /// The index names a tensor that its shard does not hold.
+    /// The index names a tensor that its shard does not contain.
     TensorMissing = "tensor-missing", Error;
-    /// A tensor lies in another shard than the index says.
+    /// A tensor is in a shard other than the one that the index names.
     TensorMisplaced = "tensor-misplaced", Error;
-    /// A shard holds a tensor that the index does not name.
+    /// A shard contains a tensor that the index does not name.
     TensorUnindexed = "tensor-unindexed", Warning;
-    /// Two files hold a tensor of the same name.
+    /// Two files contain a tensor of the same name.
     TensorDuplicate = "tensor-duplicate", Error;
     /// The index file does not parse or is not an index.
     IndexInvalid = "index-invalid", Error;
-    /// The index's `total_size` is not the tensors' bytes.
+    /// The index's `total_size` is not the sum of the tensors' bytes.
     TotalSizeMismatch = "total-size-mismatch", Warning;
     /// A weight file's header breaks the format's rules.
     HeaderInvalid = "header-invalid", Error;
@@ -65,7 +66,7 @@ codes! {
     DtypeUnknown = "dtype-unknown", Warning;
     /// The Hub's own scan objects to a selected file.
     HubScan = "hub-scan", Warning;
-    /// A pickle would run code outside the known-safe set when loaded.
+    /// A pickle would run code outside the known-safe set when it is loaded.
     UnsafePickle = "unsafe-pickle", Error;
     /// A pickle needs `weights_only=False` to load.
     NeedsFullUnpickle = "needs-full-unpickle", Warning;
@@ -87,33 +88,33 @@ codes! {
     SplitIncomplete = "split-incomplete", Error;
     /// A JSON companion does not parse.
     ConfigInvalid = "config-invalid", Error;
-    /// A companion that loaders want is not in the repo.
+    /// A companion that loaders need is not in the repo.
     CompanionMissing = "companion-missing", Warning;
-    /// Code that the model needs lives in another repo.
+    /// Code that the model needs is in another repo.
     ForeignCode = "foreign-code", Warning;
-    /// The repo brings code of its own that loaders run; said where it is denied.
+    /// The repo brings code of its own that loaders run. It is a finding only if the policy denies it.
     RemoteCode = "remote-code", Note;
     /// A name is not safe to use as a path.
     PathUnsafe = "path-unsafe", Error;
     /// The preferred family is absent or incomplete; another was taken.
     FamilyFallback = "family-fallback", Warning;
-    /// A family in the repo is incomplete and was passed over.
+    /// A family in the repo is incomplete and was skipped.
     FamilyIncomplete = "family-incomplete", Warning;
-    /// Two sets of weights lie in one place; the one that most loaders read was taken.
+    /// Two sets of weights are in one place; the set that most loaders read was taken.
     OverlappingWeights = "overlapping-weights", Warning;
-    /// Part of the weights has no file of the variant asked for.
+    /// Part of the weights has no file of the variant that the user asked for.
     VariantFallback = "variant-fallback", Warning;
     /// A weight file is in a container that no reader understands: its digest is checked, not its contents.
     WeightsUnread = "weights-unread", Warning;
-    /// Weights that are no other format of the model were left out: a part that somebody may miss.
+    /// Weights were left out that are not just another format of the model: a part that somebody may need.
     PartLeftOut = "part-left-out", Warning;
     /// There are no weights where loaders look for them.
     WeightsAbsent = "weights-absent", Warning;
-    /// Another repo holds the model that this one builds on.
+    /// Another repo contains the model that this one builds on.
     BaseModel = "base-model", Note;
-    /// `--exclude` left out a file that loaders want.
+    /// `--exclude` left out a file that loaders need.
     Excluded = "excluded", Note;
-    /// Just the files that were asked for were taken: nobody chose what a loader needs.
+    /// Only the files that the user named were taken, so a loader may need others.
     FilesOnly = "files-only", Note;
     /// A file in a folder is not part of the repo.
     FileExtra = "file-extra", Warning;
@@ -123,13 +124,13 @@ codes! {
     StaleFile = "stale-file", Error;
     /// A file of an earlier commit, which the new one does not have, was removed from the folder.
     FileRemoved = "file-removed", Note;
-    /// Files of several commits lie in one folder.
+    /// Files of several commits are in one folder.
     MixedCommits = "mixed-commits", Warning;
     /// A mirror resolves the revision to another commit.
     CommitStale = "commit-stale", Error;
-    /// A mirror's listing or headers say something else of a file than the reference does.
+    /// A mirror's listing or headers describe a file in a way that differs from the reference.
     MetadataMismatch = "metadata-mismatch", Error;
-    /// A mirror leaves out what clients need to know: digests, `ETag`, commit or size.
+    /// A mirror leaves out facts that clients need: digests, `ETag`, commit or size.
     MetadataMissing = "metadata-missing", Warning;
     /// A server answers a request for a range with something else.
     RangeBroken = "range-broken", Error;
@@ -139,13 +140,13 @@ codes! {
     HtmlInsteadOfBytes = "html-instead-of-bytes", Error;
     /// A redirect leads to a host that is not allowed.
     RedirectForeign = "redirect-foreign", Error;
-    /// Bytes come over plain HTTP where they need not.
+    /// Bytes come over plain HTTP although HTTPS is possible.
     PlainHttp = "plain-http", Error;
-    /// A mirror refuses what the reference serves.
+    /// A mirror refuses a file or repo that the reference serves.
     AccessDenied = "access-denied", Error;
-    /// A rate limit was met: waited for, or (an error) given up.
+    /// A server limited the rate of requests. The run waited for it, or (then an error) gave up.
     RateLimited = "rate-limited", Warning;
-    /// A file could not be had from the mirror after retries, so nothing is known of it.
+    /// The mirror did not give a file even after retries, so nothing is known about it.
     MirrorUnavailable = "mirror-unavailable", Error;
 }
 
@@ -162,7 +163,7 @@ impl std::str::FromStr for Code {
     }
 }
 
-/// A text that is no finding code.
+/// A text that is not a finding code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a finding code, such as unsafe-pickle, remote-code or tensor-unindexed")]
 pub struct UnknownCode;

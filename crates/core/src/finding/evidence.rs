@@ -1,5 +1,5 @@
-//! What is known of one file: what it must be and who says so, and what was seen of its bytes. What follows
-//! from that is the verdict's; how bytes are read lives elsewhere.
+//! The facts about one file: what it must be, who states it, and what the run saw of its bytes. `verdict`
+//! draws the conclusion; other rooms read the bytes.
 
 use std::fs::File;
 use std::io;
@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use crate::model::{Digest, Hashed, RepoPath};
 
-/// Who stated what a file must be, the strongest first.
+/// Who stated a file's size and digest, the strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -26,7 +26,7 @@ pub enum Origin {
     BlobNames,
     /// The metadata that `huggingface_hub` keeps beside each file of a local dir.
     LocalMetadata,
-    /// Nobody: what the file must be is not known.
+    /// Nobody: the file's size and digest are not known.
     Nobody,
 }
 
@@ -58,14 +58,14 @@ impl Origin {
     }
 }
 
-/// What a file must be, and who says so.
+/// The size and digest that a file must have, and who states them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expectation {
-    /// Its bytes; `None` when nobody says.
+    /// Its size in bytes; `None` if nobody states it.
     pub size: Option<u64>,
-    /// Its digest; `None` when nobody says.
+    /// Its digest; `None` if nobody states it.
     pub digest: Option<Digest>,
-    /// Who says.
+    /// Who states them.
     pub origin: Origin,
 }
 
@@ -75,7 +75,7 @@ impl Expectation {
         Expectation { size: Some(size), digest: Some(digest), origin }
     }
 
-    /// Nobody says what the file must be.
+    /// Nobody states the file's size or digest.
     pub const UNKNOWN: Expectation = Expectation { size: None, digest: None, origin: Origin::Nobody };
 
     /// Who stated the digest.
@@ -84,11 +84,12 @@ impl Expectation {
     }
 }
 
-/// What identifies unchanged content without reading it. The change time notices a restored modification time.
-/// The device is no part of it: a remount is no change, and must not cost a second hash of every file.
+/// Facts that identify unchanged content without reading it. The change time reveals a restored modification
+/// time. The device is not among them: a remount changes no content, and must not cost a second hash of every
+/// file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Stamp {
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
     /// Modification time, seconds since 1970.
     pub mtime: i64,
@@ -103,11 +104,11 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Reads a file by `read`. Gives what that gives with the stamp that the file had before and after, or `None` if it
-    /// changed meanwhile.
+    /// Reads a file by `read`. Returns the result of `read` with the stamp that the file had before and after, or
+    /// `None` if the file changed meanwhile.
     ///
     /// # Errors
-    /// What `read` says, or looking at the file.
+    /// The error of `read`, or of looking at the file.
     pub fn around<T>(file: &File, read: impl FnOnce(&File) -> io::Result<T>) -> io::Result<Option<(T, Stamp)>> {
         let before = Stamp::from(&file.metadata()?);
         let value = read(file)?;
@@ -128,20 +129,20 @@ impl From<&std::fs::Metadata> for Stamp {
     }
 }
 
-/// What was seen of a file's bytes. Nothing can assert [`Evidence::Hashed`]: the [`Hashed`] in it is made by the
-/// hasher that the bytes went through.
+/// What the run saw of a file's bytes. Nothing can assert [`Evidence::Hashed`]: only the hasher that the bytes
+/// went through makes the [`Hashed`] in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Evidence {
     /// Its bytes were read whole in this run.
     Hashed(Hashed),
     /// An earlier run hashed it to this digest, and its stamp is unchanged.
     Recorded(Digest),
-    /// It is there, and nobody looked at its bytes.
+    /// It is there, and nobody read its bytes.
     #[default]
     Unread,
     /// It is not there.
     Absent,
-    /// It is there, and it is not what it must be.
+    /// It is there, and its size or digest is wrong.
     Wrong,
 }
 
@@ -169,28 +170,28 @@ impl Evidence {
         }
     }
 
-    /// Whether it proves that the file is what `expected` says.
+    /// Whether it proves that the file has the expected size and digest.
     pub fn proves(&self, expected: &Expectation) -> bool {
         expected.digest.is_some() && self.digest() == expected.digest
     }
 }
 
-/// What one file must be, and what was seen of it.
+/// What one file must be, and what the run saw of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
     /// Its name in the repo.
     pub path: RepoPath,
     /// What it must be.
     pub expected: Expectation,
-    /// What was seen.
+    /// What the run saw of it.
     pub evidence: Evidence,
-    /// What the file looked like when its bytes were read: of the descriptor, not of the name. `None` where nothing
-    /// was read, or where files have no stamps.
+    /// The file's stamp when its bytes were read, taken from the descriptor and not from the name. `None` if
+    /// nothing was read, or if files have no stamps there.
     pub stamp: Option<Stamp>,
 }
 
 impl Proof {
-    /// A file of which nothing was seen yet.
+    /// A file of which the run has seen nothing yet.
     pub fn unread(path: RepoPath, expected: Expectation) -> Self {
         Proof { path, expected, evidence: Evidence::Unread, stamp: None }
     }

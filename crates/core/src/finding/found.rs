@@ -1,30 +1,30 @@
-//! One finding and its severity. Its codes live beside it.
+//! One finding and its severity. The codes are in `code`.
 
 use hfget_formats::Severity;
 
 use super::{Code, Remedy};
 
-/// Something that is not as it should be, on one file or on the repo as a whole.
+/// Something that is wrong with one file or with the repo as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What kind.
+    /// The kind of the finding.
     pub code: Code,
-    /// How bad.
+    /// How bad it is.
     pub severity: Severity,
-    /// The file it is about, as the repo names it; not yet safe for a terminal.
+    /// The file that it is about, as the repo names it; not yet safe for a terminal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// What is wrong, with the figures. One sentence without the path; may quote untrusted text,
+    /// What is wrong, with the figures. One sentence without the path. It may quote untrusted text,
     /// so renderers escape it.
     pub message: String,
     /// The tensor that it is about, as the file names it; not yet safe for a terminal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tensor: Option<String>,
-    /// The byte of the file that it is at.
+    /// The place in the file, in bytes from its start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<u64>,
-    /// What to do about it.
+    /// What the user can do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<Remedy>,
 }
@@ -56,14 +56,14 @@ impl Finding {
         }
     }
 
-    /// With what to do about it.
+    /// Adds what the user can do about it.
     #[must_use]
     pub fn remedy(mut self, remedy: Remedy) -> Self {
         self.remedy = Some(remedy);
         self
     }
 
-    /// With another severity than the code's usual one.
+    /// Replaces the code's usual severity.
     #[must_use]
     pub fn severity(mut self, severity: Severity) -> Self {
         self.severity = severity;

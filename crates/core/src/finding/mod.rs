@@ -1,5 +1,5 @@
-//! What was found out about a repo and what follows from it: findings, the policy that weighs them, and what
-//! can be done about them. How a thing was found out, and how it is shown, is decided elsewhere.
+//! Findings about a repo, the policy that weighs them, the remedies, and the verdict. Other rooms make
+//! findings and show them.
 
 mod code;
 mod evidence;

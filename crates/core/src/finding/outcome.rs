@@ -1,13 +1,13 @@
-//! What a check of contents found, and how much it covered. The checks live elsewhere.
+//! The result of a check of contents: its findings, and how much it covered. The checks are in `verify`.
 
 use super::{Finding, Proof};
 
-/// What a check found, and how much it covered.
+/// The result of a check: its findings, and how much it covered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Outcome {
     /// Sorted by path, worst first within a path.
     pub findings: Vec<Finding>,
-    /// What was seen of each file, in the order of the subject. It is not remembered: what was seen in one run is no
+    /// What this run saw of each file, in the order of the subject. It is not kept: the sight of one run is no
     /// evidence in the next.
     #[serde(skip)]
     pub proofs: Vec<Proof>,

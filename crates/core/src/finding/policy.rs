@@ -1,11 +1,11 @@
-//! What a team accepts: codes whose findings fail a run, and codes whose findings do not. What was
-//! found stays what it was; only how bad it is changes.
+//! The findings that a team accepts: codes that fail a run, and codes that do not. A policy changes
+//! only the severity of a finding.
 
 use std::collections::BTreeSet;
 
 use super::{Code, Finding, Severity};
 
-/// Codes that say that bytes are not the listed ones: nothing that has them is let through.
+/// Codes for bytes that are not the listed ones. No policy can allow them.
 const INTEGRITY: &[Code] = &[
     Code::SizeMismatch,
     Code::ChecksumMismatch,
@@ -15,14 +15,14 @@ const INTEGRITY: &[Code] = &[
     Code::LocalChanges,
 ];
 
-/// Codes to fail on, and codes to let pass. `deny` wins where both name one.
+/// Codes that fail a run, and codes that do not. `deny` wins if both name a code.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
     deny: BTreeSet<Code>,
     allow: BTreeSet<Code>,
 }
 
-/// A code that cannot be let pass.
+/// A code that cannot be allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} cannot be allowed: the bytes are not the listed ones")]
 pub struct NotAllowable(pub Code);
@@ -31,7 +31,7 @@ impl Policy {
     /// A policy of these codes.
     ///
     /// # Errors
-    /// When `allow` has a code of broken integrity.
+    /// If `allow` has a code of broken integrity.
     pub fn new(
         deny: impl IntoIterator<Item = Code>,
         allow: impl IntoIterator<Item = Code>,
@@ -43,12 +43,12 @@ impl Policy {
         }
     }
 
-    /// Whether findings of a code fail a run whatever they say.
+    /// Whether findings of a code fail a run, whatever their severity.
     pub fn denies(&self, code: Code) -> bool {
         self.deny.contains(&code)
     }
 
-    /// Makes findings as bad as they count here: denied ones errors, and allowed errors warnings.
+    /// Applies the policy to the severity of findings: denied ones become errors, allowed errors become warnings.
     pub fn judge(&self, findings: &mut [Finding]) {
         for finding in findings {
             if self.denies(finding.code) {

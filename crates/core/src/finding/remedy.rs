@@ -1,17 +1,18 @@
-//! What a user can do about a finding or an error, as data. No flag and no command is named here: whoever shows a
-//! remedy words it, for the program that the user runs.
+//! What a user can do about a finding or an error, as data. No flag and no command is named here: the program
+//! that shows a remedy words it.
 
 use serde::{Deserialize, Serialize};
 
 use super::Take;
 use crate::model::Family;
 
-/// What can be done. Names and paths in it are as the repo or the user wrote them: not yet safe for a terminal.
+/// What the user can do. Its names and paths have the repo's or the user's spelling, so they are not yet safe for a
+/// terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Remedy {
-    // Names, and what was asked for.
+    // Names in the request.
     /// Check the repo's name, or who may see it.
     CheckRepo {
         /// Whether a token was sent.
@@ -19,38 +20,38 @@ pub enum Remedy {
         /// Whether the endpoint is the public Hub.
         public_hub: bool,
     },
-    /// Name one of those that there are.
+    /// Name one that exists.
     NameOneOf {
-        /// What was asked for.
+        /// The name in the request.
         asked: String,
-        /// What there is.
+        /// The names that exist.
         there: Vec<String>,
     },
-    /// Name one of these, which match what was asked for but for the case of letters.
+    /// Name one of these: they differ from the request only in the case of letters.
     DidYouMean {
-        /// What there is.
+        /// The names that exist.
         there: Vec<String>,
     },
-    /// Name a file that there is.
+    /// Name a file that exists.
     NameFile {
-        /// What was asked for.
+        /// The name in the request.
         asked: String,
         /// The repo's files, or some of them.
         there: Vec<String>,
     },
     /// Name a branch, a tag, a pull request or a commit.
     NameRevision,
-    /// Look at what the repo has.
+    /// Look at the repo's files.
     LookAtFiles,
     /// Write a glob that parses.
     FixGlob,
     /// Name a file, folder or repo that exists.
     NameExisting,
-    /// Name files of a format that is read.
+    /// Name files of a supported format.
     NameSupportedFormat,
 
-    // What to take of a repo.
-    /// Change the selection so that it takes what was left out.
+    // Which files to take.
+    /// Change the selection so that it takes the files that were left out.
     Take {
         /// The change.
         take: Take,
@@ -59,35 +60,35 @@ pub enum Remedy {
     Choose {
         /// How a set is named.
         by: ChooseBy,
-        /// What they are called, with their bytes.
+        /// Their names, with their sizes in bytes.
         choices: Vec<(String, u64)>,
     },
     /// The files may be alternatives: choose one, or take everything.
     ChooseIfAlternatives,
     /// The files are alternatives, as two of them have the same tensor: choose one, or take everything.
     ChooseAlternative,
-    /// Ask for a family that is there.
+    /// Ask for a family that exists.
     ChooseFamily {
-        /// What is there, with bytes.
+        /// The families that exist, with their sizes in bytes.
         there: Vec<(Family, u64)>,
-        /// Whether one family was demanded, where others would be taken by themselves.
+        /// Whether the user demanded one family; otherwise another one would be taken automatically.
         demanded: bool,
     },
     /// Ask for a family that has the variant.
     ChooseFamilyOfVariant {
-        /// Families that have it.
+        /// The families that have it.
         families: Vec<Family>,
     },
-    /// Ask for one of the variants: there is nothing else.
+    /// Ask for one of the variants: the repo has nothing else.
     ChooseVariant {
-        /// What there is.
+        /// The variants that exist.
         there: Vec<String>,
     },
     /// Ask for no variant.
     AskForNoVariant,
     /// Name the files to take, or take everything.
     NameFiles,
-    /// Name single files, or leave out some: the documents are too large to be read.
+    /// Name single files, or leave some out: the documents are too large to be read.
     NameFilesOrExclude,
     /// Leave out fewer files.
     ExcludeLess,
@@ -95,19 +96,19 @@ pub enum Remedy {
     ExcludeName,
     /// Take other files of the repo. No weights were fetched.
     TakeOtherFiles,
-    /// Allow what the policy forbids. Nothing was fetched.
+    /// Allow the code that the policy forbids. Nothing was fetched.
     AllowDenied,
     /// Use a loader of Mistral's layout, or a converted repo.
     UseMistralLoader,
-    /// Do not load the pickle; take safetensors, or allow it if it is the user's own.
+    /// Do not load the pickle. Take safetensors, or allow the pickle if it is the user's own.
     AvoidPickle,
 
-    // Another run.
+    // Remedies that are another run.
     /// Fetch a repo.
     Fetch {
         /// The repo, with its name space.
         repo: String,
-        /// The revision, where it is not the default one.
+        /// The revision, if it is not the default one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         revision: Option<String>,
         /// Whether this run was not allowed to make requests.
@@ -119,26 +120,26 @@ pub enum Remedy {
         /// The repo, with its name space.
         repo: String,
     },
-    /// Fetch it again, whatever is recorded of it.
+    /// Fetch it again, whatever the records say.
     FetchAgain {
         /// The repo, with its name space.
         repo: String,
     },
-    /// Fetch what is wrong or missing.
+    /// Fetch the files that are wrong or missing.
     FetchWrong {
         /// The repo, with its name space.
         repo: String,
     },
-    /// Fetch what the lockfile names.
+    /// Fetch the files that the lockfile names.
     FetchLocked,
-    /// Fix the selection while the Hub may be asked.
+    /// Make the lockfile while the Hub may be asked.
     LockOnline {
         /// The repo, with its name space.
         repo: String,
     },
     /// Compare a folder's files with the Hub.
     VerifyFolder {
-        /// The repo, where it is known.
+        /// The repo, if it is known.
         repo: Option<String>,
         /// The folder.
         dir: std::path::PathBuf,
@@ -155,18 +156,18 @@ pub enum Remedy {
         /// Why that helps.
         why: Again,
     },
-    /// Use what is here.
+    /// Use the files that are here.
     UseWhatIsHere {
-        /// Since when all of it is here.
+        /// When the last of the files arrived.
         since: String,
-        /// What else can be done.
+        /// Another remedy.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         or: Option<Box<Remedy>>,
     },
     /// Use fewer connections.
     AskLessAtOnce,
 
-    // Servers.
+    // Remedies about servers.
     /// Ask for access on the repo's page.
     AskForAccess {
         /// The page.
@@ -174,23 +175,23 @@ pub enum Remedy {
         /// Whether a token was sent.
         has_token: bool,
     },
-    /// Give the CI job a token that says who it is.
+    /// Give the CI job a token that states its identity.
     GiveJobToken,
     /// Let the repo or user trust the CI job.
     TrustJob,
     /// Make a new token, or send none.
     RenewToken,
-    /// Name the server that the endpoint sends us to.
+    /// Name the server that the endpoint redirects to.
     UseEndpoint {
-        /// It.
+        /// The server's URL.
         endpoint: String,
     },
-    /// Use another server: this one sends what is stale or broken.
+    /// Use another server: this one sends stale or broken files.
     UseOtherEndpoint {
         /// What is wrong with this one.
         why: BadServer,
     },
-    /// Ask a server that lists files, and take only bytes from this one.
+    /// Name a server that lists files as the endpoint, and take only bytes from this one.
     UseAsMirror,
     /// Give the endpoint its user name and password.
     GiveLogin,
@@ -206,36 +207,36 @@ pub enum Remedy {
     NameEndpointForToken,
     /// Let the mirror refresh its revision; files are compared as of its own commit.
     RefreshMirror,
-    /// Nothing: digests prove what arrives, but anybody on the way can read it.
+    /// Nothing: digests prove the bytes that arrive, but anybody on the way can read them.
     MindPlainHttp,
-    /// Nothing: clients of the mirror cannot verify these files, this run compared what the endpoint lists.
+    /// Nothing: clients of the mirror cannot verify these files; this run compared them with the endpoint's listing.
     MindMissingDigests,
     /// Let the mirror answer with a commit and an `ETag`.
     AnswerWithEtag,
     /// Compare bytes: the mirror has nothing else.
     CompareBytes,
-    /// Nothing: a mirror of bytes alone serves some clients, not all.
+    /// Nothing: a mirror that serves only bytes works for some clients, not for all.
     MindBytesOnly,
     /// Let the mirror serve without a token: the token goes to the endpoint only.
     OpenMirror,
     /// Allow the host that the mirror redirects to.
     AllowHost,
 
-    // This machine.
-    /// Free some space, or choose another place.
+    // Remedies on this machine.
+    /// Free some space, or choose another destination.
     FreeSpace {
-        /// Whether nothing was tried yet, so that the check of space may be switched off.
+        /// Whether a check before the download found it, so that the user may switch that check off.
         checked_first: bool,
     },
-    /// Mend the permissions, or choose another place.
+    /// Change the permissions, or choose another destination.
     MendPermissions,
-    /// Choose a place that can be written to.
+    /// Choose a destination that is writable.
     ChooseWritablePlace,
     /// Move it away, or choose another folder.
     MoveAway,
     /// Leave the name out, or keep the repo in the cache.
     AvoidReservedName,
-    /// Choose another folder, or replace what is there.
+    /// Choose another folder, or replace the files that are there.
     ChooseOtherFolder,
     /// Fetch the repo into a folder of its own.
     UseOwnFolder,
@@ -246,7 +247,7 @@ pub enum Remedy {
     /// Move it away, or take it from the new commit.
     MoveAwayMixed,
 
-    // Object stores.
+    // Remedies about object stores.
     /// Give credentials through the environment.
     GiveStoreCredentials,
     /// Put a repo there first.
@@ -260,13 +261,13 @@ pub enum Remedy {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Again {
-    /// What has arrived is kept.
+    /// The bytes that have arrived are kept.
     Resumes,
-    /// What was uploaded is not uploaded twice.
+    /// The parts that were uploaded are not uploaded twice.
     ResumesUpload,
     /// The server limits requests, less so with a token.
     LimitPasses,
-    /// The transport failed; over HTTP it may not.
+    /// The fast transport failed; HTTP may work.
     OverHttp,
     /// Links expire, by this machine's clock.
     LinkExpired,
@@ -287,7 +288,7 @@ pub enum ChooseBy {
     Variant,
     /// By a variant that is a folder's name.
     VariantFolder,
-    /// By the folder that is taken for the root.
+    /// By the folder that counts as the root.
     Subfolder,
 }
 
@@ -296,8 +297,8 @@ pub enum ChooseBy {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum BadServer {
-    /// It, or a cache before it, is stale.
+    /// The server, or a cache in front of it, is stale.
     Stale,
-    /// It sends other bytes than it lists.
+    /// It sends bytes that differ from its listing.
     SendsOtherBytes,
 }

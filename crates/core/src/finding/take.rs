@@ -1,10 +1,11 @@
-//! The change to a selection that takes what it left out, as data. Which group needs which is decided in `select`.
+//! The change to a selection that takes files which it left out, as data. `select` decides which group needs which
+//! change.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Family, Options};
 
-/// A change to what is asked for.
+/// A change to the options.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "how", rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -18,7 +19,7 @@ pub enum Take {
     },
     /// Ask for this family, or for this variant, or for both.
     Weights {
-        /// The family, where another was taken.
+        /// The family, if another one was taken.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         family: Option<Family>,
         /// The variant.
@@ -34,7 +35,7 @@ pub enum Take {
     Code,
     /// Ask for no variant.
     NoVariant,
-    /// Take no folder for the root.
+    /// Use the repo's own root, not a folder.
     NoSubfolder,
 }
 

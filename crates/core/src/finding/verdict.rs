@@ -1,18 +1,18 @@
-//! The one place that says "verified": a pure function of what each file must be, what was seen of its bytes, and
-//! what was found. How the verdict is shown, and which exit code it is, is decided by whoever shows it.
+//! The only place that says "verified": a pure function of each file's expectation, its evidence, and the
+//! findings. The caller shows the verdict and maps it to an exit code.
 
 use super::{Code, Evidence, Finding, Origin, Proof, Severity};
 
-/// What a run comes to, for one repo or folder.
+/// The result of a run, for one repo or folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// Every selected file has the digest that it must have, and nothing is wrong.
+    /// Every selected file has the expected digest, and nothing is wrong.
     Verified {
-        /// Who stated the digests: of several, the weakest.
+        /// Who stated the digests; the weakest, if there are several.
         against: Origin,
     },
-    /// What formats say of themselves was checked, but nobody says what the bytes of some file must be.
+    /// The formats' own rules were checked, but nobody states the digest of some file.
     ContentsOnly {
         /// Whether the policy lets that pass.
         allowed: bool,
@@ -47,16 +47,16 @@ impl Verdict {
         matches!(self, Verdict::Verified { .. })
     }
 
-    /// What follows from the files of the selection and from what was found; `findings` have the severity that the
+    /// The verdict that follows from the selected files and from the findings, which have the severity that the
     /// policy gives them. `weights` says whether the weights of the selection are here.
     ///
-    /// An error outweighs everything; then comes that there is nothing; then what no evidence proves.
+    /// An error outweighs everything; then `Nothing`; then `ContentsOnly`.
     pub fn of<'a>(proofs: impl IntoIterator<Item = &'a Proof>, findings: &[Finding], weights: Weights) -> Self {
         let error = |finding: &Finding| finding.severity == Severity::Error && finding.code != Code::DigestsUnknown;
         if findings.iter().any(error) {
             return Verdict::Failed;
         }
-        // `Ord` has the strongest first.
+        // `Ord` puts the strongest first, so `max` is the weakest.
         let mut against: Option<Origin> = None;
         let mut contents_only = false;
         for proof in proofs {
@@ -65,7 +65,7 @@ impl Verdict {
             match (&proof.evidence, origin) {
                 (Evidence::Absent | Evidence::Wrong, _) => return Verdict::Failed,
                 (_, Origin::Nobody) => contents_only = true,
-                // Nobody looked at it, or its bytes are others: that nobody said so is no excuse.
+                // Nobody read the file, or its digest is wrong: the verdict is `Failed` even if no finding says so.
                 _ if !proof.holds() => return Verdict::Failed,
                 _ => {}
             }
@@ -75,7 +75,7 @@ impl Verdict {
             None => Verdict::Nothing,
             Some(_) if weights == Weights::Unknown => Verdict::Nothing,
             Some(_) if contents_only || !said.is_empty() => {
-                // Only a policy makes the finding less than an error; where nobody said it, nothing was allowed.
+                // Only a policy makes this finding less than an error; without the finding nothing was allowed.
                 let allowed = !said.is_empty() && said.iter().all(|finding| finding.severity < Severity::Error);
                 Verdict::ContentsOnly { allowed }
             }
@@ -90,7 +90,7 @@ pub enum Weights {
     /// They are here; or the repo's whole listing has none, or is no model's.
     #[default]
     Here,
-    /// There are none here, and what the repo has is not known as a whole: what is missing cannot be told.
+    /// None are here, and the repo's whole listing is not known, so nobody can tell what is missing.
     Unknown,
 }
 
@@ -125,7 +125,7 @@ mod tests {
         ]
     }
 
-    /// What the design's table says, written once more and in another way than the function.
+    /// The design's table, written a second time and in a different way than the function.
     fn table(proof: &Proof, right: Digest, findings: &[Finding], weights: Weights) -> Verdict {
         let is_error = |f: &Finding| f.severity == Severity::Error;
         let known = proof.expected.origin != Origin::Nobody;

@@ -21,22 +21,23 @@ pub struct Body<'a> {
     retries: &'a Retries,
     url: Url,
     source: BytesFrom<'a>,
-    /// Where in the file its first byte belongs: below what was asked for if the server ignored the range.
+    /// The place of its first byte in the file; before the start of the requested range if the server ignored the
+    /// range.
     pub start: u64,
     at: u64,
     end: u64,
     pace: Pace,
     /// Time spent waiting for it.
     waited: Duration,
-    /// It comes too slowly, and the next bytes are not waited for.
+    /// The error if the body is too slow, so that the next bytes are not waited for.
     late: Option<HubError>,
 }
 
-/// What gives its bytes.
+/// The stream that gives its bytes.
 pub(super) enum BytesFrom<'a> {
-    /// An answer over HTTP.
+    /// The body of an HTTP answer.
     Http(Response),
-    /// A stream over Xet, and the Hub that it is of.
+    /// A stream over Xet, and its Hub.
     Xet(XetBody, &'a Hub),
     /// Any other stream.
     Stream(BoxStream<'a, Result<Bytes, HubError>>),
@@ -85,9 +86,9 @@ impl Body<'_> {
         matches!(self.source, BytesFrom::Xet(..))
     }
 
-    /// The next bytes, or `None` after the last; an error when it ends early, stalls or goes on too long.
+    /// The next bytes, or `None` after the last; an error if the body ends early, stalls or goes on too long.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, HubError> {
-        // What came before it is worth keeping.
+        // The bytes before the error were worth keeping, so the error comes only now.
         if let Some(error) = self.late.take() {
             return Err(error);
         }

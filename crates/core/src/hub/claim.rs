@@ -1,16 +1,16 @@
-//! What a mirror's listing claims. What a repo really holds is `model`'s `Listing`.
+//! The claims of a mirror's listing. The files that a repo really has are in `model`'s `Listing`.
 
 use crate::model::Digest;
 
-/// What a mirror's listing says of a file, in which anything but the name may be missing.
+/// A mirror's claims about a file. Everything but the name may be missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ListedClaim {
-    /// The name as listed; perhaps no safe path.
+    /// The listed name, which may be unsafe as a path.
     pub path: String,
-    /// Bytes of its content.
+    /// Its size in bytes.
     pub size: u64,
-    /// What the content must hash to, if it says.
+    /// The digest of its content, if the mirror states it.
     pub digest: Option<Digest>,
-    /// The Xet hash, if it says.
+    /// The Xet hash, if the mirror states it.
     pub xet_hash: Option<String>,
 }

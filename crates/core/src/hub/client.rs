@@ -1,8 +1,8 @@
-//! The client: asks a Hub for a repo's commit and listing. Bytes of files are asked for in `open`.
+//! The client: asks a Hub for a repo's commit and listing. `open` asks for the bytes of files.
 //!
-//! These requests are made with `reqwest` and not through `hf-hub`: its error type drops the
-//! rate-limit headers of an answer, which all workers must obey, it reads bodies of any length, and where
-//! it is given no token it takes one from the environment, whoever it asks.
+//! These requests are made with `reqwest` and not through `hf-hub`: its error type drops the rate-limit
+//! headers of an answer, which all workers must obey; it reads bodies of any length; and without a token
+//! it takes one from the environment, whatever server it asks.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -27,24 +27,24 @@ use super::{HubConfig, HubError, Retries};
 use crate::model::{Gated, RepoId, RepoInfo, RepoPath, RepoType, Revision};
 use crate::progress::{Event, Progress};
 
-/// Everything but what RFC 3986 calls unreserved.
+/// Every character but the unreserved ones of RFC 3986.
 pub(super) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// A page of a listing is at most 1,000 entries; this is far above what that can take.
+/// A page of a listing is at most 1,000 entries; this limit is far above their bytes.
 pub(super) const PAGE_LIMIT: usize = 64 << 20;
-/// How long the body of an unhappy answer is waited for.
+/// How long to wait for the body of an error answer.
 const COMPLAINT: Duration = Duration::from_secs(5);
-/// The Hub's own warnings that are passed on in a run.
+/// The most warnings of the Hub that are passed on in a run.
 const WARNINGS: usize = 16;
 
-/// An answer of the API that takes longer than so many waits for single bytes may take is given up.
+/// An answer of the API may take this many times the longest wait for a single read; then the request is given up.
 const ANSWER: u32 = 10;
 
 /// A Hub, or a mirror of one.
 #[derive(Debug)]
 pub struct Hub {
     pub(super) config: HubConfig,
-    /// Made when somebody is asked: a run that asks nobody needs no certificates.
+    /// Made for the first request: a run without requests needs no certificates.
     clients: OnceLock<Result<Clients, HubError>>,
     /// Topics of the Hub's own warnings that were passed on.
     warned: Mutex<BTreeSet<String>>,
@@ -53,13 +53,13 @@ pub struct Hub {
     pub(super) xet: Xet,
 }
 
-/// An answer of the API that was read whole.
+/// A complete answer of the API.
 pub(super) struct Told<T> {
-    /// Who gave it.
+    /// The URL that gave it.
     pub url: Url,
     pub headers: HeaderMap,
     pub value: T,
-    /// Bytes of its body.
+    /// The length of its body in bytes.
     pub length: usize,
 }
 
@@ -70,7 +70,7 @@ impl Hub {
         Hub { config, clients: OnceLock::new(), warned: Mutex::default(), retries, xet: Xet::default() }
     }
 
-    /// When to ask it again, and when to give up.
+    /// When to ask the Hub again, and when to give up.
     pub fn retries(&self) -> &Retries {
         &self.retries
     }
@@ -80,16 +80,17 @@ impl Hub {
         &self.config
     }
 
-    /// The endpoint, without what is secret in its URL: what is kept of one endpoint is not believed of another.
+    /// The endpoint, without the secrets of its URL. It names kept listings, since a listing of one endpoint is no
+    /// evidence about another.
     pub fn endpoint(&self) -> String {
         let mut url = self.config.endpoint.clone();
-        // Neither fails for a URL that has a host.
+        // Neither call fails for a URL that has a host.
         let _ = url.set_username("");
         let _ = url.set_password(None);
         url.to_string()
     }
 
-    /// Whether `url` may see the token: same scheme, host and port as the endpoint, or its host over HTTPS where the
+    /// Whether `url` may see the token: same scheme, host and port as the endpoint, or its host over HTTPS if the
     /// endpoint is plain HTTP.
     pub(super) fn is_endpoint(&self, url: &Url) -> bool {
         let endpoint = &self.config.endpoint;
@@ -97,7 +98,7 @@ impl Hub {
         url.origin() == endpoint.origin() || usual && is_upgrade(endpoint, url)
     }
 
-    /// A request with at most one header that says who asks: to the endpoint, and to nobody else.
+    /// A request with at most one header of credentials, and that only if it goes to the endpoint.
     pub(super) fn request(&self, via: Via, method: Method, url: &Url) -> Result<RequestBuilder, HubError> {
         let clients = self.clients.get_or_init(|| Clients::new(&self.config)).as_ref().map_err(Clone::clone)?;
         let client = match via {
@@ -107,9 +108,9 @@ impl Hub {
         if !self.is_endpoint(url) {
             return Ok(client.request(method, url.clone()));
         }
-        // The HTTP library makes a header of its own from a URL's user.
+        // The HTTP library would make a header of its own from the URL's user.
         let mut bare = url.clone();
-        // Neither fails for a URL that has a host.
+        // Neither call fails for a URL that has a host.
         let _ = bare.set_username("");
         let _ = bare.set_password(None);
         let request = client.request(method, bare);
@@ -122,7 +123,7 @@ impl Hub {
         })
     }
 
-    /// Sends a request when its host may be asked, and waits for the head of the answer.
+    /// Waits until the host may be asked, sends the request, and waits for the head of the answer.
     pub(super) async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
         // Signed URLs are secrets: a URL is logged without its query.
         let span = debug_span!("request", url = %ShownUrl::from(url));
@@ -151,13 +152,13 @@ impl Hub {
         Ok(response)
     }
 
-    /// The page of a repo that people visit, without what is secret in the endpoint's URL.
+    /// The URL of the repo's page for people, without the secrets of the endpoint's URL.
     fn page(&self, repo_type: RepoType, id: &RepoId) -> String {
         let page = self.config.url(&format!("/{}{id}", repo_type.url_prefix()));
         Url::parse(&page).map_or_else(|_| id.to_string(), |page| ShownUrl::from(&page).to_string())
     }
 
-    /// Where a file of the pinned commit is asked for.
+    /// The resolve URL of a file at the pinned commit.
     pub(super) fn resolve_url(&self, info: &RepoInfo, file: &RepoPath) -> Result<Url, HubError> {
         let mut path = format!("/{}{}/resolve/{}", info.repo_type.url_prefix(), info.canonical_id, info.commit);
         for segment in file.segments() {
@@ -195,7 +196,7 @@ impl Hub {
         Ok(info)
     }
 
-    /// The same, whatever commit the answer names, and where it came from.
+    /// The same, whatever commit the answer names, with the URL that it came from.
     pub(crate) async fn claimed_info(
         &self,
         repo_type: RepoType,
@@ -205,12 +206,12 @@ impl Hub {
     ) -> Result<(Url, RepoInfo), HubError> {
         let path =
             format!("/api/{}/{id}/revision/{}", repo_type.plural(), utf8_percent_encode(revision.as_str(), SEGMENT));
-        // Costs nothing, and only models are scanned.
+        // The query costs nothing, and only models are scanned.
         let query = if repo_type == RepoType::Model { "?securityStatus=true" } else { "" };
         let asked = self.asked(repo_type, id, revision.as_str());
         let plain = self.config.url(&path);
         let told = match self.get_json(&format!("{plain}{query}"), &asked, PAGE_LIMIT, progress).await {
-            // Some proxies have no answer to a query that they do not know.
+            // Some proxies do not answer a query that they do not know.
             Err(HubError::NotServed { .. }) if !query.is_empty() => {
                 self.get_json(&plain, &asked, PAGE_LIMIT, progress).await
             }
@@ -255,7 +256,7 @@ impl Hub {
         Ok((url, info))
     }
 
-    /// What the API answers to a GET, with retries; redirects are followed on the endpoint only.
+    /// The API's answer to a GET, with retries; redirects are followed on the endpoint only.
     pub(super) async fn get_json<T: DeserializeOwned>(
         &self,
         url: &str,
@@ -309,7 +310,7 @@ impl Hub {
         })
     }
 
-    /// The head of an unhappy answer, and what its body says in the place of a header, if that is quick to have.
+    /// The head of an error answer, and the message in its body, if the body comes quickly.
     pub(super) async fn complaint(&self, url: &Url, mut response: Response) -> (HeaderMap, String) {
         #[derive(serde::Deserialize)]
         struct Complaint {
@@ -334,7 +335,7 @@ impl Hub {
         (headers, said.unwrap_or_default())
     }
 
-    /// Passes on what the Hub itself warns of (`topic; text`), each topic once.
+    /// Passes on the Hub's own warnings (`topic; text`), each topic once.
     fn pass_on_warnings(&self, headers: &HeaderMap, progress: &dyn Progress) {
         for warning in headers.get_all("x-hf-warning").iter().filter_map(|v| v.to_str().ok()) {
             let (topic, text) = warning.split_once(';').unwrap_or((warning, warning));
@@ -352,7 +353,7 @@ impl Hub {
         self.json_within(url, response, PAGE_LIMIT).await.map(|(value, _)| value)
     }
 
-    /// The same of at most `limit` bytes, with how many there were.
+    /// The same for a body of at most `limit` bytes, with the body's length.
     pub(super) async fn json_within<T: DeserializeOwned>(
         &self,
         url: &Url,

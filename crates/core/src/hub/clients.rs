@@ -1,4 +1,4 @@
-//! The HTTP clients, and whom they trust. What they ask is said elsewhere.
+//! The HTTP clients, and the certificates that they trust. Other modules make the requests.
 
 use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy};
 
@@ -6,7 +6,7 @@ use super::environment::Proxies;
 use super::{HubConfig, HubError};
 use crate::text::innermost;
 
-/// Which of the two.
+/// Which of the two clients to use.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Via {
     /// For questions.
@@ -24,7 +24,7 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// Trusts the system's certificates, or those that Mozilla trusts where the system has none.
+    /// Trusts the system's certificates, or Mozilla's if the system has none.
     pub fn new(config: &HubConfig) -> Result<Self, HubError> {
         Self::trusting(config, |builder| builder).or_else(|error| {
             let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
@@ -51,7 +51,7 @@ impl Clients {
                 let certificates = Certificate::from_pem_bundle(pem).map_err(setup)?;
                 builder = builder.tls_certs_merge(certificates);
             }
-            // The library would read the environment by itself.
+            // The library would read the proxies from the environment by itself.
             builder = builder.no_proxy();
             for proxy in proxies(&config.proxies).map_err(setup)? {
                 builder = builder.proxy(proxy);
@@ -62,7 +62,7 @@ impl Clients {
     }
 }
 
-/// The proxies, the most particular first: the first that a URL's scheme fits is asked.
+/// The proxies, the most specific first: the first one that fits a URL's scheme is used.
 fn proxies(named: &Proxies) -> reqwest::Result<Vec<Proxy>> {
     if named.are_off() {
         return Ok(Vec::new());

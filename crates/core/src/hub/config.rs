@@ -1,5 +1,4 @@
-//! How to reach a Hub: endpoint, token, transport. What the environment says of these is read in `environment`; no
-//! request is made here.
+//! How to reach a Hub: endpoint, token, transport. `environment` reads the variables; no request is made here.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -21,7 +20,7 @@ pub const PUBLIC_ENDPOINT: &str = "https://huggingface.co";
 pub struct Token(Arc<RwLock<HeaderValue>>);
 
 impl Token {
-    /// Checks that the text can stand in a header, and hides it from now on in everything that is shown.
+    /// Checks that the text is valid in a header, and hides it from now on in all output.
     pub fn new(text: &str) -> Result<Self, ConfigError> {
         let text = text.trim();
         keep_secret(text);
@@ -60,19 +59,19 @@ impl fmt::Debug for Token {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The endpoint is no http(s) URL.
+    /// The endpoint is not an http(s) URL.
     #[error("the endpoint \"{}\" is not an http:// or https:// URL", printable(.0))]
     Endpoint(String),
-    /// A mirror is no http(s) URL.
+    /// A mirror is not an http(s) URL.
     #[error("the mirror \"{}\" is not an http:// or https:// URL", printable(.0))]
     Mirror(String),
     /// The object store's URL cannot be used.
     #[error(transparent)]
     Objects(crate::object_store::ObjectUrlError),
-    /// The token holds characters that no header can carry.
+    /// The token contains characters that are not valid in a header.
     #[error("the token has characters that a header cannot carry")]
     Token,
-    /// The file that holds the token cannot be used.
+    /// The file with the token cannot be used.
     #[error("the token file {} cannot be used: {why}", .path.display())]
     TokenFile {
         /// The file.
@@ -80,20 +79,20 @@ pub enum ConfigError {
         /// The reason.
         why: String,
     },
-    /// A pasted URL holds a user name or a password.
+    /// A pasted URL contains a user name or a password.
     #[error("the URL of {host} has a user name or a password, which is not sent")]
     Credentials {
         /// The URL's host.
         host: String,
     },
-    /// A variable holds something else than it should.
+    /// A variable has a value that it must not have.
     #[error("{name} is \"{}\", which is not {expected}", printable(.value))]
     Variable {
         /// The variable.
         name: &'static str,
-        /// What it holds.
+        /// Its value.
         value: String,
-        /// What it should hold.
+        /// The values that it may have.
         expected: &'static str,
     },
     /// A variable names a proxy that cannot be used.
@@ -101,10 +100,10 @@ pub enum ConfigError {
     Proxy {
         /// The variable.
         name: &'static str,
-        /// What it holds, without a password.
+        /// Its value, without a password.
         value: String,
     },
-    /// The file that `SSL_CERT_FILE` names is no use.
+    /// The file that `SSL_CERT_FILE` names cannot be used.
     #[error("SSL_CERT_FILE names {}, which cannot be used: {why}", .path.display())]
     Certificates {
         /// The file.
@@ -118,10 +117,10 @@ pub enum ConfigError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Transport {
-    /// Over Xet, and over HTTP when that fails.
+    /// Over Xet, and over HTTP if Xet fails.
     #[default]
     Auto,
-    /// Over HTTP, always.
+    /// Always over HTTP.
     Http,
     /// Over Xet only, for files that are in Xet storage.
     Xet,
@@ -133,14 +132,14 @@ pub enum Transport {
 pub struct HubConfig {
     /// Scheme, host and port, perhaps a path; no trailing slash.
     pub endpoint: Url,
-    /// Sent to the endpoint's origin only, and not where the endpoint's URL has a user name or password of its own:
-    /// then those are sent.
+    /// Sent to the endpoint's origin only. If the endpoint's URL has a user name or password of its own, those are
+    /// sent instead.
     pub token: Option<Token>,
-    /// Why a token that is there is not sent.
+    /// Why the token that the user has is not sent.
     pub withheld: Option<Withheld>,
     /// The `User-Agent` header.
     pub user_agent: String,
-    /// How patient a run is with it.
+    /// How patient a run is with the endpoint.
     pub timing: Timing,
     /// How the bytes of files in Xet storage come.
     pub transport: Transport,
@@ -152,19 +151,19 @@ pub struct HubConfig {
     pub certificates: Option<Vec<u8>>,
 }
 
-/// Why a token that is there is not sent.
+/// Why the token that the user has is not sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Withheld {
-    /// A pasted URL names another host than the endpoint that the token is for.
+    /// A pasted URL names a host other than the endpoint that the token is for.
     #[error("the token is not sent to {host}: it is for {endpoint}")]
     OtherHost {
-        /// Whom the URL names.
+        /// The host in the URL.
         host: String,
-        /// Whom the token is for.
+        /// The endpoint that the token is for.
         endpoint: String,
     },
-    /// The endpoint's URL has a user name or password, and a request carries one of the two.
+    /// The endpoint's URL has a user name or password, and a request can carry only that or the token.
     #[error("the token is not sent: the URL of {endpoint} has a user name or password, which is sent in its place")]
     UrlHasUser {
         /// The endpoint.
@@ -172,7 +171,7 @@ pub enum Withheld {
     },
 }
 
-/// What was given as a URL, to be shown in a complaint: it may hold a password though it is none.
+/// A text that should be a URL, for an error message. It may contain a password even if it is not a URL.
 pub(super) fn without_password(text: &str) -> String {
     match Url::parse(text) {
         Ok(url) if url.has_authority() => ShownUrl::from(&url).to_string(),
@@ -180,7 +179,7 @@ pub(super) fn without_password(text: &str) -> String {
     }
 }
 
-/// Variables of `hf-xet` that are not ours to overrule.
+/// Variables of `hf-xet` whose values win over our settings.
 const XET_VARIABLES: &[&str] = &[
     "HF_XET_HIGH_PERFORMANCE",
     "HF_XET_HP",
@@ -196,7 +195,7 @@ const XET_VARIABLES: &[&str] = &[
 ];
 
 impl HubConfig {
-    /// For an endpoint, with defaults for all else.
+    /// A configuration for an endpoint, with defaults for all else.
     pub fn new(endpoint: &str) -> Result<Self, ConfigError> {
         let bad = || ConfigError::Endpoint(without_password(endpoint));
         let mut url = Url::parse(endpoint.trim()).map_err(|_| bad())?;
@@ -212,7 +211,7 @@ impl HubConfig {
             endpoint: url,
             token: None,
             withheld: None,
-            // Some mirrors let nobody pass who does not name what they know.
+            // Some mirrors refuse clients without a name that they know.
             user_agent: concat!("hfget/", env!("CARGO_PKG_VERSION"), " (compatible; hf_hub)").to_owned(),
             timing: Timing::default(),
             transport: Transport::default(),
@@ -222,7 +221,7 @@ impl HubConfig {
         })
     }
 
-    /// The same for another server with the same files. It gets no token: that is for the endpoint.
+    /// The same for another server with the same files. It gets no token: the token is for the endpoint.
     pub fn mirror(&self, url: &str) -> Result<Self, ConfigError> {
         let other = HubConfig::new(url).map_err(|error| match error {
             ConfigError::Endpoint(url) => ConfigError::Mirror(url),
@@ -252,7 +251,7 @@ impl HubConfig {
         Ok(HubConfig { endpoint: other.endpoint, token: None, withheld, ..self })
     }
 
-    /// From the environment that `get` looks up; `endpoint`, when given, wins over `HF_ENDPOINT`.
+    /// A configuration from the environment, which `get` looks up; `endpoint`, if given, wins over `HF_ENDPOINT`.
     pub fn from_env(endpoint: Option<&str>, get: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
         let text = |name: &str| get(name).and_then(|v| v.into_string().ok()).filter(|v| !v.trim().is_empty());
         let endpoint = endpoint_of(endpoint, &get);
@@ -285,13 +284,13 @@ impl HubConfig {
         Ok(config)
     }
 
-    /// The URL of something below the endpoint; `path` is percent-encoded already.
+    /// The URL of a path below the endpoint; `path` is percent-encoded already.
     pub(super) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.endpoint.as_str().trim_end_matches('/'))
     }
 }
 
-/// Whether connections can be made that trust these certificates; the reason why not.
+/// Checks that a client can be made that trusts these certificates; the error is the reason why not.
 fn check_certificates(pem: &[u8]) -> Result<(), String> {
     let why = |error: reqwest::Error| innermost(&error).to_string();
     let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(why)?;
@@ -306,7 +305,7 @@ fn has_user(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-/// Hides what is secret in a URL from now on: its password, or the user's name where that is all there is.
+/// Hides the secret of a URL from now on: its password, or the user's name if there is no password.
 pub(super) fn hide_credentials(url: &Url) {
     let secret = url.password().unwrap_or(url.username());
     keep_secret(secret);

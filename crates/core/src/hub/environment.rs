@@ -1,5 +1,5 @@
-//! What Hub users already set in the environment, as `huggingface_hub` reads it: the token, folders, switches, proxies. The
-//! caller looks variables up; nothing here reads the environment itself.
+//! The variables that Hub users already set, read as `huggingface_hub` reads them: the token, folders, switches,
+//! proxies. The caller looks variables up; nothing here reads the environment itself.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use url::Url;
 use super::config::{PUBLIC_ENDPOINT, hide_credentials, without_password};
 use super::{ConfigError, Token};
 
-/// The endpoint that is asked: `endpoint`, or `HF_ENDPOINT`, or the public Hub.
+/// The endpoint of the requests: `endpoint`, or `HF_ENDPOINT`, or the public Hub.
 pub(crate) fn endpoint_of(endpoint: Option<&str>, get: &impl Fn(&str) -> Option<OsString>) -> String {
     let named = || get("HF_ENDPOINT").and_then(|v| v.into_string().ok()).filter(|v| !v.trim().is_empty());
     endpoint.map(str::to_owned).or_else(named).unwrap_or_else(|| PUBLIC_ENDPOINT.to_owned())
@@ -21,21 +21,22 @@ pub fn is_truthy(value: &str) -> bool {
     matches!(value.trim().to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE")
 }
 
-/// The proxies that requests go through, by the scheme of what is asked for.
+/// The proxies that requests go through, by the scheme of the URL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Proxies {
     /// For `https` URLs.
     pub https: Option<String>,
     /// For `http` URLs.
     pub http: Option<String>,
-    /// For both, where they have none of their own.
+    /// For both, if they have none of their own.
     pub all: Option<String>,
-    /// Hosts that are asked without a proxy, as `NO_PROXY` lists them; `*` is all.
+    /// Hosts that need no proxy, as `NO_PROXY` lists them; `*` means all hosts.
     pub except: Option<String>,
 }
 
 impl Proxies {
-    /// As the environment names them. One that cannot be used is an error: to pass over it would mean to go around it.
+    /// The proxies that the environment names. A proxy that cannot be used is an error: without it the request would go
+    /// around the proxy.
     pub fn from_env(text: &impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         Ok(Proxies {
             https: proxy(["HTTPS_PROXY", "https_proxy"], text)?,
@@ -45,13 +46,13 @@ impl Proxies {
         })
     }
 
-    /// Whether no proxy is asked at all. The HTTP library takes only names from the list, and no `*`.
+    /// Whether no proxy is used at all. The HTTP library takes only names from the list, and does not know `*`.
     pub fn are_off(&self) -> bool {
         self.except.as_ref().is_some_and(|list| list.split(',').any(|part| part.trim() == "*"))
     }
 }
 
-/// The proxy that the first variable which is set names.
+/// The proxy in the first variable that is set.
 fn proxy(names: [&'static str; 2], text: &impl Fn(&str) -> Option<String>) -> Result<Option<String>, ConfigError> {
     let mut found = None;
     for name in names {
@@ -101,7 +102,7 @@ pub(super) fn find_token(
         return Ok(None);
     }
     if token.contains(['\r', '\n']) {
-        // What it holds may be a token and more: none of it is shown.
+        // The file may contain a token and more, so the message shows nothing of it.
         return Err(fail("it has several lines; the token must be its only one"));
     }
     Token::new(token).map(Some).map_err(|error| fail(&error.to_string()))
@@ -116,7 +117,7 @@ fn read_token(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(stored)
 }
 
-/// Without the mark that some editors put before UTF-8.
+/// The text without the byte order mark that some editors write.
 fn without_bom(text: &str) -> &str {
     text.trim_start().trim_start_matches('\u{feff}')
 }
@@ -140,20 +141,21 @@ fn hf_home(get: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
         .or_else(|| home(get).map(|p| p.join(".cache").join("huggingface")))
 }
 
-/// The Hub cache: `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, else `hub` in the Hub's home folder, in
-/// the order of `huggingface_hub`'s `constants.py`. `None` without any home.
+/// The Hub cache: `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, otherwise `hub` in the Hub's home
+/// folder, in the order of `huggingface_hub`'s `constants.py`. `None` without any home.
 pub fn cache_dir(get: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let path = |name: &str| get(name).filter(|v| !v.is_empty()).map(|v| expand(&PathBuf::from(v), &get));
     path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE")).or_else(|| hf_home(&get).map(|h| h.join("hub")))
 }
 
-/// Where this machine keeps what it knows of object stores: `hfget/objects` in the Hub's home folder. `None` without
-/// any home.
+/// The folder of this machine's records about object stores: `hfget/objects` in the Hub's home folder. `None`
+/// without any home.
 pub fn records_dir(get: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     hf_home(&get).map(|home| home.join("hfget").join("objects"))
 }
 
-/// `~`, `~user`, `$NAME` and `${NAME}`, as Python's `expandvars(expanduser(path))` reads them: what is unknown stays.
+/// `~`, `~user`, `$NAME` and `${NAME}`, as Python's `expandvars(expanduser(path))` reads them: unknown names stay as
+/// they are.
 fn expand(path: &Path, get: &impl Fn(&str) -> Option<OsString>) -> PathBuf {
     let Some(text) = path.to_str() else { return path.to_path_buf() };
     let (user, rest) = match text.strip_prefix('~') {
@@ -167,13 +169,13 @@ fn expand(path: &Path, get: &impl Fn(&str) -> Option<OsString>) -> PathBuf {
     }
 }
 
-/// `$HOME`, else what the system knows.
+/// `$HOME`, otherwise the home folder in the system's list of users.
 fn home(get: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let own = || home_of(2, &rustix::process::getuid().as_raw().to_string());
     get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from).or_else(own)
 }
 
-/// A user's home, by the list of users; `column` is what the user is known by.
+/// A user's home folder in the list of users; `column` is the column that is compared with `user`.
 fn home_of(column: usize, user: &str) -> Option<PathBuf> {
     let users = std::fs::read_to_string("/etc/passwd").ok()?;
     let line = users.lines().find(|line| line.split(':').nth(column) == Some(user))?;

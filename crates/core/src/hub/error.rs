@@ -1,4 +1,4 @@
-//! What can go wrong between us and a Hub, what of it is worth another try, and what to tell the user.
+//! The errors between us and a Hub, which of them are worth another try, and the remedies.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::config::Token;
 use crate::finding::{Again, BadServer, ErrorKind, Remedy};
 use crate::text::{hidden, innermost, printable};
 
-/// A URL as it may be shown: without user, query (signed URLs are secrets) and fragment.
+/// A URL that is safe to show: without user, query (signed URLs are secrets) and fragment.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ShownUrl(String);
 
@@ -27,12 +27,12 @@ impl From<&Url> for ShownUrl {
 }
 
 impl ShownUrl {
-    /// Of a text that has no secrets.
+    /// From a text without secrets.
     pub(crate) fn of_text(text: &str) -> Self {
         ShownUrl(printable(text).into_owned())
     }
 
-    /// Without the path.
+    /// The host and port alone.
     pub(super) fn host(&self) -> &str {
         let start = self.0.find("://").map_or(0, |at| at + 3);
         self.0[start..].split('/').next().unwrap_or(&self.0)
@@ -51,10 +51,10 @@ impl fmt::Debug for ShownUrl {
     }
 }
 
-/// Why the Hub gave no answer, or not the one that was hoped for.
+/// Why the Hub gave no answer, or not the expected one.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
-#[allow(missing_docs)] // the messages say what each variant is, the names what each field is
+#[allow(missing_docs)] // the messages explain the variants, the names explain the fields
 pub enum HubError {
     #[error("{repo} was not found at {endpoint}{}", if *.has_token { "" } else { ", or it is private and no token was given" })]
     RepoNotFound { repo: String, endpoint: String, has_token: bool },
@@ -121,7 +121,7 @@ fn said(message: &str) -> String {
 }
 
 impl HubError {
-    /// The message with the host in the place of a URL, for where the file is named anyhow.
+    /// The message with the host instead of the URL, for places that name the file anyway.
     pub fn brief(&self) -> String {
         let text = self.to_string();
         match self {
@@ -170,7 +170,7 @@ impl HubError {
         }
     }
 
-    /// Whether nobody answered, or somebody who cannot for now: time may cure it, and nothing that came is wrong.
+    /// Whether no server answered, or only one that cannot serve for now. Time may cure it, and no wrong bytes came.
     pub(crate) fn is_outage(&self) -> bool {
         matches!(
             self,
@@ -183,7 +183,8 @@ impl HubError {
         ) && self.is_retryable()
     }
 
-    /// Whether the host refuses requests for being too many, or asks to be left alone; and for how long, if it says.
+    /// The host that refuses requests as too many, or that asks for a pause, and the length of the pause, if it states
+    /// one.
     pub(crate) fn limit(&self) -> Option<(&ShownUrl, Option<Duration>)> {
         match self {
             HubError::Status { url, status, wait, .. }
@@ -251,14 +252,15 @@ impl HubError {
         })
     }
 
-    /// From a transport error of the HTTP library, without the URL it would print in full.
+    /// From a transport error of the HTTP library, without the full URL that the library would print.
     pub(super) fn transport(url: &Url, error: &reqwest::Error) -> Self {
         let text = innermost(error).to_string();
-        // rustls words every refusal of a certificate so; its error type is no part of the HTTP library's interface.
+        // rustls uses these words for every refusal of a certificate; its error type is not part of the HTTP library's
+        // interface.
         if let Some((_, why)) = text.split_once("invalid peer certificate: ") {
             return HubError::Untrusted { url: url.into(), why: printable(why).into_owned() };
         }
-        // Of a tunnel's refusal the HTTP library says no more than this.
+        // The HTTP library gives only this text if a proxy refuses a tunnel.
         if text.contains("proxy authorization required") {
             return HubError::ProxyLogin { url: url.into() };
         }
@@ -271,7 +273,8 @@ impl HubError {
     }
 }
 
-/// Whether a status says that it will not last. One that nobody knows is the first of its class (RFC 9110, section 15).
+/// Whether a status means a passing condition. An unknown status counts as the first of its class (RFC 9110, section
+/// 15).
 fn is_passing(status: StatusCode) -> bool {
     match status.as_u16() {
         408 | 425 | 429 => true,
@@ -281,12 +284,12 @@ fn is_passing(status: StatusCode) -> bool {
     }
 }
 
-/// How the Hub's own words begin that it sends of what is disabled, whatever the status.
+/// The start of the Hub's message about a disabled resource, whatever the status.
 const DISABLED: &str = "Access to this resource is disabled";
-/// Why an API is not followed to another host.
+/// Why an API request does not follow a redirect to another host.
 pub(super) const ANOTHER_HOST: &str = "the API must not send us to another host";
 
-/// Whether a server wants a user name and a password, as no Hub does.
+/// Whether a server asks for a user name and a password. No Hub does.
 fn asks_for_password(headers: &HeaderMap) -> bool {
     let scheme = |value: &reqwest::header::HeaderValue| {
         value.as_bytes().get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic"))
@@ -294,7 +297,7 @@ fn asks_for_password(headers: &HeaderMap) -> bool {
     headers.get_all(reqwest::header::WWW_AUTHENTICATE).iter().any(scheme)
 }
 
-/// Who was asked for what; turns an unhappy answer into an error.
+/// The subject of a request; turns an error answer into a `HubError`.
 pub(super) struct Asked<'a> {
     pub repo: String,
     pub revision: &'a str,
@@ -303,20 +306,21 @@ pub(super) struct Asked<'a> {
     pub token: Option<&'a Token>,
 }
 
-/// The first characters of a server's own words, safe to print.
+/// The first characters of a server's message, safe to print.
 pub(super) fn words(text: &str) -> String {
-    // A server, or a proxy before it, may repeat what it was sent: it is hidden before the text is cut.
+    // A server, or a proxy in front of it, may repeat the secrets that it received. They are hidden before the text is
+    // cut.
     printable(&hidden(text).trim().chars().take(300).collect::<String>()).into_owned()
 }
 
 impl Asked<'_> {
     /// Reads `X-Error-Code` and `X-Error-Message`, which the Hub sends with every error.
-    /// `told` is what the body says in their place.
+    /// `told` is the message in the body, for servers without these headers.
     pub fn refuse(&self, url: &Url, status: StatusCode, headers: &HeaderMap, told: &str) -> HubError {
         let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("");
         let message = words(if header("x-error-message").is_empty() { told } else { header("x-error-message") });
         let disabled = status == StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS || message.starts_with(DISABLED);
-        // What whoever runs the server can find it by.
+        // The id by which the server's operator can find the request.
         let request =
             ["x-request-id", "x-amzn-trace-id", "x-amz-cf-id"].map(header).into_iter().find(|id| !id.is_empty());
         let message = match request.map(words) {
@@ -341,7 +345,7 @@ impl Asked<'_> {
             }
             ("EntryNotFound", _) => HubError::EntryNotFound { url: url.into() },
             ("RepoNotFound", _) => HubError::RepoNotFound { repo, endpoint, has_token: self.token.is_some() },
-            // A server that has no such address at all; the Hub says what it does not find.
+            // The server has no such address at all; the Hub's own errors have a code.
             ("", 400 | 404 | 405 | 501) => HubError::NotServed { url: url.into(), status },
             (_, 407) => HubError::ProxyLogin { url: url.into() },
             ("", 401) if asks_for_password(headers) => HubError::NeedsLogin { url: url.into() },

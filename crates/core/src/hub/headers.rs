@@ -1,8 +1,8 @@
-//! What single headers of an answer mean, whoever asked. How long to wait is read in `retry`.
+//! The meaning of single headers of any answer. `retry` reads how long to wait.
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 
-/// Whether a body says that it is a web page.
+/// Whether the headers say that the body is a web page.
 pub(super) fn is_web_page(headers: &HeaderMap) -> bool {
     const HTML: &[u8] = b"text/html";
     let kind = headers.get(CONTENT_TYPE).and_then(|v| v.as_bytes().get(..HTML.len()));
@@ -16,7 +16,7 @@ pub(super) fn bare_tag(tag: &str) -> &str {
 
 /// The `rel="next"` target of a `Link` header.
 pub(super) fn next_link(header: &str) -> Option<String> {
-    // By its brackets: a URL may hold commas and semicolons.
+    // The brackets delimit a link, since a URL may contain commas and semicolons.
     header.split('<').find_map(|link| {
         let (target, parameters) = link.split_once('>')?;
         let next = parameters.split([';', ',']).any(|p| matches!(p.trim(), "rel=\"next\"" | "rel=next"));

@@ -1,5 +1,5 @@
-//! What is known of each host that was asked: how long it wants to be left alone, how close requests may follow one
-//! another, and how fast it was. What a request is lives elsewhere.
+//! The state of each host: how long it asked for a pause, how far requests must be apart, and how fast it was.
+//! Requests are made elsewhere.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,17 +8,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 use url::{Position, Url};
 
-/// Between two requests to a host that refused some for being too many, at first and at most.
+/// The time between two requests to a host that refused some as too many: at first, and at most.
 const SPACING: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// Between two requests it is at least this, or nothing.
+/// A shorter time between two requests than this becomes zero.
 const CLOSE: Duration = Duration::from_millis(1);
-/// The longest wait that nobody asked for.
+/// The longest wait that no server asked for.
 const GROWN: Duration = Duration::from_mins(1);
-/// Bytes a second that are as good as nothing, of a host of which nothing is known, and of any host.
+/// The rate in bytes a second below which a host counts as silent: for a host whose speed is not known, and at most for
+/// any host.
 const LEAST: (u64, u64) = (1 << 10, 64 << 10);
-/// The share of what a host gave before that is as good as nothing.
+/// A host counts as silent below its best rate divided by this.
 const SHARE: u64 = 100;
-/// Bytes after which a rate says something.
+/// The number of bytes from which on a rate is meaningful.
 const MEASURED: u64 = 1 << 20;
 
 /// Host and port as they are in a URL.
@@ -26,7 +27,7 @@ pub(super) fn name_of(url: &Url) -> &str {
     &url[Position::BeforeHost..Position::AfterPort]
 }
 
-/// All hosts that one client asks.
+/// All hosts that one client sends requests to.
 #[derive(Debug, Default)]
 pub(super) struct HostTable(Mutex<HashMap<String, Arc<Host>>>);
 
@@ -39,7 +40,7 @@ impl HostTable {
         Arc::clone(hosts.entry(name.to_owned()).or_default())
     }
 
-    /// Whether one of them wants to be left alone.
+    /// Whether one of them asked for a pause that is not over.
     pub fn any_held(&self) -> bool {
         let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         hosts.values().any(|host| host.is_held())
@@ -52,28 +53,28 @@ pub(super) struct Host(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Nobody asks before.
+    /// No request goes out before this time.
     until: Option<Instant>,
-    /// Holds since a request was answered.
+    /// Pauses since the last answer.
     strikes: u32,
-    /// All of them together.
+    /// The length of these pauses together.
     waited: Duration,
-    /// Between two requests.
+    /// The time between two requests.
     spacing: Duration,
     /// When the next request may go.
     next: Option<Instant>,
-    /// Bytes a second at best.
+    /// The best rate so far, in bytes a second.
     best: u64,
 }
 
-/// What comes of a refusal for too many requests.
+/// What follows from a refusal for too many requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hold {
-    /// Everybody waits so long.
+    /// A pause of this length began.
     Began(Duration),
-    /// Everybody waits already.
+    /// A pause is on already.
     Joined,
-    /// It asked for too much in a row.
+    /// The host asked for too long a pause, or for too many in a row.
     Spent(Duration),
 }
 
@@ -82,7 +83,7 @@ impl Host {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether it wants to be left alone.
+    /// Whether it asked for a pause that is not over.
     pub fn is_held(&self) -> bool {
         self.with(|state| state.until.is_some_and(|until| until > Instant::now()))
     }
@@ -98,7 +99,7 @@ impl Host {
                 if state.spacing.is_zero() {
                     return None;
                 }
-                // A place in the row; whoever comes later stands behind.
+                // Each request takes the next free slot.
                 let slot = state.next.unwrap_or(now).max(now);
                 if slot > now + state.spacing * 2 {
                     return Some(slot - state.spacing);
@@ -113,13 +114,13 @@ impl Host {
         }
     }
 
-    /// It refused a request for being one too many. `stated` is the wait that it asks for, `grown` the one that grows
-    /// where it asks for none, by how often that happened in a row; `most` bounds them all together.
+    /// The host refused a request as one too many. `stated` is the pause that it asks for. If it asks for none,
+    /// `grown` gives the pause for the number of refusals in a row. `most` bounds all these pauses together.
     pub fn refused(&self, stated: Option<Duration>, grown: impl Fn(u32) -> Duration, most: Duration) -> Hold {
         self.with(|state| {
             let now = Instant::now();
             if let Some(until) = state.until.filter(|until| *until > now) {
-                // Requests that were on their way together are refused together.
+                // Requests that were on their way at the same time are refused at the same time.
                 if let Some(stated) = stated.filter(|stated| *stated <= most) {
                     state.until = Some(until.max(now + stated));
                 }
@@ -127,7 +128,7 @@ impl Host {
             }
             state.strikes = state.strikes.saturating_add(1);
             let wait = match stated {
-                // Whoever refuses again after the wait that it asked for means a longer one.
+                // A host that refuses again after its own pause needs a longer one.
                 Some(stated) if state.strikes > 1 => stated.max(grown(state.strikes - 1).min(GROWN)),
                 Some(stated) => stated,
                 None => grown(state.strikes).min(GROWN),
@@ -143,7 +144,7 @@ impl Host {
         })
     }
 
-    /// Nobody asks it for so long: it failed, and there are others.
+    /// No request goes to it for `wait`: it failed, and other servers have the files.
     pub fn leave_alone(&self, wait: Duration) {
         self.with(|state| {
             let until = Instant::now() + wait;
@@ -151,11 +152,11 @@ impl Host {
         });
     }
 
-    /// It answered.
+    /// The host answered a request.
     pub fn answered(&self) {
         self.with(|state| {
             if state.until.is_some_and(|until| until > Instant::now()) {
-                // The answer to what was asked before.
+                // This answers a request from before the pause.
                 return;
             }
             (state.strikes, state.waited) = (0, Duration::ZERO);
@@ -166,7 +167,7 @@ impl Host {
         });
     }
 
-    /// It gave so many bytes in that time.
+    /// The host gave so many bytes in that time.
     pub fn gave(&self, bytes: u64, took: Duration) {
         if bytes >= MEASURED {
             let rate = u128::from(bytes) * 1000 / took.as_millis().max(1);
@@ -174,7 +175,7 @@ impl Host {
         }
     }
 
-    /// Bytes a second below which it is as good as silent.
+    /// The rate in bytes a second below which it counts as silent.
     pub fn least(&self) -> u64 {
         self.with(|state| (state.best / SHARE).clamp(LEAST.0, LEAST.1))
     }

@@ -1,5 +1,5 @@
-//! Tokens for CI jobs that have none ("trusted publishers"): the CI system says who the job is, and the endpoint gives a
-//! token for that, as in `huggingface_hub` 2.4 (`_oidc.py`). What the token is used for is said elsewhere.
+//! Tokens for CI jobs that have none ("trusted publishers"): the CI system states the job's identity, and the endpoint
+//! gives a token for that, as in `huggingface_hub` 2.4 (`_oidc.py`). The token is used elsewhere.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,9 +14,9 @@ use super::{HubConfig, HubError, ShownUrl, Token, is_truthy};
 use crate::finding::{ErrorKind, Remedy};
 use crate::text::{innermost, keep_secret, printable};
 
-/// Far more than an answer with a token has.
+/// The most bytes of an answer; a token takes far fewer.
 const LIMIT: usize = 64 << 10;
-/// Requests before a server that does not answer is given up.
+/// How many requests a server may leave without an answer.
 const TRIES: u32 = 3;
 /// How long a token is good whose answer does not say so.
 const HOUR: Duration = Duration::from_hours(1);
@@ -27,16 +27,16 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// When a renewal that failed is tried again.
 const AGAIN_AFTER_FAILURE: Duration = Duration::from_secs(30);
 
-/// How the job proves who it is.
+/// How the job proves its identity.
 #[derive(Clone)]
 enum Proof {
     /// The id token itself.
     Given(String),
-    /// Where GitHub gives one, and what it asks for.
+    /// The URL where GitHub gives an id token, and the token for that request.
     Github { url: String, token: String },
 }
 
-/// A job that is to have a token.
+/// A job that needs a token.
 #[derive(Clone)]
 pub struct Keyless {
     resource: String,
@@ -53,31 +53,31 @@ impl fmt::Debug for Keyless {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeylessError {
-    /// Nothing says who the job is.
+    /// Nothing states the job's identity.
     #[error("HF_OIDC_RESOURCE is set, and nothing proves which job this is")]
     NoProof,
-    /// The server that proves it is not to be asked.
+    /// The URL of the server that proves it is not safe.
     #[error("{0} is asked for an id token over HTTPS only")]
     Unsafe(ShownUrl),
-    /// A server said no.
+    /// A server refused.
     #[error("{url} gave no token: {status}{}", said(.message))]
     Refused {
-        /// Who.
+        /// The server.
         url: ShownUrl,
-        /// With which status.
+        /// The status of its answer.
         status: u16,
-        /// In its own words.
+        /// Its own message.
         message: String,
     },
-    /// A server did not answer, or in another way than it should.
+    /// A server did not answer, or gave an answer that makes no sense.
     #[error("{url}: {why}")]
     Failed {
-        /// Who.
+        /// The server.
         url: ShownUrl,
         /// What happened.
         why: String,
     },
-    /// There is no client to ask with.
+    /// The HTTP client could not be made.
     #[error(transparent)]
     Setup(#[from] HubError),
 }
@@ -97,7 +97,7 @@ impl KeylessError {
         }
     }
 
-    /// What can be done about it.
+    /// What the user can do about it.
     pub fn remedy(&self) -> Option<Remedy> {
         match self {
             KeylessError::NoProof => Some(Remedy::GiveJobToken),
@@ -118,16 +118,16 @@ pub struct JobToken {
 
 #[derive(Deserialize)]
 struct Answer {
-    /// The endpoint's.
+    /// The endpoint's token.
     access_token: Option<String>,
     /// Seconds.
     expires_in: Option<u64>,
-    /// GitHub's.
+    /// GitHub's id token.
     value: Option<String>,
 }
 
 impl Keyless {
-    /// As the environment that `get` looks up says; nothing where no such token is wanted.
+    /// The job that the environment describes, which `get` looks up; `None` if no such token is wanted.
     pub fn from_env(get: impl Fn(&str) -> Option<OsString>) -> Result<Option<Self>, KeylessError> {
         let text = |name: &str| get(name).and_then(|v| v.into_string().ok()).filter(|v| !v.trim().is_empty());
         let Some(resource) = text("HF_OIDC_RESOURCE") else { return Ok(None) };
@@ -207,7 +207,7 @@ impl Keyless {
     }
 }
 
-/// Sends a request until it is answered; a redirect is no answer, because the proof is for nobody else.
+/// Sends a request until it is answered; a redirect is not followed, because the proof is for this server only.
 async fn ask(
     config: &HubConfig,
     url: &Url,
@@ -252,7 +252,7 @@ async fn read(config: &HubConfig, mut response: reqwest::Response, url: &ShownUr
         return Err(failed("the answer is too long for a token".to_owned()));
     }
     if !status.is_success() {
-        // What the server says may repeat what it was sent, which is hidden wherever text leaves the process.
+        // The server's message may repeat the proof, which is hidden wherever text leaves the process.
         let message = serde_json::from_slice::<serde_json::Value>(&body).ok();
         let message = message.and_then(|m| {
             let said = ["error_description", "error", "message"].iter().find_map(|key| m.get(key)?.as_str());

@@ -1,4 +1,4 @@
-//! What files a repo has, in every dialect that servers list them in. What an entry of a listing means is said in `wire`.
+//! The files of a repo, in every dialect that servers list them in. `wire` reads the entries of a listing.
 
 use std::collections::BTreeSet;
 
@@ -17,17 +17,17 @@ use super::{Hub, HubError};
 use crate::model::{Entry, Lfs, Listing, Rejected, RepoInfo, RepoPath};
 use crate::progress::{Event, Progress};
 
-/// All pages of a listing together; those of 100,000 files have some 30 MB.
+/// The most bytes of all pages of a listing; those of 100,000 files have about 30 MB.
 const LISTING_LIMIT: usize = 512 << 20;
-/// Pages of one listing: ten million files.
+/// The most pages of one listing: ten million files.
 const PAGES_LIMIT: usize = 10_000;
 
-/// Folders that are asked for one by one, of a listing that is not recursive.
+/// The most folders that are listed one by one, if a listing is not recursive.
 const FOLDERS_ASKED: usize = 2000;
 
-/// Files whose digests are asked for one by one, of a listing that has none.
+/// The most files whose digests are asked for one by one, if a listing has none.
 const DIGESTS_ASKED: usize = 2000;
-/// So many at once.
+/// How many of these requests run at once.
 pub(super) const AT_ONCE: usize = 8;
 
 impl Hub {
@@ -35,7 +35,7 @@ impl Hub {
     pub async fn listing(&self, info: &RepoInfo, progress: &dyn Progress) -> Result<Listing, HubError> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut rejected: Vec<Rejected> = Vec::new();
-        // Some mirrors drop the query, and with it `recursive`: then folders are listed and nothing in them.
+        // Some mirrors drop the query, and with it `recursive`. Then the listing has folders without their content.
         let mut asked: BTreeSet<RepoPath> = BTreeSet::new();
         let mut pending: BTreeSet<RepoPath> = BTreeSet::new();
         let mut next: Option<RepoPath> = None;
@@ -61,7 +61,7 @@ impl Hub {
                 return Err(self.unlisted(folder));
             }
             pending.extend(folders.into_iter().filter(|folder| !asked.contains(folder)));
-            // What files are below is listed: git has no empty folders.
+            // A folder counts as listed if a file below it is: git has no empty folders.
             entries.sort_by(|a, b| a.path.cmp(&b.path));
             let bad: BTreeSet<&str> = rejected.iter().map(|name| name.error.text.as_str()).collect();
             let listed = |folder: &RepoPath| {
@@ -82,7 +82,7 @@ impl Hub {
         Ok(Listing::new(info.clone(), entries, rejected))
     }
 
-    /// The same as a mirror lists it, sorted by name; what it does not say is missing and no error.
+    /// The files as a mirror lists them, sorted by name. Facts that the mirror leaves out are `None`, not an error.
     pub(crate) async fn claims(&self, info: &RepoInfo, progress: &dyn Progress) -> Result<Vec<ListedClaim>, HubError> {
         let mut claims: Vec<ListedClaim> = Vec::new();
         self.rows(info, None, progress, |row| {
@@ -94,13 +94,13 @@ impl Hub {
         Ok(claims)
     }
 
-    /// That a folder is listed, and what is in it cannot be had.
+    /// The error for a folder that is listed but whose content is not available.
     fn unlisted(&self, folder: &RepoPath) -> HubError {
         let what = format!("the listing names the folder {} and nothing in it", folder.shown());
         HubError::Protocol { url: (&self.config.endpoint).into(), what }
     }
 
-    /// Every row of a listing: of the whole repo, or below a folder.
+    /// All rows of a listing: of the whole repo, or below a folder.
     async fn rows(
         &self,
         info: &RepoInfo,
@@ -153,8 +153,8 @@ impl Hub {
         Ok(By::Listing)
     }
 
-    /// Where the next page is: at the endpoint, whomever the link names. A server that passes on what the Hub says
-    /// passes on the Hub's name too.
+    /// The URL of the next page. It is always at the endpoint, whatever host the link names: a server that passes
+    /// on the Hub's answers passes on the Hub's name too.
     fn next_page(&self, url: &Url, link: &str) -> Option<String> {
         let target = url.join(link).ok()?;
         let at = target.path().find("/api/")?;
@@ -162,8 +162,8 @@ impl Hub {
         Some(self.config.url(&format!("{}{query}", &target.path()[at..])))
     }
 
-    /// Asks for the digests of large files one by one where the listing names none of any: some servers leave out what
-    /// the Hub says of LFS.
+    /// Asks for the digests of large files one by one if the listing names none at all: some servers leave out the
+    /// Hub's LFS fields.
     async fn find_digests(
         &self,
         info: &RepoInfo,
@@ -207,7 +207,8 @@ impl Hub {
     }
 }
 
-/// Whether a file is in LFS on the Hub, by the size that git takes there and by the names that it puts into LFS itself.
+/// Whether the Hub usually has a file in LFS: it is larger than the Hub allows in git, or has a name that the Hub puts
+/// into LFS.
 fn is_usually_lfs(entry: &Entry) -> bool {
     const LARGE: u64 = 10 << 20;
     const ENDINGS: &[&str] = &[

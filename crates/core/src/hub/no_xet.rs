@@ -1,4 +1,4 @@
-//! What stands in for Xet where the crate is built without it: files in Xet storage come over HTTP.
+//! The replacement for Xet in a build without it: files in Xet storage come over HTTP.
 
 use std::ops::Range;
 
@@ -8,28 +8,28 @@ use url::Url;
 use super::{Hub, HubError, Transport};
 use crate::model::{Entry, RepoInfo};
 
-/// Nothing is needed.
+/// The state of Xet, which is empty here.
 #[derive(Debug, Default)]
 pub(super) struct Xet {
     _nothing: (),
 }
 
-/// There is none.
+/// A body over Xet, which cannot exist here.
 #[derive(Debug)]
 pub(super) enum XetBody {}
 
 impl XetBody {
-    // As the real one is called.
+    // Async, like the real one.
     #[allow(clippy::unused_async)]
     pub async fn chunk(&mut self, _: &Hub, _: &Url) -> Result<Option<Bytes>, HubError> {
         match *self {}
     }
 }
 
-// As the real ones are called.
+// Async, like the real ones.
 #[allow(clippy::unused_self, clippy::unused_async)]
 impl Hub {
-    /// Only where it is insisted on, and then it fails.
+    /// Only if the user demands Xet, and then the request fails.
     pub(crate) fn uses_xet(&self, entry: &Entry) -> bool {
         self.config.transport == Transport::Xet && entry.xet_hash.is_some() && entry.lfs.is_some()
     }

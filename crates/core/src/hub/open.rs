@@ -1,5 +1,5 @@
 //! Bytes of one file: resolve, redirects by hand, ranges, and every way in which a server's answer
-//! can fail to be what was asked for.
+//! can differ from the request.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,26 +18,26 @@ use super::redirect::{REDIRECT_LIMIT, redirect_target};
 use super::{Hub, HubError};
 use crate::model::{Entry, RepoInfo, RepoPath};
 
-/// A file on the Hub, and the signed URL it was last found at.
+/// A file on the Hub, and the signed URL where it was last found.
 #[derive(Debug)]
 pub struct Remote {
     pub(super) info: Arc<RepoInfo>,
     pub(super) entry: Entry,
     found: Mutex<Located>,
-    /// Its bytes come over Xet.
+    /// Whether its bytes come over Xet.
     xet: AtomicBool,
-    /// A header said that the file is another; that counts once.
+    /// Whether a header has contradicted the listing; that counts only once.
     doubted: AtomicBool,
-    /// There are others who have it: a host that wants to be left alone is not waited for.
+    /// Whether other servers have it, so that the run does not wait for a host that asked for a pause.
     hurried: AtomicBool,
-    /// Held while the file is being resolved, so that many connections ask once.
+    /// Locked while the file is being resolved, so that many connections make one request.
     resolving: tokio::sync::Mutex<()>,
 }
 
 /// Where a file's bytes were last found.
 #[derive(Debug, Clone, Default)]
 enum Located {
-    /// Nobody asked yet, or what was found is of no use any more.
+    /// No request was made yet, or the found URL cannot be used any more.
     #[default]
     Unknown,
     /// At the endpoint itself.
@@ -47,14 +47,14 @@ enum Located {
 }
 
 impl Remote {
-    /// A file that was not asked for yet; its bytes come over HTTP.
+    /// A file without any request yet; its bytes come over HTTP.
     pub fn new(info: Arc<RepoInfo>, entry: Entry) -> Self {
         let xet = AtomicBool::new(false);
         let (hurried, doubted) = (AtomicBool::new(false), AtomicBool::new(false));
         Remote { info, entry, xet, hurried, doubted, found: Mutex::default(), resolving: tokio::sync::Mutex::default() }
     }
 
-    /// What it is listed as.
+    /// Its entry in the listing.
     pub(crate) fn entry(&self) -> &Entry {
         &self.entry
     }
@@ -69,7 +69,7 @@ impl Remote {
         self.xet.store(yes, Ordering::Relaxed);
     }
 
-    /// Whether a host that wants to be left alone is not waited for, since there are others who have it.
+    /// Sets whether other servers have it, so that the run does not wait for a host that asked for a pause.
     pub(crate) fn hurry(&self, yes: bool) {
         self.hurried.store(yes, Ordering::Relaxed);
     }
@@ -89,8 +89,8 @@ impl Remote {
 }
 
 impl Hub {
-    /// Asks for a range of a file: one request when its signed URL is still good, else the resolve
-    /// URL and its redirects.
+    /// Asks for a range of a file: one request if its signed URL is still valid, otherwise the
+    /// resolve URL and its redirects.
     pub async fn open<'a>(&'a self, remote: &Remote, range: Range<u64>) -> Result<Body<'a>, HubError> {
         if remote.is_over_xet() {
             let (url, body) = self.open_xet(&remote.info, &remote.entry, range.clone()).await?;
@@ -113,7 +113,7 @@ impl Hub {
             }
             alone = Some(remote.resolving.lock().await);
             if let Located::Signed(url) = remote.found() {
-                // Somebody else has renewed it.
+                // Another connection has renewed it.
                 drop(alone.take());
                 return self.try_open(remote, url, &range).await;
             }
@@ -139,7 +139,8 @@ impl Hub {
             let status = response.status();
             if self.is_endpoint(&url) && (status.is_redirection() || status.is_success()) {
                 let doubt = check_promises(&url, response.headers(), &remote.entry);
-                // A header is a hint: it is worth another try, or another server, and then the bytes decide.
+                // A header is only a hint. If it contradicts the listing, the run tries once more or asks another
+                // server; after that the bytes decide.
                 if let Err(error) = doubt
                     && !remote.doubted.swap(true, Ordering::Relaxed)
                 {
@@ -168,7 +169,7 @@ impl Hub {
         })
     }
 
-    /// Checks that an answer is the range asked for, or the whole file.
+    /// Checks that an answer is the requested range, or the whole file.
     fn accept<'a>(
         &'a self,
         remote: &Remote,
@@ -224,7 +225,7 @@ impl Hub {
 }
 
 impl Hub {
-    /// What a status that is no answer says of a file.
+    /// The error that an error status means for a file.
     pub(super) fn refusal(
         &self,
         info: &RepoInfo,
@@ -236,7 +237,7 @@ impl Hub {
         let shown = || ShownUrl::from(url);
         // A CDN has no repos: its 401, 403 and 404 are about the link, and another one may be good.
         match self.asked(info.repo_type, &info.id, "").refuse(url, status, headers, said) {
-            // Some stores say so of a link that has expired.
+            // Some stores answer like this if a link has expired.
             HubError::Status { status, .. } | HubError::NotServed { status, .. }
                 if !self.is_endpoint(url) && matches!(status.as_u16(), 400 | 404 | 410) =>
             {
@@ -256,11 +257,11 @@ impl Hub {
     }
 }
 
-/// What the endpoint says of the file in headers must be what its listing said.
+/// Checks that the endpoint's headers agree with its listing.
 fn check_promises(url: &Url, headers: &HeaderMap, entry: &Entry) -> Result<(), HubError> {
     let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
     if let Some(size) = header("x-linked-size").and_then(|v| v.parse::<u64>().ok())
-        // Some proxies say 0 of everything.
+        // Some proxies say 0 for every file.
         && size != entry.size
         && size != 0
     {
@@ -269,7 +270,7 @@ fn check_promises(url: &Url, headers: &HeaderMap, entry: &Entry) -> Result<(), H
     let etag = header("x-linked-etag").or_else(|| header(ETAG.as_str()).filter(|_| headers.get("location").is_none()));
     if let Some(etag) = etag {
         let etag = bare_tag(etag);
-        // Only what looks like a digest of the listed kind can be compared: mirrors make up their own tags.
+        // Only a tag in the form of the listed digest can be compared: mirrors make up their own tags.
         let expected = entry.digest().to_string();
         if etag.len() == expected.len()
             && etag.bytes().all(|b| b.is_ascii_hexdigit())

@@ -1,36 +1,36 @@
-//! How long a run goes on without getting anywhere, and how little of an answer is as good as none. How long to pause
-//! between two tries is said in `retry`.
+//! How long a run goes on without progress, and how slow an answer may be. `retry` decides the pause between two
+//! tries.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// So many bytes are progress: fewer can be dribbled out for ever.
+/// The number of bytes that count as progress: a server could send fewer for ever.
 const PROGRESS: u64 = 64 << 10;
-/// Failures in a row that no clock overrules: one slow try is no reason to give up.
+/// The fewest failures in a row before a run may give up, whatever the time: one slow try is not enough.
 const TRIES: u32 = 3;
 
-/// What a whole run got lately, whatever server it came from.
+/// The recent progress of a whole run, from all servers together.
 #[derive(Debug, Default)]
 pub(crate) struct Patience(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The first failure since there was progress.
+    /// The first failure since the last progress.
     since: Option<Instant>,
-    /// Failures since then.
+    /// Failures since the last progress.
     failures: u32,
-    /// Bytes since then.
+    /// Bytes since the last progress.
     fresh: u64,
-    /// Something came in this run.
+    /// Whether the run has had any answer.
     answered: bool,
 }
 
-/// What the run has come to after a failure.
+/// The state of the run after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Standing {
-    /// How long nothing came, where that was tried often enough to mean something.
+    /// How long there was no progress; zero until there were enough tries.
     pub fruitless: Duration,
-    /// Something came in this run, before.
+    /// Whether the run has had any answer before.
     pub answered: bool,
 }
 
@@ -39,7 +39,7 @@ impl Patience {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Bytes came that were missing.
+    /// Missing bytes arrived.
     pub fn arrived(&self, bytes: u64) {
         self.with(|state| {
             state.fresh = state.fresh.saturating_add(bytes);
@@ -49,7 +49,7 @@ impl Patience {
         });
     }
 
-    /// A file is whole, or a question was answered.
+    /// A file is complete, or a request was answered.
     pub fn answered(&self) {
         self.with(|state| *state = State { answered: true, ..State::default() });
     }
@@ -64,13 +64,13 @@ impl Patience {
         })
     }
 
-    /// A server asked to wait so long, and that is kept: it is no time without progress.
+    /// The run waits because a server asked for it. This time does not count as time without progress.
     pub fn waited(&self, wait: Duration) {
         self.with(|state| state.since = state.since.and_then(|since| since.checked_add(wait)));
     }
 }
 
-/// Measures whether an answer comes faster than as good as not at all. Counts only time spent waiting for it.
+/// Measures whether an answer is too slow. Counts only time spent waiting for it.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     waited: Duration,
@@ -78,8 +78,8 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// After so long for so many bytes: gives how many came in a whole `window` when that is less than `least` bytes a
-    /// second.
+    /// Adds a read: `bytes` came after `waited`. Returns how many bytes came in a whole `window` if they are fewer
+    /// than `least` bytes a second.
     pub fn is_too_slow(&mut self, waited: Duration, bytes: usize, window: Duration, least: u64) -> Option<u64> {
         self.waited += waited;
         self.came += bytes as u64;
@@ -87,7 +87,7 @@ impl Pace {
             return None;
         }
         let (waited, came) = (std::mem::take(&mut self.waited), std::mem::take(&mut self.came));
-        // Rates are compared roughly.
+        // A rough comparison of rates is enough.
         #[allow(clippy::cast_precision_loss)]
         let slow = (came as f64) < least as f64 * waited.as_secs_f64();
         slow.then_some(came)
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(pace.is_too_slow(second / 2, 16, second, least), None);
         assert_eq!(pace.is_too_slow(second / 2, 16, second, least), Some(32));
         assert_eq!(pace.is_too_slow(second, 1000, second, least), None);
-        // What comes at once is never slow, however little it is.
+        // Bytes that come at once are never slow, however few they are.
         assert_eq!(pace.is_too_slow(Duration::ZERO, 1, second, least), None);
     }
 }

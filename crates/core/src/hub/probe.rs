@@ -1,5 +1,5 @@
-//! What a server says of a file, unjudged: headers, where it redirects to, a range as it comes. For
-//! checking a mirror; what fetches files lives in `open`, which refuses all that is only noted here.
+//! A server's answer about a file, without judgement: headers, redirects, a range as it comes. For
+//! checking a mirror. `open` fetches files, and refuses what is only noted here.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -31,7 +31,7 @@ impl Hosts {
         self.0.insert(host.trim().to_ascii_lowercase());
     }
 
-    /// Adds the host of a server, and for the public Hub those that it keeps files on.
+    /// Adds the host of a server, and for the public Hub its hosts of files.
     pub fn insert_server(&mut self, url: &Url) {
         let Some(host) = url.host_str() else { return };
         self.insert(host);
@@ -41,7 +41,7 @@ impl Hosts {
         }
     }
 
-    /// Whether it is one of them.
+    /// Whether the host is one of them.
     pub fn allow(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
         self.0.contains(&host) || self.0.iter().any(|known| known.starts_with('.') && host.ends_with(known.as_str()))
@@ -57,7 +57,7 @@ pub(crate) enum Stop {
     Foreign(ShownUrl),
     /// From https to http.
     PlainHttp(ShownUrl),
-    /// To what is no address.
+    /// To a text that is not a URL.
     Nowhere(String),
 }
 
@@ -72,7 +72,7 @@ fn stop(from: &Url, to: &Url, hosts: &Hosts) -> Option<Stop> {
     (!allowed).then(|| Stop::Foreign(to.into()))
 }
 
-/// What is asked for.
+/// The part of a file that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ask {
     /// Headers only.
@@ -83,10 +83,10 @@ pub(crate) enum Ask {
     Part(Range<u64>),
 }
 
-/// What came.
+/// The answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// The last status: 200, 206, 416, or a redirect's when it was not followed.
+    /// The last status: 200, 206, 416, or that of a redirect which was not followed.
     pub status: StatusCode,
     /// `X-Repo-Commit`.
     pub commit: Option<String>,
@@ -102,13 +102,13 @@ pub(crate) struct Answer {
     pub stop: Option<Stop>,
     /// Hosts that it was redirected to.
     pub hosts: Vec<String>,
-    /// The body says it is a web page.
+    /// Whether the headers say that the body is a web page.
     pub html: bool,
-    /// `Content-Length`, when nothing encodes the body.
+    /// `Content-Length`, if nothing encodes the body.
     pub length: Option<u64>,
-    /// `Content-Range`: what it covers and the total, if it can be read.
+    /// `Content-Range`: the covered range and the total, if it can be read.
     pub covers: Option<(Range<u64>, Option<u64>)>,
-    /// Where it came from.
+    /// The URL that it came from.
     pub url: ShownUrl,
     address: Url,
     response: Response,
@@ -120,7 +120,7 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 impl Hub {
-    /// Asks for a file at `info`'s commit, with retries; what the server refuses is the error.
+    /// Asks for a file at `info`'s commit, with retries; a refusal of the server is the error.
     pub(crate) async fn ask(
         &self,
         info: &RepoInfo,
@@ -154,7 +154,8 @@ impl Hub {
             let response = self.send(&url, request).await?;
             let (status, headers) = (response.status(), response.headers());
             if *ask == Ask::Head {
-                // The last word counts, as for huggingface_hub: it reads the answer at which it stops.
+                // The last answer counts, as in huggingface_hub, which reads the headers of the answer at which it
+                // stops.
                 (commit, etag, linked, size, xet_hash) = (None, None, None, None, None);
             }
             linked = linked.or_else(|| text(headers, "x-linked-etag"));

@@ -1,4 +1,4 @@
-//! Redirects: where they may lead, whoever follows them. Which hosts a mirror may use is judged in `probe`.
+//! The rules of redirects for every request. `probe` judges which hosts a mirror may use.
 
 use reqwest::Response;
 use reqwest::header::{HeaderMap, LOCATION};
@@ -7,15 +7,15 @@ use url::Url;
 use super::HubError;
 use super::error::ShownUrl;
 
-/// Hops of one request.
+/// The most redirects of one request.
 pub(super) const REDIRECT_LIMIT: usize = 8;
 
-/// What no redirect may do, whatever its host.
+/// Redirects that are never allowed, whatever the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// From https to http.
     PlainHttp,
-    /// To what is neither.
+    /// To a URL that is neither.
     NotHttp,
 }
 
@@ -28,17 +28,17 @@ pub(super) fn refusal(from: &Url, to: &Url) -> Option<Refusal> {
     }
 }
 
-/// Where the answer to a request for `url` leads.
+/// The target of the redirect that answers a request for `url`.
 pub(super) fn redirect_target(url: &Url, response: &Response) -> Result<Url, HubError> {
     target(url, location(response.headers()))
 }
 
-/// The `Location` header. Some servers write names into it as they are.
+/// The `Location` header. Some servers write UTF-8 names into it without encoding.
 pub(super) fn location(headers: &HeaderMap) -> &str {
     headers.get(LOCATION).and_then(|v| std::str::from_utf8(v.as_bytes()).ok()).unwrap_or("")
 }
 
-/// Whether this is the same host over HTTPS in the place of plain HTTP.
+/// Whether this is the same host over HTTPS instead of plain HTTP.
 pub(super) fn is_upgrade(from: &Url, to: &Url) -> bool {
     (from.scheme(), to.scheme()) == ("http", "https") && from.host() == to.host()
 }

@@ -1,4 +1,4 @@
-//! The branches and tags of a repo, for advice on a revision that is not there.
+//! The branches and tags of a repo, for advice about a revision that does not exist.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use serde::Deserialize;
 use super::Hub;
 use crate::model::{RepoId, RepoType};
 
-/// Bytes of the answer: advice is not worth more.
+/// The most bytes of the answer: advice is not worth more.
 const LIMIT: usize = 1 << 20;
-/// Names that are told.
+/// The most names in the advice.
 const NAMES: usize = 12;
 /// How long the answer may take.
 const AT_MOST: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ struct RefJson {
 }
 
 impl Hub {
-    /// Names of branches and tags, for advice; empty when they cannot be had.
+    /// Names of branches and tags, for advice; empty if the Hub does not give them.
     pub(super) async fn refs(&self, repo_type: RepoType, id: &RepoId) -> Vec<String> {
         let url = self.config.url(&format!("/api/{}/{id}/refs", repo_type.plural()));
         let asked = self.asked(repo_type, id, "");

@@ -1,5 +1,5 @@
-//! When to try again, and when to give up. What is retryable is the error's business, whom to leave alone that of
-//! `host`.
+//! When to try again, and when to give up. The error decides whether it is retryable; `host` decides which hosts
+//! get a pause.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use super::{HubError, Timing};
 use crate::model::RepoPath;
 use crate::progress::{Event, Progress};
 
-/// How often and how patiently.
+/// How often to retry, and how long to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryPolicy {
-    /// Tries of a file for which a server that does answer sends something else than it should.
+    /// The most tries of a file if the server answers but sends a wrong answer.
     pub attempts: u32,
-    /// A run gives up when nothing at all came for so long.
+    /// A run gives up after so long without any progress.
     pub patience: Duration,
     /// The same until the first answer: nothing is lost yet, and the address may be wrong.
     pub first_patience: Duration,
@@ -50,24 +50,25 @@ impl RetryPolicy {
         self.bound(failures).mul_f64(fastrand::f64())
     }
 
-    /// The longest that [`RetryPolicy::pause`] gives.
+    /// The longest result of [`RetryPolicy::pause`].
     pub(crate) fn bound(&self, failures: u32) -> Duration {
         self.base.saturating_mul(1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX)).min(self.cap)
     }
 }
 
-/// What comes of a failed request.
+/// What follows from a failed request.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// It is worth another try after this pause.
+    /// Try again after this pause.
     Again(Duration),
-    /// The host wants to be left alone, and whoever asks it next waits by that. Somebody was told, if it is new.
+    /// The host asked for a pause, and the next request to it waits for the end of the pause. The watcher was told if
+    /// the pause is new.
     Held,
-    /// It is not.
+    /// Give up.
     Over(HubError),
 }
 
-/// When to ask a server again, whom of its hosts to leave alone, and how long to wait for what is on its way.
+/// When to ask a server again, which of its hosts have a pause, and how long to wait for an answer.
 #[derive(Debug)]
 pub struct Retries {
     timing: Timing,
@@ -77,7 +78,7 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// For the server at `url`.
+    /// The retries for the server at `url`.
     pub(crate) fn new(timing: &Timing, url: &Url) -> Self {
         Retries { timing: timing.clone(), home: name_of(url).to_owned(), hosts: HostTable::default() }
     }
@@ -87,7 +88,7 @@ impl Retries {
         &self.timing
     }
 
-    /// A bounded wait.
+    /// Waits for a result, for a bounded time.
     pub(super) async fn within<T>(
         &self,
         url: &Url,
@@ -98,22 +99,22 @@ impl Retries {
         tokio::time::timeout(limit, work).await.map_err(|_| HubError::Timeout { url: url.into(), what, after: limit })
     }
 
-    /// That bytes came which were missing.
+    /// Notes that missing bytes arrived.
     pub(crate) fn arrived(&self, bytes: u64) {
         self.timing.patience.arrived(bytes);
     }
 
-    /// That a file is whole, or a question was answered.
+    /// Notes that a file is complete, or that a request was answered.
     pub(crate) fn answered(&self) {
         self.timing.patience.answered();
     }
 
-    /// Whether one of its hosts wants to be left alone.
+    /// Whether one of its hosts asked for a pause that is not over.
     pub(crate) fn is_held(&self) -> bool {
         self.hosts.any_held()
     }
 
-    /// Leaves the endpoint alone for a while, where others have what it has.
+    /// Sends no request to the endpoint for a while, if other servers have the same files.
     pub(crate) fn leave_alone(&self, wait: Duration) {
         self.hosts.of(&self.home).leave_alone(wait);
     }
@@ -131,13 +132,14 @@ impl Retries {
         }
         if let Some((url, stated)) = error.limit() {
             let host = self.hosts.of(url.host());
-            // A little more than asked, differently for each client, so that they do not come back together.
+            // The wait is a little longer than asked, and differs for each client, so that they do not come back
+            // together.
             let stated = stated.map(|wait| wait.saturating_add(policy.pause(1)));
             let grown = |strikes: u32| policy.bound(strikes.saturating_add(1)) + policy.pause(1);
             match host.refused(stated, grown, policy.longest_wait) {
                 Hold::Spent(wait) => return Next::Over(HubError::RateLimited { url: url.clone(), wait }),
                 Hold::Began(wait) => {
-                    // A wait that it asks for is no time without progress; one that we think of is.
+                    // A wait that the host asks for does not count as time without progress; a wait of our own does.
                     self.timing.patience.waited(stated.unwrap_or_default());
                     info!(host = url.host(), ?wait, "the host asks to be left alone");
                     progress.event(Event::RateLimited { host: url.host(), wait });
@@ -146,14 +148,14 @@ impl Retries {
             }
             return Next::Held;
         }
-        // A server that answers, and wrongly, is not waited for.
+        // A server that gives wrong answers is not worth waiting for.
         if !error.is_outage() && failures >= policy.attempts {
             return Next::Over(error);
         }
         Next::Again(policy.pause(failures))
     }
 
-    /// Sleeps as long as is right after `error`, or gives it back when it is time to give up.
+    /// Sleeps for the pause after `error`, or returns the error if it is time to give up.
     pub(crate) async fn back_off(
         &self,
         path: Option<&RepoPath>,
@@ -175,8 +177,8 @@ impl Retries {
     }
 }
 
-/// How long the server asks to wait: `Retry-After` in seconds or as an HTTP date, else the reset
-/// time of an exhausted `RateLimit` (IETF draft `draft-ietf-httpapi-ratelimit-headers`).
+/// How long the server asks to wait: `Retry-After` in seconds or as an HTTP date, otherwise the
+/// reset time of an exhausted `RateLimit` (IETF draft `draft-ietf-httpapi-ratelimit-headers`).
 pub(super) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
     if let Some(value) = headers.get(RETRY_AFTER).and_then(|v| v.to_str().ok()) {
         let value = value.trim();
@@ -187,7 +189,7 @@ pub(super) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
             return Some(Duration::try_from(date.duration_since(jiff::Timestamp::now())).unwrap_or(Duration::ZERO));
         }
     }
-    // One item a limit, and any of them may be the one that is exhausted.
+    // The header has one item for each limit, and any of the limits may be exhausted.
     let limits = headers.get("ratelimit")?.to_str().ok()?.split(',');
     let exhausted = limits.filter_map(|limit| {
         let number = |key: &str| limit.split(';').find_map(|p| p.trim().strip_prefix(key)?.parse::<u64>().ok());

@@ -1,5 +1,5 @@
-//! What files a repo has where a server has no `/tree`: as the repo's own page lists them, else by their names and the
-//! headers of each. What an entry means is said in `wire`, how a listing is put together in `listing`.
+//! The files of a repo on a server without `/tree`: as the repo's own page lists them, otherwise by their names and
+//! the headers of each file. `wire` reads entries; `listing` makes the listing.
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
@@ -12,9 +12,9 @@ use super::{Hub, HubError};
 use crate::model::{Digest, RepoInfo, RepoPath};
 use crate::progress::{Event, Progress};
 
-/// Files whose headers are asked for one by one.
+/// The most files whose headers are asked for one by one.
 const HEADERS_ASKED: usize = 10_000;
-/// The largest file that is read to learn what the server takes for tags.
+/// The largest file that is read to learn what the server's tags are.
 const READ: u64 = 1 << 20;
 
 /// Where the digests of a listing come from.
@@ -26,17 +26,17 @@ pub(super) enum By {
     Headers,
 }
 
-/// What the headers of a file say it is.
+/// A file as its headers describe it.
 struct Headed {
     path: RepoPath,
     size: u64,
     digest: Digest,
-    /// Its `ETag` says so, which is another thing on every server, and no header of the Hub's own.
+    /// Whether the digest comes from the `ETag`, which differs between servers, and not from a header of the Hub's own.
     by_tag: bool,
 }
 
 impl Hub {
-    /// The files as the repo's own page lists them; `tree` is the address that the server does not have.
+    /// The files as the repo's own page lists them. `tree` is the URL that the server does not have.
     pub(super) async fn siblings(
         &self,
         info: &RepoInfo,
@@ -80,7 +80,7 @@ impl Hub {
         Ok((self.by_headers(info, names, &missing, progress).await?, By::Headers))
     }
 
-    /// Asks for the headers of each file. All of them must name a digest, or nobody knows what the repo is.
+    /// Asks for the headers of each file. All of them must name a digest; otherwise the repo's content is not known.
     async fn by_headers(
         &self,
         info: &RepoInfo,
@@ -95,7 +95,7 @@ impl Hub {
         for name in names {
             match name.parse() {
                 Ok(path) => paths.push(path),
-                // It is no name to ask for, and the listing tells why.
+                // This name is not safe to ask for; the listing says why.
                 Err(_) => rows.push(TreeJson::file(name, 0, None)),
             }
         }
@@ -131,7 +131,7 @@ impl Hub {
         Ok(rows)
     }
 
-    /// Whether the `ETag` of a small file is the digest that it looks like: on some servers it is another one.
+    /// Whether the `ETag` of a small file really is the digest of its bytes: on some servers it is not.
     async fn is_tagged_by_digest(
         &self,
         info: &RepoInfo,
@@ -154,7 +154,7 @@ impl Hub {
     }
 }
 
-/// The digest that a tag looks like: of git's kind, or a SHA-256.
+/// The digest that a tag has the form of: a git blob id or a SHA-256.
 fn digest_of(tag: &str) -> Option<Digest> {
     tag.parse().map(Digest::Sha256).ok().or_else(|| tag.parse().map(Digest::GitBlob).ok())
 }

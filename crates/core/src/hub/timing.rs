@@ -1,4 +1,5 @@
-//! How patient a run is with a server: timeouts and when to try again. What is worth another try is decided in `retry`.
+//! How patient a run is with a server: timeouts and the policy of retries. `retry` decides which errors are worth
+//! another try.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -12,15 +13,15 @@ use super::{ConfigError, RetryPolicy};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Timing {
-    /// Until a connection is made.
+    /// The longest wait for a connection.
     pub connect_timeout: Duration,
-    /// Until the first byte of an answer.
+    /// The longest wait for the first byte of an answer.
     pub response_timeout: Duration,
-    /// Between two reads of a body.
+    /// The longest wait between two reads of a body.
     pub stall_timeout: Duration,
     /// When to try again.
     pub retry: RetryPolicy,
-    /// What the run got lately; a mirror's is the endpoint's.
+    /// The recent progress of the run; mirrors share it with the endpoint.
     pub(crate) patience: Arc<Patience>,
 }
 
@@ -40,7 +41,7 @@ impl Timing {
     /// From the variables that Hub users set.
     ///
     /// # Errors
-    /// When one of them is no number of seconds.
+    /// If one of them is not a number of seconds.
     pub fn from_env(get: &impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
         let text = |name: &str| get(name).and_then(|v| v.into_string().ok()).filter(|v| !v.trim().is_empty());
         let mut timing = Timing::default();

@@ -1,5 +1,5 @@
-//! The JSON of the Hub's answers. Our own types: `hf-hub` 1.0.0 reads the SHA-256 of a tree entry
-//! from `lfs.sha256`, while the endpoint sends `lfs.oid`, so its listing has no digests.
+//! The JSON of the Hub's answers. The types are our own: `hf-hub` 1.0.0 reads the SHA-256 of a tree
+//! entry from `lfs.sha256`, while the endpoint sends `lfs.oid`, so its listing has no digests.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -27,7 +27,7 @@ pub(super) struct InfoJson {
 }
 
 impl InfoJson {
-    /// What the page says besides. None of it is needed: what has another shape is passed over.
+    /// The other facts on the page. None of them is needed, so a field of another shape is ignored.
     pub fn card(&self) -> Card {
         let text = |value: &Value| value.as_str().filter(|t| t.len() <= TEXT).map(str::to_owned);
         let list = |value: &'_ Value| value.as_array().cloned().unwrap_or_default();
@@ -39,9 +39,9 @@ impl InfoJson {
     }
 }
 
-/// Bytes of a text about a repo.
+/// The most bytes of a text about a repo.
 const TEXT: usize = 4096;
-/// Files of a scan.
+/// The most files of a scan.
 const ISSUES: usize = 1000;
 
 /// `false`, `"auto"` or `"manual"`.
@@ -49,7 +49,7 @@ const ISSUES: usize = 1000;
 #[serde(untagged)]
 pub(super) enum GatedJson {
     Mode(String),
-    #[allow(dead_code)] // what matters is that it was no mode
+    #[allow(dead_code)] // only its type matters: it is not a mode
     Flag(bool),
     #[default]
     Absent,
@@ -85,7 +85,7 @@ struct LfsJson {
     size: u64,
 }
 
-/// `GET .../revision/{rev}?blobs=true`: the files as the page of a repo lists them.
+/// `GET .../revision/{rev}?blobs=true`: the files as a repo's page lists them.
 #[derive(Debug, Deserialize)]
 pub(super) struct SiblingsJson {
     siblings: Option<Vec<SiblingJson>>,
@@ -108,12 +108,12 @@ struct SiblingLfsJson {
 }
 
 impl SiblingsJson {
-    /// The files' names; `None` where the page lists no files at all.
+    /// The files' names; `None` if the page lists no files at all.
     pub fn names(&self) -> Option<Vec<String>> {
         Some(self.siblings.as_ref()?.iter().map(|file| file.rfilename.clone()).collect())
     }
 
-    /// The same as elements of a tree; `None` where some file has no digest.
+    /// The same as elements of a tree; `None` if some file has no digest.
     pub fn rows(self) -> Option<Vec<TreeJson>> {
         let row = |file: SiblingJson| {
             Some(TreeJson {
@@ -129,29 +129,29 @@ impl SiblingsJson {
     }
 }
 
-/// What a tree element turned out to be.
+/// A parsed element of a tree.
 pub(super) enum Listed {
     File(Entry),
     Rejected(Rejected),
-    /// A folder. A recursive listing names what is in it too.
+    /// A folder. A recursive listing names the files in it too.
     Folder(RepoPath),
-    /// A submodule, or what is not known.
+    /// A submodule, or an unknown kind.
     Other,
 }
 
 impl TreeJson {
-    /// Of a file that something else than a tree tells of.
+    /// The element for a file that is known from something other than a tree.
     pub fn file(path: String, size: u64, digest: Option<Digest>) -> Self {
         let (oid, lfs) = match digest {
             None => (None, None),
             Some(Digest::GitBlob(oid)) => (Some(oid.to_string()), None),
-            // Nobody says what git calls the pointer.
+            // The pointer's git id is not known.
             Some(Digest::Sha256(sha256)) => (Some("0".repeat(40)), Some(LfsJson { oid: sha256.to_string(), size })),
         };
         TreeJson { kind: "file".to_owned(), path, size, oid, lfs, xet_hash: None }
     }
 
-    /// What it says, with nothing asked of it; `None` for a folder.
+    /// The claims of the element, without checks; `None` for a folder.
     pub fn claim(self) -> Option<ListedClaim> {
         let size = self.lfs.as_ref().map_or(self.size, |lfs| lfs.size);
         let digest = match &self.lfs {
@@ -161,7 +161,7 @@ impl TreeJson {
         (self.kind == "file").then_some(ListedClaim { path: self.path, size, digest, xet_hash: self.xet_hash })
     }
 
-    /// Checks every part; `Err` says what is wrong with which path.
+    /// Checks every field; `Err` says what is wrong with which path.
     pub fn parse(self) -> Result<Listed, String> {
         if self.kind == "directory" {
             return Ok(self.path.parse().map_or(Listed::Other, Listed::Folder));
@@ -206,7 +206,7 @@ mod tests {
             panic!("no file")
         };
         assert_eq!(entry.digest().to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-        // The defect that forbids hf-hub's listing here. When this fails, hf-hub was mended.
+        // The defect that forbids hf-hub's listing here. If this fails, hf-hub was fixed.
         let theirs: hf_hub::repository::RepoTreeEntry = serde_json::from_str(json).unwrap();
         assert!(!format!("{theirs:?}").contains("e3b0c44298fc1c14"));
     }

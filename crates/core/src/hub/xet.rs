@@ -1,10 +1,9 @@
 //! Files in Xet storage: the token that the Hub gives for a repo, and byte ranges streamed through
-//! `hf-xet`. When Xet is used at all is settled in `open` and by the transfer engine.
+//! `hf-xet`. `open` and `transfer` decide when Xet is used.
 //!
-//! Of what `hf-xet` does of its own accord, three things are changed: it keeps no chunks on disk, it
-//! buffers at most [`BUFFER`], and it reports no telemetry. Whoever sets its variables
-//! (`HF_XET_…`) wins over that. `hf-xet` reads those variables by itself, when its configuration is made, and nobody can
-//! keep it from that.
+//! Three defaults of `hf-xet` are changed: it keeps no chunks on disk, it buffers at most [`BUFFER`], and it reports no
+//! telemetry. The user's own variables (`HF_XET_…`) win over these settings. `hf-xet` reads those variables by itself
+//! when its configuration is made, and no option prevents that.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -28,20 +27,20 @@ use super::{Hub, HubError, Transport};
 use crate::model::{Entry, RepoInfo};
 use crate::text::printable;
 
-/// Bytes that `hf-xet` may hold before somebody takes them: three xorbs, so that one can be taken while
-/// the others come, and within 256 MB for the whole process.
+/// The most bytes that `hf-xet` keeps in memory until they are read: three xorbs, so that one can be
+/// read while the others come. The whole process must stay within 256 MB.
 const BUFFER: &str = "192mb";
 const BUFFER_SIZE: &str = "reconstruction.download_buffer_size";
 const BUFFER_LIMIT: &str = "reconstruction.download_buffer_limit";
-/// Bytes that are handed on at once: a term of a file may be a whole xorb, far more than a block.
+/// The most bytes that are handed on at once: a term of a file may be a whole xorb, far more than a block.
 const PIECE: usize = 256 << 10;
-/// `hf-xet` gives nothing until the first term is whole, while its own reads have the stall timeout. Where there is
-/// nothing else to go on with, so many of them are waited for.
+/// How many stall timeouts to wait for `hf-xet` if there is no other transport: it gives nothing until the first
+/// term is complete, and each of its own reads has the stall timeout.
 const STALLS: u32 = 10;
-/// Files for which Xet failed before it is given up for the run.
+/// Xet is given up for the run after it failed for so many files.
 const FAILURES: u32 = 3;
 
-/// What one run needs for Xet; made when first needed.
+/// A run's state of Xet, made when it is first needed.
 #[derive(Default)]
 pub(super) struct Xet {
     groups: Mutex<Groups>,
@@ -50,9 +49,9 @@ pub(super) struct Xet {
 
 #[derive(Default)]
 struct Groups {
-    /// With the folder for what it keeps beside the content, gone with it.
+    /// The session, and the folder of its own files, which is removed with it.
     session: Option<(XetSession, TempDir)>,
-    /// By the repo's token URL.
+    /// The connections by the repo's token URL.
     open: HashMap<String, XetDownloadStreamGroup>,
 }
 
@@ -71,7 +70,7 @@ struct TokenJson {
     cas_url: String,
 }
 
-/// Bytes of a range on their way; the transfer is cancelled when it is dropped.
+/// The bytes of a range on their way; dropping this cancels the transfer.
 pub(super) struct XetBody {
     stream: XetDownloadStream,
     at_hand: Bytes,
@@ -90,7 +89,7 @@ impl Drop for XetBody {
 }
 
 impl XetBody {
-    /// The next bytes, a piece at a time.
+    /// The next bytes, one piece at a time.
     pub async fn chunk(&mut self, hub: &Hub, url: &Url) -> Result<Option<Bytes>, HubError> {
         if self.at_hand.is_empty() {
             let wait = hub.config.timing.stall_timeout * if hub.may_leave_xet() { 1 } else { STALLS };
@@ -106,7 +105,7 @@ impl XetBody {
 }
 
 impl Hub {
-    /// Whether files in Xet storage are to be fetched over Xet here.
+    /// Whether this file should be fetched over Xet.
     pub(crate) fn uses_xet(&self, entry: &Entry) -> bool {
         let worth = match self.config.transport {
             Transport::Http => false,
@@ -116,7 +115,7 @@ impl Hub {
         worth && entry.xet_hash.is_some() && entry.lfs.is_some()
     }
 
-    /// Whether a file goes on over HTTP when Xet fails.
+    /// Whether a file goes on over HTTP if Xet fails.
     pub(crate) fn may_leave_xet(&self) -> bool {
         self.config.transport != Transport::Xet
     }
@@ -151,7 +150,7 @@ impl Hub {
         match self.retries.within(&url, "answer over Xet", self.config.timing.response_timeout, start).await? {
             Ok(stream) => Ok((url, XetBody { stream, at_hand: Bytes::new() })),
             Err(error) => {
-                // Next time with a new token.
+                // The next try gets a new token.
                 self.xet.groups.lock().await.open.remove(&token_url);
                 Err(error)
             }
@@ -166,7 +165,7 @@ impl Hub {
         }
         let asked = self.asked(info.repo_type, &info.id, "");
         let (answered, response) = self.try_api(token_url, &asked).await.inspect_err(|error| {
-            // A server that hands out no tokens has none for any file.
+            // A server without a token for one file has none for any file.
             if matches!(error, HubError::NotServed { .. }) {
                 self.xet.failures.store(FAILURES, Ordering::Relaxed);
             }
@@ -197,7 +196,7 @@ impl Hub {
         Ok(group)
     }
 
-    /// Where the content lies is the Hub's word: it may not lead from https to http.
+    /// The Hub names the server of the content; that must not lead from https to http.
     fn check_cas(&self, url: &Url, cas: &str) -> Result<(), HubError> {
         let refused = |why| HubError::RedirectRefused { url: url.into(), to: printable(cas).into_owned(), why };
         let cas = Url::parse(cas).map_err(|_| refused("its CAS has no URL"))?;
@@ -217,7 +216,7 @@ impl Hub {
     }
 }
 
-/// `hf-xet`'s configuration, changed where its user has not set it.
+/// `hf-xet`'s configuration with our settings, except where the user has set a variable.
 fn configure(mut config: XetConfig, hub: &super::HubConfig) -> Result<XetConfig, String> {
     let get = |name: &str| hub.xet.iter().find(|(set, _)| *set == name).map(|(_, value)| value.as_str());
     let ms = |time: Duration| format!("{}ms", time.as_millis().max(1));
@@ -253,7 +252,7 @@ fn xet_error(url: &Url, what: &str) -> HubError {
     HubError::Xet { url: url.into(), what: printable(&what).into_owned() }
 }
 
-/// The text with the queries of URLs left out: those of signed URLs are secrets.
+/// The text without the queries of URLs: those of signed URLs are secrets.
 fn without_queries(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for word in text.split_inclusive(|c: char| c.is_whitespace() || matches!(c, ')' | '"' | '\'' | '>')) {
