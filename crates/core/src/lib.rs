@@ -12,28 +12,28 @@
 //!
 //! | room | owns | knows nothing of |
 //! |---|---|---|
-//! | [`session`] | the job, and its destinations; plan, verify, inspect, lock, compare | HTTP, formats' bytes, words for people |
-//! | [`report`] | what a run comes to, as plain values | how it was found out, how it is drawn |
-//! | `upload` | files into an object store without a disk in between | what is put there and why |
-//! | [`plan`] | what is there, what will be fetched, how many bytes | how bytes move |
-//! | [`transfer`] | moving bytes: which part next, one request, assembling a file | what the bytes mean |
+//! | [`session`] | the job and its destinations; plan, verify, inspect, lock, compare | HTTP, formats' bytes, words for people |
+//! | [`report`] | the results of a run, as plain values | how they were found, how they are shown |
+//! | `upload` | files into an object store without a disk in between | which files, and why |
+//! | [`plan`] | which files are here, which will be fetched, how many bytes | how bytes move |
+//! | [`transfer`] | moving bytes: which part is next, one request, assembling a file | what the bytes mean |
 //! | [`source`] | one interface over Hubs and object stores, and which URL names which | local layout |
 //! | [`hub`] | the Hub's wire protocol: listing, resolve, errors, rate limits, retries | weight families, local layout |
 //! | [`object_store`] | object stores: requests, keys, credentials that the caller hands in | the Hub |
 //! | [`store`] | the Hub cache and local folders: locks, partial files, atomic commit | HTTP, formats |
-//! | [`lock`] | lockfiles: a selection to the byte, as text | how one is made or used |
-//! | [`verify`] | digests, coverage of the index, what `hfget-formats` reads from untrusted bytes | where files came from |
+//! | [`lock`] | lockfiles: the exact commit, files, sizes and digests, as text | how a lockfile is made or used |
+//! | [`verify`] | digests, coverage of the index, the tables that `hfget-formats` reads | where files came from |
 //! | [`select`] | which files make up exactly one weight family per scope, and why | network, disk |
 //! | `range_reader` | a remote file as one that can be read at any place | how a range is fetched |
-//! | [`progress`] | what a watcher is told | who watches |
+//! | [`progress`] | the events for a watcher | who watches |
 //! | [`finding`] | findings, remedies as data, policy, evidence and the verdict that follows from them | how it is shown |
-//! | [`model`] | the nouns: names, digests, listings, families, options; parsed once and valid for ever | everything else |
+//! | [`model`] | the nouns: names, digests, listings, families, options; parsed once and then always valid | everything else |
 //!
 //! The library reads no environment variable: [`hub::HubConfig::from_env`], [`source::SourceConfig::from_env`] and
 //! [`hub::cache_dir`] ask the caller for each. Two dependencies read some by themselves, as their rooms' first comments
-//! say: `hf-xet` its own `HF_XET_…`, and the object stores' HTTP client the proxies. Temporary files go where the system
-//! says (`TMPDIR`). Names no flag and no exit code: an error has a `kind()`, and what to do about it is a
-//! [`finding::Remedy`], which the caller words.
+//! say: `hf-xet` reads its own `HF_XET_…`, and the object stores' HTTP client reads the proxies. Temporary files go
+//! into the system's folder for them (`TMPDIR`). The library names no flag and no exit code: an error has a `kind()`
+//! and a [`finding::Remedy`], which the caller words.
 //!
 //! Steps are logged with `tracing`: `info` for each step of a repo, `debug` for each file, part and request.
 //! No field holds a secret.
@@ -59,7 +59,7 @@ pub mod select;
 pub mod session;
 pub mod source;
 pub mod store;
-// For the command only: no part of the stable interface.
+// For the command only: not part of the stable interface.
 #[doc(hidden)]
 pub mod text;
 pub mod transfer;
@@ -67,7 +67,7 @@ pub mod transfer;
 mod upload;
 pub mod verify;
 
-/// The code in the book's page on this library compiles.
+/// Compiles the code on the book's page about this library.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/src/embedding.md")]
 struct Embedding;

@@ -1,15 +1,15 @@
-//! What a run tells its watcher while it works. Drawing it is the watcher's business.
+//! The events that a run tells its watcher while it works. The watcher shows them.
 
 use std::time::Duration;
 
 use crate::model::{RepoInfo, RepoPath};
 
-/// What a run will do, in figures.
+/// The plan of a run, in figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Planned {
     /// Files of the selection.
     pub files: usize,
-    /// Those of them that are here already.
+    /// How many of them are here already.
     pub here: usize,
     /// Bytes of all files.
     pub bytes: u64,
@@ -24,25 +24,25 @@ pub struct Planned {
 pub enum Event<'a> {
     /// The revision was pinned to a commit.
     Resolved(&'a RepoInfo),
-    /// It is known what will be done.
+    /// The plan is made.
     Planned(Planned),
-    /// A file's transfer starts; `have` bytes of `size` are there from an earlier run.
+    /// A file's transfer starts; an earlier run has left `have` of its `size` bytes.
     FileStarted { path: &'a RepoPath, size: u64, have: u64 },
     /// `bytes` more of a file arrived and were written.
     FileBytes { path: &'a RepoPath, bytes: u64 },
-    /// What had arrived of a file was discarded; it starts again from its first byte.
+    /// The bytes of a file that had arrived were discarded; it starts again from its first byte.
     FileRestarted { path: &'a RepoPath, why: &'a str },
     /// A file has its final name.
     FileDone { path: &'a RepoPath },
     /// A request failed and will be repeated.
     Retry { path: Option<&'a RepoPath>, why: &'a str, attempt: u32, wait: Duration },
-    /// The file's fast transport failed; the rest of it comes over HTTP.
+    /// The file's fast transport failed; the rest of the file comes over HTTP.
     FellBack { path: &'a RepoPath, why: &'a str },
-    /// A host refused a request for being one too many, or asked to be left alone: nobody asks it meanwhile.
+    /// A host refused a request as one too many, or asked for a pause: no request goes to it for `wait`.
     RateLimited { host: &'a str, wait: Duration },
-    /// Something is otherwise than usual, and no trouble.
+    /// Something is unusual, but not a problem.
     Notice { text: &'a str },
-    /// Another process works on the file; this one has waited for it so long. Told once a minute.
+    /// Another process works on the file; this one has waited for `waited`. Sent once a minute.
     WaitingForLock { path: &'a RepoPath, waited: Duration },
     /// Hashing or reading of files that are already here starts.
     VerifyStarted { files: usize, bytes: u64 },
@@ -50,17 +50,17 @@ pub enum Event<'a> {
     VerifyFile { path: &'a RepoPath, size: u64 },
     /// `bytes` more of it were read.
     VerifyBytes { path: &'a RepoPath, bytes: u64 },
-    /// All of that is done.
+    /// All files are hashed or read.
     VerifyDone,
 }
 
 /// A watcher. Called from many threads; must return quickly.
 pub trait Progress: Send + Sync {
-    /// Takes note.
+    /// Takes an event.
     fn event(&self, event: Event<'_>);
 }
 
-/// A watcher that looks away.
+/// A watcher that ignores all events.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 

@@ -1,5 +1,5 @@
-//! A file that lies elsewhere, read and sought like one on disk: ranges of it are asked for as reading
-//! gets there, and the last of them are kept. How a range is fetched is its owner's to say.
+//! A remote file that is read and sought like one on disk. Ranges are fetched when reading reaches
+//! them, and the last of them are kept. The owner defines how a range is fetched.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -10,23 +10,24 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-/// Bytes asked for at first: most headers fit.
+/// The bytes of the first range: most headers fit.
 const FIRST: u64 = 256 << 10;
-/// Bytes asked for at once, at most.
+/// The most bytes of one range.
 const MOST: u64 = 8 << 20;
-/// Bytes that are kept: an archive's directory and its first record are far apart, and so are the groups
-/// of an HDF5 file.
+/// The most bytes that are kept: an archive's directory and its first record are far apart, and so are
+/// the groups of an HDF5 file.
 const KEPT: usize = 16 << 20;
 
 /// How ranges of one file are fetched.
 pub(crate) trait Ranges: Send {
-    /// Whether more is asked for each time while it is read on and on, and the next block before it is needed.
+    /// Whether sequential reading asks for more bytes each time, and for the next block before it is needed.
     const READ_AHEAD: bool;
 
-    /// The bytes of a range, which is not empty and at most 8 MiB; other lengths are errors to the reader.
+    /// The bytes of a range. The range has between one byte and 8 MiB; an answer of another length is an error to the
+    /// reader.
     fn fetch(&self, range: Range<u64>) -> BoxFuture<'static, io::Result<Bytes>>;
 
-    /// Told of an error before the reader gives it. One of a block that nobody came to need is not told.
+    /// Gets an error before the reader returns it. The error of a block that nobody needed is not reported.
     fn note(&self, _error: &io::Error) {}
 }
 
@@ -36,7 +37,7 @@ pub(crate) struct BlockReader<R> {
     size: u64,
     runtime: Handle,
     at: u64,
-    /// Where each starts, and its bytes; oldest first.
+    /// The start of each block, and its bytes; the oldest first.
     blocks: VecDeque<(u64, Bytes)>,
     ahead: Option<Ahead>,
 }
@@ -59,7 +60,7 @@ impl<R: Ranges> BlockReader<R> {
         BlockReader { ranges, size, runtime, at: 0, blocks: VecDeque::new(), ahead: None }
     }
 
-    /// What is kept from where reading is on; empty when that is not kept.
+    /// The kept bytes from the present place on; empty if they are not kept.
     fn here(&self) -> Bytes {
         let of_block = |(start, bytes): &(u64, Bytes)| {
             let from = usize::try_from(self.at.checked_sub(*start)?).ok()?;
@@ -68,7 +69,7 @@ impl<R: Ranges> BlockReader<R> {
         self.blocks.iter().find_map(of_block).unwrap_or_default()
     }
 
-    /// Fetches the block that starts where reading is; `room` is how much the caller can take.
+    /// Fetches the block that starts at the present place; `room` is how many bytes the caller can take.
     fn fetch(&mut self, room: usize) -> io::Result<Bytes> {
         let last = self.blocks.back().map(|(start, bytes)| (start + bytes.len() as u64, bytes.len() as u64));
         let on = last.filter(|(end, _)| R::READ_AHEAD && *end == self.at).map(|(_, length)| length);
@@ -100,7 +101,7 @@ impl<R: Ranges> BlockReader<R> {
 
     fn keep(&mut self, bytes: Bytes) {
         self.blocks.push_back((self.at, bytes));
-        // The newest stays: it has MOST bytes at most.
+        // The newest block always stays: it has at most MOST bytes.
         while self.blocks.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > KEPT {
             self.blocks.pop_front();
         }
@@ -145,14 +146,14 @@ mod tests {
 
     use super::*;
 
-    /// What was asked for, and the errors that were told.
+    /// The ranges that were asked for, and the errors that were reported.
     #[derive(Default)]
     struct Log {
         asked: Vec<Range<u64>>,
         told: usize,
     }
 
-    /// Bytes that say where they are. From `cut` on one of them is missing in each range.
+    /// Bytes whose values tell their place. From `cut` on each range lacks one byte.
     struct Counting<const AHEAD: bool> {
         cut: u64,
         log: Arc<Mutex<Log>>,
@@ -176,7 +177,7 @@ mod tests {
         }
     }
 
-    /// A reader, its log, and the runtime that it needs.
+    /// A reader, its log, and its runtime.
     fn file<const AHEAD: bool>(size: u64, cut: u64) -> (BlockReader<Counting<AHEAD>>, Arc<Mutex<Log>>, Runtime) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let log = Arc::new(Mutex::new(Log::default()));
@@ -220,7 +221,7 @@ mod tests {
         assert_eq!(file.seek(SeekFrom::Current(-30)).unwrap(), 60);
         assert_eq!(file.seek(SeekFrom::Current(-61)).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         assert_eq!(file.stream_position().unwrap(), 60);
-        // Past the end there is nothing, and nothing is asked for.
+        // Past the end there are no bytes and no requests.
         assert_eq!(file.seek(SeekFrom::Start(u64::MAX)).unwrap(), u64::MAX);
         assert_eq!(file.read(&mut [0; 4]).unwrap(), 0);
         assert!(log.lock().unwrap().asked.is_empty());
@@ -239,7 +240,7 @@ mod tests {
             assert_eq!(read_at(&mut file, at(n) + FIRST - 1, 1), expected(at(n) + FIRST - 1..at(n) + FIRST));
         }
         assert_eq!(log.lock().unwrap().asked.len() as u64, fit);
-        // One more, and the oldest goes.
+        // With one more block, the oldest is dropped.
         read_at(&mut file, at(fit), 1);
         assert_eq!(file.blocks.iter().map(|(_, bytes)| bytes.len()).sum::<usize>(), KEPT);
         read_at(&mut file, at(1), 1);

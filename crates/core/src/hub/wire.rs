@@ -49,7 +49,7 @@ const ISSUES: usize = 1000;
 #[serde(untagged)]
 pub(super) enum GatedJson {
     Mode(String),
-    #[allow(dead_code)] // only its type matters: it is not a mode
+    #[allow(dead_code)] // only a pattern reads the value
     Flag(bool),
     #[default]
     Absent,

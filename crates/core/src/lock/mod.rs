@@ -1,9 +1,10 @@
-//! Lockfiles: what a repo's selection was, to the byte, as a small text that reads well in a diff.
-//! How one is made and used lives in the session.
+//! Lockfiles: the exact commit, files, sizes and digests of a repo's selection, as a small text
+//! that reads well in a diff. `session` makes and uses lockfiles.
 //!
 //! The format is TOML, version [`VERSION`]: a table `[[repo]]` for each repo, and in it one line for
 //! each file with its size, its digest (`sha256` of LFS files, `git` blob ids of the others) and its
-//! Xet hash. Other versions and unknown keys are refused, so that nothing is half understood.
+//! Xet hash. Other versions and unknown keys are refused, so that no lockfile is only partly
+//! understood.
 
 mod text;
 
@@ -16,20 +17,20 @@ use crate::model::{
 
 /// The version that is written, and the only one that is read.
 pub const VERSION: i64 = 1;
-/// A lockfile is some lines a file.
+/// The most bytes of a lockfile, which has some lines for each file.
 const LIMIT: u64 = 256 << 20;
 
-/// What is locked of one repo.
+/// The locked state of one repo.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LockedRepo {
-    /// Which name space.
+    /// The repo's name space.
     pub repo_type: RepoType,
     /// The repo.
     pub id: RepoId,
-    /// What was asked for.
+    /// The revision that was asked for.
     pub revision: Revision,
-    /// What it was pinned to.
+    /// The commit that it was pinned to.
     pub commit: CommitId,
     /// How the files were chosen: for `lock --check` and `--update`.
     pub options: Options,
@@ -37,17 +38,17 @@ pub struct LockedRepo {
     pub files: Vec<LockedFile>,
 }
 
-/// One file, to the byte.
+/// One locked file: its exact size and digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LockedFile {
-    /// Where it lies in the repo.
+    /// Its path in the repo.
     pub path: RepoPath,
-    /// Its bytes.
+    /// Its size in bytes.
     pub size: u64,
-    /// What they hash to.
+    /// The digest of its bytes.
     pub digest: Digest,
-    /// Its Xet hash, when it is in Xet storage.
+    /// Its Xet hash, if it is in Xet storage.
     pub xet_hash: Option<String>,
 }
 
@@ -68,7 +69,7 @@ pub enum LockError {
     Io {
         /// The lockfile.
         path: PathBuf,
-        /// The system's complaint.
+        /// The system's error.
         source: std::io::Error,
     },
     /// Not a lockfile of this version.
@@ -76,7 +77,7 @@ pub enum LockError {
     Invalid {
         /// The lockfile.
         path: PathBuf,
-        /// What is wrong, with the line where that is known.
+        /// What is wrong, with the line if it is known.
         why: String,
     },
 }
@@ -85,7 +86,7 @@ impl Lock {
     /// Reads a lockfile.
     ///
     /// # Errors
-    /// When it cannot be read, or is not of [`VERSION`].
+    /// If it cannot be read, or is not of [`VERSION`].
     pub fn read(path: &Path) -> Result<Self, LockError> {
         let io = |source| LockError::Io { path: path.to_path_buf(), source };
         let invalid = |why| LockError::Invalid { path: path.to_path_buf(), why };
@@ -104,21 +105,21 @@ impl Lock {
     /// ```
     ///
     /// # Errors
-    /// When it is not of [`VERSION`]: a sentence about it.
+    /// If it is not a lockfile of [`VERSION`]: a sentence that says why.
     pub fn parse(text: &str) -> Result<Self, String> {
         text::parse(text)
     }
 
-    /// Writes a lockfile: whole, or not at all.
+    /// Writes a lockfile completely, or not at all.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), LockError> {
         let io = |source| LockError::Io { path: path.to_path_buf(), source };
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut file = tempfile::Builder::new().prefix(".hfget-lock").tempfile_in(folder).map_err(io)?;
         std::io::Write::write_all(&mut file, self.to_string().as_bytes()).map_err(io)?;
-        // As any other file of the user's, not the owner's alone.
+        // The permissions of an ordinary file: a temporary file is readable by its owner only.
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
@@ -129,12 +130,12 @@ impl Lock {
         Ok(())
     }
 
-    /// What is locked of a repo.
+    /// The locked state of a repo.
     pub fn get(&self, repo_type: RepoType, id: &RepoId) -> Option<&LockedRepo> {
         self.repos.iter().find(|r| r.repo_type == repo_type && r.id == *id)
     }
 
-    /// Adds a repo, or replaces what was locked of it.
+    /// Adds a repo, or replaces its locked state.
     pub fn put(&mut self, repo: LockedRepo) {
         self.repos.retain(|r| (r.repo_type, &r.id) != (repo.repo_type, &repo.id));
         self.repos.push(repo);
@@ -160,13 +161,13 @@ impl LockedRepo {
         }
     }
 
-    /// The locked files as a listing: what a Hub would say if the repo held nothing else.
+    /// The locked files as a listing, as if the repo had no other files.
     pub fn listing(&self) -> Listing {
         let info = RepoInfo::new(self.repo_type, self.id.clone(), self.revision.clone(), self.commit);
         Listing::new(info, self.files.iter().map(LockedFile::entry).collect(), Vec::new())
     }
 
-    /// What is different in a later lock of the same repo, one line a file.
+    /// The differences to a later lock of the same repo, one line for each file.
     pub fn changes(&self, later: &LockedRepo) -> Vec<String> {
         let here: BTreeMap<&RepoPath, &LockedFile> = self.files.iter().map(|f| (&f.path, f)).collect();
         let there: BTreeMap<&RepoPath, &LockedFile> = later.files.iter().map(|f| (&f.path, f)).collect();

@@ -1,5 +1,5 @@
-//! The lockfile's text: written by hand, so that a file is a line, and read by the TOML library into
-//! types that are checked as names and digests anywhere else are.
+//! The lockfile's text. Our own code writes it, so that each file is one line. The TOML library
+//! reads it, into the same checked types for names and digests as everywhere else.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,7 +10,7 @@ use toml::Value;
 use super::{Lock, LockedFile, LockedRepo, VERSION};
 use crate::model::{Digest, Options, RepoPath, RepoType};
 
-/// A text as TOML writes it.
+/// A text in TOML's quotes.
 fn quoted(text: &str) -> String {
     Value::String(text.to_owned()).to_string()
 }
@@ -58,7 +58,7 @@ fn kind(repo_type: RepoType) -> &'static str {
     }
 }
 
-/// The selection options that are not the default.
+/// Writes the selection options that differ from the default.
 fn options(f: &mut fmt::Formatter<'_>, options: &Options) -> fmt::Result {
     let mut texts: Vec<String> = Vec::new();
     texts.extend(options.prefer.map(|family| format!("prefer = \"{family}\"")));
@@ -73,7 +73,7 @@ fn options(f: &mut fmt::Formatter<'_>, options: &Options) -> fmt::Result {
     if texts.is_empty() { Ok(()) } else { writeln!(f, "select = {{ {} }}", texts.join(", ")) }
 }
 
-/// Looked at first: another version may have other keys.
+/// Read first: another version may have other keys.
 #[derive(Deserialize)]
 struct Versioned {
     version: Option<i64>,
@@ -107,10 +107,10 @@ struct SelectText {
     prefer: Option<String>,
     only: Option<String>,
     variant: Option<String>,
-    /// Just these files.
+    /// Only these files.
     #[serde(default)]
     take: Vec<String>,
-    /// These besides the others; earlier versions wrote `include`.
+    /// These files in addition to the others; earlier versions wrote `include`.
     #[serde(default, alias = "include")]
     with: Vec<String>,
     #[serde(default)]
@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(parse("version = 1").unwrap().to_string(), Lock::default().to_string());
     }
 
-    /// What earlier versions called `include` was added to the selection; just these files is another wish.
+    /// Earlier versions called the files that are added to the selection `include`. Now `take` means only these files.
     #[test]
     fn what_an_earlier_version_added_is_still_added() {
         let text = locked().to_string();

@@ -1,5 +1,5 @@
-//! The two digests the Hub gives for a file, and a hasher for each. Which file to read, and whether it changed
-//! meanwhile, is decided elsewhere.
+//! The two kinds of digest that the Hub gives for files, and a hasher for each. Other modules choose the files
+//! to read, and see whether a file changed meanwhile.
 
 use std::fmt;
 use std::io;
@@ -9,28 +9,28 @@ use sha1::Digest as _;
 
 use super::sha256::Stream;
 
-/// Bytes that are read at a time.
+/// How many bytes are read at once.
 const BUFFER: usize = 1 << 20;
 
-/// A SHA-256 of a file's content: what the Hub calls `lfs.oid`, and the `ETag` of an LFS file.
+/// A SHA-256 of a file's content: the Hub's `lfs.oid`, and the `ETag` of an LFS file.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sha256(pub [u8; 32]);
 
 /// A git object id (SHA-1). For a regular file it is the digest of its content
-/// (`blob <size>\0<content>`) and its `ETag`; for an LFS file it is that of the pointer file.
+/// (`blob <size>\0<content>`) and its `ETag`; for an LFS file it is the digest of the pointer file.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GitOid(pub [u8; 20]);
 
-/// What a file's bytes must hash to.
+/// The digest that a file's bytes must have.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Digest {
-    /// An LFS or Xet file.
+    /// The digest of an LFS or Xet file.
     Sha256(Sha256),
-    /// A regular git file.
+    /// The digest of a regular git file.
     GitBlob(GitOid),
 }
 
-/// Text that is not the hexadecimal form of a digest.
+/// A text that is not the hexadecimal form of a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{}\" is not a {expected}-digit hexadecimal digest", crate::text::printable(.text))]
 pub struct DigestError {
@@ -109,11 +109,11 @@ impl Digest {
         }
     }
 
-    /// Reads `from` to its end and hashes it, with the same kind of digest as this one. `size`: the content's length,
-    /// with which a git blob's digest starts. `seen` is told the length of each piece.
+    /// Reads `from` to its end and hashes it, with the same kind of digest as this one. `size` is the content's
+    /// length in bytes, which a git blob's digest starts with. `seen` gets the length of each piece.
     ///
     /// # Errors
-    /// What reading says; an interrupted read goes on.
+    /// The error of reading; an interrupted read goes on.
     pub fn read(&self, mut from: impl io::Read, size: u64, seen: &mut dyn FnMut(u64)) -> io::Result<Hashed> {
         let mut hasher = self.hasher(size);
         let mut buffer = vec![0; BUFFER];
@@ -130,7 +130,7 @@ impl Digest {
         }
     }
 
-    /// A hasher that yields the same kind of digest for `size` bytes of content.
+    /// A hasher for the same kind of digest, for a content of `size` bytes.
     pub fn hasher(&self, size: u64) -> Hasher {
         match self {
             Digest::Sha256(_) => Hasher::sha256(),
@@ -154,8 +154,8 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// What bytes hashed to. Only a [`Hasher`] makes one, of the bytes that went through it: that a file has a digest
-/// cannot be asserted, only found out.
+/// The digest of bytes that were hashed. Only a [`Hasher`] makes one, from the bytes that went through it: no
+/// code can assert that a file has a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hashed {
     digest: Digest,
@@ -183,9 +183,9 @@ pub struct Hasher {
 
 #[derive(Clone)]
 enum State {
-    /// Plain SHA-256 of the content.
+    /// The SHA-256 of the content.
     Sha256(Stream),
-    /// SHA-1 of git's blob header and the content.
+    /// The SHA-1 of git's blob header and the content.
     GitBlob(sha1::Sha1),
 }
 
@@ -195,7 +195,7 @@ impl Hasher {
         Hasher { state: State::Sha256(Stream::new()), length: 0 }
     }
 
-    /// For regular git files; git's header holds the size, so it must be known beforehand.
+    /// For regular git files; git's header contains the size, so it must be known beforehand.
     pub fn git_blob(size: u64) -> Self {
         Hasher { state: State::GitBlob(sha1::Sha1::new().chain_update(format!("blob {size}\0"))), length: 0 }
     }
@@ -209,7 +209,7 @@ impl Hasher {
         }
     }
 
-    /// Adds the next bytes of two contents. Where both are SHA-256, that takes little longer than the longer one alone.
+    /// Adds the next bytes of two contents. If both are SHA-256, it takes little longer than the longer one alone.
     pub fn update_two(a: &mut Hasher, of_a: &[u8], b: &mut Hasher, of_b: &[u8]) {
         if let (State::Sha256(stream_a), State::Sha256(stream_b)) = (&mut a.state, &mut b.state) {
             a.length += of_a.len() as u64;

@@ -1,4 +1,4 @@
-//! The weight families by name, best first. How one is chosen lives in selection.
+//! The weight families by name, best first. `select` chooses one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -73,7 +73,7 @@ impl fmt::Display for Family {
     }
 }
 
-/// A text that names no family.
+/// A text that is not the name of a family.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{}\" is not a weight family", crate::text::printable(.0))]
 pub struct UnknownFamily(String);

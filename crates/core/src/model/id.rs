@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::text::printable;
 
-/// What kind of repository: the Hub keeps four name spaces.
+/// The kind of a repository: the Hub has four name spaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -41,7 +41,7 @@ impl RepoType {
         format!("{}{id}", self.url_prefix())
     }
 
-    /// What stands before the repo id in page and resolve URLs.
+    /// The prefix of the repo id in page and resolve URLs.
     pub(crate) fn url_prefix(self) -> &'static str {
         match self {
             RepoType::Model => "",
@@ -76,7 +76,7 @@ pub struct RepoIdError {
 }
 
 impl RepoIdError {
-    /// What was given, or its beginning.
+    /// The text, or its beginning.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -93,7 +93,7 @@ impl RepoId {
         self.0.split_once('/').map_or(&self.0, |(_, name)| name)
     }
 
-    /// Stands for a folder that nobody named a repo for.
+    /// The id for a folder without a known repo.
     pub(crate) fn unnamed() -> Self {
         RepoId("folder".into())
     }

@@ -1,4 +1,4 @@
-//! What a repo holds at one commit. How the listing is asked for lives in the client.
+//! The files of a repo at one commit. `hub` asks for the listing.
 
 use crate::model::{CommitId, Digest, GitOid, PathError, RepoId, RepoPath, RepoType, Revision, Sha256};
 
@@ -16,13 +16,13 @@ pub enum Gated {
     Manual,
 }
 
-/// What a repo's page says besides.
+/// The other facts on a repo's page.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Card {
     /// The licence's name, as the owner gives it (`apache-2.0`).
     pub license: Option<String>,
-    /// Files that the Hub's own scan objects to: the path, and how much (`unsafe`, `suspicious`).
+    /// Files that the Hub's own scan objects to: the path, and the scan's word (`unsafe`, `suspicious`).
     pub issues: Vec<(String, String)>,
 }
 
@@ -30,21 +30,21 @@ pub struct Card {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RepoInfo {
-    /// Which name space.
+    /// The repo's name space.
     pub repo_type: RepoType,
-    /// The id the user gave: the cache folder is named after it, as `huggingface_hub` does.
+    /// The id that the user gave: it names the cache folder, as in `huggingface_hub`.
     pub id: RepoId,
-    /// The id the Hub answered with: differs after a rename.
+    /// The id in the Hub's answer; it differs after a rename.
     pub canonical_id: RepoId,
-    /// What was asked for.
+    /// The revision that was asked for.
     pub revision: Revision,
-    /// What it was pinned to.
+    /// The commit that it was pinned to.
     pub commit: CommitId,
     /// Whether only members may see it.
     pub private: bool,
     /// Whether access must be asked for.
     pub gated: Gated,
-    /// What its page says besides, where the Hub was asked.
+    /// The other facts on its page, if the Hub was asked.
     pub card: Card,
 }
 
@@ -70,7 +70,7 @@ impl RepoInfo {
 pub struct Lfs {
     /// SHA-256 of the content (`lfs.oid` in the tree).
     pub sha256: Sha256,
-    /// Bytes of the content.
+    /// Size of the content in bytes.
     pub size: u64,
 }
 
@@ -78,21 +78,20 @@ pub struct Lfs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
-    /// Where it lies in the repo.
+    /// Its path in the repo.
     pub path: RepoPath,
-    /// Bytes of its content.
+    /// Size of its content in bytes.
     pub size: u64,
-    /// Git's id of the blob: of the content, or of the pointer file when `lfs` is set.
+    /// Git's id of the blob: of the content, or of the pointer file if `lfs` is set.
     pub oid: GitOid,
     /// Set for files in LFS or Xet storage.
     pub lfs: Option<Lfs>,
-    /// The Xet hash, when the file is in Xet storage (64 hex digits).
+    /// The Xet hash (64 hex digits), if the file is in Xet storage.
     pub xet_hash: Option<String>,
 }
 
 impl Entry {
-    /// A file that is known by its content only: in LFS storage when its digest is a SHA-256, and then with an `oid`
-    /// of zeros.
+    /// A file of which only the content is known. With a SHA-256 it counts as an LFS file, with an `oid` of zeros.
     pub fn new(path: RepoPath, size: u64, digest: Digest) -> Self {
         let (oid, lfs) = match digest {
             Digest::GitBlob(oid) => (oid, None),
@@ -101,17 +100,17 @@ impl Entry {
         Entry { path, size, oid, lfs, xet_hash: None }
     }
 
-    /// What the content must hash to; also the file's `ETag` and its blob's name in the cache.
+    /// The digest that the content must have. It is also the file's `ETag` and its blob's name in the cache.
     pub fn digest(&self) -> Digest {
         self.lfs.map_or(Digest::GitBlob(self.oid), |lfs| Digest::Sha256(lfs.sha256))
     }
 }
 
-/// A listed name that is no safe path, set aside and reported as `path-unsafe`.
+/// A listed name that is not a safe path. It is set aside and reported as `path-unsafe`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rejected {
-    /// What is wrong with the name; holds the name too.
+    /// What is wrong with the name, and the name itself.
     pub error: PathError,
     /// The listed size.
     pub size: u64,
@@ -127,7 +126,7 @@ pub struct Listing {
     pub entries: Vec<Entry>,
     /// Names that are not safe to use.
     pub rejected: Vec<Rejected>,
-    /// No listing names the digests: the headers of each file do.
+    /// Whether the digests come from the headers of each file, since the listing names none.
     pub by_headers: bool,
 }
 

@@ -1,9 +1,9 @@
-//! Where a repo's files are: a folder of this machine, or a place in a store. What is there is told elsewhere.
+//! Where a repo's files are: a folder of this machine, or a place in a store. Other modules look at the files.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Where files are.
+/// The place of files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
     /// A folder of this machine.

@@ -1,5 +1,6 @@
-//! The nouns: names and digests of the Hub, parsed once at the edge and valid for ever; a repo's listing;
-//! weight families, sets and indexes; what the user wants. No network, disk, rule or verdict here.
+//! The nouns: names and digests of the Hub, parsed once at the edge and then always valid; a repo's
+//! listing; weight families, sets and indexes; the user's options. There is no network, disk, rule or
+//! verdict here.
 
 mod digest;
 mod family;

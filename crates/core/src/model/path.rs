@@ -9,10 +9,10 @@ use crate::text::{Shown, printable};
 
 /// A file's path in a repo: relative, `/`-separated, and safe to join to a folder on any system.
 ///
-/// What is refused: empty, absolute, `.` and `..` segments, backslashes, control characters,
-/// Windows drive letters (`C:`), whatever some file system takes for `.git`, segments longer than a file system's 255
-/// bytes, and on Windows the names of its devices (`NUL`). The rules are those of `huggingface_hub`'s
-/// `_validate_relative_filename`, and stricter.
+/// These names are refused: empty, absolute, `.` and `..` segments, backslashes, control characters, Windows drive
+/// letters (`C:`), names that some file system treats as `.git`, segments longer than a file system's 255 bytes, and
+/// on Windows the names of its devices (`NUL`). The rules are stricter than `huggingface_hub`'s
+/// `_validate_relative_filename`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RepoPath(Arc<str>);
 
@@ -20,7 +20,7 @@ pub struct RepoPath(Arc<str>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{}\" is not a safe path: {reason}", printable(.text))]
 pub struct PathError {
-    /// The name as it came, cut to 1,000 characters; escape before printing.
+    /// The name as it came, cut to 1,000 characters; escape it before you print it.
     pub text: String,
     /// What is wrong with it.
     pub reason: &'static str,
@@ -52,12 +52,13 @@ impl RepoPath {
         if dir.is_empty() { name.parse() } else { format!("{dir}/{name}").parse() }
     }
 
-    /// The path as a person may see it. It is no identity: two paths may look the same, and neither can be had back.
+    /// The path in a form that is safe to print. It is not an identity: two paths may look the same, and the form
+    /// cannot be parsed back.
     pub fn shown(&self) -> Shown<'_> {
         Shown::new(&self.0)
     }
 
-    /// This path below `root`.
+    /// The file's path below `root`.
     pub fn under(&self, root: &Path) -> PathBuf {
         let mut path = root.to_path_buf();
         path.extend(self.segments());
@@ -75,8 +76,8 @@ fn is_device(segment: &str) -> bool {
     DEVICES.iter().any(|device| stem.eq_ignore_ascii_case(device))
 }
 
-/// Whether some file system takes the name for `.git`: HFS+ ignores characters of no width, NTFS dots and spaces at
-/// the end and what follows a colon, and has a short name for it.
+/// Whether some file system treats the name as `.git`: HFS+ ignores characters without width; NTFS ignores dots and
+/// spaces at the end and everything after a colon, and has a short name for it.
 fn is_git(segment: &str) -> bool {
     let ignored =
         |c: char| matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}');
@@ -111,7 +112,7 @@ impl FromStr for RepoPath {
                 "." | ".." => return fail("it has a '.' or '..' segment"),
                 _ => {}
             }
-            // No commit can hold it, and in a working tree it holds hooks, which git runs.
+            // No commit can contain this name, and in a working tree the folder contains hooks, which git runs.
             if is_git(segment) {
                 return fail("it has a '.git' segment");
             }
@@ -122,7 +123,7 @@ impl FromStr for RepoPath {
             if bytes.len() >= 2 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':' {
                 return fail("it starts with a drive letter");
             }
-            // Elsewhere they are names as any: `aux.json` is a language's, `con.txt` a text's.
+            // On other systems these are ordinary names: `aux.json` may be a language's file, `con.txt` a text.
             if cfg!(windows) && is_device(segment) {
                 return fail("it is the name of a Windows device");
             }
@@ -200,7 +201,7 @@ mod tests {
         assert!("x".repeat(256).parse::<RepoPath>().is_err());
     }
 
-    /// Names of languages, of parts and of words are files anywhere but on Windows.
+    /// On systems other than Windows, names such as those of languages, parts and words are ordinary files.
     #[test]
     fn names_of_windows_devices_are_refused_on_windows_alone() {
         for name in ["NUL", "sub/con.txt", "aux.json", "aux ", "COM1.bin"] {

@@ -1,20 +1,20 @@
-//! What is here of one file before a run. How that is found out lives with the destinations.
+//! How much of one file is here before a run. The destinations find it out.
 
-/// What is already on disk of one file.
+/// How much of one file is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// There, and its digest was checked by an earlier run (and size, mtime and inode still agree).
+    /// The file is here, and an earlier run checked its digest (and its stamp is unchanged).
     Verified,
-    /// There with the right size; its digest was not checked by us yet.
+    /// The file is here with the right size; no run has checked its digest yet.
     Unverified,
-    /// An earlier run left this many bytes.
+    /// An earlier run has left this many bytes of it.
     Partial(u64),
-    /// Not there, or there with a wrong size.
+    /// The file is not here, or has a wrong size.
     Absent,
 }
 
 impl Presence {
-    /// Whether all of its bytes are there, right or not.
+    /// Whether all of its bytes are here, right or not.
     pub fn is_here(self) -> bool {
         matches!(self, Presence::Verified | Presence::Unverified)
     }

@@ -1,4 +1,4 @@
-//! Revisions (what the user asked for) and commits (what they were pinned to).
+//! Revisions, which the user asks for, and commits, which they are pinned to.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,12 +25,12 @@ impl Revision {
         &self.0
     }
 
-    /// The name as a person may see it.
+    /// The name in a form that is safe to print.
     pub fn shown(&self) -> Shown<'_> {
         Shown::new(&self.0)
     }
 
-    /// The commit it names, when it is a full commit hash.
+    /// The commit that it names, if it is a full commit hash.
     pub fn as_commit(&self) -> Option<CommitId> {
         self.0.parse().ok()
     }
@@ -76,7 +76,7 @@ impl fmt::Debug for Revision {
     }
 }
 
-/// A full git commit hash: what a listing is pinned to.
+/// A full git commit hash, which a listing is pinned to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommitId([u8; 20]);
 

@@ -1,8 +1,8 @@
-//! SHA-256 of one stream, and of two streams at once. What a digest means and who may make one is said in `digest`.
+//! SHA-256 of one stream, and of two streams at once. `digest` defines what a digest means and who may make one.
 //!
-//! Why two at once: each round of SHA-256 waits for the round before it, so that one stream leaves half of a processor's
-//! SHA unit idle. Blocks of two streams in turn do not wait for each other, and the processor works on both. That needs
-//! no instruction of its own: it is the same compression function, called for one block of each stream in turn.
+//! Why two at once: each round of SHA-256 waits for the round before it, so one stream leaves half of a processor's SHA
+//! unit idle. Blocks of two streams do not wait for each other, so the processor works on both. No special instruction
+//! is needed: the same compression function is called for one block of each stream in turn.
 //! `docs/src/path-of-a-byte.md` has the figures.
 
 use std::slice;
@@ -38,12 +38,12 @@ impl Stream {
         self.begin(rest);
     }
 
-    /// Adds the next bytes of two streams. Where both have whole blocks, both advance in the time of one.
+    /// Adds the next bytes of two streams. While both have whole blocks, both advance in the time of one.
     pub fn update_two(a: &mut Stream, of_a: &[u8], b: &mut Stream, of_b: &[u8]) {
         let (blocks_a, rest_a) = a.complete(of_a).as_chunks::<BLOCK>();
         let (blocks_b, rest_b) = b.complete(of_b).as_chunks::<BLOCK>();
-        // Why this order: the two streams take turns after each single block. With two blocks a turn the processor does
-        // not look far enough ahead to find the other stream.
+        // Why this order: the two streams take turns after each single block. With two blocks in each turn the
+        // processor does not look far enough ahead to find the other stream.
         for (block_a, block_b) in blocks_a.iter().zip(blocks_b) {
             compress256(&mut a.state, slice::from_ref(block_a));
             compress256(&mut b.state, slice::from_ref(block_b));
@@ -56,11 +56,11 @@ impl Stream {
 
     /// The digest of everything added.
     pub fn finish(mut self) -> [u8; 32] {
-        // A message of 2^61 bytes has a length that SHA-256 does not know.
+        // SHA-256 has no length for a message of 2^61 bytes, so wrapping is allowed.
         let bits = self.length.wrapping_mul(8);
         let pad = [0x80; 1].into_iter().chain(std::iter::repeat(0));
         let room = BLOCK - LENGTH;
-        // At least one byte, and up to where the length begins.
+        // The padding has at least one byte, and ends where the length begins.
         let count = if self.filled < room { room - self.filled } else { room + BLOCK - self.filled };
         let end: Vec<u8> = pad.take(count).chain(bits.to_be_bytes()).collect();
         self.update(&end);
@@ -71,7 +71,7 @@ impl Stream {
         digest
     }
 
-    /// Completes the begun block, if there is one; gives the bytes that are left.
+    /// Completes the begun block, if there is one; returns the bytes that are left.
     fn complete<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         self.length = self.length.wrapping_add(bytes.len() as u64);
         if self.filled == 0 {
@@ -86,7 +86,7 @@ impl Stream {
         left
     }
 
-    /// Keeps bytes that do not complete a block, or just do.
+    /// Adds bytes to the begun block; the caller gives at most as many as complete it.
     fn begin(&mut self, bytes: &[u8]) {
         let end = self.filled + bytes.len();
         if let Some(room) = self.begun.get_mut(self.filled..end) {
@@ -141,7 +141,7 @@ mod tests {
         }
     }
 
-    /// Some of the bytes of `of`, and what is left.
+    /// Takes some bytes off the front of `of`.
     fn next<'a>(of: &mut &'a [u8], at_most: usize) -> &'a [u8] {
         let (taken, left) = of.split_at(of.len().min(at_most));
         *of = left;

@@ -1,4 +1,4 @@
-//! What a user types or pastes to name a repo: ids, `@revision`, `:TAG`, `hf://`, git and page URLs.
+//! The texts that a user types or pastes to name a repo: ids, `@revision`, `:TAG`, `hf://`, git and page URLs.
 
 use std::str::FromStr;
 
@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use super::{Family, Options, PathError, RepoId, RepoIdError, RepoPath, RepoType, Revision, RevisionError};
 use crate::text::printable;
 
-/// A repo as asked for, before the Hub was asked anything.
+/// A repo as the user asks for it, before any request.
 ///
 /// ```
 /// use hfget_core::model::{RepoSpec, RepoType};
@@ -22,17 +22,17 @@ use crate::text::printable;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RepoSpec {
-    /// Which name space.
+    /// The repo's name space.
     pub repo_type: RepoType,
-    /// The id as typed; the Hub may answer with another, canonical one.
+    /// The id as the user typed it; the Hub may answer with another, canonical one.
     pub id: RepoId,
     /// The revision, if one was named.
     pub revision: Option<Revision>,
     /// The folder or file that a pasted URL pointed into.
     pub path: Option<RepoPath>,
-    /// The quantisation that a `:TAG` names, as ollama and llama.cpp write it. `:latest` is none.
+    /// The quantisation that a `:TAG` names, as ollama and llama.cpp write it. `:latest` names none.
     pub tag: Option<String>,
-    /// Scheme, host and port of a pasted URL that is not the public Hub's, or that names a user; with the user.
+    /// Scheme, user, host and port of a pasted URL, if it has a user or is not the public Hub's.
     pub endpoint: Option<String>,
 }
 
@@ -65,7 +65,7 @@ fn kept(text: &str) -> String {
 }
 
 impl RepoSpec {
-    /// What is wanted of this repo where `options` is what is wanted of any: a tag names a quantisation.
+    /// The options for this repo: `options`, with the quantisation that the tag names.
     #[must_use]
     pub fn wish(&self, options: &Options) -> Options {
         match &self.tag {
@@ -123,7 +123,7 @@ fn split_type<'a>(segments: &mut &[&'a str]) -> RepoType {
     }
 }
 
-/// `[datasets/|spaces/]owner/name[@revision][/path]`; the path only for `hf://`, as in `HfFileSystem`.
+/// `[datasets/|spaces/]owner/name[@revision][/path]`; the path is allowed only for `hf://`, as in `HfFileSystem`.
 fn parse_plain(text: &str, with_path: bool) -> Result<RepoSpec, SpecError> {
     let text = if with_path { text } else { text.trim_end_matches('/') };
     let (before, after) = match text.split_once('@') {
@@ -143,7 +143,7 @@ fn parse_plain(text: &str, with_path: bool) -> Result<RepoSpec, SpecError> {
     if let Some(after) = after {
         let mut name = after;
         if with_path {
-            // `refs/pr/1` is the one revision that holds slashes and needs no escaping in hf:// URLs.
+            // `refs/pr/1` is the only revision with slashes that needs no escaping in hf:// URLs.
             let skip = if after.starts_with("refs/") { 3 } else { 1 };
             if let Some((at, _)) = after.match_indices('/').nth(skip - 1) {
                 name = &after[..at];
@@ -171,7 +171,7 @@ fn tagged(text: &str) -> Result<(RepoId, Option<String>), RepoIdError> {
     Ok((id, tag.filter(|tag| *tag != "latest").map(str::to_owned)))
 }
 
-/// `name` or `name:password`, as it is encoded in the URL.
+/// `name` or `name:password`, encoded as in the URL.
 fn user_of(url: &url::Url) -> String {
     url.password().map_or(url.username().to_owned(), |password| format!("{}:{password}", url.username()))
 }
@@ -186,7 +186,7 @@ fn parse_url(text: &str) -> Result<RepoSpec, SpecError> {
     let host = url.host_str().ok_or_else(bad)?;
     let public = matches!(host, "huggingface.co" | "www.huggingface.co" | "hf.co");
     let has_user = !url.username().is_empty() || url.password().is_some();
-    // A user's name in a URL is kept, so that whoever asks the host can say what becomes of it.
+    // The user in the URL is kept, so that a caller that sends requests to the host can decide what to do with it.
     let endpoint = (!public || has_user).then(|| {
         let origin = url.origin().ascii_serialization();
         if has_user { origin.replacen("://", &format!("://{}@", user_of(&url)), 1) } else { origin }
@@ -222,10 +222,10 @@ fn parse_url(text: &str) -> Result<RepoSpec, SpecError> {
     Ok(RepoSpec { repo_type, id, revision, path, tag, endpoint })
 }
 
-/// What a revision follows in the address of a repo's page.
+/// The words before a revision in the URL of a repo's page.
 const VERBS: [&str; 7] = ["tree", "blob", "resolve", "raw", "blame", "edit", "commit"];
 
-/// First words of addresses that lead to no repo.
+/// First words of URLs that do not name a repo.
 const PAGES: [&str; 17] = [
     "docs",
     "search",

@@ -1,4 +1,4 @@
-//! A set of weights, and what a file is for. Which files make up a set is decided elsewhere.
+//! A set of weights, and the purpose of a file. `select` decides which files make up a set.
 
 use std::fmt;
 use std::sync::Arc;
@@ -54,11 +54,11 @@ pub struct WeightSet {
     pub scope: String,
     /// The family.
     pub family: Family,
-    /// The variant, when one was asked for and this scope has it.
+    /// The variant, if the user asked for one and this scope has it.
     pub variant: Option<String>,
-    /// The index file, when the weights are sharded.
+    /// The index file, if the weights are sharded.
     pub index: Option<RepoPath>,
-    /// What the index says, where selection has read it: it is parsed once, and carried from there.
+    /// The parsed index, if selection has read it: it is parsed only once.
     pub parsed: Parsed,
     /// The weight files, sorted: the single file or the shards that the index names.
     pub files: Vec<RepoPath>,
@@ -68,7 +68,7 @@ pub struct WeightSet {
 }
 
 impl WeightSet {
-    /// These files of the root, in no variant and without an index.
+    /// A set of these files in the root, without a variant and without an index.
     #[must_use]
     pub fn new(family: Family, files: Vec<RepoPath>) -> Self {
         WeightSet {
@@ -83,7 +83,7 @@ impl WeightSet {
     }
 }
 
-/// A parsed index that is carried along. The index file and its digest stand for it: it is neither compared nor shown.
+/// A parsed index. The index file and its digest identify it, so it is neither compared nor shown.
 #[derive(Clone, Default)]
 pub struct Parsed(Option<Arc<WeightIndex>>);
 

@@ -1,5 +1,5 @@
-//! What stands for object stores in a build without them: types that have no values, so that the code that matches on
-//! them is the same in every build and compiles to nothing here.
+//! The replacement for object stores in a build without them: types without values. Code that matches on them is the
+//! same in every build, and compiles to nothing here.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ pub enum ObjectError {}
 pub(crate) enum Objects {}
 
 impl StoreConfig {
-    /// No URL names one.
+    /// No text names an object store.
     pub(crate) fn meant(_: &str) -> Option<Result<Self, ObjectUrlError>> {
         None
     }

@@ -1,8 +1,8 @@
-//! Which object store, and with what credentials. The credentials are handed in by the caller, who may take them from the
-//! environment; nothing here reads it.
+//! Which object store to use, and the credentials for it. The caller hands the credentials in, and may take them from
+//! the environment; nothing here reads it.
 //!
-//! Three things are read by the libraries below all the same, where no option names them: the environment's proxies, the
-//! metadata service of the machine, and the files that an option names (`AWS_WEB_IDENTITY_TOKEN_FILE`,
+//! The libraries below still read three things if no option replaces them: the environment's proxies, the metadata
+//! service of the machine, and the files that an option names (`AWS_WEB_IDENTITY_TOKEN_FILE`,
 //! `GOOGLE_APPLICATION_CREDENTIALS`).
 
 use std::fmt;
@@ -15,11 +15,11 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use super::url::{ObjectUrl, ObjectUrlError, Provider};
 use crate::text::keep_secret;
 
-/// An object store and what is needed to use it.
+/// An object store and the options that are needed to use it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoreConfig {
     url: ObjectUrl,
-    /// By the names of the variables that the clouds' own tools read, upper case.
+    /// The options, by the names of the variables that the clouds' own tools read, in upper case.
     options: Vec<(String, String)>,
 }
 
@@ -32,20 +32,20 @@ impl fmt::Debug for StoreConfig {
 }
 
 impl From<ObjectUrl> for StoreConfig {
-    /// Without options: for public buckets, and where the machine's role is enough.
+    /// A configuration without options: for public buckets, and if the machine's role is enough.
     fn from(url: ObjectUrl) -> Self {
         StoreConfig { url, options: Vec::new() }
     }
 }
 
 impl StoreConfig {
-    /// The store that a text names, where it means to name one.
+    /// The store that a text names; `None` if the text is not meant to name one.
     pub fn meant(text: &str) -> Option<Result<Self, ObjectUrlError>> {
         ObjectUrl::is_meant(text.trim()).then(|| text.parse().map(|url: ObjectUrl| url.into()))
     }
 
-    /// With these options, of which those of the store's provider are used: `AWS_…`, `GOOGLE_…` and `SERVICE_ACCOUNT`,
-    /// `AZURE_…` and `IDENTITY_ENDPOINT`. To take them from the environment: `std::env::vars()`.
+    /// Sets the options; those of the store's provider are used: `AWS_…`, `GOOGLE_…` and `SERVICE_ACCOUNT`, `AZURE_…`
+    /// and `IDENTITY_ENDPOINT`. `std::env::vars()` takes them from the environment.
     #[must_use]
     pub fn with_options(mut self, options: impl IntoIterator<Item = (String, String)>) -> Self {
         let ours = |name: &str| match self.url.provider() {
@@ -62,12 +62,12 @@ impl StoreConfig {
         self
     }
 
-    /// Where it is.
+    /// The store's URL.
     pub fn url(&self) -> &ObjectUrl {
         &self.url
     }
 
-    /// The same for another place in the same store.
+    /// The same configuration for another place in the same store.
     #[must_use]
     pub fn at(&self, url: ObjectUrl) -> Self {
         StoreConfig { url, options: self.options.clone() }
@@ -77,12 +77,12 @@ impl StoreConfig {
         self.options.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
     }
 
-    /// The server that speaks like S3, where one is named.
+    /// The server with S3's protocol, if an option names one.
     fn own_endpoint(&self) -> Option<&str> {
         ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"].iter().find_map(|name| self.option(name))
     }
 
-    /// What tells this store from another whose buckets may have the same names.
+    /// The text that distinguishes this store from another one with the same bucket names.
     pub(super) fn server(&self) -> &str {
         let named = match self.url.provider() {
             Provider::S3 => self.own_endpoint(),
@@ -92,7 +92,7 @@ impl StoreConfig {
         named.unwrap_or_default()
     }
 
-    /// Plain HTTP is for endpoints of one's own, where the user says so; elsewhere it stays forbidden.
+    /// Allows plain HTTP only for a server that the user named with `http://`.
     pub(super) fn with_http(&self, options: ClientOptions) -> ClientOptions {
         options.with_allow_http(self.own_endpoint().is_some_and(|url| url.starts_with("http://")))
     }

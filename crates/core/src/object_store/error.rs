@@ -1,12 +1,12 @@
-//! What can go wrong between us and an object store, and what to tell the user.
+//! The errors between us and an object store, and their remedies.
 
 use crate::finding::{Again, ErrorKind, Remedy};
 use crate::text::{innermost, printable};
 
-/// A store's answer is told up to here.
+/// The most characters of a store's answer that a message quotes.
 const SAID: usize = 300;
 
-/// Why an object store did not do what was asked.
+/// Why an object store did not do the request.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ObjectError {
@@ -18,38 +18,38 @@ pub enum ObjectError {
         /// What is wrong.
         why: String,
     },
-    /// An object, or the bucket, is not there.
+    /// An object, or the bucket, does not exist.
     #[error("{url} is not there")]
     NotFound {
-        /// Which.
+        /// The object or bucket.
         url: String,
     },
-    /// No repo was put there.
+    /// The place contains no repo.
     #[error("no repo was put at {url}")]
     Empty {
-        /// Where it was looked for.
+        /// The place.
         url: String,
     },
-    /// The store does not let us.
+    /// The store denies access.
     #[error("{url}: access is refused: {why}")]
     Refused {
-        /// Which object.
+        /// The object.
         url: String,
-        /// What the store said.
+        /// The store's answer.
         why: String,
     },
-    /// It failed, after retries.
+    /// The request failed, after retries.
     #[error("{url}: {why}")]
     Failed {
-        /// Which object.
+        /// The object.
         url: String,
-        /// What the store, or the network, said.
+        /// The answer of the store or the network.
         why: String,
     },
-    /// Something that we keep there is not what we wrote.
+    /// An object that hfget wrote there has another content now.
     #[error("{url}: {why}")]
     Invalid {
-        /// Which object.
+        /// The object.
         url: String,
         /// What is wrong with it.
         why: String,
@@ -79,7 +79,7 @@ impl ObjectError {
         }
     }
 
-    /// What became of a request for `url`.
+    /// The error for a failed request for `url`.
     pub(super) fn from_store(url: String, error: &object_store::Error) -> Self {
         use object_store::Error as E;
         match error {
@@ -100,7 +100,7 @@ impl ObjectError {
         }
     }
 
-    /// As an error of reading, which keeps it inside.
+    /// Wraps it into an I/O error.
     pub(super) fn into_io(self) -> std::io::Error {
         let kind = match &self {
             ObjectError::NotFound { .. } => std::io::ErrorKind::NotFound,
@@ -110,7 +110,7 @@ impl ObjectError {
     }
 }
 
-/// `s3://bucket` of `s3://bucket/prefix/key`.
+/// `s3://bucket` from `s3://bucket/prefix/key`.
 fn bucket(url: &str) -> String {
     let at = url.find("://").map_or(0, |at| at + 3);
     let end = url[at..].find('/').map_or(url.len(), |end| at + end);
@@ -122,7 +122,7 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
     text.split_once(start)?.1.split_once(end).map(|(inner, _)| inner)
 }
 
-/// The store's own words in one line, without what signs a URL, and without what only the client knows.
+/// The store's own message in one line, without the signatures of URLs and without the client's own additions.
 pub(super) fn said(error: &dyn std::error::Error) -> String {
     let whole = error.to_string();
     // "Generic S3 error: Error performing GET https://… in 3ms, after 5 retries, … - what it is about".
@@ -135,7 +135,7 @@ pub(super) fn said(error: &dyn std::error::Error) -> String {
         }
         _ => text.to_owned(),
     };
-    // Of a connection the cause is told by what lies below.
+    // For a failed connection, the innermost error has the cause.
     let cause = error.source().map(|below| innermost(below).to_string());
     if let Some(cause) = cause.filter(|cause| !whole.contains(cause.as_str())) {
         told = format!("{told}: {cause}");

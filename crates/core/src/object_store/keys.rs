@@ -1,4 +1,4 @@
-//! Names of the objects of one repo. What is in them is said where they are written.
+//! The names of one repo's objects. Other modules write their content.
 
 use crate::model::{CommitId, RepoId, RepoPath, RepoType, Revision};
 use crate::store::{folder_name, repo_of_folder};
@@ -14,7 +14,7 @@ impl Keys {
         Keys { folder: folder_name(repo_type, id) }
     }
 
-    /// The repo that a folder belongs to.
+    /// The repo of a folder.
     pub fn repo(folder: &str) -> Option<(RepoType, RepoId)> {
         repo_of_folder(folder)
     }
@@ -24,7 +24,7 @@ impl Keys {
         format!("{}/snapshots/{commit}", self.folder)
     }
 
-    /// A file.
+    /// The key of a file.
     pub fn file(&self, commit: &CommitId, path: &RepoPath) -> String {
         format!("{}/{}", self.snapshot(commit), path.as_str())
     }
@@ -34,12 +34,12 @@ impl Keys {
         format!("{}/manifests", self.folder)
     }
 
-    /// What a commit's files must be.
+    /// The manifest of a commit: the sizes and digests of its files.
     pub fn manifest(&self, commit: &CommitId) -> String {
         format!("{}/{commit}.lock", self.manifests())
     }
 
-    /// The commit that a revision is.
+    /// The ref of a revision, which contains its commit.
     pub fn reference(&self, revision: &Revision) -> String {
         format!("{}/{}", self.references(), revision.as_str())
     }
@@ -49,12 +49,12 @@ impl Keys {
         format!("{}/refs", self.folder)
     }
 
-    /// The folder of uploads on their way.
+    /// The folder of a commit's unfinished uploads.
     pub fn journals(&self, commit: &CommitId) -> String {
         format!("{}/.hfget/{commit}", self.folder)
     }
 
-    /// How far a file's upload is.
+    /// The journal of a file's upload.
     pub fn journal(&self, commit: &CommitId, path: &RepoPath) -> String {
         format!("{}/{}.json", self.journals(commit), path.as_str())
     }

@@ -1,5 +1,5 @@
-//! The small objects that say what is there of a repo: manifests and refs. Files themselves are put there by
-//! `upload`; what this machine knows of them is kept by `record`.
+//! The small objects that describe a repo in the store: manifests and refs. `upload` puts the files there;
+//! `record` keeps this machine's knowledge about them.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use super::{Keys, ObjectError, Objects};
 use crate::lock::{Lock, LockedRepo};
 use crate::model::{CommitId, Revision};
 
-/// A manifest is some lines a file.
+/// The most bytes of a manifest, which has some lines for each file.
 const LIMIT: u64 = 256 << 20;
-/// A ref is a commit id.
+/// The most bytes of a ref, which is a commit id.
 const REF_LIMIT: u64 = 1000;
-/// How often a manifest is written while others write it.
+/// How often to try to write a manifest while other runs write it too.
 const TRIES: u32 = 20;
 
 impl Objects {
-    /// What a commit's files must be; `None` without a manifest.
+    /// A commit's manifest; `None` if there is none.
     pub(crate) async fn manifest(&self, keys: &Keys, commit: &CommitId) -> Result<Option<LockedRepo>, ObjectError> {
         let key = keys.manifest(commit);
         let Some(text) = self.small(&key, LIMIT).await? else { return Ok(None) };
@@ -33,13 +33,13 @@ impl Objects {
         }
     }
 
-    /// The commit that a revision was when it was last put there.
+    /// The commit that the revision had at the last upload.
     pub(crate) async fn reference(&self, keys: &Keys, revision: &Revision) -> Result<Option<CommitId>, ObjectError> {
         let Some(text) = self.small(&keys.reference(revision), REF_LIMIT).await? else { return Ok(None) };
         Ok(std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok()))
     }
 
-    /// The manifest of the commit that a revision is; `None` when either is missing.
+    /// The manifest of the revision's commit; `None` if the ref or the manifest is missing.
     pub(crate) async fn manifest_of(
         &self,
         keys: &Keys,
@@ -55,12 +55,12 @@ impl Objects {
         }
     }
 
-    /// Names of the revisions that are there, for advice.
+    /// Names of revisions in the store, for advice.
     pub(crate) async fn references(&self, keys: &Keys) -> Result<Vec<String>, ObjectError> {
         Ok(self.list(&keys.references()).await?.into_keys().take(12).collect())
     }
 
-    /// Moves a revision; nothing is written when it is there already.
+    /// Moves a revision; writes nothing if it already has this commit.
     pub(crate) async fn set_reference(
         &self,
         keys: &Keys,
@@ -70,12 +70,12 @@ impl Objects {
         if revision.as_commit().is_some() || self.reference(keys, revision).await? == Some(*commit) {
             return Ok(());
         }
-        // To the byte as huggingface_hub writes it: a copy of all this is a cache.
+        // These are the exact bytes that huggingface_hub writes, so that a copy of the folder is a cache.
         self.put(&keys.reference(revision), commit.to_string().into()).await.map(drop)
     }
 
-    /// Writes what a commit's files must be. Other runs may write it at the same time: `merge` makes the new one of
-    /// what is there, and is asked again whenever that has changed.
+    /// Writes a commit's manifest. Other runs may write it at the same time: `merge` makes the new manifest from
+    /// the present one, and is called again if that has changed.
     pub(crate) async fn put_manifest(
         &self,
         keys: &Keys,
@@ -85,7 +85,7 @@ impl Objects {
         let key = keys.manifest(commit);
         for lost in 0..TRIES {
             if lost > 1 {
-                // Those who lost together do not try again together.
+                // Runs that lost at the same time must not try again at the same time.
                 tokio::time::sleep(Duration::from_millis(fastrand::u64(0..20 << lost.min(6)))).await;
             }
             let read = self.small_version(&key, LIMIT).await?;
@@ -94,7 +94,8 @@ impl Objects {
                 None => None,
             };
             let repo = merge(before.as_ref());
-            // Not every store heeds the conditions below: what was written counts when it was read again.
+            // Not every store obeys the condition of the write below, so a manifest counts as written only when it was
+            // read again.
             if before.is_some_and(|before| before.files == repo.files) {
                 return Ok(());
             }
@@ -104,7 +105,7 @@ impl Objects {
         Err(ObjectError::Failed { url: self.shown(&key), why: "other runs write to it all the time".into() })
     }
 
-    /// The commits of which there is a manifest.
+    /// The commits that have a manifest.
     pub(crate) async fn commits(&self, keys: &Keys) -> Result<Vec<CommitId>, ObjectError> {
         let names = self.list(&keys.manifests()).await?;
         Ok(names.keys().filter_map(|name| name.strip_suffix(".lock")?.parse().ok()).collect())

@@ -1,4 +1,4 @@
-//! An object as a file that can be read at any place: for the checks, which know of no network.
+//! An object as a file that can be read at any place, for checks that know nothing about networks.
 
 use std::fmt;
 use std::io;
@@ -17,13 +17,13 @@ use crate::verify::{Far, ReadSeek};
 pub(crate) struct StoredFile {
     objects: Arc<Objects>,
     key: String,
-    /// `None`: it is not there.
+    /// The object's size in bytes; `None` if it does not exist.
     size: Option<u64>,
     runtime: Handle,
 }
 
 impl StoredFile {
-    /// For use on blocking threads; made within a runtime.
+    /// For use on blocking threads; must be made within a runtime.
     pub fn new(objects: Arc<Objects>, key: String, size: Option<u64>) -> Self {
         StoredFile { objects, key, size, runtime: Handle::current() }
     }
@@ -46,7 +46,7 @@ impl Far for StoredFile {
     }
 }
 
-/// The object's bytes, by ranges.
+/// Gives the object's bytes by ranges.
 struct ObjectRanges {
     objects: Arc<Objects>,
     key: String,

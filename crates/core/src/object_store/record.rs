@@ -1,5 +1,5 @@
-//! What this machine knows of a commit's objects from its own runs. It is kept on this machine's disk: whoever may
-//! write to the bucket, and only there, cannot write it. What the objects are now is asked elsewhere.
+//! This machine's knowledge about a commit's objects, from its own runs. It is on this machine's disk, so that
+//! somebody who may write only to the bucket cannot change it. Other modules ask for the objects' present state.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,18 +13,18 @@ use crate::finding::Outcome;
 use crate::model::{Digest, Hasher, RepoPath};
 
 const VERSION: u32 = 1;
-/// Some lines a file.
+/// The most bytes of a record, which has some lines for each file.
 const LIMIT: u64 = 256 << 20;
-/// Outcomes remembered of one commit.
+/// The most outcomes of checks that are kept for one commit.
 const CHECKS: usize = 64;
 
-/// What is known of one commit's objects.
+/// The record of one commit's objects.
 #[derive(Debug, Default)]
 pub(crate) struct SnapshotRecord {
-    /// `None`: nothing is kept.
+    /// The file on disk; `None` if nothing is kept.
     file: Option<PathBuf>,
     known: Known,
-    /// What this run found out and has not saved; `None` of a file that is not to be relied on any more.
+    /// What this run found out and has not saved; `None` for a file whose entry must be removed.
     news: BTreeMap<String, Option<Object>>,
 }
 
@@ -32,11 +32,11 @@ pub(crate) struct SnapshotRecord {
 #[serde(deny_unknown_fields)]
 struct Known {
     version: u32,
-    /// Where the objects are: two places that share a name by chance do not share what is known.
+    /// The place of the objects. It prevents that two places of the same name share a record.
     place: String,
-    /// By path.
+    /// The known objects, by path.
     files: BTreeMap<String, Object>,
-    /// What the check of contents found, by what it depends on.
+    /// The outcomes of checks of contents, by the key of their inputs.
     checks: BTreeMap<String, Outcome>,
 }
 
@@ -45,7 +45,7 @@ struct Known {
 #[serde(deny_unknown_fields)]
 struct Object {
     digest: String,
-    /// What the store said of it then.
+    /// The store's description of it at that time.
     mark: Mark,
 }
 
@@ -79,7 +79,7 @@ impl Known {
 }
 
 impl SnapshotRecord {
-    /// What is known of the objects at `place`; nothing, when there is no folder or it cannot be read.
+    /// The record of the objects at `place`; an empty one if there is no folder or it cannot be read.
     pub async fn read(folder: Option<&Path>, place: String) -> Self {
         let mut hasher = Hasher::sha256();
         hasher.update(place.as_bytes());
@@ -92,9 +92,10 @@ impl SnapshotRecord {
         SnapshotRecord { file, known: known.await.unwrap_or_else(fresh), news: BTreeMap::new() }
     }
 
-    /// Whether this machine found that the object, which the store says to be as `mark` says now, has the digest.
+    /// Whether this machine found that the object has the digest, and the store's present description `mark` is
+    /// unchanged since.
     pub fn knows(&self, path: &RepoPath, digest: Digest, mark: &Mark) -> bool {
-        // Without a tag and a time nobody can tell whether it was replaced since.
+        // Without a tag and a time, a replacement would go unnoticed.
         mark.is_telling()
             && (self.known.files.get(path.as_str()))
                 .is_some_and(|known| known.digest == format!("{digest:?}") && known.mark == *mark)
@@ -108,7 +109,7 @@ impl SnapshotRecord {
         }
     }
 
-    /// Notes that the object is not to be relied on.
+    /// Removes the object from the record.
     pub fn forget(&mut self, path: &str) {
         if self.known.files.contains_key(path) {
             self.note(path, None);
@@ -121,12 +122,12 @@ impl SnapshotRecord {
         self.news.extend(news);
     }
 
-    /// What the check of contents found that `key` stands for.
+    /// The outcome of the check of contents with this key.
     pub fn check(&self, key: &str) -> Option<&Outcome> {
         self.known.checks.get(key)
     }
 
-    /// Notes what the check of contents found.
+    /// Notes the outcome of a check of contents.
     pub fn remember_check(&mut self, key: String, outcome: Outcome) {
         if self.known.checks.len() >= CHECKS {
             self.known.checks.clear();
@@ -134,7 +135,8 @@ impl SnapshotRecord {
         self.known.checks.insert(key, outcome);
     }
 
-    /// Writes it, with what other runs have noted meanwhile. That it cannot be kept costs a second reading, no more.
+    /// Writes the record, with the notes that other runs have written meanwhile. If that fails, the next run reads the
+    /// objects again.
     pub async fn save(&mut self) {
         let Some(file) = self.file.clone() else { return };
         let (mut known, news) = (self.known.clone(), std::mem::take(&mut self.news));
@@ -147,7 +149,7 @@ impl SnapshotRecord {
                     known.checks.entry(key).or_insert(outcome);
                 }
             }
-            // What must not be relied on is rather lost with all the rest than kept.
+            // If an entry must go and the record cannot be written, the whole record is removed.
             if known.write(&file).is_err() && news.values().any(Option::is_none) {
                 let _ = fs::remove_file(&file);
             }

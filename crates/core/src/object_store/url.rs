@@ -1,5 +1,4 @@
-//! URLs of object stores: `s3://bucket/prefix` and the like. Who may read and write there is said by the
-//! environment, never by the URL.
+//! URLs of object stores: `s3://bucket/prefix` and the like. Credentials are never in the URL.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,10 +7,10 @@ use crate::model::CommitId;
 use crate::store::repo_of_folder;
 use crate::text::printable;
 
-/// Whose store it is.
+/// The provider of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Provider {
-    /// Amazon S3, or what speaks like it.
+    /// Amazon S3, or another server with its protocol.
     S3,
     /// Google Cloud Storage.
     Google,
@@ -28,7 +27,7 @@ pub struct ObjectUrl {
     prefix: String,
 }
 
-/// A text that is no such URL.
+/// A text that is not such a URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{}\" cannot be used: {why}", printable(.text))]
 pub struct ObjectUrlError {
@@ -43,16 +42,16 @@ impl ObjectUrlError {
     }
 }
 
-/// Why the URL of a folder is none.
+/// Why the URL of a folder cannot be used.
 const FOLDER: &str = "it names a folder";
 
 impl ObjectUrl {
-    /// Whether a text means to be one, whatever else may be wrong with it.
+    /// Whether a text is meant to be such a URL, even if something is wrong with it.
     pub fn is_meant(text: &str) -> bool {
         text.split_once("://").is_some_and(|(scheme, _)| matches!(scheme, "s3" | "gs" | "az"))
     }
 
-    /// Whose store it is.
+    /// The store's provider.
     pub(crate) fn provider(&self) -> Provider {
         self.provider
     }
@@ -67,7 +66,7 @@ impl ObjectUrl {
         &self.prefix
     }
 
-    /// Where a store's repos begin, and what lies below it: a repo's folder, and perhaps one commit of it.
+    /// The URL that a store's repos are below, and the rest: a repo's folder, and perhaps one commit of it.
     pub(crate) fn split(&self) -> (Self, Option<(String, Option<CommitId>)>) {
         let parts: Vec<&str> = self.prefix.split('/').collect();
         let Some(at) = parts.iter().position(|part| repo_of_folder(part).is_some()) else {
@@ -80,7 +79,7 @@ impl ObjectUrl {
         (self.with_prefix(&parts[..at].join("/")), Some((parts[at].to_owned(), commit)))
     }
 
-    /// Where a store's repos begin, for what lies below it.
+    /// The URL that a store's repos are below.
     #[must_use]
     pub fn base(&self) -> Self {
         self.split().0

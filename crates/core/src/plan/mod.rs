@@ -1,5 +1,5 @@
-//! What a run will do: what is there already, what will be fetched, and how many bytes that is.
-//! How bytes move lives elsewhere.
+//! The plan of a run: which files are here, which will be fetched, and how many bytes these are.
+//! `transfer` moves the bytes.
 
 use crate::model::Presence;
 use std::sync::Arc;
@@ -14,24 +14,24 @@ use crate::store::{Store, StoreError};
 pub struct Item {
     /// The listed file.
     pub entry: Entry,
-    /// What for.
+    /// Its purpose.
     pub purpose: Purpose,
-    /// What is there of it.
+    /// How much of it is here.
     pub presence: Presence,
 }
 
-/// What a run will do.
+/// The plan of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Plan {
     /// The files of the selection, in its order.
     pub items: Vec<Item>,
-    /// Free bytes where they will land; `None` when the system does not say.
+    /// Free bytes at the destination; `None` if the system does not say.
     pub free_space: Option<u64>,
 }
 
 impl Plan {
-    /// Looks at what is here of each wanted file. Blocks; reads no content.
+    /// Looks how much of each wanted file is here. Blocks; reads no content.
     pub fn new(store: &Arc<Store>, commit: &CommitId, wanted: Vec<(Entry, Purpose)>) -> Result<Self, StoreError> {
         let items = wanted.into_iter().map(|(entry, purpose)| {
             let presence = store.presence(commit, &entry)?;
@@ -40,7 +40,7 @@ impl Plan {
         Ok(Plan { items: items.collect::<Result<_, StoreError>>()?, free_space: store.free_space() })
     }
 
-    /// A plan for a place that nobody looked at yet.
+    /// A plan for a destination that nobody has looked at yet.
     pub(crate) fn of_absent(wanted: Vec<(Entry, Purpose)>) -> Self {
         let items = wanted.into_iter().map(|(entry, purpose)| Item { entry, purpose, presence: Presence::Absent });
         Plan { items: items.collect(), free_space: None }

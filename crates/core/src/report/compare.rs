@@ -1,12 +1,12 @@
-//! What a comparison of a mirror with its reference found: a plain value, and its form in JSON. How it was found out,
-//! and how a person sees it, is decided elsewhere.
+//! The result of comparing a mirror with its reference: a plain value, and its form in JSON. `session` compares; the
+//! command shows the result.
 
 use serde::Serialize;
 
 use crate::finding::{Code, Finding, Severity};
 use crate::model::{CommitId, RepoId, RepoPath, RepoType, Revision};
 
-/// How closely a mirror is looked at. Each level does all that the one before it does.
+/// How closely a mirror is compared. Each level includes the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -15,12 +15,12 @@ pub enum Level {
     /// Also some bytes of each file, and the headers of all shards.
     #[default]
     Sample,
-    /// Also every byte, against its digest.
+    /// Also every byte, with the digest.
     Full,
 }
 
 impl Level {
-    /// As flags and reports write it.
+    /// The word in flags and reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Level::Metadata => "metadata",
@@ -30,16 +30,16 @@ impl Level {
     }
 }
 
-/// What a file was known by.
+/// Which part of a file was compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Checked {
-    /// What the mirror says of it.
+    /// The mirror's metadata about it.
     Metadata,
-    /// Ranges of its bytes, held against the reference's.
+    /// Ranges of its bytes, compared with the reference's.
     Ranges,
-    /// All of its bytes, held against the listed digest.
+    /// All of its bytes, compared with the listed digest.
     Digest,
 }
 
@@ -49,39 +49,39 @@ pub enum Checked {
 pub struct ComparedFile {
     /// Its path in the repo.
     pub path: RepoPath,
-    /// Bytes, as the reference lists it.
+    /// Its size in bytes, as the reference lists it.
     pub size: u64,
-    /// How far it was looked at.
+    /// How much of it was compared.
     pub checked: Checked,
-    /// The ranges `[start, end)` that both sides were asked for.
+    /// The ranges `[start, end)` that were fetched from both sides.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ranges: Vec<[u64; 2]>,
-    /// Nothing about it is wrong.
+    /// Whether it matches in everything that was compared.
     pub same: bool,
 }
 
-/// Everything there is to say about one repo on a mirror.
+/// All results for one repo on a mirror.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CompareReport {
-    /// Which name space.
+    /// The repo's name space.
     pub repo_type: RepoType,
     /// The repo.
     pub repo: RepoId,
-    /// What was asked for.
+    /// The revision that was asked for.
     #[serde(serialize_with = "as_text")]
     pub revision: Revision,
-    /// What the reference resolves it to.
+    /// The commit that the reference resolves it to.
     pub commit: CommitId,
-    /// What the mirror resolves it to; `None` where it says nothing.
+    /// The commit that the mirror resolves it to; `None` if it does not say.
     pub mirror_commit: Option<CommitId>,
     /// The reference.
     pub endpoint: String,
     /// The mirror.
     pub mirror: String,
-    /// How closely it was looked at.
+    /// How closely it was compared.
     pub level: Level,
-    /// What the random ranges follow from.
+    /// The seed of the random ranges.
     pub seed: u64,
     /// Files that the reference lists.
     pub listed: usize,
@@ -89,7 +89,7 @@ pub struct CompareReport {
     pub files: Vec<ComparedFile>,
     /// Bytes that came from the mirror.
     pub bytes: u64,
-    /// What is not as it should be.
+    /// What is wrong.
     pub findings: Vec<Finding>,
     /// Wall-clock milliseconds.
     pub milliseconds: u64,
@@ -99,13 +99,13 @@ fn as_text<S: serde::Serializer>(revision: &Revision, s: S) -> Result<S::Ok, S::
     s.serialize_str(revision.as_str())
 }
 
-/// What does not say that the mirror is wrong, only that it could not be asked.
+/// Whether a finding says only that the mirror did not answer, not that it is wrong.
 fn unanswered(finding: &Finding) -> bool {
     matches!(finding.code, Code::RateLimited | Code::MirrorUnavailable)
 }
 
 impl CompareReport {
-    /// What is wrong.
+    /// The findings that are errors.
     pub fn errors(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|f| f.severity == Severity::Error)
     }
@@ -115,7 +115,7 @@ impl CompareReport {
         self.errors().next().is_none()
     }
 
-    /// `true`, `different`, or `error` when part of it could not be had and nothing else is wrong.
+    /// `true`, `different`, or `error` if part of the mirror did not answer and nothing else is wrong.
     pub fn result(&self) -> &'static str {
         match (self.matches(), self.errors().all(unanswered)) {
             (true, _) => "true",
@@ -124,7 +124,7 @@ impl CompareReport {
         }
     }
 
-    /// Whether part of the mirror could not be asked.
+    /// Whether part of the mirror did not answer.
     pub fn is_partly_unanswered(&self) -> bool {
         self.errors().any(unanswered)
     }

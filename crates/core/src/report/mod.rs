@@ -1,5 +1,4 @@
-//! The report of a run, as plain values and as JSON. How a thing was found out, and how a person sees it, is decided
-//! elsewhere.
+//! The report of a run, as plain values and as JSON. `session` makes it; the command shows it.
 
 mod compare;
 mod plan;

@@ -1,5 +1,5 @@
-//! What a dry run comes to: the selection, what is here already, what would be fetched, what is left out and why; and
-//! its form in JSON. How a person sees it is decided elsewhere.
+//! The result of a dry run: the selection, the files that are here, the files to fetch, the files left out and why;
+//! and its form in JSON. The command shows it.
 
 use serde::Serialize;
 
@@ -15,20 +15,20 @@ use crate::select::Selection;
 pub struct PlanReport<'a> {
     /// The repo and commit.
     pub info: &'a RepoInfo,
-    /// What was chosen and why.
+    /// The chosen files, and why.
     pub selection: &'a Selection,
-    /// What is here and what is to be fetched.
+    /// The files that are here, and those to fetch.
     pub plan: &'a Plan,
 }
 
 impl PlanReport<'_> {
-    /// Bytes of everything left out.
+    /// Bytes of all files that are left out.
     pub fn bytes_left_out(&self) -> u64 {
         self.selection.left_out.iter().fold(0, |sum, group| sum.saturating_add(group.bytes))
     }
 }
 
-/// A word for what is there of a file.
+/// The word for how much of a file is here.
 pub fn state(presence: Presence) -> &'static str {
     match presence {
         Presence::Verified => "verified",

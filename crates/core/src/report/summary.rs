@@ -1,5 +1,5 @@
-//! The report of one repo: a plain value that renders to text or JSON. The schema of its JSON form
-//! is this file; fields are only ever added within one `schema_version`.
+//! The report of one repo: a plain value that renders to text or JSON. This file defines the JSON
+//! form; within one `schema_version`, fields are only added.
 
 use std::collections::HashSet;
 
@@ -9,20 +9,20 @@ use crate::finding::{Evidence, Finding, Origin, Policy, Proof, Severity, Take, V
 use crate::model::{CommitId, Digest, Family, Location, Purpose, RepoId, RepoPath, RepoType, Revision, WeightSet};
 use crate::select::LeftOut;
 
-/// What became of one file.
+/// The result for one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum FileStatus {
     /// Fetched in this run; its digest was computed while it streamed.
     Fetched,
-    /// Was here; its digest was computed in this run.
+    /// It was here; its digest was computed in this run.
     Checked,
-    /// Was here, checked by an earlier run and unchanged since.
+    /// It was here, checked by an earlier run and unchanged since.
     AlreadyVerified,
-    /// Was here; nobody says what its digest should be.
+    /// It was here; nobody states its digest.
     Unchecked,
-    /// Not here, or not right: a finding says why.
+    /// It is not here, or it is wrong: a finding says why.
     Failed,
 }
 
@@ -32,17 +32,17 @@ pub enum FileStatus {
 pub struct FileReport {
     /// Its path in the repo.
     pub path: RepoPath,
-    /// Its bytes as listed.
+    /// Its listed size in bytes.
     pub size: u64,
-    /// The digest it must have, when somebody says.
+    /// The digest that it must have, if somebody states it.
     pub digest: Option<Digest>,
-    /// What it is for.
+    /// Its purpose.
     pub purpose: Purpose,
     /// Who stated the digest.
     pub against: Origin,
-    /// What was seen of its bytes.
+    /// What the run saw of its bytes.
     pub evidence: Evidence,
-    /// What became of it.
+    /// The result for it.
     pub status: FileStatus,
 }
 
@@ -81,23 +81,23 @@ impl Serialize for FileReport {
 pub struct WeightsReport {
     /// The scope's folder; empty for the root.
     pub scope: String,
-    /// The family taken.
+    /// The family that was taken.
     pub family: Family,
-    /// The variant taken.
+    /// The variant that was taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
-    /// The index, when sharded.
+    /// The index, if the weights are sharded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<RepoPath>,
-    /// How many weight files.
+    /// The number of weight files.
     pub files: usize,
-    /// Whether none of its files, nor its index, has an error; nothing where they were not looked at.
+    /// Whether its files and its index are all without an error; `None` if they were not checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sound: Option<bool>,
 }
 
 impl WeightsReport {
-    /// The row of a set; `failed` are the files that have errors, where they were looked at.
+    /// The row of a set. `failed` are the files with errors; `None` if the files were not checked.
     pub(super) fn new(set: &WeightSet, failed: Option<&HashSet<&str>>) -> Self {
         WeightsReport {
             scope: set.scope.clone(),
@@ -120,11 +120,11 @@ pub struct Totals {
     pub bytes: u64,
     /// Bytes that came over the network in this run.
     pub bytes_fetched: u64,
-    /// Those of them that came over Xet.
+    /// How many of them came over Xet.
     pub bytes_over_xet: u64,
     /// Bytes read from disk and hashed in this run.
     pub bytes_hashed: u64,
-    /// Digests that agreed (in this run or an earlier one).
+    /// Digests that matched (in this run or an earlier one).
     pub digests: usize,
     /// Tensors found in the weight files' headers.
     pub tensors: u64,
@@ -136,67 +136,67 @@ pub struct Totals {
     pub milliseconds: u64,
 }
 
-/// Everything there is to say about one repo.
+/// All results for one repo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
     /// The repo; absent for a plain folder.
     pub repo: Option<(RepoType, RepoId)>,
-    /// What was asked for.
+    /// The revision that was asked for.
     pub revision: Option<Revision>,
-    /// What it was pinned to.
+    /// The commit that it was pinned to.
     pub commit: Option<CommitId>,
     /// Where the files are.
     pub place: Location,
-    /// What it comes to: everything that shows or ends a run shows this value.
+    /// The verdict. Every output and the exit code follow from this value.
     pub verdict: Verdict,
-    /// The weights, one row a scope.
+    /// The weights, one row for each scope.
     pub weights: Vec<WeightsReport>,
     /// The files, by path.
     pub files: Vec<FileReport>,
-    /// What is not as it should be.
+    /// The findings.
     pub findings: Vec<Finding>,
     /// Figures.
     pub totals: Totals,
-    /// Nothing was fetched and no content was read: an earlier run verified all of it.
+    /// Whether nothing was fetched and no content was read, since an earlier run verified everything.
     pub already_verified: bool,
     /// Files of the repo that were not selected, in groups, largest first. Empty where the repo's listing is not known.
     pub left_out: Vec<LeftOut>,
-    /// Repos that have code of the model; they are repos of their own, and nothing here is about them.
+    /// Other repos with code of the model. This report does not cover them.
     pub code_repos: Vec<RepoId>,
 }
 
-/// A report that lacks only what follows from the rest: the verdict and what each file's evidence comes to.
+/// A report without the values that follow from the rest: the verdict, and each file's status.
 #[derive(Debug, Clone)]
 pub struct Draft {
     /// The repo; absent for a plain folder.
     pub repo: Option<(RepoType, RepoId)>,
-    /// What was asked for.
+    /// The revision that was asked for.
     pub revision: Option<Revision>,
-    /// What it was pinned to.
+    /// The commit that it was pinned to.
     pub commit: Option<CommitId>,
     /// Where the files are.
     pub place: Location,
     /// The sets of weights.
     pub weights: Vec<WeightSet>,
-    /// Whether the weights that there must be are there.
+    /// Whether the expected weights are here.
     pub weights_known: Weights,
-    /// The files: what was seen of each, what it is for, and whether it was fetched in this run.
+    /// The files: what the run saw of each, its purpose, and whether this run fetched it.
     pub files: Vec<(Proof, Purpose, bool)>,
-    /// What is not as it should be, as bad as it usually is.
+    /// The findings, with their usual severity.
     pub findings: Vec<Finding>,
-    /// Figures; those of files and digests are counted from `files`.
+    /// Figures; the numbers of files and digests are counted from `files`.
     pub totals: Totals,
-    /// The check of contents is that of an earlier run.
+    /// Whether the check of contents was that of an earlier run.
     pub remembered: bool,
     /// Files of the repo that were not selected.
     pub left_out: Vec<LeftOut>,
-    /// Repos that have code of the model.
+    /// Other repos with code of the model.
     pub code_repos: Vec<RepoId>,
 }
 
 impl Draft {
-    /// Weighs the findings and draws the verdict, once.
+    /// Applies the policy to the findings and draws the verdict, once.
     #[must_use]
     pub fn conclude(mut self, policy: &Policy) -> Report {
         policy.judge(&mut self.findings);
@@ -250,7 +250,7 @@ impl Draft {
 }
 
 impl Report {
-    /// Whether every file is proven to be right, and nothing is wrong.
+    /// Whether the verdict is [`Verdict::Verified`].
     pub fn is_verified(&self) -> bool {
         self.verdict.is_verified()
     }

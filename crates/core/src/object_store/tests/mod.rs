@@ -1,5 +1,5 @@
-//! Objects in memory: what is read at any place is what was put there, and what is kept beside the files
-//! reads back. The wire is for the tests with a server.
+//! Tests of objects in memory: reads at any place give the bytes that were put there, and the small
+//! objects read back. Tests with a server cover the wire.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ async fn a_manifest_reads_back_and_is_of_its_repo_and_commit_only() {
     let read = objects.manifest(&keys(), &commit()).await.unwrap().unwrap();
     assert_eq!(read.files, locked().files);
     assert_eq!(objects.commits(&keys()).await.unwrap(), [commit()]);
-    // One that was copied to another place is none.
+    // A manifest that was copied to another commit does not count.
     let other: CommitId = "0".repeat(40).parse().unwrap();
     let text = objects.small(&keys().manifest(&commit()), 1000).await.unwrap().unwrap();
     objects.put(&keys().manifest(&other), text.clone()).await.unwrap();
@@ -77,7 +77,7 @@ fn file(name: &str) -> LockedFile {
     LockedFile { path: name.parse().unwrap(), ..locked().files.remove(0) }
 }
 
-/// Adds one file to what is there.
+/// Adds one file to the manifest.
 fn adding(name: &str) -> impl Fn(Option<&LockedRepo>) -> LockedRepo {
     move |before| {
         let mut files: Vec<_> = before.map(|before| before.files.clone()).unwrap_or_default();
@@ -97,7 +97,7 @@ async fn who_writes_a_manifest_at_once_forgets_nothing_of_the_other() {
         let once = std::cell::Cell::new(true);
         let merge = |before: Option<&LockedRepo>| {
             if once.take() {
-                // Memory answers at once.
+                // A store in memory answers at once.
                 let other = keys();
                 let put = objects.put_manifest(&other, &commit(), adding(second)).now_or_never();
                 put.unwrap().unwrap();
@@ -110,7 +110,7 @@ async fn who_writes_a_manifest_at_once_forgets_nothing_of_the_other() {
     assert_eq!(read.files.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
 }
 
-/// A mark of an object as a store lists it.
+/// A mark as a store lists it.
 fn mark(etag: &str, modified: i64) -> Mark {
     Mark { modified: Some(modified), ..Mark::new(1, Some(etag.into())) }
 }
@@ -130,7 +130,7 @@ async fn a_record_is_of_one_place_one_digest_and_an_unchanged_object() {
     assert!(!record.knows(&path, digest, &mark("x", 8)), "another upload of it");
     assert!(!record.knows(&path, Hasher::git_blob(0).finish().digest(), &mark("x", 7)), "another digest");
     assert!(!read("there").await.knows(&path, digest, &mark("x", 7)), "another place");
-    // Without a tag or a time it is not told from another.
+    // Without a tag or a time the object cannot be distinguished from another.
     let mut record = read("blind").await;
     for blind in [Mark::new(1, Some("x".into())), Mark { etag: None, ..mark("x", 7) }] {
         record.remember(&path, digest, &blind);
@@ -188,7 +188,7 @@ async fn an_object_that_is_too_large_to_be_small_is_not_read() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever name a repo may have: the object's key holds it unchanged, and the listing gives it back.
+    /// Whatever a file's name is, the object's key contains it unchanged, and the listing gives it back.
     #[test]
     fn a_name_is_the_same_as_a_key_and_back(
         names in prop::collection::vec(
@@ -210,7 +210,7 @@ proptest! {
         })?;
     }
 
-    /// As a file on disk would be: reads that go on and on, and jumps, give the object's bytes.
+    /// Long sequential reads and jumps give the object's bytes, as with a file on disk.
     #[test]
     fn a_far_object_reads_as_a_file_does(
         size in 0usize..3_000_000,
