@@ -89,7 +89,7 @@ pub struct CompareReport {
     pub files: Vec<ComparedFile>,
     /// Bytes that came from the mirror.
     pub bytes: u64,
-    /// What is wrong.
+    /// The findings.
     pub findings: Vec<Finding>,
     /// Wall-clock milliseconds.
     pub milliseconds: u64,

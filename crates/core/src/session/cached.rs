@@ -1,4 +1,4 @@
-//! What a Hub cache holds: a line for each snapshot, whoever wrote it. Nothing is hashed and nobody is asked.
+//! The snapshots in a Hub cache, whatever program wrote them. Nothing is hashed, and no request is made.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,17 +13,17 @@ use crate::model::{
 use crate::select::variants_of;
 use crate::store::{Store, cached_repos};
 
-/// A snapshot of a repo in a cache, or what is left of a run that never came so far.
+/// A snapshot of a repo in a cache, or the files that an unfinished run has left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cached {
-    /// Which name space.
+    /// The repo's name space.
     pub repo_type: RepoType,
-    /// Which repo.
+    /// The repo.
     pub id: RepoId,
-    /// The commit; `None` where there is no snapshot yet.
+    /// The commit; `None` if there is no snapshot yet.
     pub commit: Option<CommitId>,
-    /// The branches and tags that are noted to be this commit.
+    /// The branches and tags whose refs name this commit.
     pub revisions: Vec<String>,
     /// The families whose weights are here.
     pub families: Vec<Family>,
@@ -31,15 +31,15 @@ pub struct Cached {
     pub files: usize,
     /// Their bytes; snapshots of one repo may share some.
     pub bytes: u64,
-    /// Whether every file is as it was when its digest was checked.
+    /// Whether every file is unchanged since its digest was checked.
     pub verified: bool,
-    /// When a run had verified the snapshot first, if that is known.
+    /// When a run first verified the snapshot, if that is known.
     pub verified_at: Option<SystemTime>,
-    /// The endpoint whose digests these were, if that is known.
+    /// The endpoint that stated the digests, if that is known.
     pub verified_against: Option<String>,
-    /// What is missing, a sentence each.
+    /// What is missing, one sentence for each part.
     pub incomplete: Vec<String>,
-    /// The snapshot's folder, or the repo's.
+    /// The snapshot's folder, or the repo's folder.
     pub place: PathBuf,
 }
 
@@ -74,7 +74,7 @@ fn of_repo(root: &Path, repo_type: RepoType, id: &RepoId) -> Vec<Cached> {
     all
 }
 
-/// The variants that the weights in the cache at `root` have by their names. Blocks.
+/// The variants of the weights in the cache at `root`, by their names. Blocks.
 #[must_use]
 pub fn cached_variants(root: &Path) -> Vec<String> {
     let mut all = BTreeSet::new();
@@ -143,7 +143,7 @@ fn of_commit(store: &Store, repo_type: RepoType, id: &RepoId, commit: CommitId, 
     }
 }
 
-/// The families of a model's weights that are here, and what their indexes name and is not here.
+/// The families of a model's weights that are here, and the files that their indexes name and that are missing.
 fn weights(listing: &Listing, folder: &Folder) -> (Vec<Family>, Vec<String>) {
     if listing.info.repo_type != RepoType::Model {
         return (Vec::new(), Vec::new());

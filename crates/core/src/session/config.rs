@@ -1,4 +1,4 @@
-//! How a session works: which source, where files go, how much is checked. What it does lives elsewhere.
+//! The configuration of a session: the source, the destination, how much is checked.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::transfer::FetchOptions;
 pub enum DestinationConfig {
     /// A Hub cache with this root.
     Cache {
-        /// The folder that holds `models--…` folders.
+        /// The folder that contains the `models--…` folders.
         root: PathBuf,
         /// Whether snapshots are symlinks into `blobs/`; copies otherwise.
         symlinks: bool,
@@ -21,12 +21,12 @@ pub enum DestinationConfig {
     LocalDir(PathBuf),
     /// Nowhere: for jobs that only plan, inspect or compare.
     Nowhere,
-    /// An object store, which is filled without a disk in between.
+    /// An object store: files go there without a disk in between.
     Objects(crate::object_store::StoreConfig),
 }
 
 impl DestinationConfig {
-    /// With paths that do not depend on the working directory.
+    /// The same with absolute paths, which do not depend on the working directory.
     fn absolute(self) -> Self {
         let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         match self {
@@ -38,7 +38,7 @@ impl DestinationConfig {
     }
 }
 
-/// How a session works: [`Config::new`], and then whatever is to be otherwise.
+/// How a session works: start with [`Config::new`] and change the fields that must differ.
 ///
 /// ```
 /// # fn example() -> Result<(), hfget_core::hub::ConfigError> {
@@ -61,31 +61,31 @@ pub struct Config {
     pub mirrors: Vec<SourceConfig>,
     /// Where files go.
     pub destination: DestinationConfig,
-    /// The folder in which this machine notes which objects of an object store it found to be right. `None`: it notes
-    /// nothing, and reads them back in every run.
+    /// The folder of this machine's records about the objects that it has verified in an object store. `None`: it
+    /// keeps no records, and reads the objects back in every run.
     pub records: Option<PathBuf>,
-    /// A Hub cache of this machine's: a plain folder takes from it what it has.
+    /// A Hub cache on this machine: files that it has are not downloaded again.
     pub nearby: Option<PathBuf>,
-    /// Use only what is here; make no request.
+    /// Use only the files that are here; make no request.
     pub offline: bool,
-    /// Use what is already here where it is all here and right; make no request then.
+    /// If all files are here and right, use them and make no request.
     pub prefer_offline: bool,
     /// How to fetch.
     pub fetch: FetchOptions,
     /// Threads that hash and read headers.
     pub threads: usize,
-    /// Report `unsafe-pickle` as a warning.
+    /// Report `unsafe-pickle` as a warning instead of an error.
     pub allow_unsafe_pickle: bool,
-    /// Also read every byte that a format checksums itself.
+    /// Also check the checksums that the formats themselves have, which reads every byte.
     pub deep: bool,
-    /// Findings that fail a run, and those that do not. What is denied and known beforehand stops a
-    /// run before it fetches weights.
+    /// Findings that fail a run, and those that do not. A denied finding that is known beforehand
+    /// stops a run before it fetches weights.
     pub policy: Policy,
 }
 
 impl Config {
-    /// Fetches from `source` into `destination`, with as many threads as there are cores, and lets pass what the command
-    /// lets pass without flags.
+    /// Fetches from `source` into `destination`, with as many threads as there are cores, and with the policy that the
+    /// command has without flags.
     #[must_use]
     pub fn new(source: impl Into<SourceConfig>, destination: DestinationConfig) -> Self {
         Config {

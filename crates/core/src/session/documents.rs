@@ -1,5 +1,5 @@
-//! The small files that selection reads, from where they are: the place they belong to, a cache beside it, or the Hub.
-//! What they mean is `select`'s business; putting those that are selected in their place is `nearby`'s.
+//! Reads the small files that selection needs: from their destination, from a cache beside it, or from the Hub.
+//! `select` reads their meaning; `nearby` puts the selected ones in place.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,15 +13,15 @@ use crate::select::{self, Budget, Documents, Selection, Step, select};
 use crate::store::Store;
 use crate::transfer::{Arrived, fetch};
 
-/// Small files are read whole; larger ones are not for selection to see.
+/// The most bytes of a file that selection may read; such files are read whole.
 const DOCUMENT_LIMIT: u64 = crate::model::INDEX_LIMIT;
-/// Rounds of questions after which selection is not asked again.
+/// The most rounds of questions from selection.
 const ROUNDS: usize = 16;
 
-/// What was read of some files; `None` of what is not to be had.
+/// The contents of some files; `None` for a file that is not available.
 type Found = BTreeMap<RepoPath, Option<Vec<u8>>>;
 
-/// What came over the network because selection had to read it, in a folder of its own.
+/// The files that were fetched because selection had to read them, in a folder of their own.
 #[derive(Debug, Default)]
 pub(super) struct Early {
     scratch: Scratch,
@@ -29,14 +29,14 @@ pub(super) struct Early {
 }
 
 impl Early {
-    /// Where such a file's bytes are.
+    /// The place of such a file's bytes.
     pub fn place(&self, commit: &CommitId, entry: &Entry) -> Option<std::path::PathBuf> {
         self.scratch.0.get().map(|(_, store)| store.content_path(commit, entry))
     }
 }
 
 impl Session {
-    /// Asks selection until it has what it needs.
+    /// Runs selection, and reads documents until it needs no more.
     pub(super) async fn choose(
         &self,
         listing: &Listing,
@@ -65,8 +65,8 @@ impl Session {
         }))
     }
 
-    /// Reads small files, from disk where they are, else from the Hub. What is fetched stays out of where files go:
-    /// much of it is only read.
+    /// Reads small files, from disk if they are there, otherwise from the Hub. Fetched files do not go to the
+    /// destination, since many of them are only read.
     async fn documents(
         &self,
         listing: &Listing,
@@ -101,7 +101,7 @@ impl Session {
             return Ok(read);
         }
         let place = early.scratch.store()?;
-        // Small files come and go too fast for bars.
+        // Small files are too fast for progress bars.
         let silent: Arc<dyn Progress> = Arc::new(Silent);
         let report = fetch(&self.sources, &place, &listing.info, &missing, self.config.fetch, &silent).await?;
         if let Some(finding) = report.failed.into_iter().next()
@@ -116,7 +116,7 @@ impl Session {
         Ok(read)
     }
 
-    /// Those of some small files that are here and right.
+    /// Reads those of some small files that are here and right.
     async fn read_documents(
         &self,
         store: &Arc<Store>,
@@ -141,20 +141,22 @@ fn read_present(store: &Store, commit: &CommitId, entry: &Entry) -> Result<Optio
     let read = File::open(&path).and_then(|file| file.take(DOCUMENT_LIMIT).read_to_end(&mut content));
     let right = read.is_ok() && is_content(&content, entry);
     if read.is_ok() && !right {
-        // The record may say otherwise: bytes decide. One that cannot be written is told with the file's finding.
+        // The bytes decide, even if the record says otherwise. If the record cannot be written, the file's finding says
+        // so.
         let _ = store.strike(commit, entry);
     }
     Ok(right.then_some(content))
 }
 
-/// Hashing a small file costs nothing, and selection must not act on other bytes than the repo's.
+/// Whether some bytes are the listed content. Hashing a small file costs little, and selection must see only the repo's
+/// own bytes.
 pub(super) fn is_content(content: &[u8], entry: &Entry) -> bool {
     let mut hasher = entry.digest().hasher(entry.size);
     hasher.update(content);
     hasher.finish().digest() == entry.digest()
 }
 
-/// A folder for small files that are only read, made when first needed and gone with the run.
+/// A folder for small files that are only read. It is made when it is first needed, and removed at the end of the run.
 #[derive(Debug, Default)]
 struct Scratch(std::sync::OnceLock<(tempfile::TempDir, Arc<Store>)>);
 
@@ -163,7 +165,7 @@ impl Scratch {
         if self.0.get().is_none() {
             let dir = tempfile::tempdir().map_err(|source| Error::Folder { path: std::env::temp_dir(), source })?;
             let store = Arc::new(Store::local_dir(dir.path()));
-            // Only this task uses it, so it is still empty.
+            // Only this task sets it, so it is still empty and `set` cannot fail.
             let _ = self.0.set((dir, store));
         }
         self.0.get().map(|(_, store)| Arc::clone(store)).ok_or_else(|| Error::Folder {

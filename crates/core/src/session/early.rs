@@ -1,5 +1,5 @@
-//! Whether weights are worth fetching at all: their headers, read by range requests, against the
-//! index. A broken repo fails here, before its bulk moves.
+//! Checks before the fetch: the headers of weights, read by range requests, are compared with the
+//! index. A broken repo fails here, before most of its bytes move.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -13,37 +13,39 @@ use crate::finding::{Finding, Remedy, Severity};
 use crate::model::{Family, RepoPath, WeightIndex, WeightSet};
 use crate::verify::{self, CompactTable};
 
-/// Below this, fetching is quicker than asking.
+/// Below this size in bytes, fetching is quicker than asking.
 const WORTH_IT: u64 = 64 << 20;
 /// An index larger than this is left for the full check.
 const INDEX_LIMIT: u64 = crate::model::INDEX_LIMIT;
-/// Files asked at once, at most and at least.
+/// How many files are asked at once: at most and at least.
 const AT_ONCE: (usize, usize) = (8, 2);
-/// Tensors whose headers are read at once, by what the index says of an average shard: each takes half a kilobyte on the way.
+/// The most tensors whose headers are read at once, estimated by the index's average shard: each takes half a kilobyte
+/// on the way.
 const TENSORS_AT_ONCE: usize = 200_000;
 
-/// A file's tensors, and what is wrong with it.
+/// A file's tensors, and its findings.
 type Table = (Option<CompactTable>, Vec<Finding>);
 
 impl Session {
-    /// Errors that fetching the weights would only confirm. What cannot be read now says nothing.
+    /// Errors that fetching the weights would only confirm. A header that cannot be read now is no evidence.
     pub(super) async fn check_early(&self, prepared: &Prepared) -> Vec<Finding> {
         if prepared.plan.missing_bytes() < WORTH_IT {
             return Vec::new();
         }
-        // What says where tensors are lies between them in these: asking for it takes too long to be worth it.
+        // In these formats the places of tensors are spread between the tensors, so reading them by ranges takes too
+        // long.
         self.check_sets(prepared, |set| !matches!(set.family, Family::Flax | Family::Tf)).await
     }
 
     /// Reads the headers of all indexed weights and compares them with their index, without fetching
-    /// them; gives the errors.
+    /// the weights; returns the errors.
     pub async fn check_deep(&self, prepared: &Prepared) -> Vec<Finding> {
         self.check_sets(prepared, |_| true).await
     }
 
     async fn check_sets(&self, prepared: &Prepared, wanted: impl Fn(&WeightSet) -> bool) -> Vec<Finding> {
         let mut findings = Vec::new();
-        // Files without an index are one set by their names alone: whether they are alternatives, their headers tell.
+        // Files without an index are one set only by their names. Their headers tell whether they are alternatives.
         let several = |set: &WeightSet| set.family == Family::Safetensors && set.files.len() > 1;
         let comparable = |set: &&WeightSet| (set.index.is_some() || several(set)) && wanted(set);
         for set in prepared.selection.weights.iter().filter(comparable) {
@@ -74,7 +76,7 @@ impl Session {
                     let length = place.size();
                     let mut source = place.open().ok()?;
                     let (table, findings) = verify::table_of(&mut source, length, &path, family);
-                    // What could not be read is no evidence.
+                    // A header that could not be read is no evidence.
                     (!source.failed).then(|| (path, (table.map(CompactTable::from), findings)))
                 };
                 tokio::task::spawn_blocking(work).await.ok()?
@@ -99,12 +101,12 @@ impl Session {
     }
 }
 
-/// Files of which two hold a tensor are no parts of one set.
+/// Rewrites the finding: two files with the same tensor are not parts of one set but alternatives.
 fn alternative(finding: Finding) -> Finding {
     finding.remedy(Remedy::ChooseAlternative)
 }
 
-/// How many files are asked at once, of a set of so many tensors and files.
+/// How many files are asked at once, for a set of so many tensors and files.
 fn at_once(tensors: usize, files: usize) -> usize {
     let (most, least) = AT_ONCE;
     let average = tensors.div_ceil(files.max(1)).max(1);
@@ -115,7 +117,7 @@ fn read_index(place: FilePlace) -> Option<WeightIndex> {
     (place.size() <= INDEX_LIMIT).then_some(())?;
     let mut bytes = Vec::new();
     place.open().ok()?.take(INDEX_LIMIT).read_to_end(&mut bytes).ok()?;
-    // An index that does not parse is the full check's to judge, with its digest.
+    // The full check judges an index that does not parse, together with its digest.
     WeightIndex::parse(&bytes).ok()
 }
 

@@ -1,4 +1,4 @@
-//! Everything that can end a job without a report: its kind, and what can be done about it.
+//! The errors that end a job without a report, their kinds and their remedies.
 
 use std::path::PathBuf;
 
@@ -14,94 +14,94 @@ use crate::transfer::FetchError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The Hub.
+    /// An error of the Hub.
     #[error(transparent)]
     Hub(#[from] HubError),
-    /// The Hub is away, and everything that is asked for is here.
+    /// The Hub is away, but all files of the request are here.
     #[error("{source}")]
     Away {
-        /// What became of the request.
+        /// The error of the request.
         source: Box<HubError>,
-        /// Since when all of it is here.
+        /// When the last of the files arrived.
         since: String,
     },
-    /// The transfer.
+    /// An error of the transfer.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// This machine's disk.
+    /// An error of this machine's disk.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// There is nothing to choose.
+    /// Selection found nothing to choose.
     #[error(transparent)]
     Select(#[from] SelectError),
-    /// The object store.
+    /// An error of the object store.
     #[error(transparent)]
     Objects(#[from] crate::object_store::ObjectError),
-    /// Of the whole repo no file is wanted: to call that verified would help nobody.
+    /// No file of the repo is selected. That must not count as verified.
     #[error("{repo}: {why}")]
     NothingSelected {
         /// The repo.
         repo: String,
-        /// Why there is nothing.
+        /// Why nothing is selected.
         why: String,
-        /// What can be done about it.
+        /// What the user can do about it.
         remedy: Option<Remedy>,
     },
-    /// The configuration names no place that this job could use.
+    /// The configuration names no destination that this job can use.
     #[error("this session has no folder or store for that")]
     NoDestination,
-    /// What is to be fetched does not fit.
+    /// The files to fetch do not fit.
     #[error("{} are to be fetched, but only {} are free at {}", bytes(*.needed), bytes(*.free), .place.display())]
     NoSpace {
-        /// Bytes to be fetched.
+        /// Bytes to fetch.
         needed: u64,
-        /// Bytes free.
+        /// Free bytes.
         free: u64,
-        /// Where.
+        /// The destination.
         place: PathBuf,
     },
-    /// A plain folder holds files of something else.
+    /// A plain folder has files of another repo or revision.
     #[error("{} has {holds}, not {wanted}; nothing was fetched, because the two must not mix", .dir.display())]
     OtherFiles {
         /// The folder.
         dir: PathBuf,
-        /// What is noted there.
+        /// The repo or revision that is noted there.
         holds: String,
-        /// What was asked for.
+        /// The repo or revision of the request.
         wanted: String,
     },
-    /// Nobody here knows what the repo holds as a whole, so a selection of it cannot be fixed.
+    /// The repo's whole listing is not known here, so no lockfile can be made.
     #[error("{repo}: its listing is not cached, so hfget cannot tell whether any file is missing")]
     ListingUnknown {
         /// The repo.
         repo: String,
     },
-    /// What a lockfile names was never fetched here.
+    /// The files that a lockfile names were never fetched here.
     #[error("{repo} at the locked commit {commit} is not in {place}")]
     LockedNotHere {
         /// The repo.
         repo: String,
         /// The locked commit.
         commit: String,
-        /// Where it was looked for.
+        /// The place that was searched.
         place: Location,
     },
-    /// The revision was never fetched, and it is not to be fetched now.
+    /// The revision was never fetched, and it must not be fetched now.
     #[error("{repo}@{revision} is not in {place}")]
     NotCached {
         /// The repo.
         repo: String,
         /// The revision.
         revision: String,
-        /// Where it was looked for.
+        /// The place that was searched.
         place: Location,
     },
-    /// A small file that selection depends on could not be had right.
+    /// A small file that selection depends on could not be fetched with the right digest.
     #[error("{}: {why}", .path.shown())]
     Document {
-        /// Which.
+        /// The file.
         path: RepoPath,
-        /// Why not.
+        /// The reason.
         why: String,
     },
     /// There is nothing to inspect.
@@ -113,9 +113,9 @@ pub enum Error {
     /// A folder cannot be read.
     #[error("cannot read {}: {source}", .path.display())]
     Folder {
-        /// Which.
+        /// The folder.
         path: PathBuf,
-        /// The system's word.
+        /// The system's error.
         source: std::io::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! What lies in a folder, by the names that a repo's files would have. What it must be is judged elsewhere.
+//! The files in a folder, by the names that they have in a repo. `local` decides what they must be.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,9 +12,9 @@ use crate::store::Store;
 use crate::text::few;
 use crate::verify::Content;
 
-/// Files of one folder; a folder with more is not a repo.
+/// The most files of one folder; a folder with more is not a repo.
 const FILES_LIMIT: usize = 1_000_000;
-/// Small files are read whole for selection.
+/// The most bytes of a file that selection may read; such files are read whole.
 const DOCUMENT_LIMIT: u64 = crate::model::INDEX_LIMIT;
 
 /// A file found on disk.
@@ -22,22 +22,22 @@ const DOCUMENT_LIMIT: u64 = crate::model::INDEX_LIMIT;
 pub(super) struct Found {
     pub path: RepoPath,
     pub size: u64,
-    /// The digest that it must have, when its cache or folder notes one.
+    /// The digest that it must have, if its cache or folder notes one.
     pub digest: Option<Digest>,
 }
 
-/// What lies in a folder. Reading it blocks.
+/// The files in a folder. Reading it blocks.
 #[derive(Debug)]
 pub(super) struct Folder {
     pub root: PathBuf,
-    /// By path.
+    /// The files, by path.
     pub files: Vec<Found>,
-    /// What is no regular name, and why not.
+    /// Names that no repo can have, and why.
     odd: Vec<(String, &'static str)>,
 }
 
 impl Folder {
-    /// Every file below `root` but the bookkeeping of git, `huggingface_hub` and ourselves.
+    /// Every file below `root`, without the own files of git, `huggingface_hub` and hfget.
     pub fn read(root: &Path, noted: &dyn Fn(&RepoPath) -> Option<Digest>) -> Result<Self, Error> {
         Self::walk(root, noted).map_err(|source| Error::Folder { path: root.to_path_buf(), source })
     }
@@ -90,29 +90,29 @@ impl Folder {
         self.find(path).map(|found| found.size).filter(|size| *size <= DOCUMENT_LIMIT)
     }
 
-    /// A small file, for selection to read.
+    /// The content of a small file, for selection.
     pub fn document(&self, path: &RepoPath) -> Option<Vec<u8>> {
         self.find(path).filter(|found| found.size <= DOCUMENT_LIMIT)?;
-        // A pipe is not opened; what has grown since is not read to its end.
+        // This does not open a pipe, and does not read a file to its end that has grown since.
         let (file, _) = Content::from(path.under(&self.root)).open().ok()?;
         let mut content = Vec::new();
         file.take(DOCUMENT_LIMIT).read_to_end(&mut content).ok()?;
         Some(content)
     }
 
-    /// As much of a listing as the files tell.
+    /// The entries that follow from the files.
     pub fn entries(&self) -> Vec<Entry> {
         let unknown = Digest::GitBlob(GitOid([0; 20]));
         let entry = |found: &Found| Entry::new(found.path.clone(), found.size, found.digest.unwrap_or(unknown));
         self.files.iter().map(entry).collect()
     }
 
-    /// Names that no repo has.
+    /// Findings about names that no repo can have.
     pub fn odd_names(&self) -> impl Iterator<Item = Finding> {
         self.odd.iter().map(|(name, what)| Finding::new(Code::PathUnsafe, name, *what))
     }
 
-    /// The family, of the two that are looked for first, with the most bytes here.
+    /// The one of the first two families that has more bytes here.
     pub fn family(&self) -> Option<Family> {
         let bytes = |ending: &str| {
             let files = self.files.iter().filter(|found| found.path.as_str().ends_with(ending));
@@ -126,20 +126,20 @@ impl Folder {
     }
 }
 
-/// The listing that a cached snapshot's own names make up: each blob's name is its digest. Blocks.
+/// The listing that follows from a cached snapshot itself: each blob's name is its digest. Blocks.
 pub(super) fn listing_of_snapshot(store: &Store, commit: &CommitId) -> Option<Vec<Entry>> {
     let folder = Folder::read(&store.snapshot_dir(commit), &|path| store.noted_digest(commit, path)).ok()?;
     let all_noted = !folder.files.is_empty() && folder.files.iter().all(|found| found.digest.is_some());
     all_noted.then(|| folder.entries())
 }
 
-/// The commit that a local dir's metadata files agree on. Blocks.
+/// The commit that all metadata files of a local dir name. Blocks.
 pub(super) fn noted_commit(store: &Store, dir: &Path) -> Result<Option<CommitId>, Error> {
     let folder = Folder::read(dir, &|_| None)?;
     Ok(commit_of(store, &folder).ok().flatten())
 }
 
-/// That a local dir's files are of several commits. Blocks.
+/// The finding that a local dir's files are of several commits. Blocks.
 pub(super) fn mixed_commits(store: &Store, folder: &Folder) -> Option<Finding> {
     let commits = commit_of(store, folder).err()?;
     let shown: Vec<String> = commits.iter().map(CommitId::short).collect();
@@ -148,8 +148,8 @@ pub(super) fn mixed_commits(store: &Store, folder: &Folder) -> Option<Finding> {
     Some(Finding::repo(Code::MixedCommits, message).remedy(Remedy::UseOwnFolder))
 }
 
-/// The commit that all noted files of a folder are from; where there are several, all of them. A file that is equal in
-/// two commits is from both, as far as a listing that is kept tells.
+/// The commit of all noted files of a folder; if there are several, the error has all of them. A file that is equal in
+/// two commits belongs to both, if a kept listing shows it.
 fn commit_of(store: &Store, folder: &Folder) -> Result<Option<CommitId>, BTreeSet<CommitId>> {
     let noted = folder.files.iter().filter_map(|found| Some((&found.path, store.noted_commit(&found.path)?)));
     let noted: Vec<(&RepoPath, CommitId)> = noted.collect();
@@ -167,7 +167,7 @@ fn commit_of(store: &Store, folder: &Folder) -> Result<Option<CommitId>, BTreeSe
     commits.iter().find(|commit| has_all(commit)).copied().map_or(Err(commits.clone()), |commit| Ok(Some(commit)))
 }
 
-/// The one there is, if there is one.
+/// The commit, if there is exactly one.
 pub(super) fn only(commits: &[CommitId]) -> Option<CommitId> {
     match commits {
         [commit] => Some(*commit),
@@ -175,8 +175,9 @@ pub(super) fn only(commits: &[CommitId]) -> Option<CommitId> {
     }
 }
 
-/// A path that names a folder rather than a repo: it says so, or it is there and can be no repo's name. `owner/name` is
-/// the repo, whatever folder lies here: which of two things is verified must not depend on the working folder.
+/// The path, if the text names a folder and not a repo: it has the form of a path, or the folder exists and its name
+/// cannot be a repo's. `owner/name` is always the repo, even if such a folder exists: the meaning must not depend on
+/// the working folder.
 pub fn names_folder(target: &str) -> Option<PathBuf> {
     let path = Path::new(target);
     let repo = target.parse::<crate::model::RepoSpec>().is_ok();

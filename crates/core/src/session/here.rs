@@ -1,4 +1,4 @@
-//! What is here already, while nobody is asked: whether it is all of it, and since when.
+//! Checks without requests whether all files are here, and since when.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -11,8 +11,8 @@ use crate::progress::Silent;
 use crate::report::Report;
 
 impl Session {
-    /// The same session, which asks nobody and says nothing. `None` where files go into no folder, or come from a server
-    /// that does not list all that a repo has.
+    /// The same session without requests and without events. `None` if files do not go into a folder, or if the server
+    /// does not list all files of a repo.
     fn silent_offline(&self) -> Option<Session> {
         if self.objects.is_some() {
             return None;
@@ -24,7 +24,7 @@ impl Session {
         Some(Session { sources: self.sources.clone(), config, progress: Arc::new(Silent), objects: None })
     }
 
-    /// The report of a run that asked nobody, where a kept listing says what there must be and all of it is here and
+    /// The report of a run without requests. `None` unless there is a kept listing, and all files are here and
     /// right.
     pub(super) async fn get_here(&self, spec: &RepoSpec, options: &Options) -> Option<Report> {
         let here = self.silent_offline()?;
@@ -32,7 +32,7 @@ impl Session {
         (origin == Origin::KeptListing && report.is_verified()).then_some(report)
     }
 
-    /// The error of an endpoint that is away: with word of what is here, if that is everything.
+    /// The error of an endpoint that is away. It says so if all files are here.
     pub(super) async fn away(&self, error: HubError, spec: &RepoSpec, options: &Options) -> Error {
         match self.all_here_since(spec, options).await {
             Some(since) => Error::Away { source: Box::new(error), since },
@@ -40,7 +40,7 @@ impl Session {
         }
     }
 
-    /// When the last of the files came that would be taken, where all of them are here.
+    /// When the last of the selected files arrived; `None` if some are not here.
     async fn all_here_since(&self, spec: &RepoSpec, options: &Options) -> Option<String> {
         let here = self.silent_offline()?;
         let prepared = here.prepare(spec, options, false).await.ok()?;

@@ -1,5 +1,5 @@
-//! The tensors of weights where they lie: a file, a folder, a cached repo, or a repo on the Hub of
-//! which only headers are asked for. Nothing is verified but what the headers themselves say.
+//! The tensors of weights in a file, a folder, a cached repo, or a repo on the Hub, of which only
+//! headers are fetched. Only the headers are checked, no digest.
 
 use crate::model::Options;
 use std::path::{Path, PathBuf};
@@ -12,9 +12,9 @@ use crate::model::{Family, Purpose, RepoPath, RepoSpec};
 use crate::select;
 use crate::verify::{self, TensorTable};
 
-/// Files of one folder that are looked at.
+/// The most files of one folder that are read.
 const FILES_LIMIT: usize = 100_000;
-/// Folders in folders.
+/// Levels of folders in folders.
 const DEPTH_LIMIT: usize = 32;
 
 /// The tensors of one file.
@@ -24,9 +24,9 @@ pub struct Inspected {
     pub path: String,
     /// Its size in bytes.
     pub size: u64,
-    /// Its tensors; `None` when they could not be read, or the format has no table that is read here.
+    /// Its tensors; `None` if they could not be read, or if the format has no table that is read here.
     pub table: Option<TensorTable>,
-    /// What is wrong with it.
+    /// Its findings.
     pub findings: Vec<Finding>,
 }
 
@@ -37,7 +37,7 @@ impl Inspected {
     }
 }
 
-/// The family whose reader fits a name, where the name alone says it.
+/// The family whose reader fits a name, if the name alone determines it.
 fn family_of(name: &str) -> Option<Family> {
     Some(match registry::by_name(name)? {
         Format::Safetensors => Family::Safetensors,
@@ -55,7 +55,7 @@ fn family_of(name: &str) -> Option<Family> {
 /// Reads the tensors of a local file, or of every weight file in a folder. Blocks.
 ///
 /// # Errors
-/// When the place cannot be read or holds no weights.
+/// If the place cannot be read or has no weights.
 pub fn inspect_path(place: &Path) -> Result<Vec<Inspected>, Error> {
     let fail = |source| Error::Folder { path: place.to_path_buf(), source };
     let mut files: Vec<(PathBuf, String)> = Vec::new();
@@ -72,7 +72,7 @@ pub fn inspect_path(place: &Path) -> Result<Vec<Inspected>, Error> {
     if inspected.is_empty() { Err(Error::NoWeights { place: place.display().to_string() }) } else { Ok(inspected) }
 }
 
-/// Reads one file; `None` when no format claims its name. A `.bin` that is no format's own is listed without a table.
+/// Reads one file; `None` if no format claims its name. A `.bin` of an unknown format is listed without a table.
 fn inspect_file(local: &Path, path: String) -> Option<Inspected> {
     registry::by_name(&path)?;
     let size = std::fs::metadata(local).map_or(0, |meta| meta.len());
@@ -101,11 +101,11 @@ fn walk(dir: &Path, prefix: &str, depth: usize, files: &mut Vec<(PathBuf, String
 
 impl Session {
     /// Reads the tensors of the weights that `options` select, or of the one file that `spec` names:
-    /// from disk where they are, else by range requests. Fetches no weights.
+    /// from disk if they are there, otherwise by range requests. Fetches no weights.
     pub async fn inspect(&self, spec: &RepoSpec, options: &Options) -> Result<Vec<Inspected>, Error> {
         let one = spec.path.as_ref().map(|p| p.as_str().to_owned());
         let prepared = match self.plan(spec, options).await {
-            // A repo of other formats is looked at file by file.
+            // A repo of other formats is read file by file.
             Err(Error::Select(
                 select::SelectError::NothingSelectable { .. }
                 | select::SelectError::Several { .. }
@@ -122,7 +122,7 @@ impl Session {
             });
             let named =
                 one.as_ref().is_none_or(|one| prepared.listing.get(one).is_none_or(|entry| entry.path == file.path));
-            // Shards and folders of TensorFlow have no table of their own.
+            // TensorFlow's shards and folders have no table of their own.
             let read = |family: &Family| match family {
                 Family::TfCheckpoint | Family::SavedModel => verify::has_table(&file.path, *family),
                 _ => true,

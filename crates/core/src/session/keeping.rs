@@ -1,4 +1,4 @@
-//! That a plain folder is a job's own: two repos or commits do not mix. Whose a file is, the store finds out.
+//! Checks that a plain folder belongs to the job: two repos or commits must not mix. `store` finds out whose a file is.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,11 +9,11 @@ use crate::hub::HubError;
 use crate::model::{CommitId, RepoInfo};
 use crate::store::Store;
 
-/// Other commits that the endpoint is asked about.
+/// The most other commits that the endpoint is asked about.
 const COMMITS_ASKED: usize = 8;
 
 impl Session {
-    /// The folder of a job that puts plain files into one.
+    /// The plain folder that is the job's destination, if it is one.
     pub(super) fn plain_folder(&self) -> Option<&Path> {
         match &self.config.destination {
             DestinationConfig::LocalDir(dir) => Some(dir),
@@ -21,7 +21,8 @@ impl Session {
         }
     }
 
-    /// That a plain folder is this repo's, at this revision. Gives the other commits of the repo that are noted there.
+    /// Checks that a plain folder belongs to this repo at this revision. Returns the other commits of the repo that are
+    /// noted there.
     pub(super) async fn check_folder(&self, store: &Arc<Store>, info: &RepoInfo) -> Result<BTreeSet<CommitId>, Error> {
         let (Some(dir), Some(repo)) = (self.plain_folder(), store.repo_name()) else { return Ok(BTreeSet::new()) };
         let (dir, force) = (dir.to_path_buf(), self.config.fetch.force);
@@ -31,7 +32,7 @@ impl Session {
             .await?;
         let name = info.repo_type.qualify(&info.id);
         let wanted = || format!("{name}@{} ({})", info.revision.as_str(), info.commit.short());
-        // A ref is this repo's own, and so is what it named.
+        // A ref belongs to this repo, so the commit that it named does too.
         let mut ours: BTreeSet<CommitId> = moved.into_iter().filter(|_| info.revision.as_commit().is_none()).collect();
         if let Some(belongs) = &belongs {
             let same = belongs.repo == repo;
@@ -54,7 +55,7 @@ impl Session {
                     let holds = format!("files of commit {}, which {name} does not have", commit.short());
                     return Err(Error::OtherFiles { dir, holds, wanted: wanted() });
                 }
-                // An endpoint that cannot say leaves the files to whoever knows them.
+                // If the endpoint does not answer, the commit's origin stays unknown.
                 Err(_) => {}
             }
         }
@@ -62,7 +63,7 @@ impl Session {
     }
 }
 
-/// `models--org--name` as people say it.
+/// `models--org--name` in the form for people.
 fn spoken(folder: &str) -> String {
     let repo = crate::store::repo_of_folder(folder);
     repo.map_or_else(|| crate::text::printable(folder).to_string(), |(repo_type, id)| repo_type.qualify(&id))

@@ -1,4 +1,4 @@
-//! Re-checking what is already on disk: a cached snapshot or a folder, against the Hub or offline.
+//! Verifies files that are already on disk: a cached snapshot or a folder, with the Hub's listing or offline.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -20,8 +20,8 @@ use crate::text::few;
 use crate::verify::{Content, Subject, SubjectFile, recheck};
 
 impl Session {
-    /// Re-checks the cached snapshot (or local dir) of a repo. With a Hub at hand the listing is
-    /// the Hub's, asked for anew; offline it is what was kept, or what the cache's own names say.
+    /// Verifies the cached snapshot (or local dir) of a repo. Online it asks the Hub for a new
+    /// listing; offline it uses the kept listing, or the names of the cache's blobs.
     pub async fn verify_repo(&self, spec: &RepoSpec, options: &Options) -> Result<Report, Error> {
         let revision = spec.revision.clone().unwrap_or_default();
         if let Some(objects) = &self.objects {
@@ -45,8 +45,8 @@ impl Session {
         self.verify_folder(&root, store, local, listed, Some(spec), options).await
     }
 
-    /// Re-checks a folder: a cache's snapshot, a local dir, or any other. A plain folder is held against its own
-    /// records: no Hub is asked.
+    /// Verifies a folder: a cache's snapshot, a local dir, or any other. A plain folder is compared with its own
+    /// records, without requests.
     pub async fn verify_dir(&self, dir: &Path, options: &Options) -> Result<Report, Error> {
         let store = Arc::new(Store::local_dir(dir));
         let place = dir.to_path_buf();
@@ -106,7 +106,7 @@ impl Session {
         let mut findings = selection.findings.clone();
         findings.extend(folder.odd_names());
         findings.extend(mixed);
-        // The selection, then whatever else is here: all of it must be right.
+        // The selection, and then all other files that are here: all of them must be right.
         let mut subject = Subject {
             weights: selection.weights.clone(),
             allow_unsafe_pickle: self.config.allow_unsafe_pickle,
@@ -119,7 +119,7 @@ impl Session {
             SubjectFile {
                 path: path.clone(),
                 content: path.under(root).into(),
-                // A git blob's digest needs its size even when no listing gives it.
+                // A git blob's digest needs the size, even if no listing states it.
                 size: listed.map(|entry| entry.size).or(found.map(|found| found.size)),
                 digest: listed.map(Entry::digest).or(found.and_then(|found| found.digest)),
                 origin,
@@ -141,13 +141,14 @@ impl Session {
         outcome = self.look_again(&files, outcome).await;
         self.all_read(&store, &files, &outcome).await?;
         let unknown = unknown_digests(&files, root, spec);
-        // What no reader understands has no contents that were checked.
+        // If no reader understands any file, no contents were checked.
         let nothing_read = unknown.is_some() && outcome.weights_read == 0;
         findings.extend(unknown);
         if let Some(commit) = commit.filter(|_| trusted) {
             let proofs = outcome.proofs.clone();
             let listing = listing.clone();
-            // A courtesy to the next run: a read-only cache cannot keep it.
+            // A failure here is ignored: the record only saves time in the next run, and a read-only cache cannot keep
+            // it.
             let note = move |store: &Store| Ok(note(store, &commit, &listing, &proofs));
             let kept = self.blocking(&store, note).await?;
             if kept.is_err() {
@@ -170,8 +171,8 @@ impl Session {
         Ok(draft.conclude(&self.config.policy))
     }
 
-    /// That all files could be read. Where one could not, nothing is known of it; unless another is known to be wrong,
-    /// that is how the run ends.
+    /// Returns the error of a file that could not be read, since nothing is known about it. If another file is known
+    /// to be wrong, the report matters more.
     async fn all_read(&self, store: &Arc<Store>, files: &[SubjectFile], outcome: &Outcome) -> Result<(), Error> {
         if outcome.proofs.iter().any(|proof| proof.evidence == Evidence::Wrong) {
             return Ok(());
@@ -187,7 +188,7 @@ impl Session {
             .await
     }
 
-    /// Looks once more at the files that were hashed, at the end: what was exchanged meanwhile is hashed again.
+    /// Looks at the hashed files once more at the end, and hashes those again that were replaced meanwhile.
     async fn look_again(&self, files: &[SubjectFile], mut outcome: Outcome) -> Outcome {
         let (files, progress) = (files.to_vec(), Arc::clone(&self.progress));
         let look = move || {
@@ -202,7 +203,7 @@ impl Session {
     }
 }
 
-/// Notes what was proven, and strikes what proved wrong. Blocks.
+/// Records the files that are proven, and removes the wrong ones from the record. Blocks.
 fn note(store: &Store, commit: &CommitId, listing: &Listing, proofs: &[Proof]) -> Result<(), crate::store::StoreError> {
     let mut struck = Ok(());
     for proof in proofs {
@@ -210,7 +211,7 @@ fn note(store: &Store, commit: &CommitId, listing: &Listing, proofs: &[Proof]) -
         match proof.evidence {
             Evidence::Wrong | Evidence::Absent => struck = struck.and(store.strike(commit, entry)),
             Evidence::Hashed(_) if proof.holds() => {
-                // A courtesy to the next run.
+                // A failure is ignored: the record only saves time in the next run.
                 let _ = store.adopt(commit, entry, proof.stamp);
             }
             _ => {}
@@ -219,7 +220,7 @@ fn note(store: &Store, commit: &CommitId, listing: &Listing, proofs: &[Proof]) -
     struck
 }
 
-/// That nobody says what the bytes of some files must be.
+/// The finding that nobody states the digests of some files.
 fn unknown_digests(files: &[SubjectFile], root: &Path, spec: Option<&RepoSpec>) -> Option<Finding> {
     let unknown: Vec<&str> = files.iter().filter(|f| f.digest.is_none()).map(|f| f.path.as_str()).collect();
     let count = match unknown.len() {
@@ -232,12 +233,12 @@ fn unknown_digests(files: &[SubjectFile], root: &Path, spec: Option<&RepoSpec>) 
     Some(Finding::repo(Code::DigestsUnknown, message).remedy(Remedy::VerifyFolder { repo, dir: root.to_path_buf() }))
 }
 
-/// Whether fetching again cures it.
+/// Whether fetching the file again helps.
 fn is_fetchable(finding: &Finding) -> bool {
     matches!(finding.code, Code::SizeMismatch | Code::ChecksumMismatch | Code::FileMissing | Code::LfsPointer)
 }
 
-/// The report on files that were only looked at, but for its verdict.
+/// The report on files that were only read, without its verdict.
 pub(super) fn folder_draft(
     place: Location,
     commit: Option<CommitId>,
@@ -277,8 +278,8 @@ pub(super) fn folder_draft(
     }
 }
 
-/// Where a repo's files are, and the commit that is known of them: a folder may be another's. `None` when they are not here.
-/// Blocks.
+/// The place of a repo's files, and their commit if it is known: a folder may belong to another repo. `None` if they
+/// are not here. Blocks.
 fn snapshot_here(
     store: &Store,
     place: &DestinationConfig,
@@ -296,14 +297,14 @@ fn snapshot_here(
     Ok(root.is_dir().then_some((root, commit)))
 }
 
-/// What must be here. With a listing: the selection that the flags describe, of the family that is
-/// here, and every other whole set of weights among the files. Without one: every set of weights among the files, and
-/// what the repo's own documents name. Blocks.
+/// The files that must be here. With a trusted listing: the selection by the options, of the family that is here, and
+/// every other complete set of weights. Without one: every set of weights among the files, and the files that the
+/// repo's own documents name. Blocks.
 fn choose(listing: &Listing, folder: &Folder, mut options: Options, trusted: bool) -> Result<Selection, SelectError> {
     let everything = Options { all: true, ..Options::default() };
     if !trusted {
         let mut selection = select_here(listing, folder, &everything)?;
-        // What an index or a pipeline names and is not here is missing, whatever else is whole.
+        // A file that an index or a pipeline names is missing if it is not here, even if other sets are complete.
         if let Ok(usual) = select_here(listing, folder, &options) {
             let missing = usual.findings.into_iter().filter(|f| f.severity == Severity::Error);
             let new: Vec<Finding> = missing.filter(|f| !selection.findings.contains(f)).collect();
@@ -327,7 +328,7 @@ fn choose(listing: &Listing, folder: &Folder, mut options: Options, trusted: boo
     Ok(selection)
 }
 
-/// Drives selection with the documents that are here.
+/// Runs selection with the documents that are here.
 pub(super) fn select_here(listing: &Listing, folder: &Folder, options: &Options) -> Result<Selection, SelectError> {
     let mut documents = Documents::new();
     let mut budget = Budget::default();

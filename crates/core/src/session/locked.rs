@@ -1,5 +1,5 @@
-//! Jobs that a lockfile describes: making one, fetching exactly what it says, and holding what is here
-//! against it. The lock is trusted in place of any listing: a Hub or mirror only gives the bytes.
+//! Jobs with a lockfile: make one, fetch exactly its files, and verify files with it. The lockfile
+//! replaces any listing: a Hub or mirror only gives the bytes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use crate::progress::Event;
 use crate::report::Report;
 use crate::store::Store;
 
-/// All that is locked is wanted; what the files are is told from their names again.
+/// Selects all locked files; their purpose follows from their names again.
 fn everything() -> Options {
     Options { all: true, ..Options::default() }
 }
 
 impl Session {
-    /// Chooses files as [`Session::plan`] does and gives what a lockfile notes of them, with what was
-    /// found on the way. Findings of errors mean that the selection is not fit to be locked.
+    /// Chooses files as [`Session::plan`] does. Returns the lockfile's entry, and the findings; an
+    /// error among them means that the selection must not be locked.
     ///
     /// # Errors
     /// As [`Session::plan`].
@@ -46,7 +46,7 @@ impl Session {
         Ok((locked, findings))
     }
 
-    /// What [`Session::get_locked`] would do.
+    /// The plan of [`Session::get_locked`].
     ///
     /// # Errors
     /// As [`Session::plan`].
@@ -55,15 +55,15 @@ impl Session {
         self.planned(prepared).await
     }
 
-    /// Fetches exactly the locked files at the locked commit, and verifies them by the lock. No listing
-    /// is asked for.
+    /// Fetches exactly the locked files at the locked commit, and verifies them with the lockfile. Asks
+    /// for no listing.
     ///
     /// # Errors
     /// As [`Session::get`].
     pub async fn get_locked(&self, locked: &LockedRepo) -> Result<Report, Error> {
         let started = Instant::now();
         let prepared = self.prepare_locked(locked).await?;
-        // What is locked is not all that the repo holds: it must not pass for a listing.
+        // The repo may have more files than the lockfile, so its files must not be kept as a listing.
         self.deliver(prepared, &locked.options, started, false).await
     }
 
@@ -74,10 +74,10 @@ impl Session {
         self.prepare_listing(Listed::whole(listing, Origin::Lock), everything(), store).await
     }
 
-    /// Holds a cached snapshot, or `folder`, against the lock. Makes no request.
+    /// Verifies a cached snapshot, or `folder`, with the lockfile. Makes no request.
     ///
     /// # Errors
-    /// When nothing of the repo is here, or it cannot be read.
+    /// If no file of the repo is here, or if a file cannot be read.
     pub async fn verify_locked(&self, locked: &LockedRepo, folder: Option<&Path>) -> Result<Report, Error> {
         if let (None, Some(objects)) = (folder, &self.objects) {
             return self.verify_objects(objects, locked).await;

@@ -1,5 +1,5 @@
-//! The whole job in one call: resolve, list, select, plan, fetch, verify. Wires the rooms together;
-//! prints nothing.
+//! The whole job in one call: resolve, list, select, plan, fetch, verify. It connects the rooms,
+//! and prints nothing.
 
 mod cached;
 mod compare;
@@ -50,11 +50,11 @@ use crate::verify::{self, Subject};
 
 /// One or more jobs with the same configuration and connections.
 pub struct Session {
-    /// The endpoint that lists, then its mirrors; never none.
+    /// The endpoint that lists, then its mirrors. Never empty.
     sources: Vec<Arc<dyn Source>>,
     config: Config,
     progress: Arc<dyn Progress>,
-    /// Where files go, if that is no folder.
+    /// The object store that is the destination, if it is one.
     objects: Option<Arc<crate::object_store::Objects>>,
 }
 
@@ -66,8 +66,8 @@ impl Session {
         Self::over(sources, config, progress)
     }
 
-    /// Over sources that are open already.
-    #[cfg_attr(not(feature = "object-store"), allow(unreachable_code))] // no store can come to be
+    /// A session with sources that are open already.
+    #[cfg_attr(not(feature = "object-store"), allow(unreachable_code))] // no store can exist
     fn over(sources: Vec<Arc<dyn Source>>, config: Config, progress: Arc<dyn Progress>) -> Result<Self, Error> {
         let objects = match &config.destination {
             DestinationConfig::Objects(store) => Some(Arc::new(crate::object_store::Objects::open(store)?)),
@@ -76,7 +76,7 @@ impl Session {
         Ok(Session { sources, config, progress, objects })
     }
 
-    /// The folder of a repo, where files go into one.
+    /// The folder of a repo, if the destination is a folder.
     fn store(&self, repo_type: RepoType, id: &RepoId) -> Option<Arc<Store>> {
         Some(Arc::new(match &self.config.destination {
             DestinationConfig::Cache { root, symlinks } => Store::hub_cache(root, repo_type, id, *symlinks),
@@ -85,14 +85,14 @@ impl Session {
         }))
     }
 
-    /// What [`Session::get`] would do. Fetches only the small files that selection reads, and keeps
+    /// The plan of [`Session::get`]. Fetches only the small files that selection reads, and keeps
     /// none of them.
     pub async fn plan(&self, spec: &RepoSpec, options: &Options) -> Result<Prepared, Error> {
         let prepared = self.prepare(spec, options, false).await?;
         self.planned(prepared).await
     }
 
-    /// A plan with its findings as bad as they count here.
+    /// The plan, with the policy applied to its findings.
     fn judged(&self, mut prepared: Prepared) -> Prepared {
         let code = self.denied_code(&prepared.selection);
         prepared.selection.findings.extend(code);
@@ -100,8 +100,8 @@ impl Session {
         prepared
     }
 
-    /// Does the whole job: fetches what is not here, verifies all of it, and moves the revision's
-    /// ref when nothing is wrong.
+    /// Does the whole job: fetches the missing files, verifies all files, and moves the revision's
+    /// ref if nothing is wrong.
     pub async fn get(&self, spec: &RepoSpec, options: &Options) -> Result<Report, Error> {
         if self.config.prefer_offline
             && let Some(report) = self.get_here(spec, options).await
@@ -117,7 +117,7 @@ impl Session {
     async fn get_there(&self, spec: &RepoSpec, options: &Options) -> Result<Report, Error> {
         let started = Instant::now();
         match self.get_by(spec, options, started, false).await {
-            // What was kept may be wrong itself: the endpoint is asked once before it is blamed.
+            // The kept listing may be wrong, so the endpoint is asked once before its bytes count as wrong.
             Ok((report, Origin::KeptListing)) if !self.config.offline && disagrees(&report) => {
                 if let (Some(commit), Some(store)) = (report.commit, self.store(spec.repo_type, &spec.id)) {
                     let endpoint = self.endpoint();
@@ -130,7 +130,7 @@ impl Session {
         self.get_by(spec, options, started, true).await.map(|(report, _)| report)
     }
 
-    /// [`Session::get`] by the listing that is kept, or by one that is asked for anew.
+    /// [`Session::get`] with the kept listing, or with a new one.
     async fn get_by(
         &self,
         spec: &RepoSpec,
@@ -146,21 +146,21 @@ impl Session {
 
     /// The server that lists.
     fn source(&self) -> &dyn Source {
-        // `new` has put it there.
+        // `new` always puts a source there.
         &*self.sources[0]
     }
 
-    /// Whether the endpoint's listing is all that the repo holds: an object store's is what was put there.
+    /// Whether the endpoint lists all files of the repo. An object store lists only the files that were put there.
     fn lists_all(&self) -> bool {
         self.source().lists_all()
     }
 
-    /// The endpoint whose listings are kept and believed.
+    /// The endpoint whose listings are kept and used.
     fn endpoint(&self) -> String {
         self.source().endpoint()
     }
 
-    /// The report of a run that must not fetch anything: for unsafe names, or for what the policy forbids.
+    /// The report of a run that must not fetch anything, because of unsafe names or of the policy.
     fn not_at_all(&self, prepared: &Prepared) -> Option<Report> {
         let unsafe_names = prepared.unsafe_names();
         if unsafe_names.is_empty() {
@@ -181,7 +181,7 @@ impl Session {
         draft.conclude(&self.config.policy)
     }
 
-    /// The report of a run that the policy forbids before anything is fetched.
+    /// The report of a run that the policy stops before anything is fetched.
     fn refused(&self, prepared: &Prepared) -> Option<Report> {
         let mut draft = Self::report(prepared, &Outcome::default(), &Statuses::recorded(prepared));
         draft.findings.extend(self.denied_code(&prepared.selection));
@@ -195,7 +195,7 @@ impl Session {
         Some(draft.conclude(&self.config.policy))
     }
 
-    /// The repo's own code, where it is denied: to bring code is nothing wrong otherwise.
+    /// Findings about the repo's own code, if the policy denies it. Otherwise code is not a problem.
     fn denied_code(&self, selection: &select::Selection) -> Vec<Finding> {
         let denied = self.config.policy.denies(Code::RemoteCode);
         let code = selection.files.iter().filter(|f| denied && f.purpose == Purpose::Code);
@@ -211,7 +211,7 @@ impl Session {
         }
     }
 
-    /// Stands for everything that the check of contents depends on.
+    /// A key that identifies all inputs of the check of contents.
     fn contents_key(&self, prepared: &Prepared) -> String {
         let mut hasher = sha2::Sha256::new();
         hasher.update(format!("{} {} {}\n", verify::RULES_VERSION, self.config.allow_unsafe_pickle, self.config.deep));
@@ -246,7 +246,7 @@ fn open(config: &SourceConfig) -> Result<Arc<dyn Source>, Error> {
     })
 }
 
-/// Whether bytes were others than the listing says.
+/// Whether bytes differed from the listing.
 fn disagrees(report: &Report) -> bool {
     report.findings.iter().any(|finding| matches!(finding.code, Code::SizeMismatch | Code::ChecksumMismatch))
 }

@@ -1,5 +1,5 @@
-//! The cache of this machine, where files go elsewhere: they need not come over the network. What is right is found out by
-//! hashing, as everywhere.
+//! The cache of this machine, if the destination is another one: its files need not come over the network. They are
+//! hashed, as all files are.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::model::{RepoId, RepoType};
 use crate::store::Store;
 
 impl Session {
-    /// The repo's folder in the cache of this machine, where files go elsewhere.
+    /// The repo's folder in the cache of this machine, if the destination is another one.
     pub(super) fn nearby(&self, repo_type: RepoType, id: &RepoId) -> Option<Arc<Store>> {
         if let DestinationConfig::Cache { .. } = &self.config.destination {
             return None;

@@ -1,4 +1,4 @@
-//! What a job comes to: what was seen of each file in this run, and the report that is made of it.
+//! The results of a job: what the run saw of each file, and the report about it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -10,7 +10,7 @@ use crate::select::Selection;
 use crate::transfer::Arrived;
 
 impl Session {
-    /// The report of a job, but for its verdict.
+    /// The report of a job, without its verdict.
     pub(super) fn report(prepared: &Prepared, outcome: &Outcome, statuses: &Statuses) -> Draft {
         let info = &prepared.listing.info;
         let mut findings = prepared.selection.findings.clone();
@@ -48,15 +48,16 @@ impl Session {
 }
 
 impl Prepared {
-    /// Whether the weights that there must be are in the selection.
+    /// Whether the expected weights are in the selection.
     pub(super) fn weights_known(&self) -> Weights {
         let model = self.listing.info.repo_type == RepoType::Model;
         if model && !self.whole && !self.selection.named { weights_here(&self.selection) } else { Weights::Here }
     }
 }
 
-/// Whether the weights of a model are here, where nobody knows the repo's whole listing: there are some, and what their
-/// names ask for is beside them. transformers and diffusers load none without `config.json`, nor shards without an index.
+/// Whether the weights of a model are here if the repo's whole listing is not known: there are some weights, with the
+/// files that loaders need beside them. transformers and diffusers load no weights without `config.json`, and no shards
+/// without an index.
 pub(super) fn weights_here(selection: &Selection) -> Weights {
     let here = |path: String| selection.files.iter().any(|file| file.path.as_str() == path);
     let whole = |set: &WeightSet| {
@@ -77,7 +78,7 @@ pub(super) fn paths_of<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> H
     findings.into_iter().filter_map(|finding| finding.path.as_deref()).collect()
 }
 
-/// A file that is wrong has its error; that selection could not read it either is no news.
+/// Removes the finding that selection could not read a file, if the file has an error of its own.
 pub(super) fn one_cause_one_finding(findings: &mut Vec<Finding>) {
     let wrong: BTreeSet<String> =
         findings.iter().filter(|f| f.severity == Severity::Error).filter_map(|f| f.path.clone()).collect();
@@ -89,7 +90,7 @@ pub(super) fn one_cause_one_finding(findings: &mut Vec<Finding>) {
     findings.retain(|f| !echo(f));
 }
 
-/// What was done to each file in this run, and what was seen of it.
+/// What the run did with each file, and what it saw of it.
 #[derive(Debug, Default)]
 pub(super) struct Statuses {
     pub fetched: BTreeMap<RepoPath, u64>,
@@ -98,14 +99,14 @@ pub(super) struct Statuses {
 }
 
 impl Statuses {
-    /// What earlier runs recorded of the files that a plan found to be here.
+    /// The evidence from earlier runs' records, for the files that the plan found here.
     pub fn recorded(prepared: &Prepared) -> Self {
         let here = prepared.plan.items.iter().filter(|item| item.presence == Presence::Verified);
         let seen = here.map(|i| (i.entry.path.clone(), (Evidence::Recorded(i.entry.digest()), None)));
         Statuses { seen: seen.collect(), ..Statuses::default() }
     }
 
-    /// Takes what was fetched.
+    /// Notes the files that were fetched.
     pub fn arrived(&mut self, arrived: impl IntoIterator<Item = Arrived>) {
         for file in arrived {
             if let Some(hashed) = file.hashed {
@@ -115,12 +116,12 @@ impl Statuses {
         }
     }
 
-    /// Takes what a check saw.
+    /// Notes the evidence from a check.
     pub fn saw(&mut self, proofs: &[Proof]) {
         self.seen.extend(proofs.iter().map(|proof| (proof.path.clone(), (proof.evidence, proof.stamp))));
     }
 
-    /// What is known of a file's bytes.
+    /// The evidence about a file.
     pub fn evidence(&self, path: &RepoPath) -> Evidence {
         self.seen.get(path).map_or(Evidence::Unread, |(evidence, _)| *evidence)
     }

@@ -1,5 +1,5 @@
-//! The files of a plan where they are, on disk or at their source, as something to read at any place. What is
-//! read there and why is said in `early` and `inspect`.
+//! Opens the files of a plan where they are, on disk or at their source, to read them at any place. `early`
+//! and `inspect` use it.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -37,7 +37,7 @@ pub(super) struct Places<'a> {
 }
 
 impl Places<'_> {
-    /// Where a file is; `None` when it is not of the plan. Within a runtime.
+    /// Where a file is; `None` if it is not in the plan. Must be called within a runtime.
     pub fn of(&self, path: &RepoPath) -> Option<FilePlace> {
         let item = self.items.get(path)?;
         let size = item.entry.size;
@@ -73,7 +73,7 @@ impl FilePlace {
         matches!(self, FilePlace::Remote(..))
     }
 
-    /// Opens it. Blocks, and so does reading.
+    /// Opens the file. Blocks, and so does reading.
     pub fn open(self) -> io::Result<PlaceReader> {
         let inner = match self {
             FilePlace::Local(path, _) => Inner::Local(File::open(path)?),
@@ -83,7 +83,7 @@ impl FilePlace {
     }
 }
 
-/// A file on disk or at its source, and whether reading it ever failed.
+/// A file on disk or at its source, and whether a read of it has failed.
 pub(super) struct PlaceReader {
     inner: Inner,
     pub failed: bool,
@@ -124,11 +124,11 @@ impl Seek for PlaceReader {
     }
 }
 
-/// A file's bytes from its source, by ranges.
+/// Gives a file's bytes from its source, by ranges.
 pub(super) struct SourceRanges(Arc<dyn SourceFile>);
 
 impl Ranges for SourceRanges {
-    // Headers are read, and what comes after them is the bulk.
+    // Only headers are read; the bytes after them are the large part of the file.
     const READ_AHEAD: bool = false;
 
     fn fetch(&self, range: Range<u64>) -> BoxFuture<'static, io::Result<Bytes>> {
@@ -137,7 +137,7 @@ impl Ranges for SourceRanges {
     }
 }
 
-/// A range, with retries.
+/// Fetches a range, with retries.
 async fn fetch(file: &dyn SourceFile, range: Range<u64>) -> Result<Bytes, HubError> {
     let mut failures = 0;
     loop {
@@ -167,7 +167,7 @@ async fn try_fetch(file: &dyn SourceFile, range: Range<u64>) -> Result<Bytes, Hu
         }
         while let Some(chunk) = body.chunk().await? {
             bytes.extend_from_slice(&chunk);
-            // All of a file starts where its first range does: it must not be gathered here.
+            // A server that ignores ranges sends the whole file, which must not be collected here.
             if bytes.len() as u64 > length {
                 return Err(ignored());
             }

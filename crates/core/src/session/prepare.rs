@@ -1,4 +1,5 @@
-//! From a repo's name to a plan: pin, list, ask selection what it needs, give it, plan.
+//! From a repo's name to a plan: pin the revision, list the files, run selection with the documents that it needs, make
+//! the plan.
 
 use crate::model::{Location, Options, Purpose};
 use std::collections::BTreeSet;
@@ -18,44 +19,44 @@ use crate::report::PlanReport;
 use crate::select::Selection;
 use crate::store::{Conflict, Store, conflicts, noted_clashes};
 
-/// A job about to be done.
+/// A job that is ready to run.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Prepared {
-    /// Everything in the repo.
+    /// The listing of the repo.
     pub listing: Listing,
-    /// What is wanted of it.
+    /// The selected files.
     pub selection: Selection,
-    /// What is here of that.
+    /// How much of them is here.
     pub plan: Plan,
-    /// The folder that files go into, if it is one.
+    /// The folder that is the destination, if it is one.
     pub(super) store: Option<Arc<Store>>,
-    /// Who stated what the files must be.
+    /// Who stated the files' sizes and digests.
     pub(super) origin: Origin,
-    /// Whether the listing is the repo's whole: what it does not name is not in the repo.
+    /// Whether the listing is complete: a file that it does not name is not in the repo.
     pub(super) whole: bool,
-    /// What came over the network because selection had to read it.
+    /// The files that were fetched because selection had to read them.
     pub(super) early: Early,
-    /// Other commits of this repo, of which files may be here.
+    /// Other commits of this repo whose files may be here.
     pub(super) commits: BTreeSet<CommitId>,
-    /// Names that are wanted and cannot be used.
+    /// Findings about names that are selected and cannot be used.
     pub(super) refused: Vec<Finding>,
-    /// Where the files will be.
+    /// The destination of the files.
     pub(super) place: Location,
 }
 
-/// A listing, and what is known of it.
+/// A listing, who states it, and whether it is complete.
 #[derive(Debug)]
 pub(super) struct Listed {
     pub listing: Listing,
     /// Who states it.
     pub origin: Origin,
-    /// Whether it is the repo's whole.
+    /// Whether it is complete.
     pub whole: bool,
 }
 
 impl Listed {
-    /// A whole listing, as `origin` states it.
+    /// A complete listing, as `origin` states it.
     pub fn whole(listing: Listing, origin: Origin) -> Self {
         Listed { listing, origin, whole: true }
     }
@@ -86,18 +87,18 @@ impl Prepared {
         })
     }
 
-    /// The listed files of some items.
+    /// The listed files of the items that `wanted` accepts.
     pub(super) fn entries(&self, wanted: impl Fn(&Item) -> bool) -> Vec<Entry> {
         self.plan.items.iter().filter(|item| wanted(item)).map(|item| item.entry.clone()).collect()
     }
 
-    /// What a dry run says.
+    /// The report of a dry run.
     #[must_use]
     pub fn report(&self) -> PlanReport<'_> {
         PlanReport { info: &self.listing.info, selection: &self.selection, plan: &self.plan }
     }
 
-    /// Names that make the listing unsafe to use: nothing is fetched while there are any.
+    /// Findings about unsafe names. While there are any, nothing is fetched.
     pub fn unsafe_names(&self) -> Vec<Finding> {
         let remedy = || Remedy::ExcludeName;
         let mut found: Vec<Finding> = self.refused.iter().map(|finding| finding.clone().remedy(remedy())).collect();
@@ -140,7 +141,7 @@ impl Prepared {
     }
 }
 
-/// Names of the listing that are no safe paths: those that are wanted, and those that are not.
+/// Findings about names that are not safe paths: those of selected files, and the others.
 fn refused_names(listing: &Listing, options: &Options) -> (Vec<Finding>, Vec<Finding>) {
     let compiled = |globs: &[String]| {
         let mut set = GlobSetBuilder::new();
@@ -149,11 +150,11 @@ fn refused_names(listing: &Listing, options: &Options) -> (Vec<Finding>, Vec<Fin
                 set.add(glob);
             }
         }
-        // A set that is too large matches nothing: then every name is told.
+        // A set of globs that is too large matches nothing; then every name has a finding.
         set.build().unwrap_or_default()
     };
     let (exclude, include) = (compiled(&options.exclude), compiled(&options.include));
-    // Loaders look for no such name in a model; of anything else all files are wanted.
+    // No loader looks for such a name in a model; in other repos all files are selected.
     let all = options.all || listing.info.repo_type != RepoType::Model;
     let left = listing.rejected.iter().filter(|name| !exclude.is_match(&name.error.text));
     let (wanted, other): (Vec<_>, Vec<_>) = left.partition(|name| all || include.is_match(&name.error.text));
@@ -167,7 +168,7 @@ fn refused_names(listing: &Listing, options: &Options) -> (Vec<Finding>, Vec<Fin
     (say(wanted, Severity::Error), say(other, Severity::Warning))
 }
 
-/// What the Hub's own scan says of the files that are wanted.
+/// Findings of the Hub's own scan about the selected files.
 fn scanned(listing: &Listing, selection: &Selection) -> Vec<Finding> {
     let wanted = |path: &str| selection.files.iter().any(|f| f.path.as_str() == path);
     let issues = listing.info.card.issues.iter().filter(|(path, _)| wanted(path));
@@ -177,7 +178,7 @@ fn scanned(listing: &Listing, selection: &Selection) -> Vec<Finding> {
 }
 
 impl Session {
-    /// `anew`: by a listing that is asked for, whatever is kept.
+    /// Prepares a job. `anew`: ask for a new listing, even if one is kept.
     pub(super) async fn prepare(&self, spec: &RepoSpec, options: &Options, anew: bool) -> Result<Prepared, Error> {
         let span = Self::span(spec.repo_type, &spec.id);
         self.prepare_within(spec, options, anew).instrument(span).await
@@ -193,7 +194,7 @@ impl Session {
         let listed = self.list(spec, store.as_ref(), anew || self.config.fetch.force).await?;
         let listing = &listed.listing;
         let mut options = options.clone();
-        // A pasted URL of a folder means that folder; of a file, that file too.
+        // A pasted URL of a folder selects the folder; one of a file selects the file.
         if let Some(path) = &spec.path {
             if listing.get(path.as_str()).is_some() {
                 options.include.push(path.as_str().to_owned());
@@ -204,7 +205,7 @@ impl Session {
         self.prepare_listing(listed, options, store).await
     }
 
-    /// The rest of it, for a listing that is at hand.
+    /// Prepares a job with a given listing.
     pub(super) async fn prepare_listing(
         &self,
         listed: Listed,
@@ -217,7 +218,7 @@ impl Session {
             None => BTreeSet::new(),
         };
         let (mut selection, early) = self.choose(&listing, &options, store.as_ref()).await?;
-        // Who takes all but the weights has asked for the rest by that.
+        // With `all`, a user who excludes the weights wants the other files.
         selection.weights_excluded &= !options.all;
         selection.findings.extend(scanned(&listing, &selection));
         let commit = listing.info.commit;
@@ -236,8 +237,8 @@ impl Session {
         Ok(Prepared { listing, selection, plan, store, origin, whole, early, commits, refused, place })
     }
 
-    /// The listing at the pinned commit: one request when an earlier run kept that of the same endpoint. `anew` asks
-    /// for it whatever is kept.
+    /// The listing at the pinned commit: one request if an earlier run kept the listing of the same endpoint.
+    /// `anew`: ask for a new one in any case.
     pub(super) async fn list(&self, spec: &RepoSpec, store: Option<&Arc<Store>>, anew: bool) -> Result<Listed, Error> {
         let revision = spec.revision.clone().unwrap_or_default();
         if self.config.offline {
@@ -258,7 +259,7 @@ impl Session {
         let asked = Instant::now();
         let listing = self.source().list(&info, &*self.progress).await?;
         info!(files = listing.entries.len(), took = ?asked.elapsed(), "listed");
-        // Where the listing has no digests, the headers of each file say what it must be.
+        // If the listing has no digests, the headers of each file state them.
         let origin = match self.source().origin() {
             Origin::Hub if listing.by_headers => Origin::Headers,
             other => other,
@@ -266,7 +267,7 @@ impl Session {
         Ok(Listed { listing, origin, whole: self.lists_all() })
     }
 
-    /// Where files go.
+    /// The destination of the files.
     pub(super) fn destination(&self) -> Location {
         match &self.config.destination {
             super::DestinationConfig::Cache { root, .. } => root.clone().into(),
@@ -276,13 +277,13 @@ impl Session {
         }
     }
 
-    /// It is not where files go.
+    /// The error that a repo is not at the destination.
     pub(super) fn not_cached(&self, spec: &RepoSpec) -> Error {
         let revision = spec.revision.clone().unwrap_or_default().as_str().to_owned();
         Error::NotCached { repo: spec.repo_type.qualify(&spec.id), revision, place: self.destination() }
     }
 
-    /// The commit that a revision was here, and what is known of its listing.
+    /// The commit of a revision from an earlier run, and its listing as far as it is known.
     async fn kept_listing(
         &self,
         store: &Arc<Store>,
@@ -321,7 +322,7 @@ impl Session {
             return Err(self.not_cached(spec));
         };
         let info = RepoInfo::new(spec.repo_type, spec.id.clone(), revision.clone(), commit);
-        // What the blobs' names tell is what is here, not what the repo has.
+        // The blobs' names list the files that are here, not all files of the repo.
         let whole = origin == Origin::KeptListing;
         Ok(Listed { listing: Listing::new(info, entries, Vec::new()), origin, whole })
     }

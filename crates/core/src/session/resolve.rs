@@ -1,11 +1,11 @@
-//! Questions before a job: whether a repo is there, and what files it has. Nothing is kept of the answers.
+//! Questions before a job: whether a repo exists, and which files it has. The answers are not kept.
 
 use super::{Error, Session};
 use crate::model::{Listing, RepoInfo, RepoSpec};
 use crate::progress::Silent;
 
 impl Session {
-    /// The commit that a repo's revision is now. One request; offline what is here.
+    /// The present commit of a repo's revision: one request. Offline, the commit from an earlier run.
     ///
     /// # Errors
     /// As [`Session::plan`].
@@ -18,7 +18,7 @@ impl Session {
         Ok(self.source().resolve(spec.repo_type, &spec.id, &revision, &*self.progress).await?)
     }
 
-    /// The files of a repo, as far as they are known: an earlier run's listing of the commit serves.
+    /// The files of a repo. An earlier run's listing of the commit is used if there is one.
     ///
     /// # Errors
     /// As [`Session::plan`].

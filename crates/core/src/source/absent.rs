@@ -1,4 +1,4 @@
-//! The object store as a source, in a build without object stores: it cannot come to be.
+//! The object store as a source, in a build without object stores, where none can exist.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::Source;
 use crate::hub::Timing;
 use crate::object_store::{ObjectError, StoreConfig};
 
-/// The source that a configuration names, which none does.
+/// Opens the source of a configuration; no configuration can exist.
 pub(crate) fn open_store(store: &StoreConfig, _: &Timing) -> Result<Arc<dyn Source>, ObjectError> {
     match *store {}
 }

@@ -1,4 +1,4 @@
-//! Which server a URL names, and how it is reached. The one place that tells sources apart by their URLs.
+//! Which server a URL names, and how to reach it. The only place that distinguishes sources by their URLs.
 
 use std::ffi::OsString;
 
@@ -14,9 +14,9 @@ pub enum SourceConfig {
     Hub(Box<HubConfig>),
     /// An object store that an earlier run filled: `s3://…`, `gs://…`, `az://…`.
     Store {
-        /// Which, and with what credentials.
+        /// The store and its credentials.
         store: StoreConfig,
-        /// How Hubs beside it are reached, its mirrors; its own timing too.
+        /// How to reach the Hubs that are its mirrors; also the store's own timing.
         others: Box<HubConfig>,
     },
 }
@@ -27,14 +27,14 @@ impl From<HubConfig> for SourceConfig {
     }
 }
 
-// Without object stores no store can come to be, and what is done with one is never reached.
+// Without object stores no store can exist, so the code for one is unreachable.
 #[cfg_attr(not(feature = "object-store"), allow(unreachable_code, unused_variables))]
 impl SourceConfig {
-    /// From the environment that `get` looks up; `endpoint`, when given, wins over `HF_ENDPOINT`. `options` are the
-    /// variables that an object store's credentials may come from.
+    /// A configuration from the environment, which `get` looks up; `endpoint`, if given, wins over `HF_ENDPOINT`.
+    /// `options` are the variables that may have an object store's credentials.
     ///
     /// # Errors
-    /// When the endpoint or a variable makes no sense.
+    /// If the endpoint or a variable makes no sense.
     pub fn from_env(
         endpoint: Option<&str>,
         get: impl Fn(&str) -> Option<OsString>,
@@ -50,10 +50,11 @@ impl SourceConfig {
         HubConfig::from_env(Some(&endpoint), get).map(Into::into)
     }
 
-    /// Another server with the same files. It gets no token: that is for the endpoint. An object store gets `options`.
+    /// Another server with the same files. It gets no token: the token is for the endpoint. An object store gets
+    /// `options`.
     ///
     /// # Errors
-    /// When the URL makes no sense.
+    /// If the URL makes no sense.
     pub fn mirror(&self, url: &str, options: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         if let Some(store) = StoreConfig::meant(url) {
             let store = store.map_err(ConfigError::Objects)?.with_options(options);
@@ -66,26 +67,26 @@ impl SourceConfig {
     /// The server that a pasted URL names, as [`HubConfig::pasted`].
     ///
     /// # Errors
-    /// When the URL makes no sense.
+    /// If the URL makes no sense.
     pub fn pasted(self, url: &str) -> Result<Self, ConfigError> {
         match self {
             SourceConfig::Hub(hub) | SourceConfig::Store { others: hub, .. } => hub.pasted(url).map(Into::into),
         }
     }
 
-    /// How Hubs are reached: this one, or those beside a store.
+    /// How to reach Hubs: this one, or those beside a store.
     fn reached(&self) -> &HubConfig {
         match self {
             SourceConfig::Hub(hub) | SourceConfig::Store { others: hub, .. } => hub,
         }
     }
 
-    /// How patient a run is with it.
+    /// How patient a run is with the server.
     pub fn timing(&self) -> &Timing {
         &self.reached().timing
     }
 
-    /// The same, to be changed.
+    /// The same, mutable.
     pub fn timing_mut(&mut self) -> &mut Timing {
         match self {
             SourceConfig::Hub(hub) | SourceConfig::Store { others: hub, .. } => &mut hub.timing,
@@ -100,7 +101,7 @@ impl SourceConfig {
         }
     }
 
-    /// The same, to be changed.
+    /// The same, mutable.
     pub fn hub_mut(&mut self) -> Option<&mut HubConfig> {
         match self {
             SourceConfig::Hub(hub) => Some(hub),

@@ -1,4 +1,4 @@
-//! A Hub, or a mirror of one, as a source. Its wire is the room `hub`'s.
+//! A Hub, or a mirror of one, as a source. The room `hub` has the wire protocol.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ impl Source for Hub {
     }
 }
 
-/// A file on a Hub: over Xet where that is worth it, over HTTP otherwise.
+/// A file on a Hub: over Xet if that is worth it, otherwise over HTTP.
 #[derive(Debug)]
 struct HubFile {
     hub: Arc<Hub>,

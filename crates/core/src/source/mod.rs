@@ -1,5 +1,5 @@
-//! Where files come from: one interface over Hubs and object stores. What a server's answers mean is decided in `hub` and
-//! `object_store`; what is done with the bytes, in the rooms above.
+//! Where files come from: one interface over Hubs and object stores. `hub` and `object_store` read the servers'
+//! answers; the rooms above use the bytes.
 
 mod config;
 mod hub;
@@ -24,18 +24,18 @@ use crate::progress::Progress;
 ///
 /// To add one: implement this, and add a variant to [`SourceConfig`] with the form of its URLs.
 pub trait Source: fmt::Debug + Send + Sync {
-    /// Names the server where its listings are kept, without what is secret in its URL.
+    /// The server's name for its kept listings: its URL without secrets.
     fn endpoint(&self) -> String;
 
-    /// Who states what it lists.
+    /// Who states the sizes and digests in its listing.
     fn origin(&self) -> Origin;
 
-    /// Whether it lists all that a repo has. A store lists what was put there.
+    /// Whether it lists all files of a repo. A store lists only the files that were put there.
     fn lists_all(&self) -> bool {
         self.origin() == Origin::Hub
     }
 
-    /// When to ask it again, and when to give up.
+    /// When to ask the server again, and when to give up.
     fn retries(&self) -> &Retries;
 
     /// Pins a revision to a commit.
@@ -65,7 +65,7 @@ pub trait SourceFile: fmt::Debug + Send + Sync {
     /// Asks for a range of its bytes.
     fn open(&self, range: Range<u64>) -> BoxFuture<'_, Result<Body<'_>, HubError>>;
 
-    /// Takes the file's fastest transport, where that is another than ranges over HTTP.
+    /// Uses the file's fastest transport, if that is not ranges over HTTP.
     fn take_fast_transport(&self) {}
 
     /// Whether its bytes come over a transport that gives all of them as one stream.
@@ -73,11 +73,11 @@ pub trait SourceFile: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Leaves the fast transport after it failed; `false` where there is no other way.
+    /// Leaves the fast transport after it failed; `false` if there is no other.
     fn fall_back(&self) -> bool {
         false
     }
 
-    /// Whether a host that wants to be left alone is not waited for, because others have the file.
+    /// Sets whether other servers have the file, so that the run does not wait for a host that asked for a pause.
     fn hurry(&self, _yes: bool) {}
 }

@@ -1,5 +1,5 @@
-//! An object store as a source: the commit, the listing and the bytes that an earlier run put there. The keys of what is
-//! there are described in [`crate::object_store`].
+//! An object store as a source: the commit, the listing and the bytes that an earlier run put there.
+//! [`crate::object_store`] describes the keys.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,10 +28,10 @@ impl From<ObjectError> for HubError {
     }
 }
 
-/// The source that a configuration names. Makes no request.
+/// Opens the source of a configuration. Makes no request.
 ///
 /// # Errors
-/// When the store's configuration makes no sense.
+/// If the store's configuration makes no sense.
 pub(crate) fn open_store(config: &StoreConfig, timing: &Timing) -> Result<Arc<dyn Source>, ObjectError> {
     let objects = Objects::open(config)?;
     let text = objects.url().to_string();
@@ -48,7 +48,7 @@ struct ObjectSource {
 }
 
 impl ObjectSource {
-    /// The commit that a revision is, of which there must be a manifest.
+    /// The commit of a revision. It must have a manifest.
     async fn info(&self, repo_type: RepoType, id: &RepoId, revision: &Revision) -> Result<RepoInfo, HubError> {
         let keys = Keys::new(repo_type, id);
         if let Some(locked) = self.objects.manifest_of(&keys, revision).await? {
@@ -62,7 +62,7 @@ impl ObjectSource {
         Err(HubError::RevisionNotFound { repo, revision: revision.as_str().to_owned(), known })
     }
 
-    /// What the manifest says is there.
+    /// The listing in the manifest.
     async fn listing(&self, info: &RepoInfo) -> Result<Listing, HubError> {
         let keys = Keys::new(info.repo_type, &info.id);
         let Some(locked) = self.objects.manifest(&keys, &info.commit).await? else {
@@ -90,7 +90,7 @@ impl Source for ObjectSource {
     }
 
     fn origin(&self) -> Origin {
-        // Its listing is what whoever put the files there wrote.
+        // The listing comes from the manifest, which the uploader wrote.
         Origin::Manifest
     }
 

@@ -1,4 +1,4 @@
-//! Making text from outside safe to print, and sizes pleasant to read. No I/O lives here.
+//! Makes text from outside safe to print, and sizes easy to read. There is no I/O here.
 
 pub(crate) use hfget_formats::json;
 mod secret;
@@ -11,8 +11,8 @@ pub use secret::{hidden, keep_secret};
 /// when there is nothing to escape.
 ///
 /// Control characters (C0, DEL, C1), line and paragraph separators, and the bidirectional and
-/// zero-width format characters and tags are written as `\u{..}`, and so is the first character of what a CI system
-/// would take for a command to itself (`::error::` of GitHub, `##[error]` and `##vso[` of Azure, `##teamcity[`);
+/// zero-width format characters and tags are written as `\u{..}`, and so is the first character of a text that a CI
+/// system would take as a command (`::error::` of GitHub, `##[error]` and `##vso[` of Azure, `##teamcity[`);
 /// everything else is passed through.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
@@ -38,10 +38,10 @@ fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// JSON in which no CI system finds a command: it has the same meaning.
+/// The same JSON in a form in which no CI system finds a command.
 #[must_use]
 pub fn json_for_logs(json: &str) -> Cow<'_, str> {
-    // Outside of strings JSON has no '#', and a line of it begins with no colon.
+    // Outside strings, JSON has no '#', and no line of it begins with a colon.
     let text = hidden(json);
     if !text.contains("##") {
         return text;
@@ -57,7 +57,7 @@ pub fn json_for_logs(json: &str) -> Cow<'_, str> {
 /// The beginning of an untrusted text of any length, safe to print: for a name in a message.
 pub fn brief(text: &str) -> String {
     const CHARS: usize = 200;
-    // Before it is cut: half a secret is one too.
+    // Secrets are hidden before the text is cut: half a secret is still secret.
     let text = hidden(text);
     let end = text.char_indices().nth(CHARS).map_or(text.len(), |(at, _)| at);
     printable(&text[..end]).into_owned()
@@ -79,8 +79,8 @@ pub(crate) fn steers_terminal(c: char) -> bool {
             | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Where in a text there is what a CI system would read as a command to itself. `::` counts at the start of a line, and
-/// so after a space, where a long line may be broken; `##[`, `##vso[` and the like count anywhere.
+/// The places in a text that a CI system would read as a command. `::` counts at the start of a line, and after a
+/// space, where a long line may be broken; `##[`, `##vso[` and the like count anywhere.
 fn ci_commands(text: &str) -> Vec<usize> {
     let colons =
         text.match_indices("::").filter(|(at, _)| text[..*at].chars().next_back().is_none_or(char::is_whitespace));
@@ -102,7 +102,7 @@ fn ci_commands(text: &str) -> Vec<usize> {
 pub struct Shown<'a>(&'a str);
 
 impl<'a> Shown<'a> {
-    /// This name, as it came.
+    /// A shown form of this name.
     #[must_use]
     pub fn new(name: &'a str) -> Self {
         Shown(name)
@@ -154,7 +154,7 @@ pub fn bytes(n: u64) -> String {
     format!("{value:.digits$} {}", UNITS[unit])
 }
 
-/// What an error comes from in the end: itself, where it names nothing below it.
+/// The innermost source of an error, or the error itself if it has none.
 pub(crate) fn innermost<'e>(error: &'e (dyn std::error::Error + 'static)) -> &'e (dyn std::error::Error + 'static) {
     let mut at = error;
     while let Some(inner) = at.source() {

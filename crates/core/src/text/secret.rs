@@ -1,11 +1,11 @@
-//! What must never be shown: tokens and passwords that this process was given. Who sends them is said in `hub`.
+//! The secrets that must never be shown: tokens and passwords of this process. `hub` sends them.
 
 use std::borrow::Cow;
 use std::sync::{PoisonError, RwLock};
 
-/// What is shown in the place of a secret.
+/// The text that replaces a secret.
 const HIDDEN: &str = "***";
-/// Shorter texts are parts of ordinary words: to hide them would hide those.
+/// The shortest secret that is hidden: shorter texts are parts of ordinary words, which would be hidden too.
 const SHORTEST: usize = 4;
 
 static SECRETS: RwLock<Vec<String>> = RwLock::new(Vec::new());
@@ -15,12 +15,12 @@ pub fn keep_secret(secret: &str) {
     let mut known = SECRETS.write().unwrap_or_else(PoisonError::into_inner);
     if secret.len() >= SHORTEST && !known.iter().any(|old| old == secret) {
         known.push(secret.to_owned());
-        // One that contains another is hidden whole.
+        // The longest comes first, so that a secret which contains another is hidden completely.
         known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     }
 }
 
-/// The text without the secrets of this process: as they are, percent-encoded, or escaped as in JSON.
+/// The text without the secrets of this process, whether they are plain, percent-encoded, or escaped as in JSON.
 #[must_use]
 pub fn hidden(text: &str) -> Cow<'_, str> {
     let known = SECRETS.read().unwrap_or_else(PoisonError::into_inner);
@@ -52,7 +52,7 @@ fn hide<'a>(text: &'a str, secrets: &[String]) -> Cow<'a, str> {
     Cow::Owned(out)
 }
 
-/// Where `secret` ends that begins at `at`, whichever of its bytes are encoded.
+/// The end of the `secret` that begins at `at`, even if some of its bytes are encoded.
 fn end_of(text: &[u8], mut at: usize, secret: &[u8]) -> Option<usize> {
     for wanted in secret {
         at = match text.get(at)? {

@@ -1,4 +1,4 @@
-//! Ranges of one file from the Hub or its mirrors, for upload. What becomes of them is said in `upload`.
+//! Fetches ranges of one file from the Hub or its mirrors, for upload. The parent hashes and uploads them.
 
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
@@ -12,20 +12,20 @@ use crate::hub::{HubError, ShownUrl};
 use crate::progress::Event;
 use crate::source::SourceFile;
 
-/// Failures in a row of one file.
+/// The failures in a row of one file.
 #[derive(Default)]
 pub(super) struct Trouble {
     failures: u32,
-    /// What had arrived when it failed last.
+    /// How many bytes had arrived at the last failure.
     received: u64,
 }
 
 impl UploadFile {
-    /// A range, from whichever endpoint has it; what arrived before a failure is not asked for again.
+    /// Fetches a range, from any endpoint that has it. Bytes that arrived before a failure are not asked for again.
     #[tracing::instrument(level = "debug", name = "part", skip_all, fields(from = range.start, to = range.end))]
     pub(super) async fn fetch(&self, range: Range<u64>) -> Result<Bytes, UploadError> {
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        // Wrong bytes of a cache are found out as those of a mirror are: then the endpoint alone is asked.
+        // Wrong bytes from a cache are handled like those from a mirror: after that only the endpoint is asked.
         if !self.alone.load(Ordering::Relaxed)
             && let Some(bytes) = self.read_nearby(range.start, length).await
         {
@@ -42,7 +42,7 @@ impl UploadFile {
             let Err(error) = self.try_fetch(remote, at..range.end, &mut bytes).await else {
                 return Ok(bytes.freeze());
             };
-            // The others may have it; parts that fail together move on once.
+            // Another endpoint may have it. Parts that fail at the same time move on only once.
             let _ = self.turn.compare_exchange(turn, turn + 1, Ordering::Relaxed, Ordering::Relaxed);
             let mut trouble = self.trouble.lock().await;
             if self.waits.load(Ordering::Relaxed) > waits {
@@ -60,7 +60,7 @@ impl UploadFile {
         }
     }
 
-    /// A range of what this machine has; `None` where that cannot be read.
+    /// Reads a range from this machine's copy; `None` if it cannot be read.
     async fn read_nearby(&self, at: u64, length: usize) -> Option<Bytes> {
         let file = Arc::clone(self.nearby.as_ref()?);
         let read = move || {

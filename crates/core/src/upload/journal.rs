@@ -1,5 +1,5 @@
-//! How far the upload of one file came, kept in the store itself: whoever runs next, on any machine, goes
-//! on from there. It saves work and proves nothing: an upload that went on is read back whole.
+//! The progress of one file's upload, kept in the store itself: the next run, on any machine, goes on
+//! from there. It saves work and proves nothing: a resumed upload is read back completely.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,15 +8,15 @@ use super::{Keys, ObjectError, Objects};
 use crate::model::{CommitId, Digest, Entry};
 
 const VERSION: u32 = 2;
-/// Ten thousand parts with their tags.
+/// The most bytes of a journal: ten thousand parts with their tags.
 pub(super) const LIMIT: u64 = 8 << 20;
 
-/// What is noted of a file: parts from the first on have arrived.
+/// The journal of a file: which parts, from the first on, have arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Journal {
     version: u32,
-    /// The digest that the whole must have.
+    /// The digest that the whole file must have.
     digest: String,
     size: u64,
     pub upload: String,
@@ -29,23 +29,23 @@ impl Journal {
         Journal { version: VERSION, digest: format!("{digest:?}"), size, upload, part_size, parts }
     }
 
-    /// What an earlier run noted, if it is about the same content and makes sense.
+    /// The journal of an earlier run, if it is about the same content and makes sense.
     pub fn read(text: &[u8], digest: &Digest, size: u64) -> Option<Self> {
         let journal: Journal = serde_json::from_slice(text).ok()?;
         let same = journal.version == VERSION && journal.digest == format!("{digest:?}") && journal.size == size;
-        // Parts are held in memory whole: how large they are is for this run to say.
+        // Whole parts are in memory, so this run decides their size.
         let parts = usize::try_from(size.div_ceil(part_size(size))).ok()?;
         (same && journal.part_size == part_size(size) && journal.parts.len() <= parts).then_some(journal)
     }
 
     pub fn text(&self) -> Vec<u8> {
-        // Strings and numbers: nothing of it fails to be written.
+        // Strings and numbers always serialize.
         serde_json::to_vec(self).unwrap_or_default()
     }
 }
 
 impl Objects {
-    /// So many bytes of a file are there without a name, as an earlier run noted; `None` without a note that makes
+    /// How many bytes of a file an earlier run has uploaded, by its journal; `None` without a journal that makes
     /// sense.
     pub(crate) async fn noted(
         &self,
@@ -54,7 +54,7 @@ impl Objects {
         entry: &Entry,
     ) -> Result<Option<u64>, ObjectError> {
         let text = match self.small(&keys.journal(commit, &entry.path), LIMIT).await {
-            // No note of ours is so large.
+            // Our own journals are never so large.
             Err(ObjectError::Invalid { .. }) => None,
             other => other?,
         };

@@ -1,7 +1,7 @@
 //! One file from the Hub into an object store, without a local copy: parts are fetched by ranges,
-//! hashed in order, and uploaded. The object gets its name when the digest agreed, not before.
+//! hashed in order, and uploaded. The object gets its name only after the digest matched.
 //!
-//! Memory is the parts on their way, which the budget bounds. What failed or was killed goes on from the
+//! Memory: the parts on their way, which the budget bounds. A failed or killed upload goes on from the
 //! last part that the journal notes.
 
 mod fetch;
@@ -30,16 +30,16 @@ use crate::progress::{Event, Progress};
 use crate::source::{Source, SourceFile};
 use crate::transfer::{Limiter, integrity_finding, mismatch_finding};
 
-/// Bytes of a part, and the size up to which a file is uploaded in one go.
+/// The bytes of a part, and the size up to which a file is uploaded in one request.
 pub(crate) const PART: u64 = 8 << 20;
-/// S3 and Google take 10,000 parts.
+/// The most parts: S3 and Google allow 10,000.
 const PARTS: u64 = 9_500;
-/// Parts of one file on their way to us, and as many on their way to the store.
+/// How many parts of one file are on their way to us, and as many on their way to the store.
 const WIDTH: usize = 6;
-/// The journal is written again after so many bytes: what a kill costs.
+/// The journal is written again after so many bytes, so a kill costs at most these.
 const NOTE: u64 = 32 << 20;
 
-/// Why a file could not be put there.
+/// Why a file could not be uploaded.
 #[derive(Debug)]
 pub(crate) enum UploadError {
     Hub(HubError),
@@ -58,34 +58,34 @@ impl From<ObjectError> for UploadError {
     }
 }
 
-/// What an attempt to put a file there came to.
+/// The result of an attempt to upload a file.
 enum Attempt {
-    /// It is there.
+    /// The upload is done.
     Done(Done),
-    /// The bytes that came hash to this.
+    /// The bytes that came have this digest, which is not the listed one.
     Digest(Digest),
-    /// The server itself says that its bytes are others.
+    /// The server itself says that its bytes differ from the listing.
     Said(Box<Finding>),
 }
 
-/// What became of the bytes of an object.
+/// The state of an object after an upload.
 enum Stored {
-    /// They are there, and right.
+    /// Its bytes are there, and right.
     Right(Mark, Hashed),
-    /// They hash to this, so they are not there.
+    /// Its bytes had this wrong digest, so the object was not kept.
     Differs(Digest),
 }
 
-/// What became of a file.
+/// The result for a file.
 #[derive(Debug)]
 pub(crate) enum Done {
-    /// It is there, its bytes were hashed in this run, and so many of them came from the Hub.
+    /// It is in the store, its bytes were hashed in this run, and `received` of them came over the network.
     Put { mark: Mark, hashed: Hashed, received: u64 },
-    /// The Hub sends other bytes than it lists; nothing of them is there.
+    /// The Hub sends bytes that differ from its listing; none of them were kept.
     Wrong(Finding),
 }
 
-/// What all files of a run share.
+/// The state that all files of a run share.
 pub(crate) struct Upload {
     /// Endpoints: the first one listed the files.
     pub sources: Vec<Arc<dyn Source>>,
@@ -94,28 +94,28 @@ pub(crate) struct Upload {
     pub info: Arc<RepoInfo>,
     pub limiter: Option<Limiter>,
     pub progress: Arc<dyn Progress>,
-    /// Where this machine has files already, by path. Their bytes are hashed as any others.
+    /// Copies of files on this machine, by path. Their bytes are hashed as any others.
     pub nearby: HashMap<RepoPath, PathBuf>,
-    /// Permits of [`PART`] bytes.
+    /// Permits for memory, in units of [`PART`] bytes.
     pub budget: Arc<Semaphore>,
     pub permits: u32,
 }
 
-/// One file on its way.
+/// One file during its upload.
 pub(super) struct UploadFile {
     pub(super) upload: Arc<Upload>,
     pub(super) entry: Entry,
     pub(super) remotes: Vec<Box<dyn SourceFile>>,
-    /// The file as this machine has it.
+    /// This machine's copy of the file.
     pub(super) nearby: Option<Arc<std::fs::File>>,
-    /// The endpoint that serves it at present.
+    /// The endpoint that is asked at present.
     pub(super) turn: AtomicUsize,
-    /// A mirror sent wrong bytes, and which one is not known: only the first endpoint is asked.
+    /// Whether only the first endpoint is asked, since some mirror sent wrong bytes and nobody knows which.
     pub(super) alone: AtomicBool,
     pub(super) received: AtomicU64,
-    /// The store has taken a part in this run, and is not asked to make a file of them yet.
+    /// Whether the store has taken a part in this run, and the upload is not being completed yet.
     taken: AtomicBool,
-    /// Parts that fail together wait together.
+    /// Parts that fail at the same time wait together.
     trouble: tokio::sync::Mutex<Trouble>,
     /// How often they have waited.
     pub(super) waits: AtomicUsize,
@@ -128,7 +128,7 @@ struct UploadPart {
     permit: OwnedSemaphorePermit,
 }
 
-/// How far an upload is.
+/// The state of a multipart upload.
 struct Progressed {
     id: String,
     part_size: u64,
@@ -136,7 +136,7 @@ struct Progressed {
 }
 
 impl Upload {
-    /// Puts one file there.
+    /// Uploads one file.
     #[tracing::instrument(level = "debug", name = "file", skip_all, fields(file = %entry.path.shown()))]
     pub async fn file(self: &Arc<Self>, entry: &Entry) -> Result<Done, UploadError> {
         let remotes =
@@ -156,7 +156,7 @@ impl Upload {
         match file.attempt(true).await? {
             Attempt::Done(done) => return Ok(done),
             Attempt::Said(finding) => return Ok(Done::Wrong(*finding)),
-            // A wrong byte on its way is no wrong file: once more, from the first byte.
+            // A byte may have changed on its way, so the file is uploaded once more from its first byte.
             Attempt::Digest(_) => {
                 file.alone.store(true, Ordering::Relaxed);
                 file.restarted("its checksum is wrong");
@@ -169,7 +169,7 @@ impl Upload {
         }
     }
 
-    /// Opens what this machine has of a file. What cannot be opened is fetched.
+    /// Opens this machine's copy of a file. If it cannot be opened, the file is fetched.
     async fn open_nearby(&self, entry: &Entry) -> Option<Arc<std::fs::File>> {
         let path = self.nearby.get(&entry.path)?.clone();
         tokio::task::spawn_blocking(move || std::fs::File::open(path)).await.ok()?.ok().map(Arc::new)
@@ -181,12 +181,12 @@ impl Upload {
 
     async fn permit(&self, bytes: u64) -> OwnedSemaphorePermit {
         let wanted = Arc::clone(&self.budget).acquire_many_owned(self.permits_of(bytes)).await;
-        // Nobody closes it.
+        // No code closes the budget.
         wanted.unwrap_or_else(|_| unreachable!("the budget is never closed"))
     }
 }
 
-/// How large parts are, so that there are not too many; in whole MiB, and never below what stores take.
+/// The size of parts in bytes, so that there are not too many; in whole MiB, and never below the stores' minimum.
 pub(super) fn part_size(size: u64) -> u64 {
     size.div_ceil(PARTS).next_multiple_of(1 << 20).max(PART)
 }
@@ -204,7 +204,7 @@ impl UploadFile {
         self.upload.progress.event(Event::FileRestarted { path: &self.entry.path, why });
     }
 
-    /// Puts it there, or says how it disagrees with the listing.
+    /// Uploads the file, or returns how it differs from the listing.
     async fn attempt(self: &Arc<Self>, resume: bool) -> Result<Attempt, UploadError> {
         let put = if self.entry.size <= PART { self.whole().await } else { self.parts(resume).await };
         match put {
@@ -225,7 +225,7 @@ impl UploadFile {
         self.upload.progress.event(Event::FileStarted { path, size, have });
     }
 
-    /// A file of one part: fetched, hashed, and put there in one go.
+    /// Uploads a file of one part: fetches it, hashes it, and puts it there in one request.
     async fn whole(self: &Arc<Self>) -> Result<Stored, UploadError> {
         let _permit = self.upload.permit(self.entry.size).await;
         self.started(0);
@@ -238,7 +238,7 @@ impl UploadFile {
         Ok(Stored::Right(self.upload.objects.put(&self.key(), bytes).await?, hashed))
     }
 
-    /// A file of many parts.
+    /// Uploads a file of many parts.
     async fn parts(self: &Arc<Self>, resume: bool) -> Result<Stored, UploadError> {
         let mut known = if resume { self.resumed().await? } else { None };
         loop {
@@ -248,7 +248,7 @@ impl UploadFile {
                 None => self.begin().await?,
             };
             match self.go_on(from).await {
-                // Stores forget uploads that nobody finished; not all of them say it in the same words.
+                // Stores drop unfinished uploads, and report that with different errors.
                 Err(UploadError::Objects(ObjectError::NotFound { .. } | ObjectError::Failed { .. }))
                     if before && !self.taken.load(Ordering::Relaxed) =>
                 {
@@ -265,12 +265,12 @@ impl UploadFile {
         let made = objects.store.create_multipart(&objects.path(&key)?).await;
         let id = made.map_err(objects.wrong(&key))?;
         let part_size = part_size(self.entry.size);
-        // From now on whoever comes next knows of it, and nothing is left behind.
+        // With the journal, a later run can continue or remove the upload, so that no parts stay behind.
         self.note(&id, part_size, &[]).await?;
         Ok(Progressed { id, part_size, parts: Vec::new() })
     }
 
-    /// What an earlier run left, if it is of any use.
+    /// The upload that an earlier run began, if it can be continued.
     async fn resumed(&self) -> Result<Option<Progressed>, UploadError> {
         let text = self.upload.objects.small(&self.journal_key(), journal::LIMIT).await?;
         let journal = text.and_then(|text| Journal::read(&text, &self.entry.digest(), self.entry.size));
@@ -282,7 +282,7 @@ impl UploadFile {
 
     async fn go_on(self: &Arc<Self>, from: Progressed) -> Result<Stored, UploadError> {
         let Progressed { id, part_size, mut parts } = from;
-        // What was uploaded before did not pass through this run's hash: no note can stand for it.
+        // Parts from before did not pass through this run's hasher, and a note is no evidence for them.
         let resumed = !parts.is_empty();
         let hasher = self.entry.digest().hasher(self.entry.size);
         let size = self.entry.size;
@@ -295,7 +295,8 @@ impl UploadFile {
         let id: Arc<str> = id.into();
         let fetched = stream::iter(parts.len()..count)
             .then(|number| async move {
-                // In order, so that the part that is hashed next always has its permit.
+                // Why this order: permits go out in the order of parts, so that the part which is hashed next always
+                // has one.
                 let permit = self.upload.permit(part_size).await;
                 let file = Arc::clone(self);
                 let task = Task::spawn(async move { file.fetch(range(number)).await });
@@ -309,7 +310,7 @@ impl UploadFile {
                 Ok((number, permit, bytes)) => {
                     let hasher = if resumed { hasher } else { hash(hasher, bytes.clone()).await };
                     let part = UploadPart { number, bytes, permit };
-                    // The last one carries what it all hashes to.
+                    // The last part carries the hasher of the whole file.
                     Some((Ok((part, hasher.clone())), Some((fetched, hasher))))
                 }
                 Err(error) => Some((Err(error), None)),
@@ -331,7 +332,7 @@ impl UploadFile {
             let (part, hasher) = match done {
                 Ok(done) => done,
                 Err(error) => {
-                    // The next run goes on from here; that this cannot be noted is not worth a second error.
+                    // The next run goes on from here. A failure to write the journal is not worth a second error.
                     if unnoted > 0 {
                         let _ = self.note(&id, part_size, &parts).await;
                     }
@@ -349,8 +350,7 @@ impl UploadFile {
         self.finish(&id, parts, (!resumed).then(|| whole.finish())).await
     }
 
-    /// Makes a file of the parts. `actual`: what this run hashed all of them to; `None` where an earlier run uploaded
-    /// some.
+    /// Completes the upload. `actual`: this run's hash of all parts; `None` if an earlier run uploaded some.
     async fn finish(&self, id: &str, parts: Vec<PartId>, actual: Option<Hashed>) -> Result<Stored, UploadError> {
         let objects = &self.upload.objects;
         let (key, journal) = (self.key(), self.journal_key());
@@ -360,7 +360,8 @@ impl UploadFile {
             objects.delete(&journal).await?;
             return Ok(Stored::Differs(actual));
         }
-        // What an earlier run noted may make no file: then it is as forgotten as an upload that the store does not know.
+        // The parts that an earlier run noted may not be complete. That is treated like an upload which the store has
+        // dropped.
         self.taken.store(false, Ordering::Relaxed);
         let put = objects.store.complete_multipart(&path, &id, parts).await;
         let stored = match (put, actual) {
@@ -369,7 +370,7 @@ impl UploadFile {
                 Some(read) => read,
                 None => return Err(ObjectError::NotFound { url: objects.shown(&key) }.into()),
             },
-            // It may have been completed before, and the answer was lost.
+            // The upload may have been completed before, and the answer was lost.
             (Err(error @ object_store::Error::NotFound { .. }), _) => match self.read_back().await? {
                 Some(right @ Stored::Right(..)) => right,
                 _ => return Err(objects.wrong(&key)(error).into()),
@@ -383,7 +384,7 @@ impl UploadFile {
         Ok(stored)
     }
 
-    /// The object under its final name, or what its bytes hash to; `None` where there is none.
+    /// Reads the object under its final name and hashes it; `None` if there is none.
     async fn read_back(&self) -> Result<Option<Stored>, UploadError> {
         let (objects, key) = (&self.upload.objects, self.key());
         let Some(mark) = objects.mark(&key).await? else { return Ok(None) };

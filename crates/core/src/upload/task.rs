@@ -1,4 +1,4 @@
-//! Work beside the async tasks of an upload: requests that end with whoever waits for them, and hashing.
+//! Work beside the async tasks of an upload: requests that are aborted if their waiter is dropped, and hashing.
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
@@ -6,7 +6,7 @@ use tracing::Instrument as _;
 
 use crate::model::Hasher;
 
-/// A task that ends with whoever waits for it.
+/// A task that is aborted if its waiter is dropped.
 pub(super) struct Task<T>(JoinHandle<T>);
 
 impl<T> Drop for Task<T> {
@@ -23,7 +23,7 @@ impl<T: Send + 'static> Task<T> {
     pub async fn join(mut self) -> T {
         match (&mut self.0).await {
             Ok(done) => done,
-            // It is aborted only when nobody waits any more.
+            // The task is aborted only if this is dropped, so the error is a panic.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }

@@ -1,5 +1,5 @@
-//! What a mirror says of a repo as a whole, and what it means that it says nothing: that it has no API, or that it is not
-//! asked with the token. What it says of single files is `metadata`'s.
+//! A mirror's answers about a repo as a whole. No answer means that the mirror has no API, or that it refuses requests
+//! without a token. `metadata` compares single files.
 
 use super::Comparison;
 use crate::finding::{Code, Finding, Remedy, Severity};
@@ -8,21 +8,21 @@ use crate::model::{Entry, Gated, RepoInfo, RepoSpec};
 use crate::report::Level;
 use crate::session::Error;
 
-/// Files that are asked for before a mirror without an API counts as one without the repo.
+/// How many files to ask for before a mirror without an API counts as a mirror without the repo.
 const TRIED: usize = 8;
 
-/// What the mirror says of a repo.
+/// The mirror's answer about a repo.
 pub(super) enum Said {
-    /// The commit that it has, and what it lists there.
+    /// The commit that it has, and its listing of that commit.
     Repo(RepoInfo, Vec<ListedClaim>),
-    /// Nothing: it has files and no API.
+    /// No answer: it has files and no API.
     BytesOnly,
-    /// Nothing to whom it does not know.
+    /// No answer to a client without a token.
     Closed(Finding),
 }
 
 impl Comparison {
-    /// Asks the mirror for the repo that `info` is on the reference.
+    /// Asks the mirror for the repo that `info` describes on the reference.
     pub(super) async fn ask_mirror(
         &self,
         spec: &RepoSpec,
@@ -48,7 +48,7 @@ impl Comparison {
         }
     }
 
-    /// Whether some file of the repo's commit is there, whatever the server says of the repo.
+    /// Whether the mirror serves some file of the repo's commit, whatever it answers about the repo.
     async fn serves_any(&self, info: &RepoInfo, entries: &[&Entry], hosts: &Hosts) -> bool {
         for entry in entries.iter().take(TRIED) {
             let answer = self.mirror.hub.ask(info, &entry.path, &Ask::Head, hosts, &*self.watch).await;
@@ -59,7 +59,7 @@ impl Comparison {
         false
     }
 
-    /// That the mirror has nothing but bytes.
+    /// The finding that the mirror serves only bytes.
     pub(super) fn bytes_only(&self) -> Finding {
         if self.config.level == Level::Metadata {
             return Finding::repo(Code::MetadataMissing, "the mirror has no API, so there are only bytes to compare")
@@ -71,7 +71,7 @@ impl Comparison {
     }
 }
 
-/// That a mirror gives nothing of a repo that is not open to all; `None` where that is no reason.
+/// The finding that a mirror refuses a repo that is not public; `None` if that does not explain the error.
 pub(super) fn closed(info: &RepoInfo, error: &HubError) -> Option<Finding> {
     let refused = matches!(
         error,

@@ -1,4 +1,4 @@
-//! Bytes of files: ranges from both sides, and whole files through their digest. Nothing is kept.
+//! Compares bytes of files: ranges from both sides, and whole files by their digest. Nothing is kept.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -14,15 +14,15 @@ use crate::hub::{Answer, Ask, HubError, Remote};
 use crate::model::{Digest, Entry, RepoPath};
 use crate::report::{Checked, ComparedFile, Level};
 
-/// Bytes of one range.
+/// The size of one range in bytes.
 const RANGE: u64 = 64 << 10;
 /// Ranges at random places, besides the first and the last.
 const RANDOM: usize = 3;
 /// Chunks that wait to be hashed.
 const QUEUE: usize = 16;
 
-/// Where to look: the start, the end, and random places that follow from `seed` and the name. None of
-/// a file that is no larger than that: it is read whole.
+/// The ranges to compare: the start, the end, and random places that follow from `seed` and the name.
+/// A file that is no larger than these has none, since it is read whole.
 pub(super) fn ranges(seed: u64, path: &RepoPath, size: u64) -> Vec<Range<u64>> {
     if size <= RANGE * (RANDOM as u64 + 2) {
         return Vec::new();
@@ -40,7 +40,7 @@ pub(super) fn ranges(seed: u64, path: &RepoPath, size: u64) -> Vec<Range<u64>> {
 }
 
 impl Pair<'_> {
-    /// Looks at a file's bytes as far as the level goes.
+    /// Compares a file's bytes as far as the level demands.
     pub(super) async fn content(&self, entry: &Entry, file: &mut ComparedFile) -> Result<Vec<Finding>, Error> {
         let ranges = ranges(self.config.seed, &entry.path, entry.size);
         for range in &ranges {
@@ -57,7 +57,7 @@ impl Pair<'_> {
         Ok(Vec::new())
     }
 
-    /// One range from both sides.
+    /// Compares one range from both sides.
     async fn range(&self, entry: &Entry, range: Range<u64>) -> Result<Option<Finding>, Error> {
         let theirs = match self.mirror_range(entry, range.clone()).await {
             Ok(bytes) => bytes,
@@ -91,7 +91,7 @@ impl Pair<'_> {
 
     async fn reference_try(&self, remote: &Remote, range: Range<u64>) -> Result<Vec<u8>, HubError> {
         let mut body = self.reference.open(remote, range.clone()).await?;
-        // An endpoint that ignores ranges sends what comes before, too.
+        // An endpoint that ignores ranges also sends the bytes before the range.
         let (mut skip, length) = (range.start - body.start, range.end - range.start);
         let mut bytes = Vec::new();
         while let Some(chunk) = body.chunk().await? {
@@ -157,11 +157,11 @@ impl Pair<'_> {
         }
     }
 
-    /// Streams a file through its digest. A broken connection goes on where it broke.
+    /// Streams a file through a hasher. After a broken connection it goes on at the same place.
     async fn whole(&self, entry: &Entry) -> Option<Finding> {
         let (send, receive) = mpsc::channel(QUEUE);
         let (digest, size) = (entry.digest(), entry.size);
-        // Hashing is no work for the threads that wait for the network.
+        // Hashing must not block the threads that wait for the network.
         let hashing = tokio::task::spawn_blocking(move || hash(receive, digest, size));
         let streamed = self.stream(entry, send).await;
         let found = match hashing.await {
@@ -188,7 +188,7 @@ impl Pair<'_> {
             let asked = self.mirror.ask(&self.mirror_info, &entry.path, &ask, &self.hosts, self.watch).await;
             let mut answer = asked.map_err(refused)?;
             if at > 0 && answer.status == StatusCode::OK {
-                // Ranges are ignored: all of it again, from the start.
+                // The mirror ignores ranges, so the file comes again from the start.
                 at = 0;
                 let _ = send.send(None).await;
             } else if let Some(finding) = judge(entry, &answer, &rest) {
@@ -198,7 +198,7 @@ impl Pair<'_> {
                 match self.mirror.next_bytes(&mut answer).await {
                     Ok(Some(chunk)) => {
                         at += chunk.len() as u64;
-                        // Starting again and again is no progress.
+                        // A file that starts again and again makes no progress.
                         if at > most {
                             self.mirror.retries().arrived(at - most);
                             (most, failures) = (at, 0);
@@ -209,7 +209,7 @@ impl Pair<'_> {
                                 format!("the mirror sends more than the {} bytes that are listed", entry.size);
                             return fail(Code::SizeMismatch, message);
                         }
-                        // The hasher takes all until this sender is gone.
+                        // The hasher takes all chunks until this sender is dropped.
                         let _ = send.send(Some(chunk)).await;
                     }
                     Ok(None) => break None,
@@ -232,7 +232,7 @@ impl Pair<'_> {
     }
 }
 
-/// Hashes what comes; `None` means from the start again.
+/// Hashes the chunks as they come; `None` means that the file starts again.
 fn hash(mut chunks: mpsc::Receiver<Option<Bytes>>, like: Digest, size: u64) -> Digest {
     let mut hasher = like.hasher(size);
     while let Some(chunk) = chunks.blocking_recv() {
@@ -244,7 +244,7 @@ fn hash(mut chunks: mpsc::Receiver<Option<Bytes>>, like: Digest, size: u64) -> D
     hasher.finish().digest()
 }
 
-/// What is wrong with an answer before its body is read; `range` is what was asked for.
+/// What is wrong with an answer before its body is read; `range` is the requested range.
 fn judge(entry: &Entry, answer: &Answer, range: &Range<u64>) -> Option<Finding> {
     let finding = |code, message: String| Some(Finding::new(code, &entry.path, message));
     if let Some(finding) = stopped(entry, answer) {

@@ -1,14 +1,15 @@
-//! What a mirror says: its commit, its listing, and the headers of each file. No bytes of files.
+//! Compares a mirror's metadata: its commit, its listing, and the headers of each file. Bytes of files are compared in
+//! `content`.
 
 use super::{CompareConfig, Pair};
 use crate::finding::{Code, Finding, Remedy, Severity};
 use crate::hub::{Answer, Ask, ListedClaim, Stop};
 use crate::model::{Entry, Listing, RepoInfo, RepoPath};
 
-/// Names shown of many.
+/// The most names that a message shows.
 const SHOWN: usize = 3;
 
-/// Whether the revision means the same commit on both, and the repo is as open.
+/// Checks that the revision is the same commit on both sides, and that the repo's access is the same.
 pub(super) fn commits(reference: &RepoInfo, mirror: &RepoInfo) -> Vec<Finding> {
     let mut findings = Vec::new();
     if reference.commit != mirror.commit {
@@ -28,7 +29,7 @@ pub(super) fn commits(reference: &RepoInfo, mirror: &RepoInfo) -> Vec<Finding> {
     findings
 }
 
-/// A mirror that speaks plain HTTP in the place of an endpoint that does not.
+/// The finding that a mirror uses plain HTTP although the endpoint does not.
 pub(super) fn downgrade(config: &CompareConfig) -> Option<Finding> {
     let (endpoint, mirror) = (&config.reference.endpoint, &config.mirror.endpoint);
     let host = mirror.host_str().unwrap_or_default();
@@ -40,7 +41,7 @@ pub(super) fn downgrade(config: &CompareConfig) -> Option<Finding> {
     })
 }
 
-/// Two listings, entry by entry.
+/// Compares two listings entry by entry.
 pub(super) fn listings(reference: &Listing, claims: &[ListedClaim]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let claim = |path: &str| claims.binary_search_by(|c| c.path.as_str().cmp(path)).ok().map(|at| &claims[at]);
@@ -102,7 +103,7 @@ fn some(names: &[&str]) -> Option<String> {
     (!names.is_empty()).then(|| format!("{} {files} ({shown}{more})", names.len()))
 }
 
-/// Which headers one file came without.
+/// The headers that were missing for one file.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Heard {
     no_commit: bool,
@@ -110,7 +111,7 @@ pub(super) struct Heard {
     no_size: bool,
 }
 
-/// The same of all files.
+/// The numbers of files whose headers were missing.
 #[derive(Debug, Default)]
 pub(super) struct Said([usize; 3]);
 
@@ -128,7 +129,7 @@ impl Said {
         (!parts.is_empty()).then(|| {
             let missing =
                 Finding::repo(Code::MetadataMissing, format!("of {files} files the mirror answers for {parts}"));
-            // Without these it refuses; without a size it goes on.
+            // Without these two headers huggingface_hub refuses a file; without a size it goes on.
             let refuses = self.0.iter().take(2).any(|n| *n > 0);
             let severity = if refuses { Severity::Error } else { Severity::Warning };
             missing.severity(severity).remedy(Remedy::AnswerWithEtag)
@@ -137,7 +138,7 @@ impl Said {
 }
 
 impl Pair<'_> {
-    /// Asks the mirror for a file's headers; tells too whether its bytes can be asked for.
+    /// Asks the mirror for a file's headers; also returns whether the file's bytes can be asked for.
     pub(super) async fn head(&self, entry: &Entry) -> (Vec<Finding>, Heard, bool) {
         match self.mirror.ask(&self.mirror_info, &entry.path, &Ask::Head, &self.hosts, self.watch).await {
             Err(error) => (vec![self.refused(entry, &error)], Heard::default(), false),
@@ -178,7 +179,7 @@ impl Pair<'_> {
             }
             Some(_) => {}
         }
-        // Mirrors make up tags of their own: only what looks like a digest is one.
+        // Mirrors make up their own tags: only a tag in the form of a digest counts as one.
         let digest = |tag: &&String| matches!(tag.len(), 40 | 64) && tag.bytes().all(|b| b.is_ascii_hexdigit());
         match answer.etag.as_ref().filter(digest) {
             None => heard.no_etag = true,
@@ -199,7 +200,7 @@ impl Pair<'_> {
     }
 }
 
-/// A redirect that must not be followed.
+/// The finding about a redirect that must not be followed.
 pub(super) fn stopped(entry: &Entry, answer: &Answer) -> Option<Finding> {
     let finding = |code, message: String| Some(Finding::new(code, &entry.path, message));
     match answer.stop.as_ref()? {
@@ -216,7 +217,7 @@ pub(super) fn stopped(entry: &Entry, answer: &Answer) -> Option<Finding> {
     }
 }
 
-/// Whether a web page came that the file is not.
+/// Whether a web page came although the file is not one.
 pub(super) fn is_page(entry: &Entry, answer: &Answer) -> bool {
     let name = entry.path.file_name().to_ascii_lowercase();
     let of_web = [".html", ".htm", ".xhtml"].iter().any(|ending| name.ends_with(ending));

@@ -1,5 +1,5 @@
-//! Is a mirror true to its reference? Asks both for the same repo and holds the answers against each
-//! other; keeps nothing on disk. The checks live in `metadata` and `content`.
+//! Compares a mirror with its reference: asks both for the same repo and compares the answers. Keeps
+//! nothing on disk. The checks are in `metadata` and `content`.
 
 mod asked;
 mod content;
@@ -23,53 +23,53 @@ use crate::progress::{Event, Progress};
 use crate::report::{Checked, CompareReport, ComparedFile, Level};
 use crate::select;
 
-/// How to compare: [`CompareConfig::new`], and then whatever is to be otherwise.
+/// How to compare: start with [`CompareConfig::new`] and change the fields that must differ.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CompareConfig {
-    /// What the mirror is held against.
+    /// The server that the mirror is compared with.
     pub reference: HubConfig,
     /// The mirror.
     pub mirror: HubConfig,
-    /// How closely.
+    /// How closely to compare.
     pub level: Level,
-    /// What random ranges follow from.
+    /// The seed of the random ranges.
     pub seed: u64,
-    /// Files looked at at once.
+    /// How many files are compared at once.
     pub jobs: usize,
-    /// Hosts that the mirror may redirect to, besides itself and where the reference redirects to.
+    /// Hosts that the mirror may redirect to, in addition to itself and to the hosts of the reference's redirects.
     pub allow_hosts: Vec<String>,
 }
 
 impl CompareConfig {
-    /// By samples of each file, at places that are others each time.
+    /// Compares samples of each file, with a new random seed.
     #[must_use]
     pub fn new(reference: HubConfig, mut mirror: HubConfig) -> Self {
-        // A mirror is looked at and not waited for: one file that it never has must not cost minutes for each repo.
+        // Do not wait long for a mirror: a file that it never has must not cost minutes for each repo.
         let retry = &mut mirror.timing.retry;
         retry.patience = retry.patience.min(retry.first_patience);
-        // Of 32 bits, so that it is no nuisance to type again.
+        // The seed has 32 bits, so that it is short enough to type again.
         let seed = fastrand::u64(..1 << 32);
         CompareConfig { reference, mirror, level: Level::default(), seed, jobs: 8, allow_hosts: Vec::new() }
     }
 }
 
-/// A reference and a mirror, to be compared repo by repo.
+/// A reference and a mirror that are compared repo by repo.
 pub struct Comparison {
     reference: Side,
-    /// Asked for headers of shards as any other endpoint.
+    /// The mirror, with a session to read the headers of shards.
     mirror: Side,
     config: CompareConfig,
     watch: Arc<Watch>,
 }
 
-/// A server, and what is done with any.
+/// A server, and a session that uses it.
 struct Side {
     hub: Arc<Hub>,
     session: Session,
 }
 
-/// Passes events on, and counts the waits that rate limits cost.
+/// Passes events on, and notes the waits for rate limits.
 struct Watch {
     inner: Arc<dyn Progress>,
     waits: AtomicU64,
@@ -92,7 +92,7 @@ struct Pair<'a> {
     mirror: &'a Hub,
     reference_info: Arc<RepoInfo>,
     mirror_info: RepoInfo,
-    /// The mirror has no API, and no headers but those of any server.
+    /// Whether the mirror has no API and none of the Hub's own headers.
     bytes_only: bool,
     hosts: Hosts,
     config: &'a CompareConfig,
@@ -122,8 +122,8 @@ impl Comparison {
         ShownUrl::from(&self.config.mirror.endpoint).to_string()
     }
 
-    /// Compares one repo. What is wrong with the mirror's files is a finding; the error is that one of
-    /// the two cannot be asked for the repo at all.
+    /// Compares one repo. A difference in the mirror's files is a finding; it is an error if one of
+    /// the two does not answer for the repo at all.
     pub async fn compare(&self, spec: &RepoSpec, options: &Options) -> Result<CompareReport, Error> {
         let started = Instant::now();
         let (waits, seconds) = (self.watch.waits.load(Ordering::Relaxed), self.watch.seconds.load(Ordering::Relaxed));
@@ -213,7 +213,8 @@ impl Comparison {
         })
     }
 
-    /// Where redirects may lead: to the two servers, where the reference itself leads, and where the user says.
+    /// The hosts that redirects may lead to: the two servers, the hosts of the reference's own redirects, and those
+    /// that the user allows.
     async fn hosts(&self, info: &RepoInfo, entries: &[&Entry]) -> Result<Hosts, Error> {
         let mut hosts = Hosts::default();
         hosts.insert_server(&self.config.reference.endpoint);
@@ -221,7 +222,7 @@ impl Comparison {
         for host in &self.config.allow_hosts {
             hosts.insert(host);
         }
-        // One file of each storage tells.
+        // One file of each kind of storage is enough.
         let kind = |entry: &Entry| (entry.lfs.is_some(), entry.xet_hash.is_some());
         let mut seen = BTreeSet::new();
         let hub = &self.reference.hub;
@@ -234,16 +235,16 @@ impl Comparison {
         Ok(hosts)
     }
 
-    /// The headers of indexed shards and their index as the mirror serves them.
+    /// Checks the headers of indexed shards and their index as the mirror serves them.
     async fn shards(&self, mut there: Prepared, here: &Prepared, findings: &[Finding]) -> Vec<Finding> {
         let wrong = |path: &RepoPath| {
             findings.iter().any(|f| f.severity == Severity::Error && f.path.as_deref() == Some(path.as_str()))
         };
-        // What is wrong already is neither followed nor read again.
+        // Sets with a wrong file are not read again.
         there.selection.weights.retain(|set| !set.files.iter().chain(&set.index).any(wrong));
         let mut found = self.mirror.session.check_deep(&there).await;
         if !found.is_empty() {
-            // What is as wrong on the reference is no fault of the mirror.
+            // A problem that the reference has too is not the mirror's fault.
             let own = self.reference.session.check_deep(here).await;
             found.retain(|f| !own.contains(f));
         }
@@ -283,7 +284,7 @@ impl Prepared {
 }
 
 impl Pair<'_> {
-    /// Everything about one file, as far as the level goes.
+    /// Compares everything about one file, as far as the level demands.
     async fn file(&self, entry: &Entry) -> Result<(ComparedFile, Vec<Finding>, metadata::Heard), Error> {
         let mut file = ComparedFile {
             path: entry.path.clone(),
@@ -302,7 +303,7 @@ impl Pair<'_> {
         Ok((file, findings, heard))
     }
 
-    /// What the mirror's refusal means.
+    /// The finding that follows from the mirror's error.
     fn refused(&self, entry: &Entry, error: &HubError) -> Finding {
         if let Some(finding) = asked::closed(&self.reference_info, error) {
             return finding;
@@ -327,10 +328,10 @@ impl Pair<'_> {
     }
 }
 
-/// Sorted, and one finding of each code for a file: the first that was said.
+/// Sorts findings, and keeps the first one of each code for a file.
 fn one_of_a_kind(findings: &mut Vec<Finding>) {
     let mut seen = BTreeSet::new();
-    // Tensors of one file are many, and each is its own.
+    // One file has many tensors, so findings about tensors are all kept.
     let once = |f: &Finding| {
         let denied = f.code == Code::AccessDenied;
         !matches!(f.code, Code::TensorMissing | Code::TensorMisplaced | Code::TensorDuplicate)

@@ -1,4 +1,4 @@
-//! The object store as a destination, in a build without object stores: it cannot come to be.
+//! The object store as a destination, in a build without object stores, where none can exist.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use crate::object_store::Objects;
 use crate::report::Report;
 use crate::session::{Error, Prepared, Session};
 
-#[allow(clippy::unused_async)] // as where there are object stores
+#[allow(clippy::unused_async)] // as in a build with object stores
 impl Session {
     pub(super) async fn deliver_to_store(
         &self,

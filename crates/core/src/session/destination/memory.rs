@@ -1,4 +1,4 @@
-//! Memory as a destination, and as a source: what a third kind of each takes, proved by a job between them. For tests.
+//! Memory as a destination and as a source, for tests: a job between them shows what a third kind of each needs.
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor};
@@ -30,9 +30,9 @@ type Files = BTreeMap<RepoPath, Bytes>;
 /// A server that has one repo in memory.
 #[derive(Debug)]
 struct MemorySource {
-    /// What it lists.
+    /// The files that it lists.
     listed: Vec<Entry>,
-    /// What it sends.
+    /// The bytes that it sends.
     sent: Files,
     retries: Retries,
 }

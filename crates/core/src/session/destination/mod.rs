@@ -1,8 +1,8 @@
-//! Where a job's files go: one interface over folders, object stores and whatever comes next. The job itself is told once,
-//! in [`Session::get`]; each destination says how its steps are done there.
+//! Where a job's files go: one interface over folders, object stores and future destinations. The job itself is written
+//! once, in [`Session::get`]; each destination implements its steps.
 //!
 //! To add one: a module with a type that implements [`Destination`], a variant of [`super::DestinationConfig`], and the
-//! arm of [`Session::deliver`] that makes the one of the other.
+//! arm of [`Session::deliver`] that makes the type from the variant.
 
 mod disk;
 #[cfg(test)]
@@ -20,30 +20,30 @@ use crate::finding::{Finding, Outcome};
 use crate::model::Options;
 use crate::report::Report;
 
-/// What a look at the files that are there came to.
+/// The result of checking the files that are there.
 #[derive(Debug, Default)]
 pub(super) struct Present {
-    /// Bytes that were hashed for it.
+    /// Bytes that were hashed for this check.
     pub bytes_hashed: u64,
-    /// What is wrong and stays so, where nothing can be fetched.
+    /// Findings about wrong files that cannot be fetched again.
     pub findings: Vec<Finding>,
 }
 
-/// Where a job's files go. The steps are called in this order, once each; a step that a destination has no need of keeps
-/// its default.
+/// Where a job's files go. Each step is called once, in this order. A step that a destination does not need keeps its
+/// default.
 pub(super) trait Destination {
-    /// Looks at what is there of each file, without reading it.
+    /// Looks how much of each file is there, without reading it.
     async fn look(&mut self, job: &mut Prepared) -> Result<(), Error>;
 
-    /// Hashes what is there and was never checked.
+    /// Hashes the files that are there and were never checked.
     async fn check_present(&mut self, job: &mut Prepared, statuses: &mut Statuses) -> Result<Present, Error>;
 
-    /// What must not be replaced. Where there is any, nothing is fetched.
+    /// Files that must not be replaced. If there are any, nothing is fetched.
     async fn conflicts(&mut self, _job: &mut Prepared) -> Result<Vec<Finding>, Error> {
         Ok(Vec::new())
     }
 
-    /// Takes what this machine has elsewhere.
+    /// Takes files that this machine has elsewhere.
     async fn take_nearby(
         &mut self,
         _job: &mut Prepared,
@@ -53,16 +53,17 @@ pub(super) trait Destination {
         Ok(())
     }
 
-    /// That what is to be fetched fits.
+    /// Checks that the files to fetch fit.
     async fn check_room(&mut self, _job: &Prepared) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Gets what is missing, and notes the evidence of each file in `statuses`. Gives what could not be made right.
+    /// Fetches the missing files, and notes the evidence of each file in `statuses`. Returns findings about the files
+    /// that failed.
     async fn receive(&mut self, job: &mut Prepared, statuses: &mut Statuses) -> Result<Vec<Finding>, Error>;
 
-    /// Checks the contents of all that is there, and looks again at what was hashed. `failed` are files that have their
-    /// finding. Says whether an earlier run's check was taken.
+    /// Checks the contents of all files, and looks again at the files that were hashed. `failed` are files that have
+    /// their finding already. Also returns whether an earlier run's check was used.
     async fn check(
         &mut self,
         job: &mut Prepared,
@@ -70,22 +71,23 @@ pub(super) trait Destination {
         failed: &mut Vec<Finding>,
     ) -> Result<(Outcome, bool), Error>;
 
-    /// Whether files of an earlier job are to go when this one is verified.
+    /// Whether files of an earlier job must be removed when this one is verified.
     fn has_leftovers(&self) -> bool {
         false
     }
 
-    /// Removes them, and says so.
+    /// Removes them, with a finding for each.
     async fn remove_leftovers(&mut self) -> Result<Vec<Finding>, Error> {
         Ok(Vec::new())
     }
 
-    /// Makes a verified job known. What others look at first moves last.
+    /// Publishes a verified job. The ref, which readers look at first, moves last.
     async fn publish(&mut self, job: Prepared, statuses: &Statuses, report: &Report) -> Result<(), Error>;
 }
 
 impl Session {
-    /// Does a job where the configuration says. `keep_listing`: the listing is the endpoint's own, and worth keeping.
+    /// Does a job at the configured destination. `keep_listing`: the listing is the endpoint's own, so that it is worth
+    /// keeping.
     pub(super) async fn deliver(
         &self,
         job: Prepared,
@@ -103,7 +105,7 @@ impl Session {
         }
     }
 
-    /// A plan with what is there already.
+    /// Completes a plan with the files that are at the destination already.
     pub(super) async fn planned(&self, mut prepared: Prepared) -> Result<Prepared, Error> {
         if let Some(objects) = &self.objects {
             self.look_at_store(objects, &mut prepared).await?;
@@ -111,7 +113,7 @@ impl Session {
         Ok(self.judged(prepared))
     }
 
-    /// The job: what is missing is fetched, all of it is verified, and then it is published.
+    /// The job: fetches the missing files, verifies all of them, and then publishes them.
     async fn run(&self, mut to: impl Destination, mut job: Prepared, started: Instant) -> Result<Report, Error> {
         to.look(&mut job).await?;
         if let Some(report) = self.not_at_all(&job) {
@@ -141,7 +143,7 @@ impl Session {
         let mut draft = Self::report(&job, &outcome, &statuses);
         draft.remembered = remembered;
         draft.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        // Why this order: what an earlier job left is removed only when the new one is verified.
+        // Why this order: files of an earlier job are removed only after the new one is verified.
         if to.has_leftovers() && draft.clone().conclude(&self.config.policy).is_verified() {
             draft.findings.extend(to.remove_leftovers().await?);
         }

@@ -1,5 +1,5 @@
-//! An object store as a destination: files go there without a disk in between. How objects come and go is the rooms'
-//! `object_store` and `upload`.
+//! An object store as a destination: files go there without a disk in between. The rooms `object_store` and `upload`
+//! make the requests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,24 +21,24 @@ use crate::session::{Error, Prepared, Session, Statuses};
 use crate::transfer::Limiter;
 use crate::upload::{Done, PART, Upload, UploadError};
 
-/// Large files on their way at once; each has several parts.
+/// How many large files are uploaded at once; each has several parts.
 const LARGE: usize = 4;
-/// How often what others replace meanwhile is hashed again.
+/// How often to hash objects again that other runs replace meanwhile.
 const LOOKS: usize = 4;
 
 /// A job's place in a store.
 struct ObjectStore<'a> {
     filler: Filler<'a>,
-    /// What is there, once somebody looked.
+    /// The objects that are there, after the first look.
     there: Option<RemoteSnapshot>,
 }
 
-/// What puts files there.
+/// Uploads files.
 #[derive(Clone, Copy)]
 struct Filler<'a> {
     session: &'a Session,
     objects: &'a Arc<Objects>,
-    /// What the manifest says was asked for.
+    /// The options that the manifest notes.
     options: &'a Options,
 }
 
@@ -47,14 +47,14 @@ impl<'a> ObjectStore<'a> {
         ObjectStore { filler: Filler { session, objects, options }, there: None }
     }
 
-    /// What is there. A job looks first.
+    /// The objects that are there. `look` must have been called.
     fn there(&mut self) -> Result<&mut RemoteSnapshot, Error> {
         self.there.as_mut().ok_or(Error::NoDestination)
     }
 }
 
 impl Session {
-    /// Does a job whose files go into a store.
+    /// Does a job with a store as its destination.
     pub(super) async fn deliver_to_store(
         &self,
         objects: &Arc<Objects>,
@@ -65,7 +65,7 @@ impl Session {
         self.run(ObjectStore::new(self, objects, options), job, started).await
     }
 
-    /// Completes a plan with what is in the store already.
+    /// Completes a plan with the objects that are in the store already.
     pub(super) async fn look_at_store(&self, objects: &Arc<Objects>, job: &mut Prepared) -> Result<(), Error> {
         ObjectStore::new(self, objects, &Options::default()).look(job).await
     }
@@ -114,7 +114,7 @@ impl Destination for ObjectStore<'_> {
 }
 
 impl Filler<'_> {
-    /// Reads what is there and of which nobody knows whether it is right.
+    /// Reads the objects that are there and that no record proves.
     async fn check_present(
         &self,
         there: &RemoteSnapshot,
@@ -146,8 +146,8 @@ impl Filler<'_> {
         Ok(outcome.bytes_hashed)
     }
 
-    /// Checks the contents of what is there now, and that it is still what was hashed or uploaded in this run: what
-    /// others replaced meanwhile is hashed again. This machine knows of it from then on.
+    /// Checks the contents of the objects, and that they are still those that this run hashed or uploaded; objects
+    /// that other runs replaced meanwhile are hashed again. Then notes them in this machine's record.
     async fn settle(
         &self,
         there: &mut RemoteSnapshot,
@@ -163,7 +163,7 @@ impl Filler<'_> {
                     if wrong.contains(item.entry.path.as_str()) { Presence::Absent } else { Presence::Verified };
             }
             let (mut outcome, remembered) = self.check_contents(there, prepared, statuses, failed).await?;
-            // Nothing took any time: what was there when the run began is there.
+            // The run did nothing that takes time, so the objects that it saw at the start are still there.
             if remembered && statuses.nothing_done() {
                 return Ok((outcome, remembered));
             }
@@ -229,7 +229,7 @@ impl Filler<'_> {
         while let Some((entry, done)) = all.next().await {
             match done {
                 Ok(Done::Put { mark, hashed, received }) => {
-                    // After a kill this one need not be read back.
+                    // If the run is killed later, the record saves reading this object back.
                     if entry.size > PART
                         && let Some(now) = there.objects.mark(&there.keys.file(&there.commit, &entry.path)).await?
                         && now.is_still(&mark)
@@ -257,7 +257,7 @@ impl Filler<'_> {
         }
     }
 
-    /// Headers, index and companions, read back from where they were put.
+    /// Checks headers, index and companions, read back from the store.
     async fn check_contents(
         &self,
         there: &RemoteSnapshot,
@@ -280,7 +280,7 @@ impl Filler<'_> {
         Ok((self.session.verify_far(&there.objects, subject).await?, false))
     }
 
-    /// Writes what is known now, the ref last.
+    /// Writes the record, the manifest and, last, the ref.
     async fn publish(&self, there: &RemoteSnapshot, prepared: &Prepared, nothing_new: bool) -> Result<(), Error> {
         let info = &prepared.listing.info;
         let RemoteSnapshot { objects, keys, commit, journals, manifest, .. } = there;
@@ -296,13 +296,13 @@ impl Filler<'_> {
     }
 }
 
-/// What a commit's files must be, all that is known of them: what this run verified, and what other runs put there.
+/// A commit's new manifest: the files that this run verified, and those that other runs put there.
 fn merged(prepared: &Prepared, options: &Options, before: Option<&LockedRepo>) -> LockedRepo {
     let info = &prepared.listing.info;
     let mut files: BTreeMap<RepoPath, LockedFile> =
         prepared.plan.items.iter().map(|i| (i.entry.path.clone(), LockedFile::from(&i.entry))).collect();
     for file in before.iter().flat_map(|before| &before.files) {
-        // Where the listing names another digest the manifest was written by somebody else.
+        // If the listing names another digest, hfget did not write this manifest.
         let listed = prepared.listing.get(file.path.as_str()).map(LockedFile::from);
         let same = listed.as_ref().is_none_or(|l| l.digest == file.digest && l.size == file.size);
         let file = listed.filter(|_| !same).unwrap_or_else(|| file.clone());
@@ -318,7 +318,7 @@ fn merged(prepared: &Prepared, options: &Options, before: Option<&LockedRepo>) -
     }
 }
 
-/// Notes what this run found to be right, and that nothing else is to be relied on.
+/// Notes the objects that this run proved, and removes all others of the selection from the record.
 fn remember(there: &mut RemoteSnapshot, prepared: &Prepared) {
     for item in &prepared.plan.items {
         let path = &item.entry.path;
@@ -331,7 +331,7 @@ fn remember(there: &mut RemoteSnapshot, prepared: &Prepared) {
     }
 }
 
-/// The journals that the uploads of this selection may have left.
+/// The journals that uploads of this selection may have left.
 fn multipart(prepared: &Prepared) -> impl Iterator<Item = String> {
     prepared.plan.items.iter().filter(|i| i.entry.size > PART).map(|i| format!("{}.json", i.entry.path.as_str()))
 }

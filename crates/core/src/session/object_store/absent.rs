@@ -1,4 +1,4 @@
-//! What a session does with object stores in a build without them: there are none.
+//! A session's use of object stores in a build without them, where none can exist.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::model::{Entry, Listing, RepoPath, RepoSpec, Revision};
 use crate::object_store::Objects;
 use crate::report::Report;
 
-#[allow(clippy::unused_async)] // as where there are object stores
+#[allow(clippy::unused_async)] // as in a build with object stores
 impl Session {
     pub(super) async fn stored_documents(
         &self,

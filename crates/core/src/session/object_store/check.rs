@@ -1,4 +1,4 @@
-//! Holding what lies in an object store against its manifests, or a lockfile: every byte of it. Asks no Hub.
+//! Verifies every byte of the files in an object store with their manifests or a lockfile. Asks no Hub.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::session::{Error, Session, local};
 use crate::verify::{Subject, SubjectFile};
 
 impl Session {
-    /// What lies at a URL: the manifests of all repos below a prefix, of one repo's folder, or of one commit.
+    /// The manifests at a URL: of all repos below a prefix, of one repo's folder, or of one commit.
     ///
     /// # Errors
-    /// When the store cannot be asked, or has none there.
+    /// If the store does not answer, or has no manifest there.
     pub async fn manifests(&self, target: &ObjectUrl) -> Result<Vec<LockedRepo>, Error> {
         let objects = self.objects()?;
         let (_, wanted) = target.split();
@@ -43,7 +43,7 @@ impl Session {
         Ok(repos)
     }
 
-    /// Holds what was last put there of a repo's revision against its manifest.
+    /// Verifies the files of a repo's revision in the store with the manifest.
     pub(in crate::session) async fn verify_stored(
         &self,
         objects: &Arc<Objects>,
@@ -58,7 +58,7 @@ impl Session {
         self.verify_objects(objects, &locked).await
     }
 
-    /// Holds what lies in the object store against what is locked: every byte of it.
+    /// Verifies every byte of the files in the object store with a lockfile.
     pub(in crate::session) async fn verify_objects(
         &self,
         objects: &Arc<Objects>,
@@ -98,7 +98,7 @@ impl Session {
         }
         let files = subject.files.clone();
         let outcome = self.verify_far(objects, subject).await?;
-        // What is wrong here must not count as right anywhere.
+        // A wrong object must not stay in the record.
         for finding in outcome.findings.iter().filter(|f| f.severity == Severity::Error) {
             there.record.forget(finding.path.as_deref().unwrap_or_default());
         }
@@ -121,7 +121,8 @@ impl Session {
         })
     }
 
-    /// Checks what lies in a store. What could not be read for want of an answer is no finding.
+    /// Checks files in a store. A file that could not be read because the store did not answer is an error, not a
+    /// finding.
     pub(in crate::session) async fn verify_far(
         &self,
         objects: &Objects,

@@ -1,5 +1,5 @@
-//! Files that are in an object store: what an earlier run put there is checked against its manifest, and small files are
-//! read from there. Putting files there is the destination's business.
+//! Files that are in an object store: they are verified with their manifest, and small files are read from there. The
+//! destination puts files there.
 
 mod check;
 mod remote_snapshot;
@@ -14,7 +14,7 @@ use crate::model::{Entry, Listing, RepoPath};
 use crate::object_store::{Keys, ObjectError};
 
 impl Session {
-    /// Those of a job's small files that an earlier run put into the store.
+    /// Reads those of a job's small files that an earlier run put into the store.
     pub(super) async fn stored_documents(
         &self,
         listing: &Listing,
@@ -25,7 +25,7 @@ impl Session {
         let keys = Keys::new(listing.info.repo_type, &listing.info.id);
         for entry in wanted {
             let text = match objects.small(&keys.file(&listing.info.commit, &entry.path), entry.size).await {
-                // It is another: it will be put there again.
+                // The object is another one; it will be uploaded again.
                 Err(ObjectError::Invalid { .. }) => None,
                 other => other?,
             };
@@ -36,7 +36,7 @@ impl Session {
         Ok(found)
     }
 
-    /// Where the cache of this machine has files that are to go elsewhere.
+    /// The places in this machine's cache of files that must go to another destination.
     pub(super) async fn offered(
         &self,
         prepared: &Prepared,

@@ -1,4 +1,4 @@
-//! What is there of one commit in an object store, and what is known of it.
+//! The objects of one commit in an object store, and the records about them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,26 +12,26 @@ use crate::select::{Budget, Documents, Selection, Step, select};
 use crate::session::{Error, Prepared};
 use crate::verify::{Content, Subject, SubjectFile};
 
-/// Small files are read whole for selection.
+/// The most bytes of a file that selection may read; such files are read whole.
 const DOCUMENT_LIMIT: u64 = crate::model::INDEX_LIMIT;
 
-/// What is there of a commit.
+/// The objects of a commit, as a look at the store saw them.
 pub(in crate::session) struct RemoteSnapshot {
     pub objects: Arc<Objects>,
     pub keys: Keys,
     pub commit: CommitId,
-    /// By path.
+    /// The files that are there, by path.
     pub found: BTreeMap<String, Mark>,
-    /// What this machine knows of them.
+    /// This machine's record of them.
     pub record: SnapshotRecord,
-    /// What an earlier run put there of the same commit.
+    /// The manifest of the same commit, from an earlier run.
     pub manifest: Option<LockedRepo>,
-    /// Uploads that earlier runs began: their journals.
+    /// The journals of uploads that earlier runs began.
     pub journals: BTreeSet<String>,
 }
 
 impl RemoteSnapshot {
-    /// `records`: the folder of what this machine knows.
+    /// Looks at the store. `records`: the folder of this machine's records.
     pub async fn look(
         objects: &Arc<Objects>,
         keys: Keys,
@@ -60,13 +60,13 @@ impl RemoteSnapshot {
         })
     }
 
-    /// Whether an object is what it was when this machine found it to be right.
+    /// Whether an object is unchanged since this machine proved it.
     pub fn is_as_recorded(&self, entry: &Entry) -> bool {
         let found = self.found.get(entry.path.as_str());
         found.is_some_and(|mark| self.record.knows(&entry.path, entry.digest(), mark))
     }
 
-    /// Looks again. Gives the files of `wanted` that are not what was seen before: they were replaced or removed.
+    /// Looks again. Returns the files of `wanted` that were replaced or removed since.
     pub async fn look_again<'a>(
         &mut self,
         wanted: impl Iterator<Item = &'a RepoPath>,
@@ -109,7 +109,7 @@ impl RemoteSnapshot {
     }
 }
 
-/// What the files are, from the small ones among them.
+/// Runs selection on the listed files, with the small files in the store.
 pub(super) async fn choose(there: &RemoteSnapshot, listing: &Listing) -> Result<Selection, Error> {
     let options = Options { all: true, ..Options::default() };
     let mut documents = Documents::new();
@@ -123,7 +123,7 @@ pub(super) async fn choose(there: &RemoteSnapshot, listing: &Listing) -> Result<
                 for path in paths {
                     let key = there.keys.file(&there.commit, &path);
                     let text = match there.objects.small(&key, DOCUMENT_LIMIT).await {
-                        // Too large to be read for this; its digest is checked as any other's.
+                        // The file is too large for selection; its digest is checked as any other's.
                         Err(ObjectError::Invalid { .. }) => None,
                         other => other?,
                     };

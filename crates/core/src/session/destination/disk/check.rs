@@ -1,4 +1,4 @@
-//! What is in a folder when all of it should be there: headers, index and companions, and a last look at what was hashed.
+//! Checks of a folder after the fetch: headers, index and companions, and a last look at the files that were hashed.
 
 use std::collections::HashSet;
 
@@ -11,8 +11,8 @@ use crate::store::Store;
 use crate::verify::Subject;
 
 impl Disk<'_> {
-    /// Reads headers and compares them with the index, unless an earlier run did so for the very
-    /// same bytes.
+    /// Reads headers and compares them with the index, unless an earlier run did so for the same
+    /// bytes.
     pub(super) async fn check_contents(
         &self,
         prepared: &Prepared,
@@ -29,7 +29,7 @@ impl Disk<'_> {
                 return Ok((Outcome { bytes_hashed: 0, ..outcome }, true));
             }
         }
-        // A file that failed to arrive has its finding; that it is "missing" too helps nobody.
+        // A file that failed to arrive has its finding already; a second one, that it is missing, helps nobody.
         let known = paths_of(failed);
         let (lost, files): (Vec<_>, Vec<_>) =
             prepared.plan.items.iter().partition(|item| known.contains(item.entry.path.as_str()));
@@ -52,8 +52,8 @@ impl Disk<'_> {
         Ok((outcome, false))
     }
 
-    /// Looks again at what this run hashed or fetched, at its end: what was exchanged, written or removed since is
-    /// hashed once more. Order matters: this is the last look before the verdict.
+    /// Looks again at the files that this run hashed or fetched, and hashes those that were replaced, written or
+    /// removed since. Order matters: this is the last look before the verdict.
     pub(super) async fn settle(
         &self,
         prepared: &Prepared,
@@ -87,8 +87,8 @@ impl Disk<'_> {
         Ok(())
     }
 
-    /// Takes what proved wrong from the record, so that no later run believes it. A record that cannot be written
-    /// leaves the finding, which says so.
+    /// Removes wrong files from the record, so that no later run trusts it. If the record cannot be written, the
+    /// finding says so.
     pub(super) async fn strike_wrong(&self, prepared: &Prepared, proofs: &[Proof]) {
         let commit = prepared.listing.info.commit;
         let wrong: Vec<Entry> = proofs

@@ -1,5 +1,5 @@
-//! Git's rule for a plain folder: what the user changed is not overwritten or removed, and what an earlier commit left goes
-//! when the new one is verified. Whose a file is, the store finds out.
+//! Git's rule for a plain folder: files that the user changed are not overwritten or removed, and unchanged files of an
+//! earlier commit are removed after the new one is verified. `store` finds out whose a file is.
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -11,12 +11,12 @@ use crate::session::places::FilePlace;
 use crate::session::{Error, Prepared};
 use crate::store::{Earlier, Standing};
 
-/// Bytes that are compared at each end of what may be the beginning of a listed file.
+/// How many bytes are compared at each end of a file that may be the beginning of a listed file.
 const SAMPLE: u64 = 64 << 10;
 
 impl Disk<'_> {
-    /// Files that verified bytes must not replace, because the user made or changed them. There are none with --force.
-    /// Offline they are what is here, right or wrong, and stay that.
+    /// Finds files that verified bytes must not replace, because the user made or changed them. With `force` there are
+    /// none. Offline such a file cannot be replaced, so it is verified as it is.
     pub(super) async fn local_changes(&self, prepared: &mut Prepared) -> Result<Vec<Finding>, Error> {
         if self.session.plain_folder().is_none() || self.session.config.fetch.force {
             return Ok(Vec::new());
@@ -63,8 +63,8 @@ impl Disk<'_> {
         Ok(changes)
     }
 
-    /// Whether a shorter file has the first bytes of the listed one, as far as both of its ends tell: another tool
-    /// began to fetch it.
+    /// Whether a shorter file is the beginning of the listed one, by the bytes at both of its ends. Then another
+    /// tool began to fetch it.
     async fn is_beginning(&self, prepared: &Prepared, entry: &Entry, stamp: Option<Stamp>) -> bool {
         let Some(length) = stamp.map(|stamp| stamp.size).filter(|_| !self.session.config.offline) else { return false };
         let Some(place @ FilePlace::Remote(..)) = self.session.places(prepared).of(&entry.path) else { return false };
@@ -87,8 +87,8 @@ impl Disk<'_> {
         matches!(tokio::task::spawn_blocking(compare).await, Ok(Ok(true)))
     }
 
-    /// Files of earlier commits that are still here. Gives those that the new commit lacks and nobody changed, which
-    /// are to be removed; what else is wrong with them goes into `outcome`.
+    /// Finds files of earlier commits that are still here. Returns those to remove: the new commit lacks them, and
+    /// nobody changed them. Findings about the others go into `outcome`.
     pub(super) async fn earlier_files(
         &self,
         prepared: &Prepared,
@@ -127,7 +127,7 @@ impl Disk<'_> {
         Ok(stale)
     }
 
-    /// Removes what an earlier commit left, and says so.
+    /// Removes files of an earlier commit, with a finding for each.
     pub(super) async fn remove_earlier(&self, stale: Vec<Earlier>) -> Result<Vec<Finding>, Error> {
         self.blocking(move |store| {
             let mut findings = Vec::new();

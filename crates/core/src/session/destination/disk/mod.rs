@@ -1,5 +1,5 @@
-//! A folder of this machine as a destination: a Hub cache, or a plain folder. Files are fetched in parts and hashed behind
-//! them; what the disk itself does is the room `store`'s.
+//! A folder of this machine as a destination: a Hub cache, or a plain folder. Files are fetched in parts, and hashed
+//! behind the parts. The room `store` does the work on the disk.
 
 mod check;
 mod keep;
@@ -23,9 +23,9 @@ use crate::verify::SubjectFile;
 pub(in crate::session) struct Disk<'a> {
     pub session: &'a Session,
     pub store: Arc<Store>,
-    /// The listing is the endpoint's own, and worth keeping.
+    /// Whether the listing is the endpoint's own, so that it is worth keeping.
     pub keep_listing: bool,
-    /// What an earlier commit left here, to be removed when the new one is verified.
+    /// Files of an earlier commit, to be removed when the new one is verified.
     earlier: Vec<Earlier>,
 }
 
@@ -42,7 +42,7 @@ impl<'a> Disk<'a> {
         self.session.blocking(&self.store, work).await
     }
 
-    /// A file to check, where it is or will be.
+    /// A file to check, at the place where it is or will be.
     pub(super) fn subject_file(&self, prepared: &Prepared, item: &Item, known: Evidence) -> SubjectFile {
         SubjectFile {
             path: item.entry.path.clone(),
@@ -72,7 +72,7 @@ impl<'a> Disk<'a> {
         )
         .await;
         if report.is_err() {
-            // What was made for nothing is taken back: a run that was refused leaves no trace.
+            // Remove the folders that were made for nothing: a refused run leaves no trace.
             self.blocking(|store| {
                 store.tidy();
                 Ok(())
@@ -83,7 +83,7 @@ impl<'a> Disk<'a> {
         statuses.arrived(std::mem::take(&mut report.done));
         statuses.over_xet += report.over_xet;
         self.place_twins(prepared, statuses, twins, &mut report.failed).await?;
-        // Another process finished it while this one waited: its record says what it hashed.
+        // Another process finished these files while this one waited: its record has the digests.
         let theirs: Vec<Entry> =
             prepared.entries(|item| matches!(statuses.evidence(&item.entry.path), Evidence::Unread));
         let commit = prepared.listing.info.commit;
@@ -104,8 +104,8 @@ impl<'a> Disk<'a> {
         Ok(report.failed)
     }
 
-    /// That the endpoint has the commit at all, where only a lockfile says so and nothing was fetched from it: a ref
-    /// must not move to a commit that nobody has.
+    /// Checks that the endpoint has the commit, if only a lockfile names it and nothing was fetched: a ref must not
+    /// move to a commit that does not exist.
     async fn confirm_commit(&self, prepared: &Prepared, statuses: &Statuses) -> Result<(), Error> {
         let info = &prepared.listing.info;
         if prepared.origin != Origin::Lock || !statuses.fetched.is_empty() || info.revision.as_commit().is_some() {
@@ -122,7 +122,7 @@ impl<'a> Disk<'a> {
 
 impl Destination for Disk<'_> {
     async fn look(&mut self, _job: &mut Prepared) -> Result<(), Error> {
-        // The plan was made with a look at the folder.
+        // The plan has looked at the folder already.
         Ok(())
     }
 
@@ -183,7 +183,8 @@ impl Destination for Disk<'_> {
         let whole = job.selection.files.len() == job.listing.entries.len();
         let (endpoint, keep) = (self.session.endpoint(), self.keep_listing);
         let names = if report.already_verified { Vec::new() } else { job.entries(|_| true) };
-        // Why this order: names are flushed before the ref moves, so that a ref never names what a power cut took.
+        // Why this order: names are flushed before the ref moves, so that a ref never names files that a power cut has
+        // removed.
         self.blocking(move |store| {
             if !names.is_empty() {
                 store.flush_names(&job.listing.info.commit, &names)?;

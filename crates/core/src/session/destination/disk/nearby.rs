@@ -1,5 +1,5 @@
-//! What need not come over the network: files that a cache of this machine has, those that selection has read, and
-//! those that are equal to others of the same repo. What is right is found out by hashing, as everywhere.
+//! Files that need not come over the network: a cache of this machine has them, selection has read them, or they
+//! are equal to others of the same repo. They are hashed, as all files are.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -14,14 +14,14 @@ use crate::session::{DestinationConfig, Error, Prepared, Statuses};
 use crate::store::{Imported, Store, StoreError};
 use crate::transfer::Arrived;
 
-/// A file with the same bytes as one that is fetched.
+/// A file with the same bytes as a file that is fetched.
 #[derive(Debug, Clone)]
 pub(super) struct Twin {
     entry: Entry,
     like: Entry,
 }
 
-/// What is missing, each content once, and the files that are equal to one of those.
+/// The missing files, each content once, and the files that are equal to one of them.
 pub(super) fn split_twins(items: &[Item]) -> (Vec<Entry>, Vec<Twin>) {
     let mut first: HashMap<crate::model::Digest, &Entry> = HashMap::new();
     let (mut missing, mut twins) = (Vec::new(), Vec::new());
@@ -37,7 +37,7 @@ pub(super) fn split_twins(items: &[Item]) -> (Vec<Entry>, Vec<Twin>) {
     (missing, twins)
 }
 
-/// A file to be put in its place, where its bytes are, and what of them came over the network before.
+/// A file to put in its place, where its bytes are, and how many of them came over the network before.
 struct Offer {
     entry: Entry,
     from: PathBuf,
@@ -45,7 +45,7 @@ struct Offer {
 }
 
 impl Disk<'_> {
-    /// Puts in place what is missing and is on this machine: what selection has read, and what the cache has.
+    /// Puts missing files in place that are on this machine: those that selection has read, and those in the cache.
     pub(super) async fn import_nearby(
         &self,
         prepared: &mut Prepared,
@@ -99,7 +99,7 @@ impl Disk<'_> {
                 Imported::Already => {
                     statuses.seen.insert(entry.path.clone(), (Evidence::Recorded(entry.digest()), None));
                 }
-                // Fetching waits for the other process, and replaces what is wrong.
+                // The fetch will wait for the other process, or replace the wrong file.
                 Imported::Busy | Imported::Other => continue,
             }
             statuses.arrived(early);
@@ -111,7 +111,7 @@ impl Disk<'_> {
         Ok(())
     }
 
-    /// Puts files in place that are equal to ones that were fetched. `failed` has those that could not be.
+    /// Puts files in place that are equal to fetched ones. `failed` has the files that could not be fetched.
     pub(super) async fn place_twins(
         &self,
         prepared: &Prepared,
@@ -140,7 +140,7 @@ impl Disk<'_> {
             let mut done = Vec::new();
             for Twin { entry, like } in wanted {
                 progress.event(Event::FileStarted { path: &entry.path, size: entry.size, have: 0 });
-                // A cache holds them once: all that is missing is the name.
+                // A cache has equal files once, so only the name is missing.
                 let ended = if cached {
                     Some(store.adopt(&commit, &entry, None)?)
                 } else {
@@ -176,7 +176,7 @@ impl Disk<'_> {
     }
 }
 
-/// Puts files in their places. Blocks.
+/// Puts files in place. Blocks.
 fn import(
     store: &Arc<Store>,
     commit: &crate::model::CommitId,

@@ -1,5 +1,5 @@
-//! What is here of a job before anything is fetched: hashed where nobody knows it, shown in its place, and whether the
-//! rest fits. What may be replaced is `keeping`'s business.
+//! The files of a job that are here before anything is fetched: hashes unknown ones, puts right ones in place, and
+//! checks that the rest fits. `keep` decides which files may be replaced.
 
 use std::collections::HashSet;
 
@@ -11,8 +11,8 @@ use crate::store::{Store, StoreError};
 use crate::verify::Subject;
 
 impl Disk<'_> {
-    /// Hashes what is here and was never checked. What proves wrong is struck from the record and planned anew; it stays
-    /// until verified bytes take its place. What cannot be read is an error: nothing is known of it.
+    /// Hashes files that are here and were never checked. A wrong file is removed from the record and planned again; it
+    /// stays until verified bytes replace it. A file that cannot be read is an error, since nothing is known about it.
     pub(super) async fn hash_present(
         &self,
         prepared: &mut Prepared,
@@ -43,7 +43,7 @@ impl Disk<'_> {
                 (Presence::Unverified, Evidence::Hashed(_)) => item.presence = Presence::Verified,
                 (Presence::Unverified, Evidence::Wrong | Evidence::Absent) => {
                     let (entry, stamp) = (item.entry.clone(), statuses.seen.get(path).and_then(|(_, stamp)| *stamp));
-                    // Offline it may not be had again: it is reported as what it is.
+                    // Offline it cannot be fetched again, so it is reported as wrong.
                     if !offline {
                         statuses.seen.remove(path);
                     }
@@ -56,7 +56,7 @@ impl Disk<'_> {
                 }
                 (Presence::Unverified, Evidence::Unread) => {
                     let entry = item.entry.clone();
-                    // It says why it cannot be read; or it can be by now.
+                    // `adopt` gives the reason why it cannot be read, unless it can be read by now.
                     let adopt = move |store: &Store| unless_changed(store.adopt(&commit, &entry, None));
                     match self.blocking(adopt).await? {
                         Some(evidence) => {
@@ -73,8 +73,8 @@ impl Disk<'_> {
         Ok(Present { bytes_hashed: outcome.bytes_hashed, findings })
     }
 
-    /// Shows what is here and right in its place, and notes it.
-    /// What another process took away meanwhile is fetched.
+    /// Puts right files in place, and records them. A file that another process removed meanwhile
+    /// is fetched.
     pub(super) async fn adopt_present(&self, prepared: &mut Prepared, statuses: &mut Statuses) -> Result<(), Error> {
         let commit = prepared.listing.info.commit;
         let here = prepared.plan.items.iter().filter(|item| item.presence == Presence::Verified);
@@ -99,7 +99,7 @@ impl Disk<'_> {
                 items.for_each(|item| item.presence = Presence::Absent);
                 continue;
             };
-            // What this run hashed itself stays that.
+            // A file that this run hashed keeps that evidence.
             if !hashed_here || matches!(evidence, Evidence::Hashed(_)) {
                 statuses.seen.insert(path, (evidence, None));
             }
@@ -107,8 +107,8 @@ impl Disk<'_> {
         Ok(())
     }
 
-    /// That what is to be fetched fits, as far as the file system says. What partials have set aside is theirs already,
-    /// and a cache holds equal files once.
+    /// Checks that the files to fetch fit, by what the file system says. Partial files have their space already, and a
+    /// cache has equal files once.
     pub(super) async fn check_space(&self, prepared: &Prepared) -> Result<(), Error> {
         let Some(free) = prepared.plan.free_space.filter(|_| self.session.config.fetch.check_space) else {
             return Ok(());
@@ -130,7 +130,7 @@ impl Disk<'_> {
     }
 }
 
-/// `None` where the file changed or went each time that it was looked at: another process works on it.
+/// `None` if the file changed or disappeared at each look: another process works on it.
 fn unless_changed(adopted: Result<Evidence, StoreError>) -> Result<Option<Evidence>, StoreError> {
     match adopted {
         Err(StoreError::Changed(_)) => Ok(None),
