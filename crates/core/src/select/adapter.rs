@@ -11,14 +11,14 @@ use crate::finding::{Code, Finding, Remedy};
 use crate::model::{Family, RepoId};
 use crate::text::brief;
 
-/// Takes a PEFT adapter; says whether there is one.
+/// Takes a PEFT adapter; returns whether there is one.
 pub(super) fn adapter(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks) -> bool {
     if view.find(dir, "adapter_config.json").is_none() {
         return false;
     }
     let document = view.json(dir, "adapter_config.json").here();
     let stems: Stems = |_| (&["adapter_model"], &[]);
-    // No other family has adapters by these names.
+    // Other families have no adapters with these names.
     let mut wish = wish.clone();
     wish.order.retain(|family| matches!(family, Family::Safetensors | Family::Bin));
     let choice = choose(view, &wish, Query { any_name: false, ..MODEL }, dir, stems);
@@ -31,7 +31,7 @@ pub(super) fn adapter(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks
     true
 }
 
-/// Names the repo that this one builds on, as `by` says: it is another download.
+/// Adds a finding about the base model's repo, which the document `by` names: it is another download.
 pub(super) fn base_model(view: &View<'_>, dir: &str, by: &str, base: &str, picks: &mut Picks) {
     let path = view.find(dir, by).map_or(by, |e| e.path.as_str());
     match base.parse::<RepoId>() {

@@ -1,10 +1,10 @@
-//! Whether files are alternatives of one another by their names: the same model in other numbers, pruned, or one of a
-//! kind. What their headers say is compared elsewhere.
+//! Whether files are alternatives of one another by their names: the same model in other number formats, pruned, or
+//! of one series. Their headers are compared elsewhere.
 
 use super::names::stem;
 use crate::model::Entry;
 
-/// Words that say how a model was saved, and not which it is.
+/// Words for the way in which a model was saved. They do not identify the model.
 const HOW: &[&str] = &[
     "fp8",
     "fp16",
@@ -51,24 +51,24 @@ const HOW: &[&str] = &[
     "arm64",
 ];
 
-/// The name without its ending and without words that say how it was saved.
+/// The name without its ending and without the words of [`HOW`].
 fn plain(name: &str) -> String {
     without_how(stem(name))
 }
 
-/// The words of a name but those that say how it was saved.
+/// The words of a name without those of [`HOW`].
 pub(super) fn without_how(name: &str) -> String {
     let lower = name.to_ascii_lowercase();
     let words = lower.split(['-', '_', '.', '/']).filter(|word| !word.is_empty() && !HOW.contains(word));
     words.collect::<Vec<_>>().join("-")
 }
 
-/// Whether a name has a word that says how it was saved.
+/// Whether a name has a word of [`HOW`].
 pub(super) fn says_how(name: &str) -> bool {
     name.to_ascii_lowercase().split(['-', '_', '.', '/']).any(|word| HOW.contains(&word))
 }
 
-/// Whether a text begins with a word that says how a model was saved.
+/// Whether a text begins with a word of [`HOW`].
 pub(super) fn begins_with_how(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     lower.split(['-', '_', '.']).next().is_some_and(|word| HOW.contains(&word))
@@ -80,23 +80,25 @@ pub(super) fn saved_twice(files: &[&Entry]) -> bool {
     !files.iter().all(|entry| seen.insert(plain(entry.path.file_name())))
 }
 
-/// Whether all names begin alike, for half of the shortest at least: `yolov8n`, `yolov8s`, `yolov8m`.
+/// Whether all names have the same beginning, at least half as long as the shortest name: `yolov8n`, `yolov8s`,
+/// `yolov8m`.
 pub(super) fn begin_alike(files: &[&Entry]) -> bool {
     let (begin, _, shortest) = shared(files);
     files.len() > 1 && begin >= LEAST && begin * 2 >= shortest
 }
 
-/// Whether all names begin alike and what they share, at the end too, is half of the shortest at least: `wan_t2v_14B`,
-/// `wan_i2v_14B`. Parts may be called so as well, so this tells only where nothing else does.
+/// Whether all names have the same beginning, and share at their beginning and end at least half of the shortest name:
+/// `wan_t2v_14B`, `wan_i2v_14B`. Parts may have such names too, so this rule is only for files that no other rule
+/// decides.
 pub(super) fn look_alike(files: &[&Entry]) -> bool {
     let (begin, end, shortest) = shared(files);
     files.len() > 1 && begin >= LEAST && (begin + end) * 2 >= shortest
 }
 
-/// A shorter beginning says nothing.
+/// A shorter common beginning means nothing.
 const LEAST: usize = 3;
 
-/// How many bytes all names share at the beginning and at the end, and how long the shortest is.
+/// How many bytes all names share at their beginning and at their end, and the length of the shortest name.
 fn shared(files: &[&Entry]) -> (usize, usize, usize) {
     let mut stems = files.iter().map(|entry| stem(entry.path.file_name()));
     let Some(first) = stems.next() else { return (0, 0, 0) };
@@ -110,7 +112,7 @@ fn shared(files: &[&Entry]) -> (usize, usize, usize) {
     (begin, end.min(shortest - begin), shortest)
 }
 
-/// A name with its numbers taken out: what the steps of one training have in common.
+/// A name without its numbers, which is the same for all steps of one training.
 pub(super) fn without_numbers(name: &str) -> String {
     name.chars().filter(|c| !c.is_ascii_digit()).collect()
 }

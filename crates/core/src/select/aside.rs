@@ -1,5 +1,5 @@
-//! What was left out: the change that takes each group after all, and the warning for parts that are no other format of
-//! the model. Why a file is left out is decided in `picks`.
+//! The groups of files that were left out: the change of options that takes each group, and the warning for parts that
+//! are not just another format of the model. `picks` decides why a file is left out.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ use crate::finding::{Code, Finding, Remedy, Take};
 use crate::model::{Family, RepoPath};
 use crate::text::{bytes, few, printable};
 
-/// The change to what is asked for that takes a group of files: what takes the group alone where there is such a change,
-/// otherwise everything.
+/// The change of options that takes a group of files: a change for this group alone if there is one, otherwise
+/// everything.
 pub(super) fn take(
     view: &View<'_>,
     picks: &Picks,
@@ -30,14 +30,14 @@ pub(super) fn take(
     }
     let chosen = |family: Family| picks.weights.iter().any(|set| set.family == family);
     if let Some(family) = family.filter(|family| *family != Family::Other) {
-        // A pipeline's other family need not have the variant in every component.
+        // In a pipeline, another family may lack the variant in some component.
         if let Reason::Variant(variant) = reason
             && (!picks.pipeline || chosen(family))
         {
             let family = (!chosen(family)).then_some(family);
             return Take::Weights { family, variant: Some(variant.clone()) };
         }
-        // An index alone is no family, and one that is not complete is no choice.
+        // A family can be chosen only if it has weights, not just an index, and if it is complete.
         let weights =
             paths.iter().filter_map(|p| view.listing().get(p.as_str())).any(|e| weights_of(view, e).is_some());
         let whole = weights && !view.incomplete(paths) && *reason == Reason::Family(family);
@@ -48,7 +48,7 @@ pub(super) fn take(
     glob(view, paths).map_or(Take::All, |glob| Take::Files { glob })
 }
 
-/// The variant to name where a family is there as variants only, or as several models.
+/// The variant to name if the family has only variants, or several models.
 fn one_variant(family: Family, paths: &[RepoPath]) -> Option<String> {
     let of = |path: &RepoPath| match family {
         Family::Pt | Family::TorchScript | Family::Tf | Family::Flax => Some(names::stem(path.file_name()).to_owned()),
@@ -59,7 +59,7 @@ fn one_variant(family: Family, paths: &[RepoPath]) -> Option<String> {
     stems.into_iter().next().filter(|_| several)
 }
 
-/// The file, or all that is in the one folder, as a glob that matches nothing but that.
+/// A glob that matches exactly the one file, or exactly the files of the one folder.
 fn glob(view: &View<'_>, paths: &[RepoPath]) -> Option<String> {
     let literal = |text: &str| !text.contains(['*', '?', '[', ']', '\'']) && !text.chars().any(char::is_control);
     if let [one] = paths {
@@ -67,17 +67,17 @@ fn glob(view: &View<'_>, paths: &[RepoPath]) -> Option<String> {
     }
     let first = paths.first()?.as_str().split('/').next()?;
     let together = paths.iter().all(|path| path.as_str().strip_prefix(first).is_some_and(|rest| rest.starts_with('/')));
-    // The whole folder must be what was left out, or it takes more than is said.
+    // All files of the folder must be left out; otherwise the glob would match other files too.
     let whole = view.listing().entries.iter().filter(|e| e.path.as_str().starts_with(&format!("{first}/"))).count();
     (together && literal(first) && whole == paths.len()).then(|| format!("{first}/*"))
 }
 
-/// Warns of weights that were left out though they are no other format of the model, nor a variant, nor of a training:
-/// a part that somebody may miss.
+/// Warns about weights that were left out and are not another format, a variant or a training state of the model:
+/// somebody may need this part.
 pub(super) fn warn(view: &View<'_>, pipeline: bool, selection: &Selection) {
     let torch = |family: Family| matches!(family, Family::Safetensors | Family::Bin);
     let chosen = selection.weights.iter().any(|set| torch(set.family));
-    // A pipeline says itself what its parts are.
+    // A pipeline's index names its parts.
     if pipeline || !chosen {
         return;
     }
@@ -92,7 +92,7 @@ fn part_left_out(view: &View<'_>, selection: &Selection, group: &LeftOut) -> Opt
             group.reason,
             Reason::OtherFolders(_) | Reason::NotInIndex(_) | Reason::OtherFiles(Family::Safetensors)
         );
-    // Shards of a standard name are the same weights once more, which is said elsewhere.
+    // Shards of a standard name are the same weights again, and have a finding elsewhere.
     let again = |path: &&RepoPath| {
         view.rel(path).is_some_and(|rel| !rel.contains('/')) && names::parse(path.file_name()).is_some()
     };

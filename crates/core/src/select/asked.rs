@@ -1,5 +1,5 @@
-//! Files that somebody named, as `--include` and a pasted link of a file do: just these are taken. A part of a set of
-//! weights brings the rest of it. What a loader would need besides is nobody's question here.
+//! Files that the user named, by `--include` or by a pasted link: only these are taken. A part of a set of weights
+//! brings the rest of the set. Other files that a loader needs do not matter here.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::finding::{Code, Finding};
 use crate::model::{Entry, Listing, Purpose, RepoPath, RepoType};
 use crate::text::printable;
 
-/// Takes what the patterns match.
+/// Takes the files that the patterns match.
 pub(super) fn select(view: &View<'_>, include: &Globs, picks: &mut Picks) {
     let matched: Vec<(&Entry, &str)> =
         view.tree("").filter_map(|entry| Some((entry, include.matching(entry.path.as_str())?))).collect();
@@ -31,7 +31,7 @@ pub(super) fn select(view: &View<'_>, include: &Globs, picks: &mut Picks) {
     }
 }
 
-/// Takes the sets of weights of which a file was named, and those of which a pattern matches every file.
+/// Takes the sets of weights with a file that was named, and those whose files all match a pattern.
 fn sets(view: &View<'_>, matched: &[(&Entry, &str)], include: &Globs, picks: &mut Picks) {
     let is_weights =
         |entry: &Entry| weights_of(view, entry).is_some() || names::parse(entry.path.file_name()).is_some();
@@ -42,7 +42,7 @@ fn sets(view: &View<'_>, matched: &[(&Entry, &str)], include: &Globs, picks: &mu
     let holds =
         |dir: &&str| rels.iter().any(|rel| dir.is_empty() || rel.strip_prefix(dir).is_some_and(|r| r.starts_with('/')));
     for dir in view.dirs().filter(holds) {
-        // What is wrong with sets that nobody asked for is no news.
+        // Sets that the user did not ask for must not have findings.
         let (sets, tied) = view.quietly(|| everything::folder(view, dir));
         for set in sets {
             let parts = || set.files.iter().chain(&set.index);
@@ -54,10 +54,10 @@ fn sets(view: &View<'_>, matched: &[(&Entry, &str)], include: &Globs, picks: &mu
     }
 }
 
-/// Says that just what was asked for is checked.
+/// Adds the finding that only the named files are checked.
 pub(super) fn say(listing: &Listing, mut selection: Selection) -> Selection {
     selection.named = true;
-    // Who names files has asked for no weights by that.
+    // A user who names files has not asked for the weights.
     selection.weights_excluded = false;
     if listing.info.repo_type == RepoType::Model {
         let message = if selection.weights.is_empty() {

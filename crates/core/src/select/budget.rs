@@ -1,12 +1,12 @@
-//! How many bytes of documents one selection may read, all together. How large a single one may be is decided by who
-//! reads it.
+//! How many bytes one selection may read from all documents together. The rule that reads a document limits its
+//! size.
 
 use super::SelectError;
 
-/// Bytes that all documents of one selection may have together. The indexes of the largest models have some 20 MB.
+/// The most bytes of all documents of one selection together. The indexes of the largest models have about 20 MB.
 const ALL_DOCUMENTS: u64 = 512_000_000;
 
-/// What is left of the bytes that one selection may read.
+/// How many bytes one selection may still read.
 #[derive(Debug)]
 pub(crate) struct Budget {
     left: u64,
@@ -19,10 +19,10 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Takes documents of these sizes from what is left, before any of them is read.
+    /// Takes documents of these sizes from the budget, before any of them is read.
     ///
     /// # Errors
-    /// [`SelectError::DocumentsTooLarge`] if less is left than they have.
+    /// [`SelectError::DocumentsTooLarge`] if the budget is too small for them.
     pub fn spend(&mut self, sizes: impl IntoIterator<Item = u64>) -> Result<(), SelectError> {
         let wanted = sizes.into_iter().fold(0, u64::saturating_add);
         self.left = self.left.checked_sub(wanted).ok_or(SelectError::DocumentsTooLarge { most: ALL_DOCUMENTS })?;

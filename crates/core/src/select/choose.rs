@@ -1,4 +1,4 @@
-//! Choosing one family for one folder: the first complete one in the order of the wish.
+//! Chooses one family for one folder: the first complete one in the wished order.
 
 use std::collections::BTreeSet;
 
@@ -10,22 +10,22 @@ use crate::finding::{ChooseBy, Code, Finding};
 use crate::model::{Family, Listing, RepoPath};
 use crate::text::{few, printable};
 
-/// Which stems count for a family: standard ones, and those that yield to any standard set.
+/// The stems that count for a family: standard ones, and loose ones, whose sets yield to any standard set.
 pub(super) type Stems = fn(Family) -> (&'static [&'static str], &'static [&'static str]);
 
-/// How many of several sets a reason names.
+/// The most sets that a reason names.
 pub(super) const FEW: usize = 10;
 
-/// A family, what its sets are called with their bytes, and how to name one.
+/// A family, the names and bytes of its sets, and how to name one of them.
 type Several = (Family, Vec<(String, u64)>, ChooseBy);
 
-/// What came of choosing.
+/// The result of choosing.
 #[derive(Debug)]
 pub(super) struct Choice {
     pub set: Option<Set>,
-    /// Families that are there in part: where, and what is wrong.
+    /// Families that are incomplete: the file, and what is wrong.
     pub broken: Vec<(Family, RepoPath, String)>,
-    /// A family of which there are several sets, what they are called, and how to name one.
+    /// A family with several sets.
     pub several: Option<Several>,
 }
 
@@ -41,7 +41,7 @@ impl Choice {
         printable(&told.join("; ")).into_owned()
     }
 
-    /// Says which families were passed over, and that the preferred one was not to be had.
+    /// Adds findings about the families that were skipped, and about a preferred family that is not available.
     pub fn report(&self, view: &View<'_>, dir: &str, wish: &Wish) {
         report_broken(view, &self.broken);
         if let (Some(set), Some(prefer)) = (&self.set, wish.prefer)
@@ -89,7 +89,7 @@ pub(super) fn choose(view: &View<'_>, wish: &Wish, base: Query<'static>, dir: &s
             }
             Found::Incomplete(broken) => {
                 choice.broken.extend(broken.into_iter().map(|(path, why)| (family, path, why)));
-                // The rest may be needed now: ask for all of it at once.
+                // The other families may be needed now, so ask for all their indexes at once.
                 for &other in &wish.order {
                     want_indexes(view, query(other));
                 }
@@ -111,23 +111,23 @@ pub(super) fn names_of(choices: &[(String, u64)]) -> Vec<&str> {
     choices.iter().map(|(name, _)| name.as_str()).collect()
 }
 
-/// The error for a variant that no weights in `dirs` have.
+/// The error if no weights in `dirs` have the variant.
 pub(super) fn variant_absent(view: &View<'_>, wish: &Wish, dirs: &[&str], variant: &str) -> SelectError {
     let all = variants(view, dirs, true);
     let has = |family: &Family| all.iter().any(|(f, v)| f == family && v.eq_ignore_ascii_case(variant));
     let families = Family::ALL.iter().copied().filter(|family| !wish.order.contains(family) && has(family)).collect();
-    // What other families have is of use only where there is none that is wished for.
+    // Other families are named only if the repo has no wished family.
     let wished = found(view).iter().any(|(family, _)| wish.order.contains(family));
     let names = all.into_iter().filter(|(family, _)| !wished || wish.order.contains(family)).map(|(_, v)| v);
     SelectError::VariantAbsent { variant: variant.to_owned(), found: each(names), families }
 }
 
-/// The variants in `dirs` that loaders do not take by themselves.
+/// The variants in `dirs` that loaders do not take automatically.
 pub(super) fn only_variants(view: &View<'_>, dirs: &[&str]) -> Vec<String> {
     each(variants(view, dirs, false).into_iter().map(|(_, variant)| variant))
 }
 
-/// The variants that the names of a repo's weights tell, each once: what `variant` may ask for.
+/// The variants in the names of a repo's weights, each once: the values that `variant` may have.
 #[must_use]
 pub fn variants_of(listing: &Listing) -> Vec<String> {
     let documents = Documents::new();
@@ -137,7 +137,7 @@ pub fn variants_of(listing: &Listing) -> Vec<String> {
     named.into_iter().map(str::to_owned).collect()
 }
 
-/// Every variant that a file's name tells, with its family; those of GGUF and ONNX files too if asked for.
+/// Every variant in a file's name, with its family; also those of GGUF and ONNX files if `also_packed`.
 fn variants<'a>(view: &View<'a>, dirs: &[&str], also_packed: bool) -> Vec<(Family, &'a str)> {
     let mut all: Vec<(Family, &str)> = dirs
         .iter()
@@ -151,7 +151,7 @@ fn variants<'a>(view: &View<'a>, dirs: &[&str], also_packed: bool) -> Vec<(Famil
     all
 }
 
-/// The error for a folder that the repo does not have.
+/// The error if the repo does not have the folder.
 pub(super) fn subfolder_absent(view: &View<'_>, folder: &RepoPath) -> SelectError {
     let mut folders: BTreeSet<&str> = BTreeSet::new();
     for entry in &view.listing().entries {
@@ -163,9 +163,9 @@ pub(super) fn subfolder_absent(view: &View<'_>, folder: &RepoPath) -> SelectErro
     SelectError::SubfolderAbsent { folder: folder.clone(), found: each(folders.into_iter()) }
 }
 
-/// Each name once.
+/// Each name once, up to a limit.
 fn each<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    /// More are not told.
+    /// The most names that are listed.
     const MOST: usize = 2000;
     names.collect::<BTreeSet<_>>().into_iter().take(MOST).map(str::to_owned).collect()
 }

@@ -1,13 +1,12 @@
-//! Whether a class that a document names has weights, by the class's name. Where its files are looked for is decided
-//! elsewhere.
+//! Whether a class that a document names has weights, by the class's name. Its files are found elsewhere.
 
-/// What a class needs.
+/// Whether a class has weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Weights {
     Needed,
     /// It has none: a scheduler, a tokenizer, a processor.
     None,
-    /// Its name does not tell.
+    /// Its name does not say.
     Unknown,
 }
 
@@ -16,7 +15,7 @@ fn last(class: &str) -> &str {
     class.rsplit('.').next().unwrap_or(class)
 }
 
-/// Of a component's class in `model_index.json` (diffusers and transformers name classes after what they are).
+/// For a component's class in `model_index.json` (diffusers' and transformers' class names say what the class is).
 pub(super) fn of_pipeline(class: &str) -> Weights {
     const NONE: &[&str] = &[
         "Scheduler",
@@ -56,7 +55,7 @@ pub(super) fn of_pipeline(class: &str) -> Weights {
     }
 }
 
-/// Of a module's class in `modules.json` (`sentence_transformers/models`).
+/// For a module's class in `modules.json` (`sentence_transformers/models`).
 pub(super) fn of_module(class: &str) -> Weights {
     if !class.starts_with("sentence_transformers.") {
         return Weights::Unknown;

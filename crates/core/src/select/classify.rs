@@ -1,23 +1,23 @@
-//! What a file is by its name alone: of which weight family, or why no loader wants it. Names only:
-//! whether a family is complete or chosen is decided elsewhere.
+//! Classifies a file by its name alone: its weight family, or the reason why no loader needs it.
+//! Other rules decide whether a family is complete or chosen.
 
 use hfget_formats::registry::{self, Format};
 
 use super::{Reason, names};
 use crate::model::Family;
 
-/// What a name says.
+/// The class of a file by its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Class {
-    /// The family whose loader reads the file, weights or what goes with them.
+    /// The family whose loader reads the file, whether it has weights or belongs to them.
     pub family: Option<Family>,
-    /// Whether the file itself holds weights.
+    /// Whether the file itself contains weights.
     pub weights: bool,
-    /// The reason to give when it is left out.
+    /// The reason if it is left out.
     pub reason: Reason,
 }
 
-/// Folders that never belong to a model at the root, with the family that their files are of.
+/// Folders that never belong to a model at the root, with the family of their files.
 const FAMILY_DIRS: &[(&str, Family, Reason)] = &[
     ("onnx", Family::Onnx, Reason::Family(Family::Onnx)),
     ("openvino", Family::OpenVino, Reason::Family(Family::OpenVino)),
@@ -32,7 +32,7 @@ const FAMILY_DIRS: &[(&str, Family, Reason)] = &[
     ("tfjs", Family::TfJs, Reason::Family(Family::TfJs)),
 ];
 
-/// The family whose folder `segment` is by custom.
+/// The family that usually has a folder of this name.
 pub(super) fn family_dir(segment: &str) -> Option<(Family, Reason)> {
     if has_ext(segment, &["mlpackage", "mlmodelc"]) {
         return Some((Family::CoreMl, Reason::Family(Family::CoreMl)));
@@ -41,7 +41,7 @@ pub(super) fn family_dir(segment: &str) -> Option<(Family, Reason)> {
     known.map(|(_, family, reason)| (*family, reason.clone()))
 }
 
-/// Whether `segment` is a folder that training leaves behind.
+/// Whether training writes a folder of this name.
 pub(super) fn training_dir(segment: &str) -> bool {
     let numbered =
         |prefix| segment.strip_prefix(prefix).is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
@@ -83,7 +83,8 @@ fn plain(reason: Reason) -> Class {
     Class { family: None, weights: false, reason }
 }
 
-/// What training leaves behind beside a model (`vllm`'s ignore list, `transformers.Trainer`, `DeepSpeed`).
+/// Whether it is a file that training writes beside a model (`vllm`'s ignore list, `transformers.Trainer`,
+/// `DeepSpeed`).
 fn training(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or(name);
     matches!(
@@ -110,7 +111,7 @@ fn training(name: &str) -> bool {
         || name.ends_with("_optim_states.pt")
 }
 
-/// Containers of weights that no family here stands for.
+/// Containers of weights without a family here.
 const OTHER: &[&str] = &[
     "nemo",
     "tensors",
@@ -141,12 +142,13 @@ const OTHER: &[&str] = &[
     "whl",
 ];
 
-/// The family of a weight file's name, and whether it holds weights itself.
+/// The family of a weight file by its name, and whether the file itself contains weights.
 fn by_name(dir: &str, name: &str) -> Option<(Family, bool)> {
     use Family as F;
     let lower = name.to_ascii_lowercase();
     let ext = |exts| has_ext(&lower, exts);
-    // Which endings are a format's own, the table of formats says; below are the names that loaders give a meaning.
+    // The table of formats knows the endings that belong to one format; below are the names to which loaders give a
+    // meaning.
     let format = registry::by_name(&lower);
     if lower.starts_with("consolidated") {
         if ext(&["safetensors"]) {
@@ -168,7 +170,7 @@ fn by_name(dir: &str, name: &str) -> Option<(Family, bool)> {
     if format == Some(Format::Gguf) || (lower.starts_with("ggml") && ext(&["bin"])) || lower.contains(".ggmlv3.") {
         return Some((F::Gguf, true));
     }
-    // piper's settings of the graph before the ending.
+    // piper's settings of the graph, whose name comes before `.json`.
     if lower.ends_with(".onnx.json") {
         return Some((F::Onnx, false));
     }
@@ -229,7 +231,7 @@ fn by_name(dir: &str, name: &str) -> Option<(Family, bool)> {
         return Some((F::Other, true));
     }
     if let Some(parsed) = names::parse(name) {
-        // `model.bin` is CTranslate2's, fastText's or anyone's, but not transformers'.
+        // `model.bin` may be CTranslate2's, fastText's or any other program's, but not transformers'.
         let family = match (parsed.family, parsed.stem) {
             (F::Bin, "model") if name == "model.bin" => F::CTranslate2,
             (F::Bin, "model") if !parsed.index => F::Other,
@@ -244,7 +246,7 @@ fn by_name(dir: &str, name: &str) -> Option<(Family, bool)> {
         return Some((F::Safetensors, false));
     }
     if ext(&["bin"]) {
-        // Part of a set that an index names, or nobody knows what.
+        // The file is part of a set that an index names, or of an unknown kind.
         let torch = lower.starts_with("pytorch_model") || lower.starts_with("adapter.");
         return Some((if torch { F::Bin } else { F::Other }, true));
     }
@@ -261,7 +263,7 @@ pub(super) fn is_tf_checkpoint(lower: &str) -> bool {
     data || stem.is_some_and(|s| s.contains("ckpt") || s.contains("model") || s.contains("checkpoint"))
 }
 
-/// Whether a name is a picture's, a film's or a sound's.
+/// Whether the name is that of a picture, a film or a sound.
 pub(super) fn is_media(name: &str) -> bool {
     has_ext(
         name,
@@ -302,7 +304,7 @@ fn rest(dir: &str, name: &str) -> Reason {
     Reason::Unneeded
 }
 
-/// Whether `name` ends in a dot and one of `exts`, and has something before it.
+/// Whether `name` ends in a dot and one of `exts`, and has a name before it.
 pub(super) fn has_ext(name: &str, exts: &[&str]) -> bool {
     name.rsplit_once('.')
         .is_some_and(|(stem, ext)| !stem.is_empty() && exts.iter().any(|e| ext.eq_ignore_ascii_case(e)))

@@ -1,5 +1,5 @@
-//! The repo's own Python code: what configs name in `auto_map`, with everything it imports. Code is
-//! read as text, never run.
+//! The repo's own Python code: the modules that configs name in `auto_map`, with all their imports.
+//! Code is read as text, never run.
 
 use std::collections::BTreeSet;
 
@@ -19,13 +19,13 @@ pub(super) const CARRIERS: &[&str] = &[
     "processor_config.json",
     "video_preprocessor_config.json",
 ];
-/// Another such file, which hardly ever has one: it is read only where there is code that nothing else names.
+/// Another such file, which hardly ever has an `auto_map`: it is read only if there is code that nothing else names.
 pub(super) const GENERATION: &str = "generation_config.json";
 
 /// A piece of code that a document names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Reference {
-    /// The repo it lives in, when that is another one.
+    /// The repo of the code, if it is another one.
     pub repo: Option<String>,
     /// The module, without `.py`.
     pub module: String,
@@ -33,17 +33,17 @@ pub(super) struct Reference {
     pub by: String,
 }
 
-/// Code to take, and repos where more of it lives.
+/// Code to take, and other repos with more of it.
 #[derive(Debug, Default)]
 pub(super) struct CodeFiles<'a> {
     /// The files, with the reason.
     pub files: Vec<(&'a Entry, String)>,
-    /// Repos with code that this model needs.
+    /// Other repos with code that this model needs.
     pub repos: BTreeSet<String>,
 }
 
-/// What a JSON document names in `auto_map` and `custom_pipelines`: `[repo--]module.Class`, alone or
-/// in a list with nulls (`transformers/dynamic_module_utils.py`).
+/// The code that a JSON document names in `auto_map` and `custom_pipelines`: `[repo--]module.Class`,
+/// alone or in a list with nulls (`transformers/dynamic_module_utils.py`).
 pub(super) fn references(document: &Value, by: &str) -> Vec<Reference> {
     let mut texts = Vec::new();
     if let Some(map) = document.get("auto_map") {
@@ -82,7 +82,7 @@ pub(super) fn reference(text: &str, by: &str) -> Option<Reference> {
     Some(Reference { repo, module: module.to_owned(), by: by.to_owned() })
 }
 
-/// Whether a Python file is a script beside a model, as its name says: no config names such a one.
+/// Whether a Python file is a script beside a model, by its name: no config names such a script.
 pub(super) fn is_script(name: &str) -> bool {
     const SCRIPTS: &[&str] = &[
         "sample_",
@@ -105,8 +105,8 @@ pub(super) fn is_script(name: &str) -> bool {
     SCRIPTS.iter().any(|start| name.starts_with(start))
 }
 
-/// Asks for the root folder's Python files at once, when their names say that a config will name
-/// them: this saves a round.
+/// Asks for the folder's Python files at once, if their names suggest that a config names them:
+/// this saves a round.
 pub(super) fn want_likely(view: &View<'_>, dir: &str) {
     const LIKELY: &[&str] =
         &["modeling_", "configuration_", "tokenization_", "processing_", "image_processing_", "custom_st"];
@@ -119,8 +119,8 @@ pub(super) fn want_likely(view: &View<'_>, dir: &str) {
     }
 }
 
-/// Follows references and imports. `dir` is where modules are looked for first; then the repo's root,
-/// where transformers looks even when a subfolder was asked for.
+/// Follows references and imports. Modules are searched in `dir` first, and then in the repo's root,
+/// where transformers looks even for a subfolder.
 pub(super) fn follow<'a>(view: &View<'a>, dir: &str, references: &[Reference]) -> CodeFiles<'a> {
     let mut out = CodeFiles::default();
     let mut queue: Vec<(&'a Entry, String)> = Vec::new();
@@ -162,11 +162,11 @@ fn locate<'a>(view: &View<'a>, dir: &str, file: &str) -> Option<&'a Entry> {
     view.find(dir, file).or_else(|| view.find("", file)).or_else(|| view.listing().get(file))
 }
 
-/// Takes every file of the queue and what it imports from beside it, however deep.
+/// Takes every file of the queue and all files beside it that it imports, however deep.
 fn closure<'a>(view: &View<'a>, mut queue: Vec<(&'a Entry, String)>, out: &mut CodeFiles<'a>) {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     let mut dirs: BTreeSet<&str> = BTreeSet::new();
-    // Folders whose other files have been asked for, or taken, once and for all.
+    // Folders whose other files have been asked for, or taken, already.
     let mut asked: BTreeSet<&str> = BTreeSet::new();
     let mut swept: BTreeSet<&str> = BTreeSet::new();
     while let Some((entry, reason)) = queue.pop() {
@@ -183,8 +183,8 @@ fn closure<'a>(view: &View<'a>, mut queue: Vec<(&'a Entry, String)>, out: &mut C
         };
         match view.bytes(entry, CONFIG_LIMIT) {
             Doc::Pending if asked.insert(dir) => {
-                // One of them is needed, so the others beside it may be: ask for all at once. A
-                // package in a folder can only import from that folder down.
+                // If one of them is needed, the others beside it may be too: ask for all at once. A
+                // package in a folder can only import from that folder and below.
                 let others = if dir.is_empty() || dir == view.root() { siblings(view, dir) } else { below(view, dir) };
                 for other in others {
                     view.want(other, CONFIG_LIMIT);
@@ -199,7 +199,7 @@ fn closure<'a>(view: &View<'a>, mut queue: Vec<(&'a Entry, String)>, out: &mut C
                         .map(|e| (e, reason.clone())),
                 );
             }
-            // Its imports are unknown: everything beside it may be needed.
+            // Its imports are unknown, so every file beside it may be needed.
             Doc::Absent if swept.insert(dir) => {
                 let reason = format!("beside {}, which could not be read", printable(entry.path.file_name()));
                 queue.extend(siblings(view, dir).into_iter().map(|e| (e, reason.clone())));
@@ -208,7 +208,7 @@ fn closure<'a>(view: &View<'a>, mut queue: Vec<(&'a Entry, String)>, out: &mut C
         }
         out.files.push((entry, reason));
     }
-    // Kernels that the code compiles when it is loaded (Qwen-7B's `cache_autogptq_cuda_256.cpp`).
+    // The sources of kernels that the code compiles when it is loaded (Qwen-7B's `cache_autogptq_cuda_256.cpp`).
     for dir in dirs {
         for entry in repo_files(view, dir) {
             if has_ext(entry.path.file_name(), &["cpp", "cc", "cu", "cuh", "h"]) && seen.insert(entry.path.as_str()) {
@@ -246,7 +246,7 @@ fn repo_files<'a>(view: &View<'a>, dir: &str) -> Vec<&'a Entry> {
 }
 
 /// The sibling modules that Python source imports: `import .a`, `from .a import b`, `from . import a, b`,
-/// at any indentation. A superset of what transformers' `get_relative_imports` sees.
+/// at any indentation. A superset of the result of transformers' `get_relative_imports`.
 pub(super) fn imports(source: &str) -> BTreeSet<String> {
     let mut modules = BTreeSet::new();
     let mut lines = source.lines();

@@ -1,11 +1,11 @@
-//! The small files that loaders read beside the weights, by name and purpose. Files that only a
-//! document names (remote code, modules) are found elsewhere.
+//! The small files that loaders read beside the weights, by name and purpose. `siblings` and
+//! `sentence` find files that only a document names (remote code, modules).
 
 use super::classify::has_ext;
 use crate::model::Purpose;
 
-/// What a file directly in a model's folder is for, with the reason to give; `None` when no loader
-/// looks for that name.
+/// The purpose of a file directly in a model's folder, and the reason to take it; `None` if no
+/// loader looks for that name.
 ///
 /// Sources: `transformers` (`utils/__init__.py`, `tokenization_utils_base.py`, every `VOCAB_FILES_NAMES`
 /// of versions 4 and 5, `processing_utils.py`), `sentence-transformers`, `peft`, `vllm`'s `weight_utils.py`, `lerobot`'s
@@ -100,7 +100,8 @@ fn by_pattern(name: &str) -> Option<(Purpose, &'static str)> {
     if between("sentence_", "_config.json") {
         return Some((P::Pipeline, "sentence-transformers module"));
     }
-    // `config.4.0.0.json`, `tokenizer.4.0.0.json`: picked by library version (`configuration_files`, `fast_tokenizer_files`).
+    // `config.4.0.0.json`, `tokenizer.4.0.0.json`: the library picks one by its version (`configuration_files`,
+    // `fast_tokenizer_files`).
     let versioned = |start: &str| {
         between(start, ".json") && name[start.len()..name.len() - 5].bytes().all(|b| b.is_ascii_digit() || b == b'.')
     };
@@ -114,8 +115,8 @@ fn by_pattern(name: &str) -> Option<(Purpose, &'static str)> {
     if between("policy_preprocessor_step_", ".safetensors") || between("policy_postprocessor_step_", ".safetensors") {
         return Some((P::Processor, "a state of lerobot's processor"));
     }
-    // Names that tokenizers of remote code and of other libraries use: SentencePiece and tiktoken
-    // files, word lists and merge lists of any name.
+    // Names of tokenizers of remote code and of other libraries: SentencePiece and tiktoken files,
+    // word lists and merge lists of any name.
     let known = has_ext(name, &["tiktoken", "spm", "spm_model", "bpe"])
         || (has_ext(name, &["model"]) && !name.starts_with("lid"))
         || between("vocab_", ".txt")
@@ -127,7 +128,7 @@ fn by_pattern(name: &str) -> Option<(Purpose, &'static str)> {
     known.then_some((P::Tokenizer, "tokenizer"))
 }
 
-/// Whether this is a tokenizer of Mistral's own format, versioned by name
+/// Whether this is a tokenizer of Mistral's own format, with the version in its name
 /// (`vllm/transformers_utils/tokenizers/mistral.py`).
 pub(super) fn mistral_tokenizer(name: &str) -> bool {
     name.starts_with("tokenizer.model.v") || name.starts_with("tokenizer.mm.model.v")

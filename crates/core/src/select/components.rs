@@ -1,5 +1,5 @@
-//! Weights of a diffusers pipeline: one family for all its components, a variant for each. Which
-//! components there are is `diffusers`'s to say.
+//! Weights of a diffusers pipeline: one family for all its components, a variant for each.
+//! `diffusers` finds the components.
 
 use super::SelectError;
 use super::choose::{FEW, Stems, names_of, only_variants, report_broken, variant_absent};
@@ -27,7 +27,7 @@ pub(super) fn query<'q>(dir: &'q str, library: &str, family: Family, variant: Op
     Query { dir, family, variant, stems, loose_stems, nested: false, any_name: false }
 }
 
-/// One component's sets in one family: with the variant where it has it, else without.
+/// One component's sets in one family: with the variant if the component has it, otherwise without.
 struct Resolved {
     sets: Vec<Set>,
     broken: Vec<(Family, RepoPath, String)>,
@@ -38,7 +38,7 @@ fn resolve_component(view: &View<'_>, wish: &Wish, component: &Component, family
     let variants = wish.variant.as_deref().map(Some).into_iter().chain([None]);
     for variant in variants {
         let whole = query(&component.dir, &component.library, family, variant);
-        // A flat repo may hold a diffusers model and a transformers model side by side.
+        // A flat repo may have a diffusers model and a transformers model side by side.
         let groups: Vec<Query<'_>> = if component.dir.is_empty() {
             let (diffusion, others): (&[&str], &[&str]) = (&["diffusion_pytorch_model"], &["model", "pytorch_model"]);
             let both = [Query { stems: diffusion, ..whole }, Query { stems: others, ..whole }];
@@ -71,7 +71,7 @@ fn overlaps(set: &Set, stems: &[&str]) -> bool {
     names::parse(path.file_name()).is_some_and(|n| stems.contains(&n.stem))
 }
 
-/// Decides the family for the whole pipeline and takes its weights; `false` when there are none at all.
+/// Decides the family for the whole pipeline and takes its weights; `false` if there are none at all.
 pub(super) fn weights(
     view: &View<'_>,
     wish: &Wish,
@@ -117,7 +117,7 @@ pub(super) fn weights(
     mixed(view, wish, components, &order, &lacking, &broken, picks)
 }
 
-/// No family has every component: the best of each, which `from_pretrained` loads, but says so.
+/// No family has every component: takes the best family of each, which `from_pretrained` loads, with a warning.
 fn mixed(
     view: &View<'_>,
     wish: &Wish,
@@ -132,7 +132,7 @@ fn mixed(
     for component in components {
         let mut options: Vec<Set> =
             order.iter().flat_map(|&family| resolve_component(view, wish, component, family).sets).collect();
-        // The variant in any family before its absence; the sort is stable.
+        // A set with the variant comes first, whatever its family; the sort is stable.
         options.sort_by_key(|set| wish.variant.is_some() && set.variant.is_none());
         options.truncate(1);
         if !options.is_empty() || component.needed {

@@ -21,29 +21,29 @@ use crate::finding::{Code, Finding, Remedy, Severity};
 use crate::model::{Entry, Purpose, RepoId, RepoPath};
 use crate::text::brief;
 
-/// Components beyond this many are not looked at.
+/// The most components that are read.
 const MOST_COMPONENTS: usize = 200;
 
 /// A component of the pipeline.
 pub(super) struct Component {
     /// Its folder; empty for the root of a flat repo.
     pub dir: String,
-    /// The library that loads it, as `model_index.json` says: `diffusers`, `transformers` or a module's name.
+    /// The library that loads it, by `model_index.json`: `diffusers`, `transformers` or a module's name.
     pub library: String,
-    /// Its class, as `model_index.json` says; empty where that names none.
+    /// Its class, by `model_index.json`; empty if that names none.
     pub class: String,
-    /// Without it the pipeline does not load. The root's weights are extra when every component has a folder.
+    /// Whether the pipeline needs it to load. The root's weights are optional if every component has a folder.
     pub needed: bool,
 }
 
-/// A component as the index names it.
+/// A component's entry in the index.
 struct Part<'i> {
     name: &'i str,
     library: &'i str,
     class: &'i str,
 }
 
-/// Asks for the indexes that components of any name may have: saves a round.
+/// Asks for the indexes that components of any name may have: this saves a round.
 pub(super) fn want_likely(view: &View<'_>, wish: &Wish) {
     for dir in view.dirs().filter(|d| !d.contains('/')) {
         if let Some(&family) = wish.order.first() {
@@ -72,7 +72,7 @@ pub(super) fn select(
         whole_folder(view, wish, part.name, part.library, picks);
     }
     let mut weighty = weighty;
-    // The root's weights are a component's only where one has no folder, or by diffusers' own name.
+    // The root's weights belong to a component only if a component has no folder, or if they have diffusers' own name.
     let rooted = weighty.is_empty() || missing.iter().any(|part| classes::of_pipeline(part.class) != Weights::None);
     let of = |e: &&Entry| names::parse(e.path.file_name()).is_some_and(|n| rooted || n.stem.starts_with("diffusion"));
     let flat = view.files("").iter().any(of);
@@ -116,7 +116,7 @@ pub(super) fn select(
     Ok(taken)
 }
 
-/// Splits what the index names into folders with weights, folders without, and absent ones.
+/// Splits the components that the index names into folders with weights, folders without, and absent ones.
 fn components<'i>(
     view: &View<'_>,
     index: &'i Value,
@@ -139,7 +139,7 @@ fn components<'i>(
             }
             Ok(_) if name.contains('/') => {}
             Ok(_) if only_documentation(view, name) => {
-                // What comes from a repo that the entry names is not missing here.
+                // A component that comes from another repo is not missing here.
                 if value.iter().any(Value::is_string) && repo_of(value).is_none() {
                     missing.push(part);
                 }
@@ -158,20 +158,20 @@ fn components<'i>(
     (weighty, plain, missing)
 }
 
-/// Whether `dir` holds nothing, or nothing but documentation: what loads nothing is no component.
+/// Whether `dir` has no files, or only documentation. Such a folder is not a component.
 fn only_documentation(view: &View<'_>, dir: &str) -> bool {
     let documentation =
         |entry: &Entry| view.rel(&entry.path).is_some_and(|rel| classify(rel).reason == Reason::Documentation);
     view.tree(dir).all(documentation)
 }
 
-/// The repo that a modular pipeline's component is loaded from, if its entry says so.
+/// The repo that a modular pipeline's component is loaded from, if its entry names one.
 fn repo_of(value: &[Value]) -> Option<&str> {
     let details = value.get(2)?;
     ["pretrained_model_name_or_path", "repo"].iter().find_map(|key| details.get(*key)?.as_str())
 }
 
-/// A component that the index names and that has no folder here.
+/// Adds the finding about a component that the index names and that has no folder here.
 fn absent(view: &View<'_>, by: &str, part: &Part<'_>) {
     let message = format!("{by} names the component \"{}\", which is not in the repo", brief(part.name));
     let finding = Finding::new(Code::CompanionMissing, by, &message);
@@ -181,7 +181,7 @@ fn absent(view: &View<'_>, by: &str, part: &Part<'_>) {
     });
 }
 
-/// A modular pipeline's component may live in another repo.
+/// Notes the other repo of a modular pipeline's component, if there is one.
 fn elsewhere(view: &View<'_>, value: &[Value], by: &str, picks: &mut Picks) {
     let info = &view.listing().info;
     if let Some(id) = repo_of(value).and_then(|r| r.parse::<RepoId>().ok())
@@ -197,7 +197,7 @@ fn elsewhere(view: &View<'_>, value: &[Value], by: &str, picks: &mut Picks) {
     }
 }
 
-/// diffusers' `filter_model_files`: what makes a folder one that holds weights.
+/// diffusers' `filter_model_files`: whether a file of this name makes its folder one with weights.
 fn has_weights(name: &str) -> bool {
     has_ext(name, &["bin", "safetensors", "onnx", "pb", "flashpack"])
 }
@@ -208,7 +208,7 @@ fn root_files(view: &View<'_>, wish: &Wish, index: &Value, picks: &mut Picks) {
         ("modular_model_index.json", Purpose::Pipeline),
         ("scheduler_config.json", Purpose::Pipeline),
         ("config.json", Purpose::Config),
-        // Files of a component that lies at the root of a flat repo (pipeline_utils.py:76).
+        // Files of a component at the root of a flat repo (pipeline_utils.py:76).
         ("chat_template.jinja", Purpose::ChatTemplate),
         ("generation_config.json", Purpose::Generation),
         ("processor_config.json", Purpose::Processor),
@@ -234,8 +234,8 @@ fn root_files(view: &View<'_>, wish: &Wish, index: &Value, picks: &mut Picks) {
     connected(view, class, picks);
 }
 
-/// The pipelines whose class says `_load_connected_pipes`, and the decoders that `AutoPipeline` makes such of
-/// (diffusers 0.42, `auto_pipeline.py` `_AUTO_*_DECODER_PIPELINES_MAPPING`).
+/// The pipelines whose class sets `_load_connected_pipes`, and the decoders from which `AutoPipeline` makes
+/// such pipelines (diffusers 0.42, `auto_pipeline.py` `_AUTO_*_DECODER_PIPELINES_MAPPING`).
 const CONNECTED: &[&str] = &[
     "KandinskyPipeline",
     "KandinskyImg2ImgPipeline",
@@ -310,7 +310,7 @@ fn whole_folder(view: &View<'_>, wish: &Wish, dir: &str, module: &str, picks: &m
     component_code(view, wish, dir, module, picks);
 }
 
-/// Of a folder with weights, only its configuration and own code go with them.
+/// From a folder with weights, takes only its configuration and its own code.
 fn weight_folder(view: &View<'_>, wish: &Wish, component: &Component, picks: &mut Picks) {
     for (name, purpose) in [("config.json", Purpose::Config), ("generation_config.json", Purpose::Generation)] {
         if let Some(entry) = view.find(&component.dir, name) {

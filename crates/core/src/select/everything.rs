@@ -1,4 +1,4 @@
-//! `--all`: every file, with every set of weights recognised, so that it gets verified.
+//! `--all`: takes every file, and recognises every set of weights, so that it is verified.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,8 +30,8 @@ pub(super) fn select(view: &View<'_>, picks: &mut Picks) {
     }
 }
 
-/// Takes the sets of one folder as far as their files are among `keep`: those without an index that nothing tells apart
-/// as one set of their family.
+/// Takes the sets of one folder whose files are in `keep`. Sets of one family without an index become one set if
+/// nothing distinguishes them.
 pub(super) fn parts(view: &View<'_>, dir: &str, keep: &BTreeSet<RepoPath>, picks: &mut Picks) {
     let mut loose: BTreeMap<Family, BTreeSet<RepoPath>> = BTreeMap::new();
     for mut set in sets(view, dir) {
@@ -69,14 +69,14 @@ pub(super) fn parts(view: &View<'_>, dir: &str, keep: &BTreeSet<RepoPath>, picks
     }
 }
 
-/// Whether parts of one model are one set of this family: in the others a name stands for one tensor of a set, and two
-/// parts may well have names in common.
+/// Whether parts of one model make up one set in this family. In other families a name means one tensor of a set, and
+/// two parts may have tensors of the same name.
 pub(super) fn together(family: Family) -> bool {
     use Family as F;
     !matches!(family, F::Safetensors | F::Bin | F::Mistral | F::Gguf | F::Flax | F::Tf)
 }
 
-/// Takes a set, with what its folder's config says of tied embeddings.
+/// Takes a set, with its folder's setting for tied embeddings.
 fn take(view: &View<'_>, dir: &str, set: &Set, picks: &mut Picks) {
     let config = view.find(dir, "config.json").filter(|_| set.index.is_some());
     let tied = config.is_some() && view.json(dir, "config.json").here().is_some_and(|c| tied(&c));
@@ -86,13 +86,13 @@ fn take(view: &View<'_>, dir: &str, set: &Set, picks: &mut Picks) {
     picks.take_set(view, dir, set, tied);
 }
 
-/// Recognises the sets of one folder: what indexes name, then whole series of shards, then file by file.
+/// Recognises the sets of one folder: first by indexes, then by complete series of shards, then file by file.
 fn sets(view: &View<'_>, dir: &str) -> Vec<Set> {
     let mut done: BTreeSet<RepoPath> = BTreeSet::new();
     let mut sets = indexed(view, dir);
     done.extend(sets.iter().flat_map(|set| set.files.iter().cloned()));
     for (series, parts) in series(view, dir) {
-        // `model.bin` is another family's, and parts of a set that is not whole are checked one by one.
+        // `model.bin` belongs to another family. The parts of an incomplete series are checked one by one.
         let own = (series.0, series.1) != (Family::Bin, "model") && parts.values().any(|path| !done.contains(*path));
         if let Some(set) = series_set(series, &parts).filter(|_| own) {
             done.extend(set.files.iter().cloned());
@@ -116,7 +116,7 @@ pub(super) fn folder(view: &View<'_>, dir: &str) -> (Vec<Set>, bool) {
     (sets, tied)
 }
 
-/// What every index names, also one of an odd stem and one beside a single file.
+/// The sets that indexes name, also an index of an unusual stem and one beside a single file.
 fn indexed(view: &View<'_>, dir: &str) -> Vec<Set> {
     let mut sets = Vec::new();
     for entry in view.files(dir) {
@@ -135,7 +135,7 @@ fn indexed(view: &View<'_>, dir: &str) -> Vec<Set> {
         match shards(view, query, entry) {
             Ok((files, notes)) => sets.push(Set::indexed(query, entry, files, notes)),
             Err(why) => match shards_here(view, entry) {
-                // What is left of a set is held to its index: every gap gets its finding there.
+                // The remaining files of a set are checked with their index, which gives each gap its finding.
                 Ok(here) if !here.is_empty() => sets.push(Set::indexed(query, entry, here, Vec::new())),
                 Ok(_) => view.find_out(Finding::new(
                     Code::FamilyIncomplete,
@@ -149,7 +149,7 @@ fn indexed(view: &View<'_>, dir: &str) -> Vec<Set> {
     sets
 }
 
-/// Every other file that is read for itself.
+/// Every other file that is read by itself.
 fn alone(view: &View<'_>, dir: &str, done: &BTreeSet<RepoPath>) -> Vec<Set> {
     let left = view.files(dir).iter().filter(|entry| !done.contains(&entry.path));
     left.filter_map(|entry| {
@@ -176,7 +176,7 @@ fn packed(view: &View<'_>, dir: &str) -> Vec<Set> {
     for entry in view.files(dir) {
         let name = entry.path.file_name();
         if has_ext(name, &["onnx"]) {
-            // Its external files are looked up among all that is taken.
+            // Its external files are found among all files that are taken.
             sets.push(single(Family::Onnx, None, &entry.path));
         } else if has_ext(name, &["gguf"]) {
             match names::split_shard(stem(name)) {

@@ -10,10 +10,10 @@ use super::sets::Set;
 use super::view::View;
 use crate::model::Family;
 
-/// Where exllamav3 says of every tensor how it was quantised.
+/// The file in which exllamav3 notes how every tensor was quantised.
 pub(super) const SIDECAR: &str = "quantization_config.json";
 
-/// Adds the files that the index does not name to a set of exllama's.
+/// Adds the files that the index does not name to a set in exllama's format.
 pub(super) fn complete(view: &View<'_>, dir: &str, config: Option<&Value>, set: &mut Set) {
     let Some(index) = set.index.clone().filter(|_| set.family == Family::Safetensors) else { return };
     if set.files.is_empty() || !is_exl(view, dir, config) {
@@ -30,11 +30,11 @@ pub(super) fn complete(view: &View<'_>, dir: &str, config: Option<&Value>, set: 
     set.reason = format!("{}, and what exllama reads beside", names::stem(index.file_name()));
 }
 
-/// Whether the config, or the file that exllamav3 writes beside it, is of such a quantisation.
+/// Whether the config, or the file that exllamav3 writes beside it, describes such a quantisation.
 fn is_exl(view: &View<'_>, dir: &str, config: Option<&Value>) -> bool {
     let method = |document: &Value| document.get("quant_method").and_then(Value::as_str).map(str::to_owned);
     let own = config.and_then(|config| config.get("quantization_config")).and_then(method);
-    // AutoRound writes a file of the same name, which names its method.
+    // AutoRound writes a file of the same name, which names AutoRound's method.
     let beside = match (view.find(dir, SIDECAR), view.json(dir, SIDECAR).here()) {
         (Some(_), Some(document)) => Some(method(&document).unwrap_or_else(|| "exl3".to_owned())),
         _ => None,

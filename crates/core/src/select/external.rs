@@ -1,14 +1,14 @@
 //! The files that an ONNX graph names as its external data (onnx/onnx.proto, docs/ExternalData.md). Only names are
-//! read here, to know what to take: whether the data fit is for verification to say.
+//! read here, to know which files to take; `verify` checks whether the data fit.
 
 use std::collections::BTreeSet;
 
-/// Messages in messages: protobuf's own limit.
+/// Levels of messages in messages: protobuf's own limit.
 const MOST_DEPTH: u32 = 100;
-/// More names are not told: no folder of a repo holds so many files.
+/// The most names that are returned: no folder of a repo has so many files.
 const MOST_NAMES: usize = 100_000;
 
-/// The messages of the schema on the way to a tensor, by what their fields hold.
+/// The messages of the schema on the way to a tensor.
 #[derive(Clone, Copy)]
 enum Message {
     Model,
@@ -21,7 +21,7 @@ enum Message {
     Tensor,
 }
 
-/// What the field `number` of `message` holds, if it leads to a tensor.
+/// The message in the field `number` of `message`, if it leads to a tensor.
 fn inner(message: Message, number: u64) -> Option<Message> {
     Some(match (message, number) {
         (Message::Model, 7) | (Message::Training, 1 | 2) | (Message::Attribute, 6 | 11) => Message::Graph,
@@ -35,7 +35,7 @@ fn inner(message: Message, number: u64) -> Option<Message> {
     })
 }
 
-/// The locations that a graph names, as it says them; what breaks off is read as far as it goes.
+/// The locations that a graph names, in its spelling. A graph that is cut short is read as far as it goes.
 pub(super) fn locations(graph: &[u8]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     walk(graph, Message::Model, 0, &mut found);
@@ -46,7 +46,7 @@ fn walk(bytes: &[u8], message: Message, depth: u32, found: &mut BTreeSet<String>
     if depth > MOST_DEPTH || found.len() >= MOST_NAMES {
         return;
     }
-    // Of a key that is given twice the last counts, as onnx reads it (`external_data_helper.py`).
+    // If a key is given twice the last one counts, as in onnx (`external_data_helper.py`).
     let mut location: Option<String> = None;
     for (number, value) in Fields(bytes) {
         if let (Message::Tensor, 13) = (message, number) {
@@ -65,7 +65,7 @@ fn pair(bytes: &[u8]) -> Option<String> {
     (last(1)? == b"location" && !text.is_empty()).then(|| text.to_owned())
 }
 
-/// The length-delimited fields of a message, up to its end or to where it breaks.
+/// The length-delimited fields of a message, up to its end or to the first malformed field.
 struct Fields<'b>(&'b [u8]);
 
 impl<'b> Iterator for Fields<'b> {

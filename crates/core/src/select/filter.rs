@@ -1,5 +1,4 @@
-//! `--include`, `--with` and `--exclude`: globs as `huggingface_hub` reads them. What they are applied to is
-//! decided elsewhere.
+//! `--include`, `--with` and `--exclude`: globs as `huggingface_hub` reads them. Other rules apply them.
 
 use globset::{GlobBuilder, GlobMatcher};
 
@@ -20,18 +19,18 @@ impl Globs {
             .map(Globs)
     }
 
-    /// The first pattern that matches.
+    /// The first pattern that matches the path.
     pub fn matching(&self, path: &str) -> Option<&str> {
         self.0.iter().find(|(_, glob)| glob.is_match(path)).map(|(pattern, _)| pattern.as_str())
     }
 
-    /// Whether a pattern is the name of this very file, whatever a glob would make of it.
+    /// Whether a pattern is exactly the name of this file, even if it has the characters of a glob.
     pub fn names(&self, path: &str) -> bool {
         self.0.iter().any(|(pattern, _)| pattern == path)
     }
 
-    /// The same patterns as a person means them who types files: a file's whole name means that file alone, and a
-    /// folder's name what is in it.
+    /// Compiles patterns for a user who types names of files: a file's whole name matches only that file, and a
+    /// folder's name matches the files in it.
     ///
     /// # Errors
     /// [`SelectError::BadGlob`], as [`Globs::new`].
@@ -63,7 +62,7 @@ impl Globs {
     }
 }
 
-/// Whether letters match those of the other case.
+/// Whether letters also match those of the other case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Case {
     Matters,
@@ -80,7 +79,7 @@ fn compile(pattern: &str, case: Case) -> Result<GlobMatcher, SelectError> {
         .map_err(|error| SelectError::BadGlob { glob: pattern.to_owned(), reason: error.kind().to_string() })
 }
 
-/// A glob that matches just this text, or what is below it if it ends with a `/`.
+/// A glob that matches exactly this text, or everything below it if it ends with a `/`.
 fn literal(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -92,20 +91,20 @@ fn literal(text: &str) -> String {
     out
 }
 
-/// A few files that match a pattern when case is ignored.
+/// A few files that match a pattern if case is ignored.
 pub(super) fn any_case<'p>(pattern: &str, paths: impl Iterator<Item = &'p str>) -> Vec<String> {
     const MOST: usize = 20;
     let Ok(glob) = compile(pattern, Case::Ignored) else { return Vec::new() };
     paths.filter(|path| glob.is_match(path)).take(MOST).map(str::to_owned).collect()
 }
 
-/// As many names as a user's misspelling is compared with.
+/// The names that a user's misspelling is compared with, up to a limit.
 pub(super) fn some<'p>(paths: impl Iterator<Item = &'p str>) -> Vec<String> {
     const MOST: usize = 20_000;
     paths.take(MOST).map(str::to_owned).collect()
 }
 
-/// `fnmatch`'s language in `globset`'s: braces are no alternatives, runs of `*` are one.
+/// Translates `fnmatch`'s language to `globset`'s: braces have no meaning, and a run of `*` is one.
 fn translate(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut class = false;

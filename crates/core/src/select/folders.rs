@@ -1,5 +1,5 @@
-//! Where the root has no weights that can be selected: the one folder that has, or the question which of several.
-//! What is taken of a folder is decided by the same rules as at the root.
+//! If the root has no weights that can be selected: finds the one folder that has, or asks which of several. The
+//! same rules as at the root select a folder's files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::finding::{Code, Finding, Severity};
 use crate::model::{Family, Listing, Options};
 use crate::text::printable;
 
-/// The root has no weights that can be selected: a folder may.
+/// Selects from a folder, since the root has no weights that can be selected.
 pub(super) fn elsewhere(
     listing: &Listing,
     options: &Options,
@@ -43,15 +43,15 @@ pub(super) fn elsewhere(
     }
 }
 
-/// Whether the files of `dir` say that the folders in it belong together.
+/// Whether a file in `dir` says that its folders belong together.
 fn is_pipeline(view: &View<'_>, dir: &str) -> bool {
     view.files(dir).iter().any(|e| PIPELINE_INDEXES.iter().chain(&[MODULES]).any(|name| e.path.file_name() == *name))
 }
 
-/// The folders that hold weights of their own, and whether any of them can be selected. Checkpoints of a
-/// training count where there are no others.
+/// The folders with weights of their own, and whether any of these weights can be selected. Checkpoints
+/// of a training count only if there are no other folders.
 fn folders(view: &View<'_>, wish: &Wish) -> Vec<(String, bool)> {
-    /// More are not told apart.
+    /// The most folders that are compared.
     const MOST: usize = 1000;
     let pipelines: BTreeSet<&str> = view.dirs().filter(|dir| is_pipeline(view, dir)).collect();
     let mut models: BTreeMap<&str, bool> = BTreeMap::new();
@@ -70,7 +70,7 @@ fn folders(view: &View<'_>, wish: &Wish) -> Vec<(String, bool)> {
         if families.is_empty() {
             continue;
         }
-        // A pipeline's folder stands for its components' folders.
+        // A pipeline's folder counts instead of its components' folders.
         let ends = dir.match_indices('/').map(|(at, _)| at).chain([dir.len()]);
         let top = match pipelines.len() {
             0 => dir,

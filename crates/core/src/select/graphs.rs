@@ -1,5 +1,5 @@
-//! Sets of ONNX graphs in one folder: the graphs of one variant, each with the files that it names as its external
-//! data. Taken on request, or where there is nothing that loaders take by themselves.
+//! Sets of ONNX graphs in one folder: the graphs of one variant, each with its external data files. They are taken
+//! on request, or if there are no weights that loaders take automatically.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,7 +42,7 @@ pub(super) fn graph(name: &str) -> (&str, Option<&str>) {
         "O4",
     ];
     let stem = stem(name);
-    // The processor follows the type.
+    // The name of a processor may follow the type.
     for kind in ["_qint8", "_quint8"] {
         if let Some(at) = stem.rfind(kind).filter(|at| *at > 0)
             && stem[at + kind.len()..].chars().next().is_none_or(|c| c == '_')
@@ -56,14 +56,14 @@ pub(super) fn graph(name: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The folders whose graphs are a model's: its own, else `onnx/`.
+/// The folders with a model's graphs: its own folder, and `onnx/`.
 pub(super) fn graph_dirs(dir: &str) -> [String; 2] {
     [dir.to_owned(), inside(dir, "onnx")]
 }
 
-/// The graphs of one variant in one folder (the root, else `onnx/`), each with its external files. Graphs that
-/// stand for one another by variant are alternatives; different stems are parts. Where a graph is there as a variant
-/// only, that one is taken; of several the user names one.
+/// The graphs of one variant in one folder (the model's own, otherwise `onnx/`), each with its external files.
+/// Graphs with one stem and different variants are alternatives; graphs with different stems are parts. If a graph
+/// has only one variant, that is taken; if it has several, the user must name one.
 pub(super) fn onnx(view: &View<'_>, query: Query<'_>) -> Found {
     for dir in graph_dirs(query.dir) {
         let all: Vec<&Entry> =
@@ -98,14 +98,14 @@ pub(super) fn onnx(view: &View<'_>, query: Query<'_>) -> Found {
         }
         let mut files: Vec<RepoPath> = graphs.iter().map(|e| e.path.clone()).collect();
         files.extend(external(view, &dir, &graphs));
-        // diffusers' converter puts all of a graph's weights in this one.
+        // diffusers' converter puts all weights of a graph into this file.
         files.extend(view.find(&dir, "weights.pb").map(|e| e.path.clone()));
         return Found::Complete(Set::new(query.family, variant, files, reason));
     }
     Found::Absent
 }
 
-/// Asks which variant is meant, where there are several and no plain graph.
+/// Asks the user for the variant, if there are several and no plain graph.
 fn several_variants(view: &View<'_>, dir: &str, all: &[&Entry]) -> Found {
     let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
     for entry in view.files(dir) {
@@ -123,8 +123,8 @@ fn several_variants(view: &View<'_>, dir: &str, all: &[&Entry]) -> Found {
     }
 }
 
-/// The external data of graphs that are in the repo: by the names that a graph gives, where it is small enough to be
-/// read and its folder holds files that no custom explains, else by custom.
+/// The external data of graphs that are in the repo: by the names in a graph, if the graph is small enough to read
+/// and its folder has files that the usual names do not explain; otherwise by the usual names.
 fn external(view: &View<'_>, dir: &str, graphs: &[&Entry]) -> Vec<RepoPath> {
     let mut by_custom: BTreeMap<&str, Vec<&RepoPath>> = BTreeMap::new();
     for entry in view.files(dir) {
@@ -132,7 +132,7 @@ fn external(view: &View<'_>, dir: &str, graphs: &[&Entry]) -> Vec<RepoPath> {
             by_custom.entry(graph).or_default().push(&entry.path);
         }
     }
-    // A graph whose tensors lie elsewhere is small: it is read only where something could be theirs.
+    // A graph with external tensors is small. It is read only if the folder has a file that may contain them.
     let asks = view.tree(dir).any(|e| unexplained(view, e));
     let mut files = Vec::new();
     for graph in graphs {
@@ -144,7 +144,7 @@ fn external(view: &View<'_>, dir: &str, graphs: &[&Entry]) -> Vec<RepoPath> {
     files
 }
 
-/// The files of the repo that a graph names; `None` when it is not to be read.
+/// The files of the repo that a graph names; `None` if the graph is not read.
 fn given(view: &View<'_>, graph: &Entry) -> Option<Vec<RepoPath>> {
     let entry = view.listing().get(graph.path.as_str()).filter(|e| e.size <= CONFIG_LIMIT)?;
     match view.quietly(|| view.bytes(entry, CONFIG_LIMIT)) {
@@ -160,7 +160,7 @@ fn given(view: &View<'_>, graph: &Entry) -> Option<Vec<RepoPath>> {
     }
 }
 
-/// Whether this may be a graph's data though its name does not say so.
+/// Whether this may be a graph's data although its name does not say so.
 fn unexplained(view: &View<'_>, entry: &Entry) -> bool {
     const TEXT: &[&str] =
         &["json", "jsonl", "txt", "yaml", "yml", "toml", "csv", "tsv", "xml", "log", "jinja", "lock", "zip"];
@@ -175,8 +175,8 @@ fn unexplained(view: &View<'_>, entry: &Entry) -> bool {
     unknown && !name.starts_with('.') && !has_ext(name, TEXT) && companion(name).is_none()
 }
 
-/// Takes what goes with the graphs of a set: piper's `X.onnx.json`, and what sherpa-onnx reads beside `tokens.txt`
-/// (piper1-gpl `voice.py:144`; sherpa-onnx `offline-tts-vits-model-config.cc`).
+/// Takes the files that belong to the graphs of a set: piper's `X.onnx.json`, and the files that sherpa-onnx reads
+/// beside `tokens.txt` (piper1-gpl `voice.py:144`; sherpa-onnx `offline-tts-vits-model-config.cc`).
 pub(super) fn beside(view: &View<'_>, dir: &str, set: &Set, picks: &mut Picks) {
     if set.family != Family::Onnx {
         return;
@@ -186,7 +186,7 @@ pub(super) fn beside(view: &View<'_>, dir: &str, set: &Set, picks: &mut Picks) {
             picks.take(entry, Purpose::Config, "the graph's settings");
         }
     }
-    // kokoro's, in the browser (`kokoro.js/src/voices.js:425`).
+    // kokoro reads these in the browser (`kokoro.js/src/voices.js:425`).
     for entry in view.tree(&inside(dir, "voices")) {
         picks.take(entry, Purpose::Processor, "the voices of a speech model");
     }
@@ -205,7 +205,7 @@ pub(super) fn beside(view: &View<'_>, dir: &str, set: &Set, picks: &mut Picks) {
     }
 }
 
-/// The graph whose external data this is: of `X.onnx_data`, `X.onnx_data_1` and `X.onnx.data` it is `X.onnx`.
+/// The graph that has this file as its external data: `X.onnx` for `X.onnx_data`, `X.onnx_data_1` and `X.onnx.data`.
 fn external_of(name: &str) -> Option<&str> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     name.strip_suffix(".data")

@@ -1,5 +1,5 @@
-//! What a model's own documents name beside the weights and the repo lacks: a component's config, a tokenizer's
-//! vocabulary, files that a config lists. Missing weights are found where weights are chosen.
+//! Finds files other than weights that a model's own documents name and the repo lacks: a component's config, a
+//! tokenizer's vocabulary, files that a config lists. The rules that choose weights find missing weights.
 
 use serde_json::Value;
 
@@ -12,8 +12,8 @@ use crate::finding::{Code, Finding, Remedy, Severity};
 use crate::model::{Purpose, RepoId};
 use crate::text::{brief, printable};
 
-/// Says what a pipeline's component lacks in its folder, by what its class needs (`from_pretrained` of diffusers' and
-/// transformers' models, tokenizers, schedulers and processors).
+/// Adds findings about the files that a pipeline's component lacks, by the needs of its class (`from_pretrained` of
+/// diffusers' and transformers' models, tokenizers, schedulers and processors).
 pub(super) fn component(view: &View<'_>, by: &str, dir: &str, class: &str) {
     let has = |name: &str| view.find(dir, name).is_some();
     let complain = |what: &str, severity: Severity| {
@@ -22,7 +22,7 @@ pub(super) fn component(view: &View<'_>, by: &str, dir: &str, class: &str) {
     };
     let name = class.rsplit('.').next().unwrap_or(class);
     match classes::of_pipeline(class) {
-        // An ONNX graph says itself what it is.
+        // An ONNX graph needs no config.
         Weights::Needed if !name.contains("Onnx") && !has("config.json") => complain("config.json", Severity::Error),
         Weights::None if name.ends_with("Scheduler") && !has("scheduler_config.json") && !has("config.json") => {
             complain("scheduler_config.json", Severity::Warning);
@@ -41,7 +41,7 @@ pub(super) fn component(view: &View<'_>, by: &str, dir: &str, class: &str) {
     }
 }
 
-/// Says that a module of sentence-transformers, whose weights are here, lacks the file that its class reads first.
+/// Adds a finding if a sentence-transformers module, whose weights are here, lacks the file that its class reads first.
 pub(super) fn module(view: &View<'_>, dir: &str, class: &str) {
     let Some(name) = class.strip_prefix("sentence_transformers.").and_then(|class| class.rsplit('.').next()) else {
         return;
@@ -64,7 +64,7 @@ pub(super) fn module(view: &View<'_>, dir: &str, class: &str) {
     }
 }
 
-/// Whether a folder has a file that a tokenizer reads its words from.
+/// Whether a folder has a file with a tokenizer's vocabulary.
 fn has_vocabulary(view: &View<'_>, dir: &str) -> bool {
     const SETTINGS: &[&str] = &["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
     view.files(dir).iter().any(|entry| {
@@ -81,13 +81,13 @@ fn has_any_config(view: &View<'_>, dir: &str) -> bool {
 /// Tokenizers of bytes have no vocabulary.
 const OF_BYTES: &[&str] = &["ByT5", "Canine", "Perceiver", "Dia"];
 
-/// Says what the documents of the model in `dir` list and the repo lacks.
+/// Adds findings about the files that the documents of the model in `dir` list and the repo lacks.
 pub(super) fn documents(view: &View<'_>, dir: &str, by: &str, document: &Value, picks: &mut Picks) {
     match by {
         "config.json" => listed(view, dir, by, document, "configuration_files"),
         "tokenizer_config.json" => {
             listed(view, dir, by, document, "fast_tokenizer_files");
-            // Code may read any file.
+            // Own code may read any file, so nothing is known to be missing.
             let class = document.get("tokenizer_class").and_then(Value::as_str).unwrap_or("");
             let of_bytes = OF_BYTES.iter().any(|start| class.starts_with(start));
             let code = document.get("auto_map").is_some();
@@ -126,9 +126,9 @@ fn audio_tokenizer(view: &View<'_>, dir: &str, by: &str, named: Option<&Value>, 
     }
 }
 
-/// Says which files of a list the repo lacks.
+/// Adds a finding about the files of a list that the repo lacks.
 fn listed(view: &View<'_>, dir: &str, by: &str, document: &Value, key: &str) {
-    /// More are not told.
+    /// The most names that the finding lists.
     const TOLD: usize = 10;
     let names = document.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     for name in names.filter(|name| view.find(dir, name).is_none()).take(TOLD) {

@@ -1,5 +1,5 @@
-//! Mistral's own layout: `consolidated*.safetensors` with `params.json` and a tokenizer versioned by name
-//! (`vllm`'s load format "mistral").
+//! Mistral's own layout: `consolidated*.safetensors` with `params.json` and a tokenizer with the version
+//! in its name (`vllm`'s load format "mistral").
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::view::View;
 use crate::finding::{Code, Finding, Remedy, Severity};
 use crate::model::{Family, Purpose, RepoPath};
 
-/// The set of this layout in one folder: the single file, what its index names, or all of its files.
+/// The set of this layout in one folder: the single file, the files that its index names, or all of its files.
 pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     if query.variant.is_some() {
         return Found::Absent;
@@ -56,7 +56,8 @@ fn is_consolidated(name: &str) -> bool {
     name.starts_with("consolidated") && has_ext(name, &["safetensors"])
 }
 
-/// Takes what goes with this layout where it was chosen or nothing stands for it, and else says whose it is.
+/// Takes the other files of this layout if it was chosen or if nothing replaces them; otherwise notes that they belong
+/// to it.
 pub(super) fn beside(view: &View<'_>, wish: &Wish, dir: &str, set: &Set, picks: &mut Picks) {
     let chosen = set.family == Family::Mistral;
     let other_tokenizer = ["tokenizer.json", "tokenizer.model"].iter().any(|name| view.find(dir, name).is_some());

@@ -1,9 +1,9 @@
 //! Which files make up exactly one weight family per scope, with its companions, and why. Pure:
 //! from a [`Listing`] and the few small files it asks for to a [`Selection`]; no network, no disk.
 //!
-//! Each pass runs all rules over what is known. A rule that needs a document not yet at hand asks
-//! for it and goes on as if all were well, so that one round of requests serves every rule; when
-//! nothing more is asked for, the pass's result stands.
+//! Each pass runs all rules on the known documents. A rule that needs a missing document asks for
+//! it and goes on as if nothing was wrong, so that one round of requests serves every rule. A pass
+//! that asks for nothing gives the result.
 
 mod adapter;
 mod alike;
@@ -64,7 +64,7 @@ use crate::text::printable;
 
 /// The families that are tried first, best first.
 const STANDARD: &[Family] = &[Family::Safetensors, Family::Bin, Family::Mistral];
-/// Those that are tried where none of the standard ones is there, best first.
+/// The families that are tried if the repo has no standard one, best first.
 const OTHERS: &[Family] = &[
     Family::Meta,
     Family::Gguf,
@@ -87,19 +87,19 @@ const OTHERS: &[Family] = &[
 
 /// The files that name a pipeline's components.
 const PIPELINE_INDEXES: [&str; 2] = ["model_index.json", "modular_model_index.json"];
-/// Why a file is taken where everything is.
+/// The reason for a file if everything is taken.
 const EVERYTHING: &str = "everything was asked for";
 /// The file that names the modules of sentence-transformers.
 const MODULES: &str = "modules.json";
 
 /// Chooses files from a listing.
 ///
-/// Call it with no documents first; while it answers [`Step::Need`], fetch those files, add each to
-/// `documents` (`None` when it cannot be had) and call again. It takes at most four rounds, mostly
+/// Call it with no documents first. While it returns [`Step::Need`], fetch those files, add each to
+/// `documents` (`None` if it is not available) and call again. It takes at most four rounds, mostly
 /// one, and never asks for a file twice.
 ///
 /// # Errors
-/// When nothing can be selected: see [`SelectError`].
+/// If nothing can be selected: see [`SelectError`].
 pub fn select(listing: &Listing, options: &Options, documents: &Documents) -> Result<Step, SelectError> {
     let paths = listing.entries.iter().map(|e| e.path.as_str());
     let include = Globs::typed(&options.include, &paths)?;
@@ -125,10 +125,11 @@ pub fn select(listing: &Listing, options: &Options, documents: &Documents) -> Re
     }
     let first = run(listing, options, documents, root, globs, None);
     match first {
-        // What is there of a standard family, and why it is not to be had, is worth more than another.
+        // An incomplete standard family, with the reason, is a better answer than another family.
         Err(SelectError::NothingSelectable { ref why, ref found, .. })
             if why.is_empty() || !found.iter().any(|(family, _)| STANDARD.contains(family)) => {}
-        // A variant of another family, unless what loaders read has none of that name.
+        // Other families are tried for the variant, unless the repo has weights that loaders read but none with that
+        // variant.
         Err(SelectError::VariantAbsent { .. }) if options.only.is_none() => {
             let plain = Options { variant: None, ..options.clone() };
             if run(listing, &plain, documents, root, globs, None).is_ok() {
@@ -151,7 +152,7 @@ pub fn select(listing: &Listing, options: &Options, documents: &Documents) -> Re
     first
 }
 
-/// That none of the families was there that were asked for, or that are tried first.
+/// The finding that none of the families was there that the user asked for, or that are tried first.
 fn fallback(taken: Family, preferred: Option<Family>) -> Finding {
     match preferred {
         Some(family) if family != taken => Finding::repo(
@@ -166,8 +167,8 @@ fn fallback(taken: Family, preferred: Option<Family>) -> Finding {
     }
 }
 
-/// [`select`] below `root`. `parent`: the folder whose companions are taken too, because `root` was
-/// not asked for but is the only place with weights.
+/// [`select`] below `root`. `parent`: the folder whose companions are taken too, because the user
+/// did not name `root`, which is the only folder with weights.
 fn run(
     listing: &Listing,
     options: &Options,
@@ -209,7 +210,7 @@ fn run(
         Ok(true) => Ok(step(&view, picks, globs)),
         Ok(false) => match elsewhere(no_weights(&wish)) {
             Err(SelectError::NothingSelectable { found, .. }) if found.is_empty() => {
-                // Others' `auto_map` names such a repo: its code is what it is there for.
+                // The `auto_map` of other repos names such a repo, so its code is its content.
                 let code =
                     |e: &&Entry| classify::has_ext(e.path.file_name(), &["py"]) && !code::is_script(e.path.file_name());
                 for entry in view.tree("").filter(code).filter(|_| !options.no_code) {
@@ -234,7 +235,7 @@ fn run(
     }
 }
 
-/// The error for a repo that holds no weights of any kind.
+/// The error for a repo without weights of any kind.
 fn no_weights(wish: &Wish) -> SelectError {
     match wish.only {
         Some(family) => {
@@ -266,7 +267,7 @@ fn wish(options: &Options) -> Wish {
     }
 }
 
-/// Runs the rules for what the root folder holds: a pipeline, modules, or one model.
+/// Runs the rules for the kind of root folder: a pipeline, modules, or one model.
 fn scope(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> Result<bool, SelectError> {
     for name in PIPELINE_INDEXES {
         if view.find("", name).is_none() {
@@ -279,7 +280,7 @@ fn scope(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> Result<bool, Select
             }
             Doc::Here(index) => {
                 let selected = diffusers::select(view, wish, &index, name, picks);
-                // What is no component's may still be beside them: a GGUF file, the pipeline in one file.
+                // The root may have weights beside the components: a GGUF file, the pipeline in one file.
                 return match (&selected, wish.only) {
                     (Err(SelectError::FamilyAbsent { .. }), Some(family)) if !STANDARD.contains(&family) => {
                         model::select(view, wish, "", picks).or(selected)
@@ -293,7 +294,7 @@ fn scope(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> Result<bool, Select
     if view.find("", MODULES).is_some() {
         match view.json("", MODULES) {
             Doc::Pending => {
-                // Most have their transformer at the root.
+                // Most such repos have their transformer at the root.
                 for dir in view.dirs() {
                     if let Some(entry) = view.find(dir, "router_config.json") {
                         view.want(entry, view::CONFIG_LIMIT);
@@ -328,7 +329,7 @@ fn step(view: &View<'_>, picks: Picks, globs: (&Globs, &Globs)) -> Step {
     if needs.is_empty() { Step::Done(Box::new(finish(view, picks, globs))) } else { Step::Need(needs) }
 }
 
-/// Applies the globs, and turns what was taken into the selection.
+/// Applies the globs, and makes the selection from the taken files.
 fn finish(view: &View<'_>, mut picks: Picks, (with, exclude): (&Globs, &Globs)) -> Selection {
     for entry in &view.listing().entries {
         if let Some(pattern) = with.matching(entry.path.as_str()) {
@@ -343,7 +344,7 @@ fn finish(view: &View<'_>, mut picks: Picks, (with, exclude): (&Globs, &Globs)) 
                     let message =
                         format!("{} excludes it, but loaders need it ({})", printable(pattern), purpose.as_str());
                     let mut finding = Finding::new(Code::Excluded, &entry.path, message);
-                    // Without a part of its weights a model does not load at all.
+                    // A model does not load at all without a part of its weights.
                     if matches!(purpose, Purpose::Weights | Purpose::Index) {
                         finding = finding.severity(Severity::Warning);
                     }
@@ -357,7 +358,7 @@ fn finish(view: &View<'_>, mut picks: Picks, (with, exclude): (&Globs, &Globs)) 
     let mut selection = picks.finish(view);
     aside::warn(view, pipeline, &selection);
     let had_weights = !selection.weights.is_empty();
-    // A set without some of its files cannot be checked as a whole; what is left of it can.
+    // A set without some of its files cannot be checked as a whole; its remaining files can.
     let taken = |path: &RepoPath| selection.files.binary_search_by(|s| s.path.cmp(path)).is_ok();
     for set in &mut selection.weights {
         let whole = set.files.len();

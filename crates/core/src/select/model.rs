@@ -1,5 +1,5 @@
-//! One model in one folder, by `transformers`' rules, with what timm, `open_clip`, PEFT, vLLM and
-//! native layouts add. Pipelines of several folders live elsewhere.
+//! One model in one folder, by `transformers`' rules, with the additions of timm, `open_clip`,
+//! PEFT, vLLM and native layouts. Pipelines of several folders have their own modules.
 
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ use crate::finding::{ChooseBy, Code, Finding, Severity};
 use crate::model::{Family, Purpose, RepoPath};
 use crate::text::{brief, printable};
 
-/// What to look for in a model's folder.
+/// The query for a model's folder.
 pub(super) const MODEL: Query<'static> = Query {
     dir: "",
     family: Family::Safetensors,
@@ -41,7 +41,7 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks)
         choice => choice,
     };
     if let Some(set) = &choice.set {
-        // An adapter's own file is not the model's too.
+        // An adapter's own file must not count as the model's too.
         if !(adapter && set.loose) {
             choice.report(view, dir, wish);
             take(view, wish, dir, config.as_ref(), set, picks);
@@ -60,7 +60,7 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks)
     })
 }
 
-/// Where the weights are there as variants only: the one variant, or the question which.
+/// If there are only variants of the weights: takes the one variant, or asks which.
 fn only_variant(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>, none: Choice) -> Choice {
     let variants = only_variants(view, &[dir]);
     if wish.variant.is_some() || !view.needs().is_empty() {
@@ -90,7 +90,7 @@ fn only_variant(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>,
     }
 }
 
-/// Why there is no set; `None` when there are no weights of any kind.
+/// The error if there is no set; `None` if there are no weights of any kind.
 pub(super) fn failure(view: &View<'_>, wish: &Wish, dir: &str, choice: &Choice) -> Option<SelectError> {
     let found = found(view);
     if let Some((family, choices, by)) =
@@ -134,7 +134,7 @@ fn documents(view: &View<'_>, wish: &Wish, dir: &str) {
     }
 }
 
-/// Stems of a transformers model. `open_clip`'s and adapters' yield to any other.
+/// Stems of a transformers model. Those of `open_clip` and of adapters yield to any other.
 fn transformers_stems(family: Family) -> (&'static [&'static str], &'static [&'static str]) {
     match family {
         Family::Bin => (
@@ -170,7 +170,7 @@ fn weights(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>) -> C
     choose(view, wish, MODEL, dir, if diffusers { diffusers_stems } else { transformers_stems })
 }
 
-/// `config.json`'s `transformers_weights` names the file or index to load, whatever else is there
+/// `config.json`'s `transformers_weights` names the file or index to load, even if there are others
 /// (`transformers/modeling_utils.py:556`).
 fn named_weights(view: &View<'_>, wish: &Wish, dir: &str, config: &Value) -> Option<Set> {
     let name = config.get("transformers_weights")?.as_str()?;
@@ -205,7 +205,7 @@ fn named_weights(view: &View<'_>, wish: &Wish, dir: &str, config: &Value) -> Opt
     Some(Set { reason: "config.json's transformers_weights".to_owned(), ..set })
 }
 
-/// Takes the set, with what belongs to it alone.
+/// Takes the set, with the files that belong to it alone.
 fn take(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>, set: &Set, picks: &mut Picks) {
     let mut set = set.clone();
     add_mtp(view, dir, config, &mut set);
@@ -237,7 +237,7 @@ fn take(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>, set: &S
     }
 }
 
-/// Says that `count` files, of which this is the first, are in a container that nobody reads.
+/// Adds the finding that `count` files, of which `first` is the first, are in a container without a reader.
 pub(super) fn unread(view: &View<'_>, first: &RepoPath, count: usize) {
     let more = match count {
         1 => String::new(),
@@ -270,11 +270,11 @@ fn add_mtp(view: &View<'_>, dir: &str, config: Option<&Value>, set: &mut Set) {
     }
 }
 
-/// Whether the output embedding is the input one, which makes the absence of its tensor legal.
+/// Whether the output embedding is tied to the input embedding, so that its tensor may be absent.
 ///
 /// `PretrainedConfig.tie_word_embeddings` is true unless the config says otherwise, and configs are
 /// saved as differences from it (`transformers/configuration_utils.py`), so an absent key means true.
-/// Composite configs may say it for their language model instead.
+/// Composite configs may have the key for their language model instead.
 pub(super) fn tied(config: &Value) -> bool {
     let own = |value: &Value| value.get("tie_word_embeddings").and_then(Value::as_bool);
     own(config)

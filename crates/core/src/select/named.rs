@@ -1,5 +1,5 @@
-//! What a model's own documents name in its repo: files and folders. Which documents are read, and what a text must
-//! look like to be a name, is told here; what is then taken of a folder is decided in `parts`.
+//! Finds the files and folders that a model's own documents name in its repo. This module decides which documents
+//! are read, and which texts count as names; `parts` decides which files of a folder are taken.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use super::filter::Globs;
 use super::view::{View, inside};
 use crate::model::Entry;
 
-/// A settings file above this is data.
+/// A settings file with more bytes counts as data.
 const SETTINGS_LIMIT: u64 = 1 << 20;
-/// Settings beyond this many are not read: each is a request.
+/// The most settings files that are read: each is a request.
 const MOST_SETTINGS: usize = 3;
-/// Texts of one document beyond this many are not looked up.
+/// The most texts of one document that are looked up.
 const MOST_TEXTS: usize = 200_000;
-/// A text longer than this is no path.
+/// A text longer than this is not a path.
 const LONGEST: usize = 300;
 
-/// What documents name.
+/// The files and folders that documents name.
 #[derive(Debug, Default)]
 pub(super) struct Named<'a> {
     /// The files, each with the document that names it first.
@@ -29,10 +29,10 @@ pub(super) struct Named<'a> {
     pub folders: BTreeMap<String, String>,
 }
 
-/// Settings that pipelines of several parts are described by, the likeliest first: pyannote's `config.yaml`,
+/// Settings files that describe pipelines of several parts, the likeliest first: pyannote's `config.yaml`,
 /// speechbrain's `hyperparams.yaml`, `ESPnet`'s `meta.yaml`, TRELLIS' `pipeline.json`, Keras' sharded weights.
 ///
-/// With a known loader only those that such pipelines are sure to have.
+/// With a known loader, only the names that only such pipelines have.
 pub(super) fn settings<'a>(view: &View<'a>, dir: &str, known: bool) -> Vec<&'a Entry> {
     let rank = |name: &str| match name {
         "config.yaml" | "config.yml" | "hyperparams.yaml" | "pipeline.json" | "meta.yaml" => Some(0),
@@ -53,7 +53,7 @@ pub(super) fn settings<'a>(view: &View<'a>, dir: &str, known: bool) -> Vec<&'a E
     found.into_iter().map(|(_, entry)| entry).take(MOST_SETTINGS).collect()
 }
 
-/// What the documents of the model in `dir` name: its configs, its settings and its code.
+/// The files and folders that the documents of the model in `dir` name: its configs, its settings and its code.
 pub(super) fn named<'a>(view: &View<'a>, dir: &str, code: &[&'a Entry], known: bool) -> Named<'a> {
     let mut find = Finder::new(view, dir);
     for name in code::CARRIERS {
@@ -96,12 +96,12 @@ pub(super) fn named<'a>(view: &View<'a>, dir: &str, code: &[&'a Entry], known: b
     find.found
 }
 
-/// Where a text comes from.
+/// The origin of a text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// A value of a document.
     Value,
-    /// Code, where any word may be quoted: a folder must look like one.
+    /// Code. It may quote any word, so a folder's name must have the form of a path.
     Code,
 }
 
@@ -121,7 +121,7 @@ impl<'v, 'a> Finder<'v, 'a> {
     fn look_up(&mut self, text: &str, by: &str, kind: Kind) {
         self.texts += 1;
         let Some(path) = path_of(text).filter(|_| self.texts <= MOST_TEXTS) else { return };
-        // TRELLIS leaves out the endings of a pair (`trellis/pipelines/base.py`).
+        // TRELLIS leaves out the two endings of a pair (`trellis/pipelines/base.py`).
         let endings: &[&str] = if path.contains('/') { &["", ".json", ".safetensors"] } else { &[""] };
         for ending in endings {
             if let Some(entry) = self.view.find(self.dir, &format!("{path}{ending}")) {
@@ -154,8 +154,8 @@ impl<'v, 'a> Finder<'v, 'a> {
     }
 }
 
-/// The text as a path of the repo: without what stands for the repo's own folder before it (pyannote's `$model/`,
-/// speechbrain's `<pretrained_path>/`, `{model_dir}/`, `./`) and a revision behind it.
+/// The text as a path of the repo: without a prefix for the repo's own folder (pyannote's `$model/`,
+/// speechbrain's `<pretrained_path>/`, `{model_dir}/`, `./`) and without a revision at its end.
 fn path_of(text: &str) -> Option<&str> {
     let mut text = text.trim();
     text = text.rsplit_once('@').map_or(text, |(path, _)| path);
@@ -177,7 +177,7 @@ fn path_of(text: &str) -> Option<&str> {
     (!no_path).then_some(text)
 }
 
-/// Keys whose value is a word for the model, or a place on its maker's machine.
+/// Keys whose value is a name of the model, or a path on its author's machine.
 const NO_PATHS: &[&str] = &["_name_or_path", "model_type", "architectures", "auto_map", "torch_dtype", "dtype"];
 
 /// Every text of a document that may be a name.
@@ -192,8 +192,8 @@ fn strings<'v>(value: &'v Value, out: &mut Vec<&'v str>) {
     }
 }
 
-/// What may be a scalar of a YAML document: each value as a whole, and each of its words. Whether it is one, only the
-/// listing tells, so the grammar need not be known.
+/// The texts that may be scalars of a YAML document: each value as a whole, and each of its words. The listing
+/// decides whether a text is a path, so the grammar need not be known.
 fn scalars(text: &str) -> impl Iterator<Item = &str> {
     text.lines().flat_map(|line| {
         let line = line.split(" #").next().unwrap_or("").trim();

@@ -1,10 +1,10 @@
-//! The grammar of standard weight and index names. Which of them a loader takes is decided elsewhere.
+//! The grammar of standard weight and index names. Other rules decide which of them a loader takes.
 
 use std::collections::BTreeMap;
 
 use crate::model::Family;
 
-/// What a standard weight or index name says.
+/// The parts of a standard weight or index name.
 ///
 /// Sources: `transformers/modeling_utils.py` (`_add_variant`), `diffusers/pipelines/pipeline_loading_utils.py`
 /// (`variant_compatible_siblings`), `peft/utils/constants.py`, `diffusers/loaders/lora_base.py`.
@@ -16,13 +16,13 @@ pub(super) struct WeightName<'a> {
     pub family: Family,
     /// `fp16` in `model.fp16.safetensors`.
     pub variant: Option<&'a str>,
-    /// The two numbers of `-00001-of-00002`; a hint only, the index decides.
+    /// The two numbers of `-00001-of-00002`; only a hint, since the index decides.
     pub shard: Option<(u32, u32)>,
     /// Whether this is an index file.
     pub index: bool,
 }
 
-/// Stems of the safetensors family, longest first where one is another's end.
+/// Stems of the safetensors family. If one ends with another, the longer one comes first.
 const SAFETENSORS: &[&str] = &[
     "diffusion_pytorch_model",
     "pytorch_model",
@@ -45,7 +45,7 @@ const BIN: &[&str] = &[
     "learned_embeds",
 ];
 
-/// The file extension of a family that is told by names, without the dot.
+/// The file extension of a family with standard names, without the dot.
 pub(super) fn extension(family: Family) -> &'static str {
     match family {
         Family::Bin => "bin",
@@ -55,7 +55,7 @@ pub(super) fn extension(family: Family) -> &'static str {
     }
 }
 
-/// Parses a file name; `None` when it is no standard weight or index name.
+/// Parses a file name; `None` if it is not a standard weight or index name.
 pub(super) fn parse(name: &str) -> Option<WeightName<'_>> {
     [(Family::Safetensors, SAFETENSORS), (Family::Bin, BIN)]
         .into_iter()
@@ -66,7 +66,7 @@ fn parse_as<'a>(name: &'a str, family: Family, stem: &'static str) -> Option<Wei
     let rest = name.strip_prefix(stem)?;
     let ext = extension(family);
     if let Some(rest) = rest.strip_suffix(".json") {
-        // `.EXT.index`, `.EXT.index.V`, and of old `.EXT.V.index` and `.V.EXT.index`.
+        // `.EXT.index`, `.EXT.index.V`, and in old versions `.EXT.V.index` and `.V.EXT.index`.
         let (before, after) = rest.split_once(&format!(".{ext}."))?;
         let variant = match (before, after) {
             ("", "index") => None,
@@ -87,7 +87,7 @@ fn parse_as<'a>(name: &'a str, family: Family, stem: &'static str) -> Option<Wei
 /// Variant and shard numbers.
 type Middle<'a> = (Option<&'a str>, Option<(u32, u32)>);
 
-/// Splits what stands between stem and extension: nothing, `.V`, `-1-of-2`, `.V-1-of-2`, and of old `-1-of-2.V`.
+/// Splits the text between stem and extension: nothing, `.V`, `-1-of-2`, `.V-1-of-2`, and in old versions `-1-of-2.V`.
 fn middle_parts(middle: &str) -> Option<Middle<'_>> {
     if middle.is_empty() {
         return Some((None, None));
@@ -108,7 +108,7 @@ fn middle_parts(middle: &str) -> Option<Middle<'_>> {
     }
 }
 
-/// Splits `X-1-of-2` (or `X_1-of-2`, as bloom has it) into `X` and the numbers.
+/// Splits `X-1-of-2` (or bloom's `X_1-of-2`) into `X` and the numbers.
 pub(super) fn split_shard(text: &str) -> Option<(&str, (u32, u32))> {
     let (left, total) = text.rsplit_once("-of-")?;
     let at = left.rfind(['-', '_'])?;
@@ -116,14 +116,14 @@ pub(super) fn split_shard(text: &str) -> Option<(&str, (u32, u32))> {
     Some((&left[..at], (number, self::number(total)?)))
 }
 
-/// Whether parts 1 to `total` are there, or 0 to one less (gpt-oss counts from 0).
+/// Whether parts 1 to `total` are there, or parts 0 to `total - 1` (gpt-oss counts from 0).
 pub(super) fn whole<T>(parts: &BTreeMap<u32, T>, total: u32) -> bool {
-    // Neither loop goes further than one beyond the parts there are.
+    // Each loop stops at the first missing part, so a huge `total` costs nothing.
     let all = |mut numbers: std::ops::Range<u32>| numbers.all(|number| parts.contains_key(&number));
     total > 0 && (all(1..total.saturating_add(1)) || all(0..total))
 }
 
-/// A file name without its ending; `.pth.tar` is one.
+/// A file name without its ending; `.pth.tar` is one ending.
 pub(super) fn stem(name: &str) -> &str {
     let name = name.strip_suffix(".tar").unwrap_or(name);
     name.rsplit_once('.').map_or(name, |(stem, _)| stem)
@@ -136,7 +136,7 @@ fn number(text: &str) -> Option<u32> {
     text.parse().ok()
 }
 
-/// A variant token: anything without a dot.
+/// A variant: any text without a dot.
 fn token(text: &str) -> Option<&str> {
     (!text.is_empty() && !text.contains('.')).then_some(text)
 }

@@ -1,6 +1,6 @@
-//! Repos that no known loader reads: native layouts of several parts, whose own code opens them file by file. All of
-//! such a repo is taken but documentation, media and training, instead of a fragment of it. Whether files are parts
-//! or alternatives of one another is decided here too; alternatives are left to the rules that ask.
+//! Repos that no known loader reads: native layouts of several parts, whose own code opens them file by file. The
+//! whole repo is taken without documentation, media and training files, instead of a fragment. This module also
+//! decides whether files are parts or alternatives of one another; other rules ask about alternatives.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,16 +20,16 @@ use super::{PIPELINE_INDEXES, names, siblings};
 use crate::finding::{Code, Finding, Severity};
 use crate::model::{Entry, Family, Purpose, RepoPath};
 
-/// Whether a known loader reads the root, and what that rests on.
+/// Whether a known loader reads the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loader {
     Known,
     Unknown,
-    /// The config has still to be read.
+    /// The config must still be read.
     Pending,
 }
 
-/// Whether the root's files say who loads them: a config with `model_type` and the like (transformers, diffusers,
+/// Whether the root's files name their loader: a config with `model_type` and the like (transformers, diffusers,
 /// timm), or the settings of another library.
 pub(super) fn loader(view: &View<'_>) -> Loader {
     const MARKERS: &[&str] = &["modules.json", "adapter_config.json", "open_clip_config.json", "genai_config.json"];
@@ -50,7 +50,7 @@ pub(super) fn loader(view: &View<'_>) -> Loader {
     match view.quietly(|| view.json("", "config.json")) {
         Doc::Pending => Loader::Pending,
         Doc::Here(config) if KEYS.iter().any(|key| config.get(*key).is_some()) => Loader::Known,
-        // One that does not parse is no proof of anything.
+        // A config that does not parse proves nothing.
         Doc::Absent if has("config.json") => Loader::Known,
         Doc::Here(_) | Doc::Absent => Loader::Unknown,
     }
@@ -63,7 +63,7 @@ pub(super) fn want(view: &View<'_>) {
     }
 }
 
-/// Takes all of the repo, if no known loader reads it and its weights are parts of one model; says whether it did.
+/// Takes the whole repo, if no known loader reads it and its weights are parts of one model; returns whether it did.
 pub(super) fn select(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> bool {
     if wish.only.is_some() || wish.variant.is_some() || loader(view) != Loader::Unknown {
         return false;
@@ -74,7 +74,7 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> bool {
         .filter(|e| weights_of(view, e).is_some())
         .collect();
     let weights = plain(&without_twins(weights));
-    // One file that nothing describes is what the usual rules are for.
+    // The usual rules handle a single file that no settings describe.
     let least = if described(view) { 1 } else { 2 };
     if weights.len() < least || standard_at_root(view) || one_package(view, &weights) {
         return false;
@@ -85,7 +85,7 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> bool {
     }
     take(view, wish, &weights, picks);
     if wish.no_code {
-        // Its loader's own code may be among the files.
+        // The loader's own code may be among the files.
         for entry in view.tree("").filter(|e| has_ext(e.path.file_name(), &["py"])) {
             picks.leave(entry, None, Reason::RemoteCode);
         }
@@ -93,7 +93,7 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> bool {
     true
 }
 
-/// Without files that are another of them saved in another way, by their names: `X_fp8.pt` beside `X.pt`.
+/// The weights without files that are the same model saved in another way, by their names: `X_fp8.pt` beside `X.pt`.
 fn plain<'v>(weights: &[&'v Entry]) -> Vec<&'v Entry> {
     let stem = |entry: &Entry| inside(entry.path.dir(), names::stem(entry.path.file_name()));
     let stems: BTreeSet<String> = weights.iter().map(|entry| stem(entry)).collect();
@@ -110,7 +110,7 @@ fn folder_of(rel: &str) -> &str {
     rel.rsplit_once('/').map_or("", |(dir, _)| dir)
 }
 
-/// Whether the root holds the single file or an index of a standard name: its family is chosen by the usual rules.
+/// Whether the root has a single file or an index of a standard name. Then the usual rules choose the family.
 pub(super) fn standard_at_root(view: &View<'_>) -> bool {
     let standard = |e: &&Entry| {
         let name = e.path.file_name();
@@ -119,15 +119,15 @@ pub(super) fn standard_at_root(view: &View<'_>) -> bool {
     view.files("").iter().any(standard)
 }
 
-/// Whether all weights are of one family that has rules for what belongs together.
+/// Whether all weights are of one family that has rules for files that belong together.
 fn one_package(view: &View<'_>, weights: &[&Entry]) -> bool {
     let families: BTreeSet<Family> = weights.iter().filter_map(|e| weights_of(view, e)).collect();
     let loose = [Family::Safetensors, Family::Bin, Family::Pt, Family::Other, Family::Tf];
     families.len() == 1 && families.iter().all(|family| !loose.contains(family))
 }
 
-/// Whether the weights are parts of one model, and no alternatives: by settings at the root that describe the whole,
-/// or by folders of which none is a model of its own.
+/// Whether the weights are parts of one model and not alternatives: the root has settings that describe the whole,
+/// or no folder is a model of its own.
 fn parts(view: &View<'_>, weights: &[&Entry], named: &Named<'_>) -> bool {
     let described = described(view);
     let is_named = |e: &&Entry| {
@@ -145,7 +145,7 @@ fn parts(view: &View<'_>, weights: &[&Entry], named: &Named<'_>) -> bool {
             return false;
         }
     }
-    // Without settings, files side by side are as likely alternatives, and a folder beside a model is that model's.
+    // Without settings, files side by side may well be alternatives, and a folder beside a model belongs to that model.
     if !described && !root.is_empty() {
         return false;
     }
@@ -161,14 +161,14 @@ fn parts(view: &View<'_>, weights: &[&Entry], named: &Named<'_>) -> bool {
         return false;
     }
     let all: Vec<(&&str, &Vec<&Entry>)> = folders.iter().collect();
-    // A repo of more folders is a collection, or its settings name them.
+    // A repo with more folders is a collection, or its settings name them.
     let few = &all[..all.len().min(100)];
     !few.iter().enumerate().any(|(at, one)| few[at + 1..].iter().any(|other| copies(view, one, other)))
 }
 
 /// Whether the root has settings that describe the whole repo.
 fn described(view: &View<'_>) -> bool {
-    // A config that says nothing describes nothing.
+    // An empty config describes nothing.
     let config = view.quietly(|| view.json("", "config.json")).here();
     let empty = config.as_ref().and_then(Value::as_object).is_some_and(serde_json::Map::is_empty);
     view.files("").iter().any(|entry| {
@@ -182,14 +182,14 @@ fn described(view: &View<'_>) -> bool {
     })
 }
 
-/// Whether a folder holds a model that loads by itself: with a config, or weights of standard names.
+/// Whether a folder has a model that loads by itself: it has a config, or weights of standard names.
 fn of_its_own(view: &View<'_>, dir: &str, files: &[&Entry]) -> bool {
     let config = ["config.json", "adapter_config.json"].iter().any(|name| view.find(dir, name).is_some());
     config || files.iter().any(|e| names::parse(e.path.file_name()).is_some())
 }
 
-/// Whether two folders hold the same kind of model: files of the same names, numbers apart, and configs that do not
-/// tell them apart.
+/// Whether two folders have the same kind of model: files of the same names (without numbers), and configs that do
+/// not differ.
 fn copies(view: &View<'_>, (a, one): &(&&str, &Vec<&Entry>), (b, other): &(&&str, &Vec<&Entry>)) -> bool {
     let of = |files: &[&Entry]| -> BTreeSet<String> {
         files.iter().map(|e| without_numbers(names::stem(e.path.file_name()))).collect()
@@ -207,7 +207,7 @@ fn copies(view: &View<'_>, (a, one): &(&&str, &Vec<&Entry>), (b, other): &(&&str
     }
 }
 
-/// Takes everything but documentation, media and training, and of the same weights in two formats one.
+/// Takes everything but documentation, media and training files, and only one format if the same weights have two.
 fn take(view: &View<'_>, wish: &Wish, weights: &[&Entry], picks: &mut Picks) {
     let keep: BTreeSet<RepoPath> = weights.iter().map(|e| e.path.clone()).collect();
     let dirs: BTreeSet<&str> = keep.iter().filter_map(|path| view.rel(path)).map(folder_of).collect();
@@ -216,7 +216,7 @@ fn take(view: &View<'_>, wish: &Wish, weights: &[&Entry], picks: &mut Picks) {
     }
     let config = view.json("", "config.json").here();
     siblings::companions(view, wish, "", config.as_ref(), picks);
-    // BERTopic shows its topics by pictures.
+    // BERTopic shows its topics with pictures.
     let pictures = view.find("", "topics.json").is_some();
     for entry in view.tree("") {
         let (name, rel) = (entry.path.file_name(), view.rel(&entry.path).unwrap_or(""));

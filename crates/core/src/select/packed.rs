@@ -1,5 +1,6 @@
-//! Sets of GGUF and older ggml files: one quantisation of one model, whole, with what belongs to it. Taken on request,
-//! or where there is nothing that loaders take by themselves. Names of quantisations are read in `quants`.
+//! Sets of GGUF and older ggml files: one complete quantisation of one model, with the files that belong to it. It is
+//! taken on request, or if there are no weights that loaders take automatically. `quants` reads names of
+//! quantisations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,23 +14,24 @@ use super::view::View;
 use crate::finding::ChooseBy;
 use crate::model::{Entry, Family, RepoPath};
 
-/// Names that are no model for llama.cpp (`common/download.cpp`).
+/// Names of files that llama.cpp does not treat as a model (`common/download.cpp`).
 const NO_MODEL: &[&str] = &["mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-"];
-/// What llama.cpp takes when no tag is given, before the first file.
+/// The tags that llama.cpp tries without a given tag, before it takes the first file.
 const DEFAULT_TAGS: &[&str] = &["q4_k_m", "q8_0"];
 
 fn set(query: Query<'_>, files: Vec<RepoPath>, reason: &str) -> Found {
     Found::Complete(Set::new(query.family, query.variant, files, reason))
 }
 
-/// Whether a GGUF file holds a model, and not what goes with one.
+/// Whether a GGUF file is a model, and not a file that belongs to one.
 fn is_model(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     !NO_MODEL.iter().any(|word| name.contains(word))
 }
 
-/// One quantisation of one model: the variant asked for, else llama.cpp's default; a split set whole; and the
-/// `mmproj` beside it. Where the files are of several models, the user names one: llama.cpp would take the first.
+/// One quantisation of one model: the variant that the user asked for, otherwise llama.cpp's default; a complete
+/// split set; and the `mmproj` beside it. If there are several models, the user must name one: llama.cpp would
+/// take the first.
 pub(super) fn gguf(view: &View<'_>, query: Query<'_>) -> Found {
     let (all, older): (Vec<&Entry>, Vec<&Entry>) = view
         .tree(query.dir)
@@ -52,7 +54,7 @@ pub(super) fn gguf(view: &View<'_>, query: Query<'_>) -> Found {
     let by = |tag: &str| matching.iter().find(|e| tagged(e.path.as_str(), tag));
     let first = DEFAULT_TAGS.iter().find_map(|tag| by(tag)).unwrap_or(one);
     let mut files = Vec::new();
-    // A model of two experts needs both (Wan 2.2 14B: `HighNoise/` and `LowNoise/`).
+    // A model with two experts needs both (Wan 2.2 14B: `HighNoise/` and `LowNoise/`).
     let twin = expert(first.path.as_str()).and_then(|own| {
         let same = |e: &&&Entry| tag(e.path.file_name()) == tag(first.path.file_name());
         models.iter().find(|e| same(e) && expert(e.path.as_str()).is_some_and(|other| other != own))
@@ -78,12 +80,12 @@ pub(super) fn gguf(view: &View<'_>, query: Query<'_>) -> Found {
     set(query, files, reason)
 }
 
-/// What `X-00001-of-00002.gguf` says.
+/// The parts of the name `X-00001-of-00002.gguf`.
 fn part(entry: &Entry) -> Option<(&str, u32, u32)> {
     names::split_shard(stem(entry.path.file_name())).map(|(x, (number, total))| (x, number, total))
 }
 
-/// The file, or all parts of the split set that it is of.
+/// The file, or all parts of its split set.
 fn split(models: &[&Entry], chosen: &Entry) -> Result<Vec<RepoPath>, String> {
     let Some((prefix, _, total)) = part(chosen) else { return Ok(vec![chosen.path.clone()]) };
     let parts: BTreeMap<u32, RepoPath> = models
@@ -98,7 +100,7 @@ fn split(models: &[&Entry], chosen: &Entry) -> Result<Vec<RepoPath>, String> {
     Ok(parts.into_values().collect())
 }
 
-/// What each file or split set is called, with its bytes.
+/// The name of each file or split set, with its bytes.
 fn sizes(models: &[&Entry]) -> Vec<(String, u64)> {
     let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
     for entry in models {
@@ -109,7 +111,7 @@ fn sizes(models: &[&Entry]) -> Vec<(String, u64)> {
     sizes.into_iter().map(|(name, size)| (name.to_owned(), size)).collect()
 }
 
-/// A ggml file of before GGUF (`ggml-base.en.bin` of whisper.cpp): the only one, or the one asked for.
+/// A ggml file from before GGUF (`ggml-base.en.bin` of whisper.cpp): the only one, or the one that the user asked for.
 fn ggml(query: Query<'_>, all: &[&Entry]) -> Found {
     let Some(first) = all.first() else { return Found::Absent };
     let called = |e: &Entry| {
@@ -133,7 +135,7 @@ fn ggml(query: Query<'_>, all: &[&Entry]) -> Found {
     }
 }
 
-/// What `--variant` would have to say for this file, and for which family.
+/// The value of `--variant` for this file, with its family.
 fn variant(name: &str) -> Option<(Family, &str)> {
     if has_ext(name, &["onnx"]) {
         return graph(name).1.map(|v| (Family::Onnx, v));

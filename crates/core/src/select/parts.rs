@@ -1,5 +1,5 @@
-//! The parts of a model that lie in folders beside it: what its documents name, folders with weights that are no copy of
-//! it, and small text. Which files of the root are the model is decided elsewhere.
+//! The parts of a model in folders beside it: files that its documents name, folders with weights that are not a copy
+//! of the model, and small text. Other rules choose the root's files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,21 +20,21 @@ use super::sets::{Query, Set};
 use super::view::{CONFIG_LIMIT, Doc, View, inside};
 use crate::model::{Entry, Family, Purpose, RepoPath};
 
-/// Text below this costs nothing.
+/// Text with fewer bytes costs almost nothing.
 const SMALL: u64 = 1 << 20;
 /// A folder with more text than this is data.
 const MOST_TEXT: usize = 300;
-/// How small text ends.
+/// The endings of small text.
 const TEXT: &[&str] = &["json", "yaml", "yml", "txt", "jinja", "model", "spm", "vocab", "tiktoken"];
-/// Folders of models that guess ahead for this one (speculative decoding), which no loader takes by itself.
+/// Folders of draft models for speculative decoding, which no loader takes automatically.
 const DRAFTS: &[&str] = &["draft", "eagle", "dflash", "dspark", "medusa", "mtp"];
 
-/// Takes what belongs to the model in `dir` beside its own weights and companions.
+/// Takes the files that belong to the model in `dir`, other than its own weights and companions.
 pub(super) fn beside(view: &View<'_>, wish: &Wish, dir: &str, known: bool, picks: &mut Picks) {
     let code: Vec<&Entry> = view.listing().entries.iter().filter(|e| picks.is_code(&e.path)).collect();
     let named = named(view, dir, &code, known);
     take_named(view, wish, dir, &named, picks);
-    // Other formats of a model are the model alone; an adapter's folder is no model's.
+    // Other formats of a model have no parts; an adapter's folder is not a model's.
     let torch = |family: Family| matches!(family, Family::Safetensors | Family::Bin | Family::Pt);
     let adapter = view.find(dir, "adapter_config.json").is_some() && view.find(dir, "config.json").is_none();
     if !adapter && wish.only.is_none_or(torch) && picks.weights.iter().any(|set| torch(set.family)) {
@@ -45,7 +45,7 @@ pub(super) fn beside(view: &View<'_>, wish: &Wish, dir: &str, known: bool, picks
             }
         }
     }
-    // Who reads weights of a standard name knows their settings' names too.
+    // Loaders of weights with standard names also know the names of their settings.
     if !known && !standard_at_root(view) {
         root_text(view, dir, picks);
     }
@@ -97,7 +97,7 @@ pub(super) fn take_named(view: &View<'_>, wish: &Wish, dir: &str, named: &Named<
     }
 }
 
-/// Takes a weight file that a document names, unless it is another format or an alternative of the model itself.
+/// Takes a weight file that a document names, unless it is another format or an alternative of the model.
 fn named_weights(view: &View<'_>, dir: &str, entry: &Entry, class: &Class, reason: String, picks: &mut Picks) {
     let Some(family) = class.family else { return };
     let own = matches!(family, Family::Safetensors | Family::Bin | Family::Pt | Family::Other | Family::Onnx);
@@ -109,7 +109,7 @@ fn named_weights(view: &View<'_>, dir: &str, entry: &Entry, class: &Class, reaso
         return;
     }
     let set = Set::new(family, None, vec![entry.path.clone()], reason.clone());
-    // Read as what it is, but no second model of its folder.
+    // The file is read in its own format, but is not a second model of its folder.
     if scope == dir && picks.weights.iter().any(|set| set.scope == view.scope(scope) && set.family != family) {
         picks.take(entry, Purpose::Other, reason);
     } else {
@@ -117,17 +117,17 @@ fn named_weights(view: &View<'_>, dir: &str, entry: &Entry, class: &Class, reaso
     }
 }
 
-/// Whether `dir` is `folder` or lies in it.
+/// Whether `dir` is `folder` or inside it.
 fn within(dir: &str, folder: &str) -> bool {
     dir.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether a folder is a format's, or a training's, or hidden.
+/// Whether a folder belongs to a format or a training, or is hidden.
 pub(super) fn apart(dir: &str) -> bool {
     dir.split('/').any(|s| family_dir(s).is_some() || training_dir(s) || s.starts_with('.'))
 }
 
-/// The folders below `dir` that hold weights of the model's own kind, or its parts'.
+/// The folders below `dir` with weights of the model's own kind, or of its parts.
 fn part_folders<'a>(view: &View<'a>, dir: &str) -> Vec<&'a str> {
     let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
     let draft = |d: &str| d.split(['/', '-', '_']).any(|s| DRAFTS.contains(&s.to_ascii_lowercase().as_str()));
@@ -138,8 +138,8 @@ fn part_folders<'a>(view: &View<'a>, dir: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// The weight files directly in a folder that may be a part: of torch's families, of a container of its own, or a graph
-/// that is no format of the model by its name (`yolov10m.onnx`).
+/// The weight files directly in a folder that may be a part: those of torch's families, those in a container of their
+/// own, or a graph that is not a format of the model by its name (`yolov10m.onnx`).
 pub(super) fn own_weights<'a>(view: &View<'a>, dir: &str) -> Vec<&'a Entry> {
     let own = |e: &&Entry| match weights_of(view, e) {
         Some(Family::Safetensors | Family::Bin | Family::Pt | Family::Other) => true,
@@ -149,10 +149,10 @@ pub(super) fn own_weights<'a>(view: &View<'a>, dir: &str) -> Vec<&'a Entry> {
     view.files(dir).iter().copied().filter(own).collect()
 }
 
-/// What the config of a folder says its model is.
+/// The kind of a folder's model, by its config.
 #[derive(Debug, PartialEq)]
 pub(super) enum Kind {
-    /// Its config has still to be read.
+    /// Its config must still be read.
     Pending,
     /// A PEFT adapter.
     Adapter,
@@ -164,7 +164,7 @@ pub(super) enum Kind {
     None,
 }
 
-/// What the model in a folder is.
+/// The kind of the model in a folder.
 pub(super) fn kind(view: &View<'_>, dir: &str) -> Kind {
     let Some(entry) = view.find(dir, "config.json") else {
         return if view.find(dir, "adapter_config.json").is_some() { Kind::Adapter } else { Kind::None };
@@ -183,8 +183,8 @@ pub(super) fn kind(view: &View<'_>, dir: &str) -> Kind {
     }
 }
 
-/// Whether `folder` holds the model of `dir` once more: the same kind of model, or, where no config tells, files of the
-/// same or of standard names. A further tokenizer and the second of two experts never do.
+/// Whether `folder` has the model of `dir` again: the same kind of model or, without a config, files of the same or of
+/// standard names. A further tokenizer or the second of two experts is never a copy.
 fn is_copy(view: &View<'_>, dir: &str, folder: &str) -> bool {
     let last = folder.rsplit('/').next().unwrap_or(folder);
     if last.ends_with("tokenizer") || expert(last).is_some() {
@@ -204,7 +204,7 @@ fn is_copy(view: &View<'_>, dir: &str, folder: &str) -> bool {
     }
 }
 
-/// Takes one folder as a part: its weights by the usual order, and its companions.
+/// Takes one folder as a part: its weights in the usual order of families, and its companions.
 pub(super) fn part(view: &View<'_>, wish: &Wish, dir: &str, reason: &str, picks: &mut Picks) {
     let adapter = view.find(dir, "adapter_config.json").is_some();
     let stems: Stems = |family| match family {
@@ -234,7 +234,7 @@ pub(super) fn part(view: &View<'_>, wish: &Wish, dir: &str, reason: &str, picks:
     }
 }
 
-/// Takes all weights of a folder in which none stands for the rest: each family a set.
+/// Takes all weights of a folder without standard weights: each family is one set.
 fn take_all(view: &View<'_>, dir: &str, reason: &str, only: Option<Family>, picks: &mut Picks) {
     let all = without_twins(own_weights(view, dir));
     for family in [Family::Safetensors, Family::Bin, Family::Pt, Family::Onnx, Family::Other] {
@@ -255,7 +255,7 @@ fn take_all(view: &View<'_>, dir: &str, reason: &str, only: Option<Family>, pick
     }
 }
 
-/// Without pickles beside safetensors of the same stem: the same weights in another format.
+/// The files without pickles that have the stem of a safetensors file: those are the same weights in another format.
 pub(super) fn without_twins(files: Vec<&Entry>) -> Vec<&Entry> {
     let safe: BTreeSet<String> = files
         .iter()
@@ -269,7 +269,7 @@ pub(super) fn without_twins(files: Vec<&Entry>) -> Vec<&Entry> {
     files.into_iter().filter(|e| !twin(e)).collect()
 }
 
-/// Takes the rest of a folder that a document names, but documentation, media and training.
+/// Takes the rest of a folder that a document names, without documentation, media and training files.
 fn whole_rest(view: &View<'_>, dir: &str, reason: &str, picks: &mut Picks) {
     for entry in view.files(dir) {
         let class = view.rel(&entry.path).map(|rel| class_of(view, rel));
@@ -282,12 +282,12 @@ fn whole_rest(view: &View<'_>, dir: &str, reason: &str, picks: &mut Picks) {
     }
 }
 
-/// Small text in folders that are no format's and no training's, and that hold no weights which were left out: it costs
-/// nothing, and loaders of all kinds read some (`experiment_cfg/metadata.json`, `assets/tokenizer/*`).
+/// Takes small text in folders that belong to no format or training and that have no weights which were left out: it
+/// costs little, and loaders of all kinds read some of it (`experiment_cfg/metadata.json`, `assets/tokenizer/*`).
 fn small_text(view: &View<'_>, dir: &str, picks: &mut Picks) {
     let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
     let folders = view.dirs().filter(|d| !d.is_empty() && *d != dir && d.starts_with(&prefix));
-    // Whether weights of a folder were left out, each looked at once.
+    // Whether weights of a folder were left out; each folder is checked once.
     let mut skipped: BTreeMap<String, bool> = BTreeMap::new();
     for folder in folders.filter(|d| !apart(&d[prefix.len()..])) {
         let top = folder.get(prefix.len()..).and_then(|rel| rel.split('/').next()).unwrap_or(folder);
@@ -303,7 +303,7 @@ fn small_text(view: &View<'_>, dir: &str, picks: &mut Picks) {
         let text = |e: &&&Entry| {
             let name = e.path.file_name();
             let class = view.rel(&e.path).map(|rel| class_of(view, rel));
-            // What lies among samples says nothing of the model; a tokenizer's files do wherever they lie.
+            // Text among samples does not describe the model; a tokenizer's files do, in any folder.
             let about = class.is_some_and(|c| {
                 c.family.is_none()
                     && ![Reason::Documentation, Reason::Training].contains(&c.reason)
@@ -319,7 +319,7 @@ fn small_text(view: &View<'_>, dir: &str, picks: &mut Picks) {
     }
 }
 
-/// Whether a folder holds a tokenizer's files.
+/// Whether a folder has a tokenizer's files.
 fn holds_tokenizer(view: &View<'_>, dir: &str) -> bool {
     dir.split('/').any(|s| s.contains("tokenizer"))
         || view.files(dir).iter().any(|e| companion(e.path.file_name()).is_some_and(|c| c.0 == Purpose::Tokenizer))

@@ -1,5 +1,5 @@
 //! Sets of `.pt`, `.pth` and `.ckpt` files in one folder, weights alone or `TorchScript`: the only one,
-//! the parts of one, or the one that is asked for. What such a file holds is read by nobody here.
+//! the parts of one, or the one that the user asked for. The files' content is not read here.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +12,22 @@ use super::view::View;
 use crate::finding::ChooseBy;
 use crate::model::{Entry, Family, RepoPath};
 
-/// Stems that name the model itself, beside which files of other names are its parts
-/// (Coqui XTTS: `model.pth`, `dvae.pth`, `mel_stats.pth`, `speakers_xtts.pth`).
+/// Stems of the model itself. Files of other names beside it are its parts (Coqui XTTS:
+/// `model.pth`, `dvae.pth`, `mel_stats.pth`, `speakers_xtts.pth`).
 const MAIN: &[&str] = &["model", "pytorch_model"];
 
-/// Whether [`Family`] is told by this file's rules.
+/// Whether this module has the rules for the family.
 pub(super) fn knows(family: Family) -> bool {
     matches!(family, Family::Pt | Family::TorchScript)
 }
 
-/// The files of the family in the folder that belong together.
+/// The files of the family in the folder, if they belong together.
 pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     let of = |family| view.files(query.dir).iter().copied().filter(move |e| weights_of(view, e) == Some(family));
     let mut all: Vec<&Entry> = of(query.family).collect();
     if all.is_empty() && query.family == Family::TorchScript {
-        // Most are called as any other: what they hold is held against the family when they are here.
+        // Most TorchScript files have the names of ordinary pickles. Verification checks that their content is of the
+        // family.
         all = of(Family::Pt).filter(|e| !has_ext(e.path.file_name(), &["ckpt"])).collect();
     }
     let Some(first) = all.first() else { return Found::Absent };

@@ -1,4 +1,4 @@
-//! What the rules have taken and set aside so far, and how it becomes a [`Selection`].
+//! The files that the rules have taken and left out so far, and the [`Selection`] that is made from them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use super::view::View;
 use super::{LeftOut, Reason, Selected, Selection, aside, names};
 use crate::model::{Entry, Family, Purpose, RepoPath, WeightSet};
 
-/// The wishes that rules look at.
+/// The user's wishes that the rules use.
 #[derive(Debug, Clone)]
 pub(super) struct Wish {
     /// Families to try, best first.
@@ -17,27 +17,27 @@ pub(super) struct Wish {
     pub only: Option<Family>,
     pub variant: Option<String>,
     pub no_code: bool,
-    /// Whether the model is a module whose class says which settings it needs.
+    /// Whether the model is a module whose class determines the settings that it needs.
     pub module: bool,
 }
 
-/// The result in the making.
+/// The unfinished result.
 #[derive(Debug, Default)]
 pub(super) struct Picks {
     files: BTreeMap<RepoPath, (Purpose, String)>,
     aside: BTreeMap<RepoPath, (Option<Family>, Reason)>,
     pub weights: Vec<WeightSet>,
     pub repos: BTreeSet<String>,
-    /// Those of them that have its code.
+    /// Those of the other repos that have the model's code.
     pub code_repos: BTreeSet<String>,
     /// Whether this is a diffusers pipeline: its root files and other folders have reasons of their own.
     pub pipeline: bool,
-    /// The variant asked for.
+    /// The variant that the user asked for.
     pub variant: Option<String>,
 }
 
 impl Picks {
-    /// Takes a file; the first reason given stays.
+    /// Takes a file; the first reason stays.
     pub fn take(&mut self, entry: &Entry, purpose: Purpose, reason: impl Into<String>) {
         self.files.entry(entry.path.clone()).or_insert_with(|| (purpose, reason.into()));
     }
@@ -62,7 +62,7 @@ impl Picks {
         self.files.get(path).is_some_and(|(purpose, _)| *purpose == Purpose::Code)
     }
 
-    /// The folders of the repo of which weights have been taken.
+    /// The folders of the repo whose weights have been taken.
     pub fn folders(&self) -> BTreeSet<String> {
         self.weights.iter().flat_map(|set| &set.files).map(|path| path.dir().to_owned()).collect()
     }
@@ -89,14 +89,14 @@ impl Picks {
         });
     }
 
-    /// Drops a file after all, with the reason; says what it was for.
+    /// Drops a taken file, with the reason; returns its purpose.
     pub fn drop(&mut self, entry: &Entry, reason: Reason) -> Option<Purpose> {
         let (purpose, _) = self.files.remove(&entry.path)?;
         self.aside.insert(entry.path.clone(), (None, reason));
         Some(purpose)
     }
 
-    /// Every file of the listing is either taken or left out, with its reason.
+    /// Makes the selection: every file of the listing is either taken or left out, with its reason.
     pub fn finish(mut self, view: &View<'_>) -> Selection {
         let mut groups: BTreeMap<(Option<Family>, Reason), (Vec<RepoPath>, u64)> = BTreeMap::new();
         let mut files = Vec::new();
@@ -152,7 +152,7 @@ impl Picks {
         }
     }
 
-    /// Why safetensors or bin weights are left out, where such may have been taken.
+    /// Why safetensors or bin weights are left out, if others of the kind may have been taken.
     fn why_same_kind(&self, view: &View<'_>, dir: &str, entry: &Entry, family: Family, class: Class) -> Reason {
         let scope = view.scope(dir);
         if self.pipeline && !self.weights.iter().any(|set| set.scope == scope) {
@@ -172,11 +172,11 @@ impl Picks {
     }
 }
 
-/// [`classify`] with what only neighbours can tell.
+/// [`classify`], with the rules that depend on neighbouring files.
 pub(super) fn class_of(view: &View<'_>, rel: &str) -> Class {
     let mut class = classify(rel);
     let (dir, name) = rel.rsplit_once('/').unwrap_or(("", rel));
-    // DeepSpeed's, beside the optimizer's states; HunyuanVideo's model has such a name too.
+    // DeepSpeed writes this beside the optimizer's states; HunyuanVideo's model has such a name too.
     if let Some(rank) = name.strip_suffix("_model_states.pt").filter(|rank| rank.starts_with("mp_rank_")) {
         let above = dir.rsplit_once('/').map_or("", |(above, _)| above);
         let states =
@@ -201,15 +201,15 @@ pub(super) fn class_of(view: &View<'_>, rel: &str) -> Class {
     class
 }
 
-/// The family whose weights the file holds, if it is a weight file of the view.
+/// The family of the file's weights, if it is a weight file of the view.
 pub(super) fn weights_of(view: &View<'_>, entry: &Entry) -> Option<Family> {
     view.rel(&entry.path).map(|rel| class_of(view, rel)).filter(|class| class.weights)?.family
 }
 
-/// Whether this is a file in LFS storage that no rule knows by its name: as likely as not weights in a container of
+/// Whether this is a file in LFS storage that no rule knows by its name. It may well be weights in a container of
 /// its own.
 pub(super) fn unclaimed(view: &View<'_>, entry: &Entry) -> bool {
-    // Data and text that is large enough for LFS.
+    // Endings of data and text that are large enough for LFS.
     const DATA: &[&str] = &[
         "json", "jsonl", "csv", "tsv", "txt", "parquet", "arrow", "xml", "log", "yaml", "yml", "toml", "lock", "out",
         "sqlite", "db", "jinja", "ttf", "otf",
@@ -223,7 +223,7 @@ pub(super) fn unclaimed(view: &View<'_>, entry: &Entry) -> bool {
         && view.rel(&entry.path).map(classify).is_some_and(|class| unknown(&class))
 }
 
-/// What weights the view holds, with their bytes, largest first.
+/// The families of the view's weights, with their bytes, largest first.
 pub(super) fn found(view: &View<'_>) -> Vec<(Family, u64)> {
     let mut sums: BTreeMap<Family, u64> = BTreeMap::new();
     for entry in view.tree("") {

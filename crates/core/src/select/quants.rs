@@ -1,10 +1,9 @@
-//! Names of GGUF quantisations: the tag, the model before it, and how many bits. Which file is taken is decided in
-//! `packed`.
+//! Names of GGUF quantisations: the tag, the model's name, and the bits. `packed` decides which file is taken.
 
 use super::names::{self, stem};
 
-/// Whether `tag` stands in the path as a word of its own, whatever the case: before a `.` or `-`, as
-/// llama.cpp's `{tag}[.-]`, or as a folder; but not at the end of another tag, as `F16` is of `BF16`.
+/// Whether `tag` is a word of its own in the path, in any case: before a `.` or `-`, as in
+/// llama.cpp's `{tag}[.-]`, or as a folder; but not as the end of another tag, as `F16` in `BF16`.
 pub(super) fn tagged(path: &str, tag: &str) -> bool {
     let (path, tag) = (path.to_ascii_lowercase(), tag.to_ascii_lowercase());
     let byte = |at: usize| path.as_bytes().get(at);
@@ -21,21 +20,21 @@ fn whole(name: &str) -> &str {
     names::split_shard(stem).map_or(stem, |(x, _)| x)
 }
 
-/// The last part of a name: what `--variant` would have to say for it.
+/// The last part of a name, which is the file's value of `--variant`.
 pub(super) fn tag(name: &str) -> Option<&str> {
     let whole = whole(name);
     whole.rsplit(['-', '.']).next().filter(|tag| tag.len() < whole.len())
 }
 
-/// The bits of a quantisation, as llama.cpp reads them off a name: the first number of the last part,
-/// 4 in `a-Q4_K_M.gguf`.
+/// The bits of a quantisation, as llama.cpp reads them from a name: the first number of the last
+/// part, 4 in `a-Q4_K_M.gguf`.
 pub(super) fn bits(name: &str) -> u32 {
     let digits = tag(name).unwrap_or("").trim_start_matches(|c: char| !c.is_ascii_digit());
     digits.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
-/// The model that a file is a quantisation of: its name up to the last word that is a quantisation's. The two experts
-/// of one model have one name here.
+/// The model that a file is a quantisation of: its name before the last word that names a quantisation. The two
+/// experts of one model have one name here.
 pub(super) fn base(name: &str) -> String {
     let whole = whole(name).to_ascii_lowercase();
     let starts = |at: &usize| *at == 0 || matches!(whole.as_bytes().get(at - 1), Some(b'-' | b'.' | b'_'));
@@ -45,7 +44,8 @@ pub(super) fn base(name: &str) -> String {
     for (word, _) in EXPERTS {
         base = base.replace(word, "");
     }
-    // How a quantisation was made: unsloth's `UD-`, mradermacher's `i1-`, with an importance matrix.
+    // Words for the way in which a quantisation was made: unsloth's `UD-`, mradermacher's `i1-` (with an importance
+    // matrix).
     loop {
         let edge = base.trim_end_matches(['-', '.', '_']);
         let cut = ["ud", "i1", "imat", "imatrix"]
@@ -66,7 +66,7 @@ fn is_quantisation(text: &str) -> bool {
         || numbered.is_some_and(|n| (1..=2).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// How the two experts of one model are told apart (Wan 2.2: both are needed).
+/// The words that distinguish the two experts of one model (Wan 2.2: both are needed).
 const EXPERTS: &[(&str, bool)] = &[
     ("high_noise", true),
     ("high-noise", true),

@@ -1,23 +1,23 @@
-//! Why a file is left out. Which reason holds for which file is decided in `classify` and `picks`.
+//! The reasons for leaving out a file. `classify` and `picks` decide which reason a file has.
 
 use std::fmt;
 
 use crate::model::Family;
 use crate::text::printable;
 
-/// Why a file is left out. It is shown in a few words, safe to print.
+/// Why a file is left out. Its text is a few words, safe to print.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Reason {
     /// Weights of another family.
     Family(Family),
-    /// A folder of a known layout that no family stands for, in words.
+    /// A folder of a known layout without a family, in words.
     Layout(&'static str),
     /// Weights of another variant.
     Variant(String),
-    /// Weights of no variant, where one was asked for.
+    /// Weights without a variant, if the user asked for one.
     NoVariant,
-    /// A container of weights that no family stands for.
+    /// A container of weights without a family.
     OtherFormats,
     /// Adapters for languages.
     LanguageAdapters,
@@ -25,7 +25,7 @@ pub enum Reason {
     SingleFile,
     /// Further files of the family that was taken.
     OtherFiles(Family),
-    /// Weights of the family that was taken, in folders that it was not taken from.
+    /// Weights of the family that was taken, in other folders.
     OtherFolders(Family),
     /// Files of the family that was taken, which its index does not name.
     NotInIndex(Family),
@@ -33,7 +33,7 @@ pub enum Reason {
     NotInPipeline,
     /// A second copy of the weights, for `open_clip`.
     OpenClipCopy,
-    /// What training leaves behind.
+    /// Files that training wrote.
     Training,
     /// Documentation.
     Documentation,
@@ -49,7 +49,7 @@ pub enum Reason {
     RemoteCode,
     /// A pattern of the user's leaves it out.
     Excluded(String),
-    /// It is outside the folder that is taken for the root.
+    /// It is outside the folder that counts as the root.
     Outside(String),
 }
 

@@ -20,13 +20,13 @@ use crate::finding::{Code, Finding, Severity};
 use crate::model::{Family, Purpose, RepoPath};
 use crate::text::{brief, printable};
 
-/// Module folders beyond this many are not looked at.
+/// The most module folders that are read.
 const MOST_MODULES: usize = 200;
 
 /// Selects the modules that `modules.json` names (`sentence_transformers/util/file_io.py`,
 /// `models/Module.py`): the transformer by transformers' rules, the rest folder by folder.
 pub(super) fn select(view: &View<'_>, wish: &Wish, modules: &Value, picks: &mut Picks) -> Result<bool, SelectError> {
-    // A router may name folders of its own; its settings can only be asked for by name beforehand.
+    // A router may name folders of its own. Its settings are asked for by their name, before the router is known.
     for dir in view.dirs() {
         if let Some(entry) = view.find(dir, "router_config.json") {
             view.want(entry, CONFIG_LIMIT);
@@ -65,14 +65,14 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, modules: &Value, picks: &mut 
     if root.is_empty() {
         let config = view.json("", "config.json").here();
         siblings::companions(view, wish, "", config.as_ref(), picks);
-        // Other formats of the whole lie at the root, whatever its modules are.
+        // Other formats of the whole model are at the root, whatever its modules are.
         let other = wish.only.is_some_and(|only| !matches!(only, Family::Safetensors | Family::Bin));
         return if other { model::select(view, wish, "", picks) } else { Ok(weights) };
     }
-    // The class says what its folder needs; the usual rules would ask every model for a config.
+    // The class determines what its folder needs; the usual rules would demand a config of every model.
     let own = Wish { module: true, ..wish.clone() };
     match model::select(view, &own, "", picks) {
-        // The folders that a router chooses from have its weights.
+        // The router's weights are in the folders that it chooses from.
         Err(_) if weights && root.iter().all(|kind| *kind == Kind::Router) => Ok(true),
         Err(error) => Err(error),
         Ok(taken) => {
@@ -85,8 +85,8 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, modules: &Value, picks: &mut 
     }
 }
 
-/// Whether a class is an installed package's, such as `pylate.models.Dense.Dense`: the repo has nothing of the name that
-/// its dotted path begins with (`util/misc.py` `import_module_class`).
+/// Whether a class belongs to an installed package, such as `pylate.models.Dense.Dense`: the repo has no file or folder
+/// with the first name of its dotted path (`util/misc.py` `import_module_class`).
 fn installed(view: &View<'_>, class: &str) -> bool {
     let Some((module, _)) = class.rsplit_once('.') else { return false };
     module
@@ -101,26 +101,26 @@ struct Module {
     kind: Kind,
     /// Whether its class has weights.
     weights: Weights,
-    /// Its class, as `modules.json` says.
+    /// Its class, by `modules.json`.
     class: String,
 }
 
-/// Whose rules say which weights a module loads.
+/// The rules that decide which weights a module loads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// The transformer: of any family, with variants.
     Model,
-    /// A class of the repo's own code: as the transformer, and its folder whole where that finds nothing.
+    /// A class of the repo's own code: the transformer's rules, and the whole folder if they find nothing.
     Custom,
-    /// A layer beside it (`Dense`, `LayerNorm`, `WordEmbeddings`): safetensors, else bin, whatever was wished for
-    /// the transformer (`Module.load_torch_weights`).
+    /// A layer beside it (`Dense`, `LayerNorm`, `WordEmbeddings`): safetensors, otherwise bin, whatever the wish
+    /// for the transformer is (`Module.load_torch_weights`).
     Layer,
-    /// It has no weights, but names folders that have.
+    /// It has no weights, but names folders that have some.
     Router,
 }
 
 impl Kind {
-    /// Of the class that `modules.json` names.
+    /// The kind of a class that `modules.json` names.
     fn of(class: &str) -> Self {
         let name = class.rsplit('.').next().unwrap_or(class);
         if matches!(name, "Router" | "Asym") {
@@ -159,7 +159,7 @@ fn add(view: &View<'_>, by: &str, parent: &str, path: &str, class: &str, found: 
     }
 }
 
-/// A module whose folder is not in the repo.
+/// Adds the finding about a module whose folder is not in the repo.
 fn absent(view: &View<'_>, by: &str, dir: &str, class: &str) {
     let message = format!("{by} names the module \"{}\", which is not in the repo", brief(dir));
     match classes::of_module(class) {
@@ -173,8 +173,8 @@ fn absent(view: &View<'_>, by: &str, dir: &str, class: &str) {
     }
 }
 
-/// Takes one module's folder: its weights by the usual order, every small file with them. Says whether it has
-/// weights.
+/// Takes one module's folder: its weights in the usual order of families, and every small file. Returns
+/// whether it has weights.
 fn folder(view: &View<'_>, wish: &Wish, module: &Module, picks: &mut Picks) -> Result<bool, SelectError> {
     let dir = module.dir.as_str();
     let stems: Stems = |family| match family {

@@ -1,5 +1,5 @@
-//! What a complete set of weights is, and which rules look for one of a family in one folder. The
-//! rules live in files of their own; which set is taken is decided elsewhere.
+//! What a complete set of weights is, and which rules look for a family's set in one folder. The
+//! rules have modules of their own; `choose` decides which set is taken.
 
 use std::collections::BTreeSet;
 
@@ -16,15 +16,15 @@ pub(super) struct Set {
     pub family: Family,
     pub variant: Option<String>,
     pub index: Option<RepoPath>,
-    /// Sorted, each once, never empty unless the index has still to be read.
+    /// Sorted, each once; empty only if the index must still be read.
     pub files: Vec<RepoPath>,
-    /// Not by a standard name or index: only some loaders read it.
+    /// Whether the set has no standard name or index, so that only some loaders read it.
     pub loose: bool,
     /// The rule that took it, for people.
     pub reason: String,
-    /// What to say when it is taken.
+    /// Findings that are reported if it is taken.
     pub notes: Vec<Finding>,
-    /// Indexes that were passed over for it, each with the reason.
+    /// Indexes that were skipped for it, each with the reason.
     pub passed: Vec<(RepoPath, String)>,
 }
 
@@ -52,25 +52,25 @@ impl Set {
     }
 }
 
-/// What a folder has of a family.
+/// The weights of a family in a folder.
 #[derive(Debug, Clone)]
 pub(super) enum Found {
     Complete(Set),
-    /// A part is there; the path and what is wrong.
+    /// The set is incomplete: the paths, and what is wrong.
     Incomplete(Vec<(RepoPath, String)>),
-    /// Several are there, and none is better than the others.
+    /// There are several sets, and none is better than the others.
     Several {
-        /// One of them.
+        /// A file of one of them.
         at: RepoPath,
-        /// What they are called, with their bytes.
+        /// Their names, with their bytes.
         choices: Vec<(String, u64)>,
-        /// What the user can do.
+        /// How the user can name one.
         by: ChooseBy,
     },
     Absent,
 }
 
-/// What to look for.
+/// The description of a set to look for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Query<'q> {
     /// The folder, below the view's root.
@@ -79,11 +79,11 @@ pub(super) struct Query<'q> {
     pub variant: Option<&'q str>,
     /// Stems of names, best first.
     pub stems: &'q [&'q str],
-    /// Stems that are no standard ones here: their sets count as loose.
+    /// Stems that are not standard here: their sets count as loose.
     pub loose_stems: &'q [&'q str],
     /// Whether an index may name shards in folders below its own; diffusers refuses them.
     pub nested: bool,
-    /// Whether files with names of their own count, in default of standard ones.
+    /// Whether files with names of their own count if there are no standard ones.
     pub any_name: bool,
 }
 
@@ -116,7 +116,7 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
             return Found::Complete(set);
         }
     }
-    // An index that was copied from another repo says nothing of what is here.
+    // An index that was copied from another repo does not describe the files here.
     let (stale, mut kept): (Vec<_>, Vec<_>) =
         std::mem::take(&mut broken).into_iter().partition(|(index, _)| shards::stale(view, index));
     let found = match standard::unindexed(view, query, &indexed, &mut kept) {
@@ -141,7 +141,7 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     if own { tensorflow::own_name(view, query) } else { Found::Absent }
 }
 
-/// Families that have stems of their own, whatever the model.
+/// The query with the stems of a family that has its own, whatever the model is.
 fn with_stems(query: Query<'_>) -> Query<'_> {
     match tensorflow::stems(query.family) {
         Some(stems) => Query { stems, loose_stems: &[], ..query },

@@ -1,4 +1,4 @@
-//! The shards that an index names: whether they are in the repo and are what they should be.
+//! The shards that an index names: whether they are in the repo, and whether their names are valid.
 
 use super::classify::has_ext;
 use super::names::extension;
@@ -8,7 +8,7 @@ use crate::finding::{Code, Finding, Severity};
 use crate::model::{Entry, Family, INDEX_LIMIT, RepoPath};
 use crate::text::brief;
 
-/// Of an index's shards, those that are there; an error when it is no index.
+/// The shards of an index that are in the repo; an error if the file is not an index.
 pub(super) fn shards_here(view: &View<'_>, index: &Entry) -> Result<Vec<RepoPath>, String> {
     let Some(entry) = view.listing().get(index.path.as_str()) else { return Ok(Vec::new()) };
     let Doc::Here(bytes) = view.quietly(|| view.bytes(entry, INDEX_LIMIT)) else { return Ok(Vec::new()) };
@@ -17,15 +17,15 @@ pub(super) fn shards_here(view: &View<'_>, index: &Entry) -> Result<Vec<RepoPath
     Ok(parsed.shards().iter().filter_map(|name| Some(here(name)?.path.clone())).collect())
 }
 
-/// Whether an index is one, and none of the shards that it names is in the repo: it was copied from another repo, as
-/// exllamav2 does with every file that holds no tensors (`conversion/compile.py:250`).
+/// Whether a file is an index and the repo has none of its shards. Then it was copied from another repo, as
+/// exllamav2 does with every file without tensors (`conversion/compile.py:250`).
 pub(super) fn stale(view: &View<'_>, index: &RepoPath) -> bool {
     let Some(entry) = view.listing().get(index.as_str()).filter(|e| e.size <= INDEX_LIMIT) else { return false };
     let parsed = view.quietly(|| view.bytes(entry, INDEX_LIMIT)).here().is_some_and(|b| view.parse(entry, b).is_ok());
     parsed && shards_here(view, entry).is_ok_and(|here| here.is_empty())
 }
 
-/// The shards that an index names, if all of them are there and are what they should be.
+/// The shards that an index names, if all of them are in the repo and valid.
 pub(super) fn shards(
     view: &View<'_>,
     query: Query<'_>,

@@ -1,5 +1,5 @@
-//! What is taken beside a model's weights: companions by their names, the folders and files that only a
-//! config names, and the repo's own code. Which names are companions is told elsewhere.
+//! Takes the files beside a model's weights: companions by their names, the folders and files that only
+//! a config names, and the repo's own code. `companions` knows the names of companions.
 
 use serde_json::Value;
 
@@ -84,7 +84,7 @@ fn folders(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks) {
             picks.take(entry, Purpose::ChatTemplate, "additional chat template");
         }
     }
-    // A further tokenizer lies in a folder that is called after its use (`qformer_tokenizer/`).
+    // A further tokenizer is in a folder that is named after its use (`qformer_tokenizer/`).
     let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
     let nested =
         |d: &&str| d.strip_prefix(&prefix).is_some_and(|rest| !rest.contains('/') && rest.ends_with("_tokenizer"));
@@ -114,7 +114,7 @@ fn folders(view: &View<'_>, wish: &Wish, dir: &str, picks: &mut Picks) {
     }
 }
 
-/// Takes the code that is referred to, unless it is unwanted.
+/// Takes the code of the references, unless the user does not want it.
 pub(super) fn take_code(view: &View<'_>, wish: &Wish, dir: &str, references: &[Reference], picks: &mut Picks) {
     if wish.no_code {
         let (foreign, own): (Vec<_>, Vec<_>) = references.iter().cloned().partition(|r| r.repo.is_some());

@@ -1,5 +1,5 @@
-//! Sets by standard names: the single file, the index with the shards it names, or, failing both, files
-//! that only some loaders read: shards without an index, and names of their own.
+//! Sets by standard names: the single file, the index with its shards or, without these, files that
+//! only some loaders read: shards without an index, and files with names of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::finding::{ChooseBy, Code, Finding, Remedy};
 use crate::model::{Entry, Family, RepoPath};
 use crate::text::printable;
 
-/// The single file of a stem, else what its index names.
+/// The single file of a stem, otherwise the shards that its index names.
 pub(super) fn named(
     view: &View<'_>,
     query: Query<'_>,
@@ -33,7 +33,7 @@ pub(super) fn named(
         match shards(view, query, index) {
             Ok((files, notes)) => return Some(Set::indexed(query, index, files, notes)),
             Err(why) => {
-                // Of what a stale index says nothing is here.
+                // None of the files that a stale index names are here.
                 if stale(view, &index.path) {
                     indexed.remove(stem);
                 }
@@ -84,7 +84,7 @@ pub(super) fn series_set((family, _, variant, total): Series<'_>, parts: &BTreeM
     Some(Set { loose: true, notes: vec![note], ..Set::new(family, variant, files, "shards without an index") })
 }
 
-/// The first whole series of numbered shards without an index.
+/// The first complete series of numbered shards without an index.
 pub(super) fn unindexed(
     view: &View<'_>,
     query: Query<'_>,
@@ -109,9 +109,9 @@ pub(super) fn unindexed(
     None
 }
 
-/// Files with names of their own: an index of another stem, else every `*.safetensors` of the folder beside a config
-/// that names its model (vLLM, TGI and exllama load them together, nobody else does), else the only one. Adapters count
-/// only when there is nothing else. Files that are alternatives of one another are a question.
+/// Files with names of their own: an index of another stem, otherwise every `*.safetensors` of the folder beside a
+/// config that names its model (only vLLM, TGI and exllama load them together), otherwise the only one. Adapters count
+/// only if there is nothing else. If files are alternatives of one another, the user must choose.
 pub(super) fn own_names(view: &View<'_>, query: Query<'_>, broken: &mut Vec<(RepoPath, String)>) -> Found {
     let dotted = format!(".{}.index.json", extension(query.family));
     let own: Vec<&Entry> = view
@@ -177,7 +177,7 @@ pub(super) fn own_names(view: &View<'_>, query: Query<'_>, broken: &mut Vec<(Rep
     Found::Complete(Set { loose: true, notes, ..set })
 }
 
-/// Whether the folder's config names the model that the weights are of; one that has still to be read is taken to.
+/// Whether the folder's config names the model of the weights. A config that must still be read counts as yes.
 fn names_its_model(view: &View<'_>, dir: &str) -> bool {
     match view.json(dir, "config.json") {
         Doc::Pending => true,
@@ -186,7 +186,7 @@ fn names_its_model(view: &View<'_>, dir: &str) -> bool {
     }
 }
 
-/// Without the steps of a training whose last result is there too.
+/// The files without the steps of a training whose last result is there too.
 fn without_steps(mut files: Vec<&Entry>) -> Vec<&Entry> {
     let names: BTreeSet<&str> = files.iter().map(|e| names::stem(e.path.file_name())).collect();
     files.retain(|e| step(names::stem(e.path.file_name())).is_none_or(|result| !names.contains(result)));

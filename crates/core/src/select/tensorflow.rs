@@ -1,5 +1,5 @@
 //! Sets of TensorFlow, Keras and Flax files: one checkpoint with its index and shards, one `SavedModel`
-//! with its folders, one HDF5 or msgpack file or its shards. Taken on request only.
+//! with its folders, one HDF5 or msgpack file or its shards. They are taken only on request.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,8 +14,8 @@ use crate::model::{Entry, Family, RepoPath};
 use crate::text::printable;
 use hfget_formats::tf_checkpoint::CheckpointState;
 
-/// The stems of standard names, where a family has such (`transformers` 4: `modeling_tf_utils.py`,
-/// `modeling_flax_utils.py`; `diffusers`: `modeling_flax_utils.py`).
+/// The stems of a family's standard names, if it has some (`transformers` 4:
+/// `modeling_tf_utils.py`, `modeling_flax_utils.py`; `diffusers`: `modeling_flax_utils.py`).
 pub(super) fn stems(family: Family) -> Option<&'static [&'static str]> {
     match family {
         Family::Flax => Some(&["flax_model", "diffusion_flax_model"]),
@@ -24,12 +24,12 @@ pub(super) fn stems(family: Family) -> Option<&'static [&'static str]> {
     }
 }
 
-/// How files of a family end.
+/// The endings of a family's files.
 fn endings(family: Family) -> &'static [&'static str] {
     if family == Family::Flax { &["msgpack"] } else { &["h5", "hdf5", "keras"] }
 }
 
-/// A Keras or Flax file with a name of its own: the only one, or the one that is asked for by its stem.
+/// A Keras or Flax file with a name of its own: the only one, or the one that the user asked for by its stem.
 pub(super) fn own_name(view: &View<'_>, query: Query<'_>) -> Found {
     let all: Vec<&Entry> =
         view.files(query.dir).iter().copied().filter(|e| has_ext(e.path.file_name(), endings(query.family))).collect();
@@ -68,7 +68,7 @@ impl Checkpoint<'_> {
         all.fold(0, |sum, entry| sum.saturating_add(entry.size))
     }
 
-    /// Its files, with a reason if they are not whole.
+    /// Its files, with a reason if they are not complete.
     fn files(&self) -> (Vec<RepoPath>, Option<String>) {
         let mut files: Vec<RepoPath> =
             self.index.iter().chain(&self.meta).chain(&self.single).map(|e| e.path.clone()).collect();
@@ -87,7 +87,7 @@ impl Checkpoint<'_> {
                 Some(format!("it has shards of several sets, of {} files", totals.join(" and of ")))
             }
             Some((total, parts)) => {
-                // A number beyond the files there are is not counted to.
+                // The loop stops at the first missing number, so a huge `total` costs nothing.
                 let missing = (0..*total).find(|no| !parts.contains_key(no));
                 missing.map(|no| {
                     format!("{} of its {total} shards are in the repo, .data-{no:05}-of-{total:05} is not", parts.len())
@@ -133,7 +133,7 @@ fn checkpoints<'v>(view: &View<'v>, dir: &str) -> BTreeMap<&'v str, Checkpoint<'
             checkpoint.single = Some(entry);
         }
     }
-    // A graph alone is no checkpoint.
+    // A graph alone is not a checkpoint.
     found.retain(|_, c| c.index.is_some() || c.single.is_some() || !c.data.is_empty());
     found
 }
@@ -144,8 +144,8 @@ fn step(prefix: &str) -> Option<(&str, u64)> {
     number.bytes().all(|b| b.is_ascii_digit()).then(|| number.parse().ok()).flatten().map(|number| (series, number))
 }
 
-/// One checkpoint: the variant asked for (a prefix, or a step), else the only one, the one that
-/// `checkpoint` names, or the last of one series.
+/// One checkpoint: the variant that the user asked for (a prefix, or a step), otherwise the only
+/// one, the one that `checkpoint` names, or the last of one series.
 pub(super) fn checkpoint(view: &View<'_>, query: Query<'_>) -> Found {
     let found = checkpoints(view, query.dir);
     let Some(first) = found.values().find_map(|c| c.files().0.into_iter().next()) else { return Found::Absent };
@@ -202,7 +202,7 @@ fn is_saved_model(name: &str) -> bool {
     matches!(name, "saved_model.pb" | "saved_model.pbtxt")
 }
 
-/// Every file of the `SavedModel` in `dir`, with a reason if it is not whole.
+/// Every file of the `SavedModel` in `dir`, with a reason if it is not complete.
 fn members(view: &View<'_>, dir: &str) -> (Vec<RepoPath>, Option<String>) {
     let own = |e: &&&Entry| {
         let name = e.path.file_name();
@@ -222,13 +222,13 @@ pub(super) fn saved_model(view: &View<'_>, query: Query<'_>) -> Found {
     let mut dirs: Vec<(&str, &Entry)> = Vec::new();
     for entry in view.tree(query.dir).filter(|e| is_saved_model(e.path.file_name())) {
         let dir = view.rel(&entry.path).and_then(|rel| rel.rsplit_once('/')).map_or("", |(dir, _)| dir);
-        // The tree goes folder by folder.
+        // The tree is in the order of folders.
         if dirs.last().is_none_or(|(known, _)| *known != dir) {
             dirs.push((dir, entry));
         }
     }
     let asked = |dir: &str| match query.variant {
-        // A folder by its path or its last part.
+        // The variant is a folder's path, or its last part.
         Some(variant) => dir == variant || dir.rsplit('/').next() == Some(variant),
         None => dir == query.dir,
     };
@@ -250,7 +250,7 @@ pub(super) fn saved_model(view: &View<'_>, query: Query<'_>) -> Found {
     }
 }
 
-/// For `--all`: every set of one folder, whole or not.
+/// For `--all`: every set of one folder, complete or not.
 pub(super) fn everything(view: &View<'_>, dir: &str, query: Query<'_>) -> Vec<Set> {
     let mut sets = Vec::new();
     let mut done: BTreeSet<RepoPath> = BTreeSet::new();

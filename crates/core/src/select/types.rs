@@ -1,4 +1,4 @@
-//! The values that selection takes and gives. The rules live beside it.
+//! The inputs and results of selection. The rules are in the other modules.
 
 use crate::model::{Family, Purpose, WeightSet};
 use std::collections::BTreeMap;
@@ -11,9 +11,9 @@ use crate::model::{RepoId, RepoPath};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Selected {
-    /// Which file; it is in the listing.
+    /// The file, which is in the listing.
     pub path: RepoPath,
-    /// What for.
+    /// Its purpose.
     pub purpose: Purpose,
     /// The rule that took it.
     pub reason: String,
@@ -23,27 +23,28 @@ pub struct Selected {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeftOut {
-    /// What they are, when they are weights of another family.
+    /// Their family, if they are weights of another family.
     pub family: Option<Family>,
-    /// The rule.
+    /// The reason.
     pub reason: Reason,
-    /// What to change in what is asked for, so that it takes them.
+    /// The change of options that takes them.
     pub take: Take,
-    /// Which files.
+    /// The files.
     pub paths: Vec<RepoPath>,
     /// Their bytes together.
     pub bytes: u64,
 }
 
-/// What to fetch, what not, and why.
+/// The files to fetch, the files not to fetch, and why.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Selection {
     /// The weights, one per scope that has any.
     pub weights: Vec<WeightSet>,
-    /// Whether there were weights to fetch, and the user's patterns left out all of them.
+    /// Whether the user's patterns left out all weights.
     pub weights_excluded: bool,
-    /// Whether these are just the files that were asked for: nothing was chosen, so nothing is known to be complete.
+    /// Whether these are only the files that the user named. Nothing was chosen then, so nothing is known to be
+    /// complete.
     pub named: bool,
     /// Every file to fetch, sorted by path, each once.
     pub files: Vec<Selected>,
@@ -53,11 +54,11 @@ pub struct Selection {
     pub findings: Vec<Finding>,
     /// Repos that the model also needs (`auto_map`'s `repo--module`, an adapter's base model).
     pub other_repos: Vec<String>,
-    /// Those of them that have code of the model (`auto_map`'s `repo--module`).
+    /// Those of the other repos that have code of the model (`auto_map`'s `repo--module`).
     pub code_repos: Vec<RepoId>,
 }
 
-/// The small files that selection has asked for so far, by path. `None`: could not be had.
+/// The small files that selection has asked for so far, by path. `None`: not available.
 pub type Documents = BTreeMap<RepoPath, Option<Vec<u8>>>;
 
 /// One step of selection.
@@ -69,48 +70,48 @@ pub enum Step {
     Done(Box<Selection>),
 }
 
-/// Why nothing can be selected. Exit code 3, or 2 for a bad glob.
+/// Why nothing can be selected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SelectError {
-    /// The repo does not have the family that was demanded, or not complete.
+    /// The repo does not have the demanded family, or has it only in part.
     #[error("the {family} family is not {}in this repo{}{}",
         if .why.is_empty() { "" } else { "complete " }, if .why.is_empty() { "" } else { ": " }, .why)]
     FamilyAbsent {
-        /// The family asked for.
+        /// The family that the user asked for.
         family: Family,
-        /// Why it is not complete, when a part of it is there.
+        /// Why it is not complete, if a part of it is there.
         why: String,
-        /// What is there, with bytes.
+        /// The families that the repo has, with their bytes.
         found: Vec<(Family, u64)>,
-        /// The variants there are, where there is nothing else.
+        /// The variants, if the repo has no other weights.
         variants: Vec<String>,
     },
     /// No weights have the variant that was asked for.
     #[error("no weights of variant \"{}\" in this repo", crate::text::printable(.variant))]
     VariantAbsent {
-        /// The variant asked for.
+        /// The variant that the user asked for.
         variant: String,
-        /// What variants there are.
+        /// The variants that the repo has.
         found: Vec<String>,
-        /// Families that have it, but were not looked at.
+        /// Families that have it, but were not tried.
         families: Vec<Family>,
     },
     /// There are weights, but none of a family that can be selected.
     #[error("no complete safetensors or bin weights in this repo{}{}", if .why.is_empty() { "" } else { ": " }, .why)]
     NothingSelectable {
-        /// What is there, with bytes.
+        /// The families that the repo has, with their bytes.
         found: Vec<(Family, u64)>,
         /// Why the selectable families are not complete.
         why: String,
-        /// The variants there are, where there is nothing else.
+        /// The variants, if the repo has no other weights.
         variants: Vec<String>,
     },
-    /// The files that say what belongs to the model have too many bytes together.
+    /// The documents that describe the model have too many bytes together.
     #[error("the files that say what belongs to the model have more than {} together, so none of them is read",
         crate::text::bytes(*.most))]
     DocumentsTooLarge {
-        /// The bytes that they may have.
+        /// The most bytes that they may have.
         most: u64,
     },
     /// Several sets of weights are equally good.
@@ -119,22 +120,22 @@ pub enum SelectError {
         /// The folders to choose from, with their bytes.
         choices: Vec<(String, u64)>,
     },
-    /// Several sets of the family asked for are equally good.
+    /// Several sets of the family that the user asked for are equally good.
     #[error("the repo has several sets of {family} weights")]
     Several {
-        /// The family asked for.
+        /// The family that the user asked for.
         family: Family,
-        /// What they are called, with their bytes.
+        /// Their names, with their bytes.
         choices: Vec<(String, u64)>,
-        /// How one is named.
+        /// How the user can name one.
         by: ChooseBy,
     },
-    /// The folder that is to be the root is no folder of the repo.
+    /// The folder that should be the root is not in the repo.
     #[error("there is no folder \"{}\" in this repo", .folder.shown())]
     SubfolderAbsent {
-        /// The folder asked for.
+        /// The folder that the user asked for.
         folder: RepoPath,
-        /// The folders there are.
+        /// The folders of the repo.
         found: Vec<String>,
     },
     /// A pattern does not parse.
@@ -142,7 +143,7 @@ pub enum SelectError {
     BadGlob {
         /// The pattern.
         glob: String,
-        /// The parser's complaint.
+        /// The parser's error.
         reason: String,
     },
     /// A pattern of files to take matches nothing.
@@ -150,7 +151,7 @@ pub enum SelectError {
     NoMatch {
         /// The pattern.
         glob: String,
-        /// Files that match when the case of letters is ignored.
+        /// Files that match if the case of letters is ignored.
         near: Vec<String>,
         /// The repo's files, or some of them.
         names: Vec<String>,

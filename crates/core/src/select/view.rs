@@ -1,5 +1,5 @@
-//! The listing as seen from one folder, and the small documents in it: which are at hand, which must
-//! be asked for. No selection rule lives here.
+//! The listing below one folder, and its small documents: which are known, which must be asked for.
+//! It has no selection rule.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,17 +12,17 @@ use super::Documents;
 use crate::finding::{Code, Finding, Severity};
 use crate::model::{Entry, IndexError, Listing, Parsed, RepoPath, WeightIndex};
 
-/// Other JSON and Python files larger than this are not read.
+/// The most bytes of a JSON or Python file that is read.
 pub(super) const CONFIG_LIMIT: u64 = 64 << 20;
 
 /// A document of the repo.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Doc<T> {
-    /// It has been asked for; this pass's result will be thrown away.
+    /// It has been asked for; this pass's result will be discarded.
     Pending,
-    /// It is not in the listing, could not be had, or makes no sense.
+    /// It is not in the listing, is not available, or does not parse.
     Absent,
-    /// Here it is.
+    /// Its content.
     Here(T),
 }
 
@@ -91,12 +91,12 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The path below the root folder, if it lies there.
+    /// The path below the root folder, if it is there.
     pub fn rel<'p>(&self, path: &'p RepoPath) -> Option<&'p str> {
         below(path.as_str(), self.root)
     }
 
-    /// The entry `name` of the folder `dir`; names from documents may be any text.
+    /// The entry `name` of the folder `dir`; `name` may be any text from a document.
     pub fn find(&self, dir: &str, name: &str) -> Option<&'a Entry> {
         let path = RepoPath::join(&self.scope(dir), name).ok()?;
         self.listing.get(path.as_str())
@@ -110,7 +110,7 @@ impl<'a> View<'a> {
     /// Every file in `dir` and below it.
     pub fn tree(&self, dir: &str) -> impl Iterator<Item = &'a Entry> {
         let below = if dir.is_empty() { String::new() } else { format!("{dir}/") };
-        // Sorted names: those that start with `dir/` are neighbours, `dir` itself may lie apart.
+        // Sorted names: those that start with `dir/` are neighbours, `dir` itself may be elsewhere.
         let own = if dir.is_empty() { &[] } else { self.files(dir) };
         let from = (Bound::Included(below.as_str()), Bound::Unbounded);
         let nested = self.dirs.range::<str, _>(from).take_while(move |(d, _)| d.starts_with(&below));
@@ -121,12 +121,12 @@ impl<'a> View<'a> {
             .into_iter()
     }
 
-    /// Every folder that directly holds a file; the root folder is "".
+    /// Every folder with a file directly in it; the root folder is "".
     pub fn dirs(&self) -> impl Iterator<Item = &'a str> {
         self.dirs.keys().copied()
     }
 
-    /// Whether `dir` holds any file, at any depth.
+    /// Whether `dir` has any file, at any depth.
     pub fn has_dir(&self, dir: &str) -> bool {
         let below = inside(dir, "");
         let from = (Bound::Included(below.as_str()), Bound::Unbounded);
@@ -134,17 +134,17 @@ impl<'a> View<'a> {
         if dir.is_empty() { !self.dirs.is_empty() } else { self.dirs.contains_key(dir) || nested() }
     }
 
-    /// The bytes of everything in `dir`, at any depth.
+    /// The bytes of all files in `dir`, at any depth.
     pub fn bytes_of(&self, dir: &str) -> u64 {
         self.tree(dir).fold(0, |sum, entry| sum.saturating_add(entry.size))
     }
 
-    /// Whether a file's bytes have been given.
+    /// Whether a file's bytes are known.
     pub fn at_hand(&self, entry: &Entry) -> bool {
         self.documents.get(&entry.path).is_some_and(Option::is_some)
     }
 
-    /// Asks for a file, when it is there and has not been given yet.
+    /// Asks for a file, if it is in the listing and not known yet.
     pub fn want(&self, entry: &Entry, limit: u64) {
         if entry.size <= limit && !self.documents.contains_key(&entry.path) {
             self.needs.borrow_mut().insert(entry.path.clone());
@@ -216,7 +216,7 @@ impl<'a> View<'a> {
         broken.into_iter().any(|path| paths.iter().any(|p| p.as_str() == path))
     }
 
-    /// Runs `f` without recording its findings: for looking ahead.
+    /// Runs `f` without recording its findings, to look ahead.
     pub fn quietly<T>(&self, f: impl FnOnce() -> T) -> T {
         let before = self.quiet.replace(true);
         let result = f();
@@ -234,17 +234,17 @@ impl<'a> View<'a> {
         Ok(index)
     }
 
-    /// What was parsed of an index, to be carried with its set.
+    /// The parsed index, to be kept with its set.
     pub fn parsed(&self, index: &RepoPath) -> Parsed {
         self.parsed.borrow().get(index).cloned().map(Parsed::from).unwrap_or_default()
     }
 
-    /// What was asked for so far.
+    /// The files that were asked for so far.
     pub fn needs(&self) -> Vec<RepoPath> {
         self.needs.borrow().iter().cloned().collect()
     }
 
-    /// What was found out so far.
+    /// The findings so far.
     pub fn take_findings(&self) -> Vec<Finding> {
         std::mem::take(&mut *self.findings.borrow_mut())
     }

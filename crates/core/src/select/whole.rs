@@ -1,6 +1,6 @@
-//! Families that are taken as a whole, because nothing in them stands for anything else: every file
-//! that is one by its name, with the files that its loader wants beside it. What lies in such files
-//! is not read; where a rule says what must be there together, it is held to that.
+//! Families that are taken as a whole, because no file in them is an alternative of another: every
+//! file of the family by its name, with the files that its loader needs beside it. The files'
+//! content is not read; rules about files that must be together are checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use super::view::{View, inside};
 use crate::finding::ChooseBy;
 use crate::model::{Entry, Family, Purpose, RepoPath};
 
-/// Whether [`Family`] is told by this file's rules.
+/// Whether this module has the rules for the family.
 pub(super) fn knows(family: Family) -> bool {
     use Family as F;
     matches!(
@@ -31,7 +31,7 @@ pub(super) fn knows(family: Family) -> bool {
     )
 }
 
-/// Every weight file of the family in `dir`, if what belongs together is there.
+/// Every weight file of the family in `dir`, if the files that belong together are there.
 pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     let all = members(view, query.dir, query.family);
     let files: Vec<&Entry> = match query.variant {
@@ -56,8 +56,8 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     Found::Complete(Set::new(query.family, query.variant, paths, format!("the {} family, as a whole", query.family)))
 }
 
-/// Of every model the files of one variant: the plain one, or the only one. Which files are one model's, their names
-/// tell without the words that say how they were saved. An error: several variants, none of them plain.
+/// The files of one variant of every model: the plain variant, or the only one. Files belong to one model if their
+/// names are equal without the words for how they were saved. The error has several variants, none of them plain.
 fn one_variant<'v>(view: &View<'_>, family: Family, files: &[&'v Entry]) -> Result<Vec<&'v Entry>, Vec<(String, u64)>> {
     if !matches!(family, Family::OpenVino | Family::TfLite | Family::CoreMl | Family::Mlx | Family::TfJs) {
         return Ok(files.to_vec());
@@ -84,7 +84,7 @@ fn one_variant<'v>(view: &View<'_>, family: Family, files: &[&'v Entry]) -> Resu
     Ok(taken)
 }
 
-/// What of a path names a model: a package, the folder of shards, or a file without its ending.
+/// The part of a path that names a model: a package, the folder of shards, or a file without its ending.
 fn unit<'p>(view: &View<'_>, family: Family, entry: &'p Entry) -> &'p str {
     let rel = view.rel(&entry.path).unwrap_or("");
     if family == Family::CoreMl {
@@ -94,13 +94,13 @@ fn unit<'p>(view: &View<'_>, family: Family, entry: &'p Entry) -> &'p str {
         return ends.clone().find(package).map_or(rel, |end| &rel[..end]);
     }
     if family == Family::TfJs && has_ext(rel, &["bin"]) {
-        // `model.json` names the shards, and all models call them alike.
+        // `model.json` names the shards, and the shards of all models have the same names.
         return rel.rsplit_once('/').map_or("", |(dir, _)| dir);
     }
     rel.rsplit_once('.').map_or(rel, |(stem, _)| stem)
 }
 
-/// Whether `token` stands in a path as a word of its own, whatever the case.
+/// Whether `token` is a word of its own in a path, in any case.
 fn has_token(path: &str, token: &str) -> bool {
     let (path, token) = (path.to_ascii_lowercase(), token.to_ascii_lowercase());
     let edge = |c: Option<&u8>| c.is_none_or(|c| !c.is_ascii_alphanumeric());
@@ -111,19 +111,19 @@ fn has_token(path: &str, token: &str) -> bool {
             .any(|(at, _)| edge(at.checked_sub(1).and_then(|i| bytes.get(i))) && edge(bytes.get(at + token.len())))
 }
 
-/// The files that hold weights.
+/// The files with weights.
 fn members<'v>(view: &View<'v>, dir: &str, family: Family) -> Vec<&'v Entry> {
     let is = |entry: &&Entry| weights_of(view, entry) == Some(family);
     match family {
         Family::DiffusersSingle => single_files(view, dir),
-        // Meta's own at the root, else the folder that keeps them beside a converted model.
+        // Meta's own files at the root, otherwise those in the folder for them beside a converted model.
         Family::Meta => {
             let here: Vec<&Entry> = view.files(dir).iter().copied().filter(is).collect();
             if here.is_empty() { view.tree(&inside(dir, "original")).filter(is).collect() } else { here }
         }
-        // One model a folder; others' folders are others' models.
+        // A folder has one model, so other folders are other models.
         Family::CTranslate2 | Family::Rust => view.files(dir).iter().copied().filter(is).collect(),
-        // All that lies in a package is the package.
+        // All files in a package belong to it.
         Family::CoreMl => view
             .tree(dir)
             .filter(|e| {
@@ -149,7 +149,7 @@ fn single_files<'v>(view: &View<'v>, dir: &str) -> Vec<&'v Entry> {
     if pipeline { view.files(dir).iter().copied().filter(is).collect() } else { Vec::new() }
 }
 
-/// What is not there though its loader needs it.
+/// A file that is missing although the loader needs it.
 fn broken(view: &View<'_>, family: Family, files: &[&Entry]) -> Option<(RepoPath, String)> {
     match family {
         // `X.xml` is the graph of the weights `X.bin`.
@@ -166,7 +166,7 @@ fn broken(view: &View<'_>, family: Family, files: &[&Entry]) -> Option<(RepoPath
                 absent.then(|| (entry.path.clone(), format!("its .{other} file is not in the repo")))
             })
         }
-        // `consolidated.00.pth` and so on, one a GPU.
+        // `consolidated.00.pth` and so on, one for each GPU.
         Family::Meta => {
             let number = |e: &&&Entry| {
                 e.path.file_name().strip_prefix("consolidated.")?.strip_suffix(".pth")?.parse::<usize>().ok()
@@ -187,7 +187,7 @@ fn broken(view: &View<'_>, family: Family, files: &[&Entry]) -> Option<(RepoPath
     }
 }
 
-/// Takes what the family's loader wants beside the weights.
+/// Takes the files that the family's loader needs beside the weights.
 pub(super) fn beside(view: &View<'_>, dir: &str, set: &Set, picks: &mut Picks) {
     let take = |entry: &Entry, picks: &mut Picks| {
         let purpose = match entry.path.file_name() {
@@ -217,13 +217,13 @@ pub(super) fn beside(view: &View<'_>, dir: &str, set: &Set, picks: &mut Picks) {
                 }
             }
         }
-        // What is neither weights nor somebody else's, in the folders that are this family's alone.
+        // Files that are not weights and belong to no other family, in folders of this family alone.
         family => {
             for entry in view.tree(dir) {
                 let Some(rel) = view.rel(&entry.path) else { continue };
                 let own =
                     rel.split('/').rev().skip(1).any(|s| classify::family_dir(s).is_some_and(|(f, _)| f == family));
-                // Other weights in them are other variants, and so are the graphs beside such.
+                // Other weights in these folders are other variants, and so are the graphs beside them.
                 let beside = format!("{}/", entry.path.dir());
                 let others = family == Family::TfJs
                     && !folders.iter().any(|dir| *dir == entry.path.dir() || dir.starts_with(&beside));
