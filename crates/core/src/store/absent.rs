@@ -1,5 +1,5 @@
 //! Marks for names that loaders ask for and that a repo lacks, as `huggingface_hub` writes them: with a mark a loader
-//! asks nobody. Which names those are is in [`PROBED`]; what a repo holds is its listing's.
+//! makes no request. [`PROBED`] has the names; the listing has the repo's files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,8 +9,8 @@ use super::within::Folder;
 use super::{Store, StoreError, StoreErrorKind};
 use crate::model::{Listing, RepoType};
 
-/// Names at the root that transformers 5.24, sentence-transformers 6.2, PEFT 0.21 and timm 1.0.31 ask for and do not need
-/// (measured by the marks that `huggingface_hub` left after each call on a fresh cache).
+/// Names at the root that transformers 5.24, sentence-transformers 6.2, PEFT 0.21 and timm 1.0.31 ask for and do not
+/// need (measured by the marks that `huggingface_hub` wrote in each call on a fresh cache).
 const PROBED: &[&str] = &[
     "adapter_config.json",
     "added_tokens.json",
@@ -36,7 +36,7 @@ const PROBED: &[&str] = &[
     "vocab.txt",
 ];
 
-/// What diffusers asks for beside the weights of a component.
+/// The name that diffusers asks for beside the weights of a component.
 const INDEX: &str = "diffusion_pytorch_model.safetensors.index.json";
 
 /// The names that the listing lacks and loaders ask for.
@@ -52,8 +52,8 @@ fn absent(listing: &Listing) -> Vec<String> {
 }
 
 impl Store {
-    /// Marks what a model's whole listing lacks. A mark hides a file of that name, so `listing` must be the repo's whole
-    /// at its commit. Does nothing in a plain folder, and where an earlier run did it.
+    /// Marks the names that a model's complete listing lacks. A mark hides a file of that name, so `listing` must be
+    /// complete at its commit. Does nothing in a plain folder, or if an earlier run did it.
     pub(crate) fn mark_absent(&self, listing: &Listing) -> Result<(), StoreError> {
         let Kind::Cache(cache) = &self.layout.kind else { return Ok(()) };
         if listing.info.repo_type != RepoType::Model || !listing.rejected.is_empty() {
@@ -67,7 +67,7 @@ impl Store {
         }
         for (folder, names) in folders {
             match self.mark_in(&cache.root, &marks.join(folder), &names) {
-                // A cache that may not be written to needs no courtesy.
+                // A read-only cache needs no marks.
                 Err(error) if matches!(error.kind(), StoreErrorKind::ReadOnly | StoreErrorKind::Permission) => break,
                 done => done?,
             }
@@ -75,7 +75,7 @@ impl Store {
         Ok(())
     }
 
-    /// Makes the marks that a folder lacks.
+    /// Makes the marks that a folder does not have yet.
     fn mark_in(&self, root: &Path, below: &Path, names: &[&str]) -> Result<(), StoreError> {
         let folder = Folder::make(root, below)?;
         let lacking = names.iter().filter(|name| folder.identity(name).is_none());

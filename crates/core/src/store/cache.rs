@@ -18,7 +18,7 @@ pub(super) struct Cache {
     /// The repo's folder below the root.
     pub name: String,
     symlinks: bool,
-    /// Whether this file system has symlinks, once tried.
+    /// Whether this file system has symlinks; set by the first try.
     can_link: OnceLock<bool>,
 }
 
@@ -32,7 +32,7 @@ impl Cache {
         Cache { root: root.to_path_buf(), name: folder_name(repo_type, id), symlinks, can_link: OnceLock::new() }
     }
 
-    /// A folder of the repo's, below the root: whatever is done there enters folder by folder from the root.
+    /// A folder of the repo, relative to the root. Every access enters it folder by folder from the root.
     pub fn below(&self, folder: &str) -> PathBuf {
         Path::new(&self.name).join(folder)
     }
@@ -55,7 +55,7 @@ impl Cache {
         self.root.join(self.below("blobs")).join(entry.digest().to_string())
     }
 
-    /// The open folder of the snapshot that the entry's pointer lies in, and the pointer's name.
+    /// The open folder of the entry's pointer in the snapshot, and the pointer's name.
     pub fn pointer(&self, commit: &CommitId, entry: &Entry) -> Result<(Folder, String), StoreError> {
         let below = entry.path.under(Path::new(""));
         let (folder, name) = split(&below);
@@ -68,14 +68,14 @@ impl Cache {
             && fs::canonicalize(pointer).is_ok_and(|end| fs::canonicalize(self.blob(entry)).is_ok_and(|b| b == end))
     }
 
-    /// Whether snapshots can hold links here. Looks once, by trying.
+    /// Whether snapshots can have links here. Tries it once.
     pub fn links(&self, scratch: &Folder) -> bool {
         self.symlinks
             && *self.can_link.get_or_init(|| {
                 let name = format!("link-{:016x}", fastrand::u64(..));
                 match scratch.link(&name, scratch, Path::new("nowhere")) {
                     Ok(()) => scratch.remove(&name).is_ok(),
-                    // A full disk is no reason to put more on it.
+                    // If the disk is full, copies would only need more space.
                     Err(StoreError::Io { source, .. }) => {
                         matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
                     }
@@ -84,8 +84,8 @@ impl Cache {
             })
     }
 
-    /// Makes the pointer a link to the blob, or a copy of it where there are no links. Unless
-    /// `anew`, a link that ends there is good enough. Gives a copy's stamp.
+    /// Makes the pointer a link to the blob, or a copy of it if there are no links. Unless `anew`,
+    /// any link that ends at the blob is kept. Returns a copy's stamp.
     pub fn point(
         &self,
         staging: &Folder,

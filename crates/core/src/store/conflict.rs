@@ -1,4 +1,4 @@
-//! Paths of one listing that cannot lie side by side on a disk. No disk is asked.
+//! Paths of one listing that cannot be side by side on a disk. No disk is read.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::model::RepoPath;
 pub(crate) enum Conflict {
     /// The first is a file, and a folder on the way to the second.
     FileIsFolder(RepoPath, RepoPath),
-    /// They differ only in case, or in how their letters are put together (in their last segment or in a folder).
+    /// They differ only in case or in the Unicode form of their letters (in their last segment or in a folder).
     CaseOnly(RepoPath, RepoPath),
 }
 
@@ -21,7 +21,7 @@ pub(crate) fn conflicts<'a>(paths: impl IntoIterator<Item = &'a RepoPath>) -> Ve
     let paths: Vec<&RepoPath> = paths.into_iter().collect();
     let mut out = Vec::new();
     let exact: HashMap<&str, &RepoPath> = paths.iter().map(|p| (p.as_str(), *p)).collect();
-    // Folded spelling of every file and folder, to the path that brought it in and its own spelling.
+    // Maps the folded spelling of every file and folder to the path that has it, and to its own spelling.
     let mut folded: HashMap<String, (&RepoPath, &str)> = HashMap::new();
     for path in &paths {
         let text = path.as_str();
@@ -40,8 +40,8 @@ pub(crate) fn conflicts<'a>(paths: impl IntoIterator<Item = &'a RepoPath>) -> Ve
     out
 }
 
-/// Pairs of paths of which the second needs a folder where a local dir notes something of the first: `a` has
-/// `a.lock` and `a.metadata` beside the names of all files.
+/// Pairs of paths of which the second needs a folder with the name of a local dir's own file about the
+/// first: `a` has `a.lock` and `a.metadata`.
 pub(crate) fn noted_clashes<'a>(paths: impl IntoIterator<Item = &'a RepoPath>) -> Vec<(RepoPath, RepoPath)> {
     let paths: Vec<&RepoPath> = paths.into_iter().collect();
     let exact: HashMap<&str, &RepoPath> = paths.iter().map(|p| (p.as_str(), *p)).collect();
@@ -54,8 +54,8 @@ pub(crate) fn noted_clashes<'a>(paths: impl IntoIterator<Item = &'a RepoPath>) -
     paths.iter().filter_map(clash).collect()
 }
 
-/// What every spelling of a name has in common on a file system that ignores case, or the form of letters, or both:
-/// Unicode's canonical caseless match. Folding may leave parts that compose anew, hence the second pass.
+/// A form that is equal for all spellings of a name on a file system that ignores case, the form of letters, or
+/// both: Unicode's canonical caseless match. The second pass is needed because folded parts may compose again.
 fn fold(name: &str) -> String {
     let form = DecomposingNormalizerBorrowed::new_nfd();
     form.normalize(&UniCase::unicode(form.normalize(name)).to_folded_case()).into_owned()
@@ -86,7 +86,7 @@ mod tests {
         !conflicts(&paths).is_empty()
     }
 
-    /// What some file system takes for one name is one here, whatever the letters.
+    /// Spellings that some file system treats as one name are one here, in any script.
     #[test]
     fn every_spelling_of_a_name_is_found() {
         for (one, other) in [
@@ -108,7 +108,7 @@ mod tests {
         }
     }
 
-    /// Names that no file system takes for one another are left alone.
+    /// Names that every file system distinguishes are not conflicts.
     #[test]
     fn other_letters_are_other_names() {
         for (one, other) in [("ı", "i"), ("cafe", "caf\u{e9}"), ("ß", "s"), ("а", "a"), ("o", "0"), ("\u{fb01}", "f")]

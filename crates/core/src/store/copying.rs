@@ -1,5 +1,5 @@
-//! Copies of files that are on this machine: by reference where the file system can, else byte by byte, and hashed on
-//! the way in either case. Where a copy goes is decided by whoever asks for it.
+//! Copies files of this machine: by reference if the file system can, otherwise byte by byte. The bytes are hashed on
+//! the way in either case. The caller chooses the target.
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, Write as _};
@@ -14,17 +14,17 @@ use crate::model::{Entry, Hashed};
 
 const BUFFER: usize = 1 << 20;
 
-/// A copy that has no name yet but a temporary one.
+/// A copy that has only a temporary name yet.
 #[derive(Debug)]
 pub(super) struct Copied {
     pub hashed: Hashed,
     pub stamp: Stamp,
-    /// Locked as long as somebody works with it, so that nobody takes it for a leftover.
+    /// Locked while a process works with it, so that no other process treats it as a leftover.
     pub _in_use: File,
 }
 
 /// Copies the file `from` to the new name `temporary` in `folder`, flushed and proven to be `entry`'s content. `seen`
-/// is told of bytes that were hashed. A copy that failed stays for the caller to remove.
+/// gets the number of hashed bytes. A failed copy stays, and the caller removes it.
 pub(super) fn copy(
     folder: &Folder,
     temporary: &str,
@@ -40,7 +40,7 @@ pub(super) fn copy(
         return Err(error::file_needed(from));
     }
     let mut file = create(folder, temporary)?;
-    // Either the whole file is shared, or none of it.
+    // The file system shares the whole file, or nothing of it.
     let shared = rustix::fs::ioctl_ficlone(&file, &source).is_ok();
     let mut hasher = entry.digest().hasher(entry.size);
     let mut length = 0;
@@ -64,7 +64,7 @@ pub(super) fn copy(
     if shared {
         file.rewind().and_then(|()| pass(&mut file, None)).map_err(StoreError::io("read", from))?;
     } else {
-        // What cannot be read and what cannot be written are one error here: the action names both files.
+        // One error covers both a failed read and a failed write: the action names both files.
         pass(&mut source, Some(&mut file)).map_err(StoreError::io("copy", from))?;
     }
     file.sync_data().map_err(StoreError::io("flush", &folder.path(temporary)))?;
@@ -74,12 +74,12 @@ pub(super) fn copy(
     Ok(Copied { hashed, stamp: Stamp::from(&stamp), _in_use: file })
 }
 
-/// A new file, locked where that is possible.
+/// Creates a file, and locks it if that is possible.
 pub(super) fn create(folder: &Folder, temporary: &str) -> Result<File, StoreError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
     let file = folder.open(temporary, flags, FILE_MODE);
     let file = file.map_err(|e| StoreError::io("create", &folder.path(temporary))(e.into()))?;
-    // Where there are no locks, its age is all that tells that it is in use.
+    // Without locks, only its age shows that it is in use.
     let _ = file.try_lock();
     Ok(file)
 }

@@ -1,4 +1,4 @@
-//! Small file-system steps: what identifies unchanged content, small reads, free space, how names are told apart.
+//! Small file-system steps: stamps of unchanged content, small reads, free space, how names are distinguished.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,7 +8,7 @@ use super::StoreError;
 use crate::finding::Stamp;
 use crate::model::{Digest, Hashed};
 
-/// The stamp of the file that `path` names, a symlink followed; `None` when there is none.
+/// The stamp of the file that `path` names, a symlink followed; `None` if there is no such file.
 pub(super) fn stamp_of(path: &Path) -> Result<Option<Stamp>, StoreError> {
     match fs::metadata(path) {
         Ok(meta) if meta.is_file() => Ok(Some(Stamp::from(&meta))),
@@ -18,10 +18,11 @@ pub(super) fn stamp_of(path: &Path) -> Result<Option<Stamp>, StoreError> {
     }
 }
 
-/// How often a file is read that changes meanwhile: another process may put the same in its place.
+/// How often to read a file that changes meanwhile: another process may put the same content there.
 const LOOKS: usize = 4;
 
-/// Reads a file whole. Gives its digest and what it looked like both before and after; an error if it changes each time.
+/// Hashes a whole file. Returns its digest, and the stamp that it had both before and after; an error if it changes
+/// each time.
 pub(super) fn hash(path: &Path, like: Digest, size: u64) -> Result<(Hashed, Stamp), StoreError> {
     for _ in 1..LOOKS {
         match hash_once(path, like, size) {
@@ -38,7 +39,7 @@ fn hash_once(path: &Path, like: Digest, size: u64) -> Result<(Hashed, Stamp), St
     read.ok_or_else(|| StoreError::Changed(path.to_path_buf()))
 }
 
-/// Flushes a file that another program wrote. A file system that cannot be written to has nothing to flush.
+/// Flushes a file that another program wrote. A read-only file system has nothing to flush.
 pub(super) fn flush(path: &Path) -> Result<(), StoreError> {
     let flushed = File::open(path).and_then(|file| file.sync_data());
     match flushed {
@@ -49,13 +50,13 @@ pub(super) fn flush(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Whether the two show the same bytes. The change time may differ: to rename or to link a file sets it.
+/// Whether two stamps mean the same bytes. The change time may differ: renaming or linking a file sets it.
 pub(super) fn same_bytes(one: &Stamp, other: &Stamp) -> bool {
     let bytes = |stamp: &Stamp| (stamp.size, stamp.mtime, stamp.mtime_ns, stamp.inode);
     bytes(one) == bytes(other)
 }
 
-/// Whether an error only says that nothing is there.
+/// Whether an error only says that the file does not exist.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
@@ -83,7 +84,7 @@ pub(super) fn nearest_existing(path: &Path) -> &Path {
     at
 }
 
-/// Whether a file that is made in `folder` is also found by another spelling of its name.
+/// Whether a file in `folder` is also found by another spelling of its name.
 pub(super) fn folds_names(folder: &Path) -> bool {
     let Ok(file) = tempfile::Builder::new().prefix(".hfget-Case-\u{e9}-").tempfile_in(folder) else { return false };
     let Some(name) = file.path().file_name().and_then(std::ffi::OsStr::to_str) else { return false };
@@ -91,10 +92,10 @@ pub(super) fn folds_names(folder: &Path) -> bool {
     others.iter().any(|other| file.path().with_file_name(other).exists())
 }
 
-/// Bytes an unprivileged user can still write below `path`.
+/// The bytes that an unprivileged user can still write below `path`.
 pub(super) fn free_space(path: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(nearest_existing(path)).ok()?;
-    // A file system that has no blocks at all does not know: some say so of everything.
+    // A file system that counts no blocks at all does not know its free space.
     if stat.f_blocks == 0 {
         return None;
     }
@@ -105,7 +106,7 @@ pub(super) fn free_space(path: &Path) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// `/proc` has no blocks at all, as some network mounts say of themselves.
+    /// `/proc` counts no blocks at all, like some network mounts.
     #[test]
     fn a_file_system_that_counts_no_blocks_is_not_full_but_unknown() {
         assert_eq!(free_space(Path::new("/proc/self")), None);

@@ -1,4 +1,4 @@
-//! What can go wrong on this machine's disk, and what kind of trouble it is.
+//! The errors of this machine's disk, and their kinds.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,35 +15,35 @@ pub enum StoreError {
     Io {
         /// What was tried: `"create"`, `"write to"`.
         action: &'static str,
-        /// On what.
+        /// The path.
         path: PathBuf,
-        /// The system's word.
+        /// The system's error.
         source: io::Error,
     },
-    /// A symbolic link stands where files are about to be put; following it could leave the folder.
+    /// A symbolic link is at a place where files must go; following it could leave the folder.
     #[error("{} is a symbolic link; it is not followed", .0.display())]
     Symlink(PathBuf),
-    /// A file stands where a folder is needed, or the other way round.
+    /// A file is at a place where a folder is needed, or the other way round.
     #[error("{} is in the way: {what}", .path.display())]
     InTheWay {
-        /// What stands there.
+        /// The path of that place.
         path: PathBuf,
         /// What was needed.
         what: &'static str,
     },
-    /// A repo's path that would land among the bookkeeping of a local dir, and could forge it.
+    /// A repo's path that would be among a local dir's own records, and could forge them.
     #[error("{} cannot be kept in a local dir: .cache/huggingface is for the folder's own records", .path.shown())]
     Reserved {
         /// The path.
         path: RepoPath,
     },
-    /// What was to be replaced is no longer what this run looked at.
+    /// The file that should be replaced has changed since this run looked at it.
     #[error("{} was changed during this run, so it was not replaced", .0.display())]
     Edited(PathBuf),
     /// Content that was found before is gone or has another size.
     #[error("{} changed while it was being checked", .0.display())]
     Changed(PathBuf),
-    /// Content that is not what the listing promises was about to get its name.
+    /// Content with a wrong digest or size was about to get its final name.
     #[error("{} does not have the listed content: expected {expected:?} in {size} bytes, got {actual:?} in {length}", .path.display())]
     WrongContent {
         /// The file.
@@ -69,9 +69,9 @@ pub enum StoreErrorKind {
     Permission,
     /// The file system is read-only.
     ReadOnly,
-    /// Something else stands there.
+    /// Another kind of file is there.
     InTheWay,
-    /// The name is not for repos to use.
+    /// No repo may use the name.
     Reserved,
     /// Another program works on the same files.
     Changed,
@@ -80,23 +80,23 @@ pub enum StoreErrorKind {
 }
 
 impl StoreError {
-    /// Whether what was to be worked on is not there.
+    /// Whether the path does not exist.
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Whether the system or this process has too many files open just now.
+    /// Whether the system or this process has too many open files at present.
     pub(crate) fn is_out_of_descriptors(&self) -> bool {
         let full = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
         matches!(self, StoreError::Io { source, .. } if full.contains(&source.raw_os_error()))
     }
 
-    /// Whether this user may not do it there.
+    /// Whether this user has no permission for it.
     pub(super) fn is_not_allowed(&self) -> bool {
         matches!(self.kind(), StoreErrorKind::Permission | StoreErrorKind::ReadOnly)
     }
 
-    /// An [`StoreError::Io`].
+    /// Makes an [`StoreError::Io`].
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
         move |source| StoreError::Io { action, path: path.to_path_buf(), source }
     }
@@ -134,17 +134,17 @@ impl StoreError {
     }
 }
 
-/// That a folder must be where something else stands.
+/// The error that a folder is needed where another kind of file is.
 pub(super) fn folder_needed(path: &Path) -> StoreError {
     StoreError::InTheWay { path: path.to_path_buf(), what: "a folder is needed here" }
 }
 
-/// That a file must be where something else stands.
+/// The error that a file is needed where something else is.
 pub(super) fn file_needed(path: &Path) -> StoreError {
     StoreError::InTheWay { path: path.to_path_buf(), what: "a file is needed here" }
 }
 
-/// That `path` holds what the listing says.
+/// Checks that `path` has the listed content.
 pub(super) fn check_content(path: &Path, entry: &Entry, actual: Digest, length: u64) -> Result<(), StoreError> {
     if actual == entry.digest() && length == entry.size {
         return Ok(());

@@ -1,5 +1,5 @@
-//! Content that is on this machine already, put where a repo's file belongs. Whether it is worth looking there is
-//! decided elsewhere; nothing here asks a network.
+//! Puts content that is on this machine already at the place of a repo's file. Callers decide where to look for
+//! it; there is no network here.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,27 +9,28 @@ use super::within::TEMPORARY;
 use super::{Store, StoreError, copying};
 use crate::model::{CommitId, Entry, Hashed, Presence};
 
-/// What became of content that was to be put in its place.
+/// The result of putting content in place.
 #[derive(Debug)]
 pub(crate) enum Imported {
-    /// It is there; its bytes were hashed on the way.
+    /// It is in place; its bytes were hashed on the way.
     Here(Hashed),
     /// Another process put it there meanwhile.
     Already,
     /// Another process works on the file.
     Busy,
-    /// What was found is not the listed content.
+    /// The bytes are not the listed content.
     Other,
 }
 
 impl Store {
-    /// Where another store of this machine has the entry's content, if it has; whether it is right is for
-    /// [`Self::import`] to find out.
+    /// The place of the entry's content in this store, for another store to take. [`Self::import`] checks
+    /// whether it is right.
     pub(crate) fn offers(&self, commit: &CommitId, entry: &Entry) -> Option<std::path::PathBuf> {
         self.presence(commit, entry).ok()?.is_here().then(|| self.content_path(commit, entry))
     }
 
-    /// Puts the content of the file `from` in the entry's place, hashed on the way. `seen` is told of hashed bytes.
+    /// Puts the content of the file `from` in the entry's place, and hashes it on the way. `seen` gets the number of
+    /// hashed bytes.
     pub(crate) fn import(
         self: &Arc<Self>,
         commit: &CommitId,
@@ -49,7 +50,7 @@ impl Store {
         }
     }
 
-    /// Puts a copy of the file `from` in the entry's place, hashed on the way.
+    /// Puts a copy of the file `from` in the entry's place, and hashes it on the way.
     pub(super) fn install_copy(
         &self,
         commit: &CommitId,
@@ -69,7 +70,8 @@ impl Store {
         put
     }
 
-    /// Goes on without the file's lock, whoever holds it: two writers do no harm, since each has a partial of its own.
+    /// Goes on without the file's lock, even if another process holds it. Two writers do no harm, since each has its
+    /// own partial.
     pub(crate) fn lock_anyway(&self, entry: &Entry) -> Result<Option<FileLock>, StoreError> {
         self.layout.prepare()?;
         Ok(FileLock::without(entry.digest(), &self.busy))

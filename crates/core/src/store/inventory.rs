@@ -1,5 +1,5 @@
-//! What one repo's cache folder holds, and the removal of a part of it or of all. Reads what `huggingface_hub` wrote
-//! as well as our own. Whether a snapshot is good is judged elsewhere.
+//! The content of one repo's cache folder, and the removal of a part or all of it. Reads the files of
+//! `huggingface_hub` as well as our own. Snapshots are not verified here.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,32 +16,32 @@ use super::within::Folder;
 use super::{REF_LIMIT, Store, StoreError};
 use crate::model::CommitId;
 
-/// Folders in folders of `refs/` and of a snapshot.
+/// Levels of folders in `refs/` and in a snapshot.
 const DEPTH_LIMIT: usize = 32;
-/// Names of one folder that are looked at.
+/// The most names of one folder that are read.
 const NAMES_LIMIT: usize = 1_000_000;
 
 /// A file below a folder, by its path below it.
 struct Item {
     below: PathBuf,
-    /// Where it leads, if it is a link.
+    /// Its target, if it is a link.
     link: Option<PathBuf>,
     bytes: u64,
 }
 
-/// What a removal takes.
+/// The plan of a removal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Removal {
-    /// The commits whose snapshots go.
+    /// The commits whose snapshots are removed.
     pub commits: Vec<CommitId>,
-    /// The revisions that go with them.
+    /// The revisions that are removed with them.
     pub revisions: Vec<String>,
-    /// Files that go, blobs and copies.
+    /// How many files are removed, blobs and copies.
     pub files: usize,
-    /// Bytes that are free afterwards.
+    /// How many bytes become free.
     pub bytes: u64,
-    /// Bytes of the snapshots that stay, because other snapshots share them.
+    /// How many bytes of these snapshots stay, because other snapshots share them.
     pub shared_bytes: u64,
     blobs: Vec<String>,
     whole: bool,
@@ -78,7 +78,7 @@ impl Store {
         }
     }
 
-    /// Branches, tags and the like that are noted here, each with its commit.
+    /// The branches, tags and other refs that are noted here, each with its commit.
     pub fn refs(&self) -> Vec<(String, CommitId)> {
         let Some(cache) = self.cached() else { return Vec::new() };
         let refs = cache.below("refs");
@@ -90,14 +90,14 @@ impl Store {
         walk(&cache.root.join(&refs)).into_iter().filter(|item| item.link.is_none()).filter_map(noted).collect()
     }
 
-    /// The files of a snapshot that lead nowhere.
+    /// How many files of a snapshot are links without a target.
     pub fn dangling(&self, commit: &CommitId) -> usize {
         let snapshot = self.snapshot_dir(commit);
         let leads_nowhere = |item: &&Item| item.link.is_some() && fs::metadata(snapshot.join(&item.below)).is_err();
         walk(&snapshot).iter().filter(leads_nowhere).count()
     }
 
-    /// Bytes of files that are here in part: ours, and `huggingface_hub`'s.
+    /// Bytes of partial files: our own, and those of `huggingface_hub`.
     pub fn partial_bytes(&self) -> u64 {
         let ours = self.leftovers().iter().fold(0u64, |sum, leftover| sum.saturating_add(leftover.bytes));
         let Some(cache) = self.cached() else { return ours };
@@ -106,13 +106,13 @@ impl Store {
         partial.fold(ours, |sum, item| sum.saturating_add(item.bytes))
     }
 
-    /// The endpoints whose listing of this commit was kept when a run had verified it, and when that was.
+    /// The endpoints whose listing of this commit was kept by a run that verified it, and when.
     pub fn verified_against(&self, commit: &CommitId) -> Vec<(String, SystemTime)> {
         let trees = self.layout.anchor().join(self.layout.own()).join("trees");
         let kept = |folder: fs::DirEntry| {
             let name = folder.file_name().into_string().ok()?;
             let time = fs::symlink_metadata(folder.path().join(format!("{commit}.json"))).ok()?.modified().ok()?;
-            // The name of a long endpoint is a digest.
+            // A long endpoint has a digest as its folder's name.
             let endpoint =
                 (!name.starts_with("%%")).then(|| percent_decode_str(&name).decode_utf8_lossy().into_owned());
             Some((endpoint.unwrap_or_default(), time))
@@ -122,7 +122,8 @@ impl Store {
         all
     }
 
-    /// What would go with this commit's snapshot, or, without one, with the whole repo. What other snapshots share stays.
+    /// Plans the removal of this commit's snapshot, or without a commit, of the whole repo. Blobs that other snapshots
+    /// share stay.
     pub fn removal(&self, commit: Option<CommitId>) -> Removal {
         let Some(cache) = self.cached() else { return Removal::default() };
         let goes = |other: &CommitId| commit.is_none_or(|commit| commit == *other);
@@ -159,15 +160,16 @@ impl Store {
         removal
     }
 
-    /// Removes it; `false`, and nothing is done, when another run works on the repo. Names go before what they lead to.
+    /// Removes it. If another run works on the repo, removes nothing and returns `false`. Names are removed before the
+    /// files that they lead to.
     ///
     /// # Errors
-    /// When the system refuses, or a folder on the way is a link.
+    /// If the system refuses, or if a folder on the way is a link.
     pub fn remove(&self, removal: &Removal) -> Result<bool, StoreError> {
         let Some(cache) = self.cached() else { return Ok(true) };
         let Some(_locks) = quiet_locks(cache)? else { return Ok(false) };
         let name = Path::new(&cache.name);
-        // A repo's folder that is a link is another's place: this says so before anything is removed.
+        // A repo's folder that is a link leads to another place. This call fails then, before anything is removed.
         if Folder::find(&cache.root, name)?.is_none() {
             return Ok(true);
         }
@@ -175,7 +177,7 @@ impl Store {
             self.layout.remove_own(&cache.below("refs").join(revision))?;
         }
         for commit in &removal.commits {
-            // No link on the way is followed, and none in it.
+            // Neither links on the way nor links in the folder are followed.
             if Folder::find(&cache.root, &cache.below("snapshots").join(commit.to_string()))?.is_some() {
                 gone(&self.snapshot_dir(commit))?;
             }
@@ -193,7 +195,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Where this commit's listings are kept, below the anchor.
+    /// The places of this commit's kept listings, below the anchor.
     fn trees(&self, commit: &CommitId) -> Vec<PathBuf> {
         let name = format!("{commit}.json");
         let own = self.layout.own().join("trees");
@@ -205,13 +207,13 @@ impl Store {
     }
 }
 
-/// The locks of all files that runs may work on, or `None` when one of them is held. They stay where they are: to remove
-/// a lock file splits its waiters.
+/// Takes the locks of all files that runs may work on; `None` if one of them is held. The lock files stay: if one was
+/// removed, its waiters would lock different files.
 fn quiet_locks(cache: &Cache) -> Result<Option<Vec<fs::File>>, StoreError> {
     let below = Path::new(".locks").join(&cache.name);
     let mut places = Vec::new();
     for item in walk(&cache.root.join(&below)) {
-        // Nobody nests them.
+        // Lock files are never nested.
         let Some(name) = item
             .below
             .to_str()
@@ -226,7 +228,7 @@ fn quiet_locks(cache: &Cache) -> Result<Option<Vec<fs::File>>, StoreError> {
     take_all(&places)
 }
 
-/// Removes a folder with all that is in it; links in it go, and what they lead to stays.
+/// Removes a folder with everything in it. Links in it are removed, their targets stay.
 fn gone(folder: &Path) -> Result<(), StoreError> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", folder)(error)),

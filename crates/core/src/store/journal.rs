@@ -1,12 +1,12 @@
-//! The journal of a partial file: which of its bytes have arrived, and which of them no crash of the
-//! machine can undo. Only the text; the files lie in `partial`.
+//! The journal of a partial file: which of its bytes have arrived, and which of them survive a crash
+//! of the machine. This module has only the text; `partial` has the files.
 //!
 //! A header line with digest, size and the machine's boot id; then a line `start end` per range,
-//! appended after its bytes were written, and now and then `synced N`: what the first N of those
-//! lines name was flushed to the disk. Bytes that were written and not flushed outlive the process
-//! but not the machine, so a journal from another boot is believed only as far as its last `synced`.
-//! A torn or foreign journal means that nothing is believed. It never proves content: the final
-//! digest does.
+//! appended after its bytes were written, and now and then `synced N`: the ranges of the first N of
+//! those lines were flushed to the disk. Bytes that were written and not flushed survive the end of
+//! the process, but not a crash of the machine. So a journal from another boot counts only up to its
+//! last `synced`. A torn or foreign journal does not count at all. A journal never proves content:
+//! only the final digest does.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use super::RangeSet;
 use crate::model::Entry;
 
-/// What this boot of the machine is called; empty where the system does not say, which equals no boot.
+/// The id of this boot of the machine; empty if the system does not say. The empty id equals no boot.
 pub(super) fn boot() -> &'static str {
     static BOOT: OnceLock<String> = OnceLock::new();
     BOOT.get_or_init(|| {
@@ -40,8 +40,8 @@ pub(super) fn synced_line(lines: usize) -> String {
     format!("synced {lines}\n")
 }
 
-/// The text of a journal of this boot that says that `ranges` have arrived, and that no crash can undo the `durable` ones
-/// of them; with the number of its range lines.
+/// The text of a journal of this boot: `ranges` have arrived, and the `durable` ones of them survive a crash. Also
+/// returns the number of its range lines.
 pub(super) fn text_of(entry: &Entry, boot: &str, durable: &RangeSet, ranges: &RangeSet) -> (String, usize) {
     let mut text = header(entry, boot) + "\n";
     let mut lines = durable.as_slice().len();
@@ -58,26 +58,26 @@ pub(super) fn text_of(entry: &Entry, boot: &str, durable: &RangeSet, ranges: &Ra
     (text, lines)
 }
 
-/// What a journal is believed.
+/// The part of a journal that counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Believed {
     pub ranges: RangeSet,
-    /// All of it is known to be on the disk, not only in the machine's memory.
+    /// Whether all of it is known to be on the disk, not only in the machine's memory.
     pub flushed: bool,
 }
 
 impl Believed {
-    /// The text of a journal of this boot that says the same.
+    /// The text of a journal of this boot with the same content.
     pub fn text(&self, entry: &Entry, boot: &str) -> String {
         let none = RangeSet::default();
         text_of(entry, boot, if self.flushed { &self.ranges } else { &none }, &self.ranges).0
     }
 }
 
-/// What a journal says has arrived and is still there, in a partial of `length` bytes, read during
-/// `boot`; `None` when it is not a journal for this content.
+/// The ranges of a journal that are still there, in a partial of `length` bytes, read during
+/// `boot`; `None` if it is not a journal for this content.
 pub(super) fn parse(text: &str, entry: &Entry, length: u64, boot: &str) -> Option<Believed> {
-    // Nothing of ours is longer than the file is to be.
+    // Our own partials are never longer than the final file.
     if length > entry.size {
         return None;
     }

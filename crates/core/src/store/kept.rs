@@ -1,4 +1,4 @@
-//! Listings that are kept for later runs, each with the endpoint that gave it. Their form on disk is `tree`'s.
+//! Listings that are kept for later runs, each with the endpoint that gave it. `tree` defines their form on disk.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,14 +10,14 @@ use super::{Store, StoreError, StoreErrorKind, tree};
 use crate::model::{CommitId, Entry, Listing};
 
 impl Store {
-    /// The listing that an earlier run kept of what this endpoint said. What another endpoint or another tool said
-    /// is not this endpoint's word.
+    /// The listing of this endpoint that an earlier run kept. Listings from another endpoint or another tool do
+    /// not count.
     pub(crate) fn read_listing(&self, commit: &CommitId, endpoint: &str) -> Option<Vec<Entry>> {
         self.listing_in(&self.trees_of(endpoint), commit)
     }
 
-    /// The listing to use when nobody can be asked: of any endpoint, else `huggingface_hub`'s. Where two endpoints
-    /// said different things of one file, neither is believed.
+    /// The listing to use offline: of any endpoint, otherwise `huggingface_hub`'s. If two endpoints differ about a
+    /// file, neither is used.
     pub(crate) fn read_listing_offline(&self, commit: &CommitId) -> Option<Vec<Entry>> {
         let trees = self.own_trees();
         let names = Folder::find(self.layout.anchor(), &trees).ok().flatten().map_or_else(Vec::new, |f| f.names());
@@ -27,18 +27,18 @@ impl Store {
             return None;
         }
         if kept.is_empty() {
-            // Earlier versions kept no endpoint.
+            // Earlier versions kept listings without their endpoint.
             let older = self.listing_in(&trees, commit);
             return older.or_else(|| self.listing_in(&self.layout.shared_trees(), commit));
         }
         Some(kept.swap_remove(0))
     }
 
-    /// Keeps what this endpoint listed for later runs. With `whole` (every file of the repo was taken) it is also
-    /// kept where `huggingface_hub` looks; for a partial selection that would make
+    /// Keeps this endpoint's listing for later runs. With `whole` (every file of the repo was taken) it is also
+    /// kept where `huggingface_hub` looks. For a partial selection that would make
     /// `snapshot_download(local_files_only=True)` call the snapshot incomplete.
     pub(crate) fn write_listing(&self, listing: &Listing, whole: bool, endpoint: &str) -> Result<(), StoreError> {
-        // Headers are asked for again: a kept listing is the word of one.
+        // A listing from headers is not kept: the headers are asked for again.
         if !listing.rejected.is_empty() || listing.by_headers {
             return Ok(());
         }
@@ -48,7 +48,7 @@ impl Store {
         if self.layout.read(&ours, tree::SIZE_LIMIT).as_ref() != Some(&text) {
             self.keep(&ours, &text)?;
         }
-        // One that cannot be read is as good as none.
+        // A listing that cannot be read counts as missing.
         let shared = self.layout.shared_trees();
         if whole && tree::is_shareable(&listing.entries) && self.listing_in(&shared, &listing.info.commit).is_none() {
             self.keep(&shared.join(&name), &text)?;
@@ -56,14 +56,14 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets what this endpoint listed, because it proved wrong.
+    /// Removes this endpoint's kept listing, because it proved wrong.
     pub(crate) fn forget_listing(&self, commit: &CommitId, endpoint: &str) -> Result<(), StoreError> {
         self.layout.remove_own(&self.trees_of(endpoint).join(format!("{commit}.json")))
     }
 
     fn keep(&self, below: &Path, text: &[u8]) -> Result<(), StoreError> {
         match self.layout.write(below, text, false) {
-            // A run that needs nothing of a cache that it may not write to is not to fail for a courtesy.
+            // A run on a read-only cache must not fail because it cannot keep a listing.
             Err(error) if matches!(error.kind(), StoreErrorKind::ReadOnly | StoreErrorKind::Permission) => Ok(()),
             done => done,
         }
@@ -82,7 +82,7 @@ impl Store {
     }
 }
 
-/// Whether two listings say the same of each file that both have. A mirror may know less of a file's transfer.
+/// Whether two listings agree about each file that both have. A mirror may lack the facts for a file's transfer.
 fn agree(one: &[Entry], other: &[Entry]) -> bool {
     // Both come from a map by path, so they are sorted.
     one.iter().all(|entry| {
@@ -93,8 +93,8 @@ fn agree(one: &[Entry], other: &[Entry]) -> bool {
     })
 }
 
-/// A folder's name for an endpoint: of its scheme, host, port and prefix, and of nothing else. Two endpoints never
-/// have the same one, also where case is ignored.
+/// A folder's name for an endpoint, from its scheme, host, port and prefix, and nothing else. Two endpoints never
+/// have the same name, even if case is ignored.
 fn folder_of(endpoint: &str) -> String {
     let mut name = String::new();
     for byte in origin_of(endpoint).bytes() {
@@ -110,7 +110,7 @@ fn folder_of(endpoint: &str) -> String {
     if name.is_empty() {
         name.push('%');
     }
-    // No file system takes much longer names.
+    // File systems do not allow much longer names.
     if name.len() > 200 {
         let mut hasher = crate::model::Hasher::sha256();
         hasher.update(name.as_bytes());
@@ -119,12 +119,12 @@ fn folder_of(endpoint: &str) -> String {
     name
 }
 
-/// `scheme://host[:port]/prefix` in one spelling. The Hub's short name is the Hub.
+/// `scheme://host[:port]/prefix` in one spelling. The Hub's short host name counts as the Hub.
 fn origin_of(endpoint: &str) -> String {
     let Ok(mut url) = Url::parse(endpoint) else { return endpoint.to_owned() };
     url.set_query(None);
     url.set_fragment(None);
-    // A URL without a host has no place for these, and nothing to remove.
+    // These calls fail only for a URL without a host, which has no user to remove.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     if matches!(url.host_str(), Some("hf.co" | "www.hf.co" | "www.huggingface.co")) {

@@ -1,5 +1,5 @@
-//! The two layouts on disk. The cache is `huggingface_hub`'s (`file_download.py`), the local dir too
-//! (`_local_folder.py`).
+//! The two layouts on disk. Both are `huggingface_hub`'s: the cache (`file_download.py`) and the
+//! local dir (`_local_folder.py`).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,13 +20,13 @@ const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55
 #\thttps://bford.info/cachedir/
 ";
 
-/// Where everything lies.
+/// The places of all files.
 #[derive(Debug)]
 pub(super) struct Layout {
     pub kind: Kind,
-    /// The repo's name as a folder; of a local dir only where somebody said which repo it is for.
+    /// The repo's name as a folder; for a local dir only if its repo is known.
     repo: Option<String>,
-    /// Set once the marks are made.
+    /// Set when the marks are made.
     prepared: OnceLock<()>,
 }
 
@@ -36,7 +36,7 @@ pub(super) enum Kind {
     Local { root: PathBuf },
 }
 
-/// Where content lies, and the name under which the record knows it.
+/// The path of some content, and its key in the record.
 #[derive(Debug)]
 pub(super) struct Place {
     pub path: PathBuf,
@@ -59,7 +59,7 @@ impl Layout {
         }
     }
 
-    /// The folder below which no symlink is followed to what is ours.
+    /// The folder below which no symlink to our own files is followed.
     pub fn anchor(&self) -> &Path {
         match &self.kind {
             Kind::Cache(cache) => &cache.root,
@@ -75,7 +75,7 @@ impl Layout {
         })
     }
 
-    /// The folder that the repo's files appear in, below the anchor.
+    /// The folder in which the repo's files become visible, below the anchor.
     pub fn snapshot_below(&self, commit: &CommitId) -> PathBuf {
         match &self.kind {
             Kind::Cache(cache) => cache.snapshot_below(commit),
@@ -83,7 +83,7 @@ impl Layout {
         }
     }
 
-    /// The folder for what is ours alone, below the anchor.
+    /// The folder of hfget's own files, below the anchor.
     pub fn own(&self) -> PathBuf {
         self.bookkeeping().join(match &self.kind {
             Kind::Cache(_) => ".hfget",
@@ -91,7 +91,7 @@ impl Layout {
         })
     }
 
-    /// Where `huggingface_hub` keeps listings, below the anchor.
+    /// The folder of `huggingface_hub`'s kept listings, below the anchor.
     pub fn shared_trees(&self) -> PathBuf {
         self.bookkeeping().join("trees")
     }
@@ -100,7 +100,7 @@ impl Layout {
         self.anchor().join(self.own()).join("partial")
     }
 
-    /// The open folder of partial files; also where what is about to get its name is made.
+    /// The open folder of partial files. Files that are about to get their names are also made there.
     pub fn partial_folder(&self) -> Result<Folder, StoreError> {
         Folder::make(self.anchor(), &self.own().join("partial"))
     }
@@ -112,8 +112,8 @@ impl Layout {
         }
     }
 
-    /// The revision's ref, below the anchor. Those of a local dir are ours alone, and each repo's apart: several may
-    /// have been put into it.
+    /// The revision's ref, below the anchor. The refs of a local dir are hfget's own, and separate for each repo:
+    /// several repos may have been put into it.
     pub fn ref_below(&self, revision: &Revision) -> Option<PathBuf> {
         let name: PathBuf = revision.as_str().split('/').collect();
         match &self.kind {
@@ -122,13 +122,13 @@ impl Layout {
         }
     }
 
-    /// The repo's name as a folder, of a local dir whose repo is known.
+    /// The repo's name as a folder, for a local dir whose repo is known.
     pub fn repo_name(&self) -> Option<&str> {
         self.repo.as_deref()
     }
 
-    /// The locks to hold: the one that `huggingface_hub` takes for the same file, and where files
-    /// that share a partial have different ones, the partial's own.
+    /// The locks to hold: the one that `huggingface_hub` takes for the same file and, if files that
+    /// share a partial have different locks, the partial's own.
     pub fn locks(&self, entry: &Entry) -> Result<Vec<(Folder, String)>, StoreError> {
         let mut locks = Vec::new();
         if let Kind::Local { root } = &self.kind {
@@ -140,7 +140,7 @@ impl Layout {
         Ok(locks)
     }
 
-    /// The lock that whoever works on a partial file holds.
+    /// The lock of a process that works on a partial file.
     pub fn partial_locks(&self, digest: &Digest) -> Result<Vec<(Folder, String)>, StoreError> {
         let folder = match &self.kind {
             Kind::Cache(cache) => Folder::make(&cache.root, &cache.locks())?,
@@ -149,7 +149,7 @@ impl Layout {
         Ok(vec![(folder, format!("{digest}.lock"))])
     }
 
-    /// Where the content lies: the blob, or the snapshot's own copy where there is one.
+    /// The place of the content: the blob, or the snapshot's own copy if there is one.
     pub fn place(&self, commit: &CommitId, entry: &Entry) -> Place {
         match &self.kind {
             Kind::Cache(cache) => {
@@ -165,17 +165,18 @@ impl Layout {
 
     pub fn stamp(&self, path: &Path) -> Result<Option<Stamp>, StoreError> {
         if matches!(&self.kind, Kind::Local { .. }) && fs::symlink_metadata(path).is_ok_and(|m| m.is_symlink()) {
-            // Older tools linked a local dir to the cache: what the link names is not this folder's.
+            // Older tools linked a local dir's files to the cache: the target of such a link does not belong to this
+            // folder.
             return Ok(None);
         }
         disk::stamp_of(path)
     }
 
-    /// That nothing stands in the file's way: links and files among its folders, a folder in its
-    /// place, a name that is not for repos.
+    /// Checks that nothing is in the file's way: links and files among its folders, a folder in its
+    /// place, a name that no repo may use.
     pub fn check_way(&self, commit: &CommitId, path: &RepoPath) -> Result<(), StoreError> {
         if let Kind::Local { .. } = &self.kind {
-            // A file system that ignores case must not be a way around this.
+            // The comparison ignores case, so that a file system without case does not evade it.
             let mut folders = path.segments().map(str::to_ascii_lowercase);
             if folders.next().as_deref() == Some(".cache") && folders.next().is_none_or(|f| f == "huggingface") {
                 return Err(StoreError::Reserved { path: path.clone() });
@@ -184,7 +185,7 @@ impl Layout {
         let below = path.under(Path::new(""));
         let (folder, name) = split(&below);
         if let Kind::Cache(cache) = &self.kind {
-            // What is read there counts as this cache's.
+            // Files below blobs/ count as this cache's own, so it must not be a link.
             Folder::find(&cache.root, &cache.below("blobs"))?;
         }
         let Some(folder) = Folder::find(self.anchor(), &self.snapshot_below(commit).join(folder))? else {
@@ -197,7 +198,7 @@ impl Layout {
         Ok(())
     }
 
-    /// Creates the folders of the bookkeeping, and what marks it as a cache; once.
+    /// Creates the folders of the records, and the files that mark the folder as a cache; once.
     pub fn prepare(&self) -> Result<(), StoreError> {
         if self.prepared.get().is_some() {
             return Ok(());
@@ -208,7 +209,7 @@ impl Layout {
             Kind::Cache(cache) => Folder::make(&cache.root, Path::new(""))?,
             Kind::Local { root } => Folder::make(root, self.bookkeeping())?,
         };
-        // Marks are a courtesy: the folder may be another user's, with only the repo's ours.
+        // A failure is ignored: the marks are optional, and the folder may be another user's.
         let mark = |name: &str, content: &str| {
             if tagged.identity(name).is_none() {
                 let _ = tagged.write(name, &staging, content.as_bytes(), false);
@@ -222,8 +223,8 @@ impl Layout {
         Ok(())
     }
 
-    /// Moves a finished file, which looks like `stamp`, to its final name and makes it visible.
-    /// Gives its place and what it looks like there.
+    /// Moves a finished file with this `stamp` to its final name and makes it visible. Returns its
+    /// place and its stamp there.
     pub fn install(
         &self,
         from: &Folder,
@@ -238,7 +239,7 @@ impl Layout {
                 let blob = cache.blob(entry);
                 let (pointers, pointer) = cache.pointer(commit, entry)?;
                 let stamp = if !cache.links(from) && fs::symlink_metadata(&blob).is_err() {
-                    // As `huggingface_hub` does where there are no links: no blob, no second copy.
+                    // Without links `huggingface_hub` does the same: there is no blob, and no second copy.
                     pointers.take(&pointer, from, part, entry)?.unwrap_or(stamp)
                 } else {
                     let blobs = Folder::make(&cache.root, &cache.below("blobs"))?;
@@ -257,15 +258,15 @@ impl Layout {
         }
     }
 
-    /// Makes present content visible: the snapshot's pointer, or the local dir's metadata file.
-    /// Gives the stamp of a copy, when the pointer had to become one.
+    /// Makes present content visible: by the snapshot's pointer, or the local dir's metadata file.
+    /// Returns the stamp of the pointer if it had to be a copy.
     pub fn show(&self, commit: &CommitId, entry: &Entry, place: &Place) -> Result<Option<Stamp>, StoreError> {
         self.check_way(commit, &entry.path)?;
         match &self.kind {
             Kind::Cache(cache) => {
                 let there = entry.path.under(&cache.snapshot_dir(commit));
-                // Also what another tool linked in its own way is as good as a link of ours, and
-                // asks nothing of a cache that cannot be written.
+                // A link that another tool made in its own way is good enough, and needs no write
+                // to a read-only cache.
                 if place.path == there || cache.is_shown(&there, entry) {
                     return Ok(None);
                 }
@@ -282,13 +283,13 @@ impl Layout {
         Folder::make(self.anchor(), folder)?.write(name, &self.partial_folder()?, content, flush)
     }
 
-    /// Reads a small file below the anchor, through no link; `None` when there is nothing to read.
+    /// Reads a small file below the anchor, through no link; `None` if there is nothing to read.
     pub fn read(&self, below: &Path, limit: u64) -> Option<Vec<u8>> {
         let (folder, name) = split(below);
         Folder::find(self.anchor(), folder).ok()??.read_small(name, limit)
     }
 
-    /// What of an entry arrived in an earlier run, and the bytes that are set aside for it on the disk.
+    /// How many bytes of an entry arrived in an earlier run, and how many bytes are reserved for it on the disk.
     pub fn arrived(&self, entry: &Entry) -> Result<(u64, u64), StoreError> {
         let folder = Folder::find(self.anchor(), &self.own().join("partial"))?;
         Ok(folder.map_or((0, 0), |folder| partial::arrived(&folder, entry)))
@@ -308,7 +309,7 @@ impl Layout {
         if let Kind::Cache(cache) = &self.kind {
             folders.insert(cache.below("blobs"));
         }
-        // What is further in comes first.
+        // The innermost folders come first.
         for below in folders.iter().rev() {
             if let Some(folder) = Folder::find(self.anchor(), below)? {
                 folder.sync()?;
@@ -317,7 +318,8 @@ impl Layout {
         self.flush_anchor()
     }
 
-    /// Flushes the name of the anchor itself, which may be new. What this user may not open is not new.
+    /// Flushes the name of the anchor itself, which may be new. A parent that this user may not open means that it is
+    /// not new.
     fn flush_anchor(&self) -> Result<(), StoreError> {
         let Some(parent) = self.anchor().parent() else { return Ok(()) };
         match Folder::find(parent, Path::new("")) {
@@ -328,7 +330,7 @@ impl Layout {
         }
     }
 
-    /// Flushes a small file's folders, from the one it lies in to the anchor.
+    /// Flushes a small file's folders, from its own folder up to the anchor.
     pub fn flush_way(&self, below: &Path) -> Result<(), StoreError> {
         for folder in below.ancestors().skip(1) {
             if let Some(folder) = Folder::find(self.anchor(), folder)? {

@@ -1,4 +1,4 @@
-//! What earlier runs left on their way: finding it, and removing what nobody works on.
+//! Leftovers of earlier runs: finds them, and removes those that no process works on.
 
 use std::fs::{self, TryLockError};
 use std::path::Path;
@@ -12,35 +12,35 @@ use super::within::{Folder, TEMPORARY};
 use super::{Store, StoreError, writer};
 use crate::model::{Digest, RepoId, RepoType};
 
-/// Something that an earlier run left: a partial file, a journal without one, or a temporary file.
+/// A leftover of an earlier run: a partial file, a journal without one, or a temporary file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Leftover {
-    /// The digest of the file that it was to become, where its name says that.
+    /// The digest of the final file, if the leftover's name has it.
     pub digest: Option<Digest>,
     /// Its name in the folder of partial files.
     pub name: String,
-    /// What it takes on disk, in bytes, space that was set aside included.
+    /// The bytes that it takes on disk, including reserved space.
     pub bytes: u64,
-    /// When bytes last arrived; `None` where the file system keeps no times.
+    /// When bytes last arrived; `None` if the file system keeps no times.
     pub modified: Option<SystemTime>,
 }
 
-/// Pauses for threads that still write, and how many: a second.
+/// The pause for threads that still write, and how many pauses to make: one second together.
 const LET_GO_PAUSE: Duration = Duration::from_millis(10);
 const LET_GO_TRIES: u32 = 100;
-/// A link takes no lock; one that is younger may be on its way to its name.
+/// A link has no lock, so a link younger than this may still be in use.
 const LINK_AGE: Duration = Duration::from_mins(1);
 
 impl Store {
-    /// What earlier runs left, and what another process works on just now.
+    /// The leftovers of earlier runs, and the files that another process works on at present.
     pub fn leftovers(&self) -> Vec<Leftover> {
         let Ok(Some(folder)) = self.partials() else { return Vec::new() };
         let names = folder.names();
         let leftover = |name: &String| {
             let digest = match name.rsplit_once('.') {
                 Some((stem, "part")) => Some(writer::read_name(stem)?.0),
-                // Beside its partial it is no leftover of its own.
+                // A journal beside its partial is not a leftover of its own.
                 Some((stem, "journal")) if !names.contains(&format!("{stem}.part")) => Some(writer::read_name(stem)?.0),
                 _ if name.starts_with(TEMPORARY) => None,
                 _ => return None,
@@ -58,7 +58,7 @@ impl Store {
         Folder::find(self.layout.anchor(), &self.layout.own().join("partial"))
     }
 
-    /// Removes what an earlier run left, a partial file with its journal; `false` when another process is working on it.
+    /// Removes a leftover, a partial file together with its journal; `false` if another process is working on it.
     pub fn remove_leftover(&self, leftover: &Leftover) -> Result<bool, StoreError> {
         let Some(folder) = self.partials()? else { return Ok(true) };
         let name = leftover.name.as_str();
@@ -70,7 +70,7 @@ impl Store {
             return Ok(true);
         };
         let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-        // One that is named after a process needs no lock of the file.
+        // A partial that is named after a process is used without the file's lock.
         if writer::read_name(stem).is_some_and(|(_, alive)| alive) {
             return Ok(false);
         }
@@ -82,11 +82,11 @@ impl Store {
         Ok(true)
     }
 
-    /// Takes back what a run made for nothing: partials in which nothing arrived, and folders in which nothing is.
-    /// What cannot be taken back stays for `hfget clean`.
+    /// Removes files that a run made for nothing: partials without any bytes, and empty folders. Files that cannot
+    /// be removed stay for `hfget clean`.
     pub(crate) fn tidy(&self) {
         let Ok(Some(folder)) = self.partials() else { return };
-        // Threads that write for a run that has just ended need a moment to let go.
+        // Threads that still write for a run that has just ended need a moment to release their files.
         for _ in 0..LET_GO_TRIES {
             if self.busy.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
                 break;
@@ -105,7 +105,7 @@ impl Store {
     }
 }
 
-/// Whether nobody makes this temporary file just now: whoever does holds a lock on it.
+/// Whether no process is making this temporary file at present: such a process holds a lock on it.
 fn is_free(folder: &Folder, name: &str) -> Result<bool, StoreError> {
     let Some(stat) = folder.stat(name)? else { return Ok(true) };
     if FileType::from_raw_mode(stat.st_mode).is_symlink() {

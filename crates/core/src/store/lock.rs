@@ -1,4 +1,4 @@
-//! One lock a file, shared with other tools: flock(2) on the paths that `huggingface_hub` locks.
+//! One lock for each file, shared with other tools: flock(2) on the paths that `huggingface_hub` locks.
 
 use std::collections::HashSet;
 use std::fs::{File, TryLockError};
@@ -19,10 +19,10 @@ const MODE: Mode = Mode::from_raw_mode(0o664);
 /// Digests whose partials this process works on.
 pub(super) type Busy = Arc<Mutex<HashSet<Digest>>>;
 
-/// Use of one file's partial, until dropped.
+/// The right to use one file's partial, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct FileLock {
-    /// Empty where the file system cannot lock.
+    /// The locked files; empty if the file system cannot lock.
     files: Vec<File>,
     sure: bool,
     digest: Digest,
@@ -36,9 +36,9 @@ impl Drop for FileLock {
 }
 
 impl FileLock {
-    /// Takes all of the locks on what has this digest, or returns `None` when another process holds one of them, or
-    /// this one works on the same partial. The files stay after release, as `huggingface_hub`'s do: to remove one
-    /// splits its waiters.
+    /// Takes all locks for the file with this digest. Returns `None` if another process holds one of them, or if
+    /// this process works on the same partial. The lock files stay after release, as those of `huggingface_hub` do:
+    /// if one was removed, its waiters would lock different files.
     pub(super) fn try_take(
         places: &[(Folder, String)],
         digest: Digest,
@@ -46,14 +46,15 @@ impl FileLock {
     ) -> Result<Option<FileLock>, StoreError> {
         let Some(mut lock) = Self::without(digest, busy) else { return Ok(None) };
         let Some(files) = take_all(places)? else { return Ok(None) };
-        // Some file systems cannot lock, and some give every lock to everybody.
+        // Some file systems cannot lock, and some grant every lock to every process.
         let all = !places.is_empty() && files.len() == places.len();
         lock.sure = all && places.iter().all(|(folder, name)| excludes(folder, name));
         lock.files = files;
         Ok(Some(lock))
     }
 
-    /// Goes on without the locks: the partial is then this process's own. `None` when this process works on it already.
+    /// Goes on without the locks: the partial then belongs to this process alone. `None` if this process works on it
+    /// already.
     pub(super) fn without(digest: Digest, busy: &Busy) -> Option<FileLock> {
         if !busy.lock().unwrap_or_else(PoisonError::into_inner).insert(digest) {
             return None;
@@ -61,24 +62,25 @@ impl FileLock {
         Some(FileLock { files: Vec::new(), sure: false, digest, busy: Arc::clone(busy) })
     }
 
-    /// Whether nobody else can hold it: locks work here, and all of them are held.
+    /// Whether no other process can hold it: locks work here, and this process holds all of them.
     pub(super) fn is_sure(&self) -> bool {
         self.sure
     }
 }
 
-/// Whether a lock that is held here is refused to whoever opens the file once more. In one process that tells as much
-/// as in two: where locks belong to processes, they do not keep two writers of one process apart.
+/// Whether a held lock is refused if the file is opened a second time. A test in one process is enough: if locks
+/// belong to processes, they do not separate two writers of one process.
 fn excludes(folder: &Folder, name: &str) -> bool {
     folder.open(name, OFlags::RDONLY, Mode::empty()).is_ok_and(|second| second.try_lock().is_err())
 }
 
-/// Whether nobody holds the lock on this file.
+/// Whether no process holds the lock on this file.
 pub(super) fn is_unheld(folder: &Folder, name: &str) -> bool {
     folder.open(name, OFlags::RDONLY, Mode::empty()).is_ok_and(|file| file.try_lock().is_ok())
 }
 
-/// Takes all of these locks, or `None` when somebody holds one of them. Where locks do not work nobody holds any.
+/// Takes all of these locks; `None` if another process holds one of them. If locks do not work here, no process holds
+/// any.
 pub(super) fn take_all(places: &[(Folder, String)]) -> Result<Option<Vec<File>>, StoreError> {
     let mut files = Vec::with_capacity(places.len());
     for (folder, name) in places {
@@ -98,13 +100,13 @@ enum Taken {
 }
 
 fn take_one(folder: &Folder, name: &str) -> Result<Taken, StoreError> {
-    // A tool that removes its lock file on release leaves us holding a lock on a file that
-    // nobody else will open: look whether the path still names what we locked.
+    // If a tool removes its lock file on release, our lock is on a file that nobody else will open.
+    // So check that the path still names the locked file.
     for _ in 0..8 {
         let file = match open(folder, name) {
             Ok(Some(file)) => file,
             Ok(None) => continue,
-            // Another user's folder: no reason to stop.
+            // The folder is another user's, so go on without the lock.
             Err(error) if error.is_not_allowed() => return Ok(Taken::CannotLock),
             Err(error) => return Err(error),
         };
@@ -122,20 +124,20 @@ fn take_one(folder: &Folder, name: &str) -> Result<Taken, StoreError> {
     Ok(Taken::Busy)
 }
 
-/// Opens or creates the lock file; `None` when it vanished in between.
+/// Opens or creates the lock file; `None` if it disappeared in between.
 fn open(folder: &Folder, name: &str) -> Result<Option<File>, StoreError> {
     let opened = match folder.open(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, MODE) {
         Ok(file) => {
-            // Whatever the umask says; where modes mean nothing, so does this.
+            // The mode must not depend on the umask. On file systems without modes the call has no effect.
             let _ = rustix::fs::fchmod(&file, MODE);
             return Ok(Some(file));
         }
         Err(Errno::EXIST) => match folder.open(name, OFlags::RDWR, Mode::empty()) {
-            // Another user's: a reader may lock it too.
+            // The file is another user's; a reader may lock it too.
             Err(Errno::ACCESS) => folder.open(name, OFlags::RDONLY, Mode::empty()),
             opened => opened,
         },
-        // Where nothing can be made, what is there may be locked.
+        // The file cannot be created, but an existing one can be locked.
         Err(Errno::ACCESS | Errno::ROFS) => match folder.open(name, OFlags::RDONLY, Mode::empty()) {
             Err(Errno::NOENT) => Err(Errno::ACCESS),
             opened => opened,
@@ -150,7 +152,7 @@ fn open(folder: &Folder, name: &str) -> Result<Option<File>, StoreError> {
     }
 }
 
-/// Whether the error says that this file system has no locks for us (some NFS, SMB, FUSE and Lustre mounts).
+/// Whether the error means that this file system has no locks for us (some NFS, SMB, FUSE and Lustre mounts).
 fn cannot_lock(error: &io::Error) -> bool {
     let none = [Errno::NOLCK, Errno::NOSYS, Errno::OPNOTSUPP, Errno::PERM, Errno::ACCESS, Errno::BADF, Errno::INVAL];
     error.kind() == io::ErrorKind::Unsupported
@@ -183,7 +185,7 @@ mod tests {
         assert_eq!(mode & 0o777, 0o664, "as huggingface_hub makes it, whatever the umask");
     }
 
-    /// Python's `fcntl.flock` and ours exclude one another; `flock(1)` does as it does.
+    /// Python's `fcntl.flock` and ours exclude one another; `flock(1)` behaves like it.
     #[test]
     fn another_process_that_holds_the_lock_is_seen() {
         use std::io::{BufRead as _, BufReader};

@@ -1,8 +1,8 @@
-//! Where files land: the Hub cache (byte-compatible with `huggingface_hub`) and local folders.
+//! The folders of files: the Hub cache (byte-compatible with `huggingface_hub`) and local folders.
 //! Locks, partial files and their journal, atomic commit, free space. No HTTP, no formats.
 //!
-//! What is ours alone lies in a folder that the other tools pass over: `.hfget/` in the repo's
-//! cache folder, `.cache/huggingface/hfget/` in a local dir.
+//! hfget's own files are in a folder that other tools ignore: `.hfget/` in the repo's cache folder,
+//! `.cache/huggingface/hfget/` in a local dir.
 
 mod absent;
 mod cache;
@@ -51,9 +51,9 @@ use layout::{Kind, Layout};
 use record::DigestRecord;
 use within::Folder;
 
-/// How often what changes while it is looked at is looked at again.
+/// How often to look again at a file that changes meanwhile.
 const LOOKS: usize = 3;
-/// A ref is a commit id; what is longer is none.
+/// The most bytes of a ref, which is a commit id.
 const REF_LIMIT: u64 = 100;
 
 /// A place for one repo's files. Every method blocks; call it off the async threads.
@@ -61,19 +61,19 @@ const REF_LIMIT: u64 = 100;
 pub struct Store {
     layout: Layout,
     record: DigestRecord,
-    /// What each content looked like when [`Store::presence`] was asked: what was hashed since.
+    /// The last stamp of each content that [`Store::presence`] or a proof saw.
     seen: Mutex<HashMap<String, Stamp>>,
-    /// What content looked like that proved wrong in this run.
+    /// The stamps of content that proved wrong in this run.
     wrong: Mutex<HashMap<String, Stamp>>,
-    /// What may be replaced in a local dir, where a session said so.
+    /// The files that may be replaced in a local dir, if a session has set them.
     free: owned::Free,
-    /// What this process works on.
+    /// The partials that this process works on.
     busy: lock::Busy,
 }
 
 impl Store {
-    /// `$HF_HUB_CACHE`-shaped: `root/models--org--name/{blobs,refs,snapshots}`. With `symlinks`
-    /// off, snapshots hold copies, as where symlinks fail.
+    /// `$HF_HUB_CACHE`-shaped: `root/models--org--name/{blobs,refs,snapshots}`. Without `symlinks`,
+    /// snapshots have copies, as on a file system without symlinks.
     pub fn hub_cache(root: &Path, repo_type: RepoType, id: &RepoId, symlinks: bool) -> Self {
         Self::new(Layout::cache(root, repo_type, id, symlinks))
     }
@@ -100,22 +100,22 @@ impl Store {
         }
     }
 
-    /// The folder that holds the snapshot: what the program prints.
+    /// The folder of the snapshot, which the program prints.
     pub fn snapshot_dir(&self, commit: &CommitId) -> PathBuf {
         self.layout.snapshot_dir(commit)
     }
 
-    /// Where `path` is (or will be) readable.
+    /// The path where the file is, or will be, readable.
     pub fn file_path(&self, commit: &CommitId, path: &RepoPath) -> PathBuf {
         path.under(&self.snapshot_dir(commit))
     }
 
-    /// Where the bytes of a present entry can be read before it is linked into the snapshot.
+    /// The path of a present entry's bytes, even before it is linked into the snapshot.
     pub fn content_path(&self, commit: &CommitId, entry: &Entry) -> PathBuf {
         self.layout.place(commit, entry).path
     }
 
-    /// What is there of `entry`. Reads no content.
+    /// How much of `entry` is here. Reads no content.
     pub fn presence(&self, commit: &CommitId, entry: &Entry) -> Result<Presence, StoreError> {
         self.layout.check_way(commit, &entry.path)?;
         let place = self.layout.place(commit, entry);
@@ -135,12 +135,12 @@ impl Store {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the file's lock, or `None` when another process holds it.
+    /// Takes the file's lock; `None` if another process holds it.
     pub(crate) fn try_lock(&self, entry: &Entry) -> Result<Option<FileLock>, StoreError> {
         self.layout.prepare()?;
         match self.layout.locks(entry) {
             Ok(places) => FileLock::try_take(&places, entry.digest(), &self.busy),
-            // The folder of locks may be another user's: that is no reason to stop.
+            // The folder of locks may be another user's; go on without the lock.
             Err(error) if error.is_not_allowed() => Ok(FileLock::without(entry.digest(), &self.busy)),
             Err(error) => Err(error),
         }
@@ -150,8 +150,8 @@ impl Store {
         self.wrong.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
     }
 
-    /// Holds content for absent from now on as long as it looks like `stamp`, because its bytes proved wrong. It stays
-    /// until verified bytes take its place.
+    /// Treats content as absent from now on, as long as it has this `stamp`, because its bytes proved wrong. The file
+    /// stays until verified bytes replace it.
     pub(crate) fn reject(&self, commit: &CommitId, entry: &Entry, stamp: Option<Stamp>) {
         let place = self.layout.place(commit, entry);
         if let Some(stamp) = stamp.or_else(|| self.layout.stamp(&place.path).ok().flatten()) {
@@ -164,7 +164,7 @@ impl Store {
         self.layout.arrived(entry).map_or(0, |(_, reserved)| reserved)
     }
 
-    /// Flushes what leads to these files, so that what exit 0 promises holds after a crash of the machine. Their
+    /// Flushes the names of these files and their folders, so that they survive a crash of the machine. Their
     /// content was flushed before it got its name.
     pub(crate) fn flush_names(&self, commit: &CommitId, entries: &[Entry]) -> Result<(), StoreError> {
         self.layout.flush_names(commit, entries)?;
@@ -177,32 +177,32 @@ impl Store {
         self.layout.belongs()
     }
 
-    /// Notes which commit of its repo a local dir is filled from; of a cache nothing is to be noted.
+    /// Notes the commit of its repo that a local dir is filled from. Does nothing for a cache.
     pub(crate) fn set_belongs(&self, revision: &Revision, commit: &CommitId) -> Result<(), StoreError> {
         let Some(repo) = self.repo_name() else { return Ok(()) };
         self.layout.set_belongs(&Belongs { repo, revision: revision.as_str().to_owned(), commit: *commit })
     }
 
-    /// The commits that the files of a local dir are noted for.
+    /// The commits in the metadata of a local dir's files.
     pub(crate) fn noted_commits(&self) -> Result<BTreeSet<CommitId>, StoreError> {
         let paths = self.layout.noted_paths()?;
-        // What is noted of a file that is gone says nothing.
+        // The metadata of a file that is gone does not count.
         let here =
             paths.iter().filter(|path| self.layout.stamp(&path.under(self.layout.root())).ok().flatten().is_some());
         Ok(here.filter_map(|path| self.layout.noted_commit(path)).collect())
     }
 
-    /// Whether files lie in a plain folder, with what is noted of them beside.
+    /// Whether this is a plain folder, with metadata beside its files.
     pub(crate) fn is_local_dir(&self) -> bool {
         matches!(&self.layout.kind, Kind::Local { .. })
     }
 
-    /// The repo's name as a folder, of a local dir that is one repo's.
+    /// The repo's name as a folder, for a local dir that belongs to one repo.
     pub(crate) fn repo_name(&self) -> Option<String> {
         self.layout.repo_name().map(str::to_owned)
     }
 
-    /// Opens what an earlier run left of the file, or starts one.
+    /// Opens the partial that an earlier run has left, or starts one.
     pub(crate) fn partial(
         self: &Arc<Self>,
         lock: FileLock,
@@ -212,7 +212,7 @@ impl Store {
         Partial::open(Arc::clone(self), lock, *commit, entry)
     }
 
-    /// Moves a finished partial, which looks like `stamp`, to its final name and makes it visible.
+    /// Moves a finished partial with this `stamp` to its final name and makes it visible.
     fn install(
         &self,
         from: &Folder,
@@ -232,10 +232,10 @@ impl Store {
     }
 
     /// Makes a file whose content is present and right visible in the snapshot (pointer, metadata), and remembers
-    /// that its digest was checked. `hashed` is what the file looked like before and after the caller read all of
-    /// it and found the digest right. Without it the record is asked. A file that looks different now, or that the
-    /// record does not know, is hashed here. Says what stands for the file: [`Evidence::Hashed`] only if it was
-    /// hashed here. Remembering is a courtesy: that a read-only cache cannot keep the note is no error.
+    /// that its digest was checked. `hashed` is the file's stamp before and after the caller read all of it and
+    /// found the digest right. Without it the record is used. A file with another stamp now, or without a record,
+    /// is hashed here. Returns the evidence for the file: [`Evidence::Hashed`] only if it was hashed here. It is
+    /// not an error if a read-only cache cannot keep the record.
     pub fn adopt(&self, commit: &CommitId, entry: &Entry, hashed: Option<Stamp>) -> Result<Evidence, StoreError> {
         let mut changed = None;
         for _ in 0..=LOOKS {
@@ -256,7 +256,7 @@ impl Store {
         let stamp = stamp.ok_or_else(|| StoreError::Changed(place.path.clone()))?;
         let unchanged = hashed == Some(stamp) || hashed.is_none() && self.record.knows(&place.key, &digest, &stamp);
         if !self.record.knows(&place.key, &digest, &stamp) {
-            // It may be in the machine's memory only: another tool put it there.
+            // Another tool put it there, so it may be only in the machine's memory.
             disk::flush(&place.path)?;
         }
         let (evidence, proven) = if unchanged {
@@ -277,8 +277,8 @@ impl Store {
         Ok(evidence)
     }
 
-    /// Remembers content that has just got its name, if it still is what was `proven`. The name changed its change
-    /// time, so its stamp is taken anew.
+    /// Records content that has just got its name, if it is still the `proven` content. Renaming set a new change
+    /// time, so the stamp is taken again.
     fn note(&self, place: &layout::Place, entry: &Entry, proven: &Stamp) -> Result<(), StoreError> {
         if let Some(now) = self.layout.stamp(&place.path)?.filter(|now| disk::same_bytes(now, proven)) {
             let _ = self.record.remember(&place.key, &entry.digest(), now);
@@ -287,8 +287,9 @@ impl Store {
         Ok(())
     }
 
-    /// Those of `entries` that are no longer what this run proved or found proven: written to, exchanged, removed, or
-    /// shadowed by another name. Reads no content. For the end of a run; what is given back is to be hashed again.
+    /// Those of `entries` that changed since this run proved them or found them recorded: they were written to,
+    /// replaced, removed, or hidden by another file. Reads no content. For the end of a run; the caller must hash the
+    /// returned entries again.
     pub(crate) fn recheck(&self, commit: &CommitId, entries: &[Entry]) -> Result<Vec<Entry>, StoreError> {
         let mut changed = Vec::new();
         for entry in entries {
@@ -300,7 +301,7 @@ impl Store {
     }
 
     fn is_unchanged(&self, commit: &CommitId, entry: &Entry) -> Result<bool, StoreError> {
-        // A folder that became a link leads to other files.
+        // If a folder became a link, it leads to other files.
         if self.layout.check_way(commit, &entry.path).is_err() {
             return Ok(false);
         }
@@ -308,25 +309,25 @@ impl Store {
         let Some(stamp) = self.layout.stamp(&place.path)?.filter(|stamp| stamp.size == entry.size) else {
             return Ok(false);
         };
-        // What a loader opens must be that content, whatever the pointer's name is taken for here.
+        // The file that a loader opens must be that content.
         let shown = self.layout.stamp(&self.file_path(commit, &entry.path))?;
         Ok(shown == Some(stamp) && self.record.knows(&place.key, &entry.digest(), &stamp))
     }
 
-    /// Removes what the record says of this file's content, because it proved wrong. Done once this returns: a later
-    /// run reads the file again, also after a power cut. A cache that cannot be written is an error.
+    /// Removes this file's content from the record, because it proved wrong. The removal is on the disk when this
+    /// returns: a later run reads the file again, even after a power cut. A read-only cache is an error.
     pub fn strike(&self, commit: &CommitId, entry: &Entry) -> Result<(), StoreError> {
         let key = self.layout.place(commit, entry).key;
         self.seen().remove(&key);
         self.record.strike(&key)
     }
 
-    /// Moves `refs/<revision>` to `commit`: only after everything verified. A local dir's are
-    /// for this program alone.
+    /// Moves `refs/<revision>` to `commit`. Call it only after everything is verified. The refs of
+    /// a local dir are for this program alone.
     pub fn set_ref(&self, revision: &Revision, commit: &CommitId) -> Result<(), StoreError> {
         let Some(below) = self.layout.ref_below(revision) else { return Ok(()) };
         let text = commit.to_string();
-        // To the byte: other tools take a newline for a part of the commit.
+        // The bytes must be exact: other tools read a newline as part of the commit.
         if revision.as_commit().is_some() || self.layout.read(&below, REF_LIMIT).as_deref() == Some(text.as_bytes()) {
             return Ok(());
         }
@@ -334,7 +335,7 @@ impl Store {
         self.layout.flush_way(&below)
     }
 
-    /// What `refs/<revision>` says; a commit hash stands for itself.
+    /// The commit in `refs/<revision>`; for a commit hash, that commit.
     pub fn read_ref(&self, revision: &Revision) -> Option<CommitId> {
         if let Some(commit) = revision.as_commit() {
             return Some(commit);
@@ -353,24 +354,24 @@ impl Store {
         commits
     }
 
-    /// The outcome of an earlier full check. `key` must stand for the digests of everything that
-    /// was checked, and the caller must know that the files still have them ([`Self::presence`]).
+    /// The outcome of an earlier full check. `key` must identify the digests of all files that were
+    /// checked, and the caller must know that the files still have them ([`Self::presence`]).
     pub(crate) fn checked_contents(&self, key: &str) -> Option<Outcome> {
         self.record.check(key)
     }
 
-    /// Remembers the outcome of a full check; as with [`Self::adopt`], failing to is no error.
+    /// Records the outcome of a full check. As in [`Self::adopt`], a failure to write is not an error.
     pub(crate) fn remember_contents(&self, key: &str, outcome: &Outcome) {
         let _ = self.record.remember_check(key, outcome);
     }
 
-    /// Free bytes where the files land; `None` when the system does not say.
+    /// Free bytes in the folder of the files; `None` if the system does not say.
     pub(crate) fn free_space(&self) -> Option<u64> {
         disk::free_space(&self.layout.partial_dir())
     }
 
-    /// Whether names that differ only in case, or in how their letters are put together, are one file here. Looks
-    /// once, by trying both.
+    /// Whether names that differ only in case or in the Unicode form of their letters are one file here. Tries it
+    /// once.
     pub(crate) fn case_insensitive(&self) -> bool {
         disk::folds_names(disk::nearest_existing(self.layout.root()))
     }
@@ -381,18 +382,18 @@ impl Store {
         self.layout.noted_digest(commit, path)
     }
 
-    /// The commit that most recently wrote into a local dir, from its metadata files.
+    /// The commit in the metadata of a local dir's file.
     pub(crate) fn noted_commit(&self, path: &RepoPath) -> Option<CommitId> {
         self.layout.noted_commit(path)
     }
 }
 
-/// That a file can be read from its first byte to its last; what it holds is not judged.
+/// Checks that a file can be read from its first byte to its last; its content does not matter.
 pub(crate) fn read_whole(path: &Path, like: Digest, size: u64) -> Result<(), StoreError> {
     disk::hash(path, like, size).map(drop)
 }
 
-/// Where a cached snapshot folder lies in its cache: the cache's root, the repo and the commit.
+/// The place of a cached snapshot folder: the cache's root, the repo and the commit.
 pub(crate) fn locate_snapshot(dir: &Path) -> Option<(PathBuf, RepoType, RepoId, CommitId)> {
     let dir = fs::canonicalize(dir).ok()?;
     let commit = dir.file_name()?.to_str()?.parse().ok()?;

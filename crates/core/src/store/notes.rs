@@ -1,5 +1,5 @@
-//! What a local dir notes of itself and of its files, in the form of `huggingface_hub`'s metadata files: the commit,
-//! the digest and the time of each. What follows from it is decided elsewhere.
+//! A local dir's notes about itself and its files, in the form of `huggingface_hub`'s metadata files: the commit,
+//! the digest and the time of each file. Other modules draw conclusions from them.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,29 +9,29 @@ use super::layout::{Kind, Layout, split};
 use super::within::Folder;
 use crate::model::{CommitId, Entry, Hasher, RepoPath};
 
-/// A metadata file is three short lines.
+/// The most bytes of a metadata file, which has three short lines.
 const METADATA_LIMIT: u64 = 4096;
-/// Files of one folder; of more the rest is not looked at.
+/// The most files of one folder; the rest is not read.
 const FILES_LIMIT: usize = 1_000_000;
-/// No file system of today takes longer names.
+/// The most bytes of a name on today's file systems.
 const NAME_LIMIT: usize = 255;
 
-/// Whether a name is that of an empty file that only marks something.
+/// Whether a name belongs to an empty file that only marks something.
 fn is_mark(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|end| end == "lock")
         || matches!(name, "CACHEDIR.TAG" | ".gitignore" | "folder")
 }
 
-/// What is noted of a file.
+/// The note about a file.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::store) struct Noted {
     pub commit: String,
     pub etag: String,
-    /// When, in seconds since 1970.
+    /// When it was noted, in seconds since 1970.
     pub time: f64,
 }
 
-/// What a local dir is noted to hold.
+/// The repo, revision and commit that a local dir is noted for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Belongs {
     /// The repo's name as a folder.
@@ -41,8 +41,8 @@ pub(crate) struct Belongs {
 }
 
 impl Layout {
-    /// `.cache/huggingface/download/<path>.<suffix>`. Where that is longer than a name may be, a digest of the name
-    /// stands for it: `huggingface_hub` cannot keep such a file at all.
+    /// `.cache/huggingface/download/<path>.<suffix>`. If that name is too long, a digest replaces it:
+    /// `huggingface_hub` cannot keep such a file at all.
     pub fn beside(&self, path: &RepoPath, suffix: &str) -> PathBuf {
         let mut place = path.under(&self.bookkeeping().join("download"));
         if path.file_name().len() + 1 + suffix.len() > NAME_LIMIT {
@@ -55,7 +55,7 @@ impl Layout {
         place
     }
 
-    /// What is noted of a file.
+    /// Reads the note about a file.
     pub fn noted_file(&self, path: &RepoPath) -> Option<Noted> {
         let Kind::Local { .. } = &self.kind else { return None };
         let text = self.read(&self.beside(path, "metadata"), METADATA_LIMIT)?;
@@ -64,7 +64,7 @@ impl Layout {
         Some(Noted { commit: commit.to_owned(), etag: etag.to_owned(), time: time.parse().ok()? })
     }
 
-    /// The files of which something is noted, but for those whose names are too long to be noted as they are.
+    /// The files with a note, without those whose names are too long for a note of that name.
     pub fn noted_paths(&self) -> Result<Vec<RepoPath>, StoreError> {
         let download = self.bookkeeping().join("download");
         let mut found = Vec::new();
@@ -87,7 +87,7 @@ impl Layout {
         Ok(found)
     }
 
-    /// Writes a file's metadata, unless they say the same already.
+    /// Writes a file's metadata, unless they are the same already.
     pub fn note(&self, commit: &CommitId, entry: &Entry) -> Result<(), StoreError> {
         let Kind::Local { root } = &self.kind else { return Ok(()) };
         let etag = entry.digest().to_string();
@@ -104,7 +104,7 @@ impl Layout {
         self.write(&self.beside(&entry.path, "metadata"), text.as_bytes(), false)
     }
 
-    /// Removes a file, what is noted of it, and the folders that this leaves empty.
+    /// Removes a file, its notes, and the folders that become empty.
     pub fn remove_file(&self, path: &RepoPath) -> Result<(), StoreError> {
         let below = path.under(Path::new(""));
         let (folder, name) = split(&below);
@@ -114,7 +114,7 @@ impl Layout {
         self.remove_own(&self.beside(path, "metadata"))?;
         for empty in below.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
             let (parent, name) = split(empty);
-            // One that is not empty stays, and so does what it lies in.
+            // A folder that is not empty stays, and so do its parents.
             let Some(parent) = Folder::find(self.anchor(), parent)? else { break };
             if !parent.remove_folder(name) {
                 break;
@@ -123,8 +123,8 @@ impl Layout {
         Ok(())
     }
 
-    /// Removes lock files that nobody holds and folders in which nothing is, of a repo or local dir of which nothing is
-    /// here. Where anything is, all of it stays.
+    /// Removes unheld lock files and empty folders of a repo or local dir that has no other files here. If it has any
+    /// other file, everything stays.
     pub fn remove_empty(&self) {
         let root = match &self.kind {
             Kind::Cache(cache) => PathBuf::from(&cache.name),
@@ -138,7 +138,7 @@ impl Layout {
             self.remove_folders(&cache.locks());
             self.remove_folder_of(Path::new(".locks"));
             let Ok(Some(top)) = Folder::find(&cache.root, Path::new("")) else { return };
-            // The tag alone marks nothing.
+            // The tag alone does not matter.
             if top.names() == ["CACHEDIR.TAG"] {
                 let _ = top.remove("CACHEDIR.TAG");
                 let _ = std::fs::remove_dir(&cache.root);
@@ -148,7 +148,7 @@ impl Layout {
         }
     }
 
-    /// Whether any file but locks and marks is below.
+    /// Whether there is any file below, other than locks and marks.
     fn holds_anything(&self, below: &Path) -> bool {
         let Ok(Some(folder)) = Folder::find(self.anchor(), below) else { return false };
         folder
@@ -189,14 +189,14 @@ impl Layout {
         Some(Belongs { repo: repo.to_owned(), revision: revision.to_owned(), commit: commit.parse().ok()? })
     }
 
-    /// Notes it. Flushed when this returns: two repos must not mix after a crash either.
+    /// Notes the repo and commit. The note is flushed when this returns: two repos must not mix even after a crash.
     pub fn set_belongs(&self, belongs: &Belongs) -> Result<(), StoreError> {
         if self.belongs().as_ref() == Some(belongs) {
             return Ok(());
         }
         let text = format!("{}\n{}\n{}\n", belongs.repo, belongs.revision, belongs.commit);
         match self.prepare().and_then(|()| self.write(&self.belongs_below(), text.as_bytes(), true)) {
-            // Nothing can get into a folder that cannot be written, so nothing can mix there.
+            // No file can get into a read-only folder, so nothing can mix there.
             Err(error) if error.is_not_allowed() => Ok(()),
             done => done,
         }

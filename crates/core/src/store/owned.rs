@@ -1,5 +1,5 @@
-//! Whose the files of a local dir are: put there by this program or by `huggingface_hub` and unchanged since, or the
-//! user's. Git's rule follows from it, which a session applies; nothing is fetched here.
+//! Decides whose the files of a local dir are: this program or `huggingface_hub` put them there and they are
+//! unchanged since, or they are the user's. `session` applies git's rule to it; nothing is fetched here.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -11,20 +11,20 @@ use super::{Store, StoreError, disk};
 use crate::finding::Stamp;
 use crate::model::{CommitId, Digest, Entry, GitOid, RepoPath};
 
-/// How a git-lfs pointer begins.
+/// The first bytes of a git-lfs pointer.
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
-/// A pointer file is three short lines.
+/// The most bytes of a pointer file, which has three short lines.
 const POINTER_LIMIT: u64 = 1024;
 
-/// What a run may do with what is at a file's name.
+/// What a run may do with the file at a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// Nothing of the user's is there: verified bytes may take its place.
+    /// There is no file of the user's: verified bytes may go there.
     Free,
-    /// Nobody noted it, and it is shorter than the listed file: what another tool has fetched so far, if its bytes are
-    /// the first of the listed ones.
+    /// The file has no note, and is shorter than the listed file. It may be an unfinished download of another tool, if
+    /// its bytes are the beginning of the listed ones.
     Beginning,
-    /// It is the user's, and this is why.
+    /// The file is the user's, with the reason.
     Users(&'static str),
 }
 
@@ -32,32 +32,32 @@ pub(crate) enum Standing {
 #[derive(Debug, Clone)]
 pub(crate) struct Earlier {
     pub path: RepoPath,
-    /// The commit that it was noted for.
+    /// The commit in its note.
     pub commit: Option<CommitId>,
-    /// What it had then.
+    /// The digest that it had then.
     pub digest: Option<Digest>,
-    /// Whether the user changed it since.
+    /// Whether the user has changed it since.
     pub changed: bool,
-    /// What it looked like when that was found out.
+    /// Its stamp when this was found out.
     stamp: Stamp,
 }
 
 impl Store {
-    /// Whether what is at the entry's name may be replaced, and what it looked like. Nothing is ever the user's in a
-    /// cache. Reads the file whole only where times alone do not tell.
+    /// Whether the file at the entry's name may be replaced, and its stamp. No file in a cache is the user's. Reads
+    /// the whole file only if its times are not enough to decide.
     pub(crate) fn standing(&self, entry: &Entry) -> Result<(Standing, Option<Stamp>), StoreError> {
         let Kind::Local { root } = &self.layout.kind else { return Ok((Standing::Free, None)) };
         let at = entry.path.under(root);
         let Some(meta) = look(&at)? else { return Ok((Standing::Free, None)) };
         let stamp = Stamp::from(&meta);
         if meta.is_symlink() {
-            // Older versions of huggingface_hub linked a local dir to the cache.
+            // Older versions of huggingface_hub linked a local dir's files to the cache.
             let cached = fs::read_link(&at).is_ok_and(|to| to.parent().is_some_and(|p| p.ends_with("blobs")));
             let standing =
                 if cached { Standing::Free } else { Standing::Users("it is a link that hfget did not make") };
             return Ok((standing, Some(stamp)));
         }
-        // A folder in the way is told when its place is needed.
+        // A folder in the way is reported when its place is needed.
         if !meta.is_file() || self.is_pointer(&entry.path, &stamp) {
             return Ok((Standing::Free, Some(stamp)));
         }
@@ -71,13 +71,15 @@ impl Store {
         Ok((standing, Some(stamp)))
     }
 
-    /// From now on only what was seen at a name may be replaced there: `seen` has the entries' names and looks.
+    /// From now on a file may be replaced only if it still has the stamp in `seen`, which has the names and stamps of
+    /// entries.
     pub(crate) fn replace_only(&self, seen: impl IntoIterator<Item = (RepoPath, Option<Stamp>)>) {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         free.extend(seen.into_iter().map(|(path, stamp)| (path.as_str().to_owned(), stamp)));
     }
 
-    /// That the file may still be replaced, right before it is. What another run put there meanwhile is the same.
+    /// Checks directly before a replacement that the file may still be replaced. A file that another run put there
+    /// meanwhile has the same content.
     pub(super) fn check_free(&self, entry: &Entry) -> Result<(), StoreError> {
         let Kind::Local { root } = &self.layout.kind else { return Ok(()) };
         let seen = self.free.lock().unwrap_or_else(PoisonError::into_inner).get(entry.path.as_str()).copied();
@@ -93,8 +95,8 @@ impl Store {
         if same { Ok(()) } else { Err(StoreError::Edited(at)) }
     }
 
-    /// The files that the folder's records name and that are here, but for those that `wanted` says. Reads those whole
-    /// of which times alone do not tell whether they were changed.
+    /// The files of the folder's records that are here and that `wanted` accepts. Reads a whole file only if its times
+    /// are not enough to decide whether it was changed.
     pub(crate) fn earlier(&self, wanted: impl Fn(&RepoPath) -> bool) -> Result<Vec<Earlier>, StoreError> {
         let Kind::Local { root } = &self.layout.kind else { return Ok(Vec::new()) };
         let mut all: BTreeMap<RepoPath, Option<Noted>> = BTreeMap::new();
@@ -108,7 +110,7 @@ impl Store {
         }
         let mut found = Vec::new();
         for path in all.into_keys().filter(|path| wanted(path)) {
-            // What lies behind a link is not this folder's.
+            // Files behind a link do not belong to this folder.
             if self.layout.check_way(&CommitId::ZERO, &path).is_err() {
                 continue;
             }
@@ -125,8 +127,8 @@ impl Store {
         Ok(found)
     }
 
-    /// Removes such a file, what is noted of it, and the folders that it leaves empty. `false` when another process
-    /// works on it, or when it is no longer what was looked at.
+    /// Removes such a file, its notes, and the folders that become empty. `false` if another process works on it,
+    /// or if it has changed since the look.
     pub(crate) fn remove_earlier(&self, earlier: &Earlier) -> Result<bool, StoreError> {
         let Kind::Local { root } = &self.layout.kind else { return Ok(false) };
         let entry = Entry::new(
@@ -144,7 +146,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Whether a file is what the records say was put there; `None` where they say nothing of it.
+    /// Whether a file is unchanged since it was put there, by the records; `None` if they do not know it.
     fn is_as_noted(&self, path: &RepoPath, now: &Stamp) -> Result<Option<bool>, StoreError> {
         let Kind::Local { root } = &self.layout.kind else { return Ok(None) };
         let at = path.under(root);
@@ -154,7 +156,7 @@ impl Store {
         }
         let noted = self.layout.noted_file(path);
         let stated = noted.as_ref().and_then(|noted| Digest::from_etag(&noted.etag).ok());
-        // What we put there is known to the nanosecond. Of huggingface_hub the time of its note is all there is.
+        // Our own record has times to the nanosecond. For a file of huggingface_hub there is only the time of its note.
         let by_others = placed.is_none_or(|(digest, _)| stated != Some(digest));
         if by_others && noted.as_ref().is_some_and(|noted| is_before(now, noted.time)) {
             return Ok(Some(true));
@@ -167,7 +169,7 @@ impl Store {
         Ok((placed.is_some() || noted.is_some()).then_some(false))
     }
 
-    /// Whether a git-lfs pointer lies in the place of what it points to.
+    /// Whether the file is a git-lfs pointer instead of its content.
     fn is_pointer(&self, path: &RepoPath, stamp: &Stamp) -> bool {
         stamp.size < POINTER_LIMIT
             && self
@@ -177,7 +179,7 @@ impl Store {
     }
 }
 
-/// What is at a path, a symlink not followed; `None` when nothing is.
+/// The file at a path, without following a symlink; `None` if there is none.
 fn look(at: &Path) -> Result<Option<fs::Metadata>, StoreError> {
     match fs::symlink_metadata(at) {
         Ok(meta) => Ok(Some(meta)),
@@ -203,12 +205,12 @@ fn has_digest_or_is_gone(at: &Path, digest: &Digest, size: u64) -> Result<bool, 
     }
 }
 
-/// Whether aria2 notes beside the file that it is not whole.
+/// Whether aria2's control file beside the file says that it is not complete.
 fn has_control_file(at: &Path) -> bool {
     let mut control = at.as_os_str().to_owned();
     control.push(".aria2");
     fs::symlink_metadata(control).is_ok_and(|meta| meta.is_file())
 }
 
-/// What may be replaced: by a file's name, what it looked like.
+/// The files that may be replaced: each name with the file's stamp.
 pub(super) type Free = std::sync::Mutex<HashMap<String, Option<Stamp>>>;

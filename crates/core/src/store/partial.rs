@@ -1,5 +1,5 @@
-//! Files on their way: positional partial files, each with its journal beside it. What a journal's
-//! text means is settled in `journal`, what the two are called in `writer`.
+//! Partial files that are written at any place, each with its journal beside it. `journal` defines
+//! a journal's text; `writer` defines the names of both.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -17,18 +17,18 @@ use super::{FileLock, RangeSet, Store, StoreError, error, journal};
 use crate::finding::Stamp;
 use crate::model::{CommitId, Digest, Entry};
 
-/// Bytes after which a partial is flushed: what a crash of the machine costs at most, beside the
+/// A partial is flushed after so many bytes. A crash of the machine costs at most these, and the
 /// parts in flight.
 const FLUSH_EVERY: u64 = 256 << 20;
 /// A finished file of this size gets its name only when its journal is on the disk, and keeps the journal until its
-/// name is: a crash of the machine in between must not cost it. Smaller ones are quicker fetched again.
+/// name is on the disk: a crash in between must not cost the file. Smaller files are quicker to fetch again.
 const WORTH_A_FLUSH: u64 = 64 << 20;
-/// Journals are some lines; of one larger than this the rest is not believed.
+/// The most bytes of a journal that are read; the rest does not count.
 const JOURNAL_LIMIT: u64 = 64 << 20;
-/// Range lines after which a journal is written anew, with what has merged meanwhile as one line.
+/// After so many range lines a journal is written again, with one line for ranges that have merged.
 const LINES_KEPT: usize = 20_000;
 
-/// A file on its way. Dropping it without [`commit`](Partial::commit) keeps it for a later run.
+/// A file that is being fetched. Dropping it without [`commit`](Partial::commit) keeps it for a later run.
 #[derive(Debug)]
 pub(crate) struct Partial {
     store: Arc<Store>,
@@ -39,22 +39,22 @@ pub(crate) struct Partial {
     file: Arc<File>,
     journal: File,
     ranges: RangeSet,
-    /// Those of the ranges that no crash of the machine can undo.
+    /// The ranges that survive a crash of the machine.
     durable: RangeSet,
     /// Range lines of the journal.
     lines: usize,
-    /// Counts how often the journal was written anew.
+    /// Counts how often the journal was written again.
     journals: u32,
-    /// Bytes recorded since the last time they were flushed.
+    /// Bytes recorded since the last flush.
     unsynced: u64,
-    /// The folder's names for the two are on the disk.
+    /// Whether the names of the partial and the journal are on the disk.
     named: bool,
-    /// After a failed flush nothing is noted any more.
+    /// Whether a flush has failed; nothing is noted after that.
     void: bool,
     _lock: FileLock,
 }
 
-/// What is to be flushed to the disk, so that a crash of the machine costs no more than what came after.
+/// A flush of the partial to the disk. A crash of the machine then costs only bytes that came later.
 #[derive(Debug)]
 pub(crate) struct Flush {
     file: Arc<File>,
@@ -65,16 +65,16 @@ pub(crate) struct Flush {
 }
 
 impl Flush {
-    /// Flushes. Blocks, for as long as the disk takes: nothing should be locked meanwhile.
+    /// Flushes. Blocks as long as the disk takes, so the caller should hold no lock.
     pub fn run(&self) -> Result<(), StoreError> {
         self.file.sync_data().map_err(StoreError::io("flush", &self.path))
     }
 }
 
-/// What the journal of a partial in `folder` says has arrived, as far as the partial is long enough to hold it.
+/// The ranges in the journal of a partial in `folder`, as far as the partial is long enough.
 fn read(folder: &Folder, names: &Names, entry: &Entry) -> Option<Believed> {
     let stat = folder.stat(&names.part).ok()??;
-    // With another name it is somebody else's file too, and will be begun anew.
+    // A partial with a second name also belongs to somebody else, so it will be started again.
     if stat.st_nlink > 1 {
         return None;
     }
@@ -83,11 +83,11 @@ fn read(folder: &Folder, names: &Names, entry: &Entry) -> Option<Believed> {
     journal::parse(std::str::from_utf8(&text).ok()?, entry, length, journal::boot())
 }
 
-/// Whichever partial of the entry a run would go on with, and what has arrived of it.
+/// The partial of the entry that a run would go on with, and the ranges that have arrived.
 fn known(folder: &Folder, entry: &Entry, lock: Option<&FileLock>) -> Option<(Names, Believed)> {
     let digest = entry.digest();
     let mut all = Names::orphans(folder, &digest);
-    // Whose the shared one is only a lock can tell.
+    // Only a lock can tell whose the shared partial is.
     if lock.is_none_or(FileLock::is_sure) {
         all.push(Names::shared(&digest));
     }
@@ -95,7 +95,7 @@ fn known(folder: &Folder, entry: &Entry, lock: Option<&FileLock>) -> Option<(Nam
     read.max_by_key(|(_, known)| known.ranges.total())
 }
 
-/// What of an entry has arrived in an earlier run, and the bytes that are set aside for it on the disk.
+/// How many bytes of an entry arrived in an earlier run, and how many bytes are reserved for it on the disk.
 pub(super) fn arrived(folder: &Folder, entry: &Entry) -> (u64, u64) {
     known(folder, entry, None).map_or((0, 0), |(names, known)| {
         let blocks = folder.stat(&names.part).ok().flatten().and_then(|stat| u64::try_from(stat.st_blocks).ok());
@@ -110,15 +110,15 @@ impl Partial {
         let names = if lock.is_sure() { Names::shared(&entry.digest()) } else { Names::own(&entry.digest()) };
         let known = match known(&folder, entry, Some(&lock)) {
             Some((there, known)) if there == names => Some(known),
-            // Another process may have been faster: then this file begins.
+            // Another process may have been faster; then this file starts from zero.
             Some((orphan, known)) => names.take_over(&folder, &orphan).is_ok().then_some(known),
             None => None,
         };
         let file = Arc::new(folder.open_file(&names.part, OFlags::empty())?);
         let is_new = known.is_none();
         let known = known.unwrap_or_default();
-        // As a new file: a kill between two writes must not cost what is known, nor a torn last line
-        // be continued.
+        // The journal is written as a new file: a kill between two writes must not lose the known
+        // ranges, and no line must continue a torn one.
         let text = known.text(entry, journal::boot());
         let flush = known.flushed && !known.ranges.as_slice().is_empty();
         folder.write(&names.journal, &folder, text.as_bytes(), flush)?;
@@ -150,7 +150,7 @@ impl Partial {
         Ok(partial)
     }
 
-    /// Where it lies, for messages.
+    /// Its path, for messages.
     pub fn path(&self) -> PathBuf {
         self.folder.path(&self.names.part)
     }
@@ -159,7 +159,7 @@ impl Partial {
         self.folder.path(&self.names.journal)
     }
 
-    /// The listed file this is to become.
+    /// The listed file that this will become.
     pub fn entry(&self) -> &Entry {
         &self.entry
     }
@@ -169,8 +169,8 @@ impl Partial {
         &self.file
     }
 
-    /// Sets disk space aside, so that the file lies together and a full disk is noticed at once. That
-    /// a file system cannot do that is no error; on tmpfs it would cost what it saves elsewhere.
+    /// Reserves disk space, so that the file is contiguous and a full disk is noticed at once. It is
+    /// not an error if a file system cannot do that. On tmpfs it would only cost memory.
     pub fn reserve(&self) -> Result<(), StoreError> {
         use rustix::fs::{FallocateFlags, fallocate, fstatfs};
         const TMPFS: i64 = 0x0102_1994;
@@ -186,8 +186,8 @@ impl Partial {
         }
     }
 
-    /// Writes at an offset; [`record`](Self::record) it afterwards. Fetching writes to [`file`](Self::file) itself,
-    /// so as not to hold on to the partial meanwhile.
+    /// Writes at an offset; [`record`](Self::record) it afterwards. The transfer writes to [`file`](Self::file)
+    /// itself, so that it need not lock the partial meanwhile.
     #[cfg(test)]
     pub fn write(&self, at: u64, bytes: &[u8]) -> Result<(), StoreError> {
         use std::os::unix::fs::FileExt as _;
@@ -208,12 +208,12 @@ impl Partial {
         self.lines += 1;
         self.unsynced = self.unsynced.saturating_add(range.end.saturating_sub(range.start));
         self.ranges.insert(range);
-        // Where that would not make it much shorter it is left.
+        // If the journal would not become much shorter, it stays.
         let many = LINES_KEPT.saturating_add(self.ranges.as_slice().len().saturating_mul(2));
         if self.lines > many { self.rewrite_journal() } else { Ok(()) }
     }
 
-    /// What should be flushed now, if it is time; [`flushed`](Self::flushed) afterwards.
+    /// The flush that is due now, if any; call [`flushed`](Self::flushed) after it.
     pub fn flush_due(&mut self) -> Option<Flush> {
         if self.unsynced < FLUSH_EVERY {
             return None;
@@ -223,15 +223,15 @@ impl Partial {
         Some(Flush { file, path: self.path(), lines: self.lines, journals: self.journals, ranges })
     }
 
-    /// Notes how a flush ended: well, so that the journal may say so, or not, so that nothing of the file is believed
-    /// any more. After a failed flush the system may call bytes written that it has dropped. A flush of a file that was
-    /// started again meanwhile says nothing.
+    /// Notes the result of a flush. After a success the journal says so. After a failure no byte of the file counts any
+    /// more: the system may report bytes as written that it has dropped. A flush of a file that was started again
+    /// meanwhile has no effect.
     pub fn flushed(&mut self, flush: &Flush, ended: Result<(), StoreError>) -> Result<(), StoreError> {
         if !Arc::ptr_eq(&flush.file, &self.file) {
             return ended;
         }
         if let Err(error) = ended {
-            // The first error is the one to tell.
+            // The first error is reported.
             let _ = self.reset_journal();
             self.void = true;
             return Err(error);
@@ -245,7 +245,7 @@ impl Partial {
         self.flush_journal()
     }
 
-    /// Flushes the journal, and once the names of it and of its partial.
+    /// Flushes the journal and, once, its name and the partial's name.
     fn flush_journal(&mut self) -> Result<(), StoreError> {
         self.journal.sync_data().map_err(StoreError::io("flush", &self.journal_path()))?;
         if !self.named {
@@ -255,7 +255,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Writes the journal anew, as short as it can be said.
+    /// Writes the journal again, as short as possible.
     fn rewrite_journal(&mut self) -> Result<(), StoreError> {
         let (text, lines) = journal::text_of(&self.entry, journal::boot(), &self.durable, &self.ranges);
         let flush = !self.durable.as_slice().is_empty();
@@ -281,8 +281,8 @@ impl Partial {
         write(&mut self.journal, &header).map_err(StoreError::io("write to", &self.journal_path()))
     }
 
-    /// Forgets all content: the file starts again, as a new file. Where locks do not work, another
-    /// process may have given the old one its final name; truncating it would empty what is visible.
+    /// Drops all content: the file starts again, as a new file. Without locks, another process may
+    /// have given the old file its final name; truncating it would empty the visible file.
     pub fn reset(&mut self) -> Result<(), StoreError> {
         self.reset_journal()?;
         self.ranges = RangeSet::default();
@@ -292,13 +292,13 @@ impl Partial {
         Ok(())
     }
 
-    /// Gives the file its final name and makes it visible, if `actual` is the digest that the
-    /// listing gave and the length agrees; else an error, and nothing visible.
+    /// Gives the file its final name and makes it visible, if `actual` is the listed digest and the
+    /// length matches; otherwise an error, and nothing becomes visible.
     pub fn commit(mut self, actual: Digest) -> Result<PathBuf, StoreError> {
         let look = |own: &Self| own.file.metadata().map_err(StoreError::io("look at", &own.path()));
         error::check_content(&self.path(), &self.entry, actual, look(&self)?.len())?;
         if let Err(error) = self.file.sync_data() {
-            // What was not flushed may be gone whatever is read now: it is fetched again.
+            // Bytes that were not flushed may be lost, even if they can be read now, so the file is fetched again.
             let _ = self.reset_journal();
             return Err(StoreError::io("flush", &self.path())(error));
         }
@@ -310,38 +310,38 @@ impl Partial {
             self.flush_journal()?;
         }
         let stamp = Stamp::from(&look(&self)?);
-        // Where locks do not work, another process may have started the partial again.
+        // Without locks, another process may have started the partial again.
         let ours = rustix::fs::fstat(&*self.file).map_err(|e| StoreError::io("look at", &self.path())(e.into()))?;
         let taken = || self.folder.identity(&self.names.part) != Some(identity_of(&ours));
         if taken() {
             return self.finish_beside();
         }
         let place = match self.store.install(&self.folder, &self.names.part, stamp, &self.commit, &self.entry) {
-            // It may be finished by the other between the look and the move.
+            // The other process may have finished it between the look and the move.
             Err(error) if error.is_not_found() && taken() => return self.finish_beside(),
             other => other?,
         };
         if large {
             self.store.layout.flush_names(&self.commit, [&self.entry])?;
         }
-        // A journal without its partial says nothing; that it stays is no error.
+        // A journal without its partial has no effect, so it is not an error if it stays.
         let _ = self.folder.remove(&self.names.journal);
         Ok(place)
     }
 
-    /// Ends a race that was lost: another process has the partial's name. Where it has finished the file, there is nothing
-    /// left to do; else our bytes, which are whole and right, are copied to where they belong.
+    /// Ends a lost race: another process has the partial's name. If that process has finished the file, nothing is left
+    /// to do; otherwise our complete and right bytes are copied to their place.
     fn finish_beside(&self) -> Result<PathBuf, StoreError> {
         if self.store.presence(&self.commit, &self.entry)?.is_here()
             && self.store.adopt(&self.commit, &self.entry, None).is_ok()
         {
             return Ok(self.store.content_path(&self.commit, &self.entry));
         }
-        // The file has no name any more, or not for long.
+        // The file has no name any more, or will lose it soon.
         let bytes = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
         match self.store.install_copy(&self.commit, &self.entry, &bytes, &mut |_| {}) {
             Ok((_, place)) => Ok(place),
-            // The other writes into the same file, or there is no /proc to find ours in.
+            // The other process writes into the same file, or there is no /proc to open our file by.
             Err(StoreError::WrongContent { .. }) => Err(StoreError::Changed(self.path())),
             Err(error) if error.is_not_found() => Err(StoreError::Changed(self.path())),
             Err(error) => Err(error),

@@ -1,4 +1,4 @@
-//! A set of byte ranges: what of a file has arrived. No files here.
+//! A set of byte ranges: the parts of a file that have arrived. There are no files here.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use std::ops::Range;
 pub(crate) struct RangeSet(Vec<Range<u64>>);
 
 impl RangeSet {
-    /// Adds a range, merging what touches.
+    /// Adds a range, and merges ranges that touch.
     pub fn insert(&mut self, range: Range<u64>) {
         if range.start >= range.end {
             return;
@@ -22,7 +22,7 @@ impl RangeSet {
         self.0.splice(first..last, [merged]);
     }
 
-    /// Takes a range out, splitting what reaches beyond it.
+    /// Removes a range, and splits a range that reaches beyond it.
     pub fn remove(&mut self, range: Range<u64>) {
         if range.start >= range.end {
             return;
@@ -43,7 +43,7 @@ impl RangeSet {
         (start < end).then_some(start..end)
     }
 
-    /// How far the bytes from `at` on are in the set without a gap.
+    /// The end of the bytes from `at` on that are in the set without a gap.
     pub fn covered_from(&self, at: u64) -> u64 {
         let i = self.0.partition_point(|r| r.end <= at);
         self.0.get(i).filter(|r| r.start <= at).map_or(at, |r| r.end)
@@ -59,12 +59,12 @@ impl RangeSet {
         self.0.iter().map(|r| r.end - r.start).sum()
     }
 
-    /// The end of the range that starts at zero: how far the file is whole from its front.
+    /// The end of the range that starts at zero: the file is complete up to this byte.
     pub fn frontier(&self) -> u64 {
         self.0.first().filter(|r| r.start == 0).map_or(0, |r| r.end)
     }
 
-    /// What of `within` is not in the set, lowest first.
+    /// The parts of `within` that are not in the set, lowest first.
     pub fn gaps(&self, within: Range<u64>) -> Vec<Range<u64>> {
         let mut gaps = Vec::new();
         let mut at = within.start;
@@ -130,7 +130,7 @@ mod tests {
                 for (byte, new) in model.iter_mut().zip(bitmap(std::slice::from_ref(&(start..start + length)))) {
                     *byte |= new;
                 }
-                // After every step: what is there, and in the one form that it may have.
+                // After every step the set has the right bytes, in its only valid form.
                 prop_assert_eq!(&bitmap(set.as_slice()), &model);
                 prop_assert!(set.as_slice().iter().all(|r| r.start < r.end));
                 prop_assert!(set.as_slice().windows(2).all(|w| w[0].end < w[1].start));
@@ -159,7 +159,7 @@ mod tests {
         set.insert(0..1);
         set.insert(u64::MAX - 1..u64::MAX);
         assert_eq!(set.gaps(0..u64::MAX), vec![Range { start: 1, end: u64::MAX - 1 }]);
-        // An empty or reversed range is nothing.
+        // An empty or reversed range has no effect.
         set.insert(5..5);
         set.insert(Range { start: 9, end: 3 });
         assert_eq!(set.as_slice().len(), 2);

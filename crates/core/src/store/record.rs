@@ -1,6 +1,6 @@
-//! What earlier runs found to be right: stamps of files whose digest was checked, and the outcomes
-//! of full checks. An append-only JSON-lines file; a line that does not parse is skipped, a lost
-//! file only costs a re-check.
+//! The record of earlier runs: stamps of files whose digest was checked, and the outcomes of full
+//! checks. It is a JSON-lines file that only grows. A line that does not parse is skipped; a lost
+//! file only costs a new check.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -17,23 +17,23 @@ use super::within::{FILE_MODE, Folder};
 use crate::finding::{Outcome, Stamp};
 use crate::model::Digest;
 
-/// Of a record larger than this only so much is read. A million files of long names stay below it.
+/// The most bytes of a record that are read. A million files with long names take less.
 const SIZE_LIMIT: u64 = 1 << 30;
-/// A line longer than this says nothing. An outcome of a check may be long.
+/// The most bytes of a line; a longer one is skipped. The outcome of a check may be long.
 const LINE_LIMIT: u64 = 64 << 20;
 /// The record's name in its folder.
 const NAME: &str = "verified.jsonl";
-/// Full checks remembered.
+/// The most full checks that are kept.
 const CHECKS_KEPT: usize = 64;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum Line {
-    /// The file called `key` had this digest when it looked like `stamp`.
+    /// The file `key` had this digest when it had this `stamp`.
     File { key: String, digest: String, stamp: Stamp },
-    /// The file called `key` proved wrong: what earlier lines say of it, and of any contents, is void.
+    /// The file `key` proved wrong: earlier lines about it, and about any contents, do not count any more.
     Struck { key: String },
-    /// The contents that `key` stands for were checked with this outcome.
+    /// The contents with this key were checked with this outcome.
     Check { key: String, outcome: Outcome },
 }
 
@@ -51,28 +51,28 @@ pub(super) struct DigestRecord {
 struct State {
     files: HashMap<String, Known>,
     checks: VecDeque<(String, Outcome)>,
-    /// What the next line must come after.
+    /// The end of the file, which the next line must follow.
     end: End,
 }
 
-/// What is known of a file.
+/// The knowledge about a file.
 #[derive(Debug, Clone)]
 struct Known {
     digest: String,
     stamp: Stamp,
-    /// It proved wrong since: only what it looked like when it was put there is worth knowing.
+    /// Whether it proved wrong since. Then only its stamp from when it was put there is useful.
     struck: bool,
 }
 
-/// How the file on disk ends.
+/// The ending of the file on disk.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// With a whole line.
+    /// A complete line.
     #[default]
     Whole,
-    /// With a line that a crash tore: the next one must not be joined to it.
+    /// A line that a crash tore; the next line must not join it.
     Torn,
-    /// It is too large, or most of it is out of date: it is written anew.
+    /// The file is too large, or most of it is out of date, so it is written again.
     Anew,
 }
 
@@ -98,7 +98,7 @@ impl State {
         }
     }
 
-    /// The record in the folder `below` of `root`; an empty one where nothing can be read.
+    /// The record in the folder `below` of `root`; an empty one if nothing can be read.
     fn read(root: &Path, below: &Path, limit: u64) -> Self {
         let mut state = State::default();
         let Ok(Some(folder)) = Folder::find(root, below) else { return state };
@@ -118,7 +118,7 @@ impl State {
             }
             state.end = if line.ends_with(b"\n") { End::Whole } else { End::Torn };
             if line.len() as u64 >= LINE_LIMIT {
-                // Nothing of ours: what comes after it is not worth the time.
+                // Our own lines are never so long: the rest is not worth reading.
                 state.end = End::Anew;
                 return state;
             }
@@ -133,7 +133,7 @@ impl State {
         state
     }
 
-    /// Everything that is known, as the file's content.
+    /// The content of a new file with everything that is known.
     fn text(&self) -> String {
         let files = self.files.iter().flat_map(|(key, known)| {
             let line = Line::File { key: key.clone(), digest: known.digest.clone(), stamp: known.stamp };
@@ -157,7 +157,7 @@ impl DigestRecord {
         guard
     }
 
-    /// Whether the file called `key` had `digest` when it last looked like `stamp`.
+    /// Whether the file `key` had `digest` when it had this `stamp`.
     pub fn knows(&self, key: &str, digest: &Digest, stamp: &Stamp) -> bool {
         self.state()
             .as_ref()
@@ -165,15 +165,14 @@ impl DigestRecord {
             .is_some_and(|known| !known.struck && known.digest == digest.to_string() && known.stamp == *stamp)
     }
 
-    /// The digest that the file called `key` had when it was last found right, and what it looked like, whatever was
-    /// found since.
+    /// The digest and stamp that the file `key` had when it was last right, even if it proved wrong since.
     pub fn placed(&self, key: &str) -> Option<(Digest, Stamp)> {
         let state = self.state();
         let known = state.as_ref()?.files.get(key)?;
         Some((Digest::from_etag(&known.digest).ok()?, known.stamp))
     }
 
-    /// The files that anything is known of.
+    /// The keys of all known files.
     pub fn keys(&self) -> Vec<String> {
         self.state().as_ref().map_or_else(Vec::new, |state| state.files.keys().cloned().collect())
     }
@@ -187,7 +186,7 @@ impl DigestRecord {
         folder.sync()
     }
 
-    /// Remembers that the file called `key` has `digest` while it looks like `stamp`.
+    /// Records that the file `key` has `digest` as long as it has this `stamp`.
     pub fn remember(&self, key: &str, digest: &Digest, stamp: Stamp) -> Result<(), StoreError> {
         if self.knows(key, digest, &stamp) {
             return Ok(());
@@ -195,30 +194,30 @@ impl DigestRecord {
         self.add(Line::File { key: key.to_owned(), digest: digest.to_string(), stamp })
     }
 
-    /// The outcome remembered for `key`.
+    /// The recorded outcome for `key`.
     pub fn check(&self, key: &str) -> Option<Outcome> {
         self.state().as_ref()?.checks.iter().find(|(k, _)| k == key).map(|(_, outcome)| outcome.clone())
     }
 
-    /// Remembers the outcome for `key`.
+    /// Records the outcome for `key`.
     pub fn remember_check(&self, key: &str, outcome: &Outcome) -> Result<(), StoreError> {
         self.add(Line::Check { key: key.to_owned(), outcome: outcome.clone() })
     }
 
-    /// Forgets what is known of the file called `key`, and every check of contents. Flushed when this returns.
+    /// Removes the knowledge about the file `key`, and every check of contents. It is flushed when this returns.
     pub fn strike(&self, key: &str) -> Result<(), StoreError> {
         self.add(Line::Struck { key: key.to_owned() })
     }
 
     fn add(&self, line: Line) -> Result<(), StoreError> {
-        // To lose good news costs a re-check; bad news must outlive a crash.
+        // Losing a proof costs only a new check, but a wrong file must stay noted even after a crash.
         let flush = matches!(line, Line::Struck { .. });
         let Ok(mut text) = serde_json::to_string(&line) else { return Ok(()) };
         text.push('\n');
         let mut guard = self.state();
         let Some(state) = guard.as_mut() else { return Ok(()) };
         if state.end == End::Anew {
-            // What other processes struck meanwhile must not come back.
+            // Entries that other processes removed meanwhile must not come back.
             *state = State::read(&self.root, &self.below, self.limit);
             state.end = End::Anew;
         }
@@ -226,7 +225,7 @@ impl DigestRecord {
         let folder = Folder::make(&self.root, &self.below)?;
         let end = state.end;
         match end {
-            // A concurrent append is lost here: that costs a re-check.
+            // A concurrent append is lost here; that costs only a new check.
             End::Anew => folder.write(NAME, &folder, state.text().as_bytes(), flush)?,
             End::Torn => append(&folder, &format!("\n{text}"), flush, state)?,
             End::Whole => append(&folder, &text, flush, state)?,
@@ -236,8 +235,8 @@ impl DigestRecord {
     }
 }
 
-/// One write in append mode: lines of several processes do not mix. A record that has another name too is somebody
-/// else's file: then all of `state` goes into one of our own.
+/// One write in append mode: lines of several processes do not mix. A record with a second name also belongs to
+/// somebody else; then all of `state` goes into a new file.
 fn append(folder: &Folder, text: &str, flush: bool, state: &State) -> Result<(), StoreError> {
     if folder.stat(NAME)?.is_some_and(|stat| stat.st_nlink > 1) {
         return folder.write(NAME, folder, state.text().as_bytes(), flush);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Entry, GitOid, Lfs, RepoPath, Sha256};
 
-/// A listing of a million files stays below this.
+/// The most bytes of a kept listing; one of a million files has fewer.
 pub(super) const SIZE_LIMIT: u64 = 1 << 30;
 
 #[derive(Serialize, Deserialize)]
@@ -27,7 +27,7 @@ struct TreeFile {
     xet_hash: Option<String>,
 }
 
-/// The listing that a kept file's text is; `None` when it is none that this version understands.
+/// Reads a kept listing; `None` if this version does not understand it.
 pub(super) fn parse(text: &[u8]) -> Option<Vec<Entry>> {
     let tree: Tree = serde_json::from_slice(text).ok()?;
     if tree.format_version != 1 {
@@ -40,7 +40,7 @@ pub(super) fn parse(text: &[u8]) -> Option<Vec<Entry>> {
     Some(tree.files.into_iter().map(entry).collect())
 }
 
-/// The file's content for a listing; `None` when it cannot be put so.
+/// The file's content for a listing; `None` if it cannot be written in this form.
 pub(super) fn text(entries: &[Entry]) -> Option<Vec<u8>> {
     let files = entries.iter().map(|entry| {
         let file = TreeFile {
@@ -55,7 +55,7 @@ pub(super) fn text(entries: &[Entry]) -> Option<Vec<u8>> {
     serde_json::to_vec(&Tree { format_version: 1, files: files.collect() }).ok()
 }
 
-/// Whether `huggingface_hub` would take the listing: it refuses one with an odd Xet hash.
+/// Whether `huggingface_hub` would accept the listing: it refuses one with an invalid Xet hash.
 pub(super) fn is_shareable(entries: &[Entry]) -> bool {
     let good = |hash: &String| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
     entries.iter().all(|entry| entry.xet_hash.as_ref().is_none_or(good))

@@ -1,6 +1,6 @@
-//! Folders below a root, entered one by one without following a symlink. Whatever is written,
-//! linked, moved or removed is so relative to an open folder, so that a folder swapped for a link
-//! meanwhile changes nothing.
+//! Folders below a root, entered one by one without following a symlink. Every write, link, move
+//! and removal is relative to an open folder, so that it has no effect if a folder is replaced by a
+//! link meanwhile.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -16,14 +16,14 @@ use super::{StoreError, copying, disk, error};
 use crate::finding::Stamp;
 use crate::model::Entry;
 
-/// A temporary file older than this was left by a crash.
+/// A temporary file older than this counts as left by a crash.
 const STALE: Duration = Duration::from_hours(24);
-/// Pauses while the system has no descriptor left, and how many: half a minute.
+/// The pause while the system has no descriptor left, and how many pauses to make: half a minute together.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(20);
 const DESCRIPTOR_TRIES: u32 = 1500;
-/// What temporary names start with.
+/// The beginning of temporary names.
 pub(super) const TEMPORARY: &str = "tmp-";
-/// What the umask takes from.
+/// The mode before the umask.
 pub(super) const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 
 /// An open folder.
@@ -37,7 +37,7 @@ pub(super) struct Folder {
 type Make<'a, T> = &'a dyn Fn(&Folder, &str) -> Result<T, StoreError>;
 
 impl Folder {
-    /// Opens `root`, which may itself be reached by links, or gives `None` when it is not there.
+    /// Opens `root`, whose own path may have links; `None` if it does not exist.
     fn root(root: &Path) -> Result<Option<Self>, StoreError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match patiently(|| rustix::fs::open(root, flags, Mode::empty())) {
@@ -48,7 +48,7 @@ impl Folder {
         }
     }
 
-    /// The folder `below` in `root`, if all of it is there.
+    /// The folder `below` in `root`, if it exists.
     pub fn find(root: &Path, below: &Path) -> Result<Option<Self>, StoreError> {
         let Some(mut at) = Self::root(root)? else { return Ok(None) };
         for name in names(below) {
@@ -60,7 +60,7 @@ impl Folder {
         Ok(Some(at))
     }
 
-    /// The folder `below` in `root`, made where it is not there.
+    /// The folder `below` in `root`; creates the folders that are missing.
     pub fn make(root: &Path, below: &Path) -> Result<Self, StoreError> {
         disk::create_dirs(root)?;
         let gone = |path: &Path| StoreError::io("open", path)(io::ErrorKind::NotFound.into());
@@ -86,7 +86,7 @@ impl Folder {
         match patiently(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty())) {
             Ok(fd) => Ok(Some(Folder { fd, path })),
             Err(Errno::NOENT) => Ok(None),
-            // Which of the two a link gives differs between systems.
+            // A link gives one or the other error, depending on the system.
             Err(Errno::NOTDIR | Errno::LOOP) => match self.kind(name) {
                 Some(FileType::Symlink) => Err(StoreError::Symlink(path)),
                 _ => Err(error::folder_needed(&path)),
@@ -100,17 +100,17 @@ impl Folder {
         Some(FileType::from_raw_mode(stat.st_mode))
     }
 
-    /// The path of something in here, for messages and for reading.
+    /// The path of a name in this folder, for messages and for reading.
     pub fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Device and inode of what lies here under `name`, a symlink not followed.
+    /// Device and inode of `name` in this folder, without following a symlink.
     pub fn identity(&self, name: &str) -> Option<(u64, u64)> {
         rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok().map(|stat| identity_of(&stat))
     }
 
-    /// What a name here looks like, a symlink not followed; `None` when there is nothing.
+    /// The `stat` of `name` in this folder, without following a symlink; `None` if it does not exist.
     pub fn stat(&self, name: &str) -> Result<Option<rustix::fs::Stat>, StoreError> {
         match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -120,7 +120,7 @@ impl Folder {
     }
 
     /// Reads a small regular file, at most `limit` bytes of it, without following a symlink or waiting for a pipe;
-    /// `None` when there is nothing to read.
+    /// `None` if there is nothing to read.
     pub fn read_small(&self, name: &str, limit: u64) -> Option<Vec<u8>> {
         let file = self.open(name, OFlags::RDONLY, Mode::empty()).ok()?;
         if !file.metadata().ok()?.is_file() {
@@ -131,7 +131,7 @@ impl Folder {
         Some(content)
     }
 
-    /// The names in here, sorted; those that are no UTF-8 are nobody's.
+    /// The names in this folder, sorted. Names that are not UTF-8 are left out: no program here makes such names.
     pub fn names(&self) -> Vec<String> {
         let items = rustix::fs::Dir::read_from(&self.fd).into_iter().flatten().flatten();
         let mut names: Vec<String> =
@@ -141,7 +141,8 @@ impl Folder {
         names
     }
 
-    /// Flushes the names in here to the disk. A file system that cannot do that for a folder has nothing to flush.
+    /// Flushes the names in this folder to the disk. A file system that cannot do that for a folder has nothing to
+    /// flush.
     pub fn sync(&self) -> Result<(), StoreError> {
         match rustix::fs::fsync(&self.fd) {
             Ok(()) | Err(Errno::INVAL | Errno::BADF | Errno::ROFS | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
@@ -156,7 +157,7 @@ impl Folder {
         patiently(|| rustix::fs::openat(&self.fd, name, flags, mode)).map(File::from)
     }
 
-    /// As [`Self::open`] for reading and writing; anything but a regular file is an error.
+    /// Like [`Self::open`], for reading and writing; anything but a regular file is an error.
     pub fn open_file(&self, name: &str, flags: OFlags) -> Result<File, StoreError> {
         let path = self.path(name);
         let file = self.open(name, flags | OFlags::RDWR | OFlags::CREATE, FILE_MODE).map_err(|error| match error {
@@ -169,7 +170,7 @@ impl Folder {
             return Err(error::file_needed(&path));
         }
         if meta.nlink() > 1 {
-            // It has another name, and that file is somebody else's: what is written goes into a file of our own.
+            // The file has another name, so it also belongs to somebody else. Write into a new file instead.
             self.remove(name)?;
             let anew = flags | OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
             return self.open(name, anew, FILE_MODE).map_err(|e| StoreError::io("create", &path)(e.into()));
@@ -177,7 +178,7 @@ impl Folder {
         Ok(file)
     }
 
-    /// Removes a file or link; that there is none is fine.
+    /// Removes a file or link; it is not an error if there is none.
     pub fn remove(&self, name: &str) -> Result<(), StoreError> {
         match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -186,8 +187,8 @@ impl Folder {
         }
     }
 
-    /// Moves a file from another folder here; one that lies on another disk is copied, and proven
-    /// again on the way. Gives the copy's stamp then.
+    /// Moves a file from another folder here; a file on another disk is copied, and proven again on
+    /// the way. Returns the copy's stamp then.
     pub fn take(&self, name: &str, from: &Folder, from_name: &str, entry: &Entry) -> Result<Option<Stamp>, StoreError> {
         match rustix::fs::renameat(&from.fd, from_name, &self.fd, name) {
             Ok(()) => Ok(None),
@@ -201,19 +202,19 @@ impl Folder {
     }
 
     /// Writes a small file so that readers see the old or the new content, never half of it. With
-    /// `flush` that holds after a power cut too.
+    /// `flush` this is so even after a power cut.
     pub fn write(&self, name: &str, staging: &Folder, content: &[u8], flush: bool) -> Result<(), StoreError> {
         self.put("write", name, staging, &|folder, temporary| {
             let mut file = copying::create(folder, temporary)?;
             let mut write = || file.write_all(content).and_then(|()| if flush { file.sync_data() } else { Ok(()) });
             write().map_err(StoreError::io("write", &self.path(name)))?;
-            // Its lock says that it is in use until it has its name.
+            // Its lock shows that it is in use until it has its name.
             Ok(file)
         })
         .map(drop)
     }
 
-    /// Makes `name` a symlink to `target` (text as given), atomically, leaving a right one alone.
+    /// Makes `name` a symlink to `target` (the text as given), atomically; keeps a link that is right already.
     pub fn link(&self, name: &str, staging: &Folder, target: &Path) -> Result<(), StoreError> {
         let path = self.path(name);
         if fs::read_link(&path).is_ok_and(|there| there == target) {
@@ -224,7 +225,7 @@ impl Folder {
         })
     }
 
-    /// Copies a file here, which appears whole and proven or not at all.
+    /// Copies a file into this folder. The copy appears complete and proven, or not at all.
     pub fn copy(&self, name: &str, staging: &Folder, from: &Path, entry: &Entry) -> Result<Stamp, StoreError> {
         let copied = self.put("copy to", name, staging, &|folder, temporary| {
             copying::copy(folder, temporary, from, entry, &mut |_| {})
@@ -232,13 +233,13 @@ impl Folder {
         Ok(copied.stamp)
     }
 
-    /// Gives a file another name in here.
+    /// Renames a file in this folder.
     pub fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
         rustix::fs::renameat(&self.fd, from, &self.fd, to)
             .map_err(|e| StoreError::io("rename", &self.path(from))(e.into()))
     }
 
-    /// Removes a folder if it is empty; `false` when it stays.
+    /// Removes a folder if it is empty; `false` if it stays.
     pub fn remove_folder(&self, name: &str) -> bool {
         rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR).is_ok()
     }
@@ -247,8 +248,9 @@ impl Folder {
         self.kind(Path::new(name)) == Some(FileType::Directory)
     }
 
-    /// Makes something under a temporary name in `staging` (or here, when that is another disk)
-    /// and moves it to its name. A crash leaves it in `staging`, where nobody looks.
+    /// Makes a file, link or copy under a temporary name in `staging` (or in this folder, if that
+    /// is on another disk) and moves it to its name. After a crash it stays in `staging`, where no
+    /// reader looks.
     fn put<T>(&self, action: &'static str, name: &str, staging: &Folder, make: Make<'_, T>) -> Result<T, StoreError> {
         for folder in [staging, self] {
             let temporary = format!("{TEMPORARY}{:016x}", fastrand::u64(..));
@@ -261,7 +263,7 @@ impl Folder {
             });
             match placed {
                 Ok(Some(value)) => return Ok(value),
-                // Nothing is lost if it stays: `sweep` removes it another day.
+                // It does not matter if it stays: `sweep` removes it later.
                 Ok(None) => drop(folder.remove(&temporary)),
                 Err(error) => {
                     let _ = folder.remove(&temporary);
@@ -279,7 +281,7 @@ impl Folder {
         }
     }
 
-    /// Removes temporary files that crashes left here.
+    /// Removes temporary files in this folder that crashes have left.
     pub fn sweep(&self) {
         for item in fs::read_dir(&self.path).into_iter().flatten().flatten() {
             let name = item.file_name();
@@ -293,7 +295,7 @@ impl Folder {
     }
 }
 
-/// Opens something, again and again while the system has no descriptor left: files that are open will be closed.
+/// Opens something, and tries again while the system has no descriptor left: other open files will be closed.
 fn patiently(open: impl Fn() -> Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {
     for _ in 0..DESCRIPTOR_TRIES {
         match open() {
@@ -304,7 +306,7 @@ fn patiently(open: impl Fn() -> Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno
     open()
 }
 
-/// The names that a relative path is made of; what else could stand in a path is dropped.
+/// The names in a relative path; other components of a path are dropped.
 fn names(below: &Path) -> impl Iterator<Item = &Path> {
     below.components().filter_map(|component| match component {
         Component::Normal(name) => Some(Path::new(name)),

@@ -1,5 +1,5 @@
-//! What a partial file is called: one name for all where locks keep writers apart, else one for each process, with the
-//! machine in it. Which partials of dead processes a run may go on with. What is in a partial lives in `partial`.
+//! The names of partial files: one name for all processes if locks separate writers, otherwise one for each process,
+//! with the machine in it. Also which partials of dead processes a run may go on with. `partial` has their content.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -8,7 +8,7 @@ use super::within::Folder;
 use super::{StoreError, journal};
 use crate::model::{Digest, Hasher};
 
-/// What a partial and its journal are called.
+/// The names of a partial and its journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Names {
     pub part: String,
@@ -16,12 +16,12 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Of the partial that whoever holds the file's lock works on.
+    /// The names of the partial for the process that holds the file's lock.
     pub fn shared(digest: &Digest) -> Self {
         Names { part: format!("{digest}.part"), journal: format!("{digest}.journal") }
     }
 
-    /// Of this process's own partial.
+    /// The names of this process's own partial.
     pub fn own(digest: &Digest) -> Self {
         Self::of(digest, &format!("{}-{}-{}", machine(), boot(), std::process::id()))
     }
@@ -30,7 +30,7 @@ impl Names {
         Names { part: format!("{digest}.{writer}.part"), journal: format!("{digest}.{writer}.journal") }
     }
 
-    /// Of the partials that processes of this machine left in `folder` when they died.
+    /// The names of the partials in `folder` that dead processes of this machine have left.
     pub fn orphans(folder: &Folder, digest: &Digest) -> Vec<Self> {
         let start = format!("{digest}.");
         let names = folder.names().into_iter();
@@ -38,7 +38,7 @@ impl Names {
         writers.filter(|writer| is_dead(writer)).map(|writer| Self::of(digest, &writer)).collect()
     }
 
-    /// Gives a partial of a dead process these names, its journal first: a partial without a journal is nothing.
+    /// Gives a partial of a dead process these names. Its journal comes first: a partial without a journal is useless.
     pub fn take_over(&self, folder: &Folder, orphan: &Names) -> Result<(), StoreError> {
         folder.rename(&orphan.journal, &self.journal)?;
         folder.rename(&orphan.part, &self.part)
@@ -52,14 +52,14 @@ pub(super) fn read_name(name: &str) -> Option<(Digest, bool)> {
     Some((digest, !writer.is_empty() && !is_dead(writer)))
 }
 
-/// Whether the process that a partial is named after is one of this machine that has ended.
+/// Whether the process that a partial is named after was on this machine and has ended.
 fn is_dead(writer: &str) -> bool {
     let parts: Vec<&str> = writer.split('-').collect();
     let [host, then, process] = parts[..] else { return false };
     if host != machine() || host == NOWHERE {
         return false;
     }
-    // Before this boot every process has ended.
+    // Every process from before this boot has ended.
     if then != boot() {
         return true;
     }
@@ -67,7 +67,7 @@ fn is_dead(writer: &str) -> bool {
         && Path::new("/proc/self").exists()
 }
 
-/// Where the system does not say which machine this is.
+/// The machine's name if the system does not state one.
 const NOWHERE: &str = "0";
 
 /// A short name of this machine.

@@ -1,4 +1,4 @@
-//! A rate for the whole process, kept by making takers wait.
+//! A limit of the rate of bytes for the whole process: callers wait.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,14 +8,14 @@ use tokio::time::Instant;
 /// Hands out bytes at a rate; a tenth of a second's worth may be taken at once.
 pub(crate) struct Limiter {
     rate: f64,
-    /// When everything handed out so far is paid for.
+    /// The time from which on the rate allows more bytes.
     paid: Mutex<Instant>,
 }
 
 impl Limiter {
-    /// `rate` bytes a second.
+    /// A limit of `rate` bytes a second.
     pub fn new(rate: u64) -> Self {
-        // A rate's precision is ample in an f64.
+        // An f64 is precise enough for a rate.
         #[allow(clippy::cast_precision_loss)]
         let rate = rate.max(1) as f64;
         Limiter { rate, paid: Mutex::new(Instant::now()) }

@@ -1,14 +1,14 @@
-//! The transfer: bytes from the Hub into the partial files of the store, hashed on the way. What
-//! the bytes mean lives elsewhere.
+//! The transfer: bytes from the Hub into the partial files of the store, hashed on the way. Other
+//! rooms know what the bytes mean.
 //!
-//! `schedule` decides which part comes next, `part` is one request, `assemble` brings the bytes of parts to the file.
+//! `schedule` decides which part comes next, `part` is one request, `assemble` writes the bytes of parts to the file.
 //!
-//! One queue of parts for all files, and many workers. A worker opens files (lock, what an earlier run
-//! left) and streams parts of them; blocking threads write each block at its place and hash the file
-//! as far as it is whole. Large files are cut into parts that several connections fetch, as many files
-//! at once as there are cores to hash them; small files go by one request each, many at once. A worker
-//! without work takes half of the part that has most left. Memory is a block or two a worker, whatever
-//! the size of the files.
+//! There is one queue of parts for all files, and many workers. A worker opens files (takes the lock,
+//! reads the journal of an earlier run) and streams parts of them; blocking threads write each block
+//! at its place and hash the file up to the first gap. Large files are cut into parts that several
+//! connections fetch, as many files at once as there are cores to hash them; small files go by one
+//! request each, many at once. A worker without work takes half of the part that has most left. Memory
+//! is a block or two for each worker, whatever the size of the files.
 
 mod assemble;
 mod limit;
@@ -38,15 +38,15 @@ use crate::store::{Store, StoreError};
 pub struct FetchOptions {
     /// Work on this many small files at once.
     pub jobs: usize,
-    /// Use this many connections for large files, all files together.
+    /// Use this many connections for all large files together.
     pub connections: usize,
-    /// Bytes a second, all connections together.
+    /// The most bytes a second, for all connections together.
     pub limit_rate: Option<u64>,
-    /// Fetch even what is present.
+    /// Fetch files even if they are here.
     pub force: bool,
-    /// Do not begin what does not fit, as far as the file system says.
+    /// Do not start if the file system says that the files do not fit.
     pub check_space: bool,
-    /// How long to wait for a file that another process has locked, before it is fetched all the same.
+    /// How long to wait for a file that another process has locked, before it is fetched anyway.
     pub lock_wait: Duration,
 }
 
@@ -67,37 +67,37 @@ impl Default for FetchOptions {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Arrived {
-    /// Which.
+    /// Its path in the repo.
     pub path: RepoPath,
-    /// The bytes of it that came over the network.
+    /// How many of its bytes came over the network.
     pub received: u64,
-    /// What its bytes hashed to on their way. `None` when another process had finished it meanwhile.
+    /// The digest of its bytes, computed while they arrived. `None` if another process has finished it meanwhile.
     pub hashed: Option<Hashed>,
 }
 
-/// What became of the files.
+/// The results for the files.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct FetchReport {
     /// Files that have their final name now.
     pub done: Vec<Arrived>,
-    /// Bytes of those files that came over Xet.
+    /// How many bytes of those files came over Xet.
     pub over_xet: u64,
-    /// Files whose content could not be made to agree with the listing.
+    /// Findings about files whose content did not match the listing even after retries.
     pub failed: Vec<Finding>,
 }
 
-/// Why fetching stopped altogether.
+/// Why fetching stopped completely.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
-    /// The Hub, after retries.
+    /// An error of the Hub, after retries.
     #[error(transparent)]
     Hub(#[from] HubError),
-    /// The disk.
+    /// An error of the disk.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A worker died.
+    /// A worker panicked.
     #[error("{}: a worker thread failed unexpectedly", .path.shown())]
     Worker {
         /// The file it worked on.
@@ -124,14 +124,14 @@ impl FetchError {
     }
 }
 
-/// Two different digests, twice.
+/// The finding for a digest that did not match, even after a second download.
 pub(crate) fn mismatch_finding(path: &RepoPath, expected: Digest, actual: Digest) -> Finding {
     let message = format!("expected {expected:?}, got {actual:?}, after a retry; the download was discarded");
     Finding::new(Code::ChecksumMismatch, path, message)
         .remedy(Remedy::UseOtherEndpoint { why: BadServer::SendsOtherBytes })
 }
 
-/// A size or `ETag` that does not agree, after retries.
+/// The finding for a size or `ETag` that did not match, even after retries.
 pub(crate) fn integrity_finding(path: &RepoPath, error: &HubError) -> Finding {
     let changed = matches!(error, HubError::Changed { .. });
     let code = if changed { Code::ChecksumMismatch } else { Code::SizeMismatch };
@@ -141,8 +141,8 @@ pub(crate) fn integrity_finding(path: &RepoPath, error: &HubError) -> Finding {
 }
 
 /// Fetches `entries` into `store`, from the first of `sources` that has them. A file that does not verify
-/// fails alone, the others go on; trouble with the network, the Hub or the disk ends the whole.
-/// Dropping the future leaves partial files that a later call resumes.
+/// fails alone, and the others go on; an error of the network, the Hub or the disk ends the run. Dropping
+/// the future leaves partial files that a later call resumes.
 pub async fn fetch(
     sources: &[Arc<dyn Source>],
     store: &Arc<Store>,

@@ -1,16 +1,17 @@
-//! What a file holds, as far as the check of a whole set asks: names and sums of its tensors, without dtypes, shapes and
-//! places. Reading tables and comparing them live elsewhere.
+//! The parts of a file's table that the check of a whole set needs: names and sizes of tensors, without dtypes, shapes
+//! and places. Other modules read and compare tables.
 
 use hfget_formats::TensorTable;
 
-/// A table with a quarter of its memory, in a few large pieces, which go back to the system when they are dropped.
+/// A table that takes a quarter of the memory, in a few large allocations, which go back to the system when they are
+/// dropped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct CompactTable {
-    /// One after the other, in the file's order.
+    /// The names, one after the other, in the file's order.
     names: String,
-    /// Where each name ends, and the elements of its tensor.
+    /// The end of each name, and the number of its tensor's elements.
     rows: Vec<(usize, u64)>,
-    /// Bytes of all tensors, as far as the format says, saturating.
+    /// Bytes of all tensors, as far as the format states them; `u64::MAX` on overflow.
     pub bytes: u64,
     /// `(dropped, kept)`: names that the writer left out because they share another's storage.
     pub aliases: Vec<(Box<str>, Box<str>)>,

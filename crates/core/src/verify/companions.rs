@@ -1,4 +1,4 @@
-//! JSON companions must parse. What they mean is the loaders' business.
+//! Checks that JSON companions parse. Only loaders read their meaning.
 
 use std::fmt;
 use std::io::Read as _;
@@ -10,14 +10,14 @@ use super::{Subject, SubjectFile};
 use crate::finding::{Code, Finding};
 use crate::model::Purpose;
 
-/// A tokenizer.json of a large vocabulary is some 20 MB; this is far above.
+/// The most bytes of a companion. A tokenizer.json of a large vocabulary has about 20 MB.
 const JSON_LIMIT: u64 = 512 << 20;
 
-/// Adds a finding for every companion that is no JSON.
+/// Adds a finding for every companion that is not JSON.
 pub(super) fn check(subject: &Subject, findings: &mut Vec<Finding>) {
     for file in &subject.files {
         let json = file.path.file_name().to_ascii_lowercase().ends_with(".json");
-        // An index is read, and judged, with its shards.
+        // An index is checked together with its shards.
         if json && file.purpose != Purpose::Index && file.purpose != Purpose::Other {
             findings.extend(check_one(file));
         }
@@ -46,7 +46,7 @@ impl<'de> Deserialize<'de> for Object {
 
 fn check_one(file: &SubjectFile) -> Option<Finding> {
     let invalid = |why: String| Some(Finding::new(Code::ConfigInvalid, &file.path, why));
-    // A missing file is a finding already.
+    // A missing file has its finding already.
     let (open, length) = file.content.open().ok()?;
     if length > JSON_LIMIT {
         return invalid(format!("it is larger than {JSON_LIMIT} bytes"));
@@ -57,14 +57,14 @@ fn check_one(file: &SubjectFile) -> Option<Finding> {
     }
     let must_be_object =
         matches!(file.path.file_name(), "config.json" | "generation_config.json" | "tokenizer_config.json");
-    // `time_step_limit: [0.0, Infinity]`, in many a Mamba's config: no JSON, but Python reads it.
+    // Many configs of Mamba models have `time_step_limit: [0.0, Infinity]`, which is not JSON, but Python reads it.
     let why = parse(&json::strict(&bytes), must_be_object).err()?;
     invalid(format!("it is not the JSON that loaders expect: {why}"))
 }
 
-/// Nothing of the document is kept, and nothing recurses, so depth costs little.
+/// Parses a document. Keeps nothing of it and does not recurse, so depth costs little.
 fn parse(bytes: &[u8], must_be_object: bool) -> Result<(), String> {
-    // The parser passes over what it does not keep, encoding included.
+    // The parser does not check the encoding of text that it does not keep.
     let text = std::str::from_utf8(bytes).map_err(|e| format!("not UTF-8 after {} bytes", e.valid_up_to()))?;
     let parsed = if must_be_object {
         serde_json::from_str::<Object>(text).map(drop)

@@ -1,5 +1,5 @@
-//! Where the bytes of a file to check are read from: this machine's disk, or anything else that can be
-//! read at any place. What the bytes must be is checked elsewhere.
+//! The source of a file's bytes for the checks: this machine's disk, or anything else that can be read
+//! at any place. Other modules check the bytes.
 
 use std::fmt;
 use std::fs::File;
@@ -9,18 +9,18 @@ use std::sync::Arc;
 
 use hfget_formats::ReadSeek;
 
-/// A file that lies on no disk of this machine. Its methods block.
+/// A file that is not on a disk of this machine. Its methods block.
 pub trait Far: fmt::Debug + Send + Sync {
-    /// How many bytes it has; [`io::ErrorKind::NotFound`] when it is not there.
+    /// How many bytes it has; [`io::ErrorKind::NotFound`] if it does not exist.
     ///
     /// # Errors
-    /// When that cannot be found out.
+    /// If the size cannot be found out.
     fn size(&self) -> io::Result<u64>;
 
-    /// Its bytes, from the first.
+    /// Opens it at its first byte.
     ///
     /// # Errors
-    /// When they cannot be had.
+    /// If the bytes are not available.
     fn open(&self) -> io::Result<Box<dyn ReadSeek>>;
 }
 
@@ -40,11 +40,11 @@ impl From<PathBuf> for Content {
 }
 
 impl Content {
-    /// Opens it, and gives its length. What is no regular file is an error: opening a pipe would wait for
-    /// its other end.
+    /// Opens it, and returns its length in bytes. Anything but a regular file is an error: opening a pipe
+    /// would wait for its other end.
     ///
     /// # Errors
-    /// When it is not there, or cannot be read.
+    /// If it does not exist, or cannot be read.
     pub fn open(&self) -> io::Result<(Box<dyn ReadSeek>, u64)> {
         match self {
             Content::Local(path) => {
@@ -54,7 +54,7 @@ impl Content {
         }
     }
 
-    /// Its length.
+    /// Its length in bytes.
     ///
     /// # Errors
     /// As [`Content::open`].
@@ -66,9 +66,9 @@ impl Content {
     }
 }
 
-/// Opens a regular file, and gives its length.
+/// Opens a regular file, and returns its length in bytes.
 pub(super) fn open_local(path: &Path) -> io::Result<(File, u64)> {
-    // Looked at before it is opened.
+    // The check comes before the open, which could block.
     regular(path)?;
     let file = File::open(path)?;
     let length = file.metadata()?.len();

@@ -1,5 +1,5 @@
-//! Whether the shards hold what the index promises: every tensor in the file the index names, no
-//! shard missing, nothing twice. The shards' tables are read elsewhere.
+//! Checks the shards with the index: every tensor is in the file that the index names, no shard is
+//! missing, no tensor is there twice. The shards' tables are read elsewhere.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -9,7 +9,7 @@ use super::compact_table::CompactTable;
 use crate::model::{Family, RepoPath, WeightIndex, WeightSet};
 
 /// The last parts of names that `transformers`' `_tied_weights_keys` ties to one another: input
-/// and output embeddings. With `tie_word_embeddings` one of them stands for all.
+/// and output embeddings. With `tie_word_embeddings` one of them replaces all others.
 const TIED: &[&str] = &[
     "lm_head.weight",
     "lm_head.decoder.weight",
@@ -30,10 +30,10 @@ fn is_tied(name: &str) -> bool {
     TIED.iter().any(|suffix| name.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
 }
 
-/// What each shard holds; `None` when the file is not there or could not be read (a finding already).
+/// The table of each shard; `None` if the file is missing or could not be read (it has a finding already).
 pub(crate) type Tables<'a> = BTreeMap<&'a RepoPath, Option<&'a CompactTable>>;
 
-/// Tensors held by two files of a set.
+/// Finds tensors that are in two files of a set.
 pub(super) fn duplicates(set: &WeightSet, tables: &Tables<'_>) -> Vec<Problem> {
     let read = set.files.iter().filter_map(|path| Some((path, (*tables.get(path)?)?)));
     let mut held: Vec<(&str, usize, &RepoPath)> = Vec::with_capacity(count(tables));
@@ -61,7 +61,7 @@ fn count(tables: &Tables<'_>) -> usize {
     tables.values().flatten().map(|table| table.len()).sum()
 }
 
-/// Where each tensor really is: a sorted list, which takes half of a map's memory.
+/// The file of each tensor: a sorted list, which takes half of a map's memory.
 struct Homes<'a>(Vec<(&'a str, &'a RepoPath)>);
 
 impl<'a> Homes<'a> {
@@ -74,14 +74,14 @@ impl<'a> Homes<'a> {
         Homes(homes)
     }
 
-    /// The files that hold a tensor, sorted.
+    /// The files that have a tensor, sorted.
     fn of(&self, name: &str) -> impl Iterator<Item = &'a RepoPath> {
         let start = self.0.partition_point(|(other, _)| *other < name);
         self.0[start..].iter().take_while(move |(other, _)| *other == name).map(|(_, path)| *path)
     }
 }
 
-/// Compares an index with its shards' tables; gives the problems and how many names were compared.
+/// Compares an index with its shards' tables; returns the problems, and how many names were compared.
 pub(super) fn check(
     set: &WeightSet,
     index_path: &RepoPath,
@@ -117,7 +117,7 @@ pub(super) fn check(
     }
     let homes = Homes::new(tables);
     let read = || tables.values().flatten();
-    // Names that writers noted as dropped aliases.
+    // The names that writers noted as dropped aliases.
     let dropped: HashSet<&str> = read().flat_map(|table| &table.aliases).map(|(dropped, _)| &**dropped).collect();
     let tied_present = read().flat_map(|table| table.names()).any(is_tied);
     let mut shards: HashMap<&str, Option<RepoPath>> = HashMap::new();
@@ -144,7 +144,7 @@ pub(super) fn check(
             }
         });
         let Some(shard) = shard else { continue };
-        // Nothing can be said about the tensors of a shard that is missing or unreadable.
+        // Nothing is known about the tensors of a missing or unreadable shard.
         let Some(Some(_)) = tables.get(&*shard) else { continue };
         compared += 1;
         // The same name may be in two files; then the table of the named one decides.
@@ -187,8 +187,9 @@ fn unindexed(index_path: &RepoPath, index: &WeightIndex, tables: &Tables<'_>) ->
     found.into_vec()
 }
 
-/// By design the bytes of all tensors, shared storages once (`huggingface_hub`,
-/// `serialization/_base.py`). Converters copy it from elsewhere, so it only warns.
+/// Checks `total_size`. By design it is the bytes of all tensors, with shared storages once
+/// (`huggingface_hub`, `serialization/_base.py`). Converters copy it from other repos, so a
+/// difference is only a warning.
 fn total_size(set: &WeightSet, index_path: &RepoPath, index: &WeightIndex, tables: &Tables<'_>) -> Option<Problem> {
     let stated = index.total_size?;
     if set.family != Family::Safetensors || tables.values().any(Option::is_none) {

@@ -1,4 +1,4 @@
-//! Digests of files on disk, many at once. What else a file must be is checked elsewhere.
+//! Checks the digests of files, many at once. Other modules check the content.
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,11 +13,11 @@ use crate::progress::{Event, Progress};
 /// The first bytes of a git-lfs pointer file.
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
 
-/// How often a file is read that changes meanwhile.
+/// How often to read a file that changes meanwhile.
 const TRIES: usize = 2;
 
-/// Hashes a file whole. Of a file on disk gives the stamp that its descriptor had before the first byte and after the
-/// last: what is renamed over the name meanwhile has another.
+/// Hashes a whole file. For a file on disk, also returns the stamp that its descriptor had before the first byte and
+/// after the last: a file that is renamed over the name meanwhile has another stamp.
 fn read_whole(
     content: &Content,
     like: Digest,
@@ -37,8 +37,8 @@ fn read_whole(
     Err(io::Error::other("it changes while it is read"))
 }
 
-/// Looks at every file, and hashes those of which nothing is proven yet. Gives what was seen, in the order of the
-/// files; adds what is wrong to `outcome`.
+/// Looks at every file, and hashes those that are not proven yet. Returns the proofs, in the order of the files;
+/// adds findings to `outcome`.
 pub(super) fn check(
     files: &[SubjectFile],
     threads: usize,
@@ -63,12 +63,13 @@ pub(super) fn check(
     if to_hash.is_empty() {
         return proofs;
     }
-    // Largest first, so that no thread is left with a giant at the end.
+    // The largest come first, so that no thread has a huge file left at the end.
     to_hash.sort_by_key(|at| std::cmp::Reverse(files[*at].size));
     let bytes = to_hash.iter().filter_map(|at| files[*at].size).fold(0, u64::saturating_add);
     progress.event(Event::VerifyStarted { files: to_hash.len(), bytes });
     let threads = threads.clamp(1, to_hash.len());
-    // Two at a time only where each thread has one already: two threads hash two files sooner than one does.
+    // A thread takes two files at once only if there are more files than threads: two threads hash two files sooner
+    // than one thread.
     let turns: Vec<&[usize]> = to_hash.chunks(if to_hash.len() > threads { 2 } else { 1 }).collect();
     let next = AtomicUsize::new(0);
     let shared = Mutex::new((outcome, &mut proofs));
@@ -92,8 +93,8 @@ pub(super) fn check(
     proofs
 }
 
-/// Looks again at files on disk whose bytes were read in this run, and hashes again what is no longer what was read:
-/// it was written, exchanged or removed meanwhile. `proofs` are of these files. Gives what is wrong.
+/// Looks again at files on disk whose bytes were read in this run. Hashes those again that were written, replaced or
+/// removed meanwhile. `proofs` are the proofs of these files. Returns the findings.
 pub fn recheck(files: &[SubjectFile], proofs: &mut [Proof], progress: &dyn Progress) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (file, proof) in files.iter().zip(proofs) {
@@ -111,7 +112,7 @@ pub fn recheck(files: &[SubjectFile], proofs: &mut [Proof], progress: &dyn Progr
     findings
 }
 
-/// Whether a file is there, is a file, and has its size.
+/// Checks that a file exists, is a regular file, and has its size.
 fn standing(file: &SubjectFile) -> Result<(), (Evidence, Box<Finding>)> {
     let absent =
         |message: String| Err((Evidence::Absent, Box::new(Finding::new(Code::FileMissing, &file.path, message))));
@@ -139,14 +140,14 @@ fn standing(file: &SubjectFile) -> Result<(), (Evidence, Box<Finding>)> {
     wrong(Code::SizeMismatch, format!("expected {size} bytes, it has {length}"))
 }
 
-/// Whether a file starts as git-lfs pointers do. Leaves the file at its start.
+/// Whether a file starts like a git-lfs pointer. Goes back to the file's start.
 pub(super) fn is_lfs_pointer(file: &mut (impl Read + io::Seek)) -> bool {
     let mut head = [0; LFS_POINTER.len()];
     let read = file.read_exact(&mut head);
     file.rewind().is_ok() && read.is_ok() && head == LFS_POINTER
 }
 
-/// What was seen of one file.
+/// What the check saw of one file.
 #[derive(Default)]
 struct Seen {
     evidence: Evidence,
@@ -158,7 +159,7 @@ struct Seen {
 /// Hashes the one or two files of a thread's turn.
 fn check_turn(files: &[&SubjectFile], progress: &dyn Progress) -> Vec<Seen> {
     let both = if let [a, b] = files { check_two(a, b, progress) } else { None };
-    // What is not plain is looked at alone, once more from the front: a file that changes, or cannot be read.
+    // A file that changes or cannot be read is checked alone, again from its start.
     let [of_a, of_b] = both.unwrap_or_default();
     files.iter().zip([of_a, of_b]).map(|(file, seen)| seen.unwrap_or_else(|| check_one(file, progress))).collect()
 }
@@ -188,7 +189,7 @@ fn check_two(a: &SubjectFile, b: &SubjectFile, progress: &dyn Progress) -> Optio
     Some([end(a, reading_a), end(b, reading_b)])
 }
 
-/// Compares what a file hashed to with what it must.
+/// Compares a file's digest with the expected one.
 fn judge(file: &SubjectFile, expected: Digest, hashed: Hashed, stamp: Option<Stamp>, bytes: u64) -> Seen {
     if hashed.digest() == expected {
         return Seen { evidence: Evidence::Hashed(hashed), stamp, finding: None, bytes };
@@ -201,7 +202,7 @@ fn judge(file: &SubjectFile, expected: Digest, hashed: Hashed, stamp: Option<Sta
 /// Hashes one file.
 fn check_one(file: &SubjectFile, progress: &dyn Progress) -> Seen {
     let Some(expected) = file.digest else { return Seen::default() };
-    // A git blob's digest starts with its length: the file's own, when nobody says another.
+    // A git blob's digest starts with its length: the stated one, otherwise the file's own.
     let size = file.size.or_else(|| file.content.size().ok()).unwrap_or(0);
     progress.event(Event::VerifyFile { path: &file.path, size });
     let mut bytes = 0;
@@ -211,7 +212,7 @@ fn check_one(file: &SubjectFile, progress: &dyn Progress) -> Seen {
     });
     match outcome {
         Ok((hashed, stamp)) => judge(file, expected, hashed, stamp, bytes),
-        // What could not be read is not known to be wrong.
+        // A file that could not be read is not known to be wrong.
         Err(error) => {
             let finding = Finding::new(Code::FileMissing, &file.path, format!("it cannot be read: {error}"));
             Seen { evidence: Evidence::Unread, stamp: None, finding: Some(finding), bytes }

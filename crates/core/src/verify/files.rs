@@ -1,4 +1,4 @@
-//! The files of a subject, as the checks of whole sets look at them. Where their bytes are is `content`'s.
+//! The files of a subject, for the checks of whole sets. `content` reads their bytes.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,5 +1,5 @@
-//! Proving that files on disk are right: digests, tensor tables read from untrusted bytes without
-//! executing anything, and coverage of the index. No network; where files came from is unknown here.
+//! Verifies files: digests, tensor tables read from untrusted bytes without executing anything, and
+//! coverage of the index. There is no network here, and the origin of the files is not known.
 
 mod compact_table;
 mod companions;
@@ -34,10 +34,10 @@ use crate::progress::Progress;
 use hfget_formats::registry::Format;
 use hfget_formats::{complaint, gguf, onnx, saved_model, tf_checkpoint, torch};
 
-/// Changes whenever a check is added or changed, so that remembered results are not taken for new ones.
+/// Changes whenever a check is added or changed, so that recorded outcomes of old checks do not count.
 pub(crate) const RULES_VERSION: u32 = 7;
 
-/// What selection does not read is no index here either.
+/// The same limit as in selection: a larger index is not read there either.
 const INDEX_LIMIT: u64 = crate::model::INDEX_LIMIT;
 
 /// A file to check.
@@ -45,43 +45,43 @@ const INDEX_LIMIT: u64 = crate::model::INDEX_LIMIT;
 pub struct SubjectFile {
     /// Its name in the repo, for findings.
     pub path: RepoPath,
-    /// Where to read it.
+    /// Where its bytes are.
     pub content: Content,
-    /// The size it must have; `None` when nobody says (a plain folder, offline).
+    /// The size that it must have; `None` if nobody states it (a plain folder, offline).
     pub size: Option<u64>,
-    /// The digest it must have; `None` when nobody says.
+    /// The digest that it must have; `None` if nobody states it.
     pub digest: Option<Digest>,
-    /// Who says so.
+    /// Who states them.
     pub origin: Origin,
-    /// What is known of its bytes already. What this proves is not read again.
+    /// The evidence so far. If it proves the file, the file is not read again.
     pub known: Evidence,
-    /// What it is for.
+    /// Its purpose.
     pub purpose: Purpose,
 }
 
 impl SubjectFile {
-    /// What it must be.
+    /// The size and digest that it must have.
     pub fn expected(&self) -> Expectation {
         Expectation { size: self.size, digest: self.digest, origin: self.origin }
     }
 }
 
-/// What to check.
+/// The files to check, and how.
 #[derive(Debug, Clone, Default)]
 pub struct Subject {
     /// Every file.
     pub files: Vec<SubjectFile>,
-    /// Which of them are weights, by scope; their paths are among `files`.
+    /// The sets of weights, by scope; their paths are among `files`.
     pub weights: Vec<WeightSet>,
-    /// Files of `weights` that could not be had, which somebody has said already.
+    /// Files of `weights` that could not be fetched, and have their findings already.
     pub unavailable: BTreeSet<RepoPath>,
-    /// Report `unsafe-pickle` as a warning.
+    /// Report `unsafe-pickle` as a warning instead of an error.
     pub allow_unsafe_pickle: bool,
-    /// Also read every byte that a format checksums itself.
+    /// Also check the checksums that the formats themselves have, which reads every byte.
     pub deep: bool,
 }
 
-/// Compares an index with its shards' tables, of which there is `None` for shards that were not read.
+/// Compares an index with its shards' tables; `None` for a shard that was not read.
 pub(crate) fn coverage_of(
     set: &WeightSet,
     index_path: &RepoPath,
@@ -93,7 +93,8 @@ pub(crate) fn coverage_of(
     found(findings)
 }
 
-/// Tensors that two files of a set without an index hold, of the tables that were read without fetching them.
+/// Finds tensors that are in two files of a set without an index, by the tables that were read without fetching the
+/// files.
 pub(crate) fn duplicates_of(set: &WeightSet, tables: &BTreeMap<&RepoPath, Option<&CompactTable>>) -> Vec<Finding> {
     found(coverage::duplicates(set, tables))
 }
@@ -102,7 +103,7 @@ pub(crate) fn duplicates_of(set: &WeightSet, tables: &BTreeMap<&RepoPath, Option
 pub fn verify(subject: &Subject, threads: usize, progress: &dyn Progress) -> Outcome {
     let mut outcome = Outcome::default();
     outcome.proofs = digest::check(&subject.files, threads, progress, &mut outcome);
-    // Bytes that are known to be wrong are not worth reading further.
+    // The content of files with wrong bytes need not be checked.
     let bad: HashSet<String> = outcome.findings.iter().filter_map(|f| f.path.clone()).collect();
     let sound = |path: &RepoPath| !bad.contains(path.as_str());
     let local: BTreeMap<&RepoPath, &SubjectFile> = subject.files.iter().map(|f| (&f.path, f)).collect();
@@ -122,15 +123,15 @@ pub fn verify(subject: &Subject, threads: usize, progress: &dyn Progress) -> Out
     outcome
 }
 
-/// Whether the files of a set are one model's, in which a name stands for one tensor. An ONNX encoder
-/// and its decoder may well share names, so may a pipeline's `.pth` parts, and Meta's files each hold a
+/// Whether all files of a set belong to one model, in which a name means one tensor. An ONNX encoder
+/// and its decoder may share names, and so may a pipeline's `.pth` parts; each of Meta's files has a
 /// slice of every tensor.
 fn shares_names(family: Family) -> bool {
     use Family as F;
     matches!(family, F::Safetensors | F::Bin | F::Mistral | F::Gguf | F::Flax | F::Tf)
 }
 
-/// What is known of a weight file: its tensors, and on request every checksum of the format's own.
+/// Reads a weight file: its tensors and, on request, every checksum of the format's own.
 fn read_weights(
     file: &SubjectFile,
     path: &RepoPath,
@@ -165,7 +166,7 @@ fn check_weights(
             scope.spawn(|| {
                 while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let (table, findings) = read_weights(local[path], path, set, subject.deep);
-                    // Of a million tensors the tables are not held all at once.
+                    // Keep only the compact table: full tables of a million tensors would take too much memory at once.
                     let held = (table.map(CompactTable::from), findings);
                     read.lock().unwrap_or_else(PoisonError::into_inner).insert(*path, held);
                 }
@@ -175,7 +176,7 @@ fn check_weights(
     let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut tables: coverage::Tables<'_> =
         set.files.iter().filter(|p| local.contains_key(p)).map(|p| (p, None)).collect();
-    // Files that could not be had: their own finding says so, and nothing is said of their tensors.
+    // Files that could not be fetched have their own findings, so their tensors get none.
     tables.extend(set.files.iter().filter(|p| subject.unavailable.contains(*p)).map(|p| (p, None)));
     let one_name_space = shares_names(set.family);
     let mut names: HashSet<&str> = HashSet::new();
@@ -207,7 +208,7 @@ fn check_weights(
         outcome.findings.extend(found(coverage::duplicates(set, &tables)));
     }
     let Some(index_path) = set.index.as_ref().filter(|p| sound(p) && !subject.unavailable.contains(*p)) else { return };
-    // What selection parsed has the digest of the file that was hashed here.
+    // The index that selection parsed had the digest of the file that was hashed here.
     let index = match set.parsed.get() {
         Some(index) => Ok(Arc::clone(index)),
         None => read_index(index_path, local).map(Arc::new),
@@ -223,7 +224,7 @@ fn check_weights(
     }
 }
 
-/// `Err(None)`: the file is not there, which is a finding already.
+/// `Err(None)`: the file is missing, and has its finding already.
 fn read_index(path: &RepoPath, local: &BTreeMap<&RepoPath, &SubjectFile>) -> Result<WeightIndex, Option<Box<Finding>>> {
     let invalid = |why: String| Some(Box::new(Finding::new(Code::IndexInvalid, path, why)));
     let file =

@@ -1,4 +1,4 @@
-//! What the formats' readers say, as findings. What is said, and how bad it is, is the readers'.
+//! Turns the problems of the formats' readers into findings. The readers decide the text and the severity.
 
 use hfget_formats::{Problem, ProblemKind as Kind};
 
@@ -48,7 +48,7 @@ fn code(kind: Kind) -> Code {
         Kind::SplitIncomplete => Code::SplitIncomplete,
         Kind::PathUnsafe => Code::PathUnsafe,
         Kind::WeightsUnread => Code::WeightsUnread,
-        // The enum grows with the formats; what has no code of its own breaks a format's rules.
+        // The enum grows with the formats; a kind without a code of its own is a broken rule of a format.
         Kind::HeaderInvalid | _ => Code::HeaderInvalid,
     }
 }

@@ -1,5 +1,5 @@
-//! Every file is looked into for pickles, whatever its name or purpose: what begins as a pickle, or as an
-//! archive or an array that may hold one, is judged. What the formats hold is read by their own readers.
+//! Looks for pickles in every file, whatever its name or purpose: a file that begins like a pickle, or
+//! like an archive or an array that may contain one, is judged. The formats' own readers read tensors.
 
 use std::collections::BTreeSet;
 use std::io::{BufReader, Read as _};
@@ -15,7 +15,7 @@ use super::{Subject, SubjectFile};
 use crate::finding::Finding;
 use crate::model::RepoPath;
 
-/// Looks into every file that is `sound` and that torch's own reader has not judged.
+/// Checks every file that is `sound` and that the reader of torch files has not judged.
 pub(super) fn all(subject: &Subject, sound: &(dyn Fn(&RepoPath) -> bool + Sync), threads: usize) -> Vec<Finding> {
     let torchs =
         |set: &&crate::model::WeightSet, path: &&RepoPath| matches!(reader(path, set.family), Some(Format::Torch));
@@ -37,10 +37,10 @@ pub(super) fn all(subject: &Subject, sound: &(dyn Fn(&RepoPath) -> bool + Sync),
     found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Judges what loading a file could run. A file that cannot be opened has a finding already.
+/// Judges the code that loading a file could run. A file that cannot be opened has a finding already.
 pub(super) fn scan(file: &SubjectFile) -> Vec<Finding> {
     let Ok((mut open, length)) = file.content.open() else { return Vec::new() };
-    // Most files are told by their first bytes, and nothing more is read of them.
+    // The first bytes are enough for most files.
     let mut head = Vec::new();
     if open.by_ref().take(torch::HEAD).read_to_end(&mut head).is_err() || !torch::may_run(&head, file.path.as_str()) {
         return Vec::new();

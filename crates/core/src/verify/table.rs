@@ -1,5 +1,5 @@
-//! The tensors of one weight file: which format it is in, by its name and family, and who reads it. The
-//! formats have their own modules; what several files make together is the parent's.
+//! The tensors of one weight file: chooses the format by name and family, and its reader. The formats
+//! are in `hfget-formats`; the parent checks several files together.
 
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
@@ -13,7 +13,8 @@ use super::{Content, digest};
 use crate::finding::{Code, Finding, Severity};
 use crate::model::{Family, RepoPath};
 
-/// By the name first: a pipeline in one file may be either, and indexes name what they like.
+/// Chooses the reader, first by the name: a pipeline in one file may be safetensors or a pickle, and an index may name
+/// any file.
 pub(super) fn reader(name: &RepoPath, family: Family) -> Option<Format> {
     let file = name.file_name().to_ascii_lowercase();
     let ending = file.rsplit('.').next();
@@ -37,15 +38,15 @@ pub(super) fn reader(name: &RepoPath, family: Family) -> Option<Format> {
     })
 }
 
-/// Whether [`table_of`] reads a table of a file by this name.
+/// Whether [`table_of`] reads a table from a file of this name.
 pub(crate) fn has_table(name: &RepoPath, family: Family) -> bool {
     reader(name, family).is_some_and(|format| format.row().table)
 }
 
-/// A weight file that is open, and its length.
+/// An open weight file, and its length in bytes.
 type Open = (BufReader<Box<dyn ReadSeek>>, u64);
 
-/// Opens a weight file, and gives its length; a finding says why nothing can be read of it.
+/// Opens a weight file; the error is a finding that says why it cannot be read.
 fn opened(content: &Content, name: &str) -> Result<Open, Box<Finding>> {
     let fail = |code, message: String| Err(Box::new(Finding::new(code, name, message)));
     let (mut file, length) = match content.open() {
@@ -55,7 +56,7 @@ fn opened(content: &Content, name: &str) -> Result<Open, Box<Finding>> {
         }
         Err(error) => return Err(Box::new(unread(name, &error))),
     };
-    // Its size and digest may be right: mirrors commit pointers as if they were the content.
+    // The pointer's size and digest may be the listed ones: some mirrors commit pointers as if they were the content.
     if digest::is_lfs_pointer(&mut file) {
         return fail(Code::LfsPointer, "it is a git-lfs pointer, not the weights".into());
     }
@@ -63,7 +64,7 @@ fn opened(content: &Content, name: &str) -> Result<Open, Box<Finding>> {
 }
 
 /// Reads the tensors of a weight file without executing anything in it; the findings are about `name`.
-/// There is no table of formats that are not read here: their digests are all that is checked.
+/// Formats without a reader have no table: only their digests are checked.
 pub(super) fn content_table(content: &Content, name: &RepoPath, family: Family) -> (Option<TensorTable>, Vec<Finding>) {
     match opened(content, name.as_str()) {
         Ok((file, length)) => table_of(file, length, name, family),
@@ -71,8 +72,8 @@ pub(super) fn content_table(content: &Content, name: &RepoPath, family: Family) 
     }
 }
 
-/// Reads the tensors of a local file of which no family is known: its bytes tell the format where its name is anybody's.
-/// There is no table of a file that no format claims.
+/// Reads the tensors of a local file without a known family. If its name is not specific, its first bytes tell the
+/// format. A file that no format claims has no table.
 pub(crate) fn table_by_bytes(local: &Path, name: &str) -> (Option<TensorTable>, Vec<Finding>) {
     let (mut file, length) = match opened(&Content::Local(local.to_path_buf()), name) {
         Ok(open) => open,
@@ -87,8 +88,7 @@ pub(crate) fn table_by_bytes(local: &Path, name: &str) -> (Option<TensorTable>, 
     (table.filter(|_| is_whole(&findings)), findings)
 }
 
-/// Reads the tensors of a file of `length` bytes that is read through `file`, wherever it is; the findings are about
-/// `name`.
+/// Reads the tensors of a file of `length` bytes through `file`; the findings are about `name`.
 ///
 /// ```
 /// use hfget_core::{model::Family, verify::table_of};
@@ -103,7 +103,7 @@ pub(crate) fn table_by_bytes(local: &Path, name: &str) -> (Option<TensorTable>, 
 /// assert!(findings.is_empty());
 /// assert_eq!(&*table.unwrap().tensors[0].name, "w");
 ///
-/// // A byte less, and the last tensor is not all there.
+/// // With one byte less, the last tensor is not complete.
 /// let (_, findings) = table_of(std::io::Cursor::new(&file[..file.len() - 1]), length - 1, &name, Family::Safetensors);
 /// assert_eq!(findings[0].code.to_string(), "tensor-out-of-bounds");
 /// # Ok::<(), hfget_core::model::PathError>(())
@@ -133,7 +133,7 @@ fn unread(name: &str, error: &std::io::Error) -> Finding {
     Finding::new(Code::FileMissing, name, format!("it cannot be read: {error}"))
 }
 
-/// Whether a table was read whole. One that was not, or not at all, would make every promised tensor "missing".
+/// Whether a table was read completely. With an incomplete table, every promised tensor would be "missing".
 fn is_whole(findings: &[Finding]) -> bool {
     let unread = |f: &Finding| match f.code {
         Code::UnsafePickle => false,
@@ -143,7 +143,7 @@ fn is_whole(findings: &[Finding]) -> bool {
     !findings.iter().any(unread)
 }
 
-/// A complaint where `torch.load` is needed and a TorchScript archive lies, or the other way round.
+/// The finding that a file is a TorchScript archive although its loader uses `torch.load`, or the other way round.
 fn torchscript_or_not(file: impl Read + Seek, length: u64, name: &RepoPath, family: Family) -> Option<Finding> {
     let want = match family {
         Family::TorchScript => true,

@@ -1,5 +1,5 @@
-//! Two files of this machine read and hashed at once by one thread: the hash of two takes little longer than that of
-//! one. What their digests must be is checked in `digest`.
+//! Reads and hashes two files of this machine at once with one thread: hashing two takes little longer than hashing
+//! one. `digest` compares the digests.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -9,16 +9,17 @@ use super::content::open_local;
 use crate::finding::Stamp;
 use crate::model::{Digest, Hashed, Hasher};
 
-/// Bytes that are read at a time: those of both files, for two threads of a core, fit into the core's own cache.
+/// How many bytes are read at once. The buffers of both files, for two threads of a core, fit into the core's own
+/// cache.
 const BUFFER: usize = 64 << 10;
 
-/// A file on its way through its hasher.
+/// A file that is being hashed.
 pub(super) struct Reading {
     file: File,
     before: Stamp,
     hasher: Hasher,
     buffer: Vec<u8>,
-    /// What of the buffer was read and not hashed.
+    /// The part of the buffer that was read and not hashed.
     from: usize,
     to: usize,
     /// Bytes that were read.
@@ -26,14 +27,14 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Opens a file; `size` is the content's length, with which a git blob's digest starts.
+    /// Opens a file; `size` is the content's length in bytes, which a git blob's digest starts with.
     pub fn open(path: &Path, like: Digest, size: u64) -> io::Result<Self> {
         let (file, _) = open_local(path)?;
         let before = Stamp::from(&file.metadata()?);
         Ok(Reading { file, before, hasher: like.hasher(size), buffer: vec![0; BUFFER], from: 0, to: 0, bytes: 0 })
     }
 
-    /// Reads on when all that was read is hashed. Gives how many bytes came: none at the end.
+    /// Reads more when all bytes of the buffer are hashed. Returns how many bytes came: none at the end.
     fn fill(&mut self) -> io::Result<usize> {
         if self.from < self.to {
             return Ok(0);
@@ -57,7 +58,7 @@ impl Reading {
         (&mut self.hasher, bytes)
     }
 
-    /// What it hashed to, with the stamp that it had before its first byte and after its last; `None` if it changed
+    /// The digest, with the stamp that the file had before its first byte and after its last; `None` if it changed
     /// meanwhile.
     pub fn finish(self) -> io::Result<Option<(Hashed, Stamp)>> {
         let after = Stamp::from(&self.file.metadata()?);
@@ -65,10 +66,10 @@ impl Reading {
     }
 }
 
-/// Reads two files to their ends; `seen` is told the length of each piece of either.
+/// Reads two files to their ends; `seen` gets the length of each piece of either file.
 ///
 /// # Errors
-/// What reading says. Then neither is done.
+/// The error of reading. Then neither file is done.
 pub(super) fn read(
     a: &mut Reading,
     b: &mut Reading,
@@ -79,7 +80,7 @@ pub(super) fn read(
         seen_a(a.fill()? as u64);
         seen_b(b.fill()? as u64);
         let (length_a, length_b) = (a.to - a.from, b.to - b.from);
-        // Where one is at its end the other goes on alone.
+        // If one file is at its end the other goes on alone.
         let most = match (length_a, length_b) {
             (0, 0) => return Ok(()),
             (0, alone) | (alone, 0) => alone,

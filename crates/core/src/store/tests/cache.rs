@@ -1,4 +1,4 @@
-//! The cache is `huggingface_hub`'s to the byte.
+//! Tests that the cache is byte for byte that of `huggingface_hub`.
 
 use super::*;
 
@@ -41,7 +41,7 @@ fn without_symlinks_snapshots_hold_copies() {
     assert_eq!(store.presence(&commit(), &entry).unwrap(), Presence::Verified);
 }
 
-/// What `find -printf` shows after `hf download` of the same files, and our own folder beside it.
+/// The files that `find -printf` shows after `hf download` of the same files, and our own folder beside them.
 #[test]
 fn nothing_else_lies_in_the_cache() {
     let root = TempDir::new().unwrap();
@@ -117,7 +117,7 @@ fn datasets_spaces_and_short_names_have_their_folders() {
     assert_eq!(place(RepoType::Model, "gpt2"), root.join("models--gpt2").join(&ends));
 }
 
-/// A ref is the bare commit; whatever else is there is replaced, the same is not written again.
+/// A ref is the bare commit. Other content is replaced; the same content is not written again.
 #[test]
 fn refs_are_exact() {
     let root = TempDir::new().unwrap();
@@ -139,7 +139,7 @@ fn refs_are_exact() {
     store.set_ref(&main, &commit()).unwrap();
     assert_eq!(disk::stamp_of(&refs.join("main")).unwrap(), before, "a right ref is left alone");
     assert!(store.set_ref(&"main/x".parse().unwrap(), &commit()).is_err(), "a file is in the way");
-    // Nothing but refs, for tools that read every file there.
+    // The folder has only refs, since some tools read every file there.
     assert_eq!(all_of(&refs).iter().filter(|p| !p.ends_with('/')).count(), 4);
 }
 
@@ -150,7 +150,7 @@ fn without_links_a_new_file_is_moved_and_a_cached_one_copied() {
     fetch(&plain, &entry("a.bin")).unwrap();
     let blobs = root.path().join("models--org--name/blobs");
     assert!(!blobs.exists(), "one copy is enough");
-    // Fetched with links, then used without: the link that is there is good enough.
+    // The snapshot was fetched with links and is used without: the existing link is good enough.
     let linked = cache(root.path(), true);
     let b = entry_of("b.bin", b"b");
     fetch_bytes(&linked, &b, b"b").unwrap();
@@ -163,13 +163,13 @@ fn without_links_a_new_file_is_moved_and_a_cached_one_copied() {
     assert!(!copy.is_symlink());
     assert_eq!(fs::read(&copy).unwrap(), b"b");
     assert_eq!(plain.presence(&later, &b).unwrap(), Presence::Verified);
-    // It is not made again and again.
+    // The copy is not made again.
     let before = disk::stamp_of(&copy).unwrap();
     plain.adopt(&later, &b, None).unwrap();
     assert_eq!(disk::stamp_of(&copy).unwrap(), before);
 }
 
-/// What the user reads is what must be right: a snapshot's own copy, not the blob beside it.
+/// The file that the user reads must be right: the snapshot's own copy, not the blob beside it.
 #[test]
 fn a_damaged_copy_beside_a_right_blob_is_not_verified() {
     let root = TempDir::new().unwrap();
@@ -181,7 +181,7 @@ fn a_damaged_copy_beside_a_right_blob_is_not_verified() {
     fs::write(&shown, CONTENT.to_ascii_uppercase()).unwrap();
     assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Unverified);
     assert_eq!(store.content_path(&commit(), &a), shown);
-    // Discarding it leaves the blob, which is right and known to be.
+    // Discarding the copy leaves the blob, which is right and recorded.
     take_away(&store, &a);
     assert!(!shown.exists());
     assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Verified);
@@ -198,7 +198,7 @@ fn a_damaged_blob_is_not_copied_into_a_snapshot() {
     fs::create_dir_all(&blobs).unwrap();
     fs::write(blobs.join(a.digest().to_string()), CONTENT.to_ascii_uppercase()).unwrap();
     assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Unverified);
-    // Even when a caller claims that it proved it.
+    // Even if a caller claims to have proved it.
     assert!(matches!(store.adopt(&commit(), &a, None), Err(StoreError::WrongContent { .. })));
     assert!(!store.file_path(&commit(), &a.path).exists());
 }
@@ -266,7 +266,7 @@ fn listings_are_kept_where_they_belong() {
         "b.json": {"size": 2, "blob_id": b.oid.to_string()},
     }});
     assert_eq!(json, expected);
-    // A torn one is written again; one that `huggingface_hub` would refuse stays ours.
+    // A torn listing is written again; one that `huggingface_hub` would refuse is kept only in our own folder.
     for torn in ["", "{\"format_version\":1,\"fi", "{\"format_version\":2,\"files\":{}}"] {
         fs::write(&shared, torn).unwrap();
         store.write_listing(&listing(&[a.clone(), b.clone()]), true, HUB).unwrap();
@@ -276,7 +276,7 @@ fn listings_are_kept_where_they_belong() {
     a.xet_hash = Some("odd".into());
     store.write_listing(&listing(&[a, b]), true, HUB).unwrap();
     assert!(!shared.exists());
-    // A name that is not safe makes a whole kept listing void.
+    // An unsafe name makes a whole kept listing invalid.
     fs::write(
         &shared,
         r#"{"format_version":1,"files":{"../x":{"size":1,"blob_id":"ce013625030ba8dba906f756967f9e9ca394464a"}}}"#,

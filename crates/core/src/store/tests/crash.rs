@@ -20,7 +20,7 @@ fn wrong_bytes_never_get_the_name() {
     }
 }
 
-/// Whatever of the partial and the journal is lost or damaged, what is claimed is within the file.
+/// Whatever part of the partial and the journal is lost or damaged, the claimed ranges are within the file.
 #[test]
 fn a_crash_at_any_moment_costs_bytes_and_nothing_else() {
     let root = TempDir::new().unwrap();
@@ -67,8 +67,8 @@ fn a_crash_at_any_moment_costs_bytes_and_nothing_else() {
     assert_eq!(store.leftovers().len(), 0);
 }
 
-/// Starts where the journal says, brings what is missing, and gives the name if the digest agrees:
-/// what the transfer engine does, with one restart.
+/// Starts where the journal says, fetches the missing bytes, and gives the name if the digest
+/// matches, as the transfer does, with one restart.
 fn resume(store: &Arc<Store>, entry: &Entry, content: &[u8]) -> PathBuf {
     let mut partial = store.partial(store.try_lock(entry).unwrap().unwrap(), &commit(), entry).unwrap();
     for _ in 0..2 {
@@ -102,8 +102,8 @@ fn killed(store: &Arc<Store>, entry: &Entry) -> (PathBuf, PathBuf) {
 
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig { cases: 64, ..Default::default() })]
-    /// Cut the partial and the journal anywhere, flip bytes in both: the file that results is right,
-    /// and until then there is none.
+    /// Cuts the partial and the journal anywhere, and flips bytes in both: the resulting file is
+    /// right, and until then there is none.
     #[test]
     fn no_damage_leads_to_wrong_bytes_in_place(
         in_cache: bool,
@@ -136,7 +136,7 @@ proptest::proptest! {
     }
 }
 
-/// The journal says that all is here, and the disk lost it (a power cut): the digest tells.
+/// The journal says that all bytes are here, but the disk lost them (a power cut): the digest shows it.
 #[test]
 fn a_lying_journal_is_caught() {
     let root = TempDir::new().unwrap();
@@ -152,7 +152,7 @@ fn a_lying_journal_is_caught() {
     assert_eq!(fs::read(store.file_path(&commit(), &a.path)).unwrap(), CONTENT);
 }
 
-/// After so many bytes the journal says that they are on the disk, and is believed that far by
+/// After so many bytes the journal says that they are on the disk, and that part of it counts after
 /// another boot of the machine.
 #[test]
 fn what_was_flushed_outlives_the_machine() {
@@ -167,7 +167,7 @@ fn what_was_flushed_outlives_the_machine() {
         assert!(partial.flush_due().is_none());
         partial.record(300 * mib..400 * mib).unwrap();
         let flush = partial.flush_due().expect("time to flush");
-        // Noted while the flush goes on: not covered by it.
+        // Noted during the flush, so the flush does not cover it.
         partial.record(500 * mib..510 * mib).unwrap();
         flush.run().unwrap();
         partial.flushed(&flush, flush.run()).unwrap();
@@ -179,7 +179,7 @@ fn what_was_flushed_outlives_the_machine() {
     fs::write(&journal, text.replace(super::super::journal::boot(), "another-boot")).unwrap();
     for _ in 0..2 {
         assert_eq!(store.presence(&commit(), &large).unwrap(), Presence::Partial(300 * mib));
-        // Opening writes the journal anew, as one of this boot.
+        // Opening writes the journal again, as one of this boot.
         drop(store.partial(store.try_lock(&large).unwrap().unwrap(), &commit(), &large).unwrap());
         let text = fs::read_to_string(&journal).unwrap();
         fs::write(&journal, text.replace(super::super::journal::boot(), "a-third-boot")).unwrap();
@@ -227,7 +227,7 @@ fn a_partial_that_cannot_be_ours_is_discarded() {
     let (part, journal) = killed(&store, &a);
     let good = fs::read(&journal).unwrap();
     let garbage: [(&[u8], &[u8]); 5] = [
-        // Longer than the file is to be, whatever the journal says.
+        // Longer than the final file, whatever the journal says.
         (&[b'x'; 22], &good),
         (CONTENT, b"hfget-journal 2 whatever\n0 21\n"),
         (CONTENT, b""),
@@ -252,7 +252,7 @@ fn a_partial_that_cannot_be_ours_is_discarded() {
     resume(&store, &a, CONTENT);
 }
 
-/// Killed between the blob's name and the snapshot's pointer: the next run only links.
+/// The run was killed between the blob's name and the snapshot's pointer: the next run only links.
 #[test]
 fn a_blob_without_its_pointer_is_taken_up() {
     let root = TempDir::new().unwrap();
@@ -266,8 +266,8 @@ fn a_blob_without_its_pointer_is_taken_up() {
     assert_eq!(fs::read(store.file_path(&commit(), &a.path)).unwrap(), CONTENT);
 }
 
-/// Where locks do not work, two processes may hold the same partial. Starting again must not empty
-/// the file that the other one has just named, nor let it name what was begun anew.
+/// Without locks, two processes may have the same partial. Starting again must not empty the file
+/// that the other process has just named, nor let the other process name the new file.
 #[test]
 fn starting_again_never_touches_what_is_visible() {
     let root = TempDir::new().unwrap();
@@ -277,14 +277,14 @@ fn starting_again_never_touches_what_is_visible() {
         let process = cache(root.path(), true);
         Partial::open(Arc::clone(&process), process.try_lock(&a).unwrap().unwrap(), commit(), &a).unwrap()
     };
-    // Opening drops the lock's exclusion here: both are handed a partial.
+    // Opening drops the lock's exclusion here, so both get a partial.
     let unlocked = |partial: Partial| {
         fs::remove_dir_all(root.path().join(".locks")).unwrap();
         partial
     };
     let (first, mut second) = (unlocked(open()), unlocked(open()));
     first.write(0, CONTENT).unwrap();
-    // `second` opened before `first` had written, and so began a new file.
+    // `second` opened before `first` had written, so it began a new file.
     second.write(0, CONTENT).unwrap();
     let name = second.commit(a.digest()).unwrap();
     assert_eq!(first.commit(a.digest()).unwrap(), name, "the race is lost, and the file is there");
@@ -298,7 +298,7 @@ fn starting_again_never_touches_what_is_visible() {
     third.reset().unwrap();
     third.write(0, b"other").unwrap();
     assert_eq!(fs::read(&name).unwrap(), CONTENT);
-    // Nor does one process name what another has begun anew.
+    // Nor does one process name the file that another has started again.
     take_away(&store, &a);
     let whole = third;
     whole.write(0, CONTENT).unwrap();
@@ -312,7 +312,7 @@ fn starting_again_never_touches_what_is_visible() {
     assert!(left.iter().all(|file| !file.file_name().to_string_lossy().starts_with("tmp-")), "{left:?}");
 }
 
-/// A file of terabytes has a line for each MiB of each connection: the journal says them as few.
+/// A file of terabytes has a line for each MiB of each connection: the journal merges them into few lines.
 #[test]
 fn a_journal_of_many_lines_is_said_as_few_and_loses_nothing() {
     let root = TempDir::new().unwrap();
@@ -334,7 +334,7 @@ fn a_journal_of_many_lines_is_said_as_few_and_loses_nothing() {
     assert_eq!(open().ranges().total(), 31_000);
 }
 
-/// What was flushed stays flushed when the journal is written anew.
+/// Flushed ranges stay flushed when the journal is written again.
 #[test]
 fn a_journal_that_is_written_anew_still_says_what_was_flushed() {
     let root = TempDir::new().unwrap();
@@ -366,7 +366,7 @@ fn empty_files_are_files() {
     }
 }
 
-/// What a crash left under a temporary name goes, once it is old; nothing else does.
+/// An old temporary file that a crash has left is removed; no other file is.
 #[test]
 fn old_temporary_files_are_swept() {
     let root = TempDir::new().unwrap();

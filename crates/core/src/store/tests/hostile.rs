@@ -1,8 +1,8 @@
-//! Nothing leaves the folder, whatever lies in it already.
+//! Tests that no write leaves the folder, whatever is in it already.
 
 use super::*;
 
-/// Links that lie in a plain folder are replaced or refused, never written through.
+/// Links in a plain folder are replaced or refused, never written through.
 #[test]
 fn nothing_is_written_through_a_link() {
     let outside = TempDir::new().unwrap();
@@ -55,7 +55,7 @@ fn a_repo_cannot_write_the_folders_own_records() {
     ] {
         let forged = entry_of(path, b"forged");
         assert!(matches!(store.presence(&commit(), &forged), Err(StoreError::Reserved { .. })), "{path}");
-        // Not even when nobody asked first.
+        // Not even if nobody asked for the presence first.
         let _ = store.try_lock(&forged).map(|lock| {
             let partial = store.partial(lock.unwrap(), &commit(), &forged).unwrap();
             partial.write(0, b"forged").unwrap();
@@ -66,14 +66,14 @@ fn a_repo_cannot_write_the_folders_own_records() {
     let ours = |path: &String| ["/partial/", "/locks/", "/download/"].iter().any(|p| path.contains(p));
     let after: Vec<String> = all_of(root.path()).into_iter().filter(|p| !ours(p)).collect();
     assert_eq!(after, before.into_iter().filter(|p| !ours(p)).collect::<Vec<_>>());
-    // In a cache the records lie elsewhere, and neighbours of the name are free.
+    // In a cache the records are elsewhere, and similar names are allowed.
     let cached = TempDir::new().unwrap();
     fetch(&cache(cached.path(), true), &entry(".cache/huggingface/x")).unwrap();
     fetch(&store, &entry(".cache/other/x")).unwrap();
     fetch(&store, &entry("sub/.cache/huggingface/x")).unwrap();
 }
 
-/// The bookkeeping too stays in the folder, wherever on its way a link lies.
+/// The records also stay in the folder, wherever a link is on their way.
 #[test]
 fn bookkeeping_is_not_written_through_links() {
     for link in [
@@ -95,7 +95,7 @@ fn bookkeeping_is_not_written_through_links() {
         assert_eq!(all_of(outside.path()), [""; 0], "{link}");
         assert!(!root.path().join("sub/a.bin").exists());
     }
-    // Files of the bookkeeping are replaced or left, not followed.
+    // Links in the place of record files are replaced or left alone, not followed.
     for link in [
         ".cache/huggingface/.gitignore",
         ".cache/huggingface/CACHEDIR.TAG",
@@ -113,7 +113,7 @@ fn bookkeeping_is_not_written_through_links() {
     }
 }
 
-/// A cache's snapshot is no way out either.
+/// A link in a cache's snapshot leads nowhere either.
 #[test]
 fn links_in_a_snapshot_are_refused() {
     let (root, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
@@ -131,7 +131,7 @@ fn links_in_a_snapshot_are_refused() {
     }
 }
 
-/// The user's own links to where caches and folders lie are the user's business.
+/// The user's own links to the root of a cache or folder are followed.
 #[test]
 fn the_root_itself_may_be_reached_by_links() {
     let (real, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
@@ -162,7 +162,7 @@ fn a_repos_folder_that_is_a_link_is_not_followed() {
     }
 }
 
-/// A partial that somebody linked to a file of another name: that file is not written to.
+/// Somebody linked a partial to a file of another name: that file is not written to.
 #[test]
 fn a_partial_with_another_name_is_begun_anew() {
     for local_dir in [false, true] {
@@ -182,7 +182,7 @@ fn a_partial_with_another_name_is_begun_anew() {
     }
 }
 
-/// What stands in the way is said before anything is fetched.
+/// A file in the way is reported before anything is fetched.
 #[test]
 fn what_is_in_the_way_is_said_early() {
     let root = TempDir::new().unwrap();
@@ -196,7 +196,7 @@ fn what_is_in_the_way_is_said_early() {
     }
 }
 
-/// Things that are no files where files are expected: no waiting, no writing into them.
+/// Pipes and folders in the place of files: the store neither waits for them nor writes into them.
 #[test]
 fn pipes_and_folders_among_the_bookkeeping_do_no_harm() {
     let root = TempDir::new().unwrap();
@@ -217,7 +217,7 @@ fn pipes_and_folders_among_the_bookkeeping_do_no_harm() {
             assert!(matches!(fetch(&store, &a), Err(StoreError::InTheWay { .. })));
             fs::remove_file(path).unwrap();
         } else {
-            // A journal is written anew and takes the place of whatever is no folder.
+            // A journal is written as a new file and replaces anything but a folder.
             fetch(&store, &a).unwrap();
             fs::remove_file(root.path().join("a.bin")).unwrap();
         }
@@ -230,7 +230,7 @@ fn pipes_and_folders_among_the_bookkeeping_do_no_harm() {
 }
 
 proptest::proptest! {
-    /// Whatever a listing calls its files: what is written lies below the root, or nothing is.
+    /// Whatever the names in a listing are, a file is written below the root or not at all.
     #[test]
     fn no_name_leaves_the_root(name in "[a-c.~/\\\\: ]{1,12}|(\\.\\./){1,3}x|/tmp/x|\\.cache/hug[a-z]{0,3}/x") {
         let Ok(path) = name.parse::<RepoPath>() else { return Ok(()) };

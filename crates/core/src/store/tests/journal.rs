@@ -1,4 +1,4 @@
-//! The journal claims only what can be true.
+//! Tests that the journal claims only ranges that can be there.
 
 use super::*;
 use proptest::prelude::*;
@@ -38,10 +38,10 @@ fn after_a_crash_of_the_machine_only_what_was_flushed_is_believed() {
     let believed = |boot| parse(&text, &entry(), 100, boot).unwrap();
     assert_eq!((believed("b").ranges.total(), believed("b").flushed), (40, false));
     assert_eq!((believed("c").ranges.as_slice(), believed("c").flushed), (&[0..10, 20..30][..], true));
-    // Written anew, it says the same, even after a second crash.
+    // Written again, it has the same content, even after a second crash.
     let again = believed("c").text(&entry(), "c");
     assert_eq!(parse(&again, &entry(), 100, "d").unwrap(), believed("c"));
-    // Where boots have no names, no journal is of this one.
+    // If boots have no ids, no journal is from this boot.
     assert_eq!(believed(""), believed("c"));
     assert_eq!(parse(&format!("{} b\n0 10\nsynced 2\n", about(&entry())), &entry(), 100, "b"), None);
 }

@@ -1,4 +1,4 @@
-//! A kept listing is the word of the endpoint that gave it.
+//! Tests that a kept listing counts only for the endpoint that gave it.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn forged() -> Entry {
     entry_of("a.bin", b"the content of a liar")
 }
 
-/// What a mirror said once is not the Hub's word later, and the Hub's own is kept and asked for no more.
+/// A mirror's listing does not count as the Hub's later; the Hub's own listing is kept and not asked for again.
 #[test]
 fn what_one_endpoint_said_is_not_another_ones_word() {
     for in_cache in [true, false] {
@@ -24,7 +24,7 @@ fn what_one_endpoint_said_is_not_another_ones_word() {
     }
 }
 
-/// Nobody can be asked offline: any kept listing serves, but not one that another contradicts.
+/// Offline any kept listing is used, unless another one contradicts it.
 #[test]
 fn offline_any_listing_serves_unless_two_disagree() {
     let root = TempDir::new().unwrap();
@@ -43,7 +43,7 @@ fn offline_any_listing_serves_unless_two_disagree() {
     store.forget_listing(&commit(), MIRROR).unwrap();
 }
 
-/// Another tool's listing says nothing of its endpoint: it serves offline only, and last.
+/// Another tool's listing does not name its endpoint: it is used only offline, and last.
 #[test]
 fn another_tools_listing_serves_offline_only() {
     let root = TempDir::new().unwrap();
@@ -54,7 +54,7 @@ fn another_tools_listing_serves_offline_only() {
     fs::write(repo.join("trees").join(&name), tree::text(&[forged()]).unwrap()).unwrap();
     assert_eq!(store.read_listing(&commit(), HUB), None);
     assert_eq!(store.read_listing_offline(&commit()).unwrap(), [forged()]);
-    // An earlier version's, before it.
+    // An earlier version's listing comes before it.
     fs::create_dir_all(repo.join(".hfget/trees")).unwrap();
     fs::write(repo.join(".hfget/trees").join(&name), tree::text(&[entry("b.bin")]).unwrap()).unwrap();
     assert_eq!(store.read_listing(&commit(), HUB), None);
@@ -63,7 +63,7 @@ fn another_tools_listing_serves_offline_only() {
     assert_eq!(store.read_listing_offline(&commit()).unwrap(), [entry("a.bin")]);
 }
 
-/// A listing that the endpoint has put right replaces the one that was kept.
+/// A corrected listing of the endpoint replaces the kept one.
 #[test]
 fn a_newer_word_of_the_same_endpoint_replaces_the_kept_one() {
     let root = TempDir::new().unwrap();

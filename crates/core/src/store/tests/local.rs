@@ -1,4 +1,4 @@
-//! A plain folder, with the metadata that `huggingface_hub` keeps beside it.
+//! Tests of a plain folder, with the metadata that `huggingface_hub` keeps beside it.
 
 use super::*;
 
@@ -81,15 +81,15 @@ fn a_modified_file_is_noticed() {
     assert!(!path.exists());
     assert!(!root.path().join(".cache/huggingface/download/a.bin.metadata").exists());
     assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Absent);
-    // A longer one, and one of another commit.
+    // A longer file, and a file of another commit.
     fetch(&store, &a).unwrap();
     fs::write(&path, [CONTENT, b"!"].concat()).unwrap();
     assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Absent);
     assert_eq!(store.presence(&commit(), &entry_of("a.bin", b"other")).unwrap(), Presence::Absent);
 }
 
-/// The metadata of a file that is newer than it are not believed by `huggingface_hub`, so they are
-/// written again; right ones are left.
+/// `huggingface_hub` ignores metadata that are older than their file, so they are written again;
+/// right ones are kept.
 #[test]
 fn metadata_are_kept_fresh() {
     let root = TempDir::new().unwrap();

@@ -1,5 +1,5 @@
-//! Promises of the whole store: nothing is visible before it is proven, nothing leaves the folder,
-//! and what `huggingface_hub` reads has its exact form.
+//! Tests of the whole store's promises: nothing is visible before it is proven, nothing leaves the
+//! folder, and files that `huggingface_hub` reads have its exact form.
 
 mod cache;
 mod crash;
@@ -57,14 +57,14 @@ fn local(root: &Path) -> Arc<Store> {
     Arc::new(Store::local_dir(root))
 }
 
-/// What an endpoint lists at `commit()`.
+/// An endpoint's listing at `commit()`.
 fn listing(entries: &[Entry]) -> Listing {
     let id: RepoId = "org/name".parse().unwrap();
     let info = crate::model::RepoInfo::new(RepoType::Model, id, Revision::default(), commit());
     Listing::new(info, entries.to_vec(), Vec::new())
 }
 
-/// Brings `CONTENT` to where `entry` belongs, as the transfer engine does.
+/// Puts `CONTENT` in the place of `entry`, as the transfer does.
 fn fetch(store: &Arc<Store>, entry: &Entry) -> Result<PathBuf, StoreError> {
     fetch_bytes(store, entry, CONTENT)
 }
@@ -77,7 +77,7 @@ fn fetch_bytes(store: &Arc<Store>, entry: &Entry, content: &[u8]) -> Result<Path
     partial.commit(entry.digest())
 }
 
-/// Takes content away, with what points to it and what is noted of it.
+/// Removes content, with the pointers to it and the notes about it.
 fn take_away(store: &Store, entry: &Entry) {
     let place = store.content_path(&commit(), entry);
     let _ = store.strike(&commit(), entry);

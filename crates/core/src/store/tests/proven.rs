@@ -1,8 +1,8 @@
-//! Only proven content is known to be right, and only as long as it looks the same.
+//! Tests that only proven content counts as right, and only as long as its stamp is the same.
 
 use super::*;
 
-/// Somebody else's bytes are "unverified" until proven, and a changed file is no longer known.
+/// Another program's bytes are "unverified" until proven, and a changed file is no longer known.
 #[test]
 fn only_what_was_proven_is_known() {
     let root = TempDir::new().unwrap();
@@ -24,7 +24,7 @@ fn only_what_was_proven_is_known() {
     assert_eq!(store.presence(&commit(), &entry).unwrap(), Presence::Absent, "another size is not the file");
 }
 
-/// Each of size, times and inode alone is enough to doubt a file.
+/// A change of the size, of a time or of the inode alone is enough to doubt a file.
 #[test]
 fn a_file_that_looks_different_is_read_again() {
     let root = TempDir::new().unwrap();
@@ -53,7 +53,7 @@ fn a_file_that_looks_different_is_read_again() {
     assert_eq!(known(), Presence::Absent, "size");
 }
 
-/// Bytes that changed between the proof and the note are not noted as proven.
+/// Bytes that changed between the proof and the record are not recorded as proven.
 #[test]
 fn what_changes_while_it_is_checked_is_read_again() {
     for in_cache in [true, false] {
@@ -64,7 +64,7 @@ fn what_changes_while_it_is_checked_is_read_again() {
         fs::create_dir_all(content.parent().unwrap()).unwrap();
         fs::write(&content, CONTENT).unwrap();
         assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Unverified);
-        // Proven here; then somebody writes.
+        // The file is proven; then another program writes to it.
         std::thread::sleep(std::time::Duration::from_millis(20));
         fs::write(&content, CONTENT.to_ascii_uppercase()).unwrap();
         assert!(matches!(store.adopt(&commit(), &a, None), Err(StoreError::WrongContent { .. })));
@@ -75,14 +75,14 @@ fn what_changes_while_it_is_checked_is_read_again() {
         let error = store.adopt(&commit(), &a, None).unwrap_err();
         assert!(error.to_string().contains(content.to_str().unwrap()), "{error}");
         assert_eq!(error.kind(), StoreErrorKind::Changed);
-        // Somebody who writes the right bytes is welcome.
+        // Another program may write the right bytes.
         fs::write(&content, CONTENT).unwrap();
         store.adopt(&commit(), &a, None).unwrap();
         assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Verified);
     }
 }
 
-/// The caller's proof is for the file as it was when it was read, and for no other.
+/// The caller's proof is only for the file as it was when it was read.
 #[test]
 fn a_callers_proof_is_for_what_it_read() {
     for in_cache in [true, false] {
@@ -93,10 +93,10 @@ fn a_callers_proof_is_for_what_it_read() {
         fs::create_dir_all(content.parent().unwrap()).unwrap();
         fs::write(&content, CONTENT).unwrap();
         let read = disk::stamp_of(&content).unwrap();
-        // Unchanged: not read a second time, here nor in a later run.
+        // The unchanged file is not read a second time, neither here nor in a later run.
         assert_eq!(store.adopt(&commit(), &a, read).unwrap(), Evidence::Recorded(a.digest()));
         assert_eq!(store.adopt(&commit(), &a, None).unwrap(), Evidence::Recorded(a.digest()));
-        // Written since, with the time put back: the stamp is no proof of it, and the record neither.
+        // The file was written since, and its time was restored: neither the stamp nor the record proves it.
         let time = fs::metadata(&content).unwrap().modified().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(20));
         fs::write(&content, CONTENT.to_ascii_uppercase()).unwrap();
@@ -105,7 +105,7 @@ fn a_callers_proof_is_for_what_it_read() {
             assert!(matches!(store.adopt(&commit(), &a, hashed), Err(StoreError::WrongContent { .. })));
             assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Unverified);
         }
-        // Right again, but not what was read: hashed here.
+        // The bytes are right again, but they are not those that were read, so they are hashed here.
         fs::write(&content, CONTENT).unwrap();
         let evidence = store.adopt(&commit(), &a, read).unwrap();
         assert!(matches!(evidence, Evidence::Hashed(hashed) if hashed.digest() == a.digest()), "{evidence:?}");
@@ -113,7 +113,7 @@ fn a_callers_proof_is_for_what_it_read() {
     }
 }
 
-/// What nobody proved is hashed, and what another digest was recorded for too.
+/// A file without a proof is hashed, and so is one with another recorded digest.
 #[test]
 fn without_a_proof_the_file_is_hashed() {
     let root = TempDir::new().unwrap();
@@ -126,7 +126,7 @@ fn without_a_proof_the_file_is_hashed() {
     assert_eq!(store.adopt(&commit(), &a, None).unwrap(), Evidence::Recorded(a.digest()));
 }
 
-/// A digest is known for one content, not for whatever else looks the same.
+/// A record is for one digest, not for any other with the same stamp.
 #[test]
 fn another_digest_is_another_file() {
     let root = TempDir::new().unwrap();

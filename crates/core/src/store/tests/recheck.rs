@@ -1,4 +1,4 @@
-//! What changed after it was proven is found at the end of the run, and nothing else is.
+//! Tests that the end of the run finds the files that changed after they were proven, and no others.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn each(check: impl Fn(&Arc<Store>, &[Entry], &Path)) {
 fn what_nobody_touched_is_not_named() {
     each(|store, entries, path| {
         assert_eq!(store.recheck(&commit(), entries).unwrap(), []);
-        // To read it, and to look again, is no change; and a later run knows it by the record.
+        // Reading it and looking again is not a change, and a later run knows it from the record.
         assert_eq!(fs::read(path).unwrap(), CONTENT);
         assert_eq!(store.presence(&commit(), &entries[0]).unwrap(), Presence::Verified);
         assert_eq!(store.recheck(&commit(), entries).unwrap(), []);
@@ -32,7 +32,7 @@ fn a_write_whose_time_was_put_back_is_found() {
         std::thread::sleep(std::time::Duration::from_millis(20));
         fs::write(path, CONTENT.to_ascii_uppercase()).unwrap();
         fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
-        // That somebody asked meanwhile what is there does not hide it.
+        // A call of `presence` in between does not hide the change.
         assert_eq!(store.presence(&commit(), &entries[0]).unwrap(), Presence::Unverified);
         assert_eq!(store.recheck(&commit(), entries).unwrap(), [entries[0].clone()]);
     });
@@ -48,7 +48,7 @@ fn an_exchanged_or_removed_file_is_found() {
     });
 }
 
-/// The blob is right, and what the snapshot shows is another file.
+/// The blob is right, but the snapshot leads to another file.
 #[test]
 fn a_pointer_or_folder_that_leads_elsewhere_is_found() {
     each(|store, entries, path| {
@@ -67,7 +67,7 @@ fn a_pointer_or_folder_that_leads_elsewhere_is_found() {
     });
 }
 
-/// What was never proven is not vouched for.
+/// A file that was never proven counts as changed.
 #[test]
 fn a_file_that_was_never_proven_is_named() {
     let root = TempDir::new().unwrap();

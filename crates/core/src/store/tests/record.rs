@@ -1,4 +1,4 @@
-//! The record forgets rather than lies.
+//! Tests that the record loses entries rather than keep wrong ones.
 
 use super::*;
 use std::fs;
@@ -74,7 +74,7 @@ fn a_torn_last_line_costs_one_line_only() {
         record(&dir).remember("b", &digest, stamp(2)).unwrap();
         let again = record(&dir);
         assert!(again.knows("b", &digest, &stamp(2)), "the line after a torn one of {cut} bytes");
-        // Without its newline the line is whole all the same.
+        // Only the newline is missing, so the line is complete.
         assert_eq!(again.knows("a", &digest, &stamp(1)), cut + 1 == whole.len());
     }
 }
@@ -108,7 +108,7 @@ fn a_record_with_an_endless_line_is_read_up_to_it_and_started_anew() {
     let dir = tempfile::tempdir().unwrap();
     let digest = crate::model::Hasher::sha256().finish().digest();
     record(&dir).remember("a", &digest, stamp(1)).unwrap();
-    // A hole of a terabyte: reading it would take minutes.
+    // The file has a hole of a terabyte, which would take minutes to read.
     fs::File::options().write(true).open(file(&dir)).unwrap().set_len(1 << 40).unwrap();
     let again = record(&dir);
     assert!(again.knows("a", &digest, &stamp(1)));
@@ -165,7 +165,7 @@ fn a_record_beyond_64_mib_is_known_to_its_last_line() {
     }
 }
 
-/// What was put there is remembered although it proved wrong: whether a user changed it depends on that.
+/// The stamp of a file that proved wrong is kept: it shows whether a user has changed the file.
 #[test]
 fn what_is_struck_is_not_known_and_what_it_looked_like_is() {
     let dir = tempfile::tempdir().unwrap();
@@ -179,7 +179,7 @@ fn what_is_struck_is_not_known_and_what_it_looked_like_is() {
     }
 }
 
-/// A record that somebody linked to another file: the other file is not written to.
+/// Somebody linked the record to another file: the other file is not written to.
 #[test]
 fn a_record_with_another_name_is_replaced_and_not_written_to() {
     let dir = tempfile::tempdir().unwrap();
@@ -194,7 +194,7 @@ fn a_record_with_another_name_is_replaced_and_not_written_to() {
     assert!(again.knows("a", &digest, &stamp(1)) && again.knows("b", &digest, &stamp(2)));
 }
 
-/// Processes that append at once: every line survives, whole.
+/// If several processes append at once, every line survives completely.
 #[test]
 fn appends_do_not_mix() {
     let dir = tempfile::tempdir().unwrap();
@@ -203,7 +203,7 @@ fn appends_do_not_mix() {
         for writer in 0..8u64 {
             let (dir, digest) = (&dir, &digest);
             scope.spawn(move || {
-                // Each thread as a process of its own: nothing shared but the file.
+                // Each thread acts as a process of its own: they share only the file.
                 let record = record(dir);
                 for n in 0..100 {
                     record.remember(&format!("{writer}/{n}/{}", "x".repeat(500)), digest, stamp(n)).unwrap();

@@ -1,4 +1,4 @@
-//! Locks, removal, full and read-only disks.
+//! Tests of locks, removal, full and read-only disks.
 
 use super::*;
 use crate::finding::Remedy;
@@ -30,7 +30,7 @@ fn discarding_removes_only_the_file() {
     take_away(&store, &b);
 }
 
-/// A local error says where, and what the user can do.
+/// A local error names the path and the remedy.
 #[test]
 fn errors_name_the_path_and_the_way_out() {
     let full = StoreError::io("write to", Path::new("/x/model.part"))(std::io::ErrorKind::StorageFull.into());
@@ -41,7 +41,7 @@ fn errors_name_the_path_and_the_way_out() {
 }
 
 /// A disk of 256 KiB that only this test sees. It runs itself again in a user and mount namespace,
-/// which asks for no rights; `None` in the outer run, and where the system has no such thing.
+/// which needs no rights; `None` in the outer run, and on systems without such namespaces.
 fn small_disk(test: &str) -> Option<PathBuf> {
     const AT: &str = "HFGET_TEST_SMALL_DISK";
     if let Some(at) = std::env::var_os(AT) {
@@ -88,14 +88,14 @@ fn a_full_disk_is_named_and_what_arrived_is_kept() {
     assert_eq!(error.kind(), StoreErrorKind::NoSpace);
     assert!(error.to_string().contains("refs/main"), "{error}");
     assert_eq!(store.read_ref(&"main".parse().unwrap()), None);
-    // Room again: what had arrived is still there.
+    // There is space again: the bytes that had arrived are still there.
     fs::remove_file(ballast).unwrap();
     assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Partial(100 << 10));
     let partial = store.partial(store.try_lock(&a).unwrap().unwrap(), &commit(), &a).unwrap();
     partial.write(100 << 10, &content[100 << 10..]).unwrap();
     partial.commit(a.digest()).unwrap();
     assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Verified);
-    // A copy that does not fit appears not at all.
+    // A copy that does not fit does not appear at all.
     let plain = cache(&root, false);
     let later: CommitId = "2222222222222222222222222222222222222222".parse().unwrap();
     assert_eq!(plain.adopt(&later, &a, None).unwrap_err().kind(), StoreErrorKind::NoSpace);
@@ -156,7 +156,7 @@ fn the_kinds_of_trouble_are_told_apart() {
     }
 }
 
-/// Removing what proved wrong leaves what other snapshots and files have.
+/// Removing a wrong file leaves the files of other snapshots.
 #[test]
 fn discarding_leaves_the_neighbours() {
     let root = TempDir::new().unwrap();

@@ -1,5 +1,5 @@
-//! A file being fetched: which of its bytes were asked for, have arrived and were hashed. No
-//! network and no scheduling: workers ask this for ranges and hand it blocks, and a [`Watcher`] is told what came of it.
+//! A file that is being fetched: which of its bytes were asked for, have arrived and were hashed. There is no network
+//! and no scheduling here: workers ask for ranges and give blocks, and a [`Watcher`] is told the results.
 
 mod window;
 mod writer;
@@ -23,52 +23,52 @@ use crate::progress::{Event, Progress};
 use crate::store::{Partial, RangeSet, StoreError};
 use crate::transfer::FetchError;
 
-/// Bytes of a block: what is written at once.
+/// Bytes of a block, which is written at once.
 pub(super) const BLOCK: usize = 256 << 10;
-/// Read buffer when bytes are hashed from disk.
+/// The buffer's bytes when a file is hashed from disk.
 const READ_BUFFER: usize = 1 << 20;
-/// A file with so many bytes in memory, ready to be hashed, waits for its hasher.
+/// A file with so many bytes in memory that are ready to be hashed is waiting for its hasher.
 const BEHIND: usize = 4 << 20;
-/// Waits of 20 ms that a writer grants the hasher at most.
+/// The most waits of 20 ms for which a writer lets the hasher catch up.
 const PATIENCE: u32 = 100;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whom the files tell what came of them. The schedule is one; its files know only this of it.
+/// Receives the files' results. The schedule is one; files know only this trait of it.
 pub(super) trait Watcher: Send + Sync + 'static {
-    /// Who is told of each step.
+    /// The watcher of the run's progress.
     fn progress(&self) -> &dyn Progress;
 
-    /// So many bytes more are in their file.
+    /// `bytes` more bytes are in their file.
     fn arrived(&self, bytes: u64);
 
-    /// All bytes of a file are here, and this is what they hash to. Blocks.
+    /// All bytes of a file are here, with this digest. Blocks.
     fn whole(&self, file: &Arc<FileWork>, hashed: Hashed);
 
     /// The run cannot go on.
     fn fatal(&self, error: FetchError);
 }
 
-/// What is asked for and what came, under one lock.
+/// The ranges that were asked for and that came, under one lock.
 struct State {
     /// `None` once the file has its name, or has failed.
     partial: Option<Partial>,
-    /// The partial's; another one after a restart.
+    /// The partial's file; another one after a restart.
     file: Arc<File>,
-    /// On disk.
+    /// The ranges on disk.
     written: RangeSet,
-    /// Handed out, or on disk.
+    /// The ranges that were handed out or are on disk.
     claimed: RangeSet,
     /// Blocks near the hash frontier, still in memory.
     window: Window,
     /// Writers that wait for the hasher.
     waiting: u32,
-    /// `None` while somebody hashes.
+    /// `None` while a thread hashes.
     hasher: Option<Hasher>,
     hashed: u64,
-    /// Counts restarts: what belongs to an earlier round is dropped.
+    /// Counts restarts: results of an earlier round are dropped.
     round: u32,
     /// Failures without progress in between.
     failures: u32,
@@ -76,23 +76,23 @@ struct State {
     epoch: u32,
 }
 
-/// One file on its way.
+/// One file that is being fetched.
 pub(super) struct FileWork {
     pub entry: Entry,
-    /// What the log says of it belongs to this.
+    /// The span of its log lines.
     pub span: Span,
     path: PathBuf,
     state: Mutex<State>,
-    /// The hasher took a block out of memory.
+    /// Signals that the hasher took a block out of memory.
     taken: Condvar,
-    /// The server ignores ranges: one connection takes the file from its front.
+    /// Whether the server ignores ranges, so that one connection takes the file from its front.
     whole_only: AtomicBool,
     /// Bytes that came over the network.
     pub received: AtomicU64,
     restarted: AtomicBool,
 }
 
-/// A range that one worker is to fetch.
+/// A range that one worker must fetch.
 #[derive(Debug, Clone)]
 pub(super) struct Claim {
     pub range: Range<u64>,
@@ -100,16 +100,16 @@ pub(super) struct Claim {
     epoch: u32,
 }
 
-/// How far hashing came.
+/// The result of a step of hashing.
 pub(super) enum Frontier {
-    /// More is to come, or somebody else is hashing.
+    /// More bytes must come, or another thread is hashing.
     Behind,
-    /// All of it.
+    /// The whole file is hashed.
     Whole(Hashed),
 }
 
 impl FileWork {
-    /// Takes over what an earlier run left.
+    /// Takes over the bytes that an earlier run has left.
     pub fn new(partial: Partial, budget: Arc<Budget>) -> Self {
         let entry = partial.entry().clone();
         let known = partial.ranges().clone();
@@ -144,12 +144,12 @@ impl FileWork {
         lock(&self.state).written.total()
     }
 
-    /// Hands out the first bytes that nobody fetches yet, at most `most`.
+    /// Hands out the first bytes that no worker fetches yet, at most `most`.
     pub fn claim(&self, most: u64) -> Option<Claim> {
         let mut state = lock(&self.state);
         state.partial.as_ref()?;
         let range = if self.whole_only.load(Ordering::Relaxed) {
-            // One connection at a time, from the first byte that is missing to the end.
+            // One connection at a time, from the first missing byte to the end.
             let busy = state.claimed.total() != state.written.total();
             let from = state.written.frontier();
             if busy || from == self.entry.size {
@@ -170,7 +170,7 @@ impl FileWork {
         Claim { range, round: state.round, epoch: state.epoch }
     }
 
-    /// Gives back what of `range` was not written.
+    /// Gives back the parts of `range` that were not written.
     pub fn release(&self, claim: &Claim, range: Range<u64>) {
         let mut state = lock(&self.state);
         if state.round == claim.round {
@@ -185,7 +185,7 @@ impl FileWork {
         lock(&self.state).failures
     }
 
-    /// Whether the server answers ranges, as far as is known.
+    /// Whether the server answers ranges, as far as the run knows.
     pub fn takes_ranges(&self) -> bool {
         !self.whole_only.load(Ordering::Relaxed)
     }
@@ -195,13 +195,13 @@ impl FileWork {
         self.whole_only.store(true, Ordering::Relaxed);
     }
 
-    /// Where a connection that gets the whole file has to start taking bytes.
+    /// The place from which on a connection that gets the whole file must keep bytes.
     pub fn frontier(&self) -> u64 {
         lock(&self.state).written.frontier()
     }
 
-    /// Counts a failure; gives the number of failures in a row, or `None` when an attempt that ran
-    /// beside this one was counted already.
+    /// Counts a failure; gives the number of failures in a row, or `None` if an attempt at the same
+    /// time was counted already.
     pub fn failed(&self, claim: &Claim) -> Option<u32> {
         let mut state = lock(&self.state);
         if state.epoch != claim.epoch || state.round != claim.round {
@@ -212,14 +212,15 @@ impl FileWork {
         Some(state.failures)
     }
 
-    /// Whether hashing is what the file waits for: more connections would not help.
+    /// Whether the file waits for hashing, so that more connections would not help.
     pub fn is_hash_bound(&self) -> bool {
         let state = lock(&self.state);
         state.window.waits_at(state.hashed) >= BEHIND
     }
 
     /// Waits while the hasher is behind: bytes that it takes from memory need not be read back from
-    /// disk, and it needs the processor more than the network does. Blocks, but not for long.
+    /// disk, and the hasher needs the processor more than the network does. Blocks, but not for
+    /// long.
     pub fn pace(&self, claim: &Claim, block: &Block) {
         let mut state = lock(&self.state);
         for _ in 0..PATIENCE {
@@ -256,10 +257,10 @@ impl FileWork {
                 return Ok(());
             }
             // Why this order: the block counts as written only after the system has taken all of it. The hash may read
-            // what counts as written back from the file.
+            // written bytes back from the file.
             state.written.insert(block.start..block.end());
             state.failures = 0;
-            // While somebody hashes, `hashed` is what that somebody has taken already.
+            // While a thread hashes, `hashed` is the end of the bytes that it has taken already.
             state.window.keep(block, state.hashed);
         }
         self.received.fetch_add(len, Ordering::Relaxed);
@@ -274,8 +275,8 @@ impl FileWork {
         let Some(partial) = state.partial.as_mut().filter(|_| current) else { return Ok(()) };
         partial.record(range)?;
         let Some(flush) = partial.flush_due() else { return Ok(()) };
-        // Why this order: the bytes are flushed before the journal says that they are, and nobody waits for the lock
-        // meanwhile. A flush takes seconds on a slow disk.
+        // Why this order: the bytes are flushed before the journal says that they are, and no thread waits for the
+        // lock meanwhile. A flush takes seconds on a slow disk.
         drop(state);
         let ended = flush.run();
         let mut state = lock(&self.state);
@@ -285,7 +286,7 @@ impl FileWork {
         }
     }
 
-    /// Whether there is something to hash that nobody hashes.
+    /// Whether there are bytes to hash that no thread hashes.
     pub fn wants_hashing(&self) -> bool {
         let state = lock(&self.state);
         state.partial.is_some()
@@ -293,7 +294,7 @@ impl FileWork {
             && (state.written.covered_from(state.hashed) > state.hashed || state.hashed == self.entry.size)
     }
 
-    /// Hashes what has arrived up to the first gap. Blocks.
+    /// Hashes the bytes that have arrived, up to the first gap. Blocks.
     pub fn hash(&self) -> Result<Frontier, StoreError> {
         let Some(mut hasher) = lock(&self.state).hasher.take() else { return Ok(Frontier::Behind) };
         let mut buffer = Vec::new();
@@ -301,8 +302,8 @@ impl FileWork {
             let mut state = lock(&self.state);
             let at = state.hashed;
             if let Some(block) = state.window.take(at) {
-                // Why this order: the frontier moves before the bytes are hashed, so that a writer who looks now knows
-                // what is no longer needed in memory. Nobody else hashes: the hasher is here.
+                // Why this order: the frontier moves before the bytes are hashed, so that a writer that looks now
+                // knows which bytes memory need not keep. No other thread hashes: the hasher is here.
                 state.hashed = block.end();
                 let wake = state.waiting > 0 && state.window.has_room();
                 drop(state);
@@ -315,7 +316,7 @@ impl FileWork {
             let ready = state.written.covered_from(at) - at;
             if ready == 0 {
                 if at == self.entry.size {
-                    // Without a hasher nobody hashes it again.
+                    // The hasher is gone, so no thread hashes the file again.
                     return Ok(Frontier::Whole(hasher.finish()));
                 }
                 state.hasher = Some(hasher);
@@ -323,7 +324,7 @@ impl FileWork {
                 self.taken.notify_all();
                 return Ok(Frontier::Behind);
             }
-            // Only up to what is in memory.
+            // Read only up to the bytes that are in memory.
             let ready = state.window.first().map_or(ready, |first| ready.min(first - at));
             let want = usize::try_from(ready).unwrap_or(READ_BUFFER).min(READ_BUFFER);
             state.hashed = at + want as u64;
@@ -335,7 +336,7 @@ impl FileWork {
         }
     }
 
-    /// Hashes what has arrived, on a thread of its own, and tells `watcher` when that is all of it.
+    /// Hashes the bytes that have arrived, on a thread of its own, and tells `watcher` when the file is complete.
     pub fn catch_up(self: &Arc<Self>, watcher: &Arc<impl Watcher>) {
         if !self.wants_hashing() {
             return;
@@ -344,7 +345,7 @@ impl FileWork {
         tokio::task::spawn_blocking(move || {
             let _span = file.span.clone().entered();
             match file.hash() {
-                // What came between the last look and the hand-back of the hasher.
+                // Bytes may have come between the last look and the return of the hasher.
                 Ok(Frontier::Behind) => file.catch_up(&watcher),
                 Ok(Frontier::Whole(hashed)) => watcher.whole(&file, hashed),
                 Err(error) => watcher.fatal(error.into()),
@@ -352,14 +353,14 @@ impl FileWork {
         });
     }
 
-    /// Starts the file again, once: `false` when that was done before. Blocks.
+    /// Starts the file again, once: `false` if that was done before. Blocks.
     pub fn restart(&self) -> Result<bool, StoreError> {
         if self.restarted.swap(true, Ordering::Relaxed) {
             return Ok(false);
         }
         let mut state = lock(&self.state);
         // Why this order: the journal is emptied before the file is replaced and before the new round begins. After a
-        // kill in between the next run starts the file again, and believes no byte of the old round.
+        // kill in between, the next run starts the file again, and uses no byte of the old round.
         if let Some(partial) = &mut state.partial {
             partial.reset()?;
             let file = Arc::clone(partial.file());

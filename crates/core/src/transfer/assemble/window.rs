@@ -1,5 +1,5 @@
-//! Blocks that wait in memory for the hasher, so that it need not read them back from disk. No
-//! hashing and no files here.
+//! Blocks that wait in memory for the hasher, so that it need not read them back from disk. There
+//! is no hashing and no file here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
-/// Bytes of blocks that wait in memory, all files together.
+/// The most bytes of blocks that wait in memory, for all files together.
 const KEPT: usize = 24 << 20;
 /// A block further ahead of the hasher than this is not kept.
 const AHEAD: u64 = 16 << 20;
-/// Enough in memory that the hasher does not run dry before it gets more.
+/// So many bytes in memory are enough that the hasher gets more before it runs out.
 const PLENTY: usize = 4 << 20;
-/// A hasher this far behind is at work on what an earlier run left.
+/// A hasher this far behind is working on the bytes that an earlier run has left.
 const FAR: u64 = 256 << 20;
 
-/// Consecutive bytes as they came from the network, not copied together.
+/// Consecutive bytes in the pieces in which they came from the network, without a copy.
 #[derive(Debug, Default)]
 pub(in crate::transfer) struct Block {
     pub start: u64,
@@ -60,7 +60,7 @@ impl Budget {
     }
 }
 
-/// One file's blocks from the hash frontier on, as far as there is memory for them.
+/// One file's blocks from the hash frontier on, as far as the memory allows.
 #[derive(Debug)]
 pub(super) struct Window {
     budget: Arc<Budget>,
@@ -81,9 +81,10 @@ impl Window {
         }
     }
 
-    /// Whether the hasher should be let catch up before `block` is written: it has everything from
-    /// `hashed` to `whole`, which is nearly all before the block, and the block would not be kept. A
-    /// hasher that is very far behind reads what an earlier run left: nothing waits for that.
+    /// Whether the writer should let the hasher catch up before `block` is written: the bytes from
+    /// `hashed` to `whole` can be hashed, which is nearly everything before the block, and memory
+    /// would not keep the block. A hasher that is very far behind reads the bytes of an earlier run,
+    /// and no writer waits for that.
     pub fn is_behind(&self, block: &Block, hashed: u64, whole: u64) -> bool {
         let crowded = self.bytes >= PLENTY && self.budget.0.load(Ordering::Relaxed) < block.len;
         block.start > hashed
@@ -92,12 +93,12 @@ impl Window {
             && (crowded || !is_near(block, hashed))
     }
 
-    /// Whether those who wait for the hasher should go on, so that it does not run dry.
+    /// Whether writers that wait for the hasher should go on, so that it does not run out of bytes.
     pub fn has_room(&self) -> bool {
         self.bytes <= PLENTY
     }
 
-    /// The block that starts at `at`; what lies before it is forgotten.
+    /// Takes the block that starts at `at`; drops the blocks before it.
     pub fn take(&mut self, at: u64) -> Option<Block> {
         while let Some(first) = self.blocks.first_entry().filter(|first| *first.key() <= at) {
             let block = first.remove();
@@ -120,7 +121,7 @@ impl Window {
         if self.first() == Some(hashed) { self.bytes } else { 0 }
     }
 
-    /// Forgets all.
+    /// Drops all blocks.
     pub fn clear(&mut self) {
         self.blocks.clear();
         self.budget.give(std::mem::take(&mut self.bytes));

@@ -10,9 +10,9 @@ use super::{Claim, FileWork, Watcher};
 use crate::store::StoreError;
 use crate::transfer::FetchError;
 
-/// Bytes of a part between two lines of the journal: what a crash can cost each connection.
+/// Bytes of a part between two lines of the journal. A crash can cost each connection so many.
 const RECORD_EVERY: u64 = 1 << 20;
-/// Blocks of a part between its connection and its writer.
+/// The most blocks of a part that wait between its connection and its writer.
 const WAITING: usize = 2;
 
 /// Hands blocks to a blocking thread that writes them while the next ones are being received.
@@ -24,7 +24,7 @@ pub(in crate::transfer) struct Writer {
 }
 
 impl Writer {
-    /// For the bytes of `claim`.
+    /// A writer for the bytes of `claim`.
     pub fn new(watcher: &Arc<impl Watcher>, file: &Arc<FileWork>, claim: &Claim) -> Self {
         let (blocks, waiting) = mpsc::channel(WAITING);
         let (watcher, own, theirs) = (Arc::clone(watcher), Arc::clone(file), claim.clone());
@@ -32,16 +32,16 @@ impl Writer {
         Writer { file: Arc::clone(file), blocks, thread, block: Block::at(claim.range.start) }
     }
 
-    /// Hands over what has come; `false` when the thread has met trouble.
+    /// Hands over the blocks that have come; `false` if the thread had an error.
     pub async fn flush(&mut self) -> bool {
         let next = Block::at(self.block.end());
         let block = std::mem::replace(&mut self.block, next);
         block.len == 0 || self.blocks.send(block).await.is_ok()
     }
 
-    /// Waits until all is written and in the journal.
+    /// Waits until all blocks are written and in the journal.
     pub async fn finish(mut self) -> Result<(), FetchError> {
-        // That the thread has met trouble is what it returns.
+        // The thread itself returns its error.
         let _ = self.flush().await;
         drop(self.blocks);
         match self.thread.await {
@@ -71,9 +71,9 @@ fn write_all(
         if outcome.is_ok() {
             watcher.arrived(length);
             written = end;
-            // Why this order: written, then hashed, then noted. The hash takes the block from memory while it is warm.
-            // The journal names only bytes that are in the file: a kill in between costs a part of RECORD_EVERY bytes,
-            // and a journal that ran ahead would cost the file.
+            // Why this order: written, then hashed, then noted. The hash takes the block from memory while it is still
+            // in the processor's cache. The journal names only bytes that are in the file: a kill in between costs at
+            // most RECORD_EVERY bytes of a part, but a journal ahead of the file would cost the file.
             file.catch_up(watcher);
             if written - recorded >= RECORD_EVERY {
                 outcome = file.record(claim, recorded..written);
@@ -81,6 +81,6 @@ fn write_all(
             }
         }
     }
-    // Whatever went wrong, what is written is worth knowing later.
+    // Even after an error, a later run can use the bytes that are written.
     outcome.and(file.record(claim, recorded..written))
 }

@@ -1,5 +1,5 @@
-//! A file that is open, and a part of it on its way: where it can be had from, how far it came, how fast. Which part
-//! comes next is the schedule's business.
+//! An open file, and a part of it in flight: the endpoints that have it, how far it came, how fast. The schedule
+//! decides which part comes next.
 
 mod request;
 
@@ -15,16 +15,16 @@ use super::limit::Limiter;
 use crate::hub::HubError;
 use crate::source::SourceFile;
 
-/// With so little left of a part its connection does not count any more: the next one is opened.
+/// A part with fewer bytes left than this does not count as a connection any more, so the next one is opened.
 const NEAR: u64 = 1 << 20;
 
 /// Why a part ended early.
 pub(super) enum Ended {
     /// The request failed.
     Hub(HubError),
-    /// What came could not be written: the run is over.
+    /// The bytes could not be written: the run is over.
     Fatal(FetchError),
-    /// The file needs another way; nothing is wrong.
+    /// The file needs another transport; nothing is wrong.
     Aside,
 }
 
@@ -40,43 +40,43 @@ impl From<FetchError> for Ended {
     }
 }
 
-/// The run that a request is a part of, as far as a request sees it.
+/// A request's view of its run.
 pub(super) trait Run: Watcher {
-    /// How fast all requests together may be.
+    /// The limit of the rate of all requests together.
     fn limiter(&self) -> Option<&Limiter>;
 
-    /// So many bytes came over Xet.
+    /// `bytes` bytes came over Xet.
     fn came_over_xet(&self, bytes: u64);
 
-    /// There is room for one more part.
+    /// One more part may start.
     fn has_room(&self);
 
     /// Whether an error has ended the run.
     fn is_over(&self) -> bool;
 
-    /// Whether a part is far slower than the others: worth another connection.
+    /// Whether a part is far slower than the others, so that a new connection is worth it.
     fn lags(&self, part: &Part) -> bool;
 }
 
-/// A file with the places it can be had from.
+/// A file with the endpoints that have it.
 pub(super) struct Open {
     pub work: Arc<FileWork>,
-    /// One for each endpoint.
+    /// The remote file of each endpoint.
     pub remotes: Vec<Box<dyn SourceFile>>,
-    /// Endpoints that proved to be no use for this file.
+    /// Whether each endpoint proved useless for this file.
     pub useless: Vec<AtomicBool>,
-    /// No part is handed out before.
+    /// No part is handed out before this time.
     pub not_before: Mutex<Option<Instant>>,
 }
 
 impl Open {
-    /// Whether its bytes come over Xet, as one stream for all that is missing.
+    /// Whether its bytes come over Xet, as one stream for all missing bytes.
     pub fn is_over_xet(&self) -> bool {
         self.remotes.first().is_some_and(|remote| remote.is_one_stream())
     }
 
-    /// The endpoint to ask: each worker keeps to one, and goes round while there are failures. One that wants to be
-    /// left alone is asked only where there is no other.
+    /// The endpoint to ask. Each worker keeps to one endpoint, and changes to the next one while there are
+    /// failures. An endpoint that asked for a pause is used only if there is no other.
     pub fn endpoint(&self, worker: usize, is_held: impl Fn(usize) -> bool) -> usize {
         if self.is_over_xet() {
             return 0;
@@ -90,12 +90,12 @@ impl Open {
         good.get(turn % good.len().max(1)).copied().unwrap_or(0)
     }
 
-    /// From now on the file comes over HTTP; `false` when that is so already, or not wanted.
+    /// From now on the file comes over HTTP; `false` if it does already, or if that is not allowed.
     pub fn leave_xet(&self) -> bool {
         self.remotes.first().is_some_and(|remote| remote.fall_back())
     }
 
-    /// Gives up an endpoint for this file; `false` when it is the last one.
+    /// Gives up an endpoint for this file; `false` if it is the last one.
     pub fn give_up(&self, endpoint: usize) -> bool {
         let others = (0..self.remotes.len()).any(|i| i != endpoint && !self.useless[i].load(Ordering::Relaxed));
         if others && let Some(useless) = self.useless.get(endpoint) {
@@ -105,7 +105,7 @@ impl Open {
     }
 }
 
-/// A part on its way: how far it came, and where it ends (nearer than at first when it was split).
+/// A part in flight: how far it came, and where it ends (nearer than at first if it was split).
 pub(super) struct Part {
     pub open: Arc<Open>,
     pub claim: Claim,
@@ -120,7 +120,7 @@ impl Part {
         Arc::new(Part { open, claim, at, end, began: Instant::now() })
     }
 
-    /// Whether the next part should be asked for already.
+    /// Whether the next part should be requested already.
     pub fn is_near_its_end(&self) -> bool {
         self.left() <= NEAR
     }
@@ -129,10 +129,10 @@ impl Part {
         self.end.load(Ordering::Relaxed).saturating_sub(self.at.load(Ordering::Relaxed))
     }
 
-    /// Bytes a second since it began.
+    /// The rate in bytes a second since it began.
     pub fn rate(&self) -> f64 {
         let done = self.at.load(Ordering::Relaxed).saturating_sub(self.claim.range.start);
-        // Rates are compared roughly.
+        // A rough comparison of rates is enough.
         #[allow(clippy::cast_precision_loss)]
         let done = done as f64;
         done / self.began.elapsed().as_secs_f64().max(0.001)

@@ -1,5 +1,5 @@
-//! One request: a range is opened and read, and its bytes are handed on to be written. What a failure means is
-//! settled by the schedule.
+//! One request: opens and reads a range, and hands its bytes on to be written. The schedule decides what a
+//! failure means.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,10 +11,10 @@ use super::{Ended, Part, Run};
 use crate::hub::Body;
 use crate::transfer::assemble::{BLOCK, Writer};
 
-/// How often a connection compares itself with the others.
+/// How often a connection compares its rate with the others.
 const COMPARE_EVERY: Duration = Duration::from_secs(3);
 
-/// Streams a part to where it belongs.
+/// Streams a part into its file.
 #[tracing::instrument(
     level = "debug", name = "part", parent = &part.open.work.span, skip_all,
     fields(from = part.claim.range.start, to = part.claim.range.end, endpoint = endpoint)
@@ -25,7 +25,7 @@ pub(in crate::transfer) async fn fetch(run: &Arc<impl Run>, part: &Part, endpoin
     let mut body = part.open.remotes[endpoint].open(range.clone()).await?;
     let skip = range.start - body.start.min(range.start);
     if skip > 0 && work.takes_ranges() {
-        // A server that ignores ranges sends the whole file to every connection: one is enough.
+        // A server that ignores ranges sends the whole file to every connection, so use only one.
         work.ranges_are_ignored();
         if range.start != work.frontier() {
             return Err(Ended::Aside);
@@ -39,12 +39,13 @@ pub(in crate::transfer) async fn fetch(run: &Arc<impl Run>, part: &Part, endpoin
     }
     let (came, rate) = (part.at.load(Ordering::Relaxed).saturating_sub(range.start), part.rate());
     debug!(bytes = came, bytes_per_second = rate, "the part ended");
-    // Why this order: the bytes that came are written and noted before the failure is told, because they are worth keeping.
+    // Why this order: the bytes that came are written and noted before the failure is handled, because they are worth
+    // keeping.
     writer.finish().await?;
     outcome
 }
 
-/// Moves a body's bytes into blocks until the part is whole.
+/// Moves a body's bytes into blocks until the part is complete.
 async fn stream(
     run: &impl Run,
     part: &Part,
@@ -63,7 +64,7 @@ async fn stream(
             let _ = bytes.split_to(drop);
             skip -= drop as u64;
         }
-        // The end may have come nearer: another worker took what is behind it.
+        // The end may have come nearer, if another worker took the bytes behind it.
         let end = part.end.load(Ordering::Relaxed);
         bytes.truncate(usize::try_from(end.saturating_sub(writer.block.end())).unwrap_or(usize::MAX));
         writer.block.push(bytes);
@@ -73,7 +74,7 @@ async fn stream(
             return Ok(());
         }
         if !near && part.is_near_its_end() {
-            // Another worker may ask for the next part, so that its first bytes are not waited for.
+            // Another worker may ask for the next part, so that no worker waits for its first bytes.
             near = true;
             run.has_room();
         }

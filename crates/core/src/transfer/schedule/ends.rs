@@ -1,4 +1,4 @@
-//! What came of a job: the schedule takes note of it, and everybody looks for work again.
+//! The ends of jobs: the schedule notes the result, and all workers look for work again.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,20 +12,20 @@ use crate::transfer::assemble::lock;
 use crate::transfer::part::{Open, Part};
 use crate::transfer::{Arrived, FetchError, FetchReport};
 
-/// What came of opening a file.
+/// The result of opening a file.
 pub(super) enum Opened {
-    /// Somebody else has finished it meanwhile.
+    /// Another process has finished it meanwhile.
     Here,
-    /// Somebody else works on it.
+    /// Another process works on it.
     Locked,
-    /// The system has no descriptor left just now.
+    /// The system has no descriptor left at present.
     Crowded(FetchError),
     Work(Arc<Open>),
     Failed(FetchError),
 }
 
 impl Opened {
-    /// For the log.
+    /// The word in the log.
     pub fn as_str(&self) -> &'static str {
         match self {
             Opened::Here => "here",
@@ -77,7 +77,7 @@ impl Schedule {
         self.wake();
     }
 
-    /// The end of [`Job::Fetch`], however it ended.
+    /// The end of [`Job::Fetch`], whatever its result.
     pub fn parted(&self, part: &Arc<Part>) {
         lock(&self.state).parts.retain(|p| !Arc::ptr_eq(p, part));
         self.wake();
@@ -102,7 +102,7 @@ impl Schedule {
         self.wake();
     }
 
-    /// What came of it all.
+    /// The result of the run.
     pub fn outcome(&self) -> Result<FetchReport, FetchError> {
         let mut state = lock(&self.state);
         if let Some(error) = state.fatal.take() {

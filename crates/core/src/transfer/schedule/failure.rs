@@ -1,4 +1,4 @@
-//! What a failed request means for its file and for the run: another way, another endpoint, a wait, or the end.
+//! What a failed request means for its file and for the run: another transport, another endpoint, a wait, or the end.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,14 +10,14 @@ use crate::transfer::assemble::{Watcher as _, lock};
 use crate::transfer::integrity_finding;
 use crate::transfer::part::Part;
 
-/// What a failed request means for its file and for the run.
+/// Handles a failed request: decides what it means for its file and for the run.
 pub(super) async fn failed(schedule: &Arc<Schedule>, part: &Arc<Part>, endpoint: usize, error: HubError) {
     let open = &part.open;
     if open.leave_xet() {
         schedule.progress.event(Event::FellBack { path: &open.work.entry.path, why: &error.brief() });
         return;
     }
-    // What this endpoint will never serve, another one may.
+    // This endpoint will never serve the file, but another one may.
     let integrity = matches!(error, HubError::WrongLength { .. } | HubError::Changed { .. });
     if (integrity || !error.is_retryable()) && open.give_up(endpoint) {
         let why = error.brief();
@@ -30,7 +30,8 @@ pub(super) async fn failed(schedule: &Arc<Schedule>, part: &Arc<Part>, endpoint:
     }
     let retries = schedule.sources[endpoint].retries();
     if error.limit().is_some() {
-        // A wait that is kept is no failure: who asks the host next waits for it, and others need not be asked.
+        // A pause that a host asked for is not a failure: the next request to the host waits, and no other endpoint is
+        // needed.
         if let Next::Over(error) = retries.judge(error, 1, &*schedule.progress) {
             match schedule.give_up(open, endpoint) {
                 None => schedule.fatal(error.into()),
@@ -44,18 +45,18 @@ pub(super) async fn failed(schedule: &Arc<Schedule>, part: &Arc<Part>, endpoint:
         return;
     }
     let Some(failures) = open.work.failed(&part.claim) else { return };
-    // With mirrors every endpoint gets its tries.
+    // With mirrors, every endpoint gets its own tries.
     let failures = failures.div_ceil(u32::try_from(schedule.sources.len()).unwrap_or(1));
     let why = error.brief();
     match retries.judge(error, failures, &*schedule.progress) {
         Next::Held => {}
         Next::Again(wait) => {
             if schedule.sources.len() > 1 {
-                // Others have the file.
+                // Other endpoints have the file.
                 retries.leave_alone(wait);
             } else {
-                // Nobody asks for the file meanwhile, and no worker sleeps over it: a part that nobody fetches must not
-                // count as one on its way.
+                // No worker asks for the file meanwhile, and none sleeps: a part that no worker fetches must not count
+                // as one in flight.
                 *lock(&open.not_before) = Some(Instant::now() + wait);
             }
             let path = Some(&open.work.entry.path);

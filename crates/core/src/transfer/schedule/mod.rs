@@ -1,5 +1,5 @@
-//! Which part comes next, and with how many connections: files waiting, files open, parts in flight. Decides under one
-//! lock and does nothing itself; the workers act.
+//! Which part comes next, and with how many connections: it knows the waiting files, the open files and the parts in
+//! flight. It decides under one lock and does nothing itself; the workers act.
 
 mod ends;
 mod failure;
@@ -26,30 +26,30 @@ use crate::progress::Progress;
 use crate::source::Source;
 use crate::store::Store;
 
-/// Files up to this are small: one request fetches them, and many are on their way at once.
+/// Files up to this size in bytes are small: one request fetches each, and many are fetched at once.
 pub(super) const SMALL: u64 = 4 << 20;
-/// A part: few enough bytes that the hash follows closely, enough that a request costs nothing.
+/// The bytes of a part: few enough that the hash follows closely, enough that the cost of a request does not matter.
 const PART: u64 = 8 << 20;
 /// A part in flight is split for an idle worker while at least twice this is left of it.
 const STEAL: u64 = 1 << 20;
 /// Pause before a file that another process has locked is tried again.
 const LOCK_PAUSE: Duration = Duration::from_millis(200);
-/// How often a wait for another process is told.
+/// How often the watcher hears of a wait for another process.
 const TELL_EVERY: Duration = Duration::from_mins(1);
 
-/// What a worker is to do next.
+/// The next job of a worker.
 pub(super) enum Job {
     /// Lock a file, look at it and open it.
     Open(Entry),
     /// Fetch a part.
     Fetch(Arc<Part>),
-    /// Nothing will ever be left to do.
+    /// All work is done.
     Stop,
 }
 
 enum Look {
     Job(Job),
-    /// Look again when something changes, or after so long.
+    /// Look again when something changes, or after this time.
     Wait(Duration),
 }
 
@@ -61,14 +61,14 @@ struct Wait {
 
 #[derive(Default)]
 struct State {
-    /// Large and small files that nobody has looked at.
+    /// Large and small files that no worker has opened yet.
     large: VecDeque<Entry>,
     small: VecDeque<Entry>,
-    /// Locked by other processes: when to look again.
+    /// Files that other processes have locked, with the time to look again.
     locked: Vec<(Entry, Instant)>,
-    /// Since when each is waited for, and when the watcher was last told.
+    /// The start of each wait, and when the watcher was last told.
     waits: HashMap<RepoPath, Wait>,
-    /// Workers that are opening a file; of them, with a large one.
+    /// How many workers are opening a file, and how many of them a large file.
     opening: usize,
     opening_large: usize,
     open: Vec<Arc<Open>>,
@@ -77,11 +77,11 @@ struct State {
     fatal: Option<FetchError>,
 }
 
-/// Everything the workers of a run share.
+/// The state that the workers of a run share.
 pub(super) struct Schedule {
     /// Endpoints: the first one listed the files.
     pub sources: Vec<Arc<dyn Source>>,
-    /// Those that are not asked any more, for any file.
+    /// Whether each endpoint is given up for all files.
     pub useless: Vec<AtomicBool>,
     pub store: Arc<Store>,
     pub info: Arc<RepoInfo>,
@@ -124,12 +124,12 @@ impl Schedule {
             ramp: Mutex::new(Ramp::new(options.connections)),
             changed: Notify::new(),
             over: AtomicBool::new(false),
-            // A hasher is one thread: as many files at once as there are cores to hash them.
+            // A hasher is one thread, so there are as many files at once as there are cores to hash them.
             lanes: std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)),
         }
     }
 
-    /// Workers worth starting: for large files twice the connections, since each may have a
+    /// How many workers to start: for large files twice the connections, since each may have a
     /// successor that opens the next part.
     pub fn workers(&self) -> usize {
         let state = lock(&self.state);
@@ -137,32 +137,32 @@ impl Schedule {
         large + state.small.len().min(self.options.jobs.max(1))
     }
 
-    /// Wakes everybody to look for work.
+    /// Wakes all workers to look for work.
     pub fn wake(&self) {
         self.changed.notify_waiters();
     }
 
-    /// Which endpoint a worker asks for a part of a file.
+    /// The endpoint that a worker asks for a part of a file.
     pub fn endpoint(&self, open: &Open, worker: usize) -> usize {
         if self.sources.len() == 1 {
             return 0;
         }
         let endpoint = open.endpoint(worker, |i| self.sources[i].retries().is_held());
-        // Who is held and asked all the same is the only one.
+        // An endpoint that asked for a pause is used only if it is the only one left. Only then the request waits.
         open.remotes[endpoint].hurry(!self.sources[endpoint].retries().is_held());
         endpoint
     }
 
-    /// Gives up an endpoint for this file and all that are opened later; `None` when it is the last one, else whether
-    /// that is new.
+    /// Gives up an endpoint for this file and all that are opened later. `None` if it is the last one, otherwise
+    /// whether this is new.
     pub fn give_up(&self, open: &Open, endpoint: usize) -> Option<bool> {
         open.give_up(endpoint).then(|| !self.useless[endpoint].swap(true, Ordering::Relaxed))
     }
 
-    /// The next thing to do; waits for it.
+    /// Waits for the next job, and returns it.
     pub async fn next(&self) -> Job {
         loop {
-            // Why this order: a change between the look and the wait must wake this worker. So it listens first.
+            // Why this order: a change between the look and the wait must wake this worker, so it listens first.
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
             match self.look() {
@@ -177,7 +177,7 @@ impl Schedule {
         lock(&self.state).waits.get(path).is_some_and(|wait| wait.since.elapsed() >= self.options.lock_wait)
     }
 
-    /// Ends a while after the run was ended by an error: workers get that long to note what they have.
+    /// Ends a while after an error has ended the run: workers get this time to note the bytes that they have.
     pub async fn overdue(&self) {
         while !self.is_over() {
             let _ = tokio::time::timeout(Duration::from_millis(500), self.changed.notified()).await;
@@ -190,7 +190,7 @@ impl Schedule {
         if self.is_over() {
             return Look::Job(Job::Stop);
         }
-        // Why this order: bytes of open files come first, because a file that is whole frees its lock, its lane and its
+        // Why this order: bytes of open files come first, because a complete file frees its lock, its lane and its
         // place in memory. Then another file is opened, so that its first request overlaps with the last bytes of the
         // others. A part in flight is split last: two requests for one part cost more than a request for a new one.
         let now = Instant::now();
@@ -209,7 +209,7 @@ impl Schedule {
                 wait = wait.min(left);
                 continue;
             }
-            // Streams of Xet are many connections inside already.
+            // A stream of Xet already has many connections inside.
             let most = if open.is_over_xet() { u64::MAX } else { PART };
             if let Some(claim) = open.work.claim(most) {
                 claimed = Some(Part::new(Arc::clone(open), claim));
@@ -217,7 +217,7 @@ impl Schedule {
             }
         }
         if let Some(part) = claimed {
-            // Why this order: the lanes take turns, so that the hash of each file has bytes to go on with.
+            // Why this order: the lanes take turns, so that the hasher of each file always has bytes.
             if let Some(i) = state.open.iter().position(|o| Arc::ptr_eq(o, &part.open)) {
                 let lane = state.open.remove(i);
                 state.open.push(lane);
@@ -246,8 +246,8 @@ impl Schedule {
             *wait = (*wait).min(again.saturating_duration_since(now));
         }
         // Why this order: large files before small ones, because the run ends when the longest of them does. Small files
-        // fill the rest of the workers. The files of another process come first of all: they have waited already.
-        // A lane is free when no open large file has bytes left to hand out.
+        // fill the rest of the workers. The files that another process had locked come first of all: they have waited
+        // already. A lane is free when no open large file has bytes left to hand out.
         let large = state.open.iter().filter(|o| o.work.entry.size > SMALL).count() + state.opening_large;
         if large < self.lanes
             && let Some(entry) = state.large.pop_front()
@@ -259,7 +259,7 @@ impl Schedule {
     }
 }
 
-/// Takes the second half of what is left of the part that has most left.
+/// Takes the second half of the rest of the part that has most left.
 fn steal(parts: &[Arc<Part>]) -> Option<Arc<Part>> {
     let victim =
         parts.iter().filter(|p| p.open.work.takes_ranges() && !p.open.is_over_xet()).max_by_key(|p| p.left())?;
@@ -269,7 +269,7 @@ fn steal(parts: &[Arc<Part>]) -> Option<Arc<Part>> {
     }
     let end = victim.end.load(Ordering::Relaxed);
     // Why this order: the victim goes on with the first half, which the hash needs first. Its end moves before the
-    // second half is handed out, so that no byte is asked for twice by more than what is in flight.
+    // second half is handed out, so that only bytes in flight may be asked for twice.
     let middle = end - left / 2;
     victim.end.store(middle, Ordering::Relaxed);
     let claim = victim.open.work.claim_stolen(middle..end);

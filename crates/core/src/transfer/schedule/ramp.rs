@@ -1,35 +1,35 @@
-//! How many connections large files may have. Decides by what this machine is busy with, and opens
-//! nothing.
+//! How many connections large files may have. Decides by the load of this machine, and opens no
+//! connection.
 
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Connections to begin with.
+/// The number of connections at first.
 const FIRST: usize = 2;
-/// How often there may be twice as many.
+/// How often the number may double.
 const EVERY: Duration = Duration::from_millis(40);
 
-/// Grows while the network is what the connections wait for.
+/// Lets the number grow while the connections wait for the network.
 #[derive(Debug)]
 pub(super) struct Ramp {
     allowed: usize,
     most: usize,
-    /// When it was last looked at, and the process's CPU time then.
+    /// The time of the last look, and the process's CPU time then.
     last: Option<(Instant, Duration)>,
     cores: u32,
 }
 
 impl Ramp {
-    /// At most `most` connections, at least one.
+    /// Allows at most `most` connections, and at least one.
     pub fn new(most: usize) -> Self {
         let most = most.max(1);
         let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX));
         Ramp { allowed: FIRST.min(most), most, last: None, cores }
     }
 
-    /// How many connections there may be, of which `busy` are in use; `hash_bound` says whether some
-    /// file waits for its hasher. Shortens `wait` to when it makes sense to ask again.
+    /// How many connections there may be, if `busy` are in use; `hash_bound` says whether some file
+    /// waits for its hasher. Shortens `wait` to the time after which it makes sense to ask again.
     pub fn allowed(&mut self, busy: usize, hash_bound: impl FnOnce() -> bool, wait: &mut Duration) -> usize {
         if self.allowed < self.most {
             self.grow(Instant::now(), cpu_time, busy, hash_bound, wait);
@@ -57,7 +57,7 @@ impl Ramp {
         *wait = (*wait).min(EVERY);
         let cpu = cpu();
         self.last = Some((now, cpu));
-        // With half of the machine at work, more connections only make the parts' order worse.
+        // If half of the machine is busy, more connections only make the parts' order worse.
         let machine_bound = cpu.saturating_sub(cpu_then) * 2 > passed * self.cores;
         if !machine_bound && !hash_bound() {
             self.allowed = self.allowed.saturating_mul(2).min(self.most);
@@ -74,7 +74,7 @@ fn cpu_time() -> Duration {
 mod tests {
     use super::*;
 
-    /// What is allowed after `ticks` moments in which the process used `load` of one core.
+    /// The allowed number after `ticks` intervals in which the process used `load` of one core.
     fn after(ticks: u32, load: f64, busy: usize, hash_bound: bool) -> usize {
         let mut ramp = Ramp { cores: 2, ..Ramp::new(16) };
         let start = Instant::now();

@@ -1,5 +1,4 @@
-//! A file whose bytes are all here gets its name, or starts again; and what else the files and requests of a run ask of
-//! its schedule.
+//! A complete file gets its name, or starts again. Also the other calls of files and requests to the schedule.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,14 +24,14 @@ impl Watcher for Schedule {
 
     fn whole(&self, file: &Arc<FileWork>, hashed: Hashed) {
         let open = lock(&self.state).open.iter().find(|open| Arc::ptr_eq(&open.work, file)).cloned();
-        // A file that is not open any more has failed meanwhile, and has its finding.
+        // A file that is not open any more has failed meanwhile, and has its finding already.
         let Some(open) = open else { return };
         let actual = hashed.digest();
         let path = &file.entry.path;
         let expected = file.entry.digest();
         let done = if actual == expected {
-            // Why this order: the name comes first, and the watcher and the report hear of it afterwards. Whoever hears
-            // that a file is done can open it, and it is on the disk.
+            // Why this order: the name comes first, and the watcher and the report hear of it afterwards. When they
+            // hear that a file is done, it is on the disk and can be opened.
             file.commit(actual).map(|()| {
                 self.sources[0].retries().answered();
                 debug!(digest = %actual, "the file is whole and has its name");
@@ -40,9 +39,9 @@ impl Watcher for Schedule {
                 self.closed(&open, Ok(hashed));
             })
         } else {
-            // Why this order: the ways that may have sent the wrong bytes are closed before the file starts again, so
-            // that no worker asks them for the new round. Which mirror it was is not known: from now on only the
-            // endpoint is asked.
+            // Why this order: the endpoints and transports that may have sent the wrong bytes are closed before the
+            // file starts again, so that no worker uses them in the new round. The mirror that sent them is not
+            // known, so from now on only the endpoint is asked.
             for mirror in 1..open.remotes.len() {
                 open.give_up(mirror);
             }
@@ -94,7 +93,7 @@ impl Run for Schedule {
             .filter(|p| p.open.work.entry.size > SMALL && !std::ptr::eq(Arc::as_ptr(p), part))
             .map(|p| p.rate())
             .collect();
-        // Rates are compared roughly.
+        // A rough comparison of rates is enough.
         #[allow(clippy::cast_precision_loss)]
         let mean = others.iter().sum::<f64>() / others.len().max(1) as f64;
         others.len() >= 2 && part.rate() * 10.0 < mean

@@ -1,5 +1,5 @@
-//! One worker's loop: it takes what the schedule gives it, and opens files. How a part is fetched is the business of
-//! `part`, what a failure means that of `failure`.
+//! One worker's loop: it takes jobs from the schedule, and opens files. `part` fetches parts; `failure` handles
+//! failures.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use crate::transfer::FetchError;
 use crate::transfer::assemble::{FileWork, Watcher as _};
 use crate::transfer::part::{Ended, Open, fetch};
 
-/// Works until there is nothing left to do. `number` tells workers apart.
+/// Works until there is nothing left to do. `number` identifies the worker.
 pub(in crate::transfer) async fn work(schedule: Arc<Schedule>, number: usize) {
     loop {
         match schedule.next().await {
@@ -24,8 +24,9 @@ pub(in crate::transfer) async fn work(schedule: Arc<Schedule>, number: usize) {
             Job::Open(entry) => {
                 let outcome = open(&schedule, &entry).await;
                 debug!(file = %entry.path.shown(), size = entry.size, outcome = outcome.as_str(), "opened");
-                // Why this order: the watcher hears of the file before any worker can report bytes of it. What an
-                // earlier run left is hashed only when the file is on the list, because a file may be whole by that.
+                // Why this order: the watcher hears of the file before any worker can report bytes of it. The bytes
+                // that an earlier run has left are hashed only when the file is on the list, because they may
+                // complete the file.
                 let file = if let Opened::Work(open) = &outcome { Some(Arc::clone(&open.work)) } else { None };
                 if let Some(file) = &file {
                     let (path, size) = (&entry.path, entry.size);
@@ -40,8 +41,8 @@ pub(in crate::transfer) async fn work(schedule: Arc<Schedule>, number: usize) {
                 let endpoint = schedule.endpoint(&part.open, number);
                 let outcome = fetch(&schedule, &part, endpoint).await;
                 let left = part.at.load(Ordering::Relaxed)..part.end.load(Ordering::Relaxed);
-                // Why this order: what did not come is given back first, then the failure is judged, and only then does
-                // the part leave the list. While it is on the list nobody takes the file for idle.
+                // Why this order: the missing bytes are given back first, then the failure is handled, and only then
+                // the part leaves the list. While it is on the list the file does not count as idle.
                 part.open.work.release(&part.claim, left);
                 let retry = match outcome {
                     Ok(()) | Err(Ended::Aside) => None,
@@ -60,14 +61,14 @@ pub(in crate::transfer) async fn work(schedule: Arc<Schedule>, number: usize) {
     }
 }
 
-/// Takes the file's lock and looks at what is there.
+/// Takes the file's lock and looks how much of the file is here.
 async fn open(schedule: &Arc<Schedule>, entry: &Entry) -> Opened {
     let (own, entry) = (Arc::clone(schedule), entry.clone());
     let path = entry.path.clone();
     let span = Span::current();
     match tokio::task::spawn_blocking(move || span.in_scope(|| open_blocking(&own, &entry))).await {
         Ok(Ok(opened)) => opened,
-        // Files that are open will be closed: the system is asked again.
+        // Other open files will be closed, so this is tried again.
         Ok(Err(error)) if error.is_out_of_descriptors() => Opened::Crowded(error.into()),
         Ok(Err(error)) => Opened::Failed(error.into()),
         Err(_) => Opened::Failed(FetchError::Worker { path }),
@@ -77,23 +78,23 @@ async fn open(schedule: &Arc<Schedule>, entry: &Entry) -> Opened {
 fn open_blocking(schedule: &Arc<Schedule>, entry: &Entry) -> Result<Opened, StoreError> {
     let (store, commit) = (&schedule.store, schedule.info.commit);
     let lock = match store.try_lock(entry)? {
-        // Two writers do no harm, and who holds it may never let go.
+        // Two writers do no harm, and the other process may never release the lock.
         None if schedule.has_waited(&entry.path) => store.lock_anyway(entry)?,
         lock => lock,
     };
     let Some(lock) = lock else {
         return Ok(Opened::Locked);
     };
-    // Why this order: the lock comes before the look. What is seen under the lock cannot be half of what another process
-    // is writing.
+    // Why this order: the lock comes before the look. Under the lock, the file cannot be half written by another
+    // process.
     if !schedule.options.force {
         let here = match store.presence(&commit, entry)? {
             Presence::Verified => match store.adopt(&commit, entry, None) {
-                // Another process took it away meanwhile.
+                // Another process removed it meanwhile.
                 Err(StoreError::Changed(_)) => false,
                 adopted => adopted.map(|_| true)?,
             },
-            // Another tool may have finished it meanwhile; believe its bytes, not its word.
+            // Another tool may have finished it meanwhile; `adopt` hashes its bytes.
             Presence::Unverified => store.adopt(&commit, entry, None).is_ok(),
             _ => false,
         };

@@ -1,4 +1,4 @@
-//! JSON beside the weights must be what Python's loaders can read.
+//! Tests that JSON beside the weights must be readable for Python's loaders.
 
 use std::fs;
 
@@ -22,9 +22,9 @@ fn json_that_loaders_read_has_no_findings() {
         ("config.json", "{}\n"),
         ("modules.json", "[]"),
         ("vocab.json", r#"{"Infinity": 1, "a \"NaN": 2, "\\": 3, "b": -1}"#),
-        // Mamba's, as Python's json writes it.
+        // A config of Mamba, as Python's json writes it.
         ("config.json", r#"{"time_step_limit": [0.0, Infinity], "x": -Infinity, "y":NaN}"#),
-        // A number beyond all, and a lone surrogate.
+        // A number that is too large for a double, and a lone surrogate.
         ("config.json", r#"{"limit": 1e400, "x": [-1e400]}"#),
         ("tokenizer_config.json", r#"{"x": "\ud83d"}"#),
         ("merges.txt", "no json"),
@@ -70,7 +70,7 @@ fn absurd_depth_does_not_overflow_the_stack() {
             assert_eq!(codes(&findings), [Code::ConfigInvalid], "{name}");
         }
     }
-    // Balanced, it is JSON all the same.
+    // With closing brackets it is valid JSON.
     let _ = check("modules.json", format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000)));
 }
 

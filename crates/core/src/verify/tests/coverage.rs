@@ -1,4 +1,4 @@
-//! Whether the index and its shards agree, and that an index is never followed out of its folder.
+//! Tests that the index and its shards must agree, and that an index never leads out of its folder.
 
 use std::collections::BTreeMap;
 
@@ -150,7 +150,7 @@ fn tied_embeddings_may_be_absent_only_when_the_config_ties_them() {
     assert_eq!(codes(&case.check().0), [Code::TensorMissing]);
     case.set.tied_embeddings = true;
     assert_eq!(case.check().0, []);
-    // One of the tied must be there, and nothing else may hide behind them.
+    // One of the tied tensors must be there, and no other tensor may be missing because of them.
     case.tables[0].1 = Some(table(&["model.norm.weight"]));
     assert!(codes(&case.check().0).contains(&Code::TensorMissing));
     case.tables[0].1 = Some(table(&["model.embed_tokens.weight"]));
@@ -208,7 +208,7 @@ fn an_index_of_nonsense_makes_no_endless_report() {
     let map: Vec<(&str, &str)> = names.iter().map(|n| (&**n, &**n)).collect();
     assert!(Case::new(&map, &[]).check().0.len() < 50);
     let map: Vec<(&str, &str)> = missing.iter().map(|n| (&**n, &**n)).collect();
-    // Each missing shard is a file of its own, and each is worth a line.
+    // Each missing shard is a file of its own, and may have a line of its own.
     assert!(Case::new(&map, &[]).check().0.len() <= 5_000);
     let (findings, _) = Case::new(&[(&long, "1.s")], &[("1.s", &["a"])]).check();
     assert!(findings.iter().all(|f| f.message.len() < 2_000));

@@ -1,4 +1,4 @@
-//! Sizes and digests of what is on disk.
+//! Tests of sizes and digests of files on disk.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use crate::model::{Digest, Purpose, Sha256};
 use crate::progress::{Event, Progress, Silent};
 use crate::verify::{Subject, SubjectFile, verify};
 
-/// `hello\n`: what `sha256sum` and `git hash-object` say of it.
+/// `hello\n`: its digests by `sha256sum` and `git hash-object`.
 const HELLO: &[u8] = b"hello\n";
 const SHA256: &str = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
 const GIT: &str = "ce013625030ba8dba906f756967f9e9ca394464a";
@@ -29,7 +29,7 @@ fn both_kinds_of_digest_are_what_the_tools_say() {
     fs::write(dir.path().join("f"), HELLO).unwrap();
     for digest in digests() {
         assert_eq!(digest.read(HELLO, 6, &mut |_| {}).unwrap().digest(), digest);
-        // Whether or not anybody says its size.
+        // The size may be stated or not.
         for size in [Some(6), None] {
             let file = SubjectFile { size, digest: Some(digest), ..subject_file(dir.path(), "f", Purpose::Other) };
             let outcome = check(vec![file]);
@@ -116,7 +116,7 @@ fn files_that_are_hashed_two_at_a_time_are_each_judged_by_their_own_bytes() {
     let whole: u64 = sizes.iter().map(|size| *size as u64).sum();
     let outcome = verify(&Subject { files: files.clone(), ..Subject::default() }, 1, &Silent);
     assert_eq!((outcome.findings.clone(), outcome.proven(), outcome.bytes_hashed), (vec![], sizes.len(), whole));
-    // Each of them in turn has one wrong byte, and no other is blamed for it.
+    // Each file in turn has one wrong byte, and no other file gets a finding.
     for (name, size) in names.iter().zip(sizes).filter(|(_, size)| *size > 0) {
         let place = dir.path().join(name);
         let right = fs::read(&place).unwrap();
@@ -131,7 +131,7 @@ fn files_that_are_hashed_two_at_a_time_are_each_judged_by_their_own_bytes() {
     }
 }
 
-/// Takes a file away before it is opened.
+/// Removes a file before it is opened.
 struct Away(std::path::PathBuf);
 impl Progress for Away {
     fn event(&self, event: Event<'_>) {
@@ -150,7 +150,7 @@ fn of_two_files_at_a_time_the_one_that_cannot_be_read_does_not_stain_the_other()
     assert_eq!(outcome.findings[0].path.as_deref(), Some("b"));
 }
 
-/// Once, after the first bytes of `b` were read, its first byte is another for good.
+/// Changes the first byte of `b` once, after its first bytes were read.
 struct Writes(std::path::PathBuf, std::sync::Once);
 impl Progress for Writes {
     fn event(&self, event: Event<'_>) {
@@ -172,7 +172,7 @@ fn a_file_that_is_written_to_while_two_are_read_is_read_again() {
     let files = vec![large(dir.path(), "a", 300_000), large(dir.path(), "b", 300_000)];
     let progress = Writes(dir.path().join("b"), std::sync::Once::new());
     let outcome = verify(&Subject { files, ..Subject::default() }, 1, &progress);
-    // The first byte had been read when it was written: only reading again finds it.
+    // The first byte was read before the change, so only another read finds it.
     assert_eq!((codes(&outcome.findings), outcome.proven()), (vec![Code::ChecksumMismatch], 1));
     assert_eq!(outcome.findings[0].path.as_deref(), Some("b"));
 }

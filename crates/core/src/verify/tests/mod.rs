@@ -1,4 +1,4 @@
-//! What verification promises, tested on files that are right, wrong and hostile.
+//! Tests of verification's promises, on files that are right, wrong and hostile.
 
 mod companions;
 mod coverage;
@@ -39,7 +39,7 @@ fn has_error(findings: &[Finding]) -> bool {
     findings.iter().any(|f| f.severity == Severity::Error)
 }
 
-/// What a reader gave, with findings for its problems.
+/// A reader's result, with findings for its problems.
 fn with_findings<T>((table, problems): (T, Vec<Problem>)) -> (T, Vec<Finding>) {
     (table, super::problems::found(problems))
 }
@@ -71,7 +71,7 @@ impl Far for Zeros {
     }
 }
 
-/// A file to check of which nobody knows the size or digest.
+/// A file to check, without a known size or digest.
 fn subject_file(dir: &Path, path: &str, purpose: Purpose) -> SubjectFile {
     SubjectFile {
         path: path.parse().unwrap(),

@@ -1,4 +1,4 @@
-//! ONNX: the producer's own files tensor by tensor, external data that is wrong, and damaged files.
+//! ONNX: the producer's own files tensor by tensor, wrong external data, and damaged files.
 
 use std::io::Cursor;
 use std::sync::atomic::Ordering;
@@ -32,7 +32,7 @@ fn field(number: u8, content: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A model with one initializer `a` of these further fields.
+/// A model with one initializer `a` that has these further fields.
 fn one(fields: &[u8]) -> Vec<u8> {
     let tensor = [field(8, b"a"), fields.to_vec()].concat();
     [vec![8, 10], field(7, &field(5, &tensor))].concat()
@@ -171,7 +171,7 @@ fn external_data_must_be_there_and_long_enough() {
     for location in ["../w", "/etc/passwd", "a/../../w", "a\\..\\w"] {
         assert_eq!(codes(&check(&[("x.onnx", &external(location, "0"))])), [Code::PathUnsafe], "{location}");
     }
-    // Without a length it is as long as its two floats.
+    // Without a length the data is as long as its two floats.
     let (graph, room) = (external("w", "0"), external("w", "1"));
     assert_eq!(check(&[("x.onnx", &graph), ("w", &[0; 8])]), []);
     assert_eq!(codes(&check(&[("x.onnx", &room), ("w", &[0; 8])])), [Code::TensorOutOfBounds]);
@@ -208,7 +208,7 @@ fn a_file_is_hashed_once_whatever_number_of_sums_a_graph_claims() {
     let outside = SubjectFile { content, ..subject_file(dir.path(), "w", Purpose::Weights) };
     let found = judged(vec![subject_file(dir.path(), "x.onnx", Purpose::Weights), outside]);
     assert_eq!(codes(&found), [Code::ChecksumMismatch]);
-    // And looked at, to see whether it is a pointer of git-lfs, or may hold a pickle.
+    // The file's first bytes were read as well, to see whether it is a git-lfs pointer or may contain a pickle.
     assert!(read.load(Ordering::Relaxed) < (1 << 20) + 700);
 }
 
@@ -226,7 +226,7 @@ fn every_truncation_and_every_flipped_byte_is_judged() {
         for length in 0..whole.len() {
             passed += usize::from(sane(&whole[..length]).is_empty());
         }
-        // Between the model's own fields after the graph a cut is a whole message.
+        // A cut between the model's own fields after the graph leaves a valid message.
         assert!(passed < 60, "{name}: {passed} truncations pass");
         for at in 0..whole.len() {
             let mut bytes = whole.clone();

@@ -1,4 +1,4 @@
-//! `SavedModel`s: the producer's own directory, assets, variables, and damaged graphs.
+//! Tests of `SavedModel`s: the producer's own directory, assets, variables, and damaged graphs.
 
 use std::fs;
 use std::io::Cursor;

@@ -75,7 +75,7 @@ fn whole_checkpoints_are_right_to_their_last_byte() {
     }
 }
 
-/// A copy of the saver's files with one changed or gone.
+/// A copy of the saver's files with one file changed or removed.
 fn changed(name: &str, change: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>, deep: bool) -> Vec<Finding> {
     let dir = tempfile::tempdir().unwrap();
     let mut files = Vec::new();
@@ -142,7 +142,7 @@ fn every_truncation_and_every_flipped_byte_of_an_index_is_found() {
                 assert!(findings.len() < 100);
                 if !has_error(&findings) {
                     passed += 1;
-                    // The padding of the footer, and what an old file has besides its table of tensors.
+                    // The byte is in the footer's padding, or in a part of an old file outside its table of tensors.
                     assert_eq!(table, read(&whole).0, "{name} at {at}");
                 }
             }
@@ -250,7 +250,7 @@ fn every_rule_that_is_broken_is_named() {
 
 #[test]
 fn bytes_that_tensors_share_are_read_once() {
-    // DT_STRING, 100,000 of them, all in the first 150,000 bytes of the only shard.
+    // 100,000 elements of DT_STRING, all in the first 150,000 bytes of the only shard.
     let entry: &[u8] = b"\x08\x07\x12\x06\x12\x04\x08\xa0\x8d\x06\x28\xf0\x93\x09";
     let names: Vec<String> = (0..100).map(|n| format!("t{n:02}")).collect();
     let mut entries: Vec<(&[u8], &[u8])> = vec![(b"", b"\x08\x01")];
@@ -266,7 +266,7 @@ fn bytes_that_tensors_share_are_read_once() {
     let weights = vec![set(&["m.index", shard])];
     let found = verify(&Subject { files, weights, deep: true, ..Subject::default() }, 1, &Silent).findings;
     assert!(codes(&found).contains(&Code::DataOverlap), "{found:?}");
-    // And looked at, to see whether it is a pointer of git-lfs, or may hold a pickle.
+    // The file's first bytes were read as well, to see whether it is a git-lfs pointer or may contain a pickle.
     assert!(read.load(Ordering::Relaxed) < 150_700, "{} bytes", read.load(Ordering::Relaxed));
 }
 

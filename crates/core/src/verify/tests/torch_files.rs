@@ -1,5 +1,5 @@
-//! Every way in which torch of today and of long ago writes a file: our tables are those that torch
-//! reads back, and no damage to any of them is a panic.
+//! Tests with every way in which old and new versions of torch write a file: our tables are those
+//! that torch reads back, and no damage causes a panic.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -15,7 +15,7 @@ fn bytes_of(name: &str) -> Vec<u8> {
     std::fs::read(fixture("formats/torch").join(name)).unwrap()
 }
 
-/// `name: dtype shape` of every tensor, as torch says.
+/// `name: dtype shape` of every tensor, from torch.
 fn truth() -> BTreeMap<String, BTreeMap<String, String>> {
     let expected: serde_json::Value =
         serde_json::from_slice(&std::fs::read(fixture("formats/expected_torch.json")).unwrap()).unwrap();
@@ -63,7 +63,7 @@ fn torchs_own_archives_are_zip64_and_their_tensors_lie_where_the_table_says() {
         let (table, _) = read_torch(&bytes);
         let view = table.tensors.iter().find(|t| &*t.name == "view").unwrap();
         let start = usize::try_from(view.bytes.clone().unwrap().start).unwrap();
-        // The fifth of 0.0, 1.0, 2.0...
+        // The fifth value of 0.0, 1.0, 2.0...
         assert_eq!(bytes[start..start + 4], 4.0f32.to_le_bytes(), "{name}");
     }
     let bytes = bytes_of("tar.pt");
@@ -123,7 +123,7 @@ fn a_byte_of_data_that_changed_is_found_by_its_crc_when_all_is_read() {
         assert_eq!(codes(&findings), [Code::ArchiveInvalid], "{name}");
         assert!(findings[0].message.contains("data/"), "{findings:?}");
     }
-    // Those without checksums of their own pass.
+    // Files without checksums of their own have no problem.
     for name in ["no_crc.pt", "layout_legacy.pt", "tar.pt"] {
         let bytes = bytes_of(name);
         assert_eq!(torch::deep(Cursor::new(&bytes), bytes.len() as u64, "x"), [], "{name}");
@@ -135,7 +135,7 @@ fn every_truncation_is_an_error_and_no_flipped_byte_a_panic() {
     for name in truth().into_keys() {
         let mut bytes = bytes_of(&name);
         for n in (0..bytes.len()).step_by(1 + bytes.len() / 350) {
-            // What follows a tar archive's files is padding.
+            // The bytes after a tar archive's files are padding.
             let padding = name == "tar.pt" && bytes[n..].iter().all(|b| *b == 0);
             assert!(padding || has_error(&read_torch(&bytes[..n]).1), "{name}, {n} of {} bytes", bytes.len());
             let _ = torch::deep(Cursor::new(&bytes[..n]), n as u64, "x");

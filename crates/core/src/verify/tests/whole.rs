@@ -1,4 +1,4 @@
-//! Whole repos on disk: digests, tables, index and companions together.
+//! Tests of whole repos on disk: digests, tables, index and companions together.
 
 use std::fs;
 use std::path::Path;
@@ -77,7 +77,7 @@ fn an_index_is_never_followed_out_of_the_repo() {
     let dir = tempfile::tempdir().unwrap();
     let repo = dir.path().join("a/b");
     fs::create_dir_all(&repo).unwrap();
-    // If it were opened, its tensor would be found and nothing would be missing.
+    // If the file were opened, its tensor would be found and nothing would be missing.
     fs::write(dir.path().join("secret.safetensors"), safetensors(&[("a", "F32", 4, &[4])])).unwrap();
     fs::write(repo.join("i.json"), r#"{"metadata":{},"weight_map":{"a":"../../secret.safetensors"}}"#).unwrap();
     let outcome = check(&repo, set(Family::Safetensors, Some("i.json"), &[]));
@@ -150,7 +150,7 @@ fn what_is_no_file_is_not_waited_for() {
         let (table, findings) = content_table(&local.clone().into(), &name, Family::Bin);
         assert!(table.is_none());
         assert_eq!(codes(&findings), [Code::FileMissing], "{}", local.display());
-        // Neither is it opened where the bytes were to tell the format: a pipe would never answer.
+        // It is not opened to read the format from its bytes either: a pipe would never answer.
         assert_eq!(table_by_bytes(&local, name.as_str()), (None, findings), "{}", local.display());
     }
 }
@@ -178,7 +178,7 @@ fn shards_of_keras_and_flax_hold_what_their_indexes_say() {
         assert_eq!((outcome.findings, outcome.tensors, outcome.indexed), (Vec::new(), tensors, tensors));
         let outcome = check(&fixture(dir), set(family, Some(&index), &shards[..1]));
         assert_eq!(codes(&outcome.findings), [Code::ShardMissing]);
-        // The shards the other way round: nothing is where the index says.
+        // The two shards are swapped, so no tensor is in the shard that the index names.
         let copy = tempfile::tempdir().unwrap();
         fs::copy(fixture(dir).join(&index), copy.path().join(&index)).unwrap();
         fs::copy(fixture(dir).join(shards[0]), copy.path().join(shards[1])).unwrap();

@@ -1,4 +1,4 @@
-//! A file on its way, without a network: claims, blocks in any order, restarts.
+//! Tests of a file that is being fetched, without a network: claims, blocks in any order, restarts.
 
 use std::sync::Arc;
 
@@ -142,7 +142,7 @@ fn an_earlier_run_is_gone_on_from() {
         let claim = work.claim(1000).unwrap();
         bench.deliver(&work, &claim, 0..300);
         bench.deliver(&work, &claim, 500..600);
-        // Written, and not in the journal: a later run does not know of it.
+        // The block is written but not in the journal, so a later run does not know about it.
         work.write(&claim, bench.block(700..800), &Silent).unwrap();
     }
     let work = bench.work();
