@@ -1,5 +1,6 @@
-//! The Rust `hf-hub` client fetching a repo, as a peer in `benches/` and `tests/e2e/peers.rs`: `hf_hub_get REPO
-//! [FILE...]` with `HF_ENDPOINT` and `HF_HOME` set. Several files are fetched at once; without any, all there are.
+//! Fetches a repo with the Rust `hf-hub` client, as a peer in `benches/` and `tests/e2e/peers.rs`: `hf_hub_get
+//! REPO [FILE...]` with `HF_ENDPOINT` and `HF_HOME` set. Fetches several files at once; without a file name, all
+//! files of the repo.
 
 use futures_util::future::try_join_all;
 

@@ -1,6 +1,6 @@
-//! The library's rooms one by one, with a store and a progress of one's own: lists a repo, chooses one weight family,
-//! streams its files into memory, and verifies digests, headers and index there. `Session` does all of this in one call,
-//! with retries, resuming and files on disk. Runs on the loopback Hub unless `$HF_ENDPOINT` names another.
+//! Uses the library's rooms one by one, with a store and a progress of its own: lists a repo, chooses one weight
+//! family, streams its files into memory, and verifies digests, headers and index there. `Session` does all of this in
+//! one call, with retries, resuming and files on disk. Runs on the loopback Hub unless `$HF_ENDPOINT` names another.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -15,10 +15,10 @@ use hfget_core::progress::{Event, Progress};
 use hfget_core::select::{Documents, Selection, Step, select};
 use hfget_core::verify::{Content, Far, ReadSeek, Subject, SubjectFile, verify};
 
-/// The store: files in memory. Anything that can be read at any place would do.
+/// The store: files in memory. Anything that can be read at any place can be a store.
 type Files = BTreeMap<RepoPath, Arc<[u8]>>;
 
-/// How the verifiers read one of them.
+/// A file as the verifiers read it.
 #[derive(Debug)]
 struct InMemory(Arc<[u8]>);
 
@@ -32,7 +32,7 @@ impl Far for InMemory {
     }
 }
 
-/// The progress: counts what is read while verifying.
+/// The progress: counts the bytes that are read while verifying.
 #[derive(Default)]
 struct Counter(AtomicU64);
 
@@ -65,7 +65,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let subject = subject(&listing, &selection, &files);
-    // Hashing and reading headers is no work for the threads that wait for the network.
+    // Hashing and reading headers must not block the threads that wait for the network.
     let (outcome, counter) = tokio::task::spawn_blocking(move || (verify(&subject, 2, &counter), counter)).await?;
     println!("{} digests right, {} bytes hashed", outcome.proven(), counter.0.load(Ordering::Relaxed));
     println!("{} tensors, {} index entries compared", outcome.tensors, outcome.indexed);
@@ -96,7 +96,8 @@ async fn choose(hub: &Hub, listing: &Listing, files: &mut Files) -> Result<Selec
     }
 }
 
-/// A whole file. Redirects are followed, and tokens kept to the endpoint; a request that failed is the caller's to repeat.
+/// Fetches a whole file. It follows redirects, and sends tokens only to the endpoint; the caller repeats a failed
+/// request.
 async fn fetch(hub: &Hub, listing: &Listing, entry: &Entry) -> Result<Arc<[u8]>, Box<dyn Error>> {
     let remote = Remote::new(Arc::new(listing.info.clone()), entry.clone());
     let mut bytes = Vec::new();
@@ -107,7 +108,7 @@ async fn fetch(hub: &Hub, listing: &Listing, entry: &Entry) -> Result<Arc<[u8]>,
     Ok(bytes.into())
 }
 
-/// What is to be verified: each file with the size and digest that the Hub lists, and which of them are weights.
+/// The files to verify: each with the size and digest that the Hub lists, and the sets of weights.
 fn subject(listing: &Listing, selection: &Selection, files: &Files) -> Subject {
     let file = |entry: &Entry, bytes: &Arc<[u8]>, purpose| SubjectFile {
         path: entry.path.clone(),
@@ -124,7 +125,7 @@ fn subject(listing: &Listing, selection: &Selection, files: &Files) -> Subject {
     Subject { files: found.collect(), weights: selection.weights.clone(), ..Subject::default() }
 }
 
-/// The Hub that the environment names, or a loopback Hub, which lives as long as what is returned beside it.
+/// The Hub that the environment names, or a loopback Hub, which runs until the second value is dropped.
 fn hub_config() -> Result<(HubConfig, Option<hfget_loopback_hub::Hub>), Box<dyn Error>> {
     use hfget_loopback_hub::{Hub, Repo};
     if std::env::var_os("HF_ENDPOINT").is_some() {

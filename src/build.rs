@@ -1,4 +1,4 @@
-//! Notes for `--version` which commit, features and target a build is of. Makes no request and writes nothing.
+//! Notes the commit, the features and the target of a build for `--version`. Makes no request and writes nothing.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 fn main() {
     let folder = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
     let commit = git(&folder, &["rev-parse", "--short=12", "HEAD"]).or_else(|| packaged(Path::new(&folder)));
-    // What git notes at every commit and checkout.
+    // git writes this file at every commit and checkout.
     if let Some(log) = git(&folder, &["rev-parse", "--path-format=absolute", "--git-path", "logs/HEAD"]) {
         println!("cargo::rerun-if-changed={log}");
     }
@@ -21,7 +21,7 @@ fn main() {
     println!("cargo::rustc-env=HFGET_FEATURES={}", if features.is_empty() { "none" } else { &features });
 }
 
-/// What git says, if this is a checkout of its own and not a package inside another's.
+/// The output of git, if this is a checkout of its own and not a package inside another checkout.
 fn git(folder: &str, words: &[&str]) -> Option<String> {
     if !Path::new(folder).join(".git").exists() {
         return None;
@@ -31,7 +31,7 @@ fn git(folder: &str, words: &[&str]) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// What cargo notes in a package that it publishes.
+/// The commit that cargo notes in a published package.
 fn packaged(folder: &Path) -> Option<String> {
     let text = std::fs::read_to_string(folder.join(".cargo_vcs_info.json")).ok()?;
     let (_, rest) = text.split_once("\"sha1\"")?;

@@ -1,11 +1,11 @@
-//! How the process ends: the exit code of each verdict and of each kind of error. What a run comes to is the library's.
+//! The exit code of each verdict and of each kind of error. The library makes the verdict.
 
 use hfget_core::finding::{ErrorKind, Verdict};
 use hfget_core::report::{CompareReport, Report};
 use hfget_core::session::Error;
 
-/// How the process ends. The order is by meaning, the better before the worse, so that `max` is how several repos end
-/// together: what is known to be wrong outweighs what could not be asked.
+/// The exit codes. The better ones come before the worse ones, so that `max` is the code for several repos: a known
+/// error outweighs a server that did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ExitCode {
     /// Everything verified.
@@ -29,7 +29,7 @@ impl From<Verdict> for ExitCode {
         match verdict {
             Verdict::Verified { .. } | Verdict::ContentsOnly { allowed: true } => ExitCode::Verified,
             Verdict::Nothing => ExitCode::NotAvailable,
-            // What this command does not know is no success.
+            // A verdict that this command does not know does not count as success.
             _ => ExitCode::VerificationFailed,
         }
     }
@@ -47,9 +47,9 @@ impl From<ErrorKind> for ExitCode {
     }
 }
 
-/// What ends a process.
+/// Values with an exit code.
 pub trait Ends {
-    /// How the process ends on its account.
+    /// The exit code for this value.
     fn exit_code(&self) -> ExitCode;
 }
 
@@ -66,7 +66,7 @@ impl Ends for Error {
 }
 
 impl Ends for CompareReport {
-    /// A mirror that could not be asked for some file is as bad as a Hub that could not.
+    /// A mirror that does not answer for some file counts like a Hub that does not answer.
     fn exit_code(&self) -> ExitCode {
         if self.matches() {
             ExitCode::Verified

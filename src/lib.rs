@@ -1,5 +1,5 @@
-//! The command `hfget` as a function: arguments, progress bars, exit code. It is for the program of that name and for the
-//! quickstart, which is that program too. The work is done in `hfget-core`, which is the library for other programs.
+//! The command `hfget` as a function: arguments, progress bars, exit code. Only the program `hfget` and the quickstart
+//! use it. Other programs use the library `hfget-core`, which does the work.
 // Comments on arguments are help texts, not Markdown.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls, rustdoc::invalid_html_tags)]
 
@@ -39,7 +39,7 @@ mod cli {
 mod exit;
 mod render;
 
-/// Does what the command line of this process says.
+/// Runs the command line of this process.
 pub fn main() -> std::process::ExitCode {
     cli::run::main()
 }

@@ -1,6 +1,6 @@
-//! The main job on a Hub of its own: starts the loopback Hub with a miniature of THUDM/chatglm3-6b and runs `hfget` on
-//! it. `-- --serve` leaves the Hub running and prints commands to try. One program is both: under the name `hfget` it is
-//! the command, so that nothing has to be built twice.
+//! Shows the main job on a Hub of its own: starts the loopback Hub with a miniature of THUDM/chatglm3-6b and runs
+//! `hfget` on it. `-- --serve` leaves the Hub running and prints commands to try. The same program is also the command
+//! if its name is `hfget`, so that nothing has to be built twice.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -83,7 +83,7 @@ fn run(serve: bool) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A link beside this program, under which it is the command.
+/// A link with the name `hfget` beside this program, which makes it the command.
 fn under_its_other_name() -> Result<PathBuf, Box<dyn Error>> {
     let this = std::env::current_exe()?;
     let hfget = this.with_file_name("hfget");

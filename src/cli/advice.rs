@@ -1,4 +1,4 @@
-//! What to do about an error: what this cache and this command line suggest, then the library's word.
+//! Advice about an error: first from this cache and this command line, then the library's remedy.
 
 use std::path::{Path, PathBuf};
 
@@ -10,16 +10,16 @@ use super::args::command;
 use crate::render::remedies::words;
 use crate::render::suggest::meant;
 
-/// Where advice comes from.
+/// The sources of advice.
 #[derive(Debug)]
 pub(super) struct Advisor {
     cache: Option<PathBuf>,
-    /// A word could have been meant as a command.
+    /// Whether the first word could be a misspelt command.
     commands: bool,
 }
 
 impl Advisor {
-    /// With the cache that flags name, or that of the environment.
+    /// Advice from the cache that the flags or the environment name.
     pub(super) fn new(cache: Option<&Path>) -> Self {
         Advisor {
             cache: cache.map(Path::to_path_buf).or_else(|| cache_dir(|name| std::env::var_os(name))),
@@ -27,12 +27,12 @@ impl Advisor {
         }
     }
 
-    /// Where the first word could have been meant as a command.
+    /// For a command line whose first word could be a misspelt command.
     pub(super) fn of_commands(self) -> Self {
         Advisor { commands: true, ..self }
     }
 
-    /// One line for each thing that can be done about it.
+    /// One line for each thing that the user can do.
     pub(super) fn on(&self, error: &Error) -> Vec<String> {
         let mut lines = Vec::new();
         if let Some(command) = self.command_meant(error) {
@@ -54,7 +54,7 @@ impl Advisor {
         lines
     }
 
-    /// The command that a repo's name could have been meant as, where there is no such repo.
+    /// The command that the user may have meant by a repo's name, if there is no such repo.
     pub(super) fn command_meant(&self, error: &Error) -> Option<String> {
         let word = absent_repo(error).filter(|word| self.commands && !word.contains('/'))?;
         let whole = command();
@@ -63,7 +63,7 @@ impl Advisor {
     }
 }
 
-/// The repo that is not to be had, if that is the error.
+/// The repo that is not available, if that is the error.
 fn absent_repo(error: &Error) -> Option<&str> {
     match error {
         Error::Hub(HubError::RepoNotFound { repo, .. }) | Error::NotCached { repo, .. } => Some(repo),
@@ -71,7 +71,7 @@ fn absent_repo(error: &Error) -> Option<&str> {
     }
 }
 
-/// A repo whose name is nearly this one, or the same without the owner or of another one.
+/// A repo with nearly this name, or with the same name and another owner or none.
 pub(super) fn near_repo<'a>(wanted: &str, here: &'a [String]) -> Option<&'a str> {
     fn last(id: &str) -> &str {
         id.rsplit('/').next().unwrap_or(id)
@@ -82,7 +82,7 @@ pub(super) fn near_repo<'a>(wanted: &str, here: &'a [String]) -> Option<&'a str>
         .next()
         .or_else(|| others().find(|id| last(id).eq_ignore_ascii_case(last(wanted))))
         .or_else(|| {
-            // Without an owner the name alone is compared.
+            // Without an owner only the name is compared.
             let near = if wanted.contains('/') { None } else { meant(wanted, others().map(last)).into_iter().next() }?;
             others().find(|id| last(id) == near)
         })

@@ -1,4 +1,4 @@
-//! `hfget clean`: what interrupted runs left behind, listed and removed.
+//! `hfget clean`: lists and removes leftovers of interrupted runs.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -17,7 +17,7 @@ use super::screen::{Screen, print_json, result};
 use crate::exit::ExitCode;
 use crate::render::remedies::words;
 
-/// A leftover, where it lies and what became of it.
+/// A leftover, its place, and the result of its removal.
 struct Found {
     /// The repo, or the folder of `--local-dir`.
     name: String,
@@ -36,7 +36,7 @@ enum State {
 pub async fn clean(args: CleanArgs) -> ExitCode {
     let screen = Arc::new(Screen::new(&args.output, Advisor::new(args.cache_dir.as_deref())));
     let own = Arc::clone(&screen);
-    // Everything here waits for the disk.
+    // All of this waits for the disk.
     tokio::task::spawn_blocking(move || clean_blocking(&args, &own)).await.unwrap_or(ExitCode::Local)
 }
 
@@ -56,7 +56,7 @@ fn clean_blocking(args: &CleanArgs, screen: &Screen) -> ExitCode {
     for (name, store) in stores {
         for leftover in store.leftovers() {
             let age = leftover.modified.and_then(|t| SystemTime::now().duration_since(t).ok());
-            // What has no age is old: its file system keeps no times.
+            // A leftover without a time counts as old: its file system keeps no times.
             if args.older_than.is_some_and(|least| age.is_some_and(|age| age < least)) {
                 continue;
             }
@@ -150,7 +150,7 @@ fn files(n: usize) -> String {
     if n == 1 { "1 partial file".into() } else { format!("{n} partial files") }
 }
 
-/// How long ago, in the largest unit that says something.
+/// The age, in the largest useful unit.
 fn ago(age: Duration) -> String {
     let seconds = age.as_secs();
     match seconds {

@@ -1,4 +1,4 @@
-//! `hfget compare`: repos by repos on two servers, with one line for each. The comparison lives in the library.
+//! `hfget compare`: compares repos on two servers, with one line for each repo. The library compares.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::exit::{Ends, ExitCode};
 use crate::render;
 use crate::render::html::Row;
 
-/// Passes on what is worth a line: small files that are read on the way are not.
+/// Passes on the events that are worth a line. Small files that are read on the way are not.
 struct Quiet(Arc<dyn Progress>);
 
 impl Progress for Quiet {
@@ -98,13 +98,13 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
 
 /// Why there is nothing to compare.
 enum Stop {
-    /// The command line makes no sense; and what to do about it.
+    /// The command line makes no sense; with a hint.
     Because(String, Option<&'static str>),
-    /// Somebody has said so.
+    /// The error was printed already.
     Said(ExitCode),
 }
 
-/// A complaint about a server's configuration.
+/// The stop for a wrong configuration of a server.
 fn misconfigured(error: &ConfigError) -> Stop {
     Stop::Because(error.to_string(), render::remedies::of_config(error))
 }

@@ -1,5 +1,4 @@
-//! `--follow-code`: the code that models name in other repos, taken in the same run. Which repos those are is found out by
-//! selection.
+//! `--follow-code`: takes the code that models name in other repos in the same run. Selection finds those repos.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -9,7 +8,7 @@ use hfget_core::session::Session;
 use super::args::Repos;
 use super::outcomes::Outcomes;
 
-/// Repos that are followed, one from another: more is a maze.
+/// The most repos that are followed. Longer chains of repos are not plausible.
 const MOST: usize = 32;
 
 /// Repos with code that models of this run name, each once.
@@ -21,12 +20,12 @@ pub(super) struct CodeRepos {
 }
 
 impl CodeRepos {
-    /// None yet; `named` are the repos of the run itself, which are taken anyhow.
+    /// An empty list; `named` are the run's own repos, which are taken anyway.
     pub(super) fn of(repos: &Repos, named: impl Iterator<Item = String>) -> Self {
         CodeRepos { wanted: repos.follow_code, known: named.collect(), waiting: VecDeque::new() }
     }
 
-    /// Adds those that are to be followed and were not named yet.
+    /// Adds repos that must be followed and were not named yet.
     pub(super) fn add(&mut self, repos: &[RepoId]) {
         for repo in repos.iter().filter(|_| self.wanted) {
             if self.known.len() < MOST && self.known.insert(repo.as_str().to_owned()) {
@@ -39,15 +38,15 @@ impl CodeRepos {
         self.waiting.is_empty()
     }
 
-    /// The next one, and what of it is to be taken.
+    /// The next repo, and the options for it.
     pub(super) fn next(&mut self) -> Option<(RepoSpec, Options)> {
         let spec = std::iter::from_fn(|| self.waiting.pop_front()).find_map(|id| id.as_str().parse().ok())?;
-        // It may be a model itself, of which nobody asked for the weights.
+        // The repo may be a model itself, whose weights the user did not ask for.
         let options = Options { include: vec!["*.py".to_owned()], ..Options::default() };
         Some((spec, options))
     }
 
-    /// Takes all of them, and those that they name in turn. `at` is where they stand in the report.
+    /// Takes all of them, and the repos that they name in turn. `at` is their place in the report.
     pub(super) async fn get(mut self, session: &Session, mut at: usize, outcomes: &mut Outcomes<'_>) {
         while let Some((spec, options)) = self.next() {
             let name = spec.repo_type.qualify(&spec.id);

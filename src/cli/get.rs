@@ -29,11 +29,11 @@ pub async fn get(args: &GetArgs) -> ExitCode {
     };
     screen.expect(jobs.len());
     let mut ends = before_the_first_byte(&jobs, args).await;
-    // What is said first is said before hours of transfer; the report keeps the order that was asked for.
+    // Errors that are known now are printed before hours of transfer; the report keeps the order of the command line.
     for (at, ((job, _), end)) in jobs.iter().zip(&mut ends).enumerate() {
         if let Some(error) = end.take() {
             outcomes.error_at(at, &job.name(), &error);
-            // A word that is no repo was meant otherwise, and so was what stands beside it.
+            // If a word is not a repo, it and the words beside it were meant in another way.
             if job.is_bare_word() && at < args.repos.named.len() {
                 return outcomes.finish();
             }
@@ -48,7 +48,7 @@ pub async fn get(args: &GetArgs) -> ExitCode {
             }
             Err(error) => {
                 outcomes.error_at(at, &job.name(), &error);
-                // What follows a misspelt command was not meant to be fetched.
+                // The words after a misspelt command are not repos to fetch.
                 if at == 0 && screen.advisor.command_meant(&error).is_some() {
                     break;
                 }
@@ -64,7 +64,8 @@ pub async fn get(args: &GetArgs) -> ExitCode {
     outcomes.finish()
 }
 
-/// Which of several repos are not to be had. Of one, the job itself says so.
+/// The errors of those repos that are not available, if there are several repos. For one repo, the job itself reports
+/// it.
 async fn before_the_first_byte(jobs: &[(Job, Arc<Session>)], args: &GetArgs) -> Vec<Option<Error>> {
     let Some((_, session)) = jobs.first().filter(|_| jobs.len() > 1 && !args.place.offline) else {
         return jobs.iter().map(|_| None).collect();

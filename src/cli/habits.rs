@@ -1,16 +1,16 @@
-//! Words that other tools have taught: a verb before the repo, a format that is ours by another name. They are
-//! understood, or answered in one line, before any request. Flags of other tools live with our flags.
+//! Words of other tools: a verb before the repo, another name for one of our formats. They are understood, or
+//! answered in one line, before any request. `args` has the flags of other tools.
 
 use std::ffi::{OsStr, OsString};
 
-/// What comes of a verb of another tool.
+/// The meaning of another tool's verb.
 #[derive(Debug, Clone, Copy)]
 enum Verb {
-    /// It is what `hfget REPO` does.
+    /// The same as `hfget REPO`.
     Get,
-    /// It is our command of this name.
+    /// The same as our command of this name.
     Is(&'static str),
-    /// It is something that hfget does not do; what to do instead.
+    /// hfget does not do this; the text says what to do instead.
     Not(&'static str),
 }
 
@@ -51,7 +51,7 @@ const UPLOAD: &str =
     "hfget uploads nothing to the Hub; run `hf upload`. `hfget OWNER/NAME --to s3://BUCKET` fills a bucket";
 const CACHE: &str = "the cache has commands of its own: `hfget list`, `hfget remove OWNER/NAME`, `hfget clean`";
 
-/// The command line as hfget has it, or the line that answers it.
+/// The command line in hfget's own words; the error is the answer to it.
 pub(super) fn understood(mut words: Vec<OsString>) -> Result<Vec<OsString>, String> {
     if let Some(first) = words.get(1).and_then(|word| word.to_str())
         && let Some((verb, what)) = VERBS.iter().find(|(verb, _)| *verb == first)
@@ -71,7 +71,7 @@ pub(super) fn understood(mut words: Vec<OsString>) -> Result<Vec<OsString>, Stri
     Ok(words)
 }
 
-/// `hf` has a form that is our `--quiet`, one that is our default, and one that we do not write.
+/// `hf` has one format that is our `--quiet`, one that is our default, and one that we do not have.
 fn formats(words: &mut Vec<OsString>) -> Result<(), String> {
     let mut at = 1;
     while let Some(word) = words.get(at).and_then(|word| word.to_str()) {
@@ -98,7 +98,7 @@ fn formats(words: &mut Vec<OsString>) -> Result<(), String> {
     Ok(())
 }
 
-/// What to say to a verb that stands where a repo should: flags come after the verb.
+/// The answer to a verb in the place of a repo: flags come after the verb.
 pub(super) fn misplaced(word: &str) -> Option<String> {
     let (verb, what) = VERBS.iter().find(|(verb, _)| *verb == word)?;
     Some(match what {

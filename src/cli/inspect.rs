@@ -1,4 +1,4 @@
-//! `hfget inspect`: the tensors of files, folders and repos. How tensors are shown lives in `render`.
+//! `hfget inspect`: the tensors of files, folders and repos. `render` shows tensors.
 
 use std::path::Path;
 
@@ -53,9 +53,9 @@ pub async fn inspect(args: &InspectArgs) -> ExitCode {
 
 /// Why a target could not be inspected.
 enum Ended {
-    /// To be said.
+    /// The error must still be printed.
     Error(Error),
-    /// It has been said.
+    /// The error was printed already.
     Said(ExitCode),
 }
 

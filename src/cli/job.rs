@@ -1,5 +1,5 @@
-//! What a command that takes repos works on: the repos, files and options that its flags name, each with its session.
-//! What is then done with them lives in `get` and `plan`.
+//! The jobs of a command that takes repos: the repos, files and options that its flags name, each with its session.
+//! `get` and `plan` run the jobs.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::setup::{folders, from_file, hub_cache, named, session, specs};
 use super::upfront::{settle, wish};
 use crate::exit::ExitCode;
 
-/// The flags that say which repos, what of them, and where to.
+/// The flags for the repos, their files, and the destination.
 pub(super) struct Asked<'a> {
     pub(super) repos: &'a Repos,
     pub(super) selection: &'a Selection,
@@ -38,7 +38,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// A repo to work on: as the flags choose, or as a lockfile says.
+/// A repo to work on: by the flags, or by a lockfile.
 pub(super) enum Job {
     Chosen(RepoSpec, Options),
     Locked(LockedRepo),
@@ -59,7 +59,7 @@ impl Job {
         }
     }
 
-    /// Whether it is one word, which could have been meant otherwise.
+    /// Whether it is a single word, which the user may have meant in another way.
     pub(super) fn is_bare_word(&self) -> bool {
         matches!(self, Job::Chosen(spec, _) if spec.repo_type == RepoType::Model && spec.id.owner().is_none())
     }
@@ -79,7 +79,7 @@ impl Job {
     }
 }
 
-/// What is to be done, each with the session that does it: one for all, unless each repo has a folder of its own.
+/// All jobs, each with its session: one session for all, unless each repo has a folder of its own.
 pub(super) async fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<Vec<(Job, Arc<Session>)>, ExitCode> {
     let Asked { repos, selection, place, into, transfer, .. } = asked;
     let open = |folder: Option<DestinationConfig>, pasted: Option<&str>| {
@@ -97,7 +97,7 @@ pub(super) async fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<Vec<(Job
         screen.fail("", &what, Some("name files of one repo, or several repos"));
         return Err(ExitCode::Usage);
     }
-    // What makes no sense is said before any request.
+    // Errors in the flags are reported before any request.
     named.specs = specs(named.specs, repos.revision.as_ref(), screen)?;
     for spec in named.specs.iter().chain(&listed) {
         wish(selection, spec, &named.files, screen)?;
@@ -133,8 +133,8 @@ pub(super) fn placed(
     Ok(jobs.into_iter().zip(sessions?).collect())
 }
 
-/// The session that takes the code of other repos: loaders look for it in the cache, and what goes into an object store
-/// goes there as a whole.
+/// The session that takes the code of other repos: loaders look for it in the cache, and repos in an object store are
+/// complete.
 pub(super) fn code_session(
     asked: &Asked<'_>,
     screen: &Screen,

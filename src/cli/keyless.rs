@@ -1,4 +1,4 @@
-//! Tokens for CI jobs that have none: `HF_OIDC_RESOURCE`. How one is got is the library's; when, is decided here.
+//! Tokens for CI jobs that have none: `HF_OIDC_RESOURCE`. The library gets the token; this module decides when.
 
 use hfget_core::hub::{HubConfig, Keyless};
 use tokio::runtime::Handle;
@@ -8,11 +8,11 @@ use super::screen::Screen;
 use crate::exit::ExitCode;
 use crate::render::remedies::words;
 
-/// Gives the configuration the token of this job, where the environment asks for one. Who asked for it gets it or is told
-/// why not: another token is never sent in its place.
+/// Puts the token of this job into the configuration, if the environment asks for one. If it cannot be got, this is an
+/// error: no other token is sent instead.
 pub(super) fn job_token(hub: &mut HubConfig, screen: &Screen) -> Result<(), ExitCode> {
     let token = Keyless::from_env(|name| std::env::var_os(name)).and_then(|job| match job {
-        // Whoever asks for a session has a runtime, with more than one thread.
+        // The command has a runtime with more than one thread, which `block_in_place` needs.
         Some(job) => block_in_place(|| Handle::current().block_on(job.exchange(hub))).map(|given| Some((job, given))),
         None => Ok(None),
     });

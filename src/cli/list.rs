@@ -1,4 +1,4 @@
-//! `hfget list`: what the cache holds, a line for each snapshot. What that is the library finds out.
+//! `hfget list`: shows the cache, with a line for each snapshot. The library reads the cache.
 
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -23,7 +23,7 @@ pub(super) async fn list(args: ListArgs) -> ExitCode {
     let asked = |one: &Cached| {
         args.repos.is_empty() || args.repos.iter().any(|spec| (spec.repo_type, &spec.id) == (one.repo_type, &one.id))
     };
-    // Everything here waits for the disk.
+    // All of this waits for the disk.
     let shown = root.clone();
     let all = tokio::task::spawn_blocking(move || cached(&root)).await;
     let Ok(all) = all else { return ExitCode::Local };
@@ -43,7 +43,7 @@ pub(super) async fn list(args: ListArgs) -> ExitCode {
     if all.is_empty() && !args.repos.is_empty() { ExitCode::NotAvailable } else { ExitCode::Verified }
 }
 
-/// A day, as people write it for machines.
+/// A day as `YYYY-MM-DD`.
 fn day(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map_or_else(|_| "?".to_owned(), |at| at.strftime("%Y-%m-%d").to_string())
 }
@@ -57,7 +57,7 @@ fn name(one: &Cached) -> String {
     name
 }
 
-/// What is known of its bytes, in a few words.
+/// The state of its bytes, in a few words.
 fn verdict(one: &Cached) -> String {
     let host = |endpoint: &str| {
         let bare = endpoint.split_once("://").map_or(endpoint, |(_, host)| host);

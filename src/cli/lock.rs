@@ -1,4 +1,4 @@
-//! `hfget lock`, and the runs that a lockfile describes: which repos of it are meant, and what is said of them.
+//! `hfget lock`, and the runs with a lockfile: which of its repos are meant, and the output about them.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use super::screen::{Screen, print_json, result};
 use super::setup::{from_file, named, session, specs};
 use super::upfront::wish;
 
-/// Reads a lockfile, or says why not.
+/// Reads a lockfile, or prints why it cannot be used.
 pub(super) fn read(file: &Path, screen: &Screen) -> Result<Lock, ExitCode> {
     let lock = Lock::read(file).map_err(|error| {
         screen.fail("", &error, Some("`hfget lock REPO` makes one"));
@@ -30,7 +30,7 @@ pub(super) fn read(file: &Path, screen: &Screen) -> Result<Lock, ExitCode> {
     Ok(lock)
 }
 
-/// What the lockfile has of these repos, or all that it has.
+/// The lockfile's entries for these repos, or all entries.
 pub(super) fn of(lock: &Lock, specs: &[RepoSpec], file: &Path, screen: &Screen) -> Result<Vec<LockedRepo>, ExitCode> {
     if specs.is_empty() {
         return Ok(lock.repos.clone());
@@ -61,7 +61,7 @@ pub(super) fn of(lock: &Lock, specs: &[RepoSpec], file: &Path, screen: &Screen) 
     Ok(found)
 }
 
-/// The repos of a `--locked` run. What is taken was settled when they were locked.
+/// The repos of a `--locked` run. Their files were chosen when they were locked.
 pub(super) fn locked(
     file: &Path,
     repos: &Repos,
@@ -111,7 +111,7 @@ async fn settle(args: &LockArgs, screen: &Screen) -> Result<ExitCode, ExitCode> 
     }
     let mut lock = match (again, file.exists()) {
         (true, _) => read(file, screen)?,
-        // One that names no repo yet is as good as a new one.
+        // A lockfile without repos counts as a new one.
         (false, true) => Lock::read(file).map_err(|error| {
             screen.fail("", &error, None);
             ExitCode::Usage
@@ -155,7 +155,7 @@ async fn settle(args: &LockArgs, screen: &Screen) -> Result<ExitCode, ExitCode> 
     Ok(end)
 }
 
-/// Locks one repo, or compares it with what is locked.
+/// Locks one repo, or compares it with its locked state.
 async fn lock_one(
     session: &Session,
     spec: &RepoSpec,

@@ -1,4 +1,4 @@
-//! `hfget completions` and `hfget man`: what shells and `man` read, made from the same definitions as the help.
+//! `hfget completions` and `hfget man`: files for shells and for `man`, made from the same definitions as the help.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -28,7 +28,7 @@ pub fn completions(args: &CompletionsArgs) -> ExitCode {
     end_of(io::stdout().lock().write_all(&text), Path::new("stdout"))
 }
 
-/// What shells are to ask for when a repo or a variant is typed.
+/// The words that shells ask for when the user types a repo or a variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Offer {
     /// The repos in the cache
@@ -37,20 +37,20 @@ pub enum Offer {
     Variants,
 }
 
-/// Prints a word a line. An empty cache offers nothing, and a shell is not to be troubled with errors.
+/// Prints one word per line. For an empty cache, or after an error, it prints nothing: errors would disturb the shell.
 pub fn offer(what: Offer) -> ExitCode {
     let Some(root) = cache_root(None) else { return ExitCode::Verified };
     let words = match what {
         Offer::Repos => cached_repos(&root).iter().map(|(repo_type, id)| repo_type.qualify(id)).collect(),
         Offer::Variants => cached_variants(&root),
     };
-    // A name that a shell could take for more than a word is not offered.
+    // A name that a shell could read as more than a word is left out.
     let plain = |word: &&String| word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./+".contains(c));
     let text: String = words.iter().filter(plain).flat_map(|word| [word.as_str(), "\n"]).collect();
     end_of(io::stdout().lock().write_all(text.as_bytes()), Path::new("stdout"))
 }
 
-/// The script with words from the cache besides those that never change.
+/// The script, with words from the cache in addition to the fixed ones.
 fn with_offers(shell: Shell, script: String) -> String {
     match shell {
         Shell::Bash => script + BASH,
@@ -102,9 +102,9 @@ _hfget_variants() {
 }
 "#;
 
-/// A command without its hidden flags, which shells would complete.
+/// A command without its hidden flags, which shells would complete otherwise.
 fn shown(whole: &Command) -> Command {
-    // Every command has a topic; a test holds that.
+    // Every command has a topic; a test checks it.
     let name = examples::of(whole.get_name()).map_or("hfget", |topic| topic.name);
     Command::new(name)
         .about(whole.get_about().cloned().unwrap_or_default())
@@ -140,7 +140,7 @@ pub fn man(args: &ManArgs) -> ExitCode {
     ExitCode::Verified
 }
 
-/// Pages have the long help only; where there is one text for both, it is that.
+/// Pages show only the long help; an argument without one shows its only text.
 fn with_long_help(arg: Arg) -> Arg {
     match (arg.get_long_help(), arg.get_help().cloned()) {
         (None, Some(help)) => arg.long_help(help),
@@ -148,7 +148,7 @@ fn with_long_help(arg: Arg) -> Arg {
     }
 }
 
-/// A closed pipe is the reader's choice.
+/// A closed pipe is not an error.
 fn end_of(written: io::Result<()>, place: &Path) -> ExitCode {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -212,7 +212,7 @@ fn page(one: &Command, whole: &Command) -> io::Result<Vec<u8>> {
     Ok(ascii(&String::from_utf8_lossy(&out)).into_bytes())
 }
 
-/// In ASCII, so that no formatter has to be told the encoding.
+/// The text in ASCII, so that a formatter needs no setting for the encoding.
 fn ascii(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -226,7 +226,7 @@ fn ascii(text: &str) -> String {
     out
 }
 
-/// What is asked for most; docs/src/environment.md has all of them.
+/// The variables that users need most; docs/src/environment.md has all of them.
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("HF_TOKEN", "the token for private and gated repos; it is sent to the endpoint only"),
     ("HF_ENDPOINT", "the Hub to ask, as --endpoint"),

@@ -1,5 +1,5 @@
-//! Progress as one JSON object a line on stderr, for programs that draw their own. The events and
-//! their keys are documented in docs/src/json.md; keys are only ever added.
+//! Progress as one JSON object per line on stderr, for programs that show their own progress.
+//! docs/src/json.md documents the events and their keys; keys are only added.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::progress::write_line;
 use super::speed;
 
-/// Between two lines on bytes.
+/// The time between two lines about bytes.
 const EVERY: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
@@ -21,7 +21,7 @@ struct State {
     last: Option<Instant>,
 }
 
-/// Writes events as they come, and how far it is twice a second.
+/// Writes events as they come, and the number of bytes twice a second.
 #[derive(Default)]
 pub struct Ndjson {
     state: Mutex<State>,
@@ -108,7 +108,7 @@ impl Progress for Ndjson {
                 event("verify-file", json!({ "path": path.as_str(), "size": size }));
             }
             Event::VerifyDone => event("verify-done", json!({})),
-            // One that this version does not know is not worth a line.
+            // An event that this version does not know has no line.
             _ => {}
         }
     }

@@ -1,5 +1,5 @@
-//! How each repo of a run ended, shown as it comes and once more at the end: paths for people, JSON,
-//! `JUnit` or annotations for machines, and a file of them on request.
+//! The result of each repo of a run, shown when it is known and again at the end: paths for people,
+//! JSON, `JUnit` or annotations for machines, and a file of them on request.
 
 use std::io::IsTerminal as _;
 
@@ -25,13 +25,13 @@ pub(super) struct Outcomes<'a> {
     screen: &'a Screen,
     reports: &'a Reports,
     file: Option<ReportFile>,
-    /// Where each stands in the order that was asked for.
+    /// The results, each with its place in the order of the command line, and its name.
     all: Vec<(usize, String, Outcome)>,
     end: ExitCode,
 }
 
 impl<'a> Outcomes<'a> {
-    /// Those of a run of `command`. Fails, and has said so, where the report's file could not be written.
+    /// The outcomes of a run of `command`. If the report's file cannot be written, it prints the error and fails.
     pub fn new(screen: &'a Screen, reports: &'a Reports, command: &'static str) -> Result<Self, ExitCode> {
         let file = ReportFile::open(reports.report.as_deref(), command, screen)?;
         Ok(Outcomes { screen, reports, file, all: Vec::new(), end: ExitCode::Verified })
@@ -72,12 +72,12 @@ impl<'a> Outcomes<'a> {
         self.all.push((at, name.to_owned(), ending));
     }
 
-    /// Ends worse, for a reason that has been said.
+    /// Makes the exit code worse, for a reason that was printed already.
     pub fn worsen(&mut self, end: ExitCode) {
         self.end = self.end.max(end);
     }
 
-    /// The line that is looked for in logs; on a terminal somebody looks at the rest.
+    /// Prints the summary line for logs. A terminal does not get it: a person reads the other output.
     fn line(&self, name: &str, outcome: Result<&Report, &str>) {
         if !self.screen.quiet && !self.screen.events && !std::io::stderr().is_terminal() {
             write_line(&summary(name, outcome));
@@ -119,7 +119,7 @@ impl<'a> Outcomes<'a> {
         self.all.iter().map(|(_, name, ending)| row(name, ending)).collect()
     }
 
-    /// Writes what is to be written at the end, and gives the exit code of the worst.
+    /// Writes the final output, and returns the worst exit code.
     pub fn finish(mut self) -> ExitCode {
         self.all.sort_by_key(|(at, ..)| *at);
         let format = self.format();
@@ -131,7 +131,7 @@ impl<'a> Outcomes<'a> {
         if file.is_page() {
             return file.write_page(&self.rows(), self.end, self.screen);
         }
-        // A file is for machines: as its name says, else as stdout has it.
+        // The format of a file follows its name, otherwise the format of stdout.
         let format = match format {
             _ if file.is_xml() => Format::Junit,
             Format::Human => Format::Json,

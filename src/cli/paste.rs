@@ -1,11 +1,11 @@
-//! Command lines in advice, made so that they work when they are pasted: for the same repo, with the flags of this run
-//! that say where and what. The library words advice without knowing them.
+//! Completes command lines in advice, so that they work when they are pasted: for the same repo, with this run's flags
+//! for places and files. The text of the advice does not know these flags.
 
 use crate::render::remedies::quoted;
 
 use super::args::command;
 
-/// Flags that a line in advice keeps, each under the name that it has here.
+/// The flags that a line in advice keeps, each with its name here.
 const KEPT: &[(&str, &str)] = &[
     ("--cache-dir", "--cache-dir"),
     ("--local-dir", "--local-dir"),
@@ -24,7 +24,7 @@ const KEPT: &[(&str, &str)] = &[
 pub(super) struct Kept(Vec<(&'static str, String)>);
 
 impl Kept {
-    /// Those of these words that are kept.
+    /// The flags among these words that are kept.
     pub(super) fn of(words: impl IntoIterator<Item = String>) -> Self {
         let mut kept = Vec::new();
         let mut words = words.into_iter().take_while(|word| word != "--");
@@ -42,7 +42,7 @@ impl Kept {
         Kept(kept)
     }
 
-    /// The advice with its command lines made whole. `repo` is what the advice is about.
+    /// The advice with complete command lines. The advice is about `repo`.
     pub(super) fn paste(&self, advice: &str, repo: &str) -> String {
         let mut parts = advice.split('`');
         let mut out = parts.next().unwrap_or_default().to_owned();
@@ -57,7 +57,7 @@ impl Kept {
 
     fn line(&self, line: &str, repo: &str) -> String {
         let mut words: Vec<&str> = line.split(' ').collect();
-        // A word in capitals stands for what the reader puts there.
+        // A word in capitals is a placeholder that the reader replaces.
         let placeholder = |word: &&str| {
             let word = word.trim_matches(|c: char| !c.is_ascii_alphabetic());
             word.len() > 1 && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'/')
@@ -65,7 +65,7 @@ impl Kept {
         if words.first() != Some(&"hfget") || words.len() < 2 || words.iter().any(placeholder) {
             return line.to_owned();
         }
-        // A plan of what was asked for.
+        // A plan of the run's own repo.
         if words[1] == "plan"
             && words.len() > 2
             && words.iter().skip(2).all(|word| word.starts_with('-'))
@@ -77,14 +77,14 @@ impl Kept {
         let of = whole.find_subcommand(words[1]).unwrap_or(&whole);
         let has = |flag: &str| words.iter().any(|word| *word == flag || word.starts_with(&format!("{flag}=")));
         let chooses = |flag: &str| matches!(flag, "--prefer" | "--only" | "--variant" | "--revision" | "--repo-type");
-        // A lockfile chooses by itself.
+        // With a lockfile, the flags of selection are not allowed.
         let locked = has("--locked") || has("--lock");
-        // A word that names its revision or kind needs no flag for it.
+        // A word with its own revision or kind needs no flag for it.
         let names = |what: char| words.iter().any(|word| !word.starts_with('-') && word.contains(what));
         let folder = has("--cache-dir") || has("--local-dir") || words.iter().any(|word| word.starts_with("./"));
-        // A command without a repo has no use for them.
+        // A command without a repo cannot use them.
         let bare = words.len() == 2 && of.get_name() != "hfget" && !matches!(of.get_name(), "list" | "clean");
-        // What chooses in one repo, and the folder that holds it, are no other repo's.
+        // The flags of selection and the folder of one repo do not fit another repo.
         let named = words.iter().skip(1).find(|word| !word.starts_with(['-', '.']) && word.contains('/'));
         let id = |word: &str| word.split(['@', ':']).next().unwrap_or_default().to_owned();
         let other = !repo.is_empty() && named.is_some_and(|word| id(word) != id(repo));

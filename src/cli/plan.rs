@@ -1,4 +1,5 @@
-//! `hfget plan` and `--dry-run`: what a run would fetch, as text, as JSON and as a page. How a plan looks lives in `render`.
+//! `hfget plan` and `--dry-run`: the files that a run would fetch, as text, as JSON and as a page. `render` shows a
+//! plan.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -93,7 +94,7 @@ pub(super) async fn plan(asked: &Asked<'_>, deep: bool, report: Option<&Path>) -
     }
 }
 
-/// A plan as JSON, with what can be done in the words of the command line.
+/// A plan as JSON, with remedies in the words of the command line.
 fn plan_json(screen: &Screen, report: &PlanReport<'_>, name: &str) -> Value {
     let value = serde_json::to_value(report).unwrap_or_default();
     screen.with_hints(with_takes(value, &report.selection.left_out), &report.selection.findings, name)

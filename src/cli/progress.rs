@@ -1,5 +1,5 @@
-//! Progress on a terminal: bars, and what they and the lines of `progress_lines.rs` have in common. What happens is told by
-//! the library; nothing is decided here.
+//! Progress on a terminal: bars, and the parts that bars and the lines of `progress_lines.rs` share. The library sends
+//! the events; nothing is decided here.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use super::ndjson;
 use super::progress_row::{Row, style};
 use super::speed::{self, Speed};
 
-/// Bars of single files shown at once; the total is always shown.
+/// The most bars of single files at once; the total always has a bar.
 const FILE_BARS: usize = 8;
 /// Files smaller than this get no bar of their own.
 const SMALL: u64 = 4 << 20;
@@ -30,14 +30,14 @@ pub struct Bars {
 
 #[derive(Default)]
 struct BarState {
-    /// Columns of the terminal, and when somebody looked last.
+    /// The columns of the terminal, and the time of the last look.
     width: usize,
     looked: Option<Instant>,
     total: Option<Total>,
     files: HashMap<RepoPath, Row>,
-    /// The total's words say that everybody waits.
+    /// Whether the total's text says that all transfers wait.
     held: bool,
-    /// Bytes that each file has counted into the total, to take them back on a restart.
+    /// The bytes that each file has added to the total, to subtract them on a restart.
     counted: HashMap<RepoPath, u64>,
     arrived: Arrived,
 }
@@ -48,7 +48,7 @@ struct Total {
     speed: Arc<Mutex<Speed>>,
 }
 
-/// Files that have their names, of those that a run is to have.
+/// How many of a run's files have their final names.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Arrived {
     pub done: usize,
@@ -67,18 +67,18 @@ impl fmt::Display for Arrived {
     }
 }
 
-/// What is being drawn on, so that an interruption can end it from outside.
+/// The bars that are being drawn, so that an interruption can end the drawing from outside.
 static SCREEN: Mutex<Option<Arc<Bars>>> = Mutex::new(None);
 
-/// Ends all drawing. The bars stay as they are: how far each file came is worth seeing, and the
-/// terminal's `^C` has moved the cursor to where they could no longer be removed.
+/// Ends all drawing. The bars stay: they show how far each file came, and they cannot be removed
+/// any more since the terminal's `^C` has moved the cursor.
 fn stop_drawing() {
     if let Some(bars) = lock(&SCREEN).take() {
         bars.all.set_draw_target(ProgressDrawTarget::hidden());
     }
 }
 
-/// Says that the run was interrupted, below whatever is drawn and the terminal's `^C`.
+/// Prints that the run was interrupted, below the bars and the terminal's `^C`.
 pub fn say_interrupted(events: bool) {
     let text = speed::interrupted();
     stop_drawing();
@@ -101,7 +101,7 @@ impl Bars {
         bars
     }
 
-    /// Removes what is drawn, so that other text can follow.
+    /// Removes the bars, so that other text can follow.
     pub fn clear(&self) {
         let mut state = lock(&self.state);
         for (_, row) in state.files.drain() {
@@ -114,7 +114,7 @@ impl Bars {
         let _ = self.all.clear();
     }
 
-    /// Says what both kinds of display say the same way.
+    /// Prints the events that both kinds of display print in the same way.
     fn tell(&self, event: &Event<'_>) {
         if let Some(line) = notice(event) {
             self.say(&line);
@@ -140,7 +140,7 @@ impl Bars {
 
     fn file(&self, prefix: &'static str, path: &RepoPath, size: u64, have: u64) {
         let mut state = lock(&self.state);
-        // It counts as here from the start; a file that begins again loses it.
+        // These bytes count as here from the start; a file that begins again loses them.
         *state.counted.entry(path.clone()).or_default() += have;
         if size >= SMALL && state.files.len() < FILE_BARS {
             let bar = ProgressBar::new(size).with_prefix(prefix).with_position(have);
@@ -160,13 +160,13 @@ impl Bars {
                 waits: false,
             };
             row.fit(state.width);
-            // So that silence shows while it lasts.
+            // The tick redraws the bar, so that it shows silence.
             row.bar.enable_steady_tick(Duration::from_secs(1));
             state.files.insert(path.clone(), row);
         }
     }
 
-    /// Draws for another width, where the terminal has one now.
+    /// Draws for the terminal's new width, if it has changed.
     fn follow_the_terminal(state: &mut BarState, now: Instant) {
         if state.looked.is_some_and(|looked| now.duration_since(looked) < Duration::from_secs(1)) {
             return;
@@ -224,7 +224,7 @@ impl Progress for Bars {
                 let mut state = lock(&self.state);
                 state.arrived = arrived;
                 if let Some(total) = &state.total {
-                    // What was here before is no speed.
+                    // Bytes that were here before do not count for the rate.
                     total.bar.set_position(plan.bytes - plan.missing.min(plan.bytes));
                 }
                 speed::fetching(plan.bytes, plan.bytes.saturating_sub(plan.missing));
@@ -276,7 +276,7 @@ impl Progress for Bars {
     }
 }
 
-/// The words for things that both kinds of display say the same way.
+/// The text for events that both kinds of display print in the same way.
 pub(super) fn notice(event: &Event<'_>) -> Option<String> {
     Some(match event {
         Event::Retry { path, why, attempt, wait } => {
@@ -312,7 +312,7 @@ fn seconds(wait: Duration) -> String {
     }
 }
 
-/// Writes a line to stderr; a closed stderr is nobody's loss.
+/// Writes a line to stderr. An error of a closed stderr is ignored.
 pub fn write_line(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", hidden(line));
 }

@@ -1,4 +1,4 @@
-//! Progress for a pipe or a log file: a line now and then. What happens is told by the library.
+//! Progress for a pipe or a log file: a line now and then. The library sends the events.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use hfget_core::text::{bytes, printable};
 use super::progress::{Arrived, lock, notice, write_line};
 use super::speed::{self, Speed, in_words};
 
-/// How often a piped run says where it is.
+/// How often a piped run prints its progress.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Lines for a pipe or a log file.
@@ -25,7 +25,7 @@ struct LineState {
     total: u64,
     done: u64,
     counted: HashMap<RepoPath, u64>,
-    /// Where files arrive; they are not told one by one where they are only read.
+    /// Counts files that arrive. `None` if files are only read; then they have no line each.
     arrived: Option<Arrived>,
     what: &'static str,
     speed: Option<Speed>,

@@ -14,16 +14,16 @@ use super::speed::{Speed, in_words};
 pub(super) struct Row {
     pub bar: ProgressBar,
     pub speed: Arc<Mutex<Speed>>,
-    /// As it is, and as there is room for it.
+    /// The name: complete, and cut to the room for it.
     pub whole: String,
     pub name: String,
-    /// Columns for it.
+    /// The columns for it.
     pub room: usize,
-    /// When bytes came last.
+    /// When the last bytes came.
     pub heard: Arc<Mutex<Instant>>,
-    /// It can be silent: files that are only hashed wait for nobody.
+    /// Whether it can be silent: files that are only hashed wait for no server.
     pub watched: bool,
-    /// It says what it waits for, in the place of its name.
+    /// Whether it shows the reason for its wait instead of its name.
     pub waits: bool,
 }
 
@@ -38,7 +38,7 @@ impl Row {
         self.bar.inc(n);
     }
 
-    /// As the terminal has room for it.
+    /// Cuts the name to the terminal's width.
     pub fn fit(&mut self, width: usize) {
         self.room = width.saturating_sub(columns_before_name(width));
         self.name = fitting(&self.whole, self.room);
@@ -49,7 +49,7 @@ impl Row {
         }
     }
 
-    /// Says what it waits for.
+    /// Shows the reason for its wait.
     pub fn wait(&mut self, what: &str) {
         self.waits = true;
         let name = fitting(&self.name, self.room.saturating_sub(what.len() + 3));
@@ -57,8 +57,8 @@ impl Row {
     }
 }
 
-/// Bars for a screen of `width` columns. Where there is no room for everything, the share that is
-/// done and the name are left.
+/// Bars for a screen of `width` columns. Without room for everything, only the share that is done
+/// and the name stay.
 pub(super) fn style(
     width: usize,
     colour: &str,
@@ -71,7 +71,7 @@ pub(super) fn style(
         USUAL.. => format!("{{bar:9.{colour}/dim}} {{done:>19}} {{rate:>9}} {{left:>7}}  {{msg}}"),
         _ => format!("{{bar:8.{colour}/dim}} {{percent:>3}} % {{left:>7}}  {{msg}}"),
     };
-    // The template is known here, and parses.
+    // The template is a constant that parses.
     ProgressStyle::with_template(&template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("━╸ ")
@@ -96,7 +96,7 @@ pub(super) fn style(
         })
 }
 
-/// A file of which nothing came for so long is called silent.
+/// A file without bytes for so long is shown as silent.
 const SILENT: Duration = Duration::from_secs(4);
 
 /// Columns from which a bar shows everything.
@@ -104,7 +104,7 @@ const WIDE: usize = 90;
 /// Columns from which it shows bytes and rate.
 const USUAL: usize = 72;
 
-/// Columns of a bar before its name.
+/// The columns of a bar before its name.
 fn columns_before_name(width: usize) -> usize {
     match width {
         WIDE.. => 64,
@@ -113,7 +113,7 @@ fn columns_before_name(width: usize) -> usize {
     }
 }
 
-/// The end of a name, which tells shards apart, where the whole does not fit.
+/// The name or, if it does not fit, its end, which distinguishes shards.
 fn fitting(name: &str, room: usize) -> String {
     let width = |text: &str| unicode_width::UnicodeWidthStr::width(text);
     if width(name) <= room {

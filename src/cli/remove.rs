@@ -1,4 +1,4 @@
-//! `hfget remove`: repos or single snapshots go from the cache; what others share stays.
+//! `hfget remove`: removes repos or single snapshots from the cache; shared files stay.
 
 use hfget_core::model::{CommitId, RepoSpec};
 use hfget_core::store::{Removal, Store, cached_repos};
@@ -13,7 +13,7 @@ use crate::render::many;
 use crate::render::remedies::words;
 
 pub(super) async fn remove(args: RemoveArgs) -> ExitCode {
-    // Everything here waits for the disk.
+    // All of this waits for the disk.
     tokio::task::spawn_blocking(move || remove_blocking(&args)).await.unwrap_or(ExitCode::Local)
 }
 
@@ -24,7 +24,7 @@ fn remove_blocking(args: &RemoveArgs) -> ExitCode {
         return ExitCode::Usage;
     };
     let here = cached_repos(&root);
-    // Either all that was named is there, or nothing goes.
+    // If one of the named repos is not there, nothing is removed.
     let mut jobs: Vec<(String, Store, Removal)> = Vec::new();
     for spec in &args.repos {
         let name = named(spec);
@@ -84,7 +84,7 @@ fn named(spec: &RepoSpec) -> String {
     }
 }
 
-/// The commit whose snapshot goes; none where all do. The error: there is no such snapshot.
+/// The commit whose snapshot is removed; `None` for all snapshots. The error: there is no such snapshot.
 fn commit(store: &Store, spec: &RepoSpec) -> Result<Option<CommitId>, ()> {
     let Some(revision) = &spec.revision else { return Ok(None) };
     let commit = store.read_ref(revision).ok_or(())?;

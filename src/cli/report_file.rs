@@ -1,5 +1,5 @@
-//! The file that `--report` names: it is opened before the first request, and what is in it follows its name. What is
-//! written is made in `render`.
+//! The file that `--report` names: it is checked before the first request, and its format follows its name. `render`
+//! makes the text.
 
 use std::path::{Path, PathBuf};
 
@@ -10,14 +10,14 @@ use crate::render::html;
 
 use super::screen::Screen;
 
-/// A file that can be written.
+/// A report file that is known to be writable.
 pub(super) struct ReportFile {
     path: PathBuf,
     command: &'static str,
 }
 
 impl ReportFile {
-    /// Fails, and has said so, where the file could not be written: nobody waits hours to learn that.
+    /// If the file cannot be written, prints the error and fails now, not after hours.
     pub fn open(path: Option<&Path>, command: &'static str, screen: &Screen) -> Result<Option<Self>, ExitCode> {
         let Some(path) = path else { return Ok(None) };
         if let Err(error) = can_write(path) {
@@ -41,13 +41,13 @@ impl ReportFile {
         self.ends_in(&["xml"])
     }
 
-    /// Writes the page; gives the exit code of the run, which is worse where that fails.
+    /// Writes the page; returns the exit code of the run, which is worse if that fails.
     pub fn write_page(&self, rows: &[html::Row], end: ExitCode, screen: &Screen) -> ExitCode {
         let when = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string();
         self.write(html::page(self.command, &when, rows).trim_end(), end, screen)
     }
 
-    /// Writes a text; gives the exit code of the run, which is worse where that fails.
+    /// Writes a text; returns the exit code of the run, which is worse if that fails.
     pub fn write(&self, text: &str, end: ExitCode, screen: &Screen) -> ExitCode {
         match std::fs::write(&self.path, hidden(text).into_owned() + "\n") {
             Ok(()) => end,
@@ -59,7 +59,7 @@ impl ReportFile {
     }
 }
 
-/// Whether a file could be written. One that is there keeps what is in it; a pipe is left alone.
+/// Checks that a file can be written. An existing file keeps its content; a pipe is not opened.
 fn can_write(file: &Path) -> std::io::Result<()> {
     match std::fs::metadata(file) {
         Ok(meta) if !meta.is_file() && !meta.is_dir() => Ok(()),

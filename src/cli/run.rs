@@ -1,4 +1,4 @@
-//! From the words of the command line to the command that does them, and from its end to the exit code of the process.
+//! From the words of the command line to the command, and from its end to the exit code of the process.
 
 use std::ffi::OsString;
 use std::process::ExitCode as ProcessCode;
@@ -23,14 +23,14 @@ use super::remove::remove;
 use super::verify::verify;
 use crate::exit::ExitCode;
 
-/// Hides what is secret in the URLs of the command line from all that is shown.
+/// Hides the secrets in the command line's URLs from all output.
 fn keep_secrets_of(words: &[OsString]) {
     for url in words.iter().filter_map(|word| url::Url::parse(word.to_str()?).ok()) {
         keep_secret(url.password().unwrap_or(url.username()));
     }
 }
 
-/// Says what is wrong with the command line, and ends.
+/// Prints what is wrong with the command line, and ends.
 fn refuse(error: &clap::Error) -> ! {
     let text = error.render().to_string();
     match hidden(&text) {
@@ -77,23 +77,24 @@ pub fn main() -> ProcessCode {
         }
     };
     let end = runtime.block_on(run(cli));
-    // Writers that are still busy after an interruption get a moment to note what has arrived.
+    // Writers that are still busy after an interruption get a moment to note the bytes that have arrived.
     runtime.shutdown_timeout(Duration::from_secs(2));
     code(end)
 }
 
-/// Each connection and each file on its way takes descriptors; many systems give few of them to who does not ask.
+/// Raises the limit of descriptors: each connection and each open file takes some, and many systems give few by
+/// default.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
-        // Where that is refused, fewer must do.
+        // If the system refuses, the run works with fewer.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
 }
 
 fn code(end: ExitCode) -> ProcessCode {
-    // Every code fits a byte.
+    // Every exit code fits into a byte.
     ProcessCode::from(end as u8)
 }
 
@@ -125,7 +126,7 @@ async fn run(cli: Cli) -> ExitCode {
     }
 }
 
-/// Ends on Ctrl-C or a polite kill.
+/// Returns on SIGINT or SIGTERM.
 async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     match signal(SignalKind::terminate()) {

@@ -1,4 +1,4 @@
-//! What goes to stderr and stdout, and in which form: settled once for a run.
+//! The output to stderr and stdout, and its form, which is decided once for a run.
 
 use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
@@ -25,30 +25,30 @@ use super::progress_lines::Lines;
 use super::trace;
 use crate::render::remedies::{take_words, words};
 
-/// More repos than this are many: their reports do not fit a screen.
+/// More repos than this count as many: their reports do not fit a screen.
 const MANY: usize = 3;
 
 /// The version of the JSON that goes to stdout.
 const SCHEMA_VERSION: u32 = 1;
 
-/// How to show things, settled once.
+/// The form of the output, decided once.
 pub(super) struct Screen {
     pub(super) human: HumanOptions,
     pub(super) quiet: bool,
     pub(super) json: bool,
-    /// Stderr carries events, and nothing else.
+    /// Whether stderr has only events.
     pub(super) events: bool,
-    /// Columns of stderr, where that is a terminal.
+    /// The columns of stderr, if it is a terminal.
     columns: Option<usize>,
     bars: Option<Arc<Bars>>,
     pub(super) advisor: Advisor,
     kept: Kept,
     pub(super) progress: Arc<dyn Progress>,
-    /// A report that is right is one line.
+    /// Whether the report of a verified repo is one line.
     many: AtomicBool,
 }
 
-/// Columns of a terminal, or as many as read well in a file.
+/// The columns of a terminal, or a width that reads well in a file.
 fn width(stream: &(impl std::os::fd::AsFd + IsTerminal)) -> usize {
     if !stream.is_terminal() {
         return 100;
@@ -102,7 +102,7 @@ impl Screen {
         }
     }
 
-    /// How to draw what goes to stdout, as wide as that is.
+    /// The options for text on stdout, with its width.
     pub(super) fn on_stdout(&self) -> HumanOptions {
         let stdout = std::io::stdout();
         HumanOptions { width: width(&stdout), color: stdout.is_terminal() && self.human.color, ..self.human }
@@ -119,19 +119,19 @@ impl Screen {
         let _ = std::io::stderr().lock().write_all(hidden(text).as_bytes());
     }
 
-    /// Says what is good to know and no trouble.
+    /// Prints a note that is not about a problem.
     pub(super) fn note(&self, text: &dyn std::fmt::Display) {
         if !self.quiet {
             self.say(&self.fitting("", &format!("note: {text}")));
         }
     }
 
-    /// Says an error that is no `Error`, with what can be done about it.
+    /// Prints an error that is not an `Error`, with a hint.
     pub(super) fn fail(&self, name: &str, error: &dyn std::fmt::Display, hint: Option<&str>) {
         self.fail_with(name, error, &hint.map(str::to_owned).into_iter().collect::<Vec<_>>());
     }
 
-    /// Says an error with all that can be done about it, and gives it as JSON.
+    /// Prints an error with all advice, and returns it as JSON.
     pub(super) fn error(&self, name: &str, error: &Error) -> Value {
         let advice: Vec<String> = self.advisor.on(error).iter().map(|line| self.kept.paste(line, name)).collect();
         self.fail_with(&printable(name), error, &advice);
@@ -146,8 +146,8 @@ impl Screen {
         value
     }
 
-    /// A line that fits the terminal, ended. In a log lines are for programs too, and stay whole, as does what has its
-    /// own lines.
+    /// A line that is wrapped for the terminal, with a newline. A line in a log is not wrapped, since programs read it
+    /// too; nor is a text with its own lines.
     pub(super) fn fitting(&self, indent: &str, line: &str) -> String {
         let width = self.columns.filter(|_| !line.contains('\n')).unwrap_or(usize::MAX);
         let mut text = String::new();
@@ -173,12 +173,12 @@ impl Screen {
         self.say(&text);
     }
 
-    /// What can be done about something of `repo`, in a line that can be pasted.
+    /// A remedy about `repo`, in a line that can be pasted.
     pub(super) fn words(&self, remedy: &Remedy, repo: &str) -> String {
         self.kept.paste(&words(remedy), repo)
     }
 
-    /// A value that holds findings, with what can be done about each in words.
+    /// A value with findings, with the remedy of each in words.
     pub(super) fn with_hints(&self, mut value: Value, findings: &[Finding], repo: &str) -> Value {
         let told = value.get_mut("findings").and_then(Value::as_array_mut).into_iter().flatten();
         for (value, finding) in told.zip(findings) {
@@ -195,7 +195,7 @@ impl Screen {
         self.with_hints(with_takes(value, &report.left_out), &report.findings, &name_of(report))
     }
 
-    /// Of many repos each one that is right is one line, unless somebody wants to see more.
+    /// If there are many repos, each verified one gets one line, unless the output is verbose.
     pub(super) fn expect(&self, repos: usize) {
         self.many.store(repos > MANY && !self.human.verbose, Ordering::Relaxed);
     }
@@ -219,17 +219,17 @@ impl Screen {
     }
 }
 
-/// The repo that a report is about; empty for a folder of none.
+/// The repo that a report is about; empty for a folder without a repo.
 fn name_of(report: &Report) -> String {
     report.repo.as_ref().map(|(repo_type, id)| repo_type.qualify(id)).unwrap_or_default()
 }
 
-/// Writes the result; a closed pipe is the reader's choice.
+/// Writes the result. A closed pipe is not an error.
 pub(super) fn result(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{}", hidden(text));
 }
 
-/// The same of text that has its own line ends.
+/// The same for a text that has its own newlines.
 pub(super) fn result_as_it_is(text: &str) {
     let _ = std::io::stdout().lock().write_all(hidden(text).as_bytes());
 }

@@ -1,4 +1,4 @@
-//! From flags and the environment to the repos that are meant and a session that works on them.
+//! From flags and the environment to the named repos and a session for them.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -47,7 +47,7 @@ pub(super) fn specs(
     Ok(specs)
 }
 
-/// What the words name, or why not.
+/// The repos and files that the words name, or the printed reason why not.
 pub(super) fn named(repos: &Repos, screen: &Screen) -> Result<Named, ExitCode> {
     words::read(repos).map_err(|(what, hint)| {
         screen.fail("", &what, hint.as_deref());
@@ -55,10 +55,10 @@ pub(super) fn named(repos: &Repos, screen: &Screen) -> Result<Named, ExitCode> {
     })
 }
 
-/// The repos that a file names, or stdin as `-`: one a line, `#` starts a comment. The error is a
+/// The repos that a file names, or stdin as `-`: one per line, `#` starts a comment. The error is a
 /// sentence that names the file.
 pub(super) fn listed(file: &Path) -> Result<Vec<RepoSpec>, String> {
-    /// A name is short; nobody lists millions.
+    /// The most bytes of the file: names are short, and no list has millions.
     const LIMIT: u64 = 16 << 20;
     let shown = file.display();
     let unread = |e: std::io::Error| format!("{shown}: {e}");
@@ -70,7 +70,7 @@ pub(super) fn listed(file: &Path) -> Result<Vec<RepoSpec>, String> {
     }
     let mut specs = Vec::new();
     for (at, line) in text.lines().enumerate() {
-        // A '#' in a name would be part of a URL's fragment, which names no repo.
+        // A '#' in a name could only start a URL's fragment, which does not name a repo.
         let name = line.split('#').next().unwrap_or_default().trim();
         if !name.is_empty() {
             specs.push(name.parse().map_err(|e| format!("{shown}:{}: {e}", at + 1))?);
@@ -85,10 +85,10 @@ pub(super) fn apply_revision(spec: &mut RepoSpec, revision: Option<&Revision>) {
     }
 }
 
-/// Files that can be on their way at once with the descriptors that there are: each takes locks, a partial, a journal
-/// and a connection, and some folders while it gets its name.
+/// How many files can be fetched at once with the available descriptors: each takes locks, a partial, a journal and a
+/// connection, and some folders while it gets its name.
 fn descriptor_room() -> usize {
-    /// What the process has open besides.
+    /// Other descriptors of the process.
     const OTHERS: u64 = 32;
     const EACH: u64 = 10;
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
@@ -96,8 +96,8 @@ fn descriptor_room() -> usize {
     usize::try_from(room).unwrap_or(usize::MAX)
 }
 
-/// The folder of each repo, where --local-dir has a place for the repo's name; nothing where one folder is for all.
-/// A folder holds one repo: what would be put into one twice is refused.
+/// The folder of each repo, if --local-dir has a placeholder for the repo's name; `None` if one folder is for all.
+/// A folder is for one repo, so two repos in one folder are refused.
 pub(super) fn folders<'a>(
     place: &PlaceArgs,
     repos: impl IntoIterator<Item = (RepoType, &'a RepoId)>,
@@ -109,7 +109,7 @@ pub(super) fn folders<'a>(
     let expand = |(repo_type, id): (RepoType, &RepoId)| {
         let (owner, name) = id.as_str().split_once('/').unwrap_or(("", id.as_str()));
         match template {
-            // The Hub's oldest repos have no owner: a folder of no name is none.
+            // The Hub's oldest repos have no owner, so an empty part of the path is left out.
             Some(text) => {
                 let text = text.replace("{type}", repo_type.plural()).replace("{owner}", owner).replace("{name}", name);
                 let absolute = if text.starts_with('/') { "/" } else { "" };
@@ -137,7 +137,7 @@ pub(super) fn folders<'a>(
     Ok(repos.into_iter().map(|repo| DestinationConfig::LocalDir(expand(repo))).collect())
 }
 
-/// What a run may know of the environment. One that asks nobody needs no token and no proxy.
+/// The environment as a run may see it. An offline run needs no token and no proxy.
 fn environment(offline: bool) -> impl Fn(&str) -> Option<OsString> {
     move |name| match name {
         "HF_HUB_DISABLE_IMPLICIT_TOKEN" if offline => Some("1".into()),
@@ -146,7 +146,7 @@ fn environment(offline: bool) -> impl Fn(&str) -> Option<OsString> {
     }
 }
 
-/// The variables that the credentials of an object store may come from.
+/// The variables that may have an object store's credentials.
 fn store_options() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
@@ -157,7 +157,7 @@ pub(super) fn store_config(url: ObjectUrl) -> StoreConfig {
     StoreConfig::from(url).with_options(store_options())
 }
 
-/// The Hub that `--endpoint` or the environment names, or a pasted URL where `--endpoint` does not.
+/// The Hub that `--endpoint` names, otherwise that of a pasted URL, otherwise that of the environment.
 pub(super) fn hub(endpoint: Option<&str>, pasted: Option<&str>) -> Result<HubConfig, ConfigError> {
     let hub = HubConfig::from_env(endpoint, environment(false))?;
     match pasted.filter(|_| endpoint.is_none()) {
@@ -166,7 +166,7 @@ pub(super) fn hub(endpoint: Option<&str>, pasted: Option<&str>) -> Result<HubCon
     }
 }
 
-/// The same, where it may be an object store too.
+/// The same, if it may be an object store too.
 fn source(endpoint: Option<&str>, pasted: Option<&str>, offline: bool) -> Result<SourceConfig, ConfigError> {
     let source = SourceConfig::from_env(endpoint, environment(offline), store_options())?;
     match pasted.filter(|_| endpoint.is_none()) {
@@ -199,7 +199,8 @@ pub(super) fn hub_cache(place: &PlaceArgs, screen: &Screen) -> Result<Destinatio
     Ok(DestinationConfig::Cache { root, symlinks: !env_flag("HF_HUB_DISABLE_SYMLINKS") })
 }
 
-/// Credentials that other programs read and this one does not: who has set them must not wonder why they are refused.
+/// Notes credentials that are set for other programs and that this one does not read, so that the user knows why access
+/// is refused.
 fn not_read(
     place: &PlaceArgs,
     destination: &DestinationConfig,
@@ -218,7 +219,7 @@ fn not_read(
     )
 }
 
-/// A session as the flags and the environment say; `elsewhere`, when given, is where files go instead.
+/// A session by the flags and the environment; `elsewhere`, if given, is the destination instead.
 pub(super) fn session(
     place: &PlaceArgs,
     transfer: &Transfer,
@@ -245,7 +246,7 @@ pub(super) fn session(
         if let Some(secret) = &place.token {
             hub.token = Some(typed_token(secret, place, pasted, screen)?);
         } else if !offline {
-            // The host of a pasted address is not the one that trusts this job.
+            // The host of a pasted URL is not the one that trusts this job.
             let own = self::hub(place.endpoint.as_deref(), None);
             let foreign = pasted.is_some() && own.is_ok_and(|own| own.endpoint.origin() != hub.endpoint.origin());
             if !foreign {

@@ -1,5 +1,5 @@
-//! How fast bytes arrive, for people: the rate of the last seconds, and the time that is left at that rate. What was here
-//! before a run, and what a run only waited for, is neither.
+//! How fast bytes arrive, for people: the rate of the last seconds, and the remaining time at that rate. Bytes that
+//! were here before a run do not count.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use hfget_core::text::bytes;
 
-/// The rate is that of the last seconds, so that a pause is over soon after it is over.
+/// The rate covers this time, so that a pause affects it only for a short time.
 const WINDOW: Duration = Duration::from_secs(15);
-/// Before that a rate says nothing.
+/// A rate over a shorter time is meaningless.
 const ENOUGH: Duration = Duration::from_millis(500);
-/// Bytes that arrive within so long are one sample: a window has few of them.
+/// Bytes that arrive within this time are one sample, so that a window has few samples.
 const SAMPLE: Duration = Duration::from_millis(100);
 
-/// What arrived lately.
+/// The bytes that arrived lately.
 #[derive(Debug)]
 pub(super) struct Speed {
     began: Instant,
@@ -37,7 +37,7 @@ impl Speed {
         }
     }
 
-    /// Bytes a second; nothing where nothing arrived lately, or too little time has passed to tell.
+    /// The rate in bytes a second; `None` if nothing arrived lately, or if too little time has passed.
     pub fn rate(&self, now: Instant) -> Option<u64> {
         let since = now.duration_since(self.began).min(WINDOW);
         let recent = self.samples.iter().filter(|(at, _)| now.duration_since(*at) <= WINDOW);
@@ -47,7 +47,7 @@ impl Speed {
             .then(|| u64::try_from(u128::from(sum) * 1000 / u128::from(milliseconds)).unwrap_or(u64::MAX))
     }
 
-    /// Time for the rest at that rate.
+    /// The time for the rest at that rate.
     pub fn left(&self, now: Instant, rest: u64) -> Option<Duration> {
         let rate = self.rate(now).filter(|rate| *rate > 0)?;
         Some(Duration::from_secs(rest.div_ceil(rate)))
@@ -63,17 +63,17 @@ pub(super) fn in_words(left: Duration) -> String {
     }
 }
 
-/// Bytes of the repo at work that are on this disk, and bytes that it has; 0 where nothing is being fetched.
+/// How many bytes of the present repo are on this disk, and how many it has; 0 if nothing is being fetched.
 static HERE: AtomicU64 = AtomicU64::new(0);
 static WHOLE: AtomicU64 = AtomicU64::new(0);
 
-/// A repo of so many bytes is fetched from now on, of which so many are here.
+/// A fetch of a repo of `whole` bytes begins; `here` of them are here already.
 pub(super) fn fetching(whole: u64, here: u64) {
     HERE.store(here, Ordering::Relaxed);
     WHOLE.store(whole, Ordering::Relaxed);
 }
 
-/// Nothing is fetched any more.
+/// The fetch has ended.
 pub(super) fn fetched() {
     fetching(0, 0);
 }
@@ -82,13 +82,13 @@ pub(super) fn arrived(bytes: u64) {
     HERE.fetch_add(bytes, Ordering::Relaxed);
 }
 
-/// A file begins again.
+/// A file starts again.
 pub(super) fn lost(bytes: u64) {
-    // Never below nothing, whatever was counted.
+    // The number never goes below zero.
     let _ = HERE.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |here| Some(here.saturating_sub(bytes)));
 }
 
-/// What is said when a run is interrupted.
+/// The message for an interrupted run.
 pub(super) fn interrupted() -> String {
     let (here, whole) = (HERE.load(Ordering::Relaxed), WHOLE.load(Ordering::Relaxed));
     match (here, whole) {
@@ -126,7 +126,7 @@ mod tests {
         assert!(speed.samples.len() <= 200, "{}", speed.samples.len());
     }
 
-    /// Bytes that were here before the run are not among those that arrive, so they are no speed.
+    /// Bytes that were here before the run do not arrive in it, so they do not count for the rate.
     #[test]
     fn a_resumed_run_begins_without_a_rate_and_then_has_its_own() {
         let start = Instant::now();

@@ -1,5 +1,4 @@
-//! What the library says of its own work, on stderr: `-v`, `-vv` and `HFGET_LOG`. Which steps are worth a line is the
-//! library's to say.
+//! The library's log on stderr: `-v`, `-vv` and `HFGET_LOG`. The library decides which steps it logs.
 
 use std::io::{self, Write};
 
@@ -11,11 +10,11 @@ use super::ndjson;
 use super::progress::write_line;
 use crate::render::lines::wrap;
 
-/// The variable that says what is logged, as `tracing` reads filters: `hfget_core::transfer=trace`.
+/// The variable with the filter of the log, in `tracing`'s form: `hfget_core::transfer=trace`.
 pub const VARIABLE: &str = "HFGET_LOG";
 
-/// Starts to log where somebody asked for it. `events`: stderr carries JSON, a line each. `columns`: how wide a terminal
-/// is.
+/// Starts the log if the user asked for it. `events`: stderr has one JSON object per line. `columns`: the width of the
+/// terminal.
 ///
 /// # Errors
 /// What is wrong with the variable.
@@ -35,7 +34,7 @@ pub fn start(verbose: u8, events: bool, color: bool, columns: Option<usize>) -> 
         .with_target(false)
         .with_ansi(color && !events)
         .compact();
-    // Another subscriber is there already only where a test set it.
+    // Only a test can have set another subscriber already.
     let _ = subscriber.try_init();
     Ok(())
 }
@@ -55,7 +54,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// One line, written when it is whole: secrets are hidden in it then.
+/// One line. It is written when it is complete, so that secrets in it can be hidden.
 struct Line {
     how: Lines,
     text: Vec<u8>,

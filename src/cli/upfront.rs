@@ -1,4 +1,4 @@
-//! What is asked before the first byte moves: which files a word names, and whether every repo is there.
+//! Requests before the first byte moves: which files a word names, and whether every repo exists.
 
 use hfget_core::model::{Listing, Options, RepoSpec};
 use hfget_core::session::{Error, Session};
@@ -9,11 +9,11 @@ use super::screen::Screen;
 use super::words::{Named, ambiguous};
 use crate::exit::ExitCode;
 
-/// Settles which of the unclear words are repos and which are files of the first one, by that one's listing.
+/// Decides which of the unclear words are repos and which are files of the first repo, by its listing.
 pub(super) async fn settle(named: &mut Named, session: &Session, screen: &Screen) -> Result<(), ExitCode> {
     let Some(first) = named.specs.first().cloned().filter(|_| !named.unclear.is_empty()) else { return Ok(()) };
     let Ok(listing) = session.listing(&first).await else {
-        // Without the first repo nothing is known of its files: each word is what it looks like.
+        // Without the first repo's listing, each word counts as the repo that it looks like.
         named.specs.extend(named.unclear.drain(..).map(|(_, spec)| spec));
         return Ok(());
     };
@@ -52,7 +52,7 @@ fn has(listing: &Listing, name: &str) -> bool {
     listing.get(name).is_some() || listing.entries.iter().any(|entry| entry.path.as_str().starts_with(&folder))
 }
 
-/// What is wanted of a repo, or why the flags make no sense together.
+/// The options for a repo, or the printed reason why the flags make no sense together.
 pub(super) fn wish(
     selection: &Selection,
     spec: &RepoSpec,
@@ -77,9 +77,9 @@ pub(super) fn wish(
     Ok(spec.wish(&options))
 }
 
-/// How a repo is to be had, asked before any other is fetched. `None`: nobody needs to ask.
+/// Asks for all repos before any of them is fetched. Each result is the error of a repo that is not available.
 pub(super) async fn resolve_all(specs: &[Option<&RepoSpec>], session: &Session) -> Vec<Option<Error>> {
-    /// Requests at once.
+    /// How many requests run at once.
     const AT_ONCE: usize = 8;
     let mut ends = Vec::with_capacity(specs.len());
     for some in specs.chunks(AT_ONCE) {

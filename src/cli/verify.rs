@@ -1,4 +1,4 @@
-//! `hfget verify`: which folders and snapshots are meant, and what they are held against.
+//! `hfget verify`: which folders and snapshots are meant, and what they are compared with.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use super::setup::{apply_revision, folders, session};
 use super::upfront::wish;
 use crate::exit::ExitCode;
 
-/// Checks what is here: against the Hub, what was kept of it, or a lockfile.
+/// Verifies files that are here: with the Hub's listing, a kept listing, or a lockfile.
 pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
     let screen = Screen::new(&args.output, Advisor::new(args.place.cache_dir.as_deref()));
     if let Some(file) = &args.lock {
@@ -76,7 +76,8 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
         };
         match done {
             Ok(report) => outcomes.report(target, report),
-            // Who has both must say which: nothing is verified by the accident of a working folder.
+            // If both a folder and a repo could be meant, the user must say which: the result must not depend on the
+            // working folder.
             Err(Error::NotCached { .. }) if Path::new(target).is_dir() => {
                 let text = format!("{target} is not in the cache, and there is a folder of that name");
                 screen.fail("", &text, Some(&format!("`hfget verify ./{target}` verifies the folder")));
@@ -97,7 +98,7 @@ fn repo_of(target: &str) -> Option<RepoSpec> {
     if names_folder(target).is_some() { None } else { target.parse().ok() }
 }
 
-/// What `--to` put into an object store, against its manifests. Asks no Hub.
+/// Verifies the files that `--to` put into an object store with their manifests. Asks no Hub.
 #[cfg(feature = "object-store")]
 async fn verify_objects(args: &VerifyArgs, target: &str, screen: &Screen, outcomes: &mut Outcomes<'_>) {
     let (url, session) = match open(args, target, screen) {
@@ -132,7 +133,7 @@ fn open(
     Ok((url, session(&args.place, &args.transfer, args.deep, screen, None, place)?))
 }
 
-/// Holds folders and cached repos against a lockfile. Asks no Hub.
+/// Verifies folders and cached repos with a lockfile. Asks no Hub.
 async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<ExitCode, ExitCode> {
     let usage = |text: &str, hint: Option<&str>| {
         screen.fail("", &text, hint);

@@ -1,12 +1,12 @@
-//! What the words of a command line name: repos, or files of the first of them. Whoever could mean both is told
-//! how to say which. No request is made here.
+//! The meaning of a command line's words: repos, or files of the first repo. If a word could be both, the error
+//! says how to name either. No request is made here.
 
 use hfget_core::model::{RepoPath, RepoSpec, RepoType};
 
 use super::args::Repos;
 use super::habits;
 
-/// What was named on the command line.
+/// The repos and files that the command line names.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Named {
     pub specs: Vec<RepoSpec>,
@@ -16,7 +16,7 @@ pub(super) struct Named {
     pub unclear: Vec<(String, RepoSpec)>,
 }
 
-/// A sentence, and what to do about it.
+/// An error as a sentence, and a hint.
 pub(super) type Complaint = (String, Option<String>);
 
 enum Word {
@@ -25,7 +25,7 @@ enum Word {
     Either(RepoSpec),
 }
 
-/// Reads them; the first is a repo.
+/// Reads the words; the first one is a repo.
 pub(super) fn read(repos: &Repos) -> Result<Named, Complaint> {
     let mut named = Named::default();
     for (at, text) in repos.named.iter().enumerate() {
@@ -42,11 +42,11 @@ pub(super) fn read(repos: &Repos) -> Result<Named, Complaint> {
                 Some("run hfget once for each repo whose files you name".to_owned()),
             ));
         }
-        // Beside a file a word is a file.
+        // A word beside a file is a file too.
         named.files.extend(named.unclear.drain(..).map(|(text, _)| text));
     }
     if named.specs.first().is_some_and(|spec| spec.path.is_some()) {
-        // What stands beside one file is no file of that repo.
+        // The words beside a link to one file are not files of that repo.
         named.specs.extend(named.unclear.drain(..).map(|(_, spec)| spec));
     }
     if let Some(spec) = named.specs.first().filter(|spec| spec.path.is_some())
@@ -79,7 +79,7 @@ fn word(text: &str, first: bool, repo_type: Option<RepoType>) -> Result<Word, Co
     }
 }
 
-/// The repo that a word names, in the name space that `--repo-type` says.
+/// The repo that a word names, in the name space of `--repo-type`.
 fn repo(text: &str, repo_type: Option<RepoType>) -> Result<RepoSpec, Complaint> {
     if let Some(answer) = habits::misplaced(text) {
         return Err((format!("\"{text}\" names no repo"), Some(answer)));
@@ -99,7 +99,7 @@ fn repo(text: &str, repo_type: Option<RepoType>) -> Result<RepoSpec, Complaint> 
     Ok(spec)
 }
 
-/// How to say which of the two was meant.
+/// The error for a word that could be both, with the way to name either.
 pub(super) fn ambiguous(text: &str, spec: &RepoSpec, of: &RepoSpec) -> Complaint {
     let (repo, other) = (of.repo_type.qualify(&of.id), spec.repo_type.qualify(&spec.id));
     (

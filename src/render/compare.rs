@@ -1,4 +1,4 @@
-//! A comparison of a mirror with its reference as a person reads it, and as one line for logs.
+//! Shows a comparison of a mirror with its reference: as text for a person, and as one line for logs.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ pub fn line_of(report: &CompareReport) -> String {
     line(report.repo_type, &report.repo, &report.mirror, report.level, report.files.len(), errors, report.result())
 }
 
-/// Draws it; ends with a newline.
+/// The text for a person; ends with a newline.
 pub fn human(report: &CompareReport, options: HumanOptions, words: &Words<'_>) -> String {
     let paint = Paint(options.color);
     let (mark, verdict) = match report.result() {

@@ -1,4 +1,4 @@
-//! A report as a person reads it: one screen, worst first. Colours are decided by the caller.
+//! A report as text for a person: one screen, the worst first. The caller decides about colours.
 
 use std::fmt::Write as _;
 
@@ -9,16 +9,16 @@ use hfget_core::text::{bytes, group, many, printable};
 use super::lines::{columns, wrap};
 use crate::exit::{Ends, ExitCode};
 
-/// How to draw.
+/// The form of the text.
 #[derive(Debug, Clone, Copy)]
 pub struct HumanOptions {
-    /// Columns to wrap at.
+    /// The columns at which lines are wrapped.
     pub width: usize,
     /// Whether to colour.
     pub color: bool,
-    /// Show every finding and file instead of the first few.
+    /// Whether to show every finding and file instead of the first few.
     pub verbose: bool,
-    /// One line for a repo that is right: there are many.
+    /// Whether a verified repo gets one line, because there are many.
     pub brief: bool,
 }
 
@@ -28,10 +28,10 @@ impl Default for HumanOptions {
     }
 }
 
-/// Findings shown of one severity before the rest is only counted.
+/// The most findings of one severity that are shown; the rest is counted.
 const SHOWN: usize = 12;
 
-/// Colours, or not.
+/// Adds colours if the flag is set.
 #[derive(Clone, Copy)]
 pub(super) struct Paint(pub(super) bool);
 
@@ -48,7 +48,7 @@ impl Paint {
 /// Words a remedy for the program that the user runs.
 pub type Words<'a> = dyn Fn(&Remedy) -> String + 'a;
 
-/// Draws it; ends with a newline.
+/// The text; ends with a newline.
 pub fn human(report: &Report, options: HumanOptions, words: &Words<'_>) -> String {
     let mut out = String::new();
     let paint = Paint(options.color);
@@ -109,7 +109,7 @@ fn whom(origin: Origin) -> &'static str {
     }
 }
 
-/// Appends findings, worst first, each with what can be done about it.
+/// Appends findings, the worst first, each with its remedy.
 pub(super) fn finding_lines(out: &mut String, findings: &[Finding], options: HumanOptions, words: &Words<'_>) {
     let paint = Paint(options.color);
     for severity in [Severity::Error, Severity::Warning, Severity::Note] {
@@ -137,7 +137,7 @@ pub(super) fn finding_lines(out: &mut String, findings: &[Finding], options: Hum
     }
 }
 
-/// The lines below the head: what was taken, what agreed, what it cost.
+/// The lines below the head: the weights, the checks that matched, the bytes and the time.
 fn facts(report: &Report) -> Vec<String> {
     let totals = &report.totals;
     let mut lines = Vec::new();
@@ -205,7 +205,7 @@ fn facts(report: &Report) -> Vec<String> {
     lines
 }
 
-/// What was taken and what came over the network, in a few words.
+/// The weights and the downloaded bytes, in a few words.
 fn in_short(report: &Report) -> String {
     let totals = &report.totals;
     let size = format!("{}, {}", count(totals.files, "file"), bytes(totals.bytes));

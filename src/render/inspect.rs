@@ -1,4 +1,4 @@
-//! How tensors are shown: a table as wide as the terminal, or JSON. Where they come from lives in the library.
+//! Shows tensors: a table as wide as the terminal, or JSON. The library reads them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// Tensors, elements, bytes.
 type Total = (u64, u64, u64);
-/// What each dtype amounts to.
+/// The totals of each dtype.
 type Totals<'a> = BTreeMap<&'a str, Total>;
 
 fn wanted<'a>(file: &'a Inspected, filter: Option<&'a GlobMatcher>) -> impl Iterator<Item = &'a Tensor> {
@@ -62,7 +62,7 @@ pub fn json(name: &str, files: &[Inspected], filter: Option<&GlobMatcher>) -> Va
             "parameters": totals.values().fold(0u64, |n, t| n.saturating_add(t.1)) })
 }
 
-/// Cuts the middle out of a text that is wider than `width` columns: both ends of a name tell most.
+/// Cuts the middle out of a text that is wider than `width` columns: the ends of a name matter most.
 fn elide(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
@@ -121,7 +121,7 @@ pub fn human(files: &[Inspected], filter: Option<&GlobMatcher>, width: usize) ->
     out
 }
 
-/// What each dtype amounts to, and all of them, in columns.
+/// The totals of each dtype and of all dtypes, in columns.
 fn sums(totals: &Totals<'_>, width: usize, out: &mut String) {
     let line = |name: &str, (tensors, elements, size): Total| {
         [printable(name).into_owned(), group(tensors), group(elements), bytes(size)]

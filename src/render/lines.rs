@@ -1,4 +1,4 @@
-//! Lines as long as the screen.
+//! Wraps lines at the width of the screen.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ pub fn wrap(out: &mut String, indent: &str, text: &str, width: usize) {
 
 /// The same after `lead`, with further lines below the column `hang`.
 pub fn wrap_after(out: &mut String, lead: &str, hang: usize, text: &str, width: usize) {
-    /// A line of fewer columns is not left for a word that is too long for the next one, too.
+    /// A shorter line is not broken before a word that is too long for the next line too.
     const STUB: usize = 12;
     let width = width.max(20);
     out.push_str(lead);
@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn lines_are_broken_at_spaces_and_words_are_left_whole() {
         assert_eq!(wrapped("one two three four five six", 20), "one two three four\n  five six\n");
-        // Nowhere does the address fit, so the word before it does not stand alone.
+        // The URL fits on no line, so the word before it is not left alone.
         let url = "http://127.0.0.1:8080/api";
         assert_eq!(wrapped(&format!("error: {url}: no"), 20), format!("error: {url}:\n  no\n"));
         assert_eq!(wrapped(&format!("cannot connect: {url}"), 20), format!("cannot connect:\n  {url}\n"));

@@ -13,10 +13,10 @@ use hfget_core::text::printable;
 
 use crate::exit::{Ends, ExitCode};
 
-/// How one repo or folder ended: with a report, or with an error before there was one.
+/// The result of one repo or folder: a report, or an error before there was a report.
 pub type Ended<'a> = (&'a str, Result<&'a Report, &'a str>);
 
-/// `path: message`, or the message of a finding on the whole, in characters that are safe to show.
+/// `path: message`, or only the message if the finding is about the whole repo, safe to print.
 fn sentence(finding: &Finding) -> String {
     match &finding.path {
         Some(path) => format!("{}: {}", printable(path), printable(&finding.message)),
@@ -25,7 +25,7 @@ fn sentence(finding: &Finding) -> String {
 }
 
 /// A test suite for each repo, a test case for each file and one for the repo as a whole. Errors are
-/// failures; warnings and notes are said in the case's output.
+/// failures; warnings and notes are in the case's output.
 pub fn junit(all: &[Ended<'_>]) -> String {
     let mut whole = quick_junit::Report::new("hfget");
     for (name, outcome) in all {
@@ -59,7 +59,7 @@ pub fn junit(all: &[Ended<'_>]) -> String {
                 paths.dedup();
                 for path in paths {
                     let mut case = case(name, path, &on(Some(path)));
-                    // What nobody hashed has not passed.
+                    // A file that nobody hashed has not passed.
                     if unread.contains(path) && matches!(case.status, TestCaseStatus::Success { .. }) {
                         let mut status = TestCaseStatus::skipped();
                         status.set_message(XmlString::new("its bytes were not hashed"));
@@ -106,7 +106,7 @@ fn case(suite: &str, name: &str, findings: &[&Finding]) -> TestCase {
     case
 }
 
-/// Workflow commands that GitHub shows as annotations, a line each; ends with a newline if there is any.
+/// Workflow commands that GitHub shows as annotations, one per line; ends with a newline if there is any.
 pub fn github(all: &[Ended<'_>]) -> String {
     let mut out = String::new();
     for (name, outcome) in all {
@@ -134,7 +134,7 @@ pub fn github(all: &[Ended<'_>]) -> String {
     out
 }
 
-/// Escapes what would end a command's text (`@actions/core`, `command.ts`).
+/// Escapes characters that would end a command's text (`@actions/core`, `command.ts`).
 fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
@@ -143,7 +143,7 @@ fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }
 
-/// `verified against=hub`, or the word of another verdict.
+/// `verified against=hub`, or another verdict's word.
 fn result(report: &Report) -> String {
     match report.verdict.against() {
         Some(against) => format!("{} against={}", report.verdict.as_str(), against.as_str()),

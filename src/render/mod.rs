@@ -1,5 +1,4 @@
-//! Reports as people, logs and CI systems read them. What a report says is the library's; nothing is found out or
-//! decided here.
+//! Reports in the forms for people, logs and CI systems. The library makes reports; nothing is decided here.
 
 pub mod compare;
 pub mod html;

@@ -1,5 +1,5 @@
-//! What a dry run says: the selection, what is here already, what would be fetched, what is left
-//! out and why. Text for a person and a value for JSON.
+//! Shows a dry run: the selection, the files that are here, the files to fetch, the files left out
+//! and why. As text for a person.
 
 use std::fmt::Write as _;
 
@@ -13,10 +13,10 @@ use super::human::{HumanOptions, Paint, Words, count, finding_lines};
 use super::lines::{wrap, wrap_after};
 use super::remedies::take_words;
 
-/// Below so many columns there is no table.
+/// With fewer columns there is no table.
 const NARROW: usize = 64;
 
-/// Draws the plan; ends with a newline.
+/// The text; ends with a newline.
 pub fn human(plan: &PlanReport<'_>, options: HumanOptions, words: &Words<'_>) -> String {
     let mut out = String::new();
     let paint = Paint(options.color);
@@ -75,7 +75,7 @@ fn table(plan: &PlanReport<'_>, out: &mut String, options: HumanOptions) {
         if wide || name.width() <= room {
             let _ = write!(out, "{lead}  {name}");
         } else {
-            // Whole names can be copied.
+            // Names are not cut, so that they can be copied.
             let _ = write!(out, "{lead}\n  {name}");
         }
         let reason = if options.verbose { format!("({})", printable(&selected.reason)) } else { String::new() };

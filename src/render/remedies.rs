@@ -1,5 +1,5 @@
-//! What a user can do about a finding or an error, in the words of this command: its flags and its command lines. Which
-//! remedy there is, the library says. Text in backquotes is a command line that works when it is pasted.
+//! The words of remedies in this command: its flags and its command lines. The library chooses the remedy. Text in
+//! backquotes is a command line that works when it is pasted.
 
 use hfget_core::finding::{Again, BadServer, ChooseBy, Remedy, Take};
 use hfget_core::hub::{ConfigError, Withheld};
@@ -8,7 +8,7 @@ use hfget_core::text::{bytes, few};
 
 use super::suggest::{choices, meant};
 
-/// As many choices are named.
+/// The most choices that are named.
 const SHOWN: usize = 20;
 
 /// The remedy in one line.
@@ -172,7 +172,8 @@ fn plain(remedy: &Remedy) -> &'static str {
     }
 }
 
-/// The change of a selection, as what to add to the command or to leave out; `add` comes before what is added.
+/// The change of a selection in words: what to add to the command, or to leave out. `add` is the text before the part
+/// to add.
 pub fn take_words(take: &Take, add: &str) -> String {
     match take {
         Take::Files { glob } => format!("{add}--with {}", quoted(glob)),
@@ -238,7 +239,7 @@ fn again(why: Again) -> &'static str {
     }
 }
 
-/// What somebody may have meant who typed what names no repo.
+/// A hint for a text that does not name a repo.
 pub fn of_spec(error: &SpecError) -> Option<String> {
     let is_repo = |text: &str| text.parse::<RepoId>().is_ok() && text.contains('/');
     match error {
@@ -262,7 +263,7 @@ pub fn of_spec(error: &SpecError) -> Option<String> {
     }
 }
 
-/// What to do about a configuration that makes no sense.
+/// The hint for a configuration that makes no sense.
 pub fn of_config(error: &ConfigError) -> Option<&'static str> {
     match error {
         ConfigError::Credentials { .. } => Some("set HF_TOKEN, or name the server with --endpoint"),
@@ -272,7 +273,7 @@ pub fn of_config(error: &ConfigError) -> Option<&'static str> {
     }
 }
 
-/// Why the token is not sent, and what to do about that.
+/// Why the token is not sent, with a hint.
 pub fn withheld(withheld: &Withheld) -> String {
     match withheld {
         Withheld::OtherHost { .. } => format!("{withheld}; {}", plain(&Remedy::NameEndpointForToken)),
@@ -280,7 +281,7 @@ pub fn withheld(withheld: &Withheld) -> String {
     }
 }
 
-/// As a shell reads it back.
+/// The value quoted for a shell.
 pub fn quoted(value: &str) -> String {
     let plain =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | ':' | '@' | '%' | '+' | '=' | ',' | '-');

@@ -1,13 +1,13 @@
-//! What somebody who misspelt a name may have meant.
+//! Suggestions for misspelt names.
 
 use hfget_core::text::{brief, few};
 
-/// The names that somebody who wrote `typed` may have meant, the nearest first: those that a few slips of the
-/// pen lead to, whatever the case of letters.
+/// The names that the user may have meant by `typed`, the nearest first: names that differ by a few letters,
+/// in any case.
 pub fn meant<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let letters = typed.chars().count();
     let slips = (letters / 4).max(1);
-    // Names so much longer or shorter are not compared: there may be many.
+    // Names that differ too much in length are not compared: there may be many.
     let alike = |name: &str| letters > COMPARED || name.chars().count().abs_diff(letters) <= slips;
     let mut near: Vec<(usize, &str)> = names
         .into_iter()
@@ -19,17 +19,17 @@ pub fn meant<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&
     near.into_iter().map(|(_, name)| name).collect()
 }
 
-/// As many letters are compared.
+/// The most letters that are compared.
 const COMPARED: usize = 64;
 
-/// How many letters are to be added, removed, changed or swapped with the next one, whatever their case. Only the
-/// first 64 letters count.
+/// How many letters must be added, removed, changed or swapped with the next one, ignoring case. Only the first
+/// 64 letters count.
 fn distance(a: &str, b: &str) -> usize {
     let short = |text: &str| text.chars().take(COMPARED).flat_map(char::to_lowercase).collect::<String>();
     strsim::damerau_levenshtein(&short(a), &short(b))
 }
 
-/// What there is in the place of `typed`, the nearest first: `did you mean fp16? the repo has fp16, fp32`.
+/// The existing names, the nearest to `typed` first: `did you mean fp16? the repo has fp16, fp32`.
 pub fn choices(typed: &str, names: &[String]) -> String {
     const SHOWN: usize = 20;
     let mut sorted: Vec<(usize, &str)> = names.iter().map(|name| (distance(typed, name), name.as_str())).collect();

@@ -1,4 +1,4 @@
-//! Which build this is: what `--version` says.
+//! The identity of this build: the text of `--version`.
 
 /// The version, and on lines of their own the commit, the features and the target.
 pub const LONG: &str = concat!(

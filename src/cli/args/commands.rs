@@ -1,4 +1,4 @@
-//! The flags of each command. Those that several commands share live beside it.
+//! The flags of each command. `shared` has the flags that several commands share.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 
-/// A command line and what it is for.
+/// A command line and its purpose.
 #[derive(Debug)]
 pub struct Example {
     pub line: &'static str,
     pub what: &'static str,
 }
 
-/// What one command's help ends with.
+/// The end of one command's help.
 #[derive(Debug)]
 pub struct Topic {
     pub name: &'static str,
@@ -20,7 +20,7 @@ const fn example(line: &'static str, what: &'static str) -> Example {
     Example { line, what }
 }
 
-/// What each exit code means, whatever the command.
+/// The meaning of each exit code, for all commands.
 pub const EXIT_CODES: &[(u8, &str)] = &[
     (0, "done and verified"),
     (1, "verification failed"),
@@ -130,17 +130,17 @@ const TOPICS: &[Topic] = &[
     },
 ];
 
-/// The topic of a command; `hfget` is the one without a name.
+/// The topic of a command; `hfget` is the topic of the program itself.
 pub fn of(command: &str) -> Option<&'static Topic> {
     TOPICS.iter().find(|topic| topic.name == command)
 }
 
 impl Topic {
-    /// For a help that fits a screen.
+    /// The text for a help that fits a screen.
     pub fn short(&self) -> String {
-        /// Columns of a usual terminal.
+        /// The columns of a usual terminal.
         const COLUMNS: usize = 80;
-        // The whole command has most to show besides.
+        // The help of the whole program has the most other text.
         let shown = if self.name == "hfget" { 2 } else { 3 };
         let lines = self.examples.iter().map(|example| format!("\n  {}  # {}", example.line, example.what));
         let mut text = "Examples:".to_owned();
@@ -153,7 +153,7 @@ impl Topic {
         text
     }
 
-    /// For a help that teaches.
+    /// The text for the long help.
     pub fn long(&self) -> String {
         let mut text = "Examples:".to_owned();
         for example in self.examples {

@@ -1,10 +1,10 @@
-//! Flags that other tools have taught and that change nothing here: what they ask for happens anyway. Flags with a
-//! meaning of their own live with ours, under both names.
+//! Flags of other tools that change nothing here, because hfget does it anyway. Flags of other tools that do have
+//! an effect are aliases of our own flags.
 
 use clap::Args;
 
 #[derive(Debug, Args)]
-#[allow(clippy::struct_excessive_bools)] // they are read by nobody
+#[allow(clippy::struct_excessive_bools)] // no code reads them
 pub struct Habits {
     /// What happens anyway: a run goes on where the last one ended
     #[arg(long, hide = true)]
@@ -24,7 +24,7 @@ pub struct Habits {
 }
 
 impl Habits {
-    /// What to say where a flag asks for what there is not.
+    /// The note for a flag that asks for something that hfget does not do.
     pub fn note(&self) -> Option<&'static str> {
         let wanted = self.local_dir_use_symlinks.as_deref().is_some_and(|how| !how.eq_ignore_ascii_case("false"));
         wanted.then_some(

@@ -1,5 +1,5 @@
-//! The command line: which commands there are, and the whole of them as clap sees it, with examples.
-//! What they do lives elsewhere.
+//! The command line: all commands as clap defines them, with examples. Other modules run the
+//! commands.
 
 // The doc comments are the help's text, which is not Markdown.
 #![allow(clippy::doc_markdown, rustdoc::bare_urls)]
@@ -112,7 +112,7 @@ pub enum Command {
 }
 
 impl Cli {
-    /// Whether stderr carries JSON, and nothing else.
+    /// Whether stderr has only JSON.
     pub fn writes_events(&self) -> bool {
         let output = match &self.command {
             Some(Command::Plan(args)) => &args.output,
@@ -134,7 +134,7 @@ impl Cli {
     }
 }
 
-/// Flags that come with a group of flags, and that a command has no use for: it refuses them.
+/// Flags that a command has only as part of a group and cannot use: it refuses them.
 const USELESS: &[(&str, &[&str])] = &[
     ("verify", &["mirror", "force", "jobs", "connections", "transport", "limit_rate"]),
     ("inspect", &["deny", "allow", "allow_unsafe_pickle"]),
@@ -142,7 +142,7 @@ const USELESS: &[(&str, &[&str])] = &[
     ("clean", &["progress", "verbose"]),
 ];
 
-/// The first flag that was given to a command that has no use for it, with the command.
+/// The first given flag that its command cannot use, with the command.
 pub fn useless(matches: &clap::ArgMatches) -> Option<(&'static str, String)> {
     let (name, given) = matches.subcommand()?;
     let (command, flags) = USELESS.iter().find(|(command, _)| *command == name)?;
@@ -152,18 +152,18 @@ pub fn useless(matches: &clap::ArgMatches) -> Option<(&'static str, String)> {
     flags.iter().find(typed).map(|flag| (*command, flag.replace('_', "-")))
 }
 
-/// Which help is asked for.
+/// The help that the user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Help {
-    /// What is read at a glance.
+    /// The short help, which fits a screen.
     Short,
     /// Everything.
     Whole,
 }
 
-/// Options in one run, without headings, so that they fit.
+/// Shows options in one list without headings, so that they fit.
 fn at_a_glance(command: clap::Command, whole: bool) -> clap::Command {
-    // Before the options, and wrapped as they are.
+    // The text comes before the options, and is wrapped like them.
     let command = if whole {
         command.before_help(
             "Commands: plan, verify, inspect, lock, compare, list, remove, clean, completions, man; \
@@ -172,7 +172,7 @@ fn at_a_glance(command: clap::Command, whole: bool) -> clap::Command {
     } else {
         command
     };
-    // What is chosen is asked about where something is fetched.
+    // These flags of selection show only in the help of commands that fetch.
     let rarely = ["prefer", "variant", "with", "exclude"];
     let fetches = whole || command.get_name() == "plan";
     let command = command.mut_args(|arg| {
@@ -185,7 +185,8 @@ fn at_a_glance(command: clap::Command, whole: bool) -> clap::Command {
     command.help_template(template)
 }
 
-/// All commands, each with its examples in the help. `-h` is read at a glance; `--help` and `hfget help` have everything.
+/// All commands, each with its examples in the help. `-h` has the short help; `--help` and `hfget help` have
+/// everything.
 pub fn command() -> clap::Command {
     command_with(Help::Whole)
 }
@@ -227,7 +228,7 @@ mod tests {
     use super::{Cli, Help, command, command_with, examples};
     use clap::FromArgMatches as _;
 
-    /// Words as a shell splits them, as far as the examples need it.
+    /// Splits a line into words like a shell, as far as the examples need it.
     fn words(line: &str) -> Vec<String> {
         let mut words = vec![String::new()];
         let mut quoted = false;
@@ -250,7 +251,7 @@ mod tests {
             let topic = examples::of(name).unwrap_or_else(|| panic!("{name} has no examples"));
             assert!((2..=6).contains(&topic.examples.len()), "{name}");
             for example in topic.examples {
-                // What is the shell's is left out.
+                // The shell's redirection is left out.
                 let line = example.line.split(" > ").next().unwrap();
                 let line = line.strip_prefix("source <(").map_or(line, |rest| rest.trim_end_matches(')'));
                 let matches = command().try_get_matches_from(words(line));
@@ -266,7 +267,7 @@ mod tests {
         command().debug_assert();
     }
 
-    /// Help as it shows on a terminal of 80 columns.
+    /// The help on a terminal of 80 columns.
     fn short_help(name: &str) -> String {
         let mut whole = command_with(Help::Short).term_width(80);
         whole.build();

@@ -1,5 +1,5 @@
-//! Flags that several commands share: which repos, what of them, where to, how, and what is said.
-//! What is rarely asked for shows in the long help only.
+//! Flags that several commands share: which repos, which files, the destination, how to fetch, and
+//! the output. Rare flags show only in the long help.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -220,7 +220,7 @@ impl Target {
     }
 
     #[cfg(not(feature = "object-store"))]
-    #[allow(clippy::unused_self)] // the other one has something to look at
+    #[allow(clippy::unused_self)] // as in a build with object stores, which reads a field
     pub fn destination(&self) -> Option<DestinationConfig> {
         None
     }
@@ -307,7 +307,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Waits as long as the flags say, where they say it.
+    /// Applies the times that the flags set.
     pub fn apply(&self, timing: &mut Timing) {
         if let Some(time) = self.retry_for {
             (timing.retry.patience, timing.retry.first_patience) = (time, time);

@@ -1,5 +1,5 @@
-//! How the values of flags are read: families, codes, levels, rates and times. A word that is none of
-//! those that there are is answered with the nearest one.
+//! Parsers for the values of flags: families, codes, levels, rates and times. The error for an
+//! unknown word suggests the nearest known one.
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub fn level() -> impl TypedValueParser<Value = Level> {
 /// The Hub's name spaces.
 pub fn repo_type() -> impl TypedValueParser<Value = RepoType> {
     PossibleValuesParser::new(["model", "dataset", "space", "kernel"]).map(|text| {
-        // The parser lets nothing else pass.
+        // The parser accepts nothing else.
         RepoType::ALL.into_iter().find(|repo_type| repo_type.to_string() == text).unwrap_or_default()
     })
 }
@@ -43,7 +43,7 @@ pub fn transport() -> impl TypedValueParser<Value = Transport> {
     })
 }
 
-/// Finding codes. There are too many of them to be listed with each mistake.
+/// The parser for finding codes. There are too many codes to list them in each error.
 #[derive(Debug, Clone)]
 pub struct CodeParser;
 
@@ -65,7 +65,7 @@ impl TypedValueParser for CodeParser {
     }
 }
 
-/// For the one help that lists all codes.
+/// The text for the only help that lists all codes.
 pub fn deny_help() -> String {
     let names: Vec<&str> = Code::ALL.iter().map(|c| c.as_str()).collect();
     format!(
@@ -91,7 +91,7 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
     time(text).map_err(|_| wrong())
 }
 
-/// `50M`, `1.5G`, `800k` or plain bytes, all decimal as the rates that are shown.
+/// `50M`, `1.5G`, `800k` or plain bytes, all decimal, like the rates in the output.
 pub fn rate(text: &str) -> Result<u64, String> {
     let wrong = || format!("'{text}' is not a rate: write bytes a second, such as 50M");
     let plain = text.trim().trim_end_matches("/s").trim_end_matches(['B', 'b']);
@@ -105,12 +105,12 @@ pub fn rate(text: &str) -> Result<u64, String> {
     if !(1.0..=1e15).contains(&rate) {
         return Err(wrong());
     }
-    // Checked to be in range just above.
+    // The range was checked above.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     Ok(rate as u64)
 }
 
-/// The URL of an object store, with what to do where it is none.
+/// The URL of an object store; the error has a hint.
 #[cfg(feature = "object-store")]
 pub fn store_url(text: &str) -> Result<hfget_core::object_store::ObjectUrl, String> {
     text.parse().map_err(|error: hfget_core::object_store::ObjectUrlError| {

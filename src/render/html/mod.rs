@@ -1,5 +1,5 @@
-//! A report as one page for people: no network, no file beside it. What is in a row is made in `row.rs`; how it looks and
-//! what the buttons do is in `style.css` and `script.js`. Nothing is found out or decided here.
+//! A report as one page for people, which needs no network and no other file. `row.rs` makes the rows; `style.css` has
+//! the style, and `script.js` the buttons. Nothing is decided here.
 
 mod row;
 
@@ -13,15 +13,15 @@ pub use row::{Row, Tone};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
-/// What the page's own policy lets a browser use: this style and this script, and nothing else from anywhere. The two
-/// are the SHA-256 of the files; a test compares them.
+/// The page's own policy allows a browser to use only this style and this script. The two values are the SHA-256 of
+/// the files; a test compares them.
 const STYLE_SUM: &str = include_str!("style.sum");
 const SCRIPT_SUM: &str = include_str!("script.sum");
 
-/// Files of one repo that are shown before the rest is only counted.
+/// The most files of one repo that are shown; the rest is counted.
 const FILES_SHOWN: usize = 2000;
 
-/// Text from outside as text in a page: it is no markup, closes no attribute, and turns no line around.
+/// Escapes text from outside for a page: it cannot add markup, close an attribute, or change a line's direction.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in printable(text).chars() {
@@ -136,7 +136,7 @@ fn table(out: &mut String, rows: &[Row]) {
     out.push_str("</tbody>\n</table>\n</div>\n");
 }
 
-/// What one group of checks came to: its worst findings, counted.
+/// The result of one group of checks: the number of its worst findings.
 fn cell(out: &mut String, row: &Row, group: usize) {
     let count = |severity| {
         row.findings.iter().filter(|(f, _)| row::group_of(f.code) == group && f.severity == severity).count()

@@ -1,4 +1,4 @@
-//! What the page says of one repo, as plain values: from a report, a plan, a comparison or an error.
+//! The page's row for one repo, as plain values: from a report, a plan, a comparison or an error.
 
 use hfget_core::finding::{Code, Finding, Origin, Severity};
 use hfget_core::report::{CompareReport, FileReport, PlanReport, Report, state};
@@ -12,7 +12,7 @@ use crate::exit::{Ends, ExitCode};
 /// The checks, as columns of the matrix and as sections of the documentation's page on findings.
 pub const GROUPS: [&str; 6] = ["Bytes", "Weights", "Code", "Selection", "Folder", "Mirror"];
 
-/// Which of [`GROUPS`] a finding belongs to.
+/// The index in [`GROUPS`] of a finding's group.
 pub fn group_of(code: Code) -> usize {
     match code {
         Code::SizeMismatch
@@ -53,7 +53,7 @@ pub fn group_of(code: Code) -> usize {
         | Code::AccessDenied
         | Code::RateLimited
         | Code::MirrorUnavailable => 5,
-        // The others are about weights, and so is what this version does not know.
+        // The other codes are about weights; so are codes that this version does not know.
         _ => 1,
     }
 }
@@ -80,7 +80,7 @@ pub struct Row {
     pub name: String,
     pub result: String,
     pub tone: Tone,
-    /// Which of [`GROUPS`] were looked at.
+    /// The indexes of the [`GROUPS`] that were checked.
     pub looked: &'static [usize],
     /// Files whose digest matches, of all.
     pub digests: Option<(usize, usize)>,
@@ -89,15 +89,15 @@ pub struct Row {
     /// Bytes that came over the network, or will.
     pub moved: u64,
     pub milliseconds: Option<u64>,
-    /// Names, and what they are.
+    /// Names and values.
     pub facts: Vec<(&'static str, String)>,
-    /// Each with what can be done about it, in words.
+    /// The findings, each with its remedy in words.
     pub findings: Vec<(Finding, Option<String>)>,
-    /// Bytes, why, and the flag that takes it.
+    /// The groups that were left out: bytes, reason, and the flag that takes the group.
     pub left_out: Vec<(u64, String, String)>,
     /// Path, state, bytes and digest of each file.
     pub list: Vec<(String, String, u64, String)>,
-    /// Why there is nothing else, and what to do about it.
+    /// The error and a hint, if there is no result.
     pub error: Option<(String, Option<String>)>,
 }
 
@@ -121,14 +121,14 @@ impl Row {
         }
     }
 
-    /// A repo that could not be had.
+    /// The row for a repo that is not available.
     pub fn error(name: &str, error: &str, hint: Option<&str>) -> Self {
         let mut row = Row::new(name, "error".to_owned(), Tone::Bad);
         row.error = Some((error.to_owned(), hint.map(str::to_owned)));
         row
     }
 
-    /// A repo or folder that was fetched or checked.
+    /// The row for a repo or folder that was fetched or checked.
     pub fn report(name: &str, report: &Report, words: &Words<'_>) -> Self {
         let tone = if report.exit_code() == ExitCode::Verified { Tone::Good } else { Tone::Bad };
         let result = match report.verdict.against() {
@@ -164,7 +164,7 @@ impl Row {
         row
     }
 
-    /// What would be fetched.
+    /// The row for a plan.
     pub fn plan(name: &str, plan: &PlanReport<'_>, words: &Words<'_>) -> Self {
         let wrong = plan.selection.findings.iter().any(|finding| finding.severity == Severity::Error);
         let missing = plan.plan.missing_bytes();
@@ -198,7 +198,7 @@ impl Row {
         row
     }
 
-    /// A mirror.
+    /// The row for a mirror.
     pub fn comparison(name: &str, report: &CompareReport, words: &Words<'_>) -> Self {
         let result = match report.result() {
             "true" => "the mirror matches",
@@ -236,7 +236,7 @@ impl Row {
     }
 }
 
-/// Findings, each with what can be done about it.
+/// The findings, each with its remedy in words.
 fn told(findings: &[Finding], words: &Words<'_>) -> Vec<(Finding, Option<String>)> {
     findings.iter().map(|finding| (finding.clone(), finding.remedy.as_ref().map(words))).collect()
 }
