@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -178,15 +177,17 @@ impl Store {
         }
         for commit in &removal.commits {
             // Neither links on the way nor links in the folder are followed.
-            if Folder::find(&cache.root, &cache.below("snapshots").join(commit.to_string()))?.is_some() {
-                gone(&self.snapshot_dir(commit))?;
+            if let Some(snapshots) = Folder::find(&cache.root, &cache.below("snapshots"))? {
+                snapshots.remove_tree(Path::new(&commit.to_string()))?;
             }
             for tree in self.trees(commit) {
                 self.layout.remove_own(&tree)?;
             }
         }
         if removal.whole {
-            gone(&cache.root.join(name))?;
+            if let Some(root) = Folder::find(&cache.root, Path::new(""))? {
+                root.remove_tree(name)?;
+            }
         } else if let Some(blobs) = Folder::find(&cache.root, &cache.below("blobs"))? {
             for blob in &removal.blobs {
                 blobs.remove(blob)?;
@@ -226,12 +227,4 @@ fn quiet_locks(cache: &Cache) -> Result<Option<Vec<fs::File>>, StoreError> {
         }
     }
     take_all(&places)
-}
-
-/// Removes a folder with everything in it. Links in it are removed, their targets stay.
-fn gone(folder: &Path) -> Result<(), StoreError> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", folder)(error)),
-        _ => Ok(()),
-    }
 }

@@ -2,9 +2,11 @@
 //! and removal is relative to an open folder, so that it has no effect if a folder is replaced by a
 //! link meanwhile.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -21,6 +23,8 @@ const STALE: Duration = Duration::from_hours(24);
 /// The pause while the system has no descriptor left, and how many pauses to make: half a minute together.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(20);
 const DESCRIPTOR_TRIES: u32 = 1500;
+/// Folders in folders that a removal enters: each holds a descriptor. Names in a repo have fewer.
+const DEPTH: u32 = 200;
 /// The beginning of temporary names.
 pub(super) const TEMPORARY: &str = "tmp-";
 /// The mode before the umask.
@@ -242,6 +246,38 @@ impl Folder {
     /// Removes a folder if it is empty; `false` if it stays.
     pub fn remove_folder(&self, name: &str) -> bool {
         rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR).is_ok()
+    }
+
+    /// Removes a folder with everything in it. Links in it are removed, and never followed. A folder that does not exist is
+    /// no error.
+    pub fn remove_tree(&self, name: &Path) -> Result<(), StoreError> {
+        self.remove_tree_to(name, DEPTH)
+    }
+
+    fn remove_tree_to(&self, name: &Path, depth: u32) -> Result<(), StoreError> {
+        let failed = |path: &Path, errno: Errno| StoreError::io("remove", path)(errno.into());
+        let Some(folder) = self.enter(name)? else { return Ok(()) };
+        let below = depth.checked_sub(1).ok_or_else(|| failed(&folder.path, Errno::NAMETOOLONG))?;
+        let items = rustix::fs::Dir::read_from(&folder.fd).map_err(|errno| failed(&folder.path, errno))?;
+        for item in items {
+            let item = item.map_err(|errno| failed(&folder.path, errno))?;
+            let name = Path::new(OsStr::from_bytes(item.file_name().to_bytes()));
+            if name == Path::new(".") || name == Path::new("..") {
+                continue;
+            }
+            if folder.kind(name) == Some(FileType::Directory) {
+                folder.remove_tree_to(name, below)?;
+                continue;
+            }
+            match rustix::fs::unlinkat(&folder.fd, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(failed(&folder.path.join(name), errno)),
+            }
+        }
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(failed(&folder.path, errno)),
+        }
     }
 
     pub fn is_folder(&self, name: &str) -> bool {

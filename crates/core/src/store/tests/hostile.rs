@@ -271,3 +271,23 @@ fn a_folder_that_is_swapped_for_a_link_while_a_file_arrives_leads_nowhere() {
         }
     }
 }
+
+/// Its twin: what is in the folder itself goes, names that are not UTF-8 too.
+#[test]
+fn a_removed_folder_takes_its_links_with_it_and_never_what_they_lead_to() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let (root, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    fs::write(outside.path().join("kept"), "x").unwrap();
+    let folder = root.path().join("a/deep/folder");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(std::ffi::OsStr::from_bytes(b"\xff")), "x").unwrap();
+    symlink(outside.path(), folder.join("link")).unwrap();
+    symlink(outside.path().join("kept"), root.path().join("a/file-link")).unwrap();
+    let at = Folder::find(root.path(), Path::new("")).unwrap().unwrap();
+    at.remove_tree(Path::new("a")).unwrap();
+    at.remove_tree(Path::new("a")).unwrap();
+    assert!(all_of(root.path()).is_empty(), "{:?}", all_of(root.path()));
+    symlink(outside.path(), root.path().join("b")).unwrap();
+    assert!(matches!(at.remove_tree(Path::new("b")), Err(StoreError::Symlink(_))));
+    assert_eq!(all_of(outside.path()), ["kept"]);
+}
