@@ -3,7 +3,7 @@
 
 With --against BINARY it also measures another build of hfget, in turn with this one.
 
-Needs nginx, curl, aria2 and strace (Debian: apt-get install nginx-light curl aria2 strace), Rust, `hf` in .venv (.ci/run
+Needs nginx, curl, aria2, openssl and strace (Debian: apt-get install nginx-light curl aria2 openssl strace), Rust, `hf` in .venv (.ci/run
 makes it) or in $HFGET_PYTHON_BIN, and some 14 GB in /dev/shm. Makes its data, builds what it runs, and prints
 the first table of README.md; ratios are worked out from that. Every tool starts with an empty cache on tmpfs;
 bytes of large files come from nginx on the loopback interface.
@@ -28,7 +28,7 @@ REPOS = WORK / "repos"
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "dist"
 HFGET = TARGET / "hfget"
 HF = pathlib.Path(os.environ.get("HFGET_PYTHON_BIN", ROOT / ".venv" / "bin")) / "hf"
-FULL, SLOW = "127.0.0.2:8471", "127.0.0.2:8472"
+FULL, SLOW, TLS = "http://127.0.0.2:8471", "http://127.0.0.2:8472", "https://127.0.0.2:8473"
 GIB = 1 << 30
 
 
@@ -61,23 +61,41 @@ def make_data() -> None:
     (WORK / "made-2").touch()
 
 
+def make_certificates() -> None:
+    """A certificate for the byte host, and the authority that every tool is told to trust."""
+    if (WORK / "host.pem").exists():
+        return
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    quietly = {"check": True, "cwd": WORK, "stderr": subprocess.DEVNULL}
+    subprocess.run(["openssl", "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "30",
+                    "-subj", "/CN=bench", "-addext", "keyUsage=critical,keyCertSign"], **quietly)
+    subprocess.run(["openssl", "req", *key, "-keyout", "host.key", "-out", "host.csr", "-subj", "/CN=bytes"], **quietly)
+    (WORK / "host.ext").write_text("subjectAltName=IP:127.0.0.2\n")
+    subprocess.run(["openssl", "x509", "-req", "-in", "host.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+                    "-CAcreateserial", "-days", "30", "-extfile", "host.ext", "-out", "host.pem"], **quietly)
+
+
 def start_nginx() -> subprocess.Popen:
+    make_certificates()
     config = WORK / "nginx.conf"
     server = "server {{ listen {at}; root {root}; {more} }}"
+    at = lambda url: url.partition("://")[2]
+    secure = f"ssl_certificate {WORK}/host.pem; ssl_certificate_key {WORK}/host.key;"
     config.write_text(
         f"worker_processes 2; daemon off; pid {WORK}/nginx.pid; error_log {WORK}/nginx.log;\n"
         "events { worker_connections 1024; }\n"
         "http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000; types {}"
         " default_type application/octet-stream;\n"
-        + server.format(at=FULL, root=REPOS, more="")
-        + server.format(at=SLOW, root=REPOS, more="limit_rate 60m;")
+        + server.format(at=at(FULL), root=REPOS, more="")
+        + server.format(at=at(SLOW), root=REPOS, more="limit_rate 60m;")
+        + server.format(at=at(TLS) + " ssl", root=REPOS, more=secure)
         + "}\n"
     )
     return subprocess.Popen(["nginx", "-c", str(config), "-p", str(WORK)], stderr=subprocess.DEVNULL)
 
 
 def start_hub(byte_host: str, latency: int = 0, *cas: str) -> tuple[subprocess.Popen, str]:
-    command = [TARGET / "loopback-hub", REPOS, f"http://{byte_host}", str(latency), *cas]
+    command = [TARGET / "loopback-hub", REPOS, byte_host, str(latency), *cas]
     hub = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     return hub, hub.stdout.readline().strip()
 
@@ -144,6 +162,7 @@ class Bench:
                     "HF_HUB_DISABLE_XET": "" if xet else "1",
                     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
                     "HF_HUB_DISABLE_TELEMETRY": "1",
+                    "SSL_CERT_FILE": str(WORK / "ca.pem"),
                 }
                 if turn < self.runs:
                     figures[name].append(measure(command, env))
@@ -181,7 +200,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="tools whose names contain this")
     parser.add_argument("--against", type=pathlib.Path, help="another hfget, such as the build before a change")
     parser.add_argument("--built", action="store_true", help="use what is in target/dist, and build nothing")
-    parser.add_argument("work", nargs="*", default=["one", "four", "small", "slow", "xet", "killed", "verify", "nothing"])
+    parser.add_argument("work", nargs="*", default=["one", "four", "https", "small", "slow", "xet", "killed", "verify", "nothing"])
     options = parser.parse_args()
     if not options.built:
         build = ["cargo", "build", "--quiet", "--profile", "dist"]
@@ -217,7 +236,7 @@ def main() -> None:
     try:
         full = hub(FULL)
         if "one" in options.work:
-            url = f"http://{FULL}/org/one/{weights}"
+            url = f"{FULL}/org/one/{weights}"
             digest = None
             if not options.only or "aria2c" in options.only:
                 digest = hashlib.file_digest(open(REPOS / "org/one" / weights, "rb"), "sha256").hexdigest()
@@ -235,6 +254,18 @@ def main() -> None:
                 "hf-hub (unverified)": [peer, "org/four", *shards],
                 "hf download (unverified)": [HF, "download", "org/four"],
             }), fetched=2 * GIB)
+        if "https" in options.work:
+            secure = hub(TLS)
+            bench.tools("one 2 GiB file over HTTPS", secure, some({
+                "hfget": [HFGET, "org/one", "-q"],
+                "hf-hub (unverified)": [peer, "org/one", weights],
+                "hf download (unverified)": [HF, "download", "org/one"],
+            }), fetched=2 * GIB)
+            bench.tools("four 512 MiB shards over HTTPS", secure, some({
+                "hfget": [HFGET, "org/four", "-q"],
+                "hf-hub (unverified)": [peer, "org/four", *shards],
+                "hf download (unverified)": [HF, "download", "org/four"],
+            }), fetched=2 * GIB)
         if "small" in options.work:
             slow_hub = hub(FULL, 50)
             bench.tools("400 small files, 50 ms per request", slow_hub, some({
@@ -243,7 +274,7 @@ def main() -> None:
             }))
         if "slow" in options.work:
             throttled = hub(SLOW)
-            url = f"http://{SLOW}/org/one/{weights}"
+            url = f"{SLOW}/org/one/{weights}"
             bench.tools("one file, 60 MiB/s per connection", throttled, some({
                 "hfget": [HFGET, "org/one", "-q"],
                 "aria2c -x16 (unverified)": ["aria2c", "-q", "--file-allocation=none", "-d", home, "-x16", "-s16", url],
