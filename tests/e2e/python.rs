@@ -133,6 +133,11 @@ fn every_loader_of_a_patched_process_gets_verified_files() {
 }
 
 #[test]
+fn huggingface_hubs_own_download_tests_hold_but_for_those_that_the_page_lists() {
+    holds(&Machine::new([]), "own_tests.py", "OwnTests");
+}
+
+#[test]
 fn a_program_that_is_run_under_hfget_is_patched_and_so_are_its_children() {
     holds(&Machine::new([guide()]), "patched.py", "RunUnder");
 }
