@@ -166,6 +166,11 @@ fn the_recipes_use_artifacts_that_are_made_here() {
 }
 
 #[test]
+fn the_recipes_for_images_run_in_a_root_that_has_the_image_and_nothing_else() {
+    holds(&Machine::new([one_file(64)]), "packing.py", "EmptyRoot");
+}
+
+#[test]
 fn artifacts_are_packed_the_same_twice_and_what_was_changed_is_found() {
     holds(&Machine::new([]), "packing.py", "Packing");
 }
