@@ -101,7 +101,11 @@ def is_safe(name: str) -> bool:
 
 def note_missing(storage: str, commit: str, filename: str) -> None:
     """Notes that a commit has no such file, where huggingface_hub and loaders look before they ask the Hub."""
-    path = os.path.join(storage, ".no_exist", commit, *filename.split("/"))
+    below = os.path.join(".no_exist", commit, *filename.split("/"))
+    path = os.path.join(storage, below)
+    # No link that somebody put there is followed out of the cache.
+    if os.path.realpath(path) != os.path.join(os.path.realpath(storage), below):
+        return
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0), 0o666))
