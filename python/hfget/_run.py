@@ -72,8 +72,8 @@ def environment(token: bool | str | None = None, extra: Mapping[str, str] | None
 def _token_of_the_program() -> str | None:
     """The token that huggingface_hub would send, if a program has loaded it: the program may have changed it, and
     in a notebook it is in the notebook's secrets."""
-    headers = getattr(sys.modules.get("huggingface_hub.utils"), "build_hf_headers", None)
-    if not callable(headers):
+    headers: Any = getattr(sys.modules.get("huggingface_hub.utils"), "build_hf_headers", None)
+    if headers is None:
         return None
     word, _, token = headers(token=None).get("authorization", "").partition(" ")
     return token if word == "Bearer" and token else None
