@@ -45,13 +45,16 @@ def run(*words: str | Path, **more: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(word) for word in words], capture_output=True, text=True, **more)  # type: ignore[call-overload, no-any-return]
 
 
-def all_of(dist: Path, *, again: bool) -> Findings:
-    """Judges every artifact of a folder."""
+def all_of(dist: Path, *, again: bool, source: bool) -> Findings:
+    """Judges every artifact of a folder, and the source that others build from."""
     findings = Findings()
     _sums(dist, findings)
     _versions(findings)
     if again:
         workflows(findings)
+    if source:
+        _crates(findings)
+        _other_systems(findings)
     judges = {".rb": _formula, ".whl": _wheel, ".tgz": _archive, ".oci.tar": _image, ".deb": _deb, ".rpm": _rpm}
     for path in sorted(dist.iterdir()):
         for ending, judge in judges.items():
@@ -86,6 +89,27 @@ def _sums(dist: Path, findings: Findings) -> None:
 def _versions(findings: Findings) -> None:
     text = (ROOT / "python" / "hfget" / "_version.py").read_text(encoding="utf-8")
     findings.hold(f'__version__ = "{version()}"' in text, "the Python package has the command's version")
+
+
+def _crates(findings: Findings) -> None:
+    """Packs the three crates as `cargo publish` does, and builds each from what is in its package."""
+    if shutil.which("cargo") is None:
+        findings.unjudged.append("the crates: cargo is needed")
+        return
+    names = [word for name in ("hfget-formats", "hfget-core", "hfget") for word in ("--package", name)]
+    said = run("cargo", "package", "--quiet", "--locked", "--allow-dirty", *names, cwd=ROOT)
+    wrong = said.stderr.strip() if said.returncode else ""
+    findings.hold(said.returncode == 0, f"the crates are built from what their packages hold{wrong}")
+
+
+def _other_systems(findings: Findings) -> None:
+    """Type-checks for the systems that no binary is made for."""
+    for target in ("aarch64-apple-darwin",):
+        said = run(ROOT / ".ci" / "type-check", target)
+        if "left out:" in said.stdout:
+            findings.unjudged.append(said.stdout.strip().removeprefix("left out: "))
+        else:
+            findings.hold(said.returncode == 0, f"{target} is type-checked{said.stderr.strip()[-2000:]}")
 
 
 _LINT = """

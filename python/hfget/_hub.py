@@ -156,7 +156,13 @@ def snapshot_download(
             "Dry run cannot be performed as the repository cannot be accessed. Please check your internet"
             " connection or authentication token."
         ) from why
-    found = job.from_here(allow_patterns, ignore_patterns, why)
+    try:
+        found = job.from_here(allow_patterns, ignore_patterns, why)
+    except errors.NotAvailableError as error:
+        # Files that nobody has put here by their digests cannot be verified without the Hub.
+        if isinstance(error, errors.LocalEntryNotFoundError):
+            raise
+        found, why = None, why or error
     if found is not None:
         return found
     _nothing_here(job, why, f"a snapshot of '{job.repo_id}' at revision '{job.revision}'")
@@ -290,7 +296,7 @@ def hf_hub_download(
     if subfolder:
         filename = f"{subfolder}/{filename}"
     if not _local.is_safe(filename):
-        raise errors.UsageError(f"{filename!r} is not a relative path within the repo")
+        raise errors.UsageError(f"Invalid filename {filename!r}: it is no relative path within the repo")
     job = Job(
         repo_id, repo_type=repo_type, revision=revision, cache_dir=cache_dir, local_dir=local_dir,
         etag_timeout=etag_timeout, force_download=force_download, token=token, local_files_only=local_files_only,
@@ -307,6 +313,8 @@ def hf_hub_download(
             plan = job.plan()
             file = next((file for file in plan.files if file.path == filename), None)
             if file is None:
+                if local_dir is None:
+                    _local.note_missing(job.storage, plan.commit, filename)
                 raise errors.NotAvailableError(f"{job.name} has no file {filename!r} at commit {plan.commit}")
             if dry_run:
                 return _dry(job, plan, file)

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -93,9 +93,25 @@ def kept_tree(folder: str, commit: str) -> list[str] | None:
 
 
 def is_safe(name: str) -> bool:
-    """Whether a relative name stays below the folder that it is put into."""
-    parts = name.replace("\\", "/").split("/") if os.sep == "\\" else name.split("/")
-    return bool(name) and not any(part in ("", ".", "..") for part in parts) and not os.path.isabs(name)
+    """Whether a relative name stays below the folder that it is put into, here and on Windows."""
+    parts = name.replace("\\", "/").split("/")
+    drives = any(PureWindowsPath(part).anchor for part in name.split("/"))
+    return bool(name) and not any(part in ("", ".", "..") for part in parts) and not drives
+
+
+def note_missing(storage: str, commit: str, filename: str) -> None:
+    """Notes that a commit has no such file, where huggingface_hub and loaders look before they ask the Hub."""
+    below = os.path.join(".no_exist", commit, *filename.split("/"))
+    path = os.path.join(storage, below)
+    # No link that somebody put there is followed out of the cache.
+    if os.path.realpath(path) != os.path.join(os.path.realpath(storage), below):
+        return
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0), 0o666))
+    except OSError:
+        # It only saves a question.
+        pass
 
 
 def matching(paths: Iterable[str], allow: list[str] | str | None, ignore: list[str] | str | None) -> list[str]:

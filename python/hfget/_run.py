@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
@@ -48,7 +49,7 @@ def environment(token: bool | str | None = None, extra: Mapping[str, str] | None
     env = dict(os.environ)
     env["NO_COLOR"] = "1"
     if token is True:
-        token = stored_token()
+        token = _token_of_the_program() or stored_token()
         if token is None:
             raise errors.LocalTokenNotFoundError(
                 "token=True needs a token, and none was found in HF_TOKEN or in the file that `hf auth login` writes"
@@ -60,8 +61,22 @@ def environment(token: bool | str | None = None, extra: Mapping[str, str] | None
             env["HF_TOKEN"] = token
         else:
             env["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
+    elif not env.get("HF_OIDC_RESOURCE"):
+        known = _token_of_the_program()
+        if known is not None:
+            env["HF_TOKEN"] = known
     env.update(extra or {})
     return env
+
+
+def _token_of_the_program() -> str | None:
+    """The token that huggingface_hub would send, if a program has loaded it: the program may have changed it, and
+    in a notebook it is in the notebook's secrets."""
+    headers: Any = getattr(sys.modules.get("huggingface_hub.utils"), "build_hf_headers", None)
+    if headers is None:
+        return None
+    word, _, token = headers(token=None).get("authorization", "").partition(" ")
+    return token if word == "Bearer" and token else None
 
 
 def stored_token() -> str | None:

@@ -133,6 +133,11 @@ fn every_loader_of_a_patched_process_gets_verified_files() {
 }
 
 #[test]
+fn huggingface_hubs_own_download_tests_hold_but_for_those_that_the_page_lists() {
+    holds(&Machine::new([]), "own_tests.py", "OwnTests");
+}
+
+#[test]
 fn a_program_that_is_run_under_hfget_is_patched_and_so_are_its_children() {
     holds(&Machine::new([guide()]), "patched.py", "RunUnder");
 }
@@ -158,6 +163,11 @@ fn the_actions_steps_work_as_they_are_written() {
 #[test]
 fn the_recipes_use_artifacts_that_are_made_here() {
     holds(&Machine::new([one_file(64)]), "packing.py", "Recipes");
+}
+
+#[test]
+fn the_recipes_for_images_run_in_a_root_that_has_the_image_and_nothing_else() {
+    holds(&Machine::new([one_file(64)]), "packing.py", "EmptyRoot");
 }
 
 #[test]

@@ -10,6 +10,7 @@ import sys
 import tarfile
 import tempfile
 import unittest
+import unittest.mock
 from pathlib import Path
 
 import yaml
@@ -17,7 +18,7 @@ import yaml
 SOURCE = Path(os.environ["HFGET_SOURCE"])
 sys.path.insert(0, str(SOURCE / "packaging"))
 
-from pack import common, image, system, wheel  # noqa: E402
+from pack import archive, common, image, system, wheel  # noqa: E402
 
 
 class Folder(unittest.TestCase):
@@ -137,6 +138,64 @@ class Packing(Folder):
         self.assertEqual(hfget.__version__, common.version())
         self.assertIn("Name: hfget\n", wheel.metadata(common.version()))
 
+    def test_maturin_says_of_its_wheel_what_packaging_build_says_of_this_one(self):
+        maturin = Path(sys.prefix, "bin", "maturin")
+        if not maturin.is_file():
+            self.skipTest("maturin is not installed: see .ci/requirements.txt")
+        command = [maturin, "pep517", "write-dist-info", "--metadata-directory", self.folder, "--interpreter", sys.executable]
+        said = subprocess.run(command, cwd=SOURCE / "python", capture_output=True, text=True)
+        self.assertEqual(said.returncode, 0, said.stderr)
+        info = self.folder / f"hfget-{common.version()}.dist-info"
+
+        def fields(text):
+            head, _, body = text.partition("\n\n")
+            # How Markdown is called differs, and means the same.
+            return {line.removesuffix("; variant=GFM") for line in head.splitlines()}, body.strip()
+
+        self.assertEqual(fields((info / "METADATA").read_text()), fields(wheel.metadata(common.version())))
+        self.assertEqual((info / "licenses/LICENSE").read_bytes(), (SOURCE / "LICENSE").read_bytes())
+
+    def test_cargo_binstall_is_told_the_archives_name_and_what_is_in_it(self):
+        import tomllib
+
+        manifest = tomllib.loads((SOURCE / "Cargo.toml").read_text())
+        told = manifest["package"]["metadata"]["binstall"]
+        binary = common.look_at(self.stand_in())
+        made = archive.build(binary)
+        words = {
+            "name": "hfget", "target": binary.target, "version": common.version(), "bin": "hfget", "binary-ext": "",
+            "repo": "https://example.org/hfget",
+        }  # fmt: skip
+
+        def filled(text):
+            return re.sub(r"\{ ([\w-]+) \}", lambda found: words[found[1]], text)
+
+        self.assertEqual(filled(told["pkg-url"]).rsplit("/")[-1], made.name)
+        self.assertTrue(made.name.endswith(told["pkg-fmt"]))
+        with tarfile.open(made) as opened:
+            self.assertIn(filled(told["bin-dir"]), opened.getnames())
+
+    def test_pipx_and_uvx_take_the_wheel_without_a_network(self):
+        made = wheel.build(common.look_at(self.stand_in()))
+        bin = Path(sys.prefix, "bin")
+        home = {"HOME": str(self.folder), "PIPX_HOME": str(self.folder / "pipx"), "PIPX_BIN_DIR": str(self.folder / "bin")}
+        env = {"PATH": f"{bin}:/usr/bin:/bin", "UV_CACHE_DIR": str(self.folder / "uv"), **home}
+        ways = {
+            "uvx": [[bin / "uvx", "--offline", "--no-index", "--python", sys.executable, "--from", made, "hfget", "--version"]],
+            "pipx": [
+                [bin / "pipx", "install", "--pip-args=--no-index", made],
+                [self.folder / "bin" / "hfget", "--version"],
+            ],
+        }
+        for name, commands in ways.items():
+            with self.subTest(name):
+                if not (bin / name).is_file():
+                    self.skipTest(f"{name} is not installed: see .ci/requirements.txt")
+                for command in commands:
+                    said = subprocess.run(command, env=env, capture_output=True, text=True)
+                    self.assertEqual(said.returncode, 0, said.stderr)
+                self.assertEqual(said.stdout.split(), ["hfget", common.version()])
+
 
 class Recipes(Folder):
     """The recipes of examples/recipes: what they install is what packaging/build makes, and it works."""
@@ -180,13 +239,64 @@ class Recipes(Folder):
                     names |= {"/" + name for name in layer.getnames()}
         self.assertEqual(set(copied) - names, set())
 
-    def test_kubernetes_gives_arguments_that_work_to_an_image_without_a_shell(self):
+
+class EmptyRoot(Folder):
+    """The recipes in a root that has the image, and nothing else of this machine: the image unpacked, entered as its
+    own user, on the loopback Hub."""
+
+    RECIPES = Recipes.RECIPES
+
+    @classmethod
+    def setUpClass(cls):
+        if os.geteuid() != 0:
+            raise unittest.SkipTest("only root can enter another root")
+        place = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(place.cleanup)
+        binary = Path(place.name, "hfget")
+        # Without what a debugger wants of it, packing takes seconds.
+        subprocess.run(["strip", "-o", binary, os.environ["HFGET_BINARY"]], check=True)
+        with unittest.mock.patch.object(common, "DIST", Path(place.name, "dist")):
+            cls.made = image.build([common.look_at(binary)])
+
+    def setUp(self):
+        super().setUp()
+        shutil.unpack_archive(self.made, self.folder / "layout", "tar")
+        self.root = self.folder / "root"
+        layers = [blob for blob in (self.folder / "layout/blobs/sha256").iterdir() if tarfile.is_tarfile(blob)]
+        self.assertEqual(len(layers), 1)
+        with tarfile.open(layers[0]) as layer:
+            layer.extractall(self.root, filter="tar")
+        (config,) = (json.loads(blob.read_text()) for blob in layers[0].parent.iterdir() if b'"rootfs"' in blob.read_bytes())
+        self.config = config["config"]
+
+    def enter(self, *command, folder="/", user=65532):
+        """Runs a command in the root, with the image's environment and the Hub's address."""
+        env = dict(line.split("=", 1) for line in self.config["Env"])
+        env["HF_ENDPOINT"] = os.environ["HF_ENDPOINT"]
+
+        def go_in():
+            os.chroot(self.root)
+            os.chdir(folder)
+            os.setgroups([])
+            os.setgid(user)
+            os.setuid(user)
+
+        return subprocess.run(command, env=env, preexec_fn=go_in, capture_output=True, text=True)
+
+    def volume(self, name):
+        place = self.root / name
+        place.mkdir()
+        os.chown(place, 65532, 65532)
+        return place
+
+    def lock(self, folder):
         import hfget
 
-        models, here = self.folder / "models", self.folder / "lock"
-        models.mkdir()
-        here.mkdir()
-        hfget.lock("org/one", file=here / "hfget.lock")
+        hfget.lock("org/one", file=folder / "hfget.lock")
+
+    def test_kubernetes_arguments_warm_a_volume_and_check_it(self):
+        self.volume("models")
+        self.lock(self.volume("lock"))
         ran = 0
         for document in yaml.safe_load_all((self.RECIPES / "kubernetes.yaml").read_text()):
             spec = document["spec"]["template"]["spec"]
@@ -194,12 +304,32 @@ class Recipes(Folder):
                 if not container["image"].split("/")[-1].startswith("hfget:"):
                     continue
                 self.assertNotIn("command", container)
-                words = [word.replace("/models", str(models)) for word in container["args"]]
-                command = [os.environ["HFGET_BINARY"], *words]
-                done = subprocess.run(command, cwd=here, capture_output=True, text=True)
+                words = [*self.config["Entrypoint"], *container["args"]]
+                done = self.enter(*words, folder=container["workingDir"])
                 self.assertEqual(done.returncode, 0, done.stderr)
                 ran += 1
         self.assertEqual(ran, 2)
+        self.assertTrue((self.root / "models/models--org--one").is_dir())
+
+    def test_the_dockerfiles_stage_runs_with_what_it_copies(self):
+        busybox = shutil.which("busybox")
+        if busybox is None:
+            self.skipTest("busybox, which stands for the image that the stage begins with, is not installed")
+        text = (self.RECIPES / "Dockerfile").read_text()
+        stage = text.split(" AS model\n")[1].split("\nFROM ")[0]
+        from_the_image = re.findall(r"^COPY --from=hfget:\S+ (\S+) (\S+)$", stage, re.M)
+        for source, to in from_the_image:
+            self.assertTrue((self.root / source.lstrip("/")).is_file(), source)
+            self.assertEqual(source, to)
+        (self.root / "bin").mkdir(exist_ok=True)
+        shutil.copy(busybox, self.root / "bin/sh")
+        self.lock(self.root)
+        lines = re.findall(r"^RUN (.*)$", stage, re.M)
+        self.assertEqual(len(lines), 2)
+        for line in lines:
+            done = self.enter("/bin/sh", "-ec", line, user=0)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue((self.root / "models/models--org--one").is_dir())
 
 
 if __name__ == "__main__":

@@ -59,6 +59,65 @@ class Patched(unittest.TestCase):
             with self.assertRaises(OSError):
                 AutoConfig.from_pretrained(GPT2, cache_dir=cache, local_files_only=True)
 
+    def test_the_weights_that_a_loader_reads_are_verified(self):
+        from huggingface_hub import ModelHubMixin, hf_hub_download
+        from safetensors.numpy import load_file
+
+        class Model(ModelHubMixin):
+            """A model without a framework: its weights are what the file has."""
+
+            def __init__(self, weights):
+                self.weights = weights
+
+            @classmethod
+            def _from_pretrained(cls, *, model_id, cache_dir, local_files_only, **_):
+                import huggingface_hub
+
+                path = huggingface_hub.hf_hub_download(
+                    model_id, "model.safetensors", cache_dir=cache_dir, local_files_only=local_files_only
+                )
+                return cls(load_file(path))
+
+        self.assertFalse(hasattr(hf_hub_download, "__hfget__"))
+        self.hfget.patch()
+        with tempfile.TemporaryDirectory() as cache:
+            model = Model.from_pretrained(GPT2, cache_dir=cache)
+            self.assertEqual(list(model.weights), ["w"])
+            folder = self.hfget.snapshot_download(GPT2, cache_dir=cache)
+            with open(os.path.realpath(os.path.join(folder, "model.safetensors")), "r+b") as file:
+                file.seek(-1, os.SEEK_END)
+                file.write(b"x")
+            with self.assertRaises(self.hfget.VerificationError):
+                Model.from_pretrained(GPT2, cache_dir=cache, local_files_only=True)
+            # The twin: without hfget the wrong byte is loaded.
+            self.hfget.unpatch()
+            self.assertEqual(list(Model.from_pretrained(GPT2, cache_dir=cache, local_files_only=True).weights), ["w"])
+
+    def test_a_file_that_a_repo_lacks_is_asked_for_once(self):
+        from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
+        from transformers import AutoConfig, GenerationConfig
+
+        self.hfget.patch()
+        with tempfile.TemporaryDirectory() as cache:
+            AutoConfig.from_pretrained(GPT2, cache_dir=cache)
+            with self.assertRaises(OSError):
+                GenerationConfig.from_pretrained(GPT2, cache_dir=cache)
+            found = try_to_load_from_cache(GPT2, "generation_config.json", cache_dir=cache)
+            self.assertIs(found, _CACHED_NO_EXIST)
+
+    def test_the_note_of_a_missing_file_follows_no_link_out_of_the_cache(self):
+        import huggingface_hub
+        from huggingface_hub.errors import EntryNotFoundError
+
+        self.hfget.patch()
+        with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as elsewhere:
+            storage = os.path.join(cache, "models--org--loads")
+            os.mkdir(storage)
+            os.symlink(elsewhere, os.path.join(storage, ".no_exist"))
+            with self.assertRaises(EntryNotFoundError):
+                huggingface_hub.hf_hub_download(GPT2, "missing.json", cache_dir=cache)
+            self.assertEqual(os.listdir(elsewhere), [])
+
     def test_from_pretrained_takes_the_folder_that_snapshot_download_gives(self):
         from transformers import AutoConfig, AutoTokenizer
 

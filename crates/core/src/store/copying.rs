@@ -23,6 +23,15 @@ pub(super) struct Copied {
     pub _in_use: File,
 }
 
+/// Lets one file have the other's blocks, where the system and its disk can do that with files that are open.
+fn share(file: &File, source: &File) -> bool {
+    #[cfg(target_os = "linux")]
+    let shared = rustix::fs::ioctl_ficlone(file, source).is_ok();
+    #[cfg(not(target_os = "linux"))]
+    let (_, shared) = ((file, source), false);
+    shared
+}
+
 /// Copies the file `from` to the new name `temporary` in `folder`, flushed and proven to be `entry`'s content. `seen`
 /// gets the number of hashed bytes. A failed copy stays, and the caller removes it.
 pub(super) fn copy(
@@ -41,7 +50,7 @@ pub(super) fn copy(
     }
     let mut file = create(folder, temporary)?;
     // The file system shares the whole file, or nothing of it.
-    let shared = rustix::fs::ioctl_ficlone(&file, &source).is_ok();
+    let shared = share(&file, &source);
     let mut hasher = entry.digest().hasher(entry.size);
     let mut length = 0;
     let mut pass = |reader: &mut dyn Read, mut writer: Option<&mut File>| -> io::Result<()> {

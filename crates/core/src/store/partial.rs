@@ -171,10 +171,11 @@ impl Partial {
 
     /// Reserves disk space, so that the file is contiguous and a full disk is noticed at once. It is
     /// not an error if a file system cannot do that. On tmpfs it would only cost memory.
+    #[cfg(target_os = "linux")]
     pub fn reserve(&self) -> Result<(), StoreError> {
         use rustix::fs::{FallocateFlags, fallocate, fstatfs};
         const TMPFS: i64 = 0x0102_1994;
-        #[allow(clippy::useless_conversion)] // the field's type differs from system to system
+        #[allow(clippy::useless_conversion)] // the field's type differs from processor to processor
         if fstatfs(&*self.file).is_ok_and(|stat| i64::from(stat.f_type) == TMPFS) {
             return Ok(());
         }
@@ -184,6 +185,12 @@ impl Partial {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Reserves nothing: other systems can do it only by making the file longer, or beyond what it has already.
+    #[cfg(not(target_os = "linux"))]
+    pub fn reserve(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// Writes at an offset; [`record`](Self::record) it afterwards. The transfer writes to [`file`](Self::file)
