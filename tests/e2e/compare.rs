@@ -359,7 +359,7 @@ fn a_mirror_of_bytes_alone_is_compared_with_what_the_endpoint_lists() {
     let value = report(&machine, &short.endpoint(), &["org/one"], 1);
     assert_eq!(codes(&value), ["metadata-missing", "file-missing"]);
     assert_eq!((&value["findings"][1]["path"], &value["files"][1]["same"]), (&FILE.into(), &false.into()));
-    // The twin: a server that has no file of the repo has no such repo.
+    // The twin: a server without any file of the repo counts as one without the repo.
     compare(&machine, &static_tree(fixture(CHATGLM)).endpoint(), &["org/one"]).ends_with(3).says("was not found");
 }
 

@@ -137,7 +137,7 @@ fn many_pages_and_old_servers() {
     }
 }
 
-/// stdout is for machines: JSON with a schema version, or just the path; `-q` prints nothing else.
+/// stdout is for machines: JSON with a schema version, or just the path; with `-q` stderr stays empty.
 #[test]
 fn output_for_machines() {
     let machine = chatglm();

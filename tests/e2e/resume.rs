@@ -15,7 +15,7 @@ pub fn slow() -> Machine {
     at(40 << 20)
 }
 
-/// A machine whose Hub sends so many bytes a second.
+/// A machine whose Hub sends `rate` bytes a second.
 fn at(rate: u64) -> Machine {
     Machine::on(Hub::with(Options { rate: Some(rate), ..Options::default() }, [one_file(SIZE)]))
 }

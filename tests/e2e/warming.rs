@@ -85,7 +85,8 @@ fn files_have_the_modes_that_the_umask_gives() {
 /// Every command of every recipe, in order, with the volume in the home folder.
 #[test]
 fn the_recipes_work_as_they_are_written() {
-    // Kubernetes gives arguments to the image's entry point: see `python::the_recipes_use_artifacts_that_are_made_here`.
+    // Kubernetes passes arguments to the image's entry point: see
+    // `python::the_recipes_use_artifacts_that_are_made_here`.
     for name in ["Dockerfile", "github-actions.yml", "gitlab-ci.yml"] {
         let text =
             std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/recipes").join(name)).unwrap();

@@ -128,7 +128,7 @@ pub(crate) async fn send(
     response.body(Body::from_stream(chunks(Arc::clone(shared), body.slice(..until), ending, rate))).expect("a response")
 }
 
-/// A body at so many bytes a second.
+/// A body with a rate in bytes a second.
 pub(crate) async fn dripped(shared: &Arc<Shared>, response: Response, rate: u64) -> Response {
     let (mut parts, body) = response.into_parts();
     parts.headers.remove("content-length");

@@ -168,7 +168,7 @@ impl Store {
     /// content was flushed before it got its name.
     pub(crate) fn flush_names(&self, commit: &CommitId, entries: &[Entry]) -> Result<(), StoreError> {
         self.layout.flush_names(commit, entries)?;
-        // Without its record a local dir could not tell our files from the user's.
+        // Without its record a local dir could not distinguish our files from the user's.
         if let Kind::Local { .. } = &self.layout.kind { self.record.flush() } else { Ok(()) }
     }
 
