@@ -78,7 +78,7 @@ fn get_verify_and_plan_write_a_page_with_a_row_for_each_repo() {
     assert_eq!(value["plans"][0]["repo"], "org/good");
 }
 
-/// A twin: what was all taken has no such heading.
+/// The twin: without files that are left out there is no such heading.
 #[test]
 fn a_run_says_on_its_page_and_in_its_json_what_it_left_out_and_how_to_take_it() {
     let two = Repo::new("org/two")

@@ -280,7 +280,7 @@ fn credentials_that_are_not_read_are_named() {
     assert!(!run("org/one", &keys[..1]).contains(said));
 }
 
-/// A run that goes on for longer than its token is good asks for the next one in time.
+/// A run that takes longer than its token is valid asks for the next token in time.
 #[test]
 fn the_token_of_a_job_is_renewed_while_the_run_goes_on() {
     let names = ["a.txt", "b.txt", "c.txt", "d.txt", "e.txt", "f.txt"];

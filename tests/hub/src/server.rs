@@ -19,7 +19,7 @@ use crate::{api, keyless, resolve};
 
 /// The only valid token.
 pub const TOKEN: &str = "hf_loopback_token";
-/// How long tokens usually are good.
+/// How long tokens are usually valid.
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The address of the CDN: a host other than the Hub's.
@@ -46,8 +46,8 @@ pub struct Options {
     pub requests_a_second: Option<u32>,
     /// Its differences from the Hub.
     pub dialect: Dialect,
-    /// How long it says that the token of a CI job is good. If that is less than an hour, it gives another one each time
-    /// and takes the last two.
+    /// How long the token of a CI job is valid, as the Hub states it. If that is less than an hour, it gives a new
+    /// token each time, and accepts the last two.
     pub job_token_for: Duration,
     /// The server that has the bytes of files that are [`crate::Repo::elsewhere`].
     pub byte_host: String,
@@ -165,13 +165,13 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// A token for a CI job: [`TOKEN`], and the next one each time where tokens end soon.
+    /// A token for a CI job: [`TOKEN`], or a new one each time if tokens end soon.
     pub fn give_token(&self) -> String {
         let number = if self.options.job_token_for < HOUR { self.given.fetch_add(1, Ordering::Relaxed) } else { 0 };
         if number == 0 { TOKEN.to_owned() } else { format!("{TOKEN}_{number}") }
     }
 
-    /// Whether a header has a token that is good.
+    /// Whether a header has a valid token.
     pub fn knows(&self, authorization: &str) -> bool {
         let last = self.given.load(Ordering::Relaxed).saturating_sub(1);
         let of = |number: u32| if number == 0 { TOKEN.to_owned() } else { format!("{TOKEN}_{number}") };

@@ -239,7 +239,7 @@ impl Store {
     pub fn adopt(&self, commit: &CommitId, entry: &Entry, hashed: Option<Stamp>) -> Result<Evidence, StoreError> {
         let mut changed = None;
         for _ in 0..=LOOKS {
-            // Another process may put the same there just now, or take it away: that is no trouble, but another look.
+            // Another process may put the same content there at this moment, or remove it, so look again.
             match self.adopt_once(commit, entry, hashed) {
                 Err(StoreError::Changed(path)) => changed = Some(path),
                 Err(error) if error.is_not_found() => {}
