@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""What flushing to a real disk costs:  python3 benches/flush.py [--runs 5] [--place FOLDER] [--built]
+"""Measures the cost of flushing to a real disk:  python3 benches/flush.py [--runs 5] [--place FOLDER] [--built]
 
-Fetches one 2 GiB file, and 400 small ones, onto the disk of FOLDER, in turn as it is and with every flush made to do
+Fetches one 2 GiB file, and 400 small ones, onto the disk of FOLDER, in turn with real flushes and with flushes that do
 nothing (a seccomp filter answers fsync, fdatasync, syncfs and sync_file_range with success). Prints both, their ratio,
 and the flushes that strace counts. Needs nginx and strace (Debian: apt-get install nginx-light strace), Rust, and some
 2.5 GB in /dev/shm.
@@ -30,9 +30,9 @@ NAMES = "fsync,fdatasync,sync_file_range,syncfs"
 
 
 def no_flushes() -> None:
-    """From here on this process's flushes succeed at once."""
+    """Makes this process's flushes succeed at once from here on."""
     machine, calls = CALLS[os.uname().machine]
-    # seccomp(2): load the architecture, go on if it is ours; load the call's number; compare; answer.
+    # seccomp(2): load the architecture, go on if it is this machine's; load the call's number; compare; answer.
     steps = [(0x20, 0, 0, 4), (0x15, 1, 0, machine), (0x06, 0, 0, 0x7FFF0000), (0x20, 0, 0, 0)]
     for at, call in enumerate(calls):
         steps.append((0x15, len(calls) - at, 0, call))
@@ -68,7 +68,7 @@ class Bench:
     def fetch(self, repo: str, flush: bool, before: tuple = ()) -> float:
         shutil.rmtree(self.place, ignore_errors=True)
         self.place.mkdir()
-        # What others wrote is not to be paid for here.
+        # Flush first, so that earlier writes do not count here.
         os.sync()
         env = {"PATH": os.environ["PATH"], "HF_HOME": str(self.place), "HF_ENDPOINT": self.endpoint}
         command = [*before, str(run.HFGET), repo, "--all", "-q"]
@@ -82,7 +82,7 @@ class Bench:
         log = self.place.parent / "strace"
         self.fetch(repo, True, ("strace", "-f", "-qq", "-e", f"trace={NAMES}", "-o", str(log)))
         calls = re.findall(r"^\d+\s+(?:<\.\.\. )?(\w+)(?:\(| resumed)", log.read_text(), re.M)
-        # A call that is interrupted by another thread's is two lines, and one call.
+        # A call that another thread's call interrupts has two lines, but is one call.
         unfinished = len(re.findall(r"<unfinished \.\.\.>", log.read_text()))
         count = collections.Counter(calls)
         for name in list(count):

@@ -5,7 +5,7 @@ With --against BINARY it also measures another build of hfget, in turn with this
 
 Needs nginx, curl, aria2, openssl and strace (Debian: apt-get install nginx-light curl aria2 openssl strace), Rust, `hf` in .venv (.ci/run
 makes it) or in $HFGET_PYTHON_BIN, and some 14 GB in /dev/shm. Makes its data, builds what it runs, and prints
-the first table of README.md; ratios are worked out from that. Every tool starts with an empty cache on tmpfs;
+the first table of README.md; the ratios are computed from that. Every tool starts with an empty cache on tmpfs;
 bytes of large files come from nginx on the loopback interface.
 """
 
@@ -101,7 +101,7 @@ def start_hub(byte_host: str, latency: int = 0, *cas: str) -> tuple[subprocess.P
 
 
 def start_cas(file: pathlib.Path) -> tuple[subprocess.Popen, list[str]]:
-    """Uploads a file to a CAS; gives its URL and the file's Xet hash."""
+    """Uploads a file to a CAS; returns the CAS's URL and the file's Xet hash."""
     (WORK / "cas").mkdir(exist_ok=True)
     copy = WORK / "cas" / file.name
     copy.unlink(missing_ok=True)
@@ -206,7 +206,7 @@ def main() -> None:
         build = ["cargo", "build", "--quiet", "--profile", "dist"]
         subprocess.run([*build, "--bin", "hfget", "--example", "hf_hub_get"], cwd=ROOT, check=True)
         subprocess.run([*build, "-p", "hfget-loopback-hub", "-p", "hfget-loopback-cas"], cwd=ROOT, check=True)
-    # In a process of its own: a child's peak memory starts at its parent's.
+    # Runs in a process of its own, because a child's peak memory starts at its parent's.
     maker = os.fork()
     if maker == 0:
         make_data()

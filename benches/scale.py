@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Measures how hfget grows with what it is given:  python3 benches/scale.py [WORK...]
+"""Measures how hfget's cost grows with the size of its input:  python3 benches/scale.py [WORK...]
 
-Needs Rust and Python alone, and some 10 GB of disk below --folder. Makes its repos, serves them on the
+Needs only Rust and Python, and about 10 GB of disk below --folder. Makes its repos, serves them on the
 loopback interface, and prints the tables of README.md: seconds, CPU seconds, peak memory, requests.
 """
 
@@ -25,7 +25,7 @@ LINE = "| {:<34} | {:>9} | {:>7} | {:>7} | {:>8} | {:>8} |"
 
 
 class Bytes(http.server.BaseHTTPRequestHandler):
-    """Files with ranges: what the loopback Hub does not serve itself."""
+    """Serves files with ranges, for bytes that the loopback Hub does not serve itself."""
 
     protocol_version = "HTTP/1.1"
     root = pathlib.Path()
@@ -59,11 +59,11 @@ class Server(http.server.ThreadingHTTPServer):
         self.paths = []
 
     def handle_error(self, *_):
-        """A client that has seen enough of a header hangs up."""
+        """Ignores errors: a client that has read enough of a header closes the connection."""
 
 
 class Hub:
-    """The repos of a folder, served."""
+    """Serves the repos of a folder."""
 
     def __init__(self, repos):
         handler = type("Handler", (Bytes,), {"root": repos})
@@ -89,7 +89,7 @@ class Hub:
 
 
 def run(folder, arguments, hub=None, want=0):
-    """Runs hfget; gives (seconds, CPU seconds, peak MB, requests; None without a Hub)."""
+    """Runs hfget; returns (seconds, CPU seconds, peak MB, requests; None without a Hub)."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "HF_HOME": str(folder / "hf")}
     if hub:
         environment["HF_ENDPOINT"] = hub.url
@@ -197,7 +197,7 @@ def tensors(folder):
 
 
 def sparse(folder):
-    """Large files, of which the disk holds nothing but the header."""
+    """Large sparse files: only the header takes space on the disk."""
     for n in (50, 100, 200):
         model = folder / "sparse"
         shutil.rmtree(model, ignore_errors=True)

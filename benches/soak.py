@@ -3,9 +3,9 @@
 
 Several hfget and the real `hf download` fetch the same repos at once, into the same cache and the same plain folder,
 from the loopback Hub, behind a front that breaks connections, stalls, answers 429 and 503 and goes away for seconds.
-Processes are killed at random. After each round nothing wrong may be visible and nothing that was there may be gone;
+Processes are killed at random. After each round no wrong file may be visible, and no file may have disappeared;
 every round ends with a calm run of each, which must be right. Needs Rust and `hf` in .venv (.ci/run makes it) or in
-$HFGET_PYTHON_BIN. Exits with 1, and says the seed, when something is lost.
+$HFGET_PYTHON_BIN. If something is lost, prints the seed and exits with 1.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def make_repos(root: pathlib.Path) -> None:
 
 
 class Trouble:
-    """What goes wrong just now, the same for everybody."""
+    """The present fault, which is the same for all connections."""
 
     def __init__(self, seed: int):
         self.random = random.Random(seed)
@@ -81,13 +81,13 @@ class Trouble:
 
 
 class Front(http.server.BaseHTTPRequestHandler):
-    """The Hub's API and its bytes, as the network lets them through."""
+    """The front before the Hub's API and bytes, with the network's faults."""
 
     protocol_version = "HTTP/1.1"
     trouble: Trouble
     repos: pathlib.Path
     hub = ""
-    # A connection that is taken and not answered.
+    # A connection that is accepted and not answered.
     timeout = 60
 
     def log_message(self, *_):
@@ -132,7 +132,7 @@ class Front(http.server.BaseHTTPRequestHandler):
         self.serve(True)
 
     def send(self, head: bool, body: bytes, cut: bool) -> None:
-        """In pieces, each of which may be the last."""
+        """Sends an answer in pieces, each of which may be the last."""
         self.end_headers()
         if head:
             return
@@ -179,7 +179,7 @@ class Quiet(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request, client_address):
-        # A client that was killed is no news.
+        # The client was killed, which is expected.
         pass
 
 
@@ -240,7 +240,7 @@ class Soak:
         return self.hfget(repo, "--connections", str(self.random.choice([1, 4, 8])))
 
     def troubled(self) -> None:
-        """Some at once, of which some are killed, while things go wrong."""
+        """Runs some at once, and kills some of them, while there are faults."""
         self.trouble.share = self.random.choice([0.0, 0.02, 0.1, 0.25])
         running = [(command, self.start(command)) for command in (self.some_command() for _ in range(self.random.randint(1, 4)))]
         until = time.monotonic() + self.random.uniform(0.5, 12)
@@ -278,13 +278,13 @@ class Soak:
         self.counts["runs"] += 1
         self.counts["ended 0" if code == 0 else "ended otherwise"] += 1
         verify = command[1] == "verify"
-        # Of what is half here `verify` says so (1), and of what is not (3).
+        # `verify` ends with 1 if the files are incomplete, and with 3 if none are here.
         allowed = {0, 4, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, 143} | ({1, 3} if verify else set())
         if code not in allowed:
             raise Lost(f"{' '.join(map(str, command))} ended with {code}:\n{said}")
 
     def visible(self) -> set:
-        """Every file that a loader could see: each must be right."""
+        """Checks every file that a loader could see: each must be right."""
         found = set()
         cache = self.home / "hf" / "hub"
         for repo in REPOS:
@@ -313,7 +313,7 @@ class Soak:
         return found
 
     def calm(self) -> None:
-        """The last run of each is right, whatever came before."""
+        """Checks that the last run of each succeeds, whatever came before."""
         self.trouble.calm()
         commands = [self.hfget(repo) for repo in REPOS]
         commands.append(self.hfget("org/one", "--local-dir", str(self.folder / "one")))

@@ -1,8 +1,7 @@
-//! Hostile files against the memory that reading one may take: each is made to blow up what a reader keeps.
-//! That such a file also ends is in the test's ending. What is read of files that are right is tested beside
-//! the readers.
+//! Checks the memory that reading a hostile file may take: each file tries to make a reader keep too much.
+//! The end of the test shows that reading also ends. The readers' own tests cover good files.
 
-#![cfg(target_os = "linux")] // where the peak of a process can be read and reset
+#![cfg(target_os = "linux")] // only there the peak of a process can be read and reset
 #![allow(clippy::unwrap_used)] // tests, but outside `#[cfg(test)]`
 
 #[path = "../crates/formats/src/tests/zeros.rs"]
@@ -14,7 +13,7 @@ use hfget_formats::{Problem, flax, gguf, onnx, safetensors, torch};
 
 use zeros::Zeros;
 
-/// The most that reading one file may take, beside the file.
+/// The most bytes of memory that reading one file may take, without the file itself.
 const BOUND: usize = 512 << 20;
 
 /// The most memory that this process had since the last call of [`reset`], in bytes.
@@ -25,11 +24,11 @@ fn peak() -> usize {
 }
 
 fn reset() {
-    // `5`: the peak (proc(5)).
+    // `5` resets the peak (proc(5)).
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
 }
 
-/// What reading took at its peak, and what was found.
+/// The peak memory of reading, and the problems.
 fn cost(read: impl FnOnce() -> Vec<Problem>) -> (usize, Vec<Problem>) {
     reset();
     let before = peak();
@@ -64,7 +63,7 @@ fn tensor() -> Vec<u8> {
     [&b"ctorch._utils\n_rebuild_tensor_v2\n("[..], &storage, b"K\0K\x01\x85K\x01\x85\x89NtR"].concat()
 }
 
-/// Every pair of 2,000 long modules and 2,000 long names is imported.
+/// Imports every pair of 2,000 long modules and 2,000 long names.
 fn imports() -> Vec<u8> {
     let mut pickle = b"\x80\x04".to_vec();
     for n in 0..4000 {
@@ -132,7 +131,7 @@ fn files_in_pickles() -> Vec<u8> {
     file
 }
 
-/// One text that is a file, loaded again and again.
+/// One text that is a file and is loaded again and again.
 fn one_file_often() -> Vec<u8> {
     let mut pickle = b"\x80\x04ctorch.storage\n_load_from_bytes\nq\0c_codecs\nencode\nq\x01".to_vec();
     pickle.extend(text(&"x".repeat(4 << 20)));
@@ -157,7 +156,7 @@ fn tar(name: &str, kind: u8, size: u64) -> Vec<u8> {
     header
 }
 
-/// A zip archive of as many empty records as are read.
+/// A zip archive with the most empty records that are read.
 fn records() -> Vec<u8> {
     const COUNT: u64 = 1_000_000;
     let (mut file, mut directory) = (Vec::new(), Vec::new());

@@ -1,5 +1,5 @@
 //! Judges every case that `tests/fixtures/cases/make.py` writes: hostile files and their honest twins, each with
-//! what is right of it. The script needs Python alone; nothing that it writes is run.
+//! the expected findings. The script needs only Python; none of its files is run.
 
 #![allow(clippy::unwrap_used)] // tests, but outside `#[cfg(test)]`
 
@@ -44,7 +44,7 @@ fn cases() -> &'static (PathBuf, Vec<Case>) {
     })
 }
 
-/// What is found in a case's file or folder, without that nobody states its digests.
+/// The findings about a case's file or folder, without `digests-unknown`.
 fn findings(place: &Path, case: &Case, runtime: &tokio::runtime::Runtime, session: &Session) -> Vec<Finding> {
     let path = place.join(&case.path);
     let inspected = |path: &Path| inspect_path(path).unwrap().into_iter().flat_map(|file| file.findings).collect();
@@ -52,14 +52,14 @@ fn findings(place: &Path, case: &Case, runtime: &tokio::runtime::Runtime, sessio
     let mut found: Vec<Finding> = match &*case.how {
         "inspect" => inspected(&path),
         "folder" => folder(&path),
-        // Inspected, and as it lies after a fetch.
+        // The file is inspected, and also verified in its folder as after a fetch.
         _ => [inspected(&path), folder(path.parent().unwrap())].concat(),
     };
     found.retain(|finding| finding.code != Code::DigestsUnknown);
     found
 }
 
-/// Why a case is not judged as it should be.
+/// Why the findings of a case are wrong.
 fn wrong(case: &Case, found: &[Finding]) -> Option<String> {
     let errors: Vec<&Finding> = found.iter().filter(|f| f.severity == Severity::Error).collect();
     let right = match &case.right {
@@ -71,7 +71,7 @@ fn wrong(case: &Case, found: &[Finding]) -> Option<String> {
     (!right).then(|| format!("{} ({}):\n    {found:?}", case.name, case.why))
 }
 
-/// Judges the cases of a group, and says which are judged wrong.
+/// Judges the cases of a group, and prints those with wrong findings.
 fn judge(group: &str, at_least: usize) {
     let (place, cases) = cases();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -121,7 +121,7 @@ fn external_data_of_graphs_may_have_any_name_and_each_key_once() {
     judge("onnx", 4);
 }
 
-/// Which files such a document makes a repo need is selection's to say.
+/// Selection decides which files such a document makes a repo need.
 #[test]
 fn documents_that_python_reads_have_no_error() {
     judge("documents", 5);

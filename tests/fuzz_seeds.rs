@@ -1,5 +1,5 @@
 //! Replays the fuzz targets' seeds and the fixtures through the fuzz targets' own entry points, so
-//! that plain `cargo test` covers them. What a target found stays among its seeds.
+//! that plain `cargo test` covers them. A file that a fuzz target found stays among its seeds.
 
 #![allow(clippy::unwrap_used)] // tests, but outside `#[cfg(test)]`
 
@@ -16,7 +16,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
-        // The published crate comes without seeds.
+        // The published crate has no seeds.
         for path in fs::read_dir(folder).into_iter().flatten().map(|e| e.unwrap().path()) {
             if path.is_dir() { &mut folders } else { &mut files }.push(path);
         }
@@ -148,7 +148,7 @@ fn every_entry_point_takes_every_seed() {
     }
 }
 
-/// The framing that the target adds is one that the reader accepts.
+/// The reader accepts the framing that the target adds.
 #[test]
 fn a_framed_block_is_read() {
     let block = b"\0\0\x02\x08\x01\0\x01\x04a\x08\x01\x12\0\0\0\0\0\x01\0\0\0";

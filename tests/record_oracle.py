@@ -21,25 +21,25 @@ import sys
 import tempfile
 
 FILE = pathlib.Path(__file__).resolve().parent / "data" / "oracle.json"
-# Files of more bytes are noted with their size, and not fetched.
+# Larger files are noted with their size, and not fetched.
 LARGE = 1_000_000
-# Documents of more bytes are not kept: no case needs them.
+# Larger documents are not kept: no case needs them.
 DOCUMENT = 64_000
 DOCUMENTS = ["*.json", "*.py", "*.yaml", "*.yml", "*.jinja", "modules.json"]
-# What is taken besides `needs` and `may`, and has more bytes than this, is waste.
+# A file outside `needs` and `may` that is taken and is larger than this counts as waste.
 WASTE_OVER = 50_000_000
 
 
-# What the loader could not load, so that nobody takes the record for more than it is.
+# The files that the loader could not load: the record shows its own limits.
 FAILED = []
 
 
 class Enough(Exception):
-    """Weights are asked for: the rest follows from the index."""
+    """Raised when weights are asked for: the rest follows from the index."""
 
 
 class Watch:
-    """Stands in for the function that fetches a file, and notes every name."""
+    """Replaces the function that fetches a file, and notes every name."""
 
     def __init__(self, repo: str, sizes: dict):
         self.repo, self.sizes, self.asked, self.read = repo, sizes, set(), set()
@@ -63,7 +63,7 @@ class Watch:
 
 
 def patch(watch: Watch) -> None:
-    """Puts the watch in the place of the function in every module that has taken it."""
+    """Replaces the function by the watch in every module that has imported it."""
     import huggingface_hub
     from huggingface_hub import file_download
 
@@ -76,13 +76,13 @@ def patch(watch: Watch) -> None:
 
 
 def load(loader: str, repo: str, revision: str, trust: bool) -> list[str]:
-    """Loads with the real loader; gives the packages whose versions count."""
+    """Loads with the real loader; returns the packages whose versions count."""
     if loader == "transformers-config":
         from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
         for kind in (AutoConfig, AutoTokenizer, GenerationConfig):
             try:
-                # What has no code of its own has no such argument.
+                # Classes without remote code do not have this argument.
                 own = {"trust_remote_code": True} if trust and kind is not GenerationConfig else {}
                 kind.from_pretrained(repo, revision=revision, **own)
             except Enough:
@@ -118,7 +118,7 @@ def load(loader: str, repo: str, revision: str, trust: bool) -> list[str]:
 
 
 def short(path: str, text: str) -> str:
-    """An index keeps one tensor for each shard: the names of the shards are what counts."""
+    """Shortens an index to one tensor for each shard: only the names of the shards matter."""
     if not path.endswith(".index.json"):
         return text
     index = json.loads(text)
@@ -139,7 +139,7 @@ def record(repo: str, revision: str, loader: str, trust: bool) -> dict:
                 place = hf_hub_download(repo, path, revision=info.sha, cache_dir=cache)
                 documents[path] = short(path, pathlib.Path(place).read_text(encoding="utf-8", errors="replace"))
         watch = Watch(repo, sizes)
-        # The loader's modules are to be there before the watch is put into them.
+        # The loader's modules must be imported before the watch is put into them.
         __import__(loader.replace("-config", "").replace("-", "_"))
         patch(watch)
         packages = [loader.replace("-config", "")]
@@ -191,11 +191,11 @@ def main() -> None:
     arguments = parser.parse_args()
     known = json.loads((arguments.into or FILE).read_text()) if (arguments.into or FILE).exists() else {}
     with tempfile.TemporaryDirectory() as cache:
-        # What lies in the user's cache is not asked for.
+        # Use an empty cache: for a cached file there would be no request.
         os.environ["HF_HUB_CACHE"] = cache
         new = record(arguments.repo, arguments.revision, arguments.loader, arguments.trust_remote_code)
     old = known.get(arguments.repo, {})
-    # What somebody decided by reading the loader's source stays decided.
+    # Keep the decisions that a person made by reading the loader's source.
     for key in ("may", "prefer_bin", "variant_fp16", "ask", "type", "waste_over", "onnx_external"):
         if key in old:
             new[key] = old[key]
@@ -204,7 +204,7 @@ def main() -> None:
         print(line, file=sys.stderr)
     if arguments.into:
         known[arguments.repo] = new
-        # A repo a line, so that a diff shows which ones changed.
+        # One repo per line, so that a diff shows which ones changed.
         lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in known.items()]
         arguments.into.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 

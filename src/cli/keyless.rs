@@ -20,7 +20,7 @@ pub(super) fn job_token(hub: &mut HubConfig, screen: &Screen) -> Result<(), Exit
         Ok(Some((job, given))) => {
             hub.token = Some(given.token.clone());
             let hub = hub.clone();
-            // It ends with the run.
+            // The task ends with the run.
             Handle::current().spawn(async move { job.keep(&hub, given).await });
             Ok(())
         }

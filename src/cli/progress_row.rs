@@ -1,4 +1,4 @@
-//! The bar of one file, and how a bar is laid out on a terminal of some width.
+//! The bar of one file, and the layout of bars on a terminal of a given width.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};

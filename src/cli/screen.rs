@@ -244,7 +244,7 @@ pub(super) fn json_text(key: &str, values: &[Value]) -> String {
     json_for_logs(&text).into_owned()
 }
 
-/// A value that holds groups of files that were left out, each with the flag that takes it.
+/// A value with the groups of files that were left out, each with the flag that takes it.
 pub(super) fn with_takes(mut value: Value, left_out: &[LeftOut]) -> Value {
     let told = value.get_mut("left_out").and_then(Value::as_array_mut).into_iter().flatten();
     for (value, group) in told.zip(left_out) {

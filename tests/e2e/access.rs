@@ -1,4 +1,4 @@
-//! Repos that cannot be had: each reason has its own words, exit code and advice.
+//! Repos that are not available: each reason has its own message, exit code and advice.
 
 use hfget_loopback_hub::{Access, Repo, TOKEN};
 
@@ -81,7 +81,7 @@ fn a_renamed_repo_is_followed_and_kept_under_the_name_asked_for() {
     let machine = Machine::new([one_file(64).once_named("old/name")]);
     machine.hfget("plan old/name").ends_with(0).shows("now org/one");
     machine.hfget("old/name").ends_with(0);
-    // `from_pretrained("old/name", local_files_only=True)` looks under the name it is given.
+    // `from_pretrained("old/name", local_files_only=True)` looks under the given name.
     assert!(machine.model("old/name").exists());
 }
 

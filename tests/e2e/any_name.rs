@@ -1,5 +1,5 @@
-//! A name is an identity: every name that a repo may have survives each destination unchanged. Names that are refused
-//! are tested beside `RepoPath`; names that two files share under a file system's folding, beside the store.
+//! A name is an identity: every name that a repo may have survives each destination unchanged. The tests of
+//! `RepoPath` cover refused names; the tests of the store cover names that a file system treats as equal.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,8 +14,8 @@ use super::support::{Machine, safetensors, tree};
 
 const SNAPSHOTS: &str = "models--org--odd/snapshots";
 
-/// A segment of characters that something on the way may take for something else: separators of URLs, joiners,
-/// marks of direction, tags, private use, letters that compose, and what looks like an escape.
+/// A segment of characters that a program on the way may misread: separators of URLs, joiners, marks of
+/// direction, tags, private use, letters that compose, and text like an escape.
 fn segment() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         4 => "[ -.0-\\[\\]-~]{1,4}",
@@ -28,7 +28,7 @@ fn segment() -> impl Strategy<Value = String> {
     proptest::collection::vec(piece, 1..4).prop_map(|pieces| pieces.concat())
 }
 
-/// Names that are safe, each in a folder of its own: none is the folder of another.
+/// Safe names, each in a folder of its own, so that none is the folder of another.
 fn names() -> impl Strategy<Value = Vec<String>> {
     let name = proptest::collection::vec(segment(), 1..3).prop_map(|segments| segments.join("/"));
     proptest::collection::vec(name, 20..40).prop_map(|names| {
@@ -46,12 +46,12 @@ fn repo(names: &[String]) -> Repo {
     })
 }
 
-/// What there must be, by name.
+/// The expected files, by name.
 fn wanted(repo: &Repo) -> BTreeMap<String, Vec<u8>> {
     repo.paths().map(|name| (name.to_owned(), repo.content(name).unwrap_or_default().to_vec())).collect()
 }
 
-/// The files of a folder, but for a tool's own notes.
+/// The files of a folder, without a tool's own notes.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = tree(folder);
     files.retain(|name, _| !name.starts_with(".cache/"));

@@ -1,4 +1,4 @@
-//! Repos made to harm: names, indices, headers and documents that no honest repo has.
+//! Hostile repos: names, indexes, headers and documents that no honest repo has.
 
 use std::time::{Duration, Instant};
 
@@ -136,7 +136,7 @@ fn a_listing_that_never_ends_is_given_up() {
 fn a_pickle_that_would_run_code_is_named_and_never_run() {
     let machine_dir = tempfile::TempDir::new().unwrap();
     let marker = machine_dir.path().join("executed");
-    // GLOBAL os.system, a text, TUPLE1, REDUCE: what `pickle.load` would run.
+    // GLOBAL os.system, a text, TUPLE1, REDUCE: `pickle.load` would run this.
     let command = format!("touch {}", marker.display());
     let pickle = format!("\u{80}\u{2}cos\nsystem\nX{}{command}\u{85}R.", "");
     let mut bytes: Vec<u8> = Vec::new();
@@ -187,7 +187,7 @@ fn documents_that_are_too_large_together_are_not_fetched() {
         assert!(asked.iter().all(|r| !r.path.contains("/m0.py")), "{command}");
     }
     machine.hfget("org/one --include config.json").ends_with(0);
-    // The twin: the same code in honest sizes.
+    // The twin: the same code with honest sizes.
     Machine::new([imports_of(None)]).hfget("org/one").ends_with(0);
 }
 
@@ -208,6 +208,6 @@ fn a_hundred_thousand_hostile_names_and_many_patterns_are_judged_in_seconds() {
         began.elapsed()
     };
     let (without, with) = (took(&[]), took(&patterns));
-    // Each pattern compiled for each name took minutes.
+    // Compiling each pattern for each name took minutes.
     assert!(with < without * 4 + Duration::from_secs(10), "{without:?}, and {with:?} with patterns");
 }

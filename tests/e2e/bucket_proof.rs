@@ -1,5 +1,5 @@
-//! Object stores: what proves an object, and what does not. Whoever may write to the bucket may write all that
-//! is in it; nothing of that makes other bytes "verified". What `--to` does otherwise is tested in `objects`.
+//! Object stores: what proves an object, and what does not. Somebody who may write to the bucket may write
+//! every object in it, but none of them makes wrong bytes "verified". `objects` tests the rest of `--to`.
 
 use std::process::Stdio;
 
@@ -24,7 +24,7 @@ fn another(repo: Repo) -> Machine {
     Machine::new([repo])
 }
 
-/// Puts another model of the same size and shape there, as `body` says, and says its `tag`.
+/// Puts another model of the same size and shape there, and returns its tag.
 fn exchange(s3: &S3, repo: &Repo) -> String {
     let key = format!("{}/{MODEL}", folder(repo));
     let text = format!(
@@ -35,7 +35,7 @@ print(s3.put_object(Bucket='fleet', Key='{key}', Body=bytes(b))['ETag'].strip('\
     s3.script(&text).trim().to_owned()
 }
 
-/// The SHA-256 of an object, as the store gives it.
+/// The SHA-256 of an object, by the store.
 fn sha256(s3: &S3, key: &str) -> String {
     let text = format!(
         "import hashlib\nprint(hashlib.sha256(s3.get_object(Bucket='fleet', Key='{key}')['Body'].read()).hexdigest())"
@@ -47,7 +47,7 @@ fn size(repo: &Repo) -> usize {
     repo.content(MODEL).unwrap().len()
 }
 
-/// Notes that are kept in the bucket do not vouch for an object there, on the machine that put it or on another.
+/// Notes in the bucket do not prove an object there, neither on the machine that put it there nor on another.
 #[test]
 fn notes_in_the_bucket_prove_nothing() {
     let machine = Machine::new([repo()]);
@@ -88,7 +88,7 @@ fn notes_in_the_bucket_prove_nothing() {
     }
 }
 
-/// The honest twin: what nobody touched is read once on each machine, and never fetched again.
+/// The honest twin: an object that nobody touched is read once on each machine, and never fetched again.
 #[test]
 fn what_nobody_touched_is_read_back_once_on_each_machine() {
     let machine = Machine::new([repo()]);
@@ -106,7 +106,7 @@ fn what_nobody_touched_is_read_back_once_on_each_machine() {
     assert_eq!(other.byte_requests(), 0);
 }
 
-/// A manifest that was edited together with its object is put right from the Hub, also for files that this run
+/// A manifest that was edited together with its object is corrected from the Hub, also for files that this run
 /// does not select.
 #[test]
 fn a_manifest_that_was_edited_with_its_object_is_put_right() {
@@ -131,7 +131,7 @@ s3.put_object(Bucket='fleet', Key='{}/README.md', Body=b'read m3')",
     s3.hfget(&machine, "verify s3://fleet").ends_with(0);
 }
 
-/// A part of an upload that was exchanged while nobody worked on it does not pass when the upload goes on.
+/// A part of an upload that was replaced while no run worked on it is found when the upload goes on.
 #[test]
 fn a_resumed_upload_is_read_back() {
     const LARGE: usize = 64 << 20;
@@ -164,7 +164,7 @@ s3.put_object(Bucket='fleet', Key=key, Body=json.dumps(p).encode())"
     assert!(!s3.keys().iter().any(|key| key.contains(".hfget")), "{:?}", s3.keys());
 }
 
-/// Objects that others change or remove while a run goes on are not verified by it; the next run puts them right.
+/// A run does not verify objects that others change or remove meanwhile; the next run corrects them.
 #[test]
 fn what_changes_before_the_end_of_a_run_is_noticed() {
     let repo = repo().file("notes.txt", "some notes");
@@ -174,7 +174,7 @@ fn what_changes_before_the_end_of_a_run_is_noticed() {
     for (n, deed, code, found) in [
         (0, "s3.put_object(Bucket='fleet', Key=key, Body=b'other note')", 1, vec!["checksum-mismatch"]),
         (1, "s3.delete_object(Bucket='fleet', Key=key)", 1, vec!["file-missing"]),
-        // The honest twin: the same bytes once more.
+        // The honest twin: the same bytes again.
         (2, "s3.put_object(Bucket='fleet', Key=key, Body=b'some notes')", 0, vec![]),
     ] {
         let line = format!("org/one --all --to s3://fleet/{n} --json");
@@ -195,8 +195,8 @@ while not s3.list_objects_v2(Bucket='fleet', Prefix=key).get('Contents', []):
     }
 }
 
-/// Two runs of one commit at once: the manifest names what both put there. So it is where the store writes on no
-/// condition.
+/// Two runs of one commit at once: the manifest names the files of both. This is also so in a store that knows
+/// no conditions.
 #[test]
 fn two_selections_at_once_are_both_in_the_manifest() {
     let repo = repo().file("README.md", "read me");
@@ -210,7 +210,7 @@ fn two_selections_at_once_are_both_in_the_manifest() {
             command
         };
         let child = command("--exclude *.md").spawn().unwrap();
-        // The first has looked at what is there, and is on its way with the model.
+        // The first run has looked at the store, and is uploading the model.
         s3.script(&format!(
             "import time
 while not any('/.hfget/' in o['Key'] for o in s3.list_objects_v2(Bucket='fleet', Prefix='{conditions}/').get('Contents', [])):
@@ -232,12 +232,12 @@ fn objects_without_a_manifest_are_nothing_to_verify() {
     s3.hfget(&machine, "org/one --to s3://fleet").ends_with(0);
     s3.script(&format!("s3.delete_object(Bucket='fleet', Key='models--org--one/manifests/{}.lock')", repo().commit()));
     s3.hfget(&machine, "verify s3://fleet").ends_with(3);
-    // The honest twin: a run from the Hub, which reads what is there, writes it again.
+    // The honest twin: a run from the Hub reads the objects and writes the manifest again.
     s3.hfget(&machine, "org/one --to s3://fleet").ends_with(0);
     s3.hfget(&machine, "verify s3://fleet").ends_with(0);
 }
 
-/// Joiners are a part of a name: an object is put, known, verified and read back under the very name.
+/// Joiners are part of a name: an object is put, known, verified and read back under exactly this name.
 #[test]
 fn names_with_joiners_survive_the_way_there_and_back() {
     let names = ["می\u{200c}خواهم.txt", "क्\u{200d}ष/a.json"];

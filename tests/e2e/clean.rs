@@ -1,4 +1,4 @@
-//! Partial files of runs that nobody will finish: found, and removed when asked.
+//! Partial files of runs that nobody will finish: `clean` finds them, and removes them on request.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ fn what_a_killed_run_left_is_listed_and_removed_when_asked() {
     let machine = slow();
     clean(&machine, "").ends_with(0).says("no partial files");
     let mut child = half_way(&machine);
-    // Somebody works on it.
+    // Another run works on it.
     let while_running = clean(&machine, "--remove").ends_with(0).says("another run works on it");
     assert!(while_running.out.contains("org/one  in use, left alone"), "{}", while_running.out);
     child.kill().unwrap();

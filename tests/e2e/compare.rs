@@ -1,4 +1,4 @@
-//! Two Hubs, one of which claims to mirror the other: each way of not doing so has its finding.
+//! Two Hubs, one of which claims to be a mirror of the other: each kind of difference has its finding.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::support::{CHATGLM, Machine, Run, codes, fixture, one_file};
 
-/// Larger than what is read whole.
+/// Larger than a file that is read whole.
 const BIG: usize = 1 << 20;
 const FILE: &str = "model.safetensors";
 
@@ -20,14 +20,14 @@ fn compare(machine: &Machine, mirror: &str, more: &[&str]) -> Run {
     command.output().unwrap().into()
 }
 
-/// The one comparison of a run that ends so.
+/// The only comparison of a run that ends with this code.
 #[track_caller]
 fn report(machine: &Machine, mirror: &str, more: &[&str], code: i32) -> Value {
     let run = compare(machine, mirror, &[more, &["--json", "--seed", "1"]].concat()).ends_with(code);
     run.json()["comparisons"][0].clone()
 }
 
-/// A mirror whose answers go wrong in one way, and the finding's codes at a level.
+/// Compares a mirror with one fault; returns the report at a level.
 #[track_caller]
 fn tampered(fault: Fault, level: &str) -> Value {
     let machine = Machine::new([one_file(BIG)]);
@@ -36,13 +36,13 @@ fn tampered(fault: Fault, level: &str) -> Value {
     report(&machine, &mirror.endpoint(), &["org/one", "--level", level], 1)
 }
 
-/// The repo with other content, which still claims the commit.
+/// A Hub with other content in the repo, which still claims the commit.
 fn claiming(repo: Repo) -> Hub {
     Hub::start([repo.at(&one_file(BIG).commit())])
 }
 
 #[test]
-fn a_true_mirror_is_true_at_every_level_and_nothing_is_stored() {
+fn a_mirror_that_matches_matches_at_every_level_and_nothing_is_stored() {
     for (id, repo) in
         [("org/one", one_file(BIG)), (CHATGLM, fixture(CHATGLM)), ("org/tiny-sdxl", fixture("org/tiny-sdxl"))]
     {
@@ -100,7 +100,7 @@ fn missing_and_extra_files_are_named() {
         assert_eq!(codes(&value), ["file-missing", "file-extra"]);
         assert_eq!((&value["findings"][0]["path"], &value["findings"][1]["path"]), (&FILE.into(), &"own.txt".into()));
     }
-    // Listed, and not there.
+    // A file that is listed but missing.
     let mirror = Hub::start([one_file(BIG)]);
     mirror
         .fault(Fault::new(Place::Resolve, Kind::Status(404, vec![("x-error-code", "EntryNotFound".into())])).on(FILE));
@@ -156,7 +156,7 @@ fn each_kind_of_tampering_has_its_code() {
         assert_eq!(codes(&value), [code], "{fault:?} at {level}: {value}");
         assert_eq!((&value["findings"][0]["path"], &value["result"]), (&FILE.into(), &"different".into()));
     }
-    // Small files too, which are read whole.
+    // Also small files, which are read whole.
     for (kind, code) in [
         (Kind::Replaced, "checksum-mismatch"),
         (Kind::Short(1), "size-mismatch"),
@@ -213,9 +213,9 @@ fn shards_that_the_mirror_swapped_are_found_by_their_headers() {
     assert_eq!(value["files"].as_array().unwrap().iter().filter(|f| f["same"] == false).count(), 2);
 }
 
-/// A header longer than the ranges that are looked at.
+/// The header is longer than the ranges that are compared.
 #[test]
-fn a_header_that_only_the_mirror_serves_wrong_is_held_against_its_index() {
+fn a_header_that_only_the_mirror_serves_wrong_is_compared_with_its_index() {
     let shard = |n: usize| {
         let name = |i: usize| format!("shard{n}.tensor{i:05}");
         let rows: Vec<String> = (0..9000)
@@ -291,7 +291,7 @@ fn a_mirror_that_is_down_or_busy_is_not_called_different() {
     let value = report(&machine, &mirror.endpoint(), &["org/one"], 0);
     assert_eq!((codes(&value), &value["findings"][0]["severity"]), (vec!["rate-limited"], &"warning".into()));
     mirror.heal();
-    // A connection that breaks is no difference.
+    // A broken connection is not a difference.
     mirror.fault(Fault::new(Place::Bytes, Kind::Cut(70_000)).on(FILE));
     compare(&machine, &mirror.endpoint(), &["org/one", "--level", "full"]).ends_with(0);
 }
@@ -319,7 +319,7 @@ fn many_repos_come_from_a_file_and_the_worst_decides() {
     compare(&machine, &machine.hub.endpoint(), &["org/one"]).ends_with(2).says("same server");
 }
 
-/// The token is the endpoint's.
+/// The token goes only to the endpoint.
 #[test]
 fn the_mirror_gets_no_token() {
     let machine = Machine::new([one_file(BIG)]);
@@ -331,7 +331,7 @@ fn the_mirror_gets_no_token() {
     assert!(machine.hub.requests().iter().any(|r| r.token) && mirror.requests().iter().all(|r| !r.token));
 }
 
-/// A server with files and nothing else, such as a folder behind nginx.
+/// A server with only files, such as a folder behind nginx.
 fn static_tree(repo: Repo) -> Hub {
     Hub::with(Options { dialect: Dialect { bytes_only: true, ..Dialect::default() }, ..Options::default() }, [repo])
 }
@@ -349,7 +349,7 @@ fn a_mirror_of_bytes_alone_is_compared_with_what_the_endpoint_lists() {
         assert_eq!((codes(&value), &value["mirror_commit"]), (vec!["metadata-missing"], &Value::Null));
         assert!(value["files"].as_array().unwrap().iter().all(|file| file["same"] == false));
     }
-    // Each of its bytes counts, and each file.
+    // Every byte and every file is compared.
     let machine = Machine::new([one_file(BIG)]);
     let mirror = static_tree(one_file(BIG));
     mirror.fault(Fault::new(Place::Bytes, Kind::CorruptByte(BIG / 2)).on(FILE));
@@ -359,7 +359,7 @@ fn a_mirror_of_bytes_alone_is_compared_with_what_the_endpoint_lists() {
     let value = report(&machine, &short.endpoint(), &["org/one"], 1);
     assert_eq!(codes(&value), ["metadata-missing", "file-missing"]);
     assert_eq!((&value["findings"][1]["path"], &value["files"][1]["same"]), (&FILE.into(), &false.into()));
-    // The twin: a server that has no file of the repo has no such repo.
+    // The twin: a server without any file of the repo counts as one without the repo.
     compare(&machine, &static_tree(fixture(CHATGLM)).endpoint(), &["org/one"]).ends_with(3).says("was not found");
 }
 

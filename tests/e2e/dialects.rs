@@ -1,4 +1,4 @@
-//! Mirrors and proxies that differ from the Hub: each is used as it is, and what cannot be is named.
+//! Mirrors and proxies that differ from the Hub: each is used as it is, and one that cannot be used has its error.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -13,7 +13,7 @@ fn speaking(dialect: Dialect) -> Options {
     Options { dialect, page_size: 3, ..Options::default() }
 }
 
-/// Everything of a repo comes right from a server that speaks so; what the run said.
+/// Fetches a repo from a server with this dialect and checks every file; returns the run.
 #[track_caller]
 fn comes(dialect: Dialect, repo: &Repo) -> Run {
     let prefix = dialect.prefix;
@@ -43,7 +43,7 @@ fn a_server_below_a_path_and_a_link_without_it_work_together() {
 #[test]
 fn a_query_that_is_not_known_is_left_out() {
     comes(Dialect { knows_no_queries: true, ..Dialect::default() }, &one_file(64));
-    // The twin: what is not there is not there.
+    // The twin: a repo that does not exist is still reported.
     let options = speaking(Dialect { knows_no_queries: true, ..Dialect::default() });
     Machine::on(Hub::with(options, [])).run(["org/one"]).ends_with(3).says("was not found");
 }
@@ -56,7 +56,7 @@ fn a_server_without_a_tree_lists_its_files_by_blobs() {
     }
 }
 
-/// A server of names and files: neither `/tree` nor `?blobs=true`.
+/// A server with only names and files: neither `/tree` nor `?blobs=true`.
 fn names_only() -> Dialect {
     Dialect { no_tree: Some(404), no_blobs: true, ..Dialect::default() }
 }
@@ -65,7 +65,7 @@ fn names_only() -> Dialect {
 fn a_server_that_lists_names_alone_is_asked_for_the_headers_of_each_file() {
     let repo = fixture(CHATGLM);
     comes(names_only(), &repo).says("against=headers").says("note: the server has no /tree API");
-    // `verify` asks for them anew, and each file once.
+    // `verify` asks for them again, once for each file.
     let machine = Machine::on(Hub::with(speaking(names_only()), [repo.clone()]));
     machine.run([CHATGLM, "--all"]).ends_with(0);
     machine.hub.forget();
@@ -74,7 +74,7 @@ fn a_server_that_lists_names_alone_is_asked_for_the_headers_of_each_file() {
         |suffix: &str| machine.hub.requests().iter().filter(|r| r.method == "HEAD" && r.path.ends_with(suffix)).count();
     assert_eq!(heads("/config.json"), 2, "one that redirects, one that answers");
     assert_eq!(heads(".safetensors"), 7);
-    // The twin: a listing that has digests is held to, and no file is asked about.
+    // The twin: a listing with digests is used, and there is no request for a single file.
     let run = comes(Dialect::default(), &repo).says("against=hub");
     assert!(!run.err.contains("note:"), "{}", run.err);
 }
@@ -100,7 +100,7 @@ fn where_nobody_lists_files_or_names_digests_the_missing_api_is_named_and_not_th
         let run = machine.run(["org/one"]).ends_with(4).says("/tree/").says("?blobs=true").says(why).says("--mirror");
         assert!(!run.err.contains("not found"), "{}", run.err);
     }
-    // The twin: a file that may not be had is no missing API.
+    // The twin: a file without access does not mean a missing API.
     let gated = one_file(64).access(Access::Gated);
     let machine = Machine::on(Hub::with(speaking(names_only()), [gated]));
     machine.run(["org/one"]).ends_with(3).says("you have no access to org/one");
@@ -110,11 +110,11 @@ fn where_nobody_lists_files_or_names_digests_the_missing_api_is_named_and_not_th
 fn digests_that_a_listing_leaves_out_come_from_headers_and_it_is_said() {
     let dialect = || Dialect { no_lfs: true, ..Dialect::default() };
     comes(dialect(), &one_file(5 << 20)).says("note: the listing has no LFS digests: those of 1 file are taken");
-    // Wrong bytes are found all the same.
+    // Wrong bytes are still found.
     let machine = Machine::on(Hub::with(speaking(dialect()), [one_file(1 << 20)]));
     machine.hub.fault(Fault::new(Place::Bytes, Kind::CorruptByte(500)).on(WEIGHTS));
     machine.run(["org/one"]).ends_with(1).says("checksum-mismatch");
-    // The twin: a repo that has nothing in LFS is not asked about.
+    // The twin: for a repo without LFS files there are no such requests.
     let repo = Repo::new("org/text").file("config.json", "{}").file("README.md", "x");
     let machine = Machine::new([repo]);
     let run = machine.run(["org/text", "--all"]).ends_with(0);
@@ -130,7 +130,7 @@ fn headers_are_hints_and_bytes_decide() {
         Dialect { odd_etags: true, no_size: true, own_bytes: true, ..Dialect::default() },
     ] {
         comes(dialect.clone(), &one_file(5 << 20));
-        // The twin: headers that agree with nothing excuse no wrong byte.
+        // The twin: unusable headers do not hide a wrong byte.
         let machine = Machine::on(Hub::with(speaking(dialect), [one_file(1 << 20)]));
         machine.hub.fault(Fault::new(Place::Bytes, Kind::CorruptByte(500)).on(WEIGHTS));
         machine.run(["org/one"]).ends_with(1).says("checksum-mismatch");
@@ -160,7 +160,7 @@ fn an_api_that_moved_to_https_is_followed_and_one_on_another_host_is_named() {
     let mut command = machine.command();
     let run: Run = command.env("SSL_CERT_FILE", &bundle).env("HF_TOKEN", TOKEN).arg("org/one").output().unwrap().into();
     run.ends_with(0);
-    // Another port is another server to the token.
+    // For the token, another port is another server.
     assert!(!secure.requests().is_empty() && secure.requests().iter().all(|r| !r.token));
     machine.hub.heal();
     machine.hub.fault(Fault::new(Place::Api, Kind::MovedTo("http://127.0.0.9:1".into())));
@@ -186,7 +186,7 @@ fn a_mirror_that_wants_a_password_is_not_called_empty() {
     let basic = vec![("www-authenticate", "Basic realm=\"x\"".to_owned())];
     machine.hub.fault(Fault::new(Place::Api, Kind::Status(401, basic)));
     machine.run(["org/one"]).ends_with(3).says("asks for a user name and a password").says("USER:PASSWORD@HOST");
-    // The twin: the Hub's own 401 means what it always meant.
+    // The twin: the Hub's own 401 keeps its meaning.
     Machine::new([one_file(64).access(Access::Private)]).run(["org/one"]).ends_with(3).says("was not found");
 }
 
@@ -197,7 +197,7 @@ fn a_request_can_be_found_by_whoever_runs_the_server() {
         machine.hub.fault(Fault::new(Place::Api, Kind::Status(500, vec![(name, "Root=1-67af".to_owned())])));
         machine.run(["org/one"]).ends_with(4).says("request Root=1-67af");
     }
-    // What the body says in the place of a header is said, too.
+    // The message in the body is printed if there is no header.
     let machine = Machine::new([one_file(64)]);
     machine.hub.fault(Fault::new(Place::Api, Kind::Status(500, Vec::new())));
     machine.run(["org/one"]).ends_with(4).says("as ordered");
@@ -214,9 +214,9 @@ fn what_the_hub_warns_of_is_passed_on_once() {
     assert_eq!(run.err.matches("Something").count(), 1, "{}", run.err);
 }
 
-/// What `hf download` reads: the answer at which it stops.
+/// `hf download` reads the headers of the answer at which it stops.
 #[test]
-fn a_mirror_whose_last_answer_names_no_commit_is_not_true() {
+fn a_mirror_whose_last_answer_names_no_commit_does_not_match() {
     let machine = Machine::new([one_file(1 << 20)]);
     let compare = |mirror: &Hub| -> Run {
         let mut command = machine.bare();
@@ -226,7 +226,7 @@ fn a_mirror_whose_last_answer_names_no_commit_is_not_true() {
     let own = Hub::with(speaking(Dialect { own_bytes: true, ..Dialect::default() }), [one_file(1 << 20)]);
     let run = compare(&own).ends_with(1);
     assert_eq!(codes(&run.json()["comparisons"][0]), ["metadata-missing"]);
-    // The twin: the redirect to another host is the last answer, and has all of it.
+    // The twin: the redirect to another host is the last answer, and has all headers.
     compare(&Hub::start([one_file(1 << 20)])).ends_with(0);
 }
 
@@ -279,7 +279,7 @@ fn without_a_store_of_certificates_only_https_is_in_question() {
         |words: &[&str]| -> Run { machine.bare().env("SSL_CERT_DIR", &empty).args(words).output().unwrap().into() };
     run(&["org/one"]).ends_with(0);
     run(&["verify", "org/one", "--offline"]).ends_with(0);
-    // Those that the program brings along vouch for the real Hub, and for nobody here.
+    // The certificates inside the program are for the real Hub, and not for the loopback Hub.
     let secure = Hub::with(Options { tls: Some(Tls::Both), ..Options::default() }, [one_file(64)]);
     run(&["org/one", "--force", "--endpoint", &secure.endpoint()]).ends_with(4).says("certificate is not trusted");
 }

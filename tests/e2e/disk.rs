@@ -1,4 +1,4 @@
-//! Disks that are full, read-only or in somebody's way.
+//! Disks that are full or read-only, and files in the way.
 
 use std::process::{Command, Stdio};
 
@@ -6,7 +6,7 @@ use super::support::{Machine, Run, one_file, tree};
 
 const BIG: usize = 3 << 20;
 
-/// Runs a script as root of a namespace of its own, where it may mount; `None` where that is not allowed.
+/// Runs a script as root of a namespace of its own, where it may mount; `None` if that is not allowed.
 pub fn in_namespace(machine: &Machine, script: &str) -> Option<Run> {
     let allowed = Command::new("unshare")
         .args(["-rm", "sh", "-c", "mount -t tmpfs -o size=64k x /mnt"])
@@ -24,7 +24,7 @@ pub fn in_namespace(machine: &Machine, script: &str) -> Option<Run> {
     Some(command.output().expect("a namespace").into())
 }
 
-/// What is too large for the disk is not begun.
+/// A repo that is too large for the disk is not started.
 #[test]
 fn a_disk_that_is_too_small_is_noticed_before_the_first_byte() {
     let machine = Machine::new([one_file(BIG)]);
@@ -35,8 +35,8 @@ fn a_disk_that_is_too_small_is_noticed_before_the_first_byte() {
     assert_eq!(weights, 0);
 }
 
-/// A write that fails in the middle (here by a limit on the file's size) is a local error; what
-/// arrived is kept, and a run with room goes on from there.
+/// A write that fails in the middle (here by a limit on the file's size) is a local error. The
+/// bytes that arrived are kept, and a run with enough space goes on from there.
 #[test]
 fn a_disk_that_fills_up_is_said_and_nothing_is_lost() {
     let machine = Machine::new([one_file(BIG)]);
@@ -66,7 +66,7 @@ fn a_cache_that_cannot_be_written_is_named() {
     assert_eq!(std::fs::read(machine.home.path().join("file")).unwrap(), b"x");
 }
 
-/// A read-only cache that holds everything is as good as any.
+/// A read-only cache with all files works as any other.
 #[test]
 fn a_read_only_cache_serves_what_it_has() {
     let machine = Machine::new([one_file(64)]);
@@ -82,13 +82,12 @@ fn a_read_only_cache_serves_what_it_has() {
     in_namespace(&machine, &read_only("exec \"$HFGET\" verify org/one")).unwrap().ends_with(0);
     in_namespace(&machine, &read_only("exec \"$HFGET\" verify --offline org/one")).unwrap().ends_with(0);
     assert_eq!(tree(machine.home.path()), before);
-    // What it has not cannot be had.
+    // A file that it lacks is not available.
     machine.hub.replace(one_file(128));
     in_namespace(&machine, &read_only("exec \"$HFGET\" org/one")).unwrap().ends_with(5).says("read-only");
 }
 
-/// A file of the user's in a plain folder is not overwritten silently by other content: it is
-/// replaced as every downloader does, but only by verified bytes.
+/// A user's folder in the place of a file is not removed: the run ends with a local error.
 #[test]
 fn a_folder_in_the_place_of_a_file_is_left_alone() {
     let machine = Machine::new([one_file(64)]);

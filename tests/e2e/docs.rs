@@ -1,5 +1,5 @@
-//! What the README and the book say: every test that they name exists, every code is explained, every link leads
-//! somewhere. `shell_blocks.rs` runs their commands.
+//! Checks the README and the book: every test that they name exists, every code is explained, every link has a
+//! target. `shell_blocks.rs` runs their commands.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use hfget_core::finding::{Code, Severity};
 
 use super::support::{Machine, binary};
 
-/// One text that people read: its path below the repository, and what is in it.
+/// One text for people: its path below the repository, and its content.
 pub struct Page {
     pub path: String,
     pub text: String,
@@ -47,7 +47,7 @@ fn sources(dir: &Path, into: &mut String) {
     }
 }
 
-/// What is between backticks, outside fenced blocks.
+/// The texts between backticks, outside fenced blocks.
 fn codes_in(text: &str) -> Vec<&str> {
     let mut fenced = false;
     let mut found = Vec::new();
@@ -74,7 +74,7 @@ fn rows(text: &str) -> Vec<Vec<&str>> {
     rows
 }
 
-/// Whether a word is a test's name: a sentence.
+/// Whether a word is a test's name, which is a sentence.
 fn is_sentence(word: &str) -> bool {
     let snake = word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     snake && word.matches('_').count() >= 4
@@ -107,7 +107,7 @@ fn every_test_that_is_named_exists_and_each_line_of_the_security_model_names_som
     }
 }
 
-/// The tables of the page are the enum: each code once, with the severity that it has unless a finding says otherwise.
+/// The tables of the page match the enum: each code once, with its usual severity.
 #[test]
 fn every_finding_code_is_explained_with_its_severity_and_what_to_do() {
     let findings = page("docs/src/findings.md");
@@ -141,7 +141,7 @@ fn every_family_is_explained() {
     }
 }
 
-/// As GitHub and mdBook name the places of headings.
+/// The name that GitHub and mdBook give to a heading's place.
 fn anchor(heading: &str) -> String {
     let kept = heading.to_lowercase();
     kept.chars()
@@ -195,7 +195,7 @@ fn every_page_of_the_book_is_in_its_summary() {
     }
 }
 
-/// A flag that a page names is one that some command has. Tables of other tools' flags are not ours.
+/// Every flag on a page is a flag of some command. Tables of other tools' flags are left out.
 #[test]
 fn every_flag_that_is_named_is_one() {
     let machine = Machine::new([]);

@@ -1,4 +1,4 @@
-//! Broken repos fail before their bulk moves, and `plan --deep` tells without fetching.
+//! Broken repos fail before most of their bytes move, and `plan --deep` finds them without fetching.
 
 use hfget_loopback_hub::{Fault, Kind, Place, Repo};
 
@@ -20,7 +20,7 @@ fn two_shards(size: usize, tensor: &str) -> Repo {
         .lfs(B, safetensors("b", size))
 }
 
-/// Bytes of weights that were asked for.
+/// The bytes of weights that were requested.
 fn asked(machine: &Machine) -> u64 {
     let requests = machine.hub.requests();
     let weights = requests.iter().filter(|r| r.cdn && r.path.ends_with(".safetensors"));
@@ -64,7 +64,7 @@ fn a_right_repo_is_fetched_after_the_look() {
     let machine = Machine::new([repo.clone()]);
     machine.run(["org/two"]).ends_with(0);
     machine.assert_nothing_wrong(&repo);
-    // A server that does not serve ranges, or fails, makes the look say nothing.
+    // If a server does not serve ranges, or fails, the early check has no result.
     for kind in [Kind::IgnoreRange, Kind::Status(500, vec![])] {
         let machine = Machine::new([repo.clone()]);
         machine.hub.fault(Fault::new(Place::Bytes, kind).on("*.safetensors").times(2));

@@ -1,5 +1,5 @@
-//! Everything that can go wrong on the wire: the right bytes with exit 0, or a named error with its
-//! exit code, and never a wrong byte where a loader would find it.
+//! Faults on the wire: each ends with the right bytes and exit 0, or with a named error and its
+//! exit code, and never with a wrong byte where a loader would find it.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ const SHARD: &str = "model-00003-of-00007.safetensors";
 /// Above the chunks of the server, so that a body can break in its middle.
 const BIG: usize = 1 << 20;
 
-/// What must come of a fault.
+/// The expected result of a fault.
 enum Comes {
-    /// It is overcome.
+    /// The run succeeds.
     Right,
-    /// The run ends so and says this.
+    /// The run ends with this code and prints this.
     Named(i32, &'static str),
 }
 use Comes::{Named, Right};
@@ -46,7 +46,7 @@ fn check(place: Place, kind: &Kind, glob: &str, times: Option<u32>, comes: &Come
             }
         }
         machine.assert_nothing_wrong(&repo);
-        // Whatever happened, a later run on a healthy Hub ends right.
+        // After any fault, a later run on a healthy Hub succeeds.
         machine.hub.heal();
         machine.run([id]).ends_with(0);
         machine.assert_nothing_wrong(&repo);
@@ -102,7 +102,7 @@ fn sizes_that_never_fit_are_named() {
 
 #[test]
 fn a_server_that_always_cuts_is_outlasted() {
-    // Every answer brings at least a little more of the file.
+    // Every answer brings a few more bytes of the file.
     check(Place::Bytes, &Kind::Cut(200_000), WEIGHTS, None, &Right);
 }
 
@@ -127,7 +127,7 @@ fn the_resolve_step_may_fail_too() {
     check(Place::Resolve, &Kind::Status(500, vec![]), WEIGHTS, None, &Named(4, "500"));
     check(Place::Resolve, &Kind::Status(404, vec![]), WEIGHTS, None, &Named(3, "no longer in the repo"));
     check(Place::Resolve, &Kind::Redirect("file:///etc/passwd".into()), WEIGHTS, None, &Named(4, "refused"));
-    // A header is a hint: the bytes are right.
+    // A header is only a hint, and the bytes are right.
     check(Place::Resolve, &Kind::ChangedEtag, WEIGHTS, None, &Right);
 }
 
@@ -160,7 +160,7 @@ fn a_rate_limit_that_is_too_long_to_wait_for_is_said() {
 fn signed_urls_that_expire_are_renewed() {
     let options = Options { signed_for: Duration::from_millis(1), ..Options::default() };
     let machine = Machine::on(Hub::with(options, [one_file(BIG)]));
-    // The first URL was good for one answer, which is cut.
+    // The first URL was valid for one answer, which is cut.
     machine.hub.fault(Fault::new(Place::Bytes, Kind::Cut(BIG / 2)).on(WEIGHTS).times(1));
     let run = machine.run(["org/one"]);
     assert!(matches!(run.code, Some(0 | 3 | 4)), "{}", run.err);

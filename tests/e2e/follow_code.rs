@@ -1,10 +1,10 @@
-//! Models whose code lives in another repo: what the hint says works, and `--follow-code` takes it in the same run.
+//! Models whose code is in another repo: the hint's command works, and `--follow-code` takes the code in the same run.
 
 use hfget_loopback_hub::Repo;
 
 use super::support::{Machine, one_file, tree};
 
-/// A model, the repo that has its code, and one that this code's configuration names in turn.
+/// A model, the repo with its code, and a third repo that this code's configuration names.
 fn machine() -> Machine {
     let model =
         one_file(64).file("config.json", r#"{"auto_map": {"AutoModel": "code/one--modeling_x.Model"}}"#).revision("v1");
@@ -17,7 +17,7 @@ fn machine() -> Machine {
     Machine::new([model, code, more])
 }
 
-/// What of a repo is in the cache's snapshot.
+/// The files of a repo in the cache's snapshot.
 fn here(machine: &Machine, id: &str) -> Vec<String> {
     let snapshots = tree(&machine.model(id).join("snapshots"));
     snapshots.into_keys().filter_map(|name| Some(name.split_once('/')?.1.to_owned())).collect()
@@ -31,7 +31,7 @@ fn code_in_another_repo_comes_in_the_same_run_pinned_to_a_commit() {
     assert_eq!(here(&machine, "code/one"), ["helper.py", "modeling_x.py"]);
     let pinned = std::fs::read_to_string(machine.model("code/one").join("refs/main")).unwrap();
     assert!(machine.model("code/one").join("snapshots").join(pinned).is_dir());
-    // The twin: without the flag it is named, and not taken.
+    // The twin: without the flag the repo is named but not taken.
     let machine = self::machine();
     machine.hfget("org/one").ends_with(0).says("foreign-code").says("--follow-code");
     assert!(!machine.model("code/one").exists());
@@ -57,7 +57,7 @@ fn a_plan_names_the_code_too_and_a_report_has_both() {
     let report = machine.hfget("org/one --follow-code --json").ends_with(0).json();
     let repos: Vec<&str> = report["reports"].as_array().unwrap().iter().filter_map(|r| r["repo"].as_str()).collect();
     assert_eq!(repos, ["org/one", "code/one"]);
-    // What cannot be had is said, and the model is there all the same.
+    // A repo that is not available is reported, and the model is there nevertheless.
     let model = one_file(64).file("config.json", r#"{"auto_map": {"AutoModel": "code/none--m.M"}}"#);
     let machine = Machine::new([model]);
     machine.hfget("org/one --follow-code").ends_with(3).says("code/none was not found");

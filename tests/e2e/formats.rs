@@ -1,5 +1,5 @@
-//! Formats beside safetensors and `.bin`: fetched from a Hub, or found in a folder, and verified
-//! without a flag or on request. Their files are those of the real producers.
+//! Formats other than safetensors and `.bin`: fetched from a Hub or found in a folder, and verified
+//! without a flag or on request. The real producers wrote their files.
 
 use hfget_loopback_hub::Repo;
 use serde_json::Value;
@@ -19,7 +19,7 @@ fn totals(report: &Value) -> &Value {
     &report["reports"][0]["totals"]
 }
 
-/// Repos of one kind each, with their family and how many tensors their producers say they hold.
+/// Repos of one kind each, with their family and the number of tensors by their producers.
 fn kinds() -> Vec<(Repo, &'static str, u64)> {
     vec![
         (repo(&[("m-Q4_K_M.gguf", "gguf/little.gguf")]), "gguf", 21),
@@ -90,21 +90,21 @@ fn a_whole_model_is_a_warning_and_torchscript_in_place_of_weights_an_error() {
     machine.hfget("org/x").ends_with(0).says("needs-full-unpickle").says("torch.nn.modules");
     let machine = Machine::new([repo(&[("pytorch_model.bin", "torch/script.pt")])]);
     machine.hfget("org/x").ends_with(1).says("format-unexpected").says("TorchScript");
-    // By its content, where its name says nothing.
+    // The content decides if the name says nothing.
     let machine = Machine::new([repo(&[("model.pt", "torch/script.pt")])]);
     machine.hfget("org/x --only torchscript").ends_with(0).says("8 tensors");
     let machine = Machine::new([repo(&[("traced_model.pt", "torch/layout.pt")])]);
     machine.hfget("org/x").ends_with(1).says("format-unexpected");
 }
 
-/// Bytes that no header describes: only the archive's own CRC-32 tells, where nobody has a digest.
+/// The byte is in a part that no header describes: without a digest, only the archive's own CRC-32 shows the change.
 #[test]
 fn a_flipped_byte_of_an_archive_is_found_when_all_is_read() {
     let machine = Machine::new([]);
     let folder = machine.home.path().join("model");
     std::fs::create_dir(&folder).unwrap();
     let mut bytes = read("torch/dtypes.pt");
-    // Two by three ones of float64.
+    // 2 x 3 ones of float64.
     let ones = [1.0f64.to_le_bytes(); 6].concat();
     let at = bytes.windows(ones.len()).position(|w| w == ones).unwrap();
     bytes[at] ^= 1;

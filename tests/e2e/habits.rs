@@ -1,4 +1,4 @@
-//! What people type who know `hf download`, ollama, llama.cpp or git, one line each, and what must come of it.
+//! Lines that users of `hf download`, ollama, llama.cpp or git type, and the expected result of each.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -17,7 +17,7 @@ fn model() -> Repo {
         .lfs("model.safetensors", safetensors("w", 64))
 }
 
-/// Two quantisations, of which one is in two parts.
+/// Two quantisations, one of them in two parts.
 fn gguf() -> Repo {
     let file = || {
         let mut bytes = b"GGUF\x03\0\0\0".to_vec();
@@ -35,7 +35,7 @@ fn machine() -> Machine {
     Machine::new([model(), one_file(64), gguf(), dataset(), fixture(CHATGLM)])
 }
 
-/// A line as it is typed, whole: no flag of the tests is among its words.
+/// Runs a line exactly as it is typed, without the tests' own flags.
 fn typed(machine: &Machine, line: &str) -> Run {
     let mut command = Command::new(super::support::binary());
     machine.environment(&mut command);
@@ -47,7 +47,7 @@ fn names(run: &Run) -> Vec<String> {
     tree(&run.path()).into_keys().filter(|name| !name.starts_with(".cache/")).collect()
 }
 
-/// What a line that ends well takes, on a machine of its own.
+/// The files that a line takes, on a machine of its own; the line must succeed.
 #[track_caller]
 fn takes(line: &str) -> (Vec<String>, Run) {
     let machine = machine();
@@ -55,7 +55,7 @@ fn takes(line: &str) -> (Vec<String>, Run) {
     (names(&run), run)
 }
 
-/// One file, some files, a folder: exactly those, and it is said that no weight set was checked.
+/// One file, some files, a folder: exactly those are taken, with the note that no weight set was checked.
 #[test]
 fn files_that_are_named_are_taken_and_no_others() {
     for (line, files) in [
@@ -85,7 +85,7 @@ fn files_that_are_named_are_taken_and_no_others() {
     }
 }
 
-/// The twin of the test above: without a file's name the whole model comes, and nothing is said of files.
+/// The twin of the test above: without a file's name the whole model comes, without that note.
 #[test]
 fn a_repo_alone_is_the_whole_model() {
     for line in ["org/x", "hf://org/x", "HUB/org/x", "HUB/org/x/tree/main", "download org/x", "org/x --exclude *.md"] {
@@ -197,7 +197,7 @@ fn a_word_that_is_no_repo_beside_real_ones_ends_the_run_before_a_byte_of_any() {
     assert!(wrong < right, "it is said before anything is fetched: {}", run.err);
 }
 
-/// Verbs of other tools are ours, or are answered in a line, before any request.
+/// Verbs of other tools do the same here, or are answered in one line before any request.
 #[test]
 fn verbs_of_other_tools_are_understood_or_answered() {
     for verb in ["download", "get", "pull", "fetch", "clone"] {
@@ -275,14 +275,14 @@ fn a_token_on_the_command_line_is_sent_to_the_hub_with_a_warning() {
     typed(&machine, "org/x").ends_with(3);
     let run = typed(&machine, &format!("org/x --token {TOKEN}")).ends_with(0).says("history of the shell");
     assert!(!run.err.contains(TOKEN));
-    // An address that was pasted names a host that nobody has told to be trusted.
+    // A pasted URL names a host that the user has not declared trusted.
     typed(&machine, &format!("HUB/org/x --token {TOKEN}")).ends_with(2).says("--endpoint");
 }
 
-/// Every option that `hf download --help` names has a meaning here, or a sentence.
+/// Every option in `hf download --help` has a meaning here, or a sentence as an answer.
 #[test]
 fn every_option_of_hf_download_has_a_meaning_or_a_sentence() {
-    // What that help names in the version that is installed with the tests, and what earlier ones had.
+    // The options in the help of the installed version, and those of earlier versions.
     let mut options: BTreeSet<String> = [
         "--type",
         "--repo-type",
@@ -334,7 +334,7 @@ fn every_option_of_hf_download_has_a_meaning_or_a_sentence() {
     }
 }
 
-/// What the cache holds, whoever put it there.
+/// The list shows the whole cache, whatever program filled it.
 #[test]
 fn list_says_what_is_here_and_what_is_known_of_it() {
     let machine = machine();
@@ -352,7 +352,7 @@ fn list_says_what_is_here_and_what_is_known_of_it() {
     }
     assert_eq!(typed(&machine, "list org/x").ends_with(0).out.lines().count(), 1);
     typed(&machine, "list org/unheard-of").ends_with(3);
-    // What was changed is no longer known to be right, and what lacks a shard is incomplete.
+    // A snapshot with a changed file no longer counts as verified, and one without a shard is incomplete.
     let snapshot = machine.model(CHATGLM).join("snapshots").join(fixture(CHATGLM).commit());
     std::fs::remove_file(snapshot.join("model-00002-of-00007.safetensors")).unwrap();
     let blob =
@@ -441,7 +441,7 @@ fn advised(run: &Run) -> String {
     line.unwrap_or_else(|| panic!("no command line in {}", run.err)).to_owned()
 }
 
-/// Advice is a line to paste: it works, and it keeps where and what.
+/// Advice is a line to paste: it works, and it keeps the flags for places and files.
 #[test]
 fn the_lines_in_advice_do_what_they_say() {
     for (line, ends, kept, left) in [
@@ -463,7 +463,7 @@ fn the_lines_in_advice_do_what_they_say() {
         typed(&machine, &advice).ends_with(0);
         assert!(machine.home.path().join(left).exists(), "{line}: {advice}");
     }
-    // What is wrong is fetched again where it is wrong.
+    // A wrong file is fetched again in its own place.
     let machine = machine();
     typed(&machine, "org/x --cache-dir c2").ends_with(0);
     let snapshot = machine.home.path().join("c2/models--org--x/snapshots").join(model().commit());
@@ -474,7 +474,7 @@ fn the_lines_in_advice_do_what_they_say() {
     typed(&machine, "verify org/x --cache-dir c2").ends_with(0);
 }
 
-/// A short help is read at a glance; the long one has everything.
+/// The short help fits a screen; the long help has everything.
 #[test]
 fn h_fits_in_24_lines_and_help_has_every_flag() {
     let machine = machine();
@@ -542,7 +542,7 @@ fn the_version_says_which_build_it_is() {
     assert_eq!(typed(&machine(), "-V").ends_with(0).out.lines().count(), 1);
 }
 
-/// How repos are written elsewhere.
+/// The forms in which other tools write repos.
 #[test]
 fn a_repo_is_understood_however_it_is_written() {
     for line in [

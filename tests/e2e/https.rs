@@ -1,4 +1,5 @@
-//! HTTPS, as the real Hub speaks it: who is trusted, which protocol carries what, and that it is never left.
+//! HTTPS, as on the real Hub: which certificates are trusted, which protocol is used for which request, and that a run
+//! never leaves HTTPS.
 
 use hfget_loopback_hub::{Hub, Options, TOKEN, Tls};
 
@@ -9,7 +10,7 @@ fn secure(tls: Tls) -> Machine {
     Machine::on(Hub::with(options, [fixture(CHATGLM), one_file(20 << 20)]))
 }
 
-/// Runs it with the token, trusting the Hub's certificate.
+/// Runs a line with the token, and trusts the Hub's certificate.
 fn trusting(machine: &Machine, line: &str) -> Run {
     let bundle = machine.home.path().join("ca.pem");
     std::fs::write(&bundle, machine.hub.certificate().unwrap()).unwrap();
@@ -31,7 +32,7 @@ fn questions_go_over_http2_and_bytes_over_connections_of_their_own() {
 }
 
 #[test]
-fn a_certificate_that_nobody_vouches_for_is_named_at_once_and_nothing_is_asked() {
+fn an_untrusted_certificate_is_named_at_once_and_nothing_is_asked() {
     let machine = secure(Tls::Both);
     let mut command = machine.command();
     let run: Run = command.env("HF_TOKEN", TOKEN).arg("org/one").output().unwrap().into();

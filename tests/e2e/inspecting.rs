@@ -1,4 +1,4 @@
-//! `hfget inspect`: tensors of files, folders and repos, with headers alone asked for.
+//! `hfget inspect`: tensors of files, folders and repos, of which only headers are fetched.
 
 use hfget_loopback_hub::{Fault, Kind, Place, Repo};
 
@@ -49,7 +49,7 @@ fn files_folders_and_cached_repos_are_inspected_without_a_hub() {
     assert_eq!(machine.hub.requests().len(), asked);
 }
 
-/// A file is what its bytes and its name say, in a folder as in a repo.
+/// The bytes and the name of a file decide its format, in a folder as in a repo.
 #[test]
 fn a_file_by_anybodys_name_is_what_its_bytes_say() {
     let machine = Machine::new([]);
@@ -60,7 +60,8 @@ fn a_file_by_anybodys_name_is_what_its_bytes_say() {
         std::fs::write(folder.join(name), &torch).unwrap();
         machine.run(["inspect", folder.join(name).to_str().unwrap()]).ends_with(0).shows("weight");
     }
-    // Numbers of OpenVINO and of an ONNX graph, and a GGML model of before GGUF: each is no checkpoint of PyTorch's.
+    // Raw numbers of OpenVINO and of an ONNX graph, and a GGML model from before GGUF: none of them is a PyTorch
+    // checkpoint.
     std::fs::write(folder.join("openvino_model.bin"), [0x3f; 64]).unwrap();
     std::fs::write(folder.join("openvino_model.xml"), "<net/>").unwrap();
     std::fs::write(folder.join("data.bin"), [7; 64]).unwrap();
@@ -173,7 +174,7 @@ fn a_flipped_byte_of_a_checkpoint_nobody_has_a_digest_of_is_found_when_all_is_re
 }
 
 #[test]
-fn shards_of_keras_and_flax_are_held_against_their_indexes_before_and_after_they_come() {
+fn shards_of_keras_and_flax_are_compared_with_their_indexes_before_and_after_they_come() {
     for (family, folder, stem, ending) in [("tf", "h5", "tf_model", "h5"), ("flax", "flax", "flax_model", "msgpack")] {
         let index = format!("{stem}.{ending}.index.json");
         let shards = [1, 2].map(|n| format!("{stem}-0000{n}-of-00002.{ending}"));

@@ -1,5 +1,5 @@
-//! The real Python `huggingface_hub` on what we wrote, and we on what it wrote. `.ci/run` makes the
-//! virtual environment; without it these tests say that they were skipped.
+//! The real Python `huggingface_hub` on our files, and hfget on its files. `.ci/run` makes the
+//! virtual environment; without it these tests print that they were skipped.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,7 +28,7 @@ fn tool(machine: &Machine, program: &Path) -> Command {
     command
 }
 
-/// Runs a Python script; gives what it printed.
+/// Runs a Python script; returns its output.
 #[track_caller]
 fn script(machine: &Machine, bin: &Path, offline: bool, text: &str) -> String {
     let mut command = tool(machine, &bin.join("python"));
@@ -101,7 +101,7 @@ fn hf_download_fetches_only_what_we_left_out() {
     machine.assert_nothing_wrong(&fixture(CHATGLM));
 }
 
-/// What `hf download` put there is proven and used, not fetched again.
+/// Files from `hf download` are proven and used, not fetched again.
 #[test]
 fn we_use_what_hf_download_put_there() {
     let Some(bin) = python() else { return };
@@ -115,7 +115,7 @@ fn we_use_what_hf_download_put_there() {
     }
 }
 
-/// What it put there and is wrong is found and mended: its own word is not believed.
+/// A wrong file from `hf download` is found and replaced: its metadata are not trusted.
 #[test]
 fn damage_in_its_cache_is_found() {
     let Some(bin) = python() else { return };
@@ -130,7 +130,7 @@ fn damage_in_its_cache_is_found() {
     machine.assert_nothing_wrong(&one_file(5000));
 }
 
-/// `hf download --local-dir` believes our metadata: it fetches nothing, nor does it complain.
+/// `hf download --local-dir` accepts our metadata: it fetches nothing and does not complain.
 #[test]
 fn our_plain_folder_is_up_to_date_for_hf_download() {
     let Some(bin) = python() else { return };
@@ -152,7 +152,7 @@ fn our_plain_folder_is_up_to_date_for_hf_download() {
     hf(&machine, &bin, "cache verify THUDM/chatglm3-6b --local-dir here").ends_with(0);
 }
 
-/// Both tools on one repo and one cache at once: both end right.
+/// Both tools run on one repo and one cache at the same time, and both succeed.
 #[test]
 fn both_tools_at_once() {
     let Some(bin) = python() else { return };
@@ -163,7 +163,7 @@ fn both_tools_at_once() {
         let mut theirs = tool(&machine, &bin.join("hf"));
         theirs.args(["download", "org/one"]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
         let theirs = theirs.spawn().unwrap();
-        // Python needs a moment to start: now one is first, now the other.
+        // Python needs a moment to start, so that sometimes one tool is first and sometimes the other.
         std::thread::sleep(std::time::Duration::from_millis(400 * round));
         machine.run(["org/one"]).ends_with(0);
         let theirs: Run = theirs.wait_with_output().unwrap().into();
@@ -173,7 +173,7 @@ fn both_tools_at_once() {
     }
 }
 
-/// A tag, a pull request and a dataset land where Python looks for them.
+/// A tag, a pull request and a dataset are where Python looks for them.
 #[test]
 fn revisions_and_kinds_are_where_python_looks() {
     let Some(bin) = python() else { return };
@@ -198,7 +198,7 @@ print(snapshot_download("org/data", repo_type="dataset"))
     assert_eq!(said.lines().count(), 3, "{said}");
 }
 
-/// A mark says that the repo lacks a name, so that a loader asks nobody for it. Nothing that the repo has is marked.
+/// A mark says that the repo lacks a name, so that a loader makes no request for it. No name of the repo is marked.
 #[test]
 fn names_that_loaders_ask_for_and_that_the_repo_lacks_are_marked() {
     let Some(bin) = python() else { return };
@@ -222,12 +222,12 @@ for name in ["adapter_config.json", "generation_config.json", "config.json", "py
     for name in tree(&machine.model(CHATGLM).join(".no_exist").join(fixture(CHATGLM).commit())).keys() {
         assert!(fixture(CHATGLM).content(name).is_none(), "{name} is in the repo");
     }
-    // Nothing is known of what a lockfile or a bucket does not name.
+    // A lockfile or a bucket does not show which names the repo lacks.
     machine.run([CHATGLM, "--local-dir", "plain"]).ends_with(0);
     assert!(!machine.home.path().join("plain/.no_exist").exists());
 }
 
-/// A repo of a tokenizer alone does not load offline after `hf download`, which leaves no marks.
+/// A repo of a tokenizer alone does not load offline after `hf download`, which makes no marks.
 #[test]
 fn a_tokenizer_alone_loads_offline() {
     let Some(bin) = python() else { return };

@@ -1,4 +1,4 @@
-//! The main job, told as a user's day: get, get again, plan, verify, offline, plain folder.
+//! The main job as a user does it: get, get again, plan, verify, offline, plain folder.
 
 use hfget_loopback_hub::{Hub, Options, Repo};
 
@@ -52,7 +52,7 @@ fn the_other_family_lands_on_request() {
     assert!(!names.iter().any(|n| n.contains("safetensors")), "{names:?}");
 }
 
-/// A second run asks whether the revision moved, and that is all.
+/// A second run only asks whether the revision moved.
 #[test]
 fn a_second_run_has_nothing_to_do() {
     let machine = chatglm();
@@ -76,7 +76,7 @@ fn a_plan_leaves_no_trace() {
     assert_eq!(machine.hfget("--dry-run THUDM/chatglm3-6b --prefer safetensors").ends_with(0).out, run.out);
 }
 
-/// What is cached serves without a Hub, and what is not is said.
+/// Cached files are used without a Hub, and missing ones are reported.
 #[test]
 fn offline_uses_what_is_there() {
     let machine = chatglm();
@@ -87,7 +87,7 @@ fn offline_uses_what_is_there() {
     machine.hfget("verify THUDM/chatglm3-6b --offline").ends_with(0).says("verified");
     machine.hfget("org/other --offline").ends_with(3).says("run `hfget org/other` without --offline");
     machine.hfget("THUDM/chatglm3-6b@v2 --offline").ends_with(3);
-    // A plain folder remembers which commit of which repo it holds.
+    // A plain folder remembers its repo and commit.
     machine.hfget("THUDM/chatglm3-6b --local-dir here").ends_with(0);
     machine.hub.forget();
     machine.hfget("THUDM/chatglm3-6b --local-dir here --offline").ends_with(0);
@@ -97,7 +97,7 @@ fn offline_uses_what_is_there() {
     assert_eq!(machine.hub.requests(), []);
 }
 
-/// A plain folder: files, not links, and it is verified where it lies.
+/// A plain folder has files, not links, and is verified in place.
 #[test]
 fn a_plain_folder_on_request() {
     let machine = chatglm();
@@ -115,7 +115,7 @@ fn a_plain_folder_on_request() {
     machine.hfget("verify ./here").ends_with(0).says("verified");
 }
 
-/// Several repos in one run; the worst end is the run's.
+/// Several repos in one run; the run ends with the worst exit code.
 #[test]
 fn several_repos_in_one_run() {
     let machine = Machine::new([fixture(CHATGLM), fixture("org/bin-only")]);
@@ -137,7 +137,7 @@ fn many_pages_and_old_servers() {
     }
 }
 
-/// stdout is for machines: JSON with a schema version, or just the path; `-q` says nothing.
+/// stdout is for machines: JSON with a schema version, or just the path; with `-q` stderr stays empty.
 #[test]
 fn output_for_machines() {
     let machine = chatglm();
@@ -171,7 +171,7 @@ fn the_token_never_reaches_the_cdn() {
     assert!(requests.iter().all(|r| r.agent.starts_with("hfget/")), "{requests:?}");
 }
 
-/// When the branch moves, only what changed is fetched, and the old snapshot stays.
+/// When the branch moves, only changed files are fetched, and the old snapshot stays.
 #[test]
 fn a_new_commit_reuses_what_is_the_same() {
     let machine = chatglm();
@@ -195,6 +195,6 @@ fn a_repo_of_which_nothing_is_wanted_is_not_called_verified() {
     assert!(run.out.is_empty(), "{}", run.out);
     machine.hfget("lock org/paper").ends_with(3);
     machine.hfget("org/paper --all").ends_with(0).says("verified");
-    // A plan shows what is left out, and ends as the run would.
+    // A plan shows the files that are left out, and ends with the run's exit code.
     machine.hfget("plan org/paper").ends_with(3).shows("documentation: README.md").says("no weights in this repo");
 }

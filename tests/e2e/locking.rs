@@ -1,5 +1,5 @@
-//! Lockfiles: made against one Hub, fetched from another, checked without any, and said to be old
-//! when the repo moves.
+//! Lockfiles: made on one Hub, fetched from another, verified without any, and reported as old when
+//! the repo moves.
 
 use hfget_loopback_hub::{Fault, Hub, Kind, Place, Repo};
 
@@ -30,7 +30,7 @@ fn what_was_locked_is_fetched_from_anywhere_and_checked_without_a_hub() {
     assert_eq!(lock.lines().filter(|l| l.contains("path = ")).count(), SELECTED.len(), "{lock}");
     assert!(machine.visible(CHATGLM).is_empty(), "nothing was fetched");
 
-    // Another Hub, which is asked for nothing but the bytes.
+    // Another Hub, which is asked only for the bytes.
     let mirror = Hub::start([fixture(CHATGLM)]);
     let endpoint = mirror.endpoint().clone();
     let run = machine.hfget(&format!("--locked --endpoint {endpoint}")).ends_with(0).says("verified");
@@ -42,7 +42,7 @@ fn what_was_locked_is_fetched_from_anywhere_and_checked_without_a_hub() {
     machine.hfget(&format!("--locked --local-dir here --endpoint {endpoint}")).ends_with(0);
     machine.hfget("verify --lock hfget.lock ./here").ends_with(0).says("200 tensors");
     assert_eq!(machine.hub.requests(), []);
-    // The ref moved as in any other run.
+    // The ref moved, as in any other run.
     assert!(machine.model(CHATGLM).join("refs/main").exists());
 }
 
@@ -60,7 +60,7 @@ fn what_is_here_and_differs_from_the_lock_is_named() {
     machine.hfget("verify --lock hfget.lock ./here").ends_with(1).says("checksum-mismatch");
     std::fs::remove_file(&weights).unwrap();
     machine.hfget("verify --lock hfget.lock ./here").ends_with(1).says("file-missing");
-    // Who wrote it may want to keep it.
+    // The user may want to keep the changed file.
     std::fs::write(&weights, &bytes).unwrap();
     machine.hfget("--locked --local-dir here").ends_with(1).says("local-changes");
     machine.hfget("--locked --local-dir here --force").ends_with(0);
@@ -84,7 +84,7 @@ fn a_repo_that_moved_is_said_to_and_locked_anew_on_request() {
     assert!(machine.lockfile().contains("select = { only = \"safetensors\" }"));
     machine.hfget("lock --check").ends_with(0);
     machine.hfget("--locked").ends_with(0);
-    // Nothing is written when one of several cannot be had.
+    // If one of several repos is not available, nothing is written.
     let now = machine.lockfile();
     machine.hfget("lock org/one org/none").ends_with(3).says("left as it was");
     assert_eq!(machine.lockfile(), now);
@@ -99,7 +99,7 @@ fn the_lock_decides_and_not_the_server() {
     machine.assert_nothing_wrong(&model(6 << 20));
     machine.hub.heal();
     machine.hfget("--locked org/one").ends_with(0);
-    // A lock is no listing of the repo: what it leaves out can still be had.
+    // A lockfile is not a listing of the repo: files outside it can still be fetched.
     let run = machine.hfget("org/one --all").ends_with(0);
     assert!(run.path().join("notes.txt").exists());
 }

@@ -1,4 +1,4 @@
-//! What shells and `man` get: completions that complete, and pages that format without complaint.
+//! The output for shells and `man`: completions that complete, and pages that format without warnings.
 
 use std::process::{Command, Stdio};
 
@@ -12,7 +12,7 @@ fn hfget(machine: &Machine, arguments: &[&str]) -> Run {
     command.args(arguments).output().unwrap().into()
 }
 
-/// Whether a program can be run here; a test that needs it says so and ends where not.
+/// Whether a program can be run here; otherwise a test that needs it prints so and ends.
 fn is_here(program: &str) -> bool {
     let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !found {
@@ -29,7 +29,7 @@ fn bash_completes_commands_flags_and_values() {
     let machine = Machine::new([]);
     let script = machine.home.path().join("hfget.bash");
     std::fs::write(&script, hfget(&machine, &["completions", "bash"]).ends_with(0).out).unwrap();
-    // As readline calls the function that `complete -F` names.
+    // Calls the function that `complete -F` names like readline.
     let driver = r#"
         source "$1"
         [[ $(complete -p hfget) == *'-F _hfget '* ]] || exit 9
@@ -53,7 +53,7 @@ fn bash_completes_commands_flags_and_values() {
     }
 }
 
-/// What is in the cache is what one types most.
+/// Cached repos are the words that users type most.
 #[test]
 fn bash_completes_cached_repos_and_their_variants() {
     if !is_here("bash") {
@@ -91,7 +91,7 @@ fn bash_completes_cached_repos_and_their_variants() {
     }
 }
 
-/// The least that is a GGUF file.
+/// The smallest GGUF file.
 fn gguf() -> Vec<u8> {
     let mut bytes = b"GGUF\x03\0\0\0".to_vec();
     bytes.extend([0; 16]);
@@ -159,7 +159,7 @@ fn the_pages_format_without_a_warning() {
         let out = Command::new("groff").args(["-man", "-Tutf8", "-ww", page]).output().unwrap();
         let text: Run = out.into();
         assert_eq!(text.err, "", "{page}");
-        // Bold is written over itself.
+        // Bold letters are printed twice in one place.
         let mut plain = String::new();
         for c in text.out.chars() {
             if c == '\u{8}' {

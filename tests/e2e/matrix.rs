@@ -1,6 +1,6 @@
-//! Every fault, at every kind of place in a repo, once and always: the right bytes and exit code 0, or
-//! a named error; and in each case nothing wrong in place, no ref moved too early, and a healthy run
-//! afterwards that ends right. The whole table is a snapshot, to be read.
+//! Every fault at every kind of place in a repo, once and always: the result is the right bytes and
+//! exit code 0, or a named error. In each case no wrong file is in place, no ref moved too early, and
+//! a healthy run afterwards succeeds. The whole table is a snapshot that people can read.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -13,20 +13,20 @@ use super::support::{Machine, safetensors};
 
 const ID: &str = "org/sharded";
 const FIRST: &str = "model-00001-of-00002.safetensors";
-/// Two parts and a bit, so that several connections work on it.
+/// More than two parts, so that several connections work on it.
 const SHARD: usize = 18 << 20;
-/// What a request for the second part of the shard asks for.
+/// The range of a request for the second part of the shard.
 const MIDDLE: Range<u64> = 1..u64::MAX;
 
-/// Where in a repo a fault hits.
+/// The place of a fault in a repo.
 struct Target {
     name: &'static str,
     file: &'static str,
-    /// Offsets at which requests begin that are hit.
+    /// The fault hits requests that begin at these offsets.
     from: Range<u64>,
-    /// A byte that such a request brings.
+    /// A byte in the answer to such a request.
     byte: usize,
-    /// Bytes of an answer after which it may end, or fall silent.
+    /// After so many bytes an answer may end or become silent.
     some: usize,
 }
 
@@ -43,7 +43,7 @@ fn status(code: u16) -> Kind {
     Kind::Status(code, vec![])
 }
 
-/// Every fault that bytes can meet.
+/// Every fault of bytes.
 const AT_BYTES: &[(&str, Make)] = &[
     ("500", |_| status(500)),
     ("502", |_| status(502)),
@@ -77,7 +77,7 @@ const AT_BYTES: &[(&str, Make)] = &[
     ("false Content-Encoding", |_| Kind::Encoded),
 ];
 
-/// And those that the resolve step can meet, which happens once a file.
+/// Every fault of the resolve step, which happens once for each file.
 const AT_RESOLVE: &[(&str, Make)] = &[
     ("resolve: 500", |_| status(500)),
     ("resolve: 403", |_| status(403)),
@@ -98,7 +98,7 @@ fn repo() -> Repo {
         .lfs("model-00002-of-00002.safetensors", safetensors("b", 1000))
 }
 
-/// One run against one fault, and what came of it.
+/// One run with one fault, and its result.
 fn cell(repo: &Repo, target: &Target, place: Place, kind: &Kind, times: Option<u32>) -> String {
     let what = format!("{} × {kind:?} × {times:?}", target.name);
     let machine = Machine::on(Hub::with(Options::default(), [repo.clone()]));
@@ -110,7 +110,7 @@ fn cell(repo: &Repo, target: &Target, place: Place, kind: &Kind, times: Option<u
         fault = fault.times(times);
     }
     machine.hub.fault(fault);
-    // Silence costs its time; for whatever else a machine may be slow.
+    // Silence costs the timeout, so it is short here; in other cases a slow machine must not hit it.
     let patience = if matches!(kind, Kind::Stall(_)) { "0.3" } else { "10" };
     let run = machine.run([ID, "--json", "--stall-timeout", patience]);
     machine.assert_nothing_wrong(repo);
@@ -129,7 +129,7 @@ fn cell(repo: &Repo, target: &Target, place: Place, kind: &Kind, times: Option<u
             Some(finding) => (finding["code"].as_str().unwrap_or("?"), finding["path"].as_str().unwrap_or("?")),
             None => (report["error"].as_str().unwrap_or("?"), ""),
         };
-        // A rate limit is about the Hub, not the file.
+        // The error of a rate limit names the Hub, not the file.
         let is_named = run.err.contains(target.file) || named == target.file || said.contains("limits requests");
         assert!(is_named, "{what}: the file is named\n{}", run.err);
         let said = brief(said);
@@ -144,7 +144,7 @@ fn cell(repo: &Repo, target: &Target, place: Place, kind: &Kind, times: Option<u
     outcome
 }
 
-/// An error's words without addresses, names and offsets, which differ from run to run.
+/// An error's text without URLs, names and offsets, which differ from run to run.
 fn brief(error: &str) -> String {
     let differs = |w: &str| w.contains("://") || w.contains(".safetensors") || w.contains(".json:");
     let number = |w: &str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_digit());
@@ -177,7 +177,7 @@ fn every_fault_everywhere_is_overcome_or_named() {
     for (place, rows) in [(Place::Bytes, AT_BYTES), (Place::Resolve, AT_RESOLVE)] {
         for (label, make) in rows {
             for target in &TARGETS {
-                // One resolve serves all of a file's parts.
+                // All parts of a file use one resolve.
                 if place == Place::Resolve && target.name == "shard middle" {
                     continue;
                 }
@@ -195,7 +195,7 @@ fn every_fault_everywhere_is_overcome_or_named() {
                 loop {
                     let i = next.fetch_add(1, Ordering::Relaxed);
                     let Some((place, _, kind, target, times)) = cells.get(i) else { return };
-                    // All of the table is wanted, also when one cell is wrong.
+                    // The whole table must be written, even if one cell is wrong.
                     let outcome = std::panic::catch_unwind(|| cell(&repo, target, *place, kind, *times));
                     outcomes.lock().unwrap()[i] = outcome.unwrap_or_else(|_| "BROKEN".into());
                 }

@@ -1,4 +1,4 @@
-//! Several endpoints: digests from the first, bytes from whichever serves them.
+//! Several endpoints: digests from the first, bytes from any of them.
 
 use hfget_loopback_hub::{Fault, Hub, Kind, Place};
 
@@ -18,7 +18,7 @@ fn bytes_come_from_every_mirror_that_has_them() {
     assert!(mirror.requests().iter().all(|r| !r.path.starts_with("/api/models")), "digests come from the endpoint");
 }
 
-/// The token is the endpoint's.
+/// The token goes only to the endpoint.
 #[test]
 fn a_mirror_gets_no_token() {
     let machine = Machine::new([one_file(BIG)]);
@@ -30,7 +30,7 @@ fn a_mirror_gets_no_token() {
     assert!(mirror.requests().iter().all(|r| !r.token));
 }
 
-/// A mirror that is down, empty, stale or corrupt costs time, never the run nor a wrong byte.
+/// A mirror that is down, empty, stale or corrupt costs only time: the run succeeds with the right bytes.
 #[test]
 fn a_bad_mirror_is_passed_over() {
     let corrupt = Hub::start([one_file(BIG), fixture(CHATGLM)]);
@@ -50,7 +50,7 @@ fn a_bad_mirror_is_passed_over() {
     }
 }
 
-/// When the endpoint's bytes cannot be had, the mirror's can.
+/// If the endpoint does not give the bytes, the mirror does.
 #[test]
 fn a_mirror_stands_in_for_the_endpoint() {
     let machine = Machine::new([one_file(BIG), fixture(CHATGLM)]);
@@ -65,7 +65,7 @@ fn a_rate_is_kept_to() {
     let machine = Machine::new([one_file(4 << 20)]);
     let started = std::time::Instant::now();
     machine.run(["org/one", "--limit-rate", "4M"]).ends_with(0);
-    // Only a lower bound: a loaded machine is allowed to be slow.
+    // Only a lower bound is checked: a loaded machine may be slow.
     assert!(started.elapsed().as_secs_f64() > 0.7, "{:?}", started.elapsed());
     machine.hfget("org/one --limit-rate fast").ends_with(2).says("not a rate");
 }

@@ -1,6 +1,7 @@
-//! Object stores: what `--to` puts there, what can be read back, and what is never visible. The store is
-//! moto's S3 server, looked at with boto3: it speaks the whole multipart protocol (incomplete uploads are
-//! invisible, parts below 5 MiB are refused), runs wherever Python does, and is none of our own code.
+//! Object stores: the objects that `--to` puts there, reading them back, and the objects that are never
+//! visible. The store is moto's S3 server, inspected with boto3. It speaks the whole multipart protocol
+//! (incomplete uploads are invisible, parts below 5 MiB are refused), runs wherever Python runs, and is
+//! not our own code.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -31,7 +32,7 @@ impl Drop for S3 {
 }
 
 impl S3 {
-    /// `None`, having said so, where it is not installed.
+    /// Prints a line and returns `None` if it is not installed.
     pub fn start(machine: &Machine) -> Option<Self> {
         let bin = python()?;
         let program = bin.join("moto_server");
@@ -83,7 +84,7 @@ impl S3 {
         command
     }
 
-    /// Runs a script of boto3 with `s3` at hand; gives what it printed.
+    /// Runs a script with boto3's client `s3`; returns its output.
     #[track_caller]
     pub fn script(&self, text: &str) -> String {
         let mut command = Command::new(&self.python);
@@ -99,7 +100,7 @@ impl S3 {
         listed.lines().map(str::to_owned).collect()
     }
 
-    /// Uploads that were begun and not ended.
+    /// The unfinished uploads.
     fn uploads(&self) -> String {
         self.script("print(len(s3.list_multipart_uploads(Bucket='fleet').get('Uploads', [])))").trim().to_owned()
     }
@@ -121,7 +122,7 @@ fn repo() -> Repo {
     one_file(SIZE)
 }
 
-/// Put there, known there, verified there, and read back without the Hub.
+/// A repo is uploaded, found again, verified in the store, and read back without the Hub.
 #[test]
 fn a_repo_goes_into_a_bucket_and_comes_back() {
     let machine = Machine::new([repo()]);
@@ -139,26 +140,26 @@ fn a_repo_goes_into_a_bucket_and_comes_back() {
     wanted.sort();
     assert_eq!(s3.keys(), wanted, "nothing else stays");
     assert_eq!(s3.uploads(), "0");
-    // Nothing was put on disk.
+    // Nothing was written to the disk.
     assert!(!machine.cache().exists());
 
-    // A second run asks the Hub for no byte of it.
+    // A second run asks the Hub for no bytes.
     let before = machine.byte_requests();
     s3.hfget(&machine, "org/one --to s3://fleet/models").ends_with(0).says("already verified");
     assert_eq!(machine.byte_requests(), before);
     s3.hfget(&machine, "plan org/one --to s3://fleet/models").ends_with(0).shows("0 B to fetch");
 
-    // Whatever part of the URL is given.
+    // Any part of the URL works.
     for url in ["s3://fleet/models", "s3://fleet/models/models--org--one", run.out.trim()] {
         s3.hfget(&machine, &format!("verify {url}")).ends_with(0).says("2 of 2 digests right");
     }
 
-    // As a mirror: the Hub lists, the store gives the bytes.
+    // The store as a mirror: the Hub lists, the store gives the bytes.
     machine.hub.forget();
     let path = s3.hfget(&machine, "org/one --mirror s3://fleet/models --cache-dir mirrored").ends_with(0).path();
     Machine::assert_whole(&machine.home.path().join(path), &repo(), &["config.json", MODEL]);
 
-    // As the endpoint: no Hub at all, by branch and by commit.
+    // The store as the endpoint: no Hub at all, by branch and by commit.
     machine.hub.forget();
     for spec in ["org/one", &format!("org/one@{commit}")] {
         let line = format!("{spec} --endpoint s3://fleet/models --cache-dir endpoint");
@@ -188,14 +189,14 @@ fn a_copy_of_the_prefix_is_a_hub_cache() {
     let run: Run =
         command.env("HF_HUB_CACHE", &copy).env("HF_HUB_OFFLINE", "1").args(["-c", text]).output().unwrap().into();
     Machine::assert_whole(&run.ends_with(0).path(), &repo(), &["config.json", MODEL]);
-    // And it serves hfget.
+    // hfget can use it too.
     let line = format!("verify org/one --offline --cache-dir {}", copy.display());
-    // A copy without blobs and listings says nothing of digests: that is no "verified".
+    // A copy without blobs and listings has no digests, so it does not count as verified.
     s3.hfget(&machine, &line).ends_with(1).says("digests-unknown");
     s3.hfget(&machine, &format!("{line} --allow digests-unknown")).ends_with(0).says("contents checked");
 }
 
-/// An object has its name only when its digest agreed; what was uploaded of a wrong one is taken back.
+/// An object gets its name only if its digest matches; the uploaded parts of a wrong one are removed.
 #[test]
 fn wrong_bytes_are_never_visible() {
     let machine = Machine::new([repo().file("notes.txt", "some notes")]);
@@ -210,13 +211,13 @@ fn wrong_bytes_are_never_visible() {
         assert_eq!(s3.uploads(), "0");
         machine.hub.heal();
     }
-    // Once is bad luck.
+    // A fault that happens only once is overcome.
     machine.hub.fault(Fault::new(Place::Bytes, Kind::CorruptByte(SIZE / 2)).on(MODEL).from(8 << 20..16 << 20).times(1));
     s3.hfget(&machine, "org/one --to s3://fleet").ends_with(0).says("its checksum is wrong");
     s3.hfget(&machine, "verify s3://fleet").ends_with(0);
 }
 
-/// Whatever the connection does, the bytes are right or nothing is there.
+/// Whatever happens to the connection, the bytes are right or there is no object.
 #[test]
 fn cuts_stalls_and_refusals_of_the_hub_are_survived() {
     let machine = Machine::new([repo()]);
@@ -237,7 +238,7 @@ fn cuts_stalls_and_refusals_of_the_hub_are_survived() {
     assert!(!s3.keys().iter().any(|key| key.starts_with("x/") && key.ends_with(MODEL)));
 }
 
-/// A killed run goes on from the last part that it noted, on any machine.
+/// A killed upload goes on from the last part in its journal, on any machine.
 #[test]
 fn a_killed_upload_goes_on_where_it_was() {
     const LARGE: usize = 80 << 20;
@@ -256,14 +257,14 @@ def noted():
     s3.script(&format!("{noted}import time\nwhile noted() < 4: time.sleep(0.01)"));
     child.kill().unwrap();
     child.wait().unwrap();
-    // It went on until it was killed.
+    // The run went on until it was killed.
     let noted: usize = s3.script(&format!("{noted}print(noted())")).trim().parse().unwrap();
     assert!(!s3.keys().iter().any(|key| key.ends_with(MODEL)), "nothing is visible yet");
     let plan = s3.hfget(&machine, "plan org/one --to s3://fleet --json").ends_with(0).json();
     let to_fetch = plan["plans"][0]["bytes_to_fetch"].as_u64().unwrap();
     let whole = plan["plans"][0]["bytes"].as_u64().unwrap();
     assert_eq!(whole - to_fetch, (noted << 23) as u64 + 2, "the plan knows of it");
-    // Another machine: nothing of the first one's disk is needed.
+    // Another machine: it needs nothing from the first one's disk.
     let second = Machine::on(Hub::start([one_file(LARGE)]));
     let run = s3.hfget(&second, "org/one --to s3://fleet --json").ends_with(0);
     let fetched = run.json()["reports"][0]["totals"]["bytes_fetched"].as_u64().unwrap();
@@ -273,7 +274,7 @@ def noted():
     assert!(!s3.keys().iter().any(|key| key.contains(".hfget")), "{:?}", s3.keys());
 }
 
-/// A store forgets uploads; then the file begins again.
+/// A store drops uploads after some time; then the file begins again.
 #[test]
 fn an_upload_that_the_store_has_forgotten_begins_again() {
     const LARGE: usize = 80 << 20;
@@ -298,7 +299,7 @@ time.sleep(1)",
     s3.hfget(&second, "verify s3://fleet").ends_with(0);
 }
 
-/// What others do to the objects is found, and put right by the next run.
+/// Changes to the objects by others are found, and the next run corrects them.
 #[test]
 fn tampered_missing_and_extra_objects_are_found() {
     let machine = Machine::new([repo()]);
@@ -312,7 +313,7 @@ fn tampered_missing_and_extra_objects_are_found() {
     let report = s3.hfget(&machine, "verify s3://fleet --json").ends_with(1).json();
     assert_eq!(codes(&report["reports"][0]), ["checksum-mismatch"]);
     s3.hfget(&machine, &format!("verify --lock {} s3://fleet", lock.display())).ends_with(1).says("checksum-mismatch");
-    // Of the same size, and yet the next run is not fooled.
+    // The object has the same size, but the next run still finds it.
     let before = machine.byte_requests();
     s3.hfget(&machine, "org/one --to s3://fleet").ends_with(0);
     assert!(machine.byte_requests() - before <= 2, "only what was wrong");
@@ -332,7 +333,7 @@ s3.put_object(Bucket='fleet', Key='{folder}/evil.py', Body=b'import os')"
     s3.hfget(&machine, "verify s3://fleet").ends_with(1).says("not a lockfile");
 }
 
-/// Several selections of one commit share its folder, and the manifest names all of it.
+/// Several selections of one commit share its folder, and the manifest names all files.
 #[test]
 fn a_second_selection_joins_the_first() {
     let repo = repo().file("README.md", "read me");
@@ -344,7 +345,7 @@ fn a_second_selection_joins_the_first() {
     s3.hfget(&machine, "verify s3://fleet").ends_with(0).says("3 of 3 digests right");
 }
 
-/// Any name that a repo may have, and files of no bytes.
+/// Any name that a repo may have, and empty files.
 #[test]
 fn names_and_empty_files_survive() {
     let names = ["a b+c%20.json", "ü/é~[x].txt", "empty.txt", "q's&=;.txt"];
@@ -384,7 +385,7 @@ fn a_broken_repo_is_not_announced() {
     s3.hfget(&machine, "verify s3://fleet").ends_with(3).says("no repo was put at s3://fleet");
 }
 
-/// A lock decides what goes there, and what is there.
+/// A lockfile decides which files are uploaded and verified.
 #[test]
 fn what_is_locked_goes_there_and_several_repos_in_one_run() {
     let machine =
@@ -397,7 +398,7 @@ fn what_is_locked_goes_there_and_several_repos_in_one_run() {
     s3.hfget(&machine, "--locked --endpoint s3://fleet --cache-dir there").ends_with(0);
 }
 
-/// What cannot be used is said so, with what to do about it, and no secret.
+/// A store that cannot be used has its error, with advice and without a secret.
 #[test]
 fn trouble_with_the_store_is_named() {
     let machine = Machine::new([repo()]);
@@ -412,7 +413,7 @@ fn trouble_with_the_store_is_named() {
     let mut command = s3.command(&machine, "verify s3://fleet");
     let run: Run = command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").output().unwrap().into();
     run.ends_with(4).says("s3://fleet").says("Connection refused");
-    // Nor does it appear where all goes well.
+    // A secret does not appear in a good run either.
     for line in ["org/one --to s3://fleet -v", "org/one --to s3://fleet --json", "verify s3://fleet -v --progress json"]
     {
         let run = s3.hfget(&machine, line).ends_with(0);

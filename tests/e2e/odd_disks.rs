@@ -1,4 +1,4 @@
-//! Disks that lose power, fill up or lie, and file systems on which locks do nothing.
+//! Disks that lose power, fill up or report wrong facts, and file systems on which locks have no effect.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,8 +10,8 @@ use super::disk::in_namespace;
 use super::resume::{SIZE, half_way, slow};
 use super::support::{Machine, Run, one_file, tree};
 
-/// The kinds of file system on which the power goes, each with its smallest image in megabytes and how it is mounted.
-/// Nothing reaches the disk by itself for minutes where that can be asked for: only what is flushed does.
+/// The kinds of file system for power cuts, each with its smallest image in megabytes and its mount options. If
+/// possible, the options delay writes to the disk for minutes, so that only flushed bytes reach it.
 const KINDS: [(&str, u64, &str); 3] =
     [("ext4", 0, "loop,commit=900"), ("xfs", 300, "loop,nouuid"), ("btrfs", 128, "loop,commit=900")];
 
@@ -23,7 +23,7 @@ struct Disk {
 }
 
 impl Disk {
-    /// Of ext4; `None` where this machine has no loop devices for us, or not this file system.
+    /// Makes a disk of this kind; `None` if this machine has no loop devices for us, or not this file system.
     fn new(machine: &Machine, name: &str, megabytes: u64) -> Option<Self> {
         Disk::of("ext4", machine, name, megabytes)
     }
@@ -51,7 +51,7 @@ impl Disk {
         Some(Disk { kind, image, at: at.to_path_buf() })
     }
 
-    /// What would be there after the power went just now. `stop` ends whoever still works on the disk.
+    /// The disk as it would be after a power cut at this moment. `stop` ends all work on the disk.
     fn cut(self, machine: &Machine, name: &str, stop: impl FnOnce()) -> Disk {
         let image = machine.home.path().join(format!("{name}.img"));
         assert!(quiet(Command::new("cp").args(["--sparse=always"]).arg(&self.image).arg(&image)));
@@ -60,7 +60,7 @@ impl Disk {
         assert!(quiet(Command::new("umount").arg(&self.at)), "nobody works on it any more");
         drop(self);
         if kind == "btrfs" {
-            // It would take the copy for an older look at the same disk.
+            // btrfs would treat the copy as an older state of the same disk.
             assert!(quiet(Command::new("btrfs").args(["device", "scan", "--forget"])));
         }
         Disk::mount(kind, image, &machine.home.path().join(name)).expect("it was mounted once")
@@ -81,7 +81,7 @@ fn on(disk: &Disk) -> String {
     format!("--cache-dir {}", disk.at.join("hub").display())
 }
 
-/// The power goes right after exit code 0: files, names and the ref are there.
+/// After a power cut directly after exit code 0, files, names and the ref are there.
 #[test]
 fn what_exit_0_promises_is_there_after_a_power_cut() {
     let repo = one_file(3 << 20).file("sub/tokenizer.json", "{}");
@@ -106,19 +106,19 @@ fn what_exit_0_promises_is_there_after_a_power_cut() {
             let commit = std::fs::read_to_string(after.at.join("hub/models--org--one/refs/main")).ok();
             assert_eq!(commit, Some(repo.commit()), "{kind}: the ref is there");
         }
-        // And the next run has nothing to fetch.
+        // The next run has nothing to fetch.
         machine.hub.forget();
         machine.hfget(&format!("org/one --all {}", place(&after))).ends_with(0);
         assert_eq!(machine.byte_requests(), 0, "{kind} {flags}");
         if flags == "folder" {
-            // The files are known as ours: the next commit is an update.
+            // The record still knows the files, so the next commit is an update.
             machine.hub.replace(one_file(4 << 20));
             machine.hfget(&format!("org/one {}", place(&after))).ends_with(0);
         }
     }
 }
 
-/// What another tool wrote may be in the machine's memory only: it is flushed before it is vouched for.
+/// Files of another tool may be only in the machine's memory: they are flushed before they count as verified.
 #[test]
 fn what_is_taken_over_from_another_tool_is_there_after_a_power_cut() {
     let repo = one_file(3 << 20);
@@ -141,7 +141,7 @@ fn what_is_taken_over_from_another_tool_is_there_after_a_power_cut() {
     }
 }
 
-/// The power goes in the middle of a large file: what was flushed does not come again.
+/// After a power cut in the middle of a large file, the flushed bytes are not fetched again.
 #[test]
 fn a_power_cut_in_the_middle_costs_what_was_not_flushed() {
     for (kind, ..) in KINDS {
@@ -168,8 +168,8 @@ fn cut_in_the_middle(kind: &'static str) {
         assert!(start.elapsed() < Duration::from_mins(2), "{} bytes came", machine.hub.bytes_sent());
         std::thread::sleep(Duration::from_millis(20));
     }
-    // The line is written, and flushed just after. A copy takes a moment, and the power does not: nothing is to be
-    // written meanwhile.
+    // The line is written, and flushed directly after. A copy of the disk takes a moment, unlike a power cut, so
+    // nothing must be written meanwhile.
     std::thread::sleep(Duration::from_millis(100));
     assert!(quiet(Command::new("kill").args(["-STOP", &child.id().to_string()])));
     let tasks = PathBuf::from(format!("/proc/{}/task", child.id()));
@@ -185,7 +185,7 @@ fn cut_in_the_middle(kind: &'static str) {
         child.kill().unwrap();
         child.wait().unwrap();
     });
-    // The journal is of another boot.
+    // Makes the journal one of another boot.
     let partial = after.at.join("hub/datasets--org--data/.hfget/partial");
     let journal = journal(&partial).expect("a journal is on the disk");
     let text = std::fs::read_to_string(&journal).unwrap();
@@ -203,7 +203,7 @@ fn journal(folder: &Path) -> Option<PathBuf> {
     files.into_iter().find(|path| path.extension().is_some_and(|end| end == "journal"))
 }
 
-/// A library that stands in for a system call.
+/// A library that replaces a system call.
 fn instead(machine: &Machine, name: &str, code: &str) -> PathBuf {
     let (source, library) =
         (machine.home.path().join(format!("{name}.c")), machine.home.path().join(format!("{name}.so")));
@@ -213,9 +213,9 @@ fn instead(machine: &Machine, name: &str, code: &str) -> PathBuf {
     library
 }
 
-/// After a flush that failed the system may call bytes written that it has dropped.
+/// After a failed flush the system may report bytes as written that it has dropped.
 #[test]
-fn after_a_failed_flush_nothing_of_the_file_is_believed() {
+fn after_a_failed_flush_nothing_of_the_file_counts() {
     let machine = Machine::new([one_file(SIZE)]);
     let library = instead(
         &machine,
@@ -233,7 +233,7 @@ fn after_a_failed_flush_nothing_of_the_file_is_believed() {
     machine.assert_nothing_wrong(&one_file(SIZE));
 }
 
-/// Whatever a file system answers when it is asked for a lock: runs at once all end right, and so does the next.
+/// Whatever a file system answers to a request for a lock: simultaneous runs all succeed, and so does the next run.
 #[test]
 fn runs_at_once_end_right_where_locks_do_not_work() {
     let equal = || {
@@ -280,7 +280,7 @@ fn runs_at_once_end_right_where_locks_do_not_work() {
     }
 }
 
-/// Where locks do not work a killed run's partial has its process in its name: the next run goes on with it.
+/// Without locks, a killed run's partial has the process in its name, and the next run goes on with it.
 #[test]
 fn a_killed_run_is_resumed_where_locks_do_not_work() {
     let machine = slow();
@@ -313,7 +313,7 @@ fn a_killed_run_is_resumed_where_locks_do_not_work() {
     machine.assert_nothing_wrong(&one_file(SIZE));
 }
 
-/// A lock that nobody lets go, as of a process that hangs on another machine.
+/// A lock that is never released, as by a process that hangs on another machine.
 #[test]
 fn a_lock_that_is_never_released_is_waited_for_and_then_passed_by() {
     let machine = Machine::new([one_file(5000)]);
@@ -333,7 +333,7 @@ fn a_lock_that_is_never_released_is_waited_for_and_then_passed_by() {
     machine.hfget("org/one --lock-wait soon").ends_with(2);
 }
 
-/// A wait of minutes, on a clock that runs fifty times as fast.
+/// A wait of minutes, with a clock that runs fifty times as fast.
 #[test]
 fn a_wait_for_a_lock_names_the_file_and_the_time_each_minute() {
     let machine = Machine::new([one_file(5000)]);
@@ -355,7 +355,7 @@ fn a_wait_for_a_lock_names_the_file_and_the_time_each_minute() {
     let lock = std::fs::File::create(locks.join(format!("{digest}.lock"))).unwrap();
     lock.lock().unwrap();
     let mut command = machine.bare();
-    // What the Hub takes to answer is on that clock, too.
+    // The clock also counts the time of the Hub's answers.
     command.args(["org/one", "--lock-wait", "150s", "--stall-timeout", "600", "--retry-for", "1h"]);
     let run: Run = command.env("LD_PRELOAD", &library).env("HF_HUB_ETAG_TIMEOUT", "600").output().unwrap().into();
     let run = run.ends_with(0);
@@ -369,7 +369,7 @@ fn a_wait_for_a_lock_names_the_file_and_the_time_each_minute() {
     machine.assert_nothing_wrong(&one_file(5000));
 }
 
-/// A cache that several users share: the folder of locks is the first one's.
+/// A cache that several users share: the folder of locks belongs to the first one.
 #[test]
 fn a_folder_of_locks_that_cannot_be_written_is_no_reason_to_stop() {
     let machine = Machine::new([one_file(5000)]);
@@ -382,7 +382,7 @@ fn a_folder_of_locks_that_cannot_be_written_is_no_reason_to_stop() {
     machine.assert_nothing_wrong(&one_file(5000));
 }
 
-/// What a partial has set aside on the disk is space for the rest of it.
+/// The space that a partial has reserved on the disk is available for its rest.
 #[test]
 fn a_run_is_resumed_in_the_space_that_its_partial_has_set_aside() {
     let machine = slow();
@@ -394,7 +394,7 @@ fn a_run_is_resumed_in_the_space_that_its_partial_has_set_aside() {
     child.wait().unwrap();
     machine.run(["org/one", "--connections", "1"]).ends_with(0);
     machine.assert_nothing_wrong(&one_file(SIZE));
-    // The twin: what does not fit is not begun, unless somebody knows better.
+    // The twin: a repo that does not fit is not started, unless the user says so.
     let other = Repo::new("org/two").file("config.json", "{}").lfs("model.safetensors", vec![1; 30 << 20]);
     let machine = Machine::new([other]);
     let Some(disk) = Disk::new(&machine, "disk", 24) else { return };
@@ -405,7 +405,7 @@ fn a_run_is_resumed_in_the_space_that_its_partial_has_set_aside() {
     machine.hfget(&format!("org/two --no-space-check {}", on(&disk))).ends_with(5).says("No space left");
 }
 
-/// A disk that takes names for one whose letters differ only in case; `None` where this machine cannot mount one.
+/// A disk that ignores case in names; `None` if this machine cannot mount one.
 fn folding(machine: &Machine) -> Option<Disk> {
     let (image, at) = (machine.home.path().join("folding.img"), machine.home.path().join("folding"));
     std::fs::File::create(&image).unwrap().set_len(40 << 20).unwrap();
@@ -421,8 +421,8 @@ fn folding(machine: &Machine) -> Option<Disk> {
     Some(disk)
 }
 
-/// Names that such a disk, or another that folds more, takes for one: one of the files would be wrong, and is not called
-/// verified.
+/// Names that are one name on such a disk, or on another that folds more: one of the files would be wrong, so the
+/// result is not "verified".
 #[test]
 fn names_that_a_disk_takes_for_one_are_never_both_verified() {
     for (one, other) in
@@ -436,7 +436,7 @@ fn names_that_a_disk_takes_for_one_are_never_both_verified() {
             assert!(run.code == Some(1) && !run.err.contains("result=verified"), "{one} {other} {line}: {}", run.err);
             run.says("path-unsafe");
         }
-        // Elsewhere they are two files.
+        // On other disks they are two files.
         machine.hfget("org/one --all --local-dir apart").ends_with(0);
     }
     let machine = Machine::new([one_file(2000).file("a.json", "{}").file("b.json", "{}")]);

@@ -1,5 +1,5 @@
 //! `hfget compare` on a real mirror: `olah` in front of the loopback Hub. `.ci/run` installs it; without
-//! it these tests say that they were skipped.
+//! it these tests print that they were skipped.
 
 use std::io::Read as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -34,7 +34,7 @@ impl Drop for Olah {
 }
 
 impl Olah {
-    /// `None`, having said so, where it is not installed.
+    /// Prints a line and returns `None` if it is not installed.
     fn start(machine: &Machine) -> Option<Self> {
         let bin = std::env::var_os("HFGET_PYTHON_BIN")
             .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin"), PathBuf::from);
@@ -88,7 +88,7 @@ impl Olah {
 }
 
 #[test]
-fn olah_is_true_when_its_cache_is_empty_and_when_it_is_full() {
+fn olah_matches_when_its_cache_is_empty_and_when_it_is_full() {
     let machine = Machine::new([repo(), fixture(CHATGLM)]);
     let Some(olah) = Olah::start(&machine) else { return };
     for level in ["metadata", "sample", "full", "full"] {
@@ -121,7 +121,7 @@ fn a_tampered_olah_cache_is_found() {
     let (hit, miss) = (ranges("5"), ranges("6"));
     let outside = |at: &usize| miss.iter().all(|[a, b]| !(*a..*b).contains(at));
     let at = hit.iter().flat_map(|[a, b]| *a..*b).find(|at| outside(at) && *at < 2 * CHUNK).unwrap();
-    // A cached block of the file, with the checksum that olah itself would notice by.
+    // A cached block of the file, with the checksum by which olah itself would notice a change.
     let place = olah.home.join("repos");
     let whole = repo().content(FILE).unwrap().to_vec();
     let names = tree(&place);

@@ -1,4 +1,4 @@
-//! The flags that change what is taken: each does what its help says.
+//! The flags that change the selection: each does what its help says.
 
 use super::support::{CHATGLM, Machine, Run, fixture, tree};
 

@@ -1,5 +1,5 @@
-//! A user's own files in a plain folder: git's rule. What hfget did not put there, or what was changed since, is
-//! neither overwritten nor removed without `--force`.
+//! A user's own files in a plain folder: git's rule. Files that hfget did not put there, or that were changed
+//! since, are neither overwritten nor removed without `--force`.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -19,12 +19,12 @@ fn write(path: &Path, content: &[u8]) {
     std::fs::write(path, content).unwrap();
 }
 
-/// The folder without the bookkeeping.
+/// The files of the folder, without hfget's records.
 fn plain(machine: &Machine) -> Vec<String> {
     tree(&here(machine)).into_keys().filter(|name| !name.starts_with(".cache/")).collect()
 }
 
-/// Selection reads the index of the other family, and every Python file: these are nobody's to put into the folder.
+/// Selection reads the index of the other family, and every Python file. These must not be put into the folder.
 #[test]
 fn files_that_are_only_read_never_touch_the_folder() {
     let machine = Machine::new([fixture(CHATGLM).file("cli_demo.py", "print('theirs')\n")]);
@@ -35,13 +35,13 @@ fn files_that_are_only_read_never_touch_the_folder() {
     for name in ["pytorch_model.bin.index.json", "cli_demo.py"] {
         assert_eq!(std::fs::read(here(&machine).join(name)).unwrap(), b"mine", "{name}");
     }
-    // Where there was nothing of that name, there is nothing now.
+    // If there was no file of that name, there is none now.
     std::fs::remove_dir_all(here(&machine)).unwrap();
     machine.hfget("THUDM/chatglm3-6b --prefer safetensors --local-dir here").ends_with(0);
     assert!(!plain(&machine).iter().any(|name| name.starts_with("pytorch") || name == "cli_demo.py"));
 }
 
-/// What selection has read and takes came over the network once.
+/// A file that selection reads and takes comes over the network once.
 #[test]
 fn files_that_are_read_and_taken_are_fetched_once() {
     for place in ["", " --local-dir here"] {
@@ -99,7 +99,7 @@ fn a_file_that_was_edited_after_it_was_put_there_stops_the_run() {
     }
 }
 
-/// The honest twin: an update of files that nobody touched is no news, and neither is a copy of the whole folder.
+/// The honest twin: an update of files that nobody touched has no finding, and neither has a copy of the whole folder.
 #[test]
 fn an_update_of_files_that_nobody_changed_just_happens() {
     let machine = Machine::new([one_file(5000)]);
@@ -120,13 +120,13 @@ fn an_update_of_files_that_nobody_changed_just_happens() {
     }
 }
 
-/// A disk that flips a bit sets no time: the file is not the user's, and is replaced.
+/// A disk that flips a bit does not change a time: the file does not count as the user's, and is replaced.
 #[test]
 fn bit_rot_is_mended() {
     let machine = Machine::new([one_file(5000)]);
     machine.hfget("org/one --local-dir here").ends_with(0);
     let file = here(&machine).join("model.safetensors");
-    // What the record says of the file, said of the rotten bytes: times and inode are as they were.
+    // Writes the stamp of the damaged file into the record, as if times and inode had not changed.
     let record = here(&machine).join(".cache/huggingface/hfget/verified.jsonl");
     let mut bytes = std::fs::read(&file).unwrap();
     bytes[3000] ^= 1;
@@ -145,7 +145,7 @@ fn bit_rot_is_mended() {
         })
         .collect();
     std::fs::write(&record, now).unwrap();
-    // It is found by whoever reads it, and struck from the record; that does not make it the user's.
+    // A run that reads it finds it and removes it from the record. It does not count as the user's because of that.
     machine.hfget("verify org/one --local-dir here").ends_with(1).says("checksum-mismatch");
     let inode = meta.ino();
     machine.hfget("org/one --local-dir here").ends_with(0);
@@ -153,7 +153,7 @@ fn bit_rot_is_mended() {
     assert_ne!(std::fs::metadata(&file).unwrap().ino(), inode, "another file took its place");
 }
 
-/// What git or another downloader left half done is no user's work.
+/// Unfinished files of git or of another downloader do not count as the user's.
 #[test]
 fn pointers_and_partials_of_other_tools_are_replaced() {
     let repo = one_file(300_000);
@@ -176,7 +176,7 @@ fn pointers_and_partials_of_other_tools_are_replaced() {
         machine.hfget("org/one --local-dir here").ends_with(0);
         assert_eq!(std::fs::read(here(&machine).join("model.safetensors")).unwrap(), whole);
     }
-    // The alarm's other side: what only looks like a partial is the user's.
+    // The other side: a file that only looks like a partial is the user's.
     let machine = Machine::new([repo]);
     let mut other = whole[..200_000].to_vec();
     other[199_999] ^= 1;
@@ -185,7 +185,7 @@ fn pointers_and_partials_of_other_tools_are_replaced() {
     assert_eq!(std::fs::read(here(&machine).join("model.safetensors")).unwrap(), other);
 }
 
-/// A run that fails takes nothing away: what is wrong stays until something right takes its place.
+/// A failed run removes nothing: a wrong file stays until a right one replaces it.
 #[test]
 fn what_is_to_be_replaced_stays_when_the_fetch_fails() {
     let machine = Machine::new([one_file(5000)]);
@@ -267,11 +267,11 @@ fn two() -> Machine {
 fn several_repos_in_one_folder_are_a_usage_error_that_says_how() {
     let machine = two();
     machine.hfget("org/one org/two --local-dir here").ends_with(2).says("'here/{owner}/{name}'");
-    // A second word may be a file of the first repo: that is asked, and no byte of a file.
+    // A second word may be a file of the first repo: the run asks for the listing, and for no file.
     assert_eq!(machine.byte_requests(), 0);
     assert!(!here(&machine).exists());
     machine.hfget("org/one org/one@v1 --local-dir here/{name}").ends_with(2);
-    // The way that it says.
+    // The command in the advice works.
     let run = machine.hfget("org/one org/two --local-dir here/{owner}/{name}").ends_with(0);
     assert_eq!(run.out.lines().count(), 2, "{}", run.out);
     for (name, bytes) in [("one", 5000), ("two", 900)] {
@@ -295,17 +295,17 @@ fn a_folder_of_another_repo_or_commit_is_refused() {
         .says("has org/one@main")
         .says("org/two@main")
         .says("--force");
-    // The plan of a run that would be refused is refused, too.
+    // The plan of a refused run is refused too.
     machine.hfget("plan org/two --local-dir here").ends_with(5).says("has org/one@main").says("--force");
     assert_eq!(machine.byte_requests(), 0);
     machine.hfget("plan org/one --local-dir here").ends_with(0);
     machine.hfget("plan org/two --local-dir here --force").ends_with(0);
     assert_eq!(tree(&here(&machine)), before);
-    // The same branch that moved is an update.
+    // If the same branch moved, it is an update.
     let moved = one_file(5000).file("config.json", "{\"new\": 1}").revision("v1");
     machine.hub.replace(moved);
     machine.hfget("org/one --local-dir here").ends_with(0);
-    // Another branch of the same commit is that commit.
+    // Another branch of the same commit is the same commit.
     machine.hfget("org/one@v1 --local-dir here").ends_with(0);
     machine.hub.replace(one_file(7000).revision("v1"));
     machine.hfget("org/one@main --local-dir here").ends_with(5).says("org/one@v1").says("--force");
@@ -328,7 +328,7 @@ fn a_folder_with_files_of_several_commits_is_warned_of() {
     assert!(!honest.err.contains("mixed-commits"), "{}", honest.err);
 }
 
-/// What the cache has is copied and hashed, not fetched; also where there is no Hub.
+/// Files in the cache are copied and hashed, not fetched, even without a Hub.
 #[test]
 fn a_plain_folder_takes_from_the_cache_what_it_has() {
     for offline in ["", " --offline"] {
@@ -345,7 +345,7 @@ fn a_plain_folder_takes_from_the_cache_what_it_has() {
     }
 }
 
-/// Its word is not believed: what proves wrong on the way is fetched.
+/// The cache is not trusted: a file that proves wrong during the copy is fetched.
 #[test]
 fn what_the_cache_has_and_is_wrong_is_not_taken() {
     let machine = Machine::new([one_file(5000)]);
@@ -372,7 +372,7 @@ fn what_cannot_be_read_is_exit_code_5_and_stays() {
     let blob = blob.canonicalize().unwrap();
     let places = [("org/one --local-dir here", here(&machine).join("model.safetensors")), ("org/one", blob)];
     for (line, file) in places {
-        // Without the record it must be read; a library stands in for a disk that cannot.
+        // Without the record the file must be read; a library simulates a disk that cannot read it.
         let record = if line.contains("local-dir") {
             here(&machine).join(".cache/huggingface/hfget/verified.jsonl")
         } else {
@@ -389,7 +389,7 @@ fn what_cannot_be_read_is_exit_code_5_and_stays() {
     }
 }
 
-/// Runs with a library before which every file of `length` bytes gives an input/output error.
+/// Runs with a library that makes every read of a file of `length` bytes an input/output error.
 fn unreadable(machine: &Machine, line: &str, length: usize) -> Run {
     let source = machine.home.path().join("eio.c");
     let library = machine.home.path().join("eio.so");
@@ -409,7 +409,7 @@ fn unreadable(machine: &Machine, line: &str, length: usize) -> Run {
     command.output().unwrap().into()
 }
 
-/// A repo that may not be had leaves no folders, locks or partials.
+/// A run without access to the repo leaves no folders, locks or partials.
 #[test]
 fn a_refused_run_leaves_nothing_in_the_cache() {
     let data = Repo::new("org/data").kind("datasets").lfs("a.parquet", [1; 5000]).access(Access::Gated);
@@ -418,7 +418,7 @@ fn a_refused_run_leaves_nothing_in_the_cache() {
         machine.hfget(line).ends_with(3);
         assert!(!machine.cache().exists(), "{line}: {:?}", tree(&machine.cache()).keys());
     }
-    // What an earlier run put there stays.
+    // The files of an earlier run stay.
     let machine = Machine::new([one_file(5000)]);
     machine.hfget("org/one").ends_with(0);
     let before = tree(&machine.cache());
@@ -428,7 +428,7 @@ fn a_refused_run_leaves_nothing_in_the_cache() {
     assert!(before.iter().all(|(name, content)| after.get(name) == Some(content)));
 }
 
-/// What crashes leave beside partial files is found as well.
+/// `clean` also finds other leftovers of crashes beside partial files.
 #[test]
 fn clean_finds_temporary_files_and_journals_without_a_partial() {
     let machine = Machine::new([one_file(5000)]);
@@ -449,7 +449,7 @@ fn clean_finds_temporary_files_and_journals_without_a_partial() {
     clean("").ends_with(0).says("no partial files");
 }
 
-/// Offline a file that the user changed is what it is: wrong, and not replaced by what the cache has.
+/// Offline a file that the user changed is reported as wrong, and the cache's file does not replace it.
 #[test]
 fn a_changed_file_is_reported_offline_and_stays() {
     let machine = Machine::new([one_file(5000)]);
@@ -461,12 +461,12 @@ fn a_changed_file_is_reported_offline_and_stays() {
     std::fs::write(&file, &bytes).unwrap();
     machine.hfget("org/one --local-dir here --offline").ends_with(1).says("checksum-mismatch");
     assert_eq!(std::fs::read(&file).unwrap(), bytes);
-    // What is only missing comes from the cache.
+    // A file that is only missing comes from the cache.
     std::fs::remove_file(&file).unwrap();
     machine.hfget("org/one --local-dir here --offline").ends_with(0);
 }
 
-/// A bucket too is filled from the cache, and a wrong byte of the cache never gets there.
+/// A bucket is also filled from the cache, and a wrong byte of the cache never gets there.
 #[test]
 fn a_bucket_is_filled_from_the_cache() {
     for wrong in [false, true] {

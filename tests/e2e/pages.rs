@@ -1,5 +1,5 @@
-//! `--report FILE.html`: a page for people, from every command that has one, with hostile names in it, and looked at in a
-//! browser where there is one.
+//! `--report FILE.html`: a page for people, from every command that makes one, with hostile names in it, and shown in a
+//! browser if one is installed.
 
 use std::path::Path;
 use std::process::Command;
@@ -33,7 +33,7 @@ fn read(machine: &Machine, name: &str) -> String {
     std::fs::read_to_string(machine.home.path().join(name)).unwrap()
 }
 
-/// What no page may have: markup of a name, or anything from elsewhere.
+/// Checks that a page has no markup from a name, and loads nothing from elsewhere.
 #[track_caller]
 fn assert_closed(page: &str) {
     assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"), "{page}");
@@ -78,7 +78,7 @@ fn get_verify_and_plan_write_a_page_with_a_row_for_each_repo() {
     assert_eq!(value["plans"][0]["repo"], "org/good");
 }
 
-/// A twin: what was all taken has no such heading.
+/// The twin: without files that are left out there is no such heading.
 #[test]
 fn a_run_says_on_its_page_and_in_its_json_what_it_left_out_and_how_to_take_it() {
     let two = Repo::new("org/two")
@@ -170,7 +170,7 @@ fn a_browser_shows_the_page_and_nothing_else_happens() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/looks.py");
     command.arg(script).arg(machine.home.path().join("get.html")).arg("5").arg(machine.home.path());
     Run::from(command.output().unwrap()).ends_with(0).shows("looked at 5 repos");
-    // For whoever wants to look as well.
+    // For people who want to see the pages.
     if let Some(folder) = std::env::var_os("HFGET_SCREENSHOTS") {
         for name in ["get.html", "light.png", "dark.png", "narrow.png", "print.pdf"] {
             std::fs::copy(machine.home.path().join(name), Path::new(&folder).join(name)).unwrap();

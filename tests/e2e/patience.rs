@@ -1,4 +1,4 @@
-//! Never stuck, never impatient: what is slow, busy or away for a while costs time and nothing else.
+//! Patience: servers that are slow, busy or away for a while cost only time, and no run hangs.
 
 use std::net::TcpListener;
 use std::process::Child;
@@ -10,7 +10,7 @@ use super::support::{Machine, Run, one_file};
 
 const WEIGHTS: &str = "model*.safetensors";
 
-/// A run that goes on beside the test.
+/// Starts a run beside the test.
 fn begin(machine: &Machine, line: &str) -> Child {
     let mut command = machine.bare();
     command.args(line.split_whitespace());
@@ -21,7 +21,7 @@ fn end(child: Child) -> Run {
     child.wait_with_output().unwrap().into()
 }
 
-/// Ends when `there` is so.
+/// Waits until `there` is true.
 fn until(there: impl Fn() -> bool) {
     let began = Instant::now();
     while !there() {
@@ -30,7 +30,7 @@ fn until(there: impl Fn() -> bool) {
     }
 }
 
-/// A Hub that is away for so long in the middle of a fetch.
+/// Takes the Hub away for this time in the middle of a fetch.
 fn outage(away: Duration) {
     const SIZE: usize = 24 << 20;
     let options = Options { rate: Some(3 << 20), ..Options::default() };
@@ -42,7 +42,7 @@ fn outage(away: Duration) {
     machine.hub.down(false);
     end(child).ends_with(0);
     machine.assert_nothing_wrong(&one_file(SIZE));
-    // What was on its way over each connection may come again.
+    // The bytes in flight on each connection may come again.
     let sent = machine.hub.bytes_sent();
     assert!(sent < SIZE as u64 + (6 << 20), "{sent} bytes of {SIZE}");
 }
@@ -52,7 +52,7 @@ fn an_outage_in_the_middle_costs_its_time_and_no_byte_that_had_come() {
     outage(Duration::from_secs(3));
 }
 
-/// Side by side with the other tests, these cost little.
+/// In parallel with the other tests, these cost little time.
 #[test]
 fn an_outage_of_six_seconds_is_outlasted() {
     outage(Duration::from_secs(6));
@@ -75,7 +75,7 @@ fn an_outage_of_a_minute_is_outlasted() {
     outage(Duration::from_mins(1));
 }
 
-/// The twin: for ever is too long, and what has come is kept.
+/// The twin: an endless outage ends the run, and the bytes that have come are kept.
 #[test]
 fn an_outage_longer_than_retry_for_ends_the_run_and_a_later_one_goes_on() {
     const SIZE: usize = 12 << 20;
@@ -100,7 +100,7 @@ fn a_trickle_is_a_broken_connection_and_the_file_goes_on_from_where_it_is() {
     machine.run(["org/one"]).ends_with(0).says("bytes in 0.3 s");
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     machine.assert_nothing_wrong(&one_file(1 << 20));
-    // For ever it is an outage.
+    // An error that never ends counts as an outage.
     let machine = Machine::new([one_file(1 << 20)]);
     machine.hub.fault(Fault::new(Place::Bytes, Kind::Slow(80)).on(WEIGHTS));
     machine.run(["org/one"]).ends_with(4).says("bytes in 0.3 s");
@@ -127,7 +127,7 @@ fn a_slow_line_is_left_alone() {
     assert_eq!(machine.hub.requests().iter().filter(|r| r.cdn).count(), 1);
 }
 
-/// A server that gives a byte at a time and breaks off.
+/// A server that sends single bytes and breaks the connection.
 #[test]
 fn a_dribble_of_bytes_is_no_progress() {
     let machine = Machine::new([one_file(1 << 20)]);
@@ -161,7 +161,7 @@ fn what_passes_is_asked_again_whatever_its_number() {
             assert_eq!(run.code, Some(0), "{status} at {place:?}: {}", run.err);
         }
     }
-    // The twin: what never passes is named at once.
+    // The twin: a permanent error is reported at once.
     for status in [400, 405, 501, 505] {
         let machine = Machine::new([one_file(64)]);
         machine.hub.fault(Fault::new(Place::Api, Kind::Status(status, vec![])));
@@ -195,7 +195,7 @@ fn a_mirror_that_asks_to_wait_holds_nobody_else_and_is_given_up_if_it_asks_for_t
     }
 }
 
-/// A CAS that takes connections and says nothing.
+/// A CAS that accepts connections and sends nothing.
 #[test]
 fn a_silent_cas_costs_one_timeout_and_the_way_around_it_is_named() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -218,7 +218,7 @@ fn a_hub_that_is_away_while_everything_is_here_names_offline_and_the_date() {
     let run = machine.run(["org/one"]).ends_with(4).says("--offline").says("every file is here").says(&year);
     assert!(run.out.is_empty());
     machine.run(["org/one", "--offline"]).ends_with(0);
-    // The twin: what is not here is not promised.
+    // The twin: the error does not promise files that are not here.
     let run = machine.run(["org/one", "--all", "--include", "other"]);
     assert!(!run.err.contains("every file is here") || run.code == Some(4), "{}", run.err);
     std::fs::remove_dir_all(machine.model("org/one").join("snapshots")).unwrap();
@@ -230,12 +230,12 @@ fn a_hub_that_is_away_while_everything_is_here_names_offline_and_the_date() {
 #[test]
 fn what_is_here_and_right_is_preferred_where_that_is_asked_for() {
     let machine = Machine::new([one_file(64)]);
-    // Nothing is here: it is fetched.
+    // No file is here, so all are fetched.
     machine.run(["org/one", "--prefer-offline"]).ends_with(0);
     machine.hub.forget();
     machine.run(["org/one", "--prefer-offline"]).ends_with(0).says("against=kept-listing");
     assert_eq!(machine.hub.requests(), []);
-    // What is here is wrong: it is fetched.
+    // The file that is here is wrong, so it is fetched.
     let blob = machine.model("org/one").join("blobs").join(one_file(64).lfs_sha256("model.safetensors").unwrap());
     std::fs::remove_file(&blob).unwrap();
     std::fs::write(&blob, "wrong").unwrap();

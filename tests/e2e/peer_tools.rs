@@ -1,8 +1,8 @@
-//! The other downloaders of the README's table: where each is found, how it is run, and where its files land. What is
-//! held of them is in `peers.rs`.
+//! The other downloaders of the README's table: where each is found, how it is run, and where its files are.
+//! `peers.rs` has the assertions.
 //!
-//! `hf` comes from `.venv` (`.ci/run` makes it), hf-hub from `examples/hf_hub_get.rs`. The others are not needed, and
-//! left out with "skipped" where they are missing:
+//! `hf` comes from `.venv` (`.ci/run` makes it), hf-hub from `examples/hf_hub_get.rs`. The others are optional; if
+//! they are missing, their tests print "skipped":
 //!
 //! ```sh
 //! apt-get install aria2 git-lfs
@@ -30,7 +30,7 @@ pub enum Peer {
     HfDownload,
     /// `snapshot_download` of the Rust client hf-hub.
     HfHub,
-    /// `aria2c -i LIST`, as scripts run it.
+    /// `aria2c -i LIST`, as scripts use it.
     Aria2,
     /// The same with `checksum=` beside each file whose SHA-256 the Hub lists.
     Aria2Checksum,
@@ -42,7 +42,7 @@ pub enum Peer {
     ModelMirror,
 }
 
-/// A repo that a peer is to fetch, on a machine that has it.
+/// A repo that a peer must fetch, on a machine with this peer.
 pub struct Task<'a> {
     peer: Peer,
     program: PathBuf,
@@ -70,14 +70,14 @@ impl Peer {
     pub const ALL: [Peer; 7] =
         [Peer::HfDownload, Peer::HfHub, Peer::Aria2, Peer::Aria2Checksum, Peer::GitLfs, Peer::Hubdl, Peer::ModelMirror];
 
-    /// The peer with `repo` before it; `None`, having said so, where it is not installed.
+    /// The peer's task to fetch `repo`. Prints a line and returns `None` if the peer is not installed.
     pub fn with<'a>(self, machine: &'a Machine, repo: &'a Repo) -> Option<Task<'a>> {
         let program = match self {
             Peer::HfDownload => python().map(|bin| bin.join("hf")),
             Peer::HfHub => hf_hub_get(),
             Peer::Aria2 | Peer::Aria2Checksum => on_path("aria2c"),
             Peer::GitLfs => on_path("git-lfs"),
-            // It runs aria2c.
+            // hubdl runs aria2c.
             Peer::Hubdl => on_path("aria2c").and(in_venv("hubdl")),
             Peer::ModelMirror => in_venv("model-mirror"),
         };
@@ -93,7 +93,7 @@ impl Peer {
 }
 
 impl Task<'_> {
-    /// The folder that the repo's files land in.
+    /// The folder of the fetched files.
     fn root(&self) -> PathBuf {
         let home = self.machine.home.path();
         match self.peer {
@@ -111,7 +111,7 @@ impl Task<'_> {
         self.machine.environment(&mut command);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         match self.peer {
-            // The Hub serves these files over HTTP alone.
+            // The loopback Hub serves these files only over HTTP.
             Peer::HfDownload => command.args(["download", id]).env("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
             Peer::HfHub => command.arg(id),
             Peer::Aria2 | Peer::Aria2Checksum => {
@@ -126,25 +126,25 @@ impl Task<'_> {
         command
     }
 
-    /// One run to its end.
+    /// Runs the peer to its end.
     pub fn run(&self) -> Run {
         self.command().output().unwrap().into()
     }
 
-    /// One run, with all processes that it starts in one group.
+    /// Starts the peer, with all its processes in one group.
     pub fn start(&self) -> Running {
         let mut command = self.command();
         Running(command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap())
     }
 
-    /// The repo's files that are at their names, with what is in them. A pointer is not the file.
+    /// The repo's files that have their final names, with their content. A pointer does not count as the file.
     pub fn landed(&self) -> BTreeMap<String, Vec<u8>> {
         let mut found = tree(&self.root());
         found.retain(|name, content| self.repo.content(name).is_some() && !content.starts_with(b"version https://git"));
         found
     }
 
-    /// What is at its name and is not the repo's.
+    /// The names whose content is not the repo's.
     pub fn wrong(&self) -> Vec<String> {
         let landed = self.landed().into_iter();
         landed.filter(|(name, content)| self.repo.content(name) != Some(content)).map(|(name, _)| name).collect()
@@ -165,8 +165,8 @@ impl Task<'_> {
         list
     }
 
-    /// A git repo with the pointers that the Hub's would have, cloned, and a batch server that names the loopback
-    /// Hub's URLs as the Hub's own names its CDN's.
+    /// Clones a git repo with the pointers that the Hub's repo would have, and starts a batch server that names
+    /// the loopback Hub's URLs, as the real one names its CDN's.
     fn clone_pointers(&self) {
         let home = self.machine.home.path();
         let mut objects = BTreeMap::new();
@@ -203,13 +203,13 @@ impl Task<'_> {
     }
 }
 
-/// A peer at work; it ends with the test.
+/// A running peer; it ends with the test.
 pub struct Running(Child);
 
 impl Running {
-    /// `kill -9` for it and all that it started.
+    /// `kill -9` for the peer and all its processes.
     pub fn kill(&mut self) {
-        // Once it has ended, its id may be another's.
+        // After its end, another process may have its id.
         if let Ok(None) = self.0.try_wait() {
             let group = rustix::process::Pid::from_child(&self.0);
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
@@ -236,7 +236,7 @@ impl Drop for Running {
     }
 }
 
-/// An LFS server for downloads that knows these objects and where each lies; gives its URL.
+/// Starts an LFS server for downloads that knows the URL of each object; returns its own URL.
 fn serve_batches(objects: BTreeMap<String, String>) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -1,5 +1,5 @@
-//! What the README's table says of other tools, checked on them and on hfget side by side: `peer_tools.rs` says how
-//! they are installed and run. When one of these fails, the tool was changed, and the table must say so.
+//! Checks the README's table of other tools, on them and on hfget. `peer_tools.rs` describes how they are installed
+//! and run. If one of these tests fails, the tool has changed, and so must the table.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -59,7 +59,7 @@ fn a_wrong_byte_in_a_large_file_stays_in_place_but_for_hfget_git_lfs_and_model_m
     machine.assert_nothing_wrong(&repo());
 }
 
-/// Git has the small files of git-lfs; the Hub's copy of them was not asked for.
+/// git-lfs takes the small files from git; it never asks the Hub for them.
 #[test]
 fn a_wrong_byte_in_a_small_file_is_noticed_by_hfget_and_model_mirror_alone() {
     every_peer(&repo(), corrupted(SMALL), |peer, task, _| {
@@ -76,7 +76,7 @@ fn a_wrong_byte_in_a_small_file_is_noticed_by_hfget_and_model_mirror_alone() {
     machine.assert_nothing_wrong(&repo());
 }
 
-/// It is a command of its own, and reads everything once more.
+/// `hf cache verify` is a separate command, which reads everything again.
 #[test]
 fn hf_cache_verify_finds_afterwards_what_hf_download_let_pass() {
     let Some(bin) = python() else { return };
@@ -110,7 +110,7 @@ fn every_peer_takes_both_families_and_hfget_takes_one() {
     assert_eq!(families(&tree(&path).into_keys().collect::<Vec<_>>()), (7, 0));
 }
 
-/// A repo whose digests are right and whose index names a tensor `gone` in `shard`, where it is not.
+/// A repo whose digests are right, and whose index names a tensor `gone` in `shard` that is not there.
 fn promising_too_much(shard: &str) -> Repo {
     let index = format!(r#"{{"metadata":{{}},"weight_map":{{"w":"model-1.safetensors","gone":"{shard}"}}}}"#);
     Repo::new("org/one")
@@ -147,8 +147,8 @@ fn only_hfget_misses_a_shard_that_the_index_promises() {
     assert!(requests.iter().all(|r| !r.path.ends_with(".safetensors")), "weights were asked for: {requests:?}");
 }
 
-/// Killed when half the bytes were on their way. aria2c notes once a minute what it has, and hubdl runs aria2c; hfget
-/// loses at most 1 MiB a connection.
+/// The tools are killed after half of the bytes. aria2c notes its progress once a minute, and hubdl runs aria2c;
+/// hfget loses at most 1 MiB for each connection.
 #[test]
 fn after_a_kill_hfget_and_model_mirror_go_on_and_the_others_begin_again() {
     let size = 2 * SIZE;
@@ -162,7 +162,7 @@ fn after_a_kill_hfget_and_model_mirror_go_on_and_the_others_begin_again() {
         }
     };
     let percent_again = |machine: &Machine, run: &dyn Fn() -> Run| {
-        // What was on its way when the connection broke.
+        // The bytes in flight when the connection broke.
         std::thread::sleep(Duration::from_millis(500));
         let before = machine.hub.bytes_sent();
         run().ends_with(0);
@@ -191,7 +191,7 @@ fn after_a_kill_hfget_and_model_mirror_go_on_and_the_others_begin_again() {
     machine.assert_nothing_wrong(&repo);
 }
 
-/// One connection goes silent in the middle; the next would be good. Every tool with the timeouts that it comes with.
+/// One connection becomes silent in the middle; the next one would work. Every tool has its default timeouts.
 #[test]
 #[ignore = "takes two minutes: hf-hub and model-mirror do not end by themselves in that time"]
 fn a_connection_that_goes_silent_is_replaced_within_two_minutes_but_by_hf_hub_and_model_mirror() {

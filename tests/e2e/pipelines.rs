@@ -1,5 +1,5 @@
-//! What a pipeline sees: policy gates, reports in the forms that CI systems read, events, and the
-//! line that is looked for in logs.
+//! hfget in a pipeline: policy gates, reports in the forms of CI systems, events, and the summary
+//! line for logs.
 
 use hfget_loopback_hub::Repo;
 use serde_json::Value;
@@ -28,7 +28,7 @@ fn what_is_denied_stops_a_run_before_its_weights_and_what_is_allowed_does_not() 
     without.hfget(&format!("verify {CHATGLM} --offline --no-code --deny remote-code,foreign-code")).ends_with(0);
     machine.hfget(CHATGLM).ends_with(0);
     machine.hfget(&format!("verify {CHATGLM} --offline --deny remote-code")).ends_with(1);
-    // A fallback is a warning, or not.
+    // A fallback is a warning by default.
     machine.hfget("org/good --prefer bin").ends_with(0).says("warning[family-fallback]");
     machine.hfget("org/good --prefer bin --deny family-fallback").ends_with(1).says("--deny forbids it");
     machine.hfget("org/bad").ends_with(1).says("error[tensor-out-of-bounds]");
@@ -91,7 +91,7 @@ fn a_line_for_each_repo_says_how_it_ended() {
     let run = machine.hfget("org/good org/bad org/none").ends_with(1);
     let lines: Vec<&str> = run.err.lines().filter(|l| l.starts_with("hfget: result=")).collect();
     assert_eq!(lines.len(), 3, "{}", run.err);
-    // What is not there is said before anything is fetched.
+    // A missing repo is reported before anything is fetched.
     assert_eq!(lines[0], "hfget: result=error repo=org/none");
     assert!(lines[1].starts_with("hfget: result=verified against=hub repo=org/good commit="), "{}", lines[1]);
     assert!(lines[1].contains(" files=2 ") && lines[1].contains(" errors=0 "), "{}", lines[1]);
@@ -100,7 +100,7 @@ fn a_line_for_each_repo_says_how_it_ended() {
     assert_eq!(quiet.err, "");
 }
 
-/// One run warms a cache with all that a file lists.
+/// One run warms a cache with all repos that a file lists.
 #[test]
 fn many_repos_are_named_in_a_file() {
     let machine = Machine::new([good(), fixture(CHATGLM)]);
@@ -130,7 +130,7 @@ fn of_many_repos_each_one_that_is_right_is_one_line() {
     assert!(lines[0].contains("2 files, ") && lines[0].contains(" fetched in "), "{lines:?}");
     let lines = shown("org/a org/b org/c org/bad");
     assert!(lines.len() > 5 && lines.iter().any(|l| l.contains("error[tensor-out-of-bounds]")), "{lines:?}");
-    // The twins: a few repos, and whoever wants to see more, get all of it.
+    // The twins: a few repos, and verbose output, have the full report.
     assert!(shown("org/a org/b org/c").len() >= 9);
     assert!(shown("org/a org/b org/c org/d -v").len() >= 12);
 }

@@ -1,5 +1,5 @@
-//! Links that another user of the machine planted in a cache or folder, or swaps for its folders while a run is at
-//! work: nothing is read, written or removed through them. And names that only some file systems find odd.
+//! Links that another user of the machine planted in a cache or folder, or replaces folders with during a run:
+//! nothing is read, written or removed through them. Also names that are special only on some file systems.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -32,13 +32,12 @@ fn folders(root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A place for files, and the folder that it is.
+/// The destinations, each with its flags and its folder.
 fn places(machine: &Machine) -> [(&'static str, PathBuf); 2] {
     [("", machine.cache()), (" --local-dir here", machine.home.path().join("here"))]
 }
 
-/// The tree that a clean run left, each of its folders replaced by a link in turn: to an empty folder, and to one that
-/// holds the same.
+/// Replaces each folder of a clean run's tree by a link in turn: to an empty folder, and to one with the same content.
 #[test]
 fn a_link_in_the_place_of_any_folder_of_a_clean_run_is_refused() {
     for place in 0..2 {
@@ -64,7 +63,7 @@ fn a_link_in_the_place_of_any_folder_of_a_clean_run_is_refused() {
                 for line in ["org/one --all", "org/one --all --force"] {
                     let run = machine.hfget(&format!("{line}{flags}"));
                     let what = format!("{line}{flags} {} {same}:\n{}", below.display(), run.err);
-                    // A run that needs nothing of a folder does not look at it.
+                    // A run that does not need a folder does not read it.
                     let unused = run.code == Some(0) && !line.ends_with("--force");
                     assert!(unused || run.code == Some(5) && run.err.contains("is a symbolic link"), "{what}");
                     assert_eq!(tree(&outside), before, "{line}{flags} {} {same}", below.display());
@@ -73,7 +72,7 @@ fn a_link_in_the_place_of_any_folder_of_a_clean_run_is_refused() {
                 std::fs::remove_dir_all(&root).unwrap();
             }
         }
-        // The honest twin: the tree itself is as good as before.
+        // The honest twin: the tree itself still works.
         copy(&clean, &root);
         machine.hfget(&format!("org/one --all{flags}")).ends_with(0);
     }
@@ -84,7 +83,7 @@ fn copy(from: &Path, to: &Path) {
     assert!(copied.unwrap().success());
 }
 
-/// The same folders, swapped for links and back as fast as that goes while runs are at work.
+/// Replaces the same folders by links and restores them, as fast as possible, during runs.
 #[test]
 fn folders_that_are_swapped_for_links_during_a_run_lead_nowhere() {
     for place in 0..2 {
@@ -101,7 +100,7 @@ fn folders_that_are_swapped_for_links_during_a_run_lead_nowhere() {
             std::thread::scope(|scope| {
                 scope.spawn(|| {
                     while !over.load(Ordering::Relaxed) {
-                        // The run may have made another in its place meanwhile.
+                        // The run may have made another folder there meanwhile.
                         if std::fs::rename(&at, &aside).is_ok() {
                             let _ = symlink(&outside, &at);
                             std::thread::sleep(Duration::from_micros(300));
@@ -129,7 +128,7 @@ fn folders_that_are_swapped_for_links_during_a_run_lead_nowhere() {
     }
 }
 
-/// A partial that is another file too: the run goes on in a file of its own.
+/// The partial is also another file: the run goes on in a new file.
 #[test]
 fn a_partial_with_a_second_name_is_not_written_to() {
     let machine = slow();
@@ -154,7 +153,7 @@ fn a_name_that_cannot_be_used_and_is_not_wanted_is_a_warning() {
         machine.hfget("org/one --all").ends_with(1).says("error[path-unsafe]").says("nothing was fetched");
         assert!(!machine.home.path().join("hf/outside.json").exists());
     }
-    // Of a dataset everything is wanted.
+    // All files of a dataset are selected.
     let data = Repo::new("org/data").kind("datasets").file("train.csv", "a").raw_entry("../x", 3);
     Machine::new([data]).hfget("datasets/org/data").ends_with(1).says("error[path-unsafe]");
 }
@@ -169,7 +168,7 @@ fn names_of_windows_devices_are_ordinary_here() {
     }
 }
 
-/// What is noted of a file has a longer name than the file.
+/// The note about a file has a longer name than the file.
 #[test]
 fn names_as_long_as_a_file_system_takes_them_work_everywhere() {
     let mut data = Repo::new("org/data").kind("datasets");
@@ -185,7 +184,7 @@ fn names_as_long_as_a_file_system_takes_them_work_everywhere() {
         machine.hub.forget();
         machine.hfget(&format!("datasets/org/data{flags}")).ends_with(0).says("already verified");
         assert_eq!(machine.byte_requests(), 0);
-        // They are known as what they are: an update replaces them.
+        // The records know these files, so an update replaces them.
         let name = format!("{}.csv", "n".repeat(251));
         machine.hub.replace(data.clone().file(&name, "new"));
         let path = machine.hfget(&format!("datasets/org/data{flags}")).ends_with(0).path();
@@ -199,12 +198,12 @@ fn a_folder_with_the_name_of_what_is_noted_is_said_before_anything_is_fetched() 
     let machine = Machine::new([data()]);
     machine.hfget("datasets/org/data --local-dir here").ends_with(1).says("path-unsafe").says("a.lock/b");
     assert_eq!(machine.byte_requests(), 0);
-    // A cache notes nothing there, and neither does the name of a file that is not taken.
+    // A cache has no such notes, and a file that is not taken needs none.
     machine.hfget("datasets/org/data").ends_with(0);
     machine.hfget("datasets/org/data --local-dir there --exclude a").ends_with(0);
 }
 
-/// Many connections and files take many descriptors: the limit that nobody asked to raise is no reason to fail.
+/// Many connections and files take many descriptors: a low default limit must not make a run fail.
 #[test]
 fn few_descriptors_are_no_reason_to_fail() {
     let mut data = Repo::new("org/data").kind("datasets");
@@ -222,7 +221,7 @@ fn few_descriptors_are_no_reason_to_fail() {
     }
 }
 
-/// Equal files are fetched once and take turns with nobody.
+/// Equal files are fetched once, and no file waits for another's lock.
 #[test]
 fn equal_files_of_a_repo_are_fetched_once() {
     let bytes = safetensors("w", 5000);

@@ -1,5 +1,5 @@
-//! Real servers in front of the loopback Hub: nginx (passing through, caching, below a path), varnish and squid. `.ci/run`
-//! installs them where it can; without them these tests say that they were skipped.
+//! Real servers in front of the loopback Hub: nginx (passing through, caching, below a path), varnish and squid.
+//! `.ci/run` installs them if it can; without them these tests print that they were skipped.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ struct Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Masters end their workers when they are asked to, and not when they are killed.
+        // A master process ends its workers on SIGTERM, not on SIGKILL.
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let asked = Instant::now();
         while matches!(self.child.try_wait(), Ok(None)) && asked.elapsed() < Duration::from_secs(5) {
@@ -30,17 +30,17 @@ impl Drop for Server {
     }
 }
 
-/// A port that is free just now.
+/// A port that is free at present.
 fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 impl Server {
-    /// Starts a program that will listen on `port`; `None`, having said so, where it is not installed.
+    /// Starts a program that will listen on `port`; prints a line and returns `None` if it is not installed.
     fn start(machine: &Machine, program: &str, port: u16, arguments: &dyn Fn(&Path) -> Vec<String>) -> Option<Self> {
         let home = machine.home.path().join(program);
         std::fs::create_dir_all(&home).unwrap();
-        // Some of them give up being root.
+        // Some of these programs drop root's rights.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         std::fs::set_permissions(&home, open).unwrap();
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -60,7 +60,7 @@ impl Server {
         let began = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             if let Some(ended) = server.child.try_wait().unwrap() {
-                // `env` says so of a program that is not there.
+                // `env` ends with this code if the program does not exist.
                 if ended.code() == Some(127) {
                     eprintln!("skipped: no {program} here (apt-get install {program})");
                     return None;
@@ -107,7 +107,7 @@ impl Server {
         })
     }
 
-    /// squid with these lines in its configuration; `PORT` stands for its own.
+    /// squid with these lines in its configuration; `PORT` is replaced by its own port.
     fn squid(machine: &Machine, lines: &str) -> Option<Self> {
         let port = free_port();
         Server::start(machine, "squid", port, &|home| {
@@ -137,12 +137,12 @@ fn gated() -> Repo {
         .access(Access::Gated)
 }
 
-/// With a user's patience: these servers take their time.
+/// Runs with the default timeouts, since these servers are slow.
 fn run(machine: &Machine, words: &[&str]) -> Run {
     machine.bare().args(words).output().unwrap().into()
 }
 
-/// Everything comes right through a server, twice, and what is wrong behind it is found.
+/// Checks that everything comes right through a server, twice, and that a wrong byte behind it is found.
 #[track_caller]
 fn serves(machine: &Machine, endpoint: &str) {
     for (id, repo) in [(CHATGLM, fixture(CHATGLM)), ("org/one", one_file(12 << 20))] {
@@ -202,7 +202,7 @@ fn nginx_below_a_path() {
     compare(&machine, &nginx.url("/some/hub"), 0);
 }
 
-/// As mirrors are set up that keep files: redirects are followed by the mirror, and what they lead to is kept.
+/// A usual mirror that keeps files: the mirror follows redirects, and keeps the files behind them.
 #[test]
 fn nginx_that_follows_redirects_and_keeps_what_comes() {
     let machine = machine();
@@ -216,12 +216,12 @@ fn nginx_that_follows_redirects_and_keeps_what_comes() {
     );
     let Some(nginx) = Server::nginx(&machine, &keeps) else { return };
     serves(&machine, &nginx.url(""));
-    // Kept bytes come without the Hub, also for whoever has nothing yet.
+    // Kept bytes come without the Hub, also on a new machine.
     let before = machine.hub.bytes_sent();
     run(&machine, &["org/one", "--all", "--endpoint", &nginx.url("")]).ends_with(0);
     assert_eq!(machine.hub.bytes_sent(), before);
     compare(&machine, &nginx.url(""), 0);
-    // What is kept wrong is found.
+    // A wrong byte in the mirror's cache is found.
     let mut kept = Vec::new();
     let mut folders = vec![nginx.home.join("cache")];
     while let Some(folder) = folders.pop() {
@@ -265,7 +265,7 @@ fn squid_in_front_of_the_hub() {
     compare(&machine, &squid.url(""), 0);
 }
 
-/// The proxy of a company: everything goes through it, also the bytes.
+/// A company's proxy: all requests go through it, including bytes.
 #[test]
 fn squid_on_the_way_to_the_hub() {
     let machine = machine();

@@ -1,5 +1,5 @@
 //! The Python package, the installer and the action, as their users run them: the scripts of `tests/python`
-//! on the loopback Hub. What is asserted stands there; here are the Hubs that they meet.
+//! on the loopback Hub. The scripts have the assertions; this module has their Hubs.
 
 use std::path::Path;
 use std::process::Command;
@@ -37,8 +37,8 @@ fn loadable() -> Repo {
         .lfs("model.safetensors", safetensors("w", 64))
 }
 
-/// Runs one class of a script; every test in it must hold. A test that needs a program which is not here
-/// is left out, and that is said.
+/// Runs one class of a script; every test in it must pass. A test that needs a missing program is
+/// skipped, with a printed line.
 #[track_caller]
 fn holds(machine: &Machine, script: &str, class: &str) {
     holds_beside(machine, None, script, class);
@@ -51,7 +51,7 @@ fn holds_beside(machine: &Machine, mirror: Option<&Hub>, script: &str, class: &s
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new(bin.join("python"));
     machine.environment(&mut command);
-    // Cargo says which crates are in a binary, and looks for its toolchain in the real home.
+    // Cargo lists the crates of a binary, and needs its toolchain in the real home folder.
     for (name, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
         let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(folder).into_os_string());
         command.envs(std::env::var_os(name).or(home).map(|value| (name, value)));

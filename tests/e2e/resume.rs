@@ -1,4 +1,4 @@
-//! Runs that are killed, interrupted or crowded: nothing is lost and nothing is fetched twice.
+//! Runs that are killed, interrupted, or at the same time: nothing is lost and nothing is fetched twice.
 
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
@@ -15,12 +15,12 @@ pub fn slow() -> Machine {
     at(40 << 20)
 }
 
-/// A machine whose Hub sends so many bytes a second.
+/// A machine whose Hub sends `rate` bytes a second.
 fn at(rate: u64) -> Machine {
     Machine::on(Hub::with(Options { rate: Some(rate), ..Options::default() }, [one_file(SIZE)]))
 }
 
-/// The largest file on its way.
+/// The largest partial file.
 pub fn partial(machine: &Machine) -> Option<PathBuf> {
     let files = std::fs::read_dir(machine.model("org/one").join(".hfget/partial")).ok()?;
     let parts = files.flatten().map(|f| f.path()).filter(|p| p.extension().is_some_and(|e| e == "part"));
@@ -43,7 +43,7 @@ pub fn half_way(machine: &Machine) -> Child {
     }
 }
 
-/// Bytes of the weights that were asked for.
+/// The requested bytes of the weights.
 fn asked_bytes(machine: &Machine) -> u64 {
     let whole = one_file(SIZE).content("model.safetensors").unwrap().len() as u64;
     machine
@@ -107,7 +107,7 @@ fn a_partial_file_whose_bytes_are_wrong_is_found_out() {
     machine.assert_nothing_wrong(&one_file(SIZE));
 }
 
-/// The machine went down: what was not flushed may be gone, and is fetched again.
+/// The machine lost power: bytes that were not flushed may be lost, and are fetched again.
 #[test]
 fn a_power_cut_costs_what_was_not_flushed_and_nothing_else() {
     let machine = slow();
@@ -120,7 +120,7 @@ fn a_power_cut_costs_what_was_not_flushed_and_nothing_else() {
     let text = std::fs::read_to_string(&journal).unwrap();
     assert!(text.contains(boot.trim()), "{text}");
     std::fs::write(&journal, text.replace(boot.trim(), "the-boot-before")).unwrap();
-    // Its blocks were set aside and never written.
+    // Its blocks were reserved and never written.
     let length = part.metadata().unwrap().len();
     std::fs::write(&part, vec![0; usize::try_from(length).unwrap()]).unwrap();
     machine.hub.forget();
@@ -129,10 +129,10 @@ fn a_power_cut_costs_what_was_not_flushed_and_nothing_else() {
     assert!(asked_bytes(&machine) < SIZE as u64 * 11 / 10, "it was not believed and then started again");
 }
 
-/// Two runs at once: one fetches, the other waits and says so; both end right.
+/// Two runs at the same time: one fetches, the other waits and prints so; both succeed.
 #[test]
 fn two_runs_at_once_share_the_work() {
-    // Slow enough that the second has come before the first is done.
+    // Slow enough that the second run starts before the first is done.
     let machine = at(8 << 20);
     let first = half_way(&machine);
     let second: Run = machine.run(["org/one", "--connections", "1"]);
@@ -144,7 +144,7 @@ fn two_runs_at_once_share_the_work() {
     assert!(asked_bytes(&machine) <= SIZE as u64 + 1000, "the bytes came once");
 }
 
-/// A file system on which every lock is granted to everybody: both fetch, and both end right.
+/// On a file system that grants every lock, both runs fetch, and both succeed.
 #[test]
 fn two_runs_at_once_end_right_where_locks_do_nothing() {
     let machine = slow();
@@ -165,7 +165,7 @@ fn two_runs_at_once_end_right_where_locks_do_nothing() {
         for run in [first, second] {
             let run = Run::from(run.wait_with_output().unwrap());
             assert!(!run.err.contains("waiting"), "locks do nothing: {}", run.err);
-            // One that finds its partial finished by the other says so, and is right when run again.
+            // A run whose partial the other one has finished prints so, and succeeds when it is run again.
             if run.code != Some(0) {
                 run.ends_with(5).says("changed");
             }
@@ -177,7 +177,7 @@ fn two_runs_at_once_end_right_where_locks_do_nothing() {
     }
 }
 
-/// A file that was changed after it was verified is noticed by its size or time and fetched anew.
+/// A file that was changed after it was verified is noticed by its size or time, and fetched again.
 #[test]
 fn a_cached_file_that_was_changed_is_mended() {
     let machine = Machine::new([one_file(5000)]);

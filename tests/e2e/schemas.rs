@@ -1,5 +1,5 @@
-//! The JSON schemas of `examples/schemas` are what the program writes: each output of each command is
-//! held against them by Python's `jsonschema`, with no key allowed that they do not name.
+//! The JSON schemas of `examples/schemas` match the program's output: Python's `jsonschema` checks
+//! each output of each command, and allows no key that a schema does not name.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::interop::python;
 use super::support::{CHATGLM, Machine, Run, fixture, one_file, safetensors};
 
-/// Closes every object of a schema, then says which of the documents do not fit, and which of the
-/// schema's alternatives no document was.
+/// Closes every object of a schema. Then prints the documents that do not fit, and the schema's
+/// alternatives that no document used.
 const CHECK: &str = r#"
 import json, sys
 from jsonschema import Draft202012Validator
@@ -142,7 +142,7 @@ fn every_event_is_what_its_schema_says() {
     std::fs::remove_dir_all(machine.cache()).unwrap();
     machine.hub.fault(Fault::new(Place::Bytes, Kind::CorruptByte(10)).on("model.safetensors"));
     run("org/one");
-    // Whoever holds the lock is another process, which is at it until the second has said that it waits.
+    // Another process has the lock, until the second run has printed that it waits.
     machine.hub.heal();
     std::fs::remove_dir_all(machine.cache()).unwrap();
     machine.hub.fault(Fault::new(Place::Bytes, Kind::Stall(1 << 20)).on("model.safetensors"));

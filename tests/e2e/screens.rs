@@ -1,4 +1,4 @@
-//! What people read, whole: help, plans of real listings, reports. A change of any line is seen here.
+//! Complete texts for people: help, plans of real listings, reports. Any changed line shows here.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use hfget_loopback_hub::Repo;
 
 use super::support::{CHATGLM, Machine, fixture, one_file};
 
-/// The names of a real repo, with what is known of its sizes.
+/// The names of a real repo, with the known sizes.
 fn listed(id: &str, sizes: &[(&str, u64)]) -> Repo {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/listings.json");
     let all: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -80,7 +80,7 @@ pub fn whisper() -> Repo {
         .file("pytorch_model.bin.index.fp32.json", index("bin").to_string())
 }
 
-/// Holds a text against its snapshot, without what differs from run to run.
+/// Compares a text with its snapshot, without the parts that differ from run to run.
 macro_rules! screen {
     ($name:literal, $text:expr) => {
         insta::with_settings!({

@@ -1,12 +1,12 @@
-//! The token and signed URLs are secrets: whatever is asked and whatever goes wrong, they are in no
-//! output, report, lockfile or file that is left behind.
+//! The token and signed URLs are secrets: whatever the command and the error are, they are in no
+//! output, report, lockfile or other file.
 
 use hfget_loopback_hub::{Fault, Kind, Place, TOKEN};
 
 use super::support::{Machine, Run, one_file, tree};
 use hfget_loopback_hub::{Access, Hub};
 
-/// Runs it with the token; the output must not have it, nor a signature.
+/// Runs a line with the token. The output must have neither the token nor a signature.
 #[track_caller]
 fn run(machine: &Machine, line: &str) -> Run {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hfget"));

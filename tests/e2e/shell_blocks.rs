@@ -1,6 +1,6 @@
-//! Every shell block of the README and the book is run, and must come to what the page says. `sh` blocks: each command
-//! ends with 0, or with the code that its comment names as "(exit code N)". `console` blocks: the output is the one on
-//! the page, but for times and rates. `HFGET_UPDATE_DOCS=1` writes the output into the pages.
+//! Runs every shell block of the README and the book, and compares the result with the page. `sh` blocks: each command
+//! ends with 0, or with the code that its comment names as "(exit code N)". `console` blocks: the output matches the
+//! page, except for times and rates. `HFGET_UPDATE_DOCS=1` writes the output into the pages.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -11,7 +11,7 @@ use super::docs::{Page, page, pages, root};
 use super::objects::S3;
 use super::support::{Machine, binary};
 
-/// Commands that no test of this file runs: the file that runs them, and the words of it that do.
+/// Commands that no test of this file runs: each with the file that runs it, and the words in that file.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
     (
         "cargo run --release --example quickstart",
@@ -26,7 +26,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("python -m hfget run -- ", "tests/python/patched.py", "\"-m\", \"hfget\", \"run\""),
 ];
 
-/// The repos that the pages speak of.
+/// The repos of the pages.
 fn repos() -> Vec<Repo> {
     samples(&root().join("tests/fixtures/repos"))
 }
@@ -37,18 +37,18 @@ enum Kind {
     Console,
 }
 
-/// One command of a page, and what the page says of it.
+/// One command of a page, with its expected result.
 #[derive(Debug)]
 struct Typed {
     line: String,
     kind: Kind,
-    /// The lines below it, of a console.
+    /// The lines below it, in a console block.
     output: Vec<String>,
-    /// Where these are in the page.
+    /// The place of these lines in the page.
     at: std::ops::Range<usize>,
 }
 
-/// Whether there is no command in a line.
+/// Whether a line has no command.
 fn is_comment(line: &str) -> bool {
     line.trim().is_empty() || line.trim_start().starts_with('#')
 }
@@ -91,7 +91,7 @@ fn commands(page: &Page) -> Vec<Typed> {
     all
 }
 
-/// Whether somebody else runs it, who is looked at.
+/// Whether another file runs it, which is checked.
 fn runs_elsewhere(line: &str) -> bool {
     let Some((_, file, words)) = ELSEWHERE.iter().find(|(command, ..)| line.starts_with(command)) else { return false };
     assert!(page(file).text.contains(words), "{file} does not run `{line}`");
@@ -107,7 +107,7 @@ fn wanted_code(line: &str) -> i32 {
         .map_or(0, |code| code.parse().expect("a number"))
 }
 
-/// A line without what differs from run to run: times, rates, dates and free space.
+/// A line without the parts that differ from run to run: times, rates, dates and free space.
 fn stripped(line: &str) -> String {
     let words: Vec<&str> = line.split_whitespace().collect();
     let bare = |word: &str| word.trim_matches(|c| matches!(c, '(' | ')' | ',' | ';')).to_owned();
@@ -125,7 +125,7 @@ fn stripped(line: &str) -> String {
             out.push(name);
             at += 1;
         } else if at == 0 && word.strip_suffix('s').is_some_and(|time| time.parse::<f64>().is_ok()) {
-            // The clock of the log.
+            // The time in a line of the log.
             at += 1;
         } else if word.len() == 10 && word.bytes().filter(|b| *b == b'-').count() == 2 && word.starts_with('2') {
             out.push("DATE");
@@ -138,7 +138,7 @@ fn stripped(line: &str) -> String {
     out.join(" ")
 }
 
-/// Runs all of a page in one shell, in an empty home. Gives for each command its exit code and its output.
+/// Runs all commands of a page in one shell, in an empty home. Returns the exit code and the output of each command.
 fn run(page: &Page, typed: &[Typed]) -> Option<Vec<(i32, String)>> {
     let machine = Machine::new(repos());
     let mirror = Hub::start(repos());
@@ -183,7 +183,7 @@ fn run(page: &Page, typed: &[Typed]) -> Option<Vec<(i32, String)>> {
     Some(all.collect())
 }
 
-/// The page with the outputs of its consoles as they are.
+/// The page with the real outputs in its console blocks.
 fn rewritten(page: &Page, typed: &[Typed], ran: &[(i32, String)]) -> String {
     let mut lines: Vec<String> = page.text.lines().map(str::to_owned).collect();
     for (one, (_, out)) in typed.iter().zip(ran).rev().filter(|(one, _)| one.kind == Kind::Console) {
@@ -192,7 +192,7 @@ fn rewritten(page: &Page, typed: &[Typed], ran: &[(i32, String)]) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Holds a page against what its commands do, or writes into it what they print. Gives how many there are.
+/// Compares a page with its commands' output, or writes the output into it. Returns how many commands there are.
 fn check(page: &Page, update: bool) -> usize {
     let mut typed = commands(page);
     typed.retain(|one| !runs_elsewhere(&one.line));
@@ -224,7 +224,7 @@ fn every_command_of_every_page_comes_to_what_the_page_says() {
     assert!(count > 60, "{count}");
 }
 
-/// The commands in the tables of those who come from elsewhere: the last column of each row is ours.
+/// The commands in the tables for users of other tools: the last column of each row is ours.
 #[test]
 fn every_command_for_those_who_come_from_other_tools_does_it() {
     let page = page("docs/src/coming-from.md");

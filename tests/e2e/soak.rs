@@ -1,6 +1,6 @@
-//! Runs that are killed again and again, on a Hub where things go wrong at random: it still ends
-//! verified, and what comes twice is bounded. `HFGET_SOAK=200` asks for more kills than the few of an
-//! ordinary test run, `HFGET_SOAK_SEED` repeats a run.
+//! Runs that are killed again and again, on a Hub with random faults: the result is still verified,
+//! and the number of bytes that come twice is bounded. `HFGET_SOAK=200` asks for more kills than the
+//! few of an ordinary test run, `HFGET_SOAK_SEED` repeats a run.
 
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use super::support::{Machine, safetensors};
 const ID: &str = "org/soaked";
 const SHARD: usize = 24 << 20;
 const SHARDS: usize = 2;
-/// What a kill can cost each connection: what it has not noted in the journal, and what is on its way.
+/// The bytes that a kill can cost each connection: those that are not in the journal yet, and those in flight.
 const LOST: u64 = (1 << 20) + (1 << 20);
 const CONNECTIONS: u64 = 4;
 
@@ -35,7 +35,7 @@ fn repo(rng: &mut fastrand::Rng) -> Repo {
     repo.file("model.safetensors.index.json", index.to_string())
 }
 
-/// Something that goes wrong once, with any file.
+/// A random fault that happens once, with any file.
 fn some_fault(rng: &mut fastrand::Rng) -> Fault {
     let kind = match rng.u32(..9) {
         0 => Kind::Status(500, vec![]),
@@ -62,7 +62,7 @@ fn signal(child: &Child, name: &str) {
     let _ = std::process::Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
 }
 
-/// Bytes of weights that the Hub has sent out or still holds ready, by the ranges asked for.
+/// Kills runs again and again, and checks that the Hub sends no more bytes than the kills can cost.
 fn soak(more: &[&str], at_once: usize) {
     let kills = number("HFGET_SOAK", 8);
     let seed = number("HFGET_SOAK_SEED", u64::from(std::process::id()));
@@ -96,7 +96,7 @@ fn soak(more: &[&str], at_once: usize) {
         fetched = machine.hub.bytes_sent();
         most = most.max(fetched);
         if machine.run([ID, "--offline", "-q"].into_iter().chain(more.iter().copied())).code == Some(0) {
-            // It was faster than the kills: once more from the start.
+            // The run was faster than the kills, so begin again from the start.
             finished += 1;
             let bound = whole * finished + killed * CONNECTIONS * LOST * at_once as u64;
             assert!(fetched <= bound, "seed {seed}: {fetched} bytes sent, {bound} at most, {killed} kills");

@@ -1,4 +1,4 @@
-//! What is misspelt is answered with what was probably meant.
+//! A misspelt word is answered with the probable one.
 
 use super::support::{Machine, fixture, one_file};
 
@@ -9,7 +9,7 @@ fn a_misspelt_command_is_told_from_a_repo_and_what_follows_is_not_fetched() {
     assert!(!run.err.contains("org/one"), "{}", run.err);
     assert!(!machine.model("org/one").exists());
     machine.hfget("plann --offline").ends_with(3).says("did you mean `hfget plan`?");
-    // As it is read where flags stand before it.
+    // A command after flags is read as a repo.
     let run = machine.run(["--quiet", "verify", "org/one"]).ends_with(3).says("a command comes first: `hfget verify`");
     assert!(!run.err.contains("org/one"), "{}", run.err);
     let run = machine.hfget("gpt2").ends_with(3);

@@ -1,5 +1,5 @@
-//! A user's machine: a home of its own, the binary, the Hub's address, and ways to look at what was
-//! left on disk.
+//! A user's machine: its own home folder, the binary, the Hub's URL, and ways to look at the files
+//! on disk.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ pub fn binary() -> PathBuf {
     std::env::var_os("HFGET_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_hfget").into(), PathBuf::from)
 }
 
-/// What a run of the binary gave.
+/// The result of a run of the binary.
 pub struct Run {
     pub code: Option<i32>,
     pub out: String,
@@ -112,12 +112,12 @@ impl Machine {
 
     pub fn command(&self) -> Command {
         let mut command = self.bare();
-        // Patience is not what these tests are about.
+        // Short timeouts, since these tests are not about patience.
         command.args(["--retry-base-ms", "2", "--stall-timeout", "0.3", "--retry-for", "1"]);
         command
     }
 
-    /// Only what the user set: nothing of the machine's own configuration.
+    /// Only the user's own settings, and nothing from the machine's configuration.
     pub fn environment(&self, command: &mut Command) {
         command
             .env_clear()
@@ -132,7 +132,7 @@ impl Machine {
 
     pub fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Run {
         let mut command = self.command();
-        // A subcommand stands first.
+        // A subcommand comes first.
         let mut arguments: Vec<&str> = arguments.into_iter().collect();
         let mut words = vec![];
         if matches!(
@@ -161,7 +161,7 @@ impl Machine {
         self.cache().join(format!("models--{}", id.replace('/', "--")))
     }
 
-    /// Every file with its content that a loader could see: snapshots and blobs, not what is partial.
+    /// Every file that a loader could see, with its content: snapshots and blobs, but no partial files.
     pub fn visible(&self, id: &str) -> BTreeMap<String, Vec<u8>> {
         let mut found = tree(&self.model(id));
         found.retain(|name, _| {
@@ -170,7 +170,7 @@ impl Machine {
         found
     }
 
-    /// That nothing with wrong bytes can be seen: every file in a snapshot is the repo's.
+    /// Asserts that no file with wrong bytes is visible: every file in a snapshot is the repo's.
     #[track_caller]
     pub fn assert_nothing_wrong(&self, repo: &Repo) {
         for (name, content) in self.visible(repo.id()) {
@@ -183,7 +183,7 @@ impl Machine {
         }
     }
 
-    /// That the snapshot holds just `paths` with the repo's bytes.
+    /// Asserts that the snapshot has exactly `paths`, with the repo's bytes.
     #[track_caller]
     pub fn assert_whole(snapshot: &Path, repo: &Repo, paths: &[&str]) {
         let found = tree(snapshot);
@@ -225,7 +225,7 @@ pub fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
     out
 }
 
-/// Codes of a JSON report's findings.
+/// The codes of a JSON report's findings.
 pub fn codes(report: &serde_json::Value) -> Vec<&str> {
     report["findings"].as_array().into_iter().flatten().filter_map(|f| f["code"].as_str()).collect()
 }

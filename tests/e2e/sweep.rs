@@ -1,5 +1,5 @@
-//! The attack sweep: every file that a clean run left is damaged in every way, and every command runs on it. None may
-//! say "verified" unless each selected byte that is on disk afterwards is the repo's.
+//! The attack sweep: every file of a clean run is damaged in every way, and every command runs on the result. A
+//! command may print "verified" only if each selected byte on disk is the repo's afterwards.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -100,7 +100,7 @@ fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").args(["-a", "--"]).arg(from).arg(to).status().unwrap().success());
 }
 
-/// Two files that can stand in for each other: both links, or both files, of one folder if there are such.
+/// A file that can replace `path`: also a link, or also a file, in the same folder if there is one.
 fn other(root: &Path, all: &[PathBuf], path: &Path) -> Option<PathBuf> {
     let is_link = |p: &Path| fs::symlink_metadata(root.join(p)).is_ok_and(|m| m.is_symlink());
     let fits = |p: &&PathBuf| {
@@ -110,12 +110,12 @@ fn other(root: &Path, all: &[PathBuf], path: &Path) -> Option<PathBuf> {
     near.or_else(|| all.iter().find(fits)).cloned()
 }
 
-/// `false` where the damage would be none.
+/// Damages a file; `false` if the damage would have no effect.
 fn damage(root: &Path, all: &[PathBuf], path: &Path, how: Damage, kept: bool) -> bool {
     let there = root.join(path);
     let meta = fs::symlink_metadata(&there).unwrap();
     if meta.is_symlink() && matches!(how, Damage::Flip | Damage::Cut | Damage::Empty) {
-        // The file that it leads to has its own turn: the link itself becomes a file.
+        // The target has its own turn, so here the link itself becomes a file.
         let mut content = fs::read(&there).unwrap();
         fs::remove_file(&there).unwrap();
         spoil(&mut content, how);
@@ -171,7 +171,7 @@ fn spoil(content: &mut Vec<u8>, how: Damage) {
     }
 }
 
-/// What is not the repo's of what was selected, which is all of it.
+/// The selected files whose content is not the repo's. All files are selected.
 fn wrong(home: &Path, place: Place, repo: &Repo) -> Vec<String> {
     let root = if place == Place::LocalDir {
         home.join("here")
@@ -201,7 +201,8 @@ fn no_damage_to_any_file_that_a_run_left_is_called_verified() {
         for (i, path) in all.iter().enumerate() {
             for (j, how) in DAMAGES.into_iter().enumerate() {
                 for kept in [false, true] {
-                    // Each file in each way by each command, with the time kept for one half of them and new for the other.
+                    // Each file is damaged in each way for each command; one half keeps its time, and the other half
+                    // gets a new one.
                     for (k, line) in place.commands().into_iter().enumerate() {
                         if whole || ((i + j + k) % 2 == 0) == kept {
                             cases.push((n, place, path.clone(), how, kept, line));
@@ -222,7 +223,8 @@ fn no_damage_to_any_file_that_a_run_left_is_called_verified() {
                     let home = scratch.path().join(format!("case{at}"));
                     let (from, all) = &clean[n];
                     copy(from, &home);
-                    // Its records know the copies' stamps again: what they let pass is what is looked for.
+                    // A fill writes the copies' stamps into the records, so that the test shows which damage the
+                    // records let pass.
                     if let Some(line) = place.fill().last() {
                         run(&home, &hub, line).ends_with(0);
                     }

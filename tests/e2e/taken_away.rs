@@ -1,6 +1,6 @@
-//! Another program takes files away, and puts them back, while hfget works on them. A lost race is another look: a run
-//! ends well, or it says that another program was at work. It never says "verified" of a file that is wrong, and the
-//! first run that is left alone ends well.
+//! Another program takes files away, and puts them back, while hfget works on them. After a lost race hfget looks
+//! again: a run succeeds, or it reports that another program was at work. It never prints "verified" for a wrong file,
+//! and the first undisturbed run succeeds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,14 +39,14 @@ impl Taker {
         Taker { stop, thread: Some(thread) }
     }
 
-    /// How many times it took something.
+    /// How many times it took files away.
     fn stop(mut self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap()
     }
 }
 
-/// Whether there was something to take. What lies in its place meanwhile stays.
+/// Takes the files away, and puts them back; `false` if there was nothing to take. New files in their place stay.
 fn take_and_put_back(folder: &Path, aside: &Path) -> bool {
     let Ok(names) = fs::read_dir(folder) else { return false };
     let mut taken = false;
@@ -64,7 +64,7 @@ fn take_and_put_back(folder: &Path, aside: &Path) -> bool {
     taken
 }
 
-/// Runs while files come and go, and once in peace.
+/// Runs while files come and go, and then once undisturbed.
 fn race(machine: &Machine, repo: &Repo, taken: Vec<PathBuf>, forget: Option<&Path>, arguments: &[&str]) {
     machine.run(arguments.iter().copied()).ends_with(0);
     let taker = Taker::of(taken, machine.home.path().join("aside"));

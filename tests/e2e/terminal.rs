@@ -42,7 +42,7 @@ impl Terminal {
         drop(self.slave);
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
-            // The last end that is closed is an error here.
+            // When the last other end is closed, the read fails.
             let _ = File::from(self.master).read_to_end(&mut bytes);
             String::from_utf8(bytes).unwrap()
         })
@@ -56,19 +56,19 @@ fn command(machine: &Machine, line: &str) -> Command {
     command
 }
 
-/// What a command writes to a terminal, to stderr and, where that is asked for, stdout too.
+/// The output of a command on a terminal: of stderr and, if `stdout`, also of stdout.
 fn drawn(command: &mut Command, columns: u16, stdout: bool) -> String {
     let terminal = Terminal::of(columns);
     command.stderr(terminal.end()).stdout(if stdout { terminal.end() } else { Stdio::null() });
     let mut child: Child = command.spawn().unwrap();
-    // The command keeps ends of its own as long as it lives.
+    // The command value keeps its own ends open as long as it exists.
     command.stderr(Stdio::null()).stdout(Stdio::null());
     let text = terminal.read();
     child.wait().unwrap();
     text.join().unwrap()
 }
 
-/// Without the sequences that colour; those that move the cursor end a line.
+/// The text without the sequences for colours; sequences that move the cursor end a line.
 fn plain(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -85,7 +85,7 @@ fn plain(text: &str) -> String {
 }
 
 fn assert_fits(text: &str, columns: u16) {
-    // Usage is the parser's, in one line.
+    // The argument parser prints the usage in one line.
     for line in plain(text).split(['\r', '\n']).filter(|line| !line.starts_with("Usage: ")) {
         assert!(line.trim_end().chars().count() <= columns.into(), "{columns} columns:\n{line}\nof\n{}", plain(text));
     }
@@ -101,7 +101,7 @@ fn a_dumb_terminal_gets_no_escape_codes() {
     }
 }
 
-/// What a bar is for: a run that waits says so, and for what.
+/// A run that waits shows that it waits, and for what.
 #[test]
 fn a_wait_and_a_silence_show_in_the_row_that_they_hold() {
     let machine = Machine::new([one_file(9 << 20)]);
@@ -115,7 +115,7 @@ fn a_wait_and_a_silence_show_in_the_row_that_they_hold() {
     let line = "org/one --force --connections 1 --stall-timeout 7 --retry-base-ms 2";
     let text = plain(&drawn(&mut command(&machine, line), 100, false));
     assert!(text.contains("silent 4 s") || text.contains("silent 5 s"), "{text}");
-    // The twin: a run that gets on waits for nobody.
+    // The twin: a run with progress does not show a wait.
     machine.hub.heal();
     let text = plain(&drawn(&mut command(&machine, "org/one --force"), 100, false));
     assert!(!text.contains("silent") && !text.contains("waiting"), "{text}");
@@ -155,7 +155,7 @@ fn lines_fit_the_terminal() {
             assert!(text.lines().count() > 5, "{line}: {text}");
             assert_fits(&text, columns);
         }
-        // Paths on stdout are whole.
+        // Paths on stdout are not cut.
         for line in [
             "THUDM/chatglm3-6b --force",
             "THUDM/chatglm3-6b",
@@ -182,7 +182,7 @@ fn bars_fit_the_terminal_and_are_gone_in_the_end() {
         let machine = Machine::on(Hub::with(options, [one_file(SIZE)]));
         let text = drawn(&mut command(&machine, "org/one"), columns, true);
         assert!(text.contains('━'), "{text:?}");
-        // One bar follows the other at the terminal's edge: a row without its figures is the end of one that is too long.
+        // A row without figures would be the end of a bar that is too long for the terminal.
         let figures = if columns < 72 { " % " } else { " of " };
         let drawing = plain(&text[..text.rfind('✓').unwrap()]);
         for line in drawing.split(['\r', '\n']).filter(|line| line.contains('━')) {
@@ -191,7 +191,7 @@ fn bars_fit_the_terminal_and_are_gone_in_the_end() {
                 assert!(row.trim().is_empty() || row.contains(figures), "{columns} columns: {row:?} of {line:?}");
             }
         }
-        // Whatever hides the cursor shows it again.
+        // If the cursor is hidden, it is shown again.
         assert_eq!(text.matches("\x1b[?25l").count(), text.matches("\x1b[?25h").count());
         let end = &text[text.rfind('✓').unwrap()..];
         assert!(!end.contains('━') && end.contains("verified"), "{end:?}");
@@ -226,7 +226,7 @@ fn an_interruption_leaves_the_terminal_as_it_was_and_says_to_run_again() {
     let end = text.rsplit("\r\ninterrupted: about ").next().unwrap();
     assert!(text.contains('━') && end.ends_with(" are kept; run it again to resume\r\n"), "{text:?}");
     assert_eq!(text.matches("\x1b[?25l").count(), text.matches("\x1b[?25h").count());
-    // Nothing is left coloured.
+    // The colours are reset at the end.
     assert!(text.rfind("\x1b[0m") > text.rfind("\x1b[3"), "{text:?}");
 }
 

@@ -1,4 +1,4 @@
-//! The token goes to the endpoint that the user configured and to nobody else, and is shown nowhere.
+//! The token goes only to the endpoint that the user configured, and is shown nowhere.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use hfget_loopback_hub::{Access, Fault, Hub, JOB, Kind, Options, Place, RESOURCE
 
 use super::support::{Machine, Run, one_file};
 
-/// Bytes of the weights: some, so that a mirror is asked for them.
+/// The size of the weights: large enough that a mirror is asked for them.
 const SIZE: usize = 5 << 20;
 const PLACES: [Place; 6] = [Place::Api, Place::Refs, Place::Tree, Place::XetToken, Place::Resolve, Place::Bytes];
 
-/// Runs it with the token in the environment and in the token file, and without patience.
+/// Runs a line with the token in the environment and in the token file, and with short timeouts.
 fn run(machine: &Machine, line: &str) -> Run {
     let file = machine.home.path().join("hf/token");
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -24,12 +24,12 @@ fn run(machine: &Machine, line: &str) -> Run {
     run
 }
 
-/// What a server was told of who asks.
+/// The credentials that a server received.
 fn told(hub: &Hub) -> Vec<String> {
     hub.requests().into_iter().flat_map(|request| request.credentials).collect()
 }
 
-/// The commands that ask servers.
+/// The commands that make requests.
 fn every_command(url: &str) -> Vec<String> {
     let how = "--retry-base-ms 1 --retry-for 0.05";
     vec![
@@ -67,7 +67,7 @@ fn no_command_gives_the_token_to_a_mirror_whatever_it_answers() {
                 mirror.fault(Fault::new(place, Kind::Status(*status, headers.clone())));
             }
         }
-        // Most commands ask the endpoint alone, whatever a mirror would answer.
+        // Most commands ask only the endpoint, even if there is a mirror.
         let asks_mirrors = |line: &String| line.starts_with("org/one") || line.starts_with("compare");
         let all = answer.is_none();
         for line in every_command(&mirror.endpoint()).iter().filter(|line| all || asks_mirrors(line)) {
@@ -108,7 +108,7 @@ fn a_pasted_url_of_another_host_is_asked_without_the_token_and_it_is_said() {
         assert!(!other.requests().is_empty(), "{line}");
         assert_eq!(told(&other), [""; 0], "{line}");
     }
-    // The endpoint's own URL is the endpoint, however it is named.
+    // A pasted URL of the endpoint is the endpoint.
     for line in [format!("plan {own}/org/one"), format!("plan {url}/org/one --endpoint {url}")] {
         let run = run(&machine, &line).ends_with(0);
         assert!(!run.err.contains("token"), "{line}: {}", run.err);
@@ -120,7 +120,7 @@ fn a_pasted_url_of_another_host_is_asked_without_the_token_and_it_is_said() {
 fn a_user_in_the_endpoints_url_is_sent_as_the_one_authorization_and_is_not_shown() {
     let machine = Machine::new([one_file(SIZE)]);
     let url = machine.hub.endpoint().replace("://", "://me:pa%24sword@");
-    // The loopback Hub knows no such user, which is an answer too.
+    // The loopback Hub does not know the user, so it refuses.
     let run = run(&machine, &format!("org/one --endpoint {url} -v --retry-for 0.05"));
     let run = run.says("note: the token is not sent: the URL of").ends_with(3);
     assert!(!run.err.contains("pa%24sword") && !run.err.contains("pa$sword"), "{}", run.err);
@@ -145,13 +145,13 @@ fn a_user_in_a_pasted_url_is_refused_and_not_shown() {
         let run = run(&machine, &line).ends_with(2).says("has a user name or a password").says("HF_TOKEN");
         assert!(!run.err.contains("pastedsecret"), "{line}: {}", run.err);
     }
-    // One that names no repo is not repeated either.
+    // A URL that does not name a repo is not repeated in the error either.
     let run = run(&machine, &format!("plan {url}/a/b/c/d/e")).ends_with(2);
     assert!(!run.err.contains("pastedsecret"), "{}", run.err);
     assert_eq!(machine.hub.requests(), []);
 }
 
-/// What a token file may hold.
+/// The accepted contents of a token file.
 #[test]
 fn a_token_file_is_read_as_editors_write_it_and_named_where_it_cannot_be() {
     let machine = Machine::new([one_file(64).access(Access::Private)]);
@@ -180,7 +180,7 @@ fn a_token_file_is_read_as_editors_write_it_and_named_where_it_cannot_be() {
         let run = get(&content, &["--force"]).ends_with(2).says("hf/token").says(why);
         assert!(!run.err.contains(TOKEN), "{}", run.err);
     }
-    // Who asks nobody needs no token.
+    // A run without requests needs no token.
     get(b"\xff\xfe\x00", &["--offline"]).ends_with(0);
     std::fs::remove_file(&file).unwrap();
     std::fs::create_dir(&file).unwrap();
@@ -188,7 +188,7 @@ fn a_token_file_is_read_as_editors_write_it_and_named_where_it_cannot_be() {
     run.ends_with(2).says("hf/token");
 }
 
-/// An endpoint, or a proxy before it, that repeats what it was sent.
+/// An endpoint, or a proxy in front of it, may repeat the token that it received.
 #[test]
 fn what_the_endpoint_repeats_of_the_token_is_hidden_however_it_is_encoded() {
     let encoded = TOKEN.replace('_', "%5f");
@@ -214,7 +214,7 @@ fn what_the_endpoint_repeats_of_the_token_is_hidden_however_it_is_encoded() {
                 let run = run(&machine, &format!("org/one {mode} --retry-base-ms 1 --retry-for 0.05"));
                 for said in [&run.out, &run.err] {
                     assert!(!said.contains(token), "{kind:?} {mode}:\n{said}");
-                    // Half of it is one, too.
+                    // Half of the token must not appear either.
                     assert!(!said.contains("hf_loop"), "{kind:?} {mode}:\n{said}");
                 }
             }
@@ -223,7 +223,7 @@ fn what_the_endpoint_repeats_of_the_token_is_hidden_however_it_is_encoded() {
     }
 }
 
-/// What a CI system reads as a command to itself, in names that a repo has.
+/// Names of a repo that a CI system would read as a command.
 #[test]
 fn no_name_of_a_repo_is_a_command_to_a_ci_system() {
     let names =
@@ -263,7 +263,7 @@ fn advice_on_revisions_is_read_with_a_bound() {
     assert!(!run.err.contains("far"), "{}", run.err);
 }
 
-/// What other programs read and hfget does not is said where it matters, and nowhere else.
+/// Credentials that only other programs read are named if they matter, and not otherwise.
 #[test]
 fn credentials_that_are_not_read_are_named() {
     let machine = Machine::new([one_file(64)]);
@@ -280,7 +280,7 @@ fn credentials_that_are_not_read_are_named() {
     assert!(!run("org/one", &keys[..1]).contains(said));
 }
 
-/// A run that goes on for longer than its token is good asks for the next one in time.
+/// A run that takes longer than its token is valid asks for the next token in time.
 #[test]
 fn the_token_of_a_job_is_renewed_while_the_run_goes_on() {
     let names = ["a.txt", "b.txt", "c.txt", "d.txt", "e.txt", "f.txt"];
@@ -301,7 +301,7 @@ fn the_token_of_a_job_is_renewed_while_the_run_goes_on() {
     assert_eq!(asked, 1, "a token that is good is not renewed");
 }
 
-/// A CI job without a token gets one for the repo that trusts it, or is told why not; it never gets another one.
+/// A CI job without a token gets one for the repo that trusts it, or an error with the reason; no other token is sent.
 #[test]
 fn a_job_that_a_repo_trusts_needs_no_token() {
     let machine = Machine::new([one_file(64).access(Access::Gated)]);
@@ -316,7 +316,7 @@ fn a_job_that_a_repo_trusts_needs_no_token() {
     run("org/one", &[]).ends_with(3);
     run("org/one", &[resource, id]).ends_with(0);
     assert_eq!(exchanges(), 1);
-    // As GitHub has it.
+    // GitHub's form of the URL.
     let server = format!("{}/ci/id-token?api-version=2", machine.hub.endpoint());
     let github = [
         resource,
@@ -326,7 +326,7 @@ fn a_job_that_a_repo_trusts_needs_no_token() {
     ];
     run("org/one --force", &github).ends_with(0);
     assert_eq!(exchanges(), 1);
-    // It wins over a token that is there, and a failure is no reason to send that one.
+    // The job's token wins over another one, and the other one is not sent after a failure either.
     run("org/one --force", &[resource, id, ("HF_TOKEN", "hf_wrong")]).ends_with(0);
     let said = run("org/one --force", &[("HF_OIDC_RESOURCE", "org/other"), id, ("HF_TOKEN", TOKEN)]).ends_with(3);
     assert!(said.err.contains("gave no token: 400") && said.err.contains("trust this job"), "{}", said.err);
@@ -338,7 +338,8 @@ fn a_job_that_a_repo_trusts_needs_no_token() {
     machine.hub.down(true);
     run("org/one --force", &[resource, id]).ends_with(4);
     machine.hub.down(false);
-    // Whoever asks nobody, or says which token, needs none of it; nor does the host of a pasted address get it.
+    // A run without requests, or with its own token, does not ask for one; the host of a pasted URL does not get it
+    // either.
     run("org/one --offline", &[resource]).ends_with(0);
     run(&format!("org/one --force --token {TOKEN}"), &[resource]).ends_with(0);
     run("org/one --force", &[("HF_OIDC_RESOURCE", "")]).ends_with(3);

@@ -1,4 +1,4 @@
-//! Finding out why a run is slow: `-v`, `-vv` and `HFGET_LOG`.
+//! The log shows why a run is slow: `-v`, `-vv` and `HFGET_LOG`.
 
 use hfget_loopback_hub::TOKEN;
 

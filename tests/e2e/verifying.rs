@@ -1,4 +1,4 @@
-//! `hfget verify`: what is wrong with files that are already here.
+//! `hfget verify`: problems of files that are already here.
 
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,7 @@ fn a_folder_from_anywhere_is_checked_without_a_hub() {
     }
 }
 
-/// Each defect of a folder has its code, and the exit code tells.
+/// Each defect of a folder has its code, and sets the exit code.
 #[test]
 fn defects_have_names() {
     type Damage = fn(&Path);
@@ -65,7 +65,7 @@ fn defects_have_names() {
     }
 }
 
-/// A pointer that git left where the content should be is told apart from damage.
+/// A git pointer in the place of the content is distinguished from damage.
 #[test]
 fn a_clone_without_git_lfs_is_recognised() {
     let machine =
@@ -79,9 +79,9 @@ fn a_clone_without_git_lfs_is_recognised() {
     machine.hfget("verify ./here").ends_with(1).says("lfs-pointer");
 }
 
-/// With the Hub's listing at hand every byte counts; a file beside it is said.
+/// With the Hub's listing every byte is checked, and an extra file is reported.
 #[test]
-fn a_plain_folder_is_held_against_its_commit() {
+fn a_plain_folder_is_compared_with_its_commit() {
     let machine = Machine::new([fixture(CHATGLM)]);
     let dir = machine.run([CHATGLM, "--local-dir", "here"]).ends_with(0).path();
     std::fs::write(dir.join("config.json"), std::fs::read_to_string(dir.join("config.json")).unwrap() + " ").unwrap();

@@ -1,4 +1,4 @@
-//! Caches that are warmed for others: who may read them, what reads them, and the recipes that do it.
+//! Caches that are warmed for other users: who may read them, which tools read them, and the recipes.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn model() -> Repo {
         .lfs("model.safetensors", safetensors("w", 64))
 }
 
-/// `transformers` reads a volume that it cannot write to, without a Hub.
+/// `transformers` reads a read-only volume without a Hub.
 #[test]
 fn a_warmed_volume_serves_transformers_read_only_and_offline() {
     let Some(bin) = python() else { return };
@@ -51,7 +51,7 @@ print(AutoTokenizer.from_pretrained('org/model')('hello fleet')['input_ids'])
     assert_eq!(machine.hub.requests(), []);
 }
 
-/// What the user's umask allows, and no more: a cache for a group is made with `umask 027`.
+/// Files have the modes that the user's umask allows: a cache for a group is made with `umask 027`.
 #[test]
 fn files_have_the_modes_that_the_umask_gives() {
     for (umask, files, folders) in [("022", 0o644, 0o755), ("027", 0o640, 0o750), ("077", 0o600, 0o700)] {
@@ -70,7 +70,8 @@ fn files_have_the_modes_that_the_umask_gives() {
                     if kind.is_dir() {
                         folders_left.push(entry.path());
                     } else if entry.file_name().to_string_lossy().ends_with(".lock") {
-                        // Empty, and shared with other users' downloads: as `huggingface_hub` has them.
+                        // Lock files are empty and shared with other users' downloads; they have `huggingface_hub`'s
+                        // mode.
                         assert_eq!(mode(&entry.path()), 0o664);
                     } else if kind.is_file() {
                         assert_eq!(mode(&entry.path()), files, "{umask} {}", entry.path().display());
@@ -84,7 +85,8 @@ fn files_have_the_modes_that_the_umask_gives() {
 /// Every command of every recipe, in order, with the volume in the home folder.
 #[test]
 fn the_recipes_work_as_they_are_written() {
-    // Kubernetes gives arguments to the image's entry point: see `python::the_recipes_for_images_run_in_a_root_that_has_the_image_and_nothing_else`.
+    // Kubernetes passes arguments to the image's entry point: see
+    // `python::the_recipes_for_images_run_in_a_root_that_has_the_image_and_nothing_else`.
     for name in ["Dockerfile", "github-actions.yml", "gitlab-ci.yml"] {
         let text =
             std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/recipes").join(name)).unwrap();
@@ -108,7 +110,7 @@ fn the_recipes_work_as_they_are_written() {
     }
 }
 
-/// Makes a model with random weights, and what it makes of two sentences.
+/// Makes a model with random weights, and its embeddings of two sentences.
 const MAKE: &str = r"
 import os, torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -142,7 +144,7 @@ print(SentenceTransformer('org/sentences', device='cpu').encode(['hello fleet', 
 os._exit(0)
 ";
 
-/// `sentence-transformers` needs torch, which is too large for CI: the test runs where somebody has installed the two.
+/// `sentence-transformers` needs torch, which is too large for CI: the test runs if both are installed.
 #[test]
 fn a_warmed_cache_serves_sentence_transformers_offline() {
     let Some(bin) = python() else { return };

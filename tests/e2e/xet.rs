@@ -1,5 +1,5 @@
 //! Files in Xet storage, fetched from Xet's own test server: the same bytes, the same proof, and HTTP
-//! when Xet fails.
+//! if Xet fails.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ struct World {
     repo: Repo,
 }
 
-/// A model in Xet storage, with a small file beside it that is there too.
+/// A model in Xet storage, with a small file that is there too.
 fn world() -> World {
     world_with(|repo| repo)
 }
@@ -42,12 +42,12 @@ fn world_with(change: impl Fn(Repo) -> Repo) -> World {
 
 impl World {
     fn run(&self, arguments: &str) -> Run {
-        // The first term comes whole: on a busy machine that takes its time.
+        // The first term arrives only when it is complete, which takes time on a busy machine.
         let patient = ["org/one", "--stall-timeout", "2"];
         self.machine.run(patient.into_iter().chain(arguments.split_whitespace()))
     }
 
-    /// Bytes of the weights that were asked for over HTTP.
+    /// The bytes of the weights that were requested over HTTP.
     fn over_http(&self) -> usize {
         let weights = |r: &&hfget_loopback_hub::Request| r.cdn && r.path.ends_with("model.safetensors");
         self.machine.hub.requests().iter().filter(weights).count()
@@ -71,7 +71,7 @@ fn large_files_come_over_xet_and_small_ones_over_http() {
     assert!(world.machine.hub.requests().iter().any(|r| r.cdn && r.path.ends_with("tokenizer.model")));
     let tokens = world.machine.hub.requests().iter().filter(|r| r.path.contains("xet-read-token")).count();
     assert_eq!(tokens, 1, "one token a repo");
-    // Nothing of Xet's own is left behind.
+    // Xet leaves no files of its own.
     let home: Vec<_> = std::fs::read_dir(world.machine.home.path().join("hf")).unwrap().flatten().collect();
     assert!(home.iter().all(|f| f.file_name() == "hub"), "{home:?}");
 }
@@ -86,7 +86,7 @@ fn it_can_be_switched_off() {
     command.env("HF_HUB_DISABLE_XET", "1").args(["org/one", "--force"]);
     Run::from(command.output().unwrap()).ends_with(0);
     assert_eq!(world.cas.bytes_sent(), 0);
-    // What is said on the command line wins.
+    // The command line wins.
     command = world.machine.command();
     command.env("HF_HUB_DISABLE_XET", "1").args(["org/one", "--force", "--transport", "xet"]);
     Run::from(command.output().unwrap()).ends_with(0).says("over Xet");
@@ -102,7 +102,7 @@ fn the_report_says_how_many_bytes_came_over_xet() {
     assert!(totals["bytes_fetched"].as_u64() > totals["bytes_over_xet"].as_u64(), "{totals}");
 }
 
-/// Whatever goes wrong with Xet, the file comes over HTTP, and it is said.
+/// Whatever goes wrong with Xet, the file comes over HTTP, with a message.
 #[test]
 fn http_takes_over_when_xet_fails() {
     for trouble in [
@@ -138,7 +138,7 @@ fn http_takes_over_when_there_is_no_token() {
     }
 }
 
-/// A Hub that names some other place for the content is not believed.
+/// A run refuses a Hub that names an unsafe place for the content.
 #[test]
 fn a_cas_that_is_none_is_refused() {
     let world = world();
@@ -160,7 +160,7 @@ fn with_xet_only_its_failure_is_named() {
         assert!(run.err.contains(text), "{trouble:?}:\n{}", run.err);
         assert_eq!((world.over_http(), run.out.as_str()), (0, ""));
         world.machine.assert_nothing_wrong(&world.repo);
-        // Later it is well again.
+        // Later Xet works again.
         world.cas.trouble(Trouble::None);
         world.run("--transport xet").ends_with(0);
         world.assert_right();
@@ -176,7 +176,7 @@ fn trouble_that_passes_is_overcome_over_xet_alone() {
     assert_eq!(world.over_http(), 0);
 }
 
-/// The bytes that Xet gives are not believed either: the hash of another file.
+/// Bytes from Xet are checked too: here the hash is that of another file.
 #[test]
 fn content_that_is_another_file_is_found_out() {
     let world = world();
@@ -186,7 +186,7 @@ fn content_that_is_another_file_is_found_out() {
     world.machine.hub.replace(lying.clone());
     world.run("--transport xet").ends_with(1).says("checksum-mismatch");
     world.machine.assert_nothing_wrong(&lying);
-    // Otherwise HTTP has the right ones.
+    // By default HTTP gives the right bytes.
     let run = world.run("").ends_with(0);
     assert!(run.err.contains("its checksum is wrong"), "{}", run.err);
     world.machine.assert_nothing_wrong(&lying);
@@ -209,18 +209,18 @@ fn a_killed_run_goes_on_over_xet_where_it_stood() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    // At the end of a range the rest comes at once: it may be all of it by now.
+    // At the end of a range the rest comes at once, so the file may be complete by now.
     let kept = kept().min(SIZE as u64);
     world.machine.assert_nothing_wrong(&world.repo);
     world.cas.trouble(Trouble::None);
     let report = world.run("--json").ends_with(0).json();
     let again = report["reports"][0]["totals"]["bytes_over_xet"].as_u64().unwrap();
-    // What was written and not yet noted in the journal is lost.
+    // Bytes that were written but are not in the journal yet are lost.
     assert!(again <= SIZE as u64 - kept + (2 << 20), "{again} bytes came again, and {kept} were there");
     world.assert_right();
 }
 
-/// The Hub's token goes to the Hub, and the CAS's to the CAS.
+/// The Hub's token goes to the Hub, and the CAS's token to the CAS.
 #[test]
 fn a_private_repo_needs_the_token_at_the_hub_only() {
     let world = world_with(|repo| repo.access(Access::Private));

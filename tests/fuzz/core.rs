@@ -1,5 +1,5 @@
-//! What the fuzz targets of names and whole sets run, shared by `fuzz/` and the test that replays its seeds. The formats'
-//! own readers are in `formats.rs`.
+//! The functions of the fuzz targets for names and whole sets, shared by `fuzz/` and the test that replays its seeds.
+//! `formats.rs` has those for the formats' readers.
 
 use std::io::{self, Cursor};
 use std::sync::Arc;
@@ -75,12 +75,12 @@ pub fn index(bytes: &[u8]) {
     }
 }
 
-/// A name that nothing can be wrong with.
+/// Whether a name is certainly valid.
 fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.len() < 200 && name.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Repo specs, ids, revisions and paths: what is accepted is read back from its own text, and no
+/// Repo specs, ids, revisions and paths: an accepted value is read back from its own text, and no
 /// accepted path leaves its folder.
 pub fn names(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };

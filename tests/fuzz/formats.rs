@@ -1,5 +1,5 @@
-//! What every fuzz target of a format runs, shared by `fuzz/` and the test that replays its seeds: one function a
-//! reader of untrusted bytes, with the promises that hold whatever the bytes are. It needs `hfget-formats` alone.
+//! The functions of the formats' fuzz targets, shared by `fuzz/` and the test that replays its seeds: one
+//! function for each reader of untrusted bytes, with the promises for any bytes. It needs only `hfget-formats`.
 
 use std::io::Cursor;
 
@@ -8,7 +8,7 @@ use hfget_formats::{
     Problem, Severity, TensorTable, WeightIndex, flax, gguf, hdf5, onnx, safetensors, saved_model, tf_checkpoint, torch,
 };
 
-/// Problems stay printable, and a table's ranges stay sane, however the file lies.
+/// Checks that problems are printable and a table's ranges make sense, whatever the file states.
 fn sane(read: (TensorTable, Vec<Problem>)) {
     let (table, problems) = read;
     for tensor in &table.tensors {
@@ -22,7 +22,7 @@ fn printable(problems: &[Problem]) {
     assert!(problems.iter().all(|f| f.message.len() < 10_000), "a problem quotes too much of the file");
 }
 
-/// The same, and in a file of `length` bytes that is said to be right every tensor lies within it.
+/// The same, and if a file of `length` bytes has no problem, every tensor is within it.
 fn within(length: u64, read: (TensorTable, Vec<Problem>)) {
     if read.1.iter().all(|f| f.severity < Severity::Error) {
         let beyond = read.0.tensors.iter().find(|t| t.bytes.as_ref().is_some_and(|r| r.end > length));
@@ -69,8 +69,8 @@ pub fn onnx(bytes: &[u8]) {
     within(bytes.len() as u64, (model.table, problems));
 }
 
-/// An index of a TensorFlow checkpoint, a checkpoint in one file, or a `checkpoint` file; and as the
-/// content of a block, with the checksums that the fuzzer would not find.
+/// An index of a TensorFlow checkpoint, a checkpoint in one file, or a `checkpoint` file; also the
+/// bytes as the content of a block, with the checksums that the fuzzer would not find.
 pub fn tf_checkpoint(bytes: &[u8]) {
     sane(tf_checkpoint::read(Cursor::new(bytes), bytes.len() as u64, "x"));
     for kind in [0, 1] {
@@ -96,7 +96,7 @@ pub fn sorted_table(block: &[u8], kind: u8) -> Vec<u8> {
     };
     let data = put(block, kind);
     let mut footer = put(&[0, 0, 0, 0, 1, 0, 0, 0], 0);
-    // One entry, whose key is behind any other.
+    // One entry, whose key sorts behind any other.
     let mut index = vec![0, 4, u8::try_from(data.len()).unwrap_or(u8::MAX), 0xff, 0xff, 0xff, 0xff];
     index.extend(data);
     index.extend([0, 0, 0, 0, 1, 0, 0, 0]);
@@ -138,7 +138,7 @@ pub fn hdf5(bytes: &[u8]) {
     sane(read);
 }
 
-/// A graph of TensorFlow, as each of the messages that are read.
+/// A graph of TensorFlow, read as each kind of message.
 pub fn saved_model(bytes: &[u8]) {
     use saved_model::Message;
     for message in [Message::SavedModel, Message::MetaGraph, Message::Other] {
@@ -148,10 +148,10 @@ pub fn saved_model(bytes: &[u8]) {
     }
 }
 
-/// Names by which [`scan`] hands a file over: those that promise a pickle, and others.
+/// The names that [`scan`] gives to a file: names that promise a pickle, and others.
 const SCANNED: [&str; 6] = ["x.bin", "x.pkl", "x.joblib", "x.npz", "x.keras", "x"];
 
-/// A file that is no weights, looked into for pickles: its name, and its bytes.
+/// A file other than weights, in which pickles are searched: its name, and its bytes.
 pub fn scan(bytes: &[u8]) {
     let Some((kind, content)) = bytes.split_first() else { return };
     let Some(name) = SCANNED.get(usize::from(*kind)) else { return };

@@ -1,4 +1,4 @@
-//! The recorded cases as repos that selection can be fed with. What is right is judged elsewhere.
+//! The recorded cases as repos for selection. `main.rs` judges the results.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::Repo;
 
-/// A repo, what is wanted of it, and what is right.
+/// A repo, the options, and the expected result.
 #[derive(Clone, Default)]
 pub struct Case {
     pub name: String,

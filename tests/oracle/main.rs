@@ -1,5 +1,5 @@
-//! Selection judged by what the real loaders asked for: recorded repos (`tests/data/oracle.json`) and layouts of
-//! real repos in miniature (`tests/data/layouts.json`). How a case is fed to selection lives beside it.
+//! Compares selection with the files that the real loaders asked for: recorded repos (`tests/data/oracle.json`)
+//! and layouts of real repos in miniature (`tests/data/layouts.json`). `cases.rs` makes the repos.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ use hfget_core::select::SelectError;
 use hfget_core::session::Error;
 use support::{Outcome, variant};
 
-/// Says which cases are wrong, with the count; fails if there are any.
+/// Prints the wrong cases with their number; fails if there are any.
 fn judge(what: &str, cases: &[Case], check: impl Fn(&Case) -> Vec<String>) {
     let mut wrong = Vec::new();
     for case in cases {
@@ -43,7 +43,7 @@ fn select(case: &Case, options: &Options) -> Result<Outcome, Vec<String>> {
     case.repo.select(options).inspect(Outcome::check).map_err(|error| vec![format!("{error:?}")])
 }
 
-/// What of `needs` is not taken, and what is taken though it is large and nobody wants it.
+/// The files of `needs` that are not taken, and the large files that are taken although no loader needs them.
 fn held_to_needs(case: &Case, outcome: &Outcome) -> Vec<String> {
     let taken: BTreeSet<&str> = outcome.paths().into_iter().collect();
     let lacks = case.needs.iter().filter(|path| !taken.contains(path.as_str())).map(|path| format!("lacks {path}"));
@@ -69,7 +69,7 @@ fn every_recorded_repo_gives_what_its_loader_asked_for_and_nothing_large_besides
     });
 }
 
-/// The weights that `options` take are the ones recorded.
+/// Checks that the weights that `options` take are the recorded ones.
 fn held_to_weights(case: &Case, options: &Options, recorded: &BTreeSet<String>) -> Vec<String> {
     let outcome = match select(case, options) {
         Ok(outcome) => outcome,

@@ -1,4 +1,5 @@
-//! What was left out: every group says how to have it, and that works; parts that somebody may miss are a warning.
+//! Files that are left out: every group has a change of options that takes it, and that works; a part that somebody may
+//! need has a warning.
 
 use hfget_core::finding::{Code, Remedy, Severity, Take};
 use hfget_core::model::Options;

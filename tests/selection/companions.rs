@@ -1,5 +1,5 @@
-//! What comes with the weights: adapters and their base models, modules of their own scope, code, other files that loaders
-//! read, one test per rule.
+//! Files beside the weights: adapters and their base models, modules with a scope of their own, code, other files that
+//! loaders read; one test per rule.
 
 use hfget_core::finding::{Code, Severity};
 use hfget_core::model::{Options, Purpose};

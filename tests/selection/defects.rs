@@ -1,4 +1,4 @@
-//! Each defect that indexes of real repos have, and what comes of it.
+//! Each defect of real repos' indexes, and its result.
 
 use hfget_core::finding::{Code, Severity};
 use hfget_core::model::{Family, Options};
@@ -12,7 +12,7 @@ fn broken(index: &str) -> Repo {
         .with("model.safetensors.index.json", index)
 }
 
-/// The safetensors family is passed over with this reason, bin is taken; demanded, it is an error.
+/// The safetensors family is skipped with this reason, and bin is taken. If safetensors is demanded, it is an error.
 fn passed_over(repo: &Repo, why: &str) {
     let outcome = repo.taken(&prefer("safetensors"));
     outcome.check();

@@ -1,6 +1,7 @@
 //! The facts of diffusers' own published cases (`tests/pipelines/test_pipeline_utils.py`), as
-//! selections of ours: there a list of names has safetensors for every component or not, and gives
-//! an exact set of files per variant; here the repo has a `model_index.json` that names the folders.
+//! selections of ours: diffusers' cases say whether a list of names has safetensors for every
+//! component, and which files each variant takes; here the repo has a `model_index.json` that names
+//! the folders.
 
 use std::collections::BTreeSet;
 
@@ -50,7 +51,7 @@ fn all_safetensors(repo: &Repo, variant: Option<&str>) -> bool {
     }
 }
 
-/// Four components in both families; `V` stands for the variant with its dot.
+/// Four components in both families; `V` is replaced by the variant with its dot.
 const BOTH: &str =
     "safety_checker/pytorch_modelV.bin safety_checker/modelV.safetensors vae/diffusion_pytorch_modelV.bin
     vae/diffusion_pytorch_modelV.safetensors text_encoder/pytorch_modelV.bin text_encoder/modelV.safetensors
@@ -64,7 +65,7 @@ fn both(variant: &str, without: &str) -> String {
 #[test]
 fn safetensors_are_taken_only_if_every_component_has_them() {
     let fp16 = ".fp16";
-    // (files, folders in the index, without a variant, with fp16 where the case says)
+    // (files, folders in the index, result without a variant, result with fp16 if the case has one)
     let cases: Vec<(String, Option<&[&str]>, Option<bool>, Option<bool>)> = vec![
         (both("", ""), None, Some(true), None),
         ("unet/diffusion_pytorch_model.bin unet/diffusion_pytorch_model.safetensors".into(), None, Some(true), None),
@@ -209,7 +210,7 @@ fn variants_are_taken_per_component_with_plain_weights_in_their_place() {
     let both_three = format!("{plain} {fp16}");
     let mixed = format!("{fp16} vae/diffusion_pytorch_model.safetensors unet/diffusion_pytorch_model.safetensors")
         .replace("text_encoder/model.fp16.safetensors", "text_encoder/model.safetensors");
-    // (files, the only family, variant, what is taken)
+    // (files, the only family, variant, the files taken)
     let st = Some("safetensors");
     let v = Some("fp16");
     let cases: Vec<(String, Option<&str>, Option<&str>, String)> = vec![
@@ -274,7 +275,7 @@ fn variants_are_taken_per_component_with_plain_weights_in_their_place() {
         ),
         (
             // diffusers takes unet's plain safetensors index beside vae's bin variant here; so does a
-            // choice per component, when no family is demanded.
+            // choice per component if no family is demanded.
             format!("{vae_bins} {} {UNET_SHARDS}", under("vae", UNET_SHARDS)),
             None,
             v,

@@ -1,4 +1,4 @@
-//! Documents that mean harm: they are rejected with a finding, never followed, never a crash.
+//! Hostile documents: they are rejected with a finding, never followed, and never cause a crash.
 
 use hfget_core::finding::{Code, Severity};
 use hfget_core::model::Options;

@@ -1,11 +1,11 @@
-//! What a model's documents name beside the weights and the repo lacks, and the alarms that must stay silent.
+//! Files other than weights that a model's documents name and the repo lacks, and the alarms that must stay silent.
 
 use hfget_core::finding::{Code, Severity};
 use hfget_core::model::{Family, Options};
 
 use crate::support::{Repo, only};
 
-/// The alarms of what is missing, with their severity.
+/// The alarms about missing files, with their severity.
 fn missing(repo: &Repo) -> Vec<(Severity, String)> {
     let outcome = repo.taken(&Options::default());
     let found = outcome.selection.findings.iter().filter(|f| f.code == Code::CompanionMissing);

@@ -1,5 +1,5 @@
-//! Layouts that no known loader reads, parts in folders beside a model, and what documents name: each rule with the
-//! twin in which it must not act.
+//! Layouts that no known loader reads, parts in folders beside a model, and files that documents name: each rule
+//! with a twin in which it must not act.
 
 use hfget_core::finding::Code;
 use hfget_core::model::{Family, Options};
@@ -45,7 +45,7 @@ fn a_layout_of_several_parts_is_taken_whole_but_its_documentation_media_and_trai
 #[test]
 fn files_that_begin_alike_are_alternatives_and_asked_for_whatever_describes_them() {
     assert_eq!(asked(&Repo::parse("sam_tiny.pt sam_small.pt sam_large.pt config.yaml")).len(), 3);
-    // Without settings nobody says that they belong together.
+    // Without settings, nothing says that the files belong together.
     assert_eq!(asked(&Repo::parse("gpt.pt dvae.pt README.md")), ["dvae", "gpt"]);
 }
 
@@ -67,7 +67,7 @@ fn folders_of_one_kind_are_alternatives_and_of_several_kinds_parts() {
 
 #[test]
 fn folders_without_configs_and_with_names_of_their_own_are_parts() {
-    // HunyuanVideo: `mp_rank_*_model_states.pt` is the model where no state of a training lies beside.
+    // HunyuanVideo: `mp_rank_*_model_states.pt` is the model if there is no training state beside it.
     let repo = Repo::parse("README.md hunyuan/transformers/mp_rank_00_model_states.pt hunyuan/vae/pytorch_model.pt");
     assert_eq!(taken(&repo).weights().len(), 2);
     let training = Repo::parse(
@@ -282,7 +282,7 @@ fn a_format_that_is_asked_for_brings_no_parts_of_another() {
     assert_eq!(repo.taken(&plain()).weights(), ["model.safetensors", "vocoder/own.pt"]);
 }
 
-/// Every file of `must` is taken of a repo of these and `beside`, and none of `beside`.
+/// Checks that from a repo of `must` and `beside` every file of `must` is taken, and none of `beside`.
 fn holds(name: &str, must: &str, beside: &str, documents: &[(&str, &str)]) {
     let mut repo = Repo::parse(&format!("{must} {beside}"));
     for (path, text) in documents {

@@ -1,4 +1,4 @@
-//! What the options change: globs, a subfolder, every file; and how many rounds of documents selection asks for.
+//! The effects of options: globs, a subfolder, every file; and how many rounds of documents selection asks for.
 
 use hfget_core::finding::Code;
 use hfget_core::model::{Family, Options, RepoType};
@@ -55,7 +55,7 @@ fn what_is_named_is_taken_and_nothing_else() {
     }
     let both = Options { with: vec!["README.md".into()], exclude: vec!["a/b*".into()], ..named(&["a/"]) };
     assert_eq!(repo.taken(&both).paths(), ["README.md", "a/c/d.txt"]);
-    // What is chosen by nobody's naming is no such selection.
+    // A selection without named files does not have this mark.
     let usual = repo.taken(&plain());
     assert!(!usual.selection.named && !usual.has(Code::FilesOnly));
 }

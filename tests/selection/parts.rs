@@ -1,5 +1,5 @@
-//! What a repo's own documents name and the repo lacks, containers that nobody reads, and wishes that leave nothing:
-//! each alarm with its honest twin.
+//! Files that a repo's own documents name and the repo lacks, containers without a reader, and options that leave
+//! nothing: each alarm with its honest twin.
 
 use hfget_core::finding::{Code, Severity};
 use hfget_core::model::{Family, Options};

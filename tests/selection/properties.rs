@@ -1,4 +1,4 @@
-//! What holds for any listing, any documents and any wish.
+//! Properties for any listing, any documents and any options.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use proptest::sample::{select as one_of, subsequence};
 
 use crate::support::Repo;
 
-/// Names that rules react to, in every kind of place.
+/// Names that rules know, in every kind of place.
 const NAMES: &[&str] = &[
     "config.json",
     "model.safetensors",
@@ -121,7 +121,7 @@ fn options() -> impl Strategy<Value = Options> {
         })
 }
 
-/// How many listings are tried: as many as `PROPTEST_CASES` says.
+/// How many listings are tried: as many as `PROPTEST_CASES` states.
 fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1000)
 }
@@ -165,12 +165,12 @@ proptest! {
             (other, _) => prop_assert!(false, "{other:?}"),
         }
         if let Ok(selection) = result {
-            // Who names files is not chosen for.
+            // If the user names files, nothing is chosen.
             let chosen = !options.all && !selection.named;
             let one_family: Vec<_> = selection.weights.iter().filter(|s| chosen && s.scope.is_empty()).collect();
             let families: std::collections::BTreeSet<_> = one_family.iter().map(|s| s.family).collect();
             let adapter = listing.get("adapter_config.json").is_some();
-            // What no known loader reads is taken with all of its parts, and says so.
+            // A repo that no known loader reads is taken with all of its parts, with a finding.
             let native = selection.findings.iter().any(|f| f.message.contains("no known loader reads this repo"));
             prop_assert!(families.len() <= 1 || adapter || native, "{families:?} at the root");
             if let Some(only) = options.only.filter(|_| chosen) {

@@ -1,4 +1,5 @@
-//! Every repo of `tests/data/listings.json` against `tests/data/expected.txt`, for either preference.
+//! Compares the selection of every repo in `tests/data/listings.json` with `tests/data/expected.txt`, for both
+//! preferences.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +9,7 @@ use hfget_core::select::SelectError;
 
 use crate::support::{Repo, only, prefer};
 
-/// Indexes: in which repo, the index, and how the names of its shards start.
+/// Indexes: the repo, the index, and the beginning of its shards' names.
 const INDEXES: &[(&str, &str, &str)] = &[
     ("OpenGVLab/InternVL3-78B", "model.safetensors.index.json", "model-"),
     ("Qwen/Qwen2.5-VL-7B-Instruct", "model.safetensors.index.json", "model-"),
@@ -201,7 +202,7 @@ fn check(repo: &Repo, family: &str, expected: &BTreeMap<String, String>) {
     assert_eq!(outcome.has(Code::WeightsAbsent), want == "none", "{place}");
     for set in &outcome.selection.weights {
         assert_eq!(set.family.as_str(), fallback.unwrap_or(family), "{place}");
-        // Parts of other kinds have none.
+        // Parts of other kinds have no index.
         assert_eq!(set.index.is_some(), set.files.len() > 1 && set.family != Family::Pt, "{place}");
     }
     let wrong: Vec<_> = outcome
@@ -237,7 +238,7 @@ fn without_a_preference_safetensors_come_first_and_falling_back_is_no_finding() 
         let plain = repo.taken(&hfget_core::model::Options::default());
         let preferred = repo.taken(&prefer("safetensors"));
         assert_eq!(plain.selection.files, preferred.selection.files, "{}", repo.id);
-        // That there are none of either kind is worth a note, and no more.
+        // If there are no weights of either kind, a note is enough.
         let standard =
             |s: &hfget_core::model::WeightSet| matches!(s.family, Family::Safetensors | Family::Bin | Family::Mistral);
         let said = plain.selection.findings.iter().find(|f| f.code == Code::FamilyFallback);

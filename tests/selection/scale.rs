@@ -1,4 +1,4 @@
-//! Listings of 100,000 files, in shapes on which work in the square of their number would not end.
+//! Listings of 100,000 files, in shapes on which work in the square of their number would take too long.
 
 use hfget_core::model::Options;
 

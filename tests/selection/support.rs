@@ -1,4 +1,4 @@
-//! Listings with made-up sizes and documents, and the loop that feeds `select` what it asks for.
+//! Listings with made-up sizes and documents, and the loop that gives `select` the documents that it asks for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use hfget_core::finding::{Code, Take};
 use hfget_core::model::{Digest, Entry, GitOid, Listing, Options, RepoInfo, RepoPath, RepoType, Sha256};
 use hfget_core::select::{Documents, SelectError, Selection, Step, select};
 
-/// A repo: its files by name, and the content of the few that matter.
+/// A repo: its files by name, and the content of those that matter.
 #[derive(Debug, Clone, Default)]
 pub struct Repo {
     pub id: String,
@@ -22,7 +22,7 @@ impl Repo {
         Repo { id: "org/repo".to_owned(), files, ..Repo::default() }
     }
 
-    /// From one text, by white space.
+    /// A repo from one text, with names separated by white space.
     pub fn parse(files: &str) -> Self {
         Repo::of(files.split_whitespace())
     }
@@ -97,7 +97,7 @@ pub fn size_of(path: &str) -> u64 {
 pub struct Outcome {
     pub selection: Selection,
     pub rounds: usize,
-    /// Documents asked for; the oracle's budget reads it.
+    /// How many documents were asked for; the oracle's budget uses it.
     #[allow(dead_code)]
     pub asked: usize,
     pub listing: Listing,
@@ -133,7 +133,7 @@ impl Outcome {
         group.map(|group| group.reason.to_string())
     }
 
-    /// Everything is taken or left out, once, with its bytes counted.
+    /// Checks that every file is taken or left out, once, with its bytes counted.
     pub fn check(&self) {
         let left = self.selection.left_out.iter().flat_map(|g| &g.paths);
         let mut all: Vec<&str> =
@@ -158,7 +158,7 @@ impl Outcome {
     }
 }
 
-/// What a refusal offers, without the sizes.
+/// The choices of an error, without the sizes.
 pub fn names(choices: &[(String, u64)]) -> Vec<&str> {
     choices.iter().map(|(name, _)| name.as_str()).collect()
 }
@@ -182,7 +182,7 @@ pub fn with(options: &Options, take: &Take) -> Options {
     options
 }
 
-/// Which groups' changes do not take files of them: all, where the change adds to the selection.
+/// The groups whose change does not take their files: all of them, if the change adds to the selection.
 pub fn idle_flags(repo: &Repo, options: &Options) -> Vec<String> {
     let Ok(outcome) = repo.select(options) else { return Vec::new() };
     let mut said = Vec::new();

@@ -16,7 +16,7 @@ fn only_variant(family: &str, variant: &str) -> Options {
     Options { variant: Some(variant.to_owned()), ..only(family) }
 }
 
-/// The choices of a refusal that asks for one of several.
+/// The choices of an error that asks for one of several.
 fn asked(repo: &Repo, options: &Options) -> Vec<String> {
     match repo.select(options) {
         Err(SelectError::Several { choices, .. }) => choices.into_iter().map(|(name, _)| name).collect(),

@@ -1,4 +1,4 @@
-//! Repos that a plain reading of names gets wrong.
+//! Repos for which a simple reading of names gives a wrong selection.
 
 use hfget_core::finding::Code;
 use hfget_core::model::{Family, Options, Purpose};
@@ -23,7 +23,7 @@ fn a_quantisation_is_a_word_and_not_the_end_of_another() {
     let repo = Repo::parse("m-BF16.gguf m-F16.gguf m-Q4_K_M.gguf mmproj-BF16.gguf mmproj-F32.gguf mmproj-Q8_0.gguf");
     assert_eq!(repo.taken(&variant("f16")).weights(), ["m-F16.gguf", "mmproj-BF16.gguf"]);
     assert_eq!(repo.taken(&variant("BF16")).weights(), ["m-BF16.gguf", "mmproj-BF16.gguf"]);
-    // llama.cpp takes the projector of the nearest bits.
+    // llama.cpp takes the projector with the nearest number of bits.
     assert_eq!(repo.taken(&plain()).weights(), ["m-Q4_K_M.gguf", "mmproj-Q8_0.gguf"]);
     match error(&Repo::parse("m-BF16.gguf mmproj-F16.gguf"), &variant("F16")) {
         SelectError::VariantAbsent { found, .. } => assert_eq!(found, ["BF16"], "a projector is no choice"),
@@ -106,7 +106,7 @@ fn a_module_without_its_weights_is_an_error_and_not_left_out_in_silence() {
         error(&bin, &only("safetensors")),
         SelectError::FamilyAbsent { why, .. } if why.contains("2_Dense")
     ));
-    // The transformer's shards are not there, though a layer's weights are.
+    // The transformer's shards are missing, although a layer's weights are there.
     let broken = Repo::parse("config.json 2_Dense/model.safetensors")
         .index("model.safetensors.index.json", &["gone.safetensors"])
         .with("modules.json", DENSE);

@@ -66,7 +66,7 @@ fn transformers_weights_overrides_every_other_name() {
 
 #[test]
 fn shards_of_any_name_are_what_the_index_says() {
-    // XiaomiMiMo/MiMo: no -of-; dflash/ holds another model.
+    // XiaomiMiMo/MiMo: the names have no -of-; dflash/ has another model.
     let shards = ["model_pp0_ep0_shard0.safetensors", "model_pp0_ep1_shard0.safetensors", "model_mtp.safetensors"];
     let repo = Repo::of(shards).index("model.safetensors.index.json", &shards).with("config.json", "{}");
     let mut repo = repo;
@@ -227,7 +227,7 @@ fn torchscript_is_taken_by_any_name_when_it_is_asked_for() {
     assert_eq!(repo.taken(&only("torchscript")).weights(), ["traced_a.pt"]);
 }
 
-/// llama.cpp takes the nearest, and of several the one in half precision.
+/// llama.cpp takes the nearest projector, and from several the one in half precision.
 #[test]
 fn a_gguf_model_brings_its_projector_and_no_drafts() {
     let repo = Repo::parse(
@@ -313,18 +313,18 @@ fn a_native_pipeline_keeps_its_other_parts() {
 fn one_variant_of_a_model_for_the_browser_is_one() {
     let set = |dir: &str| format!("{dir}/model.json {dir}/group1-shard1of2.bin {dir}/group1-shard2of2.bin");
     let of = |dirs: &[&str]| Repo::parse(&dirs.iter().map(|dir| set(dir)).collect::<Vec<_>>().join(" "));
-    // The plain one, where there is one.
+    // The plain variant is taken, if there is one.
     let outcome = of(&["tfjs", "tfjs/float16", "tfjs/uint8"]).taken(&plain());
     assert_eq!(outcome.weights(), ["tfjs/group1-shard1of2.bin", "tfjs/group1-shard2of2.bin"]);
     assert!(outcome.takes("tfjs/model.json") && !outcome.takes("tfjs/uint8/model.json"));
-    // Where there is none, somebody has to say which; and what is said is taken.
+    // Without a plain variant, the user must name one, and that is taken.
     let repo = of(&["tfjs/float16", "tfjs/uint8"]);
     let SelectError::Several { choices, .. } = error(&repo, &plain()) else { panic!("it takes something") };
     assert_eq!(choices.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["float16", "uint8"]);
     let outcome = repo.taken(&Options { variant: Some("uint8".into()), ..plain() });
     assert_eq!(outcome.weights(), ["tfjs/uint8/group1-shard1of2.bin", "tfjs/uint8/group1-shard2of2.bin"]);
     assert!(outcome.takes("tfjs/uint8/model.json"));
-    // The twin: parts are no variants.
+    // The twin: parts are not variants.
     assert_eq!(of(&["tfjs/encoder", "tfjs/decoder"]).taken(&plain()).weights().len(), 4);
     assert_eq!(of(&["tfjs/float16"]).taken(&plain()).weights().len(), 2);
 }

@@ -36,7 +36,7 @@
 //! and a [`finding::Remedy`], which the caller words.
 //!
 //! Steps are logged with `tracing`: `info` for each step of a repo, `debug` for each file, part and request.
-//! No field holds a secret.
+//! No field contains a secret.
 //!
 //! [`session`] wires the rooms together for programs that want the whole job in one call; the command `hfget` is a
 //! layer of arguments, rendered text and progress bars above it. Programs that keep files

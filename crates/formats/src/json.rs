@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// A document of more values than this is not read: each takes some 32 bytes in memory, of two bytes in the file.
+/// A document with more values is not read: a value takes about 32 bytes in memory, and may take only two in the file.
 const VALUES: usize = 8 << 20;
 
 /// Reads a document. Constants and numbers that JSON does not have become null, a lone surrogate becomes U+FFFD. If a
@@ -69,7 +69,7 @@ fn walk(bytes: &[u8]) -> (Cow<'_, [u8]>, usize) {
     (text, values)
 }
 
-/// Where the word or number that begins at `at` ends.
+/// The end of the word or number that begins at `at`.
 fn token(bytes: &[u8], at: usize) -> usize {
     let rest = bytes.get(at..).unwrap_or_default();
     let part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'+' | b'.');
@@ -90,7 +90,7 @@ fn is_beyond(text: &[u8]) -> bool {
     well_formed && fraction && number.is_some_and(f64::is_infinite)
 }
 
-/// Where the string that begins at `at` ends; replaces the surrogates in it that have no partner.
+/// The end of the string that begins at `at`; replaces the surrogates in it that have no partner.
 fn string(bytes: &[u8], at: usize, replace: &mut impl FnMut(usize, usize, &[u8])) -> usize {
     let mut at = at + 1;
     while let Some(&byte) = bytes.get(at) {

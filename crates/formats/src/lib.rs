@@ -2,8 +2,8 @@
 //! TensorFlow, Keras and Flax. Nothing in a file is executed, and no length in it is used before the reader has checked
 //! that the file has the bytes.
 //!
-//! Each reader takes anything that can be read and sought, and gives the tensors' table with the [`Problem`]s that it
-//! found. There is no network, no disk and no command line here: the caller opens files.
+//! Each reader takes anything that implements `Read` and `Seek`, and returns the tensors' table with the [`Problem`]s
+//! that it found. There is no network, no disk and no command line here: the caller opens files.
 //!
 //! ```
 //! use std::io::Cursor;

@@ -32,7 +32,7 @@ kinds! {
     ShardMissing, Error;
     /// An index names a tensor that no file contains.
     TensorMissing, Error;
-    /// A tensor is in another shard than the index says.
+    /// A tensor is in a shard other than the one that the index names.
     TensorMisplaced, Error;
     /// A shard contains a tensor that the index does not name.
     TensorUnindexed, Warning;
@@ -48,7 +48,7 @@ kinds! {
     TensorOutOfBounds, Error;
     /// Bytes of the file belong to no tensor.
     DataGap, Error;
-    /// Two tensors claim the same bytes where the format forbids it.
+    /// Two tensors claim the same bytes although the format forbids it.
     DataOverlap, Error;
     /// A tensor's dtype is not known to this version, so its size was not checked.
     DtypeUnknown, Warning;
@@ -94,7 +94,7 @@ pub enum Severity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
-    /// What kind.
+    /// The kind of the problem.
     pub kind: ProblemKind,
     /// How bad.
     pub severity: Severity,

@@ -28,7 +28,7 @@ pub(crate) fn file_name(name: &str) -> &str {
     name.rsplit_once('/').map_or(name, |(_, last)| last)
 }
 
-/// What is before the last segment of a name; empty at the root.
+/// The part before the last segment of a name; empty at the root.
 pub(crate) fn folder(name: &str) -> &str {
     name.rsplit_once('/').map_or("", |(folder, _)| folder)
 }

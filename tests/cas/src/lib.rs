@@ -1,5 +1,5 @@
-//! Xet's own test server, a CAS that keeps real xorbs and shards, on the loopback interface: what
-//! files in Xet storage are fetched from. Clients see it through a relay that can make things go wrong.
+//! Xet's own test server on the loopback interface: a CAS with real xorbs and shards, which gives the
+//! bytes of files in Xet storage. Clients reach it through a relay that can make things go wrong.
 
 mod relay;
 
@@ -20,17 +20,17 @@ pub use relay::Trouble;
 /// A running CAS; it stops when dropped.
 pub struct Cas {
     runtime: Option<Runtime>,
-    /// Where uploads go.
+    /// The URL for uploads.
     behind: String,
     relay: Arc<Relay>,
     dir: tempfile::TempDir,
 }
 
 impl Cas {
-    /// An empty one, which keeps its content in a temporary folder.
+    /// Starts an empty CAS, which keeps its content in a temporary folder.
     ///
     /// # Panics
-    /// When the loopback interface has no free port.
+    /// If the loopback interface has no free port.
     pub fn start() -> Self {
         Self::start_in(&std::env::temp_dir())
     }
@@ -38,7 +38,7 @@ impl Cas {
     /// The same with the temporary folder in `parent`.
     ///
     /// # Panics
-    /// When the loopback interface has no free port.
+    /// If the loopback interface has no free port.
     pub fn start_in(parent: &Path) -> Self {
         let dir = tempfile::tempdir_in(parent).expect("a temporary folder");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -64,20 +64,20 @@ impl Cas {
         Cas { runtime: Some(runtime), behind, relay, dir }
     }
 
-    /// What the Hub is to name as `casUrl`.
+    /// The URL that the Hub must name as `casUrl`.
     pub fn url(&self) -> String {
         format!("http://{}", self.relay.address())
     }
 
-    /// The CAS itself, without the relay, which costs time.
+    /// The URL of the CAS itself, without the relay, which costs time.
     pub fn direct_url(&self) -> &str {
         &self.behind
     }
 
-    /// Uploads a file and gives its Xet hash.
+    /// Uploads a file and returns its Xet hash.
     ///
     /// # Panics
-    /// When that fails.
+    /// If the upload fails.
     pub fn upload(&self, content: &Path) -> String {
         let runtime = self.runtime.as_ref().expect("it runs");
         runtime.block_on(async {
@@ -93,27 +93,27 @@ impl Cas {
         })
     }
 
-    /// Uploads bytes and gives their Xet hash.
+    /// Uploads bytes and returns their Xet hash.
     ///
     /// # Panics
-    /// When that fails.
+    /// If the upload fails.
     pub fn upload_bytes(&self, content: &[u8]) -> String {
         let path = self.dir.path().join("content");
         std::fs::write(&path, content).expect("room for a file");
         self.upload(&path)
     }
 
-    /// What goes wrong from now on.
+    /// Sets what goes wrong from now on.
     pub fn trouble(&self, trouble: Trouble) {
         self.relay.trouble(trouble);
     }
 
-    /// Bytes that clients were sent, headers of answers included.
+    /// The bytes that clients were sent, including headers.
     pub fn bytes_sent(&self) -> u64 {
         self.relay.bytes_sent()
     }
 
-    /// Requests' first lines so far.
+    /// The first lines of all requests so far.
     pub fn requests(&self) -> Vec<String> {
         self.relay.requests()
     }

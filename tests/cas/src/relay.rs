@@ -1,5 +1,5 @@
-//! A TCP relay before the CAS that counts, slows and spoils what goes through it. It knows of HTTP
-//! only where a request's first line and an answer's body begin.
+//! A TCP relay in front of the CAS that counts, slows and damages the bytes in it. Of HTTP it knows
+//! only the start of a request's first line and of an answer's body.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,11 +19,11 @@ pub enum Trouble {
     Refuse,
     /// Every answer is a 500.
     Status500,
-    /// Every connection falls silent after so many bytes, all connections together.
+    /// After so many bytes, counted over all connections, every connection becomes silent.
     StallAfter(u64),
-    /// After so many bytes, all connections together, every connection is closed.
+    /// After so many bytes, counted over all connections, every connection is closed.
     CutAfter(u64),
-    /// A byte in the middle of every large body is another.
+    /// A byte in the middle of every large body is changed.
     Corrupt,
     /// So many bytes a second on each connection.
     Slow(u64),
@@ -55,7 +55,7 @@ impl Relay {
             while let Ok((client, _)) = listener.accept().await {
                 let relay = Arc::clone(&own);
                 tokio::spawn(async move {
-                    // A connection that breaks is what happens to connections.
+                    // Connections break in real life too, so the error is ignored.
                     let _ = relay.serve(client, to).await;
                 });
             }
@@ -138,7 +138,7 @@ impl Relay {
                 Trouble::StallAfter(limit) if sent >= limit => std::future::pending().await,
                 Trouble::CutAfter(limit) if sent >= limit => return Ok(()),
                 Trouble::StallAfter(_) | Trouble::CutAfter(_) => {}
-                // Well behind the headers, and in what is a body of content.
+                // The byte is far behind the headers, and in a body with content.
                 Trouble::Corrupt if of_this_answer > 8192 => buffer[n / 2] ^= 0x55,
                 Trouble::Corrupt => {}
                 Trouble::Slow(rate) => {

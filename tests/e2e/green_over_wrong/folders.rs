@@ -1,4 +1,4 @@
-//! Folders: an empty one, one that nobody vouches for, and which of two is meant.
+//! Folders: an empty one, one without known digests, and which of two is meant.
 
 use super::super::support::{Machine, safetensors};
 use super::{FIRST, ID, blob, flip, folder, forget_notes, model};

@@ -1,4 +1,4 @@
-//! Listings: one that was kept is nobody's word but its endpoint's, and one that is not whole lists nothing.
+//! Listings: a kept one counts only for its endpoint, and an incomplete one does not count as a listing.
 
 use std::fs;
 
@@ -7,7 +7,8 @@ use hfget_loopback_hub::{Hub, Options, Repo};
 use super::super::support::{Machine, safetensors, tree};
 use super::{FIRST, ID, SECOND, blob, forget_notes, model};
 
-/// What `AutoConfig.from_pretrained` leaves, or a run of another tool that was cut: only these files, and no listing.
+/// The cache after `AutoConfig.from_pretrained`, or after an interrupted run of another tool: only these files, and no
+/// listing.
 fn only(repo: Repo, names: &[&str]) -> Machine {
     let id = repo.id().to_owned();
     let commit = repo.commit();
@@ -33,7 +34,7 @@ fn a_model_without_its_weights_is_not_verified_without_a_hub() {
     assert!(!machine.home.path().join("hfget.lock").exists());
 }
 
-/// Repos whose documents name their parts, each with what is here of it where a part with weights is not.
+/// Repos whose documents name their parts, each with the files that are here if a part with weights is missing.
 fn with_parts() -> [(Repo, &'static str, Vec<&'static str>); 3] {
     let index = "model.safetensors.index.json";
     let parts =
@@ -80,14 +81,14 @@ fn no_false_alarm_over_a_snapshot_without_a_listing_that_has_all_that_is_named()
     }
 }
 
-/// The same commit with other weights: what a hostile or broken mirror says.
+/// The same commit with other weights, as from a hostile or broken mirror.
 fn mirror() -> Repo {
     model().lfs(SECOND, safetensors("b", 101)).lfs(FIRST, safetensors("a", 101)).at(&model().commit())
 }
 
-/// What a listing of another endpoint named is not what the Hub's is.
+/// The listing of another endpoint does not count as the Hub's.
 #[test]
-fn a_listing_of_another_endpoint_is_not_believed() {
+fn a_listing_of_another_endpoint_does_not_count() {
     let machine = Machine::new([model()]);
     let other = Hub::start([mirror()]);
     machine.hfget(&format!("org/m --endpoint {}", other.endpoint())).ends_with(0);
@@ -99,9 +100,9 @@ fn a_listing_of_another_endpoint_is_not_believed() {
     machine.hfget("verify org/m").ends_against("hub");
 }
 
-/// A folder that was handed over with all its records, which another endpoint filled.
+/// A folder from elsewhere with all its records, which another endpoint filled.
 #[test]
-fn a_handed_over_folder_of_another_endpoint_is_not_believed() {
+fn a_handed_over_folder_of_another_endpoint_does_not_count() {
     let machine = Machine::new([model()]);
     let other = Hub::start([mirror()]);
     machine.hfget(&format!("org/m --local-dir here --endpoint {}", other.endpoint())).ends_with(0);
@@ -146,7 +147,7 @@ fn a_kept_listing_that_was_edited_is_asked_for_anew() {
     }
 }
 
-/// A mirror that drops `recursive=true` lists folders, and nothing below them.
+/// A mirror that drops `recursive=true` lists folders without their files.
 #[test]
 fn a_listing_that_is_not_recursive_is_completed_or_refused() {
     let repo = Repo::new("org/p")
@@ -161,7 +162,7 @@ fn a_listing_that_is_not_recursive_is_completed_or_refused() {
     } else {
         run.ends_with(4).ends_not_green();
     }
-    // A folder of no files is nothing to complain about where the listing is whole.
+    // An empty folder is not a problem in a complete listing.
     let machine = Machine::new([repo.clone()]);
     let path = machine.hfget("org/p --all").ends_against("hub").path();
     Machine::assert_whole(&path, &repo, &repo.paths().collect::<Vec<_>>());

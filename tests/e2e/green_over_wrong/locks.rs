@@ -1,4 +1,4 @@
-//! Lockfiles that name nothing, or a commit that nobody has.
+//! Lockfiles that name no files, or a commit that does not exist.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! What must never be green again: one test for each way in which exit 0 was said over bytes that were wrong, missing, or
-//! never looked at, and the honest twins of each. What a bucket does lives elsewhere.
+//! Regression tests: one for each way in which a run ended with exit 0 although bytes were wrong, missing or never
+//! read, with honest twins. `bucket_proof` has those of buckets.
 
 mod folders;
 mod listings;
@@ -31,7 +31,7 @@ pub(super) fn model() -> Repo {
         .lfs(SECOND, safetensors("b", 100))
 }
 
-/// Flips the last byte where it is: inode and size stay. With `kept` the modification time is put back.
+/// Flips the last byte in place: inode and size stay. With `kept` the modification time is restored.
 pub(super) fn flip(path: &Path, kept: bool) {
     let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
     let meta = file.metadata().unwrap();
@@ -43,7 +43,7 @@ pub(super) fn flip(path: &Path, kept: bool) {
     }
 }
 
-/// Puts another file in the place of `path` by a rename, as editors and `rsync` do.
+/// Replaces `path` by a rename, as editors and `rsync` do.
 pub(super) fn exchange(path: &Path, content: &[u8]) {
     let beside = path.with_extension("exchanged");
     fs::write(&beside, content).unwrap();
@@ -57,7 +57,7 @@ pub(super) fn results(run: &Run) -> Vec<&str> {
 }
 
 impl Run {
-    /// How it ended, and the one word that it said so with.
+    /// Checks the exit code and the only word of the result.
     #[track_caller]
     pub(super) fn is(self, code: i32, word: &str) -> Self {
         let run = self.ends_with(code);
@@ -65,7 +65,7 @@ impl Run {
         run
     }
 
-    /// Verified, and against what.
+    /// Checks that the result is `verified`, and against what.
     #[track_caller]
     pub(super) fn ends_against(self, origin: &str) -> Self {
         self.is(0, "verified").says(&format!("result=verified against={origin} "))
@@ -77,14 +77,14 @@ impl Run {
     }
 }
 
-/// The file that a name in the cache's only snapshot leads to.
+/// The blob of a name in the cache's only snapshot.
 pub(super) fn blob(machine: &Machine, folder: &str, name: &str) -> PathBuf {
     let snapshots = machine.cache().join(folder).join("snapshots");
     let commit = fs::read_dir(snapshots).unwrap().next().unwrap().unwrap().path();
     fs::canonicalize(commit.join(name)).unwrap()
 }
 
-/// What `huggingface_hub` leaves: blobs, pointers and refs, and no note of ours.
+/// Makes the cache one of `huggingface_hub`: blobs, pointers and refs, without our own records.
 pub(super) fn forget_notes(repo: &Path) {
     for name in [".hfget", "trees"] {
         let _ = fs::remove_dir_all(repo.join(name));
@@ -103,7 +103,7 @@ pub(super) fn folder(machine: &Machine, name: &str, files: &[(&str, &[u8])]) -> 
     root
 }
 
-/// Touches a file: another modification time, the same bytes.
+/// Touches a file: it gets another modification time and keeps its bytes.
 pub(super) fn touch(path: &Path) {
     File::options().write(true).open(path).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
 }

@@ -1,4 +1,4 @@
-//! Without a Hub: what is here is hashed, and what the hash says is believed.
+//! Without a Hub: files that are here are hashed, and the hash decides.
 
 use super::super::support::{Machine, Run, tree};
 use super::{FIRST, ID, blob, flip, forget_notes, model};
@@ -6,7 +6,7 @@ use hfget_loopback_hub::Repo;
 
 const DATA: &str = "datasets--org--data";
 
-/// Every way to ask without a Hub, after what `between` did to a byte of the weights.
+/// Runs every command without a Hub, after `between` has changed a byte of the weights.
 fn every_way(between: fn(&std::path::Path)) -> Vec<(&'static str, Run)> {
     let fresh = || {
         let data = Repo::new("org/data").kind("datasets").lfs("train.parquet", "rows and rows");
@@ -61,7 +61,7 @@ fn no_false_alarm_without_a_hub() {
     }
 }
 
-/// A cache that was copied is as good as the one that it was copied from.
+/// A copied cache verifies like the original.
 #[test]
 fn no_false_alarm_over_a_copied_cache() {
     for how in ["-al", "-a", "-r"] {
@@ -80,7 +80,7 @@ fn no_false_alarm_over_a_copied_cache() {
     }
 }
 
-/// What a verdict says that it stands on.
+/// Each verdict names its evidence.
 #[test]
 fn verified_says_against_what() {
     let machine = Machine::new([model()]);

@@ -1,4 +1,5 @@
-//! What an earlier run noted of a file: believed while nothing touched the file, and struck by bad news.
+//! The record of an earlier run: it counts as long as nothing touched the file, and is removed if the file proves
+//! wrong.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -11,7 +12,7 @@ use super::super::disk::in_namespace;
 use super::super::support::{Machine, Run, one_file, safetensors};
 use super::{FIRST, ID, blob, exchange, flip, model, touch};
 
-/// `hfget verify` finds it; what it found reaches the record that `hfget REPO` reads.
+/// `hfget verify` finds it, and removes it from the record that `hfget REPO` reads.
 #[test]
 fn what_verify_finds_wrong_is_fetched_again() {
     let machine = Machine::new([model()]);
@@ -23,7 +24,7 @@ fn what_verify_finds_wrong_is_fetched_again() {
     machine.assert_nothing_wrong(&model());
 }
 
-/// As what a restore does: the bytes are others, the modification time is the old one.
+/// Like a restored file: the bytes differ, the modification time is the old one.
 #[test]
 fn a_write_that_puts_the_time_back_is_noticed() {
     let machine = Machine::new([model()]);
@@ -34,7 +35,7 @@ fn a_write_that_puts_the_time_back_is_noticed() {
     machine.assert_nothing_wrong(&model());
 }
 
-/// Where the record cannot be struck, the advice is what works.
+/// If the record cannot be changed, the advice names a command that works.
 #[test]
 fn on_a_read_only_cache_the_advice_is_to_force() {
     let machine = Machine::new([model()]);
@@ -62,7 +63,7 @@ fn no_false_alarm_over_a_read_only_cache() {
     }
 }
 
-/// Waits until `pid` has `path` open, and stops it there.
+/// Waits until the process `pid` has `path` open, and stops it there.
 fn stop_at(pid: u32, path: &Path) {
     let started = Instant::now();
     let open = || {
@@ -120,7 +121,7 @@ fn a_file_that_is_exchanged_while_others_arrive_is_not_called_verified() {
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    // The bulk moves now: what is here already was looked at.
+    // The weights are being fetched now; the files that were here have been checked.
     std::thread::sleep(Duration::from_millis(500));
     exchange(&first, br#"{"top_k":2}"#);
     let run: Run = child.wait_with_output().unwrap().into();
@@ -131,7 +132,7 @@ fn a_file_that_is_exchanged_while_others_arrive_is_not_called_verified() {
     }
 }
 
-/// What touches a file and leaves its bytes costs a hash, and is no alarm.
+/// A file that was only touched costs a hash, and no alarm.
 #[test]
 fn no_false_alarm_over_files_that_were_only_touched() {
     for change in [touch, |path: &Path| {
@@ -146,7 +147,7 @@ fn no_false_alarm_over_files_that_were_only_touched() {
         machine.hfget(ID).is(0, "verified").says("already verified");
         assert_eq!(machine.byte_requests(), before);
     }
-    // An exchange for the same bytes.
+    // A replacement with the same bytes.
     let machine = Machine::new([model()]);
     machine.hfget(ID).ends_with(0);
     exchange(&blob(&machine, "models--org--m", FIRST), &safetensors("a", 100));

@@ -1,4 +1,4 @@
-//! What is selected, and what the repo's own documents name: each set of weights has its verdict.
+//! The selection, and the files that the repo's own documents name: each set of weights has its verdict.
 
 use hfget_loopback_hub::Repo;
 
@@ -10,7 +10,7 @@ fn read(name: &str) -> Vec<u8> {
     std::fs::read(format!("{path}{name}")).unwrap()
 }
 
-/// Takes everything into a folder and the cache, and looks again at both: each run must end so.
+/// Takes everything into a folder and the cache, and verifies both: each run must end with this result.
 #[track_caller]
 fn everywhere(repo: &Repo, code: i32, word: &str, finding: &str) {
     let machine = Machine::new([repo.clone()]);
@@ -61,7 +61,7 @@ fn every_quantisation_and_variant_that_is_here_is_looked_into() {
     everywhere(&variant(INDEX), 0, "verified", "");
 }
 
-/// A graph with its data in a file of their own, beside the weights that loaders take first.
+/// A graph with its data in a separate file, beside the weights that loaders take first.
 #[test]
 fn a_graph_that_is_here_is_looked_into_with_its_data() {
     let data = read("onnx/outside.onnx_data");
@@ -115,7 +115,7 @@ fn what_excludes_all_that_it_takes_is_nothing() {
     let machine = Machine::new([model()]);
     let run = machine.run(["org/m", "--only", "safetensors", "--exclude", "*.safetensors"]).ends_with(3);
     run.ends_not_green();
-    // To leave out one companion leaves a model.
+    // Without one companion the rest is still a model.
     machine.run(["org/m", "--only", "safetensors", "--exclude", "config.json"]).ends_against("hub");
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn decode(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// The Hub's way of saying no.
+/// An error answer in the Hub's form.
 pub(crate) fn refuse(status: u16, code: &str, message: &str) -> Response {
     let status = StatusCode::from_u16(status).expect("a status");
     Response::builder()
@@ -195,7 +195,7 @@ fn xet_token(shared: &Shared) -> Response {
         .expect("a response")
 }
 
-/// A page that is not what was asked for.
+/// A web page instead of the answer.
 pub(crate) fn html() -> Response {
     let page = "<!doctype html><title>Sign in</title><p>Please sign in to the network.</p>";
     Response::builder().header("content-type", "text/html; charset=utf-8").body(Body::from(page)).expect("a response")
@@ -265,7 +265,7 @@ fn entry(path: &str, file: &File) -> Value {
 enum Row<'a> {
     Folder(&'a str),
     File(&'a str, &'a File),
-    /// A name as it stands, of so many bytes.
+    /// A raw name, with a size in bytes.
     Raw(&'a str, u64),
 }
 
@@ -288,14 +288,14 @@ fn tree(shared: &Shared, repo: &Repo, uri: &Uri, endless: bool, rest: &[&str]) -
     let recursive = !shared.options.flat && value("recursive").is_some_and(|v| v.eq_ignore_ascii_case("true"));
     let below =
         rest.get(2..).map(|p| decode(&p.join("/"))).filter(|p| !p.is_empty()).map(|p| p + "/").unwrap_or_default();
-    // Of a long listing only the page that is asked for becomes JSON.
+    // Only the requested page of a long listing becomes JSON.
     let mut rows: Vec<Row<'_>> = Vec::new();
     let mut before = "";
     for (path, file) in repo.files.iter().filter(|(path, _)| path.starts_with(&below)) {
         let inner = &path[below.len()..];
         for (at, _) in inner.match_indices('/') {
             let at = below.len() + at;
-            // Sorted paths: what lies in one folder is in one run.
+            // The paths are sorted, so the files of one folder are neighbours.
             if !before.starts_with(&path[..=at]) {
                 rows.push(Row::Folder(&path[..at]));
             }

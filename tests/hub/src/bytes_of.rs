@@ -1,4 +1,4 @@
-//! A file's bytes: ranges, pace, and the faults that happen in the middle of a body.
+//! A file's bytes: ranges, rate, and the faults in the middle of a body.
 
 use std::io;
 use std::sync::Arc;
@@ -116,7 +116,7 @@ pub(crate) async fn send(
     let (until, ending) = match &fault {
         Some(Kind::Cut(n)) => ((*n).min(length), End::Cut),
         Some(Kind::Stall(n)) => ((*n).min(length), End::Stall),
-        // A body longer than promised would be refused by the server itself: it ends early instead.
+        // The server itself would refuse a body that is longer than promised, so the body ends early instead.
         Some(Kind::WrongLength(by)) if *by < 0 => ((length as i64 + by).max(0) as usize, End::Whole),
         Some(Kind::WrongLength(_)) => (length, End::Cut),
         _ => (length, End::Whole),
@@ -128,7 +128,7 @@ pub(crate) async fn send(
     response.body(Body::from_stream(chunks(Arc::clone(shared), body.slice(..until), ending, rate))).expect("a response")
 }
 
-/// A body at so many bytes a second.
+/// A body with a rate in bytes a second.
 pub(crate) async fn dripped(shared: &Arc<Shared>, response: Response, rate: u64) -> Response {
     let (mut parts, body) = response.into_parts();
     parts.headers.remove("content-length");

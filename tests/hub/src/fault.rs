@@ -1,4 +1,4 @@
-//! What can be made to go wrong, where, and how often.
+//! The faults that a test can cause, where, and how often.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use globset::Glob;
 /// Which requests a fault may hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// `/api/…` but what is named here.
+    /// `/api/…` without the places below.
     Api,
     /// `/api/…/refs`.
     Refs,
@@ -17,7 +17,7 @@ pub enum Place {
     XetToken,
     /// `/resolve/…`, before any redirect.
     Resolve,
-    /// Where the bytes of a file come from: `/api/resolve-cache/…` or the CDN.
+    /// The source of a file's bytes: `/api/resolve-cache/…` or the CDN.
     Bytes,
 }
 
@@ -28,11 +28,11 @@ pub enum Kind {
     Status(u16, Vec<(&'static str, String)>),
     /// The connection closes after so many bytes of the body.
     Cut(usize),
-    /// Nothing more comes after so many bytes, and the connection stays open.
+    /// After so many bytes nothing more comes, and the connection stays open.
     Stall(usize),
-    /// One byte of the file is another.
+    /// One byte of the file is changed.
     CorruptByte(usize),
-    /// The body is shorter, and `Content-Length` says so.
+    /// The body is shorter, with the shorter `Content-Length`.
     Short(usize),
     /// The body goes on after its end, without a `Content-Length`.
     Long(usize),
@@ -52,19 +52,19 @@ pub enum Kind {
     Slow(u64),
     /// A pause before the answer.
     Delay(Duration),
-    /// The body comes as it is, with a `Content-Encoding` that it does not have.
+    /// The body is not encoded, but has a `Content-Encoding`.
     Encoded,
     /// A redirect to the same path on another server.
     MovedTo(String),
     /// A redirect to this location.
     Redirect(String),
-    /// A listing whose last page names a next one, for ever.
+    /// A listing whose last page always names a next one.
     EndlessListing,
     /// This body with 200 and JSON's content type.
     Body(String),
 }
 
-/// One thing that goes wrong.
+/// One fault.
 #[derive(Debug, Clone)]
 pub struct Fault {
     pub(crate) place: Place,
@@ -75,29 +75,29 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// On every request at `place`, until limited.
+    /// A fault on every request at `place`, unless it is limited.
     pub fn new(place: Place, kind: Kind) -> Self {
         Fault { place, path: Glob::new("**").expect("a glob").compile_matcher(), kind, left: None, from: 0..u64::MAX }
     }
 
-    /// Only for files whose path matches.
+    /// Limits it to files whose path matches.
     ///
     /// # Panics
-    /// When the glob does not parse.
+    /// If the glob does not parse.
     #[must_use]
     pub fn on(mut self, glob: &str) -> Self {
         self.path = Glob::new(glob).expect("a glob").compile_matcher();
         self
     }
 
-    /// Only requests that ask for bytes from an offset in `range` on.
+    /// Limits it to requests for bytes that start at an offset in `range`.
     #[must_use]
     pub fn from(mut self, range: std::ops::Range<u64>) -> Self {
         self.from = range;
         self
     }
 
-    /// Only so many times.
+    /// Limits it to `n` times.
     #[must_use]
     pub fn times(mut self, n: u32) -> Self {
         self.left = Some(n);

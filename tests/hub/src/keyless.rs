@@ -1,4 +1,4 @@
-//! Tokens for CI jobs that have none: the Hub's exchange, and the server of a CI system that says who a job is.
+//! Tokens for CI jobs that have none: the Hub's exchange, and the server of a CI system that states a job's identity.
 
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use crate::api::{refuse, reply};
 use crate::server::Shared;
 
-/// What proves which job it is.
+/// The id token, which proves the job's identity.
 pub const JOB: &str = "id-token-of-this-job";
-/// What trusts that job.
+/// The repo that trusts the job.
 pub const RESOURCE: &str = "org/trusting";
-/// What the CI system's server asks for.
+/// The header that the CI system's server demands.
 const REQUEST: &str = "Bearer request-token";
 
 pub(crate) fn serve(shared: &Shared, uri: &Uri, headers: &HeaderMap, body: &str) -> Option<Response> {

@@ -11,11 +11,11 @@ use sha2::Digest as _;
 pub enum Access {
     /// Everybody.
     Public,
-    /// Holders of the token.
+    /// Clients with the token.
     Private,
-    /// Everybody sees it, holders of the token that was granted access get files.
+    /// Everybody sees it; clients with the token, which has access, get files.
     Gated,
-    /// Gated, and the token's holder has not been granted access.
+    /// Gated, and the token has no access.
     GatedAway,
     /// Nobody.
     Disabled,
@@ -25,13 +25,13 @@ pub enum Access {
 #[derive(Debug, Clone)]
 pub struct File {
     pub content: Bytes,
-    /// Listed size; differs from the content's for a listing that lies.
+    /// The listed size. It differs from the content's if the listing is wrong.
     pub size: u64,
     pub lfs: bool,
     pub oid: String,
     pub sha256: String,
     pub xet: Option<String>,
-    /// Its bytes come from [`crate::Options::byte_host`], not from here.
+    /// Whether its bytes come from [`crate::Options::byte_host`], not from here.
     pub elsewhere: bool,
 }
 
@@ -80,7 +80,7 @@ impl File {
     }
 }
 
-/// What the Hub's default `.gitattributes` puts into LFS.
+/// Whether the Hub's default `.gitattributes` puts the name into LFS.
 fn is_lfs_name(name: &str) -> bool {
     const ENDINGS: &[&str] = &[
         ".7z",
@@ -137,21 +137,21 @@ impl Repo {
         }
     }
 
-    /// A regular git file.
+    /// Adds a regular git file.
     #[must_use]
     pub fn file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
         self.files.insert(path.into(), File::new(Bytes::from(content.into()), false));
         self
     }
 
-    /// A file in LFS.
+    /// Adds a file in LFS.
     #[must_use]
     pub fn lfs(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
         self.files.insert(path.into(), File::new(Bytes::from(content.into()), true));
         self
     }
 
-    /// A file in Xet storage with the hash that the CAS gave it; it is served over HTTP too.
+    /// Adds a file in Xet storage with the hash from the CAS; it is served over HTTP too.
     #[must_use]
     pub fn xet_at(mut self, path: &str, content: impl Into<Vec<u8>>, hash: &str) -> Self {
         self = self.xet(path, content);
@@ -161,7 +161,7 @@ impl Repo {
         self
     }
 
-    /// A file in Xet storage, which is served over HTTP too.
+    /// Adds a file in Xet storage, which is served over HTTP too.
     #[must_use]
     pub fn xet(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
         let mut file = File::new(Bytes::from(content.into()), true);
@@ -170,8 +170,8 @@ impl Repo {
         self
     }
 
-    /// A file in LFS whose bytes another server has: `{byte_host}/{repo id}/{path}`; with a hash, in Xet
-    /// storage.
+    /// Adds a file in LFS whose bytes another server has: `{byte_host}/{repo id}/{path}`; with a hash,
+    /// in Xet storage.
     #[must_use]
     pub fn elsewhere(mut self, path: &str, size: u64, sha256: &str, xet: Option<&str>) -> Self {
         let mut file = File::new(Bytes::new(), true);
@@ -183,10 +183,10 @@ impl Repo {
         self
     }
 
-    /// Every file below a folder; large formats go to LFS as on the Hub.
+    /// Adds every file below a folder; large formats go to LFS as on the Hub.
     ///
     /// # Panics
-    /// When the folder cannot be read: a test without its repo is no test.
+    /// If the folder cannot be read: a test must not run without its repo.
     #[must_use]
     pub fn dir(mut self, root: &Path) -> Self {
         fn walk(root: &Path, at: &Path, out: &mut Vec<String>) {
@@ -212,7 +212,7 @@ impl Repo {
         self
     }
 
-    /// Files by name only, each with a few bytes of its own: a real listing in miniature.
+    /// Adds files by name, each with a few bytes of its own: a real listing in miniature.
     #[must_use]
     pub fn names<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
         for name in names {
@@ -222,52 +222,52 @@ impl Repo {
         self
     }
 
-    /// A dataset or space instead of a model.
+    /// Makes it a dataset or space instead of a model.
     #[must_use]
     pub fn kind(mut self, plural: &'static str) -> Self {
         self.kind = plural;
         self
     }
 
-    /// A file that the Hub's scan objects to.
+    /// Adds a file that the Hub's scan objects to.
     #[must_use]
     pub fn issue(mut self, path: &str, level: &str) -> Self {
         self.issues.push((path.to_owned(), level.to_owned()));
         self
     }
 
-    /// Who may see it.
+    /// Sets who may see it.
     #[must_use]
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
         self
     }
 
-    /// An id that it once had: asking for it redirects.
+    /// Adds an id that it once had: a request for it is redirected.
     #[must_use]
     pub fn once_named(mut self, id: &str) -> Self {
         self.old_names.push(id.into());
         self
     }
 
-    /// Another branch or tag that points at the same commit.
+    /// Adds a branch or tag that points at the same commit.
     #[must_use]
     pub fn revision(mut self, name: &str) -> Self {
         self.revisions.push(name.into());
         self
     }
 
-    /// A name that the listing shows and that no file has: `../x`, escapes, NUL.
+    /// Adds a name to the listing that no file has: `../x`, escapes, NUL.
     #[must_use]
     pub fn raw_entry(mut self, name: &str, size: u64) -> Self {
         self.raw.push((name.into(), size));
         self
     }
 
-    /// Lists a file with another size or digest than its content has.
+    /// Lists a file with a wrong size or digest.
     ///
     /// # Panics
-    /// When there is no such file.
+    /// If there is no such file.
     #[must_use]
     pub fn lie(mut self, path: &str, size: Option<u64>, digest: Option<&str>) -> Self {
         let file = self.files.get_mut(path).expect("the file that is lied about");
@@ -284,20 +284,20 @@ impl Repo {
         self
     }
 
-    /// Says that it is at this commit, whatever is in it: a mirror that was tampered with.
+    /// Makes it claim this commit, whatever its content: a mirror that was tampered with.
     #[must_use]
     pub fn at(mut self, commit: &str) -> Self {
         self.pinned = Some(commit.into());
         self
     }
 
-    /// With its commit at hand: every answer names it.
+    /// Computes its commit once, since every answer names it.
     pub(crate) fn settled(mut self) -> Self {
         self.pinned = Some(self.commit());
         self
     }
 
-    /// Without a file.
+    /// Removes a file.
     #[must_use]
     pub fn without(mut self, path: &str) -> Self {
         self.files.remove(path);

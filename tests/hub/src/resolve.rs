@@ -14,14 +14,14 @@ use crate::fault::{Kind, Place};
 use crate::repo::{File, Repo};
 use crate::server::{Shared, lock};
 
-/// What need not be encoded in a path's segment.
+/// The characters that must be encoded in a path's segment.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-/// Not a secret, but enough to tell a URL that we made from one that we did not.
+/// Not a secret, but enough to recognise our own URLs.
 fn signature(path: &str, expires: u64) -> String {
     use sha2::Digest as _;
     sha2::Sha256::digest(format!("loopback:{path}:{expires}")).iter().take(8).map(|b| format!("{b:02x}")).collect()
@@ -70,7 +70,7 @@ pub(crate) async fn resolve(shared: &Arc<Shared>, method: &Method, uri: &Uri, he
     }
     let etag = match () {
         () if fault == Some(Kind::ChangedEtag) => "0".repeat(file.etag().len()),
-        // A digest of the same length, of something else.
+        // A different digest of the same length.
         () if dialect.odd_etags => file.etag().chars().rev().collect(),
         () => file.etag().to_owned(),
     };
@@ -130,7 +130,7 @@ pub(crate) async fn cached(shared: &Arc<Shared>, method: &Method, uri: &Uri, hea
     }
 }
 
-/// Bytes and nothing else.
+/// Serves bytes and nothing else.
 pub(crate) async fn plain(shared: &Arc<Shared>, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response {
     let Some((repo, path, file)) = find_by_commit(shared, uri.path().trim_start_matches("/plain/")) else {
         return with_status(404, &[]);
@@ -138,7 +138,7 @@ pub(crate) async fn plain(shared: &Arc<Shared>, method: &Method, uri: &Uri, head
     without_headers(bytes_of::send(shared, method, headers, &file, &repo, &path).await)
 }
 
-/// An answer that says nothing of a repo.
+/// The answer without headers about the repo.
 fn without_headers(mut response: Response) -> Response {
     for name in ["etag", "x-repo-commit"] {
         response.headers_mut().remove(name);

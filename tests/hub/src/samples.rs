@@ -1,4 +1,4 @@
-//! The repos that the documentation speaks of, so that whoever reads it can type what it shows.
+//! The repos in the documentation, so that a reader can run its commands.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ fn model(name: &str) -> Repo {
         .lfs("model.safetensors", safetensors("transformer.wte.weight", 1000))
 }
 
-/// All of them; miniatures of real repos are read from `fixtures`.
+/// All repos; miniatures of real repos are read from `fixtures`.
 pub fn samples(fixtures: &Path) -> Vec<Repo> {
     let miniatures =
         ["THUDM/chatglm3-6b", "org/bin-only", "org/tied-gpt2", "org/tiny-lora", "org/tiny-minilm", "org/tiny-sdxl"];

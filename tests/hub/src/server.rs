@@ -17,42 +17,42 @@ use crate::repo::Repo;
 use crate::tls::{Identity, TlsListener};
 use crate::{api, keyless, resolve};
 
-/// The one token that is good.
+/// The only valid token.
 pub const TOKEN: &str = "hf_loopback_token";
-/// How long tokens usually are good.
+/// How long tokens are usually valid.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Where the CDN listens: another host than the Hub.
+/// The address of the CDN: a host other than the Hub's.
 const CDN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// How the Hub behaves when nothing goes wrong.
+/// The Hub's behaviour without faults.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Entries of a page of the listing.
     pub page_size: usize,
-    /// Listings forget that they were asked to be recursive, as mirrors that drop the query do.
+    /// Listings are never recursive, as on mirrors that drop the query.
     pub flat: bool,
-    /// Regular files are answered with 200 at once, as by older deployments and mirrors.
+    /// Regular files are answered with 200 at once, as on older deployments and mirrors.
     pub legacy_resolve: bool,
-    /// How long a signed URL is good.
+    /// How long a signed URL is valid.
     pub signed_for: Duration,
     /// A pause before every answer.
     pub latency: Duration,
-    /// Bytes a second of each body.
+    /// The rate of each body in bytes a second.
     pub rate: Option<u64>,
-    /// The Hub speaks HTTPS, and HTTP/2 to those who ask for it; so does its CDN, if it is to be trusted.
+    /// The Hub speaks HTTPS, and HTTP/2 to clients that ask for it; so does its CDN with [`Tls::Both`].
     pub tls: Option<Tls>,
-    /// Requests a second that are answered; the others get 429, without a word on how long to wait.
+    /// How many requests a second are answered; the others get 429, without a time to wait.
     pub requests_a_second: Option<u32>,
-    /// What it is a dialect of the Hub's.
+    /// Its differences from the Hub.
     pub dialect: Dialect,
-    /// How long it says that the token of a CI job is good. If that is less than an hour, it gives another one each time
-    /// and takes the last two.
+    /// How long the token of a CI job is valid, as the Hub states it. If that is less than an hour, it gives a new
+    /// token each time, and accepts the last two.
     pub job_token_for: Duration,
     /// The server that has the bytes of files that are [`crate::Repo::elsewhere`].
     pub byte_host: String,
-    /// The CAS that has the bytes of files that are [`crate::Repo::xet_at`]; without one the Hub gives no
-    /// Xet tokens.
+    /// The CAS with the bytes of files that are [`crate::Repo::xet_at`]; without one the Hub gives no Xet
+    /// tokens.
     pub cas: Option<String>,
 }
 
@@ -84,23 +84,23 @@ pub struct Dialect {
     pub knows_no_queries: bool,
     /// `/tree` is answered with this status.
     pub no_tree: Option<u16>,
-    /// `?blobs=true` is passed over.
+    /// `?blobs=true` is ignored.
     pub no_blobs: bool,
     /// The page of a repo names no files.
     pub no_siblings: bool,
-    /// Listings say nothing of LFS.
+    /// Listings have no LFS fields.
     pub no_lfs: bool,
-    /// ETags are other digests than the Hub's.
+    /// ETags are digests that differ from the Hub's.
     pub odd_etags: bool,
     /// `X-Linked-Size` is 0.
     pub no_size: bool,
-    /// Names stand in `Location` as they are.
+    /// Names in `Location` are not encoded.
     pub raw_location: bool,
-    /// Files in LFS are redirected to this server itself, which says nothing but their bytes.
+    /// Files in LFS are redirected to this server itself, which sends only their bytes.
     pub own_bytes: bool,
-    /// There are files and nothing else: no API, and no headers of the Hub's.
+    /// There are only files: no API, and no headers of the Hub's.
     pub bytes_only: bool,
-    /// Everything is below this path.
+    /// All URLs are below this path.
     pub prefix: &'static str,
     /// Only agents with this word are answered.
     pub agent: Option<&'static str>,
@@ -108,10 +108,10 @@ pub struct Dialect {
     pub headers: Vec<(&'static str, String)>,
 }
 
-/// Who speaks HTTPS.
+/// Which servers speak HTTPS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tls {
-    /// The Hub and its CDN, as they should.
+    /// The Hub and its CDN, as in reality.
     Both,
     /// The Hub alone: its redirects leave HTTPS.
     HubAlone,
@@ -124,11 +124,11 @@ pub struct Request {
     pub method: String,
     /// Whether it came to the CDN.
     pub cdn: bool,
-    /// The path, as it was encoded.
+    /// The encoded path.
     pub path: String,
     /// The `Range` header.
     pub range: Option<String>,
-    /// Its query, as it was encoded.
+    /// The encoded query.
     pub query: Option<String>,
     /// Whether it carried a token.
     pub token: bool,
@@ -136,7 +136,7 @@ pub struct Request {
     pub credentials: Vec<String>,
     /// The `User-Agent` header.
     pub agent: String,
-    /// It came over HTTP/2.
+    /// Whether it came over HTTP/2.
     pub http2: bool,
 }
 
@@ -145,18 +145,18 @@ pub(crate) struct Shared {
     pub options: Options,
     pub faults: Mutex<Vec<Fault>>,
     pub log: Mutex<Vec<Request>>,
-    /// Bytes of files that were handed to the network.
+    /// The bytes of files that were handed to the network.
     pub sent: std::sync::atomic::AtomicU64,
     /// Scheme and address.
     pub hub: String,
     pub cdn: String,
     /// The certificate that clients must trust.
     pub pem: Option<String>,
-    /// Nobody answers.
+    /// Whether the servers do not answer.
     pub down: AtomicBool,
     /// Tokens that were given to CI jobs.
     given: AtomicU32,
-    /// The second that is counted, and the requests of it.
+    /// The present second, and the number of its requests.
     window: Mutex<(Option<Instant>, u32)>,
 }
 
@@ -165,20 +165,20 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// A token for a CI job: [`TOKEN`], and the next one each time where tokens end soon.
+    /// A token for a CI job: [`TOKEN`], or a new one each time if tokens end soon.
     pub fn give_token(&self) -> String {
         let number = if self.options.job_token_for < HOUR { self.given.fetch_add(1, Ordering::Relaxed) } else { 0 };
         if number == 0 { TOKEN.to_owned() } else { format!("{TOKEN}_{number}") }
     }
 
-    /// Whether a header has a token that is good.
+    /// Whether a header has a valid token.
     pub fn knows(&self, authorization: &str) -> bool {
         let last = self.given.load(Ordering::Relaxed).saturating_sub(1);
         let of = |number: u32| if number == 0 { TOKEN.to_owned() } else { format!("{TOKEN}_{number}") };
         [last, last.saturating_sub(1)].iter().any(|number| authorization == format!("Bearer {}", of(*number)))
     }
 
-    /// The fault that hits this request, if any; uses up one of its times.
+    /// The fault that hits this request, if any; uses one of its times.
     pub fn fault(&self, place: Place, path: &str) -> Option<Kind> {
         self.fault_from(place, path, 0)
     }
@@ -211,7 +211,7 @@ impl Hub {
     /// Serves `repos`.
     ///
     /// # Panics
-    /// When the loopback interface has no free port.
+    /// If the loopback interface has no free port.
     pub fn with(options: Options, repos: impl IntoIterator<Item = Repo>) -> Self {
         let repos: Vec<Arc<Repo>> = repos.into_iter().map(|repo| Arc::new(repo.settled())).collect();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -257,12 +257,12 @@ impl Hub {
         Hub { shared, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// What to give as `--endpoint` or `HF_ENDPOINT`.
+    /// The value for `--endpoint` or `HF_ENDPOINT`.
     pub fn endpoint(&self) -> String {
         self.shared.hub.clone()
     }
 
-    /// The host that signed URLs point at.
+    /// The host of signed URLs.
     pub fn cdn(&self) -> String {
         self.shared.cdn.clone()
     }
@@ -272,17 +272,17 @@ impl Hub {
         self.shared.pem.as_deref()
     }
 
-    /// Makes something go wrong from now on.
+    /// Adds a fault from now on.
     pub fn fault(&self, fault: Fault) {
         lock(&self.shared.faults).push(fault);
     }
 
-    /// Nothing goes wrong from now on.
+    /// Removes all faults.
     pub fn heal(&self) {
         lock(&self.shared.faults).clear();
     }
 
-    /// Nobody answers from now on, and what is being sent breaks; or everything is as before.
+    /// `true`: the servers stop answering, and answers on their way break. `false`: everything is as before.
     pub fn down(&self, down: bool) {
         self.shared.down.store(down, Ordering::Relaxed);
     }
@@ -292,7 +292,7 @@ impl Hub {
         lock(&self.shared.log).clone()
     }
 
-    /// Bytes of files that were handed to the network so far.
+    /// The bytes of files that were handed to the network so far.
     pub fn bytes_sent(&self) -> u64 {
         self.shared.sent.load(std::sync::atomic::Ordering::Relaxed)
     }
@@ -302,7 +302,7 @@ impl Hub {
         lock(&self.shared.log).clear();
     }
 
-    /// Puts a repo in the place of the one with its id: a new commit.
+    /// Replaces the repo with the same id: a new commit.
     pub fn replace(&self, repo: Repo) {
         let mut repos = lock(&self.shared.repos);
         repos.retain(|r| r.id != repo.id || r.kind != repo.kind);
@@ -321,7 +321,7 @@ impl Drop for Hub {
     }
 }
 
-/// A listener that turns everybody away while the Hub is down.
+/// A listener that closes every connection while the Hub is down.
 struct Door {
     inner: TcpListener,
     shared: Arc<Shared>,
@@ -345,7 +345,7 @@ impl axum::serve::Listener for Door {
     }
 }
 
-/// What comes of a request when the Hub is down, or had too many.
+/// The answer to a request if the Hub is down, or had too many requests.
 fn unwilling(shared: &Shared) -> Option<Response> {
     if shared.down.load(Ordering::Relaxed) {
         let broken = futures_util::stream::once(async { Err::<bytes::Bytes, _>(std::io::Error::other("down")) });
@@ -361,7 +361,7 @@ fn unwilling(shared: &Shared) -> Option<Response> {
     (window.1 > most).then(|| api::with_status(429, &[]))
 }
 
-/// Answers for ever.
+/// Answers requests until it is stopped.
 async fn answer(listener: Door, router: Router, identity: Option<&Identity>) {
     let _ = match identity {
         Some(identity) => axum::serve(TlsListener::on(listener.inner, identity).expect("an address"), router).await,

@@ -1,5 +1,5 @@
-//! HTTPS for the loopback Hub: a certificate made for the run, and a listener that speaks HTTP/2 to those who ask for it.
-//! What is answered lives elsewhere.
+//! HTTPS for the loopback Hub: a certificate for the run, and a listener that speaks HTTP/2 to clients that ask for it.
+//! Other modules answer.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,15 +15,15 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::server::TlsStream;
 
-/// What the servers of one run present.
+/// The certificate and key of one run's servers.
 pub(crate) struct Identity {
-    /// What clients must trust.
+    /// The certificate that clients must trust.
     pub pem: String,
     acceptor: TlsAcceptor,
 }
 
 impl Identity {
-    /// A certificate of its own for these addresses.
+    /// Makes a self-signed certificate for these addresses.
     pub fn new(addresses: [Ipv4Addr; 2]) -> Self {
         let mut params = rcgen::CertificateParams::default();
         params.subject_alt_names = addresses.map(|address| SanType::IpAddress(IpAddr::V4(address))).into();
@@ -40,14 +40,14 @@ impl Identity {
     }
 }
 
-/// Connections that have shaken hands.
+/// Gives connections after their handshake.
 pub(crate) struct TlsListener {
     address: SocketAddr,
     ready: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
 }
 
 impl TlsListener {
-    /// Takes connections from `listener`; one that does not shake hands keeps nobody waiting.
+    /// Takes connections from `listener`. One without a handshake does not delay the others.
     pub fn on(listener: TcpListener, identity: &Identity) -> io::Result<Self> {
         let (send, ready) = mpsc::channel(64);
         let (address, acceptor) = (listener.local_addr()?, identity.acceptor.clone());
@@ -73,7 +73,7 @@ impl Listener for TlsListener {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         match self.ready.recv().await {
             Some(connection) => connection,
-            // The listener is gone: nobody comes any more.
+            // The listener is gone, so no more connections come.
             None => std::future::pending().await,
         }
     }

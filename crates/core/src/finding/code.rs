@@ -60,7 +60,7 @@ codes! {
     TensorOutOfBounds = "tensor-out-of-bounds", Error;
     /// Bytes of a weight file belong to no tensor.
     DataGap = "data-gap", Error;
-    /// Two tensors claim the same bytes where the format forbids it.
+    /// Two tensors claim the same bytes although the format forbids it.
     DataOverlap = "data-overlap", Error;
     /// A tensor's dtype is not known to this version, so its size could not be checked.
     DtypeUnknown = "dtype-unknown", Warning;
@@ -80,7 +80,7 @@ codes! {
     PickleInvalid = "pickle-invalid", Error;
     /// A zip or tar archive is malformed.
     ArchiveInvalid = "archive-invalid", Error;
-    /// A file is not of the format its name promises.
+    /// A file is not of the format that its name promises.
     FormatUnexpected = "format-unexpected", Error;
     /// A file that a graph refers to is not there.
     ExternalDataMissing = "external-data-missing", Error;
@@ -132,7 +132,7 @@ codes! {
     MetadataMismatch = "metadata-mismatch", Error;
     /// A mirror leaves out facts that clients need: digests, `ETag`, commit or size.
     MetadataMissing = "metadata-missing", Warning;
-    /// A server answers a request for a range with something else.
+    /// A server answers a request for a range with other bytes or another status.
     RangeBroken = "range-broken", Error;
     /// A range of a file has other bytes on the mirror.
     BytesDiffer = "bytes-differ", Error;

@@ -87,7 +87,7 @@ impl Verdict {
 /// Whether a selection has the weights that it must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Weights {
-    /// They are here; or the repo's whole listing has none, or is no model's.
+    /// They are here, or the repo's whole listing has none, or the repo is not a model.
     #[default]
     Here,
     /// None are here, and the repo's whole listing is not known, so nobody can tell what is missing.

@@ -1,5 +1,5 @@
-//! The body of an answer on its way: its bytes as they come, and every way in which they can fail to be the range that
-//! was asked for. How the range is asked for is the business of `open`.
+//! The body of an answer: its bytes as they come, and every way in which they can differ from the requested range.
+//! `open` makes the request.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ pub struct Body<'a> {
     at: u64,
     end: u64,
     pace: Pace,
-    /// Time spent waiting for it.
+    /// The time spent waiting for it.
     waited: Duration,
     /// The error if the body is too slow, so that the next bytes are not waited for.
     late: Option<HubError>,

@@ -34,7 +34,7 @@ impl Token {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From now on it is the same as `other`, for everybody who has it.
+    /// Replaces the token by `other` in all of its clones.
     pub(super) fn renew(&self, other: &Token) {
         let new = other.header();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = new;

@@ -278,7 +278,7 @@ impl HubError {
 fn is_passing(status: StatusCode) -> bool {
     match status.as_u16() {
         408 | 425 | 429 => true,
-        // Not implemented, no such version, and a network that wants a login.
+        // Not implemented, HTTP version not supported, and a network that demands a login.
         501 | 505 | 511 => false,
         code => code >= 500,
     }
@@ -350,7 +350,7 @@ impl Asked<'_> {
             (_, 407) => HubError::ProxyLogin { url: url.into() },
             ("", 401) if asks_for_password(headers) => HubError::NeedsLogin { url: url.into() },
             (_, 401) if self.token.is_some() => HubError::BadToken { endpoint, message },
-            // Without a token the Hub does not tell a missing repo from a private one.
+            // Without a token the Hub does not distinguish a missing repo from a private one.
             (_, 401) => HubError::RepoNotFound { repo, endpoint, has_token: false },
             (_, 403) => HubError::Forbidden { url: url.into(), message },
             _ => HubError::Status { url: url.into(), status, message, wait: super::retry::asked_wait(headers) },

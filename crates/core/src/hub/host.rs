@@ -167,7 +167,7 @@ impl Host {
         });
     }
 
-    /// The host gave so many bytes in that time.
+    /// The host gave `bytes` bytes in the time `took`.
     pub fn gave(&self, bytes: u64, took: Duration) {
         if bytes >= MEASURED {
             let rate = u128::from(bytes) * 1000 / took.as_millis().max(1);

@@ -18,13 +18,13 @@ use crate::text::{innermost, keep_secret, printable};
 const LIMIT: usize = 64 << 10;
 /// How many requests a server may leave without an answer.
 const TRIES: u32 = 3;
-/// How long a token is good whose answer does not say so.
+/// How long a token is valid if the answer does not say.
 const HOUR: Duration = Duration::from_hours(1);
-/// So long before its end a token is renewed.
+/// How long before its end a token is renewed.
 const RENEW_BEFORE: Duration = Duration::from_mins(5);
 /// The least time between two tokens.
 const AGAIN: Duration = Duration::from_secs(1);
-/// When a renewal that failed is tried again.
+/// The pause before another try after a failed renewal.
 const AGAIN_AFTER_FAILURE: Duration = Duration::from_secs(30);
 
 /// How the job proves its identity.
@@ -112,7 +112,7 @@ impl KeylessError {
 pub struct JobToken {
     /// The token.
     pub token: Token,
-    /// How long it is good from when it was given.
+    /// How long it is valid, from the time of the answer.
     pub lasts: Duration,
 }
 
@@ -120,7 +120,7 @@ pub struct JobToken {
 struct Answer {
     /// The endpoint's token.
     access_token: Option<String>,
-    /// Seconds.
+    /// How long the token is valid, in seconds.
     expires_in: Option<u64>,
     /// GitHub's id token.
     value: Option<String>,
@@ -149,8 +149,9 @@ impl Keyless {
         Ok(Some(Keyless { resource: resource.trim().to_owned(), proof }))
     }
 
-    /// Renews a token in time, for as long as it is polled: five minutes before its end, as `huggingface_hub` does. A
-    /// token that cannot be renewed stays, and it is tried again: whether the run still needs it is seen by its requests.
+    /// Renews a token in time, as long as this future is polled: five minutes before the token's end, as
+    /// `huggingface_hub` does. If that fails, the token stays and the renewal is tried again; the run's requests show
+    /// whether they need a new token.
     pub async fn keep(&self, config: &HubConfig, mut given: JobToken) {
         let token = given.token.clone();
         loop {
@@ -169,7 +170,7 @@ impl Keyless {
         }
     }
 
-    /// The token that the endpoint gives, which is usually good for an hour.
+    /// The token that the endpoint gives. It is usually valid for an hour.
     pub async fn exchange(&self, config: &HubConfig) -> Result<JobToken, KeylessError> {
         let client = Clients::new(config)?.api;
         let endpoint = config.endpoint.as_str().trim_end_matches('/');

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The number of bytes that count as progress: a server could send fewer for ever.
+/// The number of bytes that count as progress: a server could send fewer without end.
 const PROGRESS: u64 = 64 << 10;
 /// The fewest failures in a row before a run may give up, whatever the time: one slow try is not enough.
 const TRIES: u32 = 3;

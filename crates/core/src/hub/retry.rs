@@ -18,7 +18,7 @@ use crate::progress::{Event, Progress};
 pub struct RetryPolicy {
     /// The most tries of a file if the server answers but sends a wrong answer.
     pub attempts: u32,
-    /// A run gives up after so long without any progress.
+    /// A run gives up after this time without any progress.
     pub patience: Duration,
     /// The same until the first answer: nothing is lost yet, and the address may be wrong.
     pub first_patience: Duration,

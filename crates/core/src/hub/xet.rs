@@ -37,7 +37,7 @@ const PIECE: usize = 256 << 10;
 /// How many stall timeouts to wait for `hf-xet` if there is no other transport: it gives nothing until the first
 /// term is complete, and each of its own reads has the stall timeout.
 const STALLS: u32 = 10;
-/// Xet is given up for the run after it failed for so many files.
+/// The run gives up Xet after it failed for this many files.
 const FAILURES: u32 = 3;
 
 /// A run's state of Xet, made when it is first needed.

@@ -49,7 +49,7 @@ pub struct RepoInfo {
 }
 
 impl RepoInfo {
-    /// A public repo whose revision was pinned to `commit`, and of which nothing else is known.
+    /// A public repo whose revision was pinned to `commit`; nothing else is known about it.
     pub fn new(repo_type: RepoType, id: RepoId, revision: Revision, commit: CommitId) -> Self {
         RepoInfo {
             repo_type,

@@ -50,7 +50,7 @@ impl Purpose {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WeightSet {
-    /// The scope's folder: empty for the root, else a component or module folder.
+    /// The scope's folder: empty for the root, otherwise a component's or module's folder.
     pub scope: String,
     /// The family.
     pub family: Family,

@@ -13,11 +13,11 @@ pub enum StoreConfig {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ObjectUrl {}
 
-/// What is wrong with the URL of an object store: there is none in this build.
+/// The error about an object store's URL: there is none in this build.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ObjectUrlError {}
 
-/// What failed at an object store: there is none in this build.
+/// The error of an object store: there is none in this build.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {}
 

@@ -1,14 +1,14 @@
-//! Object stores (Amazon S3, Google Cloud Storage, Azure Blob Storage): where a fleet reads a repo from.
-//! Requests, keys and the small objects are here; `session` decides which files to put there and what
-//! they prove.
+//! Object stores (Amazon S3, Google Cloud Storage, Azure Blob Storage): a fleet of machines can read
+//! repos from them. Requests, keys and the small objects are here; `session` decides which files to put
+//! there and what they prove.
 //!
 //! The layout below the prefix is that of a Hub cache's folder, so that a copy of it (or a mount) is a cache:
 //!
 //! ```text
-//! models--org--name/snapshots/COMMIT/config.json …   the files, each visible when its digest agreed
-//! models--org--name/manifests/COMMIT.lock            what they must be, a lockfile; written when all verified
+//! models--org--name/snapshots/COMMIT/config.json …   the files, each visible after its digest matched
+//! models--org--name/manifests/COMMIT.lock            the lockfile of them; written when all are verified
 //! models--org--name/refs/main                        the commit, written last
-//! models--org--name/.hfget/COMMIT/…                  uploads on their way; gone when they are done
+//! models--org--name/.hfget/COMMIT/…                  unfinished uploads; removed when they are done
 //! ```
 //!
 //! None of these objects proves another one: anybody who may write to the bucket may write all of them. An object is
@@ -51,7 +51,7 @@ pub use url::{ObjectUrl, ObjectUrlError};
 
 use crate::model::CommitId;
 
-/// A request that takes longer is made again: a part on a slow line is 8 MiB.
+/// A request that takes longer is made again. On a slow line, a part of 8 MiB may take this long.
 const TIMEOUT: Duration = Duration::from_mins(3);
 /// How long another run's write may take to be visible, if a store knows no conditions.
 const SETTLE: Duration = Duration::from_millis(500);

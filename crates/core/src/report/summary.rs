@@ -160,7 +160,7 @@ pub struct Report {
     pub totals: Totals,
     /// Whether nothing was fetched and no content was read, since an earlier run verified everything.
     pub already_verified: bool,
-    /// Files of the repo that were not selected, in groups, largest first. Empty where the repo's listing is not known.
+    /// Files of the repo that were not selected, in groups, largest first. Empty if the repo's listing is not known.
     pub left_out: Vec<LeftOut>,
     /// Other repos with code of the model. This report does not cover them.
     pub code_repos: Vec<RepoId>,
@@ -256,7 +256,7 @@ impl Report {
     }
 }
 
-/// A group of files that were not selected, without their names: `plan` gives these.
+/// A group of files that were not selected, without their names, which `plan` has.
 #[derive(Serialize)]
 struct Group<'a> {
     reason: String,

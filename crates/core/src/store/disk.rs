@@ -8,7 +8,7 @@ use super::StoreError;
 use crate::finding::Stamp;
 use crate::model::{Digest, Hashed};
 
-/// The stamp of the file that `path` names, a symlink followed; `None` if there is no such file.
+/// The stamp of the file that `path` names; follows a symlink. `None` if there is no such file.
 pub(super) fn stamp_of(path: &Path) -> Result<Option<Stamp>, StoreError> {
     match fs::metadata(path) {
         Ok(meta) if meta.is_file() => Ok(Some(Stamp::from(&meta))),

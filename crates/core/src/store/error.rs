@@ -13,7 +13,7 @@ pub enum StoreError {
     /// An operation failed on a path.
     #[error("cannot {action} {}: {source}", .path.display())]
     Io {
-        /// What was tried: `"create"`, `"write to"`.
+        /// The operation: `"create"`, `"write to"`.
         action: &'static str,
         /// The path.
         path: PathBuf,
@@ -28,7 +28,7 @@ pub enum StoreError {
     InTheWay {
         /// The path of that place.
         path: PathBuf,
-        /// What was needed.
+        /// The kind that was needed.
         what: &'static str,
     },
     /// A repo's path that would be among a local dir's own records, and could forge them.

@@ -168,7 +168,7 @@ impl Store {
     /// content was flushed before it got its name.
     pub(crate) fn flush_names(&self, commit: &CommitId, entries: &[Entry]) -> Result<(), StoreError> {
         self.layout.flush_names(commit, entries)?;
-        // Without its record a local dir could not tell our files from the user's.
+        // Without its record a local dir could not distinguish our files from the user's.
         if let Kind::Local { .. } = &self.layout.kind { self.record.flush() } else { Ok(()) }
     }
 
@@ -239,7 +239,7 @@ impl Store {
     pub fn adopt(&self, commit: &CommitId, entry: &Entry, hashed: Option<Stamp>) -> Result<Evidence, StoreError> {
         let mut changed = None;
         for _ in 0..=LOOKS {
-            // Another process may put the same there just now, or take it away: that is no trouble, but another look.
+            // Another process may put the same content there at this moment, or remove it, so look again.
             match self.adopt_once(commit, entry, hashed) {
                 Err(StoreError::Changed(path)) => changed = Some(path),
                 Err(error) if error.is_not_found() => {}

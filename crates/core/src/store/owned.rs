@@ -196,7 +196,8 @@ fn is_before(stamp: &Stamp, time: f64) -> bool {
     seconds(stamp.mtime, stamp.mtime_ns) <= time && seconds(stamp.ctime, stamp.ctime_ns) <= time
 }
 
-/// Whether a file has a digest. A file that another program removed meanwhile counts too: nothing is left to lose.
+/// Whether a file has a digest. A file that another program removed meanwhile counts as one that has it: there is no
+/// content to lose.
 fn has_digest_or_is_gone(at: &Path, digest: &Digest, size: u64) -> Result<bool, StoreError> {
     match disk::hash(at, *digest, size) {
         Ok((hashed, _)) => Ok(hashed.digest() == *digest),

@@ -50,7 +50,7 @@ impl Reading {
         Ok(read)
     }
 
-    /// The hasher and the next bytes for it, at most so many.
+    /// The hasher and the next bytes for it, at most `most` bytes.
     fn take(&mut self, most: usize) -> (&mut Hasher, &[u8]) {
         let end = self.to.min(self.from.saturating_add(most));
         let bytes = self.buffer.get(self.from..end).unwrap_or_default();

@@ -270,7 +270,7 @@ fn check(header: &mut Header, infos: Vec<Info>, length: u64, path: &str, problem
 /// within the file. `order`: starts, ends where known, and names, sorted.
 fn places(header: &Header, order: &[(u64, Option<u64>, &str)], length: u64, path: &str, problems: &mut Problems) {
     let mut found = |problem: Problem| problems.push(problem);
-    // Where the next must start; `None` after a tensor whose size is not known.
+    // The place where the next tensor must start; `None` after a tensor whose size is not known.
     let mut next = Some(header.data);
     let mut last = header.data;
     let mut short = None;

@@ -172,7 +172,7 @@ fn superblock<R: Read + Seek>(mut place: Positioned<R>, length: u64) -> Result<(
         return Err((ProblemKind::TensorOutOfBounds, text));
     }
     place.end = u64::try_from(end).unwrap_or(0);
-    // Bytes behind the end are no error for libhdf5.
+    // Bytes behind the end are not an error for libhdf5.
     let budget = length.saturating_mul(8).saturating_add(1 << 20).min(MAX_METADATA);
     Ok((Hdf5File { place, base: at, offsets, lengths, budget, names: MAX_NAMES }, root))
 }

@@ -1,6 +1,6 @@
-//! The element types of ONNX: names, sizes, and which field of a tensor holds them.
+//! The element types of ONNX: names, sizes, and the field of a tensor for their elements.
 
-/// A field of `TensorProto` that holds elements.
+/// A field of `TensorProto` with elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field {
     Float,

@@ -80,7 +80,7 @@ fn graph(path: &str, model: super::Model, files: &dyn Files, limit: u64, problem
     }
 }
 
-/// Bytes of a tensor's elements, where the size of one is known.
+/// Bytes of a tensor's elements, if the size of one is known.
 fn size_of(tensor: &Tensor) -> Option<u64> {
     let bits = super::dtype::by_name(&tensor.dtype)?.bits;
     tensor.elements().checked_mul(bits).map(|bits| bits.div_ceil(8))

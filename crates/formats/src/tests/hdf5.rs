@@ -176,7 +176,7 @@ fn groups_in_themselves_are_read_once() {
     }
 }
 
-/// The format has more than Keras and h5py write: such a file is not called broken.
+/// The format has more features than Keras and h5py use: a file with them does not count as broken.
 #[test]
 fn what_is_not_read_here_is_said_and_is_no_error() {
     let mut bytes = file("dense.h5");

@@ -101,7 +101,7 @@ pub fn state_dict(tensors: &[(&str, Strided<'_>)]) -> Vec<u8> {
     tensors.iter().fold(Pickled::new().op("}("), |p, (name, t)| p.text(name).tensor(t)).op("u").stop()
 }
 
-/// A record of a zip archive, and the lies about it.
+/// A record of a zip archive, and wrong facts about it.
 #[derive(Clone, Default)]
 pub struct Record {
     pub name: String,
@@ -120,7 +120,7 @@ pub fn record(name: &str, data: impl AsRef<[u8]>) -> Record {
     Record { name: name.into(), data: data.as_ref().to_vec(), ..Record::default() }
 }
 
-/// The directory's end, and the lies in it.
+/// The directory's end, and wrong facts in it.
 #[derive(Clone, Copy, Default)]
 pub struct End {
     pub entries: Option<u64>,

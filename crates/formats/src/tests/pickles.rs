@@ -319,7 +319,7 @@ fn allowed_pickles_of_old_protocols_are_read() {
     let four = b"\x80\x04\x95\x0a\0\0\0\0\0\0\0}\x94\x8c\x01a\x94\x8f(K\x01\x90s.";
     for (pickle, first) in [(zero, 1), (four, 2)] {
         let found = judged(pickle);
-        // `torch.load` would have to be told that it may run code.
+        // `torch.load` would need the flag that allows code to run.
         assert_eq!(kinds(&found), [ProblemKind::NeedsFullUnpickle]);
         assert!(found[0].message.contains(&format!("byte {first} ")), "{found:?}");
     }

@@ -1,4 +1,4 @@
-//! Every file is looked into, whatever its name: hostile pickles are found in each kind of container, and the honest
+//! Every file is searched, whatever its name: hostile pickles are found in each kind of container, and the honest
 //! twin of each stays silent.
 
 use std::io::{Cursor, Write as _};

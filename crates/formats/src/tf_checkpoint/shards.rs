@@ -125,7 +125,7 @@ impl Shard<'_> {
             };
             last = last.max(end);
             // A tensor that shares bytes with another has its problem already; reading shared bytes for each tensor
-            // could take for ever.
+            // could take extremely long.
             if entry.offset < read_to {
                 continue;
             }

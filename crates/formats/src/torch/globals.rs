@@ -98,8 +98,8 @@ const DANGEROUS_NAMES: &[(&str, &str)] = &[
 ];
 
 /// The names of those modules that are harmless in checkpoints: paths that nothing opens, bags of attributes,
-/// texts in memory, versions. A name that is harmless only with certain arguments is judged where it is
-/// called.
+/// texts in memory, versions. Calls of a name that is harmless only with certain arguments are judged in
+/// `makers`.
 const HARMLESS: &[(&str, &str)] = &[
     ("pathlib", "Path"),
     ("pathlib", "PurePath"),

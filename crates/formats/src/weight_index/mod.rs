@@ -11,7 +11,7 @@ use self::read::Head;
 /// million tensors has about 95 MB.
 pub const INDEX_LIMIT: u64 = 192 << 20;
 
-/// A weight index: which file holds which tensor.
+/// A weight index: the file of each tensor.
 ///
 /// The shape is `{"metadata": {"total_size": N}, "weight_map": {tensor: file}}`, as written by
 /// `transformers` and `huggingface_hub` (`serialization/_base.py`). Other keys are ignored.
@@ -80,7 +80,8 @@ impl IndexError {
 const NAMES_LIMIT: usize = 1 << 21;
 
 impl WeightIndex {
-    /// Parses an index as Python reads it (`NaN` and the like in `metadata` are no error). Memory is in proportion to `bytes`; nothing nests, so depth costs nothing.
+    /// Parses an index as Python reads it (`NaN` and the like in `metadata` are not an error). Memory is in proportion
+    /// to `bytes`; nothing nests, so depth costs nothing.
     ///
     /// # Errors
     /// See [`IndexError`]. A `weight_map` value that is not a string is an error.

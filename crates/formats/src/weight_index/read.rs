@@ -1,4 +1,4 @@
-//! How the JSON of an index is walked: each tensor's name is stored once, each file's name once, and nothing else is kept.
+//! Reads the JSON of an index: keeps each tensor's name once, each file's name once, and nothing else.
 
 use std::collections::HashMap;
 use std::fmt;

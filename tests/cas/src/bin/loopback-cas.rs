@@ -1,5 +1,5 @@
 //! The loopback CAS as a program, for benchmarks: `loopback-cas FILE` uploads the file, and prints the
-//! CAS's URL and the file's Xet hash. Its content lies beside the file.
+//! CAS's URL and the file's Xet hash. Its content is beside the file.
 
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
 //! The loopback Hub as a program, for benchmarks: `loopback-hub ROOT BYTE_HOST [LATENCY_MS [CAS HASH]]`
 //! serves every `ROOT/owner/name` folder; bytes of large files come from BYTE_HOST, and those of
-//! `model.safetensors` from CAS too, where its Xet hash is HASH. Prints its address; for each line on its
-//! input, how many requests came since the last one.
+//! `model.safetensors` also from CAS, if HASH is its Xet hash. Prints its address and then, for each line
+//! on its input, how many requests came since the last one.
 #![allow(clippy::unwrap_used)] // a benchmark that cannot start has failed
 
 use std::io::Read as _;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use hfget_loopback_hub::{Hub, Options, Repo};
 use sha2::Digest as _;
 
-/// From this size on, bytes come from elsewhere.
+/// From this size on, bytes come from BYTE_HOST.
 const LARGE: u64 = 1 << 20;
 
 fn sha256(path: &Path) -> String {

@@ -43,7 +43,7 @@ fn without_symlinks_snapshots_hold_copies() {
 
 /// The files that `find -printf` shows after `hf download` of the same files, and our own folder beside them.
 #[test]
-fn nothing_else_lies_in_the_cache() {
+fn nothing_else_is_in_the_cache() {
     let root = TempDir::new().unwrap();
     let store = cache(root.path(), true);
     let (a, mut b) = (entry("sub/deep/a.bin"), entry_of("b.json", b"{}"));

@@ -19,7 +19,7 @@ fn nothing_is_written_through_a_link() {
     fetch(&store, &entry("dangling.bin")).unwrap();
     assert_eq!(fs::read_to_string(outside.path().join("victim")).unwrap(), "precious");
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
-    // Nor is a partial file that somebody replaced by a link.
+    // A partial file that somebody replaced by a link is not followed either.
     let dir = root.path().join(".cache/huggingface/hfget/partial");
     let other = entry("b.bin");
     symlink(outside.path().join("victim"), dir.join(format!("{}.part", other.digest()))).unwrap();

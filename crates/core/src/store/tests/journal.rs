@@ -14,13 +14,13 @@ fn entry() -> Entry {
 }
 
 #[test]
-fn a_torn_last_line_is_not_believed() {
+fn a_torn_last_line_does_not_count() {
     let text = format!("{} b\n0 10\n20 30\n40 9", about(&entry()));
     assert_eq!(parse(&text, &entry(), 100, "b").unwrap().ranges.as_slice(), [0..10, 20..30]);
 }
 
 #[test]
-fn what_the_file_is_too_short_to_hold_is_not_believed() {
+fn ranges_beyond_the_end_of_the_file_do_not_count() {
     let text = format!("{} b\n0 10\n20 30\n", about(&entry()));
     assert_eq!(parse(&text, &entry(), 25, "b").unwrap().ranges.as_slice(), [0..10, 20..25]);
 }
@@ -33,7 +33,7 @@ fn a_journal_of_other_content_is_ignored() {
 }
 
 #[test]
-fn after_a_crash_of_the_machine_only_what_was_flushed_is_believed() {
+fn after_a_crash_of_the_machine_only_flushed_bytes_count() {
     let text = format!("{} b\n0 10\n20 30\nsynced 1\n40 50\nsynced 2\n60 70\n", about(&entry()));
     let believed = |boot| parse(&text, &entry(), 100, boot).unwrap();
     assert_eq!((believed("b").ranges.total(), believed("b").flushed), (40, false));

@@ -19,7 +19,7 @@ fn a_plain_folder_has_huggingface_hubs_metadata() {
 }
 
 #[test]
-fn nothing_else_lies_in_the_folder() {
+fn nothing_else_is_in_the_folder() {
     let root = TempDir::new().unwrap();
     let store = local(root.path());
     let a = entry("sub/a.txt");

@@ -200,8 +200,8 @@ impl FileWork {
         lock(&self.state).written.frontier()
     }
 
-    /// Counts a failure; gives the number of failures in a row, or `None` if an attempt at the same
-    /// time was counted already.
+    /// Counts a failure; returns the number of failures in a row, or `None` if an attempt at the
+    /// same time was counted already.
     pub fn failed(&self, claim: &Claim) -> Option<u32> {
         let mut state = lock(&self.state);
         if state.epoch != claim.epoch || state.round != claim.round {

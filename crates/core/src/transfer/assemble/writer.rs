@@ -10,7 +10,7 @@ use super::{Claim, FileWork, Watcher};
 use crate::store::StoreError;
 use crate::transfer::FetchError;
 
-/// Bytes of a part between two lines of the journal. A crash can cost each connection so many.
+/// Bytes of a part between two lines of the journal. A crash can cost each connection at most this many bytes.
 const RECORD_EVERY: u64 = 1 << 20;
 /// The most blocks of a part that wait between its connection and its writer.
 const WAITING: usize = 2;

@@ -108,7 +108,7 @@ const MODULES: &[(&str, &str)] = &[
     ("exceptions", "builtins"),
 ];
 
-/// What Python 3 imports where a pickle of an old protocol says `module.name`.
+/// The import that Python 3 makes for `module.name` in a pickle of an old protocol.
 pub(super) fn mapped<'n>(module: &'n str, name: &'n str) -> (&'n str, &'n str) {
     if let Some((.., module, name)) = NAMES.iter().find(|(m, n, ..)| (*m, *n) == (module, name)) {
         return (module, name);
