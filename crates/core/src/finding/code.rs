@@ -35,6 +35,8 @@ codes! {
     ChecksumMismatch = "checksum-mismatch", Error;
     /// A file of the selection is not there.
     FileMissing = "file-missing", Error;
+    /// A file was wrong or missing and was put right: it is right now, unless another finding says so.
+    Repaired = "repaired", Error;
     /// Nobody says what the bytes of some files must be: what the formats say of themselves was checked, no digest.
     DigestsUnknown = "digests-unknown", Error;
     /// A git-lfs pointer lies where the content should be.

@@ -155,6 +155,8 @@ pub enum Remedy {
         /// Why that helps.
         why: Again,
     },
+    /// Run the workers of the fleet again: each gets only what is missing of its part.
+    RunWorkers,
     /// Use what is here.
     UseWhatIsHere {
         /// Since when all of it is here.

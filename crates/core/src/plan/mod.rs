@@ -1,8 +1,12 @@
 //! What a run will do: what is there already, what will be fetched, and how many bytes that is.
 //! How bytes move lives elsewhere.
 
+mod divide;
+
 use crate::model::Presence;
 use std::sync::Arc;
+
+pub use divide::divide;
 
 use crate::model::{CommitId, Entry, Purpose};
 use crate::progress::Planned;

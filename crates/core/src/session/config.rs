@@ -66,6 +66,9 @@ pub struct Config {
     pub records: Option<PathBuf>,
     /// A Hub cache of this machine's: a plain folder takes from it what it has.
     pub nearby: Option<PathBuf>,
+    /// The folder for small files that are only read while files are chosen; it is made if it is not there. `None`: the
+    /// system's for temporary files.
+    pub scratch: Option<PathBuf>,
     /// Use only what is here; make no request.
     pub offline: bool,
     /// Use what is already here where it is all here and right; make no request then.
@@ -94,6 +97,7 @@ impl Config {
             destination: destination.absolute(),
             records: None,
             nearby: None,
+            scratch: None,
             offline: false,
             prefer_offline: false,
             fetch: FetchOptions::default(),
