@@ -27,7 +27,10 @@ pub enum ExitCode {
 impl From<Verdict> for ExitCode {
     fn from(verdict: Verdict) -> Self {
         match verdict {
-            Verdict::Verified { .. } | Verdict::ContentsOnly { allowed: true } => ExitCode::Verified,
+            // A worker whose part is right has done all that it was to do.
+            Verdict::Verified { .. } | Verdict::Part { .. } | Verdict::ContentsOnly { allowed: true } => {
+                ExitCode::Verified
+            }
             Verdict::Nothing => ExitCode::NotAvailable,
             // A verdict that this command does not know does not count as success.
             _ => ExitCode::VerificationFailed,
@@ -108,11 +111,14 @@ impl PartialOrd for ExitCode {
 mod tests {
     use super::{ErrorKind as K, ExitCode as E, ExitCode, Verdict};
     use hfget_core::finding::Origin;
+    use hfget_core::model::Partition;
 
     #[test]
     fn nothing_but_a_verdict_that_says_so_is_a_success() {
         let code = |verdict: Verdict| ExitCode::from(verdict) as u8;
         assert_eq!(code(Verdict::Verified { against: Origin::Hub }), 0);
+        let part = Verdict::Part { partition: Partition::new(1, 2).unwrap(), against: None };
+        assert_eq!(code(part), 0);
         assert_eq!(code(Verdict::ContentsOnly { allowed: true }), 0);
         assert_eq!(code(Verdict::ContentsOnly { allowed: false }), 1);
         assert_eq!(code(Verdict::Failed), 1);

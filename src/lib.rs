@@ -8,6 +8,7 @@ mod cli {
     pub mod args;
     pub mod clean;
     pub mod compare;
+    pub mod fleet;
     pub mod follow;
     pub mod get;
     pub mod habits;
@@ -30,9 +31,11 @@ mod cli {
     pub mod screen;
     pub mod setup;
     pub mod speed;
+    pub mod storage_init;
     pub mod trace;
     pub mod upfront;
     pub mod verify;
+    pub mod verify_all;
     pub mod words;
 }
 

@@ -7,6 +7,7 @@ use hfget_core::session::{Error, Session};
 
 use super::advice::Advisor;
 use super::args::GetArgs;
+use super::fleet::get_parts;
 use super::follow::CodeRepos;
 use super::job::{Asked, Job, code_session, setup};
 use super::outcomes::Outcomes;
@@ -28,6 +29,10 @@ pub async fn get(args: &GetArgs) -> ExitCode {
         Err(end) => return end,
     };
     screen.expect(jobs.len());
+    if let Some(partition) = args.share.partition {
+        get_parts(&jobs, partition, &mut outcomes).await;
+        return outcomes.finish();
+    }
     let mut ends = before_the_first_byte(&jobs, args).await;
     // Errors that are known now are printed before hours of transfer; the report keeps the order of the command line.
     for (at, ((job, _), end)) in jobs.iter().zip(&mut ends).enumerate() {

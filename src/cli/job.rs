@@ -9,7 +9,7 @@ use hfget_core::report::Report;
 use hfget_core::session::{DestinationConfig, Error, Prepared, Session};
 use hfget_core::text::printable;
 
-use super::args::{GetArgs, Output, PlaceArgs, PlanArgs, Repos, Selection, Target, Transfer};
+use super::args::{GetArgs, Output, PlaceArgs, PlanArgs, PublishArgs, Repos, Selection, Target, Transfer};
 use super::lock::locked;
 use super::screen::Screen;
 use super::setup::{folders, from_file, hub_cache, named, session, specs};
@@ -34,6 +34,11 @@ impl<'a> Asked<'a> {
 
     pub(super) fn to_plan(args: &'a PlanArgs) -> Self {
         let PlanArgs { repos, selection, place, into, transfer, output, .. } = args;
+        Asked { repos, selection, place, into, transfer, output }
+    }
+
+    pub(super) fn to_publish(args: &'a PublishArgs) -> Self {
+        let PublishArgs { repos, selection, place, into, transfer, output, .. } = args;
         Asked { repos, selection, place, into, transfer, output }
     }
 }
@@ -68,6 +73,29 @@ impl Job {
         match self {
             Job::Chosen(spec, options) => session.get(spec, options).await,
             Job::Locked(locked) => session.get_locked(locked).await,
+        }
+    }
+
+    pub(super) async fn publish(&self, session: &Session) -> Result<Report, Error> {
+        match self {
+            Job::Chosen(spec, options) => session.publish(spec, options).await,
+            Job::Locked(locked) => session.publish_locked(locked).await,
+        }
+    }
+
+    /// What is wanted, wherever it goes.
+    pub(super) async fn wanted(&self, session: &Session) -> Result<Prepared, Error> {
+        match self {
+            Job::Chosen(spec, options) => session.wanted(spec, options).await,
+            Job::Locked(locked) => session.wanted_locked(locked).await,
+        }
+    }
+
+    /// How it was chosen.
+    pub(super) fn options(&self) -> &Options {
+        match self {
+            Job::Chosen(_, options) => options,
+            Job::Locked(locked) => &locked.options,
         }
     }
 

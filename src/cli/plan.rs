@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use hfget_core::finding::{Remedy, Severity};
 use hfget_core::report::PlanReport;
-use hfget_core::session::Session;
+use hfget_core::session::{Prepared, Session};
 use hfget_core::text::printable;
 use serde_json::Value;
 
 use super::advice::Advisor;
+use super::args::Share;
+use super::fleet::parts;
 use super::follow::CodeRepos;
 use super::job::{Asked, Job, code_session, setup};
 use super::report_file::ReportFile;
@@ -19,7 +21,7 @@ use super::screen::{Screen, json_text, print_json, result_as_it_is, with_takes};
 use crate::exit::{Ends, ExitCode};
 use crate::render::html::Row;
 
-pub(super) async fn plan(asked: &Asked<'_>, deep: bool, report: Option<&Path>) -> ExitCode {
+pub(super) async fn plan(asked: &Asked<'_>, share: &Share, deep: bool, report: Option<&Path>) -> ExitCode {
     let screen = Screen::new(asked.output, Advisor::new(asked.place.cache_dir.as_deref()));
     let file = match ReportFile::open(report, "plan", &screen) {
         Ok(file) => file,
@@ -34,10 +36,25 @@ pub(super) async fn plan(asked: &Asked<'_>, deep: bool, report: Option<&Path>) -
     let mut end = ExitCode::Verified;
     let (mut values, mut rows) = (Vec::new(), Vec::new());
     let mut code = CodeRepos::of(asked.repos, jobs.iter().map(|(job, _)| job.name()));
+    let mut parts: VecDeque<Prepared> = match share.partition {
+        None => VecDeque::new(),
+        Some(partition) => match parts(&jobs, partition).await {
+            Ok(parts) => parts.into(),
+            Err((at, error)) => {
+                let name = jobs.get(at).map_or_else(String::new, |(job, _)| job.name());
+                screen.error(&name, &error);
+                return error.exit_code();
+            }
+        },
+    };
     let mut jobs: VecDeque<(Job, Arc<Session>)> = jobs.into();
     while let Some((job, session)) = jobs.pop_front() {
         let name = job.name();
-        match job.plan(&session).await {
+        let planned = match parts.pop_front() {
+            Some(part) => session.plan_part(part).await,
+            None => job.plan(&session).await,
+        };
+        match planned {
             Ok(mut prepared) => {
                 code.add(&prepared.selection.code_repos);
                 if deep {
@@ -57,7 +74,8 @@ pub(super) async fn plan(asked: &Asked<'_>, deep: bool, report: Option<&Path>) -
                 if !screen.json {
                     result_as_it_is(&crate::render::plan::human(&report, options, &words));
                 }
-                if let Err(error) = prepared.not_empty() {
+                // A part may have no files.
+                if let Err(error) = if share.partition.is_some() { Ok(()) } else { prepared.not_empty() } {
                     screen.error(&name, &error);
                     end = end.max(error.exit_code());
                 }

@@ -10,6 +10,7 @@ use hfget_core::text::{hidden, keep_secret};
 use super::args::{Cli, Command, Help, command_with, useless};
 use super::clean::clean;
 use super::compare::compare;
+use super::fleet::publish;
 use super::get::get;
 use super::habits::{asks_for_short_help, understood};
 use super::inspect::inspect;
@@ -20,6 +21,7 @@ use super::man::{completions, man, offer};
 use super::plan::plan;
 use super::progress::{say_interrupted, write_line};
 use super::remove::remove;
+use super::storage_init::storage_init;
 use super::verify::verify;
 use crate::exit::ExitCode;
 
@@ -102,8 +104,12 @@ async fn run(cli: Cli) -> ExitCode {
     let events = cli.writes_events();
     let job = async {
         match cli.command {
-            Some(Command::Plan(args)) => plan(&Asked::to_plan(&args), args.deep, args.report.report.as_deref()).await,
+            Some(Command::Plan(args)) => {
+                plan(&Asked::to_plan(&args), &args.share, args.deep, args.report.report.as_deref()).await
+            }
+            Some(Command::Publish(args)) => publish(&args).await,
             Some(Command::Verify(args)) => verify(&args).await,
+            Some(Command::StorageInit(args)) => storage_init(&args).await,
             Some(Command::Inspect(args)) => inspect(&args).await,
             Some(Command::Lock(args)) => lock(args).await,
             Some(Command::Clean(args)) => clean(args).await,
@@ -113,7 +119,10 @@ async fn run(cli: Cli) -> ExitCode {
             Some(Command::Completions(args)) => completions(&args),
             Some(Command::Man(args)) => man(&args),
             Some(Command::Offer { what }) => offer(what),
-            None if cli.get.dry_run => plan(&Asked::to_get(&cli.get), false, cli.get.reports.report.as_deref()).await,
+            None if cli.get.dry_run => {
+                let (asked, file) = (Asked::to_get(&cli.get), cli.get.reports.report.as_deref());
+                plan(&asked, &cli.get.share, false, file).await
+            }
             None => get(&cli.get).await,
         }
     };

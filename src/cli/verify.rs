@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use hfget_core::lock::LockedRepo;
 use hfget_core::model::{Options, RepoSpec};
 use hfget_core::session::{Error, names_folder};
+use hfget_core::text::printable;
 
 use super::advice::Advisor;
 use super::args::VerifyArgs;
@@ -15,6 +16,7 @@ use super::screen::Screen;
 use super::setup::store_config;
 use super::setup::{apply_revision, folders, session};
 use super::upfront::wish;
+use super::verify_all::verify_all;
 use crate::exit::ExitCode;
 
 /// Verifies files that are here: with the Hub's listing, a kept listing, or a lockfile.
@@ -29,6 +31,17 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
         Ok(outcomes) => outcomes,
         Err(end) => return end,
     };
+    if args.targets.is_empty() {
+        return match verify_all(args, &screen, &mut outcomes).await {
+            Ok(()) => outcomes.finish(),
+            Err(end) => end,
+        };
+    }
+    if let Some(target) = args.targets.iter().find(|target| args.repair && repo_of(target).is_none()) {
+        let text = format!("--repair is for repos, and {} is none", printable(target));
+        screen.fail("", &text, Some("name the repo: `hfget verify OWNER/NAME --local-dir DIR --repair`"));
+        return ExitCode::Usage;
+    }
     let repos: Vec<RepoSpec> = args.targets.iter().filter_map(|target| repo_of(target)).collect();
     let folders = match folders(&args.place, repos.iter().map(|spec| (spec.repo_type, &spec.id)), &screen) {
         Ok(folders) => folders,
@@ -71,6 +84,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
         };
         let done = match (&folder, &spec) {
             (Some(dir), _) => session.verify_dir(dir, &options).await,
+            (None, Some(spec)) if args.repair => session.repair_repo(spec, &options).await,
             (None, Some(spec)) => session.verify_repo(spec, &options).await,
             (None, None) => continue,
         };

@@ -71,6 +71,11 @@ pub fn human(report: &Report, options: HumanOptions, words: &Words<'_>) -> Strin
         Verdict::Verified { against } => {
             format!("{}verified against {}", if report.already_verified { "already " } else { "" }, whom(against))
         }
+        Verdict::Part { partition, against } => {
+            let (part, of) = (partition.part(), partition.of());
+            let against = against.map_or(String::new(), |origin| format!(" against {}", whom(origin)));
+            format!("part {part} of {of} is right{against}; the whole is not verified")
+        }
         Verdict::ContentsOnly { allowed: true } => "contents checked; digests unknown".to_owned(),
         Verdict::ContentsOnly { allowed: false } => paint.with("31", "NOT VERIFIED: contents checked; digests unknown"),
         Verdict::Nothing => paint.with("31", "NOT VERIFIED: nothing to verify"),
@@ -246,6 +251,7 @@ mod tests {
             place: Location::Folder("/cache".into()),
             weights: vec![set],
             weights_known: Weights::Here,
+            partition: None,
             files: Vec::new(),
             findings: Vec::new(),
             totals: Totals::default(),

@@ -143,12 +143,17 @@ fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }
 
-/// `verified against=hub`, or another verdict's word.
+/// `verified against=hub`, `part part=3/8 against=hub`, or the word of another verdict.
 fn result(report: &Report) -> String {
-    match report.verdict.against() {
-        Some(against) => format!("{} against={}", report.verdict.as_str(), against.as_str()),
-        None => report.verdict.as_str().to_owned(),
+    let mut words = report.verdict.as_str().to_owned();
+    // Writing to a string cannot fail.
+    if let Some(partition) = report.verdict.partition() {
+        let _ = write!(words, " part={partition}");
     }
+    if let Some(against) = report.verdict.against() {
+        let _ = write!(words, " against={}", against.as_str());
+    }
+    words
 }
 
 /// One line for logs: words without spaces, `key=value`, always in this order.

@@ -57,6 +57,7 @@ pub fn words(remedy: &Remedy) -> String {
         Remedy::FillStoreAgain { repo, store } => {
             format!("to put it there again, run `hfget {repo} --to {} --force`", quoted(store))
         }
+        Remedy::RunWorkers => "run the workers again: each puts there only what is missing of its part".to_owned(),
         Remedy::RunAgain { why } => again(*why).to_owned(),
         Remedy::UseWhatIsHere { since, or } => {
             let or = or.as_ref().map(|or| format!("; or {}", words(or))).unwrap_or_default();

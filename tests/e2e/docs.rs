@@ -200,8 +200,21 @@ fn every_page_of_the_book_is_in_its_summary() {
 fn every_flag_that_is_named_is_one() {
     let machine = Machine::new([]);
     let mut help = String::new();
-    for command in ["", "plan", "verify", "inspect", "lock", "compare", "list", "remove", "clean", "completions", "man"]
-    {
+    for command in [
+        "",
+        "plan",
+        "verify",
+        "publish",
+        "storage-init",
+        "inspect",
+        "lock",
+        "compare",
+        "list",
+        "remove",
+        "clean",
+        "completions",
+        "man",
+    ] {
         let run = machine.bare().args(command.split_whitespace()).arg("--help").output().unwrap();
         help.push_str(&String::from_utf8_lossy(&run.stdout));
     }

@@ -30,7 +30,7 @@ fn tool(machine: &Machine, program: &Path) -> Command {
 
 /// Runs a Python script; returns its output.
 #[track_caller]
-fn script(machine: &Machine, bin: &Path, offline: bool, text: &str) -> String {
+pub fn script(machine: &Machine, bin: &Path, offline: bool, text: &str) -> String {
     let mut command = tool(machine, &bin.join("python"));
     if offline {
         command.env("HF_HUB_OFFLINE", "1");

@@ -117,8 +117,21 @@ fn the_pages_have_every_command_and_every_flag_of_the_help() {
     let folder = machine.home.path().join("share/man1");
     let run = hfget(&machine, &["man", folder.to_str().unwrap()]).ends_with(0);
     let files: Vec<&str> = run.out.lines().collect();
-    let commands =
-        ["", "plan", "verify", "inspect", "lock", "compare", "list", "remove", "clean", "completions", "man"];
+    let commands = [
+        "",
+        "plan",
+        "verify",
+        "publish",
+        "storage-init",
+        "inspect",
+        "lock",
+        "compare",
+        "list",
+        "remove",
+        "clean",
+        "completions",
+        "man",
+    ];
     let names = commands.map(|c| folder.join(if c.is_empty() { "hfget.1".into() } else { format!("hfget-{c}.1") }));
     assert_eq!(files, names.each_ref().map(|n| n.to_str().unwrap()));
     for (command, name) in commands.iter().zip(&names) {

@@ -102,6 +102,8 @@ fn every_json_output_is_what_its_schema_says() {
         json("plan org/absent org/one --variant fp16"),
         json("THUDM/chatglm3-6b org/wrong org/absent"),
         json("THUDM/chatglm3-6b"),
+        json("THUDM/chatglm3-6b --partition 2/3"),
+        json("verify --all --offline"),
         json("verify THUDM/chatglm3-6b --offline"),
         json("verify THUDM/chatglm3-6b ./nowhere"),
         json("lock org/one"),

@@ -137,7 +137,9 @@ impl Machine {
         let mut words = vec![];
         if matches!(
             arguments.first(),
-            Some(&("plan" | "verify" | "inspect" | "lock" | "download" | "get" | "pull" | "fetch" | "clone"))
+            Some(
+                &("plan" | "publish" | "verify" | "inspect" | "lock" | "download" | "get" | "pull" | "fetch" | "clone")
+            )
         ) {
             words.push(arguments.remove(0));
         }

@@ -9,7 +9,9 @@ use hfget_core::model::{RepoSpec, Revision};
 use hfget_core::report::Level;
 
 use super::habits::Habits;
-use super::shared::{Output, Patience, PlaceArgs, Plain, ReportArgs, Reports, Repos, Selection, Target, Transfer};
+use super::shared::{
+    Output, Patience, PlaceArgs, Plain, ReportArgs, Reports, Repos, Selection, Share, Target, Transfer,
+};
 use super::values::{level, time};
 
 #[derive(Debug, Args)]
@@ -21,6 +23,8 @@ pub struct GetArgs {
     pub dry_run: bool,
     #[command(flatten)]
     pub selection: Selection,
+    #[command(flatten)]
+    pub share: Share,
     #[command(flatten)]
     pub place: PlaceArgs,
     #[command(flatten)]
@@ -48,6 +52,8 @@ pub struct PlanArgs {
     #[command(flatten)]
     pub selection: Selection,
     #[command(flatten)]
+    pub share: Share,
+    #[command(flatten)]
     pub place: PlaceArgs,
     #[command(flatten)]
     pub into: Target,
@@ -57,6 +63,24 @@ pub struct PlanArgs {
     pub output: Output,
     #[command(flatten)]
     pub report: ReportArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct PublishArgs {
+    #[command(flatten)]
+    pub repos: Repos,
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    #[command(flatten)]
+    pub into: Target,
+    #[command(flatten)]
+    pub transfer: Transfer,
+    #[command(flatten)]
+    pub reports: Reports,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -71,8 +95,14 @@ pub struct VerifyArgs {
     ///
     /// A folder is a path with a '/' at its start, './' or '../', or a folder that exists. Of an object store (s3://, gs://,
     /// az://) what `hfget --to` put there is held against its manifests.
-    #[arg(value_name = "REPO|DIR|URL", required_unless_present = "lock", value_hint = ValueHint::DirPath)]
+    #[arg(value_name = "REPO|DIR|URL", required_unless_present_any = ["lock", "all"], value_hint = ValueHint::DirPath)]
     pub targets: Vec<String>,
+    /// Fetch again what is wrong or missing; end with 1 if anything was
+    ///
+    /// For repos in the cache or in --local-dir, and for --all. Each file that had to be fetched is a finding (`repaired`), which
+    /// `--allow repaired` lets pass.
+    #[arg(long, conflicts_with_all = ["offline", "prefer_offline", "lock"])]
+    pub repair: bool,
     /// Hold them against a lockfile, without a Hub [default: every repo that it has]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub lock: Option<PathBuf>,
@@ -89,6 +119,20 @@ pub struct VerifyArgs {
     pub reports: Reports,
     #[command(flatten)]
     pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct StorageInitArgs {
+    /// Pairs: hf://OWNER/MODEL[:REVISION], then the folder for its files
+    #[arg(value_name = "SRC DST", value_hint = ValueHint::AnyPath)]
+    pub pairs: Vec<String>,
+    /// Where Kubernetes reads why a container failed; nothing is written unless the file is there
+    #[arg(long, value_name = "FILE", default_value = "/dev/termination-log", hide = true)]
+    pub termination_log: PathBuf,
+    #[command(flatten)]
+    pub plain: Plain,
+    #[command(flatten)]
+    pub patience: Patience,
 }
 
 #[derive(Debug, Args)]

@@ -53,13 +53,34 @@ const TOPICS: &[Topic] = &[
         ],
     },
     Topic {
+        name: "publish",
+        examples: &[
+            example("hfget publish THUDM/chatglm3-6b --to s3://bucket/models", "after all workers are done"),
+            example("hfget publish --locked --to s3://bucket/models", "what a lockfile names"),
+        ],
+    },
+    Topic {
         name: "verify",
         examples: &[
             example("hfget verify THUDM/chatglm3-6b", "what is cached, against the Hub"),
             example("hfget verify THUDM/chatglm3-6b --offline", "without a Hub"),
             example("hfget verify ./model --deep", "a folder, and formats' own checksums"),
             example("hfget verify --lock hfget.lock", "everything that a lockfile has"),
+            example(
+                "hfget verify --all --repair --report cache.html",
+                "a whole cache, and what is wrong is fetched again",
+            ),
             example("hfget verify s3://bucket/models", "what --to put into an object store"),
+        ],
+    },
+    Topic {
+        name: "storage-init",
+        examples: &[
+            example("hfget storage-init hf://org/model /mnt/models", "one model"),
+            example(
+                "hfget storage-init hf://org/model:v1.0 /mnt/models/a hf://org/other /mnt/models/b",
+                "two, one of them at a tag",
+            ),
         ],
     },
     Topic {

@@ -14,10 +14,10 @@ mod values;
 use clap::{Arg, ArgAction, CommandFactory as _, Parser, Subcommand};
 
 pub use commands::{
-    CleanArgs, CompareArgs, CompletionsArgs, GetArgs, InspectArgs, ListArgs, LockArgs, ManArgs, PlanArgs, RemoveArgs,
-    VerifyArgs, cache_root,
+    CleanArgs, CompareArgs, CompletionsArgs, GetArgs, InspectArgs, ListArgs, LockArgs, ManArgs, PlanArgs, PublishArgs,
+    RemoveArgs, StorageInitArgs, VerifyArgs, cache_root,
 };
-pub use shared::{Format, Output, PlaceArgs, Progress, Reports, Repos, Secret, Selection, Target, Transfer};
+pub use shared::{Format, Output, PlaceArgs, Progress, Reports, Repos, Secret, Selection, Share, Target, Transfer};
 
 /// Download Hugging Face repositories and verify every file
 ///
@@ -51,9 +51,24 @@ pub enum Command {
     /// Check files that are already here
     ///
     /// Hashes every file and compares it with the digest that the Hub lists, or a lockfile (--lock), reads the headers of
-    /// the weights, and holds them against the index. With --offline it checks everything that needs no Hub.
+    /// the weights, and holds them against the index. With --offline it checks everything that needs no Hub. --all without
+    /// targets checks the whole cache: every file of every snapshot of every repo.
     #[command(arg_required_else_help = true)]
     Verify(VerifyArgs),
+    /// Verify what a fleet's workers put there, and make it known
+    ///
+    /// The last step after `hfget --partition`: checks that every file of the selection is there and right, then moves the
+    /// manifest and the ref. Fetches nothing: a file that is missing or wrong is named, and nothing is published. Whatever
+    /// this machine has not hashed itself is read back.
+    #[command(arg_required_else_help = true)]
+    Publish(PublishArgs),
+    /// Fill folders as KServe's storage initializer
+    ///
+    /// For a ClusterStorageContainer: takes pairs of a source and a folder, as KServe passes them. The files lie directly in
+    /// the folder. STORAGE_ALLOW_PATTERNS and STORAGE_IGNORE_PATTERNS choose files, as a JSON list or with commas; without them
+    /// hfget chooses as ever. Any failure ends with 1 and leaves one sentence in /dev/termination-log. Needs no home and
+    /// no user name, and writes to the folders only.
+    StorageInit(StorageInitArgs),
     /// Show the tensors of weights: names, dtypes, shapes
     ///
     /// Of a remote repo only the headers are fetched, by range requests. Ends with 1 when a header is wrong and with 3
@@ -116,6 +131,7 @@ impl Cli {
     pub fn writes_events(&self) -> bool {
         let output = match &self.command {
             Some(Command::Plan(args)) => &args.output,
+            Some(Command::Publish(args)) => &args.output,
             Some(Command::Verify(args)) => &args.output,
             Some(Command::Inspect(args)) => &args.output,
             Some(Command::Lock(args)) => &args.output,
@@ -124,6 +140,7 @@ impl Cli {
             Some(
                 Command::List(_)
                 | Command::Remove(_)
+                | Command::StorageInit(_)
                 | Command::Offer { .. }
                 | Command::Completions(_)
                 | Command::Man(_),
@@ -136,6 +153,7 @@ impl Cli {
 
 /// Flags that a command has only as part of a group and cannot use: it refuses them.
 const USELESS: &[(&str, &[&str])] = &[
+    ("publish", &["mirror", "follow_code", "force", "no_space_check", "transport"]),
     ("verify", &["mirror", "force", "jobs", "connections", "transport", "limit_rate"]),
     ("inspect", &["deny", "allow", "allow_unsafe_pickle"]),
     ("lock", &["allow_unsafe_pickle"]),
@@ -166,7 +184,8 @@ fn at_a_glance(command: clap::Command, whole: bool) -> clap::Command {
     // The text comes before the options, and is wrapped like them.
     let command = if whole {
         command.before_help(
-            "Commands: plan, verify, inspect, lock, compare, list, remove, clean, completions, man; \
+            "Commands: plan, publish, verify, inspect, lock, compare, list, remove, clean, storage-init, completions, \
+             man; \
              `hfget help COMMAND` explains one",
         )
     } else {
@@ -203,6 +222,12 @@ pub fn command_with(asked: Help) -> clap::Command {
                     if useless { arg.hide(true) } else { arg }
                 }),
                 None => command,
+            };
+            let command = if topic.name == "verify" {
+                command
+                    .mut_arg("all", |arg| arg.help("Check every snapshot in the cache; with repos: every file of them"))
+            } else {
+                command
             };
             let command = match asked {
                 Help::Short => at_a_glance(command, topic.name == "hfget"),

@@ -8,8 +8,9 @@ use crate::render::suggest::meant;
 use clap::builder::{PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser};
 use hfget_core::finding::Code;
 use hfget_core::hub::Transport;
-use hfget_core::model::{Family, RepoType};
+use hfget_core::model::{Family, Partition, PartitionError, RepoType};
 use hfget_core::report::Level;
+use hfget_core::text::printable;
 
 /// Weight families, which completions and suggestions know by name.
 pub fn family() -> impl TypedValueParser<Value = Family> {
@@ -110,6 +111,22 @@ pub fn rate(text: &str) -> Result<u64, String> {
     Ok(rate as u64)
 }
 
+/// `3/8`: the third of eight parts; `/8`: the part that Kubernetes' index of the pod says.
+pub fn partition(text: &str) -> Result<Partition, String> {
+    partition_by(text, std::env::var("JOB_COMPLETION_INDEX").ok().as_deref())
+}
+
+fn partition_by(text: &str, index: Option<&str>) -> Result<Partition, String> {
+    let Some(of) = text.strip_prefix('/') else { return text.parse().map_err(|e: PartitionError| e.to_string()) };
+    let index = index.ok_or("JOB_COMPLETION_INDEX is not set; outside an indexed Job write K/N, such as 3/8")?;
+    let counted: Option<u32> = index.parse::<u32>().ok().and_then(|index| index.checked_add(1));
+    let part = counted.ok_or_else(|| format!("JOB_COMPLETION_INDEX is no number: {}", printable(index)))?;
+    format!("{part}/{of}").parse().map_err(|error: PartitionError| match error {
+        PartitionError::Part { of, .. } => format!("JOB_COMPLETION_INDEX is {index}, but there are only {of} parts"),
+        other => other.to_string(),
+    })
+}
+
 /// The URL of an object store; the error has a hint.
 #[cfg(feature = "object-store")]
 pub fn store_url(text: &str) -> Result<hfget_core::object_store::ObjectUrl, String> {
@@ -124,7 +141,7 @@ pub fn store_url(text: &str) -> Result<hfget_core::object_store::ObjectUrl, Stri
 
 #[cfg(test)]
 mod tests {
-    use super::{rate, seconds, time};
+    use super::{partition_by, rate, seconds, time};
     use std::time::Duration;
 
     #[test]
@@ -145,6 +162,20 @@ mod tests {
         }
         for bad in ["", "-1", "NaN", "inf", "soon", "1e300"] {
             assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_named_or_counted_by_kubernetes_from_zero() {
+        let read = |text, index| partition_by(text, index).map(|p| p.to_string());
+        assert_eq!(read("3/8", None), Ok("3/8".to_owned()));
+        assert_eq!(read("3/8", Some("0")), Ok("3/8".to_owned()), "who names it means it");
+        assert_eq!(read("/8", Some("0")), Ok("1/8".to_owned()));
+        assert_eq!(read("/8", Some("7")), Ok("8/8".to_owned()));
+        for (text, index) in
+            [("/8", None), ("/8", Some("8")), ("/8", Some("-1")), ("/8", Some("")), ("/", Some("0")), ("8", Some("0"))]
+        {
+            assert!(read(text, index).is_err(), "{text} {index:?}");
         }
     }
 

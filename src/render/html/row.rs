@@ -18,6 +18,7 @@ pub fn group_of(code: Code) -> usize {
         Code::SizeMismatch
         | Code::ChecksumMismatch
         | Code::FileMissing
+        | Code::Repaired
         | Code::LfsPointer
         | Code::DigestsUnknown
         | Code::ConfigInvalid
@@ -131,10 +132,13 @@ impl Row {
     /// The row for a repo or folder that was fetched or checked.
     pub fn report(name: &str, report: &Report, words: &Words<'_>) -> Self {
         let tone = if report.exit_code() == ExitCode::Verified { Tone::Good } else { Tone::Bad };
-        let result = match report.verdict.against() {
-            Some(against) => format!("{} against {}", report.verdict.as_str(), Origin::as_str(against)),
-            None => report.verdict.as_str().to_owned(),
-        };
+        let mut result = report.verdict.as_str().to_owned();
+        if let Some(partition) = report.verdict.partition() {
+            result = format!("{result} {} of {} right", partition.part(), partition.of());
+        }
+        if let Some(against) = report.verdict.against() {
+            result = format!("{result} against {}", Origin::as_str(against));
+        }
         let mut row = Row::new(name, result, tone);
         let totals = &report.totals;
         (row.files, row.bytes, row.moved) = (totals.files, totals.bytes, totals.bytes_fetched);

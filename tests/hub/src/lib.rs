@@ -11,6 +11,7 @@ mod api;
 mod bytes_of;
 mod fault;
 mod keyless;
+mod quota;
 mod repo;
 mod resolve;
 mod samples;
@@ -19,6 +20,7 @@ mod tls;
 
 pub use fault::{Fault, Kind, Place};
 pub use keyless::{JOB, RESOURCE};
+pub use quota::{Class, Quotas};
 pub use repo::{Access, Repo};
 pub use samples::samples;
 pub use server::{Dialect, Hub, Options, Request, TOKEN, Tls};

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::fault::{Fault, Kind, Place};
+use crate::quota::{Quotas, Used};
 use crate::repo::Repo;
 use crate::tls::{Identity, TlsListener};
 use crate::{api, keyless, resolve};
@@ -44,6 +45,8 @@ pub struct Options {
     pub tls: Option<Tls>,
     /// How many requests a second are answered; the others get 429, without a time to wait.
     pub requests_a_second: Option<u32>,
+    /// Requests that are answered within a window, as the real Hub limits them.
+    pub quotas: Option<Quotas>,
     /// Its differences from the Hub.
     pub dialect: Dialect,
     /// How long the token of a CI job is valid, as the Hub states it. If that is less than an hour, it gives a new
@@ -67,6 +70,7 @@ impl Default for Options {
             rate: None,
             tls: None,
             requests_a_second: None,
+            quotas: None,
             dialect: Dialect::default(),
             job_token_for: HOUR,
             byte_host: String::new(),
@@ -158,6 +162,7 @@ pub(crate) struct Shared {
     given: AtomicU32,
     /// The present second, and the number of its requests.
     window: Mutex<(Option<Instant>, u32)>,
+    used: Used,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -240,6 +245,7 @@ impl Hub {
                     down: AtomicBool::new(false),
                     given: AtomicU32::new(0),
                     window: Mutex::default(),
+                    used: Used::default(),
                 });
                 let _ = ready.send(Arc::clone(&shared));
                 let front = Router::new().fallback(serve_hub).with_state(Arc::clone(&shared));
@@ -295,6 +301,11 @@ impl Hub {
     /// The bytes of files that were handed to the network so far.
     pub fn bytes_sent(&self) -> u64 {
         self.shared.sent.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Requests that were one too many so far.
+    pub fn refused(&self) -> u64 {
+        self.shared.used.refused.load(Ordering::Relaxed)
     }
 
     /// Forgets the requests so far.
@@ -398,6 +409,9 @@ async fn serve_hub(
 ) -> Response {
     note(&shared, false, version, &method, &uri, &headers);
     if let Some(response) = unwilling(&shared) {
+        return response;
+    }
+    if let Some(response) = shared.options.quotas.and_then(|quotas| shared.used.count(&quotas, uri.path())) {
         return response;
     }
     tokio::time::sleep(shared.options.latency).await;

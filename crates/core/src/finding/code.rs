@@ -36,6 +36,8 @@ codes! {
     ChecksumMismatch = "checksum-mismatch", Error;
     /// A file of the selection is not there.
     FileMissing = "file-missing", Error;
+    /// A file was wrong or missing and was put right: it is right now, unless another finding says so.
+    Repaired = "repaired", Error;
     /// Nobody states the digests of some files: only the formats' own rules were checked.
     DigestsUnknown = "digests-unknown", Error;
     /// A git-lfs pointer is in the place of the content.

@@ -156,6 +156,8 @@ pub enum Remedy {
         /// Why that helps.
         why: Again,
     },
+    /// Run the workers of the fleet again: each gets only what is missing of its part.
+    RunWorkers,
     /// Use the files that are here.
     UseWhatIsHere {
         /// When the last of the files arrived.

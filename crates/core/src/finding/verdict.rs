@@ -2,6 +2,7 @@
 //! findings. The caller shows the verdict and maps it to an exit code.
 
 use super::{Code, Evidence, Finding, Origin, Proof, Severity};
+use crate::model::Partition;
 
 /// The result of a run, for one repo or folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +12,14 @@ pub enum Verdict {
     Verified {
         /// Who stated the digests; the weakest, if there are several.
         against: Origin,
+    },
+    /// Every file of one part of a shared job has the digest that it must have, and nothing is known to be wrong. Of the
+    /// other parts it says nothing, so it is never [`Verdict::Verified`].
+    Part {
+        /// Which part.
+        partition: Partition,
+        /// Who stated the digests: of several, the weakest. `None` where no file falls to the part.
+        against: Option<Origin>,
     },
     /// The formats' own rules were checked, but nobody states the digest of some file.
     ContentsOnly {
@@ -28,6 +37,7 @@ impl Verdict {
     pub fn as_str(self) -> &'static str {
         match self {
             Verdict::Verified { .. } => "verified",
+            Verdict::Part { .. } => "part",
             Verdict::ContentsOnly { .. } => "contents-only",
             Verdict::Failed => "failed",
             Verdict::Nothing => "nothing",
@@ -38,6 +48,15 @@ impl Verdict {
     pub fn against(self) -> Option<Origin> {
         match self {
             Verdict::Verified { against } => Some(against),
+            Verdict::Part { against, .. } => against,
+            _ => None,
+        }
+    }
+
+    /// Which part of a shared job it is about; `None` when it is about the whole.
+    pub fn partition(self) -> Option<Partition> {
+        match self {
+            Verdict::Part { partition, .. } => Some(partition),
             _ => None,
         }
     }
@@ -80,6 +99,23 @@ impl Verdict {
                 Verdict::ContentsOnly { allowed }
             }
             Some(against) => Verdict::Verified { against },
+        }
+    }
+
+    /// The same for one part of a job, of whose files `proofs` are all: what would be verified is that part and no more.
+    /// A part without files has nothing to prove and claims nothing; that is no reason to run it again.
+    pub fn of_part<'a>(
+        partition: Partition,
+        proofs: impl IntoIterator<Item = &'a Proof>,
+        findings: &[Finding],
+        weights: Weights,
+    ) -> Self {
+        let mut proofs = proofs.into_iter().peekable();
+        let empty = proofs.peek().is_none();
+        match Verdict::of(proofs, findings, weights) {
+            Verdict::Verified { against } => Verdict::Part { partition, against: Some(against) },
+            Verdict::Nothing if empty && weights == Weights::Here => Verdict::Part { partition, against: None },
+            other => other,
         }
     }
 }
@@ -172,6 +208,42 @@ mod tests {
         }
         assert_eq!(verdicts.len(), 4, "every verdict occurs: {verdicts:?}");
         assert_eq!(verdicts.values().sum::<i32>(), 7 * 8 * 5 * 4 * 2);
+    }
+
+    #[test]
+    fn a_part_is_said_to_be_right_exactly_where_a_whole_would_be_verified() {
+        let ((right, hashed), (_, wrong)) = (digest(b"right"), digest(b"other"));
+        let partition = Partition::new(2, 8).unwrap();
+        for evidence in [hashed, wrong, Evidence::Recorded(right), Evidence::Unread, Evidence::Absent, Evidence::Wrong]
+        {
+            for &origin in Origin::ALL {
+                let expected = match origin {
+                    Origin::Nobody => Expectation::UNKNOWN,
+                    origin => Expectation::new(5, right, origin),
+                };
+                let proof = Proof { path: "f".parse().unwrap(), expected, evidence, stamp: None };
+                for (code, weights) in CODES.iter().flat_map(|c| [Weights::Here, Weights::Unknown].map(|w| (c, w))) {
+                    let findings: Vec<Finding> = code.map(|code| Finding::repo(code, "x")).into_iter().collect();
+                    let part = Verdict::of_part(partition, [&proof], &findings, weights);
+                    let wanted = match Verdict::of([&proof], &findings, weights) {
+                        Verdict::Verified { against } => Verdict::Part { partition, against: Some(against) },
+                        other => other,
+                    };
+                    assert_eq!(part, wanted, "{origin:?} {evidence:?} {findings:?} {weights:?}");
+                    assert!(!part.is_verified());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_of_no_files_claims_nothing_and_is_no_failure_unless_something_is_wrong() {
+        let partition = Partition::new(9, 9).unwrap();
+        let empty = Verdict::of_part(partition, [], &[], Weights::Here);
+        assert_eq!(empty, Verdict::Part { partition, against: None });
+        assert_eq!(Verdict::of_part(partition, [], &[], Weights::Unknown), Verdict::Nothing);
+        let error = [Finding::repo(Code::PathUnsafe, "x")];
+        assert_eq!(Verdict::of_part(partition, [], &error, Weights::Here), Verdict::Failed);
     }
 
     #[test]

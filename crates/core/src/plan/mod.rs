@@ -1,8 +1,12 @@
 //! The plan of a run: which files are here, which will be fetched, and how many bytes these are.
 //! `transfer` moves the bytes.
 
+mod divide;
+
 use crate::model::Presence;
 use std::sync::Arc;
+
+pub use divide::divide;
 
 use crate::model::{CommitId, Entry, Purpose};
 use crate::progress::Planned;

@@ -5,8 +5,10 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use crate::finding::{Evidence, Finding, Origin, Policy, Proof, Severity, Take, Verdict, Weights};
-use crate::model::{CommitId, Digest, Family, Location, Purpose, RepoId, RepoPath, RepoType, Revision, WeightSet};
+use crate::finding::{Code, Evidence, Finding, Origin, Policy, Proof, Severity, Take, Verdict, Weights};
+use crate::model::{
+    CommitId, Digest, Family, Location, Partition, Purpose, RepoId, RepoPath, RepoType, Revision, WeightSet,
+};
 use crate::select::LeftOut;
 
 /// The result for one file.
@@ -181,6 +183,8 @@ pub struct Draft {
     pub weights: Vec<WeightSet>,
     /// Whether the expected weights are here.
     pub weights_known: Weights,
+    /// The part of a shared job that the files are; `None` when they are the whole selection.
+    pub partition: Option<Partition>,
     /// The files: what the run saw of each, its purpose, and whether this run fetched it.
     pub files: Vec<(Proof, Purpose, bool)>,
     /// The findings, with their usual severity.
@@ -200,13 +204,18 @@ impl Draft {
     #[must_use]
     pub fn conclude(mut self, policy: &Policy) -> Report {
         policy.judge(&mut self.findings);
-        let verdict = Verdict::of(self.files.iter().map(|(proof, ..)| proof), &self.findings, self.weights_known);
+        let proofs = self.files.iter().map(|(proof, ..)| proof);
+        let verdict = match self.partition {
+            None => Verdict::of(proofs, &self.findings, self.weights_known),
+            Some(partition) => Verdict::of_part(partition, proofs, &self.findings, self.weights_known),
+        };
         let nothing_done =
             self.files.iter().all(|(proof, _, fetched)| !fetched && matches!(proof.evidence, Evidence::Recorded(_)));
         let failed: HashSet<&str> = self
             .findings
             .iter()
-            .filter(|finding| finding.severity == Severity::Error)
+            // A file that was put right is right: that it was wrong is against the run, not the file.
+            .filter(|finding| finding.severity == Severity::Error && finding.code != Code::Repaired)
             .filter_map(|finding| finding.path.as_deref())
             .collect();
         let digests = self.files.iter().filter(|(proof, ..)| proof.holds()).count();
@@ -286,6 +295,8 @@ impl Serialize for Report {
             verdict: &'static str,
             #[serde(skip_serializing_if = "Option::is_none")]
             against: Option<Origin>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            part: Option<String>,
             verified: bool,
             already_verified: bool,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -307,6 +318,7 @@ impl Serialize for Report {
         Wire {
             verdict: self.verdict.as_str(),
             against: self.verdict.against(),
+            part: self.verdict.partition().map(|partition| partition.to_string()),
             verified: self.is_verified(),
             already_verified: self.already_verified,
             repo_type: self.repo.as_ref().map(|(t, _)| *t),

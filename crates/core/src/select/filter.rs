@@ -91,6 +91,15 @@ fn literal(text: &str) -> String {
     out
 }
 
+/// Whether a glob, as users write them, matches any of `paths`.
+///
+/// # Errors
+/// [`SelectError::BadGlob`].
+pub fn any_matches<'p>(pattern: &str, paths: impl Iterator<Item = &'p str> + Clone) -> Result<bool, SelectError> {
+    let globs = Globs::typed(&[pattern.to_owned()], &paths)?;
+    Ok(globs.unused(&paths).is_none())
+}
+
 /// A few files that match a pattern if case is ignored.
 pub(super) fn any_case<'p>(pattern: &str, paths: impl Iterator<Item = &'p str>) -> Vec<String> {
     const MOST: usize = 20;

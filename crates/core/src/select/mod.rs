@@ -49,6 +49,7 @@ use crate::model::{Family, Options, Purpose};
 
 pub(crate) use budget::Budget;
 pub(crate) use choose::variants_of;
+pub use filter::any_matches;
 pub use reason::Reason;
 pub use types::*;
 

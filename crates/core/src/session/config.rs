@@ -66,6 +66,9 @@ pub struct Config {
     pub records: Option<PathBuf>,
     /// A Hub cache on this machine: files that it has are not downloaded again.
     pub nearby: Option<PathBuf>,
+    /// The folder for small files that are only read while files are chosen; it is made if it is not there. `None`: the
+    /// system's for temporary files.
+    pub scratch: Option<PathBuf>,
     /// Use only the files that are here; make no request.
     pub offline: bool,
     /// If all files are here and right, use them and make no request.
@@ -94,6 +97,7 @@ impl Config {
             destination: destination.absolute(),
             records: None,
             nearby: None,
+            scratch: None,
             offline: false,
             prefer_offline: false,
             fetch: FetchOptions::default(),

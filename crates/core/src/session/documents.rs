@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{Error, Session};
@@ -100,7 +101,7 @@ impl Session {
         if missing.is_empty() || self.config.offline {
             return Ok(read);
         }
-        let place = early.scratch.store()?;
+        let place = early.scratch.store(self.config.scratch.as_deref())?;
         // Small files are too fast for progress bars.
         let silent: Arc<dyn Progress> = Arc::new(Silent);
         let report = fetch(&self.sources, &place, &listing.info, &missing, self.config.fetch, &silent).await?;
@@ -161,9 +162,16 @@ pub(super) fn is_content(content: &[u8], entry: &Entry) -> bool {
 struct Scratch(std::sync::OnceLock<(tempfile::TempDir, Arc<Store>)>);
 
 impl Scratch {
-    fn store(&self) -> Result<Arc<Store>, Error> {
+    /// `within`: the folder that it is made in, where that is not the system's for temporary files.
+    fn store(&self, within: Option<&Path>) -> Result<Arc<Store>, Error> {
         if self.0.get().is_none() {
-            let dir = tempfile::tempdir().map_err(|source| Error::Folder { path: std::env::temp_dir(), source })?;
+            let parent = within.map_or_else(std::env::temp_dir, Path::to_path_buf);
+            let made = match within {
+                Some(folder) => std::fs::create_dir_all(folder),
+                None => Ok(()),
+            };
+            let dir = made.and_then(|()| tempfile::Builder::new().prefix(".hfget-").tempdir_in(&parent));
+            let dir = dir.map_err(|source| Error::Folder { path: parent, source })?;
             let store = Arc::new(Store::local_dir(dir.path()));
             // Only this task sets it, so it is still empty and `set` cannot fail.
             let _ = self.0.set((dir, store));

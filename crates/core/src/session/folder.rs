@@ -32,6 +32,8 @@ pub(super) struct Folder {
     pub root: PathBuf,
     /// The files, by path.
     pub files: Vec<Found>,
+    /// Names of which the content is gone: links that lead nowhere.
+    pub lost: Vec<RepoPath>,
     /// Names that no repo can have, and why.
     odd: Vec<(String, &'static str)>,
 }
@@ -44,7 +46,7 @@ impl Folder {
 
     fn walk(root: &Path, noted: &dyn Fn(&RepoPath) -> Option<Digest>) -> std::io::Result<Self> {
         let mut files = Vec::new();
-        let mut odd = Vec::new();
+        let (mut lost, mut odd) = (Vec::new(), Vec::new());
         let mut folders = vec![(root.to_path_buf(), String::new())];
         while let Some((folder, prefix)) = folders.pop() {
             for item in fs::read_dir(&folder)? {
@@ -63,7 +65,10 @@ impl Folder {
                     continue;
                 }
                 // A snapshot's files are symlinks into blobs/; a dangling one is a missing file.
-                let Ok(meta) = fs::metadata(item.path()) else { continue };
+                let Ok(meta) = fs::metadata(item.path()) else {
+                    lost.extend(text.parse::<RepoPath>());
+                    continue;
+                };
                 if meta.is_dir() {
                     odd.push((text, "it is a symbolic link to a folder; it is not followed"));
                     continue;
@@ -78,7 +83,7 @@ impl Folder {
             }
         }
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(Folder { root: root.to_path_buf(), files, odd })
+        Ok(Folder { root: root.to_path_buf(), files, lost, odd })
     }
 
     pub fn find(&self, path: &RepoPath) -> Option<&Found> {

@@ -19,10 +19,34 @@ use crate::store::{Store, locate_snapshot, read_whole};
 use crate::text::few;
 use crate::verify::{Content, Subject, SubjectFile, recheck};
 
+/// What a folder is held against, besides a listing.
+pub(super) struct Held<'a> {
+    pub spec: Option<&'a RepoSpec>,
+    pub options: &'a Options,
+    /// What was found before.
+    pub found: Vec<Finding>,
+}
+
+impl<'a> Held<'a> {
+    pub fn new(spec: Option<&'a RepoSpec>, options: &'a Options) -> Self {
+        Held { spec, options, found: Vec::new() }
+    }
+}
+
 impl Session {
     /// Verifies the cached snapshot (or local dir) of a repo. Online it asks the Hub for a new
     /// listing; offline it uses the kept listing, or the names of the cache's blobs.
     pub async fn verify_repo(&self, spec: &RepoSpec, options: &Options) -> Result<Report, Error> {
+        self.verify_repo_with(spec, options, Vec::new()).await
+    }
+
+    /// The same, with what was found before.
+    pub(super) async fn verify_repo_with(
+        &self,
+        spec: &RepoSpec,
+        options: &Options,
+        found: Vec<Finding>,
+    ) -> Result<Report, Error> {
         let revision = spec.revision.clone().unwrap_or_default();
         if let Some(objects) = &self.objects {
             return self.verify_stored(objects, spec, &revision).await;
@@ -42,7 +66,7 @@ impl Session {
             };
             Some(self.list(&pinned, Some(&store), true).await?)
         };
-        self.verify_folder(&root, store, local, listed, Some(spec), options).await
+        self.verify_folder(&root, store, local, listed, Held { spec: Some(spec), options, found }).await
     }
 
     /// Verifies a folder: a cache's snapshot, a local dir, or any other. A plain folder is compared with its own
@@ -62,11 +86,11 @@ impl Session {
                 endpoint: None,
             };
             let listed = if self.config.offline { None } else { Some(self.list(&spec, Some(&store), true).await?) };
-            return self.verify_folder(dir, store, Some(commit), listed, Some(&spec), options).await;
+            return self.verify_folder(dir, store, Some(commit), listed, Held::new(Some(&spec), options)).await;
         }
         let place = dir.to_path_buf();
         let commit = self.blocking(&store, move |store| Ok(noted_commit(store, &place))).await??;
-        self.verify_folder(dir, store, commit, None, None, options).await
+        self.verify_folder(dir, store, commit, None, Held::new(None, options)).await
     }
 
     pub(super) async fn verify_folder(
@@ -75,9 +99,9 @@ impl Session {
         store: Arc<Store>,
         commit: Option<CommitId>,
         listed: Option<Listed>,
-        spec: Option<&RepoSpec>,
-        options: &Options,
+        held: Held<'_>,
     ) -> Result<Report, Error> {
+        let Held { spec, options, found } = held;
         let started = Instant::now();
         let place = root.to_path_buf();
         let noted = commit.unwrap_or(CommitId::ZERO);
@@ -104,6 +128,7 @@ impl Session {
         let (selection, listing, folder) = self.blocking(&store, choose).await?;
         let selection = selection?;
         let mut findings = selection.findings.clone();
+        findings.extend(found);
         findings.extend(folder.odd_names());
         findings.extend(mixed);
         // The selection, and then all other files that are here: all of them must be right.
@@ -263,6 +288,7 @@ pub(super) fn folder_draft(
         place,
         weights: selection.weights.clone(),
         weights_known: Weights::Here,
+        partition: None,
         files: files.collect(),
         totals: Totals {
             bytes_hashed: outcome.bytes_hashed,

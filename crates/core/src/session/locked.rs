@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::local::Held;
 use super::prepare::Listed;
 use super::{DestinationConfig, Error, Prepared, Session};
 use crate::finding::{Finding, Origin};
@@ -67,7 +68,7 @@ impl Session {
         self.deliver(prepared, &locked.options, started, false).await
     }
 
-    async fn prepare_locked(&self, locked: &LockedRepo) -> Result<Prepared, Error> {
+    pub(super) async fn prepare_locked(&self, locked: &LockedRepo) -> Result<Prepared, Error> {
         let store = self.store(locked.repo_type, &locked.id);
         let listing = locked.listing();
         self.progress.event(Event::Resolved(&listing.info));
@@ -97,6 +98,7 @@ impl Session {
             return Err(Error::LockedNotHere { repo: locked.name(), commit: locked.commit.to_string(), place });
         }
         let listed = Listed::whole(locked.listing(), Origin::Lock);
-        self.verify_folder(&root, store, Some(locked.commit), Some(listed), Some(&locked.spec()), &everything()).await
+        let (spec, options) = (locked.spec(), everything());
+        self.verify_folder(&root, store, Some(locked.commit), Some(listed), Held::new(Some(&spec), &options)).await
     }
 }

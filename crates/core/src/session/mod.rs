@@ -1,6 +1,7 @@
 //! The whole job in one call: resolve, list, select, plan, fetch, verify. It connects the rooms,
 //! and prints nothing.
 
+mod cache_check;
 mod cached;
 mod compare;
 mod config;
@@ -8,6 +9,7 @@ mod destination;
 mod documents;
 mod early;
 mod error;
+mod fleet;
 mod folder;
 mod here;
 mod inspect;
@@ -28,6 +30,7 @@ use std::time::Instant;
 
 use sha2::Digest as _;
 
+pub use cache_check::snapshots;
 pub use cached::{Cached, cached, cached_variants};
 pub use compare::{CompareConfig, Comparison};
 pub use config::{Config, DestinationConfig};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::fleet::Aim;
 use super::{Prepared, Session};
 use crate::finding::{Code, Evidence, Expectation, Finding, Outcome, Proof, Severity, Stamp, Weights};
 use crate::model::{Entry, Family, Presence, RepoPath, RepoType, WeightSet};
@@ -29,6 +30,7 @@ impl Session {
             place: prepared.place.clone(),
             weights: prepared.selection.weights.clone(),
             weights_known: prepared.weights_known(),
+            partition: prepared.aim.partition(),
             files: files.collect(),
             totals: Totals {
                 bytes_fetched: statuses.fetched.values().sum(),
@@ -50,6 +52,9 @@ impl Session {
 impl Prepared {
     /// Whether the expected weights are in the selection.
     pub(super) fn weights_known(&self) -> Weights {
+        if let Aim::Part { weights_known, .. } = self.aim {
+            return weights_known;
+        }
         let model = self.listing.info.repo_type == RepoType::Model;
         if model && !self.whole && !self.selection.named { weights_here(&self.selection) } else { Weights::Here }
     }

@@ -10,6 +10,7 @@ use globset::{GlobBuilder, GlobSetBuilder};
 use tracing::{Instrument as _, info, info_span};
 
 use super::documents::Early;
+use super::fleet::Aim;
 use super::{Error, Session};
 use crate::finding::{Code, Finding, Origin, Remedy, Severity};
 use crate::model::{CommitId, Entry, Listing, RepoId, RepoInfo, RepoSpec, RepoType, Revision};
@@ -43,6 +44,8 @@ pub struct Prepared {
     pub(super) refused: Vec<Finding>,
     /// The destination of the files.
     pub(super) place: Location,
+    /// What it is for.
+    pub(super) aim: Aim,
 }
 
 /// A listing, who states it, and whether it is complete.
@@ -234,7 +237,8 @@ impl Session {
         info!(files = plan.items.len(), bytes = plan.total_bytes(), to_fetch = plan.missing_bytes(), "planned");
         let (refused, unwanted) = refused_names(&listing, &options);
         selection.findings.extend(unwanted);
-        Ok(Prepared { listing, selection, plan, store, origin, whole, early, commits, refused, place })
+        let aim = Aim::default();
+        Ok(Prepared { listing, selection, plan, store, origin, whole, early, commits, refused, place, aim })
     }
 
     /// The listing at the pinned commit: one request if an earlier run kept the listing of the same endpoint.

@@ -279,6 +279,7 @@ impl Prepared {
             commits: std::collections::BTreeSet::default(),
             refused: Vec::new(),
             place: self.place.clone(),
+            aim: self.aim.clone(),
         }
     }
 }

@@ -15,6 +15,7 @@ use std::time::Instant;
 use tracing::{Instrument as _, info};
 
 use self::disk::Disk;
+use super::fleet::{Aim, lacking, there_before};
 use super::{Error, Prepared, Session, Statuses};
 use crate::finding::{Finding, Outcome};
 use crate::model::Options;
@@ -30,7 +31,7 @@ pub(super) struct Present {
 }
 
 /// Where a job's files go. Each step is called once, in this order. A step that a destination does not need keeps its
-/// default.
+/// default. A job may be one worker's part of a selection, or may only publish: a destination need not know which.
 pub(super) trait Destination {
     /// Looks how much of each file is there, without reading it.
     async fn look(&mut self, job: &mut Prepared) -> Result<(), Error>;
@@ -120,16 +121,20 @@ impl Session {
             return Ok(report);
         }
         let mut statuses = Statuses::recorded(&job);
+        let before = there_before(&job);
         let mut present = to.check_present(&mut job, &mut statuses).await?;
         let conflicts = to.conflicts(&mut job).await?;
         if !conflicts.is_empty() {
             return Ok(self.broken_early(&job, &statuses, conflicts));
         }
         to.take_nearby(&mut job, &mut statuses, &mut present).await?;
+        let lacking = if matches!(job.aim, Aim::Publish) { lacking(&job, &before, &present) } else { Vec::new() };
         let (hashed, mut findings) = (present.bytes_hashed, present.findings);
-        if !self.config.offline {
+        findings.extend(lacking);
+        if !self.config.offline && !matches!(job.aim, Aim::Publish) {
             to.check_room(&job).await?;
-            let broken = self.check_early(&job).await;
+            // Of a part its first worker has asked.
+            let broken = if job.aim.partition().is_none() { self.check_early(&job).await } else { Vec::new() };
             if !broken.is_empty() {
                 return Ok(self.broken_early(&job, &statuses, broken));
             }

@@ -1,0 +1,178 @@
+//! Jobs that several workers share: each gets its part, and when all are done one publishes the whole. Which file is
+//! whose is `plan`'s business; how a part is got is told in `destination`, as for any job.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use super::destination::Present;
+use super::{Error, Prepared, Session, Statuses};
+use crate::finding::{Code, Finding, Remedy, Weights};
+use crate::lock::LockedRepo;
+use crate::model::{Family, Options, Partition, Presence, RepoPath, RepoSpec, WeightSet};
+use crate::plan::divide;
+use crate::report::Report;
+
+/// What a job is for.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Aim {
+    /// To get a selection and publish it.
+    #[default]
+    Whole,
+    /// To get one part of it. Nothing is published.
+    Part {
+        partition: Partition,
+        /// The selection's files that are others' to get.
+        others: BTreeSet<RepoPath>,
+        /// What is known of the weights of the whole selection.
+        weights_known: Weights,
+    },
+    /// To publish what is there. Nothing is fetched.
+    Publish,
+}
+
+impl Aim {
+    /// The part that the job is; `None` when it is about the whole.
+    pub fn partition(&self) -> Option<Partition> {
+        match self {
+            Aim::Part { partition, .. } => Some(*partition),
+            Aim::Whole | Aim::Publish => None,
+        }
+    }
+}
+
+impl Session {
+    /// Lists a repo and chooses of it, without a look at where files go: workers that divide it must come to the same
+    /// selection, whatever is there already. No kept listing is used.
+    ///
+    /// # Errors
+    /// As [`Session::plan`].
+    pub async fn wanted(&self, spec: &RepoSpec, options: &Options) -> Result<Prepared, Error> {
+        let prepared = self.prepare(spec, options, true).await?;
+        prepared.not_empty()?;
+        Ok(prepared)
+    }
+
+    /// The same of what a lockfile names.
+    ///
+    /// # Errors
+    /// As [`Session::plan`].
+    pub async fn wanted_locked(&self, locked: &LockedRepo) -> Result<Prepared, Error> {
+        self.prepare_locked(locked).await
+    }
+
+    /// Leaves of `jobs`, which are all that the fleet does, what falls to one part. Files are shared out over all jobs by
+    /// their bytes; one that two jobs name is one worker's.
+    pub fn keep_part(jobs: &mut [Prepared], partition: Partition) {
+        let name = |job: &Prepared, path: &RepoPath| {
+            let info = &job.listing.info;
+            (info.repo_type.plural(), info.id.as_str().to_owned(), info.commit.to_string(), path.clone())
+        };
+        let all = jobs
+            .iter()
+            .flat_map(|job| job.plan.items.iter().map(move |item| (name(job, &item.entry.path), item.entry.size)));
+        let part_of: BTreeMap<_, u32> = divide(all, partition.of());
+        for job in jobs {
+            let paths = job.plan.items.iter().map(|item| item.entry.path.clone());
+            let is_own = |path: &RepoPath| part_of.get(&name(job, path)) == Some(&partition.part());
+            let others: BTreeSet<RepoPath> = paths.filter(|path| !is_own(path)).collect();
+            job.aim = Aim::Part { partition, others, weights_known: job.weights_known() };
+        }
+    }
+
+    /// Gets the part of a job that [`Session::keep_part`] left, and verifies that. Nothing is published: that the whole is
+    /// there is for [`Session::publish`] to find out.
+    ///
+    /// # Errors
+    /// As [`Session::get`].
+    pub async fn get_part(&self, mut job: Prepared, options: &Options) -> Result<Report, Error> {
+        let started = Instant::now();
+        let mut broken = Vec::new();
+        if job.aim.partition().is_some_and(|partition| partition.part() == 1) && !self.config.offline {
+            // Whether the shards make up what the index says is one worker's to ask.
+            broken = self.check_early(&job).await;
+        }
+        job.only_own_files();
+        if !broken.is_empty() {
+            return Ok(self.broken_early(&job, &Statuses::recorded(&job), broken));
+        }
+        self.deliver(job, options, started, false).await
+    }
+
+    /// What [`Session::get_part`] would do.
+    ///
+    /// # Errors
+    /// As [`Session::plan`].
+    pub async fn plan_part(&self, mut job: Prepared) -> Result<Prepared, Error> {
+        job.only_own_files();
+        if let Aim::Part { others, .. } = &job.aim {
+            job.selection.files.retain(|file| !others.contains(&file.path));
+        }
+        self.planned(job).await
+    }
+
+    /// Verifies that every file of a selection is where workers were to put it, and makes it known: what others look at
+    /// first moves last. Nothing is fetched; what is missing or wrong is a finding.
+    ///
+    /// # Errors
+    /// As [`Session::get`].
+    pub async fn publish(&self, spec: &RepoSpec, options: &Options) -> Result<Report, Error> {
+        let started = Instant::now();
+        let job = self.wanted(spec, options).await?;
+        self.deliver(Prepared { aim: Aim::Publish, ..job }, options, started, self.lists_all()).await
+    }
+
+    /// The same for what a lockfile names.
+    ///
+    /// # Errors
+    /// As [`Session::get_locked`].
+    pub async fn publish_locked(&self, locked: &LockedRepo) -> Result<Report, Error> {
+        let started = Instant::now();
+        let job = self.prepare_locked(locked).await?;
+        self.deliver(Prepared { aim: Aim::Publish, ..job }, &locked.options, started, false).await
+    }
+}
+
+impl Prepared {
+    /// Forgets the files of other parts. What holds only of all files of a set is no longer asked of it.
+    fn only_own_files(&mut self) {
+        let Aim::Part { others, .. } = &self.aim else { return };
+        self.plan.items.retain(|item| !others.contains(&item.entry.path));
+        self.selection.weights.retain_mut(|set| keep_own(set, others));
+    }
+}
+
+/// Leaves of a set the files that are not `others`', if they can be checked without the rest.
+fn keep_own(set: &mut WeightSet, others: &BTreeSet<RepoPath>) -> bool {
+    if !set.files.iter().chain(&set.index).any(|path| others.contains(path)) {
+        return true;
+    }
+    // Files of these are read with their neighbours or not at all.
+    let needs_all = matches!(set.family, Family::Onnx | Family::Gguf | Family::TfCheckpoint | Family::SavedModel);
+    set.files.retain(|path| !others.contains(path));
+    set.index = None;
+    set.parsed = crate::model::Parsed::default();
+    !needs_all && !set.files.is_empty()
+}
+
+/// Which files of a job somebody had put there before they were looked at.
+pub(super) fn there_before(job: &Prepared) -> BTreeSet<RepoPath> {
+    let there = job.plan.items.iter().filter(|item| item.presence.is_here());
+    there.map(|item| item.entry.path.clone()).collect()
+}
+
+/// What stands in the way of publishing: files that are not there, or were `before` they proved to be wrong.
+pub(super) fn lacking(job: &Prepared, before: &BTreeSet<RepoPath>, present: &Present) -> Vec<Finding> {
+    let said: BTreeSet<&str> = present.findings.iter().filter_map(|finding| finding.path.as_deref()).collect();
+    let missing = job.plan.items.iter().filter(|item| item.presence != Presence::Verified);
+    let missing = missing.map(|item| &item.entry.path).filter(|path| !said.contains(path.as_str()));
+    missing
+        .map(|path| {
+            let (code, message) = if before.contains(path) {
+                (Code::ChecksumMismatch, "what lies there has other bytes than are listed")
+            } else {
+                (Code::FileMissing, "no worker has put it there whole")
+            };
+            Finding::new(code, path, message).remedy(Remedy::RunWorkers)
+        })
+        .collect()
+}

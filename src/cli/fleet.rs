@@ -1,0 +1,67 @@
+//! `--partition` and `hfget publish`: one worker's part of a fleet's jobs, and the end of them all.
+
+use std::sync::Arc;
+
+use hfget_core::model::Partition;
+use hfget_core::session::{Error, Prepared, Session};
+
+use super::advice::Advisor;
+use super::args::PublishArgs;
+use super::job::{Asked, Job, setup};
+use super::outcomes::Outcomes;
+use super::screen::Screen;
+use crate::exit::ExitCode;
+
+/// What falls to one part of all jobs. Which files these are depends on all of them: that one cannot be listed, with its
+/// place, ends it.
+pub(super) async fn parts(jobs: &[(Job, Arc<Session>)], partition: Partition) -> Result<Vec<Prepared>, (usize, Error)> {
+    let mut wanted = Vec::with_capacity(jobs.len());
+    for (at, (job, session)) in jobs.iter().enumerate() {
+        wanted.push(job.wanted(session).await.map_err(|error| (at, error))?);
+    }
+    Session::keep_part(&mut wanted, partition);
+    Ok(wanted)
+}
+
+/// Gets one part of all jobs.
+pub(super) async fn get_parts(jobs: &[(Job, Arc<Session>)], partition: Partition, outcomes: &mut Outcomes<'_>) {
+    let parts = match parts(jobs, partition).await {
+        Ok(parts) => parts,
+        Err((at, error)) => {
+            let name = jobs.get(at).map_or_else(String::new, |(job, _)| job.name());
+            return outcomes.error_at(at, &name, &error);
+        }
+    };
+    for (at, ((job, session), part)) in jobs.iter().zip(parts).enumerate() {
+        match session.get_part(part, job.options()).await {
+            Ok(report) => outcomes.report_at(at, &job.name(), report),
+            Err(error) => outcomes.error_at(at, &job.name(), &error),
+        }
+    }
+}
+
+/// Verifies what workers put there, and makes it known.
+pub(super) async fn publish(args: &PublishArgs) -> ExitCode {
+    let screen = Screen::new(&args.output, Advisor::new(args.place.cache_dir.as_deref()));
+    if args.place.offline {
+        let hint = Some("what is published must be what the Hub or a lockfile names: leave out --offline");
+        screen.fail("", &"hfget publish does not work with --offline", hint);
+        return ExitCode::Usage;
+    }
+    let mut outcomes = match Outcomes::new(&screen, &args.reports, "publish") {
+        Ok(outcomes) => outcomes,
+        Err(end) => return end,
+    };
+    let jobs = match setup(&Asked::to_publish(args), &screen).await {
+        Ok(ready) => ready,
+        Err(end) => return end,
+    };
+    screen.expect(jobs.len());
+    for (at, (job, session)) in jobs.iter().enumerate() {
+        match job.publish(session).await {
+            Ok(report) => outcomes.report_at(at, &job.name(), report),
+            Err(error) => outcomes.error_at(at, &job.name(), &error),
+        }
+    }
+    outcomes.finish()
+}

@@ -1,0 +1,174 @@
+//! `hfget verify --all` and `--repair`: a cache that several programs filled, what is wrong in it, and what only looks so.
+
+use std::path::{Path, PathBuf};
+
+use hfget_loopback_hub::{Repo, sha256};
+
+use super::interop::{python, script};
+use super::support::{CHATGLM, Machine, codes, fixture, one_file, safetensors};
+
+const MODEL: &str = "model.safetensors";
+
+/// Changes the last byte of what a name in the cache leads to.
+fn damage(file: &Path) {
+    let blob = file.canonicalize().unwrap();
+    let mut bytes = std::fs::read(&blob).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&blob, bytes).unwrap();
+}
+
+fn snapshot(machine: &Machine, repo: &Repo) -> PathBuf {
+    machine.model(repo.id()).join("snapshots").join(repo.commit())
+}
+
+fn other() -> Repo {
+    Repo::new("org/other").file("config.json", "{}").lfs(MODEL, safetensors("v", 5000))
+}
+
+fn names(machine: &Machine, line: &str) -> Vec<String> {
+    let report = machine.hfget(line).json();
+    report["reports"].as_array().unwrap().iter().map(|r| r["repo"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_whole_cache_is_right_until_a_byte_of_it_is_not_and_what_is_repaired_is_a_failure_once() {
+    let machine = Machine::new([one_file(1000), other()]);
+    machine.hfget("org/one org/other").ends_with(0);
+    let run = machine.hfget("verify --all").ends_with(0);
+    run.says("result=verified against=hub repo=org/one").says("result=verified against=hub repo=org/other");
+    damage(&snapshot(&machine, &one_file(1000)).join(MODEL));
+    std::fs::remove_file(snapshot(&machine, &other()).join("config.json").canonicalize().unwrap()).unwrap();
+    machine.hub.forget();
+    for line in ["verify --all --json", "verify --all --offline --json"] {
+        let report = machine.hfget(line).ends_with(1).json();
+        let found: Vec<_> = report["reports"].as_array().unwrap().iter().map(|r| codes(r)).collect();
+        assert_eq!(found, [["checksum-mismatch"], ["file-missing"]], "{line}");
+    }
+    assert_eq!(machine.byte_requests(), 0, "nothing is fetched unless it is asked for");
+    let run = machine.hfget("verify --all --repair --format junit --report cache.html").ends_with(1);
+    let run = run.shows("failures=\"2\"").shows("type=\"repaired\"").says("it was wrong or missing, and was put right");
+    assert!(!run.out.contains("checksum-mismatch"), "{}", run.out);
+    assert_eq!(machine.byte_requests(), 2, "only what was wrong");
+    let page = std::fs::read_to_string(machine.home.path().join("cache.html")).unwrap();
+    assert!(page.contains("org/one") && page.contains("org/other") && page.contains("repaired"));
+    machine.assert_nothing_wrong(&one_file(1000));
+    // Once is enough: now all of it is right, and nothing is fetched.
+    machine.hub.forget();
+    machine.hfget("verify --all --repair").ends_with(0);
+    assert_eq!(machine.byte_requests(), 0);
+    // Who does not mind says so.
+    damage(&snapshot(&machine, &one_file(1000)).join(MODEL));
+    machine.hfget("verify --all --repair --allow repaired").ends_with(0).says("warning[repaired]");
+}
+
+#[test]
+fn every_commit_is_checked_and_repaired_not_only_the_newest() {
+    let machine = Machine::new([one_file(1000)]);
+    machine.hfget("org/one").ends_with(0);
+    let old = snapshot(&machine, &one_file(1000));
+    let newer = one_file(1000).lfs(MODEL, safetensors("newer", 2000));
+    machine.hub.replace(newer.clone());
+    machine.hfget("org/one").ends_with(0);
+    assert_eq!(names(&machine, "verify --all --offline --json"), ["org/one", "org/one"]);
+    damage(&old.join(MODEL));
+    let run = machine.hfget("verify --all --offline --json").ends_with(1);
+    let report = run.json();
+    let failed: Vec<_> = report["reports"].as_array().unwrap().iter().filter(|r| r["verdict"] != "verified").collect();
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0]["commit"], one_file(1000).commit());
+    // The refs stay where they are.
+    assert_eq!(std::fs::read_to_string(machine.model("org/one").join("refs/main")).unwrap(), newer.commit());
+}
+
+/// Python wrote all of it: a whole repo, documents alone, some shards of a set, a dataset.
+#[test]
+fn what_python_wrote_is_checked_by_what_it_meant_to_write() {
+    let Some(bin) = python() else { return };
+    let data = Repo::new("org/data").kind("datasets").file("train.csv", "a,b\n1,2\n").lfs("big.bin", vec![7; 5000]);
+    let machine = Machine::new([fixture(CHATGLM), one_file(1000), other(), data]);
+    script(
+        &machine,
+        &bin,
+        false,
+        r#"
+from huggingface_hub import snapshot_download
+snapshot_download("org/one")
+snapshot_download("THUDM/chatglm3-6b", allow_patterns="*.json")
+snapshot_download("org/data", repo_type="dataset")
+"#,
+    );
+    for how in ["", " --offline"] {
+        let run = machine.hfget(&format!("verify --all{how} --json")).ends_with(0);
+        let report = run.json();
+        for one in report["reports"].as_array().unwrap() {
+            assert_eq!(one["verdict"], "verified", "{how}: {one}");
+            assert_eq!(codes(one), [""; 0], "{how}: {one}");
+        }
+        assert_eq!(report["reports"].as_array().unwrap().len(), 3);
+    }
+    // Some shards of a set are a download that never ended.
+    script(
+        &machine,
+        &bin,
+        false,
+        r#"
+from huggingface_hub import snapshot_download
+snapshot_download("THUDM/chatglm3-6b", allow_patterns=["*.json", "model-0000[123]*"])
+"#,
+    );
+    let report = machine.hfget("verify THUDM/chatglm3-6b --all --json").json();
+    assert!(codes(&report["reports"][0]).contains(&"file-missing"));
+    let report = machine.hfget("verify --all --json").ends_with(1).json();
+    let chatglm = report["reports"].as_array().unwrap().iter().find(|r| r["repo"] == CHATGLM).unwrap();
+    assert_eq!(codes(chatglm), ["file-missing"; 4], "{chatglm}");
+    // A byte of Python's blob is found and put right, and Python reads it.
+    damage(&snapshot(&machine, &one_file(1000)).join(MODEL));
+    machine
+        .hfget("verify --all --repair")
+        .ends_with(1)
+        .says("error[repaired] model.safetensors")
+        .says("repo=datasets/org/data");
+    machine.hfget("verify --all --offline").ends_with(0);
+    let said = script(
+        &machine,
+        &bin,
+        true,
+        "from huggingface_hub import hf_hub_download as d\nprint(open(d('org/one','model.safetensors'),'rb').read().hex())",
+    );
+    let bytes = one_file(1000).content(MODEL).unwrap().to_vec();
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!((said.trim(), sha256(&bytes)), (hex.as_str(), sha256(&bytes)));
+}
+
+#[test]
+fn one_repo_is_repaired_in_the_cache_and_in_a_folder_and_what_the_user_changed_there_is_not() {
+    let machine = Machine::new([one_file(1000)]);
+    machine.hfget("org/one").ends_with(0);
+    damage(&snapshot(&machine, &one_file(1000)).join(MODEL));
+    machine.hfget("verify org/one --repair").ends_with(1).says("error[repaired] model.safetensors");
+    machine.hfget("verify org/one --repair").ends_with(0);
+    machine.hfget("org/one --local-dir folder").ends_with(0);
+    let folder = machine.home.path().join("folder");
+    std::fs::remove_file(folder.join("config.json")).unwrap();
+    machine.hfget("verify org/one --local-dir folder --repair").ends_with(1).says("error[repaired] config.json");
+    machine.hfget("verify org/one --local-dir folder --repair").ends_with(0);
+    std::fs::write(folder.join("config.json"), r#"{"mine":1}"#).unwrap();
+    let run = machine.hfget("verify org/one --local-dir folder --repair").ends_with(1).says("local-changes");
+    assert!(!run.err.contains("repaired"), "{}", run.err);
+    assert_eq!(std::fs::read_to_string(folder.join("config.json")).unwrap(), r#"{"mine":1}"#);
+}
+
+#[test]
+fn a_repair_that_fails_and_flags_that_make_no_sense_are_said() {
+    let machine = Machine::new([one_file(1000)]);
+    machine.hfget("verify --all").ends_with(3).says("there is no snapshot in");
+    machine.hfget("org/one").ends_with(0);
+    damage(&snapshot(&machine, &one_file(1000)).join(MODEL));
+    machine.hub.down(true);
+    machine.hfget("verify --all --repair").ends_with(4);
+    machine.hub.down(false);
+    machine.hfget("verify --all --repair --offline").ends_with(2);
+    machine.hfget("verify ./hf --repair").ends_with(2).says("--repair is for repos");
+    machine.hfget("verify --all --only bin").ends_with(2).says("checks the whole cache");
+    machine.hfget("verify").ends_with(2);
+}
