@@ -29,6 +29,7 @@ mod cli {
     pub mod run;
     pub mod screen;
     pub mod setup;
+    pub mod signers;
     pub mod speed;
     pub mod trace;
     pub mod upfront;

@@ -43,6 +43,7 @@ mod schemas;
 mod screens;
 mod secrets;
 mod shell_blocks;
+mod signatures;
 mod soak;
 mod suggestions;
 mod support;

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
+use super::SignatureReport;
 use crate::finding::{Evidence, Finding, Origin, Policy, Proof, Severity, Take, Verdict, Weights};
 use crate::model::{CommitId, Digest, Family, Location, Purpose, RepoId, RepoPath, RepoType, Revision, WeightSet};
 use crate::select::LeftOut;
@@ -160,6 +161,8 @@ pub struct Report {
     pub totals: Totals,
     /// Whether nothing was fetched and no content was read, since an earlier run verified everything.
     pub already_verified: bool,
+    /// The repo's signatures.
+    pub signatures: Vec<SignatureReport>,
     /// Files of the repo that were not selected, in groups, largest first. Empty where the repo's listing is not known.
     pub left_out: Vec<LeftOut>,
     /// Other repos with code of the model. This report does not cover them.
@@ -189,6 +192,8 @@ pub struct Draft {
     pub totals: Totals,
     /// Whether the check of contents was that of an earlier run.
     pub remembered: bool,
+    /// The repo's signatures.
+    pub signatures: Vec<SignatureReport>,
     /// Files of the repo that were not selected.
     pub left_out: Vec<LeftOut>,
     /// Other repos with code of the model.
@@ -243,6 +248,7 @@ impl Draft {
             files,
             already_verified: self.remembered && nothing_done && verdict.is_verified(),
             left_out: self.left_out,
+            signatures: self.signatures,
             code_repos: self.code_repos,
             findings: self.findings,
         }
@@ -299,6 +305,8 @@ impl Serialize for Report {
             path: String,
             weights: &'a [WeightsReport],
             totals: Totals,
+            #[serde(skip_serializing_if = "<[_]>::is_empty")]
+            signatures: &'a [SignatureReport],
             findings: &'a [Finding],
             #[serde(skip_serializing_if = "Vec::is_empty")]
             left_out: Vec<Group<'a>>,
@@ -316,6 +324,7 @@ impl Serialize for Report {
             path: self.place.to_string(),
             weights: &self.weights,
             totals: self.totals,
+            signatures: &self.signatures,
             findings: &self.findings,
             left_out: self.left_out.iter().map(Group::from).collect(),
             files: &self.files,

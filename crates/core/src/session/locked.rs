@@ -67,7 +67,7 @@ impl Session {
         self.deliver(prepared, &locked.options, started, false).await
     }
 
-    async fn prepare_locked(&self, locked: &LockedRepo) -> Result<Prepared, Error> {
+    pub(super) async fn prepare_locked(&self, locked: &LockedRepo) -> Result<Prepared, Error> {
         let store = self.store(locked.repo_type, &locked.id);
         let listing = locked.listing();
         self.progress.event(Event::Resolved(&listing.info));

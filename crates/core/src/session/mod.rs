@@ -5,6 +5,7 @@ mod cached;
 mod compare;
 mod config;
 mod destination;
+mod digests;
 mod documents;
 mod early;
 mod error;
@@ -21,6 +22,7 @@ mod outcome;
 mod places;
 mod prepare;
 mod resolve;
+mod signed;
 
 use crate::model::{Options, Purpose};
 use std::sync::Arc;
