@@ -30,6 +30,7 @@ mod cli {
     pub mod run;
     pub mod screen;
     pub mod setup;
+    pub mod signers;
     pub mod speed;
     pub mod storage_init;
     pub mod trace;

@@ -71,7 +71,7 @@ async fn inspect_one(args: &InspectArgs, target: &str, screen: &Screen) -> Resul
         Ended::Said(ExitCode::Usage)
     })?;
     apply_revision(&mut spec, args.revision.as_ref());
-    let session = session(&args.place, &args.transfer, false, screen, spec.endpoint.as_deref(), None);
+    let session = session(&args.place, &args.transfer, false, screen, spec.endpoint.as_deref(), None, Vec::new());
     let session = session.map_err(Ended::Said)?;
     let options = wish(&args.selection, &spec, &[], screen).map_err(Ended::Said)?;
     session.inspect(&spec, &options).await.map_err(Ended::Error)

@@ -7,12 +7,14 @@ use hfget_core::lock::LockedRepo;
 use hfget_core::model::{Options, RepoId, RepoSpec, RepoType};
 use hfget_core::report::Report;
 use hfget_core::session::{DestinationConfig, Error, Prepared, Session};
+use hfget_core::signature::Trust;
 use hfget_core::text::printable;
 
-use super::args::{GetArgs, Output, PlaceArgs, PlanArgs, PublishArgs, Repos, Selection, Target, Transfer};
+use super::args::{GetArgs, Output, PlaceArgs, PlanArgs, PublishArgs, Repos, Selection, Signers, Target, Transfer};
 use super::lock::locked;
 use super::screen::Screen;
 use super::setup::{folders, from_file, hub_cache, named, session, specs};
+use super::signers::trusted;
 use super::upfront::{settle, wish};
 use crate::exit::ExitCode;
 
@@ -23,23 +25,31 @@ pub(super) struct Asked<'a> {
     pub(super) place: &'a PlaceArgs,
     pub(super) into: &'a Target,
     pub(super) transfer: &'a Transfer,
+    /// Whose signatures count; a plan checks none.
+    pub(super) signers: Option<&'a Signers>,
     pub(super) output: &'a Output,
 }
 
 impl<'a> Asked<'a> {
     pub(super) fn to_get(args: &'a GetArgs) -> Self {
-        let GetArgs { repos, selection, place, into, transfer, output, .. } = args;
-        Asked { repos, selection, place, into, transfer, output }
+        let GetArgs { repos, selection, place, into, transfer, signers, output, .. } = args;
+        Asked { repos, selection, place, into, transfer, signers: Some(signers), output }
     }
 
     pub(super) fn to_plan(args: &'a PlanArgs) -> Self {
         let PlanArgs { repos, selection, place, into, transfer, output, .. } = args;
-        Asked { repos, selection, place, into, transfer, output }
+        Asked { repos, selection, place, into, transfer, signers: None, output }
     }
 
     pub(super) fn to_publish(args: &'a PublishArgs) -> Self {
         let PublishArgs { repos, selection, place, into, transfer, output, .. } = args;
-        Asked { repos, selection, place, into, transfer, output }
+        Asked { repos, selection, place, into, transfer, signers: None, output }
+    }
+}
+
+impl Asked<'_> {
+    fn trusted(&self, screen: &Screen) -> Result<Vec<Trust>, ExitCode> {
+        self.signers.map_or_else(|| Ok(Vec::new()), |signers| trusted(signers, screen))
     }
 }
 
@@ -110,12 +120,15 @@ impl Job {
 /// All jobs, each with its session: one session for all, unless each repo has a folder of its own.
 pub(super) async fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<Vec<(Job, Arc<Session>)>, ExitCode> {
     let Asked { repos, selection, place, into, transfer, .. } = asked;
+    let trusted = asked.trusted(screen)?;
+    // What is locked is signed with the lockfile, or not at all.
+    let of_repos = if repos.locked.is_some() { Vec::new() } else { trusted.clone() };
     let open = |folder: Option<DestinationConfig>, pasted: Option<&str>| {
-        session(place, transfer, false, screen, pasted, into.destination().or(folder)).map(Arc::new)
+        session(place, transfer, false, screen, pasted, into.destination().or(folder), of_repos.clone()).map(Arc::new)
     };
     if let Some(file) = &repos.locked {
         let pasted = named(repos, screen)?.specs.first().and_then(|spec| spec.endpoint.clone());
-        let jobs = locked(file, repos, selection, screen)?.into_iter().map(Job::Locked).collect();
+        let jobs = locked(file, repos, selection, &trusted, screen)?.into_iter().map(Job::Locked).collect();
         return placed(jobs, place, None, screen, |folder| open(folder, pasted.as_deref()));
     }
     let (mut named, listed) = (named(repos, screen)?, from_file(repos, screen)?);
@@ -172,5 +185,5 @@ pub(super) fn code_session(
         return Ok(Arc::clone(of_models));
     }
     let cache = hub_cache(asked.place, screen)?;
-    session(asked.place, asked.transfer, false, screen, None, Some(cache)).map(Arc::new)
+    session(asked.place, asked.transfer, false, screen, None, Some(cache), asked.trusted(screen)?).map(Arc::new)
 }

@@ -3,26 +3,32 @@
 use std::path::Path;
 
 use crate::exit::{Ends, ExitCode};
-use crate::render::many;
+use crate::render::{attest, many};
 use hfget_core::finding::Severity;
 use hfget_core::lock::{Lock, LockedRepo};
 use hfget_core::model::{Options, RepoSpec};
 use hfget_core::session::Session;
+use hfget_core::signature::Trust;
 use hfget_core::text::printable;
 use serde_json::{Value, json};
 
 use super::advice::Advisor;
-use super::args::{LockArgs, Repos, Selection};
+use super::args::{LockArgs, LockForm, Repos, Selection};
 use super::screen::{Screen, print_json, result};
 use super::setup::{from_file, named, session, specs};
+use super::signers::signed_lock;
 use super::upfront::wish;
 
-/// Reads a lockfile, or prints why it cannot be used.
-pub(super) fn read(file: &Path, screen: &Screen) -> Result<Lock, ExitCode> {
-    let lock = Lock::read(file).map_err(|error| {
-        screen.fail("", &error, Some("`hfget lock REPO` makes one"));
-        ExitCode::Usage
-    })?;
+/// Reads a lockfile, or prints why it cannot be used. If `trusted` names signers, one of them must have signed it.
+pub(super) fn read(file: &Path, trusted: &[Trust], screen: &Screen) -> Result<Lock, ExitCode> {
+    let lock = if trusted.is_empty() {
+        Lock::read(file).map_err(|error| {
+            screen.fail("", &error, Some("`hfget lock REPO` makes one"));
+            ExitCode::Usage
+        })?
+    } else {
+        signed_lock(file, trusted, screen)?
+    };
     if lock.repos.is_empty() {
         screen.fail("", &format!("{} names no repo", file.display()), Some("add one: `hfget lock REPO`"));
         return Err(ExitCode::Usage);
@@ -66,6 +72,7 @@ pub(super) fn locked(
     file: &Path,
     repos: &Repos,
     selection: &Selection,
+    trusted: &[Trust],
     screen: &Screen,
 ) -> Result<Vec<LockedRepo>, ExitCode> {
     if selection.options() != Options::default() {
@@ -84,7 +91,7 @@ pub(super) fn locked(
     let words = named.specs.into_iter().chain(named.unclear.into_iter().map(|(_, spec)| spec));
     let all = words.chain(from_file(repos, screen)?).collect();
     let specs = specs(all, repos.revision.as_ref(), screen)?;
-    of(&read(file, screen)?, &specs, file, screen)
+    of(&read(file, trusted, screen)?, &specs, file, screen)
 }
 
 pub(super) async fn lock(args: LockArgs) -> ExitCode {
@@ -94,7 +101,51 @@ pub(super) async fn lock(args: LockArgs) -> ExitCode {
     }
 }
 
+/// Writes what is locked of one repo in a form that others sign or read. Writes no lockfile.
+async fn show(args: &LockArgs, form: LockForm, screen: &Screen) -> Result<ExitCode, ExitCode> {
+    let specs = specs(args.repos.clone(), args.revision.as_ref(), screen)?;
+    let pasted = specs.first().and_then(|spec| spec.endpoint.clone());
+    let session = session(&args.place, &args.transfer, false, screen, pasted.as_deref(), None, Vec::new())?;
+    let one = |count: usize| {
+        let text = format!("--format is about one repo, and there are {count}");
+        screen.fail("", &text, Some("name one of them"));
+        ExitCode::Usage
+    };
+    let locked = match specs.as_slice() {
+        [] if args.selection.options() != Options::default() => {
+            screen.fail("", &"selection flags choose files of a repo, and none is named", None);
+            return Err(ExitCode::Usage);
+        }
+        [] => {
+            let lock = read(&args.file, &[], screen)?;
+            let [locked] = lock.repos.as_slice() else { return Err(one(lock.repos.len())) };
+            locked.clone()
+        }
+        [spec] => {
+            let options = wish(&args.selection, spec, &[], screen)?;
+            let mut lock = Lock::default();
+            lock_one(&session, spec, &options, &mut lock, false, screen).await.map_err(|(end, _)| end)?;
+            lock.repos.pop().ok_or(ExitCode::VerificationFailed)?
+        }
+        several => return Err(one(several.len())),
+    };
+    let digests = session.digests_of(&locked).await.map_err(|error| {
+        screen.error(&locked.name(), &error);
+        error.exit_code()
+    })?;
+    let value = match form {
+        LockForm::Oms => attest::oms(&locked, &digests),
+        LockForm::Cyclonedx => attest::cyclonedx(&locked, &digests),
+        LockForm::InToto => attest::in_toto(&locked, &digests),
+    };
+    result(&format!("{value:#}"));
+    Ok(ExitCode::Verified)
+}
+
 async fn settle(args: &LockArgs, screen: &Screen) -> Result<ExitCode, ExitCode> {
+    if let Some(form) = args.format {
+        return show(args, form, screen).await;
+    }
     let file = &args.file;
     let again = args.check || args.update;
     if again && args.selection.options() != Options::default() {
@@ -110,7 +161,7 @@ async fn settle(args: &LockArgs, screen: &Screen) -> Result<ExitCode, ExitCode> 
         }
     }
     let mut lock = match (again, file.exists()) {
-        (true, _) => read(file, screen)?,
+        (true, _) => read(file, &[], screen)?,
         // A lockfile without repos counts as a new one.
         (false, true) => Lock::read(file).map_err(|error| {
             screen.fail("", &error, None);
@@ -129,7 +180,7 @@ async fn settle(args: &LockArgs, screen: &Screen) -> Result<ExitCode, ExitCode> 
         jobs
     };
     let pasted = jobs.first().and_then(|(spec, _)| spec.endpoint.clone());
-    let session = session(&args.place, &args.transfer, false, screen, pasted.as_deref(), None)?;
+    let session = session(&args.place, &args.transfer, false, screen, pasted.as_deref(), None, Vec::new())?;
     let mut end = ExitCode::Verified;
     let mut values = Vec::new();
     for (spec, options) in &jobs {

@@ -12,6 +12,7 @@ use hfget_core::model::{RepoId, RepoSpec, RepoType, Revision};
 #[cfg(feature = "object-store")]
 use hfget_core::object_store::{ObjectUrl, StoreConfig};
 use hfget_core::session::{Config, DestinationConfig, Session};
+use hfget_core::signature::Trust;
 use hfget_core::source::SourceConfig;
 use hfget_core::text::printable;
 
@@ -227,6 +228,7 @@ pub(super) fn session(
     screen: &Screen,
     pasted: Option<&str>,
     elsewhere: Option<DestinationConfig>,
+    trusted: Vec<Trust>,
 ) -> Result<Session, ExitCode> {
     let env = |name: &str| std::env::var_os(name);
     let offline = place.offline || env_flag("HF_HUB_OFFLINE") || env_flag("TRANSFORMERS_OFFLINE");
@@ -293,6 +295,7 @@ pub(super) fn session(
     config.allow_unsafe_pickle = transfer.allow_unsafe_pickle;
     config.deep = deep;
     config.policy = policy;
+    config.trusted_signers = trusted;
     Session::new(config, Arc::clone(&screen.progress)).map_err(|error| {
         screen.fail("", &error, error.remedy().as_ref().map(words).as_deref());
         error.exit_code()

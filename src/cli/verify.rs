@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use hfget_core::lock::LockedRepo;
 use hfget_core::model::{Options, RepoSpec};
 use hfget_core::session::{Error, names_folder};
+use hfget_core::signature::Trust;
 use hfget_core::text::printable;
 
 use super::advice::Advisor;
@@ -15,6 +16,7 @@ use super::screen::Screen;
 #[cfg(feature = "object-store")]
 use super::setup::store_config;
 use super::setup::{apply_revision, folders, session};
+use super::signers::trusted;
 use super::upfront::wish;
 use super::verify_all::verify_all;
 use crate::exit::ExitCode;
@@ -27,6 +29,10 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
             Ok(end) | Err(end) => end,
         };
     }
+    let trusted = match trusted(&args.signers, &screen) {
+        Ok(trusted) => trusted,
+        Err(bad) => return bad,
+    };
     let mut outcomes = match Outcomes::new(&screen, &args.reports, "verify") {
         Ok(outcomes) => outcomes,
         Err(end) => return end,
@@ -52,7 +58,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
     for target in &args.targets {
         #[cfg(feature = "object-store")]
         if hfget_core::object_store::ObjectUrl::is_meant(target) {
-            verify_objects(args, target, &screen, &mut outcomes).await;
+            verify_objects(args, target, &trusted, &screen, &mut outcomes).await;
             continue;
         }
         let folder = names_folder(target);
@@ -70,7 +76,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
         };
         let pasted = spec.as_ref().and_then(|s| s.endpoint.as_deref());
         let place = spec.as_ref().and_then(|_| folders.next());
-        let session = match session(&args.place, &args.transfer, args.deep, &screen, pasted, place) {
+        let session = match session(&args.place, &args.transfer, args.deep, &screen, pasted, place, trusted.clone()) {
             Ok(session) => session,
             Err(bad) => return bad,
         };
@@ -114,8 +120,14 @@ fn repo_of(target: &str) -> Option<RepoSpec> {
 
 /// Verifies the files that `--to` put into an object store with their manifests. Asks no Hub.
 #[cfg(feature = "object-store")]
-async fn verify_objects(args: &VerifyArgs, target: &str, screen: &Screen, outcomes: &mut Outcomes<'_>) {
-    let (url, session) = match open(args, target, screen) {
+async fn verify_objects(
+    args: &VerifyArgs,
+    target: &str,
+    trusted: &[Trust],
+    screen: &Screen,
+    outcomes: &mut Outcomes<'_>,
+) {
+    let (url, session) = match open(args, target, trusted, screen) {
         Ok(open) => open,
         Err(end) => return outcomes.worsen(end),
     };
@@ -136,6 +148,7 @@ async fn verify_objects(args: &VerifyArgs, target: &str, screen: &Screen, outcom
 fn open(
     args: &VerifyArgs,
     target: &str,
+    trusted: &[Trust],
     screen: &Screen,
 ) -> Result<(hfget_core::object_store::ObjectUrl, hfget_core::session::Session), ExitCode> {
     let url: hfget_core::object_store::ObjectUrl = target.parse().map_err(|error| {
@@ -144,7 +157,7 @@ fn open(
     })?;
     let store = store_config(url.base());
     let place = Some(hfget_core::session::DestinationConfig::Objects(store));
-    Ok((url, session(&args.place, &args.transfer, args.deep, screen, None, place)?))
+    Ok((url, session(&args.place, &args.transfer, args.deep, screen, None, place, trusted.to_vec())?))
 }
 
 /// Verifies folders and cached repos with a lockfile. Asks no Hub.
@@ -156,13 +169,14 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
     if args.selection.options() != Options::default() {
         return usage("--lock checks what was locked: it goes with no selection flags", None);
     }
-    let lock = lock::read(file, screen)?;
+    let lock = lock::read(file, &trusted(&args.signers, screen)?, screen)?;
     let mut jobs: Vec<(LockedRepo, Option<PathBuf>)> = Vec::new();
     let mut outcomes = Outcomes::new(screen, &args.reports, "verify")?;
     for target in &args.targets {
         #[cfg(feature = "object-store")]
         if hfget_core::object_store::ObjectUrl::is_meant(target) {
-            let (_, session) = open(args, target, screen)?;
+            // The lockfile is signed, or nothing is.
+            let (_, session) = open(args, target, &[], screen)?;
             for locked in &lock.repos {
                 match session.verify_locked(locked, None).await {
                     Ok(report) => outcomes.report(&locked.name(), report),
@@ -189,7 +203,7 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
     if args.targets.is_empty() {
         jobs.extend(lock.repos.into_iter().map(|locked| (locked, None)));
     }
-    let session = session(&args.place, &args.transfer, args.deep, screen, None, None)?;
+    let session = session(&args.place, &args.transfer, args.deep, screen, None, None, Vec::new())?;
     screen.expect(jobs.len());
     for (locked, dir) in &jobs {
         match session.verify_locked(locked, dir.as_deref()).await {

@@ -10,6 +10,7 @@ use super::args::VerifyArgs;
 use super::outcomes::Outcomes;
 use super::screen::Screen;
 use super::setup::{hub_cache, session};
+use super::signers::trusted;
 use crate::exit::ExitCode;
 
 /// Snapshots that are checked at once: while one waits for the Hub, others are hashed.
@@ -32,7 +33,8 @@ pub(super) async fn verify_all(
         return Err(ExitCode::Usage);
     }
     let place = hub_cache(&args.place, screen)?;
-    let session = session(&args.place, &args.transfer, args.deep, screen, None, Some(place.clone()))?;
+    let trusted = trusted(&args.signers, screen)?;
+    let session = session(&args.place, &args.transfer, args.deep, screen, None, Some(place.clone()), trusted)?;
     let DestinationConfig::Cache { root, .. } = place else { return Err(ExitCode::Usage) };
     let shown = root.display().to_string();
     let all = tokio::task::spawn_blocking(move || snapshots(&root)).await.unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use hfget_core::finding::{Finding, Origin, Remedy, Severity, Verdict};
-use hfget_core::report::Report;
+use hfget_core::report::{Report, SignatureReport, SignatureStanding};
 use hfget_core::text::{bytes, group, many, printable};
 
 use super::lines::{columns, wrap};
@@ -105,6 +105,7 @@ fn whom(origin: Origin) -> &'static str {
     match origin {
         Origin::Hub => "the Hub",
         Origin::Lock => "the lockfile",
+        Origin::Signature => "the signature",
         Origin::Manifest => "the manifest",
         Origin::KeptListing => "a kept listing",
         Origin::Headers => "the headers of each file",
@@ -174,6 +175,7 @@ fn facts(report: &Report) -> Vec<String> {
         totals.digests,
         totals.files
     ));
+    lines.extend(report.signatures.iter().filter_map(signed));
     if totals.tensors > 0 {
         let mut line =
             format!("{}, {} read from headers", many(totals.tensors, "tensor"), many(totals.parameters, "parameter"));
@@ -208,6 +210,18 @@ fn facts(report: &Report) -> Vec<String> {
         lines.push(format!("{} in {}", parts.join(", "), duration(totals.milliseconds)));
     }
     lines
+}
+
+/// Who signed, where that is proven.
+fn signed(signature: &SignatureReport) -> Option<String> {
+    let signer = printable(signature.signer.as_deref()?).into_owned();
+    let line = format!("signed by {signer}, {}: {}", signature.path.shown(), count(signature.files, "file"));
+    match (signature.standing, signature.not_selected) {
+        (SignatureStanding::Verified, _) => Some(line),
+        (SignatureStanding::Partial, 1) => Some(format!("{line}; 1 signed file was not selected")),
+        (SignatureStanding::Partial, n) => Some(format!("{line}; {n} signed files were not selected")),
+        _ => None,
+    }
 }
 
 /// The weights and the downloaded bytes, in a few words.
@@ -257,6 +271,7 @@ mod tests {
             totals: Totals::default(),
             remembered: false,
             left_out: Vec::new(),
+            signatures: Vec::new(),
             code_repos: Vec::new(),
         };
         let mut report = draft.conclude(&Policy::default());

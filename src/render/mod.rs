@@ -1,5 +1,6 @@
 //! Reports in the forms for people, logs and CI systems. The library makes reports; nothing is decided here.
 
+pub mod attest;
 pub mod compare;
 pub mod html;
 pub mod human;

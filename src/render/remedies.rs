@@ -98,6 +98,13 @@ fn plain(remedy: &Remedy) -> &'static str {
         Remedy::TakeOtherFiles => "no weights were fetched; to take other files of the repo, use --only or --include",
         Remedy::AllowDenied => "nothing was fetched, because --deny forbids it",
         Remedy::UseMistralLoader => "vLLM and mistral-inference read it; transformers needs a converted repo",
+        Remedy::RequireSignature => {
+            "to check it, add --require-signature with the key, certificate or identity that you trust"
+        }
+        Remedy::AskSigner => "do not use the files; ask the publisher, and check that you trust the right signer",
+        Remedy::LeaveOutUnsigned => {
+            "to take the rest, --exclude it; to take it all the same, add --allow file-unsigned"
+        }
         Remedy::AvoidPickle => {
             "do not load it; take the safetensors family, or add --allow-unsafe-pickle if you made the file yourself"
         }

@@ -44,6 +44,7 @@ mod schemas;
 mod screens;
 mod secrets;
 mod shell_blocks;
+mod signatures;
 mod soak;
 mod storage_init;
 mod suggestions;

@@ -23,6 +23,7 @@
 //! | [`store`] | the Hub cache and local folders: locks, partial files, atomic commit | HTTP, formats |
 //! | [`lock`] | lockfiles: the exact commit, files, sizes and digests, as text | how a lockfile is made or used |
 //! | [`verify`] | digests, coverage of the index, the tables that `hfget-formats` reads | where files came from |
+//! | [`signature`] | who signed a model, and which files with which digests | where files came from, disk, network |
 //! | [`select`] | which files make up exactly one weight family per scope, and why | network, disk |
 //! | `range_reader` | a remote file as one that can be read at any place | how a range is fetched |
 //! | [`progress`] | the events for a watcher | who watches |
@@ -57,6 +58,7 @@ mod range_reader;
 pub mod report;
 pub mod select;
 pub mod session;
+pub mod signature;
 pub mod source;
 pub mod store;
 // For the command only: not part of the stable interface.

@@ -10,7 +10,7 @@ use hfget_core::report::Level;
 
 use super::habits::Habits;
 use super::shared::{
-    Output, Patience, PlaceArgs, Plain, ReportArgs, Reports, Repos, Selection, Share, Target, Transfer,
+    Output, Patience, PlaceArgs, Plain, ReportArgs, Reports, Repos, Selection, Share, Signers, Target, Transfer,
 };
 use super::values::{level, time};
 
@@ -31,6 +31,8 @@ pub struct GetArgs {
     pub into: Target,
     #[command(flatten)]
     pub transfer: Transfer,
+    #[command(flatten)]
+    pub signers: Signers,
     #[command(flatten)]
     pub reports: Reports,
     #[command(flatten)]
@@ -116,9 +118,22 @@ pub struct VerifyArgs {
     #[command(flatten)]
     pub transfer: Transfer,
     #[command(flatten)]
+    pub signers: Signers,
+    #[command(flatten)]
     pub reports: Reports,
     #[command(flatten)]
     pub output: Output,
+}
+
+/// What is locked, for others to sign or to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LockForm {
+    /// The statement of a model signature
+    Oms,
+    /// A bill of materials
+    Cyclonedx,
+    /// Provenance
+    InToto,
 }
 
 #[derive(Debug, Args)]
@@ -140,7 +155,7 @@ pub struct LockArgs {
     /// Repos to lock; with --check or --update [default: all]
     ///
     /// With --check and --update they are repos of the lockfile.
-    #[arg(value_name = "REPO", required_unless_present_any = ["check", "update"])]
+    #[arg(value_name = "REPO", required_unless_present_any = ["check", "update", "format"])]
     pub repos: Vec<RepoSpec>,
     /// Branch, tag or commit [default: main]
     ///
@@ -156,6 +171,13 @@ pub struct LockArgs {
         value_hint = ValueHint::FilePath
     )]
     pub file: PathBuf,
+    /// Write what is locked to stdout in another form, and no lockfile: oms, cyclonedx or in-toto
+    ///
+    /// oms is the statement that a signer of the model signs (OpenSSF Model Signing 1.0), cyclonedx a bill of materials
+    /// (CycloneDX 1.6), in-toto the provenance of every file (SLSA 1.0). Without a repo hfget takes the one of the lockfile.
+    /// hfget reads small files, because a listing names no SHA-256 of them.
+    #[arg(long, value_name = "FORM", hide_possible_values = true, conflicts_with_all = ["check", "update", "json"])]
+    pub format: Option<LockForm>,
     /// Show what changed upstream, change nothing, and end with 1 if anything did
     #[arg(long, conflicts_with = "update")]
     pub check: bool,

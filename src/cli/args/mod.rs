@@ -14,10 +14,12 @@ mod values;
 use clap::{Arg, ArgAction, CommandFactory as _, Parser, Subcommand};
 
 pub use commands::{
-    CleanArgs, CompareArgs, CompletionsArgs, GetArgs, InspectArgs, ListArgs, LockArgs, ManArgs, PlanArgs, PublishArgs,
-    RemoveArgs, StorageInitArgs, VerifyArgs, cache_root,
+    CleanArgs, CompareArgs, CompletionsArgs, GetArgs, InspectArgs, ListArgs, LockArgs, LockForm, ManArgs, PlanArgs,
+    PublishArgs, RemoveArgs, StorageInitArgs, VerifyArgs, cache_root,
 };
-pub use shared::{Format, Output, PlaceArgs, Progress, Reports, Repos, Secret, Selection, Share, Target, Transfer};
+pub use shared::{
+    Format, Output, PlaceArgs, Progress, Reports, Repos, Secret, Selection, Share, Signers, Target, Transfer,
+};
 
 /// Download Hugging Face repositories and verify every file
 ///

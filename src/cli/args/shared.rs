@@ -336,6 +336,20 @@ impl Patience {
     }
 }
 
+/// Whose signatures count.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What may pass")]
+pub struct Signers {
+    /// Fail unless this signer signed the repo: a PEM file with a key or certificates, or IDENTITY@ISSUER
+    ///
+    /// A file with a public key trusts the holder of that key. A file with certificates trusts everybody to whom one of these
+    /// authorities gave a certificate for signing. IDENTITY@ISSUER, such as
+    /// me@example.org@https://accounts.google.com, trusts whom the issuer calls so, through Sigstore. May be repeated; one of
+    /// them is enough. With a lockfile, the lockfile must be signed (FILE.sig).
+    #[arg(long, value_name = "SIGNER", hide_short_help = true)]
+    pub require_signature: Vec<String>,
+}
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct Output {

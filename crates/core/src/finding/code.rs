@@ -128,6 +128,16 @@ codes! {
     FileRemoved = "file-removed", Note;
     /// Files of several commits are in one folder.
     MixedCommits = "mixed-commits", Warning;
+    /// A signature that counts says something else of a file, or none that is there counts.
+    SignatureInvalid = "signature-invalid", Error;
+    /// A signature is required, and there is none.
+    SignatureMissing = "signature-missing", Error;
+    /// A file of the selection is not signed.
+    FileUnsigned = "file-unsigned", Error;
+    /// Files that are signed were not selected.
+    SignaturePartial = "signature-partial", Note;
+    /// There is a signature, and nobody said whose signatures count.
+    SignatureUnchecked = "signature-unchecked", Note;
     /// A mirror resolves the revision to another commit.
     CommitStale = "commit-stale", Error;
     /// A mirror's listing or headers describe a file in a way that differs from the reference.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 
-use crate::model::{Digest, Hashed, RepoPath};
+use crate::model::{Digest, Hashed, RepoPath, Sha256};
 
 /// Who stated a file's size and digest, the strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -16,6 +16,8 @@ pub enum Origin {
     Hub,
     /// A lockfile.
     Lock,
+    /// A signature of somebody who is trusted.
+    Signature,
     /// The manifest of an object store, which an earlier run wrote.
     Manifest,
     /// A listing of the same endpoint that an earlier run kept.
@@ -35,6 +37,7 @@ impl Origin {
     pub const ALL: &[Origin] = &[
         Origin::Hub,
         Origin::Lock,
+        Origin::Signature,
         Origin::Manifest,
         Origin::KeptListing,
         Origin::Headers,
@@ -48,6 +51,7 @@ impl Origin {
         match self {
             Origin::Hub => "hub",
             Origin::Lock => "lock",
+            Origin::Signature => "signature",
             Origin::Manifest => "manifest",
             Origin::KeptListing => "kept-listing",
             Origin::Headers => "headers",
@@ -166,6 +170,15 @@ impl Evidence {
         match self {
             Evidence::Hashed(hashed) => Some(hashed.digest()),
             Evidence::Recorded(digest) => Some(*digest),
+            _ => None,
+        }
+    }
+
+    /// The SHA-256 that the bytes are known to have.
+    pub fn sha256(&self) -> Option<Sha256> {
+        match self {
+            Evidence::Hashed(hashed) => Some(hashed.sha256()),
+            Evidence::Recorded(Digest::Sha256(sha256)) => Some(*sha256),
             _ => None,
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{Code, Finding, Severity};
 
-/// Codes for bytes that are not the listed ones. No policy can allow them.
+/// Codes for bytes that are not the listed or not the signed ones. No policy can allow them.
 const INTEGRITY: &[Code] = &[
     Code::SizeMismatch,
     Code::ChecksumMismatch,
@@ -13,6 +13,8 @@ const INTEGRITY: &[Code] = &[
     Code::LfsPointer,
     Code::PathUnsafe,
     Code::LocalChanges,
+    Code::SignatureInvalid,
+    Code::SignatureMissing,
 ];
 
 /// Codes that fail a run, and codes that do not. `deny` wins if both name a code.
@@ -24,8 +26,18 @@ pub struct Policy {
 
 /// A code that cannot be allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0} cannot be allowed: the bytes are not the listed ones")]
+#[error("{code} cannot be allowed: {why}", code = .0, why = .0.why_not())]
 pub struct NotAllowable(pub Code);
+
+impl Code {
+    /// Why it cannot be allowed.
+    fn why_not(self) -> &'static str {
+        match self {
+            Code::SignatureInvalid | Code::SignatureMissing => "the bytes are not known to be the signed ones",
+            _ => "the bytes are not the listed ones",
+        }
+    }
+}
 
 impl Policy {
     /// A policy of these codes.

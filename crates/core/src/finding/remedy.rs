@@ -100,6 +100,12 @@ pub enum Remedy {
     AllowDenied,
     /// Use a loader of Mistral's layout, or a converted repo.
     UseMistralLoader,
+    /// Say whose signatures count.
+    RequireSignature,
+    /// Do not use the files; ask who should have signed them, or trust another.
+    AskSigner,
+    /// Leave out what is not signed, or let it pass.
+    LeaveOutUnsigned,
     /// Do not load the pickle. Take safetensors, or allow the pickle if it is the user's own.
     AvoidPickle,
 

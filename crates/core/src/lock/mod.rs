@@ -88,12 +88,24 @@ impl Lock {
     /// # Errors
     /// If it cannot be read, or is not of [`VERSION`].
     pub fn read(path: &Path) -> Result<Self, LockError> {
-        let io = |source| LockError::Io { path: path.to_path_buf(), source };
         let invalid = |why| LockError::Invalid { path: path.to_path_buf(), why };
+        let text = String::from_utf8(Self::read_bytes(path)?).map_err(|error| invalid(error.to_string()))?;
+        text::parse(&text).map_err(invalid)
+    }
+
+    /// A lockfile's bytes, for who has to check them before they are read.
+    ///
+    /// # Errors
+    /// When they cannot be read, or are too many.
+    pub fn read_bytes(path: &Path) -> Result<Vec<u8>, LockError> {
+        let io = |source| LockError::Io { path: path.to_path_buf(), source };
         if std::fs::metadata(path).map_err(io)?.len() > LIMIT {
-            return Err(invalid(format!("it is larger than {LIMIT} bytes")));
+            return Err(LockError::Invalid {
+                path: path.to_path_buf(),
+                why: format!("it is larger than {LIMIT} bytes"),
+            });
         }
-        text::parse(&std::fs::read_to_string(path).map_err(io)?).map_err(invalid)
+        std::fs::read(path).map_err(io)
     }
 
     /// Reads a lockfile's text.

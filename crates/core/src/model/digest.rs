@@ -159,6 +159,7 @@ impl fmt::Debug for Digest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hashed {
     digest: Digest,
+    sha256: Sha256,
     length: u64,
 }
 
@@ -166,6 +167,11 @@ impl Hashed {
     /// The digest of the bytes.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// The SHA-256 of the bytes, whatever the digest is: signatures have no other.
+    pub fn sha256(&self) -> Sha256 {
+        self.sha256
     }
 
     /// How many bytes there were.
@@ -185,8 +191,9 @@ pub struct Hasher {
 enum State {
     /// The SHA-256 of the content.
     Sha256(Stream),
-    /// The SHA-1 of git's blob header and the content.
-    GitBlob(sha1::Sha1),
+    /// The SHA-1 of git's blob header and the content. Beside it the SHA-256 of the content, so that a signature needs no
+    /// second read. Such files are small.
+    GitBlob(sha1::Sha1, Stream),
 }
 
 impl Hasher {
@@ -197,7 +204,8 @@ impl Hasher {
 
     /// For regular git files; git's header contains the size, so it must be known beforehand.
     pub fn git_blob(size: u64) -> Self {
-        Hasher { state: State::GitBlob(sha1::Sha1::new().chain_update(format!("blob {size}\0"))), length: 0 }
+        let header = sha1::Sha1::new().chain_update(format!("blob {size}\0"));
+        Hasher { state: State::GitBlob(header, Stream::new()), length: 0 }
     }
 
     /// Adds the next bytes.
@@ -205,7 +213,10 @@ impl Hasher {
         self.length += bytes.len() as u64;
         match &mut self.state {
             State::Sha256(h) => h.update(bytes),
-            State::GitBlob(h) => h.update(bytes),
+            State::GitBlob(h, sha256) => {
+                h.update(bytes);
+                sha256.update(bytes);
+            }
         }
     }
 
@@ -223,11 +234,14 @@ impl Hasher {
 
     /// The digest of everything added.
     pub fn finish(self) -> Hashed {
-        let digest = match self.state {
-            State::Sha256(h) => Digest::Sha256(Sha256(h.finish())),
-            State::GitBlob(h) => Digest::GitBlob(GitOid(h.finalize().into())),
+        let (digest, sha256) = match self.state {
+            State::Sha256(h) => {
+                let sha256 = Sha256(h.finish());
+                (Digest::Sha256(sha256), sha256)
+            }
+            State::GitBlob(h, sha256) => (Digest::GitBlob(GitOid(h.finalize().into())), Sha256(sha256.finish())),
         };
-        Hashed { digest, length: self.length }
+        Hashed { digest, sha256, length: self.length }
     }
 }
 
@@ -235,7 +249,7 @@ impl fmt::Debug for Hasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.state {
             State::Sha256(_) => "Hasher(sha256)",
-            State::GitBlob(_) => "Hasher(git-sha1)",
+            State::GitBlob(..) => "Hasher(git-sha1)",
         })
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
+use super::SignatureReport;
 use crate::finding::{Code, Evidence, Finding, Origin, Policy, Proof, Severity, Take, Verdict, Weights};
 use crate::model::{
     CommitId, Digest, Family, Location, Partition, Purpose, RepoId, RepoPath, RepoType, Revision, WeightSet,
@@ -162,6 +163,8 @@ pub struct Report {
     pub totals: Totals,
     /// Whether nothing was fetched and no content was read, since an earlier run verified everything.
     pub already_verified: bool,
+    /// The repo's signatures.
+    pub signatures: Vec<SignatureReport>,
     /// Files of the repo that were not selected, in groups, largest first. Empty if the repo's listing is not known.
     pub left_out: Vec<LeftOut>,
     /// Other repos with code of the model. This report does not cover them.
@@ -193,6 +196,8 @@ pub struct Draft {
     pub totals: Totals,
     /// Whether the check of contents was that of an earlier run.
     pub remembered: bool,
+    /// The repo's signatures.
+    pub signatures: Vec<SignatureReport>,
     /// Files of the repo that were not selected.
     pub left_out: Vec<LeftOut>,
     /// Other repos with code of the model.
@@ -252,6 +257,7 @@ impl Draft {
             files,
             already_verified: self.remembered && nothing_done && verdict.is_verified(),
             left_out: self.left_out,
+            signatures: self.signatures,
             code_repos: self.code_repos,
             findings: self.findings,
         }
@@ -310,6 +316,8 @@ impl Serialize for Report {
             path: String,
             weights: &'a [WeightsReport],
             totals: Totals,
+            #[serde(skip_serializing_if = "<[_]>::is_empty")]
+            signatures: &'a [SignatureReport],
             findings: &'a [Finding],
             #[serde(skip_serializing_if = "Vec::is_empty")]
             left_out: Vec<Group<'a>>,
@@ -328,6 +336,7 @@ impl Serialize for Report {
             path: self.place.to_string(),
             weights: &self.weights,
             totals: self.totals,
+            signatures: &self.signatures,
             findings: &self.findings,
             left_out: self.left_out.iter().map(Group::from).collect(),
             files: &self.files,

@@ -19,6 +19,13 @@ pub struct Selected {
     pub reason: String,
 }
 
+impl Selected {
+    /// A file that is taken for a reason.
+    pub(crate) fn new(path: RepoPath, purpose: Purpose, reason: &str) -> Self {
+        Selected { path, purpose, reason: reason.to_owned() }
+    }
+}
+
 /// Files not to fetch, grouped by the rule that left them out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::finding::Policy;
+use crate::signature::Trust;
 use crate::source::SourceConfig;
 use crate::transfer::FetchOptions;
 
@@ -81,6 +82,8 @@ pub struct Config {
     pub allow_unsafe_pickle: bool,
     /// Also check the checksums that the formats themselves have, which reads every byte.
     pub deep: bool,
+    /// Whose signatures count. Where there are any, a repo that has no signature of one of them fails.
+    pub trusted_signers: Vec<Trust>,
     /// Findings that fail a run, and those that do not. A denied finding that is known beforehand
     /// stops a run before it fetches weights.
     pub policy: Policy,
@@ -104,6 +107,7 @@ impl Config {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             allow_unsafe_pickle: false,
             deep: false,
+            trusted_signers: Vec::new(),
             policy: Policy::default(),
         }
     }

@@ -68,7 +68,7 @@ impl Session {
 
     /// Reads small files, from disk if they are there, otherwise from the Hub. Fetched files do not go to the
     /// destination, since many of them are only read.
-    async fn documents(
+    pub(super) async fn documents(
         &self,
         listing: &Listing,
         paths: &[RepoPath],

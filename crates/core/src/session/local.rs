@@ -8,10 +8,12 @@ use std::time::Instant;
 use super::folder::{Folder, mixed_commits, noted_commit, only};
 use super::outcome::{one_cause_one_finding, weights_here};
 use super::prepare::Listed;
+use super::signed::{Known, Signatures, candidates};
 use super::{DestinationConfig, Error, Session};
 use crate::finding::{Code, Evidence, Finding, Origin, Outcome, Proof, Remedy, Severity, Weights};
 use crate::model::{
-    CommitId, Entry, Listing, Location, Options, Purpose, RepoId, RepoInfo, RepoPath, RepoSpec, RepoType, Revision,
+    CommitId, Digest, Entry, Listing, Location, Options, Purpose, RepoId, RepoInfo, RepoPath, RepoSpec, RepoType,
+    Revision,
 };
 use crate::report::{Draft, Report, Totals};
 use crate::select::{Budget, Documents, SelectError, Selection, Step, select};
@@ -127,6 +129,7 @@ impl Session {
         let choose = move |_: &Store| Ok((choose(&listing, &folder, options, trusted), listing, folder));
         let (selection, listing, folder) = self.blocking(&store, choose).await?;
         let selection = selection?;
+        let (signatures, folder) = self.signatures_here(&store, folder, &selection).await?;
         let mut findings = selection.findings.clone();
         findings.extend(found);
         findings.extend(folder.odd_names());
@@ -141,13 +144,16 @@ impl Session {
         let file = |path: &RepoPath, purpose| {
             let listed = if trusted { listing.get(path.as_str()) } else { None };
             let found = folder.find(path);
+            let stated = listed.map(Entry::digest).or(found.and_then(|found| found.digest));
+            // Where nobody else states a digest, a signature that counts does.
+            let signed = signatures.stated_of(path).map(Digest::Sha256);
             SubjectFile {
                 path: path.clone(),
                 content: path.under(root).into(),
                 // A git blob's digest needs the size, even if no listing states it.
                 size: listed.map(|entry| entry.size).or(found.map(|found| found.size)),
-                digest: listed.map(Entry::digest).or(found.and_then(|found| found.digest)),
-                origin,
+                digest: stated.or(signed),
+                origin: if stated.is_none() && signed.is_some() { Origin::Signature } else { origin },
                 known: Evidence::Unread,
                 purpose,
             }
@@ -192,8 +198,30 @@ impl Session {
         if no_weights || nothing_read {
             draft.weights_known = Weights::Unknown;
         }
+        // Of a folder that nobody else knows its files are all that there is.
+        let all_known = if trusted { whole && origin != Origin::Lock } else { origin == Origin::LocalMetadata };
+        let known = Known { listing: &listing, whole: all_known };
+        let place = |path: &RepoPath| Some(path.under(root).into());
+        self.check_signatures(&signatures, &known, &mut draft, place).await;
         draft.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(draft.conclude(&self.config.policy))
+    }
+
+    /// The signatures among the files of a folder.
+    async fn signatures_here(
+        &self,
+        store: &Arc<Store>,
+        folder: Folder,
+        selection: &Selection,
+    ) -> Result<(Signatures, Folder), Error> {
+        let trusted = self.config.trusted_signers.clone();
+        let there = folder.files.iter().map(|found| (&found.path, found.size));
+        let paths = candidates(there, selection, !trusted.is_empty());
+        let read = move |_: &Store| {
+            let files = paths.into_iter().filter_map(|path| Some((path.clone(), folder.document(&path)?)));
+            Ok((Signatures::among(files, &trusted), folder))
+        };
+        self.blocking(store, read).await
     }
 
     /// Returns the error of a file that could not be read, since nothing is known about it. If another file is known
@@ -300,6 +328,7 @@ pub(super) fn folder_draft(
         findings,
         remembered: false,
         left_out: Vec::new(),
+        signatures: Vec::new(),
         code_repos: selection.code_repos.clone(),
     }
 }

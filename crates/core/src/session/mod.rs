@@ -6,6 +6,7 @@ mod cached;
 mod compare;
 mod config;
 mod destination;
+mod digests;
 mod documents;
 mod early;
 mod error;
@@ -23,6 +24,7 @@ mod outcome;
 mod places;
 mod prepare;
 mod resolve;
+mod signed;
 
 use crate::model::{Options, Purpose};
 use std::sync::Arc;

@@ -44,6 +44,7 @@ impl Session {
             findings,
             remembered: false,
             left_out: if prepared.whole { prepared.selection.left_out.clone() } else { Vec::new() },
+            signatures: Vec::new(),
             code_repos: prepared.selection.code_repos.clone(),
         }
     }

@@ -11,6 +11,7 @@ use tracing::{Instrument as _, info, info_span};
 
 use super::documents::Early;
 use super::fleet::Aim;
+use super::signed::Signatures;
 use super::{Error, Session};
 use crate::finding::{Code, Finding, Origin, Remedy, Severity};
 use crate::model::{CommitId, Entry, Listing, RepoId, RepoInfo, RepoSpec, RepoType, Revision};
@@ -42,6 +43,8 @@ pub struct Prepared {
     pub(super) commits: BTreeSet<CommitId>,
     /// Findings about names that are selected and cannot be used.
     pub(super) refused: Vec<Finding>,
+    /// Signatures among the repo's files.
+    pub(super) signatures: Signatures,
     /// The destination of the files.
     pub(super) place: Location,
     /// What it is for.
@@ -220,7 +223,8 @@ impl Session {
             Some(store) => self.check_folder(store, &listing.info).await?,
             None => BTreeSet::new(),
         };
-        let (mut selection, early) = self.choose(&listing, &options, store.as_ref()).await?;
+        let (mut selection, mut early) = self.choose(&listing, &options, store.as_ref()).await?;
+        let signatures = self.signatures(&listing, &mut selection, &mut early, store.as_ref()).await?;
         // With `all`, a user who excludes the weights wants the other files.
         selection.weights_excluded &= !options.all;
         selection.findings.extend(scanned(&listing, &selection));
@@ -238,7 +242,7 @@ impl Session {
         let (refused, unwanted) = refused_names(&listing, &options);
         selection.findings.extend(unwanted);
         let aim = Aim::default();
-        Ok(Prepared { listing, selection, plan, store, origin, whole, early, commits, refused, place, aim })
+        Ok(Prepared { listing, selection, plan, store, origin, whole, early, commits, refused, signatures, place, aim })
     }
 
     /// The listing at the pinned commit: one request if an earlier run kept the listing of the same endpoint.

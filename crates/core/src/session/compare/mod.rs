@@ -278,6 +278,7 @@ impl Prepared {
             early: super::documents::Early::default(),
             commits: std::collections::BTreeSet::default(),
             refused: Vec::new(),
+            signatures: super::signed::Signatures::default(),
             place: self.place.clone(),
             aim: self.aim.clone(),
         }

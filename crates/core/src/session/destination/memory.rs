@@ -193,6 +193,11 @@ impl Destination for Memory<'_> {
         Ok((self.session.verify_subject(subject).await, false))
     }
 
+    fn content(&self, _job: &Prepared, entry: &Entry) -> Option<Content> {
+        let bytes = self.received.get(&entry.path)?;
+        Some(Content::Far(Arc::new(InMemory(bytes.clone()))))
+    }
+
     async fn publish(&mut self, _job: Prepared, _statuses: &Statuses, _report: &Report) -> Result<(), Error> {
         *self.published.lock().unwrap() = std::mem::take(&mut self.received);
         Ok(())

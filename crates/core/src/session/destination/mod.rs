@@ -18,8 +18,9 @@ use self::disk::Disk;
 use super::fleet::{Aim, lacking, there_before};
 use super::{Error, Prepared, Session, Statuses};
 use crate::finding::{Finding, Outcome};
-use crate::model::Options;
+use crate::model::{Entry, Options, RepoPath};
 use crate::report::Report;
+use crate::verify::Content;
 
 /// The result of checking the files that are there.
 #[derive(Debug, Default)]
@@ -71,6 +72,9 @@ pub(super) trait Destination {
         statuses: &mut Statuses,
         failed: &mut Vec<Finding>,
     ) -> Result<(Outcome, bool), Error>;
+
+    /// Where a file of the job can be read.
+    fn content(&self, job: &Prepared, entry: &Entry) -> Option<Content>;
 
     /// Whether files of an earlier job must be removed when this one is verified.
     fn has_leftovers(&self) -> bool {
@@ -127,6 +131,11 @@ impl Session {
         if !conflicts.is_empty() {
             return Ok(self.broken_early(&job, &statuses, conflicts));
         }
+        // Why this order: what a signature rules out must not become visible.
+        let unsigned = self.signed_early(&job);
+        if !unsigned.is_empty() {
+            return Ok(self.broken_early(&job, &statuses, unsigned));
+        }
         to.take_nearby(&mut job, &mut statuses, &mut present).await?;
         let lacking = if matches!(job.aim, Aim::Publish) { lacking(&job, &before, &present) } else { Vec::new() };
         let (hashed, mut findings) = (present.bytes_hashed, present.findings);
@@ -148,6 +157,8 @@ impl Session {
         let mut draft = Self::report(&job, &outcome, &statuses);
         draft.remembered = remembered;
         draft.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let content = |path: &RepoPath| to.content(&job, job.listing.get(path.as_str())?);
+        self.check_signatures(&job.signatures, &job.known(), &mut draft, content).await;
         // Why this order: files of an earlier job are removed only after the new one is verified.
         if to.has_leftovers() && draft.clone().conclude(&self.config.policy).is_verified() {
             draft.findings.extend(to.remove_leftovers().await?);

@@ -20,6 +20,7 @@ use crate::session::outcome::paths_of;
 use crate::session::{Error, Prepared, Session, Statuses};
 use crate::transfer::Limiter;
 use crate::upload::{Done, PART, Upload, UploadError};
+use crate::verify::Content;
 
 /// How many large files are uploaded at once; each has several parts.
 const LARGE: usize = 4;
@@ -105,6 +106,10 @@ impl Destination for ObjectStore<'_> {
     ) -> Result<(Outcome, bool), Error> {
         let filler = self.filler;
         filler.settle(self.there()?, job, statuses, failed).await
+    }
+
+    fn content(&self, _job: &Prepared, entry: &Entry) -> Option<Content> {
+        Some(self.there.as_ref()?.content(&entry.path))
     }
 
     async fn publish(&mut self, job: Prepared, _statuses: &Statuses, report: &Report) -> Result<(), Error> {

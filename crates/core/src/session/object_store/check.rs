@@ -7,10 +7,13 @@ use std::time::Instant;
 use super::remote_snapshot::{RemoteSnapshot, choose};
 use crate::finding::{Code, Evidence, Finding, Origin, Outcome, Remedy, Severity};
 use crate::lock::LockedRepo;
-use crate::model::{Purpose, RepoSpec, Revision};
+use crate::model::{Listing, Purpose, RepoPath, RepoSpec, Revision};
 use crate::object_store::{Keys, ObjectError, ObjectUrl, Objects};
 use crate::report::Report;
+use crate::select::Selection;
+use crate::session::signed::{Known, Signatures, candidates};
 use crate::session::{Error, Session, local};
+use crate::signature::BUNDLE_LIMIT;
 use crate::verify::{Subject, SubjectFile};
 
 impl Session {
@@ -76,6 +79,7 @@ impl Session {
         }
         let listing = locked.listing();
         let selection = choose(&there, &listing).await?;
+        let signatures = self.signatures_there(&there, &listing, &selection).await?;
         let mut findings = selection.findings.clone();
         let expected: BTreeSet<&str> =
             locked.files.iter().chain(there.manifest.iter().flat_map(|m| &m.files)).map(|f| f.path.as_str()).collect();
@@ -110,8 +114,31 @@ impl Session {
         for finding in draft.findings.iter_mut().filter(|f| f.remedy.is_some() && f.severity == Severity::Error) {
             finding.remedy = Some(Remedy::FillStoreAgain { repo: locked.name(), store: objects.url().to_string() });
         }
+        // A manifest has what was put there, which may be a selection.
+        let known = Known { listing: &listing, whole: false };
+        let content = |path: &RepoPath| Some(there.content(path));
+        self.check_signatures(&signatures, &known, &mut draft, content).await;
         draft.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(draft.conclude(&self.config.policy))
+    }
+
+    /// The signatures among the files of a commit in a store.
+    async fn signatures_there(
+        &self,
+        there: &RemoteSnapshot,
+        listing: &Listing,
+        selection: &Selection,
+    ) -> Result<Signatures, Error> {
+        let trusted = &self.config.trusted_signers;
+        let listed = listing.entries.iter().map(|entry| (&entry.path, entry.size));
+        let mut files = Vec::new();
+        for path in candidates(listed, selection, !trusted.is_empty()) {
+            let key = there.keys.file(&there.commit, &path);
+            if let Some(bytes) = there.objects.small(&key, BUNDLE_LIMIT).await? {
+                files.push((path, bytes.to_vec()));
+            }
+        }
+        Ok(Signatures::among(files, trusted))
     }
 
     fn objects(&self) -> Result<&Arc<Objects>, Error> {

@@ -17,7 +17,7 @@ use crate::report::Report;
 use crate::session::{Error, Prepared, Session, Statuses};
 use crate::store::{Earlier, Store, StoreError};
 use crate::transfer::fetch;
-use crate::verify::SubjectFile;
+use crate::verify::{Content, SubjectFile};
 
 /// A job's folder.
 pub(in crate::session) struct Disk<'a> {
@@ -164,6 +164,10 @@ impl Destination for Disk<'_> {
         }
         self.earlier = self.earlier_files(job, &mut outcome).await?;
         Ok((outcome, remembered))
+    }
+
+    fn content(&self, job: &Prepared, entry: &Entry) -> Option<Content> {
+        Some(self.store.content_path(&job.listing.info.commit, entry).into())
     }
 
     fn has_leftovers(&self) -> bool {

@@ -1,0 +1,403 @@
+//! Signatures in a job: which files of a repo are signatures, whether they count, and what they say of the files that are
+//! taken. Who signed is found out in `signature`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::documents::Early;
+use super::{Error, Prepared, Session};
+use crate::finding::{Code, Evidence, Finding, Origin, Proof, Remedy, Severity};
+use crate::model::{Digest, Entry, Hasher, Listing, Purpose, RepoPath, Sha256};
+use crate::report::{Draft, SignatureReport, SignatureStanding};
+use crate::select::{Reason, Selected, Selection};
+use crate::signature::{Bundle, SignatureError, Signed, Trust, is_bundle};
+use crate::store::Store;
+use crate::text::{few, many};
+use crate::verify::Content;
+
+/// What a signature is usually called. A name only says where to look first.
+const ENDINGS: &[&str] = &[".sig", ".sigstore", ".sigstore.json", ".oms", ".bundle", ".bundle.json"];
+/// Files that are looked into for a signature.
+const LOOKED_INTO: usize = 64;
+/// A signature of ten thousand files has some 2 MB.
+const SIZE_LIMIT: u64 = 16 << 20;
+/// Git files are small; a larger one is not read a second time for a signature.
+const READ_LIMIT: u64 = 1 << 30;
+/// Names in one message.
+const SHOWN: usize = 3;
+
+/// A signature among the files of a job.
+#[derive(Debug, Clone)]
+struct Found {
+    path: RepoPath,
+    /// The SHA-256 of its own bytes: nobody signs the signature.
+    own: Sha256,
+    standing: Standing,
+}
+
+#[derive(Debug, Clone)]
+enum Standing {
+    /// Somebody who is trusted signed it.
+    Counts(Box<Signed>),
+    /// It does not count.
+    Refused(SignatureError),
+    /// Nobody said whose signatures count; how it says that it was made.
+    Unchecked(String),
+}
+
+/// The signatures of a job.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Signatures {
+    found: Vec<Found>,
+    required: bool,
+}
+
+/// What is known of the repo besides the files of the job.
+pub(super) struct Known<'a> {
+    /// What the listing has.
+    pub listing: &'a Listing,
+    /// Whether the repo has nothing else.
+    pub whole: bool,
+}
+
+impl Signatures {
+    /// Those among some small files, by their content.
+    pub fn among(files: impl IntoIterator<Item = (RepoPath, Vec<u8>)>, trusted: &[Trust]) -> Self {
+        let now = SystemTime::now();
+        let bundles = files.into_iter().filter(|(_, bytes)| is_bundle(bytes));
+        let found = bundles.filter_map(|(path, bytes)| {
+            let standing = standing(&bytes, trusted, now)?;
+            let mut hasher = Hasher::sha256();
+            hasher.update(&bytes);
+            Some(Found { path, own: hasher.finish().sha256(), standing })
+        });
+        Signatures { found: found.collect(), required: !trusted.is_empty() }
+    }
+
+    pub fn paths(&self) -> impl Iterator<Item = &RepoPath> {
+        self.found.iter().map(|found| &found.path)
+    }
+
+    fn counting(&self) -> impl Iterator<Item = (&RepoPath, &Signed)> {
+        self.found.iter().filter_map(|found| match &found.standing {
+            Standing::Counts(signed) => Some((&found.path, &**signed)),
+            _ => None,
+        })
+    }
+
+    /// What is signed of a file; of a signature that counts, what it was when it was checked.
+    pub fn stated_of(&self, path: &RepoPath) -> Option<Sha256> {
+        let itself =
+            self.found.iter().find(|found| found.path == *path && matches!(found.standing, Standing::Counts(_)));
+        itself.map(|found| found.own).or_else(|| self.signed_of(path))
+    }
+
+    fn signed_of(&self, path: &RepoPath) -> Option<Sha256> {
+        self.counting().find_map(|(at, signed)| signed.digest_of(at.dir(), path))
+    }
+
+    /// What is wrong with the signatures themselves, whatever the files are.
+    fn of_themselves(&self) -> Vec<Finding> {
+        if !self.required {
+            let unchecked = self.found.iter().filter_map(|found| match &found.standing {
+                Standing::Unchecked(claims) => Some((found, claims)),
+                _ => None,
+            });
+            return unchecked
+                .map(|(found, claims)| {
+                    let message = format!("it says that it is a signature made by {claims}; hfget did not check it");
+                    Finding::new(Code::SignatureUnchecked, &found.path, message).remedy(Remedy::RequireSignature)
+                })
+                .collect();
+        }
+        if self.found.is_empty() {
+            let message = "a signature is required, and the repo has none";
+            return vec![Finding::repo(Code::SignatureMissing, message)];
+        }
+        let counts = self.counting().next().is_some();
+        let refused = self.found.iter().filter_map(|found| match &found.standing {
+            Standing::Refused(why) => Some((found, why)),
+            _ => None,
+        });
+        refused
+            .map(|(found, why)| match why {
+                // Beside one that counts, somebody else's does no harm.
+                _ if counts => Finding::new(Code::SignatureUnchecked, &found.path, format!("it does not count: {why}")),
+                SignatureError::Unsupported { .. } | SignatureError::OtherPurpose { .. } => {
+                    Finding::new(Code::SignatureMissing, &found.path, format!("a signature is required, and {why}"))
+                }
+                _ => Finding::new(Code::SignatureInvalid, &found.path, why.to_string()),
+            })
+            .collect()
+    }
+
+    /// What is known before a byte of the files moves.
+    fn early(&self, job: &Prepared) -> Vec<Finding> {
+        let listed = job.plan.items.iter().map(|item| {
+            let sha256 = item.entry.lfs.map(|lfs| lfs.sha256);
+            (item.entry.path.clone(), sha256)
+        });
+        let files = listed.collect();
+        let mut findings = self.of_themselves();
+        // What only the listing says of a git file is no SHA-256: its bytes are asked later.
+        findings.extend(self.of_files(&files, &job.known(), true).0);
+        findings
+    }
+
+    /// What the signatures that count say of these files. `early`: what is not proven yet is no finding.
+    fn of_files(
+        &self,
+        files: &BTreeMap<RepoPath, Option<Sha256>>,
+        known: &Known<'_>,
+        early: bool,
+    ) -> (Vec<Finding>, Vec<SignatureReport>) {
+        let mut findings = Vec::new();
+        let mut reports = Vec::new();
+        let own: BTreeSet<&RepoPath> = self.paths().collect();
+        let mut signed_by_any: BTreeSet<RepoPath> = BTreeSet::new();
+        let mut unsigned: BTreeSet<RepoPath> = files.keys().filter(|path| !own.contains(path)).cloned().collect();
+        for found in &self.found {
+            let Standing::Counts(signed) = &found.standing else {
+                reports.push(SignatureReport::not_checked(&found.path, matches!(found.standing, Standing::Refused(_))));
+                continue;
+            };
+            let coverage = signed.cover(found.path.dir(), files);
+            for (path, digest) in &coverage.wrong {
+                let message = format!("{} says that its SHA-256 is {digest}, and it is not", found.path.shown());
+                findings.push(Finding::new(Code::SignatureInvalid, path, message));
+            }
+            let unproven = coverage.unproven.iter().filter(|_| !early);
+            findings.extend(unproven.map(|path| {
+                let message = format!("{} signs it, and its SHA-256 is not known", found.path.shown());
+                Finding::new(Code::SignatureInvalid, path, message)
+            }));
+            let in_repo = |path: &&RepoPath| known.listing.get(path.as_str()).is_some();
+            let (left, gone): (Vec<&RepoPath>, Vec<&RepoPath>) =
+                coverage.elsewhere.iter().partition(|path| !known.whole || in_repo(path));
+            findings.extend(gone.iter().map(|path| {
+                Finding::new(
+                    Code::SignatureInvalid,
+                    path,
+                    format!("{} signs it, and it is not there", found.path.shown()),
+                )
+            }));
+            if !left.is_empty() {
+                let names: Vec<&str> = left.iter().map(|path| path.as_str()).collect();
+                let (count, were) = (many(left.len() as u64, "file"), if left.len() == 1 { "was" } else { "were" });
+                let message = format!("{count} that it signs {were} not selected: {}", few(&names, SHOWN));
+                findings.push(Finding::new(Code::SignaturePartial, &found.path, message));
+            }
+            let bare = coverage.unsigned.iter().filter(|path| !own.contains(path)).count();
+            let fails = !coverage.wrong.is_empty() || !coverage.unproven.is_empty() || !gone.is_empty() || bare > 0;
+            let standing = match (fails, left.is_empty()) {
+                (true, _) => SignatureStanding::Failed,
+                (false, true) => SignatureStanding::Verified,
+                (false, false) => SignatureStanding::Partial,
+            };
+            let report = SignatureReport::new(&found.path, standing, signed.signer());
+            reports.push(report.with_counts(coverage.right.len(), left.len()));
+            signed_by_any.extend(coverage.right.iter().cloned());
+            // Of what lies outside the folder that it signs it says nothing, and what its signer left out is no omission.
+            let silent: BTreeSet<&RepoPath> = coverage.unsigned.iter().collect();
+            let spoken_for: Vec<RepoPath> = unsigned
+                .iter()
+                .filter(|path| is_below(found.path.dir(), path) && !silent.contains(path))
+                .cloned()
+                .collect();
+            spoken_for.iter().for_each(|path| {
+                unsigned.remove(path);
+            });
+        }
+        if self.counting().next().is_some() {
+            findings.extend(unsigned.iter().filter(|path| !signed_by_any.contains(*path)).map(|path| {
+                Finding::new(Code::FileUnsigned, path, "a signature is required, and none signs this file")
+            }));
+        }
+        (findings, reports)
+    }
+}
+
+fn is_below(folder: &str, path: &RepoPath) -> bool {
+    folder.is_empty() || path.as_str().strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// With what to do about them, once for each kind.
+fn advised(mut findings: Vec<Finding>) -> Vec<Finding> {
+    let advice = [
+        (Code::SignatureInvalid, Remedy::AskSigner),
+        (Code::SignatureMissing, Remedy::AskSigner),
+        (Code::FileUnsigned, Remedy::LeaveOutUnsigned),
+    ];
+    for (code, remedy) in advice {
+        if let Some(last) = findings.iter_mut().rfind(|finding| finding.code == code) {
+            last.remedy = Some(remedy);
+        }
+    }
+    findings
+}
+
+/// How a bundle stands; nothing where it is the signature of something else.
+fn standing(bytes: &[u8], trusted: &[Trust], now: SystemTime) -> Option<Standing> {
+    let bundle = match Bundle::parse(bytes) {
+        Ok(bundle) => bundle,
+        Err(SignatureError::OtherPurpose { .. }) => return None,
+        Err(error) => return Some(Standing::Refused(error)),
+    };
+    if trusted.is_empty() {
+        return Some(Standing::Unchecked(bundle.claims()));
+    }
+    let mut refused = None;
+    for trust in trusted {
+        match trust.check(&bundle, now) {
+            Ok(signed) => return Some(Standing::Counts(Box::new(signed))),
+            // What is wrong with the signature says more than that another kind is trusted besides.
+            Err(error @ SignatureError::OtherKind { .. }) => refused = refused.or(Some(error)),
+            Err(error) => refused = Some(error),
+        }
+    }
+    refused.map(Standing::Refused)
+}
+
+/// Whether a file may be a signature, as far as its name and size tell.
+fn may_be_one(path: &RepoPath, size: u64, purpose: Option<Purpose>, required: bool) -> bool {
+    if size > SIZE_LIMIT || size < 2 || purpose.is_some_and(|purpose| purpose != Purpose::Other) {
+        return false;
+    }
+    let name = path.file_name().to_ascii_lowercase();
+    let named = ENDINGS.iter().any(|ending| name.ends_with(ending));
+    // Where one is wanted, a file of any name at the root may be it.
+    named || required && path.dir().is_empty() && (name.ends_with(".json") || !name.contains('.'))
+}
+
+/// Which files to look into: those with a usual name first.
+pub(super) fn candidates<'a>(
+    files: impl IntoIterator<Item = (&'a RepoPath, u64)>,
+    selection: &Selection,
+    required: bool,
+) -> Vec<RepoPath> {
+    let purposes: BTreeMap<&RepoPath, Purpose> = selection.files.iter().map(|f| (&f.path, f.purpose)).collect();
+    let mut found: Vec<&RepoPath> = files
+        .into_iter()
+        .filter(|(path, size)| {
+            let purpose = purposes.get(path).copied();
+            (required || purpose.is_some()) && may_be_one(path, *size, purpose, required)
+        })
+        .map(|(path, _)| path)
+        .collect();
+    found.sort_by_key(|path| (!ENDINGS.iter().any(|ending| path.as_str().ends_with(ending)), path.as_str().to_owned()));
+    found.into_iter().take(LOOKED_INTO).cloned().collect()
+}
+
+impl Session {
+    /// The signatures of a listing. Where one is required, they become part of the selection: who verifies later needs
+    /// them.
+    pub(super) async fn signatures(
+        &self,
+        listing: &Listing,
+        selection: &mut Selection,
+        early: &mut Early,
+        store: Option<&Arc<Store>>,
+    ) -> Result<Signatures, Error> {
+        let required = !self.config.trusted_signers.is_empty();
+        let listed = listing.entries.iter().map(|entry| (&entry.path, entry.size));
+        let paths = candidates(listed, selection, required);
+        if paths.is_empty() {
+            return Ok(Signatures { found: Vec::new(), required });
+        }
+        let read = self.documents(listing, &paths, store, early).await?;
+        let files = read.into_iter().filter_map(|(path, bytes)| Some((path, bytes?)));
+        let signatures = Signatures::among(files, &self.config.trusted_signers);
+        if required && !selection.files.is_empty() {
+            for path in signatures.paths() {
+                take(selection, path, listing);
+            }
+        }
+        Ok(signatures)
+    }
+
+    /// Errors of signatures that are known before the bulk moves.
+    pub(super) fn signed_early(&self, job: &Prepared) -> Vec<Finding> {
+        if self.config.trusted_signers.is_empty() {
+            return Vec::new();
+        }
+        let mut findings = job.signatures.early(job);
+        self.config.policy.judge(&mut findings);
+        findings.retain(|finding| finding.severity == Severity::Error);
+        advised(findings)
+    }
+
+    /// Holds the signatures of a job against its files. What no hash of this run tells is read by `content`.
+    pub(super) async fn check_signatures(
+        &self,
+        signatures: &Signatures,
+        known: &Known<'_>,
+        draft: &mut Draft,
+        content: impl Fn(&RepoPath) -> Option<Content>,
+    ) {
+        let mut files: BTreeMap<RepoPath, Option<Sha256>> = BTreeMap::new();
+        let mut unread: Vec<(Proof, Content)> = Vec::new();
+        let wanted = signatures.counting().next().is_some();
+        for (proof, ..) in &draft.files {
+            files.insert(proof.path.clone(), proof.evidence.sha256().filter(|_| proof.holds()));
+            let recorded = matches!(proof.evidence, Evidence::Recorded(Digest::GitBlob(_))) && proof.holds();
+            if wanted && recorded && signatures.signed_of(&proof.path).is_some() {
+                unread.extend(content(&proof.path).map(|content| (proof.clone(), content)));
+            }
+        }
+        let read =
+            move || unread.into_iter().map(|(proof, content)| (proof.path.clone(), read_sha256(&proof, &content)));
+        let read = tokio::task::spawn_blocking(move || read().collect::<Vec<_>>()).await;
+        let read = read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        files.extend(read);
+        // A file that is wrong or missing has its finding already.
+        let told: BTreeSet<String> = draft
+            .findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Error)
+            .filter_map(|finding| finding.path.clone())
+            .collect();
+        let (mut findings, reports) = signatures.of_files(&files, known, false);
+        findings.retain(|finding| finding.path.as_ref().is_none_or(|path| !told.contains(path)));
+        findings.extend(signatures.of_themselves());
+        draft.findings.extend(advised(findings));
+        draft.signatures = reports;
+    }
+}
+
+impl Prepared {
+    /// What is known of the repo besides the selection. A lockfile or a manifest has a selection of it.
+    pub(super) fn known(&self) -> Known<'_> {
+        let whole = self.whole && !matches!(self.origin, Origin::Lock | Origin::Manifest);
+        Known { listing: &self.listing, whole }
+    }
+}
+
+/// The SHA-256 of a git file of which an earlier run recorded the git digest. What is read must have that one too.
+fn read_sha256(proof: &Proof, content: &Content) -> Option<Sha256> {
+    let expected = proof.expected.digest?;
+    let (file, length) = content.open().ok()?;
+    if length > READ_LIMIT {
+        return None;
+    }
+    let hashed = expected.read(file, length, &mut |_| {}).ok()?;
+    (hashed.digest() == expected).then(|| hashed.sha256())
+}
+
+/// Adds a file to a selection that left it out. Where a pattern of the user's did, it stays out.
+fn take(selection: &mut Selection, path: &RepoPath, listing: &Listing) {
+    let Err(at) = selection.files.binary_search_by(|file| file.path.cmp(path)) else { return };
+    let excluded = |reason: &Reason| matches!(reason, Reason::Excluded(_));
+    if selection.left_out.iter().any(|group| excluded(&group.reason) && group.paths.contains(path)) {
+        return;
+    }
+    let size = listing.get(path.as_str()).map_or(0, |entry: &Entry| entry.size);
+    for group in &mut selection.left_out {
+        if let Some(place) = group.paths.iter().position(|other| other == path) {
+            group.paths.remove(place);
+            group.bytes = group.bytes.saturating_sub(size);
+        }
+    }
+    selection.left_out.retain(|group| !group.paths.is_empty());
+    selection.files.insert(at, Selected::new(path.clone(), Purpose::Other, "it is a signature"));
+}

@@ -1,0 +1,67 @@
+//! Signatures of models (OpenSSF Model Signing 1.0): who signed, and which files with which digests. Reads no file and
+//! makes no request: bytes come in, and what they prove goes out. Which files of a run they are held against is the
+//! session's.
+//!
+//! One rule above all: a statement counts only as [`Signed`], and only [`Trust::check`] makes one.
+
+mod authority;
+mod bundle;
+mod certificate;
+mod cover;
+mod detached;
+#[cfg_attr(not(feature = "keyless"), path = "keyless_absent.rs")]
+mod keyless;
+mod statement;
+mod trust;
+
+pub use bundle::{BUNDLE_LIMIT, Bundle, is_bundle};
+pub use cover::Coverage;
+pub use detached::check_detached;
+pub use statement::{NEVER_SIGNED, Statement};
+pub use trust::{Signed, Signer, Trust, TrustError};
+
+/// Why a signature does not count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignatureError {
+    /// It is no bundle that can be read.
+    #[error("it is not a signature that can be read: {}", crate::text::printable(.why))]
+    Malformed {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It is signed, and no model's signature.
+    #[error("it is not the signature of a model, but of \"{}\"", crate::text::printable(.what))]
+    OtherPurpose {
+        /// What it says that it is.
+        what: String,
+    },
+    /// It was made by version 0.2 of the reference implementation.
+    #[error(
+        "it was made by version 0.2 of model-signing, whose signatures do not cover what they should; sign the model again"
+    )]
+    Version02,
+    /// It has digests that are not computed here.
+    #[error("it has {}, which hfget does not compute", crate::text::printable(.what))]
+    Unsupported {
+        /// Which.
+        what: String,
+    },
+    /// It is of another kind than what is trusted.
+    #[error("it was made by {by}, and what is trusted is {trusted}")]
+    OtherKind {
+        /// How it was made.
+        by: String,
+        /// What is trusted.
+        trusted: &'static str,
+    },
+    /// Somebody else signed, or the statement was changed.
+    #[error("{why}")]
+    Untrusted {
+        /// What does not hold.
+        why: String,
+    },
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! Whose signatures count: what `--require-signature` names, and the signature of a lockfile. Who signed is found out by the
+//! library.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use hfget_core::lock::Lock;
+use hfget_core::signature::{Trust, TrustError, check_detached};
+use hfget_core::text::printable;
+
+use super::args::Signers;
+use super::screen::Screen;
+use crate::exit::ExitCode;
+
+/// Keys and certificates are some kilobytes.
+const PEM_LIMIT: u64 = 1 << 20;
+/// A lockfile's signature is one of one file.
+const SIGNATURE_LIMIT: u64 = 16 << 20;
+
+/// Whom the flags trust, or why that makes no sense.
+pub(super) fn trusted(signers: &Signers, screen: &Screen) -> Result<Vec<Trust>, ExitCode> {
+    let one = |named: &String| {
+        trust(named).map_err(|why| {
+            let hint = "name a PEM file with a public key or with certificates, or IDENTITY@ISSUER";
+            screen.fail("--require-signature", &why, Some(hint));
+            ExitCode::Usage
+        })
+    };
+    signers.require_signature.iter().map(one).collect()
+}
+
+fn trust(named: &str) -> Result<Trust, String> {
+    let shown = printable(named);
+    // A file is what exists; no identity with a URL in it is a file's name by chance.
+    let path = Path::new(named);
+    if path.exists() || !named.contains("@http") {
+        let bytes = read(path, PEM_LIMIT).map_err(|error| format!("cannot read {shown}: {error}"))?;
+        return Trust::from_pem(&bytes).map_err(|error| format!("{shown}: {error}"));
+    }
+    Trust::from_identity(named).map_err(|error: TrustError| format!("{shown}: {error}"))
+}
+
+fn read(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(std::io::Error::other(format!("it is larger than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// The signature that belongs to a lockfile: its name, and `.sig`.
+fn signature_of(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".sig");
+    name.into()
+}
+
+/// Reads a lockfile and checks that one of these signed it, before anything in it is believed.
+pub(super) fn signed_lock(file: &Path, trusted: &[Trust], screen: &Screen) -> Result<Lock, ExitCode> {
+    let failed = |why: &dyn std::fmt::Display, hint: Option<&str>| {
+        screen.fail("", &format!("{}: {why}", file.display()), hint);
+        ExitCode::VerificationFailed
+    };
+    let bytes = Lock::read_bytes(file).map_err(|error| {
+        screen.fail("", &error, Some("`hfget lock REPO` makes one"));
+        ExitCode::Usage
+    })?;
+    let place = signature_of(file);
+    let signature = read(&place, SIGNATURE_LIMIT).map_err(|error| {
+        let why = format!("a signature is required, and {} cannot be read: {error}", place.display());
+        failed(&why, Some("sign the lockfile, as the page \"Signatures\" of the documentation shows"))
+    })?;
+    let signer = check_detached(&bytes, &signature, trusted, std::time::SystemTime::now()).map_err(|error| {
+        let why = format!("its signature {} does not count: {error}", place.display());
+        failed(&why, Some("nothing was fetched"))
+    })?;
+    screen.note(&format!("{} is signed by {signer}", file.display()));
+    let text = String::from_utf8(bytes).map_err(|error| failed(&error, None))?;
+    Lock::parse(&text).map_err(|why| {
+        screen.fail("", &format!("{}: {why}", file.display()), None);
+        ExitCode::Usage
+    })
+}
