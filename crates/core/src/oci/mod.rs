@@ -13,10 +13,16 @@
 //! A blob's name is the SHA-256 of its bytes. A registry compares the two when it takes a blob, and so do files and
 //! folders here. Of what lies there already a registry's word is that: its word. Nothing here calls a file verified.
 
+mod archive;
 mod config;
+mod contents;
 mod error;
+mod folder;
+mod layout;
+mod local;
 mod manifest;
 mod registry;
+mod tar;
 
 use std::fmt;
 use std::ops::Range;
@@ -27,8 +33,12 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
 pub use config::OciConfig;
+pub(crate) use contents::{Contents, LayerFile, Placed, Trouble, small, whole};
 pub use error::OciError;
+pub use layout::OciLayout;
+pub(crate) use layout::{Base, EMPTY, Form, Layer, Made, Statement, lock_referrer};
 pub(crate) use manifest::{Descriptor, INDEX, Index, MANIFEST, Manifest};
+pub(crate) use tar::zeros;
 
 use crate::hub::HubConfig;
 use crate::model::{OciDigest, OciPlace};
@@ -41,10 +51,8 @@ pub(crate) const MANIFEST_LIMIT: u64 = 4 << 20;
 pub(crate) fn open(config: &OciConfig, http: &HubConfig) -> Result<Arc<dyn Content>, OciError> {
     match config.reference().place() {
         OciPlace::Registry { .. } => registry::open(config, http),
-        OciPlace::Archive(_) | OciPlace::Folder(_) => {
-            let place = config.reference().to_string();
-            Err(OciError::Setup { place, why: "image layouts are not written yet".to_owned() })
-        }
+        OciPlace::Archive(path) => Ok(Arc::new(archive::Archive::new(path.clone()))),
+        OciPlace::Folder(path) => Ok(Arc::new(folder::Folder::new(path.clone()))),
     }
 }
 
@@ -134,6 +142,14 @@ pub(crate) struct Push {
     pub body: Body,
 }
 
+impl Push {
+    /// Bytes in memory, that have no place of their own.
+    pub fn whole(bytes: Bytes) -> Self {
+        let digest = PushDigest::Before(OciDigest::of(&bytes));
+        Push { size: bytes.len() as u64, digest, number: None, body: Body::Whole(bytes) }
+    }
+}
+
 /// The bytes of a blob to be put somewhere.
 pub(crate) enum Body {
     /// Small ones, which can be sent again.
@@ -144,7 +160,8 @@ pub(crate) enum Body {
 
 /// When the digest of a blob is known.
 pub(crate) enum PushDigest {
-    /// Before its bytes: a raw LFS file's own, or that of bytes in memory. One PUT is enough.
+    /// Before its bytes: a raw LFS file's own, or that of bytes in memory. One PUT is enough. Whoever makes a stream of
+    /// such bytes hashes them, and ends it with an error where they are others.
     Before(OciDigest),
     /// When all bytes have passed: whoever makes them hashes them, and sets it before the stream ends.
     ///
