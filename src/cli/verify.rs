@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use hfget_core::lock::LockedRepo;
-use hfget_core::model::{Options, RepoSpec};
-use hfget_core::session::{Error, names_folder};
+use hfget_core::model::{OciReference, Options, RepoSpec};
+use hfget_core::session::{DestinationConfig, Error, names_folder};
 
 use super::advice::Advisor;
 use super::args::VerifyArgs;
@@ -13,7 +13,7 @@ use super::outcomes::Outcomes;
 use super::screen::Screen;
 #[cfg(feature = "object-store")]
 use super::setup::store_config;
-use super::setup::{apply_revision, folders, session};
+use super::setup::{apply_revision, folders, oci_config, session};
 use super::upfront::wish;
 use crate::exit::ExitCode;
 
@@ -40,6 +40,10 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
         #[cfg(feature = "object-store")]
         if hfget_core::object_store::ObjectUrl::is_meant(target) {
             verify_objects(args, target, &screen, &mut outcomes).await;
+            continue;
+        }
+        if OciReference::is_meant(target) {
+            verify_oci(args, target, None, &screen, &mut outcomes).await;
             continue;
         }
         let folder = names_folder(target);
@@ -94,7 +98,7 @@ fn repo_of(target: &str) -> Option<RepoSpec> {
     if hfget_core::object_store::ObjectUrl::is_meant(target) {
         return None;
     }
-    if names_folder(target).is_some() { None } else { target.parse().ok() }
+    if OciReference::is_meant(target) || names_folder(target).is_some() { None } else { target.parse().ok() }
 }
 
 /// What `--to` put into an object store, against its manifests. Asks no Hub.
@@ -113,6 +117,32 @@ async fn verify_objects(args: &VerifyArgs, target: &str, screen: &Screen, outcom
             Ok(report) => outcomes.report(&locked.name(), report),
             Err(error) => outcomes.error(&locked.name(), &error),
         }
+    }
+}
+
+/// What `--to` put into a registry or an image layout, against its manifest or what is locked. Asks no Hub.
+async fn verify_oci(
+    args: &VerifyArgs,
+    target: &str,
+    locked: Option<&LockedRepo>,
+    screen: &Screen,
+    outcomes: &mut Outcomes<'_>,
+) {
+    let reference: OciReference = match target.parse() {
+        Ok(reference) => reference,
+        Err(error) => {
+            screen.fail("", &error, None);
+            return outcomes.worsen(ExitCode::Usage);
+        }
+    };
+    let nowhere = Some(DestinationConfig::Nowhere);
+    let session = match session(&args.place, &args.transfer, args.deep, screen, None, nowhere) {
+        Ok(session) => session,
+        Err(end) => return outcomes.worsen(end),
+    };
+    match session.verify_oci(&oci_config(reference), locked).await {
+        Ok(report) => outcomes.report(target, report),
+        Err(error) => outcomes.error(target, &error),
     }
 }
 
@@ -153,6 +183,12 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
                     Ok(report) => outcomes.report(&locked.name(), report),
                     Err(error) => outcomes.error(&locked.name(), &error),
                 }
+            }
+            continue;
+        }
+        if OciReference::is_meant(target) {
+            for locked in &lock.repos {
+                verify_oci(args, target, Some(locked), screen, &mut outcomes).await;
             }
             continue;
         }

@@ -65,7 +65,6 @@ pub mod store;
 #[doc(hidden)]
 pub mod text;
 pub mod transfer;
-#[cfg(feature = "object-store")]
 mod upload;
 pub mod verify;
 

@@ -69,6 +69,9 @@ pub enum ConfigError {
     /// The object store's URL cannot be used.
     #[error(transparent)]
     Objects(crate::object_store::ObjectUrlError),
+    /// The name of OCI content cannot be used.
+    #[error(transparent)]
+    Oci(crate::model::OciReferenceError),
     /// The token holds characters that no header can carry.
     #[error("the token has characters that a header cannot carry")]
     Token,

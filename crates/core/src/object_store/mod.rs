@@ -22,7 +22,6 @@ mod error;
 mod keys;
 mod manifest;
 mod read;
-mod record;
 mod url;
 
 use std::collections::BTreeMap;
@@ -44,11 +43,11 @@ pub use config::StoreConfig;
 pub use error::ObjectError;
 pub(crate) use keys::Keys;
 pub(crate) use read::StoredFile;
-pub(crate) use record::SnapshotRecord;
 use url::Provider;
 pub use url::{ObjectUrl, ObjectUrlError};
 
 use crate::model::CommitId;
+pub(crate) use crate::store::{Mark, SnapshotRecord};
 
 /// A request that takes longer is made again: a part on a slow line is 8 MiB.
 const TIMEOUT: Duration = Duration::from_mins(3);
@@ -81,39 +80,9 @@ impl fmt::Debug for Objects {
 /// Bytes on their way.
 pub(crate) type Bytestream = BoxStream<'static, Result<Bytes, ObjectError>>;
 
-/// What a store says of an object without giving it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Mark {
-    pub size: u64,
-    /// Changes with the content; not every store gives one.
-    pub etag: Option<String>,
-    /// When the store took it, in seconds; an answer to an upload does not say.
-    pub modified: Option<i64>,
-}
-
-impl Mark {
-    /// Azure quotes a tag in one answer and not in the next.
-    pub(crate) fn new(size: u64, etag: Option<String>) -> Self {
-        Mark { size, etag: etag.map(|tag| tag.trim_matches('"').to_owned()), modified: None }
-    }
-
-    /// What a listing says.
-    fn of(meta: ObjectMeta) -> Self {
-        Mark { modified: Some(meta.last_modified.timestamp()), ..Mark::new(meta.size, meta.e_tag) }
-    }
-
-    /// Whether it tells an object from another that replaces it.
-    pub(crate) fn is_telling(&self) -> bool {
-        self.etag.is_some() && self.modified.is_some()
-    }
-
-    /// Whether the object is the one that was seen before, as far as both say.
-    pub(crate) fn is_still(&self, seen: &Mark) -> bool {
-        self.size == seen.size
-            && self.etag.is_some()
-            && self.etag == seen.etag
-            && (self.modified == seen.modified || self.modified.is_none() || seen.modified.is_none())
-    }
+/// What a listing says.
+fn listed(meta: ObjectMeta) -> Mark {
+    Mark { modified: Some(meta.last_modified.timestamp()), ..Mark::new(meta.size, meta.e_tag) }
 }
 
 impl Objects {
@@ -289,7 +258,7 @@ impl Objects {
     /// What the store says of an object; `None` when it is not there.
     pub(crate) async fn mark(&self, key: &str) -> Result<Option<Mark>, ObjectError> {
         match self.store.head(&self.path(key)?).await {
-            Ok(meta) => Ok(Some(Mark::of(meta))),
+            Ok(meta) => Ok(Some(listed(meta))),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.wrong(key)(error)),
         }
@@ -299,8 +268,8 @@ impl Objects {
     pub(crate) async fn list(&self, folder: &str) -> Result<BTreeMap<String, Mark>, ObjectError> {
         let path = self.path(folder)?;
         let mut found = BTreeMap::new();
-        let mut listed = self.store.list(Some(&path));
-        while let Some(meta) = listed.try_next().await.map_err(self.wrong(folder))? {
+        let mut all = self.store.list(Some(&path));
+        while let Some(meta) = all.try_next().await.map_err(self.wrong(folder))? {
             let name = if path.as_ref().is_empty() {
                 meta.location.as_ref()
             } else {
@@ -309,7 +278,7 @@ impl Objects {
             };
             if !name.is_empty() {
                 let name = name.to_owned();
-                found.insert(name, Mark::of(meta));
+                found.insert(name, listed(meta));
             }
             if found.len() > LIMIT {
                 let why = format!("there are more than {LIMIT} objects below it");

@@ -51,7 +51,6 @@ pub(crate) struct Contents {
     pub files: BTreeMap<RepoPath, Placed>,
     pub manifest: Manifest,
     pub digest: OciDigest,
-    pub size: u64,
 }
 
 impl Contents {
@@ -67,11 +66,11 @@ impl Contents {
         }
         let manifest: Manifest =
             serde_json::from_slice(&got.bytes).map_err(|error| invalid(format!("it is no manifest: {error}")))?;
-        Self::parse(manifest, got.digest, got.bytes.len() as u64).map(Some).map_err(invalid)
+        Self::parse(manifest, got.digest).map(Some).map_err(invalid)
     }
 
     /// The error is a sentence about the manifest.
-    fn parse(manifest: Manifest, digest: OciDigest, size: u64) -> Result<Self, String> {
+    fn parse(manifest: Manifest, digest: OciDigest) -> Result<Self, String> {
         let said = |key: &str| manifest.annotations.get(key).map(String::as_str);
         let id = said(layout::REPO).ok_or("hfget did not put it there: it names no repo of a Hub")?;
         let need = |key: &'static str| said(key).ok_or_else(|| format!("it has no annotation {key}"));
@@ -99,7 +98,7 @@ impl Contents {
             options: Options::default(),
             files: files.values().map(|placed: &Placed| placed.file.clone()).collect(),
         };
-        Ok(Contents { repo, layout, files, manifest, digest, size })
+        Ok(Contents { repo, layout, files, manifest, digest })
     }
 
     /// The lockfile that refers to it, where there is one.

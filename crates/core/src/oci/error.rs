@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::finding::ErrorKind;
+use crate::finding::{Again, ErrorKind, Remedy};
 use crate::model::OciDigest;
 
 /// Why a registry, or an image layout, did not do what was asked. The texts are safe to print.
@@ -84,6 +84,17 @@ impl OciError {
             OciError::Invalid { .. } | OciError::WrongDigest { .. } => ErrorKind::Integrity,
             OciError::Io { .. } => ErrorKind::Local,
         }
+    }
+
+    /// What the user can do about it.
+    pub fn remedy(&self) -> Option<Remedy> {
+        Some(match self {
+            OciError::Refused { .. } => Remedy::LogIntoRegistry,
+            OciError::NotFound { .. } => Remedy::FillRegistry,
+            OciError::Failed { .. } | OciError::Stopped => Remedy::RunAgain { why: Again::ResumesPush },
+            OciError::Invalid { .. } | OciError::WrongDigest { .. } => Remedy::FillRegistryAnew,
+            OciError::Setup { .. } | OciError::Io { .. } => return None,
+        })
     }
 
     /// Whether the same may work at another time.

@@ -165,6 +165,11 @@ fn kind(purpose: Purpose, path: &str, repo_type: RepoType) -> &'static str {
 }
 
 impl Statement {
+    /// Whether an annotation says who called the files right.
+    pub fn is_verdict(key: &str) -> bool {
+        matches!(key, VERDICT | AGAINST)
+    }
+
     fn annotations(&self) -> BTreeMap<String, String> {
         let repo = &self.repo;
         let kind = serde_json::to_value(repo.repo_type).ok().and_then(|v| v.as_str().map(str::to_owned));

@@ -14,6 +14,7 @@
 //! folders here. Of what lies there already a registry's word is that: its word. Nothing here calls a file verified.
 
 mod archive;
+mod check;
 mod config;
 mod contents;
 mod error;
@@ -32,11 +33,12 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
+pub(crate) use check::read_layer;
 pub use config::OciConfig;
 pub(crate) use contents::{Contents, LayerFile, Placed, Trouble, small, whole};
 pub use error::OciError;
 pub use layout::OciLayout;
-pub(crate) use layout::{Base, EMPTY, Form, Layer, Made, Statement, lock_referrer};
+pub(crate) use layout::{Base, Form, Layer, Made, Statement, lock_referrer};
 pub(crate) use manifest::{Descriptor, INDEX, Index, MANIFEST, Manifest};
 pub(crate) use tar::zeros;
 

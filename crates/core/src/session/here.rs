@@ -14,14 +14,14 @@ impl Session {
     /// The same session, which asks nobody and says nothing. `None` where files go into no folder, or come from a server
     /// that does not list all that a repo has.
     fn silent_offline(&self) -> Option<Session> {
-        if self.objects.is_some() {
+        if self.objects.is_some() || self.oci.is_some() {
             return None;
         }
         if !self.lists_all() {
             return None;
         }
         let config = Config { offline: true, prefer_offline: false, ..self.config.clone() };
-        Some(Session { sources: self.sources.clone(), config, progress: Arc::new(Silent), objects: None })
+        Some(Session { sources: self.sources.clone(), config, progress: Arc::new(Silent), objects: None, oci: None })
     }
 
     /// The report of a run that asked nobody, where a kept listing says what there must be and all of it is here and

@@ -17,10 +17,12 @@ mod locked;
 mod nearby;
 #[cfg_attr(not(feature = "object-store"), path = "object_store/absent.rs")]
 mod object_store;
+mod oci;
 mod outcome;
 mod places;
 mod prepare;
 mod resolve;
+mod sending;
 
 use crate::model::{Options, Purpose};
 use std::sync::Arc;
@@ -30,7 +32,7 @@ use sha2::Digest as _;
 
 pub use cached::{Cached, cached, cached_variants};
 pub use compare::{CompareConfig, Comparison};
-pub use config::{Config, DestinationConfig};
+pub use config::{Config, DestinationConfig, OciTarget};
 pub use error::Error;
 pub use folder::names_folder;
 pub use inspect::{Inspected, inspect_path};
@@ -56,6 +58,8 @@ pub struct Session {
     progress: Arc<dyn Progress>,
     /// Where files go, if that is no folder.
     objects: Option<Arc<crate::object_store::Objects>>,
+    /// The same, of a registry or an image layout.
+    oci: Option<Arc<dyn crate::oci::Content>>,
 }
 
 impl Session {
@@ -73,7 +77,11 @@ impl Session {
             DestinationConfig::Objects(store) => Some(Arc::new(crate::object_store::Objects::open(store)?)),
             _ => None,
         };
-        Ok(Session { sources, config, progress, objects })
+        let oci = match &config.destination {
+            DestinationConfig::Oci(target) => Some(crate::oci::open(&target.content, &registry_http(&config))?),
+            _ => None,
+        };
+        Ok(Session { sources, config, progress, objects, oci })
     }
 
     /// The folder of a repo, where files go into one.
@@ -81,7 +89,7 @@ impl Session {
         Some(Arc::new(match &self.config.destination {
             DestinationConfig::Cache { root, symlinks } => Store::hub_cache(root, repo_type, id, *symlinks),
             DestinationConfig::LocalDir(dir) => Store::local_dir_of(dir, repo_type, id),
-            DestinationConfig::Nowhere | DestinationConfig::Objects(_) => return None,
+            DestinationConfig::Nowhere | DestinationConfig::Objects(_) | DestinationConfig::Oci(_) => return None,
         }))
     }
 
@@ -243,7 +251,16 @@ fn open(config: &SourceConfig) -> Result<Arc<dyn Source>, Error> {
     Ok(match config {
         SourceConfig::Hub(hub) => Arc::new(Hub::new((**hub).clone())),
         SourceConfig::Store { store, .. } => crate::source::open_store(store, config.timing())?,
+        SourceConfig::Oci { content, others } => crate::source::open_oci(content, others)?,
     })
+}
+
+/// How registries are reached that are not a source: as a Hub, without its token. Their patience is their own: that the
+/// Hub sends bytes does not mean that they take them.
+fn registry_http(config: &Config) -> crate::hub::HubConfig {
+    let hub = config.source.reached().clone();
+    let timing = crate::hub::Timing { patience: Arc::default(), ..hub.timing };
+    crate::hub::HubConfig { token: None, withheld: None, timing, ..hub }
 }
 
 /// Whether bytes were others than the listing says.

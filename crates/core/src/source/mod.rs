@@ -1,10 +1,11 @@
-//! Where files come from: one interface over Hubs and object stores. What a server's answers mean is decided in `hub` and
-//! `object_store`; what is done with the bytes, in the rooms above.
+//! Where files come from: one interface over Hubs, object stores and OCI content. What a server's answers mean is decided in
+//! `hub`, `object_store` and `oci`; what is done with the bytes, in the rooms above.
 
 mod config;
 mod hub;
 #[cfg_attr(not(feature = "object-store"), path = "absent.rs")]
 mod object_store;
+mod oci;
 
 use std::fmt;
 use std::ops::Range;
@@ -14,6 +15,7 @@ use futures_util::future::BoxFuture;
 
 pub use config::SourceConfig;
 pub(crate) use object_store::open_store;
+pub(crate) use oci::{name_of, open_oci, url_of};
 
 use crate::finding::Origin;
 use crate::hub::{Body, HubError, Retries};

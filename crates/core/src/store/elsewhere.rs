@@ -1,5 +1,6 @@
-//! What this machine knows of a commit's objects from its own runs. It is kept on this machine's disk: whoever may
-//! write to the bucket, and only there, cannot write it. What the objects are now is asked elsewhere.
+//! What this machine knows, from its own runs, of files that lie elsewhere: a commit's objects in a store, layers in a
+//! registry. It is kept on this machine's disk: whoever may write there, and only there, cannot write it. What lies there
+//! now is asked elsewhere.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Mark;
 use crate::finding::Outcome;
 use crate::model::{Digest, Hasher, RepoPath};
 
@@ -17,6 +17,37 @@ const VERSION: u32 = 1;
 const LIMIT: u64 = 256 << 20;
 /// Outcomes remembered of one commit.
 const CHECKS: usize = 64;
+
+/// What a store says of an object, or a registry of a layer, without giving it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Mark {
+    pub size: u64,
+    /// Changes with the content; not every store gives one.
+    pub etag: Option<String>,
+    /// When the store took it, in seconds; an answer to an upload does not say.
+    pub modified: Option<i64>,
+}
+
+impl Mark {
+    /// Azure quotes a tag in one answer and not in the next.
+    pub(crate) fn new(size: u64, etag: Option<String>) -> Self {
+        Mark { size, etag: etag.map(|tag| tag.trim_matches('"').to_owned()), modified: None }
+    }
+
+    /// Whether it tells an object from another that replaces it.
+    pub(crate) fn is_telling(&self) -> bool {
+        self.etag.is_some() && self.modified.is_some()
+    }
+
+    /// Whether the object is the one that was seen before, as far as both say.
+    #[cfg_attr(not(feature = "object-store"), allow(dead_code))]
+    pub(crate) fn is_still(&self, seen: &Mark) -> bool {
+        self.size == seen.size
+            && self.etag.is_some()
+            && self.etag == seen.etag
+            && (self.modified == seen.modified || self.modified.is_none() || seen.modified.is_none())
+    }
+}
 
 /// What is known of one commit's objects.
 #[derive(Debug, Default)]
