@@ -26,6 +26,7 @@ mod man;
 mod matrix;
 mod mirrors;
 mod objects;
+mod oci;
 mod odd_disks;
 mod olah;
 mod options;

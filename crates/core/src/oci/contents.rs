@@ -90,6 +90,10 @@ impl Contents {
                 return Err(format!("it has two layers of {shown}"));
             }
         }
+        if files.is_empty() {
+            // Tools that compress layers while they copy them leave the manifest's own annotations, and drop the rest.
+            return Err("its layers are not those that hfget put there: copy it so that digests stay".to_owned());
+        }
         let repo = LockedRepo {
             repo_type: serde_json::from_value(repo_type).map_err(|error| error.to_string())?,
             id: id.parse().map_err(|error| format!("{error}"))?,

@@ -11,7 +11,7 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::Reader;
-use crate::finding::{Code, Evidence, Finding, Origin, Remedy, Severity};
+use crate::finding::{Code, Evidence, Expectation, Finding, Origin, Proof, Remedy, Severity};
 use crate::lock::{LockedFile, LockedRepo};
 use crate::model::{Listing, Location, OciReference, Options, Purpose, RepoPath, RepoSpec};
 use crate::oci::{Content, Contents, LayerFile, OciConfig, OciError, Placed, Trouble, small, whole};
@@ -72,12 +72,17 @@ impl Checked<'_> {
         let selection = self.choose(&listing, &seen).await?;
         findings.extend(selection.findings.iter().cloned());
         let mut subject = Subject { weights: selection.weights.clone(), ..Subject::default() };
+        let mut unproven = Vec::new();
         for entry in &listing.entries {
             let selected = selection.files.binary_search_by(|f| f.path.cmp(&entry.path));
             let purpose = selected.map_or(Purpose::Other, |at| selection.files[at].purpose);
             let known = seen.get(&entry.path).copied().unwrap_or(Evidence::Absent);
+            let origin = if locked.is_some() { Origin::Lock } else { Origin::Manifest };
             let Some(placed) = self.contents.files.get(&entry.path).filter(|_| known.digest().is_some()) else {
                 subject.unavailable.insert(entry.path.clone());
+                let expected = Expectation::new(entry.size, entry.digest(), origin);
+                let proof = Proof { path: entry.path.clone(), expected, evidence: known, stamp: None };
+                unproven.push((proof, purpose, false));
                 continue;
             };
             let file = LayerFile::new(self.content, placed, &trouble);
@@ -86,7 +91,7 @@ impl Checked<'_> {
                 content: FileContent::Far(Arc::new(file)),
                 size: Some(entry.size),
                 digest: Some(entry.digest()),
-                origin: if locked.is_some() { Origin::Lock } else { Origin::Manifest },
+                origin,
                 known,
                 purpose,
             });
@@ -104,6 +109,8 @@ impl Checked<'_> {
         let place = Location::Store(self.reference.to_string());
         let mut draft =
             local::folder_draft(place, Some(expected.commit), Some(&spec), &selection, &files, &outcome, findings);
+        draft.files.extend(unproven);
+        draft.files.sort_by(|(a, ..), (b, ..)| a.path.cmp(&b.path));
         for finding in draft.findings.iter_mut().filter(|f| f.severity == Severity::Error) {
             let store = self.reference.to_string();
             finding.remedy = Some(Remedy::FillStoreAgain { repo: expected.name(), store });
@@ -198,7 +205,11 @@ impl Checked<'_> {
         for (path, found) in read {
             match found {
                 Ok(hashed) => drop(seen.insert(path, Evidence::Hashed(hashed))),
-                Err(finding) => findings.push(finding),
+                Err(finding) => {
+                    let evidence = if finding.code == Code::FileMissing { Evidence::Absent } else { Evidence::Wrong };
+                    seen.insert(path, evidence);
+                    findings.push(finding);
+                }
             }
         }
         Ok((seen, bytes))

@@ -3,6 +3,7 @@
 
 mod base;
 mod check;
+mod documents;
 mod read;
 
 pub(super) use self::base::BaseImage;

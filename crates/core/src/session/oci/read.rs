@@ -10,7 +10,6 @@ use crate::model::{Hashed, RepoPath};
 use crate::oci::{Content, OciError, Placed, read_layer};
 use crate::progress::Event;
 use crate::session::Session;
-use crate::transfer::mismatch_finding;
 
 /// Layers read at once: each takes a core.
 const AT_ONCE: usize = 4;
@@ -44,7 +43,8 @@ impl Reader<'_> {
             let seen = |bytes: u64| self.session.progress.event(Event::VerifyBytes { path, bytes });
             let found = match read_layer(&**self.content, &placed, seen).await {
                 Ok(read) if read.file.digest() != placed.file.digest => {
-                    Err(mismatch_finding(path, placed.file.digest, read.file.digest()))
+                    let message = format!("expected {:?}, got {:?}", placed.file.digest, read.file.digest());
+                    Err(Finding::new(Code::ChecksumMismatch, path, message))
                 }
                 Ok(read) if read.framed && read.layer == placed.layer => Ok(read.file),
                 // Whoever unpacks it gets something else than was checked.
