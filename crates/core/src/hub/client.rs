@@ -5,21 +5,18 @@
 //! it is given no token it takes one from the environment, whoever it asks.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
-use tracing::{Instrument as _, debug, debug_span};
 use url::Url;
 
-use super::clients::{Clients, Via};
+use super::clients::Via;
 use super::error::{ANOTHER_HOST, Asked, ShownUrl, words};
 use super::headers::is_web_page;
-use super::host::name_of;
-use super::patience::Pace;
+use super::http::Http;
 use super::redirect::{REDIRECT_LIMIT, is_upgrade, redirect_target};
 use super::wire::InfoJson;
 use super::xet::Xet;
@@ -32,23 +29,16 @@ pub(super) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_'
 
 /// A page of a listing is at most 1,000 entries; this is far above what that can take.
 pub(super) const PAGE_LIMIT: usize = 64 << 20;
-/// How long the body of an unhappy answer is waited for.
-const COMPLAINT: Duration = Duration::from_secs(5);
 /// The Hub's own warnings that are passed on in a run.
 const WARNINGS: usize = 16;
-
-/// An answer of the API that takes longer than so many waits for single bytes may take is given up.
-const ANSWER: u32 = 10;
 
 /// A Hub, or a mirror of one.
 #[derive(Debug)]
 pub struct Hub {
-    pub(super) config: HubConfig,
-    /// Made when somebody is asked: a run that asks nobody needs no certificates.
-    clients: OnceLock<Result<Clients, HubError>>,
+    pub(super) config: Arc<HubConfig>,
+    pub(super) http: Http,
     /// Topics of the Hub's own warnings that were passed on.
     warned: Mutex<BTreeSet<String>>,
-    pub(super) retries: Retries,
     #[cfg_attr(not(feature = "xet"), allow(dead_code))]
     pub(super) xet: Xet,
 }
@@ -66,13 +56,13 @@ pub(super) struct Told<T> {
 impl Hub {
     /// Makes no request.
     pub fn new(config: HubConfig) -> Self {
-        let retries = Retries::new(&config.timing, &config.endpoint);
-        Hub { config, clients: OnceLock::new(), warned: Mutex::default(), retries, xet: Xet::default() }
+        let config = Arc::new(config);
+        Hub { http: Http::new(Arc::clone(&config)), config, warned: Mutex::default(), xet: Xet::default() }
     }
 
     /// When to ask it again, and when to give up.
     pub fn retries(&self) -> &Retries {
-        &self.retries
+        &self.http.retries
     }
 
     /// The configuration it was made with.
@@ -99,11 +89,7 @@ impl Hub {
 
     /// A request with at most one header that says who asks: to the endpoint, and to nobody else.
     pub(super) fn request(&self, via: Via, method: Method, url: &Url) -> Result<RequestBuilder, HubError> {
-        let clients = self.clients.get_or_init(|| Clients::new(&self.config)).as_ref().map_err(Clone::clone)?;
-        let client = match via {
-            Via::Api => &clients.api,
-            Via::Data => &clients.data,
-        };
+        let client = self.http.client(via)?;
         if !self.is_endpoint(url) {
             return Ok(client.request(method, url.clone()));
         }
@@ -124,31 +110,7 @@ impl Hub {
 
     /// Sends a request when its host may be asked, and waits for the head of the answer.
     pub(super) async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
-        // Signed URLs are secrets: a URL is logged without its query.
-        let span = debug_span!("request", url = %ShownUrl::from(url));
-        self.send_in(url, request).instrument(span).await
-    }
-
-    async fn send_in(&self, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
-        let host = self.retries.hosts.of(name_of(url));
-        let asked = Instant::now();
-        host.pass().await;
-        let waited = asked.elapsed();
-        let answer = self.retries.within(url, "answer", self.config.timing.response_timeout, request.send()).await;
-        let answered = answer.and_then(|answer| answer.map_err(|e| HubError::transport(url, &e)));
-        let took = asked.elapsed().saturating_sub(waited);
-        match &answered {
-            Ok(response) => {
-                let (status, version) = (response.status().as_u16(), response.version());
-                debug!(status, ?version, ?took, ?waited, "answered");
-            }
-            Err(error) => debug!(%error, ?took, ?waited, "failed"),
-        }
-        let response = answered?;
-        if response.status().is_success() || response.status().is_redirection() {
-            host.answered();
-        }
-        Ok(response)
+        self.http.send(url, request).await
     }
 
     /// The page of a repo that people visit, without what is secret in the endpoint's URL.
@@ -275,7 +237,7 @@ impl Hub {
             match told.await {
                 Err(error) if HubError::is_retryable(&error) => {
                     failures += 1;
-                    self.retries.back_off(None, error, failures, progress).await?;
+                    self.http.retries.back_off(None, error, failures, progress).await?;
                 }
                 other => return other,
             }
@@ -316,19 +278,10 @@ impl Hub {
             #[serde(alias = "error_description", alias = "message")]
             error: String,
         }
-        const LIMIT: usize = 8 << 10;
         let headers = response.headers().clone();
         let mut body = Vec::new();
-        while !headers.contains_key("x-error-message")
-            && let Ok(Ok(Some(chunk))) = self
-                .retries
-                .within(url, "bytes", self.config.timing.stall_timeout.min(COMPLAINT), response.chunk())
-                .await
-        {
-            if body.len() + chunk.len() > LIMIT {
-                break;
-            }
-            body.extend_from_slice(&chunk);
+        if !headers.contains_key("x-error-message") {
+            body = self.http.complaint(url, &mut response).await;
         }
         let said = serde_json::from_slice::<Complaint>(&body).map(|complaint| complaint.error);
         (headers, said.unwrap_or_default())
@@ -356,32 +309,11 @@ impl Hub {
     pub(super) async fn json_within<T: DeserializeOwned>(
         &self,
         url: &Url,
-        mut response: Response,
+        response: Response,
         limit: usize,
     ) -> Result<(T, usize), HubError> {
         let html = is_web_page(response.headers());
-        let mut body = Vec::new();
-        let least = self.retries.hosts.of(name_of(url)).least();
-        let window = self.config.timing.stall_timeout;
-        let (began, mut pace) = (Instant::now(), Pace::default());
-        loop {
-            let asked = Instant::now();
-            let chunk = self.retries.within(url, "bytes", window, response.chunk()).await?;
-            let Some(chunk) = chunk.map_err(|e| HubError::transport(url, &e))? else { break };
-            if body.len() + chunk.len() > limit {
-                return Err(HubError::Protocol {
-                    url: url.into(),
-                    what: format!("the answer is longer than {limit} bytes"),
-                });
-            }
-            if let Some(came) = pace.is_too_slow(asked.elapsed(), chunk.len(), window, least) {
-                return Err(HubError::Trickle { url: url.into(), came, window });
-            }
-            if began.elapsed() > window * ANSWER {
-                return Err(HubError::Timeout { url: url.into(), what: "end of the answer", after: window * ANSWER });
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = self.http.body(url, response, limit).await?;
         if html {
             return Err(HubError::WebPage { url: url.into() });
         }
@@ -389,7 +321,7 @@ impl Hub {
             url: url.into(),
             what: format!("the answer is not the expected JSON: {e}"),
         })?;
-        self.retries.answered();
+        self.http.retries.answered();
         Ok((value, body.len()))
     }
 }

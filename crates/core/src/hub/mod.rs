@@ -10,6 +10,7 @@ mod environment;
 mod error;
 mod headers;
 mod host;
+mod http;
 mod keyless;
 mod listing;
 mod open;

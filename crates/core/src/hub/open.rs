@@ -94,7 +94,7 @@ impl Hub {
     pub async fn open<'a>(&'a self, remote: &Remote, range: Range<u64>) -> Result<Body<'a>, HubError> {
         if remote.is_over_xet() {
             let (url, body) = self.open_xet(&remote.info, &remote.entry, range.clone()).await?;
-            return Ok(Body::new(&self.retries, url, BytesFrom::Xet(body, self), range));
+            return Ok(Body::new(&self.http.retries, url, BytesFrom::Xet(body, self), range));
         }
         let mut alone = None;
         if matches!(remote.found(), Located::Unknown) {
@@ -131,7 +131,7 @@ impl Hub {
             if *range != (0..size) {
                 request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
             }
-            let host = self.retries.hosts.of(name_of(&url));
+            let host = self.http.retries.hosts.of(name_of(&url));
             if remote.hurried.load(Ordering::Relaxed) && host.is_held() {
                 return Err(HubError::Held { url: (&url).into() });
             }
@@ -219,7 +219,7 @@ impl Hub {
         {
             return Err(HubError::WrongLength { url: shown(), got: covers.start + length, expected: covers.end });
         }
-        Ok(Body::new(&self.retries, url, BytesFrom::Http(response), covers))
+        Ok(Body::new(&self.http.retries, url, BytesFrom::Http(response), covers))
     }
 }
 
