@@ -272,7 +272,7 @@ impl HubError {
 }
 
 /// Whether a status says that it will not last. One that nobody knows is the first of its class (RFC 9110, section 15).
-fn is_passing(status: StatusCode) -> bool {
+pub(crate) fn is_passing(status: StatusCode) -> bool {
     match status.as_u16() {
         408 | 425 | 429 => true,
         // Not implemented, no such version, and a network that wants a login.
@@ -304,7 +304,7 @@ pub(super) struct Asked<'a> {
 }
 
 /// The first characters of a server's own words, safe to print.
-pub(super) fn words(text: &str) -> String {
+pub(crate) fn words(text: &str) -> String {
     // A server, or a proxy before it, may repeat what it was sent: it is hidden before the text is cut.
     printable(&hidden(text).trim().chars().take(300).collect::<String>()).into_owned()
 }

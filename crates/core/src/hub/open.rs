@@ -282,7 +282,7 @@ fn check_promises(url: &Url, headers: &HeaderMap, entry: &Entry) -> Result<(), H
 }
 
 /// `bytes 0-9/100` as the covered range and the total, which may be `*`.
-pub(super) fn parse_content_range(text: &str) -> Option<(Range<u64>, Option<u64>)> {
+pub(crate) fn parse_content_range(text: &str) -> Option<(Range<u64>, Option<u64>)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);

@@ -8,7 +8,7 @@ use super::HubError;
 use super::error::ShownUrl;
 
 /// Hops of one request.
-pub(super) const REDIRECT_LIMIT: usize = 8;
+pub(crate) const REDIRECT_LIMIT: usize = 8;
 
 /// What no redirect may do, whatever its host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,21 +29,21 @@ pub(super) fn refusal(from: &Url, to: &Url) -> Option<Refusal> {
 }
 
 /// Where the answer to a request for `url` leads.
-pub(super) fn redirect_target(url: &Url, response: &Response) -> Result<Url, HubError> {
+pub(crate) fn redirect_target(url: &Url, response: &Response) -> Result<Url, HubError> {
     target(url, location(response.headers()))
 }
 
 /// The `Location` header. Some servers write names into it as they are.
-pub(super) fn location(headers: &HeaderMap) -> &str {
+pub(crate) fn location(headers: &HeaderMap) -> &str {
     headers.get(LOCATION).and_then(|v| std::str::from_utf8(v.as_bytes()).ok()).unwrap_or("")
 }
 
 /// Whether this is the same host over HTTPS in the place of plain HTTP.
-pub(super) fn is_upgrade(from: &Url, to: &Url) -> bool {
+pub(crate) fn is_upgrade(from: &Url, to: &Url) -> bool {
     (from.scheme(), to.scheme()) == ("http", "https") && from.host() == to.host()
 }
 
-fn target(url: &Url, location: &str) -> Result<Url, HubError> {
+pub(crate) fn target(url: &Url, location: &str) -> Result<Url, HubError> {
     let refused = |to: String, why| HubError::RedirectRefused { url: url.into(), to, why };
     if location.is_empty() {
         return Err(refused("nowhere".into(), "it names no location"));

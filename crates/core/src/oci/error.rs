@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::finding::{Again, ErrorKind, Remedy};
+use crate::hub::HubError;
 use crate::model::OciDigest;
 
 /// Why a registry, or an image layout, did not do what was asked. The texts are safe to print.
@@ -45,6 +46,9 @@ pub enum OciError {
         /// How long the registry wants to be left alone.
         after: Option<Duration>,
     },
+    /// The connection to it failed, or it answered that it cannot for now; with the patience of all requests.
+    #[error(transparent)]
+    Wire(#[from] HubError),
     /// Something that is there is not what it must be.
     #[error("{place}: {why}")]
     Invalid {
@@ -81,6 +85,7 @@ impl OciError {
             OciError::Setup { .. } => ErrorKind::Usage,
             OciError::NotFound { .. } | OciError::Refused { .. } => ErrorKind::NotAvailable,
             OciError::Failed { .. } | OciError::Stopped => ErrorKind::Network,
+            OciError::Wire(error) => error.kind(),
             OciError::Invalid { .. } | OciError::WrongDigest { .. } => ErrorKind::Integrity,
             OciError::Io { .. } => ErrorKind::Local,
         }
@@ -93,12 +98,17 @@ impl OciError {
             OciError::NotFound { .. } => Remedy::FillRegistry,
             OciError::Failed { .. } | OciError::Stopped => Remedy::RunAgain { why: Again::ResumesPush },
             OciError::Invalid { .. } | OciError::WrongDigest { .. } => Remedy::FillRegistryAnew,
+            OciError::Wire(error) => return error.remedy(),
             OciError::Setup { .. } | OciError::Io { .. } => return None,
         })
     }
 
     /// Whether the same may work at another time.
     pub(crate) fn is_worth_retrying(&self) -> bool {
-        matches!(self, OciError::Failed { again: true, .. })
+        match self {
+            OciError::Failed { again, .. } => *again,
+            OciError::Wire(error) => error.is_retryable(),
+            _ => false,
+        }
     }
 }

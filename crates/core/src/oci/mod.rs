@@ -43,7 +43,8 @@ pub(crate) use manifest::{Descriptor, INDEX, Index, MANIFEST, Manifest};
 pub(crate) use tar::zeros;
 
 use crate::hub::HubConfig;
-use crate::model::{OciDigest, OciPlace};
+use crate::model::{OciDigest, OciPlace, RepoPath};
+use crate::progress::Progress;
 
 /// Manifests are not larger: the distribution specification asks registries to take so much, and many take no more.
 pub(crate) const MANIFEST_LIMIT: u64 = 4 << 20;
@@ -90,6 +91,18 @@ pub(crate) trait Content: fmt::Debug + Send + Sync {
     /// Puts a blob there, and gives its digest. Nothing of it is to be seen, nor left behind, where it fails, where the
     /// body ends with an error, or where the digest is another.
     fn push_blob<'a>(&'a self, push: Push) -> BoxFuture<'a, Result<OciDigest, OciError>>;
+
+    /// Waits as long as is right after the push of a stream failed, the `failures`-th time in a row, and tells the watcher;
+    /// gives the error back when it is time to give up.
+    fn back_off<'a>(
+        &'a self,
+        _path: Option<&'a RepoPath>,
+        error: OciError,
+        _failures: u32,
+        _watch: &'a dyn Progress,
+    ) -> BoxFuture<'a, Result<(), OciError>> {
+        Box::pin(async { Err(error) })
+    }
 
     /// Takes a blob from another repository of the same registry, without its bytes passing through here. `false`: it
     /// cannot be had in this way.
