@@ -60,11 +60,19 @@ pub(crate) async fn serve(shared: &Shared, options: &Options, asked: &Asked, nam
         Some(Kind::Cut(0)) => cut(),
         Some(Kind::Cut(n)) => {
             let broken = stream::once(async { Err(std::io::Error::other("cut")) });
-            answer(status, &headers, Body::from_stream(pieces(part.slice(..n.min(part.len())), options.rate).chain(broken)))
+            answer(
+                status,
+                &headers,
+                Body::from_stream(pieces(part.slice(..n.min(part.len())), options.rate).chain(broken)),
+            )
         }
         Some(Kind::Stall(n)) => {
             let silent = stream::once(std::future::pending());
-            answer(status, &headers, Body::from_stream(pieces(part.slice(..n.min(part.len())), options.rate).chain(silent)))
+            answer(
+                status,
+                &headers,
+                Body::from_stream(pieces(part.slice(..n.min(part.len())), options.rate).chain(silent)),
+            )
         }
         _ => answer(status, &headers, Body::from_stream(pieces(part, options.rate))),
     }

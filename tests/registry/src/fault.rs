@@ -28,7 +28,7 @@ pub enum Place {
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
-    /// Another status, with headers. The body of the request is not read.
+    /// Another status, with headers. The body of the request is thrown away.
     Status(u16, Vec<(&'static str, String)>),
     /// The connection closes after so many bytes of the body, whoever sends it. What came of an upload is kept.
     Cut(usize),

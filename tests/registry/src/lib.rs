@@ -8,12 +8,15 @@
 //! ```
 
 mod blobs;
+mod debian;
 mod fault;
+mod jwt;
 mod manifests;
 mod server;
 mod token;
 mod uploads;
 
+pub use debian::{Debian, skopeo};
 pub use fault::{Fault, Kind, Place};
 pub use server::{Chunks, Location, Options, Registry, Request};
 pub use token::{Auth, PASSWORD, USER};

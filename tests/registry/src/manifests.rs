@@ -62,7 +62,14 @@ pub(crate) async fn serve(
     answer(200, &headers, if asked.method == "HEAD" { Body::empty() } else { Body::from(bytes) })
 }
 
-fn put(shared: &Shared, options: &Options, asked: &Asked, name: &str, reference: &str, bytes: bytes::Bytes) -> Response {
+fn put(
+    shared: &Shared,
+    options: &Options,
+    asked: &Asked,
+    name: &str,
+    reference: &str,
+    bytes: bytes::Bytes,
+) -> Response {
     let Ok(json) = serde_json::from_slice::<Value>(&bytes) else {
         return refuse(400, "MANIFEST_INVALID", "manifest invalid");
     };
@@ -114,8 +121,12 @@ pub(crate) fn referrers(shared: &Shared, options: &Options, asked: &Asked, name:
         let json: Value = serde_json::from_slice(&manifest.bytes).unwrap_or_default();
         let kind = json["artifactType"].as_str().or_else(|| json["config"]["mediaType"].as_str()).unwrap_or_default();
         if json["subject"]["digest"] == digest && wanted.is_none_or(|wanted| wanted == kind) {
-            found.push(json!({"mediaType": manifest.media_type, "digest": own, "size": manifest.bytes.len(),
-                              "artifactType": kind, "annotations": json["annotations"]}));
+            let mut one = json!({"mediaType": manifest.media_type, "digest": own, "size": manifest.bytes.len(),
+                                 "artifactType": kind});
+            if json["annotations"].is_object() {
+                one["annotations"] = json["annotations"].clone();
+            }
+            found.push(one);
         }
     }
     found.sort_by_key(|descriptor| descriptor["digest"].to_string());

@@ -437,6 +437,7 @@ async fn serve(shared: Arc<Shared>, request: axum::extract::Request, away: bool)
         return refuse(400, "UNSUPPORTED", "only one auth mechanism allowed: the URL is signed");
     }
     if length.is_some_and(|length| length > options.most) {
+        uploads::drain(body).await;
         return answer(413, &[("content-type", "text/html")], "<html>413 Request Entity Too Large</html>");
     }
     if asked.path == "/token" {

@@ -13,7 +13,7 @@ pub const USER: &str = "robot";
 /// The user's password.
 pub const PASSWORD: &str = "pa55-of-the-robot";
 /// `robot:pa55-of-the-robot`, encoded.
-const BASIC: &str = "Basic cm9ib3Q6cGE1NS1vZi10aGUtcm9ib3Q=";
+pub(crate) const BASIC: &str = "Basic cm9ib3Q6cGE1NS1vZi10aGUtcm9ib3Q=";
 
 /// Who is let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

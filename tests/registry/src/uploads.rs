@@ -29,6 +29,8 @@ pub(crate) async fn serve(
     match &fault {
         Some(Kind::Status(status, headers)) => {
             let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+            // Whoever closes a connection on bytes that are on their way takes back the answer too.
+            drain(body).await;
             return answer(*status, &headers, "");
         }
         Some(Kind::SessionLost) => {
@@ -44,6 +46,12 @@ pub(crate) async fn serve(
         Place::Patch => patch(shared, options, asked, name, id, body, fault).await,
         _ => put(shared, asked, name, id, body, fault).await,
     }
+}
+
+/// Reads a body and throws it away.
+pub(crate) async fn drain(body: Body) {
+    let mut stream = body.into_data_stream();
+    while let Some(Ok(_)) = stream.next().await {}
 }
 
 fn begin(shared: &Shared, options: &Options, asked: &Asked, name: &str) -> Response {

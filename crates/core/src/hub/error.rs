@@ -252,7 +252,7 @@ impl HubError {
     }
 
     /// From a transport error of the HTTP library, without the URL it would print in full.
-    pub(super) fn transport(url: &Url, error: &reqwest::Error) -> Self {
+    pub(crate) fn transport(url: &Url, error: &reqwest::Error) -> Self {
         let text = innermost(error).to_string();
         // rustls words every refusal of a certificate so; its error type is no part of the HTTP library's interface.
         if let Some((_, why)) = text.split_once("invalid peer certificate: ") {
