@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 
 pub use config::SourceConfig;
 pub(crate) use object_store::open_store;
-pub(crate) use oci::{name_of, open_oci, url_of};
+pub(crate) use oci::{name_of, open_oci};
 
 use crate::finding::Origin;
 use crate::hub::{Body, HubError, Retries};

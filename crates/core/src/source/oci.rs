@@ -21,6 +21,7 @@ impl From<OciError> for HubError {
     fn from(error: OciError) -> Self {
         let shown = |place: &str| ShownUrl::of_text(place);
         match error {
+            OciError::Wire(error) => error,
             OciError::NotFound { place } => HubError::EntryNotFound { url: shown(&place) },
             OciError::Refused { place, why } => HubError::Forbidden { url: shown(&place), message: why },
             OciError::Failed { place, why, again: true, after: Some(wait) } => HubError::Status {

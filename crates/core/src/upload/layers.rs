@@ -15,7 +15,7 @@ use super::fetch::{Fetcher, Supply};
 use super::task::Task;
 use super::{PART, WIDTH};
 use crate::finding::Finding;
-use crate::hub::{HubError, Retries};
+use crate::hub::HubError;
 use crate::model::{Digest, Entry, Hashed, Hasher, OciDigest};
 use crate::oci::{Body, Content, Form, OciError, OciLayout, Push, PushDigest, zeros};
 use crate::progress::Event;
@@ -54,8 +54,6 @@ pub(crate) struct Layers {
     pub supply: Arc<Supply>,
     pub content: Arc<dyn Content>,
     pub layout: OciLayout,
-    /// When to try again to push.
-    pub retries: Retries,
 }
 
 /// One file on its way.
@@ -126,7 +124,6 @@ impl Layers {
             match file.attempt(&*self.content, number).await {
                 Try::There(layer, hashed) => {
                     self.supply.progress.event(Event::FileDone { path: &entry.path });
-                    self.retries.answered();
                     return Ok(Pushed::There { layer, hashed, received: fetcher.received() });
                 }
                 Try::Stopped(Trouble::Hub(error @ (HubError::WrongLength { .. } | HubError::Changed { .. }))) => {
@@ -143,15 +140,7 @@ impl Layers {
                 }
                 Try::Failed(error) if error.is_worth_retrying() => {
                     failures += 1;
-                    let judged = self.retries.back_off(
-                        Some(&entry.path),
-                        error.clone().into(),
-                        failures,
-                        &*self.supply.progress,
-                    );
-                    if judged.await.is_err() {
-                        return Err(error.into());
-                    }
+                    self.content.back_off(Some(&entry.path), error, failures, &*self.supply.progress).await?;
                     fetcher.restarted("it could not be pushed");
                 }
                 Try::Failed(error) => return Err(error.into()),

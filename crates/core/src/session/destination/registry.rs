@@ -8,7 +8,6 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::{Destination, Present};
 use crate::finding::{Code, Evidence, Finding, Outcome};
-use crate::hub::Retries;
 use crate::lock::LockedFile;
 use crate::model::{Digest, Entry, Location, OciDigest, OciPlace, Options, Presence, RepoPath};
 use crate::oci::{Content, Contents, Form, ManifestName, OciError, OciLayout, Placed, Trouble};
@@ -16,8 +15,7 @@ use crate::progress::Event;
 use crate::report::Report;
 use crate::session::oci::{BaseImage, Reader};
 use crate::session::outcome::paths_of;
-use crate::session::{Error, OciTarget, Prepared, Session, Statuses, registry_http};
-use crate::source::url_of;
+use crate::session::{Error, OciTarget, Prepared, Session, Statuses};
 use crate::store::{Mark, SnapshotRecord};
 use crate::upload::{Layers, PART, PushError, Pushed};
 use crate::verify::{Content as FileContent, Subject, SubjectFile};
@@ -233,14 +231,10 @@ impl Destination for Registry<'_> {
             base.copy_to(&**self.content, self.target.content.reference()).await?;
         }
         let wanted = missing.iter().map(|(_, entry)| entry.clone()).collect();
-        let http = registry_http(&self.session.config);
-        let url =
-            url_of(self.target.content.reference()).map_err(|why| OciError::Setup { place: self.shown(), why })?;
         let layers = Layers {
             supply: self.session.fetched_from(job, wanted).await?,
             content: Arc::clone(self.content),
             layout: self.target.layout,
-            retries: Retries::new(&http.timing, &url),
         };
         let one = |(number, entry): (usize, Entry)| {
             let layers = &layers;
