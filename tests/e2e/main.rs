@@ -39,6 +39,7 @@ mod pipelines;
 mod planted_links;
 mod proxies;
 mod python;
+mod registry;
 mod resume;
 mod schemas;
 mod screens;

@@ -55,19 +55,27 @@ pub struct Fault {
     pub(crate) kind: Kind,
     pub(crate) left: Option<u32>,
     pub(crate) above: u64,
+    pub(crate) skip: u32,
 }
 
 impl Fault {
     /// On every request at `place`, until limited.
     #[must_use]
     pub fn new(place: Place, kind: Kind) -> Self {
-        Fault { place, kind, left: None, above: 0 }
+        Fault { place, kind, left: None, above: 0, skip: 0 }
     }
 
     /// Only so many times.
     #[must_use]
     pub fn times(mut self, n: u32) -> Self {
         self.left = Some(n);
+        self
+    }
+
+    /// Not the first so many that it could hit.
+    #[must_use]
+    pub fn skip(mut self, n: u32) -> Self {
+        self.skip = n;
         self
     }
 

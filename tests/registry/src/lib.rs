@@ -19,7 +19,7 @@ mod uploads;
 pub use debian::{Debian, skopeo};
 pub use fault::{Fault, Kind, Place};
 pub use server::{Chunks, Location, Options, Registry, Request};
-pub use token::{Auth, PASSWORD, USER};
+pub use token::{Auth, PASSWORD, USER, login};
 
 /// The digest of some bytes, as registries write it.
 #[must_use]

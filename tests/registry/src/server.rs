@@ -163,6 +163,10 @@ impl Shared {
         let mut faults = lock(&self.faults);
         let hits = |f: &&mut Fault| f.place == place && length.is_none_or(|length| length >= f.above);
         let fault = faults.iter_mut().filter(hits).find(|f| f.left != Some(0))?;
+        if fault.skip > 0 {
+            fault.skip -= 1;
+            return None;
+        }
         if let Some(left) = &mut fault.left {
             *left -= 1;
         }

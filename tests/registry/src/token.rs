@@ -15,6 +15,13 @@ pub const PASSWORD: &str = "pa55-of-the-robot";
 /// `robot:pa55-of-the-robot`, encoded.
 pub(crate) const BASIC: &str = "Basic cm9ib3Q6cGE1NS1vZi10aGUtcm9ib3Q=";
 
+/// What docker keeps of whoever has logged in to `address`.
+#[must_use]
+pub fn login(address: &str) -> String {
+    let encoded = BASIC.strip_prefix("Basic ").unwrap_or_default();
+    serde_json::json!({ "auths": { address: { "auth": encoded } } }).to_string()
+}
+
 /// Who is let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Auth {

@@ -10,6 +10,7 @@ mod auth;
 mod feed;
 mod keyring;
 mod manifests;
+mod parts;
 mod read;
 mod upload;
 mod wire;

@@ -8,7 +8,7 @@
 //! An upload that failed is left to the registry, which forgets it; nothing here removes anything.
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
@@ -21,18 +21,49 @@ use crate::oci::{Blobstream, Body, OciError, Push, PushDigest};
 
 const OCTETS: &str = "application/octet-stream";
 
+/// What a blob is called, or will be.
+pub(super) struct Named(PushDigest);
+
+impl Named {
+    /// For people.
+    pub fn shown(&self) -> String {
+        match &self.0 {
+            PushDigest::Before(digest) => digest.to_string(),
+            PushDigest::After(_) => "a layer".to_owned(),
+        }
+    }
+
+    /// When all bytes have passed.
+    pub fn digest(&self, wire: &Wire) -> Result<OciDigest, OciError> {
+        let digest = match &self.0 {
+            PushDigest::Before(digest) => Some(*digest),
+            PushDigest::After(cell) => cell.get().copied(),
+        };
+        digest.ok_or_else(|| {
+            let why = "its bytes ended, and nobody says what they hash to".to_owned();
+            OciError::Invalid { place: wire.place(&self.shown()), why }
+        })
+    }
+}
+
 impl Wire {
     /// Puts a blob there, looks whether it is there, and gives its digest.
     pub async fn push(&self, push: Push) -> Result<OciDigest, OciError> {
         let size = push.size;
-        let digest = match (push.body, push.digest) {
-            (Body::Whole(bytes), named) => self.whole(bytes, size, named).await?,
-            (Body::Stream(stream), PushDigest::Before(digest)) => {
-                self.one_put(stream, size, digest).await?;
-                digest
+        let digest = match push.body {
+            Body::Whole(bytes) => self.whole(bytes, size, push.digest).await?,
+            Body::Stream(stream) => {
+                let named = Named(push.digest);
+                if self.parts.are_wanted(size) {
+                    self.in_parts(stream, size, &named).await?
+                } else if let PushDigest::Before(digest) = named.0 {
+                    self.one_put(stream, size, digest, &named).await?
+                } else {
+                    self.one_patch(stream, size, &named).await?
+                }
             }
-            (Body::Stream(stream), PushDigest::After(cell)) => self.one_patch(stream, size, &cell).await?,
         };
+        self.confirm(digest, size).await?;
         self.http.retries.answered();
         Ok(digest)
     }
@@ -55,6 +86,7 @@ impl Wire {
         self.persist(|| async {
             let url = self.begin(&digest.to_string()).await?;
             self.finish(&url, bytes.clone(), digest).await?;
+            // What a registry says it took and does not have is sent again, here too.
             self.confirm(digest, size).await
         })
         .await?;
@@ -62,47 +94,50 @@ impl Wire {
     }
 
     /// A stream whose digest is known.
-    async fn one_put(&self, stream: Blobstream, size: u64, digest: OciDigest) -> Result<(), OciError> {
-        let url = self.begin(&digest.to_string()).await?;
-        let url = with_digest(url, digest);
-        let (url, response) = self.send_stream(Method::PUT, url, stream, size, &digest.to_string()).await?;
-        if !response.status().is_success() {
-            return Err(self.refused_upload(&digest.to_string(), &url, response).await);
-        }
-        self.confirm(digest, size).await
-    }
-
-    /// A stream that makes its digest known at its end.
-    async fn one_patch(
+    async fn one_put(
         &self,
         stream: Blobstream,
         size: u64,
-        cell: &std::sync::OnceLock<OciDigest>,
+        digest: OciDigest,
+        named: &Named,
     ) -> Result<OciDigest, OciError> {
-        let url = self.begin("a layer").await?;
-        let (url, response) = self.send_stream(Method::PATCH, url, stream, size, "a layer").await?;
+        let what = named.shown();
+        let url = with_digest(self.begin(&what).await?, digest);
+        let (url, response) = self.send_stream(Method::PUT, url, stream, size, &what, None).await?;
         if !response.status().is_success() {
-            return Err(self.refused_upload("a layer", &url, response).await);
+            return Err(self.refused_upload(&what, &url, response).await);
         }
-        let Some(digest) = cell.get().copied() else {
-            let why = "its bytes ended, and nobody says what they hash to".to_owned();
-            return Err(OciError::Invalid { place: self.place("a layer"), why });
-        };
+        Ok(digest)
+    }
+
+    /// A stream that makes its digest known at its end.
+    async fn one_patch(&self, stream: Blobstream, size: u64, named: &Named) -> Result<OciDigest, OciError> {
+        let what = named.shown();
+        let url = self.begin(&what).await?;
+        let (url, response) = self.send_stream(Method::PATCH, url, stream, size, &what, None).await?;
+        if !response.status().is_success() {
+            return Err(self.refused_upload(&what, &url, response).await);
+        }
+        let digest = named.digest(self)?;
         let url = self.next(&url, response.headers())?;
         self.persist(|| self.finish(&url, Bytes::new(), digest)).await?;
-        self.confirm(digest, size).await?;
         Ok(digest)
     }
 
     /// Begins an upload; gives where it goes on.
     pub(super) async fn begin(&self, what: &str) -> Result<Url, OciError> {
+        Ok(self.begun(what).await?.0)
+    }
+
+    /// The same, with what the registry says of parts.
+    pub(super) async fn begun(&self, what: &str) -> Result<(Url, HeaderMap), OciError> {
         self.persist(|| async {
             let ask = Ask::new(Method::POST, self.url("blobs/uploads/").await?, &Scope::Push);
             let (url, response) = self.once(Via::Api, &ask).await?;
             if response.status() != StatusCode::ACCEPTED {
                 return Err(self.refusal(self.place(what), &url, response).await);
             }
-            self.next(&url, response.headers())
+            Ok((self.next(&url, response.headers())?, response.headers().clone()))
         })
         .await
     }
@@ -113,21 +148,25 @@ impl Wire {
     }
 
     /// Sends a stream. A 401 to it cannot be answered by sending it again; its maker can make it again.
-    async fn send_stream(
+    pub(super) async fn send_stream(
         &self,
         method: Method,
         url: Url,
         stream: Blobstream,
         size: u64,
         what: &str,
+        part: Option<&str>,
     ) -> Result<(Url, Response), OciError> {
         let (feed, meter) = Feed::new(stream, size, self.place(what));
         let pass = self.pass(&url, &Scope::Push).await?;
         let shown = pass.is_something();
-        let sized = method == Method::PUT;
+        let sized = method == Method::PUT || part.is_some();
         let mut request = self.http.client(Via::Data)?.request(method, url.clone()).header(CONTENT_TYPE, OCTETS);
         if sized {
             request = request.header(CONTENT_LENGTH, size);
+        }
+        if let Some(range) = part {
+            request = request.header(CONTENT_RANGE, range);
         }
         let request = pass.show(request.body(reqwest::Body::wrap_stream(feed)));
         let timing = self.http.retries.timing();
@@ -136,7 +175,7 @@ impl Wire {
         if let Some(error) = meter.take_error() {
             return Err(error);
         }
-        let response = answer?;
+        let response = answer.inspect_err(|_| self.parts.broke_off(meter.came()))?;
         if response.status() == StatusCode::UNAUTHORIZED
             && self.learn(&url, response.headers(), &Scope::Push, shown).await?
         {

@@ -13,6 +13,7 @@ use url::{Host, Url};
 
 use super::auth::{Auth, Pass, Scope};
 use super::keyring::Keyring;
+use super::parts::Parts;
 use crate::hub::{
     Http, HubConfig, HubError, REDIRECT_LIMIT, ShownUrl, Via, asked_wait, is_passing, redirect_target, words,
 };
@@ -36,6 +37,8 @@ pub(super) struct Wire {
     pub shown: String,
     /// Sizes of blobs that the registry said it has, in this run.
     sizes: Mutex<HashMap<OciDigest, u64>>,
+    /// Whether it is sent parts.
+    pub parts: Parts,
 }
 
 /// A request that can be sent again.
@@ -90,6 +93,7 @@ impl Wire {
             name,
             shown,
             sizes: Mutex::default(),
+            parts: Parts::default(),
         })
     }
 
@@ -103,9 +107,13 @@ impl Wire {
         self.sizes.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, size);
     }
 
-    /// What is asked for, for people.
+    /// What is asked for, for people: a digest, a tag, or what has no name yet.
     pub fn place(&self, what: &str) -> String {
-        let text = if what.starts_with("sha256:") { format!("@{what}") } else { format!(":{what}") };
+        let text = match what {
+            digest if digest.starts_with("sha256:") => format!("@{digest}"),
+            words if words.contains(' ') => format!(": {words}"),
+            tag => format!(":{tag}"),
+        };
         format!("{}{}", self.shown, crate::text::printable(&text))
     }
 
@@ -231,7 +239,11 @@ impl Wire {
                 HubError::Status { url: url.into(), status, message: said, wait: asked_wait(&headers) }.into()
             }
             _ if status.is_redirection() => {
-                let to = crate::text::printable(crate::hub::location(&headers)).into_owned();
+                let to = url.join(crate::hub::location(&headers)).map_or_else(
+                    |_| "elsewhere".to_owned(),
+                    // What signs a URL is a secret.
+                    |to| ShownUrl::from(&to).to_string(),
+                );
                 let why = "what is sent to a registry is not sent elsewhere on its word";
                 HubError::RedirectRefused { url: url.into(), to, why }.into()
             }

@@ -1,16 +1,15 @@
 //! Against Debian's `docker-registry`, an implementation that is none of ours, and with `skopeo` as another reader of what
 //! was put there. Both are skipped with a word where they are missing.
 
-use hfget_loopback_registry::{Debian, PASSWORD, USER, skopeo};
+use hfget_loopback_registry::{Debian, login, skopeo};
 use tempfile::TempDir;
 
 use super::*;
 use crate::oci::{Descriptor, MANIFEST, Manifest};
 
 fn credentials(folder: &TempDir, address: &str) -> String {
-    let text = serde_json::json!({"auths": {address: {"username": USER, "password": PASSWORD}}});
     let path = folder.path().join("auth.json");
-    std::fs::write(&path, text.to_string()).unwrap();
+    std::fs::write(&path, login(address)).unwrap();
     path.to_str().unwrap().to_owned()
 }
 

@@ -3,6 +3,7 @@
 mod debian;
 mod faults;
 mod manifests;
+mod parts;
 mod reading;
 mod tokens;
 
@@ -25,7 +26,7 @@ const LARGE: usize = 12 << 20;
 fn bytes(length: usize) -> Bytes {
     static LINES: OnceLock<Bytes> = OnceLock::new();
     let lines = (0u32..).flat_map(|line| [line.to_be_bytes(); 64]).flatten();
-    let all = LINES.get_or_init(|| lines.take(LARGE + 16).collect());
+    let all = LINES.get_or_init(|| lines.take(2 * LARGE + 16).collect());
     all.slice(..length)
 }
 
