@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
+use rustix::fs::{FlockOperation, flock};
 
 use super::contents::parse_index;
 use super::local::{self, BLOBS, INDEX_FILE, LAYOUT, LAYOUT_FILE, at, blocking};
@@ -27,6 +28,8 @@ use crate::text::printable;
 const LIMIT: usize = 1_000_000;
 /// What ends a tar.
 const END: u64 = 1024;
+/// How the name of a file ends that is on its way.
+const PART: &str = ".part";
 
 /// One file, read or written.
 pub(super) struct Archive {
@@ -76,14 +79,32 @@ fn head_size(size: u64) -> u64 {
     head(&blob_name(&OciDigest::of(b"")), size).len() as u64
 }
 
+/// Removes what runs left that were killed: files of this archive on which no living run has its lock.
+fn remove_dead(folder: &Path, prefix: &str) {
+    let ours = |name: &str| name.starts_with(prefix) && name.ends_with(PART);
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if !entry.file_name().to_str().is_some_and(ours) || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        let free =
+            File::open(entry.path()).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok());
+        if free {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 impl Writer {
     fn begin(path: &Path) -> Result<Self, OciError> {
         let wrong = at(path);
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(&wrong)?;
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let temp = tempfile::Builder::new().prefix(&format!(".{name}.")).suffix(".part").tempfile_in(folder);
-        let temp = temp.map_err(&wrong)?;
+        let prefix = format!(".{name}.");
+        remove_dead(folder, &prefix);
+        let temp = tempfile::Builder::new().prefix(&prefix).suffix(PART).tempfile_in(folder).map_err(&wrong)?;
+        // Tells others that somebody works on it; where locks are not known, nobody removes it.
+        let _ = flock(temp.as_file(), FlockOperation::NonBlockingLockExclusive);
         let file = Arc::new(temp.as_file().try_clone().map_err(&wrong)?);
         let index = local::empty_index();
         let mut writer = Writer { temp, file, end: 0, places: Vec::new(), blobs: HashMap::new(), index };

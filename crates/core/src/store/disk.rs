@@ -92,7 +92,7 @@ pub(super) fn folds_names(folder: &Path) -> bool {
 }
 
 /// Bytes an unprivileged user can still write below `path`.
-pub(super) fn free_space(path: &Path) -> Option<u64> {
+pub(crate) fn free_space(path: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(nearest_existing(path)).ok()?;
     // A file system that has no blocks at all does not know: some say so of everything.
     if stat.f_blocks == 0 {

@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[cfg(feature = "object-store")]
 pub(crate) use cache::folder_name;
 pub(crate) use conflict::{Conflict, conflicts, noted_clashes};
+pub(crate) use disk::free_space;
 pub(crate) use elsewhere::{Mark, SnapshotRecord};
 pub use error::{StoreError, StoreErrorKind};
 pub(crate) use import::Imported;

@@ -105,7 +105,8 @@ impl Registry<'_> {
     pub(super) async fn tell(&self, job: &Prepared, report: &Report) -> Result<(), Error> {
         let statement = self.statement(job, Some(report));
         let (made, beside) = self.made(job, &statement, |path| self.layers.get(path).copied());
-        if self.old.as_ref().is_some_and(|old| says_the_same(&old.manifest, &made.manifest)) {
+        let same = self.old.as_ref().is_some_and(|old| says_the_same(&old.manifest, &made.manifest));
+        if same && !self.session.config.fetch.force {
             // Another name for the same would make whoever follows the tag fetch it anew.
             return Ok(self.content.finish().await?);
         }

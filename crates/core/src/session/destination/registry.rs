@@ -16,7 +16,7 @@ use crate::report::Report;
 use crate::session::oci::{BaseImage, Reader};
 use crate::session::outcome::paths_of;
 use crate::session::{Error, OciTarget, Prepared, Session, Statuses};
-use crate::store::{Mark, SnapshotRecord};
+use crate::store::{Mark, SnapshotRecord, free_space};
 use crate::upload::{Layers, PART, PushError, Pushed};
 use crate::verify::{Content as FileContent, Subject, SubjectFile};
 
@@ -112,6 +112,11 @@ impl<'a> Registry<'a> {
         Some(Placed { file: LockedFile::from(entry), layer: *self.layers.get(&entry.path)?, form })
     }
 
+    fn layer_size(&self, entry: &Entry) -> u64 {
+        let form = Form::new(self.target.layout, &entry.path, entry.size);
+        form.map_or(entry.size, |form| form.layer_size(entry.size))
+    }
+
     fn reader(&self) -> Reader<'_> {
         Reader { session: self.session, content: self.content }
     }
@@ -128,7 +133,9 @@ impl Destination for Registry<'_> {
         let records = self.session.config.records.as_deref().filter(|_| self.content.checks_digests());
         let place = format!("{} {} {:?}", self.content.shown(), job.listing.info.commit, self.target.layout);
         self.record = SnapshotRecord::read(records, place).await;
-        let candidates: Vec<Placed> = job.plan.items.iter().filter_map(|item| self.candidate(&item.entry)).collect();
+        // Whoever wants everything anew does not ask what is there, which may be unreadable.
+        let wanted = job.plan.items.iter().filter(|_| !self.session.config.fetch.force);
+        let candidates: Vec<Placed> = wanted.filter_map(|item| self.candidate(&item.entry)).collect();
         let content = self.content;
         let found = stream::iter(candidates).map(|placed| async move {
             let size = content.blob_size(&placed.layer).await?;
@@ -155,7 +162,7 @@ impl Destination for Registry<'_> {
                 }
             };
         }
-        job.plan.free_space = None;
+        job.plan.free_space = self.target.content.reference().path().and_then(free_space);
         job.place = Location::Store(self.shown());
         Ok(())
     }
@@ -209,6 +216,20 @@ impl Destination for Registry<'_> {
         Ok(Present { bytes_hashed, findings: Vec::new() })
     }
 
+    async fn check_room(&mut self, job: &Prepared) -> Result<(), Error> {
+        let path = self.target.content.reference().path();
+        let (Some(path), Some(free)) = (path, job.plan.free_space.filter(|_| self.session.config.fetch.check_space))
+        else {
+            return Ok(());
+        };
+        let missing = job.plan.items.iter().filter(|item| item.presence != Presence::Verified);
+        let needed = missing.fold(0u64, |sum, item| sum.saturating_add(self.layer_size(&item.entry)));
+        if free < needed {
+            return Err(Error::NoSpace { needed, free, place: path.to_path_buf() });
+        }
+        Ok(())
+    }
+
     async fn receive(&mut self, job: &mut Prepared, statuses: &mut Statuses) -> Result<Vec<Finding>, Error> {
         let numbered = |(number, item): (usize, &crate::plan::Item)| {
             (item.presence != Presence::Verified).then(|| (number, item.entry.clone()))
@@ -219,12 +240,8 @@ impl Destination for Registry<'_> {
             return Ok(Vec::new());
         }
         self.session.progress.event(Event::Planned(job.plan.figures()));
-        let layer_size = |entry: &Entry| {
-            let form = Form::new(self.target.layout, &entry.path, entry.size);
-            form.map_or(entry.size, |form| form.layer_size(entry.size))
-        };
         let sizes: Vec<u64> = (self.base.iter().flat_map(|base| base.layers()).map(|layer| layer.size))
-            .chain(job.plan.items.iter().map(|item| layer_size(&item.entry)))
+            .chain(job.plan.items.iter().map(|item| self.layer_size(&item.entry)))
             .collect();
         self.content.expect(&sizes).await?;
         if let Some(base) = &self.base {
