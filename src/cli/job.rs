@@ -120,6 +120,10 @@ impl Job {
 /// All jobs, each with its session: one session for all, unless each repo has a folder of its own.
 pub(super) async fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<Vec<(Job, Arc<Session>)>, ExitCode> {
     let Asked { repos, selection, place, into, transfer, .. } = asked;
+    if let Some((flag, what)) = into.complaint() {
+        screen.fail(flag, &what, None);
+        return Err(ExitCode::Usage);
+    }
     let trusted = asked.trusted(screen)?;
     // What is locked is signed with the lockfile, or not at all.
     let of_repos = if repos.locked.is_some() { Vec::new() } else { trusted.clone() };
@@ -128,7 +132,8 @@ pub(super) async fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<Vec<(Job
     };
     if let Some(file) = &repos.locked {
         let pasted = named(repos, screen)?.specs.first().and_then(|spec| spec.endpoint.clone());
-        let jobs = locked(file, repos, selection, &trusted, screen)?.into_iter().map(Job::Locked).collect();
+        let jobs: Vec<Job> = locked(file, repos, selection, &trusted, screen)?.into_iter().map(Job::Locked).collect();
+        one_for_a_tag(&jobs, asked, screen)?;
         return placed(jobs, place, None, screen, |folder| open(folder, pasted.as_deref()));
     }
     let (mut named, listed) = (named(repos, screen)?, from_file(repos, screen)?);
@@ -154,7 +159,22 @@ pub(super) async fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<Vec<(Job
         let options = wish(selection, &spec, &named.files, screen)?;
         jobs.push(Job::Chosen(spec, options));
     }
+    one_for_a_tag(&jobs, asked, screen)?;
     placed(jobs, place, Some(session), screen, |folder| open(folder, pasted.as_deref()))
+}
+
+/// A tag names one repo: a second one would move it away from the first.
+fn one_for_a_tag(jobs: &[Job], asked: &Asked<'_>, screen: &Screen) -> Result<(), ExitCode> {
+    let Some(tag) = asked.into.tag() else { return Ok(()) };
+    let what = if asked.repos.follow_code {
+        format!("{tag} is for one repo, and --follow-code may take others")
+    } else if jobs.len() > 1 {
+        format!("{tag} is for one repo, and {} are named", jobs.len())
+    } else {
+        return Ok(());
+    };
+    screen.fail("--to", &printable(&what), Some("run hfget once for each repo, with a tag of its own"));
+    Err(ExitCode::Usage)
 }
 
 /// Each job with its session: `shared`, or one for all that `open` opens, unless each repo has a folder of its own.

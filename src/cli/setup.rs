@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use hfget_core::finding::Policy;
 use hfget_core::hub::{ConfigError, HubConfig, Token, cache_dir};
-use hfget_core::model::{RepoId, RepoSpec, RepoType, Revision};
+use hfget_core::model::{OciReference, RepoId, RepoSpec, RepoType, Revision};
 #[cfg(feature = "object-store")]
 use hfget_core::object_store::{ObjectUrl, StoreConfig};
+use hfget_core::oci::OciConfig;
 use hfget_core::session::{Config, DestinationConfig, Session};
 use hfget_core::signature::Trust;
 use hfget_core::source::SourceConfig;
@@ -158,6 +159,11 @@ pub(super) fn store_config(url: ObjectUrl) -> StoreConfig {
     StoreConfig::from(url).with_options(store_options())
 }
 
+/// A registry or an image layout, with what the environment says of credentials.
+pub(super) fn oci_config(reference: OciReference) -> OciConfig {
+    OciConfig::from(reference).with_options(store_options())
+}
+
 /// The Hub that `--endpoint` names, otherwise that of a pasted URL, otherwise that of the environment.
 pub(super) fn hub(endpoint: Option<&str>, pasted: Option<&str>) -> Result<HubConfig, ConfigError> {
     let hub = HubConfig::from_env(endpoint, environment(false))?;
@@ -237,6 +243,8 @@ pub(super) fn session(
         ExitCode::Usage
     };
     let mut source = source(place.endpoint.as_deref(), pasted, offline).map_err(bad)?;
+    // A file on this disk is no network: that machine has none is why it is there.
+    let offline = offline && !source.is_here();
     transfer.patience.apply(source.timing_mut());
     if let Some(hub) = source.hub_mut() {
         if let Some(withheld) = &hub.withheld {
@@ -278,10 +286,7 @@ pub(super) fn session(
     config.nearby = nearby;
     config.fetch.check_space = !transfer.no_space_check;
     config.mirrors = mirrors;
-    #[cfg(feature = "object-store")]
-    {
-        config.records = hfget_core::hub::records_dir(env);
-    }
+    config.records = hfget_core::hub::records_dir(env);
     config.offline = offline;
     config.prefer_offline = place.prefer_offline;
     config.fetch.jobs = transfer.jobs.map_or(config.fetch.jobs, usize::from);

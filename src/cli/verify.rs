@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use hfget_core::lock::LockedRepo;
-use hfget_core::model::{Options, RepoSpec};
-use hfget_core::session::{Error, names_folder};
+use hfget_core::model::{OciReference, Options, RepoSpec};
+use hfget_core::session::{DestinationConfig, Error, names_folder};
 use hfget_core::signature::Trust;
 use hfget_core::text::printable;
 
@@ -15,7 +15,7 @@ use super::outcomes::Outcomes;
 use super::screen::Screen;
 #[cfg(feature = "object-store")]
 use super::setup::store_config;
-use super::setup::{apply_revision, folders, session};
+use super::setup::{apply_revision, folders, oci_config, session};
 use super::signers::trusted;
 use super::upfront::wish;
 use super::verify_all::verify_all;
@@ -59,6 +59,10 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
         #[cfg(feature = "object-store")]
         if hfget_core::object_store::ObjectUrl::is_meant(target) {
             verify_objects(args, target, &trusted, &screen, &mut outcomes).await;
+            continue;
+        }
+        if OciReference::is_meant(target) {
+            verify_oci(args, target, None, &trusted, &screen, &mut outcomes).await;
             continue;
         }
         let folder = names_folder(target);
@@ -115,7 +119,7 @@ fn repo_of(target: &str) -> Option<RepoSpec> {
     if hfget_core::object_store::ObjectUrl::is_meant(target) {
         return None;
     }
-    if names_folder(target).is_some() { None } else { target.parse().ok() }
+    if OciReference::is_meant(target) || names_folder(target).is_some() { None } else { target.parse().ok() }
 }
 
 /// Verifies the files that `--to` put into an object store with their manifests. Asks no Hub.
@@ -140,6 +144,33 @@ async fn verify_objects(
             Ok(report) => outcomes.report(&locked.name(), report),
             Err(error) => outcomes.error(&locked.name(), &error),
         }
+    }
+}
+
+/// What `--to` put into a registry or an image layout, against its manifest or what is locked. Asks no Hub.
+async fn verify_oci(
+    args: &VerifyArgs,
+    target: &str,
+    locked: Option<&LockedRepo>,
+    trusted: &[Trust],
+    screen: &Screen,
+    outcomes: &mut Outcomes<'_>,
+) {
+    let reference: OciReference = match target.parse() {
+        Ok(reference) => reference,
+        Err(error) => {
+            screen.fail("", &error, None);
+            return outcomes.worsen(ExitCode::Usage);
+        }
+    };
+    let nowhere = Some(DestinationConfig::Nowhere);
+    let session = match session(&args.place, &args.transfer, args.deep, screen, None, nowhere, trusted.to_vec()) {
+        Ok(session) => session,
+        Err(end) => return outcomes.worsen(end),
+    };
+    match session.verify_oci(&oci_config(reference), locked).await {
+        Ok(report) => outcomes.report(target, report),
+        Err(error) => outcomes.error(target, &error),
     }
 }
 
@@ -182,6 +213,13 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
                     Ok(report) => outcomes.report(&locked.name(), report),
                     Err(error) => outcomes.error(&locked.name(), &error),
                 }
+            }
+            continue;
+        }
+        if OciReference::is_meant(target) {
+            for locked in &lock.repos {
+                // The lockfile is signed, or nothing is.
+                verify_oci(args, target, Some(locked), &[], screen, &mut outcomes).await;
             }
             continue;
         }

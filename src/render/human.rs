@@ -111,6 +111,7 @@ fn whom(origin: Origin) -> &'static str {
         Origin::Headers => "the headers of each file",
         Origin::BlobNames => "the cache's blob names",
         Origin::LocalMetadata => "the folder's own metadata",
+        Origin::Registry => "the registry's word",
         _ => "nobody",
     }
 }

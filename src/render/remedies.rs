@@ -176,6 +176,13 @@ fn plain(remedy: &Remedy) -> &'static str {
         }
         Remedy::FillStore => "to put a repo there, run `hfget REPO --to URL`; hfget does not create buckets",
         Remedy::RemoveAndFillStore => "remove it, and put the repo there again with `hfget REPO --to URL`",
+        Remedy::LogIntoRegistry => {
+            "log in with `docker login REGISTRY` or `podman login REGISTRY`: hfget reads their files and credential helpers"
+        }
+        Remedy::FillRegistry => "to put a repo there, run `hfget REPO --to oci://REGISTRY/NAME:TAG`",
+        Remedy::FillRegistryAnew => {
+            "to put the repo there again over what is there, add --force to `hfget REPO --to …`"
+        }
         _ => "run it again with -v, and report what it says",
     }
 }
@@ -235,6 +242,7 @@ fn again(why: Again) -> &'static str {
     match why {
         Again::Resumes => "run it again: hfget keeps what has arrived; --offline uses what is already verified",
         Again::ResumesUpload => "run it again: hfget does not upload twice what has arrived",
+        Again::ResumesPush => "run it again: hfget does not push a layer that is there",
         Again::LimitPasses => "run it again later; with a token the limits are higher",
         Again::OverHttp => "run it again; without --transport xet the files come over HTTP",
         Again::LinkExpired => {

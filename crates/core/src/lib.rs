@@ -18,6 +18,7 @@
 //! | [`plan`] | which files are here, which will be fetched, how many bytes | how bytes move |
 //! | [`transfer`] | moving bytes: which part is next, one request, assembling a file | what the bytes mean |
 //! | [`source`] | one interface over Hubs and object stores, and which URL names which | local layout |
+//! | [`oci`] | OCI content: registries and image layouts, and how a repo lies in them | the Hub's wire |
 //! | [`hub`] | the Hub's wire protocol: listing, resolve, errors, rate limits, retries | weight families, local layout |
 //! | [`object_store`] | object stores: requests, keys, credentials that the caller hands in | the Hub |
 //! | [`store`] | the Hub cache and local folders: locks, partial files, atomic commit | HTTP, formats |
@@ -52,6 +53,7 @@ pub mod lock;
 pub mod model;
 #[cfg_attr(not(feature = "object-store"), path = "object_store/absent.rs")]
 pub mod object_store;
+pub mod oci;
 pub mod plan;
 pub mod progress;
 mod range_reader;
@@ -65,7 +67,6 @@ pub mod store;
 #[doc(hidden)]
 pub mod text;
 pub mod transfer;
-#[cfg(feature = "object-store")]
 mod upload;
 pub mod verify;
 

@@ -8,7 +8,8 @@ use crate::render::suggest::meant;
 use clap::builder::{PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser};
 use hfget_core::finding::Code;
 use hfget_core::hub::Transport;
-use hfget_core::model::{Family, Partition, PartitionError, RepoType};
+use hfget_core::model::{Family, OciReference, OciReferenceError, Partition, PartitionError, RepoType};
+use hfget_core::oci::OciLayout;
 use hfget_core::report::Level;
 use hfget_core::text::printable;
 
@@ -127,16 +128,43 @@ fn partition_by(text: &str, index: Option<&str>) -> Result<Partition, String> {
     })
 }
 
-/// The URL of an object store; the error has a hint.
-#[cfg(feature = "object-store")]
-pub fn store_url(text: &str) -> Result<hfget_core::object_store::ObjectUrl, String> {
-    text.parse().map_err(|error: hfget_core::object_store::ObjectUrlError| {
-        if error.is_folder() {
-            format!("{error}; to fill a folder, use --local-dir or --cache-dir")
-        } else {
-            error.to_string()
-        }
-    })
+/// What `--to` names.
+#[derive(Debug, Clone)]
+pub enum Place {
+    #[cfg(feature = "object-store")]
+    Store(hfget_core::object_store::ObjectUrl),
+    Oci(OciReference),
+}
+
+/// An object store, a registry or an image layout, with what to do where it is none of them.
+pub fn place(text: &str) -> Result<Place, String> {
+    if OciReference::is_meant(text) {
+        return oci(text).map(Place::Oci);
+    }
+    #[cfg(feature = "object-store")]
+    {
+        use hfget_core::object_store::{ObjectUrl, ObjectUrlError};
+        text.parse::<ObjectUrl>().map(Place::Store).map_err(|error: ObjectUrlError| {
+            if error.is_folder() {
+                format!("{error}; to fill a folder, use --local-dir or --cache-dir")
+            } else {
+                format!("{error}, or oci://REGISTRY/NAME:TAG, oci-archive:FILE.tar or oci:FOLDER")
+            }
+        })
+    }
+    #[cfg(not(feature = "object-store"))]
+    Err("it must be oci://REGISTRY/NAME:TAG, oci-archive:FILE.tar or oci:FOLDER".to_owned())
+}
+
+/// A registry or an image layout.
+pub fn oci(text: &str) -> Result<OciReference, String> {
+    text.parse().map_err(|error: OciReferenceError| error.to_string())
+}
+
+/// How files lie in OCI content.
+pub fn layout() -> impl TypedValueParser<Value = OciLayout> {
+    PossibleValuesParser::new(["image", "modelpack"])
+        .map(|text| if text == "modelpack" { OciLayout::ModelPack } else { OciLayout::Image })
 }
 
 #[cfg(test)]

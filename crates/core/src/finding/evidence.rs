@@ -28,6 +28,8 @@ pub enum Origin {
     BlobNames,
     /// The metadata that `huggingface_hub` keeps beside each file of a local dir.
     LocalMetadata,
+    /// The registry, which names each layer by its digest and compared the two when it took it. Nobody read the bytes.
+    Registry,
     /// Nobody: the file's size and digest are not known.
     Nobody,
 }
@@ -43,6 +45,7 @@ impl Origin {
         Origin::Headers,
         Origin::BlobNames,
         Origin::LocalMetadata,
+        Origin::Registry,
         Origin::Nobody,
     ];
 
@@ -57,6 +60,7 @@ impl Origin {
             Origin::Headers => "headers",
             Origin::BlobNames => "blob-names",
             Origin::LocalMetadata => "local-metadata",
+            Origin::Registry => "registry",
             Origin::Nobody => "nobody",
         }
     }
@@ -141,6 +145,9 @@ pub enum Evidence {
     Hashed(Hashed),
     /// An earlier run hashed it to this digest, and its stamp is unchanged.
     Recorded(Digest),
+    /// The registry that has it says that its layer is there, by whose digest this file is in it. Registries compare
+    /// the two when they take a layer; nobody read the bytes in this run.
+    Stated(Digest),
     /// It is there, and nobody read its bytes.
     #[default]
     Unread,
@@ -152,13 +159,14 @@ pub enum Evidence {
 
 impl Evidence {
     /// Every kind of evidence, by its word.
-    pub const KINDS: &[&str] = &["hashed", "recorded", "unread", "absent", "wrong"];
+    pub const KINDS: &[&str] = &["hashed", "recorded", "stated", "unread", "absent", "wrong"];
 
     /// The word in reports.
     pub fn as_str(&self) -> &'static str {
         match self {
             Evidence::Hashed(_) => "hashed",
             Evidence::Recorded(_) => "recorded",
+            Evidence::Stated(_) => "stated",
             Evidence::Unread => "unread",
             Evidence::Absent => "absent",
             Evidence::Wrong => "wrong",
@@ -169,7 +177,7 @@ impl Evidence {
     pub fn digest(&self) -> Option<Digest> {
         match self {
             Evidence::Hashed(hashed) => Some(hashed.digest()),
-            Evidence::Recorded(digest) => Some(*digest),
+            Evidence::Recorded(digest) | Evidence::Stated(digest) => Some(*digest),
             _ => None,
         }
     }
@@ -207,6 +215,14 @@ impl Proof {
     /// A file of which the run has seen nothing yet.
     pub fn unread(path: RepoPath, expected: Expectation) -> Self {
         Proof { path, expected, evidence: Evidence::Unread, stamp: None }
+    }
+
+    /// On whose word it rests: whoever stated the digest, or the registry where it says that the bytes are there.
+    pub fn against(&self) -> Origin {
+        match self.evidence {
+            Evidence::Stated(_) => self.expected.against().max(Origin::Registry),
+            _ => self.expected.against(),
+        }
     }
 
     /// Whether the file is proven to be what it must be.

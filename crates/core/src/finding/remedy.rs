@@ -262,6 +262,14 @@ pub enum Remedy {
     FillStore,
     /// Remove the object, and put the repo there again.
     RemoveAndFillStore,
+
+    // Registries and image layouts.
+    /// Log in to the registry.
+    LogIntoRegistry,
+    /// Put a repo there first.
+    FillRegistry,
+    /// Put the repo there again, over what is there.
+    FillRegistryAnew,
 }
 
 /// Why another run helps.
@@ -273,6 +281,8 @@ pub enum Again {
     Resumes,
     /// The parts that were uploaded are not uploaded twice.
     ResumesUpload,
+    /// Layers that are there are not pushed twice.
+    ResumesPush,
     /// The server limits requests, less so with a token.
     LimitPasses,
     /// The fast transport failed; HTTP may work.

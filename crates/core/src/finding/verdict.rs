@@ -79,7 +79,7 @@ impl Verdict {
         let mut against: Option<Origin> = None;
         let mut contents_only = false;
         for proof in proofs {
-            let origin = proof.expected.against();
+            let origin = proof.against();
             against = Some(against.map_or(origin, |weakest| weakest.max(origin)));
             match (&proof.evidence, origin) {
                 (Evidence::Absent | Evidence::Wrong, _) => return Verdict::Failed,
@@ -175,6 +175,7 @@ mod tests {
             () if !known || unknown_said.is_some() => {
                 Verdict::ContentsOnly { allowed: unknown_said.is_some_and(|f| !is_error(f)) }
             }
+            () if matches!(proof.evidence, Evidence::Stated(_)) => Verdict::Verified { against: Origin::Registry },
             () => Verdict::Verified { against: proof.expected.origin },
         }
     }
@@ -182,7 +183,9 @@ mod tests {
     #[test]
     fn verified_is_said_exactly_where_the_evidence_is() {
         let ((right, hashed), (other, wrong_hash)) = (digest(b"right"), digest(b"other"));
-        let recorded = [Evidence::Recorded(right), Evidence::Recorded(other)];
+        let recorded = [Evidence::Recorded(right), Evidence::Recorded(other)]
+            .into_iter()
+            .chain([Evidence::Stated(right), Evidence::Stated(other)]);
         let rest = [Evidence::Unread, Evidence::Absent, Evidence::Wrong];
         let evidences = [hashed, wrong_hash].into_iter().chain(recorded).chain(rest);
         let mut verdicts = std::collections::BTreeMap::new();

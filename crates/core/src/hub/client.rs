@@ -1,25 +1,22 @@
-//! The client: asks a Hub for a repo's commit and listing. `open` asks for the bytes of files.
+//! The client: asks a Hub for a repo's commit and listing. Bytes of files are asked for in `open`.
 //!
-//! These requests are made with `reqwest` and not through `hf-hub`: its error type drops the rate-limit
-//! headers of an answer, which all workers must obey; it reads bodies of any length; and without a token
-//! it takes one from the environment, whatever server it asks.
+//! These requests are made with `reqwest` and not through `hf-hub`: its error type drops the
+//! rate-limit headers of an answer, which all workers must obey, it reads bodies of any length, and where
+//! it is given no token it takes one from the environment, whoever it asks.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
-use tracing::{Instrument as _, debug, debug_span};
 use url::Url;
 
-use super::clients::{Clients, Via};
+use super::clients::Via;
 use super::error::{ANOTHER_HOST, Asked, ShownUrl, words};
 use super::headers::is_web_page;
-use super::host::name_of;
-use super::patience::Pace;
+use super::http::Http;
 use super::redirect::{REDIRECT_LIMIT, is_upgrade, redirect_target};
 use super::wire::InfoJson;
 use super::xet::Xet;
@@ -27,52 +24,45 @@ use super::{HubConfig, HubError, Retries};
 use crate::model::{Gated, RepoId, RepoInfo, RepoPath, RepoType, Revision};
 use crate::progress::{Event, Progress};
 
-/// Every character but the unreserved ones of RFC 3986.
+/// Everything but what RFC 3986 calls unreserved.
 pub(super) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// A page of a listing is at most 1,000 entries; this limit is far above their bytes.
+/// A page of a listing is at most 1,000 entries; this is far above what that can take.
 pub(super) const PAGE_LIMIT: usize = 64 << 20;
-/// How long to wait for the body of an error answer.
-const COMPLAINT: Duration = Duration::from_secs(5);
-/// The most warnings of the Hub that are passed on in a run.
+/// The Hub's own warnings that are passed on in a run.
 const WARNINGS: usize = 16;
-
-/// An answer of the API may take this many times the longest wait for a single read; then the request is given up.
-const ANSWER: u32 = 10;
 
 /// A Hub, or a mirror of one.
 #[derive(Debug)]
 pub struct Hub {
-    pub(super) config: HubConfig,
-    /// Made for the first request: a run without requests needs no certificates.
-    clients: OnceLock<Result<Clients, HubError>>,
+    pub(super) config: Arc<HubConfig>,
+    pub(super) http: Http,
     /// Topics of the Hub's own warnings that were passed on.
     warned: Mutex<BTreeSet<String>>,
-    pub(super) retries: Retries,
     #[cfg_attr(not(feature = "xet"), allow(dead_code))]
     pub(super) xet: Xet,
 }
 
-/// A complete answer of the API.
+/// An answer of the API that was read whole.
 pub(super) struct Told<T> {
-    /// The URL that gave it.
+    /// Who gave it.
     pub url: Url,
     pub headers: HeaderMap,
     pub value: T,
-    /// The length of its body in bytes.
+    /// Bytes of its body.
     pub length: usize,
 }
 
 impl Hub {
     /// Makes no request.
     pub fn new(config: HubConfig) -> Self {
-        let retries = Retries::new(&config.timing, &config.endpoint);
-        Hub { config, clients: OnceLock::new(), warned: Mutex::default(), retries, xet: Xet::default() }
+        let config = Arc::new(config);
+        Hub { http: Http::new(Arc::clone(&config)), config, warned: Mutex::default(), xet: Xet::default() }
     }
 
-    /// When to ask the Hub again, and when to give up.
+    /// When to ask it again, and when to give up.
     pub fn retries(&self) -> &Retries {
-        &self.retries
+        &self.http.retries
     }
 
     /// The configuration it was made with.
@@ -80,17 +70,16 @@ impl Hub {
         &self.config
     }
 
-    /// The endpoint, without the secrets of its URL. It names kept listings, since a listing of one endpoint is no
-    /// evidence about another.
+    /// The endpoint, without what is secret in its URL: what is kept of one endpoint is not believed of another.
     pub fn endpoint(&self) -> String {
         let mut url = self.config.endpoint.clone();
-        // Neither call fails for a URL that has a host.
+        // Neither fails for a URL that has a host.
         let _ = url.set_username("");
         let _ = url.set_password(None);
         url.to_string()
     }
 
-    /// Whether `url` may see the token: same scheme, host and port as the endpoint, or its host over HTTPS if the
+    /// Whether `url` may see the token: same scheme, host and port as the endpoint, or its host over HTTPS where the
     /// endpoint is plain HTTP.
     pub(super) fn is_endpoint(&self, url: &Url) -> bool {
         let endpoint = &self.config.endpoint;
@@ -98,19 +87,15 @@ impl Hub {
         url.origin() == endpoint.origin() || usual && is_upgrade(endpoint, url)
     }
 
-    /// A request with at most one header of credentials, and that only if it goes to the endpoint.
+    /// A request with at most one header that says who asks: to the endpoint, and to nobody else.
     pub(super) fn request(&self, via: Via, method: Method, url: &Url) -> Result<RequestBuilder, HubError> {
-        let clients = self.clients.get_or_init(|| Clients::new(&self.config)).as_ref().map_err(Clone::clone)?;
-        let client = match via {
-            Via::Api => &clients.api,
-            Via::Data => &clients.data,
-        };
+        let client = self.http.client(via)?;
         if !self.is_endpoint(url) {
             return Ok(client.request(method, url.clone()));
         }
-        // The HTTP library would make a header of its own from the URL's user.
+        // The HTTP library makes a header of its own from a URL's user.
         let mut bare = url.clone();
-        // Neither call fails for a URL that has a host.
+        // Neither fails for a URL that has a host.
         let _ = bare.set_username("");
         let _ = bare.set_password(None);
         let request = client.request(method, bare);
@@ -123,42 +108,18 @@ impl Hub {
         })
     }
 
-    /// Waits until the host may be asked, sends the request, and waits for the head of the answer.
+    /// Sends a request when its host may be asked, and waits for the head of the answer.
     pub(super) async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
-        // Signed URLs are secrets: a URL is logged without its query.
-        let span = debug_span!("request", url = %ShownUrl::from(url));
-        self.send_in(url, request).instrument(span).await
+        self.http.send(url, request).await
     }
 
-    async fn send_in(&self, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
-        let host = self.retries.hosts.of(name_of(url));
-        let asked = Instant::now();
-        host.pass().await;
-        let waited = asked.elapsed();
-        let answer = self.retries.within(url, "answer", self.config.timing.response_timeout, request.send()).await;
-        let answered = answer.and_then(|answer| answer.map_err(|e| HubError::transport(url, &e)));
-        let took = asked.elapsed().saturating_sub(waited);
-        match &answered {
-            Ok(response) => {
-                let (status, version) = (response.status().as_u16(), response.version());
-                debug!(status, ?version, ?took, ?waited, "answered");
-            }
-            Err(error) => debug!(%error, ?took, ?waited, "failed"),
-        }
-        let response = answered?;
-        if response.status().is_success() || response.status().is_redirection() {
-            host.answered();
-        }
-        Ok(response)
-    }
-
-    /// The URL of the repo's page for people, without the secrets of the endpoint's URL.
+    /// The page of a repo that people visit, without what is secret in the endpoint's URL.
     fn page(&self, repo_type: RepoType, id: &RepoId) -> String {
         let page = self.config.url(&format!("/{}{id}", repo_type.url_prefix()));
         Url::parse(&page).map_or_else(|_| id.to_string(), |page| ShownUrl::from(&page).to_string())
     }
 
-    /// The resolve URL of a file at the pinned commit.
+    /// Where a file of the pinned commit is asked for.
     pub(super) fn resolve_url(&self, info: &RepoInfo, file: &RepoPath) -> Result<Url, HubError> {
         let mut path = format!("/{}{}/resolve/{}", info.repo_type.url_prefix(), info.canonical_id, info.commit);
         for segment in file.segments() {
@@ -196,7 +157,7 @@ impl Hub {
         Ok(info)
     }
 
-    /// The same, whatever commit the answer names, with the URL that it came from.
+    /// The same, whatever commit the answer names, and where it came from.
     pub(crate) async fn claimed_info(
         &self,
         repo_type: RepoType,
@@ -206,12 +167,12 @@ impl Hub {
     ) -> Result<(Url, RepoInfo), HubError> {
         let path =
             format!("/api/{}/{id}/revision/{}", repo_type.plural(), utf8_percent_encode(revision.as_str(), SEGMENT));
-        // The query costs nothing, and only models are scanned.
+        // Costs nothing, and only models are scanned.
         let query = if repo_type == RepoType::Model { "?securityStatus=true" } else { "" };
         let asked = self.asked(repo_type, id, revision.as_str());
         let plain = self.config.url(&path);
         let told = match self.get_json(&format!("{plain}{query}"), &asked, PAGE_LIMIT, progress).await {
-            // Some proxies do not answer a query that they do not know.
+            // Some proxies have no answer to a query that they do not know.
             Err(HubError::NotServed { .. }) if !query.is_empty() => {
                 self.get_json(&plain, &asked, PAGE_LIMIT, progress).await
             }
@@ -256,7 +217,7 @@ impl Hub {
         Ok((url, info))
     }
 
-    /// The API's answer to a GET, with retries; redirects are followed on the endpoint only.
+    /// What the API answers to a GET, with retries; redirects are followed on the endpoint only.
     pub(super) async fn get_json<T: DeserializeOwned>(
         &self,
         url: &str,
@@ -276,7 +237,7 @@ impl Hub {
             match told.await {
                 Err(error) if HubError::is_retryable(&error) => {
                     failures += 1;
-                    self.retries.back_off(None, error, failures, progress).await?;
+                    self.http.retries.back_off(None, error, failures, progress).await?;
                 }
                 other => return other,
             }
@@ -310,32 +271,23 @@ impl Hub {
         })
     }
 
-    /// The head of an error answer, and the message in its body, if the body comes quickly.
+    /// The head of an unhappy answer, and what its body says in the place of a header, if that is quick to have.
     pub(super) async fn complaint(&self, url: &Url, mut response: Response) -> (HeaderMap, String) {
         #[derive(serde::Deserialize)]
         struct Complaint {
             #[serde(alias = "error_description", alias = "message")]
             error: String,
         }
-        const LIMIT: usize = 8 << 10;
         let headers = response.headers().clone();
         let mut body = Vec::new();
-        while !headers.contains_key("x-error-message")
-            && let Ok(Ok(Some(chunk))) = self
-                .retries
-                .within(url, "bytes", self.config.timing.stall_timeout.min(COMPLAINT), response.chunk())
-                .await
-        {
-            if body.len() + chunk.len() > LIMIT {
-                break;
-            }
-            body.extend_from_slice(&chunk);
+        if !headers.contains_key("x-error-message") {
+            body = self.http.complaint(url, &mut response).await;
         }
         let said = serde_json::from_slice::<Complaint>(&body).map(|complaint| complaint.error);
         (headers, said.unwrap_or_default())
     }
 
-    /// Passes on the Hub's own warnings (`topic; text`), each topic once.
+    /// Passes on what the Hub itself warns of (`topic; text`), each topic once.
     fn pass_on_warnings(&self, headers: &HeaderMap, progress: &dyn Progress) {
         for warning in headers.get_all("x-hf-warning").iter().filter_map(|v| v.to_str().ok()) {
             let (topic, text) = warning.split_once(';').unwrap_or((warning, warning));
@@ -353,36 +305,15 @@ impl Hub {
         self.json_within(url, response, PAGE_LIMIT).await.map(|(value, _)| value)
     }
 
-    /// The same for a body of at most `limit` bytes, with the body's length.
+    /// The same of at most `limit` bytes, with how many there were.
     pub(super) async fn json_within<T: DeserializeOwned>(
         &self,
         url: &Url,
-        mut response: Response,
+        response: Response,
         limit: usize,
     ) -> Result<(T, usize), HubError> {
         let html = is_web_page(response.headers());
-        let mut body = Vec::new();
-        let least = self.retries.hosts.of(name_of(url)).least();
-        let window = self.config.timing.stall_timeout;
-        let (began, mut pace) = (Instant::now(), Pace::default());
-        loop {
-            let asked = Instant::now();
-            let chunk = self.retries.within(url, "bytes", window, response.chunk()).await?;
-            let Some(chunk) = chunk.map_err(|e| HubError::transport(url, &e))? else { break };
-            if body.len() + chunk.len() > limit {
-                return Err(HubError::Protocol {
-                    url: url.into(),
-                    what: format!("the answer is longer than {limit} bytes"),
-                });
-            }
-            if let Some(came) = pace.is_too_slow(asked.elapsed(), chunk.len(), window, least) {
-                return Err(HubError::Trickle { url: url.into(), came, window });
-            }
-            if began.elapsed() > window * ANSWER {
-                return Err(HubError::Timeout { url: url.into(), what: "end of the answer", after: window * ANSWER });
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = self.http.body(url, response, limit).await?;
         if html {
             return Err(HubError::WebPage { url: url.into() });
         }
@@ -390,7 +321,7 @@ impl Hub {
             url: url.into(),
             what: format!("the answer is not the expected JSON: {e}"),
         })?;
-        self.retries.answered();
+        self.http.retries.answered();
         Ok((value, body.len()))
     }
 }

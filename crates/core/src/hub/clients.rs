@@ -8,7 +8,7 @@ use crate::text::innermost;
 
 /// Which of the two clients to use.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Via {
+pub(crate) enum Via {
     /// For questions.
     Api,
     /// For bytes of files.

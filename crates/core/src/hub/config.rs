@@ -68,6 +68,9 @@ pub enum ConfigError {
     /// The object store's URL cannot be used.
     #[error(transparent)]
     Objects(crate::object_store::ObjectUrlError),
+    /// The name of OCI content cannot be used.
+    #[error(transparent)]
+    Oci(crate::model::OciReferenceError),
     /// The token contains characters that are not valid in a header.
     #[error("the token has characters that a header cannot carry")]
     Token,

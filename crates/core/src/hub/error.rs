@@ -253,7 +253,7 @@ impl HubError {
     }
 
     /// From a transport error of the HTTP library, without the full URL that the library would print.
-    pub(super) fn transport(url: &Url, error: &reqwest::Error) -> Self {
+    pub(crate) fn transport(url: &Url, error: &reqwest::Error) -> Self {
         let text = innermost(error).to_string();
         // rustls uses these words for every refusal of a certificate; its error type is not part of the HTTP library's
         // interface.
@@ -275,7 +275,7 @@ impl HubError {
 
 /// Whether a status means a passing condition. An unknown status counts as the first of its class (RFC 9110, section
 /// 15).
-fn is_passing(status: StatusCode) -> bool {
+pub(crate) fn is_passing(status: StatusCode) -> bool {
     match status.as_u16() {
         408 | 425 | 429 => true,
         // Not implemented, HTTP version not supported, and a network that demands a login.
@@ -307,7 +307,7 @@ pub(super) struct Asked<'a> {
 }
 
 /// The first characters of a server's message, safe to print.
-pub(super) fn words(text: &str) -> String {
+pub(crate) fn words(text: &str) -> String {
     // A server, or a proxy in front of it, may repeat the secrets that it received. They are hidden before the text is
     // cut.
     printable(&hidden(text).trim().chars().take(300).collect::<String>()).into_owned()

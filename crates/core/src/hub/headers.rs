@@ -15,7 +15,7 @@ pub(super) fn bare_tag(tag: &str) -> &str {
 }
 
 /// The `rel="next"` target of a `Link` header.
-pub(super) fn next_link(header: &str) -> Option<String> {
+pub(crate) fn next_link(header: &str) -> Option<String> {
     // The brackets delimit a link, since a URL may contain commas and semicolons.
     header.split('<').find_map(|link| {
         let (target, parameters) = link.split_once('>')?;

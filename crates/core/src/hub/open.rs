@@ -94,7 +94,7 @@ impl Hub {
     pub async fn open<'a>(&'a self, remote: &Remote, range: Range<u64>) -> Result<Body<'a>, HubError> {
         if remote.is_over_xet() {
             let (url, body) = self.open_xet(&remote.info, &remote.entry, range.clone()).await?;
-            return Ok(Body::new(&self.retries, url, BytesFrom::Xet(body, self), range));
+            return Ok(Body::new(&self.http.retries, url, BytesFrom::Xet(body, self), range));
         }
         let mut alone = None;
         if matches!(remote.found(), Located::Unknown) {
@@ -131,7 +131,7 @@ impl Hub {
             if *range != (0..size) {
                 request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
             }
-            let host = self.retries.hosts.of(name_of(&url));
+            let host = self.http.retries.hosts.of(name_of(&url));
             if remote.hurried.load(Ordering::Relaxed) && host.is_held() {
                 return Err(HubError::Held { url: (&url).into() });
             }
@@ -220,7 +220,7 @@ impl Hub {
         {
             return Err(HubError::WrongLength { url: shown(), got: covers.start + length, expected: covers.end });
         }
-        Ok(Body::new(&self.retries, url, BytesFrom::Http(response), covers))
+        Ok(Body::new(&self.http.retries, url, BytesFrom::Http(response), covers))
     }
 }
 
@@ -283,7 +283,7 @@ fn check_promises(url: &Url, headers: &HeaderMap, entry: &Entry) -> Result<(), H
 }
 
 /// `bytes 0-9/100` as the covered range and the total, which may be `*`.
-pub(super) fn parse_content_range(text: &str) -> Option<(Range<u64>, Option<u64>)> {
+pub(crate) fn parse_content_range(text: &str) -> Option<(Range<u64>, Option<u64>)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);

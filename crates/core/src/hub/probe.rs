@@ -134,7 +134,7 @@ impl Hub {
             match self.try_ask(info, path, ask, hosts).await {
                 Err(error) if error.is_retryable() => {
                     failures += 1;
-                    self.retries.back_off(Some(path), error, failures, progress).await?;
+                    self.http.retries.back_off(Some(path), error, failures, progress).await?;
                 }
                 other => return other,
             }
@@ -188,7 +188,7 @@ impl Hub {
                 let (headers, said) = self.complaint(&url, response).await;
                 return Err(self.refusal(info, &url, status, &headers, &said));
             }
-            self.retries.answered();
+            self.http.retries.answered();
             let plain = !headers.contains_key(CONTENT_ENCODING);
             let length = text(headers, CONTENT_LENGTH.as_str()).and_then(|v| v.parse().ok()).filter(|_| plain);
             return Ok(Answer {
@@ -216,9 +216,9 @@ impl Hub {
     /// The next bytes of an answer, or `None` after the last.
     pub(crate) async fn next_bytes(&self, answer: &mut Answer) -> Result<Option<Bytes>, HubError> {
         let (window, asked) = (self.config.timing.stall_timeout, Instant::now());
-        let next = self.retries.within(&answer.address, "bytes", window, answer.response.chunk()).await?;
+        let next = self.http.retries.within(&answer.address, "bytes", window, answer.response.chunk()).await?;
         let next = next.map_err(|e| HubError::transport(&answer.address, &e))?;
-        let least = self.retries.hosts.of(name_of(&answer.address)).least();
+        let least = self.http.retries.hosts.of(name_of(&answer.address)).least();
         let bytes = next.as_ref().map_or(0, Bytes::len);
         match answer.pace.is_too_slow(asked.elapsed(), bytes, window, least) {
             Some(came) if next.is_some() => Err(HubError::Trickle { url: (&answer.address).into(), came, window }),

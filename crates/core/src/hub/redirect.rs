@@ -8,7 +8,7 @@ use super::HubError;
 use super::error::ShownUrl;
 
 /// The most redirects of one request.
-pub(super) const REDIRECT_LIMIT: usize = 8;
+pub(crate) const REDIRECT_LIMIT: usize = 8;
 
 /// Redirects that are never allowed, whatever the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,21 +29,21 @@ pub(super) fn refusal(from: &Url, to: &Url) -> Option<Refusal> {
 }
 
 /// The target of the redirect that answers a request for `url`.
-pub(super) fn redirect_target(url: &Url, response: &Response) -> Result<Url, HubError> {
+pub(crate) fn redirect_target(url: &Url, response: &Response) -> Result<Url, HubError> {
     target(url, location(response.headers()))
 }
 
 /// The `Location` header. Some servers write UTF-8 names into it without encoding.
-pub(super) fn location(headers: &HeaderMap) -> &str {
+pub(crate) fn location(headers: &HeaderMap) -> &str {
     headers.get(LOCATION).and_then(|v| std::str::from_utf8(v.as_bytes()).ok()).unwrap_or("")
 }
 
 /// Whether this is the same host over HTTPS instead of plain HTTP.
-pub(super) fn is_upgrade(from: &Url, to: &Url) -> bool {
+pub(crate) fn is_upgrade(from: &Url, to: &Url) -> bool {
     (from.scheme(), to.scheme()) == ("http", "https") && from.host() == to.host()
 }
 
-fn target(url: &Url, location: &str) -> Result<Url, HubError> {
+pub(crate) fn target(url: &Url, location: &str) -> Result<Url, HubError> {
     let refused = |to: String, why| HubError::RedirectRefused { url: url.into(), to, why };
     if location.is_empty() {
         return Err(refused("nowhere".into(), "it names no location"));

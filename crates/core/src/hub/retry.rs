@@ -84,12 +84,12 @@ impl Retries {
     }
 
     /// How patient the run is.
-    pub(super) fn timing(&self) -> &Timing {
+    pub(crate) fn timing(&self) -> &Timing {
         &self.timing
     }
 
     /// Waits for a result, for a bounded time.
-    pub(super) async fn within<T>(
+    pub(crate) async fn within<T>(
         &self,
         url: &Url,
         what: &'static str,
@@ -179,7 +179,7 @@ impl Retries {
 
 /// How long the server asks to wait: `Retry-After` in seconds or as an HTTP date, otherwise the
 /// reset time of an exhausted `RateLimit` (IETF draft `draft-ietf-httpapi-ratelimit-headers`).
-pub(super) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
     if let Some(value) = headers.get(RETRY_AFTER).and_then(|v| v.to_str().ok()) {
         let value = value.trim();
         if let Ok(seconds) = value.parse::<u64>() {

@@ -149,7 +149,7 @@ impl Hub {
             }
             hasher.update(&bytes);
         }
-        self.retries.answered();
+        self.http.retries.answered();
         Ok(hasher.finish().digest() == file.digest)
     }
 }

@@ -93,7 +93,7 @@ impl XetBody {
     pub async fn chunk(&mut self, hub: &Hub, url: &Url) -> Result<Option<Bytes>, HubError> {
         if self.at_hand.is_empty() {
             let wait = hub.config.timing.stall_timeout * if hub.may_leave_xet() { 1 } else { STALLS };
-            match hub.retries.within(url, "bytes over Xet", wait, self.stream.next()).await? {
+            match hub.http.retries.within(url, "bytes over Xet", wait, self.stream.next()).await? {
                 Ok(Some(bytes)) => self.at_hand = bytes,
                 Ok(None) => return Ok(None),
                 Err(error) => return Err(failure(url, &error)),
@@ -147,7 +147,7 @@ impl Hub {
             let file = XetFileInfo::new(hash, entry.size);
             group.download_stream(file, Some(range)).await.map_err(|e| failure(&url, &e))
         };
-        match self.retries.within(&url, "answer over Xet", self.config.timing.response_timeout, start).await? {
+        match self.http.retries.within(&url, "answer over Xet", self.config.timing.response_timeout, start).await? {
             Ok(stream) => Ok((url, XetBody { stream, at_hand: Bytes::new() })),
             Err(error) => {
                 // The next try gets a new token.

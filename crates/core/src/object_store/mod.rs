@@ -1,29 +1,27 @@
-//! Object stores (Amazon S3, Google Cloud Storage, Azure Blob Storage): a fleet of machines can read
-//! repos from them. Requests, keys and the small objects are here; `session` decides which files to put
-//! there and what they prove.
+//! Object stores (Amazon S3, Google Cloud Storage, Azure Blob Storage): where a fleet reads a repo from.
+//! Requests, keys and what is kept there live here; what is put there and what it proves, in the session.
 //!
-//! The layout below the prefix is that of a Hub cache's folder, so that a copy of it (or a mount) is a cache:
+//! Below the prefix lies what a Hub cache's folder holds, so that a copy of it (or a mount) is one:
 //!
 //! ```text
-//! models--org--name/snapshots/COMMIT/config.json …   the files, each visible after its digest matched
-//! models--org--name/manifests/COMMIT.lock            the lockfile of them; written when all are verified
+//! models--org--name/snapshots/COMMIT/config.json …   the files, each visible when its digest agreed
+//! models--org--name/manifests/COMMIT.lock            what they must be, a lockfile; written when all verified
 //! models--org--name/refs/main                        the commit, written last
-//! models--org--name/.hfget/COMMIT/…                  unfinished uploads; removed when they are done
+//! models--org--name/.hfget/COMMIT/…                  uploads on their way; gone when they are done
 //! ```
 //!
-//! None of these objects proves another one: anybody who may write to the bucket may write all of them. An object is
-//! right if this run hashed its bytes, or if this machine's own record says that an earlier run did and the store says
-//! that the object is unchanged since. This run does not know the bytes of a part that an earlier run uploaded: a
-//! resumed upload is completed first, then read back, and removed if it is wrong.
+//! Nothing of that proves an object: who may write to the bucket may write it all. An object is right when this run
+//! hashed its bytes, or when this machine's own record says that an earlier run did and the store says that the object
+//! is unchanged since. Of a part that an earlier run uploaded nobody here knows the bytes: an upload that went on is
+//! complete first, then read back, and removed where it is wrong.
 //!
-//! The content of a commit's object never changes, so that readers of a commit may go on.
+//! No object of a commit is ever replaced by another content, so whoever reads a commit may go on.
 
 mod config;
 mod error;
 mod keys;
 mod manifest;
 mod read;
-mod record;
 mod url;
 
 use std::collections::BTreeMap;
@@ -45,20 +43,20 @@ pub use config::StoreConfig;
 pub use error::ObjectError;
 pub(crate) use keys::Keys;
 pub(crate) use read::StoredFile;
-pub(crate) use record::SnapshotRecord;
 use url::Provider;
 pub use url::{ObjectUrl, ObjectUrlError};
 
 use crate::model::CommitId;
+pub(crate) use crate::store::{Mark, SnapshotRecord};
 
-/// A request that takes longer is made again. On a slow line, a part of 8 MiB may take this long.
+/// A request that takes longer is made again: a part on a slow line is 8 MiB.
 const TIMEOUT: Duration = Duration::from_mins(3);
-/// How long another run's write may take to be visible, if a store knows no conditions.
+/// How long a write of another run may take to be seen, where a store knows no conditions.
 const SETTLE: Duration = Duration::from_millis(500);
-/// The most objects of one repo.
+/// Objects of one repo.
 const LIMIT: usize = 1_000_000;
 
-/// The operations that we need; every kind of store has them.
+/// What a store does for us; all of its kinds can.
 pub(crate) trait Backend: ObjectStore + MultipartStore {}
 
 impl<T: ObjectStore + MultipartStore> Backend for T {}
@@ -67,9 +65,9 @@ impl<T: ObjectStore + MultipartStore> Backend for T {}
 pub(crate) struct Objects {
     pub(crate) store: Arc<dyn Backend>,
     url: ObjectUrl,
-    /// The server that was named beside the URL: two servers may have buckets of one name.
+    /// The server that was named beside the URL; buckets of two servers may have one name.
     server: String,
-    /// The first failed request whose error only a reader of bytes got.
+    /// The first request that failed where only a reader could be told.
     trouble: Mutex<Option<ObjectError>>,
 }
 
@@ -82,46 +80,16 @@ impl fmt::Debug for Objects {
 /// Bytes on their way.
 pub(crate) type Bytestream = BoxStream<'static, Result<Bytes, ObjectError>>;
 
-/// The store's description of an object, without its bytes.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Mark {
-    pub size: u64,
-    /// The object's tag, which changes with the content; not every store gives one.
-    pub etag: Option<String>,
-    /// When the store took it, in seconds since 1970; the answer to an upload does not state it.
-    pub modified: Option<i64>,
-}
-
-impl Mark {
-    /// Makes a mark; removes the quotes of the tag, which Azure writes in some answers and not in others.
-    pub(crate) fn new(size: u64, etag: Option<String>) -> Self {
-        Mark { size, etag: etag.map(|tag| tag.trim_matches('"').to_owned()), modified: None }
-    }
-
-    /// The mark in a listing.
-    fn of(meta: ObjectMeta) -> Self {
-        Mark { modified: Some(meta.last_modified.timestamp()), ..Mark::new(meta.size, meta.e_tag) }
-    }
-
-    /// Whether it distinguishes an object from one that replaces it.
-    pub(crate) fn is_telling(&self) -> bool {
-        self.etag.is_some() && self.modified.is_some()
-    }
-
-    /// Whether the object is the one that was seen before, by all facts that both marks have.
-    pub(crate) fn is_still(&self, seen: &Mark) -> bool {
-        self.size == seen.size
-            && self.etag.is_some()
-            && self.etag == seen.etag
-            && (self.modified == seen.modified || self.modified.is_none() || seen.modified.is_none())
-    }
+/// What a listing says.
+fn listed(meta: ObjectMeta) -> Mark {
+    Mark { modified: Some(meta.last_modified.timestamp()), ..Mark::new(meta.size, meta.e_tag) }
 }
 
 impl Objects {
-    /// Opens a store with the credentials, region and endpoint of the configuration; makes no request.
+    /// With the credentials, region and endpoint of the configuration; makes no request.
     ///
     /// # Errors
-    /// If the configuration makes no sense.
+    /// When the configuration makes no sense.
     pub(crate) fn open(config: &StoreConfig) -> Result<Self, ObjectError> {
         let url = config.url();
         let setup = |error: object_store::Error| ObjectError::Setup { url: url.to_string(), why: error::said(&error) };
@@ -131,8 +99,7 @@ impl Objects {
         let store: Arc<dyn Backend> = match url.provider() {
             Provider::S3 => {
                 let builder = config.amazon().with_client_options(config.with_http(options)).with_retry(retry);
-                // Requests are signed with their content's SHA-256, so the store refuses a part that was damaged on its
-                // way.
+                // Requests are signed with their content's SHA-256, so the store takes no part that was damaged on its way.
                 Arc::new(builder.with_url(root).build().map_err(setup)?)
             }
             Provider::Google => {
@@ -148,7 +115,7 @@ impl Objects {
         Ok(Objects { store, url: url.clone(), server, trouble: Mutex::default() })
     }
 
-    /// A store in memory, for tests.
+    /// In memory, for tests.
     #[cfg(test)]
     fn in_memory() -> Self {
         let url = "s3://memory/prefix".parse().unwrap();
@@ -156,7 +123,7 @@ impl Objects {
         Objects { store, url, server: String::new(), trouble: Mutex::default() }
     }
 
-    /// The URL of the bucket and prefix.
+    /// Where it is.
     pub(crate) fn url(&self) -> &ObjectUrl {
         &self.url
     }
@@ -166,7 +133,7 @@ impl Objects {
         crate::text::printable(&self.url.below(key)).into_owned()
     }
 
-    /// This machine's record of a commit's objects; `folder` is the folder of the records.
+    /// What this machine knows of the objects of a commit; `folder` is where it keeps that.
     pub(crate) async fn record(
         &self,
         folder: Option<&std::path::Path>,
@@ -179,7 +146,7 @@ impl Objects {
 
     pub(crate) fn path(&self, key: &str) -> Result<Path, ObjectError> {
         let whole = if self.url.prefix().is_empty() { key.to_owned() } else { format!("{}/{key}", self.url.prefix()) };
-        // Keys are exactly the names in the repo, without a second encoding.
+        // Keys are as names in the repo are: nothing is encoded a second time.
         Path::parse(whole).map_err(|e| ObjectError::Invalid { url: self.shown(key), why: error::said(&e) })
     }
 
@@ -188,8 +155,7 @@ impl Objects {
         move |error| ObjectError::from_store(url.clone(), &error)
     }
 
-    /// Keeps an error that a reader of bytes cannot report. Only the first is kept. A missing object is not noted: its
-    /// reader can report it.
+    /// Keeps what a reader of bytes cannot tell; the first is told. That an object is not there its reader can tell.
     pub(crate) fn note(&self, error: &ObjectError) {
         if matches!(error, ObjectError::NotFound { .. }) {
             return;
@@ -197,12 +163,12 @@ impl Objects {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
     }
 
-    /// Takes the noted error, so that it is reported once.
+    /// What was noted, once.
     pub(crate) fn take_trouble(&self) -> Option<ObjectError> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Reads a range of an object.
+    /// Bytes of an object.
     #[tracing::instrument(level = "debug", skip(self), fields(url = %self.url))]
     pub(crate) async fn range(&self, key: &str, range: std::ops::Range<u64>) -> Result<Bytes, ObjectError> {
         let bytes = self.store.get_range(&self.path(key)?, range.clone()).await.map_err(self.wrong(key))?;
@@ -226,12 +192,12 @@ impl Objects {
         Ok((size, bytes.boxed()))
     }
 
-    /// Reads a whole object of at most `limit` bytes; `None` if it does not exist.
+    /// A whole object of at most `limit` bytes; `None` when it is not there.
     pub(crate) async fn small(&self, key: &str, limit: u64) -> Result<Option<Bytes>, ObjectError> {
         Ok(self.small_version(key, limit).await?.map(|(bytes, _)| bytes))
     }
 
-    /// The same, with the version of the object.
+    /// The same, with what tells it from the next one that is written there.
     async fn small_version(&self, key: &str, limit: u64) -> Result<Option<(Bytes, UpdateVersion)>, ObjectError> {
         let got = match self.store.get(&self.path(key)?).await {
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
@@ -254,9 +220,8 @@ impl Objects {
         Ok(Mark::new(size, put.e_tag))
     }
 
-    /// Writes a whole object if the version that was read is still there (or still none is there). If it has
-    /// changed, nothing is written, and that is not an error. A store that knows no conditions writes it in any
-    /// case.
+    /// Writes a whole object where the one that was read is still there, or still none: that it is another now is no
+    /// error, and nothing is written then. A store that knows no conditions writes it in any case.
     async fn put_unless_changed(
         &self,
         key: &str,
@@ -274,7 +239,7 @@ impl Objects {
             Ok(_) | Err(E::AlreadyExists { .. } | E::Precondition { .. } | E::NotModified { .. }) => Ok(()),
             Err(error) if knows_no_conditions(&error) => {
                 self.put(key, bytes).await?;
-                // After this time, writes of other runs that began before are done, so the next read sees the last one.
+                // Who wrote at the same time is done then: whoever reads it next sees the last one.
                 tokio::time::sleep(SETTLE).await;
                 Ok(())
             }
@@ -282,7 +247,7 @@ impl Objects {
         }
     }
 
-    /// Removes an object. A missing object is not an error.
+    /// Removes an object; that it was not there is no error.
     pub(crate) async fn delete(&self, key: &str) -> Result<(), ObjectError> {
         match self.store.delete(&self.path(key)?).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -290,10 +255,10 @@ impl Objects {
         }
     }
 
-    /// The store's description of an object; `None` if it does not exist.
+    /// What the store says of an object; `None` when it is not there.
     pub(crate) async fn mark(&self, key: &str) -> Result<Option<Mark>, ObjectError> {
         match self.store.head(&self.path(key)?).await {
-            Ok(meta) => Ok(Some(Mark::of(meta))),
+            Ok(meta) => Ok(Some(listed(meta))),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.wrong(key)(error)),
         }
@@ -303,8 +268,8 @@ impl Objects {
     pub(crate) async fn list(&self, folder: &str) -> Result<BTreeMap<String, Mark>, ObjectError> {
         let path = self.path(folder)?;
         let mut found = BTreeMap::new();
-        let mut listed = self.store.list(Some(&path));
-        while let Some(meta) = listed.try_next().await.map_err(self.wrong(folder))? {
+        let mut all = self.store.list(Some(&path));
+        while let Some(meta) = all.try_next().await.map_err(self.wrong(folder))? {
             let name = if path.as_ref().is_empty() {
                 meta.location.as_ref()
             } else {
@@ -313,7 +278,7 @@ impl Objects {
             };
             if !name.is_empty() {
                 let name = name.to_owned();
-                found.insert(name, Mark::of(meta));
+                found.insert(name, listed(meta));
             }
             if found.len() > LIMIT {
                 let why = format!("there are more than {LIMIT} objects below it");
@@ -323,7 +288,7 @@ impl Objects {
         Ok(found)
     }
 
-    /// The names of the folders directly below the prefix.
+    /// Names of the folders right below the prefix.
     pub(crate) async fn folders(&self) -> Result<Vec<String>, ObjectError> {
         let path = Path::parse(self.url.prefix()).unwrap_or_default();
         let listed = self.store.list_with_delimiter(Some(&path)).await.map_err(self.wrong(""))?;
@@ -331,7 +296,7 @@ impl Objects {
     }
 }
 
-/// Whether a store refuses a request because it does not know the condition.
+/// Whether a store refuses a request for its condition, which it does not know.
 fn knows_no_conditions(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. })
         || ["501 Not Implemented", "<Code>NotImplemented</Code>"].iter().any(|said| error.to_string().contains(said))

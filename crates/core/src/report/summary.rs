@@ -232,7 +232,7 @@ impl Draft {
                 size: proof.expected.size.unwrap_or(0),
                 digest: proof.expected.digest,
                 purpose: *purpose,
-                against: proof.expected.against(),
+                against: proof.against(),
                 evidence: proof.evidence,
                 status: match proof.evidence {
                     _ if failed.contains(proof.path.as_str()) => FileStatus::Failed,
@@ -240,7 +240,8 @@ impl Draft {
                     Evidence::Unread => FileStatus::Unchecked,
                     Evidence::Hashed(_) | Evidence::Recorded(_) if *fetched => FileStatus::Fetched,
                     Evidence::Hashed(_) => FileStatus::Checked,
-                    Evidence::Recorded(_) => FileStatus::AlreadyVerified,
+                    // What the registry states is not checked here, and needs not be fetched.
+                    Evidence::Recorded(_) | Evidence::Stated(_) => FileStatus::AlreadyVerified,
                 },
             })
             .collect();

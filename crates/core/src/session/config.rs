@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::finding::Policy;
+use crate::oci::{OciConfig, OciLayout};
 use crate::signature::Trust;
 use crate::source::SourceConfig;
 use crate::transfer::FetchOptions;
@@ -24,6 +25,28 @@ pub enum DestinationConfig {
     Nowhere,
     /// An object store: files go there without a disk in between.
     Objects(crate::object_store::StoreConfig),
+    /// A registry or an image layout, which is filled without a disk in between.
+    Oci(Box<OciTarget>),
+}
+
+/// OCI content as a place that files go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OciTarget {
+    /// Where, and where its credentials may come from.
+    pub content: OciConfig,
+    /// How files lie in it.
+    pub layout: OciLayout,
+    /// An image whose layers come first.
+    pub base: Option<OciConfig>,
+}
+
+impl OciTarget {
+    /// In the usual layout, without a base.
+    #[must_use]
+    pub fn new(content: OciConfig) -> Self {
+        OciTarget { content, layout: OciLayout::default(), base: None }
+    }
 }
 
 impl DestinationConfig {
@@ -35,6 +58,8 @@ impl DestinationConfig {
             DestinationConfig::LocalDir(dir) => DestinationConfig::LocalDir(whole(dir)),
             DestinationConfig::Nowhere => DestinationConfig::Nowhere,
             DestinationConfig::Objects(store) => DestinationConfig::Objects(store),
+            // Its path is absolute already.
+            DestinationConfig::Oci(target) => DestinationConfig::Oci(target),
         }
     }
 }

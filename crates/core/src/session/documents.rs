@@ -95,7 +95,8 @@ impl Session {
         }
         let still = missing(&read);
         let missing: Vec<&Entry> = still.iter().collect();
-        let stored = self.stored_documents(listing, &missing).await?;
+        let mut stored = self.stored_documents(listing, &missing).await?;
+        stored.extend(self.tagged_documents(&missing).await?);
         let missing: Vec<&Entry> = missing.into_iter().filter(|e| !stored.contains_key(&e.path)).collect();
         read.extend(stored);
         if missing.is_empty() || self.config.offline {

@@ -37,6 +37,9 @@ pub enum Error {
     /// An error of the object store.
     #[error(transparent)]
     Objects(#[from] crate::object_store::ObjectError),
+    /// The registry, or the image layout.
+    #[error(transparent)]
+    Oci(#[from] crate::oci::OciError),
     /// No file of the repo is selected. That must not count as verified.
     #[error("{repo}: {why}")]
     NothingSelected {
@@ -128,6 +131,7 @@ impl Error {
             Error::Away { source, .. } => source.kind(),
             Error::Fetch(error) => error.kind(),
             Error::Objects(error) => error.kind(),
+            Error::Oci(error) => error.kind(),
             Error::Store(_) | Error::NoSpace { .. } | Error::OtherFiles { .. } => ErrorKind::Local,
             Error::Select(SelectError::BadGlob { .. }) | Error::NoDestination => ErrorKind::Usage,
             Error::Select(_)
@@ -150,6 +154,7 @@ impl Error {
             }
             Error::Fetch(error) => return error.remedy(),
             Error::Objects(error) => error.remedy(),
+            Error::Oci(error) => return error.remedy(),
             Error::Store(error) => return error.remedy(),
             Error::Select(error) => return error.remedy(),
             Error::NothingSelected { remedy, .. } => return remedy.clone(),

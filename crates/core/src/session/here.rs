@@ -14,14 +14,14 @@ impl Session {
     /// The same session without requests and without events. `None` if files do not go into a folder, or if the server
     /// does not list all files of a repo.
     fn silent_offline(&self) -> Option<Session> {
-        if self.objects.is_some() {
+        if self.objects.is_some() || self.oci.is_some() {
             return None;
         }
         if !self.lists_all() {
             return None;
         }
         let config = Config { offline: true, prefer_offline: false, ..self.config.clone() };
-        Some(Session { sources: self.sources.clone(), config, progress: Arc::new(Silent), objects: None })
+        Some(Session { sources: self.sources.clone(), config, progress: Arc::new(Silent), objects: None, oci: None })
     }
 
     /// The report of a run without requests. `None` unless there is a kept listing, and all files are here and

@@ -346,7 +346,7 @@ fn snapshot_here(
             None => return Ok(None),
             here => here,
         },
-        DestinationConfig::Nowhere | DestinationConfig::Objects(_) => return Ok(None),
+        DestinationConfig::Nowhere | DestinationConfig::Objects(_) | DestinationConfig::Oci(_) => return Ok(None),
     };
     let root = store.snapshot_dir(&commit.unwrap_or(CommitId::ZERO));
     Ok(root.is_dir().then_some((root, commit)))

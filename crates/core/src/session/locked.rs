@@ -85,7 +85,10 @@ impl Session {
         }
         let folder = folder.or(match &self.config.destination {
             DestinationConfig::LocalDir(dir) => Some(dir),
-            DestinationConfig::Cache { .. } | DestinationConfig::Nowhere | DestinationConfig::Objects(_) => None,
+            DestinationConfig::Cache { .. }
+            | DestinationConfig::Nowhere
+            | DestinationConfig::Objects(_)
+            | DestinationConfig::Oci(_) => None,
         });
         let store = match folder {
             Some(dir) => Arc::new(Store::local_dir(dir)),

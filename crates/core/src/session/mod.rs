@@ -20,10 +20,12 @@ mod locked;
 mod nearby;
 #[cfg_attr(not(feature = "object-store"), path = "object_store/absent.rs")]
 mod object_store;
+mod oci;
 mod outcome;
 mod places;
 mod prepare;
 mod resolve;
+mod sending;
 mod signed;
 
 use crate::model::{Options, Purpose};
@@ -35,7 +37,7 @@ use sha2::Digest as _;
 pub use cache_check::snapshots;
 pub use cached::{Cached, cached, cached_variants};
 pub use compare::{CompareConfig, Comparison};
-pub use config::{Config, DestinationConfig};
+pub use config::{Config, DestinationConfig, OciTarget};
 pub use error::Error;
 pub use folder::names_folder;
 pub use inspect::{Inspected, inspect_path};
@@ -61,6 +63,8 @@ pub struct Session {
     progress: Arc<dyn Progress>,
     /// The object store that is the destination, if it is one.
     objects: Option<Arc<crate::object_store::Objects>>,
+    /// The same, of a registry or an image layout.
+    oci: Option<Arc<dyn crate::oci::Content>>,
 }
 
 impl Session {
@@ -78,7 +82,11 @@ impl Session {
             DestinationConfig::Objects(store) => Some(Arc::new(crate::object_store::Objects::open(store)?)),
             _ => None,
         };
-        Ok(Session { sources, config, progress, objects })
+        let oci = match &config.destination {
+            DestinationConfig::Oci(target) => Some(crate::oci::open(&target.content, &registry_http(&config))?),
+            _ => None,
+        };
+        Ok(Session { sources, config, progress, objects, oci })
     }
 
     /// The folder of a repo, if the destination is a folder.
@@ -86,7 +94,7 @@ impl Session {
         Some(Arc::new(match &self.config.destination {
             DestinationConfig::Cache { root, symlinks } => Store::hub_cache(root, repo_type, id, *symlinks),
             DestinationConfig::LocalDir(dir) => Store::local_dir_of(dir, repo_type, id),
-            DestinationConfig::Nowhere | DestinationConfig::Objects(_) => return None,
+            DestinationConfig::Nowhere | DestinationConfig::Objects(_) | DestinationConfig::Oci(_) => return None,
         }))
     }
 
@@ -248,7 +256,16 @@ fn open(config: &SourceConfig) -> Result<Arc<dyn Source>, Error> {
     Ok(match config {
         SourceConfig::Hub(hub) => Arc::new(Hub::new((**hub).clone())),
         SourceConfig::Store { store, .. } => crate::source::open_store(store, config.timing())?,
+        SourceConfig::Oci { content, others } => crate::source::open_oci(content, others)?,
     })
+}
+
+/// How registries are reached that are not a source: as a Hub, without its token. Their patience is their own: that the
+/// Hub sends bytes does not mean that they take them.
+fn registry_http(config: &Config) -> crate::hub::HubConfig {
+    let hub = config.source.reached().clone();
+    let timing = crate::hub::Timing { patience: Arc::default(), ..hub.timing };
+    crate::hub::HubConfig { token: None, withheld: None, timing, ..hub }
 }
 
 /// Whether bytes differed from the listing.

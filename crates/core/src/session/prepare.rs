@@ -282,6 +282,7 @@ impl Session {
             super::DestinationConfig::LocalDir(dir) => dir.clone().into(),
             super::DestinationConfig::Nowhere => Location::Store("nowhere".to_owned()),
             super::DestinationConfig::Objects(store) => Location::Store(store.url().to_string()),
+            super::DestinationConfig::Oci(target) => Location::Store(target.content.reference().to_string()),
         }
     }
 

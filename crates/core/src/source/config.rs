@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use crate::hub::PUBLIC_ENDPOINT;
 use crate::hub::{ConfigError, HubConfig, Timing, endpoint_of};
 use crate::object_store::StoreConfig;
+use crate::oci::OciConfig;
 
 /// A server to fetch from.
 #[derive(Debug, Clone)]
@@ -17,6 +18,13 @@ pub enum SourceConfig {
         /// The store and its credentials.
         store: StoreConfig,
         /// How to reach the Hubs that are its mirrors; also the store's own timing.
+        others: Box<HubConfig>,
+    },
+    /// OCI content that an earlier run filled: `oci://…`, `oci-archive:…`, `oci:…`.
+    Oci {
+        /// Which, and where its credentials may come from.
+        content: OciConfig,
+        /// How Hubs beside it are reached, its mirrors, and how it is itself, where it is a registry.
         others: Box<HubConfig>,
     },
 }
@@ -41,6 +49,12 @@ impl SourceConfig {
         options: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let endpoint = endpoint_of(endpoint, &get);
+        if let Some(content) = OciConfig::meant(&endpoint) {
+            let content = content.map_err(ConfigError::Oci)?.with_options(options);
+            let hub = HubConfig::from_env(Some(PUBLIC_ENDPOINT), get)?;
+            let others = Box::new(HubConfig { token: None, withheld: None, ..hub });
+            return Ok(SourceConfig::Oci { content, others });
+        }
         if let Some(store) = StoreConfig::meant(&endpoint) {
             let store = store.map_err(ConfigError::Objects)?.with_options(options);
             let hub = HubConfig::from_env(Some(PUBLIC_ENDPOINT), get)?;
@@ -61,6 +75,11 @@ impl SourceConfig {
             let others = Box::new(HubConfig { token: None, withheld: None, ..self.reached().clone() });
             return Ok(SourceConfig::Store { store, others });
         }
+        if let Some(content) = OciConfig::meant(url) {
+            let content = content.map_err(ConfigError::Oci)?.with_options(options);
+            let others = Box::new(HubConfig { token: None, withheld: None, ..self.reached().clone() });
+            return Ok(SourceConfig::Oci { content, others });
+        }
         self.reached().mirror(url).map(Into::into)
     }
 
@@ -70,14 +89,18 @@ impl SourceConfig {
     /// If the URL makes no sense.
     pub fn pasted(self, url: &str) -> Result<Self, ConfigError> {
         match self {
-            SourceConfig::Hub(hub) | SourceConfig::Store { others: hub, .. } => hub.pasted(url).map(Into::into),
+            SourceConfig::Hub(hub)
+            | SourceConfig::Store { others: hub, .. }
+            | SourceConfig::Oci { others: hub, .. } => hub.pasted(url).map(Into::into),
         }
     }
 
     /// How to reach Hubs: this one, or those beside a store.
-    fn reached(&self) -> &HubConfig {
+    pub(crate) fn reached(&self) -> &HubConfig {
         match self {
-            SourceConfig::Hub(hub) | SourceConfig::Store { others: hub, .. } => hub,
+            SourceConfig::Hub(hub)
+            | SourceConfig::Store { others: hub, .. }
+            | SourceConfig::Oci { others: hub, .. } => hub,
         }
     }
 
@@ -89,15 +112,22 @@ impl SourceConfig {
     /// The same, mutable.
     pub fn timing_mut(&mut self) -> &mut Timing {
         match self {
-            SourceConfig::Hub(hub) | SourceConfig::Store { others: hub, .. } => &mut hub.timing,
+            SourceConfig::Hub(hub)
+            | SourceConfig::Store { others: hub, .. }
+            | SourceConfig::Oci { others: hub, .. } => &mut hub.timing,
         }
+    }
+
+    /// Whether it lies on this machine, so that no request is made to read it.
+    pub fn is_here(&self) -> bool {
+        matches!(self, SourceConfig::Oci { content, .. } if content.reference().path().is_some())
     }
 
     /// The Hub, if it is one.
     pub fn hub(&self) -> Option<&HubConfig> {
         match self {
             SourceConfig::Hub(hub) => Some(hub),
-            SourceConfig::Store { .. } => None,
+            SourceConfig::Store { .. } | SourceConfig::Oci { .. } => None,
         }
     }
 
@@ -105,7 +135,7 @@ impl SourceConfig {
     pub fn hub_mut(&mut self) -> Option<&mut HubConfig> {
         match self {
             SourceConfig::Hub(hub) => Some(hub),
-            SourceConfig::Store { .. } => None,
+            SourceConfig::Store { .. } | SourceConfig::Oci { .. } => None,
         }
     }
 }

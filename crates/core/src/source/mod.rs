@@ -5,6 +5,7 @@ mod config;
 mod hub;
 #[cfg_attr(not(feature = "object-store"), path = "absent.rs")]
 mod object_store;
+mod oci;
 
 use std::fmt;
 use std::ops::Range;
@@ -14,6 +15,7 @@ use futures_util::future::BoxFuture;
 
 pub use config::SourceConfig;
 pub(crate) use object_store::open_store;
+pub(crate) use oci::{name_of, open_oci};
 
 use crate::finding::Origin;
 use crate::hub::{Body, HubError, Retries};

@@ -93,7 +93,7 @@ pub(super) fn folds_names(folder: &Path) -> bool {
 }
 
 /// The bytes that an unprivileged user can still write below `path`.
-pub(super) fn free_space(path: &Path) -> Option<u64> {
+pub(crate) fn free_space(path: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(nearest_existing(path)).ok()?;
     // A file system that counts no blocks at all does not know its free space.
     if stat.f_blocks == 0 {

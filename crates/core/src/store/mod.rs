@@ -9,6 +9,7 @@ mod cache;
 mod conflict;
 mod copying;
 mod disk;
+mod elsewhere;
 mod error;
 mod import;
 mod inventory;
@@ -34,6 +35,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[cfg(feature = "object-store")]
 pub(crate) use cache::folder_name;
 pub(crate) use conflict::{Conflict, conflicts, noted_clashes};
+pub(crate) use disk::free_space;
+pub(crate) use elsewhere::{Mark, SnapshotRecord};
 pub use error::{StoreError, StoreErrorKind};
 pub(crate) use import::Imported;
 pub use inventory::Removal;

@@ -1,31 +1,126 @@
-//! Fetches ranges of one file from the Hub or its mirrors, for upload. The parent hashes and uploads them.
+//! Ranges of one file from the Hub or its mirrors, for a place without a disk in between. What becomes of them is said
+//! by whoever puts them there.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{UploadError, UploadFile};
+use super::PART;
 use crate::hub::{HubError, ShownUrl};
-use crate::progress::Event;
-use crate::source::SourceFile;
+use crate::model::{Entry, RepoInfo, RepoPath};
+use crate::progress::{Event, Progress};
+use crate::source::{Source, SourceFile};
+use crate::transfer::Limiter;
 
-/// The failures in a row of one file.
+/// Where the files of a run come from, and what they share on their way.
+pub(crate) struct Supply {
+    /// Endpoints: the first one listed the files.
+    pub sources: Vec<Arc<dyn Source>>,
+    pub info: Arc<RepoInfo>,
+    pub limiter: Option<Limiter>,
+    pub progress: Arc<dyn Progress>,
+    /// Where this machine has files already, by path. Their bytes are hashed as any others.
+    pub nearby: HashMap<RepoPath, PathBuf>,
+    /// Permits of [`PART`] bytes.
+    pub budget: Arc<Semaphore>,
+    pub permits: u32,
+}
+
+impl Supply {
+    /// A file on its way.
+    pub(super) async fn file(self: &Arc<Self>, entry: &Entry) -> Fetcher {
+        let source = |source: &Arc<dyn Source>| Arc::clone(source).file(Arc::clone(&self.info), entry.clone());
+        Fetcher {
+            remotes: self.sources.iter().map(source).collect(),
+            nearby: self.open_nearby(entry).await,
+            supply: Arc::clone(self),
+            entry: entry.clone(),
+            turn: AtomicUsize::new(0),
+            alone: AtomicBool::new(false),
+            received: AtomicU64::new(0),
+            trouble: tokio::sync::Mutex::default(),
+            waits: AtomicUsize::new(0),
+        }
+    }
+
+    /// Opens what this machine has of a file. What cannot be opened is fetched.
+    async fn open_nearby(&self, entry: &Entry) -> Option<Arc<std::fs::File>> {
+        let path = self.nearby.get(&entry.path)?.clone();
+        tokio::task::spawn_blocking(move || std::fs::File::open(path)).await.ok()?.ok().map(Arc::new)
+    }
+
+    fn permits_of(&self, bytes: u64) -> u32 {
+        u32::try_from(bytes.div_ceil(PART)).unwrap_or(u32::MAX).clamp(1, self.permits)
+    }
+
+    /// Room for so many bytes in memory.
+    pub(super) async fn permit(&self, bytes: u64) -> OwnedSemaphorePermit {
+        let wanted = Arc::clone(&self.budget).acquire_many_owned(self.permits_of(bytes)).await;
+        // Nobody closes it.
+        wanted.unwrap_or_else(|_| unreachable!("the budget is never closed"))
+    }
+}
+
+/// One file on its way.
+pub(super) struct Fetcher {
+    pub supply: Arc<Supply>,
+    pub entry: Entry,
+    remotes: Vec<Box<dyn SourceFile>>,
+    /// The file as this machine has it.
+    nearby: Option<Arc<std::fs::File>>,
+    /// The endpoint that serves it at present.
+    turn: AtomicUsize,
+    /// A mirror sent wrong bytes, and which one is not known: only the first endpoint is asked.
+    alone: AtomicBool,
+    received: AtomicU64,
+    /// Parts that fail together wait together.
+    trouble: tokio::sync::Mutex<Trouble>,
+    /// How often they have waited.
+    waits: AtomicUsize,
+}
+
+/// Failures in a row of one file.
 #[derive(Default)]
-pub(super) struct Trouble {
+struct Trouble {
     failures: u32,
-    /// How many bytes had arrived at the last failure.
+    /// What had arrived when it failed last.
     received: u64,
 }
 
-impl UploadFile {
-    /// Fetches a range, from any endpoint that has it. Bytes that arrived before a failure are not asked for again.
+impl Fetcher {
+    /// Bytes that came from endpoints.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Asks the first endpoint alone from now on, and begins anew.
+    pub fn start_again_alone(&self, why: &str) {
+        self.alone.store(true, Ordering::Relaxed);
+        self.restarted(why);
+    }
+
+    /// Says that the file begins anew.
+    pub fn restarted(&self, why: &str) {
+        self.supply.progress.event(Event::FileRestarted { path: &self.entry.path, why });
+    }
+
+    /// Says that the file begins, with so many bytes there already.
+    pub fn started(&self, have: u64) {
+        let (path, size) = (&self.entry.path, self.entry.size);
+        self.supply.progress.event(Event::FileStarted { path, size, have });
+    }
+
+    /// A range, from whichever endpoint has it; what arrived before a failure is not asked for again.
     #[tracing::instrument(level = "debug", name = "part", skip_all, fields(from = range.start, to = range.end))]
-    pub(super) async fn fetch(&self, range: Range<u64>) -> Result<Bytes, UploadError> {
+    pub async fn fetch(&self, range: Range<u64>) -> Result<Bytes, HubError> {
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        // Wrong bytes from a cache are handled like those from a mirror: after that only the endpoint is asked.
+        // Wrong bytes of a cache are found out as those of a mirror are: then the endpoint alone is asked.
         if !self.alone.load(Ordering::Relaxed)
             && let Some(bytes) = self.read_nearby(range.start, length).await
         {
@@ -42,7 +137,7 @@ impl UploadFile {
             let Err(error) = self.try_fetch(remote, at..range.end, &mut bytes).await else {
                 return Ok(bytes.freeze());
             };
-            // Another endpoint may have it. Parts that fail at the same time move on only once.
+            // The others may have it; parts that fail together move on once.
             let _ = self.turn.compare_exchange(turn, turn + 1, Ordering::Relaxed, Ordering::Relaxed);
             let mut trouble = self.trouble.lock().await;
             if self.waits.load(Ordering::Relaxed) > waits {
@@ -54,13 +149,13 @@ impl UploadFile {
             trouble.received = received;
             if trouble.failures as usize >= endpoints {
                 let retries = remote.source().retries();
-                retries.back_off(Some(&self.entry.path), error, trouble.failures, &*self.upload.progress).await?;
+                retries.back_off(Some(&self.entry.path), error, trouble.failures, &*self.supply.progress).await?;
             }
             self.waits.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Reads a range from this machine's copy; `None` if it cannot be read.
+    /// A range of what this machine has; `None` where that cannot be read.
     async fn read_nearby(&self, at: u64, length: usize) -> Option<Bytes> {
         let file = Arc::clone(self.nearby.as_ref()?);
         let read = move || {
@@ -68,7 +163,7 @@ impl UploadFile {
             file.read_exact_at(&mut bytes, at).ok().map(|()| Bytes::from(bytes))
         };
         let bytes = tokio::task::spawn_blocking(read).await.ok()??;
-        self.upload.progress.event(Event::FileBytes { path: &self.entry.path, bytes: bytes.len() as u64 });
+        self.supply.progress.event(Event::FileBytes { path: &self.entry.path, bytes: bytes.len() as u64 });
         Some(bytes)
     }
 
@@ -85,14 +180,14 @@ impl UploadFile {
             return Err(HubError::Protocol { url, what });
         }
         while let Some(chunk) = body.chunk().await? {
-            if let Some(limiter) = &self.upload.limiter {
+            if let Some(limiter) = &self.supply.limiter {
                 limiter.pass(chunk.len()).await;
             }
             bytes.extend_from_slice(&chunk);
             self.received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
             remote.source().retries().arrived(chunk.len() as u64);
             let event = Event::FileBytes { path: &self.entry.path, bytes: chunk.len() as u64 };
-            self.upload.progress.event(event);
+            self.supply.progress.event(event);
         }
         Ok(())
     }

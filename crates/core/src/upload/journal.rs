@@ -3,9 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::part_size;
-use super::{Keys, ObjectError, Objects};
+use super::objects::part_size;
 use crate::model::{CommitId, Digest, Entry};
+use crate::object_store::{Keys, ObjectError, Objects};
 
 const VERSION: u32 = 2;
 /// The most bytes of a journal: ten thousand parts with their tags.

@@ -1,9 +1,11 @@
 //! Work beside the async tasks of an upload: requests that are aborted if their waiter is dropped, and hashing.
 
+#[cfg(feature = "object-store")]
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
+#[cfg(feature = "object-store")]
 use crate::model::Hasher;
 
 /// A task that is aborted if its waiter is dropped.
@@ -30,6 +32,7 @@ impl<T: Send + 'static> Task<T> {
 }
 
 /// Hashes off the async threads.
+#[cfg(feature = "object-store")]
 pub(super) async fn hash(mut hasher: Hasher, bytes: Bytes) -> Hasher {
     let work = move || {
         hasher.update(&bytes);

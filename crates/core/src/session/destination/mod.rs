@@ -9,14 +9,18 @@ mod disk;
 mod memory;
 #[cfg_attr(not(feature = "object-store"), path = "absent.rs")]
 mod object_store;
+mod publish;
+mod registry;
 
 use std::time::Instant;
 
 use tracing::{Instrument as _, info};
 
 use self::disk::Disk;
+use self::registry::Registry;
+pub(super) use self::registry::missing as missing_layer;
 use super::fleet::{Aim, lacking, there_before};
-use super::{Error, Prepared, Session, Statuses};
+use super::{DestinationConfig, Error, Prepared, Session, Statuses};
 use crate::finding::{Finding, Outcome};
 use crate::model::{Entry, Options, RepoPath};
 use crate::report::Report;
@@ -104,6 +108,9 @@ impl Session {
         if let Some(objects) = &self.objects {
             return self.deliver_to_store(objects, options, job, started).instrument(span).await;
         }
+        if let (Some(content), DestinationConfig::Oci(target)) = (&self.oci, &self.config.destination) {
+            return self.run(Registry::new(self, content, target, options), job, started).instrument(span).await;
+        }
         match job.store.clone() {
             Some(store) => self.run(Disk::new(self, store, keep_listing), job, started).instrument(span).await,
             None => Err(Error::NoDestination),
@@ -114,6 +121,9 @@ impl Session {
     pub(super) async fn planned(&self, mut prepared: Prepared) -> Result<Prepared, Error> {
         if let Some(objects) = &self.objects {
             self.look_at_store(objects, &mut prepared).await?;
+        }
+        if let (Some(content), DestinationConfig::Oci(target)) = (&self.oci, &self.config.destination) {
+            Registry::new(self, content, target, &Options::default()).look(&mut prepared).await?;
         }
         Ok(self.judged(prepared))
     }

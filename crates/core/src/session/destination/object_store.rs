@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::stream::{self, StreamExt as _};
-use tokio::sync::Semaphore;
 
 use super::{Destination, Present};
 use crate::finding::{Again, Evidence, Finding, Outcome, Remedy};
@@ -18,7 +17,6 @@ use crate::report::Report;
 use crate::session::object_store::RemoteSnapshot;
 use crate::session::outcome::paths_of;
 use crate::session::{Error, Prepared, Session, Statuses};
-use crate::transfer::Limiter;
 use crate::upload::{Done, PART, Upload, UploadError};
 use crate::verify::Content;
 
@@ -206,18 +204,11 @@ impl Filler<'_> {
             return Ok(Vec::new());
         }
         self.session.progress.event(Event::Planned(prepared.plan.figures()));
-        let permits = u32::try_from(self.session.config.fetch.connections).unwrap_or(u32::MAX).clamp(1, 1024);
         let wanted: Vec<Entry> = large.iter().chain(&small).cloned().collect();
         let upload = Arc::new(Upload {
-            sources: self.session.sources.clone(),
-            nearby: self.session.offered(prepared, wanted).await?,
+            supply: self.session.fetched_from(prepared, wanted).await?,
             objects: Arc::clone(&there.objects),
             keys: there.keys.clone(),
-            info: Arc::new(prepared.listing.info.clone()),
-            limiter: self.session.config.fetch.limit_rate.map(Limiter::new),
-            progress: Arc::clone(&self.session.progress),
-            budget: Arc::new(Semaphore::new(permits as usize)),
-            permits,
         });
         let one = |entry: Entry| {
             let upload = Arc::clone(&upload);

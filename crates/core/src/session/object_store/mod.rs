@@ -4,12 +4,11 @@
 mod check;
 mod remote_snapshot;
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
 pub(super) use self::remote_snapshot::RemoteSnapshot;
 use super::documents::is_content;
-use super::{Error, Prepared, Session};
+use super::{Error, Session};
 use crate::model::{Entry, Listing, RepoPath};
 use crate::object_store::{Keys, ObjectError};
 
@@ -34,22 +33,5 @@ impl Session {
             }
         }
         Ok(found)
-    }
-
-    /// The places in this machine's cache of files that must go to another destination.
-    pub(super) async fn offered(
-        &self,
-        prepared: &Prepared,
-        wanted: Vec<Entry>,
-    ) -> Result<HashMap<RepoPath, PathBuf>, Error> {
-        let info = &prepared.listing.info;
-        let cache = self.nearby(info.repo_type, &info.id).filter(|_| !self.config.fetch.force);
-        let Some(cache) = cache else { return Ok(HashMap::new()) };
-        let commit = info.commit;
-        self.blocking(&cache, move |cache| {
-            let offer = |entry: Entry| cache.offers(&commit, &entry).map(|from| (entry.path, from));
-            Ok(wanted.into_iter().filter_map(offer).collect())
-        })
-        .await
     }
 }

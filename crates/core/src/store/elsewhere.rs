@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Mark;
 use crate::finding::Outcome;
 use crate::model::{Digest, Hasher, RepoPath};
 
@@ -17,6 +16,37 @@ const VERSION: u32 = 1;
 const LIMIT: u64 = 256 << 20;
 /// The most outcomes of checks that are kept for one commit.
 const CHECKS: usize = 64;
+
+/// What a store says of an object, or a registry of a layer, without giving it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Mark {
+    pub size: u64,
+    /// Changes with the content; not every store gives one.
+    pub etag: Option<String>,
+    /// When the store took it, in seconds; an answer to an upload does not say.
+    pub modified: Option<i64>,
+}
+
+impl Mark {
+    /// Azure quotes a tag in one answer and not in the next.
+    pub(crate) fn new(size: u64, etag: Option<String>) -> Self {
+        Mark { size, etag: etag.map(|tag| tag.trim_matches('"').to_owned()), modified: None }
+    }
+
+    /// Whether it tells an object from another that replaces it.
+    pub(crate) fn is_telling(&self) -> bool {
+        self.etag.is_some() && self.modified.is_some()
+    }
+
+    /// Whether the object is the one that was seen before, as far as both say.
+    #[cfg_attr(not(feature = "object-store"), allow(dead_code))]
+    pub(crate) fn is_still(&self, seen: &Mark) -> bool {
+        self.size == seen.size
+            && self.etag.is_some()
+            && self.etag == seen.etag
+            && (self.modified == seen.modified || self.modified.is_none() || seen.modified.is_none())
+    }
+}
 
 /// The record of one commit's objects.
 #[derive(Debug, Default)]

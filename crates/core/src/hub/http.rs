@@ -1,0 +1,142 @@
+//! One server over HTTP, whatever it speaks: its clients, how long an answer and a body are waited for, and how much of them
+//! is read. What is asked of a Hub is said in `client`; what of a registry, in the room of registries.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use reqwest::header::HeaderMap;
+use reqwest::{Client, RequestBuilder, Response};
+use tracing::{Instrument as _, debug, debug_span};
+use url::Url;
+
+use super::clients::{Clients, Via};
+use super::error::ShownUrl;
+use super::host::name_of;
+use super::patience::Pace;
+use super::{HubConfig, HubError, Retries};
+
+/// How long the body of an unhappy answer is waited for, and how much of it is read.
+const COMPLAINT: (Duration, usize) = (Duration::from_secs(5), 8 << 10);
+/// A body that takes longer than so many waits for single bytes may take is given up.
+const ANSWER: u32 = 10;
+
+/// A server, and those that it sends us to.
+#[derive(Debug)]
+pub(crate) struct Http {
+    config: Arc<HubConfig>,
+    /// Made when somebody is asked: a run that asks nobody needs no certificates.
+    clients: OnceLock<Result<Clients, HubError>>,
+    /// When to ask it again, and when to give up.
+    pub(crate) retries: Retries,
+}
+
+impl Http {
+    /// Makes no request.
+    pub(crate) fn new(config: Arc<HubConfig>) -> Self {
+        let retries = Retries::new(&config.timing, &config.endpoint);
+        Http { config, clients: OnceLock::new(), retries }
+    }
+
+    /// The HTTP library's client.
+    pub(crate) fn client(&self, via: Via) -> Result<&Client, HubError> {
+        let clients = self.clients.get_or_init(|| Clients::new(&self.config)).as_ref().map_err(Clone::clone)?;
+        Ok(match via {
+            Via::Api => &clients.api,
+            Via::Data => &clients.data,
+        })
+    }
+
+    /// Sends a request when its host may be asked, and waits for the head of the answer as long as answers are waited for.
+    pub(crate) async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
+        let limit = self.config.timing.response_timeout;
+        self.send_while(url, request, async move {
+            tokio::time::sleep(limit).await;
+            HubError::Timeout { url: url.into(), what: "answer", after: limit }
+        })
+        .await
+    }
+
+    /// The same, and waits until `enough` says that it was long enough.
+    pub(crate) async fn send_while(
+        &self,
+        url: &Url,
+        request: RequestBuilder,
+        enough: impl Future<Output = HubError>,
+    ) -> Result<Response, HubError> {
+        // Signed URLs are secrets: a URL is logged without its query.
+        let span = debug_span!("request", url = %ShownUrl::from(url));
+        self.send_in(url, request, enough).instrument(span).await
+    }
+
+    async fn send_in(
+        &self,
+        url: &Url,
+        request: RequestBuilder,
+        enough: impl Future<Output = HubError>,
+    ) -> Result<Response, HubError> {
+        let host = self.retries.hosts.of(name_of(url));
+        let asked = Instant::now();
+        host.pass().await;
+        let waited = asked.elapsed();
+        let answered = tokio::select! {
+            answer = request.send() => answer.map_err(|e| HubError::transport(url, &e)),
+            error = enough => Err(error),
+        };
+        let took = asked.elapsed().saturating_sub(waited);
+        match &answered {
+            Ok(response) => {
+                let (status, version) = (response.status().as_u16(), response.version());
+                debug!(status, ?version, ?took, ?waited, "answered");
+            }
+            Err(error) => debug!(%error, ?took, ?waited, "failed"),
+        }
+        let response = answered?;
+        if response.status().is_success() || response.status().is_redirection() {
+            host.answered();
+        }
+        Ok(response)
+    }
+
+    /// The beginning of an unhappy answer's body, if that is quick to have.
+    pub(crate) async fn complaint(&self, url: &Url, response: &mut Response) -> Vec<u8> {
+        let mut body = Vec::new();
+        let window = self.config.timing.stall_timeout.min(COMPLAINT.0);
+        while let Ok(Ok(Some(chunk))) = self.retries.within(url, "bytes", window, response.chunk()).await {
+            if body.len() + chunk.len() > COMPLAINT.1 {
+                break;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        body
+    }
+
+    /// A body of at most `limit` bytes.
+    pub(crate) async fn body(&self, url: &Url, mut response: Response, limit: usize) -> Result<Vec<u8>, HubError> {
+        let mut body = Vec::new();
+        let least = self.retries.hosts.of(name_of(url)).least();
+        let window = self.config.timing.stall_timeout;
+        let (began, mut pace) = (Instant::now(), Pace::default());
+        loop {
+            let asked = Instant::now();
+            let chunk = self.retries.within(url, "bytes", window, response.chunk()).await?;
+            let Some(chunk) = chunk.map_err(|e| HubError::transport(url, &e))? else { break };
+            if body.len() + chunk.len() > limit {
+                let what = format!("the answer is longer than {limit} bytes");
+                return Err(HubError::Protocol { url: url.into(), what });
+            }
+            if let Some(came) = pace.is_too_slow(asked.elapsed(), chunk.len(), window, least) {
+                return Err(HubError::Trickle { url: url.into(), came, window });
+            }
+            if began.elapsed() > window * ANSWER {
+                return Err(HubError::Timeout { url: url.into(), what: "end of the answer", after: window * ANSWER });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+}
+
+/// What the head of an answer says of its body's length.
+pub(crate) fn length_of(headers: &HeaderMap) -> Option<u64> {
+    headers.get(reqwest::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok())
+}

@@ -1,0 +1,452 @@
+//! An OCI image layout as one tar file. It is read where it lies, without unpacking. It is written beside its place and
+//! gets its name when all of it is there; each blob has its own place in it from the beginning, so that blobs come in
+//! parallel and the file is the same whoever is first.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io::Write as _;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use rustix::fs::{FlockOperation, flock};
+
+use super::contents::parse_index;
+use super::local::{self, BLOBS, INDEX_FILE, LAYOUT, LAYOUT_FILE, at, blocking};
+use super::manifest::{Descriptor, Index};
+use super::tar::{WalkError, head, padding, walk, zeros};
+use super::{Blobstream, Body, Content, Got, MANIFEST_LIMIT, ManifestName, OciError, Push, PushDigest};
+use crate::model::OciDigest;
+use crate::text::printable;
+
+/// Entries of one file.
+const LIMIT: usize = 1_000_000;
+/// What ends a tar.
+const END: u64 = 1024;
+/// How the name of a file ends that is on its way.
+const PART: &str = ".part";
+
+/// One file, read or written.
+pub(super) struct Archive {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What lies at the path; `None` until somebody looked.
+    there: Option<Option<Arc<Layout>>>,
+    /// What is being written.
+    new: Option<Writer>,
+}
+
+/// A layout that can be read.
+struct Layout {
+    file: Arc<File>,
+    blobs: HashMap<OciDigest, Range<u64>>,
+    index: Index,
+}
+
+struct Writer {
+    temp: tempfile::NamedTempFile,
+    file: Arc<File>,
+    /// Where the next place begins.
+    end: u64,
+    /// Of the blobs that have a number: where each begins, and its size.
+    places: Vec<(u64, u64)>,
+    blobs: HashMap<OciDigest, Range<u64>>,
+    index: Index,
+}
+
+impl fmt::Debug for Archive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Archive({})", self.path.display())
+    }
+}
+
+/// The name of a blob's file.
+fn blob_name(digest: &OciDigest) -> String {
+    format!("{BLOBS}/{}", digest.hex())
+}
+
+/// Bytes of the header of a blob: its name is always as long as any other's.
+fn head_size(size: u64) -> u64 {
+    head(&blob_name(&OciDigest::of(b"")), size).len() as u64
+}
+
+/// Removes what runs left that were killed: files of this archive on which no living run has its lock.
+fn remove_dead(folder: &Path, prefix: &str) {
+    let ours = |name: &str| name.starts_with(prefix) && name.ends_with(PART);
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if !entry.file_name().to_str().is_some_and(ours) || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        let free =
+            File::open(entry.path()).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok());
+        if free {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+impl Writer {
+    fn begin(path: &Path) -> Result<Self, OciError> {
+        let wrong = at(path);
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(&wrong)?;
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let prefix = format!(".{name}.");
+        remove_dead(folder, &prefix);
+        let temp = tempfile::Builder::new().prefix(&prefix).suffix(PART).tempfile_in(folder).map_err(&wrong)?;
+        // Tells others that somebody works on it; where locks are not known, nobody removes it.
+        let _ = flock(temp.as_file(), FlockOperation::NonBlockingLockExclusive);
+        let file = Arc::new(temp.as_file().try_clone().map_err(&wrong)?);
+        let index = local::empty_index();
+        let mut writer = Writer { temp, file, end: 0, places: Vec::new(), blobs: HashMap::new(), index };
+        writer.append(LAYOUT_FILE, LAYOUT).map_err(&wrong)?;
+        Ok(writer)
+    }
+
+    /// A place for a blob of so many bytes.
+    fn place(&mut self, size: u64) -> Option<(u64, u64)> {
+        let begins = self.end;
+        let content = begins.checked_add(head_size(size))?.checked_add(size)?;
+        self.end = content.checked_add(padding(size))?;
+        Some((begins, size))
+    }
+
+    /// A small file after all others.
+    fn append(&mut self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+        let size = bytes.len() as u64;
+        let mut whole = head(name, size);
+        whole.extend_from_slice(bytes);
+        whole.extend(zeros(padding(size)));
+        self.file.write_all_at(&whole, self.end)?;
+        self.end += whole.len() as u64;
+        Ok(())
+    }
+
+    fn finish(mut self, path: &Path) -> std::io::Result<()> {
+        let index = serde_json::to_vec(&self.index)?;
+        self.append(INDEX_FILE, &index)?;
+        self.file.write_all_at(&zeros(END), self.end)?;
+        // As any other file of the user's, not the owner's alone.
+        self.file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        self.temp.flush()?;
+        self.file.sync_all()?;
+        self.temp.persist(path).map_err(|error| error.error)?;
+        // The name outlives a power cut when its folder is written. Some file systems cannot do that to a folder.
+        if let Some(folder) = path.parent().and_then(|folder| File::open(folder).ok()) {
+            let _ = folder.sync_all();
+        }
+        Ok(())
+    }
+}
+
+impl Archive {
+    pub fn new(path: PathBuf) -> Self {
+        Archive { path, state: Mutex::default() }
+    }
+
+    fn state<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn place(&self, what: &dyn fmt::Display) -> String {
+        format!("{}: {what}", self.shown())
+    }
+
+    /// What lies at the path, once looked at.
+    async fn there(&self) -> Result<Option<Arc<Layout>>, OciError> {
+        if let Some(there) = self.state(|state| state.there.clone()) {
+            return Ok(there);
+        }
+        let (path, shown) = (self.path.clone(), self.shown());
+        let there = blocking(move || read(&path, &shown)).await?.map(Arc::new);
+        self.state(|state| state.there = Some(there.clone()));
+        Ok(there)
+    }
+
+    /// Where a blob lies: in what is being written, else in what is there.
+    async fn find(&self, digest: &OciDigest) -> Result<Option<(Arc<File>, Range<u64>)>, OciError> {
+        let new = self.state(|state| {
+            let new = state.new.as_ref()?;
+            Some(new.blobs.get(digest).map(|range| (Arc::clone(&new.file), range.clone())))
+        });
+        if let Some(found) = new {
+            return Ok(found);
+        }
+        let there = self.there().await?;
+        Ok(there.and_then(|there| Some((Arc::clone(&there.file), there.blobs.get(digest)?.clone()))))
+    }
+
+    async fn index(&self) -> Result<Option<Index>, OciError> {
+        if let Some(index) = self.state(|state| state.new.as_ref().map(|new| new.index.clone())) {
+            return Ok(Some(index));
+        }
+        Ok(self.there().await?.map(|there| there.index.clone()))
+    }
+
+    /// Begins to write, where nobody has.
+    async fn begin(&self, sizes: Vec<u64>) -> Result<(), OciError> {
+        let path = self.path.clone();
+        let begun = blocking(move || {
+            let mut writer = Writer::begin(&path)?;
+            for size in sizes {
+                let Some(place) = writer.place(size) else {
+                    let why = "the sizes of its files are more than a file can have".to_owned();
+                    return Err(OciError::Invalid { place: path.display().to_string(), why });
+                };
+                writer.places.push(place);
+            }
+            Ok(writer)
+        });
+        let begun = begun.await?;
+        self.state(|state| state.new = Some(begun));
+        Ok(())
+    }
+
+    async fn push(&self, push: Push) -> Result<OciDigest, OciError> {
+        if self.state(|state| state.new.is_none()) {
+            self.begin(Vec::new()).await?;
+        }
+        let Push { size, digest, number, body } = push;
+        let known = match &digest {
+            PushDigest::Before(digest) => Some(*digest),
+            PushDigest::After(_) => None,
+        };
+        let reserved = self.state(|state| {
+            let new = state.new.as_mut()?;
+            // What is there already is there once: manifests of two runs share a config.
+            if number.is_none() && known.is_some_and(|known| new.blobs.contains_key(&known)) {
+                return None;
+            }
+            let place = match number.and_then(|number| new.places.get(number).copied()) {
+                Some(place) if place.1 == size => Some(place),
+                _ => new.place(size),
+            };
+            place.map(|(begins, _)| (Arc::clone(&new.file), begins))
+        });
+        let Some((file, begins)) = reserved else {
+            return known.ok_or(OciError::Stopped);
+        };
+        let content = begins + head_size(size);
+        let (mut written, wrong) = (0, at(&self.path));
+        let mut body = match body {
+            Body::Whole(bytes) => futures_util::stream::iter([Ok(bytes)]).boxed(),
+            Body::Stream(stream) => stream,
+        };
+        while let Some(bytes) = body.next().await {
+            let bytes = bytes?;
+            let (file, place) = (Arc::clone(&file), content + written);
+            written += bytes.len() as u64;
+            if written > size {
+                return Err(self.wrong_size(size, written));
+            }
+            blocking(move || file.write_all_at(&bytes, place)).await.map_err(&wrong)?;
+        }
+        if written != size {
+            return Err(self.wrong_size(size, written));
+        }
+        let digest = match digest {
+            PushDigest::Before(digest) => digest,
+            PushDigest::After(cell) => *cell.get().ok_or(OciError::Stopped)?,
+        };
+        let head = head(&blob_name(&digest), size);
+        let ending = blocking(move || {
+            file.write_all_at(&zeros(padding(size)), content + size)?;
+            file.write_all_at(&head, begins)
+        });
+        ending.await.map_err(&wrong)?;
+        self.state(|state| {
+            let new = state.new.as_mut();
+            new.map(|new| new.blobs.insert(digest, content..content + size))
+        });
+        Ok(digest)
+    }
+
+    fn wrong_size(&self, expected: u64, came: u64) -> OciError {
+        let why = format!("a blob of {expected} bytes was announced, and {came} came");
+        OciError::Invalid { place: self.shown(), why }
+    }
+
+    async fn get_manifest(&self, of: &ManifestName) -> Result<Option<Got>, OciError> {
+        let Some(index) = self.index().await? else { return Ok(None) };
+        let (media_type, digest, size) = match of {
+            ManifestName::Tag(tag) => match local::tagged(&index, tag) {
+                Some(found) => (Some(found.media_type.clone()), found.digest, Some(found.size)),
+                None => return Ok(None),
+            },
+            ManifestName::Digest(digest) => {
+                let known = index.manifests.iter().find(|found| found.digest == *digest);
+                (known.map(|found| found.media_type.clone()), *digest, None)
+            }
+        };
+        let Some((file, range)) = self.find(&digest).await? else { return Ok(None) };
+        let length = range.end - range.start;
+        let invalid = |why: String| OciError::Invalid { place: self.place(of), why };
+        if length > MANIFEST_LIMIT || size.is_some_and(|size| size != length) {
+            return Err(invalid(format!("its manifest has {length} bytes")));
+        }
+        let mut bytes = Vec::new();
+        let mut stream = local::stream_of(file, range, &self.path);
+        while let Some(chunk) = stream.next().await {
+            bytes.extend_from_slice(&chunk?);
+        }
+        if OciDigest::of(&bytes) != digest {
+            return Err(OciError::WrongDigest { place: self.place(of), digest });
+        }
+        let media_type = media_type.unwrap_or_else(|| super::MANIFEST.to_owned());
+        Ok(Some(Got { media_type, bytes: bytes.into(), digest }))
+    }
+}
+
+/// Reads the headers and the index of a file; `None` when it is not there.
+fn read(path: &Path, shown: &str) -> Result<Option<Layout>, OciError> {
+    let wrong = at(path);
+    let invalid = |why: String| OciError::Invalid { place: shown.to_owned(), why };
+    let file = match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(&wrong)?,
+    };
+    let meta = file.metadata().map_err(&wrong)?;
+    if !meta.is_file() {
+        return Err(invalid("it is not a file".to_owned()));
+    }
+    let (mut blobs, mut index, mut count) = (HashMap::new(), None, 0);
+    let walked = walk(
+        meta.len(),
+        |buffer, at| file.read_exact_at(buffer, at),
+        |entry| {
+            count += 1;
+            if count > LIMIT {
+                return Err(format!("it has more than {LIMIT} entries"));
+            }
+            let Some(name) = entry.name else { return Ok(()) };
+            let range = entry.at..entry.at + entry.size;
+            if name.strip_prefix("./").unwrap_or(&name) == INDEX_FILE {
+                index = Some(range);
+            } else if let Some(digest) = local::digest_of_name(&name) {
+                blobs.insert(digest, range);
+            }
+            Ok(())
+        },
+    );
+    walked.map_err(|error| match error {
+        WalkError::Io(error) => wrong(error),
+        WalkError::Invalid(why) => invalid(format!("it is no OCI archive: {why}")),
+    })?;
+    let range = index.ok_or_else(|| invalid(format!("it is no OCI archive: it has no {INDEX_FILE}")))?;
+    let length = range.end - range.start;
+    if length > MANIFEST_LIMIT {
+        return Err(invalid(format!("its {INDEX_FILE} has {length} bytes")));
+    }
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+    file.read_exact_at(&mut bytes, range.start).map_err(&wrong)?;
+    let index = parse_index(&bytes).map_err(invalid)?;
+    Ok(Some(Layout { file: Arc::new(file), blobs, index }))
+}
+
+impl Content for Archive {
+    fn shown(&self) -> String {
+        format!("oci-archive:{}", printable(&self.path.display().to_string()))
+    }
+
+    fn checks_digests(&self) -> bool {
+        false
+    }
+
+    fn blob_size<'a>(&'a self, digest: &'a OciDigest) -> BoxFuture<'a, Result<Option<u64>, OciError>> {
+        Box::pin(async { Ok(self.find(digest).await?.map(|(_, range)| range.end - range.start)) })
+    }
+
+    fn open_blob<'a>(
+        &'a self,
+        digest: &'a OciDigest,
+        range: Range<u64>,
+    ) -> BoxFuture<'a, Result<Blobstream, OciError>> {
+        Box::pin(async move {
+            let missing = || OciError::NotFound { place: self.place(digest) };
+            let (file, whole) = self.find(digest).await?.ok_or_else(missing)?;
+            let from = whole.start.saturating_add(range.start).min(whole.end);
+            let to = whole.start.saturating_add(range.end).min(whole.end);
+            Ok(local::stream_of(file, from..to, &self.path))
+        })
+    }
+
+    fn expect<'a>(&'a self, sizes: &'a [u64]) -> BoxFuture<'a, Result<(), OciError>> {
+        Box::pin(self.begin(sizes.to_vec()))
+    }
+
+    fn push_blob<'a>(&'a self, push: Push) -> BoxFuture<'a, Result<OciDigest, OciError>> {
+        Box::pin(self.push(push))
+    }
+
+    fn manifest<'a>(&'a self, of: &'a ManifestName) -> BoxFuture<'a, Result<Option<Got>, OciError>> {
+        Box::pin(self.get_manifest(of))
+    }
+
+    fn push_manifest<'a>(
+        &'a self,
+        name: &'a ManifestName,
+        media_type: &'a str,
+        bytes: Bytes,
+    ) -> BoxFuture<'a, Result<OciDigest, OciError>> {
+        Box::pin(async move {
+            let descriptor = local::described(media_type, &bytes);
+            let digest = self.push(Push::whole(bytes)).await?;
+            if let ManifestName::Tag(tag) = name {
+                self.state(|state| state.new.as_mut().map(|new| local::name(&mut new.index, descriptor, Some(tag))));
+            }
+            Ok(digest)
+        })
+    }
+
+    fn referrers<'a>(
+        &'a self,
+        subject: &'a OciDigest,
+        artifact_type: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Descriptor>, OciError>> {
+        Box::pin(async move {
+            let Some(index) = self.index().await? else { return Ok(Vec::new()) };
+            let of_type = |found: &&Descriptor| found.artifact_type.as_deref() == Some(artifact_type);
+            let mut referrers = Vec::new();
+            for found in index.manifests.iter().filter(of_type).take(local::REFERRERS) {
+                let got = self.get_manifest(&ManifestName::Digest(found.digest)).await?;
+                if got.is_some_and(|got| local::refers_to(&got.bytes, subject)) {
+                    referrers.push(found.clone());
+                }
+            }
+            Ok(referrers)
+        })
+    }
+
+    fn push_referrer<'a>(
+        &'a self,
+        _subject: &'a OciDigest,
+        media_type: &'a str,
+        bytes: Bytes,
+    ) -> BoxFuture<'a, Result<OciDigest, OciError>> {
+        Box::pin(async move {
+            let descriptor = local::described(media_type, &bytes);
+            let digest = self.push(Push::whole(bytes)).await?;
+            self.state(|state| state.new.as_mut().map(|new| local::name(&mut new.index, descriptor, None)));
+            Ok(digest)
+        })
+    }
+
+    fn finish<'a>(&'a self) -> BoxFuture<'a, Result<(), OciError>> {
+        Box::pin(async {
+            let Some(new) = self.state(|state| state.new.take()) else { return Ok(()) };
+            let path = self.path.clone();
+            blocking(move || new.finish(&path)).await.map_err(at(&self.path))?;
+            self.state(|state| state.there = None);
+            Ok(())
+        })
+    }
+}

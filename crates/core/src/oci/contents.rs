@@ -1,0 +1,283 @@
+//! What lies at a tag: the repo, and where each of its files is, as the manifest's annotations say. Whether it is so is
+//! for the session to find out; nothing of it is believed here but that sizes must fit.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+
+use super::layout::{self, Form, OciLayout};
+use super::manifest::{Descriptor, INDEX, Index, Manifest};
+use super::{Content, ManifestName, OciError};
+use crate::lock::{Lock, LockedFile, LockedRepo};
+use crate::model::{Digest, OciDigest, Options, RepoPath};
+use crate::range_reader::{BlockReader, Ranges};
+use crate::verify::{Far, ReadSeek};
+
+/// Where one file lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub file: LockedFile,
+    /// The layer that has it.
+    pub layer: OciDigest,
+    pub form: Form,
+}
+
+impl Placed {
+    /// Bytes of the layer.
+    pub fn layer_size(&self) -> u64 {
+        self.form.layer_size(self.file.size)
+    }
+
+    /// Where a range of the file lies in the layer.
+    pub fn within(&self, range: Range<u64>) -> Range<u64> {
+        let at = self.form.at();
+        // The whole of it fits, so each part does.
+        at.saturating_add(range.start)..at.saturating_add(range.end)
+    }
+}
+
+/// What lies at a tag.
+#[derive(Debug, Clone)]
+pub(crate) struct Contents {
+    pub repo: LockedRepo,
+    pub layout: OciLayout,
+    pub files: BTreeMap<RepoPath, Placed>,
+    pub manifest: Manifest,
+    pub digest: OciDigest,
+}
+
+impl Contents {
+    /// Reads what lies at a tag; `None` when nothing does.
+    ///
+    /// # Errors
+    /// [`OciError::Invalid`] where what lies there is not of hfget's making, or does not fit together.
+    pub async fn read(content: &dyn Content, name: &ManifestName) -> Result<Option<Self>, OciError> {
+        let Some(got) = content.manifest(name).await? else { return Ok(None) };
+        let invalid = |why: String| OciError::Invalid { place: place(content, name), why };
+        if got.media_type == INDEX {
+            return Err(invalid("it is a list of manifests, and hfget puts none there".to_owned()));
+        }
+        let manifest: Manifest =
+            serde_json::from_slice(&got.bytes).map_err(|error| invalid(format!("it is no manifest: {error}")))?;
+        Self::parse(manifest, got.digest).map(Some).map_err(invalid)
+    }
+
+    /// The error is a sentence about the manifest.
+    fn parse(manifest: Manifest, digest: OciDigest) -> Result<Self, String> {
+        let said = |key: &str| manifest.annotations.get(key).map(String::as_str);
+        let id = said(layout::REPO).ok_or("hfget did not put it there: it names no repo of a Hub")?;
+        let need = |key: &'static str| said(key).ok_or_else(|| format!("it has no annotation {key}"));
+        let repo_type = serde_json::Value::from(need(layout::REPO_TYPE)?);
+        let layout = if manifest.artifact_type.is_some() && !is_tar(&manifest.layers) {
+            OciLayout::ModelPack
+        } else {
+            OciLayout::Image
+        };
+        let mut files = BTreeMap::new();
+        for layer in &manifest.layers {
+            // A base image's layers have no file of ours.
+            let Some(path) = layer.annotations.get(layout::PATH) else { continue };
+            let shown = crate::text::brief(path);
+            let placed = placed(layer, path, layout).map_err(|why| format!("its layer of {shown}: {why}"))?;
+            if files.insert(placed.file.path.clone(), placed).is_some() {
+                return Err(format!("it has two layers of {shown}"));
+            }
+        }
+        if files.is_empty() {
+            // Tools that compress layers while they copy them leave the manifest's own annotations, and drop the rest.
+            return Err("its layers are not those that hfget put there: copy it so that digests stay".to_owned());
+        }
+        let repo = LockedRepo {
+            repo_type: serde_json::from_value(repo_type).map_err(|error| error.to_string())?,
+            id: id.parse().map_err(|error| format!("{error}"))?,
+            revision: need(layout::ASKED)?.parse().map_err(|error| format!("{error}"))?,
+            commit: need(layout::COMMIT)?.parse().map_err(|error| format!("{error}"))?,
+            options: Options::default(),
+            files: files.values().map(|placed: &Placed| placed.file.clone()).collect(),
+        };
+        Ok(Contents { repo, layout, files, manifest, digest })
+    }
+
+    /// The lockfile that refers to it, where there is one.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is none.
+    pub async fn lock(&self, content: &dyn Content) -> Result<Option<LockedRepo>, OciError> {
+        let invalid = |why: String| OciError::Invalid { place: format!("{}: its lockfile", content.shown()), why };
+        let mut found = None;
+        for referrer in content.referrers(&self.digest, layout::LOCK).await? {
+            let Some(got) = content.manifest(&ManifestName::Digest(referrer.digest)).await? else { continue };
+            let manifest: Manifest = serde_json::from_slice(&got.bytes).map_err(|error| invalid(error.to_string()))?;
+            // A registry may list what has another type, or another subject.
+            let ours = manifest.artifact_type.as_deref() == Some(layout::LOCK)
+                && manifest.subject.as_ref().is_some_and(|subject| subject.digest == self.digest);
+            let Some(layer) = manifest.layers.first().filter(|_| ours) else { continue };
+            let bytes = small(content, layer, super::MANIFEST_LIMIT * 16).await?;
+            let text = std::str::from_utf8(&bytes).map_err(|error| invalid(error.to_string()))?;
+            let lock = Lock::parse(text).map_err(invalid)?;
+            found = lock.get(self.repo.repo_type, &self.repo.id).cloned();
+        }
+        Ok(found)
+    }
+}
+
+/// What is asked for, for people.
+fn place(content: &dyn Content, name: &ManifestName) -> String {
+    match name {
+        ManifestName::Tag(tag) => format!("{}:{tag}", content.shown()),
+        ManifestName::Digest(digest) => format!("{}@{digest}", content.shown()),
+    }
+}
+
+fn is_tar(layers: &[Descriptor]) -> bool {
+    layers.iter().all(|layer| layer.media_type.ends_with(".tar"))
+}
+
+fn placed(layer: &Descriptor, path: &str, layout: OciLayout) -> Result<Placed, String> {
+    let path: RepoPath = path.parse().map_err(|error| format!("{error}"))?;
+    let said = |key: &str| layer.annotations.get(key).map(String::as_str);
+    let size: u64 = said(layout::SIZE).and_then(|size| size.parse().ok()).ok_or("its file's size is not said")?;
+    let digest = match (said(layout::SHA256), said(layout::GIT)) {
+        (Some(sum), None) => Digest::Sha256(sum.parse().map_err(|error| format!("{error}"))?),
+        (None, Some(oid)) => Digest::GitBlob(oid.parse().map_err(|error| format!("{error}"))?),
+        _ => return Err("it must say one digest of its file".to_owned()),
+    };
+    let form = Form::new(layout, &path, size).ok_or("its file's size makes no sense")?;
+    if form.layer_size(size) != layer.size {
+        return Err(format!("it has {} bytes, but a file of {size} bytes makes another layer", layer.size));
+    }
+    if form == Form::Raw && !matches!(digest, Digest::GitBlob(_)) && digest != Digest::Sha256(layer.digest.0) {
+        return Err("its digest is not its file's".to_owned());
+    }
+    Ok(Placed { file: LockedFile { path, size, digest, xet_hash: None }, layer: layer.digest, form })
+}
+
+/// A small blob, whole and with its digest compared.
+pub(crate) async fn small(content: &dyn Content, blob: &Descriptor, limit: u64) -> Result<Bytes, OciError> {
+    let place = || format!("{}@{}", content.shown(), blob.digest);
+    if blob.size > limit {
+        let why = format!("it has {} bytes, and at most {limit} were expected", blob.size);
+        return Err(OciError::Invalid { place: place(), why });
+    }
+    let bytes = whole(content, &blob.digest, 0..blob.size).await?;
+    if OciDigest::of(&bytes) == blob.digest {
+        Ok(bytes)
+    } else {
+        Err(OciError::WrongDigest { place: place(), digest: blob.digest })
+    }
+}
+
+/// A range of a blob, of which there is as much as was asked for.
+pub(crate) async fn whole(content: &dyn Content, digest: &OciDigest, range: Range<u64>) -> Result<Bytes, OciError> {
+    let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+    let mut bytes = BytesMut::new();
+    if length > 0 {
+        let mut stream = content.open_blob(digest, range).await?;
+        while let Some(chunk) = stream.next().await {
+            bytes.extend_from_slice(&chunk?);
+            if bytes.len() > length {
+                break;
+            }
+        }
+    }
+    if bytes.len() == length {
+        return Ok(bytes.freeze());
+    }
+    let why = format!("{length} bytes were asked for, and {} came", bytes.len());
+    Err(OciError::Failed { place: format!("{}@{digest}", content.shown()), why, again: true, after: None })
+}
+
+/// The first error of reading that only a reader could be told.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble(Mutex<Option<OciError>>);
+
+impl Trouble {
+    fn note(&self, error: &OciError) {
+        if !matches!(error, OciError::NotFound { .. }) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
+        }
+    }
+
+    /// It, once.
+    pub fn take(&self) -> Option<OciError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A file in a layer, as one that can be read at any place.
+pub(crate) struct LayerFile {
+    content: Arc<dyn Content>,
+    placed: Placed,
+    trouble: Arc<Trouble>,
+    runtime: Handle,
+}
+
+impl LayerFile {
+    /// For use on blocking threads; made within a runtime.
+    pub fn new(content: &Arc<dyn Content>, placed: &Placed, trouble: &Arc<Trouble>) -> Self {
+        let (content, trouble) = (Arc::clone(content), Arc::clone(trouble));
+        LayerFile { content, placed: placed.clone(), trouble, runtime: Handle::current() }
+    }
+}
+
+impl fmt::Debug for LayerFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LayerFile({}, {})", self.placed.file.path.shown(), self.placed.layer)
+    }
+}
+
+impl Far for LayerFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.placed.file.size)
+    }
+
+    fn open(&self) -> io::Result<Box<dyn ReadSeek>> {
+        let ranges = LayerRanges {
+            content: Arc::clone(&self.content),
+            placed: self.placed.clone(),
+            trouble: Arc::clone(&self.trouble),
+        };
+        Ok(Box::new(BlockReader::new(ranges, self.placed.file.size, self.runtime.clone())))
+    }
+}
+
+struct LayerRanges {
+    content: Arc<dyn Content>,
+    placed: Placed,
+    trouble: Arc<Trouble>,
+}
+
+impl Ranges for LayerRanges {
+    const READ_AHEAD: bool = true;
+
+    fn fetch(&self, range: Range<u64>) -> BoxFuture<'static, io::Result<Bytes>> {
+        let (content, placed) = (Arc::clone(&self.content), self.placed.clone());
+        Box::pin(async move {
+            let got = whole(&*content, &placed.layer, placed.within(range)).await;
+            got.map_err(|error| {
+                let missing = matches!(error, OciError::NotFound { .. });
+                let kind = if missing { io::ErrorKind::NotFound } else { io::ErrorKind::Other };
+                io::Error::new(kind, error)
+            })
+        })
+    }
+
+    fn note(&self, error: &io::Error) {
+        if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            self.trouble.note(error);
+        }
+    }
+}
+
+/// What an index says of its manifests, for a layout or a list of referrers.
+pub(super) fn parse_index(bytes: &[u8]) -> Result<Index, String> {
+    let index: Index = serde_json::from_slice(bytes).map_err(|error| format!("its index is none: {error}"))?;
+    if index.schema_version == 2 { Ok(index) } else { Err("its index has another version than 2".to_owned()) }
+}

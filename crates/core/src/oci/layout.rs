@@ -1,0 +1,301 @@
+//! How a repo lies in OCI content: one layer a file, the annotations that say which file it is, and the configs that the
+//! readers of each layout ask for. Pure: nothing is fetched or sent here.
+//!
+//! Sources: OCI image specification 1.1 (manifest, config, annotations); modelpack/model-spec v0.0.7 (`docs/spec.md`,
+//! `docs/annotations.md`, `schema/config-schema.json`).
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::manifest::{Descriptor, MANIFEST, Manifest};
+use super::tar::Framing;
+use crate::lock::{LockedFile, LockedRepo};
+use crate::model::{Digest, OciDigest, Purpose, RepoPath, RepoType};
+
+/// Below it the files lie in an image, where KServe looks for them.
+const FOLDER: &str = "models/";
+
+pub(crate) const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const IMAGE_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+const MODEL: &str = "application/vnd.cncf.model.manifest.v1+json";
+const MODEL_CONFIG: &str = "application/vnd.cncf.model.config.v1+json";
+/// The lockfile, as a referrer of what it describes.
+pub(crate) const LOCK: &str = "application/vnd.hfget.lock.v1+toml";
+pub(crate) const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+
+/// Annotations that others read.
+const TITLE: &str = "org.opencontainers.image.title";
+const REVISION: &str = "org.opencontainers.image.revision";
+const FILE_PATH: &str = "org.cncf.model.filepath";
+const FILE_METADATA: &str = "org.cncf.model.file.metadata+json";
+/// Annotations of a manifest, which hfget reads again.
+pub(super) const REPO: &str = "dev.hfget.repo";
+pub(super) const REPO_TYPE: &str = "dev.hfget.repo.type";
+pub(super) const ASKED: &str = "dev.hfget.repo.revision";
+pub(super) const COMMIT: &str = "dev.hfget.repo.commit";
+const FAMILY: &str = "dev.hfget.family";
+const VERDICT: &str = "dev.hfget.verdict";
+const AGAINST: &str = "dev.hfget.against";
+/// Annotations of a layer, which hfget reads again.
+pub(super) const PATH: &str = "dev.hfget.file.path";
+pub(super) const SIZE: &str = "dev.hfget.file.size";
+pub(super) const SHA256: &str = "dev.hfget.file.sha256";
+pub(super) const GIT: &str = "dev.hfget.file.git";
+
+/// How files lie in the layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum OciLayout {
+    /// One tar layer a file, in an image: what containerd and CRI-O mount. The same layers are a ModelPack artifact too.
+    #[default]
+    Image,
+    /// One raw layer a file, in a ModelPack artifact.
+    ModelPack,
+}
+
+/// Where a file's bytes are within a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// They are the layer.
+    Raw,
+    /// In a tar of this one file.
+    Tar(Framing),
+}
+
+impl Form {
+    /// `None` where the size makes no sense.
+    pub fn new(layout: OciLayout, path: &RepoPath, size: u64) -> Option<Self> {
+        match layout {
+            OciLayout::ModelPack => Some(Form::Raw),
+            OciLayout::Image => Framing::new(&format!("{FOLDER}{}", path.as_str()), size).map(Form::Tar),
+        }
+    }
+
+    /// Where they begin.
+    pub fn at(&self) -> u64 {
+        match self {
+            Form::Raw => 0,
+            Form::Tar(framing) => framing.at(),
+        }
+    }
+
+    /// Bytes of the whole layer, for a file of `size` bytes.
+    pub fn layer_size(&self, size: u64) -> u64 {
+        match self {
+            Form::Raw => size,
+            Form::Tar(framing) => framing.size,
+        }
+    }
+}
+
+/// What a run says of a repo that it verified.
+#[derive(Debug, Clone)]
+pub(crate) struct Statement {
+    pub repo: LockedRepo,
+    pub family: Option<String>,
+    pub license: Option<String>,
+    /// The server and the repo, as a URL.
+    pub source: Option<String>,
+    /// The words of the verdict.
+    pub verdict: &'static str,
+    pub against: Option<&'static str>,
+}
+
+/// A file, its layer and what it is for.
+#[derive(Debug, Clone)]
+pub(crate) struct Layer<'a> {
+    pub file: &'a LockedFile,
+    pub purpose: Purpose,
+    pub digest: OciDigest,
+    pub size: u64,
+}
+
+/// A manifest, with the config that it names.
+#[derive(Debug, Clone)]
+pub(crate) struct Made {
+    pub manifest: Manifest,
+    pub config: Vec<u8>,
+}
+
+impl Layer<'_> {
+    /// What is said of the file: the annotations of its layer.
+    fn annotations(&self) -> BTreeMap<String, String> {
+        let path = self.file.path.as_str();
+        let (key, digest) = match self.file.digest {
+            Digest::Sha256(sum) => (SHA256, sum.to_string()),
+            Digest::GitBlob(oid) => (GIT, oid.to_string()),
+        };
+        [(PATH, path.to_owned()), (SIZE, self.file.size.to_string()), (key, digest)]
+            .into_iter()
+            .chain([(TITLE, path.to_owned())])
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect()
+    }
+
+    fn of_image(&self) -> Descriptor {
+        Descriptor { annotations: self.annotations(), ..Descriptor::new(IMAGE_LAYER, self.digest, self.size) }
+    }
+
+    fn of_model(&self, repo_type: RepoType, form: &str) -> Descriptor {
+        let path = self.file.path.as_str();
+        let metadata = json!({
+            "name": path, "mode": 0o644, "uid": 0, "gid": 0, "size": self.file.size,
+            "mtime": "1970-01-01T00:00:00Z", "typeflag": 48,
+        });
+        let mut annotations = self.annotations();
+        annotations.insert(FILE_PATH.to_owned(), path.to_owned());
+        annotations.insert(FILE_METADATA.to_owned(), metadata.to_string());
+        let media_type = format!("application/vnd.cncf.model.{}.v1.{form}", kind(self.purpose, path, repo_type));
+        Descriptor { annotations, ..Descriptor::new(&media_type, self.digest, self.size) }
+    }
+}
+
+/// ModelPack's word for what a file is.
+fn kind(purpose: Purpose, path: &str, repo_type: RepoType) -> &'static str {
+    let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
+    let is_doc = name.starts_with("readme") || name.starts_with("license") || name.ends_with(".md");
+    match purpose {
+        _ if repo_type == RepoType::Dataset && !is_doc => "dataset",
+        Purpose::Weights => "weight",
+        Purpose::Code => "code",
+        Purpose::Other if is_doc => "doc",
+        Purpose::Other if name.ends_with(".py") => "code",
+        _ => "weight.config",
+    }
+}
+
+impl Statement {
+    /// Whether an annotation says who called the files right.
+    pub fn is_verdict(key: &str) -> bool {
+        matches!(key, VERDICT | AGAINST)
+    }
+
+    fn annotations(&self) -> BTreeMap<String, String> {
+        let repo = &self.repo;
+        let kind = serde_json::to_value(repo.repo_type).ok().and_then(|v| v.as_str().map(str::to_owned));
+        [
+            (TITLE, Some(repo.name())),
+            (REVISION, Some(repo.commit.to_string())),
+            ("org.opencontainers.image.source", self.source.clone()),
+            ("org.opencontainers.image.licenses", self.license.clone()),
+            (REPO, Some(repo.id.as_str().to_owned())),
+            (REPO_TYPE, kind),
+            (ASKED, Some(repo.revision.as_str().to_owned())),
+            (COMMIT, Some(repo.commit.to_string())),
+            (FAMILY, self.family.clone()),
+            (VERDICT, Some(self.verdict.to_owned())),
+            (AGAINST, self.against.map(str::to_owned)),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+        .collect()
+    }
+
+    fn made(&self, config_type: &str, config: &serde_json::Value, layers: Vec<Descriptor>) -> Made {
+        let config = config.to_string().into_bytes();
+        let manifest = Manifest {
+            schema_version: 2,
+            media_type: MANIFEST.to_owned(),
+            artifact_type: None,
+            config: Descriptor::new(config_type, OciDigest::of(&config), config.len() as u64),
+            layers,
+            subject: None,
+            annotations: self.annotations(),
+        };
+        Made { manifest, config }
+    }
+
+    /// An image: the layers of a base, where there is one, then one a file.
+    pub fn image(&self, layers: &[Layer<'_>], base: Option<&Base>) -> Made {
+        let mut config = base.map_or_else(
+            // A plain manifest's platform is not looked at, and a config must name one. Files fit any.
+            || json!({"architecture": "amd64", "os": "linux", "config": {}}),
+            |base| base.config.clone(),
+        );
+        let below = base.map(|base| base.diff_ids.clone()).unwrap_or_default();
+        let ids: Vec<String> = below.into_iter().chain(layers.iter().map(|layer| layer.digest.to_string())).collect();
+        if let Some(object) = config.as_object_mut() {
+            object.insert("rootfs".to_owned(), json!({"type": "layers", "diff_ids": ids}));
+            // It would have to name the layers that are added, and what made them.
+            object.remove("history");
+        }
+        let below = base.map(|base| base.layers.clone()).unwrap_or_default();
+        let layers = below.into_iter().chain(layers.iter().map(Layer::of_image)).collect();
+        self.made(IMAGE_CONFIG, &config, layers)
+    }
+
+    /// A ModelPack artifact over raw layers, or over those of an image.
+    pub fn model(&self, layers: &[Layer<'_>], layout: OciLayout) -> Made {
+        let form = match layout {
+            OciLayout::Image => "tar",
+            OciLayout::ModelPack => "raw",
+        };
+        let repo = &self.repo;
+        let mut descriptor = json!({"name": repo.name(), "revision": repo.commit.to_string()});
+        let mut config = json!({});
+        if let (Some(descriptor), Some(config)) = (descriptor.as_object_mut(), config.as_object_mut()) {
+            descriptor.extend(self.source.clone().map(|url| ("sourceURL".to_owned(), json!(url))));
+            descriptor.extend(self.license.clone().map(|name| ("licenses".to_owned(), json!([name]))));
+            config.extend(self.family.clone().map(|family| ("format".to_owned(), json!(family))));
+        }
+        let ids: Vec<String> = layers.iter().map(|layer| layer.digest.to_string()).collect();
+        let config = json!({"descriptor": descriptor, "config": config, "modelfs": {"type": "layers", "diffIds": ids}});
+        let layers = layers.iter().map(|layer| layer.of_model(repo.repo_type, form)).collect();
+        let mut made = self.made(MODEL_CONFIG, &config, layers);
+        made.manifest.artifact_type = Some(MODEL.to_owned());
+        made
+    }
+}
+
+/// The lockfile as a referrer of a manifest.
+pub(crate) fn lock_referrer(lock: &[u8], subject: Descriptor) -> Manifest {
+    Manifest {
+        schema_version: 2,
+        media_type: MANIFEST.to_owned(),
+        artifact_type: Some(LOCK.to_owned()),
+        config: Descriptor::new(EMPTY, OciDigest::of(b"{}"), 2),
+        layers: vec![Descriptor {
+            annotations: BTreeMap::from([(TITLE.to_owned(), "hfget.lock".to_owned())]),
+            ..Descriptor::new(LOCK, OciDigest::of(lock), lock.len() as u64)
+        }],
+        subject: Some(subject),
+        annotations: BTreeMap::new(),
+    }
+}
+
+/// The image whose layers come first.
+#[derive(Debug, Clone)]
+pub(crate) struct Base {
+    pub layers: Vec<Descriptor>,
+    /// The whole config, of which what does not depend on layers is kept.
+    pub config: serde_json::Value,
+    pub diff_ids: Vec<String>,
+}
+
+impl Base {
+    /// Of an image's manifest and config. The error is a sentence about it.
+    pub fn read(manifest: &Manifest, config: &[u8]) -> Result<Self, String> {
+        let config: serde_json::Value =
+            serde_json::from_slice(config).map_err(|error| format!("its config is no JSON: {error}"))?;
+        let ids = config.pointer("/rootfs/diff_ids").and_then(|ids| ids.as_array());
+        let ids: Option<Vec<String>> =
+            ids.and_then(|ids| ids.iter().map(|id| id.as_str().map(str::to_owned)).collect());
+        let diff_ids = ids.unwrap_or_default();
+        if diff_ids.is_empty() || diff_ids.len() != manifest.layers.len() {
+            return Err("it is no image: its config does not name the content of each layer".to_owned());
+        }
+        let layers = manifest.layers.iter().map(oci_layer).collect::<Result<_, String>>()?;
+        Ok(Base { layers, config, diff_ids })
+    }
+}
+
+/// Docker's names of layers, by OCI's: the bytes are the same, and a manifest of both kinds is taken by nobody for sure.
+fn oci_layer(layer: &Descriptor) -> Result<Descriptor, String> {
+    let media_type = match layer.media_type.as_str() {
+        "application/vnd.docker.image.rootfs.diff.tar.gzip" => "application/vnd.oci.image.layer.v1.tar+gzip",
+        "application/vnd.docker.image.rootfs.diff.tar" => IMAGE_LAYER,
+        other if other.starts_with("application/vnd.oci.image.layer.v1.tar") => other,
+        other => return Err(format!("it has a layer of the type {}", crate::text::printable(other))),
+    };
+    Ok(Descriptor { media_type: media_type.to_owned(), ..layer.clone() })
+}

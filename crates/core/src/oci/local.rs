@@ -1,0 +1,110 @@
+//! What the two image layouts on disk share: the index, which names manifests by tags, and work off the async threads.
+//! Where blobs lie is said by `archive` and `folder`.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+
+use super::manifest::{Descriptor, Index, Manifest};
+use super::{Blobstream, OciError};
+use crate::model::OciDigest;
+
+/// How an image layout says that it is one.
+pub(super) const LAYOUT_FILE: &str = "oci-layout";
+pub(super) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(super) const INDEX_FILE: &str = "index.json";
+pub(super) const BLOBS: &str = "blobs/sha256";
+/// The annotation that is a tag.
+const TAG: &str = "org.opencontainers.image.ref.name";
+/// Bytes that are read at a time.
+const CHUNK: u64 = 1 << 20;
+/// Manifests of an index that are looked at for their subjects.
+pub(super) const REFERRERS: usize = 1000;
+
+/// Runs disk work off the async threads.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// An error of a file or folder.
+pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> OciError + use<> {
+    let path = path.to_path_buf();
+    move |source| OciError::Io { path: path.clone(), source: Arc::new(source) }
+}
+
+/// Bytes of a file, from one place to another.
+pub(super) fn stream_of(file: Arc<File>, range: std::ops::Range<u64>, path: &Path) -> Blobstream {
+    let wrong = at(path);
+    stream::unfold(range.start, move |from| {
+        let (file, end) = (Arc::clone(&file), range.end);
+        async move {
+            let length = end.saturating_sub(from).min(CHUNK);
+            if length == 0 {
+                return None;
+            }
+            let read = blocking(move || {
+                let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+                file.read_exact_at(&mut bytes, from).map(|()| Bytes::from(bytes))
+            });
+            // After an error there is nothing more.
+            let read = read.await;
+            let next = if read.is_ok() { from + length } else { end };
+            Some((read, next))
+        }
+    })
+    .map(move |read| read.map_err(&wrong))
+    .boxed()
+}
+
+/// An index without manifests.
+pub(super) fn empty_index() -> Index {
+    let media_type = Some(super::INDEX.to_owned());
+    Index { schema_version: 2, media_type, manifests: Vec::new(), annotations: std::collections::BTreeMap::new() }
+}
+
+/// The manifest of a tag. One that has no tag is anybody's, where it is the only one.
+pub(super) fn tagged<'a>(index: &'a Index, tag: &str) -> Option<&'a Descriptor> {
+    let has = |descriptor: &&Descriptor| descriptor.annotations.get(TAG).is_some_and(|name| name == tag);
+    index.manifests.iter().find(has).or_else(|| match index.manifests.as_slice() {
+        [one] if !one.annotations.contains_key(TAG) => Some(one),
+        _ => None,
+    })
+}
+
+/// Names a manifest in an index: under a tag, which moves, or without one.
+pub(super) fn name(index: &mut Index, mut descriptor: Descriptor, tag: Option<&str>) {
+    if let Some(tag) = tag {
+        index.manifests.retain(|other| other.annotations.get(TAG).is_none_or(|name| name != tag));
+        descriptor.annotations.insert(TAG.to_owned(), tag.to_owned());
+    }
+    if !index.manifests.contains(&descriptor) {
+        index.manifests.push(descriptor);
+    }
+}
+
+/// What an index says of a manifest that is put there.
+pub(super) fn described(media_type: &str, bytes: &[u8]) -> Descriptor {
+    let artifact_type = serde_json::from_slice::<Manifest>(bytes).ok().and_then(|manifest| manifest.artifact_type);
+    Descriptor { artifact_type, ..Descriptor::new(media_type, OciDigest::of(bytes), bytes.len() as u64) }
+}
+
+/// Whether a manifest has this subject.
+pub(super) fn refers_to(bytes: &[u8], subject: &OciDigest) -> bool {
+    let manifest = serde_json::from_slice::<Manifest>(bytes).ok();
+    manifest.and_then(|manifest| manifest.subject).is_some_and(|of| of.digest == *subject)
+}
+
+/// What a blob has in the name of its file.
+pub(super) fn digest_of_name(name: &str) -> Option<OciDigest> {
+    let hex = name.strip_prefix("./").unwrap_or(name).strip_prefix(BLOBS)?.strip_prefix('/')?;
+    format!("sha256:{hex}").parse().ok()
+}

@@ -1,0 +1,127 @@
+//! The bytes of a blob on their way into a request: how many there were, whose turn it is, and what their maker said at the
+//! end. What the request is, is said in `upload`.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use url::Url;
+
+use crate::hub::HubError;
+use crate::oci::{Blobstream, OciError};
+
+/// How often it is looked whether the registry takes bytes.
+const LOOK: Duration = Duration::from_millis(250);
+/// Bytes a second that a registry stores and hashes at least, after the last one came: of some the answer comes only when
+/// the blob was copied to its place.
+const SETTLES: u64 = 20 << 20;
+
+/// A stream that a request sends.
+pub(super) struct Feed {
+    stream: Blobstream,
+    size: u64,
+    place: String,
+    meter: Meter,
+}
+
+/// What is known of a stream on its way.
+#[derive(Clone, Default)]
+pub(super) struct Meter(Arc<Mutex<State>>);
+
+struct State {
+    /// Somebody did something.
+    at: Instant,
+    /// It is the maker's turn; else that of the registry.
+    maker: bool,
+    over: bool,
+    came: u64,
+    error: Option<OciError>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State { at: Instant::now(), maker: false, over: false, came: 0, error: None }
+    }
+}
+
+impl Meter {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the stream ended before its last byte; its maker knows.
+    pub fn take_error(&self) -> Option<OciError> {
+        self.state().error.take()
+    }
+
+    /// Bytes that were handed to the network.
+    pub fn came(&self) -> u64 {
+        self.state().came
+    }
+
+    /// Returns when the registry takes nothing for a `window`, or gives no answer after the last byte. That the maker waits
+    /// for bytes is no fault of it, and is the maker's to end.
+    pub async fn registry_is_silent(&self, url: &Url, size: u64, window: Duration, answer: Duration) -> HubError {
+        let answer = answer.saturating_add(Duration::from_secs(size / SETTLES));
+        self.state().at = Instant::now();
+        loop {
+            tokio::time::sleep(LOOK.min(window / 4)).await;
+            let state = self.state();
+            let (what, after) = if state.over { ("answer", answer) } else { ("room for more bytes", window) };
+            if !state.maker && state.at.elapsed() > after {
+                return HubError::Timeout { url: url.into(), what, after };
+            }
+        }
+    }
+}
+
+impl Feed {
+    /// A stream that must have `size` bytes, and what it is measured by.
+    pub fn new(stream: Blobstream, size: u64, place: String) -> (Self, Meter) {
+        let meter = Meter::default();
+        (Feed { stream, size, place, meter: meter.clone() }, meter)
+    }
+}
+
+impl Stream for Feed {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let feed = &mut *self;
+        feed.meter.state().maker = true;
+        let next = match feed.stream.poll_next_unpin(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(next) => next,
+        };
+        let mut state = feed.meter.state();
+        (state.maker, state.at) = (false, Instant::now());
+        let counted = |came: u64| OciError::Invalid {
+            place: feed.place.clone(),
+            why: format!("{came} bytes of it came, and it has {}", feed.size),
+        };
+        let bytes = match next {
+            Some(Ok(bytes)) => {
+                state.came += bytes.len() as u64;
+                state.over = state.came >= feed.size;
+                if state.came <= feed.size { Ok(Some(bytes)) } else { Err(counted(state.came)) }
+            }
+            Some(Err(error)) => Err(error),
+            None if state.came < feed.size => Err(counted(state.came)),
+            None => {
+                state.over = true;
+                Ok(None)
+            }
+        };
+        Poll::Ready(match bytes {
+            Ok(bytes) => bytes.map(Ok),
+            Err(error) => {
+                state.error.get_or_insert(error);
+                Some(Err(io::Error::other("the bytes ended")))
+            }
+        })
+    }
+}

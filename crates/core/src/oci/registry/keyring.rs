@@ -1,0 +1,120 @@
+//! Credentials of a registry, from where docker and podman keep them: their files, and the helpers that those name. What is
+//! done with them is said in `auth`.
+//!
+//! The files are read by `docker_credential`: one small crate that knows `auths`, `credHelpers`, `credsStore` and the
+//! protocol of the helpers, and leaves to the caller which file is read. What it does not know is podman's key for a part of a
+//! registry (`quay.io/acme`); that is chosen here. Helpers inherit this process's environment, as they must.
+
+use std::path::PathBuf;
+
+use docker_credential::{CredentialRetrievalError as Trouble, DockerCredential};
+
+use crate::oci::{OciConfig, OciError};
+use crate::text::{keep_secret, printable};
+
+/// A file of credentials is far smaller.
+const LIMIT: u64 = 4 << 20;
+/// How docker calls its own registry where it keeps credentials.
+const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "https://index.docker.io/v1/"];
+
+/// What a registry, or its server of tokens, is told.
+#[derive(Clone)]
+pub(super) enum Credential {
+    /// A user and a password.
+    Password(String, String),
+    /// A token that other tokens are given for.
+    Identity(String),
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Where credentials are looked for, and for whom.
+#[derive(Debug, Clone)]
+pub(super) struct Keyring {
+    files: Vec<PathBuf>,
+    /// The registry, and parts of it, the most particular first.
+    keys: Vec<String>,
+}
+
+impl Keyring {
+    pub fn new(config: &OciConfig, registry: &str, name: &str) -> Self {
+        let at = |variable: &str, below: &str| {
+            config.option(variable).filter(|folder| !folder.is_empty()).map(|folder| PathBuf::from(folder).join(below))
+        };
+        let named = config.option("REGISTRY_AUTH_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let docker = at("DOCKER_CONFIG", "config.json").or_else(|| at("HOME", ".docker/config.json"));
+        let podman = [at("XDG_RUNTIME_DIR", "containers/auth.json"), at("HOME", ".config/containers/auth.json")];
+        let files = [named, docker].into_iter().chain(podman).flatten().collect();
+        let mut keys = Vec::new();
+        let mut part = format!("{registry}/{name}");
+        while let Some((above, _)) = part.rsplit_once('/') {
+            let above = above.to_owned();
+            keys.push(std::mem::replace(&mut part, above));
+        }
+        keys.push(part);
+        if registry == DOCKER_HUB[0] {
+            keys.extend(DOCKER_HUB[1..].iter().map(|key| (*key).to_owned()));
+        }
+        Keyring { files, keys }
+    }
+
+    /// The first that is found. Asks a helper, so it takes a while.
+    pub async fn find(&self) -> Result<Option<Credential>, OciError> {
+        let keyring = self.clone();
+        let found = tokio::task::spawn_blocking(move || {
+            keyring.files.iter().find_map(|file| keyring.look_in(file).transpose()).transpose()
+        });
+        // It ends by itself, if not by a panic.
+        let found = found.await.unwrap_or(Ok(None))?;
+        if let Some(Credential::Password(_, secret) | Credential::Identity(secret)) = &found {
+            keep_secret(secret);
+        }
+        Ok(found)
+    }
+
+    fn look_in(&self, file: &PathBuf) -> Result<Option<Credential>, OciError> {
+        use std::io::Read as _;
+        let fail = |why: String| {
+            let place = printable(&file.display().to_string()).into_owned();
+            OciError::Setup { place, why: printable(&why).into_owned() }
+        };
+        let mut text = Vec::new();
+        match std::fs::File::open(file) {
+            Ok(opened) => opened.take(LIMIT).read_to_end(&mut text).map_err(|e| fail(e.to_string()))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(fail(error.to_string())),
+        };
+        let json: serde_json::Value = serde_json::from_slice(&text).map_err(|_| fail("it is no JSON".to_owned()))?;
+        let has = |key: &&String| ["auths", "credHelpers"].iter().any(|table| json[table].get(key.as_str()).is_some());
+        // The last one is how docker's own tools call it.
+        let Some(key) = self.keys.iter().find(has).or_else(|| self.keys.last()) else { return Ok(None) };
+        match docker_credential::get_credential_from_reader(text.as_slice(), key) {
+            Ok(DockerCredential::UsernamePassword(user, secret)) => Ok(Some(Credential::Password(user, secret))),
+            Ok(DockerCredential::IdentityToken(token)) => Ok(Some(Credential::Identity(token))),
+            Err(Trouble::NoCredentialConfigured) => Ok(None),
+            // The helpers' own words for: I have none.
+            Err(Trouble::HelperFailure { ref stdout, ref stderr, .. })
+                if [stdout, stderr].iter().any(|text| text.to_lowercase().contains("credentials not found")) =>
+            {
+                Ok(None)
+            }
+            // What it printed may be a secret.
+            Err(Trouble::HelperFailure { helper, .. }) => {
+                Err(fail(format!("it names the helper {helper}, which failed for {key}")))
+            }
+            Err(Trouble::HelperCommunicationError) => {
+                Err(fail(format!("it names a helper for {key} that cannot be run: is docker-credential-… in PATH?")))
+            }
+            Err(Trouble::MalformedHelperResponse) => Err(fail(format!("its helper's answer for {key} is no JSON"))),
+            Err(_) => Err(fail(format!("what it has for {key} cannot be read"))),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/keyring.rs"]
+mod tests;

@@ -1,0 +1,264 @@
+//! Manifests of a registry, and what refers to them: by its own list, or by the tag that stands in for one. What a manifest
+//! says of a repo is read elsewhere.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, LINK};
+use reqwest::{Method, StatusCode};
+
+use super::auth::Scope;
+use super::wire::{Ask, Wire};
+use crate::hub::{Via, next_link};
+use crate::model::OciDigest;
+use crate::oci::{Descriptor, Got, INDEX, Index, MANIFEST, MANIFEST_LIMIT, ManifestName, OciError};
+
+/// What is read: also what docker's own tools write.
+const KINDS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+                     application/vnd.docker.distribution.manifest.v2+json, \
+                     application/vnd.docker.distribution.manifest.list.v2+json";
+/// The body's own digest, as the registry knows it.
+const CONTENT_DIGEST: &str = "docker-content-digest";
+/// Pages of a list of referrers.
+const PAGES: usize = 100;
+/// Tries to write the tag that stands in for a list, where others write it too.
+const TRIES: usize = 5;
+
+/// The digest that an answer says its content has; of another algorithm nothing is known.
+fn claimed(headers: &HeaderMap) -> Option<OciDigest> {
+    headers.get(CONTENT_DIGEST)?.to_str().ok()?.parse().ok()
+}
+
+fn kind_of(headers: &HeaderMap) -> Option<String> {
+    let kind = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(kind.split(';').next().unwrap_or(kind).trim().to_owned())
+}
+
+/// The fields that say what a manifest is.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kind {
+    media_type: Option<String>,
+    artifact_type: Option<String>,
+    config: Option<Descriptor>,
+    #[serde(default)]
+    layers: Vec<Descriptor>,
+    #[serde(default)]
+    annotations: std::collections::BTreeMap<String, String>,
+}
+
+impl Wire {
+    /// A manifest as it is there; its digest is that of its bytes.
+    pub async fn get_manifest(&self, of: &ManifestName) -> Result<Option<Got>, OciError> {
+        let place = self.place(&of.to_string());
+        let got = self
+            .persist(|| async {
+                let url = self.url(&format!("manifests/{of}")).await?;
+                let ask = Ask::new(Method::GET, url, &Scope::Pull).with(ACCEPT, KINDS);
+                let (url, response) = self.once(Via::Api, &ask).await?;
+                if response.status() == StatusCode::NOT_FOUND {
+                    return Ok(None);
+                }
+                if response.status() != StatusCode::OK {
+                    return Err(self.refusal(place.clone(), &url, response).await);
+                }
+                let headers = response.headers().clone();
+                let limit = usize::try_from(MANIFEST_LIMIT).unwrap_or(usize::MAX);
+                let bytes = Bytes::from(self.http.body(&url, response, limit).await?);
+                let digest = OciDigest::of(&bytes);
+                let named = match of {
+                    ManifestName::Digest(named) => Some(*named),
+                    // Of a tag nobody but the registry says what it is: other bytes than it names were damaged.
+                    ManifestName::Tag(_) => claimed(&headers),
+                };
+                if let Some(digest) = named.filter(|named| *named != digest) {
+                    return Err(OciError::WrongDigest { place: place.clone(), digest });
+                }
+                Ok(Some((headers, bytes, digest)))
+            })
+            .await?;
+        self.http.retries.answered();
+        let Some((headers, bytes, digest)) = got else { return Ok(None) };
+        let invalid = |why: String| OciError::Invalid { place: place.clone(), why };
+        let kind: Kind = serde_json::from_slice(&bytes).map_err(|e| invalid(format!("it is no manifest: {e}")))?;
+        let sent = kind_of(&headers);
+        // Whoever reads one as the other sees other layers than the one who signed it.
+        if let (Some(sent), Some(own)) = (&sent, &kind.media_type)
+            && sent != own
+        {
+            let (sent, own) = (crate::text::brief(sent), crate::text::brief(own));
+            return Err(invalid(format!("the registry calls it {sent}, and it calls itself {own}")));
+        }
+        let media_type = kind.media_type.or(sent).unwrap_or_else(|| MANIFEST.to_owned());
+        Ok(Some(Got { media_type, bytes, digest }))
+    }
+
+    /// Puts a manifest there, of which every blob has the size that it names.
+    pub async fn put_manifest(&self, name: &ManifestName, kind: &str, bytes: &Bytes) -> Result<OciDigest, OciError> {
+        self.check_sizes(bytes).await?;
+        Ok(self.send_manifest(name, kind, bytes).await?.0)
+    }
+
+    /// Sends it; gives the head of the answer too.
+    async fn send_manifest(
+        &self,
+        name: &ManifestName,
+        kind: &str,
+        bytes: &Bytes,
+    ) -> Result<(OciDigest, HeaderMap), OciError> {
+        let digest = OciDigest::of(bytes);
+        let place = self.place(&name.to_string());
+        if bytes.len() as u64 > MANIFEST_LIMIT {
+            let why = format!("it has {} bytes, and registries take {MANIFEST_LIMIT}", bytes.len());
+            return Err(OciError::Invalid { place, why });
+        }
+        if let ManifestName::Digest(named) = name
+            && *named != digest
+        {
+            return Err(OciError::WrongDigest { place, digest: *named });
+        }
+        let headers = self
+            .persist(|| async {
+                let mut ask = Ask::new(Method::PUT, self.url(&format!("manifests/{name}")).await?, &Scope::Push);
+                ask.body = bytes.clone();
+                let (url, response) = self.once(Via::Api, &ask.with(CONTENT_TYPE, kind)).await?;
+                match response.status() {
+                    StatusCode::CREATED | StatusCode::OK => Ok(response.headers().clone()),
+                    _ => Err(self.refusal(place.clone(), &url, response).await),
+                }
+            })
+            .await?;
+        if let Some(other) = claimed(&headers).filter(|other| *other != digest) {
+            let why = format!("the registry keeps it as {other}, and it is {digest}");
+            return Err(OciError::Invalid { place, why });
+        }
+        self.http.retries.answered();
+        Ok((digest, headers))
+    }
+
+    /// Registries take a manifest that names a wrong size, and whoever pulls it fails.
+    async fn check_sizes(&self, bytes: &Bytes) -> Result<(), OciError> {
+        let kind: Option<Kind> = serde_json::from_slice(bytes).ok();
+        let mut seen = HashSet::new();
+        for blob in kind.into_iter().flat_map(|kind| kind.layers.into_iter().chain(kind.config)) {
+            if !seen.insert(blob.digest) {
+                continue;
+            }
+            let there = match self.known_size(&blob.digest) {
+                Some(size) => Some(size),
+                None => self.size_of(&blob.digest).await?,
+            };
+            let place = self.place(&blob.digest.to_string());
+            match there {
+                Some(there) if there == blob.size => {}
+                Some(there) => {
+                    let why = format!("it has {there} bytes, and the manifest says {}", blob.size);
+                    return Err(OciError::Invalid { place, why });
+                }
+                None => return Err(OciError::NotFound { place }),
+            }
+        }
+        Ok(())
+    }
+
+    /// What refers to a manifest.
+    pub async fn referrers_of(&self, subject: &OciDigest, kind: &str) -> Result<Vec<Descriptor>, OciError> {
+        let listed = match self.listed_referrers(subject, kind).await? {
+            Some(listed) => listed,
+            None => self.tagged_referrers(subject).await?.map(|index| index.manifests).unwrap_or_default(),
+        };
+        // A registry may pass over the filter that it was given.
+        Ok(listed.into_iter().filter(|one| one.artifact_type.as_deref() == Some(kind)).collect())
+    }
+
+    /// By the registry's own list; `None` where it has none.
+    async fn listed_referrers(&self, subject: &OciDigest, kind: &str) -> Result<Option<Vec<Descriptor>>, OciError> {
+        let mut url = self.url(&format!("referrers/{subject}")).await?;
+        url.query_pairs_mut().append_pair("artifactType", kind);
+        let mut found = Vec::new();
+        for _ in 0..PAGES {
+            let page = self
+                .persist(|| async {
+                    let ask = Ask::new(Method::GET, url.clone(), &Scope::Pull).with(ACCEPT, INDEX);
+                    let (url, response) = self.once(Via::Api, &ask).await?;
+                    match response.status() {
+                        StatusCode::OK => {}
+                        // Each of them is some registry's way to say that it knows no such address.
+                        StatusCode::NOT_FOUND
+                        | StatusCode::METHOD_NOT_ALLOWED
+                        | StatusCode::BAD_REQUEST
+                        | StatusCode::NOT_ACCEPTABLE
+                        | StatusCode::NOT_IMPLEMENTED => return Ok(None),
+                        _ => return Err(self.refusal(self.place(&subject.to_string()), &url, response).await),
+                    }
+                    let headers = response.headers().clone();
+                    let limit = usize::try_from(MANIFEST_LIMIT).unwrap_or(usize::MAX);
+                    let body = self.http.body(&url, response, limit).await?;
+                    // A page for people, from a registry that answers everything.
+                    let index: Option<Index> = serde_json::from_slice(&body).ok();
+                    Ok(index.map(|index| (index, headers)))
+                })
+                .await?;
+            let Some((index, headers)) = page else { return Ok(None) };
+            found.extend(index.manifests);
+            let next = headers.get(LINK).and_then(|v| next_link(v.to_str().ok()?));
+            let Some(next) = next else { return Ok(Some(found)) };
+            url = self.target(&url, &next)?;
+        }
+        let why = "its list of referrers does not end".to_owned();
+        Err(OciError::Invalid { place: self.place(&subject.to_string()), why })
+    }
+
+    /// By the tag that stands in for a list.
+    async fn tagged_referrers(&self, subject: &OciDigest) -> Result<Option<Index>, OciError> {
+        let tag = ManifestName::Tag(fallback(subject));
+        let Some(got) = self.get_manifest(&tag).await? else { return Ok(None) };
+        let read = serde_json::from_slice(&got.bytes);
+        read.map(Some).map_err(|_| OciError::Invalid {
+            place: self.place(&fallback(subject)),
+            why: "it should be a list of what refers to a manifest, and is another".to_owned(),
+        })
+    }
+
+    /// Puts a manifest there that has a subject.
+    pub async fn put_referrer(&self, subject: &OciDigest, kind: &str, bytes: &Bytes) -> Result<OciDigest, OciError> {
+        self.check_sizes(bytes).await?;
+        let name = ManifestName::Digest(OciDigest::of(bytes));
+        let (digest, headers) = self.send_manifest(&name, kind, bytes).await?;
+        if headers.contains_key("oci-subject") {
+            return Ok(digest);
+        }
+        let own: Kind = serde_json::from_slice(bytes).map_err(|e| OciError::Invalid {
+            place: self.place(&digest.to_string()),
+            why: format!("it is no manifest: {e}"),
+        })?;
+        let artifact_type = own.artifact_type.or(own.config.map(|config| config.media_type));
+        let size = bytes.len() as u64;
+        let listed = Descriptor { artifact_type, annotations: own.annotations, ..Descriptor::new(kind, digest, size) };
+        // Nothing keeps two writers apart; whoever is not in the list afterwards writes again.
+        for _ in 0..TRIES {
+            let index = self.tagged_referrers(subject).await?;
+            if index.as_ref().is_some_and(|index| index.manifests.contains(&listed)) {
+                return Ok(digest);
+            }
+            let empty = || Index {
+                schema_version: 2,
+                media_type: Some(INDEX.to_owned()),
+                manifests: Vec::new(),
+                annotations: std::collections::BTreeMap::default(),
+            };
+            let mut index = index.unwrap_or_else(empty);
+            index.manifests.retain(|one| one.digest != digest);
+            index.manifests.push(listed.clone());
+            let Ok(text) = serde_json::to_vec(&index) else { break };
+            self.send_manifest(&ManifestName::Tag(fallback(subject)), INDEX, &text.into()).await?;
+        }
+        let why = "others write the list of what refers to it all the time";
+        Err(self.failed(self.place(&fallback(subject)), why, true))
+    }
+}
+
+/// The tag that stands in for the list of what refers to a manifest.
+fn fallback(subject: &OciDigest) -> String {
+    format!("sha256-{}", subject.hex())
+}

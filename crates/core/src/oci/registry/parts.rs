@@ -1,0 +1,260 @@
+//! A blob in parts: for a registry, or a proxy before it, that breaks off large requests, and that has shown that it takes
+//! parts. Nobody is sent parts who has not broken off a whole blob before; how whole ones are sent is said in `upload`.
+//!
+//! What a registry has is what its `Range` says, and never what was sent. One whose first part is not answered by 202 with a
+//! `Range` that moved (Google's refuses it, Amazon's says 201, GitHub's 416 above 4 MiB), or whose parts make another blob,
+//! gets whole blobs from then on.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use futures_util::{StreamExt as _, stream};
+use reqwest::header::{HeaderMap, RANGE};
+use reqwest::{Method, Response, StatusCode};
+use tracing::debug;
+use url::Url;
+
+use super::auth::Scope;
+use super::upload::Named;
+use super::wire::{Ask, Wire};
+use crate::hub::Via;
+use crate::model::OciDigest;
+use crate::oci::{Blobstream, OciError};
+use crate::progress::Silent;
+
+/// Bytes of a part, which are in memory until the registry has them: above what Amazon's registry wants at least.
+const PART: usize = 8 << 20;
+/// A registry that wants larger parts than this gets whole blobs.
+const MOST: u64 = 64 << 20;
+/// The smallest part that a registry takes.
+const LEAST: &str = "oci-chunk-min-length";
+
+/// Whether a registry is sent parts.
+#[derive(Debug, Default)]
+pub(super) struct Parts(AtomicU8);
+
+const UNNEEDED: u8 = 0;
+const WANTED: u8 = 1;
+const REFUSED: u8 = 2;
+
+impl Parts {
+    /// It broke off a request after so many bytes.
+    pub fn broke_off(&self, after: u64) {
+        if after >= PART as u64 {
+            let _ = self.0.compare_exchange(UNNEEDED, WANTED, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a blob of that size goes in parts.
+    pub fn are_wanted(&self, size: u64) -> bool {
+        self.0.load(Ordering::Relaxed) == WANTED && size > 2 * PART as u64
+    }
+
+    fn are_refused(&self) {
+        self.0.store(REFUSED, Ordering::Relaxed);
+    }
+}
+
+/// How far an upload is, as its `Range` says. Nothing and one byte are both `0-0`.
+fn reached(headers: &HeaderMap) -> Option<u64> {
+    let range = headers.get(RANGE)?.to_str().ok()?;
+    let range = range.strip_prefix("bytes=").unwrap_or(range);
+    let (first, last) = range.split_once('-')?;
+    let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    if first != 0 {
+        return None;
+    }
+    if last == 0 { Some(0) } else { last.checked_add(1) }
+}
+
+/// An upload in parts on its way.
+struct Upload<'a> {
+    wire: &'a Wire,
+    what: String,
+    url: Url,
+    /// What the registry has.
+    at: u64,
+    /// It has taken a part.
+    shown: bool,
+}
+
+impl Wire {
+    /// A stream in parts.
+    pub(super) async fn in_parts(
+        &self,
+        mut stream: Blobstream,
+        size: u64,
+        named: &Named,
+    ) -> Result<OciDigest, OciError> {
+        let what = named.shown();
+        let (url, headers) = self.begun(&what).await?;
+        let least = headers.get(LEAST).and_then(|v| v.to_str().ok()?.parse().ok()).unwrap_or(0u64);
+        if least > MOST {
+            self.parts.are_refused();
+            return Err(self.failed(self.place(&what), format!("the registry wants parts of {least} bytes"), true));
+        }
+        let part = PART.max(usize::try_from(least).unwrap_or(PART));
+        let mut upload = Upload { wire: self, what, url, at: 0, shown: false };
+        let mut left = Bytes::new();
+        loop {
+            let bytes = gather(&mut stream, &mut left, part).await?;
+            if bytes.is_empty() {
+                break;
+            }
+            let ends = upload.at + bytes.len() as u64;
+            if ends > size {
+                return Err(upload.counted(ends, size));
+            }
+            upload.send(bytes).await?;
+        }
+        if upload.at != size {
+            return Err(upload.counted(upload.at, size));
+        }
+        let digest = named.digest(self)?;
+        let url = upload.url.clone();
+        let finished = self.persist(|| self.finish(&url, Bytes::new(), digest)).await;
+        if finished.is_err() {
+            // It said that it had each of them, and made another blob.
+            self.parts.are_refused();
+        }
+        finished?;
+        Ok(digest)
+    }
+}
+
+/// So many bytes of a stream, or what there is.
+async fn gather(stream: &mut Blobstream, left: &mut Bytes, wanted: usize) -> Result<Bytes, OciError> {
+    let mut part = BytesMut::with_capacity(wanted);
+    while part.len() < wanted {
+        if left.is_empty() {
+            match stream.next().await {
+                Some(bytes) => *left = bytes?,
+                None => break,
+            }
+        }
+        let taken = left.split_to(left.len().min(wanted - part.len()));
+        part.extend_from_slice(&taken);
+    }
+    Ok(part.freeze())
+}
+
+impl Upload<'_> {
+    fn counted(&self, came: u64, size: u64) -> OciError {
+        let why = format!("{came} bytes of it came, and it has {size}");
+        OciError::Invalid { place: self.wire.place(&self.what), why }
+    }
+
+    fn lost(&self) -> OciError {
+        self.wire.failed(self.wire.place(&self.what), "the registry has lost the upload", true)
+    }
+
+    /// Sends one part, until the registry has it.
+    async fn send(&mut self, mut bytes: Bytes) -> Result<(), OciError> {
+        let mut failures = 0;
+        while !bytes.is_empty() {
+            let range = format!("{}-{}", self.at, self.at + bytes.len() as u64 - 1);
+            let (url, wire) = (self.url.clone(), self.wire);
+            let size = bytes.len() as u64;
+            let sent =
+                wire.send_stream(Method::PATCH, url, pieces(bytes.clone()), size, &self.what, Some(&range)).await;
+            let (reached, error) = match sent {
+                Ok((url, response)) if response.status() == StatusCode::ACCEPTED => {
+                    self.url = wire.next(&url, response.headers())?;
+                    (reached(response.headers()), None)
+                }
+                Ok((url, response)) => (None, Some(self.refused(&url, response).await)),
+                Err(error) => (None, Some(error)),
+            };
+            let reached = match error {
+                Some(error) if error.is_worth_retrying() && self.shown => {
+                    failures += 1;
+                    debug!(%error, at = self.at, "a part was not taken");
+                    wire.back_off(None, error, failures, &Silent).await?;
+                    self.ask().await?
+                }
+                Some(error) => return Err(error),
+                None => reached,
+            };
+            let ends = self.at + size;
+            match reached {
+                Some(reached) if (self.at..=ends).contains(&reached) && (self.shown || reached == ends) => {
+                    bytes.advance(usize::try_from(reached - self.at).unwrap_or(usize::MAX).min(bytes.len()));
+                    if reached > self.at {
+                        failures = 0;
+                        wire.http.retries.answered();
+                    } else if failures == 0 {
+                        // It takes it and has nothing of it: the same would come of it again.
+                        wire.parts.are_refused();
+                        return Err(self.lost());
+                    }
+                    (self.at, self.shown) = (reached, true);
+                }
+                _ => {
+                    wire.parts.are_refused();
+                    return Err(self.lost());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What an answer that is not the right one means.
+    async fn refused(&self, url: &Url, response: Response) -> OciError {
+        if crate::hub::is_passing(response.status()) {
+            return self.wire.refusal(self.wire.place(&self.what), url, response).await;
+        }
+        // Amazon's says 201 of a part, and loses the next one.
+        self.wire.parts.are_refused();
+        let why = format!("the registry answers {} to a part of it", response.status());
+        self.wire.failed(self.wire.place(&self.what), why, !self.shown)
+    }
+
+    /// Asks how far it is.
+    async fn ask(&mut self) -> Result<Option<u64>, OciError> {
+        let (wire, url) = (self.wire, self.url.clone());
+        let headers = wire
+            .persist(|| async {
+                let (asked, response) = wire.once(Via::Api, &Ask::new(Method::GET, url.clone(), &Scope::Push)).await?;
+                match response.status() {
+                    StatusCode::NO_CONTENT | StatusCode::OK => Ok((asked, response.headers().clone())),
+                    status if crate::hub::is_passing(status) => {
+                        Err(wire.refusal(wire.place(&self.what), &asked, response).await)
+                    }
+                    // What of a part that broke off is kept, and what of it is written, not all registries know.
+                    _ => Err(self.lost()),
+                }
+            })
+            .await;
+        let (asked, headers) = match headers {
+            Err(OciError::Failed { .. }) => return Err(self.lost()),
+            other => other?,
+        };
+        if headers.contains_key(reqwest::header::LOCATION) {
+            self.url = wire.next(&asked, &headers)?;
+        }
+        Ok(reached(&headers))
+    }
+}
+
+/// Bytes in pieces, so that it is seen whether the registry takes them.
+fn pieces(mut bytes: Bytes) -> Blobstream {
+    let split = std::iter::from_fn(move || (!bytes.is_empty()).then(|| bytes.split_to(bytes.len().min(64 << 10))));
+    stream::iter(split.map(Ok)).boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_an_upload_is_is_read_in_every_dialect_and_never_guessed() {
+        let of = |text: &str| reached(&[(RANGE, text.parse().unwrap())].into_iter().collect());
+        assert_eq!(of("0-999"), Some(1000));
+        assert_eq!(of("bytes=0-999"), Some(1000));
+        assert_eq!(of("0-0"), Some(0));
+        for nothing in ["", "999", "5-9", "-1", "0-", "0-18446744073709551615", "a-b"] {
+            assert_eq!(of(nothing), None, "{nothing}");
+        }
+        assert_eq!(reached(&HeaderMap::new()), None);
+    }
+}

@@ -1,0 +1,149 @@
+//! A blob's bytes out of a registry, by ranges; what broke off goes on where it was. What they stand for is said in the
+//! source.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use reqwest::header::{CONTENT_RANGE, RANGE};
+use reqwest::{Method, Response, StatusCode};
+use url::Url;
+
+use super::auth::Scope;
+use super::wire::{Ask, Wire};
+use crate::hub::{HubError, Via, length_of, parse_content_range};
+use crate::model::{Digest, Hasher, OciDigest};
+use crate::oci::{Blobstream, OciError};
+use crate::progress::Silent;
+
+/// Bytes on their way, and where they belong.
+struct Answer {
+    url: Url,
+    response: Response,
+    /// Bytes before those that were asked for: the registry gives no parts.
+    skip: u64,
+    /// How large the whole blob is, where that is said.
+    total: Option<u64>,
+}
+
+struct Reader {
+    wire: Arc<Wire>,
+    digest: OciDigest,
+    at: u64,
+    end: u64,
+    answer: Option<Answer>,
+    failures: u32,
+    /// Of a blob that is read whole.
+    hasher: Option<Hasher>,
+}
+
+/// Bytes of a blob. Of one that is read whole the digest is compared before its last bytes are given.
+pub(super) async fn open(wire: Arc<Wire>, digest: OciDigest, range: Range<u64>) -> Result<Blobstream, OciError> {
+    if range.is_empty() {
+        return Ok(stream::empty().boxed());
+    }
+    let answer = wire.persist(|| ask(&wire, &digest, range.clone())).await?;
+    let whole = range.start == 0 && answer.total == Some(range.end);
+    let hasher = whole.then(Hasher::sha256);
+    let reader = Reader { wire, digest, at: range.start, end: range.end, answer: Some(answer), failures: 0, hasher };
+    let read =
+        stream::try_unfold(reader, |mut reader| async move { Ok(reader.next().await?.map(|bytes| (bytes, reader))) });
+    Ok(read.boxed())
+}
+
+async fn ask(wire: &Wire, digest: &OciDigest, range: Range<u64>) -> Result<Answer, OciError> {
+    let place = || wire.place(&digest.to_string());
+    let wanted = format!("{}-{}", range.start, range.end.saturating_sub(1));
+    let ask = Ask::new(Method::GET, wire.url(&format!("blobs/{digest}")).await?, &Scope::Pull);
+    let (url, response) = wire.once(Via::Data, &ask.with(RANGE, &format!("bytes={wanted}"))).await?;
+    let length = length_of(response.headers());
+    let short = |total: u64| OciError::Invalid {
+        place: place(),
+        why: format!("it has {total} bytes, and bytes {wanted} were asked for"),
+    };
+    match response.status() {
+        StatusCode::PARTIAL_CONTENT => {
+            let said = response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok()).unwrap_or("none");
+            let covers = parse_content_range(said).filter(|(covers, _)| covers.start == range.start);
+            let Some((covers, total)) = covers else {
+                let got = crate::text::printable(said).into_owned();
+                return Err(HubError::WrongRange { url: (&url).into(), wanted, got }.into());
+            };
+            match total {
+                Some(total) if covers.end.max(range.end) > total => Err(short(total)),
+                _ => Ok(Answer { url, response, skip: 0, total }),
+            }
+        }
+        StatusCode::OK => match length {
+            Some(length) if length < range.end => Err(short(length)),
+            _ => Ok(Answer { url, response, skip: range.start, total: length }),
+        },
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            let why = format!("it has no bytes {wanted}");
+            Err(OciError::Invalid { place: place(), why })
+        }
+        _ => Err(wire.refusal(place(), &url, response).await),
+    }
+}
+
+impl Reader {
+    async fn next(&mut self) -> Result<Option<Bytes>, OciError> {
+        while self.at < self.end {
+            match self.piece().await {
+                Ok(bytes) => {
+                    self.at += bytes.len() as u64;
+                    self.failures = 0;
+                    self.wire.http.retries.arrived(bytes.len() as u64);
+                    self.check(&bytes)?;
+                    return Ok(Some(bytes));
+                }
+                Err(error) if error.is_worth_retrying() => {
+                    self.answer = None;
+                    self.failures += 1;
+                    self.wire.back_off(None, error, self.failures, &Silent).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next bytes that were asked for.
+    async fn piece(&mut self) -> Result<Bytes, OciError> {
+        let answer = match &mut self.answer {
+            Some(answer) => answer,
+            none => none.insert(ask(&self.wire, &self.digest, self.at..self.end).await?),
+        };
+        let retries = &self.wire.http.retries;
+        let window = retries.timing().stall_timeout;
+        loop {
+            let next = retries.within(&answer.url, "bytes", window, answer.response.chunk()).await?;
+            let next = next.map_err(|e| HubError::transport(&answer.url, &e))?;
+            let Some(mut bytes) = next else {
+                let (got, expected) = (self.at, self.end);
+                return Err(HubError::CutShort { url: (&answer.url).into(), got, expected }.into());
+            };
+            let skipped = usize::try_from(answer.skip).unwrap_or(usize::MAX).min(bytes.len());
+            answer.skip -= skipped as u64;
+            bytes = bytes.slice(skipped..);
+            bytes.truncate(usize::try_from(self.end - self.at).unwrap_or(usize::MAX));
+            if !bytes.is_empty() {
+                return Ok(bytes);
+            }
+        }
+    }
+
+    fn check(&mut self, bytes: &Bytes) -> Result<(), OciError> {
+        let Some(hasher) = &mut self.hasher else { return Ok(()) };
+        hasher.update(bytes);
+        if self.at < self.end {
+            return Ok(());
+        }
+        let actual = self.hasher.take().map(|hasher| hasher.finish().digest());
+        if actual == Some(Digest::Sha256(self.digest.0)) {
+            return Ok(());
+        }
+        Err(OciError::WrongDigest { place: self.wire.place(&self.digest.to_string()), digest: self.digest })
+    }
+}

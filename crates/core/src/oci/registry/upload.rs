@@ -1,0 +1,277 @@
+//! A blob into a registry. The blob is the unit: what breaks off is begun anew.
+//!
+//! Why one streamed PUT: three large registries refuse parts or lose them (Google's refuses a PATCH with a range, Amazon's
+//! answers 201 and a range that does not move, GitHub's takes 4 MiB), and all take a whole blob with its length. Where the
+//! digest is known only after the bytes, the PUT would have to name what nobody knows yet: those go as `docker push` sends
+//! each layer, in one PATCH of any length, and an empty PUT names the digest.
+//!
+//! An upload that failed is left to the registry, which forgets it; nothing here removes anything.
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap};
+use reqwest::{Method, Response, StatusCode};
+use url::Url;
+
+use super::auth::Scope;
+use super::feed::Feed;
+use super::wire::{Ask, Wire};
+use crate::hub::{Via, length_of, location};
+use crate::model::OciDigest;
+use crate::oci::{Blobstream, Body, OciError, Push, PushDigest};
+
+const OCTETS: &str = "application/octet-stream";
+
+/// What a blob is called, or will be.
+pub(super) struct Named(PushDigest);
+
+impl Named {
+    /// For people.
+    pub fn shown(&self) -> String {
+        match &self.0 {
+            PushDigest::Before(digest) => digest.to_string(),
+            PushDigest::After(_) => "a layer".to_owned(),
+        }
+    }
+
+    /// When all bytes have passed.
+    pub fn digest(&self, wire: &Wire) -> Result<OciDigest, OciError> {
+        let digest = match &self.0 {
+            PushDigest::Before(digest) => Some(*digest),
+            PushDigest::After(cell) => cell.get().copied(),
+        };
+        digest.ok_or_else(|| {
+            let why = "its bytes ended, and nobody says what they hash to".to_owned();
+            OciError::Invalid { place: wire.place(&self.shown()), why }
+        })
+    }
+}
+
+impl Wire {
+    /// Puts a blob there, looks whether it is there, and gives its digest.
+    pub async fn push(&self, push: Push) -> Result<OciDigest, OciError> {
+        let size = push.size;
+        let digest = match push.body {
+            Body::Whole(bytes) => self.whole(bytes, size, push.digest).await?,
+            Body::Stream(stream) => {
+                let named = Named(push.digest);
+                if self.parts.are_wanted(size) {
+                    self.in_parts(stream, size, &named).await?
+                } else if let PushDigest::Before(digest) = named.0 {
+                    self.one_put(stream, size, digest, &named).await?
+                } else {
+                    self.one_patch(stream, size, &named).await?
+                }
+            }
+        };
+        self.confirm(digest, size).await?;
+        self.http.retries.answered();
+        Ok(digest)
+    }
+
+    /// Bytes in memory, as often as it takes.
+    async fn whole(&self, bytes: Bytes, size: u64, named: PushDigest) -> Result<OciDigest, OciError> {
+        let digest = OciDigest::of(&bytes);
+        let place = self.place(&digest.to_string());
+        let expected = match named {
+            PushDigest::Before(digest) => Some(digest),
+            PushDigest::After(cell) => cell.get().copied(),
+        };
+        if let Some(digest) = expected.filter(|expected| *expected != digest) {
+            return Err(OciError::WrongDigest { place, digest });
+        }
+        if bytes.len() as u64 != size {
+            let why = format!("it has {} bytes, and {size} were announced", bytes.len());
+            return Err(OciError::Invalid { place, why });
+        }
+        self.persist(|| async {
+            let url = self.begin(&digest.to_string()).await?;
+            self.finish(&url, bytes.clone(), digest).await?;
+            // What a registry says it took and does not have is sent again, here too.
+            self.confirm(digest, size).await
+        })
+        .await?;
+        Ok(digest)
+    }
+
+    /// A stream whose digest is known.
+    async fn one_put(
+        &self,
+        stream: Blobstream,
+        size: u64,
+        digest: OciDigest,
+        named: &Named,
+    ) -> Result<OciDigest, OciError> {
+        let what = named.shown();
+        let url = with_digest(self.begin(&what).await?, digest);
+        let (url, response) = self.send_stream(Method::PUT, url, stream, size, &what, None).await?;
+        if !response.status().is_success() {
+            return Err(self.refused_upload(&what, &url, response).await);
+        }
+        Ok(digest)
+    }
+
+    /// A stream that makes its digest known at its end.
+    async fn one_patch(&self, stream: Blobstream, size: u64, named: &Named) -> Result<OciDigest, OciError> {
+        let what = named.shown();
+        let url = self.begin(&what).await?;
+        let (url, response) = self.send_stream(Method::PATCH, url, stream, size, &what, None).await?;
+        if !response.status().is_success() {
+            return Err(self.refused_upload(&what, &url, response).await);
+        }
+        let digest = named.digest(self)?;
+        let url = self.next(&url, response.headers())?;
+        self.persist(|| self.finish(&url, Bytes::new(), digest)).await?;
+        Ok(digest)
+    }
+
+    /// Begins an upload; gives where it goes on.
+    pub(super) async fn begin(&self, what: &str) -> Result<Url, OciError> {
+        Ok(self.begun(what).await?.0)
+    }
+
+    /// The same, with what the registry says of parts.
+    pub(super) async fn begun(&self, what: &str) -> Result<(Url, HeaderMap), OciError> {
+        self.persist(|| async {
+            let ask = Ask::new(Method::POST, self.url("blobs/uploads/").await?, &Scope::Push);
+            let (url, response) = self.once(Via::Api, &ask).await?;
+            if response.status() != StatusCode::ACCEPTED {
+                return Err(self.refusal(self.place(what), &url, response).await);
+            }
+            Ok((self.next(&url, response.headers())?, response.headers().clone()))
+        })
+        .await
+    }
+
+    /// Where an upload goes on.
+    pub(super) fn next(&self, url: &Url, headers: &HeaderMap) -> Result<Url, OciError> {
+        self.target(url, location(headers))
+    }
+
+    /// Sends a stream. A 401 to it cannot be answered by sending it again; its maker can make it again.
+    pub(super) async fn send_stream(
+        &self,
+        method: Method,
+        url: Url,
+        stream: Blobstream,
+        size: u64,
+        what: &str,
+        part: Option<&str>,
+    ) -> Result<(Url, Response), OciError> {
+        let (feed, meter) = Feed::new(stream, size, self.place(what));
+        let pass = self.pass(&url, &Scope::Push).await?;
+        let shown = pass.is_something();
+        let sized = method == Method::PUT || part.is_some();
+        let mut request = self.http.client(Via::Data)?.request(method, url.clone()).header(CONTENT_TYPE, OCTETS);
+        if sized {
+            request = request.header(CONTENT_LENGTH, size);
+        }
+        if let Some(range) = part {
+            request = request.header(CONTENT_RANGE, range);
+        }
+        let request = pass.show(request.body(reqwest::Body::wrap_stream(feed)));
+        let timing = self.http.retries.timing();
+        let silent = meter.registry_is_silent(&url, size, timing.stall_timeout, timing.response_timeout);
+        let answer = self.http.send_while(&url, request, silent).await;
+        if let Some(error) = meter.take_error() {
+            return Err(error);
+        }
+        let response = answer.inspect_err(|_| self.parts.broke_off(meter.came()))?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && self.learn(&url, response.headers(), &Scope::Push, shown).await?
+        {
+            let why = format!("who we are was refused after {} of {size} bytes", meter.came());
+            return Err(self.failed(self.place(what), why, true));
+        }
+        Ok((url, response))
+    }
+
+    /// The PUT that ends an upload, with what of it was not sent yet.
+    pub(super) async fn finish(&self, url: &Url, rest: Bytes, digest: OciDigest) -> Result<(), OciError> {
+        let mut ask = Ask::new(Method::PUT, with_digest(url.clone(), digest), &Scope::Push);
+        ask.body = rest;
+        let (url, response) = self.once(Via::Data, &ask.with(CONTENT_TYPE, OCTETS)).await?;
+        if response.status().is_success() {
+            return Ok(());
+        }
+        // What was asked before, and whose answer was lost, may have ended it.
+        if response.status() == StatusCode::NOT_FOUND && self.size_of(&digest).await?.is_some() {
+            return Ok(());
+        }
+        Err(self.refused_upload(&digest.to_string(), &url, response).await)
+    }
+
+    /// Whether a blob that was taken is there: some registries say so of what they have lost.
+    async fn confirm(&self, digest: OciDigest, size: u64) -> Result<(), OciError> {
+        match self.size_of(&digest).await? {
+            Some(there) if there == size => Ok(()),
+            Some(there) => {
+                let why = format!("the registry says that it has {there} bytes, and {size} were sent");
+                Err(OciError::Invalid { place: self.place(&digest.to_string()), why })
+            }
+            None => {
+                let why = "the registry said that it took the blob, and does not have it";
+                Err(self.failed(self.place(&digest.to_string()), why, true))
+            }
+        }
+    }
+
+    /// The bytes of a blob; `None` when it is not there.
+    pub async fn size_of(&self, digest: &OciDigest) -> Result<Option<u64>, OciError> {
+        self.persist(|| async {
+            let ask = Ask::new(Method::HEAD, self.url(&format!("blobs/{digest}")).await?, &Scope::Pull);
+            let (url, response) = self.once(Via::Api, &ask).await?;
+            match response.status() {
+                StatusCode::OK => match length_of(response.headers()) {
+                    Some(length) => {
+                        self.saw(*digest, length);
+                        Ok(Some(length))
+                    }
+                    None => {
+                        let why = "the registry does not say how many bytes it has";
+                        Err(self.failed(self.place(&digest.to_string()), why, false))
+                    }
+                },
+                StatusCode::NOT_FOUND => Ok(None),
+                _ => Err(self.refusal(self.place(&digest.to_string()), &url, response).await),
+            }
+        })
+        .await
+    }
+
+    /// Takes a blob from another repository. `false`: its bytes must be sent.
+    pub async fn mount_from(&self, digest: &OciDigest, from: &str) -> Result<bool, OciError> {
+        let scope = Scope::PushFrom(from.to_owned());
+        self.persist(|| async {
+            let mut url = self.url("blobs/uploads/").await?;
+            url.query_pairs_mut().append_pair("mount", &digest.to_string()).append_pair("from", from);
+            let (url, response) = self.once(Via::Api, &Ask::new(Method::POST, url, &scope)).await?;
+            match response.status() {
+                StatusCode::CREATED => Ok(self.size_of(digest).await?.is_some()),
+                // An upload was begun in its place, or the other repository is not for us: the bytes are sent.
+                StatusCode::ACCEPTED | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
+                    Ok(false)
+                }
+                _ => Err(self.refusal(self.place(&digest.to_string()), &url, response).await),
+            }
+        })
+        .await
+    }
+
+    /// What the answer to the bytes of an upload means: of most refusals the upload is gone, and another one may do.
+    pub(super) async fn refused_upload(&self, what: &str, url: &Url, response: Response) -> OciError {
+        let status = response.status();
+        match self.refusal(self.place(what), url, response).await {
+            OciError::NotFound { place } => self.failed(place, "the registry has lost the upload", true),
+            OciError::Failed { place, why, .. } if matches!(status.as_u16(), 400 | 409 | 416) => {
+                self.failed(place, why, true)
+            }
+            error => error,
+        }
+    }
+}
+
+/// The URL that ends an upload.
+fn with_digest(mut url: Url, digest: OciDigest) -> Url {
+    url.query_pairs_mut().append_pair("digest", &digest.to_string());
+    url
+}

@@ -1,0 +1,409 @@
+//! OCI content as a destination: a registry, or an image layout on disk. Files go there as layers without a copy in
+//! between. How they lie there is the room `oci`'s; how they travel, `upload`'s; what is told at the end, `publish`'s.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use super::{Destination, Present};
+use crate::finding::{Code, Evidence, Finding, Outcome};
+use crate::lock::LockedFile;
+use crate::model::{Digest, Entry, Location, OciDigest, OciPlace, Options, Presence, RepoPath};
+use crate::oci::{Content, Contents, Form, ManifestName, OciError, OciLayout, Placed, Trouble};
+use crate::progress::Event;
+use crate::report::Report;
+use crate::session::oci::{BaseImage, Reader};
+use crate::session::outcome::paths_of;
+use crate::session::{Error, OciTarget, Prepared, Session, Statuses};
+use crate::store::{Mark, SnapshotRecord, free_space};
+use crate::upload::{Layers, PART, PushError, Pushed};
+use crate::verify::{Content as FileContent, Subject, SubjectFile};
+
+/// Large files on their way at once; each has several parts.
+const LARGE: usize = 4;
+/// Questions to a registry at once.
+const ASKED: usize = 8;
+
+/// A job's place in a registry.
+pub(super) struct Registry<'a> {
+    pub(super) session: &'a Session,
+    pub(super) content: &'a Arc<dyn Content>,
+    pub(super) target: &'a OciTarget,
+    /// What the lockfile says was asked for.
+    pub(super) options: &'a Options,
+    /// What lies at the tag, once somebody looked.
+    pub(super) old: Option<Contents>,
+    pub(super) base: Option<BaseImage>,
+    /// The layer of each file that is there.
+    pub(super) layers: BTreeMap<RepoPath, OciDigest>,
+    record: SnapshotRecord,
+}
+
+impl<'a> Registry<'a> {
+    pub(super) fn new(
+        session: &'a Session,
+        content: &'a Arc<dyn Content>,
+        target: &'a OciTarget,
+        options: &'a Options,
+    ) -> Self {
+        let (layers, record) = (BTreeMap::new(), SnapshotRecord::default());
+        Registry { session, content, target, options, old: None, base: None, layers, record }
+    }
+
+    /// The place and the tag, for people.
+    pub(super) fn shown(&self) -> String {
+        format!("{}:{}", self.content.shown(), self.target.content.reference().tag())
+    }
+
+    pub(super) fn tag(&self) -> ManifestName {
+        ManifestName::Tag(self.target.content.reference().tag().to_owned())
+    }
+
+    /// Whether it is a file that is written as a whole: nothing of an earlier one stays.
+    fn is_whole(&self) -> bool {
+        matches!(self.target.content.reference().place(), OciPlace::Archive(_))
+    }
+
+    /// What lies at the tag. What is not hfget's is not replaced unless that is wanted, nor another repo's on disk.
+    async fn look_at_tag(&self, job: &Prepared) -> Result<Option<Contents>, Error> {
+        let old = match Contents::read(&**self.content, &self.tag()).await {
+            Err(OciError::Invalid { .. } | OciError::WrongDigest { .. }) if self.session.config.fetch.force => None,
+            other => other?,
+        };
+        let info = &job.listing.info;
+        let other = old.as_ref().filter(|old| (old.repo.repo_type, &old.repo.id) != (info.repo_type, &info.id));
+        if let Some(other) = other
+            && !self.session.config.fetch.force
+            && self.target.content.reference().path().is_some()
+        {
+            let why = format!("it has {}, not {}", other.repo.name(), info.repo_type.qualify(&info.id));
+            return Err(OciError::Invalid { place: self.shown(), why }.into());
+        }
+        Ok(old)
+    }
+
+    /// The layer that a file may have there already, and where the file lies in it.
+    fn candidate(&self, entry: &Entry) -> Option<Placed> {
+        let file = LockedFile::from(entry);
+        let old = self.old.as_ref().filter(|old| old.layout == self.target.layout);
+        let known = old.and_then(|old| old.files.get(&entry.path));
+        if let Some(placed) = known.filter(|placed| placed.file.digest == file.digest && placed.file.size == file.size)
+        {
+            return Some(placed.clone());
+        }
+        match (self.target.layout, entry.digest()) {
+            // The digest of the file is that of its layer, whoever put it there, and for whatever model.
+            (OciLayout::ModelPack, Digest::Sha256(digest)) => {
+                Some(Placed { file, layer: OciDigest(digest), form: Form::Raw })
+            }
+            _ => None,
+        }
+    }
+
+    fn mark(placed: &Placed) -> Mark {
+        // A layer's name is its content's digest: nothing else can be there later.
+        Mark { modified: Some(0), ..Mark::new(placed.layer_size(), Some(placed.layer.to_string())) }
+    }
+
+    /// Of a file whose layer is there.
+    pub(super) fn placed(&self, entry: &Entry) -> Option<Placed> {
+        let form = Form::new(self.target.layout, &entry.path, entry.size)?;
+        Some(Placed { file: LockedFile::from(entry), layer: *self.layers.get(&entry.path)?, form })
+    }
+
+    fn layer_size(&self, entry: &Entry) -> u64 {
+        let form = Form::new(self.target.layout, &entry.path, entry.size);
+        form.map_or(entry.size, |form| form.layer_size(entry.size))
+    }
+
+    fn reader(&self) -> Reader<'_> {
+        Reader { session: self.session, content: self.content }
+    }
+}
+
+impl Destination for Registry<'_> {
+    async fn look(&mut self, job: &mut Prepared) -> Result<(), Error> {
+        self.base = match &self.target.base {
+            Some(base) => Some(BaseImage::look(self.session, base).await?),
+            None => None,
+        };
+        self.check_fits(job)?;
+        self.old = self.look_at_tag(job).await?;
+        let records = self.session.config.records.as_deref().filter(|_| self.content.checks_digests());
+        let place = format!("{} {} {:?}", self.content.shown(), job.listing.info.commit, self.target.layout);
+        self.record = SnapshotRecord::read(records, place).await;
+        // Whoever wants everything anew does not ask what is there, which may be unreadable.
+        let wanted = job.plan.items.iter().filter(|_| !self.session.config.fetch.force);
+        let candidates: Vec<Placed> = wanted.filter_map(|item| self.candidate(&item.entry)).collect();
+        let content = self.content;
+        let found = stream::iter(candidates).map(|placed| async move {
+            let size = content.blob_size(&placed.layer).await?;
+            Ok::<_, OciError>((size == Some(placed.layer_size())).then_some(placed))
+        });
+        let found: Vec<Option<Placed>> = found.buffer_unordered(ASKED).try_collect().await?;
+        let mut there: BTreeMap<RepoPath, Placed> =
+            found.into_iter().flatten().map(|placed| (placed.file.path.clone(), placed)).collect();
+        let complete = there.len() == job.plan.items.len()
+            && self.old.as_ref().is_some_and(|old| old.files.len() == there.len() && self.has_base(old));
+        if self.is_whole() && !complete {
+            there.clear();
+        }
+        for item in &mut job.plan.items {
+            item.presence = match there.get(&item.entry.path) {
+                None => Presence::Absent,
+                Some(placed) => {
+                    self.layers.insert(item.entry.path.clone(), placed.layer);
+                    if self.record.knows(&item.entry.path, item.entry.digest(), &Self::mark(placed)) {
+                        Presence::Verified
+                    } else {
+                        Presence::Unverified
+                    }
+                }
+            };
+        }
+        job.plan.free_space = self.target.content.reference().path().and_then(free_space);
+        job.place = Location::Store(self.shown());
+        Ok(())
+    }
+
+    async fn check_present(&mut self, job: &mut Prepared, statuses: &mut Statuses) -> Result<Present, Error> {
+        if self.session.config.fetch.force {
+            for item in &mut job.plan.items {
+                item.presence = Presence::Absent;
+            }
+            statuses.seen.clear();
+            self.layers.clear();
+            return Ok(Present::default());
+        }
+        let mut unknown = Vec::new();
+        for item in job.plan.items.iter_mut().filter(|item| item.presence == Presence::Unverified) {
+            let Some(placed) = self.placed(&item.entry) else { continue };
+            // The registry compared the file's own digest with its bytes. A tar layer's says nothing of the file in it:
+            // that is an annotation, which anybody may have written.
+            let is_own = item.entry.digest() == Digest::Sha256(placed.layer.0);
+            if is_own && self.content.checks_digests() {
+                item.presence = Presence::Verified;
+                statuses.seen.insert(item.entry.path.clone(), (Evidence::Stated(item.entry.digest()), None));
+            } else {
+                unknown.push(placed);
+            }
+        }
+        let (read, bytes_hashed) = self.reader().read_all(unknown).await?;
+        for item in job.plan.items.iter_mut().filter(|item| item.presence == Presence::Unverified) {
+            let path = &item.entry.path;
+            match read.get(path).copied() {
+                Some(Ok(hashed)) => {
+                    item.presence = Presence::Verified;
+                    statuses.seen.insert(path.clone(), (Evidence::Hashed(hashed), None));
+                }
+                // It is pushed again.
+                _ => {
+                    item.presence = Presence::Absent;
+                    statuses.seen.remove(path);
+                    self.layers.remove(path);
+                }
+            }
+        }
+        // A file that is written as a whole has all of it, or is written anew.
+        if self.is_whole() && job.plan.items.iter().any(|item| item.presence != Presence::Verified) {
+            for item in &mut job.plan.items {
+                item.presence = Presence::Absent;
+            }
+            statuses.seen.clear();
+            self.layers.clear();
+        }
+        Ok(Present { bytes_hashed, findings: Vec::new() })
+    }
+
+    async fn check_room(&mut self, job: &Prepared) -> Result<(), Error> {
+        let path = self.target.content.reference().path();
+        let (Some(path), Some(free)) = (path, job.plan.free_space.filter(|_| self.session.config.fetch.check_space))
+        else {
+            return Ok(());
+        };
+        let missing = job.plan.items.iter().filter(|item| item.presence != Presence::Verified);
+        let needed = missing.fold(0u64, |sum, item| sum.saturating_add(self.layer_size(&item.entry)));
+        if free < needed {
+            return Err(Error::NoSpace { needed, free, place: path.to_path_buf() });
+        }
+        Ok(())
+    }
+
+    async fn receive(&mut self, job: &mut Prepared, statuses: &mut Statuses) -> Result<Vec<Finding>, Error> {
+        let numbered = |(number, item): (usize, &crate::plan::Item)| {
+            (item.presence != Presence::Verified).then(|| (number, item.entry.clone()))
+        };
+        let below = self.base.as_ref().map_or(0, |base| base.layers().len());
+        let missing: Vec<(usize, Entry)> = job.plan.items.iter().enumerate().filter_map(numbered).collect();
+        if missing.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.session.progress.event(Event::Planned(job.plan.figures()));
+        let sizes: Vec<u64> = (self.base.iter().flat_map(|base| base.layers()).map(|layer| layer.size))
+            .chain(job.plan.items.iter().map(|item| self.layer_size(&item.entry)))
+            .collect();
+        self.content.expect(&sizes).await?;
+        if let Some(base) = &self.base {
+            base.copy_to(&**self.content, self.target.content.reference()).await?;
+        }
+        let wanted = missing.iter().map(|(_, entry)| entry.clone()).collect();
+        let layers = Layers {
+            supply: self.session.fetched_from(job, wanted).await?,
+            content: Arc::clone(self.content),
+            layout: self.target.layout,
+        };
+        let one = |(number, entry): (usize, Entry)| {
+            let layers = &layers;
+            async move {
+                let done = layers.file(&entry, below + number).await;
+                (entry, done)
+            }
+        };
+        let (large, small): (Vec<_>, Vec<_>) = missing.into_iter().partition(|(_, entry)| entry.size > PART);
+        let large = stream::iter(large).map(one).buffer_unordered(LARGE);
+        let small = stream::iter(small).map(one).buffer_unordered(self.session.config.fetch.jobs.max(1));
+        let mut all = std::pin::pin!(stream::select(small, large));
+        let (mut failed, mut ended) = (Vec::new(), None);
+        while let Some((entry, done)) = all.next().await {
+            match done {
+                Ok(Pushed::There { layer, hashed, received }) => {
+                    statuses.seen.insert(entry.path.clone(), (Evidence::Hashed(hashed), None));
+                    if received > 0 || entry.size == 0 {
+                        statuses.fetched.insert(entry.path.clone(), received);
+                    }
+                    self.layers.insert(entry.path, layer);
+                }
+                Ok(Pushed::Wrong(finding)) => failed.push(finding),
+                Err(error) => {
+                    ended = Some(error);
+                    break;
+                }
+            }
+        }
+        match ended {
+            None => Ok(failed),
+            Some(PushError::Hub(error)) => Err(error.into()),
+            Some(PushError::Oci(error)) => Err(error.into()),
+        }
+    }
+
+    async fn check(
+        &mut self,
+        job: &mut Prepared,
+        statuses: &mut Statuses,
+        failed: &mut Vec<Finding>,
+    ) -> Result<(Outcome, bool), Error> {
+        failed.extend(self.lost(job, failed).await?);
+        let known: BTreeSet<String> = paths_of(failed.iter()).into_iter().map(str::to_owned).collect();
+        let recorded = |item: &crate::plan::Item| {
+            let placed = self.placed(&item.entry);
+            placed.is_some_and(|placed| self.record.knows(&item.entry.path, item.entry.digest(), &Self::mark(&placed)))
+        };
+        let key = self.session.contents_key(job);
+        if known.is_empty()
+            && job.plan.items.iter().all(recorded)
+            && let Some(outcome) = self.record.check(&key)
+        {
+            return Ok((outcome.clone(), true));
+        }
+        let trouble = Arc::new(Trouble::default());
+        let mut subject = Subject { weights: job.selection.weights.clone(), ..Subject::default() };
+        for item in &mut job.plan.items {
+            let path = &item.entry.path;
+            let Some(placed) = self.placed(&item.entry).filter(|_| !known.contains(path.as_str())) else {
+                subject.unavailable.insert(path.clone());
+                item.presence = Presence::Absent;
+                continue;
+            };
+            item.presence = Presence::Verified;
+            let file = crate::oci::LayerFile::new(self.content, &placed, &trouble);
+            subject.files.push(SubjectFile {
+                path: path.clone(),
+                content: FileContent::Far(Arc::new(file)),
+                size: Some(item.entry.size),
+                digest: Some(item.entry.digest()),
+                origin: job.origin,
+                known: statuses.evidence(path),
+                purpose: item.purpose,
+            });
+        }
+        subject.allow_unsafe_pickle = self.session.config.allow_unsafe_pickle;
+        subject.deep = self.session.config.deep;
+        let outcome = self.session.verify_subject(subject).await;
+        if let Some(error) = trouble.take() {
+            return Err(error.into());
+        }
+        self.remember(job, statuses, &outcome, failed.is_empty().then_some(key)).await;
+        Ok((outcome, false))
+    }
+
+    fn content(&self, _job: &Prepared, entry: &Entry) -> Option<FileContent> {
+        let placed = self.placed(entry)?;
+        // What cannot be read proves nothing about a signature.
+        Some(FileContent::Far(Arc::new(crate::oci::LayerFile::new(
+            self.content,
+            &placed,
+            &Arc::new(Trouble::default()),
+        ))))
+    }
+
+    async fn publish(&mut self, job: Prepared, _statuses: &Statuses, report: &Report) -> Result<(), Error> {
+        self.tell(&job, report).await
+    }
+}
+
+impl Registry<'_> {
+    /// Whether what lies there begins with the layers of the base.
+    pub(super) fn has_base(&self, old: &Contents) -> bool {
+        let wanted = self.base.as_ref().map(BaseImage::layers).unwrap_or_default();
+        let ours = old.manifest.layers.len().saturating_sub(old.files.len());
+        ours == wanted.len() && old.manifest.layers.iter().zip(wanted).all(|(old, base)| old.digest == base.digest)
+    }
+
+    /// Looks at every layer once more: registries take manifests that say wrong sizes, so the sizes are compared here.
+    async fn lost(&self, job: &Prepared, failed: &[Finding]) -> Result<Vec<Finding>, Error> {
+        let known = paths_of(failed);
+        let placed = job.plan.items.iter().filter(|item| !known.contains(item.entry.path.as_str()));
+        let placed: Vec<Placed> = placed.filter_map(|item| self.placed(&item.entry)).collect();
+        let asked = stream::iter(placed).map(|placed| async move {
+            let size = self.content.blob_size(&placed.layer).await?;
+            Ok::<_, OciError>((placed, size))
+        });
+        let sizes: Vec<(Placed, Option<u64>)> = asked.buffer_unordered(ASKED).try_collect().await?;
+        let mut lost: Vec<Finding> = sizes.into_iter().filter_map(|(placed, size)| missing(&placed, size)).collect();
+        lost.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(lost)
+    }
+
+    /// Notes what this run hashed and the registry has. Its word alone is not noted.
+    async fn remember(&mut self, job: &Prepared, statuses: &Statuses, outcome: &Outcome, key: Option<String>) {
+        for item in &job.plan.items {
+            let (path, digest) = (&item.entry.path, item.entry.digest());
+            let Some(placed) = self.placed(&item.entry).filter(|_| item.presence == Presence::Verified) else {
+                self.record.forget(path.as_str());
+                continue;
+            };
+            if matches!(statuses.evidence(path), Evidence::Hashed(hashed) if hashed.digest() == digest) {
+                self.record.remember(path, digest, &Self::mark(&placed));
+            }
+        }
+        if let Some(key) = key {
+            self.record.remember_check(key, Outcome { bytes_hashed: 0, ..outcome.clone() });
+        }
+        self.record.save().await;
+    }
+}
+
+/// What is wrong with a layer that is not there, or has another size.
+pub(in crate::session) fn missing(placed: &Placed, size: Option<u64>) -> Option<Finding> {
+    let path = &placed.file.path;
+    match size {
+        None => Some(Finding::new(Code::FileMissing, path, format!("its layer {} is not there", placed.layer))),
+        Some(size) if size != placed.layer_size() => {
+            let message = format!("its layer {} has {size} bytes instead of {}", placed.layer, placed.layer_size());
+            Some(Finding::new(Code::SizeMismatch, path, message))
+        }
+        Some(_) => None,
+    }
+}

@@ -1,0 +1,112 @@
+//! The image whose layers come before those of a model: what KServe's modelcar mode runs its shell from. Its layers are
+//! mounted where the registry is the same, and copied otherwise.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+
+use crate::model::{Hasher, OciDigest, OciPlace, OciReference};
+use crate::oci::{
+    self, Base, Blobstream, Body, Content, Descriptor, INDEX, Index, MANIFEST_LIMIT, Manifest, ManifestName, OciConfig,
+    OciError, Push, PushDigest, small,
+};
+use crate::session::{Error, Session, registry_http};
+use crate::source::name_of;
+
+/// The media type of an index, as Docker names it.
+const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// What nodes are, where an image is for several platforms: one that has another names it by the digest.
+const PLATFORM: (&str, &str) = ("linux", "amd64");
+
+/// A base, and where it lies.
+pub(in crate::session) struct BaseImage {
+    content: Arc<dyn Content>,
+    reference: OciReference,
+    image: Base,
+}
+
+impl BaseImage {
+    /// Reads the manifest and the config of a base.
+    pub async fn look(session: &Session, config: &OciConfig) -> Result<Self, Error> {
+        let content = oci::open(config, &registry_http(&session.config))?;
+        let reference = config.reference().clone();
+        let place = reference.to_string();
+        let invalid = |why: String| OciError::Setup { place: place.clone(), why };
+        let mut name = name_of(&reference);
+        // An index names images, which are no indexes again.
+        for _ in 0..2 {
+            let got = content.manifest(&name).await?;
+            let got = got.ok_or_else(|| OciError::NotFound { place: place.clone() })?;
+            if got.media_type == INDEX || got.media_type == DOCKER_INDEX {
+                let index: Index = serde_json::from_slice(&got.bytes).map_err(|e| invalid(e.to_string()))?;
+                let fits = |found: &&Descriptor| {
+                    let says = |key: &str| found.more.get("platform").and_then(|p| p.get(key)).and_then(|v| v.as_str());
+                    (says("os"), says("architecture")) == (Some(PLATFORM.0), Some(PLATFORM.1))
+                };
+                let image = index.manifests.iter().find(fits).ok_or_else(|| {
+                    invalid(format!("it has no image for {}/{}: name one by its digest", PLATFORM.0, PLATFORM.1))
+                })?;
+                name = ManifestName::Digest(image.digest);
+                continue;
+            }
+            let manifest: Manifest = serde_json::from_slice(&got.bytes).map_err(|e| invalid(e.to_string()))?;
+            let config = small(&*content, &manifest.config, MANIFEST_LIMIT).await?;
+            let image = Base::read(&manifest, &config).map_err(invalid)?;
+            return Ok(BaseImage { content, reference, image });
+        }
+        Err(invalid("it is a list of lists of images".to_owned()).into())
+    }
+
+    /// What the image to be made takes over.
+    pub fn image(&self) -> &Base {
+        &self.image
+    }
+
+    /// Its layers.
+    pub fn layers(&self) -> &[Descriptor] {
+        &self.image.layers
+    }
+
+    /// Puts its layers where they are to be, those that are not there. They are the first of what was announced.
+    pub async fn copy_to(&self, to: &dyn Content, target: &OciReference) -> Result<(), OciError> {
+        for (number, layer) in self.image.layers.iter().enumerate() {
+            if to.blob_size(&layer.digest).await? == Some(layer.size) {
+                continue;
+            }
+            if let (OciPlace::Registry { registry: from, name }, OciPlace::Registry { registry, .. }) =
+                (self.reference.place(), target.place())
+                && from == registry
+                && to.mount(&layer.digest, name).await?
+            {
+                continue;
+            }
+            let stream = self.content.open_blob(&layer.digest, 0..layer.size).await?;
+            let place = format!("{}@{}", self.content.shown(), layer.digest);
+            let body = Body::Stream(checked(stream, layer.digest, place));
+            let digest = PushDigest::Before(layer.digest);
+            to.push_blob(Push { size: layer.size, digest, number: Some(number), body }).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The same bytes, and an error after the last of them where they have another digest.
+fn checked(stream: Blobstream, digest: OciDigest, place: String) -> Blobstream {
+    let state = Some((stream, Hasher::sha256()));
+    futures_util::stream::unfold(state, move |state| {
+        let place = place.clone();
+        async move {
+            let (mut stream, mut hasher) = state?;
+            match stream.next().await {
+                Some(Ok(bytes)) => {
+                    hasher.update(&bytes);
+                    Some((Ok(bytes), Some((stream, hasher))))
+                }
+                Some(Err(error)) => Some((Err(error), None)),
+                None if hasher.finish().digest() == crate::model::Digest::Sha256(digest.0) => None,
+                None => Some((Err(OciError::WrongDigest { place, digest }), None)),
+            }
+        }
+    })
+    .boxed()
+}

@@ -1,0 +1,307 @@
+//! One file from the Hub into a layer of OCI content, without a local copy: parts are fetched by ranges, hashed in order,
+//! and sent on as one stream. When the Hub stalls, its side is taken up again and the stream goes on. A push that fails
+//! begins anew: the layer is what is sent whole or not at all.
+//!
+//! Each byte passes two hashes on its way: that of the file, which must be what the listing says, and that of the layer,
+//! which names it. The last bytes are not sent where the file is another.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
+
+use super::fetch::{Fetcher, Supply};
+use super::task::Task;
+use super::{PART, WIDTH};
+use crate::finding::Finding;
+use crate::hub::HubError;
+use crate::model::{Digest, Entry, Hashed, Hasher, OciDigest};
+use crate::oci::{Body, Content, Form, OciError, OciLayout, Push, PushDigest, zeros};
+use crate::progress::Event;
+use crate::transfer::{integrity_finding, mismatch_finding};
+
+/// Why a file could not be put there.
+#[derive(Debug)]
+pub(crate) enum PushError {
+    Hub(HubError),
+    Oci(OciError),
+}
+
+impl From<HubError> for PushError {
+    fn from(error: HubError) -> Self {
+        PushError::Hub(error)
+    }
+}
+
+impl From<OciError> for PushError {
+    fn from(error: OciError) -> Self {
+        PushError::Oci(error)
+    }
+}
+
+/// What became of a file.
+#[derive(Debug)]
+pub(crate) enum Pushed {
+    /// It is there as this layer, its bytes were hashed in this run, and so many of them came from the Hub.
+    There { layer: OciDigest, hashed: Hashed, received: u64 },
+    /// The Hub sends other bytes than it lists; nothing of them is there.
+    Wrong(Finding),
+}
+
+/// What all files of a run share.
+pub(crate) struct Layers {
+    pub supply: Arc<Supply>,
+    pub content: Arc<dyn Content>,
+    pub layout: OciLayout,
+}
+
+/// One file on its way.
+struct LayerPush {
+    fetcher: Arc<Fetcher>,
+    form: Form,
+    /// What the stream found out: what its file hashed to, or why it ended.
+    found: Mutex<Option<Result<Hashed, Trouble>>>,
+    /// The layer's digest, once all of it has passed.
+    digest: Arc<OnceLock<OciDigest>>,
+}
+
+/// Why the bytes of a file stopped.
+#[derive(Debug)]
+enum Trouble {
+    Hub(HubError),
+    /// They hash to this.
+    Differs(Digest),
+}
+
+/// What a try came to.
+enum Try {
+    There(OciDigest, Hashed),
+    Stopped(Trouble),
+    Failed(OciError),
+}
+
+/// The file's hash, and the layer's where that is another.
+struct Hashes {
+    file: Hasher,
+    layer: Option<Hasher>,
+}
+
+impl Hashes {
+    /// Adds bytes of the file, off the async threads.
+    async fn add(mut self, bytes: Bytes) -> Self {
+        let work = move || {
+            match &mut self.layer {
+                Some(layer) => Hasher::update_two(&mut self.file, &bytes, layer, &bytes),
+                None => self.file.update(&bytes),
+            }
+            self
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}
+
+impl Layers {
+    /// Puts one file there. `number`: its place among those that were announced.
+    ///
+    /// # Errors
+    /// When the Hub or the registry give out for good.
+    #[tracing::instrument(level = "debug", name = "file", skip_all, fields(file = %entry.path.shown()))]
+    pub async fn file(&self, entry: &Entry, number: usize) -> Result<Pushed, PushError> {
+        let place = || format!("{}: {}", self.content.shown(), entry.path.shown());
+        let Some(form) = Form::new(self.layout, &entry.path, entry.size) else {
+            let why = format!("no layer can have {} bytes", entry.size);
+            return Err(OciError::Invalid { place: place(), why }.into());
+        };
+        let fetcher = Arc::new(self.supply.file(entry).await);
+        let (mut failures, mut differed) = (0, false);
+        loop {
+            let file = Arc::new(LayerPush::new(Arc::clone(&fetcher), form.clone()));
+            fetcher.started(0);
+            match file.attempt(&*self.content, number).await {
+                Try::There(layer, hashed) => {
+                    self.supply.progress.event(Event::FileDone { path: &entry.path });
+                    return Ok(Pushed::There { layer, hashed, received: fetcher.received() });
+                }
+                Try::Stopped(Trouble::Hub(error @ (HubError::WrongLength { .. } | HubError::Changed { .. }))) => {
+                    return Ok(Pushed::Wrong(integrity_finding(&entry.path, &error)));
+                }
+                Try::Stopped(Trouble::Hub(error)) => return Err(error.into()),
+                // A wrong byte on its way is no wrong file: once more, from the first byte.
+                Try::Stopped(Trouble::Differs(_)) if !differed => {
+                    differed = true;
+                    fetcher.start_again_alone("its checksum is wrong");
+                }
+                Try::Stopped(Trouble::Differs(actual)) => {
+                    return Ok(Pushed::Wrong(mismatch_finding(&entry.path, entry.digest(), actual)));
+                }
+                Try::Failed(error) if error.is_worth_retrying() => {
+                    failures += 1;
+                    self.content.back_off(Some(&entry.path), error, failures, &*self.supply.progress).await?;
+                    fetcher.restarted("it could not be pushed");
+                }
+                Try::Failed(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl LayerPush {
+    fn new(fetcher: Arc<Fetcher>, form: Form) -> Self {
+        LayerPush { fetcher, form, found: Mutex::default(), digest: Arc::default() }
+    }
+
+    fn entry(&self) -> &Entry {
+        &self.fetcher.entry
+    }
+
+    fn note(&self, found: Result<Hashed, Trouble>) {
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+    }
+
+    fn hashes(&self) -> Hashes {
+        let file = self.entry().digest().hasher(self.entry().size);
+        let layer = match (&self.form, self.entry().digest()) {
+            // The file's own digest is the layer's.
+            (Form::Raw, Digest::Sha256(_)) => None,
+            (Form::Raw, Digest::GitBlob(_)) => Some(Hasher::sha256()),
+            (Form::Tar(framing), _) => {
+                let mut hasher = Hasher::sha256();
+                hasher.update(&framing.head);
+                Some(hasher)
+            }
+        };
+        Hashes { file, layer }
+    }
+
+    /// Compares the file with the listing, and names the layer; gives what comes after the file's bytes.
+    fn end(&self, hashes: Hashes) -> Result<Bytes, Trouble> {
+        let hashed = hashes.file.finish();
+        if hashed.digest() != self.entry().digest() {
+            return Err(Trouble::Differs(hashed.digest()));
+        }
+        let tail = match &self.form {
+            Form::Raw => Vec::new(),
+            Form::Tar(framing) => zeros(framing.tail),
+        };
+        let layer = hashes.layer.map(|mut layer| {
+            layer.update(&tail);
+            layer.finish().digest()
+        });
+        if let Digest::Sha256(digest) = layer.unwrap_or(hashed.digest()) {
+            // Each push has its own.
+            let _ = self.digest.set(OciDigest(digest));
+        }
+        self.note(Ok(hashed));
+        Ok(tail.into())
+    }
+
+    async fn attempt(self: &Arc<Self>, content: &dyn Content, number: usize) -> Try {
+        let size = self.form.layer_size(self.entry().size);
+        let body = if self.entry().size <= PART { self.whole().await } else { self.parts().await };
+        let body = match body {
+            Ok(body) => body,
+            Err(trouble) => return Try::Stopped(trouble),
+        };
+        let known = match (&self.form, self.entry().digest()) {
+            (Form::Raw, Digest::Sha256(digest)) => Some(OciDigest(digest)),
+            // Of bytes in memory it is known already.
+            _ => self.digest.get().copied(),
+        };
+        let digest = known.map_or_else(|| PushDigest::After(Arc::clone(&self.digest)), PushDigest::Before);
+        let pushed = content.push_blob(Push { size, digest, number: Some(number), body }).await;
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (pushed, found) {
+            // What the stream says is why the push failed, in whatever words the registry's client tells that.
+            (_, Some(Err(trouble))) => Try::Stopped(trouble),
+            (Ok(layer), Some(Ok(hashed))) => Try::There(layer, hashed),
+            (Ok(_), None) => Try::Failed(OciError::Stopped),
+            (Err(error), _) => Try::Failed(error),
+        }
+    }
+
+    /// A file of one part: fetched, hashed, and pushed in one go.
+    async fn whole(&self) -> Result<Body, Trouble> {
+        let permit = self.fetcher.supply.permit(self.entry().size).await;
+        let bytes = self.fetcher.fetch(0..self.entry().size).await.map_err(Trouble::Hub)?;
+        let hashes = self.hashes().add(bytes.clone()).await;
+        let tail = self.end(hashes)?;
+        drop(permit);
+        let Form::Tar(framing) = &self.form else { return Ok(Body::Whole(bytes)) };
+        let mut layer = BytesMut::with_capacity(framing.head.len() + bytes.len() + tail.len());
+        layer.extend_from_slice(&framing.head);
+        layer.extend_from_slice(&bytes);
+        layer.extend_from_slice(&tail);
+        Ok(Body::Whole(layer.freeze()))
+    }
+
+    /// A file of many parts. The first is waited for: no push is opened for a Hub that does not answer.
+    async fn parts(self: &Arc<Self>) -> Result<Body, Trouble> {
+        let mut parts = self.fetched();
+        let first = match parts.next().await {
+            Some(Ok(first)) => first,
+            Some(Err(error)) => return Err(Trouble::Hub(error)),
+            None => return Ok(Body::Whole(Bytes::new())),
+        };
+        let parts = stream::iter([Ok(first)]).chain(parts);
+        let hashes = self.hashes();
+        let state = Some((Arc::clone(self), parts.boxed(), hashes, 0u64));
+        let sent = stream::unfold(state, |state| async move {
+            let (file, mut parts, hashes, passed) = state?;
+            let (bytes, _permit) = match parts.next().await? {
+                Ok(part) => part,
+                Err(error) => {
+                    file.note(Err(Trouble::Hub(error)));
+                    return Some((vec![Err(OciError::Stopped)], None));
+                }
+            };
+            let hashes = hashes.add(bytes.clone()).await;
+            let passed = passed + bytes.len() as u64;
+            if passed < file.entry().size {
+                return Some((vec![Ok(bytes)], Some((file, parts, hashes, passed))));
+            }
+            // The last bytes wait until all of them are known to be right.
+            match file.end(hashes) {
+                Ok(tail) if tail.is_empty() => Some((vec![Ok(bytes)], None)),
+                Ok(tail) => Some((vec![Ok(bytes), Ok(tail)], None)),
+                Err(trouble) => {
+                    file.note(Err(trouble));
+                    Some((vec![Err(OciError::Stopped)], None))
+                }
+            }
+        });
+        let head = match &self.form {
+            Form::Raw => None,
+            Form::Tar(framing) => Some(Ok(Bytes::from(framing.head.clone()))),
+        };
+        Ok(Body::Stream(stream::iter(head).chain(sent.flat_map(stream::iter)).boxed()))
+    }
+
+    /// The parts in order, as many on their way as there is room for.
+    fn fetched(self: &Arc<Self>) -> BoxStream<'static, Result<(Bytes, tokio::sync::OwnedSemaphorePermit), HubError>> {
+        let size = self.entry().size;
+        let count = size.div_ceil(PART);
+        let (asking, fetching) = (Arc::clone(self), Arc::clone(self));
+        stream::iter(0..count)
+            .then(move |number| {
+                let file = Arc::clone(&asking);
+                async move {
+                    let range = number * PART..((number + 1) * PART).min(size);
+                    // In order, so that the part that is hashed next always has its permit.
+                    (range, file.fetcher.supply.permit(PART).await)
+                }
+            })
+            .map(move |(range, permit)| {
+                let file = Arc::clone(&fetching);
+                async move {
+                    let task = Task::spawn(async move { file.fetcher.fetch(range).await });
+                    Ok((task.join().await?, permit))
+                }
+            })
+            .buffered(WIDTH)
+            .boxed()
+    }
+}

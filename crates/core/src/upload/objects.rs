@@ -1,0 +1,374 @@
+//! One file from the Hub into an object store, without a local copy: parts are fetched by ranges,
+//! hashed in order, and uploaded. The object gets its name when the digest agreed, not before.
+//!
+//! Memory is the parts on their way, which the budget bounds. What failed or was killed goes on from the
+//! last part that the journal notes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
+use object_store::PutPayload;
+use object_store::multipart::PartId;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::fetch::{Fetcher, Supply};
+use super::journal::{self, Journal};
+use super::task::{Task, hash};
+use super::{PART, WIDTH};
+use crate::finding::Finding;
+use crate::hub::HubError;
+use crate::model::{Digest, Entry, Hashed};
+use crate::object_store::{Keys, Mark, ObjectError, Objects};
+use crate::progress::Event;
+use crate::transfer::{integrity_finding, mismatch_finding};
+
+/// S3 and Google take 10,000 parts.
+const PARTS: u64 = 9_500;
+/// The journal is written again after so many bytes: what a kill costs.
+const NOTE: u64 = 32 << 20;
+
+/// Why a file could not be put there.
+#[derive(Debug)]
+pub(crate) enum UploadError {
+    Hub(HubError),
+    Objects(ObjectError),
+}
+
+impl From<HubError> for UploadError {
+    fn from(error: HubError) -> Self {
+        UploadError::Hub(error)
+    }
+}
+
+impl From<ObjectError> for UploadError {
+    fn from(error: ObjectError) -> Self {
+        UploadError::Objects(error)
+    }
+}
+
+/// What an attempt to put a file there came to.
+enum Attempt {
+    /// It is there.
+    Done(Done),
+    /// The bytes that came hash to this.
+    Digest(Digest),
+    /// The server itself says that its bytes are others.
+    Said(Box<Finding>),
+}
+
+/// What became of the bytes of an object.
+enum Stored {
+    /// They are there, and right.
+    Right(Mark, Hashed),
+    /// They hash to this, so they are not there.
+    Differs(Digest),
+}
+
+/// What became of a file.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// It is there, its bytes were hashed in this run, and so many of them came from the Hub.
+    Put { mark: Mark, hashed: Hashed, received: u64 },
+    /// The Hub sends other bytes than it lists; nothing of them is there.
+    Wrong(Finding),
+}
+
+/// What all files of a run share.
+pub(crate) struct Upload {
+    pub supply: Arc<Supply>,
+    pub objects: Arc<Objects>,
+    pub keys: Keys,
+}
+
+/// One file on its way.
+pub(super) struct UploadFile {
+    upload: Arc<Upload>,
+    fetcher: Fetcher,
+    /// The store has taken a part in this run, and is not asked to make a file of them yet.
+    taken: AtomicBool,
+}
+
+/// A part that was fetched and hashed.
+struct UploadPart {
+    number: usize,
+    bytes: Bytes,
+    permit: OwnedSemaphorePermit,
+}
+
+/// How far an upload is.
+struct Progressed {
+    id: String,
+    part_size: u64,
+    parts: Vec<PartId>,
+}
+
+impl Upload {
+    /// Puts one file there.
+    #[tracing::instrument(level = "debug", name = "file", skip_all, fields(file = %entry.path.shown()))]
+    pub async fn file(self: &Arc<Self>, entry: &Entry) -> Result<Done, UploadError> {
+        let fetcher = self.supply.file(entry).await;
+        let file = Arc::new(UploadFile { upload: Arc::clone(self), fetcher, taken: AtomicBool::new(false) });
+        match file.attempt(true).await? {
+            Attempt::Done(done) => return Ok(done),
+            Attempt::Said(finding) => return Ok(Done::Wrong(*finding)),
+            // A wrong byte on its way is no wrong file: once more, from the first byte.
+            Attempt::Digest(_) => {
+                file.fetcher.start_again_alone("its checksum is wrong");
+            }
+        }
+        match file.attempt(false).await? {
+            Attempt::Done(done) => Ok(done),
+            Attempt::Said(finding) => Ok(Done::Wrong(*finding)),
+            Attempt::Digest(actual) => Ok(Done::Wrong(mismatch_finding(&entry.path, entry.digest(), actual))),
+        }
+    }
+}
+
+/// How large parts are, so that there are not too many; in whole MiB, and never below what stores take.
+pub(super) fn part_size(size: u64) -> u64 {
+    size.div_ceil(PARTS).next_multiple_of(1 << 20).max(PART)
+}
+
+impl UploadFile {
+    fn key(&self) -> String {
+        self.upload.keys.file(&self.upload.supply.info.commit, &self.entry().path)
+    }
+
+    fn journal_key(&self) -> String {
+        self.upload.keys.journal(&self.upload.supply.info.commit, &self.entry().path)
+    }
+
+    fn entry(&self) -> &Entry {
+        &self.fetcher.entry
+    }
+
+    /// Puts it there, or says how it disagrees with the listing.
+    async fn attempt(self: &Arc<Self>, resume: bool) -> Result<Attempt, UploadError> {
+        let put = if self.entry().size <= PART { self.whole().await } else { self.parts(resume).await };
+        match put {
+            Ok(Stored::Right(mark, hashed)) => {
+                self.upload.supply.progress.event(Event::FileDone { path: &self.entry().path });
+                Ok(Attempt::Done(Done::Put { mark, hashed, received: self.fetcher.received() }))
+            }
+            Ok(Stored::Differs(actual)) => Ok(Attempt::Digest(actual)),
+            Err(UploadError::Hub(error @ (HubError::WrongLength { .. } | HubError::Changed { .. }))) => {
+                Ok(Attempt::Said(Box::new(integrity_finding(&self.entry().path, &error))))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A file of one part: fetched, hashed, and put there in one go.
+    async fn whole(self: &Arc<Self>) -> Result<Stored, UploadError> {
+        let _permit = self.upload.supply.permit(self.entry().size).await;
+        self.fetcher.started(0);
+        let bytes = self.fetcher.fetch(0..self.entry().size).await?;
+        let hasher = hash(self.entry().digest().hasher(self.entry().size), bytes.clone()).await;
+        let hashed = hasher.finish();
+        if hashed.digest() != self.entry().digest() {
+            return Ok(Stored::Differs(hashed.digest()));
+        }
+        Ok(Stored::Right(self.upload.objects.put(&self.key(), bytes).await?, hashed))
+    }
+
+    /// A file of many parts.
+    async fn parts(self: &Arc<Self>, resume: bool) -> Result<Stored, UploadError> {
+        let mut known = if resume { self.resumed().await? } else { None };
+        loop {
+            let before = known.is_some();
+            let from = match known.take() {
+                Some(progressed) => progressed,
+                None => self.begin().await?,
+            };
+            match self.go_on(from).await {
+                // Stores forget uploads that nobody finished; not all of them say it in the same words.
+                Err(UploadError::Objects(ObjectError::NotFound { .. } | ObjectError::Failed { .. }))
+                    if before && !self.taken.load(Ordering::Relaxed) =>
+                {
+                    self.fetcher.restarted("the store has forgotten its upload");
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn begin(&self) -> Result<Progressed, UploadError> {
+        let objects = &self.upload.objects;
+        let key = self.key();
+        let made = objects.store.create_multipart(&objects.path(&key)?).await;
+        let id = made.map_err(objects.wrong(&key))?;
+        let part_size = part_size(self.entry().size);
+        // From now on whoever comes next knows of it, and nothing is left behind.
+        self.note(&id, part_size, &[]).await?;
+        Ok(Progressed { id, part_size, parts: Vec::new() })
+    }
+
+    /// What an earlier run left, if it is of any use.
+    async fn resumed(&self) -> Result<Option<Progressed>, UploadError> {
+        let text = self.upload.objects.small(&self.journal_key(), journal::LIMIT).await?;
+        let journal = text.and_then(|text| Journal::read(&text, &self.entry().digest(), self.entry().size));
+        Ok(journal.map(|Journal { upload, part_size, parts, .. }| {
+            let parts = parts.into_iter().map(|content_id| PartId { content_id }).collect();
+            Progressed { id: upload, part_size, parts }
+        }))
+    }
+
+    async fn go_on(self: &Arc<Self>, from: Progressed) -> Result<Stored, UploadError> {
+        let Progressed { id, part_size, mut parts } = from;
+        // What was uploaded before did not pass through this run's hash: no note can stand for it.
+        let resumed = !parts.is_empty();
+        let hasher = self.entry().digest().hasher(self.entry().size);
+        let size = self.entry().size;
+        let range = move |n: usize| {
+            (n as u64).saturating_mul(part_size).min(size)..((n as u64 + 1).saturating_mul(part_size)).min(size)
+        };
+        let count = usize::try_from(size.div_ceil(part_size)).unwrap_or(usize::MAX);
+        self.fetcher.started(range(parts.len()).start);
+        let mut whole = hasher.clone();
+        let id: Arc<str> = id.into();
+        let fetched = stream::iter(parts.len()..count)
+            .then(|number| async move {
+                // In order, so that the part that is hashed next always has its permit.
+                let permit = self.upload.supply.permit(part_size).await;
+                let file = Arc::clone(self);
+                let task = Task::spawn(async move { file.fetcher.fetch(range(number)).await });
+                (number, permit, task)
+            })
+            .map(|(number, permit, task)| async move { Ok::<_, UploadError>((number, permit, task.join().await?)) })
+            .buffered(WIDTH);
+        let hashed = stream::unfold(Some((Box::pin(fetched), hasher)), |state| async move {
+            let (mut fetched, hasher) = state?;
+            match fetched.next().await? {
+                Ok((number, permit, bytes)) => {
+                    let hasher = if resumed { hasher } else { hash(hasher, bytes.clone()).await };
+                    let part = UploadPart { number, bytes, permit };
+                    // The last one carries what it all hashes to.
+                    Some((Ok((part, hasher.clone())), Some((fetched, hasher))))
+                }
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        let uploaded = hashed
+            .map(|part| {
+                let (file, id) = (Arc::clone(self), Arc::clone(&id));
+                async move {
+                    let (part, hasher) = part?;
+                    let task = Task::spawn(async move { file.put_part(&id, part).await });
+                    Ok::<_, UploadError>((task.join().await?, hasher))
+                }
+            })
+            .buffered(WIDTH);
+        let mut uploaded = std::pin::pin!(uploaded);
+        let mut unnoted = 0;
+        while let Some(done) = uploaded.next().await {
+            let (part, hasher) = match done {
+                Ok(done) => done,
+                Err(error) => {
+                    // The next run goes on from here; that this cannot be noted is not worth a second error.
+                    if unnoted > 0 {
+                        let _ = self.note(&id, part_size, &parts).await;
+                    }
+                    return Err(error);
+                }
+            };
+            parts.push(part);
+            unnoted += part_size;
+            if unnoted >= NOTE && parts.len() < count {
+                self.note(&id, part_size, &parts).await?;
+                unnoted = 0;
+            }
+            whole = hasher;
+        }
+        self.finish(&id, parts, (!resumed).then(|| whole.finish())).await
+    }
+
+    /// Makes a file of the parts. `actual`: what this run hashed all of them to; `None` where an earlier run uploaded
+    /// some.
+    async fn finish(&self, id: &str, parts: Vec<PartId>, actual: Option<Hashed>) -> Result<Stored, UploadError> {
+        let objects = &self.upload.objects;
+        let (key, journal) = (self.key(), self.journal_key());
+        let (path, id) = (objects.path(&key)?, id.to_owned());
+        if let Some(actual) = actual.map(|hashed| hashed.digest()).filter(|actual| *actual != self.entry().digest()) {
+            objects.store.abort_multipart(&path, &id).await.map_err(objects.wrong(&key))?;
+            objects.delete(&journal).await?;
+            return Ok(Stored::Differs(actual));
+        }
+        // What an earlier run noted may make no file: then it is as forgotten as an upload that the store does not know.
+        self.taken.store(false, Ordering::Relaxed);
+        let put = objects.store.complete_multipart(&path, &id, parts).await;
+        let stored = match (put, actual) {
+            (Ok(put), Some(hashed)) => Stored::Right(Mark::new(self.entry().size, put.e_tag), hashed),
+            (Ok(_), None) => match self.read_back().await? {
+                Some(read) => read,
+                None => return Err(ObjectError::NotFound { url: objects.shown(&key) }.into()),
+            },
+            // It may have been completed before, and the answer was lost.
+            (Err(error @ object_store::Error::NotFound { .. }), _) => match self.read_back().await? {
+                Some(right @ Stored::Right(..)) => right,
+                _ => return Err(objects.wrong(&key)(error).into()),
+            },
+            (Err(error), _) => return Err(objects.wrong(&key)(error).into()),
+        };
+        if let Stored::Differs(_) = stored {
+            objects.delete(&key).await?;
+        }
+        objects.delete(&journal).await?;
+        Ok(stored)
+    }
+
+    /// The object under its final name, or what its bytes hash to; `None` where there is none.
+    async fn read_back(&self) -> Result<Option<Stored>, UploadError> {
+        let (objects, key) = (&self.upload.objects, self.key());
+        let Some(mark) = objects.mark(&key).await? else { return Ok(None) };
+        let (_, mut bytes) = objects.stream(&key, 0..mark.size).await?;
+        let mut hasher = self.entry().digest().hasher(self.entry().size);
+        while let Some(chunk) = bytes.next().await {
+            hasher = hash(hasher, chunk?).await;
+        }
+        let hashed = hasher.finish();
+        if hashed.digest() != self.entry().digest() {
+            return Ok(Some(Stored::Differs(hashed.digest())));
+        }
+        match objects.mark(&key).await? {
+            Some(now) if now.is_still(&mark) || mark.etag.is_none() => Ok(Some(Stored::Right(now, hashed))),
+            _ => {
+                let why = "it was replaced while it was read".into();
+                Err(ObjectError::Failed { url: objects.shown(&key), why }.into())
+            }
+        }
+    }
+
+    async fn note(&self, id: &str, part_size: u64, parts: &[PartId]) -> Result<(), ObjectError> {
+        let parts = parts.iter().map(|part| part.content_id.clone()).collect();
+        let text = Journal::new(&self.entry().digest(), self.entry().size, id.to_owned(), part_size, parts).text();
+        self.upload.objects.put(&self.journal_key(), text.into()).await.map(drop)
+    }
+
+    #[tracing::instrument(level = "debug", name = "part", skip_all, fields(number = part.number, bytes = part.bytes.len()))]
+    async fn put_part(&self, id: &str, part: UploadPart) -> Result<PartId, UploadError> {
+        let objects = &self.upload.objects;
+        let key = self.key();
+        let payload = PutPayload::from_bytes(part.bytes);
+        let put = objects.store.put_part(&objects.path(&key)?, &id.to_owned(), part.number, payload).await;
+        drop(part.permit);
+        let part = put.map_err(objects.wrong(&key))?;
+        self.taken.store(true, Ordering::Relaxed);
+        Ok(part)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_neither_too_many_nor_too_small() {
+        for size in [1, PART, PART + 1, 80 << 30, 1 << 40, 5 << 40] {
+            let part = part_size(size);
+            assert!(part >= PART && part.is_multiple_of(1 << 20), "{size}: {part}");
+            assert!(size.div_ceil(part) <= 10_000, "{size}: {part}");
+        }
+    }
+}

@@ -1,0 +1,474 @@
+//! The listeners, what the registry keeps, how it behaves, and the log of requests. What each request does is in the
+//! files beside this one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::fault::{Fault, Kind, Place};
+use crate::token::{self, Auth};
+use crate::{blobs, manifests, uploads};
+
+/// Where clients are sent away to: another host than the registry.
+const AWAY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// What becomes of an upload in several requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Chunks {
+    /// They are put together, as the specification says.
+    #[default]
+    Kept,
+    /// A `PATCH` with a `Content-Range` is refused, as by Google's registry.
+    Refused,
+    /// The first is answered with 201, the later ones too, and thrown away, as by Amazon's.
+    Lost,
+    /// A `PATCH` with a `Content-Length` above this is answered with 416, as by GitHub's above 4 MiB.
+    AtMost(u64),
+}
+
+/// What `Location` says of an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Location {
+    /// The whole URL.
+    #[default]
+    Whole,
+    /// A path.
+    Relative,
+    /// A URL on another host, which wants no credentials.
+    Foreign,
+}
+
+/// How the registry behaves when nothing goes wrong.
+#[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools)] // each is a way in which registries differ
+pub struct Options {
+    /// Who is let in.
+    pub auth: Auth,
+    /// What becomes of an upload in several requests.
+    pub chunks: Chunks,
+    /// What `Location` says of an upload.
+    pub location: Location,
+    /// Bodies above this are answered with 413, as by a proxy before a registry.
+    pub most: u64,
+    /// It knows what refers to what.
+    pub referrers: bool,
+    /// Blobs are sent by another host, as those of registries over an object store are.
+    pub blobs_elsewhere: bool,
+    /// Parts of blobs are given.
+    pub ranges: bool,
+    /// A manifest may name a size that its blob does not have, as Debian's registry lets it.
+    pub any_size: bool,
+    /// `POST` says that chunks have at least so many bytes.
+    pub chunk_min: Option<u64>,
+    /// A blob of another repo is mounted.
+    pub mounts: bool,
+    /// Bytes a second of each body that is sent.
+    pub rate: Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            auth: Auth::None,
+            chunks: Chunks::Kept,
+            location: Location::Whole,
+            most: u64::MAX,
+            referrers: true,
+            blobs_elsewhere: false,
+            ranges: true,
+            any_size: true,
+            chunk_min: None,
+            mounts: true,
+            rate: None,
+        }
+    }
+}
+
+/// A request that came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// `GET`, `HEAD`, `POST`, `PATCH`, `PUT`.
+    pub method: String,
+    /// Whether it came to the other host.
+    pub away: bool,
+    /// The path, as it was encoded.
+    pub path: String,
+    /// Its query, as it was encoded.
+    pub query: String,
+    /// Its `Authorization` header.
+    pub credentials: Option<String>,
+    /// Its `Content-Length`.
+    pub length: Option<u64>,
+    /// Its `Content-Range`.
+    pub content_range: Option<String>,
+    /// Its `Range`.
+    pub range: Option<String>,
+}
+
+/// A manifest as it was put there.
+#[derive(Debug, Clone)]
+pub(crate) struct Manifest {
+    pub media_type: String,
+    pub bytes: Bytes,
+}
+
+/// What one repo keeps.
+#[derive(Debug, Default)]
+pub(crate) struct Repo {
+    pub blobs: HashMap<String, Bytes>,
+    pub manifests: HashMap<String, Manifest>,
+    pub tags: BTreeMap<String, String>,
+}
+
+/// An upload that was begun.
+#[derive(Debug, Default)]
+pub(crate) struct Upload {
+    pub bytes: Vec<u8>,
+    pub requests: u32,
+}
+
+pub(crate) struct Shared {
+    pub options: Mutex<Options>,
+    pub repos: Mutex<HashMap<String, Repo>>,
+    pub uploads: Mutex<HashMap<String, Upload>>,
+    pub tokens: Mutex<HashMap<String, token::Issued>>,
+    faults: Mutex<Vec<Fault>>,
+    log: Mutex<Vec<Request>>,
+    /// Bytes of blobs that came.
+    pub taken: AtomicU64,
+    pub next: AtomicU64,
+    down: AtomicBool,
+    pub here: String,
+    pub away: String,
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// The fault that hits this request, if any; uses up one of its times.
+    pub fn fault(&self, place: Place, length: Option<u64>) -> Option<Kind> {
+        let mut faults = lock(&self.faults);
+        let hits = |f: &&mut Fault| f.place == place && length.is_none_or(|length| length >= f.above);
+        let fault = faults.iter_mut().filter(hits).find(|f| f.left != Some(0))?;
+        if fault.skip > 0 {
+            fault.skip -= 1;
+            return None;
+        }
+        if let Some(left) = &mut fault.left {
+            *left -= 1;
+        }
+        Some(fault.kind.clone())
+    }
+
+    pub fn options(&self) -> Options {
+        lock(&self.options).clone()
+    }
+}
+
+/// A running registry; it stops when dropped.
+pub struct Registry {
+    shared: Arc<Shared>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Registry {
+    /// An empty one with default behaviour.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::with(Options::default())
+    }
+
+    /// An empty one.
+    ///
+    /// # Panics
+    /// When the loopback interface has no free port.
+    #[must_use]
+    pub fn with(options: Options) -> Self {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (ready, wait) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+            runtime.block_on(async move {
+                let here = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port on 127.0.0.1");
+                let away = TcpListener::bind((AWAY, 0)).await.expect("a port on 127.0.0.2");
+                let shared = Arc::new(Shared {
+                    options: Mutex::new(options),
+                    repos: Mutex::default(),
+                    uploads: Mutex::default(),
+                    tokens: Mutex::default(),
+                    faults: Mutex::default(),
+                    log: Mutex::default(),
+                    taken: AtomicU64::new(0),
+                    next: AtomicU64::new(0),
+                    down: AtomicBool::new(false),
+                    here: here.local_addr().expect("an address").to_string(),
+                    away: away.local_addr().expect("an address").to_string(),
+                });
+                let _ = ready.send(Arc::clone(&shared));
+                let front = Router::new().fallback(serve_here).with_state(Arc::clone(&shared));
+                let back = Router::new().fallback(serve_away).with_state(shared);
+                tokio::select! {
+                    _ = axum::serve(here, front) => {}
+                    _ = axum::serve(away, back) => {}
+                    _ = stopped => {}
+                }
+            });
+            runtime.shutdown_timeout(Duration::from_millis(100));
+        });
+        let shared = wait.recv().expect("the server thread starts");
+        Registry { shared, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Host and port.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.shared.here
+    }
+
+    /// Host and port of where clients are sent away to.
+    #[must_use]
+    pub fn away(&self) -> &str {
+        &self.shared.away
+    }
+
+    /// Changes how it behaves from now on.
+    pub fn change(&self, how: impl FnOnce(&mut Options)) {
+        how(&mut lock(&self.shared.options));
+    }
+
+    /// Makes something go wrong from now on.
+    pub fn fault(&self, fault: Fault) {
+        lock(&self.shared.faults).push(fault);
+    }
+
+    /// Nothing goes wrong from now on.
+    pub fn heal(&self) {
+        lock(&self.shared.faults).clear();
+    }
+
+    /// Nobody answers from now on, or everything is as before.
+    pub fn down(&self, down: bool) {
+        self.shared.down.store(down, Ordering::Relaxed);
+    }
+
+    /// Every request so far.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        lock(&self.shared.log).clone()
+    }
+
+    /// Forgets the requests, and how many bytes came.
+    pub fn forget(&self) {
+        lock(&self.shared.log).clear();
+        self.shared.taken.store(0, Ordering::Relaxed);
+    }
+
+    /// Bytes of blobs that came so far.
+    #[must_use]
+    pub fn bytes_taken(&self) -> u64 {
+        self.shared.taken.load(Ordering::Relaxed)
+    }
+
+    /// No token that was given is good any more.
+    pub fn expire_tokens(&self) {
+        lock(&self.shared.tokens).clear();
+    }
+
+    /// A blob of a repo.
+    #[must_use]
+    pub fn blob(&self, name: &str, digest: &str) -> Option<Bytes> {
+        lock(&self.shared.repos).get(name)?.blobs.get(digest).cloned()
+    }
+
+    /// Digests of all blobs of a repo.
+    #[must_use]
+    pub fn blobs(&self, name: &str) -> Vec<String> {
+        let repos = lock(&self.shared.repos);
+        let mut digests: Vec<String> = repos.get(name).map(|r| r.blobs.keys().cloned().collect()).unwrap_or_default();
+        digests.sort();
+        digests
+    }
+
+    /// Puts a blob there; gives its digest.
+    pub fn put_blob(&self, name: &str, bytes: impl Into<Bytes>) -> String {
+        let bytes = bytes.into();
+        let digest = crate::digest_of(&bytes);
+        self.plant_blob(name, &digest, bytes);
+        digest
+    }
+
+    /// Puts bytes there as the blob that is called so, whatever they are.
+    pub fn plant_blob(&self, name: &str, digest: &str, bytes: impl Into<Bytes>) {
+        let mut repos = lock(&self.shared.repos);
+        repos.entry(name.to_owned()).or_default().blobs.insert(digest.to_owned(), bytes.into());
+    }
+
+    /// Removes a blob.
+    pub fn remove_blob(&self, name: &str, digest: &str) {
+        if let Some(repo) = lock(&self.shared.repos).get_mut(name) {
+            repo.blobs.remove(digest);
+        }
+    }
+
+    /// A manifest by tag or digest: its media type and bytes.
+    #[must_use]
+    pub fn manifest(&self, name: &str, reference: &str) -> Option<(String, Bytes)> {
+        let repos = lock(&self.shared.repos);
+        let repo = repos.get(name)?;
+        let digest = repo.tags.get(reference).map_or(reference, String::as_str);
+        repo.manifests.get(digest).map(|manifest| (manifest.media_type.clone(), manifest.bytes.clone()))
+    }
+
+    /// Tags of a repo, with the digests that they name.
+    #[must_use]
+    pub fn tags(&self, name: &str) -> BTreeMap<String, String> {
+        lock(&self.shared.repos).get(name).map(|repo| repo.tags.clone()).unwrap_or_default()
+    }
+
+    /// Uploads that were begun and neither ended nor lost.
+    #[must_use]
+    pub fn open_uploads(&self) -> usize {
+        lock(&self.shared.uploads).len()
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A request, and what it asks for.
+pub(crate) struct Asked {
+    pub method: String,
+    /// Decoded.
+    pub path: String,
+    pub query: HashMap<String, String>,
+    pub headers: axum::http::HeaderMap,
+    pub length: Option<u64>,
+    /// It came to the other host.
+    pub away: bool,
+}
+
+impl Asked {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|v| v.to_str().ok())
+    }
+}
+
+/// Closes the connection in the middle of whatever it is doing.
+pub(crate) fn cut() -> ! {
+    // The task of the connection ends, without a word on the terminal.
+    std::panic::resume_unwind(Box::new("cut"))
+}
+
+pub(crate) fn answer(status: u16, headers: &[(&str, &str)], body: impl Into<Body>) -> Response {
+    let status = StatusCode::from_u16(status).expect("a status");
+    let mut builder = Response::builder().status(status);
+    for (name, value) in headers {
+        builder = builder.header(*name, *value);
+    }
+    builder.body(body.into()).expect("a response")
+}
+
+/// A registry's way of saying no.
+pub(crate) fn refuse(status: u16, code: &str, message: &str) -> Response {
+    let body = serde_json::json!({ "errors": [{ "code": code, "message": message }] }).to_string();
+    answer(status, &[("content-type", "application/json")], body)
+}
+
+fn decode(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+async fn serve_here(State(shared): State<Arc<Shared>>, request: axum::extract::Request) -> Response {
+    serve(shared, request, false).await
+}
+
+async fn serve_away(State(shared): State<Arc<Shared>>, request: axum::extract::Request) -> Response {
+    serve(shared, request, true).await
+}
+
+async fn serve(shared: Arc<Shared>, request: axum::extract::Request, away: bool) -> Response {
+    let (head, body) = request.into_parts();
+    let query = head.uri.query().unwrap_or_default();
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let length = head.headers.get("content-length").and_then(|v| v.to_str().ok()?.parse().ok());
+    let asked = Asked {
+        method: head.method.to_string(),
+        path: decode(head.uri.path()),
+        query: pairs.map(|(key, value)| (key.to_owned(), decode(value))).collect(),
+        headers: head.headers.clone(),
+        length,
+        away,
+    };
+    let text = |name: &str| asked.header(name).map(str::to_owned);
+    lock(&shared.log).push(Request {
+        method: asked.method.clone(),
+        away,
+        path: head.uri.path().to_owned(),
+        query: query.to_owned(),
+        credentials: text("authorization"),
+        length,
+        content_range: text("content-range"),
+        range: text("range"),
+    });
+    if shared.down.load(Ordering::Relaxed) {
+        cut();
+    }
+    let options = shared.options();
+    if away && asked.headers.contains_key("authorization") {
+        return refuse(400, "UNSUPPORTED", "only one auth mechanism allowed: the URL is signed");
+    }
+    if length.is_some_and(|length| length > options.most) {
+        uploads::drain(body).await;
+        return answer(413, &[("content-type", "text/html")], "<html>413 Request Entity Too Large</html>");
+    }
+    if asked.path == "/token" {
+        return token::serve(&shared, &options, &asked);
+    }
+    if !away && let Some(refusal) = token::check(&shared, &options, &asked) {
+        return refusal;
+    }
+    route(&shared, &options, &asked, body).await
+}
+
+async fn route(shared: &Arc<Shared>, options: &Options, asked: &Asked, body: Body) -> Response {
+    let Some(below) = asked.path.strip_prefix("/v2/") else { return refuse(404, "UNSUPPORTED", "no such address") };
+    if below.is_empty() {
+        return answer(200, &[("docker-distribution-api-version", "registry/2.0")], "{}");
+    }
+    if let Some((name, id)) = below.split_once("/blobs/uploads/") {
+        return uploads::serve(shared, options, asked, name, id, body).await;
+    }
+    if let Some((name, digest)) = below.split_once("/blobs/") {
+        return blobs::serve(shared, options, asked, name, digest).await;
+    }
+    if let Some((name, reference)) = below.split_once("/manifests/") {
+        return manifests::serve(shared, options, asked, name, reference, body).await;
+    }
+    if let Some((name, digest)) = below.split_once("/referrers/") {
+        return manifests::referrers(shared, options, asked, name, digest);
+    }
+    refuse(404, "UNSUPPORTED", "no such address")
+}

@@ -1,0 +1,124 @@
+//! Who is let in: with nothing, with a password in each request, or with tokens of the server of tokens, which is at
+//! `/token` and expire.
+
+use std::time::{Duration, Instant};
+
+use axum::response::Response;
+
+use crate::fault::{Kind, Place};
+use crate::server::{Asked, Options, Shared, answer, lock, refuse};
+
+/// The one user, who may read and write everything.
+pub const USER: &str = "robot";
+/// The user's password.
+pub const PASSWORD: &str = "pa55-of-the-robot";
+/// `robot:pa55-of-the-robot`, encoded.
+pub(crate) const BASIC: &str = "Basic cm9ib3Q6cGE1NS1vZi10aGUtcm9ib3Q=";
+
+/// What docker keeps of whoever has logged in to `address`.
+#[must_use]
+pub fn login(address: &str) -> String {
+    let encoded = BASIC.strip_prefix("Basic ").unwrap_or_default();
+    serde_json::json!({ "auths": { address: { "auth": encoded } } }).to_string()
+}
+
+/// Who is let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// Everybody.
+    None,
+    /// Whoever names the user and the password in each request.
+    Basic,
+    /// Whoever has a token for the repo and for what is done there; it is good for so long, and so is said.
+    Bearer(Duration),
+    /// The same, and reading needs no password.
+    PublicBearer(Duration),
+}
+
+/// A token that was given.
+#[derive(Debug, Clone)]
+pub(crate) struct Issued {
+    until: Instant,
+    /// `repository:NAME:ACTIONS`, one or several.
+    scopes: Vec<String>,
+}
+
+impl Issued {
+    fn allows(&self, name: &str, action: &str) -> bool {
+        self.scopes.iter().any(|scope| {
+            let mut parts = scope.splitn(3, ':');
+            parts.next() == Some("repository")
+                && parts.next() == Some(name)
+                && parts.next().is_some_and(|actions| actions.split(',').any(|allowed| allowed == action))
+        })
+    }
+}
+
+/// The server of tokens.
+pub(crate) fn serve(shared: &Shared, options: &Options, asked: &Asked) -> Response {
+    if let Some(Kind::Status(status, headers)) = shared.fault(Place::Token, None) {
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        return answer(status, &headers, "");
+    }
+    let (Auth::Bearer(lifetime) | Auth::PublicBearer(lifetime)) = options.auth else {
+        return refuse(404, "UNSUPPORTED", "no tokens here");
+    };
+    let known = asked.header("authorization");
+    if known.is_some_and(|known| known != BASIC) {
+        return refuse(401, "UNAUTHORIZED", "incorrect username or password");
+    }
+    let public = matches!(options.auth, Auth::PublicBearer(_));
+    // Whoever is unknown gets a token that is good for less, as from the servers of tokens of real registries.
+    let scopes = asked.query.get("scope").into_iter().flat_map(|scope| scope.split([' ', '+'])).filter_map(|scope| {
+        match (known.is_some(), public) {
+            (true, _) => Some(scope.to_owned()),
+            (false, true) => scope.rsplit_once(':').map(|(repo, _)| format!("{repo}:pull")),
+            (false, false) => None,
+        }
+    });
+    let number = shared.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let token = format!("token-number-{number}-of-the-loopback-registry");
+    let issued = Issued { until: Instant::now() + lifetime, scopes: scopes.collect() };
+    lock(&shared.tokens).insert(token.clone(), issued);
+    let body = serde_json::json!({ "token": token, "expires_in": lifetime.as_secs() }).to_string();
+    answer(200, &[("content-type", "application/json")], body)
+}
+
+/// What whoever may not do this is told.
+pub(crate) fn check(shared: &Shared, options: &Options, asked: &Asked) -> Option<Response> {
+    let given = asked.header("authorization");
+    match options.auth {
+        Auth::None => None,
+        Auth::Basic if given == Some(BASIC) => None,
+        Auth::Basic => {
+            let challenge = [("www-authenticate", "Basic realm=\"the loopback registry\"")];
+            Some(answer(401, &challenge, r#"{"errors":[{"code":"UNAUTHORIZED","message":"who are you?"}]}"#))
+        }
+        Auth::Bearer(_) | Auth::PublicBearer(_) => {
+            let action = if matches!(asked.method.as_str(), "GET" | "HEAD") { "pull" } else { "push" };
+            let name = name_of(&asked.path);
+            let token = given.and_then(|given| given.strip_prefix("Bearer "));
+            let issued = token.and_then(|token| lock(&shared.tokens).get(token).cloned());
+            if issued.is_some_and(|i| i.until > Instant::now() && (name.is_empty() || i.allows(name, action))) {
+                return None;
+            }
+            let scope = if name.is_empty() {
+                String::new()
+            } else {
+                let actions = if action == "pull" { "pull" } else { "pull,push" };
+                format!(",scope=\"repository:{name}:{actions}\"")
+            };
+            let challenge = format!("Bearer realm=\"http://{}/token\",service=\"loopback\"{scope}", shared.here);
+            let body = r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#;
+            Some(answer(401, &[("www-authenticate", &challenge), ("content-type", "application/json")], body))
+        }
+    }
+}
+
+/// The repo of a path.
+fn name_of(path: &str) -> &str {
+    let below = path.strip_prefix("/v2/").unwrap_or_default();
+    let ends = ["/blobs/", "/manifests/", "/referrers/", "/tags/"];
+    let end = ends.iter().filter_map(|end| below.find(end)).min();
+    &below[..end.unwrap_or(0)]
+}
