@@ -81,6 +81,8 @@ pub struct PublishArgs {
     #[command(flatten)]
     pub transfer: Transfer,
     #[command(flatten)]
+    pub signers: Signers,
+    #[command(flatten)]
     pub reports: Reports,
     #[command(flatten)]
     pub output: Output,
