@@ -42,8 +42,8 @@ impl<'a> Asked<'a> {
     }
 
     pub(super) fn to_publish(args: &'a PublishArgs) -> Self {
-        let PublishArgs { repos, selection, place, into, transfer, output, .. } = args;
-        Asked { repos, selection, place, into, transfer, signers: None, output }
+        let PublishArgs { repos, selection, place, into, transfer, signers, output, .. } = args;
+        Asked { repos, selection, place, into, transfer, signers: Some(signers), output }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `hfget storage-init`: KServe's storage initializer. Its contract, not ours: pairs of arguments, variables of its own, exit
+//! `hfget storage-init`: `KServe`'s storage initializer. Its contract, not ours: pairs of arguments, variables of its own, exit
 //! code 1 for every failure, and one sentence for the pod's status.
 
 use std::ffi::OsString;
@@ -23,7 +23,7 @@ use crate::render::remedies::{of_config, words};
 
 /// Kubernetes cuts the message at 4,096 bytes.
 const MESSAGE: usize = 3000;
-/// The file that KServe mounts where `CA_BUNDLE_VOLUME_MOUNT_POINT` says.
+/// The file that `KServe` mounts where `CA_BUNDLE_VOLUME_MOUNT_POINT` says.
 const BUNDLE: &str = "cabundle.crt";
 
 /// What is wanted of all sources.
@@ -131,7 +131,7 @@ fn patterns(name: &str, env: impl Fn(&str) -> Option<OsString>) -> Result<Vec<St
     Ok(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
 }
 
-/// The certificates that KServe mounts for all storage.
+/// The certificates that `KServe` mounts for all storage.
 fn certificates(env: impl Fn(&str) -> Option<OsString>) -> Result<Option<PathBuf>, String> {
     let Some(folder) = env("CA_BUNDLE_VOLUME_MOUNT_POINT").filter(|folder| !folder.is_empty()) else { return Ok(None) };
     let file = Path::new(&folder).join(BUNDLE);
@@ -177,9 +177,9 @@ async fn options(
         return Ok(Ok(options));
     }
     let listing = session.listing(spec).await?;
-    let paths = || listing.entries.iter().map(|entry| entry.path.as_str());
+    let paths = listing.entries.iter().map(|entry| entry.path.as_str());
     for pattern in &wish.allow {
-        if any_matches(pattern, paths())? {
+        if any_matches(pattern, &paths)? {
             options.include.push(pattern.clone());
         }
     }

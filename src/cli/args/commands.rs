@@ -9,8 +9,9 @@ use hfget_core::model::{RepoSpec, Revision};
 use hfget_core::report::Level;
 
 use super::habits::Habits;
+use super::share::Share;
 use super::shared::{
-    Output, Patience, PlaceArgs, Plain, ReportArgs, Reports, Repos, Selection, Share, Signers, Target, Transfer,
+    Output, Patience, PlaceArgs, Plain, ReportArgs, Reports, Repos, Selection, Signers, Target, Transfer,
 };
 use super::values::{level, time};
 
@@ -79,6 +80,8 @@ pub struct PublishArgs {
     pub into: Target,
     #[command(flatten)]
     pub transfer: Transfer,
+    #[command(flatten)]
+    pub signers: Signers,
     #[command(flatten)]
     pub reports: Reports,
     #[command(flatten)]

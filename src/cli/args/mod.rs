@@ -8,6 +8,7 @@ mod build;
 mod commands;
 pub mod examples;
 mod habits;
+mod share;
 mod shared;
 mod values;
 
@@ -17,9 +18,8 @@ pub use commands::{
     CleanArgs, CompareArgs, CompletionsArgs, GetArgs, InspectArgs, ListArgs, LockArgs, LockForm, ManArgs, PlanArgs,
     PublishArgs, RemoveArgs, StorageInitArgs, VerifyArgs, cache_root,
 };
-pub use shared::{
-    Format, Output, PlaceArgs, Progress, Reports, Repos, Secret, Selection, Share, Signers, Target, Transfer,
-};
+pub use share::Share;
+pub use shared::{Format, Output, PlaceArgs, Progress, Reports, Repos, Secret, Selection, Signers, Target, Transfer};
 
 /// Download Hugging Face repositories and verify every file
 ///

@@ -7,12 +7,12 @@ use std::time::Duration;
 use clap::{Args, ValueHint};
 use hfget_core::finding::Code;
 use hfget_core::hub::{Timing, Transport};
-use hfget_core::model::{Family, OciReference, Options, Partition, RepoPath, RepoType, Revision};
+use hfget_core::model::{Family, OciReference, Options, RepoPath, RepoType, Revision};
 use hfget_core::oci::OciLayout;
 use hfget_core::session::{DestinationConfig, OciTarget};
 
 use super::values::{
-    CodeParser, Place, family, family_help, layout, oci, partition, place, rate, repo_type, seconds, time, transport,
+    CodeParser, Place, family, family_help, layout, oci, place, rate, repo_type, seconds, time, transport,
 };
 
 #[derive(Debug, Args)]
@@ -268,19 +268,6 @@ impl Target {
             _ => None,
         }
     }
-}
-
-/// Which part of it all.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "What to take")]
-pub struct Share {
-    /// Do part K of N, shared out by bytes; `hfget publish` verifies the whole
-    ///
-    /// N workers with the same repos and flags take files that do not overlap. Any of them may fail and be run again. A worker
-    /// moves no ref and no manifest: its result is "part", never "verified". /N takes K from JOB_COMPLETION_INDEX, which
-    /// Kubernetes counts from 0.
-    #[arg(long, value_name = "K/N", hide_short_help = true, value_parser = partition, conflicts_with_all = ["offline", "prefer_offline", "follow_code"])]
-    pub partition: Option<Partition>,
 }
 
 #[derive(Debug, Args)]

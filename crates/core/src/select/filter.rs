@@ -95,9 +95,9 @@ fn literal(text: &str) -> String {
 ///
 /// # Errors
 /// [`SelectError::BadGlob`].
-pub fn any_matches<'p>(pattern: &str, paths: impl Iterator<Item = &'p str> + Clone) -> Result<bool, SelectError> {
-    let globs = Globs::typed(&[pattern.to_owned()], &paths)?;
-    Ok(globs.unused(&paths).is_none())
+pub fn any_matches<'p>(pattern: &str, paths: &(impl Iterator<Item = &'p str> + Clone)) -> Result<bool, SelectError> {
+    let globs = Globs::typed(&[pattern.to_owned()], paths)?;
+    Ok(globs.unused(paths).is_none())
 }
 
 /// A few files that match a pattern if case is ignored.

@@ -1,5 +1,5 @@
-//! Every snapshot that a cache holds, whoever wrote it: what of it is here is held against its listing, and what proves to
-//! be wrong can be fetched again. How files are checked is told in `local`.
+//! Checks every snapshot of a cache, whichever program wrote it: the files that are here must be as listed. Wrong files can be
+//! fetched again. `local` checks the files themselves.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::local::Held;
 use super::prepare::Listed;
 use super::{Error, Session};
 use crate::finding::{Code, Finding, Origin, Severity};
-use crate::model::{CommitId, Listing, Options, RepoInfo, RepoPath, RepoSpec, RepoType, WeightIndex};
+use crate::model::{CommitId, Listing, Options, RepoInfo, RepoPath, RepoSpec, RepoType, Revision, WeightIndex};
 use crate::report::{FileStatus, Report};
 use crate::store::{Store, cached_repos};
 
@@ -89,7 +89,7 @@ impl Session {
 
     async fn snapshot_as_it_is(&self, spec: &RepoSpec, found: Vec<Finding>) -> Result<Report, Error> {
         let (Some(store), Some(commit)) =
-            (self.store(spec.repo_type, &spec.id), spec.revision.as_ref().and_then(|revision| revision.as_commit()))
+            (self.store(spec.repo_type, &spec.id), spec.revision.as_ref().and_then(Revision::as_commit))
         else {
             return Err(self.not_cached(spec));
         };
@@ -106,14 +106,14 @@ impl Session {
         let root = store.snapshot_dir(&commit);
         let held = Held { spec: Some(spec), options: &options, found };
         let mut report = self.verify_folder(&root, Arc::clone(&store), Some(commit), listed, held).await?;
-        // Nobody chose these files but whoever put them here.
+        // These files were not chosen in this run, so a note that nothing else was checked says nothing.
         report.findings.retain(|finding| finding.code != Code::FilesOnly || finding.severity == Severity::Error);
         Ok(report)
     }
 }
 
-/// The listing of what should be here: the listed files that are, those whose content is lost, and the rest of sets of
-/// weights that have any file here. `None` where nobody lists them. Blocks.
+/// The listing of the files that should be here: those that are, those whose content is lost, and all shards of sets of which
+/// any shard is here. `None` if nobody lists them. Blocks.
 fn what_is_here(
     store: &Store,
     spec: &RepoSpec,
@@ -136,7 +136,7 @@ fn what_is_here(
         let Some(parsed) = folder.document(&index).and_then(|text| WeightIndex::parse(&text).ok()) else { continue };
         let shards = parsed.shards().into_iter().filter_map(|name| RepoPath::join(index.dir(), name).ok());
         let shards: Vec<RepoPath> = shards.collect();
-        // Who fetched only documents has the index too, and misses nothing.
+        // A download of documents alone has the index too, and no shard is missing.
         if shards.iter().any(|shard| wanted.contains(shard)) {
             wanted.extend(shards);
         }

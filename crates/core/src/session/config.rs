@@ -92,8 +92,8 @@ pub struct Config {
     pub records: Option<PathBuf>,
     /// A Hub cache on this machine: files that it has are not downloaded again.
     pub nearby: Option<PathBuf>,
-    /// The folder for small files that are only read while files are chosen; it is made if it is not there. `None`: the
-    /// system's for temporary files.
+    /// The folder for small files that are read only to choose files; it is created if it is missing. `None`: the system's
+    /// folder for temporary files.
     pub scratch: Option<PathBuf>,
     /// Use only the files that are here; make no request.
     pub offline: bool,

@@ -1,5 +1,5 @@
-//! Jobs that several workers share: each gets its part, and when all are done one publishes the whole. Which file is
-//! whose is `plan`'s business; how a part is got is told in `destination`, as for any job.
+//! Jobs that several workers share: each worker gets its part, and a last step publishes the whole. `plan` decides which file
+//! belongs to which part; `destination` runs the steps, as for any job.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -60,8 +60,8 @@ impl Session {
         self.prepare_locked(locked).await
     }
 
-    /// Leaves of `jobs`, which are all that the fleet does, what falls to one part. Files are shared out over all jobs by
-    /// their bytes; one that two jobs name is one worker's.
+    /// Reduces `jobs`, which are all jobs of the fleet, to one part. Files are shared out by bytes over all jobs together. A
+    /// file that two jobs name belongs to one part.
     pub fn keep_part(jobs: &mut [Prepared], partition: Partition) {
         let name = |job: &Prepared, path: &RepoPath| {
             let info = &job.listing.info;
@@ -79,8 +79,8 @@ impl Session {
         }
     }
 
-    /// Gets the part of a job that [`Session::keep_part`] left, and verifies that. Nothing is published: that the whole is
-    /// there is for [`Session::publish`] to find out.
+    /// Gets the part of a job that [`Session::keep_part`] left, and verifies it. Nothing is published:
+    /// [`Session::publish`] finds out whether the whole is there.
     ///
     /// # Errors
     /// As [`Session::get`].
@@ -88,7 +88,7 @@ impl Session {
         let started = Instant::now();
         let mut broken = Vec::new();
         if job.aim.partition().is_some_and(|partition| partition.part() == 1) && !self.config.offline {
-            // Whether the shards make up what the index says is one worker's to ask.
+            // One worker compares the headers of all shards with the index: more would ask the same again.
             broken = self.check_early(&job).await;
         }
         job.only_own_files();
@@ -110,8 +110,8 @@ impl Session {
         self.planned(job).await
     }
 
-    /// Verifies that every file of a selection is where workers were to put it, and makes it known: what others look at
-    /// first moves last. Nothing is fetched; what is missing or wrong is a finding.
+    /// Verifies that the workers put every file of a selection in its place, and publishes it. Nothing is fetched; a file
+    /// that is missing or wrong is a finding.
     ///
     /// # Errors
     /// As [`Session::get`].
@@ -133,7 +133,7 @@ impl Session {
 }
 
 impl Prepared {
-    /// Forgets the files of other parts. What holds only of all files of a set is no longer asked of it.
+    /// Removes the files of other parts from the plan, and checks that need all files of a set from the weights.
     fn only_own_files(&mut self) {
         let Aim::Part { others, .. } = &self.aim else { return };
         self.plan.items.retain(|item| !others.contains(&item.entry.path));
@@ -141,12 +141,12 @@ impl Prepared {
     }
 }
 
-/// Leaves of a set the files that are not `others`', if they can be checked without the rest.
+/// Removes `others` from a set. Says whether the rest can be checked without them.
 fn keep_own(set: &mut WeightSet, others: &BTreeSet<RepoPath>) -> bool {
     if !set.files.iter().chain(&set.index).any(|path| others.contains(path)) {
         return true;
     }
-    // Files of these are read with their neighbours or not at all.
+    // The readers of these families look at the neighbours of a file too.
     let needs_all = matches!(set.family, Family::Onnx | Family::Gguf | Family::TfCheckpoint | Family::SavedModel);
     set.files.retain(|path| !others.contains(path));
     set.index = None;
@@ -154,13 +154,13 @@ fn keep_own(set: &mut WeightSet, others: &BTreeSet<RepoPath>) -> bool {
     !needs_all && !set.files.is_empty()
 }
 
-/// Which files of a job somebody had put there before they were looked at.
+/// The files that were there before their bytes were read.
 pub(super) fn there_before(job: &Prepared) -> BTreeSet<RepoPath> {
     let there = job.plan.items.iter().filter(|item| item.presence.is_here());
     there.map(|item| item.entry.path.clone()).collect()
 }
 
-/// What stands in the way of publishing: files that are not there, or were `before` they proved to be wrong.
+/// The files that prevent publishing: they are missing, or were there `before` and proved to be wrong.
 pub(super) fn lacking(job: &Prepared, before: &BTreeSet<RepoPath>, present: &Present) -> Vec<Finding> {
     let said: BTreeSet<&str> = present.findings.iter().filter_map(|finding| finding.path.as_deref()).collect();
     let missing = job.plan.items.iter().filter(|item| item.presence != Presence::Verified);
