@@ -8,6 +8,7 @@ use std::process::Command;
 use hfget_loopback_hub::{Hub, Repo, samples};
 
 use super::docs::{Page, page, pages, root};
+use super::interop::python;
 use super::objects::S3;
 use super::support::{Machine, binary};
 
@@ -163,7 +164,16 @@ fn run(page: &Page, typed: &[Typed]) -> Option<Vec<(i32, String)>> {
     command.env_remove("HF_HOME").args(["-c", &script]);
     let path = std::env::var("PATH").unwrap_or_default();
     let program = binary();
-    command.env("PATH", format!("{}:{path}", program.parent().unwrap().display()));
+    let mut path = format!("{}:{path}", program.parent().unwrap().display());
+    if typed.iter().any(|one| one.line.starts_with("model_signing ")) {
+        // The tool that signs models.
+        let bin = python()?;
+        if !bin.join("model_signing").exists() {
+            return None;
+        }
+        path = format!("{path}:{}", bin.display());
+    }
+    command.env("PATH", path);
     let store;
     if typed.iter().any(|one| one.line.contains("s3://")) {
         store = S3::start(&machine)?;

@@ -519,3 +519,22 @@ fn a_signed_lockfile_is_checked_before_any_request() {
     std::fs::write(&lock, text.replace("model.safetensors", "model2.safetensors")).unwrap();
     locked(&authority).ends_with(1).says("it signs other bytes");
 }
+
+#[test]
+fn a_signed_repo_is_verified_in_an_object_store_too() {
+    let Some(desk) = Desk::new() else { return };
+    desk.key("other", "prime256v1");
+    desk.sign("key");
+    let machine = desk.machine();
+    let Some(store) = super::objects::S3::start(&machine) else { return };
+    let (key, other) = (desk.path("key.pub").display().to_string(), desk.path("other.pub").display().to_string());
+    let put =
+        |key: &str| store.hfget(&machine, &format!("org/signed --to s3://fleet/models --require-signature {key}"));
+    put(&other).ends_with(1).says("signature-invalid");
+    assert!(!store.keys().iter().any(|key| key.ends_with(".safetensors")), "nothing was put there");
+    put(&key).ends_with(0).says("note[signature-partial]");
+    let verify = |key: &str| store.hfget(&machine, &format!("verify s3://fleet/models --require-signature {key}"));
+    verify(&key).ends_with(0).says("signed by key");
+    verify(&other).ends_with(1).says("signature-invalid");
+    store.hfget(&machine, "verify s3://fleet/models").ends_with(0).says("signature-unchecked");
+}

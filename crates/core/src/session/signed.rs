@@ -24,6 +24,8 @@ const LOOKED_INTO: usize = 64;
 const SIZE_LIMIT: u64 = 16 << 20;
 /// Git files are small; a larger one is not read a second time for a signature.
 const READ_LIMIT: u64 = 1 << 30;
+/// All of them together.
+const BYTES_LOOKED_INTO: u64 = 64 << 20;
 /// Names in one message.
 const SHOWN: usize = 3;
 
@@ -112,7 +114,7 @@ impl Signatures {
                 .collect();
         }
         if self.found.is_empty() {
-            let message = "a signature is required, and the repo has none";
+            let message = "a signature is required, and there is none among the files";
             return vec![Finding::repo(Code::SignatureMissing, message)];
         }
         let counts = self.counting().next().is_some();
@@ -277,16 +279,23 @@ pub(super) fn candidates<'a>(
     required: bool,
 ) -> Vec<RepoPath> {
     let purposes: BTreeMap<&RepoPath, Purpose> = selection.files.iter().map(|f| (&f.path, f.purpose)).collect();
-    let mut found: Vec<&RepoPath> = files
+    let mut found: Vec<(&RepoPath, u64)> = files
         .into_iter()
         .filter(|(path, size)| {
             let purpose = purposes.get(path).copied();
             (required || purpose.is_some()) && may_be_one(path, *size, purpose, required)
         })
-        .map(|(path, _)| path)
         .collect();
-    found.sort_by_key(|path| (!ENDINGS.iter().any(|ending| path.as_str().ends_with(ending)), path.as_str().to_owned()));
-    found.into_iter().take(LOOKED_INTO).cloned().collect()
+    found.sort_by_key(|(path, _)| {
+        (!ENDINGS.iter().any(|ending| path.as_str().ends_with(ending)), path.as_str().to_owned())
+    });
+    let mut room = BYTES_LOOKED_INTO;
+    let fits = |(_, size): &(&RepoPath, u64)| {
+        let left = room.checked_sub(*size);
+        room = left.unwrap_or(room);
+        left.is_some()
+    };
+    found.into_iter().filter(fits).take(LOOKED_INTO).map(|(path, _)| path.clone()).collect()
 }
 
 impl Session {

@@ -25,6 +25,7 @@ pub struct Bundle {
     pub(super) payload: Vec<u8>,
     pub(super) signature: Vec<u8>,
     /// The whole file, for a library that reads it again.
+    #[cfg_attr(not(feature = "keyless"), allow(dead_code))]
     pub(super) text: String,
 }
 
