@@ -13,12 +13,12 @@ pub enum Verdict {
         /// Who stated the digests; the weakest, if there are several.
         against: Origin,
     },
-    /// Every file of one part of a shared job has the digest that it must have, and nothing is known to be wrong. Of the
-    /// other parts it says nothing, so it is never [`Verdict::Verified`].
+    /// Every file of one part of a shared job has the expected digest, and nothing is known to be wrong. It does not
+    /// cover the other parts, so it is never [`Verdict::Verified`].
     Part {
-        /// Which part.
+        /// The part.
         partition: Partition,
-        /// Who stated the digests: of several, the weakest. `None` where no file falls to the part.
+        /// Who stated the digests; the weakest, if there are several. `None` if the part has no file.
         against: Option<Origin>,
     },
     /// The formats' own rules were checked, but nobody states the digest of some file.
@@ -53,7 +53,7 @@ impl Verdict {
         }
     }
 
-    /// Which part of a shared job it is about; `None` when it is about the whole.
+    /// The part of a shared job that it is about; `None` for the whole job.
     pub fn partition(self) -> Option<Partition> {
         match self {
             Verdict::Part { partition, .. } => Some(partition),
@@ -102,8 +102,8 @@ impl Verdict {
         }
     }
 
-    /// The same for one part of a job, of whose files `proofs` are all: what would be verified is that part and no more.
-    /// A part without files has nothing to prove and claims nothing; that is no reason to run it again.
+    /// The same for one part of a job; `proofs` are all of its files. The verdict covers only that part. A part without
+    /// files has nothing to prove and claims nothing, so it need not run again.
     pub fn of_part<'a>(
         partition: Partition,
         proofs: impl IntoIterator<Item = &'a Proof>,

@@ -67,8 +67,8 @@ pub struct Config {
     pub records: Option<PathBuf>,
     /// A Hub cache on this machine: files that it has are not downloaded again.
     pub nearby: Option<PathBuf>,
-    /// The folder for small files that are only read while files are chosen; it is made if it is not there. `None`: the
-    /// system's for temporary files.
+    /// The folder for small files that only selection reads; it is created if it is missing. `None`: the system's
+    /// folder for temporary files.
     pub scratch: Option<PathBuf>,
     /// Use only the files that are here; make no request.
     pub offline: bool,
@@ -82,7 +82,7 @@ pub struct Config {
     pub allow_unsafe_pickle: bool,
     /// Also check the checksums that the formats themselves have, which reads every byte.
     pub deep: bool,
-    /// Whose signatures count. Where there are any, a repo that has no signature of one of them fails.
+    /// The trusted signers. If there are any, a repo without a signature of one of them fails.
     pub trusted_signers: Vec<Trust>,
     /// Findings that fail a run, and those that do not. A denied finding that is known beforehand
     /// stops a run before it fetches weights.

@@ -162,7 +162,7 @@ pub(super) fn is_content(content: &[u8], entry: &Entry) -> bool {
 struct Scratch(std::sync::OnceLock<(tempfile::TempDir, Arc<Store>)>);
 
 impl Scratch {
-    /// `within`: the folder that it is made in, where that is not the system's for temporary files.
+    /// `within`: the folder in which it is made, if that is not the system's folder for temporary files.
     fn store(&self, within: Option<&Path>) -> Result<Arc<Store>, Error> {
         if self.0.get().is_none() {
             let parent = within.map_or_else(std::env::temp_dir, Path::to_path_buf);

@@ -1,5 +1,5 @@
-//! Jobs that several workers share: each gets its part, and when all are done one publishes the whole. Which file is
-//! whose is `plan`'s business; how a part is got is told in `destination`, as for any job.
+//! Jobs that several workers share: each fetches its part, and when all are done, one publishes the whole. `plan`
+//! divides the files; `destination` fetches a part like any job.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -12,26 +12,26 @@ use crate::model::{Family, Options, Partition, Presence, RepoPath, RepoSpec, Wei
 use crate::plan::divide;
 use crate::report::Report;
 
-/// What a job is for.
+/// The purpose of a job.
 #[derive(Debug, Clone, Default)]
 pub(super) enum Aim {
-    /// To get a selection and publish it.
+    /// Fetch a selection and publish it.
     #[default]
     Whole,
-    /// To get one part of it. Nothing is published.
+    /// Fetch one part of it, and publish nothing.
     Part {
         partition: Partition,
-        /// The selection's files that are others' to get.
+        /// The selection's files that other workers fetch.
         others: BTreeSet<RepoPath>,
-        /// What is known of the weights of the whole selection.
+        /// Whether the whole selection has the expected weights.
         weights_known: Weights,
     },
-    /// To publish what is there. Nothing is fetched.
+    /// Publish the files that are there, and fetch nothing.
     Publish,
 }
 
 impl Aim {
-    /// The part that the job is; `None` when it is about the whole.
+    /// The job's part; `None` for the whole job.
     pub fn partition(&self) -> Option<Partition> {
         match self {
             Aim::Part { partition, .. } => Some(*partition),
@@ -41,8 +41,8 @@ impl Aim {
 }
 
 impl Session {
-    /// Lists a repo and chooses of it, without a look at where files go: workers that divide it must come to the same
-    /// selection, whatever is there already. No kept listing is used.
+    /// Lists a repo and selects its files, without a look at the destination: all workers must get the same
+    /// selection, whatever is there already. Uses no kept listing.
     ///
     /// # Errors
     /// As [`Session::plan`].
@@ -52,7 +52,7 @@ impl Session {
         Ok(prepared)
     }
 
-    /// The same of what a lockfile names.
+    /// The same for the files of a lockfile.
     ///
     /// # Errors
     /// As [`Session::plan`].
@@ -60,8 +60,8 @@ impl Session {
         self.prepare_locked(locked).await
     }
 
-    /// Leaves of `jobs`, which are all that the fleet does, what falls to one part. Files are shared out over all jobs by
-    /// their bytes; one that two jobs name is one worker's.
+    /// Reduces `jobs`, which are all jobs of the fleet, to one part. Files of all jobs are divided by their bytes; a
+    /// file that two jobs name belongs to one worker.
     pub fn keep_part(jobs: &mut [Prepared], partition: Partition) {
         let name = |job: &Prepared, path: &RepoPath| {
             let info = &job.listing.info;
@@ -79,8 +79,8 @@ impl Session {
         }
     }
 
-    /// Gets the part of a job that [`Session::keep_part`] left, and verifies that. Nothing is published: that the whole is
-    /// there is for [`Session::publish`] to find out.
+    /// Fetches and verifies the part of a job after [`Session::keep_part`]. Publishes nothing: [`Session::publish`]
+    /// checks that the whole is there.
     ///
     /// # Errors
     /// As [`Session::get`].
@@ -88,7 +88,7 @@ impl Session {
         let started = Instant::now();
         let mut broken = Vec::new();
         if job.aim.partition().is_some_and(|partition| partition.part() == 1) && !self.config.offline {
-            // Whether the shards make up what the index says is one worker's to ask.
+            // Only one worker checks the shards with the index.
             broken = self.check_early(&job).await;
         }
         job.only_own_files();
@@ -98,7 +98,7 @@ impl Session {
         self.deliver(job, options, started, false).await
     }
 
-    /// What [`Session::get_part`] would do.
+    /// The plan of [`Session::get_part`].
     ///
     /// # Errors
     /// As [`Session::plan`].
@@ -110,8 +110,8 @@ impl Session {
         self.planned(job).await
     }
 
-    /// Verifies that every file of a selection is where workers were to put it, and makes it known: what others look at
-    /// first moves last. Nothing is fetched; what is missing or wrong is a finding.
+    /// Verifies that every file of a selection is at its place, and publishes it: the ref, which readers look at first,
+    /// moves last. Fetches nothing; a missing or wrong file is a finding.
     ///
     /// # Errors
     /// As [`Session::get`].
@@ -121,7 +121,7 @@ impl Session {
         self.deliver(Prepared { aim: Aim::Publish, ..job }, options, started, self.lists_all()).await
     }
 
-    /// The same for what a lockfile names.
+    /// The same for the files that a lockfile names.
     ///
     /// # Errors
     /// As [`Session::get_locked`].
@@ -133,7 +133,7 @@ impl Session {
 }
 
 impl Prepared {
-    /// Forgets the files of other parts. What holds only of all files of a set is no longer asked of it.
+    /// Drops the files of other parts. Checks that need all files of a set are dropped too.
     fn only_own_files(&mut self) {
         let Aim::Part { others, .. } = &self.aim else { return };
         self.plan.items.retain(|item| !others.contains(&item.entry.path));
@@ -141,12 +141,12 @@ impl Prepared {
     }
 }
 
-/// Leaves of a set the files that are not `others`', if they can be checked without the rest.
+/// The set without the files of `others`, if its files can be checked without the rest.
 fn keep_own(set: &mut WeightSet, others: &BTreeSet<RepoPath>) -> bool {
     if !set.files.iter().chain(&set.index).any(|path| others.contains(path)) {
         return true;
     }
-    // Files of these are read with their neighbours or not at all.
+    // Files of these families can be read only together with the others.
     let needs_all = matches!(set.family, Family::Onnx | Family::Gguf | Family::TfCheckpoint | Family::SavedModel);
     set.files.retain(|path| !others.contains(path));
     set.index = None;
@@ -154,13 +154,13 @@ fn keep_own(set: &mut WeightSet, others: &BTreeSet<RepoPath>) -> bool {
     !needs_all && !set.files.is_empty()
 }
 
-/// Which files of a job somebody had put there before they were looked at.
+/// The files of a job that were there before the check.
 pub(super) fn there_before(job: &Prepared) -> BTreeSet<RepoPath> {
     let there = job.plan.items.iter().filter(|item| item.presence.is_here());
     there.map(|item| item.entry.path.clone()).collect()
 }
 
-/// What stands in the way of publishing: files that are not there, or were `before` they proved to be wrong.
+/// The findings that prevent publishing: files that are not there, or that were there `before` and proved wrong.
 pub(super) fn lacking(job: &Prepared, before: &BTreeSet<RepoPath>, present: &Present) -> Vec<Finding> {
     let said: BTreeSet<&str> = present.findings.iter().filter_map(|finding| finding.path.as_deref()).collect();
     let missing = job.plan.items.iter().filter(|item| item.presence != Presence::Verified);

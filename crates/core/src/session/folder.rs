@@ -32,7 +32,7 @@ pub(super) struct Folder {
     pub root: PathBuf,
     /// The files, by path.
     pub files: Vec<Found>,
-    /// Names of which the content is gone: links that lead nowhere.
+    /// Names without content: links without a target.
     pub lost: Vec<RepoPath>,
     /// Names that no repo can have, and why.
     odd: Vec<(String, &'static str)>,
