@@ -1,6 +1,6 @@
 //! The program `hfget`.
 
-/// musl's own allocator takes one lock for all threads, and the static builds run many.
+/// musl's own allocator has one lock for all threads, and the static builds run many threads.
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

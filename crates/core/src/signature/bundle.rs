@@ -1,5 +1,5 @@
-//! A signature's file as it came: a Sigstore bundle around a DSSE envelope, as the OpenSSF Model Signing specification
-//! 1.0 has it. Nothing here is trusted yet; who signed is found out in `trust`, what was signed is read in `statement`.
+//! A signature's file before any check: a Sigstore bundle around a DSSE envelope, by version 1.0 of the OpenSSF Model
+//! Signing specification. Nothing here is trusted yet; `trust` finds the signer, `statement` reads the signed content.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
