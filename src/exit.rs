@@ -27,7 +27,7 @@ pub enum ExitCode {
 impl From<Verdict> for ExitCode {
     fn from(verdict: Verdict) -> Self {
         match verdict {
-            // A worker whose part is right has done all that it was to do.
+            // A worker with a right part has done its whole job.
             Verdict::Verified { .. } | Verdict::Part { .. } | Verdict::ContentsOnly { allowed: true } => {
                 ExitCode::Verified
             }

@@ -1,4 +1,4 @@
-//! `--partition` and `hfget publish`: one worker's part of a fleet's jobs, and the end of them all.
+//! `--partition` and `hfget publish`: one worker's part of a fleet's jobs, and the last step of the fleet.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use super::outcomes::Outcomes;
 use super::screen::Screen;
 use crate::exit::ExitCode;
 
-/// What falls to one part of all jobs. Which files these are depends on all of them: that one cannot be listed, with its
-/// place, ends it.
+/// One part of all jobs. Its files depend on all jobs, so the error of a repo that cannot be listed, with its place,
+/// ends the run.
 pub(super) async fn parts(jobs: &[(Job, Arc<Session>)], partition: Partition) -> Result<Vec<Prepared>, (usize, Error)> {
     let mut wanted = Vec::with_capacity(jobs.len());
     for (at, (job, session)) in jobs.iter().enumerate() {
@@ -23,7 +23,7 @@ pub(super) async fn parts(jobs: &[(Job, Arc<Session>)], partition: Partition) ->
     Ok(wanted)
 }
 
-/// Gets one part of all jobs.
+/// Fetches one part of all jobs.
 pub(super) async fn get_parts(jobs: &[(Job, Arc<Session>)], partition: Partition, outcomes: &mut Outcomes<'_>) {
     let parts = match parts(jobs, partition).await {
         Ok(parts) => parts,
@@ -40,7 +40,7 @@ pub(super) async fn get_parts(jobs: &[(Job, Arc<Session>)], partition: Partition
     }
 }
 
-/// Verifies what workers put there, and makes it known.
+/// Verifies the files that workers put there, and publishes them.
 pub(super) async fn publish(args: &PublishArgs) -> ExitCode {
     let screen = Screen::new(&args.output, Advisor::new(args.place.cache_dir.as_deref()));
     if args.place.offline {

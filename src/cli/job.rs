@@ -25,7 +25,7 @@ pub(super) struct Asked<'a> {
     pub(super) place: &'a PlaceArgs,
     pub(super) into: &'a Target,
     pub(super) transfer: &'a Transfer,
-    /// Whose signatures count; a plan checks none.
+    /// The trusted signers; a plan checks no signature.
     pub(super) signers: Option<&'a Signers>,
     pub(super) output: &'a Output,
 }
@@ -93,7 +93,7 @@ impl Job {
         }
     }
 
-    /// What is wanted, wherever it goes.
+    /// The wanted repos and files, without the destination.
     pub(super) async fn wanted(&self, session: &Session) -> Result<Prepared, Error> {
         match self {
             Job::Chosen(spec, options) => session.wanted(spec, options).await,
@@ -101,7 +101,7 @@ impl Job {
         }
     }
 
-    /// How it was chosen.
+    /// The options of the selection.
     pub(super) fn options(&self) -> &Options {
         match self {
             Job::Chosen(_, options) => options,
@@ -125,7 +125,7 @@ pub(super) async fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<Vec<(Job
         return Err(ExitCode::Usage);
     }
     let trusted = asked.trusted(screen)?;
-    // What is locked is signed with the lockfile, or not at all.
+    // For locked files the lockfile is signed, and not the repo.
     let of_repos = if repos.locked.is_some() { Vec::new() } else { trusted.clone() };
     let open = |folder: Option<DestinationConfig>, pasted: Option<&str>| {
         session(place, transfer, false, screen, pasted, into.destination().or(folder), of_repos.clone()).map(Arc::new)

@@ -101,7 +101,7 @@ pub(super) async fn lock(args: LockArgs) -> ExitCode {
     }
 }
 
-/// Writes what is locked of one repo in a form that others sign or read. Writes no lockfile.
+/// Writes the locked state of one repo in a form that other tools sign or read. Writes no lockfile.
 async fn show(args: &LockArgs, form: LockForm, screen: &Screen) -> Result<ExitCode, ExitCode> {
     let specs = specs(args.repos.clone(), args.revision.as_ref(), screen)?;
     let pasted = specs.first().and_then(|spec| spec.endpoint.clone());

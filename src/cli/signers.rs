@@ -1,5 +1,5 @@
-//! Whose signatures count: what `--require-signature` names, and the signature of a lockfile. Who signed is found out by the
-//! library.
+//! The trusted signers: those that `--require-signature` names, and the signature of a lockfile. The library finds the
+//! signer.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,12 @@ use super::args::Signers;
 use super::screen::Screen;
 use crate::exit::ExitCode;
 
-/// Keys and certificates are some kilobytes.
+/// The most bytes of a file with keys or certificates, which have some kilobytes.
 const PEM_LIMIT: u64 = 1 << 20;
-/// A lockfile's signature is one of one file.
+/// The most bytes of a lockfile's signature, which is that of one file.
 const SIGNATURE_LIMIT: u64 = 16 << 20;
 
-/// Whom the flags trust, or why that makes no sense.
+/// The signers that the flags trust, or the printed reason why they make no sense.
 pub(super) fn trusted(signers: &Signers, screen: &Screen) -> Result<Vec<Trust>, ExitCode> {
     let one = |named: &String| {
         trust(named).map_err(|why| {
@@ -31,7 +31,7 @@ pub(super) fn trusted(signers: &Signers, screen: &Screen) -> Result<Vec<Trust>, 
 
 fn trust(named: &str) -> Result<Trust, String> {
     let shown = printable(named);
-    // A file is what exists; no identity with a URL in it is a file's name by chance.
+    // A name that exists is a file: an identity with a URL in it is never a file's name by chance.
     let path = Path::new(named);
     if path.exists() || !named.contains("@http") {
         let bytes = read(path, PEM_LIMIT).map_err(|error| format!("cannot read {shown}: {error}"))?;
@@ -49,14 +49,14 @@ fn read(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The signature that belongs to a lockfile: its name, and `.sig`.
+/// The signature of a lockfile: the lockfile's name with `.sig`.
 fn signature_of(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".sig");
     name.into()
 }
 
-/// Reads a lockfile and checks that one of these signed it, before anything in it is believed.
+/// Reads a lockfile and checks that one of these signers signed it, before it is parsed.
 pub(super) fn signed_lock(file: &Path, trusted: &[Trust], screen: &Screen) -> Result<Lock, ExitCode> {
     let failed = |why: &dyn std::fmt::Display, hint: Option<&str>| {
         screen.fail("", &format!("{}: {why}", file.display()), hint);

@@ -26,7 +26,7 @@ const MESSAGE: usize = 3000;
 /// The file that `KServe` mounts where `CA_BUNDLE_VOLUME_MOUNT_POINT` says.
 const BUNDLE: &str = "cabundle.crt";
 
-/// What is wanted of all sources.
+/// The options for all sources.
 struct Wish {
     allow: Vec<String>,
     ignore: Vec<String>,
@@ -39,7 +39,7 @@ pub(super) async fn storage_init(args: &StorageInitArgs) -> ExitCode {
     ExitCode::VerificationFailed
 }
 
-/// Does all of it, or gives the sentence that says why not. What it says besides is for the log.
+/// Does the whole job, or returns the sentence about its error. Other output is for the log.
 async fn run(args: &StorageInitArgs, screen: &Screen) -> Result<(), String> {
     let fail = |sentence: String| {
         screen.fail("", &sentence, None);
@@ -94,7 +94,7 @@ async fn run(args: &StorageInitArgs, screen: &Screen) -> Result<(), String> {
     first.map_or(Ok(()), Err)
 }
 
-/// The pairs of source and target.
+/// Parses the pairs of source and target.
 fn pairs(words: &[String]) -> Result<Vec<(RepoSpec, PathBuf)>, String> {
     let (pairs, rest) = words.as_chunks::<2>();
     if pairs.is_empty() || !rest.is_empty() {
@@ -108,7 +108,7 @@ fn spec(source: &str) -> Result<RepoSpec, String> {
     let malformed = || format!("{} is not of the form hf://OWNER/MODEL[:REVISION]", printable(source));
     let rest = source.strip_prefix("hf://").ok_or_else(malformed)?;
     let (owner, rest) = rest.split_once('/').ok_or_else(malformed)?;
-    // A branch may have a slash in it, the name has none.
+    // A branch may have a slash, a name has none.
     let (name, revision) = rest.split_once(':').map_or((rest, None), |(name, revision)| (name, Some(revision)));
     if owner.is_empty() || name.contains('/') {
         return Err(malformed());
@@ -144,7 +144,7 @@ fn certificates(env: impl Fn(&str) -> Option<OsString>) -> Result<Option<PathBuf
     }
 }
 
-/// A session that fills a folder, and writes nowhere else.
+/// A session that fills a folder and writes nowhere else.
 fn session(
     args: &StorageInitArgs,
     folder: &Path,
@@ -165,8 +165,8 @@ fn session(
     Session::new(config, Arc::clone(&screen.progress)).map_err(|error| error.to_string())
 }
 
-/// What the patterns mean for a repo. An allowed pattern that no file matches is none, as for `huggingface_hub`; that all are
-/// is told.
+/// The options for a repo that follow from the patterns. An allowed pattern without a matching file is ignored, as in
+/// `huggingface_hub`; if all are ignored, that is an error.
 async fn options(
     session: &Session,
     spec: &RepoSpec,
@@ -189,7 +189,7 @@ async fn options(
     Ok(Ok(options))
 }
 
-/// What is wrong, as one sentence.
+/// The error as one sentence.
 fn wrong_sentence(name: &str, report: &Report) -> String {
     let errors: Vec<&Finding> = report.findings.iter().filter(|f| f.severity == Severity::Error).collect();
     let first = errors.first().map_or("there was nothing to verify".to_owned(), |finding| match &finding.path {
@@ -209,14 +209,13 @@ fn error_sentence(name: &str, error: &hfget_core::session::Error) -> String {
     error.remedy().map_or(text.clone(), |remedy| format!("{text}; {}", printable(&words(&remedy))))
 }
 
-/// Writes the sentence where Kubernetes looks for it. The file is made by Kubernetes: elsewhere there is none, and nothing is
-/// written.
+/// Writes the sentence to the file that Kubernetes reads. Kubernetes creates the file; without it nothing is written.
 fn say(file: &Path, sentence: &str) {
     let text = hidden(sentence).replace(['\n', '\r'], " ");
     let end = text.floor_char_boundary(MESSAGE.min(text.len()));
     let opened = std::fs::OpenOptions::new().write(true).truncate(true).open(file);
     if let Ok(mut file) = opened {
-        // The log has it too.
+        // An error is ignored, since the log has the sentence too.
         let _ = file.write_all(text.get(..end).unwrap_or_default().as_bytes());
     }
 }

@@ -206,7 +206,7 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
     for target in &args.targets {
         #[cfg(feature = "object-store")]
         if hfget_core::object_store::ObjectUrl::is_meant(target) {
-            // The lockfile is signed, or nothing is.
+            // With a lockfile, only the lockfile's signature is checked.
             let (_, session) = open(args, target, &[], screen)?;
             for locked in &lock.repos {
                 match session.verify_locked(locked, None).await {

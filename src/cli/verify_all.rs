@@ -1,4 +1,4 @@
-//! `hfget verify --all`: every snapshot in the cache, some at once.
+//! `hfget verify --all`: verifies every snapshot in the cache, some at once.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use super::setup::{hub_cache, session};
 use super::signers::trusted;
 use crate::exit::ExitCode;
 
-/// Snapshots that are checked at once: while one waits for the Hub, others are hashed.
+/// How many snapshots are checked at once: while one waits for the Hub, others are hashed.
 const AT_ONCE: usize = 4;
 
-/// Checks all of a cache, and fetches again what is wrong where that is wanted.
+/// Checks the whole cache, and on request fetches wrong files again.
 pub(super) async fn verify_all(
     args: &VerifyArgs,
     screen: &Screen,
@@ -59,7 +59,7 @@ pub(super) async fn verify_all(
     Ok(())
 }
 
-/// What each is called: by its repo, and by its commit where the repo has several.
+/// The name of each snapshot: its repo, with the commit if the repo has several.
 fn names(all: &[RepoSpec]) -> Vec<String> {
     let name = |spec: &RepoSpec| spec.repo_type.qualify(&spec.id);
     let mut count: BTreeMap<String, usize> = BTreeMap::new();

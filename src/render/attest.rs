@@ -1,5 +1,5 @@
-//! What is locked, in the forms that others sign and read: the statement of a model signature, a bill of materials
-//! (`CycloneDX` 1.6) and provenance (in-toto, SLSA 1.0). Nothing in them differs from run to run.
+//! A locked repo in the forms that other tools sign and read: the statement of a model signature, a bill of
+//! materials (`CycloneDX` 1.6) and provenance (in-toto, SLSA 1.0). They are the same in every run.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// The SHA-256 of each file.
 pub type Digests = BTreeMap<RepoPath, Sha256>;
 
-/// The statement that signers of models sign: all files but those that are never signed.
+/// The statement that signers of models sign: all files except those that are never signed.
 pub fn oms(locked: &LockedRepo, digests: &Digests) -> Value {
     let mut statement = Statement::new(digests.clone());
     let left_out: Vec<RepoPath> =
@@ -62,7 +62,7 @@ pub fn cyclonedx(locked: &LockedRepo, digests: &Digests) -> Value {
     })
 }
 
-/// Where the files come from, as provenance of all of them.
+/// The provenance of all files: where they come from.
 pub fn in_toto(locked: &LockedRepo, digests: &Digests) -> Value {
     let subject: Vec<Value> = digests
         .iter()
@@ -90,7 +90,7 @@ pub fn in_toto(locked: &LockedRepo, digests: &Digests) -> Value {
     })
 }
 
-/// The package URL of a model, and as much for anything else.
+/// The package URL of a model, and a similar text for other repos.
 fn reference(locked: &LockedRepo) -> String {
     let kind = match locked.repo_type {
         RepoType::Model => "huggingface".to_owned(),
@@ -99,7 +99,7 @@ fn reference(locked: &LockedRepo) -> String {
     format!("pkg:{kind}/{}@{}", locked.id.as_str(), locked.commit)
 }
 
-/// The commit, whatever Hub or mirror it comes from.
+/// The identifier of the commit, which does not depend on the Hub or mirror.
 fn address(locked: &LockedRepo) -> String {
     format!("hf://{}@{}", locked.name(), locked.commit)
 }

@@ -213,7 +213,7 @@ fn facts(report: &Report) -> Vec<String> {
     lines
 }
 
-/// Who signed, where that is proven.
+/// The signer, if it is proven.
 fn signed(signature: &SignatureReport) -> Option<String> {
     let signer = printable(signature.signer.as_deref()?).into_owned();
     let line = format!("signed by {signer}, {}: {}", signature.path.shown(), count(signature.files, "file"));

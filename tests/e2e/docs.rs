@@ -87,7 +87,7 @@ fn every_test_that_is_named_exists_and_each_line_of_the_security_model_names_som
         sources(&root().join(folder), &mut all);
     }
     let pages = pages();
-    // What begins with `test_` is one of huggingface_hub's own: `tests/python/own_tests.py` holds those.
+    // A name that begins with `test_` is one of huggingface_hub's own tests: `tests/python/own_tests.py` checks those.
     let ours = |word: &&str| is_sentence(word) && !word.starts_with("test_");
     let named: Vec<&str> = pages.iter().flat_map(|page| codes_in(&page.text)).filter(ours).collect();
     assert!(named.len() > 20, "{named:?}");

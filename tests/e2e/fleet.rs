@@ -1,5 +1,5 @@
-//! Fleets: workers that share a job fill one bucket or one cache, whatever dies on the way; what the last step proves and
-//! what it does not let pass. The store is the S3 server of `objects`.
+//! Fleets: workers that share a job fill one bucket or one cache, even if some are killed; and the last step accepts
+//! only complete and right files. The store is the S3 server of `objects`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::objects::S3;
 use super::support::{Machine, Run, codes, one_file, safetensors};
 
-/// A model of many shards of very different sizes, some of several parts.
+/// A model with many shards of very different sizes, some in several parts.
 fn sharded() -> Repo {
     let sizes = [20 << 20, 9 << 20, 9 << 20, 3 << 20, 1 << 20, 1 << 20, 300_000, 300_000, 1000, 1000, 1000];
     let mut repo =
@@ -45,7 +45,7 @@ fn announced(s3: &S3) -> Vec<String> {
     s3.keys().into_iter().filter(|key| key.contains("/refs/") || key.contains("/manifests/")).collect()
 }
 
-/// The line of a worker that is a machine of its own.
+/// The result line of a worker on a machine of its own.
 fn worker(s3: &S3, machine: &Machine, part: u32, line: &str) -> std::process::Command {
     let mut command = s3.command(machine, line);
     command
@@ -60,7 +60,7 @@ fn eight_workers_fill_one_bucket_whoever_is_killed_and_only_then_is_it_published
     let machine = Machine::on(Hub::with(options, [sharded(), second()]));
     let Some(s3) = S3::start(&machine) else { return };
     let line = "org/sharded org/second --to s3://fleet/models";
-    // All at once, and each is killed at some moment, more than once.
+    // All workers run at once, and each is killed more than once.
     let mut random = fastrand::Rng::with_seed(7);
     let mut killed = 0;
     for round in 0..3 {
@@ -78,12 +78,12 @@ fn eight_workers_fill_one_bucket_whoever_is_killed_and_only_then_is_it_published
         assert_eq!(announced(&s3), [""; 0], "round {round}");
     }
     assert!(killed >= 8, "{killed}");
-    // Before the workers are done there is nothing to publish, and what lacks is named.
+    // Before the workers are done nothing is published, and the missing files are named.
     let run = s3.hfget(&machine, &format!("publish {line} --json")).ends_with(1).says("run the workers again");
     let report = run.json();
     assert!(codes(&report["reports"][0]).contains(&"file-missing"), "{report}");
     assert_eq!(announced(&s3), [""; 0]);
-    // Run again, each does what is missing.
+    // In another run, each worker fetches its missing files.
     let spawn = |part| {
         let mut command = worker(&s3, &machine, part, line);
         command.arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
@@ -109,7 +109,7 @@ fn eight_workers_fill_one_bucket_whoever_is_killed_and_only_then_is_it_published
     let largest = *taken.values().max().unwrap();
     assert!(loads.iter().max().unwrap() - loads.iter().min().unwrap() <= largest, "{loads:?}");
     assert_eq!(announced(&s3), [""; 0], "a worker publishes nothing");
-    // Publishing asks the Hub for no byte of a file that is there, and makes the whole known.
+    // Publishing asks the Hub for no bytes of files that are there, and publishes the whole.
     let before = machine.byte_requests();
     s3.hfget(&machine, &format!("publish {line}")).ends_with(0).says("result=verified against=hub repo=org/sharded");
     assert_eq!(machine.byte_requests(), before);
@@ -138,7 +138,7 @@ s3.put_object(Bucket='fleet', Key='{key}', Body=bytes(b))"
     assert_eq!(codes(report), ["checksum-mismatch"]);
     assert_eq!(report["findings"][0]["path"], shard);
     assert_eq!(announced(&s3), [""; 0]);
-    // The worker whose file it is puts it right, the others have nothing to do; none of them reads what others put there.
+    // The worker of the file repairs it, and the others have nothing to do. No worker reads the files of others.
     for part in 1..=8 {
         let run = Run::from(worker(&s3, &machine, part, line).arg("--json").output().unwrap()).ends_with(0);
         let report = &run.json()["reports"][0];
@@ -164,7 +164,7 @@ fn a_worker_finds_a_broken_header_of_its_own_and_the_first_one_shards_that_lack_
     let run = s3.hfget(&machine, "org/one --to s3://fleet --partition 1/2 --json").ends_with(1);
     assert_eq!(codes(&run.json()["reports"][0]), ["tensor-missing"]);
     assert_eq!(s3.keys(), [""; 0], "before the first byte");
-    // The second worker does not know; the last step does.
+    // The second worker does not notice it; the last step does.
     s3.hfget(&machine, "org/one --to s3://fleet --partition 2/2").ends_with(0).says("the whole is not verified");
     let mut wrong = safetensors("b", 1000);
     wrong[8] = b'x';
@@ -204,12 +204,12 @@ fn the_pods_of_an_indexed_job_count_from_zero_and_a_part_that_does_not_exist_is_
     run("2", "/2").ends_with(2).says("JOB_COMPLETION_INDEX is 2, but there are only 2 parts");
     run("0", "0/2").ends_with(2).says("parts are counted from 1 to 2");
     machine.hfget("org/one --partition /2").ends_with(2).says("outside an indexed Job write K/N");
-    // Which files fall to a part is not known while a repo cannot be listed: nothing is fetched.
+    // While a repo cannot be listed, the files of a part are not known, so nothing is fetched.
     let before = machine.byte_requests();
     machine.hfget("org/second org/none --partition 1/2").ends_with(3).says("org/none");
     assert!(machine.byte_requests() - before <= 1, "nothing but the configuration that the choice depends on");
     assert!(!machine.model("org/second").exists());
-    // The same for everybody who asks what would be done.
+    // A plan divides the files in the same way.
     let plan = |part| machine.hfget(&format!("plan org/second --partition {part}/2 --json")).ends_with(0).json();
     let names: Vec<Value> = [1, 2]
         .iter()

@@ -1,5 +1,5 @@
-//! Signed models: signed by the reference implementation, fetched from the Hub, and refused where a bit, a file, a key or
-//! a date is not what it must be. The signers that need Python say that they are skipped without it; `openssl` makes keys.
+//! Signed models: signed by the reference implementation, fetched from the Hub, and refused if a bit, a file, a key or
+//! a date is wrong. Tests with signers in Python print that they are skipped without it; `openssl` makes keys.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,14 +9,14 @@ use hfget_loopback_hub::Repo;
 use super::interop::python;
 use super::support::{Machine, Run, safetensors};
 
-/// A signer's desk: keys, certificates, and the folder of a model.
+/// A signer's working place: keys, certificates, and the folder of a model.
 struct Desk {
     dir: tempfile::TempDir,
     bin: PathBuf,
 }
 
 impl Desk {
-    /// With a model of two weights' files; nothing where the reference implementation is not here.
+    /// A desk with a model of two weight files; `None` if the reference implementation is not installed.
     fn new() -> Option<Self> {
         let bin = python()?;
         if !bin.join("model_signing").exists() {
@@ -74,7 +74,7 @@ impl Desk {
         self.model_signing(&line).ends_with(0);
     }
 
-    /// An authority, and a signer's certificate of it that is valid from and until so many days from now.
+    /// An authority, and its certificate for a signer, which is valid between these two numbers of days from now.
     fn certificate(&self, name: &str, from: i32, until: i32) {
         let script = format!("import sys; NAME, FROM, UNTIL = '{name}', {from}, {until}\n{CERTIFICATES}");
         let made = Command::new(self.bin.join("python")).args(["-c", &script]).current_dir(self.dir.path()).output();
@@ -91,7 +91,7 @@ impl Desk {
         self.model_signing(&line).ends_with(0);
     }
 
-    /// The model as a repo, weights in LFS storage.
+    /// The model as a repo, with weights in LFS storage.
     fn repo(&self) -> Repo {
         super::support::tree(&self.model()).into_iter().fold(Repo::new("org/signed"), |repo, (name, bytes)| {
             let weights = name.ends_with(".safetensors");
@@ -99,7 +99,7 @@ impl Desk {
         })
     }
 
-    /// A user's machine before a Hub that has the model.
+    /// A user's machine and a Hub with the model.
     fn machine(&self) -> Machine {
         Machine::new([self.repo()])
     }
@@ -109,7 +109,7 @@ impl Desk {
     }
 }
 
-/// `openssl x509` dates no certificate back, so Python makes them.
+/// `openssl x509` cannot make a certificate with a past date, so Python makes them.
 const CERTIFICATES: &str = r#"
 from datetime import datetime, timedelta, timezone
 from cryptography import x509
@@ -138,7 +138,7 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The standing of the one signature in a report.
+/// The state of the only signature in a report.
 #[track_caller]
 fn standing(run: &Run) -> String {
     let report = &run.json()["reports"][0];
@@ -165,7 +165,7 @@ fn a_signed_repo_is_fetched_with_its_key_on_every_curve_and_refused_with_another
         let run = desk.get(&machine, "key.pub", "--all --json").ends_with(0);
         assert_eq!(standing(&run), "verified", "{curve}");
         assert_eq!(run.json()["reports"][0]["signatures"][0]["files"], 3);
-        // A second run reads what an earlier one recorded, and comes to the same.
+        // A second run uses the record of the first, with the same result.
         let again = desk.get(&machine, "key.pub", "--all --json").ends_with(0);
         assert_eq!(standing(&again), "verified", "{curve}");
         assert_eq!(again.json()["reports"][0]["totals"]["bytes_fetched"], 0);
@@ -200,7 +200,7 @@ fn a_file_that_is_not_what_was_signed_is_named_before_its_bytes_move() {
     assert!(run.err.contains("NOT VERIFIED"), "{}", run.err);
     let weights = machine.hub.requests().iter().filter(|r| r.path.contains("model.safetensors")).count();
     assert_eq!(weights, 0, "the listing says enough");
-    // The same Hub is right about itself: without a signature that is asked for, nothing is wrong.
+    // The bytes match this Hub's own listing, so without a required signature nothing is wrong.
     machine.hfget("org/signed").ends_with(0);
 }
 
@@ -211,7 +211,7 @@ fn a_small_file_that_is_not_what_was_signed_is_named() {
     desk.write("config.json", b"{ }");
     let machine = desk.machine();
     desk.get(&machine, "key.pub", "").ends_with(1).says("error[signature-invalid] config.json");
-    // Of what an earlier run recorded, too.
+    // The same with the record of an earlier run.
     machine.hfget("org/signed").ends_with(0);
     desk.get(&machine, "key.pub", "").ends_with(1).says("error[signature-invalid] config.json");
     desk.write("config.json", b"{}");
@@ -232,7 +232,7 @@ fn a_selection_of_a_signed_repo_is_right_and_says_what_it_left_out() {
     assert_eq!(standing(&json), "partial");
     let signature = &json.json()["reports"][0]["signatures"][0];
     assert_eq!((&signature["files"], &signature["not_selected"]), (&2.into(), &1.into()));
-    // Who wants all of it says so.
+    // With `--all` every signed file is taken.
     desk.get(&machine, "key.pub", "--deny signature-partial").ends_with(1);
     let all = desk.get(&machine, "key.pub", "--all --deny signature-partial --json").ends_with(0);
     assert_eq!(standing(&all), "verified");
@@ -256,7 +256,7 @@ fn a_file_that_nobody_signed_is_an_error_unless_it_is_allowed() {
     desk.get(&machine, "key.pub", "").ends_with(1).says("error[file-unsigned] tokenizer.json");
     desk.get(&machine, "key.pub", "--allow file-unsigned").ends_with(0).says("warning[file-unsigned] tokenizer.json");
     desk.get(&machine, "key.pub", "--exclude tokenizer.json").ends_with(0);
-    // What no model signature covers: git's own files at the root, and what the signer left out.
+    // Files that no model signature covers: git's own files at the root, and those that the signer left out.
     std::fs::remove_file(desk.model().join("tokenizer.json")).unwrap();
     desk.write(".gitattributes", b"*.bin filter=lfs\n");
     let run = desk.get(&desk.machine(), "key.pub", "--all --json").ends_with(0);
@@ -280,7 +280,7 @@ fn a_signature_is_known_by_its_content_and_not_by_its_name() {
     std::fs::rename(desk.model().join("model.sig"), desk.model().join("attestation.json")).unwrap();
     let run = desk.get(&desk.machine(), "key.pub", "--json").ends_with(0);
     assert_eq!(run.json()["reports"][0]["signatures"][0]["path"], "attestation.json");
-    // What only has the name is none.
+    // A file that only has the name is not a signature.
     std::fs::remove_file(desk.model().join("attestation.json")).unwrap();
     desk.write("model.sig", b"{\"signed\": true}");
     desk.get(&desk.machine(), "key.pub", "").ends_with(1).says("signature-missing");
@@ -297,14 +297,15 @@ fn a_certificate_counts_while_it_is_valid_and_under_its_authority_only() {
     assert_eq!(run.json()["reports"][0]["signatures"][0]["by"], "certificate");
     desk.get(&machine, "ca.crt", "--all").ends_with(0).says("(CN=signer)");
     let signed_by_first = desk.repo();
-    // Another authority of the same name.
+    // Another authority with the same name.
     desk.certificate("leaf2", -1, 20);
     let machine = Machine::new([signed_by_first]);
     desk.get(&machine, "ca.crt", "").ends_with(1).says("error[signature-invalid] model.sig");
     desk.get(&machine, "key.pub", "").ends_with(1).says("it was made by a certificate, and what is trusted is a key");
 }
 
-/// The reference implementation sets its clock to the first day of the certificate; the specification wants it valid.
+/// The reference implementation sets its clock to the certificate's first day; the specification demands a certificate
+/// that is valid now.
 #[test]
 fn an_expired_certificate_is_refused() {
     let Some(desk) = Desk::new() else { return };
@@ -326,7 +327,7 @@ fn a_folder_that_nobody_knows_is_verified_by_its_signature_alone() {
     };
     verify(&[]).ends_with(0).says("verified against the signature");
     assert_eq!(machine.hub.requests(), []);
-    // Without the signature nobody states what the bytes must be.
+    // Without the signature nobody states the digests.
     machine.run(["verify", model.to_str().unwrap()]).ends_with(1).says("digests-unknown");
     flip(&model.join("model.safetensors"));
     verify(&[]).ends_with(1).says("checksum-mismatch");
@@ -358,7 +359,7 @@ fn a_signer_that_makes_no_sense_is_refused_before_any_request() {
     assert_eq!(machine.hub.requests(), []);
 }
 
-/// What a statement says, whatever the order of its keys: the files, and the digest of the whole.
+/// The content of a statement, independent of the order of its keys: the files, and the digest of the whole.
 fn meaning(statement: &serde_json::Value) -> (Vec<(String, String, String)>, String) {
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_else(|| panic!("no text: {statement}")).to_owned();
     let resources = statement["predicate"]["resources"].as_array().unwrap();
@@ -371,7 +372,7 @@ fn meaning(statement: &serde_json::Value) -> (Vec<(String, String, String)>, Str
     (files, text(&statement["subject"][0]["digest"]["sha256"]))
 }
 
-/// What a bundle states.
+/// The statement in a bundle.
 fn statement_of(bundle: &Path) -> serde_json::Value {
     use base64::Engine as _;
     let bundle: serde_json::Value = serde_json::from_slice(&std::fs::read(bundle).unwrap()).unwrap();
@@ -392,7 +393,7 @@ fn what_is_to_be_signed_is_what_the_reference_implementation_signs_and_verifies(
     let Some(desk) = Desk::new() else { return };
     desk.write(".gitattributes", b"*.bin filter=lfs\n");
     let machine = desk.machine();
-    // A cache's snapshot is full of links; the statement is about their files.
+    // A cache's snapshot consists of links; the statement is about their targets.
     let snapshot = machine.hfget("org/signed --all").ends_with(0).path();
     std::fs::remove_file(snapshot.join(".gitattributes")).unwrap();
     let line = format!("sign key {} --private_key key.pem --signature theirs.sig --allow_symlinks", snapshot.display());
@@ -401,10 +402,10 @@ fn what_is_to_be_signed_is_what_the_reference_implementation_signs_and_verifies(
     assert_eq!(meaning(&ours), meaning(&statement_of(&desk.path("theirs.sig"))));
     assert_eq!(ours["predicate"]["serialization"]["allow_symlinks"], false);
     assert!(!machine.home.path().join("hfget.lock").exists(), "no lockfile is written");
-    // A selection is another statement.
+    // A selection has a different statement.
     let selection = machine.hfget("lock org/signed --format oms").ends_with(0).json();
     assert_ne!(meaning(&ours), meaning(&selection));
-    // And the other way: what hfget states, signed with openssl, is verified by the reference implementation.
+    // The other way round: the reference implementation verifies hfget's statement, signed with openssl.
     std::fs::write(desk.path("statement.json"), ours.to_string()).unwrap();
     let made = Command::new("sh").args(["-c", SIGN]).current_dir(desk.dir.path()).output().unwrap();
     assert!(made.status.success(), "{}", lossy(&made.stderr));
@@ -417,7 +418,7 @@ fn what_is_to_be_signed_is_what_the_reference_implementation_signs_and_verifies(
     assert_ne!(desk.model_signing(verify).code, Some(0), "a flipped bit");
     flip(&desk.model().join("model.safetensors"));
     desk.model_signing(verify).ends_with(0);
-    // So does hfget.
+    // hfget verifies it too.
     std::fs::copy(desk.path("ours.sig"), desk.model().join("model.sig")).unwrap();
     let run = desk.get(&desk.machine(), "key.pub", "--all --json").ends_with(0);
     assert_eq!(standing(&run), "verified");
@@ -431,7 +432,7 @@ fn a_bill_of_materials_and_provenance_name_every_locked_file() {
     let files = meaning(&statement).0;
     let (names, digests): (Vec<_>, Vec<_>) = files.into_iter().map(|(name, _, digest)| (name, digest)).unzip();
     assert_eq!(names, ["config.json", "model.safetensors"]);
-    // `{}` is a file of git, of which no listing has the SHA-256.
+    // `{}` is a git file, so no listing has its SHA-256.
     assert_eq!(digests[0], "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a");
     let provenance = machine.hfget("lock --format in-toto").ends_with(0).json();
     assert_eq!(provenance["predicateType"], "https://slsa.dev/provenance/v1");
@@ -496,7 +497,7 @@ fn a_signed_lockfile_is_checked_before_any_request() {
     std::fs::write(&lock, &text).unwrap();
     locked(&key).ends_with(0).says("hfget.lock is signed by key");
     machine.run(["verify", "--lock", "hfget.lock", "--require-signature", &key]).ends_with(0).says("verified");
-    // The same signature as text, as other tools write it.
+    // The same signature in the text form of other tools.
     use base64::Engine as _;
     let plain = base64::engine::general_purpose::STANDARD.encode(std::fs::read(&signature).unwrap());
     std::fs::write(&signature, format!("{plain}\n")).unwrap();

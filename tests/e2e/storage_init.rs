@@ -1,5 +1,5 @@
-//! `hfget storage-init`, as KServe runs it: its arguments, its variables, its exit code, the pod's message, and a container in
-//! which there is nothing but the program.
+//! `hfget storage-init`, as KServe runs it: its arguments, its variables, its exit code, the pod's message, and a
+//! container that has only the program.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -34,7 +34,7 @@ fn message(machine: &Machine) -> String {
     std::fs::read_to_string(machine.home.path().join("message")).unwrap()
 }
 
-/// The files of a folder without the bookkeeping.
+/// The files of a folder, without hfget's records.
 fn files(machine: &Machine, folder: &str) -> Vec<String> {
     let names = tree(&machine.home.path().join(folder)).into_keys();
     names.filter(|name| !name.starts_with(".cache/")).collect()
@@ -63,7 +63,7 @@ fn the_patterns_of_the_environment_choose_files_as_huggingface_hub_reads_them() 
     };
     let allow = |text| ("STORAGE_ALLOW_PATTERNS", text);
     assert_eq!(taken("a", &[allow(r#"["*.json", "README.md"]"#)]), ["README.md", "config.json", "tokenizer.json"]);
-    // A pattern that matches nothing is none, and '*' crosses '/'.
+    // A pattern without a match is ignored, and '*' crosses '/'.
     assert_eq!(taken("b", &[allow("*.txt, *.gguf,conf*")]), ["config.json", "onnx/readme.txt"]);
     let ignore = ("STORAGE_IGNORE_PATTERNS", "tok*");
     assert_eq!(taken("c", &[ignore]), ["config.json", MODEL]);
@@ -103,10 +103,10 @@ fn every_failure_is_exit_code_1_and_one_sentence_for_the_pods_status() {
     init(&machine, &["hf://org/one", "c"], &[]).ends_with(1);
     assert!(!message(&machine).is_empty());
     machine.hub.down(false);
-    // Of two the good one is there all the same.
+    // Of two sources, the good one is still fetched.
     init(&machine, &["hf://org/none", "d", "hf://org/one", "e"], &[]).ends_with(1);
     assert_eq!(files(&machine, "e").len(), 3);
-    // Outside a pod there is no such file, and none is made.
+    // Outside a pod there is no such file, and hfget does not create it.
     let absent = machine.home.path().join("no-such-file");
     let mut command = machine.bare();
     command.args(["storage-init", "x", "--termination-log"]).arg(&absent);
@@ -116,14 +116,14 @@ fn every_failure_is_exit_code_1_and_one_sentence_for_the_pods_status() {
     assert!(message(&machine).contains("/no/such/cabundle.crt cannot be read"), "{}", message(&machine));
 }
 
-/// What the loader of shared libraries needs, the loader included.
+/// The files that the loader of shared libraries needs, including the loader.
 fn libraries(program: &Path) -> Vec<PathBuf> {
     let out = Command::new("ldd").arg(program).output().unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
     text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
 }
 
-/// No user name, no home, no folder for temporary files, nothing that can be written but the target.
+/// No user name, no home, no folder for temporary files; only the target is writable.
 #[test]
 fn a_bare_root_with_any_user_is_enough() {
     if !rustix::process::geteuid().is_root() {
@@ -146,7 +146,7 @@ fn a_bare_root_with_any_user_is_enough() {
     chown(&models, Some(1234), Some(0)).unwrap();
     std::fs::write(root.join("termination-log"), "").unwrap();
     std::fs::set_permissions(root.join("termination-log"), std::fs::Permissions::from_mode(0o666)).unwrap();
-    // The way there is open to others.
+    // Other users may enter the folders on the way.
     std::fs::set_permissions(machine.home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let outside = |root: &Path| -> BTreeSet<String> {
         tree(root).into_keys().filter(|name| !name.starts_with("mnt/models/")).collect()
@@ -168,7 +168,7 @@ fn a_bare_root_with_any_user_is_enough() {
     assert_eq!(left, [""; 0], "nothing of its work stays");
     start(&["hf://org/none", "/mnt/models/x"]).ends_with(1);
     assert!(std::fs::read_to_string(root.join("termination-log")).unwrap().contains("org/none"));
-    // A target that is not to be written is told in the message too.
+    // The message also reports a target that is not writable.
     start(&["hf://org/one", "/elsewhere"]).ends_with(1);
     assert!(std::fs::read_to_string(root.join("termination-log")).unwrap().contains("/elsewhere"));
 }

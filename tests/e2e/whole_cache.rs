@@ -1,4 +1,5 @@
-//! `hfget verify --all` and `--repair`: a cache that several programs filled, what is wrong in it, and what only looks so.
+//! `hfget verify --all` and `--repair`: a cache that several programs filled, with wrong files, and with files that
+//! only look wrong.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use super::support::{CHATGLM, Machine, codes, fixture, one_file, safetensors};
 
 const MODEL: &str = "model.safetensors";
 
-/// Changes the last byte of what a name in the cache leads to.
+/// Changes the last byte of the file that a name in the cache leads to.
 fn damage(file: &Path) {
     let blob = file.canonicalize().unwrap();
     let mut bytes = std::fs::read(&blob).unwrap();
@@ -52,11 +53,11 @@ fn a_whole_cache_is_right_until_a_byte_of_it_is_not_and_what_is_repaired_is_a_fa
     let page = std::fs::read_to_string(machine.home.path().join("cache.html")).unwrap();
     assert!(page.contains("org/one") && page.contains("org/other") && page.contains("repaired"));
     machine.assert_nothing_wrong(&one_file(1000));
-    // Once is enough: now all of it is right, and nothing is fetched.
+    // One repair is enough: now every file is right, and nothing is fetched.
     machine.hub.forget();
     machine.hfget("verify --all --repair").ends_with(0);
     assert_eq!(machine.byte_requests(), 0);
-    // Who does not mind says so.
+    // `--allow repaired` accepts it.
     damage(&snapshot(&machine, &one_file(1000)).join(MODEL));
     machine.hfget("verify --all --repair --allow repaired").ends_with(0).says("warning[repaired]");
 }
@@ -76,7 +77,7 @@ fn every_commit_is_checked_and_repaired_not_only_the_newest() {
     let failed: Vec<_> = report["reports"].as_array().unwrap().iter().filter(|r| r["verdict"] != "verified").collect();
     assert_eq!(failed.len(), 1);
     assert_eq!(failed[0]["commit"], one_file(1000).commit());
-    // The refs stay where they are.
+    // The refs do not move.
     assert_eq!(std::fs::read_to_string(machine.model("org/one").join("refs/main")).unwrap(), newer.commit());
 }
 
@@ -106,7 +107,7 @@ snapshot_download("org/data", repo_type="dataset")
         }
         assert_eq!(report["reports"].as_array().unwrap().len(), 3);
     }
-    // Some shards of a set are a download that never ended.
+    // A set with only some shards is an unfinished download.
     script(
         &machine,
         &bin,
@@ -121,7 +122,7 @@ snapshot_download("THUDM/chatglm3-6b", allow_patterns=["*.json", "model-0000[123
     let report = machine.hfget("verify --all --json").ends_with(1).json();
     let chatglm = report["reports"].as_array().unwrap().iter().find(|r| r["repo"] == CHATGLM).unwrap();
     assert_eq!(codes(chatglm), ["file-missing"; 4], "{chatglm}");
-    // A byte of Python's blob is found and put right, and Python reads it.
+    // A wrong byte in Python's blob is found and repaired, and Python reads the file.
     damage(&snapshot(&machine, &one_file(1000)).join(MODEL));
     machine
         .hfget("verify --all --repair")

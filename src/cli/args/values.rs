@@ -112,7 +112,7 @@ pub fn rate(text: &str) -> Result<u64, String> {
     Ok(rate as u64)
 }
 
-/// `3/8`: the third of eight parts; `/8`: the part that Kubernetes' index of the pod says.
+/// `3/8`: the third of eight parts; `/8`: the part with the number of Kubernetes' index of the pod.
 pub fn partition(text: &str) -> Result<Partition, String> {
     partition_by(text, std::env::var("JOB_COMPLETION_INDEX").ok().as_deref())
 }

@@ -1,4 +1,5 @@
-//! The real Hub's rate limits: so many requests of each class within a fixed window, and 429 with `RateLimit` after that.
+//! The real Hub's rate limits: a number of requests of each class within a fixed window, and 429 with `RateLimit` after
+//! that.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,23 +37,23 @@ impl Class {
     }
 }
 
-/// Requests that are answered within a window.
+/// How many requests are answered within a window.
 #[derive(Debug, Clone, Copy)]
 pub struct Quotas {
-    /// Of the API.
+    /// Requests to the API.
     pub api: u32,
-    /// Of files.
+    /// Requests for files.
     pub resolvers: u32,
-    /// How long a window is.
+    /// The length of a window.
     pub window: Duration,
 }
 
 impl Quotas {
-    /// What the Hub grants an address without a token, and its window of five minutes.
+    /// The Hub's limits for an address without a token, within its window of five minutes.
     pub const ANONYMOUS: Quotas = Quotas { api: 500, resolvers: 3000, window: Duration::from_mins(5) };
 }
 
-/// What was used of the windows that are open.
+/// The used requests of the present windows.
 #[derive(Debug, Default)]
 pub(crate) struct Used {
     windows: Mutex<[Option<(Instant, u32)>; 2]>,
@@ -60,7 +61,7 @@ pub(crate) struct Used {
 }
 
 impl Used {
-    /// Counts a request; an answer if it is one too many.
+    /// Counts a request; returns the refusal if it is one too many.
     pub fn count(&self, quotas: &Quotas, path: &str) -> Option<Response> {
         let class = Class::of(path);
         let (slot, most) = match class {

@@ -45,7 +45,7 @@ pub struct Options {
     pub tls: Option<Tls>,
     /// How many requests a second are answered; the others get 429, without a time to wait.
     pub requests_a_second: Option<u32>,
-    /// Requests that are answered within a window, as the real Hub limits them.
+    /// How many requests are answered within a window, as on the real Hub.
     pub quotas: Option<Quotas>,
     /// Its differences from the Hub.
     pub dialect: Dialect,
@@ -303,7 +303,7 @@ impl Hub {
         self.shared.sent.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Requests that were one too many so far.
+    /// How many requests were refused so far.
     pub fn refused(&self) -> u64 {
         self.shared.used.refused.load(Ordering::Relaxed)
     }

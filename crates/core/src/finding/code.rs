@@ -36,7 +36,7 @@ codes! {
     ChecksumMismatch = "checksum-mismatch", Error;
     /// A file of the selection is not there.
     FileMissing = "file-missing", Error;
-    /// A file was wrong or missing and was put right: it is right now, unless another finding says so.
+    /// A file was wrong or missing, and was repaired. It is right now, unless it has another finding.
     Repaired = "repaired", Error;
     /// Nobody states the digests of some files: only the formats' own rules were checked.
     DigestsUnknown = "digests-unknown", Error;
@@ -128,15 +128,15 @@ codes! {
     FileRemoved = "file-removed", Note;
     /// Files of several commits are in one folder.
     MixedCommits = "mixed-commits", Warning;
-    /// A signature that counts says something else of a file, or none that is there counts.
+    /// A trusted signature disagrees with a file, or no signature is trusted.
     SignatureInvalid = "signature-invalid", Error;
-    /// A signature is required, and there is none.
+    /// A signature is required, but there is none.
     SignatureMissing = "signature-missing", Error;
     /// A file of the selection is not signed.
     FileUnsigned = "file-unsigned", Error;
-    /// Files that are signed were not selected.
+    /// Some signed files were not selected.
     SignaturePartial = "signature-partial", Note;
-    /// There is a signature, and nobody said whose signatures count.
+    /// There is a signature, but no trusted signer is configured.
     SignatureUnchecked = "signature-unchecked", Note;
     /// A mirror resolves the revision to another commit.
     CommitStale = "commit-stale", Error;

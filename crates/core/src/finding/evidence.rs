@@ -16,7 +16,7 @@ pub enum Origin {
     Hub,
     /// A lockfile.
     Lock,
-    /// A signature of somebody who is trusted.
+    /// A signature of a trusted signer.
     Signature,
     /// The manifest of an object store, which an earlier run wrote.
     Manifest,
@@ -182,7 +182,7 @@ impl Evidence {
         }
     }
 
-    /// The SHA-256 that the bytes are known to have.
+    /// The known SHA-256 of the bytes.
     pub fn sha256(&self) -> Option<Sha256> {
         match self {
             Evidence::Hashed(hashed) => Some(hashed.sha256()),

@@ -100,11 +100,11 @@ pub enum Remedy {
     AllowDenied,
     /// Use a loader of Mistral's layout, or a converted repo.
     UseMistralLoader,
-    /// Say whose signatures count.
+    /// Name the trusted signers.
     RequireSignature,
-    /// Do not use the files; ask who should have signed them, or trust another.
+    /// Do not use the files. Ask the expected signer, or trust another one.
     AskSigner,
-    /// Leave out what is not signed, or let it pass.
+    /// Leave out the unsigned files, or allow them.
     LeaveOutUnsigned,
     /// Do not load the pickle. Take safetensors, or allow the pickle if it is the user's own.
     AvoidPickle,
@@ -162,7 +162,7 @@ pub enum Remedy {
         /// Why that helps.
         why: Again,
     },
-    /// Run the workers of the fleet again: each gets only what is missing of its part.
+    /// Run the workers of the fleet again: each fetches only the missing files of its part.
     RunWorkers,
     /// Use the files that are here.
     UseWhatIsHere {

@@ -16,7 +16,7 @@ pub enum Verdict {
     /// Every file of one worker's part has the expected digest, and nothing is known to be wrong. It says nothing about the
     /// other parts, so it is never [`Verdict::Verified`].
     Part {
-        /// Which part.
+        /// The part.
         partition: Partition,
         /// Who stated the digests; the weakest, if there are several. `None` if the part has no files.
         against: Option<Origin>,

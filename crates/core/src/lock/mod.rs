@@ -93,10 +93,10 @@ impl Lock {
         text::parse(&text).map_err(invalid)
     }
 
-    /// A lockfile's bytes, for who has to check them before they are read.
+    /// A lockfile's bytes, for a caller that must check them before it parses them.
     ///
     /// # Errors
-    /// When they cannot be read, or are too many.
+    /// If they cannot be read, or are too many.
     pub fn read_bytes(path: &Path) -> Result<Vec<u8>, LockError> {
         let io = |source| LockError::Io { path: path.to_path_buf(), source };
         if std::fs::metadata(path).map_err(io)?.len() > LIMIT {

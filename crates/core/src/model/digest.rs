@@ -169,7 +169,7 @@ impl Hashed {
         self.digest
     }
 
-    /// The SHA-256 of the bytes, whatever the digest is: signatures have no other.
+    /// The SHA-256 of the bytes, whatever the kind of digest is: signatures have only SHA-256.
     pub fn sha256(&self) -> Sha256 {
         self.sha256
     }
@@ -191,8 +191,8 @@ pub struct Hasher {
 enum State {
     /// The SHA-256 of the content.
     Sha256(Stream),
-    /// The SHA-1 of git's blob header and the content. Beside it the SHA-256 of the content, so that a signature needs no
-    /// second read. Such files are small.
+    /// The SHA-1 of git's blob header and the content. The SHA-256 of the content comes with it, so that a signature
+    /// needs no second read. Such files are small.
     GitBlob(sha1::Sha1, Stream),
 }
 

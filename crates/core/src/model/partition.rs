@@ -1,5 +1,5 @@
-//! One part of a job that several workers share: which part, and of how many. Which files belong to it is the plan's
-//! business.
+//! One part of a job that several workers share: its number, and the number of parts. `plan` decides which files
+//! belong to it.
 
 use std::fmt;
 
@@ -18,34 +18,34 @@ pub struct Partition {
     of: u32,
 }
 
-/// Why there is no such part.
+/// Why a text or number is not a valid part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PartitionError {
-    /// The text is none.
+    /// The text does not have the form of a part.
     #[error("it is not of the form K/N, such as 3/8")]
     Malformed,
-    /// There are more parts than any fleet has workers.
+    /// There are more parts than a fleet can have workers.
     #[error("there can be 1 to {} parts", Partition::MOST)]
     Parts,
-    /// The part is not one of them.
+    /// The part's number is not one of them.
     #[error("parts are counted from 1 to {of}, so there is no part {part}")]
     Part {
         /// The part that was asked for.
         part: u32,
-        /// How many there are.
+        /// How many parts there are.
         of: u32,
     },
 }
 
 impl Partition {
-    /// As many workers as Kubernetes lets an indexed job have.
+    /// The most parts: Kubernetes' limit of workers in an indexed job.
     pub const MOST: u32 = 100_000;
 
     /// Part `part` of `of`, counted from 1.
     ///
     /// # Errors
-    /// When there is no such part.
+    /// If there is no such part.
     pub fn new(part: u32, of: u32) -> Result<Self, PartitionError> {
         if of == 0 || of > Self::MOST {
             return Err(PartitionError::Parts);
@@ -56,7 +56,7 @@ impl Partition {
         Ok(Partition { part, of })
     }
 
-    /// Which part, counted from 1.
+    /// The part's number, counted from 1.
     #[must_use]
     pub fn part(self) -> u32 {
         self.part

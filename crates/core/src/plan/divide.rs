@@ -1,12 +1,12 @@
-//! Which worker of a fleet takes which file. A pure function of names and sizes: workers that never speak to one another
-//! come to the same answer.
+//! Which worker of a fleet takes which file. It is a pure function of names and sizes, so that workers get the same
+//! answer without communication.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-/// The part that each file belongs to, counted from 1. Every file is in one part, a name that occurs twice too. The parts'
-/// bytes differ by no more than the largest file, and the order of `files` does not matter. Of no parts all belongs to
-/// the first.
+/// The part that each file belongs to, counted from 1. Every file is in one part, even if its name occurs twice. The
+/// parts' bytes differ by no more than the largest file, and the order of `files` does not matter. With zero parts,
+/// every file belongs to the first.
 ///
 /// ```
 /// let part_of = hfget_core::plan::divide([("large", 8), ("b", 4), ("a", 4)], 2);
@@ -22,7 +22,7 @@ pub fn divide<Name: Ord>(files: impl IntoIterator<Item = (Name, u64)>, parts: u3
         (1..=parts.max(1)).map(|part| Reverse((0, 0, part))).collect();
     let mut part_of = BTreeMap::new();
     for (name, size) in largest_first {
-        // There is at least one part, and each that is taken out is put back.
+        // There is at least one part, and each part that is taken out is put back, so `pop` succeeds.
         let Some(Reverse((bytes, count, part))) = loads.pop() else { break };
         loads.push(Reverse((bytes + u128::from(size), count + 1, part)));
         part_of.insert(name, part);

@@ -1,22 +1,22 @@
-//! What a report says of a signature. Who signed and what is signed is found out elsewhere.
+//! A signature in a report. `signature` finds the signer and the signed files.
 
 use serde::Serialize;
 
 use crate::model::RepoPath;
 use crate::signature::Signer;
 
-/// How a signature stands after a run.
+/// The state of a signature after a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum SignatureStanding {
-    /// Somebody who is trusted signed all files that were taken, and no others.
+    /// A trusted signer signed all files that were taken, and no others.
     Verified,
-    /// Somebody who is trusted signed all files that were taken, and others that were not selected.
+    /// A trusted signer signed all files that were taken, and others that were not selected.
     Partial,
-    /// It does not count, or a file is not what it says.
+    /// It is not trusted, or a file differs from it.
     Failed,
-    /// Nobody said whose signatures count.
+    /// No trusted signer is configured.
     Unchecked,
 }
 
@@ -38,28 +38,28 @@ impl SignatureStanding {
 pub struct SignatureReport {
     /// The signature's file.
     pub path: RepoPath,
-    /// How it stands.
+    /// Its state.
     pub standing: SignatureStanding,
-    /// Who is proven to have signed, in words.
+    /// The proven signer, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
-    /// How: `key`, `certificate` or `identity`.
+    /// The kind of the signer: `key`, `certificate` or `identity`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<&'static str>,
-    /// Files of the run that have the digest that is signed.
+    /// Files of the run that have the signed digest.
     pub files: usize,
     /// Signed files that were not selected.
     pub not_selected: usize,
 }
 
 impl SignatureReport {
-    /// One whose signer is proven.
+    /// A signature with a proven signer.
     pub(crate) fn new(path: &RepoPath, standing: SignatureStanding, signer: &Signer) -> Self {
         let (signer, by) = (Some(signer.to_string()), Some(signer.kind()));
         SignatureReport { path: path.clone(), standing, signer, by, files: 0, not_selected: 0 }
     }
 
-    /// One of which nothing is proven.
+    /// A signature without a proven signer.
     pub(crate) fn not_checked(path: &RepoPath, refused: bool) -> Self {
         let standing = if refused { SignatureStanding::Failed } else { SignatureStanding::Unchecked };
         SignatureReport { path: path.clone(), standing, signer: None, by: None, files: 0, not_selected: 0 }

@@ -186,7 +186,7 @@ pub struct Draft {
     pub weights: Vec<WeightSet>,
     /// Whether the expected weights are here.
     pub weights_known: Weights,
-    /// The part of a shared job that the files are; `None` when they are the whole selection.
+    /// The part of a shared job that the files belong to; `None` if they are the whole selection.
     pub partition: Option<Partition>,
     /// The files: what the run saw of each, its purpose, and whether this run fetched it.
     pub files: Vec<(Proof, Purpose, bool)>,
@@ -219,7 +219,7 @@ impl Draft {
         let failed: HashSet<&str> = self
             .findings
             .iter()
-            // A file that was put right is right: that it was wrong is against the run, not the file.
+            // A repaired file is right now: the finding is about the run, not about the file.
             .filter(|finding| finding.severity == Severity::Error && finding.code != Code::Repaired)
             .filter_map(|finding| finding.path.as_deref())
             .collect();

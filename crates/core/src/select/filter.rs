@@ -91,7 +91,7 @@ fn literal(text: &str) -> String {
     out
 }
 
-/// Whether a glob, as users write them, matches any of `paths`.
+/// Whether a glob in the users' form matches any of `paths`.
 ///
 /// # Errors
 /// [`SelectError::BadGlob`].

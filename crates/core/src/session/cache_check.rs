@@ -14,7 +14,7 @@ use crate::model::{CommitId, Listing, Options, RepoInfo, RepoPath, RepoSpec, Rep
 use crate::report::{FileStatus, Report};
 use crate::store::{Store, cached_repos};
 
-/// Files of a model beyond which they are not named one by one.
+/// The most files of a model that are named one by one.
 const NAMED: usize = 2000;
 
 /// Every snapshot in the cache at `root`: its repo, with the commit as the revision. Blocks.
@@ -30,7 +30,7 @@ pub fn snapshots(root: &Path) -> Vec<RepoSpec> {
     cached_repos(root).into_iter().flat_map(of_repo).collect()
 }
 
-/// The files of a report that another copy would cure.
+/// The files of a report that a new download would repair.
 fn curable(report: &Report) -> Vec<String> {
     use Code as C;
     let codes = [C::SizeMismatch, C::ChecksumMismatch, C::FileMissing, C::LfsPointer, C::ShardMissing];
@@ -41,12 +41,12 @@ fn curable(report: &Report) -> Vec<String> {
 }
 
 impl Session {
-    /// Checks one snapshot of a cache, whose commit is the revision of `spec`: every file that is here, by its digest and
-    /// format, and sets of weights of which any file is here. Files that nobody put here are not missing.
-    /// `repair`: what is wrong is fetched again, and all is checked once more; what had to be fetched is a finding.
+    /// Checks one snapshot of a cache, whose commit is the revision of `spec`: every file that is here, by its digest
+    /// and format, and sets of weights with any file here. Files that no program put here do not count as missing.
+    /// `repair`: fetch wrong files again, and check everything once more; each fetched file is a finding.
     ///
     /// # Errors
-    /// When the listing is not to be had, or the snapshot cannot be read.
+    /// If the listing is not available, or the snapshot cannot be read.
     pub async fn verify_snapshot(&self, spec: &RepoSpec, repair: bool) -> Result<Report, Error> {
         let report = self.snapshot_as_it_is(spec, Vec::new()).await?;
         match curable(&report) {
@@ -58,7 +58,7 @@ impl Session {
         }
     }
 
-    /// [`Session::verify_repo`], and what is wrong is fetched again; what had to be fetched is a finding.
+    /// [`Session::verify_repo`] with repair: wrong files are fetched again, and each fetched file is a finding.
     ///
     /// # Errors
     /// As [`Session::verify_repo`] and [`Session::get`].
@@ -72,8 +72,8 @@ impl Session {
         self.verify_repo_with(spec, options, found).await
     }
 
-    /// Fetches again what proved to be `wrong` in a report. Gives a finding for each file that is right now, and for
-    /// each that must not be replaced.
+    /// Fetches the `wrong` files of a report again. Returns a finding for each file that is right now, and for each
+    /// that must not be replaced.
     async fn fetch_again(&self, spec: &RepoSpec, report: &Report, wrong: Vec<String>) -> Result<Vec<Finding>, Error> {
         let revision = report.commit.and_then(|commit| commit.to_string().parse().ok());
         let spec = RepoSpec { revision: revision.or(spec.revision.clone()), ..spec.clone() };

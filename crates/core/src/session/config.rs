@@ -107,7 +107,7 @@ pub struct Config {
     pub allow_unsafe_pickle: bool,
     /// Also check the checksums that the formats themselves have, which reads every byte.
     pub deep: bool,
-    /// Whose signatures count. Where there are any, a repo that has no signature of one of them fails.
+    /// The trusted signers. If there are any, a repo without a signature of one of them fails.
     pub trusted_signers: Vec<Trust>,
     /// Findings that fail a run, and those that do not. A denied finding that is known beforehand
     /// stops a run before it fetches weights.

@@ -1,5 +1,5 @@
-//! The SHA-256 of every locked file: what signatures and bills of materials name. Of LFS files the lockfile has it; git files
-//! are read, and must have the git digest that is locked.
+//! The SHA-256 of every locked file, for signatures and bills of materials. The lockfile has that of LFS files; git
+//! files are read, and must have the locked git digest.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use super::{Error, Session};
 use crate::lock::LockedRepo;
 use crate::model::{Digest, Entry, RepoPath, Sha256};
 
-/// Small files that are read at once.
+/// How many small files are read at once.
 const AT_ONCE: usize = 8;
 
 impl Session {
-    /// The SHA-256 of each file that is locked. Reads what is a git file from where it is, or from the source.
+    /// The SHA-256 of each locked file. Reads a git file from its place, or from the source.
     ///
     /// # Errors
-    /// When one cannot be read, or is not what is locked.
+    /// If a file cannot be read, or does not have the locked digest.
     pub async fn digests_of(&self, locked: &LockedRepo) -> Result<BTreeMap<RepoPath, Sha256>, Error> {
         let prepared = self.prepare_locked(locked).await?;
         let places = self.places(&prepared);

@@ -12,26 +12,26 @@ use crate::model::{Family, Options, Partition, Presence, RepoPath, RepoSpec, Wei
 use crate::plan::divide;
 use crate::report::Report;
 
-/// What a job is for.
+/// The purpose of a job.
 #[derive(Debug, Clone, Default)]
 pub(super) enum Aim {
-    /// To get a selection and publish it.
+    /// Fetch a selection and publish it.
     #[default]
     Whole,
-    /// To get one part of it. Nothing is published.
+    /// Fetch one part of it, and publish nothing.
     Part {
         partition: Partition,
-        /// The selection's files that are others' to get.
+        /// The selection's files that other workers fetch.
         others: BTreeSet<RepoPath>,
-        /// What is known of the weights of the whole selection.
+        /// Whether the whole selection has the expected weights.
         weights_known: Weights,
     },
-    /// To publish what is there. Nothing is fetched.
+    /// Publish the files that are there, and fetch nothing.
     Publish,
 }
 
 impl Aim {
-    /// The part that the job is; `None` when it is about the whole.
+    /// The job's part; `None` for the whole job.
     pub fn partition(&self) -> Option<Partition> {
         match self {
             Aim::Part { partition, .. } => Some(*partition),
@@ -41,8 +41,8 @@ impl Aim {
 }
 
 impl Session {
-    /// Lists a repo and chooses of it, without a look at where files go: workers that divide it must come to the same
-    /// selection, whatever is there already. No kept listing is used.
+    /// Lists a repo and selects its files, without a look at the destination: all workers must get the same
+    /// selection, whatever is there already. Uses no kept listing.
     ///
     /// # Errors
     /// As [`Session::plan`].
@@ -52,7 +52,7 @@ impl Session {
         Ok(prepared)
     }
 
-    /// The same of what a lockfile names.
+    /// The same for the files of a lockfile.
     ///
     /// # Errors
     /// As [`Session::plan`].
@@ -98,7 +98,7 @@ impl Session {
         self.deliver(job, options, started, false).await
     }
 
-    /// What [`Session::get_part`] would do.
+    /// The plan of [`Session::get_part`].
     ///
     /// # Errors
     /// As [`Session::plan`].
@@ -121,7 +121,7 @@ impl Session {
         self.deliver(Prepared { aim: Aim::Publish, ..job }, options, started, self.lists_all()).await
     }
 
-    /// The same for what a lockfile names.
+    /// The same for the files that a lockfile names.
     ///
     /// # Errors
     /// As [`Session::get_locked`].

@@ -21,11 +21,11 @@ use crate::store::{Store, locate_snapshot, read_whole};
 use crate::text::few;
 use crate::verify::{Content, Subject, SubjectFile, recheck};
 
-/// What a folder is held against, besides a listing.
+/// The facts, other than a listing, that a folder is compared with.
 pub(super) struct Held<'a> {
     pub spec: Option<&'a RepoSpec>,
     pub options: &'a Options,
-    /// What was found before.
+    /// The findings so far.
     pub found: Vec<Finding>,
 }
 
@@ -42,7 +42,7 @@ impl Session {
         self.verify_repo_with(spec, options, Vec::new()).await
     }
 
-    /// The same, with what was found before.
+    /// The same, with the findings so far.
     pub(super) async fn verify_repo_with(
         &self,
         spec: &RepoSpec,
@@ -145,7 +145,7 @@ impl Session {
             let listed = if trusted { listing.get(path.as_str()) } else { None };
             let found = folder.find(path);
             let stated = listed.map(Entry::digest).or(found.and_then(|found| found.digest));
-            // Where nobody else states a digest, a signature that counts does.
+            // If nobody else states a digest, a trusted signature does.
             let signed = signatures.stated_of(path).map(Digest::Sha256);
             SubjectFile {
                 path: path.clone(),
@@ -198,7 +198,7 @@ impl Session {
         if no_weights || nothing_read {
             draft.weights_known = Weights::Unknown;
         }
-        // Of a folder that nobody else knows its files are all that there is.
+        // A folder without a listing is complete by definition.
         let all_known = if trusted { whole && origin != Origin::Lock } else { origin == Origin::LocalMetadata };
         let known = Known { listing: &listing, whole: all_known };
         let place = |path: &RepoPath| Some(path.under(root).into());

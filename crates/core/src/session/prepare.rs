@@ -43,11 +43,11 @@ pub struct Prepared {
     pub(super) commits: BTreeSet<CommitId>,
     /// Findings about names that are selected and cannot be used.
     pub(super) refused: Vec<Finding>,
-    /// Signatures among the repo's files.
+    /// The signatures among the repo's files.
     pub(super) signatures: Signatures,
     /// The destination of the files.
     pub(super) place: Location,
-    /// What it is for.
+    /// Its purpose.
     pub(super) aim: Aim,
 }
 

@@ -1,5 +1,5 @@
-//! Signatures in a job: which files of a repo are signatures, whether they count, and what they say of the files that are
-//! taken. Who signed is found out in `signature`.
+//! Signatures in a job: finds a repo's signatures, whether they are trusted, and compares them with the files that are
+//! taken. `signature` finds the signer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,35 +16,35 @@ use crate::store::Store;
 use crate::text::{few, many};
 use crate::verify::Content;
 
-/// What a signature is usually called. A name only says where to look first.
+/// The usual names of signatures. A name only decides which file is read first.
 const ENDINGS: &[&str] = &[".sig", ".sigstore", ".sigstore.json", ".oms", ".bundle", ".bundle.json"];
-/// Files that are looked into for a signature.
+/// The most files that are read to find signatures.
 const LOOKED_INTO: usize = 64;
-/// A signature of ten thousand files has some 2 MB.
+/// The most bytes of a signature; one of ten thousand files has about 2 MB.
 const SIZE_LIMIT: u64 = 16 << 20;
-/// Git files are small; a larger one is not read a second time for a signature.
+/// The most bytes of a git file that is read a second time for a signature; git files are small.
 const READ_LIMIT: u64 = 1 << 30;
-/// All of them together.
+/// The most bytes of all of them together.
 const BYTES_LOOKED_INTO: u64 = 64 << 20;
-/// Names in one message.
+/// The most names in one message.
 const SHOWN: usize = 3;
 
 /// A signature among the files of a job.
 #[derive(Debug, Clone)]
 struct Found {
     path: RepoPath,
-    /// The SHA-256 of its own bytes: nobody signs the signature.
+    /// The SHA-256 of its own bytes: a signature does not sign itself.
     own: Sha256,
     standing: Standing,
 }
 
 #[derive(Debug, Clone)]
 enum Standing {
-    /// Somebody who is trusted signed it.
+    /// A trusted signer signed it.
     Counts(Box<Signed>),
-    /// It does not count.
+    /// It is not trusted.
     Refused(SignatureError),
-    /// Nobody said whose signatures count; how it says that it was made.
+    /// No trusted signer is configured; the text is the signature's own claim about its kind.
     Unchecked(String),
 }
 
@@ -55,16 +55,16 @@ pub(super) struct Signatures {
     required: bool,
 }
 
-/// What is known of the repo besides the files of the job.
+/// The facts about the repo other than the job's files.
 pub(super) struct Known<'a> {
-    /// What the listing has.
+    /// The listed files.
     pub listing: &'a Listing,
-    /// Whether the repo has nothing else.
+    /// Whether the repo has no other files.
     pub whole: bool,
 }
 
 impl Signatures {
-    /// Those among some small files, by their content.
+    /// Finds the signatures among some small files, by their content.
     pub fn among(files: impl IntoIterator<Item = (RepoPath, Vec<u8>)>, trusted: &[Trust]) -> Self {
         let now = SystemTime::now();
         let bundles = files.into_iter().filter(|(_, bytes)| is_bundle(bytes));
@@ -88,7 +88,8 @@ impl Signatures {
         })
     }
 
-    /// What is signed of a file; of a signature that counts, what it was when it was checked.
+    /// The signed digest of a file, by a trusted signature. For the signature's own file, its digest when it was
+    /// checked.
     pub fn stated_of(&self, path: &RepoPath) -> Option<Sha256> {
         let itself =
             self.found.iter().find(|found| found.path == *path && matches!(found.standing, Standing::Counts(_)));
@@ -99,7 +100,7 @@ impl Signatures {
         self.counting().find_map(|(at, signed)| signed.digest_of(at.dir(), path))
     }
 
-    /// What is wrong with the signatures themselves, whatever the files are.
+    /// The findings about the signatures themselves, without the files.
     fn of_themselves(&self) -> Vec<Finding> {
         if !self.required {
             let unchecked = self.found.iter().filter_map(|found| match &found.standing {
@@ -124,7 +125,7 @@ impl Signatures {
         });
         refused
             .map(|(found, why)| match why {
-                // Beside one that counts, somebody else's does no harm.
+                // Beside a trusted signature, another signer's does no harm.
                 _ if counts => Finding::new(Code::SignatureUnchecked, &found.path, format!("it does not count: {why}")),
                 SignatureError::Unsupported { .. } | SignatureError::OtherPurpose { .. } => {
                     Finding::new(Code::SignatureMissing, &found.path, format!("a signature is required, and {why}"))
@@ -134,7 +135,7 @@ impl Signatures {
             .collect()
     }
 
-    /// What is known before a byte of the files moves.
+    /// The findings that are known before a byte of the files moves.
     fn early(&self, job: &Prepared) -> Vec<Finding> {
         let listed = job.plan.items.iter().map(|item| {
             let sha256 = item.entry.lfs.map(|lfs| lfs.sha256);
@@ -142,12 +143,12 @@ impl Signatures {
         });
         let files = listed.collect();
         let mut findings = self.of_themselves();
-        // What only the listing says of a git file is no SHA-256: its bytes are asked later.
+        // For a git file the listing has no SHA-256, so its bytes are checked later.
         findings.extend(self.of_files(&files, &job.known(), true).0);
         findings
     }
 
-    /// What the signatures that count say of these files. `early`: what is not proven yet is no finding.
+    /// Compares the trusted signatures with these files. `early`: a file that is not proven yet has no finding.
     fn of_files(
         &self,
         files: &BTreeMap<RepoPath, Option<Sha256>>,
@@ -200,7 +201,7 @@ impl Signatures {
             let report = SignatureReport::new(&found.path, standing, signed.signer());
             reports.push(report.with_counts(coverage.right.len(), left.len()));
             signed_by_any.extend(coverage.right.iter().cloned());
-            // Of what lies outside the folder that it signs it says nothing, and what its signer left out is no omission.
+            // A signature does not cover files outside its folder, nor files that its signer left out on purpose.
             let silent: BTreeSet<&RepoPath> = coverage.unsigned.iter().collect();
             let spoken_for: Vec<RepoPath> = unsigned
                 .iter()
@@ -224,7 +225,7 @@ fn is_below(folder: &str, path: &RepoPath) -> bool {
     folder.is_empty() || path.as_str().strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// With what to do about them, once for each kind.
+/// Adds the remedies, once for each kind of finding.
 fn advised(mut findings: Vec<Finding>) -> Vec<Finding> {
     let advice = [
         (Code::SignatureInvalid, Remedy::AskSigner),
@@ -239,7 +240,7 @@ fn advised(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings
 }
 
-/// How a bundle stands; nothing where it is the signature of something else.
+/// The state of a bundle; `None` if it is not the signature of a model.
 fn standing(bytes: &[u8], trusted: &[Trust], now: SystemTime) -> Option<Standing> {
     let bundle = match Bundle::parse(bytes) {
         Ok(bundle) => bundle,
@@ -253,7 +254,7 @@ fn standing(bytes: &[u8], trusted: &[Trust], now: SystemTime) -> Option<Standing
     for trust in trusted {
         match trust.check(&bundle, now) {
             Ok(signed) => return Some(Standing::Counts(Box::new(signed))),
-            // What is wrong with the signature says more than that another kind is trusted besides.
+            // An error about the signature helps more than the note that another kind is trusted.
             Err(error @ SignatureError::OtherKind { .. }) => refused = refused.or(Some(error)),
             Err(error) => refused = Some(error),
         }
@@ -261,18 +262,18 @@ fn standing(bytes: &[u8], trusted: &[Trust], now: SystemTime) -> Option<Standing
     refused.map(Standing::Refused)
 }
 
-/// Whether a file may be a signature, as far as its name and size tell.
+/// Whether a file may be a signature, by its name and size.
 fn may_be_one(path: &RepoPath, size: u64, purpose: Option<Purpose>, required: bool) -> bool {
     if size > SIZE_LIMIT || size < 2 || purpose.is_some_and(|purpose| purpose != Purpose::Other) {
         return false;
     }
     let name = path.file_name().to_ascii_lowercase();
     let named = ENDINGS.iter().any(|ending| name.ends_with(ending));
-    // Where one is wanted, a file of any name at the root may be it.
+    // If a signature is required, a file of any name at the root may be it.
     named || required && path.dir().is_empty() && (name.ends_with(".json") || !name.contains('.'))
 }
 
-/// Which files to look into: those with a usual name first.
+/// The files to read, those with a usual name first.
 pub(super) fn candidates<'a>(
     files: impl IntoIterator<Item = (&'a RepoPath, u64)>,
     selection: &Selection,
@@ -299,7 +300,7 @@ pub(super) fn candidates<'a>(
 }
 
 impl Session {
-    /// The signatures of a listing. Where one is required, they become part of the selection: who verifies later needs
+    /// The signatures of a listing. If one is required, they become part of the selection: a later verification needs
     /// them.
     pub(super) async fn signatures(
         &self,
@@ -325,7 +326,7 @@ impl Session {
         Ok(signatures)
     }
 
-    /// Errors of signatures that are known before the bulk moves.
+    /// Errors of signatures that are known before the weights move.
     pub(super) fn signed_early(&self, job: &Prepared) -> Vec<Finding> {
         if self.config.trusted_signers.is_empty() {
             return Vec::new();
@@ -336,7 +337,7 @@ impl Session {
         advised(findings)
     }
 
-    /// Holds the signatures of a job against its files. What no hash of this run tells is read by `content`.
+    /// Compares the signatures of a job with its files. If no hash of this run has a digest, `content` reads the file.
     pub(super) async fn check_signatures(
         &self,
         signatures: &Signatures,
@@ -375,14 +376,15 @@ impl Session {
 }
 
 impl Prepared {
-    /// What is known of the repo besides the selection. A lockfile or a manifest has a selection of it.
+    /// The facts about the repo other than the selection. A lockfile or a manifest has only a selection.
     pub(super) fn known(&self) -> Known<'_> {
         let whole = self.whole && !matches!(self.origin, Origin::Lock | Origin::Manifest);
         Known { listing: &self.listing, whole }
     }
 }
 
-/// The SHA-256 of a git file of which an earlier run recorded the git digest. What is read must have that one too.
+/// The SHA-256 of a git file whose git digest an earlier run recorded. The bytes that are read must have that git
+/// digest too.
 fn read_sha256(proof: &Proof, content: &Content) -> Option<Sha256> {
     let expected = proof.expected.digest?;
     let (file, length) = content.open().ok()?;
@@ -393,7 +395,7 @@ fn read_sha256(proof: &Proof, content: &Content) -> Option<Sha256> {
     (hashed.digest() == expected).then(|| hashed.sha256())
 }
 
-/// Adds a file to a selection that left it out. Where a pattern of the user's did, it stays out.
+/// Adds a file to a selection that left it out, unless a pattern of the user's did.
 fn take(selection: &mut Selection, path: &RepoPath, listing: &Listing) {
     let Err(at) = selection.files.binary_search_by(|file| file.path.cmp(path)) else { return };
     let excluded = |reason: &Reason| matches!(reason, Reason::Excluded(_));

@@ -1,7 +1,7 @@
-//! Signers whose certificate is an authority's own. `webpki` refuses such a signer, as a TLS server's certificate must be
-//! no authority's; OpenSSL takes it, and so do the reference implementation and the specification's own test vector. So the
-//! chain of these, and of no others, is built here: names, signatures, dates and what each certificate is for. What is
-//! not understood is refused.
+//! Signers whose certificate is an authority's own. `webpki` refuses such a signer, as a TLS server's certificate must
+//! not be an authority's. OpenSSL accepts it, and so do the reference implementation and the specification's own test
+//! vector. So only the chain of such signers is built here: names, signatures, dates and the purpose of each
+//! certificate. Unknown critical content is refused.
 
 use std::time::Duration;
 
@@ -15,17 +15,17 @@ use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 const CODE_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3");
 /// Extensions that may be critical: basic constraints, key usage, extended key usage.
 const UNDERSTOOD: [&str; 3] = ["2.5.29.19", "2.5.29.15", "2.5.29.37"];
-/// Certificates above a signer's.
+/// The most certificates above a signer's.
 const DEPTH: usize = 6;
-/// Signatures that are checked for one chain, whatever it says.
+/// The most signatures that are checked for one chain.
 const CHECKS: usize = 64;
 
-/// The subject of a certificate, in words; empty where it cannot be read.
+/// The subject of a certificate, in words; empty if it cannot be read.
 pub(super) fn subject(der: &[u8]) -> String {
     Certificate::from_der(der).map_or_else(|_| String::new(), |read| read.tbs_certificate.subject.to_string())
 }
 
-/// Checks that `leaf` may sign code now, by the word of one of `roots`.
+/// Checks that `leaf` may sign code now, with a chain to one of `roots`.
 pub(super) fn check(leaf: &[u8], others: &[&[u8]], roots: &[&[u8]], now: Duration) -> Result<(), String> {
     let read = |der: &[u8]| Certificate::from_der(der).map_err(|_| "a certificate of it cannot be read".to_owned());
     let all = |ders: &[&[u8]]| ders.iter().map(|der| read(der)).collect::<Result<Vec<_>, String>>();
@@ -71,7 +71,7 @@ fn leads_to(
     below < DEPTH && above.into_iter().any(|issuer| leads_to(issuer, others, roots, now, below + 1, checks))
 }
 
-/// That a certificate is valid now, and that nothing critical in it is left unread.
+/// Checks that a certificate is valid now, and that it has no unknown critical extension.
 fn usable(certificate: &Certificate, now: Duration) -> Result<(), String> {
     let tbs = &certificate.tbs_certificate;
     if now < tbs.validity.not_before.to_unix_duration() {
@@ -88,7 +88,7 @@ fn usable(certificate: &Certificate, now: Duration) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether it may issue certificates, with so many authorities between it and the signer.
+/// Whether it may issue certificates, with this number of authorities between it and the signer.
 fn is_authority(certificate: &Certificate, below: usize) -> bool {
     let Ok(Some(constraints)) = extension::<BasicConstraints>(certificate) else { return false };
     let Ok(usage) = extension::<KeyUsage>(certificate) else { return false };
@@ -126,7 +126,7 @@ fn is_signed_by(issued: &Certificate, issuer: &Certificate) -> bool {
     webpki::ALL_VERIFICATION_ALGS.iter().filter(fits).any(|one| one.verify_signature(bits, &signed, signature).is_ok())
 }
 
-/// What is in a short DER sequence: an algorithm's identifier is one.
+/// The content of a short DER sequence, such as an algorithm's identifier.
 fn content(sequence: &[u8]) -> Option<&[u8]> {
     let [0x30, length, rest @ ..] = sequence else { return None };
     (usize::from(*length) == rest.len() && *length < 0x80).then_some(rest)

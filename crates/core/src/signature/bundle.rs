@@ -1,5 +1,5 @@
-//! A signature's file as it came: a Sigstore bundle around a DSSE envelope, as the OpenSSF Model Signing specification
-//! 1.0 has it. Nothing here is trusted yet; who signed is found out in `trust`, what was signed is read in `statement`.
+//! A signature's file before any check: a Sigstore bundle around a DSSE envelope, by version 1.0 of the OpenSSF Model
+//! Signing specification. Nothing here is trusted yet; `trust` finds the signer, `statement` reads the signed content.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
@@ -7,36 +7,36 @@ use serde::Deserialize;
 
 use super::SignatureError;
 
-/// A bundle of a hundred thousand files has some 20 MB.
+/// The most bytes of a bundle; one of a hundred thousand files has about 20 MB.
 pub const BUNDLE_LIMIT: u64 = 64 << 20;
 
-/// What every Sigstore bundle's media type begins with.
+/// The beginning of every Sigstore bundle's media type.
 const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle";
 /// The payload of an attestation.
 const IN_TOTO: &str = "application/vnd.in-toto+json";
-/// Certificates of one chain; more are no chain.
+/// The most certificates of one chain.
 const CHAIN_LIMIT: usize = 16;
 
-/// A signature's file, parsed and not yet checked.
+/// A signature's file, parsed but not checked yet.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     pub(super) material: Material,
-    /// The signed statement, as it came.
+    /// The exact bytes of the signed statement.
     pub(super) payload: Vec<u8>,
     pub(super) signature: Vec<u8>,
-    /// The whole file, for a library that reads it again.
+    /// The whole file, for a library that parses it again.
     #[cfg_attr(not(feature = "keyless"), allow(dead_code))]
     pub(super) text: String,
 }
 
-/// What a bundle says of its signer.
+/// A bundle's claim about its signer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Material {
     /// A key that is known elsewhere; the hint is the hex SHA-256 of its PEM text.
     Key { hint: Option<String> },
-    /// A certificate that lives long, and those that issued it.
+    /// A long-lived certificate, and those that issued it.
     Chain(Vec<Vec<u8>>),
-    /// A certificate of minutes, with an entry in a public log.
+    /// A certificate that is valid for minutes, with an entry in a public log.
     Keyless,
 }
 
@@ -87,16 +87,16 @@ struct SignatureText {
     sig: String,
 }
 
-/// Looked at first: what has no such media type is no bundle, whatever it is called.
+/// Read first: a file without such a media type is not a bundle, whatever its name is.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct MediaType {
     media_type: Option<String>,
 }
 
-/// Whether a file's bytes are a Sigstore bundle: by what they say of themselves, not by a name.
+/// Whether a file's bytes are a Sigstore bundle: by their content, not by the name.
 pub fn is_bundle(bytes: &[u8]) -> bool {
-    // Most JSON files of a repo are told apart without parsing them.
+    // Most JSON files of a repo are excluded without parsing them.
     let starts = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     let named = b"dev.sigstore.bundle";
     starts
@@ -109,7 +109,7 @@ impl Bundle {
     /// Reads a bundle's bytes. Checks no signature.
     ///
     /// # Errors
-    /// When they are no bundle with a DSSE envelope around an in-toto statement.
+    /// If they are not a bundle with a DSSE envelope around an in-toto statement.
     pub fn parse(bytes: &[u8]) -> Result<Self, SignatureError> {
         let invalid = |why: String| SignatureError::Malformed { why };
         if bytes.len() as u64 > BUNDLE_LIMIT {
@@ -136,14 +136,14 @@ impl Bundle {
         })
     }
 
-    /// What was signed: the pre-authentication encoding of DSSE v1.
+    /// The signed bytes: the pre-authentication encoding of DSSE v1.
     pub(super) fn signed_bytes(&self) -> Vec<u8> {
         let mut bytes = format!("DSSEv1 {} {IN_TOTO} {} ", IN_TOTO.len(), self.payload.len()).into_bytes();
         bytes.extend_from_slice(&self.payload);
         bytes
     }
 
-    /// How it says that it was signed, in words: nothing of that is proven.
+    /// Its own claim about the kind of signer, in words; nothing of it is proven.
     pub fn claims(&self) -> String {
         match &self.material {
             Material::Key { hint: Some(hint) } => {

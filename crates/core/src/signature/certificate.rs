@@ -1,6 +1,5 @@
-//! Signatures that a certificate vouches for: its chain up to an authority that is trusted, its purpose, and that it is
-//! valid now. The chain is built and checked by `webpki`, and by `authority`
-//! where the signer is an authority itself.
+//! Signatures with a certificate: checks its chain up to a trusted authority, its purpose, and that it is valid now.
+//! `webpki` builds and checks the chain, or `authority` if the signer is an authority itself.
 
 use std::time::Duration;
 
@@ -13,10 +12,10 @@ use super::trust::{Signer, TrustError};
 use super::{SignatureError, authority};
 use crate::model::Sha256;
 
-/// `id-kp-codeSigning` (1.3.6.1.5.5.7.3.3), as DER has it.
+/// `id-kp-codeSigning` (1.3.6.1.5.5.7.3.3), in DER.
 const CODE_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];
 
-/// That authorities can be read; each must be a certificate.
+/// Checks that all authorities are readable certificates.
 pub(super) fn anchors(certificates: &[Vec<u8>]) -> Result<(), TrustError> {
     for der in certificates {
         anchor_from_trusted_cert(&CertificateDer::from(der.as_slice()))
@@ -25,7 +24,7 @@ pub(super) fn anchors(certificates: &[Vec<u8>]) -> Result<(), TrustError> {
     Ok(())
 }
 
-/// Who signed a bundle, by the word of one of these authorities.
+/// The signer of a bundle, with a certificate from one of these authorities.
 pub(super) fn check(
     authorities: &[Vec<u8>],
     chain: &[Vec<u8>],

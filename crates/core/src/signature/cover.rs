@@ -1,34 +1,35 @@
-//! A signed statement beside the files of a run: which of them it signs rightly, and which not. What that means for the
-//! run is the session's to say.
+//! Compares a signed statement with the files of a run: which of them match, and which do not. `session` decides what
+//! follows for the run.
 
 use std::collections::BTreeMap;
 
 use super::Signed;
 use crate::model::{RepoPath, Sha256};
 
-/// What a signature says of the files of a run. Names are those of the repo.
+/// The result of comparing a signature with the files of a run. Names are those of the repo.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Coverage {
-    /// Files that are proven to have the digest that is signed.
+    /// Files that are proven to have the signed digest.
     pub right: Vec<RepoPath>,
-    /// Files that have another digest than the signed one.
+    /// Files whose digest differs from the signed one.
     pub wrong: Vec<(RepoPath, Sha256)>,
-    /// Signed files of which nothing proves the digest.
+    /// Signed files without a proven digest.
     pub unproven: Vec<RepoPath>,
-    /// Files that it does not sign, though it should.
+    /// Files that it should sign but does not.
     pub unsigned: Vec<RepoPath>,
     /// Signed files that are not among those of the run.
     pub elsewhere: Vec<RepoPath>,
 }
 
 impl Signed {
-    /// What is signed of a file, by its name in the repo. `folder`: where the signature lies, which is what it signs.
+    /// The signed digest of a file, by its name in the repo. `folder`: the folder of the signature, whose files it
+    /// signs.
     pub fn digest_of(&self, folder: &str, path: &RepoPath) -> Option<Sha256> {
         self.statement().files.get(below(folder, path)?).copied()
     }
 
-    /// Holds the statement against the files of a run, each with the SHA-256 that is proven of it.
+    /// Compares the statement with the files of a run, each with its proven SHA-256.
     pub fn cover(&self, folder: &str, files: &BTreeMap<RepoPath, Option<Sha256>>) -> Coverage {
         let mut coverage = Coverage::default();
         for (path, proven) in files {
@@ -47,7 +48,7 @@ impl Signed {
     }
 }
 
-/// The name that a file has below a folder, where it is in it.
+/// A file's name below a folder, if it is in the folder.
 fn below<'a>(folder: &str, path: &'a RepoPath) -> Option<&'a str> {
     if folder.is_empty() { Some(path.as_str()) } else { path.as_str().strip_prefix(folder)?.strip_prefix('/') }
 }

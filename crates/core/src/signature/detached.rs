@@ -10,10 +10,11 @@ use super::trust::{Signer, Trust};
 use super::{Bundle, SignatureError, is_bundle};
 use crate::model::Sha256;
 
-/// Who of these signed some bytes.
+/// Which of these signers signed some bytes.
 ///
 /// # Errors
-/// When none of them did: what is wrong with the signature, by the first that could have made it.
+/// If none of them did: what is wrong with the signature, for the first signer that could have made
+/// it.
 pub fn check_detached(
     signed: &[u8],
     signature: &[u8],
@@ -24,7 +25,7 @@ pub fn check_detached(
     for (at, trust) in trusted.iter().enumerate() {
         match by(trust, signed, signature, now) {
             Ok(signer) => return Ok(signer),
-            // What is wrong with the signature says more than that another kind is trusted besides.
+            // An error about the signature helps more than the note that another kind is trusted.
             Err(error @ SignatureError::OtherKind { .. }) if at == 0 => refused = error,
             Err(SignatureError::OtherKind { .. }) => {}
             Err(error) => refused = error,
@@ -41,7 +42,7 @@ fn by(trust: &Trust, signed: &[u8], signature: &[u8], now: SystemTime) -> Result
         return trust.check_plain(signed, decoded.as_deref().unwrap_or(signature));
     }
     let checked = trust.check(&Bundle::parse(signature)?, now)?;
-    // The name is that of the file when it was signed; it may lie elsewhere now.
+    // The name is that of the file when it was signed; the file may be elsewhere now.
     let why = match checked.statement().only() {
         Some(digest) if digest == Sha256(sha2::Sha256::digest(signed).into()) => return Ok(checked.signer().clone()),
         Some(_) => "it signs other bytes",

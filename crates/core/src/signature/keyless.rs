@@ -1,5 +1,5 @@
-//! Identities through Sigstore, by `sigstore-verify`: a certificate of minutes, its entry in the public log, and the roots
-//! that are compiled in. No request is made.
+//! Identities through Sigstore, by `sigstore-verify`: a certificate that is valid for minutes, its entry in the public
+//! log, and the compiled-in roots. No request is made.
 
 use std::sync::OnceLock;
 
@@ -17,8 +17,8 @@ use crate::model::Sha256;
 /// Whether this build can check them.
 pub(super) const SUPPORTED: bool = true;
 
-/// The root digest that a statement names: the library wants to know what is held against it. The files themselves are
-/// held against the statement's list.
+/// The root digest that a statement names, because the library needs a digest to compare. The files themselves are
+/// compared with the statement's list.
 #[derive(Deserialize)]
 struct Subjects {
     subject: Vec<Subject>,
@@ -34,7 +34,7 @@ struct SubjectDigest {
     sha256: Sha256,
 }
 
-/// Checks that `identity` signed a bundle, by the word of `issuer`.
+/// Checks that `identity` signed a bundle, with an identity token from `issuer`.
 pub(super) fn check(identity: &str, issuer: &str, bundle: &Bundle) -> Result<Signer, SignatureError> {
     let invalid = |why: String| SignatureError::Malformed { why };
     let refused = |why: String| SignatureError::Untrusted { why };
@@ -48,7 +48,7 @@ pub(super) fn check(identity: &str, issuer: &str, bundle: &Bundle) -> Result<Sig
     let verifier = verifier().ok_or_else(|| refused("the roots of Sigstore cannot be read".into()))?;
     let policy = VerificationPolicy::new(identity, issuer);
     let result = verifier.verify(artifact, &read, &policy).map_err(|error| refused(error.to_string()))?;
-    // What the library checked must be what is read here.
+    // The library must have checked the same bytes that are read here.
     let same = match &read.content {
         SignatureContent::DsseEnvelope(envelope) => envelope.payload.as_bytes() == bundle.payload,
         _ => false,

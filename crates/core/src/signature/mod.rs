@@ -1,6 +1,5 @@
 //! Signatures of models (OpenSSF Model Signing 1.0): who signed, and which files with which digests. Reads no file and
-//! makes no request: bytes come in, and what they prove goes out. Which files of a run they are held against is the
-//! session's.
+//! makes no request: bytes come in, and proofs go out. `session` chooses the files of a run to compare.
 //!
 //! One rule above all: a statement counts only as [`Signed`], and only [`Trust::check`] makes one.
 
@@ -20,20 +19,20 @@ pub use detached::check_detached;
 pub use statement::{NEVER_SIGNED, Statement};
 pub use trust::{Signed, Signer, Trust, TrustError};
 
-/// Why a signature does not count.
+/// Why a signature is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignatureError {
-    /// It is no bundle that can be read.
+    /// It is not a readable bundle.
     #[error("it is not a signature that can be read: {}", crate::text::printable(.why))]
     Malformed {
         /// What is wrong with it.
         why: String,
     },
-    /// It is signed, and no model's signature.
+    /// It is signed, but is not a model's signature.
     #[error("it is not the signature of a model, but of \"{}\"", crate::text::printable(.what))]
     OtherPurpose {
-        /// What it says that it is.
+        /// The type that it states.
         what: String,
     },
     /// It was made by version 0.2 of the reference implementation.
@@ -41,24 +40,24 @@ pub enum SignatureError {
         "it was made by version 0.2 of model-signing, whose signatures do not cover what they should; sign the model again"
     )]
     Version02,
-    /// It has digests that are not computed here.
+    /// It has digests of an algorithm that is not computed here.
     #[error("it has {}, which hfget does not compute", crate::text::printable(.what))]
     Unsupported {
-        /// Which.
+        /// The algorithm.
         what: String,
     },
-    /// It is of another kind than what is trusted.
+    /// Its kind of signer differs from the trusted ones.
     #[error("it was made by {by}, and what is trusted is {trusted}")]
     OtherKind {
-        /// How it was made.
+        /// Its kind.
         by: String,
-        /// What is trusted.
+        /// The trusted signers, in words.
         trusted: &'static str,
     },
-    /// Somebody else signed, or the statement was changed.
+    /// Another signer signed it, or the statement was changed.
     #[error("{why}")]
     Untrusted {
-        /// What does not hold.
+        /// Which check failed.
         why: String,
     },
 }

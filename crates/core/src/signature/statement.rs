@@ -1,5 +1,5 @@
-//! What a model signature states: which files have which digests. Reads the payload of a bundle, and writes the payload
-//! that a signer signs. Whether anybody signed it is not known here.
+//! The statement of a model signature: files and their digests. Reads the payload of a bundle, and writes the payload
+//! that a signer signs. It does not know whether anybody signed it.
 
 use std::collections::BTreeMap;
 
@@ -11,28 +11,28 @@ use crate::model::{RepoPath, Sha256};
 
 /// The in-toto statement's own type.
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
-/// What makes it a model signature.
+/// The type that makes it a model signature.
 const PREDICATE: &str = "https://model_signing/signature/v1.0";
-/// What version 0.2 of the reference implementation wrote; its encoding was faulty.
+/// The type that version 0.2 of the reference implementation wrote; its encoding was faulty.
 const PREDICATE_V0: &str = "https://model_signing/Digests/v0.1";
-/// Files of one signature; a repo has fewer.
+/// The most files of one signature; a repo has fewer.
 const FILES_LIMIT: usize = 1_000_000;
-/// What is no part of a signed model, at its root only.
+/// Names at the root that are not part of a signed model.
 pub const NEVER_SIGNED: &[&str] = &[".git", ".gitignore", ".gitattributes", ".github"];
 
-/// Files and their digests, as somebody states them.
+/// Files and their stated digests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Statement {
     /// The SHA-256 of each file, by its name below the signed folder.
     pub files: BTreeMap<RepoPath, Sha256>,
-    /// The SHA-256 of the one file that was signed alone, where the statement does not name it.
+    /// The SHA-256 of a file that was signed alone, if the statement does not name it.
     pub alone: Option<Sha256>,
     /// Files and folders that the signer left out, below the signed folder.
     pub ignored: Vec<String>,
 }
 
-/// Looked at first: another kind of statement may have other keys.
+/// Read first: another kind of statement may have other keys.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Kind {
@@ -68,7 +68,7 @@ struct SerializationText {
 }
 
 impl Statement {
-    /// Reads the payload of a bundle, as it came.
+    /// Reads the exact payload of a bundle.
     pub(super) fn parse(payload: &[u8]) -> Result<Self, SignatureError> {
         let invalid = |why: String| SignatureError::Malformed { why };
         let json = |error: serde_json::Error| invalid(format!("its statement does not parse: {error}"));
@@ -102,7 +102,7 @@ impl Statement {
             if resource.algorithm != "sha256" {
                 return unsupported(format!("{} digests", resource.algorithm));
             }
-            // What the reference implementation calls a file that is the whole model.
+            // The reference implementation's name for a file that is the whole model.
             if resource.name == "." && count == 1 {
                 alone = Some(resource.digest.parse().map_err(|error| invalid(format!("{error}")))?);
                 continue;
@@ -110,25 +110,25 @@ impl Statement {
             let path: RepoPath = resource.name.parse().map_err(|error| invalid(format!("{error}")))?;
             let digest: Sha256 = resource.digest.parse().map_err(|error| invalid(format!("{error}")))?;
             if files.insert(path, digest).is_some() {
-                // One of the two is wrong, and nobody knows which.
+                // One of the two must be wrong.
                 return Err(invalid(format!("its statement names a file twice: {}", resource.name)));
             }
         }
         Ok(Statement { files, alone, ignored: serialization.ignore_paths.unwrap_or_default() })
     }
 
-    /// These files, with nothing left out but what is never signed.
+    /// A statement of these files, without those that are never signed.
     pub fn new(files: BTreeMap<RepoPath, Sha256>) -> Self {
         Statement { files, alone: None, ignored: NEVER_SIGNED.iter().map(|&name| name.to_owned()).collect() }
     }
 
-    /// The SHA-256 of the file that this is about, where it is about one alone.
+    /// The SHA-256 of its only file, if it is about one file alone.
     pub fn only(&self) -> Option<Sha256> {
         let mut digests = self.files.values().chain(&self.alone);
         digests.next().copied().filter(|_| digests.next().is_none())
     }
 
-    /// Whether a file is no part of what is signed: by the specification, or because the signer left it out.
+    /// Whether a file is not signed on purpose: by the specification, or because the signer left it out.
     pub fn leaves_out(&self, path: &str) -> bool {
         let below = |folder: &str| {
             let rest = path.strip_prefix(folder);
@@ -137,7 +137,7 @@ impl Statement {
         NEVER_SIGNED.iter().any(|name| below(name)) || self.ignored.iter().any(|name| below(name))
     }
 
-    /// The digest of the whole: of all files' raw digests, in the order of their names.
+    /// The digest of the whole model: a digest of all files' raw digests, in the order of their names.
     pub fn root_digest(&self) -> Sha256 {
         let mut hasher = sha2::Sha256::new();
         for digest in self.files.values() {
@@ -146,7 +146,7 @@ impl Statement {
         Sha256(hasher.finalize().into())
     }
 
-    /// The statement as a signer signs it, of a model with this name.
+    /// The statement in the form for a signer, for a model with this name.
     pub fn to_json(&self, name: &str) -> serde_json::Value {
         let resource = |(path, digest): (&RepoPath, &Sha256)| serde_json::json!({ "name": path.as_str(), "algorithm": "sha256", "digest": digest.to_string() });
         serde_json::json!({

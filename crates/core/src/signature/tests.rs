@@ -1,4 +1,4 @@
-//! The specification's own vectors, signatures of earlier versions, and what a hostile one may say.
+//! Tests with the specification's own vectors, signatures of earlier versions, and hostile statements.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,7 +26,7 @@ fn root() -> Trust {
     Trust::from_pem(&data("earlier/ca-cert.pem")).unwrap()
 }
 
-/// The certificates of the vectors are valid then.
+/// A time at which the vectors' certificates are valid.
 fn then() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_780_000_000)
 }
@@ -35,7 +35,7 @@ fn names(signed: &Signed) -> Vec<&str> {
     signed.statement().files.keys().map(crate::model::RepoPath::as_str).collect()
 }
 
-/// A bundle with another payload or signature than it came with.
+/// A bundle whose payload or signature was changed.
 fn changed(name: &str, change: impl Fn(&mut serde_json::Value)) -> Vec<u8> {
     let mut value: serde_json::Value = serde_json::from_slice(&data(name)).unwrap();
     change(&mut value);
@@ -91,7 +91,7 @@ fn the_vector_of_an_identity_is_right_under_it_and_under_no_other() {
         let refused = trust(&wrong).check(&vector, then()).unwrap_err();
         assert!(matches!(refused, SignatureError::Untrusted { .. }), "{wrong}: {refused}");
     }
-    // What was signed may not change, and neither may what the log says.
+    // Neither the signed bytes nor the log's entry may change.
     for at in ["payload", "sig"] {
         let forged = changed("valid/sigstore.bundle.json", |value| {
             let place = match at {
@@ -147,7 +147,7 @@ fn one_changed_bit_of_what_was_signed_is_noticed() {
     let flipped = with_payload(|text| text.replacen("bc9a717d", "bc9a717e", 1));
     let refused = trust.check(&Bundle::parse(&flipped).unwrap(), then()).unwrap_err();
     assert!(refused.to_string().contains("does not fit what it states"), "{refused}");
-    // A blank more is another payload too: what is checked is what came.
+    // One more blank is another payload too: the exact bytes are checked.
     let spaced = with_payload(|text| format!("{text} "));
     assert!(trust.check(&Bundle::parse(&spaced).unwrap(), then()).is_err());
     let same = with_payload(str::to_owned);
@@ -164,7 +164,7 @@ fn the_order_of_keys_and_keys_that_are_not_known_do_not_matter() {
     assert!(key().check(&Bundle::parse(&other).unwrap(), then()).is_ok());
 }
 
-/// The statement is what its signer wrote: even a trusted one must not lead anywhere.
+/// The signer wrote the statement. Even a trusted signer's names must not lead out of the folder.
 #[test]
 fn a_statement_that_makes_no_sense_is_refused() {
     let statement = |text: &str| Statement::parse(text.as_bytes());
@@ -253,11 +253,11 @@ fn the_vector_with_a_certificate_is_right_while_it_is_valid_and_not_before_nor_a
     assert_eq!(names(&root().check(&early, then()).unwrap()), ["signme-1", "signme-2"]);
 }
 
-/// An authority may sign, as OpenSSL has it; that makes nothing else of its chain less strict.
+/// An authority may sign, as in OpenSSL; the rest of its chain is checked as strictly.
 #[test]
 fn the_chain_of_an_authority_that_signs_is_as_strict_as_any() {
     let vector = bundle("valid/certificate.bundle.json").unwrap();
-    // The issuer of the root's name alone is not enough: a certificate that nobody trusts is no root.
+    // The root's name alone is not enough: an untrusted certificate is not a root.
     let Material::Chain(chain) = &vector.material else { panic!("a chain") };
     let pem = |der: &[u8]| {
         format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(der)).into_bytes()
@@ -265,7 +265,7 @@ fn the_chain_of_an_authority_that_signs_is_as_strict_as_any() {
     // The signer's own certificate issued nothing.
     let refused = Trust::from_pem(&pem(&chain[0])).unwrap().check(&vector, then()).unwrap_err();
     assert!(refused.to_string().contains("none of the trusted certificates"), "{refused}");
-    // The one in between did.
+    // The certificate in between did.
     assert!(Trust::from_pem(&pem(&chain[1])).unwrap().check(&vector, then()).is_ok());
     let without = |at: usize| {
         let mut other = vector.clone();

@@ -1,4 +1,5 @@
-//! Whose signatures count, and whether a bundle is one of theirs. Certificates and identities are checked beside it.
+//! The trusted signers, and whether one of them signed a bundle. `certificate` and `keyless` check certificates and
+//! identities.
 
 use std::fmt;
 
@@ -15,43 +16,43 @@ use super::{SignatureError, certificate, keyless};
 use crate::model::Sha256;
 use crate::text::printable;
 
-/// Keys and certificates are some kilobytes.
+/// The most bytes of a file with keys or certificates, which have some kilobytes.
 const PEM_LIMIT: usize = 1 << 20;
 
-/// Whose signatures count.
+/// A trusted signer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust(Kind);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
-    /// The key itself: its DER form.
+    /// The holder of this key, in its DER form.
     Key { der: Vec<u8>, fingerprint: Sha256 },
-    /// Whoever has a certificate of these authorities: their DER forms.
+    /// Everybody with a certificate from these authorities, in their DER forms.
     Authorities(Vec<Vec<u8>>),
-    /// Whom an identity provider calls so, through Sigstore's public log.
+    /// The holder of an identity from an identity provider, through Sigstore's public log.
     Identity { identity: String, issuer: String },
 }
 
-/// Why a text names nobody who could be trusted.
+/// Why a text does not name a signer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrustError {
     /// Neither a key nor a certificate.
     #[error("it has no PEM block of a public key or of a certificate")]
     NoPem,
-    /// A private key, which is nobody's to hand around.
+    /// A private key, which must not be shared.
     #[error("it is a private key; give the public key")]
     PrivateKey,
     /// Another kind of key.
     #[error("its key is not an elliptic-curve key of P-256, P-384 or P-521")]
     OtherKey,
-    /// No certificate that can be read.
+    /// A certificate that cannot be read.
     #[error("a certificate in it cannot be read: {why}")]
     Certificate {
-        /// Why not.
+        /// The reason.
         why: String,
     },
-    /// Nobody's name.
+    /// The text is not a name of a signer.
     #[error("an identity is written IDENTITY@ISSUER, and the issuer is a URL such as https://accounts.google.com")]
     Identity,
     /// This build cannot check it.
@@ -59,7 +60,7 @@ pub enum TrustError {
     NoKeyless,
 }
 
-/// Who signed, as far as that is proven.
+/// The proven signer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Signer {
@@ -72,11 +73,11 @@ pub enum Signer {
         /// Its subject, in words; may be empty.
         subject: String,
     },
-    /// An identity, by the word of an issuer.
+    /// An identity, stated by an issuer.
     Identity {
-        /// Who.
+        /// The identity.
         identity: String,
-        /// By whose word.
+        /// The issuer.
         issuer: String,
     },
 }
@@ -109,7 +110,7 @@ impl fmt::Display for Signer {
     }
 }
 
-/// A statement of which it is proven who signed it. Only [`Trust::check`] makes one.
+/// A statement with a proven signer. Only [`Trust::check`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signed {
     statement: Statement,
@@ -117,22 +118,22 @@ pub struct Signed {
 }
 
 impl Signed {
-    /// What was signed.
+    /// The signed statement.
     pub fn statement(&self) -> &Statement {
         &self.statement
     }
 
-    /// By whom.
+    /// Its signer.
     pub fn signer(&self) -> &Signer {
         &self.signer
     }
 }
 
 impl Trust {
-    /// The key, or the authorities, of a PEM text.
+    /// Trusts the key, or the authorities, in a PEM text.
     ///
     /// # Errors
-    /// When it has neither.
+    /// If it has neither.
     pub fn from_pem(text: &[u8]) -> Result<Self, TrustError> {
         if text.len() > PEM_LIMIT {
             return Err(TrustError::NoPem);
@@ -159,10 +160,10 @@ impl Trust {
         Ok(Trust(Kind::Authorities(certificates)))
     }
 
-    /// Whom an issuer calls so: `IDENTITY@ISSUER`, where the issuer is a URL. An identity may have an `@` of its own.
+    /// Trusts `IDENTITY@ISSUER`. The issuer is a URL; an identity may have an `@` of its own.
     ///
     /// # Errors
-    /// When it is not of that form, or this build cannot check identities.
+    /// If it does not have that form, or if this build cannot check identities.
     pub fn from_identity(text: &str) -> Result<Self, TrustError> {
         let at = text.rfind("@https://").or_else(|| text.rfind("@http://")).ok_or(TrustError::Identity)?;
         let (identity, issuer) = (text.get(..at), text.get(at + 1..));
@@ -176,7 +177,7 @@ impl Trust {
         Ok(Trust(Kind::Identity { identity: identity.to_owned(), issuer: issuer.to_owned() }))
     }
 
-    /// What is trusted, in words.
+    /// The trusted signer, in words.
     fn words(&self) -> &'static str {
         match self.0 {
             Kind::Key { .. } => "a key",
@@ -185,14 +186,15 @@ impl Trust {
         }
     }
 
-    /// Checks that a bundle was signed by whom this trusts, and reads what was signed. `now`: certificates must be valid
-    /// then.
+    /// Checks that a trusted signer signed a bundle, and reads the signed statement. `now`: the time at which
+    /// certificates must be valid.
     ///
     /// # Errors
-    /// When it was not, or when what was signed is nothing that could be checked.
+    /// If no trusted signer signed it, or if the signed content is not a statement that can be
+    /// checked.
     pub fn check(&self, bundle: &Bundle, now: std::time::SystemTime) -> Result<Signed, SignatureError> {
         let signer = self.signer(bundle, now)?;
-        // Order matters: nothing of a statement is read before it is known who signed it.
+        // Order matters: no statement is parsed before its signer is proven.
         Ok(Signed { statement: Statement::parse(&bundle.payload)?, signer })
     }
 
@@ -219,10 +221,10 @@ impl Trust {
         }
     }
 
-    /// Checks a plain signature of some bytes: what `openssl dgst -sign` makes. Only a key can have made one.
+    /// Checks a plain signature of some bytes, as `openssl dgst -sign` makes it. Only a key can make one.
     ///
     /// # Errors
-    /// When the key did not sign these bytes, or no key is trusted.
+    /// If the key did not sign these bytes, or if no key is trusted.
     pub fn check_plain(&self, signed: &[u8], signature: &[u8]) -> Result<Signer, SignatureError> {
         let Kind::Key { der, fingerprint } = &self.0 else {
             let by = "a key, without a bundle around it".to_owned();
@@ -248,7 +250,7 @@ fn verifies(der: &[u8], signed: &[u8], signature: &[u8]) -> bool {
     curve_of(der).is_some_and(|key| key.verify_sig(signed, signature).is_ok())
 }
 
-/// The SHA-256 of a key's PEM text as OpenSSL writes it: what a bundle's hint has.
+/// The SHA-256 of a key's PEM text as OpenSSL writes it, which is a bundle's hint.
 fn fingerprint(der: &[u8]) -> Sha256 {
     use base64::Engine as _;
     let body = base64::engine::general_purpose::STANDARD.encode(der);

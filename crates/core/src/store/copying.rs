@@ -23,7 +23,7 @@ pub(super) struct Copied {
     pub _in_use: File,
 }
 
-/// Lets one file have the other's blocks, where the system and its disk can do that with files that are open.
+/// Lets one file share the other's blocks, if the system and its disk can do that with open files.
 fn share(file: &File, source: &File) -> bool {
     #[cfg(target_os = "linux")]
     let shared = rustix::fs::ioctl_ficlone(file, source).is_ok();

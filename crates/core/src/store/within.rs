@@ -23,7 +23,7 @@ const STALE: Duration = Duration::from_hours(24);
 /// The pause while the system has no descriptor left, and how many pauses to make: half a minute together.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(20);
 const DESCRIPTOR_TRIES: u32 = 1500;
-/// Folders in folders that a removal enters: each holds a descriptor. Names in a repo have fewer.
+/// The most levels of folders that a removal enters: each takes a descriptor. Names in a repo have fewer.
 const DEPTH: u32 = 200;
 /// The beginning of temporary names.
 pub(super) const TEMPORARY: &str = "tmp-";
@@ -248,8 +248,8 @@ impl Folder {
         rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR).is_ok()
     }
 
-    /// Removes a folder with everything in it. Links in it are removed, and never followed. A folder that does not exist is
-    /// no error.
+    /// Removes a folder with everything in it. Links in it are removed, and never followed. A folder that does not
+    /// exist is not an error.
     pub fn remove_tree(&self, name: &Path) -> Result<(), StoreError> {
         self.remove_tree_to(name, DEPTH)
     }

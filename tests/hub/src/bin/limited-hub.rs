@@ -1,7 +1,8 @@
 //! A Hub with rate limits, for `benches/fleet.py`:  limited-hub REPOS API RESOLVERS SECONDS
 //!
-//! REPOS has a folder for each owner, and in it one for each repo. API and RESOLVERS are the requests that are answered within
-//! SECONDS. Prints its address, and for each line on stdin what came since the last one, as JSON.
+//! REPOS has a folder for each owner, with a folder for each repo. API and RESOLVERS are the numbers of requests that
+//! are answered within SECONDS. Prints its URL and then, for each line on stdin, the requests since the last line, as
+//! JSON.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a benchmark that cannot go on has failed
 
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use hfget_loopback_hub::{Class, Hub, Options, Quotas, Repo};
 
-/// Files of so many bytes and more are in LFS.
+/// Files with at least this many bytes are in LFS.
 const LARGE: u64 = 1 << 20;
 
 fn list(dir: &Path) -> Vec<std::path::PathBuf> {

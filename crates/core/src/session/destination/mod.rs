@@ -36,7 +36,8 @@ pub(super) struct Present {
 }
 
 /// Where a job's files go. Each step is called once, in this order. A step that a destination does not need keeps its
-/// default. A job may be one worker's part of a selection, or may only publish: a destination need not know which.
+/// default. A job may be one worker's part of a selection, or may only publish; a destination need not distinguish
+/// them.
 pub(super) trait Destination {
     /// Looks how much of each file is there, without reading it.
     async fn look(&mut self, job: &mut Prepared) -> Result<(), Error>;
@@ -77,7 +78,7 @@ pub(super) trait Destination {
         failed: &mut Vec<Finding>,
     ) -> Result<(Outcome, bool), Error>;
 
-    /// Where a file of the job can be read.
+    /// The place where a file of the job can be read.
     fn content(&self, job: &Prepared, entry: &Entry) -> Option<Content>;
 
     /// Whether files of an earlier job must be removed when this one is verified.
@@ -141,7 +142,7 @@ impl Session {
         if !conflicts.is_empty() {
             return Ok(self.broken_early(&job, &statuses, conflicts));
         }
-        // Why this order: what a signature rules out must not become visible.
+        // Why this order: files that disagree with a signature must not become visible.
         let unsigned = self.signed_early(&job);
         if !unsigned.is_empty() {
             return Ok(self.broken_early(&job, &statuses, unsigned));
@@ -152,7 +153,7 @@ impl Session {
         findings.extend(lacking);
         if !self.config.offline && !matches!(job.aim, Aim::Publish) {
             to.check_room(&job).await?;
-            // Of a part its first worker has asked.
+            // For a part, the first worker has asked already.
             let broken = if job.aim.partition().is_none() { self.check_early(&job).await } else { Vec::new() };
             if !broken.is_empty() {
                 return Ok(self.broken_early(&job, &statuses, broken));

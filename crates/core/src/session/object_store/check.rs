@@ -114,7 +114,7 @@ impl Session {
         for finding in draft.findings.iter_mut().filter(|f| f.remedy.is_some() && f.severity == Severity::Error) {
             finding.remedy = Some(Remedy::FillStoreAgain { repo: locked.name(), store: objects.url().to_string() });
         }
-        // A manifest has what was put there, which may be a selection.
+        // A manifest has the uploaded files, which may be only a selection of the repo.
         let known = Known { listing: &listing, whole: false };
         let content = |path: &RepoPath| Some(there.content(path));
         self.check_signatures(&signatures, &known, &mut draft, content).await;

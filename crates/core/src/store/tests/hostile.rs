@@ -272,7 +272,7 @@ fn a_folder_that_is_swapped_for_a_link_while_a_file_arrives_leads_nowhere() {
     }
 }
 
-/// Its twin: what is in the folder itself goes, names that are not UTF-8 too.
+/// The twin: files in the folder itself are removed, including names that are not UTF-8.
 #[test]
 fn a_removed_folder_takes_its_links_with_it_and_never_what_they_lead_to() {
     use std::os::unix::ffi::OsStrExt as _;
