@@ -83,7 +83,7 @@ fn a_repo_goes_into_a_registry_and_comes_back_from_it_in_every_way() {
         assert_eq!(registry.manifest("acme/m", "main-modelpack").is_some(), layout == "image");
 
         let before = machine.byte_requests();
-        hfget(&machine, &format!("verify {to}")).ends_with(0).says("against=manifest");
+        hfget(&machine, &format!("verify {to}")).ends_with(0).says("against=registry");
         hfget(&machine, &format!("verify {to} --deep")).ends_with(0).says("against=manifest");
         // No Hub at all.
         let endpoint = format!("org/one --endpoint {to} --local-dir of-the-registry");
