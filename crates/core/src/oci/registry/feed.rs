@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::stream::Fuse;
+use futures_util::{Stream, StreamExt as _, stream};
 use url::Url;
 
 use crate::hub::HubError;
@@ -22,7 +23,7 @@ const SETTLES: u64 = 20 << 20;
 
 /// A stream that a request sends.
 pub(super) struct Feed {
-    stream: Blobstream,
+    stream: Fuse<Blobstream>,
     size: u64,
     place: String,
     meter: Meter,
@@ -83,7 +84,7 @@ impl Feed {
     /// A stream that must have `size` bytes, and what it is measured by.
     pub fn new(stream: Blobstream, size: u64, place: String) -> (Self, Meter) {
         let meter = Meter::default();
-        (Feed { stream, size, place, meter: meter.clone() }, meter)
+        (Feed { stream: stream.fuse(), size, place, meter: meter.clone() }, meter)
     }
 }
 
@@ -124,4 +125,10 @@ impl Stream for Feed {
             }
         })
     }
+}
+
+/// Bytes in pieces, so that it is seen whether the registry takes them.
+pub(super) fn pieces(mut bytes: Bytes) -> Blobstream {
+    let split = std::iter::from_fn(move || (!bytes.is_empty()).then(|| bytes.split_to(bytes.len().min(64 << 10))));
+    stream::iter(split.map(Ok)).boxed()
 }
