@@ -16,7 +16,7 @@ use tracing::debug;
 use url::Url;
 
 use super::auth::Scope;
-use super::feed::pieces;
+use super::feed::one;
 use super::upload::Named;
 use super::wire::{Ask, Wire};
 use crate::hub::Via;
@@ -153,8 +153,7 @@ impl Upload<'_> {
             let range = format!("{}-{}", self.at, self.at + bytes.len() as u64 - 1);
             let (url, wire) = (self.url.clone(), self.wire);
             let size = bytes.len() as u64;
-            let sent =
-                wire.send_stream(Method::PATCH, url, pieces(bytes.clone()), size, &self.what, Some(&range)).await;
+            let sent = wire.send_stream(Method::PATCH, url, one(bytes.clone()), size, &self.what, Some(&range)).await;
             let (reached, error) = match sent {
                 Ok((url, response)) if response.status() == StatusCode::ACCEPTED => {
                     self.url = wire.next(&url, response.headers())?;

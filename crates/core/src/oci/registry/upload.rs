@@ -13,7 +13,7 @@ use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
 use super::auth::Scope;
-use super::feed::{Feed, pieces};
+use super::feed::{Feed, one};
 use super::wire::{Ask, Wire};
 use crate::hub::{Via, length_of, location};
 use crate::model::OciDigest;
@@ -86,7 +86,7 @@ impl Wire {
         }
         self.persist(|| async {
             let named = Named(PushDigest::Before(digest));
-            self.one_put(pieces(bytes.clone()), size, digest, &named).await?;
+            self.one_put(one(bytes.clone()), size, digest, &named).await?;
             self.confirm(digest, size).await
         })
         .await?;
