@@ -339,7 +339,7 @@ mod tests {
             assert_eq!(contents.repo.files, repo().files);
             assert_eq!((contents.repo.name(), contents.repo.commit), (repo().name(), repo().commit));
             assert_eq!(contents.repo.revision, repo().revision);
-            let placed = &contents.files[&"a/weights.bin".parse().unwrap()];
+            let placed = &contents.files["a/weights.bin"];
             let at = if layout == OciLayout::Image { 512 } else { 0 };
             assert_eq!(placed.within(10..20), at + 10..at + 20);
         }
