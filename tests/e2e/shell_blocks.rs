@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 use hfget_loopback_hub::{Hub, Repo, samples};
+use hfget_loopback_registry::Registry;
 
 use super::docs::{Page, page, pages, root};
 use super::interop::python;
@@ -20,6 +21,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "cargo run --quiet --release --locked --example quickstart",
     ),
     ("cargo run --example own_store", ".ci/run", "target/debug/examples/own_store"),
+    ("skopeo copy --preserve-digests", "tests/e2e/oci.rs", "&[\"--preserve-digests\"]"),
     ("cargo test", ".ci/run", "\ncargo test "),
     ("cargo install --locked --path .", ".ci/run", "cargo install --quiet --locked --path ."),
     ("packaging/build --binary", ".ci/artifacts", "packaging/build --binary \"$binary\" wheel image"),
@@ -143,6 +145,7 @@ fn stripped(line: &str) -> String {
 fn run(page: &Page, typed: &[Typed]) -> Option<Vec<(i32, String)>> {
     let machine = Machine::new(repos());
     let mirror = Hub::start(repos());
+    let registry = Registry::start();
     let home = machine.home.path();
     let write = |name: &str, text: &str| std::fs::write(home.join(name), text).unwrap();
     write("repos.txt", "org/model   # the model\nTHUDM/chatglm3-6b\n");
@@ -152,6 +155,7 @@ fn run(page: &Page, typed: &[Typed]) -> Option<Vec<(i32, String)>> {
         ("https://mirror.example", mirror.endpoint()),
         ("https://huggingface.co", machine.hub.endpoint()),
         ("s3://bucket/", "s3://fleet/".to_owned()),
+        ("oci://registry.example/", format!("oci://{}/", registry.address())),
     ];
     let mut script = String::new();
     for (at, one) in typed.iter().enumerate() {
@@ -178,6 +182,12 @@ fn run(page: &Page, typed: &[Typed]) -> Option<Vec<(i32, String)>> {
     if typed.iter().any(|one| one.line.contains("s3://")) {
         store = S3::start(&machine)?;
         store.environment(&mut command);
+    }
+    if typed.iter().any(|one| one.line.contains("--base ")) {
+        // Any image will do for one: what is in it is not looked at.
+        let to = format!("oci://{}/acme/busybox:1", registry.address());
+        let base = machine.hfget(&format!("org/model --include config.json --to {to}"));
+        base.ends_with(0);
     }
     assert!(command.output().unwrap().status.code().is_some(), "{}", page.path);
     let read = |name: String| std::fs::read_to_string(home.join(name));

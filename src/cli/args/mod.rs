@@ -42,6 +42,8 @@ pub struct Cli {
     pub get: GetArgs,
 }
 
+// One of them is made in a process.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show what hfget would fetch and what it leaves out; fetch no weights

@@ -131,19 +131,21 @@ async fn patch(
     fault: Option<Kind>,
 ) -> Response {
     if options.chunks == Chunks::Refused && asked.header("content-range").is_some() {
+        drain(body).await;
         return refuse(400, "UNSUPPORTED", "chunked uploads are not supported");
     }
     if let Chunks::AtMost(most) = options.chunks
         && asked.length.is_some_and(|length| length > most)
     {
+        drain(body).await;
         return refuse(416, "BLOB_UPLOAD_INVALID", "the chunk is too large");
     }
     let (have, before) = lock(&shared.uploads).get(id).map_or((0, 0), |u| (u.bytes.len() as u64, u.requests));
     if let Some(range) = asked.header("content-range") {
         let first = range.split_once('-').and_then(|(first, _)| first.parse::<u64>().ok());
         if first != Some(have) && options.chunks != Chunks::Lost {
-            let at = at(shared, options, name, id, 416);
-            return at;
+            drain(body).await;
+            return at(shared, options, name, id, 416);
         }
     }
     let keeps = before == 0 || options.chunks != Chunks::Lost;

@@ -137,7 +137,7 @@ fn place(content: &dyn Content, name: &ManifestName) -> String {
 }
 
 fn is_tar(layers: &[Descriptor]) -> bool {
-    layers.iter().all(|layer| layer.media_type.ends_with(".tar"))
+    layers.iter().all(|layer| layer.media_type.rsplit('.').next() == Some("tar"))
 }
 
 fn placed(layer: &Descriptor, path: &str, layout: OciLayout) -> Result<Placed, String> {
@@ -280,4 +280,105 @@ impl Ranges for LayerRanges {
 pub(super) fn parse_index(bytes: &[u8]) -> Result<Index, String> {
     let index: Index = serde_json::from_slice(bytes).map_err(|error| format!("its index is none: {error}"))?;
     if index.schema_version == 2 { Ok(index) } else { Err("its index has another version than 2".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Purpose;
+    use crate::oci::{Layer, Statement};
+
+    fn repo() -> LockedRepo {
+        let file = |path: &str, bytes: &[u8], git: bool| {
+            let mut hasher =
+                if git { crate::model::Hasher::git_blob(bytes.len() as u64) } else { crate::model::Hasher::sha256() };
+            hasher.update(bytes);
+            let (size, digest) = (bytes.len() as u64, hasher.finish().digest());
+            LockedFile { path: path.parse().unwrap(), size, digest, xet_hash: None }
+        };
+        LockedRepo {
+            repo_type: crate::model::RepoType::Dataset,
+            id: "org/one".parse().unwrap(),
+            revision: "refs/pr/1".parse().unwrap(),
+            commit: "103caa40027ebfd8450289ca2f278eac4ff26405".parse().unwrap(),
+            options: Options::default(),
+            files: vec![file("README.md", b"text", true), file("a/weights.bin", &[7; 700], false)],
+        }
+    }
+
+    fn made(layout: OciLayout) -> Manifest {
+        let (source, verdict) = (None, "verified");
+        let statement = Statement { repo: repo(), family: None, license: None, source, verdict, against: Some("hub") };
+        let layers: Vec<Layer<'_>> = (statement.repo.files.iter())
+            .map(|file| {
+                let digest = match (layout, file.digest) {
+                    (OciLayout::ModelPack, Digest::Sha256(digest)) => OciDigest(digest),
+                    _ => OciDigest::of(file.path.as_str().as_bytes()),
+                };
+                let size = Form::new(layout, &file.path, file.size).unwrap().layer_size(file.size);
+                Layer { file, purpose: Purpose::Other, digest, size }
+            })
+            .collect();
+        match layout {
+            OciLayout::Image => statement.image(&layers, None).manifest,
+            OciLayout::ModelPack => statement.model(&layers, layout).manifest,
+        }
+    }
+
+    fn parse(manifest: &Manifest) -> Result<Contents, String> {
+        // As it comes from a registry.
+        let text = serde_json::to_vec(manifest).unwrap();
+        Contents::parse(serde_json::from_slice(&text).unwrap(), OciDigest::of(&text))
+    }
+
+    #[test]
+    fn what_is_written_of_a_repo_reads_back() {
+        for layout in [OciLayout::Image, OciLayout::ModelPack] {
+            let contents = parse(&made(layout)).unwrap();
+            assert_eq!(contents.layout, layout);
+            assert_eq!(contents.repo.files, repo().files);
+            assert_eq!((contents.repo.name(), contents.repo.commit), (repo().name(), repo().commit));
+            assert_eq!(contents.repo.revision, repo().revision);
+            let placed = &contents.files["a/weights.bin"];
+            let at = if layout == OciLayout::Image { 512 } else { 0 };
+            assert_eq!(placed.within(10..20), at + 10..at + 20);
+        }
+    }
+
+    /// Each thing that a hostile manifest may say.
+    #[test]
+    fn a_manifest_that_does_not_fit_together_is_refused() {
+        type Change = fn(&mut Manifest);
+        let changes: [Change; 9] = [
+            |m| drop(m.annotations.remove(layout::REPO)),
+            |m| drop(m.annotations.insert(layout::COMMIT.into(), "main".into())),
+            |m| drop(m.annotations.insert(layout::REPO_TYPE.into(), "song".into())),
+            |m| m.layers.clear(),
+            |m| m.layers[1].size += 1,
+            |m| drop(m.layers[1].annotations.insert(layout::SIZE.into(), u64::MAX.to_string())),
+            |m| drop(m.layers[1].annotations.insert(layout::PATH.into(), "../../etc/passwd".into())),
+            |m| drop(m.layers[1].annotations.insert(layout::GIT.into(), "0".repeat(40))),
+            |m| m.layers.push(m.layers[0].clone()),
+        ];
+        for layout in [OciLayout::Image, OciLayout::ModelPack] {
+            for (number, change) in changes.iter().enumerate() {
+                let mut manifest = made(layout);
+                change(&mut manifest);
+                assert!(parse(&manifest).is_err(), "{layout:?} {number}");
+            }
+        }
+        // A raw layer that is not the file that it says it is.
+        let mut manifest = made(OciLayout::ModelPack);
+        manifest.layers[1].digest = OciDigest::of(b"other");
+        assert!(parse(&manifest).is_err());
+    }
+
+    #[test]
+    fn a_base_images_layers_are_no_files_of_ours() {
+        let mut manifest = made(OciLayout::Image);
+        manifest
+            .layers
+            .insert(0, Descriptor::new("application/vnd.oci.image.layer.v1.tar+gzip", OciDigest::of(b"x"), 9));
+        assert_eq!(parse(&manifest).unwrap().files.len(), 2);
+    }
 }

@@ -226,7 +226,7 @@ impl Content for Folder {
         Box::pin(self.begin())
     }
 
-    fn push_blob<'a>(&'a self, push: Push) -> BoxFuture<'a, Result<OciDigest, OciError>> {
+    fn push_blob(&self, push: Push) -> BoxFuture<'_, Result<OciDigest, OciError>> {
         Box::pin(self.push(push))
     }
 
@@ -283,7 +283,7 @@ impl Content for Folder {
         })
     }
 
-    fn finish<'a>(&'a self) -> BoxFuture<'a, Result<(), OciError>> {
+    fn finish(&self) -> BoxFuture<'_, Result<(), OciError>> {
         Box::pin(async {
             let Some(index) = self.new_index(Option::take) else { return Ok(()) };
             let path = self.path.clone();

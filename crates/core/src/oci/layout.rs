@@ -13,7 +13,7 @@ use super::tar::Framing;
 use crate::lock::{LockedFile, LockedRepo};
 use crate::model::{Digest, OciDigest, Purpose, RepoPath, RepoType};
 
-/// Below it the files lie in an image, where KServe looks for them.
+/// Below it the files lie in an image, where `KServe` looks for them.
 const FOLDER: &str = "models/";
 
 pub(crate) const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -46,10 +46,10 @@ pub(super) const GIT: &str = "dev.hfget.file.git";
 /// How files lie in the layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum OciLayout {
-    /// One tar layer a file, in an image: what containerd and CRI-O mount. The same layers are a ModelPack artifact too.
+    /// One tar layer a file, in an image: what containerd and CRI-O mount. The same layers are a `ModelPack` artifact too.
     #[default]
     Image,
-    /// One raw layer a file, in a ModelPack artifact.
+    /// One raw layer a file, in a `ModelPack` artifact.
     ModelPack,
 }
 
@@ -150,16 +150,17 @@ impl Layer<'_> {
     }
 }
 
-/// ModelPack's word for what a file is.
+/// The word of `ModelPack` for what a file is.
 fn kind(purpose: Purpose, path: &str, repo_type: RepoType) -> &'static str {
     let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
-    let is_doc = name.starts_with("readme") || name.starts_with("license") || name.ends_with(".md");
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension);
+    let is_doc = name.starts_with("readme") || name.starts_with("license") || extension == Some("md");
     match purpose {
         _ if repo_type == RepoType::Dataset && !is_doc => "dataset",
         Purpose::Weights => "weight",
         Purpose::Code => "code",
         Purpose::Other if is_doc => "doc",
-        Purpose::Other if name.ends_with(".py") => "code",
+        Purpose::Other if extension == Some("py") => "code",
         _ => "weight.config",
     }
 }
@@ -224,7 +225,7 @@ impl Statement {
         self.made(IMAGE_CONFIG, &config, layers)
     }
 
-    /// A ModelPack artifact over raw layers, or over those of an image.
+    /// A `ModelPack` artifact over raw layers, or over those of an image.
     pub fn model(&self, layers: &[Layer<'_>], layout: OciLayout) -> Made {
         let form = match layout {
             OciLayout::Image => "tar",
@@ -298,4 +299,78 @@ fn oci_layer(layer: &Descriptor) -> Result<Descriptor, String> {
         other => return Err(format!("it has a layer of the type {}", crate::text::printable(other))),
     };
     Ok(Descriptor { media_type: media_type.to_owned(), ..layer.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_pack_config_has_its_three_parts_and_the_digest_of_each_layer() {
+        let file = LockedFile {
+            path: "model.safetensors".parse().unwrap(),
+            size: 9,
+            digest: crate::model::Hasher::sha256().finish().digest(),
+            xet_hash: None,
+        };
+        let statement = Statement {
+            repo: LockedRepo {
+                repo_type: RepoType::Model,
+                id: "org/one".parse().unwrap(),
+                revision: "main".parse().unwrap(),
+                commit: "103caa40027ebfd8450289ca2f278eac4ff26405".parse().unwrap(),
+                options: crate::model::Options::default(),
+                files: vec![file],
+            },
+            family: Some("safetensors".to_owned()),
+            license: Some("mit".to_owned()),
+            source: Some("https://huggingface.co/org/one".to_owned()),
+            verdict: "verified",
+            against: Some("hub"),
+        };
+        let layer = |form: OciLayout| {
+            let file = &statement.repo.files[0];
+            let size = Form::new(form, &file.path, file.size).unwrap().layer_size(file.size);
+            Layer { file, purpose: Purpose::Weights, digest: OciDigest::of(b"layer"), size }
+        };
+        for (form, media_type) in [
+            (OciLayout::Image, "application/vnd.cncf.model.weight.v1.tar"),
+            (OciLayout::ModelPack, "application/vnd.cncf.model.weight.v1.raw"),
+        ] {
+            let made = statement.model(&[layer(form)], form);
+            assert_eq!(made.manifest.artifact_type.as_deref(), Some(MODEL));
+            assert_eq!(made.manifest.layers[0].media_type, media_type);
+            let config: serde_json::Value = serde_json::from_slice(&made.config).unwrap();
+            let digest = OciDigest::of(b"layer").to_string();
+            assert_eq!(config["modelfs"], json!({"type": "layers", "diffIds": [digest]}));
+            assert_eq!(config["config"], json!({"format": "safetensors"}));
+            assert_eq!(config["descriptor"]["licenses"], json!(["mit"]));
+            assert_eq!(config.as_object().unwrap().len(), 3, "the schema allows no more");
+            assert_eq!(made.manifest.config.digest, OciDigest::of(&made.config));
+        }
+    }
+
+    #[test]
+    fn a_base_keeps_its_config_and_its_layers_come_first() {
+        let base = Manifest {
+            schema_version: 2,
+            media_type: MANIFEST.to_owned(),
+            artifact_type: None,
+            config: Descriptor::new(IMAGE_CONFIG, OciDigest::of(b""), 0),
+            layers: vec![Descriptor::new("application/vnd.docker.image.rootfs.diff.tar.gzip", OciDigest::of(b"x"), 9)],
+            subject: None,
+            annotations: BTreeMap::new(),
+        };
+        let config = json!({
+            "architecture": "arm64", "os": "linux", "config": {"Env": ["A=b"]},
+            "rootfs": {"type": "layers", "diff_ids": ["sha256:of-the-base"]}, "history": [{}],
+        });
+        let read = Base::read(&base, config.to_string().as_bytes()).unwrap();
+        assert_eq!(read.layers[0].media_type, "application/vnd.oci.image.layer.v1.tar+gzip");
+        // What is no image is none: there is nothing to unpack.
+        assert!(Base::read(&base, b"{}").is_err());
+        let mut other = base.clone();
+        other.layers[0].media_type = "application/octet-stream".to_owned();
+        assert!(Base::read(&other, config.to_string().as_bytes()).is_err());
+    }
 }

@@ -90,7 +90,7 @@ pub(crate) trait Content: fmt::Debug + Send + Sync {
 
     /// Puts a blob there, and gives its digest. Nothing of it is to be seen, nor left behind, where it fails, where the
     /// body ends with an error, or where the digest is another.
-    fn push_blob<'a>(&'a self, push: Push) -> BoxFuture<'a, Result<OciDigest, OciError>>;
+    fn push_blob(&self, push: Push) -> BoxFuture<'_, Result<OciDigest, OciError>>;
 
     /// Waits as long as is right after the push of a stream failed, the `failures`-th time in a row, and tells the watcher;
     /// gives the error back when it is time to give up.
@@ -140,7 +140,7 @@ pub(crate) trait Content: fmt::Debug + Send + Sync {
     ) -> BoxFuture<'a, Result<OciDigest, OciError>>;
 
     /// All is there that will be: a file or a folder gets its name now. Called once, last.
-    fn finish<'a>(&'a self) -> BoxFuture<'a, Result<(), OciError>> {
+    fn finish(&self) -> BoxFuture<'_, Result<(), OciError>> {
         Box::pin(async { Ok(()) })
     }
 }

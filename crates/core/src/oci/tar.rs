@@ -6,6 +6,7 @@ use std::io;
 use tar::{EntryType, Header, PaxExtensions};
 
 const BLOCK: u64 = 512;
+const HEADER: usize = 512;
 /// What ends an archive.
 const END: u64 = 2 * BLOCK;
 /// Eleven octal digits: what a USTAR header can say of a size.
@@ -123,7 +124,7 @@ pub(super) fn walk(
     let mut at = 0;
     let (mut pax_size, mut pax_name) = (None, None);
     loop {
-        let mut block = [0; BLOCK as usize];
+        let mut block = [0; HEADER];
         if length.saturating_sub(at) < BLOCK {
             return Err(WalkError::Invalid("it ends in the middle of a tar".to_owned()));
         }
@@ -181,7 +182,7 @@ impl From<io::Error> for WalkError {
 }
 
 /// The sum of a header's bytes, with spaces in the place of the sum.
-fn checksum(block: &[u8; BLOCK as usize]) -> u32 {
+fn checksum(block: &[u8; HEADER]) -> u32 {
     block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum()
 }
 

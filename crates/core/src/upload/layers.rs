@@ -277,7 +277,7 @@ impl LayerPush {
             Form::Raw => None,
             Form::Tar(framing) => Some(Ok(Bytes::from(framing.head.clone()))),
         };
-        Ok(Body::Stream(stream::iter(head).chain(sent.flat_map(stream::iter)).boxed()))
+        Ok(Body::Stream(stream::iter(head).chain(sent.flat_map(stream::iter)).fuse().boxed()))
     }
 
     /// The parts in order, as many on their way as there is room for.

@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::stream::Fuse;
+use futures_util::{Stream, StreamExt as _, stream};
 use url::Url;
 
 use crate::hub::HubError;
@@ -16,13 +17,19 @@ use crate::oci::{Blobstream, OciError};
 
 /// How often it is looked whether the registry takes bytes.
 const LOOK: Duration = Duration::from_millis(250);
+/// Bytes that are handed to the network at once: it is seen whether these were taken, and a slow line takes them too.
+const PIECE: usize = 256 << 10;
 /// Bytes a second that a registry stores and hashes at least, after the last one came: of some the answer comes only when
 /// the blob was copied to its place.
 const SETTLES: u64 = 20 << 20;
 
 /// A stream that a request sends.
 pub(super) struct Feed {
-    stream: Blobstream,
+    stream: Fuse<Blobstream>,
+    /// What the maker gave, and is not sent yet.
+    left: Bytes,
+    /// Bytes that the maker gave so far.
+    made: u64,
     size: u64,
     place: String,
     meter: Meter,
@@ -83,7 +90,14 @@ impl Feed {
     /// A stream that must have `size` bytes, and what it is measured by.
     pub fn new(stream: Blobstream, size: u64, place: String) -> (Self, Meter) {
         let meter = Meter::default();
-        (Feed { stream, size, place, meter: meter.clone() }, meter)
+        (Feed { stream: stream.fuse(), left: Bytes::new(), made: 0, size, place, meter: meter.clone() }, meter)
+    }
+}
+
+impl Feed {
+    fn counted(&self) -> OciError {
+        let why = format!("{} bytes of it came, and it has {}", self.made, self.size);
+        OciError::Invalid { place: self.place.clone(), why }
     }
 }
 
@@ -92,36 +106,44 @@ impl Stream for Feed {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let feed = &mut *self;
-        feed.meter.state().maker = true;
-        let next = match feed.stream.poll_next_unpin(context) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(next) => next,
-        };
+        while feed.left.is_empty() {
+            feed.meter.state().maker = true;
+            let next = match feed.stream.poll_next_unpin(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(next) => next,
+            };
+            let mut state = feed.meter.state();
+            (state.maker, state.at) = (false, Instant::now());
+            let error = match next {
+                Some(Ok(bytes)) => {
+                    feed.made += bytes.len() as u64;
+                    feed.left = bytes;
+                    if feed.made <= feed.size {
+                        continue;
+                    }
+                    feed.left = Bytes::new();
+                    feed.counted()
+                }
+                Some(Err(error)) => error,
+                None if feed.made < feed.size => feed.counted(),
+                None => {
+                    state.over = true;
+                    return Poll::Ready(None);
+                }
+            };
+            state.error.get_or_insert(error);
+            return Poll::Ready(Some(Err(io::Error::other("the bytes ended"))));
+        }
+        let piece = feed.left.split_to(feed.left.len().min(PIECE));
         let mut state = feed.meter.state();
-        (state.maker, state.at) = (false, Instant::now());
-        let counted = |came: u64| OciError::Invalid {
-            place: feed.place.clone(),
-            why: format!("{came} bytes of it came, and it has {}", feed.size),
-        };
-        let bytes = match next {
-            Some(Ok(bytes)) => {
-                state.came += bytes.len() as u64;
-                state.over = state.came >= feed.size;
-                if state.came <= feed.size { Ok(Some(bytes)) } else { Err(counted(state.came)) }
-            }
-            Some(Err(error)) => Err(error),
-            None if state.came < feed.size => Err(counted(state.came)),
-            None => {
-                state.over = true;
-                Ok(None)
-            }
-        };
-        Poll::Ready(match bytes {
-            Ok(bytes) => bytes.map(Ok),
-            Err(error) => {
-                state.error.get_or_insert(error);
-                Some(Err(io::Error::other("the bytes ended")))
-            }
-        })
+        state.came += piece.len() as u64;
+        state.over = state.came >= feed.size;
+        state.at = Instant::now();
+        Poll::Ready(Some(Ok(piece)))
     }
+}
+
+/// Bytes in memory as a stream.
+pub(super) fn one(bytes: Bytes) -> Blobstream {
+    stream::iter([Ok(bytes)]).boxed()
 }

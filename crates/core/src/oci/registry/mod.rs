@@ -67,7 +67,7 @@ impl Content for Registry {
         Box::pin(read::open(Arc::clone(&self.wire), *digest, range))
     }
 
-    fn push_blob<'a>(&'a self, push: Push) -> BoxFuture<'a, Result<OciDigest, OciError>> {
+    fn push_blob(&self, push: Push) -> BoxFuture<'_, Result<OciDigest, OciError>> {
         Box::pin(self.wire.push(push))
     }
 

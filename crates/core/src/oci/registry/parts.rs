@@ -8,13 +8,15 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use futures_util::{StreamExt as _, stream};
+use futures_util::StreamExt as _;
+use futures_util::stream::Fuse;
 use reqwest::header::{HeaderMap, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use tracing::debug;
 use url::Url;
 
 use super::auth::Scope;
+use super::feed::one;
 use super::upload::Named;
 use super::wire::{Ask, Wire};
 use crate::hub::Via;
@@ -80,12 +82,8 @@ struct Upload<'a> {
 
 impl Wire {
     /// A stream in parts.
-    pub(super) async fn in_parts(
-        &self,
-        mut stream: Blobstream,
-        size: u64,
-        named: &Named,
-    ) -> Result<OciDigest, OciError> {
+    pub(super) async fn in_parts(&self, stream: Blobstream, size: u64, named: &Named) -> Result<OciDigest, OciError> {
+        let mut stream = stream.fuse();
         let what = named.shown();
         let (url, headers) = self.begun(&what).await?;
         let least = headers.get(LEAST).and_then(|v| v.to_str().ok()?.parse().ok()).unwrap_or(0u64);
@@ -112,7 +110,7 @@ impl Wire {
         }
         let digest = named.digest(self)?;
         let url = upload.url.clone();
-        let finished = self.persist(|| self.finish(&url, Bytes::new(), digest)).await;
+        let finished = self.persist(|| self.finish(&url, digest)).await;
         if finished.is_err() {
             // It said that it had each of them, and made another blob.
             self.parts.are_refused();
@@ -123,7 +121,7 @@ impl Wire {
 }
 
 /// So many bytes of a stream, or what there is.
-async fn gather(stream: &mut Blobstream, left: &mut Bytes, wanted: usize) -> Result<Bytes, OciError> {
+async fn gather(stream: &mut Fuse<Blobstream>, left: &mut Bytes, wanted: usize) -> Result<Bytes, OciError> {
     let mut part = BytesMut::with_capacity(wanted);
     while part.len() < wanted {
         if left.is_empty() {
@@ -155,8 +153,7 @@ impl Upload<'_> {
             let range = format!("{}-{}", self.at, self.at + bytes.len() as u64 - 1);
             let (url, wire) = (self.url.clone(), self.wire);
             let size = bytes.len() as u64;
-            let sent =
-                wire.send_stream(Method::PATCH, url, pieces(bytes.clone()), size, &self.what, Some(&range)).await;
+            let sent = wire.send_stream(Method::PATCH, url, one(bytes.clone()), size, &self.what, Some(&range)).await;
             let (reached, error) = match sent {
                 Ok((url, response)) if response.status() == StatusCode::ACCEPTED => {
                     self.url = wire.next(&url, response.headers())?;
@@ -234,12 +231,6 @@ impl Upload<'_> {
         }
         Ok(reached(&headers))
     }
-}
-
-/// Bytes in pieces, so that it is seen whether the registry takes them.
-fn pieces(mut bytes: Bytes) -> Blobstream {
-    let split = std::iter::from_fn(move || (!bytes.is_empty()).then(|| bytes.split_to(bytes.len().min(64 << 10))));
-    stream::iter(split.map(Ok)).boxed()
 }
 
 #[cfg(test)]

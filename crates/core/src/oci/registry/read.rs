@@ -1,5 +1,5 @@
-//! A blob's bytes out of a registry, by ranges; what broke off goes on where it was. What they stand for is said in the
-//! source.
+//! A blob's bytes out of a registry, by ranges; what broke off goes on where it was. Whoever reads a blob whole hashes it,
+//! and knows what to say of one that is another: the digest is compared there, and not a second time here.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use url::Url;
 use super::auth::Scope;
 use super::wire::{Ask, Wire};
 use crate::hub::{HubError, Via, length_of, parse_content_range};
-use crate::model::{Digest, Hasher, OciDigest};
+use crate::model::OciDigest;
 use crate::oci::{Blobstream, OciError};
 use crate::progress::Silent;
 
@@ -23,8 +23,6 @@ struct Answer {
     response: Response,
     /// Bytes before those that were asked for: the registry gives no parts.
     skip: u64,
-    /// How large the whole blob is, where that is said.
-    total: Option<u64>,
 }
 
 struct Reader {
@@ -34,19 +32,15 @@ struct Reader {
     end: u64,
     answer: Option<Answer>,
     failures: u32,
-    /// Of a blob that is read whole.
-    hasher: Option<Hasher>,
 }
 
-/// Bytes of a blob. Of one that is read whole the digest is compared before its last bytes are given.
+/// Bytes of a blob.
 pub(super) async fn open(wire: Arc<Wire>, digest: OciDigest, range: Range<u64>) -> Result<Blobstream, OciError> {
     if range.is_empty() {
         return Ok(stream::empty().boxed());
     }
     let answer = wire.persist(|| ask(&wire, &digest, range.clone())).await?;
-    let whole = range.start == 0 && answer.total == Some(range.end);
-    let hasher = whole.then(Hasher::sha256);
-    let reader = Reader { wire, digest, at: range.start, end: range.end, answer: Some(answer), failures: 0, hasher };
+    let reader = Reader { wire, digest, at: range.start, end: range.end, answer: Some(answer), failures: 0 };
     let read =
         stream::try_unfold(reader, |mut reader| async move { Ok(reader.next().await?.map(|bytes| (bytes, reader))) });
     Ok(read.boxed())
@@ -72,12 +66,12 @@ async fn ask(wire: &Wire, digest: &OciDigest, range: Range<u64>) -> Result<Answe
             };
             match total {
                 Some(total) if covers.end.max(range.end) > total => Err(short(total)),
-                _ => Ok(Answer { url, response, skip: 0, total }),
+                _ => Ok(Answer { url, response, skip: 0 }),
             }
         }
         StatusCode::OK => match length {
             Some(length) if length < range.end => Err(short(length)),
-            _ => Ok(Answer { url, response, skip: range.start, total: length }),
+            _ => Ok(Answer { url, response, skip: range.start }),
         },
         StatusCode::RANGE_NOT_SATISFIABLE => {
             let why = format!("it has no bytes {wanted}");
@@ -95,7 +89,6 @@ impl Reader {
                     self.at += bytes.len() as u64;
                     self.failures = 0;
                     self.wire.http.retries.arrived(bytes.len() as u64);
-                    self.check(&bytes)?;
                     return Ok(Some(bytes));
                 }
                 Err(error) if error.is_worth_retrying() => {
@@ -132,18 +125,5 @@ impl Reader {
                 return Ok(bytes);
             }
         }
-    }
-
-    fn check(&mut self, bytes: &Bytes) -> Result<(), OciError> {
-        let Some(hasher) = &mut self.hasher else { return Ok(()) };
-        hasher.update(bytes);
-        if self.at < self.end {
-            return Ok(());
-        }
-        let actual = self.hasher.take().map(|hasher| hasher.finish().digest());
-        if actual == Some(Digest::Sha256(self.digest.0)) {
-            return Ok(());
-        }
-        Err(OciError::WrongDigest { place: self.wire.place(&self.digest.to_string()), digest: self.digest })
     }
 }

@@ -13,7 +13,7 @@ use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
 use super::auth::Scope;
-use super::feed::Feed;
+use super::feed::{Feed, one};
 use super::wire::{Ask, Wire};
 use crate::hub::{Via, length_of, location};
 use crate::model::OciDigest;
@@ -54,16 +54,17 @@ impl Wire {
             Body::Whole(bytes) => self.whole(bytes, size, push.digest).await?,
             Body::Stream(stream) => {
                 let named = Named(push.digest);
-                if self.parts.are_wanted(size) {
+                let digest = if self.parts.are_wanted(size) {
                     self.in_parts(stream, size, &named).await?
                 } else if let PushDigest::Before(digest) = named.0 {
                     self.one_put(stream, size, digest, &named).await?
                 } else {
                     self.one_patch(stream, size, &named).await?
-                }
+                };
+                self.confirm(digest, size).await?;
+                digest
             }
         };
-        self.confirm(digest, size).await?;
         self.http.retries.answered();
         Ok(digest)
     }
@@ -84,9 +85,8 @@ impl Wire {
             return Err(OciError::Invalid { place, why });
         }
         self.persist(|| async {
-            let url = self.begin(&digest.to_string()).await?;
-            self.finish(&url, bytes.clone(), digest).await?;
-            // What a registry says it took and does not have is sent again, here too.
+            let named = Named(PushDigest::Before(digest));
+            self.one_put(one(bytes.clone()), size, digest, &named).await?;
             self.confirm(digest, size).await
         })
         .await?;
@@ -120,7 +120,7 @@ impl Wire {
         }
         let digest = named.digest(self)?;
         let url = self.next(&url, response.headers())?;
-        self.persist(|| self.finish(&url, Bytes::new(), digest)).await?;
+        self.persist(|| self.finish(&url, digest)).await?;
         Ok(digest)
     }
 
@@ -134,8 +134,11 @@ impl Wire {
         self.persist(|| async {
             let ask = Ask::new(Method::POST, self.url("blobs/uploads/").await?, &Scope::Push);
             let (url, response) = self.once(Via::Api, &ask).await?;
-            if response.status() != StatusCode::ACCEPTED {
-                return Err(self.refusal(self.place(what), &url, response).await);
+            match response.status() {
+                StatusCode::ACCEPTED => {}
+                // Some registries make no repository by themselves.
+                StatusCode::NOT_FOUND => return Err(OciError::NotFound { place: self.shown.clone() }),
+                _ => return Err(self.refusal(self.place(what), &url, response).await),
             }
             Ok((self.next(&url, response.headers())?, response.headers().clone()))
         })
@@ -185,10 +188,9 @@ impl Wire {
         Ok((url, response))
     }
 
-    /// The PUT that ends an upload, with what of it was not sent yet.
-    pub(super) async fn finish(&self, url: &Url, rest: Bytes, digest: OciDigest) -> Result<(), OciError> {
-        let mut ask = Ask::new(Method::PUT, with_digest(url.clone(), digest), &Scope::Push);
-        ask.body = rest;
+    /// The PUT that ends an upload of which all bytes were sent.
+    pub(super) async fn finish(&self, url: &Url, digest: OciDigest) -> Result<(), OciError> {
+        let ask = Ask::new(Method::PUT, with_digest(url.clone(), digest), &Scope::Push);
         let (url, response) = self.once(Via::Data, &ask.with(CONTENT_TYPE, OCTETS)).await?;
         if response.status().is_success() {
             return Ok(());

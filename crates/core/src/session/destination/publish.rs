@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::registry::Registry;
+use crate::finding::Origin;
 use crate::lock::{Lock, LockedFile, LockedRepo};
 use crate::model::{OciDigest, RepoPath};
 use crate::oci::{
@@ -13,7 +14,7 @@ use crate::report::Report;
 use crate::session::oci::BaseImage;
 use crate::session::{Error, Prepared};
 
-/// The tag of the ModelPack artifact over the layers of an image.
+/// The tag of the `ModelPack` artifact over the layers of an image.
 const BESIDE: &str = "-modelpack";
 /// A tag has so many characters at most.
 const TAG_LIMIT: usize = 128;
@@ -38,7 +39,7 @@ impl Registry<'_> {
             license: info.card.license.clone(),
             source,
             verdict: report.map_or("verified", |report| report.verdict.as_str()),
-            against: report.map_or(Some("local-metadata"), |report| report.verdict.against().map(|by| by.as_str())),
+            against: report.map_or(Some("local-metadata"), |report| report.verdict.against().map(Origin::as_str)),
         }
     }
 

@@ -192,17 +192,14 @@ impl Destination for Registry<'_> {
         let (read, bytes_hashed) = self.reader().read_all(unknown).await?;
         for item in job.plan.items.iter_mut().filter(|item| item.presence == Presence::Unverified) {
             let path = &item.entry.path;
-            match read.get(path).copied() {
-                Some(Ok(hashed)) => {
-                    item.presence = Presence::Verified;
-                    statuses.seen.insert(path.clone(), (Evidence::Hashed(hashed), None));
-                }
+            if let Some(Ok(hashed)) = read.get(path).copied() {
+                item.presence = Presence::Verified;
+                statuses.seen.insert(path.clone(), (Evidence::Hashed(hashed), None));
+            } else {
                 // It is pushed again.
-                _ => {
-                    item.presence = Presence::Absent;
-                    statuses.seen.remove(path);
-                    self.layers.remove(path);
-                }
+                item.presence = Presence::Absent;
+                statuses.seen.remove(path);
+                self.layers.remove(path);
             }
         }
         // A file that is written as a whole has all of it, or is written anew.
@@ -240,7 +237,7 @@ impl Destination for Registry<'_> {
             return Ok(Vec::new());
         }
         self.session.progress.event(Event::Planned(job.plan.figures()));
-        let sizes: Vec<u64> = (self.base.iter().flat_map(|base| base.layers()).map(|layer| layer.size))
+        let sizes: Vec<u64> = (self.base.iter().flat_map(BaseImage::layers).map(|layer| layer.size))
             .chain(job.plan.items.iter().map(|item| self.layer_size(&item.entry)))
             .collect();
         self.content.expect(&sizes).await?;

@@ -1,4 +1,4 @@
-//! The image whose layers come before those of a model: what KServe's modelcar mode runs its shell from. Its layers are
+//! The image whose layers come before those of a model: what `KServe`'s modelcar mode runs its shell from. Its layers are
 //! mounted where the registry is the same, and copied otherwise.
 
 use std::sync::Arc;
@@ -108,5 +108,6 @@ fn checked(stream: Blobstream, digest: OciDigest, place: String) -> Blobstream {
             }
         }
     })
+    .fuse()
     .boxed()
 }

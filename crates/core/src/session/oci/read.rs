@@ -56,6 +56,11 @@ impl Reader<'_> {
                     };
                     Err(Finding::new(Code::ChecksumMismatch, path, message))
                 }
+                // A registry's client compares what it reads as a whole, too.
+                Err(OciError::WrongDigest { .. }) => {
+                    let message = format!("the bytes of its layer {} have another digest", placed.layer);
+                    Err(Finding::new(Code::ChecksumMismatch, path, message))
+                }
                 Err(OciError::NotFound { .. }) => {
                     let message = format!("its layer {} is not there", placed.layer);
                     Err(Finding::new(Code::FileMissing, path, message))

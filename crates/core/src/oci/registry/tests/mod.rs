@@ -58,11 +58,13 @@ fn tag(name: &str) -> ManifestName {
     ManifestName::Tag(name.to_owned())
 }
 
-/// The bytes in pieces, as they come from a Hub.
+/// The bytes in pieces, as they come from a Hub; a stream that must not be asked after its end.
 fn pieces(bytes: &Bytes) -> Blobstream {
-    let mut left = bytes.clone();
-    let split = std::iter::from_fn(move || (!left.is_empty()).then(|| left.split_to(left.len().min(32 << 10))));
-    stream::iter(split.map(Ok)).boxed()
+    let split = stream::unfold(bytes.clone(), |mut left| async move {
+        let piece = left.split_to(left.len().min(32 << 10));
+        (!piece.is_empty()).then_some((Ok(piece), left))
+    });
+    split.boxed()
 }
 
 /// The same, and the digest is known when they have passed.

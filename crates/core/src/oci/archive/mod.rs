@@ -2,34 +2,31 @@
 //! gets its name when all of it is there; each blob has its own place in it from the beginning, so that blobs come in
 //! parallel and the file is the same whoever is first.
 
+mod writer;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
-use std::io::Write as _;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
-use rustix::fs::{FlockOperation, flock};
 
-use super::contents::parse_index;
-use super::local::{self, BLOBS, INDEX_FILE, LAYOUT, LAYOUT_FILE, at, blocking};
-use super::manifest::{Descriptor, Index};
-use super::tar::{WalkError, head, padding, walk, zeros};
-use super::{Blobstream, Body, Content, Got, MANIFEST_LIMIT, ManifestName, OciError, Push, PushDigest};
+use self::writer::{Writer, blob_name, head_size};
 use crate::model::OciDigest;
+use crate::oci::contents::parse_index;
+use crate::oci::local::{self, INDEX_FILE, at, blocking};
+use crate::oci::manifest::{Descriptor, Index};
+use crate::oci::tar::{WalkError, head, padding, walk, zeros};
+use crate::oci::{Blobstream, Body, Content, Got, MANIFEST_LIMIT, ManifestName, OciError, Push, PushDigest};
 use crate::text::printable;
 
 /// Entries of one file.
 const LIMIT: usize = 1_000_000;
-/// What ends a tar.
-const END: u64 = 1024;
-/// How the name of a file ends that is on its way.
-const PART: &str = ".part";
 
 /// One file, read or written.
 pub(super) struct Archive {
@@ -39,10 +36,19 @@ pub(super) struct Archive {
 
 #[derive(Default)]
 struct State {
-    /// What lies at the path; `None` until somebody looked.
-    there: Option<Option<Arc<Layout>>>,
+    /// What lies at the path.
+    there: There,
     /// What is being written.
     new: Option<Writer>,
+}
+
+/// What is known of the path.
+#[derive(Clone, Default)]
+enum There {
+    #[default]
+    Unknown,
+    Nothing,
+    Layout(Arc<Layout>),
 }
 
 /// A layout that can be read.
@@ -52,99 +58,9 @@ struct Layout {
     index: Index,
 }
 
-struct Writer {
-    temp: tempfile::NamedTempFile,
-    file: Arc<File>,
-    /// Where the next place begins.
-    end: u64,
-    /// Of the blobs that have a number: where each begins, and its size.
-    places: Vec<(u64, u64)>,
-    blobs: HashMap<OciDigest, Range<u64>>,
-    index: Index,
-}
-
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Archive({})", self.path.display())
-    }
-}
-
-/// The name of a blob's file.
-fn blob_name(digest: &OciDigest) -> String {
-    format!("{BLOBS}/{}", digest.hex())
-}
-
-/// Bytes of the header of a blob: its name is always as long as any other's.
-fn head_size(size: u64) -> u64 {
-    head(&blob_name(&OciDigest::of(b"")), size).len() as u64
-}
-
-/// Removes what runs left that were killed: files of this archive on which no living run has its lock.
-fn remove_dead(folder: &Path, prefix: &str) {
-    let ours = |name: &str| name.starts_with(prefix) && name.ends_with(PART);
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if !entry.file_name().to_str().is_some_and(ours) || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
-            continue;
-        }
-        let free =
-            File::open(entry.path()).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok());
-        if free {
-            let _ = std::fs::remove_file(entry.path());
-        }
-    }
-}
-
-impl Writer {
-    fn begin(path: &Path) -> Result<Self, OciError> {
-        let wrong = at(path);
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(&wrong)?;
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let prefix = format!(".{name}.");
-        remove_dead(folder, &prefix);
-        let temp = tempfile::Builder::new().prefix(&prefix).suffix(PART).tempfile_in(folder).map_err(&wrong)?;
-        // Tells others that somebody works on it; where locks are not known, nobody removes it.
-        let _ = flock(temp.as_file(), FlockOperation::NonBlockingLockExclusive);
-        let file = Arc::new(temp.as_file().try_clone().map_err(&wrong)?);
-        let index = local::empty_index();
-        let mut writer = Writer { temp, file, end: 0, places: Vec::new(), blobs: HashMap::new(), index };
-        writer.append(LAYOUT_FILE, LAYOUT).map_err(&wrong)?;
-        Ok(writer)
-    }
-
-    /// A place for a blob of so many bytes.
-    fn place(&mut self, size: u64) -> Option<(u64, u64)> {
-        let begins = self.end;
-        let content = begins.checked_add(head_size(size))?.checked_add(size)?;
-        self.end = content.checked_add(padding(size))?;
-        Some((begins, size))
-    }
-
-    /// A small file after all others.
-    fn append(&mut self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
-        let size = bytes.len() as u64;
-        let mut whole = head(name, size);
-        whole.extend_from_slice(bytes);
-        whole.extend(zeros(padding(size)));
-        self.file.write_all_at(&whole, self.end)?;
-        self.end += whole.len() as u64;
-        Ok(())
-    }
-
-    fn finish(mut self, path: &Path) -> std::io::Result<()> {
-        let index = serde_json::to_vec(&self.index)?;
-        self.append(INDEX_FILE, &index)?;
-        self.file.write_all_at(&zeros(END), self.end)?;
-        // As any other file of the user's, not the owner's alone.
-        self.file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        self.temp.flush()?;
-        self.file.sync_all()?;
-        self.temp.persist(path).map_err(|error| error.error)?;
-        // The name outlives a power cut when its folder is written. Some file systems cannot do that to a folder.
-        if let Some(folder) = path.parent().and_then(|folder| File::open(folder).ok()) {
-            let _ = folder.sync_all();
-        }
-        Ok(())
     }
 }
 
@@ -163,12 +79,15 @@ impl Archive {
 
     /// What lies at the path, once looked at.
     async fn there(&self) -> Result<Option<Arc<Layout>>, OciError> {
-        if let Some(there) = self.state(|state| state.there.clone()) {
-            return Ok(there);
+        match self.state(|state| state.there.clone()) {
+            There::Unknown => {}
+            There::Nothing => return Ok(None),
+            There::Layout(layout) => return Ok(Some(layout)),
         }
         let (path, shown) = (self.path.clone(), self.shown());
         let there = blocking(move || read(&path, &shown)).await?.map(Arc::new);
-        self.state(|state| state.there = Some(there.clone()));
+        let known = there.clone().map_or(There::Nothing, There::Layout);
+        self.state(|state| state.there = known);
         Ok(there)
     }
 
@@ -383,7 +302,7 @@ impl Content for Archive {
         Box::pin(self.begin(sizes.to_vec()))
     }
 
-    fn push_blob<'a>(&'a self, push: Push) -> BoxFuture<'a, Result<OciDigest, OciError>> {
+    fn push_blob(&self, push: Push) -> BoxFuture<'_, Result<OciDigest, OciError>> {
         Box::pin(self.push(push))
     }
 
@@ -440,12 +359,12 @@ impl Content for Archive {
         })
     }
 
-    fn finish<'a>(&'a self) -> BoxFuture<'a, Result<(), OciError>> {
+    fn finish(&self) -> BoxFuture<'_, Result<(), OciError>> {
         Box::pin(async {
             let Some(new) = self.state(|state| state.new.take()) else { return Ok(()) };
             let path = self.path.clone();
             blocking(move || new.finish(&path)).await.map_err(at(&self.path))?;
-            self.state(|state| state.there = None);
+            self.state(|state| state.there = There::Unknown);
             Ok(())
         })
     }

@@ -1,0 +1,114 @@
+//! The file of an image layout on its way: beside its place, under a name of its own, with a place for each blob. What is
+//! put there, and when it is done, is said in `archive`.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::model::OciDigest;
+use crate::oci::OciError;
+use crate::oci::local::{self, BLOBS, INDEX_FILE, LAYOUT, LAYOUT_FILE, at};
+use crate::oci::manifest::Index;
+use crate::oci::tar::{head, padding, zeros};
+
+/// What ends a tar.
+const END: u64 = 1024;
+/// How the name of a file ends that is on its way.
+const PART: &str = ".part";
+
+/// An archive on its way.
+pub(super) struct Writer {
+    temp: tempfile::NamedTempFile,
+    pub file: Arc<File>,
+    /// Where the next place begins.
+    end: u64,
+    /// Of the blobs that have a number: where each begins, and its size.
+    pub places: Vec<(u64, u64)>,
+    pub blobs: HashMap<OciDigest, Range<u64>>,
+    pub index: Index,
+}
+
+/// The name of a blob's file.
+pub(super) fn blob_name(digest: &OciDigest) -> String {
+    format!("{BLOBS}/{}", digest.hex())
+}
+
+/// Bytes of the header of a blob: its name is always as long as any other's.
+pub(super) fn head_size(size: u64) -> u64 {
+    head(&blob_name(&OciDigest::of(b"")), size).len() as u64
+}
+
+/// Removes what runs left that were killed: files of this archive on which no living run has its lock.
+fn remove_dead(folder: &Path, prefix: &str) {
+    let ours = |name: &str| name.starts_with(prefix) && name.ends_with(PART);
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if !entry.file_name().to_str().is_some_and(ours) || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        let free =
+            File::open(entry.path()).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok());
+        if free {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+impl Writer {
+    pub fn begin(path: &Path) -> Result<Self, OciError> {
+        let wrong = at(path);
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(&wrong)?;
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let prefix = format!(".{name}.");
+        remove_dead(folder, &prefix);
+        let temp = tempfile::Builder::new().prefix(&prefix).suffix(PART).tempfile_in(folder).map_err(&wrong)?;
+        // Tells others that somebody works on it; where locks are not known, nobody removes it.
+        let _ = flock(temp.as_file(), FlockOperation::NonBlockingLockExclusive);
+        let file = Arc::new(temp.as_file().try_clone().map_err(&wrong)?);
+        let index = local::empty_index();
+        let mut writer = Writer { temp, file, end: 0, places: Vec::new(), blobs: HashMap::new(), index };
+        writer.append(LAYOUT_FILE, LAYOUT).map_err(&wrong)?;
+        Ok(writer)
+    }
+
+    /// A place for a blob of so many bytes.
+    pub fn place(&mut self, size: u64) -> Option<(u64, u64)> {
+        let begins = self.end;
+        let content = begins.checked_add(head_size(size))?.checked_add(size)?;
+        self.end = content.checked_add(padding(size))?;
+        Some((begins, size))
+    }
+
+    /// A small file after all others.
+    fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let size = bytes.len() as u64;
+        let mut whole = head(name, size);
+        whole.extend_from_slice(bytes);
+        whole.extend(zeros(padding(size)));
+        self.file.write_all_at(&whole, self.end)?;
+        self.end += whole.len() as u64;
+        Ok(())
+    }
+
+    pub fn finish(mut self, path: &Path) -> io::Result<()> {
+        let index = serde_json::to_vec(&self.index)?;
+        self.append(INDEX_FILE, &index)?;
+        self.file.write_all_at(&zeros(END), self.end)?;
+        // As any other file of the user's, not the owner's alone.
+        self.file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        self.temp.flush()?;
+        self.file.sync_all()?;
+        self.temp.persist(path).map_err(|error| error.error)?;
+        // The name outlives a power cut when its folder is written. Some file systems cannot do that to a folder.
+        if let Some(folder) = path.parent().and_then(|folder| File::open(folder).ok()) {
+            let _ = folder.sync_all();
+        }
+        Ok(())
+    }
+}
