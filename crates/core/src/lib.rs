@@ -24,7 +24,7 @@
 //! | [`store`] | the Hub cache and local folders: locks, partial files, atomic commit | HTTP, formats |
 //! | [`lock`] | lockfiles: the exact commit, files, sizes and digests, as text | how a lockfile is made or used |
 //! | [`verify`] | digests, coverage of the index, the tables that `hfget-formats` reads | where files came from |
-//! | [`signature`] | who signed a model: its files and their digests | where files came from, disk, network |
+//! | [`signature`] | who signed a model, and the signed files with their digests | where files came from, disk, network |
 //! | [`select`] | which files make up exactly one weight family per scope, and why | network, disk |
 //! | `range_reader` | a remote file as one that can be read at any place | how a range is fetched |
 //! | [`progress`] | the events for a watcher | who watches |
