@@ -8,7 +8,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, LINK};
 use reqwest::{Method, StatusCode};
 
 use super::auth::Scope;
-use super::wire::{Ask, Wire};
+use super::wire::{Ask, Wire, failed};
 use crate::hub::{Via, next_link};
 use crate::model::OciDigest;
 use crate::oci::{Descriptor, Got, INDEX, Index, MANIFEST, MANIFEST_LIMIT, ManifestName, OciError};
@@ -254,7 +254,7 @@ impl Wire {
             self.send_manifest(&ManifestName::Tag(fallback(subject)), INDEX, &text.into()).await?;
         }
         let why = "others write the list of what refers to it all the time";
-        Err(self.failed(self.place(&fallback(subject)), why, true))
+        Err(failed(self.place(&fallback(subject)), why, true))
     }
 }
 

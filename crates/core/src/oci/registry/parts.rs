@@ -18,7 +18,7 @@ use url::Url;
 use super::auth::Scope;
 use super::feed::one;
 use super::upload::Named;
-use super::wire::{Ask, Wire};
+use super::wire::{Ask, Wire, failed};
 use crate::hub::Via;
 use crate::model::OciDigest;
 use crate::oci::{Blobstream, OciError};
@@ -89,7 +89,7 @@ impl Wire {
         let least = headers.get(LEAST).and_then(|v| v.to_str().ok()?.parse().ok()).unwrap_or(0u64);
         if least > MOST {
             self.parts.are_refused();
-            return Err(self.failed(self.place(&what), format!("the registry wants parts of {least} bytes"), true));
+            return Err(failed(self.place(&what), format!("the registry wants parts of {least} bytes"), true));
         }
         let part = PART.max(usize::try_from(least).unwrap_or(PART));
         let mut upload = Upload { wire: self, what, url, at: 0, shown: false };
@@ -143,7 +143,7 @@ impl Upload<'_> {
     }
 
     fn lost(&self) -> OciError {
-        self.wire.failed(self.wire.place(&self.what), "the registry has lost the upload", true)
+        failed(self.wire.place(&self.what), "the registry has lost the upload", true)
     }
 
     /// Sends one part, until the registry has it.
@@ -203,7 +203,7 @@ impl Upload<'_> {
         // Amazon's says 201 of a part, and loses the next one.
         self.wire.parts.are_refused();
         let why = format!("the registry answers {} to a part of it", response.status());
-        self.wire.failed(self.wire.place(&self.what), why, !self.shown)
+        failed(self.wire.place(&self.what), why, !self.shown)
     }
 
     /// Asks how far it is.

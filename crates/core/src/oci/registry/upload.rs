@@ -14,7 +14,7 @@ use url::Url;
 
 use super::auth::Scope;
 use super::feed::{Feed, one};
-use super::wire::{Ask, Wire};
+use super::wire::{Ask, Wire, failed};
 use crate::hub::{Via, length_of, location};
 use crate::model::OciDigest;
 use crate::oci::{Blobstream, Body, OciError, Push, PushDigest};
@@ -183,7 +183,7 @@ impl Wire {
             && self.learn(&url, response.headers(), &Scope::Push, shown).await?
         {
             let why = format!("who we are was refused after {} of {size} bytes", meter.came());
-            return Err(self.failed(self.place(what), why, true));
+            return Err(failed(self.place(what), why, true));
         }
         Ok((url, response))
     }
@@ -212,7 +212,7 @@ impl Wire {
             }
             None => {
                 let why = "the registry said that it took the blob, and does not have it";
-                Err(self.failed(self.place(&digest.to_string()), why, true))
+                Err(failed(self.place(&digest.to_string()), why, true))
             }
         }
     }
@@ -223,16 +223,14 @@ impl Wire {
             let ask = Ask::new(Method::HEAD, self.url(&format!("blobs/{digest}")).await?, &Scope::Pull);
             let (url, response) = self.once(Via::Api, &ask).await?;
             match response.status() {
-                StatusCode::OK => match length_of(response.headers()) {
-                    Some(length) => {
-                        self.saw(*digest, length);
-                        Ok(Some(length))
-                    }
-                    None => {
+                StatusCode::OK => {
+                    let Some(length) = length_of(response.headers()) else {
                         let why = "the registry does not say how many bytes it has";
-                        Err(self.failed(self.place(&digest.to_string()), why, false))
-                    }
-                },
+                        return Err(failed(self.place(&digest.to_string()), why, false));
+                    };
+                    self.saw(*digest, length);
+                    Ok(Some(length))
+                }
                 StatusCode::NOT_FOUND => Ok(None),
                 _ => Err(self.refusal(self.place(&digest.to_string()), &url, response).await),
             }
@@ -263,9 +261,9 @@ impl Wire {
     pub(super) async fn refused_upload(&self, what: &str, url: &Url, response: Response) -> OciError {
         let status = response.status();
         match self.refusal(self.place(what), url, response).await {
-            OciError::NotFound { place } => self.failed(place, "the registry has lost the upload", true),
+            OciError::NotFound { place } => failed(place, "the registry has lost the upload", true),
             OciError::Failed { place, why, .. } if matches!(status.as_u16(), 400 | 409 | 416) => {
-                self.failed(place, why, true)
+                failed(place, why, true)
             }
             error => error,
         }

@@ -62,6 +62,11 @@ impl<'a> Ask<'a> {
     }
 }
 
+/// Of an answer that is not the one that was asked for.
+pub(super) fn failed(place: String, why: impl Into<String>, again: bool) -> OciError {
+    OciError::Failed { place, why: why.into(), again, after: None }
+}
+
 /// Whether a URL's host is this machine.
 pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
@@ -115,10 +120,6 @@ impl Wire {
             tag => format!(":{tag}"),
         };
         format!("{}{}", self.shown, crate::text::printable(&text))
-    }
-
-    pub fn failed(&self, place: String, why: impl Into<String>, again: bool) -> OciError {
-        OciError::Failed { place, why: why.into(), again, after: None }
     }
 
     /// `/v2/NAME/…` of the registry; of something that is ours to write, or that was parsed.
@@ -230,11 +231,7 @@ impl Wire {
             403 => OciError::Refused { place, why: why("the registry answers 403") },
             404 => OciError::NotFound { place },
             407 => HubError::ProxyLogin { url: url.into() }.into(),
-            413 => self.failed(
-                place,
-                why("the registry, or a proxy before it, takes no request of that size (413)"),
-                false,
-            ),
+            413 => failed(place, why("the registry, or a proxy before it, takes no request of that size (413)"), false),
             _ if is_passing(status) => {
                 HubError::Status { url: url.into(), status, message: said, wait: asked_wait(&headers) }.into()
             }
@@ -247,7 +244,7 @@ impl Wire {
                 let why = "what is sent to a registry is not sent elsewhere on its word";
                 HubError::RedirectRefused { url: url.into(), to, why }.into()
             }
-            _ => self.failed(place, why(&format!("{} answers {status}", ShownUrl::from(url))), false),
+            _ => failed(place, why(&format!("{} answers {status}", ShownUrl::from(url))), false),
         }
     }
 
