@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hfget_core::model::RepoSpec;
 use hfget_core::session::{Error, Session};
+use hfget_core::text::printable;
 
 use super::advice::Advisor;
 use super::args::GetArgs;
@@ -24,6 +25,12 @@ pub async fn get(args: &GetArgs) -> ExitCode {
         Ok(outcomes) => outcomes,
         Err(end) => return end,
     };
+    if let Some(tag) = args.into.tag().filter(|_| args.share.partition.is_some()) {
+        // Only the run that pushes a tar layer knows its digest, so nobody could publish the parts of several workers.
+        let what = format!("{} is filled by one run", printable(&tag.to_string()));
+        screen.fail("--partition", &what, Some("leave out --partition, or share out an object store"));
+        return ExitCode::Usage;
+    }
     let jobs = match setup(&Asked::to_get(args), &screen).await {
         Ok(ready) => ready,
         Err(end) => return end,

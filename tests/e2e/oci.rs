@@ -289,6 +289,7 @@ fn a_mirror_gives_the_bytes_that_the_hub_lists() {
 fn one_tag_is_for_one_repo() {
     let machine = Machine::new([repo(), odd()]);
     machine.hfget("org/one org/odd --to oci-archive:one.tar").ends_with(2).says("is for one repo");
+    machine.hfget("org/one --partition 1/2 --to oci-archive:one.tar").ends_with(2).says("filled by one run");
     machine.hfget("org/one --to oci://r.example/m@sha256:00").ends_with(2);
     machine.hfget("org/one --to s3://bucket --layout modelpack").ends_with(2).says("--layout");
     machine.hfget("org/one --to oci:x --layout modelpack --base oci:base").ends_with(2).says("--base");
