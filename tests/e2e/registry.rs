@@ -236,7 +236,7 @@ fn a_run_that_is_killed_leaves_no_tag_and_the_next_one_sends_what_is_missing() {
         blobs.filter(|digest| registry.blob("acme/m", digest).unwrap().len() > SIZE).count()
     };
     while large() == 0 {
-        assert!(began.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none(), "no layer arrived");
+        assert!(began.elapsed() < Duration::from_mins(1) && child.try_wait().unwrap().is_none(), "no layer arrived");
         std::thread::sleep(Duration::from_millis(10));
     }
     child.kill().unwrap();
@@ -262,7 +262,7 @@ fn log_in(machine: &Machine, address: &str) {
 
 #[test]
 fn whoever_has_logged_in_is_let_in_and_whoever_has_not_is_told_how() {
-    for auth in [Auth::Basic, Auth::Bearer(Duration::from_secs(300))] {
+    for auth in [Auth::Basic, Auth::Bearer(Duration::from_mins(5))] {
         let (machine, registry) = (machine(), Registry::with(Options { auth, ..Options::default() }));
         let line = format!("org/one --to oci://{}/acme/m:main", registry.address());
         hfget(&machine, &line).ends_with(3).says("no credentials").says("docker login");
@@ -295,7 +295,7 @@ fn a_helper_that_docker_is_configured_with_is_asked() {
 
 #[test]
 fn no_secret_of_a_registry_is_told_or_sent_to_another_host() {
-    let auth = Auth::Bearer(Duration::from_secs(300));
+    let auth = Auth::Bearer(Duration::from_mins(5));
     let options = Options { auth, location: Location::Foreign, blobs_elsewhere: true, ..Options::default() };
     let (machine, registry) = (machine(), Registry::with(options));
     log_in(&machine, registry.address());

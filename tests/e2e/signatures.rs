@@ -1,6 +1,7 @@
 //! Signed models: signed by the reference implementation, fetched from the Hub, and refused if a bit, a file, a key or
 //! a date is wrong. Tests with signers in Python print that they are skipped without it; `openssl` makes keys.
 
+use base64::Engine as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -498,7 +499,6 @@ fn a_signed_lockfile_is_checked_before_any_request() {
     locked(&key).ends_with(0).says("hfget.lock is signed by key");
     machine.run(["verify", "--lock", "hfget.lock", "--require-signature", &key]).ends_with(0).says("verified");
     // The same signature in the text form of other tools.
-    use base64::Engine as _;
     let plain = base64::engine::general_purpose::STANDARD.encode(std::fs::read(&signature).unwrap());
     std::fs::write(&signature, format!("{plain}\n")).unwrap();
     locked(&key).ends_with(0);

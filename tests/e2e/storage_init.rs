@@ -1,4 +1,4 @@
-//! `hfget storage-init`, as KServe runs it: its arguments, its variables, its exit code, the pod's message, and a
+//! `hfget storage-init`, as `KServe` runs it: its arguments, its variables, its exit code, the pod's message, and a
 //! container that has only the program.
 
 use std::collections::BTreeSet;

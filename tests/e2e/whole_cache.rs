@@ -1,6 +1,7 @@
 //! `hfget verify --all` and `--repair`: a cache that several programs filled, with wrong files, and with files that
 //! only look wrong.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use hfget_loopback_hub::{Repo, sha256};
@@ -137,7 +138,8 @@ snapshot_download("THUDM/chatglm3-6b", allow_patterns=["*.json", "model-0000[123
         "from huggingface_hub import hf_hub_download as d\nprint(open(d('org/one','model.safetensors'),'rb').read().hex())",
     );
     let bytes = one_file(1000).content(MODEL).unwrap().to_vec();
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut hex = String::new();
+    bytes.iter().for_each(|byte| write!(hex, "{byte:02x}").unwrap());
     assert_eq!((said.trim(), sha256(&bytes)), (hex.as_str(), sha256(&bytes)));
 }
 

@@ -159,7 +159,7 @@ pub struct PlaceArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub local_dir: Option<PathBuf>,
     /// Use this Hub, mirror of it, or store that `--to` filled [default: $HF_ENDPOINT or https://huggingface.co]
-    #[arg(long, value_name = "URL", hide_short_help = true, value_hint = ValueHint::Url)]
+    #[arg(long, visible_alias = "from", value_name = "URL", hide_short_help = true, value_hint = ValueHint::Url)]
     pub endpoint: Option<String>,
     /// Fetch bytes from this server too; digests come from the endpoint (may be repeated)
     #[arg(long, value_name = "URL", hide_short_help = true, value_hint = ValueHint::Url)]

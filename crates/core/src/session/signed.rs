@@ -208,9 +208,9 @@ impl Signatures {
                 .filter(|path| is_below(found.path.dir(), path) && !silent.contains(path))
                 .cloned()
                 .collect();
-            spoken_for.iter().for_each(|path| {
+            for path in &spoken_for {
                 unsigned.remove(path);
-            });
+            }
         }
         if self.counting().next().is_some() {
             findings.extend(unsigned.iter().filter(|path| !signed_by_any.contains(*path)).map(|path| {
@@ -264,13 +264,14 @@ fn standing(bytes: &[u8], trusted: &[Trust], now: SystemTime) -> Option<Standing
 
 /// Whether a file may be a signature, by its name and size.
 fn may_be_one(path: &RepoPath, size: u64, purpose: Option<Purpose>, required: bool) -> bool {
-    if size > SIZE_LIMIT || size < 2 || purpose.is_some_and(|purpose| purpose != Purpose::Other) {
+    if !(2..=SIZE_LIMIT).contains(&size) || purpose.is_some_and(|purpose| purpose != Purpose::Other) {
         return false;
     }
     let name = path.file_name().to_ascii_lowercase();
     let named = ENDINGS.iter().any(|ending| name.ends_with(ending));
     // If a signature is required, a file of any name at the root may be it.
-    named || required && path.dir().is_empty() && (name.ends_with(".json") || !name.contains('.'))
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending);
+    named || required && path.dir().is_empty() && ending.is_none_or(|ending| ending == "json")
 }
 
 /// The files to read, those with a usual name first.

@@ -1,4 +1,4 @@
-//! A signature's file before any check: a Sigstore bundle around a DSSE envelope, by version 1.0 of the OpenSSF Model
+//! A signature's file before any check: a Sigstore bundle around a DSSE envelope, by version 1.0 of the `OpenSSF` Model
 //! Signing specification. Nothing here is trusted yet; `trust` finds the signer, `statement` reads the signed content.
 
 use base64::Engine as _;

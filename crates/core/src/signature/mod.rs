@@ -1,4 +1,4 @@
-//! Signatures of models (OpenSSF Model Signing 1.0): who signed, and which files with which digests. Reads no file and
+//! Signatures of models (`OpenSSF` Model Signing 1.0): who signed, and which files with which digests. Reads no file and
 //! makes no request: bytes come in, and proofs go out. `session` chooses the files of a run to compare.
 //!
 //! One rule above all: a statement counts only as [`Signed`], and only [`Trust::check`] makes one.

@@ -302,7 +302,7 @@ mod tests {
     fn a_token_is_shown_for_most_of_its_life_and_one_without_a_life_for_a_minute() {
         let now = Instant::now();
         let token = |text: &str| read_token(text.as_bytes(), now);
-        assert_eq!(token(r#"{"token":"aaaa-of-a-test"}"#).unwrap().lifetime, Duration::from_secs(60));
+        assert_eq!(token(r#"{"token":"aaaa-of-a-test"}"#).unwrap().lifetime, Duration::from_mins(1));
         let old = token(r#"{"access_token":"bbbb-of-a-test","expires_in":300}"#).unwrap();
         assert!(old.is_good());
         assert!(!Token { lifetime: Duration::ZERO, ..old }.is_good());

@@ -19,6 +19,8 @@ fn found(keyring: &Keyring) -> Result<Option<(String, String)>, String> {
     }
 }
 
+// As what it is compared with.
+#[allow(clippy::unnecessary_wraps)]
 fn pair(user: &str, secret: &str) -> Result<Option<(String, String)>, String> {
     Ok(Some((user.to_owned(), secret.to_owned())))
 }

@@ -19,7 +19,7 @@ fn known(registry: &Registry, folder: &tempfile::TempDir) -> Arc<dyn Content> {
 
 #[tokio::test]
 async fn whoever_is_asked_shows_a_password_or_a_token_and_whoever_is_not_shows_nothing() {
-    for auth in [Auth::None, Auth::Basic, Auth::Bearer(Duration::from_secs(300))] {
+    for auth in [Auth::None, Auth::Basic, Auth::Bearer(Duration::from_mins(5))] {
         let registry = Registry::with(Options { auth, ..Options::default() });
         let folder = credentials(&registry, PASSWORD);
         let content = known(&registry, &folder);
@@ -36,7 +36,7 @@ async fn whoever_is_asked_shows_a_password_or_a_token_and_whoever_is_not_shows_n
 
 #[tokio::test]
 async fn who_is_not_known_is_told_so_and_whose_password_is_wrong_is_told_that() {
-    for auth in [Auth::Basic, Auth::Bearer(Duration::from_secs(300))] {
+    for auth in [Auth::Basic, Auth::Bearer(Duration::from_mins(5))] {
         let registry = Registry::with(Options { auth, ..Options::default() });
         let error = push(&*open(&registry), Way::Before, &bytes(LARGE)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotAvailable, "{error}");
@@ -52,7 +52,7 @@ async fn who_is_not_known_is_told_so_and_whose_password_is_wrong_is_told_that() 
 
 #[tokio::test]
 async fn a_registry_that_everybody_may_read_is_read_without_a_password() {
-    let registry = Registry::with(Options { auth: Auth::PublicBearer(Duration::from_secs(60)), ..Options::default() });
+    let registry = Registry::with(Options { auth: Auth::PublicBearer(Duration::from_mins(1)), ..Options::default() });
     let all = bytes(1 << 20);
     let digest: OciDigest = registry.put_blob("acme/m", all.clone()).parse().unwrap();
     let content = open(&registry);
@@ -89,7 +89,7 @@ async fn a_token_that_runs_out_in_the_middle_of_a_file_is_renewed_and_the_file_a
 
 #[tokio::test]
 async fn tokens_that_the_registry_throws_away_are_renewed() {
-    let registry = Registry::with(Options { auth: Auth::Bearer(Duration::from_secs(300)), ..Options::default() });
+    let registry = Registry::with(Options { auth: Auth::Bearer(Duration::from_mins(5)), ..Options::default() });
     let folder = credentials(&registry, PASSWORD);
     let content = known(&registry, &folder);
     for way in WAYS {
@@ -100,7 +100,7 @@ async fn tokens_that_the_registry_throws_away_are_renewed() {
 
 #[tokio::test]
 async fn a_server_of_tokens_that_fails_for_a_while_is_waited_for() {
-    let registry = Registry::with(Options { auth: Auth::Bearer(Duration::from_secs(300)), ..Options::default() });
+    let registry = Registry::with(Options { auth: Auth::Bearer(Duration::from_mins(5)), ..Options::default() });
     let folder = credentials(&registry, PASSWORD);
     registry.fault(Fault::new(Place::Token, Kind::Status(503, vec![])).times(2));
     push(&*known(&registry, &folder), Way::Before, &bytes(LARGE)).await.unwrap();
@@ -108,7 +108,7 @@ async fn a_server_of_tokens_that_fails_for_a_while_is_waited_for() {
 
 #[tokio::test]
 async fn neither_password_nor_token_is_shown_to_another_host() {
-    for auth in [Auth::Basic, Auth::Bearer(Duration::from_secs(300))] {
+    for auth in [Auth::Basic, Auth::Bearer(Duration::from_mins(5))] {
         let options = Options { auth, location: Location::Foreign, blobs_elsewhere: true, ..Options::default() };
         let registry = Registry::with(options);
         let folder = credentials(&registry, PASSWORD);
