@@ -1,10 +1,10 @@
 //! Signed models: signed by the reference implementation, fetched from the Hub, and refused if a bit, a file, a key or
 //! a date is wrong. Tests with signers in Python print that they are skipped without it; `openssl` makes keys.
 
-use base64::Engine as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use base64::Engine as _;
 use hfget_loopback_hub::Repo;
 
 use super::interop::python;

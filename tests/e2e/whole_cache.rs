@@ -139,7 +139,9 @@ snapshot_download("THUDM/chatglm3-6b", allow_patterns=["*.json", "model-0000[123
     );
     let bytes = one_file(1000).content(MODEL).unwrap().to_vec();
     let mut hex = String::new();
-    bytes.iter().for_each(|byte| write!(hex, "{byte:02x}").unwrap());
+    for byte in &bytes {
+        write!(hex, "{byte:02x}").unwrap();
+    }
     assert_eq!((said.trim(), sha256(&bytes)), (hex.as_str(), sha256(&bytes)));
 }
 
