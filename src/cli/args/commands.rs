@@ -10,9 +10,8 @@ use hfget_core::report::Level;
 
 use super::habits::Habits;
 use super::share::Share;
-use super::shared::{
-    Output, Patience, PlaceArgs, Plain, ReportArgs, Reports, Repos, Selection, Signers, Target, Transfer,
-};
+use super::shared::{Output, Patience, PlaceArgs, Plain, ReportArgs, Reports, Repos, Selection, Signers, Transfer};
+use super::target::Target;
 use super::values::{level, time};
 
 #[derive(Debug, Args)]
@@ -99,7 +98,7 @@ pub struct VerifyArgs {
     /// Repos in the cache, folders such as ./model, or s3://…
     ///
     /// A folder is a path with a '/' at its start, './' or '../', or a folder that exists. Of an object store (s3://, gs://,
-    /// az://) what `hfget --to` put there is held against its manifests.
+    /// az://) what `hfget --to` put there is compared with its manifests.
     #[arg(value_name = "REPO|DIR|URL", required_unless_present_any = ["lock", "all"], value_hint = ValueHint::DirPath)]
     pub targets: Vec<String>,
     /// Fetch again what is wrong or missing; end with 1 if anything was
@@ -108,7 +107,7 @@ pub struct VerifyArgs {
     /// `--allow repaired` lets pass.
     #[arg(long, conflicts_with_all = ["offline", "prefer_offline", "lock"])]
     pub repair: bool,
-    /// Hold them against a lockfile, without a Hub [default: every repo that it has]
+    /// Compare them with a lockfile, without a Hub [default: every repo that it has]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub lock: Option<PathBuf>,
     /// Revision of the cached snapshot [default: main]
@@ -174,7 +173,7 @@ pub struct LockArgs {
         value_hint = ValueHint::FilePath
     )]
     pub file: PathBuf,
-    /// Write what is locked to stdout in another form, and no lockfile: oms, cyclonedx or in-toto
+    /// Write oms, cyclonedx or in-toto to stdout instead
     ///
     /// oms is the statement that a signer of the model signs (OpenSSF Model Signing 1.0), cyclonedx a bill of materials
     /// (CycloneDX 1.6), in-toto the provenance of every file (SLSA 1.0). Without a repo hfget takes the one of the lockfile.
@@ -263,7 +262,7 @@ pub struct CompareArgs {
     /// The mirror to look at
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub mirror: String,
-    /// What it is held against [default: $HF_ENDPOINT or https://huggingface.co]
+    /// What to compare the mirror with [default: $HF_ENDPOINT or https://huggingface.co]
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub endpoint: Option<String>,
     /// How closely: metadata, sample or full
@@ -272,7 +271,7 @@ pub struct CompareArgs {
     /// byte, against its digest.
     #[arg(long, value_name = "LEVEL", default_value = "sample", value_parser = level(), hide_possible_values = true)]
     pub level: Level,
-    /// Where the random ranges lie: the same seed looks at the same bytes [default: another one each time]
+    /// Choose the random ranges: the same seed looks at the same bytes [default: another one each time]
     #[arg(long, value_name = "N", hide_short_help = true)]
     pub seed: Option<u64>,
     /// A host that the mirror may redirect to (may be repeated)

@@ -9,7 +9,7 @@ pub struct Habits {
     /// What happens anyway: a run goes on where the last one ended
     #[arg(long, hide = true)]
     pub resume_download: bool,
-    /// What happens anyway: --local-dir holds plain files
+    /// What happens anyway: --local-dir gets plain files
     #[arg(long, value_name = "auto|true|false", hide = true)]
     pub local_dir_use_symlinks: Option<String>,
     /// What happens anyway: tables are not cut

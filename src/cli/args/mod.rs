@@ -10,6 +10,7 @@ pub mod examples;
 mod habits;
 mod share;
 mod shared;
+mod target;
 mod values;
 
 use clap::{Arg, ArgAction, CommandFactory as _, Parser, Subcommand};
@@ -19,7 +20,8 @@ pub use commands::{
     PublishArgs, RemoveArgs, StorageInitArgs, VerifyArgs, cache_root,
 };
 pub use share::Share;
-pub use shared::{Format, Output, PlaceArgs, Progress, Reports, Repos, Secret, Selection, Signers, Target, Transfer};
+pub use shared::{Format, Output, PlaceArgs, Progress, Reports, Repos, Secret, Selection, Signers, Transfer};
+pub use target::Target;
 
 /// Download Hugging Face repositories and verify every file
 ///
@@ -55,7 +57,7 @@ pub enum Command {
     /// Check files that are already here
     ///
     /// Hashes every file and compares it with the digest that the Hub lists, or a lockfile (--lock), reads the headers of
-    /// the weights, and holds them against the index. With --offline it checks everything that needs no Hub. --all without
+    /// the weights, and compares them with the index. With --offline it checks everything that needs no Hub. --all without
     /// targets checks the whole cache: every file of every snapshot of every repo.
     #[command(arg_required_else_help = true)]
     Verify(VerifyArgs),
@@ -68,7 +70,7 @@ pub enum Command {
     Publish(PublishArgs),
     /// Fill folders as KServe's storage initializer
     ///
-    /// For a ClusterStorageContainer: takes pairs of a source and a folder, as KServe passes them. The files lie directly in
+    /// For a ClusterStorageContainer: takes pairs of a source and a folder, as KServe passes them. The files go directly into
     /// the folder. STORAGE_ALLOW_PATTERNS and STORAGE_IGNORE_PATTERNS choose files, as a JSON list or with commas; without them
     /// hfget chooses as ever. Any failure ends with 1 and leaves one sentence in /dev/termination-log. Needs no home and
     /// no user name, and writes to the folders only.
@@ -95,7 +97,7 @@ pub enum Command {
     /// "compare: REPO mirror=URL level=LEVEL files=N findings=N result=true|different|error".
     #[command(arg_required_else_help = true)]
     Compare(CompareArgs),
-    /// Show what the cache holds
+    /// Show what is in the cache
     ///
     /// A line for each snapshot: repo, commit, size, weight family, whether it was verified, when and against which
     /// server, and what is missing. Reads what Python's huggingface_hub wrote too. Asks no Hub and hashes nothing.

@@ -7,13 +7,9 @@ use std::time::Duration;
 use clap::{Args, ValueHint};
 use hfget_core::finding::Code;
 use hfget_core::hub::{Timing, Transport};
-use hfget_core::model::{Family, OciReference, Options, RepoPath, RepoType, Revision};
-use hfget_core::oci::OciLayout;
-use hfget_core::session::{DestinationConfig, OciTarget};
+use hfget_core::model::{Family, Options, RepoPath, RepoType, Revision};
 
-use super::values::{
-    CodeParser, Place, family, family_help, layout, oci, place, rate, repo_type, seconds, time, transport,
-};
+use super::values::{CodeParser, family, family_help, rate, repo_type, seconds, time, transport};
 
 #[derive(Debug, Args)]
 pub struct Repos {
@@ -198,75 +194,6 @@ impl From<String> for Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")
-    }
-}
-
-/// Where to, if not onto a disk.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Where")]
-pub struct Target {
-    /// Put it into an object store, a registry or an OCI archive: s3://, gs://, az://, oci://, oci-archive:, oci:
-    ///
-    /// Into s3://BUCKET/PREFIX (gs://, az://) or oci://REGISTRY/NAME:TAG without a local copy; a file gets its name when its digest
-    /// matches, and a tag moves when everything is verified. oci-archive:FILE.tar and oci:FOLDER are OCI image layouts, for machines
-    /// without a network. Credentials come from the environment (AWS_ACCESS_KEY_ID and so on), and for registries from what
-    /// docker login and podman login keep.
-    #[arg(long, hide_short_help = true, value_name = "URL", value_parser = place, conflicts_with_all = ["local_dir", "cache_dir", "offline", "prefer_offline"], value_hint = ValueHint::Url)]
-    pub to: Option<Place>,
-    /// How files lie in a registry: image or modelpack [default: image]
-    ///
-    /// image: one tar layer a file, below /models. containerd and CRI-O mount it as an image volume; KServe's oci+native:// takes it,
-    /// and its oci:// with a --base. The same layers are a ModelPack artifact at TAG-modelpack. modelpack: raw layers, for CRI-O and
-    /// ModelPack clients; a layer that the registry has for another model is not pushed. containerd mounts raw layers as an empty folder,
-    /// without an error.
-    #[arg(long, hide_short_help = true, value_name = "LAYOUT", requires = "to", value_parser = layout(), hide_possible_values = true)]
-    pub layout: Option<OciLayout>,
-    /// Put the layers of this image first: KServe's oci:// needs a shell beside the files
-    ///
-    /// An image with sh, ln, sleep and ls, as oci://REGISTRY/NAME:TAG, oci-archive:FILE.tar or oci:FOLDER. Of an image for several
-    /// platforms, that for linux/amd64; name another by its digest.
-    #[arg(long, hide_short_help = true, value_name = "IMAGE", requires = "to", value_parser = oci, value_hint = ValueHint::Url)]
-    pub base: Option<OciReference>,
-}
-
-impl Target {
-    pub fn destination(&self) -> Option<DestinationConfig> {
-        Some(match self.to.clone()? {
-            #[cfg(feature = "object-store")]
-            Place::Store(url) => DestinationConfig::Objects(super::super::setup::store_config(url)),
-            Place::Oci(reference) => {
-                let mut target = OciTarget::new(super::super::setup::oci_config(reference));
-                target.layout = self.layout.unwrap_or_default();
-                target.base = self.base.clone().map(super::super::setup::oci_config);
-                DestinationConfig::Oci(Box::new(target))
-            }
-        })
-    }
-
-    /// Where one tag is for one repo: its name.
-    pub fn tag(&self) -> Option<&OciReference> {
-        match &self.to {
-            Some(Place::Oci(reference)) => Some(reference),
-            _ => None,
-        }
-    }
-
-    /// What was asked for that does not go together, as the flag and a sentence.
-    pub fn complaint(&self) -> Option<(&'static str, String)> {
-        let is_image = self.layout.unwrap_or_default() == OciLayout::Image;
-        let flag = if self.base.is_some() { "--base" } else { "--layout" };
-        match self.tag() {
-            None if self.base.is_some() || self.layout.is_some() => {
-                Some((flag, "it says how a registry is filled, and --to names an object store".to_owned()))
-            }
-            Some(_) if self.base.is_some() && !is_image => {
-                Some(("--base", "a base is for --layout image: a ModelPack artifact has no other layers".to_owned()))
-            }
-            Some(to) if to.digest().is_some() => {
-                Some(("--to", "a digest names what is there already: name a tag".to_owned()))
-            }
-            _ => None,
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::super::remedies::take_words;
 use crate::exit::{Ends, ExitCode};
 
 /// The checks, as columns of the matrix and as sections of the documentation's page on findings.
-pub const GROUPS: [&str; 6] = ["Bytes", "Weights", "Code", "Selection", "Folder", "Mirror"];
+pub const GROUPS: [&str; 7] = ["Bytes", "Weights", "Code", "Selection", "Folder", "Mirror", "Signature"];
 
 /// The index in [`GROUPS`] of a finding's group.
 pub fn group_of(code: Code) -> usize {
@@ -54,6 +54,11 @@ pub fn group_of(code: Code) -> usize {
         | Code::AccessDenied
         | Code::RateLimited
         | Code::MirrorUnavailable => 5,
+        Code::SignatureInvalid
+        | Code::SignatureMissing
+        | Code::SignaturePartial
+        | Code::SignatureUnchecked
+        | Code::FileUnsigned => 6,
         // The other codes are about weights; so are codes that this version does not know.
         _ => 1,
     }
@@ -144,7 +149,7 @@ impl Row {
         (row.files, row.bytes, row.moved) = (totals.files, totals.bytes, totals.bytes_fetched);
         row.milliseconds = Some(totals.milliseconds);
         row.digests = Some((totals.digests, totals.files));
-        row.looked = &[0, 1, 2, 3];
+        row.looked = if report.signatures.is_empty() { &[0, 1, 2, 3] } else { &[0, 1, 2, 3, 6] };
         row.facts.extend(report.revision.as_ref().map(|revision| ("Revision", revision.as_str().to_owned())));
         row.facts.extend(report.commit.map(|commit| ("Commit", commit.to_string())));
         row.facts.push(("Place", report.place.to_string()));
@@ -262,7 +267,8 @@ mod tests {
     #[test]
     fn every_code_is_in_the_column_that_the_documentation_has_it_in() {
         let page = include_str!("../../../docs/src/findings.md");
-        let headings = ["Files and digests", "Weights", "Code", "The selection", "Plain folders", "Mirrors"];
+        let headings =
+            ["Files and digests", "Weights", "Code", "The selection", "Plain folders", "Mirrors", "Signatures"];
         for code in Code::ALL {
             let heading = headings[group_of(*code)];
             let section = page.split("\n## ").find(|section| section.starts_with(heading)).unwrap();
