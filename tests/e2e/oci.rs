@@ -272,6 +272,7 @@ fn a_manifest_of_another_repo_gives_no_file_of_this_one() {
     machine.hfget("org/one --to oci-archive:one.tar").ends_with(0);
     machine.hfget("org/odd --endpoint oci-archive:one.tar").ends_with(3).says("org/one");
     machine.hfget("org/one@v2 --endpoint oci-archive:one.tar").ends_with(3).says("revision");
+    machine.hfget("org/one --from oci-archive:two.tar").ends_with(3).says("two.tar:latest, which does not exist");
     machine.hfget("org/odd --to oci-archive:one.tar").ends_with(1).says("it has org/one");
     // As a mirror it has nothing for the other: the Hub gives the bytes.
     machine.hfget("org/odd --mirror oci-archive:one.tar --local-dir out").ends_with(0).says("verified");

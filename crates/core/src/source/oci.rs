@@ -103,8 +103,15 @@ impl OciSource {
     }
 
     async fn info(&self, repo_type: RepoType, id: &RepoId, revision: &Revision) -> Result<RepoInfo, HubError> {
-        let there = &self.contents().await?.repo;
         let repo = repo_type.qualify(id);
+        let there = match self.contents().await {
+            Ok(contents) => &contents.repo,
+            Err(HubError::EntryNotFound { .. }) => {
+                let endpoint = format!("{}, which does not exist", self.shown());
+                return Err(HubError::RepoNotFound { repo, endpoint, has_token: true });
+            }
+            Err(error) => return Err(error),
+        };
         if (there.repo_type, &there.id) != (repo_type, id) {
             let endpoint = format!("{}, which has {}", self.shown(), there.name());
             return Err(HubError::RepoNotFound { repo, endpoint, has_token: true });
