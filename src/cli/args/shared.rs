@@ -302,7 +302,7 @@ pub struct Signers {
     ///
     /// A file with a public key trusts the holder of that key. A file with certificates trusts everybody to whom one of these
     /// authorities gave a certificate for signing. IDENTITY@ISSUER, such as
-    /// me@example.org@https://accounts.google.com, trusts whom the issuer calls so, through Sigstore. May be repeated; one of
+    /// me@example.org@https://id.org, trusts whom the issuer calls so, through Sigstore. May be repeated; one of
     /// them is enough. With a lockfile, the lockfile must be signed (FILE.sig).
     #[arg(long, value_name = "SIGNER", hide_short_help = true)]
     pub require_signature: Vec<String>,
