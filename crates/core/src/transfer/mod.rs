@@ -21,7 +21,6 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tracing::{Instrument as _, info};
 
-#[cfg(feature = "object-store")]
 pub(crate) use self::limit::Limiter;
 use self::schedule::Schedule;
 
