@@ -2,7 +2,7 @@
 //! manifests come and go is told here, as one interface; which of them stand for a repo, in `layout`; what they prove,
 //! in the session.
 //!
-//! Three kinds of places have such content, and everything above sees only [`Content`]:
+//! Three kinds of places have such content, and everything above sees only `Content`:
 //!
 //! ```text
 //! oci://REGISTRY/NAME:TAG        a registry; its wire lives in `registry`
