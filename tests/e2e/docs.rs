@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hfget_core::finding::{Code, Severity};
 
-use super::support::{Machine, binary};
+use super::support::{COMMANDS, Machine, binary};
 
 /// One text for people: its path below the repository, and its content.
 pub struct Page {
@@ -200,21 +200,7 @@ fn every_page_of_the_book_is_in_its_summary() {
 fn every_flag_that_is_named_is_one() {
     let machine = Machine::new([]);
     let mut help = String::new();
-    for command in [
-        "",
-        "plan",
-        "verify",
-        "publish",
-        "storage-init",
-        "inspect",
-        "lock",
-        "compare",
-        "list",
-        "remove",
-        "clean",
-        "completions",
-        "man",
-    ] {
+    for command in COMMANDS {
         let run = machine.bare().args(command.split_whitespace()).arg("--help").output().unwrap();
         help.push_str(&String::from_utf8_lossy(&run.stdout));
     }

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use hfget_loopback_hub::Repo;
 
-use super::support::{Machine, Run, one_file};
+use super::support::{COMMANDS, Machine, Run, one_file};
 
 fn hfget(machine: &Machine, arguments: &[&str]) -> Run {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hfget"));
@@ -117,24 +117,9 @@ fn the_pages_have_every_command_and_every_flag_of_the_help() {
     let folder = machine.home.path().join("share/man1");
     let run = hfget(&machine, &["man", folder.to_str().unwrap()]).ends_with(0);
     let files: Vec<&str> = run.out.lines().collect();
-    let commands = [
-        "",
-        "plan",
-        "verify",
-        "publish",
-        "storage-init",
-        "inspect",
-        "lock",
-        "compare",
-        "list",
-        "remove",
-        "clean",
-        "completions",
-        "man",
-    ];
-    let names = commands.map(|c| folder.join(if c.is_empty() { "hfget.1".into() } else { format!("hfget-{c}.1") }));
+    let names = COMMANDS.map(|c| folder.join(if c.is_empty() { "hfget.1".into() } else { format!("hfget-{c}.1") }));
     assert_eq!(files, names.each_ref().map(|n| n.to_str().unwrap()));
-    for (command, name) in commands.iter().zip(&names) {
+    for (command, name) in COMMANDS.iter().zip(&names) {
         let page = std::fs::read_to_string(name).unwrap();
         assert!(page.is_ascii() && page.contains(".TH "), "{command}");
         for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXAMPLES", "SEE ALSO"] {

@@ -10,6 +10,23 @@ use tempfile::TempDir;
 
 pub const CHATGLM: &str = "THUDM/chatglm3-6b";
 
+/// Every command that the help shows, in the order of the manual pages; the first is hfget itself.
+pub const COMMANDS: [&str; 13] = [
+    "",
+    "plan",
+    "verify",
+    "publish",
+    "storage-init",
+    "inspect",
+    "lock",
+    "compare",
+    "list",
+    "remove",
+    "clean",
+    "completions",
+    "man",
+];
+
 /// The committed miniature of a repo.
 pub fn fixture(id: &str) -> Repo {
     Repo::new(id).dir(&fixture_dir(id))

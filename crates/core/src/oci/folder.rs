@@ -241,8 +241,8 @@ impl Content for Folder {
         bytes: Bytes,
     ) -> BoxFuture<'a, Result<OciDigest, OciError>> {
         Box::pin(async move {
-            let descriptor = local::described(media_type, &bytes);
-            let digest = self.push(Push::whole(bytes)).await?;
+            let descriptor = local::put(self, media_type, bytes).await?;
+            let digest = descriptor.digest;
             if let ManifestName::Tag(tag) = name {
                 self.new_index(|new| new.as_mut().map(|index| local::name(index, descriptor, Some(tag))));
             }
@@ -257,15 +257,7 @@ impl Content for Folder {
     ) -> BoxFuture<'a, Result<Vec<Descriptor>, OciError>> {
         Box::pin(async move {
             let Some(index) = self.index().await? else { return Ok(Vec::new()) };
-            let of_type = |found: &&Descriptor| found.artifact_type.as_deref() == Some(artifact_type);
-            let mut referrers = Vec::new();
-            for found in index.manifests.iter().filter(of_type).take(local::REFERRERS) {
-                let got = self.get_manifest(&ManifestName::Digest(found.digest)).await?;
-                if got.is_some_and(|got| local::refers_to(&got.bytes, subject)) {
-                    referrers.push(found.clone());
-                }
-            }
-            Ok(referrers)
+            local::referrers(self, &index, subject, artifact_type).await
         })
     }
 
@@ -276,8 +268,8 @@ impl Content for Folder {
         bytes: Bytes,
     ) -> BoxFuture<'a, Result<OciDigest, OciError>> {
         Box::pin(async move {
-            let descriptor = local::described(media_type, &bytes);
-            let digest = self.push(Push::whole(bytes)).await?;
+            let descriptor = local::put(self, media_type, bytes).await?;
+            let digest = descriptor.digest;
             self.new_index(|new| new.as_mut().map(|index| local::name(index, descriptor, None)));
             Ok(digest)
         })

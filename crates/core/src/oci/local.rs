@@ -12,7 +12,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 
 use super::manifest::{Descriptor, Index, Manifest};
-use super::{Blobstream, OciError};
+use super::{Blobstream, Content, ManifestName, OciError, Push};
 use crate::model::OciDigest;
 
 /// How an image layout says that it is one.
@@ -25,7 +25,7 @@ const TAG: &str = "org.opencontainers.image.ref.name";
 /// Bytes that are read at a time.
 const CHUNK: u64 = 1 << 20;
 /// Manifests of an index that are looked at for their subjects.
-pub(super) const REFERRERS: usize = 1000;
+const REFERRERS: usize = 1000;
 
 /// Runs disk work off the async threads.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -91,14 +91,39 @@ pub(super) fn name(index: &mut Index, mut descriptor: Descriptor, tag: Option<&s
     }
 }
 
+/// Puts a manifest there. Gives what an index says of it, with its digest.
+pub(super) async fn put(content: &dyn Content, media_type: &str, bytes: Bytes) -> Result<Descriptor, OciError> {
+    let mut descriptor = described(media_type, &bytes);
+    descriptor.digest = content.push_blob(Push::whole(bytes)).await?;
+    Ok(descriptor)
+}
+
+/// Those manifests of an index that are of a type and have a subject.
+pub(super) async fn referrers(
+    content: &dyn Content,
+    index: &Index,
+    subject: &OciDigest,
+    artifact_type: &str,
+) -> Result<Vec<Descriptor>, OciError> {
+    let of_type = |found: &&Descriptor| found.artifact_type.as_deref() == Some(artifact_type);
+    let mut referrers = Vec::new();
+    for found in index.manifests.iter().filter(of_type).take(REFERRERS) {
+        let got = content.manifest(&ManifestName::Digest(found.digest)).await?;
+        if got.is_some_and(|got| refers_to(&got.bytes, subject)) {
+            referrers.push(found.clone());
+        }
+    }
+    Ok(referrers)
+}
+
 /// What an index says of a manifest that is put there.
-pub(super) fn described(media_type: &str, bytes: &[u8]) -> Descriptor {
+fn described(media_type: &str, bytes: &[u8]) -> Descriptor {
     let artifact_type = serde_json::from_slice::<Manifest>(bytes).ok().and_then(|manifest| manifest.artifact_type);
     Descriptor { artifact_type, ..Descriptor::new(media_type, OciDigest::of(bytes), bytes.len() as u64) }
 }
 
 /// Whether a manifest has this subject.
-pub(super) fn refers_to(bytes: &[u8], subject: &OciDigest) -> bool {
+fn refers_to(bytes: &[u8], subject: &OciDigest) -> bool {
     let manifest = serde_json::from_slice::<Manifest>(bytes).ok();
     manifest.and_then(|manifest| manifest.subject).is_some_and(|of| of.digest == *subject)
 }

@@ -203,7 +203,7 @@ impl Session {
         let known = Known { listing: &listing, whole: all_known };
         let place = |path: &RepoPath| Some(path.under(root).into());
         self.check_signatures(&signatures, &known, &mut draft, place).await;
-        draft.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        draft.totals.milliseconds = super::outcome::milliseconds_since(started);
         Ok(draft.conclude(&self.config.policy))
     }
 

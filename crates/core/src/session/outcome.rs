@@ -1,11 +1,12 @@
 //! The results of a job: what the run saw of each file, and the report about it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Instant;
 
 use super::fleet::Aim;
 use super::{Prepared, Session};
 use crate::finding::{Code, Evidence, Expectation, Finding, Outcome, Proof, Severity, Stamp, Weights};
-use crate::model::{Entry, Family, Presence, RepoPath, RepoType, WeightSet};
+use crate::model::{Entry, Family, Hashed, Presence, RepoPath, RepoType, WeightSet};
 use crate::report::{Draft, Totals};
 use crate::select::Selection;
 use crate::transfer::Arrived;
@@ -59,6 +60,11 @@ impl Prepared {
         let model = self.listing.info.repo_type == RepoType::Model;
         if model && !self.whole && !self.selection.named { weights_here(&self.selection) } else { Weights::Here }
     }
+}
+
+/// Milliseconds since a run began, for its report.
+pub(super) fn milliseconds_since(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether the weights of a model are here if the repo's whole listing is not known: there are some weights, with the
@@ -119,6 +125,14 @@ impl Statuses {
                 self.seen.insert(file.path.clone(), (Evidence::Hashed(hashed), None));
             }
             self.fetched.insert(file.path, file.received);
+        }
+    }
+
+    /// Notes a file that was hashed on its way to a destination that is no disk.
+    pub fn sent(&mut self, entry: &Entry, hashed: Hashed, received: u64) {
+        self.seen.insert(entry.path.clone(), (Evidence::Hashed(hashed), None));
+        if received > 0 || entry.size == 0 {
+            self.fetched.insert(entry.path.clone(), received);
         }
     }
 

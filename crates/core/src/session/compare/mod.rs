@@ -209,7 +209,7 @@ impl Comparison {
             files,
             bytes,
             findings,
-            milliseconds: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            milliseconds: crate::session::outcome::milliseconds_since(started),
         })
     }
 

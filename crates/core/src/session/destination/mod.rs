@@ -167,7 +167,7 @@ impl Session {
         outcome.findings.extend(findings);
         let mut draft = Self::report(&job, &outcome, &statuses);
         draft.remembered = remembered;
-        draft.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        draft.totals.milliseconds = crate::session::outcome::milliseconds_since(started);
         let content = |path: &RepoPath| to.content(&job, job.listing.get(path.as_str())?);
         self.check_signatures(&job.signatures, &job.known(), &mut draft, content).await;
         // Why this order: files of an earlier job are removed only after the new one is verified.

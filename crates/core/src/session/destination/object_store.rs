@@ -234,10 +234,7 @@ impl Filler<'_> {
                         there.record.save().await;
                     }
                     there.found.insert(entry.path.as_str().to_owned(), mark);
-                    statuses.seen.insert(entry.path.clone(), (Evidence::Hashed(hashed), None));
-                    if received > 0 || entry.size == 0 {
-                        statuses.fetched.insert(entry.path, received);
-                    }
+                    statuses.sent(&entry, hashed, received);
                 }
                 Ok(Done::Wrong(finding)) => failed.push(finding),
                 Err(error) => {

@@ -265,10 +265,7 @@ impl Destination for Registry<'_> {
         while let Some((entry, done)) = all.next().await {
             match done {
                 Ok(Pushed::There { layer, hashed, received }) => {
-                    statuses.seen.insert(entry.path.clone(), (Evidence::Hashed(hashed), None));
-                    if received > 0 || entry.size == 0 {
-                        statuses.fetched.insert(entry.path.clone(), received);
-                    }
+                    statuses.sent(&entry, hashed, received);
                     self.layers.insert(entry.path, layer);
                 }
                 Ok(Pushed::Wrong(finding)) => failed.push(finding),

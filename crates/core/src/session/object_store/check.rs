@@ -118,7 +118,7 @@ impl Session {
         let known = Known { listing: &listing, whole: false };
         let content = |path: &RepoPath| Some(there.content(path));
         self.check_signatures(&signatures, &known, &mut draft, content).await;
-        draft.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        draft.totals.milliseconds = crate::session::outcome::milliseconds_since(started);
         Ok(draft.conclude(&self.config.policy))
     }
 

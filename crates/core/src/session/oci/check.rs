@@ -124,7 +124,7 @@ impl Checked<'_> {
             Some(FileContent::Far(Arc::new(LayerFile::new(self.content, placed, &trouble))))
         };
         self.session.check_signatures(&signatures, &known, &mut draft, read).await;
-        draft.totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        draft.totals.milliseconds = crate::session::outcome::milliseconds_since(started);
         Ok(draft.conclude(&self.session.config.policy))
     }
 
