@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures the cost of flushing to a real disk:  python3 benches/flush.py [--runs 5] [--place FOLDER] [--built]
 
-Fetches one 2 GiB file, and 400 small ones, onto the disk of FOLDER, in turn with real flushes and with flushes that do
+Fetches one 2 GiB file, at two speeds, and 400 small ones, onto the disk of FOLDER, in turn with real flushes and with flushes that do
 nothing (a seccomp filter answers fsync, fdatasync, syncfs and sync_file_range with success). Prints both, their ratio,
 and the flushes that strace counts. Needs nginx and strace (Debian: apt-get install nginx-light strace), Rust, and some
 2.5 GB in /dev/shm.
@@ -62,8 +62,8 @@ def make_data() -> None:
 
 
 class Bench:
-    def __init__(self, endpoint: str, place: pathlib.Path):
-        self.endpoint, self.place = endpoint, place
+    def __init__(self, endpoint: str, place: pathlib.Path, more: tuple):
+        self.endpoint, self.place, self.more = endpoint, place, more
 
     def fetch(self, repo: str, flush: bool, before: tuple = ()) -> float:
         shutil.rmtree(self.place, ignore_errors=True)
@@ -71,7 +71,7 @@ class Bench:
         # Flush first, so that earlier writes do not count here.
         os.sync()
         env = {"PATH": os.environ["PATH"], "HF_HOME": str(self.place), "HF_ENDPOINT": self.endpoint}
-        command = [*before, str(run.HFGET), repo, "--all", "-q"]
+        command = [*before, str(run.HFGET), repo, "--all", "-q", *self.more]
         begin = time.monotonic()
         subprocess.run(
             command, env=env, check=True, stdout=subprocess.DEVNULL, preexec_fn=None if flush else no_flushes
@@ -101,13 +101,20 @@ def main() -> None:
         build = ["cargo", "build", "--quiet", "--release"]
         subprocess.run([*build, "-p", "hfget", "-p", "hfget-loopback-hub"], cwd=run.ROOT, check=True)
     make_data()
+    # Where the network is faster than the disk, the time with flushes is the time of the disk, whatever the program does.
+    # So the second row has a network that the disk can follow.
+    rows = (
+        ("org/one", "one 2 GiB file, as fast as loopback", run.FULL, ()),
+        ("org/one", "one 2 GiB file at 480 MB/s", run.SLOW, ("--connections", "8")),
+        ("org/small", "400 small files", run.FULL, ()),
+    )
     nginx = run.start_nginx()
-    hub, endpoint = run.start_hub(run.FULL)
+    hubs = {host: run.start_hub(host) for host in (run.FULL, run.SLOW)}
     try:
         with tempfile.TemporaryDirectory(prefix="flush-", dir=options.place) as folder:
-            bench = Bench(endpoint, pathlib.Path(folder) / "home")
             print("| work | s with flushes | s without | ratio | flushes |\n|---|---|---|---|---|")
-            for repo, what in (("org/one", "one 2 GiB file"), ("org/small", "400 small files")):
+            for repo, what, host, more in rows:
+                bench = Bench(hubs[host][1], pathlib.Path(folder) / "home", more)
                 times = {True: [], False: []}
                 for _ in range(options.runs):
                     for flush in (True, False):
@@ -117,7 +124,7 @@ def main() -> None:
                 said = ", ".join(f"{n} {name}" for name, n in sorted(count.items()) if n)
                 print(f"| {what} | {with_them:.2f} | {without:.2f} | {with_them / without:.3f} | {said} |", flush=True)
     finally:
-        for process in (hub, nginx):
+        for process in (*(hub for hub, _ in hubs.values()), nginx):
             process.send_signal(signal.SIGTERM)
             process.wait()
 

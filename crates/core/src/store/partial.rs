@@ -20,6 +20,9 @@ use crate::model::{CommitId, Digest, Entry};
 /// A partial is flushed after so many bytes. A crash of the machine costs at most these, and the
 /// parts in flight.
 const FLUSH_EVERY: u64 = 256 << 20;
+/// The flushes of the last bytes become smaller, down to this. The flush at the end, for which the user waits, has at most
+/// about as many bytes.
+const FLUSH_LAST: u64 = 16 << 20;
 /// A finished file of this size gets its name only when its journal is on the disk, and keeps the journal until its
 /// name is on the disk: a crash in between must not cost the file. Smaller files are quicker to fetch again.
 const WORTH_A_FLUSH: u64 = 64 << 20;
@@ -222,7 +225,10 @@ impl Partial {
 
     /// The flush that is due now, if any; call [`flushed`](Self::flushed) after it.
     pub fn flush_due(&mut self) -> Option<Flush> {
-        if self.unsynced < FLUSH_EVERY {
+        let left = self.entry.size.saturating_sub(self.ranges.total());
+        // A small file is flushed once, at its end.
+        let least = if self.entry.size < WORTH_A_FLUSH { FLUSH_EVERY } else { left.clamp(FLUSH_LAST, FLUSH_EVERY) };
+        if self.unsynced < least || left == 0 {
             return None;
         }
         self.unsynced = 0;

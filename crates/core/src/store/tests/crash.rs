@@ -186,6 +186,32 @@ fn what_was_flushed_outlives_the_machine() {
     }
 }
 
+/// At the end the user waits for the last flush, so little is left for it. A small file is flushed once.
+#[test]
+fn little_is_left_for_the_last_flush() {
+    let root = TempDir::new().unwrap();
+    let store = cache(root.path(), true);
+    let mib = 1 << 20;
+    let unflushed = |size: u64| {
+        let entry = Entry { size, ..entry("a.bin") };
+        let mut partial = store.partial(store.try_lock(&entry).unwrap().unwrap(), &commit(), &entry).unwrap();
+        partial.file().set_len(size).unwrap();
+        let (mut flushes, mut since) = (0, 0);
+        for at in (0..size).step_by(mib) {
+            partial.record(at..(at + mib as u64).min(size)).unwrap();
+            since += 1;
+            if let Some(flush) = partial.flush_due() {
+                partial.flushed(&flush, flush.run()).unwrap();
+                (flushes, since) = (flushes + 1, 0);
+            }
+        }
+        partial.reset().unwrap();
+        (flushes, since)
+    };
+    assert_eq!(unflushed(1024 << 20), (7, 16), "at 256, 512, 768, 896, 960, 992 and 1,008 MiB");
+    assert_eq!(unflushed(60 << 20), (0, 60));
+}
+
 #[test]
 fn a_flush_of_a_file_that_was_started_again_says_nothing() {
     let root = TempDir::new().unwrap();

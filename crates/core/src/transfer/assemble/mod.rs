@@ -1,6 +1,7 @@
 //! A file that is being fetched: which of its bytes were asked for, have arrived and were hashed. There is no network
 //! and no scheduling here: workers ask for ranges and give blocks, and a [`Watcher`] is told the results.
 
+mod hash;
 mod window;
 mod writer;
 
@@ -15,7 +16,8 @@ use std::time::Duration;
 
 use tracing::{Span, debug_span};
 
-use self::window::Window;
+pub(super) use self::hash::Desk;
+use self::window::{AHEAD, FAR, Window};
 pub(super) use self::window::{Block, Budget};
 pub(super) use self::writer::Writer;
 use crate::model::{Digest, Entry, Hashed, Hasher};
@@ -25,10 +27,8 @@ use crate::transfer::FetchError;
 
 /// Bytes of a block, which is written at once.
 pub(super) const BLOCK: usize = 256 << 10;
-/// The buffer's bytes when a file is hashed from disk.
-const READ_BUFFER: usize = 1 << 20;
-/// A file with so many bytes in memory that are ready to be hashed is waiting for its hasher.
-const BEHIND: usize = 4 << 20;
+/// A file with so many bytes that are ready to be hashed is waiting for its hasher.
+const BEHIND: u64 = 4 << 20;
 /// The most waits of 20 ms for which a writer lets the hasher catch up.
 const PATIENCE: u32 = 100;
 
@@ -43,6 +43,9 @@ pub(super) trait Watcher: Send + Sync + 'static {
 
     /// `bytes` more bytes are in their file.
     fn arrived(&self, bytes: u64);
+
+    /// One more part may start.
+    fn has_room(&self);
 
     /// All bytes of a file are here, with this digest. Blocks.
     fn whole(&self, file: &Arc<FileWork>, hashed: Hashed);
@@ -65,6 +68,8 @@ struct State {
     window: Window,
     /// Writers that wait for the hasher.
     waiting: u32,
+    /// A part of so many bytes was not handed out: the hasher must catch up first.
+    held_back: Option<u64>,
     /// `None` while a thread hashes.
     hasher: Option<Hasher>,
     hashed: u64,
@@ -74,6 +79,31 @@ struct State {
     failures: u32,
     /// Counts the failures that counted: attempts that began before the last one do not count again.
     epoch: u32,
+}
+
+impl State {
+    /// Whether the file waits for its hasher, and not because an earlier run has left much of it.
+    fn is_behind(&self) -> bool {
+        let ready = self.written.covered_from(self.hashed).saturating_sub(self.hashed);
+        (BEHIND..FAR).contains(&ready)
+    }
+
+    /// Whether a part of `most` bytes from `start` on must wait for the hasher.
+    fn must_wait(&self, start: u64, most: u64) -> bool {
+        let end = start.saturating_add(most).saturating_sub(self.hashed);
+        (AHEAD..FAR).contains(&end) && self.is_behind()
+    }
+
+    /// Moves the frontier. Returns whether a part that was held back can be handed out now, once.
+    fn hashed_to(&mut self, at: u64, size: u64) -> bool {
+        self.hashed = at;
+        let Some(most) = self.held_back else { return false };
+        let go_on = self.claimed.first_gap(size).is_none_or(|gap| !self.must_wait(gap.start, most));
+        if go_on {
+            self.held_back = None;
+        }
+        go_on
+    }
 }
 
 /// One file that is being fetched.
@@ -89,7 +119,11 @@ pub(super) struct FileWork {
     whole_only: AtomicBool,
     /// Bytes that came over the network.
     pub received: AtomicU64,
+    /// Bytes that were hashed from the disk, because they were not in memory any more.
+    pub read_back: AtomicU64,
     restarted: AtomicBool,
+    /// The threads that hash it.
+    desk: Arc<Desk>,
 }
 
 /// A range that one worker must fetch.
@@ -100,26 +134,20 @@ pub(super) struct Claim {
     epoch: u32,
 }
 
-/// The result of a step of hashing.
-pub(super) enum Frontier {
-    /// More bytes must come, or another thread is hashing.
-    Behind,
-    /// The whole file is hashed.
-    Whole(Hashed),
-}
-
 impl FileWork {
     /// Takes over the bytes that an earlier run has left.
-    pub fn new(partial: Partial, budget: Arc<Budget>) -> Self {
+    pub fn new(partial: Partial, budget: Arc<Budget>, desk: Arc<Desk>) -> Self {
         let entry = partial.entry().clone();
         let known = partial.ranges().clone();
         let (file, path) = (Arc::clone(partial.file()), partial.path());
+        desk.opened(&entry);
         let state = State {
             file,
             written: known.clone(),
             claimed: known,
             window: Window::new(budget),
             waiting: 0,
+            held_back: None,
             hasher: Some(entry.digest().hasher(entry.size)),
             hashed: 0,
             round: 0,
@@ -135,7 +163,9 @@ impl FileWork {
             taken: Condvar::new(),
             whole_only: AtomicBool::new(false),
             received: AtomicU64::new(0),
+            read_back: AtomicU64::new(0),
             restarted: AtomicBool::new(false),
+            desk,
         }
     }
 
@@ -144,7 +174,8 @@ impl FileWork {
         lock(&self.state).written.total()
     }
 
-    /// Hands out the first bytes that no worker fetches yet, at most `most`.
+    /// Hands out the first bytes that no worker fetches yet, at most `most`. None are handed out while the hasher is
+    /// behind and memory would not keep them: they would be read back from the disk, and the hasher would be further behind.
     pub fn claim(&self, most: u64) -> Option<Claim> {
         let mut state = lock(&self.state);
         state.partial.as_ref()?;
@@ -158,6 +189,10 @@ impl FileWork {
             from..self.entry.size
         } else {
             let gap = state.claimed.first_gap(self.entry.size)?;
+            if state.must_wait(gap.start, most) {
+                state.held_back = Some(most);
+                return None;
+            }
             gap.start..gap.end.min(gap.start.saturating_add(most))
         };
         state.claimed.insert(range.clone());
@@ -214,8 +249,12 @@ impl FileWork {
 
     /// Whether the file waits for hashing, so that more connections would not help.
     pub fn is_hash_bound(&self) -> bool {
-        let state = lock(&self.state);
-        state.window.waits_at(state.hashed) >= BEHIND
+        lock(&self.state).is_behind()
+    }
+
+    /// Whether a part waits until the hasher has caught up.
+    pub fn is_held_back(&self) -> bool {
+        lock(&self.state).held_back.is_some()
     }
 
     /// Waits while the hasher is behind: bytes that it takes from memory need not be read back from
@@ -286,73 +325,6 @@ impl FileWork {
         }
     }
 
-    /// Whether there are bytes to hash that no thread hashes.
-    pub fn wants_hashing(&self) -> bool {
-        let state = lock(&self.state);
-        state.partial.is_some()
-            && state.hasher.is_some()
-            && (state.written.covered_from(state.hashed) > state.hashed || state.hashed == self.entry.size)
-    }
-
-    /// Hashes the bytes that have arrived, up to the first gap. Blocks.
-    pub fn hash(&self) -> Result<Frontier, StoreError> {
-        let Some(mut hasher) = lock(&self.state).hasher.take() else { return Ok(Frontier::Behind) };
-        let mut buffer = Vec::new();
-        loop {
-            let mut state = lock(&self.state);
-            let at = state.hashed;
-            if let Some(block) = state.window.take(at) {
-                // Why this order: the frontier moves before the bytes are hashed, so that a writer that looks now
-                // knows which bytes memory need not keep. No other thread hashes: the hasher is here.
-                state.hashed = block.end();
-                let wake = state.waiting > 0 && state.window.has_room();
-                drop(state);
-                if wake {
-                    self.taken.notify_all();
-                }
-                block.pieces.iter().for_each(|piece| hasher.update(piece));
-                continue;
-            }
-            let ready = state.written.covered_from(at) - at;
-            if ready == 0 {
-                if at == self.entry.size {
-                    // The hasher is gone, so no thread hashes the file again.
-                    return Ok(Frontier::Whole(hasher.finish()));
-                }
-                state.hasher = Some(hasher);
-                drop(state);
-                self.taken.notify_all();
-                return Ok(Frontier::Behind);
-            }
-            // Read only up to the bytes that are in memory.
-            let ready = state.window.first().map_or(ready, |first| ready.min(first - at));
-            let want = usize::try_from(ready).unwrap_or(READ_BUFFER).min(READ_BUFFER);
-            state.hashed = at + want as u64;
-            let file = Arc::clone(&state.file);
-            drop(state);
-            buffer.resize(READ_BUFFER, 0);
-            file.read_exact_at(&mut buffer[..want], at).map_err(|e| self.io("read", e))?;
-            hasher.update(&buffer[..want]);
-        }
-    }
-
-    /// Hashes the bytes that have arrived, on a thread of its own, and tells `watcher` when the file is complete.
-    pub fn catch_up(self: &Arc<Self>, watcher: &Arc<impl Watcher>) {
-        if !self.wants_hashing() {
-            return;
-        }
-        let (file, watcher) = (Arc::clone(self), Arc::clone(watcher));
-        tokio::task::spawn_blocking(move || {
-            let _span = file.span.clone().entered();
-            match file.hash() {
-                // Bytes may have come between the last look and the return of the hasher.
-                Ok(Frontier::Behind) => file.catch_up(&watcher),
-                Ok(Frontier::Whole(hashed)) => watcher.whole(&file, hashed),
-                Err(error) => watcher.fatal(error.into()),
-            }
-        });
-    }
-
     /// Starts the file again, once: `false` if that was done before. Blocks.
     pub fn restart(&self) -> Result<bool, StoreError> {
         if self.restarted.swap(true, Ordering::Relaxed) {
@@ -370,6 +342,7 @@ impl FileWork {
         state.written = RangeSet::default();
         state.claimed = RangeSet::default();
         state.window.clear();
+        state.held_back = None;
         state.hasher = Some(self.entry.digest().hasher(self.entry.size));
         state.hashed = 0;
         Ok(true)
@@ -393,6 +366,12 @@ impl FileWork {
 
     fn io(&self, action: &'static str, source: io::Error) -> StoreError {
         StoreError::Io { action, path: self.path.clone(), source }
+    }
+}
+
+impl Drop for FileWork {
+    fn drop(&mut self) {
+        self.desk.closed(&self.entry);
     }
 }
 

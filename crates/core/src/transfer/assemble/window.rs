@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 
 /// The most bytes of blocks that wait in memory, for all files together.
-const KEPT: usize = 24 << 20;
+const KEPT: usize = 40 << 20;
 /// A block further ahead of the hasher than this is not kept.
-const AHEAD: u64 = 16 << 20;
+pub(super) const AHEAD: u64 = 40 << 20;
 /// So many bytes in memory are enough that the hasher gets more before it runs out.
 const PLENTY: usize = 4 << 20;
 /// A hasher this far behind is working on the bytes that an earlier run has left.
-const FAR: u64 = 256 << 20;
+pub(super) const FAR: u64 = 256 << 20;
 
 /// Consecutive bytes in the pieces in which they came from the network, without a copy.
 #[derive(Debug, Default)]
@@ -114,11 +114,6 @@ impl Window {
     /// Where the first block starts.
     pub fn first(&self) -> Option<u64> {
         self.blocks.keys().next().copied()
-    }
-
-    /// Bytes in memory, if the hasher at `hashed` can go on with them.
-    pub fn waits_at(&self, hashed: u64) -> usize {
-        if self.first() == Some(hashed) { self.bytes } else { 0 }
     }
 
     /// Drops all blocks.

@@ -5,7 +5,7 @@ mod request;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(super) use self::request::fetch;
 
@@ -15,8 +15,8 @@ use super::limit::Limiter;
 use crate::hub::HubError;
 use crate::source::SourceFile;
 
-/// A part with fewer bytes left than this does not count as a connection any more, so the next one is opened.
-const NEAR: u64 = 1 << 20;
+/// A part with less than this share of its bytes left does not count as a connection any more, so the next one is opened.
+const NEAR: u64 = 8;
 
 /// Why a part ended early.
 pub(super) enum Ended {
@@ -48,8 +48,8 @@ pub(super) trait Run: Watcher {
     /// `bytes` bytes came over Xet.
     fn came_over_xet(&self, bytes: u64);
 
-    /// One more part may start.
-    fn has_room(&self);
+    /// A part has ended: its first byte took so long, and so many bytes came in the time afterwards.
+    fn measured(&self, first_byte: Duration, bytes: u64, took: Duration);
 
     /// Whether an error has ended the run.
     fn is_over(&self) -> bool;
@@ -122,7 +122,7 @@ impl Part {
 
     /// Whether the next part should be requested already.
     pub fn is_near_its_end(&self) -> bool {
-        self.left() <= NEAR
+        self.left() <= (self.claim.range.end - self.claim.range.start) / NEAR
     }
 
     pub fn left(&self) -> u64 {

@@ -22,7 +22,9 @@ const COMPARE_EVERY: Duration = Duration::from_secs(3);
 pub(in crate::transfer) async fn fetch(run: &Arc<impl Run>, part: &Part, endpoint: usize) -> Result<(), Ended> {
     let work = &part.open.work;
     let range = part.claim.range.clone();
+    let asked = Instant::now();
     let mut body = part.open.remotes[endpoint].open(range.clone()).await?;
+    let answered = Instant::now();
     let skip = range.start - body.start.min(range.start);
     if skip > 0 && work.takes_ranges() {
         // A server that ignores ranges sends the whole file to every connection, so use only one.
@@ -33,11 +35,12 @@ pub(in crate::transfer) async fn fetch(run: &Arc<impl Run>, part: &Part, endpoin
     }
     let mut writer = Writer::new(run, work, &part.claim);
     let outcome = stream(&**run, part, &mut writer, &mut body, skip).await;
-    if body.is_over_xet() {
-        let came = part.at.load(Ordering::Relaxed).saturating_sub(range.start);
-        run.came_over_xet(came);
-    }
     let (came, rate) = (part.at.load(Ordering::Relaxed).saturating_sub(range.start), part.rate());
+    if body.is_over_xet() {
+        run.came_over_xet(came);
+    } else {
+        run.measured(answered - asked, came, answered.elapsed());
+    }
     debug!(bytes = came, bytes_per_second = rate, "the part ended");
     // Why this order: the bytes that came are written and noted before the failure is handled, because they are worth
     // keeping.

@@ -4,6 +4,7 @@
 mod ends;
 mod failure;
 mod ramp;
+mod size;
 mod whole;
 mod worker;
 
@@ -16,8 +17,9 @@ use tokio::sync::Notify;
 
 use self::ends::Opened;
 use self::ramp::Ramp;
+use self::size::PartSize;
 pub(super) use self::worker::work;
-use super::assemble::{Budget, lock};
+use super::assemble::{Budget, Desk, lock};
 use super::limit::Limiter;
 use super::part::{Open, Part, Run as _};
 use super::{FetchError, FetchOptions, FetchReport};
@@ -28,8 +30,6 @@ use crate::store::Store;
 
 /// Files up to this size in bytes are small: one request fetches each, and many are fetched at once.
 pub(super) const SMALL: u64 = 4 << 20;
-/// The bytes of a part: few enough that the hash follows closely, enough that the cost of a request does not matter.
-const PART: u64 = 8 << 20;
 /// A part in flight is split for an idle worker while at least twice this is left of it.
 const STEAL: u64 = 1 << 20;
 /// Pause before a file that another process has locked is tried again.
@@ -90,10 +90,13 @@ pub(super) struct Schedule {
     pub progress: Arc<dyn Progress>,
     /// Memory for blocks that wait to be hashed.
     pub budget: Arc<Budget>,
+    /// The threads that hash large files.
+    pub desk: Arc<Desk>,
     /// Bytes that came over Xet.
     pub over_xet: AtomicU64,
     state: Mutex<State>,
     ramp: Mutex<Ramp>,
+    part_size: Mutex<PartSize>,
     changed: Notify,
     over: AtomicBool,
     lanes: usize,
@@ -120,8 +123,10 @@ impl Schedule {
             progress,
             state: Mutex::new(State { large: own(large), small: own(small), ..State::default() }),
             budget: Arc::default(),
+            desk: Arc::default(),
             over_xet: AtomicU64::new(0),
             ramp: Mutex::new(Ramp::new(options.connections)),
+            part_size: Mutex::default(),
             changed: Notify::new(),
             over: AtomicBool::new(false),
             // A hasher is one thread, so there are as many files at once as there are cores to hash them.
@@ -210,7 +215,7 @@ impl Schedule {
                 continue;
             }
             // A stream of Xet already has many connections inside.
-            let most = if open.is_over_xet() { u64::MAX } else { PART };
+            let most = if open.is_over_xet() { u64::MAX } else { lock(&self.part_size).bytes() };
             if let Some(claim) = open.work.claim(most) {
                 claimed = Some(Part::new(Arc::clone(open), claim));
                 break;
@@ -230,7 +235,11 @@ impl Schedule {
             state.opening_large += usize::from(entry.size > SMALL);
             return Look::Job(Job::Open(entry));
         }
-        if room && let Some(part) = steal(&state.parts) {
+        let held_back = state.open.iter().any(|open| open.work.is_held_back());
+        if room
+            && !held_back
+            && let Some(part) = steal(&state.parts)
+        {
             state.parts.push(Arc::clone(&part));
             return Look::Job(Job::Fetch(part));
         }

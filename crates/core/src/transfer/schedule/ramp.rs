@@ -57,8 +57,9 @@ impl Ramp {
         *wait = (*wait).min(EVERY);
         let cpu = cpu();
         self.last = Some((now, cpu));
-        // If half of the machine is busy, more connections only make the parts' order worse.
-        let machine_bound = cpu.saturating_sub(cpu_then) * 2 > passed * self.cores;
+        // If this program keeps three fifths of the machine busy, the rest of the machine has work too. More connections
+        // would only make the parts' order worse.
+        let machine_bound = cpu.saturating_sub(cpu_then) * 5 > passed * self.cores * 3;
         if !machine_bound && !hash_bound() {
             self.allowed = self.allowed.saturating_mul(2).min(self.most);
         }

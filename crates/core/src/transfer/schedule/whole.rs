@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tracing::debug;
 
@@ -22,6 +23,10 @@ impl Watcher for Schedule {
         self.sources[0].retries().arrived(bytes);
     }
 
+    fn has_room(&self) {
+        self.changed.notify_one();
+    }
+
     fn whole(&self, file: &Arc<FileWork>, hashed: Hashed) {
         let open = lock(&self.state).open.iter().find(|open| Arc::ptr_eq(&open.work, file)).cloned();
         // A file that is not open any more has failed meanwhile, and has its finding already.
@@ -34,7 +39,8 @@ impl Watcher for Schedule {
             // hear that a file is done, it is on the disk and can be opened.
             file.commit(actual).map(|()| {
                 self.sources[0].retries().answered();
-                debug!(digest = %actual, "the file is whole and has its name");
+                let (received, read_back) = (&file.received, &file.read_back);
+                debug!(digest = %actual, ?received, ?read_back, "the file is whole and has its name");
                 self.progress.event(Event::FileDone { path });
                 self.closed(&open, Ok(hashed));
             })
@@ -77,8 +83,8 @@ impl Run for Schedule {
         self.over_xet.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn has_room(&self) {
-        self.changed.notify_one();
+    fn measured(&self, first_byte: Duration, bytes: u64, took: Duration) {
+        lock(&self.part_size).ended(first_byte, bytes, took);
     }
 
     fn is_over(&self) -> bool {

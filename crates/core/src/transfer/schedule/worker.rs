@@ -114,7 +114,7 @@ fn open_blocking(schedule: &Arc<Schedule>, entry: &Entry) -> Result<Opened, Stor
     let useless = schedule.useless.iter().map(|given_up| AtomicBool::new(given_up.load(Ordering::Relaxed))).collect();
     let not_before = std::sync::Mutex::default();
     Ok(Opened::Work(Arc::new(Open {
-        work: Arc::new(FileWork::new(partial, Arc::clone(&schedule.budget))),
+        work: Arc::new(FileWork::new(partial, Arc::clone(&schedule.budget), Arc::clone(&schedule.desk))),
         remotes,
         useless,
         not_before,

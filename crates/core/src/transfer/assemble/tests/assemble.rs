@@ -39,10 +39,10 @@ fn bench(size: usize) -> Bench {
 }
 
 impl Bench {
-    fn work(&self) -> FileWork {
+    fn work(&self) -> Arc<FileWork> {
         let lock = self.store.try_lock(&self.entry).unwrap().unwrap();
         let partial = self.store.partial(lock, &self.commit, &self.entry).unwrap();
-        FileWork::new(partial, Arc::new(Budget::default()))
+        Arc::new(FileWork::new(partial, Arc::default(), Arc::default()))
     }
 
     fn block(&self, range: Range<u64>) -> Block {
@@ -58,11 +58,8 @@ impl Bench {
     }
 }
 
-fn hash(work: &FileWork) -> Option<Digest> {
-    match work.hash().unwrap() {
-        Frontier::Behind => None,
-        Frontier::Whole(hashed) => Some(hashed.digest()),
-    }
+fn hash(work: &Arc<FileWork>) -> Option<Digest> {
+    work.hash().unwrap().map(|hashed| hashed.digest())
 }
 
 #[test]
@@ -206,4 +203,125 @@ proptest! {
         prop_assert_eq!(whole, Some(bench.entry.digest()));
         prop_assert!(!work.wants_hashing());
     }
+}
+
+const MIB: u64 = 1 << 20;
+
+/// Its twins: a part that memory would keep is handed out, and so is each one while the hash waits at a gap.
+#[test]
+fn a_part_that_memory_would_not_keep_waits_until_the_hash_has_caught_up() {
+    let bench = bench(80 << 20);
+    let work = bench.work();
+    let part = || work.claim(4 * MIB);
+    let first: Vec<Claim> = std::iter::from_fn(|| part().filter(|claim| claim.range.end <= AHEAD + 4 * MIB)).collect();
+    assert_eq!(first.len(), 11, "nothing to hash is here, so the hash waits at a gap, and parts go on");
+    bench.deliver(&work, &first[0], first[0].range.clone());
+    assert!(part().is_none() && work.is_held_back());
+    let mut seat = work.sit().unwrap();
+    loop {
+        match seat.fill().unwrap() {
+            hash::Fill::Ready(next) => seat = next,
+            hash::Fill::Behind => break,
+            hash::Fill::Whole(_) => panic!("most of it is missing"),
+        }
+        assert!(seat.go_on, "those who wait are told");
+        seat.advance();
+    }
+    assert!(!work.is_held_back());
+    assert!(part().is_some());
+}
+
+/// Notes what files tell it.
+#[derive(Default)]
+struct Notes(Mutex<Vec<Digest>>);
+
+impl Watcher for Notes {
+    fn progress(&self) -> &dyn Progress {
+        &Silent
+    }
+
+    fn arrived(&self, _: u64) {}
+
+    fn has_room(&self) {}
+
+    fn whole(&self, _: &Arc<FileWork>, hashed: Hashed) {
+        lock(&self.0).push(hashed.digest());
+    }
+
+    fn fatal(&self, error: FetchError) {
+        panic!("{error}");
+    }
+}
+
+impl Notes {
+    /// Waits until a condition holds, for ten seconds at most.
+    fn until(&self, what: impl Fn() -> bool) -> bool {
+        (0..1000).any(|_| {
+            what() || {
+                std::thread::sleep(Duration::from_millis(10));
+                false
+            }
+        })
+    }
+}
+
+/// Two files of one run.
+fn two(size: usize) -> ([Bench; 2], [Arc<FileWork>; 2]) {
+    let benches = [bench(size), bench(size)];
+    let desk = Arc::new(Desk::default());
+    let works = [0, 1].map(|i| {
+        let bench: &Bench = &benches[i];
+        let lock = bench.store.try_lock(&bench.entry).unwrap().unwrap();
+        let partial = bench.store.partial(lock, &bench.commit, &bench.entry).unwrap();
+        Arc::new(FileWork::new(partial, Arc::default(), Arc::clone(&desk)))
+    });
+    (benches, works)
+}
+
+fn hashed(work: &FileWork) -> u64 {
+    lock(&work.state).hashed
+}
+
+#[tokio::test]
+async fn two_files_that_arrive_side_by_side_are_hashed_to_their_ends() {
+    let size = 6 * MIB + 12_345;
+    let (benches, works) = two(usize::try_from(size).unwrap());
+    let notes = Arc::new(Notes::default());
+    let claims = [works[0].claim(u64::MAX).unwrap(), works[1].claim(u64::MAX).unwrap()];
+    for start in (0..size).step_by(100_000) {
+        for i in [0, 1] {
+            benches[i].deliver(&works[i], &claims[i], start..(start + 100_000).min(size));
+            works[i].catch_up(&notes);
+        }
+    }
+    assert!(notes.until(|| lock(&notes.0).len() == 2));
+    assert_eq!(*lock(&notes.0), [benches[0].entry.digest(), benches[1].entry.digest()]);
+}
+
+/// Its twins: a file with much to hash, a complete file and the only file do not wait.
+#[tokio::test]
+async fn a_file_waits_a_little_for_another_one_to_be_hashed_with_it() {
+    let size = 8 * MIB;
+    let (benches, works) = two(usize::try_from(size).unwrap());
+    let notes = Arc::new(Notes::default());
+    let claims = [works[0].claim(u64::MAX).unwrap(), works[1].claim(u64::MAX).unwrap()];
+    let deliver = |i: usize, range: Range<u64>| {
+        benches[i].deliver(&works[i], &claims[i], range);
+        works[i].catch_up(&notes);
+    };
+    deliver(0, 0..MIB);
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(hashed(&works[0]), 0, "it waits for the other file");
+    deliver(1, 0..MIB);
+    assert!(notes.until(|| hashed(&works[0]) == MIB && hashed(&works[1]) == MIB), "both have bytes");
+    deliver(0, MIB..4 * MIB);
+    assert!(notes.until(|| hashed(&works[0]) >= 3 * MIB), "it has much to hash");
+    deliver(0, 4 * MIB..8 * MIB);
+    assert!(notes.until(|| lock(&notes.0).len() == 1), "it is complete");
+    let [first, second] = works;
+    drop(first);
+    assert!(notes.until(|| second.desk.is_alone()), "its last thread lets go of it");
+    benches[1].deliver(&second, &claims[1], MIB..MIB + 1000);
+    second.catch_up(&notes);
+    assert!(notes.until(|| hashed(&second) == MIB + 1000), "it is the only file");
 }

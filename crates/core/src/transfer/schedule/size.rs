@@ -1,0 +1,83 @@
+//! How large the parts of large files are: decided by the time that requests need before their first byte, and by the
+//! rate of a connection. Nothing is requested here.
+
+use std::time::Duration;
+
+/// The least bytes of a part. The parts in flight then fit into the memory that waits for the hasher, so that their bytes
+/// need not be read back from the disk.
+const LEAST: u64 = 2 << 20;
+/// The most bytes of a part: few enough that the hash follows closely, enough that the cost of a request does not matter.
+const MOST: u64 = 8 << 20;
+/// A part takes at least so many times as long as the wait for its first byte. Another part is requested before it ends,
+/// so the connection is idle for less than this share of the time.
+const TIMES: f64 = 4.0;
+/// The weight of the last part in the averages.
+const NEWEST: f64 = 0.125;
+
+/// Averages of the parts that have ended.
+#[derive(Debug, Default)]
+pub(super) struct PartSize {
+    /// Seconds before the first byte, and bytes a second afterwards.
+    averages: Option<(f64, f64)>,
+}
+
+impl PartSize {
+    /// The bytes of the next part.
+    pub fn bytes(&self) -> u64 {
+        let Some((first_byte, rate)) = self.averages else { return LEAST };
+        // A rough size is enough, and the conversion of a huge or negative one is bounded.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let wanted = (first_byte * rate * TIMES) as u64;
+        wanted.clamp(LEAST, MOST)
+    }
+
+    /// Notes a part: how long its first byte took, and how many bytes came in the time afterwards. A short part does not
+    /// tell the rate of a connection.
+    pub fn ended(&mut self, first_byte: Duration, bytes: u64, took: Duration) {
+        if bytes < LEAST / 2 {
+            return;
+        }
+        // A rough rate is enough.
+        #[allow(clippy::cast_precision_loss)]
+        let rate = bytes as f64 / took.as_secs_f64().max(0.001);
+        let first_byte = first_byte.as_secs_f64();
+        let (wait, speed) = self.averages.get_or_insert((first_byte, rate));
+        *wait += (first_byte - *wait) * NEWEST;
+        *speed += (rate - *speed) * NEWEST;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn after(first_byte: u64, mib_per_second: u64) -> u64 {
+        let mut size = PartSize::default();
+        for _ in 0..20 {
+            size.ended(Duration::from_millis(first_byte), mib_per_second * MIB, Duration::from_secs(1));
+        }
+        size.bytes()
+    }
+
+    #[test]
+    fn parts_are_small_where_a_request_costs_little() {
+        assert_eq!(PartSize::default().bytes(), LEAST);
+        assert_eq!(after(1, 60), LEAST);
+        assert_eq!(after(200, 1), LEAST, "on a slow connection, too");
+    }
+
+    #[test]
+    fn parts_are_large_where_each_request_waits_long() {
+        assert_eq!(after(50, 100), MOST);
+        assert!((5 * MIB..7 * MIB).contains(&after(50, 30)), "{}", after(50, 30));
+    }
+
+    #[test]
+    fn a_short_part_says_nothing() {
+        let mut size = PartSize::default();
+        size.ended(Duration::from_secs(9), LEAST / 2 - 1, Duration::from_millis(1));
+        assert_eq!(size.bytes(), LEAST);
+    }
+}
