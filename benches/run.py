@@ -164,7 +164,7 @@ class Bench:
                 }
                 if turn < self.runs:
                     figures[name].append(measure(command, env))
-                elif fetched and name.startswith("hfget"):
+                elif fetched and name == "hfget":
                     shares[name] = read_back(command, env, fetched)
         medians = {n: [statistics.median(f[i] for f in fs) for i in range(3)] for n, fs in figures.items()}
         for name, (wall, cpu, memory) in medians.items():

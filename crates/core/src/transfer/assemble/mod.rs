@@ -12,13 +12,14 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{Span, debug_span};
 
 pub(super) use self::hash::Desk;
-use self::window::{AHEAD, FAR, Window};
+pub(super) use self::window::AHEAD;
 pub(super) use self::window::{Block, Budget};
+use self::window::{FAR, Window};
 pub(super) use self::writer::Writer;
 use crate::model::{Digest, Entry, Hashed, Hasher};
 use crate::progress::{Event, Progress};
@@ -29,6 +30,9 @@ use crate::transfer::FetchError;
 pub(super) const BLOCK: usize = 256 << 10;
 /// A file with so many bytes that are ready to be hashed is waiting for its hasher.
 const BEHIND: u64 = 4 << 20;
+/// Parts that fit into memory together wait for the frontier, unless it has not moved for so long: then a connection may
+/// hang.
+const STUCK: Duration = Duration::from_millis(100);
 /// The most waits of 20 ms for which a writer lets the hasher catch up.
 const PATIENCE: u32 = 100;
 
@@ -68,11 +72,13 @@ struct State {
     window: Window,
     /// Writers that wait for the hasher.
     waiting: u32,
-    /// A part of so many bytes was not handed out: the hasher must catch up first.
-    held_back: Option<u64>,
+    /// A part that was not handed out: the hasher must catch up first.
+    held_back: Option<Ask>,
     /// `None` while a thread hashes.
     hasher: Option<Hasher>,
     hashed: u64,
+    /// When `hashed` changed last.
+    moved: Instant,
     /// Counts restarts: results of an earlier round are dropped.
     round: u32,
     /// Failures without progress in between.
@@ -88,17 +94,18 @@ impl State {
         (BEHIND..FAR).contains(&ready)
     }
 
-    /// Whether a part of `most` bytes from `start` on must wait for the hasher.
-    fn must_wait(&self, start: u64, most: u64) -> bool {
-        let end = start.saturating_add(most).saturating_sub(self.hashed);
-        (AHEAD..FAR).contains(&end) && self.is_behind()
+    /// Whether a part from `start` on must wait for the hasher.
+    fn must_wait(&self, start: u64, ask: Ask) -> bool {
+        let end = start.saturating_add(ask.most).saturating_sub(self.hashed);
+        let moves = || ask.most.saturating_mul(ask.connections) <= AHEAD && self.moved.elapsed() < STUCK;
+        (AHEAD..FAR).contains(&end) && (self.is_behind() || moves())
     }
 
     /// Moves the frontier. Returns whether a part that was held back can be handed out now, once.
     fn hashed_to(&mut self, at: u64, size: u64) -> bool {
-        self.hashed = at;
-        let Some(most) = self.held_back else { return false };
-        let go_on = self.claimed.first_gap(size).is_none_or(|gap| !self.must_wait(gap.start, most));
+        (self.hashed, self.moved) = (at, Instant::now());
+        let Some(ask) = self.held_back else { return false };
+        let go_on = self.claimed.first_gap(size).is_none_or(|gap| !self.must_wait(gap.start, ask));
         if go_on {
             self.held_back = None;
         }
@@ -126,6 +133,15 @@ pub(super) struct FileWork {
     desk: Arc<Desk>,
 }
 
+/// What a worker would fetch next.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask {
+    /// The most bytes of a part.
+    pub most: u64,
+    /// How many parts there may be at once.
+    pub connections: u64,
+}
+
 /// A range that one worker must fetch.
 #[derive(Debug, Clone)]
 pub(super) struct Claim {
@@ -150,6 +166,7 @@ impl FileWork {
             held_back: None,
             hasher: Some(entry.digest().hasher(entry.size)),
             hashed: 0,
+            moved: Instant::now(),
             round: 0,
             failures: 0,
             epoch: 0,
@@ -174,9 +191,9 @@ impl FileWork {
         lock(&self.state).written.total()
     }
 
-    /// Hands out the first bytes that no worker fetches yet, at most `most`. None are handed out while the hasher is
+    /// Hands out the first bytes that no worker fetches yet. None are handed out while the hasher is
     /// behind and memory would not keep them: they would be read back from the disk, and the hasher would be further behind.
-    pub fn claim(&self, most: u64) -> Option<Claim> {
+    pub fn claim(&self, ask: Ask) -> Option<Claim> {
         let mut state = lock(&self.state);
         state.partial.as_ref()?;
         let range = if self.whole_only.load(Ordering::Relaxed) {
@@ -189,11 +206,11 @@ impl FileWork {
             from..self.entry.size
         } else {
             let gap = state.claimed.first_gap(self.entry.size)?;
-            if state.must_wait(gap.start, most) {
-                state.held_back = Some(most);
+            if state.must_wait(gap.start, ask) {
+                state.held_back = Some(ask);
                 return None;
             }
-            gap.start..gap.end.min(gap.start.saturating_add(most))
+            gap.start..gap.end.min(gap.start.saturating_add(ask.most))
         };
         state.claimed.insert(range.clone());
         Some(Claim { range, round: state.round, epoch: state.epoch })
@@ -344,7 +361,7 @@ impl FileWork {
         state.window.clear();
         state.held_back = None;
         state.hasher = Some(self.entry.digest().hasher(self.entry.size));
-        state.hashed = 0;
+        (state.hashed, state.moved) = (0, Instant::now());
         Ok(true)
     }
 

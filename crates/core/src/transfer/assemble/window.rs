@@ -10,7 +10,7 @@ use bytes::Bytes;
 /// The most bytes of blocks that wait in memory, for all files together.
 const KEPT: usize = 40 << 20;
 /// A block further ahead of the hasher than this is not kept.
-pub(super) const AHEAD: u64 = 40 << 20;
+pub(in crate::transfer) const AHEAD: u64 = 40 << 20;
 /// So many bytes in memory are enough that the hasher gets more before it runs out.
 const PLENTY: usize = 4 << 20;
 /// A hasher this far behind is working on the bytes that an earlier run has left.

@@ -19,7 +19,7 @@ use self::ends::Opened;
 use self::ramp::Ramp;
 use self::size::PartSize;
 pub(super) use self::worker::work;
-use super::assemble::{Budget, Desk, lock};
+use super::assemble::{Ask, Budget, Desk, lock};
 use super::limit::Limiter;
 use super::part::{Open, Part, Run as _};
 use super::{FetchError, FetchOptions, FetchReport};
@@ -215,8 +215,8 @@ impl Schedule {
                 continue;
             }
             // A stream of Xet already has many connections inside.
-            let most = if open.is_over_xet() { u64::MAX } else { lock(&self.part_size).bytes() };
-            if let Some(claim) = open.work.claim(most) {
+            let most = if open.is_over_xet() { u64::MAX } else { lock(&self.part_size).bytes(allowed) };
+            if let Some(claim) = open.work.claim(Ask { most, connections: allowed as u64 }) {
                 claimed = Some(Part::new(Arc::clone(open), claim));
                 break;
             }

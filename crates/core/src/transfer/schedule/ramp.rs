@@ -1,5 +1,4 @@
-//! How many connections large files may have. Decides by the load of this machine, and opens no
-//! connection.
+//! How many connections large files may have. Decides by the load of this machine, and opens no connection.
 
 use std::time::{Duration, Instant};
 
@@ -15,9 +14,18 @@ const EVERY: Duration = Duration::from_millis(40);
 pub(super) struct Ramp {
     allowed: usize,
     most: usize,
-    /// The time of the last look, and the process's CPU time then.
-    last: Option<(Instant, Duration)>,
+    /// The time of the last look, and the load then.
+    last: Option<(Instant, Load)>,
     cores: u32,
+}
+
+/// Times that only grow.
+#[derive(Debug, Clone, Copy, Default)]
+struct Load {
+    /// The CPU time of this process.
+    own: Duration,
+    /// How long cores of the machine had nothing to do, all together. `None` where the system does not tell.
+    idle: Option<Duration>,
 }
 
 impl Ramp {
@@ -32,7 +40,7 @@ impl Ramp {
     /// waits for its hasher. Shortens `wait` to the time after which it makes sense to ask again.
     pub fn allowed(&mut self, busy: usize, hash_bound: impl FnOnce() -> bool, wait: &mut Duration) -> usize {
         if self.allowed < self.most {
-            self.grow(Instant::now(), cpu_time, busy, hash_bound, wait);
+            self.grow(Instant::now(), Load::now, busy, hash_bound, wait);
         }
         self.allowed
     }
@@ -40,12 +48,12 @@ impl Ramp {
     fn grow(
         &mut self,
         now: Instant,
-        cpu: impl Fn() -> Duration,
+        load: impl Fn() -> Load,
         busy: usize,
         hash_bound: impl FnOnce() -> bool,
         wait: &mut Duration,
     ) {
-        let (then, cpu_then) = *self.last.get_or_insert_with(|| (now, cpu()));
+        let (then, before) = *self.last.get_or_insert_with(|| (now, load()));
         if busy < self.allowed {
             return;
         }
@@ -55,20 +63,37 @@ impl Ramp {
             return;
         }
         *wait = (*wait).min(EVERY);
-        let cpu = cpu();
-        self.last = Some((now, cpu));
-        // If this program keeps three fifths of the machine busy, the rest of the machine has work too. More connections
-        // would only make the parts' order worse.
-        let machine_bound = cpu.saturating_sub(cpu_then) * 5 > passed * self.cores * 3;
+        let load = load();
+        self.last = Some((now, load));
+        let all = passed * self.cores;
+        // A server on the same machine, or other programs, may keep it busy too. More connections would only make the parts'
+        // order worse.
+        let idle = load.idle.zip(before.idle).map(|(now, then)| now.saturating_sub(then));
+        let machine_bound =
+            load.own.saturating_sub(before.own) * 5 > all * 3 || idle.is_some_and(|idle| idle * 10 < all);
         if !machine_bound && !hash_bound() {
             self.allowed = self.allowed.saturating_mul(2).min(self.most);
         }
     }
 }
 
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
+impl Load {
+    fn now() -> Self {
+        let own = clock_gettime(ClockId::ProcessCPUTime);
+        let own = Duration::new(own.tv_sec.try_into().unwrap_or(0), own.tv_nsec.try_into().unwrap_or(0));
+        Load { own, idle: std::fs::read_to_string("/proc/stat").ok().and_then(|text| idle(&text)) }
+    }
+}
+
+/// The idle time and the time of waiting for disks, in proc(5)'s first line of `/proc/stat`: the fourth and fifth number,
+/// in hundredths of a second.
+fn idle(stat: &str) -> Option<Duration> {
+    let mut words = stat.lines().next()?.split_whitespace();
+    if words.next() != Some("cpu") {
+        return None;
+    }
+    let hundredths: u64 = words.skip(3).take(2).map(|word| word.parse().unwrap_or(0_u64)).sum();
+    Some(Duration::from_millis(hundredths.saturating_mul(10)))
 }
 
 #[cfg(test)]
@@ -77,12 +102,18 @@ mod tests {
 
     /// The allowed number after `ticks` intervals in which the process used `load` of one core.
     fn after(ticks: u32, load: f64, busy: usize, hash_bound: bool) -> usize {
+        under(ticks, load, None, busy, hash_bound)
+    }
+
+    /// The same if so much of one core had nothing to do.
+    fn under(ticks: u32, load: f64, idle: Option<f64>, busy: usize, hash_bound: bool) -> usize {
         let mut ramp = Ramp { cores: 2, ..Ramp::new(16) };
         let start = Instant::now();
         for i in 0..=ticks {
             let passed = EVERY * i;
             let busy = busy.min(ramp.allowed);
-            ramp.grow(start + passed, || passed.mul_f64(load), busy, || hash_bound, &mut Duration::MAX.clone());
+            let load = || Load { own: passed.mul_f64(load), idle: idle.map(|idle| passed.mul_f64(idle)) };
+            ramp.grow(start + passed, load, busy, || hash_bound, &mut Duration::MAX.clone());
         }
         ramp.allowed
     }
@@ -96,6 +127,16 @@ mod tests {
     fn a_busy_machine_or_hasher_gets_no_more_connections() {
         assert_eq!(after(9, 1.4, 99, false), FIRST);
         assert_eq!(after(9, 0.2, 99, true), FIRST);
+        assert_eq!(under(9, 0.2, Some(0.1), 99, false), FIRST, "others keep it busy");
+        assert_eq!(under(9, 0.2, Some(1.0), 99, false), 16);
+    }
+
+    #[test]
+    fn idle_time_is_read_from_the_first_line() {
+        let stat = "cpu  100 0 50 700 30 0 1 0 0 0\ncpu0 50 0 25 350 15 0 0 0 0 0\n";
+        assert_eq!(idle(stat), Some(Duration::from_millis(7300)));
+        assert_eq!(idle("intr 1 2 3 4 5"), None);
+        assert_eq!(idle(""), None);
     }
 
     #[test]
@@ -107,7 +148,7 @@ mod tests {
     fn the_next_look_is_in_time() {
         let mut ramp = Ramp { cores: 2, ..Ramp::new(16) };
         let (start, mut wait) = (Instant::now(), Duration::from_secs(1));
-        ramp.grow(start, || Duration::ZERO, 2, || false, &mut wait);
+        ramp.grow(start, Load::default, 2, || false, &mut wait);
         assert_eq!(wait, EVERY);
     }
 }

@@ -3,32 +3,36 @@
 
 use std::time::Duration;
 
-/// The least bytes of a part. The parts in flight then fit into the memory that waits for the hasher, so that their bytes
-/// need not be read back from the disk.
+use crate::transfer::assemble::AHEAD;
+
+/// The least bytes of a part.
 const LEAST: u64 = 2 << 20;
 /// The most bytes of a part: few enough that the hash follows closely, enough that the cost of a request does not matter.
 const MOST: u64 = 8 << 20;
 /// A part takes at least so many times as long as the wait for its first byte. Another part is requested before it ends,
 /// so the connection is idle for less than this share of the time.
 const TIMES: f64 = 4.0;
-/// The weight of the last part in the averages.
+/// The weight of the last part in the average.
 const NEWEST: f64 = 0.125;
 
-/// Averages of the parts that have ended.
+/// What the parts that have ended tell about the network.
 #[derive(Debug, Default)]
 pub(super) struct PartSize {
-    /// Seconds before the first byte, and bytes a second afterwards.
-    averages: Option<(f64, f64)>,
+    /// The least seconds before a first byte, and the average of the bytes a second afterwards. Longer waits are those of a
+    /// busy machine, and larger parts would not shorten them.
+    seen: Option<(f64, f64)>,
 }
 
 impl PartSize {
-    /// The bytes of the next part.
-    pub fn bytes(&self) -> u64 {
-        let Some((first_byte, rate)) = self.averages else { return LEAST };
+    /// The bytes of the next part, if there are so many connections. If the network allows it, all parts in flight fit into
+    /// the memory that waits for the hasher, so that their bytes need not be read back from the disk.
+    pub fn bytes(&self, connections: usize) -> u64 {
+        let fits = (AHEAD / 5 * 4 / (connections as u64).max(1)).clamp(LEAST, MOST);
+        let Some((first_byte, rate)) = self.seen else { return fits };
         // A rough size is enough, and the conversion of a huge or negative one is bounded.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let wanted = (first_byte * rate * TIMES) as u64;
-        wanted.clamp(LEAST, MOST)
+        wanted.clamp(fits, MOST)
     }
 
     /// Notes a part: how long its first byte took, and how many bytes came in the time afterwards. A short part does not
@@ -41,8 +45,8 @@ impl PartSize {
         #[allow(clippy::cast_precision_loss)]
         let rate = bytes as f64 / took.as_secs_f64().max(0.001);
         let first_byte = first_byte.as_secs_f64();
-        let (wait, speed) = self.averages.get_or_insert((first_byte, rate));
-        *wait += (first_byte - *wait) * NEWEST;
+        let (wait, speed) = self.seen.get_or_insert((first_byte, rate));
+        *wait = wait.min(first_byte);
         *speed += (rate - *speed) * NEWEST;
     }
 }
@@ -58,14 +62,19 @@ mod tests {
         for _ in 0..20 {
             size.ended(Duration::from_millis(first_byte), mib_per_second * MIB, Duration::from_secs(1));
         }
-        size.bytes()
+        size.bytes(16)
     }
 
     #[test]
     fn parts_are_small_where_a_request_costs_little() {
-        assert_eq!(PartSize::default().bytes(), LEAST);
+        assert_eq!(PartSize::default().bytes(16), LEAST);
         assert_eq!(after(1, 60), LEAST);
         assert_eq!(after(200, 1), LEAST, "on a slow connection, too");
+    }
+
+    #[test]
+    fn parts_of_few_connections_are_large_because_they_fit_into_memory() {
+        assert_eq!([1, 2, 4, 8, 16, 64].map(|n| PartSize::default().bytes(n) / MIB), [8, 8, 8, 4, 2, 2]);
     }
 
     #[test]
@@ -75,9 +84,18 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_that_is_not_the_networks_does_not_count() {
+        let mut size = PartSize::default();
+        for first_byte in [1, 90, 50, 200] {
+            size.ended(Duration::from_millis(first_byte), 500 * MIB, Duration::from_secs(1));
+        }
+        assert_eq!(size.bytes(16), LEAST);
+    }
+
+    #[test]
     fn a_short_part_says_nothing() {
         let mut size = PartSize::default();
         size.ended(Duration::from_secs(9), LEAST / 2 - 1, Duration::from_millis(1));
-        assert_eq!(size.bytes(), LEAST);
+        assert_eq!(size.bytes(16), LEAST);
     }
 }

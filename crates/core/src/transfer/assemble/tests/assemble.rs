@@ -58,6 +58,11 @@ impl Bench {
     }
 }
 
+/// Parts that do not fit into memory together.
+fn up_to(most: u64) -> Ask {
+    Ask { most, connections: u64::MAX }
+}
+
 fn hash(work: &Arc<FileWork>) -> Option<Digest> {
     work.hash().unwrap().map(|hashed| hashed.digest())
 }
@@ -67,7 +72,7 @@ fn claims_cover_the_file_once() {
     let bench = bench(1000);
     let work = bench.work();
     let mut covered = RangeSet::default();
-    while let Some(claim) = work.claim(300) {
+    while let Some(claim) = work.claim(up_to(300)) {
         assert!(covered.gaps(claim.range.clone()).first() == Some(&claim.range), "nobody else has it");
         covered.insert(claim.range);
     }
@@ -78,24 +83,24 @@ fn claims_cover_the_file_once() {
 fn what_was_not_written_can_be_claimed_again() {
     let bench = bench(1000);
     let work = bench.work();
-    let claim = work.claim(1000).unwrap();
+    let claim = work.claim(up_to(1000)).unwrap();
     bench.deliver(&work, &claim, 0..400);
-    assert!(work.claim(1000).is_none());
+    assert!(work.claim(up_to(1000)).is_none());
     work.release(&claim, 400..1000);
-    assert_eq!(work.claim(100).unwrap().range, 400..500);
+    assert_eq!(work.claim(up_to(100)).unwrap().range, 400..500);
 }
 
 #[test]
 fn a_claim_of_an_earlier_round_changes_nothing() {
     let bench = bench(1000);
     let work = bench.work();
-    let old = work.claim(500).unwrap();
+    let old = work.claim(up_to(500)).unwrap();
     assert!(work.restart().unwrap());
     bench.deliver(&work, &old, 0..500);
     assert_eq!(work.have(), 0);
-    let new = work.claim(1000).unwrap();
+    let new = work.claim(up_to(1000)).unwrap();
     work.release(&old, 0..500);
-    assert!(work.claim(1).is_none(), "the new claim stands");
+    assert!(work.claim(up_to(1)).is_none(), "the new claim stands");
     assert_eq!(new.range, 0..1000);
     assert!(work.failed(&old).is_none(), "and its failure is not counted");
     assert!(!work.restart().unwrap(), "once only");
@@ -105,14 +110,14 @@ fn a_claim_of_an_earlier_round_changes_nothing() {
 fn attempts_that_failed_together_count_once_and_progress_forgives() {
     let bench = bench(1000);
     let work = bench.work();
-    let (a, b) = (work.claim(100).unwrap(), work.claim(100).unwrap());
+    let (a, b) = (work.claim(up_to(100)).unwrap(), work.claim(up_to(100)).unwrap());
     assert_eq!(work.failed(&a), Some(1));
     assert_eq!(work.failed(&b), None, "it ran beside the one that counted");
     work.release(&a, 0..100);
-    let again = work.claim(100).unwrap();
+    let again = work.claim(up_to(100)).unwrap();
     assert_eq!(work.failed(&again), Some(2));
     work.release(&again, 0..100);
-    let last = work.claim(100).unwrap();
+    let last = work.claim(up_to(100)).unwrap();
     bench.deliver(&work, &last, 0..50);
     assert_eq!(work.failures(), 0);
 }
@@ -121,14 +126,14 @@ fn attempts_that_failed_together_count_once_and_progress_forgives() {
 fn a_server_without_ranges_gets_one_connection_from_the_front() {
     let bench = bench(1000);
     let work = bench.work();
-    let claim = work.claim(100).unwrap();
+    let claim = work.claim(up_to(100)).unwrap();
     bench.deliver(&work, &claim, 0..60);
     work.release(&claim, 60..100);
     work.ranges_are_ignored();
     assert!(!work.takes_ranges());
-    let whole = work.claim(1).unwrap();
+    let whole = work.claim(up_to(1)).unwrap();
     assert_eq!(whole.range, 60..1000);
-    assert!(work.claim(1).is_none());
+    assert!(work.claim(up_to(1)).is_none());
 }
 
 #[test]
@@ -136,7 +141,7 @@ fn an_earlier_run_is_gone_on_from() {
     let bench = bench(1000);
     {
         let work = bench.work();
-        let claim = work.claim(1000).unwrap();
+        let claim = work.claim(up_to(1000)).unwrap();
         bench.deliver(&work, &claim, 0..300);
         bench.deliver(&work, &claim, 500..600);
         // The block is written but not in the journal, so a later run does not know about it.
@@ -144,7 +149,7 @@ fn an_earlier_run_is_gone_on_from() {
     }
     let work = bench.work();
     assert_eq!(work.have(), 400);
-    let gaps: Vec<_> = std::iter::from_fn(|| work.claim(1000)).collect();
+    let gaps: Vec<_> = std::iter::from_fn(|| work.claim(up_to(1000))).collect();
     assert_eq!(gaps.iter().map(|c| c.range.clone()).collect::<Vec<_>>(), [300..500, 600..1000]);
     for claim in &gaps {
         bench.deliver(&work, claim, claim.range.clone());
@@ -153,20 +158,20 @@ fn an_earlier_run_is_gone_on_from() {
     work.commit(bench.entry.digest()).unwrap();
     let place = bench.store.content_path(&bench.commit, &bench.entry);
     assert_eq!(std::fs::read(place).unwrap(), bench.content);
-    assert!(work.claim(1).is_none());
+    assert!(work.claim(up_to(1)).is_none());
 }
 
 #[test]
 fn after_a_restart_the_right_bytes_are_right() {
     let bench = bench(1000);
     let work = bench.work();
-    let claim = work.claim(1000).unwrap();
+    let claim = work.claim(up_to(1000)).unwrap();
     let mut wrong = Block::at(0);
     wrong.push(Bytes::from(vec![1; 1000]));
     work.write(&claim, wrong, &Silent).unwrap();
     assert_ne!(hash(&work), Some(bench.entry.digest()));
     assert!(work.restart().unwrap());
-    let claim = work.claim(1000).unwrap();
+    let claim = work.claim(up_to(1000)).unwrap();
     bench.deliver(&work, &claim, 0..1000);
     assert_eq!(hash(&work), Some(bench.entry.digest()));
 }
@@ -182,7 +187,7 @@ proptest! {
     ) {
         let bench = bench(5000);
         let work = bench.work();
-        let claim = work.claim(5000).unwrap();
+        let claim = work.claim(up_to(5000)).unwrap();
         let ends: Vec<u64> = cuts.into_iter().chain([5000]).collect();
         let mut blocks: Vec<Range<u64>> =
             std::iter::once(0).chain(ends.iter().copied()).zip(&ends).map(|(a, b)| a..*b).collect();
@@ -212,7 +217,7 @@ const MIB: u64 = 1 << 20;
 fn a_part_that_memory_would_not_keep_waits_until_the_hash_has_caught_up() {
     let bench = bench(80 << 20);
     let work = bench.work();
-    let part = || work.claim(4 * MIB);
+    let part = || work.claim(up_to(4 * MIB));
     let first: Vec<Claim> = std::iter::from_fn(|| part().filter(|claim| claim.range.end <= AHEAD + 4 * MIB)).collect();
     assert_eq!(first.len(), 11, "nothing to hash is here, so the hash waits at a gap, and parts go on");
     bench.deliver(&work, &first[0], first[0].range.clone());
@@ -228,6 +233,20 @@ fn a_part_that_memory_would_not_keep_waits_until_the_hash_has_caught_up() {
         seat.advance();
     }
     assert!(!work.is_held_back());
+    assert!(part().is_some());
+}
+
+/// Its twin: a connection that hangs holds up no other.
+#[test]
+fn parts_that_fit_into_memory_wait_for_the_frontier_unless_it_is_stuck() {
+    let bench = bench(80 << 20);
+    let work = bench.work();
+    let part = || work.claim(Ask { most: 2 * MIB, connections: 16 });
+    while let Some(claim) = part() {
+        assert!(claim.range.end < AHEAD);
+    }
+    assert!(work.is_held_back());
+    lock(&work.state).moved = Instant::now().checked_sub(STUCK).unwrap();
     assert!(part().is_some());
 }
 
@@ -287,7 +306,7 @@ async fn two_files_that_arrive_side_by_side_are_hashed_to_their_ends() {
     let size = 6 * MIB + 12_345;
     let (benches, works) = two(usize::try_from(size).unwrap());
     let notes = Arc::new(Notes::default());
-    let claims = [works[0].claim(u64::MAX).unwrap(), works[1].claim(u64::MAX).unwrap()];
+    let claims = [works[0].claim(up_to(u64::MAX)).unwrap(), works[1].claim(up_to(u64::MAX)).unwrap()];
     for start in (0..size).step_by(100_000) {
         for i in [0, 1] {
             benches[i].deliver(&works[i], &claims[i], start..(start + 100_000).min(size));
@@ -304,7 +323,7 @@ async fn a_file_waits_a_little_for_another_one_to_be_hashed_with_it() {
     let size = 8 * MIB;
     let (benches, works) = two(usize::try_from(size).unwrap());
     let notes = Arc::new(Notes::default());
-    let claims = [works[0].claim(u64::MAX).unwrap(), works[1].claim(u64::MAX).unwrap()];
+    let claims = [works[0].claim(up_to(u64::MAX)).unwrap(), works[1].claim(up_to(u64::MAX)).unwrap()];
     let deliver = |i: usize, range: Range<u64>| {
         benches[i].deliver(&works[i], &claims[i], range);
         works[i].catch_up(&notes);

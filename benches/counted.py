@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Checks what does not depend on the machine's speed:  python3 benches/counted.py
+
+Fetches one 64 MiB file, and 100 small ones, from nginx on the loopback interface, and counts requests, bytes that are read back,
+flushes and memory. Fails if a count is above its limit. Uses the program in target/debug, which `cargo test` has built.
+Needs nginx, openssl and strace (Debian: apt-get install nginx-light openssl strace), and 200 MB in /dev/shm.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import run
+
+run.WORK = pathlib.Path("/dev/shm/hfget-counted")
+run.REPOS = run.WORK / "repos"
+run.TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", run.ROOT / "target")) / "debug"
+HFGET = run.TARGET / "hfget"
+MIB = 1 << 20
+FLUSHES = "fsync,fdatasync,syncfs,sync_file_range"
+
+# The most that a run may need: requests, per cent of the bytes read back, flushes, MB of memory.
+# One file: two requests list the repo and look at the file's header, and its parts have at least 2 MiB each. Its partial, the
+# journal and their folders are flushed at the end, and before it the last 16 MiB in steps.
+# Small files: each one has a request to the Hub, one to where it is redirected, and one flush.
+LIMITS = {"one": (64 // 2 + 8, 2.0, 30, 160), "small": (2 * 100 + 6, 2.0, 100 + 12, 160)}
+
+
+def make_data() -> None:
+    one, small = run.REPOS / "org" / "one", run.REPOS / "org" / "small"
+    for folder in (one, small):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+    run.tensors(one / "model.safetensors", 64 * MIB, "w")
+    for i in range(99):
+        (small / f"file-{i:02}.txt").write_bytes(os.urandom(10_000))
+
+
+def count(repo: str, endpoint: str) -> tuple[int, float, int, int]:
+    home = run.WORK / "home"
+    env = {"PATH": os.environ["PATH"], "HOME": str(home), "HF_HOME": str(home / "hf"), "HF_ENDPOINT": endpoint}
+    command = [HFGET, f"org/{repo}", "--all"]
+
+    shutil.rmtree(home, ignore_errors=True)
+    logged = subprocess.run([*command, "-vv"], env=env, check=True, capture_output=True, text=True)
+    log = re.sub(r"\x1b\[[0-9;]*m", "", logged.stderr)
+    requests = len(re.findall(r"request: answered", log))
+    received = sum(map(int, re.findall(r" received=([0-9]+)", log)))
+    read_back = sum(map(int, re.findall(r" read_back=([0-9]+)", log)))
+    # A log without these words would pass every limit.
+    least = 64 * MIB if repo == "one" else 99 * 10_000
+    assert received >= least and requests > 0, f"the log says that {received} bytes came in {requests} requests"
+
+    shutil.rmtree(home, ignore_errors=True)
+    _, _, memory = run.measure([*command, "-q"], env)
+
+    shutil.rmtree(home, ignore_errors=True)
+    trace = run.WORK / "trace"
+    subprocess.run(["strace", "-f", "-qq", "--seccomp-bpf", "-e", f"trace={FLUSHES}", "-o", trace, *command, "-q"],
+                   env=env, check=True, stdout=subprocess.DEVNULL)
+    flushes = len(re.findall(r"^\d+\s+(?:fsync|fdatasync|syncfs|sync_file_range)\(", trace.read_text(), re.M))
+    assert flushes > 0, "no flush was seen"
+    return requests, 100 * read_back / received, flushes, round(memory)
+
+
+def main() -> int:
+    missing = [tool for tool in ("nginx", "openssl", "strace") if shutil.which(tool, path="/usr/sbin:" + os.environ["PATH"]) is None]
+    if missing:
+        print("skipped: not installed:", *missing)
+        return 0
+    os.environ["PATH"] += ":/usr/sbin"
+    shutil.rmtree(run.WORK, ignore_errors=True)
+    make_data()
+    nginx = run.start_nginx()
+    hub, endpoint = run.start_hub(run.FULL)
+    failed = False
+    try:
+        print("| work | requests | % read back | flushes | peak MB |\n|---|---|---|---|---|")
+        for repo, limits in LIMITS.items():
+            counted = count(repo, endpoint)
+            cells = (f"{value:.4g} of {limit}" for value, limit in zip(counted, limits))
+            print(f"| {repo} | {' | '.join(cells)} |", flush=True)
+            failed |= any(value > limit for value, limit in zip(counted, limits))
+    finally:
+        for process in (hub, nginx):
+            process.terminate()
+            process.wait()
+        shutil.rmtree(run.WORK, ignore_errors=True)
+    if failed:
+        print("a count is above its limit: a change has made the work more than it must be")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
