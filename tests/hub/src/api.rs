@@ -13,7 +13,8 @@ use crate::fault::{Kind, Place};
 use crate::repo::{Access, File, Repo};
 use crate::server::{Dialect, Shared, lock};
 
-pub(crate) fn decode(text: &str) -> String {
+/// A name as it was before it was encoded for a URL.
+pub fn decode(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 

@@ -14,16 +14,19 @@ mod keyless;
 mod quota;
 mod repo;
 mod resolve;
+mod running;
 mod samples;
 mod server;
 mod tls;
 
+pub use api::decode;
 pub use fault::{Fault, Kind, Place};
 pub use keyless::{JOB, RESOURCE};
 pub use quota::{Class, Quotas};
 pub use repo::{Access, Repo};
+pub use running::Running;
 pub use samples::samples;
-pub use server::{Dialect, Hub, Options, Request, TOKEN, Tls};
+pub use server::{Dialect, Hub, Options, Request, TOKEN, Tls, lock};
 
 /// The SHA-256 of some bytes.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {

@@ -10,11 +10,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Uri, Version};
 use axum::response::Response;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
 use crate::fault::{Fault, Kind, Place};
 use crate::quota::{Quotas, Used};
 use crate::repo::Repo;
+use crate::running::Running;
 use crate::tls::{Identity, TlsListener};
 use crate::{api, keyless, resolve};
 
@@ -165,7 +165,8 @@ pub(crate) struct Shared {
     used: Used,
 }
 
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// What a mutex guards, whoever panicked with it.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -203,8 +204,7 @@ impl Shared {
 /// A running Hub; it stops when dropped.
 pub struct Hub {
     shared: Arc<Shared>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    _running: Running,
 }
 
 impl Hub {
@@ -219,48 +219,39 @@ impl Hub {
     /// If the loopback interface has no free port.
     pub fn with(options: Options, repos: impl IntoIterator<Item = Repo>) -> Self {
         let repos: Vec<Arc<Repo>> = repos.into_iter().map(|repo| Arc::new(repo.settled())).collect();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (ready, wait) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-            runtime.block_on(async move {
-                let hub = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port on 127.0.0.1");
-                let cdn = TcpListener::bind((CDN, 0)).await.expect("a port on 127.0.0.2");
-                let identity = options.tls.map(|_| Identity::new([Ipv4Addr::LOCALHOST, CDN]));
-                let url = |listener: &TcpListener, tls: bool| {
-                    let scheme = if tls { "https" } else { "http" };
-                    format!("{scheme}://{}", listener.local_addr().expect("an address"))
-                };
-                let (secure_hub, secure_cdn) = (options.tls.is_some(), options.tls == Some(Tls::Both));
-                let shared = Arc::new(Shared {
-                    repos: Mutex::new(repos),
-                    options,
-                    faults: Mutex::default(),
-                    log: Mutex::default(),
-                    sent: std::sync::atomic::AtomicU64::new(0),
-                    hub: url(&hub, secure_hub),
-                    cdn: url(&cdn, secure_cdn),
-                    pem: identity.as_ref().map(|identity| identity.pem.clone()),
-                    down: AtomicBool::new(false),
-                    given: AtomicU32::new(0),
-                    window: Mutex::default(),
-                    used: Used::default(),
-                });
-                let _ = ready.send(Arc::clone(&shared));
-                let front = Router::new().fallback(serve_hub).with_state(Arc::clone(&shared));
-                let back = Router::new().fallback(serve_cdn).with_state(Arc::clone(&shared));
-                let (hub, cdn) = (Door { inner: hub, shared: Arc::clone(&shared) }, Door { inner: cdn, shared });
-                tokio::select! {
-                    () = answer(hub, front, identity.as_ref().filter(|_| secure_hub)) => {}
-                    () = answer(cdn, back, identity.as_ref().filter(|_| secure_cdn)) => {}
-                    _ = stopped => {}
-                }
+        let (shared, running) = Running::start(|ready| async move {
+            let hub = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port on 127.0.0.1");
+            let cdn = TcpListener::bind((CDN, 0)).await.expect("a port on 127.0.0.2");
+            let identity = options.tls.map(|_| Identity::new([Ipv4Addr::LOCALHOST, CDN]));
+            let url = |listener: &TcpListener, tls: bool| {
+                let scheme = if tls { "https" } else { "http" };
+                format!("{scheme}://{}", listener.local_addr().expect("an address"))
+            };
+            let (secure_hub, secure_cdn) = (options.tls.is_some(), options.tls == Some(Tls::Both));
+            let shared = Arc::new(Shared {
+                repos: Mutex::new(repos),
+                options,
+                faults: Mutex::default(),
+                log: Mutex::default(),
+                sent: std::sync::atomic::AtomicU64::new(0),
+                hub: url(&hub, secure_hub),
+                cdn: url(&cdn, secure_cdn),
+                pem: identity.as_ref().map(|identity| identity.pem.clone()),
+                down: AtomicBool::new(false),
+                given: AtomicU32::new(0),
+                window: Mutex::default(),
+                used: Used::default(),
             });
-            runtime.shutdown_timeout(Duration::from_millis(100));
+            let _ = ready.send(Arc::clone(&shared));
+            let front = Router::new().fallback(serve_hub).with_state(Arc::clone(&shared));
+            let back = Router::new().fallback(serve_cdn).with_state(Arc::clone(&shared));
+            let (hub, cdn) = (Door { inner: hub, shared: Arc::clone(&shared) }, Door { inner: cdn, shared });
+            tokio::select! {
+                () = answer(hub, front, identity.as_ref().filter(|_| secure_hub)) => {}
+                () = answer(cdn, back, identity.as_ref().filter(|_| secure_cdn)) => {}
+            }
         });
-        let shared = wait.recv().expect("the server thread starts");
-        Hub { shared, stop: Some(stop), thread: Some(thread) }
+        Hub { shared, _running: running }
     }
 
     /// The value for `--endpoint` or `HF_ENDPOINT`.
@@ -318,17 +309,6 @@ impl Hub {
         let mut repos = lock(&self.shared.repos);
         repos.retain(|r| r.id != repo.id || r.kind != repo.kind);
         repos.push(Arc::new(repo.settled()));
-    }
-}
-
-impl Drop for Hub {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

@@ -5,9 +5,10 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use hfget_loopback_hub::lock;
 
 use crate::fault::{Kind, Place};
-use crate::server::{Asked, Options, Shared, answer, cut, lock, refuse};
+use crate::server::{Asked, Options, Shared, answer, cut, refuse};
 
 /// Bytes of a body that are sent at once.
 const PIECE: usize = 64 << 10;

@@ -12,9 +12,9 @@ use axum::extract::State;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use hfget_loopback_hub::{Running, decode};
 use rcgen::SigningKey as _;
 use serde_json::json;
-use tokio::sync::oneshot;
 
 use crate::server::{answer, refuse};
 use crate::token::BASIC;
@@ -26,8 +26,7 @@ const LEEWAY: u64 = 60;
 pub(crate) struct Signer {
     pub address: String,
     pub certificate: PathBuf,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    _running: Running,
 }
 
 struct Shared {
@@ -45,33 +44,12 @@ impl Signer {
         let certificate = folder.join("tokens.pem");
         std::fs::write(&certificate, made.pem()).expect("the certificate");
         let shared = Arc::new(Shared { key, der: made.der().to_vec(), lifetime, next: AtomicU64::new(0) });
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (ready, wait) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-                let _ = ready.send(listener.local_addr().expect("an address").to_string());
-                let router = Router::new().fallback(serve).with_state(shared);
-                tokio::select! {
-                    _ = axum::serve(listener, router) => {}
-                    _ = stopped => {}
-                }
-            });
+        let (address, running) = Running::start(|ready| async move {
+            let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+            let _ = ready.send(listener.local_addr().expect("an address").to_string());
+            let _ = axum::serve(listener, Router::new().fallback(serve).with_state(shared)).await;
         });
-        let address = wait.recv().expect("the server thread starts");
-        Signer { address, certificate, stop: Some(stop), thread: Some(thread) }
-    }
-}
-
-impl Drop for Signer {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        Signer { address, certificate, _running: running }
     }
 }
 
@@ -84,7 +62,7 @@ async fn serve(State(shared): State<Arc<Shared>>, request: axum::extract::Reques
     let scopes = query.split('&').filter_map(|pair| pair.strip_prefix("scope="));
     let access: Vec<_> = scopes
         .filter_map(|scope| {
-            let scope = percent_encoding::percent_decode_str(scope).decode_utf8_lossy().into_owned();
+            let scope = decode(scope);
             let mut parts = scope.splitn(3, ':');
             let (kind, name, actions) = (parts.next()?, parts.next()?, parts.next()?);
             let actions: Vec<&str> = actions.split(',').collect();

@@ -11,6 +11,7 @@ mod blobs;
 mod debian;
 mod fault;
 mod jwt;
+mod kept;
 mod manifests;
 mod server;
 mod token;
@@ -19,7 +20,7 @@ mod uploads;
 pub use debian::{Debian, skopeo};
 pub use fault::{Fault, Kind, Place};
 pub use server::{Chunks, Location, Options, Registry, Request};
-pub use token::{Auth, PASSWORD, USER, login};
+pub use token::{Auth, IDENTITY, PASSWORD, USER, identity, login};
 
 /// The digest of some bytes, as registries write it.
 #[must_use]

@@ -2,11 +2,12 @@
 
 use axum::body::Body;
 use axum::response::Response;
+use hfget_loopback_hub::lock;
 use serde_json::{Value, json};
 
 use crate::digest_of;
 use crate::fault::{Kind, Place};
-use crate::server::{Asked, Manifest, Options, Shared, answer, lock, refuse};
+use crate::server::{Asked, Manifest, Options, Shared, answer, refuse};
 
 /// Registries take no larger manifests.
 const LIMIT: usize = 4 << 20;
@@ -39,6 +40,9 @@ pub(crate) async fn serve(
         };
         return put(shared, options, asked, name, reference, bytes);
     }
+    if asked.method == "DELETE" {
+        return remove(shared, options, name, reference);
+    }
     let repos = lock(&shared.repos);
     let repo = repos.get(name);
     let digest = repo.and_then(|repo| repo.tags.get(reference).map(String::as_str)).unwrap_or(reference);
@@ -60,6 +64,20 @@ pub(crate) async fn serve(
         ("content-length", length.as_str()),
     ];
     answer(200, &headers, if asked.method == "HEAD" { Body::empty() } else { Body::from(bytes) })
+}
+
+/// By digest only, as Debian's registry has it: the tags that name it go too.
+fn remove(shared: &Shared, options: &Options, name: &str, reference: &str) -> Response {
+    if !options.removes || !reference.starts_with("sha256:") {
+        return refuse(405, "UNSUPPORTED", "the operation is unsupported");
+    }
+    let mut repos = lock(&shared.repos);
+    let Some(repo) = repos.get_mut(name).filter(|repo| repo.manifests.contains_key(reference)) else {
+        return refuse(404, "MANIFEST_UNKNOWN", "manifest unknown");
+    };
+    repo.manifests.remove(reference);
+    repo.tags.retain(|_, digest| digest != reference);
+    answer(202, &[], "")
 }
 
 fn put(

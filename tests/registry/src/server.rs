@@ -4,8 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
@@ -13,8 +12,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
+use hfget_loopback_hub::{Running, decode, lock};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
 use crate::fault::{Fault, Kind, Place};
 use crate::token::{self, Auth};
@@ -73,6 +72,8 @@ pub struct Options {
     pub chunk_min: Option<u64>,
     /// A blob of another repo is mounted.
     pub mounts: bool,
+    /// A manifest is removed by its digest.
+    pub removes: bool,
     /// Bytes a second of each body that is sent.
     pub rate: Option<u64>,
 }
@@ -90,6 +91,7 @@ impl Default for Options {
             any_size: true,
             chunk_min: None,
             mounts: true,
+            removes: true,
             rate: None,
         }
     }
@@ -98,7 +100,7 @@ impl Default for Options {
 /// A request that came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// `GET`, `HEAD`, `POST`, `PATCH`, `PUT`.
+    /// `GET`, `HEAD`, `POST`, `PATCH`, `PUT`, `DELETE`.
     pub method: String,
     /// Whether it came to the other host.
     pub away: bool,
@@ -153,10 +155,6 @@ pub(crate) struct Shared {
     pub away: String,
 }
 
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Shared {
     /// The fault that hits this request, if any; uses up one of its times.
     pub fn fault(&self, place: Place, length: Option<u64>) -> Option<Kind> {
@@ -180,9 +178,8 @@ impl Shared {
 
 /// A running registry; it stops when dropped.
 pub struct Registry {
-    shared: Arc<Shared>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    pub(crate) shared: Arc<Shared>,
+    _running: Running,
 }
 
 impl Registry {
@@ -198,40 +195,31 @@ impl Registry {
     /// When the loopback interface has no free port.
     #[must_use]
     pub fn with(options: Options) -> Self {
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (ready, wait) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-            runtime.block_on(async move {
-                let here = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port on 127.0.0.1");
-                let away = TcpListener::bind((AWAY, 0)).await.expect("a port on 127.0.0.2");
-                let shared = Arc::new(Shared {
-                    options: Mutex::new(options),
-                    repos: Mutex::default(),
-                    uploads: Mutex::default(),
-                    tokens: Mutex::default(),
-                    faults: Mutex::default(),
-                    log: Mutex::default(),
-                    taken: AtomicU64::new(0),
-                    next: AtomicU64::new(0),
-                    down: AtomicBool::new(false),
-                    here: here.local_addr().expect("an address").to_string(),
-                    away: away.local_addr().expect("an address").to_string(),
-                });
-                let _ = ready.send(Arc::clone(&shared));
-                let front = Router::new().fallback(serve_here).with_state(Arc::clone(&shared));
-                let back = Router::new().fallback(serve_away).with_state(shared);
-                tokio::select! {
-                    _ = axum::serve(here, front) => {}
-                    _ = axum::serve(away, back) => {}
-                    _ = stopped => {}
-                }
+        let (shared, running) = Running::start(|ready| async move {
+            let here = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port on 127.0.0.1");
+            let away = TcpListener::bind((AWAY, 0)).await.expect("a port on 127.0.0.2");
+            let shared = Arc::new(Shared {
+                options: Mutex::new(options),
+                repos: Mutex::default(),
+                uploads: Mutex::default(),
+                tokens: Mutex::default(),
+                faults: Mutex::default(),
+                log: Mutex::default(),
+                taken: AtomicU64::new(0),
+                next: AtomicU64::new(0),
+                down: AtomicBool::new(false),
+                here: here.local_addr().expect("an address").to_string(),
+                away: away.local_addr().expect("an address").to_string(),
             });
-            runtime.shutdown_timeout(Duration::from_millis(100));
+            let _ = ready.send(Arc::clone(&shared));
+            let front = Router::new().fallback(serve_here).with_state(Arc::clone(&shared));
+            let back = Router::new().fallback(serve_away).with_state(shared);
+            tokio::select! {
+                _ = axum::serve(here, front) => {}
+                _ = axum::serve(away, back) => {}
+            }
         });
-        let shared = wait.recv().expect("the server thread starts");
-        Registry { shared, stop: Some(stop), thread: Some(thread) }
+        Registry { shared, _running: running }
     }
 
     /// Host and port.
@@ -289,72 +277,10 @@ impl Registry {
         lock(&self.shared.tokens).clear();
     }
 
-    /// A blob of a repo.
-    #[must_use]
-    pub fn blob(&self, name: &str, digest: &str) -> Option<Bytes> {
-        lock(&self.shared.repos).get(name)?.blobs.get(digest).cloned()
-    }
-
-    /// Digests of all blobs of a repo.
-    #[must_use]
-    pub fn blobs(&self, name: &str) -> Vec<String> {
-        let repos = lock(&self.shared.repos);
-        let mut digests: Vec<String> = repos.get(name).map(|r| r.blobs.keys().cloned().collect()).unwrap_or_default();
-        digests.sort();
-        digests
-    }
-
-    /// Puts a blob there; gives its digest.
-    pub fn put_blob(&self, name: &str, bytes: impl Into<Bytes>) -> String {
-        let bytes = bytes.into();
-        let digest = crate::digest_of(&bytes);
-        self.plant_blob(name, &digest, bytes);
-        digest
-    }
-
-    /// Puts bytes there as the blob that is called so, whatever they are.
-    pub fn plant_blob(&self, name: &str, digest: &str, bytes: impl Into<Bytes>) {
-        let mut repos = lock(&self.shared.repos);
-        repos.entry(name.to_owned()).or_default().blobs.insert(digest.to_owned(), bytes.into());
-    }
-
-    /// Removes a blob.
-    pub fn remove_blob(&self, name: &str, digest: &str) {
-        if let Some(repo) = lock(&self.shared.repos).get_mut(name) {
-            repo.blobs.remove(digest);
-        }
-    }
-
-    /// A manifest by tag or digest: its media type and bytes.
-    #[must_use]
-    pub fn manifest(&self, name: &str, reference: &str) -> Option<(String, Bytes)> {
-        let repos = lock(&self.shared.repos);
-        let repo = repos.get(name)?;
-        let digest = repo.tags.get(reference).map_or(reference, String::as_str);
-        repo.manifests.get(digest).map(|manifest| (manifest.media_type.clone(), manifest.bytes.clone()))
-    }
-
-    /// Tags of a repo, with the digests that they name.
-    #[must_use]
-    pub fn tags(&self, name: &str) -> BTreeMap<String, String> {
-        lock(&self.shared.repos).get(name).map(|repo| repo.tags.clone()).unwrap_or_default()
-    }
-
     /// Uploads that were begun and neither ended nor lost.
     #[must_use]
     pub fn open_uploads(&self) -> usize {
         lock(&self.shared.uploads).len()
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 
@@ -397,8 +323,10 @@ pub(crate) fn refuse(status: u16, code: &str, message: &str) -> Response {
     answer(status, &[("content-type", "application/json")], body)
 }
 
-fn decode(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+/// The pairs of a query or a form.
+pub(crate) fn pairs(text: &str) -> HashMap<String, String> {
+    let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(key, value)| (key.to_owned(), decode(&value.replace('+', " ")))).collect()
 }
 
 async fn serve_here(State(shared): State<Arc<Shared>>, request: axum::extract::Request) -> Response {
@@ -412,12 +340,11 @@ async fn serve_away(State(shared): State<Arc<Shared>>, request: axum::extract::R
 async fn serve(shared: Arc<Shared>, request: axum::extract::Request, away: bool) -> Response {
     let (head, body) = request.into_parts();
     let query = head.uri.query().unwrap_or_default();
-    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let length = head.headers.get("content-length").and_then(|v| v.to_str().ok()?.parse().ok());
     let asked = Asked {
         method: head.method.to_string(),
         path: decode(head.uri.path()),
-        query: pairs.map(|(key, value)| (key.to_owned(), decode(value))).collect(),
+        query: pairs(query),
         headers: head.headers.clone(),
         length,
         away,
@@ -445,7 +372,7 @@ async fn serve(shared: Arc<Shared>, request: axum::extract::Request, away: bool)
         return answer(413, &[("content-type", "text/html")], "<html>413 Request Entity Too Large</html>");
     }
     if asked.path == "/token" {
-        return token::serve(&shared, &options, &asked);
+        return token::serve(&shared, &options, &asked, body).await;
     }
     if !away && let Some(refusal) = token::check(&shared, &options, &asked) {
         return refusal;

@@ -3,10 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::response::Response;
+use hfget_loopback_hub::lock;
 
 use crate::fault::{Kind, Place};
-use crate::server::{Asked, Options, Shared, answer, lock, refuse};
+use crate::server::{Asked, Options, Shared, answer, pairs, refuse};
 
 /// The one user, who may read and write everything.
 pub const USER: &str = "robot";
@@ -20,6 +22,17 @@ pub(crate) const BASIC: &str = "Basic cm9ib3Q6cGE1NS1vZi10aGUtcm9ib3Q=";
 pub fn login(address: &str) -> String {
     let encoded = BASIC.strip_prefix("Basic ").unwrap_or_default();
     serde_json::json!({ "auths": { address: { "auth": encoded } } }).to_string()
+}
+
+/// What stands for the one user until it is taken back.
+pub const IDENTITY: &str = "identity-of-the-robot-secret";
+
+/// What docker keeps of whoever has logged in to `address` by a browser.
+#[must_use]
+pub fn identity(address: &str) -> String {
+    // The user's name says that the password is such a token.
+    let encoded = "MDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAwOg==";
+    serde_json::json!({ "auths": { address: { "auth": encoded, "identitytoken": IDENTITY } } }).to_string()
 }
 
 /// Who is let in.
@@ -55,7 +68,7 @@ impl Issued {
 }
 
 /// The server of tokens.
-pub(crate) fn serve(shared: &Shared, options: &Options, asked: &Asked) -> Response {
+pub(crate) async fn serve(shared: &Shared, options: &Options, asked: &Asked, body: Body) -> Response {
     if let Some(Kind::Status(status, headers)) = shared.fault(Place::Token, None) {
         let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
         return answer(status, &headers, "");
@@ -67,6 +80,19 @@ pub(crate) fn serve(shared: &Shared, options: &Options, asked: &Asked) -> Respon
     if known.is_some_and(|known| known != BASIC) {
         return refuse(401, "UNAUTHORIZED", "incorrect username or password");
     }
+    if asked.method == "POST" {
+        let Ok(form) = axum::body::to_bytes(body, 1 << 16).await else { return refuse(400, "UNSUPPORTED", "no form") };
+        let form = pairs(&String::from_utf8_lossy(&form));
+        let says = |name: &str, value: &str| form.get(name).is_some_and(|said| said == value);
+        if !says("grant_type", "refresh_token") || !says("service", "loopback") || !form.contains_key("client_id") {
+            return refuse(400, "UNSUPPORTED", "that is no way to ask for a token");
+        }
+        if !says("refresh_token", IDENTITY) {
+            return refuse(401, "UNAUTHORIZED", "the token was taken back");
+        }
+        let scopes = form.get("scope").map(|scope| scope.split(' ').map(str::to_owned).collect()).unwrap_or_default();
+        return issue(shared, lifetime, scopes, "access_token");
+    }
     let public = matches!(options.auth, Auth::PublicBearer(_));
     // Whoever is unknown gets a token that is good for less, as from the servers of tokens of real registries.
     let scopes = asked.query.get("scope").into_iter().flat_map(|scope| scope.split([' ', '+'])).filter_map(|scope| {
@@ -76,11 +102,15 @@ pub(crate) fn serve(shared: &Shared, options: &Options, asked: &Asked) -> Respon
             (false, false) => None,
         }
     });
+    issue(shared, lifetime, scopes.collect(), "token")
+}
+
+fn issue(shared: &Shared, lifetime: Duration, scopes: Vec<String>, field: &str) -> Response {
     let number = shared.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let token = format!("token-number-{number}-of-the-loopback-registry");
-    let issued = Issued { until: Instant::now() + lifetime, scopes: scopes.collect() };
+    let issued = Issued { until: Instant::now() + lifetime, scopes };
     lock(&shared.tokens).insert(token.clone(), issued);
-    let body = serde_json::json!({ "token": token, "expires_in": lifetime.as_secs() }).to_string();
+    let body = serde_json::json!({ field: token, "expires_in": lifetime.as_secs() }).to_string();
     answer(200, &[("content-type", "application/json")], body)
 }
 
@@ -95,7 +125,11 @@ pub(crate) fn check(shared: &Shared, options: &Options, asked: &Asked) -> Option
             Some(answer(401, &challenge, r#"{"errors":[{"code":"UNAUTHORIZED","message":"who are you?"}]}"#))
         }
         Auth::Bearer(_) | Auth::PublicBearer(_) => {
-            let action = if matches!(asked.method.as_str(), "GET" | "HEAD") { "pull" } else { "push" };
+            let action = match asked.method.as_str() {
+                "GET" | "HEAD" => "pull",
+                "DELETE" => "delete",
+                _ => "push",
+            };
             let name = name_of(&asked.path);
             let token = given.and_then(|given| given.strip_prefix("Bearer "));
             let issued = token.and_then(|token| lock(&shared.tokens).get(token).cloned());
@@ -105,7 +139,7 @@ pub(crate) fn check(shared: &Shared, options: &Options, asked: &Asked) -> Option
             let scope = if name.is_empty() {
                 String::new()
             } else {
-                let actions = if action == "pull" { "pull" } else { "pull,push" };
+                let actions = if action == "push" { "pull,push" } else { action };
                 format!(",scope=\"repository:{name}:{actions}\"")
             };
             let challenge = format!("Bearer realm=\"http://{}/token\",service=\"loopback\"{scope}", shared.here);

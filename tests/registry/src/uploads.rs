@@ -6,10 +6,11 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use hfget_loopback_hub::lock;
 
 use crate::digest_of;
 use crate::fault::{Kind, Place};
-use crate::server::{Asked, Chunks, Location, Options, Shared, Upload, answer, cut, lock, refuse};
+use crate::server::{Asked, Chunks, Location, Options, Shared, Upload, answer, cut, refuse};
 
 pub(crate) async fn serve(
     shared: &Shared,
