@@ -7,7 +7,7 @@ use hfget_core::report::Report;
 use hfget_core::session::Error;
 
 use crate::exit::{Ends, ExitCode};
-use crate::render::{Ended, github, html, junit, summary};
+use crate::render::{Ended, attest, github, html, junit, summary};
 use serde_json::Value;
 
 use super::args::{Format, Reports};
@@ -111,6 +111,17 @@ impl<'a> Outcomes<'a> {
         }
     }
 
+    /// What was verified, for others to sign. A worker's part is not verified; the whole, of which it is, may be.
+    fn verified(&self, form: attest::Form) -> Option<Value> {
+        let of = |ending: &Outcome| match ending {
+            Outcome::Report(report) if report.verdict.partition().is_some() => None,
+            Outcome::Report(report) => Some(Some((**report).clone())),
+            Outcome::Error { .. } => Some(None),
+        };
+        let reports: Vec<Report> = self.all.iter().filter_map(|(.., ending)| of(ending)).collect::<Option<_>>()?;
+        attest::of_run(&reports.iter().collect::<Vec<_>>(), form)
+    }
+
     fn rows(&self) -> Vec<html::Row> {
         let row = |name: &str, ending: &Outcome| match ending {
             Outcome::Report(report) => html::Row::report(name, report, &|remedy| self.screen.words(remedy, name)),
@@ -130,6 +141,9 @@ impl<'a> Outcomes<'a> {
         let Some(file) = &self.file else { return self.end };
         if file.is_page() {
             return file.write_page(&self.rows(), self.end, self.screen);
+        }
+        if let Some(form) = file.form() {
+            return file.write_form(self.verified(form).as_ref(), self.end, self.screen);
         }
         // The format of a file follows its name, otherwise the format of stdout.
         let format = match format {

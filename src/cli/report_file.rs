@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use hfget_core::text::hidden;
 
 use crate::exit::ExitCode;
+use crate::render::attest::Form;
 use crate::render::html;
 
 use super::screen::Screen;
@@ -20,6 +21,13 @@ impl ReportFile {
     /// If the file cannot be written, prints the error and fails now, not after hours.
     pub fn open(path: Option<&Path>, command: &'static str, screen: &Screen) -> Result<Option<Self>, ExitCode> {
         let Some(path) = path else { return Ok(None) };
+        let form = Form::of_name(&path.to_string_lossy());
+        if form.is_some() && !matches!(command, "get" | "verify" | "publish") {
+            let what =
+                format!("{} is about what a run verified, and `hfget {command}` verifies nothing", path.display());
+            screen.fail("--report", &what, Some("name a file that ends in .html or .json"));
+            return Err(ExitCode::Usage);
+        }
         if let Err(error) = can_write(path) {
             screen.fail("--report", &format!("cannot write {}: {error}", path.display()), None);
             return Err(ExitCode::Local);
@@ -39,6 +47,26 @@ impl ReportFile {
     /// Whether it is `JUnit`'s XML.
     pub fn is_xml(&self) -> bool {
         self.ends_in(&["xml"])
+    }
+
+    /// The form of what was verified that its name asks for.
+    pub fn form(&self) -> Option<Form> {
+        Form::of_name(&self.path.to_string_lossy())
+    }
+
+    /// Writes what a run verified; `None`: there is nothing to sign, and no earlier file may be taken for it.
+    pub fn write_form(&self, value: Option<&serde_json::Value>, end: ExitCode, screen: &Screen) -> ExitCode {
+        if let Some(value) = value {
+            return self.write(&format!("{value:#}"), end, screen);
+        }
+        screen.note(&format!("{} is not written: not everything is verified", self.path.display()));
+        match std::fs::remove_file(&self.path) {
+            Ok(()) => end,
+            Err(error) => {
+                screen.fail("--report", &format!("cannot remove {}: {error}", self.path.display()), None);
+                end.max(ExitCode::Local)
+            }
+        }
     }
 
     /// Writes the page; returns the exit code of the run, which is worse if that fails.

@@ -1,10 +1,12 @@
-//! A locked repo in the forms that other tools sign and read: the statement of a model signature, a bill of
-//! materials (`CycloneDX` 1.6) and provenance (in-toto, SLSA 1.0). They are the same in every run.
+//! What is locked, or what a run verified, in the forms that other tools sign and read: the statement of a model signature,
+//! a bill of materials (`CycloneDX` 1.6) and provenance (in-toto, SLSA 1.0). What is locked gives the same text every time.
 
 use std::collections::BTreeMap;
 
+use hfget_core::finding::Origin;
 use hfget_core::lock::LockedRepo;
-use hfget_core::model::{RepoPath, RepoType, Sha256};
+use hfget_core::model::{CommitId, Digest, RepoId, RepoPath, RepoType, Revision, Sha256};
+use hfget_core::report::{FileReport, Report};
 use hfget_core::signature::Statement;
 use serde_json::{Value, json};
 
@@ -21,85 +23,248 @@ pub fn oms(locked: &LockedRepo, digests: &Digests) -> Value {
     statement.to_json(name)
 }
 
+/// A commit of a repo, its files, and what a run found out about them.
+struct Subject {
+    repo_type: RepoType,
+    id: RepoId,
+    revision: Revision,
+    commit: CommitId,
+    files: Vec<File>,
+    /// The run's verdict, and who stated the digests; of what is only locked there is none.
+    verified: Option<Option<Origin>>,
+}
+
+struct File {
+    path: RepoPath,
+    size: u64,
+    sha256: Option<Sha256>,
+    /// The id of the git blob.
+    git: Option<String>,
+    /// Why the run calls it right: the evidence, and who stated the digest.
+    proof: Option<(&'static str, Origin)>,
+}
+
+impl Subject {
+    fn of_lock(locked: &LockedRepo, digests: &Digests) -> Self {
+        let file = |file: &hfget_core::lock::LockedFile| File {
+            path: file.path.clone(),
+            size: file.size,
+            sha256: digests.get(&file.path).copied(),
+            git: None,
+            proof: None,
+        };
+        Subject {
+            repo_type: locked.repo_type,
+            id: locked.id.clone(),
+            revision: locked.revision.clone(),
+            commit: locked.commit,
+            files: locked.files.iter().map(file).collect(),
+            verified: None,
+        }
+    }
+
+    /// `None` unless the run verified a commit of a repo.
+    fn of_report(report: &Report) -> Option<Self> {
+        if !report.is_verified() {
+            return None;
+        }
+        let (repo_type, id) = report.repo.clone()?;
+        let file = |file: &FileReport| File {
+            path: file.path.clone(),
+            size: file.size,
+            sha256: file.evidence.sha256().or(match file.digest {
+                Some(Digest::Sha256(sum)) => Some(sum),
+                _ => None,
+            }),
+            git: match file.digest {
+                Some(Digest::GitBlob(oid)) => Some(oid.to_string()),
+                _ => None,
+            },
+            proof: Some((file.evidence.as_str(), file.against)),
+        };
+        Some(Subject {
+            repo_type,
+            id,
+            revision: report.revision.clone()?,
+            commit: report.commit?,
+            files: report.files.iter().map(file).collect(),
+            verified: Some(report.verdict.against()),
+        })
+    }
+
+    fn name(&self) -> String {
+        self.repo_type.qualify(&self.id)
+    }
+
+    /// The package URL of a model, and a similar text for other repos.
+    fn reference(&self) -> String {
+        let kind = match self.repo_type {
+            RepoType::Model => "huggingface".to_owned(),
+            other => format!("huggingface/{}", other.plural()),
+        };
+        format!("pkg:{kind}/{}@{}", self.id.as_str(), self.commit)
+    }
+
+    /// The identifier of the commit, which does not depend on the Hub or mirror.
+    fn address(&self) -> String {
+        format!("hf://{}@{}", self.name(), self.commit)
+    }
+
+    /// The repo as a component, without its files.
+    fn component(&self) -> Value {
+        let mut model = json!({
+            "type": if self.repo_type == RepoType::Model { "machine-learning-model" } else { "data" },
+            "bom-ref": self.reference(),
+            "name": self.id.as_str(),
+            "version": self.commit.to_string(),
+            "externalReferences": [{ "type": "distribution", "url": self.address() }],
+        });
+        if self.repo_type == RepoType::Model {
+            model["purl"] = self.reference().into();
+        }
+        if let Some(against) = self.verified {
+            let against = against.map(|origin| ("hfget:against", origin.as_str()));
+            model["properties"] = properties([("hfget:verdict", "verified")].into_iter().chain(against));
+        }
+        model
+    }
+
+    /// The files as components.
+    fn parts(&self) -> Vec<Value> {
+        let whole = self.reference();
+        let part = |file: &File| {
+            let size = file.size.to_string();
+            let git = file.git.as_deref().map(|oid| ("hfget:gitBlob", oid));
+            let proof = file
+                .proof
+                .map(|(evidence, against)| [("hfget:evidence", evidence), ("hfget:against", against.as_str())]);
+            let said = [("hfget:size", size.as_str())].into_iter().chain(git).chain(proof.into_iter().flatten());
+            let mut component = json!({
+                "type": "file",
+                "bom-ref": format!("{whole}#{}", file.path.as_str()),
+                "name": file.path.as_str(),
+                "properties": properties(said),
+            });
+            if let Some(sha256) = file.sha256 {
+                component["hashes"] = json!([{ "alg": "SHA-256", "content": sha256.to_string() }]);
+            }
+            component
+        };
+        self.files.iter().map(part).collect()
+    }
+}
+
+fn properties<'a>(said: impl IntoIterator<Item = (&'a str, &'a str)>) -> Value {
+    said.into_iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
+}
+
 /// A bill of materials of one repo.
 pub fn cyclonedx(locked: &LockedRepo, digests: &Digests) -> Value {
-    let whole = reference(locked);
-    let file = |file: &hfget_core::lock::LockedFile| {
-        let mut component = json!({
-            "type": "file",
-            "bom-ref": format!("{whole}#{}", file.path.as_str()),
-            "name": file.path.as_str(),
-            "properties": [{ "name": "hfget:size", "value": file.size.to_string() }],
-        });
-        if let Some(sha256) = digests.get(&file.path) {
-            component["hashes"] = json!([{ "alg": "SHA-256", "content": sha256.to_string() }]);
-        }
-        component
-    };
-    let mut model = json!({
-        "type": if locked.repo_type == RepoType::Model { "machine-learning-model" } else { "data" },
-        "bom-ref": whole,
-        "name": locked.id.as_str(),
-        "version": locked.commit.to_string(),
-        "externalReferences": [{ "type": "distribution", "url": address(locked) }],
-    });
-    if locked.repo_type == RepoType::Model {
-        model["purl"] = reference(locked).into();
+    bill(&[Subject::of_lock(locked, digests)])
+}
+
+/// The provenance of all files: where they come from.
+pub fn in_toto(locked: &LockedRepo, digests: &Digests) -> Value {
+    provenance(&[Subject::of_lock(locked, digests)], "lock")
+}
+
+/// The same from what a run verified: every repo, with its verdict and the evidence of each file. `None` unless every
+/// repo was verified: what is wrong must not be signed by mistake.
+pub fn of_run(reports: &[&Report], form: Form) -> Option<Value> {
+    let subjects: Vec<Subject> = reports.iter().map(|report| Subject::of_report(report)).collect::<Option<_>>()?;
+    if subjects.is_empty() {
+        return None;
     }
-    let parts: Vec<Value> = locked.files.iter().map(file).collect();
-    let refs: Vec<Value> = parts.iter().map(|part| part["bom-ref"].clone()).collect();
+    Some(match form {
+        Form::CycloneDx => bill(&subjects),
+        Form::InToto => provenance(&subjects, "run"),
+    })
+}
+
+/// A form of what a run verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    CycloneDx,
+    InToto,
+}
+
+impl Form {
+    /// The form that a file's name asks for.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let name = name.to_ascii_lowercase();
+        let is = |ending: &str| name.strip_suffix(ending).is_some();
+        if is(".cdx.json") {
+            Some(Form::CycloneDx)
+        } else if is(".intoto.json") {
+            Some(Form::InToto)
+        } else {
+            None
+        }
+    }
+}
+
+fn bill(subjects: &[Subject]) -> Value {
+    let tools =
+        json!({ "components": [{ "type": "application", "name": "hfget", "version": env!("CARGO_PKG_VERSION") }] });
+    let mut metadata = json!({ "tools": tools });
+    let (mut components, mut dependencies) = (Vec::new(), Vec::new());
+    for subject in subjects {
+        let parts = subject.parts();
+        let refs: Vec<Value> = parts.iter().map(|part| part["bom-ref"].clone()).collect();
+        dependencies.push(json!({ "ref": subject.reference(), "dependsOn": refs }));
+        // One repo is what the bill is about; several are what it lists.
+        if subjects.len() == 1 {
+            metadata["component"] = subject.component();
+        } else {
+            components.push(subject.component());
+        }
+        components.extend(parts);
+    }
     json!({
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "version": 1,
-        "metadata": {
-            "tools": { "components": [{ "type": "application", "name": "hfget", "version": env!("CARGO_PKG_VERSION") }] },
-            "component": model,
-        },
-        "components": parts,
-        "dependencies": [{ "ref": reference(locked), "dependsOn": refs }],
+        "metadata": metadata,
+        "components": components,
+        "dependencies": dependencies,
     })
 }
 
-/// The provenance of all files: where they come from.
-pub fn in_toto(locked: &LockedRepo, digests: &Digests) -> Value {
-    let subject: Vec<Value> = digests
-        .iter()
-        .map(|(path, sha256)| json!({ "name": path.as_str(), "digest": { "sha256": sha256.to_string() } }))
-        .collect();
+fn provenance(subjects: &[Subject], what: &str) -> Value {
+    let one = |subject: &Subject| {
+        let folder = if subjects.len() == 1 { String::new() } else { format!("{}/", subject.name()) };
+        let named = |file: &File| {
+            let mut digest = serde_json::Map::new();
+            digest.extend(file.sha256.map(|sum| ("sha256".to_owned(), sum.to_string().into())));
+            digest.extend(file.git.clone().map(|oid| ("gitBlob".to_owned(), oid.into())));
+            // What has no digest cannot be a subject.
+            let name = format!("{folder}{}", file.path.as_str());
+            (!digest.is_empty()).then(|| json!({ "name": name, "digest": digest }))
+        };
+        subject.files.iter().filter_map(named).collect::<Vec<_>>()
+    };
+    let from =
+        |subject: &Subject| json!({ "uri": subject.address(), "digest": { "gitCommit": subject.commit.to_string() } });
+    let asked = |subject: &Subject| json!({ "repo": subject.name(), "revision": subject.revision.as_str() });
+    let mut definition = json!({
+        "buildType": format!("pkg:cargo/hfget#{what}"),
+        "externalParameters": match subjects {
+            [subject] => asked(subject),
+            several => json!({ "repos": several.iter().map(asked).collect::<Vec<_>>() }),
+        },
+        "resolvedDependencies": subjects.iter().map(from).collect::<Vec<_>>(),
+    });
+    // The weakest of those who stated digests, as for several files of one run.
+    let against: Option<Origin> = subjects.iter().filter_map(|subject| subject.verified.flatten()).max();
+    if subjects.iter().all(|subject| subject.verified.is_some()) {
+        definition["internalParameters"] = json!({ "verdict": "verified", "against": against.map(Origin::as_str) });
+    }
     let this = format!("pkg:cargo/hfget@{}", env!("CARGO_PKG_VERSION"));
     json!({
         "_type": "https://in-toto.io/Statement/v1",
-        "subject": subject,
+        "subject": subjects.iter().flat_map(one).collect::<Vec<_>>(),
         "predicateType": "https://slsa.dev/provenance/v1",
-        "predicate": {
-            "buildDefinition": {
-                "buildType": "pkg:cargo/hfget#lock",
-                "externalParameters": {
-                    "repo": locked.name(),
-                    "revision": locked.revision.as_str(),
-                },
-                "resolvedDependencies": [{
-                    "uri": address(locked),
-                    "digest": { "gitCommit": locked.commit.to_string() },
-                }],
-            },
-            "runDetails": { "builder": { "id": this } },
-        },
+        "predicate": { "buildDefinition": definition, "runDetails": { "builder": { "id": this } } },
     })
-}
-
-/// The package URL of a model, and a similar text for other repos.
-fn reference(locked: &LockedRepo) -> String {
-    let kind = match locked.repo_type {
-        RepoType::Model => "huggingface".to_owned(),
-        other => format!("huggingface/{}", other.plural()),
-    };
-    format!("pkg:{kind}/{}@{}", locked.id.as_str(), locked.commit)
-}
-
-/// The identifier of the commit, which does not depend on the Hub or mirror.
-fn address(locked: &LockedRepo) -> String {
-    format!("hf://{}@{}", locked.name(), locked.commit)
 }

@@ -381,6 +381,9 @@ pub struct Reports {
     #[arg(long, value_name = "FORM", conflicts_with = "json", hide_short_help = true, hide_possible_values = true)]
     pub format: Option<Format>,
     /// Also write the report to this file: a page if it ends in .html, JUnit XML if in .xml, otherwise as --format, or JSON
+    ///
+    /// If it ends in .cdx.json, it is a bill of materials of what was verified (CycloneDX 1.6); if in .intoto.json, its provenance
+    /// (in-toto, SLSA 1.0). These two are written only if everything was verified, so that nothing else is signed.
     #[arg(long, value_name = "FILE", hide_short_help = true, value_hint = ValueHint::FilePath)]
     pub report: Option<PathBuf>,
 }
