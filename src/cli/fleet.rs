@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hfget_core::model::Partition;
-use hfget_core::session::{Error, Prepared, Session};
+use hfget_core::session::{Error, Prepared, Published, Session};
 
 use super::advice::Advisor;
 use super::args::PublishArgs;
@@ -23,8 +23,14 @@ pub(super) async fn parts(jobs: &[(Job, Arc<Session>)], partition: Partition) ->
     Ok(wanted)
 }
 
-/// Fetches one part of all jobs.
-pub(super) async fn get_parts(jobs: &[(Job, Arc<Session>)], partition: Partition, outcomes: &mut Outcomes<'_>) {
+/// Fetches one part of all jobs; and publishes those jobs of which all parts are there, if that is wanted.
+pub(super) async fn get_parts(
+    jobs: &[(Job, Arc<Session>)],
+    partition: Partition,
+    publish: bool,
+    screen: &Screen,
+    outcomes: &mut Outcomes<'_>,
+) {
     let parts = match parts(jobs, partition).await {
         Ok(parts) => parts,
         Err((at, error)) => {
@@ -32,10 +38,31 @@ pub(super) async fn get_parts(jobs: &[(Job, Arc<Session>)], partition: Partition
             return outcomes.error_at(at, &name, &error);
         }
     };
+    let mut done = Vec::new();
     for (at, ((job, session), part)) in jobs.iter().zip(parts).enumerate() {
+        let whole = publish.then(|| part.to_be_published());
         match session.get_part(part, job.options()).await {
-            Ok(report) => outcomes.report_at(at, &job.name(), report),
+            Ok(report) => {
+                if let Some(whole) = whole.filter(|_| report.verdict.partition().is_some()) {
+                    done.push((at, job, session, whole));
+                }
+                outcomes.report_at(at, &job.name(), report);
+            }
             Err(error) => outcomes.error_at(at, &job.name(), &error),
+        }
+    }
+    // The reports of the whole come after those of the parts.
+    for (at, job, session, whole) in done {
+        match session.publish_if_complete(whole, job.options()).await {
+            Ok(Published::Done(report)) => outcomes.report_at(jobs.len() + at, &job.name(), *report),
+            Ok(Published::Incomplete { missing }) => {
+                let files = if missing == 1 { "1 file is".to_owned() } else { format!("{missing} files are") };
+                let name = job.name();
+                screen.note(&format!(
+                    "{name} is not published: {files} not there yet, and the worker that ends last publishes it"
+                ));
+            }
+            Err(error) => outcomes.error_at(jobs.len() + at, &job.name(), &error),
         }
     }
 }

@@ -25,10 +25,10 @@ pub async fn get(args: &GetArgs) -> ExitCode {
         Ok(outcomes) => outcomes,
         Err(end) => return end,
     };
-    if let Some(tag) = args.into.tag().filter(|_| args.share.partition.is_some()) {
-        // Only the run that pushes a tar layer knows its digest, so nobody could publish the parts of several workers.
-        let what = format!("{} is filled by one run", printable(&tag.to_string()));
-        screen.fail("--partition", &what, Some("leave out --partition, or share out an object store"));
+    if let Some(layout) = args.into.on_disk().filter(|_| args.share.partition.is_some()) {
+        // Its index is written by one process, and an archive is one file.
+        let what = format!("{} is filled by one run", printable(&layout));
+        screen.fail("--partition", &what, Some("leave out --partition, or share out a registry or an object store"));
         return ExitCode::Usage;
     }
     let jobs = match setup(&Asked::to_get(args), &screen).await {
@@ -37,7 +37,7 @@ pub async fn get(args: &GetArgs) -> ExitCode {
     };
     screen.expect(jobs.len());
     if let Some(partition) = args.share.partition {
-        get_parts(&jobs, partition, &mut outcomes).await;
+        get_parts(&jobs, partition, args.publish_when_complete, &screen, &mut outcomes).await;
         return outcomes.finish();
     }
     let mut ends = before_the_first_byte(&jobs, args).await;

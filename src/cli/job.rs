@@ -1,6 +1,7 @@
 //! The jobs of a command that takes repos: the repos, files and options that its flags name, each with its session.
 //! `get` and `plan` run the jobs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use hfget_core::lock::LockedRepo;
@@ -10,7 +11,9 @@ use hfget_core::session::{DestinationConfig, Error, Prepared, Session};
 use hfget_core::signature::Trust;
 use hfget_core::text::printable;
 
-use super::args::{GetArgs, Output, PlaceArgs, PlanArgs, PublishArgs, Repos, Selection, Signers, Target, Transfer};
+use super::args::{
+    GetArgs, Output, PlaceArgs, PlanArgs, PublishArgs, Repos, Selection, Signers, Target, Template, Transfer,
+};
 use super::lock::locked;
 use super::screen::Screen;
 use super::setup::{folders, from_file, hub_cache, named, session, specs};
@@ -134,7 +137,7 @@ pub(super) async fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<Vec<(Job
         let pasted = named(repos, screen)?.specs.first().and_then(|spec| spec.endpoint.clone());
         let jobs: Vec<Job> = locked(file, repos, selection, &trusted, screen)?.into_iter().map(Job::Locked).collect();
         one_for_a_tag(&jobs, asked, screen)?;
-        return placed(jobs, place, None, screen, |folder| open(folder, pasted.as_deref()));
+        return placed(jobs, place, into, None, screen, |folder| open(folder, pasted.as_deref()));
     }
     let (mut named, listed) = (named(repos, screen)?, from_file(repos, screen)?);
     if let (Some(file), Some(other)) = (named.files.first(), listed.first()) {
@@ -160,12 +163,13 @@ pub(super) async fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<Vec<(Job
         jobs.push(Job::Chosen(spec, options));
     }
     one_for_a_tag(&jobs, asked, screen)?;
-    placed(jobs, place, Some(session), screen, |folder| open(folder, pasted.as_deref()))
+    placed(jobs, place, into, Some(session), screen, |folder| open(folder, pasted.as_deref()))
 }
 
 /// A tag names one repo: a second one would move it away from the first.
 fn one_for_a_tag(jobs: &[Job], asked: &Asked<'_>, screen: &Screen) -> Result<(), ExitCode> {
-    let Some(tag) = asked.into.tag() else { return Ok(()) };
+    let each = asked.into.each().filter(|_| asked.repos.follow_code).map(|template| template.text().to_owned());
+    let Some(tag) = asked.into.tag().map(ToString::to_string).or(each) else { return Ok(()) };
     let what = if asked.repos.follow_code {
         format!("{tag} is for one repo, and --follow-code may take others")
     } else if jobs.len() > 1 {
@@ -177,15 +181,41 @@ fn one_for_a_tag(jobs: &[Job], asked: &Asked<'_>, screen: &Screen) -> Result<(),
     Err(ExitCode::Usage)
 }
 
+/// The place of each repo in registries or image layouts.
+fn tags(template: &Template, into: &Target, jobs: &[Job], screen: &Screen) -> Result<Vec<DestinationConfig>, ExitCode> {
+    let fail = |what: &str, hint: &str| {
+        screen.fail("--to", &printable(what), Some(hint));
+        ExitCode::Usage
+    };
+    let mut seen: HashMap<String, String> = HashMap::new();
+    let mut all = Vec::new();
+    for job in jobs {
+        let (repo_type, id) = job.repo();
+        let reference = template.of(repo_type, id).map_err(|why| {
+            fail(&format!("{}: {why}", job.name()), "run hfget for this repo alone, with a name that registries take")
+        })?;
+        if let Some(other) = seen.insert(reference.to_string(), job.name()) {
+            let what = format!("{other} and {} would have one tag, and a tag is for one repo", job.name());
+            return Err(fail(&what, "put {type} and {owner} into the name too"));
+        }
+        all.push(into.content(reference));
+    }
+    Ok(all)
+}
+
 /// Each job with its session: `shared`, or one for all that `open` opens, unless each repo has a folder of its own.
-pub(super) fn placed(
+fn placed(
     jobs: Vec<Job>,
     place: &PlaceArgs,
+    into: &Target,
     shared: Option<Arc<Session>>,
     screen: &Screen,
     open: impl Fn(Option<DestinationConfig>) -> Result<Arc<Session>, ExitCode>,
 ) -> Result<Vec<(Job, Arc<Session>)>, ExitCode> {
-    let folders = folders(place, jobs.iter().map(Job::repo), screen)?;
+    let folders = match into.each() {
+        Some(template) => tags(template, into, &jobs, screen)?,
+        None => folders(place, jobs.iter().map(Job::repo), screen)?,
+    };
     if folders.is_empty() {
         let session = shared.map_or_else(|| open(None), Ok)?;
         return Ok(jobs.into_iter().map(|job| (job, Arc::clone(&session))).collect());

@@ -13,7 +13,7 @@ use super::objects::S3;
 use super::support::{Machine, Run, codes, one_file, safetensors};
 
 /// A model with many shards of very different sizes, some in several parts.
-fn sharded() -> Repo {
+pub(super) fn sharded() -> Repo {
     let sizes = [20 << 20, 9 << 20, 9 << 20, 3 << 20, 1 << 20, 1 << 20, 300_000, 300_000, 1000, 1000, 1000];
     let mut repo =
         Repo::new("org/sharded").file("config.json", r#"{"model_type":"llama"}"#).file("tokenizer.json", "{}");
@@ -27,12 +27,12 @@ fn sharded() -> Repo {
     repo.file("model.safetensors.index.json", format!(r#"{{"metadata":{{}},"weight_map":{{{map}}}}}"#))
 }
 
-fn second() -> Repo {
+pub(super) fn second() -> Repo {
     Repo::new("org/second").file("config.json", "{}").lfs("model.safetensors", safetensors("w", 5 << 20))
 }
 
 /// The names of a report's files, with their repo.
-fn files(report: &Value) -> Vec<(String, u64)> {
+pub(super) fn files(report: &Value) -> Vec<(String, u64)> {
     let of = |report: &Value| -> Vec<(String, u64)> {
         let repo = report["repo"].as_str().unwrap().to_owned();
         let files = report["files"].as_array().unwrap().iter();
@@ -232,8 +232,31 @@ fn workers_share_what_a_lockfile_names() {
     s3.hfget(&machine, "publish --locked --to s3://fleet").ends_with(0).says("result=verified against=lock");
 }
 
+#[test]
+fn the_worker_that_ends_last_publishes_a_bucket_and_a_shared_cache() {
+    let machine = Machine::new([sharded(), second()]);
+    let Some(s3) = S3::start(&machine) else { return };
+    let line = "org/sharded org/second --to s3://fleet/models --publish-when-complete";
+    for part in 2..=8 {
+        let run = Run::from(worker(&s3, &machine, part, line).output().unwrap()).ends_with(0);
+        // The smaller repo may be whole before.
+        assert!(!run.err.contains("result=verified against=hub repo=org/sharded"), "{}", run.err);
+        assert!(announced(&s3).iter().all(|key| key.contains("second")), "part {part}");
+    }
+    let run = Run::from(worker(&s3, &machine, 1, line).output().unwrap()).ends_with(0);
+    run.says("result=verified against=hub repo=org/sharded").says("result=verified against=hub repo=org/second");
+    assert_eq!(announced(&s3).len(), 4);
+    s3.hfget(&machine, "verify s3://fleet/models").ends_with(0);
+
+    machine.hfget("org/second --partition 2/2 --publish-when-complete").ends_with(0).says("1 file is not there yet");
+    assert!(!machine.model("org/second").join("refs/main").exists());
+    machine.hfget("org/second --partition 1/2 --publish-when-complete").ends_with(0).says("result=verified");
+    assert!(machine.model("org/second").join("refs/main").exists());
+    machine.hfget("org/second --publish-when-complete").ends_with(2).says("--partition");
+}
+
 /// The words of each list of arguments in a recipe.
-fn arguments_in(recipe: &str) -> Vec<Vec<String>> {
+pub(super) fn arguments_in(recipe: &str) -> Vec<Vec<String>> {
     let lists = recipe.lines().filter_map(|line| line.trim().strip_prefix("args: ["));
     lists
         .map(|list| list.trim_end_matches(']').split(", ").map(|word| word.trim_matches('"').to_owned()).collect())

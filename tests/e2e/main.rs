@@ -4,6 +4,7 @@
 
 mod access;
 mod any_name;
+mod attest;
 mod bad_input;
 mod bucket_proof;
 mod clean;
@@ -41,6 +42,7 @@ mod planted_links;
 mod proxies;
 mod python;
 mod registry;
+mod registry_fleet;
 mod resume;
 mod schemas;
 mod screens;

@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
-use hfget_loopback_hub::{Fault, Kind, Place, Repo};
+use hfget_loopback_hub::{Fault, Hub, Kind, Options, Place, Repo};
 
+use super::registry::noted_at;
 use super::support::{Machine, Run, codes, one_file, safetensors, tree};
 
 /// Three parts, the last one short.
@@ -173,6 +175,85 @@ fn two_runs_write_the_same_bytes() {
         assert!(a.unwrap() == b.unwrap(), "{name}");
         std::fs::remove_file(archive(&machine, "b.tar")).unwrap();
     }
+}
+
+/// A model with a large file and one that is done long before it.
+fn uneven() -> Repo {
+    Repo::new("org/uneven")
+        .file("config.json", "{}")
+        .lfs("a/model.safetensors", safetensors("a", 9 << 20))
+        .lfs("b/model.safetensors", safetensors("b", 60 << 20))
+}
+
+/// Runs until the first of the two large files is in the archive that is being written, and kills it. Gives that file.
+fn killed_in_the_middle(machine: &Machine, line: &str) -> PathBuf {
+    let mut child =
+        machine.command().args(line.split_whitespace()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let part = || {
+        let mut names = std::fs::read_dir(machine.home.path()).unwrap().map(|entry| entry.unwrap().path());
+        names.find(|path| path.to_string_lossy().ends_with(".part"))
+    };
+    // The headers of layers: a layer's is written when all of it is there.
+    let whole = |path: &PathBuf| {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        bytes.chunks(512).filter(|block| block.starts_with(b"blobs/sha256/")).count()
+    };
+    while part().is_none_or(|path| whole(&path) < 2) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before");
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    part().unwrap()
+}
+
+#[test]
+fn an_archive_that_was_killed_goes_on_with_the_files_that_are_whole_and_right() {
+    let options = Options { rate: Some(10 << 20), ..Options::default() };
+    let machine = Machine::on(Hub::with(options, [uneven()]));
+    let line = "org/uneven --all --to oci-archive:u.tar";
+    killed_in_the_middle(&machine, line);
+    assert!(!archive(&machine, "u.tar").exists());
+    let before = machine.hub.bytes_sent();
+    machine.hfget(line).ends_with(0).says("verified");
+    let sent = machine.hub.bytes_sent() - before;
+    assert!(sent < (61 << 20), "{sent} bytes: the file that was there came again");
+    machine.hfget("verify oci-archive:u.tar").ends_with(0);
+    let left: Vec<_> = tree(machine.home.path()).into_keys().filter(|name| name.ends_with(".part")).collect();
+    assert_eq!(left, [""; 0]);
+    // It is the same as one that nobody killed.
+    machine.hfget("org/uneven --all --to oci-archive:w.tar").ends_with(0);
+    assert!(std::fs::read(archive(&machine, "u.tar")).unwrap() == std::fs::read(archive(&machine, "w.tar")).unwrap());
+
+    // Bytes decide: what was changed meanwhile is fetched, whatever the header of its layer says.
+    let path = killed_in_the_middle(&machine, "org/uneven --all --to oci-archive:x.tar");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let shard = uneven().content("a/model.safetensors").unwrap().to_vec();
+    let at = bytes.windows(64).position(|window| *window == shard[..64]).unwrap();
+    bytes[at + (8 << 20) + 5] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    machine.hfget("org/uneven --all --to oci-archive:x.tar").ends_with(0).says("verified");
+    assert!(std::fs::read(archive(&machine, "x.tar")).unwrap() == std::fs::read(archive(&machine, "w.tar")).unwrap());
+}
+
+#[test]
+fn a_folder_that_was_killed_goes_on_with_the_layers_that_are_there_and_reads_them() {
+    let options = Options { rate: Some(10 << 20), ..Options::default() };
+    let machine = Machine::on(Hub::with(options, [uneven()]));
+    let line = "org/uneven --all --to oci:u";
+    let mut child =
+        machine.command().args(line.split_whitespace()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let records = machine.home.path().join("hf/hfget/objects");
+    while !noted_at(&records) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before");
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = machine.hub.bytes_sent();
+    machine.hfget(line).ends_with(0).says("verified");
+    assert!(machine.hub.bytes_sent() - before < (61 << 20), "the layer that was there came again");
+    machine.hfget("verify oci:u").ends_with(0);
 }
 
 /// Each byte of a small archive that means something, changed: it is never called verified again.

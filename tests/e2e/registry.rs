@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use hfget_loopback_hub::{Fault as HubFault, Hub, Kind as HubKind, Options as HubOptions, Place as HubPlace, Repo};
 use hfget_loopback_registry::{
-    Auth, Chunks, Debian, Fault, Kind, Location, Options, PASSWORD, Place, Registry, USER, login, skopeo,
+    Auth, Chunks, Debian, Fault, IDENTITY, Kind, Location, Options, PASSWORD, Place, Registry, USER, identity, login,
+    skopeo,
 };
 
 use super::support::{Machine, Run, one_file, safetensors, tree};
@@ -48,7 +49,7 @@ fn hfget(machine: &Machine, line: &str) -> Run {
 
 /// What is at a tag, as whoever pulls it sees it: manifest, every layer there, with its size and digest.
 #[track_caller]
-fn assert_whole(registry: &Registry, name: &str, tag: &str) -> serde_json::Value {
+pub(super) fn assert_whole(registry: &Registry, name: &str, tag: &str) -> serde_json::Value {
     let (_, text) = registry.manifest(name, tag).unwrap_or_else(|| panic!("no {tag}"));
     let manifest: serde_json::Value = serde_json::from_slice(&text).unwrap();
     for blob in manifest["layers"].as_array().unwrap().iter().chain([&manifest["config"]]) {
@@ -225,36 +226,50 @@ fn a_hub_that_stalls_in_the_middle_of_a_file_is_asked_again_and_the_upload_goes_
 
 #[test]
 fn a_run_that_is_killed_leaves_no_tag_and_the_next_one_sends_what_is_missing() {
-    let options = HubOptions { rate: Some(8 << 20), ..HubOptions::default() };
-    let machine = Machine::on(Hub::with(options, [several()]));
-    let registry = Registry::start();
-    let line = format!("org/several --all --to oci://{}/acme/m:main --layout modelpack", registry.address());
-    let mut child = command(&machine, &line).stdout(std::process::Stdio::null()).spawn().unwrap();
-    let began = Instant::now();
-    let large = || {
-        let blobs = registry.blobs("acme/m").into_iter();
-        blobs.filter(|digest| registry.blob("acme/m", digest).unwrap().len() > SIZE).count()
-    };
-    while large() == 0 {
-        assert!(began.elapsed() < Duration::from_mins(1) && child.try_wait().unwrap().is_none(), "no layer arrived");
-        std::thread::sleep(Duration::from_millis(10));
+    for layout in ["image", "modelpack"] {
+        let options = HubOptions { rate: Some(8 << 20), ..HubOptions::default() };
+        let machine = Machine::on(Hub::with(options, [several()]));
+        let registry = Registry::start();
+        let line = format!("org/several --all --to oci://{}/acme/m:main --layout {layout}", registry.address());
+        let mut child = command(&machine, &line).stdout(std::process::Stdio::null()).spawn().unwrap();
+        let began = Instant::now();
+        let large = || {
+            let blobs = registry.blobs("acme/m").into_iter();
+            blobs.filter(|digest| registry.blob("acme/m", digest).unwrap().len() > SIZE).count()
+        };
+        // A raw layer is found by its file's digest; a tar layer only by what this machine has noted.
+        let records = machine.home.path().join("hf/hfget/objects");
+        let noted = || layout == "modelpack" || noted_at(&records);
+        while large() == 0 || !noted() {
+            assert!(
+                began.elapsed() < Duration::from_mins(1) && child.try_wait().unwrap().is_none(),
+                "no layer arrived"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_nothing(&registry);
+        let there = if layout == "image" { 1 } else { large() as u64 };
+        registry.forget();
+        hfget(&machine, &line).ends_with(0).says("verified");
+        assert_whole(&registry, "acme/m", "main");
+        // By what was asked to be taken: of what the killed run had sent, some was on its way still.
+        let sent: u64 = registry.requests().into_iter().filter_map(|request| request.length).sum();
+        let sent = if layout == "image" { registry.bytes_taken() } else { sent };
+        let most = (3 - there) * (SIZE as u64 + 2000) + 20_000;
+        assert!(sent <= most, "{layout}: {there} layers were there, and {sent} bytes were sent: at most {most}");
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert_nothing(&registry);
-    let there = large() as u64;
-    registry.forget();
-    hfget(&machine, &line).ends_with(0).says("verified");
-    assert_whole(&registry, "acme/m", "main");
-    // By what was asked to be taken: of what the killed run had sent, some was on its way still.
-    let puts = registry.requests().into_iter().filter(|request| request.method == "PUT");
-    let sent: u64 = puts.filter_map(|request| request.length).sum();
-    let most = (3 - there) * (SIZE as u64 + 1000) + 20_000;
-    assert!(sent <= most, "{there} layers were there, and {sent} bytes were sent: at most {most}");
+}
+
+/// Whether this machine has noted a layer there, whole.
+pub(super) fn noted_at(records: &std::path::Path) -> bool {
+    let names = std::fs::read_dir(records).into_iter().flatten().flatten();
+    names.into_iter().any(|entry| entry.path().extension().is_some_and(|ending| ending == "json"))
 }
 
 /// What docker keeps of whoever has logged in.
-fn log_in(machine: &Machine, address: &str) {
+pub(super) fn log_in(machine: &Machine, address: &str) {
     let folder = machine.home.path().join(".docker");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("config.json"), login(address)).unwrap();
@@ -291,6 +306,95 @@ fn a_helper_that_docker_is_configured_with_is_asked() {
     let run: Run = run.env("PATH", format!("{}:{path}", folder.display())).output().unwrap().into();
     run.ends_with(0).says("verified");
     assert_eq!(std::fs::read_to_string(folder.join("asked")).unwrap(), registry.address());
+}
+
+#[test]
+fn whoever_logged_in_by_a_browser_is_let_in_by_the_token_that_docker_keeps() {
+    let auth = Auth::Bearer(Duration::from_secs(2));
+    let (machine, registry) = (machine(), Registry::with(Options { auth, ..Options::default() }));
+    let folder = machine.home.path().join(".docker");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("config.json"), identity(registry.address())).unwrap();
+    let to = format!("oci://{}/acme/m:main", registry.address());
+    let run = hfget(&machine, &format!("org/one --to {to} -vv")).ends_with(0).says("verified");
+    assert!(!run.err.contains(IDENTITY), "{}", run.err);
+    hfget(&machine, &format!("verify {to}")).ends_with(0);
+    let asked = registry.requests().into_iter().filter(|request| request.path == "/token");
+    assert!(asked.clone().count() > 0 && asked.clone().all(|request| request.method == "POST"));
+    assert!(registry.requests().iter().all(|r| !r.query.contains(IDENTITY) && !r.path.contains(IDENTITY)));
+    // One that was taken back lets nobody in.
+    let old = identity(registry.address()).replace(IDENTITY, "another-secret-of-the-robot");
+    std::fs::write(folder.join("config.json"), old).unwrap();
+    hfget(&machine, &format!("verify {to}")).ends_with(3).says("the credentials are not good for it");
+}
+
+#[test]
+fn what_was_removed_beside_an_image_is_put_back_and_nothing_is_written_if_it_is_there() {
+    for referrers in [true, false] {
+        let (machine, registry) = (machine(), Registry::with(Options { referrers, ..Options::default() }));
+        let line = format!("org/one --to oci://{}/acme/m:main", registry.address());
+        hfget(&machine, &line).ends_with(0);
+        let before = registry.tags("acme/m");
+        let reads = |registry: &Registry| {
+            registry.requests().iter().all(|request| matches!(request.method.as_str(), "GET" | "HEAD"))
+        };
+        registry.forget();
+        hfget(&machine, &line).ends_with(0).says("verified");
+        assert!(reads(&registry), "{:?}", registry.requests());
+        registry.remove_tag("acme/m", "main-modelpack");
+        hfget(&machine, &line).ends_with(0).says("verified");
+        assert_eq!(registry.tags("acme/m"), before);
+        assert_eq!(registry.remove_referrers("acme/m"), 1);
+        hfget(&machine, &line).ends_with(0).says("verified");
+        assert_eq!(registry.remove_referrers("acme/m"), 1, "it is there again");
+        assert_eq!(registry.tags("acme/m")["main"], before["main"], "nobody who follows the tag fetches it anew");
+    }
+}
+
+#[test]
+fn a_layer_of_a_base_is_sent_again_after_a_fault_as_that_of_a_file_is() {
+    let (machine, base, registry) = (machine(), Registry::start(), Registry::start());
+    let layer = vec![7; 9 << 20];
+    base_image(&base, &layer);
+    for (place, kind) in [
+        (Place::Put, Kind::Cut(3 << 20)),
+        (Place::Put, Kind::Status(503, vec![])),
+        (Place::Put, Kind::Stall(3 << 20)),
+        (Place::Put, Kind::SessionLost),
+    ] {
+        registry.fault(Fault::new(place, kind.clone()).above(1 << 20).times(2));
+        eprintln!("{kind:?}");
+        let name = format!("acme/m{}", registry.requests().len());
+        let to = format!("oci://{}/{name}:main", registry.address());
+        let line = format!("org/one --to {to} --base oci://{}/acme/base:v1", base.address());
+        hfget(&machine, &line).ends_with(0).says("verified");
+        let manifest = assert_whole(&registry, &name, "main");
+        assert_eq!(manifest["layers"][0]["size"], layer.len());
+    }
+    registry.fault(Fault::new(Place::Put, Kind::Status(403, vec![])).above(1 << 20));
+    let line = format!(
+        "org/one --to oci://{}/acme/none:main --base oci://{}/acme/base:v1",
+        registry.address(),
+        base.address()
+    );
+    hfget(&machine, &line).ends_with(3).says("access is refused");
+    assert!(registry.tags("acme/none").is_empty());
+}
+
+/// Puts an image of one layer at `acme/base:v1`; gives the layer's digest.
+pub(super) fn base_image(registry: &Registry, layer: &[u8]) -> String {
+    let digest = registry.put_blob("acme/base", layer.to_vec());
+    let config =
+        format!(r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{digest}"]}}}}"#);
+    let config_digest = registry.put_blob("acme/base", config.clone().into_bytes());
+    let kind = |name: &str| format!("application/vnd.oci.image.{name}");
+    let manifest = serde_json::json!({
+        "schemaVersion": 2, "mediaType": kind("manifest.v1+json"),
+        "config": {"mediaType": kind("config.v1+json"), "digest": config_digest, "size": config.len()},
+        "layers": [{"mediaType": kind("layer.v1.tar"), "digest": digest, "size": layer.len()}],
+    });
+    registry.put_manifest("acme/base", "v1", manifest.to_string().into_bytes());
+    digest
 }
 
 #[test]

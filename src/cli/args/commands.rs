@@ -25,6 +25,12 @@ pub struct GetArgs {
     pub selection: Selection,
     #[command(flatten)]
     pub share: Share,
+    /// With --partition: publish the whole if all parts are there now
+    ///
+    /// When its part is done, a worker looks whether all other parts are there. If they are, it does what `hfget publish` does. If
+    /// several workers end together, more than one may publish: they write the same.
+    #[arg(long, hide_short_help = true, requires = "partition", help_heading = "What to take")]
+    pub publish_when_complete: bool,
     #[command(flatten)]
     pub place: PlaceArgs,
     #[command(flatten)]

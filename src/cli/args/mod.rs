@@ -22,6 +22,7 @@ pub use commands::{
 pub use share::Share;
 pub use shared::{Format, Output, PlaceArgs, Progress, Reports, Repos, Secret, Selection, Signers, Transfer};
 pub use target::Target;
+pub use values::Template;
 
 /// Download Hugging Face repositories and verify every file
 ///
@@ -63,8 +64,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Verify what a fleet's workers put there, and make it known
     ///
-    /// The last step after `hfget --partition`: checks that every file of the selection is there and right, then moves the
-    /// manifest and the ref. Fetches nothing: a file that is missing or wrong is named, and nothing is published. Whatever
+    /// The last step after `hfget --partition`: checks that every file of the selection is there and right, then moves
+    /// manifest and ref, or a registry's tag. Fetches nothing: a file that is missing or wrong is named, and nothing is published. Whatever
     /// this machine has not hashed itself is read back.
     #[command(arg_required_else_help = true)]
     Publish(PublishArgs),

@@ -12,7 +12,7 @@ pub struct Share {
     /// Do part K of N, shared out by bytes; `hfget publish` verifies the whole
     ///
     /// N workers with the same repos and flags take files that do not overlap. Any of them may fail and be run again. A worker
-    /// moves no ref and no manifest: its result is "part", never "verified". /N takes K from JOB_COMPLETION_INDEX, which
+    /// moves no ref, manifest or tag: its result is "part", never "verified". /N takes K from JOB_COMPLETION_INDEX, which
     /// Kubernetes counts from 0.
     #[arg(long, value_name = "K/N", hide_short_help = true, value_parser = partition, conflicts_with_all = ["offline", "prefer_offline", "follow_code"])]
     pub partition: Option<Partition>,

@@ -5,7 +5,7 @@ use hfget_core::model::OciReference;
 use hfget_core::oci::OciLayout;
 use hfget_core::session::{DestinationConfig, OciTarget};
 
-use super::values::{Place, layout, oci, place};
+use super::values::{Place, Template, layout, oci, place};
 
 /// A destination that is no disk.
 #[derive(Debug, Args)]
@@ -16,7 +16,7 @@ pub struct Target {
     /// Into s3://BUCKET/PREFIX (gs://, az://) or oci://REGISTRY/NAME:TAG without a local copy; a file gets its name when its digest
     /// matches, and a tag moves when everything is verified. oci-archive:FILE.tar and oci:FOLDER are OCI image layouts, for machines
     /// without a network. Credentials come from the environment (AWS_ACCESS_KEY_ID and so on), and for registries from what
-    /// docker login and podman login keep.
+    /// docker login and podman login keep. A tag is for one repo: oci://REGISTRY/{owner}/{name}:TAG gives each repo one of its own.
     #[arg(long, hide_short_help = true, value_name = "URL", value_parser = place, conflicts_with_all = ["local_dir", "cache_dir", "offline", "prefer_offline"], value_hint = ValueHint::Url)]
     pub to: Option<Place>,
     /// How to store files in a registry: image or modelpack [default: image]
@@ -40,13 +40,18 @@ impl Target {
         Some(match self.to.clone()? {
             #[cfg(feature = "object-store")]
             Place::Store(url) => DestinationConfig::Objects(super::super::setup::store_config(url)),
-            Place::Oci(reference) => {
-                let mut target = OciTarget::new(super::super::setup::oci_config(reference));
-                target.layout = self.layout.unwrap_or_default();
-                target.base = self.base.clone().map(super::super::setup::oci_config);
-                DestinationConfig::Oci(Box::new(target))
-            }
+            Place::Oci(reference) => self.content(reference),
+            // It is known when the repos are.
+            Place::Each(_) => return None,
         })
+    }
+
+    /// How OCI content is filled.
+    pub fn content(&self, reference: OciReference) -> DestinationConfig {
+        let mut target = OciTarget::new(super::super::setup::oci_config(reference));
+        target.layout = self.layout.unwrap_or_default();
+        target.base = self.base.clone().map(super::super::setup::oci_config);
+        DestinationConfig::Oci(Box::new(target))
     }
 
     /// Where one tag is for one repo: its name.
@@ -57,15 +62,33 @@ impl Target {
         }
     }
 
+    /// Where each repo has a tag of its own.
+    pub fn each(&self) -> Option<&Template> {
+        match &self.to {
+            Some(Place::Each(template)) => Some(template),
+            _ => None,
+        }
+    }
+
+    /// An image layout on a disk, which one run fills, for people.
+    pub fn on_disk(&self) -> Option<String> {
+        match &self.to {
+            Some(Place::Oci(reference)) if reference.path().is_some() => Some(reference.to_string()),
+            Some(Place::Each(template)) if !template.is_registry() => Some(template.text().to_owned()),
+            _ => None,
+        }
+    }
+
     /// What was asked for that does not go together, as the flag and a sentence.
     pub fn complaint(&self) -> Option<(&'static str, String)> {
         let is_image = self.layout.unwrap_or_default() == OciLayout::Image;
         let flag = if self.base.is_some() { "--base" } else { "--layout" };
+        let is_oci = self.tag().is_some() || self.each().is_some();
         match self.tag() {
-            None if self.base.is_some() || self.layout.is_some() => {
+            None if !is_oci && (self.base.is_some() || self.layout.is_some()) => {
                 Some((flag, "it says how a registry is filled, and --to names an object store".to_owned()))
             }
-            Some(_) if self.base.is_some() && !is_image => {
+            _ if is_oci && self.base.is_some() && !is_image => {
                 Some(("--base", "a base is for --layout image: a ModelPack artifact has no other layers".to_owned()))
             }
             Some(to) if to.digest().is_some() => {

@@ -8,7 +8,7 @@ use crate::render::suggest::meant;
 use clap::builder::{PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser};
 use hfget_core::finding::Code;
 use hfget_core::hub::Transport;
-use hfget_core::model::{Family, OciReference, OciReferenceError, Partition, PartitionError, RepoType};
+use hfget_core::model::{Family, OciReference, OciReferenceError, Partition, PartitionError, RepoId, RepoType};
 use hfget_core::oci::OciLayout;
 use hfget_core::report::Level;
 use hfget_core::text::printable;
@@ -134,11 +134,55 @@ pub enum Place {
     #[cfg(feature = "object-store")]
     Store(hfget_core::object_store::ObjectUrl),
     Oci(OciReference),
+    /// One for each repo.
+    Each(Template),
+}
+
+/// A registry or an image layout for each of several repos: `{owner}`, `{name}` and `{type}` stand for a repo's own.
+#[derive(Debug, Clone)]
+pub struct Template(String);
+
+impl Template {
+    const WORDS: [&str; 3] = ["{owner}", "{name}", "{type}"];
+
+    fn new(text: &str) -> Result<Self, String> {
+        let template = Template(text.to_owned());
+        if !text.contains("{name}") {
+            return Err("it must have {name}, so that each repo has a place of its own".to_owned());
+        }
+        let (repo_type, id) = (RepoType::Model, "owner/name".parse().map_err(|error| format!("{error}"))?);
+        template.of(repo_type, &id)?;
+        Ok(template)
+    }
+
+    /// The place of one repo. Registries know no capital letters.
+    pub fn of(&self, repo_type: RepoType, id: &RepoId) -> Result<OciReference, String> {
+        let (owner, name) = id.as_str().split_once('/').unwrap_or(("", id.as_str()));
+        let plain = |word: &str| if self.is_registry() { word.to_lowercase() } else { word.to_owned() };
+        let folder = if owner.is_empty() { String::new() } else { format!("{}/", plain(owner)) };
+        let text = self.0.replace("{type}", repo_type.plural());
+        // The Hub's oldest repos have no owner, and then that part of a name is left out.
+        let text = text.replace("{owner}/", &folder).replace("{owner}", &plain(owner));
+        oci(&text.replace("{name}", &plain(name)))
+    }
+
+    /// Whether it names registries, and not files or folders.
+    pub fn is_registry(&self) -> bool {
+        self.0.starts_with("oci://")
+    }
+
+    /// What was written.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
 }
 
 /// An object store, a registry or an image layout, with what to do where it is none of them.
 pub fn place(text: &str) -> Result<Place, String> {
     if OciReference::is_meant(text) {
+        if Template::WORDS.iter().any(|word| text.contains(word)) {
+            return Template::new(text).map(Place::Each);
+        }
         return oci(text).map(Place::Oci);
     }
     #[cfg(feature = "object-store")]

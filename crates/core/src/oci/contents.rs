@@ -18,6 +18,7 @@ use super::{Content, ManifestName, OciError};
 use crate::lock::{Lock, LockedFile, LockedRepo};
 use crate::model::{Digest, OciDigest, Options, RepoPath};
 use crate::range_reader::{BlockReader, Ranges};
+use crate::text::printable;
 use crate::verify::{Far, ReadSeek};
 
 /// Where one file lies.
@@ -51,6 +52,8 @@ pub(crate) struct Contents {
     pub files: BTreeMap<RepoPath, Placed>,
     pub manifest: Manifest,
     pub digest: OciDigest,
+    /// Bytes of the manifest.
+    pub size: u64,
 }
 
 impl Contents {
@@ -64,13 +67,17 @@ impl Contents {
         if got.media_type == INDEX {
             return Err(invalid("it is a list of manifests, and hfget puts none there".to_owned()));
         }
-        let manifest: Manifest =
-            serde_json::from_slice(&got.bytes).map_err(|error| invalid(format!("it is no manifest: {error}")))?;
-        Self::parse(manifest, got.digest).map(Some).map_err(invalid)
+        let manifest: Manifest = serde_json::from_slice(&got.bytes)
+            .map_err(|error| invalid(format!("it is no manifest: {}", printable(&error.to_string()))))?;
+        Self::parse(manifest, got.digest, got.bytes.len() as u64).map(Some).map_err(invalid)
     }
 
-    /// The error is a sentence about the manifest.
-    fn parse(manifest: Manifest, digest: OciDigest) -> Result<Self, String> {
+    /// The error is a sentence about the manifest, which may quote it: so it is made safe to print here.
+    pub(super) fn parse(manifest: Manifest, digest: OciDigest, size: u64) -> Result<Self, String> {
+        Self::fit(manifest, digest, size).map_err(|why| printable(&why).into_owned())
+    }
+
+    fn fit(manifest: Manifest, digest: OciDigest, size: u64) -> Result<Self, String> {
         let said = |key: &str| manifest.annotations.get(key).map(String::as_str);
         let id = said(layout::REPO).ok_or("hfget did not put it there: it names no repo of a Hub")?;
         let need = |key: &'static str| said(key).ok_or_else(|| format!("it has no annotation {key}"));
@@ -102,7 +109,7 @@ impl Contents {
             options: Options::default(),
             files: files.values().map(|placed: &Placed| placed.file.clone()).collect(),
         };
-        Ok(Contents { repo, layout, files, manifest, digest })
+        Ok(Contents { repo, layout, files, manifest, digest, size })
     }
 
     /// The lockfile that refers to it, where there is one.
@@ -140,7 +147,7 @@ fn is_tar(layers: &[Descriptor]) -> bool {
     layers.iter().all(|layer| layer.media_type.rsplit('.').next() == Some("tar"))
 }
 
-fn placed(layer: &Descriptor, path: &str, layout: OciLayout) -> Result<Placed, String> {
+pub(super) fn placed(layer: &Descriptor, path: &str, layout: OciLayout) -> Result<Placed, String> {
     let path: RepoPath = path.parse().map_err(|error| format!("{error}"))?;
     let said = |key: &str| layer.annotations.get(key).map(String::as_str);
     let size: u64 = said(layout::SIZE).and_then(|size| size.parse().ok()).ok_or("its file's size is not said")?;
@@ -278,7 +285,8 @@ impl Ranges for LayerRanges {
 
 /// What an index says of its manifests, for a layout or a list of referrers.
 pub(super) fn parse_index(bytes: &[u8]) -> Result<Index, String> {
-    let index: Index = serde_json::from_slice(bytes).map_err(|error| format!("its index is none: {error}"))?;
+    let index: Index = serde_json::from_slice(bytes)
+        .map_err(|error| format!("its index is none: {}", printable(&error.to_string())))?;
     if index.schema_version == 2 { Ok(index) } else { Err("its index has another version than 2".to_owned()) }
 }
 
@@ -328,7 +336,7 @@ mod tests {
     fn parse(manifest: &Manifest) -> Result<Contents, String> {
         // As it comes from a registry.
         let text = serde_json::to_vec(manifest).unwrap();
-        Contents::parse(serde_json::from_slice(&text).unwrap(), OciDigest::of(&text))
+        Contents::parse(serde_json::from_slice(&text).unwrap(), OciDigest::of(&text), text.len() as u64)
     }
 
     #[test]

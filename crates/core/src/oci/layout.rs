@@ -132,11 +132,11 @@ impl Layer<'_> {
             .collect()
     }
 
-    fn of_image(&self) -> Descriptor {
+    pub(super) fn of_image(&self) -> Descriptor {
         Descriptor { annotations: self.annotations(), ..Descriptor::new(IMAGE_LAYER, self.digest, self.size) }
     }
 
-    fn of_model(&self, repo_type: RepoType, form: &str) -> Descriptor {
+    pub(super) fn of_model(&self, repo_type: RepoType, form: &str) -> Descriptor {
         let path = self.file.path.as_str();
         let metadata = json!({
             "name": path, "mode": 0o644, "uid": 0, "gid": 0, "size": self.file.size,
@@ -171,7 +171,7 @@ impl Statement {
         matches!(key, VERDICT | AGAINST)
     }
 
-    fn annotations(&self) -> BTreeMap<String, String> {
+    pub(super) fn annotations(&self) -> BTreeMap<String, String> {
         let repo = &self.repo;
         let kind = serde_json::to_value(repo.repo_type).ok().and_then(|v| v.as_str().map(str::to_owned));
         [
@@ -248,13 +248,16 @@ impl Statement {
     }
 }
 
+/// The config of a manifest that has none.
+pub(crate) const EMPTY_CONFIG: &[u8] = b"{}";
+
 /// The lockfile as a referrer of a manifest.
 pub(crate) fn lock_referrer(lock: &[u8], subject: Descriptor) -> Manifest {
     Manifest {
         schema_version: 2,
         media_type: MANIFEST.to_owned(),
         artifact_type: Some(LOCK.to_owned()),
-        config: Descriptor::new(EMPTY, OciDigest::of(b"{}"), 2),
+        config: Descriptor::new(EMPTY, OciDigest::of(EMPTY_CONFIG), EMPTY_CONFIG.len() as u64),
         layers: vec![Descriptor {
             annotations: BTreeMap::from([(TITLE.to_owned(), "hfget.lock".to_owned())]),
             ..Descriptor::new(LOCK, OciDigest::of(lock), lock.len() as u64)

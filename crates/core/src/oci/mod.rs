@@ -13,6 +13,7 @@
 //! A blob's name is the SHA-256 of its bytes. A registry compares the two when it takes a blob, and so do files and
 //! folders here. Of what lies there already a registry's word is that: its word. Nothing here calls a file verified.
 
+mod any_bytes;
 mod archive;
 mod check;
 mod config;
@@ -22,6 +23,7 @@ mod folder;
 mod layout;
 mod local;
 mod manifest;
+mod part;
 mod registry;
 mod tar;
 
@@ -33,13 +35,16 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
+#[doc(hidden)]
+pub use any_bytes::{Readings, any_bytes};
 pub(crate) use check::read_layer;
 pub use config::OciConfig;
 pub(crate) use contents::{Contents, LayerFile, Placed, Trouble, small, whole};
 pub use error::OciError;
 pub use layout::OciLayout;
-pub(crate) use layout::{Base, Form, Layer, Made, Statement, lock_referrer};
+pub(crate) use layout::{Base, EMPTY_CONFIG, Form, Layer, Made, Statement, lock_referrer};
 pub(crate) use manifest::{Descriptor, INDEX, Index, MANIFEST, Manifest};
+pub(crate) use part::Part;
 pub(crate) use tar::zeros;
 
 use crate::hub::HubConfig;
@@ -86,6 +91,12 @@ pub(crate) trait Content: fmt::Debug + Send + Sync {
     /// numbers. A file keeps a place for each, so that it comes out the same whoever is first. A registry has no order.
     fn expect<'a>(&'a self, _sizes: &'a [u64]) -> BoxFuture<'a, Result<(), OciError>> {
         Box::pin(async { Ok(()) })
+    }
+
+    /// What runs that were killed have left on this disk of the blobs that [`Content::expect`] will be told of, by their
+    /// numbers. It proves nothing: whoever takes the bytes hashes them.
+    fn left<'a>(&'a self, _sizes: &'a [u64]) -> BoxFuture<'a, Vec<Option<Left>>> {
+        Box::pin(async { Vec::new() })
     }
 
     /// Puts a blob there, and gives its digest. Nothing of it is to be seen, nor left behind, where it fails, where the
@@ -139,10 +150,24 @@ pub(crate) trait Content: fmt::Debug + Send + Sync {
         bytes: Bytes,
     ) -> BoxFuture<'a, Result<OciDigest, OciError>>;
 
+    /// Removes a manifest that nobody needs any more, with its tags. `false`: it stays, since not every place lets one do
+    /// so.
+    fn remove_manifest<'a>(&'a self, _digest: &'a OciDigest) -> BoxFuture<'a, bool> {
+        Box::pin(async { false })
+    }
+
     /// All is there that will be: a file or a folder gets its name now. Called once, last.
     fn finish(&self) -> BoxFuture<'_, Result<(), OciError>> {
         Box::pin(async { Ok(()) })
     }
+}
+
+/// Where a blob may lie on this disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub path: std::path::PathBuf,
+    /// Where it begins.
+    pub at: u64,
 }
 
 /// A blob to be put somewhere.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::choosing::select_here;
 use super::folder::Folder;
-use super::local::select_here;
 use crate::finding::Code;
 use crate::model::{
     CommitId, Entry, Family, Listing, Options, Presence, RepoId, RepoInfo, RepoType, Revision, WeightSet,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::destination::Present;
+use super::documents::Early;
 use super::{Error, Prepared, Session, Statuses};
 use crate::finding::{Code, Finding, Remedy, Weights};
 use crate::lock::LockedRepo;
@@ -37,6 +38,16 @@ impl Aim {
             Aim::Part { partition, .. } => Some(*partition),
             Aim::Whole | Aim::Publish => None,
         }
+    }
+
+    /// The selection's files that other workers fetch.
+    pub fn others(&self) -> impl Iterator<Item = &RepoPath> {
+        match self {
+            Aim::Part { others, .. } => Some(others),
+            Aim::Whole | Aim::Publish => None,
+        }
+        .into_iter()
+        .flatten()
     }
 }
 
@@ -110,6 +121,23 @@ impl Session {
         self.planned(job).await
     }
 
+    /// Publishes the whole of a job that [`Session::keep_part`] has divided, if all of its files are there. A look finds that
+    /// out, which reads none of them; only then they are verified, as by [`Session::publish`]. Two workers that end together
+    /// may both publish: they write the same.
+    ///
+    /// # Errors
+    /// As [`Session::get`].
+    pub async fn publish_if_complete(&self, whole: Whole, options: &Options) -> Result<Published, Error> {
+        let started = Instant::now();
+        let mut job = whole.0;
+        let missing = self.lacks(&mut job).await?;
+        if missing > 0 {
+            return Ok(Published::Incomplete { missing });
+        }
+        let report = self.deliver(job, options, started, false).await?;
+        Ok(Published::Done(Box::new(report)))
+    }
+
     /// Verifies that the workers put every file of a selection in its place, and publishes it. Nothing is fetched; a file
     /// that is missing or wrong is a finding.
     ///
@@ -132,7 +160,43 @@ impl Session {
     }
 }
 
+/// The whole of a job, of which a worker does a part.
+#[derive(Debug)]
+pub struct Whole(Prepared);
+
+/// Whether a worker has published the whole.
+#[derive(Debug)]
+pub enum Published {
+    /// It was there, and this is what it comes to.
+    Done(Box<Report>),
+    /// Other workers are not done.
+    Incomplete {
+        /// Files that are not there yet.
+        missing: usize,
+    },
+}
+
 impl Prepared {
+    /// The whole of a job, to be published when the parts are there. Taken before [`Session::get_part`].
+    #[must_use]
+    pub fn to_be_published(&self) -> Whole {
+        Whole(Prepared {
+            listing: self.listing.clone(),
+            selection: self.selection.clone(),
+            plan: self.plan.clone(),
+            store: self.store.clone(),
+            origin: self.origin,
+            whole: self.whole,
+            // Nothing is fetched, and what is there is read where it is.
+            early: Early::default(),
+            commits: self.commits.clone(),
+            refused: self.refused.clone(),
+            signatures: self.signatures.clone(),
+            place: self.place.clone(),
+            aim: Aim::Publish,
+        })
+    }
+
     /// Removes the files of other parts from the plan, and checks that need all files of a set from the weights.
     fn only_own_files(&mut self) {
         let Aim::Part { others, .. } = &self.aim else { return };

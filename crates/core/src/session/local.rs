@@ -5,18 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::choosing::choose;
 use super::folder::{Folder, mixed_commits, noted_commit, only};
 use super::outcome::{one_cause_one_finding, weights_here};
 use super::prepare::Listed;
 use super::signed::{Known, Signatures, candidates};
 use super::{DestinationConfig, Error, Session};
-use crate::finding::{Code, Evidence, Finding, Origin, Outcome, Proof, Remedy, Severity, Weights};
+use crate::finding::{Code, Evidence, Finding, Origin, Outcome, Proof, Remedy, Weights};
 use crate::model::{
     CommitId, Digest, Entry, Listing, Location, Options, Purpose, RepoId, RepoInfo, RepoPath, RepoSpec, RepoType,
     Revision,
 };
 use crate::report::{Draft, Report, Totals};
-use crate::select::{Budget, Documents, SelectError, Selection, Step, select};
+use crate::select::Selection;
 use crate::store::{Store, locate_snapshot, read_whole};
 use crate::text::few;
 use crate::verify::{Content, Subject, SubjectFile, recheck};
@@ -350,55 +351,6 @@ fn snapshot_here(
     };
     let root = store.snapshot_dir(&commit.unwrap_or(CommitId::ZERO));
     Ok(root.is_dir().then_some((root, commit)))
-}
-
-/// The files that must be here. With a trusted listing: the selection by the options, of the family that is here, and
-/// every other complete set of weights. Without one: every set of weights among the files, and the files that the
-/// repo's own documents name. Blocks.
-fn choose(listing: &Listing, folder: &Folder, mut options: Options, trusted: bool) -> Result<Selection, SelectError> {
-    let everything = Options { all: true, ..Options::default() };
-    if !trusted {
-        let mut selection = select_here(listing, folder, &everything)?;
-        // A file that an index or a pipeline names is missing if it is not here, even if other sets are complete.
-        if let Ok(usual) = select_here(listing, folder, &options) {
-            let missing = usual.findings.into_iter().filter(|f| f.severity == Severity::Error);
-            let new: Vec<Finding> = missing.filter(|f| !selection.findings.contains(f)).collect();
-            selection.findings.extend(new);
-        }
-        return Ok(selection);
-    }
-    if options.prefer.is_none() && options.only.is_none() && !options.all {
-        options.prefer = folder.family();
-    }
-    let all = options.all;
-    let mut selection = select_here(listing, folder, &options)?;
-    if !all && let Ok(others) = select_here(listing, folder, &everything) {
-        let chosen: BTreeSet<RepoPath> =
-            selection.weights.iter().flat_map(|set| set.files.iter().chain(&set.index).cloned()).collect();
-        let here = |path: &RepoPath| folder.find(path).is_some();
-        selection.weights.extend(others.weights.into_iter().filter(|set| {
-            set.files.iter().chain(&set.index).all(here) && !set.files.iter().all(|path| chosen.contains(path))
-        }));
-    }
-    Ok(selection)
-}
-
-/// Runs selection with the documents that are here.
-pub(super) fn select_here(listing: &Listing, folder: &Folder, options: &Options) -> Result<Selection, SelectError> {
-    let mut documents = Documents::new();
-    let mut budget = Budget::default();
-    loop {
-        match select(listing, options, &documents)? {
-            Step::Done(selection) => return Ok(*selection),
-            Step::Need(paths) => {
-                budget.spend(paths.iter().filter_map(|path| folder.document_size(path)))?;
-                documents.extend(paths.into_iter().map(|path| {
-                    let content = folder.document(&path);
-                    (path, content)
-                }));
-            }
-        }
-    }
 }
 
 fn offline_info(spec: Option<&RepoSpec>, commit: CommitId) -> RepoInfo {

@@ -3,6 +3,7 @@
 
 mod cache_check;
 mod cached;
+mod choosing;
 mod compare;
 mod config;
 mod destination;
@@ -39,6 +40,7 @@ pub use cached::{Cached, cached, cached_variants};
 pub use compare::{CompareConfig, Comparison};
 pub use config::{Config, DestinationConfig, OciTarget};
 pub use error::Error;
+pub use fleet::{Published, Whole};
 pub use folder::names_folder;
 pub use inspect::{Inspected, inspect_path};
 pub use prepare::Prepared;

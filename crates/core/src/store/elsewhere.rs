@@ -131,6 +131,12 @@ impl SnapshotRecord {
                 .is_some_and(|known| known.digest == format!("{digest:?}") && known.mark == *mark)
     }
 
+    /// What the store called the object that had the digest when this machine looked last.
+    pub fn tag(&self, path: &RepoPath, digest: Digest) -> Option<&str> {
+        let known = self.known.files.get(path.as_str()).filter(|known| known.digest == format!("{digest:?}"))?;
+        known.mark.etag.as_deref()
+    }
+
     /// Notes that the object has the digest: its bytes were hashed in this run.
     pub fn remember(&mut self, path: &RepoPath, digest: Digest, mark: &Mark) {
         if mark.is_telling() && !self.knows(path, digest, mark) {

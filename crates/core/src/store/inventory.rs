@@ -11,8 +11,9 @@ use percent_encoding::percent_decode_str;
 use super::cache::Cache;
 use super::layout::Kind;
 use super::lock::take_all;
+use super::refs::REF_LIMIT;
 use super::within::Folder;
-use super::{REF_LIMIT, Store, StoreError};
+use super::{Store, StoreError};
 use crate::model::CommitId;
 
 /// Levels of folders in `refs/` and in a snapshot.

@@ -23,12 +23,12 @@ mod owned;
 mod partial;
 mod ranges;
 mod record;
+mod refs;
 mod tree;
 mod within;
 mod writer;
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -47,6 +47,7 @@ pub(crate) use notes::Belongs;
 pub(crate) use owned::{Earlier, Standing};
 pub(crate) use partial::Partial;
 pub(crate) use ranges::RangeSet;
+pub(crate) use refs::locate_snapshot;
 
 use crate::finding::{Evidence, Outcome, Stamp};
 use crate::model::{CommitId, Digest, Entry, Presence, RepoId, RepoPath, RepoType, Revision};
@@ -56,8 +57,6 @@ use within::Folder;
 
 /// How often to look again at a file that changes meanwhile.
 const LOOKS: usize = 3;
-/// The most bytes of a ref, which is a commit id.
-const REF_LIMIT: u64 = 100;
 
 /// A place for one repo's files. Every method blocks; call it off the async threads.
 #[derive(Debug)]
@@ -325,38 +324,6 @@ impl Store {
         self.record.strike(&key)
     }
 
-    /// Moves `refs/<revision>` to `commit`. Call it only after everything is verified. The refs of
-    /// a local dir are for this program alone.
-    pub fn set_ref(&self, revision: &Revision, commit: &CommitId) -> Result<(), StoreError> {
-        let Some(below) = self.layout.ref_below(revision) else { return Ok(()) };
-        let text = commit.to_string();
-        // The bytes must be exact: other tools read a newline as part of the commit.
-        if revision.as_commit().is_some() || self.layout.read(&below, REF_LIMIT).as_deref() == Some(text.as_bytes()) {
-            return Ok(());
-        }
-        self.layout.write(&below, text.as_bytes(), true)?;
-        self.layout.flush_way(&below)
-    }
-
-    /// The commit in `refs/<revision>`; for a commit hash, that commit.
-    pub fn read_ref(&self, revision: &Revision) -> Option<CommitId> {
-        if let Some(commit) = revision.as_commit() {
-            return Some(commit);
-        }
-        let below = self.layout.ref_below(revision)?;
-        std::str::from_utf8(&self.layout.read(&below, REF_LIMIT)?).ok()?.trim().parse().ok()
-    }
-
-    /// The commits that have a snapshot folder here.
-    pub fn snapshots(&self) -> Vec<CommitId> {
-        let Kind::Cache(cache) = &self.layout.kind else { return Vec::new() };
-        let folder = Folder::find(&cache.root, &cache.below("snapshots")).ok().flatten();
-        let mut commits: Vec<CommitId> =
-            folder.map_or_else(Vec::new, |f| f.names()).iter().filter_map(|name| name.parse().ok()).collect();
-        commits.sort_unstable();
-        commits
-    }
-
     /// The outcome of an earlier full check. `key` must identify the digests of all files that were
     /// checked, and the caller must know that the files still have them ([`Self::presence`]).
     pub(crate) fn checked_contents(&self, key: &str) -> Option<Outcome> {
@@ -394,19 +361,6 @@ impl Store {
 /// Checks that a file can be read from its first byte to its last; its content does not matter.
 pub(crate) fn read_whole(path: &Path, like: Digest, size: u64) -> Result<(), StoreError> {
     disk::hash(path, like, size).map(drop)
-}
-
-/// The place of a cached snapshot folder: the cache's root, the repo and the commit.
-pub(crate) fn locate_snapshot(dir: &Path) -> Option<(PathBuf, RepoType, RepoId, CommitId)> {
-    let dir = fs::canonicalize(dir).ok()?;
-    let commit = dir.file_name()?.to_str()?.parse().ok()?;
-    let snapshots = dir.parent()?;
-    let repo = snapshots.parent()?;
-    if snapshots.file_name()? != "snapshots" {
-        return None;
-    }
-    let (repo_type, id) = leftovers::repo_of_folder(repo.file_name()?.to_str()?)?;
-    Some((repo.parent()?.to_path_buf(), repo_type, id, commit))
 }
 
 #[cfg(test)]

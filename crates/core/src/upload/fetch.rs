@@ -26,10 +26,18 @@ pub(crate) struct Supply {
     pub limiter: Option<Limiter>,
     pub progress: Arc<dyn Progress>,
     /// Where this machine has files already, by path. Their bytes are hashed as any others.
-    pub nearby: HashMap<RepoPath, PathBuf>,
+    pub nearby: HashMap<RepoPath, Nearby>,
     /// Permits of [`PART`] bytes.
     pub budget: Arc<Semaphore>,
     pub permits: u32,
+}
+
+/// Where this machine may have a file already: a file of its own, or a place in another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Nearby {
+    pub path: PathBuf,
+    /// Where it begins.
+    pub at: u64,
 }
 
 impl Supply {
@@ -50,9 +58,10 @@ impl Supply {
     }
 
     /// Opens what this machine has of a file. What cannot be opened is fetched.
-    async fn open_nearby(&self, entry: &Entry) -> Option<Arc<std::fs::File>> {
-        let path = self.nearby.get(&entry.path)?.clone();
-        tokio::task::spawn_blocking(move || std::fs::File::open(path)).await.ok()?.ok().map(Arc::new)
+    async fn open_nearby(&self, entry: &Entry) -> Option<(Arc<std::fs::File>, u64)> {
+        let Nearby { path, at } = self.nearby.get(&entry.path)?.clone();
+        let file = tokio::task::spawn_blocking(move || std::fs::File::open(path)).await.ok()?.ok()?;
+        Some((Arc::new(file), at))
     }
 
     fn permits_of(&self, bytes: u64) -> u32 {
@@ -72,8 +81,8 @@ pub(super) struct Fetcher {
     pub supply: Arc<Supply>,
     pub entry: Entry,
     remotes: Vec<Box<dyn SourceFile>>,
-    /// The file as this machine has it.
-    nearby: Option<Arc<std::fs::File>>,
+    /// The file as this machine has it, and where it begins.
+    nearby: Option<(Arc<std::fs::File>, u64)>,
     /// The endpoint that serves it at present.
     turn: AtomicUsize,
     /// A mirror sent wrong bytes, and which one is not known: only the first endpoint is asked.
@@ -157,7 +166,8 @@ impl Fetcher {
 
     /// A range of what this machine has; `None` where that cannot be read.
     async fn read_nearby(&self, at: u64, length: usize) -> Option<Bytes> {
-        let file = Arc::clone(self.nearby.as_ref()?);
+        let (file, begins) = self.nearby.clone()?;
+        let at = begins.checked_add(at)?;
         let read = move || {
             let mut bytes = vec![0; length];
             file.read_exact_at(&mut bytes, at).ok().map(|()| Bytes::from(bytes))

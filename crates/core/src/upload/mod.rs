@@ -10,7 +10,7 @@ mod layers;
 mod objects;
 mod task;
 
-pub(crate) use self::fetch::Supply;
+pub(crate) use self::fetch::{Nearby, Supply};
 pub(crate) use self::layers::{Layers, PushError, Pushed};
 #[cfg(feature = "object-store")]
 pub(crate) use self::objects::{Done, Upload, UploadError};

@@ -2,6 +2,7 @@
 //! gets its name when all of it is there; each blob has its own place in it from the beginning, so that blobs come in
 //! parallel and the file is the same whoever is first.
 
+mod left;
 mod writer;
 
 use std::collections::HashMap;
@@ -16,13 +17,14 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 
+use self::left::LeftOver;
 use self::writer::{Writer, blob_name, head_size};
 use crate::model::OciDigest;
 use crate::oci::contents::parse_index;
 use crate::oci::local::{self, INDEX_FILE, at, blocking};
 use crate::oci::manifest::{Descriptor, Index};
 use crate::oci::tar::{WalkError, head, padding, walk, zeros};
-use crate::oci::{Blobstream, Body, Content, Got, MANIFEST_LIMIT, ManifestName, OciError, Push, PushDigest};
+use crate::oci::{Blobstream, Body, Content, Got, Left, MANIFEST_LIMIT, ManifestName, OciError, Push, PushDigest};
 use crate::text::printable;
 
 /// Entries of one file.
@@ -40,6 +42,8 @@ struct State {
     there: There,
     /// What is being written.
     new: Option<Writer>,
+    /// What killed runs left, until this one is done.
+    left: Vec<LeftOver>,
 }
 
 /// What is known of the path.
@@ -298,6 +302,15 @@ impl Content for Archive {
         })
     }
 
+    fn left<'a>(&'a self, sizes: &'a [u64]) -> BoxFuture<'a, Vec<Option<Left>>> {
+        Box::pin(async move {
+            let (path, sizes) = (self.path.clone(), sizes.to_vec());
+            let (left, found) = blocking(move || left::take(&path, &sizes)).await;
+            self.state(|state| state.left.extend(left));
+            found
+        })
+    }
+
     fn expect<'a>(&'a self, sizes: &'a [u64]) -> BoxFuture<'a, Result<(), OciError>> {
         Box::pin(self.begin(sizes.to_vec()))
     }
@@ -356,7 +369,10 @@ impl Content for Archive {
             let Some(new) = self.state(|state| state.new.take()) else { return Ok(()) };
             let path = self.path.clone();
             blocking(move || new.finish(&path)).await.map_err(at(&self.path))?;
-            self.state(|state| state.there = There::Unknown);
+            self.state(|state| {
+                state.there = There::Unknown;
+                state.left.clear();
+            });
             Ok(())
         })
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::left;
 use crate::model::OciDigest;
 use crate::oci::OciError;
 use crate::oci::local::{self, BLOBS, INDEX_FILE, LAYOUT, LAYOUT_FILE, at};
@@ -20,7 +21,13 @@ use crate::oci::tar::{head, padding, zeros};
 /// What ends a tar.
 const END: u64 = 1024;
 /// How the name of a file ends that is on its way.
-const PART: &str = ".part";
+pub(super) const PART: &str = ".part";
+
+/// How the names of an archive's files on their way begin.
+pub(super) fn prefix(path: &Path) -> String {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    format!(".{name}.")
+}
 
 /// An archive on its way.
 pub(super) struct Writer {
@@ -44,19 +51,16 @@ pub(super) fn head_size(size: u64) -> u64 {
     head(&blob_name(&OciDigest::of(b"")), size).len() as u64
 }
 
-/// Removes what runs left that were killed: files of this archive on which no living run has its lock.
-fn remove_dead(folder: &Path, prefix: &str) {
-    let ours = |name: &str| name.starts_with(prefix) && name.ends_with(PART);
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if !entry.file_name().to_str().is_some_and(ours) || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
-            continue;
-        }
-        let free =
-            File::open(entry.path()).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok());
-        if free {
-            let _ = std::fs::remove_file(entry.path());
-        }
-    }
+/// Where the first place begins: after the layout's own file.
+pub(super) fn first() -> u64 {
+    let size = LAYOUT.len() as u64;
+    head(LAYOUT_FILE, size).len() as u64 + size + padding(size)
+}
+
+/// Where the place after one ends that begins there; `None` if no file can be so large.
+pub(super) fn after(begins: u64, size: u64) -> Option<u64> {
+    let content = begins.checked_add(head_size(size))?.checked_add(size)?;
+    content.checked_add(padding(size))
 }
 
 impl Writer {
@@ -64,9 +68,9 @@ impl Writer {
         let wrong = at(path);
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(&wrong)?;
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let prefix = format!(".{name}.");
-        remove_dead(folder, &prefix);
+        let prefix = prefix(path);
+        // What this run has not taken up is of no use to anybody.
+        drop(left::dead(folder, &prefix));
         let temp = tempfile::Builder::new().prefix(&prefix).suffix(PART).tempfile_in(folder).map_err(&wrong)?;
         // Tells others that somebody works on it; where locks are not known, nobody removes it.
         let _ = flock(temp.as_file(), FlockOperation::NonBlockingLockExclusive);
@@ -80,8 +84,7 @@ impl Writer {
     /// A place for a blob of so many bytes.
     pub fn place(&mut self, size: u64) -> Option<(u64, u64)> {
         let begins = self.end;
-        let content = begins.checked_add(head_size(size))?.checked_add(size)?;
-        self.end = content.checked_add(padding(size))?;
+        self.end = after(begins, size)?;
         Some((begins, size))
     }
 

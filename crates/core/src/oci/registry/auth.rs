@@ -35,6 +35,8 @@ pub(super) enum Scope {
     Push,
     /// Write, and read another repository.
     PushFrom(String),
+    /// Remove a manifest.
+    Remove,
 }
 
 impl Scope {
@@ -43,6 +45,7 @@ impl Scope {
         match self {
             Scope::Pull => vec![format!("repository:{name}:pull")],
             Scope::Push => vec![format!("repository:{name}:pull,push")],
+            Scope::Remove => vec![format!("repository:{name}:pull,delete")],
             Scope::PushFrom(other) => {
                 vec![format!("repository:{name}:pull,push"), format!("repository:{other}:pull")]
             }

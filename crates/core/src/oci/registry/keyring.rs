@@ -88,30 +88,45 @@ impl Keyring {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(fail(error.to_string())),
         };
-        let json: serde_json::Value = serde_json::from_slice(&text).map_err(|_| fail("it is no JSON".to_owned()))?;
-        let has = |key: &&String| ["auths", "credHelpers"].iter().any(|table| json[table].get(key.as_str()).is_some());
-        // The last one is how docker's own tools call it.
-        let Some(key) = self.keys.iter().find(has).or_else(|| self.keys.last()) else { return Ok(None) };
-        match docker_credential::get_credential_from_reader(text.as_slice(), key) {
-            Ok(DockerCredential::UsernamePassword(user, secret)) => Ok(Some(Credential::Password(user, secret))),
-            Ok(DockerCredential::IdentityToken(token)) => Ok(Some(Credential::Identity(token))),
-            Err(Trouble::NoCredentialConfigured) => Ok(None),
-            // The helpers' own words for: I have none.
-            Err(Trouble::HelperFailure { ref stdout, ref stderr, .. })
-                if [stdout, stderr].iter().any(|text| text.to_lowercase().contains("credentials not found")) =>
-            {
-                Ok(None)
-            }
-            // What it printed may be a secret.
-            Err(Trouble::HelperFailure { helper, .. }) => {
-                Err(fail(format!("it names the helper {helper}, which failed for {key}")))
-            }
-            Err(Trouble::HelperCommunicationError) => {
-                Err(fail(format!("it names a helper for {key} that cannot be run: is docker-credential-… in PATH?")))
-            }
-            Err(Trouble::MalformedHelperResponse) => Err(fail(format!("its helper's answer for {key} is no JSON"))),
-            Err(_) => Err(fail(format!("what it has for {key} cannot be read"))),
+        read(&text, &self.keys, Helpers::Asked).map_err(fail)
+    }
+}
+
+/// Whether helpers that a file names are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Helpers {
+    Asked,
+    Left,
+}
+
+/// What a file's text has for the first of these keys. The error is a sentence about the file.
+pub(super) fn read(text: &[u8], keys: &[String], helpers: Helpers) -> Result<Option<Credential>, String> {
+    let json: serde_json::Value = serde_json::from_slice(text).map_err(|_| "it is no JSON".to_owned())?;
+    if helpers == Helpers::Left && ["credHelpers", "credsStore"].iter().any(|table| json.get(table).is_some()) {
+        return Ok(None);
+    }
+    let has = |key: &&String| ["auths", "credHelpers"].iter().any(|table| json[table].get(key.as_str()).is_some());
+    // The last one is how docker's own tools call it.
+    let Some(key) = keys.iter().find(has).or_else(|| keys.last()) else { return Ok(None) };
+    match docker_credential::get_credential_from_reader(text, key) {
+        Ok(DockerCredential::UsernamePassword(user, secret)) => Ok(Some(Credential::Password(user, secret))),
+        Ok(DockerCredential::IdentityToken(token)) => Ok(Some(Credential::Identity(token))),
+        Err(Trouble::NoCredentialConfigured) => Ok(None),
+        // The helpers' own words for: I have none.
+        Err(Trouble::HelperFailure { ref stdout, ref stderr, .. })
+            if [stdout, stderr].iter().any(|text| text.to_lowercase().contains("credentials not found")) =>
+        {
+            Ok(None)
         }
+        // What it printed may be a secret.
+        Err(Trouble::HelperFailure { helper, .. }) => {
+            Err(format!("it names the helper {helper}, which failed for {key}"))
+        }
+        Err(Trouble::HelperCommunicationError) => {
+            Err(format!("it names a helper for {key} that cannot be run: is docker-credential-… in PATH?"))
+        }
+        Err(Trouble::MalformedHelperResponse) => Err(format!("its helper's answer for {key} is no JSON")),
+        Err(_) => Err(format!("what it has for {key} cannot be read")),
     }
 }
 

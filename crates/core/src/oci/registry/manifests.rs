@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, LINK};
 use reqwest::{Method, StatusCode};
+use tracing::debug;
 
 use super::auth::Scope;
 use super::wire::{Ask, Wire, failed};
@@ -134,6 +135,18 @@ impl Wire {
         }
         self.http.retries.answered();
         Ok((digest, headers))
+    }
+
+    /// Removes a manifest, with its tags. `false` where the registry does not let us: it is asked once, and no more.
+    pub async fn remove_manifest(&self, digest: &OciDigest) -> bool {
+        let removed = async {
+            let url = self.url(&format!("manifests/{digest}")).await?;
+            let (_, response) = self.once(Via::Api, &Ask::new(Method::DELETE, url, &Scope::Remove)).await?;
+            Ok::<_, OciError>(response.status())
+        };
+        let answer = removed.await;
+        debug!(%digest, ?answer, "asked to remove a manifest");
+        answer.is_ok_and(|status| status.is_success() || status == StatusCode::NOT_FOUND)
     }
 
     /// Registries take a manifest that names a wrong size, and whoever pulls it fails.

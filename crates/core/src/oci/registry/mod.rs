@@ -36,6 +36,11 @@ pub(crate) fn open(config: &OciConfig, http: &HubConfig) -> Result<Arc<dyn Conte
     Ok(Arc::new(Registry { wire: Arc::new(Wire::new(config, http, registry, name)?) }))
 }
 
+/// Whether a file of credentials can be read, and what is wrong otherwise. A helper that it names is not asked.
+pub(super) fn read_logins(text: &[u8]) -> Result<(), String> {
+    keyring::read(text, &["registry.example".to_owned()], keyring::Helpers::Left).map(drop)
+}
+
 /// A repository of a registry.
 #[derive(Debug)]
 struct Registry {
@@ -113,6 +118,10 @@ impl Content for Registry {
         bytes: Bytes,
     ) -> BoxFuture<'a, Result<OciDigest, OciError>> {
         Box::pin(async move { self.wire.put_referrer(subject, media_type, &bytes).await })
+    }
+
+    fn remove_manifest<'a>(&'a self, digest: &'a OciDigest) -> BoxFuture<'a, bool> {
+        Box::pin(self.wire.remove_manifest(digest))
     }
 }
 

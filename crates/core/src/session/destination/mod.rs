@@ -91,6 +91,11 @@ pub(super) trait Destination {
         Ok(Vec::new())
     }
 
+    /// Notes what a worker has put there, where nobody could find it otherwise. Nothing is published.
+    async fn note_part(&mut self, _job: &Prepared) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Publishes a verified job. The ref, which readers look at first, moves last.
     async fn publish(&mut self, job: Prepared, statuses: &Statuses, report: &Report) -> Result<(), Error>;
 }
@@ -120,13 +125,30 @@ impl Session {
 
     /// Completes a plan with the files that are at the destination already.
     pub(super) async fn planned(&self, mut prepared: Prepared) -> Result<Prepared, Error> {
+        self.look_far(&mut prepared).await?;
+        Ok(self.judged(prepared))
+    }
+
+    /// Looks how much of a job is at a destination that is no disk of this machine.
+    async fn look_far(&self, job: &mut Prepared) -> Result<(), Error> {
         if let Some(objects) = &self.objects {
-            self.look_at_store(objects, &mut prepared).await?;
+            self.look_at_store(objects, job).await?;
         }
         if let (Some(content), DestinationConfig::Oci(target)) = (&self.oci, &self.config.destination) {
-            Registry::new(self, content, target, &Options::default()).look(&mut prepared).await?;
+            Registry::new(self, content, target, &Options::default()).look(job).await?;
         }
-        Ok(self.judged(prepared))
+        Ok(())
+    }
+
+    /// Looks how many files of a job are not at its destination, without reading those that are.
+    pub(super) async fn lacks(&self, job: &mut Prepared) -> Result<usize, Error> {
+        match job.store.clone() {
+            Some(store) if self.objects.is_none() && self.oci.is_none() => {
+                Disk::new(self, store, false).look(job).await?;
+            }
+            _ => self.look_far(job).await?,
+        }
+        Ok(job.plan.items.iter().filter(|item| !item.presence.is_here()).count())
     }
 
     /// The job: fetches the missing files, verifies all of them, and then publishes them.
@@ -177,6 +199,8 @@ impl Session {
         let report = draft.conclude(&self.config.policy);
         if report.is_verified() {
             to.publish(job, &statuses, &report).await?;
+        } else if report.verdict.partition().is_some() {
+            to.note_part(&job).await?;
         }
         Ok(report)
     }

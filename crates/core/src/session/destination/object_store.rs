@@ -1,7 +1,7 @@
 //! An object store as a destination: files go there without a disk in between. The rooms `object_store` and `upload`
 //! make the requests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -206,7 +206,7 @@ impl Filler<'_> {
         self.session.progress.event(Event::Planned(prepared.plan.figures()));
         let wanted: Vec<Entry> = large.iter().chain(&small).cloned().collect();
         let upload = Arc::new(Upload {
-            supply: self.session.fetched_from(prepared, wanted).await?,
+            supply: self.session.fetched_from(prepared, wanted, HashMap::new()).await?,
             objects: Arc::clone(&there.objects),
             keys: there.keys.clone(),
         });

@@ -1,14 +1,16 @@
 //! What is told of a verified job in OCI content: configs, manifests, the lockfile, and the tag, which moves last.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::registry::Registry;
 use crate::finding::Origin;
 use crate::lock::{Lock, LockedFile, LockedRepo};
-use crate::model::{OciDigest, RepoPath};
+use crate::model::{OciDigest, Purpose, RepoPath};
 use crate::oci::{
-    Descriptor, Form, Layer, MANIFEST, MANIFEST_LIMIT, Made, Manifest, ManifestName, OciError, OciLayout, Push,
-    Statement, lock_referrer,
+    Contents, Descriptor, EMPTY_CONFIG, Form, Layer, MANIFEST, MANIFEST_LIMIT, Made, Manifest, ManifestName, OciError,
+    OciLayout, Part, Push, Statement, lock_referrer,
 };
 use crate::report::Report;
 use crate::session::oci::BaseImage;
@@ -43,33 +45,50 @@ impl Registry<'_> {
         }
     }
 
-    /// The manifests of a statement: the one that gets the tag, and the one beside it.
-    fn made(
+    /// The layers of a statement's files, of those that have one.
+    fn layers<'a>(
         &self,
         job: &Prepared,
-        statement: &Statement,
+        statement: &'a Statement,
         layer: impl Fn(&RepoPath) -> Option<OciDigest>,
-    ) -> (Made, Option<Made>) {
-        let layers: Vec<Layer<'_>> = (statement.repo.files.iter().zip(&job.plan.items))
-            .filter_map(|(file, item)| {
-                let form = Form::new(self.target.layout, &file.path, file.size)?;
-                let (digest, size) = (layer(&file.path)?, form.layer_size(file.size));
-                Some(Layer { file, purpose: item.purpose, digest, size })
-            })
-            .collect();
+    ) -> Vec<Layer<'a>> {
+        let purposes: BTreeMap<&RepoPath, Purpose> =
+            job.plan.items.iter().map(|item| (&item.entry.path, item.purpose)).collect();
+        let of = |file: &'a LockedFile| {
+            let form = Form::new(self.target.layout, &file.path, file.size)?;
+            let (digest, size) = (layer(&file.path)?, form.layer_size(file.size));
+            // The files of other workers are here only to be counted.
+            let purpose = purposes.get(&file.path).copied().unwrap_or(Purpose::Other);
+            Some(Layer { file, purpose, digest, size })
+        };
+        statement.repo.files.iter().filter_map(of).collect()
+    }
+
+    /// The manifests of a statement: the one that gets the tag, and the one beside it.
+    fn made(&self, statement: &Statement, layers: &[Layer<'_>]) -> (Made, Option<Made>) {
         match self.target.layout {
             OciLayout::Image => {
                 let base = self.base.as_ref().map(BaseImage::image);
-                (statement.image(&layers, base), Some(statement.model(&layers, OciLayout::Image)))
+                (statement.image(layers, base), Some(statement.model(layers, OciLayout::Image)))
             }
-            OciLayout::ModelPack => (statement.model(&layers, OciLayout::ModelPack), None),
+            OciLayout::ModelPack => (statement.model(layers, OciLayout::ModelPack), None),
         }
     }
 
-    /// That the manifest will not be larger than registries take. Said before any byte moves.
+    /// That the manifest will not be larger than registries take, and a worker's tag not longer. Said before any byte moves.
     pub(super) fn check_fits(&self, job: &Prepared) -> Result<(), Error> {
-        let statement = self.statement(job, None);
-        let (first, second) = self.made(job, &statement, |_| Some(OciDigest::of(b"")));
+        let mut statement = self.statement(job, None);
+        let others = job.aim.others().filter_map(|path| job.listing.get(path.as_str()));
+        statement.repo.files.extend(others.map(LockedFile::from));
+        let layers = self.layers(job, &statement, |_| Some(OciDigest::of(b"")));
+        let (first, second) = self.made(&statement, &layers);
+        if let Some(partition) = job.aim.partition() {
+            let tag = Part::tag(self.target.content.reference().tag(), partition.of());
+            if tag.len() > TAG_LIMIT {
+                let why = format!("a worker notes its part at {tag}, and a tag has {TAG_LIMIT} characters at most");
+                return Err(OciError::Setup { place: self.shown(), why }.into());
+            }
+        }
         for made in [Some(first), second].into_iter().flatten() {
             self.bytes(&made.manifest)?;
         }
@@ -105,33 +124,111 @@ impl Registry<'_> {
     /// Says what is there. The tag moves last: whoever reads it finds all that it names.
     pub(super) async fn tell(&self, job: &Prepared, report: &Report) -> Result<(), Error> {
         let statement = self.statement(job, Some(report));
-        let (made, beside) = self.made(job, &statement, |path| self.layers.get(path).copied());
-        let same = self.old.as_ref().is_some_and(|old| says_the_same(&old.manifest, &made.manifest));
-        if same && !self.session.config.fetch.force {
+        let (made, beside) =
+            self.made(&statement, &self.layers(job, &statement, |path| self.layers.get(path).copied()));
+        let same = self.old.as_ref().filter(|old| says_the_same(&old.manifest, &made.manifest));
+        if let Some(old) = same.filter(|_| !self.session.config.fetch.force) {
             // Another name for the same would make whoever follows the tag fetch it anew.
+            self.restore(old, &made, beside.as_ref(), statement.repo).await?;
+            self.forget_parts(job).await;
             return Ok(self.content.finish().await?);
         }
-        let tag = self.target.content.reference().tag();
-        let beside_tag = format!("{tag}{BESIDE}");
-        if let Some(beside) = beside.filter(|_| beside_tag.len() <= TAG_LIMIT) {
-            self.put_manifest(&ManifestName::Tag(beside_tag), &beside).await?;
+        if let Some(base) = &self.base {
+            self.copy_base(base).await?;
+        }
+        if let (Some(beside), Some(name)) = (&beside, self.beside()) {
+            self.put_manifest(&name, beside).await?;
         }
         let bytes = self.bytes(&made.manifest)?;
         let digest = OciDigest::of(&bytes);
         self.put_manifest(&ManifestName::Digest(digest), &made).await?;
-        let lock = Lock { repos: vec![statement.repo] }.to_string().into_bytes();
-        let subject = Descriptor::new(MANIFEST, digest, bytes.len() as u64);
+        self.put_lock(statement.repo, Descriptor::new(MANIFEST, digest, bytes.len() as u64)).await?;
+        self.content.push_manifest(&self.tag(), MANIFEST, bytes).await?;
+        self.forget_parts(job).await;
+        Ok(self.content.finish().await?)
+    }
+
+    /// The name of the artifact beside an image; `None` where a tag cannot be so long.
+    fn beside(&self) -> Option<ManifestName> {
+        let tag = format!("{}{BESIDE}", self.target.content.reference().tag());
+        (tag.len() <= TAG_LIMIT).then_some(ManifestName::Tag(tag))
+    }
+
+    /// The lockfile, as what refers to a manifest.
+    async fn put_lock(&self, repo: LockedRepo, subject: Descriptor) -> Result<(), OciError> {
+        let lock = Lock { repos: vec![repo] }.to_string().into_bytes();
+        let digest = subject.digest;
         let referrer = self.bytes(&lock_referrer(&lock, subject))?;
         self.put(lock).await?;
         self.put(EMPTY_CONFIG.to_vec()).await?;
-        self.content.push_referrer(&digest, MANIFEST, referrer).await?;
-        self.content.push_manifest(&self.tag(), MANIFEST, bytes).await?;
-        Ok(self.content.finish().await?)
+        self.content.push_referrer(&digest, MANIFEST, referrer).await.map(drop)
+    }
+
+    /// Puts back what somebody has removed beside a manifest that is right. An archive is written whole, or not at all.
+    async fn restore(
+        &self,
+        old: &Contents,
+        made: &Made,
+        beside: Option<&Made>,
+        repo: LockedRepo,
+    ) -> Result<(), OciError> {
+        if self.is_whole() {
+            return Ok(());
+        }
+        self.put(made.config.clone()).await?;
+        if let (Some(beside), Some(name)) = (beside, self.beside()) {
+            let there = self.content.manifest(&name).await?;
+            let there = there.and_then(|got| serde_json::from_slice::<Manifest>(&got.bytes).ok());
+            if there.is_none_or(|there| !says_the_same(&there, &beside.manifest)) {
+                self.put_manifest(&name, beside).await?;
+            }
+        }
+        match old.lock(&**self.content).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) | Err(OciError::NotFound { .. } | OciError::Invalid { .. } | OciError::WrongDigest { .. }) => {
+                self.put_lock(repo, Descriptor::new(MANIFEST, old.digest, old.size)).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes which layers a worker has put there, for whoever publishes. Nothing is noted of a job that is no part.
+    pub(super) async fn tell_part(&mut self, job: &Prepared) -> Result<(), Error> {
+        let Some(partition) = job.aim.partition() else { return Ok(()) };
+        let statement = self.statement(job, None);
+        let layers = self.layers(job, &statement, |path| self.layers.get(path).copied());
+        // The first part says how many there are. What the tag names needs no note.
+        if layers.is_empty() && partition.part() != 1 || self.is_at_tag(job) {
+            return Ok(());
+        }
+        let tag = self.target.content.reference().tag();
+        let manifest = self.bytes(&statement.part(&layers, self.target.layout, partition, tag))?;
+        let digest = OciDigest::of(&manifest);
+        if self.parts.iter().any(|part| part.digest == digest) {
+            return Ok(());
+        }
+        let name = ManifestName::Tag(Part::tag(tag, partition.part()));
+        self.put(EMPTY_CONFIG.to_vec()).await?;
+        self.content.push_manifest(&name, MANIFEST, manifest).await?;
+        let commit = Some(job.listing.info.commit);
+        self.parts = vec![Part { partition, commit, files: BTreeMap::new(), digest }];
+        Ok(())
+    }
+
+    /// Removes what workers have noted of this commit, where the registry lets us: the tag names all of it now. What those
+    /// of another commit have noted is theirs.
+    async fn forget_parts(&self, job: &Prepared) {
+        let is_named = |part: &&Part| {
+            part.commit == Some(job.listing.info.commit)
+                && part.files.iter().all(|(path, placed)| self.layers.get(path) == Some(&placed.layer))
+        };
+        for part in self.parts.iter().filter(is_named) {
+            if !self.content.remove_manifest(&part.digest).await {
+                break;
+            }
+        }
     }
 }
-
-/// The config of a manifest that has none.
-const EMPTY_CONFIG: &[u8] = b"{}";
 
 /// Whether two manifests differ at most in who said that their files are right.
 fn says_the_same(old: &Manifest, new: &Manifest) -> bool {

@@ -1,23 +1,26 @@
 //! OCI content as a destination: a registry, or an image layout on disk. Files go there as layers without a copy in
-//! between. How they lie there is the room `oci`'s; how they travel, `upload`'s; what is told at the end, `publish`'s.
+//! between. How they lie there is the room `oci`'s; how they travel, `upload`'s; what is there already, `there`'s; what is
+//! told at the end, `publish`'s.
+
+mod there;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
+pub(in crate::session) use self::there::missing;
 use super::{Destination, Present};
-use crate::finding::{Code, Evidence, Finding, Outcome};
-use crate::lock::LockedFile;
+use crate::finding::{Evidence, Finding, Outcome};
 use crate::model::{Digest, Entry, Location, OciDigest, OciPlace, Options, Presence, RepoPath};
-use crate::oci::{Content, Contents, Form, ManifestName, OciError, OciLayout, Placed, Trouble};
+use crate::oci::{Content, Contents, Form, ManifestName, OciError, Part, Placed, Trouble};
 use crate::progress::Event;
 use crate::report::Report;
 use crate::session::oci::{BaseImage, Reader};
 use crate::session::outcome::paths_of;
 use crate::session::{Error, OciTarget, Prepared, Session, Statuses};
-use crate::store::{Mark, SnapshotRecord, free_space};
-use crate::upload::{Layers, PART, PushError, Pushed};
+use crate::store::{SnapshotRecord, free_space};
+use crate::upload::{Layers, Nearby, PART, PushError, Pushed};
 use crate::verify::{Content as FileContent, Subject, SubjectFile};
 
 /// Large files on their way at once; each has several parts.
@@ -35,6 +38,8 @@ pub(super) struct Registry<'a> {
     /// What lies at the tag, once somebody looked.
     pub(super) old: Option<Contents>,
     pub(super) base: Option<BaseImage>,
+    /// What workers have noted of the same job.
+    pub(super) parts: Vec<Part>,
     /// The layer of each file that is there.
     pub(super) layers: BTreeMap<RepoPath, OciDigest>,
     record: SnapshotRecord,
@@ -48,7 +53,7 @@ impl<'a> Registry<'a> {
         options: &'a Options,
     ) -> Self {
         let (layers, record) = (BTreeMap::new(), SnapshotRecord::default());
-        Registry { session, content, target, options, old: None, base: None, layers, record }
+        Registry { session, content, target, options, old: None, base: None, parts: Vec::new(), layers, record }
     }
 
     /// The place and the tag, for people.
@@ -61,60 +66,8 @@ impl<'a> Registry<'a> {
     }
 
     /// Whether it is a file that is written as a whole: nothing of an earlier one stays.
-    fn is_whole(&self) -> bool {
+    pub(super) fn is_whole(&self) -> bool {
         matches!(self.target.content.reference().place(), OciPlace::Archive(_))
-    }
-
-    /// What lies at the tag. What is not hfget's is not replaced unless that is wanted, nor another repo's on disk.
-    async fn look_at_tag(&self, job: &Prepared) -> Result<Option<Contents>, Error> {
-        let old = match Contents::read(&**self.content, &self.tag()).await {
-            Err(OciError::Invalid { .. } | OciError::WrongDigest { .. }) if self.session.config.fetch.force => None,
-            other => other?,
-        };
-        let info = &job.listing.info;
-        let other = old.as_ref().filter(|old| (old.repo.repo_type, &old.repo.id) != (info.repo_type, &info.id));
-        if let Some(other) = other
-            && !self.session.config.fetch.force
-            && self.target.content.reference().path().is_some()
-        {
-            let why = format!("it has {}, not {}", other.repo.name(), info.repo_type.qualify(&info.id));
-            return Err(OciError::Invalid { place: self.shown(), why }.into());
-        }
-        Ok(old)
-    }
-
-    /// The layer that a file may have there already, and where the file lies in it.
-    fn candidate(&self, entry: &Entry) -> Option<Placed> {
-        let file = LockedFile::from(entry);
-        let old = self.old.as_ref().filter(|old| old.layout == self.target.layout);
-        let known = old.and_then(|old| old.files.get(&entry.path));
-        if let Some(placed) = known.filter(|placed| placed.file.digest == file.digest && placed.file.size == file.size)
-        {
-            return Some(placed.clone());
-        }
-        match (self.target.layout, entry.digest()) {
-            // The digest of the file is that of its layer, whoever put it there, and for whatever model.
-            (OciLayout::ModelPack, Digest::Sha256(digest)) => {
-                Some(Placed { file, layer: OciDigest(digest), form: Form::Raw })
-            }
-            _ => None,
-        }
-    }
-
-    fn mark(placed: &Placed) -> Mark {
-        // A layer's name is its content's digest: nothing else can be there later.
-        Mark { modified: Some(0), ..Mark::new(placed.layer_size(), Some(placed.layer.to_string())) }
-    }
-
-    /// Of a file whose layer is there.
-    pub(super) fn placed(&self, entry: &Entry) -> Option<Placed> {
-        let form = Form::new(self.target.layout, &entry.path, entry.size)?;
-        Some(Placed { file: LockedFile::from(entry), layer: *self.layers.get(&entry.path)?, form })
-    }
-
-    fn layer_size(&self, entry: &Entry) -> u64 {
-        let form = Form::new(self.target.layout, &entry.path, entry.size);
-        form.map_or(entry.size, |form| form.layer_size(entry.size))
     }
 
     fn reader(&self) -> Reader<'_> {
@@ -129,13 +82,14 @@ impl Destination for Registry<'_> {
             None => None,
         };
         self.check_fits(job)?;
+        // Why this order: whoever publishes moves the tag, and then removes what workers have noted.
+        self.parts = self.look_at_parts(job).await?;
         self.old = self.look_at_tag(job).await?;
-        let records = self.session.config.records.as_deref().filter(|_| self.content.checks_digests());
+        let records = self.session.config.records.as_deref();
         let place = format!("{} {} {:?}", self.content.shown(), job.listing.info.commit, self.target.layout);
         self.record = SnapshotRecord::read(records, place).await;
         // Whoever wants everything anew does not ask what is there, which may be unreadable.
-        let wanted = job.plan.items.iter().filter(|_| !self.session.config.fetch.force);
-        let candidates: Vec<Placed> = wanted.filter_map(|item| self.candidate(&item.entry)).collect();
+        let candidates = if self.session.config.fetch.force { Vec::new() } else { self.candidates(job) };
         let content = self.content;
         let found = stream::iter(candidates).map(|placed| async move {
             let size = content.blob_size(&placed.layer).await?;
@@ -154,11 +108,7 @@ impl Destination for Registry<'_> {
                 None => Presence::Absent,
                 Some(placed) => {
                     self.layers.insert(item.entry.path.clone(), placed.layer);
-                    if self.record.knows(&item.entry.path, item.entry.digest(), &Self::mark(placed)) {
-                        Presence::Verified
-                    } else {
-                        Presence::Unverified
-                    }
+                    if self.knows(placed) { Presence::Verified } else { Presence::Unverified }
                 }
             };
         }
@@ -240,13 +190,21 @@ impl Destination for Registry<'_> {
         let sizes: Vec<u64> = (self.base.iter().flat_map(BaseImage::layers).map(|layer| layer.size))
             .chain(job.plan.items.iter().map(|item| self.layer_size(&item.entry)))
             .collect();
+        let left = if self.session.config.fetch.force { Vec::new() } else { self.content.left(&sizes).await };
         self.content.expect(&sizes).await?;
-        if let Some(base) = &self.base {
-            base.copy_to(&**self.content, self.target.content.reference()).await?;
+        // Whoever publishes what workers pushed puts the base there.
+        if let Some(base) = self.base.as_ref().filter(|_| job.aim.partition().is_none()) {
+            self.copy_base(base).await?;
         }
+        let nearby = missing.iter().filter_map(|(number, entry)| {
+            let left = left.get(below + number)?.as_ref()?;
+            let form = Form::new(self.target.layout, &entry.path, entry.size)?;
+            Some((entry.path.clone(), Nearby { path: left.path.clone(), at: left.at.checked_add(form.at())? }))
+        });
+        let nearby = nearby.collect();
         let wanted = missing.iter().map(|(_, entry)| entry.clone()).collect();
         let layers = Layers {
-            supply: self.session.fetched_from(job, wanted).await?,
+            supply: self.session.fetched_from(job, wanted, nearby).await?,
             content: Arc::clone(self.content),
             layout: self.target.layout,
         };
@@ -266,7 +224,10 @@ impl Destination for Registry<'_> {
             match done {
                 Ok(Pushed::There { layer, hashed, received }) => {
                     statuses.sent(&entry, hashed, received);
-                    self.layers.insert(entry.path, layer);
+                    self.layers.insert(entry.path.clone(), layer);
+                    if entry.size > PART {
+                        self.keep(job, &entry).await?;
+                    }
                 }
                 Ok(Pushed::Wrong(finding)) => failed.push(finding),
                 Err(error) => {
@@ -290,10 +251,7 @@ impl Destination for Registry<'_> {
     ) -> Result<(Outcome, bool), Error> {
         failed.extend(self.lost(job, failed).await?);
         let known: BTreeSet<String> = paths_of(failed.iter()).into_iter().map(str::to_owned).collect();
-        let recorded = |item: &crate::plan::Item| {
-            let placed = self.placed(&item.entry);
-            placed.is_some_and(|placed| self.record.knows(&item.entry.path, item.entry.digest(), &Self::mark(&placed)))
-        };
+        let recorded = |item: &crate::plan::Item| self.placed(&item.entry).is_some_and(|placed| self.knows(&placed));
         let key = self.session.contents_key(job);
         if known.is_empty()
             && job.plan.items.iter().all(recorded)
@@ -345,29 +303,25 @@ impl Destination for Registry<'_> {
     async fn publish(&mut self, job: Prepared, _statuses: &Statuses, report: &Report) -> Result<(), Error> {
         self.tell(&job, report).await
     }
+
+    async fn note_part(&mut self, job: &Prepared) -> Result<(), Error> {
+        self.tell_part(job).await
+    }
 }
 
 impl Registry<'_> {
-    /// Whether what lies there begins with the layers of the base.
-    pub(super) fn has_base(&self, old: &Contents) -> bool {
-        let wanted = self.base.as_ref().map(BaseImage::layers).unwrap_or_default();
-        let ours = old.manifest.layers.len().saturating_sub(old.files.len());
-        ours == wanted.len() && old.manifest.layers.iter().zip(wanted).all(|(old, base)| old.digest == base.digest)
+    pub(super) async fn copy_base(&self, base: &BaseImage) -> Result<(), OciError> {
+        let target = self.target.content.reference();
+        base.copy_to(&**self.content, target, &*self.session.progress).await
     }
 
-    /// Looks at every layer once more: registries take manifests that say wrong sizes, so the sizes are compared here.
-    async fn lost(&self, job: &Prepared, failed: &[Finding]) -> Result<Vec<Finding>, Error> {
-        let known = paths_of(failed);
-        let placed = job.plan.items.iter().filter(|item| !known.contains(item.entry.path.as_str()));
-        let placed: Vec<Placed> = placed.filter_map(|item| self.placed(&item.entry)).collect();
-        let asked = stream::iter(placed).map(|placed| async move {
-            let size = self.content.blob_size(&placed.layer).await?;
-            Ok::<_, OciError>((placed, size))
-        });
-        let sizes: Vec<(Placed, Option<u64>)> = asked.buffer_unordered(ASKED).try_collect().await?;
-        let mut lost: Vec<Finding> = sizes.into_iter().filter_map(|(placed, size)| missing(&placed, size)).collect();
-        lost.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(lost)
+    /// Notes a large layer that was just pushed: if the run is killed later, the next one finds it.
+    async fn keep(&mut self, job: &Prepared, entry: &Entry) -> Result<(), Error> {
+        if let Some(placed) = self.placed(entry) {
+            self.record.remember(&entry.path, entry.digest(), &Self::mark(&placed));
+            self.record.save().await;
+        }
+        self.tell_part(job).await
     }
 
     /// Notes what this run hashed and the registry has. Its word alone is not noted.
@@ -386,18 +340,5 @@ impl Registry<'_> {
             self.record.remember_check(key, Outcome { bytes_hashed: 0, ..outcome.clone() });
         }
         self.record.save().await;
-    }
-}
-
-/// What is wrong with a layer that is not there, or has another size.
-pub(in crate::session) fn missing(placed: &Placed, size: Option<u64>) -> Option<Finding> {
-    let path = &placed.file.path;
-    match size {
-        None => Some(Finding::new(Code::FileMissing, path, format!("its layer {} is not there", placed.layer))),
-        Some(size) if size != placed.layer_size() => {
-            let message = format!("its layer {} has {size} bytes instead of {}", placed.layer, placed.layer_size());
-            Some(Finding::new(Code::SizeMismatch, path, message))
-        }
-        Some(_) => None,
     }
 }

@@ -6,14 +6,12 @@ use std::sync::Arc;
 
 use crate::finding::Evidence;
 use crate::lock::LockedRepo;
-use crate::model::{CommitId, Entry, Listing, Location, Options, Presence, RepoPath};
+use crate::model::{CommitId, Entry, Listing, Location, Presence, RepoPath};
 use crate::object_store::{Keys, Mark, ObjectError, Objects, SnapshotRecord, StoredFile};
-use crate::select::{Budget, Documents, Selection, Step, select};
+use crate::select::Selection;
+use crate::session::choosing::{DOCUMENT_LIMIT, choose_far};
 use crate::session::{Error, Prepared};
 use crate::verify::{Content, Subject, SubjectFile};
-
-/// The most bytes of a file that selection may read; such files are read whole.
-const DOCUMENT_LIMIT: u64 = crate::model::INDEX_LIMIT;
 
 /// The objects of a commit, as a look at the store saw them.
 pub(in crate::session) struct RemoteSnapshot {
@@ -111,25 +109,12 @@ impl RemoteSnapshot {
 
 /// Runs selection on the listed files, with the small files in the store.
 pub(super) async fn choose(there: &RemoteSnapshot, listing: &Listing) -> Result<Selection, Error> {
-    let options = Options { all: true, ..Options::default() };
-    let mut documents = Documents::new();
-    let mut budget = Budget::default();
-    loop {
-        match select(listing, &options, &documents).map_err(Error::Select)? {
-            Step::Done(selection) => return Ok(*selection),
-            Step::Need(paths) => {
-                let sizes = paths.iter().filter_map(|path| Some(listing.get(path.as_str())?.size));
-                budget.spend(sizes.filter(|size| *size <= DOCUMENT_LIMIT))?;
-                for path in paths {
-                    let key = there.keys.file(&there.commit, &path);
-                    let text = match there.objects.small(&key, DOCUMENT_LIMIT).await {
-                        // The file is too large for selection; its digest is checked as any other's.
-                        Err(ObjectError::Invalid { .. }) => None,
-                        other => other?,
-                    };
-                    documents.insert(path, text.map(|bytes| bytes.to_vec()));
-                }
-            }
+    let read = |path: RepoPath| async move {
+        match there.objects.small(&there.keys.file(&there.commit, &path), DOCUMENT_LIMIT).await {
+            // The file is too large for selection; its digest is checked as any other's.
+            Err(ObjectError::Invalid { .. }) => Ok(None),
+            other => Ok(other?.map(|bytes| bytes.to_vec())),
         }
-    }
+    };
+    choose_far(listing, read).await
 }

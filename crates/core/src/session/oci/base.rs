@@ -10,6 +10,7 @@ use crate::oci::{
     self, Base, Blobstream, Body, Content, Descriptor, INDEX, Index, MANIFEST_LIMIT, Manifest, ManifestName, OciConfig,
     OciError, Push, PushDigest, small,
 };
+use crate::progress::Progress;
 use crate::session::{Error, Session, registry_http};
 use crate::source::name_of;
 
@@ -67,8 +68,9 @@ impl BaseImage {
         &self.image.layers
     }
 
-    /// Puts its layers where they are to be, those that are not there. They are the first of what was announced.
-    pub async fn copy_to(&self, to: &dyn Content, target: &OciReference) -> Result<(), OciError> {
+    /// Puts its layers where they are to be, those that are not there. They are the first of what was announced. A push that
+    /// fails begins anew with its layer, as that of a file does.
+    pub async fn copy_to(&self, to: &dyn Content, target: &OciReference, watch: &dyn Progress) -> Result<(), OciError> {
         for (number, layer) in self.image.layers.iter().enumerate() {
             if to.blob_size(&layer.digest).await? == Some(layer.size) {
                 continue;
@@ -80,13 +82,25 @@ impl BaseImage {
             {
                 continue;
             }
-            let stream = self.content.open_blob(&layer.digest, 0..layer.size).await?;
-            let place = format!("{}@{}", self.content.shown(), layer.digest);
-            let body = Body::Stream(checked(stream, layer.digest, place));
-            let digest = PushDigest::Before(layer.digest);
-            to.push_blob(Push { size: layer.size, digest, number: Some(number), body }).await?;
+            let mut failures = 0;
+            while let Err(error) = self.copy(layer, number, to).await {
+                if !error.is_worth_retrying() {
+                    return Err(error);
+                }
+                failures += 1;
+                to.back_off(None, error, failures, watch).await?;
+            }
         }
         Ok(())
+    }
+
+    /// Sends one layer.
+    async fn copy(&self, layer: &Descriptor, number: usize, to: &dyn Content) -> Result<(), OciError> {
+        let stream = self.content.open_blob(&layer.digest, 0..layer.size).await?;
+        let place = format!("{}@{}", self.content.shown(), layer.digest);
+        let body = Body::Stream(checked(stream, layer.digest, place));
+        let digest = PushDigest::Before(layer.digest);
+        to.push_blob(Push { size: layer.size, digest, number: Some(number), body }).await.map(drop)
     }
 }
 

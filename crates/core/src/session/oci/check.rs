@@ -13,10 +13,11 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use super::Reader;
 use crate::finding::{Code, Evidence, Expectation, Finding, Origin, Proof, Remedy, Severity};
 use crate::lock::{LockedFile, LockedRepo};
-use crate::model::{Listing, Location, OciReference, Options, Purpose, RepoPath, RepoSpec};
+use crate::model::{Listing, Location, OciReference, Purpose, RepoPath, RepoSpec};
 use crate::oci::{Content, Contents, LayerFile, OciConfig, OciError, Placed, Trouble, small, whole};
 use crate::report::Report;
-use crate::select::{Budget, Documents, Selection, Step, select};
+use crate::select::Selection;
+use crate::session::choosing::{DOCUMENT_LIMIT, choose_far};
 use crate::session::destination::missing_layer;
 use crate::session::signed::{Known, Signatures, candidates};
 use crate::session::{Error, Session, local, registry_http};
@@ -25,8 +26,6 @@ use crate::verify::{Content as FileContent, Subject, SubjectFile};
 
 /// Questions to a registry at once.
 const ASKED: usize = 8;
-/// Small files are read whole for selection.
-const DOCUMENT_LIMIT: u64 = crate::model::INDEX_LIMIT;
 /// The config of an image is some lines a layer.
 const CONFIG_LIMIT: u64 = 64 << 20;
 
@@ -242,31 +241,16 @@ impl Checked<'_> {
 
     /// What the files are, from the small ones among them.
     async fn choose(&self, listing: &Listing, seen: &BTreeMap<RepoPath, Evidence>) -> Result<Selection, Error> {
-        let options = Options { all: true, ..Options::default() };
-        let (mut documents, mut budget) = (Documents::new(), Budget::default());
-        loop {
-            match select(listing, &options, &documents).map_err(Error::Select)? {
-                Step::Done(selection) => return Ok(*selection),
-                Step::Need(paths) => {
-                    let sizes = paths.iter().filter_map(|path| Some(listing.get(path.as_str())?.size));
-                    budget.spend(sizes.filter(|size| *size <= DOCUMENT_LIMIT))?;
-                    for path in paths {
-                        // What is wrong has its finding; too large is no document.
-                        let placed = self.contents.files.get(&path).filter(|placed| {
-                            seen.get(&path).is_some_and(|evidence| evidence.digest().is_some())
-                                && placed.file.size <= DOCUMENT_LIMIT
-                        });
-                        let text = match placed {
-                            Some(placed) => {
-                                let range = placed.within(0..placed.file.size);
-                                Some(whole(&**self.content, &placed.layer, range).await?.to_vec())
-                            }
-                            None => None,
-                        };
-                        documents.insert(path, text);
-                    }
-                }
-            }
-        }
+        let read = |path: RepoPath| async move {
+            // What is wrong has its finding; too large is no document.
+            let placed = self.contents.files.get(&path).filter(|placed| {
+                seen.get(&path).is_some_and(|evidence| evidence.digest().is_some())
+                    && placed.file.size <= DOCUMENT_LIMIT
+            });
+            let Some(placed) = placed else { return Ok(None) };
+            let range = placed.within(0..placed.file.size);
+            Ok(Some(whole(&**self.content, &placed.layer, range).await?.to_vec()))
+        };
+        choose_far(listing, read).await
     }
 }

@@ -1,0 +1,70 @@
+//! What runs that were killed have left of an archive: files beside its place, in which some blobs are whole. A blob's header
+//! is written after its bytes, so a header says where it is worth to look. Whoever takes the bytes hashes them: a header
+//! proves nothing.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::writer::{PART, after, blob_name, first, head_size, prefix};
+use crate::oci::Left;
+use crate::oci::local::digest_of_name;
+use crate::oci::tar::head;
+
+/// A file that a killed run left. It is nobody's but ours while this lives, and is removed then.
+pub(super) struct LeftOver {
+    /// Has the lock.
+    file: File,
+    path: PathBuf,
+}
+
+impl Drop for LeftOver {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The files of an archive on which no living run has its lock.
+pub(super) fn dead(folder: &Path, prefix: &str) -> Vec<LeftOver> {
+    let ours = |name: &str| name.starts_with(prefix) && name.ends_with(PART);
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let of_archive = entries.filter(|entry| {
+        entry.file_name().to_str().is_some_and(ours) && entry.file_type().is_ok_and(|kind| kind.is_file())
+    });
+    let taken = of_archive.filter_map(|entry| {
+        let file = File::open(entry.path()).ok()?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+        Some(LeftOver { file, path: entry.path() })
+    });
+    taken.collect()
+}
+
+/// Takes what killed runs left, and finds blobs of these sizes at the places that they would have.
+pub(super) fn take(path: &Path, sizes: &[u64]) -> (Vec<LeftOver>, Vec<Option<Left>>) {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let left = dead(folder, &prefix(path));
+    let mut begins = Some(first());
+    let mut found = Vec::new();
+    for size in sizes {
+        let Some(at) = begins else { break };
+        found.push(left.iter().find_map(|left| left.blob(at, *size)));
+        begins = after(at, *size);
+    }
+    (left, found)
+}
+
+impl LeftOver {
+    /// A blob whose header is at this place.
+    fn blob(&self, begins: u64, size: u64) -> Option<Left> {
+        let length = head_size(size);
+        let mut bytes = vec![0; usize::try_from(length).ok()?];
+        self.file.read_exact_at(&mut bytes, begins).ok()?;
+        // The last block has the name, in its first hundred bytes.
+        let block = bytes.get(bytes.len().checked_sub(512)?..)?;
+        let name = block.get(..100)?.split(|byte| *byte == 0).next()?;
+        let digest = digest_of_name(std::str::from_utf8(name).ok()?)?;
+        (head(&blob_name(&digest), size) == bytes).then(|| Left { path: self.path.clone(), at: begins + length })
+    }
+}
