@@ -157,3 +157,19 @@ fn a_framed_block_is_read() {
     assert_eq!((read.tensors.len(), findings.len()), (1, 1), "{findings:?}");
     assert!(findings[0].message.contains("has 0 bytes"), "{findings:?}");
 }
+
+#[test]
+fn registry() {
+    replay(core_targets::registry, "registry", 8);
+}
+
+#[test]
+fn signature() {
+    replay(core_targets::signature, "signature", 4);
+    let vectors = files("tests/data/signatures");
+    assert!(vectors.len() > 5 || files("fuzz").is_empty(), "{vectors:?}");
+    for vector in vectors {
+        println!("{}", vector.display());
+        core_targets::signature(&fs::read(&vector).unwrap());
+    }
+}

@@ -1,4 +1,4 @@
-//! The functions of the fuzz targets for names and whole sets, shared by `fuzz/` and the test that replays its seeds.
+//! The functions of the fuzz targets for names, whole sets, registries and signatures, shared by `fuzz/` and the test that replays its seeds.
 //! `formats.rs` has those for the formats' readers.
 
 use std::io::{self, Cursor};
@@ -99,5 +99,35 @@ pub fn names(bytes: &[u8]) {
         let local = path.under("root".as_ref());
         assert!(local.starts_with("root"));
         assert_eq!(local.components().count(), 1 + path.segments().count());
+    }
+}
+
+/// What a registry sends, and what docker keeps of whoever has logged in: whatever a manifest states, each file is within
+/// its layer, and its path is one.
+pub fn registry(bytes: &[u8]) {
+    let readings = hfget_core::oci::any_bytes(bytes);
+    for (path, within, layer) in &readings.files {
+        assert!(within.start <= within.end && within.end <= *layer, "{path:?} {within:?} {layer}");
+        assert!(path.under("root".as_ref()).starts_with("root"));
+    }
+    for why in &readings.complaints {
+        assert!(
+            why.len() < 10_000 + 20 * bytes.len() && !why.contains('\u{1b}'),
+            "it quotes too much, or what steers a terminal"
+        );
+    }
+}
+
+/// Signatures of models: bundles, and the statements in them.
+pub fn signature(bytes: &[u8]) {
+    let is_one = hfget_core::signature::is_bundle(bytes);
+    let [bundle, statement] = hfget_core::signature::any_bytes(bytes);
+    assert!(is_one || bundle.is_some(), "what is read as a bundle is found as one");
+    for error in [bundle, statement].into_iter().flatten() {
+        let why = error.to_string();
+        assert!(
+            why.len() < 10_000 + 20 * bytes.len() && !why.contains('\u{1b}'),
+            "it quotes too much, or what steers a terminal"
+        );
     }
 }
