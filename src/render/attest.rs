@@ -30,8 +30,10 @@ struct Subject {
     revision: Revision,
     commit: CommitId,
     files: Vec<File>,
-    /// The run's verdict, and who stated the digests; of what is only locked there is none.
-    verified: Option<Option<Origin>>,
+    /// Whether a run verified them; what is only locked was not.
+    verified: bool,
+    /// Who stated the digests that they have.
+    against: Option<Origin>,
 }
 
 struct File {
@@ -59,7 +61,8 @@ impl Subject {
             revision: locked.revision.clone(),
             commit: locked.commit,
             files: locked.files.iter().map(file).collect(),
-            verified: None,
+            verified: false,
+            against: None,
         }
     }
 
@@ -88,7 +91,8 @@ impl Subject {
             revision: report.revision.clone()?,
             commit: report.commit?,
             files: report.files.iter().map(file).collect(),
-            verified: Some(report.verdict.against()),
+            verified: true,
+            against: report.verdict.against(),
         })
     }
 
@@ -122,8 +126,8 @@ impl Subject {
         if self.repo_type == RepoType::Model {
             model["purl"] = self.reference().into();
         }
-        if let Some(against) = self.verified {
-            let against = against.map(|origin| ("hfget:against", origin.as_str()));
+        if self.verified {
+            let against = self.against.map(|origin| ("hfget:against", origin.as_str()));
             model["properties"] = properties([("hfget:verdict", "verified")].into_iter().chain(against));
         }
         model
@@ -256,8 +260,8 @@ fn provenance(subjects: &[Subject], what: &str) -> Value {
         "resolvedDependencies": subjects.iter().map(from).collect::<Vec<_>>(),
     });
     // The weakest of those who stated digests, as for several files of one run.
-    let against: Option<Origin> = subjects.iter().filter_map(|subject| subject.verified.flatten()).max();
-    if subjects.iter().all(|subject| subject.verified.is_some()) {
+    let against: Option<Origin> = subjects.iter().filter_map(|subject| subject.against).max();
+    if subjects.iter().all(|subject| subject.verified) {
         definition["internalParameters"] = json!({ "verdict": "verified", "against": against.map(Origin::as_str) });
     }
     let this = format!("pkg:cargo/hfget@{}", env!("CARGO_PKG_VERSION"));

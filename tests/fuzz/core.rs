@@ -121,7 +121,8 @@ pub fn registry(bytes: &[u8]) {
 /// Signatures of models: bundles, and the statements in them.
 pub fn signature(bytes: &[u8]) {
     let is_one = hfget_core::signature::is_bundle(bytes);
-    let [bundle, statement] = hfget_core::signature::any_bytes(bytes);
+    let (bundle, statement, same) = hfget_core::signature::any_bytes(bytes);
+    assert!(same, "a statement is written as it was read");
     assert!(is_one || bundle.is_some(), "what is read as a bundle is found as one");
     for error in [bundle, statement].into_iter().flatten() {
         let why = error.to_string();
