@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
+use crate::platform::cpu_time;
 
 /// The number of connections at first.
 const FIRST: usize = 2;
@@ -64,11 +64,6 @@ impl Ramp {
             self.allowed = self.allowed.saturating_mul(2).min(self.most);
         }
     }
-}
-
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }
 
 #[cfg(test)]
