@@ -161,6 +161,11 @@ fn the_actions_steps_work_as_they_are_written() {
 }
 
 #[test]
+fn what_is_compiled_twice_is_compared_and_a_difference_is_found() {
+    holds(&Machine::new([]), "packing.py", "Compiling");
+}
+
+#[test]
 fn the_recipes_use_artifacts_that_are_made_here() {
     holds(&Machine::new([one_file(64)]), "packing.py", "Recipes");
 }
