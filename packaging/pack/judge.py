@@ -105,13 +105,19 @@ def _crates(findings: Findings) -> None:
 
 
 def _other_systems(findings: Findings) -> None:
-    """Type-checks for the systems that no binary is made for."""
+    """Type-checks for the systems that no binary is made for, and runs what is Windows' own under Wine."""
     for target in ("aarch64-apple-darwin", "x86_64-pc-windows-gnu"):
         said = run(ROOT / ".ci" / "type-check", target)
         if "left out:" in said.stdout:
             findings.unjudged.append(said.stdout.strip().removeprefix("left out: "))
         else:
             findings.hold(said.returncode == 0, f"{target} is type-checked{said.stderr.strip()[-2000:]}")
+    said = run(ROOT / ".ci" / "under-wine")
+    if "left out:" in said.stdout:
+        findings.unjudged.append(said.stdout.strip().removeprefix("left out: "))
+    else:
+        wrong = "" if said.returncode == 0 else (said.stdout + said.stderr).strip()[-2000:]
+        findings.hold(said.returncode == 0, f"what is Windows' own passes its tests under Wine{wrong}")
 
 
 _LINT = """
