@@ -82,6 +82,19 @@ def look_at(path: Path) -> Binary:
     return Binary(path, _MACHINES[machine], not interpreter, max(wanted) if wanted else None)
 
 
+def section(path: Path, name: str) -> bytes | None:
+    """A section of an ELF file; ``None`` if it has none of that name."""
+    data = path.read_bytes()
+    offset, size, count, names = struct.unpack_from("<Q", data, 40)[0], *struct.unpack_from("<HHH", data, 58)
+    # Of each: where its name is, and where its bytes are.
+    heads = [struct.unpack_from("<I20xQQ", data, offset + at * size) for at in range(count)]
+    for at, begins, length in heads:
+        begin = heads[names][1] + at
+        if data[begin : data.index(b"\0", begin)].decode(errors="replace") == name:
+            return data[begins : begins + length]
+    return None
+
+
 @dataclass(frozen=True)
 class File:
     """A file, or a folder (a name with `/` at its end), of an archive."""

@@ -17,10 +17,11 @@ import tarfile
 import tempfile
 import time
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .common import ROOT, look_at, version
+from .common import ROOT, look_at, section, version
 
 #: From a wheel to a command that runs and a package that is imported.
 SECONDS = 10.0
@@ -104,13 +105,19 @@ def _crates(findings: Findings) -> None:
 
 
 def _other_systems(findings: Findings) -> None:
-    """Type-checks for the systems that no binary is made for."""
-    for target in ("aarch64-apple-darwin",):
+    """Type-checks for the systems that no binary is made for, and runs what is Windows' own under Wine."""
+    for target in ("aarch64-apple-darwin", "x86_64-pc-windows-gnu"):
         said = run(ROOT / ".ci" / "type-check", target)
         if "left out:" in said.stdout:
             findings.unjudged.append(said.stdout.strip().removeprefix("left out: "))
         else:
             findings.hold(said.returncode == 0, f"{target} is type-checked{said.stderr.strip()[-2000:]}")
+    said = run(ROOT / ".ci" / "under-wine")
+    if "left out:" in said.stdout:
+        findings.unjudged.append(said.stdout.strip().removeprefix("left out: "))
+    else:
+        wrong = "" if said.returncode == 0 else (said.stdout + said.stderr).strip()[-2000:]
+        findings.hold(said.returncode == 0, f"what is Windows' own passes its tests under Wine{wrong}")
 
 
 _LINT = """
@@ -184,6 +191,8 @@ def _wheel(path: Path, folder: Path, findings: Findings) -> None:
         for wanted in ("hfget/py.typed", f"hfget-{version()}.data/scripts/hfget", "sboms/hfget.cyclonedx.json"):
             findings.hold(any(one.endswith(wanted) for one in wheel.namelist()), f"{name} has {wanted}")
         binary = Path(wheel.extract(f"hfget-{version()}.data/scripts/hfget", folder))
+        (bill,) = (one for one in wheel.namelist() if one.endswith("sboms/hfget.cyclonedx.json"))
+        _materials(binary, wheel.read(bill), name, findings)
     if not look_at(binary).runs_here:
         findings.unjudged.append(f"{name}: it is for another processor, and cannot be installed here")
         return
@@ -207,6 +216,19 @@ def _wheel(path: Path, folder: Path, findings: Findings) -> None:
         findings.unjudged.append(f"{name}: whether it installs within {SECONDS:.0f} s, because this machine is busy ({times})")
     else:
         findings.hold(took < SECONDS, f"{name}: installed, run and imported within {SECONDS:.0f} s ({times})")
+
+
+def _materials(binary: Path, bill: bytes, name: str, findings: Findings) -> None:
+    """Whether the crates that cargo-auditable noted in the binary are those of the bill of materials."""
+    noted = section(binary, ".dep-v0")
+    if noted is None:
+        findings.unjudged.append(f"{name}: the binary names no crates, because it was compiled without cargo-auditable")
+        return
+    packages = json.loads(zlib.decompress(noted))["packages"]
+    inside = {(one["name"], one["version"]) for one in packages if one.get("kind", "runtime") == "runtime"}
+    listed = {(one["name"], one["version"]) for one in json.loads(bill)["components"]}
+    absent = sorted(inside - listed - {("hfget", version())})
+    findings.hold(("hfget", version()) in inside and not absent, f"{name}: its bill has all {len(inside)} crates that the binary names{absent or ''}")
 
 
 def _processor() -> float:

@@ -17,6 +17,7 @@ use super::args::{LockArgs, LockForm, Repos, Selection};
 use super::screen::{Screen, print_json, result};
 use super::setup::{from_file, named, session, specs};
 use super::signers::signed_lock;
+use super::system::may_write;
 use super::upfront::wish;
 
 /// Reads a lockfile, or prints why it cannot be used. If `trusted` names signers, one of them must have signed it.
@@ -154,8 +155,7 @@ async fn settle(args: &LockArgs, screen: &Screen) -> Result<ExitCode, ExitCode> 
     }
     if !args.check {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if let Err(error) = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
-            let error = std::io::Error::from(error);
+        if let Err(error) = may_write(folder) {
             screen.fail("", &format!("cannot write {}: {error}", file.display()), None);
             return Err(ExitCode::Local);
         }

@@ -20,6 +20,7 @@ use hfget_core::text::printable;
 use super::args::{PlaceArgs, Repos, Secret, Transfer};
 use super::keyless::job_token;
 use super::screen::{Screen, env_flag};
+use super::system::descriptors;
 use super::words::{self, Named};
 use crate::exit::{Ends, ExitCode};
 use crate::render::remedies::{self, words};
@@ -93,8 +94,7 @@ fn descriptor_room() -> usize {
     /// Other descriptors of the process.
     const OTHERS: u64 = 32;
     const EACH: u64 = 10;
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let room = limit.map_or(u64::MAX, |limit| limit.saturating_sub(OTHERS) / EACH).max(1);
+    let room = descriptors().map_or(u64::MAX, |limit| limit.saturating_sub(OTHERS) / EACH).max(1);
     usize::try_from(room).unwrap_or(usize::MAX)
 }
 

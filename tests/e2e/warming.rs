@@ -148,7 +148,8 @@ os._exit(0)
 fn python_with_torch() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let named = std::env::var_os("HFGET_TORCH_PYTHON").map(PathBuf::from);
-    let mut candidates = named.into_iter().chain([".venv-torch", ".venv"].map(|venv| root.join(venv).join("bin/python")));
+    let mut candidates =
+        named.into_iter().chain([".venv-torch", ".venv"].map(|venv| root.join(venv).join("bin/python")));
     candidates.find(|python| {
         let probe = Command::new(python).args(["-c", "import sentence_transformers, torch"]).output();
         probe.is_ok_and(|probe| probe.status.success())

@@ -55,6 +55,7 @@ pub mod model;
 pub mod object_store;
 pub mod oci;
 pub mod plan;
+mod platform;
 pub mod progress;
 mod range_reader;
 pub mod report;

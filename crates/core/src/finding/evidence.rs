@@ -3,9 +3,9 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 
 use crate::model::{Digest, Hashed, RepoPath, Sha256};
+use crate::platform::{Stat, look_at_file};
 
 /// Who stated a file's size and digest, the strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -112,27 +112,32 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// The stamp that an open file has now.
+    pub(crate) fn of(file: &File) -> io::Result<Stamp> {
+        Ok(Stamp::from(&look_at_file(file)?))
+    }
+
     /// Reads a file by `read`. Returns the result of `read` with the stamp that the file had before and after, or
     /// `None` if the file changed meanwhile.
     ///
     /// # Errors
     /// The error of `read`, or of looking at the file.
     pub fn around<T>(file: &File, read: impl FnOnce(&File) -> io::Result<T>) -> io::Result<Option<(T, Stamp)>> {
-        let before = Stamp::from(&file.metadata()?);
+        let before = Stamp::of(file)?;
         let value = read(file)?;
-        Ok((Stamp::from(&file.metadata()?) == before).then_some((value, before)))
+        Ok((Stamp::of(file)? == before).then_some((value, before)))
     }
 }
 
-impl From<&std::fs::Metadata> for Stamp {
-    fn from(meta: &std::fs::Metadata) -> Self {
+impl From<&Stat> for Stamp {
+    fn from(stat: &Stat) -> Self {
         Stamp {
-            size: meta.len(),
-            mtime: meta.mtime(),
-            mtime_ns: meta.mtime_nsec(),
-            ctime: meta.ctime(),
-            ctime_ns: meta.ctime_nsec(),
-            inode: meta.ino(),
+            size: stat.size,
+            mtime: stat.modified.seconds,
+            mtime_ns: stat.modified.nanos,
+            ctime: stat.changed.seconds,
+            ctime_ns: stat.changed.nanos,
+            inode: stat.identity.1,
         }
     }
 }

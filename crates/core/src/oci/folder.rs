@@ -5,7 +5,6 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +17,7 @@ use super::local::{self, BLOBS, INDEX_FILE, LAYOUT, LAYOUT_FILE, at, blocking};
 use super::manifest::{Descriptor, Index};
 use super::{Blobstream, Body, Content, Got, MANIFEST_LIMIT, ManifestName, OciError, Push, PushDigest};
 use crate::model::OciDigest;
+use crate::platform::{give_rights, write_all_at};
 use crate::text::printable;
 
 /// One folder, read or written.
@@ -119,7 +119,7 @@ impl Folder {
             let bytes = bytes?;
             let (file, place) = (Arc::clone(&file), written);
             written += bytes.len() as u64;
-            blocking(move || file.write_all_at(&bytes, place)).await.map_err(&wrong)?;
+            blocking(move || write_all_at(&file, &bytes, place)).await.map_err(&wrong)?;
         }
         if written != size {
             let why = format!("a blob of {size} bytes was announced, and {written} came");
@@ -187,7 +187,7 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 
 /// Gives a whole file its name.
 fn settle(temp: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
-    temp.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    give_rights(temp.as_file(), None)?;
     temp.as_file().sync_all()?;
     temp.persist(path).map_err(|error| error.error)?;
     // The name outlives a power cut when its folder is written. Some file systems cannot do that to a folder.

@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use futures_util::stream;
 use super::manifest::{Descriptor, Index, Manifest};
 use super::{Blobstream, Content, ManifestName, OciError, Push};
 use crate::model::OciDigest;
+use crate::platform::read_exact_at;
 
 /// How an image layout says that it is one.
 pub(super) const LAYOUT_FILE: &str = "oci-layout";
@@ -53,7 +53,7 @@ pub(super) fn stream_of(file: Arc<File>, range: std::ops::Range<u64>, path: &Pat
             }
             let read = blocking(move || {
                 let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
-                file.read_exact_at(&mut bytes, from).map(|()| Bytes::from(bytes))
+                read_exact_at(&file, &mut bytes, from).map(|()| Bytes::from(bytes))
             });
             // After an error there is nothing more.
             let read = read.await;

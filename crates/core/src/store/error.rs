@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::finding::{Again, Remedy};
 use crate::model::{Digest, Entry, RepoPath};
+use crate::platform::{Why, why};
 
 /// Why something on this machine's disk could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -87,8 +88,7 @@ impl StoreError {
 
     /// Whether the system or this process has too many open files at present.
     pub(crate) fn is_out_of_descriptors(&self) -> bool {
-        let full = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
-        matches!(self, StoreError::Io { source, .. } if full.contains(&source.raw_os_error()))
+        matches!(self, StoreError::Io { source, .. } if why(source) == Why::TooManyOpen)
     }
 
     /// Whether this user has no permission for it.

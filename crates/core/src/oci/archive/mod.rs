@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,6 +22,7 @@ use crate::oci::local::{self, INDEX_FILE, at, blocking};
 use crate::oci::manifest::{Descriptor, Index};
 use crate::oci::tar::{WalkError, head, padding, walk, zeros};
 use crate::oci::{Blobstream, Body, Content, Got, MANIFEST_LIMIT, ManifestName, OciError, Push, PushDigest};
+use crate::platform::{read_exact_at, write_all_at};
 use crate::text::printable;
 
 /// Entries of one file.
@@ -167,7 +167,7 @@ impl Archive {
             if written > size {
                 return Err(self.wrong_size(size, written));
             }
-            blocking(move || file.write_all_at(&bytes, place)).await.map_err(&wrong)?;
+            blocking(move || write_all_at(&file, &bytes, place)).await.map_err(&wrong)?;
         }
         if written != size {
             return Err(self.wrong_size(size, written));
@@ -178,8 +178,8 @@ impl Archive {
         };
         let head = head(&blob_name(&digest), size);
         let ending = blocking(move || {
-            file.write_all_at(&zeros(padding(size)), content + size)?;
-            file.write_all_at(&head, begins)
+            write_all_at(&file, &zeros(padding(size)), content + size)?;
+            write_all_at(&file, &head, begins)
         });
         ending.await.map_err(&wrong)?;
         self.state(|state| {
@@ -240,7 +240,7 @@ fn read(path: &Path, shown: &str) -> Result<Option<Layout>, OciError> {
     let (mut blobs, mut index, mut count) = (HashMap::new(), None, 0);
     let walked = walk(
         meta.len(),
-        |buffer, at| file.read_exact_at(buffer, at),
+        |buffer, at| read_exact_at(&file, buffer, at),
         |entry| {
             count += 1;
             if count > LIMIT {
@@ -266,7 +266,7 @@ fn read(path: &Path, shown: &str) -> Result<Option<Layout>, OciError> {
         return Err(invalid(format!("its {INDEX_FILE} has {length} bytes")));
     }
     let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
-    file.read_exact_at(&mut bytes, range.start).map_err(&wrong)?;
+    read_exact_at(&file, &mut bytes, range.start).map_err(&wrong)?;
     let index = parse_index(&bytes).map_err(invalid)?;
     Ok(Some(Layout { file: Arc::new(file), blobs, index }))
 }

@@ -5,17 +5,15 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
-
-use rustix::fs::{FlockOperation, flock};
 
 use crate::model::OciDigest;
 use crate::oci::OciError;
 use crate::oci::local::{self, BLOBS, INDEX_FILE, LAYOUT, LAYOUT_FILE, at};
 use crate::oci::manifest::Index;
 use crate::oci::tar::{head, padding, zeros};
+use crate::platform::{give_rights, write_all_at};
 
 /// What ends a tar.
 const END: u64 = 1024;
@@ -51,9 +49,7 @@ fn remove_dead(folder: &Path, prefix: &str) {
         if !entry.file_name().to_str().is_some_and(ours) || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
             continue;
         }
-        let free =
-            File::open(entry.path()).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok());
-        if free {
+        if File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
@@ -69,7 +65,7 @@ impl Writer {
         remove_dead(folder, &prefix);
         let temp = tempfile::Builder::new().prefix(&prefix).suffix(PART).tempfile_in(folder).map_err(&wrong)?;
         // Tells others that somebody works on it; where locks are not known, nobody removes it.
-        let _ = flock(temp.as_file(), FlockOperation::NonBlockingLockExclusive);
+        let _ = temp.as_file().try_lock();
         let file = Arc::new(temp.as_file().try_clone().map_err(&wrong)?);
         let index = local::empty_index();
         let mut writer = Writer { temp, file, end: 0, places: Vec::new(), blobs: HashMap::new(), index };
@@ -91,7 +87,7 @@ impl Writer {
         let mut whole = head(name, size);
         whole.extend_from_slice(bytes);
         whole.extend(zeros(padding(size)));
-        self.file.write_all_at(&whole, self.end)?;
+        write_all_at(&self.file, &whole, self.end)?;
         self.end += whole.len() as u64;
         Ok(())
     }
@@ -99,9 +95,8 @@ impl Writer {
     pub fn finish(mut self, path: &Path) -> io::Result<()> {
         let index = serde_json::to_vec(&self.index)?;
         self.append(INDEX_FILE, &index)?;
-        self.file.write_all_at(&zeros(END), self.end)?;
-        // As any other file of the user's, not the owner's alone.
-        self.file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        write_all_at(&self.file, &zeros(END), self.end)?;
+        give_rights(&self.file, None)?;
         self.temp.flush()?;
         self.file.sync_all()?;
         self.temp.persist(path).map_err(|error| error.error)?;
