@@ -14,7 +14,7 @@ TARGETS = ("x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl")
 
 
 def lacking(target: str) -> list[str]:
-    """What is needed to compile for the target, and is not here."""
+    """The tools that are missing for compiling for the target."""
     lacks = []
     if shutil.which("cargo") is None:
         lacks.append("cargo (https://rustup.rs)")
@@ -30,16 +30,16 @@ def lacking(target: str) -> list[str]:
 
 
 def build(target: str) -> Path:
-    """The binary, compiled with the dist profile. This takes a quarter of an hour on two cores."""
+    """Compiles the binary with the dist profile. This takes a quarter of an hour on two cores."""
     home = os.environ.get("CARGO_HOME") or os.path.expanduser("~/.cargo")
     env = {
         **os.environ,
         "SOURCE_DATE_EPOCH": str(EPOCH),
-        # No folder of this machine is in the binary.
+        # Keeps this machine's folders out of the binary.
         "RUSTFLAGS": f"--remap-path-prefix={ROOT}=/build --remap-path-prefix={home}=/cargo",
         "CFLAGS": f"-ffile-prefix-map={ROOT}=/build -ffile-prefix-map={home}=/cargo",
     }
-    # With cargo-auditable the binary itself says which crates it is made of.
+    # cargo-auditable writes the list of crates into the binary.
     auditable = ["auditable"] if shutil.which("cargo-auditable") else []
     words = ["cargo", *auditable, "zigbuild", "--profile", "dist", "--locked", "--target", target, "--package", "hfget"]
     subprocess.run(words, cwd=ROOT, env=env, check=True)
