@@ -16,7 +16,7 @@ TARGETS = ("x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl")
 
 
 def lacking(target: str) -> list[str]:
-    """What is needed to compile for the target, and is not here."""
+    """The tools that are missing for compiling for the target."""
     lacks = []
     if shutil.which("cargo") is None:
         lacks.append("cargo (https://rustup.rs)")
@@ -60,7 +60,7 @@ def _compile(source: Path, folder: Path, target: str, profile: str) -> Path:
         "RUSTFLAGS": " ".join(f"--remap-path-prefix={path}={name}" for path, name in reversed(places)),
         "CFLAGS": " ".join(f"-ffile-prefix-map={path}={name}" for path, name in reversed(places)),
     }
-    # With cargo-auditable the binary itself says which crates it is made of.
+    # cargo-auditable writes the list of crates into the binary.
     auditable = ["auditable"] if shutil.which("cargo-auditable") else []
     words = ["cargo", *auditable, "zigbuild", "--profile", profile, "--locked", "--target", target, "--package", "hfget"]
     subprocess.run(words, cwd=source, env=env, check=True)

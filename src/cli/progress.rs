@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::render::{lines::wrap, many};
 use hfget_core::model::RepoPath;
 use hfget_core::progress::{Event, Planned, Progress};
-use hfget_core::text::{hidden, printable};
+use hfget_core::unstable::text::{hidden, printable};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 
 use super::ndjson;

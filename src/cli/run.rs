@@ -5,7 +5,7 @@ use std::process::ExitCode as ProcessCode;
 use std::time::Duration;
 
 use clap::FromArgMatches as _;
-use hfget_core::text::{hidden, keep_secret};
+use hfget_core::unstable::text::{hidden, keep_secret};
 
 use super::args::{Cli, Command, Help, command_with, useless};
 use super::clean::clean;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hfget_core::finding::{Finding, Remedy, Severity};
-use hfget_core::hub::is_truthy;
 use hfget_core::progress::{Progress, Silent};
 use hfget_core::report::Report;
 use hfget_core::select::LeftOut;
 use hfget_core::session::Error;
-use hfget_core::text::{hidden, json_for_logs, printable};
+use hfget_core::unstable::hub::is_truthy;
+use hfget_core::unstable::text::{hidden, json_for_logs, printable};
 
 use crate::exit::{Ends, ExitCode};
 use crate::render::{self, HumanOptions, lines::wrap};

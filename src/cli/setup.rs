@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use hfget_core::finding::Policy;
 use hfget_core::hub::{ConfigError, HubConfig, Token, cache_dir};
-use hfget_core::model::{OciReference, RepoId, RepoSpec, RepoType, Revision};
+use hfget_core::model::{RepoId, RepoSpec, RepoType, Revision};
 #[cfg(feature = "object-store")]
-use hfget_core::object_store::{ObjectUrl, StoreConfig};
-use hfget_core::oci::OciConfig;
-use hfget_core::session::{Config, DestinationConfig, Session};
-use hfget_core::signature::Trust;
-use hfget_core::source::SourceConfig;
-use hfget_core::text::printable;
+use hfget_core::session::StoreConfig;
+use hfget_core::session::{Config, DestinationConfig, OciConfig, Session, SourceConfig, Trust};
+use hfget_core::unstable::hub::records_dir;
+use hfget_core::unstable::model::OciReference;
+use hfget_core::unstable::object_store::ObjectUrl;
+use hfget_core::unstable::text::printable;
 
 use super::args::{PlaceArgs, Repos, Secret, Transfer};
 use super::keyless::job_token;
@@ -286,7 +286,7 @@ pub(super) fn session(
     config.nearby = nearby;
     config.fetch.check_space = !transfer.no_space_check;
     config.mirrors = mirrors;
-    config.records = hfget_core::hub::records_dir(env);
+    config.records = records_dir(env);
     config.offline = offline;
     config.prefer_offline = place.prefer_offline;
     config.fetch.jobs = transfer.jobs.map_or(config.fetch.jobs, usize::from);

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use hfget_core::lock::LockedRepo;
 use hfget_core::model::{RepoPath, RepoType, Sha256};
-use hfget_core::signature::Statement;
+use hfget_core::unstable::lock::{LockedFile, LockedRepo};
+use hfget_core::unstable::signature::Statement;
 use serde_json::{Value, json};
 
 /// The SHA-256 of each file.
@@ -24,7 +24,7 @@ pub fn oms(locked: &LockedRepo, digests: &Digests) -> Value {
 /// A bill of materials of one repo.
 pub fn cyclonedx(locked: &LockedRepo, digests: &Digests) -> Value {
     let whole = reference(locked);
-    let file = |file: &hfget_core::lock::LockedFile| {
+    let file = |file: &LockedFile| {
         let mut component = json!({
             "type": "file",
             "bom-ref": format!("{whole}#{}", file.path.as_str()),

@@ -5,9 +5,10 @@ use std::io::{self, Cursor};
 use std::sync::Arc;
 
 use hfget_core::finding::Finding;
-use hfget_core::model::{Family, Purpose, RepoId, RepoPath, RepoSpec, Revision, WeightIndex, WeightSet};
+use hfget_core::model::{Family, Purpose, RepoId, RepoPath, RepoSpec, Revision, WeightSet};
 use hfget_core::progress::Silent;
 use hfget_core::verify::{Content, Far, ReadSeek, Subject, SubjectFile, verify};
+use hfget_formats::WeightIndex;
 
 fn printable(findings: &[Finding]) {
     assert!(findings.len() < 1000, "{} findings", findings.len());

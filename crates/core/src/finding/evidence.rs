@@ -36,7 +36,8 @@ pub enum Origin {
 
 impl Origin {
     /// Every origin, the strongest first.
-    pub const ALL: &[Origin] = &[
+    #[cfg(test)]
+    pub(super) const ALL: &[Origin] = &[
         Origin::Hub,
         Origin::Lock,
         Origin::Signature,
@@ -163,9 +164,6 @@ pub enum Evidence {
 }
 
 impl Evidence {
-    /// Every kind of evidence, by its word.
-    pub const KINDS: &[&str] = &["hashed", "recorded", "stated", "unread", "absent", "wrong"];
-
     /// The word in reports.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -188,7 +186,7 @@ impl Evidence {
     }
 
     /// The known SHA-256 of the bytes.
-    pub fn sha256(&self) -> Option<Sha256> {
+    pub(crate) fn sha256(&self) -> Option<Sha256> {
         match self {
             Evidence::Hashed(hashed) => Some(hashed.sha256()),
             Evidence::Recorded(Digest::Sha256(sha256)) => Some(*sha256),
@@ -197,7 +195,7 @@ impl Evidence {
     }
 
     /// Whether it proves that the file has the expected size and digest.
-    pub fn proves(&self, expected: &Expectation) -> bool {
+    pub(crate) fn proves(&self, expected: &Expectation) -> bool {
         expected.digest.is_some() && self.digest() == expected.digest
     }
 }

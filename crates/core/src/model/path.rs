@@ -39,16 +39,18 @@ impl RepoPath {
     }
 
     /// Everything before the last `/`; empty for a file at the root.
-    pub fn dir(&self) -> &str {
+    pub(crate) fn dir(&self) -> &str {
         self.0.rsplit_once('/').map_or("", |(dir, _)| dir)
     }
 
     /// The segments, first to last.
+    #[doc(hidden)] // for the fuzzers
     pub fn segments(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.split('/')
     }
 
     /// Resolves `name` against the folder `dir` (empty for the root).
+    #[doc(hidden)] // for the fuzzers
     pub fn join(dir: &str, name: &str) -> Result<Self, PathError> {
         if dir.is_empty() { name.parse() } else { format!("{dir}/{name}").parse() }
     }

@@ -102,7 +102,7 @@ impl StoreError {
     }
 
     /// What kind of trouble it is.
-    pub fn kind(&self) -> StoreErrorKind {
+    pub(crate) fn kind(&self) -> StoreErrorKind {
         match self {
             StoreError::Io { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
@@ -121,6 +121,7 @@ impl StoreError {
     }
 
     /// What the user can do about it.
+    #[doc(hidden)] // for the command
     pub fn remedy(&self) -> Option<Remedy> {
         Some(match self.kind() {
             StoreErrorKind::NoSpace => Remedy::FreeSpace { checked_first: false },

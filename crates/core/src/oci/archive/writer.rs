@@ -1,5 +1,5 @@
-//! The file of an image layout on its way: beside its place, under a name of its own, with a place for each blob. What is
-//! put there, and when it is done, is said in `archive`.
+//! The temporary file of an image layout: its name, its lock, and the offset of each blob. `archive` decides what is
+//! written and when the file is complete.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,18 +15,18 @@ use crate::oci::manifest::Index;
 use crate::oci::tar::{head, padding, zeros};
 use crate::platform::{give_rights, write_all_at};
 
-/// What ends a tar.
+/// The blocks at the end of a tar.
 const END: u64 = 1024;
-/// How the name of a file ends that is on its way.
+/// The end of a temporary file's name.
 const PART: &str = ".part";
 
-/// An archive on its way.
+/// An archive that is being written.
 pub(super) struct Writer {
     temp: tempfile::NamedTempFile,
     pub file: Arc<File>,
-    /// Where the next place begins.
+    /// Where the next entry begins.
     end: u64,
-    /// Of the blobs that have a number: where each begins, and its size.
+    /// For each numbered blob: its offset and its size.
     pub places: Vec<(u64, u64)>,
     pub blobs: HashMap<OciDigest, Range<u64>>,
     pub index: Index,
@@ -37,12 +37,12 @@ pub(super) fn blob_name(digest: &OciDigest) -> String {
     format!("{BLOBS}/{}", digest.hex())
 }
 
-/// Bytes of the header of a blob: its name is always as long as any other's.
+/// Bytes of a blob's header. All blobs' names have the same length.
 pub(super) fn head_size(size: u64) -> u64 {
     head(&blob_name(&OciDigest::of(b"")), size).len() as u64
 }
 
-/// Removes what runs left that were killed: files of this archive on which no living run has its lock.
+/// Removes the temporary files that killed runs left: those of this archive that no living run has locked.
 fn remove_dead(folder: &Path, prefix: &str) {
     let ours = |name: &str| name.starts_with(prefix) && name.ends_with(PART);
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -73,7 +73,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// A place for a blob of so many bytes.
+    /// The offset for a blob of `size` bytes.
     pub fn place(&mut self, size: u64) -> Option<(u64, u64)> {
         let begins = self.end;
         let content = begins.checked_add(head_size(size))?.checked_add(size)?;
@@ -81,7 +81,7 @@ impl Writer {
         Some((begins, size))
     }
 
-    /// A small file after all others.
+    /// Writes a small file after all others.
     fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let size = bytes.len() as u64;
         let mut whole = head(name, size);
@@ -100,7 +100,7 @@ impl Writer {
         self.temp.flush()?;
         self.file.sync_all()?;
         self.temp.persist(path).map_err(|error| error.error)?;
-        // The name outlives a power cut when its folder is written. Some file systems cannot do that to a folder.
+        // The name survives a power cut only after its folder is flushed. Some file systems cannot flush a folder.
         if let Some(folder) = path.parent().and_then(|folder| File::open(folder).ok()) {
             let _ = folder.sync_all();
         }

@@ -30,6 +30,7 @@ const DOCUMENT_LIMIT: u64 = crate::model::INDEX_LIMIT;
 /// The config of an image is some lines a layer.
 const CONFIG_LIMIT: u64 = 64 << 20;
 
+#[doc(hidden)] // for the command
 impl Session {
     /// Holds what lies at a tag against its manifest, or against what is locked.
     ///
