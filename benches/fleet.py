@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures what a fleet costs the Hub, with and without a bucket in between:  python3 benches/fleet.py [--nodes 1,10,64]
 
-Each node is a process of hfget with a cache of its own; so many of them run at once. The loopback Hub has the real one's limits
+Each node is a process of hfget with a cache of its own; --at-once says how many run at once. The loopback Hub has the real one's limits
 for an address without a token: 500 requests of the API and 3,000 of files within five minutes. The bucket is moto's S3 server
 in .venv. Needs binaries in --binaries (`cargo build`, then `cargo build -p hfget-loopback-hub`). Prints the table of
 docs/src/fleet.md, and writes the page that draws it. What a thousand nodes would take is computed from what each was seen to ask.
@@ -25,7 +25,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 API, RESOLVERS, WINDOW = 500, 3000, 300
-# A model as many are: some shards, and the documents beside them.
+# A usual model: some shards, and the documents beside them.
 SHARDS, SHARD, DOCUMENTS = 10, 1 << 20, 20
 MANY = 1000
 WAYS = {
@@ -50,7 +50,7 @@ def make_repo(folder):
 
 
 class Hub:
-    """The loopback Hub with its limits, and windows that begin anew."""
+    """The loopback Hub with its limits. Each measurement begins a new window."""
 
     def __init__(self, options, repos):
         command = [options.binaries / "limited-hub", repos, *map(str, (API, RESOLVERS, options.window))]
@@ -58,7 +58,7 @@ class Hub:
         self.url = self.process.stdout.readline().strip()
 
     def counted(self):
-        """What came since the last call."""
+        """The counts of requests and bytes since the last call."""
         print(file=self.process.stdin, flush=True)
         return json.loads(self.process.stdout.readline())
 
@@ -101,7 +101,7 @@ class Bucket:
 
 
 def hfget(options, hub, bucket, home, *words):
-    """Runs it with a home of its own. Gives the seconds that it took; what goes wrong ends the benchmark."""
+    """Runs hfget with a home of its own, and returns the seconds that it took. A failure ends the benchmark."""
     env = {"PATH": os.environ["PATH"], "HOME": str(home), "HF_ENDPOINT": hub.url, **(bucket.env if bucket else {})}
     began = time.monotonic()
     run = subprocess.run([options.binaries / "hfget", *words], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
@@ -111,7 +111,7 @@ def hfget(options, hub, bucket, home, *words):
 
 
 def measure(options, repos, way, nodes):
-    """What `nodes` nodes ask of a Hub that nobody has asked before."""
+    """The requests of `nodes` nodes to a new Hub."""
     with tempfile.TemporaryDirectory(dir=options.folder) as work, Hub(options, repos) as hub, Bucket(work) as bucket:
         work = pathlib.Path(work)
         extra = {"hub": [], "mirror": ["--mirror", "s3://fleet/m"], "bucket": ["--endpoint", "s3://fleet/m"]}[way]
@@ -123,7 +123,7 @@ def measure(options, repos, way, nodes):
         def node(at):
             home = work / f"node{at}"
             took = hfget(options, hub, bucket if way != "hub" else None, home, "org/model", "--all", "--quiet", *extra)
-            # Sixty-four caches need not be there together.
+            # Sixty-four caches at once would need too much space.
             subprocess.run(["rm", "-rf", home], check=True)
             return took
 
@@ -139,12 +139,12 @@ def measure(options, repos, way, nodes):
 
 
 def windows(row):
-    """Windows of five minutes that the limits cost at least: all that fits into one costs none."""
+    """The least number of five-minute windows that the limits cost. Requests that fit into one window cost none."""
     return max(math.ceil(row["api"] / API), math.ceil((row["resolvers"] - row["refused"]) / RESOLVERS), 1) - 1
 
 
 def computed(row, nodes):
-    """The same for more nodes: each asks what each was seen to ask."""
+    """The same for more nodes: each makes as many requests as each measured node."""
     more = {key: round(row["filling"][key] + row["per_node"][key] * nodes) for key in row["filling"]}
     more["refused"] = 0
     return {**row, **more, "nodes": nodes, "computed": True, "slowest": None}
@@ -175,7 +175,7 @@ def table(rows):
 
 
 def bars(rows, key, title, limit):
-    """A drawing: a bar for each row, on a logarithmic scale, with the limit of a window where there is one."""
+    """A drawing: a bar for each row on a logarithmic scale, and the limit of a window if there is one."""
     width, left, step = 960, 390, 26
     most = max([row[key] for row in rows] + [limit or 1, 10])
     at = lambda value: left + (width - left - 110) * (math.log10(max(value, 1)) / math.log10(most))
@@ -202,7 +202,7 @@ def page(rows):
 svg text { fill: var(--text); } svg rect.good { fill: var(--good); } svg rect.bad { fill: var(--bad); }
 svg line { stroke: var(--warn); stroke-dasharray: 4 3; stroke-width: 1.5; }
 """
-    # The page's own policy: this style, and nothing from anywhere.
+    # The page's own policy allows this style, and loads nothing.
     policy = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     for row in rows:
         row["files"] = row["resolvers"] - row["refused"]

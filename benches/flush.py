@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures the cost of flushing to a real disk:  python3 benches/flush.py [--runs 5] [--place FOLDER] [--built]
 
-Fetches one 2 GiB file, at two speeds, and 400 small ones, onto the disk of FOLDER, in turn with real flushes and with flushes that do
+Fetches one 2 GiB file, at two speeds, and 400 small ones, to the disk of FOLDER, in turn with real flushes and with flushes that do
 nothing (a seccomp filter answers fsync, fdatasync, syncfs and sync_file_range with success). Prints both, their ratio,
 and the flushes that strace counts. Needs nginx and strace (Debian: apt-get install nginx-light strace), Rust, and some
 2.5 GB in /dev/shm.
@@ -82,7 +82,7 @@ class Bench:
         log = self.place.parent / "strace"
         self.fetch(repo, True, ("strace", "-f", "-qq", "-e", f"trace={NAMES}", "-o", str(log)))
         calls = re.findall(r"^\d+\s+(?:<\.\.\. )?(\w+)(?:\(| resumed)", log.read_text(), re.M)
-        # A call that another thread's call interrupts has two lines, but is one call.
+        # strace prints two lines for a call that another thread's call interrupts.
         unfinished = len(re.findall(r"<unfinished \.\.\.>", log.read_text()))
         count = collections.Counter(calls)
         for name in list(count):
@@ -95,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--place", type=pathlib.Path, default=run.ROOT / "target", help="a folder on the disk to measure")
-    parser.add_argument("--built", action="store_true", help="use what is in target/release, and build nothing")
+    parser.add_argument("--built", action="store_true", help="use the programs in target/release, and build nothing")
     options = parser.parse_args()
     if not options.built:
         build = ["cargo", "build", "--quiet", "--release"]

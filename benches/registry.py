@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Measures how 2 GiB come into a registry:  python3 benches/registry.py [--runs 5] [--built]
+"""Measures a push of 2 GiB into a registry:  python3 benches/registry.py [--runs 5] [--built]
 
-hfget takes them from the loopback Hub and verifies them on the way; `skopeo copy` takes them from an image layout in a
-folder, which somebody must have filled before. Both push into Debian's docker-registry on this machine, in turn, each time
+hfget fetches them from the loopback Hub and verifies them on the way; `skopeo copy` reads them from an image layout in a
+folder, which is filled before. Both push into Debian's docker-registry on this machine, in turn, each time
 into an empty one on tmpfs. Needs nginx, skopeo and docker-registry (Debian: apt-get install nginx-light skopeo
 docker-registry), Rust, and some 9 GB in /dev/shm. Prints a table; --built uses what is in target/dist, or in
 $CARGO_TARGET_DIR/dist, and builds nothing.
@@ -23,7 +23,7 @@ REGISTRY = WORK / "registry"
 
 
 def make_data() -> None:
-    """One file of 2 GiB, and the same as four."""
+    """Two repos: one file of 2 GiB, and the same bytes as four files."""
     for name, sizes in {"push-one": [2 * GIB], "push-four": [GIB // 2] * 4}.items():
         folder = REPOS / "org" / name
         if (folder / "made").exists():
@@ -36,7 +36,7 @@ def make_data() -> None:
 
 
 def start_registry() -> tuple[subprocess.Popen, str]:
-    """An empty one."""
+    """Starts an empty registry."""
     shutil.rmtree(REGISTRY, ignore_errors=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -58,7 +58,7 @@ def start_registry() -> tuple[subprocess.Popen, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--built", action="store_true", help="use what is built, and build nothing")
+    parser.add_argument("--built", action="store_true", help="use the programs that are built already")
     arguments = parser.parse_args()
     if not arguments.built:
         build = ["cargo", "build", "--quiet", "--profile", "dist"]
@@ -95,7 +95,7 @@ def main() -> None:
                     finally:
                         registry.terminate()
                         registry.wait()
-                    # The first turn is for the machine to get warm.
+                    # The first turn only warms the machine up.
                     if turn > 0:
                         figures.setdefault(tool, []).append(figure)
             for tool, measured in figures.items():

@@ -112,7 +112,7 @@ def start_cas(file: pathlib.Path) -> tuple[subprocess.Popen, list[str]]:
 
 
 def measure(command: list, env: dict) -> tuple[float, float, float]:
-    """Wall seconds, CPU seconds, peak memory in MB."""
+    """Runs a command; returns wall seconds, CPU seconds and peak memory in MB."""
     begin = time.monotonic()
     process = subprocess.Popen(
         [str(c) for c in command], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=WORK
@@ -126,8 +126,8 @@ def measure(command: list, env: dict) -> tuple[float, float, float]:
 
 
 def read_back(command: list, env: dict, fetched: int) -> str:
-    """The share of the bytes that were hashed from files again while they were fetched, as hfget's log says: one more run.
-    (A tracer that counts the reads slows the run down, so that more is read back than without it.)"""
+    """The share of the fetched bytes that were read from files again to be hashed, as hfget's log says in one more run.
+    (A tracer that counts the reads slows the run down, so that more bytes are read back.)"""
     command = [str(part) for part in command if part != "-q"]
     run = subprocess.run([*command, "-vv"], env=env, cwd=WORK, check=True, capture_output=True, text=True)
     log = re.sub(r"\x1b\[[0-9;]*m", "", run.stderr)
@@ -142,8 +142,8 @@ class Bench:
     def tools(
         self, work: str, endpoint: str, tools: dict, keep: bool = False, xet: bool = False, fetched: int = 0
     ) -> None:
-        """Runs every tool `runs` times, in turn, and notes the medians. Of hfget's `fetched` bytes also says how many are
-        read back."""
+        """Runs every tool `runs` times, in turn, and notes the medians. For hfget, also notes how many of the
+        `fetched` bytes are read back."""
         figures = {name: [] for name in tools}
         shares = dict.fromkeys(tools, "-")
         for turn in range(self.runs + 1):
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", default="", help="tools whose names contain this")
     parser.add_argument("--against", type=pathlib.Path, help="another hfget, such as the build before a change")
-    parser.add_argument("--built", action="store_true", help="use what is in target/dist, and build nothing")
+    parser.add_argument("--built", action="store_true", help="use the programs in target/dist, and build nothing")
     parser.add_argument("work", nargs="*", default=["one", "four", "https", "small", "slow", "xet", "killed", "verify", "nothing"])
     options = parser.parse_args()
     if not options.built:

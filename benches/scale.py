@@ -74,7 +74,7 @@ class Hub:
         self.url = self.hub.stdout.readline().strip()
 
     def requests(self):
-        """How many requests came since the last call: to the Hub, its CDN and the server of bytes."""
+        """The requests since the last call: to the Hub, its CDN and the server of bytes."""
         print(file=self.hub.stdin, flush=True)
         paths, self.server.paths = self.server.paths, []
         return int(self.hub.stdout.readline()) + len(paths)
@@ -113,7 +113,7 @@ def row(work, n, figures):
 
 
 def shard(path, names, each):
-    """A safetensors file with one U8 tensor of `each` bytes by each name."""
+    """A safetensors file with one U8 tensor of `each` bytes for each name."""
     header, at = {}, 0
     for name in names:
         header[name] = {"dtype": "U8", "shape": [each], "data_offsets": [at, at + each]}
@@ -125,8 +125,8 @@ def shard(path, names, each):
 
 
 def sharded(*arguments):
-    """A model of that many shards with that many tensors each, made by another process: what this one has
-    ever held would count as the peak of those that it starts."""
+    """A model of that many shards with that many tensors each. Another process makes it, because a child's peak memory
+    starts at its parent's."""
     maker = multiprocessing.get_context("fork").Process(target=make_sharded, args=arguments)
     maker.start()
     maker.join()
@@ -235,7 +235,7 @@ def hashing(folder):
 
 
 def lock(folder, hub):
-    """A lockfile of the model."""
+    """Writes a lockfile of the model."""
     path = folder / "hfget.lock"
     path.unlink(missing_ok=True)
     run(folder, ["lock", "org/model", "-o", path], hub)

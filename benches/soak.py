@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Half an hour of trouble:  python3 benches/soak.py [--minutes 30] [--seed N] [--bin FOLDER]
+"""Runs hfget through half an hour of faults:  python3 benches/soak.py [--minutes 30] [--seed N] [--bin FOLDER]
 
 Several hfget and the real `hf download` fetch the same repos at once, into the same cache and the same plain folder,
 from the loopback Hub, behind a front that breaks connections, stalls, answers 429 and 503 and goes away for seconds.
@@ -81,13 +81,13 @@ class Trouble:
 
 
 class Front(http.server.BaseHTTPRequestHandler):
-    """The front before the Hub's API and bytes, with the network's faults."""
+    """The proxy in front of the Hub's API and bytes, with the network's faults."""
 
     protocol_version = "HTTP/1.1"
     trouble: Trouble
     repos: pathlib.Path
     hub = ""
-    # A connection that is accepted and not answered.
+    # The connection is accepted and not answered.
     timeout = 60
 
     def log_message(self, *_):
@@ -240,7 +240,7 @@ class Soak:
         return self.hfget(repo, "--connections", str(self.random.choice([1, 4, 8])))
 
     def troubled(self) -> None:
-        """Runs some at once, and kills some of them, while there are faults."""
+        """Runs several programs at once, with faults, and kills some of them."""
         self.trouble.share = self.random.choice([0.0, 0.02, 0.1, 0.25])
         running = [(command, self.start(command)) for command in (self.some_command() for _ in range(self.random.randint(1, 4)))]
         until = time.monotonic() + self.random.uniform(0.5, 12)
@@ -313,7 +313,7 @@ class Soak:
         return found
 
     def calm(self) -> None:
-        """Checks that the last run of each succeeds, whatever came before."""
+        """Checks that a last run of each program succeeds, whatever happened before."""
         self.trouble.calm()
         commands = [self.hfget(repo) for repo in REPOS]
         commands.append(self.hfget("org/one", "--local-dir", str(self.folder / "one")))
@@ -362,7 +362,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("--bin", help="the folder of built programs; without it they are built")
+    parser.add_argument("--bin", help="the folder of built programs [default: build them]")
     arguments = parser.parse_args()
     if not HF.exists():
         sys.exit(f"there is no hf at {HF}: .ci/run installs it")

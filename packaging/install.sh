@@ -2,8 +2,8 @@
 # Installs hfget from a folder of releases: install.sh [URL]
 #
 # URL (or HFGET_RELEASES) is a folder that has SHA256SUMS and the archives, as packaging/build makes them.
-# HFGET_INSTALL_DIR says where to, ~/.local/bin if it is not set. Nothing is moved there before the sum of
-# the archive agrees and the command runs. With HFGET_MINISIGN_PUB (a key's file) the signature of
+# HFGET_INSTALL_DIR is the folder for the command, ~/.local/bin if it is not set. Nothing is moved there before
+# the sum of the archive agrees and the command runs. With HFGET_MINISIGN_PUB (a key's file) the signature of
 # SHA256SUMS is checked first. Needs curl or wget, tar, and sha256sum or shasum.
 set -eu
 
@@ -37,7 +37,7 @@ main() {
         minisign -V -q -p "$HFGET_MINISIGN_PUB" -m "$work/SHA256SUMS" -x "$work/SHA256SUMS.sig" ||
             fail "the signature of $url/SHA256SUMS is not the key's"
     fi
-    # The static one runs everywhere; the other one needs this system's C library.
+    # The static binary runs on every Linux; the other one needs this system's C library.
     line=
     for system in musl gnu; do
         line=$(grep -E "^[0-9a-f]{64}  hfget-$arch-unknown-linux-$system-v[0-9A-Za-z.+-]+\.tgz\$" "$work/SHA256SUMS" | tail -n 1) || line=
@@ -51,7 +51,7 @@ main() {
     new=$work/${name%.tgz}/hfget
     version=$("$new" --version) || fail "the command in $name does not run on this machine; nothing was installed"
     mkdir -p "$folder"
-    # Over the old one in one step, also where it runs at the moment.
+    # Replaces the old command in one step, even while it runs.
     cp "$new" "$folder/.hfget.new"
     chmod 755 "$folder/.hfget.new"
     mv -f "$folder/.hfget.new" "$folder/hfget"
@@ -80,5 +80,5 @@ check() {
     fi
 }
 
-# The whole text is here before anything runs, also when it comes through a pipe.
+# The shell has the whole script before it runs any of it, even from a pipe.
 main "$@"

@@ -1,8 +1,9 @@
 //! The exit code of each verdict and of each kind of error. The library makes the verdict.
 
 use hfget_core::finding::{ErrorKind, Verdict};
-use hfget_core::report::{CompareReport, Report};
+use hfget_core::report::Report;
 use hfget_core::session::Error;
+use hfget_core::unstable::report::CompareReport;
 
 /// The exit codes. The better ones come before the worse ones, so that `max` is the code for several repos: a known
 /// error outweighs a server that did not answer.
@@ -111,7 +112,7 @@ impl PartialOrd for ExitCode {
 mod tests {
     use super::{ErrorKind as K, ExitCode as E, ExitCode, Verdict};
     use hfget_core::finding::Origin;
-    use hfget_core::model::Partition;
+    use hfget_core::unstable::model::Partition;
 
     #[test]
     fn nothing_but_a_verdict_that_says_so_is_a_success() {

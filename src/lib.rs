@@ -33,6 +33,7 @@ mod cli {
     pub mod signers;
     pub mod speed;
     pub mod storage_init;
+    mod system;
     pub mod trace;
     pub mod upfront;
     pub mod verify;

@@ -11,7 +11,8 @@ use hfget_core::finding::{Code, Finding, Severity};
 use hfget_core::hub::HubConfig;
 use hfget_core::model::Options;
 use hfget_core::progress::Silent;
-use hfget_core::session::{Config, DestinationConfig, Session, inspect_path};
+use hfget_core::session::{Config, DestinationConfig, Session};
+use hfget_core::unstable::session::inspect_path;
 use serde::Deserialize;
 
 #[derive(Deserialize)]

@@ -9,7 +9,7 @@ from .common import ROOT, Binary, File, gz, papers, put, tar, version, with_fold
 
 
 def build(binary: Binary) -> Path:
-    """`hfget-TARGET-vVERSION.tgz`, which holds a folder of that name: what binstall looks for."""
+    """`hfget-TARGET-vVERSION.tgz`, which contains a folder of that name, as binstall expects."""
     name = f"hfget-{binary.target}-v{version()}"
     files = [File("hfget", binary.content(), 0o755), File("hfget.cyclonedx.json", sbom.cyclonedx(binary))]
     files += [File(paper, (ROOT / paper).read_bytes()) for paper in ("LICENSE", "README.md", "CHANGELOG.md")]

@@ -1,4 +1,4 @@
-"""What all artifacts share: the version, the binary and what it is, bytes that come out the same each time."""
+"""The common part of all artifacts: the version, the facts about the binary, archives with the same bytes each time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MACHINES = {62: "x86_64", 183: "aarch64"}
 
 
 class Lacking(Exception):
-    """A tool or a file that is needed is not here. The text names all of them."""
+    """Some needed tools or files are missing. The text names all of them."""
 
 
 def version() -> str:
@@ -35,19 +35,19 @@ def version() -> str:
 
 @dataclass(frozen=True)
 class Binary:
-    """The built command, and what its own header says of it."""
+    """The built command, and the facts in its ELF header."""
 
     path: Path
     #: ``x86_64`` or ``aarch64``.
     arch: str
-    #: Whether it runs without any library of the system.
+    #: Whether it runs without the system's libraries.
     static: bool
-    #: The newest glibc that it asks for, as (2, 34); ``None`` if it is static.
+    #: The newest glibc that it needs, as (2, 34); ``None`` if it is static.
     glibc: tuple[int, int] | None
 
     @property
     def target(self) -> str:
-        """Rust's name of the platform."""
+        """Rust's name for the platform."""
         return f"{self.arch}-unknown-linux-{'musl' if self.static else 'gnu'}"
 
     @property
@@ -60,7 +60,7 @@ class Binary:
         return self.path.read_bytes()
 
     def says(self, *arguments: str) -> str:
-        """What it prints."""
+        """The output of the command."""
         run = subprocess.run([str(self.path), *arguments], capture_output=True, text=True, check=True)
         return run.stdout
 
@@ -82,6 +82,19 @@ def look_at(path: Path) -> Binary:
     return Binary(path, _MACHINES[machine], not interpreter, max(wanted) if wanted else None)
 
 
+def section(path: Path, name: str) -> bytes | None:
+    """A section of an ELF file; ``None`` if it has none of that name."""
+    data = path.read_bytes()
+    offset, size, count, names = struct.unpack_from("<Q", data, 40)[0], *struct.unpack_from("<HHH", data, 58)
+    # Of each: where its name is, and where its bytes are.
+    heads = [struct.unpack_from("<I20xQQ", data, offset + at * size) for at in range(count)]
+    for at, begins, length in heads:
+        begin = heads[names][1] + at
+        if data[begin : data.index(b"\0", begin)].decode(errors="replace") == name:
+            return data[begins : begins + length]
+    return None
+
+
 @dataclass(frozen=True)
 class File:
     """A file, or a folder (a name with `/` at its end), of an archive."""
@@ -93,7 +106,7 @@ class File:
 
 
 def tar(files: list[File]) -> bytes:
-    """A tar archive of these files, the same bytes for the same files."""
+    """A tar archive of these files; the same files make the same bytes."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for file in sorted(files, key=lambda f: f.name):
@@ -107,7 +120,7 @@ def tar(files: list[File]) -> bytes:
 
 
 def gz(data: bytes) -> bytes:
-    """Packed, without a time or a name."""
+    """Compresses with gzip, without a time or a name."""
     out = io.BytesIO()
     with gzip.GzipFile(filename="", fileobj=out, mode="wb", compresslevel=9, mtime=0) as file:
         file.write(data)
@@ -115,7 +128,7 @@ def gz(data: bytes) -> bytes:
 
 
 def with_folders(files: list[File]) -> list[File]:
-    """The files, and each folder above them."""
+    """The files, and all folders above them."""
     names = {file.name for file in files}
     folders = set()
     for file in files:
@@ -127,7 +140,7 @@ def with_folders(files: list[File]) -> list[File]:
 
 
 def papers(binary: Binary) -> list[File]:
-    """Manual pages and completions below `usr/`, if the binary runs here and can give them."""
+    """Manual pages and completions below `usr/`, if the binary runs on this machine."""
     if not binary.runs_here:
         return []
     places = {
@@ -140,7 +153,7 @@ def papers(binary: Binary) -> list[File]:
 
 
 def put(name: str, data: bytes) -> Path:
-    """Writes an artifact into the folder of artifacts: whole, or not at all."""
+    """Writes an artifact into dist/ completely or not at all."""
     DIST.mkdir(parents=True, exist_ok=True)
     path = DIST / name
     part = DIST / f".{name}.part"

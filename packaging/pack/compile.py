@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
-from .common import EPOCH, ROOT
+from .common import EPOCH, ROOT, Lacking
 
 TARGETS = ("x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl")
 
 
 def lacking(target: str) -> list[str]:
-    """What is needed to compile for the target, and is not here."""
+    """The tools that are missing for compiling for the target."""
     lacks = []
     if shutil.which("cargo") is None:
         lacks.append("cargo (https://rustup.rs)")
@@ -29,19 +31,56 @@ def lacking(target: str) -> list[str]:
     return lacks
 
 
-def build(target: str) -> Path:
-    """The binary, compiled with the dist profile. This takes a quarter of an hour on two cores."""
+def build(target: str, profile: str = "dist", *, twice: bool = False) -> Path:
+    """The binary. The profile ``dist`` takes a quarter of an hour on two cores, ``dev`` half of that.
+
+    With ``twice`` a copy of the source in another folder is compiled too, and the two binaries are compared.
+    """
+    folder = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+    first = _compile(ROOT, folder, target, profile)
+    if twice:
+        with tempfile.TemporaryDirectory(prefix="hfget-twice-") as place:
+            copy = Path(place) / "source"
+            _copy(copy)
+            second = _compile(copy, copy / "target", target, profile)
+            _same(first, second)
+        print(f"compiled twice: {target} comes out the same, byte for byte", flush=True)
+    return first
+
+
+def _compile(source: Path, folder: Path, target: str, profile: str) -> Path:
     home = os.environ.get("CARGO_HOME") or os.path.expanduser("~/.cargo")
+    # No folder of this machine is in the binary.
+    places = [(folder, "/build/target"), (source, "/build"), (Path(home), "/cargo")]
     env = {
         **os.environ,
         "SOURCE_DATE_EPOCH": str(EPOCH),
-        # No folder of this machine is in the binary.
-        "RUSTFLAGS": f"--remap-path-prefix={ROOT}=/build --remap-path-prefix={home}=/cargo",
-        "CFLAGS": f"-ffile-prefix-map={ROOT}=/build -ffile-prefix-map={home}=/cargo",
+        "CARGO_TARGET_DIR": str(folder),
+        # Of several that fit, the last one counts.
+        "RUSTFLAGS": " ".join(f"--remap-path-prefix={path}={name}" for path, name in reversed(places)),
+        "CFLAGS": " ".join(f"-ffile-prefix-map={path}={name}" for path, name in reversed(places)),
     }
-    # With cargo-auditable the binary itself says which crates it is made of.
+    # cargo-auditable writes the list of crates into the binary.
     auditable = ["auditable"] if shutil.which("cargo-auditable") else []
-    words = ["cargo", *auditable, "zigbuild", "--profile", "dist", "--locked", "--target", target, "--package", "hfget"]
-    subprocess.run(words, cwd=ROOT, env=env, check=True)
-    folder = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
-    return folder / target / "dist" / "hfget"
+    words = ["cargo", *auditable, "zigbuild", "--profile", profile, "--locked", "--target", target, "--package", "hfget"]
+    subprocess.run(words, cwd=source, env=env, check=True)
+    return folder / target / ("debug" if profile == "dev" else profile) / "hfget"
+
+
+def _copy(copy: Path) -> None:
+    """Copies what git knows of the source, with the commit as a published package notes it."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in listed.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (copy / ".cargo_vcs_info.json").write_text(json.dumps({"git": {"sha1": commit.strip()}}), encoding="utf-8")
+
+
+def _same(first: Path, second: Path) -> None:
+    one, other = first.read_bytes(), second.read_bytes()
+    if one == other:
+        return
+    at = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    raise Lacking(f"compiled twice, {first.name} differs: {len(one):,} and {len(other):,} bytes, first at byte {at:,}")

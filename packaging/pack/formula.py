@@ -1,4 +1,4 @@
-"""The formula for Homebrew on Linux: the archives that lie in the folder of artifacts, with their sums."""
+"""The formula for Homebrew on Linux: the archives in dist/, with their sums."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SYSTEMS = {"x86_64": "on_intel", "aarch64": "on_arm"}
 
 
 def archives() -> dict[str, Path]:
-    """By processor, the archive of the static binary, or else the other one."""
+    """For each processor, the archive of the static binary, otherwise the other one."""
     found = {}
     for arch in _SYSTEMS:
         for system in ("gnu", "musl"):

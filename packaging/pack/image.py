@@ -1,4 +1,4 @@
-"""The container image as an OCI layout in a tar file, from nothing and without a daemon."""
+"""The container image as an OCI layout in a tar file, without a base image and without a daemon."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .common import EPOCH, SUMMARY, Binary, File, Lacking, gz, put, tar, version, with_folders
 
-#: A user without a name in any system: nothing in the image needs rights.
+#: A user ID that no system names: nothing in the image needs rights.
 USER = 65532
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
@@ -19,7 +19,7 @@ _TYPE = "application/vnd.oci.image."
 
 
 def build(binaries: list[Binary]) -> Path:
-    """One image for all processors that there is a binary for."""
+    """Makes one image for all processors that have a binary."""
     number = version()
     blobs: dict[str, bytes] = {}
     manifests = []
@@ -97,7 +97,7 @@ def _manifest(binary: Binary, blobs: dict[str, bytes]) -> dict[str, object]:
 
 
 def certificates() -> bytes:
-    """The authorities that this machine trusts."""
+    """The certificate authorities that this machine trusts."""
     for place in _CERTIFICATES:
         if Path(place).is_file():
             return Path(place).read_bytes()
@@ -106,7 +106,7 @@ def certificates() -> bytes:
 
 
 def _libraries(binary: Binary) -> list[File]:
-    """What a binary that is not static needs of this machine. The released image has a static one."""
+    """The libraries of this machine for a binary that is not static. The released image has a static one."""
     if binary.static:
         return []
     if not binary.runs_here:

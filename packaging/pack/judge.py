@@ -1,4 +1,4 @@
-"""Judges artifacts as somebody would who was only given them: by other programs than those that made them."""
+"""Checks artifacts with other programs than those that made them, as a user would."""
 
 from __future__ import annotations
 
@@ -17,37 +17,38 @@ import tarfile
 import tempfile
 import time
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .common import ROOT, look_at, version
+from .common import ROOT, look_at, section, version
 
-#: From a wheel to a command that runs and a package that is imported.
+#: The time limit from a wheel to a command that runs and a package that is imported.
 SECONDS = 10.0
 
 
 @dataclass
 class Findings:
-    """What was judged."""
+    """The results of the checks."""
 
     right: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     unjudged: list[str] = field(default_factory=list)
 
     def hold(self, holds: bool, what: str) -> bool:
-        """Notes whether a promise holds."""
+        """Notes whether a check succeeded."""
         (self.right if holds else self.wrong).append(what)
         print(("right: " if holds else "WRONG: ") + what, flush=True)
         return holds
 
 
 def run(*words: str | Path, **more: object) -> subprocess.CompletedProcess[str]:
-    """Runs a program and gives what it said, whatever its exit code is."""
+    """Runs a program and returns its output, whatever its exit code is."""
     return subprocess.run([str(word) for word in words], capture_output=True, text=True, **more)  # type: ignore[call-overload, no-any-return]
 
 
 def all_of(dist: Path, *, again: bool, source: bool) -> Findings:
-    """Judges every artifact of a folder, and the source that others build from."""
+    """Checks every artifact of a folder, and the source packages."""
     findings = Findings()
     _sums(dist, findings)
     _versions(findings)
@@ -93,7 +94,7 @@ def _versions(findings: Findings) -> None:
 
 
 def _crates(findings: Findings) -> None:
-    """Packs the three crates as `cargo publish` does, and builds each from what is in its package."""
+    """Packs the three crates as `cargo publish` does, and builds each from its package."""
     if shutil.which("cargo") is None:
         findings.unjudged.append("the crates: cargo is needed")
         return
@@ -104,13 +105,19 @@ def _crates(findings: Findings) -> None:
 
 
 def _other_systems(findings: Findings) -> None:
-    """Type-checks for the systems that no binary is made for."""
-    for target in ("aarch64-apple-darwin",):
+    """Type-checks for the systems that no binary is made for, and runs what is Windows' own under Wine."""
+    for target in ("aarch64-apple-darwin", "x86_64-pc-windows-gnu"):
         said = run(ROOT / ".ci" / "type-check", target)
         if "left out:" in said.stdout:
             findings.unjudged.append(said.stdout.strip().removeprefix("left out: "))
         else:
             findings.hold(said.returncode == 0, f"{target} is type-checked{said.stderr.strip()[-2000:]}")
+    said = run(ROOT / ".ci" / "under-wine")
+    if "left out:" in said.stdout:
+        findings.unjudged.append(said.stdout.strip().removeprefix("left out: "))
+    else:
+        wrong = "" if said.returncode == 0 else (said.stdout + said.stderr).strip()[-2000:]
+        findings.hold(said.returncode == 0, f"what is Windows' own passes its tests under Wine{wrong}")
 
 
 _LINT = """
@@ -151,7 +158,7 @@ def _names_version(said: str) -> bool:
 
 
 def _says_version(findings: Findings, program: Path, what: str, *, root: Path | None = None) -> None:
-    """Whether the program runs and says this version."""
+    """Whether the program runs and prints this version."""
     binary = look_at(root / program.relative_to("/") if root else program)
     if not binary.runs_here:
         emulator = shutil.which(f"qemu-{binary.arch}-static")
@@ -184,6 +191,8 @@ def _wheel(path: Path, folder: Path, findings: Findings) -> None:
         for wanted in ("hfget/py.typed", f"hfget-{version()}.data/scripts/hfget", "sboms/hfget.cyclonedx.json"):
             findings.hold(any(one.endswith(wanted) for one in wheel.namelist()), f"{name} has {wanted}")
         binary = Path(wheel.extract(f"hfget-{version()}.data/scripts/hfget", folder))
+        (bill,) = (one for one in wheel.namelist() if one.endswith("sboms/hfget.cyclonedx.json"))
+        _materials(binary, wheel.read(bill), name, findings)
     if not look_at(binary).runs_here:
         findings.unjudged.append(f"{name}: it is for another processor, and cannot be installed here")
         return
@@ -209,8 +218,21 @@ def _wheel(path: Path, folder: Path, findings: Findings) -> None:
         findings.hold(took < SECONDS, f"{name}: installed, run and imported within {SECONDS:.0f} s ({times})")
 
 
+def _materials(binary: Path, bill: bytes, name: str, findings: Findings) -> None:
+    """Whether the crates that cargo-auditable noted in the binary are those of the bill of materials."""
+    noted = section(binary, ".dep-v0")
+    if noted is None:
+        findings.unjudged.append(f"{name}: the binary names no crates, because it was compiled without cargo-auditable")
+        return
+    packages = json.loads(zlib.decompress(noted))["packages"]
+    inside = {(one["name"], one["version"]) for one in packages if one.get("kind", "runtime") == "runtime"}
+    listed = {(one["name"], one["version"]) for one in json.loads(bill)["components"]}
+    absent = sorted(inside - listed - {("hfget", version())})
+    findings.hold(("hfget", version()) in inside and not absent, f"{name}: its bill has all {len(inside)} crates that the binary names{absent or ''}")
+
+
 def _processor() -> float:
-    """The seconds that programs which have ended spent on a processor."""
+    """The CPU seconds of all child processes that have ended."""
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     return spent.ru_utime + spent.ru_stime
 
@@ -298,7 +320,7 @@ def _formula(path: Path, folder: Path, findings: Findings) -> None:
 
 
 def _again(dist: Path, findings: Findings) -> None:
-    """Packs once more, from the binaries that the artifacts hold, and compares."""
+    """Packs the binaries from the artifacts once more, and compares the results."""
     with tempfile.TemporaryDirectory(prefix="hfget-again-") as folder:
         binaries: list[str] = []
         for wheel in sorted(dist.glob("*.whl")):

@@ -1,4 +1,4 @@
-"""The bill of materials: every crate that is in the binary, as CycloneDX, from what Cargo resolved."""
+"""The bill of materials as CycloneDX: every crate in the binary, as Cargo resolved them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .common import ROOT, Binary, Lacking, version
 
 
 def cyclonedx(binary: Binary) -> bytes:
-    """The crates that `hfget` is built from for the binary's platform, without what only tests need."""
+    """The crates of `hfget` for the binary's platform, without those that only tests need."""
     return _of_target(binary.target)
 
 
@@ -30,7 +30,7 @@ def _of_target(target: str) -> bytes:
     inside, open_ends = {root}, [root]
     while open_ends:
         for dependency in nodes[open_ends.pop()]["deps"]:
-            # `None` is the kind of what is built in; build scripts and tests are not.
+            # The kind `None` is a normal dependency; build scripts and tests have other kinds.
             built_in = any(kind["kind"] is None for kind in dependency["dep_kinds"])
             if built_in and dependency["pkg"] not in inside:
                 inside.add(dependency["pkg"])

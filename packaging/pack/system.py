@@ -82,7 +82,7 @@ def rpm(binary: Binary) -> Path:
             "_build_name_fmt": "%%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm",
             "use_source_date_epoch_as_buildtime": "1",
             "clamp_mtime_to_source_date_epoch": "1",
-            # The binary is as it is: nothing may strip it or write into it.
+            # The binary must keep its bytes: rpmbuild must not strip or rewrite it.
             "__os_install_post": "%{nil}",
             "debug_package": "%{nil}",
             "_build_id_links": "none",

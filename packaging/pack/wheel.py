@@ -1,4 +1,4 @@
-"""The wheel: the Python package, the command beside it, and RECORD. The same bytes each time."""
+"""The wheel: the Python package, the command beside it, and RECORD. It has the same bytes each time."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .common import EPOCH, ROOT, SUMMARY, Binary, put, version
 
 
 def tags(binary: Binary) -> list[str]:
-    """The platforms that the wheel says it runs on."""
+    """The platform tags of the wheel."""
     if binary.glibc is None:
-        # Static: it runs beside either C library.
+        # A static binary runs with both C libraries.
         names = ["manylinux2014", "manylinux_2_17", "musllinux_1_2"]
     else:
         names = ["manylinux_{}_{}".format(*max(binary.glibc, (2, 17)))]
@@ -25,7 +25,7 @@ def tags(binary: Binary) -> list[str]:
 
 
 def build(binary: Binary) -> Path:
-    """Makes the wheel around a binary that is there."""
+    """Makes the wheel around a binary that is built already."""
     number = version()
     info = f"hfget-{number}.dist-info"
     platforms = tags(binary)
@@ -49,14 +49,14 @@ def build(binary: Binary) -> Path:
 
 
 def digest(data: bytes) -> str:
-    """A digest as RECORD has it."""
+    """A digest in the form of RECORD."""
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
 def packed(files: dict[str, tuple[bytes, int]]) -> bytes:
-    """A zip archive whose bytes follow from the files alone."""
+    """A zip archive; the same files make the same bytes."""
     out = io.BytesIO()
-    # A zip archive knows no time before 1980.
+    # A zip archive cannot state a time before 1980.
     moment = time.gmtime(max(EPOCH, 315532800))[:6]
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         # RECORD comes last, as the format recommends.
@@ -70,7 +70,7 @@ def packed(files: dict[str, tuple[bytes, int]]) -> bytes:
 
 
 def metadata(number: str) -> str:
-    """METADATA from `python/pyproject.toml`, so that maturin and this script say the same."""
+    """METADATA from `python/pyproject.toml`, so that maturin and this script write the same."""
     text = (ROOT / "python" / "pyproject.toml").read_text(encoding="utf-8")
 
     def value(key: str) -> str:

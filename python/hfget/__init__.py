@@ -2,7 +2,7 @@
 
 ``snapshot_download`` and ``hf_hub_download`` are those of huggingface_hub, with every file verified.
 ``get``, ``plan``, ``verify``, ``lock``, ``locked`` and ``compare`` are the command's own jobs.
-``patch`` puts the first two in the place of huggingface_hub's for every loader in this process.
+``patch`` replaces huggingface_hub's two functions for every loader in this process.
 """
 
 from ._api import compare, get, lock, locked, plan, verify

@@ -41,7 +41,7 @@ def _run(words: list[str]) -> int:
 
 
 def main() -> int:
-    """Runs what the arguments say."""
+    """Runs the command or the program that the arguments name."""
     words = sys.argv[1:]
     try:
         if words[:1] == ["run"]:

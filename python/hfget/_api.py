@@ -17,7 +17,7 @@ _Path = str | os.PathLike[str]
 def flags(**given: Any) -> list[str]:
     """Flags of the command from keyword arguments: ``local_dir="x"`` is ``--local-dir=x``.
 
-    ``None`` and ``False`` say nothing, a list says its flag again and again, ``True`` stands alone.
+    ``None`` and ``False`` give no flag, a list repeats its flag, ``True`` gives the flag without a value.
     """
     words: list[str] = []
     for name, value in given.items():
@@ -34,7 +34,7 @@ def flags(**given: Any) -> list[str]:
 
 
 def one(outcome: Outcome, key: str) -> Mapping[str, Any]:
-    """The only object under ``key``; an error if it stands for one."""
+    """The only object under ``key``; raises the error if it describes one."""
     found = outcome.entries(key)
     if len(found) != 1:
         raise errors.Error(f"the command gave {len(found)} {key} where one was asked for")
@@ -42,7 +42,7 @@ def one(outcome: Outcome, key: str) -> Mapping[str, Any]:
 
 
 def checked(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The object itself, or the error that it stands for."""
+    """Returns the object, or raises the error that it describes."""
     if "error" in entry:
         raise errors.of_run(int(entry.get("exit_code", 1)), str(entry["error"]), entry.get("hint"))
     return entry
@@ -107,7 +107,7 @@ def get(
         VerificationError: A file is wrong, missing or dangerous. ``findings`` says which.
         NotAvailableError: There is no such repo, revision or family, or access is missing.
         NetworkError: The Hub could not be reached, after retries.
-        LocalError: This machine failed.
+        LocalError: This machine failed, for example its disk.
     """
     words = flags(
         revision=revision, prefer=prefer, only=only, variant=variant, include=include, exclude=exclude, all=all,
@@ -143,8 +143,8 @@ def plan(
 ) -> Plan:
     """Says what :func:`get` would fetch, and what it would leave out and why. Fetches no weights.
 
-    With ``deep`` the headers of all shards are compared with the index; what is wrong is in
-    ``findings``. Raises what :func:`get` raises, but no ``VerificationError``.
+    With ``deep`` the headers of all shards are compared with the index; differences are in
+    ``findings``. Raises the same errors as :func:`get`, except ``VerificationError``.
     """
     words = flags(
         revision=revision, prefer=prefer, only=only, variant=variant, include=include, exclude=exclude, all=all,
@@ -172,9 +172,9 @@ def verify(
     token: bool | str | None = None,
     progress: Progress | None = None,
 ) -> tuple[Report, ...]:
-    """Checks files that are here: a repo of the cache, a folder (as a ``Path``), or a lockfile's repos.
+    """Checks files on this machine: a repo in the cache, a folder (as a ``Path``), or a lockfile's repos.
 
-    A string names a repo, a :class:`~pathlib.Path` a folder. Gives a report for each.
+    A string names a repo, and a :class:`~pathlib.Path` names a folder. Returns a report for each.
 
     Raises:
         VerificationError: Something is wrong. The error has the first wrong ``report``.
@@ -201,7 +201,7 @@ def verify(
 
 
 def _entry(outcome: Outcome, report: Report) -> Mapping[str, Any]:
-    """The JSON object that a report was read from."""
+    """The JSON object of a report."""
     return next(entry for entry in outcome.entries("reports") if read(Report, entry) == report)
 
 
@@ -223,10 +223,10 @@ def lock(
     token: bool | str | None = None,
     progress: Progress | None = None,
 ) -> tuple[LockedRepo, ...]:
-    """Notes the selection of each repo to the byte in a lockfile.
+    """Records the exact commit, files, sizes and digests of each repo in a lockfile.
 
-    With ``check`` nothing is written, and ``moved`` says what moved upstream since. With ``update`` the
-    repos of the lockfile are locked again as they were chosen then.
+    With ``check`` nothing is written, and ``moved`` says whether the Hub has changed since. With ``update`` the
+    repos of the lockfile are locked again with their recorded options.
     """
     words = flags(
         lock=file, revision=revision, prefer=prefer, only=only, variant=variant, include=include,
@@ -255,7 +255,7 @@ def locked(
     token: bool | str | None = None,
     progress: Progress | None = None,
 ) -> tuple[Report, ...]:
-    """Fetches exactly what a lockfile says, or fails. Without ``repos`` it takes all that it has."""
+    """Fetches exactly the files of a lockfile, or fails. Without ``repos`` it fetches all repos of the lockfile."""
     words = flags(
         locked=file, cache_dir=cache_dir, local_dir=local_dir, endpoint=endpoint, mirror=mirror,
         offline=offline, force=force, allow=allow, deny=deny,
@@ -284,9 +284,9 @@ def compare(
     token: bool | str | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Says whether a mirror serves what the Hub says: by ``metadata``, ``sample`` or ``full``.
+    """Compares a mirror with the Hub: by ``metadata``, ``sample`` or ``full``.
 
-    A mirror that differs is no exception: ``exit_code`` is 1 then, and ``findings`` says where.
+    If the mirror differs, no exception is raised: ``exit_code`` is 1, and ``findings`` names the differences.
     """
     words = flags(
         mirror=mirror, revision=revision, level=level, endpoint=endpoint, allow_host=allow_host, prefer=prefer,

@@ -1,7 +1,7 @@
-"""Asks the Hub why something is not available, so that the error says so as huggingface_hub's does.
+"""Asks the Hub why something is not available, so that the error is the one of huggingface_hub.
 
-The command says "not available" (exit code 3) in words for people. A decision by its words would break
-with the next wording, so the Hub's own status and ``X-Error-Code`` decide.
+The command explains "not available" (exit code 3) in words for people. The words may change, so the Hub's
+own status and ``X-Error-Code`` decide.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from . import _compat, errors
 from ._run import environment, stored_token
 from ._version import __version__
 
-#: Of a repo's type, the path of its API and of its files.
+#: For each repo type, the path of its API and of its files.
 PLACES = {"model": ("models", ""), "dataset": ("datasets", "datasets/"), "space": ("spaces", "spaces/")}
 _REDIRECTS = 5
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect by itself: the token must not go to another host."""
+    """Follows no redirect: the token must not go to another host."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
@@ -47,29 +47,29 @@ class Answer:
         return self.headers.get("x-error-message", "")
 
     def response(self) -> Any:
-        """The answer as the HTTP library of huggingface_hub has it, or ``None`` without that library."""
+        """The answer as an object of huggingface_hub's HTTP library, or ``None`` without that library."""
         if not _compat.INSTALLED:
             return None
-        # Whichever library that is in this version: httpx, or httpx2.
+        # Depending on its version, huggingface_hub uses httpx or httpx2.
         kind: Any = importlib.import_module("huggingface_hub.errors").Response
         library: Any = importlib.import_module(kind.__module__.split(".")[0])
         return kind(self.status, headers=dict(self.headers), request=library.Request(self.method, self.url))
 
 
 def endpoint_of(endpoint: str | None) -> str:
-    """The endpoint that is asked, without a slash at its end."""
+    """The endpoint, without a slash at its end."""
     return (endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
 def file_url(endpoint: str | None, repo_type: str, repo_id: str, revision: str, path: str) -> str:
-    """Where the Hub serves a file."""
+    """The URL of a file on the Hub."""
     quote = urllib.parse.quote
     prefix = PLACES[repo_type][1]
     return f"{endpoint_of(endpoint)}/{prefix}{quote(repo_id)}/resolve/{quote(revision, safe='')}/{quote(path)}"
 
 
 def revision_url(endpoint: str | None, repo_type: str, repo_id: str, revision: str) -> str:
-    """Where the Hub says which commit a revision is."""
+    """The URL of the Hub's answer which commit a revision is."""
     quote = urllib.parse.quote
     plural = PLACES[repo_type][0]
     return f"{endpoint_of(endpoint)}/api/{plural}/{quote(repo_id)}/revision/{quote(revision, safe='')}"
@@ -86,7 +86,7 @@ def ask(method: str, url: str, token: bool | str | None, timeout: float = 10) ->
     if asked.scheme not in ("http", "https"):
         return None
     if asked.scheme == "http" and asked.hostname not in ("localhost", "127.0.0.1", "::1"):
-        # As the command does: no token over plain HTTP, but to this machine.
+        # Like the command: no token over plain HTTP, except to this machine.
         secret = None
     origin = asked[:2]
     for _ in range(_REDIRECTS):
@@ -100,7 +100,7 @@ def ask(method: str, url: str, token: bool | str | None, timeout: float = 10) ->
             headers = {k.lower(): v for k, v in error.headers.items()}
             error.close()
             to = urllib.parse.urljoin(url, headers.get("location", ""))
-            # A repo that was renamed answers with a place on the same host. Others have no word here.
+            # A renamed repo redirects to the same host. No other redirect is followed.
             if error.code in (301, 302, 307, 308) and urllib.parse.urlsplit(to)[:2] == origin:
                 url = to
                 continue

@@ -1,4 +1,4 @@
-"""The classes of huggingface_hub that ours are subclasses of, or stand-ins where it is not installed."""
+"""The base classes of our errors: huggingface_hub's, or stand-ins if it is not installed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ except ImportError:
     INSTALLED = False
 
     class HfHubHTTPError(OSError):
-        """An answer of the Hub that is an error."""
+        """The Hub answered with an error."""
 
         def __init__(self, message, *, response=None, server_message=None):
             super().__init__(message)
@@ -67,14 +67,14 @@ except ImportError:
         """A token is required, and there is none."""
 
     class DryRunError(OSError):
-        """Nothing can be said without the Hub."""
+        """A dry run needs the Hub."""
 
     class HFValidationError(ValueError):
         """The name of a repo is not valid."""
 
     @dataclasses.dataclass
     class DryRunFileInfo:
-        """What a dry run says of one file."""
+        """The result of a dry run for one file."""
 
         commit_hash: str
         file_size: int | None

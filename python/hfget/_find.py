@@ -17,10 +17,10 @@ _known: dict[tuple[str, int, int], str | None] = {}
 
 
 def candidates() -> Iterator[tuple[str, Path]]:
-    """Where the command may be, nearest to the package first, each with a word on the place.
+    """The places to look for the command, nearest to the package first, each with a description.
 
     ``pip install --target`` and ``--prefix`` put it beside the package. They come before the scripts of
-    the running Python, which may hold the command of another installation.
+    the running Python, which may contain the command of another installation.
     """
     name = "hfget" + (sysconfig.get_config_var("EXE") or "")
     package = Path(__file__).resolve().parent
@@ -41,7 +41,7 @@ def candidates() -> Iterator[tuple[str, Path]]:
 
 
 def version_of(path: Path) -> str | None:
-    """What the command says its version is, or ``None`` if it says nothing of the kind."""
+    """The version that the command prints, or ``None`` if it prints none."""
     try:
         stat = path.stat()
     except OSError:

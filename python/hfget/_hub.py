@@ -1,7 +1,7 @@
 """huggingface_hub's ``snapshot_download`` and ``hf_hub_download``, served by the command.
 
-Signatures, results, offline rules and exceptions are those of huggingface_hub 2.4. What differs: every
-file is verified before its path is given, also what is in the cache already.
+Signatures, results, offline rules and exceptions are those of huggingface_hub 2.4. The difference: every
+file is verified before its path is returned, even if it was in the cache already.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ._types import Plan, PlannedFile
 
 
 def _nothing_here(job: Job, why: Exception | None, what: str) -> NoReturn:
-    """Nothing is here, and the Hub gave nothing: the error says which of the two is to be mended."""
+    """The file is not on this machine, and the Hub gave nothing: the error says what to change."""
     if isinstance(why, (errors.RepositoryNotFoundError, errors.LocalTokenNotFoundError)):
         raise why
     if isinstance(why, errors.HubError) and getattr(getattr(why, "response", None), "status_code", None) == 401:
@@ -134,7 +134,7 @@ def snapshot_download(
     """Downloads the files of a repo, as huggingface_hub does, and verifies every one.
 
     The result is the snapshot's folder, or the resolved ``local_dir``. ``library_name``,
-    ``library_version`` and ``user_agent`` are taken and not sent.
+    ``library_version`` and ``user_agent`` are accepted, but not sent.
     """
     job = Job(
         repo_id, repo_type=repo_type, revision=revision, cache_dir=cache_dir, local_dir=local_dir,
@@ -159,7 +159,7 @@ def snapshot_download(
     try:
         found = job.from_here(allow_patterns, ignore_patterns, why)
     except errors.NotAvailableError as error:
-        # Files that nobody has put here by their digests cannot be verified without the Hub.
+        # Files without a recorded digest cannot be verified without the Hub.
         if isinstance(error, errors.LocalEntryNotFoundError):
             raise
         found, why = None, why or error
@@ -292,7 +292,7 @@ def hf_hub_download(
     tqdm_class: type[Any] | None = None,
     dry_run: bool = False,
 ) -> str | _compat.DryRunFileInfo:
-    """Downloads one file of a repo, as huggingface_hub does, and verifies it. Gives its path."""
+    """Downloads one file of a repo, as huggingface_hub does, and verifies it. Returns its path."""
     if subfolder:
         filename = f"{subfolder}/{filename}"
     if not _local.is_safe(filename):
@@ -302,7 +302,7 @@ def hf_hub_download(
         etag_timeout=etag_timeout, force_download=force_download, token=token, local_files_only=local_files_only,
         max_workers=8, tqdm_class=tqdm_class, headers=headers, endpoint=endpoint, shown=filename,
     )  # fmt: skip
-    # A commit never moves: what is here of it needs no Hub.
+    # A commit never moves, so files of it that are on this machine need no Hub.
     if _local.is_commit(job.revision) and not job.force and not dry_run and local_dir is None:
         found = job.file_from_here(filename)
         if found is not None:

@@ -1,4 +1,4 @@
-"""One call of huggingface_hub's in the command's words: plan, fetch, serve what is here, name the error."""
+"""One call of huggingface_hub's functions as runs of the command: plan, fetch, serve local files, raise the right error."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _TYPES = ("model", "dataset", "space", "kernel")
 _ID = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*/)?[A-Za-z0-9_][A-Za-z0-9._-]*")
 _OFFLINE = "Outgoing traffic is disabled ('local_files_only=True' or HF_HUB_OFFLINE)."
 
-#: Files that this process saw verified, by path. A file that was touched since is verified again.
+#: The files that this process has seen verified, by path. A file that has changed since is verified again.
 _seen: dict[str, _local.Stamp] = {}
 #: Flags that `patch` adds to each run.
 policy: list[str] = []
 
 
 class Job:
-    """One call: what was asked for, in the command's words."""
+    """One call: its arguments as flags of the command."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class Job:
         return _api.report_of(outcome, self.name)
 
     def local_commit(self) -> str | None:
-        """The commit that is here, if any of its files is."""
+        """The commit, if any of its files is on this machine."""
         commit = _local.cached_commit(self.storage, self.revision)
         if self.local_dir is not None:
             return commit or ("" if os.path.isdir(self.local_dir) and os.listdir(self.local_dir) else None)
@@ -123,11 +123,11 @@ class Job:
         return None
 
     def folder(self, commit: str) -> str:
-        """Where the files of a commit are."""
+        """The folder of a commit's files."""
         return self.local_dir or os.path.join(self.storage, "snapshots", commit)
 
     def from_here(self, allow: Any, ignore: Any, why: Exception | None) -> str | None:
-        """The folder that is here, verified without the Hub, or ``None`` if there is none."""
+        """The folder on this machine, verified without the Hub, or ``None`` if there is none."""
         commit = self.local_commit()
         if commit is None:
             return None
@@ -155,7 +155,7 @@ class Job:
         return folder
 
     def file_from_here(self, filename: str) -> str | None:
-        """The path of a file that is here, verified without the Hub, or ``None`` if it is not here."""
+        """The path of a file on this machine, verified without the Hub, or ``None`` if there is none."""
         commit = self.local_commit()
         if commit is None:
             return None
@@ -175,7 +175,7 @@ class Job:
         return remember(path)
 
     def refined(self, error: errors.NotAvailableError, filename: str | None = None) -> errors.NotAvailableError:
-        """The error in the terms of huggingface_hub: the Hub is asked what it is."""
+        """The error as huggingface_hub raises it; asks the Hub which one it is."""
         url = revision_url(self.endpoint, self.repo_type, self.repo_id, self.revision)
         found = error_of(ask("GET", url, self.token), str(error))
         if found is None and filename is not None:
@@ -190,7 +190,7 @@ class Job:
 
 
 class _only_if_the_hub_answers:
-    """Ends a run at the first failed try to reach the Hub. There is something here to serve instead."""
+    """Ends a run at the first failed try to reach the Hub: files on this machine can be served instead."""
 
     def __init__(self, then: Progress | None = None) -> None:
         self._then, self._reached = then, False
@@ -223,7 +223,7 @@ def cannot_serve(*, repo_type: str | None, headers: dict[str, str] | None) -> st
 
 
 def _toml(text: str) -> str:
-    """A text as TOML writes it."""
+    """A text in the form of TOML."""
     short = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
     return '"' + "".join(short.get(c) or (f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else c) for c in text) + '"'
 

@@ -1,6 +1,6 @@
-"""What is on this machine: where the cache is, which commit a revision was, what a listing names.
+"""Facts about this machine: the cache's folder, the last commit of a revision, the files of a kept listing.
 
-The rules are those of huggingface_hub, whose own values count where it is loaded: a program may have
+The rules are those of huggingface_hub. If it is loaded, its own values are used, because a program may have
 changed them.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TRUE = ("1", "ON", "YES", "TRUE")
-#: A kept listing is a line a file; no honest one is larger.
+#: The largest kept listing. It has one line for each file, so a real one is far smaller.
 _LISTING_LIMIT = 1 << 30
 
 
@@ -41,7 +41,7 @@ def cache_dir() -> str:
 
 
 def endpoint() -> str | None:
-    """The endpoint that a program set in huggingface_hub, if it is another than the environment's."""
+    """The endpoint that a program set in huggingface_hub, if it differs from the environment's."""
     loaded = _constant("ENDPOINT")
     return loaded if isinstance(loaded, str) else os.environ.get("HF_ENDPOINT") or None
 
@@ -56,7 +56,7 @@ def is_offline() -> bool:
 
 
 def is_commit(revision: str) -> bool:
-    """Whether it is a whole commit id, which never moves."""
+    """Whether the revision is a whole commit id, which never moves."""
     return _COMMIT.fullmatch(revision) is not None
 
 
@@ -66,7 +66,7 @@ def storage_folder(cache: str, repo_type: str, repo_id: str) -> str:
 
 
 def cached_commit(storage: str, revision: str) -> str | None:
-    """The commit that the revision was when it was last fetched."""
+    """The commit of the revision when it was last fetched."""
     if is_commit(revision):
         return revision
     if not is_safe(revision):
@@ -93,7 +93,7 @@ def kept_tree(folder: str, commit: str) -> list[str] | None:
 
 
 def is_safe(name: str) -> bool:
-    """Whether a relative name stays below the folder that it is put into, here and on Windows."""
+    """Whether a relative name stays below its folder, on this system and on Windows."""
     parts = name.replace("\\", "/").split("/")
     drives = any(PureWindowsPath(part).anchor for part in name.split("/"))
     return bool(name) and not any(part in ("", ".", "..") for part in parts) and not drives
@@ -103,14 +103,14 @@ def note_missing(storage: str, commit: str, filename: str) -> None:
     """Notes that a commit has no such file, where huggingface_hub and loaders look before they ask the Hub."""
     below = os.path.join(".no_exist", commit, *filename.split("/"))
     path = os.path.join(storage, below)
-    # No link that somebody put there is followed out of the cache.
+    # Links are not followed: one could lead out of the cache.
     if os.path.realpath(path) != os.path.join(os.path.realpath(storage), below):
         return
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0), 0o666))
     except OSError:
-        # It only saves a question.
+        # The note only saves a request, so a failure does not matter.
         pass
 
 
@@ -135,7 +135,7 @@ Stamp = tuple[int, int, int, int, int]
 
 
 def stamp(path: str) -> Stamp | None:
-    """What changes when a file is written to, as far as the system says."""
+    """A stamp that changes when a file is written to, as far as the system tells."""
     try:
         stat = os.stat(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""Puts hfget in the place of huggingface_hub's two downloads in this process, and takes it away again."""
+"""Replaces huggingface_hub's two download functions in this process, and restores them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _serving(name: str, original: Callable[..., Any], ours: Callable[..., Any]) 
 
     @functools.wraps(original)
     def serve(*args: Any, **kwargs: Any) -> Any:
-        # Loaders still name arguments that huggingface_hub dropped, and mean nothing by `None`.
+        # Loaders still pass arguments that huggingface_hub dropped; `None` means that they are not set.
         kwargs = {key: value for key, value in kwargs.items() if key in known or value is not None}
         why = _job.cannot_serve(repo_type=kwargs.get("repo_type"), headers=kwargs.get("headers"))
         unknown = sorted(set(kwargs) - known)
@@ -41,7 +41,7 @@ def _serving(name: str, original: Callable[..., Any], ours: Callable[..., Any]) 
 
 
 def _replace(old: Callable[..., Any], new: Callable[..., Any]) -> None:
-    """Wherever a loaded module has ``old`` under some name, it gets ``new``."""
+    """Replaces ``old`` by ``new`` in every loaded module, under whatever name."""
     for module in list(sys.modules.values()):
         names = getattr(module, "__dict__", None)
         if not isinstance(names, dict):
@@ -57,10 +57,10 @@ def _policy(flag: str, codes: Sequence[str]) -> list[str]:
 
 
 def patch(*, allow: Sequence[str] = (), deny: Sequence[str] = ()) -> None:
-    """From now on ``snapshot_download`` and ``hf_hub_download`` of huggingface_hub are hfget's.
+    """Replaces ``snapshot_download`` and ``hf_hub_download`` of huggingface_hub by hfget's.
 
-    Modules that imported the two before get the new ones too. What hfget cannot serve (repos of type
-    ``kernel``, calls with ``headers``) goes to the original with a warning of the logger ``hfget``.
+    Modules that have imported the two already get the new ones too. A call that hfget cannot serve (repos of
+    type ``kernel``, calls with ``headers``) goes to the original with a warning of the logger ``hfget``.
     ``allow`` and ``deny`` are codes of findings, as of the command. Calling it again changes only those.
 
     Raises:
@@ -77,12 +77,12 @@ def patch(*, allow: Sequence[str] = (), deny: Sequence[str] = ()) -> None:
         new = _serving(name, original, getattr(_hub, name))
         _originals[name] = original
         _replace(original, new)
-        # The package gives its names on demand.
+        # The package imports its names on demand.
         setattr(package, name, new)
 
 
 def unpatch() -> None:
-    """Gives huggingface_hub its own functions back."""
+    """Restores huggingface_hub's own functions."""
     for name, home in _HOMES.items():
         original = _originals.pop(name, None)
         if original is not None:

@@ -23,7 +23,7 @@ class TqdmProgress:
         self._shown = 0
 
     def __call__(self, event: Event) -> None:
-        """Takes one event."""
+        """Shows one event."""
         if self._class is None:
             return
         number = event.fields.get
@@ -64,7 +64,7 @@ class TqdmProgress:
 
 
 def default_class() -> Any | None:
-    """huggingface_hub's own bar, else tqdm's, else none; none if the environment switches bars off."""
+    """huggingface_hub's own bar, otherwise tqdm's, otherwise none; none if the environment switches bars off."""
     if os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS", "").upper() in ("1", "ON", "YES", "TRUE"):
         return None
     for module in ("huggingface_hub.utils.tqdm", "tqdm.auto"):

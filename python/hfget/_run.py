@@ -17,18 +17,18 @@ from ._types import Event
 
 Progress = Callable[[Event], None]
 
-#: How long the command may take to end by itself after Ctrl-C, before it is told again, and then killed.
+#: The time in which the command may end by itself after Ctrl-C, before it gets a signal, and then is killed.
 _GRACE = (1.0, 10.0)
-#: Lines of the command that are no events and that an error may quote.
+#: The most lines of the command, other than events, that an error quotes.
 _KEEP = 20
 
 
 class Stopped(Exception):
-    """The caller's progress wants no more of this run."""
+    """The caller's progress function raised an exception."""
 
 
 class Outcome:
-    """How a run of the command ended."""
+    """The result of a run of the command."""
 
     def __init__(self, code: int, document: Mapping[str, Any], said: Sequence[str]) -> None:
         self.code = code
@@ -45,7 +45,7 @@ class Outcome:
 
 
 def environment(token: bool | str | None = None, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of the command. The token goes in here and is never an argument."""
+    """The environment of the command. It contains the token, which is never an argument."""
     env = dict(os.environ)
     env["NO_COLOR"] = "1"
     if token is True:
@@ -70,8 +70,8 @@ def environment(token: bool | str | None = None, extra: Mapping[str, str] | None
 
 
 def _token_of_the_program() -> str | None:
-    """The token that huggingface_hub would send, if a program has loaded it: the program may have changed it, and
-    in a notebook it is in the notebook's secrets."""
+    """The token that huggingface_hub would send, if it is loaded: the program may have changed it, and in a
+    notebook it comes from the notebook's secrets."""
     headers: Any = getattr(sys.modules.get("huggingface_hub.utils"), "build_hf_headers", None)
     if headers is None:
         return None
@@ -109,9 +109,9 @@ def run(
 ) -> Outcome:
     """Runs ``hfget ARGUMENTS`` and waits for its end.
 
-    ``progress`` is called in this thread. What it raises ends the command and is raised again.
+    ``progress`` is called in this thread. An exception in it ends the command and is raised again.
     """
-    # Flags come before `--`, after which everything is a name.
+    # Flags are before `--`; everything after it is a name.
     end = arguments.index("--") if "--" in arguments else len(arguments)
     command = [find(), *arguments[:end], "--progress=json", *arguments[end:]]
     process = subprocess.Popen(
@@ -151,7 +151,7 @@ def run(
             reader.join()
             process.stdout.close()
     if code in (130, -signal.SIGINT):
-        # The terminal told the command, and not this process.
+        # The terminal sent the signal to the command, and not to this process.
         raise KeyboardInterrupt
     try:
         document = json.loads("".join(out)) if out else {}
@@ -176,10 +176,10 @@ def _event(line: str) -> Event | None:
 
 
 def _end(process: subprocess.Popen[str], *, told: bool) -> None:
-    """Ends the command so that it keeps what has arrived; kills it only if it does not end.
+    """Ends the command so that it keeps the bytes that arrived; kills it only if it does not end.
 
-    Ctrl-C in a terminal reaches the command too, which then ends by itself. It is told here only if it
-    does not.
+    Ctrl-C in a terminal reaches the command too, which then ends by itself. It gets a signal from here only if
+    it does not.
     """
     first, second = _GRACE
     try:
@@ -195,7 +195,7 @@ def _end(process: subprocess.Popen[str], *, told: bool) -> None:
         process.kill()
         process.wait()
     except BaseException:
-        # A second Ctrl-C: no more patience.
+        # A second Ctrl-C: kill it at once.
         process.kill()
         process.wait()
         raise

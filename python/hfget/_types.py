@@ -1,4 +1,4 @@
-"""What the command says, as typed values. Keys that this version does not know are passed over."""
+"""The command's JSON as typed values. Keys that this version does not know are ignored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _T = TypeVar("_T")
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, or that is good to know, about a repo or about one of its files."""
+    """One fact about a repo or one of its files: an error, a warning or a note."""
 
     code: str
     #: ``error``, ``warning`` or ``note``.
@@ -42,14 +42,14 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True)
 class VerifiedFile:
-    """One file of a report, with what was seen of its bytes."""
+    """One file of a report, with the evidence about its bytes."""
 
     path: str
     size: int
     purpose: str
     #: ``fetched``, ``checked``, ``already-verified``, ``unchecked`` or ``failed``.
     status: str
-    #: Who says what the file must be.
+    #: Who stated the file's digest.
     against: str
     #: ``hashed``, ``recorded``, ``unread``, ``absent`` or ``wrong``.
     evidence: str
@@ -75,7 +75,7 @@ class Totals:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """How one repo or folder ended."""
+    """The result for one repo or folder."""
 
     #: ``verified``, ``contents-only``, ``failed`` or ``nothing``.
     verdict: str
@@ -111,7 +111,7 @@ class PlannedFile:
 
 @dataclasses.dataclass(frozen=True)
 class LeftOut:
-    """Files that would not be taken, for one reason."""
+    """Files that would not be taken, all for the same reason."""
 
     reason: str
     bytes: int
@@ -121,7 +121,7 @@ class LeftOut:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What would be fetched of one repo, and what is left out."""
+    """The plan for one repo: the files that would be fetched, and those that are left out."""
 
     repo: str
     repo_type: str
@@ -143,7 +143,7 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class LockedRepo:
-    """What a lockfile has of one repo now, and what moved."""
+    """A repo of a lockfile, and its changes."""
 
     repo: str
     revision: str
@@ -158,7 +158,7 @@ class LockedRepo:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What a mirror serves, beside what the Hub says."""
+    """The result of comparing a mirror with the Hub."""
 
     repo: str
     repo_type: str
@@ -166,7 +166,7 @@ class Comparison:
     endpoint: str
     mirror: str
     level: str
-    #: The word of the command: what a script compares is ``exit_code``.
+    #: The command's word. Scripts should compare ``exit_code``.
     result: str
     exit_code: int
     findings: tuple[Finding, ...]
@@ -180,7 +180,7 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """One event of a run. New events and keys may come: pass over what you do not know."""
+    """One event of a run. Later versions may add events and keys: ignore those that you do not know."""
 
     #: Such as ``planned``, ``bytes``, ``file-done`` or ``retry``.
     name: str
@@ -197,7 +197,7 @@ _NESTED: dict[str, type[Any]] = {"weights": Weights, "findings": Finding, "left_
 
 
 def read(kind: type[_T], value: Mapping[str, Any]) -> _T:
-    """Makes a ``kind`` of a JSON object."""
+    """Makes a ``kind`` from a JSON object."""
     known: dict[str, Any] = {}
     planned = issubclass(kind, Plan)
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""Every error of this package. Each carries what was found and what to do next.
+"""Every error of this package. Each has the findings and the next step.
 
-Where huggingface_hub is installed, the errors that it has too are subclasses of its own, so that code
-which catches those catches these.
+If huggingface_hub is installed, the errors that it has too are subclasses of its own, so that code
+that catches those catches these.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from ._types import Finding, Report
 
 
 class Error(Exception):
-    """What every error of hfget is."""
+    """The base class of all errors of hfget."""
 
-    #: What was found wrong, if anything was looked at.
+    #: The findings, if files were checked.
     findings: tuple[Finding, ...] = ()
-    #: What to do next, in one sentence.
+    #: The next step, in one sentence.
     remedy: str | None = None
     #: The command's exit code, if it ran.
     exit_code: int | None = None
@@ -33,7 +33,7 @@ class Error(Exception):
         exit_code: int | None = None,
         report: Report | None = None,
     ) -> Error:
-        """Adds what is known besides the message; gives the error itself."""
+        """Adds facts besides the message; returns the error itself."""
         self.findings = tuple(findings)
         self.remedy = remedy
         self.exit_code = exit_code
@@ -42,7 +42,7 @@ class Error(Exception):
 
 
 class CommandNotFoundError(Error, FileNotFoundError):
-    """The command ``hfget`` of this package's version is nowhere. The message lists the places."""
+    """The command ``hfget`` of this package's version was not found. The message lists the searched places."""
 
 
 class UsageError(Error, ValueError):
@@ -50,7 +50,7 @@ class UsageError(Error, ValueError):
 
 
 class UnsupportedError(Error, ValueError):
-    """hfget cannot do what was asked, though huggingface_hub can."""
+    """hfget cannot do this, although huggingface_hub can."""
 
 
 class VerificationError(Error, OSError):
@@ -58,11 +58,11 @@ class VerificationError(Error, OSError):
 
 
 class NotAvailableError(Error, OSError):
-    """A repo, revision, file or family is not there, or access is missing (exit code 3)."""
+    """A repo, revision, file or family does not exist, or access is missing (exit code 3)."""
 
 
 class NetworkError(Error, ConnectionError):
-    """The network or the Hub failed, after retries (exit code 4). Run again: what arrived is kept."""
+    """The network or the Hub failed, after retries (exit code 4). Run again: the bytes that arrived are kept."""
 
 
 class LocalError(Error, OSError):
@@ -70,7 +70,7 @@ class LocalError(Error, OSError):
 
 
 class RepositoryNotFoundError(NotAvailableError, _compat.RepositoryNotFoundError):
-    """There is no such repo, or it is private and the token does not open it."""
+    """There is no such repo, or it is private and the token gives no access to it."""
 
 
 class GatedRepoError(RepositoryNotFoundError, _compat.GatedRepoError):
@@ -90,7 +90,7 @@ class RemoteEntryNotFoundError(NotAvailableError, _compat.RemoteEntryNotFoundErr
 
 
 class HubError(NotAvailableError, _compat.HfHubHTTPError):
-    """The Hub answers with another error."""
+    """The Hub answered with another error."""
 
 
 class LocalEntryNotFoundError(NotAvailableError, _compat.LocalEntryNotFoundError):
@@ -109,7 +109,7 @@ class LocalTokenNotFoundError(Error, _compat.LocalTokenNotFoundError):
 
 
 class DryRunError(Error, _compat.DryRunError):
-    """Nothing can be said of what would be downloaded, because the Hub cannot be asked."""
+    """The Hub cannot be asked, so a dry run has no result."""
 
 
 class InvalidRepoIdError(UsageError, _compat.HFValidationError):
@@ -126,7 +126,7 @@ BY_EXIT_CODE: dict[int, type[Error]] = {
 
 
 def of_run(exit_code: int, message: str, remedy: str | None = None, report: Report | None = None, **more: Any) -> Error:
-    """The error that an exit code means."""
+    """The error class of an exit code."""
     findings = report.findings if report is not None else ()
     kind = BY_EXIT_CODE.get(exit_code, Error)
     return kind(message).with_details(

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use hfget_core::hub::{HubError, cache_dir};
 use hfget_core::session::Error;
-use hfget_core::store::cached_repos;
+use hfget_core::unstable::store::cached_repos;
 
 use super::args::command;
 use crate::render::remedies::words;

@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use hfget_core::hub::cache_dir;
 use hfget_core::model::{RepoId, RepoType};
-use hfget_core::store::{Leftover, Store, StoreError, cached_repos};
-use hfget_core::text::{bytes, printable};
+use hfget_core::session::StoreError;
+use hfget_core::unstable::store::{Leftover, Store, cached_repos};
+use hfget_core::unstable::text::{bytes, printable};
 use serde_json::json;
 
 use super::advice::Advisor;

@@ -6,7 +6,7 @@ use hfget_core::finding::{Finding, Severity};
 use hfget_core::hub::{ConfigError, ShownUrl};
 use hfget_core::model::RepoSpec;
 use hfget_core::progress::{Event, Progress};
-use hfget_core::session::{CompareConfig, Comparison};
+use hfget_core::unstable::session::{CompareConfig, Comparison};
 use serde_json::json;
 
 use super::advice::Advisor;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use hfget_core::model::Partition;
 use hfget_core::session::{Error, Prepared, Published, Session};
+use hfget_core::unstable::model::Partition;
 
 use super::advice::Advisor;
 use super::args::PublishArgs;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hfget_core::model::RepoSpec;
 use hfget_core::session::{Error, Session};
-use hfget_core::text::printable;
+use hfget_core::unstable::text::printable;
 
 use super::advice::Advisor;
 use super::args::GetArgs;

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use hfget_core::model::RepoSpec;
-use hfget_core::session::{Error, Inspected, inspect_path, names_folder};
+use hfget_core::session::Error;
+use hfget_core::unstable::session::{Inspected, inspect_path, names_folder};
 
 use super::advice::Advisor;
 use super::args::InspectArgs;

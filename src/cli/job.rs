@@ -4,12 +4,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use hfget_core::lock::LockedRepo;
 use hfget_core::model::{Options, RepoId, RepoSpec, RepoType};
 use hfget_core::report::Report;
-use hfget_core::session::{DestinationConfig, Error, Prepared, Session};
-use hfget_core::signature::Trust;
-use hfget_core::text::printable;
+use hfget_core::session::{DestinationConfig, Error, Prepared, Session, Trust};
+use hfget_core::unstable::lock::LockedRepo;
+use hfget_core::unstable::text::printable;
 
 use super::args::{
     GetArgs, Output, PlaceArgs, PlanArgs, PublishArgs, Repos, Selection, Signers, Target, Template, Transfer,

@@ -1,6 +1,7 @@
 //! Tokens for CI jobs that have none: `HF_OIDC_RESOURCE`. The library gets the token; this module decides when.
 
-use hfget_core::hub::{HubConfig, Keyless};
+use hfget_core::hub::HubConfig;
+use hfget_core::unstable::hub::Keyless;
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 

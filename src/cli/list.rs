@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
-use hfget_core::session::{Cached, cached};
-use hfget_core::text::{bytes, printable};
+use hfget_core::unstable::session::{Cached, cached};
+use hfget_core::unstable::text::{bytes, printable};
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr as _;
 

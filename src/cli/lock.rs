@@ -5,11 +5,10 @@ use std::path::Path;
 use crate::exit::{Ends, ExitCode};
 use crate::render::{attest, many};
 use hfget_core::finding::Severity;
-use hfget_core::lock::{Lock, LockedRepo};
 use hfget_core::model::{Options, RepoSpec};
-use hfget_core::session::Session;
-use hfget_core::signature::Trust;
-use hfget_core::text::printable;
+use hfget_core::session::{Session, Trust};
+use hfget_core::unstable::lock::{Lock, LockedRepo};
+use hfget_core::unstable::text::{self, printable};
 use serde_json::{Value, json};
 
 use super::advice::Advisor;
@@ -17,6 +16,7 @@ use super::args::{LockArgs, LockForm, Repos, Selection};
 use super::screen::{Screen, print_json, result};
 use super::setup::{from_file, named, session, specs};
 use super::signers::signed_lock;
+use super::system::may_write;
 use super::upfront::wish;
 
 /// Reads a lockfile, or prints why it cannot be used. If `trusted` names signers, one of them must have signed it.
@@ -154,8 +154,7 @@ async fn settle(args: &LockArgs, screen: &Screen) -> Result<ExitCode, ExitCode> 
     }
     if !args.check {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if let Err(error) = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
-            let error = std::io::Error::from(error);
+        if let Err(error) = may_write(folder) {
             screen.fail("", &format!("cannot write {}: {error}", file.display()), None);
             return Err(ExitCode::Local);
         }
@@ -233,7 +232,7 @@ async fn lock_one(
     let how = match &before {
         Some(before) if moved => format!(" was {}: {}", short(before), many(changes.len() as u64, "change")),
         Some(_) => " as locked".to_owned(),
-        None => format!(": {}, {}", many(now.files.len() as u64, "file"), hfget_core::text::bytes(bytes)),
+        None => format!(": {}, {}", many(now.files.len() as u64, "file"), text::bytes(bytes)),
     };
     let mut text = screen.fitting("", &format!("{name}@{} ({}){how}", printable(now.revision.as_str()), short(&now)));
     text.extend(changes.iter().map(|change| screen.fitting("  ", &printable(change))));

@@ -8,8 +8,8 @@ use clap::{Arg, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
-use hfget_core::session::cached_variants;
-use hfget_core::store::cached_repos;
+use hfget_core::unstable::session::cached_variants;
+use hfget_core::unstable::store::cached_repos;
 
 use super::args::examples::{self, EXIT_CODES};
 use super::args::{CompletionsArgs, ManArgs, cache_root, command};

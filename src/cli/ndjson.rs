@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hfget_core::progress::{Event, Progress};
-use hfget_core::text::json_for_logs;
+use hfget_core::unstable::text::json_for_logs;
 use serde_json::{Value, json};
 
 use super::progress::write_line;

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hfget_core::finding::{Remedy, Severity};
-use hfget_core::report::PlanReport;
 use hfget_core::session::{Prepared, Session};
-use hfget_core::text::printable;
+use hfget_core::unstable::report::PlanReport;
+use hfget_core::unstable::text::printable;
 use serde_json::Value;
 
 use super::advice::Advisor;

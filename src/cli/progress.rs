@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use crate::render::{lines::wrap, many};
 use hfget_core::model::RepoPath;
 use hfget_core::progress::{Event, Planned, Progress};
-use hfget_core::text::{hidden, printable};
+use hfget_core::unstable::text::{hidden, printable};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 
 use super::ndjson;
 use super::progress_row::{Row, style};
 use super::speed::{self, Speed};
+use super::system::columns;
 
 /// The most bars of single files at once; the total always has a bar.
 const FILE_BARS: usize = 8;
@@ -172,8 +173,7 @@ impl Bars {
             return;
         }
         state.looked = Some(now);
-        let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
-        let Some(width) = size.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0) else { return };
+        let Some(width) = columns(&std::io::stderr()) else { return };
         if width == state.width {
             return;
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::render::many;
 use hfget_core::model::RepoPath;
 use hfget_core::progress::{Event, Progress};
-use hfget_core::text::{bytes, printable};
+use hfget_core::unstable::text::{bytes, printable};
 
 use super::progress::{Arrived, lock, notice, write_line};
 use super::speed::{self, Speed, in_words};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use hfget_core::text::bytes;
+use hfget_core::unstable::text::bytes;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::progress::lock;

@@ -1,8 +1,8 @@
 //! `hfget remove`: removes repos or single snapshots from the cache; shared files stay.
 
 use hfget_core::model::{CommitId, RepoSpec};
-use hfget_core::store::{Removal, Store, cached_repos};
-use hfget_core::text::bytes;
+use hfget_core::unstable::store::{Removal, Store, cached_repos};
+use hfget_core::unstable::text::bytes;
 use serde_json::{Value, json};
 
 use super::advice::{Advisor, near_repo};

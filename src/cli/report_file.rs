@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hfget_core::text::hidden;
+use hfget_core::unstable::text::hidden;
 
 use crate::exit::ExitCode;
 use crate::render::attest::Form;

@@ -5,7 +5,7 @@ use std::process::ExitCode as ProcessCode;
 use std::time::Duration;
 
 use clap::FromArgMatches as _;
-use hfget_core::text::{hidden, keep_secret};
+use hfget_core::unstable::text::{hidden, keep_secret};
 
 use super::args::{Cli, Command, Help, command_with, useless};
 use super::clean::clean;
@@ -22,6 +22,7 @@ use super::plan::plan;
 use super::progress::{say_interrupted, write_line};
 use super::remove::remove;
 use super::storage_init::storage_init;
+use super::system;
 use super::verify::verify;
 use crate::exit::ExitCode;
 
@@ -70,7 +71,7 @@ pub fn main() -> ProcessCode {
         Ok(cli) => cli,
         Err(error) => refuse(&error),
     };
-    raise_descriptor_limit();
+    system::prepare();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -82,17 +83,6 @@ pub fn main() -> ProcessCode {
     // Writers that are still busy after an interruption get a moment to note the bytes that have arrived.
     runtime.shutdown_timeout(Duration::from_secs(2));
     code(end)
-}
-
-/// Raises the limit of descriptors: each connection and each open file takes some, and many systems give few by
-/// default.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        // If the system refuses, the run works with fewer.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    }
 }
 
 fn code(end: ExitCode) -> ProcessCode {
@@ -128,21 +118,9 @@ async fn run(cli: Cli) -> ExitCode {
     };
     tokio::select! {
         end = job => end,
-        () = interrupted() => {
+        () = system::interrupted() => {
             say_interrupted(events);
             ExitCode::Interrupted
         }
-    }
-}
-
-/// Returns on SIGINT or SIGTERM.
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
-        },
-        Err(_) => drop(tokio::signal::ctrl_c().await),
     }
 }

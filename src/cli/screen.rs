@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hfget_core::finding::{Finding, Remedy, Severity};
-use hfget_core::hub::is_truthy;
 use hfget_core::progress::{Progress, Silent};
 use hfget_core::report::Report;
 use hfget_core::select::LeftOut;
 use hfget_core::session::Error;
-use hfget_core::text::{hidden, json_for_logs, printable};
+use hfget_core::unstable::hub::is_truthy;
+use hfget_core::unstable::text::{hidden, json_for_logs, printable};
 
 use crate::exit::{Ends, ExitCode};
 use crate::render::{self, HumanOptions, lines::wrap};
@@ -22,6 +22,7 @@ use super::ndjson::{self, Ndjson};
 use super::paste::Kept;
 use super::progress::{Bars, write_line};
 use super::progress_lines::Lines;
+use super::system::{Stream, columns};
 use super::trace;
 use crate::render::remedies::{take_words, words};
 
@@ -49,12 +50,11 @@ pub(super) struct Screen {
 }
 
 /// The columns of a terminal, or a width that reads well in a file.
-fn width(stream: &(impl std::os::fd::AsFd + IsTerminal)) -> usize {
+fn width(stream: &(impl Stream + IsTerminal)) -> usize {
     if !stream.is_terminal() {
         return 100;
     }
-    let columns = rustix::termios::tcgetwinsize(stream).ok().map(|size| usize::from(size.ws_col));
-    columns.filter(|n| *n > 0).unwrap_or(80)
+    columns(stream).unwrap_or(80)
 }
 
 pub(super) fn env_flag(name: &str) -> bool {

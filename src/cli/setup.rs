@@ -8,18 +8,19 @@ use std::sync::Arc;
 
 use hfget_core::finding::Policy;
 use hfget_core::hub::{ConfigError, HubConfig, Token, cache_dir};
-use hfget_core::model::{OciReference, RepoId, RepoSpec, RepoType, Revision};
+use hfget_core::model::{RepoId, RepoSpec, RepoType, Revision};
 #[cfg(feature = "object-store")]
-use hfget_core::object_store::{ObjectUrl, StoreConfig};
-use hfget_core::oci::OciConfig;
-use hfget_core::session::{Config, DestinationConfig, Session};
-use hfget_core::signature::Trust;
-use hfget_core::source::SourceConfig;
-use hfget_core::text::printable;
+use hfget_core::session::StoreConfig;
+use hfget_core::session::{Config, DestinationConfig, OciConfig, Session, SourceConfig, Trust};
+use hfget_core::unstable::hub::records_dir;
+use hfget_core::unstable::model::OciReference;
+use hfget_core::unstable::object_store::ObjectUrl;
+use hfget_core::unstable::text::printable;
 
 use super::args::{PlaceArgs, Repos, Secret, Transfer};
 use super::keyless::job_token;
 use super::screen::{Screen, env_flag};
+use super::system::descriptors;
 use super::words::{self, Named};
 use crate::exit::{Ends, ExitCode};
 use crate::render::remedies::{self, words};
@@ -93,8 +94,7 @@ fn descriptor_room() -> usize {
     /// Other descriptors of the process.
     const OTHERS: u64 = 32;
     const EACH: u64 = 10;
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let room = limit.map_or(u64::MAX, |limit| limit.saturating_sub(OTHERS) / EACH).max(1);
+    let room = descriptors().map_or(u64::MAX, |limit| limit.saturating_sub(OTHERS) / EACH).max(1);
     usize::try_from(room).unwrap_or(usize::MAX)
 }
 
@@ -286,7 +286,7 @@ pub(super) fn session(
     config.nearby = nearby;
     config.fetch.check_space = !transfer.no_space_check;
     config.mirrors = mirrors;
-    config.records = hfget_core::hub::records_dir(env);
+    config.records = records_dir(env);
     config.offline = offline;
     config.prefer_offline = place.prefer_offline;
     config.fetch.jobs = transfer.jobs.map_or(config.fetch.jobs, usize::from);

@@ -4,9 +4,10 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use hfget_core::lock::Lock;
-use hfget_core::signature::{Trust, TrustError, check_detached};
-use hfget_core::text::printable;
+use hfget_core::session::{Trust, TrustError};
+use hfget_core::unstable::lock::Lock;
+use hfget_core::unstable::signature::check_detached;
+use hfget_core::unstable::text::printable;
 
 use super::args::Signers;
 use super::screen::Screen;

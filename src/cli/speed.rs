@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hfget_core::text::bytes;
+use hfget_core::unstable::text::bytes;
 
 /// The rate covers this time, so that a pause affects it only for a short time.
 const WINDOW: Duration = Duration::from_secs(15);

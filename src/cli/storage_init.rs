@@ -9,10 +9,9 @@ use std::sync::Arc;
 use hfget_core::finding::{Finding, Severity};
 use hfget_core::model::{Options, RepoId, RepoSpec};
 use hfget_core::report::Report;
-use hfget_core::select::any_matches;
-use hfget_core::session::{Config, DestinationConfig, Session};
-use hfget_core::source::SourceConfig;
-use hfget_core::text::{hidden, printable};
+use hfget_core::session::{Config, DestinationConfig, Session, SourceConfig};
+use hfget_core::unstable::select::any_matches;
+use hfget_core::unstable::text::{hidden, printable};
 
 use super::advice::Advisor;
 use super::args::{Reports, StorageInitArgs};

@@ -2,7 +2,7 @@
 
 use hfget_core::model::{Listing, Options, RepoSpec};
 use hfget_core::session::{Error, Session};
-use hfget_core::text::printable;
+use hfget_core::unstable::text::printable;
 
 use super::args::Selection;
 use super::screen::Screen;

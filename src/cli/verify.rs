@@ -2,11 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use hfget_core::lock::LockedRepo;
-use hfget_core::model::{OciReference, Options, RepoSpec};
-use hfget_core::session::{DestinationConfig, Error, names_folder};
-use hfget_core::signature::Trust;
-use hfget_core::text::printable;
+use hfget_core::model::{Options, RepoSpec};
+#[cfg(feature = "object-store")]
+use hfget_core::session::Session;
+use hfget_core::session::{DestinationConfig, Error, Trust};
+use hfget_core::unstable::lock::LockedRepo;
+use hfget_core::unstable::model::OciReference;
+#[cfg(feature = "object-store")]
+use hfget_core::unstable::object_store::ObjectUrl;
+use hfget_core::unstable::session::names_folder;
+use hfget_core::unstable::text::printable;
 
 use super::advice::Advisor;
 use super::args::VerifyArgs;
@@ -57,7 +62,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
     screen.expect(args.targets.len());
     for target in &args.targets {
         #[cfg(feature = "object-store")]
-        if hfget_core::object_store::ObjectUrl::is_meant(target) {
+        if ObjectUrl::is_meant(target) {
             verify_objects(args, target, &trusted, &screen, &mut outcomes).await;
             continue;
         }
@@ -116,7 +121,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
 /// The repo that a target names, if it names one.
 fn repo_of(target: &str) -> Option<RepoSpec> {
     #[cfg(feature = "object-store")]
-    if hfget_core::object_store::ObjectUrl::is_meant(target) {
+    if ObjectUrl::is_meant(target) {
         return None;
     }
     if OciReference::is_meant(target) || names_folder(target).is_some() { None } else { target.parse().ok() }
@@ -176,18 +181,13 @@ async fn verify_oci(
 
 /// A session on an object store.
 #[cfg(feature = "object-store")]
-fn open(
-    args: &VerifyArgs,
-    target: &str,
-    trusted: &[Trust],
-    screen: &Screen,
-) -> Result<(hfget_core::object_store::ObjectUrl, hfget_core::session::Session), ExitCode> {
-    let url: hfget_core::object_store::ObjectUrl = target.parse().map_err(|error| {
+fn open(args: &VerifyArgs, target: &str, trusted: &[Trust], screen: &Screen) -> Result<(ObjectUrl, Session), ExitCode> {
+    let url: ObjectUrl = target.parse().map_err(|error| {
         screen.fail("", &error, None);
         ExitCode::Usage
     })?;
     let store = store_config(url.base());
-    let place = Some(hfget_core::session::DestinationConfig::Objects(store));
+    let place = Some(DestinationConfig::Objects(store));
     Ok((url, session(&args.place, &args.transfer, args.deep, screen, None, place, trusted.to_vec())?))
 }
 
@@ -205,7 +205,7 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
     let mut outcomes = Outcomes::new(screen, &args.reports, "verify")?;
     for target in &args.targets {
         #[cfg(feature = "object-store")]
-        if hfget_core::object_store::ObjectUrl::is_meant(target) {
+        if ObjectUrl::is_meant(target) {
             // With a lockfile, only the lockfile's signature is checked.
             let (_, session) = open(args, target, &[], screen)?;
             for locked in &lock.repos {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use futures_util::stream::{self, StreamExt as _};
 use hfget_core::model::{CommitId, Options, RepoSpec, Revision};
-use hfget_core::session::{DestinationConfig, snapshots};
+use hfget_core::session::DestinationConfig;
+use hfget_core::unstable::session::snapshots;
 
 use super::args::VerifyArgs;
 use super::outcomes::Outcomes;

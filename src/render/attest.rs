@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use hfget_core::finding::Origin;
-use hfget_core::lock::LockedRepo;
 use hfget_core::model::{CommitId, Digest, RepoId, RepoPath, RepoType, Revision, Sha256};
 use hfget_core::report::{FileReport, Report};
-use hfget_core::signature::Statement;
+use hfget_core::unstable::lock::{LockedFile, LockedRepo};
+use hfget_core::unstable::signature::Statement;
 use serde_json::{Value, json};
 
 /// The SHA-256 of each file.
@@ -48,7 +48,7 @@ struct File {
 
 impl Subject {
     fn of_lock(locked: &LockedRepo, digests: &Digests) -> Self {
-        let file = |file: &hfget_core::lock::LockedFile| File {
+        let file = |file: &LockedFile| File {
             path: file.path.clone(),
             size: file.size,
             sha256: digests.get(&file.path).copied(),

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use hfget_core::model::{RepoId, RepoType};
-use hfget_core::report::{Checked, CompareReport, Level};
-use hfget_core::text::{bytes, printable};
+use hfget_core::unstable::report::{Checked, CompareReport, Level};
+use hfget_core::unstable::text::{bytes, printable};
 
 use super::human::{Paint, count, finding_lines};
 use super::lines::wrap;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use hfget_core::finding::{Finding, Origin, Remedy, Severity, Verdict};
 use hfget_core::report::{Report, SignatureReport, SignatureStanding};
-use hfget_core::text::{bytes, group, many, printable};
+use hfget_core::unstable::text::{bytes, group, many, printable};
 
 use super::lines::{columns, wrap};
 use crate::exit::{Ends, ExitCode};
@@ -252,9 +252,11 @@ pub(super) fn duration(ms: u64) -> String {
 mod tests {
     use super::super::remedies::words;
     use super::*;
-    use hfget_core::finding::{Code, Policy, Weights};
+    use hfget_core::finding::{Code, Policy};
     use hfget_core::model::{Family, Location, RepoType, WeightSet};
-    use hfget_core::report::{Draft, Totals};
+    use hfget_core::report::Totals;
+    use hfget_core::unstable::finding::Weights;
+    use hfget_core::unstable::report::Draft;
 
     fn report() -> Report {
         let files = (0..7).map(|at| format!("model-{at}.safetensors").parse().unwrap()).collect();

@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 use super::group;
 use globset::GlobMatcher;
 use hfget_core::finding::Severity;
-use hfget_core::session::Inspected;
-use hfget_core::text::{bytes, printable};
-use hfget_core::verify::Tensor;
+use hfget_core::unstable::session::Inspected;
+use hfget_core::unstable::text::{bytes, printable};
+use hfget_core::unstable::verify::Tensor;
 use serde_json::{Value, json};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
@@ -154,7 +154,7 @@ fn row(tensor: &Tensor) -> [String; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hfget_core::verify::TensorTable;
+    use hfget_core::unstable::verify::TensorTable;
 
     fn file(names: &[&str]) -> Inspected {
         let tensor = |n: &&str| Tensor {

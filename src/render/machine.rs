@@ -9,7 +9,7 @@ use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite, XmlString
 
 use hfget_core::finding::{Evidence, Finding, Severity, Verdict};
 use hfget_core::report::Report;
-use hfget_core::text::printable;
+use hfget_core::unstable::text::printable;
 
 use crate::exit::{Ends, ExitCode};
 

@@ -11,6 +11,6 @@ pub mod plan;
 pub mod remedies;
 pub mod suggest;
 
-pub use hfget_core::text::{group, many};
+pub use hfget_core::unstable::text::{group, many};
 pub use human::{HumanOptions, Words, human};
 pub use machine::{Ended, github, junit, summary};

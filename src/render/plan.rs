@@ -4,9 +4,9 @@
 use std::fmt::Write as _;
 
 use hfget_core::model::Gated;
-use hfget_core::report::{PlanReport, state};
 use hfget_core::select::LeftOut;
-use hfget_core::text::{bytes, printable};
+use hfget_core::unstable::report::{PlanReport, state};
+use hfget_core::unstable::text::{bytes, printable};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::human::{HumanOptions, Paint, Words, count, finding_lines};

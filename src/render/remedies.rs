@@ -2,9 +2,10 @@
 //! backquotes is a command line that works when it is pasted.
 
 use hfget_core::finding::{Again, BadServer, ChooseBy, Remedy, Take};
-use hfget_core::hub::{ConfigError, Withheld};
+use hfget_core::hub::ConfigError;
 use hfget_core::model::{Family, RepoId, RepoPath, RepoSpec, SpecError};
-use hfget_core::text::{bytes, few};
+use hfget_core::unstable::hub::Withheld;
+use hfget_core::unstable::text::{bytes, few};
 
 use super::suggest::{choices, meant};
 

@@ -1,6 +1,6 @@
 //! Suggestions for misspelt names.
 
-use hfget_core::text::{brief, few};
+use hfget_core::unstable::text::{brief, few};
 
 /// The names that the user may have meant by `typed`, the nearest first: names that differ by a few letters,
 /// in any case.

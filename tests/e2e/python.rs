@@ -160,6 +160,13 @@ fn the_actions_steps_work_as_they_are_written() {
     holds(&Machine::new([one_file(64), bad]), "channels.py", "Action");
 }
 
+/// Not in CI: the compiler builds a C library first, which takes many minutes where it has not done so before.
+#[test]
+#[ignore = "takes many minutes: cargo test --test e2e -- --ignored what_is_compiled_twice"]
+fn what_is_compiled_twice_is_compared_and_a_difference_is_found() {
+    holds(&Machine::new([]), "packing.py", "Compiling");
+}
+
 #[test]
 fn the_recipes_use_artifacts_that_are_made_here() {
     holds(&Machine::new([one_file(64)]), "packing.py", "Recipes");

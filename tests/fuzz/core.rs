@@ -5,9 +5,10 @@ use std::io::{self, Cursor};
 use std::sync::Arc;
 
 use hfget_core::finding::Finding;
-use hfget_core::model::{Family, Purpose, RepoId, RepoPath, RepoSpec, Revision, WeightIndex, WeightSet};
+use hfget_core::model::{Family, Purpose, RepoId, RepoPath, RepoSpec, Revision, WeightSet};
 use hfget_core::progress::Silent;
 use hfget_core::verify::{Content, Far, ReadSeek, Subject, SubjectFile, verify};
+use hfget_formats::WeightIndex;
 
 fn printable(findings: &[Finding]) {
     assert!(findings.len() < 1000, "{} findings", findings.len());
@@ -105,7 +106,7 @@ pub fn names(bytes: &[u8]) {
 /// What a registry sends, and what docker keeps of whoever has logged in: whatever a manifest states, each file is within
 /// its layer, and its path is one.
 pub fn registry(bytes: &[u8]) {
-    let readings = hfget_core::oci::any_bytes(bytes);
+    let readings = hfget_core::unstable::oci::any_bytes(bytes);
     for (path, within, layer) in &readings.files {
         assert!(within.start <= within.end && within.end <= *layer, "{path:?} {within:?} {layer}");
         assert!(path.under("root".as_ref()).starts_with("root"));
@@ -120,8 +121,8 @@ pub fn registry(bytes: &[u8]) {
 
 /// Signatures of models: bundles, and the statements in them.
 pub fn signature(bytes: &[u8]) {
-    let is_one = hfget_core::signature::is_bundle(bytes);
-    let (bundle, statement, same) = hfget_core::signature::any_bytes(bytes);
+    let is_one = hfget_core::unstable::signature::is_bundle(bytes);
+    let (bundle, statement, same) = hfget_core::unstable::signature::any_bytes(bytes);
     assert!(same, "a statement is written as it was read");
     assert!(is_one || bundle.is_some(), "what is read as a bundle is found as one");
     for error in [bundle, statement].into_iter().flatten() {

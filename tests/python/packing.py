@@ -11,6 +11,7 @@ import tarfile
 import tempfile
 import unittest
 import unittest.mock
+import zlib
 from pathlib import Path
 
 import yaml
@@ -18,7 +19,7 @@ import yaml
 SOURCE = Path(os.environ["HFGET_SOURCE"])
 sys.path.insert(0, str(SOURCE / "packaging"))
 
-from pack import archive, common, image, system, wheel  # noqa: E402
+from pack import archive, common, compile, image, judge, system, wheel  # noqa: E402
 
 
 class Folder(unittest.TestCase):
@@ -92,6 +93,35 @@ class Packing(Folder):
         (self.folder / "riscv").write_bytes(other)
         with self.assertRaises(common.Lacking):
             common.look_at(self.folder / "riscv")
+
+    def test_two_binaries_that_differ_are_said_to_and_where(self):
+        one, other = self.folder / "one", self.folder / "other"
+        one.write_bytes(b"hfget")
+        other.write_bytes(b"hfgot")
+        compile._same(one, one)
+        with self.assertRaisesRegex(common.Lacking, "first at byte 3"):
+            compile._same(one, other)
+
+    def test_the_crates_that_a_binary_names_are_in_its_bill(self):
+        if shutil.which("objcopy") is None:
+            self.skipTest("objcopy is not installed (Debian: binutils)")
+        own = {"name": "hfget", "version": common.version(), "kind": "runtime"}
+        bill = json.dumps({"components": [{"name": "a", "version": "1.0.0"}]}).encode()
+
+        def judged(*packages):
+            binary = self.stand_in()
+            if packages:
+                (self.folder / "noted").write_bytes(zlib.compress(json.dumps({"packages": packages}).encode()))
+                subprocess.run(["objcopy", "--add-section", f".dep-v0={self.folder / 'noted'}", binary], check=True)
+            findings = judge.Findings()
+            judge._materials(binary, bill, "x.whl", findings)
+            return findings
+
+        listed = judged(own, {"name": "a", "version": "1.0.0"}, {"name": "cc", "version": "1.0.0", "kind": "build"})
+        self.assertEqual((len(listed.right), listed.wrong), (1, []))
+        self.assertIn("('a', '1.0.1')", judged(own, {"name": "a", "version": "1.0.1"}).wrong[0])
+        self.assertTrue(judged({"name": "a", "version": "1.0.0"}).wrong, "it is not this command")
+        self.assertEqual(len(judged().unjudged), 1)
 
     def test_two_processors_are_one_image(self):
         path = self.stand_in()
@@ -195,6 +225,45 @@ class Packing(Folder):
                     said = subprocess.run(command, env=env, capture_output=True, text=True)
                     self.assertEqual(said.returncode, 0, said.stderr)
                 self.assertEqual(said.stdout.split(), ["hfget", common.version()])
+
+
+class Compiling(Folder):
+    """A program of a few lines in the place of the command: what is tested is how it is compiled."""
+
+    def setUp(self):
+        super().setUp()
+        self.target = f"{os.uname().machine}-unknown-linux-musl"
+        path = f"{Path(sys.prefix, 'bin')}:{os.environ['PATH']}"
+        # An empty program of another test's machine must not be found in the folder of this one.
+        changed = {"PATH": path, "CARGO_TARGET_DIR": str(self.folder / "target")}
+        self.enterContext(unittest.mock.patch.dict(os.environ, changed))
+        lacks = compile.lacking(self.target)
+        if lacks:
+            self.skipTest(f"needed and not here: {lacks}")
+
+    def program(self, says):
+        source = self.folder / "source"
+        (source / "src").mkdir(parents=True)
+        (source / "Cargo.toml").write_text('[package]\nname = "hfget"\nversion = "0.0.0"\nedition = "2024"\n')
+        (source / "src/main.rs").write_text(f'fn main() {{ println!("{{}} {{}}", {says}, file!()) }}\n')
+        own = ["-c", "user.name=x", "-c", "user.email=x@x"]
+        for words in (["init", "-q"], ["add", "-A"], [*own, "commit", "-qm", "x"]):
+            subprocess.run(["git", *words], cwd=source, check=True)
+        subprocess.run(["cargo", "generate-lockfile", "--offline"], cwd=source, check=True, capture_output=True)
+        subprocess.run(["git", "add", "-A"], cwd=source, check=True)
+        self.enterContext(unittest.mock.patch.object(compile, "ROOT", source))
+
+    def test_what_is_compiled_in_two_folders_comes_out_the_same(self):
+        self.program('"one"')
+        binary = compile.build(self.target, "dev", twice=True)
+        self.assertTrue(common.look_at(binary).static)
+        self.assertIn("one src/main.rs", common.look_at(binary).says())
+        self.assertNotIn(os.fsencode(self.folder), binary.read_bytes(), "no folder of this machine is in it")
+
+    def test_a_program_that_has_its_folder_in_it_does_not(self):
+        self.program('env!("CARGO_MANIFEST_DIR")')
+        with self.assertRaisesRegex(common.Lacking, "compiled twice, hfget differs"):
+            compile.build(self.target, "dev", twice=True)
 
 
 class Recipes(Folder):

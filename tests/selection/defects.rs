@@ -90,7 +90,7 @@ fn an_index_that_is_none_rejects_its_family() {
 #[test]
 fn an_index_that_could_not_be_had_rejects_its_family() {
     let mut repo = broken("{}");
-    repo.files.insert("model.safetensors.index.json".to_owned(), hfget_core::model::INDEX_LIMIT + 1);
+    repo.files.insert("model.safetensors.index.json".to_owned(), hfget_formats::INDEX_LIMIT + 1);
     passed_over(&repo, "was not read");
 }
 

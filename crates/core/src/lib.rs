@@ -15,23 +15,23 @@
 //! | [`session`] | the job and its destinations; plan, verify, inspect, lock, compare | HTTP, formats' bytes, words for people |
 //! | [`report`] | the results of a run, as plain values | how they were found, how they are shown |
 //! | `upload` | files into an object store or into layers without a disk in between | which files, and why |
-//! | [`plan`] | which files are here, which will be fetched, how many bytes | how bytes move |
-//! | [`transfer`] | moving bytes: which part is next, one request, assembling a file | what the bytes mean |
-//! | [`source`] | one interface over Hubs and object stores, and which URL names which | local layout |
-//! | [`oci`] | OCI content: registries and image layouts, and how a repo lies in them | the Hub's wire |
+//! | `plan` | which files are here, which will be fetched, how many bytes | how bytes move |
+//! | `transfer` | moving bytes: which part is next, one request, assembling a file | what the bytes mean |
+//! | `source` | one interface over Hubs and object stores, and which URL names which | local layout |
+//! | `oci` | OCI content: registries and image layouts, and how a repo lies in them | the Hub's wire |
 //! | [`hub`] | the Hub's wire protocol: listing, resolve, errors, rate limits, retries | weight families, local layout |
-//! | [`object_store`] | object stores: requests, keys, credentials that the caller hands in | the Hub |
-//! | [`store`] | the Hub cache and local folders: locks, partial files, atomic commit | HTTP, formats |
-//! | [`lock`] | lockfiles: the exact commit, files, sizes and digests, as text | how a lockfile is made or used |
+//! | `object_store` | object stores: requests, keys, credentials that the caller hands in | the Hub |
+//! | `store` | the Hub cache and local folders: locks, partial files, atomic commit | HTTP, formats |
+//! | `lock` | lockfiles: the exact commit, files, sizes and digests, as text | how a lockfile is made or used |
 //! | [`verify`] | digests, coverage of the index, the tables that `hfget-formats` reads | where files came from |
-//! | [`signature`] | who signed a model, and the signed files with their digests | where files came from, disk, network |
+//! | `signature` | who signed a model, and the signed files with their digests | where files came from, disk, network |
 //! | [`select`] | which files make up exactly one weight family per scope, and why | network, disk |
 //! | `range_reader` | a remote file as one that can be read at any place | how a range is fetched |
 //! | [`progress`] | the events for a watcher | who watches |
 //! | [`finding`] | findings, remedies as data, policy, evidence and the verdict that follows from them | how it is shown |
 //! | [`model`] | the nouns: names, digests, listings, families, options; parsed once and then always valid | everything else |
 //!
-//! The library reads no environment variable: [`hub::HubConfig::from_env`], [`source::SourceConfig::from_env`] and
+//! The library reads no environment variable: [`hub::HubConfig::from_env`], [`session::SourceConfig::from_env`] and
 //! [`hub::cache_dir`] ask the caller for each. Two dependencies read some by themselves, as their rooms' first comments
 //! say: `hf-xet` reads its own `HF_XET_…`, and the object stores' HTTP client reads the proxies. Temporary files go
 //! into the system's folder for them (`TMPDIR`). The library names no flag and no exit code: an error has a `kind()`
@@ -40,33 +40,42 @@
 //! Steps are logged with `tracing`: `info` for each step of a repo, `debug` for each file, part and request.
 //! No field contains a secret.
 //!
-//! [`session`] wires the rooms together for programs that want the whole job in one call; the command `hfget` is a
-//! layer of arguments, rendered text and progress bars above it. Programs that keep files
-//! elsewhere go through the rooms themselves: `examples/own_store.rs` lists, selects, streams into memory and
-//! verifies there.
+//! # Interface
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`session`] | get, plan and verify a repo in one call: start with [`session::Session`] |
+//! | [`report`], [`finding`] | what a run came to: the verdict, the files, the findings and what can be done about them |
+//! | [`model`], [`progress`] | the nouns, and the events that a run tells |
+//! | [`hub`], [`select`], [`verify`] | the steps one by one, for programs that keep files elsewhere |
+//!
+//! `examples/own_store.rs` goes through the steps: it lists, selects, streams into memory and verifies there. The command
+//! `hfget` is a layer of arguments, rendered text and progress bars above this library. What only the command uses is in
+//! a module without pages, `unstable`, and in methods without an entry here. None of that is part of the interface.
 //!
 //! Structs that will grow are `#[non_exhaustive]`: they are made by their `new` or `default` and changed from there.
 
 pub mod finding;
 pub mod hub;
-pub mod lock;
+mod lock;
 pub mod model;
 #[cfg_attr(not(feature = "object-store"), path = "object_store/absent.rs")]
-pub mod object_store;
-pub mod oci;
-pub mod plan;
+mod object_store;
+mod oci;
+mod plan;
+mod platform;
 pub mod progress;
 mod range_reader;
 pub mod report;
 pub mod select;
 pub mod session;
-pub mod signature;
-pub mod source;
-pub mod store;
-// For the command only: not part of the stable interface.
+mod signature;
+mod source;
+mod store;
+mod text;
+mod transfer;
 #[doc(hidden)]
-pub mod text;
-pub mod transfer;
+pub mod unstable;
 mod upload;
 pub mod verify;
 

@@ -42,6 +42,7 @@ pub mod torch;
 mod weight_index;
 
 pub use problem::{Problem, ProblemKind, Severity};
+#[doc(hidden)] // for `hfget-core`, which has checks of its own
 pub use problems::{Problems, Quote, complaint};
 pub use set::{Files, ReadSeek};
 pub use table::{Tensor, TensorTable};

@@ -13,7 +13,7 @@ use super::{Tensor, TensorTable};
 use crate::problem::{Problem, ProblemKind};
 
 /// `MAX_HEADER_SIZE` of the reference implementation.
-pub const MAX_HEADER: u64 = 100_000_000;
+pub(crate) const MAX_HEADER: u64 = 100_000_000;
 
 /// Dimensions of a tensor: the format has no limit, and all its loaders have a lower one.
 const MAX_DIMS: usize = 1024;
@@ -21,7 +21,7 @@ const MAX_DIMS: usize = 1024;
 const MAX_PAIRS: usize = 1 << 16;
 
 /// Bits of an element of `dtype`, or `None` if this version does not know the dtype.
-pub fn dtype_bits(dtype: &str) -> Option<u64> {
+pub(crate) fn dtype_bits(dtype: &str) -> Option<u64> {
     Some(match dtype {
         "F4" => 4,
         "F6_E2M3" | "F6_E3M2" => 6,

@@ -3,7 +3,7 @@
 //! walked, not kept; the assets that a graph names are compared with the files here. Variables are a
 //! checkpoint, and `tf_checkpoint` reads them.
 //!
-//! Memory: the names of assets ([`MAX_ASSETS`], [`MAX_NAMES`]). Time: each byte of a graph once, tensors in nodes skipped.
+//! Memory: the names of assets (`MAX_ASSETS`, `MAX_NAMES`). Time: each byte of a graph once, tensors in nodes skipped.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Seek};
@@ -16,7 +16,7 @@ use crate::set::{Files, file_name, folder};
 /// Assets of one `SavedModel`; a file that names more is refused.
 pub const MAX_ASSETS: usize = 1 << 16;
 /// Bytes of all their names together.
-pub const MAX_NAMES: usize = 16 << 20;
+pub(crate) const MAX_NAMES: usize = 16 << 20;
 /// Bytes of an asset's name, and of the name of a node or its operation.
 const MAX_NAME: u64 = 1 << 16;
 

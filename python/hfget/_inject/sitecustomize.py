@@ -1,7 +1,7 @@
-"""Puts hfget in the place of huggingface_hub's downloads, in a process that `python -m hfget run` starts.
+"""Replaces huggingface_hub's downloads by hfget's in a process that `python -m hfget run` starts.
 
-Python imports this file at its start, because its folder is the first of PYTHONPATH. The
-sitecustomize that would have been imported in its place is run afterwards.
+Python imports this file at its start, because its folder is the first in PYTHONPATH. The
+sitecustomize that Python would have imported otherwise is run afterwards.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Loader(importlib.abc.Loader):
         hfget.patch()
 
     def __getattr__(self, name: str) -> Any:
-        # Whatever else the real loader can do, such as giving resources of the package.
+        # All other methods of the real loader, such as those for the package's resources.
         return getattr(self._loader, name)
 
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueHint};
 use clap_complete::Shell;
 use hfget_core::model::{RepoSpec, Revision};
-use hfget_core::report::Level;
+use hfget_core::unstable::report::Level;
 
 use super::habits::Habits;
 use super::share::Share;

@@ -1,7 +1,7 @@
 //! The flag that makes a run one worker of a fleet.
 
 use clap::Args;
-use hfget_core::model::Partition;
+use hfget_core::unstable::model::Partition;
 
 use super::values::partition;
 

@@ -1,9 +1,8 @@
 //! Flags that name a destination other than a disk of this machine: an object store, a registry or an image layout.
 
 use clap::{Args, ValueHint};
-use hfget_core::model::OciReference;
-use hfget_core::oci::OciLayout;
-use hfget_core::session::{DestinationConfig, OciTarget};
+use hfget_core::session::{DestinationConfig, OciLayout, OciTarget};
+use hfget_core::unstable::model::OciReference;
 
 use super::values::{Place, Template, layout, oci, place};
 

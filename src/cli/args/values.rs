@@ -8,10 +8,13 @@ use crate::render::suggest::meant;
 use clap::builder::{PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser};
 use hfget_core::finding::Code;
 use hfget_core::hub::Transport;
-use hfget_core::model::{Family, OciReference, OciReferenceError, Partition, PartitionError, RepoId, RepoType};
-use hfget_core::oci::OciLayout;
-use hfget_core::report::Level;
-use hfget_core::text::printable;
+use hfget_core::model::{Family, OciReferenceError, RepoId, RepoType};
+use hfget_core::session::OciLayout;
+use hfget_core::unstable::model::{OciReference, Partition, PartitionError};
+#[cfg(feature = "object-store")]
+use hfget_core::unstable::object_store::ObjectUrl;
+use hfget_core::unstable::report::Level;
+use hfget_core::unstable::text::printable;
 
 /// Weight families, which completions and suggestions know by name.
 pub fn family() -> impl TypedValueParser<Value = Family> {
@@ -132,7 +135,7 @@ fn partition_by(text: &str, index: Option<&str>) -> Result<Partition, String> {
 #[derive(Debug, Clone)]
 pub enum Place {
     #[cfg(feature = "object-store")]
-    Store(hfget_core::object_store::ObjectUrl),
+    Store(ObjectUrl),
     Oci(OciReference),
     /// One for each repo.
     Each(Template),
@@ -187,7 +190,7 @@ pub fn place(text: &str) -> Result<Place, String> {
     }
     #[cfg(feature = "object-store")]
     {
-        use hfget_core::object_store::{ObjectUrl, ObjectUrlError};
+        use hfget_core::session::ObjectUrlError;
         text.parse::<ObjectUrl>().map(Place::Store).map_err(|error: ObjectUrlError| {
             if error.is_folder() {
                 format!("{error}; to fill a folder, use --local-dir or --cache-dir")

@@ -6,7 +6,7 @@ mod row;
 use std::fmt::Write as _;
 
 use hfget_core::finding::{Finding, Severity};
-use hfget_core::text::{bytes, printable};
+use hfget_core::unstable::text::{bytes, printable};
 
 use super::{group, many};
 pub use row::{Row, Tone};

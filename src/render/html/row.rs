@@ -1,9 +1,10 @@
 //! The page's row for one repo, as plain values: from a report, a plan, a comparison or an error.
 
 use hfget_core::finding::{Code, Finding, Origin, Severity};
-use hfget_core::report::{CompareReport, FileReport, PlanReport, Report, state};
+use hfget_core::report::{FileReport, Report};
 use hfget_core::select::LeftOut;
-use hfget_core::text::{bytes, group};
+use hfget_core::unstable::report::{CompareReport, PlanReport, state};
+use hfget_core::unstable::text::{bytes, group};
 
 use super::super::Words;
 use super::super::remedies::take_words;

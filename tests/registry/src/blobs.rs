@@ -1,4 +1,4 @@
-//! Blobs that are there: whether, how large, and their bytes.
+//! Requests for blobs: `HEAD` and `GET`, with ranges.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -10,12 +10,12 @@ use hfget_loopback_hub::lock;
 use crate::fault::{Kind, Place};
 use crate::server::{Asked, Options, Shared, answer, cut, refuse};
 
-/// Bytes of a body that are sent at once.
+/// The most bytes of a body that are sent at once.
 const PIECE: usize = 64 << 10;
 
 pub(crate) async fn serve(shared: &Shared, options: &Options, asked: &Asked, name: &str, digest: &str) -> Response {
     let place = if asked.method == "HEAD" { Place::BlobHead } else { Place::BlobGet };
-    // A blob that is elsewhere goes wrong there.
+    // The fault of a blob on the other host is applied there.
     let sends_away = options.blobs_elsewhere && !asked.away && asked.method == "GET";
     let fault = if sends_away { None } else { shared.fault(place, None) };
     if let Some(Kind::Status(status, headers)) = &fault {
@@ -79,7 +79,7 @@ pub(crate) async fn serve(shared: &Shared, options: &Options, asked: &Asked, nam
     }
 }
 
-/// The bytes in small pieces, at most so many a second.
+/// The bytes in small pieces, at a limited rate.
 fn pieces(bytes: Bytes, rate: Option<u64>) -> impl stream::Stream<Item = Result<Bytes, std::io::Error>> {
     stream::unfold(bytes, move |mut left| async move {
         if left.is_empty() {

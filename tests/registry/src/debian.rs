@@ -1,6 +1,6 @@
-//! Debian's `docker-registry` as a child, with or without tokens: an implementation that is none of ours. It knows no
-//! referrers, answers with whole and signed locations, and looks at no size of a layer. Where it is not installed,
-//! whoever wanted it is told so.
+//! Debian's `docker-registry` as a child process, with or without tokens: an implementation that is not ours. It has
+//! no list of referrers, answers with whole and signed locations, and does not check the sizes of layers. If it is
+//! not installed, a message says so.
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -15,7 +15,7 @@ pub struct Debian {
     child: Child,
     config: PathBuf,
     port: u16,
-    /// Signs tokens as long as it lives.
+    /// Signs tokens until the registry is dropped.
     _signer: Option<Signer>,
 }
 
@@ -24,11 +24,11 @@ fn program(name: &str) -> Option<PathBuf> {
 }
 
 impl Debian {
-    /// Keeps what it has below `folder`. With tokens: each is good for so long. `None`, having said so, where it is not
-    /// installed.
+    /// Starts a registry that keeps its data below `folder`. With tokens, each token lives as long as given. If it is
+    /// not installed, prints that and returns `None`.
     ///
     /// # Panics
-    /// When it does not start, or when CI has not installed it.
+    /// If it does not start, or if it is not installed in CI.
     #[must_use]
     pub fn start(folder: &Path, tokens: Option<Duration>) -> Option<Self> {
         let found = program("docker-registry");
@@ -64,7 +64,7 @@ impl Debian {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Ends it at once, and starts it again at the same port with what it has kept.
+    /// Ends it at once, and starts it again at the same port with the same data.
     pub fn restart(&mut self) {
         self.stop();
         self.child = spawn(&self.config, self.port);
@@ -106,10 +106,11 @@ fn spawn(config: &Path, port: u16) -> Child {
     child
 }
 
-/// Runs `skopeo`, another reader of registries; its output. `None`, having said so, where it is not installed.
+/// Runs `skopeo`, another reader of registries, and returns its output. If it is not installed, prints that and
+/// returns `None`.
 ///
 /// # Panics
-/// When it fails, or when CI has not installed it.
+/// If it fails, or if it is not installed in CI.
 #[must_use]
 pub fn skopeo(arguments: &[&str]) -> Option<String> {
     let found = program("skopeo");

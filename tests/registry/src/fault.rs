@@ -1,4 +1,4 @@
-//! What can be made to go wrong, where, and how often. How a registry is when nothing goes wrong is said in `server`.
+//! The faults: which, in which requests, and how often. `server` has the behaviour without faults.
 
 /// Which requests a fault may hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,36 +19,37 @@ pub enum Place {
     ManifestGet,
     /// `PUT` of a manifest.
     ManifestPut,
-    /// The list of what refers to a manifest.
+    /// The list of referrers.
     Referrers,
-    /// The server of tokens.
+    /// The token server.
     Token,
 }
 
-/// What goes wrong.
+/// A fault.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
-    /// Another status, with headers. The body of the request is thrown away.
+    /// Another status, with headers. The body of the request is discarded.
     Status(u16, Vec<(&'static str, String)>),
-    /// The connection closes after so many bytes of the body, whoever sends it. What came of an upload is kept.
+    /// The connection closes after this many bytes of the request's or the answer's body. The bytes of an upload that
+    /// arrived are kept.
     Cut(usize),
-    /// The same, and the upload is gone.
+    /// The same, and the upload is lost.
     Lose(usize),
-    /// Nothing more is read or sent after so many bytes, and the connection stays open.
+    /// Nothing more is read or sent after this many bytes, and the connection stays open.
     Stall(usize),
-    /// One byte of what is sent, or of what is kept, is another.
+    /// One byte of the sent or kept bytes is changed.
     CorruptByte(usize),
-    /// The upload is gone before the request is looked at.
+    /// The upload is lost before the request is read.
     SessionLost,
-    /// The body's digest is said to be wrong, and the upload is gone.
+    /// The answer says that the body's digest is wrong, and the upload is lost.
     DigestRefused,
-    /// The blob is said to be kept, and is not.
+    /// The answer says that the blob was kept, but it was not.
     NotKept,
     /// This body with 200 and the content type of a manifest.
     Body(String),
 }
 
-/// One thing that goes wrong.
+/// A fault, its place and its limits.
 #[derive(Debug, Clone)]
 pub struct Fault {
     pub(crate) place: Place,
@@ -59,27 +60,27 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// On every request at `place`, until limited.
+    /// In every request at `place`, until limited.
     #[must_use]
     pub fn new(place: Place, kind: Kind) -> Self {
         Fault { place, kind, left: None, above: 0, skip: 0 }
     }
 
-    /// Only so many times.
+    /// At most `times` times.
     #[must_use]
     pub fn times(mut self, n: u32) -> Self {
         self.left = Some(n);
         self
     }
 
-    /// Not the first so many that it could hit.
+    /// Not in the first requests that match.
     #[must_use]
     pub fn skip(mut self, n: u32) -> Self {
         self.skip = n;
         self
     }
 
-    /// Only where the body has at least so many bytes, or where nobody says how many.
+    /// Only if the body has at least this many bytes, or if its size is unknown.
     #[must_use]
     pub fn above(mut self, bytes: u64) -> Self {
         self.above = bytes;

@@ -1,5 +1,5 @@
-//! A server of tokens as Debian's registry wants them: signed with ES256, the certificate in the header. Who is let in is as
-//! in `token`.
+//! A token server for Debian's registry: tokens are signed with ES256, with the certificate in the header. Its users
+//! are those of `token`.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,10 @@ use serde_json::json;
 use crate::server::{answer, refuse};
 use crate::token::BASIC;
 
-/// What the registry forgives of a token that has run out.
+/// The time after which the registry refuses an expired token.
 const LEEWAY: u64 = 60;
 
-/// A running server of tokens; it stops when dropped.
+/// A running token server; it stops when dropped.
 pub(crate) struct Signer {
     pub address: String,
     pub certificate: PathBuf,
@@ -84,7 +84,7 @@ async fn serve(State(shared): State<Arc<Shared>>, request: axum::extract::Reques
     answer(200, &[("content-type", "application/json")], body)
 }
 
-/// The two numbers of a signature in DER, 32 bytes each, as JWT has them.
+/// The two numbers of a DER signature, 32 bytes each, as JWT requires.
 fn fixed(der: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     // A sequence of two integers, each shorter than 128 bytes.

@@ -1,5 +1,5 @@
-//! An OCI registry on the loopback interface with the faults of real ones, on demand. The registry listens on 127.0.0.1,
-//! what it sends clients away to on 127.0.0.2: a token that reaches that host is answered with 400.
+//! An OCI registry on the loopback interface with the faults of real ones, on demand. The registry listens on
+//! 127.0.0.1; redirects lead to 127.0.0.2. A token that reaches that host is answered with 400.
 //!
 //! ```
 //! use hfget_loopback_registry::Registry;
@@ -22,7 +22,7 @@ pub use fault::{Fault, Kind, Place};
 pub use server::{Chunks, Location, Options, Registry, Request};
 pub use token::{Auth, IDENTITY, PASSWORD, USER, identity, login};
 
-/// The digest of some bytes, as registries write it.
+/// The digest of these bytes, as registries write it.
 #[must_use]
 pub fn digest_of(bytes: &[u8]) -> String {
     use std::fmt::Write as _;

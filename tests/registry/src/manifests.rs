@@ -1,4 +1,4 @@
-//! Manifests by tag and digest, and what refers to them.
+//! Manifests by tag and digest, and their referrers.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -9,7 +9,7 @@ use crate::digest_of;
 use crate::fault::{Kind, Place};
 use crate::server::{Asked, Manifest, Options, Shared, answer, refuse};
 
-/// Registries take no larger manifests.
+/// The largest manifest that registries accept.
 const LIMIT: usize = 4 << 20;
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
@@ -123,7 +123,7 @@ fn put(
     answer(201, &headers, "")
 }
 
-/// The index of what refers to a manifest.
+/// The index of a manifest's referrers.
 pub(crate) fn referrers(shared: &Shared, options: &Options, asked: &Asked, name: &str, digest: &str) -> Response {
     if let Some(Kind::Status(status, headers)) = shared.fault(Place::Referrers, None) {
         let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();

@@ -1,5 +1,5 @@
-//! The listeners, what the registry keeps, how it behaves, and the log of requests. What each request does is in the
-//! files beside this one.
+//! The listeners, the registry's data, its behaviour, and the log of requests. The files beside this one answer the
+//! requests.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
@@ -19,24 +19,24 @@ use crate::fault::{Fault, Kind, Place};
 use crate::token::{self, Auth};
 use crate::{blobs, manifests, uploads};
 
-/// Where clients are sent away to: another host than the registry.
+/// The address that redirects lead to: another host than the registry.
 const AWAY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// What becomes of an upload in several requests.
+/// How the registry treats an upload in several requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Chunks {
-    /// They are put together, as the specification says.
+    /// It joins the parts, as the specification says.
     #[default]
     Kept,
-    /// A `PATCH` with a `Content-Range` is refused, as by Google's registry.
+    /// It refuses a `PATCH` with a `Content-Range`, as Google's registry does.
     Refused,
-    /// The first is answered with 201, the later ones too, and thrown away, as by Amazon's.
+    /// It answers 201 to every part, and discards all but the first, as Amazon's registry does.
     Lost,
-    /// A `PATCH` with a `Content-Length` above this is answered with 416, as by GitHub's above 4 MiB.
+    /// It answers 416 to a `PATCH` with a `Content-Length` above this, as GitHub's registry does above 4 MiB.
     AtMost(u64),
 }
 
-/// What `Location` says of an upload.
+/// The form of an upload's `Location`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Location {
     /// The whole URL.
@@ -44,37 +44,37 @@ pub enum Location {
     Whole,
     /// A path.
     Relative,
-    /// A URL on another host, which wants no credentials.
+    /// A URL on another host, which needs no credentials.
     Foreign,
 }
 
-/// How the registry behaves when nothing goes wrong.
+/// The registry's behaviour without faults.
 #[derive(Debug, Clone)]
 #[allow(clippy::struct_excessive_bools)] // each is a way in which registries differ
 pub struct Options {
-    /// Who is let in.
+    /// The users.
     pub auth: Auth,
-    /// What becomes of an upload in several requests.
+    /// How it treats an upload in several requests.
     pub chunks: Chunks,
-    /// What `Location` says of an upload.
+    /// The form of an upload's `Location`.
     pub location: Location,
-    /// Bodies above this are answered with 413, as by a proxy before a registry.
+    /// Bodies above this size are answered with 413, as by a proxy in front of a registry.
     pub most: u64,
-    /// It knows what refers to what.
+    /// Whether it has a list of referrers.
     pub referrers: bool,
-    /// Blobs are sent by another host, as those of registries over an object store are.
+    /// Whether another host sends the blobs, as for registries over an object store.
     pub blobs_elsewhere: bool,
-    /// Parts of blobs are given.
+    /// Whether it answers ranges of blobs.
     pub ranges: bool,
-    /// A manifest may name a size that its blob does not have, as Debian's registry lets it.
+    /// Whether it accepts a manifest with a wrong size of a blob, as Debian's registry does.
     pub any_size: bool,
-    /// `POST` says that chunks have at least so many bytes.
+    /// The least size of a chunk that the answer to `POST` states.
     pub chunk_min: Option<u64>,
-    /// A blob of another repo is mounted.
+    /// Whether it mounts a blob of another repo.
     pub mounts: bool,
     /// A manifest is removed by its digest.
     pub removes: bool,
-    /// Bytes a second of each body that is sent.
+    /// The rate of each body that it sends, in bytes a second.
     pub rate: Option<u64>,
 }
 
@@ -97,16 +97,16 @@ impl Default for Options {
     }
 }
 
-/// A request that came in.
+/// A request that arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// `GET`, `HEAD`, `POST`, `PATCH`, `PUT`, `DELETE`.
     pub method: String,
-    /// Whether it came to the other host.
+    /// Whether it arrived at the other host.
     pub away: bool,
-    /// The path, as it was encoded.
+    /// The path, still encoded.
     pub path: String,
-    /// Its query, as it was encoded.
+    /// Its query, still encoded.
     pub query: String,
     /// Its `Authorization` header.
     pub credentials: Option<String>,
@@ -118,14 +118,14 @@ pub struct Request {
     pub range: Option<String>,
 }
 
-/// A manifest as it was put there.
+/// A manifest, as it was pushed.
 #[derive(Debug, Clone)]
 pub(crate) struct Manifest {
     pub media_type: String,
     pub bytes: Bytes,
 }
 
-/// What one repo keeps.
+/// The data of one repo.
 #[derive(Debug, Default)]
 pub(crate) struct Repo {
     pub blobs: HashMap<String, Bytes>,
@@ -147,7 +147,7 @@ pub(crate) struct Shared {
     pub tokens: Mutex<HashMap<String, token::Issued>>,
     faults: Mutex<Vec<Fault>>,
     log: Mutex<Vec<Request>>,
-    /// Bytes of blobs that came.
+    /// The count of blobs' bytes that arrived.
     pub taken: AtomicU64,
     pub next: AtomicU64,
     down: AtomicBool,
@@ -156,7 +156,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// The fault that hits this request, if any; uses up one of its times.
+    /// The fault of this request, if any; counts it.
     pub fn fault(&self, place: Place, length: Option<u64>) -> Option<Kind> {
         let mut faults = lock(&self.faults);
         let hits = |f: &&mut Fault| f.place == place && length.is_none_or(|length| length >= f.above);
@@ -183,16 +183,16 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// An empty one with default behaviour.
+    /// An empty registry with the default behaviour.
     #[must_use]
     pub fn start() -> Self {
         Self::with(Options::default())
     }
 
-    /// An empty one.
+    /// An empty registry.
     ///
     /// # Panics
-    /// When the loopback interface has no free port.
+    /// If the loopback interface has no free port.
     #[must_use]
     pub fn with(options: Options) -> Self {
         let (shared, running) = Running::start(|ready| async move {
@@ -228,28 +228,28 @@ impl Registry {
         &self.shared.here
     }
 
-    /// Host and port of where clients are sent away to.
+    /// Host and port of the address that redirects lead to.
     #[must_use]
     pub fn away(&self) -> &str {
         &self.shared.away
     }
 
-    /// Changes how it behaves from now on.
+    /// Changes the behaviour from now on.
     pub fn change(&self, how: impl FnOnce(&mut Options)) {
         how(&mut lock(&self.shared.options));
     }
 
-    /// Makes something go wrong from now on.
+    /// Adds a fault from now on.
     pub fn fault(&self, fault: Fault) {
         lock(&self.shared.faults).push(fault);
     }
 
-    /// Nothing goes wrong from now on.
+    /// Removes all faults.
     pub fn heal(&self) {
         lock(&self.shared.faults).clear();
     }
 
-    /// Nobody answers from now on, or everything is as before.
+    /// Closes every connection without an answer from now on, or answers again.
     pub fn down(&self, down: bool) {
         self.shared.down.store(down, Ordering::Relaxed);
     }
@@ -260,39 +260,39 @@ impl Registry {
         lock(&self.shared.log).clone()
     }
 
-    /// Forgets the requests, and how many bytes came.
+    /// Forgets the requests and the count of bytes.
     pub fn forget(&self) {
         lock(&self.shared.log).clear();
         self.shared.taken.store(0, Ordering::Relaxed);
     }
 
-    /// Bytes of blobs that came so far.
+    /// The count of blobs' bytes that arrived.
     #[must_use]
     pub fn bytes_taken(&self) -> u64 {
         self.shared.taken.load(Ordering::Relaxed)
     }
 
-    /// No token that was given is good any more.
+    /// Expires all tokens.
     pub fn expire_tokens(&self) {
         lock(&self.shared.tokens).clear();
     }
 
-    /// Uploads that were begun and neither ended nor lost.
+    /// The uploads that were begun and neither ended nor lost.
     #[must_use]
     pub fn open_uploads(&self) -> usize {
         lock(&self.shared.uploads).len()
     }
 }
 
-/// A request, and what it asks for.
+/// A request, and the action that it asks for.
 pub(crate) struct Asked {
     pub method: String,
-    /// Decoded.
+    /// The decoded path.
     pub path: String,
     pub query: HashMap<String, String>,
     pub headers: axum::http::HeaderMap,
     pub length: Option<u64>,
-    /// It came to the other host.
+    /// Whether it arrived at the other host.
     pub away: bool,
 }
 
@@ -302,9 +302,9 @@ impl Asked {
     }
 }
 
-/// Closes the connection in the middle of whatever it is doing.
+/// Closes the connection at once.
 pub(crate) fn cut() -> ! {
-    // The task of the connection ends, without a word on the terminal.
+    // The connection's task ends without output on the terminal.
     std::panic::resume_unwind(Box::new("cut"))
 }
 
@@ -317,7 +317,7 @@ pub(crate) fn answer(status: u16, headers: &[(&str, &str)], body: impl Into<Body
     builder.body(body.into()).expect("a response")
 }
 
-/// A registry's way of saying no.
+/// A registry's form of an error.
 pub(crate) fn refuse(status: u16, code: &str, message: &str) -> Response {
     let body = serde_json::json!({ "errors": [{ "code": code, "message": message }] }).to_string();
     answer(status, &[("content-type", "application/json")], body)

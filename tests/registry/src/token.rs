@@ -1,5 +1,5 @@
-//! Who is let in: with nothing, with a password in each request, or with tokens of the server of tokens, which is at
-//! `/token` and expire.
+//! The users: none, a password in each request, or tokens of the token server, which is at `/token` and whose tokens
+//! expire.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ use hfget_loopback_hub::lock;
 use crate::fault::{Kind, Place};
 use crate::server::{Asked, Options, Shared, answer, pairs, refuse};
 
-/// The one user, who may read and write everything.
+/// The only user, who may read and write everything.
 pub const USER: &str = "robot";
 /// The user's password.
 pub const PASSWORD: &str = "pa55-of-the-robot";
 /// `robot:pa55-of-the-robot`, encoded.
 pub(crate) const BASIC: &str = "Basic cm9ib3Q6cGE1NS1vZi10aGUtcm9ib3Q=";
 
-/// What docker keeps of whoever has logged in to `address`.
+/// docker's file of credentials after a login to `address`.
 #[must_use]
 pub fn login(address: &str) -> String {
     let encoded = BASIC.strip_prefix("Basic ").unwrap_or_default();
@@ -35,24 +35,24 @@ pub fn identity(address: &str) -> String {
     serde_json::json!({ "auths": { address: { "auth": encoded, "identitytoken": IDENTITY } } }).to_string()
 }
 
-/// Who is let in.
+/// Who has access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Auth {
     /// Everybody.
     None,
-    /// Whoever names the user and the password in each request.
+    /// Requests with the user's name and password.
     Basic,
-    /// Whoever has a token for the repo and for what is done there; it is good for so long, and so is said.
+    /// Requests with a token for the repo and the action. A token lives this long, and the token server says so.
     Bearer(Duration),
-    /// The same, and reading needs no password.
+    /// The same, but reading needs no password.
     PublicBearer(Duration),
 }
 
-/// A token that was given.
+/// A token that the token server gave.
 #[derive(Debug, Clone)]
 pub(crate) struct Issued {
     until: Instant,
-    /// `repository:NAME:ACTIONS`, one or several.
+    /// `repository:NAME:ACTIONS`, one or several of them.
     scopes: Vec<String>,
 }
 
@@ -67,7 +67,7 @@ impl Issued {
     }
 }
 
-/// The server of tokens.
+/// The token server.
 pub(crate) async fn serve(shared: &Shared, options: &Options, asked: &Asked, body: Body) -> Response {
     if let Some(Kind::Status(status, headers)) = shared.fault(Place::Token, None) {
         let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
@@ -94,7 +94,7 @@ pub(crate) async fn serve(shared: &Shared, options: &Options, asked: &Asked, bod
         return issue(shared, lifetime, scopes, "access_token");
     }
     let public = matches!(options.auth, Auth::PublicBearer(_));
-    // Whoever is unknown gets a token that is good for less, as from the servers of tokens of real registries.
+    // An unknown user gets a token for fewer actions, as from the token servers of real registries.
     let scopes = asked.query.get("scope").into_iter().flat_map(|scope| scope.split([' ', '+'])).filter_map(|scope| {
         match (known.is_some(), public) {
             (true, _) => Some(scope.to_owned()),
@@ -114,7 +114,7 @@ fn issue(shared: &Shared, lifetime: Duration, scopes: Vec<String>, field: &str) 
     answer(200, &[("content-type", "application/json")], body)
 }
 
-/// What whoever may not do this is told.
+/// The answer to a request without access.
 pub(crate) fn check(shared: &Shared, options: &Options, asked: &Asked) -> Option<Response> {
     let given = asked.header("authorization");
     match options.auth {

@@ -1,4 +1,4 @@
-//! Uploads: begun by `POST`, filled by `PATCH`, ended by `PUT`; mounts of what another repo has.
+//! Uploads, which `POST` begins, `PATCH` fills and `PUT` ends; mounts of another repo's blobs.
 
 use std::sync::atomic::Ordering;
 
@@ -30,7 +30,7 @@ pub(crate) async fn serve(
     match &fault {
         Some(Kind::Status(status, headers)) => {
             let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
-            // Whoever closes a connection on bytes that are on their way takes back the answer too.
+            // A connection that closes on unread bytes loses the answer too.
             drain(body).await;
             return answer(*status, &headers, "");
         }
@@ -49,7 +49,7 @@ pub(crate) async fn serve(
     }
 }
 
-/// Reads a body and throws it away.
+/// Reads a body and discards it.
 pub(crate) async fn drain(body: Body) {
     let mut stream = body.into_data_stream();
     while let Some(Ok(_)) = stream.next().await {}
@@ -70,10 +70,10 @@ fn begin(shared: &Shared, options: &Options, asked: &Asked, name: &str) -> Respo
     at(shared, options, name, &id, 202)
 }
 
-/// Where an upload is, and how far.
+/// The URL of an upload, and the bytes that it has.
 fn at(shared: &Shared, options: &Options, name: &str, id: &str, status: u16) -> Response {
     let (length, requests) = lock(&shared.uploads).get(id).map_or((0, 0), |u| (u.bytes.len(), u.requests));
-    // As of Debian's registry: another one after each request.
+    // As Debian's registry does: a new URL after each request.
     let path = format!("/v2/{name}/blobs/uploads/{id}?_state={requests}-secret");
     let location = match options.location {
         Location::Whole => format!("http://{}{path}", shared.here),
@@ -89,7 +89,7 @@ fn at(shared: &Shared, options: &Options, name: &str, id: &str, status: u16) -> 
     answer(status, &headers, "")
 }
 
-/// Reads a body into an upload, until it ends or a fault ends it.
+/// Reads a body into an upload until the body ends or a fault ends it.
 async fn read(shared: &Shared, id: &str, body: Body, fault: Option<&Kind>, keeps: bool) -> bool {
     let (most, then) = match fault {
         Some(Kind::Cut(n)) => (*n, Some(Kind::Cut(0))),
@@ -161,7 +161,7 @@ async fn patch(
 
 async fn put(shared: &Shared, asked: &Asked, name: &str, id: &str, body: Body, fault: Option<Kind>) -> Response {
     if !read(shared, id, body, fault.as_ref(), true).await {
-        // A body that broke off ends nothing.
+        // A body that broke off does not end the upload.
         return refuse(400, "BLOB_UPLOAD_INVALID", "the body broke off");
     }
     let Some(upload) = lock(&shared.uploads).remove(id) else {

@@ -3,9 +3,9 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 
 use crate::model::{Digest, Hashed, RepoPath, Sha256};
+use crate::platform::{Stat, look_at_file};
 
 /// Who stated a file's size and digest, the strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -36,7 +36,8 @@ pub enum Origin {
 
 impl Origin {
     /// Every origin, the strongest first.
-    pub const ALL: &[Origin] = &[
+    #[cfg(test)]
+    pub(super) const ALL: &[Origin] = &[
         Origin::Hub,
         Origin::Lock,
         Origin::Signature,
@@ -112,27 +113,32 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// The stamp that an open file has now.
+    pub(crate) fn of(file: &File) -> io::Result<Stamp> {
+        Ok(Stamp::from(&look_at_file(file)?))
+    }
+
     /// Reads a file by `read`. Returns the result of `read` with the stamp that the file had before and after, or
     /// `None` if the file changed meanwhile.
     ///
     /// # Errors
     /// The error of `read`, or of looking at the file.
     pub fn around<T>(file: &File, read: impl FnOnce(&File) -> io::Result<T>) -> io::Result<Option<(T, Stamp)>> {
-        let before = Stamp::from(&file.metadata()?);
+        let before = Stamp::of(file)?;
         let value = read(file)?;
-        Ok((Stamp::from(&file.metadata()?) == before).then_some((value, before)))
+        Ok((Stamp::of(file)? == before).then_some((value, before)))
     }
 }
 
-impl From<&std::fs::Metadata> for Stamp {
-    fn from(meta: &std::fs::Metadata) -> Self {
+impl From<&Stat> for Stamp {
+    fn from(stat: &Stat) -> Self {
         Stamp {
-            size: meta.len(),
-            mtime: meta.mtime(),
-            mtime_ns: meta.mtime_nsec(),
-            ctime: meta.ctime(),
-            ctime_ns: meta.ctime_nsec(),
-            inode: meta.ino(),
+            size: stat.size,
+            mtime: stat.modified.seconds,
+            mtime_ns: stat.modified.nanos,
+            ctime: stat.changed.seconds,
+            ctime_ns: stat.changed.nanos,
+            inode: stat.identity.1,
         }
     }
 }
@@ -158,9 +164,6 @@ pub enum Evidence {
 }
 
 impl Evidence {
-    /// Every kind of evidence, by its word.
-    pub const KINDS: &[&str] = &["hashed", "recorded", "stated", "unread", "absent", "wrong"];
-
     /// The word in reports.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -183,7 +186,7 @@ impl Evidence {
     }
 
     /// The known SHA-256 of the bytes.
-    pub fn sha256(&self) -> Option<Sha256> {
+    pub(crate) fn sha256(&self) -> Option<Sha256> {
         match self {
             Evidence::Hashed(hashed) => Some(hashed.sha256()),
             Evidence::Recorded(Digest::Sha256(sha256)) => Some(*sha256),
@@ -192,7 +195,7 @@ impl Evidence {
     }
 
     /// Whether it proves that the file has the expected size and digest.
-    pub fn proves(&self, expected: &Expectation) -> bool {
+    pub(crate) fn proves(&self, expected: &Expectation) -> bool {
         expected.digest.is_some() && self.digest() == expected.digest
     }
 }

@@ -31,6 +31,7 @@ pub struct Finding {
 
 impl Finding {
     /// A finding of the code's usual severity.
+    #[doc(hidden)] // for the command
     pub fn new(code: Code, path: impl AsRef<str>, message: impl Into<String>) -> Self {
         Finding {
             code,
@@ -44,7 +45,7 @@ impl Finding {
     }
 
     /// A finding about the repo as a whole.
-    pub fn repo(code: Code, message: impl Into<String>) -> Self {
+    pub(crate) fn repo(code: Code, message: impl Into<String>) -> Self {
         Finding {
             code,
             severity: code.severity(),
@@ -58,6 +59,7 @@ impl Finding {
 
     /// Adds what the user can do about it.
     #[must_use]
+    #[doc(hidden)] // for the command
     pub fn remedy(mut self, remedy: Remedy) -> Self {
         self.remedy = Some(remedy);
         self
@@ -65,7 +67,7 @@ impl Finding {
 
     /// Replaces the code's usual severity.
     #[must_use]
-    pub fn severity(mut self, severity: Severity) -> Self {
+    pub(crate) fn severity(mut self, severity: Severity) -> Self {
         self.severity = severity;
         self
     }

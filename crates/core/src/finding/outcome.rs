@@ -10,7 +10,7 @@ pub struct Outcome {
     /// What this run saw of each file, in the order of the subject. It is not kept: the sight of one run is no
     /// evidence in the next.
     #[serde(skip)]
-    pub proofs: Vec<Proof>,
+    pub(crate) proofs: Vec<Proof>,
     /// Bytes hashed in this run.
     pub bytes_hashed: u64,
     /// Tensors read from headers.
@@ -21,7 +21,7 @@ pub struct Outcome {
     pub parameters: u64,
     /// Weight files that a reader understood.
     #[serde(default)]
-    pub weights_read: usize,
+    pub(crate) weights_read: usize,
 }
 
 impl Outcome {

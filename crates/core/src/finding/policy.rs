@@ -56,12 +56,12 @@ impl Policy {
     }
 
     /// Whether findings of a code fail a run, whatever their severity.
-    pub fn denies(&self, code: Code) -> bool {
+    pub(crate) fn denies(&self, code: Code) -> bool {
         self.deny.contains(&code)
     }
 
     /// Applies the policy to the severity of findings: denied ones become errors, allowed errors become warnings.
-    pub fn judge(&self, findings: &mut [Finding]) {
+    pub(crate) fn judge(&self, findings: &mut [Finding]) {
         for finding in findings {
             if self.denies(finding.code) {
                 finding.severity = Severity::Error;

@@ -15,6 +15,7 @@ pub enum Verdict {
     },
     /// Every file of one worker's part has the expected digest, and nothing is known to be wrong. It says nothing about the
     /// other parts, so it is never [`Verdict::Verified`].
+    #[doc(hidden)] // only in the command's jobs
     Part {
         /// The part.
         partition: Partition,
@@ -54,6 +55,7 @@ impl Verdict {
     }
 
     /// The worker's part that the verdict is about; `None` if it is about the whole.
+    #[doc(hidden)] // for the command
     pub fn partition(self) -> Option<Partition> {
         match self {
             Verdict::Part { partition, .. } => Some(partition),
@@ -70,7 +72,7 @@ impl Verdict {
     /// policy gives them. `weights` says whether the weights of the selection are here.
     ///
     /// An error outweighs everything; then `Nothing`; then `ContentsOnly`.
-    pub fn of<'a>(proofs: impl IntoIterator<Item = &'a Proof>, findings: &[Finding], weights: Weights) -> Self {
+    pub(crate) fn of<'a>(proofs: impl IntoIterator<Item = &'a Proof>, findings: &[Finding], weights: Weights) -> Self {
         let error = |finding: &Finding| finding.severity == Severity::Error && finding.code != Code::DigestsUnknown;
         if findings.iter().any(error) {
             return Verdict::Failed;
@@ -104,7 +106,7 @@ impl Verdict {
 
     /// The verdict on one worker's part; `proofs` are all of its files. A part without files proves nothing and claims
     /// nothing, so it is no failure: to run it again would not help.
-    pub fn of_part<'a>(
+    pub(crate) fn of_part<'a>(
         partition: Partition,
         proofs: impl IntoIterator<Item = &'a Proof>,
         findings: &[Finding],

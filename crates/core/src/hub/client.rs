@@ -61,17 +61,12 @@ impl Hub {
     }
 
     /// When to ask it again, and when to give up.
-    pub fn retries(&self) -> &Retries {
+    pub(crate) fn retries(&self) -> &Retries {
         &self.http.retries
     }
 
-    /// The configuration it was made with.
-    pub fn config(&self) -> &HubConfig {
-        &self.config
-    }
-
     /// The endpoint, without what is secret in its URL: what is kept of one endpoint is not believed of another.
-    pub fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         let mut url = self.config.endpoint.clone();
         // Neither fails for a URL that has a host.
         let _ = url.set_username("");

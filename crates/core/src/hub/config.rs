@@ -139,6 +139,7 @@ pub struct HubConfig {
     /// sent instead.
     pub token: Option<Token>,
     /// Why the token that the user has is not sent.
+    #[doc(hidden)] // for the command
     pub withheld: Option<Withheld>,
     /// The `User-Agent` header.
     pub user_agent: String,
@@ -225,6 +226,7 @@ impl HubConfig {
     }
 
     /// The same for another server with the same files. It gets no token: the token is for the endpoint.
+    #[doc(hidden)] // for the command
     pub fn mirror(&self, url: &str) -> Result<Self, ConfigError> {
         let other = HubConfig::new(url).map_err(|error| match error {
             ConfigError::Endpoint(url) => ConfigError::Mirror(url),
@@ -240,6 +242,7 @@ impl HubConfig {
     }
 
     /// The same for the server that a pasted URL names. Its host gets no token unless it is the endpoint's.
+    #[doc(hidden)] // for the command
     pub fn pasted(self, url: &str) -> Result<Self, ConfigError> {
         let other = HubConfig::new(url)?;
         let host = ShownUrl::from(&other.endpoint).host().to_owned();

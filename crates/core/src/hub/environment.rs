@@ -2,13 +2,14 @@
 //! proxies. The caller looks variables up; nothing here reads the environment itself.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, is_separator};
 use std::time::Duration;
 
 use url::Url;
 
 use super::config::{PUBLIC_ENDPOINT, hide_credentials, without_password};
 use super::{ConfigError, Token};
+use crate::platform::{home_of, own_home};
 
 /// The endpoint of the requests: `endpoint`, or `HF_ENDPOINT`, or the public Hub.
 pub(crate) fn endpoint_of(endpoint: Option<&str>, get: &impl Fn(&str) -> Option<OsString>) -> String {
@@ -138,7 +139,7 @@ fn hf_home(get: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let path = |name: &str| get(name).filter(|v| !v.is_empty()).map(|v| expand(&PathBuf::from(v), get));
     path("HF_HOME")
         .or_else(|| path("XDG_CACHE_HOME").map(|p| p.join("huggingface")))
-        .or_else(|| home(get).map(|p| p.join(".cache").join("huggingface")))
+        .or_else(|| own_home(get).map(|p| p.join(".cache").join("huggingface")))
 }
 
 /// The Hub cache: `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, otherwise `hub` in the Hub's home
@@ -159,27 +160,14 @@ pub fn records_dir(get: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
 fn expand(path: &Path, get: &impl Fn(&str) -> Option<OsString>) -> PathBuf {
     let Some(text) = path.to_str() else { return path.to_path_buf() };
     let (user, rest) = match text.strip_prefix('~') {
-        Some(after) => after.split_at(after.find('/').unwrap_or(after.len())),
+        Some(after) => after.split_at(after.find(is_separator).unwrap_or(after.len())),
         None => return variables(text, get).into(),
     };
-    let home = if user.is_empty() { home(get) } else { home_of(0, user) };
+    let home = if user.is_empty() { own_home(get) } else { home_of(user) };
     match home.and_then(|home| home.into_os_string().into_string().ok()) {
-        Some(home) => variables(&format!("{}{rest}", home.trim_end_matches('/')), get).into(),
+        Some(home) => variables(&format!("{}{rest}", home.trim_end_matches(is_separator)), get).into(),
         None => variables(text, get).into(),
     }
-}
-
-/// `$HOME`, otherwise the home folder in the system's list of users.
-fn home(get: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let own = || home_of(2, &rustix::process::getuid().as_raw().to_string());
-    get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from).or_else(own)
-}
-
-/// A user's home folder in the list of users; `column` is the column that is compared with `user`.
-fn home_of(column: usize, user: &str) -> Option<PathBuf> {
-    let users = std::fs::read_to_string("/etc/passwd").ok()?;
-    let line = users.lines().find(|line| line.split(':').nth(column) == Some(user))?;
-    line.split(':').nth(5).filter(|home| !home.is_empty()).map(PathBuf::from)
 }
 
 fn variables(text: &str, get: &impl Fn(&str) -> Option<OsString>) -> String {

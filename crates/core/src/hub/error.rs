@@ -122,7 +122,7 @@ fn said(message: &str) -> String {
 
 impl HubError {
     /// The message with the host instead of the URL, for places that name the file anyway.
-    pub fn brief(&self) -> String {
+    pub(crate) fn brief(&self) -> String {
         let text = self.to_string();
         match self {
             HubError::EntryNotFound { url }

@@ -10,7 +10,8 @@ use tracing::info;
 use url::Url;
 
 use super::clients::Clients;
-use super::{HubConfig, HubError, ShownUrl, Token, is_truthy};
+use super::environment::is_truthy;
+use super::{HubConfig, HubError, ShownUrl, Token};
 use crate::finding::{ErrorKind, Remedy};
 use crate::text::{innermost, keep_secret, printable};
 

@@ -42,7 +42,7 @@ impl Timing {
     ///
     /// # Errors
     /// If one of them is not a number of seconds.
-    pub fn from_env(get: &impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
+    pub(crate) fn from_env(get: &impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
         let text = |name: &str| get(name).and_then(|v| v.into_string().ok()).filter(|v| !v.trim().is_empty());
         let mut timing = Timing::default();
         if let Some(timeout) = seconds("HF_HUB_DOWNLOAD_TIMEOUT", &text)? {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::model::{
     CommitId, Digest, Entry, Listing, Options, RepoId, RepoInfo, RepoPath, RepoSpec, RepoType, Revision,
 };
+use crate::platform::give_rights;
 
 /// The version that is written, and the only one that is read.
 pub const VERSION: i64 = 1;
@@ -131,13 +132,7 @@ impl Lock {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut file = tempfile::Builder::new().prefix(".hfget-lock").tempfile_in(folder).map_err(io)?;
         std::io::Write::write_all(&mut file, self.to_string().as_bytes()).map_err(io)?;
-        // The permissions of an ordinary file: a temporary file is readable by its owner only.
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            let mode = std::fs::metadata(path).map_or(0o644, |m| m.permissions().mode() & 0o777);
-            file.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).map_err(io)?;
-        }
+        give_rights(file.as_file(), Some(path)).map_err(io)?;
         file.persist(path).map_err(|e| io(e.error))?;
         Ok(())
     }

@@ -114,7 +114,7 @@ impl Digest {
     ///
     /// # Errors
     /// The error of reading; an interrupted read goes on.
-    pub fn read(&self, mut from: impl io::Read, size: u64, seen: &mut dyn FnMut(u64)) -> io::Result<Hashed> {
+    pub(crate) fn read(&self, mut from: impl io::Read, size: u64, seen: &mut dyn FnMut(u64)) -> io::Result<Hashed> {
         let mut hasher = self.hasher(size);
         let mut buffer = vec![0; BUFFER];
         loop {
@@ -131,7 +131,7 @@ impl Digest {
     }
 
     /// A hasher for the same kind of digest, for a content of `size` bytes.
-    pub fn hasher(&self, size: u64) -> Hasher {
+    pub(crate) fn hasher(&self, size: u64) -> Hasher {
         match self {
             Digest::Sha256(_) => Hasher::sha256(),
             Digest::GitBlob(_) => Hasher::git_blob(size),
@@ -154,7 +154,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// The digest of bytes that were hashed. Only a [`Hasher`] makes one, from the bytes that went through it: no
+/// The digest of bytes that were hashed. Only a hasher makes one, from the bytes that went through it: no
 /// code can assert that a file has a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hashed {
@@ -170,12 +170,12 @@ impl Hashed {
     }
 
     /// The SHA-256 of the bytes, whatever the kind of digest is: signatures have only SHA-256.
-    pub fn sha256(&self) -> Sha256 {
+    pub(crate) fn sha256(&self) -> Sha256 {
         self.sha256
     }
 
     /// How many bytes there were.
-    pub fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.length
     }
 }

@@ -26,6 +26,7 @@ impl RepoType {
     pub const ALL: [RepoType; 4] = [RepoType::Model, RepoType::Dataset, RepoType::Space, RepoType::Kernel];
 
     /// `models`, `datasets`, `spaces` or `kernels`: in API URLs and in the cache's folder names.
+    #[doc(hidden)] // for the command
     pub fn plural(self) -> &'static str {
         match self {
             RepoType::Model => "models",

@@ -23,7 +23,7 @@ pub struct Card {
     /// The licence's name, as the owner gives it (`apache-2.0`).
     pub license: Option<String>,
     /// Files that the Hub's own scan objects to: the path, and the scan's word (`unsafe`, `suspicious`).
-    pub issues: Vec<(String, String)>,
+    pub(crate) issues: Vec<(String, String)>,
 }
 
 /// A repo and the commit that a revision was pinned to.
@@ -83,11 +83,11 @@ pub struct Entry {
     /// Size of its content in bytes.
     pub size: u64,
     /// Git's id of the blob: of the content, or of the pointer file if `lfs` is set.
-    pub oid: GitOid,
+    pub(crate) oid: GitOid,
     /// Set for files in LFS or Xet storage.
-    pub lfs: Option<Lfs>,
+    pub(crate) lfs: Option<Lfs>,
     /// The Xet hash (64 hex digits), if the file is in Xet storage.
-    pub xet_hash: Option<String>,
+    pub(crate) xet_hash: Option<String>,
 }
 
 impl Entry {
@@ -127,7 +127,7 @@ pub struct Listing {
     /// Names that are not safe to use.
     pub rejected: Vec<Rejected>,
     /// Whether the digests come from the headers of each file, since the listing names none.
-    pub by_headers: bool,
+    pub(crate) by_headers: bool,
 }
 
 impl Listing {

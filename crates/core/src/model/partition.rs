@@ -6,7 +6,7 @@ use std::fmt;
 /// One part of `of`, counted from 1.
 ///
 /// ```
-/// use hfget_core::model::Partition;
+/// use hfget_core::unstable::model::Partition;
 ///
 /// let partition: Partition = "3/8".parse().unwrap();
 /// assert_eq!((partition.part(), partition.of()), (3, 8));

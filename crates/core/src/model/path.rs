@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::platform::refused_name;
 use crate::text::{Shown, printable};
 
 /// A file's path in a repo: relative, `/`-separated, and safe to join to a folder on any system.
 ///
 /// These names are refused: empty, absolute, `.` and `..` segments, backslashes, control characters, Windows drive
 /// letters (`C:`), names that some file system treats as `.git`, segments longer than a file system's 255 bytes, and
-/// on Windows the names of its devices (`NUL`). The rules are stricter than `huggingface_hub`'s
+/// on Windows the names that it keeps in another way or not at all (`NUL`, `a:b`, `a.`). The rules are stricter than `huggingface_hub`'s
 /// `_validate_relative_filename`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RepoPath(Arc<str>);
@@ -38,16 +39,18 @@ impl RepoPath {
     }
 
     /// Everything before the last `/`; empty for a file at the root.
-    pub fn dir(&self) -> &str {
+    pub(crate) fn dir(&self) -> &str {
         self.0.rsplit_once('/').map_or("", |(dir, _)| dir)
     }
 
     /// The segments, first to last.
+    #[doc(hidden)] // for the fuzzers
     pub fn segments(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.split('/')
     }
 
     /// Resolves `name` against the folder `dir` (empty for the root).
+    #[doc(hidden)] // for the fuzzers
     pub fn join(dir: &str, name: &str) -> Result<Self, PathError> {
         if dir.is_empty() { name.parse() } else { format!("{dir}/{name}").parse() }
     }
@@ -64,16 +67,6 @@ impl RepoPath {
         path.extend(self.segments());
         path
     }
-}
-
-const DEVICES: [&str; 22] = [
-    "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9", "lpt1", "lpt2",
-    "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
-];
-
-fn is_device(segment: &str) -> bool {
-    let stem = segment.split(['.', ':']).next().unwrap_or(segment).trim_end();
-    DEVICES.iter().any(|device| stem.eq_ignore_ascii_case(device))
 }
 
 /// Whether some file system treats the name as `.git`: HFS+ ignores characters without width; NTFS ignores dots and
@@ -124,8 +117,8 @@ impl FromStr for RepoPath {
                 return fail("it starts with a drive letter");
             }
             // On other systems these are ordinary names: `aux.json` may be a language's file, `con.txt` a text.
-            if cfg!(windows) && is_device(segment) {
-                return fail("it is the name of a Windows device");
+            if let Some(reason) = refused_name(segment) {
+                return fail(reason);
             }
         }
         Ok(RepoPath(text.into()))
@@ -203,12 +196,10 @@ mod tests {
 
     /// On systems other than Windows, names such as those of languages, parts and words are ordinary files.
     #[test]
-    fn names_of_windows_devices_are_refused_on_windows_alone() {
-        for name in ["NUL", "sub/con.txt", "aux.json", "aux ", "COM1.bin"] {
+    fn names_that_only_windows_cannot_keep_are_refused_on_windows_alone() {
+        for name in ["NUL", "sub/con.txt", "aux.json", "aux ", "COM1.bin", "config.json:stream", "a./b", "what?"] {
             assert_eq!(name.parse::<RepoPath>().is_ok(), !cfg!(windows), "{name:?}");
-            assert!(name.split('/').any(is_device), "{name:?}");
         }
-        assert!(!is_device("console.py"));
     }
 
     #[test]

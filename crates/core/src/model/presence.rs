@@ -15,7 +15,7 @@ pub enum Presence {
 
 impl Presence {
     /// Whether all of its bytes are here, right or not.
-    pub fn is_here(self) -> bool {
+    pub(crate) fn is_here(self) -> bool {
         matches!(self, Presence::Verified | Presence::Unverified)
     }
 }

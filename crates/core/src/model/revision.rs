@@ -84,7 +84,7 @@ hex_newtype!(CommitId);
 
 impl CommitId {
     /// Git's null id: no commit has it.
-    pub const ZERO: CommitId = CommitId([0; 20]);
+    pub(crate) const ZERO: CommitId = CommitId([0; 20]);
 
     /// The first eight digits: enough for a person.
     pub fn short(&self) -> String {

@@ -59,7 +59,7 @@ pub struct WeightSet {
     /// The index file, if the weights are sharded.
     pub index: Option<RepoPath>,
     /// The parsed index, if selection has read it: it is parsed only once.
-    pub parsed: Parsed,
+    pub(crate) parsed: Parsed,
     /// The weight files, sorted: the single file or the shards that the index names.
     pub files: Vec<RepoPath>,
     /// Whether the scope's config ties the output embedding to the input one

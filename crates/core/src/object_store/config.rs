@@ -31,6 +31,7 @@ impl fmt::Debug for StoreConfig {
     }
 }
 
+#[doc(hidden)] // for the command
 impl From<ObjectUrl> for StoreConfig {
     /// A configuration without options: for public buckets, and if the machine's role is enough.
     fn from(url: ObjectUrl) -> Self {
@@ -63,14 +64,9 @@ impl StoreConfig {
     }
 
     /// The store's URL.
+    #[doc(hidden)] // for the command
     pub fn url(&self) -> &ObjectUrl {
         &self.url
-    }
-
-    /// The same configuration for another place in the same store.
-    #[must_use]
-    pub fn at(&self, url: ObjectUrl) -> Self {
-        StoreConfig { url, options: self.options.clone() }
     }
 
     fn option(&self, wanted: &str) -> Option<&str> {

@@ -58,7 +58,7 @@ pub enum ObjectError {
 
 impl ObjectError {
     /// What kind of trouble it is.
-    pub fn kind(&self) -> ErrorKind {
+    pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             ObjectError::Setup { .. } => ErrorKind::Usage,
             ObjectError::NotFound { .. } | ObjectError::Empty { .. } | ObjectError::Refused { .. } => {
@@ -70,7 +70,7 @@ impl ObjectError {
     }
 
     /// What the user can do about it.
-    pub fn remedy(&self) -> Remedy {
+    pub(crate) fn remedy(&self) -> Remedy {
         match self {
             ObjectError::Setup { .. } | ObjectError::Refused { .. } => Remedy::GiveStoreCredentials,
             ObjectError::NotFound { .. } | ObjectError::Empty { .. } => Remedy::FillStore,

@@ -37,6 +37,7 @@ pub struct ObjectUrlError {
 
 impl ObjectUrlError {
     /// Whether the text names a folder.
+    #[doc(hidden)] // for the command
     pub fn is_folder(&self) -> bool {
         self.why == FOLDER
     }

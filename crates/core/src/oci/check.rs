@@ -1,5 +1,5 @@
-//! Reading a layer whole: what its file and the layer hash to, and whether there is anything else in it. What that means
-//! is for the session to say.
+//! Reads a whole layer: the digest of its file, the digest of the layer, and whether the layer has anything else. The
+//! session decides what follows from that.
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -9,18 +9,19 @@ use super::layout::Form;
 use super::{Content, OciError};
 use crate::model::{Digest, Hashed, Hasher, OciDigest};
 
-/// What was read of a layer.
+/// The result of reading a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LayerRead {
-    /// What the file hashes to.
+    /// The digest of the file.
     pub file: Hashed,
-    /// What the whole layer hashes to.
+    /// The digest of the whole layer.
     pub layer: OciDigest,
-    /// Whether the layer is this one file under its name, and nothing else: whoever unpacks it gets what was checked.
+    /// Whether the layer is exactly this one file under its name. If so, whoever unpacks the layer gets the checked
+    /// file.
     pub framed: bool,
 }
 
-/// How much of a layer has passed.
+/// How far a layer was read.
 struct Reading {
     placed: Placed,
     file: Hasher,
@@ -32,7 +33,7 @@ struct Reading {
 impl Reading {
     fn new(placed: Placed) -> Self {
         let file = placed.file.digest.hasher(placed.file.size);
-        // A raw LFS file is the layer, and its digest the layer's.
+        // A raw layer is the file itself, so an LFS file's digest is also the layer's.
         let same = placed.form == Form::Raw && matches!(placed.file.digest, Digest::Sha256(_));
         Reading { placed, file, layer: (!same).then(Hasher::sha256), at: 0, framed: true }
     }
@@ -41,7 +42,7 @@ impl Reading {
     fn add(&mut self, bytes: &[u8]) {
         let head = self.placed.form.at();
         let end = head + self.placed.file.size;
-        // How many of these bytes lie before a place in the layer.
+        // How many of these bytes are before an offset of the layer.
         let before = |place: u64| usize::try_from(place.saturating_sub(self.at)).unwrap_or(usize::MAX).min(bytes.len());
         let (content, tail) = (before(head), before(end));
         if let Form::Tar(framing) = &self.placed.form {
@@ -73,10 +74,10 @@ impl Reading {
     }
 }
 
-/// Reads a layer to its end. `seen` is told the length of each piece.
+/// Reads a layer to its end. `seen` gets the length of each piece.
 ///
 /// # Errors
-/// When it cannot be read, or has another length than it must have.
+/// If the layer cannot be read, or has another length than it must have.
 pub(crate) async fn read_layer(
     content: &dyn Content,
     placed: &Placed,
@@ -93,14 +94,14 @@ pub(crate) async fn read_layer(
         }
     }
     if reading.at != size {
-        let why = format!("it should have {size} bytes, and {} came", reading.at);
+        let why = format!("expected {size} bytes, got {}", reading.at);
         let place = format!("{}@{}", content.shown(), placed.layer);
         return Err(OciError::Failed { place, why, again: true, after: None });
     }
     Ok(reading.finish())
 }
 
-/// Hashes off the async threads.
+/// Hashes on a thread for blocking work.
 async fn add(mut reading: Reading, bytes: Bytes) -> Reading {
     let work = move || {
         reading.add(&bytes);

@@ -1,14 +1,14 @@
-//! Which OCI content, and what of the environment its credentials may come from. It is handed in by the caller; nothing
-//! here reads the environment.
+//! The configuration of OCI content: its name, and the variables that tell where its credentials are. The caller
+//! hands them in; nothing here reads the environment.
 
 use std::fmt;
 
 use crate::model::{OciReference, OciReferenceError};
 
-/// What docker's, podman's and the clouds' own tools look up to find credentials.
+/// The variables by which docker, podman and the clouds' own tools find credentials.
 const VARIABLES: &[&str] = &["DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "HOME", "PATH"];
 
-/// OCI content and what is needed to reach it.
+/// OCI content, and the options that are needed to reach it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OciConfig {
     reference: OciReference,
@@ -22,36 +22,31 @@ impl fmt::Debug for OciConfig {
     }
 }
 
+#[doc(hidden)] // for the command
 impl From<OciReference> for OciConfig {
-    /// Without options: for files, folders and registries that let everybody in.
+    /// A configuration without options: for files, folders and registries that need no login.
     fn from(reference: OciReference) -> Self {
         OciConfig { reference: reference.absolute(), options: Vec::new() }
     }
 }
 
 impl OciConfig {
-    /// The content that a text names, where it means to name some.
+    /// The content that a text names; `None` if the text is not meant to name any.
     pub fn meant(text: &str) -> Option<Result<Self, OciReferenceError>> {
         OciReference::is_meant(text.trim()).then(|| text.trim().parse().map(|reference: OciReference| reference.into()))
     }
 
-    /// With these options, of which those are used that tell where credentials are. To take them from the environment:
-    /// `std::env::vars()`.
+    /// Sets the options; those that tell where credentials are are used. `std::env::vars()` takes them from the
+    /// environment.
     #[must_use]
     pub fn with_options(mut self, options: impl IntoIterator<Item = (String, String)>) -> Self {
         self.options = options.into_iter().filter(|(name, _)| VARIABLES.contains(&name.as_str())).collect();
         self
     }
 
-    /// What it is.
-    pub fn reference(&self) -> &OciReference {
+    /// The content's name.
+    pub(crate) fn reference(&self) -> &OciReference {
         &self.reference
-    }
-
-    /// The same options for other content.
-    #[must_use]
-    pub fn at(&self, reference: OciReference) -> Self {
-        OciConfig { reference: reference.absolute(), options: self.options.clone() }
     }
 
     /// One of the options.

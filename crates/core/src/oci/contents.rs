@@ -1,5 +1,5 @@
-//! What lies at a tag: the repo, and where each of its files is, as the manifest's annotations say. Whether it is so is
-//! for the session to find out; nothing of it is believed here but that sizes must fit.
+//! The contents of a tag: the repo, and the layer of each file, as the manifest's annotations state them. Only sizes
+//! are checked here; the session verifies the rest.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,30 +21,30 @@ use crate::range_reader::{BlockReader, Ranges};
 use crate::text::printable;
 use crate::verify::{Far, ReadSeek};
 
-/// Where one file lies.
+/// The position of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Placed {
     pub file: LockedFile,
-    /// The layer that has it.
+    /// The layer that contains it.
     pub layer: OciDigest,
     pub form: Form,
 }
 
 impl Placed {
-    /// Bytes of the layer.
+    /// The size of the layer.
     pub fn layer_size(&self) -> u64 {
         self.form.layer_size(self.file.size)
     }
 
-    /// Where a range of the file lies in the layer.
+    /// The position in the layer of a range of the file.
     pub fn within(&self, range: Range<u64>) -> Range<u64> {
         let at = self.form.at();
-        // The whole of it fits, so each part does.
+        // The sizes were checked for the whole file, so they are valid for a part.
         at.saturating_add(range.start)..at.saturating_add(range.end)
     }
 }
 
-/// What lies at a tag.
+/// The contents of a tag.
 #[derive(Debug, Clone)]
 pub(crate) struct Contents {
     pub repo: LockedRepo,
@@ -57,22 +57,22 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    /// Reads what lies at a tag; `None` when nothing does.
+    /// Reads the contents of a tag; `None` if there is no such tag.
     ///
     /// # Errors
-    /// [`OciError::Invalid`] where what lies there is not of hfget's making, or does not fit together.
+    /// [`OciError::Invalid`] if hfget did not write the manifest, or if its parts contradict each other.
     pub async fn read(content: &dyn Content, name: &ManifestName) -> Result<Option<Self>, OciError> {
         let Some(got) = content.manifest(name).await? else { return Ok(None) };
         let invalid = |why: String| OciError::Invalid { place: place(content, name), why };
         if got.media_type == INDEX {
-            return Err(invalid("it is a list of manifests, and hfget puts none there".to_owned()));
+            return Err(invalid("it is a list of manifests, which hfget never writes".to_owned()));
         }
         let manifest: Manifest = serde_json::from_slice(&got.bytes)
-            .map_err(|error| invalid(format!("it is no manifest: {}", printable(&error.to_string()))))?;
+            .map_err(|error| invalid(format!("not a manifest: {}", printable(&error.to_string()))))?;
         Self::parse(manifest, got.digest, got.bytes.len() as u64).map(Some).map_err(invalid)
     }
 
-    /// The error is a sentence about the manifest, which may quote it: so it is made safe to print here.
+    /// Reads a manifest. The error is a sentence about the manifest, which may quote it, so it is made safe to print here.
     pub(super) fn parse(manifest: Manifest, digest: OciDigest, size: u64) -> Result<Self, String> {
         Self::fit(manifest, digest, size).map_err(|why| printable(&why).into_owned())
     }
@@ -89,7 +89,7 @@ impl Contents {
         };
         let mut files = BTreeMap::new();
         for layer in &manifest.layers {
-            // A base image's layers have no file of ours.
+            // The layers of a base image contain no file of the repo.
             let Some(path) = layer.annotations.get(layout::PATH) else { continue };
             let shown = crate::text::brief(path);
             let placed = placed(layer, path, layout).map_err(|why| format!("its layer of {shown}: {why}"))?;
@@ -98,7 +98,7 @@ impl Contents {
             }
         }
         if files.is_empty() {
-            // Tools that compress layers while they copy them leave the manifest's own annotations, and drop the rest.
+            // Tools that compress layers while they copy keep the manifest's annotations and drop the layers'.
             return Err("its layers are not those that hfget put there: copy it so that digests stay".to_owned());
         }
         let repo = LockedRepo {
@@ -112,17 +112,17 @@ impl Contents {
         Ok(Contents { repo, layout, files, manifest, digest, size })
     }
 
-    /// The lockfile that refers to it, where there is one.
+    /// The lockfile that refers to the manifest, if there is one.
     ///
     /// # Errors
-    /// When it cannot be read, or is none.
+    /// If the lockfile cannot be read, or is not one.
     pub async fn lock(&self, content: &dyn Content) -> Result<Option<LockedRepo>, OciError> {
         let invalid = |why: String| OciError::Invalid { place: format!("{}: its lockfile", content.shown()), why };
         let mut found = None;
         for referrer in content.referrers(&self.digest, layout::LOCK).await? {
             let Some(got) = content.manifest(&ManifestName::Digest(referrer.digest)).await? else { continue };
             let manifest: Manifest = serde_json::from_slice(&got.bytes).map_err(|error| invalid(error.to_string()))?;
-            // A registry may list what has another type, or another subject.
+            // A registry may list referrers of another type or of another subject.
             let ours = manifest.artifact_type.as_deref() == Some(layout::LOCK)
                 && manifest.subject.as_ref().is_some_and(|subject| subject.digest == self.digest);
             let Some(layer) = manifest.layers.first().filter(|_| ours) else { continue };
@@ -135,7 +135,7 @@ impl Contents {
     }
 }
 
-/// What is asked for, for people.
+/// The name of the request in messages.
 fn place(content: &dyn Content, name: &ManifestName) -> String {
     match name {
         ManifestName::Tag(tag) => format!("{}:{tag}", content.shown()),
@@ -150,23 +150,26 @@ fn is_tar(layers: &[Descriptor]) -> bool {
 pub(super) fn placed(layer: &Descriptor, path: &str, layout: OciLayout) -> Result<Placed, String> {
     let path: RepoPath = path.parse().map_err(|error| format!("{error}"))?;
     let said = |key: &str| layer.annotations.get(key).map(String::as_str);
-    let size: u64 = said(layout::SIZE).and_then(|size| size.parse().ok()).ok_or("its file's size is not said")?;
+    let size: u64 = said(layout::SIZE).and_then(|size| size.parse().ok()).ok_or("it does not state its file's size")?;
     let digest = match (said(layout::SHA256), said(layout::GIT)) {
         (Some(sum), None) => Digest::Sha256(sum.parse().map_err(|error| format!("{error}"))?),
         (None, Some(oid)) => Digest::GitBlob(oid.parse().map_err(|error| format!("{error}"))?),
-        _ => return Err("it must say one digest of its file".to_owned()),
+        _ => return Err("it must state exactly one digest of its file".to_owned()),
     };
     let form = Form::new(layout, &path, size).ok_or("its file's size makes no sense")?;
     if form.layer_size(size) != layer.size {
-        return Err(format!("it has {} bytes, but a file of {size} bytes makes another layer", layer.size));
+        return Err(format!(
+            "it has {} bytes, which is not the size of a layer with a file of {size} bytes",
+            layer.size
+        ));
     }
     if form == Form::Raw && !matches!(digest, Digest::GitBlob(_)) && digest != Digest::Sha256(layer.digest.0) {
-        return Err("its digest is not its file's".to_owned());
+        return Err("its digest is not the digest of its file".to_owned());
     }
     Ok(Placed { file: LockedFile { path, size, digest, xet_hash: None }, layer: layer.digest, form })
 }
 
-/// A small blob, whole and with its digest compared.
+/// A whole small blob, whose digest was compared.
 pub(crate) async fn small(content: &dyn Content, blob: &Descriptor, limit: u64) -> Result<Bytes, OciError> {
     let place = || format!("{}@{}", content.shown(), blob.digest);
     if blob.size > limit {
@@ -181,7 +184,7 @@ pub(crate) async fn small(content: &dyn Content, blob: &Descriptor, limit: u64) 
     }
 }
 
-/// A range of a blob, of which there is as much as was asked for.
+/// A range of a blob, with exactly the requested length.
 pub(crate) async fn whole(content: &dyn Content, digest: &OciDigest, range: Range<u64>) -> Result<Bytes, OciError> {
     let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
     let mut bytes = BytesMut::new();
@@ -197,11 +200,11 @@ pub(crate) async fn whole(content: &dyn Content, digest: &OciDigest, range: Rang
     if bytes.len() == length {
         return Ok(bytes.freeze());
     }
-    let why = format!("{length} bytes were asked for, and {} came", bytes.len());
+    let why = format!("expected {length} bytes, got {}", bytes.len());
     Err(OciError::Failed { place: format!("{}@{digest}", content.shown()), why, again: true, after: None })
 }
 
-/// The first error of reading that only a reader could be told.
+/// The first error of a read, which the `Read` interface cannot return whole.
 #[derive(Debug, Default)]
 pub(crate) struct Trouble(Mutex<Option<OciError>>);
 
@@ -212,13 +215,13 @@ impl Trouble {
         }
     }
 
-    /// It, once.
+    /// Takes the error out.
     pub fn take(&self) -> Option<OciError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-/// A file in a layer, as one that can be read at any place.
+/// A file in a layer, as a file that can be read at any place.
 pub(crate) struct LayerFile {
     content: Arc<dyn Content>,
     placed: Placed,
@@ -227,7 +230,7 @@ pub(crate) struct LayerFile {
 }
 
 impl LayerFile {
-    /// For use on blocking threads; made within a runtime.
+    /// For threads for blocking work; it must be made inside a runtime.
     pub fn new(content: &Arc<dyn Content>, placed: &Placed, trouble: &Arc<Trouble>) -> Self {
         let (content, trouble) = (Arc::clone(content), Arc::clone(trouble));
         LayerFile { content, placed: placed.clone(), trouble, runtime: Handle::current() }
@@ -283,11 +286,11 @@ impl Ranges for LayerRanges {
     }
 }
 
-/// What an index says of its manifests, for a layout or a list of referrers.
+/// An index: a layout's list of manifests, or a list of referrers.
 pub(super) fn parse_index(bytes: &[u8]) -> Result<Index, String> {
     let index: Index = serde_json::from_slice(bytes)
-        .map_err(|error| format!("its index is none: {}", printable(&error.to_string())))?;
-    if index.schema_version == 2 { Ok(index) } else { Err("its index has another version than 2".to_owned()) }
+        .map_err(|error| format!("its index is not valid: {}", printable(&error.to_string())))?;
+    if index.schema_version == 2 { Ok(index) } else { Err("the version of its index is not 2".to_owned()) }
 }
 
 #[cfg(test)]
@@ -334,7 +337,7 @@ mod tests {
     }
 
     fn parse(manifest: &Manifest) -> Result<Contents, String> {
-        // As it comes from a registry.
+        // In the form in which a registry sends it.
         let text = serde_json::to_vec(manifest).unwrap();
         Contents::parse(serde_json::from_slice(&text).unwrap(), OciDigest::of(&text), text.len() as u64)
     }
@@ -353,7 +356,7 @@ mod tests {
         }
     }
 
-    /// Each thing that a hostile manifest may say.
+    /// Every contradiction that a hostile manifest can have.
     #[test]
     fn a_manifest_that_does_not_fit_together_is_refused() {
         type Change = fn(&mut Manifest);
@@ -375,7 +378,7 @@ mod tests {
                 assert!(parse(&manifest).is_err(), "{layout:?} {number}");
             }
         }
-        // A raw layer that is not the file that it says it is.
+        // A raw layer that is not the file that its annotations name.
         let mut manifest = made(OciLayout::ModelPack);
         manifest.layers[1].digest = OciDigest::of(b"other");
         assert!(parse(&manifest).is_err());

@@ -1,4 +1,4 @@
-//! What can go wrong between us and OCI content, and what to tell the user.
+//! The errors of OCI content, and their remedies.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,79 +8,80 @@ use crate::finding::{Again, ErrorKind, Remedy};
 use crate::hub::HubError;
 use crate::model::OciDigest;
 
-/// Why a registry, or an image layout, did not do what was asked. The texts are safe to print.
+/// Why a registry or an image layout did not do a request. The texts are safe to print.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum OciError {
-    /// It cannot be used at all: credentials that make no sense, a name that is none.
+    /// It cannot be used at all: the credentials or the name make no sense.
     #[error("{place} cannot be used: {why}")]
     Setup {
         /// The registry, the file or the folder.
         place: String,
-        /// What is wrong.
+        /// The reason.
         why: String,
     },
-    /// A blob, a tag or a repository is not there.
+    /// A blob, a tag or a repository does not exist.
     #[error("{place} is not there")]
     NotFound {
-        /// Which.
+        /// Its name.
         place: String,
     },
-    /// It does not let us.
+    /// The registry refuses access.
     #[error("{place}: access is refused: {why}")]
     Refused {
-        /// What was asked for.
+        /// The name of the request.
         place: String,
-        /// What the registry said.
+        /// The registry's reason.
         why: String,
     },
-    /// It failed, after retries.
+    /// The request failed after all retries.
     #[error("{place}: {why}")]
     Failed {
-        /// What was asked for.
+        /// The name of the request.
         place: String,
-        /// What the registry, or the network, said.
+        /// The reason that the registry or the network gave.
         why: String,
-        /// Whether the same may work at another time.
+        /// Whether a later try may succeed.
         again: bool,
-        /// How long the registry wants to be left alone.
+        /// How long the registry asks to wait.
         after: Option<Duration>,
     },
-    /// The connection to it failed, or it answered that it cannot for now; with the patience of all requests.
+    /// The connection failed, or the registry answered that it is unavailable for now. Retries use the patience of
+    /// all requests.
     #[error(transparent)]
     Wire(#[from] HubError),
-    /// Something that is there is not what it must be.
+    /// Content that exists is invalid.
     #[error("{place}: {why}")]
     Invalid {
-        /// Which.
+        /// Its name.
         place: String,
-        /// What is wrong with it.
+        /// What is invalid about it.
         why: String,
     },
     /// The bytes of a blob do not have the digest that names it.
     #[error("{place}: its bytes do not have the digest {digest}")]
     WrongDigest {
-        /// Which blob.
+        /// The blob.
         place: String,
-        /// What it should have been.
+        /// The expected digest.
         digest: OciDigest,
     },
-    /// This machine failed.
+    /// This machine's disk failed.
     #[error("{}: {source}", .path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's complaint.
+        /// The system's error.
         source: Arc<std::io::Error>,
     },
-    /// Whoever makes a blob's bytes has stopped, and knows why.
+    /// The maker of a blob's bytes stopped, and knows the reason.
     #[error("its bytes stopped")]
     Stopped,
 }
 
 impl OciError {
     /// What kind of trouble it is.
-    pub fn kind(&self) -> ErrorKind {
+    pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             OciError::Setup { .. } => ErrorKind::Usage,
             OciError::NotFound { .. } | OciError::Refused { .. } => ErrorKind::NotAvailable,
@@ -92,7 +93,7 @@ impl OciError {
     }
 
     /// What the user can do about it.
-    pub fn remedy(&self) -> Option<Remedy> {
+    pub(crate) fn remedy(&self) -> Option<Remedy> {
         Some(match self {
             OciError::Refused { .. } => Remedy::LogIntoRegistry,
             OciError::NotFound { .. } => Remedy::FillRegistry,
@@ -103,7 +104,7 @@ impl OciError {
         })
     }
 
-    /// Whether the same may work at another time.
+    /// Whether a later try may succeed.
     pub(crate) fn is_worth_retrying(&self) -> bool {
         match self {
             OciError::Failed { again, .. } => *again,

@@ -1,11 +1,10 @@
-//! An OCI image layout as a folder. Each blob gets its name when all of it is there; the index, which makes the blobs
-//! known, is replaced last.
+//! An OCI image layout as a folder. Each blob gets its name when it is complete. The index, which lists the blobs'
+//! manifests, is replaced last.
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,12 +17,13 @@ use super::local::{self, BLOBS, INDEX_FILE, LAYOUT, LAYOUT_FILE, at, blocking};
 use super::manifest::{Descriptor, Index};
 use super::{Blobstream, Body, Content, Got, MANIFEST_LIMIT, ManifestName, OciError, Push, PushDigest};
 use crate::model::OciDigest;
+use crate::platform::{give_rights, write_all_at};
 use crate::text::printable;
 
-/// One folder, read or written.
+/// One folder that is read or written.
 pub(super) struct Folder {
     path: PathBuf,
-    /// What the index will say; `None` while nothing is to change.
+    /// The new index; `None` while nothing changes.
     new: Mutex<Option<Index>>,
 }
 
@@ -46,7 +46,7 @@ impl Folder {
         self.path.join(BLOBS).join(digest.hex())
     }
 
-    /// Opens a blob. What is no regular file is not there: a pipe would be waited for.
+    /// Opens a blob. Anything but a regular file counts as absent: opening a pipe would wait for its writer.
     async fn open(&self, digest: &OciDigest) -> Result<Option<(Arc<File>, u64)>, OciError> {
         let path = self.blob(digest);
         let wrong = at(&path);
@@ -63,7 +63,7 @@ impl Folder {
         opened.await.map_err(wrong)
     }
 
-    /// The index as it will be, else as it is; `None` where there is none.
+    /// The new index, otherwise the present one; `None` if there is neither.
     async fn index(&self) -> Result<Option<Index>, OciError> {
         if let Some(index) = self.new_index(|new| new.clone()) {
             return Ok(Some(index));
@@ -72,7 +72,7 @@ impl Folder {
         blocking(move || read_index(&path, &shown)).await
     }
 
-    /// Makes the folder, where nobody has, and sees to it that nothing else is in it.
+    /// Creates the folder unless it was created already, and checks that it has no other files.
     async fn begin(&self) -> Result<(), OciError> {
         if self.new_index(|new| new.is_some()) {
             return Ok(());
@@ -87,7 +87,7 @@ impl Folder {
                 Err(error) => return Err(wrong(error)),
             };
             if index.is_none() && !is_empty && !path.join(LAYOUT_FILE).exists() {
-                let why = "it has other files, and is no image layout".to_owned();
+                let why = "it has other files and is not an image layout".to_owned();
                 return Err(OciError::Setup { place: shown, why });
             }
             std::fs::create_dir_all(path.join(BLOBS)).map_err(&wrong)?;
@@ -119,10 +119,10 @@ impl Folder {
             let bytes = bytes?;
             let (file, place) = (Arc::clone(&file), written);
             written += bytes.len() as u64;
-            blocking(move || file.write_all_at(&bytes, place)).await.map_err(&wrong)?;
+            blocking(move || write_all_at(&file, &bytes, place)).await.map_err(&wrong)?;
         }
         if written != size {
-            let why = format!("a blob of {size} bytes was announced, and {written} came");
+            let why = format!("expected a blob of {size} bytes, got {written}");
             return Err(OciError::Invalid { place: self.shown(), why });
         }
         let digest = match digest {
@@ -178,19 +178,19 @@ fn read_index(path: &Path, shown: &str) -> Result<Option<Index>, OciError> {
     parse_index(&bytes).map(Some).map_err(invalid)
 }
 
-/// Writes a small file: whole, or not at all.
+/// Writes a small file completely or not at all.
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let mut temp = tempfile::Builder::new().prefix(".part-").tempfile_in(folder)?;
     temp.write_all(bytes)?;
     settle(temp, &folder.join(name))
 }
 
-/// Gives a whole file its name.
+/// Gives a complete file its name.
 fn settle(temp: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
-    temp.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    give_rights(temp.as_file(), None)?;
     temp.as_file().sync_all()?;
     temp.persist(path).map_err(|error| error.error)?;
-    // The name outlives a power cut when its folder is written. Some file systems cannot do that to a folder.
+    // The name survives a power cut only after its folder is flushed. Some file systems cannot flush a folder.
     if let Some(folder) = path.parent().and_then(|folder| File::open(folder).ok()) {
         let _ = folder.sync_all();
     }

@@ -1,5 +1,5 @@
-//! How a repo lies in OCI content: one layer a file, the annotations that say which file it is, and the configs that the
-//! readers of each layout ask for. Pure: nothing is fetched or sent here.
+//! The form of a repo in OCI content: one layer for each file, the annotations that name the file, and the configs
+//! that the readers of each layout need. Pure functions: nothing is fetched or sent here.
 //!
 //! Sources: OCI image specification 1.1 (manifest, config, annotations); modelpack/model-spec v0.0.7 (`docs/spec.md`,
 //! `docs/annotations.md`, `schema/config-schema.json`).
@@ -13,23 +13,23 @@ use super::tar::Framing;
 use crate::lock::{LockedFile, LockedRepo};
 use crate::model::{Digest, OciDigest, Purpose, RepoPath, RepoType};
 
-/// Below it the files lie in an image, where `KServe` looks for them.
+/// The folder of the files in an image, where `KServe` looks for them.
 const FOLDER: &str = "models/";
 
 pub(crate) const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const IMAGE_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const MODEL: &str = "application/vnd.cncf.model.manifest.v1+json";
 const MODEL_CONFIG: &str = "application/vnd.cncf.model.config.v1+json";
-/// The lockfile, as a referrer of what it describes.
+/// The type of the lockfile, which is a referrer of the manifest that it describes.
 pub(crate) const LOCK: &str = "application/vnd.hfget.lock.v1+toml";
 pub(crate) const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
-/// Annotations that others read.
+/// Annotations for other tools.
 const TITLE: &str = "org.opencontainers.image.title";
 const REVISION: &str = "org.opencontainers.image.revision";
 const FILE_PATH: &str = "org.cncf.model.filepath";
 const FILE_METADATA: &str = "org.cncf.model.file.metadata+json";
-/// Annotations of a manifest, which hfget reads again.
+/// Annotations of a manifest that hfget reads back.
 pub(super) const REPO: &str = "dev.hfget.repo";
 pub(super) const REPO_TYPE: &str = "dev.hfget.repo.type";
 pub(super) const ASKED: &str = "dev.hfget.repo.revision";
@@ -37,33 +37,34 @@ pub(super) const COMMIT: &str = "dev.hfget.repo.commit";
 const FAMILY: &str = "dev.hfget.family";
 const VERDICT: &str = "dev.hfget.verdict";
 const AGAINST: &str = "dev.hfget.against";
-/// Annotations of a layer, which hfget reads again.
+/// Annotations of a layer that hfget reads back.
 pub(super) const PATH: &str = "dev.hfget.file.path";
 pub(super) const SIZE: &str = "dev.hfget.file.size";
 pub(super) const SHA256: &str = "dev.hfget.file.sha256";
 pub(super) const GIT: &str = "dev.hfget.file.git";
 
-/// How files lie in the layers.
+/// The form of the files in the layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum OciLayout {
-    /// One tar layer a file, in an image: what containerd and CRI-O mount. The same layers are a `ModelPack` artifact too.
+    /// An image with one tar layer for each file, which containerd and CRI-O mount. The same layers are a `ModelPack`
+    /// artifact too.
     #[default]
     Image,
-    /// One raw layer a file, in a `ModelPack` artifact.
+    /// A `ModelPack` artifact with one raw layer for each file.
     ModelPack,
 }
 
-/// Where a file's bytes are within a layer.
+/// The position of a file's bytes in a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// They are the layer.
+    /// The layer is the file.
     Raw,
-    /// In a tar of this one file.
+    /// The layer is a tar of this one file.
     Tar(Framing),
 }
 
 impl Form {
-    /// `None` where the size makes no sense.
+    /// `None` if the size makes no sense.
     pub fn new(layout: OciLayout, path: &RepoPath, size: u64) -> Option<Self> {
         match layout {
             OciLayout::ModelPack => Some(Form::Raw),
@@ -71,7 +72,7 @@ impl Form {
         }
     }
 
-    /// Where they begin.
+    /// The offset of the file's first byte.
     pub fn at(&self) -> u64 {
         match self {
             Form::Raw => 0,
@@ -79,7 +80,7 @@ impl Form {
         }
     }
 
-    /// Bytes of the whole layer, for a file of `size` bytes.
+    /// The size of the whole layer, for a file of `size` bytes.
     pub fn layer_size(&self, size: u64) -> u64 {
         match self {
             Form::Raw => size,
@@ -88,20 +89,20 @@ impl Form {
     }
 }
 
-/// What a run says of a repo that it verified.
+/// What a run states about a repo that it verified.
 #[derive(Debug, Clone)]
 pub(crate) struct Statement {
     pub repo: LockedRepo,
     pub family: Option<String>,
     pub license: Option<String>,
-    /// The server and the repo, as a URL.
+    /// The URL of the server and the repo.
     pub source: Option<String>,
-    /// The words of the verdict.
+    /// The word of the verdict.
     pub verdict: &'static str,
     pub against: Option<&'static str>,
 }
 
-/// A file, its layer and what it is for.
+/// A file, its layer and its purpose.
 #[derive(Debug, Clone)]
 pub(crate) struct Layer<'a> {
     pub file: &'a LockedFile,
@@ -110,7 +111,7 @@ pub(crate) struct Layer<'a> {
     pub size: u64,
 }
 
-/// A manifest, with the config that it names.
+/// A manifest, with its config.
 #[derive(Debug, Clone)]
 pub(crate) struct Made {
     pub manifest: Manifest,
@@ -118,7 +119,7 @@ pub(crate) struct Made {
 }
 
 impl Layer<'_> {
-    /// What is said of the file: the annotations of its layer.
+    /// What the layer's annotations state about the file.
     fn annotations(&self) -> BTreeMap<String, String> {
         let path = self.file.path.as_str();
         let (key, digest) = match self.file.digest {
@@ -150,7 +151,7 @@ impl Layer<'_> {
     }
 }
 
-/// The word of `ModelPack` for what a file is.
+/// The word of `ModelPack` for a file's purpose.
 fn kind(purpose: Purpose, path: &str, repo_type: RepoType) -> &'static str {
     let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
     let extension = name.rsplit_once('.').map(|(_, extension)| extension);
@@ -166,7 +167,7 @@ fn kind(purpose: Purpose, path: &str, repo_type: RepoType) -> &'static str {
 }
 
 impl Statement {
-    /// Whether an annotation says who called the files right.
+    /// Whether an annotation states who verified the files.
     pub fn is_verdict(key: &str) -> bool {
         matches!(key, VERDICT | AGAINST)
     }
@@ -206,10 +207,11 @@ impl Statement {
         Made { manifest, config }
     }
 
-    /// An image: the layers of a base, where there is one, then one a file.
+    /// An image: first the base's layers, if there is a base, then one layer for each file.
     pub fn image(&self, layers: &[Layer<'_>], base: Option<&Base>) -> Made {
         let mut config = base.map_or_else(
-            // A plain manifest's platform is not looked at, and a config must name one. Files fit any.
+            // Runtimes do not check the platform of a plain manifest, but a config must name one. Files are the same
+            // on every platform.
             || json!({"architecture": "amd64", "os": "linux", "config": {}}),
             |base| base.config.clone(),
         );
@@ -217,7 +219,7 @@ impl Statement {
         let ids: Vec<String> = below.into_iter().chain(layers.iter().map(|layer| layer.digest.to_string())).collect();
         if let Some(object) = config.as_object_mut() {
             object.insert("rootfs".to_owned(), json!({"type": "layers", "diff_ids": ids}));
-            // It would have to name the layers that are added, and what made them.
+            // A history would have to describe the added layers too.
             object.remove("history");
         }
         let below = base.map(|base| base.layers.clone()).unwrap_or_default();
@@ -225,7 +227,7 @@ impl Statement {
         self.made(IMAGE_CONFIG, &config, layers)
     }
 
-    /// A `ModelPack` artifact over raw layers, or over those of an image.
+    /// A `ModelPack` artifact over raw layers, or over the layers of an image.
     pub fn model(&self, layers: &[Layer<'_>], layout: OciLayout) -> Made {
         let form = match layout {
             OciLayout::Image => "tar",
@@ -251,7 +253,7 @@ impl Statement {
 /// The config of a manifest that has none.
 pub(crate) const EMPTY_CONFIG: &[u8] = b"{}";
 
-/// The lockfile as a referrer of a manifest.
+/// The lockfile, as a referrer of a manifest.
 pub(crate) fn lock_referrer(lock: &[u8], subject: Descriptor) -> Manifest {
     Manifest {
         schema_version: 2,
@@ -271,29 +273,30 @@ pub(crate) fn lock_referrer(lock: &[u8], subject: Descriptor) -> Manifest {
 #[derive(Debug, Clone)]
 pub(crate) struct Base {
     pub layers: Vec<Descriptor>,
-    /// The whole config, of which what does not depend on layers is kept.
+    /// The whole config; the fields that do not depend on layers are kept.
     pub config: serde_json::Value,
     pub diff_ids: Vec<String>,
 }
 
 impl Base {
-    /// Of an image's manifest and config. The error is a sentence about it.
+    /// Reads an image's manifest and config. The error is a sentence about the image.
     pub fn read(manifest: &Manifest, config: &[u8]) -> Result<Self, String> {
         let config: serde_json::Value =
-            serde_json::from_slice(config).map_err(|error| format!("its config is no JSON: {error}"))?;
+            serde_json::from_slice(config).map_err(|error| format!("its config is not JSON: {error}"))?;
         let ids = config.pointer("/rootfs/diff_ids").and_then(|ids| ids.as_array());
         let ids: Option<Vec<String>> =
             ids.and_then(|ids| ids.iter().map(|id| id.as_str().map(str::to_owned)).collect());
         let diff_ids = ids.unwrap_or_default();
         if diff_ids.is_empty() || diff_ids.len() != manifest.layers.len() {
-            return Err("it is no image: its config does not name the content of each layer".to_owned());
+            return Err("not an image: its config does not name the content of each layer".to_owned());
         }
         let layers = manifest.layers.iter().map(oci_layer).collect::<Result<_, String>>()?;
         Ok(Base { layers, config, diff_ids })
     }
 }
 
-/// Docker's names of layers, by OCI's: the bytes are the same, and a manifest of both kinds is taken by nobody for sure.
+/// Replaces docker's names of layer types by OCI's. The bytes are the same, and not every registry accepts a manifest
+/// of both kinds.
 fn oci_layer(layer: &Descriptor) -> Result<Descriptor, String> {
     let media_type = match layer.media_type.as_str() {
         "application/vnd.docker.image.rootfs.diff.tar.gzip" => "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -370,7 +373,7 @@ mod tests {
         });
         let read = Base::read(&base, config.to_string().as_bytes()).unwrap();
         assert_eq!(read.layers[0].media_type, "application/vnd.oci.image.layer.v1.tar+gzip");
-        // What is no image is none: there is nothing to unpack.
+        // Content without layers to unpack is not an image.
         assert!(Base::read(&base, b"{}").is_err());
         let mut other = base.clone();
         other.layers[0].media_type = "application/octet-stream".to_owned();

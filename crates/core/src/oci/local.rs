@@ -1,9 +1,8 @@
-//! What the two image layouts on disk share: the index, which names manifests by tags, and work off the async threads.
-//! Where blobs lie is said by `archive` and `folder`.
+//! The common part of the two image layouts on disk: the index, which names manifests by tags, and disk work on other
+//! threads. `archive` and `folder` know where blobs are.
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,20 +13,21 @@ use futures_util::stream;
 use super::manifest::{Descriptor, Index, Manifest};
 use super::{Blobstream, Content, ManifestName, OciError, Push};
 use crate::model::OciDigest;
+use crate::platform::read_exact_at;
 
-/// How an image layout says that it is one.
+/// The marker of an image layout.
 pub(super) const LAYOUT_FILE: &str = "oci-layout";
 pub(super) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 pub(super) const INDEX_FILE: &str = "index.json";
 pub(super) const BLOBS: &str = "blobs/sha256";
-/// The annotation that is a tag.
+/// The annotation with the tag.
 const TAG: &str = "org.opencontainers.image.ref.name";
-/// Bytes that are read at a time.
+/// The size of one read.
 const CHUNK: u64 = 1 << 20;
-/// Manifests of an index that are looked at for their subjects.
+/// The most manifests of an index that are checked for their subjects.
 const REFERRERS: usize = 1000;
 
-/// Runs disk work off the async threads.
+/// Runs disk work on a thread for blocking work.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
@@ -41,7 +41,7 @@ pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> OciError + use<> {
     move |source| OciError::Io { path: path.clone(), source: Arc::new(source) }
 }
 
-/// Bytes of a file, from one place to another.
+/// The bytes of a file between two offsets.
 pub(super) fn stream_of(file: Arc<File>, range: std::ops::Range<u64>, path: &Path) -> Blobstream {
     let wrong = at(path);
     stream::unfold(range.start, move |from| {
@@ -53,9 +53,9 @@ pub(super) fn stream_of(file: Arc<File>, range: std::ops::Range<u64>, path: &Pat
             }
             let read = blocking(move || {
                 let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
-                file.read_exact_at(&mut bytes, from).map(|()| Bytes::from(bytes))
+                read_exact_at(&file, &mut bytes, from).map(|()| Bytes::from(bytes))
             });
-            // After an error there is nothing more.
+            // Nothing comes after an error.
             let read = read.await;
             let next = if read.is_ok() { from + length } else { end };
             Some((read, next))
@@ -71,7 +71,7 @@ pub(super) fn empty_index() -> Index {
     Index { schema_version: 2, media_type, manifests: Vec::new(), annotations: std::collections::BTreeMap::new() }
 }
 
-/// The manifest of a tag. One that has no tag is anybody's, where it is the only one.
+/// The manifest of a tag. A manifest without a tag matches every tag if it is the only one.
 pub(super) fn tagged<'a>(index: &'a Index, tag: &str) -> Option<&'a Descriptor> {
     let has = |descriptor: &&Descriptor| descriptor.annotations.get(TAG).is_some_and(|name| name == tag);
     index.manifests.iter().find(has).or_else(|| match index.manifests.as_slice() {
@@ -80,7 +80,7 @@ pub(super) fn tagged<'a>(index: &'a Index, tag: &str) -> Option<&'a Descriptor> 
     })
 }
 
-/// Names a manifest in an index: under a tag, which moves, or without one.
+/// Adds a manifest to an index: under a tag, which moves, or without one.
 pub(super) fn name(index: &mut Index, mut descriptor: Descriptor, tag: Option<&str>) {
     if let Some(tag) = tag {
         index.manifests.retain(|other| other.annotations.get(TAG).is_none_or(|name| name != tag));
@@ -91,14 +91,14 @@ pub(super) fn name(index: &mut Index, mut descriptor: Descriptor, tag: Option<&s
     }
 }
 
-/// Puts a manifest there. Gives what an index says of it, with its digest.
+/// Writes a manifest. Returns its descriptor for the index, with its digest.
 pub(super) async fn put(content: &dyn Content, media_type: &str, bytes: Bytes) -> Result<Descriptor, OciError> {
     let mut descriptor = described(media_type, &bytes);
     descriptor.digest = content.push_blob(Push::whole(bytes)).await?;
     Ok(descriptor)
 }
 
-/// Those manifests of an index that are of a type and have a subject.
+/// The manifests of an index that have this type and this subject.
 pub(super) async fn referrers(
     content: &dyn Content,
     index: &Index,
@@ -116,19 +116,19 @@ pub(super) async fn referrers(
     Ok(referrers)
 }
 
-/// What an index says of a manifest that is put there.
+/// The descriptor of a manifest for the index.
 fn described(media_type: &str, bytes: &[u8]) -> Descriptor {
     let artifact_type = serde_json::from_slice::<Manifest>(bytes).ok().and_then(|manifest| manifest.artifact_type);
     Descriptor { artifact_type, ..Descriptor::new(media_type, OciDigest::of(bytes), bytes.len() as u64) }
 }
 
-/// Whether a manifest has this subject.
+/// Whether this is the subject of a manifest.
 fn refers_to(bytes: &[u8], subject: &OciDigest) -> bool {
     let manifest = serde_json::from_slice::<Manifest>(bytes).ok();
     manifest.and_then(|manifest| manifest.subject).is_some_and(|of| of.digest == *subject)
 }
 
-/// What a blob has in the name of its file.
+/// The name of a blob's file.
 pub(super) fn digest_of_name(name: &str) -> Option<OciDigest> {
     let hex = name.strip_prefix("./").unwrap_or(name).strip_prefix(BLOBS)?.strip_prefix('/')?;
     format!("sha256:{hex}").parse().ok()

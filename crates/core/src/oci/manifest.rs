@@ -1,8 +1,8 @@
-//! Manifests, indexes and descriptors, as far as they are read and written here. What is not known is kept in what is
-//! copied.
+//! Manifests, indexes and descriptors, with the fields that hfget reads and writes. Unknown fields are kept when a
+//! descriptor is copied.
 //!
-//! Why own types and not `oci-spec`: it brings derive macros of four more crates for builders and getters, and what is
-//! needed is the few fields below.
+//! Why own types and not `oci-spec`: it brings derive macros of four more crates for builders and getters, and hfget
+//! needs only the few fields below.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::OciDigest;
 
-/// Of an image, of a model, of whatever has layers.
+/// The type of a manifest with layers: an image or an artifact.
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-/// Of a list of manifests.
+/// The type of a list of manifests.
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// What names a blob or a manifest.
+/// The name, type and size of a blob or a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Descriptor {
@@ -26,7 +26,7 @@ pub(crate) struct Descriptor {
     pub artifact_type: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// `platform`, `urls` and whatever else others write.
+    /// `platform`, `urls` and all other fields.
     #[serde(flatten)]
     pub more: serde_json::Map<String, serde_json::Value>,
 }
@@ -65,7 +65,7 @@ fn manifest_type() -> String {
     MANIFEST.to_owned()
 }
 
-/// A list of manifests: of a layout, of a multi-platform image, of what refers to something.
+/// A list of manifests: of a layout, of a multi-platform image, or of referrers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Index {

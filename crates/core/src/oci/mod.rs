@@ -1,17 +1,18 @@
-//! OCI content: registries, and the image layouts that tools hand around as a folder or as one file. How blobs and
-//! manifests come and go is told here, as one interface; which of them stand for a repo, in `layout`; what they prove,
-//! in the session.
+//! OCI content: registries, and image layouts, which tools hand around as a folder or as one file. This file is the
+//! one interface for reading and writing blobs and manifests. `layout` knows which blobs make up a repo; the session
+//! knows what they prove.
 //!
-//! Three kinds of places have such content, and everything above sees only `Content`:
+//! Three kinds of places have such content. Everything above this room sees only `Content`:
 //!
 //! ```text
-//! oci://REGISTRY/NAME:TAG        a registry; its wire lives in `registry`
+//! oci://REGISTRY/NAME:TAG        a registry; `registry` has its wire protocol
 //! oci-archive:FILE.tar[:TAG]     an OCI image layout as one tar file
 //! oci:FOLDER[:TAG]               an OCI image layout as a folder
 //! ```
 //!
-//! A blob's name is the SHA-256 of its bytes. A registry compares the two when it takes a blob, and so do files and
-//! folders here. Of what lies there already a registry's word is that: its word. Nothing here calls a file verified.
+//! A blob's name is the SHA-256 of its bytes. A registry compares the two when it accepts a blob, and so do files and
+//! folders here. For a blob that a registry has already, there is only the registry's word. Nothing here calls a file
+//! verified.
 
 mod any_bytes;
 mod archive;
@@ -51,11 +52,11 @@ use crate::hub::HubConfig;
 use crate::model::{OciDigest, OciPlace, RepoPath};
 use crate::progress::Progress;
 
-/// Manifests are not larger: the distribution specification asks registries to take so much, and many take no more.
+/// The largest manifest. The distribution specification asks registries to accept this size, and many accept no more.
 pub(crate) const MANIFEST_LIMIT: u64 = 4 << 20;
 
-/// The content that a configuration names. Makes no request yet. `http` says how a registry is reached, as a Hub is: proxies,
-/// certificates, patience. Its token is not for a registry.
+/// Opens the content that a configuration names. Makes no request yet. `http` says how a registry is reached, as for
+/// a Hub: proxies, certificates, patience. The Hub's token is not sent to a registry.
 pub(crate) fn open(config: &OciConfig, http: &HubConfig) -> Result<Arc<dyn Content>, OciError> {
     match config.reference().place() {
         OciPlace::Registry { .. } => registry::open(config, http),
@@ -64,47 +65,48 @@ pub(crate) fn open(config: &OciConfig, http: &HubConfig) -> Result<Arc<dyn Conte
     }
 }
 
-/// Bytes of a blob on their way.
+/// A stream of a blob's bytes.
 pub(crate) type Blobstream = BoxStream<'static, Result<Bytes, OciError>>;
 
 /// One repository of a registry, or one image layout.
 ///
-/// What an implementation retries by itself: everything that it can send again, so all but the streams of
-/// [`Body::Stream`]. An error that it gives up with says in [`OciError::is_worth_retrying`] whether the caller, who can
-/// make such a stream once more, should.
+/// An implementation retries all requests that it can send again, which are all except the streams of
+/// [`Body::Stream`]. The caller can make such a stream again, and [`OciError::is_worth_retrying`] says whether it
+/// should.
 pub(crate) trait Content: fmt::Debug + Send + Sync {
-    /// Where it is, for people: `oci://registry.example/acme/model`, `oci-archive:model.tar`. Safe to print.
+    /// Its name for people: `oci://registry.example/acme/model`, `oci-archive:model.tar`. Safe to print.
     fn shown(&self) -> String;
 
-    /// Whether it compared each blob's bytes with its name when it took it, by a rule of its own. Files and folders have
-    /// nobody who could have done so.
+    /// Whether it compared each blob's bytes with the blob's name when it accepted the blob. A registry must do so;
+    /// for files and folders nobody did.
     fn checks_digests(&self) -> bool;
 
-    /// The bytes of a blob; `None` when it is not there.
+    /// The bytes of a blob; `None` if it does not exist.
     fn blob_size<'a>(&'a self, digest: &'a OciDigest) -> BoxFuture<'a, Result<Option<u64>, OciError>>;
 
-    /// Some bytes of a blob. Ends early only with an error.
+    /// A range of a blob. The stream ends early only with an error.
     fn open_blob<'a>(&'a self, digest: &'a OciDigest, range: Range<u64>)
     -> BoxFuture<'a, Result<Blobstream, OciError>>;
 
-    /// Told before any blob is pushed: how large those will be that have a [`Push::number`], in the order of their
-    /// numbers. A file keeps a place for each, so that it comes out the same whoever is first. A registry has no order.
+    /// Called before any push: the sizes of the blobs that have a [`Push::number`], in the order of their numbers. An
+    /// archive reserves an offset for each, so it has the same bytes whichever blob comes first. A registry has no
+    /// order.
     fn expect<'a>(&'a self, _sizes: &'a [u64]) -> BoxFuture<'a, Result<(), OciError>> {
         Box::pin(async { Ok(()) })
     }
 
-    /// What runs that were killed have left on this disk of the blobs that [`Content::expect`] will be told of, by their
-    /// numbers. It proves nothing: whoever takes the bytes hashes them.
+    /// The bytes that killed runs left on this disk of the blobs that [`Content::expect`] will be told of, by their
+    /// numbers. They prove nothing: whoever takes them hashes them.
     fn left<'a>(&'a self, _sizes: &'a [u64]) -> BoxFuture<'a, Vec<Option<Left>>> {
         Box::pin(async { Vec::new() })
     }
 
-    /// Puts a blob there, and gives its digest. Nothing of it is to be seen, nor left behind, where it fails, where the
-    /// body ends with an error, or where the digest is another.
+    /// Pushes a blob, and returns its digest. If the push fails, if the body ends with an error, or if the digest is
+    /// wrong, no part of the blob becomes visible or stays behind.
     fn push_blob(&self, push: Push) -> BoxFuture<'_, Result<OciDigest, OciError>>;
 
-    /// Waits as long as is right after the push of a stream failed, the `failures`-th time in a row, and tells the watcher;
-    /// gives the error back when it is time to give up.
+    /// Waits before the next try after the push of a stream failed, the `failures`-th time in a row, and tells the
+    /// watcher. Returns the error when it is time to give up.
     fn back_off<'a>(
         &'a self,
         _path: Option<&'a RepoPath>,
@@ -115,17 +117,17 @@ pub(crate) trait Content: fmt::Debug + Send + Sync {
         Box::pin(async { Err(error) })
     }
 
-    /// Takes a blob from another repository of the same registry, without its bytes passing through here. `false`: it
-    /// cannot be had in this way.
+    /// Mounts a blob from another repository of the same registry, so that its bytes are not sent. `false`: the
+    /// registry did not mount it.
     fn mount<'a>(&'a self, _digest: &'a OciDigest, _from: &'a str) -> BoxFuture<'a, Result<bool, OciError>> {
         Box::pin(async { Ok(false) })
     }
 
-    /// A manifest, of at most [`MANIFEST_LIMIT`] bytes; `None` when it is not there. The digest is that of the bytes
-    /// as they came, and the one that was asked for, where one was.
+    /// A manifest, of at most [`MANIFEST_LIMIT`] bytes; `None` if it does not exist. Its digest is computed from the
+    /// bytes that came, and is the requested one if a digest was requested.
     fn manifest<'a>(&'a self, of: &'a ManifestName) -> BoxFuture<'a, Result<Option<Got>, OciError>>;
 
-    /// Puts a manifest there, whose blobs are there. With a tag, the tag is moved.
+    /// Puts a manifest whose blobs exist already. If there is a tag, moves the tag.
     fn push_manifest<'a>(
         &'a self,
         name: &'a ManifestName,
@@ -133,16 +135,16 @@ pub(crate) trait Content: fmt::Debug + Send + Sync {
         bytes: Bytes,
     ) -> BoxFuture<'a, Result<OciDigest, OciError>>;
 
-    /// The manifests that have this one as their subject, of one artifact type; where the registry knows no referrers,
-    /// those that the tag `sha256-HEX` lists.
+    /// The manifests of one artifact type that have this one as their subject. If the registry has no list of
+    /// referrers, the manifests that the tag `sha256-HEX` lists.
     fn referrers<'a>(
         &'a self,
         subject: &'a OciDigest,
         artifact_type: &'a str,
     ) -> BoxFuture<'a, Result<Vec<Descriptor>, OciError>>;
 
-    /// Puts a manifest there that has a `subject`, and sees to it that [`Content::referrers`] finds it: where the
-    /// registry knows no referrers, by writing the index at the tag `sha256-HEX`, into which others may write too.
+    /// Puts a manifest with a `subject`, so that [`Content::referrers`] finds it. If the registry has no list of
+    /// referrers, this writes the index at the tag `sha256-HEX`, which other programs may write too.
     fn push_referrer<'a>(
         &'a self,
         subject: &'a OciDigest,
@@ -150,13 +152,13 @@ pub(crate) trait Content: fmt::Debug + Send + Sync {
         bytes: Bytes,
     ) -> BoxFuture<'a, Result<OciDigest, OciError>>;
 
-    /// Removes a manifest that nobody needs any more, with its tags. `false`: it stays, since not every place lets one do
-    /// so.
+    /// Removes a manifest that nobody needs any more, with its tags. `false`: it stays, since not every place can
+    /// remove one.
     fn remove_manifest<'a>(&'a self, _digest: &'a OciDigest) -> BoxFuture<'a, bool> {
         Box::pin(async { false })
     }
 
-    /// All is there that will be: a file or a folder gets its name now. Called once, last.
+    /// Called once, after everything is written: an archive or a folder gets its name now.
     fn finish(&self) -> BoxFuture<'_, Result<(), OciError>> {
         Box::pin(async { Ok(()) })
     }
@@ -170,57 +172,57 @@ pub(crate) struct Left {
     pub at: u64,
 }
 
-/// A blob to be put somewhere.
+/// A blob to push.
 pub(crate) struct Push {
-    /// Its bytes; known before the first of them, and another count is an error.
+    /// Its size, which is known before the first byte. Another count of bytes is an error.
     pub size: u64,
-    /// What its bytes hash to.
+    /// Its digest.
     pub digest: PushDigest,
-    /// Its place in what [`Content::expect`] was told.
+    /// Its number in the call of [`Content::expect`].
     pub number: Option<usize>,
     /// The bytes.
     pub body: Body,
 }
 
 impl Push {
-    /// Bytes in memory, that have no place of their own.
+    /// Bytes in memory, without a number.
     pub fn whole(bytes: Bytes) -> Self {
         let digest = PushDigest::Before(OciDigest::of(&bytes));
         Push { size: bytes.len() as u64, digest, number: None, body: Body::Whole(bytes) }
     }
 }
 
-/// The bytes of a blob to be put somewhere.
+/// The bytes of a blob to push.
 pub(crate) enum Body {
-    /// Small ones, which can be sent again.
+    /// Bytes in memory, which can be sent again.
     Whole(Bytes),
-    /// Bytes that can be had once. An error of the stream ends the push with that error, before its last byte.
+    /// Bytes that can be read once. An error of the stream ends the push with that error, before the last byte.
     Stream(Blobstream),
 }
 
 /// When the digest of a blob is known.
 pub(crate) enum PushDigest {
-    /// Before its bytes: a raw LFS file's own, or that of bytes in memory. One PUT is enough. Whoever makes a stream of
-    /// such bytes hashes them, and ends it with an error where they are others.
+    /// Before its bytes: it is the digest of a raw LFS file, or of bytes in memory. One PUT is enough. The maker of
+    /// the stream hashes the bytes, and ends the stream with an error if they are wrong.
     Before(OciDigest),
-    /// When all bytes have passed: whoever makes them hashes them, and sets it before the stream ends.
+    /// After its bytes: the maker of the stream hashes them, and sets the digest before the stream ends.
     ///
-    /// Why a registry needs another way for these: the last PUT names the digest in its URL, which is sent before the
-    /// body. A tar layer of a file has a digest that nobody knows before the file was read, and reading it twice would
-    /// fetch it twice. So its bytes go in one streamed PATCH, of any length, and an empty PUT names the digest. It is
-    /// what `docker push` does with each layer, so that every registry that takes images takes it; parts in several
-    /// PATCH requests are what some refuse or lose.
+    /// Why a registry needs another way for these: the last PUT has the digest in its URL, which is sent before the
+    /// body. The digest of a tar layer is known only after the file was read, and reading it twice would fetch it
+    /// twice. So the bytes go in one streamed PATCH of any length, and an empty PUT names the digest. `docker push`
+    /// does the same for each layer, so every registry that accepts images accepts it. Some registries refuse or lose
+    /// parts in several PATCH requests.
     After(Arc<OnceLock<OciDigest>>),
 }
 
-/// How a manifest is named.
+/// The name of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ManifestName {
     Tag(String),
     Digest(OciDigest),
 }
 
-/// A manifest as it came.
+/// A manifest as it was received.
 #[derive(Debug, Clone)]
 pub(crate) struct Got {
     pub media_type: String,

@@ -1,5 +1,5 @@
-//! Tar, as layers and layout files need it: the few bytes around a file's content, which depend on its name and its size
-//! alone, and a walk over what another program wrote. No content is read here.
+//! Tar for layers and archives: the bytes around a file's content, which depend only on its name and size, and a walk
+//! over the headers of a tar that another program wrote. No content is read here.
 
 use std::io;
 
@@ -7,15 +7,15 @@ use tar::{EntryType, Header, PaxExtensions};
 
 const BLOCK: u64 = 512;
 const HEADER: usize = 512;
-/// What ends an archive.
+/// The blocks at the end of an archive.
 const END: u64 = 2 * BLOCK;
-/// Eleven octal digits: what a USTAR header can say of a size.
+/// Eleven octal digits: the largest size in a USTAR header.
 const OCTAL: u64 = 1 << 33;
-/// Other programs' names and times are not longer.
+/// The longest PAX header of other programs.
 const PAX_LIMIT: u64 = 64 << 10;
 
-/// The bytes before the content of one file: owned by root, for all to read, of no time. A PAX header comes first where
-/// USTAR cannot say the name or the size.
+/// The header of one file: owner root, readable by all, no time. A PAX header precedes it if USTAR cannot state the
+/// name or the size.
 pub(crate) fn head(name: &str, size: u64) -> Vec<u8> {
     let mut records = Vec::new();
     let mut header = regular(EntryType::Regular);
@@ -35,7 +35,7 @@ pub(crate) fn head(name: &str, size: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     if !records.is_empty() {
         let mut pax = regular(EntryType::XHeader);
-        // The name of the header itself means nothing to anybody; it fits.
+        // No program reads the name of the PAX header itself; it is short enough.
         let _ = pax.set_path("PaxHeaders/file");
         pax.set_size(records.len() as u64);
         pax.set_cksum();
@@ -58,7 +58,7 @@ fn regular(kind: EntryType) -> Header {
     header
 }
 
-/// `LENGTH KEY=VALUE\n`, where the length counts itself.
+/// `LENGTH KEY=VALUE\n`; the length includes its own digits.
 fn record(key: &str, value: &str) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
     let mut length = rest + 1;
@@ -68,54 +68,54 @@ fn record(key: &str, value: &str) -> Vec<u8> {
     format!("{length} {key}={value}\n").into_bytes()
 }
 
-/// Zeros after a content of so many bytes, up to the next block.
+/// The zeros after content of this size, up to the next block.
 pub(crate) fn padding(size: u64) -> u64 {
     size.next_multiple_of(BLOCK) - size
 }
 
 pub(crate) fn zeros(count: u64) -> Vec<u8> {
-    // Two blocks and a part of one, at most.
+    // There are at most two blocks and a part of one.
     vec![0; usize::try_from(count.min(END + BLOCK)).unwrap_or_default()]
 }
 
-/// A layer that holds one file: its bytes but for the content.
+/// The bytes of a layer with one file, except the file's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Framing {
-    /// What comes before the content.
+    /// The bytes before the content.
     pub head: Vec<u8>,
-    /// Zeros after it.
+    /// The count of zeros after it.
     pub tail: u64,
-    /// Bytes of the whole layer.
+    /// The size of the whole layer.
     pub size: u64,
 }
 
 impl Framing {
-    /// Of a file with this name in the layer. `None` where the sizes make no sense.
+    /// The layer of a file with this name. `None` if the sizes make no sense.
     pub fn new(name: &str, size: u64) -> Option<Self> {
-        // Within what can be counted with all that is added.
+        // The sum with all that is added must not overflow.
         let tail = size.checked_next_multiple_of(BLOCK)?.checked_sub(size)?.checked_add(END)?;
         let head = head(name, size);
         let whole = (head.len() as u64).checked_add(size)?.checked_add(tail)?;
         Some(Framing { head, tail, size: whole })
     }
 
-    /// Where the content begins.
+    /// The offset of the content.
     pub fn at(&self) -> u64 {
         self.head.len() as u64
     }
 }
 
-/// One entry of somebody's tar.
+/// One entry of a tar that another program wrote.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// `None` of what is no regular file.
+    /// `None` if it is not a regular file.
     pub name: Option<String>,
-    /// Where its content begins.
+    /// The offset of its content.
     pub at: u64,
     pub size: u64,
 }
 
-/// Walks over a tar by its headers. `read` fills the buffer from a place; nobody asks beyond `length`.
+/// Walks over a tar by its headers. `read` fills the buffer from an offset; it is never asked beyond `length`.
 pub(super) fn walk(
     length: u64,
     mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>,
@@ -135,9 +135,10 @@ pub(super) fn walk(
         let header = Header::from_byte_slice(&block);
         let stated = header.cksum().ok();
         if stated != Some(checksum(&block)) {
-            return Err(WalkError::Invalid(format!("byte {at} begins no tar header")));
+            return Err(WalkError::Invalid(format!("there is no tar header at byte {at}")));
         }
-        let size = header.entry_size().map_err(|_| WalkError::Invalid(format!("the size at byte {at} is none")))?;
+        let size =
+            header.entry_size().map_err(|_| WalkError::Invalid(format!("the size at byte {at} is not a number")))?;
         let kind = header.entry_type();
         let extends = matches!(kind, EntryType::XHeader | EntryType::XGlobalHeader);
         let size = if extends { size } else { pax_size.take().unwrap_or(size) };
@@ -168,7 +169,7 @@ pub(super) fn walk(
     }
 }
 
-/// Why a tar could not be walked over.
+/// Why a walk over a tar ended early.
 #[derive(Debug)]
 pub(super) enum WalkError {
     Io(io::Error),
@@ -181,7 +182,7 @@ impl From<io::Error> for WalkError {
     }
 }
 
-/// The sum of a header's bytes, with spaces in the place of the sum.
+/// The sum of a header's bytes, with spaces instead of the sum's field.
 fn checksum(block: &[u8; HEADER]) -> u32 {
     block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum()
 }

@@ -36,7 +36,11 @@ pub struct Plan {
 
 impl Plan {
     /// Looks how much of each wanted file is here. Blocks; reads no content.
-    pub fn new(store: &Arc<Store>, commit: &CommitId, wanted: Vec<(Entry, Purpose)>) -> Result<Self, StoreError> {
+    pub(crate) fn new(
+        store: &Arc<Store>,
+        commit: &CommitId,
+        wanted: Vec<(Entry, Purpose)>,
+    ) -> Result<Self, StoreError> {
         let items = wanted.into_iter().map(|(entry, purpose)| {
             let presence = store.presence(commit, &entry)?;
             Ok(Item { entry, purpose, presence })
@@ -56,7 +60,7 @@ impl Plan {
     }
 
     /// The plan in figures, for a watcher.
-    pub fn figures(&self) -> Planned {
+    pub(crate) fn figures(&self) -> Planned {
         Planned {
             files: self.items.len(),
             here: self.items.iter().filter(|item| item.presence.is_here()).count(),

@@ -1,11 +1,12 @@
 //! The report of a run, as plain values and as JSON. `session` makes it; the command shows it.
 
-mod compare;
-mod plan;
+pub(crate) mod compare;
+pub(crate) mod plan;
 mod signature;
-mod summary;
+pub(crate) mod summary;
 
-pub use compare::{Checked, CompareReport, ComparedFile, Level};
-pub use plan::{PlanReport, state};
+pub(crate) use compare::{Checked, CompareReport, ComparedFile, Level};
+pub(crate) use plan::PlanReport;
 pub use signature::{SignatureReport, SignatureStanding};
-pub use summary::{Draft, FileReport, FileStatus, Report, Totals, WeightsReport};
+pub(crate) use summary::Draft;
+pub use summary::{FileReport, FileStatus, Report, Totals, WeightsReport};

@@ -20,7 +20,7 @@ mod diffusers;
 mod everything;
 mod exl;
 mod external;
-mod filter;
+pub(crate) mod filter;
 mod folders;
 mod graphs;
 mod lacking;
@@ -49,9 +49,8 @@ use crate::model::{Family, Options, Purpose};
 
 pub(crate) use budget::Budget;
 pub(crate) use choose::variants_of;
-pub use filter::any_matches;
 pub use reason::Reason;
-pub use types::*;
+pub use types::{Documents, LeftOut, SelectError, Selected, Selection, Step};
 
 use filter::Globs;
 use folders::elsewhere;

@@ -40,6 +40,7 @@ fn curable(report: &Report) -> Vec<String> {
     paths.into_iter().map(str::to_owned).collect()
 }
 
+#[doc(hidden)] // for the command
 impl Session {
     /// Checks one snapshot of a cache, whose commit is the revision of `spec`: every file that is here, by its digest
     /// and format, and sets of weights with any file here. Files that no program put here do not count as missing.

@@ -12,6 +12,7 @@ use crate::model::{Digest, Entry, RepoPath, Sha256};
 /// How many small files are read at once.
 const AT_ONCE: usize = 8;
 
+#[doc(hidden)] // for the command
 impl Session {
     /// The SHA-256 of each locked file. Reads a git file from its place, or from the source.
     ///

@@ -39,6 +39,7 @@ impl Session {
 
     /// Reads the headers of all indexed weights and compares them with their index, without fetching
     /// the weights; returns the errors.
+    #[doc(hidden)] // for the command
     pub async fn check_deep(&self, prepared: &Prepared) -> Vec<Finding> {
         self.check_sets(prepared, |_| true).await
     }

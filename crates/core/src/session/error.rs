@@ -74,12 +74,14 @@ pub enum Error {
         wanted: String,
     },
     /// The repo's whole listing is not known here, so no lockfile can be made.
+    #[doc(hidden)] // only in the command's jobs
     #[error("{repo}: its listing is not cached, so hfget cannot tell whether any file is missing")]
     ListingUnknown {
         /// The repo.
         repo: String,
     },
     /// The files that a lockfile names were never fetched here.
+    #[doc(hidden)] // only in the command's jobs
     #[error("{repo} at the locked commit {commit} is not in {place}")]
     LockedNotHere {
         /// The repo.
@@ -108,6 +110,7 @@ pub enum Error {
         why: String,
     },
     /// There is nothing to inspect.
+    #[doc(hidden)] // only in the command's jobs
     #[error("{} contains no weight files in a supported format", crate::text::printable(.place))]
     NoWeights {
         /// The file, folder or repo.

@@ -51,6 +51,7 @@ impl Aim {
     }
 }
 
+#[doc(hidden)] // for the command
 impl Session {
     /// Lists a repo and selects its files, without a look at the destination: all workers must get the same
     /// selection, whatever is there already. Uses no kept listing.

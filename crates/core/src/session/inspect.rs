@@ -99,6 +99,7 @@ fn walk(dir: &Path, prefix: &str, depth: usize, files: &mut Vec<(PathBuf, String
     Ok(())
 }
 
+#[doc(hidden)] // for the command
 impl Session {
     /// Reads the tensors of the weights that `options` select, or of the one file that `spec` names:
     /// from disk if they are there, otherwise by range requests. Fetches no weights.

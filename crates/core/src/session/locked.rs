@@ -20,6 +20,7 @@ fn everything() -> Options {
     Options { all: true, ..Options::default() }
 }
 
+#[doc(hidden)] // for the command
 impl Session {
     /// Chooses files as [`Session::plan`] does. Returns the lockfile's entry, and the findings; an
     /// error among them means that the selection must not be locked.

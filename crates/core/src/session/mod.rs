@@ -1,10 +1,10 @@
 //! The whole job in one call: resolve, list, select, plan, fetch, verify. It connects the rooms,
 //! and prints nothing.
 
-mod cache_check;
-mod cached;
+pub(crate) mod cache_check;
+pub(crate) mod cached;
 mod choosing;
-mod compare;
+pub(crate) mod compare;
 mod config;
 mod destination;
 mod digests;
@@ -12,9 +12,9 @@ mod documents;
 mod early;
 mod error;
 mod fleet;
-mod folder;
+pub(crate) mod folder;
 mod here;
-mod inspect;
+pub(crate) mod inspect;
 mod keeping;
 mod local;
 mod locked;
@@ -35,14 +35,16 @@ use std::time::Instant;
 
 use sha2::Digest as _;
 
-pub use cache_check::snapshots;
-pub use cached::{Cached, cached, cached_variants};
-pub use compare::{CompareConfig, Comparison};
+pub use crate::object_store::{ObjectError, ObjectUrlError, StoreConfig};
+pub use crate::oci::{OciConfig, OciError, OciLayout};
+pub use crate::plan::{Item, Plan};
+pub use crate::signature::{Trust, TrustError};
+pub use crate::source::SourceConfig;
+pub use crate::store::StoreError;
+pub use crate::transfer::{FetchError, FetchOptions};
 pub use config::{Config, DestinationConfig, OciTarget};
 pub use error::Error;
 pub use fleet::{Published, Whole};
-pub use folder::names_folder;
-pub use inspect::{Inspected, inspect_path};
 pub use prepare::Prepared;
 
 use outcome::Statuses;
@@ -53,7 +55,7 @@ use crate::model::{RepoId, RepoSpec, RepoType, Sha256};
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::select;
-use crate::source::{Source, SourceConfig};
+use crate::source::Source;
 use crate::store::Store;
 use crate::verify::{self, Subject};
 

@@ -73,6 +73,7 @@ impl Prepared {
     ///
     /// # Errors
     /// [`Error::NothingSelected`] if no file is wanted, or if every weight of the selection is excluded.
+    #[doc(hidden)] // for the command
     pub fn not_empty(&self) -> Result<(), Error> {
         let info = &self.listing.info;
         if self.selection.weights_excluded && self.unsafe_names().is_empty() {
@@ -100,11 +101,13 @@ impl Prepared {
 
     /// The report of a dry run.
     #[must_use]
+    #[doc(hidden)] // for the command
     pub fn report(&self) -> PlanReport<'_> {
         PlanReport { info: &self.listing.info, selection: &self.selection, plan: &self.plan }
     }
 
     /// Findings about unsafe names. While there are any, nothing is fetched.
+    #[doc(hidden)] // for the command
     pub fn unsafe_names(&self) -> Vec<Finding> {
         let remedy = || Remedy::ExcludeName;
         let mut found: Vec<Finding> = self.refused.iter().map(|finding| finding.clone().remedy(remedy())).collect();

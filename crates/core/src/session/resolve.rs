@@ -4,6 +4,7 @@ use super::{Error, Session};
 use crate::model::{Listing, RepoInfo, RepoSpec};
 use crate::progress::Silent;
 
+#[doc(hidden)] // for the command
 impl Session {
     /// The present commit of a repo's revision: one request. Offline, the commit from an earlier run.
     ///

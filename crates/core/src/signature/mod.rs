@@ -14,9 +14,8 @@ mod statement;
 mod trust;
 
 pub use bundle::{BUNDLE_LIMIT, Bundle, is_bundle};
-pub use cover::Coverage;
 pub use detached::check_detached;
-pub use statement::{NEVER_SIGNED, Statement};
+pub use statement::Statement;
 pub use trust::{Signed, Signer, Trust, TrustError};
 
 /// What is wrong with bytes as a bundle, and as a statement that was signed, and whether a statement is written as it was

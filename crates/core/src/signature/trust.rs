@@ -192,7 +192,7 @@ impl Trust {
     /// # Errors
     /// If no trusted signer signed it, or if the signed content is not a statement that can be
     /// checked.
-    pub fn check(&self, bundle: &Bundle, now: std::time::SystemTime) -> Result<Signed, SignatureError> {
+    pub(crate) fn check(&self, bundle: &Bundle, now: std::time::SystemTime) -> Result<Signed, SignatureError> {
         let signer = self.signer(bundle, now)?;
         // Order matters: no statement is parsed before its signer is proven.
         Ok(Signed { statement: Statement::parse(&bundle.payload)?, signer })
@@ -225,7 +225,7 @@ impl Trust {
     ///
     /// # Errors
     /// If the key did not sign these bytes, or if no key is trusted.
-    pub fn check_plain(&self, signed: &[u8], signature: &[u8]) -> Result<Signer, SignatureError> {
+    pub(crate) fn check_plain(&self, signed: &[u8], signature: &[u8]) -> Result<Signer, SignatureError> {
         let Kind::Key { der, fingerprint } = &self.0 else {
             let by = "a key, without a bundle around it".to_owned();
             return Err(SignatureError::OtherKind { by, trusted: self.words() });

@@ -87,6 +87,7 @@ impl SourceConfig {
     ///
     /// # Errors
     /// If the URL makes no sense.
+    #[doc(hidden)] // for the command
     pub fn pasted(self, url: &str) -> Result<Self, ConfigError> {
         match self {
             SourceConfig::Hub(hub)
@@ -105,11 +106,12 @@ impl SourceConfig {
     }
 
     /// How patient a run is with the server.
-    pub fn timing(&self) -> &Timing {
+    pub(crate) fn timing(&self) -> &Timing {
         &self.reached().timing
     }
 
     /// The same, mutable.
+    #[doc(hidden)] // for the command
     pub fn timing_mut(&mut self) -> &mut Timing {
         match self {
             SourceConfig::Hub(hub)
@@ -119,19 +121,13 @@ impl SourceConfig {
     }
 
     /// Whether it lies on this machine, so that no request is made to read it.
+    #[doc(hidden)] // for the command
     pub fn is_here(&self) -> bool {
         matches!(self, SourceConfig::Oci { content, .. } if content.reference().path().is_some())
     }
 
-    /// The Hub, if it is one.
-    pub fn hub(&self) -> Option<&HubConfig> {
-        match self {
-            SourceConfig::Hub(hub) => Some(hub),
-            SourceConfig::Store { .. } | SourceConfig::Oci { .. } => None,
-        }
-    }
-
     /// The same, mutable.
+    #[doc(hidden)] // for the command
     pub fn hub_mut(&mut self) -> Option<&mut HubConfig> {
         match self {
             SourceConfig::Hub(hub) => Some(hub),

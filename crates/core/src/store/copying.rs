@@ -5,12 +5,11 @@ use std::fs::File;
 use std::io::{self, Read, Seek as _, Write as _};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
-
-use super::within::{FILE_MODE, Folder};
+use super::within::Folder;
 use super::{StoreError, error};
 use crate::finding::Stamp;
 use crate::model::{Entry, Hashed};
+use crate::platform::{Access, Create, FileKind, look_at_file, open_to_read, share};
 
 const BUFFER: usize = 1 << 20;
 
@@ -23,15 +22,6 @@ pub(super) struct Copied {
     pub _in_use: File,
 }
 
-/// Lets one file share the other's blocks, if the system and its disk can do that with open files.
-fn share(file: &File, source: &File) -> bool {
-    #[cfg(target_os = "linux")]
-    let shared = rustix::fs::ioctl_ficlone(file, source).is_ok();
-    #[cfg(not(target_os = "linux"))]
-    let (_, shared) = ((file, source), false);
-    shared
-}
-
 /// Copies the file `from` to the new name `temporary` in `folder`, flushed and proven to be `entry`'s content. `seen`
 /// gets the number of hashed bytes. A failed copy stays, and the caller removes it.
 pub(super) fn copy(
@@ -41,11 +31,8 @@ pub(super) fn copy(
     entry: &Entry,
     seen: &mut dyn FnMut(u64),
 ) -> Result<Copied, StoreError> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let source = rustix::fs::open(from, flags, Mode::empty()).map_err(|e| StoreError::io("open", from)(e.into()))?;
-    let mut source = File::from(source);
-    let meta = source.metadata().map_err(StoreError::io("look at", from))?;
-    if !meta.is_file() {
+    let mut source = open_to_read(from).map_err(StoreError::io("open", from))?;
+    if look_at_file(&source).map_err(StoreError::io("look at", from))?.kind != FileKind::File {
         return Err(error::file_needed(from));
     }
     let mut file = create(folder, temporary)?;
@@ -79,15 +66,14 @@ pub(super) fn copy(
     file.sync_data().map_err(StoreError::io("flush", &folder.path(temporary)))?;
     let hashed = hasher.finish();
     error::check_content(from, entry, hashed.digest(), length)?;
-    let stamp = file.metadata().map_err(StoreError::io("look at", &folder.path(temporary)))?;
+    let stamp = look_at_file(&file).map_err(StoreError::io("look at", &folder.path(temporary)))?;
     Ok(Copied { hashed, stamp: Stamp::from(&stamp), _in_use: file })
 }
 
 /// Creates a file, and locks it if that is possible.
 pub(super) fn create(folder: &Folder, temporary: &str) -> Result<File, StoreError> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
-    let file = folder.open(temporary, flags, FILE_MODE);
-    let file = file.map_err(|e| StoreError::io("create", &folder.path(temporary))(e.into()))?;
+    let file = folder.open(temporary, Access::ReadWrite, Create::New);
+    let file = file.map_err(StoreError::io("create", &folder.path(temporary)))?;
     // Without locks, only its age shows that it is in use.
     let _ = file.try_lock();
     Ok(file)

@@ -7,11 +7,12 @@ use std::path::Path;
 use super::StoreError;
 use crate::finding::Stamp;
 use crate::model::{Digest, Hashed};
+use crate::platform::{self, FileKind, look_through};
 
 /// The stamp of the file that `path` names; follows a symlink. `None` if there is no such file.
 pub(super) fn stamp_of(path: &Path) -> Result<Option<Stamp>, StoreError> {
-    match fs::metadata(path) {
-        Ok(meta) if meta.is_file() => Ok(Some(Stamp::from(&meta))),
+    match look_through(path) {
+        Ok(stat) if stat.kind == FileKind::File => Ok(Some(Stamp::from(&stat))),
         Ok(_) => Ok(None),
         Err(error) if is_absent(&error) => Ok(None),
         Err(error) => Err(StoreError::io("look at", path)(error)),
@@ -39,15 +40,9 @@ fn hash_once(path: &Path, like: Digest, size: u64) -> Result<(Hashed, Stamp), St
     read.ok_or_else(|| StoreError::Changed(path.to_path_buf()))
 }
 
-/// Flushes a file that another program wrote. A read-only file system has nothing to flush.
+/// Flushes a file that another program wrote.
 pub(super) fn flush(path: &Path) -> Result<(), StoreError> {
-    let flushed = File::open(path).and_then(|file| file.sync_data());
-    match flushed {
-        Err(error) if !matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::InvalidInput) => {
-            Err(StoreError::io("flush", path)(error))
-        }
-        _ => Ok(()),
-    }
+    platform::flush(path).map_err(StoreError::io("flush", path))
 }
 
 /// Whether two stamps mean the same bytes. The change time may differ: renaming or linking a file sets it.
@@ -94,12 +89,7 @@ pub(super) fn folds_names(folder: &Path) -> bool {
 
 /// The bytes that an unprivileged user can still write below `path`.
 pub(crate) fn free_space(path: &Path) -> Option<u64> {
-    let stat = rustix::fs::statvfs(nearest_existing(path)).ok()?;
-    // A file system that counts no blocks at all does not know its free space.
-    if stat.f_blocks == 0 {
-        return None;
-    }
-    stat.f_bavail.checked_mul(stat.f_frsize)
+    platform::free_space(nearest_existing(path))
 }
 
 #[cfg(test)]

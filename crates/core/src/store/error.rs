@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::finding::{Again, Remedy};
 use crate::model::{Digest, Entry, RepoPath};
+use crate::platform::{Why, why};
 
 /// Why something on this machine's disk could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -87,8 +88,7 @@ impl StoreError {
 
     /// Whether the system or this process has too many open files at present.
     pub(crate) fn is_out_of_descriptors(&self) -> bool {
-        let full = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
-        matches!(self, StoreError::Io { source, .. } if full.contains(&source.raw_os_error()))
+        matches!(self, StoreError::Io { source, .. } if why(source) == Why::TooManyOpen)
     }
 
     /// Whether this user has no permission for it.
@@ -102,7 +102,7 @@ impl StoreError {
     }
 
     /// What kind of trouble it is.
-    pub fn kind(&self) -> StoreErrorKind {
+    pub(crate) fn kind(&self) -> StoreErrorKind {
         match self {
             StoreError::Io { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
@@ -121,6 +121,7 @@ impl StoreError {
     }
 
     /// What the user can do about it.
+    #[doc(hidden)] // for the command
     pub fn remedy(&self) -> Option<Remedy> {
         Some(match self.kind() {
             StoreErrorKind::NoSpace => Remedy::FreeSpace { checked_first: false },

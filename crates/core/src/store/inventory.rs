@@ -12,7 +12,7 @@ use super::cache::Cache;
 use super::layout::Kind;
 use super::lock::take_all;
 use super::refs::REF_LIMIT;
-use super::within::Folder;
+use super::within::{Folder, slashed};
 use super::{Store, StoreError};
 use crate::model::CommitId;
 
@@ -85,7 +85,7 @@ impl Store {
         let noted = |item: Item| {
             let commit = self.layout.read(&refs.join(&item.below), REF_LIMIT)?;
             let commit = std::str::from_utf8(&commit).ok()?.trim().parse().ok()?;
-            Some((item.below.to_str()?.to_owned(), commit))
+            Some((slashed(&item.below)?, commit))
         };
         walk(&cache.root.join(&refs)).into_iter().filter(|item| item.link.is_none()).filter_map(noted).collect()
     }
@@ -216,15 +216,13 @@ fn quiet_locks(cache: &Cache) -> Result<Option<Vec<fs::File>>, StoreError> {
     let mut places = Vec::new();
     for item in walk(&cache.root.join(&below)) {
         // Lock files are never nested.
-        let Some(name) = item
-            .below
-            .to_str()
+        let Some(name) = slashed(&item.below)
             .filter(|name| !name.contains('/') && Path::new(name).extension().is_some_and(|e| e == "lock"))
         else {
             continue;
         };
         if let Some(folder) = Folder::find(&cache.root, &below)? {
-            places.push((folder, name.to_owned()));
+            places.push((folder, name));
         }
     }
     take_all(&places)

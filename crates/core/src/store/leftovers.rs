@@ -5,12 +5,11 @@ use std::path::Path;
 use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FileType, Mode, OFlags};
-
 use super::lock::FileLock;
 use super::within::{Folder, TEMPORARY};
 use super::{Store, StoreError, writer};
 use crate::model::{Digest, RepoId, RepoType};
+use crate::platform::{Access, Create, FileKind};
 
 /// A leftover of an earlier run: a partial file, a journal without one, or a temporary file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,11 +44,8 @@ impl Store {
                 _ if name.starts_with(TEMPORARY) => None,
                 _ => return None,
             };
-            let stat = folder.stat(name).ok()?.filter(|stat| !FileType::from_raw_mode(stat.st_mode).is_dir())?;
-            // Whatever st_blksize is, st_blocks counts units of 512 bytes.
-            let bytes = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
-            let modified = u64::try_from(stat.st_mtime).ok().map(|s| SystemTime::UNIX_EPOCH + Duration::from_secs(s));
-            Some(Leftover { digest, name: name.clone(), bytes, modified })
+            let stat = folder.stat(name).ok()?.filter(|stat| stat.kind != FileKind::Folder)?;
+            Some(Leftover { digest, name: name.clone(), bytes: stat.taken, modified: stat.modified.to_second() })
         };
         names.iter().filter_map(leftover).collect()
     }
@@ -108,12 +104,11 @@ impl Store {
 /// Whether no process is making this temporary file at present: such a process holds a lock on it.
 fn is_free(folder: &Folder, name: &str) -> Result<bool, StoreError> {
     let Some(stat) = folder.stat(name)? else { return Ok(true) };
-    if FileType::from_raw_mode(stat.st_mode).is_symlink() {
-        let made = u64::try_from(stat.st_mtime)
-            .map_or(SystemTime::UNIX_EPOCH, |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s));
+    if stat.kind == FileKind::Link {
+        let made = stat.modified.to_second().unwrap_or(SystemTime::UNIX_EPOCH);
         return Ok(SystemTime::now().duration_since(made).is_ok_and(|age| age > LINK_AGE));
     }
-    let file = folder.open(name, OFlags::RDONLY, Mode::empty());
+    let file = folder.open(name, Access::Read, Create::Never);
     Ok(file.is_ok_and(|file| !matches!(file.try_lock(), Err(TryLockError::WouldBlock))))
 }
 

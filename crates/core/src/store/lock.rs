@@ -5,16 +5,10 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
-
 use super::StoreError;
-use super::within::{Folder, identity_of};
+use super::within::Folder;
 use crate::model::Digest;
-
-/// The mode that `huggingface_hub` gives its lock files: the other users of a shared cache must be
-/// able to wait for them.
-const MODE: Mode = Mode::from_raw_mode(0o664);
+use crate::platform::{Access, Create, Why, cannot_lock, let_others_lock, look_at_file, why};
 
 /// Digests whose partials this process works on.
 pub(super) type Busy = Arc<Mutex<HashSet<Digest>>>;
@@ -71,12 +65,12 @@ impl FileLock {
 /// Whether a held lock is refused if the file is opened a second time. A test in one process is enough: if locks
 /// belong to processes, they do not separate two writers of one process.
 fn excludes(folder: &Folder, name: &str) -> bool {
-    folder.open(name, OFlags::RDONLY, Mode::empty()).is_ok_and(|second| second.try_lock().is_err())
+    folder.open(name, Access::Read, Create::Never).is_ok_and(|second| second.try_lock().is_err())
 }
 
 /// Whether no process holds the lock on this file.
 pub(super) fn is_unheld(folder: &Folder, name: &str) -> bool {
-    folder.open(name, OFlags::RDONLY, Mode::empty()).is_ok_and(|file| file.try_lock().is_ok())
+    folder.open(name, Access::Read, Create::Never).is_ok_and(|file| file.try_lock().is_ok())
 }
 
 /// Takes all of these locks; `None` if another process holds one of them. If locks do not work here, no process holds
@@ -116,8 +110,8 @@ fn take_one(folder: &Folder, name: &str) -> Result<Taken, StoreError> {
             Err(TryLockError::Error(error)) if cannot_lock(&error) => return Ok(Taken::CannotLock),
             Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &folder.path(name))(error)),
         }
-        let ours = rustix::fs::fstat(&file).map_err(|e| StoreError::io("look at", &folder.path(name))(e.into()))?;
-        if folder.identity(name) == Some(identity_of(&ours)) {
+        let ours = look_at_file(&file).map_err(StoreError::io("look at", &folder.path(name)))?;
+        if folder.identity(name) == Some(ours.identity) {
             return Ok(Taken::Held(file));
         }
     }
@@ -126,37 +120,31 @@ fn take_one(folder: &Folder, name: &str) -> Result<Taken, StoreError> {
 
 /// Opens or creates the lock file; `None` if it disappeared in between.
 fn open(folder: &Folder, name: &str) -> Result<Option<File>, StoreError> {
-    let opened = match folder.open(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, MODE) {
+    let to_read = || folder.open(name, Access::Read, Create::Never);
+    let opened = match folder.open(name, Access::ReadWrite, Create::New) {
         Ok(file) => {
-            // The mode must not depend on the umask. On file systems without modes the call has no effect.
-            let _ = rustix::fs::fchmod(&file, MODE);
+            let_others_lock(&file);
             return Ok(Some(file));
         }
-        Err(Errno::EXIST) => match folder.open(name, OFlags::RDWR, Mode::empty()) {
-            // The file is another user's; a reader may lock it too.
-            Err(Errno::ACCESS) => folder.open(name, OFlags::RDONLY, Mode::empty()),
-            opened => opened,
+        Err(error) => match why(&error) {
+            Why::Exists => match folder.open(name, Access::ReadWrite, Create::Never) {
+                // The file is another user's; a reader may lock it too.
+                Err(error) if why(&error) == Why::NotAllowed => to_read(),
+                opened => opened,
+            },
+            // The file cannot be created, but an existing one can be locked.
+            Why::NotAllowed | Why::ReadOnly => match to_read() {
+                Err(error) if why(&error) == Why::Missing => Err(io::ErrorKind::PermissionDenied.into()),
+                opened => opened,
+            },
+            _ => Err(error),
         },
-        // The file cannot be created, but an existing one can be locked.
-        Err(Errno::ACCESS | Errno::ROFS) => match folder.open(name, OFlags::RDONLY, Mode::empty()) {
-            Err(Errno::NOENT) => Err(Errno::ACCESS),
-            opened => opened,
-        },
-        Err(error) => Err(error),
     };
-    match opened {
-        Ok(file) => Ok(Some(file)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(Errno::LOOP) => Err(StoreError::Symlink(folder.path(name))),
-        Err(error) => Err(StoreError::io("open the lock file", &folder.path(name))(error.into())),
-    }
-}
-
-/// Whether the error means that this file system has no locks for us (some NFS, SMB, FUSE and Lustre mounts).
-fn cannot_lock(error: &io::Error) -> bool {
-    let none = [Errno::NOLCK, Errno::NOSYS, Errno::OPNOTSUPP, Errno::PERM, Errno::ACCESS, Errno::BADF, Errno::INVAL];
-    error.kind() == io::ErrorKind::Unsupported
-        || none.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    opened.map(Some).or_else(|error| match why(&error) {
+        Why::Missing => Ok(None),
+        Why::Link => Err(StoreError::Symlink(folder.path(name))),
+        _ => Err(StoreError::io("open the lock file", &folder.path(name))(error)),
+    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::StoreError;
 use super::layout::{Kind, Layout, split};
-use super::within::Folder;
+use super::within::{Folder, slashed};
 use crate::model::{CommitId, Entry, Hasher, RepoPath};
 
 /// The most bytes of a metadata file, which has three short lines.
@@ -78,7 +78,7 @@ impl Layout {
                 if folder.is_folder(&name) {
                     folders.push(below.join(name));
                 } else if let Some(file) = name.strip_suffix(".metadata")
-                    && let Some(Ok(path)) = below.join(file).to_str().map(str::parse)
+                    && let Some(Ok(path)) = slashed(&below.join(file)).map(|name| name.parse())
                 {
                     found.push(path);
                 }
@@ -141,6 +141,7 @@ impl Layout {
             // The tag alone does not matter.
             if top.names() == ["CACHEDIR.TAG"] {
                 let _ = top.remove("CACHEDIR.TAG");
+                drop(top);
                 let _ = std::fs::remove_dir(&cache.root);
             }
         } else {
@@ -166,6 +167,8 @@ impl Layout {
                 let _ = folder.remove(&name);
             }
         }
+        // Some systems do not remove an open folder.
+        drop(folder);
         self.remove_folder_of(below);
     }
 

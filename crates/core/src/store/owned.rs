@@ -10,6 +10,7 @@ use super::layout::{Kind, Noted};
 use super::{Store, StoreError, disk};
 use crate::finding::Stamp;
 use crate::model::{CommitId, Digest, Entry, GitOid, RepoPath};
+use crate::platform::{FileKind, Stat, look_at};
 
 /// The first bytes of a git-lfs pointer.
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
@@ -50,7 +51,7 @@ impl Store {
         let at = entry.path.under(root);
         let Some(meta) = look(&at)? else { return Ok((Standing::Free, None)) };
         let stamp = Stamp::from(&meta);
-        if meta.is_symlink() {
+        if meta.kind == FileKind::Link {
             // Older versions of huggingface_hub linked a local dir's files to the cache.
             let cached = fs::read_link(&at).is_ok_and(|to| to.parent().is_some_and(|p| p.ends_with("blobs")));
             let standing =
@@ -58,7 +59,7 @@ impl Store {
             return Ok((standing, Some(stamp)));
         }
         // A folder in the way is reported when its place is needed.
-        if !meta.is_file() || self.is_pointer(&entry.path, &stamp) {
+        if meta.kind != FileKind::File || self.is_pointer(&entry.path, &stamp) {
             return Ok((Standing::Free, Some(stamp)));
         }
         let standing = match self.is_as_noted(&entry.path, &stamp)? {
@@ -87,11 +88,12 @@ impl Store {
         let at = entry.path.under(root);
         let now = look(&at)?;
         let stamp = now.as_ref().map(Stamp::from);
-        if stamp == seen || now.as_ref().is_some_and(fs::Metadata::is_dir) {
+        if stamp == seen || now.is_some_and(|now| now.kind == FileKind::Folder) {
             return Ok(());
         }
         let Some(stamp) = stamp else { return Ok(()) };
-        let same = now.is_some_and(|meta| meta.is_file()) && has_digest_or_is_gone(&at, &entry.digest(), stamp.size)?;
+        let same = now.is_some_and(|now| now.kind == FileKind::File)
+            && has_digest_or_is_gone(&at, &entry.digest(), stamp.size)?;
         if same { Ok(()) } else { Err(StoreError::Edited(at)) }
     }
 
@@ -115,7 +117,7 @@ impl Store {
                 continue;
             }
             let at = path.under(root);
-            let Some(meta) = look(&at)?.filter(fs::Metadata::is_file) else { continue };
+            let Some(meta) = look(&at)?.filter(|meta| meta.kind == FileKind::File) else { continue };
             let stamp = Stamp::from(&meta);
             let noted = self.layout.noted_file(&path);
             let digest = self.record.placed(path.as_str()).map(|(digest, _)| digest);
@@ -180,8 +182,8 @@ impl Store {
 }
 
 /// The file at a path, without following a symlink; `None` if there is none.
-fn look(at: &Path) -> Result<Option<fs::Metadata>, StoreError> {
-    match fs::symlink_metadata(at) {
+fn look(at: &Path) -> Result<Option<Stat>, StoreError> {
+    match look_at(at) {
         Ok(meta) => Ok(Some(meta)),
         Err(error) if disk::is_absent(&error) => Ok(None),
         Err(error) => Err(StoreError::io("look at", at)(error)),

@@ -2,20 +2,18 @@
 //! a journal's text; `writer` defines the names of both.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::ops::Range;
-use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::{FileType, OFlags};
-
 use super::journal::Believed;
-use super::within::{Folder, identity_of};
+use super::within::Folder;
 use super::writer::Names;
 use super::{FileLock, RangeSet, Store, StoreError, error, journal};
 use crate::finding::Stamp;
 use crate::model::{CommitId, Digest, Entry};
+use crate::platform::{self, Access, FileKind, look_at_file};
 
 /// A partial is flushed after so many bytes. A crash of the machine costs at most these, and the
 /// parts in flight.
@@ -78,12 +76,11 @@ impl Flush {
 fn read(folder: &Folder, names: &Names, entry: &Entry) -> Option<Believed> {
     let stat = folder.stat(&names.part).ok()??;
     // A partial with a second name also belongs to somebody else, so it will be started again.
-    if stat.st_nlink > 1 {
+    if stat.links > 1 || stat.kind != FileKind::File {
         return None;
     }
-    let length = u64::try_from(stat.st_size).ok().filter(|_| FileType::from_raw_mode(stat.st_mode).is_file())?;
     let text = folder.read_small(&names.journal, JOURNAL_LIMIT)?;
-    journal::parse(std::str::from_utf8(&text).ok()?, entry, length, journal::boot())
+    journal::parse(std::str::from_utf8(&text).ok()?, entry, stat.size, journal::boot())
 }
 
 /// The partial of the entry that a run would go on with, and the ranges that have arrived.
@@ -101,9 +98,8 @@ fn known(folder: &Folder, entry: &Entry, lock: Option<&FileLock>) -> Option<(Nam
 /// How many bytes of an entry arrived in an earlier run, and how many bytes are reserved for it on the disk.
 pub(super) fn arrived(folder: &Folder, entry: &Entry) -> (u64, u64) {
     known(folder, entry, None).map_or((0, 0), |(names, known)| {
-        let blocks = folder.stat(&names.part).ok().flatten().and_then(|stat| u64::try_from(stat.st_blocks).ok());
-        // Whatever st_blksize is, st_blocks counts units of 512 bytes.
-        (known.ranges.total(), blocks.unwrap_or(0).saturating_mul(512))
+        let taken = folder.stat(&names.part).ok().flatten().map_or(0, |stat| stat.taken);
+        (known.ranges.total(), taken)
     })
 }
 
@@ -117,7 +113,7 @@ impl Partial {
             Some((orphan, known)) => names.take_over(&folder, &orphan).is_ok().then_some(known),
             None => None,
         };
-        let file = Arc::new(folder.open_file(&names.part, OFlags::empty())?);
+        let file = Arc::new(folder.open_file(&names.part, Access::ReadWrite)?);
         let is_new = known.is_none();
         let known = known.unwrap_or_default();
         // The journal is written as a new file: a kill between two writes must not lose the known
@@ -125,7 +121,7 @@ impl Partial {
         let text = known.text(entry, journal::boot());
         let flush = known.flushed && !known.ranges.as_slice().is_empty();
         folder.write(&names.journal, &folder, text.as_bytes(), flush)?;
-        let journal = folder.open_file(&names.journal, OFlags::APPEND)?;
+        let journal = folder.open_file(&names.journal, Access::Journal)?;
         let lines = known.ranges.as_slice().len();
         let unsynced = if known.flushed { 0 } else { known.ranges.total() };
         let durable = if known.flushed { known.ranges.clone() } else { RangeSet::default() };
@@ -167,41 +163,21 @@ impl Partial {
         &self.entry
     }
 
-    /// Open for positional reads (`std::os::unix::fs::FileExt`).
+    /// Open for reads and writes at any place.
     pub fn file(&self) -> &Arc<File> {
         &self.file
     }
 
-    /// Reserves disk space, so that the file is contiguous and a full disk is noticed at once. It is
-    /// not an error if a file system cannot do that. On tmpfs it would only cost memory.
-    #[cfg(target_os = "linux")]
+    /// Reserves disk space, if the system can, so that a full disk is noticed at once.
     pub fn reserve(&self) -> Result<(), StoreError> {
-        use rustix::fs::{FallocateFlags, fallocate, fstatfs};
-        const TMPFS: i64 = 0x0102_1994;
-        #[allow(clippy::useless_conversion)] // the field's type differs from processor to processor
-        if fstatfs(&*self.file).is_ok_and(|stat| i64::from(stat.f_type) == TMPFS) {
-            return Ok(());
-        }
-        match fallocate(&*self.file, FallocateFlags::KEEP_SIZE, 0, self.entry.size) {
-            Err(error @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT | rustix::io::Errno::FBIG)) => {
-                Err(StoreError::io("reserve space for", &self.path())(error.into()))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Reserves nothing: other systems can do it only by making the file longer, or beyond what it has already.
-    #[cfg(not(target_os = "linux"))]
-    pub fn reserve(&self) -> Result<(), StoreError> {
-        Ok(())
+        platform::reserve(&self.file, self.entry.size).map_err(StoreError::io("reserve space for", &self.path()))
     }
 
     /// Writes at an offset; [`record`](Self::record) it afterwards. The transfer writes to [`file`](Self::file)
     /// itself, so that it need not lock the partial meanwhile.
     #[cfg(test)]
     pub fn write(&self, at: u64, bytes: &[u8]) -> Result<(), StoreError> {
-        use std::os::unix::fs::FileExt as _;
-        self.file.write_all_at(bytes, at).map_err(StoreError::io("write to", &self.path()))
+        platform::write_all_at(&self.file, bytes, at).map_err(StoreError::io("write to", &self.path()))
     }
 
     /// The byte ranges that have arrived.
@@ -273,7 +249,7 @@ impl Partial {
         let (text, lines) = journal::text_of(&self.entry, journal::boot(), &self.durable, &self.ranges);
         let flush = !self.durable.as_slice().is_empty();
         self.folder.write(&self.names.journal, &self.folder, text.as_bytes(), flush)?;
-        self.journal = self.folder.open_file(&self.names.journal, OFlags::APPEND)?;
+        self.journal = self.folder.open_file(&self.names.journal, Access::Journal)?;
         (self.lines, self.named) = (lines, false);
         self.journals = self.journals.wrapping_add(1);
         Ok(())
@@ -286,6 +262,8 @@ impl Partial {
     fn reset_journal(&mut self) -> Result<(), StoreError> {
         let write = |journal: &mut File, line: &str| -> io::Result<()> {
             journal.set_len(0)?;
+            // Not every system finds the end by itself.
+            journal.rewind()?;
             journal.write_all(line.as_bytes())
         };
         let header = Believed::default().text(&self.entry, journal::boot());
@@ -301,15 +279,15 @@ impl Partial {
         self.ranges = RangeSet::default();
         self.void = false;
         self.folder.remove(&self.names.part)?;
-        self.file = Arc::new(self.folder.open_file(&self.names.part, OFlags::empty())?);
+        self.file = Arc::new(self.folder.open_file(&self.names.part, Access::ReadWrite)?);
         Ok(())
     }
 
     /// Gives the file its final name and makes it visible, if `actual` is the listed digest and the
     /// length matches; otherwise an error, and nothing becomes visible.
     pub fn commit(mut self, actual: Digest) -> Result<PathBuf, StoreError> {
-        let look = |own: &Self| own.file.metadata().map_err(StoreError::io("look at", &own.path()));
-        error::check_content(&self.path(), &self.entry, actual, look(&self)?.len())?;
+        let look = |own: &Self| look_at_file(&own.file).map_err(StoreError::io("look at", &own.path()));
+        error::check_content(&self.path(), &self.entry, actual, look(&self)?.size)?;
         if let Err(error) = self.file.sync_data() {
             // Bytes that were not flushed may be lost, even if they can be read now, so the file is fetched again.
             let _ = self.reset_journal();
@@ -322,10 +300,10 @@ impl Partial {
             self.rewrite_journal()?;
             self.flush_journal()?;
         }
-        let stamp = Stamp::from(&look(&self)?);
+        let ours = look(&self)?;
+        let stamp = Stamp::from(&ours);
         // Without locks, another process may have started the partial again.
-        let ours = rustix::fs::fstat(&*self.file).map_err(|e| StoreError::io("look at", &self.path())(e.into()))?;
-        let taken = || self.folder.identity(&self.names.part) != Some(identity_of(&ours));
+        let taken = || self.folder.identity(&self.names.part) != Some(ours.identity);
         if taken() {
             return self.finish_beside();
         }
@@ -351,10 +329,10 @@ impl Partial {
             return Ok(self.store.content_path(&self.commit, &self.entry));
         }
         // The file has no name any more, or will lose it soon.
-        let bytes = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
+        let Some(bytes) = platform::path_of(&self.file) else { return Err(StoreError::Changed(self.path())) };
         match self.store.install_copy(&self.commit, &self.entry, &bytes, &mut |_| {}) {
             Ok((_, place)) => Ok(place),
-            // The other process writes into the same file, or there is no /proc to open our file by.
+            // The other process writes into the same file.
             Err(StoreError::WrongContent { .. }) => Err(StoreError::Changed(self.path())),
             Err(error) if error.is_not_found() => Err(StoreError::Changed(self.path())),
             Err(error) => Err(error),

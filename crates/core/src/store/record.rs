@@ -8,14 +8,13 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::within::{FILE_MODE, Folder};
+use super::within::Folder;
 use crate::finding::{Outcome, Stamp};
 use crate::model::Digest;
+use crate::platform::{Access, Create, Why, why};
 
 /// The most bytes of a record that are read. A million files with long names take less.
 const SIZE_LIMIT: u64 = 1 << 30;
@@ -102,7 +101,7 @@ impl State {
     fn read(root: &Path, below: &Path, limit: u64) -> Self {
         let mut state = State::default();
         let Ok(Some(folder)) = Folder::find(root, below) else { return state };
-        let Ok(file) = folder.open(NAME, OFlags::RDONLY, Mode::empty()) else { return state };
+        let Ok(file) = folder.open(NAME, Access::Read, Create::Never) else { return state };
         let Ok(meta) = file.metadata() else { return state };
         if !meta.is_file() {
             return state;
@@ -180,7 +179,7 @@ impl DigestRecord {
     /// Flushes the record and its name.
     pub fn flush(&self) -> Result<(), StoreError> {
         let Some(folder) = Folder::find(&self.root, &self.below)? else { return Ok(()) };
-        if let Ok(file) = folder.open(NAME, OFlags::RDONLY, Mode::empty()) {
+        if let Ok(file) = folder.open(NAME, Access::Flush, Create::Never) {
             file.sync_data().map_err(StoreError::io("flush", &folder.path(NAME)))?;
         }
         folder.sync()
@@ -238,18 +237,16 @@ impl DigestRecord {
 /// One write in append mode: lines of several processes do not mix. A record with a second name also belongs to
 /// somebody else; then all of `state` goes into a new file.
 fn append(folder: &Folder, text: &str, flush: bool, state: &State) -> Result<(), StoreError> {
-    if folder.stat(NAME)?.is_some_and(|stat| stat.st_nlink > 1) {
+    if folder.stat(NAME)?.is_some_and(|stat| stat.links > 1) {
         return folder.write(NAME, folder, state.text().as_bytes(), flush);
     }
-    let file = folder.open(NAME, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE, FILE_MODE);
+    let file = folder.open(NAME, Access::Append, Create::IfMissing);
     let write = |mut file: File| {
         file.write_all(text.as_bytes())?;
         if flush { file.sync_data() } else { Ok(()) }
     };
-    match file.map_err(std::io::Error::from).and_then(write) {
-        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
-            Err(StoreError::Symlink(folder.path(NAME)))
-        }
+    match file.and_then(write) {
+        Err(error) if why(&error) == Why::Link => Err(StoreError::Symlink(folder.path(NAME))),
         done => done.map_err(StoreError::io("write to", &folder.path(NAME))),
     }
 }

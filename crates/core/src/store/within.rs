@@ -2,21 +2,15 @@
 //! and removal is relative to an open folder, so that it has no effect if a folder is replaced by a
 //! link meanwhile.
 
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
-
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
-use rustix::io::Errno;
 
 use super::{StoreError, copying, disk, error};
 use crate::finding::Stamp;
 use crate::model::Entry;
+use crate::platform::{Access, Create, Dir, FileKind, Identity, Stat, Why, look_at_file, why};
 
 /// A temporary file older than this counts as left by a crash.
 const STALE: Duration = Duration::from_hours(24);
@@ -27,13 +21,11 @@ const DESCRIPTOR_TRIES: u32 = 1500;
 const DEPTH: u32 = 200;
 /// The beginning of temporary names.
 pub(super) const TEMPORARY: &str = "tmp-";
-/// The mode before the umask.
-pub(super) const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 
 /// An open folder.
 #[derive(Debug)]
 pub(super) struct Folder {
-    fd: OwnedFd,
+    dir: Dir,
     path: PathBuf,
 }
 
@@ -43,12 +35,13 @@ type Make<'a, T> = &'a dyn Fn(&Folder, &str) -> Result<T, StoreError>;
 impl Folder {
     /// Opens `root`, whose own path may have links; `None` if it does not exist.
     fn root(root: &Path) -> Result<Option<Self>, StoreError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match patiently(|| rustix::fs::open(root, flags, Mode::empty())) {
-            Ok(fd) => Ok(Some(Folder { fd, path: root.to_path_buf() })),
-            Err(Errno::NOENT) => Ok(None),
-            Err(Errno::NOTDIR) => Err(error::folder_needed(root)),
-            Err(error) => Err(StoreError::io("open", root)(error.into())),
+        match patiently(|| Dir::open_root(root)) {
+            Ok(dir) => Ok(Some(Folder { dir, path: root.to_path_buf() })),
+            Err(error) => match why(&error) {
+                Why::Missing => Ok(None),
+                Why::NotFolder => Err(error::folder_needed(root)),
+                _ => Err(StoreError::io("open", root)(error)),
+            },
         }
     }
 
@@ -74,10 +67,10 @@ impl Folder {
                 at = next;
                 continue;
             }
-            match rustix::fs::mkdirat(&at.fd, name, Mode::from_raw_mode(0o777)) {
+            match at.dir.make(name) {
                 // Another process was faster.
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => return Err(StoreError::io("create", &at.path.join(name))(error.into())),
+                Err(error) if why(&error) == Why::Exists => {}
+                made => made.map_err(StoreError::io("create", &at.path.join(name)))?,
             }
             at = at.enter(name)?.ok_or_else(|| gone(&at.path.join(name)))?;
         }
@@ -86,22 +79,22 @@ impl Folder {
 
     fn enter(&self, name: &Path) -> Result<Option<Self>, StoreError> {
         let path = self.path.join(name);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match patiently(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty())) {
-            Ok(fd) => Ok(Some(Folder { fd, path })),
-            Err(Errno::NOENT) => Ok(None),
-            // A link gives one or the other error, depending on the system.
-            Err(Errno::NOTDIR | Errno::LOOP) => match self.kind(name) {
-                Some(FileType::Symlink) => Err(StoreError::Symlink(path)),
-                _ => Err(error::folder_needed(&path)),
+        match patiently(|| self.dir.enter(name)) {
+            Ok(dir) => Ok(Some(Folder { dir, path })),
+            Err(error) => match why(&error) {
+                Why::Missing => Ok(None),
+                // A link gives one or the other error, depending on the system.
+                Why::NotFolder | Why::Link => match self.kind(name) {
+                    Some(FileKind::Link) => Err(StoreError::Symlink(path)),
+                    _ => Err(error::folder_needed(&path)),
+                },
+                _ => Err(StoreError::io("open", &path)(error)),
             },
-            Err(error) => Err(StoreError::io("open", &path)(error.into())),
         }
     }
 
-    fn kind(&self, name: &Path) -> Option<FileType> {
-        let stat = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        Some(FileType::from_raw_mode(stat.st_mode))
+    fn kind(&self, name: &Path) -> Option<FileKind> {
+        self.dir.look_at(name).ok().map(|stat| stat.kind)
     }
 
     /// The path of a name in this folder, for messages and for reading.
@@ -109,24 +102,24 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// Device and inode of `name` in this folder, without following a symlink.
-    pub fn identity(&self, name: &str) -> Option<(u64, u64)> {
-        rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok().map(|stat| identity_of(&stat))
+    /// The identity of `name` in this folder, without following a symlink.
+    pub fn identity(&self, name: &str) -> Option<Identity> {
+        self.dir.look_at(Path::new(name)).ok().map(|stat| stat.identity)
     }
 
     /// The `stat` of `name` in this folder, without following a symlink; `None` if it does not exist.
-    pub fn stat(&self, name: &str) -> Result<Option<rustix::fs::Stat>, StoreError> {
-        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+    pub fn stat(&self, name: &str) -> Result<Option<Stat>, StoreError> {
+        match self.dir.look_at(Path::new(name)) {
             Ok(stat) => Ok(Some(stat)),
-            Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(StoreError::io("look at", &self.path(name))(error.into())),
+            Err(error) if why(&error) == Why::Missing => Ok(None),
+            Err(error) => Err(StoreError::io("look at", &self.path(name))(error)),
         }
     }
 
     /// Reads a small regular file, at most `limit` bytes of it, without following a symlink or waiting for a pipe;
     /// `None` if there is nothing to read.
     pub fn read_small(&self, name: &str, limit: u64) -> Option<Vec<u8>> {
-        let file = self.open(name, OFlags::RDONLY, Mode::empty()).ok()?;
+        let file = self.open(name, Access::Read, Create::Never).ok()?;
         if !file.metadata().ok()?.is_file() {
             return None;
         }
@@ -137,66 +130,57 @@ impl Folder {
 
     /// The names in this folder, sorted. Names that are not UTF-8 are left out: no program here makes such names.
     pub fn names(&self) -> Vec<String> {
-        let items = rustix::fs::Dir::read_from(&self.fd).into_iter().flatten().flatten();
-        let mut names: Vec<String> =
-            items.filter_map(|item| item.file_name().to_str().ok().map(str::to_owned)).collect();
-        names.retain(|name| name != "." && name != "..");
+        let names = self.dir.names().into_iter().flatten().flatten();
+        let mut names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
         names.sort_unstable();
         names
     }
 
-    /// Flushes the names in this folder to the disk. A file system that cannot do that for a folder has nothing to
-    /// flush.
+    /// Flushes the names in this folder to the disk.
     pub fn sync(&self) -> Result<(), StoreError> {
-        match rustix::fs::fsync(&self.fd) {
-            Ok(()) | Err(Errno::INVAL | Errno::BADF | Errno::ROFS | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
-            Err(error) => Err(StoreError::io("flush", &self.path)(error.into())),
-        }
+        self.dir.sync().map_err(StoreError::io("flush", &self.path))
     }
 
-    /// Opens a file without following a symlink, and never waits for a pipe's other end. With
-    /// [`OFlags::CREATE`] the umask decides the mode.
-    pub fn open(&self, name: &str, flags: OFlags, mode: Mode) -> Result<File, Errno> {
-        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        patiently(|| rustix::fs::openat(&self.fd, name, flags, mode)).map(File::from)
+    /// Opens a file without following a symlink, and never waits for a pipe's other end.
+    pub fn open(&self, name: &str, access: Access, create: Create) -> io::Result<File> {
+        patiently(|| self.dir.open(name, access, create))
     }
 
-    /// Like [`Self::open`], for reading and writing; anything but a regular file is an error.
-    pub fn open_file(&self, name: &str, flags: OFlags) -> Result<File, StoreError> {
+    /// Like [`Self::open`], and makes the file if it is missing; anything but a regular file is an error.
+    pub fn open_file(&self, name: &str, access: Access) -> Result<File, StoreError> {
         let path = self.path(name);
-        let file = self.open(name, flags | OFlags::RDWR | OFlags::CREATE, FILE_MODE).map_err(|error| match error {
-            Errno::LOOP => StoreError::Symlink(path.clone()),
-            Errno::ISDIR => error::file_needed(&path),
-            _ => StoreError::io("open", &path)(error.into()),
+        let file = self.open(name, access, Create::IfMissing).map_err(|error| match why(&error) {
+            Why::Link => StoreError::Symlink(path.clone()),
+            Why::IsFolder => error::file_needed(&path),
+            _ => StoreError::io("open", &path)(error),
         })?;
-        let meta = file.metadata().map_err(StoreError::io("look at", &path))?;
-        if !meta.is_file() {
+        let stat = look_at_file(&file).map_err(StoreError::io("look at", &path))?;
+        if stat.kind != FileKind::File {
             return Err(error::file_needed(&path));
         }
-        if meta.nlink() > 1 {
+        if stat.links > 1 {
             // The file has another name, so it also belongs to somebody else. Write into a new file instead.
             self.remove(name)?;
-            let anew = flags | OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
-            return self.open(name, anew, FILE_MODE).map_err(|e| StoreError::io("create", &path)(e.into()));
+            return self.open(name, access, Create::New).map_err(StoreError::io("create", &path));
         }
         Ok(file)
     }
 
     /// Removes a file or link; it is not an error if there is none.
     pub fn remove(&self, name: &str) -> Result<(), StoreError> {
-        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(Errno::ISDIR) => Err(error::file_needed(&self.path(name))),
-            Err(error) => Err(StoreError::io("remove", &self.path(name))(error.into())),
-        }
+        self.dir.remove(Path::new(name)).or_else(|error| match why(&error) {
+            Why::Missing => Ok(()),
+            Why::IsFolder => Err(error::file_needed(&self.path(name))),
+            _ => Err(StoreError::io("remove", &self.path(name))(error)),
+        })
     }
 
     /// Moves a file from another folder here; a file on another disk is copied, and proven again on
     /// the way. Returns the copy's stamp then.
     pub fn take(&self, name: &str, from: &Folder, from_name: &str, entry: &Entry) -> Result<Option<Stamp>, StoreError> {
-        match rustix::fs::renameat(&from.fd, from_name, &self.fd, name) {
+        match from.dir.rename(from_name, &self.dir, name) {
             Ok(()) => Ok(None),
-            Err(Errno::XDEV) => {
+            Err(error) if why(&error) == Why::OtherDisk => {
                 let stamp = self.copy(name, self, &from.path(from_name), entry)?;
                 from.remove(from_name)?;
                 Ok(Some(stamp))
@@ -225,7 +209,7 @@ impl Folder {
             return Ok(());
         }
         self.put("link", name, staging, &|folder, temporary| {
-            rustix::fs::symlinkat(target, &folder.fd, temporary).map_err(|e| StoreError::io("link", &path)(e.into()))
+            folder.dir.link(target, temporary).map_err(StoreError::io("link", &path))
         })
     }
 
@@ -239,13 +223,12 @@ impl Folder {
 
     /// Renames a file in this folder.
     pub fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
-        rustix::fs::renameat(&self.fd, from, &self.fd, to)
-            .map_err(|e| StoreError::io("rename", &self.path(from))(e.into()))
+        self.dir.rename(from, &self.dir, to).map_err(StoreError::io("rename", &self.path(from)))
     }
 
     /// Removes a folder if it is empty; `false` if it stays.
     pub fn remove_folder(&self, name: &str) -> bool {
-        rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR).is_ok()
+        self.dir.remove_folder(Path::new(name)).is_ok()
     }
 
     /// Removes a folder with everything in it. Links in it are removed, and never followed. A folder that does not
@@ -255,33 +238,27 @@ impl Folder {
     }
 
     fn remove_tree_to(&self, name: &Path, depth: u32) -> Result<(), StoreError> {
-        let failed = |path: &Path, errno: Errno| StoreError::io("remove", path)(errno.into());
         let Some(folder) = self.enter(name)? else { return Ok(()) };
-        let below = depth.checked_sub(1).ok_or_else(|| failed(&folder.path, Errno::NAMETOOLONG))?;
-        let items = rustix::fs::Dir::read_from(&folder.fd).map_err(|errno| failed(&folder.path, errno))?;
-        for item in items {
-            let item = item.map_err(|errno| failed(&folder.path, errno))?;
-            let name = Path::new(OsStr::from_bytes(item.file_name().to_bytes()));
-            if name == Path::new(".") || name == Path::new("..") {
-                continue;
-            }
-            if folder.kind(name) == Some(FileType::Directory) {
+        let too_deep = || io::Error::new(io::ErrorKind::InvalidFilename, "its folders are nested too deep");
+        let below = depth.checked_sub(1).ok_or_else(too_deep).map_err(StoreError::io("remove", &folder.path))?;
+        for name in folder.dir.names().map_err(StoreError::io("remove", &folder.path))? {
+            let name = name.map_err(StoreError::io("remove", &folder.path))?;
+            let name = Path::new(&name);
+            if folder.kind(name) == Some(FileKind::Folder) {
                 folder.remove_tree_to(name, below)?;
                 continue;
             }
-            match rustix::fs::unlinkat(&folder.fd, name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(failed(&folder.path.join(name), errno)),
-            }
+            let removed = unless_missing(folder.dir.remove(name));
+            removed.map_err(|error| StoreError::io("remove", &folder.path.join(name))(error))?;
         }
-        match rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(failed(&folder.path, errno)),
-        }
+        // Some systems do not remove an open folder.
+        let Folder { dir, path } = folder;
+        drop(dir);
+        unless_missing(self.dir.remove_folder(name)).map_err(StoreError::io("remove", &path))
     }
 
     pub fn is_folder(&self, name: &str) -> bool {
-        self.kind(Path::new(name)) == Some(FileType::Directory)
+        self.kind(Path::new(name)) == Some(FileKind::Folder)
     }
 
     /// Makes a file, link or copy under a temporary name in `staging` (or in this folder, if that
@@ -290,13 +267,12 @@ impl Folder {
     fn put<T>(&self, action: &'static str, name: &str, staging: &Folder, make: Make<'_, T>) -> Result<T, StoreError> {
         for folder in [staging, self] {
             let temporary = format!("{TEMPORARY}{:016x}", fastrand::u64(..));
-            let placed = make(folder, &temporary).and_then(|value| {
-                match rustix::fs::renameat(&folder.fd, &temporary, &self.fd, name) {
+            let placed =
+                make(folder, &temporary).and_then(|value| match folder.dir.rename(&temporary, &self.dir, name) {
                     Ok(()) => Ok(Some(value)),
-                    Err(Errno::XDEV) => Ok(None),
+                    Err(error) if why(&error) == Why::OtherDisk => Ok(None),
                     Err(error) => Err(self.cannot_place(action, name, error)),
-                }
-            });
+                });
             match placed {
                 Ok(Some(value)) => return Ok(value),
                 // It does not matter if it stays: `sweep` removes it later.
@@ -307,13 +283,13 @@ impl Folder {
                 }
             }
         }
-        Err(self.cannot_place(action, name, Errno::XDEV))
+        Err(StoreError::io(action, &self.path(name))(io::ErrorKind::CrossesDevices.into()))
     }
 
-    fn cannot_place(&self, action: &'static str, name: &str, error: Errno) -> StoreError {
-        match error {
-            Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST => error::file_needed(&self.path(name)),
-            _ => StoreError::io(action, &self.path(name))(error.into()),
+    fn cannot_place(&self, action: &'static str, name: &str, error: io::Error) -> StoreError {
+        match why(&error) {
+            Why::IsFolder | Why::NotEmpty | Why::Exists => error::file_needed(&self.path(name)),
+            _ => StoreError::io(action, &self.path(name))(error),
         }
     }
 
@@ -332,14 +308,19 @@ impl Folder {
 }
 
 /// Opens something, and tries again while the system has no descriptor left: other open files will be closed.
-fn patiently(open: impl Fn() -> Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {
+fn patiently<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
     for _ in 0..DESCRIPTOR_TRIES {
         match open() {
-            Err(Errno::MFILE | Errno::NFILE) => std::thread::sleep(DESCRIPTOR_PAUSE),
+            Err(error) if why(&error) == Why::TooManyOpen => std::thread::sleep(DESCRIPTOR_PAUSE),
             opened => return opened,
         }
     }
     open()
+}
+
+/// A relative path as repos write it, with slashes; `None` if it is not UTF-8.
+pub(super) fn slashed(below: &Path) -> Option<String> {
+    Some(names(below).map(Path::to_str).collect::<Option<Vec<_>>>()?.join("/"))
 }
 
 /// The names in a relative path; other components of a path are dropped.
@@ -350,9 +331,7 @@ fn names(below: &Path) -> impl Iterator<Item = &Path> {
     })
 }
 
-/// Device and inode.
-pub(super) fn identity_of(stat: &rustix::fs::Stat) -> (u64, u64) {
-    // Their types differ between systems.
-    #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, clippy::cast_lossless)]
-    (stat.st_dev as u64, stat.st_ino as u64)
+/// A removal of what is gone already has nothing to do.
+fn unless_missing(removed: io::Result<()>) -> io::Result<()> {
+    removed.or_else(|error| if why(&error) == Why::Missing { Ok(()) } else { Err(error) })
 }

@@ -106,7 +106,7 @@ pub enum FetchError {
 
 impl FetchError {
     /// What kind of trouble it is.
-    pub fn kind(&self) -> ErrorKind {
+    pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             FetchError::Hub(error) => error.kind(),
             FetchError::Store(_) | FetchError::Worker { .. } => ErrorKind::Local,
@@ -114,7 +114,7 @@ impl FetchError {
     }
 
     /// What the user can do about it.
-    pub fn remedy(&self) -> Option<Remedy> {
+    pub(crate) fn remedy(&self) -> Option<Remedy> {
         match self {
             FetchError::Hub(error) => error.remedy(),
             FetchError::Store(error) => error.remedy(),

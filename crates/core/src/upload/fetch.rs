@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -14,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::PART;
 use crate::hub::{HubError, ShownUrl};
 use crate::model::{Entry, RepoInfo, RepoPath};
+use crate::platform::read_exact_at;
 use crate::progress::{Event, Progress};
 use crate::source::{Source, SourceFile};
 use crate::transfer::Limiter;
@@ -170,7 +170,7 @@ impl Fetcher {
         let at = begins.checked_add(at)?;
         let read = move || {
             let mut bytes = vec![0; length];
-            file.read_exact_at(&mut bytes, at).ok().map(|()| Bytes::from(bytes))
+            read_exact_at(&file, &mut bytes, at).ok().map(|()| Bytes::from(bytes))
         };
         let bytes = tokio::task::spawn_blocking(read).await.ok()??;
         self.supply.progress.event(Event::FileBytes { path: &self.entry.path, bytes: bytes.len() as u64 });

@@ -45,7 +45,7 @@ impl Content {
     ///
     /// # Errors
     /// If it does not exist, or cannot be read.
-    pub fn open(&self) -> io::Result<(Box<dyn ReadSeek>, u64)> {
+    pub(crate) fn open(&self) -> io::Result<(Box<dyn ReadSeek>, u64)> {
         match self {
             Content::Local(path) => {
                 open_local(path).map(|(file, length)| (Box::new(file) as Box<dyn ReadSeek>, length))
@@ -58,7 +58,7 @@ impl Content {
     ///
     /// # Errors
     /// As [`Content::open`].
-    pub fn size(&self) -> io::Result<u64> {
+    pub(crate) fn size(&self) -> io::Result<u64> {
         match self {
             Content::Local(path) => regular(path),
             Content::Far(far) => far.size(),

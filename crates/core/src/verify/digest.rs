@@ -8,6 +8,7 @@ use super::content::open_local;
 use super::{Content, SubjectFile, two};
 use crate::finding::{Code, Evidence, Finding, Outcome, Proof, Stamp};
 use crate::model::{Digest, Hashed};
+use crate::platform::look_through;
 use crate::progress::{Event, Progress};
 
 /// The first bytes of a git-lfs pointer file.
@@ -99,7 +100,7 @@ pub fn recheck(files: &[SubjectFile], proofs: &mut [Proof], progress: &dyn Progr
     let mut findings = Vec::new();
     for (file, proof) in files.iter().zip(proofs) {
         let (Content::Local(path), Some(stamp)) = (&file.content, proof.stamp) else { continue };
-        if std::fs::metadata(path).is_ok_and(|meta| Stamp::from(&meta) == stamp) {
+        if look_through(path).is_ok_and(|stat| Stamp::from(&stat) == stamp) {
             continue;
         }
         let seen = match standing(file) {

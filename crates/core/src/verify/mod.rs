@@ -20,10 +20,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) use compact_table::CompactTable;
 pub use content::{Content, Far};
 pub(crate) use digest::recheck;
-pub use hfget_formats::{ReadSeek, Tensor, TensorTable};
+pub use hfget_formats::ReadSeek;
+pub(crate) use hfget_formats::TensorTable;
 
-pub use table::table_of;
-pub(crate) use table::{has_table, table_by_bytes};
+pub(crate) use table::{has_table, table_by_bytes, table_of};
 
 use self::files::Here;
 use self::problems::found;
@@ -61,7 +61,7 @@ pub struct SubjectFile {
 
 impl SubjectFile {
     /// The size and digest that it must have.
-    pub fn expected(&self) -> Expectation {
+    pub(crate) fn expected(&self) -> Expectation {
         Expectation { size: self.size, digest: self.digest, origin: self.origin }
     }
 }

@@ -30,7 +30,7 @@ impl Reading {
     /// Opens a file; `size` is the content's length in bytes, which a git blob's digest starts with.
     pub fn open(path: &Path, like: Digest, size: u64) -> io::Result<Self> {
         let (file, _) = open_local(path)?;
-        let before = Stamp::from(&file.metadata()?);
+        let before = Stamp::of(&file)?;
         Ok(Reading { file, before, hasher: like.hasher(size), buffer: vec![0; BUFFER], from: 0, to: 0, bytes: 0 })
     }
 
@@ -61,7 +61,7 @@ impl Reading {
     /// The digest, with the stamp that the file had before its first byte and after its last; `None` if it changed
     /// meanwhile.
     pub fn finish(self) -> io::Result<Option<(Hashed, Stamp)>> {
-        let after = Stamp::from(&self.file.metadata()?);
+        let after = Stamp::of(&self.file)?;
         Ok((after == self.before).then(|| (self.hasher.finish(), after)))
     }
 }

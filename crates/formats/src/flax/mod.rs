@@ -2,8 +2,8 @@
 //! with every array in it. The rules are those of `flax/serialization.py`: extension 1 is an array
 //! (a packed `(shape, dtype, bytes)`), 2 a complex number, 3 an array without dimensions.
 //!
-//! Memory: the names of tensors ([`MAX_TENSORS`], [`MAX_NAMES`]) and one frame for each of
-//! [`MAX_DEPTH`] maps; no value is kept. Time: in proportion to the number of values, which the
+//! Memory: the names of tensors (`MAX_TENSORS`, `MAX_NAMES`) and one frame for each of
+//! `MAX_DEPTH` maps; no value is kept. Time: in proportion to the number of values, which the
 //! file's length bounds; the bytes of arrays are skipped.
 
 mod msgpack;
@@ -18,18 +18,18 @@ use super::{Tensor, TensorTable};
 use crate::problem::{Problem, ProblemKind};
 
 /// Tensors of one file; a file with more is refused.
-pub const MAX_TENSORS: usize = 1 << 20;
+pub(crate) const MAX_TENSORS: usize = 1 << 20;
 /// Bytes of all names together.
-pub const MAX_NAMES: u64 = 256 << 20;
+pub(crate) const MAX_NAMES: u64 = 256 << 20;
 /// Bytes of a key.
-pub const MAX_KEY: u64 = 1 << 16;
+pub(crate) const MAX_KEY: u64 = 1 << 16;
 /// Levels of maps and arrays in one another.
-pub const MAX_DEPTH: usize = 128;
+pub(crate) const MAX_DEPTH: usize = 128;
 /// Dimensions of an array (`NPY_MAXDIMS` is 64).
 const MAX_DIMS: usize = 64;
 
 /// Bytes of an element of a dtype by its numpy name; `None` if this version does not know the dtype.
-pub fn dtype_bytes(name: &str) -> Option<u64> {
+pub(crate) fn dtype_bytes(name: &str) -> Option<u64> {
     // `void16`, `bytes40`: their names count bits.
     for odd in ["void", "bytes", "str"] {
         if let Some(bits) = name.strip_prefix(odd) {

@@ -2,8 +2,8 @@
 //! llama.cpp's (ggml/src/gguf.cpp) and ggml's docs/gguf.md; `split` checks the parts of a split set
 //! against each other.
 //!
-//! Memory: names of tensors ([`MAX_TENSORS`], [`MAX_NAMES`]) and keys ([`MAX_KEYS`]); of the
-//! values, only those of `general.alignment` and `split.*` are kept. Time: [`MAX_STRINGS`] strings
+//! Memory: names of tensors (`MAX_TENSORS`, `MAX_NAMES`) and keys (`MAX_KEYS`); of the
+//! values, only those of `general.alignment` and `split.*` are kept. Time: `MAX_STRINGS` strings
 //! of arrays, and less than the header otherwise.
 
 mod dtype;
@@ -22,17 +22,17 @@ use super::{Tensor, TensorTable};
 use crate::problem::{Problem, ProblemKind, Severity};
 
 /// Tensors of one file; a file with more is refused.
-pub const MAX_TENSORS: u64 = 1 << 20;
+pub(crate) const MAX_TENSORS: u64 = 1 << 20;
 /// Keys of one file; a file with more is refused.
-pub const MAX_KEYS: u64 = 1 << 16;
+pub(crate) const MAX_KEYS: u64 = 1 << 16;
 /// Bytes of a key or a tensor's name: the format's own limit for keys.
-pub const MAX_NAME: u64 = (1 << 16) - 1;
+pub(crate) const MAX_NAME: u64 = (1 << 16) - 1;
 /// Bytes of all names and keys together.
-pub const MAX_NAMES: u64 = 256 << 20;
+pub(crate) const MAX_NAMES: u64 = 256 << 20;
 /// Elements of an array and bytes of a string (`GGUF_MAX_ARRAY_ELEMENTS`, `GGUF_MAX_STRING_LENGTH`).
-pub const MAX_LENGTH: u64 = 1 << 30;
+pub(crate) const MAX_LENGTH: u64 = 1 << 30;
 /// Strings and arrays in the arrays of one file, which are walked one by one.
-pub const MAX_STRINGS: u64 = 1 << 26;
+pub(crate) const MAX_STRINGS: u64 = 1 << 26;
 /// Levels of arrays in arrays; llama.cpp refuses any.
 const MAX_DEPTH: u32 = 4;
 /// `GGML_MAX_DIMS`.
@@ -42,11 +42,11 @@ const LLAMA_NAME: usize = 64;
 
 /// Magics of the formats before GGUF, as they are in a file (`ggml`, `ggmf`, `ggjt`, `ggla` as
 /// little-endian numbers). Nothing more is read of them.
-pub const OLD_MAGICS: [&[u8; 4]; 4] = [b"lmgg", b"fmgg", b"tjgg", b"algg"];
+pub(crate) const OLD_MAGICS: [&[u8; 4]; 4] = [b"lmgg", b"fmgg", b"tjgg", b"algg"];
 
 /// The `split.*` keys.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Split {
+pub(crate) struct Split {
     /// `split.no`: which part this is, from 0.
     pub no: Option<u64>,
     /// `split.count`: how many parts there are.
@@ -57,7 +57,7 @@ pub struct Split {
 
 /// Everything of a header that is checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Header {
+pub(crate) struct Header {
     /// The format's version: 1, 2 or 3.
     pub version: u32,
     /// Its numbers are big-endian.
@@ -79,7 +79,7 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Ve
 }
 
 /// Reads the same with the rest of the header.
-pub fn header(file: impl Read + Seek, length: u64, path: &str) -> (Header, Vec<Problem>) {
+pub(crate) fn header(file: impl Read + Seek, length: u64, path: &str) -> (Header, Vec<Problem>) {
     let mut problems = Problems::default();
     let mut reader = GgufReader { place: Positioned::new(file, length), big: false, narrow: false };
     let header = match parse(&mut reader, path, &mut problems) {

@@ -3,7 +3,7 @@
 //! libhdf5. Chunks are checked against the file's end if a B-tree of version 1 lists them; packed
 //! chunks are not unpacked, and soft and external links are not followed.
 //!
-//! Memory: names ([`MAX_TENSORS`], [`MAX_NAMES`]), one piece of metadata at a time (64 MiB at most), and
+//! Memory: names (`MAX_TENSORS`, `MAX_NAMES`), one piece of metadata at a time (64 MiB at most), and
 //! the addresses of objects and of one tree's nodes. Time: each object and node is read once.
 
 mod bytes;
@@ -25,11 +25,11 @@ use crate::WeightIndex;
 use crate::problem::{Problem, ProblemKind, Severity};
 
 /// Datasets of one file; a file with more is refused.
-pub const MAX_TENSORS: usize = 1 << 20;
+pub(crate) const MAX_TENSORS: usize = 1 << 20;
 /// Bytes of all paths together.
-pub const MAX_NAMES: u64 = 256 << 20;
+pub(crate) const MAX_NAMES: u64 = 256 << 20;
 /// Links of one file.
-pub const MAX_LINKS: usize = 1 << 21;
+pub(crate) const MAX_LINKS: usize = 1 << 21;
 /// Bytes of a path.
 const MAX_PATH: usize = 1 << 16;
 

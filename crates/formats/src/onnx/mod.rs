@@ -2,8 +2,8 @@
 //! and what they say about external data (onnx/onnx.proto, docs/ExternalData.md). Tensors' contents
 //! are skipped. `external` checks external files against the graph.
 //!
-//! Memory: tensors ([`MAX_TENSORS`]) and their names ([`MAX_NAMES`]), whatever the file's length.
-//! Messages nest at most [`MAX_DEPTH`] deep.
+//! Memory: tensors (`MAX_TENSORS`) and their names (`MAX_NAMES`), whatever the file's length.
+//! Messages nest at most `MAX_DEPTH` deep.
 
 mod dtype;
 mod external;
@@ -19,13 +19,13 @@ use super::proto::{FieldReader, Value};
 use crate::problem::{Problem, ProblemKind};
 
 /// Tensors of one file; a file with more is refused.
-pub const MAX_TENSORS: usize = 1 << 20;
+pub(crate) const MAX_TENSORS: usize = 1 << 20;
 /// Bytes of one name.
-pub const MAX_NAME: u64 = 1 << 16;
+pub(crate) const MAX_NAME: u64 = 1 << 16;
 /// Bytes of all names together, including the prefixes of names in subgraphs.
-pub const MAX_NAMES: u64 = 256 << 20;
+pub(crate) const MAX_NAMES: u64 = 256 << 20;
 /// Levels of messages in messages: protobuf's own limit.
-pub const MAX_DEPTH: u32 = 100;
+pub(crate) const MAX_DEPTH: u32 = 100;
 /// Dimensions of a tensor.
 const MAX_DIMS: usize = 64;
 

@@ -3,7 +3,7 @@
 //! (`X.meta`). The rules are those of `tensorflow/core/util/tensor_bundle/tensor_bundle.cc`; `shards`
 //! checks the content of shards against the index.
 //!
-//! Memory: the entries ([`MAX_TENSORS`]), their names ([`MAX_NAMES`]) and shapes ([`MAX_NUMBERS`]), and the memory that
+//! Memory: the entries (`MAX_TENSORS`), their names (`MAX_NAMES`) and shapes (`MAX_NUMBERS`), and the memory that
 //! `sstable` states.
 
 mod bundle;
@@ -18,25 +18,24 @@ use std::io::{Read, Seek, SeekFrom};
 use self::bundle::{Bundle, BundleEntry, bundle, slice_key};
 use self::dtype::dtype;
 pub use self::shards::check_set;
-pub use self::sstable::{MAX_BLOCK, MAX_KEY};
 pub use self::state::CheckpointState;
 use super::problems::{Problems, Quote, Shape};
 use super::{Tensor, TensorTable};
 use crate::problem::{Problem, ProblemKind, Severity};
 
 /// Entries of one index; an index with more is refused.
-pub const MAX_TENSORS: usize = 1 << 20;
+pub(crate) const MAX_TENSORS: usize = 1 << 20;
 /// Bytes of all names together.
-pub const MAX_NAMES: u64 = 256 << 20;
+pub(crate) const MAX_NAMES: u64 = 256 << 20;
 /// Dimensions, slices and their extents of all tensors together.
-pub const MAX_NUMBERS: u64 = 1 << 23;
+pub(crate) const MAX_NUMBERS: u64 = 1 << 23;
 /// The most shards: their names have five digits.
 const MAX_SHARDS: u64 = 100_000;
 /// `kTensorBundleVersion`: the newest version that an index may demand.
 const VERSION: u64 = 1;
 
 /// Whether a file has the ending of a table; goes back to the file's start.
-pub fn is_table(file: &mut (impl Read + Seek), length: u64) -> std::io::Result<bool> {
+pub(crate) fn is_table(file: &mut (impl Read + Seek), length: u64) -> std::io::Result<bool> {
     let mut tail = Vec::new();
     if length >= sstable::FOOTER {
         file.seek(SeekFrom::Start(length - 8))?;

@@ -18,11 +18,11 @@ pub(super) const FOOTER: u64 = 48;
 /// Bytes of the handles.
 const HANDLES: usize = 40;
 /// Bytes of a block, packed or not: TensorFlow writes blocks of 256 KiB and cuts between keys.
-pub const MAX_BLOCK: u64 = 64 << 20;
+pub(crate) const MAX_BLOCK: u64 = 64 << 20;
 /// Blocks of one table.
 const MAX_BLOCKS: u64 = 1 << 20;
 /// Bytes of a key.
-pub const MAX_KEY: usize = 1 << 16;
+pub(crate) const MAX_KEY: usize = 1 << 16;
 /// The most that Snappy can reach: a copy of 64 bytes takes three.
 const RATIO: u64 = 32;
 /// The type byte and the checksum behind each block.

@@ -12,6 +12,7 @@ mod legacy;
 mod makers;
 mod packages;
 mod part;
+#[doc(hidden)] // for the fuzzers
 pub mod pickle;
 mod rebuild;
 mod state;

@@ -3,15 +3,13 @@
 //! proves nothing.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{FlockOperation, flock};
 
 use super::writer::{PART, after, blob_name, first, head_size, prefix};
 use crate::oci::Left;
 use crate::oci::local::digest_of_name;
 use crate::oci::tar::head;
+use crate::platform::read_exact_at;
 
 /// A file that a killed run left. It is nobody's but ours while this lives, and is removed then.
 pub(super) struct LeftOver {
@@ -35,7 +33,7 @@ pub(super) fn dead(folder: &Path, prefix: &str) -> Vec<LeftOver> {
     });
     let taken = of_archive.filter_map(|entry| {
         let file = File::open(entry.path()).ok()?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+        file.try_lock().ok()?;
         Some(LeftOver { file, path: entry.path() })
     });
     taken.collect()
@@ -60,7 +58,7 @@ impl LeftOver {
     fn blob(&self, begins: u64, size: u64) -> Option<Left> {
         let length = head_size(size);
         let mut bytes = vec![0; usize::try_from(length).ok()?];
-        self.file.read_exact_at(&mut bytes, begins).ok()?;
+        read_exact_at(&self.file, &mut bytes, begins).ok()?;
         // The last block has the name, in its first hundred bytes.
         let block = bytes.get(bytes.len().checked_sub(512)?..)?;
         let name = block.get(..100)?.split(|byte| *byte == 0).next()?;

@@ -1,6 +1,6 @@
-//! An OCI image layout as one tar file. It is read where it lies, without unpacking. It is written beside its place and
-//! gets its name when all of it is there; each blob has its own place in it from the beginning, so that blobs come in
-//! parallel and the file is the same whoever is first.
+//! An OCI image layout as one tar file. A layout is read in place, without unpacking. A new one is written to a
+//! temporary file beside its path, which gets the final name when every blob is complete. Each blob has its offset
+//! from the beginning, so blobs are written in parallel and the file has the same bytes in every run.
 
 mod left;
 mod writer;
@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,12 +24,13 @@ use crate::oci::local::{self, INDEX_FILE, at, blocking};
 use crate::oci::manifest::{Descriptor, Index};
 use crate::oci::tar::{WalkError, head, padding, walk, zeros};
 use crate::oci::{Blobstream, Body, Content, Got, Left, MANIFEST_LIMIT, ManifestName, OciError, Push, PushDigest};
+use crate::platform::{read_exact_at, write_all_at};
 use crate::text::printable;
 
 /// Entries of one file.
 const LIMIT: usize = 1_000_000;
 
-/// One file, read or written.
+/// One file that is read or written.
 pub(super) struct Archive {
     path: PathBuf,
     state: Mutex<State>,
@@ -38,15 +38,15 @@ pub(super) struct Archive {
 
 #[derive(Default)]
 struct State {
-    /// What lies at the path.
+    /// The layout at the path.
     there: There,
-    /// What is being written.
+    /// The layout that is being written.
     new: Option<Writer>,
     /// What killed runs left, until this one is done.
     left: Vec<LeftOver>,
 }
 
-/// What is known of the path.
+/// What the archive knows about the path.
 #[derive(Clone, Default)]
 enum There {
     #[default]
@@ -55,7 +55,7 @@ enum There {
     Layout(Arc<Layout>),
 }
 
-/// A layout that can be read.
+/// A layout to read from.
 struct Layout {
     file: Arc<File>,
     blobs: HashMap<OciDigest, Range<u64>>,
@@ -81,7 +81,7 @@ impl Archive {
         format!("{}: {what}", self.shown())
     }
 
-    /// What lies at the path, once looked at.
+    /// The layout at the path, once somebody has looked.
     async fn there(&self) -> Result<Option<Arc<Layout>>, OciError> {
         match self.state(|state| state.there.clone()) {
             There::Unknown => {}
@@ -95,7 +95,7 @@ impl Archive {
         Ok(there)
     }
 
-    /// Where a blob lies: in what is being written, else in what is there.
+    /// The position of a blob: in the new file, otherwise in the existing one.
     async fn find(&self, digest: &OciDigest) -> Result<Option<(Arc<File>, Range<u64>)>, OciError> {
         let new = self.state(|state| {
             let new = state.new.as_ref()?;
@@ -115,14 +115,14 @@ impl Archive {
         Ok(self.there().await?.map(|there| there.index.clone()))
     }
 
-    /// Begins to write, where nobody has.
+    /// Begins a new file unless one was begun already.
     async fn begin(&self, sizes: Vec<u64>) -> Result<(), OciError> {
         let path = self.path.clone();
         let begun = blocking(move || {
             let mut writer = Writer::begin(&path)?;
             for size in sizes {
                 let Some(place) = writer.place(size) else {
-                    let why = "the sizes of its files are more than a file can have".to_owned();
+                    let why = "its files are together larger than a file can be".to_owned();
                     return Err(OciError::Invalid { place: path.display().to_string(), why });
                 };
                 writer.places.push(place);
@@ -145,7 +145,7 @@ impl Archive {
         };
         let reserved = self.state(|state| {
             let new = state.new.as_mut()?;
-            // What is there already is there once: manifests of two runs share a config.
+            // A blob that exists already is not written twice: manifests of two runs share a config.
             if number.is_none() && known.is_some_and(|known| new.blobs.contains_key(&known)) {
                 return None;
             }
@@ -171,7 +171,7 @@ impl Archive {
             if written > size {
                 return Err(self.wrong_size(size, written));
             }
-            blocking(move || file.write_all_at(&bytes, place)).await.map_err(&wrong)?;
+            blocking(move || write_all_at(&file, &bytes, place)).await.map_err(&wrong)?;
         }
         if written != size {
             return Err(self.wrong_size(size, written));
@@ -182,8 +182,8 @@ impl Archive {
         };
         let head = head(&blob_name(&digest), size);
         let ending = blocking(move || {
-            file.write_all_at(&zeros(padding(size)), content + size)?;
-            file.write_all_at(&head, begins)
+            write_all_at(&file, &zeros(padding(size)), content + size)?;
+            write_all_at(&file, &head, begins)
         });
         ending.await.map_err(&wrong)?;
         self.state(|state| {
@@ -194,7 +194,7 @@ impl Archive {
     }
 
     fn wrong_size(&self, expected: u64, came: u64) -> OciError {
-        let why = format!("a blob of {expected} bytes was announced, and {came} came");
+        let why = format!("expected a blob of {expected} bytes, got {came}");
         OciError::Invalid { place: self.shown(), why }
     }
 
@@ -229,7 +229,7 @@ impl Archive {
     }
 }
 
-/// Reads the headers and the index of a file; `None` when it is not there.
+/// Reads the headers and the index of a file; `None` if the file does not exist.
 fn read(path: &Path, shown: &str) -> Result<Option<Layout>, OciError> {
     let wrong = at(path);
     let invalid = |why: String| OciError::Invalid { place: shown.to_owned(), why };
@@ -244,7 +244,7 @@ fn read(path: &Path, shown: &str) -> Result<Option<Layout>, OciError> {
     let (mut blobs, mut index, mut count) = (HashMap::new(), None, 0);
     let walked = walk(
         meta.len(),
-        |buffer, at| file.read_exact_at(buffer, at),
+        |buffer, at| read_exact_at(&file, buffer, at),
         |entry| {
             count += 1;
             if count > LIMIT {
@@ -262,15 +262,15 @@ fn read(path: &Path, shown: &str) -> Result<Option<Layout>, OciError> {
     );
     walked.map_err(|error| match error {
         WalkError::Io(error) => wrong(error),
-        WalkError::Invalid(why) => invalid(format!("it is no OCI archive: {why}")),
+        WalkError::Invalid(why) => invalid(format!("not an OCI archive: {why}")),
     })?;
-    let range = index.ok_or_else(|| invalid(format!("it is no OCI archive: it has no {INDEX_FILE}")))?;
+    let range = index.ok_or_else(|| invalid(format!("not an OCI archive: it has no {INDEX_FILE}")))?;
     let length = range.end - range.start;
     if length > MANIFEST_LIMIT {
         return Err(invalid(format!("its {INDEX_FILE} has {length} bytes")));
     }
     let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
-    file.read_exact_at(&mut bytes, range.start).map_err(&wrong)?;
+    read_exact_at(&file, &mut bytes, range.start).map_err(&wrong)?;
     let index = parse_index(&bytes).map_err(invalid)?;
     Ok(Some(Layout { file: Arc::new(file), blobs, index }))
 }

@@ -1,15 +1,12 @@
-//! The file of an image layout on its way: beside its place, under a name of its own, with a place for each blob. What is
-//! put there, and when it is done, is said in `archive`.
+//! The temporary file of an image layout: its name, its lock, and the offset of each blob. `archive` decides what is
+//! written and when the file is complete.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
-
-use rustix::fs::{FlockOperation, flock};
 
 use super::left;
 use crate::model::OciDigest;
@@ -17,25 +14,26 @@ use crate::oci::OciError;
 use crate::oci::local::{self, BLOBS, INDEX_FILE, LAYOUT, LAYOUT_FILE, at};
 use crate::oci::manifest::Index;
 use crate::oci::tar::{head, padding, zeros};
+use crate::platform::{give_rights, write_all_at};
 
-/// What ends a tar.
+/// The blocks at the end of a tar.
 const END: u64 = 1024;
-/// How the name of a file ends that is on its way.
+/// The end of a temporary file's name.
 pub(super) const PART: &str = ".part";
 
-/// How the names of an archive's files on their way begin.
+/// The beginning of the names of an archive's temporary files.
 pub(super) fn prefix(path: &Path) -> String {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     format!(".{name}.")
 }
 
-/// An archive on its way.
+/// An archive that is being written.
 pub(super) struct Writer {
     temp: tempfile::NamedTempFile,
     pub file: Arc<File>,
-    /// Where the next place begins.
+    /// Where the next entry begins.
     end: u64,
-    /// Of the blobs that have a number: where each begins, and its size.
+    /// For each numbered blob: its offset and its size.
     pub places: Vec<(u64, u64)>,
     pub blobs: HashMap<OciDigest, Range<u64>>,
     pub index: Index,
@@ -46,18 +44,18 @@ pub(super) fn blob_name(digest: &OciDigest) -> String {
     format!("{BLOBS}/{}", digest.hex())
 }
 
-/// Bytes of the header of a blob: its name is always as long as any other's.
+/// Bytes of a blob's header. All blobs' names have the same length.
 pub(super) fn head_size(size: u64) -> u64 {
     head(&blob_name(&OciDigest::of(b"")), size).len() as u64
 }
 
-/// Where the first place begins: after the layout's own file.
+/// Where the first place begins: after the layout file.
 pub(super) fn first() -> u64 {
     let size = LAYOUT.len() as u64;
     head(LAYOUT_FILE, size).len() as u64 + size + padding(size)
 }
 
-/// Where the place after one ends that begins there; `None` if no file can be so large.
+/// The end of the place that begins there; `None` if no file can be so large.
 pub(super) fn after(begins: u64, size: u64) -> Option<u64> {
     let content = begins.checked_add(head_size(size))?.checked_add(size)?;
     content.checked_add(padding(size))
@@ -73,7 +71,7 @@ impl Writer {
         drop(left::dead(folder, &prefix));
         let temp = tempfile::Builder::new().prefix(&prefix).suffix(PART).tempfile_in(folder).map_err(&wrong)?;
         // Tells others that somebody works on it; where locks are not known, nobody removes it.
-        let _ = flock(temp.as_file(), FlockOperation::NonBlockingLockExclusive);
+        let _ = temp.as_file().try_lock();
         let file = Arc::new(temp.as_file().try_clone().map_err(&wrong)?);
         let index = local::empty_index();
         let mut writer = Writer { temp, file, end: 0, places: Vec::new(), blobs: HashMap::new(), index };
@@ -81,20 +79,20 @@ impl Writer {
         Ok(writer)
     }
 
-    /// A place for a blob of so many bytes.
+    /// The offset for a blob of `size` bytes.
     pub fn place(&mut self, size: u64) -> Option<(u64, u64)> {
         let begins = self.end;
         self.end = after(begins, size)?;
         Some((begins, size))
     }
 
-    /// A small file after all others.
+    /// Writes a small file after all others.
     fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let size = bytes.len() as u64;
         let mut whole = head(name, size);
         whole.extend_from_slice(bytes);
         whole.extend(zeros(padding(size)));
-        self.file.write_all_at(&whole, self.end)?;
+        write_all_at(&self.file, &whole, self.end)?;
         self.end += whole.len() as u64;
         Ok(())
     }
@@ -102,13 +100,12 @@ impl Writer {
     pub fn finish(mut self, path: &Path) -> io::Result<()> {
         let index = serde_json::to_vec(&self.index)?;
         self.append(INDEX_FILE, &index)?;
-        self.file.write_all_at(&zeros(END), self.end)?;
-        // As any other file of the user's, not the owner's alone.
-        self.file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        write_all_at(&self.file, &zeros(END), self.end)?;
+        give_rights(&self.file, None)?;
         self.temp.flush()?;
         self.file.sync_all()?;
         self.temp.persist(path).map_err(|error| error.error)?;
-        // The name outlives a power cut when its folder is written. Some file systems cannot do that to a folder.
+        // The name survives a power cut only after its folder is flushed. Some file systems cannot flush a folder.
         if let Some(folder) = path.parent().and_then(|folder| File::open(folder).ok()) {
             let _ = folder.sync_all();
         }

@@ -1,9 +1,9 @@
-//! Who we are to a registry: its challenge, the tokens that follow from it, and whom they are shown to. Where the
-//! credentials are kept is said in `keyring`.
+//! Authentication at a registry: its challenge, the tokens that follow from it, and the hosts that get them.
+//! `keyring` finds the credentials.
 //!
-//! A registry says by 401 what it wants. Credentials go to the registry itself (Basic) or to the server of tokens that it
-//! names (Bearer), over HTTPS, or over plain HTTP where both are on this machine; a token goes to the registry that asked for
-//! it and to no other host.
+//! A registry answers 401 with its challenge. Credentials go to the registry itself (Basic) or to the token server
+//! that it names (Bearer), over HTTPS, or over plain HTTP if both are on this machine. A token goes to the registry
+//! that asked for it and to no other host.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -21,26 +21,26 @@ use crate::hub::{Http, HubError, ShownUrl, Via, asked_wait, is_passing};
 use crate::oci::OciError;
 use crate::text::keep_secret;
 
-/// How long a token is good that does not say so: the token specification's own words.
+/// The lifetime of a token that states none, as the token specification says.
 const LIFETIME: u64 = 60;
-/// An answer with a token is far smaller.
+/// The largest answer of a token server; a real one is far smaller.
 const LIMIT: usize = 1 << 20;
 
-/// What is to be done in a registry.
+/// What a request does in a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Scope {
     /// Read.
     Pull,
     /// Read and write.
     Push,
-    /// Write, and read another repository.
+    /// Write, and read from another repository.
     PushFrom(String),
     /// Remove a manifest.
     Remove,
 }
 
 impl Scope {
-    /// As a server of tokens reads it.
+    /// The scopes in the token server's words.
     fn texts(&self, name: &str) -> Vec<String> {
         match self {
             Scope::Pull => vec![format!("repository:{name}:pull")],
@@ -53,14 +53,14 @@ impl Scope {
     }
 }
 
-/// What a registry wants to be told.
+/// A registry's challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Challenge {
     Basic,
     Bearer { realm: Url, service: Option<String> },
 }
 
-/// A token, and until when it is shown.
+/// A token, and the time until which it is used.
 #[derive(Clone)]
 struct Token {
     header: HeaderValue,
@@ -69,14 +69,14 @@ struct Token {
 }
 
 impl Token {
-    /// Whether a request that begins now is let in by it. A registry looks at a token when a request begins; what is left of
-    /// one at its end may not do for the next clock.
+    /// Whether the token covers a request that begins now. A registry checks the token when a request begins; a token
+    /// that is nearly over may be over by the registry's clock.
     fn is_good(&self) -> bool {
         self.began.elapsed() < self.lifetime.mul_f64(0.8)
     }
 }
 
-/// What is known of how a registry lets us in.
+/// The state of the authentication at one registry.
 pub(super) struct Auth {
     name: String,
     registry: String,
@@ -84,7 +84,7 @@ pub(super) struct Auth {
     credential: OnceCell<Option<Credential>>,
     challenge: Mutex<Option<Challenge>>,
     tokens: Mutex<HashMap<Scope, Token>>,
-    /// Held while a token is fetched, so that many requests ask for one.
+    /// Locked while a token is fetched, so that many requests fetch only one.
     fetching: tokio::sync::Mutex<()>,
 }
 
@@ -94,7 +94,7 @@ impl std::fmt::Debug for Auth {
     }
 }
 
-/// What a request carries.
+/// The credentials in a request.
 pub(super) enum Pass {
     Nothing,
     Token(HeaderValue),
@@ -136,7 +136,7 @@ impl Auth {
         self.credential.get_or_try_init(|| self.keyring.find()).await.map(Option::as_ref)
     }
 
-    /// What the next request carries. Nothing, until the registry has asked for something.
+    /// The credentials of the next request; none until the registry has sent a challenge.
     pub async fn pass(&self, http: &Http, scope: &Scope) -> Result<Pass, OciError> {
         let challenge = lock(&self.challenge).clone();
         match challenge {
@@ -162,7 +162,8 @@ impl Auth {
         }
     }
 
-    /// Learns from a 401 what is wanted; a token that was shown is not shown again. `false`: there is nothing else to show.
+    /// Reads the challenge of a 401. A token that was refused is not used again. `false`: there is nothing else to
+    /// send.
     pub async fn learn(&self, url: &Url, headers: &HeaderMap, scope: &Scope, shown: bool) -> Result<bool, OciError> {
         let Some(asked) = challenge_of(headers) else { return Ok(false) };
         if let Challenge::Bearer { realm, .. } = &asked
@@ -176,12 +177,12 @@ impl Auth {
         *lock(&self.challenge) = Some(asked.clone());
         Ok(match asked {
             Challenge::Basic => !shown && matches!(self.credential().await?, Some(Credential::Password(..))),
-            // It may have been thrown away, or be old by another clock.
+            // The registry may have dropped the token, or its clock may differ.
             Challenge::Bearer { .. } => true,
         })
     }
 
-    /// Why a registry refuses us, in words.
+    /// Why a registry refuses access, in words.
     pub async fn why_refused(&self, said: &str) -> String {
         let said = if said.is_empty() { String::new() } else { format!(" ({said})") };
         match self.credential().await {
@@ -199,7 +200,8 @@ impl Auth {
         let mut url = realm.clone();
         let request = match credential {
             Some(Credential::Identity(token)) => {
-                // By the scopes in one value here, and in one each below: so the two ways of asking are specified.
+                // All scopes in one value here, but one value for each scope below: the two ways of asking are
+                // specified so.
                 let joined = scopes.join(" ");
                 let pairs = service.map(|service| ("service", service));
                 let all = [("grant_type", "refresh_token"), ("client_id", "hfget"), ("refresh_token", token)];
@@ -256,7 +258,7 @@ fn read_token(body: &[u8], began: Instant) -> Option<Token> {
     Some(Token { header, began, lifetime })
 }
 
-/// What a registry wants, of what we can do: a token before a password.
+/// The strongest challenge that hfget can answer: a token before a password.
 fn challenge_of(headers: &HeaderMap) -> Option<Challenge> {
     let mut basic = None;
     for header in headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|v| v.to_str().ok()) {

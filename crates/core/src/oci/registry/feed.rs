@@ -1,5 +1,5 @@
-//! The bytes of a blob on their way into a request: how many there were, whose turn it is, and what their maker said at the
-//! end. What the request is, is said in `upload`.
+//! The stream of a blob's bytes into a request: the count of bytes, whose turn it is, and how the maker of the bytes
+//! ended. `upload` makes the request.
 
 use std::io;
 use std::pin::Pin;
@@ -15,34 +15,34 @@ use url::Url;
 use crate::hub::HubError;
 use crate::oci::{Blobstream, OciError};
 
-/// How often it is looked whether the registry takes bytes.
+/// The time between two checks whether the registry takes bytes.
 const LOOK: Duration = Duration::from_millis(250);
-/// Bytes that are handed to the network at once: it is seen whether these were taken, and a slow line takes them too.
+/// Bytes that are handed to the network at once: few enough to see progress on a slow line.
 const PIECE: usize = 256 << 10;
-/// Bytes a second that a registry stores and hashes at least, after the last one came: of some the answer comes only when
-/// the blob was copied to its place.
+/// The least bytes a second that a registry stores and hashes after it got the last byte: some registries answer only
+/// after they copied the blob to its place.
 const SETTLES: u64 = 20 << 20;
 
-/// A stream that a request sends.
+/// A stream that is the body of a request.
 pub(super) struct Feed {
     stream: Fuse<Blobstream>,
-    /// What the maker gave, and is not sent yet.
+    /// The bytes that the maker gave and that were not sent yet.
     left: Bytes,
-    /// Bytes that the maker gave so far.
+    /// The count of bytes that the maker gave.
     made: u64,
     size: u64,
     place: String,
     meter: Meter,
 }
 
-/// What is known of a stream on its way.
+/// The state of a stream.
 #[derive(Clone, Default)]
 pub(super) struct Meter(Arc<Mutex<State>>);
 
 struct State {
-    /// Somebody did something.
+    /// Either side made progress.
     at: Instant,
-    /// It is the maker's turn; else that of the registry.
+    /// Whether it is the maker's turn; otherwise it is the registry's.
     maker: bool,
     over: bool,
     came: u64,
@@ -60,18 +60,18 @@ impl Meter {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why the stream ended before its last byte; its maker knows.
+    /// The maker's reason for ending the stream before its last byte.
     pub fn take_error(&self) -> Option<OciError> {
         self.state().error.take()
     }
 
-    /// Bytes that were handed to the network.
+    /// The count of bytes that were handed to the network.
     pub fn came(&self) -> u64 {
         self.state().came
     }
 
-    /// Returns when the registry takes nothing for a `window`, or gives no answer after the last byte. That the maker waits
-    /// for bytes is no fault of it, and is the maker's to end.
+    /// Returns if the registry takes nothing for a `window`, or does not answer after the last byte. Time that the
+    /// maker waits for bytes does not count: the maker has its own limit.
     pub async fn registry_is_silent(&self, url: &Url, size: u64, window: Duration, answer: Duration) -> HubError {
         let answer = answer.saturating_add(Duration::from_secs(size / SETTLES));
         self.state().at = Instant::now();
@@ -87,7 +87,7 @@ impl Meter {
 }
 
 impl Feed {
-    /// A stream that must have `size` bytes, and what it is measured by.
+    /// A stream that must have `size` bytes, and its meter.
     pub fn new(stream: Blobstream, size: u64, place: String) -> (Self, Meter) {
         let meter = Meter::default();
         (Feed { stream: stream.fuse(), left: Bytes::new(), made: 0, size, place, meter: meter.clone() }, meter)
@@ -96,7 +96,7 @@ impl Feed {
 
 impl Feed {
     fn counted(&self) -> OciError {
-        let why = format!("{} bytes of it came, and it has {}", self.made, self.size);
+        let why = format!("expected {} bytes, got {}", self.size, self.made);
         OciError::Invalid { place: self.place.clone(), why }
     }
 }

@@ -1,9 +1,9 @@
-//! Credentials of a registry, from where docker and podman keep them: their files, and the helpers that those name. What is
-//! done with them is said in `auth`.
+//! The credentials of a registry, from the files of docker and podman and from the helpers that these files name.
+//! `auth` uses them.
 //!
-//! The files are read by `docker_credential`: one small crate that knows `auths`, `credHelpers`, `credsStore` and the
-//! protocol of the helpers, and leaves to the caller which file is read. What it does not know is podman's key for a part of a
-//! registry (`quay.io/acme`); that is chosen here. Helpers inherit this process's environment, as they must.
+//! `docker_credential` reads the files: a small crate that knows `auths`, `credHelpers`, `credsStore` and the
+//! helpers' protocol, and lets the caller choose the file. It does not know podman's keys for a part of a registry
+//! (`quay.io/acme`); this file chooses among them. Helpers inherit this process's environment, because they need it.
 
 use std::path::PathBuf;
 
@@ -12,17 +12,17 @@ use docker_credential::{CredentialRetrievalError as Trouble, DockerCredential};
 use crate::oci::{OciConfig, OciError};
 use crate::text::{keep_secret, printable};
 
-/// A file of credentials is far smaller.
+/// The largest file of credentials; a real one is far smaller.
 const LIMIT: u64 = 4 << 20;
-/// How docker calls its own registry where it keeps credentials.
+/// The names of docker's own registry in files of credentials.
 const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "https://index.docker.io/v1/"];
 
-/// What a registry, or its server of tokens, is told.
+/// The credentials for a registry or for its token server.
 #[derive(Clone)]
 pub(super) enum Credential {
     /// A user and a password.
     Password(String, String),
-    /// A token that other tokens are given for.
+    /// A token that is exchanged for other tokens.
     Identity(String),
 }
 
@@ -32,11 +32,11 @@ impl std::fmt::Debug for Credential {
     }
 }
 
-/// Where credentials are looked for, and for whom.
+/// The files to search, and the registry to search for.
 #[derive(Debug, Clone)]
 pub(super) struct Keyring {
     files: Vec<PathBuf>,
-    /// The registry, and parts of it, the most particular first.
+    /// The registry and its parts, the longest first.
     keys: Vec<String>,
 }
 
@@ -62,13 +62,13 @@ impl Keyring {
         Keyring { files, keys }
     }
 
-    /// The first that is found. Asks a helper, so it takes a while.
+    /// The first credentials found. May run a helper, so it takes a while.
     pub async fn find(&self) -> Result<Option<Credential>, OciError> {
         let keyring = self.clone();
         let found = tokio::task::spawn_blocking(move || {
             keyring.files.iter().find_map(|file| keyring.look_in(file).transpose()).transpose()
         });
-        // It ends by itself, if not by a panic.
+        // The thread ends by itself unless it panics.
         let found = found.await.unwrap_or(Ok(None))?;
         if let Some(Credential::Password(_, secret) | Credential::Identity(secret)) = &found {
             keep_secret(secret);
@@ -106,19 +106,19 @@ pub(super) fn read(text: &[u8], keys: &[String], helpers: Helpers) -> Result<Opt
         return Ok(None);
     }
     let has = |key: &&String| ["auths", "credHelpers"].iter().any(|table| json[table].get(key.as_str()).is_some());
-    // The last one is how docker's own tools call it.
+    // The last name is the one that docker's own tools use.
     let Some(key) = keys.iter().find(has).or_else(|| keys.last()) else { return Ok(None) };
     match docker_credential::get_credential_from_reader(text, key) {
         Ok(DockerCredential::UsernamePassword(user, secret)) => Ok(Some(Credential::Password(user, secret))),
         Ok(DockerCredential::IdentityToken(token)) => Ok(Some(Credential::Identity(token))),
         Err(Trouble::NoCredentialConfigured) => Ok(None),
-        // The helpers' own words for: I have none.
+        // The helpers' words for "no credentials".
         Err(Trouble::HelperFailure { ref stdout, ref stderr, .. })
             if [stdout, stderr].iter().any(|text| text.to_lowercase().contains("credentials not found")) =>
         {
             Ok(None)
         }
-        // What it printed may be a secret.
+        // The helper's output may contain a secret.
         Err(Trouble::HelperFailure { helper, .. }) => {
             Err(format!("it names the helper {helper}, which failed for {key}"))
         }

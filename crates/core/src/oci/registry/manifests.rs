@@ -1,5 +1,5 @@
-//! Manifests of a registry, and what refers to them: by its own list, or by the tag that stands in for one. What a manifest
-//! says of a repo is read elsewhere.
+//! Manifests of a registry, and their referrers: from the registry's own list, or from the tag that replaces such a
+//! list. `contents` reads what a manifest says about a repo.
 
 use std::collections::HashSet;
 
@@ -14,18 +14,18 @@ use crate::hub::{Via, next_link};
 use crate::model::OciDigest;
 use crate::oci::{Descriptor, Got, INDEX, Index, MANIFEST, MANIFEST_LIMIT, ManifestName, OciError};
 
-/// What is read: also what docker's own tools write.
+/// The types that are accepted, docker's own among them.
 const KINDS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
                      application/vnd.docker.distribution.manifest.v2+json, \
                      application/vnd.docker.distribution.manifest.list.v2+json";
-/// The body's own digest, as the registry knows it.
+/// The header with the digest of the body.
 const CONTENT_DIGEST: &str = "docker-content-digest";
-/// Pages of a list of referrers.
+/// The most pages of a list of referrers.
 const PAGES: usize = 100;
-/// Tries to write the tag that stands in for a list, where others write it too.
+/// The most tries to write the tag that replaces a list, while other programs write it too.
 const TRIES: usize = 5;
 
-/// The digest that an answer says its content has; of another algorithm nothing is known.
+/// The digest that an answer states for its content; `None` if it is of another algorithm.
 fn claimed(headers: &HeaderMap) -> Option<OciDigest> {
     headers.get(CONTENT_DIGEST)?.to_str().ok()?.parse().ok()
 }
@@ -35,7 +35,7 @@ fn kind_of(headers: &HeaderMap) -> Option<String> {
     Some(kind.split(';').next().unwrap_or(kind).trim().to_owned())
 }
 
-/// The fields that say what a manifest is.
+/// The fields that state the type of a manifest.
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Kind {
@@ -49,7 +49,7 @@ struct Kind {
 }
 
 impl Wire {
-    /// A manifest as it is there; its digest is that of its bytes.
+    /// A manifest and the digest of its bytes.
     pub async fn get_manifest(&self, of: &ManifestName) -> Result<Option<Got>, OciError> {
         let place = self.place(&of.to_string());
         let got = self
@@ -69,7 +69,7 @@ impl Wire {
                 let digest = OciDigest::of(&bytes);
                 let named = match of {
                     ManifestName::Digest(named) => Some(*named),
-                    // Of a tag nobody but the registry says what it is: other bytes than it names were damaged.
+                    // Only the registry knows which digest a tag has, so other bytes than it names are damaged bytes.
                     ManifestName::Tag(_) => claimed(&headers),
                 };
                 if let Some(digest) = named.filter(|named| *named != digest) {
@@ -83,7 +83,7 @@ impl Wire {
         let invalid = |why: String| OciError::Invalid { place: place.clone(), why };
         let kind: Kind = serde_json::from_slice(&bytes).map_err(|e| invalid(format!("it is no manifest: {e}")))?;
         let sent = kind_of(&headers);
-        // Whoever reads one as the other sees other layers than the one who signed it.
+        // A reader that takes one type for the other sees other layers than the signer saw.
         if let (Some(sent), Some(own)) = (&sent, &kind.media_type)
             && sent != own
         {
@@ -94,13 +94,13 @@ impl Wire {
         Ok(Some(Got { media_type, bytes, digest }))
     }
 
-    /// Puts a manifest there, of which every blob has the size that it names.
+    /// Puts a manifest after checking that every blob has the size that the manifest states.
     pub async fn put_manifest(&self, name: &ManifestName, kind: &str, bytes: &Bytes) -> Result<OciDigest, OciError> {
         self.check_sizes(bytes).await?;
         Ok(self.send_manifest(name, kind, bytes).await?.0)
     }
 
-    /// Sends it; gives the head of the answer too.
+    /// Sends the manifest; also returns the head of the answer.
     async fn send_manifest(
         &self,
         name: &ManifestName,
@@ -149,7 +149,7 @@ impl Wire {
         answer.is_ok_and(|status| status.is_success() || status == StatusCode::NOT_FOUND)
     }
 
-    /// Registries take a manifest that names a wrong size, and whoever pulls it fails.
+    /// Registries accept a manifest with a wrong size, and every client fails to pull it.
     async fn check_sizes(&self, bytes: &Bytes) -> Result<(), OciError> {
         let kind: Option<Kind> = serde_json::from_slice(bytes).ok();
         let mut seen = HashSet::new();
@@ -174,17 +174,17 @@ impl Wire {
         Ok(())
     }
 
-    /// What refers to a manifest.
+    /// The referrers of a manifest.
     pub async fn referrers_of(&self, subject: &OciDigest, kind: &str) -> Result<Vec<Descriptor>, OciError> {
         let listed = match self.listed_referrers(subject, kind).await? {
             Some(listed) => listed,
             None => self.tagged_referrers(subject).await?.map(|index| index.manifests).unwrap_or_default(),
         };
-        // A registry may pass over the filter that it was given.
+        // A registry may ignore the filter in the request.
         Ok(listed.into_iter().filter(|one| one.artifact_type.as_deref() == Some(kind)).collect())
     }
 
-    /// By the registry's own list; `None` where it has none.
+    /// From the registry's own list; `None` if it has none.
     async fn listed_referrers(&self, subject: &OciDigest, kind: &str) -> Result<Option<Vec<Descriptor>>, OciError> {
         let mut url = self.url(&format!("referrers/{subject}")).await?;
         url.query_pairs_mut().append_pair("artifactType", kind);
@@ -196,7 +196,7 @@ impl Wire {
                     let (url, response) = self.once(Via::Api, &ask).await?;
                     match response.status() {
                         StatusCode::OK => {}
-                        // Each of them is some registry's way to say that it knows no such address.
+                        // Some registries answer an unknown address with each of these.
                         StatusCode::NOT_FOUND
                         | StatusCode::METHOD_NOT_ALLOWED
                         | StatusCode::BAD_REQUEST
@@ -207,7 +207,7 @@ impl Wire {
                     let headers = response.headers().clone();
                     let limit = usize::try_from(MANIFEST_LIMIT).unwrap_or(usize::MAX);
                     let body = self.http.body(&url, response, limit).await?;
-                    // A page for people, from a registry that answers everything.
+                    // A web page, from a registry that answers every request with one.
                     let index: Option<Index> = serde_json::from_slice(&body).ok();
                     Ok(index.map(|index| (index, headers)))
                 })
@@ -222,18 +222,18 @@ impl Wire {
         Err(OciError::Invalid { place: self.place(&subject.to_string()), why })
     }
 
-    /// By the tag that stands in for a list.
+    /// From the tag that replaces a list.
     async fn tagged_referrers(&self, subject: &OciDigest) -> Result<Option<Index>, OciError> {
         let tag = ManifestName::Tag(fallback(subject));
         let Some(got) = self.get_manifest(&tag).await? else { return Ok(None) };
         let read = serde_json::from_slice(&got.bytes);
         read.map(Some).map_err(|_| OciError::Invalid {
             place: self.place(&fallback(subject)),
-            why: "it should be a list of what refers to a manifest, and is another".to_owned(),
+            why: "it is not a list of a manifest's referrers".to_owned(),
         })
     }
 
-    /// Puts a manifest there that has a subject.
+    /// Puts a manifest with a subject.
     pub async fn put_referrer(&self, subject: &OciDigest, kind: &str, bytes: &Bytes) -> Result<OciDigest, OciError> {
         self.check_sizes(bytes).await?;
         let name = ManifestName::Digest(OciDigest::of(bytes));
@@ -248,7 +248,7 @@ impl Wire {
         let artifact_type = own.artifact_type.or(own.config.map(|config| config.media_type));
         let size = bytes.len() as u64;
         let listed = Descriptor { artifact_type, annotations: own.annotations, ..Descriptor::new(kind, digest, size) };
-        // Nothing keeps two writers apart; whoever is not in the list afterwards writes again.
+        // Nothing locks out other writers; whoever is not in the list afterwards writes again.
         for _ in 0..TRIES {
             let index = self.tagged_referrers(subject).await?;
             if index.as_ref().is_some_and(|index| index.manifests.contains(&listed)) {
@@ -266,12 +266,12 @@ impl Wire {
             let Ok(text) = serde_json::to_vec(&index) else { break };
             self.send_manifest(&ManifestName::Tag(fallback(subject)), INDEX, &text.into()).await?;
         }
-        let why = "others write the list of what refers to it all the time";
+        let why = "other programs keep overwriting the list of its referrers";
         Err(failed(self.place(&fallback(subject)), why, true))
     }
 }
 
-/// The tag that stands in for the list of what refers to a manifest.
+/// The tag that replaces the list of a manifest's referrers.
 fn fallback(subject: &OciDigest) -> String {
     format!("sha256-{}", subject.hex())
 }

@@ -1,10 +1,11 @@
-//! The wire of a registry: what a repository of it holds, comes and goes as [`Content`]. Nothing here knows which blobs
-//! stand for a repo, or calls one verified.
+//! The wire protocol of a registry: one repository of it as [`Content`]. Nothing here knows which blobs make up a
+//! repo, or calls a blob verified.
 //!
-//! Why not `oci-client`: it would bring 22 crates, and its streamed push sends one PATCH for each piece of the stream, counts
-//! by itself in the place of the registry's `Range`, takes up no session and cannot be cancelled. What is left of it, tokens
-//! and manifests, is some hundred lines over the HTTP, the patience and the judgement of redirects that the Hub's wire has.
-//! Of others' work are `docker_credential` (files and helpers of credentials) and `http-auth` (the grammar of challenges).
+//! Why not `oci-client`: it would bring 22 crates. Its streamed push sends one PATCH for each piece of the stream,
+//! counts by itself instead of reading the registry's `Range`, resumes no session and cannot be cancelled. The rest
+//! of it, tokens and manifests, is some hundred lines over the HTTP client, the patience and the redirect rules of
+//! the Hub's wire. hfget uses `docker_credential` (files and helpers of credentials) and `http-auth` (the grammar of
+//! challenges).
 
 mod auth;
 mod feed;
@@ -27,7 +28,7 @@ use crate::hub::HubConfig;
 use crate::model::{OciDigest, OciPlace, RepoPath};
 use crate::progress::Progress;
 
-/// The repository that a reference names. Makes no request yet.
+/// Opens the repository that a reference names. Makes no request yet.
 pub(crate) fn open(config: &OciConfig, http: &HubConfig) -> Result<Arc<dyn Content>, OciError> {
     let OciPlace::Registry { registry, name } = config.reference().place() else {
         let (place, why) = (config.reference().to_string(), "it names no registry".to_owned());

@@ -1,9 +1,9 @@
-//! A blob in parts: for a registry, or a proxy before it, that breaks off large requests, and that has shown that it takes
-//! parts. Nobody is sent parts who has not broken off a whole blob before; how whole ones are sent is said in `upload`.
+//! A blob in parts: for a registry, or a proxy in front of it, that breaks off large requests and accepts parts. A
+//! registry gets parts only after it broke off a whole blob. `upload` sends whole blobs.
 //!
-//! What a registry has is what its `Range` says, and never what was sent. One whose first part is not answered by 202 with a
-//! `Range` that moved (Google's refuses it, Amazon's says 201, GitHub's 416 above 4 MiB), or whose parts make another blob,
-//! gets whole blobs from then on.
+//! The registry's `Range` says which bytes it has; the count of sent bytes does not. A registry gets whole blobs
+//! again if it does not answer the first part with 202 and a `Range` that moved (Google's refuses the part, Amazon's
+//! says 201, GitHub's 416 above 4 MiB), or if the parts make another blob.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -24,11 +24,12 @@ use crate::model::OciDigest;
 use crate::oci::{Blobstream, OciError};
 use crate::progress::Silent;
 
-/// Bytes of a part, which are in memory until the registry has them: above what Amazon's registry wants at least.
+/// The size of a part, which stays in memory until the registry has it. It is above the least size that Amazon's
+/// registry asks for.
 const PART: usize = 8 << 20;
-/// A registry that wants larger parts than this gets whole blobs.
+/// A registry that asks for larger parts than this gets whole blobs.
 const MOST: u64 = 64 << 20;
-/// The smallest part that a registry takes.
+/// The header with the least size of a part.
 const LEAST: &str = "oci-chunk-min-length";
 
 /// Whether a registry is sent parts.
@@ -40,14 +41,14 @@ const WANTED: u8 = 1;
 const REFUSED: u8 = 2;
 
 impl Parts {
-    /// It broke off a request after so many bytes.
+    /// It broke off a request after this many bytes.
     pub fn broke_off(&self, after: u64) {
         if after >= PART as u64 {
             let _ = self.0.compare_exchange(UNNEEDED, WANTED, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
-    /// Whether a blob of that size goes in parts.
+    /// Whether a blob of this size is sent in parts.
     pub fn are_wanted(&self, size: u64) -> bool {
         self.0.load(Ordering::Relaxed) == WANTED && size > 2 * PART as u64
     }
@@ -57,7 +58,7 @@ impl Parts {
     }
 }
 
-/// How far an upload is, as its `Range` says. Nothing and one byte are both `0-0`.
+/// The end of the bytes that a `Range` states. Both no byte and one byte are `0-0`.
 fn reached(headers: &HeaderMap) -> Option<u64> {
     let range = headers.get(RANGE)?.to_str().ok()?;
     let range = range.strip_prefix("bytes=").unwrap_or(range);
@@ -69,19 +70,19 @@ fn reached(headers: &HeaderMap) -> Option<u64> {
     if last == 0 { Some(0) } else { last.checked_add(1) }
 }
 
-/// An upload in parts on its way.
+/// An upload in parts.
 struct Upload<'a> {
     wire: &'a Wire,
     what: String,
     url: Url,
-    /// What the registry has.
+    /// The bytes that the registry has.
     at: u64,
-    /// It has taken a part.
+    /// Whether it accepted a part.
     shown: bool,
 }
 
 impl Wire {
-    /// A stream in parts.
+    /// Sends a stream in parts.
     pub(super) async fn in_parts(&self, stream: Blobstream, size: u64, named: &Named) -> Result<OciDigest, OciError> {
         let mut stream = stream.fuse();
         let what = named.shown();
@@ -112,7 +113,7 @@ impl Wire {
         let url = upload.url.clone();
         let finished = self.persist(|| self.finish(&url, digest)).await;
         if finished.is_err() {
-            // It said that it had each of them, and made another blob.
+            // The registry confirmed each part, and made another blob.
             self.parts.are_refused();
         }
         finished?;
@@ -120,7 +121,7 @@ impl Wire {
     }
 }
 
-/// So many bytes of a stream, or what there is.
+/// The next bytes of a stream, at most `wanted`.
 async fn gather(stream: &mut Fuse<Blobstream>, left: &mut Bytes, wanted: usize) -> Result<Bytes, OciError> {
     let mut part = BytesMut::with_capacity(wanted);
     while part.len() < wanted {
@@ -138,7 +139,7 @@ async fn gather(stream: &mut Fuse<Blobstream>, left: &mut Bytes, wanted: usize) 
 
 impl Upload<'_> {
     fn counted(&self, came: u64, size: u64) -> OciError {
-        let why = format!("{came} bytes of it came, and it has {size}");
+        let why = format!("expected {size} bytes, got {came}");
         OciError::Invalid { place: self.wire.place(&self.what), why }
     }
 
@@ -146,7 +147,7 @@ impl Upload<'_> {
         failed(self.wire.place(&self.what), "the registry has lost the upload", true)
     }
 
-    /// Sends one part, until the registry has it.
+    /// Sends one part until the registry has it.
     async fn send(&mut self, mut bytes: Bytes) -> Result<(), OciError> {
         let mut failures = 0;
         while !bytes.is_empty() {
@@ -180,7 +181,7 @@ impl Upload<'_> {
                         failures = 0;
                         wire.http.retries.answered();
                     } else if failures == 0 {
-                        // It takes it and has nothing of it: the same would come of it again.
+                        // The registry accepts the part and keeps nothing of it: another try would end the same.
                         wire.parts.are_refused();
                         return Err(self.lost());
                     }
@@ -195,18 +196,18 @@ impl Upload<'_> {
         Ok(())
     }
 
-    /// What an answer that is not the right one means.
+    /// The meaning of an unexpected answer.
     async fn refused(&self, url: &Url, response: Response) -> OciError {
         if crate::hub::is_passing(response.status()) {
             return self.wire.refusal(self.wire.place(&self.what), url, response).await;
         }
-        // Amazon's says 201 of a part, and loses the next one.
+        // Amazon's registry answers 201 to a part, and loses the next one.
         self.wire.parts.are_refused();
         let why = format!("the registry answers {} to a part of it", response.status());
         failed(self.wire.place(&self.what), why, !self.shown)
     }
 
-    /// Asks how far it is.
+    /// Asks which bytes the registry has.
     async fn ask(&mut self) -> Result<Option<u64>, OciError> {
         let (wire, url) = (self.wire, self.url.clone());
         let headers = wire
@@ -217,7 +218,8 @@ impl Upload<'_> {
                     status if crate::hub::is_passing(status) => {
                         Err(wire.refusal(wire.place(&self.what), &asked, response).await)
                     }
-                    // What of a part that broke off is kept, and what of it is written, not all registries know.
+                    // After a part broke off, not every registry knows which of its bytes were kept or are still
+                    // being written.
                     _ => Err(self.lost()),
                 }
             })

@@ -1,5 +1,5 @@
-//! A blob's bytes out of a registry, by ranges; what broke off goes on where it was. Whoever reads a blob whole hashes it,
-//! and knows what to say of one that is another: the digest is compared there, and not a second time here.
+//! The bytes of a blob from a registry, by ranges. A read that broke off continues at the same byte. The reader of a
+//! whole blob hashes it and reports a wrong digest, so the digest is not compared here.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::model::OciDigest;
 use crate::oci::{Blobstream, OciError};
 use crate::progress::Silent;
 
-/// Bytes on their way, and where they belong.
+/// A stream of bytes, and the offset of its next byte.
 struct Answer {
     url: Url,
     response: Response,
-    /// Bytes before those that were asked for: the registry gives no parts.
+    /// Bytes before the requested range, from a registry that ignores ranges.
     skip: u64,
 }
 
@@ -34,7 +34,7 @@ struct Reader {
     failures: u32,
 }
 
-/// Bytes of a blob.
+/// A range of a blob.
 pub(super) async fn open(wire: Arc<Wire>, digest: OciDigest, range: Range<u64>) -> Result<Blobstream, OciError> {
     if range.is_empty() {
         return Ok(stream::empty().boxed());
@@ -102,7 +102,7 @@ impl Reader {
         Ok(None)
     }
 
-    /// The next bytes that were asked for.
+    /// The next requested bytes.
     async fn piece(&mut self) -> Result<Bytes, OciError> {
         let answer = match &mut self.answer {
             Some(answer) => answer,

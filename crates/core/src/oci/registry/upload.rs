@@ -1,11 +1,11 @@
-//! A blob into a registry. The blob is the unit: what breaks off is begun anew.
+//! Pushes a whole blob. An upload that breaks off begins anew.
 //!
-//! Why one streamed PUT: three large registries refuse parts or lose them (Google's refuses a PATCH with a range, Amazon's
-//! answers 201 and a range that does not move, GitHub's takes 4 MiB), and all take a whole blob with its length. Where the
-//! digest is known only after the bytes, the PUT would have to name what nobody knows yet: those go as `docker push` sends
-//! each layer, in one PATCH of any length, and an empty PUT names the digest.
+//! Why one streamed PUT: three large registries refuse parts or lose them (Google's refuses a PATCH with a range,
+//! Amazon's answers 201 and a range that does not move, GitHub's accepts 4 MiB), and all accept a whole blob with its
+//! length. If the digest is known only after the bytes, the PUT cannot name it. Such a blob is sent as `docker push`
+//! sends each layer: in one PATCH of any length, and an empty PUT names the digest.
 //!
-//! An upload that failed is left to the registry, which forgets it; nothing here removes anything.
+//! The registry forgets an upload that failed; nothing here removes anything.
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap};
@@ -21,11 +21,11 @@ use crate::oci::{Blobstream, Body, OciError, Push, PushDigest};
 
 const OCTETS: &str = "application/octet-stream";
 
-/// What a blob is called, or will be.
+/// The name of a blob, or that it will be known later.
 pub(super) struct Named(PushDigest);
 
 impl Named {
-    /// For people.
+    /// The name for people.
     pub fn shown(&self) -> String {
         match &self.0 {
             PushDigest::Before(digest) => digest.to_string(),
@@ -33,21 +33,21 @@ impl Named {
         }
     }
 
-    /// When all bytes have passed.
+    /// The digest, after all bytes have passed.
     pub fn digest(&self, wire: &Wire) -> Result<OciDigest, OciError> {
         let digest = match &self.0 {
             PushDigest::Before(digest) => Some(*digest),
             PushDigest::After(cell) => cell.get().copied(),
         };
         digest.ok_or_else(|| {
-            let why = "its bytes ended, and nobody says what they hash to".to_owned();
+            let why = "its bytes ended without a digest".to_owned();
             OciError::Invalid { place: wire.place(&self.shown()), why }
         })
     }
 }
 
 impl Wire {
-    /// Puts a blob there, looks whether it is there, and gives its digest.
+    /// Pushes a blob, checks that the registry has it, and returns its digest.
     pub async fn push(&self, push: Push) -> Result<OciDigest, OciError> {
         let size = push.size;
         let digest = match push.body {
@@ -69,7 +69,7 @@ impl Wire {
         Ok(digest)
     }
 
-    /// Bytes in memory, as often as it takes.
+    /// Pushes bytes in memory, with as many tries as are worth it.
     async fn whole(&self, bytes: Bytes, size: u64, named: PushDigest) -> Result<OciDigest, OciError> {
         let digest = OciDigest::of(&bytes);
         let place = self.place(&digest.to_string());
@@ -81,7 +81,7 @@ impl Wire {
             return Err(OciError::WrongDigest { place, digest });
         }
         if bytes.len() as u64 != size {
-            let why = format!("it has {} bytes, and {size} were announced", bytes.len());
+            let why = format!("it has {} bytes, expected {size}", bytes.len());
             return Err(OciError::Invalid { place, why });
         }
         self.persist(|| async {
@@ -93,7 +93,7 @@ impl Wire {
         Ok(digest)
     }
 
-    /// A stream whose digest is known.
+    /// Pushes a stream whose digest is known.
     async fn one_put(
         &self,
         stream: Blobstream,
@@ -110,7 +110,7 @@ impl Wire {
         Ok(digest)
     }
 
-    /// A stream that makes its digest known at its end.
+    /// Pushes a stream whose digest is known at its end.
     async fn one_patch(&self, stream: Blobstream, size: u64, named: &Named) -> Result<OciDigest, OciError> {
         let what = named.shown();
         let url = self.begin(&what).await?;
@@ -124,19 +124,19 @@ impl Wire {
         Ok(digest)
     }
 
-    /// Begins an upload; gives where it goes on.
+    /// Begins an upload; returns the URL of its next request.
     pub(super) async fn begin(&self, what: &str) -> Result<Url, OciError> {
         Ok(self.begun(what).await?.0)
     }
 
-    /// The same, with what the registry says of parts.
+    /// The same, with the least size of a part, if the registry states one.
     pub(super) async fn begun(&self, what: &str) -> Result<(Url, HeaderMap), OciError> {
         self.persist(|| async {
             let ask = Ask::new(Method::POST, self.url("blobs/uploads/").await?, &Scope::Push);
             let (url, response) = self.once(Via::Api, &ask).await?;
             match response.status() {
                 StatusCode::ACCEPTED => {}
-                // Some registries make no repository by themselves.
+                // Some registries do not create a repository by themselves.
                 StatusCode::NOT_FOUND => return Err(OciError::NotFound { place: self.shown.clone() }),
                 _ => return Err(self.refusal(self.place(what), &url, response).await),
             }
@@ -145,12 +145,12 @@ impl Wire {
         .await
     }
 
-    /// Where an upload goes on.
+    /// The URL of the next request of an upload.
     pub(super) fn next(&self, url: &Url, headers: &HeaderMap) -> Result<Url, OciError> {
         self.target(url, location(headers))
     }
 
-    /// Sends a stream. A 401 to it cannot be answered by sending it again; its maker can make it again.
+    /// Sends a stream. After a 401 it cannot be sent again; its maker can make it again.
     pub(super) async fn send_stream(
         &self,
         method: Method,
@@ -182,27 +182,27 @@ impl Wire {
         if response.status() == StatusCode::UNAUTHORIZED
             && self.learn(&url, response.headers(), &Scope::Push, shown).await?
         {
-            let why = format!("who we are was refused after {} of {size} bytes", meter.came());
+            let why = format!("the registry refused the credentials after {} of {size} bytes", meter.came());
             return Err(failed(self.place(what), why, true));
         }
         Ok((url, response))
     }
 
-    /// The PUT that ends an upload of which all bytes were sent.
+    /// The PUT that ends an upload after all bytes were sent.
     pub(super) async fn finish(&self, url: &Url, digest: OciDigest) -> Result<(), OciError> {
         let ask = Ask::new(Method::PUT, with_digest(url.clone(), digest), &Scope::Push);
         let (url, response) = self.once(Via::Data, &ask.with(CONTENT_TYPE, OCTETS)).await?;
         if response.status().is_success() {
             return Ok(());
         }
-        // What was asked before, and whose answer was lost, may have ended it.
+        // An earlier request whose answer was lost may have ended the upload.
         if response.status() == StatusCode::NOT_FOUND && self.size_of(&digest).await?.is_some() {
             return Ok(());
         }
         Err(self.refused_upload(&digest.to_string(), &url, response).await)
     }
 
-    /// Whether a blob that was taken is there: some registries say so of what they have lost.
+    /// Checks that the registry has a blob that it accepted: some registries lose a blob and do not say so.
     async fn confirm(&self, digest: OciDigest, size: u64) -> Result<(), OciError> {
         match self.size_of(&digest).await? {
             Some(there) if there == size => Ok(()),
@@ -217,7 +217,7 @@ impl Wire {
         }
     }
 
-    /// The bytes of a blob; `None` when it is not there.
+    /// The size of a blob; `None` if it does not exist.
     pub async fn size_of(&self, digest: &OciDigest) -> Result<Option<u64>, OciError> {
         self.persist(|| async {
             let ask = Ask::new(Method::HEAD, self.url(&format!("blobs/{digest}")).await?, &Scope::Pull);
@@ -225,7 +225,7 @@ impl Wire {
             match response.status() {
                 StatusCode::OK => {
                     let Some(length) = length_of(response.headers()) else {
-                        let why = "the registry does not say how many bytes it has";
+                        let why = "the registry does not state its size";
                         return Err(failed(self.place(&digest.to_string()), why, false));
                     };
                     self.saw(*digest, length);
@@ -238,7 +238,7 @@ impl Wire {
         .await
     }
 
-    /// Takes a blob from another repository. `false`: its bytes must be sent.
+    /// Mounts a blob from another repository. `false`: its bytes must be sent.
     pub async fn mount_from(&self, digest: &OciDigest, from: &str) -> Result<bool, OciError> {
         let scope = Scope::PushFrom(from.to_owned());
         self.persist(|| async {
@@ -247,7 +247,7 @@ impl Wire {
             let (url, response) = self.once(Via::Api, &Ask::new(Method::POST, url, &scope)).await?;
             match response.status() {
                 StatusCode::CREATED => Ok(self.size_of(digest).await?.is_some()),
-                // An upload was begun in its place, or the other repository is not for us: the bytes are sent.
+                // The registry began an upload instead, or refuses the other repository: the bytes are sent.
                 StatusCode::ACCEPTED | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
                     Ok(false)
                 }
@@ -257,7 +257,8 @@ impl Wire {
         .await
     }
 
-    /// What the answer to the bytes of an upload means: of most refusals the upload is gone, and another one may do.
+    /// The meaning of the answer to an upload's bytes. After most refusals the upload is lost, and a new one may
+    /// succeed.
     pub(super) async fn refused_upload(&self, what: &str, url: &Url, response: Response) -> OciError {
         let status = response.status();
         match self.refusal(self.place(what), url, response).await {

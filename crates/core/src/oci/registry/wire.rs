@@ -1,5 +1,5 @@
-//! One request to a registry: where it is, who we are, where it sends us, what its answers mean, and when to ask again. What
-//! is asked for is said in the files beside this one.
+//! One request to a registry: its URL, its credentials, its redirects, the meaning of the answers, and when to try
+//! again. The files beside this one decide which requests are made.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -21,23 +21,23 @@ use crate::model::{OciDigest, RepoPath};
 use crate::oci::{OciConfig, OciError};
 use crate::progress::{Event, Progress, Silent};
 
-/// Where docker's own registry answers, which its names do not say.
+/// The host of docker's own registry, which its names do not contain.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
-/// A repository of a registry, as requests see it.
+/// A repository of a registry, as requests use it.
 #[derive(Debug)]
 pub(super) struct Wire {
     pub http: Http,
     auth: Auth,
-    /// The registry's address; which scheme it speaks is found out once.
+    /// The registry's address. Its scheme is found out once.
     host: String,
     base: OnceCell<Url>,
     pub name: String,
     /// `oci://REGISTRY/NAME`, safe to print.
     pub shown: String,
-    /// Sizes of blobs that the registry said it has, in this run.
+    /// The sizes of the blobs that the registry had in this run.
     sizes: Mutex<HashMap<OciDigest, u64>>,
-    /// Whether it is sent parts.
+    /// Whether it gets parts.
     pub parts: Parts,
 }
 
@@ -62,7 +62,7 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// Of an answer that is not the one that was asked for.
+/// An answer with an unexpected status.
 pub(super) fn failed(place: String, why: impl Into<String>, again: bool) -> OciError {
     OciError::Failed { place, why: why.into(), again, after: None }
 }
@@ -81,13 +81,13 @@ impl Wire {
     pub fn new(config: &OciConfig, http: &HubConfig, registry: &str, name: &str) -> Result<Self, OciError> {
         let shown = crate::text::printable(&format!("oci://{registry}/{name}")).into_owned();
         let host = if registry == DOCKER_HUB.0 { DOCKER_HUB.1 } else { registry }.to_owned();
-        // A name without an owner is one of docker's own there.
+        // In docker's own registry, a name without an owner belongs to `library`.
         let name =
             if registry == DOCKER_HUB.0 && !name.contains('/') { format!("library/{name}") } else { name.to_owned() };
         let mut http = http
             .mirror(&format!("https://{host}"))
             .map_err(|e| OciError::Setup { place: shown.clone(), why: e.to_string() })?;
-        // What the Hub gives is no progress of a registry that takes nothing.
+        // Bytes that the Hub sends are no progress of a registry that takes nothing.
         http.timing.patience = std::sync::Arc::default();
         let auth = Auth::new(registry, &name, Keyring::new(config, registry, &name));
         Ok(Wire {
@@ -102,17 +102,17 @@ impl Wire {
         })
     }
 
-    /// How large a blob is that was seen in this run.
+    /// The size of a blob that the registry had in this run.
     pub fn known_size(&self, digest: &OciDigest) -> Option<u64> {
         self.sizes.lock().unwrap_or_else(PoisonError::into_inner).get(digest).copied()
     }
 
-    /// That a blob was seen.
+    /// Notes that the registry has a blob.
     pub fn saw(&self, digest: OciDigest, size: u64) {
         self.sizes.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, size);
     }
 
-    /// What is asked for, for people: a digest, a tag, or what has no name yet.
+    /// The name of a request for people: a digest, a tag, or a blob without a name yet.
     pub fn place(&self, what: &str) -> String {
         let text = match what {
             digest if digest.starts_with("sha256:") => format!("@{digest}"),
@@ -122,15 +122,15 @@ impl Wire {
         format!("{}{}", self.shown, crate::text::printable(&text))
     }
 
-    /// `/v2/NAME/…` of the registry; of something that is ours to write, or that was parsed.
+    /// The URL `/v2/NAME/…` of the registry. `below` is our own text, or was parsed.
     pub async fn url(&self, below: &str) -> Result<Url, OciError> {
         let base = self.base().await?;
         base.join(&format!("/v2/{}/{below}", self.name))
             .map_err(|e| OciError::Setup { place: self.shown.clone(), why: e.to_string() })
     }
 
-    /// The registry's own address. One on this machine is asked over plain HTTP too, where it does not speak HTTPS, as
-    /// docker does.
+    /// The registry's own address. A registry on this machine is also asked over plain HTTP if it does not speak
+    /// HTTPS, as docker does.
     pub async fn base(&self) -> Result<&Url, OciError> {
         let found = || async {
             let url = |scheme: &str| {
@@ -145,7 +145,7 @@ impl Wire {
                 let client = self.http.client(Via::Api)?;
                 match self.http.send(&secure, client.get(secure.clone())).await {
                     Ok(_) => return Ok(secure.clone()),
-                    // It speaks HTTPS, and is not who it says.
+                    // It speaks HTTPS, but its certificate is wrong.
                     Err(error @ HubError::Untrusted { .. }) => return Err(error.into()),
                     Err(_) => {}
                 }
@@ -157,12 +157,13 @@ impl Wire {
         self.base.get_or_try_init(found).await
     }
 
-    /// Whether a URL may see who we are.
+    /// Whether a URL may get the credentials.
     fn is_own(&self, url: &Url) -> bool {
         self.base.get().is_some_and(|base| base.origin() == url.origin())
     }
 
-    /// Where an upload goes on. A registry behind a proxy that ends TLS may name itself without it.
+    /// The URL of the next request of an upload. A registry behind a proxy that ends TLS may answer with its `http`
+    /// URL.
     pub fn target(&self, url: &Url, location: &str) -> Result<Url, OciError> {
         if let (Some(base), Ok(mut named)) = (self.base.get(), url.join(location))
             && (base.scheme(), named.scheme()) == ("https", "http")
@@ -176,17 +177,17 @@ impl Wire {
         Ok(crate::hub::target(url, location)?)
     }
 
-    /// What a request to `url` carries.
+    /// The headers of a request to `url`.
     pub async fn pass(&self, url: &Url, scope: &Scope) -> Result<Pass, OciError> {
         if self.is_own(url) { self.auth.pass(&self.http, scope).await } else { Ok(Pass::Nothing) }
     }
 
-    /// Whether a 401 is worth a second try, since the registry now knows, or will know, who asks.
+    /// Whether a second try after a 401 can succeed: the registry's challenge is new, or a new token can be fetched.
     pub async fn learn(&self, url: &Url, headers: &HeaderMap, scope: &Scope, shown: bool) -> Result<bool, OciError> {
         if self.is_own(url) { self.auth.learn(url, headers, scope, shown).await } else { Ok(false) }
     }
 
-    /// Sends a request, follows where it leads, and shows who we are when asked. Gives any answer but a redirect.
+    /// Sends a request, follows redirects, and answers challenges. Returns any answer except a redirect.
     pub async fn once(&self, via: Via, ask: &Ask<'_>) -> Result<(Url, Response), OciError> {
         let mut url = ask.url.clone();
         let mut learned = false;
@@ -196,7 +197,7 @@ impl Wire {
                 request = request.header(name, value);
             }
             if ask.method == Method::POST || ask.method == Method::PUT || ask.method == Method::PATCH {
-                // Of an empty body the HTTP library says nothing, and some proxies want to know.
+                // The HTTP library states no length for an empty body, and some proxies ask for one.
                 request = request.header(CONTENT_LENGTH, ask.body.len()).body(ask.body.clone());
             }
             let pass = self.pass(&url, ask.scope).await?;
@@ -220,7 +221,7 @@ impl Wire {
         Err(HubError::RedirectRefused { url: (&url).into(), to, why }.into())
     }
 
-    /// What an answer that is none of those hoped for means.
+    /// The meaning of an unexpected answer.
     pub async fn refusal(&self, place: String, url: &Url, mut response: Response) -> OciError {
         let (status, headers) = (response.status(), response.headers().clone());
         let body = self.http.complaint(url, &mut response).await;
@@ -238,17 +239,17 @@ impl Wire {
             _ if status.is_redirection() => {
                 let to = url.join(crate::hub::location(&headers)).map_or_else(
                     |_| "elsewhere".to_owned(),
-                    // What signs a URL is a secret.
+                    // The signature in a URL is a secret.
                     |to| ShownUrl::from(&to).to_string(),
                 );
-                let why = "what is sent to a registry is not sent elsewhere on its word";
+                let why = "hfget does not send a registry's request to another host";
                 HubError::RedirectRefused { url: url.into(), to, why }.into()
             }
             _ => failed(place, why(&format!("{} answers {status}", ShownUrl::from(url))), false),
         }
     }
 
-    /// Asks again as long as that is worth it.
+    /// Tries again as long as that is worth it.
     pub async fn persist<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T, OciError>
     where
         F: Future<Output = Result<T, OciError>>,
@@ -265,7 +266,7 @@ impl Wire {
         }
     }
 
-    /// Waits as long as is right after `error`, or gives it back when it is time to give up.
+    /// Waits before the next try after `error`, or returns the error when it is time to give up.
     pub async fn back_off(
         &self,
         path: Option<&RepoPath>,
@@ -277,7 +278,7 @@ impl Wire {
             OciError::Wire(error) => Ok(self.http.retries.back_off(path, error, failures, watch).await?),
             OciError::Failed { again: true, ref why, after, .. } => {
                 let policy = &self.http.retries.timing().retry;
-                // It answers, and wrongly: that is not waited for.
+                // The registry answers, and the answer is wrong: waiting does not help.
                 if failures >= policy.attempts || after.is_some_and(|after| after > policy.longest_wait) {
                     return Err(error);
                 }
@@ -291,7 +292,7 @@ impl Wire {
     }
 }
 
-/// What a registry says of its own errors, safe to print.
+/// The registry's own words about an error, safe to print.
 fn complaint_of(body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
     struct Complaint {

@@ -16,6 +16,7 @@ use crate::session::{Error, Session, local};
 use crate::signature::BUNDLE_LIMIT;
 use crate::verify::{Subject, SubjectFile};
 
+#[doc(hidden)] // for the command
 impl Session {
     /// The manifests at a URL: of all repos below a prefix, of one repo's folder, or of one commit.
     ///

@@ -29,6 +29,7 @@ const ASKED: usize = 8;
 /// The config of an image is some lines a layer.
 const CONFIG_LIMIT: u64 = 64 << 20;
 
+#[doc(hidden)] // for the command
 impl Session {
     /// Holds what lies at a tag against its manifest, or against what is locked.
     ///

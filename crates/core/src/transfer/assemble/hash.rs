@@ -2,7 +2,6 @@
 //! waits a little for another one. `window` has the bytes that wait in memory; nothing here decides what a digest means.
 
 use std::collections::VecDeque;
-use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -10,6 +9,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::{FileWork, Watcher, lock};
 use crate::model::{Entry, Hashed, Hasher};
+use crate::platform::read_exact_at;
 use crate::store::StoreError;
 
 /// The buffer's bytes when a file is hashed from disk.
@@ -50,7 +50,8 @@ pub(super) struct Seat {
     pub(super) go_on: bool,
 }
 
-/// A file after a look for more bytes.
+/// A file after a look for more bytes. Lives for a moment, so its size does not matter.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Fill {
     /// There are bytes to hash.
     Ready(Seat),
@@ -172,7 +173,7 @@ impl Seat {
             let disk = Arc::clone(&state.file);
             drop(state);
             self.buffer.resize(want, 0);
-            disk.read_exact_at(&mut self.buffer, at).map_err(|e| file.io("read", e))?;
+            read_exact_at(&disk, &mut self.buffer, at).map_err(|e| file.io("read", e))?;
             self.bytes = self.buffer.split().freeze();
             file.read_back.fetch_add(want as u64, Ordering::Relaxed);
         }

@@ -8,7 +8,6 @@ mod writer;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -22,6 +21,7 @@ pub(super) use self::window::{Block, Budget};
 use self::window::{FAR, Window};
 pub(super) use self::writer::Writer;
 use crate::model::{Digest, Entry, Hashed, Hasher};
+use crate::platform::write_all_at;
 use crate::progress::{Event, Progress};
 use crate::store::{Partial, RangeSet, StoreError};
 use crate::transfer::FetchError;
@@ -302,7 +302,7 @@ impl FileWork {
         };
         let mut at = block.start;
         for piece in &block.pieces {
-            file.write_all_at(piece, at).map_err(|e| self.io("write to", e))?;
+            write_all_at(&file, piece, at).map_err(|e| self.io("write to", e))?;
             at += piece.len() as u64;
         }
         let len = block.len as u64;

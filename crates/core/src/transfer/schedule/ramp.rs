@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
+use crate::platform::{cpu_time, idle_time};
 
 /// The number of connections at first.
 const FIRST: usize = 2;
@@ -79,21 +79,8 @@ impl Ramp {
 
 impl Load {
     fn now() -> Self {
-        let own = clock_gettime(ClockId::ProcessCPUTime);
-        let own = Duration::new(own.tv_sec.try_into().unwrap_or(0), own.tv_nsec.try_into().unwrap_or(0));
-        Load { own, idle: std::fs::read_to_string("/proc/stat").ok().and_then(|text| idle(&text)) }
+        Load { own: cpu_time(), idle: idle_time() }
     }
-}
-
-/// The idle time and the time of waiting for disks, in proc(5)'s first line of `/proc/stat`: the fourth and fifth number,
-/// in hundredths of a second.
-fn idle(stat: &str) -> Option<Duration> {
-    let mut words = stat.lines().next()?.split_whitespace();
-    if words.next() != Some("cpu") {
-        return None;
-    }
-    let hundredths: u64 = words.skip(3).take(2).map(|word| word.parse().unwrap_or(0_u64)).sum();
-    Some(Duration::from_millis(hundredths.saturating_mul(10)))
 }
 
 #[cfg(test)]
@@ -129,14 +116,6 @@ mod tests {
         assert_eq!(after(9, 0.2, 99, true), FIRST);
         assert_eq!(under(9, 0.2, Some(0.1), 99, false), FIRST, "others keep it busy");
         assert_eq!(under(9, 0.2, Some(1.0), 99, false), 16);
-    }
-
-    #[test]
-    fn idle_time_is_read_from_the_first_line() {
-        let stat = "cpu  100 0 50 700 30 0 1 0 0 0\ncpu0 50 0 25 350 15 0 0 0 0 0\n";
-        assert_eq!(idle(stat), Some(Duration::from_millis(7300)));
-        assert_eq!(idle("intr 1 2 3 4 5"), None);
-        assert_eq!(idle(""), None);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Against Debian's `docker-registry`, an implementation that is none of ours, and with `skopeo` as another reader of what
-//! was put there. Both are skipped with a word where they are missing.
+//! Tests against Debian's `docker-registry`, an implementation that is not ours, and with `skopeo` as another reader
+//! of the pushed content. Tests print that they are skipped if either is missing.
 
 use hfget_loopback_registry::{Debian, login, skopeo};
 use tempfile::TempDir;
@@ -13,7 +13,7 @@ fn credentials(folder: &TempDir, address: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// Two layers and a manifest over them, each pushed in its way; the digests.
+/// Pushes two layers and a manifest over them, each in its own way; returns the digests.
 async fn fill(content: &dyn Content) -> (OciDigest, Vec<OciDigest>) {
     let mut layers = Vec::new();
     for (way, size) in [(Way::Before, LARGE), (Way::After, LARGE + 1), (Way::Whole, 1000)] {
@@ -48,7 +48,7 @@ async fn debians_registry_takes_what_is_pushed_and_skopeo_reads_the_same() {
     let all = bytes(LARGE);
     assert_eq!(read(&*content, &layers[0], 0..LARGE as u64).await.unwrap(), all);
     assert_eq!(read(&*content, &layers[0], 7..5_000_000).await.unwrap(), all.slice(7..5_000_000));
-    // It knows no referrers: the tag stands in.
+    // It has no list of referrers: the tag replaces it.
     let kind = "application/vnd.hfget.lock.v1";
     let mut manifest: Manifest = serde_json::from_slice(&got.bytes).unwrap();
     manifest.subject = Some(Descriptor::new(MANIFEST, digest, got.bytes.len() as u64));
@@ -56,7 +56,7 @@ async fn debians_registry_takes_what_is_pushed_and_skopeo_reads_the_same() {
     let lock = content.push_referrer(&digest, MANIFEST, serde_json::to_vec(&manifest).unwrap().into()).await.unwrap();
     let found = content.referrers(&digest, kind).await.unwrap();
     assert_eq!(found.iter().map(|one| one.digest).collect::<Vec<_>>(), [lock]);
-    // Another repository takes a layer without its bytes.
+    // Another repository gets a layer without its bytes.
     let other = at(&debian.address(), "acme/other", &[]);
     assert!(other.mount(&layers[0], "acme/m").await.unwrap());
     assert_eq!(other.blob_size(&layers[0]).await.unwrap(), Some(LARGE as u64));

@@ -1,4 +1,5 @@
-//! Blobs into a registry that has a fault: each fault is overcome or told, and its twin without it is silent.
+//! Pushes blobs into a registry with a fault. Each fault is overcome or reported, and its twin without the fault
+//! stays silent.
 
 use std::time::Instant;
 
@@ -7,7 +8,7 @@ use hfget_loopback_registry::{Chunks, Fault, Kind, Location, Options, Place};
 use super::*;
 use crate::finding::ErrorKind;
 
-/// Pushes a large blob each way, and looks that it is there.
+/// Pushes a large blob each way, and checks that it arrived.
 async fn arrives(registry: &Registry) {
     for (number, way) in WAYS.into_iter().enumerate() {
         let content = bytes(LARGE + number);
@@ -72,7 +73,7 @@ async fn what_passes_is_waited_for() {
         (Place::Put, Kind::NotKept),
     ] {
         let registry = Registry::start();
-        // Of the empty PUT after a PATCH there is nothing to cut.
+        // The empty PUT after a PATCH has no bytes to cut.
         registry.fault(Fault::new(place, kind.clone()).times(2));
         eprintln!("{place:?} {kind:?}");
         arrives(&registry).await;

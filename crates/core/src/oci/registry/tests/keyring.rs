@@ -1,4 +1,4 @@
-//! Credentials as docker and podman keep them. No file of this machine's is read.
+//! Credentials in the files of docker and podman. The tests read no file of this machine's user.
 
 use super::*;
 use crate::model::OciReference;
@@ -19,7 +19,7 @@ fn found(keyring: &Keyring) -> Result<Option<(String, String)>, String> {
     }
 }
 
-// As what it is compared with.
+// The form that the tests compare.
 #[allow(clippy::unnecessary_wraps)]
 fn pair(user: &str, secret: &str) -> Result<Option<(String, String)>, String> {
     Ok(Some((user.to_owned(), secret.to_owned())))
@@ -49,7 +49,7 @@ fn the_file_that_is_named_comes_first_then_dockers_then_podmans() {
     write("home/.docker/config.json", "of-docker");
     assert_eq!(all(None), pair("me", "of-docker"));
     assert_eq!(all(Some(&write("named.json", "of-the-named"))), pair("me", "of-the-named"));
-    // Another registry's are not for this one.
+    // The credentials of another registry are not used.
     assert_eq!(found(&keyring(&[("HOME", &home)], "other.example", "acme/m")), Ok(None));
 }
 
@@ -92,7 +92,7 @@ fn what_cannot_be_read_is_named_and_never_shown() {
         let error = of().unwrap_err();
         assert!(error.contains("auth.json") && error.contains(why) && !error.contains("secret-text"), "{error}");
     }
-    // docker writes an empty entry for whom its store has the password of.
+    // docker writes an empty entry for a registry whose password is in its store.
     std::fs::write(&path, r#"{"auths":{"r.example":{}}}"#).unwrap();
     assert_eq!(of(), Ok(None));
 }

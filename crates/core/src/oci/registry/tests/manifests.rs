@@ -1,11 +1,11 @@
-//! Manifests and what refers to them: bytes, sizes and digests are looked at, whatever the registry says.
+//! Manifests and their referrers: bytes, sizes and digests are checked, whatever the registry says.
 
 use hfget_loopback_registry::{Fault, Kind, Options, Place};
 
 use super::*;
 use crate::oci::{Descriptor, INDEX, Index, MANIFEST, Manifest};
 
-/// A manifest of one layer that is there; the size of which it says is off by so much.
+/// A manifest of one layer that exists; the stated size differs from the real one by `off`.
 fn manifest(registry: &Registry, off: i64, subject: Option<Descriptor>, artifact_type: Option<&str>) -> Bytes {
     let described = |content: &'static str, kind: &str| {
         let digest = registry.put_blob("acme/m", content).parse().unwrap();
@@ -103,7 +103,7 @@ async fn referrers_are_found_with_the_registrys_list_and_without() {
         let other = manifest(&registry, 0, Some(whole), Some("application/vnd.other"));
         let digest = content.push_referrer(&subject, MANIFEST, lock.clone()).await.unwrap();
         content.push_referrer(&subject, MANIFEST, other).await.unwrap();
-        // Once more, as a second run does.
+        // The same again, as a second run does.
         content.push_referrer(&subject, MANIFEST, lock.clone()).await.unwrap();
         let found = content.referrers(&subject, KIND).await.unwrap();
         assert_eq!(found.iter().map(|one| (one.digest, one.size)).collect::<Vec<_>>(), [(digest, lock.len() as u64)]);

@@ -1,4 +1,4 @@
-//! The wire against a registry with the faults of real ones. What the session makes of it is tested with the binary.
+//! The wire protocol against a registry with the faults of real ones. Tests of the session use the binary.
 
 mod debian;
 mod faults;
@@ -19,10 +19,10 @@ use crate::model::OciDigest;
 use crate::oci::{Blobstream, Body, Content, ManifestName, OciConfig, OciError, Push, PushDigest};
 use crate::progress::Silent;
 
-/// Bytes of a large blob: more than any buffer on its way.
+/// The size of a large blob: more than any buffer.
 const LARGE: usize = 12 << 20;
 
-/// Bytes that differ from place to place.
+/// Bytes that differ from offset to offset.
 fn bytes(length: usize) -> Bytes {
     static LINES: OnceLock<Bytes> = OnceLock::new();
     let lines = (0u32..).flat_map(|line| [line.to_be_bytes(); 64]).flatten();
@@ -30,7 +30,7 @@ fn bytes(length: usize) -> Bytes {
     all.slice(..length)
 }
 
-/// As patient as a test may be.
+/// The patience of a test.
 fn http() -> HubConfig {
     let mut http = HubConfig::new("https://hub.example").unwrap();
     let timing = &mut http.timing;
@@ -49,7 +49,7 @@ fn at(address: &str, name: &str, options: &[(&str, &str)]) -> Arc<dyn Content> {
     super::open(&OciConfig::from(reference).with_options(options), &http()).unwrap()
 }
 
-/// The repository `acme/m` of a registry that lets everybody in.
+/// The repository `acme/m` of a registry without login.
 fn open(registry: &Registry) -> Arc<dyn Content> {
     at(registry.address(), "acme/m", &[])
 }
@@ -58,7 +58,7 @@ fn tag(name: &str) -> ManifestName {
     ManifestName::Tag(name.to_owned())
 }
 
-/// The bytes in pieces, as they come from a Hub; a stream that must not be asked after its end.
+/// The bytes in pieces, as a Hub sends them. The stream panics if it is polled after its end.
 fn pieces(bytes: &Bytes) -> Blobstream {
     let split = stream::unfold(bytes.clone(), |mut left| async move {
         let piece = left.split_to(left.len().min(32 << 10));
@@ -67,7 +67,7 @@ fn pieces(bytes: &Bytes) -> Blobstream {
     split.boxed()
 }
 
-/// The same, and the digest is known when they have passed.
+/// The same, with a digest that is known after the last byte.
 fn hashing(bytes: &Bytes) -> (Blobstream, Arc<OnceLock<OciDigest>>) {
     let cell = Arc::new(OnceLock::new());
     let (set, digest) = (Arc::clone(&cell), OciDigest::of(bytes));
@@ -78,10 +78,10 @@ fn hashing(bytes: &Bytes) -> (Blobstream, Arc<OnceLock<OciDigest>>) {
     (pieces(bytes).chain(end).boxed(), cell)
 }
 
-/// How a blob is pushed.
+/// The way in which a blob is pushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// Small bytes.
+    /// Bytes in memory.
     Whole,
     /// A stream whose digest is known.
     Before,
@@ -104,7 +104,7 @@ async fn push_once(content: &dyn Content, way: Way, bytes: &Bytes) -> Result<Oci
     content.push_blob(Push { size: bytes.len() as u64, digest, number: None, body }).await
 }
 
-/// As the session does it: the stream is made anew as long as that is worth it.
+/// The session's loop: it makes the stream anew as long as that is worth it.
 async fn push(content: &dyn Content, way: Way, bytes: &Bytes) -> Result<OciDigest, OciError> {
     let mut failures = 0;
     loop {

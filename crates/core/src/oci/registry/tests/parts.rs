@@ -1,10 +1,11 @@
-//! Parts: sent to nobody who takes whole blobs, taken up by what the registry says it has, and given up where it lies.
+//! Parts: a registry that takes whole blobs gets none; an upload resumes at the byte that the registry states; a
+//! registry that loses parts gets whole blobs.
 
 use hfget_loopback_registry::{Chunks, Fault, Kind, Options, Place};
 
 use super::*;
 
-/// Three parts.
+/// The size of three parts.
 const THREE: usize = 20 << 20;
 
 /// Breaks off the first whole blob, so that parts are tried.
@@ -47,7 +48,7 @@ async fn a_registry_that_wants_larger_parts_gets_them() {
 async fn what_the_registry_says_it_has_of_a_part_that_broke_off_is_not_sent_again() {
     let registry = breaking(Options::default());
     let content = open(&registry);
-    // The second part: the first has shown that it takes parts.
+    // The second part: after the first, the registry is known to accept parts.
     registry.fault(Fault::new(Place::Patch, Kind::Cut(3 << 20)).skip(1).times(1));
     arrives(&registry, &*content, Way::Before).await;
     let sent = parts(&registry);

@@ -1,4 +1,4 @@
-//! Blobs out of a registry: ranges, what breaks off, and bytes that are not what they are called.
+//! Blobs from a registry: ranges, reads that break off, and bytes with another digest.
 
 use hfget_loopback_registry::{Fault, Kind, Options, Place};
 

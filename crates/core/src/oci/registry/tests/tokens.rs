@@ -1,4 +1,4 @@
-//! Who we are to a registry: what is asked for is given, to the registry alone, and anew when it has run out.
+//! Authentication: credentials and tokens go to the registry alone, and expired tokens are replaced.
 
 use hfget_loopback_registry::{Auth, Fault, Kind, Location, Options, PASSWORD, Place, USER};
 
@@ -70,7 +70,7 @@ async fn a_token_that_runs_out_in_the_middle_of_a_file_is_renewed_and_the_file_a
         let all = bytes(LARGE + way as usize);
         let slow = |stream: Blobstream| {
             stream.then(|piece| async {
-                // Longer than the token is good, all in all.
+                // The push takes longer than the token's lifetime.
                 tokio::time::sleep(Duration::from_millis(4)).await;
                 piece
             })

@@ -1,0 +1,101 @@
+//! The one room that differs between systems: open folders and what is in them, reads and writes at any place of a
+//! file, rights, free space. `unix` and `windows` give the same names. What files mean is said above.
+
+mod names;
+#[cfg_attr(unix, path = "unix.rs")]
+#[cfg_attr(windows, path = "windows.rs")]
+mod system;
+
+use std::time::{Duration, SystemTime};
+
+pub(crate) use names::refused_name;
+pub(crate) use system::{
+    Dir, cannot_lock, cpu_time, flush, free_space, give_rights, home_of, idle_time, let_others_lock, look_at,
+    look_at_file, look_through, open_to_read, own_home, path_of, read_exact_at, reserve, share, why, write_all_at,
+};
+
+/// What is at a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    File,
+    Folder,
+    /// A symbolic link, or whatever else leads to another place.
+    Link,
+    /// A pipe, a socket, a device.
+    Other,
+}
+
+/// A time since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Time {
+    pub seconds: i64,
+    pub nanos: i64,
+}
+
+impl Time {
+    /// To the second; `None` before 1970.
+    pub fn to_second(self) -> Option<SystemTime> {
+        let seconds = u64::try_from(self.seconds).ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+    }
+}
+
+/// Tells a file from every other of this machine: its disk, and its number there.
+pub(crate) type Identity = (u64, u64);
+
+/// What the system knows of a file or folder.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stat {
+    pub kind: FileKind,
+    pub size: u64,
+    /// The bytes that it takes on the disk, including reserved space.
+    pub taken: u64,
+    /// How many names it has.
+    pub links: u64,
+    pub modified: Time,
+    pub changed: Time,
+    pub identity: Identity,
+}
+
+/// What an open file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    /// To flush what others wrote, with as few rights as that takes.
+    Flush,
+    ReadWrite,
+    /// Everything that is written goes to the end, whoever else writes.
+    Append,
+    /// The same for one writer, who may also make the file shorter.
+    Journal,
+}
+
+/// Whether a file is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Create {
+    Never,
+    IfMissing,
+    /// It must not exist.
+    New,
+}
+
+/// Why the system refused something, as far as somebody acts on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    Missing,
+    Exists,
+    /// A link is there, and is not followed.
+    Link,
+    IsFolder,
+    NotFolder,
+    NotEmpty,
+    NotAllowed,
+    ReadOnly,
+    OtherDisk,
+    /// The process or the machine has too many open files at present.
+    TooManyOpen,
+    Other,
+}
+
+#[cfg(test)]
+mod tests;
