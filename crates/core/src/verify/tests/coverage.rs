@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::codes;
 use crate::finding::{Code, Finding, Severity};
 use crate::model::{Family, RepoPath, WeightIndex, WeightSet};
-use crate::verify::{CompactTable, Tensor, TensorTable, coverage};
+use crate::verify::{CompactTable, TensorTable, coverage};
+use hfget_formats::Tensor;
 
 const INDEX: &str = "model.safetensors.index.json";
 

@@ -272,16 +272,12 @@ impl Watcher for Notes {
     }
 }
 
-impl Notes {
-    /// Waits until a condition holds, for ten seconds at most.
-    fn until(&self, what: impl Fn() -> bool) -> bool {
-        (0..1000).any(|_| {
-            what() || {
-                std::thread::sleep(Duration::from_millis(10));
-                false
-            }
-        })
-    }
+/// Waits until a condition holds, for ten seconds at most.
+fn until(what: impl Fn() -> bool) -> bool {
+    (0..1000).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        what()
+    })
 }
 
 /// Two files of one run.
@@ -313,7 +309,7 @@ async fn two_files_that_arrive_side_by_side_are_hashed_to_their_ends() {
             works[i].catch_up(&notes);
         }
     }
-    assert!(notes.until(|| lock(&notes.0).len() == 2));
+    assert!(until(|| lock(&notes.0).len() == 2));
     assert_eq!(*lock(&notes.0), [benches[0].entry.digest(), benches[1].entry.digest()]);
 }
 
@@ -332,15 +328,15 @@ async fn a_file_waits_a_little_for_another_one_to_be_hashed_with_it() {
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(hashed(&works[0]), 0, "it waits for the other file");
     deliver(1, 0..MIB);
-    assert!(notes.until(|| hashed(&works[0]) == MIB && hashed(&works[1]) == MIB), "both have bytes");
+    assert!(until(|| hashed(&works[0]) == MIB && hashed(&works[1]) == MIB), "both have bytes");
     deliver(0, MIB..4 * MIB);
-    assert!(notes.until(|| hashed(&works[0]) >= 3 * MIB), "it has much to hash");
+    assert!(until(|| hashed(&works[0]) >= 3 * MIB), "it has much to hash");
     deliver(0, 4 * MIB..8 * MIB);
-    assert!(notes.until(|| lock(&notes.0).len() == 1), "it is complete");
+    assert!(until(|| lock(&notes.0).len() == 1), "it is complete");
     let [first, second] = works;
     drop(first);
-    assert!(notes.until(|| second.desk.is_alone()), "its last thread lets go of it");
+    assert!(until(|| second.desk.is_alone()), "its last thread lets go of it");
     benches[1].deliver(&second, &claims[1], MIB..MIB + 1000);
     second.catch_up(&notes);
-    assert!(notes.until(|| hashed(&second) == MIB + 1000), "it is the only file");
+    assert!(until(|| hashed(&second) == MIB + 1000), "it is the only file");
 }
