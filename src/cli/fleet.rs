@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use hfget_core::session::{Error, Prepared, Published, Session};
+use hfget_core::session::{Error, Prepared, Session};
 use hfget_core::unstable::model::Partition;
+use hfget_core::unstable::session::Published;
 
 use super::advice::Advisor;
 use super::args::PublishArgs;

@@ -52,6 +52,7 @@ pub mod session {
     pub use crate::session::cache_check::snapshots;
     pub use crate::session::cached::{Cached, cached, cached_variants};
     pub use crate::session::compare::{CompareConfig, Comparison};
+    pub use crate::session::fleet::{Published, Whole};
     pub use crate::session::folder::names_folder;
     pub use crate::session::inspect::{Inspected, inspect_path};
 }

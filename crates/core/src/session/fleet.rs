@@ -179,6 +179,7 @@ pub enum Published {
 
 impl Prepared {
     /// The whole of a job, to be published when the parts are there. Taken before [`Session::get_part`].
+    #[doc(hidden)] // for the command
     #[must_use]
     pub fn to_be_published(&self) -> Whole {
         Whole(Prepared {

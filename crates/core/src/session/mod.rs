@@ -11,7 +11,7 @@ mod digests;
 mod documents;
 mod early;
 mod error;
-mod fleet;
+pub(crate) mod fleet;
 pub(crate) mod folder;
 mod here;
 pub(crate) mod inspect;
@@ -44,7 +44,6 @@ pub use crate::store::StoreError;
 pub use crate::transfer::{FetchError, FetchOptions};
 pub use config::{Config, DestinationConfig, OciTarget};
 pub use error::Error;
-pub use fleet::{Published, Whole};
 pub use prepare::Prepared;
 
 use outcome::Statuses;
