@@ -186,7 +186,9 @@ impl Evidence {
     }
 
     /// The known SHA-256 of the bytes.
-    pub(crate) fn sha256(&self) -> Option<Sha256> {
+    #[doc(hidden)] // for the command
+    #[must_use]
+    pub fn sha256(&self) -> Option<Sha256> {
         match self {
             Evidence::Hashed(hashed) => Some(hashed.sha256()),
             Evidence::Recorded(Digest::Sha256(sha256)) => Some(*sha256),
