@@ -48,8 +48,7 @@ def count(repo: str, endpoint: str) -> tuple[int, float, int, int]:
     # The best of three: another program that takes the processor from the hasher is no fault of hfget's.
     for _ in range(3):
         shutil.rmtree(home, ignore_errors=True)
-        logged = subprocess.run([*command, "-vv"], env=env, check=True, capture_output=True, text=True)
-        log = re.sub(r"\x1b\[[0-9;]*m", "", logged.stderr)
+        log = run.log_of(command, env)
         requests = len(re.findall(r"request: answered", log))
         received = sum(map(int, re.findall(r" received=([0-9]+)", log)))
         shares.append(100 * sum(map(int, re.findall(r" read_back=([0-9]+)", log))) / received if received else 0)

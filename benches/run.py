@@ -125,12 +125,16 @@ def measure(command: list, env: dict) -> tuple[float, float, float]:
     return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
+def log_of(command: list, env: dict) -> str:
+    """What a run logs of each file, part and request."""
+    run = subprocess.run([*map(str, command), "-vv"], env=env, cwd=WORK, check=True, capture_output=True, text=True)
+    return re.sub(r"\x1b\[[0-9;]*m", "", run.stderr)
+
+
 def read_back(command: list, env: dict, fetched: int) -> str:
     """The share of the fetched bytes that were read from files again to be hashed, as hfget's log says in one more run.
     (A tracer that counts the reads slows the run down, so that more bytes are read back.)"""
-    command = [str(part) for part in command if part != "-q"]
-    run = subprocess.run([*command, "-vv"], env=env, cwd=WORK, check=True, capture_output=True, text=True)
-    log = re.sub(r"\x1b\[[0-9;]*m", "", run.stderr)
+    log = log_of([part for part in command if part != "-q"], env)
     return f"{sum(map(int, re.findall(r'read_back=([0-9]+)', log))) / fetched:.1%}"
 
 

@@ -14,6 +14,7 @@ use hfget_core::session::StoreConfig;
 use hfget_core::session::{Config, DestinationConfig, OciConfig, Session, SourceConfig, Trust};
 use hfget_core::unstable::hub::records_dir;
 use hfget_core::unstable::model::OciReference;
+#[cfg(feature = "object-store")]
 use hfget_core::unstable::object_store::ObjectUrl;
 use hfget_core::unstable::text::printable;
 

@@ -338,7 +338,7 @@ fn what_is_no_archive_of_ours_is_not_written_over() {
     let machine = Machine::new([repo()]);
     let path = archive(&machine, "thesis.tar");
     std::fs::write(&path, "my thesis").unwrap();
-    machine.hfget("org/one --to oci-archive:thesis.tar").ends_with(1).says("no OCI archive");
+    machine.hfget("org/one --to oci-archive:thesis.tar").ends_with(1).says("not an OCI archive");
     assert_eq!(std::fs::read(&path).unwrap(), b"my thesis");
     let folder = machine.home.path().join("docs");
     std::fs::create_dir(&folder).unwrap();

@@ -112,9 +112,9 @@ impl Lock {
     /// Reads a lockfile's text.
     ///
     /// ```
-    /// let lock = hfget_core::lock::Lock::parse("version = 1").unwrap();
+    /// let lock = hfget_core::unstable::lock::Lock::parse("version = 1").unwrap();
     /// assert!(lock.repos.is_empty());
-    /// assert!(hfget_core::lock::Lock::parse("version = 2").unwrap_err().contains("use another hfget"));
+    /// assert!(hfget_core::unstable::lock::Lock::parse("version = 2").unwrap_err().contains("use another hfget"));
     /// ```
     ///
     /// # Errors

@@ -7,11 +7,6 @@ use std::collections::{BTreeMap, BinaryHeap};
 /// The part that each file belongs to, counted from 1. Every file is in one part, even if its name occurs twice. The
 /// parts' bytes differ by no more than the largest file, and the order of `files` does not matter. With zero parts,
 /// every file belongs to the first.
-///
-/// ```
-/// let part_of = hfget_core::plan::divide([("large", 8), ("b", 4), ("a", 4)], 2);
-/// assert_eq!(part_of, [("a", 2), ("b", 2), ("large", 1)].into());
-/// ```
 pub fn divide<Name: Ord>(files: impl IntoIterator<Item = (Name, u64)>, parts: u32) -> BTreeMap<Name, u32> {
     let files: BTreeMap<Name, u64> = files.into_iter().collect();
     let mut largest_first: Vec<(Name, u64)> = files.into_iter().collect();
@@ -35,6 +30,12 @@ mod tests {
     use super::divide;
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
+
+    #[test]
+    fn the_largest_file_is_one_part_if_the_others_are_as_large_together() {
+        let part_of = divide([("large", 8), ("b", 4), ("a", 4)], 2);
+        assert_eq!(part_of, [("a", 2), ("b", 2), ("large", 1)].into());
+    }
 
     fn loads(files: &BTreeMap<String, u64>, part_of: &BTreeMap<String, u32>, parts: u32) -> Vec<u128> {
         let of = |part| part_of.iter().filter(move |(_, of)| **of == part).map(|(name, _)| u128::from(files[name]));

@@ -13,7 +13,9 @@ mod keyless;
 mod statement;
 mod trust;
 
-pub use bundle::{BUNDLE_LIMIT, Bundle, is_bundle};
+#[cfg(feature = "object-store")]
+pub use bundle::BUNDLE_LIMIT;
+pub use bundle::{Bundle, is_bundle};
 pub use detached::check_detached;
 pub use statement::Statement;
 pub use trust::{Signed, Signer, Trust, TrustError};

@@ -89,25 +89,6 @@ pub(crate) fn table_by_bytes(local: &Path, name: &str) -> (Option<TensorTable>, 
 }
 
 /// Reads the tensors of a file of `length` bytes through `file`; the findings are about `name`.
-///
-/// ```
-/// use hfget_core::{model::Family, verify::table_of};
-///
-/// let header = br#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
-/// let mut file = (header.len() as u64).to_le_bytes().to_vec();
-/// file.extend_from_slice(header);
-/// file.extend_from_slice(&[0; 8]);
-/// let length = file.len() as u64;
-/// let name = "model.safetensors".parse()?;
-/// let (table, findings) = table_of(std::io::Cursor::new(&file), length, &name, Family::Safetensors);
-/// assert!(findings.is_empty());
-/// assert_eq!(&*table.unwrap().tensors[0].name, "w");
-///
-/// // With one byte less, the last tensor is not complete.
-/// let (_, findings) = table_of(std::io::Cursor::new(&file[..file.len() - 1]), length - 1, &name, Family::Safetensors);
-/// assert_eq!(findings[0].code.to_string(), "tensor-out-of-bounds");
-/// # Ok::<(), hfget_core::model::PathError>(())
-/// ```
 pub fn table_of(
     mut file: impl Read + Seek,
     length: u64,
@@ -156,4 +137,27 @@ fn torchscript_or_not(file: impl Read + Seek, length: u64, name: &RepoPath, fami
         _ => return None,
     };
     Some(Finding::new(Code::FormatUnexpected, name, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::table_of;
+    use crate::model::Family;
+
+    #[test]
+    fn a_whole_file_has_its_tensors_and_one_byte_less_is_a_finding() {
+        let header = br#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend_from_slice(header);
+        file.extend_from_slice(&[0; 8]);
+        let length = file.len() as u64;
+        let name = "model.safetensors".parse().unwrap();
+        let (table, findings) = table_of(std::io::Cursor::new(&file), length, &name, Family::Safetensors);
+        assert!(findings.is_empty());
+        assert_eq!(&*table.unwrap().tensors[0].name, "w");
+
+        let short = std::io::Cursor::new(&file[..file.len() - 1]);
+        let (_, findings) = table_of(short, length - 1, &name, Family::Safetensors);
+        assert_eq!(findings[0].code.to_string(), "tensor-out-of-bounds");
+    }
 }

@@ -7,15 +7,13 @@ use std::sync::{Arc, Mutex};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use super::{FileWork, Watcher, lock};
+use super::{FileWork, SMALL, Watcher, lock};
 use crate::model::{Entry, Hashed, Hasher};
 use crate::platform::read_exact_at;
 use crate::store::StoreError;
 
 /// The buffer's bytes when a file is hashed from disk.
 const READ_BUFFER: usize = 1 << 20;
-/// A file up to this size is hashed, and gets its name, on one thread: the flushes of many small files overlap.
-const SMALL: u64 = 4 << 20;
 /// How many files a thread hashes at once.
 const SEATS: usize = 2;
 /// So many bytes of one file are hashed alone, if no other file has any. It must be less than what waits in memory.
@@ -65,16 +63,14 @@ impl FileWork {
     /// Whether there are bytes to hash that no thread hashes.
     pub fn wants_hashing(&self) -> bool {
         let state = lock(&self.state);
-        state.partial.is_some()
-            && state.hasher.is_some()
-            && (state.written.covered_from(state.hashed) > state.hashed || state.hashed == self.entry.size)
+        state.partial.is_some() && state.hasher.is_some() && (state.ready() > 0 || state.hashed == self.entry.size)
     }
 
     /// Whether there is much to hash, or all the rest.
     fn is_far_behind(&self) -> bool {
         let state = lock(&self.state);
-        let covered = state.written.covered_from(state.hashed);
-        covered == self.entry.size || covered.saturating_sub(state.hashed) >= ENOUGH
+        let ready = state.ready();
+        ready >= ENOUGH || state.hashed + ready == self.entry.size
     }
 
     /// Hashes the bytes that have arrived, on another thread, and tells `watcher` when the file is complete.
@@ -82,6 +78,7 @@ impl FileWork {
         if !self.wants_hashing() {
             return;
         }
+        // A small file is hashed, and gets its name, on one thread: the flushes of many small files overlap.
         if self.entry.size > SMALL {
             return self.desk.add(self, watcher);
         }
@@ -154,7 +151,7 @@ impl Seat {
                 self.more = block.pieces.into_iter();
                 continue;
             }
-            let ready = state.written.covered_from(at).saturating_sub(at);
+            let ready = state.ready();
             if ready == 0 {
                 if at == file.entry.size {
                     drop(state);

@@ -26,6 +26,8 @@ use crate::progress::{Event, Progress};
 use crate::store::{Partial, RangeSet, StoreError};
 use crate::transfer::FetchError;
 
+/// Files up to this size in bytes are small: one request fetches each, and many are fetched at once.
+pub(super) const SMALL: u64 = 4 << 20;
 /// Bytes of a block, which is written at once.
 pub(super) const BLOCK: usize = 256 << 10;
 /// A file with so many bytes that are ready to be hashed is waiting for its hasher.
@@ -88,10 +90,14 @@ struct State {
 }
 
 impl State {
+    /// The bytes that can be hashed, up to the first gap.
+    fn ready(&self) -> u64 {
+        self.written.covered_from(self.hashed).saturating_sub(self.hashed)
+    }
+
     /// Whether the file waits for its hasher, and not because an earlier run has left much of it.
     fn is_behind(&self) -> bool {
-        let ready = self.written.covered_from(self.hashed).saturating_sub(self.hashed);
-        (BEHIND..FAR).contains(&ready)
+        (BEHIND..FAR).contains(&self.ready())
     }
 
     /// Whether a part from `start` on must wait for the hasher.
@@ -196,6 +202,8 @@ impl FileWork {
     pub fn claim(&self, ask: Ask) -> Option<Claim> {
         let mut state = lock(&self.state);
         state.partial.as_ref()?;
+        // What an earlier call held back goes on, unless this one holds it back again.
+        state.held_back = None;
         let range = if self.whole_only.load(Ordering::Relaxed) {
             // One connection at a time, from the first missing byte to the end.
             let busy = state.claimed.total() != state.written.total();

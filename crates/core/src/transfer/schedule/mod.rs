@@ -19,7 +19,7 @@ use self::ends::Opened;
 use self::ramp::Ramp;
 use self::size::PartSize;
 pub(super) use self::worker::work;
-use super::assemble::{Ask, Budget, Desk, lock};
+use super::assemble::{Ask, Budget, Desk, SMALL, lock};
 use super::limit::Limiter;
 use super::part::{Open, Part, Run as _};
 use super::{FetchError, FetchOptions, FetchReport};
@@ -28,8 +28,6 @@ use crate::progress::Progress;
 use crate::source::Source;
 use crate::store::Store;
 
-/// Files up to this size in bytes are small: one request fetches each, and many are fetched at once.
-pub(super) const SMALL: u64 = 4 << 20;
 /// A part in flight is split for an idle worker while at least twice this is left of it.
 const STEAL: u64 = 1 << 20;
 /// Pause before a file that another process has locked is tried again.

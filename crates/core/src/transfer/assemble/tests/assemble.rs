@@ -248,6 +248,7 @@ fn parts_that_fit_into_memory_wait_for_the_frontier_unless_it_is_stuck() {
     assert!(work.is_held_back());
     lock(&work.state).moved = Instant::now().checked_sub(STUCK).unwrap();
     assert!(part().is_some());
+    assert!(!work.is_held_back(), "so that parts in flight may be split again");
 }
 
 /// Notes what files tell it.
