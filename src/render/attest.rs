@@ -27,7 +27,8 @@ pub fn oms(locked: &LockedRepo, digests: &Digests) -> Value {
 struct Subject {
     repo_type: RepoType,
     id: RepoId,
-    revision: Revision,
+    /// `None` if the run verified a commit that it found on disk.
+    revision: Option<Revision>,
     commit: CommitId,
     files: Vec<File>,
     /// Whether a run verified them; what is only locked was not.
@@ -58,7 +59,7 @@ impl Subject {
         Subject {
             repo_type: locked.repo_type,
             id: locked.id.clone(),
-            revision: locked.revision.clone(),
+            revision: Some(locked.revision.clone()),
             commit: locked.commit,
             files: locked.files.iter().map(file).collect(),
             verified: false,
@@ -88,7 +89,7 @@ impl Subject {
         Some(Subject {
             repo_type,
             id,
-            revision: report.revision.clone()?,
+            revision: report.revision.clone(),
             commit: report.commit?,
             files: report.files.iter().map(file).collect(),
             verified: true,
@@ -250,7 +251,13 @@ fn provenance(subjects: &[Subject], what: &str) -> Value {
     };
     let from =
         |subject: &Subject| json!({ "uri": subject.address(), "digest": { "gitCommit": subject.commit.to_string() } });
-    let asked = |subject: &Subject| json!({ "repo": subject.name(), "revision": subject.revision.as_str() });
+    let asked = |subject: &Subject| {
+        let mut asked = json!({ "repo": subject.name() });
+        if let Some(revision) = &subject.revision {
+            asked["revision"] = revision.as_str().into();
+        }
+        asked
+    };
     let mut definition = json!({
         "buildType": format!("pkg:cargo/hfget#{what}"),
         "externalParameters": match subjects {

@@ -249,6 +249,7 @@ fn a_run_that_is_killed_leaves_no_tag_and_the_next_one_sends_what_is_missing() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
+        registry.come_to_rest();
         assert_nothing(&registry);
         let there = if layout == "image" { 1 } else { large() as u64 };
         registry.forget();

@@ -135,6 +135,7 @@ fn a_worker_that_is_killed_goes_on_at_the_layer_where_it_was_on_any_machine() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
+    registry.come_to_rest();
     let (_, text) = registry.manifest("acme/m", "v1-part-1").unwrap();
     let manifest: serde_json::Value = serde_json::from_slice(&text).unwrap();
     let there: u64 = manifest["layers"].as_array().unwrap().iter().map(|layer| layer["size"].as_u64().unwrap()).sum();

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -264,6 +265,15 @@ impl Registry {
     pub fn forget(&self) {
         lock(&self.shared.log).clear();
         self.shared.taken.store(0, Ordering::Relaxed);
+    }
+
+    /// Waits until no more bytes arrive: those that a killed client sent are on their way for a while.
+    pub fn come_to_rest(&self) {
+        let mut taken = None;
+        while taken != Some(self.bytes_taken()) {
+            taken = Some(self.bytes_taken());
+            std::thread::sleep(Duration::from_millis(300));
+        }
     }
 
     /// The count of blobs' bytes that arrived.

@@ -48,6 +48,11 @@ impl Plan {
         Ok(Plan { items: items.collect::<Result<_, StoreError>>()?, free_space: store.free_space() })
     }
 
+    /// The same plan, after another look. Blocks.
+    pub(crate) fn again(self, store: &Arc<Store>, commit: &CommitId) -> Result<Self, StoreError> {
+        Self::new(store, commit, self.items.into_iter().map(|item| (item.entry, item.purpose)).collect())
+    }
+
     /// A plan for a destination that nobody has looked at yet.
     pub(crate) fn of_absent(wanted: Vec<(Entry, Purpose)>) -> Self {
         let items = wanted.into_iter().map(|(entry, purpose)| Item { entry, purpose, presence: Presence::Absent });

@@ -12,6 +12,7 @@ mod object_store;
 mod publish;
 mod registry;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tracing::{Instrument as _, info};
@@ -144,7 +145,10 @@ impl Session {
     pub(super) async fn lacks(&self, job: &mut Prepared) -> Result<usize, Error> {
         match job.store.clone() {
             Some(store) if self.objects.is_none() && self.oci.is_none() => {
-                Disk::new(self, store, false).look(job).await?;
+                // The plan was made before this worker's part arrived.
+                let own = Arc::clone(&store);
+                let (commit, plan) = (job.listing.info.commit, std::mem::take(&mut job.plan));
+                job.plan = self.blocking(&store, move |_| plan.again(&own, &commit)).await?;
             }
             _ => self.look_far(job).await?,
         }
