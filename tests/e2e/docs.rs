@@ -208,7 +208,7 @@ fn every_flag_that_is_named_is_one() {
         help.split(|c: char| !(c.is_alphanumeric() || c == '-')).filter(|word| word.starts_with("--")).collect();
     assert!(ours.len() > 40 && binary().exists());
     let others = ["docs/src/coming-from.md", "docs/src/beside.md"];
-    let cargos = ["--release", "--example", "--locked", "--path", "--binary", "--serve", "--open"];
+    let cargos = ["--release", "--example", "--locked", "--path", "--profile", "--binary", "--serve", "--open"];
     for page in pages().into_iter().filter(|page| !others.contains(&page.path.as_str())) {
         let theirs =
             |code: &&str| ["aws ", "brew ", "packaging/", "uvx "].iter().any(|program| code.starts_with(program));
