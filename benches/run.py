@@ -138,6 +138,21 @@ def read_back(command: list, env: dict, fetched: int) -> str:
     return f"{sum(map(int, re.findall(r'read_back=([0-9]+)', log))) / fetched:.1%}"
 
 
+# What hfget is compared with: work, the tools whose figures are added, the figure, the target for the ratio.
+TARGETS = [
+    ("one 2 GiB file", ["openssl, SHA-256 alone"], "wall", 1.15),
+    ("one 2 GiB file", ["hf-hub (unverified)"], "wall", 1.0),
+    ("four 512 MiB shards", ["hf-hub (unverified)"], "wall", 1.15),
+    ("four 512 MiB shards", ["hf-hub (unverified)", "sha256sum alone"], "CPU", 0.9),
+    ("one 2 GiB file over HTTPS", ["hf-hub (unverified)"], "wall", 1.0),
+    ("four 512 MiB shards over HTTPS", ["hf-hub (unverified)"], "wall", 1.15),
+    ("one file, 60 MiB/s per connection", ["aria2c -x16 (unverified)"], "wall", 1.0),
+    ("one 2 GiB file over Xet", ["hf-hub (unverified)"], "wall", 1.1),
+    ("400 small files, 50 ms per request", ["hf download (unverified)"], "wall", 0.2),
+    ("four 512 MiB shards, verify what is cached", ["hf cache verify"], "wall", 0.3),
+]
+
+
 class Bench:
     def __init__(self, runs: int):
         self.runs = runs
@@ -175,6 +190,18 @@ class Bench:
             row = (work, name, wall, cpu, memory)
             self.rows.append(row)
             print(f"| {work} | {name} | {wall:.2f} | {cpu:.2f} | {memory:.0f} | {shares[name]} |", flush=True)
+
+    def ratios(self) -> None:
+        """Prints hfget's figures divided by those of the tools of TARGETS, of the works that were measured."""
+        print("\n| work | figure | to | ratio | at most |\n|---|---|---|---|---|")
+        figures = {(work, tool): {"wall": wall, "CPU": cpu} for work, tool, wall, cpu, _ in self.rows}
+        for work, tools, figure, most in TARGETS:
+            ours = figures.get((work, "hfget")) or figures.get((work, "hfget verify"))
+            theirs = [figures.get((work, tool)) for tool in tools]
+            if ours and all(theirs):
+                ratio = ours[figure] / sum(one[figure] for one in theirs)
+                shown = f"{ratio:.2f}" if ratio <= most else f"**{ratio:.2f}**"
+                print(f"| {work} | {figure} | {' + '.join(tools)} | {shown} | {most} |")
 
     def killed(self, endpoint: str, size: int) -> None:
         """Kills a run at 90 % and notes how many of the bytes the next one fetches."""
@@ -245,6 +272,7 @@ def main() -> None:
             aria = ["aria2c", "-q", "--file-allocation=none", "-d", home]
             bench.tools("one 2 GiB file", full, some({
                 "hfget": [HFGET, "org/one", "-q"],
+                "openssl, SHA-256 alone": ["openssl", "dgst", "-sha256", REPOS / "org/one" / weights],
                 "hf-hub (unverified)": [peer, "org/one", weights],
                 "hf download (unverified)": [HF, "download", "org/one"],
                 "curl (unverified)": ["curl", "-sf", "-o", home / "x", url],
@@ -253,6 +281,7 @@ def main() -> None:
         if "four" in options.work:
             bench.tools("four 512 MiB shards", full, some({
                 "hfget": [HFGET, "org/four", "-q"],
+                "sha256sum alone": ["sha256sum", *(REPOS / "org/four" / shard for shard in shards)],
                 "hf-hub (unverified)": [peer, "org/four", *shards],
                 "hf download (unverified)": [HF, "download", "org/four"],
             }), fetched=2 * GIB)
@@ -304,6 +333,7 @@ def main() -> None:
                 }), keep=True)
             if "nothing" in options.work:
                 bench.tools("nothing to do", full, some({"hfget": [HFGET, "org/four", "-q"]}), keep=True)
+        bench.ratios()
     finally:
         for process in [*hubs, nginx]:
             process.send_signal(signal.SIGTERM)

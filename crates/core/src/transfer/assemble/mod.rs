@@ -34,7 +34,7 @@ pub(super) const BLOCK: usize = 256 << 10;
 const BEHIND: u64 = 4 << 20;
 /// Parts that fit into memory together wait for the frontier, unless it has not moved for so long: then a connection may
 /// hang.
-const STUCK: Duration = Duration::from_millis(100);
+pub(super) const STUCK: Duration = Duration::from_millis(100);
 /// The most waits of 20 ms for which a writer lets the hasher catch up.
 const PATIENCE: u32 = 100;
 

@@ -62,7 +62,7 @@ impl Schedule {
                 let wait = state.waits.entry(entry.path.clone()).or_insert(Wait { since: now, told: None });
                 if now.duration_since(wait.since) > self.options.lock_wait {
                     state.fatal.get_or_insert(error);
-                    self.over.store(true, Ordering::Relaxed);
+                    self.signals.end();
                 } else {
                     state.locked.push((entry.clone(), now + LOCK_PAUSE));
                 }
@@ -70,7 +70,7 @@ impl Schedule {
             Opened::Work(open) => state.open.push(open),
             Opened::Failed(error) => {
                 state.fatal.get_or_insert(error);
-                self.over.store(true, Ordering::Relaxed);
+                self.signals.end();
             }
         }
         drop(state);

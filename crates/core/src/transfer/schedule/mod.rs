@@ -4,6 +4,7 @@
 mod ends;
 mod failure;
 mod ramp;
+mod signals;
 mod size;
 mod whole;
 mod worker;
@@ -13,15 +14,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
-
 use self::ends::Opened;
 use self::ramp::Ramp;
+use self::signals::Signals;
 use self::size::PartSize;
 pub(super) use self::worker::work;
-use super::assemble::{Ask, Budget, Desk, SMALL, lock};
+use super::assemble::{Ask, Budget, Desk, SMALL, STUCK, lock};
 use super::limit::Limiter;
-use super::part::{Open, Part, Run as _};
+use super::part::{Open, Part};
 use super::{FetchError, FetchOptions, FetchReport};
 use crate::model::{Entry, RepoInfo, RepoPath};
 use crate::progress::Progress;
@@ -43,12 +43,6 @@ pub(super) enum Job {
     Fetch(Arc<Part>),
     /// All work is done.
     Stop,
-}
-
-enum Look {
-    Job(Job),
-    /// Look again when something changes, or after this time.
-    Wait(Duration),
 }
 
 /// A wait for another process.
@@ -95,8 +89,7 @@ pub(super) struct Schedule {
     state: Mutex<State>,
     ramp: Mutex<Ramp>,
     part_size: Mutex<PartSize>,
-    changed: Notify,
-    over: AtomicBool,
+    signals: Signals,
     lanes: usize,
 }
 
@@ -125,8 +118,7 @@ impl Schedule {
             over_xet: AtomicU64::new(0),
             ramp: Mutex::new(Ramp::new(options.connections)),
             part_size: Mutex::default(),
-            changed: Notify::new(),
-            over: AtomicBool::new(false),
+            signals: Signals::default(),
             // A hasher is one thread, so there are as many files at once as there are cores to hash them.
             lanes: std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)),
         }
@@ -142,7 +134,7 @@ impl Schedule {
 
     /// Wakes all workers to look for work.
     pub fn wake(&self) {
-        self.changed.notify_waiters();
+        self.signals.all();
     }
 
     /// The endpoint that a worker asks for a part of a file.
@@ -164,15 +156,12 @@ impl Schedule {
 
     /// Waits for the next job, and returns it.
     pub async fn next(&self) -> Job {
-        loop {
-            // Why this order: a change between the look and the wait must wake this worker, so it listens first.
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            match self.look() {
-                Look::Job(job) => return job,
-                Look::Wait(at_most) => drop(tokio::time::timeout(at_most, changed).await),
-            }
+        let job = self.signals.until(|| self.look()).await;
+        if let Job::Fetch(_) = &job {
+            // One signal may mean work for several workers: the one that finds some passes it on.
+            self.signals.one();
         }
+        job
     }
 
     /// Whether another process has been waited for long enough.
@@ -182,16 +171,15 @@ impl Schedule {
 
     /// Ends a while after an error has ended the run: workers get this time to note the bytes that they have.
     pub async fn overdue(&self) {
-        while !self.is_over() {
-            let _ = tokio::time::timeout(Duration::from_millis(500), self.changed.notified()).await;
-        }
+        self.signals.until_over().await;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 
-    fn look(&self) -> Look {
+    /// The next job. Otherwise the time after which to look again if nothing changes before.
+    fn look(&self) -> Result<Job, Duration> {
         let mut state = lock(&self.state);
-        if self.is_over() {
-            return Look::Job(Job::Stop);
+        if self.signals.is_over() {
+            return Ok(Job::Stop);
         }
         // Why this order: bytes of open files come first, because a complete file frees its lock, its lane and its
         // place in memory. Then another file is opened, so that its first request overlaps with the last bytes of the
@@ -226,12 +214,12 @@ impl Schedule {
                 state.open.push(lane);
             }
             state.parts.push(Arc::clone(&part));
-            return Look::Job(Job::Fetch(part));
+            return Ok(Job::Fetch(part));
         }
         if let Some(entry) = self.to_open(&mut state, now, &mut wait) {
             state.opening += 1;
             state.opening_large += usize::from(entry.size > SMALL);
-            return Look::Job(Job::Open(entry));
+            return Ok(Job::Open(entry));
         }
         let held_back = state.open.iter().any(|open| open.work.is_held_back());
         if room
@@ -239,10 +227,14 @@ impl Schedule {
             && let Some(part) = steal(&state.parts)
         {
             state.parts.push(Arc::clone(&part));
-            return Look::Job(Job::Fetch(part));
+            return Ok(Job::Fetch(part));
+        }
+        if held_back {
+            // Then the part that was held back may be handed out, without a signal.
+            wait = wait.min(STUCK);
         }
         let idle = state.open.is_empty() && state.opening == 0 && state.parts.is_empty();
-        if idle && state.locked.is_empty() { Look::Job(Job::Stop) } else { Look::Wait(wait) }
+        if idle && state.locked.is_empty() { Ok(Job::Stop) } else { Err(wait) }
     }
 
     fn to_open(&self, state: &mut State, now: Instant, wait: &mut Duration) -> Option<Entry> {

@@ -24,7 +24,7 @@ impl Watcher for Schedule {
     }
 
     fn has_room(&self) {
-        self.changed.notify_one();
+        self.signals.one();
     }
 
     fn whole(&self, file: &Arc<FileWork>, hashed: Hashed) {
@@ -69,8 +69,7 @@ impl Watcher for Schedule {
 
     fn fatal(&self, error: FetchError) {
         lock(&self.state).fatal.get_or_insert(error);
-        self.over.store(true, Ordering::Relaxed);
-        self.wake();
+        self.signals.end();
     }
 }
 
@@ -88,7 +87,7 @@ impl Run for Schedule {
     }
 
     fn is_over(&self) -> bool {
-        self.over.load(Ordering::Relaxed)
+        self.signals.is_over()
     }
 
     fn lags(&self, part: &Part) -> bool {
