@@ -324,9 +324,11 @@ impl axum::serve::Listener for Door {
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
-            let connection = axum::serve::Listener::accept(&mut self.inner).await;
+            let (stream, peer) = axum::serve::Listener::accept(&mut self.inner).await;
             if !self.shared.down.load(Ordering::Relaxed) {
-                return connection;
+                // As real servers do. Otherwise the kernel keeps a short body back for 40 ms.
+                drop(stream.set_nodelay(true));
+                return (stream, peer);
             }
         }
     }

@@ -53,6 +53,8 @@ impl TlsListener {
         let (address, acceptor) = (listener.local_addr()?, identity.acceptor.clone());
         tokio::spawn(async move {
             while let Ok((stream, peer)) = listener.accept().await {
+                // As real servers do. Otherwise the kernel keeps a short body back for 40 ms.
+                drop(stream.set_nodelay(true));
                 let (send, acceptor) = (send.clone(), acceptor.clone());
                 tokio::spawn(async move {
                     let shaken = tokio::time::timeout(Duration::from_secs(10), acceptor.accept(stream)).await;

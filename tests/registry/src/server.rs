@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use axum::serve::ListenerExt as _;
 use bytes::Bytes;
 use hfget_loopback_hub::{Running, decode, lock};
 use tokio::net::TcpListener;
@@ -183,6 +184,11 @@ pub struct Registry {
     _running: Running,
 }
 
+/// Sends answers at once, as real servers do. Otherwise the kernel keeps a short body back for 40 ms.
+fn at_once(listener: TcpListener) -> impl axum::serve::Listener<Addr = std::net::SocketAddr> {
+    listener.tap_io(|stream| drop(stream.set_nodelay(true)))
+}
+
 impl Registry {
     /// An empty registry with the default behaviour.
     #[must_use]
@@ -216,8 +222,8 @@ impl Registry {
             let front = Router::new().fallback(serve_here).with_state(Arc::clone(&shared));
             let back = Router::new().fallback(serve_away).with_state(shared);
             tokio::select! {
-                _ = axum::serve(here, front) => {}
-                _ = axum::serve(away, back) => {}
+                _ = axum::serve(at_once(here), front) => {}
+                _ = axum::serve(at_once(away), back) => {}
             }
         });
         Registry { shared, _running: running }
