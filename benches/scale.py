@@ -249,8 +249,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", nargs="*", choices=[[], *WORKS], help="all of it by default")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("/var/tmp/hfget-scale"))
+    parser.add_argument("--built", action="store_true", help="use the programs in target/dist, and build nothing")
     arguments = parser.parse_args()
-    subprocess.run(["cargo", "build", "--profile", "dist", "--workspace", "--quiet"], cwd=ROOT, check=True)
+    if not arguments.built:
+        build = ["cargo", "build", "--profile", "dist", "--quiet"]
+        subprocess.run([*build, "--bin", "hfget"], cwd=ROOT, check=True)
+        subprocess.run([*build, "-p", "hfget-loopback-hub"], cwd=ROOT, check=True)
     print(LINE.format("work", "N", "s", "CPU s", "peak MB", "requests"))
     print("|---|---|---|---|---|---|")
     for name in arguments.work or WORKS:

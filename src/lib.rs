@@ -8,6 +8,7 @@ mod cli {
     pub mod args;
     pub mod clean;
     pub mod compare;
+    pub mod document;
     pub mod fleet;
     pub mod follow;
     pub mod get;

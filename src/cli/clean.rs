@@ -14,7 +14,8 @@ use serde_json::json;
 
 use super::advice::Advisor;
 use super::args::CleanArgs;
-use super::screen::{Screen, print_json, result};
+use super::document::print_json;
+use super::screen::{Screen, result};
 use crate::exit::ExitCode;
 use crate::render::remedies::words;
 

@@ -11,9 +11,10 @@ use serde_json::json;
 
 use super::advice::Advisor;
 use super::args::CompareArgs;
+use super::document::{json_text, print_json};
 use super::keyless::job_token;
 use super::report_file::ReportFile;
-use super::screen::{Screen, json_text, print_json, result};
+use super::screen::{Screen, result};
 use super::setup::{hub, listed};
 use super::upfront::wish;
 use crate::exit::{Ends, ExitCode};

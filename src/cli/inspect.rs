@@ -8,7 +8,8 @@ use hfget_core::unstable::session::{Inspected, inspect_path, names_folder};
 
 use super::advice::Advisor;
 use super::args::InspectArgs;
-use super::screen::{Screen, print_json, result_as_it_is};
+use super::document::print_json;
+use super::screen::{Screen, result_as_it_is};
 use super::setup::{apply_revision, session};
 use super::upfront::wish;
 use crate::exit::{Ends, ExitCode};

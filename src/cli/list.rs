@@ -10,7 +10,8 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::advice::Advisor;
 use super::args::{ListArgs, cache_root};
-use super::screen::{Screen, print_json, result};
+use super::document::print_json;
+use super::screen::{Screen, result};
 use crate::exit::ExitCode;
 use crate::render::many;
 

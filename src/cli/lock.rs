@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use super::advice::Advisor;
 use super::args::{LockArgs, LockForm, Repos, Selection};
-use super::screen::{Screen, print_json, result};
+use super::document::print_json;
+use super::screen::{Screen, result};
 use super::setup::{from_file, named, session, specs};
 use super::signers::signed_lock;
 use super::system::may_write;

@@ -11,9 +11,10 @@ use crate::render::{Ended, attest, github, html, junit, summary};
 use serde_json::Value;
 
 use super::args::{Format, Reports};
+use super::document::json_text;
 use super::progress::write_line;
 use super::report_file::ReportFile;
-use super::screen::{Screen, json_text, result};
+use super::screen::{Screen, result};
 
 enum Outcome {
     Report(Box<Report>),

@@ -9,15 +9,17 @@ use hfget_core::finding::{Remedy, Severity};
 use hfget_core::session::{Prepared, Session};
 use hfget_core::unstable::report::PlanReport;
 use hfget_core::unstable::text::printable;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
 use super::advice::Advisor;
 use super::args::Share;
+use super::document::{json_text, print_json};
 use super::fleet::parts;
 use super::follow::CodeRepos;
 use super::job::{Asked, Job, code_session, setup};
 use super::report_file::ReportFile;
-use super::screen::{Screen, json_text, print_json, result_as_it_is, with_takes};
+use super::screen::{Screen, result_as_it_is, with_takes};
 use crate::exit::{Ends, ExitCode};
 use crate::render::html::Row;
 
@@ -31,6 +33,7 @@ pub(super) async fn plan(asked: &Asked<'_>, share: &Share, deep: bool, report: O
         Ok(ready) => ready,
         Err(end) => return end,
     };
+    let page = file.as_ref().is_some_and(ReportFile::is_page);
     // The plan is the result.
     let options = screen.on_stdout();
     let mut end = ExitCode::Verified;
@@ -69,8 +72,10 @@ pub(super) async fn plan(asked: &Asked<'_>, share: &Share, deep: bool, report: O
                 }
                 let report = prepared.report();
                 let words = |remedy: &Remedy| screen.words(remedy, &name);
-                values.push(plan_json(&screen, &report, &name));
-                rows.push(Row::plan(&name, &report, &words));
+                let frame = plan_json(&screen, &report, &name);
+                if page {
+                    rows.push(Row::plan(&name, &report, &words));
+                }
                 if !screen.json {
                     result_as_it_is(&crate::render::plan::human(&report, options, &words));
                 }
@@ -85,11 +90,12 @@ pub(super) async fn plan(asked: &Asked<'_>, share: &Share, deep: bool, report: O
                     screen.fail(&printable(path), &printable(&finding.message), hint.as_deref());
                     end = end.max(ExitCode::VerificationFailed);
                 }
+                values.push(Planned::Plan(frame, Box::new(prepared)));
             }
             Err(error) => {
                 let value = screen.error(&name, &error);
                 rows.push(Row::error(&name, &error.to_string(), value["hint"].as_str()));
-                values.push(value);
+                values.push(Planned::Error(value));
                 end = end.max(error.exit_code());
             }
         }
@@ -107,13 +113,39 @@ pub(super) async fn plan(asked: &Asked<'_>, share: &Share, deep: bool, report: O
     }
     match file {
         None => end,
-        Some(file) if file.is_page() => file.write_page(&rows, end, &screen),
+        Some(file) if page => file.write_page(&rows, end, &screen),
         Some(file) => file.write(&json_text("plans", &values), end, &screen),
     }
 }
 
-/// A plan as JSON, with remedies in the words of the command line.
+/// What became of a repo, for the JSON document.
+enum Planned {
+    /// All but the files, and what has the files: as values, 100,000 of them would take 100 MB.
+    Plan(Value, Box<Prepared>),
+    Error(Value),
+}
+
+impl Serialize for Planned {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let (frame, prepared) = match self {
+            Planned::Plan(Value::Object(frame), prepared) => (frame, prepared),
+            Planned::Plan(value, _) | Planned::Error(value) => return value.serialize(s),
+        };
+        let report = prepared.report();
+        let mut map = s.serialize_map(Some(frame.len()))?;
+        for (key, value) in frame {
+            if key == "files" {
+                map.serialize_entry(key, &report.files())?;
+            } else {
+                map.serialize_entry(key, value)?;
+            }
+        }
+        map.end()
+    }
+}
+
+/// A plan as JSON without its files, with remedies in the words of the command line.
 fn plan_json(screen: &Screen, report: &PlanReport<'_>, name: &str) -> Value {
-    let value = serde_json::to_value(report).unwrap_or_default();
+    let value = serde_json::to_value(report.frame()).unwrap_or_default();
     screen.with_hints(with_takes(value, &report.selection.left_out), &report.selection.findings, name)
 }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::advice::{Advisor, near_repo};
 use super::args::{RemoveArgs, cache_root};
-use super::screen::{Screen, print_json, result};
+use super::document::print_json;
+use super::screen::{Screen, result};
 use crate::exit::ExitCode;
 use crate::render::many;
 use crate::render::remedies::words;

@@ -10,7 +10,7 @@ use hfget_core::report::Report;
 use hfget_core::select::LeftOut;
 use hfget_core::session::Error;
 use hfget_core::unstable::hub::is_truthy;
-use hfget_core::unstable::text::{hidden, json_for_logs, printable};
+use hfget_core::unstable::text::{hidden, printable};
 
 use crate::exit::{Ends, ExitCode};
 use crate::render::{self, HumanOptions, lines::wrap};
@@ -28,9 +28,6 @@ use crate::render::remedies::{take_words, words};
 
 /// More repos than this count as many: their reports do not fit a screen.
 const MANY: usize = 3;
-
-/// The version of the JSON that goes to stdout.
-const SCHEMA_VERSION: u32 = 1;
 
 /// The form of the output, decided once.
 pub(super) struct Screen {
@@ -232,16 +229,6 @@ pub(super) fn result(text: &str) {
 /// The same for a text that has its own newlines.
 pub(super) fn result_as_it_is(text: &str) {
     let _ = std::io::stdout().lock().write_all(hidden(text).as_bytes());
-}
-
-pub(super) fn print_json(key: &str, values: &[Value]) {
-    result(&json_text(key, values));
-}
-
-pub(super) fn json_text(key: &str, values: &[Value]) -> String {
-    let whole = json!({ "schema_version": SCHEMA_VERSION, key: values });
-    let text = serde_json::to_string_pretty(&whole).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}"));
-    json_for_logs(&text).into_owned()
 }
 
 /// A value with the groups of files that were left out, each with the flag that takes it.

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import TimeoutError as TooLong
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
@@ -50,8 +51,12 @@ def look(page: Page, repos: int, folder: Path) -> None:
     hold(0 < len(names(page)) < repos, "only what is not right")
     page.locator("#tone").select_option("")
     page.locator("#matrix tbody a").first.click()
-    opened = page.evaluate("document.getElementById(location.hash.slice(1)).querySelector('details').open")
-    hold(bool(opened), "a link to a repo opens it")
+    # The browser tells the page of the new address later, at times much later on a busy machine.
+    opened = "document.getElementById(location.hash.slice(1))?.querySelector('details')?.open"
+    try:
+        page.wait_for_function(opened, timeout=20_000)
+    except TooLong:
+        hold(False, "a link to a repo opens it")
     back = {}
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]

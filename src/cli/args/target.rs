@@ -15,7 +15,7 @@ pub struct Target {
     /// Into s3://BUCKET/PREFIX (gs://, az://) or oci://REGISTRY/NAME:TAG without a local copy; a file gets its name when its digest
     /// matches, and a tag moves when everything is verified. oci-archive:FILE.tar and oci:FOLDER are OCI image layouts, for machines
     /// without a network. Credentials come from the environment (AWS_ACCESS_KEY_ID and so on), and for registries from what
-    /// docker login and podman login keep. A tag is for one repo: oci://REGISTRY/{owner}/{name}:TAG gives each repo one of its own.
+    /// docker login and podman login keep. A tag is for one repo: for several, write {owner} and {name} into NAME.
     #[arg(long, hide_short_help = true, value_name = "URL", value_parser = place, conflicts_with_all = ["local_dir", "cache_dir", "offline", "prefer_offline"], value_hint = ValueHint::Url)]
     pub to: Option<Place>,
     /// How to store files in a registry: image or modelpack [default: image]

@@ -38,20 +38,68 @@ pub fn state(presence: Presence) -> &'static str {
     }
 }
 
+/// A planned file in JSON. The fields have the order that they get in a map.
+#[derive(Serialize)]
+struct File<'a> {
+    algorithm: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_here: Option<u64>,
+    digest: String,
+    path: &'a str,
+    purpose: Purpose,
+    reason: &'a str,
+    size: u64,
+    state: &'static str,
+}
+
+/// The `files` of a plan in JSON; without a plan an empty list.
+#[derive(Debug)]
+pub struct Files<'a>(Option<&'a PlanReport<'a>>);
+
+impl Serialize for Files<'_> {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let both = self.0.iter().flat_map(|report| report.plan.items.iter().zip(&report.selection.files));
+        s.collect_seq(both.map(|(item, selected)| File {
+            algorithm: item.entry.digest().algorithm(),
+            bytes_here: if let Presence::Partial(have) = item.presence { Some(have) } else { None },
+            digest: item.entry.digest().to_string(),
+            path: item.entry.path.as_str(),
+            purpose: item.purpose,
+            reason: &selected.reason,
+            size: item.entry.size,
+            state: state(item.presence),
+        }))
+    }
+}
+
+/// A plan in JSON whose `files` are an empty list: for who writes [`Files`] in their place, one after the other.
+#[derive(Debug)]
+pub struct Frame<'a>(&'a PlanReport<'a>);
+
+impl Serialize for Frame<'_> {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        self.0.write(Files(None), s)
+    }
+}
+
 impl Serialize for PlanReport<'_> {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct File<'a> {
-            path: &'a str,
-            size: u64,
-            algorithm: &'static str,
-            digest: String,
-            purpose: Purpose,
-            reason: &'a str,
-            state: &'static str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            bytes_here: Option<u64>,
-        }
+        self.write(self.files(), s)
+    }
+}
+
+impl PlanReport<'_> {
+    /// The planned files in JSON.
+    pub fn files(&self) -> Files<'_> {
+        Files(Some(self))
+    }
+
+    /// Everything else in JSON.
+    pub fn frame(&self) -> Frame<'_> {
+        Frame(self)
+    }
+
+    fn write<S: serde::Serializer>(&self, files: Files<'_>, s: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Left<'a> {
             reason: String,
@@ -73,7 +121,7 @@ impl Serialize for PlanReport<'_> {
             #[serde(skip_serializing_if = "Option::is_none")]
             license: Option<&'a str>,
             weights: Vec<WeightsReport>,
-            files: Vec<File<'a>>,
+            files: Files<'a>,
             left_out: Vec<Left<'a>>,
             other_repos: &'a [String],
             findings: &'a [Finding],
@@ -92,22 +140,7 @@ impl Serialize for PlanReport<'_> {
             gated: self.info.gated,
             license: self.info.card.license.as_deref(),
             weights: self.selection.weights.iter().map(|set| WeightsReport::new(set, None)).collect(),
-            files: self
-                .plan
-                .items
-                .iter()
-                .zip(&self.selection.files)
-                .map(|(item, selected)| File {
-                    path: item.entry.path.as_str(),
-                    size: item.entry.size,
-                    algorithm: item.entry.digest().algorithm(),
-                    digest: item.entry.digest().to_string(),
-                    purpose: item.purpose,
-                    reason: &selected.reason,
-                    state: state(item.presence),
-                    bytes_here: if let Presence::Partial(have) = item.presence { Some(have) } else { None },
-                })
-                .collect(),
+            files,
             left_out: self
                 .selection
                 .left_out
