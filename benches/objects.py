@@ -53,7 +53,7 @@ def main() -> None:
         subprocess.run([*build, "-p", "hfget-loopback-hub"], cwd=ROOT, check=True)
     WORK.mkdir(parents=True, exist_ok=True)
     if not SERVER.exists():
-        install = ["cargo", "install", "--quiet", "--locked", "s3s-fs", "--features", "binary"]
+        install = ["cargo", "install", "--quiet", "--locked", "s3s-fs@0.13.0", "--features", "binary"]
         subprocess.run([*install, "--root", WORK / "tools"], check=True)
     make_data()
     nginx = start_nginx()

@@ -10,6 +10,7 @@ use super::layout::split;
 use super::within::Folder;
 use crate::finding::Stamp;
 use crate::model::{CommitId, Entry, RepoId, RepoType};
+use crate::platform::look_through;
 
 /// The folders of one repo's cache.
 #[derive(Debug)]
@@ -64,8 +65,10 @@ impl Cache {
 
     /// Whether the pointer is a link that ends at the blob.
     pub fn is_shown(&self, pointer: &Path, entry: &Entry) -> bool {
+        // By identity, not by name: the system reads one link for each folder of a path to tell its real name.
+        let blob = || look_through(&self.blob(entry));
         fs::read_link(pointer).is_ok()
-            && fs::canonicalize(pointer).is_ok_and(|end| fs::canonicalize(self.blob(entry)).is_ok_and(|b| b == end))
+            && look_through(pointer).is_ok_and(|end| blob().is_ok_and(|blob| blob.identity == end.identity))
     }
 
     /// Whether snapshots can have links here. Tries it once.
