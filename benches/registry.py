@@ -43,7 +43,7 @@ def start_registry() -> tuple[subprocess.Popen, str]:
         port = probe.getsockname()[1]
     config = WORK / "registry.yml"
     config.write_text(
-        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {REGISTRY}}}}}\n"
+        f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage: {{filesystem: {{rootdirectory: {REGISTRY}}}}}\n"
         f"http: {{addr: '127.0.0.1:{port}', secret: bench}}\n"
     )
     registry = subprocess.Popen(["docker-registry", "serve", str(config)], stderr=subprocess.DEVNULL)

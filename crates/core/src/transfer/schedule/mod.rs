@@ -157,8 +157,10 @@ impl Schedule {
     /// Waits for the next job, and returns it.
     pub async fn next(&self) -> Job {
         let job = self.signals.until(|| self.look()).await;
-        if let Job::Fetch(_) = &job {
-            // One signal may mean work for several workers: the one that finds some passes it on.
+        if let Job::Fetch(part) = &job
+            && part.open.work.entry.size > SMALL
+        {
+            // One signal may mean parts for several workers: the one that finds a part passes it on.
             self.signals.one();
         }
         job
