@@ -1,50 +1,57 @@
 #!/usr/bin/env python3
-"""Measures how 2 GiB get into an object store:  python3 benches/objects.py [--runs 5] [--built]
+"""Measures how 2 GiB get into an object store:  python3 benches/objects.py [--runs 3] [--built]
 
 hfget fetches them from the loopback Hub and verifies them on the way; `rclone copy` reads them from a folder that is
-filled before. Both upload into s3s-fs, a server with Amazon's protocol, on this machine, in turn, each time into an
-empty bucket on tmpfs. Beside them, hfget fetches the same to disk (tmpfs too). Needs nginx and rclone (Debian:
-apt-get install nginx-light rclone), Rust, and some 9 GB in /dev/shm; `cargo install` brings s3s-fs. Prints a table;
---built uses what is in target/dist, or in $CARGO_TARGET_DIR/dist, and builds nothing.
+filled before. Both upload into moto, a server with Amazon's protocol, on this machine, in turn, each time into an empty
+bucket. moto is written in Python and needs far more time than either of them: `server CPU s` shows it. (s3s-fs was tried
+too: it reads a whole object for each range.) Beside them, hfget fetches the same to disk. Needs nginx and rclone (Debian:
+apt-get install nginx-light rclone), Rust, the .venv that .ci/run makes, and some 12 GB in /dev/shm. Prints a table; --built
+uses what is in target/dist, or in $CARGO_TARGET_DIR/dist, and builds nothing.
 """
 
 import argparse
 import os
+import pathlib
 import shutil
 import socket
 import statistics
 import subprocess
 import sys
 import time
+import urllib.request
 
 from registry import make_data
 from run import FULL, HFGET, REPOS, ROOT, WORK, measure, start_hub, start_nginx
 
-SERVER = WORK / "tools" / "bin" / "s3s-fs"
-STORE = WORK / "store"
+SERVER = ROOT / ".venv" / "bin" / "moto_server"
 KEY, SECRET = "bench", "bench-secret"
 
 
 def start_store() -> tuple[subprocess.Popen, str]:
     """Starts a server with one empty bucket."""
-    shutil.rmtree(STORE, ignore_errors=True)
-    (STORE / "bucket").mkdir(parents=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [SERVER, "--host", "127.0.0.1", "--port", str(port), "--access-key", KEY, "--secret-key", SECRET, STORE]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen([SERVER, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
     for _ in range(200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return server, f"http://127.0.0.1:{port}"
-        time.sleep(0.05)
-    sys.exit("s3s-fs does not start")
+        try:
+            urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT"))
+            return server, url
+        except OSError:
+            time.sleep(0.1)
+    sys.exit("moto does not start")
+
+
+def cpu_of(process: subprocess.Popen) -> float:
+    """CPU seconds of a running process."""
+    fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--built", action="store_true", help="use the programs that are built already")
     arguments = parser.parse_args()
     if not arguments.built:
@@ -53,12 +60,11 @@ def main() -> None:
         subprocess.run([*build, "-p", "hfget-loopback-hub"], cwd=ROOT, check=True)
     WORK.mkdir(parents=True, exist_ok=True)
     if not SERVER.exists():
-        install = ["cargo", "install", "--quiet", "--locked", "s3s-fs@0.13.0", "--features", "binary"]
-        subprocess.run([*install, "--root", WORK / "tools"], check=True)
+        sys.exit(f"there is no {SERVER}: .ci/run makes it")
     make_data()
     nginx = start_nginx()
     hub, endpoint = start_hub(FULL)
-    print("| work | tool | wall s | CPU s | peak MB |\n|---|---|---|---|---|")
+    print("| work | tool | wall s | CPU s | peak MB | server CPU s |\n|---|---|---|---|---|---|")
     try:
         for repo in ("push-one", "push-four"):
             figures = {}
@@ -84,7 +90,7 @@ def main() -> None:
                         "hfget to disk": [HFGET, f"org/{repo}", "--all", "-q"],
                     }.get(tool, ["rclone", "copy", "-q", REPOS / "org" / repo, remote])
                     try:
-                        figure = measure(command, env)
+                        figure = (*measure(command, env), cpu_of(server))
                     finally:
                         server.terminate()
                         server.wait()
@@ -92,13 +98,12 @@ def main() -> None:
                     if turn > 0:
                         figures.setdefault(tool, []).append(figure)
             for tool, measured in figures.items():
-                wall, cpu, peak = (statistics.median(column) for column in zip(*measured))
-                print(f"| {repo} | {tool} | {wall:.2f} | {cpu:.2f} | {peak:.0f} |", flush=True)
+                wall, cpu, peak, server_cpu = (statistics.median(column) for column in zip(*measured))
+                print(f"| {repo} | {tool} | {wall:.2f} | {cpu:.2f} | {peak:.0f} | {server_cpu:.1f} |", flush=True)
     finally:
         for process in (hub, nginx):
             process.terminate()
             process.wait()
-        shutil.rmtree(STORE, ignore_errors=True)
         shutil.rmtree(WORK / "home", ignore_errors=True)
 
 
