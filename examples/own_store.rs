@@ -115,6 +115,7 @@ fn subject(listing: &Listing, selection: &Selection, files: &Files) -> Subject {
         content: Content::Far(Arc::new(InMemory(Arc::clone(bytes)))),
         size: Some(entry.size),
         digest: Some(entry.digest()),
+        xet: None,
         origin: Origin::Hub,
         known: Evidence::Unread,
         purpose,

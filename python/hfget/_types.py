@@ -51,7 +51,7 @@ class VerifiedFile:
     status: str
     #: Who stated the file's digest.
     against: str
-    #: ``hashed``, ``recorded``, ``unread``, ``absent`` or ``wrong``.
+    #: ``hashed``, ``xet-merkle``, ``recorded``, ``stated``, ``unread``, ``absent`` or ``wrong``.
     evidence: str
     algorithm: str | None = None
     digest: str | None = None

@@ -10,7 +10,7 @@ use super::advice::Advisor;
 use super::args::InspectArgs;
 use super::document::print_json;
 use super::screen::{Screen, result_as_it_is};
-use super::setup::{apply_revision, session};
+use super::setup::{Checks, apply_revision, session};
 use super::upfront::wish;
 use crate::exit::{Ends, ExitCode};
 use crate::render;
@@ -73,7 +73,8 @@ async fn inspect_one(args: &InspectArgs, target: &str, screen: &Screen) -> Resul
         Ended::Said(ExitCode::Usage)
     })?;
     apply_revision(&mut spec, args.revision.as_ref());
-    let session = session(&args.place, &args.transfer, false, screen, spec.endpoint.as_deref(), None, Vec::new());
+    let session =
+        session(&args.place, &args.transfer, Checks::default(), screen, spec.endpoint.as_deref(), None, Vec::new());
     let session = session.map_err(Ended::Said)?;
     let options = wish(&args.selection, &spec, &[], screen).map_err(Ended::Said)?;
     session.inspect(&spec, &options).await.map_err(Ended::Error)

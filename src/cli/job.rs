@@ -15,7 +15,7 @@ use super::args::{
 };
 use super::lock::locked;
 use super::screen::Screen;
-use super::setup::{folders, from_file, hub_cache, named, session, specs};
+use super::setup::{Checks, folders, from_file, hub_cache, named, session, specs};
 use super::signers::trusted;
 use super::upfront::{settle, wish};
 use crate::exit::ExitCode;
@@ -130,7 +130,8 @@ pub(super) async fn setup(asked: &Asked<'_>, screen: &Screen) -> Result<Vec<(Job
     // For locked files the lockfile is signed, and not the repo.
     let of_repos = if repos.locked.is_some() { Vec::new() } else { trusted.clone() };
     let open = |folder: Option<DestinationConfig>, pasted: Option<&str>| {
-        session(place, transfer, false, screen, pasted, into.destination().or(folder), of_repos.clone()).map(Arc::new)
+        session(place, transfer, Checks::default(), screen, pasted, into.destination().or(folder), of_repos.clone())
+            .map(Arc::new)
     };
     if let Some(file) = &repos.locked {
         let pasted = named(repos, screen)?.specs.first().and_then(|spec| spec.endpoint.clone());
@@ -234,5 +235,6 @@ pub(super) fn code_session(
         return Ok(Arc::clone(of_models));
     }
     let cache = hub_cache(asked.place, screen)?;
-    session(asked.place, asked.transfer, false, screen, None, Some(cache), asked.trusted(screen)?).map(Arc::new)
+    session(asked.place, asked.transfer, Checks::default(), screen, None, Some(cache), asked.trusted(screen)?)
+        .map(Arc::new)
 }

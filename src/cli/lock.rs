@@ -15,7 +15,7 @@ use super::advice::Advisor;
 use super::args::{LockArgs, LockForm, Repos, Selection};
 use super::document::print_json;
 use super::screen::{Screen, result};
-use super::setup::{from_file, named, session, specs};
+use super::setup::{Checks, from_file, named, session, specs};
 use super::signers::signed_lock;
 use super::system::may_write;
 use super::upfront::wish;
@@ -106,7 +106,7 @@ pub(super) async fn lock(args: LockArgs) -> ExitCode {
 async fn show(args: &LockArgs, form: LockForm, screen: &Screen) -> Result<ExitCode, ExitCode> {
     let specs = specs(args.repos.clone(), args.revision.as_ref(), screen)?;
     let pasted = specs.first().and_then(|spec| spec.endpoint.clone());
-    let session = session(&args.place, &args.transfer, false, screen, pasted.as_deref(), None, Vec::new())?;
+    let session = session(&args.place, &args.transfer, Checks::default(), screen, pasted.as_deref(), None, Vec::new())?;
     let one = |count: usize| {
         let text = format!("--format is about one repo, and there are {count}");
         screen.fail("", &text, Some("name one of them"));
@@ -180,7 +180,7 @@ async fn settle(args: &LockArgs, screen: &Screen) -> Result<ExitCode, ExitCode> 
         jobs
     };
     let pasted = jobs.first().and_then(|(spec, _)| spec.endpoint.clone());
-    let session = session(&args.place, &args.transfer, false, screen, pasted.as_deref(), None, Vec::new())?;
+    let session = session(&args.place, &args.transfer, Checks::default(), screen, pasted.as_deref(), None, Vec::new())?;
     let mut end = ExitCode::Verified;
     let mut values = Vec::new();
     for (spec, options) in &jobs {

@@ -227,11 +227,20 @@ fn not_read(
     )
 }
 
+/// How much is checked, and by what.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Checks {
+    /// Also the checksums that the formats themselves have.
+    pub deep: bool,
+    /// Large files by their Xet hashes, where that is faster.
+    pub xet_hashes: bool,
+}
+
 /// A session by the flags and the environment; `elsewhere`, if given, is the destination instead.
 pub(super) fn session(
     place: &PlaceArgs,
     transfer: &Transfer,
-    deep: bool,
+    checks: Checks,
     screen: &Screen,
     pasted: Option<&str>,
     elsewhere: Option<DestinationConfig>,
@@ -299,7 +308,8 @@ pub(super) fn session(
     config.fetch.force = transfer.force;
     config.fetch.lock_wait = transfer.lock_wait.unwrap_or(config.fetch.lock_wait);
     config.allow_unsafe_pickle = transfer.allow_unsafe_pickle;
-    config.deep = deep;
+    config.deep = checks.deep;
+    config.xet_hashes = checks.xet_hashes;
     config.policy = policy;
     config.trusted_signers = trusted;
     Session::new(config, Arc::clone(&screen.progress)).map_err(|error| {

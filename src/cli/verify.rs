@@ -20,11 +20,12 @@ use super::outcomes::Outcomes;
 use super::screen::Screen;
 #[cfg(feature = "object-store")]
 use super::setup::store_config;
-use super::setup::{apply_revision, folders, oci_config, session};
+use super::setup::{Checks, apply_revision, folders, oci_config, session};
 use super::signers::trusted;
 use super::upfront::wish;
 use super::verify_all::verify_all;
 use crate::exit::ExitCode;
+use crate::render::attest::Form;
 
 /// Verifies files that are here: with the Hub's listing, a kept listing, or a lockfile.
 pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
@@ -85,7 +86,8 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
         };
         let pasted = spec.as_ref().and_then(|s| s.endpoint.as_deref());
         let place = spec.as_ref().and_then(|_| folders.next());
-        let session = match session(&args.place, &args.transfer, args.deep, &screen, pasted, place, trusted.clone()) {
+        let session = match session(&args.place, &args.transfer, checks(args), &screen, pasted, place, trusted.clone())
+        {
             Ok(session) => session,
             Err(bad) => return bad,
         };
@@ -116,6 +118,13 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
         }
     }
     outcomes.finish()
+}
+
+/// What is checked. What is signed, or is to be signed, has SHA-256 that this machine computed.
+pub(super) fn checks(args: &VerifyArgs) -> Checks {
+    let to_be_signed = args.reports.report.as_ref().and_then(|path| Form::of_name(&path.to_string_lossy()));
+    let xet_hashes = !args.deep && args.signers.require_signature.is_empty() && to_be_signed.is_none();
+    Checks { deep: args.deep, xet_hashes }
 }
 
 /// The repo that a target names, if it names one.
@@ -169,7 +178,7 @@ async fn verify_oci(
         }
     };
     let nowhere = Some(DestinationConfig::Nowhere);
-    let session = match session(&args.place, &args.transfer, args.deep, screen, None, nowhere, trusted.to_vec()) {
+    let session = match session(&args.place, &args.transfer, checks(args), screen, None, nowhere, trusted.to_vec()) {
         Ok(session) => session,
         Err(end) => return outcomes.worsen(end),
     };
@@ -188,7 +197,7 @@ fn open(args: &VerifyArgs, target: &str, trusted: &[Trust], screen: &Screen) -> 
     })?;
     let store = store_config(url.base());
     let place = Some(DestinationConfig::Objects(store));
-    Ok((url, session(&args.place, &args.transfer, args.deep, screen, None, place, trusted.to_vec())?))
+    Ok((url, session(&args.place, &args.transfer, checks(args), screen, None, place, trusted.to_vec())?))
 }
 
 /// Verifies folders and cached repos with a lockfile. Asks no Hub.
@@ -241,7 +250,7 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
     if args.targets.is_empty() {
         jobs.extend(lock.repos.into_iter().map(|locked| (locked, None)));
     }
-    let session = session(&args.place, &args.transfer, args.deep, screen, None, None, Vec::new())?;
+    let session = session(&args.place, &args.transfer, checks(args), screen, None, None, Vec::new())?;
     screen.expect(jobs.len());
     for (locked, dir) in &jobs {
         match session.verify_locked(locked, dir.as_deref()).await {

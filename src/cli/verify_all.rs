@@ -12,6 +12,7 @@ use super::outcomes::Outcomes;
 use super::screen::Screen;
 use super::setup::{hub_cache, session};
 use super::signers::trusted;
+use super::verify::checks;
 use crate::exit::ExitCode;
 
 /// How many snapshots are checked at once: while one waits for the Hub, others are hashed.
@@ -35,7 +36,7 @@ pub(super) async fn verify_all(
     }
     let place = hub_cache(&args.place, screen)?;
     let trusted = trusted(&args.signers, screen)?;
-    let session = session(&args.place, &args.transfer, args.deep, screen, None, Some(place.clone()), trusted)?;
+    let session = session(&args.place, &args.transfer, checks(args), screen, None, Some(place.clone()), trusted)?;
     let DestinationConfig::Cache { root, .. } = place else { return Err(ExitCode::Usage) };
     let shown = root.display().to_string();
     let all = tokio::task::spawn_blocking(move || snapshots(&root)).await.unwrap_or_default();

@@ -62,3 +62,4 @@ mod verifying;
 mod warming;
 mod whole_cache;
 mod xet;
+mod xet_verified;

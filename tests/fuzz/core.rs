@@ -50,6 +50,7 @@ pub fn sets(bytes: &[u8]) {
         content: Content::Far(Arc::new(Memory(content.into()))),
         size: None,
         digest: None,
+        xet: None,
         origin: hfget_core::finding::Origin::Hub,
         known: hfget_core::finding::Evidence::Unread,
         purpose: Purpose::Weights,

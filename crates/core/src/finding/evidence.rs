@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io;
 
-use crate::model::{Digest, Hashed, RepoPath, Sha256};
+use crate::model::{Digest, Hashed, RepoPath, Sha256, XetHash, XetMerkle};
 use crate::platform::{Stat, look_at_file};
 
 /// Who stated a file's size and digest, the strongest first.
@@ -76,16 +76,18 @@ pub struct Expectation {
     pub digest: Option<Digest>,
     /// Who states them.
     pub origin: Origin,
+    /// Its Xet hash, if the same origin states one.
+    pub xet: Option<XetHash>,
 }
 
 impl Expectation {
     /// This size and digest, as `origin` states them.
     pub fn new(size: u64, digest: Digest, origin: Origin) -> Self {
-        Expectation { size: Some(size), digest: Some(digest), origin }
+        Expectation { size: Some(size), digest: Some(digest), origin, xet: None }
     }
 
     /// Nobody states the file's size or digest.
-    pub const UNKNOWN: Expectation = Expectation { size: None, digest: None, origin: Origin::Nobody };
+    pub const UNKNOWN: Expectation = Expectation { size: None, digest: None, origin: Origin::Nobody, xet: None };
 
     /// Who stated the digest.
     pub fn against(&self) -> Origin {
@@ -143,12 +145,14 @@ impl From<&Stat> for Stamp {
     }
 }
 
-/// What the run saw of a file's bytes. Nothing can assert [`Evidence::Hashed`]: only the hasher that the bytes
-/// went through makes the [`Hashed`] in it.
+/// What the run saw of a file's bytes. Nothing can assert [`Evidence::Hashed`] or [`Evidence::XetMerkle`]: only the hasher that
+/// the bytes went through makes the [`Hashed`] or the [`XetMerkle`] in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Evidence {
     /// Its bytes were read whole in this run.
     Hashed(Hashed),
+    /// Its bytes were read whole in this run, and this is their Xet hash. No other digest of them was computed.
+    XetMerkle(XetMerkle),
     /// An earlier run hashed it to this digest, and its stamp is unchanged.
     Recorded(Digest),
     /// The registry that has it says that its layer is there, by whose digest this file is in it. Registries compare
@@ -168,6 +172,7 @@ impl Evidence {
     pub fn as_str(&self) -> &'static str {
         match self {
             Evidence::Hashed(_) => "hashed",
+            Evidence::XetMerkle(_) => "xet-merkle",
             Evidence::Recorded(_) => "recorded",
             Evidence::Stated(_) => "stated",
             Evidence::Unread => "unread",
@@ -176,7 +181,7 @@ impl Evidence {
         }
     }
 
-    /// The digest that the bytes are known to have.
+    /// The digest that the bytes are known to have; a Xet hash is none.
     pub fn digest(&self) -> Option<Digest> {
         match self {
             Evidence::Hashed(hashed) => Some(hashed.digest()),
@@ -198,7 +203,12 @@ impl Evidence {
 
     /// Whether it proves that the file has the expected size and digest.
     pub(crate) fn proves(&self, expected: &Expectation) -> bool {
-        expected.digest.is_some() && self.digest() == expected.digest
+        // A Xet hash stands for the digest that the same origin states, and proves nothing if there is none.
+        let same = match self {
+            Evidence::XetMerkle(root) => expected.xet == Some(root.hash()),
+            _ => self.digest() == expected.digest,
+        };
+        expected.digest.is_some() && same
     }
 }
 

@@ -134,9 +134,11 @@ pub enum Weights {
 
 #[cfg(test)]
 mod tests {
+    use std::str::FromStr as _;
+
     use super::*;
     use crate::finding::{Expectation, Policy};
-    use crate::model::{Digest, Hasher};
+    use crate::model::{Digest, Hasher, XetContent, XetHash, XetMerkle};
 
     const CODES: [Option<Code>; 5] = [
         None,
@@ -153,6 +155,29 @@ mod tests {
         (hashed.digest(), Evidence::Hashed(hashed))
     }
 
+    /// The Xet hash of some bytes, as only the hasher can say it; `None` in a build without Xet.
+    fn xet(bytes: &[u8]) -> Option<XetMerkle> {
+        let read = |buffer: &mut [u8], at: u64| {
+            let at = usize::try_from(at).unwrap();
+            buffer.copy_from_slice(&bytes[at..at + buffer.len()]);
+            Ok(())
+        };
+        XetMerkle::of(&XetContent { size: bytes.len() as u64, read: &read, seen: &|_| {} }, 2).unwrap()
+    }
+
+    /// The Xet hash of `right`, by `hf_xet` 1.8.0.
+    fn stated_xet() -> XetHash {
+        "451c9e7f6b15d82b444bead7500d56c63d0b0687f6f1dbb3ae89884201ee24e3".parse().unwrap()
+    }
+
+    /// What `origin` states, with a Xet hash or without.
+    fn expectations(right: Digest, xet: XetHash, origin: Origin) -> [Expectation; 2] {
+        match origin {
+            Origin::Nobody => [Expectation::UNKNOWN, Expectation { xet: Some(xet), ..Expectation::UNKNOWN }],
+            origin => [None, Some(xet)].map(|xet| Expectation { xet, ..Expectation::new(5, right, origin) }),
+        }
+    }
+
     fn policies() -> [Policy; 4] {
         let policy = |deny: &[Code], allow: &[Code]| Policy::new(deny.to_vec(), allow.to_vec()).unwrap();
         [
@@ -167,7 +192,12 @@ mod tests {
     fn table(proof: &Proof, right: Digest, findings: &[Finding], weights: Weights) -> Verdict {
         let is_error = |f: &Finding| f.severity == Severity::Error;
         let known = proof.expected.origin != Origin::Nobody;
-        let proven = known && proof.evidence.digest() == Some(right);
+        let seen = match proof.evidence {
+            // It has to be the one that is stated, beside a digest.
+            Evidence::XetMerkle(root) => proof.expected.xet.filter(|stated| *stated == root.hash()).map(|_| right),
+            other => other.digest(),
+        };
+        let proven = known && seen == Some(right);
         let gone = matches!(proof.evidence, Evidence::Absent | Evidence::Wrong);
         let unknown_said = findings.iter().find(|f| f.code == Code::DigestsUnknown);
         let failed = findings.iter().any(|f| is_error(f) && f.code != Code::DigestsUnknown);
@@ -189,14 +219,13 @@ mod tests {
             .into_iter()
             .chain([Evidence::Stated(right), Evidence::Stated(other)]);
         let rest = [Evidence::Unread, Evidence::Absent, Evidence::Wrong];
-        let evidences = [hashed, wrong_hash].into_iter().chain(recorded).chain(rest);
+        let xets = [xet(b"right"), xet(b"other")].into_iter().flatten().map(Evidence::XetMerkle);
+        let kinds = if cfg!(feature = "xet") { 11 } else { 9 };
+        let evidences = [hashed, wrong_hash].into_iter().chain(recorded).chain(rest).chain(xets);
         let mut verdicts = std::collections::BTreeMap::new();
         for evidence in evidences {
-            for &origin in Origin::ALL {
-                let expected = match origin {
-                    Origin::Nobody => Expectation::UNKNOWN,
-                    origin => Expectation::new(5, right, origin),
-                };
+            for expected in Origin::ALL.iter().flat_map(|origin| expectations(right, stated_xet(), *origin)) {
+                let origin = expected.origin;
                 let proof = Proof { path: "f".parse().unwrap(), expected, evidence, stamp: None };
                 let rows = CODES.into_iter().flat_map(|code| policies().map(|policy| (code, policy)));
                 for ((code, policy), weights) in
@@ -212,20 +241,18 @@ mod tests {
             }
         }
         assert_eq!(verdicts.len(), 4, "every verdict occurs: {verdicts:?}");
-        assert_eq!(verdicts.values().sum::<i32>(), 9 * 10 * 5 * 4 * 2);
+        assert_eq!(verdicts.values().sum::<i32>(), kinds * 10 * 2 * 5 * 4 * 2);
     }
 
     #[test]
     fn a_part_is_said_to_be_right_exactly_where_a_whole_would_be_verified() {
         let ((right, hashed), (_, wrong)) = (digest(b"right"), digest(b"other"));
         let partition = Partition::new(2, 8).unwrap();
-        for evidence in [hashed, wrong, Evidence::Recorded(right), Evidence::Unread, Evidence::Absent, Evidence::Wrong]
-        {
-            for &origin in Origin::ALL {
-                let expected = match origin {
-                    Origin::Nobody => Expectation::UNKNOWN,
-                    origin => Expectation::new(5, right, origin),
-                };
+        let rest = [Evidence::Recorded(right), Evidence::Unread, Evidence::Absent, Evidence::Wrong];
+        let xets = [xet(b"right"), xet(b"other")].into_iter().flatten().map(Evidence::XetMerkle);
+        for evidence in [hashed, wrong].into_iter().chain(rest).chain(xets) {
+            for expected in Origin::ALL.iter().flat_map(|origin| expectations(right, stated_xet(), *origin)) {
+                let origin = expected.origin;
                 let proof = Proof { path: "f".parse().unwrap(), expected, evidence, stamp: None };
                 for (code, weights) in CODES.iter().flat_map(|c| [Weights::Here, Weights::Unknown].map(|w| (c, w))) {
                     let findings: Vec<Finding> = code.map(|code| Finding::repo(code, "x")).into_iter().collect();
@@ -249,6 +276,24 @@ mod tests {
         assert_eq!(Verdict::of_part(partition, [], &[], Weights::Unknown), Verdict::Nothing);
         let error = [Finding::repo(Code::PathUnsafe, "x")];
         assert_eq!(Verdict::of_part(partition, [], &error, Weights::Here), Verdict::Failed);
+    }
+
+    #[test]
+    fn a_xet_hash_proves_a_file_only_if_the_same_origin_states_it_and_is_no_sha256() {
+        let Some(root) = xet(b"right") else { return };
+        let (right, _) = digest(b"right");
+        let evidence = Evidence::XetMerkle(root);
+        let other = XetHash::from_str(&"a".repeat(64)).unwrap();
+        let stated = |xet| Expectation { xet, ..Expectation::new(5, right, Origin::KeptListing) };
+        for (xet, verdict) in [
+            (Some(stated_xet()), Verdict::Verified { against: Origin::KeptListing }),
+            (Some(other), Verdict::Failed),
+            (None, Verdict::Failed),
+        ] {
+            let proof = Proof { path: "f".parse().unwrap(), expected: stated(xet), evidence, stamp: None };
+            assert_eq!(Verdict::of([&proof], &[], Weights::Here), verdict, "{xet:?}");
+        }
+        assert_eq!((evidence.digest(), evidence.sha256()), (None, None));
     }
 
     #[test]

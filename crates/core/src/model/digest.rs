@@ -8,6 +8,7 @@ use std::str::FromStr;
 use sha1::Digest as _;
 
 use super::sha256::Stream;
+use crate::platform::PageBuffer;
 
 /// How many bytes are read at once.
 const BUFFER: usize = 1 << 20;
@@ -116,7 +117,7 @@ impl Digest {
     /// The error of reading; an interrupted read goes on.
     pub(crate) fn read(&self, mut from: impl io::Read, size: u64, seen: &mut dyn FnMut(u64)) -> io::Result<Hashed> {
         let mut hasher = self.hasher(size);
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = PageBuffer::new(BUFFER);
         loop {
             match from.read(&mut buffer) {
                 Ok(0) => return Ok(hasher.finish()),

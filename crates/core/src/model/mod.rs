@@ -16,6 +16,7 @@ mod revision;
 mod sha256;
 mod spec;
 mod weights;
+mod xet;
 
 pub(crate) use digest::Hasher;
 pub use digest::{Digest, DigestError, GitOid, Hashed, Sha256};
@@ -35,3 +36,5 @@ pub use revision::{CommitId, Revision, RevisionError};
 pub use spec::{RepoSpec, SpecError};
 pub(crate) use weights::Parsed;
 pub use weights::{Purpose, WeightSet};
+pub(crate) use xet::XetContent;
+pub use xet::{XetHash, XetMerkle};

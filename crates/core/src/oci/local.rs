@@ -13,7 +13,7 @@ use futures_util::stream;
 use super::manifest::{Descriptor, Index, Manifest};
 use super::{Blobstream, Content, ManifestName, OciError, Push};
 use crate::model::OciDigest;
-use crate::platform::read_exact_at;
+use crate::platform::{PageBuffer, read_exact_at};
 
 /// The marker of an image layout.
 pub(super) const LAYOUT_FILE: &str = "oci-layout";
@@ -52,8 +52,8 @@ pub(super) fn stream_of(file: Arc<File>, range: std::ops::Range<u64>, path: &Pat
                 return None;
             }
             let read = blocking(move || {
-                let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
-                read_exact_at(&file, &mut bytes, from).map(|()| Bytes::from(bytes))
+                let mut bytes = PageBuffer::new(usize::try_from(length).unwrap_or_default());
+                read_exact_at(&file, &mut bytes, from).map(|()| Bytes::from_owner(bytes))
             });
             // Nothing comes after an error.
             let read = read.await;

@@ -1,7 +1,8 @@
 //! The one room that differs between systems: open folders and what is in them, reads and writes at any place of a
-//! file, rights, free space. `unix` and `windows` give the same names. What files mean is said above.
+//! file, memory for reads, rights, free space. `unix` and `windows` give the same names. What files mean is said above.
 
 mod names;
+mod page_buffer;
 #[cfg_attr(unix, path = "unix.rs")]
 #[cfg_attr(windows, path = "windows.rs")]
 mod system;
@@ -9,6 +10,7 @@ mod system;
 use std::time::{Duration, SystemTime};
 
 pub(crate) use names::refused_name;
+pub(crate) use page_buffer::{PAGE, PageBuffer};
 pub(crate) use system::{
     Dir, cannot_lock, cpu_time, flush, free_space, give_rights, home_of, idle_time, let_others_lock, look_at,
     look_at_file, look_through, open_to_read, own_home, path_of, read_exact_at, reserve, share, why, write_all_at,

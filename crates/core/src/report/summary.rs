@@ -19,7 +19,7 @@ use crate::select::LeftOut;
 pub enum FileStatus {
     /// Fetched in this run; its digest was computed while it streamed.
     Fetched,
-    /// It was here; its digest was computed in this run.
+    /// It was here; its digest or its Xet hash was computed in this run.
     Checked,
     /// It was here, checked by an earlier run and unchanged since.
     AlreadyVerified,
@@ -239,7 +239,7 @@ impl Draft {
                     Evidence::Absent | Evidence::Wrong => FileStatus::Failed,
                     Evidence::Unread => FileStatus::Unchecked,
                     Evidence::Hashed(_) | Evidence::Recorded(_) if *fetched => FileStatus::Fetched,
-                    Evidence::Hashed(_) => FileStatus::Checked,
+                    Evidence::Hashed(_) | Evidence::XetMerkle(_) => FileStatus::Checked,
                     // What the registry states is not checked here, and needs not be fetched.
                     Evidence::Recorded(_) | Evidence::Stated(_) => FileStatus::AlreadyVerified,
                 },

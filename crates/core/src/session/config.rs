@@ -107,6 +107,9 @@ pub struct Config {
     pub allow_unsafe_pickle: bool,
     /// Also check the checksums that the formats themselves have, which reads every byte.
     pub deep: bool,
+    /// Let the Xet hash that the listing states prove a large file on disk, where SHA-256 would leave cores idle. Its SHA-256 is
+    /// not computed then. Not used with `deep`, nor where a signature is checked.
+    pub xet_hashes: bool,
     /// The trusted signers. If there are any, a repo without a signature of one of them fails.
     pub trusted_signers: Vec<Trust>,
     /// Findings that fail a run, and those that do not. A denied finding that is known beforehand
@@ -132,6 +135,7 @@ impl Config {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             allow_unsafe_pickle: false,
             deep: false,
+            xet_hashes: false,
             trusted_signers: Vec::new(),
             policy: Policy::default(),
         }

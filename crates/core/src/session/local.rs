@@ -142,6 +142,8 @@ impl Session {
             deep: self.config.deep,
             ..Subject::default()
         };
+        // A signature has SHA-256 alone.
+        let by_xet = self.config.xet_hashes && !self.config.deep && !signatures.are_checked();
         let file = |path: &RepoPath, purpose| {
             let listed = if trusted { listing.get(path.as_str()) } else { None };
             let found = folder.find(path);
@@ -154,6 +156,7 @@ impl Session {
                 // A git blob's digest needs the size, even if no listing states it.
                 size: listed.map(|entry| entry.size).or(found.map(|found| found.size)),
                 digest: stated.or(signed),
+                xet: listed.filter(|_| by_xet).and_then(|entry| entry.xet_hash.as_ref()?.parse().ok()),
                 origin: if stated.is_none() && signed.is_some() { Origin::Signature } else { origin },
                 known: Evidence::Unread,
                 purpose,

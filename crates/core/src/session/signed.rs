@@ -77,6 +77,11 @@ impl Signatures {
         self.found.iter().map(|found| &found.path)
     }
 
+    /// Whether files are compared with a signature.
+    pub fn are_checked(&self) -> bool {
+        self.required || self.counting().next().is_some()
+    }
+
     fn counting(&self) -> impl Iterator<Item = (&RepoPath, &Signed)> {
         self.found.iter().filter_map(|found| match &found.standing {
             Standing::Counts(signed) => Some((&found.path, &**signed)),

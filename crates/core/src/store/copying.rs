@@ -9,7 +9,7 @@ use super::within::Folder;
 use super::{StoreError, error};
 use crate::finding::Stamp;
 use crate::model::{Entry, Hashed};
-use crate::platform::{Access, Create, FileKind, look_at_file, open_to_read, share};
+use crate::platform::{Access, Create, FileKind, PageBuffer, look_at_file, open_to_read, share};
 
 const BUFFER: usize = 1 << 20;
 
@@ -41,7 +41,7 @@ pub(super) fn copy(
     let mut hasher = entry.digest().hasher(entry.size);
     let mut length = 0;
     let mut pass = |reader: &mut dyn Read, mut writer: Option<&mut File>| -> io::Result<()> {
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = PageBuffer::new(BUFFER);
         loop {
             let read = match reader.read(&mut buffer) {
                 Ok(0) => return Ok(()),

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::PART;
 use crate::hub::{HubError, ShownUrl};
 use crate::model::{Entry, RepoInfo, RepoPath};
-use crate::platform::read_exact_at;
+use crate::platform::{PageBuffer, read_exact_at};
 use crate::progress::{Event, Progress};
 use crate::source::{Source, SourceFile};
 use crate::transfer::Limiter;
@@ -169,8 +169,8 @@ impl Fetcher {
         let (file, begins) = self.nearby.clone()?;
         let at = begins.checked_add(at)?;
         let read = move || {
-            let mut bytes = vec![0; length];
-            read_exact_at(&file, &mut bytes, at).ok().map(|()| Bytes::from(bytes))
+            let mut bytes = PageBuffer::new(length);
+            read_exact_at(&file, &mut bytes, at).ok().map(|()| Bytes::from_owner(bytes))
         };
         let bytes = tokio::task::spawn_blocking(read).await.ok()??;
         self.supply.progress.event(Event::FileBytes { path: &self.entry.path, bytes: bytes.len() as u64 });

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::content::open_local;
-use super::{Content, SubjectFile, two};
+use super::{Content, SubjectFile, two, xet};
 use crate::finding::{Code, Evidence, Finding, Outcome, Proof, Stamp};
 use crate::model::{Digest, Hashed};
 use crate::platform::look_through;
@@ -68,6 +68,19 @@ pub(super) fn check(
     to_hash.sort_by_key(|at| std::cmp::Reverse(files[*at].size));
     let bytes = to_hash.iter().filter_map(|at| files[*at].size).fold(0, u64::saturating_add);
     progress.event(Event::VerifyStarted { files: to_hash.len(), bytes });
+    for at in xet::worth_it(files, &to_hash, threads) {
+        let (proof, bytes) = xet::check(&files[at], threads, progress);
+        outcome.bytes_hashed += bytes;
+        // Without a proof nothing is known: the digest decides.
+        if let Some((evidence, stamp)) = proof {
+            (proofs[at].evidence, proofs[at].stamp) = (evidence, Some(stamp));
+            to_hash.retain(|other| *other != at);
+        }
+    }
+    if to_hash.is_empty() {
+        progress.event(Event::VerifyDone);
+        return proofs;
+    }
     let threads = threads.clamp(1, to_hash.len());
     // A thread takes two files at once only if there are more files than threads: two threads hash two files sooner
     // than one thread.

@@ -11,6 +11,7 @@ mod problems;
 mod scan;
 mod table;
 mod two;
+mod xet;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{BufReader, Read as _};
@@ -29,7 +30,7 @@ use self::files::Here;
 use self::problems::found;
 use self::table::{content_table, reader};
 use crate::finding::{Code, Evidence, Expectation, Finding, Origin, Outcome, Severity};
-use crate::model::{Digest, Family, Purpose, RepoPath, WeightIndex, WeightSet};
+use crate::model::{Digest, Family, Purpose, RepoPath, WeightIndex, WeightSet, XetHash};
 use crate::progress::Progress;
 use hfget_formats::registry::Format;
 use hfget_formats::{complaint, gguf, onnx, saved_model, tf_checkpoint, torch};
@@ -51,6 +52,9 @@ pub struct SubjectFile {
     pub size: Option<u64>,
     /// The digest that it must have; `None` if nobody states it.
     pub digest: Option<Digest>,
+    /// The Xet hash that it must have. A large file may be proven by it, and its digest is not computed then. `None` if
+    /// nobody states it, or if the digest is needed.
+    pub xet: Option<XetHash>,
     /// Who states them.
     pub origin: Origin,
     /// The evidence so far. If it proves the file, the file is not read again.
@@ -62,7 +66,7 @@ pub struct SubjectFile {
 impl SubjectFile {
     /// The size and digest that it must have.
     pub(crate) fn expected(&self) -> Expectation {
-        Expectation { size: self.size, digest: self.digest, origin: self.origin }
+        Expectation { size: self.size, digest: self.digest, origin: self.origin, xet: self.xet }
     }
 }
 

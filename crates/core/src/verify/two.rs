@@ -8,6 +8,7 @@ use std::path::Path;
 use super::content::open_local;
 use crate::finding::Stamp;
 use crate::model::{Digest, Hashed, Hasher};
+use crate::platform::PageBuffer;
 
 /// How many bytes are read at once. The buffers of both files, for two threads of a core, fit into the core's own
 /// cache.
@@ -18,7 +19,7 @@ pub(super) struct Reading {
     file: File,
     before: Stamp,
     hasher: Hasher,
-    buffer: Vec<u8>,
+    buffer: PageBuffer,
     /// The part of the buffer that was read and not hashed.
     from: usize,
     to: usize,
@@ -31,7 +32,15 @@ impl Reading {
     pub fn open(path: &Path, like: Digest, size: u64) -> io::Result<Self> {
         let (file, _) = open_local(path)?;
         let before = Stamp::of(&file)?;
-        Ok(Reading { file, before, hasher: like.hasher(size), buffer: vec![0; BUFFER], from: 0, to: 0, bytes: 0 })
+        Ok(Reading {
+            file,
+            before,
+            hasher: like.hasher(size),
+            buffer: PageBuffer::new(BUFFER),
+            from: 0,
+            to: 0,
+            bytes: 0,
+        })
     }
 
     /// Reads more when all bytes of the buffer are hashed. Returns how many bytes came: none at the end.

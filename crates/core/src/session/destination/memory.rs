@@ -185,6 +185,7 @@ impl Destination for Memory<'_> {
             content: Content::Far(Arc::new(InMemory(self.received[&item.entry.path].clone()))),
             size: Some(item.entry.size),
             digest: Some(item.entry.digest()),
+            xet: None,
             origin: job.origin,
             known: statuses.evidence(&item.entry.path),
             purpose: item.purpose,

@@ -275,6 +275,7 @@ impl Destination for Registry<'_> {
                 content: FileContent::Far(Arc::new(file)),
                 size: Some(item.entry.size),
                 digest: Some(item.entry.digest()),
+                xet: None,
                 origin: job.origin,
                 known: statuses.evidence(path),
                 purpose: item.purpose,

@@ -96,6 +96,7 @@ impl Session {
                 content: there.content(&entry.path),
                 size: Some(entry.size),
                 digest: Some(entry.digest()),
+                xet: None,
                 origin: Origin::Manifest,
                 known: Evidence::Unread,
                 purpose,

@@ -95,6 +95,7 @@ impl RemoteSnapshot {
             content: self.content(&item.entry.path),
             size: Some(item.entry.size),
             digest: Some(item.entry.digest()),
+            xet: None,
             origin: prepared.origin,
             known: known(&item.entry.path),
             purpose: item.purpose,

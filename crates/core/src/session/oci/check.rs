@@ -92,6 +92,7 @@ impl Checked<'_> {
                 content: FileContent::Far(Arc::new(file)),
                 size: Some(entry.size),
                 digest: Some(entry.digest()),
+                xet: None,
                 origin,
                 known,
                 purpose,

@@ -9,7 +9,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::{FileWork, SMALL, Watcher, lock};
 use crate::model::{Entry, Hashed, Hasher};
-use crate::platform::read_exact_at;
+use crate::platform::{PAGE, read_exact_at};
 use crate::store::StoreError;
 
 /// The buffer's bytes when a file is hashed from disk.
@@ -169,7 +169,11 @@ impl Seat {
             self.go_on |= state.hashed_to(at + want as u64, file.entry.size);
             let disk = Arc::clone(&state.file);
             drop(state);
-            self.buffer.resize(want, 0);
+            // It begins at a page, as a `PageBuffer` does. After `reserve` it does not move.
+            self.buffer.reserve(want + PAGE);
+            let before = self.buffer.as_ptr().align_offset(PAGE).min(PAGE);
+            self.buffer.resize(before + want, 0);
+            self.buffer.advance(before);
             read_exact_at(&disk, &mut self.buffer, at).map_err(|e| file.io("read", e))?;
             self.bytes = self.buffer.split().freeze();
             file.read_back.fetch_add(want as u64, Ordering::Relaxed);

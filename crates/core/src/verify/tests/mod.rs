@@ -11,6 +11,8 @@ mod saved_model;
 mod tf_checkpoint;
 mod torch_files;
 mod whole;
+#[cfg(feature = "xet")]
+mod xet;
 #[path = "../../../../formats/src/tests/zeros.rs"]
 mod zeros;
 
@@ -78,6 +80,7 @@ fn subject_file(dir: &Path, path: &str, purpose: Purpose) -> SubjectFile {
         content: dir.join(path).into(),
         size: None,
         digest: None,
+        xet: None,
         origin: Origin::Hub,
         known: Evidence::Unread,
         purpose,

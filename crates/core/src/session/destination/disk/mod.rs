@@ -49,6 +49,7 @@ impl<'a> Disk<'a> {
             content: self.store.content_path(&prepared.listing.info.commit, &item.entry).into(),
             size: Some(item.entry.size),
             digest: Some(item.entry.digest()),
+            xet: None,
             origin: prepared.origin,
             known,
             purpose: item.purpose,
