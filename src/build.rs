@@ -13,7 +13,7 @@ fn main() {
     println!("cargo::rerun-if-changed=src/build.rs");
     println!("cargo::rustc-env=HFGET_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
     println!("cargo::rustc-env=HFGET_TARGET={}", std::env::var("TARGET").unwrap_or_default());
-    let features = ["object-store", "xet"].into_iter().filter(|feature| {
+    let features = ["keyless", "object-store", "xet"].into_iter().filter(|feature| {
         let name = feature.to_uppercase().replace('-', "_");
         std::env::var_os(format!("CARGO_FEATURE_{name}")).is_some()
     });

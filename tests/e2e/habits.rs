@@ -539,6 +539,14 @@ fn the_version_says_which_build_it_is() {
         assert!(run.out.contains(part), "{part} is not in {}", run.out);
     }
     assert!(run.out.contains(std::env::consts::ARCH), "{}", run.out);
+    let built = [("keyless", cfg!(feature = "keyless")), ("object-store", cfg!(feature = "object-store"))];
+    for (feature, is) in built.into_iter().chain([("xet", cfg!(feature = "xet"))]) {
+        assert_eq!(
+            run.out.lines().any(|line| line.starts_with("features: ") && line.contains(feature)),
+            is,
+            "{feature}"
+        );
+    }
     assert_eq!(typed(&machine(), "-V").ends_with(0).out.lines().count(), 1);
 }
 
