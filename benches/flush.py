@@ -99,9 +99,7 @@ def main() -> None:
     parser.add_argument("--built", action="store_true", help="use the programs in target/dist, and build nothing")
     options = parser.parse_args()
     if not options.built:
-        build = ["cargo", "build", "--quiet", "--profile", "dist"]
-        subprocess.run([*build, "--bin", "hfget"], cwd=run.ROOT, check=True)
-        subprocess.run([*build, "-p", "hfget-loopback-hub"], cwd=run.ROOT, check=True)
+        run.build()
     make_data()
     # Where the network is faster than the disk, the time with flushes is the time of the disk, whatever the program does.
     # So the second row has a network that the disk can follow.

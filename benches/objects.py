@@ -21,7 +21,7 @@ import time
 import urllib.request
 
 from registry import make_data
-from run import FULL, HFGET, REPOS, ROOT, WORK, measure, start_hub, start_nginx
+from run import FULL, HFGET, REPOS, ROOT, WORK, build, measure, start_hub, start_nginx
 
 SERVER = ROOT / ".venv" / "bin" / "moto_server"
 KEY, SECRET = "bench", "bench-secret"
@@ -55,9 +55,7 @@ def main() -> None:
     parser.add_argument("--built", action="store_true", help="use the programs that are built already")
     arguments = parser.parse_args()
     if not arguments.built:
-        build = ["cargo", "build", "--quiet", "--profile", "dist"]
-        subprocess.run([*build, "--bin", "hfget"], cwd=ROOT, check=True)
-        subprocess.run([*build, "-p", "hfget-loopback-hub"], cwd=ROOT, check=True)
+        build()
     WORK.mkdir(parents=True, exist_ok=True)
     if not SERVER.exists():
         sys.exit(f"there is no {SERVER}: .ci/run makes it")

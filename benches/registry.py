@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 
-from run import FULL, GIB, HFGET, REPOS, ROOT, WORK, measure, start_hub, start_nginx, tensors
+from run import FULL, GIB, HFGET, REPOS, WORK, build, measure, start_hub, start_nginx, tensors
 
 REGISTRY = WORK / "registry"
 
@@ -61,9 +61,7 @@ def main() -> None:
     parser.add_argument("--built", action="store_true", help="use the programs that are built already")
     arguments = parser.parse_args()
     if not arguments.built:
-        build = ["cargo", "build", "--quiet", "--profile", "dist"]
-        subprocess.run([*build, "--bin", "hfget"], cwd=ROOT, check=True)
-        subprocess.run([*build, "-p", "hfget-loopback-hub"], cwd=ROOT, check=True)
+        build()
     WORK.mkdir(parents=True, exist_ok=True)
     make_data()
     nginx = start_nginx()

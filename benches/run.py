@@ -62,6 +62,13 @@ def make_data() -> None:
     (WORK / "made-2").touch()
 
 
+def build(examples: tuple = (), servers: tuple = ("hfget-loopback-hub",)) -> None:
+    """Builds hfget as users get it, and what it is measured with."""
+    cargo = ["cargo", "build", "--quiet", "--profile", "dist"]
+    subprocess.run([*cargo, "--bin", "hfget", *(f"--example={name}" for name in examples)], cwd=ROOT, check=True)
+    subprocess.run([*cargo, *(f"--package={name}" for name in servers)], cwd=ROOT, check=True)
+
+
 def make_certificates() -> None:
     """A certificate for the byte host, and the authority that every tool is told to trust."""
     if (WORK / "host.pem").exists():
@@ -232,9 +239,7 @@ def main() -> None:
     parser.add_argument("work", nargs="*", default=["one", "four", "https", "small", "slow", "xet", "killed", "verify", "nothing"])
     options = parser.parse_args()
     if not options.built:
-        build = ["cargo", "build", "--quiet", "--profile", "dist"]
-        subprocess.run([*build, "--bin", "hfget", "--example", "hf_hub_get"], cwd=ROOT, check=True)
-        subprocess.run([*build, "-p", "hfget-loopback-hub", "-p", "hfget-loopback-cas"], cwd=ROOT, check=True)
+        build(("hf_hub_get",), ("hfget-loopback-hub", "hfget-loopback-cas"))
     # Runs in a process of its own, because a child's peak memory starts at its parent's.
     maker = os.fork()
     if maker == 0:

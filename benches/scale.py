@@ -18,9 +18,8 @@ import subprocess
 import threading
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "dist"
-HFGET = TARGET / "hfget"
+from run import HFGET, TARGET, build
+
 LINE = "| {:<34} | {:>9} | {:>7} | {:>7} | {:>8} | {:>8} |"
 
 
@@ -252,9 +251,7 @@ def main():
     parser.add_argument("--built", action="store_true", help="use the programs in target/dist, and build nothing")
     arguments = parser.parse_args()
     if not arguments.built:
-        build = ["cargo", "build", "--profile", "dist", "--quiet"]
-        subprocess.run([*build, "--bin", "hfget"], cwd=ROOT, check=True)
-        subprocess.run([*build, "-p", "hfget-loopback-hub"], cwd=ROOT, check=True)
+        build()
     print(LINE.format("work", "N", "s", "CPU s", "peak MB", "requests"))
     print("|---|---|---|---|---|---|")
     for name in arguments.work or WORKS:

@@ -34,6 +34,7 @@ pub(super) async fn plan(asked: &Asked<'_>, share: &Share, deep: bool, report: O
         Err(end) => return end,
     };
     let page = file.as_ref().is_some_and(ReportFile::is_page);
+    let document = screen.json || file.is_some() && !page;
     // The plan is the result.
     let options = screen.on_stdout();
     let mut end = ExitCode::Verified;
@@ -72,7 +73,7 @@ pub(super) async fn plan(asked: &Asked<'_>, share: &Share, deep: bool, report: O
                 }
                 let report = prepared.report();
                 let words = |remedy: &Remedy| screen.words(remedy, &name);
-                let frame = plan_json(&screen, &report, &name);
+                let frame = document.then(|| plan_json(&screen, &report, &name));
                 if page {
                     rows.push(Row::plan(&name, &report, &words));
                 }
@@ -90,7 +91,7 @@ pub(super) async fn plan(asked: &Asked<'_>, share: &Share, deep: bool, report: O
                     screen.fail(&printable(path), &printable(&finding.message), hint.as_deref());
                     end = end.max(ExitCode::VerificationFailed);
                 }
-                values.push(Planned::Plan(frame, Box::new(prepared)));
+                values.extend(frame.map(|frame| Planned::Plan(frame, Box::new(prepared))));
             }
             Err(error) => {
                 let value = screen.error(&name, &error);

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::model::{
     CommitId, Digest, Entry, Listing, Options, RepoId, RepoInfo, RepoPath, RepoSpec, RepoType, Revision,
 };
-use crate::platform::give_rights;
+use crate::platform::{folder_of, give_rights};
 
 /// The version that is written, and the only one that is read.
 pub const VERSION: i64 = 1;
@@ -129,7 +129,7 @@ impl Lock {
     /// If it cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), LockError> {
         let io = |source| LockError::Io { path: path.to_path_buf(), source };
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(path);
         let mut file = tempfile::Builder::new().prefix(".hfget-lock").tempfile_in(folder).map_err(io)?;
         std::io::Write::write_all(&mut file, self.to_string().as_bytes()).map_err(io)?;
         give_rights(file.as_file(), Some(path)).map_err(io)?;

@@ -16,7 +16,7 @@ use crate::model::{OciDigest, RepoPath};
 pub struct Readings {
     /// Sentences about what does not fit together.
     pub complaints: Vec<String>,
-    /// Files, where each lies in its layer, and the layer's bytes.
+    /// Files, the place of each in its layer, and the layer's bytes.
     pub files: Vec<(RepoPath, Range<u64>, u64)>,
 }
 

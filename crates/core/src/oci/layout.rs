@@ -253,13 +253,18 @@ impl Statement {
 /// The config of a manifest that has none.
 pub(crate) const EMPTY_CONFIG: &[u8] = b"{}";
 
+/// The same as a descriptor.
+pub(super) fn empty_config() -> Descriptor {
+    Descriptor::new(EMPTY, OciDigest::of(EMPTY_CONFIG), EMPTY_CONFIG.len() as u64)
+}
+
 /// The lockfile, as a referrer of a manifest.
 pub(crate) fn lock_referrer(lock: &[u8], subject: Descriptor) -> Manifest {
     Manifest {
         schema_version: 2,
         media_type: MANIFEST.to_owned(),
         artifact_type: Some(LOCK.to_owned()),
-        config: Descriptor::new(EMPTY, OciDigest::of(EMPTY_CONFIG), EMPTY_CONFIG.len() as u64),
+        config: empty_config(),
         layers: vec![Descriptor {
             annotations: BTreeMap::from([(TITLE.to_owned(), "hfget.lock".to_owned())]),
             ..Descriptor::new(LOCK, OciDigest::of(lock), lock.len() as u64)

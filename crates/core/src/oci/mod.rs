@@ -164,7 +164,7 @@ pub(crate) trait Content: fmt::Debug + Send + Sync {
     }
 }
 
-/// Where a blob may lie on this disk.
+/// A place on this disk where a blob may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Left {
     pub path: std::path::PathBuf,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::contents::placed;
-use super::layout::{COMMIT, EMPTY, EMPTY_CONFIG, Layer, OciLayout, PATH, Statement};
+use super::layout::{COMMIT, Layer, OciLayout, PATH, Statement, empty_config};
 use super::manifest::{Descriptor, MANIFEST, Manifest};
 use super::{Content, ManifestName, OciError};
 use crate::model::{CommitId, OciDigest, Partition, RepoPath};
@@ -89,7 +89,7 @@ impl Statement {
         annotations.retain(|key, _| !Self::is_verdict(key));
         annotations.insert(NUMBER.to_owned(), partition.to_string());
         annotations.insert(TAG.to_owned(), tag.to_owned());
-        let nothing = Descriptor::new(EMPTY, OciDigest::of(EMPTY_CONFIG), EMPTY_CONFIG.len() as u64);
+        let nothing = empty_config();
         let of = |layer: &Layer<'_>| match layout {
             OciLayout::Image => layer.of_image(),
             OciLayout::ModelPack => layer.of_model(self.repo.repo_type, "raw"),

@@ -7,6 +7,7 @@ mod page_buffer;
 #[cfg_attr(windows, path = "windows.rs")]
 mod system;
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 pub(crate) use names::refused_name;
@@ -97,6 +98,11 @@ pub(crate) enum Why {
     /// The process or the machine has too many open files at present.
     TooManyOpen,
     Other,
+}
+
+/// The folder of a file; of a bare name the current one.
+pub(crate) fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

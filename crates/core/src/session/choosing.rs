@@ -1,4 +1,4 @@
-//! Runs selection over files that lie somewhere already: in a folder, in an object store, in a registry. It asks for the small
+//! Runs selection over files that are somewhere already: in a folder, in an object store, in a registry. It asks for the small
 //! files that it must read. What is to be fetched is chosen in `documents`.
 
 use std::collections::BTreeSet;

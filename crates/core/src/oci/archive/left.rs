@@ -9,9 +9,9 @@ use super::writer::{PART, after, blob_name, first, head_size, prefix};
 use crate::oci::Left;
 use crate::oci::local::digest_of_name;
 use crate::oci::tar::head;
-use crate::platform::read_exact_at;
+use crate::platform::{folder_of, read_exact_at};
 
-/// A file that a killed run left. It is nobody's but ours while this lives, and is removed then.
+/// A file that a killed run left. No other run uses it while this value exists. It is removed afterwards.
 pub(super) struct LeftOver {
     /// Has the lock.
     file: File,
@@ -41,7 +41,7 @@ pub(super) fn dead(folder: &Path, prefix: &str) -> Vec<LeftOver> {
 
 /// Takes what killed runs left, and finds blobs of these sizes at the places that they would have.
 pub(super) fn take(path: &Path, sizes: &[u64]) -> (Vec<LeftOver>, Vec<Option<Left>>) {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     let left = dead(folder, &prefix(path));
     let mut begins = Some(first());
     let mut found = Vec::new();

@@ -14,7 +14,7 @@ use crate::oci::OciError;
 use crate::oci::local::{self, BLOBS, INDEX_FILE, LAYOUT, LAYOUT_FILE, at};
 use crate::oci::manifest::Index;
 use crate::oci::tar::{head, padding, zeros};
-use crate::platform::{give_rights, write_all_at};
+use crate::platform::{folder_of, give_rights, write_all_at};
 
 /// The blocks at the end of a tar.
 const END: u64 = 1024;
@@ -64,10 +64,10 @@ pub(super) fn after(begins: u64, size: u64) -> Option<u64> {
 impl Writer {
     pub fn begin(path: &Path) -> Result<Self, OciError> {
         let wrong = at(path);
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(path);
         std::fs::create_dir_all(folder).map_err(&wrong)?;
         let prefix = prefix(path);
-        // What this run has not taken up is of no use to anybody.
+        // This run has taken what it can use. Nobody needs the rest.
         drop(left::dead(folder, &prefix));
         let temp = tempfile::Builder::new().prefix(&prefix).suffix(PART).tempfile_in(folder).map_err(&wrong)?;
         // Tells others that somebody works on it; where locks are not known, nobody removes it.

@@ -1,6 +1,6 @@
 //! OCI content as a destination: a registry, or an image layout on disk. Files go there as layers without a copy in
-//! between. How they lie there is the room `oci`'s; how they travel, `upload`'s; what is there already, `there`'s; what is
-//! told at the end, `publish`'s.
+//! between. The room `oci` knows their form there, `upload` sends them, and `there` looks what is there already; `publish`
+//! makes what is told at the end.
 
 mod there;
 
@@ -35,7 +35,7 @@ pub(super) struct Registry<'a> {
     pub(super) target: &'a OciTarget,
     /// What the lockfile says was asked for.
     pub(super) options: &'a Options,
-    /// What lies at the tag, once somebody looked.
+    /// What is at the tag, once somebody looked.
     pub(super) old: Option<Contents>,
     pub(super) base: Option<BaseImage>,
     /// What workers have noted of the same job.

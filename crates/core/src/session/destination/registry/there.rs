@@ -17,7 +17,7 @@ use crate::session::{Error, Prepared};
 use crate::store::Mark;
 
 impl Registry<'_> {
-    /// What lies at the tag. What is not hfget's is not replaced unless that is wanted, nor another repo's on disk.
+    /// What is at the tag. What is not hfget's is not replaced unless that is wanted, nor another repo's on disk.
     pub(super) async fn look_at_tag(&self, job: &Prepared) -> Result<Option<Contents>, Error> {
         let old = match Contents::read(&**self.content, &self.tag()).await {
             Err(OciError::Invalid { .. } | OciError::WrongDigest { .. }) if self.session.config.fetch.force => None,
@@ -56,7 +56,7 @@ impl Registry<'_> {
         job.plan.items.iter().filter_map(of).collect()
     }
 
-    /// The layer that a file may have there already, and where the file lies in it.
+    /// The layer that a file may have there already, and the file's place in it.
     fn candidate(&self, entry: &Entry, noted: &BTreeMap<&RepoPath, Vec<&Placed>>) -> Option<Placed> {
         let file = LockedFile::from(entry);
         let old = self.old.as_ref().filter(|old| old.layout == self.target.layout);
@@ -107,7 +107,7 @@ impl Registry<'_> {
         form.map_or(entry.size, |form| form.layer_size(entry.size))
     }
 
-    /// Whether what lies there begins with the layers of the base.
+    /// Whether the manifest there begins with the layers of the base.
     pub(super) fn has_base(&self, old: &Contents) -> bool {
         let wanted = self.base.as_ref().map(BaseImage::layers).unwrap_or_default();
         let ours = old.manifest.layers.len().saturating_sub(old.files.len());
