@@ -65,7 +65,9 @@ fn shape<'de, D: Deserializer<'de>>(d: D) -> Result<Box<[u64]>, D::Error> {
 
 #[derive(Default)]
 struct Header {
-    tensors: Vec<(Box<str>, Info)>,
+    /// Until [`check`] is done, their `bytes` count from the end of the header, and an end may be before its start. The
+    /// list becomes the file's table without a copy, because a file may have hundreds of thousands of tensors.
+    tensors: Vec<Tensor>,
     metadata: Vec<(Box<str>, Box<str>)>,
     has_metadata: bool,
 }
@@ -122,7 +124,8 @@ impl<'de> Visitor<'de> for HeaderSeed {
                 header.has_metadata = true;
                 header.metadata = map.next_value::<Metadata>()?.0;
             } else {
-                header.tensors.push((name, map.next_value()?));
+                let Info { dtype, shape, data_offsets: (start, end) } = map.next_value()?;
+                header.tensors.push(Tensor { name, dtype, shape, bytes: Some(start..end) });
             }
         }
         Ok(header)
@@ -151,7 +154,11 @@ pub fn read(mut file: impl Read + Seek, length: u64, path: &str) -> (TensorTable
             length - 8
         ));
     }
+    // Not more than the file has, and than the format allows.
     let mut text = Vec::new();
+    if usize::try_from(header_length).ok().and_then(|length| text.try_reserve_exact(length).ok()).is_none() {
+        return invalid(format!("its header claims {header_length} bytes, for which there is no memory"));
+    }
     match file.take(header_length).read_to_end(&mut text) {
         Ok(n) if n as u64 == header_length => {}
         Ok(n) => return invalid(format!("its header ends after {n} of {header_length} bytes")),
@@ -174,8 +181,8 @@ fn parse(text: &[u8]) -> Result<Header, String> {
     Ok(header)
 }
 
-/// Bytes of a tensor, or why they cannot be counted.
-fn tensor_bytes(info: &Info) -> Result<Option<u64>, String> {
+/// Bytes of a tensor by its shape, or why they cannot be counted.
+fn tensor_bytes(info: &Tensor) -> Result<Option<u64>, String> {
     let Some(bits) = dtype_bits(&info.dtype) else { return Ok(None) };
     let elements = info.shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d)).and_then(|n| n.checked_mul(bits));
     match elements {
@@ -187,33 +194,39 @@ fn tensor_bytes(info: &Info) -> Result<Option<u64>, String> {
     }
 }
 
+/// The start and the end that the header states.
+fn offsets(tensor: &Tensor) -> (u64, u64) {
+    tensor.bytes.as_ref().map_or((0, 0), |range| (range.start, range.end))
+}
+
 /// Checks names, sizes and contiguity over `data` bytes that start at file offset `base`.
-fn check(header: Header, data: u64, base: u64, path: &str) -> (TensorTable, Vec<Problem>) {
+fn check(mut header: Header, data: u64, base: u64, path: &str) -> (TensorTable, Vec<Problem>) {
     let mut problems = Problems::default();
     let found = |kind, message: String| Problem::new(kind, path, message);
     let mut names: HashSet<&str> = HashSet::with_capacity(header.tensors.len());
     let mut unknown: Vec<&str> = Vec::new();
-    for (name, info) in &header.tensors {
+    for tensor in &header.tensors {
+        let name = &*tensor.name;
         let quoted = Quote(name);
         if !names.insert(name) {
             let text = format!("its header names tensor {quoted} twice");
             problems.push(found(ProblemKind::TensorDuplicate, text).tensor(name));
         }
-        let (start, end) = info.data_offsets;
+        let (start, end) = offsets(tensor);
         if end < start {
             let text = format!("tensor {quoted} ends at {end}, before its start at {start}");
             problems.push(found(ProblemKind::TensorOutOfBounds, text).tensor(name));
             continue;
         }
-        match tensor_bytes(info) {
+        match tensor_bytes(tensor) {
             Ok(Some(bytes)) if bytes != end - start => {
-                let (dtype, shape, has) = (&info.dtype, Shape(&info.shape), end - start);
+                let (dtype, shape, has) = (&tensor.dtype, Shape(&tensor.shape), end - start);
                 let text = format!("tensor {quoted} is {dtype} {shape}, which is {bytes} bytes, but has {has}");
                 let at = base.saturating_add(start);
                 problems.push(found(ProblemKind::HeaderInvalid, text).tensor(name).at(at));
             }
             Ok(Some(_)) => {}
-            Ok(None) => unknown.push(&info.dtype),
+            Ok(None) => unknown.push(&tensor.dtype),
             Err(why) => {
                 problems.push(found(ProblemKind::HeaderInvalid, format!("tensor {quoted}: {why}")).tensor(name));
             }
@@ -227,11 +240,11 @@ fn check(header: Header, data: u64, base: u64, path: &str) -> (TensorTable, Vec<
         let text = format!("{count} tensors have a dtype that this version does not know: {}", some.join(", "));
         problems.push(found(ProblemKind::DtypeUnknown, text));
     }
-    let mut order: Vec<(u64, u64, &str)> =
-        header.tensors.iter().map(|(name, info)| (info.data_offsets.0, info.data_offsets.1, &**name)).collect();
+    let mut order: Vec<((u64, u64), &str)> =
+        header.tensors.iter().map(|tensor| (offsets(tensor), &*tensor.name)).collect();
     order.sort_unstable();
     let mut at = 0;
-    for (start, end, name) in order {
+    for ((start, end), name) in order {
         let quoted = Quote(name);
         match start.cmp(&at) {
             std::cmp::Ordering::Greater => {
@@ -266,14 +279,9 @@ fn check(header: Header, data: u64, base: u64, path: &str) -> (TensorTable, Vec<
         .cloned()
         .collect();
     drop(names);
-    let tensors = header
-        .tensors
-        .into_iter()
-        .map(|(name, info)| {
-            let (start, end) = info.data_offsets;
-            let bytes = base.checked_add(start).zip(base.checked_add(end)).filter(|(s, e)| s <= e).map(|(s, e)| s..e);
-            Tensor { name, dtype: info.dtype, shape: info.shape, bytes }
-        })
-        .collect();
-    (TensorTable { tensors, aliases }, problems.into_vec())
+    for tensor in &mut header.tensors {
+        let (start, end) = offsets(tensor);
+        tensor.bytes = base.checked_add(start).zip(base.checked_add(end)).filter(|(s, e)| s <= e).map(|(s, e)| s..e);
+    }
+    (TensorTable { tensors: header.tensors, aliases }, problems.into_vec())
 }

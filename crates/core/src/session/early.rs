@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::stream::{self, StreamExt as _};
 
@@ -11,7 +11,7 @@ use super::places::FilePlace;
 use super::{Prepared, Session};
 use crate::finding::{Finding, Remedy, Severity};
 use crate::model::{Family, RepoPath, WeightIndex, WeightSet};
-use crate::verify::{self, CompactTable};
+use crate::verify::{self, CompactTable, Names};
 
 /// Below this size in bytes, fetching is quicker than asking.
 const WORTH_IT: u64 = 64 << 20;
@@ -68,9 +68,11 @@ impl Session {
             }
         };
         let family = set.family;
+        let names = Arc::new(Mutex::new(Names::of(index.as_ref().map(|(_, index)| Arc::clone(index)))));
         let tables = stream::iter(&set.files).map(|path| {
             let place = places.of(path);
             let path = path.clone();
+            let names = Arc::clone(&names);
             async move {
                 let place = place?;
                 let work = move || {
@@ -78,7 +80,11 @@ impl Session {
                     let mut source = place.open().ok()?;
                     let (table, findings) = verify::table_of(&mut source, length, &path, family);
                     // A header that could not be read is no evidence.
-                    (!source.failed).then(|| (path, (table.map(CompactTable::from), findings)))
+                    if source.failed {
+                        return None;
+                    }
+                    let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+                    Some((path, (table.map(|table| CompactTable::new(table, &mut names)), findings)))
                 };
                 on_its_own_thread(work).await?
             }
@@ -92,9 +98,12 @@ impl Session {
             let mut findings: Vec<Finding> = tables.iter().flat_map(|(_, (_, findings))| findings.clone()).collect();
             let by_path: BTreeMap<&RepoPath, Option<&CompactTable>> =
                 tables.iter().map(|(path, (table, _))| (path, table.as_ref())).collect();
-            match index {
-                Some((path, index)) => findings.extend(verify::coverage_of(&set, &path, &index, &by_path)),
-                None => findings.extend(verify::duplicates_of(&set, &by_path).into_iter().map(alternative)),
+            let names = names.lock().unwrap_or_else(PoisonError::into_inner);
+            match &index {
+                Some((path, index)) => {
+                    findings.extend(verify::coverage_of(&set, Some((path, index)), &names, &by_path));
+                }
+                None => findings.extend(verify::coverage_of(&set, None, &names, &by_path).into_iter().map(alternative)),
             }
             findings
         };

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use hfget_formats::{Problem, ProblemKind, Problems, Quote, hdf5};
 
 use super::compact_table::CompactTable;
+use super::names::Names;
 use crate::model::{Family, RepoPath, WeightIndex, WeightSet};
 
 /// The last parts of names that `transformers`' `_tied_weights_keys` ties to one another: input
@@ -30,67 +31,69 @@ fn is_tied(name: &str) -> bool {
     TIED.iter().any(|suffix| name.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
 }
 
-/// The table of each shard; `None` if the file is missing or could not be read (it has a finding already).
+/// The table of each shard, with numbers of the set's names; `None` if the file is missing or could not be read (it has a finding already).
 pub(crate) type Tables<'a> = BTreeMap<&'a RepoPath, Option<&'a CompactTable>>;
 
 /// Finds tensors that are in two files of a set.
-pub(super) fn duplicates(set: &WeightSet, tables: &Tables<'_>) -> Vec<Problem> {
+pub(super) fn duplicates(set: &WeightSet, names: &Names, tables: &Tables<'_>) -> Vec<Problem> {
     let read = set.files.iter().filter_map(|path| Some((path, (*tables.get(path)?)?)));
-    let mut held: Vec<(&str, usize, &RepoPath)> = Vec::with_capacity(count(tables));
-    for (path, table) in read {
-        for name in table.names() {
-            held.push((name, held.len(), path));
-        }
-    }
-    held.sort_unstable_by_key(|(name, place, _)| (*name, *place));
-    let again = |pair: &&[(&str, usize, &RepoPath)]| pair[0].0 == pair[1].0 && pair[0].2 != pair[1].2;
-    let mut twice: Vec<_> = held.windows(2).filter(again).map(|pair| (pair[1], pair[0].2)).collect();
-    twice.sort_unstable_by_key(|((_, place, _), _)| *place);
+    let mut last: Vec<Option<&RepoPath>> = vec![None; names.len()];
     let mut found = Problems::default();
-    for ((name, _, path), other) in twice {
-        found.push(Problem::new(
-            ProblemKind::TensorDuplicate,
-            path,
-            format!("tensor {} is also in {}", Quote(name), other.shown()),
-        ));
+    for (path, table) in read {
+        for number in table.numbers() {
+            let Some(other) = last[number].replace(path).filter(|other| *other != path) else { continue };
+            let text = format!("tensor {} is also in {}", Quote(names.name(number)), other.shown());
+            found.push(Problem::new(ProblemKind::TensorDuplicate, path, text));
+        }
     }
     found.into_vec()
 }
 
-fn count(tables: &Tables<'_>) -> usize {
-    tables.values().flatten().map(|table| table.len()).sum()
+/// The files of each tensor, by the number of its name.
+struct Homes<'a> {
+    /// The first one, sorted by path.
+    first: Vec<Option<&'a RepoPath>>,
+    /// The others, of the few names that are in several files.
+    others: HashMap<usize, Vec<&'a RepoPath>>,
 }
 
-/// The file of each tensor: a sorted list, which takes half of a map's memory.
-struct Homes<'a>(Vec<(&'a str, &'a RepoPath)>);
-
 impl<'a> Homes<'a> {
-    fn new(tables: &Tables<'a>) -> Self {
-        let mut homes = Vec::with_capacity(count(tables));
+    fn new(names: &Names, tables: &Tables<'a>) -> Self {
+        let mut homes = Homes { first: vec![None; names.len()], others: HashMap::new() };
         for (path, table) in tables {
-            homes.extend(table.iter().flat_map(|table| table.names()).map(|name| (name, *path)));
+            for number in table.iter().flat_map(|table| table.numbers()) {
+                match homes.first[number] {
+                    None => homes.first[number] = Some(path),
+                    Some(first) if first == *path => {}
+                    Some(_) => homes.others.entry(number).or_default().push(path),
+                }
+            }
         }
-        homes.sort_unstable();
-        Homes(homes)
+        homes
     }
 
     /// The files that have a tensor, sorted.
-    fn of(&self, name: &str) -> impl Iterator<Item = &'a RepoPath> {
-        let start = self.0.partition_point(|(other, _)| *other < name);
-        self.0[start..].iter().take_while(move |(other, _)| *other == name).map(|(_, path)| *path)
+    fn of(&self, number: Option<usize>) -> impl Iterator<Item = &'a RepoPath> {
+        let first = number.and_then(|number| self.first[number]);
+        let others = number.and_then(|number| self.others.get(&number));
+        first.into_iter().chain(others.into_iter().flatten().copied())
     }
 }
 
-/// Compares an index with its shards' tables; returns the problems, and how many names were compared.
+/// Compares an index with its shards' tables; returns the problems, and how many names were compared. `names` has the
+/// names of the tables.
 pub(super) fn check(
     set: &WeightSet,
     index_path: &RepoPath,
     index: &WeightIndex,
+    names: &Names,
     tables: &Tables<'_>,
 ) -> (Vec<Problem>, u64) {
+    let read = || tables.values().flatten();
+    let present = || read().flat_map(|table| table.numbers()).map(|number| names.name(number));
     let renamed;
     let index = if set.family == Family::Tf {
-        let here: HashSet<&str> = tables.values().flatten().flat_map(|table| table.names()).collect();
+        let here: HashSet<&str> = present().collect();
         renamed = hdf5::renamed(index, &here);
         &renamed
     } else {
@@ -115,11 +118,10 @@ pub(super) fn check(
             format!("it names tensor {} more than once", Quote(name)),
         ));
     }
-    let homes = Homes::new(tables);
-    let read = || tables.values().flatten();
+    let homes = Homes::new(names, tables);
     // The names that writers noted as dropped aliases.
     let dropped: HashSet<&str> = read().flat_map(|table| &table.aliases).map(|(dropped, _)| &**dropped).collect();
-    let tied_present = read().flat_map(|table| table.names()).any(is_tied);
+    let tied_present = present().any(is_tied);
     let mut shards: HashMap<&str, Option<RepoPath>> = HashMap::new();
     let mut compared = 0;
     for (tensor, file) in index.weight_map() {
@@ -148,10 +150,11 @@ pub(super) fn check(
         let Some(Some(_)) = tables.get(&*shard) else { continue };
         compared += 1;
         // The same name may be in two files; then the table of the named one decides.
-        if homes.of(tensor).any(|at| at == shard) {
+        let number = names.find(tensor);
+        if homes.of(number).any(|at| at == shard) {
             continue;
         }
-        match homes.of(tensor).next() {
+        match homes.of(number).next() {
             Some(at) => {
                 let (index, named) = (index_path.shown(), shard.shown());
                 let text = format!("tensor {} is in this file; {index} says it is in {named}", Quote(tensor));
@@ -166,7 +169,7 @@ pub(super) fn check(
         }
     }
     drop(homes);
-    problems.extend(unindexed(index_path, index, tables));
+    problems.extend(unindexed(index_path, index, names, tables));
     let whole = shards.values().flatten().all(|shard| tables.contains_key(shard));
     if whole {
         problems.extend(total_size(set, index_path, index, tables));
@@ -174,12 +177,15 @@ pub(super) fn check(
     (problems.into_vec(), compared)
 }
 
-fn unindexed(index_path: &RepoPath, index: &WeightIndex, tables: &Tables<'_>) -> Vec<Problem> {
-    let mut named: Vec<&str> = index.weight_map().map(|(tensor, _)| tensor).collect();
-    named.sort_unstable();
+fn unindexed(index_path: &RepoPath, index: &WeightIndex, names: &Names, tables: &Tables<'_>) -> Vec<Problem> {
+    let mut named = vec![false; names.len()];
+    for number in index.weight_map().filter_map(|(tensor, _)| names.find(tensor)) {
+        named[number] = true;
+    }
     let mut found = Problems::default();
     for (path, table) in tables {
-        for name in table.iter().flat_map(|table| table.names()).filter(|name| named.binary_search(name).is_err()) {
+        for number in table.iter().flat_map(|table| table.numbers()).filter(|number| !named[*number]) {
+            let name = names.name(number);
             let text = format!("{} does not name its tensor {}", index_path.shown(), Quote(name));
             found.push(Problem::new(ProblemKind::TensorUnindexed, path, text).tensor(name));
         }

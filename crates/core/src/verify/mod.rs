@@ -7,6 +7,7 @@ mod content;
 mod coverage;
 mod digest;
 mod files;
+mod names;
 mod problems;
 mod scan;
 mod table;
@@ -16,13 +17,14 @@ mod xet;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{BufReader, Read as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use compact_table::CompactTable;
 pub use content::{Content, Far};
 pub(crate) use digest::recheck;
 pub use hfget_formats::ReadSeek;
 pub(crate) use hfget_formats::TensorTable;
+pub(crate) use names::Names;
 
 pub(crate) use table::{has_table, table_by_bytes, table_of};
 
@@ -85,22 +87,19 @@ pub struct Subject {
     pub deep: bool,
 }
 
-/// Compares an index with its shards' tables; `None` for a shard that was not read.
+/// Compares the tables of a set's files with one another, and with its index if it has one; `None` for a file that was
+/// not read. `names` has the names of the tables.
 pub(crate) fn coverage_of(
     set: &WeightSet,
-    index_path: &RepoPath,
-    index: &WeightIndex,
+    index: Option<(&RepoPath, &WeightIndex)>,
+    names: &Names,
     tables: &BTreeMap<&RepoPath, Option<&CompactTable>>,
 ) -> Vec<Finding> {
-    let mut findings = coverage::duplicates(set, tables);
-    findings.extend(coverage::check(set, index_path, index, tables).0);
-    found(findings)
-}
-
-/// Finds tensors that are in two files of a set without an index, by the tables that were read without fetching the
-/// files.
-pub(crate) fn duplicates_of(set: &WeightSet, tables: &BTreeMap<&RepoPath, Option<&CompactTable>>) -> Vec<Finding> {
-    found(coverage::duplicates(set, tables))
+    let mut problems = coverage::duplicates(set, names, tables);
+    if let Some((path, index)) = index {
+        problems.extend(coverage::check(set, path, index, names, tables).0);
+    }
+    found(problems)
 }
 
 /// Checks everything about `subject` on up to `threads` threads of its own. Blocks.
@@ -162,6 +161,14 @@ fn check_weights(
     threads: usize,
     outcome: &mut Outcome,
 ) {
+    let index_path = set.index.as_ref().filter(|p| sound(p) && !subject.unavailable.contains(*p));
+    // The index that selection parsed had the digest of the file that was hashed here.
+    let index = index_path.map(|path| match set.parsed.get() {
+        Some(index) => Ok(Arc::clone(index)),
+        None => read_index(path, local).map(Arc::new),
+    });
+    // Read before the shards, which keep of their tensors' names only the ones that the index does not have.
+    let names = Mutex::new(Names::of(index.as_ref().and_then(|index| index.as_ref().ok().cloned())));
     let files: Vec<&RepoPath> = set.files.iter().filter(|p| local.contains_key(p) && sound(p)).collect();
     let next = AtomicUsize::new(0);
     let read = Mutex::new(BTreeMap::new());
@@ -171,61 +178,60 @@ fn check_weights(
                 while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let (table, findings) = read_weights(local[path], path, set, subject.deep);
                     // Keep only the compact table: full tables of a million tensors would take too much memory at once.
-                    let held = (table.map(CompactTable::from), findings);
-                    read.lock().unwrap_or_else(PoisonError::into_inner).insert(*path, held);
+                    let compact = table.map(|table| CompactTable::new(table, &mut lock(&names)));
+                    lock(&read).insert(*path, (compact, findings));
                 }
             });
         }
     });
     let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let names = names.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut tables: coverage::Tables<'_> =
         set.files.iter().filter(|p| local.contains_key(p)).map(|p| (p, None)).collect();
     // Files that could not be fetched have their own findings, so their tensors get none.
     tables.extend(set.files.iter().filter(|p| subject.unavailable.contains(*p)).map(|p| (p, None)));
     let one_name_space = shares_names(set.family);
-    let mut names: HashSet<&str> = HashSet::new();
+    let mut counted = vec![false; names.len()];
     for (path, (table, findings)) in &read {
         outcome.findings.extend(findings.iter().cloned());
         let Some(table) = table else { continue };
         outcome.weights_read += 1;
         tables.insert(path, Some(table));
-        for (name, elements) in table.tensors() {
+        for (number, elements) in table.tensors() {
             outcome.tensors += 1;
-            if !one_name_space || names.insert(name) {
+            if !one_name_space || !std::mem::replace(&mut counted[number], true) {
                 outcome.parameters = outcome.parameters.saturating_add(elements);
             }
         }
     }
-    drop(names);
-    let (names, here): (Vec<&str>, _) = (set.files.iter().map(RepoPath::as_str).collect(), Here::new(local));
+    drop(counted);
+    let (paths, here): (Vec<&str>, _) = (set.files.iter().map(RepoPath::as_str).collect(), Here::new(local));
     outcome.findings.extend(found(match set.family {
-        Family::Onnx => onnx::check_set(&names, &here, subject.deep),
-        Family::Gguf => gguf::check_set(&names, &here),
+        Family::Onnx => onnx::check_set(&paths, &here, subject.deep),
+        Family::Gguf => gguf::check_set(&paths, &here),
         Family::TfCheckpoint | Family::SavedModel => {
-            let mut problems = tf_checkpoint::check_set(&names, &here, subject.deep);
-            problems.extend(saved_model::check_set(&names, &here));
+            let mut problems = tf_checkpoint::check_set(&paths, &here, subject.deep);
+            problems.extend(saved_model::check_set(&paths, &here));
             problems
         }
         _ => Vec::new(),
     }));
     if one_name_space {
-        outcome.findings.extend(found(coverage::duplicates(set, &tables)));
+        outcome.findings.extend(found(coverage::duplicates(set, &names, &tables)));
     }
-    let Some(index_path) = set.index.as_ref().filter(|p| sound(p) && !subject.unavailable.contains(*p)) else { return };
-    // The index that selection parsed had the digest of the file that was hashed here.
-    let index = match set.parsed.get() {
-        Some(index) => Ok(Arc::clone(index)),
-        None => read_index(index_path, local).map(Arc::new),
-    };
-    match index {
-        Ok(index) => {
-            let (findings, compared) = coverage::check(set, index_path, &index, &tables);
+    match index_path.zip(index) {
+        Some((path, Ok(index))) => {
+            let (findings, compared) = coverage::check(set, path, &index, &names, &tables);
             outcome.findings.extend(found(findings));
             outcome.indexed += compared;
         }
-        Err(Some(finding)) => outcome.findings.push(*finding),
-        Err(None) => {}
+        Some((_, Err(Some(finding)))) => outcome.findings.push(*finding),
+        Some((_, Err(None))) | None => {}
     }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `Err(None)`: the file is missing, and has its finding already.

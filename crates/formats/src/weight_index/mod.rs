@@ -109,6 +109,11 @@ impl WeightIndex {
         self.map.rows.iter().enumerate().map(|(at, row)| (self.map.name(at), &*self.map.files[row.file]))
     }
 
+    /// The name of the tensor in this row of [`Self::weight_map`], counted from 0.
+    pub fn tensor(&self, row: usize) -> Option<&str> {
+        (row < self.map.rows.len()).then(|| self.map.name(row))
+    }
+
     /// The same index, with each tensor named by the part of its name that `part` returns.
     #[must_use]
     pub fn renamed(&self, part: impl Fn(&str) -> &str) -> Self {

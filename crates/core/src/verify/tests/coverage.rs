@@ -1,11 +1,12 @@
 //! Tests that the index and its shards must agree, and that an index never leads out of its folder.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::codes;
 use crate::finding::{Code, Finding, Severity};
 use crate::model::{Family, RepoPath, WeightIndex, WeightSet};
-use crate::verify::{CompactTable, TensorTable, coverage};
+use crate::verify::{CompactTable, Names, TensorTable, coverage};
 use hfget_formats::Tensor;
 
 const INDEX: &str = "model.safetensors.index.json";
@@ -51,11 +52,13 @@ impl Case {
 
     fn check(&self) -> (Vec<Finding>, u64) {
         let index = WeightIndex::parse(self.index.as_bytes()).unwrap();
+        let mut names = Names::of(Some(Arc::new(index.clone())));
+        let mut compact = |table: TensorTable| CompactTable::new(table, &mut names);
         let held: Vec<Option<CompactTable>> =
-            self.tables.iter().map(|(_, table)| table.clone().map(CompactTable::from)).collect();
+            self.tables.iter().map(|(_, table)| table.clone().map(&mut compact)).collect();
         let tables = self.tables.iter().zip(&held).map(|((path, _), held)| (path, held.as_ref())).collect();
-        let mut findings = coverage::duplicates(&self.set, &tables);
-        let (more, compared) = coverage::check(&self.set, self.set.index.as_ref().unwrap(), &index, &tables);
+        let mut findings = coverage::duplicates(&self.set, &names, &tables);
+        let (more, compared) = coverage::check(&self.set, self.set.index.as_ref().unwrap(), &index, &names, &tables);
         findings.extend(more);
         (crate::verify::problems::found(findings), compared)
     }
