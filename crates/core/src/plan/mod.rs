@@ -41,8 +41,9 @@ impl Plan {
         commit: &CommitId,
         wanted: Vec<(Entry, Purpose)>,
     ) -> Result<Self, StoreError> {
+        let mut look = store.look(commit);
         let items = wanted.into_iter().map(|(entry, purpose)| {
-            let presence = store.presence(commit, &entry)?;
+            let presence = look.presence(&entry)?;
             Ok(Item { entry, purpose, presence })
         });
         Ok(Plan { items: items.collect::<Result<_, StoreError>>()?, free_space: store.free_space() })

@@ -8,8 +8,9 @@ use std::sync::OnceLock;
 
 use super::cache::{Cache, folder_name};
 pub(super) use super::notes::Noted;
+use super::way::Ways;
 use super::within::Folder;
-use super::{StoreError, disk, error, partial};
+use super::{StoreError, disk, partial};
 use crate::finding::Stamp;
 use crate::model::{CommitId, Digest, Entry, RepoId, RepoPath, RepoType, Revision};
 
@@ -172,32 +173,6 @@ impl Layout {
         disk::stamp_of(path)
     }
 
-    /// Checks that nothing is in the file's way: links and files among its folders, a folder in its
-    /// place, a name that no repo may use.
-    pub fn check_way(&self, commit: &CommitId, path: &RepoPath) -> Result<(), StoreError> {
-        if let Kind::Local { .. } = &self.kind {
-            // The comparison ignores case, so that a file system without case does not evade it.
-            let mut folders = path.segments().map(str::to_ascii_lowercase);
-            if folders.next().as_deref() == Some(".cache") && folders.next().is_none_or(|f| f == "huggingface") {
-                return Err(StoreError::Reserved { path: path.clone() });
-            }
-        }
-        let below = path.under(Path::new(""));
-        let (folder, name) = split(&below);
-        if let Kind::Cache(cache) = &self.kind {
-            // Files below blobs/ count as this cache's own, so it must not be a link.
-            Folder::find(&cache.root, &cache.below("blobs"))?;
-        }
-        let Some(folder) = Folder::find(self.anchor(), &self.snapshot_below(commit).join(folder))? else {
-            return Ok(());
-        };
-        let there = folder.path(name);
-        if fs::symlink_metadata(&there).is_ok_and(|m| m.is_dir()) {
-            return Err(error::file_needed(&there));
-        }
-        Ok(())
-    }
-
     /// Creates the folders of the records, and the files that mark the folder as a cache; once.
     pub fn prepare(&self) -> Result<(), StoreError> {
         if self.prepared.get().is_some() {
@@ -233,7 +208,7 @@ impl Layout {
         commit: &CommitId,
         entry: &Entry,
     ) -> Result<(Place, Stamp), StoreError> {
-        self.check_way(commit, &entry.path)?;
+        Ways::new(self, *commit).check(&entry.path)?;
         match &self.kind {
             Kind::Cache(cache) => {
                 let blob = cache.blob(entry);
@@ -261,7 +236,7 @@ impl Layout {
     /// Makes present content visible: by the snapshot's pointer, or the local dir's metadata file.
     /// Returns the stamp of the pointer if it had to be a copy.
     pub fn show(&self, commit: &CommitId, entry: &Entry, place: &Place) -> Result<Option<Stamp>, StoreError> {
-        self.check_way(commit, &entry.path)?;
+        Ways::new(self, *commit).check(&entry.path)?;
         match &self.kind {
             Kind::Cache(cache) => {
                 let there = entry.path.under(&cache.snapshot_dir(commit));

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::PoisonError;
 
 use super::layout::{Kind, Noted};
+use super::way::Ways;
 use super::{Store, StoreError, disk};
 use crate::finding::Stamp;
 use crate::model::{CommitId, Digest, Entry, GitOid, RepoPath};
@@ -111,9 +112,10 @@ impl Store {
             all.insert(path, None);
         }
         let mut found = Vec::new();
+        let mut ways = Ways::new(&self.layout, CommitId::ZERO);
         for path in all.into_keys().filter(|path| wanted(path)) {
             // Files behind a link do not belong to this folder.
-            if self.layout.check_way(&CommitId::ZERO, &path).is_err() {
+            if ways.check(&path).is_err() {
                 continue;
             }
             let at = path.under(root);

@@ -13,7 +13,7 @@ use super::writer::Names;
 use super::{FileLock, RangeSet, Store, StoreError, error, journal};
 use crate::finding::Stamp;
 use crate::model::{CommitId, Digest, Entry};
-use crate::platform::{self, Access, FileKind, look_at_file};
+use crate::platform::{self, Access, Create, FileKind, Why, look_at_file, why};
 
 /// A partial is flushed after so many bytes. A crash of the machine costs at most these, and the
 /// parts in flight.
@@ -103,6 +103,20 @@ pub(super) fn arrived(folder: &Folder, entry: &Entry) -> (u64, u64) {
     })
 }
 
+/// A new file in the place of an older one. The older one is not emptied: without locks, another process may have given
+/// it its final name.
+fn new_file(folder: &Folder, name: &str) -> Result<File, StoreError> {
+    match folder.open(name, Access::ReadWrite, Create::New) {
+        Err(error) if why(&error) == Why::Exists => {
+            // Only a regular file is replaced.
+            folder.open_file(name, Access::ReadWrite)?;
+            folder.remove(name)?;
+            folder.open_file(name, Access::ReadWrite)
+        }
+        made => made.map_err(StoreError::io("create", &folder.path(name))),
+    }
+}
+
 impl Partial {
     pub(super) fn open(store: Arc<Store>, lock: FileLock, commit: CommitId, entry: &Entry) -> Result<Self, StoreError> {
         let folder = store.layout.partial_folder()?;
@@ -113,26 +127,40 @@ impl Partial {
             Some((orphan, known)) => names.take_over(&folder, &orphan).is_ok().then_some(known),
             None => None,
         };
-        let file = Arc::new(folder.open_file(&names.part, Access::ReadWrite)?);
-        let is_new = known.is_none();
+        let file = match &known {
+            Some(_) => folder.open_file(&names.part, Access::ReadWrite)?,
+            None => new_file(&folder, &names.part)?,
+        };
+        let journal = match &known {
+            // The journal is written as a new file: a kill between two writes must not lose the known
+            // ranges, and no line must continue a torn one.
+            Some(known) => {
+                let text = known.text(entry, journal::boot());
+                let flush = known.flushed && !known.ranges.as_slice().is_empty();
+                folder.write(&names.journal, &folder, text.as_bytes(), flush)?;
+                folder.open_file(&names.journal, Access::Journal)?
+            }
+            None => {
+                folder.remove(&names.journal)?;
+                let mut journal = folder.open_file(&names.journal, Access::Journal)?;
+                let text = Believed::default().text(entry, journal::boot());
+                let write = journal.write_all(text.as_bytes());
+                write.map_err(StoreError::io("write to", &folder.path(&names.journal)))?;
+                journal
+            }
+        };
         let known = known.unwrap_or_default();
-        // The journal is written as a new file: a kill between two writes must not lose the known
-        // ranges, and no line must continue a torn one.
-        let text = known.text(entry, journal::boot());
-        let flush = known.flushed && !known.ranges.as_slice().is_empty();
-        folder.write(&names.journal, &folder, text.as_bytes(), flush)?;
-        let journal = folder.open_file(&names.journal, Access::Journal)?;
         let lines = known.ranges.as_slice().len();
         let unsynced = if known.flushed { 0 } else { known.ranges.total() };
         let durable = if known.flushed { known.ranges.clone() } else { RangeSet::default() };
         let (entry, ranges) = (entry.clone(), known.ranges);
-        let mut partial = Partial {
+        Ok(Partial {
             store,
             commit,
             entry,
             folder,
             names,
-            file,
+            file: Arc::new(file),
             journal,
             ranges,
             durable,
@@ -142,11 +170,7 @@ impl Partial {
             named: false,
             void: false,
             _lock: lock,
-        };
-        if is_new {
-            partial.reset()?;
-        }
-        Ok(partial)
+        })
     }
 
     /// Its path, for messages.
@@ -272,14 +296,12 @@ impl Partial {
         write(&mut self.journal, &header).map_err(StoreError::io("write to", &self.journal_path()))
     }
 
-    /// Drops all content: the file starts again, as a new file. Without locks, another process may
-    /// have given the old file its final name; truncating it would empty the visible file.
+    /// Drops all content: the file starts again, as a new file.
     pub fn reset(&mut self) -> Result<(), StoreError> {
         self.reset_journal()?;
         self.ranges = RangeSet::default();
         self.void = false;
-        self.folder.remove(&self.names.part)?;
-        self.file = Arc::new(self.folder.open_file(&self.names.part, Access::ReadWrite)?);
+        self.file = Arc::new(new_file(&self.folder, &self.names.part)?);
         Ok(())
     }
 

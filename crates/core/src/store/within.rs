@@ -59,9 +59,14 @@ impl Folder {
 
     /// The folder `below` in `root`; creates the folders that are missing.
     pub fn make(root: &Path, below: &Path) -> Result<Self, StoreError> {
-        disk::create_dirs(root)?;
         let gone = |path: &Path| StoreError::io("open", path)(io::ErrorKind::NotFound.into());
-        let mut at = Self::root(root)?.ok_or_else(|| gone(root))?;
+        let mut at = match Self::root(root)? {
+            Some(root) => root,
+            None => {
+                disk::create_dirs(root)?;
+                Self::root(root)?.ok_or_else(|| gone(root))?
+            }
+        };
         for name in names(below) {
             if let Some(next) = at.enter(name)? {
                 at = next;
@@ -77,7 +82,8 @@ impl Folder {
         Ok(at)
     }
 
-    fn enter(&self, name: &Path) -> Result<Option<Self>, StoreError> {
+    /// The folder `name` in this one, if it exists.
+    pub fn enter(&self, name: &Path) -> Result<Option<Self>, StoreError> {
         let path = self.path.join(name);
         match patiently(|| self.dir.enter(name)) {
             Ok(dir) => Ok(Some(Folder { dir, path })),
