@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
+use globset::GlobMatcher;
 use hfget_core::model::RepoSpec;
 use hfget_core::session::Error;
 use hfget_core::unstable::session::{Inspected, inspect_path, names_folder};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use super::advice::Advisor;
 use super::args::InspectArgs;
@@ -14,6 +17,9 @@ use super::setup::{Checks, apply_revision, session};
 use super::upfront::wish;
 use crate::exit::{Ends, ExitCode};
 use crate::render;
+
+/// Bytes of text that are printed together.
+const AT_ONCE: usize = 64 << 10;
 
 pub async fn inspect(args: &InspectArgs) -> ExitCode {
     let screen = Screen::new(&args.output, Advisor::new(args.place.cache_dir.as_deref()));
@@ -34,23 +40,55 @@ pub async fn inspect(args: &InspectArgs) -> ExitCode {
                     end = end.max(ExitCode::VerificationFailed);
                 }
                 if screen.json {
-                    values.push(render::inspect::json(target, &files, filter.as_ref()));
+                    values.push(Looked::At(target, files));
                 } else {
-                    let text = render::inspect::human(&files, filter.as_ref(), width);
-                    result_as_it_is(&text);
+                    print(render::inspect::human(&files, filter.as_ref(), width));
                 }
             }
             Err(Ended::Error(error)) => {
-                values.push(screen.error(target, &error));
+                values.push(Looked::Failed(screen.error(target, &error)));
                 end = end.max(error.exit_code());
             }
             Err(Ended::Said(bad)) => end = end.max(bad),
         }
     }
     if screen.json {
+        let values: Vec<_> = values.iter().map(|looked| (looked, filter.as_ref())).map(Shown).collect();
         print_json("inspected", &values);
     }
     end
+}
+
+/// Prints lines, many at once: a file may have hundreds of thousands.
+fn print(lines: impl Iterator<Item = String>) {
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(&line);
+        text.push('\n');
+        if text.len() >= AT_ONCE {
+            result_as_it_is(&text);
+            text.clear();
+        }
+    }
+    result_as_it_is(&text);
+}
+
+/// What became of a target, for the JSON document.
+enum Looked<'a> {
+    At(&'a str, Vec<Inspected>),
+    Failed(Value),
+}
+
+/// A target in the JSON document, with the tensors that the filter lets through.
+struct Shown<'a>((&'a Looked<'a>, Option<&'a GlobMatcher>));
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            (Looked::At(name, files), filter) => render::inspect::Report { name, files, filter }.serialize(s),
+            (Looked::Failed(value), _) => value.serialize(s),
+        }
+    }
 }
 
 /// Why a target could not be inspected.

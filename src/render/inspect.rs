@@ -1,7 +1,6 @@
 //! Shows tensors: a table as wide as the terminal, or JSON. The library reads them.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use super::group;
 use globset::GlobMatcher;
@@ -9,7 +8,8 @@ use hfget_core::finding::Severity;
 use hfget_core::unstable::session::Inspected;
 use hfget_core::unstable::text::{bytes, printable};
 use hfget_core::unstable::verify::Tensor;
-use serde_json::{Value, json};
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// Tensors, elements, bytes.
@@ -37,29 +37,75 @@ fn totals<'a>(files: &'a [Inspected], filter: Option<&'a GlobMatcher>) -> Totals
     totals
 }
 
-/// One target as JSON.
-pub fn json(name: &str, files: &[Inspected], filter: Option<&GlobMatcher>) -> Value {
-    let totals = totals(files, filter);
-    let dtypes: serde_json::Map<String, Value> = totals
-        .iter()
-        .map(|(dtype, (n, elements, size))| {
-            ((*dtype).to_owned(), json!({ "tensors": n, "parameters": elements, "bytes": size }))
-        })
-        .collect();
-    let tensor = |t: &Tensor| {
-        json!({ "name": t.name, "dtype": t.dtype, "shape": t.shape, "bytes": length(t),
-                "offset": t.bytes.as_ref().map(|r| r.start) })
-    };
-    let listed: Vec<Value> = files
-        .iter()
-        .map(|file| {
-            json!({ "path": file.path, "size": file.size, "read": file.table.is_some(), "findings": file.findings,
-                    "tensors": wanted(file, filter).map(tensor).collect::<Vec<_>>() })
-        })
-        .collect();
-    json!({ "target": name, "files": listed, "dtypes": dtypes,
-            "tensors": totals.values().map(|t| t.0).sum::<u64>(),
-            "parameters": totals.values().fold(0u64, |n, t| n.saturating_add(t.1)) })
+/// One target as JSON. A file may have hundreds of thousands of tensors, so they are written from its table and not
+/// copied into values first.
+pub struct Report<'a> {
+    pub name: &'a str,
+    pub files: &'a [Inspected],
+    pub filter: Option<&'a GlobMatcher>,
+}
+
+/// The keys of every object are sorted, as in the other documents.
+#[derive(Serialize)]
+struct TensorValue<'a> {
+    bytes: Option<u64>,
+    dtype: &'a str,
+    name: &'a str,
+    offset: Option<u64>,
+    shape: &'a [u64],
+}
+
+#[derive(Serialize)]
+struct TotalValue {
+    bytes: u64,
+    parameters: u64,
+    tensors: u64,
+}
+
+struct FileValue<'a>(&'a Inspected, Option<&'a GlobMatcher>);
+struct TensorValues<'a>(&'a Inspected, Option<&'a GlobMatcher>);
+
+impl Serialize for TensorValues<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(wanted(self.0, self.1).map(|tensor| TensorValue {
+            bytes: length(tensor),
+            dtype: &tensor.dtype,
+            name: &tensor.name,
+            offset: tensor.bytes.as_ref().map(|range| range.start),
+            shape: &tensor.shape,
+        }))
+    }
+}
+
+impl Serialize for FileValue<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let FileValue(file, filter) = self;
+        let mut map = s.serialize_map(Some(5))?;
+        map.serialize_entry("findings", &file.findings)?;
+        map.serialize_entry("path", &file.path)?;
+        map.serialize_entry("read", &file.table.is_some())?;
+        map.serialize_entry("size", &file.size)?;
+        map.serialize_entry("tensors", &TensorValues(file, *filter))?;
+        map.end()
+    }
+}
+
+impl Serialize for Report<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let totals = totals(self.files, self.filter);
+        let sum = totals.values().fold((0u64, 0u64), |(n, all), total| (n + total.0, all.saturating_add(total.1)));
+        let dtypes: BTreeMap<&str, TotalValue> = (totals.into_iter())
+            .map(|(dtype, (tensors, parameters, bytes))| (dtype, TotalValue { bytes, parameters, tensors }))
+            .collect();
+        let files: Vec<FileValue<'_>> = self.files.iter().map(|file| FileValue(file, self.filter)).collect();
+        let mut map = s.serialize_map(Some(5))?;
+        map.serialize_entry("dtypes", &dtypes)?;
+        map.serialize_entry("files", &files)?;
+        map.serialize_entry("parameters", &sum.1)?;
+        map.serialize_entry("target", self.name)?;
+        map.serialize_entry("tensors", &sum.0)?;
+        map.end()
+    }
 }
 
 /// Cuts the middle out of a text that is wider than `width` columns: the ends of a name matter most.
@@ -88,41 +134,48 @@ fn pad(text: &str, width: usize) -> String {
     text + &" ".repeat(gap)
 }
 
-/// One target as a table of at most `width` columns.
-pub fn human(files: &[Inspected], filter: Option<&GlobMatcher>, width: usize) -> String {
+/// One target as a table of at most `width` columns: its lines, each without its newline.
+pub fn human<'a>(
+    files: &'a [Inspected],
+    filter: Option<&'a GlobMatcher>,
+    width: usize,
+) -> impl Iterator<Item = String> + 'a {
     let width = width.max(30);
-    let mut out = String::new();
-    let rows = |file| wanted(file, filter).map(row).collect::<Vec<_>>();
-    let all: Vec<(&Inspected, Vec<[String; 4]>)> = files.iter().map(|file| (file, rows(file))).collect();
-    let column = |at: usize, most: usize| {
-        all.iter().flat_map(|(_, rows)| rows).map(|r| r[at].width()).max().unwrap_or(0).min(most)
-    };
-    let (dtype, shape, size) = (column(1, width / 5), column(2, width / 4), column(3, 8));
-    let name = column(0, width.saturating_sub(dtype + shape + size + 2 + 6).max(8));
-    for (file, rows) in &all {
-        let title = format!("{}  {}", printable(&file.path), bytes(file.size));
-        let _ = writeln!(out, "{}", elide(&title, width));
-        for [n, d, s, b] in rows {
-            let _ = writeln!(out, "  {}  {}  {}  {b:>size$}", pad(n, name), pad(d, dtype), pad(s, shape));
-        }
-        if file.table.is_none() && file.findings.is_empty() {
-            out.push_str("  no tensors are read from a file of this format\n");
-        }
-        for finding in &file.findings {
-            let word = match finding.severity {
-                Severity::Error => "error",
-                Severity::Warning => "warning",
-                Severity::Note => "note",
-            };
-            let _ = writeln!(out, "  {word} {}: {}", finding.code, printable(&finding.message));
+    // Each row is made twice, once for the columns' widths: the rows of a million tensors are not kept.
+    let mut widest = [0; 4];
+    for row in files.iter().flat_map(|file| wanted(file, filter)).map(row) {
+        for (most, text) in widest.iter_mut().zip(row) {
+            *most = text.width().max(*most);
         }
     }
-    sums(&totals(files, filter), width, &mut out);
-    out
+    let (dtype, shape, size) = (widest[1].min(width / 5), widest[2].min(width / 4), widest[3].min(8));
+    let name = widest[0].min(width.saturating_sub(dtype + shape + size + 2 + 6).max(8));
+    let listed = files.iter().flat_map(move |file| {
+        let title = format!("{}  {}", printable(&file.path), bytes(file.size));
+        let rows = wanted(file, filter).map(row).map(move |[n, d, s, b]| {
+            format!("  {}  {}  {}  {b:>size$}", pad(&n, name), pad(&d, dtype), pad(&s, shape))
+        });
+        std::iter::once(elide(&title, width)).chain(rows).chain(remarks(file))
+    });
+    listed.chain(sums(&totals(files, filter), width))
 }
 
-/// The totals of each dtype and of all dtypes, in columns.
-fn sums(totals: &Totals<'_>, width: usize, out: &mut String) {
+/// What is said about a file below its tensors.
+fn remarks(file: &Inspected) -> impl Iterator<Item = String> {
+    let silent = file.table.is_none() && file.findings.is_empty();
+    let none = silent.then(|| "  no tensors are read from a file of this format".to_owned());
+    none.into_iter().chain(file.findings.iter().map(|finding| {
+        let word = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        };
+        format!("  {word} {}: {}", finding.code, printable(&finding.message))
+    }))
+}
+
+/// An empty line, and the totals of each dtype and of all dtypes, in columns.
+fn sums(totals: &Totals<'_>, width: usize) -> Vec<String> {
     let line = |name: &str, (tensors, elements, size): Total| {
         [printable(name).into_owned(), group(tensors), group(elements), bytes(size)]
     };
@@ -134,11 +187,11 @@ fn sums(totals: &Totals<'_>, width: usize, out: &mut String) {
     lines.push(line("total", all));
     let column = |at: usize| lines.iter().map(|l| l[at].width()).max().unwrap_or(0);
     let (name, tensors, elements, size) = (column(0).min(width / 4), column(1), column(2), column(3));
-    out.push('\n');
-    for [n, t, e, b] in &lines {
+    let rows = lines.iter().map(|[n, t, e, b]| {
         let text = format!("{}  {t:>tensors$}  {e:>elements$}  {b:>size$}", pad(n, name));
-        let _ = writeln!(out, "{}", elide(&text, width));
-    }
+        elide(&text, width)
+    });
+    std::iter::once(String::new()).chain(rows).collect()
 }
 
 fn row(tensor: &Tensor) -> [String; 4] {
@@ -155,6 +208,7 @@ fn row(tensor: &Tensor) -> [String; 4] {
 mod tests {
     use super::*;
     use hfget_core::unstable::verify::TensorTable;
+    use serde_json::json;
 
     fn file(names: &[&str]) -> Inspected {
         let tensor = |n: &&str| Tensor {
@@ -172,7 +226,8 @@ mod tests {
     fn no_line_is_wider_than_the_terminal_and_both_ends_of_a_name_stay() {
         let long = format!("model.{}.weight", "very_long_part.".repeat(20));
         for width in [40, 80, 200] {
-            let text = human(&[file(&[&long, "模型模型模型模型模型模型模型模型.weight", "a\u{1b}[31m"])], None, width);
+            let files = [file(&[&long, "模型模型模型模型模型模型模型模型.weight", "a\u{1b}[31m"])];
+            let text = human(&files, None, width).collect::<Vec<_>>().join("\n");
             assert!(text.lines().all(|l| l.width() <= width), "{width}:\n{text}");
             assert!(text.contains("model.") && text.contains("ght") && text.contains('…'), "{text}");
             assert!(!text.contains('\u{1b}'));
@@ -182,7 +237,8 @@ mod tests {
     #[test]
     fn a_filter_narrows_the_table_and_its_totals() {
         let glob = globset::Glob::new("*.b").unwrap().compile_matcher();
-        let value = json("x", &[file(&["a.a", "a.b", "c.b"])], Some(&glob));
+        let files = [file(&["a.a", "a.b", "c.b"])];
+        let value = serde_json::to_value(Report { name: "x", files: &files, filter: Some(&glob) }).unwrap();
         assert_eq!((&value["tensors"], &value["parameters"]), (&json!(2), &json!(2 * 4096 * 4096)));
     }
 }

@@ -73,6 +73,26 @@ fn a_killed_run_goes_on_where_it_stood() {
 }
 
 #[test]
+fn a_killed_run_leaves_nothing_once_another_program_has_finished_its_file() {
+    let machine = slow();
+    let mut child = half_way(&machine);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // As huggingface_hub does it: the blob, and a link to it.
+    let repo = machine.model("org/one");
+    let model = one_file(SIZE);
+    let content = model.content("model.safetensors").unwrap();
+    let part = partial(&machine).unwrap();
+    let digest = part.file_stem().unwrap();
+    std::fs::create_dir_all(repo.join("blobs")).unwrap();
+    std::fs::write(repo.join("blobs").join(digest), content).unwrap();
+    machine.hub.forget();
+    machine.run(["org/one"]).ends_with(0);
+    assert_eq!(asked_bytes(&machine), 0);
+    assert_eq!(partial(&machine), None);
+}
+
+#[test]
 fn an_interrupted_run_says_how_to_go_on() {
     let machine = slow();
     let mut child = half_way(&machine);

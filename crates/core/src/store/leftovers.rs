@@ -1,5 +1,6 @@
 //! Leftovers of earlier runs: finds them, and removes those that no process works on.
 
+use std::collections::HashSet;
 use std::fs::{self, TryLockError};
 use std::path::Path;
 use std::sync::PoisonError;
@@ -76,6 +77,16 @@ impl Store {
         folder.remove(&format!("{stem}.journal"))?;
         folder.remove(&format!("{stem}.part"))?;
         Ok(true)
+    }
+
+    /// Removes what killed runs have left of files with these digests, whose content is here: another program may have
+    /// finished a file that a run had begun. Files that cannot be removed stay for `hfget clean`.
+    pub(crate) fn remove_finished(&self, here: &HashSet<Digest>) {
+        for leftover in self.leftovers() {
+            if leftover.digest.is_some_and(|digest| here.contains(&digest)) {
+                let _ = self.remove_leftover(&leftover);
+            }
+        }
     }
 
     /// Removes files that a run made for nothing: partials without any bytes, and empty folders. Files that cannot

@@ -127,27 +127,22 @@ impl Partial {
             Some((orphan, known)) => names.take_over(&folder, &orphan).is_ok().then_some(known),
             None => None,
         };
-        let file = match &known {
-            Some(_) => folder.open_file(&names.part, Access::ReadWrite)?,
-            None => new_file(&folder, &names.part)?,
-        };
-        let journal = match &known {
+        let (file, journal) = if let Some(known) = &known {
+            let file = folder.open_file(&names.part, Access::ReadWrite)?;
             // The journal is written as a new file: a kill between two writes must not lose the known
             // ranges, and no line must continue a torn one.
-            Some(known) => {
-                let text = known.text(entry, journal::boot());
-                let flush = known.flushed && !known.ranges.as_slice().is_empty();
-                folder.write(&names.journal, &folder, text.as_bytes(), flush)?;
-                folder.open_file(&names.journal, Access::Journal)?
-            }
-            None => {
-                folder.remove(&names.journal)?;
-                let mut journal = folder.open_file(&names.journal, Access::Journal)?;
-                let text = Believed::default().text(entry, journal::boot());
-                let write = journal.write_all(text.as_bytes());
-                write.map_err(StoreError::io("write to", &folder.path(&names.journal)))?;
-                journal
-            }
+            let text = known.text(entry, journal::boot());
+            let flush = known.flushed && !known.ranges.as_slice().is_empty();
+            folder.write(&names.journal, &folder, text.as_bytes(), flush)?;
+            (file, folder.open_file(&names.journal, Access::Journal)?)
+        } else {
+            let file = new_file(&folder, &names.part)?;
+            folder.remove(&names.journal)?;
+            let mut journal = folder.open_file(&names.journal, Access::Journal)?;
+            let text = Believed::default().text(entry, journal::boot());
+            let write = journal.write_all(text.as_bytes());
+            write.map_err(StoreError::io("write to", &folder.path(&names.journal)))?;
+            (file, journal)
         };
         let known = known.unwrap_or_default();
         let lines = known.ranges.as_slice().len();

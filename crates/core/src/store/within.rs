@@ -60,12 +60,11 @@ impl Folder {
     /// The folder `below` in `root`; creates the folders that are missing.
     pub fn make(root: &Path, below: &Path) -> Result<Self, StoreError> {
         let gone = |path: &Path| StoreError::io("open", path)(io::ErrorKind::NotFound.into());
-        let mut at = match Self::root(root)? {
-            Some(root) => root,
-            None => {
-                disk::create_dirs(root)?;
-                Self::root(root)?.ok_or_else(|| gone(root))?
-            }
+        let mut at = if let Some(root) = Self::root(root)? {
+            root
+        } else {
+            disk::create_dirs(root)?;
+            Self::root(root)?.ok_or_else(|| gone(root))?
         };
         for name in names(below) {
             if let Some(next) = at.enter(name)? {

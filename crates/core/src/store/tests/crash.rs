@@ -246,6 +246,23 @@ fn a_leftover_that_is_being_worked_on_is_not_removed() {
 }
 
 #[test]
+fn a_killed_runs_partial_goes_when_its_content_is_here_and_no_other_one_does() {
+    let root = TempDir::new().unwrap();
+    let store = cache(root.path(), true);
+    let (a, b) = (entry("a.bin"), Entry { oid: "7".repeat(40).parse().unwrap(), lfs: None, ..entry("b.bin") });
+    let (other, _) = killed(&store, &b);
+    let (part, journal) = killed(&store, &a);
+    let here = [a.digest()].into();
+    let lock = store.try_lock(&a).unwrap().unwrap();
+    store.remove_finished(&here);
+    assert!(part.exists() && other.exists(), "a process works on it");
+    drop(lock);
+    store.remove_finished(&here);
+    assert!(!part.exists() && !journal.exists());
+    assert!(other.exists(), "its content is not here");
+}
+
+#[test]
 fn a_partial_that_cannot_be_ours_is_discarded() {
     let root = TempDir::new().unwrap();
     let store = cache(root.path(), true);

@@ -62,7 +62,13 @@ impl Disk<'_> {
         outcome: &mut Outcome,
     ) -> Result<(), Error> {
         let (commit, entries) = (prepared.listing.info.commit, prepared.entries(|_| true));
-        let changed = self.blocking(move |store| store.recheck(&commit, &entries)).await?;
+        let look = move |store: &Store| {
+            let changed = store.recheck(&commit, &entries)?;
+            let same = entries.iter().filter(|entry| !changed.contains(entry));
+            store.remove_finished(&same.map(Entry::digest).collect());
+            Ok(changed)
+        };
+        let changed = self.blocking(look).await?;
         let known: HashSet<String> = outcome.findings.iter().chain(failed).filter_map(|f| f.path.clone()).collect();
         let mut subject = Subject::default();
         for item in &prepared.plan.items {
