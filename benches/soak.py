@@ -331,7 +331,7 @@ class Soak:
             if names != set(self.contents[repo]):
                 raise Lost(f"{repo}: {set(self.contents[repo]) ^ names} are not as they should be")
         left = [f for f in self.home.rglob("*") if ".hfget" in f.parts and f.suffix in (".part", ".journal")]
-        left += [f for f in self.home.rglob("tmp-*") if time.time() - f.stat().st_mtime > 3600]
+        left += [f for f in self.home.rglob("tmp-*") if time.time() - f.lstat().st_mtime > 3600]
         if left:
             raise Lost(f"left behind: {left}")
 
