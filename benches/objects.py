@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Measures how 2 GiB get into an object store:  python3 benches/objects.py [--runs 3] [--built]
+"""Measures how 2 GiB get into an object store:  python3 benches/objects.py [--runs 3] [--built] [--s3rver PROGRAM]
 
 hfget fetches them from the loopback Hub and verifies them on the way; `rclone copy` reads them from a folder that is
-filled before. Both upload into moto, a server with Amazon's protocol, on this machine, in turn, each time into an empty
-bucket. moto is written in Python and needs far more time than either of them: `server CPU s` shows it. (s3s-fs was tried
-too: it reads a whole object for each range.) Beside them, hfget fetches the same to disk. Needs nginx and rclone (Debian:
-apt-get install nginx-light rclone), Rust, the .venv that .ci/run makes, and some 12 GB in /dev/shm. Prints a table; --built
-uses what is in target/dist, or in $CARGO_TARGET_DIR/dist, and builds nothing.
+filled before. Both upload into a server with Amazon's protocol on this machine, in turn, each time into an empty bucket.
+The server is s3rver, in JavaScript (`npm install s3rver` in a folder; PROGRAM is its node_modules/.bin/s3rver), or else moto, in
+Python, which needs far more time than either program: `server CPU s` shows it. (s3s-fs was tried too: it reads a whole object
+for each range.) Beside them, hfget fetches the same to disk. Needs nginx and rclone (Debian: apt-get install nginx-light
+rclone), Rust, the .venv that .ci/run makes, and some 12 GB in /dev/shm. Prints a table; --built uses what is in target/dist, or
+in $CARGO_TARGET_DIR/dist, and builds nothing.
 """
 
 import argparse
@@ -18,29 +19,38 @@ import statistics
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 
 from registry import make_data
 from run import FULL, HFGET, REPOS, ROOT, WORK, build, measure, start_hub, start_nginx
 
-SERVER = ROOT / ".venv" / "bin" / "moto_server"
-KEY, SECRET = "bench", "bench-secret"
+MOTO = ROOT / ".venv" / "bin" / "moto_server"
+# The only key that s3rver knows.
+KEY, SECRET = "S3RVER", "S3RVER"
 
 
-def start_store() -> tuple[subprocess.Popen, str]:
+def start_store(s3rver: str | None) -> tuple[subprocess.Popen, str]:
     """Starts a server with one empty bucket."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = subprocess.Popen([SERVER, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = [MOTO, "-p", str(port)]
+    if s3rver:
+        shutil.rmtree(WORK / "s3rver", ignore_errors=True)
+        words = [s3rver, "-s", "-d", WORK / "s3rver", "-a", "127.0.0.1", "-p", str(port), "--configure-bucket", "bucket"]
+    server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     for _ in range(200):
         try:
+            # s3rver has its bucket already, and refuses an unsigned request, which shows that it is there.
             urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT"))
+            return server, url
+        except urllib.error.HTTPError:
             return server, url
         except OSError:
             time.sleep(0.1)
-    sys.exit("moto does not start")
+    sys.exit("the server does not start")
 
 
 def cpu_of(process: subprocess.Popen) -> float:
@@ -53,12 +63,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--built", action="store_true", help="use the programs that are built already")
+    parser.add_argument("--s3rver", metavar="PROGRAM", help="upload into s3rver instead of moto")
     arguments = parser.parse_args()
     if not arguments.built:
         build()
     WORK.mkdir(parents=True, exist_ok=True)
-    if not SERVER.exists():
-        sys.exit(f"there is no {SERVER}: .ci/run makes it")
+    if not arguments.s3rver and not MOTO.exists():
+        sys.exit(f"there is no {MOTO}: .ci/run makes it")
     make_data()
     nginx = start_nginx()
     hub, endpoint = start_hub(FULL)
@@ -68,7 +79,7 @@ def main() -> None:
             figures = {}
             for turn in range(arguments.runs + 1):
                 for tool in ("hfget --to s3", "hfget to disk", "rclone copy (from a folder)"):
-                    server, url = start_store()
+                    server, url = start_store(arguments.s3rver)
                     home = WORK / "home"
                     shutil.rmtree(home, ignore_errors=True)
                     home.mkdir()
@@ -102,7 +113,8 @@ def main() -> None:
         for process in (hub, nginx):
             process.terminate()
             process.wait()
-        shutil.rmtree(WORK / "home", ignore_errors=True)
+        for name in ("home", "s3rver"):
+            shutil.rmtree(WORK / name, ignore_errors=True)
 
 
 if __name__ == "__main__":
