@@ -5,6 +5,7 @@ mod cache;
 mod crash;
 mod hostile;
 mod kept;
+mod leftovers;
 mod local;
 mod proven;
 mod recheck;
