@@ -12,14 +12,14 @@ use super::support::{Machine, Run, one_file, tree};
 
 /// The kinds of file system for power cuts, each with its smallest image in megabytes and its mount options. If
 /// possible, the options delay writes to the disk for minutes, so that only flushed bytes reach it.
-const KINDS: [(&str, u64, &str); 3] =
+pub(super) const KINDS: [(&str, u64, &str); 3] =
     [("ext4", 0, "loop,commit=900"), ("xfs", 300, "loop,nouuid"), ("btrfs", 128, "loop,commit=900")];
 
 /// A file system in a file, mounted.
-struct Disk {
+pub(super) struct Disk {
     kind: &'static str,
     image: PathBuf,
-    at: PathBuf,
+    pub at: PathBuf,
 }
 
 impl Disk {
@@ -28,7 +28,7 @@ impl Disk {
         Disk::of("ext4", machine, name, megabytes)
     }
 
-    fn of(kind: &'static str, machine: &Machine, name: &str, megabytes: u64) -> Option<Self> {
+    pub fn of(kind: &'static str, machine: &Machine, name: &str, megabytes: u64) -> Option<Self> {
         let image = machine.home.path().join(format!("{name}.img"));
         let least = KINDS.iter().find(|(known, ..)| *known == kind).map_or(0, |(_, least, _)| *least);
         std::fs::File::create(&image).unwrap().set_len(megabytes.max(least) << 20).unwrap();
@@ -52,7 +52,7 @@ impl Disk {
     }
 
     /// The disk as it would be after a power cut at this moment. `stop` ends all work on the disk.
-    fn cut(self, machine: &Machine, name: &str, stop: impl FnOnce()) -> Disk {
+    pub fn cut(self, machine: &Machine, name: &str, stop: impl FnOnce()) -> Disk {
         let image = machine.home.path().join(format!("{name}.img"));
         assert!(quiet(Command::new("cp").args(["--sparse=always"]).arg(&self.image).arg(&image)));
         stop();
@@ -206,7 +206,7 @@ fn journal(folder: &Path) -> Option<PathBuf> {
 }
 
 /// A library that replaces a system call.
-fn instead(machine: &Machine, name: &str, code: &str) -> PathBuf {
+pub(super) fn instead(machine: &Machine, name: &str, code: &str) -> PathBuf {
     let (source, library) =
         (machine.home.path().join(format!("{name}.c")), machine.home.path().join(format!("{name}.so")));
     std::fs::write(&source, code).unwrap();
