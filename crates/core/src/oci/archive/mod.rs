@@ -368,7 +368,7 @@ impl Content for Archive {
         Box::pin(async {
             let Some(new) = self.state(|state| state.new.take()) else { return Ok(()) };
             let path = self.path.clone();
-            blocking(move || new.finish(&path)).await.map_err(at(&self.path))?;
+            blocking(move || new.finish(&path)).await?;
             self.state(|state| {
                 state.there = There::Unknown;
                 state.left.clear();
