@@ -205,3 +205,78 @@ fn what_exit_0_promises_of_a_layout_is_there_after_a_power_cut() {
         }
     }
 }
+
+/// What a killed run left must not stand in the way of the next one.
+#[test]
+fn a_layout_is_begun_again_in_the_space_that_a_killed_run_has_taken() {
+    const SIZE: usize = 24 << 20;
+    for place in ["oci:", "oci-archive:"] {
+        let options = Options { rate: Some(20 << 20), ..Options::default() };
+        let machine = Machine::on(Hub::with(options, [one_file(SIZE)]));
+        let Some(disk) = Disk::new(&machine, "disk", 40) else { return };
+        let line = format!("org/one --to {place}{}", disk.at.join("layout").display());
+        let mut child = begin(&machine, &line, None);
+        let began = Instant::now();
+        while machine.hub.bytes_sent() < SIZE as u64 * 3 / 4 {
+            assert!(began.elapsed() < Duration::from_mins(1), "no bytes come");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        machine.hfget(&line).ends_with(0).says("verified");
+        // The twin: one that does not fit is not begun, unless the user says so.
+        let other = Repo::new("org/two").file("config.json", "{}").lfs("model.safetensors", vec![1; 30 << 20]);
+        machine.hub.replace(other);
+        let line = line.replace("org/one", "org/two").replace("layout", "another");
+        machine.hfget(&line).ends_with(5).says("are free").says("--no-space-check");
+        machine.hfget(&format!("{line} --no-space-check")).ends_with(5).says("No space left");
+    }
+}
+
+/// An outage of the Hub in the middle costs its time, and no byte that had come.
+#[test]
+fn an_outage_of_the_hub_in_the_middle_of_a_layout_is_outlasted() {
+    const SIZE: usize = 24 << 20;
+    for place in ["oci:layout", "oci-archive:one.tar"] {
+        let options = Options { rate: Some(8 << 20), ..Options::default() };
+        let machine = Machine::on(Hub::with(options, [one_file(SIZE)]));
+        let mut command = machine.bare();
+        command
+            .args(["org/one", "--retry-base-ms", "100", "--to", place])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        let began = Instant::now();
+        while machine.hub.bytes_sent() < 6 << 20 {
+            assert!(began.elapsed() < Duration::from_mins(1), "no bytes come");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        machine.hub.down(true);
+        std::thread::sleep(Duration::from_secs(3));
+        machine.hub.down(false);
+        end(child).ends_with(0).says("verified");
+        let sent = machine.hub.bytes_sent();
+        assert!(sent < SIZE as u64 + (8 << 20), "{sent} bytes of {SIZE}");
+    }
+}
+
+/// What the cache of this machine has is not fetched again, and a wrong byte of it never gets there.
+#[test]
+fn layouts_are_filled_from_the_cache() {
+    for place in ["oci:layout", "oci-archive:one.tar"] {
+        for wrong in [false, true] {
+            let machine = Machine::new([one_file(9 << 20)]);
+            let blob = machine.hfget("org/one").ends_with(0).path().join("model.safetensors").canonicalize().unwrap();
+            if wrong {
+                let mut bytes = std::fs::read(&blob).unwrap();
+                bytes[5 << 20] ^= 1;
+                std::fs::write(&blob, bytes).unwrap();
+            }
+            machine.hub.forget();
+            machine.hfget(&format!("org/one --to {place}")).ends_with(0).says("verified");
+            let asked = machine.hub.requests().iter().filter(|r| r.path.ends_with("model.safetensors")).count();
+            assert_eq!(asked > 0, wrong, "{place}: {:?}", machine.hub.requests());
+            machine.hfget(&format!("verify {place}")).ends_with(0).says("verified");
+        }
+    }
+}

@@ -75,6 +75,11 @@ fn a_file_that_the_user_made_stops_the_run_before_anything_is_fetched() {
     assert_eq!(plain(&machine), ["config.json"]);
     let json = machine.hfget("org/one --local-dir here --json").ends_with(1).json();
     assert_eq!(codes(&json["reports"][0]), ["local-changes"], "{json:#}");
+    // Each such file is named.
+    write(&here(&machine).join("model.safetensors"), b"mine too");
+    let run = machine.hfget("org/one --local-dir here").ends_with(1);
+    assert!(run.err.contains("] config.json:") && run.err.contains("] model.safetensors:"), "{}", run.err);
+    std::fs::remove_file(here(&machine).join("model.safetensors")).unwrap();
     machine.hfget("org/one --local-dir here --allow local-changes").ends_with(2).says("cannot be allowed");
     machine.hfget("org/one --local-dir here --force").ends_with(0);
     assert_eq!(std::fs::read(here(&machine).join("config.json")).unwrap(), b"{}");

@@ -227,6 +227,15 @@ impl Content for Folder {
         })
     }
 
+    fn drop_left(&self) -> BoxFuture<'_, bool> {
+        let path = self.path.clone();
+        let dropped = move || match store::Folder::find(&path, Path::new(BLOBS)) {
+            Ok(Some(folder)) => !store::dead(&Arc::new(folder), PART, "", |_| true).is_empty(),
+            _ => false,
+        };
+        Box::pin(blocking(dropped))
+    }
+
     fn expect<'a>(&'a self, _sizes: &'a [u64]) -> BoxFuture<'a, Result<(), OciError>> {
         Box::pin(async { self.begin().await.map(drop) })
     }

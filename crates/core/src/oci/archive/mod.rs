@@ -311,6 +311,11 @@ impl Content for Archive {
         })
     }
 
+    fn drop_left(&self) -> BoxFuture<'_, bool> {
+        let path = self.path.clone();
+        Box::pin(blocking(move || !left::take(&path, &[]).0.is_empty()))
+    }
+
     fn expect<'a>(&'a self, sizes: &'a [u64]) -> BoxFuture<'a, Result<(), OciError>> {
         Box::pin(self.begin(sizes.to_vec()))
     }
