@@ -74,8 +74,9 @@ fn a_pasted_address_of_the_endpoint_over_plain_http_gets_no_token() {
     let plain = hfget_loopback_hub::Hub::start([fixture(CHATGLM)]);
     let machine = secure(Tls::Both);
     let endpoint = plain.endpoint().replace("http://", "https://");
-    let line = format!("plan {}/{CHATGLM} --endpoint {endpoint}", plain.endpoint());
-    let run = trusting(&machine, &line).ends_with(0);
+    let mut command = machine.command();
+    command.env("HF_ENDPOINT", &endpoint).env("HF_TOKEN", TOKEN).arg(format!("{}/{CHATGLM}", plain.endpoint()));
+    let run = Run::from(command.output().unwrap()).ends_with(0);
     run.says(&format!("the token is not sent to {}: it is for {endpoint}", plain.endpoint()));
     assert!(!plain.requests().is_empty() && plain.requests().iter().all(|request| !request.token));
 }
