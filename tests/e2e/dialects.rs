@@ -243,6 +243,30 @@ fn places_in_the_environment_are_read_as_python_reads_them() {
         let run: Run = machine.command().env_remove("HF_HOME").env(name, value).arg("org/one").output().unwrap().into();
         assert!(run.ends_with(0).path().starts_with(home.join(place)), "{name}={value}");
     }
+    // The home of another user, and of this one where nobody says it, are in the list of users.
+    let list = std::fs::read_to_string("/etc/passwd").unwrap();
+    let home_of = |column: usize, value: &str| -> String {
+        let line = list.lines().find(|line| line.split(':').nth(column) == Some(value)).unwrap();
+        line.split(':').nth(5).unwrap().to_owned()
+    };
+    let id = rustix::process::getuid().as_raw().to_string();
+    for (name, value, place) in [
+        ("HF_HUB_CACHE", "~root/no-such-cache", format!("{}/no-such-cache", home_of(0, "root"))),
+        ("HF_HUB_CACHE", "~/no-such-cache", format!("{}/no-such-cache", home_of(2, &id))),
+        ("HF_HUB_CACHE", "$NO_SUCH_VARIABLE/x", "$NO_SUCH_VARIABLE/x".to_owned()),
+    ] {
+        let mut command = machine.command();
+        command.env_remove("HOME").env(name, value).args(["org/one", "--offline"]);
+        Run::from(command.output().unwrap()).ends_with(3).says(&place);
+    }
+    // The place of the token.
+    let private = Machine::new([one_file(64).access(Access::Private)]);
+    std::fs::write(private.home.path().join("mine"), TOKEN).unwrap();
+    for value in ["~/mine", "$HOME/mine", "${HOME}/mine"] {
+        let run: Run =
+            private.command().env("HF_TOKEN_PATH", value).args(["org/one", "--force"]).output().unwrap().into();
+        run.ends_with(0);
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! Disks that are full or read-only, and files in the way.
+//! Disks that are full or read-only or cannot read, and files in the way.
 
 use std::process::{Command, Stdio};
 
+use super::own_files::reads_fail;
 use super::support::{Machine, Run, one_file, tree};
 
 const BIG: usize = 3 << 20;
@@ -94,4 +95,32 @@ fn a_folder_in_the_place_of_a_file_is_left_alone() {
     std::fs::create_dir_all(machine.home.path().join("here/model.safetensors/mine")).unwrap();
     machine.run(["org/one", "--local-dir", "here"]).ends_with(5).says("model.safetensors").says("in the way");
     assert!(machine.home.path().join("here/model.safetensors/mine").is_dir());
+}
+
+/// The bytes are known to be right, but the disk does not let hfget read what it checks beside the digest. That says nothing
+/// about the file: it is neither "wrong" nor "verified", and no later run takes it for an answer.
+#[test]
+fn contents_that_cannot_be_read_are_neither_wrong_nor_verified() {
+    let repo = || one_file(5000).lfs("optimizer.dat", vec![1; 777]).file("tokenizer.json", "{ }");
+    let weights = repo().content("model.safetensors").unwrap().len();
+    for place in ["", " --local-dir here"] {
+        let machine = Machine::new([repo()]);
+        let with = |length: usize, line: &str| -> Run {
+            let mut command = machine.command();
+            command.env("LD_PRELOAD", reads_fail(&machine, length)).args(line.split_whitespace());
+            command.output().unwrap().into()
+        };
+        // The fetch hashes the bytes in memory, and the header is read from the disk.
+        let line = format!("org/one --all{place}");
+        let run = with(weights, &line).ends_with(5).says("cannot read").says("Input/output error");
+        assert!(!run.err.contains("header-invalid") && run.out.is_empty(), "{}", run.err);
+        let sent = machine.hub.bytes_sent();
+        machine.hfget(&line).ends_with(0);
+        assert_eq!(machine.hub.bytes_sent(), sent, "the bytes were right");
+        // The files are recorded, and only the contents are checked again: the search for pickles, and JSON.
+        for length in [777, 3] {
+            with(length, &format!("{line} --allow-unsafe-pickle")).ends_with(5).says("cannot read");
+        }
+        machine.hfget(&format!("{line} --allow-unsafe-pickle")).ends_with(0);
+    }
 }

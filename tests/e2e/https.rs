@@ -67,3 +67,16 @@ fn a_redirect_out_of_https_is_refused_before_anything_is_sent_there() {
     assert!(!machine.hub.requests().iter().any(|r| r.cdn), "{:?}", machine.hub.requests());
     assert!(machine.visible("org/one").keys().all(|name| !name.ends_with("model.safetensors")));
 }
+
+/// An address that was pasted with `http://` is another server than the endpoint over HTTPS: it gets no token.
+#[test]
+fn a_pasted_address_of_the_endpoint_over_plain_http_gets_no_token() {
+    let plain = hfget_loopback_hub::Hub::start([fixture(CHATGLM)]);
+    let machine = secure(Tls::Both);
+    let endpoint = plain.endpoint().replace("http://", "https://");
+    let mut command = machine.command();
+    command.env("HF_ENDPOINT", &endpoint).env("HF_TOKEN", TOKEN).arg(format!("{}/{CHATGLM}", plain.endpoint()));
+    let run = Run::from(command.output().unwrap()).ends_with(0);
+    run.says(&format!("the token is not sent to {}: it is for {endpoint}", plain.endpoint()));
+    assert!(!plain.requests().is_empty() && plain.requests().iter().all(|request| !request.token));
+}

@@ -115,6 +115,31 @@ fn we_use_what_hf_download_put_there() {
     }
 }
 
+/// What `hf download` has put into a folder is an earlier commit's file, and not the user's, until the user changes it.
+#[test]
+fn an_update_of_a_folder_of_hf_downloads_just_happens_and_what_was_edited_there_stops_it() {
+    let Some(bin) = python() else { return };
+    let machine = Machine::new([one_file(5000)]);
+    hf(&machine, &bin, "download org/one --local-dir here").ends_with(0);
+    let new = one_file(6000).file("config.json", "{\"new\": 1}");
+    machine.hub.commit(new.clone());
+    let run = machine.hfget("org/one --local-dir here").ends_with(0);
+    assert!(!run.err.contains("local-changes"), "{}", run.err);
+    let here = machine.home.path().join("here");
+    for name in ["config.json", "model.safetensors"] {
+        assert_eq!(std::fs::read(here.join(name)).ok().as_deref(), new.content(name), "{name}");
+    }
+    std::fs::remove_dir_all(&here).unwrap();
+    hf(&machine, &bin, "download org/one --local-dir here").ends_with(0);
+    // huggingface_hub itself allows for a second between the file and its note.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    std::fs::write(here.join("config.json"), "[]").unwrap();
+    machine.hub.commit(one_file(7000).file("config.json", "{\"newer\": 1}"));
+    machine.hub.forget();
+    machine.hfget("org/one --local-dir here").ends_with(1).says("local-changes").says("config.json").says("--force");
+    assert_eq!(std::fs::read(here.join("config.json")).unwrap(), b"[]");
+}
+
 /// A wrong file from `hf download` is found and replaced: its metadata are not trusted.
 #[test]
 fn damage_in_its_cache_is_found() {

@@ -12,23 +12,23 @@ use super::support::{Machine, Run, one_file, tree};
 
 /// The kinds of file system for power cuts, each with its smallest image in megabytes and its mount options. If
 /// possible, the options delay writes to the disk for minutes, so that only flushed bytes reach it.
-const KINDS: [(&str, u64, &str); 3] =
+pub(super) const KINDS: [(&str, u64, &str); 3] =
     [("ext4", 0, "loop,commit=900"), ("xfs", 300, "loop,nouuid"), ("btrfs", 128, "loop,commit=900")];
 
 /// A file system in a file, mounted.
-struct Disk {
+pub(super) struct Disk {
     kind: &'static str,
     image: PathBuf,
-    at: PathBuf,
+    pub at: PathBuf,
 }
 
 impl Disk {
     /// Makes a disk of this kind; `None` if this machine has no loop devices for us, or not this file system.
-    fn new(machine: &Machine, name: &str, megabytes: u64) -> Option<Self> {
+    pub fn new(machine: &Machine, name: &str, megabytes: u64) -> Option<Self> {
         Disk::of("ext4", machine, name, megabytes)
     }
 
-    fn of(kind: &'static str, machine: &Machine, name: &str, megabytes: u64) -> Option<Self> {
+    pub fn of(kind: &'static str, machine: &Machine, name: &str, megabytes: u64) -> Option<Self> {
         let image = machine.home.path().join(format!("{name}.img"));
         let least = KINDS.iter().find(|(known, ..)| *known == kind).map_or(0, |(_, least, _)| *least);
         std::fs::File::create(&image).unwrap().set_len(megabytes.max(least) << 20).unwrap();
@@ -52,7 +52,7 @@ impl Disk {
     }
 
     /// The disk as it would be after a power cut at this moment. `stop` ends all work on the disk.
-    fn cut(self, machine: &Machine, name: &str, stop: impl FnOnce()) -> Disk {
+    pub fn cut(self, machine: &Machine, name: &str, stop: impl FnOnce()) -> Disk {
         let image = machine.home.path().join(format!("{name}.img"));
         assert!(quiet(Command::new("cp").args(["--sparse=always"]).arg(&self.image).arg(&image)));
         stop();
@@ -91,13 +91,13 @@ fn what_exit_0_promises_is_there_after_a_power_cut() {
         let Some(disk) = Disk::of(kind, &machine, "disk", 64) else { continue };
         let place = |disk: &Disk| match flags {
             "hub" => on(disk),
-            _ => format!("--local-dir {}", disk.at.join("folder").display()),
+            _ => format!("--local-dir {}", disk.at.join("new/below/folder").display()),
         };
         machine.hfget(&format!("org/one --all {}", place(&disk))).ends_with(0);
         let after = disk.cut(&machine, "after", || {});
         let root = match flags {
             "hub" => after.at.join("hub/models--org--one/snapshots").join(repo.commit()),
-            _ => after.at.join("folder"),
+            _ => after.at.join("new/below/folder"),
         };
         for name in repo.paths() {
             assert_eq!(std::fs::read(root.join(name)).ok().as_deref(), repo.content(name), "{kind} {flags} {name}");
@@ -206,7 +206,7 @@ fn journal(folder: &Path) -> Option<PathBuf> {
 }
 
 /// A library that replaces a system call.
-fn instead(machine: &Machine, name: &str, code: &str) -> PathBuf {
+pub(super) fn instead(machine: &Machine, name: &str, code: &str) -> PathBuf {
     let (source, library) =
         (machine.home.path().join(format!("{name}.c")), machine.home.path().join(format!("{name}.so")));
     std::fs::write(&source, code).unwrap();
@@ -356,19 +356,22 @@ fn a_wait_for_a_lock_names_the_file_and_the_time_each_minute() {
     let digest = one_file(5000).lfs_sha256("model.safetensors").unwrap().to_owned();
     let lock = std::fs::File::create(locks.join(format!("{digest}.lock"))).unwrap();
     lock.lock().unwrap();
-    let mut command = machine.bare();
-    // The clock also counts the time of the Hub's answers.
-    command.args(["org/one", "--lock-wait", "150s", "--stall-timeout", "600", "--retry-for", "1h"]);
-    let run: Run = command.env("LD_PRELOAD", &library).env("HF_HUB_ETAG_TIMEOUT", "600").output().unwrap().into();
-    let run = run.ends_with(0);
-    let said: Vec<&str> = run.err.lines().filter(|line| line.contains("another process")).collect();
-    assert_eq!(said.len(), 3, "{}", run.err);
-    assert!(said.iter().all(|line| line.contains("model.safetensors: another process")), "{said:?}");
-    for (line, minute) in said[1..].iter().zip([60, 120]) {
-        let waited = line.split("waited ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
-        assert!(waited.is_some_and(|waited| (minute..minute + 30).contains(&waited)), "{line}");
+    // The second one waits for as long as nobody says otherwise: five minutes.
+    for (flag, minutes) in [(&["--lock-wait", "150s"][..], 2), (&[], 4)] {
+        let mut command = machine.bare();
+        // The clock also counts the time of the Hub's answers.
+        command.args(["org/one", "--force", "--stall-timeout", "600", "--retry-for", "1h"]).args(flag);
+        let run: Run = command.env("LD_PRELOAD", &library).env("HF_HUB_ETAG_TIMEOUT", "600").output().unwrap().into();
+        let run = run.ends_with(0);
+        let said: Vec<&str> = run.err.lines().filter(|line| line.contains("another process")).collect();
+        assert!((minutes + 1..=minutes + 2).contains(&said.len()), "{}", run.err);
+        assert!(said.iter().all(|line| line.contains("model.safetensors: another process")), "{said:?}");
+        for (line, minute) in said[1..].iter().zip((1..).map(|minute| minute * 60)) {
+            let waited = line.split("waited ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
+            assert!(waited.is_some_and(|waited| (minute..minute + 30).contains(&waited)), "{line}");
+        }
+        machine.assert_nothing_wrong(&one_file(5000));
     }
-    machine.assert_nothing_wrong(&one_file(5000));
 }
 
 /// A cache that several users share: the folder of locks belongs to the first one.
@@ -405,6 +408,33 @@ fn a_run_is_resumed_in_the_space_that_its_partial_has_set_aside() {
         |machine: &Machine| machine.hub.requests().iter().filter(|r| r.path.contains("model.safetensors")).count();
     assert_eq!(asked(&machine), 0);
     machine.hfget(&format!("org/two --no-space-check {}", on(&disk))).ends_with(5).says("No space left");
+}
+
+/// A folder and the cache share a file's blocks where the disk can do that.
+#[test]
+fn a_folder_takes_no_room_for_what_the_cache_on_its_disk_has() {
+    const LARGE: usize = 60 << 20;
+    let machine = Machine::new([one_file(LARGE)]);
+    let Some(disk) = Disk::of("btrfs", &machine, "disk", 300) else { return };
+    let run = |line: &str| -> Run {
+        let mut command = machine.command();
+        command.env("HF_HUB_CACHE", disk.at.join("hub")).args(line.split(' ')).output().unwrap().into()
+    };
+    run("org/one").ends_with(0);
+    let used = || {
+        assert!(quiet(Command::new("sync").arg("-f").arg(&disk.at)));
+        let stat = rustix::fs::statvfs(&disk.at).unwrap();
+        (stat.f_blocks - stat.f_bfree) * stat.f_frsize
+    };
+    let (before, sent) = (used(), machine.hub.bytes_sent());
+    run(&format!("org/one --local-dir {}", disk.at.join("here").display())).ends_with(0);
+    let more = used().saturating_sub(before);
+    assert!(more < LARGE as u64 / 4, "it takes {more} bytes more");
+    assert_eq!(machine.hub.bytes_sent(), sent);
+    assert_eq!(
+        std::fs::read(disk.at.join("here/model.safetensors")).ok().as_deref(),
+        one_file(LARGE).content("model.safetensors")
+    );
 }
 
 /// A disk that ignores case in names; `None` if this machine cannot mount one.

@@ -8,6 +8,7 @@ use std::process::Command;
 use hfget_loopback_hub::{Access, Repo};
 
 use super::objects::S3;
+use super::odd_disks::instead;
 use super::support::{CHATGLM, Machine, Run, codes, fixture, one_file, safetensors, tree};
 
 fn here(machine: &Machine) -> PathBuf {
@@ -74,6 +75,11 @@ fn a_file_that_the_user_made_stops_the_run_before_anything_is_fetched() {
     assert_eq!(plain(&machine), ["config.json"]);
     let json = machine.hfget("org/one --local-dir here --json").ends_with(1).json();
     assert_eq!(codes(&json["reports"][0]), ["local-changes"], "{json:#}");
+    // Each such file is named.
+    write(&here(&machine).join("model.safetensors"), b"mine too");
+    let run = machine.hfget("org/one --local-dir here").ends_with(1);
+    assert!(run.err.contains("] config.json:") && run.err.contains("] model.safetensors:"), "{}", run.err);
+    std::fs::remove_file(here(&machine).join("model.safetensors")).unwrap();
     machine.hfget("org/one --local-dir here --allow local-changes").ends_with(2).says("cannot be allowed");
     machine.hfget("org/one --local-dir here --force").ends_with(0);
     assert_eq!(std::fs::read(here(&machine).join("config.json")).unwrap(), b"{}");
@@ -391,8 +397,14 @@ fn what_cannot_be_read_is_exit_code_5_and_stays() {
 
 /// Runs with a library that makes every read of a file of `length` bytes an input/output error.
 fn unreadable(machine: &Machine, line: &str, length: usize) -> Run {
-    let source = machine.home.path().join("eio.c");
-    let library = machine.home.path().join("eio.so");
+    let mut command = Command::new(super::support::binary());
+    machine.environment(&mut command);
+    command.args(line.split_whitespace()).env("LD_PRELOAD", reads_fail(machine, length));
+    command.output().unwrap().into()
+}
+
+/// A library that makes every read of a file of `length` bytes an input/output error.
+pub(super) fn reads_fail(machine: &Machine, length: usize) -> PathBuf {
     let code = format!(
         "#define _GNU_SOURCE\n#include <dlfcn.h>\n#include <errno.h>\n#include <sys/stat.h>\n#include <unistd.h>\n\
          ssize_t read(int fd, void *b, size_t n) {{ struct stat s; static ssize_t (*real)(int, void *, size_t);\n\
@@ -400,13 +412,53 @@ fn unreadable(machine: &Machine, line: &str, length: usize) -> Run {
          if (!fstat(fd, &s) && S_ISREG(s.st_mode) && s.st_size == {length}) {{ errno = EIO; return -1; }}\n\
          return real(fd, b, n); }}\n"
     );
-    std::fs::write(&source, code).unwrap();
-    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).arg("-ldl").status();
-    assert!(compiled.expect("a C compiler").success());
-    let mut command = Command::new(super::support::binary());
-    machine.environment(&mut command);
-    command.args(line.split_whitespace()).env("LD_PRELOAD", &library);
-    command.output().unwrap().into()
+    instead(machine, "eio", &code)
+}
+
+/// A file that the user may not read is not known to be wrong either.
+#[test]
+fn what_may_not_be_read_is_exit_code_5_and_stays() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let machine = Machine::new([one_file(5000)]);
+    machine.hfget("org/one --local-dir here").ends_with(0);
+    let blob = machine.hfget("org/one").ends_with(0).path().join("model.safetensors").canonicalize().unwrap();
+    let places = [
+        (
+            "org/one --local-dir here",
+            here(&machine).join("model.safetensors"),
+            here(&machine).join(".cache/huggingface/hfget"),
+        ),
+        ("org/one", blob, machine.model("org/one").join(".hfget")),
+    ];
+    // root may read everything, so another user runs it.
+    let another = rustix::process::geteuid().is_root();
+    let owned = |user: &str| {
+        if another {
+            let done = Command::new("chown").args(["-R", user]).arg(machine.home.path()).status();
+            assert!(done.unwrap().success());
+        }
+    };
+    for (line, file, records) in places {
+        std::fs::remove_file(records.join("verified.jsonl")).unwrap();
+        let before = std::fs::metadata(&file).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o000)).unwrap();
+        owned("4321:4321");
+        for line in [line.to_owned(), format!("verify {line}")] {
+            let mut command = Command::new(if another { "setpriv" } else { "env" });
+            machine.environment(&mut command);
+            if another {
+                command.args(["--reuid=4321", "--regid=4321", "--clear-groups"]);
+            }
+            command.arg(super::support::binary()).args(line.split(' '));
+            let run = Run::from(command.output().unwrap()).ends_with(5);
+            run.says("Permission denied");
+            let now = std::fs::metadata(&file).unwrap();
+            assert_eq!((now.ino(), now.mtime_nsec()), (before.ino(), before.mtime_nsec()), "{line}");
+        }
+        owned("0:0");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        machine.hfget(line).ends_with(0);
+    }
 }
 
 /// A run without access to the repo leaves no folders, locks or partials.

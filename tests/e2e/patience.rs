@@ -117,6 +117,21 @@ fn a_trickling_answer_of_the_api_is_asked_for_again() {
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
 }
 
+/// Fast enough for anybody, but not for a host that gave a hundred times as much before: the rest comes from another source.
+#[test]
+fn what_became_slow_is_given_to_another_source() {
+    const SIZE: usize = 40 << 20;
+    let machine = Machine::new([one_file(SIZE)]);
+    let mirror = Hub::start([one_file(SIZE)]);
+    // The mirror's later parts trickle.
+    mirror.fault(Fault::new(Place::Bytes, Kind::Slow(500)).on(WEIGHTS).from(20 << 20..u64::MAX));
+    let began = Instant::now();
+    machine.run(["org/one", "--mirror", &mirror.endpoint(), "--connections", "4"]).ends_with(0);
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    machine.assert_nothing_wrong(&one_file(SIZE));
+    assert!(mirror.requests().iter().any(|request| request.cdn), "the mirror was asked");
+}
+
 /// The twin of both.
 #[test]
 fn a_slow_line_is_left_alone() {
@@ -135,11 +150,30 @@ fn a_dribble_of_bytes_is_no_progress() {
     let began = Instant::now();
     machine.run(["org/one"]).ends_with(4);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    // The same if it says in between that it does not have the rest.
+    let machine = Machine::new([one_file(1 << 20)]);
+    for _ in 0..200 {
+        machine.hub.fault(Fault::new(Place::Bytes, Kind::Cut(1)).on(WEIGHTS).times(1));
+        let refusal = vec![("content-range", "bytes */1048649".to_owned())];
+        machine.hub.fault(Fault::new(Place::Bytes, Kind::Status(416, refusal)).on(WEIGHTS).times(1));
+    }
+    let began = Instant::now();
+    machine.run(["org/one"]).ends_with(4);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[test]
 fn many_files_behind_a_limit_of_requests_all_come() {
-    let files = 60;
+    behind_a_limit(60);
+}
+
+#[test]
+#[ignore = "takes half a minute"]
+fn six_hundred_files_behind_a_limit_of_requests_all_come() {
+    behind_a_limit(600);
+}
+
+fn behind_a_limit(files: usize) {
     let repo = (0..files).fold(one_file(64), |repo, n| repo.file(&format!("f{n}.json"), format!("{n}")));
     let options = Options { requests_a_second: Some(40), ..Options::default() };
     let machine = Machine::on(Hub::with(options, [repo.clone()]));
@@ -148,7 +182,7 @@ fn many_files_behind_a_limit_of_requests_all_come() {
     machine.assert_nothing_wrong(&repo);
     assert!(!run.err.contains("attempt"), "a kept wait is no failure: {}", run.err);
     let refused = machine.hub.requests().len() - 2 * (files + 2);
-    assert!(refused < 120, "{refused} requests for nothing");
+    assert!(refused < 2 * files, "{refused} requests for nothing");
 }
 
 #[test]

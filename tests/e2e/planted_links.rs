@@ -212,12 +212,21 @@ fn few_descriptors_are_no_reason_to_fail() {
     }
     for limits in ["ulimit -Sn 24", "ulimit -n 64"] {
         let machine = Machine::new([data.clone()]);
-        let mut command = std::process::Command::new("sh");
-        machine.environment(&mut command);
-        let script = format!("{limits}; exec \"$HFGET\" datasets/org/data --jobs 64 --retry-base-ms 2");
-        let run: super::support::Run =
-            command.args(["-c", &script]).env("HFGET", super::support::binary()).output().unwrap().into();
-        run.ends_with(0);
+        for line in [
+            "datasets/org/data --jobs 64",
+            "verify datasets/org/data",
+            "datasets/org/data --jobs 64 --local-dir here",
+            "datasets/org/data --jobs 64 --to oci:layout",
+            "verify oci:layout",
+            "datasets/org/data --jobs 64 --to oci-archive:all.tar",
+        ] {
+            let mut command = std::process::Command::new("sh");
+            machine.environment(&mut command);
+            let script = format!("{limits}; exec \"$HFGET\" {line} --retry-for 10");
+            let run: super::support::Run =
+                command.args(["-c", &script]).env("HFGET", super::support::binary()).output().unwrap().into();
+            assert_eq!(run.code, Some(0), "{limits} {line}: {}", run.err);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use hfget_loopback_hub::{Access, Fault, Kind, Place, Repo};
+use hfget_loopback_hub::{Access, Fault, Hub, Kind, Options, Place, Repo, Tls};
 
 use super::support::{Machine, Run, binary, one_file, safetensors, tree};
 
@@ -168,6 +168,25 @@ fn a_bare_root_with_any_user_is_enough() {
     assert_eq!(left, [""; 0], "nothing of its work stays");
     start(&["hf://org/none", "/mnt/models/x"]).ends_with(1);
     assert!(std::fs::read_to_string(root.join("termination-log")).unwrap().contains("org/none"));
+    // Without certificates: HTTPS names what is missing, and commands without requests need none.
+    let secure = Hub::with(Options { tls: Some(Tls::Both), ..Options::default() }, [with_more()]);
+    let bare = |words: &[&str], env: &[(&str, &str)]| -> Run {
+        let mut command = Command::new("/usr/sbin/chroot");
+        command.args(["--userspec=1234:1234"]).arg(&root).arg("/hfget").args(words).env_clear();
+        command
+            .env("HF_ENDPOINT", secure.endpoint())
+            .env("HF_HOME", "/mnt/models/home")
+            .env("TMPDIR", "/mnt/models")
+            .envs(env.iter().copied())
+            .output()
+            .unwrap()
+            .into()
+    };
+    bare(&["verify", "/mnt/models", "--offline"], &[]).ends_with(0).says("verified");
+    let get = ["org/one", "--local-dir", "/mnt/models/secure", "--retry-for", "1"];
+    bare(&get, &[]).ends_with(4).says("certificate").says("SSL_CERT_FILE");
+    std::fs::write(root.join("ca.pem"), secure.certificate().unwrap()).unwrap();
+    bare(&get, &[("SSL_CERT_FILE", "/ca.pem")]).ends_with(0).says("verified");
     // The message also reports a target that is not writable.
     start(&["hf://org/one", "/elsewhere"]).ends_with(1);
     assert!(std::fs::read_to_string(root.join("termination-log")).unwrap().contains("/elsewhere"));

@@ -3,15 +3,18 @@
 //! and the first undisturbed run succeeds.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hfget_loopback_hub::Repo;
 
-use super::support::{Machine, one_file};
+use super::own_files::reads_fail;
+use super::support::{Machine, Run, one_file};
 
 const ROUNDS: usize = 25;
 
@@ -120,4 +123,35 @@ fn files_of_a_folder_that_come_and_go_are_looked_at_again_or_fetched() {
     let (machine, repo) = (Machine::new([repo()]), repo());
     let folder = machine.home.path().join("here");
     race(&machine, &repo, vec![folder], None, &["org/one", "--local-dir", "here"]);
+}
+
+/// Another tool has put the file there while this run waited for its lock, and the disk cannot read it: nothing is known
+/// about it, so it is not replaced.
+#[test]
+fn what_another_tool_has_finished_meanwhile_and_cannot_be_read_stays() {
+    let (machine, repo) = (Machine::new([repo()]), repo());
+    let content = repo.content("model.safetensors").unwrap();
+    let digest = repo.lfs_sha256("model.safetensors").unwrap();
+    let locks = machine.cache().join(".locks/models--org--one");
+    fs::create_dir_all(&locks).unwrap();
+    let lock = fs::File::create(locks.join(format!("{digest}.lock"))).unwrap();
+    lock.lock().unwrap();
+    let library = reads_fail(&machine, content.len());
+    let mut command = machine.command();
+    command.env("LD_PRELOAD", library).arg("org/one").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    // The other file is done when the run waits for this one.
+    let began = Instant::now();
+    while !machine.visible("org/one").keys().any(|name| name.ends_with("config.json")) {
+        assert!(began.elapsed() < Duration::from_mins(1), "the run does not come to that");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let blob = machine.model("org/one").join("blobs").join(digest);
+    fs::write(&blob, content).unwrap();
+    let inode = fs::metadata(&blob).unwrap().ino();
+    drop(lock);
+    let run = Run::from(child.wait_with_output().unwrap()).ends_with(5);
+    run.says("Input/output error");
+    assert_eq!(fs::metadata(&blob).unwrap().ino(), inode, "it was replaced");
+    machine.run(["org/one"]).ends_with(0);
 }

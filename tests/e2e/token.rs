@@ -1,4 +1,5 @@
-//! The token goes only to the endpoint that the user configured, and is shown nowhere.
+//! The token goes only to the endpoint that the user configured, and is shown nowhere. `token_elsewhere` has the servers that
+//! a run asks beside the endpoint.
 
 use std::time::Duration;
 
@@ -7,11 +8,10 @@ use hfget_loopback_hub::{Access, Fault, Hub, JOB, Kind, Options, Place, RESOURCE
 use super::support::{Machine, Run, one_file};
 
 /// The size of the weights: large enough that a mirror is asked for them.
-const SIZE: usize = 5 << 20;
-const PLACES: [Place; 6] = [Place::Api, Place::Refs, Place::Tree, Place::XetToken, Place::Resolve, Place::Bytes];
+pub(super) const SIZE: usize = 5 << 20;
 
 /// Runs a line with the token in the environment and in the token file, and with short timeouts.
-fn run(machine: &Machine, line: &str) -> Run {
+pub(super) fn run(machine: &Machine, line: &str) -> Run {
     let file = machine.home.path().join("hf/token");
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     std::fs::write(file, TOKEN).unwrap();
@@ -25,64 +25,8 @@ fn run(machine: &Machine, line: &str) -> Run {
 }
 
 /// The credentials that a server received.
-fn told(hub: &Hub) -> Vec<String> {
+pub(super) fn told(hub: &Hub) -> Vec<String> {
     hub.requests().into_iter().flat_map(|request| request.credentials).collect()
-}
-
-/// The commands that make requests.
-fn every_command(url: &str) -> Vec<String> {
-    let how = "--retry-base-ms 1 --retry-for 0.05";
-    vec![
-        format!("org/one --force --mirror {url} {how}"),
-        format!("plan org/one --deep --mirror {url} {how}"),
-        format!("verify org/one --mirror {url} {how}"),
-        format!("inspect org/one --mirror {url} {how}"),
-        format!("lock org/one --mirror {url} {how}"),
-        format!("lock --check --mirror {url} {how}"),
-        format!("compare org/one --level full --mirror {url} {how}"),
-        format!("compare org/one@refs/pr/1 --mirror {url} {how}"),
-    ]
-}
-
-#[test]
-fn no_command_gives_the_token_to_a_mirror_whatever_it_answers() {
-    let repo = || one_file(SIZE).revision("refs/pr/1");
-    let machine = Machine::new([repo()]);
-    let mirror = Hub::start([repo()]);
-    let coded = |code: &'static str| vec![("x-error-code", code.to_owned())];
-    let answers = [
-        None,
-        Some((401, Vec::new())),
-        Some((401, coded("RepoNotFound"))),
-        Some((403, coded("GatedRepo"))),
-        Some((404, coded("RevisionNotFound"))),
-        Some((404, coded("EntryNotFound"))),
-        Some((404, Vec::new())),
-        Some((429, vec![("retry-after", "0".to_owned())])),
-        Some((500, Vec::new())),
-    ];
-    for answer in answers {
-        if let Some((status, headers)) = &answer {
-            for place in PLACES {
-                mirror.fault(Fault::new(place, Kind::Status(*status, headers.clone())));
-            }
-        }
-        // Most commands ask only the endpoint, even if there is a mirror.
-        let asks_mirrors = |line: &String| line.starts_with("org/one") || line.starts_with("compare");
-        let all = answer.is_none();
-        for line in every_command(&mirror.endpoint()).iter().filter(|line| all || asks_mirrors(line)) {
-            run(&machine, line);
-            assert_eq!(told(&mirror), [""; 0], "{line} of a mirror that answers {answer:?}");
-        }
-        let asked = mirror.requests();
-        assert!(asked.iter().any(|r| r.path.starts_with("/api/")), "the mirror was asked");
-        if answer == Some((404, coded("RevisionNotFound"))) {
-            assert!(asked.iter().any(|r| r.path.ends_with("/refs")), "for its revisions, too");
-        }
-        mirror.heal();
-        mirror.forget();
-    }
-    assert!(told(&machine.hub).iter().all(|who| *who == format!("Bearer {TOKEN}")), "the endpoint got it");
 }
 
 #[test]

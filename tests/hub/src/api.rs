@@ -64,7 +64,10 @@ pub(crate) fn find(
             if known { (404, "Repository not found") } else { (401, "Invalid username or password.") };
         Box::new(refuse(status, "RepoNotFound", message))
     };
-    let repo = repos.iter().find(|r| r.kind == kind && r.id == id).cloned().ok_or_else(missing)?;
+    let named: Vec<_> = repos.iter().filter(|r| r.kind == kind && r.id == id).collect();
+    // An earlier commit is asked for by its id.
+    let earlier = named.iter().find(|r| revision == Some(&*r.commit()));
+    let repo = earlier.or(named.first()).map(|repo| std::sync::Arc::clone(repo)).ok_or_else(missing)?;
     match repo.access {
         Access::Private if !known => return Err(missing()),
         Access::Disabled => return Err(Box::new(refuse(403, "DisabledRepo", "Access to this resource is disabled."))),

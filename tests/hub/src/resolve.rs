@@ -49,6 +49,13 @@ pub(crate) async fn resolve(shared: &Arc<Shared>, method: &Method, uri: &Uri, he
         Some(Kind::Delay(wait)) => tokio::time::sleep(*wait).await,
         Some(Kind::Stall(_)) => tokio::time::sleep(Duration::from_secs(3600)).await,
         Some(Kind::Html) => return html(),
+        Some(Kind::MovedTo(server)) => {
+            return Response::builder()
+                .status(302)
+                .header("location", format!("{server}{uri}"))
+                .body(Body::empty())
+                .expect("a response");
+        }
         Some(Kind::Redirect(location)) => {
             return Response::builder()
                 .status(302)

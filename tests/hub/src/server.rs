@@ -312,6 +312,13 @@ impl Hub {
     }
 }
 
+impl Hub {
+    /// A new commit of the repo with the same id. The earlier commits stay, by their ids.
+    pub fn commit(&self, repo: Repo) {
+        lock(&self.shared.repos).insert(0, Arc::new(repo.settled()));
+    }
+}
+
 /// A listener that closes every connection while the Hub is down.
 struct Door {
     inner: TcpListener,

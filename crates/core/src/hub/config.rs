@@ -253,6 +253,12 @@ impl HubConfig {
             return Ok(self);
         }
         let endpoint = ShownUrl::from(&self.endpoint).host().to_owned();
+        // One host over two schemes: the schemes tell them apart.
+        let (host, endpoint) = if host == endpoint {
+            (other.endpoint.origin().ascii_serialization(), self.endpoint.origin().ascii_serialization())
+        } else {
+            (host, endpoint)
+        };
         let withheld = self.token.as_ref().map(|_| Withheld::OtherHost { host, endpoint });
         Ok(HubConfig { endpoint: other.endpoint, token: None, withheld, ..self })
     }

@@ -181,15 +181,15 @@ impl Hub {
         let headers = response.headers();
         let shown = || ShownUrl::from(&url);
         let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+        let wrong = |text: &str| HubError::WrongRange {
+            url: shown(),
+            wanted: format!("{}-{}", range.start, range.end.saturating_sub(1)),
+            got: crate::text::printable(text.strip_prefix("bytes ").unwrap_or(text)).into_owned(),
+        };
         let covers = match response.status() {
             StatusCode::OK => 0..size,
             StatusCode::PARTIAL_CONTENT => {
                 let text = headers.get(CONTENT_RANGE).and_then(|v| v.to_str().ok()).unwrap_or("none");
-                let wrong = |text: &str| HubError::WrongRange {
-                    url: shown(),
-                    wanted: format!("{}-{}", range.start, range.end.saturating_sub(1)),
-                    got: crate::text::printable(text.strip_prefix("bytes ").unwrap_or(text)).into_owned(),
-                };
                 let (covers, total) = parse_content_range(text).ok_or_else(|| wrong(text))?;
                 if let Some(total) = total
                     && total != size
@@ -204,7 +204,11 @@ impl Hub {
             StatusCode::RANGE_NOT_SATISFIABLE => {
                 let total =
                     headers.get(CONTENT_RANGE).and_then(|v| v.to_str().ok()?.strip_prefix("bytes */")?.parse().ok());
-                return Err(HubError::WrongLength { url: shown(), got: total.unwrap_or(0), expected: size });
+                return Err(match total.filter(|total| *total != size) {
+                    Some(got) => HubError::WrongLength { url: shown(), got, expected: size },
+                    // Its size is right, or not said: only the range is refused.
+                    None => wrong("none"),
+                });
             }
             status => {
                 return Err(self.refusal(&remote.info, &url, status, headers, ""));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::finding::{Again, ErrorKind, Remedy};
 use crate::hub::HubError;
 use crate::model::OciDigest;
+use crate::store::StoreError;
 
 /// Why a registry or an image layout did not do a request. The texts are safe to print.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -74,9 +75,18 @@ pub enum OciError {
         /// The system's error.
         source: Arc<std::io::Error>,
     },
+    /// This machine's disk failed, or something is in the way on it.
+    #[error(transparent)]
+    Disk(Arc<StoreError>),
     /// The maker of a blob's bytes stopped, and knows the reason.
     #[error("its bytes stopped")]
     Stopped,
+}
+
+impl From<StoreError> for OciError {
+    fn from(error: StoreError) -> Self {
+        OciError::Disk(Arc::new(error))
+    }
 }
 
 impl OciError {
@@ -88,7 +98,7 @@ impl OciError {
             OciError::Failed { .. } | OciError::Stopped => ErrorKind::Network,
             OciError::Wire(error) => error.kind(),
             OciError::Invalid { .. } | OciError::WrongDigest { .. } => ErrorKind::Integrity,
-            OciError::Io { .. } => ErrorKind::Local,
+            OciError::Io { .. } | OciError::Disk(_) => ErrorKind::Local,
         }
     }
 
@@ -100,6 +110,7 @@ impl OciError {
             OciError::Failed { .. } | OciError::Stopped => Remedy::RunAgain { why: Again::ResumesPush },
             OciError::Invalid { .. } | OciError::WrongDigest { .. } => Remedy::FillRegistryAnew,
             OciError::Wire(error) => return error.remedy(),
+            OciError::Disk(error) => return error.remedy(),
             OciError::Setup { .. } | OciError::Io { .. } => return None,
         })
     }

@@ -1,9 +1,8 @@
 //! An OCI image layout as a folder. Each blob gets its name when it is complete. The index, which lists the blobs'
-//! manifests, is replaced last.
+//! manifests, is replaced last. Every folder in it is entered without following a link.
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,14 +16,28 @@ use super::local::{self, BLOBS, INDEX_FILE, LAYOUT, LAYOUT_FILE, at, blocking};
 use super::manifest::{Descriptor, Index};
 use super::{Blobstream, Body, Content, Got, MANIFEST_LIMIT, ManifestName, OciError, Push, PushDigest};
 use crate::model::OciDigest;
-use crate::platform::{give_rights, write_all_at};
+use crate::platform::{read_exact_at, write_all_at};
+use crate::store::{self, StoreError, Temporary, open_regular, take_briefly, write_whole};
 use crate::text::printable;
+
+/// The beginning of temporary names.
+const PART: &str = ".part-";
 
 /// One folder that is read or written.
 pub(super) struct Folder {
     path: PathBuf,
-    /// The new index; `None` while nothing changes.
-    new: Mutex<Option<Index>>,
+    /// What this run writes; `None` while it only reads.
+    new: Mutex<Option<New>>,
+}
+
+/// What a run has told of a layout.
+struct New {
+    /// The index as it was, with what is told.
+    index: Index,
+    /// Each manifest, and the tag that moves to it.
+    told: Vec<(Descriptor, Option<String>)>,
+    /// The folder of the blobs.
+    blobs: Arc<store::Folder>,
 }
 
 impl fmt::Debug for Folder {
@@ -38,7 +51,7 @@ impl Folder {
         Folder { path, new: Mutex::default() }
     }
 
-    fn new_index<T>(&self, work: impl FnOnce(&mut Option<Index>) -> T) -> T {
+    fn new_one<T>(&self, work: impl FnOnce(&mut Option<New>) -> T) -> T {
         work(&mut self.new.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -46,70 +59,61 @@ impl Folder {
         self.path.join(BLOBS).join(digest.hex())
     }
 
-    /// Opens a blob. Anything but a regular file counts as absent: opening a pipe would wait for its writer.
+    /// Opens a blob. Anything but a regular file counts as absent.
     async fn open(&self, digest: &OciDigest) -> Result<Option<(Arc<File>, u64)>, OciError> {
-        let path = self.blob(digest);
-        let wrong = at(&path);
-        let opened = blocking(move || match std::fs::symlink_metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-            Ok(meta) if !meta.is_file() => Ok(None),
-            Ok(_) => {
-                let file = File::open(&path)?;
-                let size = file.metadata()?.len();
-                Ok(Some((Arc::new(file), size)))
-            }
+        let (path, name) = (self.path.clone(), digest.hex());
+        let opened = blocking(move || match store::Folder::find(&path, Path::new(BLOBS))? {
+            Some(folder) => open_regular(&folder, &name),
+            None => Ok(None),
         });
-        opened.await.map_err(wrong)
+        Ok(opened.await?.map(|(file, size)| (Arc::new(file), size)))
     }
 
     /// The new index, otherwise the present one; `None` if there is neither.
     async fn index(&self) -> Result<Option<Index>, OciError> {
-        if let Some(index) = self.new_index(|new| new.clone()) {
+        if let Some(index) = self.new_one(|new| new.as_ref().map(|new| new.index.clone())) {
             return Ok(Some(index));
         }
         let (path, shown) = (self.path.clone(), self.shown());
-        blocking(move || read_index(&path, &shown)).await
+        blocking(move || match store::Folder::find(&path, Path::new(""))? {
+            Some(folder) => read_index(&folder, &shown),
+            None => Ok(None),
+        })
+        .await
     }
 
     /// Creates the folder unless it was created already, and checks that it has no other files.
-    async fn begin(&self) -> Result<(), OciError> {
-        if self.new_index(|new| new.is_some()) {
-            return Ok(());
+    async fn begin(&self) -> Result<Arc<store::Folder>, OciError> {
+        if let Some(blobs) = self.new_one(|new| new.as_ref().map(|new| Arc::clone(&new.blobs))) {
+            return Ok(blobs);
         }
         let (path, shown) = (self.path.clone(), self.shown());
-        let index = blocking(move || {
-            let index = read_index(&path, &shown)?;
-            let wrong = at(&path);
-            let is_empty = match std::fs::read_dir(&path) {
-                Ok(mut entries) => entries.next().is_none(),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-                Err(error) => return Err(wrong(error)),
-            };
-            if index.is_none() && !is_empty && !path.join(LAYOUT_FILE).exists() {
+        let begun = blocking(move || {
+            let folder = Arc::new(store::Folder::make_and_flush(&path, Path::new(""))?);
+            let index = read_index(&folder, &shown)?;
+            let marked = open_regular(&folder, LAYOUT_FILE)?.is_some();
+            if index.is_none() && !marked && folder.names().iter().any(|name| name != LAYOUT_FILE) {
                 let why = "it has other files and is not an image layout".to_owned();
                 return Err(OciError::Setup { place: shown, why });
             }
-            std::fs::create_dir_all(path.join(BLOBS)).map_err(&wrong)?;
-            write(&path, LAYOUT_FILE, LAYOUT).map_err(&wrong)?;
-            Ok(index.unwrap_or_else(local::empty_index))
+            let blobs = Arc::new(store::Folder::make_and_flush(&path, Path::new(BLOBS))?);
+            for folder in [&folder, &blobs] {
+                drop(store::dead(folder, PART, "", |_| true));
+            }
+            if !marked {
+                write_whole(&folder, LAYOUT_FILE, PART, LAYOUT)?;
+            }
+            Ok(New { index: index.unwrap_or_else(local::empty_index), told: Vec::new(), blobs })
         });
-        let index = index.await?;
-        self.new_index(|new| new.get_or_insert(index).manifests.len());
-        Ok(())
+        let begun = begun.await?;
+        Ok(self.new_one(|new| Arc::clone(&new.get_or_insert(begun).blobs)))
     }
 
     async fn push(&self, push: Push) -> Result<OciDigest, OciError> {
-        self.begin().await?;
+        let folder = self.begin().await?;
         let Push { size, digest, body, .. } = push;
-        let folder = self.path.join(BLOBS);
-        let wrong = at(&folder);
-        let made = {
-            let folder = folder.clone();
-            blocking(move || tempfile::Builder::new().prefix(".part-").tempfile_in(&folder))
-        };
-        let temp = made.await.map_err(&wrong)?;
-        let file = Arc::new(temp.as_file().try_clone().map_err(&wrong)?);
+        let shown = folder.path("");
+        let temporary = blocking(move || Temporary::new(&folder, PART, "")).await?;
         let mut body = match body {
             Body::Whole(bytes) => futures_util::stream::iter([Ok(bytes)]).boxed(),
             Body::Stream(stream) => stream,
@@ -117,9 +121,9 @@ impl Folder {
         let mut written = 0;
         while let Some(bytes) = body.next().await {
             let bytes = bytes?;
-            let (file, place) = (Arc::clone(&file), written);
+            let (file, place) = (Arc::clone(temporary.file()), written);
             written += bytes.len() as u64;
-            blocking(move || write_all_at(&file, &bytes, place)).await.map_err(&wrong)?;
+            blocking(move || write_all_at(&file, &bytes, place)).await.map_err(at(&shown))?;
         }
         if written != size {
             let why = format!("expected a blob of {size} bytes, got {written}");
@@ -129,9 +133,18 @@ impl Folder {
             PushDigest::Before(digest) => digest,
             PushDigest::After(cell) => *cell.get().ok_or(OciError::Stopped)?,
         };
-        let path = self.blob(&digest);
-        blocking(move || settle(temp, &path)).await.map_err(&wrong)?;
+        blocking(move || temporary.settle(&digest.hex())).await?;
         Ok(digest)
+    }
+
+    /// Notes a manifest for the index.
+    fn tell(&self, descriptor: Descriptor, tag: Option<&str>) {
+        self.new_one(|new| {
+            if let Some(new) = new {
+                local::name(&mut new.index, descriptor.clone(), tag);
+                new.told.push((descriptor, tag.map(str::to_owned)));
+            }
+        });
     }
 
     async fn get_manifest(&self, of: &ManifestName) -> Result<Option<Got>, OciError> {
@@ -165,36 +178,28 @@ impl Folder {
 }
 
 /// The index of a folder; `None` where there is none.
-fn read_index(path: &Path, shown: &str) -> Result<Option<Index>, OciError> {
-    let path = path.join(INDEX_FILE);
-    let wrong = at(&path);
-    let file = match File::open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(&wrong)?,
-    };
-    let mut bytes = Vec::new();
-    file.take(MANIFEST_LIMIT).read_to_end(&mut bytes).map_err(&wrong)?;
+fn read_index(folder: &store::Folder, shown: &str) -> Result<Option<Index>, OciError> {
+    let path = folder.path(INDEX_FILE);
+    if folder.is_link(INDEX_FILE) {
+        return Err(StoreError::Symlink(path).into());
+    }
+    let Some((file, size)) = open_regular(folder, INDEX_FILE)? else { return Ok(None) };
+    let mut bytes = vec![0; usize::try_from(size.min(MANIFEST_LIMIT)).unwrap_or_default()];
+    read_exact_at(&file, &mut bytes, 0).map_err(at(&path))?;
     let invalid = |why: String| OciError::Invalid { place: shown.to_owned(), why };
     parse_index(&bytes).map(Some).map_err(invalid)
 }
 
-/// Writes a small file completely or not at all.
-fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let mut temp = tempfile::Builder::new().prefix(".part-").tempfile_in(folder)?;
-    temp.write_all(bytes)?;
-    settle(temp, &folder.join(name))
-}
-
-/// Gives a complete file its name.
-fn settle(temp: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
-    give_rights(temp.as_file(), None)?;
-    temp.as_file().sync_all()?;
-    temp.persist(path).map_err(|error| error.error)?;
-    // The name survives a power cut only after its folder is flushed. Some file systems cannot flush a folder.
-    if let Some(folder) = path.parent().and_then(|folder| File::open(folder).ok()) {
-        let _ = folder.sync_all();
+/// Adds what a run has told to the index that is there now: another run may have told something meanwhile.
+fn tell_all(path: &Path, shown: &str, new: New) -> Result<(), OciError> {
+    let folder = Arc::new(store::Folder::make(path, Path::new(""))?);
+    let _lock = take_briefly(&folder, LAYOUT_FILE);
+    let mut index = read_index(&folder, shown)?.unwrap_or_else(local::empty_index);
+    for (descriptor, tag) in new.told {
+        local::name(&mut index, descriptor, tag.as_deref());
     }
-    Ok(())
+    let bytes = serde_json::to_vec(&index).unwrap_or_default();
+    Ok(write_whole(&folder, INDEX_FILE, PART, &bytes)?)
 }
 
 impl Content for Folder {
@@ -222,8 +227,17 @@ impl Content for Folder {
         })
     }
 
+    fn drop_left(&self) -> BoxFuture<'_, bool> {
+        let path = self.path.clone();
+        let dropped = move || match store::Folder::find(&path, Path::new(BLOBS)) {
+            Ok(Some(folder)) => !store::dead(&Arc::new(folder), PART, "", |_| true).is_empty(),
+            _ => false,
+        };
+        Box::pin(blocking(dropped))
+    }
+
     fn expect<'a>(&'a self, _sizes: &'a [u64]) -> BoxFuture<'a, Result<(), OciError>> {
-        Box::pin(self.begin())
+        Box::pin(async { self.begin().await.map(drop) })
     }
 
     fn push_blob(&self, push: Push) -> BoxFuture<'_, Result<OciDigest, OciError>> {
@@ -244,7 +258,7 @@ impl Content for Folder {
             let descriptor = local::put(self, media_type, bytes).await?;
             let digest = descriptor.digest;
             if let ManifestName::Tag(tag) = name {
-                self.new_index(|new| new.as_mut().map(|index| local::name(index, descriptor, Some(tag))));
+                self.tell(descriptor, Some(tag));
             }
             Ok(digest)
         })
@@ -270,17 +284,16 @@ impl Content for Folder {
         Box::pin(async move {
             let descriptor = local::put(self, media_type, bytes).await?;
             let digest = descriptor.digest;
-            self.new_index(|new| new.as_mut().map(|index| local::name(index, descriptor, None)));
+            self.tell(descriptor, None);
             Ok(digest)
         })
     }
 
     fn finish(&self) -> BoxFuture<'_, Result<(), OciError>> {
         Box::pin(async {
-            let Some(index) = self.new_index(Option::take) else { return Ok(()) };
-            let path = self.path.clone();
-            let bytes = serde_json::to_vec(&index).unwrap_or_default();
-            blocking(move || write(&path, INDEX_FILE, &bytes)).await.map_err(at(&self.path.join(INDEX_FILE)))
+            let Some(new) = self.new_one(Option::take) else { return Ok(()) };
+            let (path, shown) = (self.path.clone(), self.shown());
+            blocking(move || tell_all(&path, &shown, new)).await
         })
     }
 }

@@ -101,6 +101,11 @@ pub(crate) trait Content: fmt::Debug + Send + Sync {
         Box::pin(async { Vec::new() })
     }
 
+    /// Removes what killed runs left here, and returns whether that was anything: without it there may be enough space.
+    fn drop_left(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async { false })
+    }
+
     /// Pushes a blob, and returns its digest. If the push fails, if the body ends with an error, or if the digest is
     /// wrong, no part of the blob becomes visible or stays behind.
     fn push_blob(&self, push: Push) -> BoxFuture<'_, Result<OciDigest, OciError>>;

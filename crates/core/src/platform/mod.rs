@@ -7,6 +7,7 @@ mod page_buffer;
 #[cfg_attr(windows, path = "windows.rs")]
 mod system;
 
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -98,6 +99,21 @@ pub(crate) enum Why {
     /// The process or the machine has too many open files at present.
     TooManyOpen,
     Other,
+}
+
+/// The pause while the system has no descriptor left, and how many pauses to make: half a minute together.
+const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(20);
+const DESCRIPTOR_TRIES: u32 = 1500;
+
+/// Opens something, and tries again while the system has no descriptor left: other open files will be closed.
+pub(crate) fn patiently<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    for _ in 0..DESCRIPTOR_TRIES {
+        match open() {
+            Err(error) if why(&error) == Why::TooManyOpen => std::thread::sleep(DESCRIPTOR_PAUSE),
+            opened => return opened,
+        }
+    }
+    open()
 }
 
 /// The folder of a file; of a bare name the current one.

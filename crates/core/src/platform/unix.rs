@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{Access, Create, FileKind, Stat, Time, Why};
+use super::{Access, Create, FileKind, Stat, Time, Why, patiently};
 
 /// An open folder. It stays the same folder if another takes its name.
 #[derive(Debug)]
@@ -188,7 +188,7 @@ pub(crate) fn write_all_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()>
 
 /// Flushes a file that another program wrote. A read-only file system has nothing to flush.
 pub(crate) fn flush(path: &Path) -> io::Result<()> {
-    match File::open(path).and_then(|file| file.sync_data()) {
+    match patiently(|| File::open(path)).and_then(|file| file.sync_data()) {
         Err(error) if matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::InvalidInput) => Ok(()),
         flushed => flushed,
     }

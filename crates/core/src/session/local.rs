@@ -172,7 +172,7 @@ impl Session {
             }
         }
         let files = subject.files.clone();
-        let mut outcome = self.verify_subject(subject).await;
+        let mut outcome = self.verify_here(subject, false).await?;
         outcome = self.look_again(&files, outcome).await;
         self.all_read(&store, &files, &outcome).await?;
         let unknown = unknown_digests(&files, root, spec);

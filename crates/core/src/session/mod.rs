@@ -48,7 +48,7 @@ pub use prepare::Prepared;
 
 use outcome::Statuses;
 
-use crate::finding::{Code, Finding, Origin, Outcome, Remedy, Severity};
+use crate::finding::{Code, Evidence, Finding, Origin, Outcome, Remedy, Severity};
 use crate::hub::Hub;
 use crate::model::{RepoId, RepoSpec, RepoType, Sha256};
 use crate::progress::Progress;
@@ -224,6 +224,18 @@ impl Session {
         match tokio::task::spawn_blocking(move || verify::verify(&subject, threads, &*progress)).await {
             Ok(outcome) => outcome,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// Checks files on this machine's disk. What the disk did not let us read is an error, since nothing is known about it;
+    /// only what is known to be wrong outweighs it.
+    async fn verify_here(&self, subject: Subject, wrong_already: bool) -> Result<Outcome, Error> {
+        let unread = subject.unread.clone();
+        let outcome = self.verify_subject(subject).await;
+        let wrong = wrong_already || outcome.proofs.iter().any(|proof| proof.evidence == Evidence::Wrong);
+        match unread.take().filter(|_| !wrong) {
+            Some((path, source)) => Err(StoreError::Io { action: "read", path, source }.into()),
+            None => Ok(outcome),
         }
     }
 

@@ -9,7 +9,7 @@ use super::within::Folder;
 use super::{StoreError, error};
 use crate::finding::Stamp;
 use crate::model::{Entry, Hashed};
-use crate::platform::{Access, Create, FileKind, PageBuffer, look_at_file, open_to_read, share};
+use crate::platform::{Access, Create, FileKind, PageBuffer, look_at_file, open_to_read, patiently, share};
 
 const BUFFER: usize = 1 << 20;
 
@@ -31,7 +31,7 @@ pub(super) fn copy(
     entry: &Entry,
     seen: &mut dyn FnMut(u64),
 ) -> Result<Copied, StoreError> {
-    let mut source = open_to_read(from).map_err(StoreError::io("open", from))?;
+    let mut source = patiently(|| open_to_read(from)).map_err(StoreError::io("open", from))?;
     if look_at_file(&source).map_err(StoreError::io("look at", from))?.kind != FileKind::File {
         return Err(error::file_needed(from));
     }

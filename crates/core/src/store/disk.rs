@@ -7,7 +7,7 @@ use std::path::Path;
 use super::StoreError;
 use crate::finding::Stamp;
 use crate::model::{Digest, Hashed};
-use crate::platform::{self, FileKind, look_through};
+use crate::platform::{self, FileKind, look_through, patiently};
 
 /// The stamp of the file that `path` names; follows a symlink. `None` if there is no such file.
 pub(super) fn stamp_of(path: &Path) -> Result<Option<Stamp>, StoreError> {
@@ -35,7 +35,7 @@ pub(super) fn hash(path: &Path, like: Digest, size: u64) -> Result<(Hashed, Stam
 }
 
 fn hash_once(path: &Path, like: Digest, size: u64) -> Result<(Hashed, Stamp), StoreError> {
-    let file = File::open(path).map_err(StoreError::io("read", path))?;
+    let file = patiently(|| File::open(path)).map_err(StoreError::io("read", path))?;
     let read = Stamp::around(&file, |file| like.read(file, size, &mut |_| {})).map_err(StoreError::io("read", path))?;
     read.ok_or_else(|| StoreError::Changed(path.to_path_buf()))
 }

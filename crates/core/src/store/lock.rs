@@ -4,11 +4,16 @@ use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::StoreError;
 use super::within::Folder;
 use crate::model::Digest;
 use crate::platform::{Access, Create, Why, cannot_lock, let_others_lock, look_at_file, why};
+
+/// The pause before another look at a lock that is held for a moment, and how many of them to make: ten seconds together.
+const BRIEF_PAUSE: Duration = Duration::from_millis(20);
+const BRIEF_TRIES: u32 = 500;
 
 /// Digests whose partials this process works on.
 pub(super) type Busy = Arc<Mutex<HashSet<Digest>>>;
@@ -64,7 +69,7 @@ impl FileLock {
 
 /// Whether a held lock is refused if the file is opened a second time. A test in one process is enough: if locks
 /// belong to processes, they do not separate two writers of one process.
-fn excludes(folder: &Folder, name: &str) -> bool {
+pub(super) fn excludes(folder: &Folder, name: &str) -> bool {
     folder.open(name, Access::Read, Create::Never).is_ok_and(|second| second.try_lock().is_err())
 }
 
@@ -85,6 +90,19 @@ pub(super) fn take_all(places: &[(Folder, String)]) -> Result<Option<Vec<File>>,
         }
     }
     Ok(Some(files))
+}
+
+/// Takes the lock on one file for a moment's work, and waits a little for others. `None` if it cannot be had: the work goes
+/// on without it.
+pub(crate) fn take_briefly(folder: &Folder, name: &str) -> Option<File> {
+    for _ in 0..BRIEF_TRIES {
+        match take_one(folder, name) {
+            Ok(Taken::Held(file)) => return Some(file),
+            Ok(Taken::Busy) => std::thread::sleep(BRIEF_PAUSE),
+            Ok(Taken::CannotLock) | Err(_) => return None,
+        }
+    }
+    None
 }
 
 enum Taken {

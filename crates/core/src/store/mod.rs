@@ -24,6 +24,7 @@ mod partial;
 mod ranges;
 mod record;
 mod refs;
+mod temporary;
 mod tree;
 mod way;
 mod within;
@@ -43,19 +44,20 @@ pub(crate) use import::Imported;
 pub use inventory::Removal;
 pub(crate) use leftovers::repo_of_folder;
 pub use leftovers::{Leftover, cached_repos};
-pub(crate) use lock::FileLock;
+pub(crate) use lock::{FileLock, take_briefly};
 pub(crate) use notes::Belongs;
 pub(crate) use owned::{Earlier, Standing};
 pub(crate) use partial::Partial;
 pub(crate) use ranges::RangeSet;
 pub(crate) use refs::locate_snapshot;
+pub(crate) use temporary::{Dead, Temporary, dead, open_regular, write_whole};
+pub(crate) use within::Folder;
 
 use crate::finding::{Evidence, Outcome, Stamp};
 use crate::model::{CommitId, Digest, Entry, Presence, RepoId, RepoPath, RepoType, Revision};
 use layout::{Kind, Layout};
 use record::DigestRecord;
 use way::Ways;
-use within::Folder;
 
 /// How often to look again at a file that changes meanwhile.
 const LOOKS: usize = 3;

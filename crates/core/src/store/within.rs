@@ -10,13 +10,10 @@ use std::time::{Duration, SystemTime};
 use super::{StoreError, copying, disk, error};
 use crate::finding::Stamp;
 use crate::model::Entry;
-use crate::platform::{Access, Create, Dir, FileKind, Identity, Stat, Why, look_at_file, why};
+use crate::platform::{Access, Create, Dir, FileKind, Identity, Stat, Why, folder_of, look_at_file, patiently, why};
 
 /// A temporary file older than this counts as left by a crash.
 const STALE: Duration = Duration::from_hours(24);
-/// The pause while the system has no descriptor left, and how many pauses to make: half a minute together.
-const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(20);
-const DESCRIPTOR_TRIES: u32 = 1500;
 /// The most levels of folders that a removal enters: each takes a descriptor. Names in a repo have fewer.
 const DEPTH: u32 = 200;
 /// The beginning of temporary names.
@@ -24,7 +21,7 @@ pub(super) const TEMPORARY: &str = "tmp-";
 
 /// An open folder.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(crate) struct Folder {
     dir: Dir,
     path: PathBuf,
 }
@@ -79,6 +76,19 @@ impl Folder {
             at = at.enter(name)?.ok_or_else(|| gone(&at.path.join(name)))?;
         }
         Ok(at)
+    }
+
+    /// Like [`Self::make`], and flushes the names of the folders that are new.
+    pub fn make_and_flush(root: &Path, below: &Path) -> Result<Self, StoreError> {
+        let whole = root.join(below);
+        let new: Vec<&Path> = whole.ancestors().take_while(|path| !path.exists()).collect();
+        let made = Self::make(root, below)?;
+        for path in new {
+            if let Some(above) = Self::root(folder_of(path))? {
+                above.sync()?;
+            }
+        }
+        Ok(made)
     }
 
     /// The folder `name` in this one, if it exists.
@@ -262,6 +272,10 @@ impl Folder {
         unless_missing(self.dir.remove_folder(name)).map_err(StoreError::io("remove", &path))
     }
 
+    pub fn is_link(&self, name: &str) -> bool {
+        self.kind(Path::new(name)) == Some(FileKind::Link)
+    }
+
     pub fn is_folder(&self, name: &str) -> bool {
         self.kind(Path::new(name)) == Some(FileKind::Folder)
     }
@@ -310,17 +324,6 @@ impl Folder {
             }
         }
     }
-}
-
-/// Opens something, and tries again while the system has no descriptor left: other open files will be closed.
-fn patiently<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    for _ in 0..DESCRIPTOR_TRIES {
-        match open() {
-            Err(error) if why(&error) == Why::TooManyOpen => std::thread::sleep(DESCRIPTOR_PAUSE),
-            opened => return opened,
-        }
-    }
-    open()
 }
 
 /// A relative path as repos write it, with slashes; `None` if it is not UTF-8.

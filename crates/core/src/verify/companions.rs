@@ -6,7 +6,7 @@ use std::io::Read as _;
 use hfget_formats::{complaint, json};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::{Subject, SubjectFile};
+use super::{Subject, SubjectFile, Unread};
 use crate::finding::{Code, Finding};
 use crate::model::Purpose;
 
@@ -19,7 +19,7 @@ pub(super) fn check(subject: &Subject, findings: &mut Vec<Finding>) {
         let json = file.path.file_name().to_ascii_lowercase().ends_with(".json");
         // An index is checked together with its shards.
         if json && file.purpose != Purpose::Index && file.purpose != Purpose::Other {
-            findings.extend(check_one(file));
+            findings.extend(check_one(file, &subject.unread));
         }
     }
 }
@@ -44,10 +44,10 @@ impl<'de> Deserialize<'de> for Object {
     }
 }
 
-fn check_one(file: &SubjectFile) -> Option<Finding> {
+fn check_one(file: &SubjectFile, unread: &Unread) -> Option<Finding> {
     let invalid = |why: String| Some(Finding::new(Code::ConfigInvalid, &file.path, why));
     // A missing file has its finding already.
-    let (open, length) = file.content.open().ok()?;
+    let (open, length) = unread.open(&file.content).ok()?;
     if length > JSON_LIMIT {
         return invalid(format!("it is larger than {JSON_LIMIT} bytes"));
     }

@@ -1,13 +1,15 @@
 //! The source of a file's bytes for the checks: this machine's disk, or anything else that can be read
-//! at any place. Other modules check the bytes.
+//! at any place. Other modules check the bytes. A read that the disk refuses is noted, since it is no proof of anything.
 
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hfget_formats::ReadSeek;
+
+use crate::platform::patiently;
 
 /// A file that is not on a disk of this machine. Its methods block.
 pub trait Far: fmt::Debug + Send + Sync {
@@ -66,11 +68,61 @@ impl Content {
     }
 }
 
+/// The first file that this machine's disk did not let us read. The readers of formats make findings of it, as of a file
+/// that ends too early; whoever asked for the check decides.
+#[derive(Debug, Clone, Default)]
+pub struct Unread(Arc<Mutex<Option<(PathBuf, io::Error)>>>);
+
+impl Unread {
+    /// Takes what was noted.
+    pub(crate) fn take(&self) -> Option<(PathBuf, io::Error)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn note(&self, path: &Path, error: &io::Error) {
+        // A file that is gone, or is none, has a finding that says so. Such errors are not the disk's.
+        let of_the_disk = error.raw_os_error().is_some() || error.kind() == io::ErrorKind::PermissionDenied;
+        let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory, io::ErrorKind::Interrupted];
+        if of_the_disk && !absent.contains(&error.kind()) {
+            let again = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((path.to_path_buf(), again));
+        }
+    }
+
+    /// Opens a file as [`Content::open`] does, and notes what the disk refuses from then on. A file that is not on disk
+    /// notes its own trouble.
+    pub(super) fn open(&self, content: &Content) -> io::Result<(Box<dyn ReadSeek>, u64)> {
+        let Content::Local(path) = content else { return content.open() };
+        let (file, length) = open_local(path).inspect_err(|error| self.note(path, error))?;
+        Ok((Box::new(Noting { file, path: path.clone(), unread: self.clone() }), length))
+    }
+}
+
+/// A file on disk whose refused reads are noted.
+struct Noting {
+    file: File,
+    path: PathBuf,
+    unread: Unread,
+}
+
+impl Read for Noting {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer).inspect_err(|error| self.unread.note(&self.path, error))
+    }
+}
+
+impl Seek for Noting {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        // A place that no file can have comes from the file's own bytes.
+        self.file.seek(to)
+    }
+}
+
 /// Opens a regular file, and returns its length in bytes.
 pub(super) fn open_local(path: &Path) -> io::Result<(File, u64)> {
     // The check comes before the open, which could block.
     regular(path)?;
-    let file = File::open(path)?;
+    let file = patiently(|| File::open(path))?;
     let length = file.metadata()?.len();
     Ok((file, length))
 }

@@ -5,25 +5,28 @@ use std::io;
 
 use hfget_formats::{Files, ReadSeek};
 
-use super::SubjectFile;
+use super::{SubjectFile, Unread};
 use crate::model::RepoPath;
 
 /// The files that are here, by name.
-pub(super) struct Here<'a>(BTreeMap<&'a str, &'a SubjectFile>);
+pub(super) struct Here<'a> {
+    files: BTreeMap<&'a str, &'a SubjectFile>,
+    unread: &'a Unread,
+}
 
 impl<'a> Here<'a> {
-    pub fn new(files: &BTreeMap<&'a RepoPath, &'a SubjectFile>) -> Self {
-        Here(files.iter().map(|(path, file)| (path.as_str(), *file)).collect())
+    pub fn new(files: &BTreeMap<&'a RepoPath, &'a SubjectFile>, unread: &'a Unread) -> Self {
+        Here { files: files.iter().map(|(path, file)| (path.as_str(), *file)).collect(), unread }
     }
 }
 
 impl Files for Here<'_> {
     fn open(&self, name: &str) -> Option<io::Result<(Box<dyn ReadSeek>, u64)>> {
-        self.0.get(name).map(|file| file.content.open())
+        self.files.get(name).map(|file| self.unread.open(&file.content))
     }
 
     fn length(&self, name: &str) -> Option<io::Result<u64>> {
-        self.0.get(name).map(|file| file.content.size())
+        self.files.get(name).map(|file| file.content.size())
     }
 
     fn join(&self, folder: &str, name: &str) -> Result<String, &'static str> {

@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use compact_table::CompactTable;
+#[doc(hidden)] // of `Subject`
+pub use content::Unread;
 pub use content::{Content, Far};
 pub(crate) use digest::recheck;
 pub use hfget_formats::ReadSeek;
@@ -85,6 +87,9 @@ pub struct Subject {
     pub allow_unsafe_pickle: bool,
     /// Also check the checksums that the formats themselves have, which reads every byte.
     pub deep: bool,
+    /// What the disk did not let the checks of contents read.
+    #[doc(hidden)] // for sessions
+    pub unread: Unread,
 }
 
 /// Compares the tables of a set's files with one another, and with its index if it has one; `None` for a file that was
@@ -139,12 +144,12 @@ fn read_weights(
     file: &SubjectFile,
     path: &RepoPath,
     set: &WeightSet,
-    deep: bool,
+    subject: &Subject,
 ) -> (Option<TensorTable>, Vec<Finding>) {
-    let (table, mut findings) = content_table(&file.content, path, set.family);
+    let (table, mut findings) = content_table(&file.content, path, set.family, &subject.unread);
     let sound = findings.iter().all(|f| f.severity < Severity::Error);
-    if deep && sound && matches!(reader(path, set.family), Some(Format::Torch)) {
-        match file.content.open() {
+    if subject.deep && sound && matches!(reader(path, set.family), Some(Format::Torch)) {
+        match subject.unread.open(&file.content) {
             Ok((open, length)) => findings.extend(found(torch::deep(BufReader::new(open), length, path.as_str()))),
             Err(error) => findings.push(Finding::new(Code::FileMissing, path, format!("it cannot be read: {error}"))),
         }
@@ -165,7 +170,7 @@ fn check_weights(
     // The index that selection parsed had the digest of the file that was hashed here.
     let index = index_path.map(|path| match set.parsed.get() {
         Some(index) => Ok(Arc::clone(index)),
-        None => read_index(path, local).map(Arc::new),
+        None => read_index(path, local, &subject.unread).map(Arc::new),
     });
     // Read before the shards, which keep of their tensors' names only the ones that the index does not have.
     let names = Mutex::new(Names::of(index.as_ref().and_then(|index| index.as_ref().ok().cloned())));
@@ -176,7 +181,7 @@ fn check_weights(
         for _ in 0..threads.clamp(1, files.len().max(1)) {
             scope.spawn(|| {
                 while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let (table, findings) = read_weights(local[path], path, set, subject.deep);
+                    let (table, findings) = read_weights(local[path], path, set, subject);
                     // Keep only the compact table: full tables of a million tensors would take too much memory at once.
                     let compact = table.map(|table| CompactTable::new(table, &mut lock(&names)));
                     lock(&read).insert(*path, (compact, findings));
@@ -205,7 +210,8 @@ fn check_weights(
         }
     }
     drop(counted);
-    let (paths, here): (Vec<&str>, _) = (set.files.iter().map(RepoPath::as_str).collect(), Here::new(local));
+    let (paths, here): (Vec<&str>, _) =
+        (set.files.iter().map(RepoPath::as_str).collect(), Here::new(local, &subject.unread));
     outcome.findings.extend(found(match set.family {
         Family::Onnx => onnx::check_set(&paths, &here, subject.deep),
         Family::Gguf => gguf::check_set(&paths, &here),
@@ -234,13 +240,17 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `Err(None)`: the file is missing, and has its finding already.
-fn read_index(path: &RepoPath, local: &BTreeMap<&RepoPath, &SubjectFile>) -> Result<WeightIndex, Option<Box<Finding>>> {
+/// `Err(None)`: the file is missing, and has its finding already, or it is noted that it cannot be read.
+fn read_index(
+    path: &RepoPath,
+    local: &BTreeMap<&RepoPath, &SubjectFile>,
+    unread: &Unread,
+) -> Result<WeightIndex, Option<Box<Finding>>> {
     let invalid = |why: String| Some(Box::new(Finding::new(Code::IndexInvalid, path, why)));
     let file =
         local.get(path).ok_or_else(|| Some(Box::new(Finding::new(Code::FileMissing, path, "it is not there"))))?;
     let mut bytes = Vec::new();
-    let (open, length) = file.content.open().map_err(|_| None)?;
+    let (open, length) = unread.open(&file.content).map_err(|_| None)?;
     if length > INDEX_LIMIT {
         return Err(invalid(format!("it is larger than {INDEX_LIMIT} bytes")));
     }

@@ -11,7 +11,7 @@ use hfget_formats::torch;
 
 use super::problems::found;
 use super::table::reader;
-use super::{Subject, SubjectFile};
+use super::{Subject, SubjectFile, Unread};
 use crate::finding::Finding;
 use crate::model::RepoPath;
 
@@ -28,7 +28,7 @@ pub(super) fn all(subject: &Subject, sound: &(dyn Fn(&RepoPath) -> bool + Sync),
         for _ in 0..threads.clamp(1, files.len().max(1)) {
             scope.spawn(|| {
                 while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let findings = scan(file);
+                    let findings = scan(file, &subject.unread);
                     found.lock().unwrap_or_else(PoisonError::into_inner).extend(findings);
                 }
             });
@@ -37,9 +37,9 @@ pub(super) fn all(subject: &Subject, sound: &(dyn Fn(&RepoPath) -> bool + Sync),
     found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Judges the code that loading a file could run. A file that cannot be opened has a finding already.
-pub(super) fn scan(file: &SubjectFile) -> Vec<Finding> {
-    let Ok((mut open, length)) = file.content.open() else { return Vec::new() };
+/// Judges the code that loading a file could run. What cannot be read is noted.
+pub(super) fn scan(file: &SubjectFile, unread: &Unread) -> Vec<Finding> {
+    let Ok((mut open, length)) = unread.open(&file.content) else { return Vec::new() };
     // The first bytes are enough for most files.
     let mut head = Vec::new();
     if open.by_ref().take(torch::HEAD).read_to_end(&mut head).is_err() || !torch::may_run(&head, file.path.as_str()) {

@@ -9,7 +9,7 @@ use hfget_formats::saved_model::Message;
 use hfget_formats::{ReadSeek, TensorTable, torch};
 
 use super::problems::found;
-use super::{Content, digest};
+use super::{Content, Unread, digest};
 use crate::finding::{Code, Finding, Severity};
 use crate::model::{Family, RepoPath};
 
@@ -47,14 +47,14 @@ pub(crate) fn has_table(name: &RepoPath, family: Family) -> bool {
 type Open = (BufReader<Box<dyn ReadSeek>>, u64);
 
 /// Opens a weight file; the error is a finding that says why it cannot be read.
-fn opened(content: &Content, name: &str) -> Result<Open, Box<Finding>> {
+fn opened(content: &Content, name: &str, unread: &Unread) -> Result<Open, Box<Finding>> {
     let fail = |code, message: String| Err(Box::new(Finding::new(code, name, message)));
-    let (mut file, length) = match content.open() {
+    let (mut file, length) = match unread.open(content) {
         Ok(open) => open,
         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
             return fail(Code::FileMissing, error.to_string());
         }
-        Err(error) => return Err(Box::new(unread(name, &error))),
+        Err(error) => return Err(Box::new(cannot_read(name, &error))),
     };
     // The pointer's size and digest may be the listed ones: some mirrors commit pointers as if they were the content.
     if digest::is_lfs_pointer(&mut file) {
@@ -65,8 +65,13 @@ fn opened(content: &Content, name: &str) -> Result<Open, Box<Finding>> {
 
 /// Reads the tensors of a weight file without executing anything in it; the findings are about `name`.
 /// Formats without a reader have no table: only their digests are checked.
-pub(super) fn content_table(content: &Content, name: &RepoPath, family: Family) -> (Option<TensorTable>, Vec<Finding>) {
-    match opened(content, name.as_str()) {
+pub(super) fn content_table(
+    content: &Content,
+    name: &RepoPath,
+    family: Family,
+    unread: &Unread,
+) -> (Option<TensorTable>, Vec<Finding>) {
+    match opened(content, name.as_str(), unread) {
         Ok((file, length)) => table_of(file, length, name, family),
         Err(finding) => (None, vec![*finding]),
     }
@@ -75,13 +80,13 @@ pub(super) fn content_table(content: &Content, name: &RepoPath, family: Family) 
 /// Reads the tensors of a local file without a known family. If its name is not specific, its first bytes tell the
 /// format. A file that no format claims has no table.
 pub(crate) fn table_by_bytes(local: &Path, name: &str) -> (Option<TensorTable>, Vec<Finding>) {
-    let (mut file, length) = match opened(&Content::Local(local.to_path_buf()), name) {
+    let (mut file, length) = match opened(&Content::Local(local.to_path_buf()), name, &Unread::default()) {
         Ok(open) => open,
         Err(finding) => return (None, vec![*finding]),
     };
     let mut head = Vec::new();
     if let Err(error) = file.by_ref().take(registry::HEAD).read_to_end(&mut head).and_then(|_| file.rewind()) {
-        return (None, vec![unread(name, &error)]);
+        return (None, vec![cannot_read(name, &error)]);
     }
     let Some(format) = registry::of(name, &head) else { return (None, Vec::new()) };
     let (table, findings) = read(file, length, name, format);
@@ -106,11 +111,11 @@ pub fn table_of(
 fn read(file: impl Read + Seek, length: u64, name: &str, format: Format) -> (Option<TensorTable>, Vec<Finding>) {
     match format.read(file, length, name) {
         Ok((table, problems)) => (table, found(problems)),
-        Err(error) => (None, vec![unread(name, &error)]),
+        Err(error) => (None, vec![cannot_read(name, &error)]),
     }
 }
 
-fn unread(name: &str, error: &std::io::Error) -> Finding {
+fn cannot_read(name: &str, error: &std::io::Error) -> Finding {
     Finding::new(Code::FileMissing, name, format!("it cannot be read: {error}"))
 }
 

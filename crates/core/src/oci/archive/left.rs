@@ -3,46 +3,42 @@
 //! proves nothing.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use super::writer::{PART, after, blob_name, first, head_size, prefix};
 use crate::oci::Left;
-use crate::oci::local::digest_of_name;
+use crate::oci::local::{LAYOUT, LAYOUT_FILE, digest_of_name};
 use crate::oci::tar::head;
 use crate::platform::{folder_of, read_exact_at};
+use crate::store::{self, Dead, Folder};
 
 /// A file that a killed run left. No other run uses it while this value exists. It is removed afterwards.
 pub(super) struct LeftOver {
-    /// Has the lock.
-    file: File,
-    path: PathBuf,
-}
-
-impl Drop for LeftOver {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
+    file: Dead,
+    folder: Arc<Folder>,
 }
 
 /// The files of an archive on which no living run has its lock.
-pub(super) fn dead(folder: &Path, prefix: &str) -> Vec<LeftOver> {
-    let ours = |name: &str| name.starts_with(prefix) && name.ends_with(PART);
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let of_archive = entries.filter(|entry| {
-        entry.file_name().to_str().is_some_and(ours) && entry.file_type().is_ok_and(|kind| kind.is_file())
-    });
-    let taken = of_archive.filter_map(|entry| {
-        let file = File::open(entry.path()).ok()?;
-        file.try_lock().ok()?;
-        Some(LeftOver { file, path: entry.path() })
-    });
-    taken.collect()
+pub(super) fn dead(folder: &Arc<Folder>, prefix: &str) -> Vec<LeftOver> {
+    let dead = store::dead(folder, prefix, PART, is_ours);
+    dead.into_iter().map(|file| LeftOver { file, folder: Arc::clone(folder) }).collect()
+}
+
+/// Whether a file begins as every archive of ours does, or has no bytes yet.
+fn is_ours(file: &File) -> bool {
+    let expected = head(LAYOUT_FILE, LAYOUT.len() as u64);
+    let mut found = vec![0; expected.len()];
+    match read_exact_at(file, &mut found, 0) {
+        Ok(()) => found == expected,
+        Err(_) => file.metadata().is_ok_and(|meta| meta.len() == 0),
+    }
 }
 
 /// Takes what killed runs left, and finds blobs of these sizes at the places that they would have.
 pub(super) fn take(path: &Path, sizes: &[u64]) -> (Vec<LeftOver>, Vec<Option<Left>>) {
-    let folder = folder_of(path);
-    let left = dead(folder, &prefix(path));
+    let folder = Folder::find(folder_of(path), Path::new("")).ok().flatten();
+    let left = folder.map(|folder| dead(&Arc::new(folder), &prefix(path))).unwrap_or_default();
     let mut begins = Some(first());
     let mut found = Vec::new();
     for size in sizes {
@@ -58,11 +54,12 @@ impl LeftOver {
     fn blob(&self, begins: u64, size: u64) -> Option<Left> {
         let length = head_size(size);
         let mut bytes = vec![0; usize::try_from(length).ok()?];
-        read_exact_at(&self.file, &mut bytes, begins).ok()?;
+        read_exact_at(&self.file.file, &mut bytes, begins).ok()?;
         // The last block has the name, in its first hundred bytes.
         let block = bytes.get(bytes.len().checked_sub(512)?..)?;
         let name = block.get(..100)?.split(|byte| *byte == 0).next()?;
         let digest = digest_of_name(std::str::from_utf8(name).ok()?)?;
-        (head(&blob_name(&digest), size) == bytes).then(|| Left { path: self.path.clone(), at: begins + length })
+        (head(&blob_name(&digest), size) == bytes)
+            .then(|| Left { path: self.folder.path(&self.file.name), at: begins + length })
     }
 }

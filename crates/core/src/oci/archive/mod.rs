@@ -311,6 +311,11 @@ impl Content for Archive {
         })
     }
 
+    fn drop_left(&self) -> BoxFuture<'_, bool> {
+        let path = self.path.clone();
+        Box::pin(blocking(move || !left::take(&path, &[]).0.is_empty()))
+    }
+
     fn expect<'a>(&'a self, sizes: &'a [u64]) -> BoxFuture<'a, Result<(), OciError>> {
         Box::pin(self.begin(sizes.to_vec()))
     }
@@ -368,7 +373,7 @@ impl Content for Archive {
         Box::pin(async {
             let Some(new) = self.state(|state| state.new.take()) else { return Ok(()) };
             let path = self.path.clone();
-            blocking(move || new.finish(&path)).await.map_err(at(&self.path))?;
+            blocking(move || new.finish(&path)).await?;
             self.state(|state| {
                 state.there = There::Unknown;
                 state.left.clear();

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,22 +14,26 @@ use crate::oci::OciError;
 use crate::oci::local::{self, BLOBS, INDEX_FILE, LAYOUT, LAYOUT_FILE, at};
 use crate::oci::manifest::Index;
 use crate::oci::tar::{head, padding, zeros};
-use crate::platform::{folder_of, give_rights, write_all_at};
+use crate::platform::{folder_of, write_all_at};
+use crate::store::{Folder, Temporary};
 
 /// The blocks at the end of a tar.
 const END: u64 = 1024;
 /// The end of a temporary file's name.
 pub(super) const PART: &str = ".part";
 
+fn name_of(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
 /// The beginning of the names of an archive's temporary files.
 pub(super) fn prefix(path: &Path) -> String {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    format!(".{name}.")
+    format!(".{}.", name_of(path))
 }
 
 /// An archive that is being written.
 pub(super) struct Writer {
-    temp: tempfile::NamedTempFile,
+    temporary: Temporary,
     pub file: Arc<File>,
     /// Where the next entry begins.
     end: u64,
@@ -63,19 +67,14 @@ pub(super) fn after(begins: u64, size: u64) -> Option<u64> {
 
 impl Writer {
     pub fn begin(path: &Path) -> Result<Self, OciError> {
-        let wrong = at(path);
-        let folder = folder_of(path);
-        std::fs::create_dir_all(folder).map_err(&wrong)?;
+        let folder = Arc::new(Folder::make_and_flush(folder_of(path), Path::new(""))?);
         let prefix = prefix(path);
         // This run has taken what it can use. Nobody needs the rest.
-        drop(left::dead(folder, &prefix));
-        let temp = tempfile::Builder::new().prefix(&prefix).suffix(PART).tempfile_in(folder).map_err(&wrong)?;
-        // Tells others that somebody works on it; where locks are not known, nobody removes it.
-        let _ = temp.as_file().try_lock();
-        let file = Arc::new(temp.as_file().try_clone().map_err(&wrong)?);
-        let index = local::empty_index();
-        let mut writer = Writer { temp, file, end: 0, places: Vec::new(), blobs: HashMap::new(), index };
-        writer.append(LAYOUT_FILE, LAYOUT).map_err(&wrong)?;
+        drop(left::dead(&folder, &prefix));
+        let temporary = Temporary::new(&folder, &prefix, PART)?;
+        let (file, index) = (Arc::clone(temporary.file()), local::empty_index());
+        let mut writer = Writer { temporary, file, end: 0, places: Vec::new(), blobs: HashMap::new(), index };
+        writer.append(LAYOUT_FILE, LAYOUT).map_err(at(path))?;
         Ok(writer)
     }
 
@@ -97,18 +96,10 @@ impl Writer {
         Ok(())
     }
 
-    pub fn finish(mut self, path: &Path) -> io::Result<()> {
-        let index = serde_json::to_vec(&self.index)?;
-        self.append(INDEX_FILE, &index)?;
-        write_all_at(&self.file, &zeros(END), self.end)?;
-        give_rights(&self.file, None)?;
-        self.temp.flush()?;
-        self.file.sync_all()?;
-        self.temp.persist(path).map_err(|error| error.error)?;
-        // The name survives a power cut only after its folder is flushed. Some file systems cannot flush a folder.
-        if let Some(folder) = path.parent().and_then(|folder| File::open(folder).ok()) {
-            let _ = folder.sync_all();
-        }
-        Ok(())
+    pub fn finish(mut self, path: &Path) -> Result<(), OciError> {
+        let index = serde_json::to_vec(&self.index).unwrap_or_default();
+        let written = self.append(INDEX_FILE, &index);
+        written.and_then(|()| write_all_at(&self.file, &zeros(END), self.end)).map_err(at(path))?;
+        Ok(self.temporary.settle(&name_of(path))?)
     }
 }

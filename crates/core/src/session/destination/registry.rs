@@ -171,10 +171,12 @@ impl Destination for Registry<'_> {
         };
         let missing = job.plan.items.iter().filter(|item| item.presence != Presence::Verified);
         let needed = missing.fold(0u64, |sum, item| sum.saturating_add(self.layer_size(&item.entry)));
-        if free < needed {
-            return Err(Error::NoSpace { needed, free, place: path.to_path_buf() });
+        let fits = |free: u64| free >= needed;
+        // What killed runs left is of no use where it stands in the way of the rest.
+        if fits(free) || self.content.drop_left().await && crate::store::free_space(path).is_none_or(fits) {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::NoSpace { needed, free, place: path.to_path_buf() })
     }
 
     async fn receive(&mut self, job: &mut Prepared, statuses: &mut Statuses) -> Result<Vec<Finding>, Error> {

@@ -89,13 +89,13 @@ fn open_blocking(schedule: &Arc<Schedule>, entry: &Entry) -> Result<Opened, Stor
     // process.
     if !schedule.options.force {
         let here = match store.presence(&commit, entry)? {
-            Presence::Verified => match store.adopt(&commit, entry, None) {
-                // Another process removed it meanwhile.
-                Err(StoreError::Changed(_)) => false,
+            // Another tool may have finished it meanwhile; `adopt` hashes its bytes.
+            Presence::Verified | Presence::Unverified => match store.adopt(&commit, entry, None) {
+                // Another process removed it meanwhile, or has put other bytes there.
+                Err(StoreError::Changed(_) | StoreError::WrongContent { .. }) => false,
+                // A file that cannot be read is not known to be wrong, so it is not replaced.
                 adopted => adopted.map(|_| true)?,
             },
-            // Another tool may have finished it meanwhile; `adopt` hashes its bytes.
-            Presence::Unverified => store.adopt(&commit, entry, None).is_ok(),
             _ => false,
         };
         if here {

@@ -9,7 +9,7 @@ use crate::finding::{Code, Outcome, Severity};
 use crate::model::{Family, Purpose, WeightSet};
 use crate::progress::Silent;
 use crate::verify::table::{content_table, table_by_bytes};
-use crate::verify::{Subject, verify};
+use crate::verify::{Subject, Unread, verify};
 
 fn set(family: Family, index: Option<&str>, files: &[&str]) -> WeightSet {
     WeightSet {
@@ -147,7 +147,7 @@ fn what_is_no_file_is_not_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     let name = "x.bin".parse().unwrap();
     for local in [dir.path().to_path_buf(), dir.path().join("nowhere"), "/dev/null".into()] {
-        let (table, findings) = content_table(&local.clone().into(), &name, Family::Bin);
+        let (table, findings) = content_table(&local.clone().into(), &name, Family::Bin, &Unread::default());
         assert!(table.is_none());
         assert_eq!(codes(&findings), [Code::FileMissing], "{}", local.display());
         // It is not opened to read the format from its bytes either: a pipe would never answer.

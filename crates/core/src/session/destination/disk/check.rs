@@ -39,8 +39,9 @@ impl Disk<'_> {
             weights: prepared.selection.weights.clone(),
             allow_unsafe_pickle: self.session.config.allow_unsafe_pickle,
             deep: self.session.config.deep,
+            ..Subject::default()
         };
-        let outcome = self.session.verify_subject(subject).await;
+        let outcome = self.session.verify_here(subject, !failed.is_empty()).await?;
         if failed.is_empty() && outcome.proven() == prepared.plan.items.len() {
             let remembered = outcome.clone();
             self.blocking(move |store| {
@@ -80,7 +81,7 @@ impl Disk<'_> {
         if subject.files.is_empty() {
             return Ok(());
         }
-        let again = self.session.verify_subject(subject).await;
+        let again = self.session.verify_here(subject, !failed.is_empty()).await?;
         self.strike_wrong(prepared, &again.proofs).await;
         outcome.bytes_hashed += again.bytes_hashed;
         outcome.findings.extend(

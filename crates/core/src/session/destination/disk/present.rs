@@ -33,8 +33,11 @@ impl Disk<'_> {
                 subject.files.push(self.subject_file(prepared, item, Evidence::Unread));
             }
         }
-        let outcome =
-            if subject.files.is_empty() { Outcome::default() } else { self.session.verify_subject(subject).await };
+        let outcome = if subject.files.is_empty() {
+            Outcome::default()
+        } else {
+            self.session.verify_here(subject, false).await?
+        };
         statuses.saw(&outcome.proofs);
         self.strike_wrong(prepared, &outcome.proofs).await;
         for item in &mut prepared.plan.items {
