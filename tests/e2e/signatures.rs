@@ -175,6 +175,14 @@ fn a_signed_repo_is_fetched_with_its_key_on_every_curve_and_refused_with_another
             .run(["verify", "org/signed", "--offline", "--require-signature", desk.path("key.pub").to_str().unwrap()])
             .ends_with(0)
             .says("signed by key");
+        // No byte is hashed twice for a signature.
+        let hashed = |more: &[&str]| {
+            let words = ["verify", "org/signed", "--offline", "--deep", "--json"];
+            let run = machine.run(words.iter().chain(more).copied()).ends_with(0);
+            run.json()["reports"][0]["totals"]["bytes_hashed"].as_u64().unwrap()
+        };
+        let key = desk.path("key.pub");
+        assert_eq!(hashed(&["--require-signature", key.to_str().unwrap()]), hashed(&[]), "{curve}");
     }
 }
 
