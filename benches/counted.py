@@ -2,8 +2,9 @@
 """Checks what does not depend on the machine's speed:  python3 benches/counted.py
 
 Fetches one 64 MiB file, and 100 small ones, from nginx on the loopback interface, and counts requests, bytes that are read back,
-flushes and memory. Fails if a count is above its limit. Uses the program in target/debug, which `cargo test` has built.
-Needs nginx, openssl and strace (Debian: apt-get install nginx-light openssl strace), and 200 MB in /dev/shm.
+flushes and memory. Pushes four files of 64 MiB, and 40 of 3 MiB, into a registry, and measures the memory. Fails if a count is
+above its limit. Uses the program in target/debug, which `cargo test` has built. Needs nginx, openssl and strace, and for the
+registry docker-registry (Debian: apt-get install nginx-light openssl strace docker-registry), and 1.2 GB in /dev/shm.
 """
 
 import os
@@ -26,6 +27,8 @@ FLUSHES = "fsync,fdatasync,syncfs,sync_file_range"
 # One file: two requests list the repo and look at the file's header, and its parts have at least 2 MiB each. Its partial, the
 # journal and their folders are flushed at the end, and before it the last 16 MiB in steps.
 # Small files: each one has a request to the Hub, one to where it is redirected, and one flush.
+# Into a registry: 16 parts of 3 MiB, buffers of the connections, and 40 MB of the program itself, which has debug symbols.
+PUSH_LIMIT = 120
 LIMITS = {"one": (64 // 2 + 8, 2.0, 30, 160), "small": (2 * 100 + 6, 2.0, 100 + 12, 160)}
 
 
@@ -37,6 +40,32 @@ def make_data() -> None:
     run.tensors(one / "model.safetensors", 64 * MIB, "w")
     for i in range(99):
         (small / f"file-{i:02}.txt").write_bytes(os.urandom(10_000))
+
+
+def make_pushed() -> None:
+    large, many = run.REPOS / "org" / "push-large", run.REPOS / "org" / "push-many"
+    for folder, count, size in ((large, 4, 64 * MIB), (many, 40, 3 * MIB - 4096)):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        for i in range(count):
+            run.tensors(folder / f"part-{i:02}.safetensors", size, f"t{i}")
+
+
+def push(repo: str, layout: str, endpoint: str) -> int:
+    """Peak memory of a push into an empty registry."""
+    import registry
+
+    home = run.WORK / "home"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir()
+    env = {"PATH": os.environ["PATH"], "HOME": str(home), "HF_ENDPOINT": endpoint}
+    server, address = registry.start_registry()
+    try:
+        command = [HFGET, f"org/{repo}", "--all", "-q", "--layout", layout, "--to", f"oci://{address}/acme/m:main"]
+        return round(run.measure(command, env)[2])
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def count(repo: str, endpoint: str) -> tuple[int, float, int, int]:
@@ -76,6 +105,9 @@ def main() -> int:
     os.environ["PATH"] += ":/usr/sbin"
     shutil.rmtree(run.WORK, ignore_errors=True)
     make_data()
+    pushes = shutil.which("docker-registry") is not None
+    if pushes:
+        make_pushed()
     nginx = run.start_nginx()
     hub, endpoint = run.start_hub(run.FULL)
     failed = False
@@ -86,6 +118,13 @@ def main() -> int:
             cells = (f"{value:.4g} of {limit}" for value, limit in zip(counted, limits))
             print(f"| {repo} | {' | '.join(cells)} |", flush=True)
             failed |= any(value > limit for value, limit in zip(counted, limits))
+        for repo in ("push-large", "push-many") if pushes else ():
+            for layout in ("image", "modelpack"):
+                memory = push(repo, layout, endpoint)
+                print(f"| {repo}, {layout} | | | | {memory} of {PUSH_LIMIT} |", flush=True)
+                failed |= memory > PUSH_LIMIT
+        if not pushes:
+            print("skipped: docker-registry is not installed")
     finally:
         for process in (hub, nginx):
             process.terminate()

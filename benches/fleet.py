@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Measures what a fleet costs the Hub, with and without a bucket in between:  python3 benches/fleet.py [--nodes 1,10,64]
+"""Measures what a fleet costs the Hub, with and without a bucket or a registry in between:  python3 benches/fleet.py [--nodes 1,10,64]
 
 Each node is a process of hfget with a cache of its own; --at-once says how many run at once. The loopback Hub has the real one's limits
 for an address without a token: 500 requests of the API and 3,000 of files within five minutes. The bucket is moto's S3 server
-in .venv. Needs binaries in --binaries (`cargo build`, then `cargo build -p hfget-loopback-hub`). Prints the table of
+in .venv, the registry Debian's docker-registry. Needs binaries in --binaries (`cargo build`, then `cargo build -p hfget-loopback-hub`). Prints the table of
 docs/src/fleet.md, and writes the page that draws it. What a thousand nodes would take is computed from what each was seen to ask.
 """
 
@@ -32,7 +32,10 @@ WAYS = {
     "hub": "every node asks the Hub",
     "mirror": "the Hub and a bucket share the bytes",
     "bucket": "a bucket alone",
+    "registry": "a registry alone",
 }
+# What a node is told, and what fills the place in between.
+PLACES = {"mirror": ("--mirror", "s3://fleet/m"), "bucket": ("--endpoint", "s3://fleet/m"), "registry": ("--endpoint", "oci://{}/fleet/m:main")}
 
 
 def make_repo(folder):
@@ -100,6 +103,33 @@ class Bucket:
         self.process.wait()
 
 
+class Registry:
+    """Debian's registry. No variable names it: its address is part of what hfget is told."""
+
+    env = {}
+
+    def __init__(self, folder):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.address = f"127.0.0.1:{port}"
+        config = pathlib.Path(folder) / "registry.yml"
+        config.write_text(
+            f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
+            f"storage: {{filesystem: {{rootdirectory: {folder}/registry}}}}\nhttp: {{addr: '{self.address}', secret: bench}}\n"
+        )
+        self.process = subprocess.Popen(["docker-registry", "serve", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            time.sleep(0.1)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+
 def hfget(options, hub, bucket, home, *words):
     """Runs hfget with a home of its own, and returns the seconds that it took. A failure ends the benchmark."""
     env = {"PATH": os.environ["PATH"], "HOME": str(home), "HF_ENDPOINT": hub.url, **(bucket.env if bucket else {})}
@@ -112,12 +142,14 @@ def hfget(options, hub, bucket, home, *words):
 
 def measure(options, repos, way, nodes):
     """The requests of `nodes` nodes to a new Hub."""
-    with tempfile.TemporaryDirectory(dir=options.folder) as work, Hub(options, repos) as hub, Bucket(work) as bucket:
+    with tempfile.TemporaryDirectory(dir=options.folder) as work, Hub(options, repos) as hub, (Registry if way == "registry" else Bucket)(work) as bucket:
         work = pathlib.Path(work)
-        extra = {"hub": [], "mirror": ["--mirror", "s3://fleet/m"], "bucket": ["--endpoint", "s3://fleet/m"]}[way]
+        flag, place = PLACES.get(way, ("", ""))
+        place = place.format(getattr(bucket, "address", ""))
+        extra = [flag, place] if flag else []
         filling = {"api": 0, "resolvers": 0, "cdn": 0, "refused": 0, "bytes": 0}
         if way != "hub":
-            hfget(options, hub, bucket, work / "filler", "org/model", "--all", "--to", "s3://fleet/m", "--quiet")
+            hfget(options, hub, bucket, work / "filler", "org/model", "--all", "--to", place, "--quiet")
             filling = hub.counted()
 
         def node(at):

@@ -113,6 +113,16 @@ fn names() {
 }
 
 #[test]
+fn listings() {
+    replay(core_targets::tree, "tree", 4);
+}
+
+#[test]
+fn selections() {
+    replay(core_targets::select, "select", 6);
+}
+
+#[test]
 fn sets() {
     replay(core_targets::sets, "sets", 4);
 }
@@ -140,6 +150,8 @@ fn every_entry_point_takes_every_seed() {
             formats::saved_model,
             formats::index,
             core_targets::names,
+            core_targets::tree,
+            core_targets::select,
             core_targets::sets,
             formats::scan,
         ] {

@@ -103,6 +103,10 @@ fn plain(remedy: &Remedy) -> &'static str {
             "to check it, add --require-signature with the key, certificate or identity that you trust"
         }
         Remedy::AskSigner => "do not use the files; ask the publisher, and check that you trust the right signer",
+        Remedy::CheckSignatureElsewhere => {
+            "check it with `model_signing verify`, or ask the publisher for a signature over the SHA-256 of whole files, \
+             which `model_signing sign` makes"
+        }
         Remedy::LeaveOutUnsigned => {
             "to take the rest, --exclude it; to take it all the same, add --allow file-unsigned"
         }
@@ -180,6 +184,11 @@ fn plain(remedy: &Remedy) -> &'static str {
         Remedy::LogIntoRegistry => {
             "log in with `docker login REGISTRY` or `podman login REGISTRY`: hfget reads their files and credential helpers"
         }
+        Remedy::ServeRegistryOverHttps => {
+            "hfget asks a registry on another machine over HTTPS only: give it a certificate, reach it as localhost through \
+             `ssh -L 5000:localhost:5000 HOST`, or write --to oci-archive:FILE.tar and copy that with skopeo"
+        }
+        Remedy::UsePlainHttp => "if you mean plain HTTP, write http:// in --endpoint, --mirror or HF_ENDPOINT",
         Remedy::FillRegistry => "to put a repo there, run `hfget REPO --to oci://REGISTRY/NAME:TAG`",
         Remedy::FillRegistryAnew => {
             "to put the repo there again over what is there, add --force to `hfget REPO --to …`"

@@ -109,6 +109,19 @@ fn no_server_at_all() {
 }
 
 #[test]
+fn a_server_that_speaks_plain_http_and_is_asked_over_https_is_named_at_once() {
+    let machine = Machine::new([one_file(64)]);
+    let secure = machine.hub.endpoint().replace("http://", "https://");
+    let asked = |endpoint: &str| -> Run {
+        machine.command().env("HF_ENDPOINT", endpoint).args(["org/one", "--retry-for", "60"]).output().unwrap().into()
+    };
+    let begun = std::time::Instant::now();
+    let run = asked(&secure).ends_with(4).says("the server does not speak HTTPS on this port").says("write http://");
+    assert!(begun.elapsed().as_secs() < 30 && !run.err.contains("InvalidContentType"), "{}", run.err);
+    asked(&machine.hub.endpoint()).ends_with(0);
+}
+
+#[test]
 fn nonsense_on_the_command_line_is_refused_before_any_request() {
     let machine = Machine::new([one_file(64)]);
     for line in [

@@ -252,10 +252,8 @@ for name in ["adapter_config.json", "generation_config.json", "config.json", "py
     assert!(!machine.home.path().join("plain/.no_exist").exists());
 }
 
-/// A repo of a tokenizer alone does not load offline after `hf download`, which makes no marks.
-#[test]
-fn a_tokenizer_alone_loads_offline() {
-    let Some(bin) = python() else { return };
+/// A repo with a tokenizer and nothing else.
+fn words(bin: &Path) -> Repo {
     let maker = Machine::new([]);
     let made = maker.home.path().join("tokenizer.json");
     let text = format!(
@@ -263,13 +261,37 @@ fn a_tokenizer_alone_loads_offline() {
          Tokenizer(models.WordLevel({{'a': 0, '[UNK]': 1}}, unk_token='[UNK]')).save({:?})",
         made.display().to_string()
     );
-    script(&maker, &bin, true, &text);
-    let repo = Repo::new("org/words")
+    script(&maker, bin, true, &text);
+    Repo::new("org/words")
         .file("tokenizer.json", std::fs::read(made).unwrap())
-        .file("tokenizer_config.json", r#"{"tokenizer_class":"PreTrainedTokenizerFast","unk_token":"[UNK]"}"#);
-    let machine = Machine::new([repo]);
+        .file("tokenizer_config.json", r#"{"tokenizer_class":"PreTrainedTokenizerFast","unk_token":"[UNK]"}"#)
+}
+
+const LOAD_WORDS: &str = "from transformers import AutoTokenizer\n\
+                          print(AutoTokenizer.from_pretrained('org/words')('a')['input_ids'])";
+
+/// A repo of a tokenizer alone does not load offline after `hf download`, which makes no marks.
+#[test]
+fn a_tokenizer_alone_loads_offline() {
+    let Some(bin) = python() else { return };
+    let machine = Machine::new([words(&bin)]);
     machine.hfget("org/words").ends_with(0);
-    let load = "from transformers import AutoTokenizer\n\
-                print(AutoTokenizer.from_pretrained('org/words')('a')['input_ids'])";
-    assert_eq!(script(&machine, &bin, true, load).trim(), "[0]");
+    assert_eq!(script(&machine, &bin, true, LOAD_WORDS).trim(), "[0]");
+}
+
+#[test]
+fn a_loader_asks_the_hub_for_no_name_that_is_marked_as_absent() {
+    let Some(bin) = python() else { return };
+    let repo = words(&bin);
+    let asked = |fill: &dyn Fn(&Machine) -> Run| {
+        let machine = Machine::new([repo.clone()]);
+        fill(&machine).ends_with(0);
+        machine.hub.forget();
+        assert_eq!(script(&machine, &bin, false, LOAD_WORDS).trim(), "[0]");
+        machine.hub.requests()
+    };
+    let ours = asked(&|machine| machine.hfget("org/words"));
+    let theirs = asked(&|machine| hf(machine, &bin, "download org/words"));
+    assert!(ours.len() < theirs.len(), "{} requests, and {} after hf download", ours.len(), theirs.len());
+    eprintln!("{} requests, and {} after hf download", ours.len(), theirs.len());
 }

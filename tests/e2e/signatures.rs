@@ -175,6 +175,14 @@ fn a_signed_repo_is_fetched_with_its_key_on_every_curve_and_refused_with_another
             .run(["verify", "org/signed", "--offline", "--require-signature", desk.path("key.pub").to_str().unwrap()])
             .ends_with(0)
             .says("signed by key");
+        // No byte is hashed twice for a signature.
+        let hashed = |more: &[&str]| {
+            let words = ["verify", "org/signed", "--offline", "--deep", "--json"];
+            let run = machine.run(words.iter().chain(more).copied()).ends_with(0);
+            run.json()["reports"][0]["totals"]["bytes_hashed"].as_u64().unwrap()
+        };
+        let key = desk.path("key.pub");
+        assert_eq!(hashed(&["--require-signature", key.to_str().unwrap()]), hashed(&[]), "{curve}");
     }
 }
 
@@ -285,6 +293,40 @@ fn a_signature_is_known_by_its_content_and_not_by_its_name() {
     std::fs::remove_file(desk.model().join("attestation.json")).unwrap();
     desk.write("model.sig", b"{\"signed\": true}");
     desk.get(&desk.machine(), "key.pub", "").ends_with(1).says("signature-missing");
+}
+
+/// A program may sign other digests than the command `model_signing` does.
+#[test]
+fn a_signature_over_digests_that_hfget_does_not_compute_does_not_count_and_says_what_to_do() {
+    let Some(desk) = Desk::new() else { return };
+    for (method, said) in [
+        ("use_shard_serialization(shard_size=1000)", "parts of files"),
+        ("use_file_serialization(hashing_algorithm='blake3')", "blake3 digests"),
+        ("use_file_serialization(hashing_algorithm='blake2')", "blake2b digests"),
+        // The twin: what the command signs.
+        ("use_file_serialization()", ""),
+    ] {
+        let _ = std::fs::remove_file(desk.model().join("model.sig"));
+        let script = format!(
+            "import pathlib; from model_signing import hashing, signing\n\
+             signing.Config().use_elliptic_key_signer(private_key=pathlib.Path('key.pem'))\\\n\
+             .set_hashing_config(hashing.Config().{method}).sign('model', 'model/model.sig')"
+        );
+        let made = Command::new(desk.bin.join("python")).args(["-c", &script]).current_dir(desk.dir.path()).output();
+        let made = made.unwrap();
+        assert!(made.status.success(), "{method}: {}", lossy(&made.stderr));
+        let machine = desk.machine();
+        if said.is_empty() {
+            desk.get(&machine, "key.pub", "--all").ends_with(0).says("result=verified");
+            continue;
+        }
+        let run = desk.get(&machine, "key.pub", "--all").ends_with(1).says("error[signature-missing]").says(said);
+        let run = run.says("`model_signing verify`");
+        assert!(!run.err.contains("do not use the files"), "{}", run.err);
+        assert!(!machine.model("org/signed").join("refs/main").exists());
+        // Nobody is asked to trust it: without the flag it is a note.
+        machine.hfget("org/signed --all").ends_with(0).says("signature-unchecked");
+    }
 }
 
 #[test]

@@ -1,12 +1,18 @@
-//! The functions of the fuzz targets for names, whole sets, registries and signatures, shared by `fuzz/` and the test that replays its seeds.
+//! The functions of the fuzz targets for names, listings, selection, whole sets, registries and signatures, shared by `fuzz/`
+//! and the test that replays its seeds.
 //! `formats.rs` has those for the formats' readers.
 
+use std::collections::BTreeMap;
 use std::io::{self, Cursor};
 use std::sync::Arc;
 
 use hfget_core::finding::Finding;
-use hfget_core::model::{Family, Purpose, RepoId, RepoPath, RepoSpec, Revision, WeightSet};
+use hfget_core::model::{
+    CommitId, Digest, Entry, Family, GitOid, Listing, Options, Purpose, RepoId, RepoInfo, RepoPath, RepoSpec, RepoType,
+    Revision, WeightSet,
+};
 use hfget_core::progress::Silent;
+use hfget_core::select::{Documents, Step, select as chosen};
 use hfget_core::verify::{Content, Far, ReadSeek, Subject, SubjectFile, verify};
 use hfget_formats::WeightIndex;
 
@@ -102,6 +108,102 @@ pub fn names(bytes: &[u8]) {
         assert!(local.starts_with("root"));
         assert_eq!(local.components().count(), 1 + path.segments().count());
     }
+}
+
+/// What a Hub says of a repo: no file leaves its folder, and no sentence about a row steers a terminal.
+pub fn tree(bytes: &[u8]) {
+    let answers = hfget_core::unstable::hub::any_bytes(bytes);
+    for file in &answers.files {
+        assert!(file.path.under("root".as_ref()).starts_with("root"));
+        assert_eq!(file.path.as_str().parse().as_ref(), Ok(&file.path));
+    }
+    for name in &answers.rejected {
+        assert!(name.parse::<RepoPath>().is_err(), "{name:?} is a name");
+    }
+    for why in &answers.complaints {
+        assert!(
+            !why.contains('\u{1b}') && why.len() < 1000 + 10 * bytes.len(),
+            "it quotes too much, or what steers a terminal"
+        );
+    }
+    assert!(answers.card.is_none_or(|card| card.license.is_none_or(|name| name.len() <= 4096)));
+}
+
+/// A whole selection. The first line has the options, as letters; each other one a file: its name, and after `=` its
+/// content. A file without content is weights of some gigabytes.
+pub fn select(bytes: &[u8]) {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let options = wishes(lines.next().unwrap_or_default());
+    let mut files: BTreeMap<RepoPath, Option<&[u8]>> = BTreeMap::new();
+    for line in lines.take(200) {
+        let at = line.iter().position(|byte| *byte == b'=').unwrap_or(line.len());
+        let (name, content) = line.split_at(at);
+        if let Some(path) = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok()) {
+            files.insert(path, content.get(1..));
+        }
+    }
+    let entry = |(path, content): (&RepoPath, &Option<&[u8]>)| {
+        let size = content.map_or(5 << 30, |content| content.len() as u64);
+        Entry::new(path.clone(), size, Digest::GitBlob(GitOid([7; 20])))
+    };
+    let Some(info) = info() else { return };
+    let listing = Listing::new(info, files.iter().map(entry).collect(), Vec::new());
+    let mut documents = Documents::new();
+    for _ in 0..=4 {
+        let step = chosen(&listing, &options, &documents);
+        match step {
+            Ok(Step::Need(paths)) => {
+                assert!(!paths.is_empty(), "it asks for nothing");
+                for path in paths {
+                    let content = files.get(&path).copied().flatten().map(<[u8]>::to_vec);
+                    assert!(documents.insert(path, content).is_none(), "it asks twice");
+                }
+            }
+            Ok(Step::Done(selection)) => {
+                printable(&selection.findings);
+                let left = selection.left_out.iter().flat_map(|group| &group.paths);
+                let mut all: Vec<&str> =
+                    selection.files.iter().map(|file| &file.path).chain(left).map(RepoPath::as_str).collect();
+                all.sort_unstable();
+                let listed: Vec<&str> = listing.entries.iter().map(|entry| entry.path.as_str()).collect();
+                assert_eq!(all, listed, "each file is taken or left out, once");
+                assert!(
+                    matches!(chosen(&listing, &options, &documents), Ok(Step::Done(again)) if again == selection),
+                    "the same question has the same answer"
+                );
+                return;
+            }
+            Err(error) => {
+                let why = error.to_string();
+                assert!(
+                    why.len() < 10_000 + 20 * bytes.len() && !why.contains('\u{1b}'),
+                    "it quotes too much: {why:?}"
+                );
+                return;
+            }
+        }
+    }
+    unreachable!("more than four rounds");
+}
+
+/// Options from letters.
+fn wishes(letters: &[u8]) -> Options {
+    let has = |letter: u8| letters.contains(&letter);
+    let family = |letter: u8, family: Family| has(letter).then_some(family);
+    Options {
+        prefer: family(b'b', Family::Bin).or(family(b'm', Family::Mistral)),
+        only: family(b'O', Family::Onnx).or(family(b'G', Family::Gguf)).or(family(b'S', Family::SavedModel)),
+        variant: has(b'v').then(|| "fp16".to_owned()).or_else(|| has(b'q').then(|| "Q4_K_M".to_owned())),
+        subfolder: has(b's').then(|| "unet".parse().ok()).flatten(),
+        all: has(b'a'),
+        no_code: has(b'n'),
+        ..Options::default()
+    }
+}
+
+fn info() -> Option<RepoInfo> {
+    let commit: CommitId = "0123456789012345678901234567890123456789".parse().ok()?;
+    Some(RepoInfo::new(RepoType::Model, "org/repo".parse().ok()?, "main".parse().ok()?, commit))
 }
 
 /// What a registry sends, and what docker keeps of whoever has logged in: whatever a manifest states, each file is within

@@ -380,6 +380,26 @@ class EmptyRoot(Folder):
         self.assertEqual(ran, 2)
         self.assertTrue((self.root / "models/models--org--one").is_dir())
 
+    def test_the_storage_container_of_kserve_fetches_what_its_pairs_say(self):
+        container, service = yaml.safe_load_all((self.RECIPES / "kserve.yaml").read_text())
+        self.assertEqual(container["kind"], "ClusterStorageContainer")
+        spec = container["spec"]
+        # KServe merges a container of this name over its own, and adds pairs of a source and a folder.
+        self.assertEqual(spec["container"]["name"], "storage-initializer")
+        self.assertTrue(spec["supportsMultiModelDownload"])
+        self.assertEqual(spec["workloadType"], "initContainer")
+        (form,) = spec["supportedUriFormats"]
+        self.assertTrue(service["spec"]["predictor"]["model"]["storageUri"].startswith(form["prefix"]))
+        self.assertTrue(spec["container"]["securityContext"]["readOnlyRootFilesystem"])
+        models = self.volume("models")
+        command = spec["container"]["command"]
+        for start in range(2):
+            done = self.enter(*command, form["prefix"] + "org/one:main", "/models/one", user=4321 if start else 65532)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertTrue((models / "one/config.json").is_file())
+        done = self.enter(*command, form["prefix"] + "org/none", "/models/none")
+        self.assertEqual(done.returncode, 1, done.stderr)
+
     def test_the_dockerfiles_stage_runs_with_what_it_copies(self):
         busybox = shutil.which("busybox")
         if busybox is None:

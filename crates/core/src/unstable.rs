@@ -7,8 +7,9 @@ pub mod finding {
     pub use crate::finding::verdict::Weights;
 }
 
-/// Tokens of jobs, and the places that the environment names.
+/// Tokens of jobs, the places that the environment names, and a Hub's answers, read from any bytes.
 pub mod hub {
+    pub use crate::hub::any_bytes::{Answers, any_bytes};
     pub use crate::hub::config::Withheld;
     pub use crate::hub::environment::{is_truthy, records_dir};
     pub use crate::hub::keyless::{JobToken, Keyless, KeylessError};

@@ -214,7 +214,7 @@ pub(crate) fn with_status(status: u16, extra: &[(&'static str, String)]) -> Resp
 }
 
 fn info(repo: &Repo, uri: &Uri, dialect: &Dialect) -> Value {
-    let blobs = !dialect.no_blobs && uri.query().is_some_and(|q| q.contains("blobs=true"));
+    let blobs = !dialect.no_blobs && uri.query().is_some_and(|q| q.to_ascii_lowercase().contains("blobs=true"));
     let siblings: Vec<Value> = repo
         .files
         .iter()

@@ -104,6 +104,8 @@ pub enum Remedy {
     RequireSignature,
     /// Do not use the files. Ask the expected signer, or trust another one.
     AskSigner,
+    /// Check the signature with another program, or ask for one over digests that are computed here.
+    CheckSignatureElsewhere,
     /// Leave out the unsigned files, or allow them.
     LeaveOutUnsigned,
     /// Do not load the pickle. Take safetensors, or allow the pickle if it is the user's own.
@@ -209,6 +211,8 @@ pub enum Remedy {
     TrustIssuer,
     /// Check the network, the proxy and the endpoint.
     CheckNetwork,
+    /// Name the endpoint with `http://`, if plain HTTP is meant.
+    UsePlainHttp,
     /// Log in to the network.
     LogInToNetwork,
     /// Send the token to that server by naming it as the endpoint.
@@ -266,6 +270,8 @@ pub enum Remedy {
     // Registries and image layouts.
     /// Log in to the registry.
     LogIntoRegistry,
+    /// A registry on another machine is asked over HTTPS only: give it a certificate, or go another way.
+    ServeRegistryOverHttps,
     /// Put a repo there first.
     FillRegistry,
     /// Put the repo there again, over what is there.

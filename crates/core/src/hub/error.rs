@@ -150,10 +150,16 @@ impl HubError {
         }
     }
 
+    /// Whether a server was asked over HTTPS and answered in plain HTTP.
+    pub(crate) fn is_plain_http(&self) -> bool {
+        matches!(self, HubError::NoConnection { what, .. } if what == NO_TLS)
+    }
+
     /// Whether another try may help.
     pub fn is_retryable(&self) -> bool {
         match self {
             HubError::Status { status, .. } => is_passing(*status),
+            _ if self.is_plain_http() => false,
             HubError::Timeout { .. }
             | HubError::Trickle { .. }
             | HubError::Held { .. }
@@ -237,6 +243,7 @@ impl HubError {
             HubError::NeedsLogin { .. } => Remedy::GiveLogin,
             HubError::ProxyLogin { .. } => Remedy::GiveProxyLogin,
             HubError::Untrusted { .. } => Remedy::TrustIssuer,
+            _ if self.is_plain_http() => Remedy::UsePlainHttp,
             HubError::NoConnection { .. } => Remedy::CheckNetwork,
             HubError::Timeout { .. }
             | HubError::Trickle { .. }
@@ -264,7 +271,8 @@ impl HubError {
         if text.contains("proxy authorization required") {
             return HubError::ProxyLogin { url: url.into() };
         }
-        let what = printable(&text).into_owned();
+        // The first bytes of the answer are no TLS.
+        let what = if text.contains("InvalidContentType") { NO_TLS.to_owned() } else { printable(&text).into_owned() };
         if error.is_connect() {
             HubError::NoConnection { url: url.into(), what }
         } else {
@@ -286,6 +294,8 @@ pub(crate) fn is_passing(status: StatusCode) -> bool {
 
 /// The start of the Hub's message about a disabled resource, whatever the status.
 const DISABLED: &str = "Access to this resource is disabled";
+/// Why there is no connection, if a server answers in plain HTTP.
+pub(crate) const NO_TLS: &str = "the server does not speak HTTPS on this port";
 /// Why an API request does not follow a redirect to another host.
 pub(super) const ANOTHER_HOST: &str = "the API must not send us to another host";
 

@@ -1,6 +1,7 @@
 //! The Hub's wire protocol: listing, resolve, errors, rate limits and retry policy. Nothing here
 //! knows weight families or the local layout.
 
+pub(crate) mod any_bytes;
 mod body;
 mod claim;
 mod client;
@@ -33,6 +34,8 @@ pub(crate) use config::PUBLIC_ENDPOINT;
 pub use config::{ConfigError, HubConfig, Token, Transport};
 pub use environment::cache_dir;
 pub(crate) use environment::endpoint_of;
+#[cfg(test)]
+pub(crate) use error::NO_TLS;
 pub use error::{HubError, ShownUrl};
 pub(crate) use error::{is_passing, words};
 pub(crate) use headers::next_link;

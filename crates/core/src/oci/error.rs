@@ -109,6 +109,7 @@ impl OciError {
             OciError::NotFound { .. } => Remedy::FillRegistry,
             OciError::Failed { .. } | OciError::Stopped => Remedy::RunAgain { why: Again::ResumesPush },
             OciError::Invalid { .. } | OciError::WrongDigest { .. } => Remedy::FillRegistryAnew,
+            OciError::Wire(error) if error.is_plain_http() => Remedy::ServeRegistryOverHttps,
             OciError::Wire(error) => return error.remedy(),
             OciError::Disk(error) => return error.remedy(),
             OciError::Setup { .. } | OciError::Io { .. } => return None,
@@ -122,5 +123,23 @@ impl OciError {
             OciError::Wire(error) => error.is_retryable(),
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{NO_TLS, ShownUrl};
+
+    #[test]
+    fn a_registry_that_speaks_plain_http_is_another_trouble_than_one_that_nobody_reaches() {
+        let no_connection = |what: &str| {
+            let url = ShownUrl::of_text("https://registry.example/v2/");
+            OciError::Wire(HubError::NoConnection { url, what: what.to_owned() })
+        };
+        let plain = no_connection(NO_TLS);
+        assert_eq!((plain.remedy(), plain.is_worth_retrying()), (Some(Remedy::ServeRegistryOverHttps), false));
+        let away = no_connection("connection refused");
+        assert_eq!((away.remedy(), away.is_worth_retrying()), (Some(Remedy::CheckNetwork), true));
     }
 }

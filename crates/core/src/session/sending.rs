@@ -3,22 +3,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
 use super::{Error, Prepared, Session};
 use crate::model::{Entry, RepoPath};
 use crate::transfer::Limiter;
-use crate::upload::{Nearby, Supply};
+use crate::upload::{Nearby, Space, Supply};
 
 impl Session {
-    /// Where the wanted files of a job come from. `left`: what an earlier run left of them on this disk.
+    /// Where the wanted files of a job come from, in parts of `part` bytes. `left`: what an earlier run left of them on
+    /// this disk.
     pub(super) async fn fetched_from(
         &self,
         prepared: &Prepared,
         wanted: Vec<Entry>,
         left: HashMap<RepoPath, Nearby>,
+        part: u64,
     ) -> Result<Arc<Supply>, Error> {
-        let permits = u32::try_from(self.config.fetch.connections).unwrap_or(u32::MAX).clamp(1, 1024);
         let mut nearby = self.offered(prepared, wanted).await?;
         nearby.extend(left);
         Ok(Arc::new(Supply {
@@ -27,8 +26,7 @@ impl Session {
             info: Arc::new(prepared.listing.info.clone()),
             limiter: self.config.fetch.limit_rate.map(Limiter::new),
             progress: Arc::clone(&self.progress),
-            budget: Arc::new(Semaphore::new(permits as usize)),
-            permits,
+            space: Space::new(self.config.fetch.connections, part),
         }))
     }
 

@@ -129,7 +129,8 @@ impl Signatures {
                 // Beside a trusted signature, another signer's does no harm.
                 _ if counts => Finding::new(Code::SignatureUnchecked, &found.path, format!("it does not count: {why}")),
                 SignatureError::Unsupported { .. } | SignatureError::OtherPurpose { .. } => {
-                    Finding::new(Code::SignatureMissing, &found.path, format!("a signature is required, and {why}"))
+                    let message = format!("a signature is required, and this one does not count: {why}");
+                    Finding::new(Code::SignatureMissing, &found.path, message).remedy(Remedy::CheckSignatureElsewhere)
                 }
                 _ => Finding::new(Code::SignatureInvalid, &found.path, why.to_string()),
             })
@@ -235,7 +236,7 @@ fn advised(mut findings: Vec<Finding>) -> Vec<Finding> {
     ];
     for (code, remedy) in advice {
         if let Some(last) = findings.iter_mut().rfind(|finding| finding.code == code) {
-            last.remedy = Some(remedy);
+            last.remedy.get_or_insert(remedy);
         }
     }
     findings

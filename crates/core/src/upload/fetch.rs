@@ -7,13 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use bytes::{Bytes, BytesMut};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use bytes::Bytes;
 
-use super::PART;
+use super::room::{Room, Space};
 use crate::hub::{HubError, ShownUrl};
 use crate::model::{Entry, RepoInfo, RepoPath};
-use crate::platform::{PageBuffer, read_exact_at};
+use crate::platform::read_exact_at;
 use crate::progress::{Event, Progress};
 use crate::source::{Source, SourceFile};
 use crate::transfer::Limiter;
@@ -27,9 +26,7 @@ pub(crate) struct Supply {
     pub progress: Arc<dyn Progress>,
     /// Where this machine has files already, by path. Their bytes are hashed as any others.
     pub nearby: HashMap<RepoPath, Nearby>,
-    /// Permits of [`PART`] bytes.
-    pub budget: Arc<Semaphore>,
-    pub permits: u32,
+    pub space: Space,
 }
 
 /// Where this machine may have a file already: a file of its own, or a place in another.
@@ -62,17 +59,6 @@ impl Supply {
         let Nearby { path, at } = self.nearby.get(&entry.path)?.clone();
         let file = tokio::task::spawn_blocking(move || std::fs::File::open(path)).await.ok()?.ok()?;
         Some((Arc::new(file), at))
-    }
-
-    fn permits_of(&self, bytes: u64) -> u32 {
-        u32::try_from(bytes.div_ceil(PART)).unwrap_or(u32::MAX).clamp(1, self.permits)
-    }
-
-    /// Room for so many bytes in memory.
-    pub(super) async fn permit(&self, bytes: u64) -> OwnedSemaphorePermit {
-        let wanted = Arc::clone(&self.budget).acquire_many_owned(self.permits_of(bytes)).await;
-        // Nobody closes it.
-        wanted.unwrap_or_else(|_| unreachable!("the budget is never closed"))
     }
 }
 
@@ -125,26 +111,29 @@ impl Fetcher {
         self.supply.progress.event(Event::FileStarted { path, size, have });
     }
 
-    /// A range, from whichever endpoint has it; what arrived before a failure is not asked for again.
+    /// A range, from whichever endpoint has it, into `room` from its byte `at` on: all bytes of the room. What arrived
+    /// before a failure is not asked for again.
     #[tracing::instrument(level = "debug", name = "part", skip_all, fields(from = range.start, to = range.end))]
-    pub async fn fetch(&self, range: Range<u64>) -> Result<Bytes, HubError> {
+    pub async fn fetch(&self, range: Range<u64>, mut room: Room, at: usize) -> Result<Bytes, HubError> {
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         // Wrong bytes of a cache are found out as those of a mirror are: then the endpoint alone is asked.
-        if !self.alone.load(Ordering::Relaxed)
-            && let Some(bytes) = self.read_nearby(range.start, length).await
-        {
-            return Ok(bytes);
+        if !self.alone.load(Ordering::Relaxed) && self.nearby.is_some() {
+            let read;
+            (room, read) = self.read_nearby(range.start, length, room, at).await;
+            if read {
+                return Ok(room.into_bytes());
+            }
         }
-        let mut bytes = BytesMut::with_capacity(length);
+        let mut arrived = 0;
         loop {
             let waits = self.waits.load(Ordering::Relaxed);
             let turn = self.turn.load(Ordering::Relaxed);
             let endpoints = if self.alone.load(Ordering::Relaxed) { 1 } else { self.remotes.len().max(1) };
             let endpoint = turn % endpoints;
-            let at = range.start + bytes.len() as u64;
             let remote = &*self.remotes[endpoint];
-            let Err(error) = self.try_fetch(remote, at..range.end, &mut bytes).await else {
-                return Ok(bytes.freeze());
+            let place = room.get_mut(at..).and_then(|room| room.get_mut(..length)).unwrap_or_default();
+            let Err(error) = self.try_fetch(remote, &range, place, &mut arrived).await else {
+                return Ok(room.into_bytes());
             };
             // The others may have it; parts that fail together move on once.
             let _ = self.turn.compare_exchange(turn, turn + 1, Ordering::Relaxed, Ordering::Relaxed);
@@ -164,40 +153,57 @@ impl Fetcher {
         }
     }
 
-    /// A range of what this machine has; `None` where that cannot be read.
-    async fn read_nearby(&self, at: u64, length: usize) -> Option<Bytes> {
-        let (file, begins) = self.nearby.clone()?;
-        let at = begins.checked_add(at)?;
-        let read = move || {
-            let mut bytes = PageBuffer::new(length);
-            read_exact_at(&file, &mut bytes, at).ok().map(|()| Bytes::from_owner(bytes))
+    /// Reads a range of what this machine has; says whether it could be read.
+    async fn read_nearby(&self, from: u64, length: usize, mut room: Room, at: usize) -> (Room, bool) {
+        let nearby = self.nearby.clone().and_then(|(file, begins)| Some((file, begins.checked_add(from)?)));
+        let Some((file, from)) = nearby else { return (room, false) };
+        let work = move || {
+            let place = room.get_mut(at..).and_then(|room| room.get_mut(..length));
+            let read = place.is_some_and(|place| read_exact_at(&file, place, from).is_ok());
+            (room, read)
         };
-        let bytes = tokio::task::spawn_blocking(read).await.ok()??;
-        self.supply.progress.event(Event::FileBytes { path: &self.entry.path, bytes: bytes.len() as u64 });
-        Some(bytes)
+        let (room, read) = match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        if read {
+            self.supply.progress.event(Event::FileBytes { path: &self.entry.path, bytes: length as u64 });
+        }
+        (room, read)
     }
 
+    /// Fetches what is missing of a range; `arrived` bytes of it are there.
     async fn try_fetch(
         &self,
         remote: &dyn SourceFile,
-        range: Range<u64>,
-        bytes: &mut BytesMut,
+        range: &Range<u64>,
+        place: &mut [u8],
+        arrived: &mut usize,
     ) -> Result<(), HubError> {
-        let mut body = remote.open(range.clone()).await?;
-        if body.start != range.start {
+        let from = range.start + *arrived as u64;
+        let mut body = remote.open(from..range.end).await?;
+        let url = || ShownUrl::of_text(&remote.source().endpoint());
+        if body.start != from {
             let what = "it ignores requests for ranges, which are needed to upload without a disk".into();
-            let url = ShownUrl::of_text(&remote.source().endpoint());
-            return Err(HubError::Protocol { url, what });
+            return Err(HubError::Protocol { url: url(), what });
         }
         while let Some(chunk) = body.chunk().await? {
             if let Some(limiter) = &self.supply.limiter {
                 limiter.pass(chunk.len()).await;
             }
-            bytes.extend_from_slice(&chunk);
+            let end = arrived.saturating_add(chunk.len());
+            let Some(place) = place.get_mut(*arrived..end) else {
+                return Err(HubError::WrongLength { url: url(), got: range.start + end as u64, expected: range.end });
+            };
+            place.copy_from_slice(&chunk);
+            *arrived = end;
             self.received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
             remote.source().retries().arrived(chunk.len() as u64);
             let event = Event::FileBytes { path: &self.entry.path, bytes: chunk.len() as u64 };
             self.supply.progress.event(event);
+        }
+        if *arrived < place.len() {
+            return Err(HubError::CutShort { url: url(), got: *arrived as u64, expected: place.len() as u64 });
         }
         Ok(())
     }

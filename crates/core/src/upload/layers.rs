@@ -7,19 +7,22 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 
+use super::LAYER_PART;
 use super::fetch::{Fetcher, Supply};
 use super::task::Task;
-use super::{PART, WIDTH};
 use crate::finding::Finding;
 use crate::hub::HubError;
 use crate::model::{Digest, Entry, Hashed, Hasher, OciDigest};
 use crate::oci::{Body, Content, Form, OciError, OciLayout, Push, PushDigest, zeros};
 use crate::progress::Event;
 use crate::transfer::{integrity_finding, mismatch_finding};
+
+/// Parts of one file that are on their way from the Hub.
+const WIDTH: usize = 16;
 
 /// Why a file could not be put there.
 #[derive(Debug)]
@@ -201,7 +204,7 @@ impl LayerPush {
 
     async fn attempt(self: &Arc<Self>, content: &dyn Content, number: usize) -> Try {
         let size = self.form.layer_size(self.entry().size);
-        let body = if self.entry().size <= PART { self.whole().await } else { self.parts().await };
+        let body = if self.entry().size <= LAYER_PART { self.whole().await } else { self.parts().await };
         let body = match body {
             Ok(body) => body,
             Err(trouble) => return Try::Stopped(trouble),
@@ -225,17 +228,21 @@ impl LayerPush {
 
     /// A file of one part: fetched, hashed, and pushed in one go.
     async fn whole(&self) -> Result<Body, Trouble> {
-        let permit = self.fetcher.supply.permit(self.entry().size).await;
-        let bytes = self.fetcher.fetch(0..self.entry().size).await.map_err(Trouble::Hub)?;
-        let hashes = self.hashes().add(bytes.clone()).await;
-        let tail = self.end(hashes)?;
-        drop(permit);
-        let Form::Tar(framing) = &self.form else { return Ok(Body::Whole(bytes)) };
-        let mut layer = BytesMut::with_capacity(framing.head.len() + bytes.len() + tail.len());
-        layer.extend_from_slice(&framing.head);
-        layer.extend_from_slice(&bytes);
-        layer.extend_from_slice(&tail);
-        Ok(Body::Whole(layer.freeze()))
+        let size = self.entry().size;
+        let (head, tail) = match &self.form {
+            Form::Raw => ([].as_slice(), 0),
+            Form::Tar(framing) => (framing.head.as_slice(), usize::try_from(framing.tail).unwrap_or_default()),
+        };
+        let mut room = self.fetcher.supply.space.room(size, head.len() + tail).await;
+        // What is around the file is written first.
+        room.fill(0);
+        if let Some(place) = room.get_mut(..head.len()) {
+            place.copy_from_slice(head);
+        }
+        let layer = self.fetcher.fetch(0..size, room, head.len()).await.map_err(Trouble::Hub)?;
+        let hashes = self.hashes().add(layer.slice(head.len()..layer.len() - tail)).await;
+        self.end(hashes)?;
+        Ok(Body::Whole(layer))
     }
 
     /// A file of many parts. The first is waited for: no push is opened for a Hub that does not answer.
@@ -251,8 +258,8 @@ impl LayerPush {
         let state = Some((Arc::clone(self), parts.boxed(), hashes, 0u64));
         let sent = stream::unfold(state, |state| async move {
             let (file, mut parts, hashes, passed) = state?;
-            let (bytes, _permit) = match parts.next().await? {
-                Ok(part) => part,
+            let bytes = match parts.next().await? {
+                Ok(bytes) => bytes,
                 Err(error) => {
                     file.note(Err(Trouble::Hub(error)));
                     return Some((vec![Err(OciError::Stopped)], None));
@@ -281,24 +288,24 @@ impl LayerPush {
     }
 
     /// The parts in order, as many on their way as there is room for.
-    fn fetched(self: &Arc<Self>) -> BoxStream<'static, Result<(Bytes, tokio::sync::OwnedSemaphorePermit), HubError>> {
+    fn fetched(self: &Arc<Self>) -> BoxStream<'static, Result<Bytes, HubError>> {
         let size = self.entry().size;
-        let count = size.div_ceil(PART);
+        let count = size.div_ceil(LAYER_PART);
         let (asking, fetching) = (Arc::clone(self), Arc::clone(self));
         stream::iter(0..count)
             .then(move |number| {
                 let file = Arc::clone(&asking);
                 async move {
-                    let range = number * PART..((number + 1) * PART).min(size);
-                    // In order, so that the part that is hashed next always has its permit.
-                    (range, file.fetcher.supply.permit(PART).await)
+                    let range = number * LAYER_PART..((number + 1) * LAYER_PART).min(size);
+                    // In order, so that the part that is hashed next always has its room.
+                    (range.clone(), file.fetcher.supply.space.room(range.end - range.start, 0).await)
                 }
             })
-            .map(move |(range, permit)| {
+            .map(move |(range, room)| {
                 let file = Arc::clone(&fetching);
                 async move {
-                    let task = Task::spawn(async move { file.fetcher.fetch(range).await });
-                    Ok((task.join().await?, permit))
+                    let task = Task::spawn(async move { file.fetcher.fetch(range, room, 0).await });
+                    task.join().await
                 }
             })
             .buffered(WIDTH)

@@ -8,14 +8,16 @@ mod journal;
 mod layers;
 #[cfg(feature = "object-store")]
 mod objects;
+mod room;
 mod task;
 
 pub(crate) use self::fetch::{Nearby, Supply};
 pub(crate) use self::layers::{Layers, PushError, Pushed};
 #[cfg(feature = "object-store")]
 pub(crate) use self::objects::{Done, Upload, UploadError};
+pub(crate) use self::room::Space;
 
-/// Bytes of a part, and the size up to which a file is sent in one go.
+/// Bytes of a part that an object store is sent, and the size up to which a file is sent there in one go.
 pub(crate) const PART: u64 = 8 << 20;
-/// Parts of one file on their way to us, and as many on their way to where they go.
-const WIDTH: usize = 6;
+/// The same for OCI content, where parts only bound memory: a layer is one stream.
+pub(crate) const LAYER_PART: u64 = 3 << 20;

@@ -11,12 +11,11 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use object_store::PutPayload;
 use object_store::multipart::PartId;
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::PART;
 use super::fetch::{Fetcher, Supply};
 use super::journal::{self, Journal};
 use super::task::{Task, hash};
-use super::{PART, WIDTH};
 use crate::finding::Finding;
 use crate::hub::HubError;
 use crate::model::{Digest, Entry, Hashed};
@@ -28,6 +27,8 @@ use crate::transfer::{integrity_finding, mismatch_finding};
 const PARTS: u64 = 9_500;
 /// The journal is written again after so many bytes: what a kill costs.
 const NOTE: u64 = 32 << 20;
+/// Parts of one file on their way to us, and as many on their way to the store.
+const WIDTH: usize = 6;
 
 /// Why a file could not be put there.
 #[derive(Debug)]
@@ -93,8 +94,8 @@ pub(super) struct UploadFile {
 /// A part that was fetched and hashed.
 struct UploadPart {
     number: usize,
+    /// They keep their room in memory until the store has them.
     bytes: Bytes,
-    permit: OwnedSemaphorePermit,
 }
 
 /// How far an upload is.
@@ -162,9 +163,9 @@ impl UploadFile {
 
     /// A file of one part: fetched, hashed, and put there in one go.
     async fn whole(self: &Arc<Self>) -> Result<Stored, UploadError> {
-        let _permit = self.upload.supply.permit(self.entry().size).await;
+        let room = self.upload.supply.space.room(self.entry().size, 0).await;
         self.fetcher.started(0);
-        let bytes = self.fetcher.fetch(0..self.entry().size).await?;
+        let bytes = self.fetcher.fetch(0..self.entry().size, room, 0).await?;
         let hasher = hash(self.entry().digest().hasher(self.entry().size), bytes.clone()).await;
         let hashed = hasher.finish();
         if hashed.digest() != self.entry().digest() {
@@ -230,20 +231,21 @@ impl UploadFile {
         let id: Arc<str> = id.into();
         let fetched = stream::iter(parts.len()..count)
             .then(|number| async move {
-                // In order, so that the part that is hashed next always has its permit.
-                let permit = self.upload.supply.permit(part_size).await;
+                // In order, so that the part that is hashed next always has its room.
+                let range = range(number);
+                let room = self.upload.supply.space.room(range.end - range.start, 0).await;
                 let file = Arc::clone(self);
-                let task = Task::spawn(async move { file.fetcher.fetch(range(number)).await });
-                (number, permit, task)
+                let task = Task::spawn(async move { file.fetcher.fetch(range, room, 0).await });
+                (number, task)
             })
-            .map(|(number, permit, task)| async move { Ok::<_, UploadError>((number, permit, task.join().await?)) })
+            .map(|(number, task)| async move { Ok::<_, UploadError>((number, task.join().await?)) })
             .buffered(WIDTH);
         let hashed = stream::unfold(Some((Box::pin(fetched), hasher)), |state| async move {
             let (mut fetched, hasher) = state?;
             match fetched.next().await? {
-                Ok((number, permit, bytes)) => {
+                Ok((number, bytes)) => {
                     let hasher = if resumed { hasher } else { hash(hasher, bytes.clone()).await };
-                    let part = UploadPart { number, bytes, permit };
+                    let part = UploadPart { number, bytes };
                     // The last one carries what it all hashes to.
                     Some((Ok((part, hasher.clone())), Some((fetched, hasher))))
                 }
@@ -352,7 +354,6 @@ impl UploadFile {
         let key = self.key();
         let payload = PutPayload::from_bytes(part.bytes);
         let put = objects.store.put_part(&objects.path(&key)?, &id.to_owned(), part.number, payload).await;
-        drop(part.permit);
         let part = put.map_err(objects.wrong(&key))?;
         self.taken.store(true, Ordering::Relaxed);
         Ok(part)

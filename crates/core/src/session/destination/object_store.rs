@@ -206,7 +206,7 @@ impl Filler<'_> {
         self.session.progress.event(Event::Planned(prepared.plan.figures()));
         let wanted: Vec<Entry> = large.iter().chain(&small).cloned().collect();
         let upload = Arc::new(Upload {
-            supply: self.session.fetched_from(prepared, wanted, HashMap::new()).await?,
+            supply: self.session.fetched_from(prepared, wanted, HashMap::new(), PART).await?,
             objects: Arc::clone(&there.objects),
             keys: there.keys.clone(),
         });

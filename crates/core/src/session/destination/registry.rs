@@ -20,7 +20,7 @@ use crate::session::oci::{BaseImage, Reader};
 use crate::session::outcome::paths_of;
 use crate::session::{Error, OciTarget, Prepared, Session, Statuses};
 use crate::store::{SnapshotRecord, free_space};
-use crate::upload::{Layers, Nearby, PART, PushError, Pushed};
+use crate::upload::{LAYER_PART, Layers, Nearby, PART, PushError, Pushed};
 use crate::verify::{Content as FileContent, Subject, SubjectFile};
 
 /// Large files on their way at once; each has several parts.
@@ -206,7 +206,7 @@ impl Destination for Registry<'_> {
         let nearby = nearby.collect();
         let wanted = missing.iter().map(|(_, entry)| entry.clone()).collect();
         let layers = Layers {
-            supply: self.session.fetched_from(job, wanted, nearby).await?,
+            supply: self.session.fetched_from(job, wanted, nearby, LAYER_PART).await?,
             content: Arc::clone(self.content),
             layout: self.target.layout,
         };
@@ -217,7 +217,7 @@ impl Destination for Registry<'_> {
                 (entry, done)
             }
         };
-        let (large, small): (Vec<_>, Vec<_>) = missing.into_iter().partition(|(_, entry)| entry.size > PART);
+        let (large, small): (Vec<_>, Vec<_>) = missing.into_iter().partition(|(_, entry)| entry.size > LAYER_PART);
         let large = stream::iter(large).map(one).buffer_unordered(LARGE);
         let small = stream::iter(small).map(one).buffer_unordered(self.session.config.fetch.jobs.max(1));
         let mut all = std::pin::pin!(stream::select(small, large));

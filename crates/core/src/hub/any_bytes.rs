@@ -1,0 +1,38 @@
+//! The readers of a Hub's answers about a repo, on any bytes: for tests with bytes that nobody meant. Nothing here is used
+//! by a run.
+
+use super::wire::{InfoJson, Listed, SiblingsJson, TreeJson};
+use crate::model::{Card, Entry};
+
+/// What the readers made of some bytes.
+#[doc(hidden)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// Files with a size and a digest.
+    pub files: Vec<Entry>,
+    /// Names that no file can have, as they were sent.
+    pub rejected: Vec<String>,
+    /// Sentences about rows that cannot be used.
+    pub complaints: Vec<String>,
+    /// What the page says of the repo.
+    pub card: Option<Card>,
+}
+
+/// Reads bytes as a page of a listing, as a repo's page with its files, and as a repo's facts.
+#[doc(hidden)]
+#[must_use]
+pub fn any_bytes(bytes: &[u8]) -> Answers {
+    let tree = serde_json::from_slice::<Vec<TreeJson>>(bytes).unwrap_or_default();
+    let page = serde_json::from_slice::<SiblingsJson>(bytes).ok();
+    let mut answers =
+        Answers { card: serde_json::from_slice(bytes).ok().map(|i: InfoJson| i.card()), ..Answers::default() };
+    for row in tree.into_iter().chain(page.and_then(SiblingsJson::rows).unwrap_or_default()) {
+        match row.parse() {
+            Ok(Listed::File(entry)) => answers.files.push(entry),
+            Ok(Listed::Rejected(name)) => answers.rejected.push(name.error.text),
+            Ok(Listed::Folder(_) | Listed::Other) => {}
+            Err(why) => answers.complaints.push(why),
+        }
+    }
+    answers
+}
