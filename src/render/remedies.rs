@@ -98,6 +98,14 @@ fn plain(remedy: &Remedy) -> &'static str {
         Remedy::ExcludeName => "nothing was fetched; to take the rest, --exclude this name",
         Remedy::TakeOtherFiles => "no weights were fetched; to take other files of the repo, use --only or --include",
         Remedy::AllowDenied => "nothing was fetched, because --deny forbids it",
+        Remedy::LeaveOutCode { fetched: false } => {
+            "nothing was fetched, because --deny forbids it; to leave out code, add --no-code or --exclude '*.py' (with a \
+             lockfile: when you lock the repo)"
+        }
+        Remedy::LeaveOutCode { fetched: true } => {
+            "loaders run it when they are told to trust the repo's code; to have the repo without it, fetch it into \
+             another place with --no-code or --exclude '*.py'"
+        }
         Remedy::UseMistralLoader => "vLLM and mistral-inference read it; transformers needs a converted repo",
         Remedy::RequireSignature => {
             "to check it, add --require-signature with the key, certificate or identity that you trust"

@@ -98,6 +98,11 @@ pub enum Remedy {
     TakeOtherFiles,
     /// Allow the code that the policy forbids. Nothing was fetched.
     AllowDenied,
+    /// Leave out the repo's own code, which the policy forbids.
+    LeaveOutCode {
+        /// Whether the files are here already; otherwise nothing was fetched.
+        fetched: bool,
+    },
     /// Use a loader of Mistral's layout, or a converted repo.
     UseMistralLoader,
     /// Name the trusted signers.
