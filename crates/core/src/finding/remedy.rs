@@ -275,6 +275,8 @@ pub enum Remedy {
     FillRegistry,
     /// Put the repo there again, over what is there.
     FillRegistryAnew,
+    /// Name the repo that the store, the registry or the archive has.
+    NameRepoThere,
 }
 
 /// Why another run helps.
@@ -296,6 +298,8 @@ pub enum Again {
     LinkExpired,
     /// Another process works on it.
     OtherProcess,
+    /// The files were wrong, and were put right.
+    Repaired,
     /// Another program changed it during the run.
     ChangedMeanwhile,
     /// Others wrote to the store during the run.
