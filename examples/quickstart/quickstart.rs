@@ -26,7 +26,7 @@ fn run(serve: bool) -> Result<ExitCode, Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/repos");
     let hfget = under_its_other_name()?;
     let repos = samples(&root);
-    let names: Vec<&str> = repos.iter().map(hfget_loopback_hub::Repo::id).collect();
+    let names: Vec<String> = repos.iter().map(hfget_loopback_hub::Repo::name).collect();
     let names = names.join(", ");
     let hub = Hub::start(repos.clone());
     println!("A Hub runs at {}, on this machine only. It has miniatures of real repos.", hub.endpoint());

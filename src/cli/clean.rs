@@ -139,13 +139,14 @@ fn show(all: &[Found], args: &CleanArgs, screen: &Screen) {
     let (in_use, _) = total(State::InUse);
     let mut text = match (args.remove, kept + removed + in_use) {
         (_, 0) => "no partial files\n".to_owned(),
-        (false, _) => format!("{}, {kept_bytes}; --remove frees it\n", files(kept)),
+        (false, _) => format!("{}, {kept_bytes}, from which the next run goes on; --remove frees it\n", files(kept)),
         (true, _) => format!("removed {}, {removed_bytes} freed\n", files(removed)),
     };
     if in_use > 0 {
         let _ = writeln!(text, "left {} alone: another run works on it", files(in_use));
     }
-    screen.say(&text);
+    let lines: Vec<String> = text.lines().map(|line| screen.fitting("", line)).collect();
+    screen.say(&lines.concat());
 }
 
 fn files(n: usize) -> String {

@@ -141,7 +141,9 @@ fn setup(args: &CompareArgs, screen: &Screen) -> Result<(Vec<RepoSpec>, Comparis
     }
     let mirror = reference.mirror(&args.mirror).map_err(|error| misconfigured(&error))?;
     if ShownUrl::from(&mirror.endpoint) == ShownUrl::from(&reference.endpoint) {
-        return complain("the mirror and the endpoint are the same server");
+        let hint =
+            "name the mirror with --mirror, and the Hub with --endpoint: HF_ENDPOINT may name the mirror already";
+        return Err(Stop::Because("the mirror and the endpoint are the same server".to_owned(), Some(hint)));
     }
     let mut config = CompareConfig::new(reference, mirror);
     config.level = args.level;

@@ -177,7 +177,11 @@ fn one_for_a_tag(jobs: &[Job], asked: &Asked<'_>, screen: &Screen) -> Result<(),
     } else {
         return Ok(());
     };
-    screen.fail("--to", &printable(&what), Some("run hfget once for each repo, with a tag of its own"));
+    let hint = match asked.into.on_disk() {
+        Some(_) => "run hfget once for each repo, or write {owner} and {name} into the path",
+        None => "run hfget once for each repo, with a tag of its own, or write {owner} and {name} into the name",
+    };
+    screen.fail("--to", &printable(&what), Some(hint));
     Err(ExitCode::Usage)
 }
 

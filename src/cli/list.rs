@@ -1,6 +1,7 @@
 //! `hfget list`: shows the cache, with a line for each snapshot. The library reads the cache.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::time::SystemTime;
 
 use hfget_core::unstable::session::{Cached, cached};
@@ -13,6 +14,7 @@ use super::args::{ListArgs, cache_root};
 use super::document::print_json;
 use super::screen::{Screen, result};
 use crate::exit::ExitCode;
+use crate::render::lines::wrap;
 use crate::render::many;
 
 pub(super) async fn list(args: ListArgs) -> ExitCode {
@@ -32,7 +34,8 @@ pub(super) async fn list(args: ListArgs) -> ExitCode {
     if screen.json {
         print_json("cached", &all.iter().map(value).collect::<Vec<_>>());
     } else if !all.is_empty() {
-        result(table(&all).trim_end_matches('\n'));
+        let width = std::io::stdout().is_terminal().then(|| screen.on_stdout().width);
+        result(table(&all, width).trim_end_matches('\n'));
     }
     if !screen.quiet {
         let sum = all.iter().fold(0u64, |sum, one| sum.saturating_add(one.bytes));
@@ -64,29 +67,40 @@ fn verdict(one: &Cached) -> String {
         let bare = endpoint.split_once("://").map_or(endpoint, |(_, host)| host);
         printable(bare.trim_end_matches('/')).into_owned()
     };
-    match (one.verified, one.verified_at, &one.verified_against) {
+    let mut text = match (one.verified, one.verified_at, &one.verified_against) {
         (false, ..) => "not verified".to_owned(),
+        // Nobody may take "verified" for the whole of it.
+        (true, ..) if !one.incomplete.is_empty() => "what is here is verified".to_owned(),
         (true, Some(at), Some(against)) => format!("verified {} against {}", day(at), host(against)),
         (true, Some(at), None) => format!("verified {}", day(at)),
         (true, None, _) => "verified".to_owned(),
+    };
+    for what in &one.incomplete {
+        let _ = write!(text, "; incomplete: {}", printable(what));
     }
+    text
 }
 
-fn table(all: &[Cached]) -> String {
+/// A row for each; if one is wider than a terminal, each has its name in a line of its own.
+fn table(all: &[Cached], width: Option<usize>) -> String {
     let names: Vec<String> = all.iter().map(name).collect();
     let families: Vec<String> = all.iter().map(family).collect();
     let widest = |texts: &[String]| texts.iter().map(|text| text.width()).max().unwrap_or(0);
     let (first, third) = (widest(&names), widest(&families));
     let mut text = String::new();
+    let verdicts = all.iter().map(|one| verdict(one).width());
+    let whole = first + third + verdicts.max().unwrap_or(0) + "  12345678  1234567890  ".len();
+    let narrow = width.filter(|width| whole > *width);
     for ((one, name), family) in all.iter().zip(&names).zip(&families) {
         let commit = one.commit.map_or_else(|| "-".to_owned(), |commit| commit.short().clone());
+        if let Some(width) = narrow {
+            wrap(&mut text, "", name, width);
+            wrap(&mut text, "  ", &format!("{commit}, {}, {family}, {}", bytes(one.bytes), verdict(one)), width);
+            continue;
+        }
         let pad = |text: &str, width: usize| " ".repeat(width.saturating_sub(text.width()));
         let _ = write!(text, "{name}{}  {commit:<8}  {:>9}  ", pad(name, first), bytes(one.bytes));
-        let _ = write!(text, "{family}{}  {}", pad(family, third), verdict(one));
-        for what in &one.incomplete {
-            let _ = write!(text, "; incomplete: {}", printable(what));
-        }
-        text.push('\n');
+        let _ = writeln!(text, "{family}{}  {}", pad(family, third), verdict(one));
     }
     text
 }

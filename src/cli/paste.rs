@@ -19,16 +19,28 @@ const KEPT: &[(&str, &str)] = &[
     ("--type", "--repo-type"),
 ];
 
+/// The end of an advice that only runs which follow code can take.
+const FOLLOW: &str = ", or add --follow-code";
+
 /// The flags of a run.
 #[derive(Debug, Default)]
-pub(super) struct Kept(Vec<(&'static str, String)>);
+pub(super) struct Kept {
+    flags: Vec<(&'static str, String)>,
+    /// Whether the run cannot take `--follow-code`: it has a lockfile, or is no run that fetches.
+    follows_none: bool,
+}
 
 impl Kept {
     /// The flags among these words that are kept.
     pub(super) fn of(words: impl IntoIterator<Item = String>) -> Self {
         let mut kept = Vec::new();
-        let mut words = words.into_iter().take_while(|word| word != "--");
+        let mut words = words.into_iter().take_while(|word| word != "--").peekable();
+        let mut follows_none = words.peek().is_some_and(|word| {
+            let whole = command();
+            whole.find_subcommand(word).is_some_and(|of| of.get_arguments().all(|arg| arg.get_id() != "follow_code"))
+        });
         while let Some(word) = words.next() {
+            follows_none |= word.starts_with("--locked") || word == "--no-code";
             let (name, value) = match word.split_once('=') {
                 Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
                 None => (word, None),
@@ -39,11 +51,15 @@ impl Kept {
                 kept.push((*flag, value));
             }
         }
-        Kept(kept)
+        Kept { flags: kept, follows_none }
     }
 
     /// The advice with complete command lines. The advice is about `repo`.
     pub(super) fn paste(&self, advice: &str, repo: &str) -> String {
+        let advice = match advice.strip_suffix(FOLLOW) {
+            Some(rest) if self.follows_none => rest,
+            _ => advice,
+        };
         let mut parts = advice.split('`');
         let mut out = parts.next().unwrap_or_default().to_owned();
         let mut inside = true;
@@ -89,7 +105,7 @@ impl Kept {
         let id = |word: &str| word.split(['@', ':']).next().unwrap_or_default().to_owned();
         let other = !repo.is_empty() && named.is_some_and(|word| id(word) != id(repo));
         let mut text = words.join(" ");
-        for (flag, value) in &self.0 {
+        for (flag, value) in &self.flags {
             let known = of.get_arguments().any(|arg| arg.get_long().is_some_and(|long| format!("--{long}") == *flag));
             let place = matches!(*flag, "--cache-dir" | "--local-dir");
             let chosen = has("--include") && matches!(*flag, "--prefer" | "--only" | "--variant");
@@ -147,6 +163,11 @@ mod tests {
                 "`hfget org/x --include a/b`",
                 "`hfget org/x --include a/b --local-dir d --revision v1`",
             ),
+            ("org/x", "run `hfget o/c`, or add --follow-code", "run `hfget o/c`, or add --follow-code"),
+            ("plan org/x", "run `hfget o/c`, or add --follow-code", "run `hfget o/c`, or add --follow-code"),
+            ("--locked=a", "run `hfget o/c`, or add --follow-code", "run `hfget o/c`"),
+            ("org/x --no-code", "run `hfget o/c`, or add --follow-code", "run `hfget o/c`"),
+            ("verify org/x", "run `hfget o/c`, or add --follow-code", "run `hfget o/c`"),
             ("org/x", "set HF_TOKEN", "set HF_TOKEN"),
             ("org/x", "an odd ` sign", "an odd ` sign"),
         ] {

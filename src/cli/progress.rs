@@ -86,7 +86,9 @@ pub fn say_interrupted(events: bool) {
     if events {
         ndjson::event("message", serde_json::json!({ "text": text }));
     } else if std::io::stderr().is_terminal() {
-        write_line(&format!("\n{text}"));
+        let mut wrapped = String::from("\n");
+        wrap(&mut wrapped, "", &text, columns(&std::io::stderr()).unwrap_or(80));
+        write_line(wrapped.trim_end());
     } else {
         write_line(&text);
     }

@@ -57,7 +57,7 @@ fn remove_blocking(args: &RemoveArgs) -> ExitCode {
             Ok(true) => {
                 values.push(value(name, removal, args.dry_run));
                 if !screen.json {
-                    result(&line(name, removal, args.dry_run));
+                    result(&screen.fitting_result(&line(name, removal, args.dry_run)));
                 }
             }
             Ok(false) => {

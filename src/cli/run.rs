@@ -1,6 +1,7 @@
 //! From the words of the command line to the command, and from its end to the exit code of the process.
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::process::ExitCode as ProcessCode;
 use std::time::Duration;
 
@@ -22,9 +23,10 @@ use super::plan::plan;
 use super::progress::{say_interrupted, write_line};
 use super::remove::remove;
 use super::storage_init::storage_init;
-use super::system;
+use super::system::{self, columns};
 use super::verify::verify;
 use crate::exit::ExitCode;
+use crate::render::lines::wrap;
 
 /// Hides the secrets in the command line's URLs from all output.
 fn keep_secrets_of(words: &[OsString]) {
@@ -45,13 +47,24 @@ fn refuse(error: &clap::Error) -> ! {
     }
 }
 
+/// Prints an error of a command line that was not run, as wide as the terminal.
+fn complain(text: &str) {
+    let stderr = std::io::stderr();
+    let width = if stderr.is_terminal() { columns(&stderr).unwrap_or(80) } else { usize::MAX };
+    let mut lines = String::new();
+    for line in format!("error: {text}").lines() {
+        wrap(&mut lines, "", line, width);
+    }
+    write_line(lines.trim_end());
+}
+
 pub fn main() -> ProcessCode {
     let typed: Vec<OsString> = std::env::args_os().collect();
     keep_secrets_of(&typed);
     let words = match understood(typed) {
         Ok(words) => words,
         Err(answer) => {
-            write_line(&format!("error: {answer}"));
+            complain(&answer);
             return code(ExitCode::Usage);
         }
     };
@@ -59,7 +72,7 @@ pub fn main() -> ProcessCode {
     let matches = match command_with(help).try_get_matches_from(words) {
         Ok(matches) => match useless(&matches) {
             Some((name, flag)) => {
-                write_line(&format!("error: `hfget {name}` has no use for --{flag}\n  → leave it out"));
+                complain(&format!("`hfget {name}` has no use for --{flag}\n  → leave it out"));
                 return code(ExitCode::Usage);
             }
             None => matches,

@@ -152,6 +152,15 @@ impl Screen {
         text
     }
 
+    /// A line of the result, wrapped if stdout is a terminal. Elsewhere programs read it.
+    pub(super) fn fitting_result(&self, line: &str) -> String {
+        let mut text = String::new();
+        let width = if std::io::stdout().is_terminal() { self.on_stdout().width } else { usize::MAX };
+        wrap(&mut text, "", line, width);
+        text.truncate(text.trim_end().len());
+        text
+    }
+
     fn fail_with(&self, name: &str, error: &dyn std::fmt::Display, advice: &[String]) {
         let advice: Vec<String> = advice.iter().map(|line| self.kept.paste(line, name)).collect();
         let error = error.to_string();

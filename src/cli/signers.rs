@@ -74,7 +74,7 @@ pub(super) fn signed_lock(file: &Path, trusted: &[Trust], screen: &Screen) -> Re
     })?;
     let signer = check_detached(&bytes, &signature, trusted, std::time::SystemTime::now()).map_err(|error| {
         let why = format!("its signature {} does not count: {error}", place.display());
-        failed(&why, Some("nothing was fetched"))
+        failed(&why, Some("nothing was fetched; take the lockfile that was signed, or let this one be signed again"))
     })?;
     screen.note(&format!("{} is signed by {signer}", file.display()));
     let text = String::from_utf8(bytes).map_err(|error| failed(&error, None))?;

@@ -97,7 +97,11 @@ async fn run(args: &StorageInitArgs, screen: &Screen) -> Result<(), String> {
 fn pairs(words: &[String]) -> Result<Vec<(RepoSpec, PathBuf)>, String> {
     let (pairs, rest) = words.as_chunks::<2>();
     if pairs.is_empty() || !rest.is_empty() {
-        return Err(format!("storage-init takes pairs of SRC and DST, and there are {} words", words.len()));
+        let last = match words.last() {
+            Some(word) => format!("{} has no folder behind it", printable(word)),
+            None => "there are none".to_owned(),
+        };
+        return Err(format!("storage-init takes pairs of a source and a folder: {last}"));
     }
     pairs.iter().map(|[source, target]| Ok((spec(source)?, PathBuf::from(target)))).collect()
 }

@@ -27,7 +27,7 @@ pub fn human(report: &CompareReport, options: HumanOptions, words: &Words<'_>) -
     let mut out = String::new();
     let name = report.repo_type.qualify(&report.repo);
     let head = format!("{name}@{} ({})", report.revision.shown(), report.commit.short());
-    let _ = writeln!(out, "{mark} {} {verdict}", paint.bold(&head));
+    wrap(&mut out, "", &format!("{mark} {} {verdict}", paint.bold(&head)), options.width);
     wrap(
         &mut out,
         "  ",

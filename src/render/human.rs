@@ -122,7 +122,7 @@ pub(super) fn finding_lines(out: &mut String, findings: &[Finding], options: Hum
     for severity in [Severity::Error, Severity::Warning, Severity::Note] {
         let some: Vec<&Finding> = findings.iter().filter(|f| f.severity == severity).collect();
         let shown = if options.verbose { some.len() } else { SHOWN };
-        for finding in some.iter().take(shown) {
+        for (at, finding) in some.iter().take(shown).enumerate() {
             let (word, colour) = match severity {
                 Severity::Error => ("error", "31"),
                 Severity::Warning => ("warning", "33"),
@@ -134,7 +134,9 @@ pub(super) fn finding_lines(out: &mut String, findings: &[Finding], options: Hum
             }
             let _ = write!(line, " {}", printable(&finding.message));
             wrap(out, "", &line, options.width);
-            if let Some(remedy) = &finding.remedy {
+            // Findings with one remedy have it once, below the last of them.
+            let again = some.get(at + 1).is_some_and(|next| at + 1 < shown && next.remedy == finding.remedy);
+            if let Some(remedy) = finding.remedy.as_ref().filter(|_| !again) {
                 wrap(out, "  ", &format!("→ {}", printable(&words(remedy))), options.width);
             }
         }

@@ -135,7 +135,7 @@ fn sums(plan: &PlanReport<'_>, out: &mut String, options: HumanOptions) {
 }
 
 /// `a.onnx, b.onnx and 7 more`.
-fn examples(group: &LeftOut, all: bool) -> String {
+pub(super) fn examples(group: &LeftOut, all: bool) -> String {
     let shown = if all || group.paths.len() <= 3 { group.paths.len() } else { 2 };
     let names: Vec<String> = group.paths.iter().take(shown).map(|path| path.shown().to_string()).collect();
     let mut text = names.join(", ");

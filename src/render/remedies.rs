@@ -98,6 +98,14 @@ fn plain(remedy: &Remedy) -> &'static str {
         Remedy::ExcludeName => "nothing was fetched; to take the rest, --exclude this name",
         Remedy::TakeOtherFiles => "no weights were fetched; to take other files of the repo, use --only or --include",
         Remedy::AllowDenied => "nothing was fetched, because --deny forbids it",
+        Remedy::LeaveOutCode { fetched: false } => {
+            "nothing was fetched, because --deny forbids it; to leave out code, add --no-code or --exclude '*.py' (with a \
+             lockfile: when you lock the repo)"
+        }
+        Remedy::LeaveOutCode { fetched: true } => {
+            "loaders run it when they are told to trust the repo's code; to have the repo without it, fetch it into \
+             another place with --no-code or --exclude '*.py'"
+        }
         Remedy::UseMistralLoader => "vLLM and mistral-inference read it; transformers needs a converted repo",
         Remedy::RequireSignature => {
             "to check it, add --require-signature with the key, certificate or identity that you trust"
@@ -121,7 +129,7 @@ fn plain(remedy: &Remedy) -> &'static str {
         Remedy::TrustJob => {
             "let the repo or user that HF_OIDC_RESOURCE names trust this job, in its settings on the Hub"
         }
-        Remedy::RenewToken => "make a new token, or unset HF_TOKEN for public repos",
+        Remedy::RenewToken => "make a new token; for public repos none is needed (unset HF_TOKEN, leave out --token)",
         Remedy::UseAsMirror => {
             "name a server that lists files as the endpoint, and take bytes from this one with --mirror"
         }
@@ -133,7 +141,8 @@ fn plain(remedy: &Remedy) -> &'static str {
             "if it is your company's proxy or your own mirror, name its certificates with SSL_CERT_FILE=FILE"
         }
         Remedy::CheckNetwork => {
-            "check the network, HTTPS_PROXY and HF_ENDPOINT, and run again: hfget keeps what has arrived"
+            "check the network, HTTPS_PROXY, and the address that --endpoint, HF_ENDPOINT or --mirror names; then run again: \
+             hfget keeps what has arrived"
         }
         Remedy::LogInToNetwork => "log in to the network, or check the proxy and --endpoint",
         Remedy::NameEndpointForToken => "to send the token to that server, name it with --endpoint",
@@ -191,8 +200,9 @@ fn plain(remedy: &Remedy) -> &'static str {
         Remedy::UsePlainHttp => "if you mean plain HTTP, write http:// in --endpoint, --mirror or HF_ENDPOINT",
         Remedy::FillRegistry => "to put a repo there, run `hfget REPO --to oci://REGISTRY/NAME:TAG`",
         Remedy::FillRegistryAnew => {
-            "to put the repo there again over what is there, add --force to `hfget REPO --to …`"
+            "name another place, or put the repo there over what is there: `hfget REPO --to URL --force`"
         }
+        Remedy::NameRepoThere => "name the repo that is there, or another place with --endpoint",
         _ => "run it again with -v, and report what it says",
     }
 }
@@ -259,6 +269,9 @@ fn again(why: Again) -> &'static str {
             "run it again; if the error stays, check the clock of this machine, because links expire by it"
         }
         Again::OtherProcess => "run it again when no other program works on these files",
+        Again::Repaired => {
+            "the files are right now, and the next run says so; to end with 0 all the same, add --allow repaired"
+        }
         Again::ChangedMeanwhile => "another program changed it during this run; run it again",
         Again::OthersWrote => "another program wrote there during this run; run it again",
         _ => "run it again",

@@ -37,6 +37,41 @@ fn what_is_denied_stops_a_run_before_its_weights_and_what_is_allowed_does_not() 
     machine.hfget("org/bad --deny everything").ends_with(2).says("not a finding code");
 }
 
+/// A repo with code of its own, and one whose code is in another repo.
+fn coded() -> [Repo; 3] {
+    let named = r#"{"auto_map": {"AutoModel": "code/one--modeling_x.Model"}}"#;
+    let model = Repo::new("org/foreign").file("config.json", named).lfs("model.safetensors", safetensors("w", 64));
+    [fixture(CHATGLM), model, Repo::new("code/one").file("modeling_x.py", "x = 1\n")]
+}
+
+/// A lockfile, `--all` and names take files without a look at what loads them.
+#[test]
+fn code_is_denied_however_its_files_were_chosen() {
+    let machine = Machine::new(coded().into_iter().chain([good()]));
+    let own = "error[remote-code] modeling_chatglm.py";
+    for how in ["--all", "*.py", "modeling_chatglm.py", "--no-code --with *.py", "--include *.py"] {
+        machine.hfget(&format!("{CHATGLM} {how} --deny remote-code")).ends_with(1).says(own);
+    }
+    let foreign = "error[foreign-code] config.json";
+    machine.hfget("org/foreign --all --deny foreign-code").ends_with(1).says(foreign);
+    for (repo, error) in [(CHATGLM, own), ("org/foreign", foreign)] {
+        machine.hfget(&format!("lock {repo} -o one.lock")).ends_with(0);
+        let run = machine.hfget("--locked=one.lock --deny remote-code,foreign-code").ends_with(1).says(error);
+        assert_eq!(run.err.matches("nothing was fetched").count(), 1, "once for all files: {}", run.err);
+        assert!(!run.err.contains("--follow-code"), "{}", run.err);
+        machine.hfget("plan --locked=one.lock --deny remote-code,foreign-code").ends_with(1);
+        // Without a policy it comes, and is found where it lies.
+        machine.hfget("--locked=one.lock").ends_with(0);
+        machine.hfget("verify --lock one.lock --deny remote-code,foreign-code").ends_with(1).says(error);
+        std::fs::remove_file(machine.home.path().join("one.lock")).unwrap();
+    }
+    // The twins: a repo without code, and one that was locked without it.
+    machine.hfget("lock org/good").ends_with(0);
+    machine.hfget(&format!("lock {CHATGLM} --no-code")).ends_with(0);
+    machine.hfget("--locked --deny remote-code,foreign-code").ends_with(0);
+    machine.hfget("org/good --all --deny remote-code,foreign-code").ends_with(0);
+}
+
 /// The licence and the Hub's own scan, from the one request that pins the commit.
 #[test]
 fn what_the_page_says_is_shown_and_its_scan_can_be_denied() {

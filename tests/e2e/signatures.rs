@@ -357,6 +357,23 @@ fn an_expired_certificate_is_refused() {
     desk.get(&desk.machine(), "ca.crt", "").ends_with(1).says("its certificate has expired");
 }
 
+/// Whoever signs a folder puts the signature into it: that is no stranger there, unless it does not count.
+#[test]
+fn a_signature_that_counts_is_no_extra_file_of_the_folder() {
+    let Some(desk) = Desk::new() else { return };
+    let machine = desk.machine();
+    machine.hfget("org/signed --all --local-dir here").ends_with(0);
+    let here = machine.home.path().join("here");
+    let (folder, key) = (here.display(), desk.path("key.pub"));
+    let line = format!(
+        "sign key {folder} --private_key key.pem --signature {folder}/model.sig --ignore-paths {folder}/.cache"
+    );
+    desk.model_signing(&line).ends_with(0);
+    let run = machine.hfget(&format!("verify ./here --require-signature {}", key.display())).ends_with(0);
+    assert!(run.err.contains("signed by") && !run.err.contains("file-extra"), "{}", run.err);
+    machine.hfget("verify ./here").ends_with(0).says("warning[file-extra] model.sig");
+}
+
 #[test]
 fn a_folder_that_nobody_knows_is_verified_by_its_signature_alone() {
     let Some(desk) = Desk::new() else { return };

@@ -230,6 +230,23 @@ fn an_interruption_leaves_the_terminal_as_it_was_and_says_to_run_again() {
     assert!(text.rfind("\x1b[0m") > text.rfind("\x1b[3"), "{text:?}");
 }
 
+/// Nothing is cut by the terminal in the middle of a word.
+#[test]
+fn a_list_is_a_table_where_it_fits_and_two_lines_for_each_snapshot_elsewhere() {
+    let machine = Machine::new([fixture(CHATGLM), one_file(64)]);
+    machine.hfget(&format!("{CHATGLM} org/one")).ends_with(0);
+    let rows = |columns| -> Vec<String> {
+        let text = plain(&drawn(&mut command(&machine, "list --quiet"), columns, true));
+        text.lines().map(|line| line.trim_end().to_owned()).collect()
+    };
+    let narrow = rows(50);
+    assert!(narrow.iter().all(|line| line.chars().count() <= 50), "{narrow:#?}");
+    assert_eq!(narrow[0], "THUDM/chatglm3-6b@main");
+    assert!(narrow[1].starts_with("  ") && narrow[1].contains(", safetensors, verified"), "{narrow:#?}");
+    let wide = rows(160);
+    assert!(wide[0].starts_with("THUDM/chatglm3-6b@main  ") && wide.len() == 2, "{wide:#?}");
+}
+
 #[test]
 fn an_interruption_is_an_event_where_stderr_carries_events() {
     let machine = slow();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use hfget_loopback_hub::Repo;
 
-use super::support::{CHATGLM, Machine, codes, fixture, fixture_dir, safetensors};
+use super::support::{CHATGLM, Machine, Run, codes, fixture, fixture_dir, safetensors};
 
 /// A copy of a miniature in a plain folder.
 fn folder(machine: &Machine, id: &str) -> PathBuf {
@@ -30,6 +30,26 @@ fn a_folder_from_anywhere_is_checked_without_a_hub() {
         machine.hfget("verify ./model --offline --allow digests-unknown").ends_with(0).says("contents checked");
         assert_eq!(machine.hub.requests(), [], "{id}");
     }
+}
+
+/// As an interrupted run leaves it: the Hub's listing is not kept yet.
+#[test]
+fn a_shard_that_is_missing_without_a_listing_says_how_to_fetch_it() {
+    let machine = Machine::new([fixture(CHATGLM)]);
+    let snapshot = machine.hfget(CHATGLM).ends_with(0).path();
+    std::fs::remove_dir_all(machine.model(CHATGLM).join(".hfget")).unwrap();
+    let shard = snapshot.join("model-00002-of-00007.safetensors");
+    std::fs::remove_file(shard.canonicalize().unwrap()).unwrap();
+    std::fs::remove_file(shard).unwrap();
+    let run = machine.hfget(&format!("verify {CHATGLM} --offline")).ends_with(1).says("error[shard-missing]");
+    assert!(run.err.contains(&format!("run `hfget {CHATGLM}`")), "{}", run.err);
+    // What a list calls verified is not the whole.
+    let list = || Run::from(machine.bare().arg("list").output().unwrap()).ends_with(0);
+    list().shows("not verified; incomplete: 1 of 7 shards are missing");
+    machine.hfget(CHATGLM).ends_with(0);
+    machine.hfget(&format!("verify {CHATGLM} --offline")).ends_with(0);
+    std::fs::remove_file(snapshot.join("model-00003-of-00007.safetensors")).unwrap();
+    list().shows("what is here is verified; incomplete: 1 of 7 shards are missing");
 }
 
 /// Each defect of a folder has its code, and sets the exit code.

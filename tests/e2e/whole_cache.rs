@@ -49,6 +49,7 @@ fn a_whole_cache_is_right_until_a_byte_of_it_is_not_and_what_is_repaired_is_a_fa
     assert_eq!(machine.byte_requests(), 0, "nothing is fetched unless it is asked for");
     let run = machine.hfget("verify --all --repair --format junit --report cache.html").ends_with(1);
     let run = run.shows("failures=\"2\"").shows("type=\"repaired\"").says("it was wrong or missing, and was put right");
+    assert_eq!(run.err.matches("the next run says so").count(), 2, "once for each repo: {}", run.err);
     assert!(!run.out.contains("checksum-mismatch"), "{}", run.out);
     assert_eq!(machine.byte_requests(), 2, "only what was wrong");
     let page = std::fs::read_to_string(machine.home.path().join("cache.html")).unwrap();

@@ -113,7 +113,7 @@ pub struct VerifyArgs {
     /// `--allow repaired` lets pass.
     #[arg(long, conflicts_with_all = ["offline", "prefer_offline", "lock"])]
     pub repair: bool,
-    /// Compare them with a lockfile, without a Hub [default: every repo that it has]
+    /// Compare with this lockfile, without a Hub; without repos, all of its repos
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub lock: Option<PathBuf>,
     /// Revision of the cached snapshot [default: main]

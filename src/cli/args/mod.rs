@@ -167,6 +167,24 @@ const USELESS: &[(&str, &[&str])] = &[
     ("clean", &["progress", "verbose"]),
 ];
 
+/// Flags of a group that mean something else to one command, in its words.
+const OWN: &[(&str, &str, &str)] = &[
+    ("verify", "all", "Check every snapshot in the cache; with repos: every file of them"),
+    ("verify", "local_dir", "Check this folder instead of the cache, against the Hub"),
+    ("verify", "only", "Check this family, or fail with exit code 3"),
+    ("verify", "include", "Check only files that match; '*' crosses '/' (may be repeated)"),
+    ("verify", "with", "Also check files that match (may be repeated)"),
+    ("verify", "offline", "Ask no Hub: compare with what earlier runs noted"),
+    ("inspect", "local_dir", "Look into this folder instead of the cache"),
+    ("inspect", "only", "Show this family, or fail with exit code 3"),
+    ("inspect", "include", "Show only files that match; '*' crosses '/' (may be repeated)"),
+    ("lock", "local_dir", "Read small files in this folder instead of the cache"),
+    ("plan", "local_dir", "Plan for plain files in this folder instead of the cache"),
+    ("publish", "local_dir", "Publish what workers put into this folder"),
+    ("publish", "cache_dir", "Publish what workers put into this Hub cache"),
+    ("publish", "to", "Publish what workers put into this object store or registry: s3://, gs://, az://, oci://"),
+];
+
 /// The first given flag that its command cannot use, with the command.
 pub fn useless(matches: &clap::ArgMatches) -> Option<(&'static str, String)> {
     let (name, given) = matches.subcommand()?;
@@ -230,12 +248,13 @@ pub fn command_with(asked: Help) -> clap::Command {
                 }),
                 None => command,
             };
-            let command = if topic.name == "verify" {
-                command
-                    .mut_arg("all", |arg| arg.help("Check every snapshot in the cache; with repos: every file of them"))
-            } else {
-                command
-            };
+            let command = OWN
+                .iter()
+                .filter(|(name, ..)| *name == topic.name)
+                .fold(command, |command, (_, id, help)| command.mut_arg(id, |arg| arg.help(*help).long_help(*help)));
+            // Nothing is published without it, unless a lockfile or a folder says where.
+            let command =
+                if topic.name == "publish" { command.mut_arg("to", |arg| arg.hide_short_help(false)) } else { command };
             let command = match asked {
                 Help::Short => at_a_glance(command, topic.name == "hfget"),
                 Help::Whole => command,

@@ -19,7 +19,7 @@ pub struct Repos {
     /// set; a shard brings its set. OWNER/NAME:Q4_K_M is one quantisation.
     #[arg(value_name = "REPO", required_unless_present_any = ["locked", "from_file"])]
     pub named: Vec<String>,
-    /// Also fetch the repos that this file names, one per line; '#' starts a comment
+    /// Also take the repos that this file names, one per line; '#' starts a comment
     #[arg(long, value_name = "FILE", hide_short_help = true, value_hint = ValueHint::FilePath)]
     pub from_file: Option<PathBuf>,
     /// Take exactly what a lockfile names, or fail; without repos, all of its repos [FILE default: hfget.lock]

@@ -7,6 +7,7 @@ use hfget_core::unstable::report::{CompareReport, PlanReport, state};
 use hfget_core::unstable::text::{bytes, group};
 
 use super::super::Words;
+use super::super::plan::examples;
 use super::super::remedies::take_words;
 use crate::exit::{Ends, ExitCode};
 
@@ -252,7 +253,8 @@ fn told(findings: &[Finding], words: &Words<'_>) -> Vec<(Finding, Option<String>
 }
 
 fn groups(left_out: &[LeftOut]) -> Vec<(u64, String, String)> {
-    left_out.iter().map(|group| (group.bytes, group.reason.to_string(), take_words(&group.take, ""))).collect()
+    let what = |group: &LeftOut| format!("{}: {}", group.reason, examples(group, false));
+    left_out.iter().map(|group| (group.bytes, what(group), take_words(&group.take, ""))).collect()
 }
 
 fn file(file: &FileReport) -> (String, String, u64, String) {

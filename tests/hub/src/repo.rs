@@ -324,6 +324,11 @@ impl Repo {
         &self.id
     }
 
+    /// How a user names it: a dataset is `datasets/OWNER/NAME`.
+    pub fn name(&self) -> String {
+        if self.kind == "models" { self.id.clone() } else { format!("{}/{}", self.kind, self.id) }
+    }
+
     /// A file's content.
     pub fn content(&self, path: &str) -> Option<&[u8]> {
         self.files.get(path).map(|f| &f.content[..])

@@ -98,6 +98,11 @@ pub enum Remedy {
     TakeOtherFiles,
     /// Allow the code that the policy forbids. Nothing was fetched.
     AllowDenied,
+    /// Leave out the repo's own code, which the policy forbids.
+    LeaveOutCode {
+        /// Whether the files are here already; otherwise nothing was fetched.
+        fetched: bool,
+    },
     /// Use a loader of Mistral's layout, or a converted repo.
     UseMistralLoader,
     /// Name the trusted signers.
@@ -276,6 +281,8 @@ pub enum Remedy {
     FillRegistry,
     /// Put the repo there again, over what is there.
     FillRegistryAnew,
+    /// Name the repo that the store, the registry or the archive has.
+    NameRepoThere,
 }
 
 /// Why another run helps.
@@ -297,6 +304,8 @@ pub enum Again {
     LinkExpired,
     /// Another process works on it.
     OtherProcess,
+    /// The files were wrong, and were put right.
+    Repaired,
     /// Another program changed it during the run.
     ChangedMeanwhile,
     /// Others wrote to the store during the run.

@@ -222,6 +222,8 @@ impl HubError {
     /// What the user can do about it.
     pub fn remedy(&self) -> Option<Remedy> {
         Some(match self {
+            // An object store, a registry or an archive knows no spelling and no token of the Hub.
+            HubError::RepoNotFound { endpoint, .. } if !endpoint.starts_with("http") => Remedy::NameRepoThere,
             HubError::RepoNotFound { endpoint, has_token, .. } => Remedy::CheckRepo {
                 has_token: *has_token,
                 public_hub: endpoint.trim_end_matches('/') == super::config::PUBLIC_ENDPOINT,

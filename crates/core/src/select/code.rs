@@ -82,6 +82,22 @@ pub(super) fn reference(text: &str, by: &str) -> Option<Reference> {
     Some(Reference { repo, module: module.to_owned(), by: by.to_owned() })
 }
 
+/// The repo that has the code, if it is another one than the view's.
+fn elsewhere<'r>(view: &View<'_>, reference: &'r Reference) -> Option<&'r str> {
+    let info = &view.listing().info;
+    reference.repo.as_deref().filter(|repo| *repo != info.id.as_str() && *repo != info.canonical_id.as_str())
+}
+
+/// The other repos with code that a folder's documents name, with a finding for each. No file of this repo is followed.
+pub(super) fn elsewhere_of(view: &View<'_>, dir: &str) -> BTreeSet<String> {
+    let documents = CARRIERS.iter().filter_map(|name| match view.quietly(|| view.json(dir, name)) {
+        Doc::Here(document) => Some(references(&document, name)),
+        Doc::Pending | Doc::Absent => None,
+    });
+    let foreign: Vec<Reference> = documents.flatten().filter(|one| elsewhere(view, one).is_some()).collect();
+    follow(view, dir, &foreign).repos
+}
+
 /// Whether a Python file is a script beside a model, by its name: no config names such a script.
 pub(super) fn is_script(name: &str) -> bool {
     const SCRIPTS: &[&str] = &[
@@ -124,11 +140,8 @@ pub(super) fn want_likely(view: &View<'_>, dir: &str) {
 pub(super) fn follow<'a>(view: &View<'a>, dir: &str, references: &[Reference]) -> CodeFiles<'a> {
     let mut out = CodeFiles::default();
     let mut queue: Vec<(&'a Entry, String)> = Vec::new();
-    let info = &view.listing().info;
     for reference in references {
-        let foreign =
-            reference.repo.as_deref().filter(|repo| *repo != info.id.as_str() && *repo != info.canonical_id.as_str());
-        if let Some(repo) = foreign {
+        if let Some(repo) = elsewhere(view, reference) {
             if let Ok(id) = repo.parse::<RepoId>()
                 && out.repos.insert(id.as_str().to_owned())
             {

@@ -11,15 +11,20 @@ use super::sets::{Query, Set};
 use super::shards::{shards, shards_here};
 use super::standard::{series, series_set};
 use super::view::{CONFIG_LIMIT, View};
-use super::{EVERYTHING, tensorflow};
+use super::{EVERYTHING, code, tensorflow};
 use crate::finding::{Code, Finding};
 use crate::model::{Entry, Family, Purpose, RepoPath};
 
-/// Takes every file of the view.
-pub(super) fn select(view: &View<'_>, picks: &mut Picks) {
+/// Takes every file of the view. `refused`: no document is read to find code in other repos.
+pub(super) fn select(view: &View<'_>, refused: bool, picks: &mut Picks) {
     let dirs: Vec<&str> = view.dirs().collect();
     for dir in dirs {
         let (sets, tied) = folder(view, dir);
+        if !refused && (dir.is_empty() || !sets.is_empty()) {
+            let repos = code::elsewhere_of(view, dir);
+            picks.code_repos.extend(repos.iter().cloned());
+            picks.repos.extend(repos);
+        }
         for set in sets {
             picks.take_set(view, dir, &set, tied);
         }

@@ -187,7 +187,9 @@ fn run(
         return Ok(Step::Done(Box::new(finish(&view, picks, globs))));
     }
     if options.all {
-        everything::select(&view, &mut picks);
+        // A repo with names that are refused is asked for nothing.
+        let refused = listing.rejected.iter().any(|name| globs.1.matching(&name.error.text).is_none());
+        everything::select(&view, refused, &mut picks);
         return Ok(step(&view, picks, globs));
     }
     let wish = wish(options);

@@ -4,6 +4,7 @@ use crate::model::{Family, Purpose, WeightSet};
 use std::collections::BTreeMap;
 
 use super::Reason;
+use super::classify::has_ext;
 use crate::finding::{ChooseBy, Finding, Remedy, Take};
 use crate::model::{RepoId, RepoPath};
 
@@ -23,6 +24,11 @@ impl Selected {
     /// A file that is taken for a reason.
     pub(crate) fn new(path: RepoPath, purpose: Purpose, reason: &str) -> Self {
         Selected { path, purpose, reason: reason.to_owned() }
+    }
+
+    /// Whether its name is that of a Python module.
+    pub(crate) fn is_python(&self) -> bool {
+        has_ext(self.path.file_name(), &["py"])
     }
 }
 

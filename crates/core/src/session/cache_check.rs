@@ -9,7 +9,7 @@ use super::folder::{Folder, listing_of_snapshot};
 use super::local::Held;
 use super::prepare::Listed;
 use super::{Error, Session};
-use crate::finding::{Code, Finding, Origin, Severity};
+use crate::finding::{Again, Code, Finding, Origin, Remedy, Severity};
 use crate::model::{CommitId, Listing, Options, RepoInfo, RepoPath, RepoSpec, RepoType, Revision, WeightIndex};
 use crate::report::{FileStatus, Report};
 use crate::store::{Store, cached_repos};
@@ -84,8 +84,12 @@ impl Session {
         let right = right.filter(|file| wrong.iter().any(|path| path == file.path.as_str()));
         let repaired =
             right.map(|file| Finding::new(Code::Repaired, &file.path, "it was wrong or missing, and was put right"));
-        let kept = got.findings.iter().filter(|finding| finding.code == Code::LocalChanges).cloned();
-        Ok(repaired.chain(kept).collect())
+        let mut found: Vec<Finding> = repaired.collect();
+        if let Some(last) = found.last_mut() {
+            last.remedy = Some(Remedy::RunAgain { why: Again::Repaired });
+        }
+        found.extend(got.findings.iter().filter(|finding| finding.code == Code::LocalChanges).cloned());
+        Ok(found)
     }
 
     async fn snapshot_as_it_is(&self, spec: &RepoSpec, found: Vec<Finding>) -> Result<Report, Error> {

@@ -16,7 +16,7 @@ use crate::model::{
     CommitId, Digest, Entry, Listing, Location, Options, Purpose, RepoId, RepoInfo, RepoPath, RepoSpec, RepoType,
     Revision,
 };
-use crate::report::{Draft, Report, Totals};
+use crate::report::{Draft, Report, SignatureStanding, Totals};
 use crate::select::Selection;
 use crate::store::{Store, locate_snapshot, read_whole};
 use crate::text::few;
@@ -166,7 +166,11 @@ impl Session {
         let selected: BTreeSet<&RepoPath> = selection.files.iter().map(|f| &f.path).collect();
         for path in folder.files.iter().map(|found| &found.path).filter(|path| !selected.contains(path)) {
             if trusted && listing.get(path.as_str()).is_none() {
-                findings.push(Finding::new(Code::FileExtra, path, "it is not in the repo at this commit"));
+                let message = match origin {
+                    Origin::Lock => "the lockfile does not name it",
+                    _ => "it is not in the repo at this commit",
+                };
+                findings.push(Finding::new(Code::FileExtra, path, message));
             } else {
                 subject.files.push(file(path, Purpose::Other));
             }
@@ -195,6 +199,12 @@ impl Session {
                 }
             }
         }
+        // Without a listing only the index knows a shard that is not here. The repo may have it.
+        if let Some(spec) = spec.filter(|_| !trusted)
+            && let Some(last) = outcome.findings.iter_mut().rfind(|finding| finding.code == Code::ShardMissing)
+        {
+            last.remedy.get_or_insert_with(|| Remedy::FetchWrong { repo: spec.repo_type.qualify(&spec.id) });
+        }
         findings.extend(self.denied_code(&selection));
         let model = spec.is_none_or(|spec| spec.repo_type == RepoType::Model);
         let no_weights = model && !whole && !selection.named && weights_here(&selection) == Weights::Unknown;
@@ -207,6 +217,12 @@ impl Session {
         let known = Known { listing: &listing, whole: all_known };
         let place = |path: &RepoPath| Some(path.under(root).into());
         self.check_signatures(&signatures, &known, &mut draft, place).await;
+        // A signature that counts belongs to the folder, wherever it came from.
+        let counts = |path: &str| {
+            let standing = draft.signatures.iter().find(|one| one.path.as_str() == path).map(|one| one.standing);
+            matches!(standing, Some(SignatureStanding::Verified | SignatureStanding::Partial))
+        };
+        draft.findings.retain(|one| one.code != Code::FileExtra || !one.path.as_deref().is_some_and(counts));
         draft.totals.milliseconds = super::outcome::milliseconds_since(started);
         Ok(draft.conclude(&self.config.policy))
     }

@@ -206,16 +206,31 @@ impl Session {
             return None;
         }
         for finding in draft.findings.iter_mut().filter(|f| self.config.policy.denies(f.code)) {
-            finding.remedy = Some(Remedy::AllowDenied);
+            finding.remedy = Some(match finding.code {
+                Code::RemoteCode => Remedy::LeaveOutCode { fetched: false },
+                _ => Remedy::AllowDenied,
+            });
         }
         Some(draft.conclude(&self.config.policy))
     }
 
-    /// Findings about the repo's own code, if the policy denies it. Otherwise code is not a problem.
+    /// Findings about the code that a selection brings, if the policy denies it. Otherwise code is not a problem.
     fn denied_code(&self, selection: &select::Selection) -> Vec<Finding> {
-        let denied = self.config.policy.denies(Code::RemoteCode);
-        let code = selection.files.iter().filter(|f| denied && f.purpose == Purpose::Code);
-        code.map(|f| Finding::new(Code::RemoteCode, &f.path, "it is code that loaders of this repo run")).collect()
+        if !self.config.policy.denies(Code::RemoteCode) {
+            return Vec::new();
+        }
+        let why = |file: &select::Selected| match file.purpose {
+            Purpose::Code => Some("it is code that loaders of this repo run"),
+            // Files that were named, or taken because all are, were not looked at: nobody knows whether loaders run them.
+            _ if file.is_python() => Some("it is Python code, which loaders of this repo may run"),
+            _ => None,
+        };
+        let found = selection.files.iter().filter_map(|file| Some((file, why(file)?)));
+        found
+            .map(|(file, why)| {
+                Finding::new(Code::RemoteCode, &file.path, why).remedy(Remedy::LeaveOutCode { fetched: true })
+            })
+            .collect()
     }
 
     async fn verify_subject(&self, subject: Subject) -> Outcome {

@@ -231,6 +231,17 @@ impl Session {
         // With `all`, a user who excludes the weights wants the other files.
         selection.weights_excluded &= !options.all;
         selection.findings.extend(scanned(&listing, &selection));
+        if !whole {
+            // Only what is here was looked at: the repo may have more.
+            let info = &listing.info;
+            let revision = (info.revision != Revision::default()).then(|| info.revision.as_str().to_owned());
+            for finding in selection.findings.iter_mut().filter(|finding| finding.code == Code::WeightsAbsent) {
+                "no weights of this repo are here, and it is not known what else it has"
+                    .clone_into(&mut finding.message);
+                let (repo, was_offline) = (info.repo_type.qualify(&info.id), self.config.offline);
+                finding.remedy = Some(Remedy::Fetch { repo, revision: revision.clone(), was_offline });
+            }
+        }
         let commit = listing.info.commit;
         let wanted: Vec<(Entry, Purpose)> =
             selection.files.iter().filter_map(|f| Some((listing.get(f.path.as_str())?.clone(), f.purpose))).collect();
