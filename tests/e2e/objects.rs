@@ -295,7 +295,7 @@ time.sleep(1)",
     s3.abort_multipart_upload(Bucket='fleet', Key=u['Key'], UploadId=u['UploadId'])",
     );
     let second = Machine::on(Hub::start([one_file(LARGE)]));
-    s3.hfget(&second, "org/one --to s3://fleet").ends_with(0).says("the store has forgotten its upload");
+    s3.hfget(&second, "org/one --to s3://fleet").ends_with(0).says("the store forgot its upload");
     s3.hfget(&second, "verify s3://fleet").ends_with(0);
 }
 

@@ -147,7 +147,7 @@ fn a_folder_holds_the_same_and_skopeo_takes_it_further() {
     assert_eq!(std::fs::read(folder.join(MODEL)).unwrap(), odd().content(MODEL).unwrap());
     // By itself skopeo compresses layers: what it writes then is another image, and is not called verified.
     copy("other.tar", &[]).unwrap().ends_with(0);
-    machine.hfget("verify oci-archive:other.tar:main").ends_with(1).says("digests stay");
+    machine.hfget("verify oci-archive:other.tar:main").ends_with(1).says("a tool that keeps digests");
 }
 
 #[test]
@@ -424,7 +424,7 @@ fn a_layer_with_something_beside_its_file_is_found() {
         layer[..512].iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) }).sum();
     layer[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
     std::fs::write(blobs.join(&name), &layer).unwrap();
-    machine.hfget("verify oci:layout:main").ends_with(1).says("has something else beside");
+    machine.hfget("verify oci:layout:main").ends_with(1).says("contains something besides the file");
     // The next run puts it right.
     machine.hfget("org/odd --to oci:layout:main").ends_with(0).says("verified");
     machine.hfget("verify oci:layout:main").ends_with(0);

@@ -326,7 +326,7 @@ fn whoever_logged_in_by_a_browser_is_let_in_by_the_token_that_docker_keeps() {
     // One that was taken back lets nobody in.
     let old = identity(registry.address()).replace(IDENTITY, "another-secret-of-the-robot");
     std::fs::write(folder.join("config.json"), old).unwrap();
-    hfget(&machine, &format!("verify {to}")).ends_with(3).says("the credentials are not good for it");
+    hfget(&machine, &format!("verify {to}")).ends_with(3).says("the credentials do not allow it");
 }
 
 #[test]

@@ -245,7 +245,7 @@ fn a_signed_file_that_the_repo_lacks_is_an_error() {
     desk.sign("key");
     std::fs::remove_file(desk.model().join("notes/readme.txt")).unwrap();
     let run = desk.get(&desk.machine(), "key.pub", "").ends_with(1).says("error[signature-invalid] notes/readme.txt");
-    assert!(run.err.contains("it is not there"), "{}", run.err);
+    assert!(run.err.contains("but it is missing"), "{}", run.err);
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn a_certificate_counts_while_it_is_valid_and_under_its_authority_only() {
     desk.certificate("leaf2", -1, 20);
     let machine = Machine::new([signed_by_first]);
     desk.get(&machine, "ca.crt", "").ends_with(1).says("error[signature-invalid] model.sig");
-    desk.get(&machine, "key.pub", "").ends_with(1).says("it was made by a certificate, and what is trusted is a key");
+    desk.get(&machine, "key.pub", "").ends_with(1).says("it was made by a certificate, but only a key is trusted");
 }
 
 /// The reference implementation sets its clock to the certificate's first day; the specification demands a certificate
@@ -509,7 +509,7 @@ fn a_signed_lockfile_is_checked_before_any_request() {
     locked(&other).ends_with(1);
     desk.certificate("leaf", -1, 20);
     let authority = desk.path("ca.crt").display().to_string();
-    locked(&authority).ends_with(1).says("what is trusted is a certificate authority");
+    locked(&authority).ends_with(1).says("but only a certificate authority is trusted");
     desk.model_signing(&format!(
         "sign certificate {} --private_key leaf.pem --signing_certificate leaf.crt --certificate_chain ca.crt --signature {}",
         lock.display(),

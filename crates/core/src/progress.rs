@@ -1,4 +1,4 @@
-//! The events that a run tells its watcher while it works. The watcher shows them.
+//! The events that a run sends to its watcher while it works. The watcher shows them.
 
 use std::time::Duration;
 

@@ -8,11 +8,11 @@ use crate::finding::{Again, ErrorKind, Remedy};
 use crate::hub::HubError;
 use crate::model::OciDigest;
 
-/// Why a registry or an image layout did not do a request. The texts are safe to print.
+/// Why a request to a registry or an image layout failed. The texts are safe to print.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum OciError {
-    /// It cannot be used at all: the credentials or the name make no sense.
+    /// It cannot be used at all: the credentials or the name are invalid.
     #[error("{place} cannot be used: {why}")]
     Setup {
         /// The registry, the file or the folder.
@@ -21,7 +21,7 @@ pub enum OciError {
         why: String,
     },
     /// A blob, a tag or a repository does not exist.
-    #[error("{place} is not there")]
+    #[error("{place} does not exist")]
     NotFound {
         /// Its name.
         place: String,
@@ -74,13 +74,13 @@ pub enum OciError {
         /// The system's error.
         source: Arc<std::io::Error>,
     },
-    /// The maker of a blob's bytes stopped, and knows the reason.
-    #[error("its bytes stopped")]
+    /// The maker of a blob's bytes stopped. It reports the reason itself.
+    #[error("its stream stopped early")]
     Stopped,
 }
 
 impl OciError {
-    /// What kind of trouble it is.
+    /// The kind of error.
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             OciError::Setup { .. } => ErrorKind::Usage,

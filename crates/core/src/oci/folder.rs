@@ -164,7 +164,7 @@ impl Folder {
     }
 }
 
-/// The index of a folder; `None` where there is none.
+/// The index of a folder; `None` if it has none.
 fn read_index(path: &Path, shown: &str) -> Result<Option<Index>, OciError> {
     let path = path.join(INDEX_FILE);
     let wrong = at(&path);

@@ -72,7 +72,7 @@ impl Serialize for Files<'_> {
     }
 }
 
-/// A plan in JSON whose `files` are an empty list: for who writes [`Files`] in their place, one after the other.
+/// A plan in JSON with an empty list of `files`, for a caller that writes [`Files`] itself, one after the other.
 #[derive(Debug)]
 pub struct Frame<'a>(&'a PlanReport<'a>);
 

@@ -240,7 +240,7 @@ impl Draft {
                     Evidence::Unread => FileStatus::Unchecked,
                     Evidence::Hashed(_) | Evidence::Recorded(_) if *fetched => FileStatus::Fetched,
                     Evidence::Hashed(_) | Evidence::XetMerkle(_) => FileStatus::Checked,
-                    // What the registry states is not checked here, and needs not be fetched.
+                    // A digest that only the registry states is not checked here, and the file need not be fetched.
                     Evidence::Recorded(_) | Evidence::Stated(_) => FileStatus::AlreadyVerified,
                 },
             })

@@ -1,4 +1,4 @@
-//! What all destinations that are no disk of this machine have in common: where their files come from.
+//! What all destinations other than this machine's disk have in common: where their files come from.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::transfer::Limiter;
 use crate::upload::{Nearby, Supply};
 
 impl Session {
-    /// Where the wanted files of a job come from. `left`: what an earlier run left of them on this disk.
+    /// Where the wanted files of a job come from. `left`: what an earlier run left of them on this disk, by path.
     pub(super) async fn fetched_from(
         &self,
         prepared: &Prepared,
@@ -32,7 +32,7 @@ impl Session {
         }))
     }
 
-    /// Where the cache of this machine has files that are to go elsewhere.
+    /// The files in this machine's cache that will go elsewhere.
     async fn offered(&self, prepared: &Prepared, wanted: Vec<Entry>) -> Result<HashMap<RepoPath, Nearby>, Error> {
         let info = &prepared.listing.info;
         let cache = self.nearby(info.repo_type, &info.id).filter(|_| !self.config.fetch.force);

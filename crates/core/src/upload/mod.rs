@@ -1,6 +1,6 @@
-//! Files from the Hub to places that are no disk of this machine, without a local copy: ranges are fetched, hashed in
-//! order, and sent on. `objects` puts them into an object store, `layers` into OCI content. Which files, and what it
-//! proves that they are there, is said in the session.
+//! Sends files from the Hub to destinations other than this machine's disk, without a local copy: ranges are fetched,
+//! hashed in order, and sent on. `objects` sends them to an object store, `layers` to OCI content. The session chooses
+//! the files, and decides what their presence proves.
 
 mod fetch;
 #[cfg(feature = "object-store")]
@@ -15,7 +15,7 @@ pub(crate) use self::layers::{Layers, PushError, Pushed};
 #[cfg(feature = "object-store")]
 pub(crate) use self::objects::{Done, Upload, UploadError};
 
-/// Bytes of a part, and the size up to which a file is sent in one go.
+/// The size of a part. A file up to this size is sent as a whole.
 pub(crate) const PART: u64 = 8 << 20;
-/// Parts of one file on their way to us, and as many on their way to where they go.
+/// The most parts of one file that are fetched at once, and the most that are sent at once.
 const WIDTH: usize = 6;

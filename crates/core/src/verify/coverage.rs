@@ -1,5 +1,5 @@
 //! Checks the shards with the index: every tensor is in the file that the index names, no shard is
-//! missing, no tensor is there twice. The shards' tables are read elsewhere.
+//! missing, no tensor occurs twice. The shards' tables are read elsewhere.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

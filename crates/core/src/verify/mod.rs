@@ -1,5 +1,5 @@
 //! Verifies files: digests, tensor tables read from untrusted bytes without executing anything, and
-//! coverage of the index. There is no network here, and the origin of the files is not known.
+//! coverage of the index. It uses no network, and does not know where files come from.
 
 mod compact_table;
 mod companions;
@@ -237,8 +237,7 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 /// `Err(None)`: the file is missing, and has its finding already.
 fn read_index(path: &RepoPath, local: &BTreeMap<&RepoPath, &SubjectFile>) -> Result<WeightIndex, Option<Box<Finding>>> {
     let invalid = |why: String| Some(Box::new(Finding::new(Code::IndexInvalid, path, why)));
-    let file =
-        local.get(path).ok_or_else(|| Some(Box::new(Finding::new(Code::FileMissing, path, "it is not there"))))?;
+    let file = local.get(path).ok_or_else(|| Some(Box::new(Finding::new(Code::FileMissing, path, "it is missing"))))?;
     let mut bytes = Vec::new();
     let (open, length) = file.content.open().map_err(|_| None)?;
     if length > INDEX_LIMIT {

@@ -1,6 +1,5 @@
-//! What runs that were killed have left of an archive: files beside its place, in which some blobs are whole. A blob's header
-//! is written after its bytes, so a header says where it is worth to look. Whoever takes the bytes hashes them: a header
-//! proves nothing.
+//! What killed runs left of an archive: temporary files beside it, with some complete blobs. A blob's header is written
+//! after its bytes, so a header marks a blob that is probably complete. It proves nothing: the caller hashes the bytes.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use crate::platform::{folder_of, read_exact_at};
 
 /// A file that a killed run left. No other run uses it while this value exists. It is removed afterwards.
 pub(super) struct LeftOver {
-    /// Has the lock.
+    /// Locked while it is open.
     file: File,
     path: PathBuf,
 }
@@ -24,7 +23,7 @@ impl Drop for LeftOver {
     }
 }
 
-/// The files of an archive on which no living run has its lock.
+/// The temporary files of an archive that no running process has locked.
 pub(super) fn dead(folder: &Path, prefix: &str) -> Vec<LeftOver> {
     let ours = |name: &str| name.starts_with(prefix) && name.ends_with(PART);
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -39,7 +38,7 @@ pub(super) fn dead(folder: &Path, prefix: &str) -> Vec<LeftOver> {
     taken.collect()
 }
 
-/// Takes what killed runs left, and finds blobs of these sizes at the places that they would have.
+/// Locks what killed runs left, and finds blobs of these sizes at the offsets that they would have.
 pub(super) fn take(path: &Path, sizes: &[u64]) -> (Vec<LeftOver>, Vec<Option<Left>>) {
     let folder = folder_of(path);
     let left = dead(folder, &prefix(path));
@@ -54,7 +53,7 @@ pub(super) fn take(path: &Path, sizes: &[u64]) -> (Vec<LeftOver>, Vec<Option<Lef
 }
 
 impl LeftOver {
-    /// A blob whose header is at this place.
+    /// The blob with a header at this offset.
     fn blob(&self, begins: u64, size: u64) -> Option<Left> {
         let length = head_size(size);
         let mut bytes = vec![0; usize::try_from(length).ok()?];

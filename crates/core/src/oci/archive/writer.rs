@@ -49,13 +49,13 @@ pub(super) fn head_size(size: u64) -> u64 {
     head(&blob_name(&OciDigest::of(b"")), size).len() as u64
 }
 
-/// Where the first place begins: after the layout file.
+/// The offset of the first blob: after the layout file.
 pub(super) fn first() -> u64 {
     let size = LAYOUT.len() as u64;
     head(LAYOUT_FILE, size).len() as u64 + size + padding(size)
 }
 
-/// The end of the place that begins there; `None` if no file can be so large.
+/// The end of a blob that begins at this offset; `None` if no file can be so large.
 pub(super) fn after(begins: u64, size: u64) -> Option<u64> {
     let content = begins.checked_add(head_size(size))?.checked_add(size)?;
     content.checked_add(padding(size))
@@ -67,10 +67,10 @@ impl Writer {
         let folder = folder_of(path);
         std::fs::create_dir_all(folder).map_err(&wrong)?;
         let prefix = prefix(path);
-        // This run has taken what it can use. Nobody needs the rest.
+        // This run has taken what it can use. The rest is of no use to any run.
         drop(left::dead(folder, &prefix));
         let temp = tempfile::Builder::new().prefix(&prefix).suffix(PART).tempfile_in(folder).map_err(&wrong)?;
-        // Tells others that somebody works on it; where locks are not known, nobody removes it.
+        // The lock tells other runs that this one is writing it. On a file system without locks, no run removes it.
         let _ = temp.as_file().try_lock();
         let file = Arc::new(temp.as_file().try_clone().map_err(&wrong)?);
         let index = local::empty_index();

@@ -58,7 +58,7 @@ struct State {
     small: VecDeque<Entry>,
     /// Files that other processes have locked, with the time to look again.
     locked: Vec<(Entry, Instant)>,
-    /// The start of each wait, and when the watcher was last told.
+    /// The start of each wait, and the time of the last event about it.
     waits: HashMap<RepoPath, Wait>,
     /// How many workers are opening a file, and how many of them a large file.
     opening: usize,
