@@ -59,7 +59,7 @@ pub fn main() -> ProcessCode {
     let matches = match command_with(help).try_get_matches_from(words) {
         Ok(matches) => match useless(&matches) {
             Some((name, flag)) => {
-                write_line(&format!("error: `hfget {name}` has no use for --{flag}\n  → leave it out"));
+                write_line(&format!("error: `hfget {name}` does not use --{flag}\n  → leave it out"));
                 return code(ExitCode::Usage);
             }
             None => matches,

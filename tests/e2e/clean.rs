@@ -18,7 +18,7 @@ fn what_a_killed_run_left_is_listed_and_removed_when_asked() {
     let mut child = half_way(&machine);
     // Another run works on it.
     let while_running = clean(&machine, "--remove").ends_with(0).says("another run works on it");
-    assert!(while_running.out.contains("org/one  in use, left alone"), "{}", while_running.out);
+    assert!(while_running.out.contains("org/one  in use, kept"), "{}", while_running.out);
     child.kill().unwrap();
     child.wait().unwrap();
 

@@ -94,7 +94,7 @@ fn where_nobody_lists_files_or_names_digests_the_missing_api_is_named_and_not_th
     for (dialect, why) in [
         (Dialect { no_siblings: true, ..names_only() }, "names no files"),
         (Dialect { own_bytes: true, ..names_only() }, "names no digest"),
-        (Dialect { odd_etags: true, ..names_only() }, "is no digest of its bytes"),
+        (Dialect { odd_etags: true, ..names_only() }, "is not a digest of its bytes"),
     ] {
         let machine = Machine::on(Hub::with(speaking(dialect), [one_file(64)]));
         let run = machine.run(["org/one"]).ends_with(4).says("/tree/").says("?blobs=true").says(why).says("--mirror");

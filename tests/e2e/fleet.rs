@@ -248,7 +248,7 @@ fn the_worker_that_ends_last_publishes_a_bucket_and_a_shared_cache() {
     assert_eq!(announced(&s3).len(), 4);
     s3.hfget(&machine, "verify s3://fleet/models").ends_with(0);
 
-    machine.hfget("org/second --partition 2/2 --publish-when-complete").ends_with(0).says("1 file is not there yet");
+    machine.hfget("org/second --partition 2/2 --publish-when-complete").ends_with(0).says("1 file is missing");
     assert!(!machine.model("org/second").join("refs/main").exists());
     machine.hfget("org/second --partition 1/2 --publish-when-complete").ends_with(0).says("result=verified");
     assert!(machine.model("org/second").join("refs/main").exists());

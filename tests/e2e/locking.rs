@@ -86,7 +86,7 @@ fn a_repo_that_moved_is_said_to_and_locked_anew_on_request() {
     machine.hfget("--locked").ends_with(0);
     // If one of several repos is not available, nothing is written.
     let now = machine.lockfile();
-    machine.hfget("lock org/one org/none").ends_with(3).says("left as it was");
+    machine.hfget("lock org/one org/none").ends_with(3).says("was not changed");
     assert_eq!(machine.lockfile(), now);
 }
 

@@ -382,7 +382,7 @@ fn a_broken_repo_is_not_announced() {
     let report = s3.hfget(&machine, "org/one --to s3://fleet --json").ends_with(1).json();
     assert_eq!(codes(&report["reports"][0]), ["tensor-missing"]);
     assert!(!s3.keys().iter().any(|key| key.contains("/refs/") || key.contains("/manifests/")), "{:?}", s3.keys());
-    s3.hfget(&machine, "verify s3://fleet").ends_with(3).says("no repo was put at s3://fleet");
+    s3.hfget(&machine, "verify s3://fleet").ends_with(3).says("hfget uploaded no repo to s3://fleet");
 }
 
 /// A lockfile decides which files are uploaded and verified.

@@ -48,7 +48,7 @@ fn assert_closed(page: &str) {
 fn get_verify_and_plan_write_a_page_with_a_row_for_each_repo() {
     let machine = machine();
     let run = machine.hfget("org/good org/bad org/evil org/none --all --report get.html").ends_with(1);
-    assert_eq!(run.out.lines().count(), 2, "stdout is as ever: {}", run.out);
+    assert_eq!(run.out.lines().count(), 2, "stdout is unchanged: {}", run.out);
     let page = read(&machine, "get.html");
     assert_closed(&page);
     for part in [
@@ -72,7 +72,7 @@ fn get_verify_and_plan_write_a_page_with_a_row_for_each_repo() {
     assert_closed(&page);
     assert!(page.contains("Left out") && page.contains("(--only bin)") && page.contains("to fetch"), "{page}");
     machine.hfget("org/good --dry-run --report dry.html").ends_with(0);
-    assert!(read(&machine, "dry.html").contains("all of it is here"));
+    assert!(read(&machine, "dry.html").contains("everything is here"));
     machine.hfget("plan org/good --report plan.json").ends_with(0);
     let value: serde_json::Value = serde_json::from_str(&read(&machine, "plan.json")).unwrap();
     assert_eq!(value["plans"][0]["repo"], "org/good");

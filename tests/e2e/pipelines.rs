@@ -75,7 +75,7 @@ fn reports_come_in_the_forms_that_ci_systems_read() {
         "{lines:?}"
     );
     let run = machine.hfget("org/good org/bad --report out.xml").ends_with(1);
-    assert!(run.path().join("model.safetensors").exists(), "stdout is as ever");
+    assert!(run.path().join("model.safetensors").exists(), "stdout is unchanged");
     let file = |name: &str| std::fs::read_to_string(machine.home.path().join(name)).unwrap();
     assert!(file("out.xml").starts_with("<?xml") && file("out.xml").contains("org/bad"));
     machine.hfget("org/good org/bad --report out.json").ends_with(1);

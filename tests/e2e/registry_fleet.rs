@@ -241,7 +241,7 @@ fn the_worker_that_ends_last_publishes_and_no_other_does() {
     let line = format!("org/sharded --to oci://{}/acme/m:v1 --publish-when-complete", registry.address());
     for part in [2, 3] {
         let run = Run::from(worker(&machine, part, 3, &line).output().unwrap()).ends_with(0);
-        run.says("result=part").says("not there yet, and the worker that ends last publishes it");
+        run.says("result=part").says("missing; the worker that ends last publishes it");
         assert_eq!(announced(&registry, "acme/m"), [""; 0], "part {part}");
     }
     let before = machine.byte_requests();

@@ -469,8 +469,8 @@ fn a_bill_of_materials_and_provenance_name_every_locked_file() {
 fn what_makes_no_sense_with_a_form_is_refused() {
     let machine = Machine::new([super::support::one_file(64)]);
     machine.hfget("lock --format oms").ends_with(2).says("hfget lock REPO");
-    machine.hfget("lock org/one org/two --format oms").ends_with(2).says("about one repo");
-    machine.hfget("lock --format oms --only gguf").ends_with(2).says("none is named");
+    machine.hfget("lock org/one org/two --format oms").ends_with(2).says("for one repo");
+    machine.hfget("lock --format oms --only gguf").ends_with(2).says("no repo is named");
     machine.hfget("lock --format oms --check").ends_with(2);
     machine.hfget("lock org/none --format oms").ends_with(3);
 }

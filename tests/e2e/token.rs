@@ -334,7 +334,7 @@ fn a_job_that_a_repo_trusts_needs_no_token() {
     assert!(machine.hub.requests().iter().all(|r| r.path == "/oauth/token" && !r.token), "no other request is made");
     run("org/one --force", &[resource]).ends_with(2).says("id-token: write");
     let elsewhere = [github[0], github[1], ("ACTIONS_ID_TOKEN_REQUEST_URL", "http://ci.example.org/x"), github[3]];
-    run("org/one --force", &elsewhere).ends_with(2).says("over HTTPS only");
+    run("org/one --force", &elsewhere).ends_with(2).says("over plain HTTP");
     machine.hub.down(true);
     run("org/one --force", &[resource, id]).ends_with(4);
     machine.hub.down(false);

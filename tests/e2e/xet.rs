@@ -134,7 +134,7 @@ fn http_takes_over_when_there_is_no_token() {
         let run = world.run("");
         assert_eq!(run.code, Some(0), "{kind:?}:\n{}", run.err);
         world.assert_right();
-        assert!(run.err.contains("on over HTTP"), "{kind:?}\n{}", run.err);
+        assert!(run.err.contains("continues over HTTP"), "{kind:?}\n{}", run.err);
     }
 }
 

@@ -15,7 +15,7 @@ use super::patience::Pace;
 use super::xet::XetBody;
 use super::{Hub, HubError, Retries};
 
-/// A body on its way.
+/// A body that is being received.
 #[derive(Debug)]
 pub struct Body<'a> {
     retries: &'a Retries,

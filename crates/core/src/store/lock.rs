@@ -30,9 +30,9 @@ impl Drop for FileLock {
 }
 
 impl FileLock {
-    /// Takes all locks for the file with this digest. Returns `None` if another process holds one of them, or if
-    /// this process works on the same partial. The lock files stay after release, as those of `huggingface_hub` do:
-    /// if one was removed, its waiters would lock different files.
+    /// Takes all locks for the file with this digest. Returns `None` if another process has one of them, or if this
+    /// process works on the same partial. The lock files stay after release, as those of `huggingface_hub` do: if one
+    /// was removed, its waiters would lock different files.
     pub(super) fn try_take(
         places: &[(Folder, String)],
         digest: Digest,
@@ -214,7 +214,7 @@ mod tests {
         let digest = Digest::GitBlob(crate::model::GitOid([0; 20]));
         let without = FileLock::without(digest, &busy).unwrap();
         assert!(!without.is_sure());
-        assert!(FileLock::without(digest, &busy).is_none(), "one process never opens one partial twice");
+        assert!(FileLock::without(digest, &busy).is_none(), "a process never opens the same partial twice");
         drop(without);
         assert!(FileLock::without(digest, &busy).is_some());
     }

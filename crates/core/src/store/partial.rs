@@ -15,7 +15,7 @@ use crate::finding::Stamp;
 use crate::model::{CommitId, Digest, Entry};
 use crate::platform::{self, Access, Create, FileKind, Why, look_at_file, why};
 
-/// A partial is flushed after so many bytes. A crash of the machine costs at most these, and the
+/// A partial is flushed after this many bytes. A crash of the machine costs at most these, and the
 /// parts in flight.
 const FLUSH_EVERY: u64 = 256 << 20;
 /// The flushes of the last bytes become smaller, down to this. The flush at the end, for which the user waits, has at most
@@ -26,7 +26,7 @@ const FLUSH_LAST: u64 = 16 << 20;
 const WORTH_A_FLUSH: u64 = 64 << 20;
 /// The most bytes of a journal that are read; the rest does not count.
 const JOURNAL_LIMIT: u64 = 64 << 20;
-/// After so many range lines a journal is written again, with one line for ranges that have merged.
+/// After this many range lines a journal is written again, with one line for ranges that have merged.
 const LINES_KEPT: usize = 20_000;
 
 /// A file that is being fetched. Dropping it without [`commit`](Partial::commit) keeps it for a later run.
@@ -187,7 +187,7 @@ impl Partial {
         &self.file
     }
 
-    /// Reserves disk space, if the system can, so that a full disk is noticed at once.
+    /// Reserves disk space, if the system can, so that a full disk is noticed early.
     pub fn reserve(&self) -> Result<(), StoreError> {
         platform::reserve(&self.file, self.entry.size).map_err(StoreError::io("reserve space for", &self.path()))
     }

@@ -28,7 +28,7 @@ fn nothing_is_written_through_a_link() {
 }
 
 #[test]
-fn what_is_in_the_way_is_named_and_left() {
+fn a_file_in_the_way_is_named_and_left() {
     let root = TempDir::new().unwrap();
     let store = Arc::new(Store::local_dir(root.path()));
     fs::create_dir_all(root.path().join("a.bin/mine")).unwrap();
@@ -164,7 +164,7 @@ fn a_repos_folder_that_is_a_link_is_not_followed() {
 
 /// Somebody linked a partial to a file of another name: that file is not written to.
 #[test]
-fn a_partial_with_another_name_is_begun_anew() {
+fn a_partial_with_another_name_is_started_again() {
     for local_dir in [false, true] {
         let root = TempDir::new().unwrap();
         let store = if local_dir { local(root.path()) } else { cache(root.path(), true) };
@@ -184,7 +184,7 @@ fn a_partial_with_another_name_is_begun_anew() {
 
 /// A file in the way is reported before anything is fetched.
 #[test]
-fn what_is_in_the_way_is_said_early() {
+fn a_file_in_the_way_is_reported_early() {
     let root = TempDir::new().unwrap();
     let store = local(root.path());
     fs::write(root.path().join("file"), "mine").unwrap();

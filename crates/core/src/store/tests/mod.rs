@@ -70,7 +70,7 @@ fn fetch(store: &Arc<Store>, entry: &Entry) -> Result<PathBuf, StoreError> {
 }
 
 fn fetch_bytes(store: &Arc<Store>, entry: &Entry, content: &[u8]) -> Result<PathBuf, StoreError> {
-    let lock = store.try_lock(entry)?.expect("nobody else holds it");
+    let lock = store.try_lock(entry)?.expect("no other process has it");
     let mut partial = store.partial(lock, &commit(), entry)?;
     partial.write(0, content)?;
     partial.record(0..content.len() as u64)?;
