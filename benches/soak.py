@@ -87,7 +87,7 @@ class Front(http.server.BaseHTTPRequestHandler):
     trouble: Trouble
     repos: pathlib.Path
     hub = ""
-    # The connection is accepted and not answered.
+    # The connection is accepted but not answered.
     timeout = 60
 
     def log_message(self, *_):
@@ -309,7 +309,7 @@ class Soak:
                     raise Lost(f"{file} has wrong bytes")
                 found.add(file)
         if (self.folder / "one" / OWN).read_text() != "mine":
-            raise Lost("the user's own file is another one")
+            raise Lost("the user's own file was changed")
         return found
 
     def calm(self) -> None:
@@ -329,7 +329,7 @@ class Soak:
             snapshots = list((self.home / "hf/hub" / f"models--{repo.replace('/', '--')}" / "snapshots").glob("*"))
             names = {str(f.relative_to(s)) for s in snapshots for f in s.rglob("*") if not f.is_dir()}
             if names != set(self.contents[repo]):
-                raise Lost(f"{repo}: {set(self.contents[repo]) ^ names} are not as they should be")
+                raise Lost(f"{repo}: {set(self.contents[repo]) ^ names} are missing or unexpected")
         left = [f for f in self.home.rglob("*") if ".hfget" in f.parts and f.suffix in (".part", ".journal")]
         left += [f for f in self.home.rglob("tmp-*") if time.time() - f.lstat().st_mtime > 3600]
         if left:

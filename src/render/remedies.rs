@@ -239,9 +239,7 @@ fn families(there: &[(Family, u64)]) -> String {
 
 fn again(why: Again) -> &'static str {
     match why {
-        Again::Resumes => {
-            "run it again: hfget keeps what has arrived; --offline uses what is already verified"
-        }
+        Again::Resumes => "run it again: hfget keeps what has arrived; --offline uses what is already verified",
         Again::ResumesUpload => "run it again: hfget does not upload the finished parts again",
         Again::ResumesPush => "run it again: hfget does not push existing layers again",
         Again::LimitPasses => "run it again later; with a token the limits are higher",

@@ -67,7 +67,9 @@ fn small_disk(test: &str) -> Option<PathBuf> {
 
 #[test]
 fn a_full_disk_is_named_and_arrived_bytes_are_kept() {
-    let Some(root) = small_disk("store::tests::trouble::a_full_disk_is_named_and_arrived_bytes_are_kept") else { return };
+    let Some(root) = small_disk("store::tests::trouble::a_full_disk_is_named_and_arrived_bytes_are_kept") else {
+        return;
+    };
     let store = cache(&root, true);
     let content = vec![7; 200 << 10];
     let a = entry_of("a.bin", &content);
