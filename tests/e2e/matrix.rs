@@ -26,7 +26,7 @@ struct Target {
     from: Range<u64>,
     /// A byte in the answer to such a request.
     byte: usize,
-    /// After so many bytes an answer may end or become silent.
+    /// After this many bytes an answer may end or become silent.
     some: usize,
 }
 

@@ -80,7 +80,7 @@ fn get_verify_and_plan_write_a_page_with_a_row_for_each_repo() {
 
 /// The twin: without files that are left out there is no such heading.
 #[test]
-fn a_run_says_on_its_page_and_in_its_json_what_it_left_out_and_how_to_take_it() {
+fn the_page_and_the_json_name_left_out_files_and_how_to_take_them() {
     let two = Repo::new("org/two")
         .file("config.json", "{}")
         .lfs("model.safetensors", safetensors("w", 64))

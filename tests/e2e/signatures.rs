@@ -192,7 +192,7 @@ fn without_a_key_a_signature_is_a_note_and_never_verified() {
 }
 
 #[test]
-fn a_file_that_is_not_what_was_signed_is_named_before_its_bytes_move() {
+fn a_file_that_differs_from_the_signed_one_is_named_before_its_bytes_move() {
     let Some(desk) = Desk::new() else { return };
     desk.sign("key");
     flip(&desk.model().join("model.safetensors"));
@@ -206,7 +206,7 @@ fn a_file_that_is_not_what_was_signed_is_named_before_its_bytes_move() {
 }
 
 #[test]
-fn a_small_file_that_is_not_what_was_signed_is_named() {
+fn a_small_file_that_differs_from_the_signed_one_is_named() {
     let Some(desk) = Desk::new() else { return };
     desk.sign("key");
     desk.write("config.json", b"{ }");
@@ -223,7 +223,7 @@ fn a_small_file_that_is_not_what_was_signed_is_named() {
 }
 
 #[test]
-fn a_selection_of_a_signed_repo_is_right_and_says_what_it_left_out() {
+fn a_selection_of_a_signed_repo_is_right_and_names_the_left_out_files() {
     let Some(desk) = Desk::new() else { return };
     desk.sign("key");
     let machine = desk.machine();
@@ -249,7 +249,7 @@ fn a_signed_file_that_the_repo_lacks_is_an_error() {
 }
 
 #[test]
-fn a_file_that_nobody_signed_is_an_error_unless_it_is_allowed() {
+fn an_unsigned_file_is_an_error_unless_it_is_allowed() {
     let Some(desk) = Desk::new() else { return };
     desk.sign("key");
     desk.write("tokenizer.json", b"{}");
@@ -265,7 +265,7 @@ fn a_file_that_nobody_signed_is_an_error_unless_it_is_allowed() {
 }
 
 #[test]
-fn a_repo_without_a_signature_fails_where_one_is_required() {
+fn a_repo_without_a_signature_fails_if_one_is_required() {
     let Some(desk) = Desk::new() else { return };
     let machine = desk.machine();
     let run = desk.get(&machine, "key.pub", "").ends_with(1).says("error[signature-missing]");
@@ -316,7 +316,7 @@ fn an_expired_certificate_is_refused() {
 }
 
 #[test]
-fn a_folder_that_nobody_knows_is_verified_by_its_signature_alone() {
+fn a_folder_without_known_digests_is_verified_by_its_signature_alone() {
     let Some(desk) = Desk::new() else { return };
     desk.sign("key");
     let machine = Machine::new([]);
@@ -328,7 +328,7 @@ fn a_folder_that_nobody_knows_is_verified_by_its_signature_alone() {
     };
     verify(&[]).ends_with(0).says("verified against the signature");
     assert_eq!(machine.hub.requests(), []);
-    // Without the signature nobody states the digests.
+    // Without the signature no digests are known.
     machine.run(["verify", model.to_str().unwrap()]).ends_with(1).says("digests-unknown");
     flip(&model.join("model.safetensors"));
     verify(&[]).ends_with(1).says("checksum-mismatch");
@@ -343,7 +343,7 @@ fn a_folder_that_nobody_knows_is_verified_by_its_signature_alone() {
 }
 
 #[test]
-fn a_signer_that_makes_no_sense_is_refused_before_any_request() {
+fn an_invalid_signer_is_refused_before_any_request() {
     let machine = Machine::new([]);
     let home = machine.home.path();
     std::fs::write(home.join("private.pem"), "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n")
@@ -390,7 +390,7 @@ printf '{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificati
 "#;
 
 #[test]
-fn what_is_to_be_signed_is_what_the_reference_implementation_signs_and_verifies() {
+fn the_statement_to_sign_is_the_one_that_the_reference_implementation_signs_and_verifies() {
     let Some(desk) = Desk::new() else { return };
     desk.write(".gitattributes", b"*.bin filter=lfs\n");
     let machine = desk.machine();
@@ -466,7 +466,7 @@ fn a_bill_of_materials_and_provenance_name_every_locked_file() {
 }
 
 #[test]
-fn what_makes_no_sense_with_a_form_is_refused() {
+fn flags_that_contradict_a_form_are_refused() {
     let machine = Machine::new([super::support::one_file(64)]);
     machine.hfget("lock --format oms").ends_with(2).says("hfget lock REPO");
     machine.hfget("lock org/one org/two --format oms").ends_with(2).says("for one repo");
@@ -492,9 +492,9 @@ fn a_signed_lockfile_is_checked_before_any_request() {
     locked(&other).ends_with(1).says("the trusted key did not sign these bytes");
     let text = std::fs::read_to_string(&lock).unwrap();
     std::fs::write(&lock, format!("{text}# one comment more\n")).unwrap();
-    locked(&key).ends_with(1).says("does not count");
-    machine.run(["verify", "--lock", "hfget.lock", "--require-signature", &key]).ends_with(1).says("does not count");
-    assert_eq!(machine.hub.requests(), [], "nobody was asked");
+    locked(&key).ends_with(1).says("is not accepted");
+    machine.run(["verify", "--lock", "hfget.lock", "--require-signature", &key]).ends_with(1).says("is not accepted");
+    assert_eq!(machine.hub.requests(), [], "no request was made");
     std::fs::write(&lock, &text).unwrap();
     locked(&key).ends_with(0).says("hfget.lock is signed by key");
     machine.run(["verify", "--lock", "hfget.lock", "--require-signature", &key]).ends_with(0).says("verified");
@@ -532,7 +532,7 @@ fn a_signed_repo_is_verified_in_an_object_store_too() {
     let put =
         |key: &str| store.hfget(&machine, &format!("org/signed --to s3://fleet/models --require-signature {key}"));
     put(&other).ends_with(1).says("signature-invalid");
-    assert!(!store.keys().iter().any(|key| key.ends_with(".safetensors")), "nothing was put there");
+    assert!(!store.keys().iter().any(|key| key.ends_with(".safetensors")), "nothing was uploaded");
     put(&key).ends_with(0).says("note[signature-partial]");
     let verify = |key: &str| store.hfget(&machine, &format!("verify s3://fleet/models --require-signature {key}"));
     verify(&key).ends_with(0).says("signed by key");

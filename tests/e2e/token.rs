@@ -45,7 +45,7 @@ fn every_command(url: &str) -> Vec<String> {
 }
 
 #[test]
-fn no_command_gives_the_token_to_a_mirror_whatever_it_answers() {
+fn no_command_gives_the_token_to_a_mirror_for_any_answer() {
     let repo = || one_file(SIZE).revision("refs/pr/1");
     let machine = Machine::new([repo()]);
     let mirror = Hub::start([repo()]);
@@ -77,7 +77,7 @@ fn no_command_gives_the_token_to_a_mirror_whatever_it_answers() {
         let asked = mirror.requests();
         assert!(asked.iter().any(|r| r.path.starts_with("/api/")), "the mirror was asked");
         if answer == Some((404, coded("RevisionNotFound"))) {
-            assert!(asked.iter().any(|r| r.path.ends_with("/refs")), "for its revisions, too");
+            assert!(asked.iter().any(|r| r.path.ends_with("/refs")), "also for its revisions");
         }
         mirror.heal();
         mirror.forget();
@@ -86,7 +86,7 @@ fn no_command_gives_the_token_to_a_mirror_whatever_it_answers() {
 }
 
 #[test]
-fn a_pasted_url_of_another_host_is_asked_without_the_token_and_it_is_said() {
+fn a_pasted_url_of_another_host_is_asked_without_the_token_and_with_a_note() {
     let machine = Machine::new([one_file(SIZE)]);
     let other = Hub::start([one_file(SIZE)]);
     let (url, own) = (other.endpoint(), machine.hub.endpoint());
@@ -153,7 +153,7 @@ fn a_user_in_a_pasted_url_is_refused_and_not_shown() {
 
 /// The accepted contents of a token file.
 #[test]
-fn a_token_file_is_read_as_editors_write_it_and_named_where_it_cannot_be() {
+fn a_token_file_is_read_as_editors_write_it_and_named_if_it_is_unusable() {
     let machine = Machine::new([one_file(64).access(Access::Private)]);
     let file = machine.home.path().join("hf/token");
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -190,7 +190,7 @@ fn a_token_file_is_read_as_editors_write_it_and_named_where_it_cannot_be() {
 
 /// An endpoint, or a proxy in front of it, may repeat the token that it received.
 #[test]
-fn what_the_endpoint_repeats_of_the_token_is_hidden_however_it_is_encoded() {
+fn a_token_that_the_endpoint_repeats_is_hidden_in_every_encoding() {
     let encoded = TOKEN.replace('_', "%5f");
     for (token, modes) in
         [(TOKEN, &["-v", "--json", "--progress json -v", "--exclude x/** -v"][..]), (&encoded, &["-v"])]
@@ -282,7 +282,7 @@ fn credentials_that_are_not_read_are_named() {
 
 /// A run that takes longer than its token is valid asks for the next token in time.
 #[test]
-fn the_token_of_a_job_is_renewed_while_the_run_goes_on() {
+fn the_token_of_a_job_is_renewed_during_the_run() {
     let names = ["a.txt", "b.txt", "c.txt", "d.txt", "e.txt", "f.txt"];
     let repo = names.iter().fold(one_file(64), |repo, name| repo.lfs(name, name.repeat(8_000)));
     let renewed = |job_token_for: u64| {

@@ -18,7 +18,7 @@ fn file(name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn every_tensor_is_as_its_producer_reads_it() {
+fn every_tensor_reads_as_its_producer_reads_it() {
     let expected: serde_json::Value =
         serde_json::from_slice(&std::fs::read(fixture("formats/expected_flax.json")).unwrap()).unwrap();
     let files = expected["files"].as_object().unwrap();
@@ -49,7 +49,7 @@ fn array(packed: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn every_rule_that_is_broken_is_named() {
+fn every_broken_rule_is_named() {
     let good = array(b"\x93\x91\x02\xa5int16\xc4\x04abcd");
     let (table, problems) = read(&good);
     assert_eq!((problems, table.tensors.len()), (Vec::new(), 1));

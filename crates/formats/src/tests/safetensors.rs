@@ -117,7 +117,7 @@ fn an_unknown_dtype_is_a_warning_and_not_a_broken_file() {
 }
 
 #[test]
-fn every_rule_that_is_broken_is_named() {
+fn every_broken_rule_is_named() {
     let two = |a: &str, b: &str, data| {
         safetensors_text(
             &format!(
