@@ -78,7 +78,7 @@ fn a_killed_run_leaves_nothing_once_another_program_has_finished_its_file() {
     let mut child = half_way(&machine);
     child.kill().unwrap();
     child.wait().unwrap();
-    // huggingface_hub does the same: a blob, and a link to it.
+    // Another program, such as huggingface_hub, writes the blob.
     let repo = machine.model("org/one");
     let model = one_file(SIZE);
     let content = model.content("model.safetensors").unwrap();
