@@ -69,7 +69,7 @@ class OwnTests(unittest.TestCase):
         self.assertEqual(not_here, listed("### Tests that need another Hub"), said)
         again, failed, said = self.run_them(patched=True)
         self.assertEqual(again, ran)
-        self.assertEqual(failed - not_here, listed("### Tests that do not hold"), said)
+        self.assertEqual(failed - not_here, listed("### Tests that do not pass"), said)
 
 
 if __name__ == "__main__":
