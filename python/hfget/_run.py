@@ -195,7 +195,7 @@ def _end(process: subprocess.Popen[str], *, told: bool) -> None:
         process.kill()
         process.wait()
     except BaseException:
-        # A second Ctrl-C: kill it at once.
+        # A second Ctrl-C: kill it immediately.
         process.kill()
         process.wait()
         raise

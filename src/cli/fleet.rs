@@ -67,7 +67,7 @@ pub(super) async fn get_parts(
     }
 }
 
-/// Verifies the files that workers put there, and publishes them.
+/// Verifies the files of all workers, and publishes them.
 pub(super) async fn publish(args: &PublishArgs) -> ExitCode {
     let screen = Screen::new(&args.output, Advisor::new(args.place.cache_dir.as_deref()));
     if args.place.offline {

@@ -25,7 +25,7 @@ fn end(child: Child) -> Run {
 fn until(there: impl Fn() -> bool) {
     let began = Instant::now();
     while !there() {
-        assert!(began.elapsed() < Duration::from_secs(20), "it never came to that");
+        assert!(began.elapsed() < Duration::from_secs(20), "the condition was never met");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -161,7 +161,7 @@ fn temporary_errors_are_retried_whatever_their_status() {
             assert_eq!(run.code, Some(0), "{status} at {place:?}: {}", run.err);
         }
     }
-    // The twin: a permanent error is reported at once.
+    // The twin: a permanent error is reported without retries.
     for status in [400, 405, 501, 505] {
         let machine = Machine::new([one_file(64)]);
         machine.hub.fault(Fault::new(Place::Api, Kind::Status(status, vec![])));

@@ -165,7 +165,7 @@ fn a_bare_root_with_any_user_is_enough() {
     }
     assert_eq!(outside(&root), before, "nothing is written elsewhere");
     let left: Vec<String> = tree(&models).into_keys().filter(|name| name.contains("/.hfget-")).collect();
-    assert_eq!(left, [""; 0], "nothing of its work stays");
+    assert_eq!(left, [""; 0], "no working files stay");
     start(&["hf://org/none", "/mnt/models/x"]).ends_with(1);
     assert!(std::fs::read_to_string(root.join("termination-log")).unwrap().contains("org/none"));
     // The message also reports a target that is not writable.

@@ -1,7 +1,7 @@
 """huggingface_hub's own tests of its downloads, with hfget in their place.
 
 They come from huggingface_hub's source package, which `.ci/run` unpacks. They run twice: unchanged, to see which of
-them pass with this Hub, and with `hfget.patch()`. The page docs/src/python.md lists those that do not hold, and why.
+them pass with this Hub, and with `hfget.patch()`. The page docs/src/python.md lists those that do not pass, and why.
 """
 
 import os

@@ -134,7 +134,7 @@ const TOPICS: &[Topic] = &[
         name: "completions",
         examples: &[
             example("source <(hfget completions bash)", "bash, for this session or in ~/.bashrc"),
-            example("hfget completions bash > ~/.local/share/bash-completion/completions/hfget", "bash, for good"),
+            example("hfget completions bash > ~/.local/share/bash-completion/completions/hfget", "bash, permanently"),
             example("hfget completions zsh > ~/.zfunc/_hfget", "zsh, with ~/.zfunc in $fpath before compinit"),
             example("hfget completions fish > ~/.config/fish/completions/hfget.fish", "fish"),
         ],

@@ -19,13 +19,13 @@ pub enum Trouble {
     Refuse,
     /// Every answer is a 500.
     Status500,
-    /// After so many bytes, counted over all connections, every connection becomes silent.
+    /// After this many bytes, counted over all connections, every connection becomes silent.
     StallAfter(u64),
-    /// After so many bytes, counted over all connections, every connection is closed.
+    /// After this many bytes, counted over all connections, every connection is closed.
     CutAfter(u64),
     /// A byte in the middle of every large body is changed.
     Corrupt,
-    /// So many bytes a second on each connection.
+    /// The rate in bytes a second on each connection.
     Slow(u64),
 }
 

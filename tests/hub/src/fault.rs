@@ -34,7 +34,7 @@ pub enum Kind {
     CorruptByte(usize),
     /// The body is shorter, with the shorter `Content-Length`.
     Short(usize),
-    /// The body goes on after its end, without a `Content-Length`.
+    /// The body continues after its end, without a `Content-Length`.
     Long(usize),
     /// `Content-Length` is off by this much; the body is right.
     WrongLength(i64),

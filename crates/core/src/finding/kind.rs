@@ -5,7 +5,7 @@
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The request or the configuration makes no sense.
+    /// The request or the configuration is invalid.
     Usage,
     /// The repo, revision, file, access or family is not available.
     NotAvailable,

@@ -115,7 +115,7 @@ impl Hub {
         worth && entry.xet_hash.is_some() && entry.lfs.is_some()
     }
 
-    /// Whether a file goes on over HTTP if Xet fails.
+    /// Whether a file continues over HTTP if Xet fails.
     pub(crate) fn may_leave_xet(&self) -> bool {
         self.config.transport != Transport::Xet
     }

@@ -114,7 +114,7 @@ impl Digest {
     /// length in bytes, which a git blob's digest starts with. `seen` gets the length of each piece.
     ///
     /// # Errors
-    /// The error of reading; an interrupted read goes on.
+    /// The error of reading; an interrupted read continues.
     pub(crate) fn read(&self, mut from: impl io::Read, size: u64, seen: &mut dyn FnMut(u64)) -> io::Result<Hashed> {
         let mut hasher = self.hasher(size);
         let mut buffer = PageBuffer::new(BUFFER);

@@ -166,7 +166,7 @@ impl Session {
         &*self.sources[0]
     }
 
-    /// Whether the endpoint lists all files of the repo. An object store lists only the files that were put there.
+    /// Whether the endpoint lists all files of the repo. An object store lists only the uploaded files.
     fn lists_all(&self) -> bool {
         self.source().lists_all()
     }

@@ -47,7 +47,7 @@ impl FileLock {
         Ok(Some(lock))
     }
 
-    /// Goes on without the locks: the partial then belongs to this process alone. `None` if this process works on it
+    /// Continues without the locks: the partial then belongs to this process alone. `None` if this process works on it
     /// already.
     pub(super) fn without(digest: Digest, busy: &Busy) -> Option<FileLock> {
         if !busy.lock().unwrap_or_else(PoisonError::into_inner).insert(digest) {
@@ -94,13 +94,13 @@ enum Taken {
 }
 
 fn take_one(folder: &Folder, name: &str) -> Result<Taken, StoreError> {
-    // If a tool removes its lock file on release, our lock is on a file that nobody else will open.
+    // If a tool removes its lock file on release, our lock is on a file that no other process will open.
     // So check that the path still names the locked file.
     for _ in 0..8 {
         let file = match open(folder, name) {
             Ok(Some(file)) => file,
             Ok(None) => continue,
-            // The folder is another user's, so go on without the lock.
+            // The folder is another user's, so continue without the lock.
             Err(error) if error.is_not_allowed() => return Ok(Taken::CannotLock),
             Err(error) => return Err(error),
         };

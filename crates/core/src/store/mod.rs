@@ -179,7 +179,7 @@ impl Store {
         self.layout.prepare()?;
         match self.layout.locks(entry) {
             Ok(places) => FileLock::try_take(&places, entry.digest(), &self.busy),
-            // The folder of locks may be another user's; go on without the lock.
+            // The folder of locks may be another user's; continue without the lock.
             Err(error) if error.is_not_allowed() => Ok(FileLock::without(entry.digest(), &self.busy)),
             Err(error) => Err(error),
         }

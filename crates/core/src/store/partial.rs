@@ -83,7 +83,7 @@ fn read(folder: &Folder, names: &Names, entry: &Entry) -> Option<Believed> {
     journal::parse(std::str::from_utf8(&text).ok()?, entry, stat.size, journal::boot())
 }
 
-/// The partial of the entry that a run would go on with, and the ranges that have arrived.
+/// The partial of the entry that a run would continue, and the ranges that have arrived.
 fn known(folder: &Folder, entry: &Entry, lock: Option<&FileLock>) -> Option<(Names, Believed)> {
     let digest = entry.digest();
     let mut all = Names::orphans(folder, &digest);

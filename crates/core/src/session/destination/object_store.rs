@@ -289,7 +289,7 @@ impl Filler<'_> {
     }
 }
 
-/// A commit's new manifest: the files that this run verified, and those that other runs put there.
+/// A commit's new manifest: the files that this run verified, and those that other runs uploaded.
 fn merged(prepared: &Prepared, options: &Options, before: Option<&LockedRepo>) -> LockedRepo {
     let info = &prepared.listing.info;
     let mut files: BTreeMap<RepoPath, LockedFile> =

@@ -57,7 +57,7 @@ fn a_crash_at_any_moment_costs_bytes_and_nothing_else() {
         fs::write(&journal, damaged).unwrap();
         assert!(open().ranges().as_slice().iter().all(|r| r.end <= 10));
     }
-    // Another commit with the same content goes on from the same bytes.
+    // Another commit with the same content continues with the same bytes.
     fs::write(&part, &bytes).unwrap();
     fs::write(&journal, &lines).unwrap();
     let later: CommitId = "2222222222222222222222222222222222222222".parse().unwrap();

@@ -55,7 +55,7 @@ fn a_repo_cannot_write_the_folders_own_records() {
     ] {
         let forged = entry_of(path, b"forged");
         assert!(matches!(store.presence(&commit(), &forged), Err(StoreError::Reserved { .. })), "{path}");
-        // Not even if nobody asked for the presence first.
+        // Not even if the presence was not asked for first.
         let _ = store.try_lock(&forged).map(|lock| {
             let partial = store.partial(lock.unwrap(), &commit(), &forged).unwrap();
             partial.write(0, b"forged").unwrap();
@@ -73,7 +73,7 @@ fn a_repo_cannot_write_the_folders_own_records() {
     fetch(&store, &entry("sub/.cache/huggingface/x")).unwrap();
 }
 
-/// The records also stay in the folder, wherever a link is on their way.
+/// The records also stay in the folder, wherever a link is in their path.
 #[test]
 fn bookkeeping_is_not_written_through_links() {
     for link in [
@@ -95,7 +95,7 @@ fn bookkeeping_is_not_written_through_links() {
         assert_eq!(all_of(outside.path()), [""; 0], "{link}");
         assert!(!root.path().join("sub/a.bin").exists());
     }
-    // Links in the place of record files are replaced or left alone, not followed.
+    // Links instead of record files are replaced or left alone, not followed.
     for link in [
         ".cache/huggingface/.gitignore",
         ".cache/huggingface/CACHEDIR.TAG",
@@ -196,7 +196,7 @@ fn a_file_in_the_way_is_reported_early() {
     }
 }
 
-/// Pipes and folders in the place of files: the store neither waits for them nor writes into them.
+/// Pipes and folders instead of files: the store neither waits for them nor writes into them.
 #[test]
 fn pipes_and_folders_among_the_bookkeeping_do_no_harm() {
     let root = TempDir::new().unwrap();

@@ -64,7 +64,7 @@ fn listing(entries: &[Entry]) -> Listing {
     Listing::new(info, entries.to_vec(), Vec::new())
 }
 
-/// Puts `CONTENT` in the place of `entry`, as the transfer does.
+/// Stores `CONTENT` as `entry`, as the transfer does.
 fn fetch(store: &Arc<Store>, entry: &Entry) -> Result<PathBuf, StoreError> {
     fetch_bytes(store, entry, CONTENT)
 }

@@ -56,7 +56,7 @@ pub(super) trait Watcher: Send + Sync + 'static {
     /// All bytes of a file are here, with this digest. Blocks.
     fn whole(&self, file: &Arc<FileWork>, hashed: Hashed);
 
-    /// The run cannot go on.
+    /// The run cannot continue.
     fn fatal(&self, error: FetchError);
 }
 

@@ -93,7 +93,7 @@ impl Window {
             && (crowded || !is_near(block, hashed))
     }
 
-    /// Whether writers that wait for the hasher should go on, so that it does not run out of bytes.
+    /// Whether writers that wait for the hasher should continue, so that it does not run out of bytes.
     pub fn has_room(&self) -> bool {
         self.bytes <= PLENTY
     }

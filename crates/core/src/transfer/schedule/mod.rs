@@ -269,7 +269,7 @@ fn steal(parts: &[Arc<Part>]) -> Option<Arc<Part>> {
         return None;
     }
     let end = victim.end.load(Ordering::Relaxed);
-    // Why this order: the victim goes on with the first half, which the hash needs first. Its end moves before the
+    // Why this order: the victim continues with the first half, which the hash needs first. Its end moves before the
     // second half is handed out, so that only bytes in flight may be asked for twice.
     let middle = end - left / 2;
     victim.end.store(middle, Ordering::Relaxed);

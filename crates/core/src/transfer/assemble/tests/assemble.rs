@@ -219,7 +219,7 @@ fn a_part_that_memory_would_not_keep_waits_until_the_hash_has_caught_up() {
     let work = bench.work();
     let part = || work.claim(up_to(4 * MIB));
     let first: Vec<Claim> = std::iter::from_fn(|| part().filter(|claim| claim.range.end <= AHEAD + 4 * MIB)).collect();
-    assert_eq!(first.len(), 11, "nothing to hash is here, so the hash waits at a gap, and parts go on");
+    assert_eq!(first.len(), 11, "no bytes can be hashed: the hash waits at a gap, and parts are still handed out");
     bench.deliver(&work, &first[0], first[0].range.clone());
     assert!(part().is_none() && work.is_held_back());
     let mut seat = work.sit().unwrap();
