@@ -2,7 +2,7 @@
 """Runs hfget through half an hour of faults:  python3 benches/soak.py [--minutes 30] [--seed N] [--bin FOLDER]
 
 Several hfget and the real `hf download` fetch the same repos at once, into the same cache and the same plain folder,
-from the loopback Hub, behind a front that breaks connections, stalls, answers 429 and 503 and goes away for seconds.
+from the loopback Hub, behind a proxy that breaks connections, stalls, answers 429 and 503 and stops for seconds.
 Processes are killed at random. After each round no wrong file may be visible, and no file may have disappeared;
 every round ends with a calm run of each, which must be right. Needs Rust and `hf` in .venv (.ci/run makes it) or in
 $HFGET_PYTHON_BIN. If something is lost, prints the seed and exits with 1.
@@ -333,7 +333,7 @@ class Soak:
         left = [f for f in self.home.rglob("*") if ".hfget" in f.parts and f.suffix in (".part", ".journal")]
         left += [f for f in self.home.rglob("tmp-*") if time.time() - f.lstat().st_mtime > 3600]
         if left:
-            raise Lost(f"left behind: {left}")
+            raise Lost(f"leftovers: {left}")
 
     def run(self, minutes: float) -> None:
         until = time.monotonic() + minutes * 60

@@ -3,11 +3,11 @@
 
     python3 tests/record_oracle.py OWNER/NAME [--loader LOADER] [--revision REV] [--into tests/data/oracle.json]
 
-Lists the repo, keeps its small documents, and loads it with the real loader, whose requests are watched: the model needs the existing files that it asks for. Small files are fetched, and weights are not: the first one that is asked
-for ends the load, and the index that was read by then names the others. Prints the record and what differs from the one
-in the file; `--into` writes it there. Needs huggingface_hub and the loader's packages (torch, too, for all but
-`transformers-config`); it is not part of CI, since it asks the real Hub.
-"""
+Lists the repo, keeps its small documents, and loads it with the real loader, whose requests are watched: the model
+needs the existing files that it asks for. Small files are fetched, and weights are not: the first one that is asked for
+ends the load, and the index that was read by then names the others. Prints the record and what differs from the one in
+the file; `--into` writes it there. Needs huggingface_hub and the loader's packages (torch, too, for all but
+`transformers-config`); it is not part of CI, since it asks the real Hub."""
 
 import argparse
 import datetime

@@ -101,7 +101,7 @@ fn a_named_part_of_a_set_of_weights_brings_the_set() {
     let (names, run) = takes("THUDM/chatglm3-6b model-00003-of-00007.safetensors");
     assert_eq!(names.len(), 8, "{names:?}");
     assert!(names.iter().all(|name| name.contains("safetensors")), "{names:?}");
-    run.says("7 weight files").says("note[files-only]").says("what a loader needs besides");
+    run.says("7 weight files").says("note[files-only]").says("other files that a loader needs");
 }
 
 #[test]

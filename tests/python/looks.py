@@ -1,7 +1,7 @@
 """Opens a page that `hfget --report` wrote in headless Chromium and looks at it: looks.py PAGE REPOS FOLDER
 
-The page may make no request, no script may fail, and hostile names must stay text. Sorting and filtering must work with the
-keyboard alone. At 320 pixels nothing may be wider than the screen. Screenshots go into FOLDER.
+The page may make no request, no script may fail, and hostile names must stay text. Sorting and filtering must work with
+the keyboard alone. At 320 pixels nothing may be wider than the screen. Screenshots go into FOLDER.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ impl Relay {
                 Trouble::StallAfter(limit) if sent >= limit => std::future::pending().await,
                 Trouble::CutAfter(limit) if sent >= limit => return Ok(()),
                 Trouble::StallAfter(_) | Trouble::CutAfter(_) => {}
-                // The byte is far behind the headers, and in a body with content.
+                // The byte is far after the headers, and in a body with content.
                 Trouble::Corrupt if of_this_answer > 8192 => buffer[n / 2] ^= 0x55,
                 Trouble::Corrupt => {}
                 Trouble::Slow(rate) => {

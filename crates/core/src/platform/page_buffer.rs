@@ -5,8 +5,8 @@ use std::ops::{Deref, DerefMut};
 /// The bytes of a page, on nearly every system. On other systems reads only take longer.
 pub(crate) const PAGE: usize = 4096;
 
-/// Bytes that begin at a page. The system copies a file's pages three times more slowly to an address a few bytes
-/// behind the beginning of a page, and that is where the allocator puts large blocks.
+/// Bytes that begin at a page. The system copies a file's pages three times more slowly to an address a few bytes after
+/// the beginning of a page, and that is where the allocator puts large blocks.
 #[derive(Debug)]
 pub(crate) struct PageBuffer {
     /// Larger by one page, so that the beginning can move.

@@ -93,7 +93,7 @@ fn the_parts_of_a_large_array_must_make_it_up() {
     let whole = file("chunked.msgpack");
     let at = whole.windows(6).position(|w| w == b"chunks").unwrap();
     let shape = whole.windows(5).position(|w| w == b"shape").unwrap();
-    // {0: 9, 1: 5}: the first number is the seventh byte behind the key.
+    // {0: 9, 1: 5}: the first number is the seventh byte after the key.
     let nine = shape + whole[shape..].iter().position(|b| *b == 9).unwrap();
     let mut bytes = whole.clone();
     bytes[nine] = 8;

@@ -104,7 +104,7 @@ fn every_broken_rule_is_named() {
 
 /// In this version counts and lengths had four bytes.
 #[test]
-fn the_first_version_is_read_and_said_to_be_old() {
+fn the_first_version_is_read_and_reported_as_old() {
     let mut out = b"GGUF\x01\0\0\0".to_vec();
     for n in [1u32, 1] {
         out.extend(n.to_le_bytes());

@@ -45,7 +45,7 @@ fn every_shard_of_the_fixtures_reads_without_findings() {
 }
 
 #[test]
-fn what_the_format_allows_is_no_finding() {
+fn files_that_the_format_allows_have_no_finding() {
     for (why, bytes) in [
         ("no tensors", safetensors_text("{}", 0)),
         ("a scalar", one("F32", "[]", "[0,4]", 4)),

@@ -102,7 +102,7 @@ fn join(
     for (n, guess) in guesses.into_iter().enumerate() {
         let start = n as u64 * segment;
         let stop = start.saturating_add(segment).min(content.size);
-        // The first chunk of the guess behind the end `at`, if the guess has that end.
+        // The first chunk of the guess after the end `at`, if the guess has that end.
         let behind = |at: u64| match guess.binary_search_by_key(&at, |chunk| chunk.end) {
             _ if at == start => Some(0),
             Ok(same) => Some(same + 1),
