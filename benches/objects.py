@@ -43,7 +43,7 @@ def start_store(s3rver: str | None) -> tuple[subprocess.Popen, str]:
     url = f"http://127.0.0.1:{port}"
     for _ in range(200):
         try:
-            # s3rver has its bucket already, and refuses an unsigned request, which shows that it is there.
+            # s3rver has its bucket already. It refuses an unsigned request, so it runs.
             urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT"))
             return server, url
         except urllib.error.HTTPError:

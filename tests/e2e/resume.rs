@@ -73,7 +73,7 @@ fn a_killed_run_resumes_where_it_stopped() {
 }
 
 #[test]
-fn a_killed_run_leaves_nothing_once_another_program_has_finished_its_file() {
+fn a_killed_run_leaves_nothing_after_another_program_finishes_its_file() {
     let machine = slow();
     let mut child = half_way(&machine);
     child.kill().unwrap();

@@ -75,7 +75,7 @@ pub struct Store {
     busy: lock::Busy,
 }
 
-/// A look at files of one commit, one after another. Each is judged as it is now.
+/// Checks files of one commit, one after another. Each is judged by its present state.
 pub(crate) struct Look<'a> {
     store: &'a Store,
     commit: CommitId,
@@ -83,7 +83,7 @@ pub(crate) struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// How much of `entry` is here. Reads no content.
+    /// How much of `entry` is in the store. Reads no content.
     pub fn presence(&mut self, entry: &Entry) -> Result<Presence, StoreError> {
         let Store { layout, record, .. } = self.store;
         self.ways.check(&entry.path)?;
@@ -160,12 +160,12 @@ impl Store {
         self.layout.place(commit, entry).path
     }
 
-    /// How much of `entry` is here. Reads no content.
+    /// How much of `entry` is in the store. Reads no content.
     pub fn presence(&self, commit: &CommitId, entry: &Entry) -> Result<Presence, StoreError> {
         self.look(commit).presence(entry)
     }
 
-    /// A look at one file after another, which is quicker than a look of its own for each.
+    /// Checks one file after another. This is quicker than a separate check of each.
     pub(crate) fn look(&self, commit: &CommitId) -> Look<'_> {
         Look { store: self, commit: *commit, ways: Ways::new(&self.layout, *commit) }
     }

@@ -103,7 +103,7 @@ pub(super) fn arrived(folder: &Folder, entry: &Entry) -> (u64, u64) {
     })
 }
 
-/// A new file in the place of an older one. The older one is not emptied: without locks, another process may have given
+/// A new file that replaces an older one. The older one is not emptied: without locks, another process may have given
 /// it its final name.
 fn new_file(folder: &Folder, name: &str) -> Result<File, StoreError> {
     match folder.open(name, Access::ReadWrite, Create::New) {
@@ -130,7 +130,7 @@ impl Partial {
         let (file, journal) = if let Some(known) = &known {
             let file = folder.open_file(&names.part, Access::ReadWrite)?;
             // The journal is written as a new file: a kill between two writes must not lose the known
-            // ranges, and no line must continue a torn one.
+            // ranges, and no line may continue a torn one.
             let text = known.text(entry, journal::boot());
             let flush = known.flushed && !known.ranges.as_slice().is_empty();
             folder.write(&names.journal, &folder, text.as_bytes(), flush)?;

@@ -167,7 +167,7 @@ fn check_weights(
         Some(index) => Ok(Arc::clone(index)),
         None => read_index(path, local).map(Arc::new),
     });
-    // Read before the shards, which keep of their tensors' names only the ones that the index does not have.
+    // The index is read before the shards: a shard's table keeps only the names that the index does not have.
     let names = Mutex::new(Names::of(index.as_ref().and_then(|index| index.as_ref().ok().cloned())));
     let files: Vec<&RepoPath> = set.files.iter().filter(|p| local.contains_key(p) && sound(p)).collect();
     let next = AtomicUsize::new(0);

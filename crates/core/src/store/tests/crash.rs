@@ -246,7 +246,7 @@ fn a_leftover_that_is_being_worked_on_is_not_removed() {
 }
 
 #[test]
-fn a_killed_runs_partial_goes_when_its_content_is_here_and_no_other_one_does() {
+fn a_killed_runs_partial_is_removed_if_its_content_is_stored_and_no_other_is() {
     let root = TempDir::new().unwrap();
     let store = cache(root.path(), true);
     let (a, b) = (entry("a.bin"), Entry { oid: "7".repeat(40).parse().unwrap(), lfs: None, ..entry("b.bin") });
