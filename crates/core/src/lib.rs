@@ -15,7 +15,7 @@
 //! | [`session`] | the job and its destinations; plan, verify, inspect, lock, compare | HTTP, formats' bytes, words for people |
 //! | [`report`] | the results of a run, as plain values | how they were found, how they are shown |
 //! | `upload` | files into an object store or into layers, without a local copy | which files, and why |
-//! | `plan` | which files are here, which will be fetched, how many bytes | how bytes move |
+//! | `plan` | which files are present, which will be fetched, how many bytes | how bytes move |
 //! | `transfer` | moving bytes: which part is next, one request, assembling a file | what the bytes mean |
 //! | `source` | one interface over Hubs and object stores, and which URL names which | local layout |
 //! | `oci` | OCI content: registries and image layouts, and the form of a repo in them | the Hub's wire |

@@ -69,7 +69,7 @@ impl Verdict {
     }
 
     /// The verdict that follows from the selected files and from the findings, which have the severity that the
-    /// policy gives them. `weights` says whether the weights of the selection are here.
+    /// policy gives them. `weights` says whether the weights of the selection are present.
     ///
     /// An error outweighs everything; then `Nothing`; then `ContentsOnly`.
     pub(crate) fn of<'a>(proofs: impl IntoIterator<Item = &'a Proof>, findings: &[Finding], weights: Weights) -> Self {
@@ -125,10 +125,10 @@ impl Verdict {
 /// Whether a selection has the weights that it must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Weights {
-    /// They are here, or the repo's whole listing has none, or the repo is not a model.
+    /// They are present, or the repo's whole listing has none, or the repo is not a model.
     #[default]
     Here,
-    /// None are here, and the repo's whole listing is not known, so it is not known what is missing.
+    /// None are present, and the repo's whole listing is not known, so it is not known which files are missing.
     Unknown,
 }
 

@@ -163,7 +163,8 @@ pub(super) fn check(
             None if dropped.contains(tensor) => {}
             None if set.tied_embeddings && tied_present && is_tied(tensor) => {}
             None => {
-                let text = format!("{} says that tensor {} is here, but it is not", index_path.shown(), Quote(tensor));
+                let text =
+                    format!("{} says that this file has tensor {}, but it does not", index_path.shown(), Quote(tensor));
                 problems.push(Problem::new(ProblemKind::TensorMissing, shard, text).tensor(tensor));
             }
         }
