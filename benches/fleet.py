@@ -3,9 +3,9 @@
 
 Each node is a process of hfget with a cache of its own; --at-once is how many run at the same time. The loopback Hub
 has the real one's limits for an address without a token: 500 requests of the API and 3,000 of files within five
-minutes. The bucket is moto's S3 server in .venv. Needs binaries in --binaries (`cargo build`, then `cargo build -p
-hfget-loopback-hub`). Prints the table of docs/src/fleet.md, and writes the page that draws it. The figures of a
-thousand nodes are computed from the requests of each measured node.
+minutes. The bucket is moto's S3 server in .venv. Needs binaries in --binaries (`cargo build`, then
+`cargo build -p hfget-loopback-hub`). Prints the table of docs/src/fleet.md, and writes the page that draws it. The
+figures of a thousand nodes are computed from the requests of each measured node.
 """
 
 import argparse

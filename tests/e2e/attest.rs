@@ -1,5 +1,5 @@
-//! Verified files as a bill of materials and as provenance that a team signs: `--report NAME.cdx.json` and `--report
-//! NAME.intoto.json`. Files that are not verified are never written in these forms.
+//! Verified files as a bill of materials and as provenance that a team signs: `--report NAME.cdx.json` and
+//! `--report NAME.intoto.json`. Files that are not verified are never written in these forms.
 
 use std::process::Command;
 
