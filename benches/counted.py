@@ -74,7 +74,7 @@ def count(repo: str, endpoint: str) -> tuple[int, float, int, int]:
     command = [HFGET, f"org/{repo}", "--all"]
 
     shares = []
-    # The best of three: another program that takes the processor from the hasher is no fault of hfget's.
+    # The best of three: another program may take the processor from the hasher.
     for _ in range(3):
         shutil.rmtree(home, ignore_errors=True)
         log = run.log_of(command, env)
@@ -83,7 +83,7 @@ def count(repo: str, endpoint: str) -> tuple[int, float, int, int]:
         shares.append(100 * sum(map(int, re.findall(r" read_back=([0-9]+)", log))) / received if received else 0)
         # A log without these words would pass every limit.
         least = 64 * MIB if repo == "one" else 99 * 10_000
-        assert received >= least and requests > 0, f"the log says that {received} bytes came in {requests} requests"
+        assert received >= least and requests > 0, f"the log has {received} bytes in {requests} requests"
 
     shutil.rmtree(home, ignore_errors=True)
     _, _, memory = run.measure([*command, "-q"], env)
@@ -93,7 +93,7 @@ def count(repo: str, endpoint: str) -> tuple[int, float, int, int]:
     subprocess.run(["strace", "-f", "-qq", "--seccomp-bpf", "-e", f"trace={FLUSHES}", "-o", trace, *command, "-q"],
                    env=env, check=True, stdout=subprocess.DEVNULL)
     flushes = len(re.findall(r"^\d+\s+(?:fsync|fdatasync|syncfs|sync_file_range)\(", trace.read_text(), re.M))
-    assert flushes > 0, "no flush was seen"
+    assert flushes > 0, "strace saw no flush"
     return requests, min(shares), flushes, round(memory)
 
 
@@ -131,7 +131,7 @@ def main() -> int:
             process.wait()
         shutil.rmtree(run.WORK, ignore_errors=True)
     if failed:
-        print("a count is above its limit: a change has made the work more than it must be")
+        print("a count is above its limit: a change has added requests, flushes, memory or bytes that are read back")
     return int(failed)
 
 

@@ -30,7 +30,7 @@ NAMES = "fsync,fdatasync,sync_file_range,syncfs"
 
 
 def no_flushes() -> None:
-    """Makes this process's flushes succeed at once from here on."""
+    """Makes this process's flushes succeed without work from here on."""
     machine, calls = CALLS[os.uname().machine]
     # seccomp(2): load the architecture, go on if it is this machine's; load the call's number; compare; answer.
     steps = [(0x20, 0, 0, 4), (0x15, 1, 0, machine), (0x06, 0, 0, 0x7FFF0000), (0x20, 0, 0, 0)]
@@ -101,8 +101,8 @@ def main() -> None:
     if not options.built:
         run.build()
     make_data()
-    # Where the network is faster than the disk, the time with flushes is the time of the disk, whatever the program does.
-    # So the second row has a network that the disk can follow.
+    # If the network is faster than the disk, the time with flushes is that of the disk for any program. So in the
+    # second row the disk can keep up with the network.
     rows = (
         ("org/one", "one 2 GiB file, as fast as loopback", run.FULL, ()),
         ("org/one", "one 2 GiB file at 300 MB/s", run.FULL, ("--limit-rate", "300MB")),

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Measures how 2 GiB get into an object store:  python3 benches/objects.py [--runs 3] [--built] [--s3rver PROGRAM]
+"""Measures an upload of 2 GiB into an object store:  python3 benches/objects.py [--runs 3] [--built] [--s3rver PROGRAM]
 
-hfget fetches them from the loopback Hub and verifies them on the way; `rclone copy` reads them from a folder that is
+hfget fetches the files from the loopback Hub and verifies them on the way; `rclone copy` reads them from a folder that is
 filled before. Both upload into a server with Amazon's protocol on this machine, in turn, each time into an empty bucket.
 The server is s3rver, in JavaScript (`npm install s3rver` in a folder; PROGRAM is its node_modules/.bin/s3rver), or else moto, in
 Python, which needs far more time than either program: `server CPU s` shows it. (s3s-fs was tried too: it reads a whole object
-for each range.) Beside them, hfget fetches the same to disk. Needs nginx and rclone (Debian: apt-get install nginx-light
-rclone), Rust, the .venv that .ci/run makes, and some 12 GB in /dev/shm. Prints a table; --built uses what is in target/dist, or
-in $CARGO_TARGET_DIR/dist, and builds nothing.
+for each range.) For comparison, hfget also fetches the same files to disk. Needs nginx and rclone (Debian: apt-get install
+nginx-light rclone), Rust, the .venv that .ci/run makes, and some 12 GB in /dev/shm. Prints a table; --built uses the programs
+in target/dist, or in $CARGO_TARGET_DIR/dist, and builds nothing.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def start_store(s3rver: str | None) -> tuple[subprocess.Popen, str]:
     url = f"http://127.0.0.1:{port}"
     for _ in range(200):
         try:
-            # s3rver has its bucket already, and refuses an unsigned request, which shows that it is there.
+            # s3rver has its bucket already. It refuses an unsigned request, so it runs.
             urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT"))
             return server, url
         except urllib.error.HTTPError:
@@ -69,7 +69,7 @@ def main() -> None:
         build()
     WORK.mkdir(parents=True, exist_ok=True)
     if not arguments.s3rver and not MOTO.exists():
-        sys.exit(f"there is no {MOTO}: .ci/run makes it")
+        sys.exit(f"{MOTO} does not exist: .ci/run installs it")
     make_data()
     nginx = start_nginx()
     hub, endpoint = start_hub(FULL)

@@ -4,7 +4,7 @@
 hfget fetches them from the loopback Hub and verifies them on the way; `skopeo copy` reads them from an image layout in a
 folder, which is filled before. Both push into Debian's docker-registry on this machine, in turn, each time
 into an empty one on tmpfs. Needs nginx, skopeo and docker-registry (Debian: apt-get install nginx-light skopeo
-docker-registry), Rust, and some 9 GB in /dev/shm. Prints a table; --built uses what is in target/dist, or in
+docker-registry), Rust, and some 9 GB in /dev/shm. Prints a table; --built uses the programs in target/dist, or in
 $CARGO_TARGET_DIR/dist, and builds nothing.
 """
 

@@ -4,7 +4,7 @@
 With --against BINARY it also measures another build of hfget, in turn with this one.
 
 Needs nginx, curl, aria2, and openssl (Debian: apt-get install nginx-light curl aria2 openssl), Rust, `hf` in .venv (.ci/run
-makes it) or in $HFGET_PYTHON_BIN, and some 14 GB in /dev/shm. Makes its data, builds what it runs, and prints
+makes it) or in $HFGET_PYTHON_BIN, and some 14 GB in /dev/shm. Makes its data, builds its programs, and prints
 the first table of README.md; the ratios are computed from that. Every tool starts with an empty cache on tmpfs;
 bytes of large files come from nginx on the loopback interface.
 """
@@ -63,7 +63,7 @@ def make_data() -> None:
 
 
 def build(examples: tuple = (), servers: tuple = ("hfget-loopback-hub",)) -> None:
-    """Builds hfget as users get it, and what it is measured with."""
+    """Builds hfget as users get it, and the programs for the measurement."""
     cargo = ["cargo", "build", "--quiet", "--profile", "dist"]
     subprocess.run([*cargo, "--bin", "hfget", *(f"--example={name}" for name in examples)], cwd=ROOT, check=True)
     subprocess.run([*cargo, *(f"--package={name}" for name in servers)], cwd=ROOT, check=True)
@@ -133,19 +133,19 @@ def measure(command: list, env: dict) -> tuple[float, float, float]:
 
 
 def log_of(command: list, env: dict) -> str:
-    """What a run logs of each file, part and request."""
+    """A run's log lines about files, parts and requests."""
     run = subprocess.run([*map(str, command), "-vv"], env=env, cwd=WORK, check=True, capture_output=True, text=True)
     return re.sub(r"\x1b\[[0-9;]*m", "", run.stderr)
 
 
 def read_back(command: list, env: dict, fetched: int) -> str:
-    """The share of the fetched bytes that were read from files again to be hashed, as hfget's log says in one more run.
+    """The share of the fetched bytes that were read from files again to be hashed, by hfget's log of one more run.
     (A tracer that counts the reads slows the run down, so that more bytes are read back.)"""
     log = log_of([part for part in command if part != "-q"], env)
     return f"{sum(map(int, re.findall(r'read_back=([0-9]+)', log))) / fetched:.1%}"
 
 
-# What hfget is compared with: work, the tools whose figures are added, the figure, the target for the ratio.
+# The comparisons: work, the tools (their figures are added up), the figure, the target for the ratio.
 TARGETS = [
     ("one 2 GiB file", ["openssl, SHA-256 alone"], "wall", 1.15),
     ("one 2 GiB file", ["hf-hub (unverified)"], "wall", 1.0),

@@ -2,7 +2,7 @@
 """Runs hfget through half an hour of faults:  python3 benches/soak.py [--minutes 30] [--seed N] [--bin FOLDER]
 
 Several hfget and the real `hf download` fetch the same repos at once, into the same cache and the same plain folder,
-from the loopback Hub, behind a front that breaks connections, stalls, answers 429 and 503 and goes away for seconds.
+from the loopback Hub, behind a proxy that breaks connections, stalls, answers 429 and 503 and stops for seconds.
 Processes are killed at random. After each round no wrong file may be visible, and no file may have disappeared;
 every round ends with a calm run of each, which must be right. Needs Rust and `hf` in .venv (.ci/run makes it) or in
 $HFGET_PYTHON_BIN. If something is lost, prints the seed and exits with 1.
@@ -87,7 +87,7 @@ class Front(http.server.BaseHTTPRequestHandler):
     trouble: Trouble
     repos: pathlib.Path
     hub = ""
-    # The connection is accepted and not answered.
+    # The connection is accepted but not answered.
     timeout = 60
 
     def log_message(self, *_):
@@ -309,7 +309,7 @@ class Soak:
                     raise Lost(f"{file} has wrong bytes")
                 found.add(file)
         if (self.folder / "one" / OWN).read_text() != "mine":
-            raise Lost("the user's own file is another one")
+            raise Lost("the user's own file was changed")
         return found
 
     def calm(self) -> None:
@@ -329,11 +329,11 @@ class Soak:
             snapshots = list((self.home / "hf/hub" / f"models--{repo.replace('/', '--')}" / "snapshots").glob("*"))
             names = {str(f.relative_to(s)) for s in snapshots for f in s.rglob("*") if not f.is_dir()}
             if names != set(self.contents[repo]):
-                raise Lost(f"{repo}: {set(self.contents[repo]) ^ names} are not as they should be")
+                raise Lost(f"{repo}: {set(self.contents[repo]) ^ names} are missing or unexpected")
         left = [f for f in self.home.rglob("*") if ".hfget" in f.parts and f.suffix in (".part", ".journal")]
         left += [f for f in self.home.rglob("tmp-*") if time.time() - f.lstat().st_mtime > 3600]
         if left:
-            raise Lost(f"left behind: {left}")
+            raise Lost(f"leftovers: {left}")
 
     def run(self, minutes: float) -> None:
         until = time.monotonic() + minutes * 60

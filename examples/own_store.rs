@@ -59,7 +59,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     for wanted in &selection.files {
         if !files.contains_key(&wanted.path) {
-            let entry = listing.get(wanted.path.as_str()).ok_or("what is selected is listed")?;
+            let entry = listing.get(wanted.path.as_str()).ok_or("every selected file is listed")?;
             files.insert(wanted.path.clone(), fetch(&hub, &listing, entry).await?);
         }
     }
@@ -72,7 +72,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for finding in &outcome.findings {
         println!("{:?} {}: {}", finding.severity, finding.code, finding.message);
     }
-    if outcome.findings.is_empty() { Ok(()) } else { Err("it is not verified".into()) }
+    if outcome.findings.is_empty() { Ok(()) } else { Err("not verified".into()) }
 }
 
 /// Selection is a pure function that asks for the small files it must read.

@@ -2,8 +2,8 @@
 # Installs hfget from a folder of releases: install.sh [URL]
 #
 # URL (or HFGET_RELEASES) is a folder that has SHA256SUMS and the archives, as packaging/build makes them.
-# HFGET_INSTALL_DIR is the folder for the command, ~/.local/bin if it is not set. Nothing is moved there before
-# the sum of the archive agrees and the command runs. With HFGET_MINISIGN_PUB (a key's file) the signature of
+# HFGET_INSTALL_DIR is the folder for the command, ~/.local/bin if it is not set. Nothing is moved there before the
+# checksum of the archive matches and the command runs. With HFGET_MINISIGN_PUB (a key's file) the signature of
 # SHA256SUMS is checked first. Needs curl or wget, tar, and sha256sum or shasum.
 set -eu
 
@@ -18,7 +18,7 @@ main() {
     [ -n "$url" ] || fail "name the folder of releases: install.sh URL"
     case $url in
         https://* | http://127.0.0.1:* | http://localhost:*) ;;
-        *) fail "$url is no https:// URL" ;;
+        *) fail "$url is not an https:// URL" ;;
     esac
     [ "$(uname -s)" = Linux ] || fail "there are archives for Linux only; on $(uname -s) use: cargo install --locked hfget"
     arch=$(uname -m)
@@ -35,7 +35,7 @@ main() {
     if [ -n "${HFGET_MINISIGN_PUB:-}" ]; then
         fetch SHA256SUMS.sig
         minisign -V -q -p "$HFGET_MINISIGN_PUB" -m "$work/SHA256SUMS" -x "$work/SHA256SUMS.sig" ||
-            fail "the signature of $url/SHA256SUMS is not the key's"
+            fail "the signature of $url/SHA256SUMS was not made with the key"
     fi
     # The static binary runs on every Linux; the other one needs this system's C library.
     line=
@@ -46,7 +46,7 @@ main() {
     [ -n "$line" ] || fail "$url/SHA256SUMS names no archive for $arch"
     name=${line#*  }
     fetch "$name"
-    (cd "$work" && printf '%s\n' "$line" | check) || fail "$url/$name has another sum than SHA256SUMS names; nothing was installed"
+    (cd "$work" && printf '%s\n' "$line" | check) || fail "$url/$name does not have the checksum in SHA256SUMS; nothing was installed"
     tar -xzf "$work/$name" -C "$work"
     new=$work/${name%.tgz}/hfget
     version=$("$new" --version) || fail "the command in $name does not run on this machine; nothing was installed"
@@ -64,9 +64,9 @@ main() {
 
 fetch() {
     if command -v curl >/dev/null 2>&1; then
-        curl -fsSL --retry 3 -o "$work/$1" "$url/$1" || fail "$url/$1 cannot be had"
+        curl -fsSL --retry 3 -o "$work/$1" "$url/$1" || fail "$url/$1 cannot be downloaded"
     elif command -v wget >/dev/null 2>&1; then
-        wget -q -O "$work/$1" "$url/$1" || fail "$url/$1 cannot be had"
+        wget -q -O "$work/$1" "$url/$1" || fail "$url/$1 cannot be downloaded"
     else
         fail "curl or wget is needed"
     fi

@@ -115,7 +115,7 @@ mod tests {
     use hfget_core::unstable::model::Partition;
 
     #[test]
-    fn nothing_but_a_verdict_that_says_so_is_a_success() {
+    fn only_a_verdict_of_verified_is_a_success() {
         let code = |verdict: Verdict| ExitCode::from(verdict) as u8;
         assert_eq!(code(Verdict::Verified { against: Origin::Hub }), 0);
         let part = Verdict::Part { partition: Partition::new(1, 2).unwrap(), against: None };
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_wrong_outweighs_what_could_not_be_asked() {
+    fn a_known_error_outweighs_a_server_that_did_not_answer() {
         let worst = |all: &[E]| all.iter().copied().max();
         assert_eq!(worst(&[E::Local, E::VerificationFailed, E::Network, E::NotAvailable]), Some(E::VerificationFailed));
         assert_eq!(worst(&[E::Network, E::Local, E::Verified]), Some(E::Local));

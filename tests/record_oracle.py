@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Records a repo for tests/data/oracle.json anew, from the real Hub and the real loader.
+"""Records a repo for tests/data/oracle.json again, from the real Hub and the real loader.
 
     python3 tests/record_oracle.py OWNER/NAME [--loader LOADER] [--revision REV] [--into tests/data/oracle.json]
 

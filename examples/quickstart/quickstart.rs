@@ -51,7 +51,7 @@ fn run(serve: bool) -> Result<ExitCode, Box<dyn Error>> {
     let job = ["THUDM/chatglm3-6b", "--prefer", "safetensors"];
     let steps: [&[&str]; 4] = [&["plan", job[0], job[1], job[2]], &job, &job, &["verify", job[0]]];
     let says =
-        ["what would be fetched", "the main job", "once more: nothing to do", "check what is cached, against the Hub"];
+        ["what would be fetched", "the main job", "once more: nothing to do", "check cached files, against the Hub"];
     let mut snapshot = String::new();
     for (arguments, say) in steps.iter().zip(says) {
         println!("\n# {say}\n$ hfget {}", arguments.join(" "));

@@ -69,7 +69,7 @@ def look_at(path: Path) -> Binary:
     """Reads the header of an ELF file."""
     data = path.read_bytes()
     if data[:6] != b"\x7fELF\x02\x01":
-        raise Lacking(f"{path} is no 64-bit ELF program, and only Linux is packed")
+        raise Lacking(f"{path} is not a 64-bit ELF program; only Linux programs are packed")
     machine = struct.unpack_from("<H", data, 18)[0]
     if machine not in _MACHINES:
         raise Lacking(f"{path} is for processor {machine}; x86_64 and aarch64 are packed")
@@ -86,7 +86,7 @@ def section(path: Path, name: str) -> bytes | None:
     """A section of an ELF file; ``None`` if it has none of that name."""
     data = path.read_bytes()
     offset, size, count, names = struct.unpack_from("<Q", data, 40)[0], *struct.unpack_from("<HHH", data, 58)
-    # Of each: where its name is, and where its bytes are.
+    # For each section: the offsets of its name and of its bytes.
     heads = [struct.unpack_from("<I20xQQ", data, offset + at * size) for at in range(count)]
     for at, begins, length in heads:
         begin = heads[names][1] + at

@@ -56,7 +56,7 @@ def _compile(source: Path, folder: Path, target: str, profile: str) -> Path:
         **os.environ,
         "SOURCE_DATE_EPOCH": str(EPOCH),
         "CARGO_TARGET_DIR": str(folder),
-        # Of several that fit, the last one counts.
+        # If several match, the last one counts.
         "RUSTFLAGS": " ".join(f"--remap-path-prefix={path}={name}" for path, name in reversed(places)),
         "CFLAGS": " ".join(f"-ffile-prefix-map={path}={name}" for path, name in reversed(places)),
     }

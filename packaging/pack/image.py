@@ -101,7 +101,7 @@ def certificates() -> bytes:
     for place in _CERTIFICATES:
         if Path(place).is_file():
             return Path(place).read_bytes()
-    raise Lacking("a bundle of certificates is needed (Debian: ca-certificates); none of these is here: "
+    raise Lacking("a bundle of certificates is needed (Debian: ca-certificates); none of these exists: "
                   + ", ".join(_CERTIFICATES))  # fmt: skip
 
 

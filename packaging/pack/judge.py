@@ -85,7 +85,7 @@ def _sums(dist: Path, findings: Findings) -> None:
             continue
         signed = signature.with_name(signature.name.removesuffix(".sig"))
         good = run("minisign", "-V", "-q", "-p", key, "-m", signed, "-x", signature).returncode == 0
-        findings.hold(good, f"{signature.name} is the key's signature")
+        findings.hold(good, f"{signature.name} is a signature of the key")
 
 
 def _versions(findings: Findings) -> None:
@@ -101,11 +101,11 @@ def _crates(findings: Findings) -> None:
     names = [word for name in ("hfget-formats", "hfget-core", "hfget") for word in ("--package", name)]
     said = run("cargo", "package", "--quiet", "--locked", "--allow-dirty", *names, cwd=ROOT)
     wrong = said.stderr.strip() if said.returncode else ""
-    findings.hold(said.returncode == 0, f"the crates are built from what their packages hold{wrong}")
+    findings.hold(said.returncode == 0, f"the crates are built from the content of their packages{wrong}")
 
 
 def _other_systems(findings: Findings) -> None:
-    """Type-checks for the systems that no binary is made for, and runs what is Windows' own under Wine."""
+    """Type-checks for the systems without a binary, and runs the Windows code under Wine."""
     for target in ("aarch64-apple-darwin", "x86_64-pc-windows-gnu"):
         said = run(ROOT / ".ci" / "type-check", target)
         if "left out:" in said.stdout:
@@ -117,7 +117,7 @@ def _other_systems(findings: Findings) -> None:
         findings.unjudged.append(said.stdout.strip().removeprefix("left out: "))
     else:
         wrong = "" if said.returncode == 0 else (said.stdout + said.stderr).strip()[-2000:]
-        findings.hold(said.returncode == 0, f"what is Windows' own passes its tests under Wine{wrong}")
+        findings.hold(said.returncode == 0, f"the Windows code passes its tests under Wine{wrong}")
 
 
 _LINT = """
@@ -173,7 +173,7 @@ def _says_version(findings: Findings, program: Path, what: str, *, root: Path | 
         return
     else:
         said = run("chroot", root, program, "--version")
-    findings.hold(_names_version(said.stdout), f"{what} runs and says its version{said.stderr.strip()}")
+    findings.hold(_names_version(said.stdout), f"{what} runs and prints its version{said.stderr.strip()}")
 
 
 def _wheel(path: Path, folder: Path, findings: Findings) -> None:
@@ -208,7 +208,7 @@ def _wheel(path: Path, folder: Path, findings: Findings) -> None:
     imported = run(scripts / "python", "-c", code, env=alone, cwd=folder)
     took, used = time.monotonic() - begun, _processor() - used
     findings.hold(installed.returncode == 0, f"{name}: pip installs it{installed.stderr.strip()}")
-    findings.hold(_names_version(said.stdout), f"{name}: the installed command says its version")
+    findings.hold(_names_version(said.stdout), f"{name}: the installed command prints its version")
     found = imported.stdout.split() == [version(), str(scripts / "hfget")]
     findings.hold(found, f"{name}: the package is imported and finds its command{imported.stderr.strip()}")
     times = f"{took:.1f} s, {used:.1f} s of them on a processor"
@@ -241,7 +241,7 @@ def _archive(path: Path, folder: Path, findings: Findings) -> None:
     inside = path.name.removesuffix(".tgz")
     with tarfile.open(path) as archive:
         names = archive.getnames()
-        findings.hold({n.split("/")[0] for n in names} == {inside}, f"{path.name} holds one folder of its own name")
+        findings.hold({n.split("/")[0] for n in names} == {inside}, f"{path.name} contains one folder of its own name")
         for wanted in ("hfget", "LICENSE", "README.md", "hfget.cyclonedx.json"):
             findings.hold(f"{inside}/{wanted}" in names, f"{path.name} has {wanted}")
         archive.extractall(folder, filter="data")

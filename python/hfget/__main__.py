@@ -30,7 +30,7 @@ def _run(words: list[str]) -> int:
     command = words[1:]
     program = shutil.which(command[0])
     if program is None:
-        sys.stderr.write(f"error: there is no command {command[0]!r}\n")
+        sys.stderr.write(f"error: the command {command[0]!r} does not exist\n")
         return 2
     env = os.environ
     env["HFGET_BINARY"] = find()

@@ -65,7 +65,7 @@ def _name(repo: str, repo_type: str | None) -> str:
     if repo_type in (None, "model"):
         return repo
     if repo_type not in ("dataset", "space"):
-        raise errors.UnsupportedError(f"repo_type={repo_type!r} is none of 'model', 'dataset', 'space'")
+        raise errors.UnsupportedError(f"repo_type={repo_type!r} is not one of 'model', 'dataset', 'space'")
     return f"{repo_type}s/{repo}"
 
 
@@ -141,7 +141,7 @@ def plan(
     token: bool | str | None = None,
     progress: Progress | None = None,
 ) -> Plan:
-    """Says what :func:`get` would fetch, and what it would leave out and why. Fetches no weights.
+    """Shows what :func:`get` would fetch, and what it would leave out and why. Fetches no weights.
 
     With ``deep`` the headers of all shards are compared with the index; differences are in
     ``findings``. Raises the same errors as :func:`get`, except ``VerificationError``.

@@ -296,7 +296,7 @@ def hf_hub_download(
     if subfolder:
         filename = f"{subfolder}/{filename}"
     if not _local.is_safe(filename):
-        raise errors.UsageError(f"Invalid filename {filename!r}: it is no relative path within the repo")
+        raise errors.UsageError(f"Invalid filename {filename!r}: it is not a relative path within the repo")
     job = Job(
         repo_id, repo_type=repo_type, revision=revision, cache_dir=cache_dir, local_dir=local_dir,
         etag_timeout=etag_timeout, force_download=force_download, token=token, local_files_only=local_files_only,

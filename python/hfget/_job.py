@@ -146,7 +146,7 @@ class Job:
                 folder,
             ) from why
         if self.local_dir is not None:
-            logger.warning("the Hub is not asked; %s is verified as it is", self.local_dir)
+            logger.warning("the Hub is not asked; %s is verified without changes", self.local_dir)
         plan = self.plan(offline=True, revision=commit or None)
         paths = _local.matching((f.path for f in plan.files if f.state in ("verified", "cached")), allow, ignore)
         here = [f for f in plan.files if f.path in set(paths)]

@@ -40,7 +40,7 @@ class Outcome:
         found = self.document.get(key)
         if isinstance(found, list) and all(isinstance(one, dict) for one in found):
             return list(found)
-        text = "\n".join(self.said) or f"the command ended with exit code {self.code} and said nothing"
+        text = "\n".join(self.said) or f"the command ended with exit code {self.code} and printed nothing"
         raise errors.of_run(self.code or 1, text)
 
 
@@ -52,7 +52,7 @@ def environment(token: bool | str | None = None, extra: Mapping[str, str] | None
         token = _token_of_the_program() or stored_token()
         if token is None:
             raise errors.LocalTokenNotFoundError(
-                "token=True needs a token, and none was found in HF_TOKEN or in the file that `hf auth login` writes"
+                "token=True needs a token, but none was found in HF_TOKEN or in the file that `hf auth login` writes"
             ).with_details(remedy="Set HF_TOKEN, or run `hf auth login`.")
     if token is False or isinstance(token, str):
         for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE", "HF_HUB_DISABLE_IMPLICIT_TOKEN"):
@@ -195,7 +195,7 @@ def _end(process: subprocess.Popen[str], *, told: bool) -> None:
         process.kill()
         process.wait()
     except BaseException:
-        # A second Ctrl-C: kill it at once.
+        # A second Ctrl-C: kill it immediately.
         process.kill()
         process.wait()
         raise

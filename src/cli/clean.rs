@@ -120,7 +120,7 @@ fn show(all: &[Found], args: &CleanArgs, screen: &Screen) {
             let state = match found.state {
                 State::Kept => "",
                 State::Removed => "  removed",
-                State::InUse => "  in use, left alone",
+                State::InUse => "  in use, kept",
             };
             let age = found.age.map_or_else(|| "?".into(), ago);
             let (size, name) = (bytes(found.leftover.bytes), printable(&found.name));
@@ -143,7 +143,7 @@ fn show(all: &[Found], args: &CleanArgs, screen: &Screen) {
         (true, _) => format!("removed {}, {removed_bytes} freed\n", files(removed)),
     };
     if in_use > 0 {
-        let _ = writeln!(text, "left {} alone: another run works on it", files(in_use));
+        let _ = writeln!(text, "kept {}: another run works on it", files(in_use));
     }
     let lines: Vec<String> = text.lines().map(|line| screen.fitting("", line)).collect();
     screen.say(&lines.concat());

@@ -99,7 +99,7 @@ pub async fn compare(args: &CompareArgs) -> ExitCode {
 
 /// Why there is nothing to compare.
 enum Stop {
-    /// The command line makes no sense; with a hint.
+    /// The command line is invalid; with a hint.
     Because(String, Option<&'static str>),
     /// The error was printed already.
     Said(ExitCode),

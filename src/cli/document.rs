@@ -1,5 +1,5 @@
-//! The JSON document that a command prints, or writes with `--report`. It is written line by line: a plan of 100,000
-//! files is not held as text too. What is in it, the commands know.
+//! The JSON document that a command prints, or writes with `--report`. It is written line by line, so that a plan of
+//! 100,000 files is not in memory as text too. The commands make its content.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
@@ -10,7 +10,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 /// The version of the JSON that goes to stdout.
 const SCHEMA_VERSION: u32 = 1;
 
-/// The values under the name that says what they are, and the version of their form.
+/// The values under a name for their kind, and the version of their form.
 struct Document<'a, T> {
     key: &'a str,
     values: &'a [T],
@@ -25,8 +25,8 @@ impl<T: Serialize> Serialize for Document<'_, T> {
     }
 }
 
-/// Passes lines on in a form in which no CI system finds a command, and without secrets. A string of JSON has no line
-/// break, so neither is in two lines.
+/// Passes lines on without secrets, and in a form that no CI system takes for a command. A string of JSON has no line
+/// break, so no secret and no command is split between lines.
 struct Lines<W> {
     line: Vec<u8>,
     to: W,
@@ -88,14 +88,14 @@ mod tests {
     use super::json_text;
 
     #[test]
-    fn the_text_is_that_of_the_whole_value() {
+    fn the_lines_are_the_text_of_the_whole_value() {
         let values = [json!({ "b": ["x\ny", "模型"], "a": {} }), Value::Null];
         let whole = json!({ "schema_version": super::SCHEMA_VERSION, "plans": values });
         assert_eq!(json_text("plans", &values), serde_json::to_string_pretty(&whole).unwrap());
     }
 
     #[test]
-    fn no_line_is_a_command_of_a_ci_system() {
+    fn no_line_is_a_command_for_a_ci_system() {
         let text = json_text("plans", &["##[error]x", "\n::stop-commands::x"]);
         assert!(!text.contains("##"), "{text}");
         assert!(text.lines().all(|line| !line.trim_start().starts_with("::")), "{text}");

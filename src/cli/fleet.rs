@@ -24,7 +24,7 @@ pub(super) async fn parts(jobs: &[(Job, Arc<Session>)], partition: Partition) ->
     Ok(wanted)
 }
 
-/// Fetches one part of all jobs; and publishes those jobs of which all parts are there, if that is wanted.
+/// Fetches one part of all jobs. On request, publishes the jobs with all parts in place.
 pub(super) async fn get_parts(
     jobs: &[(Job, Arc<Session>)],
     partition: Partition,
@@ -59,20 +59,19 @@ pub(super) async fn get_parts(
             Ok(Published::Incomplete { missing }) => {
                 let files = if missing == 1 { "1 file is".to_owned() } else { format!("{missing} files are") };
                 let name = job.name();
-                screen.note(&format!(
-                    "{name} is not published: {files} not there yet, and the worker that ends last publishes it"
-                ));
+                screen
+                    .note(&format!("{name} is not published: {files} missing; the worker that ends last publishes it"));
             }
             Err(error) => outcomes.error_at(jobs.len() + at, &job.name(), &error),
         }
     }
 }
 
-/// Verifies the files that workers put there, and publishes them.
+/// Verifies the files of all workers, and publishes them.
 pub(super) async fn publish(args: &PublishArgs) -> ExitCode {
     let screen = Screen::new(&args.output, Advisor::new(args.place.cache_dir.as_deref()));
     if args.place.offline {
-        let hint = Some("what is published must be what the Hub or a lockfile names: leave out --offline");
+        let hint = Some("published files are compared with the Hub or a lockfile: leave out --offline");
         screen.fail("", &"hfget publish does not work with --offline", hint);
         return ExitCode::Usage;
     }

@@ -28,7 +28,7 @@ pub async fn get(args: &GetArgs) -> ExitCode {
     if let Some(layout) = args.into.on_disk().filter(|_| args.share.partition.is_some()) {
         // Its index is written by one process, and an archive is one file.
         let what = format!("{} is filled by one run", printable(&layout));
-        screen.fail("--partition", &what, Some("leave out --partition, or share out a registry or an object store"));
+        screen.fail("--partition", &what, Some("leave out --partition, or fill a registry or an object store"));
         return ExitCode::Usage;
     }
     let jobs = match setup(&Asked::to_get(args), &screen).await {

@@ -98,7 +98,7 @@ fn formats(words: &mut Vec<OsString>) -> Result<(), String> {
     Ok(())
 }
 
-/// The answer to a verb in the place of a repo: flags come after the verb.
+/// The answer to a verb instead of a repo: flags come after the verb.
 pub(super) fn misplaced(word: &str) -> Option<String> {
     let (verb, what) = VERBS.iter().find(|(verb, _)| *verb == word)?;
     Some(match what {

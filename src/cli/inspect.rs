@@ -73,7 +73,7 @@ fn print(lines: impl Iterator<Item = String>) {
     result_as_it_is(&text);
 }
 
-/// What became of a target, for the JSON document.
+/// The result for a target, in the JSON document.
 enum Looked<'a> {
     At(&'a str, Vec<Inspected>),
     Failed(Value),

@@ -196,7 +196,7 @@ fn tags(template: &Template, into: &Target, jobs: &[Job], screen: &Screen) -> Re
     for job in jobs {
         let (repo_type, id) = job.repo();
         let reference = template.of(repo_type, id).map_err(|why| {
-            fail(&format!("{}: {why}", job.name()), "run hfget for this repo alone, with a name that registries take")
+            fail(&format!("{}: {why}", job.name()), "run hfget for this repo alone, with a name that registries accept")
         })?;
         if let Some(other) = seen.insert(reference.to_string(), job.name()) {
             let what = format!("{other} and {} would have one tag, and a tag is for one repo", job.name());

@@ -77,7 +77,7 @@ pub(super) fn locked(
     screen: &Screen,
 ) -> Result<Vec<LockedRepo>, ExitCode> {
     if selection.options() != Options::default() {
-        screen.fail("", &"--locked takes what was locked: it goes with no selection flags", None);
+        screen.fail("", &"--locked takes the locked files: leave out selection flags", None);
         return Err(ExitCode::Usage);
     }
     let named = named(repos, screen)?;
@@ -108,13 +108,13 @@ async fn show(args: &LockArgs, form: LockForm, screen: &Screen) -> Result<ExitCo
     let pasted = specs.first().and_then(|spec| spec.endpoint.clone());
     let session = session(&args.place, &args.transfer, Checks::default(), screen, pasted.as_deref(), None, Vec::new())?;
     let one = |count: usize| {
-        let text = format!("--format is about one repo, and there are {count}");
+        let text = format!("--format is for one repo, but there are {count}");
         screen.fail("", &text, Some("name one of them"));
         ExitCode::Usage
     };
     let locked = match specs.as_slice() {
         [] if args.selection.options() != Options::default() => {
-            screen.fail("", &"selection flags choose files of a repo, and none is named", None);
+            screen.fail("", &"selection flags choose files of a repo, but no repo is named", None);
             return Err(ExitCode::Usage);
         }
         [] => {
@@ -150,7 +150,7 @@ async fn settle(args: &LockArgs, screen: &Screen) -> Result<ExitCode, ExitCode> 
     let file = &args.file;
     let again = args.check || args.update;
     if again && args.selection.options() != Options::default() {
-        screen.fail("", &"--check and --update choose as was chosen then: they go with no selection flags", None);
+        screen.fail("", &"--check and --update use the options of the lockfile: leave out selection flags", None);
         return Err(ExitCode::Usage);
     }
     if !args.check {
@@ -198,7 +198,7 @@ async fn settle(args: &LockArgs, screen: &Screen) -> Result<ExitCode, ExitCode> 
             result(&file.display().to_string());
         }
     } else if !args.check {
-        screen.fail("", &format!("{} was left as it was", file.display()), None);
+        screen.fail("", &format!("{} was not changed", file.display()), None);
     }
     if screen.json {
         print_json("locks", &values);

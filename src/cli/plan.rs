@@ -119,9 +119,10 @@ pub(super) async fn plan(asked: &Asked<'_>, share: &Share, deep: bool, report: O
     }
 }
 
-/// What became of a repo, for the JSON document.
+/// The result for a repo, for the JSON document.
 enum Planned {
-    /// All but the files, and what has the files: as values, 100,000 of them would take 100 MB.
+    /// The plan without its files as JSON, and the job with the files: 100,000 of them would take 100 MB as JSON
+    /// values.
     Plan(Value, Box<Prepared>),
     Error(Value),
 }

@@ -287,7 +287,7 @@ pub(super) fn notice(event: &Event<'_>) -> Option<String> {
         }
         Event::FellBack { path, why } => {
             format!(
-                "{}: {}; the file goes on over HTTP (--transport http does so from the start)",
+                "{}: {}; the file continues over HTTP (--transport http does so from the start)",
                 path.shown(),
                 printable(why)
             )

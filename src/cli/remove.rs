@@ -25,7 +25,7 @@ fn remove_blocking(args: &RemoveArgs) -> ExitCode {
         return ExitCode::Usage;
     };
     let here = cached_repos(&root);
-    // If one of the named repos is not there, nothing is removed.
+    // If one of the named repos does not exist, nothing is removed.
     let mut jobs: Vec<(String, Store, Removal)> = Vec::new();
     for spec in &args.repos {
         let name = named(spec);
@@ -42,7 +42,7 @@ fn remove_blocking(args: &RemoveArgs) -> ExitCode {
                 let near = near_repo(&whole, &names).map(|near| format!("did you mean {near}?"));
                 let hint = match near.filter(|_| !there) {
                     Some(near) => near,
-                    None => "`hfget list` shows what is there".to_owned(),
+                    None => "`hfget list` shows what is in the cache".to_owned(),
                 };
                 screen.fail("", &format!("{name} is not in {}", root.display()), Some(&hint));
                 return ExitCode::NotAvailable;

@@ -24,7 +24,7 @@ impl ReportFile {
         let form = Form::of_name(&path.to_string_lossy());
         if form.is_some() && !matches!(command, "get" | "verify" | "publish") {
             let what =
-                format!("{} is about what a run verified, and `hfget {command}` verifies nothing", path.display());
+                format!("{} would list what a run verified, but `hfget {command}` verifies nothing", path.display());
             screen.fail("--report", &what, Some("name a file that ends in .html or .json"));
             return Err(ExitCode::Usage);
         }
@@ -49,12 +49,13 @@ impl ReportFile {
         self.ends_in(&["xml"])
     }
 
-    /// The form of what was verified that its name asks for.
+    /// The form of signed documents that its name asks for.
     pub fn form(&self) -> Option<Form> {
         Form::of_name(&self.path.to_string_lossy())
     }
 
-    /// Writes what a run verified; `None`: there is nothing to sign, and no earlier file may be taken for it.
+    /// Writes what a run verified. `None`: there is nothing to sign, and an earlier file is removed so that nobody
+    /// signs it.
     pub fn write_form(&self, value: Option<&serde_json::Value>, end: ExitCode, screen: &Screen) -> ExitCode {
         if let Some(value) = value {
             return self.write(&format!("{value:#}"), end, screen);

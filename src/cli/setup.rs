@@ -160,7 +160,7 @@ pub(super) fn store_config(url: ObjectUrl) -> StoreConfig {
     StoreConfig::from(url).with_options(store_options())
 }
 
-/// A registry or an image layout, with what the environment says of credentials.
+/// A registry or an image layout, with the credentials of the environment.
 pub(super) fn oci_config(reference: OciReference) -> OciConfig {
     OciConfig::from(reference).with_options(store_options())
 }
@@ -232,7 +232,7 @@ fn not_read(
 pub(super) struct Checks {
     /// Also the checksums that the formats themselves have.
     pub deep: bool,
-    /// Large files by their Xet hashes, where that is faster.
+    /// Large files by their Xet hashes, if that is faster.
     pub xet_hashes: bool,
 }
 
@@ -253,7 +253,7 @@ pub(super) fn session(
         ExitCode::Usage
     };
     let mut source = source(place.endpoint.as_deref(), pasted, offline).map_err(bad)?;
-    // A file on this disk is no network: that machine has none is why it is there.
+    // A file on this disk needs no network: it is there because the machine has none.
     let offline = offline && !source.is_here();
     transfer.patience.apply(source.timing_mut());
     if let Some(hub) = source.hub_mut() {
@@ -266,7 +266,7 @@ pub(super) fn session(
         if let Some(secret) = &place.token {
             hub.token = Some(typed_token(secret, place, pasted, screen)?);
         } else if !offline {
-            // The host of a pasted URL is not the one that trusts this job.
+            // The host of a pasted URL does not trust this job.
             let own = self::hub(place.endpoint.as_deref(), None);
             let foreign = pasted.is_some() && own.is_ok_and(|own| own.endpoint.origin() != hub.endpoint.origin());
             if !foreign {

@@ -18,7 +18,7 @@ const PEM_LIMIT: u64 = 1 << 20;
 /// The most bytes of a lockfile's signature, which is that of one file.
 const SIGNATURE_LIMIT: u64 = 16 << 20;
 
-/// The signers that the flags trust, or the printed reason why they make no sense.
+/// The signers that the flags trust, or the printed reason why they are invalid.
 pub(super) fn trusted(signers: &Signers, screen: &Screen) -> Result<Vec<Trust>, ExitCode> {
     let one = |named: &String| {
         trust(named).map_err(|why| {
@@ -69,7 +69,7 @@ pub(super) fn signed_lock(file: &Path, trusted: &[Trust], screen: &Screen) -> Re
     })?;
     let place = signature_of(file);
     let signature = read(&place, SIGNATURE_LIMIT).map_err(|error| {
-        let why = format!("a signature is required, and {} cannot be read: {error}", place.display());
+        let why = format!("a signature is required, but {} cannot be read: {error}", place.display());
         failed(&why, Some("sign the lockfile, as the page \"Signatures\" of the documentation shows"))
     })?;
     let signer = check_detached(&bytes, &signature, trusted, std::time::SystemTime::now()).map_err(|error| {

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn hours_are_said_as_hours() {
+    fn long_times_are_shown_in_hours() {
         let words = [5, 99, 100, 5999, 6000, 90_000].map(|s| in_words(Duration::from_secs(s)));
         assert_eq!(words, ["5 s", "99 s", "1 min", "99 min", "1 h", "25 h"]);
     }

@@ -1,5 +1,5 @@
-//! `hfget storage-init`: `KServe`'s storage initializer. Its contract, not ours: pairs of arguments, variables of its own, exit
-//! code 1 for every failure, and one sentence for the pod's status.
+//! `hfget storage-init`: `KServe`'s storage initializer. The contract is KServe's, not ours: pairs of arguments,
+//! variables of its own, exit code 1 for every failure, and one sentence for the pod's status.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -111,7 +111,7 @@ fn spec(source: &str) -> Result<RepoSpec, String> {
     let malformed = || format!("{} is not of the form hf://OWNER/MODEL[:REVISION]", printable(source));
     let rest = source.strip_prefix("hf://").ok_or_else(malformed)?;
     let (owner, rest) = rest.split_once('/').ok_or_else(malformed)?;
-    // A branch may have a slash, a name has none.
+    // A branch may have a slash; a name has none.
     let (name, revision) = rest.split_once(':').map_or((rest, None), |(name, revision)| (name, Some(revision)));
     if owner.is_empty() || name.contains('/') {
         return Err(malformed());
@@ -129,7 +129,7 @@ fn patterns(name: &str, env: impl Fn(&str) -> Option<OsString>) -> Result<Vec<St
     let text = text.trim();
     // `[ab]*` is a glob.
     if text == "[]" || text.starts_with('[') && text.ends_with(']') && text.contains('"') {
-        return serde_json::from_str(text).map_err(|error| format!("{name} is no JSON list of texts: {error}"));
+        return serde_json::from_str(text).map_err(|error| format!("{name} is not a JSON list of texts: {error}"));
     }
     Ok(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
 }
@@ -142,7 +142,7 @@ fn certificates(env: impl Fn(&str) -> Option<OsString>) -> Result<Option<PathBuf
         Ok(_) => Ok(Some(file)),
         Err(error) => {
             let shown = file.display().to_string();
-            Err(format!("CA_BUNDLE_VOLUME_MOUNT_POINT is set, and {} cannot be read: {error}", printable(&shown)))
+            Err(format!("CA_BUNDLE_VOLUME_MOUNT_POINT is set, but {} cannot be read: {error}", printable(&shown)))
         }
     }
 }

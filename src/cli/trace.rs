@@ -17,7 +17,7 @@ pub const VARIABLE: &str = "HFGET_LOG";
 /// terminal.
 ///
 /// # Errors
-/// What is wrong with the variable.
+/// If the variable is invalid.
 pub fn start(verbose: u8, events: bool, color: bool, columns: Option<usize>) -> Result<(), String> {
     let named = std::env::var(VARIABLE).ok().filter(|text| !text.trim().is_empty());
     let filter = match (&named, verbose) {

@@ -34,7 +34,7 @@ pub(super) async fn settle(named: &mut Named, session: &Session, screen: &Screen
     let Some(file) = named.files.first() else { return Ok(()) };
     let repo = first.repo_type.qualify(&first.id);
     if let Some(other) = repos.first() {
-        let what = format!("\"{}\" is a file of {repo}, and \"{}\" is none", printable(file), printable(other));
+        let what = format!("\"{}\" is a file of {repo}, but \"{}\" is not", printable(file), printable(other));
         screen.fail("", &what, Some("name files of one repo, or several repos"));
         return Err(ExitCode::Usage);
     }
@@ -52,7 +52,7 @@ fn has(listing: &Listing, name: &str) -> bool {
     listing.get(name).is_some() || listing.entries.iter().any(|entry| entry.path.as_str().starts_with(&folder))
 }
 
-/// The options for a repo, or the printed reason why the flags make no sense together.
+/// The options for a repo, or the printed reason why the flags contradict each other.
 pub(super) fn wish(
     selection: &Selection,
     spec: &RepoSpec,
@@ -63,7 +63,7 @@ pub(super) fn wish(
     options.include.extend(files.iter().cloned());
     if let Some(flag) = selection.chooses() {
         let complaint = if !options.include.is_empty() {
-            Some(("the files that you name are taken, and no others", "to add files to a selection, use --with"))
+            Some(("only the files that you name are taken", "to add files to a selection, use --with"))
         } else if spec.tag.is_some() && matches!(flag, "--prefer" | "--only" | "--variant") {
             Some(("the tag of the repo names a quantisation already", "leave one of them out"))
         } else {

@@ -50,7 +50,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
         };
     }
     if let Some(target) = args.targets.iter().find(|target| args.repair && repo_of(target).is_none()) {
-        let text = format!("--repair is for repos, and {} is none", printable(target));
+        let text = format!("--repair is for repos, but {} is not one", printable(target));
         screen.fail("", &text, Some("name the repo: `hfget verify OWNER/NAME --local-dir DIR --repair`"));
         return ExitCode::Usage;
     }
@@ -110,7 +110,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
             // If both a folder and a repo could be meant, the user must say which: the result must not depend on the
             // working folder.
             Err(Error::NotCached { .. }) if Path::new(target).is_dir() => {
-                let text = format!("{target} is not in the cache, and there is a folder of that name");
+                let text = format!("{target} is not in the cache, but there is a folder of that name");
                 screen.fail("", &text, Some(&format!("`hfget verify ./{target}` verifies the folder")));
                 outcomes.worsen(ExitCode::Usage);
             }
@@ -120,7 +120,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
     outcomes.finish()
 }
 
-/// What is checked. What is signed, or is to be signed, has SHA-256 that this machine computed.
+/// How much to check. Files that are signed, or that will be signed, need a SHA-256 from this machine.
 pub(super) fn checks(args: &VerifyArgs) -> Checks {
     let to_be_signed = args.reports.report.as_ref().and_then(|path| Form::of_name(&path.to_string_lossy()));
     let xet_hashes = !args.deep && args.signers.require_signature.is_empty() && to_be_signed.is_none();
@@ -161,7 +161,8 @@ async fn verify_objects(
     }
 }
 
-/// What `--to` put into a registry or an image layout, against its manifest or what is locked. Asks no Hub.
+/// Verifies the files that `--to` put into a registry or an image layout with their manifest or a lockfile. Asks no
+/// Hub.
 async fn verify_oci(
     args: &VerifyArgs,
     target: &str,
@@ -207,7 +208,7 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
         Err(ExitCode::Usage)
     };
     if args.selection.options() != Options::default() {
-        return usage("--lock checks what was locked: it goes with no selection flags", None);
+        return usage("--lock checks the locked files: leave out selection flags", None);
     }
     let lock = lock::read(file, &trusted(&args.signers, screen)?, screen)?;
     let mut jobs: Vec<(LockedRepo, Option<PathBuf>)> = Vec::new();
@@ -227,7 +228,7 @@ async fn verify_lock(args: &VerifyArgs, file: &Path, screen: &Screen) -> Result<
         }
         if OciReference::is_meant(target) {
             for locked in &lock.repos {
-                // The lockfile is signed, or nothing is.
+                // Only the lockfile's signature is checked.
                 verify_oci(args, target, Some(locked), &[], screen, &mut outcomes).await;
             }
             continue;

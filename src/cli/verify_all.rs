@@ -30,7 +30,7 @@ pub(super) async fn verify_all(
         (args.place.local_dir.is_some(), "--local-dir"),
     ];
     if let Some((_, what)) = refused.into_iter().find(|(given, _)| *given) {
-        let text = format!("--all without repos checks the whole cache: it does not go with {what}");
+        let text = format!("--all without repos checks the whole cache: it cannot be used with {what}");
         screen.fail("", &text, Some("name the repos, or leave it out"));
         return Err(ExitCode::Usage);
     }

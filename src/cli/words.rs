@@ -38,7 +38,7 @@ pub(super) fn read(repos: &Repos) -> Result<Named, Complaint> {
     if let Some(file) = named.files.first() {
         if named.specs.len() > 1 {
             return Err((
-                format!("\"{file}\" is a file, and there are several repos that it could be of"),
+                format!("\"{file}\" is a file, but it could be of several repos"),
                 Some("run hfget once for each repo whose files you name".to_owned()),
             ));
         }
@@ -91,7 +91,7 @@ fn repo(text: &str, repo_type: Option<RepoType>) -> Result<RepoSpec, Complaint> 
     if let Some(repo_type) = repo_type {
         let says_models = text.contains("models/") && spec.repo_type == RepoType::Model;
         if spec.repo_type != repo_type && (spec.repo_type != RepoType::Model || says_models) {
-            let what = format!("\"{text}\" names a {}, and --repo-type says {repo_type}", spec.repo_type);
+            let what = format!("\"{text}\" names a {}, but --repo-type says {repo_type}", spec.repo_type);
             return Err((what, Some("leave out --repo-type".to_owned())));
         }
         spec.repo_type = repo_type;

@@ -1,5 +1,6 @@
-//! What is locked, or what a run verified, in the forms that other tools sign and read: the statement of a model signature,
-//! a bill of materials (`CycloneDX` 1.6) and provenance (in-toto, SLSA 1.0). What is locked gives the same text every time.
+//! Locked files, or files that a run verified, in the forms that other tools sign and read: the statement of a model
+//! signature, a bill of materials (`CycloneDX` 1.6) and provenance (in-toto, SLSA 1.0). The same lockfile always gives
+//! the same text.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +24,7 @@ pub fn oms(locked: &LockedRepo, digests: &Digests) -> Value {
     statement.to_json(name)
 }
 
-/// A commit of a repo, its files, and what a run found out about them.
+/// A commit of a repo, its files, and the results of a run for them.
 struct Subject {
     repo_type: RepoType,
     id: RepoId,
@@ -31,7 +32,7 @@ struct Subject {
     revision: Option<Revision>,
     commit: CommitId,
     files: Vec<File>,
-    /// Whether a run verified them; what is only locked was not.
+    /// Whether a run verified them; files of a lockfile were not verified.
     verified: bool,
     /// Who stated the digests that they have.
     against: Option<Origin>,
@@ -43,7 +44,7 @@ struct File {
     sha256: Option<Sha256>,
     /// The id of the git blob.
     git: Option<String>,
-    /// Why the run calls it right: the evidence, and who stated the digest.
+    /// Why it is right: the run's evidence, and who stated the digest.
     proof: Option<(&'static str, Origin)>,
 }
 
@@ -173,8 +174,8 @@ pub fn in_toto(locked: &LockedRepo, digests: &Digests) -> Value {
     provenance(&[Subject::of_lock(locked, digests)], "lock")
 }
 
-/// The same from what a run verified: every repo, with its verdict and the evidence of each file. `None` unless every
-/// repo was verified: what is wrong must not be signed by mistake.
+/// The same for the files that a run verified: every repo, with its verdict and the evidence of each file. `None`
+/// unless every repo was verified, so that nobody signs a wrong file by mistake.
 pub fn of_run(reports: &[&Report], form: Form) -> Option<Value> {
     let subjects: Vec<Subject> = reports.iter().map(|report| Subject::of_report(report)).collect::<Option<_>>()?;
     if subjects.is_empty() {
@@ -186,7 +187,7 @@ pub fn of_run(reports: &[&Report], form: Form) -> Option<Value> {
     })
 }
 
-/// A form of what a run verified.
+/// A form for the files that a run verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     CycloneDx,
@@ -217,7 +218,7 @@ fn bill(subjects: &[Subject]) -> Value {
         let parts = subject.parts();
         let refs: Vec<Value> = parts.iter().map(|part| part["bom-ref"].clone()).collect();
         dependencies.push(json!({ "ref": subject.reference(), "dependsOn": refs }));
-        // One repo is what the bill is about; several are what it lists.
+        // The bill is about one repo; several repos are listed as its components.
         if subjects.len() == 1 {
             metadata["component"] = subject.component();
         } else {
@@ -243,7 +244,7 @@ fn provenance(subjects: &[Subject], what: &str) -> Value {
             let mut digest = serde_json::Map::new();
             digest.extend(file.sha256.map(|sum| ("sha256".to_owned(), sum.to_string().into())));
             digest.extend(file.git.clone().map(|oid| ("gitBlob".to_owned(), oid.into())));
-            // What has no digest cannot be a subject.
+            // A file without a digest cannot be a subject.
             let name = format!("{folder}{}", file.path.as_str());
             (!digest.is_empty()).then(|| json!({ "name": name, "digest": digest }))
         };
@@ -266,7 +267,7 @@ fn provenance(subjects: &[Subject], what: &str) -> Value {
         },
         "resolvedDependencies": subjects.iter().map(from).collect::<Vec<_>>(),
     });
-    // The weakest of those who stated digests, as for several files of one run.
+    // The weakest origin of the digests, as for several files of one run.
     let against: Option<Origin> = subjects.iter().filter_map(|subject| subject.against).max();
     if subjects.iter().all(|subject| subject.verified) {
         definition["internalParameters"] = json!({ "verdict": "verified", "against": against.map(Origin::as_str) });

@@ -111,7 +111,7 @@ fn whom(origin: Origin) -> &'static str {
         Origin::Headers => "the headers of each file",
         Origin::BlobNames => "the cache's blob names",
         Origin::LocalMetadata => "the folder's own metadata",
-        Origin::Registry => "the registry's word",
+        Origin::Registry => "the registry's claim",
         _ => "nobody",
     }
 }
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_run_says_what_agreed_and_what_it_cost() {
+    fn a_good_run_shows_what_matched_and_what_it_cost() {
         insta::assert_snapshot!(human(&report(), HumanOptions::default(), &words), @r"
         ✓ THUDM/chatglm3-6b@main (103caa40) verified against the Hub
           safetensors: 7 weight files
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_repos_one_that_is_right_is_a_line_and_one_that_is_not_is_whole() {
+    fn of_many_repos_a_right_one_gets_a_line_and_a_wrong_one_the_full_report() {
         let options = HumanOptions { width: 120, brief: true, ..HumanOptions::default() };
         insta::assert_snapshot!(human(&report(), options, &words), @"✓ THUDM/chatglm3-6b@main (103caa40) verified against the Hub; 16 files, 12.5 GB, 12.5 GB fetched in 2 min 05 s");
         let mut warned = report();

@@ -59,7 +59,7 @@ pub fn junit(all: &[Ended<'_>]) -> String {
                 paths.dedup();
                 for path in paths {
                     let mut case = case(name, path, &on(Some(path)));
-                    // A file that nobody hashed has not passed.
+                    // A file that was not hashed has not passed.
                     if unread.contains(path) && matches!(case.status, TestCaseStatus::Success { .. }) {
                         let mut status = TestCaseStatus::skipped();
                         status.set_message(XmlString::new("its bytes were not hashed"));

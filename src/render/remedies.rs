@@ -48,7 +48,7 @@ pub fn words(remedy: &Remedy) -> String {
         Remedy::FetchAgain { repo } => {
             format!("the cache's record cannot be written; to fetch the file again, run `hfget {repo} --force`")
         }
-        Remedy::FetchWrong { repo } => format!("to fetch what is wrong or missing, run `hfget {repo}`"),
+        Remedy::FetchWrong { repo } => format!("to fetch wrong and missing files, run `hfget {repo}`"),
         Remedy::LockOnline { repo } => format!("to ask the Hub, run `hfget lock {repo}` without --offline"),
         Remedy::VerifyFolder { repo, dir } => {
             let repo = repo.as_deref().unwrap_or("OWNER/NAME");
@@ -56,9 +56,9 @@ pub fn words(remedy: &Remedy) -> String {
             format!("to compare every file with the Hub, run `hfget verify {repo} --local-dir {dir}`")
         }
         Remedy::FillStoreAgain { repo, store } => {
-            format!("to put it there again, run `hfget {repo} --to {} --force`", quoted(store))
+            format!("to upload it again, run `hfget {repo} --to {} --force`", quoted(store))
         }
-        Remedy::RunWorkers => "run the workers again: each puts there only what is missing of its part".to_owned(),
+        Remedy::RunWorkers => "run the workers again: each fetches only the missing files of its part".to_owned(),
         Remedy::RunAgain { why } => again(*why).to_owned(),
         Remedy::UseWhatIsHere { since, or } => {
             let or = or.as_ref().map(|or| format!("; or {}", words(or))).unwrap_or_default();
@@ -170,12 +170,12 @@ fn plain(remedy: &Remedy) -> &'static str {
             "check the owner and the mode of that path, or choose another place with --cache-dir or --local-dir"
         }
         Remedy::ChooseWritablePlace => {
-            "that file system is read-only: choose another place with --cache-dir or --local-dir, or add --offline to use what is already there"
+            "that file system is read-only: choose another place with --cache-dir or --local-dir, or add --offline to use the files that are there"
         }
         Remedy::MoveAway => "move it away, or choose another folder",
         Remedy::AvoidReservedName => "--exclude it, or keep the repo in the cache instead of a --local-dir",
         Remedy::ChooseOtherFolder => {
-            "name another folder with --local-dir, or add --force to put the new files beside and over what is there"
+            "name another folder with --local-dir, or add --force to add the new files there and replace files of the same name"
         }
         Remedy::UseOwnFolder => "fetch the repo into a folder of its own",
         Remedy::KeepOrReplace => {
@@ -188,8 +188,8 @@ fn plain(remedy: &Remedy) -> &'static str {
              AWS_ENDPOINT_URL for other S3 servers), GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME and \
              AZURE_STORAGE_ACCOUNT_KEY, or use the machine's role"
         }
-        Remedy::FillStore => "to put a repo there, run `hfget REPO --to URL`; hfget does not create buckets",
-        Remedy::RemoveAndFillStore => "remove it, and put the repo there again with `hfget REPO --to URL`",
+        Remedy::FillStore => "to upload a repo, run `hfget REPO --to URL`; hfget does not create buckets",
+        Remedy::RemoveAndFillStore => "remove it, and upload the repo again with `hfget REPO --to URL`",
         Remedy::LogIntoRegistry => {
             "log in with `docker login REGISTRY` or `podman login REGISTRY`: hfget reads their files and credential helpers"
         }
@@ -261,8 +261,8 @@ fn families(there: &[(Family, u64)]) -> String {
 fn again(why: Again) -> &'static str {
     match why {
         Again::Resumes => "run it again: hfget keeps what has arrived; --offline uses what is already verified",
-        Again::ResumesUpload => "run it again: hfget does not upload twice what has arrived",
-        Again::ResumesPush => "run it again: hfget does not push a layer that is there",
+        Again::ResumesUpload => "run it again: hfget does not upload the finished parts again",
+        Again::ResumesPush => "run it again: hfget does not push existing layers again",
         Again::LimitPasses => "run it again later; with a token the limits are higher",
         Again::OverHttp => "run it again; without --transport xet the files come over HTTP",
         Again::LinkExpired => {
@@ -302,7 +302,7 @@ pub fn of_spec(error: &SpecError) -> Option<String> {
     }
 }
 
-/// The hint for a configuration that makes no sense.
+/// The hint for an invalid configuration.
 pub fn of_config(error: &ConfigError) -> Option<&'static str> {
     match error {
         ConfigError::Credentials { .. } => Some("set HF_TOKEN, or name the server with --endpoint"),
@@ -335,7 +335,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_nearly_a_repo_says_how_to_write_it() {
+    fn a_text_that_is_nearly_a_repo_gets_advice_how_to_write_it() {
         let page = Some("open the page of the repo, and paste its address");
         for (typed, hint) in [
             ("org\\x", Some("write org/x")),

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_of_the_pen_is_understood_and_another_word_is_not() {
+    fn a_typing_error_is_understood_and_another_word_is_not() {
         let names = ["plan", "verify", "inspect", "clean"];
         for (typed, name) in [("verfy", "verify"), ("plàn", "plan"), ("INSPECT", "inspect"), ("claen", "clean")] {
             assert_eq!(meant(typed, names).first(), Some(&name), "{typed}");

@@ -17,7 +17,7 @@ fn get(machine: &Machine, token: Option<&str>) -> Run {
 }
 
 #[test]
-fn a_repo_that_is_not_there_might_be_private() {
+fn a_repo_that_does_not_exist_might_be_private() {
     let machine = Machine::new([one_file(64)]);
     machine.hfget("org/none").ends_with(3).says("org/none was not found").says("no token").says("HF_TOKEN");
     let mut command = machine.command();
@@ -63,7 +63,7 @@ fn a_bad_token_is_named_as_the_cause() {
 }
 
 #[test]
-fn a_revision_that_is_not_there_names_those_that_are() {
+fn a_revision_that_does_not_exist_names_those_that_do() {
     let machine = Machine::new([one_file(64).revision("v1.0").revision("refs/pr/3")]);
     machine.hfget("org/one@nope").ends_with(3).says("no revision \"nope\"").says("main").says("v1.0");
     let run = machine.hfget("org/one@v1.0").ends_with(0);

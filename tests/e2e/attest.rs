@@ -1,5 +1,5 @@
-//! What a run verified, as a bill of materials and as provenance that a team signs: `--report NAME.cdx.json` and
-//! `--report NAME.intoto.json`. What is not verified is never written so.
+//! Verified files as a bill of materials and as provenance that a team signs: `--report NAME.cdx.json` and
+//! `--report NAME.intoto.json`. Files that are not verified are never written in these forms.
 
 use std::process::Command;
 
@@ -31,7 +31,7 @@ fn subject<'a>(statement: &'a Value, name: &str) -> &'a Value {
     statement["subject"].as_array().unwrap().iter().find(|one| one["name"] == name).unwrap()
 }
 
-/// That a bill is what its schema says, where the Python package that knows it is installed.
+/// Checks a bill with its schema, if the Python package with the schema is installed.
 fn assert_valid(bill: &Value) {
     let Some(bin) = python() else { return };
     let check = "import sys; from cyclonedx.validation.json import JsonStrictValidator as V; \
@@ -44,7 +44,7 @@ fn assert_valid(bill: &Value) {
 }
 
 #[test]
-fn what_a_run_verified_is_written_with_its_verdict_and_the_evidence_of_each_file() {
+fn verified_files_are_written_with_the_verdict_and_the_evidence_of_each_file() {
     let machine = Machine::new([one_file(1000)]);
     machine.hfget("org/one --report one.cdx.json").ends_with(0);
     let bill = written(&machine, "one.cdx.json");
@@ -57,7 +57,7 @@ fn what_a_run_verified_is_written_with_its_verdict_and_the_evidence_of_each_file
     assert_eq!(config["hashes"][0]["content"], SHA);
     assert_valid(&bill);
 
-    // An earlier run read the files: of a git file, its record has the id of the blob.
+    // An earlier run read the files: its record has a git file's blob id.
     machine.hfget("verify org/one --report one.intoto.json").ends_with(0);
     let statement = written(&machine, "one.intoto.json");
     assert_eq!(statement["predicateType"], "https://slsa.dev/provenance/v1");
@@ -95,12 +95,12 @@ fn several_repos_are_in_one_file_each_with_its_files() {
 }
 
 #[test]
-fn nothing_is_there_to_be_signed_unless_everything_was_verified() {
+fn nothing_is_written_for_signing_unless_everything_was_verified() {
     let machine = Machine::new([one_file(1000)]);
     let file = machine.home.path().join("bom.cdx.json");
     machine.hfget("org/one --report bom.cdx.json").ends_with(0);
     assert!(file.exists());
-    // One that an earlier run wrote is not left to be taken for this run's.
+    // An earlier run's file is removed, so that nobody takes it for this run's.
     machine.hfget("org/one org/none --report bom.cdx.json").ends_with(3).says("is not written");
     assert!(!file.exists());
     machine.hub.fault(Fault::new(Place::Bytes, Kind::CorruptByte(700)).on("**/model.safetensors"));
@@ -111,7 +111,7 @@ fn nothing_is_there_to_be_signed_unless_everything_was_verified() {
     assert!(!file.exists());
     machine.hfget("org/one --partition 2/2 --publish-when-complete --report bom.cdx.json").ends_with(0);
     assert!(file.exists(), "the whole is verified");
-    // What verifies nothing has nothing of the kind.
+    // A command that verifies nothing writes no such file.
     machine.hfget("plan org/one --report p.cdx.json").ends_with(2).says("verifies nothing");
     assert!(!machine.home.path().join("p.cdx.json").exists());
 }

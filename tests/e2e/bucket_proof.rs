@@ -1,5 +1,5 @@
-//! Object stores: what proves an object, and what does not. Somebody who may write to the bucket may write
-//! every object in it, but none of them makes wrong bytes "verified". `objects` tests the rest of `--to`.
+//! Object stores: what proves an object, and what does not. Anybody with write access to the bucket can write every
+//! object in it, but no object makes wrong bytes "verified". `objects` tests the rest of `--to`.
 
 use std::process::Stdio;
 
@@ -24,7 +24,7 @@ fn another(repo: Repo) -> Machine {
     Machine::new([repo])
 }
 
-/// Puts another model of the same size and shape there, and returns its tag.
+/// Replaces the model by another one of the same size and shape, and returns its tag.
 fn exchange(s3: &S3, repo: &Repo) -> String {
     let key = format!("{}/{MODEL}", folder(repo));
     let text = format!(
@@ -47,7 +47,7 @@ fn size(repo: &Repo) -> usize {
     repo.content(MODEL).unwrap().len()
 }
 
-/// Notes in the bucket do not prove an object there, neither on the machine that put it there nor on another.
+/// Notes in the bucket do not prove an object there, neither on the machine that uploaded it nor on another.
 #[test]
 fn notes_in_the_bucket_prove_nothing() {
     let machine = Machine::new([repo()]);
@@ -88,15 +88,15 @@ fn notes_in_the_bucket_prove_nothing() {
     }
 }
 
-/// The honest twin: an object that nobody touched is read once on each machine, and never fetched again.
+/// The honest twin: an unchanged object is read once on each machine, and never fetched again.
 #[test]
-fn what_nobody_touched_is_read_back_once_on_each_machine() {
+fn an_unchanged_object_is_read_back_once_on_each_machine() {
     let machine = Machine::new([repo()]);
     let Some(s3) = S3::start(&machine) else { return };
     s3.hfget(&machine, "org/one --to s3://fleet").ends_with(0);
     let hashed = |run: &Run| run.json()["reports"][0]["totals"]["bytes_hashed"].as_u64().unwrap();
     let run = s3.hfget(&machine, "org/one --to s3://fleet --json").ends_with(0);
-    assert_eq!(hashed(&run), 0, "the machine that put it there knows it");
+    assert_eq!(hashed(&run), 0, "the machine that uploaded it knows it");
     let other = another(repo());
     let run = s3.hfget(&other, "org/one --to s3://fleet --json").ends_with(0);
     assert_eq!(hashed(&run), size(&repo()) as u64 + 2);
@@ -109,7 +109,7 @@ fn what_nobody_touched_is_read_back_once_on_each_machine() {
 /// A manifest that was edited together with its object is corrected from the Hub, also for files that this run
 /// does not select.
 #[test]
-fn a_manifest_that_was_edited_with_its_object_is_put_right() {
+fn a_manifest_that_was_edited_with_its_object_is_corrected() {
     let repo = repo().file("README.md", "read me");
     let machine = Machine::new([repo.clone()]);
     let Some(s3) = S3::start(&machine) else { return };
@@ -131,7 +131,7 @@ s3.put_object(Bucket='fleet', Key='{}/README.md', Body=b'read m3')",
     s3.hfget(&machine, "verify s3://fleet").ends_with(0);
 }
 
-/// A part of an upload that was replaced while no run worked on it is found when the upload goes on.
+/// A part of an upload that was replaced while no run worked on it is found when the upload continues.
 #[test]
 fn a_resumed_upload_is_read_back() {
     const LARGE: usize = 64 << 20;
@@ -164,9 +164,9 @@ s3.put_object(Bucket='fleet', Key=key, Body=json.dumps(p).encode())"
     assert!(!s3.keys().iter().any(|key| key.contains(".hfget")), "{:?}", s3.keys());
 }
 
-/// A run does not verify objects that others change or remove meanwhile; the next run corrects them.
+/// A run does not verify objects that other programs change or remove meanwhile; the next run corrects them.
 #[test]
-fn what_changes_before_the_end_of_a_run_is_noticed() {
+fn an_object_that_changes_before_the_end_of_a_run_is_noticed() {
     let repo = repo().file("notes.txt", "some notes");
     let options = Options { rate: Some(8 << 20), ..Options::default() };
     let machine = Machine::on(Hub::with(options, [repo.clone()]));
@@ -195,8 +195,8 @@ while not s3.list_objects_v2(Bucket='fleet', Prefix=key).get('Contents', []):
     }
 }
 
-/// Two runs of one commit at once: the manifest names the files of both. This is also so in a store that knows
-/// no conditions.
+/// Two runs of one commit at once: the manifest names the files of both. The same is true in a store without
+/// conditional writes.
 #[test]
 fn two_selections_at_once_are_both_in_the_manifest() {
     let repo = repo().file("README.md", "read me");

@@ -1,4 +1,4 @@
-//! Partial files of runs that nobody will finish: `clean` finds them, and removes them on request.
+//! Partial files of runs that will not be finished: `clean` finds them, and removes them on request.
 
 use std::process::Command;
 
@@ -12,13 +12,13 @@ fn clean(machine: &Machine, line: &str) -> Run {
 }
 
 #[test]
-fn what_a_killed_run_left_is_listed_and_removed_when_asked() {
+fn leftovers_of_a_killed_run_are_listed_and_removed_on_request() {
     let machine = slow();
     clean(&machine, "").ends_with(0).says("no partial files");
     let mut child = half_way(&machine);
     // Another run works on it.
     let while_running = clean(&machine, "--remove").ends_with(0).says("another run works on it");
-    assert!(while_running.out.contains("org/one  in use, left alone"), "{}", while_running.out);
+    assert!(while_running.out.contains("org/one  in use, kept"), "{}", while_running.out);
     child.kill().unwrap();
     child.wait().unwrap();
 

@@ -86,7 +86,7 @@ fn a_stale_mirror_is_named_and_its_files_are_those_of_its_own_commit() {
     assert_eq!((&value["commit"], &value["mirror_commit"]), (&one_file(BIG).commit().into(), &old.commit().into()));
     let codes = codes(&value);
     assert!(codes.contains(&"commit-stale") && codes.contains(&"size-mismatch"), "{codes:?}");
-    assert_eq!(value["files"][1]["same"], true, "what did not change is the same: {value}");
+    assert_eq!(value["files"][1]["same"], true, "an unchanged file is the same: {value}");
     let pinned = format!("org/one@{}", one_file(BIG).commit());
     compare(&machine, &mirror.endpoint(), &[&pinned]).ends_with(3).shows("result=error");
 }
@@ -120,7 +120,7 @@ fn a_flipped_byte_is_found_by_full_and_by_sample_when_a_range_hits_it() {
         ranges.iter().map(|r| (r[0].as_u64().unwrap(), r[1].as_u64().unwrap())).collect::<Vec<_>>()
     };
     assert_eq!(ranges("5"), ranges("5"), "reproducible");
-    // A byte that seed 5 looks at and seed 6 does not.
+    // A byte in the ranges of seed 5, but not of seed 6.
     let (hit, miss) = (ranges("5"), ranges("6"));
     let outside = |at: &u64| miss.iter().all(|(a, b)| !(*a..*b).contains(at));
     let at = hit.iter().flat_map(|(a, b)| *a..*b).find(outside).unwrap();
@@ -184,7 +184,7 @@ fn a_foreign_redirect_is_not_followed_unless_its_host_is_allowed() {
 }
 
 #[test]
-fn a_listing_without_digests_is_said_to_be_one() {
+fn a_listing_without_digests_is_reported() {
     let machine = Machine::new([one_file(BIG)]);
     let mirror = Hub::start([one_file(BIG)]);
     let size = one_file(BIG).content(FILE).unwrap().len();
@@ -248,7 +248,7 @@ fn a_header_that_only_the_mirror_serves_wrong_is_compared_with_its_index() {
     let (machine, mirror) = (Machine::new([repo.clone()]), Hub::start([repo]));
     mirror.fault(Fault::new(Place::Bytes, Kind::CorruptByte(at)).on(&first.0));
     let value = report(&machine, &mirror.endpoint(), &["org/two"], 1);
-    assert_eq!(codes(&value), ["tensor-missing"], "no range of seed 1 lies there: {value}");
+    assert_eq!(codes(&value), ["tensor-missing"], "no range of seed 1 covers it: {value}");
     assert_eq!(
         codes(&report(&machine, &mirror.endpoint(), &["org/two", "--level", "full"], 1)).first(),
         Some(&"checksum-mismatch")
@@ -266,7 +266,7 @@ fn a_repo_without_weights_is_compared_whole() {
 }
 
 #[test]
-fn what_is_as_wrong_on_the_endpoint_is_no_fault_of_the_mirror() {
+fn a_problem_that_the_endpoint_has_too_is_not_the_mirrors() {
     let (a, b) = ("model-00001-of-00007.safetensors", "model-00002-of-00007.safetensors");
     let whole = fixture(CHATGLM);
     let [first, second] = [a, b].map(|name| whole.content(name).unwrap().to_vec());
@@ -367,7 +367,7 @@ fn a_mirror_of_bytes_alone_is_compared_with_what_the_endpoint_lists() {
 }
 
 #[test]
-fn a_mirror_that_is_asked_for_a_closed_repo_without_the_token_is_told_from_one_that_differs() {
+fn a_mirror_that_refuses_a_closed_repo_without_the_token_is_not_called_different() {
     for (access, kind) in [(Access::Gated, "gated"), (Access::Private, "private")] {
         let machine = Machine::new([fixture(CHATGLM).access(access)]);
         let mirror = Hub::start([fixture(CHATGLM).access(access)]);
@@ -384,7 +384,7 @@ fn a_mirror_that_is_asked_for_a_closed_repo_without_the_token_is_told_from_one_t
             assert!(value["files"].as_array().unwrap().iter().all(|file| file["same"] == false));
         }
         assert!(mirror.requests().iter().all(|r| !r.token));
-        // The twin: a mirror that serves it to everybody matches.
+        // The twin: a mirror that serves it without a token matches.
         let open = Hub::start([fixture(CHATGLM)]);
         let mut command = Command::new(env!("CARGO_BIN_EXE_hfget"));
         machine.environment(&mut command);

@@ -1,4 +1,4 @@
-//! Mirrors and proxies that differ from the Hub: each is used as it is, and one that cannot be used has its error.
+//! Mirrors and proxies that differ from the Hub: each is used, or has an error of its own if it cannot be used.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -26,7 +26,7 @@ fn comes(dialect: Dialect, repo: &Repo) -> Run {
 }
 
 #[test]
-fn pages_that_a_link_says_are_at_the_hub_are_asked_for_at_the_endpoint() {
+fn next_pages_are_requested_from_the_endpoint_even_if_the_link_names_the_hub() {
     for link in ["https://huggingface.co", "http://127.0.0.9:1/some/prefix"] {
         comes(Dialect { link_to: Some(link.into()), ..Dialect::default() }, &fixture(CHATGLM));
     }
@@ -41,7 +41,7 @@ fn a_server_below_a_path_and_a_link_without_it_work_together() {
 }
 
 #[test]
-fn a_query_that_is_not_known_is_left_out() {
+fn an_unknown_query_is_left_out() {
     comes(Dialect { knows_no_queries: true, ..Dialect::default() }, &one_file(64));
     // The twin: a repo that does not exist is still reported.
     let options = speaking(Dialect { knows_no_queries: true, ..Dialect::default() });
@@ -62,7 +62,7 @@ fn names_only() -> Dialect {
 }
 
 #[test]
-fn a_server_that_lists_names_alone_is_asked_for_the_headers_of_each_file() {
+fn a_server_that_lists_only_names_gets_a_request_for_each_files_headers() {
     let repo = fixture(CHATGLM);
     comes(names_only(), &repo).says("against=headers").says("note: the server has no /tree API");
     // `verify` asks for them again, once for each file.
@@ -90,11 +90,11 @@ fn wrong_bytes_are_found_by_digests_from_headers() {
 }
 
 #[test]
-fn where_nobody_lists_files_or_names_digests_the_missing_api_is_named_and_not_the_repo() {
+fn without_a_listing_or_digests_the_error_names_the_missing_api_and_not_the_repo() {
     for (dialect, why) in [
         (Dialect { no_siblings: true, ..names_only() }, "names no files"),
         (Dialect { own_bytes: true, ..names_only() }, "names no digest"),
-        (Dialect { odd_etags: true, ..names_only() }, "is no digest of its bytes"),
+        (Dialect { odd_etags: true, ..names_only() }, "is not a digest of its bytes"),
     ] {
         let machine = Machine::on(Hub::with(speaking(dialect), [one_file(64)]));
         let run = machine.run(["org/one"]).ends_with(4).says("/tree/").says("?blobs=true").says(why).says("--mirror");
@@ -107,7 +107,7 @@ fn where_nobody_lists_files_or_names_digests_the_missing_api_is_named_and_not_th
 }
 
 #[test]
-fn digests_that_a_listing_leaves_out_come_from_headers_and_it_is_said() {
+fn digests_that_a_listing_leaves_out_come_from_headers_with_a_note() {
     let dialect = || Dialect { no_lfs: true, ..Dialect::default() };
     comes(dialect(), &one_file(5 << 20)).says("note: the listing has no LFS digests: those of 1 file are taken");
     // Wrong bytes are still found.
@@ -138,13 +138,13 @@ fn headers_are_hints_and_bytes_decide() {
 }
 
 #[test]
-fn names_stand_in_a_location_as_they_are() {
+fn unencoded_names_in_a_location_are_understood() {
     let repo = one_file(64).file("模型 é.json", "{}");
     comes(Dialect { raw_location: true, ..Dialect::default() }, &repo);
 }
 
 #[test]
-fn a_filter_of_agents_that_knows_hf_hub_lets_us_pass() {
+fn a_filter_of_agents_that_accepts_hf_hub_accepts_hfget() {
     comes(Dialect { agent: Some("hf_hub"), ..Dialect::default() }, &one_file(64));
 }
 
@@ -168,7 +168,7 @@ fn an_api_that_moved_to_https_is_followed_and_one_on_another_host_is_named() {
 }
 
 #[test]
-fn what_is_disabled_or_forbidden_by_law_is_not_available_whatever_the_status() {
+fn a_repo_that_is_disabled_or_forbidden_by_law_is_not_available_for_any_status() {
     let disabled = || vec![("x-error-message", "Access to this resource is disabled.".to_owned())];
     for (status, headers) in [(451, Vec::new()), (403, disabled()), (401, disabled()), (404, disabled())] {
         for place in [Place::Api, Place::Resolve] {
@@ -191,7 +191,7 @@ fn a_mirror_that_wants_a_password_is_not_called_empty() {
 }
 
 #[test]
-fn a_request_can_be_found_by_whoever_runs_the_server() {
+fn an_error_names_the_servers_id_of_the_request() {
     for name in ["x-request-id", "x-amzn-trace-id", "x-amz-cf-id"] {
         let machine = Machine::new([one_file(64)]);
         machine.hub.fault(Fault::new(Place::Api, Kind::Status(500, vec![(name, "Root=1-67af".to_owned())])));
@@ -204,7 +204,7 @@ fn a_request_can_be_found_by_whoever_runs_the_server() {
 }
 
 #[test]
-fn what_the_hub_warns_of_is_passed_on_once() {
+fn a_warning_of_the_hub_is_passed_on_once() {
     let headers = vec![
         ("x-hf-warning", "quota; You are near your quota.".to_owned()),
         ("x-hf-warning", "other; Something\u{1b}[31m else.".replace('\u{1b}', "")),
@@ -270,7 +270,7 @@ fn places_in_the_environment_are_read_as_python_reads_them() {
 }
 
 #[test]
-fn a_proxy_that_cannot_be_used_is_refused_and_one_that_asks_who_comes_is_explained() {
+fn a_proxy_that_cannot_be_used_is_refused_and_one_that_wants_a_login_is_explained() {
     let machine = Machine::new([one_file(64)]);
     let with = |pairs: &[(&str, &str)], more: &[&str]| -> Run {
         machine.command().envs(pairs.iter().copied()).arg("org/one").args(more).output().unwrap().into()
@@ -295,7 +295,7 @@ fn a_proxy_that_cannot_be_used_is_refused_and_one_that_asks_who_comes_is_explain
 }
 
 #[test]
-fn without_a_store_of_certificates_only_https_is_in_question() {
+fn without_a_store_of_certificates_only_https_fails() {
     let machine = Machine::new([one_file(64)]);
     let empty = machine.home.path().join("empty");
     std::fs::create_dir(&empty).unwrap();

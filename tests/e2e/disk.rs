@@ -37,9 +37,9 @@ fn a_disk_that_is_too_small_is_noticed_before_the_first_byte() {
 }
 
 /// A write that fails in the middle (here by a limit on the file's size) is a local error. The
-/// bytes that arrived are kept, and a run with enough space goes on from there.
+/// bytes that arrived are kept, and a run with enough space continues from there.
 #[test]
-fn a_disk_that_fills_up_is_said_and_nothing_is_lost() {
+fn a_disk_that_fills_up_is_reported_and_nothing_is_lost() {
     let machine = Machine::new([one_file(BIG)]);
     let mut command = Command::new("sh");
     machine.environment(&mut command);
@@ -53,7 +53,7 @@ fn a_disk_that_fills_up_is_said_and_nothing_is_lost() {
     machine.run(["org/one"]).ends_with(0);
     machine.assert_nothing_wrong(&one_file(BIG));
     let ranges: Vec<_> = machine.hub.requests().into_iter().filter_map(|r| r.range).collect();
-    assert!(!ranges.is_empty(), "the second run goes on from what had arrived");
+    assert!(!ranges.is_empty(), "the second run continues after the bytes that had arrived");
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_cache_that_cannot_be_written_is_named() {
 
 /// A read-only cache with all files works as any other.
 #[test]
-fn a_read_only_cache_serves_what_it_has() {
+fn a_read_only_cache_serves_its_files() {
     let machine = Machine::new([one_file(64)]);
     machine.run(["org/one"]).ends_with(0);
     let read_only = |command: &str| {

@@ -81,7 +81,7 @@ fn is_sentence(word: &str) -> bool {
 }
 
 #[test]
-fn every_test_that_is_named_exists_and_each_line_of_the_security_model_names_some() {
+fn every_named_test_exists_and_each_line_of_the_security_model_names_one() {
     let mut all = String::new();
     for folder in ["src", "crates", "tests"] {
         sources(&root().join(folder), &mut all);
@@ -92,7 +92,7 @@ fn every_test_that_is_named_exists_and_each_line_of_the_security_model_names_som
     let named: Vec<&str> = pages.iter().flat_map(|page| codes_in(&page.text)).filter(ours).collect();
     assert!(named.len() > 20, "{named:?}");
     for name in named {
-        assert!(all.contains(&format!("fn {name}(")), "there is no test {name}");
+        assert!(all.contains(&format!("fn {name}(")), "the test {name} does not exist");
     }
     let security = page("docs/src/security.md");
     let rows = rows(&security.text);
@@ -102,7 +102,7 @@ fn every_test_that_is_named_exists_and_each_line_of_the_security_model_names_som
         let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
         assert!(!names.is_empty(), "no test holds: {row:?}");
         for name in names {
-            assert!(all.contains(&format!("fn {name}(")), "there is no test {name}");
+            assert!(all.contains(&format!("fn {name}(")), "the test {name} does not exist");
         }
     }
 }
@@ -116,7 +116,7 @@ fn every_finding_code_is_explained_with_its_severity_and_what_to_do() {
         let [code, severity, meaning, to_do] = row[..] else { panic!("not four cells: {row:?}") };
         let code = code.trim_matches('`');
         assert!(meaning.ends_with('.') && to_do.ends_with('.') && meaning.len() > 20, "{row:?}");
-        assert!(explained.insert(code.to_owned(), severity.to_owned()).is_none(), "{code} is there twice");
+        assert!(explained.insert(code.to_owned(), severity.to_owned()).is_none(), "{code} occurs twice");
     }
     let wanted: BTreeMap<String, String> = Code::ALL
         .iter()
@@ -174,10 +174,10 @@ fn every_link_leads_to_a_file_and_a_heading() {
             let (file, heading) = link.split_once('#').map_or((link, None), |(file, heading)| (file, Some(heading)));
             let target: PathBuf =
                 if file.is_empty() { root().join(&page.path) } else { root().join(&folder).join(file) };
-            assert!(target.exists(), "{}: there is no {link}", page.path);
+            assert!(target.exists(), "{}: {link} does not exist", page.path);
             if let Some(heading) = heading {
                 let there = anchors(&std::fs::read_to_string(&target).unwrap());
-                assert!(there.iter().any(|one| one == heading), "{}: {link} is in none of {there:?}", page.path);
+                assert!(there.iter().any(|one| one == heading), "{}: {link} is not one of {there:?}", page.path);
             }
             count += 1;
         }
@@ -197,7 +197,7 @@ fn every_page_of_the_book_is_in_its_summary() {
 
 /// Every flag on a page is a flag of some command. Tables of other tools' flags are left out.
 #[test]
-fn every_flag_that_is_named_is_one() {
+fn every_named_flag_exists() {
     let machine = Machine::new([]);
     let mut help = String::new();
     for command in COMMANDS {

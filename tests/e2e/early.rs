@@ -59,7 +59,7 @@ fn files_without_an_index_are_compared_before_their_bulk_moves() {
 }
 
 #[test]
-fn a_right_repo_is_fetched_after_the_look() {
+fn a_right_repo_is_fetched_after_the_check() {
     let repo = two_shards(40 << 20, "b");
     let machine = Machine::new([repo.clone()]);
     machine.run(["org/two"]).ends_with(0);
@@ -73,7 +73,7 @@ fn a_right_repo_is_fetched_after_the_look() {
 }
 
 #[test]
-fn a_deep_plan_tells_without_fetching() {
+fn a_deep_plan_finds_it_without_fetching() {
     let machine = Machine::new([two_shards(1 << 20, "promised"), fixture(CHATGLM)]);
     machine.hfget("plan org/two").ends_with(0);
     machine.hfget("plan org/two --deep").ends_with(1).shows("tensor-missing").shows("promised");

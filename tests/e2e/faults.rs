@@ -57,7 +57,7 @@ fn check(place: Place, kind: &Kind, glob: &str, times: Option<u32>, comes: &Come
 const WEIGHTS: &str = "model*.safetensors";
 
 #[test]
-fn what_happens_once_is_overcome() {
+fn a_fault_that_happens_once_is_overcome() {
     for kind in [
         Kind::Status(500, vec![]),
         Kind::Status(502, vec![]),
@@ -80,7 +80,7 @@ fn what_happens_once_is_overcome() {
 }
 
 #[test]
-fn what_never_ends_is_named() {
+fn a_fault_that_never_ends_is_named() {
     for (kind, code, text) in [
         (Kind::Status(500, vec![]), 4, "500"),
         (Kind::Cut(0), 4, "connection broke"),
@@ -142,7 +142,7 @@ fn the_api_may_fail_too() {
 }
 
 #[test]
-fn companions_are_held_to_the_same_rules() {
+fn companions_follow_the_same_rules() {
     for kind in [Kind::CorruptByte(0), Kind::Replaced] {
         check(Place::Bytes, &kind, "config.json", Some(1), &Right);
         check(Place::Bytes, &kind, "config.json", None, &Named(1, "config.json"));
@@ -150,7 +150,7 @@ fn companions_are_held_to_the_same_rules() {
 }
 
 #[test]
-fn a_rate_limit_that_is_too_long_to_wait_for_is_said() {
+fn a_rate_limit_that_is_too_long_to_wait_for_is_reported() {
     let machine = Machine::new([one_file(64)]);
     machine.hub.fault(Fault::new(Place::Api, Kind::Status(429, vec![("retry-after", "86400".into())])));
     machine.run(["org/one"]).ends_with(4).says("asks to wait 86400 s");
@@ -186,7 +186,7 @@ fn one_bad_shard_does_not_stop_the_others() {
 }
 
 #[test]
-fn a_listing_that_lies_is_caught() {
+fn a_wrong_listing_is_found() {
     let wrong = "0".repeat(64);
     for (size, digest) in [(Some(10), None), (None, Some(wrong.as_str()))] {
         let machine = Machine::new([one_file(5000).lie("model.safetensors", size, digest)]);

@@ -55,7 +55,7 @@ fn worker(s3: &S3, machine: &Machine, part: u32, line: &str) -> std::process::Co
 }
 
 #[test]
-fn eight_workers_fill_one_bucket_whoever_is_killed_and_only_then_is_it_published() {
+fn eight_workers_fill_one_bucket_despite_kills_and_only_then_is_it_published() {
     let options = Options { rate: Some(12 << 20), ..Options::default() };
     let machine = Machine::on(Hub::with(options, [sharded(), second()]));
     let Some(s3) = S3::start(&machine) else { return };
@@ -119,7 +119,7 @@ fn eight_workers_fill_one_bucket_whoever_is_killed_and_only_then_is_it_published
 }
 
 #[test]
-fn what_a_worker_did_not_put_there_right_is_not_published() {
+fn a_wrong_file_of_a_worker_is_not_published() {
     let machine = Machine::new([sharded()]);
     let Some(s3) = S3::start(&machine) else { return };
     let line = "org/sharded --to s3://fleet";
@@ -149,7 +149,7 @@ s3.put_object(Bucket='fleet', Key='{key}', Body=bytes(b))"
 }
 
 #[test]
-fn a_worker_finds_a_broken_header_of_its_own_and_the_first_one_shards_that_lack_tensors() {
+fn a_worker_finds_its_own_broken_header_and_the_first_worker_finds_missing_tensors() {
     let index =
         r#"{"metadata":{},"weight_map":{"a":"m-1.safetensors","b":"m-2.safetensors","gone":"m-2.safetensors"}}"#;
     let repo = |second: Vec<u8>| {
@@ -220,7 +220,7 @@ fn the_pods_of_an_indexed_job_count_from_zero_and_a_part_that_does_not_exist_is_
 }
 
 #[test]
-fn workers_share_what_a_lockfile_names() {
+fn workers_share_the_files_of_a_lockfile() {
     let machine = Machine::new([sharded(), second()]);
     let Some(s3) = S3::start(&machine) else { return };
     s3.hfget(&machine, "lock org/sharded org/second").ends_with(0);
@@ -239,7 +239,7 @@ fn the_worker_that_ends_last_publishes_a_bucket_and_a_shared_cache() {
     let line = "org/sharded org/second --to s3://fleet/models --publish-when-complete";
     for part in 2..=8 {
         let run = Run::from(worker(&s3, &machine, part, line).output().unwrap()).ends_with(0);
-        // The smaller repo may be whole before.
+        // The smaller repo may be complete earlier.
         assert!(!run.err.contains("result=verified against=hub repo=org/sharded"), "{}", run.err);
         assert!(announced(&s3).iter().all(|key| key.contains("second")), "part {part}");
     }
@@ -248,7 +248,7 @@ fn the_worker_that_ends_last_publishes_a_bucket_and_a_shared_cache() {
     assert_eq!(announced(&s3).len(), 4);
     s3.hfget(&machine, "verify s3://fleet/models").ends_with(0);
 
-    machine.hfget("org/second --partition 2/2 --publish-when-complete").ends_with(0).says("1 file is not there yet");
+    machine.hfget("org/second --partition 2/2 --publish-when-complete").ends_with(0).says("1 file is missing");
     assert!(!machine.model("org/second").join("refs/main").exists());
     machine.hfget("org/second --partition 1/2 --publish-when-complete").ends_with(0).says("result=verified");
     assert!(machine.model("org/second").join("refs/main").exists());
@@ -284,7 +284,7 @@ fn the_jobs_of_the_recipe_fill_a_bucket_and_publish_it() {
 }
 
 #[test]
-fn nodes_that_ask_for_more_than_the_hub_allows_wait_for_its_next_window_and_from_a_bucket_none_asks() {
+fn nodes_that_exceed_the_hubs_limit_wait_for_its_next_window_and_with_a_bucket_none_asks_the_hub() {
     let quotas = Quotas { api: 500, resolvers: 5, window: Duration::from_secs(3) };
     let machine = Machine::on(Hub::with(Options { quotas: Some(quotas), ..Options::default() }, [one_file(1000)]));
     let Some(s3) = S3::start(&machine) else { return };

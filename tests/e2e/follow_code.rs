@@ -65,7 +65,7 @@ fn a_plan_names_the_code_too_and_a_report_has_both() {
 }
 
 #[test]
-fn the_command_that_a_hint_names_works_as_it_stands() {
+fn the_command_in_a_hint_works_when_pasted() {
     let machine = machine();
     for flags in ["", " --local-dir here --revision v1 --only safetensors"] {
         let run = machine.hfget(&format!("org/one{flags}")).ends_with(0);

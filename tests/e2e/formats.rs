@@ -43,7 +43,7 @@ fn kinds() -> Vec<(Repo, &'static str, u64)> {
 }
 
 #[test]
-fn a_repo_of_another_kind_is_taken_as_what_it_is_and_verified() {
+fn a_repo_of_another_kind_is_recognised_and_verified() {
     for (repo, family, tensors) in kinds() {
         let machine = Machine::new([repo]);
         let run = machine.hfget("org/x --json").ends_with(0);
@@ -67,7 +67,7 @@ fn a_repo_of_another_kind_is_taken_as_what_it_is_and_verified() {
 }
 
 #[test]
-fn of_several_pickles_the_user_says_which() {
+fn the_user_chooses_between_several_pickles() {
     let repo = repo(&[("small.pt", "torch/layout.pt"), ("large.pt", "torch/dtypes.pt")]);
     let machine = Machine::new([repo.clone()]);
     let run = machine.hfget("org/x").ends_with(3).says("several sets of pt weights").says("small").says("large");
@@ -99,7 +99,7 @@ fn a_whole_model_is_a_warning_and_torchscript_in_place_of_weights_an_error() {
 
 /// The byte is in a part that no header describes: without a digest, only the archive's own CRC-32 shows the change.
 #[test]
-fn a_flipped_byte_of_an_archive_is_found_when_all_is_read() {
+fn a_flipped_byte_of_an_archive_is_found_when_every_byte_is_read() {
     let machine = Machine::new([]);
     let folder = machine.home.path().join("model");
     std::fs::create_dir(&folder).unwrap();

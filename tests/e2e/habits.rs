@@ -57,7 +57,7 @@ fn takes(line: &str) -> (Vec<String>, Run) {
 
 /// One file, some files, a folder: exactly those are taken, with the note that no weight set was checked.
 #[test]
-fn files_that_are_named_are_taken_and_no_others() {
+fn only_the_named_files_are_taken() {
     for (line, files) in [
         ("org/x config.json", vec!["config.json"]),
         ("org/x config.json README.md", vec!["README.md", "config.json"]),
@@ -101,7 +101,7 @@ fn a_named_part_of_a_set_of_weights_brings_the_set() {
     let (names, run) = takes("THUDM/chatglm3-6b model-00003-of-00007.safetensors");
     assert_eq!(names.len(), 8, "{names:?}");
     assert!(names.iter().all(|name| name.contains("safetensors")), "{names:?}");
-    run.says("7 weight files").says("note[files-only]").says("what a loader needs besides");
+    run.says("7 weight files").says("note[files-only]").says("other files that a loader needs");
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn include_means_only_these_for_every_kind_of_repo() {
 }
 
 #[test]
-fn who_names_files_and_chooses_a_family_is_asked_which() {
+fn naming_files_and_choosing_a_family_is_refused_with_advice() {
     for line in [
         "org/x --include *.json --prefer safetensors",
         "org/x *.json --all",
@@ -157,7 +157,7 @@ fn who_names_files_and_chooses_a_family_is_asked_which() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named_with_the_nearest() {
+fn a_file_that_does_not_exist_is_reported_with_the_nearest_name() {
     typed(&machine(), "org/x *.jsn").ends_with(3).says("no file of this repo matches \"*.jsn\"");
     typed(&machine(), "org/x --include confg.json").ends_with(3).says("did you mean config.json?");
 }
@@ -171,7 +171,7 @@ fn several_repos_are_still_several_repos() {
 }
 
 #[test]
-fn a_word_that_is_a_file_and_a_repo_is_asked_about_with_both_ways_to_say_it() {
+fn a_word_that_is_a_file_and_a_repo_is_refused_with_both_ways_to_write_it() {
     let both = || Machine::new([Repo::new("org/x").file("org/one", "a file"), one_file(64)]);
     let machine = both();
     let run = typed(&machine, "org/x org/one").ends_with(2).says("is a file of org/x, and also a repo");
@@ -183,7 +183,7 @@ fn a_word_that_is_a_file_and_a_repo_is_asked_about_with_both_ways_to_say_it() {
 }
 
 #[test]
-fn a_word_that_is_no_repo_beside_real_ones_ends_the_run_before_a_byte_of_any() {
+fn a_word_that_is_not_a_repo_ends_the_run_before_any_repos_bytes_move() {
     for line in ["org/x org/one nonsense", "nonsense org/x", "org/x verfy"] {
         let machine = machine();
         typed(&machine, line).ends_with(3).says("→");
@@ -194,7 +194,7 @@ fn a_word_that_is_no_repo_beside_real_ones_ends_the_run_before_a_byte_of_any() {
     let run = typed(&machine, "org/one org/none org/x").ends_with(3);
     assert_eq!(run.out.lines().count(), 2, "a whole name that is wrong does not stop the others: {}", run.err);
     let (wrong, right) = (run.err.find("org/none").unwrap(), run.err.find("verified").unwrap());
-    assert!(wrong < right, "it is said before anything is fetched: {}", run.err);
+    assert!(wrong < right, "the error comes before anything is fetched: {}", run.err);
 }
 
 /// Verbs of other tools do the same here, or are answered in one line before any request.
@@ -336,7 +336,7 @@ fn every_option_of_hf_download_has_a_meaning_or_a_sentence() {
 
 /// The list shows the whole cache, whatever program filled it.
 #[test]
-fn list_says_what_is_here_and_what_is_known_of_it() {
+fn list_shows_what_is_here_and_what_is_known_about_it() {
     let machine = machine();
     typed(&machine, "list").ends_with(0).says("0 snapshots");
     for line in ["org/x", "org/q:Q8_0", "datasets/org/d", "THUDM/chatglm3-6b"] {
@@ -368,7 +368,7 @@ fn list_says_what_is_here_and_what_is_known_of_it() {
 }
 
 #[test]
-fn list_and_remove_read_what_python_wrote() {
+fn list_and_remove_read_pythons_files() {
     let Some(bin) = super::interop::python() else { return };
     let machine = machine();
     let mut hf = Command::new(bin.join("hf"));
@@ -384,7 +384,7 @@ fn list_and_remove_read_what_python_wrote() {
 }
 
 #[test]
-fn an_interrupted_run_is_listed_as_incomplete_and_removed_when_it_is_over() {
+fn an_interrupted_run_is_listed_as_incomplete_and_can_be_removed() {
     use super::resume::{half_way, slow};
     let machine = slow();
     let mut child = half_way(&machine);
@@ -398,7 +398,7 @@ fn an_interrupted_run_is_listed_as_incomplete_and_removed_when_it_is_over() {
 }
 
 #[test]
-fn a_snapshot_goes_alone_and_what_another_shares_stays() {
+fn removing_a_snapshot_keeps_the_files_that_others_share() {
     let machine = machine();
     let first = model().commit();
     typed(&machine, "org/x").ends_with(0);
@@ -411,7 +411,7 @@ fn a_snapshot_goes_alone_and_what_another_shares_stays() {
     let removed = &json["removed"][0];
     assert_eq!((&removed["files"], &removed["bytes"]), (&1.into(), &2.into()), "{json}");
     assert!(removed["shared_bytes"].as_u64().unwrap() > 64, "{json}");
-    assert_eq!(tree(&second).len(), 2, "what the other one shares is there");
+    assert_eq!(tree(&second).len(), 2, "the shared files stay");
     assert!(tree(&second).values().all(|content| !content.is_empty()));
     typed(&machine, "org/x --offline").ends_with(0);
     typed(&machine, &format!("remove org/x@{first}")).ends_with(3).says("is not in");
@@ -443,7 +443,7 @@ fn advised(run: &Run) -> String {
 
 /// Advice is a line to paste: it works, and it keeps the flags for places and files.
 #[test]
-fn the_lines_in_advice_do_what_they_say() {
+fn the_command_lines_in_advice_work() {
     for (line, ends, kept, left) in [
         ("org/x --offline", 3, "", "hf/hub/models--org--x"),
         ("org/x --offline --cache-dir c2", 3, "--cache-dir c2", "c2/models--org--x"),
@@ -495,7 +495,7 @@ fn h_fits_in_24_lines_and_help_has_every_flag() {
 }
 
 #[test]
-fn a_flag_that_a_command_has_no_use_for_is_refused_by_it() {
+fn a_flag_that_a_command_does_not_use_is_refused() {
     for line in [
         "verify org/x --force",
         "verify org/x --mirror http://127.0.0.1:9",
@@ -533,7 +533,7 @@ fn a_file_that_cannot_be_written_is_found_before_the_first_request() {
 }
 
 #[test]
-fn the_version_says_which_build_it_is() {
+fn the_version_identifies_the_build() {
     let run = typed(&machine(), "--version").ends_with(0).shows(concat!("hfget ", env!("CARGO_PKG_VERSION")));
     for part in ["commit: ", "features: ", "target: "] {
         assert!(run.out.contains(part), "{part} is not in {}", run.out);
@@ -575,7 +575,7 @@ fn a_repo_is_understood_however_it_is_written() {
 }
 
 #[test]
-fn what_is_nearly_a_repo_is_answered_with_how_to_write_it() {
+fn a_text_that_is_nearly_a_repo_is_answered_with_its_right_form() {
     for (line, hint) in [
         (r"org\x", "write org/x"),
         ("./org/x", "write org/x"),

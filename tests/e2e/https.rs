@@ -20,7 +20,7 @@ fn trusting(machine: &Machine, line: &str) -> Run {
 }
 
 #[test]
-fn questions_go_over_http2_and_bytes_over_connections_of_their_own() {
+fn api_requests_use_http2_and_bytes_have_connections_of_their_own() {
     let machine = secure(Tls::Both);
     trusting(&machine, CHATGLM).ends_with(0).says("verified");
     trusting(&machine, "org/one --connections 4").ends_with(0).says("verified");
@@ -32,7 +32,7 @@ fn questions_go_over_http2_and_bytes_over_connections_of_their_own() {
 }
 
 #[test]
-fn an_untrusted_certificate_is_named_at_once_and_nothing_is_asked() {
+fn an_untrusted_certificate_is_reported_without_retries_or_requests() {
     let machine = secure(Tls::Both);
     let mut command = machine.command();
     let run: Run = command.env("HF_TOKEN", TOKEN).arg("org/one").output().unwrap().into();
@@ -50,7 +50,7 @@ fn a_certificate_of_another_host_is_refused() {
 }
 
 #[test]
-fn what_is_no_bundle_of_certificates_is_wrong_usage() {
+fn a_file_without_certificates_is_wrong_usage() {
     let machine = secure(Tls::Both);
     let file = machine.home.path().join("ca.pem");
     for content in [&b"no certificate"[..], b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {

@@ -23,7 +23,7 @@ fn a_remote_repo_is_inspected_by_range_requests() {
 }
 
 #[test]
-fn a_server_that_ignores_ranges_is_told_and_not_read_to_the_end() {
+fn a_server_that_ignores_ranges_is_reported_and_not_read_to_the_end() {
     let size = 64 << 20;
     let repo = Repo::new("org/big").file("config.json", "{}").lfs("model.safetensors", safetensors("w", size));
     let machine = Machine::new([repo]);
@@ -51,7 +51,7 @@ fn files_folders_and_cached_repos_are_inspected_without_a_hub() {
 
 /// The bytes and the name of a file decide its format, in a folder as in a repo.
 #[test]
-fn a_file_by_anybodys_name_is_what_its_bytes_say() {
+fn the_bytes_of_a_file_decide_its_format_if_its_name_does_not() {
     let machine = Machine::new([]);
     let folder = machine.home.path().join("odd");
     std::fs::create_dir(&folder).unwrap();
@@ -105,7 +105,7 @@ fn a_quantisation_and_a_graph_are_chosen_on_request_and_verified() {
 }
 
 #[test]
-fn a_gguf_repo_is_inspected_and_what_is_no_weight_file_is_refused() {
+fn a_gguf_repo_is_inspected_and_a_file_without_weights_is_refused() {
     let bytes = std::fs::read(file("gguf/little.gguf")).unwrap();
     let machine = Machine::new([Repo::new("org/g").lfs("tiny-Q4_K_M.gguf", bytes)]);
     machine.run(["inspect", "org/g"]).ends_with(0).shows("IQ4_XS").shows("\ntotal ").shows("  14,369  ");
@@ -157,7 +157,7 @@ fn tensorflow_keras_and_flax_are_fetched_verified_and_inspected() {
 }
 
 #[test]
-fn a_flipped_byte_of_a_checkpoint_nobody_has_a_digest_of_is_found_when_all_is_read() {
+fn a_flipped_byte_of_a_checkpoint_without_a_known_digest_is_found_when_every_byte_is_read() {
     let machine = Machine::new([]);
     let folder = machine.home.path().join("model");
     std::fs::create_dir(&folder).unwrap();
@@ -174,7 +174,7 @@ fn a_flipped_byte_of_a_checkpoint_nobody_has_a_digest_of_is_found_when_all_is_re
 }
 
 #[test]
-fn shards_of_keras_and_flax_are_compared_with_their_indexes_before_and_after_they_come() {
+fn shards_of_keras_and_flax_are_compared_with_their_indexes_before_and_after_the_fetch() {
     for (family, folder, stem, ending) in [("tf", "h5", "tf_model", "h5"), ("flax", "flax", "flax_model", "msgpack")] {
         let index = format!("{stem}.{ending}.index.json");
         let shards = [1, 2].map(|n| format!("{stem}-0000{n}-of-00002.{ending}"));

@@ -46,7 +46,7 @@ fn hf(machine: &Machine, bin: &Path, line: &str) -> Run {
 
 /// `snapshot_download(local_files_only=True)`, `try_to_load_from_cache`, `scan_cache_dir`.
 #[test]
-fn python_finds_in_the_cache_what_we_put_there() {
+fn python_finds_our_files_in_the_cache() {
     let Some(bin) = python() else { return };
     let machine = Machine::new([fixture(CHATGLM)]);
     let path = machine.run([CHATGLM, "--all"]).ends_with(0).path();
@@ -88,7 +88,7 @@ fn hf_cache_verify_and_ls_agree_with_us() {
 
 /// The selection as a snapshot that Python accepts without the Hub.
 #[test]
-fn hf_download_fetches_only_what_we_left_out() {
+fn hf_download_fetches_only_the_files_that_we_left_out() {
     let Some(bin) = python() else { return };
     let machine = Machine::new([fixture(CHATGLM)]);
     machine.run([CHATGLM, "--prefer", "safetensors"]).ends_with(0);
@@ -103,7 +103,7 @@ fn hf_download_fetches_only_what_we_left_out() {
 
 /// Files from `hf download` are proven and used, not fetched again.
 #[test]
-fn we_use_what_hf_download_put_there() {
+fn we_use_the_files_of_hf_download() {
     let Some(bin) = python() else { return };
     for place in ["", " --local-dir here"] {
         let machine = Machine::new([fixture(CHATGLM)]);

@@ -29,7 +29,7 @@ fn chatglm() -> Machine {
 
 /// One family with its index, configuration, tokenizer and code, each byte right, and the path on stdout.
 #[test]
-fn one_family_lands_whole_in_the_cache() {
+fn one_complete_family_is_in_the_cache() {
     let machine = chatglm();
     let run = machine.hfget("THUDM/chatglm3-6b --prefer safetensors").ends_with(0).says("verified");
     let repo = fixture(CHATGLM);
@@ -43,7 +43,7 @@ fn one_family_lands_whole_in_the_cache() {
 
 /// The other family on request: the index decides which files are its shards.
 #[test]
-fn the_other_family_lands_on_request() {
+fn the_other_family_is_fetched_on_request() {
     let machine = chatglm();
     let run = machine.hfget("THUDM/chatglm3-6b --prefer bin").ends_with(0);
     let names: Vec<String> = tree(&run.path()).into_keys().collect();
@@ -78,7 +78,7 @@ fn a_plan_leaves_no_trace() {
 
 /// Cached files are used without a Hub, and missing ones are reported.
 #[test]
-fn offline_uses_what_is_there() {
+fn offline_uses_the_files_that_are_here() {
     let machine = chatglm();
     machine.hfget("THUDM/chatglm3-6b").ends_with(0);
     machine.hub.forget();
@@ -125,7 +125,7 @@ fn several_repos_in_one_run() {
     assert_eq!(run.out.lines().count(), 1, "what is right is still given: {}", run.out);
 }
 
-/// A listing of many pages is one listing; legacy servers answer resolve at once with 200.
+/// A listing of many pages is one listing; legacy servers answer resolve directly with 200.
 #[test]
 fn many_pages_and_old_servers() {
     for options in
@@ -173,7 +173,7 @@ fn the_token_never_reaches_the_cdn() {
 
 /// When the branch moves, only changed files are fetched, and the old snapshot stays.
 #[test]
-fn a_new_commit_reuses_what_is_the_same() {
+fn a_new_commit_reuses_unchanged_files() {
     let machine = chatglm();
     let old = machine.hfget("THUDM/chatglm3-6b").ends_with(0).path();
     let moved = fixture(CHATGLM).file("generation_config.json", "{}");
@@ -188,7 +188,7 @@ fn a_new_commit_reuses_what_is_the_same() {
 }
 
 #[test]
-fn a_repo_of_which_nothing_is_wanted_is_not_called_verified() {
+fn a_repo_without_any_selected_file_is_not_called_verified() {
     let machine = Machine::new([Repo::new("org/empty"), Repo::new("org/paper").file("README.md", "# a paper")]);
     machine.hfget("org/empty").ends_with(3).says("there are no files in this repo");
     let run = machine.hfget("org/paper").ends_with(3).says("no weights in this repo").says("--all");

@@ -20,7 +20,7 @@ impl Machine {
 }
 
 #[test]
-fn what_was_locked_is_fetched_from_anywhere_and_checked_without_a_hub() {
+fn locked_files_are_fetched_from_any_server_and_checked_without_a_hub() {
     let machine = Machine::new([fixture(CHATGLM)]);
     let run = machine.hfget(&format!("lock {CHATGLM} --prefer safetensors")).ends_with(0);
     assert_eq!(run.out.trim_end(), "hfget.lock");
@@ -47,7 +47,7 @@ fn what_was_locked_is_fetched_from_anywhere_and_checked_without_a_hub() {
 }
 
 #[test]
-fn what_is_here_and_differs_from_the_lock_is_named() {
+fn a_file_that_differs_from_the_lock_is_named() {
     let machine = Machine::new([model(64)]);
     machine.hfget("lock org/one").ends_with(0);
     machine.hfget("verify --lock hfget.lock").ends_with(3).says("run `hfget --locked`");
@@ -71,7 +71,7 @@ fn what_is_here_and_differs_from_the_lock_is_named() {
 }
 
 #[test]
-fn a_repo_that_moved_is_said_to_and_locked_anew_on_request() {
+fn a_repo_that_moved_is_reported_and_locked_again_on_request() {
     let machine = Machine::new([model(64)]);
     machine.hfget("lock org/one --only safetensors").ends_with(0);
     machine.hfget("lock --check").ends_with(0).says("as locked");
@@ -88,7 +88,7 @@ fn a_repo_that_moved_is_said_to_and_locked_anew_on_request() {
     machine.hfget("--locked").ends_with(0);
     // If one of several repos is not available, nothing is written.
     let now = machine.lockfile();
-    machine.hfget("lock org/one org/none").ends_with(3).says("left as it was");
+    machine.hfget("lock org/one org/none").ends_with(3).says("was not changed");
     assert_eq!(machine.lockfile(), now);
 }
 
@@ -107,7 +107,7 @@ fn the_lock_decides_and_not_the_server() {
 }
 
 #[test]
-fn what_makes_no_sense_with_a_lock_is_refused() {
+fn flags_that_contradict_a_lock_are_refused() {
     let machine = Machine::new([model(64)]);
     machine.hfget("--locked").ends_with(2).says("hfget lock REPO");
     machine.hfget("lock org/one").ends_with(0);
@@ -126,7 +126,7 @@ fn what_makes_no_sense_with_a_lock_is_refused() {
 }
 
 #[test]
-fn a_plan_of_what_is_locked_says_what_would_be_fetched() {
+fn a_plan_of_locked_files_shows_what_would_be_fetched() {
     let machine = Machine::new([model(64)]);
     machine.hfget("lock org/one").ends_with(0);
     machine.hfget("plan --locked=hfget.lock").ends_with(0).shows("model.safetensors").shows("2 files");

@@ -1,5 +1,5 @@
 //! The real binary on the loopback Hub: each test is an action of a user, with the expected result.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot continue has failed
 #![allow(clippy::case_sensitive_file_extension_comparisons)] // the names are the tests' own
 
 mod access;

@@ -26,7 +26,7 @@ struct Target {
     from: Range<u64>,
     /// A byte in the answer to such a request.
     byte: usize,
-    /// After so many bytes an answer may end or become silent.
+    /// After this many bytes an answer may end or become silent.
     some: usize,
 }
 
@@ -58,9 +58,9 @@ const AT_BYTES: &[(&str, Make)] = &[
     ("404", |_| status(404)),
     ("416", |_| status(416)),
     ("web page with 200", |_| Kind::Html),
-    ("cut at once", |_| Kind::Cut(0)),
+    ("cut at the start", |_| Kind::Cut(0)),
     ("cut after some bytes", |t| Kind::Cut(t.some)),
-    ("silent at once", |_| Kind::Stall(0)),
+    ("silent from the start", |_| Kind::Stall(0)),
     ("silent after some bytes", |t| Kind::Stall(t.some)),
     ("slow", |_| Kind::Slow(4 << 20)),
     ("late answer", |_| Kind::Delay(std::time::Duration::from_millis(100))),

@@ -32,7 +32,7 @@ fn a_mirror_gets_no_token() {
 
 /// A mirror that is down, empty, stale or corrupt costs only time: the run succeeds with the right bytes.
 #[test]
-fn a_bad_mirror_is_passed_over() {
+fn a_bad_mirror_is_skipped() {
     let corrupt = Hub::start([one_file(BIG), fixture(CHATGLM)]);
     corrupt.fault(Fault::new(Place::Bytes, Kind::CorruptByte(7000)).on("*.safetensors"));
     let failing = Hub::start([one_file(BIG), fixture(CHATGLM)]);
@@ -52,7 +52,7 @@ fn a_bad_mirror_is_passed_over() {
 
 /// If the endpoint does not give the bytes, the mirror does.
 #[test]
-fn a_mirror_stands_in_for_the_endpoint() {
+fn a_mirror_replaces_an_endpoint_that_gives_no_bytes() {
     let machine = Machine::new([one_file(BIG), fixture(CHATGLM)]);
     machine.hub.fault(Fault::new(Place::Bytes, Kind::Status(500, vec![])));
     let mirror = Hub::start([one_file(BIG), fixture(CHATGLM)]);

@@ -1,7 +1,6 @@
-//! Object stores: the objects that `--to` puts there, reading them back, and the objects that are never
-//! visible. The store is moto's S3 server, inspected with boto3. It speaks the whole multipart protocol
-//! (incomplete uploads are invisible, parts below 5 MiB are refused), runs wherever Python runs, and is
-//! not our own code.
+//! Object stores: uploads with `--to`, reading them back, and objects that are never visible. The store is moto's S3
+//! server, inspected with boto3. It speaks the whole multipart protocol (incomplete uploads are invisible, parts below
+//! 5 MiB are refused), runs wherever Python runs, and is independent of our code.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -219,7 +218,7 @@ fn wrong_bytes_are_never_visible() {
 
 /// Whatever happens to the connection, the bytes are right or there is no object.
 #[test]
-fn cuts_stalls_and_refusals_of_the_hub_are_survived() {
+fn cuts_stalls_and_refusals_of_the_hub_are_overcome() {
     let machine = Machine::new([repo()]);
     let Some(s3) = S3::start(&machine) else { return };
     for (n, kind) in
@@ -238,9 +237,9 @@ fn cuts_stalls_and_refusals_of_the_hub_are_survived() {
     assert!(!s3.keys().iter().any(|key| key.starts_with("x/") && key.ends_with(MODEL)));
 }
 
-/// A killed upload goes on from the last part in its journal, on any machine.
+/// A killed upload continues after the last part in its journal, on any machine.
 #[test]
-fn a_killed_upload_goes_on_where_it_was() {
+fn a_killed_upload_continues_where_it_stopped() {
     const LARGE: usize = 80 << 20;
     let options = Options { rate: Some(6 << 20), ..Options::default() };
     let machine = Machine::on(Hub::with(options, [one_file(LARGE)]));
@@ -257,7 +256,7 @@ def noted():
     s3.script(&format!("{noted}import time\nwhile noted() < 4: time.sleep(0.01)"));
     child.kill().unwrap();
     child.wait().unwrap();
-    // The run went on until it was killed.
+    // The run continued until it was killed.
     let noted: usize = s3.script(&format!("{noted}print(noted())")).trim().parse().unwrap();
     assert!(!s3.keys().iter().any(|key| key.ends_with(MODEL)), "nothing is visible yet");
     let plan = s3.hfget(&machine, "plan org/one --to s3://fleet --json").ends_with(0).json();
@@ -295,11 +294,11 @@ time.sleep(1)",
     s3.abort_multipart_upload(Bucket='fleet', Key=u['Key'], UploadId=u['UploadId'])",
     );
     let second = Machine::on(Hub::start([one_file(LARGE)]));
-    s3.hfget(&second, "org/one --to s3://fleet").ends_with(0).says("the store has forgotten its upload");
+    s3.hfget(&second, "org/one --to s3://fleet").ends_with(0).says("the store forgot its upload");
     s3.hfget(&second, "verify s3://fleet").ends_with(0);
 }
 
-/// Changes to the objects by others are found, and the next run corrects them.
+/// Changes to the objects by other programs are found, and the next run corrects them.
 #[test]
 fn tampered_missing_and_extra_objects_are_found() {
     let machine = Machine::new([repo()]);
@@ -382,12 +381,12 @@ fn a_broken_repo_is_not_announced() {
     let report = s3.hfget(&machine, "org/one --to s3://fleet --json").ends_with(1).json();
     assert_eq!(codes(&report["reports"][0]), ["tensor-missing"]);
     assert!(!s3.keys().iter().any(|key| key.contains("/refs/") || key.contains("/manifests/")), "{:?}", s3.keys());
-    s3.hfget(&machine, "verify s3://fleet").ends_with(3).says("no repo was put at s3://fleet");
+    s3.hfget(&machine, "verify s3://fleet").ends_with(3).says("hfget uploaded no repo to s3://fleet");
 }
 
 /// A lockfile decides which files are uploaded and verified.
 #[test]
-fn what_is_locked_goes_there_and_several_repos_in_one_run() {
+fn locked_files_are_uploaded_and_several_repos_in_one_run() {
     let machine =
         Machine::new([repo(), Repo::new("org/two").file("config.json", "{}").lfs(MODEL, safetensors("v", 100))]);
     let Some(s3) = S3::start(&machine) else { return };

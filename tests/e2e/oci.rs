@@ -1,5 +1,5 @@
-//! OCI content on disk: what `--to oci-archive:` and `--to oci:` put there, what other tools read of it, and what is found
-//! when somebody has changed it. skopeo and umoci are the independent readers. Registries have tests of their own.
+//! OCI content on disk, as `--to oci-archive:` and `--to oci:` write it: other tools read it, and changes to it are
+//! found. skopeo and umoci are the independent readers. Registries have tests of their own.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ fn repo() -> Repo {
     one_file(SIZE)
 }
 
-/// A model with names and sizes at their edges.
+/// A model with names and sizes at the limits.
 fn odd() -> Repo {
     Repo::new("org/odd")
         .file("config.json", r#"{"architectures":["LlamaForCausalLM"],"model_type":"llama"}"#)
@@ -30,7 +30,7 @@ fn odd() -> Repo {
         .lfs(MODEL, safetensors("w", 512 - 8 - 70))
 }
 
-/// Runs a program that is not ours; `None`, having said so, where it is not installed.
+/// Runs another program; prints a line and returns `None` if it is not installed.
 fn other(machine: &Machine, program: &str, arguments: &[&str]) -> Option<Run> {
     let mut command = Command::new(program);
     machine.environment(&mut command);
@@ -61,7 +61,7 @@ fn archive(machine: &Machine, name: &str) -> PathBuf {
     machine.home.path().join(name)
 }
 
-/// Into one file, out of it on a machine without a network, and verified there.
+/// A repo goes into one file, and out of it on a machine without a network, and is verified there.
 #[test]
 fn a_repo_crosses_an_air_gap_in_one_file() {
     let machine = Machine::new([repo()]);
@@ -72,7 +72,7 @@ fn a_repo_crosses_an_air_gap_in_one_file() {
     let lock = machine.hfget("lock org/one").ends_with(0);
     drop(lock);
 
-    // On the other side there is no Hub, and programs are told so.
+    // The other side has no Hub, and HF_HUB_OFFLINE says so.
     let other_side = Machine::new([]);
     std::fs::copy(&path, archive(&other_side, "one.tar")).unwrap();
     std::fs::copy(machine.home.path().join("hfget.lock"), other_side.home.path().join("hfget.lock")).unwrap();
@@ -87,13 +87,13 @@ fn a_repo_crosses_an_air_gap_in_one_file() {
     let cached = offline("org/one --endpoint oci-archive:one.tar").ends_with(0).says("verified").path();
     assert_eq!(std::fs::read(cached.join(MODEL)).unwrap(), repo().content(MODEL).unwrap());
     offline("verify org/one").ends_with(0).says("verified");
-    // The lockfile came by another way: it does not depend on whoever handed over the archive.
+    // The lockfile came by another way, so it does not depend on the sender of the archive.
     offline("verify --lock hfget.lock oci-archive:one.tar").ends_with(0).says("against=lock");
     offline("--locked --endpoint oci-archive:one.tar --local-dir locked").ends_with(0).says("against=lock");
 }
 
 #[test]
-fn skopeo_and_umoci_read_what_is_in_the_file() {
+fn skopeo_and_umoci_read_the_file() {
     let machine = Machine::new([odd()]);
     machine.hfget("org/odd --to oci-archive:odd.tar:v1 --all").ends_with(0);
     let Some(run) = other(&machine, "skopeo", &["inspect", "--raw", "oci-archive:odd.tar:v1"]) else { return };
@@ -110,9 +110,9 @@ fn skopeo_and_umoci_read_what_is_in_the_file() {
     let Some(found) = unpacked(&machine, "layout:v1") else { return };
     let wanted: BTreeMap<String, Vec<u8>> =
         odd().paths().map(|path| (path.to_owned(), odd().content(path).unwrap().to_vec())).collect();
-    assert_eq!(found, wanted, "an image has every file as it is");
+    assert_eq!(found, wanted, "an image has every file unchanged");
 
-    // The same layers, as ModelPack has them.
+    // The same layers, in ModelPack's form.
     let model = other(&machine, "skopeo", &["inspect", "--raw", "oci-archive:odd.tar:v1-modelpack"]).unwrap();
     let model = json(&model.ends_with(0));
     assert_eq!(model["artifactType"], "application/vnd.cncf.model.manifest.v1+json");
@@ -128,12 +128,12 @@ fn skopeo_and_umoci_read_what_is_in_the_file() {
 }
 
 #[test]
-fn a_folder_holds_the_same_and_skopeo_takes_it_further() {
+fn a_folder_has_the_same_content_and_skopeo_copies_it_on() {
     let machine = Machine::new([odd()]);
     machine.hfget("org/odd --to oci:layout:main").ends_with(0).says("verified");
     let before = machine.byte_requests();
     machine.hfget("org/odd --to oci:layout:main").ends_with(0).says("verified");
-    assert_eq!(machine.byte_requests(), before, "what is there is not fetched again");
+    assert_eq!(machine.byte_requests(), before, "existing files are not fetched again");
     machine.hfget("verify oci:layout:main").ends_with(0).says("against=manifest");
     let copy = |name: &str, flags: &[&str]| {
         let to = format!("oci-archive:{name}:main");
@@ -141,13 +141,13 @@ fn a_folder_holds_the_same_and_skopeo_takes_it_further() {
     };
     let Some(run) = copy("again.tar", &["--preserve-digests"]) else { return };
     run.ends_with(0);
-    // skopeo leaves the lockfile behind, and the annotations say all that is needed.
+    // skopeo does not copy the lockfile, but the annotations are enough.
     machine.hfget("verify oci-archive:again.tar:main").ends_with(0).says("against=manifest");
     let folder = machine.hfget("org/odd --endpoint oci-archive:again.tar:main --local-dir out").ends_with(0).path();
     assert_eq!(std::fs::read(folder.join(MODEL)).unwrap(), odd().content(MODEL).unwrap());
-    // By itself skopeo compresses layers: what it writes then is another image, and is not called verified.
+    // By default skopeo compresses layers: the result is another image, and is not called verified.
     copy("other.tar", &[]).unwrap().ends_with(0);
-    machine.hfget("verify oci-archive:other.tar:main").ends_with(1).says("digests stay");
+    machine.hfget("verify oci-archive:other.tar:main").ends_with(1).says("a tool that keeps digests");
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn raw_layers_are_the_files_themselves() {
     assert_eq!(model["config"]["mediaType"], "application/vnd.cncf.model.config.v1+json");
 }
 
-/// The order in which files come is chance, and so is who is first; the file is not.
+/// The order in which files arrive varies, but the archive is always the same.
 #[test]
 fn two_runs_write_the_same_bytes() {
     let machine = Machine::new([odd(), repo()]);
@@ -177,7 +177,7 @@ fn two_runs_write_the_same_bytes() {
     }
 }
 
-/// A model with a large file and one that is done long before it.
+/// A model with a large file and a smaller one that is complete long before it.
 fn uneven() -> Repo {
     Repo::new("org/uneven")
         .file("config.json", "{}")
@@ -185,7 +185,8 @@ fn uneven() -> Repo {
         .lfs("b/model.safetensors", safetensors("b", 60 << 20))
 }
 
-/// Runs until the first of the two large files is in the archive that is being written, and kills it. Gives that file.
+/// Starts a run, and kills it when the first of the two large files is in the temporary archive. Returns that archive's
+/// path.
 fn killed_in_the_middle(machine: &Machine, line: &str) -> PathBuf {
     let mut child =
         machine.command().args(line.split_whitespace()).stderr(std::process::Stdio::null()).spawn().unwrap();
@@ -193,7 +194,7 @@ fn killed_in_the_middle(machine: &Machine, line: &str) -> PathBuf {
         let mut names = std::fs::read_dir(machine.home.path()).unwrap().map(|entry| entry.unwrap().path());
         names.find(|path| path.to_string_lossy().ends_with(".part"))
     };
-    // The headers of layers: a layer's is written when all of it is there.
+    // A layer's header is written when the layer is complete.
     let whole = |path: &PathBuf| {
         let bytes = std::fs::read(path).unwrap_or_default();
         bytes.chunks(512).filter(|block| block.starts_with(b"blobs/sha256/")).count()
@@ -208,7 +209,7 @@ fn killed_in_the_middle(machine: &Machine, line: &str) -> PathBuf {
 }
 
 #[test]
-fn an_archive_that_was_killed_goes_on_with_the_files_that_are_whole_and_right() {
+fn a_killed_archive_continues_with_its_complete_and_right_files() {
     let options = Options { rate: Some(10 << 20), ..Options::default() };
     let machine = Machine::on(Hub::with(options, [uneven()]));
     let line = "org/uneven --all --to oci-archive:u.tar";
@@ -221,11 +222,11 @@ fn an_archive_that_was_killed_goes_on_with_the_files_that_are_whole_and_right() 
     machine.hfget("verify oci-archive:u.tar").ends_with(0);
     let left: Vec<_> = tree(machine.home.path()).into_keys().filter(|name| name.ends_with(".part")).collect();
     assert_eq!(left, [""; 0]);
-    // It is the same as one that nobody killed.
+    // It is the same as an archive that was not interrupted.
     machine.hfget("org/uneven --all --to oci-archive:w.tar").ends_with(0);
     assert!(std::fs::read(archive(&machine, "u.tar")).unwrap() == std::fs::read(archive(&machine, "w.tar")).unwrap());
 
-    // Bytes decide: what was changed meanwhile is fetched, whatever the header of its layer says.
+    // The bytes decide: a file that was changed meanwhile is fetched, even if its layer's header is intact.
     let path = killed_in_the_middle(&machine, "org/uneven --all --to oci-archive:x.tar");
     let mut bytes = std::fs::read(&path).unwrap();
     let shard = uneven().content("a/model.safetensors").unwrap().to_vec();
@@ -237,7 +238,7 @@ fn an_archive_that_was_killed_goes_on_with_the_files_that_are_whole_and_right() 
 }
 
 #[test]
-fn a_folder_that_was_killed_goes_on_with_the_layers_that_are_there_and_reads_them() {
+fn a_killed_folder_continues_with_its_layers_and_reads_them() {
     let options = Options { rate: Some(10 << 20), ..Options::default() };
     let machine = Machine::on(Hub::with(options, [uneven()]));
     let line = "org/uneven --all --to oci:u";
@@ -256,7 +257,7 @@ fn a_folder_that_was_killed_goes_on_with_the_layers_that_are_there_and_reads_the
     machine.hfget("verify oci:u").ends_with(0);
 }
 
-/// Each byte of a small archive that means something, changed: it is never called verified again.
+/// After a change of any significant byte, a small archive is never called verified.
 #[test]
 fn a_changed_byte_anywhere_is_found() {
     let machine = Machine::new([Repo::new("org/small")
@@ -274,9 +275,13 @@ fn a_changed_byte_anywhere_is_found() {
         bad[at] ^= 1;
         std::fs::write(&path, &bad).unwrap();
         let run = machine.hfget("verify oci-archive:s.tar");
-        // The other manifest, the layout's own file and the times of entries are nothing that a verdict rests on.
+        // A verdict does not depend on the other manifest, the layout's own file or the times of entries.
         if run.code == Some(0) {
-            assert!(is_no_matter(&good, at), "byte {at} of the archive was changed, and nobody said so:\n{}", run.err);
+            assert!(
+                is_no_matter(&good, at),
+                "byte {at} of the archive was changed, but no error was reported:\n{}",
+                run.err
+            );
             continue;
         }
         assert!(matches!(run.code, Some(1 | 3)), "byte {at}: {:?} {}", run.code, run.err);
@@ -292,7 +297,7 @@ fn a_changed_byte_anywhere_is_found() {
     std::fs::write(&path, &bad).unwrap();
     let run = machine.hfget("verify oci-archive:s.tar --json").ends_with(1);
     assert!(codes(&run.json()["reports"][0]).contains(&"checksum-mismatch"), "{}", run.out);
-    // As a source it gives no file of it either.
+    // As a source it does not give the file either.
     machine.hfget("org/small --endpoint oci-archive:s.tar --local-dir out").ends_with(1);
     assert!(!machine.home.path().join("out").join(MODEL).exists());
     // The twin.
@@ -300,7 +305,7 @@ fn a_changed_byte_anywhere_is_found() {
     machine.hfget("verify oci-archive:s.tar").ends_with(0).says("verified");
 }
 
-/// Whether a byte of the archive is of something that a verdict on the image does not rest on.
+/// Whether the verdict on the image does not depend on a byte of the archive.
 fn is_no_matter(archive: &[u8], at: usize) -> bool {
     let mut place = 0;
     loop {
@@ -324,7 +329,7 @@ fn is_no_matter(archive: &[u8], at: usize) -> bool {
 }
 
 #[test]
-fn what_the_hub_sends_wrong_is_never_in_a_file() {
+fn wrong_bytes_of_the_hub_are_never_in_an_archive() {
     let machine = Machine::new([repo()]);
     machine.hub.fault(Fault::new(Place::Bytes, Kind::CorruptByte(SIZE / 2)).on(MODEL));
     machine.hfget("org/one --to oci-archive:one.tar").ends_with(1).says("checksum-mismatch");
@@ -334,7 +339,7 @@ fn what_the_hub_sends_wrong_is_never_in_a_file() {
 }
 
 #[test]
-fn what_is_no_archive_of_ours_is_not_written_over() {
+fn a_file_that_hfget_did_not_write_is_not_overwritten() {
     let machine = Machine::new([repo()]);
     let path = archive(&machine, "thesis.tar");
     std::fs::write(&path, "my thesis").unwrap();
@@ -356,7 +361,7 @@ fn a_manifest_of_another_repo_gives_no_file_of_this_one() {
     machine.hfget("org/one@v2 --endpoint oci-archive:one.tar").ends_with(3).says("revision");
     machine.hfget("org/one --from oci-archive:two.tar").ends_with(3).says("two.tar:latest, which does not exist");
     machine.hfget("org/odd --to oci-archive:one.tar").ends_with(1).says("it has org/one");
-    // As a mirror it has nothing for the other: the Hub gives the bytes.
+    // As a mirror it has no file for the other repo: the Hub gives the bytes.
     machine.hfget("org/odd --mirror oci-archive:one.tar --local-dir out").ends_with(0).says("verified");
 }
 
@@ -379,7 +384,7 @@ fn one_tag_is_for_one_repo() {
     machine.hfget("org/one --to oci:x --layout modelpack --base oci:base").ends_with(2).says("--base");
 }
 
-/// An image with files of its own, as a user would build one.
+/// An image with files of its own, like one that a user builds.
 fn base(machine: &Machine) -> Option<()> {
     let home = machine.home.path();
     other(machine, "umoci", &["init", "--layout", "base"])?.ends_with(0);
@@ -410,9 +415,9 @@ fn a_base_image_keeps_its_files_beside_the_model() {
     machine.hfget("verify oci-archive:m.tar").ends_with(0);
 }
 
-/// A layer that unpacks to something else than the file that was checked is no proof of that file.
+/// A layer that unpacks to more than the checked file does not prove that file.
 #[test]
-fn a_layer_with_something_beside_its_file_is_found() {
+fn a_layer_with_more_than_its_file_is_found() {
     let machine = Machine::new([odd()]);
     machine.hfget("org/odd --to oci:layout:main").ends_with(0);
     let blobs = machine.home.path().join("layout/blobs/sha256");
@@ -426,8 +431,8 @@ fn a_layer_with_something_beside_its_file_is_found() {
         layer[..512].iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) }).sum();
     layer[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
     std::fs::write(blobs.join(&name), &layer).unwrap();
-    machine.hfget("verify oci:layout:main").ends_with(1).says("has something else beside");
-    // The next run puts it right.
+    machine.hfget("verify oci:layout:main").ends_with(1).says("contains something besides the file");
+    // The next run repairs it.
     machine.hfget("org/odd --to oci:layout:main").ends_with(0).says("verified");
     machine.hfget("verify oci:layout:main").ends_with(0);
 }

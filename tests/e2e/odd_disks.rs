@@ -57,7 +57,7 @@ impl Disk {
         assert!(quiet(Command::new("cp").args(["--sparse=always"]).arg(&self.image).arg(&image)));
         stop();
         let kind = self.kind;
-        assert!(quiet(Command::new("umount").arg(&self.at)), "nobody works on it any more");
+        assert!(quiet(Command::new("umount").arg(&self.at)), "no process works on it any more");
         drop(self);
         if kind == "btrfs" {
             // btrfs would treat the copy as an older state of the same disk.
@@ -83,7 +83,7 @@ fn on(disk: &Disk) -> String {
 
 /// After a power cut directly after exit code 0, files, names and the ref are there.
 #[test]
-fn what_exit_0_promises_is_there_after_a_power_cut() {
+fn files_of_a_run_with_exit_0_survive_a_power_cut() {
     let repo = one_file(3 << 20).file("sub/tokenizer.json", "{}");
     let each = KINDS.iter().flat_map(|(kind, ..)| [(*kind, "hub"), (*kind, "folder")]);
     for (kind, flags) in each {
@@ -104,7 +104,7 @@ fn what_exit_0_promises_is_there_after_a_power_cut() {
         }
         if flags == "hub" {
             let commit = std::fs::read_to_string(after.at.join("hub/models--org--one/refs/main")).ok();
-            assert_eq!(commit, Some(repo.commit()), "{kind}: the ref is there");
+            assert_eq!(commit, Some(repo.commit()), "{kind}: the ref exists");
         }
         // The next run has nothing to fetch.
         machine.hub.forget();
@@ -120,7 +120,7 @@ fn what_exit_0_promises_is_there_after_a_power_cut() {
 
 /// Files of another tool may be only in the machine's memory: they are flushed before they count as verified.
 #[test]
-fn what_is_taken_over_from_another_tool_is_there_after_a_power_cut() {
+fn files_taken_over_from_another_tool_survive_a_power_cut() {
     let repo = one_file(3 << 20);
     for (kind, ..) in KINDS {
         let machine = Machine::new([repo.clone()]);
@@ -143,7 +143,7 @@ fn what_is_taken_over_from_another_tool_is_there_after_a_power_cut() {
 
 /// After a power cut in the middle of a large file, the flushed bytes are not fetched again.
 #[test]
-fn a_power_cut_in_the_middle_costs_what_was_not_flushed() {
+fn a_power_cut_in_the_middle_costs_only_unflushed_bytes() {
     for (kind, ..) in KINDS {
         cut_in_the_middle(kind);
     }
@@ -217,7 +217,7 @@ pub(super) fn instead(machine: &Machine, name: &str, code: &str) -> PathBuf {
 
 /// After a failed flush the system may report bytes as written that it has dropped.
 #[test]
-fn after_a_failed_flush_nothing_of_the_file_counts() {
+fn after_a_failed_flush_no_byte_of_the_file_counts() {
     let machine = Machine::new([one_file(SIZE)]);
     let library = instead(
         &machine,
@@ -235,7 +235,7 @@ fn after_a_failed_flush_nothing_of_the_file_counts() {
     machine.assert_nothing_wrong(&one_file(SIZE));
 }
 
-/// Whatever a file system answers to a request for a lock: simultaneous runs all succeed, and so does the next run.
+/// For any answer of a file system to a request for a lock, simultaneous runs all succeed, and so does the next run.
 #[test]
 fn runs_at_once_end_right_where_locks_do_not_work() {
     let equal = || {
@@ -282,7 +282,7 @@ fn runs_at_once_end_right_where_locks_do_not_work() {
     }
 }
 
-/// Without locks, a killed run's partial has the process in its name, and the next run goes on with it.
+/// Without locks, a killed run's partial has the process in its name, and the next run continues with it.
 #[test]
 fn a_killed_run_is_resumed_where_locks_do_not_work() {
     let machine = slow();
@@ -317,7 +317,7 @@ fn a_killed_run_is_resumed_where_locks_do_not_work() {
 
 /// A lock that is never released, as by a process that hangs on another machine.
 #[test]
-fn a_lock_that_is_never_released_is_waited_for_and_then_passed_by() {
+fn a_lock_that_is_never_released_is_waited_for_and_then_ignored() {
     let machine = Machine::new([one_file(5000)]);
     let locks = machine.cache().join(".locks/models--org--one");
     std::fs::create_dir_all(&locks).unwrap();
@@ -389,7 +389,7 @@ fn a_folder_of_locks_that_cannot_be_written_is_no_reason_to_stop() {
 
 /// The space that a partial has reserved on the disk is available for its rest.
 #[test]
-fn a_run_is_resumed_in_the_space_that_its_partial_has_set_aside() {
+fn a_run_is_resumed_in_the_space_that_its_partial_has_reserved() {
     let machine = slow();
     let Some(disk) = Disk::new(&machine, "disk", 40) else { return };
     std::fs::create_dir_all(machine.cache().parent().unwrap()).unwrap();

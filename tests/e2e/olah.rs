@@ -112,7 +112,7 @@ fn a_tampered_olah_cache_is_found() {
     let machine = Machine::new([repo()]);
     let Some(olah) = Olah::start(&machine) else { return };
     olah.compare(&machine, &["org/one", "--level", "full"]).ends_with(0);
-    // A byte that seed 5 looks at and seed 6 does not.
+    // A byte in the ranges of seed 5, but not of seed 6.
     let ranges = |seed: &str| {
         let value = olah.compare(&machine, &["org/one", "--json", "--seed", seed]).ends_with(0).json();
         let ranges = value["comparisons"][0]["files"][1]["ranges"].as_array().unwrap().clone();

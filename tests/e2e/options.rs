@@ -7,7 +7,7 @@ fn names(run: &Run) -> Vec<String> {
 }
 
 #[test]
-fn prefer_falls_back_and_says_so_and_only_does_not() {
+fn prefer_falls_back_with_a_warning_and_only_does_not() {
     let machine = Machine::new([fixture("org/bin-only")]);
     machine.hfget("org/bin-only --only safetensors").ends_with(3).says("bin");
     let run = machine.hfget("org/bin-only --prefer safetensors").ends_with(0).says("family-fallback");
@@ -30,7 +30,7 @@ fn with_adds_and_exclude_removes() {
 }
 
 #[test]
-fn excluding_a_shard_is_done_and_said() {
+fn an_excluded_shard_is_left_out_with_a_note() {
     let machine = Machine::new([fixture(CHATGLM)]);
     machine
         .run([CHATGLM, "--exclude", "model-00003-of-00007.safetensors"])
@@ -82,7 +82,7 @@ fn force_fetches_again() {
 }
 
 #[test]
-fn the_environment_is_the_ecosystems() {
+fn the_environment_is_read_as_other_tools_read_it() {
     let machine = Machine::new([fixture("org/bin-only")]);
     for (name, value, place) in [
         ("HF_HUB_CACHE", "a", "a"),

@@ -1,5 +1,5 @@
-//! A user's own files in a plain folder: git's rule. Files that hfget did not put there, or that were changed
-//! since, are neither overwritten nor removed without `--force`.
+//! A user's own files in a plain folder: git's rule. Files that hfget did not write, or that were changed since, are
+//! neither overwritten nor removed without `--force`.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ fn files_that_are_only_read_never_touch_the_folder() {
     for name in ["pytorch_model.bin.index.json", "cli_demo.py"] {
         assert_eq!(std::fs::read(here(&machine).join(name)).unwrap(), b"mine", "{name}");
     }
-    // If there was no file of that name, there is none now.
+    // If there was no file of that name, there is still none.
     std::fs::remove_dir_all(here(&machine)).unwrap();
     machine.hfget("THUDM/chatglm3-6b --prefer safetensors --local-dir here").ends_with(0);
     assert!(!plain(&machine).iter().any(|name| name.starts_with("pytorch") || name == "cli_demo.py"));
@@ -86,7 +86,7 @@ fn a_file_that_the_user_made_stops_the_run_before_anything_is_fetched() {
 }
 
 #[test]
-fn a_file_that_was_edited_after_it_was_put_there_stops_the_run() {
+fn a_file_that_was_edited_after_the_download_stops_the_run() {
     for keep_time in [false, true] {
         let machine = Machine::new([one_file(5000)]);
         machine.hfget("org/one --local-dir here").ends_with(0);
@@ -105,9 +105,9 @@ fn a_file_that_was_edited_after_it_was_put_there_stops_the_run() {
     }
 }
 
-/// The honest twin: an update of files that nobody touched has no finding, and neither has a copy of the whole folder.
+/// The honest twin: an update of unchanged files has no finding, and neither has a copy of the whole folder.
 #[test]
-fn an_update_of_files_that_nobody_changed_just_happens() {
+fn an_update_of_unchanged_files_has_no_finding() {
     let machine = Machine::new([one_file(5000)]);
     machine.hfget("org/one --local-dir here").ends_with(0);
     let copied = Command::new("cp").args(["-a", "here", "there"]).current_dir(machine.home.path()).status();
@@ -128,7 +128,7 @@ fn an_update_of_files_that_nobody_changed_just_happens() {
 
 /// A disk that flips a bit does not change a time: the file does not count as the user's, and is replaced.
 #[test]
-fn bit_rot_is_mended() {
+fn bit_rot_is_repaired() {
     let machine = Machine::new([one_file(5000)]);
     machine.hfget("org/one --local-dir here").ends_with(0);
     let file = here(&machine).join("model.safetensors");
@@ -193,7 +193,7 @@ fn pointers_and_partials_of_other_tools_are_replaced() {
 
 /// A failed run removes nothing: a wrong file stays until a right one replaces it.
 #[test]
-fn what_is_to_be_replaced_stays_when_the_fetch_fails() {
+fn a_file_to_be_replaced_stays_when_the_fetch_fails() {
     let machine = Machine::new([one_file(5000)]);
     machine.hfget("org/one --local-dir here").ends_with(0);
     machine.hub.replace(one_file(6000));
@@ -216,7 +216,7 @@ fn sharded() -> Repo {
 }
 
 #[test]
-fn what_the_new_commit_lacks_goes_when_the_new_files_are_verified() {
+fn files_that_the_new_commit_lacks_are_removed_after_the_new_files_are_verified() {
     let machine = Machine::new([one_file(5000).file("sub/old/config.json", "{}")]);
     machine.hfget("org/one --local-dir here --all").ends_with(0);
     write(&here(&machine).join("notes.txt"), b"mine");
@@ -232,7 +232,7 @@ fn what_the_new_commit_lacks_goes_when_the_new_files_are_verified() {
 }
 
 #[test]
-fn what_the_new_commit_lacks_and_the_user_changed_is_an_error_and_stays() {
+fn a_changed_file_that_the_new_commit_lacks_is_an_error_and_stays() {
     let machine = Machine::new([one_file(5000)]);
     machine.hfget("org/one --local-dir here").ends_with(0);
     let old = here(&machine).join("model.safetensors");
@@ -248,7 +248,7 @@ fn what_the_new_commit_lacks_and_the_user_changed_is_an_error_and_stays() {
 
 /// Nothing is removed for a new commit that did not verify.
 #[test]
-fn what_the_new_commit_lacks_stays_until_the_new_files_are_verified() {
+fn files_that_the_new_commit_lacks_stay_until_the_new_files_are_verified() {
     let machine = Machine::new([one_file(5000)]);
     machine.hfget("org/one --local-dir here").ends_with(0);
     machine.hub.replace(sharded());
@@ -270,7 +270,7 @@ fn two() -> Machine {
 }
 
 #[test]
-fn several_repos_in_one_folder_are_a_usage_error_that_says_how() {
+fn several_repos_in_one_folder_are_a_usage_error_with_advice() {
     let machine = two();
     machine.hfget("org/one org/two --local-dir here").ends_with(2).says("'here/{owner}/{name}'");
     // A second word may be a file of the first repo: the run asks for the listing, and for no file.
@@ -336,7 +336,7 @@ fn a_folder_with_files_of_several_commits_is_warned_of() {
 
 /// Files in the cache are copied and hashed, not fetched, even without a Hub.
 #[test]
-fn a_plain_folder_takes_from_the_cache_what_it_has() {
+fn a_plain_folder_takes_files_from_the_cache() {
     for offline in ["", " --offline"] {
         let machine = Machine::new([fixture(CHATGLM)]);
         machine.hfget("THUDM/chatglm3-6b").ends_with(0);
@@ -353,7 +353,7 @@ fn a_plain_folder_takes_from_the_cache_what_it_has() {
 
 /// The cache is not trusted: a file that proves wrong during the copy is fetched.
 #[test]
-fn what_the_cache_has_and_is_wrong_is_not_taken() {
+fn a_wrong_file_of_the_cache_is_not_taken() {
     let machine = Machine::new([one_file(5000)]);
     let blob = machine.run(["org/one"]).ends_with(0).path().join("model.safetensors").canonicalize().unwrap();
     let mut bytes = std::fs::read(&blob).unwrap();
@@ -370,7 +370,7 @@ fn what_the_cache_has_and_is_wrong_is_not_taken() {
 
 /// A file that cannot be read is not known to be wrong.
 #[test]
-fn what_cannot_be_read_is_exit_code_5_and_stays() {
+fn an_unreadable_file_is_exit_code_5_and_stays() {
     let machine = Machine::new([one_file(5000)]);
     machine.hfget("org/one --local-dir here").ends_with(0);
     machine.hfget("org/one").ends_with(0);

@@ -48,7 +48,7 @@ fn assert_closed(page: &str) {
 fn get_verify_and_plan_write_a_page_with_a_row_for_each_repo() {
     let machine = machine();
     let run = machine.hfget("org/good org/bad org/evil org/none --all --report get.html").ends_with(1);
-    assert_eq!(run.out.lines().count(), 2, "stdout is as ever: {}", run.out);
+    assert_eq!(run.out.lines().count(), 2, "stdout is unchanged: {}", run.out);
     let page = read(&machine, "get.html");
     assert_closed(&page);
     for part in [
@@ -72,7 +72,7 @@ fn get_verify_and_plan_write_a_page_with_a_row_for_each_repo() {
     assert_closed(&page);
     assert!(page.contains("Left out") && page.contains("(--only bin)") && page.contains("to fetch"), "{page}");
     machine.hfget("org/good --dry-run --report dry.html").ends_with(0);
-    assert!(read(&machine, "dry.html").contains("all of it is here"));
+    assert!(read(&machine, "dry.html").contains("everything is here"));
     machine.hfget("plan org/good --report plan.json").ends_with(0);
     let value: serde_json::Value = serde_json::from_str(&read(&machine, "plan.json")).unwrap();
     assert_eq!(value["plans"][0]["repo"], "org/good");
@@ -80,7 +80,7 @@ fn get_verify_and_plan_write_a_page_with_a_row_for_each_repo() {
 
 /// The twin: without files that are left out there is no such heading.
 #[test]
-fn a_run_says_on_its_page_and_in_its_json_what_it_left_out_and_how_to_take_it() {
+fn the_page_and_the_json_name_left_out_files_and_how_to_take_them() {
     let two = Repo::new("org/two")
         .file("config.json", "{}")
         .lfs("model.safetensors", safetensors("w", 64))

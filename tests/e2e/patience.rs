@@ -25,7 +25,7 @@ fn end(child: Child) -> Run {
 fn until(there: impl Fn() -> bool) {
     let began = Instant::now();
     while !there() {
-        assert!(began.elapsed() < Duration::from_secs(20), "it never came to that");
+        assert!(began.elapsed() < Duration::from_secs(20), "the condition was never met");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -48,7 +48,7 @@ fn outage(away: Duration) {
 }
 
 #[test]
-fn an_outage_in_the_middle_costs_its_time_and_no_byte_that_had_come() {
+fn an_outage_in_the_middle_costs_its_time_and_no_arrived_byte() {
     outage(Duration::from_secs(3));
 }
 
@@ -77,7 +77,7 @@ fn an_outage_of_a_minute_is_outlasted() {
 
 /// The twin: an endless outage ends the run, and the bytes that have come are kept.
 #[test]
-fn an_outage_longer_than_retry_for_ends_the_run_and_a_later_one_goes_on() {
+fn an_outage_longer_than_retry_for_ends_the_run_and_a_later_one_resumes() {
     const SIZE: usize = 12 << 20;
     let options = Options { rate: Some(3 << 20), ..Options::default() };
     let machine = Machine::on(Hub::with(options, [one_file(SIZE)]));
@@ -93,7 +93,7 @@ fn an_outage_longer_than_retry_for_ends_the_run_and_a_later_one_goes_on() {
 }
 
 #[test]
-fn a_trickle_is_a_broken_connection_and_the_file_goes_on_from_where_it_is() {
+fn a_trickle_is_a_broken_connection_and_the_file_continues_after_the_last_byte() {
     let machine = Machine::new([one_file(1 << 20)]);
     machine.hub.fault(Fault::new(Place::Bytes, Kind::Slow(80)).on(WEIGHTS).times(2));
     let began = Instant::now();
@@ -144,7 +144,7 @@ fn a_slow_line_is_left_alone() {
 
 /// A server that sends single bytes and breaks the connection.
 #[test]
-fn a_dribble_of_bytes_is_no_progress() {
+fn a_dribble_of_bytes_is_not_progress() {
     let machine = Machine::new([one_file(1 << 20)]);
     machine.hub.fault(Fault::new(Place::Bytes, Kind::Cut(1)).on(WEIGHTS));
     let began = Instant::now();
@@ -180,13 +180,13 @@ fn behind_a_limit(files: usize) {
     let child = begin(&machine, "org/one --all --retry-base-ms 100");
     let run = end(child).ends_with(0).says("limits requests; waiting");
     machine.assert_nothing_wrong(&repo);
-    assert!(!run.err.contains("attempt"), "a kept wait is no failure: {}", run.err);
+    assert!(!run.err.contains("attempt"), "a requested wait is not a failure: {}", run.err);
     let refused = machine.hub.requests().len() - 2 * (files + 2);
     assert!(refused < 2 * files, "{refused} requests for nothing");
 }
 
 #[test]
-fn what_passes_is_asked_again_whatever_its_number() {
+fn temporary_errors_are_retried_whatever_their_status() {
     for status in [408, 425, 500, 502, 509, 520, 524, 529, 530, 599] {
         for place in [Place::Api, Place::Tree, Place::Resolve, Place::Bytes] {
             let machine = Machine::new([one_file(64)]);
@@ -195,7 +195,7 @@ fn what_passes_is_asked_again_whatever_its_number() {
             assert_eq!(run.code, Some(0), "{status} at {place:?}: {}", run.err);
         }
     }
-    // The twin: a permanent error is reported at once.
+    // The twin: a permanent error is reported without retries.
     for status in [400, 405, 501, 505] {
         let machine = Machine::new([one_file(64)]);
         machine.hub.fault(Fault::new(Place::Api, Kind::Status(status, vec![])));
@@ -216,7 +216,7 @@ fn a_link_that_a_store_calls_bad_or_gone_is_asked_for_once_more() {
 }
 
 #[test]
-fn a_mirror_that_asks_to_wait_holds_nobody_else_and_is_given_up_if_it_asks_for_too_much() {
+fn a_mirror_that_asks_to_wait_delays_no_other_and_is_given_up_if_the_wait_is_too_long() {
     for (wait, says) in [("3600", "is not asked any more"), ("60", "limits requests; waiting 60 s")] {
         let machine = Machine::new([one_file(20 << 20)]);
         let mirror = Hub::start([one_file(20 << 20)]);
@@ -238,13 +238,13 @@ fn a_silent_cas_costs_one_timeout_and_the_way_around_it_is_named() {
     let repo = Repo::new("org/one").file("config.json", "{}").xet_at("model.safetensors", weights, &"a".repeat(64));
     let machine = Machine::on(Hub::with(Options { cas: Some(cas), ..Options::default() }, [repo.clone()]));
     let began = Instant::now();
-    machine.run(["org/one"]).ends_with(0).says("on over HTTP").says("--transport http");
+    machine.run(["org/one"]).ends_with(0).says("continues over HTTP").says("--transport http");
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
     machine.assert_nothing_wrong(&repo);
 }
 
 #[test]
-fn a_hub_that_is_away_while_everything_is_here_names_offline_and_the_date() {
+fn an_outage_while_everything_is_here_names_offline_and_the_date() {
     let machine = Machine::new([one_file(64)]);
     machine.run(["org/one"]).ends_with(0);
     machine.hub.down(true);
@@ -262,7 +262,7 @@ fn a_hub_that_is_away_while_everything_is_here_names_offline_and_the_date() {
 }
 
 #[test]
-fn what_is_here_and_right_is_preferred_where_that_is_asked_for() {
+fn prefer_offline_uses_files_that_are_here_and_right() {
     let machine = Machine::new([one_file(64)]);
     // No file is here, so all are fetched.
     machine.run(["org/one", "--prefer-offline"]).ends_with(0);

@@ -110,7 +110,7 @@ fn every_peer_takes_both_families_and_hfget_takes_one() {
     assert_eq!(families(&tree(&path).into_keys().collect::<Vec<_>>()), (7, 0));
 }
 
-/// A repo whose digests are right, and whose index names a tensor `gone` in `shard` that is not there.
+/// A repo with right digests, and an index that names a tensor `gone` in `shard` that does not exist.
 fn promising_too_much(shard: &str) -> Repo {
     let index = format!(r#"{{"metadata":{{}},"weight_map":{{"w":"model-1.safetensors","gone":"{shard}"}}}}"#);
     Repo::new("org/one")
@@ -150,7 +150,7 @@ fn only_hfget_misses_a_shard_that_the_index_promises() {
 /// The tools are killed after half of the bytes. aria2c notes its progress once a minute, and hubdl runs aria2c;
 /// hfget loses at most 1 MiB for each connection.
 #[test]
-fn after_a_kill_hfget_and_model_mirror_go_on_and_the_others_begin_again() {
+fn after_a_kill_hfget_and_model_mirror_resume_and_the_others_begin_again() {
     let size = 2 * SIZE;
     let repo = one_file(size);
     let slow = || Machine::on(Hub::with(Options { rate: Some(12 << 20), ..Options::default() }, [repo.clone()]));

@@ -17,7 +17,7 @@ fn good() -> Repo {
 }
 
 #[test]
-fn what_is_denied_stops_a_run_before_its_weights_and_what_is_allowed_does_not() {
+fn a_denied_finding_stops_a_run_before_its_weights_and_an_allowed_one_does_not() {
     let machine = Machine::new([fixture(CHATGLM), good(), broken()]);
     let run = machine.hfget(&format!("{CHATGLM} --deny remote-code")).ends_with(1);
     assert!(run.err.contains("error[remote-code] modeling_chatglm.py"), "{}", run.err);
@@ -74,7 +74,7 @@ fn code_is_denied_however_its_files_were_chosen() {
 
 /// The licence and the Hub's own scan, from the one request that pins the commit.
 #[test]
-fn what_the_page_says_is_shown_and_its_scan_can_be_denied() {
+fn the_facts_of_the_repos_page_are_shown_and_its_scan_can_be_denied() {
     let machine = Machine::new([good().issue("model.safetensors", "suspicious").issue("other.pkl", "unsafe")]);
     let run = machine.hfget("plan org/good").ends_with(0).shows("license apache-2.0");
     assert!(
@@ -110,7 +110,7 @@ fn reports_come_in_the_forms_that_ci_systems_read() {
         "{lines:?}"
     );
     let run = machine.hfget("org/good org/bad --report out.xml").ends_with(1);
-    assert!(run.path().join("model.safetensors").exists(), "stdout is as ever");
+    assert!(run.path().join("model.safetensors").exists(), "stdout is unchanged");
     let file = |name: &str| std::fs::read_to_string(machine.home.path().join(name)).unwrap();
     assert!(file("out.xml").starts_with("<?xml") && file("out.xml").contains("org/bad"));
     machine.hfget("org/good org/bad --report out.json").ends_with(1);
@@ -121,7 +121,7 @@ fn reports_come_in_the_forms_that_ci_systems_read() {
 }
 
 #[test]
-fn a_line_for_each_repo_says_how_it_ended() {
+fn a_line_for_each_repo_states_its_result() {
     let machine = Machine::new([good(), broken()]);
     let run = machine.hfget("org/good org/bad org/none").ends_with(1);
     let lines: Vec<&str> = run.err.lines().filter(|l| l.starts_with("hfget: result=")).collect();
@@ -152,7 +152,7 @@ fn many_repos_are_named_in_a_file() {
 }
 
 #[test]
-fn of_many_repos_each_one_that_is_right_is_one_line() {
+fn of_many_repos_each_verified_one_gets_one_line() {
     let repo = |id: &str| Repo::new(id).file("config.json", "{}").lfs("model.safetensors", safetensors("w", 64));
     let machine = Machine::new([repo("org/a"), repo("org/b"), repo("org/c"), repo("org/d"), broken()]);
     let shown = |line: &str| -> Vec<String> {

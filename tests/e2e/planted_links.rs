@@ -128,7 +128,7 @@ fn folders_that_are_swapped_for_links_during_a_run_lead_nowhere() {
     }
 }
 
-/// The partial is also another file: the run goes on in a new file.
+/// The partial is also another file: the run continues in a new file.
 #[test]
 fn a_partial_with_a_second_name_is_not_written_to() {
     let machine = slow();
@@ -146,7 +146,7 @@ fn a_partial_with_a_second_name_is_not_written_to() {
 }
 
 #[test]
-fn a_name_that_cannot_be_used_and_is_not_wanted_is_a_warning() {
+fn an_unusable_name_that_is_not_selected_is_a_warning() {
     for name in ["../outside.json", "docs/.g\u{200c}it/config", "git~1/config"] {
         let machine = Machine::new([one_file(64).raw_entry(name, 3)]);
         machine.hfget("org/one").ends_with(0).says("warning[path-unsafe]");
@@ -193,7 +193,7 @@ fn names_as_long_as_a_file_system_takes_them_work_everywhere() {
 }
 
 #[test]
-fn a_folder_with_the_name_of_what_is_noted_is_said_before_anything_is_fetched() {
+fn a_folder_with_the_name_of_a_note_is_reported_before_anything_is_fetched() {
     let data = || Repo::new("org/data").kind("datasets").file("a", "1").file("a.lock/b", "2").file("c.metadata/d", "3");
     let machine = Machine::new([data()]);
     machine.hfget("datasets/org/data --local-dir here").ends_with(1).says("path-unsafe").says("a.lock/b");

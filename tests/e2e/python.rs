@@ -81,7 +81,7 @@ fn the_documented_examples_give_what_huggingface_hub_gives() {
 }
 
 #[test]
-fn what_is_missing_or_closed_is_the_exception_that_huggingface_hub_raises() {
+fn a_missing_or_closed_repo_raises_the_exception_of_huggingface_hub() {
     let machine = Machine::new([
         guide(),
         one_file(64).access(Access::Private),
@@ -104,7 +104,7 @@ fn a_wrong_byte_is_never_given_out() {
 }
 
 #[test]
-fn the_token_reaches_the_hub_by_environment_and_is_no_argument() {
+fn the_token_reaches_the_hub_by_the_environment_and_is_not_an_argument() {
     holds(&Machine::new([one_file(64).access(Access::Private)]), "downloads.py", "Token");
 }
 
@@ -115,7 +115,7 @@ fn the_commands_own_jobs_give_typed_results_and_errors_with_findings() {
 }
 
 #[test]
-fn an_interrupt_ends_the_command_and_the_next_run_goes_on() {
+fn an_interrupt_ends_the_command_and_the_next_run_resumes() {
     let hub = Hub::start([one_file(8 << 20)]);
     hub.fault(Fault::new(Place::Bytes, Kind::Slow(400_000)).times(2));
     holds(&Machine::on(hub), "jobs.py", "Interrupt");
@@ -133,7 +133,7 @@ fn every_loader_of_a_patched_process_gets_verified_files() {
 }
 
 #[test]
-fn huggingface_hubs_own_download_tests_hold_but_for_those_that_the_page_lists() {
+fn huggingface_hubs_own_download_tests_pass_except_those_that_the_page_lists() {
     holds(&Machine::new([]), "own_tests.py", "OwnTests");
 }
 
@@ -148,7 +148,7 @@ fn mypy_and_pyright_find_the_package_and_its_overloads_right() {
 }
 
 #[test]
-fn the_installer_moves_nothing_before_the_sum_agrees() {
+fn the_installer_moves_nothing_before_the_checksum_matches() {
     holds(&Machine::new([]), "channels.py", "Installer");
 }
 
@@ -163,7 +163,7 @@ fn the_actions_steps_work_as_they_are_written() {
 /// Not in CI: the compiler builds a C library first, which takes many minutes where it has not done so before.
 #[test]
 #[ignore = "takes many minutes: cargo test --test e2e -- --ignored what_is_compiled_twice"]
-fn what_is_compiled_twice_is_compared_and_a_difference_is_found() {
+fn two_compilations_are_compared_and_a_difference_is_found() {
     holds(&Machine::new([]), "packing.py", "Compiling");
 }
 
@@ -178,6 +178,6 @@ fn the_recipes_for_images_run_in_a_root_that_has_the_image_and_nothing_else() {
 }
 
 #[test]
-fn artifacts_are_packed_the_same_twice_and_what_was_changed_is_found() {
+fn packing_twice_gives_the_same_artifacts_and_a_change_is_found() {
     holds(&Machine::new([]), "packing.py", "Packing");
 }

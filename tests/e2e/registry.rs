@@ -1,6 +1,6 @@
-//! A registry: what `--to oci://` puts there whatever fault the registry has, what is never visible, and what is read
-//! back. Most run against a registry on the loopback interface with the faults of real ones; the last ones against
-//! Debian's, read by skopeo and umoci.
+//! Registries: pushes with `--to oci://` despite faults of the registry, content that is never visible, and reading
+//! back. Most tests use a registry on the loopback interface with the faults of real ones; the last ones use Debian's,
+//! read by skopeo and umoci.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -47,7 +47,7 @@ fn hfget(machine: &Machine, line: &str) -> Run {
     command(machine, line).output().unwrap().into()
 }
 
-/// What is at a tag, as whoever pulls it sees it: manifest, every layer there, with its size and digest.
+/// Checks the content of a tag as a puller sees it: the manifest, and every layer with its size and digest.
 #[track_caller]
 pub(super) fn assert_whole(registry: &Registry, name: &str, tag: &str) -> serde_json::Value {
     let (_, text) = registry.manifest(name, tag).unwrap_or_else(|| panic!("no {tag}"));
@@ -61,7 +61,7 @@ pub(super) fn assert_whole(registry: &Registry, name: &str, tag: &str) -> serde_
     manifest
 }
 
-/// That nobody who pulls sees anything.
+/// Checks that pullers see nothing.
 #[track_caller]
 fn assert_nothing(registry: &Registry) {
     assert!(registry.tags("acme/m").is_empty(), "{:?}", registry.tags("acme/m"));
@@ -100,7 +100,7 @@ fn visible(folder: &std::path::Path) -> std::path::PathBuf {
 }
 
 #[test]
-fn what_is_there_is_not_sent_again() {
+fn existing_layers_are_not_sent_again() {
     for layout in ["image", "modelpack"] {
         let (machine, registry) = (machine(), Registry::start());
         let line = format!("org/one --to oci://{}/acme/m:main --layout {layout}", registry.address());
@@ -119,7 +119,7 @@ fn what_is_there_is_not_sent_again() {
 }
 
 #[test]
-fn a_registry_with_any_fault_that_passes_gets_all_of_it() {
+fn a_registry_with_any_temporary_fault_gets_the_whole_repo() {
     for (place, kind) in [
         (Place::Begin, Kind::Status(429, vec![("retry-after", "0".into())])),
         (Place::Put, Kind::Status(503, vec![])),
@@ -147,7 +147,7 @@ fn a_registry_with_any_fault_that_passes_gets_all_of_it() {
 }
 
 #[test]
-fn a_registry_of_any_kind_gets_all_of_it() {
+fn a_registry_of_any_kind_gets_the_whole_repo() {
     let usual = Options::default;
     for options in [
         Options { chunks: Chunks::Refused, ..usual() },
@@ -173,7 +173,7 @@ fn a_registry_of_any_kind_gets_all_of_it() {
 }
 
 #[test]
-fn a_fault_that_stays_ends_the_run_and_moves_no_tag() {
+fn a_lasting_fault_ends_the_run_and_moves_no_tag() {
     for (place, kind, code, says) in [
         (Place::Begin, Kind::Status(403, vec![]), 3, "access is refused"),
         (Place::Begin, Kind::Status(503, vec![]), 4, "503"),
@@ -205,12 +205,12 @@ fn a_hub_that_sends_other_bytes_than_it_lists_gets_no_tag_and_leaves_no_layer() 
         assert_nothing(&registry);
         let large =
             registry.blobs("acme/m").into_iter().filter(|d| registry.blob("acme/m", d).unwrap().len() > 1 << 20);
-        assert_eq!(large.count(), 0, "no layer with the wrong bytes is there");
+        assert_eq!(large.count(), 0, "no layer with the wrong bytes exists");
     }
 }
 
 #[test]
-fn a_hub_that_stalls_in_the_middle_of_a_file_is_asked_again_and_the_upload_goes_on() {
+fn a_hub_that_stalls_in_the_middle_of_a_file_is_asked_again_and_the_upload_continues() {
     for layout in ["image", "modelpack"] {
         let (machine, registry) = (machine(), Registry::start());
         for kind in [HubKind::Stall(1 << 20), HubKind::Cut(1 << 20)] {
@@ -237,7 +237,7 @@ fn a_run_that_is_killed_leaves_no_tag_and_the_next_one_sends_what_is_missing() {
             let blobs = registry.blobs("acme/m").into_iter();
             blobs.filter(|digest| registry.blob("acme/m", digest).unwrap().len() > SIZE).count()
         };
-        // A raw layer is found by its file's digest; a tar layer only by what this machine has noted.
+        // A raw layer is found by its file's digest, a tar layer only by this machine's record.
         let records = machine.home.path().join("hf/hfget/objects");
         let noted = || layout == "modelpack" || noted_at(&records);
         while large() == 0 || !noted() {
@@ -255,7 +255,7 @@ fn a_run_that_is_killed_leaves_no_tag_and_the_next_one_sends_what_is_missing() {
         registry.forget();
         hfget(&machine, &line).ends_with(0).says("verified");
         assert_whole(&registry, "acme/m", "main");
-        // By what was asked to be taken: of what the killed run had sent, some was on its way still.
+        // Counts the sizes of the requests: some bytes of the killed run were still in transit.
         let sent: u64 = registry.requests().into_iter().filter_map(|request| request.length).sum();
         let sent = if layout == "image" { registry.bytes_taken() } else { sent };
         let most = (3 - there) * (SIZE as u64 + 2000) + 20_000;
@@ -263,13 +263,13 @@ fn a_run_that_is_killed_leaves_no_tag_and_the_next_one_sends_what_is_missing() {
     }
 }
 
-/// Whether this machine has noted a layer there, whole.
+/// Whether this machine's record has a complete layer of the registry.
 pub(super) fn noted_at(records: &std::path::Path) -> bool {
     let names = std::fs::read_dir(records).into_iter().flatten().flatten();
     names.into_iter().any(|entry| entry.path().extension().is_some_and(|ending| ending == "json"))
 }
 
-/// What docker keeps of whoever has logged in.
+/// docker's credential file after a login.
 pub(super) fn log_in(machine: &Machine, address: &str) {
     let folder = machine.home.path().join(".docker");
     std::fs::create_dir_all(&folder).unwrap();
@@ -277,7 +277,7 @@ pub(super) fn log_in(machine: &Machine, address: &str) {
 }
 
 #[test]
-fn whoever_has_logged_in_is_let_in_and_whoever_has_not_is_told_how() {
+fn a_login_gives_access_and_without_one_the_error_says_how_to_log_in() {
     for auth in [Auth::Basic, Auth::Bearer(Duration::from_mins(5))] {
         let (machine, registry) = (machine(), Registry::with(Options { auth, ..Options::default() }));
         let line = format!("org/one --to oci://{}/acme/m:main", registry.address());
@@ -290,7 +290,7 @@ fn whoever_has_logged_in_is_let_in_and_whoever_has_not_is_told_how() {
 }
 
 #[test]
-fn a_helper_that_docker_is_configured_with_is_asked() {
+fn dockers_credential_helper_is_used() {
     let (machine, registry) = (machine(), Registry::with(Options { auth: Auth::Basic, ..Options::default() }));
     let folder = machine.home.path().join(".docker");
     std::fs::create_dir_all(&folder).unwrap();
@@ -310,7 +310,7 @@ fn a_helper_that_docker_is_configured_with_is_asked() {
 }
 
 #[test]
-fn whoever_logged_in_by_a_browser_is_let_in_by_the_token_that_docker_keeps() {
+fn dockers_identity_token_gives_access() {
     let auth = Auth::Bearer(Duration::from_secs(2));
     let (machine, registry) = (machine(), Registry::with(Options { auth, ..Options::default() }));
     let folder = machine.home.path().join(".docker");
@@ -323,14 +323,14 @@ fn whoever_logged_in_by_a_browser_is_let_in_by_the_token_that_docker_keeps() {
     let asked = registry.requests().into_iter().filter(|request| request.path == "/token");
     assert!(asked.clone().count() > 0 && asked.clone().all(|request| request.method == "POST"));
     assert!(registry.requests().iter().all(|r| !r.query.contains(IDENTITY) && !r.path.contains(IDENTITY)));
-    // One that was taken back lets nobody in.
+    // A revoked token gives no access.
     let old = identity(registry.address()).replace(IDENTITY, "another-secret-of-the-robot");
     std::fs::write(folder.join("config.json"), old).unwrap();
-    hfget(&machine, &format!("verify {to}")).ends_with(3).says("the credentials are not good for it");
+    hfget(&machine, &format!("verify {to}")).ends_with(3).says("the credentials do not allow it");
 }
 
 #[test]
-fn what_was_removed_beside_an_image_is_put_back_and_nothing_is_written_if_it_is_there() {
+fn content_removed_beside_an_image_is_pushed_again_and_existing_content_is_not() {
     for referrers in [true, false] {
         let (machine, registry) = (machine(), Registry::with(Options { referrers, ..Options::default() }));
         let line = format!("org/one --to oci://{}/acme/m:main", registry.address());
@@ -347,13 +347,13 @@ fn what_was_removed_beside_an_image_is_put_back_and_nothing_is_written_if_it_is_
         assert_eq!(registry.tags("acme/m"), before);
         assert_eq!(registry.remove_referrers("acme/m"), 1);
         hfget(&machine, &line).ends_with(0).says("verified");
-        assert_eq!(registry.remove_referrers("acme/m"), 1, "it is there again");
-        assert_eq!(registry.tags("acme/m")["main"], before["main"], "nobody who follows the tag fetches it anew");
+        assert_eq!(registry.remove_referrers("acme/m"), 1, "it exists again");
+        assert_eq!(registry.tags("acme/m")["main"], before["main"], "readers of the tag need not fetch it again");
     }
 }
 
 #[test]
-fn a_layer_of_a_base_is_sent_again_after_a_fault_as_that_of_a_file_is() {
+fn a_layer_of_a_base_is_sent_again_after_a_fault_like_that_of_a_file() {
     let (machine, base, registry) = (machine(), Registry::start(), Registry::start());
     let layer = vec![7; 9 << 20];
     base_image(&base, &layer);
@@ -382,7 +382,7 @@ fn a_layer_of_a_base_is_sent_again_after_a_fault_as_that_of_a_file_is() {
     assert!(registry.tags("acme/none").is_empty());
 }
 
-/// Puts an image of one layer at `acme/base:v1`; gives the layer's digest.
+/// Stores an image of one layer at `acme/base:v1`; returns the layer's digest.
 pub(super) fn base_image(registry: &Registry, layer: &[u8]) -> String {
     let digest = registry.put_blob("acme/base", layer.to_vec());
     let config =
@@ -399,7 +399,7 @@ pub(super) fn base_image(registry: &Registry, layer: &[u8]) -> String {
 }
 
 #[test]
-fn no_secret_of_a_registry_is_told_or_sent_to_another_host() {
+fn no_secret_of_a_registry_is_printed_or_sent_to_another_host() {
     let auth = Auth::Bearer(Duration::from_mins(5));
     let options = Options { auth, location: Location::Foreign, blobs_elsewhere: true, ..Options::default() };
     let (machine, registry) = (machine(), Registry::with(options));
@@ -424,7 +424,7 @@ fn no_secret_of_a_registry_is_told_or_sent_to_another_host() {
 }
 
 #[test]
-fn a_token_that_runs_out_in_the_middle_of_a_file_costs_nothing() {
+fn a_token_that_expires_in_the_middle_of_a_file_costs_nothing() {
     for layout in ["image", "modelpack"] {
         let options = HubOptions { rate: Some(5 << 20), ..HubOptions::default() };
         let machine = Machine::on(Hub::with(options, [repo()]));
@@ -442,7 +442,7 @@ fn a_token_that_runs_out_in_the_middle_of_a_file_costs_nothing() {
 }
 
 #[test]
-fn a_layer_that_is_lost_or_of_another_size_is_found_by_verify_and_put_there_again() {
+fn a_layer_that_is_lost_or_of_another_size_is_found_by_verify_and_pushed_again() {
     let (machine, registry) = (machine(), Registry::start());
     let to = format!("oci://{}/acme/m:main", registry.address());
     hfget(&machine, &format!("org/one --to {to}")).ends_with(0);
@@ -508,7 +508,7 @@ fn memory_does_not_grow_with_the_size_or_the_number_of_files() {
 }
 
 #[test]
-fn debians_registry_holds_an_image_that_skopeo_copies_and_umoci_unpacks() {
+fn debians_registry_has_an_image_that_skopeo_copies_and_umoci_unpacks() {
     let machine = machine();
     let folder = machine.home.path().join("debian");
     std::fs::create_dir(&folder).unwrap();
@@ -543,7 +543,7 @@ fn debians_registry_holds_an_image_that_skopeo_copies_and_umoci_unpacks() {
 }
 
 #[test]
-fn debians_registry_with_tokens_is_filled_though_they_run_out() {
+fn debians_registry_with_tokens_is_filled_although_they_expire() {
     let options = HubOptions { rate: Some(5 << 20), ..HubOptions::default() };
     let machine = Machine::on(Hub::with(options, [repo()]));
     let folder = machine.home.path().join("debian");

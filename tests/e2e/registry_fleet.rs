@@ -1,5 +1,5 @@
-//! Fleets that fill a registry: workers push layers that do not overlap, whoever is killed; none of them moves the tag; and
-//! whoever publishes writes what one run alone would have written.
+//! Fleets that fill a registry: workers push layers that do not overlap, even if some are killed; none of them moves
+//! the tag; and publishing writes the same as a single run.
 
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
@@ -37,7 +37,7 @@ fn spawned(command: &mut Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// The tags that a model's readers may follow: those that workers note their parts at are none.
+/// The tags for readers of a model, without the tags for workers' parts.
 fn announced(registry: &Registry, name: &str) -> Vec<String> {
     registry.tags(name).into_keys().filter(|tag| !tag.contains("-part-")).collect()
 }
@@ -58,7 +58,7 @@ fn kill_all(machine: &Machine, of: u32, line: &str, random: &mut fastrand::Rng) 
 }
 
 #[test]
-fn eight_workers_fill_one_registry_whoever_is_killed_and_publishing_writes_what_one_run_would() {
+fn eight_workers_fill_one_registry_despite_kills_and_publishing_writes_the_same_as_one_run() {
     for layout in ["image", "modelpack"] {
         let options = HubOptions { rate: Some(12 << 20), ..HubOptions::default() };
         let (machine, registry) = (Machine::on(Hub::with(options, [sharded()])), Registry::start());
@@ -70,7 +70,7 @@ fn eight_workers_fill_one_registry_whoever_is_killed_and_publishing_writes_what_
             assert_eq!(announced(&registry, "acme/m"), [""; 0], "round {round}");
         }
         assert!(killed >= 8, "{killed}");
-        // Nothing is published before all files are there, and those that are missing are named.
+        // Nothing is published before all files are there, and missing files are named.
         let run = hfget(&machine, &format!("publish {line} --json")).ends_with(1).says("run the workers again");
         assert!(codes(&run.json()["reports"][0]).contains(&"file-missing"));
         assert_eq!(announced(&registry, "acme/m"), [""; 0]);
@@ -91,7 +91,7 @@ fn eight_workers_fill_one_registry_whoever_is_killed_and_publishing_writes_what_
         assert!(loads.iter().max().unwrap() - loads.iter().min().unwrap() <= largest, "{loads:?}");
         assert_eq!(announced(&registry, "acme/m"), [""; 0], "a worker moves no tag");
 
-        // Whoever publishes asks the Hub for nothing but what it chooses files by, and sends configs and the lockfile.
+        // Publishing fetches only the files that selection reads from the Hub, and sends configs and the lockfile.
         registry.forget();
         let before = machine.byte_requests();
         let against = if layout == "image" { "hub" } else { "registry" };
@@ -103,7 +103,7 @@ fn eight_workers_fill_one_registry_whoever_is_killed_and_publishing_writes_what_
         assert!(registry.tags("acme/m").keys().all(|tag| !tag.contains("-part-")), "{:?}", registry.tags("acme/m"));
         hfget(&machine, &format!("verify oci://{}/acme/m:v1 --deep", registry.address())).ends_with(0);
 
-        // One run alone writes the same; of raw layers that nobody read, it says who states what they are.
+        // A single run writes the same, except for the origin of raw layers' digests, which were not read.
         hfget(&machine, &line.replace("acme/m:", "acme/alone:")).ends_with(0);
         let alone = registry.manifest("acme/alone", "v1").unwrap().1;
         let fleet = registry.manifest("acme/m", "v1").unwrap().1;
@@ -114,7 +114,7 @@ fn eight_workers_fill_one_registry_whoever_is_killed_and_publishing_writes_what_
             assert_eq!(registry.tags("acme/m")["v1"], registry.tags("acme/alone")["v1"]);
             assert_eq!(registry.tags("acme/m")["v1-modelpack"], registry.tags("acme/alone")["v1-modelpack"]);
         }
-        // To publish or to work again changes nothing.
+        // Publishing again or working again changes nothing.
         registry.forget();
         hfget(&machine, &format!("publish {line}")).ends_with(0).says("result=verified");
         Run::from(worker(&machine, 1, 8, &line).output().unwrap()).ends_with(0);
@@ -123,7 +123,7 @@ fn eight_workers_fill_one_registry_whoever_is_killed_and_publishing_writes_what_
 }
 
 #[test]
-fn a_worker_that_is_killed_goes_on_at_the_layer_where_it_was_on_any_machine() {
+fn a_killed_worker_resumes_at_the_same_layer_on_any_machine() {
     let options = HubOptions { rate: Some(8 << 20), ..HubOptions::default() };
     let (machine, registry) = (Machine::on(Hub::with(options, [sharded()])), Registry::start());
     let line = format!("org/sharded --to oci://{}/acme/m:v1 --connections 1", registry.address());
@@ -149,13 +149,13 @@ fn a_worker_that_is_killed_goes_on_at_the_layer_where_it_was_on_any_machine() {
 }
 
 #[test]
-fn a_layer_that_is_not_what_a_worker_noted_is_not_published_and_its_worker_repairs_it() {
+fn a_layer_that_differs_from_a_workers_note_is_not_published_and_the_worker_repairs_it() {
     let (machine, registry) = (Machine::new([sharded()]), Registry::start());
     let line = format!("org/sharded --to oci://{}/acme/m:v1", registry.address());
     for part in 1..=3 {
         Run::from(worker(&machine, part, 3, &line).output().unwrap()).ends_with(0);
     }
-    // Whoever may push can note anything.
+    // Anybody with push access can note anything.
     let digest = registry.tags("acme/m")["v1-part-1"].clone();
     let (_, text) = registry.manifest("acme/m", &digest).unwrap();
     let manifest: serde_json::Value = serde_json::from_slice(&text).unwrap();
@@ -178,7 +178,7 @@ fn a_layer_that_is_not_what_a_worker_noted_is_not_published_and_its_worker_repai
 }
 
 #[test]
-fn a_registry_that_lets_nobody_remove_keeps_what_workers_noted_and_is_published_all_the_same() {
+fn a_registry_that_allows_no_removal_keeps_the_workers_notes_and_is_still_published() {
     let options = Options { removes: false, auth: Auth::Bearer(Duration::from_mins(5)), ..Options::default() };
     let (machine, registry) = (Machine::new([second()]), Registry::with(options));
     log_in(&machine, registry.address());
@@ -188,16 +188,16 @@ fn a_registry_that_lets_nobody_remove_keeps_what_workers_noted_and_is_published_
     }
     hfget(&machine, &format!("publish {line}")).ends_with(0).says("result=verified");
     let tags: Vec<String> = registry.tags("acme/m").into_keys().collect();
-    // Of more workers than files some have nothing to note.
+    // If there are more workers than files, some have nothing to note.
     assert_eq!(tags, ["v1", "v1-modelpack", "v1-part-1", "v1-part-2"]);
-    // Where it may be done, it is, with a token for that.
+    // If removal is allowed, it happens, with a token for it.
     registry.change(|options| options.removes = true);
     hfget(&machine, &format!("publish {line}")).ends_with(0).says("result=verified");
     assert_eq!(announced(&registry, "acme/m").len(), registry.tags("acme/m").len());
 }
 
 #[test]
-fn to_publish_one_commit_leaves_what_the_workers_of_another_have_noted() {
+fn publishing_one_commit_keeps_the_notes_of_another_commits_workers() {
     let (machine, registry) = (Machine::new([second()]), Registry::start());
     machine.hfget("lock org/second").ends_with(0);
     let to = format!("--to oci://{}/acme/m:v1", registry.address());
@@ -217,7 +217,7 @@ fn to_publish_one_commit_leaves_what_the_workers_of_another_have_noted() {
 }
 
 #[test]
-fn a_base_comes_with_whoever_publishes_and_one_that_is_added_later_is_put_there() {
+fn publishing_pushes_the_base_also_if_it_is_added_later() {
     let (machine, registry) = (Machine::new([second()]), Registry::start());
     let layer = base_image(&registry, b"a layer of a base");
     let base = format!("--base oci://{}/acme/base:v1", registry.address());
@@ -228,7 +228,7 @@ fn a_base_comes_with_whoever_publishes_and_one_that_is_added_later_is_put_there(
     assert!(registry.blob("acme/m", &layer).is_none(), "no worker needs it");
     hfget(&machine, &format!("publish {line}")).ends_with(0).says("result=verified");
     assert_eq!(assert_whole(&registry, "acme/m", "v1")["layers"][0]["digest"], layer);
-    // All files are there, and the base is not.
+    // All files are there, but the base is not.
     let line = format!("org/second --to oci://{}/acme/other:v1", registry.address());
     hfget(&machine, &line).ends_with(0);
     hfget(&machine, &format!("{line} {base}")).ends_with(0).says("result=verified");
@@ -236,12 +236,12 @@ fn a_base_comes_with_whoever_publishes_and_one_that_is_added_later_is_put_there(
 }
 
 #[test]
-fn the_worker_that_ends_last_publishes_and_no_other_does() {
+fn only_the_worker_that_ends_last_publishes() {
     let (machine, registry) = (Machine::new([sharded()]), Registry::start());
     let line = format!("org/sharded --to oci://{}/acme/m:v1 --publish-when-complete", registry.address());
     for part in [2, 3] {
         let run = Run::from(worker(&machine, part, 3, &line).output().unwrap()).ends_with(0);
-        run.says("result=part").says("not there yet, and the worker that ends last publishes it");
+        run.says("result=part").says("missing; the worker that ends last publishes it");
         assert_eq!(announced(&registry, "acme/m"), [""; 0], "part {part}");
     }
     let before = machine.byte_requests();
@@ -250,7 +250,7 @@ fn the_worker_that_ends_last_publishes_and_no_other_does() {
     run.says("result=part part=1/3").says("result=verified against=hub repo=org/sharded");
     let digest = registry.tags("acme/m")["v1"].clone();
     assert_whole(&registry, "acme/m", "v1");
-    // Again, it comes to the same.
+    // Again, with the same result.
     let run = Run::from(worker(&machine, 2, 3, &line).arg("--json").output().unwrap()).ends_with(0);
     let verdicts: Vec<serde_json::Value> =
         run.json()["reports"].as_array().unwrap().iter().map(|report| report["verdict"].clone()).collect();
@@ -273,7 +273,7 @@ fn workers_that_end_together_publish_the_same() {
 }
 
 #[test]
-fn a_worker_does_not_publish_what_another_did_not_put_there_right() {
+fn a_worker_does_not_publish_a_wrong_layer_of_another() {
     let (machine, registry) = (Machine::new([sharded()]), Registry::start());
     let line = format!("org/sharded --to oci://{}/acme/m:v1", registry.address());
     Run::from(worker(&machine, 1, 2, &line).output().unwrap()).ends_with(0);
@@ -290,7 +290,7 @@ fn a_worker_does_not_publish_what_another_did_not_put_there_right() {
 }
 
 #[test]
-fn workers_share_out_several_repos_each_with_a_tag_of_its_own() {
+fn workers_divide_several_repos_each_with_a_tag_of_its_own() {
     let capital = Repo::new("Org/One").file("config.json", "{}").lfs("model.safetensors", safetensors("w", 1 << 20));
     let (machine, registry) = (Machine::new([sharded(), second(), capital]), Registry::start());
     let to = format!("oci://{}/all/{{owner}}/{{name}}:v1", registry.address());
@@ -307,10 +307,10 @@ fn workers_share_out_several_repos_each_with_a_tag_of_its_own() {
     for (name, layers) in [("all/org/sharded", 14), ("all/org/second", 2), ("all/org/one", 2)] {
         assert_eq!(assert_whole(&registry, name, "v1")["layers"].as_array().unwrap().len(), layers);
     }
-    // Without workers it is the same.
+    // Without workers the result is the same.
     hfget(&machine, &line.replace("/all/", "/alone/")).ends_with(0);
     assert_eq!(registry.tags("alone/org/second"), registry.tags("all/org/second"));
-    // What would make two repos one, or is no name of a registry, is refused before any request.
+    // A name that would make two repos one, or that no registry accepts, is refused before any request.
     let before = machine.byte_requests();
     let one = format!("oci://{}/{{name}}:v1", registry.address());
     hfget(&machine, &format!("org/one Org/One --to {one}")).ends_with(2).says("would have one tag");
@@ -353,7 +353,7 @@ fn debians_registry_is_filled_by_eight_workers_and_published() {
     let machine = Machine::on(Hub::with(options, [sharded()]));
     let folder = machine.home.path().join("debian");
     std::fs::create_dir(&folder).unwrap();
-    // What it does not forgive of a token that has run out is a minute.
+    // It accepts an expired token for a minute.
     let Some(debian) = Debian::start(&folder, Some(Duration::from_secs(30))) else { return };
     log_in(&machine, &debian.address());
     let line = format!("org/sharded --to oci://{}/acme/m:v1", debian.address());

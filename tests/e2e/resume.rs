@@ -59,7 +59,7 @@ fn asked_bytes(machine: &Machine) -> u64 {
 }
 
 #[test]
-fn a_killed_run_goes_on_where_it_stood() {
+fn a_killed_run_resumes_where_it_stopped() {
     let machine = slow();
     let mut child = half_way(&machine);
     child.kill().unwrap();
@@ -73,12 +73,12 @@ fn a_killed_run_goes_on_where_it_stood() {
 }
 
 #[test]
-fn a_killed_run_leaves_nothing_once_another_program_has_finished_its_file() {
+fn a_killed_run_leaves_nothing_after_another_program_finishes_its_file() {
     let machine = slow();
     let mut child = half_way(&machine);
     child.kill().unwrap();
     child.wait().unwrap();
-    // As huggingface_hub does it: the blob, and a link to it.
+    // Another program, such as huggingface_hub, writes the blob.
     let repo = machine.model("org/one");
     let model = one_file(SIZE);
     let content = model.content("model.safetensors").unwrap();
@@ -93,7 +93,7 @@ fn a_killed_run_leaves_nothing_once_another_program_has_finished_its_file() {
 }
 
 #[test]
-fn an_interrupted_run_says_how_to_go_on() {
+fn an_interrupted_run_says_how_to_resume() {
     let machine = slow();
     let mut child = half_way(&machine);
     rustix_kill(&child, "INT");
@@ -116,7 +116,7 @@ fn rustix_kill(child: &Child, signal: &str) {
 }
 
 #[test]
-fn a_partial_file_whose_bytes_are_wrong_is_found_out() {
+fn a_partial_file_with_wrong_bytes_is_found() {
     let machine = slow();
     let mut child = half_way(&machine);
     child.kill().unwrap();
@@ -129,7 +129,7 @@ fn a_partial_file_whose_bytes_are_wrong_is_found_out() {
 
 /// The machine lost power: bytes that were not flushed may be lost, and are fetched again.
 #[test]
-fn a_power_cut_costs_what_was_not_flushed_and_nothing_else() {
+fn a_power_cut_costs_only_unflushed_bytes() {
     let machine = slow();
     let mut child = half_way(&machine);
     child.kill().unwrap();
@@ -199,7 +199,7 @@ fn two_runs_at_once_end_right_where_locks_do_nothing() {
 
 /// A file that was changed after it was verified is noticed by its size or time, and fetched again.
 #[test]
-fn a_cached_file_that_was_changed_is_mended() {
+fn a_cached_file_that_was_changed_is_repaired() {
     let machine = Machine::new([one_file(5000)]);
     let path = machine.run(["org/one"]).ends_with(0).path().join("model.safetensors");
     let blob = path.canonicalize().unwrap();

@@ -71,7 +71,7 @@ fn machine() -> Machine {
 }
 
 #[test]
-fn every_json_output_is_what_its_schema_says() {
+fn every_json_output_matches_its_schema() {
     let machine = machine();
     let mirror = Hub::start([one_file(6 << 20), Repo::new("org/wrong").file("config.json", "[]")]);
     let compare = |line: &str| {
@@ -125,7 +125,7 @@ fn every_json_output_is_what_its_schema_says() {
 }
 
 #[test]
-fn every_event_is_what_its_schema_says() {
+fn every_event_matches_its_schema() {
     let machine = machine();
     let mut documents = Vec::new();
     let mut run = |line: &str| {
@@ -170,7 +170,7 @@ fn every_event_is_what_its_schema_says() {
 }
 
 #[test]
-fn a_lockfile_is_what_its_schema_says() {
+fn a_lockfile_matches_its_schema() {
     let machine = machine();
     machine.hfget("lock THUDM/chatglm3-6b --prefer safetensors --exclude *.py --with *.md").ends_with(0);
     machine.hfget("lock org/one --all --no-code").ends_with(0);

@@ -1,5 +1,5 @@
-//! The token and signed URLs are secrets: whatever the command and the error are, they are in no
-//! output, report, lockfile or other file.
+//! The token and signed URLs are secrets: for any command and any error, they are in no output, report, lockfile or
+//! other file.
 
 use hfget_loopback_hub::{Fault, Kind, Place, TOKEN};
 

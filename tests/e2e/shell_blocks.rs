@@ -184,7 +184,7 @@ fn run(page: &Page, typed: &[Typed]) -> Option<Vec<(i32, String)>> {
         store.environment(&mut command);
     }
     if typed.iter().any(|one| one.line.contains("--base ")) {
-        // Any image will do for one: what is in it is not looked at.
+        // Any image is good enough as a base: its content does not matter.
         let to = format!("oci://{}/acme/busybox:1", registry.address());
         let base = machine.hfget(&format!("org/model --include config.json --to {to}"));
         base.ends_with(0);
@@ -238,7 +238,7 @@ fn check(page: &Page, update: bool) -> usize {
 }
 
 #[test]
-fn every_command_of_every_page_comes_to_what_the_page_says() {
+fn every_command_of_every_page_gives_the_result_on_the_page() {
     let update = std::env::var_os("HFGET_UPDATE_DOCS").is_some();
     let count: usize = pages().iter().map(|page| check(page, update)).sum();
     assert!(count > 60, "{count}");
@@ -246,7 +246,7 @@ fn every_command_of_every_page_comes_to_what_the_page_says() {
 
 /// The commands in the tables for users of other tools: the last column of each row is ours.
 #[test]
-fn every_command_for_those_who_come_from_other_tools_does_it() {
+fn every_command_for_users_of_other_tools_works() {
     let page = page("docs/src/coming-from.md");
     let mut typed = Vec::new();
     for row in page.text.lines().filter(|line| line.starts_with('|')) {
@@ -266,7 +266,7 @@ fn every_command_for_those_who_come_from_other_tools_does_it() {
 }
 
 #[test]
-fn a_wrong_page_is_found_out() {
+fn a_wrong_page_is_found() {
     let page = |text: &str| Page { path: "x.md".to_owned(), text: text.to_owned() };
     let wrong = [
         "```sh\nhfget org/model --only bin\n```\n",

@@ -200,7 +200,7 @@ fn without_a_key_a_signature_is_a_note_and_never_verified() {
 }
 
 #[test]
-fn a_file_that_is_not_what_was_signed_is_named_before_its_bytes_move() {
+fn a_file_that_differs_from_the_signed_one_is_named_before_its_bytes_move() {
     let Some(desk) = Desk::new() else { return };
     desk.sign("key");
     flip(&desk.model().join("model.safetensors"));
@@ -214,7 +214,7 @@ fn a_file_that_is_not_what_was_signed_is_named_before_its_bytes_move() {
 }
 
 #[test]
-fn a_small_file_that_is_not_what_was_signed_is_named() {
+fn a_small_file_that_differs_from_the_signed_one_is_named() {
     let Some(desk) = Desk::new() else { return };
     desk.sign("key");
     desk.write("config.json", b"{ }");
@@ -231,7 +231,7 @@ fn a_small_file_that_is_not_what_was_signed_is_named() {
 }
 
 #[test]
-fn a_selection_of_a_signed_repo_is_right_and_says_what_it_left_out() {
+fn a_selection_of_a_signed_repo_is_right_and_names_the_left_out_files() {
     let Some(desk) = Desk::new() else { return };
     desk.sign("key");
     let machine = desk.machine();
@@ -253,11 +253,11 @@ fn a_signed_file_that_the_repo_lacks_is_an_error() {
     desk.sign("key");
     std::fs::remove_file(desk.model().join("notes/readme.txt")).unwrap();
     let run = desk.get(&desk.machine(), "key.pub", "").ends_with(1).says("error[signature-invalid] notes/readme.txt");
-    assert!(run.err.contains("it is not there"), "{}", run.err);
+    assert!(run.err.contains("but it is missing"), "{}", run.err);
 }
 
 #[test]
-fn a_file_that_nobody_signed_is_an_error_unless_it_is_allowed() {
+fn an_unsigned_file_is_an_error_unless_it_is_allowed() {
     let Some(desk) = Desk::new() else { return };
     desk.sign("key");
     desk.write("tokenizer.json", b"{}");
@@ -273,7 +273,7 @@ fn a_file_that_nobody_signed_is_an_error_unless_it_is_allowed() {
 }
 
 #[test]
-fn a_repo_without_a_signature_fails_where_one_is_required() {
+fn a_repo_without_a_signature_fails_if_one_is_required() {
     let Some(desk) = Desk::new() else { return };
     let machine = desk.machine();
     let run = desk.get(&machine, "key.pub", "").ends_with(1).says("error[signature-missing]");
@@ -344,7 +344,7 @@ fn a_certificate_counts_while_it_is_valid_and_under_its_authority_only() {
     desk.certificate("leaf2", -1, 20);
     let machine = Machine::new([signed_by_first]);
     desk.get(&machine, "ca.crt", "").ends_with(1).says("error[signature-invalid] model.sig");
-    desk.get(&machine, "key.pub", "").ends_with(1).says("it was made by a certificate, and what is trusted is a key");
+    desk.get(&machine, "key.pub", "").ends_with(1).says("it was made by a certificate, but only a key is trusted");
 }
 
 /// The reference implementation sets its clock to the certificate's first day; the specification demands a certificate
@@ -375,7 +375,7 @@ fn a_signature_that_counts_is_no_extra_file_of_the_folder() {
 }
 
 #[test]
-fn a_folder_that_nobody_knows_is_verified_by_its_signature_alone() {
+fn a_folder_without_known_digests_is_verified_by_its_signature_alone() {
     let Some(desk) = Desk::new() else { return };
     desk.sign("key");
     let machine = Machine::new([]);
@@ -387,7 +387,7 @@ fn a_folder_that_nobody_knows_is_verified_by_its_signature_alone() {
     };
     verify(&[]).ends_with(0).says("verified against the signature");
     assert_eq!(machine.hub.requests(), []);
-    // Without the signature nobody states the digests.
+    // Without the signature no digests are known.
     machine.run(["verify", model.to_str().unwrap()]).ends_with(1).says("digests-unknown");
     flip(&model.join("model.safetensors"));
     verify(&[]).ends_with(1).says("checksum-mismatch");
@@ -402,7 +402,7 @@ fn a_folder_that_nobody_knows_is_verified_by_its_signature_alone() {
 }
 
 #[test]
-fn a_signer_that_makes_no_sense_is_refused_before_any_request() {
+fn an_invalid_signer_is_refused_before_any_request() {
     let machine = Machine::new([]);
     let home = machine.home.path();
     std::fs::write(home.join("private.pem"), "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n")
@@ -449,7 +449,7 @@ printf '{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificati
 "#;
 
 #[test]
-fn what_is_to_be_signed_is_what_the_reference_implementation_signs_and_verifies() {
+fn the_statement_to_sign_is_the_one_that_the_reference_implementation_signs_and_verifies() {
     let Some(desk) = Desk::new() else { return };
     desk.write(".gitattributes", b"*.bin filter=lfs\n");
     let machine = desk.machine();
@@ -525,11 +525,11 @@ fn a_bill_of_materials_and_provenance_name_every_locked_file() {
 }
 
 #[test]
-fn what_makes_no_sense_with_a_form_is_refused() {
+fn flags_that_contradict_a_form_are_refused() {
     let machine = Machine::new([super::support::one_file(64)]);
     machine.hfget("lock --format oms").ends_with(2).says("hfget lock REPO");
-    machine.hfget("lock org/one org/two --format oms").ends_with(2).says("about one repo");
-    machine.hfget("lock --format oms --only gguf").ends_with(2).says("none is named");
+    machine.hfget("lock org/one org/two --format oms").ends_with(2).says("for one repo");
+    machine.hfget("lock --format oms --only gguf").ends_with(2).says("no repo is named");
     machine.hfget("lock --format oms --check").ends_with(2);
     machine.hfget("lock org/none --format oms").ends_with(3);
 }
@@ -551,9 +551,9 @@ fn a_signed_lockfile_is_checked_before_any_request() {
     locked(&other).ends_with(1).says("the trusted key did not sign these bytes");
     let text = std::fs::read_to_string(&lock).unwrap();
     std::fs::write(&lock, format!("{text}# one comment more\n")).unwrap();
-    locked(&key).ends_with(1).says("does not count");
-    machine.run(["verify", "--lock", "hfget.lock", "--require-signature", &key]).ends_with(1).says("does not count");
-    assert_eq!(machine.hub.requests(), [], "nobody was asked");
+    locked(&key).ends_with(1).says("is not accepted");
+    machine.run(["verify", "--lock", "hfget.lock", "--require-signature", &key]).ends_with(1).says("is not accepted");
+    assert_eq!(machine.hub.requests(), [], "no request was made");
     std::fs::write(&lock, &text).unwrap();
     locked(&key).ends_with(0).says("hfget.lock is signed by key");
     machine.run(["verify", "--lock", "hfget.lock", "--require-signature", &key]).ends_with(0).says("verified");
@@ -568,7 +568,7 @@ fn a_signed_lockfile_is_checked_before_any_request() {
     locked(&other).ends_with(1);
     desk.certificate("leaf", -1, 20);
     let authority = desk.path("ca.crt").display().to_string();
-    locked(&authority).ends_with(1).says("what is trusted is a certificate authority");
+    locked(&authority).ends_with(1).says("but only a certificate authority is trusted");
     desk.model_signing(&format!(
         "sign certificate {} --private_key leaf.pem --signing_certificate leaf.crt --certificate_chain ca.crt --signature {}",
         lock.display(),
@@ -591,7 +591,7 @@ fn a_signed_repo_is_verified_in_an_object_store_too() {
     let put =
         |key: &str| store.hfget(&machine, &format!("org/signed --to s3://fleet/models --require-signature {key}"));
     put(&other).ends_with(1).says("signature-invalid");
-    assert!(!store.keys().iter().any(|key| key.ends_with(".safetensors")), "nothing was put there");
+    assert!(!store.keys().iter().any(|key| key.ends_with(".safetensors")), "nothing was uploaded");
     put(&key).ends_with(0).says("note[signature-partial]");
     let verify = |key: &str| store.hfget(&machine, &format!("verify s3://fleet/models --require-signature {key}"));
     verify(&key).ends_with(0).says("signed by key");

@@ -41,7 +41,7 @@ fn files(machine: &Machine, folder: &str) -> Vec<String> {
 }
 
 #[test]
-fn each_source_lies_directly_in_its_target_and_the_next_start_of_the_pod_fetches_nothing() {
+fn each_source_is_directly_in_its_target_and_the_next_start_of_the_pod_fetches_nothing() {
     let other = Repo::new("org/other").file("config.json", "{}").lfs(MODEL, safetensors("v", 10)).revision("v1.0");
     let machine = Machine::new([with_more(), other.clone()]);
     let words = ["hf://org/one", "a/b", "hf://org/other:v1.0", "c"];
@@ -71,7 +71,7 @@ fn the_patterns_of_the_environment_choose_files_as_huggingface_hub_reads_them() 
     let all = taken("e", &[allow("*")]);
     assert_eq!(all.len(), 6, "{all:?}");
     init(&machine, &["hf://org/one", "f"], &[allow("*.gguf")]).ends_with(1).says("STORAGE_ALLOW_PATTERNS");
-    init(&machine, &["hf://org/one", "f"], &[allow(r#"["a", 1]"#)]).ends_with(1).says("no JSON list");
+    init(&machine, &["hf://org/one", "f"], &[allow(r#"["a", 1]"#)]).ends_with(1).says("not a JSON list");
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn every_failure_is_exit_code_1_and_one_sentence_for_the_pods_status() {
         let text = message(&machine);
         assert!(text.contains(said) && !text.contains('\n') && text.len() < 3000, "{words:?}: {text:?}");
     }
-    // Wrong bytes, and a Hub that is away.
+    // Wrong bytes, and a Hub that does not answer.
     machine.hub.fault(Fault::new(Place::Bytes, Kind::CorruptByte(1005)).on(MODEL));
     init(&machine, &["hf://org/one", "b"], &[]).ends_with(1);
     assert!(message(&machine).contains("org/one is not verified: model.safetensors: "), "{}", message(&machine));
@@ -165,7 +165,7 @@ fn a_bare_root_with_any_user_is_enough() {
     }
     assert_eq!(outside(&root), before, "nothing is written elsewhere");
     let left: Vec<String> = tree(&models).into_keys().filter(|name| name.contains("/.hfget-")).collect();
-    assert_eq!(left, [""; 0], "nothing of its work stays");
+    assert_eq!(left, [""; 0], "no working files stay");
     start(&["hf://org/none", "/mnt/models/x"]).ends_with(1);
     assert!(std::fs::read_to_string(root.join("termination-log")).unwrap().contains("org/none"));
     // Without certificates: HTTPS names what is missing, and commands without requests need none.

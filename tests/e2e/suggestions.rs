@@ -3,7 +3,7 @@
 use super::support::{Machine, fixture, one_file};
 
 #[test]
-fn a_misspelt_command_is_told_from_a_repo_and_what_follows_is_not_fetched() {
+fn a_misspelt_command_is_not_taken_for_a_repo_and_the_words_after_it_are_not_fetched() {
     let machine = Machine::new([one_file(64)]);
     let run = machine.hfget("verfy org/one").ends_with(3).says("did you mean `hfget verify`?");
     assert!(!run.err.contains("org/one"), "{}", run.err);
@@ -19,7 +19,7 @@ fn a_misspelt_command_is_told_from_a_repo_and_what_follows_is_not_fetched() {
 }
 
 #[test]
-fn a_repo_that_is_not_there_brings_the_cached_one_with_a_near_name() {
+fn a_repo_that_does_not_exist_suggests_a_cached_one_with_a_similar_name() {
     let machine = Machine::new([one_file(64), fixture("org/tied-gpt2")]);
     machine.hfget("org/tied-gpt2").ends_with(0);
     for line in ["org/tied-gtp2", "tied-gpt2", "other/tied-gpt2", "org/tied-gpt --offline", "plan org/tide-gpt2"] {

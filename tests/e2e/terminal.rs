@@ -122,7 +122,7 @@ fn a_wait_and_a_silence_show_in_the_row_that_they_hold() {
 }
 
 #[test]
-fn no_color_means_none() {
+fn no_color_means_no_colours() {
     for line in ["org/one", "plan org/one", "org/none", "--help", "org/one --prefer nothing"] {
         let coloured = |text: &str| {
             text.split("\x1b[")
@@ -199,7 +199,7 @@ fn bars_fit_the_terminal_and_are_gone_in_the_end() {
 }
 
 #[test]
-fn an_interruption_leaves_the_terminal_as_it_was_and_says_to_run_again() {
+fn an_interruption_restores_the_terminal_and_says_to_run_again() {
     let machine = slow();
     let terminal = Terminal::of(80);
     let before = tcgetattr(&terminal.slave).unwrap();

@@ -30,7 +30,7 @@ pub(super) fn told(hub: &Hub) -> Vec<String> {
 }
 
 #[test]
-fn a_pasted_url_of_another_host_is_asked_without_the_token_and_it_is_said() {
+fn a_pasted_url_of_another_host_is_asked_without_the_token_and_with_a_note() {
     let machine = Machine::new([one_file(SIZE)]);
     let other = Hub::start([one_file(SIZE)]);
     let (url, own) = (other.endpoint(), machine.hub.endpoint());
@@ -97,7 +97,7 @@ fn a_user_in_a_pasted_url_is_refused_and_not_shown() {
 
 /// The accepted contents of a token file.
 #[test]
-fn a_token_file_is_read_as_editors_write_it_and_named_where_it_cannot_be() {
+fn a_token_file_is_read_as_editors_write_it_and_named_if_it_is_unusable() {
     let machine = Machine::new([one_file(64).access(Access::Private)]);
     let file = machine.home.path().join("hf/token");
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -134,7 +134,7 @@ fn a_token_file_is_read_as_editors_write_it_and_named_where_it_cannot_be() {
 
 /// An endpoint, or a proxy in front of it, may repeat the token that it received.
 #[test]
-fn what_the_endpoint_repeats_of_the_token_is_hidden_however_it_is_encoded() {
+fn a_token_that_the_endpoint_repeats_is_hidden_in_every_encoding() {
     let encoded = TOKEN.replace('_', "%5f");
     for (token, modes) in
         [(TOKEN, &["-v", "--json", "--progress json -v", "--exclude x/** -v"][..]), (&encoded, &["-v"])]
@@ -226,7 +226,7 @@ fn credentials_that_are_not_read_are_named() {
 
 /// A run that takes longer than its token is valid asks for the next token in time.
 #[test]
-fn the_token_of_a_job_is_renewed_while_the_run_goes_on() {
+fn the_token_of_a_job_is_renewed_during_the_run() {
     let names = ["a.txt", "b.txt", "c.txt", "d.txt", "e.txt", "f.txt"];
     let repo = names.iter().fold(one_file(64), |repo, name| repo.lfs(name, name.repeat(8_000)));
     let renewed = |job_token_for: u64| {
@@ -278,7 +278,7 @@ fn a_job_that_a_repo_trusts_needs_no_token() {
     assert!(machine.hub.requests().iter().all(|r| r.path == "/oauth/token" && !r.token), "no other request is made");
     run("org/one --force", &[resource]).ends_with(2).says("id-token: write");
     let elsewhere = [github[0], github[1], ("ACTIONS_ID_TOKEN_REQUEST_URL", "http://ci.example.org/x"), github[3]];
-    run("org/one --force", &elsewhere).ends_with(2).says("over HTTPS only");
+    run("org/one --force", &elsewhere).ends_with(2).says("over plain HTTP");
     machine.hub.down(true);
     run("org/one --force", &[resource, id]).ends_with(4);
     machine.hub.down(false);

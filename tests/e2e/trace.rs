@@ -5,7 +5,7 @@ use hfget_loopback_hub::TOKEN;
 use super::support::{Machine, one_file};
 
 #[test]
-fn a_run_says_nothing_of_its_steps_unless_it_is_asked() {
+fn a_run_does_not_log_its_steps_unless_asked() {
     let machine = Machine::new([one_file(5 << 20)]);
     let run = machine.run(["org/one"]);
     assert!(!run.err.contains("resolved commit="), "{}", run.err);
@@ -57,7 +57,7 @@ fn line_with<'a>(log: &'a str, part: &str) -> &'a str {
 }
 
 #[test]
-fn a_filter_says_what_is_logged_and_one_that_makes_no_sense_is_named() {
+fn a_filter_chooses_what_is_logged_and_an_invalid_one_is_named() {
     let machine = Machine::new([one_file(5 << 20)]);
     let run = |filter: &str| -> super::support::Run {
         machine.bare().env("HFGET_LOG", filter).args(["org/one", "--force"]).output().unwrap().into()

@@ -85,7 +85,7 @@ fn defects_have_names() {
     }
 }
 
-/// A git pointer in the place of the content is distinguished from damage.
+/// A git pointer instead of the content is distinguished from damage.
 #[test]
 fn a_clone_without_git_lfs_is_recognised() {
     let machine =
@@ -112,7 +112,7 @@ fn a_plain_folder_is_compared_with_its_commit() {
 }
 
 #[test]
-fn nothing_to_verify_is_said() {
+fn nothing_to_verify_is_reported() {
     let machine = Machine::new([]);
     machine.hfget("verify org/none --offline").ends_with(3);
     machine.hfget("verify ./nowhere").ends_with(3);
@@ -120,7 +120,7 @@ fn nothing_to_verify_is_said() {
 
 /// Opening a pipe would wait for its other end, which never comes.
 #[test]
-fn a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for() {
+fn a_pipe_in_place_of_a_file_is_named_and_not_waited_for() {
     let machine = Machine::new([]);
     let dir = folder(&machine, CHATGLM);
     for name in ["config.json", "model-00002-of-00007.safetensors"] {

@@ -84,7 +84,7 @@ fn files_have_the_modes_that_the_umask_gives() {
 
 /// Every command of every recipe, in order, with the volume in the home folder.
 #[test]
-fn the_recipes_work_as_they_are_written() {
+fn the_recipes_work_as_written() {
     // Kubernetes passes arguments to the image's entry point: see
     // `python::the_recipes_for_images_run_in_a_root_that_has_the_image_and_nothing_else`.
     for name in ["Dockerfile", "github-actions.yml", "gitlab-ci.yml"] {
@@ -179,7 +179,7 @@ fn a_warmed_cache_serves_sentence_transformers_offline() {
     machine.hub.forget();
     let encoded = run(&machine, ENCODE, true);
     assert_eq!(encoded.out, made.out, "{}", encoded.err);
-    assert_eq!(machine.hub.requests(), [], "nobody was asked");
+    assert_eq!(machine.hub.requests(), [], "no request was made");
     // The twin: without one of the modules' files it does not load, so all of them were needed.
     for part in ["1_Pooling/config.json", "modules.json", "model.safetensors"] {
         let snapshots = machine.model("org/sentences").join("snapshots");
@@ -190,7 +190,7 @@ fn a_warmed_cache_serves_sentence_transformers_offline() {
         machine.environment(&mut command);
         command.env("HF_HUB_OFFLINE", "1").env("CUDA_VISIBLE_DEVICES", "").args(["-c", ENCODE]);
         let without: Run = command.output().unwrap().into();
-        assert!(without.code != Some(0) || without.out != made.out, "{part} is of no use: {}", without.err);
+        assert!(without.code != Some(0) || without.out != made.out, "{part} is not needed: {}", without.err);
         std::fs::rename(&aside, &file).unwrap();
     }
 }

@@ -33,7 +33,7 @@ fn names(machine: &Machine, line: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_whole_cache_is_right_until_a_byte_of_it_is_not_and_what_is_repaired_is_a_failure_once() {
+fn a_wrong_byte_in_a_cache_is_found_and_its_repair_is_a_failure_once() {
     let machine = Machine::new([one_file(1000), other()]);
     machine.hfget("org/one org/other").ends_with(0);
     let run = machine.hfget("verify --all").ends_with(0);
@@ -51,7 +51,7 @@ fn a_whole_cache_is_right_until_a_byte_of_it_is_not_and_what_is_repaired_is_a_fa
     let run = run.shows("failures=\"2\"").shows("type=\"repaired\"").says("it was wrong or missing, and was put right");
     assert_eq!(run.err.matches("the next run says so").count(), 2, "once for each repo: {}", run.err);
     assert!(!run.out.contains("checksum-mismatch"), "{}", run.out);
-    assert_eq!(machine.byte_requests(), 2, "only what was wrong");
+    assert_eq!(machine.byte_requests(), 2, "only the wrong files");
     let page = std::fs::read_to_string(machine.home.path().join("cache.html")).unwrap();
     assert!(page.contains("org/one") && page.contains("org/other") && page.contains("repaired"));
     machine.assert_nothing_wrong(&one_file(1000));
@@ -83,9 +83,9 @@ fn every_commit_is_checked_and_repaired_not_only_the_newest() {
     assert_eq!(std::fs::read_to_string(machine.model("org/one").join("refs/main")).unwrap(), newer.commit());
 }
 
-/// Python wrote all of it: a whole repo, documents alone, some shards of a set, a dataset.
+/// Python wrote everything: a whole repo, documents alone, some shards of a set, a dataset.
 #[test]
-fn what_python_wrote_is_checked_by_what_it_meant_to_write() {
+fn a_cache_of_python_is_checked_for_the_files_that_python_chose() {
     let Some(bin) = python() else { return };
     let data = Repo::new("org/data").kind("datasets").file("train.csv", "a,b\n1,2\n").lfs("big.bin", vec![7; 5000]);
     let machine = Machine::new([fixture(CHATGLM), one_file(1000), other(), data]);
@@ -147,7 +147,7 @@ snapshot_download("THUDM/chatglm3-6b", allow_patterns=["*.json", "model-0000[123
 }
 
 #[test]
-fn one_repo_is_repaired_in_the_cache_and_in_a_folder_and_what_the_user_changed_there_is_not() {
+fn one_repo_is_repaired_in_the_cache_and_in_a_folder_except_files_that_the_user_changed() {
     let machine = Machine::new([one_file(1000)]);
     machine.hfget("org/one").ends_with(0);
     damage(&snapshot(&machine, &one_file(1000)).join(MODEL));
@@ -165,7 +165,7 @@ fn one_repo_is_repaired_in_the_cache_and_in_a_folder_and_what_the_user_changed_t
 }
 
 #[test]
-fn a_repair_that_fails_and_flags_that_make_no_sense_are_said() {
+fn a_failed_repair_and_contradictory_flags_are_reported() {
     let machine = Machine::new([one_file(1000)]);
     machine.hfget("verify --all").ends_with(3).says("there is no snapshot in");
     machine.hfget("org/one").ends_with(0);

@@ -102,7 +102,7 @@ fn the_report_says_how_many_bytes_came_over_xet() {
     assert!(totals["bytes_fetched"].as_u64() > totals["bytes_over_xet"].as_u64(), "{totals}");
 }
 
-/// Whatever goes wrong with Xet, the file comes over HTTP, with a message.
+/// After any fault of Xet, the file comes over HTTP, with a message.
 #[test]
 fn http_takes_over_when_xet_fails() {
     for trouble in [
@@ -134,13 +134,13 @@ fn http_takes_over_when_there_is_no_token() {
         let run = world.run("");
         assert_eq!(run.code, Some(0), "{kind:?}:\n{}", run.err);
         world.assert_right();
-        assert!(run.err.contains("on over HTTP"), "{kind:?}\n{}", run.err);
+        assert!(run.err.contains("continues over HTTP"), "{kind:?}\n{}", run.err);
     }
 }
 
-/// A run refuses a Hub that names an unsafe place for the content.
+/// A run refuses a Hub that names an unsafe URL for the content.
 #[test]
-fn a_cas_that_is_none_is_refused() {
+fn an_unsafe_url_of_a_cas_is_refused() {
     let world = world();
     let token = |cas: &str| format!(r#"{{"accessToken":"x","exp":9999999999,"casUrl":"{cas}"}}"#);
     world.machine.hub.fault(Fault::new(Place::XetToken, Kind::Body(token("file:///etc"))));
@@ -168,7 +168,7 @@ fn with_xet_only_its_failure_is_named() {
 }
 
 #[test]
-fn trouble_that_passes_is_overcome_over_xet_alone() {
+fn temporary_faults_are_overcome_over_xet_alone() {
     let world = world();
     world.machine.hub.fault(Fault::new(Place::XetToken, Kind::Status(503, vec![])).times(1));
     world.run("--transport xet").ends_with(0);
@@ -178,7 +178,7 @@ fn trouble_that_passes_is_overcome_over_xet_alone() {
 
 /// Bytes from Xet are checked too: here the hash is that of another file.
 #[test]
-fn content_that_is_another_file_is_found_out() {
+fn content_of_another_file_is_found() {
     let world = world();
     let hash = world.cas.upload_bytes(&weights(2));
     let content = weights(1);
@@ -193,7 +193,7 @@ fn content_that_is_another_file_is_found_out() {
 }
 
 #[test]
-fn a_killed_run_goes_on_over_xet_where_it_stood() {
+fn a_killed_run_resumes_over_xet_where_it_stopped() {
     let world = world();
     world.cas.trouble(Trouble::Slow(8 << 20));
     let mut child = world.machine.command().args(["org/one", "--transport", "xet", "-q"]).spawn().unwrap();
@@ -209,14 +209,14 @@ fn a_killed_run_goes_on_over_xet_where_it_stood() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    // At the end of a range the rest comes at once, so the file may be complete by now.
+    // The end of a range comes in one piece, so the file may be complete by now.
     let kept = kept().min(SIZE as u64);
     world.machine.assert_nothing_wrong(&world.repo);
     world.cas.trouble(Trouble::None);
     let report = world.run("--json").ends_with(0).json();
     let again = report["reports"][0]["totals"]["bytes_over_xet"].as_u64().unwrap();
     // Bytes that were written but are not in the journal yet are lost.
-    assert!(again <= SIZE as u64 - kept + (2 << 20), "{again} bytes came again, and {kept} were there");
+    assert!(again <= SIZE as u64 - kept + (2 << 20), "{again} bytes came again, but {kept} were kept");
     world.assert_right();
 }
 

@@ -32,14 +32,14 @@ fn repo(xet: &str) -> Repo {
     Repo::new("org/large").file("config.json", "{}").xet_at(MODEL, weights(), xet)
 }
 
-/// A machine that has the repo.
+/// A machine with the repo in its cache.
 fn machine(repo: &Repo) -> Machine {
     let machine = Machine::new([repo.clone()]);
     machine.hfget("org/large --transport http").ends_with(0);
     machine
 }
 
-/// Where the bytes are.
+/// The path of the bytes.
 fn blob(machine: &Machine, repo: &Repo) -> PathBuf {
     machine.model("org/large").join("snapshots").join(repo.commit()).join(MODEL).canonicalize().unwrap()
 }
@@ -53,21 +53,21 @@ fn flip(path: &Path, at: u64) {
     file.write_all(&[byte[0] ^ 1]).unwrap();
 }
 
-/// What a report says of the weights.
+/// A report's evidence for the weights.
 fn of_weights(report: &Value) -> (&str, &str) {
     let files = report["reports"][0]["files"].as_array().unwrap();
     let file = files.iter().find(|file| file["path"] == MODEL).unwrap();
     (file["evidence"].as_str().unwrap(), file["status"].as_str().unwrap())
 }
 
-/// On one core, and in a build without Xet, nothing is gained and SHA-256 is computed.
+/// The expected evidence: on one core, and in a build without Xet, SHA-256 is computed.
 fn by_xet() -> &'static str {
     let cores = std::thread::available_parallelism().unwrap().get();
     if cores > 1 && cfg!(feature = "xet") { "xet-merkle" } else { "hashed" }
 }
 
 #[test]
-fn a_large_file_is_proven_by_the_xet_hash_that_is_stated_unless_its_sha256_is_needed() {
+fn a_large_file_is_proven_by_its_stated_xet_hash_unless_its_sha256_is_needed() {
     let repo = repo(XET);
     let machine = machine(&repo);
     machine.hfget("lock org/large").ends_with(0);
@@ -91,11 +91,11 @@ fn a_large_file_is_proven_by_the_xet_hash_that_is_stated_unless_its_sha256_is_ne
     verified("verify org/large --report what.json", "hub", by_xet());
     machine.hfget("verify org/large").ends_with(0).says("result=verified against=hub repo=org/large");
 
-    // What the fetch recorded still counts.
+    // The record of the fetch still counts.
     let report = machine.hfget("org/large --json").ends_with(0).json();
     assert_eq!(of_weights(&report), ("recorded", "already-verified"));
 
-    // A Xet hash is no record of a SHA-256: whoever needs one computes it.
+    // A Xet hash is not recorded as a SHA-256: a run that needs the SHA-256 computes it.
     let blob = blob(&machine, &repo);
     let now = std::time::SystemTime::now();
     std::fs::File::options().write(true).open(&blob).unwrap().set_modified(now).unwrap();
@@ -103,7 +103,7 @@ fn a_large_file_is_proven_by_the_xet_hash_that_is_stated_unless_its_sha256_is_ne
     let report = machine.hfget("org/large --json").ends_with(0).json();
     assert_eq!(of_weights(&report).0, if by_xet() == "hashed" { "recorded" } else { "hashed" });
 
-    // One wrong bit is what it always was.
+    // A wrong bit gives the same findings as with SHA-256.
     for at in [0, SIZE as u64 / 2, SIZE as u64] {
         flip(&blob, at);
         let report = machine.hfget("verify org/large --json").ends_with(1).json();
@@ -113,9 +113,9 @@ fn a_large_file_is_proven_by_the_xet_hash_that_is_stated_unless_its_sha256_is_ne
     }
 }
 
-/// A mirror may state a wrong Xet hash, and the way to compute it may change one day: neither is a finding.
+/// A mirror may state a wrong Xet hash, and a later Xet may compute it in another way: neither is a finding.
 #[test]
-fn a_wrong_xet_hash_beside_the_right_sha256_is_passed_over_in_silence_and_a_signature_gets_its_sha256() {
+fn a_wrong_xet_hash_beside_the_right_sha256_is_ignored_and_a_signature_gets_its_sha256() {
     let wrong = repo(&"a".repeat(64));
     let machine = machine(&wrong);
     let run = machine.hfget("verify org/large --json").ends_with(0);
@@ -123,7 +123,7 @@ fn a_wrong_xet_hash_beside_the_right_sha256_is_passed_over_in_silence_and_a_sign
     assert!(!run.err.contains("Xet") && run.err.contains("errors=0 warnings=0"), "{}", run.err);
     assert_eq!(run.json()["reports"][0]["findings"].as_array().unwrap().len(), 0);
 
-    // The same model, signed by what hfget says of it.
+    // The same model, signed with hfget's statement.
     let statement = machine.hfget("lock org/large --format oms").ends_with(0).out;
     std::fs::write(machine.home.path().join("statement.json"), statement).unwrap();
     let Ok(made) = Command::new("bash").args(["-ec", SIGN]).current_dir(machine.home.path()).output() else { return };
@@ -141,7 +141,7 @@ fn a_wrong_xet_hash_beside_the_right_sha256_is_passed_over_in_silence_and_a_sign
     assert_eq!(report["reports"][0]["signatures"][0]["standing"], "verified");
 }
 
-/// As the page "Signatures" has it.
+/// As on the page "Signatures".
 const SIGN: &str = r#"
 openssl ecparam -name prime256v1 -genkey -noout -out key.pem
 openssl ec -in key.pem -pubout -out key.pub

@@ -217,7 +217,7 @@ pub fn registry(bytes: &[u8]) {
     for why in &readings.complaints {
         assert!(
             why.len() < 10_000 + 20 * bytes.len() && !why.contains('\u{1b}'),
-            "it quotes too much, or what steers a terminal"
+            "it quotes too much, or codes for a terminal"
         );
     }
 }
@@ -227,12 +227,12 @@ pub fn signature(bytes: &[u8]) {
     let is_one = hfget_core::unstable::signature::is_bundle(bytes);
     let (bundle, statement, same) = hfget_core::unstable::signature::any_bytes(bytes);
     assert!(same, "a statement is written as it was read");
-    assert!(is_one || bundle.is_some(), "what is read as a bundle is found as one");
+    assert!(is_one || bundle.is_some(), "a file that parses as a bundle is detected as one");
     for error in [bundle, statement].into_iter().flatten() {
         let why = error.to_string();
         assert!(
             why.len() < 10_000 + 20 * bytes.len() && !why.contains('\u{1b}'),
-            "it quotes too much, or what steers a terminal"
+            "it quotes too much, or codes for a terminal"
         );
     }
 }

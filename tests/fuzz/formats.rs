@@ -96,7 +96,7 @@ pub fn sorted_table(block: &[u8], kind: u8) -> Vec<u8> {
     };
     let data = put(block, kind);
     let mut footer = put(&[0, 0, 0, 0, 1, 0, 0, 0], 0);
-    // One entry, whose key sorts behind any other.
+    // One entry, whose key sorts after any other.
     let mut index = vec![0, 4, u8::try_from(data.len()).unwrap_or(u8::MAX), 0xff, 0xff, 0xff, 0xff];
     index.extend(data);
     index.extend([0, 0, 0, 0, 1, 0, 0, 0]);
@@ -169,7 +169,7 @@ pub fn index(bytes: &[u8]) {
     }
 }
 
-/// A pickle, as it is and as the `data.pkl` of a file with one storage.
+/// A pickle, alone and as the `data.pkl` of a file with one storage.
 pub fn pickle(bytes: &[u8]) {
     if let Ok(pickle) = torch::pickle::read(bytes) {
         assert!(pickle.length <= bytes.len());

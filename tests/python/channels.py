@@ -1,4 +1,4 @@
-"""What installs and runs the artifacts elsewhere: the shell installer, and the steps of the action."""
+"""The programs that install and run the artifacts elsewhere: the shell installer, and the steps of the action."""
 
 import functools
 import http.server
@@ -56,7 +56,7 @@ class Installer(Folder):
         made.write_bytes(data)
         said = self.install()
         self.assertNotEqual(said.returncode, 0)
-        self.assertIn("another sum", said.stderr)
+        self.assertIn("does not have the checksum", said.stderr)
         self.assertFalse(self.into.exists())
 
     def test_a_command_that_does_not_run_here_is_not_installed(self):
@@ -74,10 +74,10 @@ class Installer(Folder):
 
     def test_plain_http_to_another_host_and_an_empty_folder_are_refused(self):
         said = self.install("http://example.org/releases")
-        self.assertIn("no https:// URL", said.stderr)
+        self.assertIn("not an https:// URL", said.stderr)
         self.assertNotEqual(said.returncode, 0)
         said = self.install()
-        self.assertIn("SHA256SUMS cannot be had", said.stderr)
+        self.assertIn("SHA256SUMS cannot be downloaded", said.stderr)
         self.assertNotEqual(said.returncode, 0)
 
     def test_wget_is_as_good_as_curl(self):
@@ -91,7 +91,7 @@ class Installer(Folder):
         said = self.install(PATH=str(tools))
         self.assertEqual(said.returncode, 0, said.stderr)
 
-    def test_a_signature_that_is_not_the_keys_installs_nothing(self):
+    def test_a_signature_of_another_key_installs_nothing(self):
         if shutil.which("minisign") is None:
             self.skipTest("minisign is not installed")
         self.released()
@@ -177,13 +177,13 @@ class Action(Folder):
         code, outputs = self.run_steps(repos="org/one", verify_only="true")
         self.assertEqual((code, outputs["result"]), (0, "verified"))
 
-    def test_what_is_wrong_fails_the_step_and_is_shown(self):
+    def test_a_wrong_file_fails_the_step_and_is_shown(self):
         code, outputs = self.run_steps(repos="org/one\norg/bad")
         self.assertEqual((code, outputs["result"], outputs["exit-code"]), (1, "failed", "1"))
         self.assertIn("::error title=hfget org/bad", self.said)
         self.assertIn("result=failed", self.summary)
 
-    def test_what_an_input_says_is_a_word_and_never_a_command(self):
+    def test_an_input_is_a_word_and_never_a_command(self):
         mark = self.folder / "mark"
         code, _ = self.run_steps(repos=f"org/one; touch {mark}\n$(touch {mark})", only=f"`touch {mark}`")
         self.assertEqual(code, 2)

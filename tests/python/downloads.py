@@ -44,7 +44,7 @@ class Place(unittest.TestCase):
         return call(module, **where), root
 
     def both(self, call, **place):
-        """The same call through both; what came must be equal below each one's own folder."""
+        """The same call through both; the files must be equal below each one's own folder."""
         (theirs, their_root), (ours, our_root) = self.into(hub, call, **place), self.into(hfget, call, **place)
         self.assertEqual(tree(our_root), tree(their_root))
         return theirs, ours, their_root, our_root
@@ -97,7 +97,7 @@ class Examples(Place):
             with self.subTest(chosen):
                 self.same_path(lambda m, **w: m.snapshot_download(GUIDE, **chosen, **w), cache_dir=f"c{at}")
 
-    def test_patterns_that_nothing_matches_are_no_error(self):
+    def test_patterns_without_a_match_are_no_error(self):
         theirs, ours, their_root, our_root = self.both(
             lambda m, **w: m.snapshot_download(GUIDE, revision="v1.0", allow_patterns="*.nothing", **w), local_dir="d"
         )
@@ -165,23 +165,23 @@ class Examples(Place):
 
 class Errors(Place):
     CALLS = [
-        ("a repo that is not there", lambda m, **w: m.snapshot_download("org/none", **w)),
-        ("a file of a repo that is not there", lambda m, **w: m.hf_hub_download("org/none", "config.json", **w)),
+        ("a repo that does not exist", lambda m, **w: m.snapshot_download("org/none", **w)),
+        ("a file of a repo that does not exist", lambda m, **w: m.hf_hub_download("org/none", "config.json", **w)),
         ("a private repo", lambda m, **w: m.snapshot_download("org/one", **w)),
         ("a gated repo", lambda m, **w: m.hf_hub_download("org/gated", "config.json", **w)),
         ("a disabled repo", lambda m, **w: m.hf_hub_download("org/disabled", "config.json", **w)),
-        ("a revision that is not there", lambda m, **w: m.snapshot_download(GUIDE, revision="none", **w)),
+        ("a revision that does not exist", lambda m, **w: m.snapshot_download(GUIDE, revision="none", **w)),
         ("a file's revision", lambda m, **w: m.hf_hub_download(GUIDE, "config.json", revision="none", **w)),
-        ("a file that is not there", lambda m, **w: m.hf_hub_download(GUIDE, "none.json", **w)),
-        ("a name that is none", lambda m, **w: m.snapshot_download("a/b/c", **w)),
-        ("a type that is none", lambda m, **w: m.snapshot_download(GUIDE, repo_type="bucket", **w)),
+        ("a file that does not exist", lambda m, **w: m.hf_hub_download(GUIDE, "none.json", **w)),
+        ("an invalid name", lambda m, **w: m.snapshot_download("a/b/c", **w)),
+        ("an invalid type", lambda m, **w: m.snapshot_download(GUIDE, repo_type="bucket", **w)),
         ("nothing cached", lambda m, **w: m.snapshot_download(GUIDE, local_files_only=True, **w)),
         ("no file cached", lambda m, **w: m.hf_hub_download(GUIDE, "config.json", local_files_only=True, **w)),
         (
             "both fetched again and not fetched",
             lambda m, **w: m.hf_hub_download(GUIDE, "config.json", local_files_only=True, force_download=True, **w),
         ),
-        ("a dry run of what is not there", lambda m, **w: m.snapshot_download("org/none", dry_run=True, **w)),
+        ("a dry run of a repo that does not exist", lambda m, **w: m.snapshot_download("org/none", dry_run=True, **w)),
         ("no token", lambda m, **w: m.hf_hub_download(GUIDE, "config.json", token=True, **w)),
     ]
 
@@ -201,10 +201,10 @@ class Errors(Place):
                         ours.exception.response.headers.get("x-error-code"), response.headers.get("x-error-code")
                     )
 
-    def test_what_is_there_is_no_exception(self):
+    def test_existing_files_give_no_exception(self):
         self.same_path(lambda m, **w: m.hf_hub_download(GUIDE, "config.json", **w), cache_dir="c")
 
-    def test_what_only_huggingface_hub_can_is_said(self):
+    def test_what_only_huggingface_hub_can_do_is_an_error_that_says_so(self):
         with self.assertRaises(hfget.UnsupportedError):
             hfget.snapshot_download(GUIDE, repo_type="kernel")
         with self.assertRaises(hfget.UnsupportedError):
@@ -222,14 +222,14 @@ class Offline(Place):
         for module in (hub, hfget):
             self.into(module, lambda m, **w: hub.snapshot_download(GUIDE, **more, **w), cache_dir="c")
 
-    def test_what_is_whole_is_served(self):
+    def test_a_complete_snapshot_is_served(self):
         self.fill()
         for more in ({"local_files_only": True}, {"endpoint": NOWHERE}):
             with self.subTest(more):
                 self.same_path(lambda m, **w: m.snapshot_download(GUIDE, **more, **w), cache_dir="c")
                 self.same_path(lambda m, **w: m.hf_hub_download(GUIDE, "config.json", **more, **w), cache_dir="c")
 
-    def test_what_is_known_to_be_incomplete_is_an_error(self):
+    def test_a_snapshot_that_is_known_to_be_incomplete_is_an_error(self):
         self.fill(allow_patterns="*.json")
         for call in (
             lambda m, **w: m.snapshot_download(GUIDE, local_files_only=True, **w),
@@ -239,13 +239,13 @@ class Offline(Place):
                 with self.assertRaises(hub.errors.IncompleteSnapshotError) as caught:
                     self.into(module, call, cache_dir="c")
                 self.assertTrue(os.path.isdir(caught.exception.snapshot_path))
-        # The part that is there is complete.
+        # The part that is here is complete.
         self.same_path(
             lambda m, **w: m.snapshot_download(GUIDE, local_files_only=True, allow_patterns="*.json", **w),
             cache_dir="c",
         )
 
-    def test_a_folder_is_served_as_it_is(self):
+    def test_a_folder_is_served_unchanged(self):
         self.same_path(lambda m, **w: m.snapshot_download(GUIDE, **w), local_dir="d")
         self.same_path(lambda m, **w: m.snapshot_download(GUIDE, local_files_only=True, **w), local_dir="d")
 
@@ -254,7 +254,7 @@ class Offline(Place):
             with self.assertRaises(hub.errors.LocalEntryNotFoundError):
                 self.into(module, lambda m, **w: m.hf_hub_download(GUIDE, "config.json", endpoint=NOWHERE, **w))
 
-    def test_what_was_cached_before_it_was_seen_serves_a_commit_without_the_hub(self):
+    def test_files_cached_by_another_program_serve_a_commit_without_the_hub(self):
         self.fill()
         commit = hub.HfApi().model_info(GUIDE).sha
         self.same_path(
@@ -282,7 +282,7 @@ class WrongBytes(Place):
             with self.assertRaises(hfget.VerificationError) as caught:
                 call()
             self.assertIn("checksum-mismatch", [finding.code for finding in caught.exception.findings])
-        # With the Hub it is mended.
+        # With the Hub it is repaired.
         self.assertEqual(hfget.hf_hub_download("org/one", "model.safetensors", cache_dir=cache), path)
         hfget.hf_hub_download("org/one", "model.safetensors", cache_dir=cache, local_files_only=True)
 
@@ -292,12 +292,12 @@ class WrongBytes(Place):
             hfget.hf_hub_download(GUIDE, "tokenizer.model", cache_dir=cache)
         self.assertIn("tokenizer.model", str(caught.exception))
         self.assertEqual([name for name in tree(cache) if name.endswith("tokenizer.model")], [])
-        # Twin: a file of the same repo that arrives as it is.
+        # The twin: an unchanged file of the same repo.
         self.assertTrue(os.path.isfile(hfget.hf_hub_download(GUIDE, "config.json", cache_dir=cache)))
 
 
 class Token(Place):
-    """A stand-in for the command notes what it is called with, and then is the command."""
+    """A stand-in for the command notes its arguments, and then runs the command."""
 
     def setUp(self):
         super().setUp()

@@ -43,7 +43,7 @@ class Jobs(unittest.TestCase):
         self.assertTrue([group for group in plan.left_out if group.family == "bin"])
         self.assertEqual(list(self.folder.rglob("*.safetensors")), [])
 
-    def test_verify_raises_what_it_finds_and_is_silent_on_what_is_right(self):
+    def test_verify_raises_its_findings_and_is_silent_on_right_files(self):
         folder = self.folder / "model"
         hfget.get("org/one", local_dir=folder)
         (report,) = hfget.verify(folder)
@@ -76,7 +76,7 @@ class Jobs(unittest.TestCase):
         self.assertEqual((found.exit_code, found.findings), (0, ()))
         self.assertEqual(found.level, "metadata")
 
-    def test_what_is_not_there_is_an_error_with_a_remedy(self):
+    def test_a_missing_repo_is_an_error_with_a_remedy(self):
         with self.assertRaises(hfget.NotAvailableError) as caught:
             hfget.get("org/none", cache_dir=self.folder)
         self.assertIn("org/none", str(caught.exception))
@@ -88,7 +88,7 @@ class Jobs(unittest.TestCase):
         with self.assertRaises(hfget.UnsupportedError):
             hfget.get("org/one", repo_type="kernel")
 
-    def test_without_huggingface_hub_everything_is_there_too(self):
+    def test_everything_works_without_huggingface_hub(self):
         code = (
             "import sys\nsys.modules['huggingface_hub'] = None\n"
             "import hfget\nfrom hfget import errors\n"
@@ -109,7 +109,7 @@ class Jobs(unittest.TestCase):
         wanted = ["RepositoryNotFoundError", "RemoteEntryNotFoundError", "LocalEntryNotFoundError", "InvalidRepoIdError"]
         self.assertEqual((cached, names), ("True", wanted), said.stderr)
 
-    def test_what_the_progress_raises_ends_the_run_and_is_raised(self):
+    def test_an_exception_of_the_progress_ends_the_run_and_is_raised(self):
         class Enough(Exception):
             pass
 
@@ -143,7 +143,7 @@ class Interrupt(unittest.TestCase):
             self.assertIn("KeyboardInterrupt", said)
             with self.assertRaises(ProcessLookupError):
                 os.kill(child, 0)
-            self.assertTrue(list(Path(folder).rglob("*partial*/*")), "what arrived is kept")
+            self.assertTrue(list(Path(folder).rglob("*partial*/*")), "arrived bytes are kept")
             path = hfget.snapshot_download("org/one", cache_dir=folder)
             self.assertTrue(os.path.isfile(os.path.join(path, "model.safetensors")))
 
@@ -184,7 +184,7 @@ class Find(unittest.TestCase):
         mine = self.command(self.folder / "prefix" / "bin" / "hfget")
         self.assertEqual(self.found(site).stdout.strip(), str(mine))
 
-    def test_a_command_of_another_version_is_passed_over(self):
+    def test_a_command_of_another_version_is_skipped(self):
         site = self.folder / "target"
         self.install(site)
         self.command(site / "bin" / "hfget", "0.0.1")

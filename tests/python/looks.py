@@ -1,7 +1,7 @@
 """Opens a page that `hfget --report` wrote in headless Chromium and looks at it: looks.py PAGE REPOS FOLDER
 
-Nothing may be asked for, no script may fail, hostile names must stay text. Sorting and filtering must work with the
-keyboard alone. At 320 pixels nothing may be wider than the screen. Screenshots go into FOLDER.
+The page may make no request, no script may fail, and hostile names must stay text. Sorting and filtering must work with
+the keyboard alone. At 320 pixels nothing may be wider than the screen. Screenshots go into FOLDER.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ def look(page: Page, repos: int, folder: Path) -> None:
     hold(page.evaluate("document.activeElement.tagName") == "BUTTON", "a heading is reached with Tab")
     page.keyboard.press("Enter")
     up = names(page)
-    hold(page.locator("th[aria-sort=ascending]").inner_text().startswith("Repo"), "the order is told")
+    hold(page.locator("th[aria-sort=ascending]").inner_text().startswith("Repo"), "the order is announced")
     page.keyboard.press("Enter")
     hold(names(page) == list(reversed(up)) and len(up) == repos, f"sorted the other way: {up}")
     page.locator("#text").focus()
     page.keyboard.type(up[0][:12])
     shown = names(page)
     hold(up[0] in shown and len(shown) < repos, f"the filter leaves {shown}")
-    hold("shown" in page.locator("#count").inner_text(), "the number that is shown is told")
+    hold("shown" in page.locator("#count").inner_text(), "the number of shown rows is announced")
     page.locator("#text").fill("")
     page.locator("#tone").select_option("bad")
-    hold(0 < len(names(page)) < repos, "only what is not right")
+    hold(0 < len(names(page)) < repos, "only rows that are not right")
     page.locator("#tone").select_option("")
     page.locator("#matrix tbody a").first.click()
-    # The browser tells the page of the new address later, at times much later on a busy machine.
+    # The browser reports the new address to the page later, sometimes much later on a busy machine.
     opened = "document.getElementById(location.hash.slice(1))?.querySelector('details')?.open"
     try:
         page.wait_for_function(opened, timeout=20_000)
@@ -69,7 +69,7 @@ def look(page: Page, repos: int, folder: Path) -> None:
     hold(wide <= 320, f"at 320 pixels it is {wide} wide")
     page.screenshot(path=str(folder / "narrow.png"), full_page=True)
     page.emulate_media(media="print")
-    hold(not page.locator("#filter").is_visible(), "what cannot be used on paper is not printed")
+    hold(not page.locator("#filter").is_visible(), "controls are not printed")
     hold(len(page.pdf(path=str(folder / "print.pdf"))) > 5000, "it can be printed")
 
 

@@ -1,7 +1,7 @@
 """huggingface_hub's own tests of its downloads, with hfget in their place.
 
-They come from huggingface_hub's source package, which `.ci/run` unpacks. They run twice: as they are, to see which of
-them this Hub can hold, and with `hfget.patch()`. The page docs/src/python.md lists those that do not hold, and why.
+They come from huggingface_hub's source package, which `.ci/run` unpacks. They run twice: unchanged, to see which of
+them pass with this Hub, and with `hfget.patch()`. The page docs/src/python.md lists those that do not pass, and why.
 """
 
 import os
@@ -43,7 +43,7 @@ class OwnTests(unittest.TestCase):
             shutil.copy(path, tests)
 
     def run_them(self, *, patched):
-        """The names of the tests, and of those that failed. One that has many cases is one name."""
+        """The names of the tests, and of those that failed. A test with many cases is one name."""
         report = self.folder / f"report-{patched}.xml"
         env = {
             name: value for name, value in os.environ.items()
@@ -51,7 +51,7 @@ class OwnTests(unittest.TestCase):
         }  # fmt: skip
         env.update(HFGET_TEST_PATCHED="1" if patched else "0", HF_HOME=str(self.folder / "home"))
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
-        # What they test of the function `http_get` never meets hfget, and takes long.
+        # Their tests of the function `http_get` do not involve hfget, and take long.
         command += ["--deselect=tests/test_file_download.py::TestHttpGet", "tests"]
         said = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True)
         self.assertIn(said.returncode, (0, 1), said.stdout + said.stderr)
@@ -69,7 +69,7 @@ class OwnTests(unittest.TestCase):
         self.assertEqual(not_here, listed("### Tests that need another Hub"), said)
         again, failed, said = self.run_them(patched=True)
         self.assertEqual(again, ran)
-        self.assertEqual(failed - not_here, listed("### Tests that do not hold"), said)
+        self.assertEqual(failed - not_here, listed("### Tests that do not pass"), said)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Packing, judging what was packed, and the recipes that use it."""
+"""Packing, checks of the artifacts, and the recipes that use them."""
 
 import json
 import os
@@ -58,7 +58,7 @@ class Packing(Folder):
         command = [sys.executable, SOURCE / "packaging" / "build", *words]
         return subprocess.run(command, env=env, capture_output=True, text=True)
 
-    def test_what_was_packed_is_right_and_what_was_changed_is_not(self):
+    def test_packed_artifacts_are_right_and_changed_ones_are_not(self):
         built = self.build("--binary", self.stand_in(), "wheel", "image", "deb")
         self.assertEqual(built.returncode, 0, built.stderr)
         judged = self.judged()
@@ -72,11 +72,11 @@ class Packing(Folder):
         self.assertEqual(judged.returncode, 1)
         self.assertIn(f"wrong: {deb.name} has the sum", judged.stderr)
 
-    def test_a_command_of_another_version_is_found_out(self):
+    def test_a_command_of_another_version_is_found(self):
         self.assertEqual(self.build("--binary", self.stand_in("0.0.1"), "wheel").returncode, 0)
         judged = self.judged("--once")
         self.assertEqual(judged.returncode, 1)
-        self.assertIn("the installed command says its version", judged.stderr)
+        self.assertIn("the installed command prints its version", judged.stderr)
 
     def test_the_header_of_a_binary_says_where_it_runs(self):
         static = common.look_at(self.stand_in())
@@ -94,7 +94,7 @@ class Packing(Folder):
         with self.assertRaises(common.Lacking):
             common.look_at(self.folder / "riscv")
 
-    def test_two_binaries_that_differ_are_said_to_and_where(self):
+    def test_two_binaries_that_differ_are_reported_with_the_first_byte(self):
         one, other = self.folder / "one", self.folder / "other"
         one.write_bytes(b"hfget")
         other.write_bytes(b"hfgot")
@@ -155,7 +155,7 @@ class Packing(Folder):
         formula.write_text(re.sub(r'sha256 "[0-9a-f]+"', f'sha256 "{"0" * 64}"', formula.read_text()))
         self.assertIn("wrong: hfget.rb", self.judged("--once").stderr)
 
-    def test_what_is_needed_and_not_here_is_said_at_once(self):
+    def test_all_missing_tools_are_reported_together(self):
         said = self.build("--binary", self.folder / "nowhere", "wheel")
         self.assertEqual(said.returncode, 1)
         self.assertIn("nowhere", said.stderr)
@@ -168,7 +168,7 @@ class Packing(Folder):
         self.assertEqual(hfget.__version__, common.version())
         self.assertIn("Name: hfget\n", wheel.metadata(common.version()))
 
-    def test_maturin_says_of_its_wheel_what_packaging_build_says_of_this_one(self):
+    def test_maturins_wheel_has_the_same_metadata_as_that_of_packaging_build(self):
         maturin = Path(sys.prefix, "bin", "maturin")
         if not maturin.is_file():
             self.skipTest("maturin is not installed: see .ci/requirements.txt")
@@ -179,13 +179,13 @@ class Packing(Folder):
 
         def fields(text):
             head, _, body = text.partition("\n\n")
-            # How Markdown is called differs, and means the same.
+            # The names of Markdown's type differ, but mean the same.
             return {line.removesuffix("; variant=GFM") for line in head.splitlines()}, body.strip()
 
         self.assertEqual(fields((info / "METADATA").read_text()), fields(wheel.metadata(common.version())))
         self.assertEqual((info / "licenses/LICENSE").read_bytes(), (SOURCE / "LICENSE").read_bytes())
 
-    def test_cargo_binstall_is_told_the_archives_name_and_what_is_in_it(self):
+    def test_cargo_binstalls_metadata_names_the_archive_and_its_content(self):
         import tomllib
 
         manifest = tomllib.loads((SOURCE / "Cargo.toml").read_text())
@@ -228,13 +228,13 @@ class Packing(Folder):
 
 
 class Compiling(Folder):
-    """A program of a few lines in the place of the command: what is tested is how it is compiled."""
+    """A program of a few lines instead of the command: only its compilation is tested."""
 
     def setUp(self):
         super().setUp()
         self.target = f"{os.uname().machine}-unknown-linux-musl"
         path = f"{Path(sys.prefix, 'bin')}:{os.environ['PATH']}"
-        # An empty program of another test's machine must not be found in the folder of this one.
+        # An empty program that another test made must not be found in the folder of this one.
         changed = {"PATH": path, "CARGO_TARGET_DIR": str(self.folder / "target")}
         self.enterContext(unittest.mock.patch.dict(os.environ, changed))
         lacks = compile.lacking(self.target)
@@ -253,21 +253,21 @@ class Compiling(Folder):
         subprocess.run(["git", "add", "-A"], cwd=source, check=True)
         self.enterContext(unittest.mock.patch.object(compile, "ROOT", source))
 
-    def test_what_is_compiled_in_two_folders_comes_out_the_same(self):
+    def test_a_program_compiled_in_two_folders_is_the_same(self):
         self.program('"one"')
         binary = compile.build(self.target, "dev", twice=True)
         self.assertTrue(common.look_at(binary).static)
         self.assertIn("one src/main.rs", common.look_at(binary).says())
         self.assertNotIn(os.fsencode(self.folder), binary.read_bytes(), "no folder of this machine is in it")
 
-    def test_a_program_that_has_its_folder_in_it_does_not(self):
+    def test_a_program_that_contains_its_folder_is_not(self):
         self.program('env!("CARGO_MANIFEST_DIR")')
         with self.assertRaisesRegex(common.Lacking, "compiled twice, hfget differs"):
             compile.build(self.target, "dev", twice=True)
 
 
 class Recipes(Folder):
-    """The recipes of examples/recipes: what they install is what packaging/build makes, and it works."""
+    """The recipes of examples/recipes: they install the artifacts of packaging/build, and work."""
 
     RECIPES = SOURCE / "examples" / "recipes"
 
@@ -295,7 +295,7 @@ class Recipes(Folder):
         done = subprocess.run(["sh", "-ec", lines.pop() + " && hfget --version"], env=env, capture_output=True, text=True)
         self.assertIn(f"hfget {common.version()}", done.stdout, done.stderr)
 
-    def test_what_the_dockerfile_copies_is_in_the_image(self):
+    def test_the_files_that_the_dockerfile_copies_are_in_the_image(self):
         text = (self.RECIPES / "Dockerfile").read_text()
         copied = re.findall(r"^COPY --from=hfget:\S+ (\S+) ", text, re.M)
         self.assertTrue(copied)
@@ -322,7 +322,7 @@ class EmptyRoot(Folder):
         place = tempfile.TemporaryDirectory()
         cls.addClassCleanup(place.cleanup)
         binary = Path(place.name, "hfget")
-        # Without what a debugger wants of it, packing takes seconds.
+        # Without debug information, packing takes seconds.
         subprocess.run(["strip", "-o", binary, os.environ["HFGET_BINARY"]], check=True)
         with unittest.mock.patch.object(common, "DIST", Path(place.name, "dist")):
             cls.made = image.build([common.look_at(binary)])

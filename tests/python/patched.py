@@ -126,7 +126,7 @@ class Patched(unittest.TestCase):
             self.assertEqual(AutoConfig.from_pretrained(folder).model_type, "gpt2")
             self.assertGreater(len(AutoTokenizer.from_pretrained(folder)), 0)
 
-    def test_what_hfget_cannot_serve_goes_to_the_original_and_is_said(self):
+    def test_calls_that_hfget_cannot_serve_go_to_the_original_with_a_warning(self):
         import huggingface_hub
 
         self.hfget.patch()
@@ -169,23 +169,23 @@ class RunUnder(unittest.TestCase):
             self.assertEqual((first, child), ("True", "True"))
             self.assertTrue(os.path.isfile(path))
 
-    def test_a_sitecustomize_of_the_machine_runs_all_the_same(self):
+    def test_the_machines_own_sitecustomize_still_runs(self):
         with tempfile.TemporaryDirectory() as folder:
             with open(os.path.join(folder, "sitecustomize.py"), "w", encoding="utf-8") as file:
-                file.write("print('the machine has its say')\n")
+                file.write("print('the machine's own code ran')\n")
             path = os.pathsep.join([folder, os.environ["PYTHONPATH"]])
             code = "import huggingface_hub as h; print(h.hf_hub_download.__hfget__)"
             said = self.run_under("--", sys.executable, "-c", code, env={"PYTHONPATH": path})
             self.assertEqual(said.returncode, 0, said.stderr)
             # Once by `python -m hfget` itself, and once by the program.
-            self.assertEqual(said.stdout.splitlines()[-2:], ["the machine has its say", "True"])
+            self.assertEqual(said.stdout.splitlines()[-2:], ["the machine's own code ran", "True"])
 
     def test_the_programs_exit_code_is_the_exit_code(self):
         self.assertEqual(self.run_under("--", sys.executable, "-c", "import sys; sys.exit(7)").returncode, 7)
         self.assertEqual(self.run_under("--").returncode, 2)
         self.assertEqual(self.run_under("--", "no-such-program-anywhere").returncode, 2)
 
-    def test_other_words_are_the_commands(self):
+    def test_other_arguments_go_to_the_command(self):
         said = subprocess.run([sys.executable, "-m", "hfget", "--version"], capture_output=True, text=True)
         self.assertTrue(said.stdout.startswith("hfget "), said.stderr)
 

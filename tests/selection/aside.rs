@@ -9,7 +9,7 @@ use crate::support::{Outcome, Repo, idle_flags, prefer};
 const LLAMA: &str = r#"{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}"#;
 
 #[test]
-fn what_a_group_says_takes_it() {
+fn the_change_that_a_group_names_takes_it() {
     let repos = [
         Repo::parse("config.json model.safetensors model.fp16.safetensors pytorch_model.bin pytorch_model.bf16.bin README.md"),
         Repo::parse("config.json model.safetensors onnx/model.onnx onnx/model_q4.onnx tf_model.h5 runs/a runs/b old/x.ckpt"),
@@ -31,7 +31,7 @@ fn missed(outcome: &Outcome) -> Vec<&str> {
 }
 
 #[test]
-fn a_part_that_is_left_out_is_a_warning_with_its_size_and_the_way_to_have_it() {
+fn a_left_out_part_is_a_warning_with_its_size_and_the_flag_that_takes_it() {
     let mut repo = Repo::parse("model.safetensors").with("config.json", LLAMA).with("fp8/config.json", LLAMA);
     repo.files.insert("fp8/model.safetensors".to_owned(), 5_000_000_000);
     let outcome = repo.taken(&Options::default());

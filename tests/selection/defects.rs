@@ -80,7 +80,7 @@ fn a_bin_index_that_points_at_safetensors_rejects_its_family() {
 }
 
 #[test]
-fn an_index_that_is_none_rejects_its_family() {
+fn a_file_that_is_not_an_index_rejects_its_family() {
     passed_over(&broken("not json"), "does not parse");
     passed_over(&broken("{}"), "no \"weight_map\"");
     passed_over(&broken(r#"{"weight_map": {}}"#), "is empty");
@@ -88,7 +88,7 @@ fn an_index_that_is_none_rejects_its_family() {
 }
 
 #[test]
-fn an_index_that_could_not_be_had_rejects_its_family() {
+fn an_unavailable_index_rejects_its_family() {
     let mut repo = broken("{}");
     repo.files.insert("model.safetensors.index.json".to_owned(), hfget_formats::INDEX_LIMIT + 1);
     passed_over(&repo, "was not read");
@@ -136,7 +136,7 @@ fn a_single_file_wins_over_an_index_beside_it_with_a_warning() {
 }
 
 #[test]
-fn consolidated_weights_yield_to_a_complete_transformers_layout_and_stand_in_for_a_broken_one() {
+fn consolidated_weights_yield_to_a_complete_transformers_layout_and_replace_a_broken_one() {
     let files = "config.json params.json tokenizer.model.v3 tokenizer.json consolidated.safetensors model-00001-of-00001.safetensors";
     let good = Repo::parse(files).index("model.safetensors.index.json", &["model-00001-of-00001.safetensors"]);
     let outcome = good.taken(&prefer("safetensors"));

@@ -305,7 +305,7 @@ fn variants_are_taken_per_component_with_plain_weights_in_their_place() {
 }
 
 #[test]
-fn a_variant_that_no_component_has_is_an_error_that_lists_what_there_is() {
+fn a_variant_that_no_component_has_is_an_error_that_lists_the_existing_ones() {
     let repo = pipeline("model.safetensors diffusion_pytorch_model.safetensors", None);
     assert!(matches!(
         repo.select(&variant("fp16")).map(|_| ()),
@@ -324,7 +324,7 @@ fn a_variant_that_no_component_has_is_an_error_that_lists_what_there_is() {
 }
 
 #[test]
-fn a_pipeline_of_other_formats_is_taken_where_it_has_no_standard_one() {
+fn a_pipeline_of_other_formats_is_taken_if_it_has_no_standard_one() {
     let repo = pipeline("vae/model.onnx unet/model.onnx unet/weights.pb", None);
     let outcome = repo.taken(&prefer("safetensors"));
     assert_eq!(outcome.weights(), ["unet/model.onnx", "unet/weights.pb", "vae/model.onnx"]);
@@ -350,7 +350,7 @@ fn a_mixture_of_variant_and_plain_weights_is_reported() {
 }
 
 #[test]
-fn only_what_the_index_names_is_taken_and_weightless_folders_whole() {
+fn only_folders_that_the_index_names_are_taken_and_weightless_ones_whole() {
     let repo = pipeline(
         "unet/diffusion_pytorch_model.safetensors unet/config.json unet/notes.txt tokenizer/vocab.json tokenizer/sub/extra.txt
          tokenizer/added.msgpack scheduler/scheduler_config.json vae/diffusion_pytorch_model.safetensors big.safetensors
@@ -375,7 +375,7 @@ fn only_what_the_index_names_is_taken_and_weightless_folders_whole() {
 }
 
 #[test]
-fn two_shard_splits_side_by_side_are_told_apart_by_the_index() {
+fn two_shard_splits_side_by_side_are_distinguished_by_the_index() {
     // Lightricks/LTX-2.5-Diffusers: a 4-way and an 8-way split in one folder (sglang PR #35107).
     let mut repo =
         Repo::of((1..=8).map(|n| format!("transformer/diffusion_pytorch_model-{n:05}-of-00008.safetensors")));

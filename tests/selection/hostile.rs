@@ -62,7 +62,7 @@ fn components_modules_code_and_named_weights_outside_the_repo_are_not_followed()
 }
 
 #[test]
-fn json_of_absurd_depth_is_as_good_as_absent() {
+fn json_of_absurd_depth_counts_as_absent() {
     for open in ["[", "{\"a\":"] {
         let deep = open.repeat(200_000);
         for name in ["config.json", "modules.json", "model_index.json", "tokenizer_config.json", "adapter_config.json"]
@@ -78,7 +78,7 @@ fn json_of_absurd_depth_is_as_good_as_absent() {
 }
 
 #[test]
-fn documents_of_the_wrong_shape_are_as_good_as_absent() {
+fn documents_of_the_wrong_shape_count_as_absent() {
     for junk in ["null", "[]", "3", "\"x\"", "{\"path\": 3}", "[{\"path\": 3}, 7, null]", "\u{feff}{}", ""] {
         for name in ["config.json", "modules.json", "model_index.json", "tokenizer_config.json", "adapter_config.json"]
         {
@@ -91,7 +91,7 @@ fn documents_of_the_wrong_shape_are_as_good_as_absent() {
 }
 
 #[test]
-fn values_of_the_wrong_type_are_passed_over() {
+fn values_of_the_wrong_type_are_ignored() {
     let repo = Repo::parse("model.safetensors")
         .with(
             "config.json",
@@ -105,7 +105,7 @@ fn values_of_the_wrong_type_are_passed_over() {
 }
 
 #[test]
-fn documents_that_cannot_be_had_do_not_stop_the_selection() {
+fn unavailable_documents_do_not_stop_the_selection() {
     let repo = Repo::parse("config.json model.safetensors tokenizer_config.json modules.json modeling_x.py");
     let listing = repo.listing();
     let mut documents = Documents::new();

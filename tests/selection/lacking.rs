@@ -95,7 +95,7 @@ fn files_that_documents_list_and_the_repo_lacks_are_warnings() {
 }
 
 #[test]
-fn an_audio_tokenizer_of_another_repo_is_said() {
+fn an_audio_tokenizer_of_another_repo_is_reported() {
     let repo = Repo::parse("config.json model.safetensors")
         .with("audio_tokenizer_config.json", r#"{"audio_tokenizer_name_or_path": "descript/dac_44khz"}"#);
     let outcome = repo.taken(&Options::default());
@@ -132,7 +132,7 @@ fn a_repo_of_code_gives_its_code() {
 }
 
 #[test]
-fn of_a_format_in_several_variants_the_plain_one_is_taken_or_one_is_asked_for() {
+fn the_plain_one_of_several_variants_of_a_format_is_taken_or_the_user_is_asked() {
     use hfget_core::select::SelectError;
     let repo = Repo::parse("config.json 64.tflite 64-8bits.tflite 64-fp16.tflite");
     let outcome = repo.taken(&only("tflite"));

@@ -43,7 +43,7 @@ fn a_layout_of_several_parts_is_taken_whole_but_its_documentation_media_and_trai
 }
 
 #[test]
-fn files_that_begin_alike_are_alternatives_and_asked_for_whatever_describes_them() {
+fn files_that_begin_alike_are_alternatives_that_the_user_must_choose_from() {
     assert_eq!(asked(&Repo::parse("sam_tiny.pt sam_small.pt sam_large.pt config.yaml")).len(), 3);
     // Without settings, nothing says that the files belong together.
     assert_eq!(asked(&Repo::parse("gpt.pt dvae.pt README.md")), ["dvae", "gpt"]);
@@ -111,7 +111,7 @@ fn files_that_values_of_a_config_name_are_taken() {
 }
 
 #[test]
-fn what_code_names_is_taken_but_no_other_format_of_the_model() {
+fn files_that_code_names_are_taken_except_other_formats_of_the_model() {
     let repo =
         Repo::parse("model.safetensors pytorch_model.bin assets/Vocos.pt assets/demo.wav x.gguf onnx/model.onnx")
             .with("config.json", r#"{"auto_map": {"AutoModel": "modeling_x.X"}}"#)
@@ -125,7 +125,7 @@ fn what_code_names_is_taken_but_no_other_format_of_the_model() {
 }
 
 #[test]
-fn what_documents_name_outside_the_repo_is_nothing() {
+fn names_outside_the_repo_in_documents_are_ignored() {
     let repo = Repo::parse("model.safetensors a/b.txt").with(
         "config.json",
         r#"{"a": "../../etc/passwd", "b": "/a/b.txt", "c": "https://x/a", "d": "", "e": "*", "f": "."}"#,
@@ -208,7 +208,7 @@ fn gguf_files_of_several_models_are_asked_for_and_one_is_taken_by_its_name() {
 }
 
 #[test]
-fn of_graphs_in_one_variant_that_one_is_taken_and_of_several_one_is_asked_for() {
+fn the_only_variant_of_graphs_is_taken_and_with_several_the_user_is_asked() {
     let one = Repo::parse("config.json onnx/model_q4f16.onnx onnx/model_q4f16.onnx_data");
     let outcome = taken(&one);
     assert_eq!(outcome.weights(), ["onnx/model_q4f16.onnx", "onnx/model_q4f16.onnx_data"]);
@@ -237,7 +237,7 @@ fn a_graph_brings_its_settings() {
 }
 
 #[test]
-fn an_index_of_which_no_shard_is_here_is_stale_and_of_which_one_is_broken() {
+fn an_index_without_any_of_its_shards_is_stale_and_with_one_of_them_broken() {
     let output = ["output-00001-of-00002.safetensors", "output-00002-of-00002.safetensors"];
     let repo = Repo::of(output).index("model.safetensors.index.json", &["model-00001-of-00001.safetensors"]);
     let repo = repo.with("config.json", r#"{"model_type": "llama", "quantization_config": {"quant_method": "exl2"}}"#);
@@ -251,7 +251,7 @@ fn an_index_of_which_no_shard_is_here_is_stale_and_of_which_one_is_broken() {
 }
 
 #[test]
-fn exllama_reads_what_no_index_names() {
+fn exllama_reads_files_that_no_index_names() {
     let config =
         |method: &str| format!(r#"{{"model_type": "llama", "quantization_config": {{"quant_method": "{method}"}}}}"#);
     let repo = |method: &str| {

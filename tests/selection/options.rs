@@ -38,7 +38,7 @@ fn named(patterns: &[&str]) -> Options {
 }
 
 #[test]
-fn what_is_named_is_taken_and_nothing_else() {
+fn only_named_files_are_taken() {
     let repo = Repo::parse("config.json model.safetensors tokenizer.json a/b.txt a/c/d.txt README.md");
     for (pattern, taken) in [
         ("config.json", vec!["config.json"]),

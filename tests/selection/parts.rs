@@ -21,7 +21,7 @@ fn a_component_whose_class_has_weights_and_that_has_none_is_an_error() {
         text_encoder/model.safetensors scheduler/scheduler_config.json";
     for (lacking, says) in [
         ("text_encoder/", "\"text_encoder\", which is not in the repo"),
-        ("text_encoder/model", "\"text_encoder\", and its folder has no weights"),
+        ("text_encoder/model", "\"text_encoder\", but its folder has no weights"),
     ] {
         let files = whole.split_whitespace().filter(|f| !f.starts_with(lacking));
         let outcome = Repo::of(files).with("model_index.json", PIPELINE).taken(&Options::default());
@@ -65,7 +65,7 @@ fn a_module_whose_class_has_weights_and_that_has_none_is_an_error() {
 }
 
 #[test]
-fn a_container_that_nobody_reads_is_taken_and_said_to_be_unread() {
+fn a_container_without_a_reader_is_taken_and_reported_as_unread() {
     for name in ["model.pte", "model.pt2", "__0_0.distcp", "model.skops", "pkg.whl", "weights.odd", "params"] {
         let mut repo = Repo::of(["config.json", "README.md"]);
         repo.files.insert(name.to_owned(), 2_000_000);
@@ -86,7 +86,7 @@ fn a_container_that_nobody_reads_is_taken_and_said_to_be_unread() {
 }
 
 #[test]
-fn a_wish_whose_weights_are_all_excluded_is_known_as_such() {
+fn a_selection_with_all_weights_excluded_is_recognised() {
     let repo = Repo::parse("config.json model.safetensors");
     let excluded = |globs: &[&str]| {
         let exclude = globs.iter().map(|g| (*g).to_owned()).collect();
@@ -111,7 +111,7 @@ fn steps_of_a_training_are_left_out_where_its_result_is_there() {
 }
 
 #[test]
-fn a_components_folder_of_documentation_only_is_as_good_as_none() {
+fn a_components_folder_of_documentation_only_counts_as_missing() {
     let outcome = |files: &[&str]| {
         let repo = Repo::of(files.iter().copied())
             .with("model_index.json", r#"{"_class_name": "X", "unet": ["diffusers", "UNet2DConditionModel"]}"#);

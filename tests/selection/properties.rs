@@ -183,7 +183,7 @@ proptest! {
     }
 
     #[test]
-    fn documentation_takes_nothing_away(
+    fn documentation_does_not_change_the_selection(
         files in proptest::collection::btree_map(path(), any::<u8>(), 0..20),
         documentation in subsequence(vec!["LICENSE", "docs/guide.md", "unet/README.md", "USAGE_POLICY", "a.pdf"], 1..4),
     ) {

@@ -146,11 +146,11 @@ fn expected() -> BTreeMap<String, BTreeMap<String, String>> {
     for line in include_str!("../data/expected.txt").lines() {
         if let Some(name) = line.strip_prefix("## ") {
             name.clone_into(&mut repo);
-            assert!(all.insert(repo.clone(), BTreeMap::new()).is_none(), "{repo} is there twice");
+            assert!(all.insert(repo.clone(), BTreeMap::new()).is_none(), "{repo} occurs twice");
         } else if !line.starts_with('#') && !line.trim().is_empty() {
             let (key, value) = line.split_once(':').expect("key: value");
             let fresh = all.get_mut(&repo).expect("under a repo").insert(key.to_owned(), value.trim().to_owned());
-            assert!(fresh.is_none(), "{repo}: {key} is there twice");
+            assert!(fresh.is_none(), "{repo}: {key} occurs twice");
         }
     }
     all
@@ -232,7 +232,7 @@ fn every_listed_repo_gives_the_expected_selection_for_either_preference() {
 }
 
 #[test]
-fn without_a_preference_safetensors_come_first_and_falling_back_is_no_finding() {
+fn without_a_preference_safetensors_come_first_and_falling_back_is_not_a_finding() {
     let expected = expected();
     for repo in repos().iter().filter(|r| !expected[&r.id]["safetensors"].starts_with("error")) {
         let plain = repo.taken(&hfget_core::model::Options::default());

@@ -32,7 +32,7 @@ fn a_quantisation_is_a_word_and_not_the_end_of_another() {
 }
 
 #[test]
-fn quantisations_in_folders_are_told_and_taken_by_the_folders_name() {
+fn quantisations_in_folders_are_recognised_and_taken_by_the_folders_name() {
     let repo = Repo::parse(
         "UD-Q4_K_XL/m-UD-Q4_K_XL-00001-of-00002.gguf UD-Q4_K_XL/m-UD-Q4_K_XL-00002-of-00002.gguf Q8_0/part.gguf",
     );
@@ -100,7 +100,7 @@ fn a_layer_is_taken_whatever_was_asked_of_the_transformer() {
 }
 
 #[test]
-fn a_module_without_its_weights_is_an_error_and_not_left_out_in_silence() {
+fn a_module_without_its_weights_is_an_error_and_not_silently_left_out() {
     let bin = Repo::parse("config.json model.safetensors 2_Dense/pytorch_model.bin").with("modules.json", DENSE);
     assert!(matches!(
         error(&bin, &only("safetensors")),
@@ -117,7 +117,7 @@ fn a_module_without_its_weights_is_an_error_and_not_left_out_in_silence() {
 }
 
 #[test]
-fn a_custom_modules_folder_is_taken_whole_where_no_name_is_standard() {
+fn a_custom_modules_folder_is_taken_whole_if_no_name_is_standard() {
     let repo = Repo::parse("config.json model.safetensors 2_Own/weights.pt 2_Own/config.json own.py").with(
         "modules.json",
         r#"[{"path": "", "type": "sentence_transformers.models.Transformer"}, {"path": "2_Own", "type": "own.Own"}]"#,
@@ -181,7 +181,7 @@ fn a_robots_processors_and_onnx_runtimes_settings_are_companions() {
 }
 
 #[test]
-fn a_misspelt_folder_or_file_is_answered_with_what_there_is() {
+fn a_misspelt_folder_or_file_is_answered_with_the_existing_names() {
     let repo = Repo::parse("unet/model.safetensors vae/deep/x.json config.json");
     let absent = Options { subfolder: Some("unte".parse().unwrap()), ..plain() };
     assert!(

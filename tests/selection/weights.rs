@@ -15,7 +15,7 @@ fn error(repo: &Repo, options: &Options) -> SelectError {
 }
 
 #[test]
-fn transformers_variants_have_no_fallback_and_absent_ones_list_what_there_is() {
+fn transformers_variants_have_no_fallback_and_absent_ones_list_the_existing_ones() {
     let repo = Repo::parse(
         "config.json model.safetensors model.fp16.safetensors pytorch_model.bf16-00001-of-00002.bin
          pytorch_model.bf16-00002-of-00002.bin pytorch_model.bin",
@@ -41,7 +41,7 @@ fn transformers_variants_have_no_fallback_and_absent_ones_list_what_there_is() {
 }
 
 #[test]
-fn the_only_variant_of_a_repo_is_taken_and_of_several_one_is_asked_for() {
+fn the_only_variant_of_a_repo_is_taken_and_with_several_the_user_is_asked() {
     let outcome = Repo::parse("config.json model.fp16.safetensors").taken(&plain());
     assert_eq!((outcome.weights(), outcome.codes()), (vec!["model.fp16.safetensors"], vec![Code::VariantFallback]));
     let repo = Repo::parse("config.json model.fp16.safetensors model.fp32.safetensors");
@@ -65,7 +65,7 @@ fn transformers_weights_overrides_every_other_name() {
 }
 
 #[test]
-fn shards_of_any_name_are_what_the_index_says() {
+fn the_index_decides_about_shards_of_any_name() {
     // XiaomiMiMo/MiMo: the names have no -of-; dflash/ has another model.
     let shards = ["model_pp0_ep0_shard0.safetensors", "model_pp0_ep1_shard0.safetensors", "model_mtp.safetensors"];
     let repo = Repo::of(shards).index("model.safetensors.index.json", &shards).with("config.json", "{}");
@@ -117,7 +117,7 @@ fn mistral_only_repos_are_taken_in_their_own_layout_and_say_so() {
 }
 
 #[test]
-fn repos_of_other_families_only_are_taken_as_what_they_are() {
+fn repos_of_other_families_only_are_taken_in_their_own_family() {
     for (files, family, weights) in [
         ("consolidated.00.pth consolidated.01.pth params.json tokenizer.model checklist.chk", Family::Meta, 2),
         ("a-Q4_K_M.gguf a-Q8_0.gguf config.json", Family::Gguf, 1),
@@ -239,7 +239,7 @@ fn a_gguf_model_brings_its_projector_and_no_drafts() {
 }
 
 #[test]
-fn an_absent_quantisation_lists_those_there_are() {
+fn an_absent_quantisation_lists_the_existing_ones() {
     let repo = Repo::parse("a-Q4_K_M.gguf a-Q8_0.gguf a-IQ2_XS-00001-of-00002.gguf a-IQ2_XS-00002-of-00002.gguf");
     let outcome = repo.taken(&variant("iq2_xs"));
     assert_eq!(outcome.weights().len(), 2);

@@ -14,13 +14,13 @@
 //! |---|---|---|
 //! | [`session`] | the job and its destinations; plan, verify, inspect, lock, compare | HTTP, formats' bytes, words for people |
 //! | [`report`] | the results of a run, as plain values | how they were found, how they are shown |
-//! | `upload` | files into an object store or into layers without a disk in between | which files, and why |
-//! | `plan` | which files are here, which will be fetched, how many bytes | how bytes move |
+//! | `upload` | files into an object store or into layers, without a local copy | which files, and why |
+//! | `plan` | which files are present, which will be fetched, how many bytes | how bytes move |
 //! | `transfer` | moving bytes: which part is next, one request, assembling a file | what the bytes mean |
 //! | `source` | one interface over Hubs and object stores, and which URL names which | local layout |
-//! | `oci` | OCI content: registries and image layouts, and how a repo lies in them | the Hub's wire |
+//! | `oci` | OCI content: registries and image layouts, and the form of a repo in them | the Hub's wire |
 //! | [`hub`] | the Hub's wire protocol: listing, resolve, errors, rate limits, retries | weight families, local layout |
-//! | `object_store` | object stores: requests, keys, credentials that the caller hands in | the Hub |
+//! | `object_store` | object stores: requests, keys, the caller's credentials | the Hub |
 //! | `store` | the Hub cache and local folders: locks, partial files, atomic commit | HTTP, formats |
 //! | `lock` | lockfiles: the exact commit, files, sizes and digests, as text | how a lockfile is made or used |
 //! | [`verify`] | digests, coverage of the index, the tables that `hfget-formats` reads | where files came from |
@@ -45,8 +45,8 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`session`] | get, plan and verify a repo in one call: start with [`session::Session`] |
-//! | [`report`], [`finding`] | what a run came to: the verdict, the files, the findings and what can be done about them |
-//! | [`model`], [`progress`] | the nouns, and the events that a run tells |
+//! | [`report`], [`finding`] | the result of a run: the verdict, the files, the findings and what can be done about them |
+//! | [`model`], [`progress`] | the nouns, and the events of a run |
 //! | [`hub`], [`select`], [`verify`] | the steps one by one, for programs that keep files elsewhere |
 //!
 //! `examples/own_store.rs` goes through the steps: it lists, selects, streams into memory and verifies there. The command

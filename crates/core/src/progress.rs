@@ -1,4 +1,4 @@
-//! The events that a run tells its watcher while it works. The watcher shows them.
+//! The events that a run sends to its watcher while it works. The watcher shows them.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub enum Event<'a> {
     Notice { text: &'a str },
     /// Another process works on the file; this one has waited for `waited`. Sent once a minute.
     WaitingForLock { path: &'a RepoPath, waited: Duration },
-    /// Hashing or reading of files that are already here starts.
+    /// Hashing or reading of files that are already present starts.
     VerifyStarted { files: usize, bytes: u64 },
     /// A file is being read.
     VerifyFile { path: &'a RepoPath, size: u64 },

@@ -27,7 +27,7 @@ pub(crate) trait Ranges: Send {
     /// reader.
     fn fetch(&self, range: Range<u64>) -> BoxFuture<'static, io::Result<Bytes>>;
 
-    /// Gets an error before the reader returns it. The error of a block that nobody needed is not reported.
+    /// Gets an error before the reader returns it. The error of an unused block is not reported.
     fn note(&self, _error: &io::Error) {}
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct BlockReader<R> {
     ahead: Option<Ahead>,
 }
 
-/// A block on its way.
+/// A block that is being fetched.
 struct Ahead {
     range: Range<u64>,
     task: JoinHandle<io::Result<Bytes>>,
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_not_asked_for_again_and_is_bounded() {
+    fn kept_bytes_are_not_requested_again_and_are_bounded() {
         let (mut file, log, _runtime) = file::<false>(1 << 40, u64::MAX);
         let at = |n: u64| n << 30;
         let fit = KEPT as u64 / FIRST;
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_that_comes_short_is_an_error_and_told() {
+    fn a_range_that_comes_short_is_an_error_and_is_noted() {
         let (mut file, log, _runtime) = file::<false>(2 * FIRST, FIRST);
         assert_eq!(read_at(&mut file, 0, 1), expected(0..1));
         file.seek(SeekFrom::Start(FIRST)).unwrap();
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_ahead_is_told_only_when_reading_gets_there() {
+    fn an_error_ahead_is_noted_only_when_reading_gets_there() {
         let (mut file, log, _runtime) = file::<true>(8 * FIRST, 3 * FIRST);
         read_at(&mut file, 0, 1);
         read_at(&mut file, FIRST, 1);

@@ -126,7 +126,7 @@ mod tests {
     use super::read;
 
     #[test]
-    fn what_python_writes_is_read() {
+    fn pythons_json_is_read() {
         for (text, value) in [
             (r#"{"a": [NaN, Infinity, -Infinity]}"#, json!({"a": [null, null, null]})),
             (r#"{"a": 1e400, "b": -1e400, "c": 5e-400}"#, json!({"a": null, "b": null, "c": 0.0})),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_python_refuses_is_refused() {
+    fn json_that_python_refuses_is_refused() {
         for text in [
             "{\"a\": 1,}",
             "{} x",

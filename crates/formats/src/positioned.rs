@@ -10,7 +10,7 @@ const BUFFER: usize = 64 << 10;
 pub(super) struct Positioned<R> {
     inner: BufReader<R>,
     at: u64,
-    /// Nothing is read at or behind this.
+    /// Nothing is read at or after this.
     pub end: u64,
 }
 
@@ -92,7 +92,7 @@ impl<R: Read + Seek> Positioned<R> {
         self.to(self.at + bytes)
     }
 
-    /// Goes to a place, forward or back; nothing can be read behind the end.
+    /// Goes to a place, forward or back; nothing can be read after the end.
     pub fn to(&mut self, at: u64) -> Result<(), String> {
         let by = i128::from(at) - i128::from(self.at);
         let moved = match i64::try_from(by) {

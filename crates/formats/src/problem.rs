@@ -26,9 +26,9 @@ kinds! {
     SizeMismatch, Error;
     /// A checksum that the format keeps does not match the bytes.
     ChecksumMismatch, Error;
-    /// A file that another one names is not there, or cannot be read.
+    /// A file that another one names is missing, or cannot be read.
     FileMissing, Error;
-    /// An index names a shard that is not there.
+    /// An index names a shard that is missing.
     ShardMissing, Error;
     /// An index names a tensor that no file contains.
     TensorMissing, Error;
@@ -68,9 +68,9 @@ kinds! {
     ArchiveInvalid, Error;
     /// A file is not of the format that its name promises.
     FormatUnexpected, Error;
-    /// A file that a graph refers to is not there.
+    /// A file that a graph refers to is missing.
     ExternalDataMissing, Error;
-    /// A part of a split set is not there.
+    /// A part of a split set is missing.
     SplitIncomplete, Error;
     /// A name is not safe to use as a path.
     PathUnsafe, Error;
@@ -84,7 +84,7 @@ kinds! {
 pub enum Severity {
     /// Worth knowing; it changes nothing.
     Note,
-    /// Loaders cope, but somebody should look.
+    /// Loaders accept it, but a person should check it.
     Warning,
     /// The content is wrong.
     Error,

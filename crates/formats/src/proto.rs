@@ -63,7 +63,7 @@ impl<R: Read + Seek> FieldReader<R> {
                 let here = self.place.at();
                 if length > end.saturating_sub(here) {
                     return Err(format!(
-                        "a field of {length} bytes at {from} reaches beyond what holds it, which ends at {end}: \
+                        "a field of {length} bytes at {from} reaches beyond its message, which ends at {end}: \
                          it is cut short or wrong"
                     ));
                 }
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_reaches_beyond_its_message_is_an_error() {
+    fn a_field_that_reaches_beyond_its_message_is_an_error() {
         for bad in
             [&b"\x08"[..], b"\x08\x80", b"\x0a\x01", b"\x0d\0", b"\x09\0", b"\0\0", b"\x0b", b"\x0c", &[0xff; 11]]
         {

@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_by_anybodys_ending_is_what_its_bytes_say() {
+    fn the_bytes_decide_for_an_ending_that_many_programs_use() {
         let zip = b"PK\x03\x04rest".as_slice();
         for (name, head, format) in [
             ("ggml-model-q4_0.bin", b"lmgg\0\0\0\0".as_slice(), Some(Format::Gguf)),

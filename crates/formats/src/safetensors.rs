@@ -157,7 +157,7 @@ pub fn read(mut file: impl Read + Seek, length: u64, path: &str) -> (TensorTable
     // Not more than the file has, and than the format allows.
     let mut text = Vec::new();
     if usize::try_from(header_length).ok().and_then(|length| text.try_reserve_exact(length).ok()).is_none() {
-        return invalid(format!("its header claims {header_length} bytes, for which there is no memory"));
+        return invalid(format!("there is no memory for its header, which claims {header_length} bytes"));
     }
     match file.take(header_length).read_to_end(&mut text) {
         Ok(n) if n as u64 == header_length => {}

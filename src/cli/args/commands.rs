@@ -27,8 +27,8 @@ pub struct GetArgs {
     pub share: Share,
     /// With --partition: publish the whole if all parts are there now
     ///
-    /// When its part is done, a worker looks whether all other parts are there. If they are, it does what `hfget publish` does. If
-    /// several workers end together, more than one may publish: they write the same.
+    /// When its part is done, a worker checks whether all other parts are there. If so, it does what `hfget publish`
+    /// does. If several workers end together, more than one may publish: they write the same.
     #[arg(long, hide_short_help = true, requires = "partition", help_heading = "What to take")]
     pub publish_when_complete: bool,
     #[command(flatten)]
@@ -103,11 +103,11 @@ pub struct VerifyArgs {
 
     /// Repos in the cache, folders such as ./model, or s3://…
     ///
-    /// A folder is a path with a '/' at its start, './' or '../', or a folder that exists. Of an object store (s3://, gs://,
-    /// az://) what `hfget --to` put there is compared with its manifests.
+    /// A folder is a path with a '/' at its start, './' or '../', or a folder that exists. In an object store (s3://,
+    /// gs://, az://), the files that `hfget --to` uploaded are compared with their manifests.
     #[arg(value_name = "REPO|DIR|URL", required_unless_present_any = ["lock", "all"], value_hint = ValueHint::DirPath)]
     pub targets: Vec<String>,
-    /// Fetch again what is wrong or missing; end with 1 if anything was
+    /// Fetch wrong and missing files again; end with 1 if there were any
     ///
     /// For repos in the cache or in --local-dir, and for --all. Each file that had to be fetched is a finding (`repaired`), which
     /// `--allow repaired` lets pass.
@@ -133,7 +133,7 @@ pub struct VerifyArgs {
     pub output: Output,
 }
 
-/// What is locked, for others to sign or to read.
+/// The locked state, for others to sign or to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LockForm {
     /// The statement of a model signature
@@ -182,14 +182,14 @@ pub struct LockArgs {
     /// Write oms, cyclonedx or in-toto to stdout instead
     ///
     /// oms is the statement that a signer of the model signs (OpenSSF Model Signing 1.0), cyclonedx a bill of materials
-    /// (CycloneDX 1.6), in-toto the provenance of every file (SLSA 1.0). Without a repo hfget takes the one of the lockfile.
-    /// hfget reads small files, because a listing names no SHA-256 of them.
+    /// (CycloneDX 1.6), in-toto the provenance of every file (SLSA 1.0). Without a repo, hfget takes the one of the
+    /// lockfile. It reads small files, because a listing has no SHA-256 of them.
     #[arg(long, value_name = "FORM", hide_possible_values = true, conflicts_with_all = ["check", "update", "json"])]
     pub format: Option<LockForm>,
     /// Show what changed upstream, change nothing, and end with 1 if anything did
     #[arg(long, conflicts_with = "update")]
     pub check: bool,
-    /// Lock again what the lockfile has, as it was chosen then
+    /// Lock the same repos again, with the options of the lockfile
     #[arg(long)]
     pub update: bool,
     #[command(flatten)]
@@ -210,7 +210,7 @@ pub struct CleanArgs {
     /// Remove them
     #[arg(long)]
     pub remove: bool,
-    /// Only those to which nothing was added for so long, such as 7d or 12h
+    /// Only those that did not grow for this long, such as 7d or 12h
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub older_than: Option<Duration>,
     /// Hub cache folder [default: $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub]
@@ -240,7 +240,7 @@ pub struct RemoveArgs {
     /// Repos, or snapshots of them: REPO@REVISION
     #[arg(value_name = "REPO[@REVISION]", required = true)]
     pub repos: Vec<RepoSpec>,
-    /// Say what would go, and remove nothing
+    /// Print what would be removed, and remove nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Hub cache folder [default: $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub]
@@ -265,7 +265,7 @@ pub struct CompareArgs {
     /// '#' starts a comment, '-' is stdin.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub from_file: Option<PathBuf>,
-    /// The mirror to look at
+    /// The mirror to check
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub mirror: String,
     /// What to compare the mirror with [default: $HF_ENDPOINT or https://huggingface.co]
@@ -277,12 +277,12 @@ pub struct CompareArgs {
     /// byte, against its digest.
     #[arg(long, value_name = "LEVEL", default_value = "sample", value_parser = level(), hide_possible_values = true)]
     pub level: Level,
-    /// Choose the random ranges: the same seed looks at the same bytes [default: another one each time]
+    /// Choose the random ranges: the same seed gives the same ranges [default: another one each time]
     #[arg(long, value_name = "N", hide_short_help = true)]
     pub seed: Option<u64>,
     /// A host that the mirror may redirect to (may be repeated)
     ///
-    /// Besides itself and where the endpoint redirects to; '.example.org' means all below it.
+    /// In addition to itself and the hosts that the endpoint redirects to; '.example.org' means all hosts below it.
     #[arg(long, value_name = "HOST", value_hint = ValueHint::Hostname)]
     pub allow_host: Vec<String>,
     /// Branch, tag or commit [default: main]
@@ -290,7 +290,7 @@ pub struct CompareArgs {
     /// Or refs/pr/N. For repos that do not name one.
     #[arg(long, value_name = "REV")]
     pub revision: Option<Revision>,
-    /// Files looked at at once
+    /// Files to compare at once
     #[arg(
         long,
         value_name = "N",
@@ -313,7 +313,7 @@ pub struct CompareArgs {
 pub struct InspectArgs {
     /// Repos, folders or files
     ///
-    /// A folder or file is a path with a '/' at its start, './' or '../', or what exists here.
+    /// A folder or file is a path with a '/' at its start, './' or '../', or one that exists here.
     #[arg(value_name = "REPO|DIR|FILE", required = true, value_hint = ValueHint::AnyPath)]
     pub targets: Vec<String>,
     /// Revision of the repos [default: main]
@@ -340,7 +340,7 @@ pub struct CompletionsArgs {
 
 #[derive(Debug, Args)]
 pub struct ManArgs {
-    /// Folder for a page of each command; it is made if it is not there
+    /// Folder for a page of each command; it is created if it is missing
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
 }

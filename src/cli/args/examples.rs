@@ -48,7 +48,7 @@ const TOPICS: &[Topic] = &[
         examples: &[
             example("hfget plan THUDM/chatglm3-6b", "what would be taken, and what not"),
             example("hfget plan stabilityai/stable-diffusion-xl-base-1.0 --variant fp16 -v", "and why each file is"),
-            example("hfget plan THUDM/chatglm3-6b --deep", "are the shards what the index says? Only headers are read"),
+            example("hfget plan THUDM/chatglm3-6b --deep", "do the shards match the index? Only headers are read"),
             example("hfget plan gpt2 --json", "for scripts: bytes, digests, states"),
         ],
     },
@@ -56,21 +56,18 @@ const TOPICS: &[Topic] = &[
         name: "publish",
         examples: &[
             example("hfget publish THUDM/chatglm3-6b --to s3://bucket/models", "after all workers are done"),
-            example("hfget publish --locked --to s3://bucket/models", "what a lockfile names"),
+            example("hfget publish --locked --to s3://bucket/models", "the files of a lockfile"),
         ],
     },
     Topic {
         name: "verify",
         examples: &[
-            example("hfget verify THUDM/chatglm3-6b", "what is cached, against the Hub"),
+            example("hfget verify THUDM/chatglm3-6b", "cached files, against the Hub"),
             example("hfget verify THUDM/chatglm3-6b --offline", "without a Hub"),
             example("hfget verify ./model --deep", "a folder, and formats' own checksums"),
             example("hfget verify --lock hfget.lock", "everything that a lockfile has"),
-            example(
-                "hfget verify --all --repair --report cache.html",
-                "a whole cache, and what is wrong is fetched again",
-            ),
-            example("hfget verify s3://bucket/models", "what --to put into an object store"),
+            example("hfget verify --all --repair --report cache.html", "a whole cache; wrong files are fetched again"),
+            example("hfget verify s3://bucket/models", "files that --to uploaded"),
         ],
     },
     Topic {
@@ -95,8 +92,8 @@ const TOPICS: &[Topic] = &[
         name: "lock",
         examples: &[
             example("hfget lock THUDM/chatglm3-6b --prefer safetensors", "writes hfget.lock"),
-            example("hfget lock --check", "what has moved since; exit code 1 if anything has"),
-            example("hfget lock --update", "locks it again as it was chosen then"),
+            example("hfget lock --check", "changes since then; exit code 1 if there are any"),
+            example("hfget lock --update", "locks it again with the same options"),
         ],
     },
     Topic {
@@ -120,16 +117,16 @@ const TOPICS: &[Topic] = &[
     Topic {
         name: "remove",
         examples: &[
-            example("hfget remove THUDM/chatglm3-6b --dry-run", "what would go"),
+            example("hfget remove THUDM/chatglm3-6b --dry-run", "what would be removed"),
             example("hfget remove THUDM/chatglm3-6b", "the whole repo"),
-            example("hfget remove gpt2@v1.0", "one snapshot; what others share stays"),
+            example("hfget remove gpt2@v1.0", "one snapshot; shared files stay"),
         ],
     },
     Topic {
         name: "clean",
         examples: &[
-            example("hfget clean", "what is there, with sizes and ages"),
-            example("hfget clean --remove --older-than 7d", "what no run touched for a week"),
+            example("hfget clean", "leftovers, with sizes and ages"),
+            example("hfget clean --remove --older-than 7d", "those that no run touched for a week"),
             example("hfget clean --local-dir ./model", "in a folder that --local-dir filled"),
         ],
     },
@@ -137,7 +134,7 @@ const TOPICS: &[Topic] = &[
         name: "completions",
         examples: &[
             example("source <(hfget completions bash)", "bash, for this session or in ~/.bashrc"),
-            example("hfget completions bash > ~/.local/share/bash-completion/completions/hfget", "bash, for good"),
+            example("hfget completions bash > ~/.local/share/bash-completion/completions/hfget", "bash, permanently"),
             example("hfget completions zsh > ~/.zfunc/_hfget", "zsh, with ~/.zfunc in $fpath before compinit"),
             example("hfget completions fish > ~/.config/fish/completions/hfget.fish", "fish"),
         ],

@@ -6,13 +6,13 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools)] // no code reads them
 pub struct Habits {
-    /// What happens anyway: a run goes on where the last one ended
+    /// Happens anyway: a run continues where the last one ended
     #[arg(long, hide = true)]
     pub resume_download: bool,
-    /// What happens anyway: --local-dir gets plain files
+    /// Happens anyway: --local-dir gets plain files
     #[arg(long, value_name = "auto|true|false", hide = true)]
     pub local_dir_use_symlinks: Option<String>,
-    /// What happens anyway: tables are not cut
+    /// Happens anyway: tables are not cut
     #[arg(long, hide = true)]
     pub no_truncate: bool,
     /// Takes --force back

@@ -27,8 +27,9 @@ pub use values::Template;
 /// Download Hugging Face repositories and verify every file
 ///
 /// Pins the commit, lists the repo, takes exactly one weight family with its index, configuration, tokenizer and code,
-/// downloads what is missing, and verifies every file's digest and that every tensor is where the index says. Exits with
-/// 0 only if all of that is true. The files go into the usual Hub cache: transformers, diffusers and hf find them there.
+/// downloads what is missing, and verifies every file's digest and that every tensor is where the index says. Exits
+/// with 0 only if all checks pass. The files go into the usual Hub cache: transformers, diffusers and hf find them
+/// there.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -62,38 +63,38 @@ pub enum Command {
     /// targets checks the whole cache: every file of every snapshot of every repo.
     #[command(arg_required_else_help = true)]
     Verify(VerifyArgs),
-    /// Verify what a fleet's workers put there, and make it known
+    /// Verify what a fleet's workers stored, and publish it
     ///
     /// The last step after `hfget --partition`: checks that every file of the selection is there and right, then moves
-    /// manifest and ref, or a registry's tag. Fetches nothing: a file that is missing or wrong is named, and nothing is published. Whatever
-    /// this machine has not hashed itself is read back.
+    /// manifest and ref, or a registry's tag. Fetches nothing: if a file is missing or wrong, it is named, and nothing
+    /// is published. Files that this machine has not hashed itself are read back.
     #[command(arg_required_else_help = true)]
     Publish(PublishArgs),
     /// Fill folders as KServe's storage initializer
     ///
     /// For a ClusterStorageContainer: takes pairs of a source and a folder, as KServe passes them. The files go directly into
-    /// the folder. STORAGE_ALLOW_PATTERNS and STORAGE_IGNORE_PATTERNS choose files, as a JSON list or with commas; without them
-    /// hfget chooses as ever. Any failure ends with 1 and leaves one sentence in /dev/termination-log. Needs no home and
-    /// no user name, and writes to the folders only.
+    /// the folder. STORAGE_ALLOW_PATTERNS and STORAGE_IGNORE_PATTERNS choose files, as a JSON list or with commas;
+    /// without them hfget chooses as usual. Any failure ends with 1 and leaves one sentence in /dev/termination-log.
+    /// Needs no home folder and no user name, and writes only to the folders.
     StorageInit(StorageInitArgs),
     /// Show the tensors of weights: names, dtypes, shapes
     ///
-    /// Of a remote repo only the headers are fetched, by range requests. Ends with 1 when a header is wrong and with 3
-    /// when there are no weights.
+    /// Of a remote repo only the headers are fetched, by range requests. Ends with 1 if a header is wrong and with 3 if
+    /// there are no weights.
     #[command(arg_required_else_help = true)]
     Inspect(InspectArgs),
     /// Record the exact commit, files, sizes and digests for `hfget --locked`
     ///
-    /// The lockfile has the commit, and every file with its size and digest. `hfget --locked` fetches exactly that, from
-    /// whatever endpoint or mirror, or fails.
+    /// The lockfile has the commit, and every file with its size and digest. `hfget --locked` fetches exactly that,
+    /// from any endpoint or mirror, or fails.
     ///
-    /// Without repos, --check says what has moved since, and --update notes it.
+    /// Without repos, --check shows what has changed since, and --update locks it.
     #[command(arg_required_else_help = true)]
     Lock(LockArgs),
     /// Check that a mirror matches the Hub
     ///
     /// Asks the mirror and the endpoint for the same repos and compares the answers: commit, listing, headers, bytes.
-    /// Nothing is stored. Ends with 0 when the mirror matches, 1 when it differs, 4 when it could not be asked. The last
+    /// Nothing is stored. Ends with 0 if the mirror matches, 1 if it differs, 4 if it does not answer. The last
     /// line of each repo on stdout is
     /// "compare: REPO mirror=URL level=LEVEL files=N findings=N result=true|different|error".
     #[command(arg_required_else_help = true)]
@@ -101,23 +102,24 @@ pub enum Command {
     /// Show what is in the cache
     ///
     /// A line for each snapshot: repo, commit, size, weight family, whether it was verified, when and against which
-    /// server, and what is missing. Reads what Python's huggingface_hub wrote too. Asks no Hub and hashes nothing.
+    /// server, and what is missing. Also reads what Python's huggingface_hub wrote. Makes no request and hashes
+    /// nothing.
     List(ListArgs),
     /// Remove repos or snapshots from the cache
     ///
-    /// Removes what is named and nothing else: files that other snapshots share stay. Ends with 5 and removes nothing
-    /// of a repo while another run works on it. --dry-run says what would go.
+    /// Removes the named snapshots only: files that other snapshots share stay. Ends with 5 and removes nothing of a
+    /// repo while another run works on it. --dry-run shows what would be removed.
     #[command(arg_required_else_help = true)]
     Remove(RemoveArgs),
-    /// List what interrupted runs left behind, and remove it
+    /// List leftovers of interrupted runs, and remove them
     ///
-    /// A run that was interrupted leaves partial files, from which the next one goes on. Those that nobody will ask for
-    /// again only take space: this lists them, and with --remove removes them. What another run works on is left alone,
-    /// and so are the *.incomplete files of other tools.
+    /// An interrupted run leaves partial files, and the next run resumes them. Those of repos that you no longer want
+    /// only take space: this lists them, and --remove removes them. Files that another run works on stay, and so do the
+    /// *.incomplete files of other tools.
     Clean(CleanArgs),
     /// Print completions for a shell
     ///
-    /// Prints to stdout what the shell is to read; each shell has a folder for that.
+    /// Prints a script to stdout; each shell has a folder for such scripts.
     #[command(arg_required_else_help = true)]
     Completions(CompletionsArgs),
     /// Print the manual page, or write one for each command
@@ -340,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_family_flag_or_code_is_answered_with_the_nearest() {
+    fn a_misspelt_family_flag_or_code_gets_the_nearest_as_advice() {
         for (line, near) in [
             ("hfget a/b --prefer safetensor", "'safetensors'"),
             ("hfget a/b --only ggfu", "'gguf'"),

@@ -9,7 +9,7 @@ use super::values::partition;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What to take")]
 pub struct Share {
-    /// Do part K of N, shared out by bytes; `hfget publish` verifies the whole
+    /// Do part K of N, divided by bytes; `hfget publish` verifies the whole
     ///
     /// N workers with the same repos and flags take files that do not overlap. Any of them may fail and be run again. A worker
     /// moves no ref, manifest or tag: its result is "part", never "verified". /N takes K from JOB_COMPLETION_INDEX, which

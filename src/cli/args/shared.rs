@@ -15,8 +15,8 @@ use super::values::{CodeParser, family, family_help, rate, repo_type, seconds, t
 pub struct Repos {
     /// OWNER/NAME[@REVISION], hf://… or a pasted URL; then files of it
     ///
-    /// A file is a name, a pattern such as '*.json', or a folder such as onnx/. hfget takes only these, and checks no weight
-    /// set; a shard brings its set. OWNER/NAME:Q4_K_M is one quantisation.
+    /// A file is a name, a pattern such as '*.json', or a folder such as onnx/. hfget takes only these, and checks no
+    /// weight set; a shard also takes its set. OWNER/NAME:Q4_K_M is one quantisation.
     #[arg(value_name = "REPO", required_unless_present_any = ["locked", "from_file"])]
     pub named: Vec<String>,
     /// Also take the repos that this file names, one per line; '#' starts a comment
@@ -121,7 +121,7 @@ impl Selection {
         }
     }
 
-    /// The first flag that chooses files, which is of no use where files are named.
+    /// The first flag that chooses files, which has no effect if files are named.
     pub fn chooses(&self) -> Option<&'static str> {
         [
             (self.prefer.is_some(), "--prefer"),
@@ -150,7 +150,7 @@ pub struct PlaceArgs {
     pub cache_dir: Option<PathBuf>,
     /// Put plain files into this folder instead of the cache
     ///
-    /// What the cache has is copied, not fetched. One folder is for one repo: for several write 'DIR/{owner}/{name}'.
+    /// Files in the cache are copied, not fetched. One folder is for one repo: for several write 'DIR/{owner}/{name}'.
     /// Files that you made or changed there are never replaced without --force.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub local_dir: Option<PathBuf>,
@@ -169,7 +169,7 @@ pub struct PlaceArgs {
     /// Use only what is already here
     #[arg(long)]
     pub offline: bool,
-    /// Use what is here if all of it is here and verified, and do not ask the Hub; otherwise fetch
+    /// Use the files that are here without asking the Hub, if all are here and verified; otherwise fetch
     #[arg(long, conflicts_with = "offline", hide_short_help = true)]
     pub prefer_offline: bool,
 }
@@ -301,9 +301,9 @@ pub struct Signers {
     /// Fail unless this signer signed the repo: a PEM file with a key or certificates, or IDENTITY@ISSUER
     ///
     /// A file with a public key trusts the holder of that key. A file with certificates trusts everybody to whom one of these
-    /// authorities gave a certificate for signing. IDENTITY@ISSUER, such as
-    /// me@example.org@https://id.org, trusts whom the issuer calls so, through Sigstore. May be repeated; one of
-    /// them is enough. With a lockfile, the lockfile must be signed (FILE.sig).
+    /// authorities gave a certificate for signing. IDENTITY@ISSUER, such as me@example.org@https://id.org, trusts the
+    /// holder of that identity at the issuer, through Sigstore. May be repeated; one of them is enough. With a
+    /// lockfile, the lockfile must be signed (FILE.sig).
     #[arg(long, value_name = "SIGNER", hide_short_help = true)]
     pub require_signature: Vec<String>,
 }
@@ -324,12 +324,12 @@ pub struct Output {
     pub quiet: bool,
     /// Say why each file is taken, show every finding, and log each step; -vv logs each request
     ///
-    /// HFGET_LOG=FILTER, such as hfget_core=trace, says what is logged in its place.
+    /// HFGET_LOG=FILTER, such as hfget_core=trace, chooses what is logged instead.
     #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet", hide_short_help = true)]
     pub verbose: u8,
 }
 
-/// What is said by a command that moves no bytes.
+/// The output of a command that moves no bytes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct Plain {
@@ -351,7 +351,7 @@ impl Plain {
 /// The form of progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Progress {
-    /// Bars that are drawn over
+    /// Bars that are drawn again and again
     Bars,
     /// A line now and then
     Lines,
@@ -388,7 +388,7 @@ pub struct Reports {
     pub report: Option<PathBuf>,
 }
 
-/// The report of a command that says it in no other form.
+/// The report of a command without other forms.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct ReportArgs {

@@ -124,7 +124,7 @@ fn partition_by(text: &str, index: Option<&str>) -> Result<Partition, String> {
     let Some(of) = text.strip_prefix('/') else { return text.parse().map_err(|e: PartitionError| e.to_string()) };
     let index = index.ok_or("JOB_COMPLETION_INDEX is not set; outside an indexed Job write K/N, such as 3/8")?;
     let counted: Option<u32> = index.parse::<u32>().ok().and_then(|index| index.checked_add(1));
-    let part = counted.ok_or_else(|| format!("JOB_COMPLETION_INDEX is no number: {}", printable(index)))?;
+    let part = counted.ok_or_else(|| format!("JOB_COMPLETION_INDEX is not a number: {}", printable(index)))?;
     format!("{part}/{of}").parse().map_err(|error: PartitionError| match error {
         PartitionError::Part { of, .. } => format!("JOB_COMPLETION_INDEX is {index}, but there are only {of} parts"),
         other => other.to_string(),
@@ -174,13 +174,13 @@ impl Template {
         self.0.starts_with("oci://")
     }
 
-    /// What was written.
+    /// The text as given.
     pub fn text(&self) -> &str {
         &self.0
     }
 }
 
-/// An object store, a registry or an image layout, with what to do where it is none of them.
+/// An object store, a registry or an image layout. The error says what to write instead.
 pub fn place(text: &str) -> Result<Place, String> {
     if OciReference::is_meant(text) {
         if Template::WORDS.iter().any(|word| text.contains(word)) {
@@ -208,7 +208,7 @@ pub fn oci(text: &str) -> Result<OciReference, String> {
     text.parse().map_err(|error: OciReferenceError| error.to_string())
 }
 
-/// How files lie in OCI content.
+/// The form of files in OCI content.
 pub fn layout() -> impl TypedValueParser<Value = OciLayout> {
     PossibleValuesParser::new(["image", "modelpack"])
         .map(|text| if text == "modelpack" { OciLayout::ModelPack } else { OciLayout::Image })
@@ -220,7 +220,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn times_are_read_as_people_write_them() {
+    fn times_are_read_in_the_forms_that_people_write() {
         for (text, hours) in [("7d", 168), ("12h", 12), ("1w", 168), ("90m", 1)] {
             assert_eq!(time(text).map(|t| t.as_secs() / 3600), Ok(hours), "{text}");
         }
@@ -244,7 +244,7 @@ mod tests {
     fn a_part_is_named_or_counted_by_kubernetes_from_zero() {
         let read = |text, index| partition_by(text, index).map(|p| p.to_string());
         assert_eq!(read("3/8", None), Ok("3/8".to_owned()));
-        assert_eq!(read("3/8", Some("0")), Ok("3/8".to_owned()), "who names it means it");
+        assert_eq!(read("3/8", Some("0")), Ok("3/8".to_owned()), "an explicit part wins");
         assert_eq!(read("/8", Some("0")), Ok("1/8".to_owned()));
         assert_eq!(read("/8", Some("7")), Ok("8/8".to_owned()));
         for (text, index) in

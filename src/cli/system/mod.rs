@@ -1,5 +1,5 @@
-//! What the command asks of the system that differs between systems: signals, terminals, descriptors. `unix` and
-//! `windows` give the same names.
+//! The parts of the command that differ between systems: signals, terminals, descriptors. `unix` and `windows` define
+//! the same names.
 
 #[cfg_attr(unix, path = "unix.rs")]
 #[cfg_attr(windows, path = "windows.rs")]

@@ -24,7 +24,7 @@ pub(in crate::cli) fn descriptors() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// The columns of a terminal; `None` if it does not say.
+/// The columns of a terminal; `None` if the terminal does not state them.
 pub(in crate::cli) fn columns(stream: &impl Stream) -> Option<usize> {
     tcgetwinsize(stream).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }

@@ -8,14 +8,14 @@ use winapi_util::console::{Console, screen_buffer_info};
 
 pub(in crate::cli) use winapi_util::AsHandleRef as Stream;
 
-/// Lets consoles understand colours and bars; before Windows 10 they show their codes.
+/// Lets consoles understand colours and bars; before Windows 10 they show the codes as text.
 pub(in crate::cli) fn prepare() {
     for mut console in [Console::stdout(), Console::stderr()].into_iter().flatten() {
         let _ = console.set_virtual_terminal_processing(true);
     }
 }
 
-/// No limit: handles are many.
+/// No limit: a process may have millions of handles.
 pub(in crate::cli) fn descriptors() -> Option<u64> {
     None
 }
@@ -25,7 +25,7 @@ pub(in crate::cli) fn columns(stream: &impl Stream) -> Option<usize> {
     usize::try_from(i32::from(window.right) - i32::from(window.left) + 1).ok().filter(|columns| *columns > 0)
 }
 
-/// Only whether the folder is there: whether this user may write shows when the file is made.
+/// Checks only that the folder exists. Whether this user may write there shows when the file is created.
 pub(in crate::cli) fn may_write(folder: &Path) -> io::Result<()> {
     std::fs::metadata(folder).map(drop)
 }

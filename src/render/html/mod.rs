@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_from_outside_is_no_markup_and_turns_no_line_around() {
+    fn text_from_outside_is_not_markup_and_turns_no_line_around() {
         assert_eq!(escaped("<script>a&b</script>"), "&lt;script&gt;a&amp;b&lt;/script&gt;");
         assert_eq!(escaped("\" onload='x'"), "&quot; onload=&#39;x&#39;");
         assert!(!escaped("a\u{202e}b").contains('\u{202e}'));
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_holds_every_name_as_text_and_loads_nothing() {
+    fn the_page_shows_every_name_as_text_and_loads_nothing() {
         let evil = "</title><img src=x onerror=alert(1)><script>alert(2)</script>'\"";
         let row = Row::error(evil, evil, Some(evil));
         let page = page("get", "2026-01-01", &[row]);

@@ -181,7 +181,7 @@ impl Row {
         let missing = plan.plan.missing_bytes();
         let result = match missing {
             _ if wrong => "would fail".to_owned(),
-            0 => "all of it is here".to_owned(),
+            0 => "everything is here".to_owned(),
             some => format!("{} to fetch", bytes(some)),
         };
         let mut row = Row::new(name, result, if wrong { Tone::Bad } else { Tone::Good });
@@ -268,7 +268,7 @@ mod tests {
 
     /// The page and the documentation sort findings in the same way.
     #[test]
-    fn every_code_is_in_the_column_that_the_documentation_has_it_in() {
+    fn every_code_is_in_the_column_of_its_section_in_the_documentation() {
         let page = include_str!("../../../docs/src/findings.md");
         let headings =
             ["Files and digests", "Weights", "Code", "The selection", "Plain folders", "Mirrors", "Signatures"];

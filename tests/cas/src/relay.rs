@@ -19,13 +19,13 @@ pub enum Trouble {
     Refuse,
     /// Every answer is a 500.
     Status500,
-    /// After so many bytes, counted over all connections, every connection becomes silent.
+    /// After this many bytes, counted over all connections, every connection becomes silent.
     StallAfter(u64),
-    /// After so many bytes, counted over all connections, every connection is closed.
+    /// After this many bytes, counted over all connections, every connection is closed.
     CutAfter(u64),
     /// A byte in the middle of every large body is changed.
     Corrupt,
-    /// So many bytes a second on each connection.
+    /// The rate in bytes a second on each connection.
     Slow(u64),
 }
 
@@ -138,7 +138,7 @@ impl Relay {
                 Trouble::StallAfter(limit) if sent >= limit => std::future::pending().await,
                 Trouble::CutAfter(limit) if sent >= limit => return Ok(()),
                 Trouble::StallAfter(_) | Trouble::CutAfter(_) => {}
-                // The byte is far behind the headers, and in a body with content.
+                // The byte is far after the headers, and in a body with content.
                 Trouble::Corrupt if of_this_answer > 8192 => buffer[n / 2] ^= 0x55,
                 Trouble::Corrupt => {}
                 Trouble::Slow(rate) => {

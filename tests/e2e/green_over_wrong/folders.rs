@@ -22,7 +22,7 @@ fn nothing_is_not_verified() {
 }
 
 #[test]
-fn where_no_digest_is_known_only_contents_were_checked() {
+fn without_known_digests_only_contents_were_checked() {
     let machine = Machine::new([]);
     folder(&machine, "model", &[("config.json", b"{}"), ("model.safetensors", &safetensors("w", 64))]);
     for line in ["verify ./model --report r.xml", "verify ./model --offline --report r.xml"] {
@@ -34,7 +34,7 @@ fn where_no_digest_is_known_only_contents_were_checked() {
 }
 
 #[test]
-fn what_no_reader_understands_is_never_called_checked_contents() {
+fn a_file_without_a_reader_never_counts_as_checked_contents() {
     for name in ["model.nemo", "model.pkl", "model.xyz"] {
         let machine = Machine::new([]);
         folder(&machine, "model", &[("config.json", b"{}"), (name, &[0x5a; 999])]);
@@ -45,7 +45,7 @@ fn what_no_reader_understands_is_never_called_checked_contents() {
 }
 
 #[test]
-fn what_is_known_wrong_outweighs_what_is_not_here() {
+fn a_wrong_file_outweighs_a_missing_target() {
     let machine = Machine::new([model()]);
     machine.hfget("org/m --local-dir bad").ends_with(0);
     flip(&machine.home.path().join("bad").join(FIRST), false);

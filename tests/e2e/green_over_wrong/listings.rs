@@ -63,7 +63,7 @@ fn with_parts() -> [(Repo, &'static str, Vec<&'static str>); 3] {
 }
 
 #[test]
-fn what_the_repos_own_documents_name_must_be_here() {
+fn files_that_the_repos_own_documents_name_must_be_here() {
     for (repo, id, names) in with_parts() {
         let machine = only(repo, &names);
         for line in [format!("verify {id} --offline"), format!("{id} --offline"), format!("lock {id} --offline")] {
@@ -73,7 +73,7 @@ fn what_the_repos_own_documents_name_must_be_here() {
 }
 
 #[test]
-fn no_false_alarm_over_a_snapshot_without_a_listing_that_has_all_that_is_named() {
+fn no_false_alarm_over_a_snapshot_without_a_listing_that_has_all_named_files() {
     for (repo, id, _) in with_parts() {
         let machine = only(repo.clone(), &repo.paths().collect::<Vec<_>>());
         machine.hfget(&format!("verify {id} --offline")).ends_against("blob-names");
@@ -102,7 +102,7 @@ fn a_listing_of_another_endpoint_does_not_count() {
 
 /// A folder from elsewhere with all its records, which another endpoint filled.
 #[test]
-fn a_handed_over_folder_of_another_endpoint_does_not_count() {
+fn a_copied_folder_of_another_endpoint_does_not_count() {
     let machine = Machine::new([model()]);
     let other = Hub::start([mirror()]);
     machine.hfget(&format!("org/m --local-dir here --endpoint {}", other.endpoint())).ends_with(0);
@@ -114,7 +114,7 @@ fn a_handed_over_folder_of_another_endpoint_does_not_count() {
 }
 
 #[test]
-fn force_asks_the_hub_anew() {
+fn force_asks_the_hub_again() {
     let machine = Machine::new([model()]);
     let other = Hub::start([mirror()]);
     for place in ["", " --local-dir here"] {
@@ -126,7 +126,7 @@ fn force_asks_the_hub_anew() {
 
 /// A kept listing, in each of its places, that names other digests than the Hub.
 #[test]
-fn a_kept_listing_that_was_edited_is_asked_for_anew() {
+fn an_edited_kept_listing_is_requested_again() {
     for place in ["", " --local-dir here"] {
         let machine = Machine::new([model()]);
         machine.hfget(&format!("org/m --all{place}")).ends_with(0);

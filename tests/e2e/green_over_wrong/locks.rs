@@ -31,7 +31,7 @@ fn a_lock_of_no_files_verifies_nothing() {
 }
 
 #[test]
-fn no_ref_moves_to_a_commit_that_nobody_has() {
+fn no_ref_moves_to_a_commit_that_does_not_exist() {
     let commit = model().commit();
     let machine = locked(|text| text.replace(&model().commit(), &"1".repeat(40)));
     machine.hfget("--locked");
@@ -39,7 +39,7 @@ fn no_ref_moves_to_a_commit_that_nobody_has() {
 }
 
 #[test]
-fn no_false_alarm_over_a_lock_and_what_it_locked() {
+fn no_false_alarm_over_a_lock_and_its_files() {
     let machine = locked(|text| text);
     for line in ["--locked", "--locked --offline", "verify --lock hfget.lock", "--locked --local-dir here"] {
         machine.hfget(line).ends_against("lock");

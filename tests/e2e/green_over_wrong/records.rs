@@ -14,7 +14,7 @@ use super::{FIRST, ID, blob, exchange, flip, model, touch};
 
 /// `hfget verify` finds it, and removes it from the record that `hfget REPO` reads.
 #[test]
-fn what_verify_finds_wrong_is_fetched_again() {
+fn a_file_that_verify_finds_wrong_is_fetched_again() {
     let machine = Machine::new([model()]);
     machine.hfget(ID).ends_with(0);
     flip(&blob(&machine, "models--org--m", FIRST), true);
@@ -26,7 +26,7 @@ fn what_verify_finds_wrong_is_fetched_again() {
 
 /// Like a restored file: the bytes differ, the modification time is the old one.
 #[test]
-fn a_write_that_puts_the_time_back_is_noticed() {
+fn a_write_that_resets_the_time_is_noticed() {
     let machine = Machine::new([model()]);
     machine.hfget(ID).ends_with(0);
     flip(&blob(&machine, "models--org--m", FIRST), true);

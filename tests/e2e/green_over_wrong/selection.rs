@@ -30,7 +30,7 @@ fn everywhere(repo: &Repo, code: i32, word: &str, finding: &str) {
 
 /// The smaller family's shards were swapped upstream: its digests are right.
 #[test]
-fn every_family_that_is_here_is_looked_into() {
+fn every_family_that_is_here_is_checked() {
     let broken = model()
         .lfs(FIRST, safetensors("b", 100))
         .lfs(SECOND, safetensors("a", 100))
@@ -40,7 +40,7 @@ fn every_family_that_is_here_is_looked_into() {
 }
 
 #[test]
-fn every_quantisation_and_variant_that_is_here_is_looked_into() {
+fn every_quantisation_and_variant_that_is_here_is_checked() {
     let good = read("gguf/little.gguf");
     let cut = good[..good.len() - 40].to_vec();
     let two = |second: Vec<u8>| {
@@ -63,7 +63,7 @@ fn every_quantisation_and_variant_that_is_here_is_looked_into() {
 
 /// A graph with its data in a separate file, beside the weights that loaders take first.
 #[test]
-fn a_graph_that_is_here_is_looked_into_with_its_data() {
+fn a_graph_that_is_here_is_checked_with_its_data() {
     let data = read("onnx/outside.onnx_data");
     let with = |data: Vec<u8>| {
         Repo::new("org/o")
@@ -111,7 +111,7 @@ fn a_named_part_without_weights_is_an_error() {
 }
 
 #[test]
-fn what_excludes_all_that_it_takes_is_nothing() {
+fn a_selection_that_excludes_all_its_files_is_nothing() {
     let machine = Machine::new([model()]);
     let run = machine.run(["org/m", "--only", "safetensors", "--exclude", "*.safetensors"]).ends_with(3);
     run.ends_not_green();
@@ -120,7 +120,7 @@ fn what_excludes_all_that_it_takes_is_nothing() {
 }
 
 #[test]
-fn a_weight_file_that_no_reader_claims_is_taken_and_said_to_be_unread() {
+fn a_weight_file_without_a_reader_is_taken_and_reported_as_unread() {
     for name in ["model.pt2", "model.pte", "__0_0.distcp", "model.skops", "model-1.0-py3-none-any.whl"] {
         let repo = Repo::new("org/o").file("config.json", "{}").lfs(name, vec![0x5a; 999]);
         let machine = Machine::new([repo.clone()]);

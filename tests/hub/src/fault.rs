@@ -26,17 +26,17 @@ pub enum Place {
 pub enum Kind {
     /// Another status, with headers.
     Status(u16, Vec<(&'static str, String)>),
-    /// The connection closes after so many bytes of the body.
+    /// The connection closes after this many bytes of the body.
     Cut(usize),
-    /// After so many bytes nothing more comes, and the connection stays open.
+    /// After this many bytes nothing more comes, and the connection stays open.
     Stall(usize),
     /// One byte of the file is changed.
     CorruptByte(usize),
     /// The body is shorter, with the shorter `Content-Length`.
     Short(usize),
-    /// The body goes on after its end, without a `Content-Length`.
+    /// The body continues after its end, without a `Content-Length`.
     Long(usize),
-    /// `Content-Length` is off by so much; the body is right.
+    /// `Content-Length` is off by this much; the body is right.
     WrongLength(i64),
     /// A range request is answered with 200 and everything.
     IgnoreRange,
@@ -48,7 +48,7 @@ pub enum Kind {
     Replaced,
     /// The `ETag` headers name other content.
     ChangedEtag,
-    /// So many bytes a second.
+    /// The rate in bytes a second.
     Slow(u64),
     /// A pause before the answer.
     Delay(Duration),

@@ -17,7 +17,7 @@ pub enum Access {
     Gated,
     /// Gated, and the token has no access.
     GatedAway,
-    /// Nobody.
+    /// No client.
     Disabled,
 }
 
@@ -270,7 +270,7 @@ impl Repo {
     /// If there is no such file.
     #[must_use]
     pub fn lie(mut self, path: &str, size: Option<u64>, digest: Option<&str>) -> Self {
-        let file = self.files.get_mut(path).expect("the file that is lied about");
+        let file = self.files.get_mut(path).expect("the file with the wrong entry");
         if let Some(size) = size {
             file.size = size;
         }

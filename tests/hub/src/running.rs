@@ -1,4 +1,4 @@
-//! A server in a thread of its own, which stops when it is dropped. What it serves is its maker's.
+//! A server in a thread of its own, which stops when it is dropped. Its maker decides what it serves.
 
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;

@@ -33,7 +33,7 @@ pub struct Options {
     pub page_size: usize,
     /// Listings are never recursive, as on mirrors that drop the query.
     pub flat: bool,
-    /// Regular files are answered with 200 at once, as on older deployments and mirrors.
+    /// Regular files are answered directly with 200, as on older deployments and mirrors.
     pub legacy_resolve: bool,
     /// How long a signed URL is valid.
     pub signed_for: Duration,
@@ -165,7 +165,7 @@ pub(crate) struct Shared {
     used: Used,
 }
 
-/// What a mutex guards, whoever panicked with it.
+/// The content of a mutex, even if a thread panicked with it.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -279,7 +279,7 @@ impl Hub {
         lock(&self.shared.faults).clear();
     }
 
-    /// `true`: the servers stop answering, and answers on their way break. `false`: everything is as before.
+    /// `true`: the servers stop answering, and answers in transit break. `false`: everything is as before.
     pub fn down(&self, down: bool) {
         self.shared.down.store(down, Ordering::Relaxed);
     }

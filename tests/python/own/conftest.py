@@ -1,6 +1,6 @@
-"""What huggingface_hub's own tests are run with here: its fixtures, over a Hub in this process.
+"""The fixtures for huggingface_hub's own tests, over a Hub in this process.
 
-`HFGET_TEST_PATCHED` says whether hfget is in the place of its downloads.
+`HFGET_TEST_PATCHED` says whether hfget replaces its downloads.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ _offline = testing_utils.offline
 
 @contextlib.contextmanager
 def _offline_for_children_too(mode=testing_utils.OfflineSimulationMode.CONNECTION_FAILS, **more):
-    """Their `offline` breaks the network inside Python. Here the Hub's address is one where nobody listens, too."""
+    """Their `offline` breaks the network inside Python. Here the Hub's address is also one where no server listens."""
     with contextlib.ExitStack() as stack:
         if mode is not testing_utils.OfflineSimulationMode.HF_HUB_OFFLINE_SET_TO_1:
             patched = stack.enter_context(pytest.MonkeyPatch.context())
@@ -58,7 +58,7 @@ def downloads():
         run = _job.run
 
         def impatient(arguments, **more):
-            # Their tests wait for a Hub that does not come back.
+            # Their tests would wait for a Hub that does not come back.
             at = arguments.index("--") if "--" in arguments else len(arguments)
             return run([*arguments[:at], "--retry-for=1s", *arguments[at:]], **more)
 

@@ -1,4 +1,4 @@
-"""A Hub that can be written to, in this process: what huggingface_hub's tests need to make their repos.
+"""A writable Hub in this process, in which huggingface_hub's tests make their repos.
 
 The other tests use the Hub of `tests/hub`, which knows the Hub's faults and is read only.
 """
@@ -43,7 +43,7 @@ def sha256(data):
 
 
 class Hub:
-    """The server, and what is in it."""
+    """The server, and its content."""
 
     def __init__(self, owner, token, other_token):
         self.owner, self.token, self.other_token = owner, token, other_token
@@ -64,7 +64,7 @@ class Hub:
         return f"http://{address}:{server.server_address[1]}"
 
     def add(self, kind, name, tree, *, commit=None, refs=(), old_names=()):
-        """A repo that is there from the start."""
+        """A repo that exists from the start."""
         repo = Repo()
         head = repo.commit(tree, "main", commit)
         for ref in refs:

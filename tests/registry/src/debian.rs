@@ -1,4 +1,4 @@
-//! Debian's `docker-registry` as a child process, with or without tokens: an implementation that is not ours. It has
+//! Debian's `docker-registry` as a child process, with or without tokens: an independent implementation. It has
 //! no list of referrers, answers with whole and signed locations, and does not check the sizes of layers. If it is
 //! not installed, a message says so.
 
@@ -24,8 +24,8 @@ fn program(name: &str) -> Option<PathBuf> {
 }
 
 impl Debian {
-    /// Starts a registry that keeps its data below `folder`. With tokens, each token lives as long as given. If it is
-    /// not installed, prints that and returns `None`.
+    /// Starts a registry that keeps its data below `folder`. With tokens, each token is valid for the given time. If it
+    /// is not installed, prints that and returns `None`.
     ///
     /// # Panics
     /// If it does not start, or if it is not installed in CI.
@@ -64,13 +64,13 @@ impl Debian {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Ends it at once, and starts it again at the same port with the same data.
+    /// Kills it, and starts it again at the same port with the same data.
     pub fn restart(&mut self) {
         self.stop();
         self.child = spawn(&self.config, self.port);
     }
 
-    /// Ends it at once.
+    /// Kills it.
     pub fn stop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

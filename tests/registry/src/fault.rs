@@ -60,27 +60,27 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// In every request at `place`, until limited.
+    /// A fault in every request at `place`, unless it is limited.
     #[must_use]
     pub fn new(place: Place, kind: Kind) -> Self {
         Fault { place, kind, left: None, above: 0, skip: 0 }
     }
 
-    /// At most `times` times.
+    /// Limits it to `times` times.
     #[must_use]
     pub fn times(mut self, n: u32) -> Self {
         self.left = Some(n);
         self
     }
 
-    /// Not in the first requests that match.
+    /// Skips the first requests that match.
     #[must_use]
     pub fn skip(mut self, n: u32) -> Self {
         self.skip = n;
         self
     }
 
-    /// Only if the body has at least this many bytes, or if its size is unknown.
+    /// Limits it to bodies of at least this many bytes, and to bodies of unknown size.
     #[must_use]
     pub fn above(mut self, bytes: u64) -> Self {
         self.above = bytes;

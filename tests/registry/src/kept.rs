@@ -1,4 +1,4 @@
-//! What tests see of what a registry keeps, and what they put there or remove behind its back.
+//! The registry's content, for tests to look at and to change directly.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ impl Registry {
         digests
     }
 
-    /// Puts a blob there; gives its digest.
+    /// Adds a blob; returns its digest.
     pub fn put_blob(&self, name: &str, bytes: impl Into<Bytes>) -> String {
         let bytes = bytes.into();
         let digest = crate::digest_of(&bytes);
@@ -31,7 +31,7 @@ impl Registry {
         digest
     }
 
-    /// Puts bytes there as the blob that is called so, whatever they are.
+    /// Stores bytes as the blob of this digest, even if it is not theirs.
     pub fn plant_blob(&self, name: &str, digest: &str, bytes: impl Into<Bytes>) {
         let mut repos = lock(&self.shared.repos);
         repos.entry(name.to_owned()).or_default().blobs.insert(digest.to_owned(), bytes.into());
@@ -53,7 +53,7 @@ impl Registry {
         repo.manifests.get(digest).map(|manifest| (manifest.media_type.clone(), manifest.bytes.clone()))
     }
 
-    /// Puts an image's manifest there under a tag, whatever it names.
+    /// Stores an image's manifest under a tag, without checks.
     pub fn put_manifest(&self, name: &str, tag: &str, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
         let (digest, media_type) = (crate::digest_of(&bytes), "application/vnd.oci.image.manifest.v1+json".to_owned());
@@ -63,7 +63,7 @@ impl Registry {
         repo.tags.insert(tag.to_owned(), digest);
     }
 
-    /// Removes a tag, and what it names.
+    /// Removes a tag, and its manifest.
     pub fn remove_tag(&self, name: &str, tag: &str) {
         if let Some(repo) = lock(&self.shared.repos).get_mut(name)
             && let Some(digest) = repo.tags.remove(tag)
@@ -72,7 +72,7 @@ impl Registry {
         }
     }
 
-    /// Removes what refers to other manifests; gives how many there were.
+    /// Removes all referrers; returns how many there were.
     pub fn remove_referrers(&self, name: &str) -> usize {
         let mut repos = lock(&self.shared.repos);
         let Some(repo) = repos.get_mut(name) else { return 0 };

@@ -66,7 +66,7 @@ pub(crate) async fn serve(
     answer(200, &headers, if asked.method == "HEAD" { Body::empty() } else { Body::from(bytes) })
 }
 
-/// By digest only, as Debian's registry has it: the tags that name it go too.
+/// By digest only, as in Debian's registry: the tags that name it are removed too.
 fn remove(shared: &Shared, options: &Options, name: &str, reference: &str) -> Response {
     if !options.removes || !reference.starts_with("sha256:") {
         return refuse(405, "UNSUPPORTED", "the operation is unsupported");

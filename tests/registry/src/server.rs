@@ -74,7 +74,7 @@ pub struct Options {
     pub chunk_min: Option<u64>,
     /// Whether it mounts a blob of another repo.
     pub mounts: bool,
-    /// A manifest is removed by its digest.
+    /// Whether it removes manifests.
     pub removes: bool,
     /// The rate of each body that it sends, in bytes a second.
     pub rate: Option<u64>,
@@ -184,7 +184,7 @@ pub struct Registry {
     _running: Running,
 }
 
-/// Sends answers at once, as real servers do. Otherwise the kernel keeps a short body back for 40 ms.
+/// Sends answers without delay, as real servers do. Otherwise the kernel keeps a short body back for 40 ms.
 fn at_once(listener: TcpListener) -> impl axum::serve::Listener<Addr = std::net::SocketAddr> {
     listener.tap_io(|stream| drop(stream.set_nodelay(true)))
 }
@@ -273,7 +273,7 @@ impl Registry {
         self.shared.taken.store(0, Ordering::Relaxed);
     }
 
-    /// Waits until no more bytes arrive: those that a killed client sent are on their way for a while.
+    /// Waits until no more bytes arrive: bytes that a killed client sent still arrive for a while.
     pub fn come_to_rest(&self) {
         let mut taken = None;
         while taken != Some(self.bytes_taken()) {
@@ -318,7 +318,7 @@ impl Asked {
     }
 }
 
-/// Closes the connection at once.
+/// Closes the connection immediately.
 pub(crate) fn cut() -> ! {
     // The connection's task ends without output on the terminal.
     std::panic::resume_unwind(Box::new("cut"))

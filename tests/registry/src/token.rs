@@ -24,13 +24,13 @@ pub fn login(address: &str) -> String {
     serde_json::json!({ "auths": { address: { "auth": encoded } } }).to_string()
 }
 
-/// What stands for the one user until it is taken back.
+/// The identity token of the only user, valid until it is revoked.
 pub const IDENTITY: &str = "identity-of-the-robot-secret";
 
-/// What docker keeps of whoever has logged in to `address` by a browser.
+/// docker's credential file after a login to `address` in a browser.
 #[must_use]
 pub fn identity(address: &str) -> String {
-    // The user's name says that the password is such a token.
+    // This user name means that the password is an identity token.
     let encoded = "MDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAwOg==";
     serde_json::json!({ "auths": { address: { "auth": encoded, "identitytoken": IDENTITY } } }).to_string()
 }
@@ -42,7 +42,8 @@ pub enum Auth {
     None,
     /// Requests with the user's name and password.
     Basic,
-    /// Requests with a token for the repo and the action. A token lives this long, and the token server says so.
+    /// Requests with a token for the repo and the action. A token is valid for this long, and the token server states
+    /// it.
     Bearer(Duration),
     /// The same, but reading needs no password.
     PublicBearer(Duration),
@@ -85,10 +86,10 @@ pub(crate) async fn serve(shared: &Shared, options: &Options, asked: &Asked, bod
         let form = pairs(&String::from_utf8_lossy(&form));
         let says = |name: &str, value: &str| form.get(name).is_some_and(|said| said == value);
         if !says("grant_type", "refresh_token") || !says("service", "loopback") || !form.contains_key("client_id") {
-            return refuse(400, "UNSUPPORTED", "that is no way to ask for a token");
+            return refuse(400, "UNSUPPORTED", "invalid request for a token");
         }
         if !says("refresh_token", IDENTITY) {
-            return refuse(401, "UNAUTHORIZED", "the token was taken back");
+            return refuse(401, "UNAUTHORIZED", "the token was revoked");
         }
         let scopes = form.get("scope").map(|scope| scope.split(' ').map(str::to_owned).collect()).unwrap_or_default();
         return issue(shared, lifetime, scopes, "access_token");

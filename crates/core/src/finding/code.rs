@@ -34,15 +34,15 @@ codes! {
     SizeMismatch = "size-mismatch", Error;
     /// The digest of a file's bytes is not the listed one.
     ChecksumMismatch = "checksum-mismatch", Error;
-    /// A file of the selection is not there.
+    /// A file of the selection is missing.
     FileMissing = "file-missing", Error;
     /// A file was wrong or missing, and was repaired. It is right now, unless it has another finding.
     Repaired = "repaired", Error;
     /// Nobody states the digests of some files: only the formats' own rules were checked.
     DigestsUnknown = "digests-unknown", Error;
-    /// A git-lfs pointer is in the place of the content.
+    /// A file is a git-lfs pointer instead of the content.
     LfsPointer = "lfs-pointer", Error;
-    /// The index names a shard that is not there.
+    /// The index names a shard that is missing.
     ShardMissing = "shard-missing", Error;
     /// The index names a tensor that its shard does not contain.
     TensorMissing = "tensor-missing", Error;
@@ -84,9 +84,9 @@ codes! {
     ArchiveInvalid = "archive-invalid", Error;
     /// A file is not of the format that its name promises.
     FormatUnexpected = "format-unexpected", Error;
-    /// A file that a graph refers to is not there.
+    /// A file that a graph refers to is missing.
     ExternalDataMissing = "external-data-missing", Error;
-    /// Part of a split set is not there.
+    /// Part of a split set is missing.
     SplitIncomplete = "split-incomplete", Error;
     /// A JSON companion does not parse.
     ConfigInvalid = "config-invalid", Error;
@@ -108,7 +108,7 @@ codes! {
     VariantFallback = "variant-fallback", Warning;
     /// A weight file is in a container that no reader understands: its digest is checked, not its contents.
     WeightsUnread = "weights-unread", Warning;
-    /// Weights were left out that are not just another format of the model: a part that somebody may need.
+    /// Weights were left out that are not just another format of the model, but a part of it.
     PartLeftOut = "part-left-out", Warning;
     /// There are no weights where loaders look for them.
     WeightsAbsent = "weights-absent", Warning;
@@ -148,7 +148,7 @@ codes! {
     RangeBroken = "range-broken", Error;
     /// A range of a file has other bytes on the mirror.
     BytesDiffer = "bytes-differ", Error;
-    /// A web page comes in the place of a file.
+    /// The server sends a web page instead of a file.
     HtmlInsteadOfBytes = "html-instead-of-bytes", Error;
     /// A redirect leads to a host that is not allowed.
     RedirectForeign = "redirect-foreign", Error;

@@ -28,7 +28,8 @@ pub enum Origin {
     BlobNames,
     /// The metadata that `huggingface_hub` keeps beside each file of a local dir.
     LocalMetadata,
-    /// The registry, which names each layer by its digest and compared the two when it took it. Nobody read the bytes.
+    /// The registry. It names each layer by its digest, and compared the two when it accepted the layer. The bytes were
+    /// not read in this run.
     Registry,
     /// Nobody: the file's size and digest are not known.
     Nobody,
@@ -155,15 +156,15 @@ pub enum Evidence {
     XetMerkle(XetMerkle),
     /// An earlier run hashed it to this digest, and its stamp is unchanged.
     Recorded(Digest),
-    /// The registry that has it says that its layer is there, by whose digest this file is in it. Registries compare
-    /// the two when they take a layer; nobody read the bytes in this run.
+    /// The registry states that it has the file's layer, under the layer's digest. Registries compare a layer with its
+    /// digest when they accept it; the bytes were not read in this run.
     Stated(Digest),
-    /// It is there, and nobody read its bytes.
+    /// It is there, but its bytes were not read.
     #[default]
     Unread,
-    /// It is not there.
+    /// It is missing.
     Absent,
-    /// It is there, and its size or digest is wrong.
+    /// It is there, but its size or digest is wrong.
     Wrong,
 }
 
@@ -181,7 +182,7 @@ impl Evidence {
         }
     }
 
-    /// The digest that the bytes are known to have; a Xet hash is none.
+    /// The known digest of the bytes; a Xet hash is not a digest.
     pub fn digest(&self) -> Option<Digest> {
         match self {
             Evidence::Hashed(hashed) => Some(hashed.digest()),
@@ -203,7 +204,7 @@ impl Evidence {
 
     /// Whether it proves that the file has the expected size and digest.
     pub(crate) fn proves(&self, expected: &Expectation) -> bool {
-        // A Xet hash stands for the digest that the same origin states, and proves nothing if there is none.
+        // A Xet hash stands for the digest that the same origin states. It proves nothing without one.
         let same = match self {
             Evidence::XetMerkle(root) => expected.xet == Some(root.hash()),
             _ => self.digest() == expected.digest,
@@ -232,7 +233,7 @@ impl Proof {
         Proof { path, expected, evidence: Evidence::Unread, stamp: None }
     }
 
-    /// On whose word it rests: whoever stated the digest, or the registry where it says that the bytes are there.
+    /// Who stated the digest; the registry, if the evidence is only its claim that it has the bytes.
     pub fn against(&self) -> Origin {
         match self.evidence {
             Evidence::Stated(_) => self.expected.against().max(Origin::Registry),

@@ -1,11 +1,11 @@
-//! The kind of trouble that ended a job, for callers that act on it. The caller decides how the process ends.
+//! The kind of error that ended a job, for callers that act on it. The caller decides how the process ends.
 
-/// The kind of trouble that an error is.
+/// The kind of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The request or the configuration makes no sense.
+    /// The request or the configuration is invalid.
     Usage,
     /// The repo, revision, file, access or family is not available.
     NotAvailable,

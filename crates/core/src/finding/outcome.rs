@@ -7,8 +7,8 @@ use super::{Finding, Proof};
 pub struct Outcome {
     /// Sorted by path, worst first within a path.
     pub findings: Vec<Finding>,
-    /// What this run saw of each file, in the order of the subject. It is not kept: the sight of one run is no
-    /// evidence in the next.
+    /// What this run saw of each file, in the order of the subject. It is not kept: what one run saw is no evidence in
+    /// the next.
     #[serde(skip)]
     pub(crate) proofs: Vec<Proof>,
     /// Bytes hashed in this run.

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_bytes_are_never_let_through() {
+    fn wrong_bytes_can_never_be_allowed() {
         assert_eq!(Policy::new([], [Code::ChecksumMismatch]), Err(NotAllowable(Code::ChecksumMismatch)));
     }
 }

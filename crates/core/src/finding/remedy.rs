@@ -267,9 +267,9 @@ pub enum Remedy {
     // Remedies about object stores.
     /// Give credentials through the environment.
     GiveStoreCredentials,
-    /// Put a repo there first.
+    /// Upload a repo there first.
     FillStore,
-    /// Remove the object, and put the repo there again.
+    /// Remove the object, and upload the repo again.
     RemoveAndFillStore,
 
     // Registries and image layouts.
@@ -279,7 +279,7 @@ pub enum Remedy {
     ServeRegistryOverHttps,
     /// Put a repo there first.
     FillRegistry,
-    /// Put the repo there again, over what is there.
+    /// Upload the repo there again, and replace the present content.
     FillRegistryAnew,
     /// Name the repo that the store, the registry or the archive has.
     NameRepoThere,
@@ -294,7 +294,7 @@ pub enum Again {
     Resumes,
     /// The parts that were uploaded are not uploaded twice.
     ResumesUpload,
-    /// Layers that are there are not pushed twice.
+    /// Existing layers are not pushed again.
     ResumesPush,
     /// The server limits requests, less so with a token.
     LimitPasses,
@@ -308,7 +308,7 @@ pub enum Again {
     Repaired,
     /// Another program changed it during the run.
     ChangedMeanwhile,
-    /// Others wrote to the store during the run.
+    /// Other programs wrote to the store during the run.
     OthersWrote,
 }
 

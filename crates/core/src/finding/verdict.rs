@@ -69,7 +69,7 @@ impl Verdict {
     }
 
     /// The verdict that follows from the selected files and from the findings, which have the severity that the
-    /// policy gives them. `weights` says whether the weights of the selection are here.
+    /// policy gives them. `weights` says whether the weights of the selection are present.
     ///
     /// An error outweighs everything; then `Nothing`; then `ContentsOnly`.
     pub(crate) fn of<'a>(proofs: impl IntoIterator<Item = &'a Proof>, findings: &[Finding], weights: Weights) -> Self {
@@ -86,7 +86,7 @@ impl Verdict {
             match (&proof.evidence, origin) {
                 (Evidence::Absent | Evidence::Wrong, _) => return Verdict::Failed,
                 (_, Origin::Nobody) => contents_only = true,
-                // Nobody read the file, or its digest is wrong: the verdict is `Failed` even if no finding says so.
+                // The file was not read, or its digest is wrong: the verdict is `Failed` even if no finding says so.
                 _ if !proof.holds() => return Verdict::Failed,
                 _ => {}
             }
@@ -105,7 +105,7 @@ impl Verdict {
     }
 
     /// The verdict on one worker's part; `proofs` are all of its files. A part without files proves nothing and claims
-    /// nothing, so it is no failure: to run it again would not help.
+    /// nothing. It is not a failure, because running it again would not help.
     pub(crate) fn of_part<'a>(
         partition: Partition,
         proofs: impl IntoIterator<Item = &'a Proof>,
@@ -125,10 +125,10 @@ impl Verdict {
 /// Whether a selection has the weights that it must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Weights {
-    /// They are here, or the repo's whole listing has none, or the repo is not a model.
+    /// They are present, or the repo's whole listing has none, or the repo is not a model.
     #[default]
     Here,
-    /// None are here, and the repo's whole listing is not known, so nobody can tell what is missing.
+    /// None are present, and the repo's whole listing is not known, so it is not known which files are missing.
     Unknown,
 }
 
@@ -155,7 +155,7 @@ mod tests {
         (hashed.digest(), Evidence::Hashed(hashed))
     }
 
-    /// The Xet hash of some bytes, as only the hasher can say it; `None` in a build without Xet.
+    /// The Xet hash of some bytes, which only the hasher can make; `None` in a build without Xet.
     fn xet(bytes: &[u8]) -> Option<XetMerkle> {
         let read = |buffer: &mut [u8], at: u64| {
             let at = usize::try_from(at).unwrap();
@@ -170,7 +170,7 @@ mod tests {
         "451c9e7f6b15d82b444bead7500d56c63d0b0687f6f1dbb3ae89884201ee24e3".parse().unwrap()
     }
 
-    /// What `origin` states, with a Xet hash or without.
+    /// The statements of `origin`, with a Xet hash or without.
     fn expectations(right: Digest, xet: XetHash, origin: Origin) -> [Expectation; 2] {
         match origin {
             Origin::Nobody => [Expectation::UNKNOWN, Expectation { xet: Some(xet), ..Expectation::UNKNOWN }],
@@ -188,12 +188,12 @@ mod tests {
         ]
     }
 
-    /// The design's table, written a second time and in a different way than the function.
+    /// The table of verdicts, written a second time and in a different way than in the function.
     fn table(proof: &Proof, right: Digest, findings: &[Finding], weights: Weights) -> Verdict {
         let is_error = |f: &Finding| f.severity == Severity::Error;
         let known = proof.expected.origin != Origin::Nobody;
         let seen = match proof.evidence {
-            // It has to be the one that is stated, beside a digest.
+            // It must be the stated hash, with a digest beside it.
             Evidence::XetMerkle(root) => proof.expected.xet.filter(|stated| *stated == root.hash()).map(|_| right),
             other => other.digest(),
         };
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn verified_is_said_exactly_where_the_evidence_is() {
+    fn verified_is_stated_exactly_where_the_evidence_is() {
         let ((right, hashed), (other, wrong_hash)) = (digest(b"right"), digest(b"other"));
         let recorded = [Evidence::Recorded(right), Evidence::Recorded(other)]
             .into_iter()
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_said_to_be_right_exactly_where_a_whole_would_be_verified() {
+    fn a_part_is_right_exactly_where_a_whole_would_be_verified() {
         let ((right, hashed), (_, wrong)) = (digest(b"right"), digest(b"other"));
         let partition = Partition::new(2, 8).unwrap();
         let rest = [Evidence::Recorded(right), Evidence::Unread, Evidence::Absent, Evidence::Wrong];
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_no_files_claims_nothing_and_is_no_failure_unless_something_is_wrong() {
+    fn a_part_without_files_claims_nothing_and_fails_only_if_something_is_wrong() {
         let partition = Partition::new(9, 9).unwrap();
         let empty = Verdict::of_part(partition, [], &[], Weights::Here);
         assert_eq!(empty, Verdict::Part { partition, against: None });
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_xet_hash_proves_a_file_only_if_the_same_origin_states_it_and_is_no_sha256() {
+    fn a_xet_hash_proves_a_file_only_if_the_same_origin_states_it_and_is_not_a_sha256() {
         let Some(root) = xet(b"right") else { return };
         let (right, _) = digest(b"right");
         let evidence = Evidence::XetMerkle(root);
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_origins_the_weakest_is_named() {
+    fn the_weakest_of_several_origins_is_named() {
         let (right, hashed) = digest(b"right");
         let proofs = [Origin::Hub, Origin::KeptListing, Origin::Lock].map(|origin| Proof {
             path: "f".parse().unwrap(),
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn no_file_is_nothing_and_an_error_outweighs_that() {
+    fn no_files_give_nothing_and_an_error_outweighs_that() {
         assert_eq!(Verdict::of([], &[], Weights::Here), Verdict::Nothing);
         let error = [Finding::repo(Code::PathUnsafe, "x")];
         assert_eq!(Verdict::of([], &error, Weights::Here), Verdict::Failed);

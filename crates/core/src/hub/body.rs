@@ -15,7 +15,7 @@ use super::patience::Pace;
 use super::xet::XetBody;
 use super::{Hub, HubError, Retries};
 
-/// A body on its way.
+/// A body that is being received.
 #[derive(Debug)]
 pub struct Body<'a> {
     retries: &'a Retries,
@@ -86,7 +86,7 @@ impl Body<'_> {
         matches!(self.source, BytesFrom::Xet(..))
     }
 
-    /// The next bytes, or `None` after the last; an error if the body ends early, stalls or goes on too long.
+    /// The next bytes, or `None` after the last; an error if the body ends early, stalls or is too long.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, HubError> {
         // The bytes before the error were worth keeping, so the error comes only now.
         if let Some(error) = self.late.take() {

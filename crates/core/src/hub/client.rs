@@ -1,8 +1,8 @@
 //! The client: asks a Hub for a repo's commit and listing. Bytes of files are asked for in `open`.
 //!
 //! These requests are made with `reqwest` and not through `hf-hub`: its error type drops the
-//! rate-limit headers of an answer, which all workers must obey, it reads bodies of any length, and where
-//! it is given no token it takes one from the environment, whoever it asks.
+//! rate-limit headers of an answer, which all workers must obey, it reads bodies of any length, and without a given
+//! token it takes one from the environment, for any server.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +27,7 @@ use crate::progress::{Event, Progress};
 /// Everything but what RFC 3986 calls unreserved.
 pub(super) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// A page of a listing is at most 1,000 entries; this is far above what that can take.
+/// A page of a listing has at most 1,000 entries; they take far less than this.
 pub(super) const PAGE_LIMIT: usize = 64 << 20;
 /// The Hub's own warnings that are passed on in a run.
 const WARNINGS: usize = 16;
@@ -45,7 +45,7 @@ pub struct Hub {
 
 /// An answer of the API that was read whole.
 pub(super) struct Told<T> {
-    /// Who gave it.
+    /// The URL that gave it.
     pub url: Url,
     pub headers: HeaderMap,
     pub value: T,
@@ -65,7 +65,7 @@ impl Hub {
         &self.http.retries
     }
 
-    /// The endpoint, without what is secret in its URL: what is kept of one endpoint is not believed of another.
+    /// The endpoint, without the secrets in its URL. Kept listings of one endpoint do not count for another.
     pub(crate) fn endpoint(&self) -> String {
         let mut url = self.config.endpoint.clone();
         // Neither fails for a URL that has a host.
@@ -74,15 +74,15 @@ impl Hub {
         url.to_string()
     }
 
-    /// Whether `url` may see the token: same scheme, host and port as the endpoint, or its host over HTTPS where the
-    /// endpoint is plain HTTP.
+    /// Whether `url` may see the token: same scheme, host and port as the endpoint, or its host over HTTPS if the
+    /// endpoint uses plain HTTP.
     pub(super) fn is_endpoint(&self, url: &Url) -> bool {
         let endpoint = &self.config.endpoint;
         let usual = url.port().is_none() && endpoint.port().is_none();
         url.origin() == endpoint.origin() || usual && is_upgrade(endpoint, url)
     }
 
-    /// A request with at most one header that says who asks: to the endpoint, and to nobody else.
+    /// A request with at most one header that identifies the user: to the endpoint, and to no other server.
     pub(super) fn request(&self, via: Via, method: Method, url: &Url) -> Result<RequestBuilder, HubError> {
         let client = self.http.client(via)?;
         if !self.is_endpoint(url) {
@@ -103,18 +103,18 @@ impl Hub {
         })
     }
 
-    /// Sends a request when its host may be asked, and waits for the head of the answer.
+    /// Sends a request when its host allows one, and waits for the head of the answer.
     pub(super) async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
         self.http.send(url, request).await
     }
 
-    /// The page of a repo that people visit, without what is secret in the endpoint's URL.
+    /// The page of a repo that people visit, without the secrets in the endpoint's URL.
     fn page(&self, repo_type: RepoType, id: &RepoId) -> String {
         let page = self.config.url(&format!("/{}{id}", repo_type.url_prefix()));
         Url::parse(&page).map_or_else(|_| id.to_string(), |page| ShownUrl::from(&page).to_string())
     }
 
-    /// Where a file of the pinned commit is asked for.
+    /// The URL of a file at the pinned commit.
     pub(super) fn resolve_url(&self, info: &RepoInfo, file: &RepoPath) -> Result<Url, HubError> {
         let mut path = format!("/{}{}/resolve/{}", info.repo_type.url_prefix(), info.canonical_id, info.commit);
         for segment in file.segments() {
@@ -146,13 +146,13 @@ impl Hub {
         if let Some(wanted) = revision.as_commit()
             && wanted != info.commit
         {
-            let what = format!("asked for commit {wanted}, it answered with {}", info.commit);
+            let what = format!("asked for commit {wanted}, but it answered with {}", info.commit);
             return Err(HubError::Protocol { url: (&url).into(), what });
         }
         Ok(info)
     }
 
-    /// The same, whatever commit the answer names, and where it came from.
+    /// The same, for any commit in the answer; also returns the URL that it came from.
     pub(crate) async fn claimed_info(
         &self,
         repo_type: RepoType,
@@ -167,7 +167,7 @@ impl Hub {
         let asked = self.asked(repo_type, id, revision.as_str());
         let plain = self.config.url(&path);
         let told = match self.get_json(&format!("{plain}{query}"), &asked, PAGE_LIMIT, progress).await {
-            // Some proxies have no answer to a query that they do not know.
+            // Some proxies do not answer a query that they do not know.
             Err(HubError::NotServed { .. }) if !query.is_empty() => {
                 self.get_json(&plain, &asked, PAGE_LIMIT, progress).await
             }
@@ -212,7 +212,7 @@ impl Hub {
         Ok((url, info))
     }
 
-    /// What the API answers to a GET, with retries; redirects are followed on the endpoint only.
+    /// The API's answer to a GET, with retries; redirects are followed on the endpoint only.
     pub(super) async fn get_json<T: DeserializeOwned>(
         &self,
         url: &str,
@@ -266,7 +266,8 @@ impl Hub {
         })
     }
 
-    /// The head of an unhappy answer, and what its body says in the place of a header, if that is quick to have.
+    /// The head of an error answer, and the message in its body, which replaces missing headers, if the body comes
+    /// soon.
     pub(super) async fn complaint(&self, url: &Url, mut response: Response) -> (HeaderMap, String) {
         #[derive(serde::Deserialize)]
         struct Complaint {
@@ -282,7 +283,7 @@ impl Hub {
         (headers, said.unwrap_or_default())
     }
 
-    /// Passes on what the Hub itself warns of (`topic; text`), each topic once.
+    /// Passes on the Hub's own warnings (`topic; text`), each topic once.
     fn pass_on_warnings(&self, headers: &HeaderMap, progress: &dyn Progress) {
         for warning in headers.get_all("x-hf-warning").iter().filter_map(|v| v.to_str().ok()) {
             let (topic, text) = warning.split_once(';').unwrap_or((warning, warning));
@@ -300,7 +301,7 @@ impl Hub {
         self.json_within(url, response, PAGE_LIMIT).await.map(|(value, _)| value)
     }
 
-    /// The same of at most `limit` bytes, with how many there were.
+    /// The same, of at most `limit` bytes; also returns how many there were.
     pub(super) async fn json_within<T: DeserializeOwned>(
         &self,
         url: &Url,

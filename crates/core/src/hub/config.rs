@@ -55,7 +55,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Why the configuration makes no sense.
+/// Why the configuration is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_that_is_no_number_is_named() {
+    fn a_timeout_that_is_not_a_number_is_named() {
         let error = HubConfig::from_env(None, env(&[("HF_HUB_DOWNLOAD_TIMEOUT", "soon")])).unwrap_err();
         assert_eq!(error.to_string(), "HF_HUB_DOWNLOAD_TIMEOUT is \"soon\", which is not a number of seconds");
     }

@@ -1,4 +1,4 @@
-//! The errors between us and a Hub, which of them are worth another try, and the remedies.
+//! The errors of a Hub, which of them are worth a retry, and the remedies.
 
 use std::fmt;
 use std::time::Duration;
@@ -74,7 +74,7 @@ pub enum HubError {
     LinkRefused { url: ShownUrl, status: StatusCode },
     #[error("{} limits requests and asks to wait {} s", .url.host(), .wait.as_secs())]
     RateLimited { url: ShownUrl, wait: Duration },
-    #[error("{} asks to be left alone for a while", .url.host())]
+    #[error("{} asks clients to pause", .url.host())]
     Held { url: ShownUrl },
     #[error("{url} answered {status} and gave no reason")]
     NotServed { url: ShownUrl, status: StatusCode },
@@ -202,7 +202,7 @@ impl HubError {
         }
     }
 
-    /// What kind of trouble it is.
+    /// The kind of error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             HubError::RepoNotFound { .. }

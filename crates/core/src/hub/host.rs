@@ -120,7 +120,7 @@ impl Host {
         self.with(|state| {
             let now = Instant::now();
             if let Some(until) = state.until.filter(|until| *until > now) {
-                // Requests that were on their way at the same time are refused at the same time.
+                // Requests that were sent at the same time are refused at the same time.
                 if let Some(stated) = stated.filter(|stated| *stated <= most) {
                     state.until = Some(until.max(now + stated));
                 }
@@ -192,11 +192,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn waits_that_nobody_asked_for_grow_until_an_answer_comes() {
+    async fn waits_that_no_server_asked_for_grow_until_an_answer_comes() {
         let host = Host::default();
         for seconds in [1, 2, 4] {
             assert_eq!(host.refused(None, grown, MOST), Hold::Began(Duration::from_secs(seconds)));
-            assert_eq!(host.refused(None, grown, MOST), Hold::Joined, "those that were on their way");
+            assert_eq!(host.refused(None, grown, MOST), Hold::Joined, "requests that were already sent");
             let before = Instant::now();
             host.pass().await;
             assert_eq!(before.elapsed().as_secs(), seconds);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_host_that_asks_for_too_much_is_spent_and_its_wait_is_not_kept() {
+    async fn a_host_that_asks_for_too_long_a_pause_is_given_up_and_not_waited_for() {
         let host = Host::default();
         let hour = Duration::from_hours(1);
         assert_eq!(host.refused(Some(hour), grown, MOST), Hold::Spent(hour));
@@ -233,12 +233,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_as_good_as_nothing_follows_from_what_was_given_before() {
+    fn the_rate_that_counts_as_silence_follows_from_the_best_rate_so_far() {
         let host = Host::default();
         assert_eq!(host.least(), 1 << 10);
         host.gave(2_000_000, Duration::from_secs(1));
         assert_eq!(host.least(), 20_000);
         host.gave(1 << 30, Duration::from_secs(1));
-        assert_eq!(host.least(), 64 << 10, "a slow line is no silent one");
+        assert_eq!(host.least(), 64 << 10, "a slow line is not a silent one");
     }
 }

@@ -1,5 +1,5 @@
-//! One server over HTTP, whatever it speaks: its clients, how long an answer and a body are waited for, and how much of them
-//! is read. What is asked of a Hub is said in `client`; what of a registry, in the room of registries.
+//! One server over HTTP, for any protocol: its clients, the longest waits for an answer and a body, and the most bytes
+//! that are read. `client` makes the requests to a Hub, and the room `oci` those to a registry.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -15,16 +15,16 @@ use super::host::name_of;
 use super::patience::Pace;
 use super::{HubConfig, HubError, Retries};
 
-/// How long the body of an unhappy answer is waited for, and how much of it is read.
+/// The longest wait for the body of an error answer, and the most bytes of it.
 const COMPLAINT: (Duration, usize) = (Duration::from_secs(5), 8 << 10);
-/// A body that takes longer than so many waits for single bytes may take is given up.
+/// A body that takes longer than this many of the longest waits between two reads is given up.
 const ANSWER: u32 = 10;
 
-/// A server, and those that it sends us to.
+/// A server, and those that it redirects to.
 #[derive(Debug)]
 pub(crate) struct Http {
     config: Arc<HubConfig>,
-    /// Made when somebody is asked: a run that asks nobody needs no certificates.
+    /// Made for the first request: a run without requests needs no certificates.
     clients: OnceLock<Result<Clients, HubError>>,
     /// When to ask it again, and when to give up.
     pub(crate) retries: Retries,
@@ -46,7 +46,8 @@ impl Http {
         })
     }
 
-    /// Sends a request when its host may be asked, and waits for the head of the answer as long as answers are waited for.
+    /// Sends a request when its host allows one, and waits for the head of the answer, for at most the response
+    /// timeout.
     pub(crate) async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
         let limit = self.config.timing.response_timeout;
         self.send_while(url, request, async move {
@@ -56,7 +57,7 @@ impl Http {
         .await
     }
 
-    /// The same, and waits until `enough` says that it was long enough.
+    /// The same, but waits until `enough` ends the wait.
     pub(crate) async fn send_while(
         &self,
         url: &Url,
@@ -97,7 +98,7 @@ impl Http {
         Ok(response)
     }
 
-    /// The beginning of an unhappy answer's body, if that is quick to have.
+    /// The beginning of an error answer's body, if it comes soon.
     pub(crate) async fn complaint(&self, url: &Url, response: &mut Response) -> Vec<u8> {
         let mut body = Vec::new();
         let window = self.config.timing.stall_timeout.min(COMPLAINT.0);
@@ -136,7 +137,7 @@ impl Http {
     }
 }
 
-/// What the head of an answer says of its body's length.
+/// The length of the body that the head of an answer states.
 pub(crate) fn length_of(headers: &HeaderMap) -> Option<u64> {
     headers.get(reqwest::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok())
 }

@@ -55,10 +55,10 @@ impl fmt::Debug for Keyless {
 #[non_exhaustive]
 pub enum KeylessError {
     /// Nothing states the job's identity.
-    #[error("HF_OIDC_RESOURCE is set, and nothing proves which job this is")]
+    #[error("HF_OIDC_RESOURCE is set, but nothing proves which job this is")]
     NoProof,
     /// The URL of the server that proves it is not safe.
-    #[error("{0} is asked for an id token over HTTPS only")]
+    #[error("{0} would get the request for an id token over plain HTTP")]
     Unsafe(ShownUrl),
     /// A server refused.
     #[error("{url} gave no token: {status}{}", said(.message))]
@@ -70,7 +70,7 @@ pub enum KeylessError {
         /// Its own message.
         message: String,
     },
-    /// A server did not answer, or gave an answer that makes no sense.
+    /// A server did not answer, or gave an invalid answer.
     #[error("{url}: {why}")]
     Failed {
         /// The server.
@@ -88,7 +88,7 @@ fn said(message: &str) -> String {
 }
 
 impl KeylessError {
-    /// What kind of trouble it is.
+    /// The kind of error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             KeylessError::NoProof | KeylessError::Unsafe(_) => ErrorKind::Usage,
@@ -203,7 +203,7 @@ impl Keyless {
         let answer = ask(config, &url, || client.post(url.clone()).json(&body)).await?;
         let shown = ShownUrl::from(&url);
         let no_token = |why: &str| KeylessError::Failed { url: shown.clone(), why: why.to_owned() };
-        let token = answer.access_token.ok_or_else(|| no_token("the answer has no token in it"))?;
+        let token = answer.access_token.ok_or_else(|| no_token("the answer contains no token"))?;
         let token = Token::new(&token).map_err(|_| no_token("the token in the answer cannot be sent in a header"))?;
         Ok(JobToken { token, lasts: answer.expires_in.map_or(HOUR, Duration::from_secs) })
     }
@@ -266,7 +266,7 @@ async fn read(config: &HubConfig, mut response: reqwest::Response, url: &ShownUr
             message: message.unwrap_or_default(),
         });
     }
-    serde_json::from_slice(&body).map_err(|error| failed(format!("the answer is not what it should be: {error}")))
+    serde_json::from_slice(&body).map_err(|error| failed(format!("the answer is not the expected JSON: {error}")))
 }
 
 #[cfg(test)]
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_no_such_token_gets_none_and_who_cannot_prove_anything_is_told() {
+    fn no_token_is_requested_unless_asked_for_and_a_job_without_proof_gets_an_error() {
         let resource = ("HF_OIDC_RESOURCE", "org/model");
         assert!(Keyless::from_env(env(&[])).unwrap().is_none());
         assert!(Keyless::from_env(env(&[("HF_OIDC_RESOURCE", " ")])).unwrap().is_none());

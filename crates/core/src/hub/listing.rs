@@ -96,7 +96,7 @@ impl Hub {
 
     /// The error for a folder that is listed but whose content is not available.
     fn unlisted(&self, folder: &RepoPath) -> HubError {
-        let what = format!("the listing names the folder {} and nothing in it", folder.shown());
+        let what = format!("the listing names the folder {}, but no file in it", folder.shown());
         HubError::Protocol { url: (&self.config.endpoint).into(), what }
     }
 

@@ -103,7 +103,7 @@ impl Hub {
         if let Located::Signed(url) = remote.found() {
             drop(alone.take());
             match self.try_open(remote, url, &range).await {
-                // Signed URLs expire: resolve again, at once.
+                // Signed URLs expire: resolve again, immediately.
                 Err(HubError::LinkRefused { .. }) => remote.remember(Located::Unknown),
                 Err(error) => {
                     remote.remember(Located::Unknown);

@@ -1,4 +1,4 @@
-//! How long a run goes on without progress, and how slow an answer may be. `retry` decides the pause between two
+//! How long a run continues without progress, and how slow an answer may be. `retry` decides the pause between two
 //! tries.
 
 use std::sync::{Mutex, PoisonError};
@@ -99,29 +99,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_counts_from_the_first_failure_after_progress_and_a_dribble_is_none() {
+    fn time_counts_from_the_first_failure_after_progress_and_a_dribble_is_not_progress() {
         let patience = Patience::default();
         assert_eq!(patience.failed(), Standing { fruitless: Duration::ZERO, answered: false });
         patience.failed();
         std::thread::sleep(Duration::from_millis(20));
         patience.arrived(PROGRESS - 1);
-        assert!(patience.failed().fruitless >= Duration::from_millis(20), "a dribble is no progress");
+        assert!(patience.failed().fruitless >= Duration::from_millis(20), "a dribble is not progress");
         patience.arrived(1);
         assert_eq!(patience.failed(), Standing { fruitless: Duration::ZERO, answered: true });
         std::thread::sleep(Duration::from_millis(20));
         patience.failed();
         patience.waited(Duration::from_secs(1));
-        assert_eq!(patience.failed().fruitless, Duration::ZERO, "a kept wait is no failure");
+        assert_eq!(patience.failed().fruitless, Duration::ZERO, "a requested wait is not a failure");
     }
 
     #[test]
-    fn a_trickle_is_told_from_a_slow_line() {
+    fn a_trickle_is_distinguished_from_a_slow_line() {
         let (second, least) = (Duration::from_secs(1), 1000);
         let mut pace = Pace::default();
         assert_eq!(pace.is_too_slow(second / 2, 16, second, least), None);
         assert_eq!(pace.is_too_slow(second / 2, 16, second, least), Some(32));
         assert_eq!(pace.is_too_slow(second, 1000, second, least), None);
-        // Bytes that come at once are never slow, however few they are.
+        // Bytes that come without a wait are never slow, even if they are few.
         assert_eq!(pace.is_too_slow(Duration::ZERO, 1, second, least), None);
     }
 }

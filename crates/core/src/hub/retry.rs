@@ -61,8 +61,8 @@ impl RetryPolicy {
 pub(crate) enum Next {
     /// Try again after this pause.
     Again(Duration),
-    /// The host asked for a pause, and the next request to it waits for the end of the pause. The watcher was told if
-    /// the pause is new.
+    /// The host asked for a pause, and the next request to it waits for the end of the pause. The watcher was notified
+    /// if the pause is new.
     Held,
     /// Give up.
     Over(HubError),
@@ -119,7 +119,7 @@ impl Retries {
         self.hosts.of(&self.home).leave_alone(wait);
     }
 
-    /// Judges a failed request, the `failures`-th in a row; tells the watcher of a wait that begins.
+    /// Judges a failed request, the `failures`-th in a row; notifies the watcher of a wait that begins.
     pub(crate) fn judge(&self, error: HubError, failures: u32, progress: &dyn Progress) -> Next {
         let policy = &self.timing.retry;
         if !error.is_retryable() {
@@ -141,7 +141,7 @@ impl Retries {
                 Hold::Began(wait) => {
                     // A wait that the host asks for does not count as time without progress; a wait of our own does.
                     self.timing.patience.waited(stated.unwrap_or_default());
-                    info!(host = url.host(), ?wait, "the host asks to be left alone");
+                    info!(host = url.host(), ?wait, "the host asks clients to pause");
                     progress.event(Event::RateLimited { host: url.host(), wait });
                 }
                 Hold::Joined => {}

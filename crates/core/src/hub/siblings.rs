@@ -14,7 +14,7 @@ use crate::progress::{Event, Progress};
 
 /// The most files whose headers are asked for one by one.
 const HEADERS_ASKED: usize = 10_000;
-/// The largest file that is read to learn what the server's tags are.
+/// The largest file that is read to find out whether the server's tags are digests.
 const READ: u64 = 1 << 20;
 
 /// Where the digests of a listing come from.
@@ -73,9 +73,8 @@ impl Hub {
             return Err(missing(what));
         }
         let files = crate::text::many(names.len() as u64, "file");
-        let text = format!(
-            "the server has no /tree API and names no digests: the headers of {files} say what the files must be"
-        );
+        let text =
+            format!("the server has no /tree API and names no digests: the headers of {files} state their digests");
         progress.event(Event::Notice { text: &text });
         Ok((self.by_headers(info, names, &missing, progress).await?, By::Headers))
     }
@@ -120,7 +119,7 @@ impl Hub {
             };
             if !self.is_tagged_by_digest(info, file, hosts, progress).await? {
                 return Err(missing(format!(
-                    "its ?blobs=true names no digests, and the ETag of {} is no digest of its bytes",
+                    "its ?blobs=true names no digests, and the ETag of {} is not a digest of its bytes",
                     file.path.shown()
                 )));
             }

@@ -70,7 +70,7 @@ struct TokenJson {
     cas_url: String,
 }
 
-/// The bytes of a range on their way; dropping this cancels the transfer.
+/// The bytes of a range that is being received; dropping this cancels the transfer.
 pub(super) struct XetBody {
     stream: XetDownloadStream,
     at_hand: Bytes,
@@ -115,7 +115,7 @@ impl Hub {
         worth && entry.xet_hash.is_some() && entry.lfs.is_some()
     }
 
-    /// Whether a file goes on over HTTP if Xet fails.
+    /// Whether a file continues over HTTP if Xet fails.
     pub(crate) fn may_leave_xet(&self) -> bool {
         self.config.transport != Transport::Xet
     }
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_user_set_wins_over_our_bounds() {
+    fn the_users_settings_win_over_our_bounds() {
         let hub = HubConfig::new("http://127.0.0.1:1").unwrap();
         let plain = configure(XetConfig::default(), &hub).unwrap();
         assert_eq!(plain.get("telemetry.enabled").unwrap(), "false");
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_content_may_not_lie_on_a_weaker_host() {
+    fn the_content_may_not_come_over_a_weaker_scheme() {
         let hub = |endpoint| Hub::new(HubConfig::new(endpoint).unwrap());
         let url = Url::parse("https://hub.example/token").unwrap();
         assert!(hub("https://hub.example").check_cas(&url, "https://cas.example").is_ok());

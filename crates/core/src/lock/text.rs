@@ -148,7 +148,7 @@ pub(super) fn parse(text: &str) -> Result<Lock, String> {
         let id = repo.id.clone();
         let repo = parse_repo(repo).map_err(|why| format!("repo {id:?}: {why}"))?;
         if lock.get(repo.repo_type, &repo.id).is_some() {
-            return Err(format!("repo {id:?} is there twice"));
+            return Err(format!("repo {id:?} occurs twice"));
         }
         lock.put(repo);
     }
@@ -162,7 +162,7 @@ fn parse_repo(text: RepoText) -> Result<LockedRepo, String> {
         let shown = file.path.clone();
         let file = parse_file(file).map_err(|why| format!("file {shown:?}: {why}"))?;
         if !seen.insert(file.path.clone()) {
-            return Err(format!("file {shown:?} is there twice"));
+            return Err(format!("file {shown:?} occurs twice"));
         }
         files.push(file);
     }
@@ -256,7 +256,7 @@ mod tests {
 
     /// Earlier versions called the files that are added to the selection `include`. Now `take` means only these files.
     #[test]
-    fn what_an_earlier_version_added_is_still_added() {
+    fn files_that_an_earlier_version_added_are_still_added() {
         let text = locked().to_string();
         let older = text.replace("with = [", "include = [");
         assert_ne!(older, text);
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_whole_is_refused_with_the_reason() {
+    fn a_lockfile_that_is_not_fully_understood_is_refused_with_the_reason() {
         let text = locked().to_string();
         for (from, to, why) in [
             ("version = 1", "version = 2", "it is of version 2"),

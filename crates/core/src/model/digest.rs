@@ -114,7 +114,7 @@ impl Digest {
     /// length in bytes, which a git blob's digest starts with. `seen` gets the length of each piece.
     ///
     /// # Errors
-    /// The error of reading; an interrupted read goes on.
+    /// The error of reading; an interrupted read continues.
     pub(crate) fn read(&self, mut from: impl io::Read, size: u64, seen: &mut dyn FnMut(u64)) -> io::Result<Hashed> {
         let mut hasher = self.hasher(size);
         let mut buffer = PageBuffer::new(BUFFER);
@@ -260,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn git_blob_digest_is_what_git_computes() {
+    fn the_git_blob_digest_is_the_one_that_git_computes() {
         // `printf 'hello\n' | git hash-object --stdin`
         let mut hasher = Hasher::git_blob(6);
         hasher.update(b"hel");
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_hex_is_refused() {
+    fn a_text_that_is_not_hex_is_refused() {
         for bad in ["", "zz", &"g".repeat(40), &"é".repeat(20), &"a".repeat(41), &"+a".repeat(20)] {
             assert!(Digest::from_etag(bad).is_err(), "{bad}");
         }

@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn real_ids_are_taken() {
+    fn real_ids_are_accepted() {
         for id in ["gpt2", "THUDM/chatglm3-6b", "01-ai/Yi-34B", "a/b.c_d", "stabilityai/stable-diffusion-xl-base-1.0"] {
             assert_eq!(id.parse::<RepoId>().unwrap().as_str(), id);
         }

@@ -1,5 +1,5 @@
-//! Names of OCI content: `oci://REGISTRY/NAME:TAG`, `oci-archive:FILE.tar`, `oci:FOLDER`, and the digests of what is
-//! there. How it is reached lives in the room `oci`.
+//! Names of OCI content: `oci://REGISTRY/NAME:TAG`, `oci-archive:FILE.tar`, `oci:FOLDER`, and the digests of blobs and
+//! manifests. The room `oci` reads and writes the content.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,13 +12,13 @@ use crate::text::printable;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OciDigest(pub Sha256);
 
-/// A text that is no such digest.
+/// A text that is not such a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{}\" is no digest of the form sha256:HEX", printable(.0))]
+#[error("\"{}\" is not a digest of the form sha256:HEX", printable(.0))]
 pub struct OciDigestError(String);
 
 impl OciDigest {
-    /// Of bytes in memory.
+    /// The digest of bytes in memory.
     pub fn of(bytes: &[u8]) -> Self {
         let mut hasher = Hasher::sha256();
         hasher.update(bytes);
@@ -44,7 +44,7 @@ impl FromStr for OciDigest {
     type Err = OciDigestError;
 
     fn from_str(text: &str) -> Result<Self, OciDigestError> {
-        // Upper case is another name to a registry, and refused by the specification.
+        // To a registry, upper case would be another name. The specification refuses it.
         let hex = text.strip_prefix("sha256:").filter(|hex| !hex.bytes().any(|b| b.is_ascii_uppercase()));
         let digest = hex.and_then(|hex| hex.parse().ok()).map(OciDigest);
         digest.ok_or_else(|| OciDigestError(text.chars().take(100).collect()))
@@ -63,13 +63,13 @@ impl<'de> serde::Deserialize<'de> for OciDigest {
     }
 }
 
-/// The tag that is meant where none is named, as with other tools.
+/// The default tag, as in other tools.
 const LATEST: &str = "latest";
 /// The distribution specification's limits.
 const TAG_LIMIT: usize = 128;
 const NAME_LIMIT: usize = 255;
 
-/// Where OCI content lies.
+/// Where OCI content is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum OciPlace {
     /// A repository of a registry.
@@ -85,7 +85,7 @@ pub enum OciPlace {
     Folder(PathBuf),
 }
 
-/// OCI content and which of it is meant.
+/// OCI content, with a tag or a digest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OciReference {
     place: OciPlace,
@@ -93,7 +93,7 @@ pub struct OciReference {
     digest: Option<OciDigest>,
 }
 
-/// A text that is no such reference.
+/// A text that is not such a reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{}\" cannot be used: {why}", printable(.text))]
 pub struct OciReferenceError {
@@ -102,12 +102,12 @@ pub struct OciReferenceError {
 }
 
 impl OciReference {
-    /// Whether a text means to be one, whatever else may be wrong with it.
+    /// Whether a text has the prefix of one, even if something else is wrong with it.
     pub fn is_meant(text: &str) -> bool {
         text.starts_with("oci:") || text.starts_with("oci-archive:")
     }
 
-    /// Where it lies.
+    /// Where it is.
     pub fn place(&self) -> &OciPlace {
         &self.place
     }
@@ -117,12 +117,12 @@ impl OciReference {
         &self.tag
     }
 
-    /// The manifest's digest, where one is named: it counts, whatever the tag names now.
+    /// The manifest's digest, if it is given. It wins over the tag.
     pub fn digest(&self) -> Option<&OciDigest> {
         self.digest.as_ref()
     }
 
-    /// The file or folder, where it is one.
+    /// The file or folder, if it is one.
     pub fn path(&self) -> Option<&Path> {
         match &self.place {
             OciPlace::Registry { .. } => None,
@@ -130,7 +130,7 @@ impl OciReference {
         }
     }
 
-    /// With a path that does not depend on the working directory.
+    /// The same, with a path that does not depend on the working directory.
     #[must_use]
     pub fn absolute(mut self) -> Self {
         if let OciPlace::Archive(path) | OciPlace::Folder(path) = &mut self.place
@@ -248,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_is_written_as_it_is_read_and_anything_else_is_refused() {
+    fn a_digest_reads_back_and_other_texts_are_refused() {
         let empty = OciDigest::of(b"");
         let text = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(empty.to_string(), text);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_registry_takes_is_refused() {
+    fn names_that_no_registry_accepts_are_refused() {
         for text in [
             "oci://",
             "oci://r",

@@ -92,7 +92,7 @@ mod tests {
     use super::{Partition, PartitionError as E};
 
     #[test]
-    fn a_part_is_one_of_those_that_there_are() {
+    fn a_part_is_one_of_the_existing_parts() {
         for text in ["1/1", "3/8", "8/8", "100000/100000"] {
             assert_eq!(text.parse::<Partition>().map(|p| p.to_string()), Ok(text.to_owned()));
         }

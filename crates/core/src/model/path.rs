@@ -12,8 +12,8 @@ use crate::text::{Shown, printable};
 ///
 /// These names are refused: empty, absolute, `.` and `..` segments, backslashes, control characters, Windows drive
 /// letters (`C:`), names that some file system treats as `.git`, segments longer than a file system's 255 bytes, and
-/// on Windows the names that it keeps in another way or not at all (`NUL`, `a:b`, `a.`). The rules are stricter than `huggingface_hub`'s
-/// `_validate_relative_filename`.
+/// on Windows the names that it changes or refuses (`NUL`, `a:b`, `a.`). The rules are stricter than
+/// `huggingface_hub`'s `_validate_relative_filename`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RepoPath(Arc<str>);
 
@@ -194,7 +194,7 @@ mod tests {
         assert!("x".repeat(256).parse::<RepoPath>().is_err());
     }
 
-    /// On systems other than Windows, names such as those of languages, parts and words are ordinary files.
+    /// On systems other than Windows, `aux.json`, `con.txt` and the like are ordinary files.
     #[test]
     fn names_that_only_windows_cannot_keep_are_refused_on_windows_alone() {
         for name in ["NUL", "sub/con.txt", "aux.json", "aux ", "COM1.bin", "config.json:stream", "a./b", "what?"] {
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_but_harmless_names_are_taken() {
+    fn odd_but_harmless_names_are_accepted() {
         for good in [
             "a b#c%[1].bin",
             "模型.safetensors",

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn real_revisions_are_taken() {
+    fn real_revisions_are_accepted() {
         for good in ["main", "refs/pr/1", "v1.0", "feature/x#1", "float16", "7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c8d"]
         {
             assert_eq!(good.parse::<Revision>().unwrap().as_str(), good);

@@ -119,7 +119,7 @@ mod tests {
 
     /// The examples of NIST's FIPS 180-4 (SHA256.pdf and the one of a million `a`).
     #[test]
-    fn the_examples_of_the_standard_come_out_as_it_says() {
+    fn the_examples_of_the_standard_have_its_digests() {
         let two_blocks = b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
         let longer = b"abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu";
         for (bytes, expected) in [
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn every_length_around_the_padding_is_padded_right() {
+    fn every_length_around_the_padding_is_padded_correctly() {
         let bytes: Vec<u8> = (0..300u16).map(|i| u8::try_from(i % 251).unwrap()).collect();
         for length in 0..=bytes.len() {
             assert_eq!(digest(&bytes[..length])[..], sha2::Sha256::digest(&bytes[..length])[..], "{length} bytes");

@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_user_pastes_names_the_repo() {
+    fn pasted_texts_and_urls_name_the_repo() {
         for (typed, meant) in [
             ("gpt2", "model gpt2"),
             ("THUDM/chatglm3-6b", "model THUDM/chatglm3-6b"),
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_a_quantisation_whatever_else_is_wished() {
+    fn a_tag_names_a_quantisation_and_keeps_the_other_options() {
         let options = Options { prefer: Some(Family::Bin), no_code: true, ..Options::default() };
         let spec: RepoSpec = "a/b:Q4_K_M".parse().unwrap();
         let wish =
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_repo_says_why() {
+    fn a_text_without_a_repo_is_refused_with_the_reason() {
         insta::assert_snapshot!(["", "a/b/c", "https://huggingface.co/", "a/b@", "a/b@../x", "https://huggingface.co/a/b/tree/main/..%2F..%2Fx", "a\x1b[31m/b"].map(show).join("\n"), @r#"
         error: "" is not a repo id: it is empty
         error: "a/b/c" is not a repo id: it has more than one '/'; the form is owner/name

@@ -1,8 +1,8 @@
-//! Which object store to use, and the credentials for it. The caller hands the credentials in, and may take them from
+//! Which object store to use, and the credentials for it. The caller passes the credentials in, and may take them from
 //! the environment; nothing here reads it.
 //!
-//! The libraries below still read three things if no option replaces them: the environment's proxies, the metadata
-//! service of the machine, and the files that an option names (`AWS_WEB_IDENTITY_TOKEN_FILE`,
+//! The libraries that are used here still read three things if no option replaces them: the environment's proxies, the
+//! metadata service of the machine, and the files that an option names (`AWS_WEB_IDENTITY_TOKEN_FILE`,
 //! `GOOGLE_APPLICATION_CREDENTIALS`).
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The errors between us and an object store, and their remedies.
+//! The errors of object stores, and their remedies.
 
 use crate::finding::{Again, ErrorKind, Remedy};
 use crate::text::{innermost, printable};
@@ -6,11 +6,11 @@ use crate::text::{innermost, printable};
 /// The most characters of a store's answer that a message quotes.
 const SAID: usize = 300;
 
-/// Why an object store did not do the request.
+/// Why a request to an object store failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ObjectError {
-    /// It cannot be used at all: no region, no credentials, an endpoint that makes no sense.
+    /// It cannot be used at all: no region, no credentials, an invalid endpoint.
     #[error("{url} cannot be used: {why}")]
     Setup {
         /// The store.
@@ -19,13 +19,13 @@ pub enum ObjectError {
         why: String,
     },
     /// An object, or the bucket, does not exist.
-    #[error("{url} is not there")]
+    #[error("{url} does not exist")]
     NotFound {
         /// The object or bucket.
         url: String,
     },
     /// The place contains no repo.
-    #[error("no repo was put at {url}")]
+    #[error("hfget uploaded no repo to {url}")]
     Empty {
         /// The place.
         url: String,
@@ -57,7 +57,7 @@ pub enum ObjectError {
 }
 
 impl ObjectError {
-    /// What kind of trouble it is.
+    /// The kind of error.
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             ObjectError::Setup { .. } => ErrorKind::Usage,
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signed_url_is_told_without_its_signature_and_in_one_line() {
+    fn a_signed_url_is_shown_without_its_signature_and_in_one_line() {
         let error =
             std::io::Error::other("GET https://a.blob.core.windows.net/c/k?sig=SECRET in 3ms -\n 403: no\u{1b}[2J");
         let told = said(&error);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_a_store_answers_its_code_and_message_are_told() {
+    fn the_code_and_message_of_a_stores_answer_are_shown() {
         let answer = "Generic S3 error: Error performing list request: Error performing GET http://h/b in 5ms - Server \
                       returned non-2xx status code: 404 Not Found: <?xml version=\"1.0\"?>\n<Error><Code>NoSuchBucket\
                       </Code><Message>The specified bucket does not exist</Message></Error>";

@@ -1,5 +1,5 @@
-//! The small objects that describe a repo in the store: manifests and refs. `upload` puts the files there;
-//! `record` keeps this machine's knowledge about them.
+//! The small objects that describe a repo in the store: manifests and refs. `upload` uploads the files; `record` keeps
+//! this machine's knowledge about them.
 
 use std::time::Duration;
 

@@ -1,21 +1,21 @@
-//! Object stores (Amazon S3, Google Cloud Storage, Azure Blob Storage): where a fleet reads a repo from.
-//! Requests, keys and what is kept there live here; what is put there and what it proves, in the session.
+//! Object stores (Amazon S3, Google Cloud Storage, Azure Blob Storage): from which a fleet reads a repo. This room
+//! makes the requests and knows the keys and manifests. The session decides what to upload and what it proves.
 //!
-//! Below the prefix lies what a Hub cache's folder holds, so that a copy of it (or a mount) is one:
+//! The objects below the prefix have the names of files in a Hub cache, so a copy of them (or a mount) is a Hub cache:
 //!
 //! ```text
-//! models--org--name/snapshots/COMMIT/config.json …   the files, each visible when its digest agreed
-//! models--org--name/manifests/COMMIT.lock            what they must be, a lockfile; written when all verified
-//! models--org--name/refs/main                        the commit, written last
-//! models--org--name/.hfget/COMMIT/…                  uploads on their way; gone when they are done
+//! models--org--name/snapshots/COMMIT/config.json …   the files, each visible after its digest matched
+//! models--org--name/manifests/COMMIT.lock            their sizes and digests, a lockfile; written after all are
+//! verified models--org--name/refs/main                        the commit, written last
+//! models--org--name/.hfget/COMMIT/…                  unfinished uploads; removed when they are done
 //! ```
 //!
-//! Nothing of that proves an object: who may write to the bucket may write it all. An object is right when this run
-//! hashed its bytes, or when this machine's own record says that an earlier run did and the store says that the object
-//! is unchanged since. Of a part that an earlier run uploaded nobody here knows the bytes: an upload that went on is
-//! complete first, then read back, and removed where it is wrong.
+//! None of this proves an object: anybody with write access to the bucket can write all of it. An object is right if
+//! this run hashed its bytes, or if this machine's own record says that an earlier run did and the store says that the
+//! object is unchanged since. The bytes of a part that an earlier run uploaded are not known here. So a continued
+//! upload is completed first, then read back, and removed if it is wrong.
 //!
-//! No object of a commit is ever replaced by another content, so whoever reads a commit may go on.
+//! No object of a commit is ever replaced by other content, so readers of a commit are not disturbed.
 
 mod config;
 mod error;
@@ -49,14 +49,14 @@ pub use url::{ObjectUrl, ObjectUrlError};
 use crate::model::CommitId;
 pub(crate) use crate::store::{Mark, SnapshotRecord};
 
-/// A request that takes longer is made again: a part on a slow line is 8 MiB.
+/// A request that takes longer is made again. A part has 8 MiB, which takes a while on a slow line.
 const TIMEOUT: Duration = Duration::from_mins(3);
-/// How long a write of another run may take to be seen, where a store knows no conditions.
+/// How long another run's write may take to become visible, in a store without conditional writes.
 const SETTLE: Duration = Duration::from_millis(500);
-/// Objects of one repo.
+/// The most objects of one repo.
 const LIMIT: usize = 1_000_000;
 
-/// What a store does for us; all of its kinds can.
+/// The operations of a store. Every kind of store has them.
 pub(crate) trait Backend: ObjectStore + MultipartStore {}
 
 impl<T: ObjectStore + MultipartStore> Backend for T {}
@@ -65,9 +65,9 @@ impl<T: ObjectStore + MultipartStore> Backend for T {}
 pub(crate) struct Objects {
     pub(crate) store: Arc<dyn Backend>,
     url: ObjectUrl,
-    /// The server that was named beside the URL; buckets of two servers may have one name.
+    /// The server, if an option names one: buckets of two servers may have the same name.
     server: String,
-    /// The first request that failed where only a reader could be told.
+    /// The first failed request whose error could only go to a reader of bytes.
     trouble: Mutex<Option<ObjectError>>,
 }
 
@@ -77,19 +77,19 @@ impl fmt::Debug for Objects {
     }
 }
 
-/// Bytes on their way.
+/// A stream of bytes.
 pub(crate) type Bytestream = BoxStream<'static, Result<Bytes, ObjectError>>;
 
-/// What a listing says.
+/// An object's mark, from a listing.
 fn listed(meta: ObjectMeta) -> Mark {
     Mark { modified: Some(meta.last_modified.timestamp()), ..Mark::new(meta.size, meta.e_tag) }
 }
 
 impl Objects {
-    /// With the credentials, region and endpoint of the configuration; makes no request.
+    /// Opens a store with the credentials, region and endpoint of the configuration. Makes no request.
     ///
     /// # Errors
-    /// When the configuration makes no sense.
+    /// If the configuration is invalid.
     pub(crate) fn open(config: &StoreConfig) -> Result<Self, ObjectError> {
         let url = config.url();
         let setup = |error: object_store::Error| ObjectError::Setup { url: url.to_string(), why: error::said(&error) };
@@ -99,7 +99,8 @@ impl Objects {
         let store: Arc<dyn Backend> = match url.provider() {
             Provider::S3 => {
                 let builder = config.amazon().with_client_options(config.with_http(options)).with_retry(retry);
-                // Requests are signed with their content's SHA-256, so the store takes no part that was damaged on its way.
+                // Requests are signed with their content's SHA-256, so the store refuses a part that was damaged in
+                // transit.
                 Arc::new(builder.with_url(root).build().map_err(setup)?)
             }
             Provider::Google => {
@@ -115,7 +116,7 @@ impl Objects {
         Ok(Objects { store, url: url.clone(), server, trouble: Mutex::default() })
     }
 
-    /// In memory, for tests.
+    /// A store in memory, for tests.
     #[cfg(test)]
     fn in_memory() -> Self {
         let url = "s3://memory/prefix".parse().unwrap();
@@ -123,7 +124,7 @@ impl Objects {
         Objects { store, url, server: String::new(), trouble: Mutex::default() }
     }
 
-    /// Where it is.
+    /// Its URL.
     pub(crate) fn url(&self) -> &ObjectUrl {
         &self.url
     }
@@ -133,7 +134,7 @@ impl Objects {
         crate::text::printable(&self.url.below(key)).into_owned()
     }
 
-    /// What this machine knows of the objects of a commit; `folder` is where it keeps that.
+    /// This machine's record of the objects of a commit; `folder` is the folder of such records.
     pub(crate) async fn record(
         &self,
         folder: Option<&std::path::Path>,
@@ -146,7 +147,7 @@ impl Objects {
 
     pub(crate) fn path(&self, key: &str) -> Result<Path, ObjectError> {
         let whole = if self.url.prefix().is_empty() { key.to_owned() } else { format!("{}/{key}", self.url.prefix()) };
-        // Keys are as names in the repo are: nothing is encoded a second time.
+        // Keys are the names in the repo, without another encoding.
         Path::parse(whole).map_err(|e| ObjectError::Invalid { url: self.shown(key), why: error::said(&e) })
     }
 
@@ -155,7 +156,8 @@ impl Objects {
         move |error| ObjectError::from_store(url.clone(), &error)
     }
 
-    /// Keeps what a reader of bytes cannot tell; the first is told. That an object is not there its reader can tell.
+    /// Notes an error that a reader of bytes cannot return whole; the first one is kept. A reader itself can return
+    /// that an object does not exist.
     pub(crate) fn note(&self, error: &ObjectError) {
         if matches!(error, ObjectError::NotFound { .. }) {
             return;
@@ -163,7 +165,7 @@ impl Objects {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
     }
 
-    /// What was noted, once.
+    /// Takes the noted error.
     pub(crate) fn take_trouble(&self) -> Option<ObjectError> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -192,19 +194,19 @@ impl Objects {
         Ok((size, bytes.boxed()))
     }
 
-    /// A whole object of at most `limit` bytes; `None` when it is not there.
+    /// A whole object of at most `limit` bytes; `None` if it does not exist.
     pub(crate) async fn small(&self, key: &str, limit: u64) -> Result<Option<Bytes>, ObjectError> {
         Ok(self.small_version(key, limit).await?.map(|(bytes, _)| bytes))
     }
 
-    /// The same, with what tells it from the next one that is written there.
+    /// The same, with the version that distinguishes it from a later object of the same name.
     async fn small_version(&self, key: &str, limit: u64) -> Result<Option<(Bytes, UpdateVersion)>, ObjectError> {
         let got = match self.store.get(&self.path(key)?).await {
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             other => other.map_err(self.wrong(key))?,
         };
         if got.meta.size > limit {
-            let why = format!("it has {} bytes, and at most {limit} were expected", got.meta.size);
+            let why = format!("it has {} bytes, but at most {limit} were expected", got.meta.size);
             return Err(ObjectError::Invalid { url: self.shown(key), why });
         }
         let version = UpdateVersion { e_tag: got.meta.e_tag.clone(), version: got.meta.version.clone() };
@@ -220,8 +222,8 @@ impl Objects {
         Ok(Mark::new(size, put.e_tag))
     }
 
-    /// Writes a whole object where the one that was read is still there, or still none: that it is another now is no
-    /// error, and nothing is written then. A store that knows no conditions writes it in any case.
+    /// Writes a whole object, if the object that was read is unchanged or if there is still none. Otherwise it writes
+    /// nothing; that is not an error. A store without conditional writes writes it in any case.
     async fn put_unless_changed(
         &self,
         key: &str,
@@ -239,7 +241,7 @@ impl Objects {
             Ok(_) | Err(E::AlreadyExists { .. } | E::Precondition { .. } | E::NotModified { .. }) => Ok(()),
             Err(error) if knows_no_conditions(&error) => {
                 self.put(key, bytes).await?;
-                // Who wrote at the same time is done then: whoever reads it next sees the last one.
+                // By then other writers have finished, so the next read sees the last object.
                 tokio::time::sleep(SETTLE).await;
                 Ok(())
             }
@@ -247,7 +249,7 @@ impl Objects {
         }
     }
 
-    /// Removes an object; that it was not there is no error.
+    /// Removes an object. It is not an error if it does not exist.
     pub(crate) async fn delete(&self, key: &str) -> Result<(), ObjectError> {
         match self.store.delete(&self.path(key)?).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -255,7 +257,7 @@ impl Objects {
         }
     }
 
-    /// What the store says of an object; `None` when it is not there.
+    /// The store's facts about an object; `None` if it does not exist.
     pub(crate) async fn mark(&self, key: &str) -> Result<Option<Mark>, ObjectError> {
         match self.store.head(&self.path(key)?).await {
             Ok(meta) => Ok(Some(listed(meta))),
@@ -288,7 +290,7 @@ impl Objects {
         Ok(found)
     }
 
-    /// Names of the folders right below the prefix.
+    /// Names of the folders directly below the prefix.
     pub(crate) async fn folders(&self) -> Result<Vec<String>, ObjectError> {
         let path = Path::parse(self.url.prefix()).unwrap_or_default();
         let listed = self.store.list_with_delimiter(Some(&path)).await.map_err(self.wrong(""))?;
@@ -296,7 +298,7 @@ impl Objects {
     }
 }
 
-/// Whether a store refuses a request for its condition, which it does not know.
+/// Whether a store refuses a request because it does not know its condition.
 fn knows_no_conditions(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. })
         || ["501 Not Implemented", "<Code>NotImplemented</Code>"].iter().any(|said| error.to_string().contains(said))

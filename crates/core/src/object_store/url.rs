@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_bucket_or_would_leave_it_is_refused() {
+    fn a_text_that_names_no_bucket_or_would_leave_it_is_refused() {
         for text in [
             "s3://",
             "s3:///a",

@@ -1,5 +1,5 @@
-//! The readers of documents that come from registries, and of what docker keeps, on any bytes: for tests with bytes that
-//! nobody meant. Nothing here is used by a run.
+//! Runs the readers of registries' documents and of docker's credential files on arbitrary bytes, for fuzzing. No run
+//! uses this file.
 
 use std::ops::Range;
 
@@ -10,11 +10,11 @@ use super::part::Part;
 use super::{Placed, registry};
 use crate::model::{OciDigest, RepoPath};
 
-/// What the readers made of some bytes.
+/// The readers' results.
 #[doc(hidden)]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Readings {
-    /// Sentences about what does not fit together.
+    /// What is inconsistent, one sentence each.
     pub complaints: Vec<String>,
     /// Files, the place of each in its layer, and the layer's bytes.
     pub files: Vec<(RepoPath, Range<u64>, u64)>,

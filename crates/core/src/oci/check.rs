@@ -1,5 +1,5 @@
-//! Reads a whole layer: the digest of its file, the digest of the layer, and whether the layer has anything else. The
-//! session decides what follows from that.
+//! Reads a whole layer: the digest of its file, the digest of the layer, and whether the layer contains anything else.
+//! The session decides what that means.
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -16,8 +16,7 @@ pub(crate) struct LayerRead {
     pub file: Hashed,
     /// The digest of the whole layer.
     pub layer: OciDigest,
-    /// Whether the layer is exactly this one file under its name. If so, whoever unpacks the layer gets the checked
-    /// file.
+    /// Whether the layer is exactly this one file under its name. If so, unpacking the layer gives the checked file.
     pub framed: bool,
 }
 
@@ -77,7 +76,7 @@ impl Reading {
 /// Reads a layer to its end. `seen` gets the length of each piece.
 ///
 /// # Errors
-/// If the layer cannot be read, or has another length than it must have.
+/// If the layer cannot be read, or has the wrong length.
 pub(crate) async fn read_layer(
     content: &dyn Content,
     placed: &Placed,
@@ -160,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_byte_around_the_file_is_told() {
+    fn any_other_byte_around_the_file_is_reported() {
         let (placed, layer) = placed(&[9; 1300], OciLayout::Image);
         for at in [0, 100, 511, 512 + 1300, layer.len() - 1] {
             let mut other = layer.clone();

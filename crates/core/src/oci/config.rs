@@ -1,5 +1,5 @@
-//! The configuration of OCI content: its name, and the variables that tell where its credentials are. The caller
-//! hands them in; nothing here reads the environment.
+//! The configuration of OCI content: its name, and the variables that say where its credentials are. The caller passes
+//! them in; nothing here reads the environment.
 
 use std::fmt;
 
@@ -31,13 +31,13 @@ impl From<OciReference> for OciConfig {
 }
 
 impl OciConfig {
-    /// The content that a text names; `None` if the text is not meant to name any.
+    /// The content that a text names; `None` if the text has another form.
     pub fn meant(text: &str) -> Option<Result<Self, OciReferenceError>> {
         OciReference::is_meant(text.trim()).then(|| text.trim().parse().map(|reference: OciReference| reference.into()))
     }
 
-    /// Sets the options; those that tell where credentials are are used. `std::env::vars()` takes them from the
-    /// environment.
+    /// Sets the options. Only those that say where credentials are have an effect. Pass `std::env::vars()` to use the
+    /// environment's.
     #[must_use]
     pub fn with_options(mut self, options: impl IntoIterator<Item = (String, String)>) -> Self {
         self.options = options.into_iter().filter(|(name, _)| VARIABLES.contains(&name.as_str())).collect();

@@ -60,7 +60,7 @@ impl Contents {
     /// Reads the contents of a tag; `None` if there is no such tag.
     ///
     /// # Errors
-    /// [`OciError::Invalid`] if hfget did not write the manifest, or if its parts contradict each other.
+    /// [`OciError::Invalid`] if hfget did not write the manifest, or if the manifest contradicts itself.
     pub async fn read(content: &dyn Content, name: &ManifestName) -> Result<Option<Self>, OciError> {
         let Some(got) = content.manifest(name).await? else { return Ok(None) };
         let invalid = |why: String| OciError::Invalid { place: place(content, name), why };
@@ -79,7 +79,7 @@ impl Contents {
 
     fn fit(manifest: Manifest, digest: OciDigest, size: u64) -> Result<Self, String> {
         let said = |key: &str| manifest.annotations.get(key).map(String::as_str);
-        let id = said(layout::REPO).ok_or("hfget did not put it there: it names no repo of a Hub")?;
+        let id = said(layout::REPO).ok_or("hfget did not write it: it names no repo of a Hub")?;
         let need = |key: &'static str| said(key).ok_or_else(|| format!("it has no annotation {key}"));
         let repo_type = serde_json::Value::from(need(layout::REPO_TYPE)?);
         let layout = if manifest.artifact_type.is_some() && !is_tar(&manifest.layers) {
@@ -99,7 +99,9 @@ impl Contents {
         }
         if files.is_empty() {
             // Tools that compress layers while they copy keep the manifest's annotations and drop the layers'.
-            return Err("its layers are not those that hfget put there: copy it so that digests stay".to_owned());
+            return Err(
+                "its layers are not the ones that hfget wrote: copy it with a tool that keeps digests".to_owned()
+            );
         }
         let repo = LockedRepo {
             repo_type: serde_json::from_value(repo_type).map_err(|error| error.to_string())?,
@@ -156,7 +158,7 @@ pub(super) fn placed(layer: &Descriptor, path: &str, layout: OciLayout) -> Resul
         (None, Some(oid)) => Digest::GitBlob(oid.parse().map_err(|error| format!("{error}"))?),
         _ => return Err("it must state exactly one digest of its file".to_owned()),
     };
-    let form = Form::new(layout, &path, size).ok_or("its file's size makes no sense")?;
+    let form = Form::new(layout, &path, size).ok_or("its file's size is out of range")?;
     if form.layer_size(size) != layer.size {
         return Err(format!(
             "it has {} bytes, which is not the size of a layer with a file of {size} bytes",
@@ -343,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_of_a_repo_reads_back() {
+    fn a_written_repo_reads_back() {
         for layout in [OciLayout::Image, OciLayout::ModelPack] {
             let contents = parse(&made(layout)).unwrap();
             assert_eq!(contents.layout, layout);
@@ -358,7 +360,7 @@ mod tests {
 
     /// Every contradiction that a hostile manifest can have.
     #[test]
-    fn a_manifest_that_does_not_fit_together_is_refused() {
+    fn a_manifest_that_contradicts_itself_is_refused() {
         type Change = fn(&mut Manifest);
         let changes: [Change; 9] = [
             |m| drop(m.annotations.remove(layout::REPO)),
@@ -385,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_images_layers_are_no_files_of_ours() {
+    fn a_base_images_layers_are_not_files_of_the_repo() {
         let mut manifest = made(OciLayout::Image);
         manifest
             .layers

@@ -9,11 +9,11 @@ use crate::hub::HubError;
 use crate::model::OciDigest;
 use crate::store::StoreError;
 
-/// Why a registry or an image layout did not do a request. The texts are safe to print.
+/// Why a request to a registry or an image layout failed. The texts are safe to print.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum OciError {
-    /// It cannot be used at all: the credentials or the name make no sense.
+    /// It cannot be used at all: the credentials or the name are invalid.
     #[error("{place} cannot be used: {why}")]
     Setup {
         /// The registry, the file or the folder.
@@ -22,7 +22,7 @@ pub enum OciError {
         why: String,
     },
     /// A blob, a tag or a repository does not exist.
-    #[error("{place} is not there")]
+    #[error("{place} does not exist")]
     NotFound {
         /// Its name.
         place: String,
@@ -90,7 +90,7 @@ impl From<StoreError> for OciError {
 }
 
 impl OciError {
-    /// What kind of trouble it is.
+    /// The kind of error.
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             OciError::Setup { .. } => ErrorKind::Usage,

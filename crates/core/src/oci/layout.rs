@@ -1,5 +1,5 @@
 //! The form of a repo in OCI content: one layer for each file, the annotations that name the file, and the configs
-//! that the readers of each layout need. Pure functions: nothing is fetched or sent here.
+//! that the readers of each layout need. Pure functions: they fetch and send nothing.
 //!
 //! Sources: OCI image specification 1.1 (manifest, config, annotations); modelpack/model-spec v0.0.7 (`docs/spec.md`,
 //! `docs/annotations.md`, `schema/config-schema.json`).
@@ -64,7 +64,7 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// `None` if the size makes no sense.
+    /// `None` if the size is out of range.
     pub fn new(layout: OciLayout, path: &RepoPath, size: u64) -> Option<Self> {
         match layout {
             OciLayout::ModelPack => Some(Form::Raw),

@@ -1,4 +1,4 @@
-//! OCI content: registries, and image layouts, which tools hand around as a folder or as one file. This file is the
+//! OCI content: registries, and image layouts, which tools exchange as a folder or as one file. This file is the
 //! one interface for reading and writing blobs and manifests. `layout` knows which blobs make up a repo; the session
 //! knows what they prove.
 //!
@@ -11,8 +11,8 @@
 //! ```
 //!
 //! A blob's name is the SHA-256 of its bytes. A registry compares the two when it accepts a blob, and so do files and
-//! folders here. For a blob that a registry has already, there is only the registry's word. Nothing here calls a file
-//! verified.
+//! folders here. For a blob that a registry already has, its digest is only the registry's claim. Nothing here calls a
+//! file verified.
 
 mod any_bytes;
 mod archive;
@@ -77,8 +77,8 @@ pub(crate) trait Content: fmt::Debug + Send + Sync {
     /// Its name for people: `oci://registry.example/acme/model`, `oci-archive:model.tar`. Safe to print.
     fn shown(&self) -> String;
 
-    /// Whether it compared each blob's bytes with the blob's name when it accepted the blob. A registry must do so;
-    /// for files and folders nobody did.
+    /// Whether it compared each blob's bytes with the blob's name when it accepted the blob. A registry must do so.
+    /// Files and folders cannot.
     fn checks_digests(&self) -> bool;
 
     /// The bytes of a blob; `None` if it does not exist.
@@ -89,14 +89,14 @@ pub(crate) trait Content: fmt::Debug + Send + Sync {
     -> BoxFuture<'a, Result<Blobstream, OciError>>;
 
     /// Called before any push: the sizes of the blobs that have a [`Push::number`], in the order of their numbers. An
-    /// archive reserves an offset for each, so it has the same bytes whichever blob comes first. A registry has no
+    /// archive reserves an offset for each, so its bytes do not depend on the order of the pushes. A registry has no
     /// order.
     fn expect<'a>(&'a self, _sizes: &'a [u64]) -> BoxFuture<'a, Result<(), OciError>> {
         Box::pin(async { Ok(()) })
     }
 
-    /// The bytes that killed runs left on this disk of the blobs that [`Content::expect`] will be told of, by their
-    /// numbers. They prove nothing: whoever takes them hashes them.
+    /// The bytes that killed runs left on this disk of the blobs that [`Content::expect`] will announce, by their
+    /// numbers. They prove nothing: the caller hashes them.
     fn left<'a>(&'a self, _sizes: &'a [u64]) -> BoxFuture<'a, Vec<Option<Left>>> {
         Box::pin(async { Vec::new() })
     }
@@ -110,7 +110,7 @@ pub(crate) trait Content: fmt::Debug + Send + Sync {
     /// wrong, no part of the blob becomes visible or stays behind.
     fn push_blob(&self, push: Push) -> BoxFuture<'_, Result<OciDigest, OciError>>;
 
-    /// Waits before the next try after the push of a stream failed, the `failures`-th time in a row, and tells the
+    /// Waits before the next try after the push of a stream failed, the `failures`-th time in a row, and notifies the
     /// watcher. Returns the error when it is time to give up.
     fn back_off<'a>(
         &'a self,
@@ -122,14 +122,14 @@ pub(crate) trait Content: fmt::Debug + Send + Sync {
         Box::pin(async { Err(error) })
     }
 
-    /// Mounts a blob from another repository of the same registry, so that its bytes are not sent. `false`: the
+    /// Mounts a blob from another repository of the same registry, so that its bytes need not be sent. `false`: the
     /// registry did not mount it.
     fn mount<'a>(&'a self, _digest: &'a OciDigest, _from: &'a str) -> BoxFuture<'a, Result<bool, OciError>> {
         Box::pin(async { Ok(false) })
     }
 
     /// A manifest, of at most [`MANIFEST_LIMIT`] bytes; `None` if it does not exist. Its digest is computed from the
-    /// bytes that came, and is the requested one if a digest was requested.
+    /// received bytes. If a digest was requested, it is that digest.
     fn manifest<'a>(&'a self, of: &'a ManifestName) -> BoxFuture<'a, Result<Option<Got>, OciError>>;
 
     /// Puts a manifest whose blobs exist already. If there is a tag, moves the tag.
@@ -157,7 +157,7 @@ pub(crate) trait Content: fmt::Debug + Send + Sync {
         bytes: Bytes,
     ) -> BoxFuture<'a, Result<OciDigest, OciError>>;
 
-    /// Removes a manifest that nobody needs any more, with its tags. `false`: it stays, since not every place can
+    /// Removes a manifest that is no longer needed, with its tags. `false`: it stays, since not every registry can
     /// remove one.
     fn remove_manifest<'a>(&'a self, _digest: &'a OciDigest) -> BoxFuture<'a, bool> {
         Box::pin(async { false })

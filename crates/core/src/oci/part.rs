@@ -1,6 +1,7 @@
-//! What one worker of a fleet has put into a registry: a small manifest at a tag of its own, which names the layers of its
-//! files. Whoever publishes the whole finds tar layers by it, whose digests nobody else knows. It also keeps a registry
-//! from removing layers that no image names yet. What it says of a file proves nothing.
+//! What one worker of a fleet has pushed to a registry: a small manifest at a tag of its own, which names the layers of
+//! the worker's files. The worker that publishes the whole needs it to find tar layers, because only their maker knows
+//! their digests. It also keeps a registry from removing layers that no image names yet. What it states about a file
+//! proves nothing.
 
 use std::collections::BTreeMap;
 
@@ -15,20 +16,20 @@ use crate::oci::Placed;
 
 /// The type of such a manifest.
 const PART: &str = "application/vnd.hfget.part.v1";
-/// Its annotations: which part of how many, and of which tag. So no two tags share such a manifest, and to remove one takes
-/// nothing from another fleet.
+/// Its annotations: which part of how many, and of which tag. So no two tags share such a manifest, and removing one
+/// does not affect another fleet.
 const NUMBER: &str = "dev.hfget.part";
 const TAG: &str = "dev.hfget.part.tag";
-/// Questions to a registry at once.
+/// The most concurrent requests to a registry.
 const ASKED: usize = 8;
 
-/// A worker's part of what a tag is to name.
+/// A worker's part of a tag's future content.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
     pub partition: Partition,
-    /// The commit that it is of.
+    /// Its commit.
     pub commit: Option<CommitId>,
-    /// Its files, as far as they are there.
+    /// Those of its files that the registry has.
     pub files: BTreeMap<RepoPath, Placed>,
     /// The digest of its manifest.
     pub digest: OciDigest,
@@ -40,8 +41,7 @@ impl Part {
         format!("{tag}-part-{number}")
     }
 
-    /// What a worker has noted. `None` if it has noted nothing, or nothing that can be used: then it puts its files there
-    /// again.
+    /// What a worker has noted. `None` if it has noted nothing usable: then it pushes its files again.
     pub async fn read(
         content: &dyn Content,
         tag: &str,
@@ -56,7 +56,7 @@ impl Part {
         Ok(parsed.and_then(|(manifest, digest)| Part::parse(&manifest, digest, layout)))
     }
 
-    /// What all workers have noted. The first part says how many there are.
+    /// What all workers have noted. The first part states their number.
     pub async fn read_all(content: &dyn Content, tag: &str, layout: OciLayout) -> Result<Vec<Self>, OciError> {
         let Some(first) = Part::read(content, tag, 1, layout).await? else { return Ok(Vec::new()) };
         let numbers = 2..=first.partition.of();
@@ -72,7 +72,7 @@ impl Part {
         let partition = manifest.annotations.get(NUMBER)?.parse().ok()?;
         let mut files = BTreeMap::new();
         for layer in &manifest.layers {
-            // A part without files has one layer, which is none of ours.
+            // A part without files has one layer, which is not a file.
             let Some(path) = layer.annotations.get(PATH) else { continue };
             let placed = placed(layer, path, layout).ok()?;
             files.insert(placed.file.path.clone(), placed);
@@ -83,7 +83,7 @@ impl Part {
 }
 
 impl Statement {
-    /// What a worker notes of its part: its layers, and of the whole neither a config nor a verdict.
+    /// What a worker notes about its part: its layers, but no config and no verdict, which belong to the whole.
     pub fn part(&self, layers: &[Layer<'_>], layout: OciLayout, partition: Partition, tag: &str) -> Manifest {
         let mut annotations = self.annotations();
         annotations.retain(|key, _| !Self::is_verdict(key));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_worker_notes_reads_back_and_calls_nothing_verified() {
+    fn a_workers_note_reads_back_and_calls_nothing_verified() {
         for layout in [OciLayout::Image, OciLayout::ModelPack] {
             let manifest = noted(layout);
             let part = read(&manifest, layout).unwrap();
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_together_is_as_if_nothing_was_noted() {
+    fn an_inconsistent_note_is_ignored() {
         type Change = fn(&mut Manifest);
         let changes: [Change; 4] = [
             |m| m.artifact_type = None,

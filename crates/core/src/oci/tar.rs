@@ -92,7 +92,7 @@ pub(crate) struct Framing {
 impl Framing {
     /// The layer of a file with this name. `None` if the sizes make no sense.
     pub fn new(name: &str, size: u64) -> Option<Self> {
-        // The sum with all that is added must not overflow.
+        // The sum of all parts must not overflow.
         let tail = size.checked_next_multiple_of(BLOCK)?.checked_sub(size)?.checked_add(END)?;
         let head = head(name, size);
         let whole = (head.len() as u64).checked_add(size)?.checked_add(tail)?;
@@ -115,7 +115,8 @@ pub(super) struct Entry {
     pub size: u64,
 }
 
-/// Walks over a tar by its headers. `read` fills the buffer from an offset; it is never asked beyond `length`.
+/// Walks over a tar by its headers. `read` fills the buffer from an offset; it is never called for bytes beyond
+/// `length`.
 pub(super) fn walk(
     length: u64,
     mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>,
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn another_reader_finds_the_file_as_it_is_under_any_name() {
+    fn another_reader_finds_the_same_file_under_any_name() {
         let long = format!("models/{}/{}.bin", "folder".repeat(30), "name".repeat(40));
         for name in ["models/config.json", "models/größe.json", &long, &format!("models/{}/x", "d".repeat(140))] {
             let bytes = layer(name, b"content");
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn pax_is_used_only_where_ustar_cannot_say_it() {
+    fn pax_is_used_only_where_ustar_is_not_enough() {
         assert_eq!(Framing::new("models/a", 8 << 30).unwrap().at(), 3 * BLOCK);
         assert_eq!(Framing::new("models/a", (8 << 30) - 1).unwrap().at(), BLOCK);
         assert_eq!(Framing::new(&format!("models/{}/a", "d".repeat(120)), 1).unwrap().at(), BLOCK);
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_or_no_tar_is_refused() {
+    fn a_cut_tar_and_a_file_that_is_not_a_tar_are_refused() {
         let good = layer("models/a", &[1; 600]);
         assert!(walked(&good).is_ok());
         for end in [0, 100, 512, 1024, 1100] {

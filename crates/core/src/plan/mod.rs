@@ -1,4 +1,4 @@
-//! The plan of a run: which files are here, which will be fetched, and how many bytes these are.
+//! The plan of a run: which files are present, which will be fetched, and how many bytes these are.
 //! `transfer` moves the bytes.
 
 mod divide;
@@ -20,7 +20,7 @@ pub struct Item {
     pub entry: Entry,
     /// Its purpose.
     pub purpose: Purpose,
-    /// How much of it is here.
+    /// How much of it is present.
     pub presence: Presence,
 }
 
@@ -35,7 +35,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Looks how much of each wanted file is here. Blocks; reads no content.
+    /// Finds out how much of each wanted file is present. Blocks; reads no content.
     pub(crate) fn new(
         store: &Arc<Store>,
         commit: &CommitId,
@@ -54,7 +54,7 @@ impl Plan {
         Self::new(store, commit, self.items.into_iter().map(|item| (item.entry, item.purpose)).collect())
     }
 
-    /// A plan for a destination that nobody has looked at yet.
+    /// A plan for a destination that was not looked at yet.
     pub(crate) fn of_absent(wanted: Vec<(Entry, Purpose)>) -> Self {
         let items = wanted.into_iter().map(|(entry, purpose)| Item { entry, purpose, presence: Presence::Absent });
         Plan { items: items.collect(), free_space: None }

@@ -1,5 +1,6 @@
 //! The one room that differs between systems: open folders and what is in them, reads and writes at any place of a
-//! file, memory for reads, rights, free space. `unix` and `windows` give the same names. What files mean is said above.
+//! file, memory for reads, rights, free space. `unix` and `windows` define the same names. The rooms above decide what
+//! files mean.
 
 mod names;
 mod page_buffer;
@@ -23,7 +24,7 @@ pub(crate) use system::{
 pub(crate) enum FileKind {
     File,
     Folder,
-    /// A symbolic link, or whatever else leads to another place.
+    /// A symbolic link, or anything else that leads to another place.
     Link,
     /// A pipe, a socket, a device.
     Other,
@@ -44,7 +45,7 @@ impl Time {
     }
 }
 
-/// Tells a file from every other of this machine: its disk, and its number there.
+/// Identifies a file among all files of this machine: its disk, and its number there.
 pub(crate) type Identity = (u64, u64);
 
 /// What the system knows of a file or folder.
@@ -68,7 +69,7 @@ pub(crate) enum Access {
     /// To flush what others wrote, with as few rights as that takes.
     Flush,
     ReadWrite,
-    /// Everything that is written goes to the end, whoever else writes.
+    /// Every write goes to the end, even if other programs write too.
     Append,
     /// The same for one writer, who may also make the file shorter.
     Journal,
@@ -83,7 +84,7 @@ pub(crate) enum Create {
     New,
 }
 
-/// Why the system refused something, as far as somebody acts on it.
+/// Why the system refused something, as far as a caller acts on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Why {
     Missing,

@@ -1,5 +1,5 @@
-//! Names that Windows keeps in another way than they are written, or not at all. On other systems they are ordinary
-//! names; `model` decides where they are refused.
+//! Names that Windows changes or refuses. On other systems they are ordinary names; `model` decides where to refuse
+//! them.
 
 /// Devices, in every folder and with every ending.
 const DEVICES: [&str; 22] = [
@@ -7,17 +7,17 @@ const DEVICES: [&str; 22] = [
     "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
 ];
 
-/// Why this system cannot keep a file or folder of this one name as it is written; `None` if it can.
+/// Why this system cannot keep a file or folder under exactly this name; `None` if it can.
 pub(crate) fn refused_name(name: &str) -> Option<&'static str> {
     if cfg!(windows) { refused_by_windows(name) } else { None }
 }
 
-/// Why Windows cannot keep a file or folder of this one name; `None` if it can.
+/// Why Windows cannot keep a file or folder under exactly this name; `None` if it can.
 pub(super) fn refused_by_windows(name: &str) -> Option<&'static str> {
     if is_device(name) {
         return Some("it is the name of a Windows device");
     }
-    // After a colon comes the name of a second content, which no listing of the folder shows.
+    // After a colon comes the name of a second stream of data, which no listing of the folder shows.
     if name.contains(['<', '>', ':', '"', '|', '?', '*', '/', '\\']) || name.chars().any(char::is_control) {
         return Some("it has a character that Windows does not allow in names");
     }
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_windows_would_read_as_others_are_refused() {
+    fn names_that_windows_would_change_are_refused() {
         for name in [
             "NUL",
             "con.txt",

@@ -1,25 +1,25 @@
-//! Memory for large reads. Who reads what is said above.
+//! Memory for large reads. The rooms above decide what is read.
 
 use std::ops::{Deref, DerefMut};
 
-/// The bytes of a page, on nearly every system. On the others reads take longer, and nothing else differs.
+/// The bytes of a page, on nearly every system. On other systems reads only take longer.
 pub(crate) const PAGE: usize = 4096;
 
-/// Bytes that begin at a page. The system copies a file's pages three times more slowly to a place some bytes behind the
-/// beginning of a page, which is where the allocator puts large blocks.
+/// Bytes that begin at a page. The system copies a file's pages three times more slowly to an address a few bytes after
+/// the beginning of a page, and that is where the allocator puts large blocks.
 #[derive(Debug)]
 pub(crate) struct PageBuffer {
-    /// With room to move the beginning.
+    /// Larger by one page, so that the beginning can move.
     memory: Vec<u8>,
     from: usize,
     length: usize,
 }
 
 impl PageBuffer {
-    /// So many zeros.
+    /// A buffer of this many zeros.
     pub fn new(length: usize) -> Self {
         let memory = vec![0; length.saturating_add(PAGE)];
-        // At most one page; a system that does not say where memory is has no better place.
+        // At most one page. Where addresses are not known, the buffer begins at the start of the memory.
         let from = memory.as_ptr().align_offset(PAGE);
         PageBuffer { memory, from: if from < PAGE { from } else { 0 }, length }
     }

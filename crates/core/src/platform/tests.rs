@@ -19,7 +19,7 @@ fn refusal<T>(done: std::io::Result<T>) -> Why {
 }
 
 #[test]
-fn why_something_was_refused_is_known() {
+fn the_reason_of_a_refusal_is_known() {
     let (place, dir) = place();
     let (file, folder) = (Path::new("file"), Path::new("folder"));
     dir.make(folder).unwrap();
@@ -42,7 +42,7 @@ fn why_something_was_refused_is_known() {
 }
 
 #[test]
-fn what_is_in_a_folder_is_told_and_goes_by_its_name() {
+fn entries_of_a_folder_are_listed_moved_and_removed_by_name() {
     let (place, dir) = place();
     dir.make(Path::new("folder")).unwrap();
     dir.open("file", Access::ReadWrite, Create::New).unwrap().write_all(b"12345").unwrap();
@@ -63,7 +63,7 @@ fn what_is_in_a_folder_is_told_and_goes_by_its_name() {
     assert_eq!(dir.names().unwrap().count(), 0);
 }
 
-/// Somebody puts another folder in the place of one that was entered: nothing gets into it.
+/// Another folder takes the place of one that was entered: nothing is written to it.
 #[test]
 fn a_step_is_made_in_the_folder_that_was_entered() {
     let (place, dir) = place();
@@ -113,13 +113,13 @@ fn a_file_has_one_identity_by_every_name_and_another_file_has_another() {
 }
 
 #[test]
-fn a_change_of_the_content_changes_what_is_told() {
+fn a_change_of_the_content_changes_the_facts_about_a_file() {
     let (place, dir) = place();
     let path = place.path().join("file");
     fs::write(&path, "aaaa").unwrap();
     let first = look_through(&path).unwrap();
     let told = |stat: &Stat| (stat.size, stat.modified, stat.changed, stat.identity);
-    assert_eq!(told(&first), told(&dir.look_at(Path::new("file")).unwrap()), "and nothing else does");
+    assert_eq!(told(&first), told(&dir.look_at(Path::new("file")).unwrap()), "and nothing else changes them");
     std::thread::sleep(Duration::from_millis(30));
     fs::write(&path, "bbbb").unwrap();
     assert_ne!(told(&first), told(&look_through(&path).unwrap()));
@@ -152,7 +152,7 @@ fn bytes_are_read_and_written_at_any_place() {
     let mut bytes = [0; 5];
     read_exact_at(&file, &mut bytes, 6).unwrap();
     assert_eq!(&bytes, b"world");
-    assert!(read_exact_at(&file, &mut bytes, 7).is_err(), "there are only four");
+    assert!(read_exact_at(&file, &mut bytes, 7).is_err(), "there are only four bytes");
     let mut whole = String::new();
     open_to_read(&place.path().join("file")).unwrap().read_to_string(&mut whole).unwrap();
     assert_eq!(whole, "hello world");
@@ -163,7 +163,7 @@ fn bytes_are_read_and_written_at_any_place() {
 }
 
 #[test]
-fn a_lock_is_refused_to_whoever_opens_the_file_again() {
+fn a_lock_is_refused_to_a_second_opener_of_the_file() {
     let (_place, dir) = place();
     let lock = dir.open("x.lock", Access::ReadWrite, Create::New).unwrap();
     let_others_lock(&lock);
@@ -182,7 +182,7 @@ fn the_disk_has_space() {
 
 #[cfg(windows)]
 #[test]
-fn names_that_mean_something_else_reach_no_file() {
+fn names_with_a_special_meaning_reach_no_file() {
     let (place, dir) = place();
     for name in ["..", "NUL", "file:stream", "a\\b", "a/b", "a."] {
         assert!(dir.open(name, Access::ReadWrite, Create::New).is_err(), "{name}");

@@ -20,7 +20,7 @@ use super::{Access, Create, FileKind, Stat, Time, Why, patiently};
 pub(crate) struct Dir(OwnedFd);
 
 impl Dir {
-    /// Opens a folder, whose own path may have links.
+    /// Opens a folder. Its own path may contain links.
     pub fn open_root(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Dir(rustix::fs::open(path, flags, Mode::empty())?))
@@ -81,12 +81,12 @@ impl Dir {
         Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::empty())?)
     }
 
-    /// Removes an empty folder, which nobody here has open.
+    /// Removes an empty folder that this process does not have open.
     pub fn remove_folder(&self, name: &Path) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR)?)
     }
 
-    /// Moves a file or link to a name in `to`, and replaces what has that name.
+    /// Moves a file or link to a name in `to`, and replaces an existing file of that name.
     pub fn rename(&self, name: &str, to: &Dir, new: &str) -> io::Result<()> {
         Ok(rustix::fs::renameat(&self.0, name, &to.0, new)?)
     }
@@ -133,7 +133,8 @@ fn told(stat: &rustix::fs::Stat) -> Stat {
     }
 }
 
-/// Opens a file to read all of it, and never waits for a pipe's other end. It may be no regular file.
+/// Opens a file to read all of it, and never waits for a pipe's other end. It may be something other than a regular
+/// file.
 pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty()).map(File::from)?)
@@ -169,14 +170,14 @@ pub(crate) fn let_others_lock(file: &File) {
     let _ = rustix::fs::fchmod(file, Mode::from_raw_mode(0o664));
 }
 
-/// Gives a file the rights of `like` if that exists, otherwise those of any other file of the user's: a temporary file
-/// is its owner's alone.
+/// Gives a file the rights of `like` if that exists, otherwise the usual rights of a new file: a temporary file can be
+/// read only by its owner.
 pub(crate) fn give_rights(file: &File, like: Option<&Path>) -> io::Result<()> {
     let there = like.and_then(|like| std::fs::metadata(like).ok());
     file.set_permissions(Permissions::from_mode(there.map_or(0o644, |meta| meta.permissions().mode() & 0o777)))
 }
 
-/// Reads exactly as many bytes as there is room for. Does not move where others of the same file are.
+/// Reads exactly as many bytes as there is room for. Does not move the position of other readers of the same file.
 pub(crate) fn read_exact_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<()> {
     file.read_exact_at(buffer, at)
 }
@@ -194,7 +195,7 @@ pub(crate) fn flush(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Reserves disk space, so that the file is contiguous and a full disk is noticed at once. It is not an error if a file
+/// Reserves disk space, so that the file is contiguous and a full disk is noticed early. It is not an error if a file
 /// system cannot do that. On tmpfs it would only cost memory.
 #[cfg(target_os = "linux")]
 pub(crate) fn reserve(file: &File, size: u64) -> io::Result<()> {
@@ -210,7 +211,7 @@ pub(crate) fn reserve(file: &File, size: u64) -> io::Result<()> {
     }
 }
 
-/// Reserves nothing: other systems can do it only by making the file longer, or beyond what it has already.
+/// Reserves nothing: other systems can only make the file longer, or reserve space after its present end.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn reserve(_: &File, _: u64) -> io::Result<()> {
     Ok(())
@@ -235,7 +236,7 @@ pub(crate) fn free_space(path: &Path) -> Option<u64> {
     stat.f_bavail.checked_mul(stat.f_frsize)
 }
 
-/// A path that leads to an open file, even if it has no name any more. Not every system has one.
+/// A path that leads to an open file, even if the file has no name any more. Not every system has such paths.
 pub(crate) fn path_of(file: &File) -> Option<PathBuf> {
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
     path.exists().then_some(path)
@@ -247,7 +248,7 @@ pub(crate) fn cpu_time() -> Duration {
     Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }
 
-/// How long cores of the machine had nothing to do, all together. `None` where the system does not tell.
+/// The idle time of all cores of the machine together. `None` if the system does not state it.
 pub(crate) fn idle_time() -> Option<Duration> {
     std::fs::read_to_string("/proc/stat").ok().and_then(|text| idle(&text))
 }

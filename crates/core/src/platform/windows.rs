@@ -1,6 +1,7 @@
-//! Windows. It has no steps relative to an open folder, so a folder here is a path whose folders are all held open:
-//! Windows lets nobody move, remove or replace a folder that is open without `FILE_SHARE_DELETE`. What differs from
-//! Unix beyond that is said at each piece. This file was type-checked, and its tests ran under Wine, never on Windows.
+//! Windows. It has no steps relative to an open folder. So a folder here is a path with all of its folders kept open:
+//! on Windows, no program can move, remove or replace a folder that is open without `FILE_SHARE_DELETE`. Comments on
+//! each item state the other differences from Unix. This file was type-checked, and its tests ran under Wine, never on
+//! Windows.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
@@ -41,7 +42,7 @@ const ERROR_DIRECTORY: i32 = 267;
 const ERROR_DIRECTORY_NOT_SUPPORTED: i32 = 336;
 const ERROR_STOPPED_ON_SYMLINK: i32 = 681;
 
-/// The pause while another program holds a file, as virus scanners do for a moment, and how many pauses to make: half a
+/// The pause while another program keeps a file open, as virus scanners briefly do, and the number of pauses: half a
 /// second together.
 const PAUSE: Duration = Duration::from_millis(25);
 const TRIES: u32 = 20;
@@ -53,7 +54,7 @@ const SECONDS_TO_1970: i64 = 11_644_473_600;
 /// An open folder. While it is open, nothing can take its place or that of a folder on the way to it.
 #[derive(Debug)]
 pub(crate) struct Dir {
-    /// In the form `\\?\…`, which Windows takes as it is: no dots, no devices, no limit of 260 letters.
+    /// In the form `\\?\…`, which Windows uses unchanged: no dots, no devices, no limit of 260 characters.
     path: PathBuf,
     /// This folder, and those that were entered before it.
     held: Vec<Arc<File>>,
@@ -124,8 +125,8 @@ impl Dir {
         Ok(fs::read_dir(&self.path)?.map(|item| Ok(item?.file_name())))
     }
 
-    /// Does nothing: a folder cannot be flushed here. NTFS notes names in its own journal, in the order in which they
-    /// were given, so a crash loses the last names and no earlier ones.
+    /// Does nothing: a folder cannot be flushed here. NTFS notes names in its own journal, in the order of the changes,
+    /// so a crash loses the last names and no earlier ones.
     #[allow(clippy::unnecessary_wraps, clippy::unused_self)] // on other systems it is needed
     pub fn sync(&self) -> io::Result<()> {
         Ok(())
@@ -135,7 +136,7 @@ impl Dir {
         let path = self.at(name.as_os_str())?;
         match insist(|| fs::remove_file(&path)) {
             Err(error) if why(&error) == Why::NotAllowed => match look_at(&path)?.kind {
-                // A link to a folder is removed like a folder. What it leads to stays.
+                // A link to a folder is removed like a folder. Its target stays.
                 FileKind::Link => fs::remove_dir(&path),
                 FileKind::Folder => Err(is_a_folder()),
                 FileKind::File | FileKind::Other => Err(error),
@@ -157,18 +158,18 @@ impl Dir {
         }
     }
 
-    /// Refuses: links need rights that few users have. The cache has copies then, as `huggingface_hub` makes them.
+    /// Refuses: links need rights that few users have. The cache then has copies, like those of `huggingface_hub`.
     #[allow(clippy::unused_self)] // on other systems it is needed
     pub fn link(&self, _: &Path, _: &str) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
 
-/// Opens a folder so that it keeps its name and its place, and follows no link.
+/// Opens a folder so that nobody can move or rename it, and follows no link.
 fn hold(path: &Path) -> io::Result<File> {
     let open = || {
         OpenOptions::new()
-            // Whoever only looks at attributes does not keep others from moving the folder.
+            // A handle that only reads attributes does not keep other programs from moving the folder.
             .read(true)
             .share_mode(FILE_SHARE_READ | FILE_SHARE_WRITE)
             .custom_flags(FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT)
@@ -185,7 +186,7 @@ fn hold(path: &Path) -> io::Result<File> {
     Ok(folder)
 }
 
-/// Tries again while another program holds the file.
+/// Retries while another program keeps the file open.
 fn insist<T>(work: impl Fn() -> io::Result<T>) -> io::Result<T> {
     insist_on(&[ERROR_SHARING_VIOLATION, ERROR_ACCESS_DENIED], work)
 }
@@ -212,8 +213,8 @@ fn is_folder(path: &Path) -> bool {
     look_at(path).is_ok_and(|stat| stat.kind == FileKind::Folder)
 }
 
-/// Looks at a path. Whatever leads to another place is a link, and is not followed: symbolic links, junctions, mount
-/// points.
+/// Looks at a path. Everything that leads to another place counts as a link and is not followed: symbolic links,
+/// junctions, mount points.
 pub(crate) fn look_at(path: &Path) -> io::Result<Stat> {
     let file = to_look(path, FILE_FLAG_OPEN_REPARSE_POINT)?;
     let mut stat = look_at_file(&file)?;
@@ -228,7 +229,7 @@ pub(crate) fn look_through(path: &Path) -> io::Result<Stat> {
 }
 
 pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
-    // A folder is opened too: the caller sees what it is.
+    // A folder is opened too: the caller checks the kind.
     OpenOptions::new().read(true).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(path)
 }
 
@@ -237,9 +238,9 @@ fn to_look(path: &Path, flags: u32) -> io::Result<File> {
     OpenOptions::new().access_mode(FILE_READ_ATTRIBUTES).custom_flags(flags).open(path)
 }
 
-/// Looks at an open file. Its time of change is not to be had without unsafe code; when this process began stands in
-/// its place. So what an earlier run noted of a file never counts, and each run reads every file itself. Within a run,
-/// a program that puts back the time at which a file was written goes unnoticed.
+/// Looks at an open file. Its time of change is not available without unsafe code, so the start of this process
+/// replaces it. An earlier run's record of a file therefore never counts, and each run reads every file itself. Within
+/// a run, a program that resets a file's time of writing goes unnoticed.
 pub(crate) fn look_at_file(file: &File) -> io::Result<Stat> {
     let told = winapi_util::file::information(file)?;
     let is = |attribute: u32| told.file_attributes() & u64::from(attribute) != 0;
@@ -301,7 +302,7 @@ pub(crate) fn give_rights(_: &File, _: Option<&Path>) -> io::Result<()> {
     Ok(())
 }
 
-/// Moves where the next plain read of the same file begins; nobody mixes the two.
+/// Moves the position of the next plain read of the same file; no caller mixes the two.
 pub(crate) fn read_exact_at(file: &File, mut buffer: &mut [u8], mut at: u64) -> io::Result<()> {
     while !buffer.is_empty() {
         match file.seek_read(buffer, at) {
@@ -332,8 +333,8 @@ pub(crate) fn write_all_at(file: &File, mut bytes: &[u8], mut at: u64) -> io::Re
     Ok(())
 }
 
-/// To flush takes the right to write. Where this user has none, or a program has the file open against writers, it is
-/// not flushed.
+/// Flushing needs the right to write. The file is not flushed if this user has no such right, or if another program
+/// keeps writers out.
 pub(crate) fn flush(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).open(path).and_then(|file| file.sync_data()) {
         Err(error)
@@ -364,7 +365,7 @@ pub(crate) fn path_of(_: &File) -> Option<PathBuf> {
     None
 }
 
-/// Nothing: it is not to be had without unsafe code. The number of connections then follows the hashers alone.
+/// `None`: not available without unsafe code. The number of connections then depends on the hashers alone.
 pub(crate) fn cpu_time() -> Duration {
     Duration::ZERO
 }
@@ -384,7 +385,7 @@ pub(crate) fn own_home(get: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf
     })
 }
 
-/// Windows has no list of users that is read as a file.
+/// `None`: Windows has no file with a list of users.
 pub(crate) fn home_of(_: &str) -> Option<PathBuf> {
     None
 }

@@ -1,4 +1,4 @@
-//! The result of a dry run: the selection, the files that are here, the files to fetch, the files left out and why;
+//! The result of a dry run: the selection, the files that are present, the files to fetch, the files left out and why;
 //! and its form in JSON. The command shows it.
 
 use serde::Serialize;
@@ -17,7 +17,7 @@ pub struct PlanReport<'a> {
     pub info: &'a RepoInfo,
     /// The chosen files, and why.
     pub selection: &'a Selection,
-    /// The files that are here, and those to fetch.
+    /// The files that are present, and those to fetch.
     pub plan: &'a Plan,
 }
 
@@ -28,7 +28,7 @@ impl PlanReport<'_> {
     }
 }
 
-/// The word for how much of a file is here.
+/// The word for how much of a file is present.
 pub fn state(presence: Presence) -> &'static str {
     match presence {
         Presence::Verified => "verified",
@@ -72,7 +72,7 @@ impl Serialize for Files<'_> {
     }
 }
 
-/// A plan in JSON whose `files` are an empty list: for who writes [`Files`] in their place, one after the other.
+/// A plan in JSON with an empty list of `files`, for a caller that writes [`Files`] itself, one after the other.
 #[derive(Debug)]
 pub struct Frame<'a>(&'a PlanReport<'a>);
 

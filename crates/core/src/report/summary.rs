@@ -19,13 +19,13 @@ use crate::select::LeftOut;
 pub enum FileStatus {
     /// Fetched in this run; its digest was computed while it streamed.
     Fetched,
-    /// It was here; its digest or its Xet hash was computed in this run.
+    /// It was already present; its digest or its Xet hash was computed in this run.
     Checked,
-    /// It was here, checked by an earlier run and unchanged since.
+    /// It was already present; an earlier run checked it, and it is unchanged since.
     AlreadyVerified,
-    /// It was here; nobody states its digest.
+    /// It was already present; nobody states its digest.
     Unchecked,
-    /// It is not here, or it is wrong: a finding says why.
+    /// It is missing or wrong: a finding says why.
     Failed,
 }
 
@@ -184,7 +184,7 @@ pub struct Draft {
     pub place: Location,
     /// The sets of weights.
     pub weights: Vec<WeightSet>,
-    /// Whether the expected weights are here.
+    /// Whether the expected weights are present.
     pub weights_known: Weights,
     /// The part of a shared job that the files belong to; `None` if they are the whole selection.
     pub partition: Option<Partition>,
@@ -240,7 +240,7 @@ impl Draft {
                     Evidence::Unread => FileStatus::Unchecked,
                     Evidence::Hashed(_) | Evidence::Recorded(_) if *fetched => FileStatus::Fetched,
                     Evidence::Hashed(_) | Evidence::XetMerkle(_) => FileStatus::Checked,
-                    // What the registry states is not checked here, and needs not be fetched.
+                    // A digest that only the registry states is not checked here, and the file need not be fetched.
                     Evidence::Recorded(_) | Evidence::Stated(_) => FileStatus::AlreadyVerified,
                 },
             })

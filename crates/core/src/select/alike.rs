@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn alternatives_are_told_by_their_names() {
+    fn alternatives_are_recognised_by_their_names() {
         assert_eq!(told(&["yolov8n.pt", "yolov8s.pt"]), (false, true));
         assert!(told(&["x_fp8_e4m3fn.safetensors", "x_bf16.safetensors"]).0);
         assert_eq!(told(&["dream_8.safetensors", "dream_8_pruned.safetensors"]), (true, true));
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_one_model_are_no_alternatives() {
+    fn parts_of_one_model_are_not_alternatives() {
         assert_eq!(told(&["llm.pt", "flow.pt", "hift.pt"]), (false, false));
         assert_eq!(told(&["models_t5_umt5-xxl-enc-bf16.pth", "Wan2.1_VAE.pth"]), (false, false));
         assert_eq!(told(&["model.pt"]), (false, false));

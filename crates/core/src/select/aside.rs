@@ -73,7 +73,7 @@ fn glob(view: &View<'_>, paths: &[RepoPath]) -> Option<String> {
 }
 
 /// Warns about weights that were left out and are not another format, a variant or a training state of the model:
-/// somebody may need this part.
+/// a loader may need this part.
 pub(super) fn warn(view: &View<'_>, pipeline: bool, selection: &Selection) {
     let torch = |family: Family| matches!(family, Family::Safetensors | Family::Bin);
     let chosen = selection.weights.iter().any(|set| torch(set.family));
@@ -109,7 +109,7 @@ fn part_left_out(view: &View<'_>, selection: &Selection, group: &LeftOut) -> Opt
     let what =
         if names.len() == 1 { "a weight file was".to_owned() } else { format!("{} weight files were", names.len()) };
     let message = format!(
-        "{what} left out ({}), though no other format of the model: {}",
+        "{what} left out ({}), although not just another format of the model: {}",
         bytes(sum),
         printable(&few(&names, 3))
     );

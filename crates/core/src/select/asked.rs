@@ -63,7 +63,7 @@ pub(super) fn say(listing: &Listing, mut selection: Selection) -> Selection {
         let message = if selection.weights.is_empty() {
             "only the files that were asked for were taken: no weight set was checked"
         } else {
-            "only the files that were asked for were taken: what a loader needs besides was not checked"
+            "only the files that were asked for were taken: other files that a loader needs were not checked"
         };
         selection.findings.push(Finding::repo(Code::FilesOnly, message));
     }

@@ -6,7 +6,7 @@ pub(super) enum Weights {
     Needed,
     /// It has none: a scheduler, a tokenizer, a processor.
     None,
-    /// Its name does not say.
+    /// Its name does not show it.
     Unknown,
 }
 
@@ -15,7 +15,7 @@ fn last(class: &str) -> &str {
     class.rsplit('.').next().unwrap_or(class)
 }
 
-/// For a component's class in `model_index.json` (diffusers' and transformers' class names say what the class is).
+/// For a component's class in `model_index.json` (diffusers' and transformers' class names show what the class is).
 pub(super) fn of_pipeline(class: &str) -> Weights {
     const NONE: &[&str] = &[
         "Scheduler",
@@ -84,7 +84,7 @@ mod tests {
     use super::{Weights, of_module, of_pipeline};
 
     #[test]
-    fn classes_of_pipelines_tell_whether_they_have_weights() {
+    fn classes_of_pipelines_show_whether_they_have_weights() {
         for class in [
             "UNet2DConditionModel",
             "AutoencoderKL",
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_of_modules_tell_whether_they_have_weights() {
+    fn classes_of_modules_show_whether_they_have_weights() {
         assert_eq!(of_module("sentence_transformers.models.Dense"), Weights::Needed);
         assert_eq!(of_module("sentence_transformers.models.Normalize"), Weights::None);
         assert_eq!(of_module("pylate.models.Dense.Dense"), Weights::Unknown);

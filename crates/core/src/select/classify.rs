@@ -315,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_family_is_told_by_its_names() {
+    fn every_family_is_recognised_by_its_names() {
         for (path, family, weights) in [
             ("model.safetensors", Family::Safetensors, true),
             ("model_pp0_ep1_shard2.safetensors", Family::Safetensors, true),
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_weights_says_why_it_is_not_wanted() {
+    fn a_file_without_weights_has_the_reason_why_it_is_left_out() {
         for (path, reason) in [
             ("training_args.bin", Reason::Training),
             ("optimizer.pt", Reason::Training),

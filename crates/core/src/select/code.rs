@@ -147,7 +147,7 @@ pub(super) fn follow<'a>(view: &View<'a>, dir: &str, references: &[Reference]) -
             {
                 let by = view.find(dir, &reference.by).map_or(reference.by.as_str(), |e| e.path.as_str());
                 let message = format!(
-                    "code that the model needs lives in another repo, {}: {}.py",
+                    "code that the model needs is in another repo, {}: {}.py",
                     printable(repo),
                     brief(&reference.module)
                 );
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn relative_imports_are_found_wherever_they_stand() {
+    fn relative_imports_are_found_in_any_place() {
         let source = "import os\nfrom .a import b\n    from .c import (\n  d)\ntry:\n  import .e\nfrom . import f, g as h\nfrom . import (\n  i,  # why (not)\n  j)\nfrom ..k import l\nfrom m import n\nfrom .o.p import q\n";
         let found = imports(source);
         assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), ["a", "c", "e", "f", "g", "i", "j", "o.p"]);

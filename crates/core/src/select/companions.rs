@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_loader_reads_is_no_companion() {
+    fn a_file_that_no_loader_reads_is_not_a_companion() {
         for name in [
             "README.md",
             "labels.json",

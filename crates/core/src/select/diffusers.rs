@@ -90,7 +90,7 @@ pub(super) fn select(
     }
     for part in plain.iter().filter(|part| classes::of_pipeline(part.class) == Weights::Needed) {
         if !view.tree(part.name).any(|entry| weights_of(view, entry).is_some()) {
-            let message = format!("{by} names the component \"{}\", and its folder has no weights", brief(part.name));
+            let message = format!("{by} names the component \"{}\", but its folder has no weights", brief(part.name));
             view.find_out(Finding::new(Code::FamilyIncomplete, by, message).severity(Severity::Error));
         }
     }
@@ -192,7 +192,7 @@ fn elsewhere(view: &View<'_>, value: &[Value], by: &str, picks: &mut Picks) {
         view.find_out(Finding::new(
             Code::BaseModel,
             by,
-            format!("a component of the pipeline lives in another repo, {id}"),
+            format!("a component of the pipeline is in another repo, {id}"),
         ));
     }
 }

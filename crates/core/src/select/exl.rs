@@ -1,4 +1,4 @@
-//! exllama's quantisations: its loaders read every root `*.safetensors`, whatever an index names (exllamav2
+//! exllama's quantisations: its loaders read every root `*.safetensors`, regardless of an index (exllamav2
 //! `config.py:426`, exllamav3 `loader/safetensors.py:227`).
 
 use serde_json::Value;
@@ -27,7 +27,7 @@ pub(super) fn complete(view: &View<'_>, dir: &str, config: Option<&Value>, set: 
         }
     }
     set.files.sort();
-    set.reason = format!("{}, and what exllama reads beside", names::stem(index.file_name()));
+    set.reason = format!("{}, and files that exllama reads beside it", names::stem(index.file_name()));
 }
 
 /// Whether the config, or the file that exllamav3 writes beside it, describes such a quantisation.

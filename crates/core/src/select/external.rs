@@ -135,13 +135,13 @@ mod tests {
     }
 
     #[test]
-    fn of_a_location_that_is_given_twice_the_last_counts() {
+    fn the_last_of_two_locations_counts() {
         let graph = field(7, &field(5, &tensor(&["first", "last"])));
         assert_eq!(locations(&graph).into_iter().collect::<Vec<_>>(), ["last"]);
     }
 
     #[test]
-    fn a_graph_that_holds_its_own_data_names_no_files() {
+    fn a_graph_with_its_own_data_names_no_files() {
         assert!(locations(&field(7, &field(5, &[field(8, b"w"), field(9, b"data")].concat()))).is_empty());
     }
 

@@ -171,14 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_called_like_a_glob_is_named_by_its_name_and_a_folder_by_its_own() {
+    fn a_file_with_the_name_of_a_glob_and_a_folder_are_named_by_their_own_names() {
         let paths = ["a[1].txt", "a1.txt", "data/x", "data/sub/y", "data2/z", "w*/q", "wx/q"];
         let matching = |pattern: &str| {
             let globs = Globs::typed(&[pattern.to_owned()], &paths.into_iter()).unwrap();
             paths.into_iter().filter(|path| globs.matching(path).is_some()).collect::<Vec<_>>()
         };
         assert_eq!(matching("a[1].txt"), ["a[1].txt"]);
-        assert_eq!(matching("a[12].txt"), ["a1.txt"], "what names no file is a glob");
+        assert_eq!(matching("a[12].txt"), ["a1.txt"], "a text that names no file is a glob");
         assert_eq!(matching("data"), ["data/x", "data/sub/y"]);
         assert_eq!(matching("data/"), ["data/x", "data/sub/y"]);
         assert_eq!(matching("w*/q"), ["w*/q"]);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_matches_nothing_may_have_meant_another_case() {
+    fn a_glob_without_a_match_suggests_names_in_another_case() {
         let paths = ["config.json", "data/train.csv", "tokenizer.json"];
         assert_eq!(any_case("*.JSON", paths.into_iter()), ["config.json", "tokenizer.json"]);
         assert!(any_case("*.bin", paths.into_iter()).is_empty());

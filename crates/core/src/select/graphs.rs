@@ -195,12 +195,12 @@ pub(super) fn beside(view: &View<'_>, dir: &str, set: &Set, picks: &mut Picks) {
     }
     for folder in ["espeak-ng-data", "dict"] {
         for entry in view.tree(&inside(dir, folder)) {
-            picks.take(entry, Purpose::Tokenizer, "what sherpa-onnx reads text with");
+            picks.take(entry, Purpose::Tokenizer, "sherpa-onnx needs it to read text");
         }
     }
     for entry in view.files(dir) {
         if has_ext(entry.path.file_name(), &["fst", "far"]) || entry.path.file_name() == "voices.bin" {
-            picks.take(entry, Purpose::Tokenizer, "what sherpa-onnx reads text with");
+            picks.take(entry, Purpose::Tokenizer, "sherpa-onnx needs it to read text");
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::text::{brief, printable};
 pub(super) fn component(view: &View<'_>, by: &str, dir: &str, class: &str) {
     let has = |name: &str| view.find(dir, name).is_some();
     let complain = |what: &str, severity: Severity| {
-        let message = format!("{by} names the component \"{}\", and its folder has no {what}", brief(dir));
+        let message = format!("{by} names the component \"{}\", but its folder has no {what}", brief(dir));
         view.find_out(Finding::new(Code::CompanionMissing, by, message).severity(severity));
     };
     let name = class.rsplit('.').next().unwrap_or(class);
@@ -120,7 +120,7 @@ fn audio_tokenizer(view: &View<'_>, dir: &str, by: &str, named: Option<&Value>, 
     let Some(id) = named.and_then(Value::as_str).and_then(|text| text.parse::<RepoId>().ok()) else { return };
     let info = &view.listing().info;
     if id != info.id && id != info.canonical_id && picks.repos.insert(id.as_str().to_owned()) {
-        let message = format!("the processor's audio tokenizer lives in another repo, {id}");
+        let message = format!("the processor's audio tokenizer is in another repo, {id}");
         let finding = Finding::new(Code::BaseModel, path(view, dir, by), message);
         view.find_out(finding.remedy(Remedy::Fetch { repo: id.to_string(), revision: None, was_offline: false }));
     }

@@ -1,9 +1,9 @@
 //! Which files make up exactly one weight family per scope, with its companions, and why. Pure:
 //! from a [`Listing`] and the few small files it asks for to a [`Selection`]; no network, no disk.
 //!
-//! Each pass runs all rules on the known documents. A rule that needs a missing document asks for
-//! it and goes on as if nothing was wrong, so that one round of requests serves every rule. A pass
-//! that asks for nothing gives the result.
+//! Each pass runs all rules on the known documents. A rule that needs a missing document asks for it and continues as
+//! if nothing was wrong, so that one round of requests serves every rule. A pass that asks for nothing gives the
+//! result.
 
 mod adapter;
 mod alike;
@@ -221,7 +221,7 @@ fn run(
                 let message = match () {
                     () if listing.entries.is_empty() => "there are no files in this repo",
                     () if picks.is_empty() => {
-                        "there are no weights in this repo, and no files that go with any: nothing was taken"
+                        "there are no weights in this repo, and no files that belong to any: nothing was taken"
                     }
                     () => "there are no weights in this repo: its other files were taken",
                 };

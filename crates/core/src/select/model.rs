@@ -71,7 +71,7 @@ fn only_variant(view: &View<'_>, wish: &Wish, dir: &str, config: Option<&Value>,
         let choice = of(variant);
         if let Some(first) = choice.set.as_ref().and_then(|set| set.files.first()) {
             let message = format!(
-                "the weights are there as {} only: they were taken, and loaders must be told",
+                "the weights exist only as {}: they were taken, and loaders must name the variant",
                 printable(variant)
             );
             view.find_out(Finding::new(Code::VariantFallback, first, message));

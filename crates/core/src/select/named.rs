@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_for_the_repos_own_folder_is_no_part_of_a_name() {
+    fn a_prefix_for_the_repos_own_folder_is_not_part_of_a_name() {
         for (text, path) in [
             ("$model/segmentation@main", Some("segmentation")),
             ("<pretrained_path>/a.ckpt", Some("a.ckpt")),

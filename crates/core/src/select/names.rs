@@ -228,7 +228,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_looked_for_is_parsed_back(stem in 0usize..7, variant in proptest::option::of("[a-z0-9_]{1,8}")) {
+        fn names_to_look_for_are_parsed_back(stem in 0usize..7, variant in proptest::option::of("[a-z0-9_]{1,8}")) {
             prop_assume!(variant.as_deref() != Some("index"));
             let stem = SAFETENSORS[stem];
             let names = lookup(stem, Family::Safetensors, variant.as_deref());

@@ -65,7 +65,7 @@ pub(super) fn select(view: &View<'_>, wish: &Wish, modules: &Value, picks: &mut 
     if root.is_empty() {
         let config = view.json("", "config.json").here();
         siblings::companions(view, wish, "", config.as_ref(), picks);
-        // Other formats of the whole model are at the root, whatever its modules are.
+        // Other formats of the whole model are at the root, for any modules.
         let other = wish.only.is_some_and(|only| !matches!(only, Family::Safetensors | Family::Bin));
         return if other { model::select(view, wish, "", picks) } else { Ok(weights) };
     }
@@ -112,8 +112,8 @@ enum Kind {
     Model,
     /// A class of the repo's own code: the transformer's rules, and the whole folder if they find nothing.
     Custom,
-    /// A layer beside it (`Dense`, `LayerNorm`, `WordEmbeddings`): safetensors, otherwise bin, whatever the wish
-    /// for the transformer is (`Module.load_torch_weights`).
+    /// A layer beside it (`Dense`, `LayerNorm`, `WordEmbeddings`): safetensors, otherwise bin, regardless of the wish
+    /// for the transformer (`Module.load_torch_weights`).
     Layer,
     /// It has no weights, but names folders that have some.
     Router,
@@ -210,7 +210,7 @@ fn folder(view: &View<'_>, wish: &Wish, module: &Module, picks: &mut Picks) -> R
     }
     let bare = module.weights == Weights::Needed && choice.set.is_none() && view.needs().is_empty();
     if bare && !view.tree(dir).any(|entry| weights_of(view, entry).is_some()) {
-        let message = format!("modules.json names the module \"{}\", and its folder has no weights", brief(dir));
+        let message = format!("modules.json names the module \"{}\", but its folder has no weights", brief(dir));
         view.find_out(Finding::new(Code::FamilyIncomplete, "modules.json", message).severity(Severity::Error));
     }
     if choice.set.is_some() {

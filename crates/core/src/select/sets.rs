@@ -141,7 +141,7 @@ pub(super) fn resolve(view: &View<'_>, query: Query<'_>) -> Found {
     if own { tensorflow::own_name(view, query) } else { Found::Absent }
 }
 
-/// The query with the stems of a family that has its own, whatever the model is.
+/// The query with the stems of a family that has its own, for any model.
 fn with_stems(query: Query<'_>) -> Query<'_> {
     match tensorflow::stems(query.family) {
         Some(stems) => Query { stems, loose_stems: &[], ..query },

@@ -38,7 +38,7 @@ pub(super) fn shards(
     }
     let bytes = match view.quietly(|| view.bytes(entry, INDEX_LIMIT)) {
         Doc::Pending => return Ok((Vec::new(), Vec::new())),
-        Doc::Absent => return Err("the index could not be had".to_owned()),
+        Doc::Absent => return Err("the index is not available".to_owned()),
         Doc::Here(bytes) => bytes,
     };
     let parsed = view.parse(entry, bytes).map_err(|e| format!("the index is not usable: {e}"))?;

@@ -189,7 +189,7 @@ pub(super) fn checkpoint(view: &View<'_>, query: Query<'_>) -> Found {
         (Some(state), Some(named)) if named == prefix => files.push(state.path.clone()),
         (Some(state), named) => {
             let says = named.map_or("no checkpoint".to_owned(), |n| format!("\"{}\"", printable(&n)));
-            let text = format!("it names {says}, and {} was taken: it was left out", printable(prefix));
+            let text = format!("it names {says}, but {} was taken: it was left out", printable(prefix));
             let severity = if query.variant.is_some() { Severity::Note } else { Severity::Warning };
             notes.push(Finding::new(Code::CompanionMissing, &state.path, text).severity(severity));
         }

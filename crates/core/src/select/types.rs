@@ -121,7 +121,7 @@ pub enum SelectError {
         variants: Vec<String>,
     },
     /// The documents that describe the model have too many bytes together.
-    #[error("the files that say what belongs to the model have more than {} together, so none of them is read",
+    #[error("the documents that name the model's files have more than {} together, so none of them is read",
         crate::text::bytes(*.most))]
     DocumentsTooLarge {
         /// The most bytes that they may have.

@@ -168,7 +168,7 @@ impl<'a> View<'a> {
                 Doc::Absent
             }
             Some(None) => {
-                self.note_once(entry, "it could not be had while choosing files".to_owned());
+                self.note_once(entry, "it was not available while choosing files".to_owned());
                 Doc::Absent
             }
         }

@@ -1,5 +1,5 @@
-//! Checks every snapshot of a cache, whichever program wrote it: the files that are here must be as listed. Wrong files can be
-//! fetched again. `local` checks the files themselves.
+//! Checks every snapshot of a cache, whichever program wrote it: the files that are here must match the listing. Wrong
+//! files can be fetched again. `local` checks the files themselves.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -111,7 +111,7 @@ impl Session {
         let root = store.snapshot_dir(&commit);
         let held = Held { spec: Some(spec), options: &options, found };
         let mut report = self.verify_folder(&root, Arc::clone(&store), Some(commit), listed, held).await?;
-        // These files were not chosen in this run, so a note that nothing else was checked says nothing.
+        // These files were not chosen in this run, so the note that nothing else was checked is not needed.
         report.findings.retain(|finding| finding.code != Code::FilesOnly || finding.severity == Severity::Error);
         Ok(report)
     }

@@ -63,8 +63,8 @@ fn of_repo(root: &Path, repo_type: RepoType, id: &RepoId) -> Vec<Cached> {
     let partial = store.partial_bytes();
     if partial > 0 || all.is_empty() {
         let what = match partial {
-            0 => "nothing of it is here but its name".to_owned(),
-            bytes => format!("a run was interrupted: {} are here in part", crate::text::bytes(bytes)),
+            0 => "it has no files".to_owned(),
+            bytes => format!("a run was interrupted: {} of unfinished files", crate::text::bytes(bytes)),
         };
         match all.as_mut_slice() {
             [one] => one.incomplete.push(what),

@@ -1,5 +1,5 @@
-//! Runs selection over files that are somewhere already: in a folder, in an object store, in a registry. It asks for the small
-//! files that it must read. What is to be fetched is chosen in `documents`.
+//! Runs selection over files that exist already: in a folder, an object store or a registry. The small files that it
+//! must read are read from there. `documents` chooses the files of a download.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ use crate::select::{Budget, Documents, SelectError, Selection, Step, select};
 /// The most bytes of a file that selection may read; such files are read whole.
 pub(super) const DOCUMENT_LIMIT: u64 = INDEX_LIMIT;
 
-/// Chooses all listed files. `read` gives the bytes of those that selection asks for, one after the other; `None`: the file is
-/// wrong, or too large for a document, which has a finding of its own or is found by its digest.
+/// Chooses all listed files. `read` gives the bytes of those that selection asks for, one after the other. `None`: the
+/// file is wrong or too large for a document; another check reports that.
 pub(super) async fn choose_far<R>(listing: &Listing, mut read: impl FnMut(RepoPath) -> R) -> Result<Selection, Error>
 where
     R: Future<Output = Result<Option<Vec<u8>>, Error>>,

@@ -23,19 +23,19 @@ pub enum DestinationConfig {
     LocalDir(PathBuf),
     /// Nowhere: for jobs that only plan, inspect or compare.
     Nowhere,
-    /// An object store: files go there without a disk in between.
+    /// An object store: files go there without a copy on this disk.
     Objects(crate::object_store::StoreConfig),
-    /// A registry or an image layout, which is filled without a disk in between.
+    /// A registry or an image layout: files go there without a copy on this disk.
     Oci(Box<OciTarget>),
 }
 
-/// OCI content as a place that files go to.
+/// OCI content as a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OciTarget {
-    /// Where, and where its credentials may come from.
+    /// Its name, and where its credentials are.
     pub content: OciConfig,
-    /// How files lie in it.
+    /// The form of the files in it.
     pub layout: OciLayout,
     /// An image whose layers come first.
     pub base: Option<OciConfig>,
@@ -107,8 +107,8 @@ pub struct Config {
     pub allow_unsafe_pickle: bool,
     /// Also check the checksums that the formats themselves have, which reads every byte.
     pub deep: bool,
-    /// Let the Xet hash that the listing states prove a large file on disk, where SHA-256 would leave cores idle. Its SHA-256 is
-    /// not computed then. Not used with `deep`, nor where a signature is checked.
+    /// Let the Xet hash that the listing states prove a large file on disk, if SHA-256 would leave cores idle. Its
+    /// SHA-256 is not computed then. Not used with `deep` or if a signature is checked.
     pub xet_hashes: bool,
     /// The trusted signers. If there are any, a repo without a signature of one of them fails.
     pub trusted_signers: Vec<Trust>,

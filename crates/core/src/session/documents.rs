@@ -61,7 +61,7 @@ impl Session {
         // Selection asks for each file once, and there are fewer kinds of files than rounds.
         Err(Error::Select(select::SelectError::NothingSelectable {
             found: Vec::new(),
-            why: "its configuration files refer to one another without end".into(),
+            why: "its configuration files refer to one another in a circle".into(),
             variants: Vec::new(),
         }))
     }

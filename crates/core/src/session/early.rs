@@ -118,7 +118,7 @@ impl Session {
 /// the same headers again after the fetch.
 async fn on_its_own_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (send, done) = tokio::sync::oneshot::channel();
-    // Nobody listens if the run was given up meanwhile.
+    // Sending fails if the run was given up meanwhile.
     std::thread::Builder::new().spawn(move || drop(send.send(work()))).ok()?;
     done.await.ok()
 }

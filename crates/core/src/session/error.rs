@@ -17,7 +17,7 @@ pub enum Error {
     /// An error of the Hub.
     #[error(transparent)]
     Hub(#[from] HubError),
-    /// The Hub is away, but all files of the request are here.
+    /// The Hub does not answer, but all files of the request are here.
     #[error("{source}")]
     Away {
         /// The error of the request.

@@ -53,8 +53,8 @@ impl Aim {
 
 #[doc(hidden)] // for the command
 impl Session {
-    /// Lists a repo and selects its files, without a look at the destination: all workers must get the same
-    /// selection, whatever is there already. Uses no kept listing.
+    /// Lists a repo and selects its files, without looking at the destination: all workers must get the same selection,
+    /// whichever files exist already. Uses no kept listing.
     ///
     /// # Errors
     /// As [`Session::plan`].
@@ -92,7 +92,7 @@ impl Session {
     }
 
     /// Gets the part of a job that [`Session::keep_part`] left, and verifies it. Nothing is published:
-    /// [`Session::publish`] finds out whether the whole is there.
+    /// [`Session::publish`] finds out whether the whole selection is there.
     ///
     /// # Errors
     /// As [`Session::get`].
@@ -100,7 +100,7 @@ impl Session {
         let started = Instant::now();
         let mut broken = Vec::new();
         if job.aim.partition().is_some_and(|partition| partition.part() == 1) && !self.config.offline {
-            // One worker compares the headers of all shards with the index: more would ask the same again.
+            // One worker compares the headers of all shards with the index: others would only repeat its requests.
             broken = self.check_early(&job).await;
         }
         job.only_own_files();
@@ -122,9 +122,9 @@ impl Session {
         self.planned(job).await
     }
 
-    /// Publishes the whole of a job that [`Session::keep_part`] has divided, if all of its files are there. A look finds that
-    /// out, which reads none of them; only then they are verified, as by [`Session::publish`]. Two workers that end together
-    /// may both publish: they write the same.
+    /// Publishes the whole of a job that [`Session::keep_part`] has divided, if all of its files are there. A first
+    /// look finds that out without reading them. Only then are they verified, as by [`Session::publish`]. Two workers
+    /// that end at the same time may both publish: they write the same.
     ///
     /// # Errors
     /// As [`Session::get`].
@@ -168,7 +168,7 @@ pub struct Whole(Prepared);
 /// Whether a worker has published the whole.
 #[derive(Debug)]
 pub enum Published {
-    /// It was there, and this is what it comes to.
+    /// All files were there; this is the report.
     Done(Box<Report>),
     /// Other workers are not done.
     Incomplete {
@@ -189,7 +189,7 @@ impl Prepared {
             store: self.store.clone(),
             origin: self.origin,
             whole: self.whole,
-            // Nothing is fetched, and what is there is read where it is.
+            // Nothing is fetched; the files are read in place.
             early: Early::default(),
             commits: self.commits.clone(),
             refused: self.refused.clone(),
@@ -207,7 +207,7 @@ impl Prepared {
     }
 }
 
-/// Removes `others` from a set. Says whether the rest can be checked without them.
+/// Removes `others` from a set. Returns whether the rest can be checked without them.
 fn keep_own(set: &mut WeightSet, others: &BTreeSet<RepoPath>) -> bool {
     if !set.files.iter().chain(&set.index).any(|path| others.contains(path)) {
         return true;
@@ -234,9 +234,9 @@ pub(super) fn lacking(job: &Prepared, before: &BTreeSet<RepoPath>, present: &Pre
     missing
         .map(|path| {
             let (code, message) = if before.contains(path) {
-                (Code::ChecksumMismatch, "what lies there has other bytes than are listed")
+                (Code::ChecksumMismatch, "its bytes differ from the listing")
             } else {
-                (Code::FileMissing, "no worker has put it there whole")
+                (Code::FileMissing, "no worker has finished it")
             };
             Finding::new(code, path, message).remedy(Remedy::RunWorkers)
         })

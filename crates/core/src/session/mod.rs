@@ -166,7 +166,7 @@ impl Session {
         &*self.sources[0]
     }
 
-    /// Whether the endpoint lists all files of the repo. An object store lists only the files that were put there.
+    /// Whether the endpoint lists all files of the repo. An object store lists only the uploaded files.
     fn lists_all(&self) -> bool {
         self.source().lists_all()
     }
@@ -290,8 +290,8 @@ fn open(config: &SourceConfig) -> Result<Arc<dyn Source>, Error> {
     })
 }
 
-/// How registries are reached that are not a source: as a Hub, without its token. Their patience is their own: that the
-/// Hub sends bytes does not mean that they take them.
+/// How to reach registries other than the source: like a Hub, without its token. They have a patience of their own:
+/// bytes from the Hub do not mean that a registry accepts bytes.
 fn registry_http(config: &Config) -> crate::hub::HubConfig {
     let hub = config.source.reached().clone();
     let timing = crate::hub::Timing { patience: Arc::default(), ..hub.timing };

@@ -128,7 +128,7 @@ impl Statuses {
         }
     }
 
-    /// Notes a file that was hashed on its way to a destination that is no disk.
+    /// Notes a file that was hashed during its transfer to a destination other than a disk.
     pub fn sent(&mut self, entry: &Entry, hashed: Hashed, received: u64) {
         self.seen.insert(entry.path.clone(), (Evidence::Hashed(hashed), None));
         if received > 0 || entry.size == 0 {

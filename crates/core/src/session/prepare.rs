@@ -89,7 +89,7 @@ impl Prepared {
         let said = self.selection.findings.iter().find(|finding| finding.code == Code::WeightsAbsent);
         Err(Error::NothingSelected {
             repo: info.repo_type.qualify(&info.id),
-            why: said.map_or("no file of it is wanted", |finding| finding.message.as_str()).to_owned(),
+            why: said.map_or("no file of it is selected", |finding| finding.message.as_str()).to_owned(),
             remedy: said.and_then(|finding| finding.remedy.clone()),
         })
     }

@@ -1,4 +1,4 @@
-//! What all destinations that are no disk of this machine have in common: where their files come from.
+//! What all destinations other than this machine's disk have in common: where their files come from.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl Session {
         }))
     }
 
-    /// Where the cache of this machine has files that are to go elsewhere.
+    /// The files in this machine's cache that will go elsewhere.
     async fn offered(&self, prepared: &Prepared, wanted: Vec<Entry>) -> Result<HashMap<RepoPath, Nearby>, Error> {
         let info = &prepared.listing.info;
         let cache = self.nearby(info.repo_type, &info.id).filter(|_| !self.config.fetch.force);

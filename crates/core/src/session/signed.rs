@@ -110,13 +110,13 @@ impl Signatures {
             });
             return unchecked
                 .map(|(found, claims)| {
-                    let message = format!("it says that it is a signature made by {claims}; hfget did not check it");
+                    let message = format!("it claims to be a signature made by {claims}; hfget did not check it");
                     Finding::new(Code::SignatureUnchecked, &found.path, message).remedy(Remedy::RequireSignature)
                 })
                 .collect();
         }
         if self.found.is_empty() {
-            let message = "a signature is required, and there is none among the files";
+            let message = "a signature is required, but none of the files is one";
             return vec![Finding::repo(Code::SignatureMissing, message)];
         }
         let counts = self.counting().next().is_some();
@@ -169,12 +169,13 @@ impl Signatures {
             };
             let coverage = signed.cover(found.path.dir(), files);
             for (path, digest) in &coverage.wrong {
-                let message = format!("{} says that its SHA-256 is {digest}, and it is not", found.path.shown());
+                let message =
+                    format!("{} states the SHA-256 {digest} for it, but it has another one", found.path.shown());
                 findings.push(Finding::new(Code::SignatureInvalid, path, message));
             }
             let unproven = coverage.unproven.iter().filter(|_| !early);
             findings.extend(unproven.map(|path| {
-                let message = format!("{} signs it, and its SHA-256 is not known", found.path.shown());
+                let message = format!("{} signs it, but its SHA-256 is not known", found.path.shown());
                 Finding::new(Code::SignatureInvalid, path, message)
             }));
             let in_repo = |path: &&RepoPath| known.listing.get(path.as_str()).is_some();
@@ -184,7 +185,7 @@ impl Signatures {
                 Finding::new(
                     Code::SignatureInvalid,
                     path,
-                    format!("{} signs it, and it is not there", found.path.shown()),
+                    format!("{} signs it, but it is missing", found.path.shown()),
                 )
             }));
             if !left.is_empty() {
@@ -216,7 +217,7 @@ impl Signatures {
         }
         if self.counting().next().is_some() {
             findings.extend(unsigned.iter().filter(|path| !signed_by_any.contains(*path)).map(|path| {
-                Finding::new(Code::FileUnsigned, path, "a signature is required, and none signs this file")
+                Finding::new(Code::FileUnsigned, path, "a signature is required, but none signs this file")
             }));
         }
         (findings, reports)

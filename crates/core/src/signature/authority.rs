@@ -27,7 +27,7 @@ pub(super) fn subject(der: &[u8]) -> String {
 
 /// Checks that `leaf` may sign code now, with a chain to one of `roots`.
 pub(super) fn check(leaf: &[u8], others: &[&[u8]], roots: &[&[u8]], now: Duration) -> Result<(), String> {
-    let read = |der: &[u8]| Certificate::from_der(der).map_err(|_| "a certificate of it cannot be read".to_owned());
+    let read = |der: &[u8]| Certificate::from_der(der).map_err(|_| "one of its certificates cannot be read".to_owned());
     let all = |ders: &[&[u8]]| ders.iter().map(|der| read(der)).collect::<Result<Vec<_>, String>>();
     let (signer, others, roots) = (read(leaf)?, all(others)?, all(roots)?);
     usable(&signer, now)?;

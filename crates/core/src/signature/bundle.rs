@@ -143,14 +143,14 @@ impl Bundle {
         bytes
     }
 
-    /// Its own claim about the kind of signer, in words; nothing of it is proven.
+    /// Its own claim about the kind of signer, in words. The claim is not proven.
     pub fn claims(&self) -> String {
         match &self.material {
             Material::Key { hint: Some(hint) } => {
                 let short: String = hint.chars().take(12).collect();
                 format!("a key whose fingerprint begins with {short}")
             }
-            Material::Key { hint: None } => "a key that it does not name".to_owned(),
+            Material::Key { hint: None } => "an unnamed key".to_owned(),
             Material::Chain(_) => "a certificate".to_owned(),
             Material::Keyless => "an identity, through Sigstore".to_owned(),
         }
@@ -168,7 +168,7 @@ impl MaterialText {
                 }
                 let read = chain.certificates.iter().map(|certificate| decode(&certificate.raw_bytes));
                 let chain: Option<Vec<Vec<u8>>> = read.collect();
-                chain.map(Material::Chain).ok_or_else(|| invalid("a certificate of it is not base64"))
+                chain.map(Material::Chain).ok_or_else(|| invalid("one of its certificates is not base64"))
             }
             (None, None, Some(_)) => {
                 if self.tlog_entries.is_none_or(|entries| entries.is_empty()) {

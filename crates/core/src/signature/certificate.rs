@@ -56,7 +56,7 @@ pub(super) fn check(
     let curves = [curves_of::ECDSA_P256_SHA256, curves_of::ECDSA_P384_SHA384, curves_of::ECDSA_P521_SHA512];
     let fits = curves.iter().any(|curve| certificate.verify_signature(*curve, &signed, &bundle.signature).is_ok());
     if !fits {
-        return Err(refused("the key of its certificate did not sign what it states".into()));
+        return Err(refused("the key of its certificate did not sign its statement".into()));
     }
     Ok(Signer::Certificate {
         fingerprint: Sha256(sha2::Sha256::digest(leaf).into()),

@@ -21,7 +21,7 @@ pub fn check_detached(
     trusted: &[Trust],
     now: SystemTime,
 ) -> Result<Signer, SignatureError> {
-    let mut refused = SignatureError::Untrusted { why: "nobody is trusted".to_owned() };
+    let mut refused = SignatureError::Untrusted { why: "no signer is trusted".to_owned() };
     for (at, trust) in trusted.iter().enumerate() {
         match by(trust, signed, signature, now) {
             Ok(signer) => return Ok(signer),

@@ -59,7 +59,7 @@ pub(super) fn check(identity: &str, issuer: &str, bundle: &Bundle) -> Result<Sig
         && result.identity().is_some_and(|name| name.as_str() == identity)
         && result.issuer() == Some(issuer);
     if !proven {
-        return Err(refused("what was proven is not what is asked for".into()));
+        return Err(refused("another identity or other bytes were proven than requested".into()));
     }
     Ok(Signer::Identity { identity: identity.to_owned(), issuer: issuer.to_owned() })
 }

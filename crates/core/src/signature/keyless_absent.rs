@@ -9,5 +9,5 @@ pub(super) const SUPPORTED: bool = false;
 
 /// Unreachable: this build makes no trust from an identity.
 pub(super) fn check(_identity: &str, _issuer: &str, bundle: &Bundle) -> Result<Signer, SignatureError> {
-    Err(SignatureError::OtherKind { by: bundle.claims(), trusted: "nothing of that kind in this build" })
+    Err(SignatureError::OtherKind { by: bundle.claims(), trusted: "no signer that this build can check" })
 }

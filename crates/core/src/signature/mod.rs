@@ -20,8 +20,8 @@ pub use detached::check_detached;
 pub use statement::Statement;
 pub use trust::{Signed, Signer, Trust, TrustError};
 
-/// What is wrong with bytes as a bundle, and as a statement that was signed, and whether a statement is written as it was
-/// read: for tests with bytes that nobody meant. A statement itself is given to nobody who has not checked who signed it.
+/// For fuzzing: what is wrong with bytes as a bundle and as a signed statement, and whether a statement is written as
+/// it was read. The statement itself is not returned, since its signer was not checked.
 #[doc(hidden)]
 #[must_use]
 pub fn any_bytes(bytes: &[u8]) -> (Option<SignatureError>, Option<SignatureError>, bool) {
@@ -30,7 +30,7 @@ pub fn any_bytes(bytes: &[u8]) -> (Option<SignatureError>, Option<SignatureError
         Err(error) => (bundle, Some(error), true),
         Ok(statement) => {
             let again = Statement::parse(statement.to_json("x").to_string().as_bytes());
-            // Of a single file that is the whole model nothing is written here.
+            // The statement of a single file that is the whole model is not written here.
             let same = statement.only().is_some() || again.is_ok_and(|again| again.files == statement.files);
             (bundle, None, same)
         }
@@ -55,7 +55,7 @@ pub enum SignatureError {
     },
     /// It was made by version 0.2 of the reference implementation.
     #[error(
-        "it was made by version 0.2 of model-signing, whose signatures do not cover what they should; sign the model again"
+        "it was made by version 0.2 of model-signing, which does not sign all that it should; sign the model again"
     )]
     Version02,
     /// It has digests of an algorithm that is not computed here.
@@ -65,7 +65,7 @@ pub enum SignatureError {
         what: String,
     },
     /// Its kind of signer differs from the trusted ones.
-    #[error("it was made by {by}, and what is trusted is {trusted}")]
+    #[error("it was made by {by}, but only {trusted} is trusted")]
     OtherKind {
         /// Its kind.
         by: String,

@@ -51,7 +51,7 @@ fn with_payload(change: impl Fn(&str) -> String) -> Vec<u8> {
 }
 
 #[test]
-fn the_vector_with_a_key_is_right_under_its_key_and_under_no_other() {
+fn the_vector_with_a_key_is_valid_with_its_key_and_with_no_other() {
     let signed = key().check(&bundle("valid/key.bundle.json").unwrap(), then()).unwrap();
     assert_eq!(names(&signed), ["signme-1", "signme-2"]);
     assert_eq!(signed.signer().kind(), "key");
@@ -76,7 +76,7 @@ LsgFzBVfPHgr5mthl7szq5qbWdV08eskE1eTnISZzoZC2wzIx1Z3H7W8NA==
 ";
 
 #[test]
-fn the_vector_of_an_identity_is_right_under_it_and_under_no_other() {
+fn the_vector_of_an_identity_is_valid_with_it_and_with_no_other() {
     let vector = bundle("valid/sigstore.bundle.json").unwrap();
     let (identity, issuer) = ("stefanb@us.ibm.com", "https://sigstore.verify.ibm.com/oauth2");
     if cfg!(not(feature = "keyless")) {
@@ -86,7 +86,7 @@ fn the_vector_of_an_identity_is_right_under_it_and_under_no_other() {
     let trust = |text: &str| Trust::from_identity(text).unwrap();
     let signed = trust(&format!("{identity}@{issuer}")).check(&vector, then()).unwrap();
     assert!(names(&signed).contains(&"signme-1"));
-    assert_eq!(signed.signer().to_string(), format!("{identity} by the word of {issuer}"));
+    assert_eq!(signed.signer().to_string(), format!("{identity}, stated by {issuer}"));
     for wrong in [format!("other@us.ibm.com@{issuer}"), format!("{identity}@https://accounts.google.com")] {
         let refused = trust(&wrong).check(&vector, then()).unwrap_err();
         assert!(matches!(refused, SignatureError::Untrusted { .. }), "{wrong}: {refused}");
@@ -142,11 +142,11 @@ fn a_bundle_is_known_by_its_content() {
 }
 
 #[test]
-fn one_changed_bit_of_what_was_signed_is_noticed() {
+fn one_changed_bit_of_the_signed_content_is_noticed() {
     let trust = key();
     let flipped = with_payload(|text| text.replacen("bc9a717d", "bc9a717e", 1));
     let refused = trust.check(&Bundle::parse(&flipped).unwrap(), then()).unwrap_err();
-    assert!(refused.to_string().contains("does not fit what it states"), "{refused}");
+    assert!(refused.to_string().contains("does not match the statement"), "{refused}");
     // One more blank is another payload too: the exact bytes are checked.
     let spaced = with_payload(|text| format!("{text} "));
     assert!(trust.check(&Bundle::parse(&spaced).unwrap(), then()).is_err());
@@ -155,7 +155,7 @@ fn one_changed_bit_of_what_was_signed_is_noticed() {
 }
 
 #[test]
-fn the_order_of_keys_and_keys_that_are_not_known_do_not_matter() {
+fn the_order_of_keys_and_unknown_keys_do_not_matter() {
     // `serde_json` sorts the keys, and these are new.
     let other = changed("valid/key.bundle.json", |value| {
         value["more"] = serde_json::json!({ "x": [1e300, -5, null] });
@@ -166,7 +166,7 @@ fn the_order_of_keys_and_keys_that_are_not_known_do_not_matter() {
 
 /// The signer wrote the statement. Even a trusted signer's names must not lead out of the folder.
 #[test]
-fn a_statement_that_makes_no_sense_is_refused() {
+fn an_invalid_statement_is_refused() {
     let statement = |text: &str| Statement::parse(text.as_bytes());
     let of = |resources: &str, serialization: &str| {
         statement(&format!(
@@ -202,7 +202,7 @@ fn a_statement_that_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn what_is_never_signed_is_left_out_at_the_root_only() {
+fn never_signed_names_are_left_out_at_the_root_only() {
     let statement = Statement {
         files: std::collections::BTreeMap::new(),
         alone: None,
@@ -241,7 +241,7 @@ fn a_trust_of_another_kind_says_so() {
 }
 
 #[test]
-fn the_vector_with_a_certificate_is_right_while_it_is_valid_and_not_before_nor_after() {
+fn the_vector_with_a_certificate_is_accepted_only_while_the_certificate_is_valid() {
     let vector = bundle("valid/certificate.bundle.json").unwrap();
     let signed = root().check(&vector, then()).unwrap();
     assert_eq!(names(&signed), ["signme-1", "signme-2"]);
@@ -265,7 +265,7 @@ fn the_chain_of_an_authority_that_signs_is_as_strict_as_any() {
     // The signer's own certificate issued nothing.
     let refused = Trust::from_pem(&pem(&chain[0])).unwrap().check(&vector, then()).unwrap_err();
     assert!(refused.to_string().contains("none of the trusted certificates"), "{refused}");
-    // The certificate in between did.
+    // The intermediate certificate did.
     assert!(Trust::from_pem(&pem(&chain[1])).unwrap().check(&vector, then()).is_ok());
     let without = |at: usize| {
         let mut other = vector.clone();
@@ -273,7 +273,7 @@ fn the_chain_of_an_authority_that_signs_is_as_strict_as_any() {
         chain.remove(at);
         other
     };
-    assert!(root().check(&without(1), then()).is_err(), "the one in between is missing");
+    assert!(root().check(&without(1), then()).is_err(), "the intermediate certificate is missing");
     assert!(root().check(&without(0), then()).is_err(), "another certificate did not sign it");
     for byte in [60, 200, chain[0].len() - 20] {
         for at in [0, 1] {

@@ -104,7 +104,7 @@ impl fmt::Display for Signer {
                 write!(f, "certificate {fingerprint} ({})", printable(subject))
             }
             Signer::Identity { identity, issuer } => {
-                write!(f, "{} by the word of {}", printable(identity), printable(issuer))
+                write!(f, "{}, stated by {}", printable(identity), printable(issuer))
             }
         }
     }
@@ -206,7 +206,7 @@ impl Trust {
                 }
                 let ours = hint.as_deref().is_some_and(|hint| hint.eq_ignore_ascii_case(&fingerprint.to_string()));
                 let why = if ours {
-                    "it names the trusted key, but the signature does not fit what it states".to_owned()
+                    "it names the trusted key, but the signature does not match the statement".to_owned()
                 } else {
                     format!("the trusted key did not sign it; it was made by {}", printable(&bundle.claims()))
                 };

@@ -22,9 +22,9 @@ pub enum SourceConfig {
     },
     /// OCI content that an earlier run filled: `oci://…`, `oci-archive:…`, `oci:…`.
     Oci {
-        /// Which, and where its credentials may come from.
+        /// Its name, and where its credentials are.
         content: OciConfig,
-        /// How Hubs beside it are reached, its mirrors, and how it is itself, where it is a registry.
+        /// How to reach the Hubs that are its mirrors; also how to reach the registry itself.
         others: Box<HubConfig>,
     },
 }
@@ -42,7 +42,7 @@ impl SourceConfig {
     /// `options` are the variables that may have an object store's credentials.
     ///
     /// # Errors
-    /// If the endpoint or a variable makes no sense.
+    /// If the endpoint or a variable is invalid.
     pub fn from_env(
         endpoint: Option<&str>,
         get: impl Fn(&str) -> Option<OsString>,
@@ -68,7 +68,7 @@ impl SourceConfig {
     /// `options`.
     ///
     /// # Errors
-    /// If the URL makes no sense.
+    /// If the URL is invalid.
     pub fn mirror(&self, url: &str, options: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         if let Some(store) = StoreConfig::meant(url) {
             let store = store.map_err(ConfigError::Objects)?.with_options(options);
@@ -86,7 +86,7 @@ impl SourceConfig {
     /// The server that a pasted URL names, as [`HubConfig::pasted`].
     ///
     /// # Errors
-    /// If the URL makes no sense.
+    /// If the URL is invalid.
     #[doc(hidden)] // for the command
     pub fn pasted(self, url: &str) -> Result<Self, ConfigError> {
         match self {
@@ -120,7 +120,7 @@ impl SourceConfig {
         }
     }
 
-    /// Whether it lies on this machine, so that no request is made to read it.
+    /// Whether it is on this machine, so that it is read without a request.
     #[doc(hidden)] // for the command
     pub fn is_here(&self) -> bool {
         matches!(self, SourceConfig::Oci { content, .. } if content.reference().path().is_some())

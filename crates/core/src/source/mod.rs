@@ -32,7 +32,7 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// Who states the sizes and digests in its listing.
     fn origin(&self) -> Origin;
 
-    /// Whether it lists all files of a repo. A store lists only the files that were put there.
+    /// Whether it lists all files of a repo. A store lists only the uploaded files.
     fn lists_all(&self) -> bool {
         self.origin() == Origin::Hub
     }

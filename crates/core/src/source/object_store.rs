@@ -1,4 +1,4 @@
-//! An object store as a source: the commit, the listing and the bytes that an earlier run put there.
+//! An object store as a source: the commit, the listing and the bytes that an earlier run uploaded.
 //! [`crate::object_store`] describes the keys.
 
 use std::ops::Range;
@@ -31,7 +31,7 @@ impl From<ObjectError> for HubError {
 /// Opens the source of a configuration. Makes no request.
 ///
 /// # Errors
-/// If the store's configuration makes no sense.
+/// If the store's configuration is invalid.
 pub(crate) fn open_store(config: &StoreConfig, timing: &Timing) -> Result<Arc<dyn Source>, ObjectError> {
     let objects = Objects::open(config)?;
     let text = objects.url().to_string();

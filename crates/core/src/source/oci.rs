@@ -1,5 +1,5 @@
-//! OCI content as a source: the commit, the listing and the bytes that an earlier run put at a tag. How a repo lies there
-//! is described in [`crate::oci`].
+//! OCI content as a source: the commit, the listing and the bytes that an earlier run pushed to a tag. [`crate::oci`]
+//! describes the form.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl From<OciError> for HubError {
 /// The source that a configuration names. Makes no request.
 ///
 /// # Errors
-/// When the configuration makes no sense.
+/// If the configuration is invalid.
 pub(crate) fn open_oci(config: &OciConfig, http: &HubConfig) -> Result<Arc<dyn Source>, OciError> {
     let content = oci::open(config, http)?;
     let reference = config.reference();
@@ -62,7 +62,7 @@ pub(crate) fn open_oci(config: &OciConfig, http: &HubConfig) -> Result<Arc<dyn S
     Ok(Arc::new(OciSource { name: name_of(reference), content, contents: OnceCell::new(), retries, url }))
 }
 
-/// How a reference names its manifest: by the digest, where there is one.
+/// The name of a reference's manifest: its digest, if there is one, otherwise the tag.
 pub(crate) fn name_of(reference: &OciReference) -> ManifestName {
     match reference.digest() {
         Some(digest) => ManifestName::Digest(*digest),
@@ -70,10 +70,10 @@ pub(crate) fn name_of(reference: &OciReference) -> ManifestName {
     }
 }
 
-/// The place as a URL, for what is said of requests.
+/// The place as a URL, for messages about requests.
 pub(crate) fn url_of(reference: &OciReference) -> Result<Url, String> {
     let text = reference.place().to_string();
-    // A path may have what no URL may.
+    // A path may have characters that a URL may not have.
     let text = text.replace('%', "%25").replace(['?', '#'], "_");
     Url::parse(&text).map_err(|error| error.to_string())
 }
@@ -83,7 +83,7 @@ pub(crate) fn url_of(reference: &OciReference) -> Result<Url, String> {
 struct OciSource {
     content: Arc<dyn Content>,
     name: ManifestName,
-    /// What lies there, once it was asked for.
+    /// The content of the tag, once it was read.
     contents: OnceCell<Contents>,
     url: Url,
     retries: Retries,
@@ -130,7 +130,7 @@ impl OciSource {
         let contents = self.contents().await?;
         let missing =
             || HubError::EntryNotFound { url: ShownUrl::of_text(&format!("{}: {}", self.shown(), entry.path.shown())) };
-        // A mirror may have another commit: then it has nothing for this run.
+        // A mirror may have another commit: then it has no file for this run.
         let same = contents.repo.commit == info.commit && contents.repo.id == info.id;
         let placed = contents.files.get(&entry.path).filter(|_| same).ok_or_else(missing)?;
         if placed.file.size != entry.size {
@@ -153,7 +153,7 @@ impl Source for OciSource {
     }
 
     fn origin(&self) -> Origin {
-        // Its annotations, and a lockfile beside them, are what whoever put the files there wrote.
+        // Whoever pushed the files also wrote the annotations and the lockfile beside them.
         Origin::Manifest
     }
 

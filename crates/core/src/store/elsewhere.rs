@@ -17,13 +17,13 @@ const LIMIT: u64 = 256 << 20;
 /// The most outcomes of checks that are kept for one commit.
 const CHECKS: usize = 64;
 
-/// What a store says of an object, or a registry of a layer, without giving it.
+/// The facts that a store states about an object, or a registry about a layer, without sending it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Mark {
     pub size: u64,
     /// Changes with the content; not every store gives one.
     pub etag: Option<String>,
-    /// When the store took it, in seconds; an answer to an upload does not say.
+    /// When the store accepted it, in seconds; the answer to an upload does not state it.
     pub modified: Option<i64>,
 }
 
@@ -33,7 +33,7 @@ impl Mark {
         Mark { size, etag: etag.map(|tag| tag.trim_matches('"').to_owned()), modified: None }
     }
 
-    /// Whether it tells an object from another that replaces it.
+    /// Whether it distinguishes an object from another that replaces it.
     pub(crate) fn is_telling(&self) -> bool {
         self.etag.is_some() && self.modified.is_some()
     }
@@ -54,7 +54,7 @@ pub(crate) struct SnapshotRecord {
     /// The file on disk; `None` if nothing is kept.
     file: Option<PathBuf>,
     known: Known,
-    /// What this run found out and has not saved; `None` for a file whose entry must be removed.
+    /// The results of this run that are not saved yet; `None` for a file whose entry must be removed.
     news: BTreeMap<String, Option<Object>>,
 }
 

@@ -60,7 +60,7 @@ pub enum StoreError {
     },
 }
 
-/// The kinds of trouble that call for different advice.
+/// The kinds of errors that need different advice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
@@ -101,7 +101,7 @@ impl StoreError {
         move |source| StoreError::Io { action, path: path.to_path_buf(), source }
     }
 
-    /// What kind of trouble it is.
+    /// The kind of error.
     pub(crate) fn kind(&self) -> StoreErrorKind {
         match self {
             StoreError::Io { source, .. } => match source.kind() {

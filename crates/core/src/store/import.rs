@@ -70,7 +70,7 @@ impl Store {
         put
     }
 
-    /// Goes on without the file's lock, even if another process holds it. Two writers do no harm, since each has its
+    /// Continues without the file's lock, even if another process holds it. Two writers do no harm, since each has its
     /// own partial.
     pub(crate) fn lock_anyway(&self, entry: &Entry) -> Result<Option<FileLock>, StoreError> {
         self.layout.prepare()?;

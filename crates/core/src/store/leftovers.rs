@@ -79,8 +79,9 @@ impl Store {
         Ok(true)
     }
 
-    /// Removes what killed runs have left of files with these digests, whose content is here: another program may have
-    /// finished a file that a run had begun. Files that cannot be removed stay for `hfget clean`.
+    /// Removes the parts that killed runs have left of files with these digests. The whole files are in the store:
+    /// another program may have finished a file that a run had begun. Files that cannot be removed stay for
+    /// `hfget clean`.
     pub(crate) fn remove_finished(&self, here: &HashSet<Digest>) {
         for leftover in self.leftovers() {
             if leftover.digest.is_some_and(|digest| here.contains(&digest)) {

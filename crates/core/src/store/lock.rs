@@ -35,9 +35,9 @@ impl Drop for FileLock {
 }
 
 impl FileLock {
-    /// Takes all locks for the file with this digest. Returns `None` if another process holds one of them, or if
-    /// this process works on the same partial. The lock files stay after release, as those of `huggingface_hub` do:
-    /// if one was removed, its waiters would lock different files.
+    /// Takes all locks for the file with this digest. Returns `None` if another process has one of them, or if this
+    /// process works on the same partial. The lock files stay after release, as those of `huggingface_hub` do: if one
+    /// was removed, its waiters would lock different files.
     pub(super) fn try_take(
         places: &[(Folder, String)],
         digest: Digest,
@@ -52,7 +52,7 @@ impl FileLock {
         Ok(Some(lock))
     }
 
-    /// Goes on without the locks: the partial then belongs to this process alone. `None` if this process works on it
+    /// Continues without the locks: the partial then belongs to this process alone. `None` if this process works on it
     /// already.
     pub(super) fn without(digest: Digest, busy: &Busy) -> Option<FileLock> {
         if !busy.lock().unwrap_or_else(PoisonError::into_inner).insert(digest) {
@@ -112,13 +112,13 @@ enum Taken {
 }
 
 fn take_one(folder: &Folder, name: &str) -> Result<Taken, StoreError> {
-    // If a tool removes its lock file on release, our lock is on a file that nobody else will open.
+    // If a tool removes its lock file on release, our lock is on a file that no other process will open.
     // So check that the path still names the locked file.
     for _ in 0..8 {
         let file = match open(folder, name) {
             Ok(Some(file)) => file,
             Ok(None) => continue,
-            // The folder is another user's, so go on without the lock.
+            // The folder is another user's, so continue without the lock.
             Err(error) if error.is_not_allowed() => return Ok(Taken::CannotLock),
             Err(error) => return Err(error),
         };
@@ -232,7 +232,7 @@ mod tests {
         let digest = Digest::GitBlob(crate::model::GitOid([0; 20]));
         let without = FileLock::without(digest, &busy).unwrap();
         assert!(!without.is_sure());
-        assert!(FileLock::without(digest, &busy).is_none(), "one process never opens one partial twice");
+        assert!(FileLock::without(digest, &busy).is_none(), "a process never opens the same partial twice");
         drop(without);
         assert!(FileLock::without(digest, &busy).is_some());
     }

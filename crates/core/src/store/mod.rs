@@ -77,7 +77,7 @@ pub struct Store {
     busy: lock::Busy,
 }
 
-/// A look at files of one commit, one after another. Each is judged as it is now.
+/// Checks files of one commit, one after another. Each is judged by its present state.
 pub(crate) struct Look<'a> {
     store: &'a Store,
     commit: CommitId,
@@ -85,7 +85,7 @@ pub(crate) struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// How much of `entry` is here. Reads no content.
+    /// How much of `entry` is in the store. Reads no content.
     pub fn presence(&mut self, entry: &Entry) -> Result<Presence, StoreError> {
         let Store { layout, record, .. } = self.store;
         self.ways.check(&entry.path)?;
@@ -162,12 +162,12 @@ impl Store {
         self.layout.place(commit, entry).path
     }
 
-    /// How much of `entry` is here. Reads no content.
+    /// How much of `entry` is in the store. Reads no content.
     pub fn presence(&self, commit: &CommitId, entry: &Entry) -> Result<Presence, StoreError> {
         self.look(commit).presence(entry)
     }
 
-    /// A look at one file after another, which is quicker than a look of its own for each.
+    /// Checks one file after another. This is quicker than a separate check of each.
     pub(crate) fn look(&self, commit: &CommitId) -> Look<'_> {
         Look { store: self, commit: *commit, ways: Ways::new(&self.layout, *commit) }
     }
@@ -181,7 +181,7 @@ impl Store {
         self.layout.prepare()?;
         match self.layout.locks(entry) {
             Ok(places) => FileLock::try_take(&places, entry.digest(), &self.busy),
-            // The folder of locks may be another user's; go on without the lock.
+            // The folder of locks may be another user's; continue without the lock.
             Err(error) if error.is_not_allowed() => Ok(FileLock::without(entry.digest(), &self.busy)),
             Err(error) => Err(error),
         }

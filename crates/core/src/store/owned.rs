@@ -80,7 +80,7 @@ impl Store {
         free.extend(seen.into_iter().map(|(path, stamp)| (path.as_str().to_owned(), stamp)));
     }
 
-    /// Checks directly before a replacement that the file may still be replaced. A file that another run put there
+    /// Checks directly before a replacement that the file may still be replaced. A file that another run stored
     /// meanwhile has the same content.
     pub(super) fn check_free(&self, entry: &Entry) -> Result<(), StoreError> {
         let Kind::Local { root } = &self.layout.kind else { return Ok(()) };
@@ -150,7 +150,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Whether a file is unchanged since it was put there, by the records; `None` if they do not know it.
+    /// Whether a file is unchanged since it was stored, by the records; `None` if they do not know it.
     fn is_as_noted(&self, path: &RepoPath, now: &Stamp) -> Result<Option<bool>, StoreError> {
         let Kind::Local { root } = &self.layout.kind else { return Ok(None) };
         let at = path.under(root);

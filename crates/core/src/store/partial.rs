@@ -15,7 +15,7 @@ use crate::finding::Stamp;
 use crate::model::{CommitId, Digest, Entry};
 use crate::platform::{self, Access, Create, FileKind, Why, look_at_file, why};
 
-/// A partial is flushed after so many bytes. A crash of the machine costs at most these, and the
+/// A partial is flushed after this many bytes. A crash of the machine costs at most these, and the
 /// parts in flight.
 const FLUSH_EVERY: u64 = 256 << 20;
 /// The flushes of the last bytes become smaller, down to this. The flush at the end, for which the user waits, has at most
@@ -26,7 +26,7 @@ const FLUSH_LAST: u64 = 16 << 20;
 const WORTH_A_FLUSH: u64 = 64 << 20;
 /// The most bytes of a journal that are read; the rest does not count.
 const JOURNAL_LIMIT: u64 = 64 << 20;
-/// After so many range lines a journal is written again, with one line for ranges that have merged.
+/// After this many range lines a journal is written again, with one line for ranges that have merged.
 const LINES_KEPT: usize = 20_000;
 
 /// A file that is being fetched. Dropping it without [`commit`](Partial::commit) keeps it for a later run.
@@ -83,7 +83,7 @@ fn read(folder: &Folder, names: &Names, entry: &Entry) -> Option<Believed> {
     journal::parse(std::str::from_utf8(&text).ok()?, entry, stat.size, journal::boot())
 }
 
-/// The partial of the entry that a run would go on with, and the ranges that have arrived.
+/// The partial of the entry that a run would continue, and the ranges that have arrived.
 fn known(folder: &Folder, entry: &Entry, lock: Option<&FileLock>) -> Option<(Names, Believed)> {
     let digest = entry.digest();
     let mut all = Names::orphans(folder, &digest);
@@ -103,7 +103,7 @@ pub(super) fn arrived(folder: &Folder, entry: &Entry) -> (u64, u64) {
     })
 }
 
-/// A new file in the place of an older one. The older one is not emptied: without locks, another process may have given
+/// A new file that replaces an older one. The older one is not emptied: without locks, another process may have given
 /// it its final name.
 fn new_file(folder: &Folder, name: &str) -> Result<File, StoreError> {
     match folder.open(name, Access::ReadWrite, Create::New) {
@@ -130,7 +130,7 @@ impl Partial {
         let (file, journal) = if let Some(known) = &known {
             let file = folder.open_file(&names.part, Access::ReadWrite)?;
             // The journal is written as a new file: a kill between two writes must not lose the known
-            // ranges, and no line must continue a torn one.
+            // ranges, and no line may continue a torn one.
             let text = known.text(entry, journal::boot());
             let flush = known.flushed && !known.ranges.as_slice().is_empty();
             folder.write(&names.journal, &folder, text.as_bytes(), flush)?;
@@ -187,7 +187,7 @@ impl Partial {
         &self.file
     }
 
-    /// Reserves disk space, if the system can, so that a full disk is noticed at once.
+    /// Reserves disk space, if the system can, so that a full disk is noticed early.
     pub fn reserve(&self) -> Result<(), StoreError> {
         platform::reserve(&self.file, self.entry.size).map_err(StoreError::io("reserve space for", &self.path()))
     }

@@ -101,7 +101,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_removed_is_gone(inserts in prop::collection::vec((0u64..64, 0u64..16), 0..8), start in 0u64..70, len in 0u64..20) {
+        fn removed_ranges_are_gone(inserts in prop::collection::vec((0u64..64, 0u64..16), 0..8), start in 0u64..70, len in 0u64..20) {
             let mut set = RangeSet::default();
             let mut bytes = [false; 96];
             for (at, n) in inserts {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_offsets_are_taken() {
+    fn the_largest_offsets_are_accepted() {
         let mut set = RangeSet::default();
         set.insert(0..1);
         set.insert(u64::MAX - 1..u64::MAX);

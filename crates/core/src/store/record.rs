@@ -59,7 +59,7 @@ struct State {
 struct Known {
     digest: String,
     stamp: Stamp,
-    /// Whether it proved wrong since. Then only its stamp from when it was put there is useful.
+    /// Whether it proved wrong since. Then only its stamp from when it was stored is useful.
     struck: bool,
 }
 

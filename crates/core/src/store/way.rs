@@ -1,5 +1,5 @@
-//! Looks at the folders that lead to a file's name: nothing may be in the way. Reads no content. Writes do not use these
-//! looks, which are old by then: they enter the folders themselves.
+//! Checks the folders that lead to a file's name: no link and no file may be in the way. Reads no content. Writes do
+//! not rely on these checks, because the folders may have changed since: they enter the folders themselves.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use super::within::Folder;
 use super::{StoreError, error};
 use crate::model::{CommitId, RepoPath};
 
-/// The ways to the files of one snapshot, for a look at one file after another. Files of one folder follow one another in
+/// The folders of one snapshot, for checks of one file after another. Files of one folder follow one another in
 /// a listing, so each folder is entered once for all of them.
 pub(super) struct Ways<'a> {
     layout: &'a Layout,
@@ -55,7 +55,7 @@ impl<'a> Ways<'a> {
     }
 }
 
-/// A walk to one folder after another below a root. What two of them have in common is entered once.
+/// A walk to one folder after another below a root. Parents that two of them share are entered once.
 #[derive(Default)]
 struct Walk {
     /// The open folders, from the root to the last one that was found, each with its path below the root.

@@ -1,5 +1,5 @@
 //! The names of partial files: one name for all processes if locks separate writers, otherwise one for each process,
-//! with the machine in it. Also which partials of dead processes a run may go on with. `partial` has their content.
+//! with the machine in it. Also which partials of dead processes a run may continue. `partial` has their content.
 
 use std::path::Path;
 use std::sync::OnceLock;

@@ -140,7 +140,7 @@ pub(crate) fn integrity_finding(path: &RepoPath, error: &HubError) -> Finding {
 }
 
 /// Fetches `entries` into `store`, from the first of `sources` that has them. A file that does not verify
-/// fails alone, and the others go on; an error of the network, the Hub or the disk ends the run. Dropping
+/// fails alone, and the others continue; an error of the network, the Hub or the disk ends the run. Dropping
 /// the future leaves partial files that a later call resumes.
 pub async fn fetch(
     sources: &[Arc<dyn Source>],

@@ -1,5 +1,5 @@
-//! Ranges of one file from the Hub or its mirrors, for a place without a disk in between. What becomes of them is said
-//! by whoever puts them there.
+//! Fetches ranges of one file from the Hub or its mirrors, for a destination other than this machine's disk. `objects`
+//! and `layers` send them on.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -17,19 +17,19 @@ use crate::progress::{Event, Progress};
 use crate::source::{Source, SourceFile};
 use crate::transfer::Limiter;
 
-/// Where the files of a run come from, and what they share on their way.
+/// Where the files of a run come from, and what their transfers share.
 pub(crate) struct Supply {
     /// Endpoints: the first one listed the files.
     pub sources: Vec<Arc<dyn Source>>,
     pub info: Arc<RepoInfo>,
     pub limiter: Option<Limiter>,
     pub progress: Arc<dyn Progress>,
-    /// Where this machine has files already, by path. Their bytes are hashed as any others.
+    /// The files that this machine has already, by path. Their bytes are hashed like all others.
     pub nearby: HashMap<RepoPath, Nearby>,
     pub space: Space,
 }
 
-/// Where this machine may have a file already: a file of its own, or a place in another.
+/// The bytes of a file that this machine may have already: in a file of its own, or within another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Nearby {
     pub path: PathBuf,
@@ -38,7 +38,7 @@ pub(crate) struct Nearby {
 }
 
 impl Supply {
-    /// A file on its way.
+    /// Prepares to fetch one file.
     pub(super) async fn file(self: &Arc<Self>, entry: &Entry) -> Fetcher {
         let source = |source: &Arc<dyn Source>| Arc::clone(source).file(Arc::clone(&self.info), entry.clone());
         Fetcher {
@@ -54,7 +54,7 @@ impl Supply {
         }
     }
 
-    /// Opens what this machine has of a file. What cannot be opened is fetched.
+    /// Opens this machine's copy of a file. If it cannot be opened, the file is fetched.
     async fn open_nearby(&self, entry: &Entry) -> Option<(Arc<std::fs::File>, u64)> {
         let Nearby { path, at } = self.nearby.get(&entry.path)?.clone();
         let file = tokio::task::spawn_blocking(move || std::fs::File::open(path)).await.ok()?.ok()?;
@@ -62,12 +62,12 @@ impl Supply {
     }
 }
 
-/// One file on its way.
+/// One file that is being fetched.
 pub(super) struct Fetcher {
     pub supply: Arc<Supply>,
     pub entry: Entry,
     remotes: Vec<Box<dyn SourceFile>>,
-    /// The file as this machine has it, and where it begins.
+    /// This machine's copy of the file, and the offset of its first byte.
     nearby: Option<(Arc<std::fs::File>, u64)>,
     /// The endpoint that serves it at present.
     turn: AtomicUsize,
@@ -84,7 +84,7 @@ pub(super) struct Fetcher {
 #[derive(Default)]
 struct Trouble {
     failures: u32,
-    /// What had arrived when it failed last.
+    /// Bytes that had arrived at the last failure.
     received: u64,
 }
 
@@ -94,18 +94,18 @@ impl Fetcher {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// Asks the first endpoint alone from now on, and begins anew.
+    /// Asks only the first endpoint from now on, and begins the file again.
     pub fn start_again_alone(&self, why: &str) {
         self.alone.store(true, Ordering::Relaxed);
         self.restarted(why);
     }
 
-    /// Says that the file begins anew.
+    /// Tells the watcher that the file begins again.
     pub fn restarted(&self, why: &str) {
         self.supply.progress.event(Event::FileRestarted { path: &self.entry.path, why });
     }
 
-    /// Says that the file begins, with so many bytes there already.
+    /// Tells the watcher that the file begins, and how many of its bytes exist already.
     pub fn started(&self, have: u64) {
         let (path, size) = (&self.entry.path, self.entry.size);
         self.supply.progress.event(Event::FileStarted { path, size, have });
@@ -135,7 +135,7 @@ impl Fetcher {
             let Err(error) = self.try_fetch(remote, &range, place, &mut arrived).await else {
                 return Ok(room.into_bytes());
             };
-            // The others may have it; parts that fail together move on once.
+            // Other endpoints may have it. If several parts fail together, the endpoint changes once.
             let _ = self.turn.compare_exchange(turn, turn + 1, Ordering::Relaxed, Ordering::Relaxed);
             let mut trouble = self.trouble.lock().await;
             if self.waits.load(Ordering::Relaxed) > waits {

@@ -1,5 +1,5 @@
-//! The progress of one file's upload, kept in the store itself: the next run, on any machine, goes on
-//! from there. It saves work and proves nothing: a resumed upload is read back completely.
+//! The progress of one file's upload, kept in the store itself: the next run, on any machine, continues from there. It
+//! saves work and proves nothing: a resumed upload is read back completely.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +29,7 @@ impl Journal {
         Journal { version: VERSION, digest: format!("{digest:?}"), size, upload, part_size, parts }
     }
 
-    /// The journal of an earlier run, if it is about the same content and makes sense.
+    /// The journal of an earlier run, if it is valid and about the same content.
     pub fn read(text: &[u8], digest: &Digest, size: u64) -> Option<Self> {
         let journal: Journal = serde_json::from_slice(text).ok()?;
         let same = journal.version == VERSION && journal.digest == format!("{digest:?}") && journal.size == size;
@@ -45,8 +45,7 @@ impl Journal {
 }
 
 impl Objects {
-    /// How many bytes of a file an earlier run has uploaded, by its journal; `None` without a journal that makes
-    /// sense.
+    /// How many bytes of a file an earlier run has uploaded, by its journal; `None` without a valid journal.
     pub(crate) async fn noted(
         &self,
         keys: &Keys,

@@ -1,9 +1,9 @@
 //! One file from the Hub into a layer of OCI content, without a local copy: parts are fetched by ranges, hashed in order,
-//! and sent on as one stream. When the Hub stalls, its side is taken up again and the stream goes on. A push that fails
-//! begins anew: the layer is what is sent whole or not at all.
+//! and sent on as one stream. If the Hub stalls, the fetch is retried and the stream continues. If a push fails, the
+//! whole layer is sent again: registries take a layer as a whole or not at all.
 //!
-//! Each byte passes two hashes on its way: that of the file, which must be what the listing says, and that of the layer,
-//! which names it. The last bytes are not sent where the file is another.
+//! Each byte goes into two hashes: that of the file, which must match the listing, and that of the layer, which is its
+//! name. If the file does not match, the last bytes are not sent.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -43,29 +43,29 @@ impl From<OciError> for PushError {
     }
 }
 
-/// What became of a file.
+/// The result for a file.
 #[derive(Debug)]
 pub(crate) enum Pushed {
-    /// It is there as this layer, its bytes were hashed in this run, and so many of them came from the Hub.
+    /// It was pushed as this layer. Its bytes were hashed in this run, and this many of them came from the Hub.
     There { layer: OciDigest, hashed: Hashed, received: u64 },
-    /// The Hub sends other bytes than it lists; nothing of them is there.
+    /// The Hub sends other bytes than it lists; none of them is visible there.
     Wrong(Finding),
 }
 
-/// What all files of a run share.
+/// What the uploads of a run share.
 pub(crate) struct Layers {
     pub supply: Arc<Supply>,
     pub content: Arc<dyn Content>,
     pub layout: OciLayout,
 }
 
-/// One file on its way.
+/// One file that is being pushed.
 struct LayerPush {
     fetcher: Arc<Fetcher>,
     form: Form,
-    /// What the stream found out: what its file hashed to, or why it ended.
+    /// The stream's result: the digest of its file, or why it ended early.
     found: Mutex<Option<Result<Hashed, Trouble>>>,
-    /// The layer's digest, once all of it has passed.
+    /// The layer's digest, once all of its bytes were hashed.
     digest: Arc<OnceLock<OciDigest>>,
 }
 
@@ -73,18 +73,18 @@ struct LayerPush {
 #[derive(Debug)]
 enum Trouble {
     Hub(HubError),
-    /// They hash to this.
+    /// They have this digest.
     Differs(Digest),
 }
 
-/// What a try came to.
+/// The result of a try.
 enum Try {
     There(OciDigest, Hashed),
     Stopped(Trouble),
     Failed(OciError),
 }
 
-/// The file's hash, and the layer's where that is another.
+/// The file's hash, and the layer's if that differs.
 struct Hashes {
     file: Hasher,
     layer: Option<Hasher>,
@@ -108,10 +108,10 @@ impl Hashes {
 }
 
 impl Layers {
-    /// Puts one file there. `number`: its place among those that were announced.
+    /// Pushes one file. `number`: its number among the announced blobs.
     ///
     /// # Errors
-    /// When the Hub or the registry give out for good.
+    /// If the Hub or the registry keeps failing.
     #[tracing::instrument(level = "debug", name = "file", skip_all, fields(file = %entry.path.shown()))]
     pub async fn file(&self, entry: &Entry, number: usize) -> Result<Pushed, PushError> {
         let place = || format!("{}: {}", self.content.shown(), entry.path.shown());
@@ -133,7 +133,7 @@ impl Layers {
                     return Ok(Pushed::Wrong(integrity_finding(&entry.path, &error)));
                 }
                 Try::Stopped(Trouble::Hub(error)) => return Err(error.into()),
-                // A wrong byte on its way is no wrong file: once more, from the first byte.
+                // The transfer may have damaged a byte, so the whole file is tried once more.
                 Try::Stopped(Trouble::Differs(_)) if !differed => {
                     differed = true;
                     fetcher.start_again_alone("its checksum is wrong");
@@ -180,7 +180,7 @@ impl LayerPush {
         Hashes { file, layer }
     }
 
-    /// Compares the file with the listing, and names the layer; gives what comes after the file's bytes.
+    /// Compares the file with the listing, and computes the layer's digest. Returns the layer's bytes after the file.
     fn end(&self, hashes: Hashes) -> Result<Bytes, Trouble> {
         let hashed = hashes.file.finish();
         if hashed.digest() != self.entry().digest() {
@@ -195,7 +195,7 @@ impl LayerPush {
             layer.finish().digest()
         });
         if let Digest::Sha256(digest) = layer.unwrap_or(hashed.digest()) {
-            // Each push has its own.
+            // Each push has its own cell.
             let _ = self.digest.set(OciDigest(digest));
         }
         self.note(Ok(hashed));
@@ -211,14 +211,14 @@ impl LayerPush {
         };
         let known = match (&self.form, self.entry().digest()) {
             (Form::Raw, Digest::Sha256(digest)) => Some(OciDigest(digest)),
-            // Of bytes in memory it is known already.
+            // For bytes in memory it is known already.
             _ => self.digest.get().copied(),
         };
         let digest = known.map_or_else(|| PushDigest::After(Arc::clone(&self.digest)), PushDigest::Before);
         let pushed = content.push_blob(Push { size, digest, number: Some(number), body }).await;
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (pushed, found) {
-            // What the stream says is why the push failed, in whatever words the registry's client tells that.
+            // The stream's own error is the reason of the failed push, whatever error the registry's client returns.
             (_, Some(Err(trouble))) => Try::Stopped(trouble),
             (Ok(layer), Some(Ok(hashed))) => Try::There(layer, hashed),
             (Ok(_), None) => Try::Failed(OciError::Stopped),
@@ -226,7 +226,7 @@ impl LayerPush {
         }
     }
 
-    /// A file of one part: fetched, hashed, and pushed in one go.
+    /// A file of one part: fetches, hashes and pushes it as a whole.
     async fn whole(&self) -> Result<Body, Trouble> {
         let size = self.entry().size;
         let (head, tail) = match &self.form {
@@ -245,7 +245,7 @@ impl LayerPush {
         Ok(Body::Whole(layer))
     }
 
-    /// A file of many parts. The first is waited for: no push is opened for a Hub that does not answer.
+    /// A file of many parts. Waits for the first one, so that no push begins while the Hub does not answer.
     async fn parts(self: &Arc<Self>) -> Result<Body, Trouble> {
         let mut parts = self.fetched();
         let first = match parts.next().await {
@@ -270,7 +270,7 @@ impl LayerPush {
             if passed < file.entry().size {
                 return Some((vec![Ok(bytes)], Some((file, parts, hashes, passed))));
             }
-            // The last bytes wait until all of them are known to be right.
+            // The last bytes are sent only after the whole file matched.
             match file.end(hashes) {
                 Ok(tail) if tail.is_empty() => Some((vec![Ok(bytes)], None)),
                 Ok(tail) => Some((vec![Ok(bytes), Ok(tail)], None)),

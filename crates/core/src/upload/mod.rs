@@ -1,6 +1,6 @@
-//! Files from the Hub to places that are no disk of this machine, without a local copy: ranges are fetched, hashed in
-//! order, and sent on. `objects` puts them into an object store, `layers` into OCI content. Which files, and what it
-//! proves that they are there, is said in the session.
+//! Sends files from the Hub to destinations other than this machine's disk, without a local copy: ranges are fetched,
+//! hashed in order, and sent on. `objects` sends them to an object store, `layers` to OCI content. The session chooses
+//! the files, and decides what their presence proves.
 
 mod fetch;
 #[cfg(feature = "object-store")]

@@ -1,8 +1,8 @@
 //! One file from the Hub into an object store, without a local copy: parts are fetched by ranges,
-//! hashed in order, and uploaded. The object gets its name when the digest agreed, not before.
+//! hashed in order, and uploaded. The object gets its name only after its digest matched.
 //!
-//! Memory is the parts on their way, which the budget bounds. What failed or was killed goes on from the
-//! last part that the journal notes.
+//! Only the parts in transfer are in memory, and the budget limits them. After a failure or a kill, the next run
+//! continues after the last part in the journal.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,14 +23,14 @@ use crate::object_store::{Keys, Mark, ObjectError, Objects};
 use crate::progress::Event;
 use crate::transfer::{integrity_finding, mismatch_finding};
 
-/// S3 and Google take 10,000 parts.
+/// The most parts of a file. S3 and Google accept 10,000.
 const PARTS: u64 = 9_500;
-/// The journal is written again after so many bytes: what a kill costs.
+/// The bytes between two writes of the journal, and so the most that a kill costs.
 const NOTE: u64 = 32 << 20;
 /// Parts of one file on their way to us, and as many on their way to the store.
 const WIDTH: usize = 6;
 
-/// Why a file could not be put there.
+/// Why a file could not be uploaded.
 #[derive(Debug)]
 pub(crate) enum UploadError {
     Hub(HubError),
@@ -49,45 +49,45 @@ impl From<ObjectError> for UploadError {
     }
 }
 
-/// What an attempt to put a file there came to.
+/// The result of an attempt to upload a file.
 enum Attempt {
     /// It is there.
     Done(Done),
-    /// The bytes that came hash to this.
+    /// The received bytes have this digest.
     Digest(Digest),
-    /// The server itself says that its bytes are others.
+    /// The server itself states another size or digest.
     Said(Box<Finding>),
 }
 
-/// What became of the bytes of an object.
+/// The state of an object's bytes.
 enum Stored {
-    /// They are there, and right.
+    /// They are stored, and right.
     Right(Mark, Hashed),
-    /// They hash to this, so they are not there.
+    /// They have this digest, so they were not stored.
     Differs(Digest),
 }
 
-/// What became of a file.
+/// The result for a file.
 #[derive(Debug)]
 pub(crate) enum Done {
-    /// It is there, its bytes were hashed in this run, and so many of them came from the Hub.
+    /// It is stored. Its bytes were hashed in this run, and this many of them came from the Hub.
     Put { mark: Mark, hashed: Hashed, received: u64 },
-    /// The Hub sends other bytes than it lists; nothing of them is there.
+    /// The Hub sends other bytes than it lists; none of them is visible there.
     Wrong(Finding),
 }
 
-/// What all files of a run share.
+/// What the uploads of a run share.
 pub(crate) struct Upload {
     pub supply: Arc<Supply>,
     pub objects: Arc<Objects>,
     pub keys: Keys,
 }
 
-/// One file on its way.
+/// One file that is being uploaded.
 pub(super) struct UploadFile {
     upload: Arc<Upload>,
     fetcher: Fetcher,
-    /// The store has taken a part in this run, and is not asked to make a file of them yet.
+    /// The store accepted a part in this run, and was not asked yet to join the parts.
     taken: AtomicBool,
 }
 
@@ -98,7 +98,7 @@ struct UploadPart {
     bytes: Bytes,
 }
 
-/// How far an upload is.
+/// The progress of an upload.
 struct Progressed {
     id: String,
     part_size: u64,
@@ -106,7 +106,7 @@ struct Progressed {
 }
 
 impl Upload {
-    /// Puts one file there.
+    /// Uploads one file.
     #[tracing::instrument(level = "debug", name = "file", skip_all, fields(file = %entry.path.shown()))]
     pub async fn file(self: &Arc<Self>, entry: &Entry) -> Result<Done, UploadError> {
         let fetcher = self.supply.file(entry).await;
@@ -114,7 +114,7 @@ impl Upload {
         match file.attempt(true).await? {
             Attempt::Done(done) => return Ok(done),
             Attempt::Said(finding) => return Ok(Done::Wrong(*finding)),
-            // A wrong byte on its way is no wrong file: once more, from the first byte.
+            // The transfer may have damaged a byte, so the whole file is tried once more.
             Attempt::Digest(_) => {
                 file.fetcher.start_again_alone("its checksum is wrong");
             }
@@ -127,7 +127,8 @@ impl Upload {
     }
 }
 
-/// How large parts are, so that there are not too many; in whole MiB, and never below what stores take.
+/// The size of a file's parts, so that there are not too many; in whole MiB, and never below the least size that stores
+/// accept.
 pub(super) fn part_size(size: u64) -> u64 {
     size.div_ceil(PARTS).next_multiple_of(1 << 20).max(PART)
 }
@@ -145,7 +146,7 @@ impl UploadFile {
         &self.fetcher.entry
     }
 
-    /// Puts it there, or says how it disagrees with the listing.
+    /// Uploads it, or returns how it differs from the listing.
     async fn attempt(self: &Arc<Self>, resume: bool) -> Result<Attempt, UploadError> {
         let put = if self.entry().size <= PART { self.whole().await } else { self.parts(resume).await };
         match put {
@@ -161,7 +162,7 @@ impl UploadFile {
         }
     }
 
-    /// A file of one part: fetched, hashed, and put there in one go.
+    /// A file of one part: fetches, hashes and uploads it as a whole.
     async fn whole(self: &Arc<Self>) -> Result<Stored, UploadError> {
         let room = self.upload.supply.space.room(self.entry().size, 0).await;
         self.fetcher.started(0);
@@ -184,11 +185,11 @@ impl UploadFile {
                 None => self.begin().await?,
             };
             match self.go_on(from).await {
-                // Stores forget uploads that nobody finished; not all of them say it in the same words.
+                // Stores forget unfinished uploads, and their errors for that differ.
                 Err(UploadError::Objects(ObjectError::NotFound { .. } | ObjectError::Failed { .. }))
                     if before && !self.taken.load(Ordering::Relaxed) =>
                 {
-                    self.fetcher.restarted("the store has forgotten its upload");
+                    self.fetcher.restarted("the store forgot its upload");
                 }
                 other => return other,
             }
@@ -201,12 +202,12 @@ impl UploadFile {
         let made = objects.store.create_multipart(&objects.path(&key)?).await;
         let id = made.map_err(objects.wrong(&key))?;
         let part_size = part_size(self.entry().size);
-        // From now on whoever comes next knows of it, and nothing is left behind.
+        // From now on the next run knows about this upload and can continue it, so no parts stay behind.
         self.note(&id, part_size, &[]).await?;
         Ok(Progressed { id, part_size, parts: Vec::new() })
     }
 
-    /// What an earlier run left, if it is of any use.
+    /// The upload that an earlier run began, if it can be used.
     async fn resumed(&self) -> Result<Option<Progressed>, UploadError> {
         let text = self.upload.objects.small(&self.journal_key(), journal::LIMIT).await?;
         let journal = text.and_then(|text| Journal::read(&text, &self.entry().digest(), self.entry().size));
@@ -218,7 +219,7 @@ impl UploadFile {
 
     async fn go_on(self: &Arc<Self>, from: Progressed) -> Result<Stored, UploadError> {
         let Progressed { id, part_size, mut parts } = from;
-        // What was uploaded before did not pass through this run's hash: no note can stand for it.
+        // Parts of an earlier run did not go through this run's hash, and no note can replace that.
         let resumed = !parts.is_empty();
         let hasher = self.entry().digest().hasher(self.entry().size);
         let size = self.entry().size;
@@ -268,7 +269,8 @@ impl UploadFile {
             let (part, hasher) = match done {
                 Ok(done) => done,
                 Err(error) => {
-                    // The next run goes on from here; that this cannot be noted is not worth a second error.
+                    // The next run continues from here. A failure to note that is not reported: the upload has an error
+                    // already.
                     if unnoted > 0 {
                         let _ = self.note(&id, part_size, &parts).await;
                     }
@@ -286,8 +288,7 @@ impl UploadFile {
         self.finish(&id, parts, (!resumed).then(|| whole.finish())).await
     }
 
-    /// Makes a file of the parts. `actual`: what this run hashed all of them to; `None` where an earlier run uploaded
-    /// some.
+    /// Joins the parts to an object. `actual`: the digest of all parts; `None` if an earlier run uploaded some.
     async fn finish(&self, id: &str, parts: Vec<PartId>, actual: Option<Hashed>) -> Result<Stored, UploadError> {
         let objects = &self.upload.objects;
         let (key, journal) = (self.key(), self.journal_key());
@@ -297,7 +298,7 @@ impl UploadFile {
             objects.delete(&journal).await?;
             return Ok(Stored::Differs(actual));
         }
-        // What an earlier run noted may make no file: then it is as forgotten as an upload that the store does not know.
+        // The parts that an earlier run noted may not join: then the upload is treated like one that the store forgot.
         self.taken.store(false, Ordering::Relaxed);
         let put = objects.store.complete_multipart(&path, &id, parts).await;
         let stored = match (put, actual) {
@@ -306,7 +307,7 @@ impl UploadFile {
                 Some(read) => read,
                 None => return Err(ObjectError::NotFound { url: objects.shown(&key) }.into()),
             },
-            // It may have been completed before, and the answer was lost.
+            // An earlier request may have completed it, and its answer was lost.
             (Err(error @ object_store::Error::NotFound { .. }), _) => match self.read_back().await? {
                 Some(right @ Stored::Right(..)) => right,
                 _ => return Err(objects.wrong(&key)(error).into()),
@@ -320,7 +321,7 @@ impl UploadFile {
         Ok(stored)
     }
 
-    /// The object under its final name, or what its bytes hash to; `None` where there is none.
+    /// The object under its final name, or the digest of its bytes; `None` if it does not exist.
     async fn read_back(&self) -> Result<Option<Stored>, UploadError> {
         let (objects, key) = (&self.upload.objects, self.key());
         let Some(mark) = objects.mark(&key).await? else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! Work beside the async tasks of an upload: requests that are aborted if their waiter is dropped, and hashing.
+//! Work of an upload on other tasks and threads: requests that are aborted if their waiter is dropped, and hashing.
 
 #[cfg(feature = "object-store")]
 use bytes::Bytes;

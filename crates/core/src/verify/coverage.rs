@@ -1,5 +1,5 @@
 //! Checks the shards with the index: every tensor is in the file that the index names, no shard is
-//! missing, no tensor is there twice. The shards' tables are read elsewhere.
+//! missing, no tensor occurs twice. The shards' tables are read elsewhere.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -163,7 +163,8 @@ pub(super) fn check(
             None if dropped.contains(tensor) => {}
             None if set.tied_embeddings && tied_present && is_tied(tensor) => {}
             None => {
-                let text = format!("{} says that tensor {} is here, but it is not", index_path.shown(), Quote(tensor));
+                let text =
+                    format!("{} says that this file has tensor {}, but it does not", index_path.shown(), Quote(tensor));
                 problems.push(Problem::new(ProblemKind::TensorMissing, shard, text).tensor(tensor));
             }
         }

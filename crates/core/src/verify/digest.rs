@@ -137,10 +137,10 @@ fn standing(file: &SubjectFile) -> Result<(), (Evidence, Box<Finding>)> {
             return absent(error.to_string());
         }
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return absent("it is not there".into());
+            return absent("it is missing".into());
         }
         Err(error) => {
-            let finding = Finding::new(Code::FileMissing, &file.path, format!("it cannot be looked at: {error}"));
+            let finding = Finding::new(Code::FileMissing, &file.path, format!("its size cannot be read: {error}"));
             return Err((Evidence::Unread, Box::new(finding)));
         }
     };

@@ -1,5 +1,5 @@
 //! Verifies files: digests, tensor tables read from untrusted bytes without executing anything, and
-//! coverage of the index. There is no network here, and the origin of the files is not known.
+//! coverage of the index. It uses no network, and does not know where files come from.
 
 mod compact_table;
 mod companions;
@@ -172,7 +172,7 @@ fn check_weights(
         Some(index) => Ok(Arc::clone(index)),
         None => read_index(path, local, &subject.unread).map(Arc::new),
     });
-    // Read before the shards, which keep of their tensors' names only the ones that the index does not have.
+    // The index is read before the shards: a shard's table keeps only the names that the index does not have.
     let names = Mutex::new(Names::of(index.as_ref().and_then(|index| index.as_ref().ok().cloned())));
     let files: Vec<&RepoPath> = set.files.iter().filter(|p| local.contains_key(p) && sound(p)).collect();
     let next = AtomicUsize::new(0);
@@ -247,8 +247,7 @@ fn read_index(
     unread: &Unread,
 ) -> Result<WeightIndex, Option<Box<Finding>>> {
     let invalid = |why: String| Some(Box::new(Finding::new(Code::IndexInvalid, path, why)));
-    let file =
-        local.get(path).ok_or_else(|| Some(Box::new(Finding::new(Code::FileMissing, path, "it is not there"))))?;
+    let file = local.get(path).ok_or_else(|| Some(Box::new(Finding::new(Code::FileMissing, path, "it is missing"))))?;
     let mut bytes = Vec::new();
     let (open, length) = unread.open(&file.content).map_err(|_| None)?;
     if length > INDEX_LIMIT {

@@ -38,7 +38,7 @@ impl Names {
         names
     }
 
-    /// The number of `name`, which is kept if it is new.
+    /// The number of `name`. A new name is kept.
     pub fn number(&mut self, name: &str) -> usize {
         if let Some(number) = self.find(name) {
             return number;
@@ -52,12 +52,12 @@ impl Names {
         number
     }
 
-    /// The number of `name`, if it is one of these.
+    /// The number of `name`, if the name is known.
     pub fn find(&self, name: &str) -> Option<usize> {
         self.numbers.find(self.hasher.hash_one(name), |number| self.name(*number) == name).copied()
     }
 
-    /// The name that has this number; empty if none has.
+    /// The name with this number; empty if no name has it.
     pub fn name(&self, number: usize) -> &str {
         name_of(self.index.as_deref(), &self.others, &self.ends, number)
     }

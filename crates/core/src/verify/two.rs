@@ -89,7 +89,7 @@ pub(super) fn read(
         seen_a(a.fill()? as u64);
         seen_b(b.fill()? as u64);
         let (length_a, length_b) = (a.to - a.from, b.to - b.from);
-        // If one file is at its end the other goes on alone.
+        // If one file is at its end, the other continues alone.
         let most = match (length_a, length_b) {
             (0, 0) => return Ok(()),
             (0, alone) | (alone, 0) => alone,

@@ -1,5 +1,6 @@
-//! Checks large files by the Xet hash that is stated for them, each on all threads at once: SHA-256 is one chain, which one
-//! thread computes. `digest` checks everything else, and what this did not prove: here nothing is ever found to be wrong.
+//! Checks large files by their stated Xet hash, each on all threads at once: SHA-256 is one chain, which only one
+//! thread can compute. This file only proves files, and never reports one as wrong. `digest` checks all files that are
+//! not proven here.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +14,8 @@ use crate::progress::{Event, Progress};
 /// The fewest bytes of a file for which more threads are worth it.
 pub(super) const LARGE: u64 = 64 << 20;
 
-/// Which of the files `to_hash` are worth it: SHA-256 of the large files would leave threads without work.
+/// The files of `to_hash` for which this is worth it: there are so few large files that SHA-256 would leave threads
+/// without work.
 pub(super) fn worth_it(files: &[SubjectFile], to_hash: &[usize], threads: usize) -> Vec<usize> {
     let large = |file: &SubjectFile| file.size.is_some_and(|size| size >= LARGE);
     let of = |at: &&usize| files.get(**at);
@@ -28,7 +30,8 @@ pub(super) fn worth_it(files: &[SubjectFile], to_hash: &[usize], threads: usize)
 }
 
 /// Hashes one file. Returns the proof, with the stamp that the file had before the first read and after the last, and how
-/// many bytes were read. No proof: the file changed, cannot be read, or has another Xet hash, and its digest decides.
+/// many bytes were read. Without a proof, the file changed, cannot be read, or has another Xet hash; then its digest
+/// decides.
 pub(super) fn check(file: &SubjectFile, threads: usize, progress: &dyn Progress) -> (Option<(Evidence, Stamp)>, u64) {
     let read = AtomicU64::new(0);
     let seen = |bytes| {
@@ -45,7 +48,7 @@ pub(super) fn check(file: &SubjectFile, threads: usize, progress: &dyn Progress)
         };
         let (root, stamp) = Stamp::around(&open, hash).ok()??;
         let evidence = Evidence::XetMerkle(root?);
-        // A file that was longer before the first read is not this one.
+        // If the size differs before the first read, this is not the listed file.
         (stamp.size == size && evidence.proves(&file.expected())).then_some((evidence, stamp))
     };
     (proof(), read.load(Ordering::Relaxed))

@@ -66,7 +66,7 @@ pub fn read(file: impl Read + Seek, length: u64, path: &str) -> (TensorTable, Ve
     let mut seen = HashSet::with_capacity(walk.table.tensors.len());
     for tensor in &walk.table.tensors {
         if !seen.insert(&*tensor.name) {
-            let text = format!("tensor {} is there more than once", Quote(&tensor.name));
+            let text = format!("tensor {} occurs more than once", Quote(&tensor.name));
             walk.problems.push(Problem::new(ProblemKind::TensorDuplicate, path, text).tensor(&tensor.name));
         }
     }

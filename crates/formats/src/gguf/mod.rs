@@ -169,7 +169,7 @@ fn keys_of<R: Read + Seek>(
             _ => {}
         }
         if seen.contains(&key) {
-            problems.push(Problem::new(ProblemKind::HeaderInvalid, path, format!("key {quoted} is there twice")));
+            problems.push(Problem::new(ProblemKind::HeaderInvalid, path, format!("key {quoted} occurs twice")));
         }
         seen.insert(key);
     }

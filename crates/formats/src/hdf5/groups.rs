@@ -90,7 +90,7 @@ pub(super) fn table<R: Read + Seek>(file: &mut Hdf5File<R>, root: u64, names_at:
             let at = entry.size(offsets)?;
             let address = entry.number(offsets)?;
             let soft = entry.number(4)? == 2;
-            let name = names.get(at..).ok_or("a name is behind its heap")?;
+            let name = names.get(at..).ok_or("a name is outside its heap")?;
             let end = name.iter().take(MAX_PATH).position(|b| *b == 0);
             let end = end.ok_or("a name in a heap does not end")?;
             file.charge(end)?;
@@ -157,7 +157,7 @@ fn heap<R: Read + Seek>(file: &mut Hdf5File<R>, address: u64) -> Result<Heap, St
     let length_bytes = |n: u64| (64 - n.leading_zeros() as usize).div_ceil(8).max(1);
     let sound = start.is_power_of_two() && max_direct.is_power_of_two() && start <= max_direct;
     if !sound || max_direct > MAX_NODE || width == 0 || !(1..=64).contains(&bits) {
-        return Err(format!("the fractal heap at {address} makes no sense"));
+        return Err(format!("the fractal heap at {address} is invalid"));
     }
     Ok(Heap {
         root,

@@ -33,7 +33,7 @@ pub(super) fn is_here<R: Read + Seek>(
     let heap = file.few(address, size)?;
     let mut heap = Bytes(&heap);
     heap.take(8 + lengths)?;
-    // Object 0 is the free space behind the others.
+    // Object 0 is the free space after the others.
     while let Some(number) = heap.number(2).ok().filter(|number| *number != 0) {
         heap.take(6)?;
         let size = heap.size(lengths)?;

@@ -108,7 +108,7 @@ fn invalid(why: String) -> Wrong {
     (ProblemKind::HeaderInvalid, why)
 }
 
-/// Finds the superblock: at 0, or behind a user block, whose size is a power of two.
+/// Finds the superblock: at 0, or after a user block, whose size is a power of two.
 fn superblock<R: Read + Seek>(mut place: Positioned<R>, length: u64) -> Result<(Hdf5File<R>, u64), Wrong> {
     let mut at = 0u64;
     loop {
@@ -149,7 +149,7 @@ fn superblock<R: Read + Seek>(mut place: Positioned<R>, length: u64) -> Result<(
     let mut numbers = Bytes(&bytes);
     let mut number = || numbers.number(offsets).map_err(invalid);
     let (stored_base, _, end, fourth) = (number()?, number()?, number()?, number()?);
-    // The number between base and end is the free space or the extension; the number behind the end is the driver or
+    // The number between base and end is the free space or the extension; the number after the end is the driver or
     // the root.
     let root = if version < 2 {
         // The root's entry: its name, then its header.
@@ -172,7 +172,7 @@ fn superblock<R: Read + Seek>(mut place: Positioned<R>, length: u64) -> Result<(
         return Err((ProblemKind::TensorOutOfBounds, text));
     }
     place.end = u64::try_from(end).unwrap_or(0);
-    // Bytes behind the end are not an error for libhdf5.
+    // Bytes after the end are not an error for libhdf5.
     let budget = length.saturating_mul(8).saturating_add(1 << 20).min(MAX_METADATA);
     Ok((Hdf5File { place, base: at, offsets, lengths, budget, names: MAX_NAMES }, root))
 }

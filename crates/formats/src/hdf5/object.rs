@@ -165,7 +165,7 @@ fn read<R: Read + Seek>(file: &mut Hdf5File<R>, address: u64, each: &mut Each<'_
                 let length = data.number(file.lengths)?;
                 if new {
                     if file.few(at, 4)? != *b"OCHK" {
-                        return Err(format!("an object header does not go on at {at}"));
+                        return Err(format!("an object header does not continue at {at}"));
                     }
                     pieces.push((at, 4, length));
                 } else {

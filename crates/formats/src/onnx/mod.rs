@@ -172,7 +172,7 @@ impl<R: Read + Seek> GraphWalk<'_, R> {
             if tensor.name.is_empty() {
                 problems.push(Problem::new(ProblemKind::HeaderInvalid, *path, "an initializer has no name"));
             } else if !names.insert(&*tensor.name) {
-                let text = format!("initializer {} is there twice", Quote(&tensor.name));
+                let text = format!("initializer {} occurs twice", Quote(&tensor.name));
                 problems.push(Problem::new(ProblemKind::TensorDuplicate, *path, text).tensor(&tensor.name));
             }
         }

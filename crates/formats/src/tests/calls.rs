@@ -89,7 +89,7 @@ fn a_maker_of_data_is_harmless_only_with_honest_arguments() {
 }
 
 #[test]
-fn what_is_harmless_only_where_it_is_called_is_an_alarm_as_a_value() {
+fn a_function_that_is_harmless_only_when_called_is_an_alarm_as_a_value() {
     let value = |module: &str, name: &str| of(Pickled::new().op("]").global(module, name).op("a"));
     for (module, name) in
         [("builtins", "getattr"), ("functools", "reduce"), ("numpy.random._pickle", "__generator_ctor")]
@@ -151,7 +151,7 @@ fn all_else_of_the_standard_library_torch_and_numpy_is_an_alarm_when_it_is_calle
 }
 
 #[test]
-fn what_a_call_gives_is_not_called_again() {
+fn the_result_of_a_call_is_not_called_again() {
     let given = call("builtins", "getattr", |p| p.global("my.net", "Net").text("run"));
     harmless("a method", &of(given.clone()));
     let found = of(given.op(")R"));
@@ -160,7 +160,7 @@ fn what_a_call_gives_is_not_called_again() {
 }
 
 #[test]
-fn a_state_is_for_what_was_made_and_not_for_what_was_imported() {
+fn a_state_is_for_a_made_object_and_not_for_an_import() {
     harmless("an object", &of(Pickled::new().global("my.net", "Net").op(b")\x81}b")));
     let found = of(Pickled::new().global("my.net", "Net").op("}b"));
     alarming("a class", &found);
@@ -187,7 +187,7 @@ fn names_of_python_2_are_judged_as_what_they_are_mapped_to() {
 }
 
 #[test]
-fn what_was_found_stays_named_when_the_pickle_breaks_later() {
+fn findings_stay_when_the_pickle_breaks_later() {
     let evil = || Pickled::new().global("os", "system").text("true").op(b"\x85R");
     for (how, pickle) in [("broken", evil().op(b"\xff").0), ("cut", evil().0), ("no archive", Vec::new())] {
         let found = if pickle.is_empty() { read_torch(&evil().op(b"\xff").0).1 } else { judged(&pickle) };
@@ -197,7 +197,7 @@ fn what_was_found_stays_named_when_the_pickle_breaks_later() {
 }
 
 #[test]
-fn a_pickle_behind_the_first_is_judged() {
+fn a_pickle_after_the_first_is_judged() {
     let first = Pickled::new().op("}").stop();
     let evil = Pickled::new().global("os", "system").text("true").op(b"\x85R").stop();
     let both = [&first[..], &evil].concat();
@@ -221,7 +221,7 @@ fn frames_end_where_they_say() {
     }
     for pickle in [
         frame(2, b"N."),
-        // One frame behind the other, with an argument of its own between them.
+        // One frame after the other, with an argument of its own between them.
         [&frame(1, b"N0")[..], b"\x95\x02\0\0\0\0\0\0\0N."].concat(),
         [&frame(1, b"NB\x02\0\0\0xy0")[..], b"."].concat(),
     ] {
@@ -241,7 +241,7 @@ fn an_odd_name_comes_before_ordinary_ones() {
 }
 
 #[test]
-fn a_large_array_inside_a_pickle_is_passed_and_a_file_inside_it_is_judged() {
+fn a_large_array_inside_a_pickle_is_skipped_and_a_file_inside_it_is_judged() {
     let load = |content: &[u8]| {
         let length = u32::try_from(content.len()).unwrap().to_le_bytes();
         call("torch.storage", "_load_from_bytes", |p| p.op("B").op(length).op(content))

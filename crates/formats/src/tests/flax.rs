@@ -18,7 +18,7 @@ fn file(name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn every_tensor_is_as_its_producer_reads_it() {
+fn every_tensor_reads_as_its_producer_reads_it() {
     let expected: serde_json::Value =
         serde_json::from_slice(&std::fs::read(fixture("formats/expected_flax.json")).unwrap()).unwrap();
     let files = expected["files"].as_object().unwrap();
@@ -49,7 +49,7 @@ fn array(packed: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn every_rule_that_is_broken_is_named() {
+fn every_broken_rule_is_named() {
     let good = array(b"\x93\x91\x02\xa5int16\xc4\x04abcd");
     let (table, problems) = read(&good);
     assert_eq!((problems, table.tensors.len()), (Vec::new(), 1));
@@ -93,7 +93,7 @@ fn the_parts_of_a_large_array_must_make_it_up() {
     let whole = file("chunked.msgpack");
     let at = whole.windows(6).position(|w| w == b"chunks").unwrap();
     let shape = whole.windows(5).position(|w| w == b"shape").unwrap();
-    // {0: 9, 1: 5}: the first number is the seventh byte behind the key.
+    // {0: 9, 1: 5}: the first number is the seventh byte after the key.
     let nine = shape + whole[shape..].iter().position(|b| *b == 9).unwrap();
     let mut bytes = whole.clone();
     bytes[nine] = 8;

@@ -39,7 +39,7 @@ fn file(keys: &[(&str, u32, &[u8])], tensors: &[(&str, &[u64], u32, u64)], data:
 }
 
 #[test]
-fn every_tensor_is_as_its_producer_reads_it() {
+fn every_tensor_reads_as_its_producer_reads_it() {
     let expected: serde_json::Value =
         serde_json::from_slice(&std::fs::read(fixture("formats/expected.json")).unwrap()).unwrap();
     let files = expected["gguf"]["files"].as_object().unwrap();
@@ -62,7 +62,7 @@ fn every_tensor_is_as_its_producer_reads_it() {
 }
 
 #[test]
-fn every_rule_that_is_broken_is_named() {
+fn every_broken_rule_is_named() {
     let ok: (&str, &[u64], u32, u64) = ("a", &[8], 0, 0);
     assert_eq!(header(&file(&[], &[ok], 32)).1, []);
     for (why, bytes, code) in [
@@ -104,7 +104,7 @@ fn every_rule_that_is_broken_is_named() {
 
 /// In this version counts and lengths had four bytes.
 #[test]
-fn the_first_version_is_read_and_said_to_be_old() {
+fn the_first_version_is_read_and_reported_as_old() {
     let mut out = b"GGUF\x01\0\0\0".to_vec();
     for n in [1u32, 1] {
         out.extend(n.to_le_bytes());

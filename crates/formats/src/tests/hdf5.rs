@@ -18,7 +18,7 @@ fn file(name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn every_dataset_is_as_its_producer_reads_it() {
+fn every_dataset_reads_as_its_producer_reads_it() {
     let expected: serde_json::Value =
         serde_json::from_slice(&std::fs::read(fixture("formats/expected_tf.json")).unwrap()).unwrap();
     let files = expected["h5"].as_object().unwrap();
@@ -47,7 +47,7 @@ fn every_dataset_is_as_its_producer_reads_it() {
 }
 
 #[test]
-fn a_virtual_dataset_in_its_own_file_is_no_news_and_one_in_another_is() {
+fn a_virtual_dataset_in_its_own_file_has_no_finding_and_one_in_another_file_has() {
     let virtual_file = |name: &str| std::fs::read(fixture(&format!("formats/virtual/{name}"))).unwrap();
     let (table, problems) = read(&virtual_file("own.h5"));
     assert_eq!((problems, table.tensors.len()), (vec![], 3));
@@ -70,7 +70,7 @@ fn hard_links_are_aliases() {
 }
 
 #[test]
-fn a_file_that_is_cut_short_is_said_to_be() {
+fn a_file_that_is_cut_short_is_reported() {
     for name in ["tf_model-00001-of-00002.h5", "v108.h5", "userblock.h5", "narrow.h5", "dense.h5"] {
         let whole = file(name);
         for length in (0..whole.len()).step_by(7).chain([whole.len() - 1]) {
@@ -149,7 +149,7 @@ fn trees_that_go_round_in_circles_end() {
     let whole = file("many.h5");
     let mut patched = 0;
     for at in places(&whole, b"TREE").into_iter().filter(|at| whole[at + 5] > 0) {
-        // Behind the head and the siblings: a key (a long one for chunks), then a child.
+        // After the head and the siblings: a key (a long one for chunks), then a child.
         let key = if whole[at + 4] == 0 { 8 } else { 8 + 8 * 2 };
         let mut bytes = whole.clone();
         let child = at + 24 + key;
@@ -178,7 +178,7 @@ fn groups_in_themselves_are_read_once() {
 
 /// The format has more features than Keras and h5py use: a file with them does not count as broken.
 #[test]
-fn what_is_not_read_here_is_said_and_is_no_error() {
+fn an_unsupported_feature_is_reported_and_is_not_an_error() {
     let mut bytes = file("dense.h5");
     let heap = places(&bytes, b"FRHP")[0];
     // The length of its filters.

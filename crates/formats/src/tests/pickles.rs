@@ -98,12 +98,12 @@ fn attacks(marker: &str) -> Vec<(&'static str, Vec<u8>)> {
         ("discarded at once", os().text(&command).op(b"\x85R0N").stop()),
         ("inside a storage's reference", Pickled::new().global("os", "system").text(&command).op(b"\x85RQ").stop()),
         ("by way of pickle itself", Pickled::new().global("_pickle", "loads").op(b"C\x01.\x85R").stop()),
-        ("behind a frame", os().op(b"\x95\xff\0\0\0\0\0\0\0").text(&command).op(b"\x85R").stop()),
+        ("after a frame", os().op(b"\x95\xff\0\0\0\0\0\0\0").text(&command).op(b"\x85R").stop()),
     ]
 }
 
 #[test]
-fn what_would_run_code_is_an_error_and_is_not_run() {
+fn a_pickle_that_would_run_code_is_an_error_and_is_not_run() {
     let folder = tempfile::tempdir().unwrap();
     let marker = folder.path().join("marker");
     for (how, pickle) in attacks(marker.to_str().unwrap()) {
@@ -123,7 +123,7 @@ fn a_pickle_outside_an_archive_is_judged_as_well() {
         let found = read_torch(&pickle).1;
         assert!(kinds(&found).contains(&expected) && has_error(&found), "{how}: {found:?}");
     }
-    // The attack is behind the legacy format's magic number, in any of its pickles.
+    // The attack is after the legacy format's magic number, in any of its pickles.
     let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
     let evil = Pickled::new().global("os", "system").text("true").op(b"\x85R").stop();
     for before in 0..4 {
@@ -268,7 +268,7 @@ fn a_pickle_above_the_limit_is_not_read() {
 }
 
 #[test]
-fn tensors_are_found_wherever_state_dicts_hold_them() {
+fn tensors_are_found_in_every_place_of_a_state_dict() {
     for (name, pickle) in [
         ("model.w", Pickled::new().op("}").text("model").op("}").text("w").tensor(&SIX).op("ss").stop()),
         ("0", Pickled::new().op("](").tensor(&SIX).op("e").stop()),

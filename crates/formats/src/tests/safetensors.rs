@@ -45,7 +45,7 @@ fn every_shard_of_the_fixtures_reads_without_findings() {
 }
 
 #[test]
-fn what_the_format_allows_is_no_finding() {
+fn files_that_the_format_allows_have_no_finding() {
     for (why, bytes) in [
         ("no tensors", safetensors_text("{}", 0)),
         ("a scalar", one("F32", "[]", "[0,4]", 4)),
@@ -117,7 +117,7 @@ fn an_unknown_dtype_is_a_warning_and_not_a_broken_file() {
 }
 
 #[test]
-fn every_rule_that_is_broken_is_named() {
+fn every_broken_rule_is_named() {
     let two = |a: &str, b: &str, data| {
         safetensors_text(
             &format!(

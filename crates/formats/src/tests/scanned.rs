@@ -55,7 +55,7 @@ fn zlib(content: &[u8]) -> Vec<u8> {
     packed.finish().unwrap()
 }
 
-/// The bytes that joblib writes for an array of two doubles, with `pickle` behind them.
+/// The bytes that joblib writes for an array of two doubles, with `pickle` after them.
 fn joblib(dtype: &str, raw: &[u8], pickle: &[u8]) -> Vec<u8> {
     joblib_of(dtype, b"", raw, pickle)
 }
@@ -65,13 +65,13 @@ fn joblib_of(dtype: &str, state: &[u8], raw: &[u8], pickle: &[u8]) -> Vec<u8> {
     let pickled = Pickled::new().global("joblib.numpy_pickle", "NumpyArrayWrapper").op(b")\x81}(");
     let pickled = pickled.text("shape").op(b"K\x02\x85").text("dtype").global("numpy", "dtype").op("(");
     let pickled = pickled.text(dtype).op(b"\x89\x88tR").op(state).text("numpy_array_alignment_bytes").op("K\x10ub");
-    // Its other instructions, behind the array.
+    // Its other instructions, after the array.
     let rest = pickle.strip_prefix(b"\x80\x02").unwrap_or(pickle);
     [&pickled.0[..], raw, b"0", rest].concat()
 }
 
 #[test]
-fn a_hostile_pickle_is_found_in_every_container_and_an_honest_one_is_no_news() {
+fn a_hostile_pickle_is_found_in_every_container_and_an_honest_one_has_no_finding() {
     type Wrap = fn(&[u8]) -> Vec<u8>;
     let containers: &[(&str, Wrap)] = &[
         ("model.pkl", <[u8]>::to_vec),
@@ -101,7 +101,7 @@ fn a_hostile_pickle_is_found_in_every_container_and_an_honest_one_is_no_news() {
 }
 
 #[test]
-fn bytes_that_only_begin_as_something_are_no_news() {
+fn bytes_that_only_begin_like_a_container_have_no_finding() {
     for (name, bytes) in [
         ("data.bin", &b"\x80\x02\xff\xff\xff\xff\xff"[..]),
         ("data.bin", b"\x80\x04\x95\x10"),
@@ -160,7 +160,7 @@ fn archives_in_archives_end() {
 }
 
 #[test]
-fn what_nobody_can_judge_is_said_and_is_no_error() {
+fn a_file_that_cannot_be_judged_is_reported_and_is_not_an_error() {
     for (name, bytes) in [
         ("x.pkl", &b"BZh91AY"[..]),
         ("x.joblib", b"\xfd7zXZ\0"),
@@ -190,9 +190,9 @@ fn what_nobody_can_judge_is_said_and_is_no_error() {
     }
 }
 
-/// A checkpoint of torch's distributed kind: files one behind another.
+/// A checkpoint of torch's distributed kind: files one after another.
 #[test]
-fn parts_of_a_distributed_checkpoint_are_judged_or_said_to_be_unread() {
+fn parts_of_a_distributed_checkpoint_are_judged_or_reported_as_unread() {
     let (bad, good) = (torch_file(&evil(), &[]), torch_file(&honest(), &[]));
     let alone = found("__0_0.distcp", &bad);
     assert!(kinds(&alone).contains(&ProblemKind::UnsafePickle), "{alone:?}");
@@ -204,7 +204,7 @@ fn parts_of_a_distributed_checkpoint_are_judged_or_said_to_be_unread() {
 
 /// Python's zipfile unpacks more than torch does.
 #[test]
-fn a_record_that_is_compressed_in_another_way_is_said_to_be_unread() {
+fn a_record_that_is_compressed_in_another_way_is_reported_as_unread() {
     let mut file = zip(&[record("a.npy", npy(&evil()))]);
     assert_eq!(kinds(&found("x.npz", &file)), [ProblemKind::UnsafePickle]);
     // bzip2, in the local header and in the directory.
@@ -241,7 +241,7 @@ fn pickles_in_the_text_of_an_agent_are_judged() {
     let hostile = found("ppo.zip", &agent(&base64(&evil())));
     assert_eq!(kinds(&hostile), [ProblemKind::UnsafePickle], "{hostile:?}");
     assert!(hostile[0].message.contains("in its file data, \"lr_schedule\""), "{hostile:?}");
-    // Every agent has a function that is rebuilt. A function that is called at once runs when the file is loaded.
+    // Every agent has a function that is rebuilt. A function that is called immediately runs when the file is loaded.
     let honest_one = found("ppo.zip", &agent(SCHEDULE));
     assert!(kinds(&honest_one) == [ProblemKind::NeedsFullUnpickle] && !has_error(&honest_one), "{honest_one:?}");
     let called = Pickled::new().global("cloudpickle.cloudpickle", "_make_function").op(b")R").op(b")R").stop();

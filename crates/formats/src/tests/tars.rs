@@ -29,7 +29,7 @@ fn evil() -> Vec<u8> {
 }
 
 #[test]
-fn an_archive_without_ustar_is_one_all_the_same() {
+fn an_archive_without_ustar_is_still_an_archive() {
     let file = [member(b"pickle", &evil()), vec![0; 1024]].concat();
     let found = read_torch(&file).1;
     assert!(kinds(&found).contains(&ProblemKind::UnsafePickle), "{found:?}");
@@ -49,7 +49,7 @@ fn an_archive_without_ustar_is_one_all_the_same() {
 }
 
 #[test]
-fn what_is_a_tar_archive_and_something_else_is_refused() {
+fn a_file_that_is_a_tar_archive_and_something_else_is_refused() {
     for start in [&b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."[..], b"PK\x03\x04", b"\x80\x04N."] {
         let found = read_torch(&[member(start, b""), member(b"pickle", &evil()), vec![0; 1024]].concat()).1;
         assert!(kinds(&found) == [ProblemKind::ArchiveInvalid] && has_error(&found), "{found:?}");
@@ -61,7 +61,7 @@ fn what_is_a_tar_archive_and_something_else_is_refused() {
 
 #[test]
 fn a_size_that_an_extended_header_states_is_the_one_that_counts() {
-    // The header itself says that the member has no bytes; the pickle is behind its real bytes.
+    // The header itself says that the member has no bytes; the pickle is after its real bytes.
     let mut extended = member(b"x", b"12 size=512\n");
     extended[156] = b'x';
     let head = sealed(extended[..512].to_vec());

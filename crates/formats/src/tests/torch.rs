@@ -52,7 +52,7 @@ fn a_file_in_the_format_from_before_1_6_gives_the_same_table() {
 }
 
 #[test]
-fn tensors_that_share_a_storage_lie_where_torch_put_them() {
+fn tensors_that_share_a_storage_are_where_torch_put_them() {
     let bytes = read_fixture("shared.bin");
     let (table, problems) = read_torch(&bytes);
     assert_eq!(problems, []);
@@ -65,7 +65,7 @@ fn tensors_that_share_a_storage_lie_where_torch_put_them() {
 }
 
 #[test]
-fn a_whole_pickled_module_is_said_to_need_full_unpickling_and_nothing_worse() {
+fn a_whole_pickled_module_needs_full_unpickling_and_has_no_other_finding() {
     let (table, problems) = read_torch(&read_fixture("whole_module.pt"));
     assert_eq!(kinds(&problems), [ProblemKind::NeedsFullUnpickle]);
     let names: Vec<&str> = table.tensors.iter().map(|t| &*t.name).collect();
@@ -73,7 +73,7 @@ fn a_whole_pickled_module_is_said_to_need_full_unpickling_and_nothing_worse() {
 }
 
 #[test]
-fn a_torchscript_archive_is_no_broken_state_dict() {
+fn a_torchscript_archive_is_not_a_broken_state_dict() {
     let (_, problems) = read_torch(&read_fixture("torchscript.pt"));
     assert!(!has_error(&problems), "{problems:?}");
 }
@@ -121,7 +121,7 @@ fn no_flipped_byte_is_a_panic() {
 }
 
 #[test]
-fn what_is_no_torch_file_is_called_by_its_name() {
+fn a_file_of_another_format_is_called_by_its_name() {
     for (bytes, name) in [
         (&b"GGUF\x03\0\0\0"[..], "GGUF"),
         (b"lmgg", "ggml"),
@@ -158,7 +158,7 @@ fn an_untyped_storage_in_a_legacy_file_is_an_error_as_torch_does_not_load_it() {
 }
 
 #[test]
-fn of_a_large_legacy_file_little_more_than_its_pickles_is_read() {
+fn little_more_than_the_pickles_of_a_large_legacy_file_is_read() {
     let start = read_fixture("legacy.pt");
     let file = Zeros { start, length: 1 << 30, ..Zeros::default() };
     let read = Arc::clone(&file.read);

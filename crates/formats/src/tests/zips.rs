@@ -51,7 +51,7 @@ fn storages_and_records_must_be_the_same_set_of_the_same_sizes() {
 }
 
 #[test]
-fn a_tensor_must_lie_within_its_storage() {
+fn a_tensor_must_be_within_its_storage() {
     for (why, tensor, code) in [
         ("an offset too far", Strided { offset: 1, ..SIX }, ProblemKind::TensorOutOfBounds),
         ("a shape too large", Strided { shape: &[2, 4], ..SIX }, ProblemKind::TensorOutOfBounds),
@@ -113,7 +113,7 @@ fn damage_to_the_archive_is_an_error() {
         ("an encrypted storage", change(1, &|r| r.flags = 1)),
         ("an encrypted data.pkl", change(0, &|r| r.flags = 1)),
         ("a data.pkl of another length", change(0, &|r| r.size = Some(r.data.len() as u64 - 1))),
-        ("a record that lies on another", change(1, &|r| r.offset = Some(0))),
+        ("a record that overlaps another", change(1, &|r| r.offset = Some(0))),
         ("a record beyond the file", change(1, &|r| r.offset = Some(4_000_000_000))),
         ("two records of one name", and(record("x/data/0", vec![0; 24]))),
         ("two data.pkl", and(record("x/data.pkl", six()))),
@@ -160,14 +160,14 @@ fn extra(kind: u16, content: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_field_that_torch_writes_or_passes_over_is_no_damage() {
+fn a_field_that_torch_writes_or_ignores_is_not_damage() {
     let mut records = torch_records(&six(), &[("0", 24)]);
     records[1].extra = [extra(0x4246, &[0; 30]), extra(0x5455, &[0; 5])].concat();
     assert_eq!(problems(&zip(&records)), []);
 }
 
 #[test]
-fn a_crc_that_does_not_agree_is_a_warning_as_torch_reads_none() {
+fn a_crc_that_does_not_match_is_a_warning_because_torch_reads_none() {
     let mut records = torch_records(&six(), &[("0", 24)]);
     records[0].crc = Some(1);
     let (table, found) = read_torch(&zip(&records));
@@ -207,7 +207,7 @@ fn an_archive_that_a_zip_tool_packed_again_is_read() {
 }
 
 #[test]
-fn a_package_is_said_to_hold_code_and_its_pickles_are_judged() {
+fn a_package_is_reported_as_code_and_its_pickles_are_judged() {
     let package = |pickle: &[u8]| {
         problems(&zip(&[
             record("p/.data/extern_modules", "torch\n"),
@@ -265,7 +265,7 @@ fn zip64_archives_are_read() {
 }
 
 #[test]
-fn a_comment_and_a_folders_entry_are_no_damage() {
+fn a_comment_and_a_folders_entry_are_not_damage() {
     let mut bytes = zip(&[&[record("x/", "")][..], &torch_records(&six(), &[("0", 24)])].concat());
     assert_eq!(problems(&bytes), []);
     let at = bytes.len() - 2;
@@ -275,7 +275,7 @@ fn a_comment_and_a_folders_entry_are_no_damage() {
 }
 
 #[test]
-fn a_torchscript_archive_may_hold_records_that_its_data_does_not_name() {
+fn a_torchscript_archive_may_have_records_that_its_data_does_not_name() {
     let mut records = torch_records(&six(), &[("0", 24), ("more", 8)]);
     records.push(record("x/constants.pkl", b"\x80\x02)."));
     records.push(record("x/code/__torch__.py", b""));
@@ -287,7 +287,7 @@ fn a_torchscript_archive_may_hold_records_that_its_data_does_not_name() {
 }
 
 #[test]
-fn a_zip_archive_without_a_pickle_is_no_torch_file() {
+fn a_zip_archive_without_a_pickle_is_not_a_torch_file() {
     for bytes in [zip(&[]), zip(&[record("x/y", "")]), zip(&[record("data.pkl", ".")])] {
         let found = problems(&bytes);
         assert!(kinds(&found).contains(&ProblemKind::FormatUnexpected) && has_error(&found), "{found:?}");

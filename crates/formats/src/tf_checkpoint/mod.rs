@@ -170,7 +170,7 @@ fn slices<'b>(
         let part = listed.get_key_value(&*key);
         match part.map(|(_, part)| part) {
             None => {
-                let text = format!("tensor {} has a slice of shape {} that is not there", Quote(&name), Shape(&shape));
+                let text = format!("tensor {} has a slice of shape {} that is missing", Quote(&name), Shape(&shape));
                 problems.push(Problem::new(ProblemKind::TensorMissing, path, text).tensor(&name));
             }
             Some(part) if part.dtype != entry.dtype || part.shape != shape => {

@@ -25,7 +25,7 @@ const MAX_BLOCKS: u64 = 1 << 20;
 pub(crate) const MAX_KEY: usize = 1 << 16;
 /// The most that Snappy can reach: a copy of 64 bytes takes three.
 const RATIO: u64 = 32;
-/// The type byte and the checksum behind each block.
+/// The type byte and the checksum after each block.
 const TRAILER: u64 = 5;
 
 /// A CRC-32C as tables and bundles store it. The mask prevents a checksum of bytes that contain their own checksum.

@@ -190,7 +190,7 @@ fn entry(bytes: &[u8], strict: bool) -> Result<((DirectoryEntry, u64), &[u8]), R
     // torch reads as many bytes of a stored record as its content has, other readers as many as it takes in the
     // archive.
     if entry.method == Method::Stored && entry.size != entry.packed {
-        return Err(broken("is stored as it is, and has two sizes"));
+        return Err(broken("is stored uncompressed, but has two sizes"));
     }
     Ok(((entry, offset), rest))
 }

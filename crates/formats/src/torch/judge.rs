@@ -16,7 +16,7 @@ use crate::problems::{complaint, cut};
 
 /// The most dangerous or unknown imports that a problem names.
 const NAMED: usize = 10;
-/// The most pickles in one stream, one behind another.
+/// The most pickles in one stream, one after another.
 const PICKLES: usize = 100_000;
 /// The most objects of all these pickles.
 const OBJECTS: usize = 16_000_000;
@@ -207,7 +207,7 @@ fn unsafe_imports(pickle: &Pickle) -> HashSet<u32> {
     found
 }
 
-/// A stream's first pickle, and the problems of it and of all pickles behind it.
+/// A stream's first pickle, and the problems of it and of all pickles after it.
 pub(crate) struct Judged {
     pub first: Pickle,
     /// Why the first pickle cannot be followed to its end.
@@ -217,7 +217,7 @@ pub(crate) struct Judged {
     pub problems: Vec<Problem>,
 }
 
-/// Judges every pickle of a part, one behind another, and the files inside them.
+/// Judges every pickle of a part, one after another, and the files inside them.
 pub(crate) fn part(part: &mut FilePart<'_>, whose: Whose<'_>) -> io::Result<Judged> {
     let mut problems = Vec::new();
     let mut inner: Vec<Nested> = Vec::new();
@@ -236,11 +236,11 @@ pub(crate) fn part(part: &mut FilePart<'_>, whose: Whose<'_>) -> io::Result<Judg
     gather(&first, 0);
     let mut at = first.length;
     if error.is_none() {
-        // Readers that load in a loop run the pickles behind the first, too.
+        // Readers that load in a loop also run the pickles after the first.
         let (mut count, mut objects) = (1, first.objects());
         while !stream.fill_buf()?.is_empty() {
             if count >= PICKLES || objects >= OBJECTS {
-                let message = "it has more pickles behind its first than this reader follows";
+                let message = "it has more pickles after its first than this reader follows";
                 problems.push(whose.problem(ProblemKind::PickleInvalid, message));
                 break;
             }

@@ -41,7 +41,7 @@ pub(super) fn pickles(file: &mut dyn Seekable, count: usize) -> io::Result<Pickl
     Ok(pickles)
 }
 
-/// Follows the storages behind the pickles: an element count and the bytes, for each key. `Err` says
+/// Follows the storages after the pickles: an element count and the bytes, for each key. `Err` says
 /// what does not match.
 pub(super) fn storages(
     file: &mut dyn Seekable,

@@ -137,7 +137,7 @@ pub(super) fn called_name(pickle: &Pickle, function: Id) -> String {
     }
     match import(pickle, id) {
         Some((module, name)) if id == function => format!("{module}.{name}"),
-        Some((module, name)) => format!("what {module}.{name} gives"),
+        Some((module, name)) => format!("the result of {module}.{name}"),
         None => "something that is not an import".to_owned(),
     }
 }

@@ -269,7 +269,7 @@ fn read_legacy(file: &mut dyn Seekable, length: u64, whose: Whose<'_>) -> (Tenso
     // `torch.save` writes `UntypedStorage` for dtypes that are younger than the format.
     for (key, _) in state.storages.iter().filter(|(_, storage)| &*storage.class == "UntypedStorage") {
         let text =
-            format!("storage {} is of class UntypedStorage, which torch loads from zip archives alone", Quote(key));
+            format!("storage {} is of class UntypedStorage, which torch loads only from zip archives", Quote(key));
         problems.push(whose.problem(ProblemKind::PickleInvalid, &text));
     }
     match legacy::storages(file, length, &state, keys, end) {
@@ -329,7 +329,7 @@ fn read_bare(file: &mut dyn Seekable, length: u64, whose: Whose<'_>) -> (TensorT
     (TensorTable::default(), problems.into_vec())
 }
 
-/// The tensors that a pickle describes, with a problem for each description that makes no sense.
+/// The tensors that a pickle describes, with a problem for each invalid description.
 fn described(pickle: &Pickle, whose: Whose<'_>, problems: &mut Problems) -> StateDict {
     let state = state::read(pickle);
     problems.extend(

@@ -57,7 +57,7 @@ impl<'f> FilePart<'f> {
         self.size = self.size.saturating_sub(bytes);
     }
 
-    /// How many bytes a compressed file has, if memory may keep so many; they are taken off the budget.
+    /// How many bytes a compressed file has, if memory may keep that many; they are taken off the budget.
     pub fn length_within(&mut self, budget: &Cell<u64>) -> io::Result<Option<u64>> {
         let length = io::copy(&mut self.stream()?.take(HELD + 1), &mut io::sink())?;
         let left = budget.get().checked_sub(length);

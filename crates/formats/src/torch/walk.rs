@@ -158,7 +158,7 @@ fn content(part: &mut FilePart<'_>, name: &str, whose: Whose<'_>) -> Vec<Problem
     };
     // A part that cannot be unpacked is a warning: other checks report a broken file.
     judged.unwrap_or_else(|error| {
-        let message = format!("what is in it cannot be judged: {}", complaint(&error));
+        let message = format!("its content cannot be judged: {}", complaint(&error));
         vec![whose.problem(ProblemKind::ArchiveInvalid, &message).severity(Severity::Warning)]
     })
 }
@@ -179,7 +179,7 @@ fn opened(
 fn zip(file: &mut dyn Seekable, length: u64, name: &str, whose: Whose<'_>) -> io::Result<Vec<Problem>> {
     let entries = match directory::read(file, length, false) {
         Ok(entries) => entries,
-        // Such a file is several torch files, one behind another, which torch reads by their places.
+        // Such a file is several torch files, one after another, which torch reads by their offsets.
         Err(_) if name.ends_with(".distcp") => {
             let message = "it has parts of a checkpoint that hfget does not read";
             return Ok(vec![whose.problem(ProblemKind::WeightsUnread, message)]);
@@ -259,7 +259,7 @@ fn tar(file: &mut dyn Seekable, length: u64, head: &[u8], whose: Whose<'_>) -> V
     problems.into_vec()
 }
 
-/// Judges a `.npy` file: an array of objects is a pickle behind the header.
+/// Judges a `.npy` file: an array of objects is a pickle after the header.
 fn npy(part: &mut FilePart<'_>, whose: Whose<'_>) -> io::Result<Vec<Problem>> {
     let head = part.head(12)?;
     let (start, length) = match (head.get(6), head.get(8..12)) {
@@ -301,7 +301,7 @@ fn packed(part: &mut FilePart<'_>, name: &str, packing: Packing, whose: Whose<'_
     }
 }
 
-/// Judges pickles one behind another. Other files may begin with the same bytes, so for them only code that would run
+/// Judges pickles one after another. Other files may begin with the same bytes, so for them only code that would run
 /// is a problem.
 fn pickles(part: &mut FilePart<'_>, name: &str, whose: Whose<'_>) -> io::Result<Vec<Problem>> {
     let judged = judge::part(part, whose)?;
@@ -309,7 +309,7 @@ fn pickles(part: &mut FilePart<'_>, name: &str, whose: Whose<'_>) -> io::Result<
     // The classes that it needs do not matter in a file without weights.
     problems.retain(|problem| problem.kind != ProblemKind::NeedsFullUnpickle);
     if let Some(error) = judged.error.filter(|_| is_pickle_name(name)) {
-        let message = format!("its pickle cannot be followed to its end, and was judged so far only: {error}");
+        let message = format!("its pickle cannot be followed to its end, and was judged only up to there: {error}");
         problems.push(whose.problem(ProblemKind::PickleInvalid, &message).severity(Severity::Warning));
     }
     Ok(problems)

@@ -32,7 +32,7 @@ pub struct WeightIndex {
 /// each file name is kept once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct WeightMap {
-    /// All tensor names, one behind another.
+    /// All tensor names, one after another.
     names: String,
     rows: Vec<Row>,
     /// The file names, in order of their first occurrence.
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_index_says_why() {
+    fn bytes_that_are_not_an_index_are_refused_with_the_reason() {
         assert_eq!(WeightIndex::parse(b"{}"), Err(IndexError::NoWeightMap));
         assert_eq!(WeightIndex::parse(br#"{"weight_map": {}}"#), Err(IndexError::Empty));
         for bad in [

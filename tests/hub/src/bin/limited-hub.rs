@@ -3,7 +3,7 @@
 //! REPOS has a folder for each owner, with a folder for each repo. API and RESOLVERS are the numbers of requests that
 //! are answered within SECONDS. Prints its URL and then, for each line on stdin, the requests since the last line, as
 //! JSON.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a benchmark that cannot go on has failed
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a benchmark that cannot continue has failed
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,11 +1,12 @@
-//! Computes a Xet hash on several threads. Chunks and the tree over them are those of Xet's own packages; only the division
-//! among threads is from here.
+//! Computes a Xet hash on several threads. Xet's own packages make the chunks and the tree over them; this file only
+//! divides the work among threads.
 //!
-//! Where a chunk ends follows from the bytes behind its beginning, so nobody knows where a chunk begins in the middle of a
-//! file. A thread takes the beginning of its segment for one. That is wrong nearly always, and yet most of its ends are
-//! right: the first end that two lists of chunks have in common is followed by the same ends in both. When all segments are
-//! done, the bytes up to that end are divided anew, from the last end that is right. In ordinary files these are few. In a
-//! file of one repeated byte nothing is in common, and one thread divides it again from there on: slower, and right too.
+//! The end of a chunk depends on all bytes since its beginning, so the ends in the middle of a file are not known in
+//! advance. Each thread assumes that a chunk begins where its segment begins. This is nearly always wrong, but most
+//! ends that it finds are right: after the first end that two lists of chunks have in common, both lists are the same.
+//! When all segments are done, the bytes up to that common end are divided again, from the last end that is known to be
+//! right. In ordinary files these bytes are few. In a file of one repeated byte the lists have no end in common, and
+//! one thread divides the rest of the file again: that is slower, but also right.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,11 +18,11 @@ use xet_data::deduplication::Chunker;
 use super::{XetContent, XetHash};
 use crate::platform::{PAGE, PageBuffer};
 
-/// What one thread divides. Long enough that the bytes that are divided twice are few.
+/// The bytes that one thread divides: many enough that few bytes are divided twice.
 const SEGMENT: u64 = 16 << 20;
-/// The most bytes of a chunk. If Xet allowed more one day, hashes would differ, and the file would get its SHA-256.
+/// The most bytes of a chunk. If a later Xet allowed more, the hashes would differ, and the file would get its SHA-256.
 const LONGEST: usize = 128 << 10;
-/// How many bytes are read at once: a core's own cache holds them until they are hashed.
+/// How many bytes are read at once: they stay in a core's own cache until they are hashed.
 const READ: usize = 512 << 10;
 /// The most chunks of a file: their list takes 40 bytes for each, and twice that while the tree is made. Chunks have 64 KiB on average
 /// and 8 KiB at least.
@@ -50,7 +51,7 @@ fn root_by(content: &XetContent<'_>, threads: usize, segment: u64, most: usize) 
     file_hash(&chunks).hex().parse().map(Some).map_err(io::Error::other)
 }
 
-/// The chunks of each segment, as if its beginning were the end of a chunk; `None` if they are too many.
+/// The chunks of each segment, assuming that a chunk begins there; `None` if they are too many.
 fn guess(content: &XetContent<'_>, threads: usize, segment: u64, most: usize) -> io::Result<Option<Vec<Vec<Chunk>>>> {
     let guesses: Vec<Mutex<Vec<Chunk>>> = (0..content.size.div_ceil(segment)).map(|_| Mutex::default()).collect();
     let (next, found, stopped) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
@@ -81,7 +82,7 @@ fn guess(content: &XetContent<'_>, threads: usize, segment: u64, most: usize) ->
         let threads = threads.clamp(1, guesses.len().max(1));
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         let ended = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
-        // All of them, so that none is left when the first error is returned.
+        // Joins all threads, so that none is running when the first error is returned.
         ended.collect::<Vec<_>>().into_iter().collect::<io::Result<()>>()
     })?;
     let lists = guesses.into_iter().map(|guess| guess.into_inner().unwrap_or_else(PoisonError::into_inner));
@@ -101,7 +102,7 @@ fn join(
     for (n, guess) in guesses.into_iter().enumerate() {
         let start = n as u64 * segment;
         let stop = start.saturating_add(segment).min(content.size);
-        // The first chunk of the guess behind the end `at`, if the guess has that end.
+        // The first chunk of the guess after the end `at`, if the guess has that end.
         let behind = |at: u64| match guess.binary_search_by_key(&at, |chunk| chunk.end) {
             _ if at == start => Some(0),
             Ok(same) => Some(same + 1),
@@ -128,8 +129,8 @@ fn join(
     Ok(Some(chunks))
 }
 
-/// Gives `each` the chunks that begin in `range`, whose start counts as the end of a chunk, until it returns false. `seen`
-/// gets the length of each piece of the range.
+/// Gives `each` the chunks that begin in `range`, until it returns false. A chunk is assumed to begin at the range's
+/// start. `seen` gets the length of each piece of the range.
 fn divide(
     content: &XetContent<'_>,
     range: std::ops::Range<u64>,
@@ -139,11 +140,11 @@ fn divide(
 ) -> io::Result<()> {
     let (mut at, mut chunker) = (range.start, Chunker::default());
     let stop = range.end.min(content.size);
-    // Bytes are read to the place behind `LONGEST`, which is at a page; the begun chunk is before it. So `from` and `to` are never
-    // further apart than the buffer is long.
+    // Bytes are read to the offset `LONGEST`, which is the start of a page; the begun chunk is before it. So `from` and
+    // `to` are never further apart than the buffer is long.
     let mut from = LONGEST;
     while at < content.size {
-        // Reads after the first begin at a page of the file too. Behind the range they are short.
+        // Reads after the first begin at a page of the file too. After the range they are short.
         let most = if at < stop { (READ as u64 - at % PAGE as u64).min(stop - at) } else { LONGEST as u64 };
         let length = most.min(content.size - at);
         let to = LONGEST + usize::try_from(length).unwrap_or(READ);
@@ -185,7 +186,7 @@ mod tests {
         words.flatten().take(length).collect()
     }
 
-    /// The Xet hash by this file, and how many bytes it says that it read.
+    /// The Xet hash by this file, and the count of bytes that it reports.
     fn hash_by(bytes: &[u8], threads: usize, segment: u64) -> (String, u64) {
         let read = |buffer: &mut [u8], at: u64| {
             let at = usize::try_from(at).unwrap();
@@ -201,7 +202,7 @@ mod tests {
         (root.to_string(), total.into_inner())
     }
 
-    /// The same by Xet's own functions, front to back.
+    /// The same hash by Xet's own functions, front to back.
     fn in_one_go(bytes: &[u8]) -> String {
         let chunks = Chunker::default().next_block(bytes, true);
         let list: Vec<_> = chunks.iter().map(|chunk| (chunk.hash, chunk.data.len() as u64)).collect();
@@ -217,7 +218,7 @@ mod tests {
 
     /// The hashes are those of `hf_xet` 1.8.0 for Python: `hf_xet.hash_files`.
     #[test]
-    fn hashes_are_those_that_the_hub_states() {
+    fn hashes_match_those_of_the_hub() {
         let mixed = [noise(2, 300_000), vec![0; 700_000], noise(3, 500_000)].concat();
         for (bytes, hash) in [
             (b"hello\n".to_vec(), "fbf3242e7f6725a9dc46e5030d43ca9dd5265dd3690ccd1b1b8dcbdee88cb81b"),
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_files_have_the_hash_of_one_go() {
+    fn odd_files_have_the_same_hash_as_in_one_pass() {
         let segment = 300_000;
         for size in [0, 1, 63, 64, 65, 8191, 8192, 8193, 131_071, 131_072, 131_073, 299_999, 300_000, 300_001, 900_000]
         {
@@ -244,7 +245,7 @@ mod tests {
             let bytes: Vec<u8> = noise(8, period).into_iter().cycle().take(2_000_000).collect();
             assert_same(&bytes, segment);
         }
-        // Nothing in common from the place on where the zeros begin.
+        // No end in common after the zeros begin.
         assert_same(&[noise(9, 123_457), vec![0; 2_000_000]].concat(), segment);
         assert_same(&[vec![0; 1_000_001], noise(9, 700_000), b"text ".repeat(90_000)].concat(), segment);
     }
@@ -279,7 +280,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn any_division_among_threads_gives_the_hash_of_one_go(pieces in pieces(), segment in 5_000..500_000u64) {
+        fn any_division_among_threads_gives_the_hash_of_one_pass(pieces in pieces(), segment in 5_000..500_000u64) {
             let bytes: Vec<u8> = pieces.iter().flat_map(Piece::bytes).collect();
             prop_assert_eq!(hash_by(&bytes, 3, segment), (in_one_go(&bytes), bytes.len() as u64));
         }
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_to_its_end_is_an_error_and_too_many_chunks_are_none() {
+    fn an_unreadable_end_is_an_error_and_too_many_chunks_give_no_hash() {
         let bytes = noise(12, 900_000);
         let content = |last: u64| {
             let bytes = &bytes;

@@ -41,12 +41,12 @@ impl XetMerkle {
 
 /// Content that several threads read at once.
 #[derive(Clone, Copy)]
-#[cfg_attr(not(feature = "xet"), allow(dead_code))] // nobody reads it there
+#[cfg_attr(not(feature = "xet"), allow(dead_code))] // unused in that build
 pub(crate) struct XetContent<'a> {
     /// Its length in bytes.
     pub size: u64,
-    /// Fills a buffer with the bytes at a place; it is never asked for bytes past `size`.
+    /// Fills a buffer with the bytes at an offset; it is never called for bytes past `size`.
     pub read: &'a (dyn Fn(&mut [u8], u64) -> io::Result<()> + Sync),
-    /// Gets the length of each piece that was read, of each byte once.
+    /// Gets the length of each piece that was read. Each byte is counted once.
     pub seen: &'a (dyn Fn(u64) + Sync),
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use super::{XetContent, XetHash};
 
-// Fails never, and gets what the real one gets.
+// It never fails; the signature is that of the real one.
 #[allow(clippy::unnecessary_wraps)]
 pub(super) fn root(_: &XetContent<'_>, _: usize) -> io::Result<Option<XetHash>> {
     Ok(None)

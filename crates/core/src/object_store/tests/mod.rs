@@ -1,4 +1,4 @@
-//! Tests of objects in memory: reads at any place give the bytes that were put there, and the small
+//! Tests of objects in memory: reads at any offset give the uploaded bytes, and the small
 //! objects read back. Tests with a server cover the wire.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -91,13 +91,13 @@ fn adding(name: &str) -> impl Fn(Option<&LockedRepo>) -> LockedRepo {
 
 /// The second run writes between the first one's reading and writing, with and without a manifest before.
 #[tokio::test]
-async fn who_writes_a_manifest_at_once_forgets_nothing_of_the_other() {
+async fn two_writers_of_a_manifest_keep_each_others_files() {
     let objects = Objects::in_memory();
     for (first, second) in [("a", "b"), ("c", "d")] {
         let once = std::cell::Cell::new(true);
         let merge = |before: Option<&LockedRepo>| {
             if once.take() {
-                // A store in memory answers at once.
+                // A store in memory answers immediately.
                 let other = keys();
                 let put = objects.put_manifest(&other, &commit(), adding(second)).now_or_never();
                 put.unwrap().unwrap();
@@ -116,7 +116,7 @@ fn mark(etag: &str, modified: i64) -> Mark {
 }
 
 #[tokio::test]
-async fn a_record_is_of_one_place_one_digest_and_an_unchanged_object() {
+async fn a_record_counts_for_one_place_one_digest_and_an_unchanged_object() {
     let folder = tempfile::tempdir().unwrap();
     let (path, digest) = ("a".parse().unwrap(), Hasher::sha256().finish().digest());
     let read = |place: &str| SnapshotRecord::read(Some(folder.path()), place.to_owned());
@@ -139,7 +139,7 @@ async fn a_record_is_of_one_place_one_digest_and_an_unchanged_object() {
 }
 
 #[tokio::test]
-async fn runs_that_save_one_record_keep_what_the_other_found_good_or_bad() {
+async fn runs_that_save_one_record_keep_each_others_results() {
     let folder = tempfile::tempdir().unwrap();
     let digest = Hasher::sha256().finish().digest();
     let read = || SnapshotRecord::read(Some(folder.path()), "here".into());
@@ -157,7 +157,7 @@ async fn runs_that_save_one_record_keep_what_the_other_found_good_or_bad() {
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_or_kept_is_none() {
+async fn a_record_that_cannot_be_read_or_kept_counts_as_empty() {
     let folder = tempfile::tempdir().unwrap();
     let (path, digest) = ("a".parse().unwrap(), Hasher::sha256().finish().digest());
     let mut record = SnapshotRecord::read(Some(folder.path()), "here".into()).await;

@@ -1,6 +1,5 @@
-//! What runs that were killed have left of an archive: files beside its place, in which some blobs are whole. A blob's header
-//! is written after its bytes, so a header says where it is worth to look. Whoever takes the bytes hashes them: a header
-//! proves nothing.
+//! What killed runs left of an archive: temporary files beside it, with some complete blobs. A blob's header is written
+//! after its bytes, so a header marks a blob that is probably complete. It proves nothing: the caller hashes the bytes.
 
 use std::fs::File;
 use std::path::Path;
@@ -35,7 +34,7 @@ fn is_ours(file: &File) -> bool {
     }
 }
 
-/// Takes what killed runs left, and finds blobs of these sizes at the places that they would have.
+/// Locks what killed runs left, and finds blobs of these sizes at the offsets that they would have.
 pub(super) fn take(path: &Path, sizes: &[u64]) -> (Vec<LeftOver>, Vec<Option<Left>>) {
     let folder = Folder::find(folder_of(path), Path::new("")).ok().flatten();
     let left = folder.map(|folder| dead(&Arc::new(folder), &prefix(path))).unwrap_or_default();
@@ -50,7 +49,7 @@ pub(super) fn take(path: &Path, sizes: &[u64]) -> (Vec<LeftOver>, Vec<Option<Lef
 }
 
 impl LeftOver {
-    /// A blob whose header is at this place.
+    /// The blob with a header at this offset.
     fn blob(&self, begins: u64, size: u64) -> Option<Left> {
         let length = head_size(size);
         let mut bytes = vec![0; usize::try_from(length).ok()?];

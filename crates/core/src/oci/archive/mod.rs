@@ -81,7 +81,7 @@ impl Archive {
         format!("{}: {what}", self.shown())
     }
 
-    /// The layout at the path, once somebody has looked.
+    /// The layout at the path, once it was read.
     async fn there(&self) -> Result<Option<Arc<Layout>>, OciError> {
         match self.state(|state| state.there.clone()) {
             There::Unknown => {}
@@ -122,7 +122,7 @@ impl Archive {
             let mut writer = Writer::begin(&path)?;
             for size in sizes {
                 let Some(place) = writer.place(size) else {
-                    let why = "its files are together larger than a file can be".to_owned();
+                    let why = "its files together exceed the largest size of a file".to_owned();
                     return Err(OciError::Invalid { place: path.display().to_string(), why });
                 };
                 writer.places.push(place);

@@ -53,13 +53,13 @@ pub(super) fn head_size(size: u64) -> u64 {
     head(&blob_name(&OciDigest::of(b"")), size).len() as u64
 }
 
-/// Where the first place begins: after the layout file.
+/// The offset of the first blob: after the layout file.
 pub(super) fn first() -> u64 {
     let size = LAYOUT.len() as u64;
     head(LAYOUT_FILE, size).len() as u64 + size + padding(size)
 }
 
-/// The end of the place that begins there; `None` if no file can be so large.
+/// The end of a blob that begins at this offset; `None` if no file can be so large.
 pub(super) fn after(begins: u64, size: u64) -> Option<u64> {
     let content = begins.checked_add(head_size(size))?.checked_add(size)?;
     content.checked_add(padding(size))

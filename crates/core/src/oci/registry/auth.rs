@@ -70,7 +70,7 @@ struct Token {
 
 impl Token {
     /// Whether the token covers a request that begins now. A registry checks the token when a request begins; a token
-    /// that is nearly over may be over by the registry's clock.
+    /// that has nearly expired may have expired by the registry's clock.
     fn is_good(&self) -> bool {
         self.began.elapsed() < self.lifetime.mul_f64(0.8)
     }
@@ -170,7 +170,7 @@ impl Auth {
             && realm.scheme() != "https"
             && !(is_loopback(realm) && is_loopback(url))
         {
-            let why = format!("its server of tokens, {}, is not reached over HTTPS", ShownUrl::from(realm));
+            let why = format!("its token server, {}, does not use HTTPS", ShownUrl::from(realm));
             return Err(OciError::Refused { place: self.registry.clone(), why });
         }
         lock(&self.tokens).remove(scope);
@@ -186,7 +186,7 @@ impl Auth {
     pub async fn why_refused(&self, said: &str) -> String {
         let said = if said.is_empty() { String::new() } else { format!(" ({said})") };
         match self.credential().await {
-            Ok(Some(_)) => format!("the credentials are not good for it{said}"),
+            Ok(Some(_)) => format!("the credentials do not allow it{said}"),
             _ => format!("no credentials for it were found where docker and podman keep them{said}"),
         }
     }
@@ -200,8 +200,7 @@ impl Auth {
         let mut url = realm.clone();
         let request = match credential {
             Some(Credential::Identity(token)) => {
-                // All scopes in one value here, but one value for each scope below: the two ways of asking are
-                // specified so.
+                // All scopes in one value here, but one value for each scope below: the two specifications say so.
                 let joined = scopes.join(" ");
                 let pairs = service.map(|service| ("service", service));
                 let all = [("grant_type", "refresh_token"), ("client_id", "hfget"), ("refresh_token", token)];
@@ -225,10 +224,10 @@ impl Auth {
             let headers = response.headers().clone();
             if is_passing(status) {
                 let wait = asked_wait(&headers);
-                let message = "the server of tokens".to_owned();
+                let message = "the token server".to_owned();
                 return Err(HubError::Status { url: (&url).into(), status, message, wait }.into());
             }
-            let said = format!("{} answers {status}", ShownUrl::from(realm));
+            let said = format!("{} answered {status}", ShownUrl::from(realm));
             let why = self.why_refused(&said).await;
             return Err(OciError::Refused { place: self.registry.clone(), why });
         }
@@ -304,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_shown_for_most_of_its_life_and_one_without_a_life_for_a_minute() {
+    fn a_token_is_used_for_most_of_its_lifetime_and_one_without_a_lifetime_for_a_minute() {
         let now = Instant::now();
         let token = |text: &str| read_token(text.as_bytes(), now);
         assert_eq!(token(r#"{"token":"aaaa-of-a-test"}"#).unwrap().lifetime, Duration::from_mins(1));

@@ -1,5 +1,5 @@
-//! The stream of a blob's bytes into a request: the count of bytes, whose turn it is, and how the maker of the bytes
-//! ended. `upload` makes the request.
+//! The stream of a blob's bytes into a request: the count of bytes, which side must act next, and how the maker of the
+//! bytes ended. `upload` makes the request.
 
 use std::io;
 use std::pin::Pin;
@@ -17,10 +17,10 @@ use crate::oci::{Blobstream, OciError};
 
 /// The time between two checks whether the registry takes bytes.
 const LOOK: Duration = Duration::from_millis(250);
-/// Bytes that are handed to the network at once: few enough to see progress on a slow line.
+/// Bytes in one write to the network: few enough to see progress on a slow line.
 const PIECE: usize = 256 << 10;
-/// The least bytes a second that a registry stores and hashes after it got the last byte: some registries answer only
-/// after they copied the blob to its place.
+/// The least rate, in bytes a second, at which a registry stores and hashes a blob after the last byte: some registries
+/// answer only after they have copied it.
 const SETTLES: u64 = 20 << 20;
 
 /// A stream that is the body of a request.

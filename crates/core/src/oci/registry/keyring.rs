@@ -92,16 +92,16 @@ impl Keyring {
     }
 }
 
-/// Whether helpers that a file names are asked.
+/// Whether to run the helpers that a file names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Helpers {
     Asked,
     Left,
 }
 
-/// What a file's text has for the first of these keys. The error is a sentence about the file.
+/// The entry of a file's text for the first of these keys. The error is a sentence about the file.
 pub(super) fn read(text: &[u8], keys: &[String], helpers: Helpers) -> Result<Option<Credential>, String> {
-    let json: serde_json::Value = serde_json::from_slice(text).map_err(|_| "it is no JSON".to_owned())?;
+    let json: serde_json::Value = serde_json::from_slice(text).map_err(|_| "it is not JSON".to_owned())?;
     if helpers == Helpers::Left && ["credHelpers", "credsStore"].iter().any(|table| json.get(table).is_some()) {
         return Ok(None);
     }
@@ -125,8 +125,8 @@ pub(super) fn read(text: &[u8], keys: &[String], helpers: Helpers) -> Result<Opt
         Err(Trouble::HelperCommunicationError) => {
             Err(format!("it names a helper for {key} that cannot be run: is docker-credential-… in PATH?"))
         }
-        Err(Trouble::MalformedHelperResponse) => Err(format!("its helper's answer for {key} is no JSON")),
-        Err(_) => Err(format!("what it has for {key} cannot be read")),
+        Err(Trouble::MalformedHelperResponse) => Err(format!("its helper's answer for {key} is not JSON")),
+        Err(_) => Err(format!("its entry for {key} cannot be read")),
     }
 }
 

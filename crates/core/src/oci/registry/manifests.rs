@@ -69,7 +69,7 @@ impl Wire {
                 let digest = OciDigest::of(&bytes);
                 let named = match of {
                     ManifestName::Digest(named) => Some(*named),
-                    // Only the registry knows which digest a tag has, so other bytes than it names are damaged bytes.
+                    // Only the registry knows which digest a tag has, so bytes with another digest are damaged.
                     ManifestName::Tag(_) => claimed(&headers),
                 };
                 if let Some(digest) = named.filter(|named| *named != digest) {
@@ -81,14 +81,14 @@ impl Wire {
         self.http.retries.answered();
         let Some((headers, bytes, digest)) = got else { return Ok(None) };
         let invalid = |why: String| OciError::Invalid { place: place.clone(), why };
-        let kind: Kind = serde_json::from_slice(&bytes).map_err(|e| invalid(format!("it is no manifest: {e}")))?;
+        let kind: Kind = serde_json::from_slice(&bytes).map_err(|e| invalid(format!("not a manifest: {e}")))?;
         let sent = kind_of(&headers);
-        // A reader that takes one type for the other sees other layers than the signer saw.
+        // A reader that assumes the other type would see other layers than the signer saw.
         if let (Some(sent), Some(own)) = (&sent, &kind.media_type)
             && sent != own
         {
             let (sent, own) = (crate::text::brief(sent), crate::text::brief(own));
-            return Err(invalid(format!("the registry calls it {sent}, and it calls itself {own}")));
+            return Err(invalid(format!("the registry states the type {sent}, but the manifest states {own}")));
         }
         let media_type = kind.media_type.or(sent).unwrap_or_else(|| MANIFEST.to_owned());
         Ok(Some(Got { media_type, bytes, digest }))
@@ -110,7 +110,7 @@ impl Wire {
         let digest = OciDigest::of(bytes);
         let place = self.place(&name.to_string());
         if bytes.len() as u64 > MANIFEST_LIMIT {
-            let why = format!("it has {} bytes, and registries take {MANIFEST_LIMIT}", bytes.len());
+            let why = format!("it has {} bytes, but registries accept at most {MANIFEST_LIMIT}", bytes.len());
             return Err(OciError::Invalid { place, why });
         }
         if let ManifestName::Digest(named) = name
@@ -130,14 +130,14 @@ impl Wire {
             })
             .await?;
         if let Some(other) = claimed(&headers).filter(|other| *other != digest) {
-            let why = format!("the registry keeps it as {other}, and it is {digest}");
+            let why = format!("the registry stored it as {other}, but its digest is {digest}");
             return Err(OciError::Invalid { place, why });
         }
         self.http.retries.answered();
         Ok((digest, headers))
     }
 
-    /// Removes a manifest, with its tags. `false` where the registry does not let us: it is asked once, and no more.
+    /// Removes a manifest, with its tags. `false` if the registry refuses. There is only one try.
     pub async fn remove_manifest(&self, digest: &OciDigest) -> bool {
         let removed = async {
             let url = self.url(&format!("manifests/{digest}")).await?;
@@ -145,7 +145,7 @@ impl Wire {
             Ok::<_, OciError>(response.status())
         };
         let answer = removed.await;
-        debug!(%digest, ?answer, "asked to remove a manifest");
+        debug!(%digest, ?answer, "the registry's answer to the removal of a manifest");
         answer.is_ok_and(|status| status.is_success() || status == StatusCode::NOT_FOUND)
     }
 
@@ -165,7 +165,7 @@ impl Wire {
             match there {
                 Some(there) if there == blob.size => {}
                 Some(there) => {
-                    let why = format!("it has {there} bytes, and the manifest says {}", blob.size);
+                    let why = format!("it has {there} bytes, but the manifest states {}", blob.size);
                     return Err(OciError::Invalid { place, why });
                 }
                 None => return Err(OciError::NotFound { place }),
@@ -218,7 +218,7 @@ impl Wire {
             let Some(next) = next else { return Ok(Some(found)) };
             url = self.target(&url, &next)?;
         }
-        let why = "its list of referrers does not end".to_owned();
+        let why = format!("its list of referrers has more than {PAGES} pages");
         Err(OciError::Invalid { place: self.place(&subject.to_string()), why })
     }
 
@@ -243,12 +243,12 @@ impl Wire {
         }
         let own: Kind = serde_json::from_slice(bytes).map_err(|e| OciError::Invalid {
             place: self.place(&digest.to_string()),
-            why: format!("it is no manifest: {e}"),
+            why: format!("not a manifest: {e}"),
         })?;
         let artifact_type = own.artifact_type.or(own.config.map(|config| config.media_type));
         let size = bytes.len() as u64;
         let listed = Descriptor { artifact_type, annotations: own.annotations, ..Descriptor::new(kind, digest, size) };
-        // Nothing locks out other writers; whoever is not in the list afterwards writes again.
+        // Nothing locks out other writers. A writer that is not in the list afterwards writes again.
         for _ in 0..TRIES {
             let index = self.tagged_referrers(subject).await?;
             if index.as_ref().is_some_and(|index| index.manifests.contains(&listed)) {

@@ -2,10 +2,9 @@
 //! repo, or calls a blob verified.
 //!
 //! Why not `oci-client`: it would bring 22 crates. Its streamed push sends one PATCH for each piece of the stream,
-//! counts by itself instead of reading the registry's `Range`, resumes no session and cannot be cancelled. The rest
-//! of it, tokens and manifests, is some hundred lines over the HTTP client, the patience and the redirect rules of
-//! the Hub's wire. hfget uses `docker_credential` (files and helpers of credentials) and `http-auth` (the grammar of
-//! challenges).
+//! counts by itself instead of reading the registry's `Range`, resumes no session and cannot be cancelled. The rest of
+//! it, tokens and manifests, takes a few hundred lines on top of the Hub's HTTP client, patience and redirect rules.
+//! hfget uses `docker_credential` (files and helpers of credentials) and `http-auth` (the grammar of challenges).
 
 mod auth;
 mod feed;
@@ -37,7 +36,7 @@ pub(crate) fn open(config: &OciConfig, http: &HubConfig) -> Result<Arc<dyn Conte
     Ok(Arc::new(Registry { wire: Arc::new(Wire::new(config, http, registry, name)?) }))
 }
 
-/// Whether a file of credentials can be read, and what is wrong otherwise. A helper that it names is not asked.
+/// Whether a credentials file can be read, and otherwise why not. The helpers that it names are not run.
 pub(super) fn read_logins(text: &[u8]) -> Result<(), String> {
     keyring::read(text, &["registry.example".to_owned()], keyring::Helpers::Left).map(drop)
 }

@@ -1,9 +1,9 @@
 //! A blob in parts: for a registry, or a proxy in front of it, that breaks off large requests and accepts parts. A
 //! registry gets parts only after it broke off a whole blob. `upload` sends whole blobs.
 //!
-//! The registry's `Range` says which bytes it has; the count of sent bytes does not. A registry gets whole blobs
-//! again if it does not answer the first part with 202 and a `Range` that moved (Google's refuses the part, Amazon's
-//! says 201, GitHub's 416 above 4 MiB), or if the parts make another blob.
+//! The registry's `Range` says which bytes it has; the count of sent bytes does not. A registry gets whole blobs again
+//! if it does not answer the first part with 202 and a `Range` that moved (Google's refuses the part, Amazon's answers
+//! 201, GitHub's 416 above 4 MiB), or if the blob has another digest in the end.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -25,7 +25,7 @@ use crate::oci::{Blobstream, OciError};
 use crate::progress::Silent;
 
 /// The size of a part, which stays in memory until the registry has it. It is above the least size that Amazon's
-/// registry asks for.
+/// registry accepts.
 const PART: usize = 8 << 20;
 /// A registry that asks for larger parts than this gets whole blobs.
 const MOST: u64 = 64 << 20;
@@ -113,7 +113,7 @@ impl Wire {
         let url = upload.url.clone();
         let finished = self.persist(|| self.finish(&url, digest)).await;
         if finished.is_err() {
-            // The registry confirmed each part, and made another blob.
+            // The registry confirmed each part, but the blob has another digest.
             self.parts.are_refused();
         }
         finished?;
@@ -144,7 +144,7 @@ impl Upload<'_> {
     }
 
     fn lost(&self) -> OciError {
-        failed(self.wire.place(&self.what), "the registry has lost the upload", true)
+        failed(self.wire.place(&self.what), "the registry lost the upload", true)
     }
 
     /// Sends one part until the registry has it.
@@ -166,7 +166,7 @@ impl Upload<'_> {
             let reached = match error {
                 Some(error) if error.is_worth_retrying() && self.shown => {
                     failures += 1;
-                    debug!(%error, at = self.at, "a part was not taken");
+                    debug!(%error, at = self.at, "a part was not accepted");
                     wire.back_off(None, error, failures, &Silent).await?;
                     self.ask().await?
                 }
@@ -181,7 +181,7 @@ impl Upload<'_> {
                         failures = 0;
                         wire.http.retries.answered();
                     } else if failures == 0 {
-                        // The registry accepts the part and keeps nothing of it: another try would end the same.
+                        // The registry accepts the part and discards it: another try would end the same way.
                         wire.parts.are_refused();
                         return Err(self.lost());
                     }
@@ -203,7 +203,7 @@ impl Upload<'_> {
         }
         // Amazon's registry answers 201 to a part, and loses the next one.
         self.wire.parts.are_refused();
-        let why = format!("the registry answers {} to a part of it", response.status());
+        let why = format!("the registry answered {} to a part of it", response.status());
         failed(self.wire.place(&self.what), why, !self.shown)
     }
 
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn how_far_an_upload_is_is_read_in_every_dialect_and_never_guessed() {
+    fn the_progress_of_an_upload_is_read_in_every_dialect_and_never_guessed() {
         let of = |text: &str| reached(&[(RANGE, text.parse().unwrap())].into_iter().collect());
         assert_eq!(of("0-999"), Some(1000));
         assert_eq!(of("bytes=0-999"), Some(1000));

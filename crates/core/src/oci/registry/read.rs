@@ -54,7 +54,7 @@ async fn ask(wire: &Wire, digest: &OciDigest, range: Range<u64>) -> Result<Answe
     let length = length_of(response.headers());
     let short = |total: u64| OciError::Invalid {
         place: place(),
-        why: format!("it has {total} bytes, and bytes {wanted} were asked for"),
+        why: format!("it has {total} bytes, but bytes {wanted} were requested"),
     };
     match response.status() {
         StatusCode::PARTIAL_CONTENT => {

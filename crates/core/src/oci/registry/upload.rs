@@ -1,4 +1,4 @@
-//! Pushes a whole blob. An upload that breaks off begins anew.
+//! Pushes a whole blob. An upload that breaks off begins again.
 //!
 //! Why one streamed PUT: three large registries refuse parts or lose them (Google's refuses a PATCH with a range,
 //! Amazon's answers 201 and a range that does not move, GitHub's accepts 4 MiB), and all accept a whole blob with its
@@ -69,7 +69,7 @@ impl Wire {
         Ok(digest)
     }
 
-    /// Pushes bytes in memory, with as many tries as are worth it.
+    /// Pushes bytes in memory, and retries as long as that may help.
     async fn whole(&self, bytes: Bytes, size: u64, named: PushDigest) -> Result<OciDigest, OciError> {
         let digest = OciDigest::of(&bytes);
         let place = self.place(&digest.to_string());
@@ -129,14 +129,14 @@ impl Wire {
         Ok(self.begun(what).await?.0)
     }
 
-    /// The same, with the least size of a part, if the registry states one.
+    /// Like `begin`, with the least size of a part, if the registry states one.
     pub(super) async fn begun(&self, what: &str) -> Result<(Url, HeaderMap), OciError> {
         self.persist(|| async {
             let ask = Ask::new(Method::POST, self.url("blobs/uploads/").await?, &Scope::Push);
             let (url, response) = self.once(Via::Api, &ask).await?;
             match response.status() {
                 StatusCode::ACCEPTED => {}
-                // Some registries do not create a repository by themselves.
+                // Some registries do not create a repository on the first push.
                 StatusCode::NOT_FOUND => return Err(OciError::NotFound { place: self.shown.clone() }),
                 _ => return Err(self.refusal(self.place(what), &url, response).await),
             }
@@ -150,7 +150,7 @@ impl Wire {
         self.target(url, location(headers))
     }
 
-    /// Sends a stream. After a 401 it cannot be sent again; its maker can make it again.
+    /// Sends a stream. After a 401 it cannot be sent again, but its maker can make it again.
     pub(super) async fn send_stream(
         &self,
         method: Method,
@@ -207,11 +207,11 @@ impl Wire {
         match self.size_of(&digest).await? {
             Some(there) if there == size => Ok(()),
             Some(there) => {
-                let why = format!("the registry says that it has {there} bytes, and {size} were sent");
+                let why = format!("the registry states {there} bytes, but {size} were sent");
                 Err(OciError::Invalid { place: self.place(&digest.to_string()), why })
             }
             None => {
-                let why = "the registry said that it took the blob, and does not have it";
+                let why = "the registry accepted the blob, but does not have it";
                 Err(failed(self.place(&digest.to_string()), why, true))
             }
         }
@@ -262,7 +262,7 @@ impl Wire {
     pub(super) async fn refused_upload(&self, what: &str, url: &Url, response: Response) -> OciError {
         let status = response.status();
         match self.refusal(self.place(what), url, response).await {
-            OciError::NotFound { place } => failed(place, "the registry has lost the upload", true),
+            OciError::NotFound { place } => failed(place, "the registry lost the upload", true),
             OciError::Failed { place, why, .. } if matches!(status.as_u16(), 400 | 409 | 416) => {
                 failed(place, why, true)
             }

@@ -37,7 +37,7 @@ pub(super) struct Wire {
     pub shown: String,
     /// The sizes of the blobs that the registry had in this run.
     sizes: Mutex<HashMap<OciDigest, u64>>,
-    /// Whether it gets parts.
+    /// Whether it is sent parts.
     pub parts: Parts,
 }
 
@@ -87,7 +87,7 @@ impl Wire {
         let mut http = http
             .mirror(&format!("https://{host}"))
             .map_err(|e| OciError::Setup { place: shown.clone(), why: e.to_string() })?;
-        // Bytes that the Hub sends are no progress of a registry that takes nothing.
+        // Bytes from the Hub do not count as progress of a registry that accepts nothing.
         http.timing.patience = std::sync::Arc::default();
         let auth = Auth::new(registry, &name, Keyring::new(config, registry, &name));
         Ok(Wire {
@@ -229,10 +229,14 @@ impl Wire {
         let why = |what: &str| if said.is_empty() { what.to_owned() } else { format!("{what}: {said}") };
         match status.as_u16() {
             401 => OciError::Refused { place, why: self.auth.why_refused(&said).await },
-            403 => OciError::Refused { place, why: why("the registry answers 403") },
+            403 => OciError::Refused { place, why: why("the registry answered 403") },
             404 => OciError::NotFound { place },
             407 => HubError::ProxyLogin { url: url.into() }.into(),
-            413 => failed(place, why("the registry, or a proxy before it, takes no request of that size (413)"), false),
+            413 => failed(
+                place,
+                why("the registry, or a proxy in front of it, refuses requests of this size (413)"),
+                false,
+            ),
             _ if is_passing(status) => {
                 HubError::Status { url: url.into(), status, message: said, wait: asked_wait(&headers) }.into()
             }
@@ -245,11 +249,11 @@ impl Wire {
                 let why = "hfget does not send a registry's request to another host";
                 HubError::RedirectRefused { url: url.into(), to, why }.into()
             }
-            _ => failed(place, why(&format!("{} answers {status}", ShownUrl::from(url))), false),
+            _ => failed(place, why(&format!("{} answered {status}", ShownUrl::from(url))), false),
         }
     }
 
-    /// Tries again as long as that is worth it.
+    /// Retries as long as that may help.
     pub async fn persist<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T, OciError>
     where
         F: Future<Output = Result<T, OciError>>,
@@ -278,7 +282,7 @@ impl Wire {
             OciError::Wire(error) => Ok(self.http.retries.back_off(path, error, failures, watch).await?),
             OciError::Failed { again: true, ref why, after, .. } => {
                 let policy = &self.http.retries.timing().retry;
-                // The registry answers, and the answer is wrong: waiting does not help.
+                // The registry answers, but the answer is wrong: waiting does not help.
                 if failures >= policy.attempts || after.is_some_and(|after| after > policy.longest_wait) {
                     return Err(error);
                 }

@@ -157,7 +157,7 @@ impl Pair<'_> {
         }
     }
 
-    /// Streams a file through a hasher. After a broken connection it goes on at the same place.
+    /// Streams a file through a hasher. After a broken connection it continues at the same offset.
     async fn whole(&self, entry: &Entry) -> Option<Finding> {
         let (send, receive) = mpsc::channel(QUEUE);
         let (digest, size) = (entry.digest(), entry.size);

@@ -129,7 +129,7 @@ impl Said {
         (!parts.is_empty()).then(|| {
             let missing =
                 Finding::repo(Code::MetadataMissing, format!("of {files} files the mirror answers for {parts}"));
-            // Without these two headers huggingface_hub refuses a file; without a size it goes on.
+            // Without these two headers huggingface_hub refuses a file; without a size it continues.
             let refuses = self.0.iter().take(2).any(|n| *n > 0);
             let severity = if refuses { Severity::Error } else { Severity::Warning };
             missing.severity(severity).remedy(Remedy::AnswerWithEtag)

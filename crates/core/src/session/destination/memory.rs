@@ -116,7 +116,7 @@ impl SourceFile for MemoryFile {
     }
 }
 
-/// Files in memory. Nothing is visible in `published` before all of it is verified.
+/// Files in memory. Nothing is visible in `published` before all files are verified.
 struct Memory<'a> {
     session: &'a Session,
     received: Files,
@@ -234,7 +234,7 @@ async fn the_one_job_verifies_and_publishes_between_a_new_source_and_a_new_desti
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_differs_from_the_listing_is_never_published_there() {
+async fn files_that_differ_from_the_listing_are_never_published() {
     let files: &[(&str, &[u8])] = &[("config.json", CONFIG), ("model.safetensors", WEIGHTS)];
     let wrong: &[(&str, &[u8])] = &[("config.json", CONFIG), ("model.safetensors", b"\x08\0\0\0\0\0\0\0{}     X")];
     let (report, published) = job_between(MemorySource::new(files, wrong)).await;

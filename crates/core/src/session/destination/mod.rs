@@ -40,7 +40,7 @@ pub(super) struct Present {
 /// default. A job may be one worker's part of a selection, or may only publish; a destination need not distinguish
 /// them.
 pub(super) trait Destination {
-    /// Looks how much of each file is there, without reading it.
+    /// Finds out how much of each file is there, without reading it.
     async fn look(&mut self, job: &mut Prepared) -> Result<(), Error>;
 
     /// Hashes the files that are there and were never checked.
@@ -92,7 +92,7 @@ pub(super) trait Destination {
         Ok(Vec::new())
     }
 
-    /// Notes what a worker has put there, where nobody could find it otherwise. Nothing is published.
+    /// Notes the files that a worker has stored, if the next run could not find them otherwise. Publishes nothing.
     async fn note_part(&mut self, _job: &Prepared) -> Result<(), Error> {
         Ok(())
     }
@@ -130,7 +130,7 @@ impl Session {
         Ok(self.judged(prepared))
     }
 
-    /// Looks how much of a job is at a destination that is no disk of this machine.
+    /// Finds out how much of a job is at a destination other than this machine's disk.
     async fn look_far(&self, job: &mut Prepared) -> Result<(), Error> {
         if let Some(objects) = &self.objects {
             self.look_at_store(objects, job).await?;
@@ -141,7 +141,7 @@ impl Session {
         Ok(())
     }
 
-    /// Looks how many files of a job are not at its destination, without reading those that are.
+    /// Counts the files of a job that are not at its destination, without reading the others.
     pub(super) async fn lacks(&self, job: &mut Prepared) -> Result<usize, Error> {
         match job.store.clone() {
             Some(store) if self.objects.is_none() && self.oci.is_none() => {

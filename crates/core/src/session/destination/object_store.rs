@@ -1,4 +1,4 @@
-//! An object store as a destination: files go there without a disk in between. The rooms `object_store` and `upload`
+//! An object store as a destination: files go there without a copy on this disk. The rooms `object_store` and `upload`
 //! make the requests.
 
 use std::collections::{BTreeMap, HashMap};
@@ -25,7 +25,7 @@ const LARGE: usize = 4;
 /// How often to hash objects again that other runs replace meanwhile.
 const LOOKS: usize = 4;
 
-/// A job's place in a store.
+/// A job's objects in a store.
 struct ObjectStore<'a> {
     filler: Filler<'a>,
     /// The objects that are there, after the first look.
@@ -188,7 +188,7 @@ impl Filler<'_> {
             statuses.saw(&outcome.proofs);
             failed.extend(outcome.findings.into_iter().map(|f| f.remedy(Remedy::RunAgain { why: Again::OthersWrote })));
         }
-        let why = "others replace its objects while they are checked".into();
+        let why = "other programs replace its objects while they are checked".into();
         Err(ObjectError::Failed { url: there.url().to_string(), why }.into())
     }
 
@@ -289,7 +289,7 @@ impl Filler<'_> {
     }
 }
 
-/// A commit's new manifest: the files that this run verified, and those that other runs put there.
+/// A commit's new manifest: the files that this run verified, and those that other runs uploaded.
 fn merged(prepared: &Prepared, options: &Options, before: Option<&LockedRepo>) -> LockedRepo {
     let info = &prepared.listing.info;
     let mut files: BTreeMap<RepoPath, LockedFile> =

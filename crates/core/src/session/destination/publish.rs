@@ -1,4 +1,4 @@
-//! What is told of a verified job in OCI content: configs, manifests, the lockfile, and the tag, which moves last.
+//! Publishes a verified job in OCI content: configs, manifests, the lockfile and the tag, which moves last.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::session::{Error, Prepared};
 
 /// The tag of the `ModelPack` artifact over the layers of an image.
 const BESIDE: &str = "-modelpack";
-/// A tag has so many characters at most.
+/// The most characters of a tag.
 const TAG_LIMIT: usize = 128;
 
 impl Registry<'_> {
@@ -45,7 +45,7 @@ impl Registry<'_> {
         }
     }
 
-    /// The layers of a statement's files, of those that have one.
+    /// The layers of a statement's files. Files without a layer are left out.
     fn layers<'a>(
         &self,
         job: &Prepared,
@@ -64,7 +64,7 @@ impl Registry<'_> {
         statement.repo.files.iter().filter_map(of).collect()
     }
 
-    /// The manifests of a statement: the one that gets the tag, and the one beside it.
+    /// The manifests of a statement: the one that gets the tag, and the artifact beside it, if there is one.
     fn made(&self, statement: &Statement, layers: &[Layer<'_>]) -> (Made, Option<Made>) {
         match self.target.layout {
             OciLayout::Image => {
@@ -75,7 +75,8 @@ impl Registry<'_> {
         }
     }
 
-    /// That the manifest will not be larger than registries take, and a worker's tag not longer. Said before any byte moves.
+    /// Checks, before any byte moves, that registries will accept the size of the manifest and the length of a worker's
+    /// tag.
     pub(super) fn check_fits(&self, job: &Prepared) -> Result<(), Error> {
         let mut statement = self.statement(job, None);
         let others = job.aim.others().filter_map(|path| job.listing.get(path.as_str()));
@@ -107,7 +108,7 @@ impl Registry<'_> {
         Ok(bytes.into())
     }
 
-    /// Puts a small blob there, where it is not there yet.
+    /// Pushes a small blob, unless it exists already.
     async fn put(&self, bytes: Vec<u8>) -> Result<(), OciError> {
         let digest = OciDigest::of(&bytes);
         if self.content.blob_size(&digest).await? != Some(bytes.len() as u64) {
@@ -121,14 +122,14 @@ impl Registry<'_> {
         self.content.push_manifest(name, MANIFEST, self.bytes(&made.manifest)?).await.map(drop)
     }
 
-    /// Says what is there. The tag moves last: whoever reads it finds all that it names.
+    /// Publishes the files. The tag moves last, so its readers find everything that it names.
     pub(super) async fn tell(&self, job: &Prepared, report: &Report) -> Result<(), Error> {
         let statement = self.statement(job, Some(report));
         let (made, beside) =
             self.made(&statement, &self.layers(job, &statement, |path| self.layers.get(path).copied()));
         let same = self.old.as_ref().filter(|old| says_the_same(&old.manifest, &made.manifest));
         if let Some(old) = same.filter(|_| !self.session.config.fetch.force) {
-            // Another name for the same would make whoever follows the tag fetch it anew.
+            // With another digest for the same files, everyone who follows the tag would fetch them again.
             self.restore(old, &made, beside.as_ref(), statement.repo).await?;
             self.forget_parts(job).await;
             return Ok(self.content.finish().await?);
@@ -148,13 +149,13 @@ impl Registry<'_> {
         Ok(self.content.finish().await?)
     }
 
-    /// The name of the artifact beside an image; `None` where a tag cannot be so long.
+    /// The tag of the artifact beside an image; `None` if it is too long for a tag.
     fn beside(&self) -> Option<ManifestName> {
         let tag = format!("{}{BESIDE}", self.target.content.reference().tag());
         (tag.len() <= TAG_LIMIT).then_some(ManifestName::Tag(tag))
     }
 
-    /// The lockfile, as what refers to a manifest.
+    /// Pushes the lockfile as a referrer of a manifest.
     async fn put_lock(&self, repo: LockedRepo, subject: Descriptor) -> Result<(), OciError> {
         let lock = Lock { repos: vec![repo] }.to_string().into_bytes();
         let digest = subject.digest;
@@ -164,7 +165,8 @@ impl Registry<'_> {
         self.content.push_referrer(&digest, MANIFEST, referrer).await.map(drop)
     }
 
-    /// Puts back what somebody has removed beside a manifest that is right. An archive is written whole, or not at all.
+    /// Pushes again what somebody removed beside an intact manifest: its config, its artifact, its lockfile. An archive
+    /// is always written as a whole.
     async fn restore(
         &self,
         old: &Contents,
@@ -192,12 +194,14 @@ impl Registry<'_> {
         }
     }
 
-    /// Notes which layers a worker has put there, for whoever publishes. Nothing is noted of a job that is no part.
+    /// Notes which layers a worker has pushed, for the worker that publishes. A job that is not a part of a fleet notes
+    /// nothing.
     pub(super) async fn tell_part(&mut self, job: &Prepared) -> Result<(), Error> {
         let Some(partition) = job.aim.partition() else { return Ok(()) };
         let statement = self.statement(job, None);
         let layers = self.layers(job, &statement, |path| self.layers.get(path).copied());
-        // The first part says how many there are. What the tag names needs no note.
+        // The first part states the number of parts, so it is noted even if it has no files. Files that the tag names
+        // already need no note.
         if layers.is_empty() && partition.part() != 1 || self.is_at_tag(job) {
             return Ok(());
         }
@@ -215,8 +219,8 @@ impl Registry<'_> {
         Ok(())
     }
 
-    /// Removes what workers have noted of this commit, where the registry lets us: the tag names all of it now. What those
-    /// of another commit have noted is theirs.
+    /// Removes the notes of workers about this commit, if the registry allows it: the tag names all of their layers
+    /// now. Notes about other commits stay.
     async fn forget_parts(&self, job: &Prepared) {
         let is_named = |part: &&Part| {
             part.commit == Some(job.listing.info.commit)
@@ -230,7 +234,7 @@ impl Registry<'_> {
     }
 }
 
-/// Whether two manifests differ at most in who said that their files are right.
+/// Whether two manifests differ at most in the origin of their files' digests.
 fn says_the_same(old: &Manifest, new: &Manifest) -> bool {
     let told = |manifest: &Manifest| {
         let mut annotations = manifest.annotations.clone();

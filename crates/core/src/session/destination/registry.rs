@@ -1,6 +1,6 @@
-//! OCI content as a destination: a registry, or an image layout on disk. Files go there as layers without a copy in
-//! between. The room `oci` knows their form there, `upload` sends them, and `there` looks what is there already; `publish`
-//! makes what is told at the end.
+//! OCI content as a destination: a registry, or an image layout on disk. Files go there as layers, without a copy on
+//! this disk. The room `oci` knows the form of a layer, `upload` sends the bytes, `there` finds existing layers, and
+//! `publish` publishes the result.
 
 mod there;
 
@@ -23,24 +23,24 @@ use crate::store::{SnapshotRecord, free_space};
 use crate::upload::{LAYER_PART, Layers, Nearby, PART, PushError, Pushed};
 use crate::verify::{Content as FileContent, Subject, SubjectFile};
 
-/// Large files on their way at once; each has several parts.
+/// The most large files that are sent at once; each has several parts.
 const LARGE: usize = 4;
-/// Questions to a registry at once.
+/// The most concurrent requests to a registry.
 const ASKED: usize = 8;
 
-/// A job's place in a registry.
+/// A job's content in a registry.
 pub(super) struct Registry<'a> {
     pub(super) session: &'a Session,
     pub(super) content: &'a Arc<dyn Content>,
     pub(super) target: &'a OciTarget,
-    /// What the lockfile says was asked for.
+    /// The request, as the lockfile records it.
     pub(super) options: &'a Options,
-    /// What is at the tag, once somebody looked.
+    /// The content of the tag, once it was read.
     pub(super) old: Option<Contents>,
     pub(super) base: Option<BaseImage>,
     /// What workers have noted of the same job.
     pub(super) parts: Vec<Part>,
-    /// The layer of each file that is there.
+    /// The layer of each file that the registry has.
     pub(super) layers: BTreeMap<RepoPath, OciDigest>,
     record: SnapshotRecord,
 }
@@ -56,7 +56,7 @@ impl<'a> Registry<'a> {
         Registry { session, content, target, options, old: None, base: None, parts: Vec::new(), layers, record }
     }
 
-    /// The place and the tag, for people.
+    /// The content's name and the tag, for people.
     pub(super) fn shown(&self) -> String {
         format!("{}:{}", self.content.shown(), self.target.content.reference().tag())
     }
@@ -65,7 +65,7 @@ impl<'a> Registry<'a> {
         ManifestName::Tag(self.target.content.reference().tag().to_owned())
     }
 
-    /// Whether it is a file that is written as a whole: nothing of an earlier one stays.
+    /// Whether it is an archive, which is written as a whole: no part of an earlier one stays.
     pub(super) fn is_whole(&self) -> bool {
         matches!(self.target.content.reference().place(), OciPlace::Archive(_))
     }
@@ -82,13 +82,13 @@ impl Destination for Registry<'_> {
             None => None,
         };
         self.check_fits(job)?;
-        // Why this order: whoever publishes moves the tag, and then removes what workers have noted.
+        // Why this order: the publishing worker moves the tag first, and then removes the workers' notes.
         self.parts = self.look_at_parts(job).await?;
         self.old = self.look_at_tag(job).await?;
         let records = self.session.config.records.as_deref();
         let place = format!("{} {} {:?}", self.content.shown(), job.listing.info.commit, self.target.layout);
         self.record = SnapshotRecord::read(records, place).await;
-        // Whoever wants everything anew does not ask what is there, which may be unreadable.
+        // A forced run ignores the existing content, which may be unreadable.
         let candidates = if self.session.config.fetch.force { Vec::new() } else { self.candidates(job) };
         let content = self.content;
         let found = stream::iter(candidates).map(|placed| async move {
@@ -129,8 +129,8 @@ impl Destination for Registry<'_> {
         let mut unknown = Vec::new();
         for item in job.plan.items.iter_mut().filter(|item| item.presence == Presence::Unverified) {
             let Some(placed) = self.placed(&item.entry) else { continue };
-            // The registry compared the file's own digest with its bytes. A tar layer's says nothing of the file in it:
-            // that is an annotation, which anybody may have written.
+            // The registry compared this digest with the bytes, and it is the file's own. A tar layer's digest proves
+            // nothing about the file in it: the link between them is an annotation, which anybody may have written.
             let is_own = item.entry.digest() == Digest::Sha256(placed.layer.0);
             if is_own && self.content.checks_digests() {
                 item.presence = Presence::Verified;
@@ -152,7 +152,7 @@ impl Destination for Registry<'_> {
                 self.layers.remove(path);
             }
         }
-        // A file that is written as a whole has all of it, or is written anew.
+        // An archive that is written as a whole has all files, or is written again.
         if self.is_whole() && job.plan.items.iter().any(|item| item.presence != Presence::Verified) {
             for item in &mut job.plan.items {
                 item.presence = Presence::Absent;
@@ -194,7 +194,7 @@ impl Destination for Registry<'_> {
             .collect();
         let left = if self.session.config.fetch.force { Vec::new() } else { self.content.left(&sizes).await };
         self.content.expect(&sizes).await?;
-        // Whoever publishes what workers pushed puts the base there.
+        // The publishing worker pushes the base.
         if let Some(base) = self.base.as_ref().filter(|_| job.aim.partition().is_none()) {
             self.copy_base(base).await?;
         }
@@ -295,7 +295,7 @@ impl Destination for Registry<'_> {
 
     fn content(&self, _job: &Prepared, entry: &Entry) -> Option<FileContent> {
         let placed = self.placed(entry)?;
-        // What cannot be read proves nothing about a signature.
+        // An unreadable file proves nothing about a signature.
         Some(FileContent::Far(Arc::new(crate::oci::LayerFile::new(
             self.content,
             &placed,
@@ -327,7 +327,7 @@ impl Registry<'_> {
         self.tell_part(job).await
     }
 
-    /// Notes what this run hashed and the registry has. Its word alone is not noted.
+    /// Notes the layers that this run hashed and the registry has. The registry's claim alone is not noted.
     async fn remember(&mut self, job: &Prepared, statuses: &Statuses, outcome: &Outcome, key: Option<String>) {
         for item in &job.plan.items {
             let (path, digest) = (&item.entry.path, item.entry.digest());

@@ -145,7 +145,7 @@ impl Session {
 
     fn objects(&self) -> Result<&Arc<Objects>, Error> {
         self.objects.as_ref().ok_or_else(|| {
-            let (url, why) = (String::new(), "this session works on no object store".to_owned());
+            let (url, why) = (String::new(), "this session has no object store".to_owned());
             Error::Objects(ObjectError::Setup { url, why })
         })
     }

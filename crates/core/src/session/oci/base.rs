@@ -1,5 +1,5 @@
-//! The image whose layers come before those of a model: what `KServe`'s modelcar mode runs its shell from. Its layers are
-//! mounted where the registry is the same, and copied otherwise.
+//! The image whose layers come before a model's: `KServe`'s modelcar mode runs its shell from it. Its layers are
+//! mounted if the registry is the same, and copied otherwise.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::source::name_of;
 
 /// The media type of an index, as Docker names it.
 const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-/// What nodes are, where an image is for several platforms: one that has another names it by the digest.
+/// The platform that is taken from an image for several platforms. Other platforms are named by the image's digest.
 const PLATFORM: (&str, &str) = ("linux", "amd64");
 
-/// A base, and where it lies.
+/// A base, and the content that has it.
 pub(in crate::session) struct BaseImage {
     content: Arc<dyn Content>,
     reference: OciReference,
@@ -34,7 +34,7 @@ impl BaseImage {
         let place = reference.to_string();
         let invalid = |why: String| OciError::Setup { place: place.clone(), why };
         let mut name = name_of(&reference);
-        // An index names images, which are no indexes again.
+        // An index names images, not further indexes.
         for _ in 0..2 {
             let got = content.manifest(&name).await?;
             let got = got.ok_or_else(|| OciError::NotFound { place: place.clone() })?;
@@ -58,7 +58,7 @@ impl BaseImage {
         Err(invalid("it is a list of lists of images".to_owned()).into())
     }
 
-    /// What the image to be made takes over.
+    /// The parts that the new image takes over.
     pub fn image(&self) -> &Base {
         &self.image
     }
@@ -68,8 +68,8 @@ impl BaseImage {
         &self.image.layers
     }
 
-    /// Puts its layers where they are to be, those that are not there. They are the first of what was announced. A push that
-    /// fails begins anew with its layer, as that of a file does.
+    /// Copies the missing ones of its layers. They were announced before all others. After a failed push, the whole
+    /// layer is sent again, like that of a file.
     pub async fn copy_to(&self, to: &dyn Content, target: &OciReference, watch: &dyn Progress) -> Result<(), OciError> {
         for (number, layer) in self.image.layers.iter().enumerate() {
             if to.blob_size(&layer.digest).await? == Some(layer.size) {
@@ -104,7 +104,7 @@ impl BaseImage {
     }
 }
 
-/// The same bytes, and an error after the last of them where they have another digest.
+/// The same bytes, with an error after the last one if they have another digest.
 fn checked(stream: Blobstream, digest: OciDigest, place: String) -> Blobstream {
     let state = Some((stream, Hasher::sha256()));
     futures_util::stream::unfold(state, move |state| {

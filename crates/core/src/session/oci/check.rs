@@ -1,8 +1,8 @@
-//! Holding what lies at a tag against its manifest, or a lockfile.
+//! Verifies a tag against its manifest or a lockfile.
 //!
-//! Of a registry's layers existence and size are asked for, and its word is taken that each has the digest that names
-//! it: it compared the two when it took the layer. The report says so. In depth, and of files and folders always, every
-//! layer is read.
+//! Of a registry's layers, only existence and size are checked. The registry compared each layer's bytes with its name
+//! when it accepted the layer; the report says that this is the registry's claim. With `deep`, and always for files and
+//! folders, every layer is read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,17 +24,17 @@ use crate::session::{Error, Session, local, registry_http};
 use crate::source::name_of;
 use crate::verify::{Content as FileContent, Subject, SubjectFile};
 
-/// Questions to a registry at once.
+/// The most concurrent requests to a registry.
 const ASKED: usize = 8;
-/// The config of an image is some lines a layer.
+/// The largest config of an image; it has a few lines for each layer.
 const CONFIG_LIMIT: u64 = 64 << 20;
 
 #[doc(hidden)] // for the command
 impl Session {
-    /// Holds what lies at a tag against its manifest, or against what is locked.
+    /// Verifies the content of a tag against its manifest or a lockfile.
     ///
     /// # Errors
-    /// When nothing of hfget's lies there, or it cannot be read.
+    /// If hfget did not write the tag, or it cannot be read.
     pub async fn verify_oci(&self, config: &OciConfig, locked: Option<&LockedRepo>) -> Result<Report, Error> {
         let started = Instant::now();
         let content = crate::oci::open(config, &registry_http(&self.config))?;
@@ -46,7 +46,7 @@ impl Session {
     }
 }
 
-/// What lies at a tag, while it is checked.
+/// The content of a tag, while it is checked.
 struct Checked<'a> {
     session: &'a Session,
     content: &'a Arc<dyn Content>,
@@ -117,7 +117,7 @@ impl Checked<'_> {
             let store = self.reference.to_string();
             finding.remedy = Some(Remedy::FillStoreAgain { repo: expected.name(), store });
         }
-        // A manifest has what was put there, which may be a selection.
+        // A manifest has the pushed files, which may be only a selection of the repo.
         let known = Known { listing: &listing, whole: false };
         let signatures = self.signatures(&listing, &selection).await?;
         let read = |path: &RepoPath| {
@@ -129,12 +129,11 @@ impl Checked<'_> {
         Ok(draft.conclude(&self.session.config.policy))
     }
 
-    /// Where two statements of what must be there disagree: the manifest, the lockfile that refers to it, and the one
-    /// that the user gave.
+    /// The findings for files on which the manifest, the lockfile that refers to it and the user's lockfile disagree.
     async fn said_otherwise(&self, locked: Option<&LockedRepo>) -> Result<Vec<Finding>, OciError> {
         let there = &self.contents.repo;
         let mut findings = Vec::new();
-        // The Xet hash is no part of what a manifest says.
+        // A manifest does not state the Xet hash.
         let plain = |file: &LockedFile| LockedFile { xet_hash: None, ..file.clone() };
         let beside = self.contents.lock(&**self.content).await?;
         for (lock, whose) in [(beside.as_ref(), "the lockfile beside it"), (locked, "the lockfile")] {
@@ -143,8 +142,10 @@ impl Checked<'_> {
                 lock.files.iter().map(|file| (&file.path, plain(file))).collect();
             for file in &there.files {
                 let message = match known.get(&file.path) {
-                    None => format!("the manifest names it, and {whose} does not"),
-                    Some(other) if *other != *file => format!("the manifest says another size or digest than {whose}"),
+                    None => format!("the manifest names it, but {whose} does not"),
+                    Some(other) if *other != *file => {
+                        format!("the manifest states another size or digest than {whose}")
+                    }
                     Some(_) => continue,
                 };
                 let code = if known.contains_key(&file.path) { Code::ChecksumMismatch } else { Code::FileExtra };
@@ -155,20 +156,20 @@ impl Checked<'_> {
                 findings.push(Finding::new(
                     Code::FileMissing,
                     path,
-                    format!("{whose} names it, and the manifest does not"),
+                    format!("{whose} names it, but the manifest does not"),
                 ));
             }
         }
         Ok(findings)
     }
 
-    /// Whether the config names the layers that the manifest does: whoever mounts the image goes by the config.
+    /// Whether the config names the same layers as the manifest: runtimes that mount the image follow the config.
     async fn wrong_config(&self) -> Result<Vec<Finding>, OciError> {
         let config = &self.contents.manifest.config;
         let wrong = |message: String| vec![Finding::repo(Code::ChecksumMismatch, message)];
         let bytes = match small(&**self.content, config, CONFIG_LIMIT).await {
             Ok(bytes) => bytes,
-            Err(OciError::NotFound { .. }) => return Ok(wrong(format!("its config {} is not there", config.digest))),
+            Err(OciError::NotFound { .. }) => return Ok(wrong(format!("its config {} is missing", config.digest))),
             Err(error @ (OciError::WrongDigest { .. } | OciError::Invalid { .. })) => {
                 return Ok(wrong(format!("its config: {error}")));
             }
@@ -184,7 +185,7 @@ impl Checked<'_> {
         Ok(if same { Vec::new() } else { wrong("its config names other layers than its manifest".to_owned()) })
     }
 
-    /// What is known of each file that must be there, and how many bytes were read for it.
+    /// The evidence for each expected file, and the count of bytes read for it.
     async fn evidence(
         &self,
         expected: &LockedRepo,
@@ -232,7 +233,7 @@ impl Checked<'_> {
         let mut files = Vec::new();
         for path in candidates(listed, selection, !trusted.is_empty()) {
             let Some(placed) = self.contents.files.get(&path) else { continue };
-            // What is gone has its finding.
+            // A missing file has its finding already.
             let range = placed.within(0..placed.file.size);
             if let Ok(bytes) = whole(&**self.content, &placed.layer, range).await {
                 files.push((path, bytes.to_vec()));
@@ -241,10 +242,10 @@ impl Checked<'_> {
         Ok(Signatures::among(files, trusted))
     }
 
-    /// What the files are, from the small ones among them.
+    /// Runs selection on the files, with the small ones among them.
     async fn choose(&self, listing: &Listing, seen: &BTreeMap<RepoPath, Evidence>) -> Result<Selection, Error> {
         let read = |path: RepoPath| async move {
-            // What is wrong has its finding; too large is no document.
+            // A wrong file has its finding already; a file that is too large is not a document.
             let placed = self.contents.files.get(&path).filter(|placed| {
                 seen.get(&path).is_some_and(|evidence| evidence.digest().is_some())
                     && placed.file.size <= DOCUMENT_LIMIT

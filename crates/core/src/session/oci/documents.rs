@@ -1,4 +1,4 @@
-//! The small files that selection reads, from the tag that a job is to move: a second run fetches none of them.
+//! Reads the small files for selection from the tag that a job will move, so that a second run fetches none of them.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::session::documents::is_content;
 use crate::session::{DestinationConfig, Error, Session};
 
 impl Session {
-    /// Those of a job's small files that lie at the tag already.
+    /// The small files of a job that the tag has already.
     pub(in crate::session) async fn tagged_documents(
         &self,
         wanted: &[&Entry],
@@ -19,7 +19,7 @@ impl Session {
         };
         let tag = ManifestName::Tag(target.content.reference().tag().to_owned());
         let contents = match Contents::read(&**content, &tag).await {
-            // The job itself says what is wrong with it.
+            // The job itself reports the error.
             Err(OciError::Invalid { .. } | OciError::WrongDigest { .. }) => None,
             other => other?,
         };
@@ -28,7 +28,7 @@ impl Session {
             let same =
                 |placed: &&crate::oci::Placed| placed.file.digest == entry.digest() && placed.file.size == entry.size;
             let Some(placed) = contents.files.get(&entry.path).filter(same) else { continue };
-            // What cannot be read is fetched.
+            // An unreadable file is fetched.
             let range = placed.within(0..entry.size);
             if let Ok(text) = whole(&**content, &placed.layer, range).await
                 && is_content(&text, entry)

@@ -1,5 +1,5 @@
-//! What a session does with OCI content besides putting files there: reading layers back, the base of an image, and
-//! holding what lies at a tag against what it must be.
+//! What a session does with OCI content except filling it: it reads layers back, copies the base of an image, and
+//! verifies a tag.
 
 mod base;
 mod check;

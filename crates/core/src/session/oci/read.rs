@@ -1,4 +1,4 @@
-//! Reading layers back, several at once. What they must be is the caller's to say.
+//! Reads layers back, several at once. The caller decides what they must contain.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,26 +11,26 @@ use crate::oci::{Content, OciError, Placed, read_layer};
 use crate::progress::Event;
 use crate::session::Session;
 
-/// Layers read at once: each takes a core.
+/// The most layers that are read at once; each takes a core.
 const AT_ONCE: usize = 4;
 
-/// What of each file was found: what it hashed to, where its layer is right as a whole.
+/// The result for each file: its digest, if its layer as a whole is intact.
 pub(in crate::session) type Read = BTreeMap<RepoPath, Result<Hashed, ()>>;
 
-/// Reads the layers of one place.
+/// Reads the layers of one repository or image layout.
 pub(in crate::session) struct Reader<'a> {
     pub session: &'a Session,
     pub content: &'a Arc<dyn Content>,
 }
 
 impl Reader<'_> {
-    /// Reads layers whole; gives what their files hash to, and how many bytes were read.
+    /// Reads whole layers. Returns their files' digests and the count of bytes read.
     pub async fn read_all(&self, layers: Vec<Placed>) -> Result<(Read, u64), OciError> {
         let (found, bytes) = self.findings_of(layers).await?;
         Ok((found.into_iter().map(|(path, found)| (path, found.map_err(drop))).collect(), bytes))
     }
 
-    /// The same, with what is wrong of each that is.
+    /// The same, with a finding for each wrong layer.
     pub async fn findings_of(
         &self,
         layers: Vec<Placed>,
@@ -47,22 +47,22 @@ impl Reader<'_> {
                     Err(Finding::new(Code::ChecksumMismatch, path, message))
                 }
                 Ok(read) if read.framed && read.layer == placed.layer => Ok(read.file),
-                // Whoever unpacks it gets something else than was checked.
+                // Unpacking this layer would not give the checked file.
                 Ok(read) => {
                     let message = if read.framed {
                         format!("its layer is named {}, but its bytes have the digest {}", placed.layer, read.layer)
                     } else {
-                        format!("its layer {} has something else beside it", placed.layer)
+                        format!("its layer {} contains something besides the file", placed.layer)
                     };
                     Err(Finding::new(Code::ChecksumMismatch, path, message))
                 }
-                // A registry's client compares what it reads as a whole, too.
+                // The client of a registry compares the digest of a whole blob too.
                 Err(OciError::WrongDigest { .. }) => {
                     let message = format!("the bytes of its layer {} have another digest", placed.layer);
                     Err(Finding::new(Code::ChecksumMismatch, path, message))
                 }
                 Err(OciError::NotFound { .. }) => {
-                    let message = format!("its layer {} is not there", placed.layer);
+                    let message = format!("its layer {} is missing", placed.layer);
                     Err(Finding::new(Code::FileMissing, path, message))
                 }
                 Err(error) => return Err(error),

@@ -1,4 +1,4 @@
-//! Which files of a repo may be signatures, and that those which are go with a selection. Nothing is read here.
+//! Finds the files of a repo that may be signatures, and adds signatures to a selection. Reads no file.
 
 use std::collections::BTreeMap;
 

@@ -30,7 +30,7 @@ fn the_cache_has_huggingface_hubs_form() {
 }
 
 #[test]
-fn without_symlinks_snapshots_hold_copies() {
+fn without_symlinks_snapshots_have_copies() {
     let root = TempDir::new().unwrap();
     let store = cache(root.path(), false);
     let entry = entry("model.safetensors");
@@ -91,7 +91,7 @@ fn nothing_else_is_in_the_cache() {
 }
 
 #[test]
-fn what_other_tools_keep_in_the_repos_folder_stays() {
+fn files_of_other_tools_in_the_repos_folder_stay() {
     let root = TempDir::new().unwrap();
     let store = cache(root.path(), true);
     let repo = root.path().join("models--org--name");

@@ -57,7 +57,7 @@ fn a_crash_at_any_moment_costs_bytes_and_nothing_else() {
         fs::write(&journal, damaged).unwrap();
         assert!(open().ranges().as_slice().iter().all(|r| r.end <= 10));
     }
-    // Another commit with the same content goes on from the same bytes.
+    // Another commit with the same content continues with the same bytes.
     fs::write(&part, &bytes).unwrap();
     fs::write(&journal, &lines).unwrap();
     let later: CommitId = "2222222222222222222222222222222222222222".parse().unwrap();
@@ -152,10 +152,10 @@ fn a_lying_journal_is_caught() {
     assert_eq!(fs::read(store.file_path(&commit(), &a.path)).unwrap(), CONTENT);
 }
 
-/// After so many bytes the journal says that they are on the disk, and that part of it counts after
+/// After some bytes the journal says that they are on the disk, and that part of it counts after
 /// another boot of the machine.
 #[test]
-fn what_was_flushed_outlives_the_machine() {
+fn flushed_bytes_survive_a_crash_of_the_machine() {
     let root = TempDir::new().unwrap();
     let store = cache(root.path(), true);
     let large = Entry { size: 1 << 30, ..entry("a.bin") };
@@ -213,7 +213,7 @@ fn little_is_left_for_the_last_flush() {
 }
 
 #[test]
-fn a_flush_of_a_file_that_was_started_again_says_nothing() {
+fn a_flush_of_a_file_that_was_started_again_has_no_effect() {
     let root = TempDir::new().unwrap();
     let store = cache(root.path(), true);
     let large = Entry { size: 1 << 30, ..entry("a.bin") };
@@ -248,7 +248,7 @@ fn a_partial_that_cannot_be_ours_is_discarded() {
         assert_eq!(store.presence(&commit(), &a).unwrap(), Presence::Absent);
         let partial = store.partial(store.try_lock(&a).unwrap().unwrap(), &commit(), &a).unwrap();
         assert_eq!(partial.ranges().total(), 0);
-        assert_eq!(partial.file().metadata().unwrap().len(), 0, "nothing of it is left");
+        assert_eq!(partial.file().metadata().unwrap().len(), 0, "no byte of it is left");
     }
     // No journal at all, or a journal without its partial.
     fs::write(&part, CONTENT).unwrap();
@@ -322,7 +322,7 @@ fn starting_again_never_touches_what_is_visible() {
 
 /// A file of terabytes has a line for each MiB of each connection: the journal merges them into few lines.
 #[test]
-fn a_journal_of_many_lines_is_said_as_few_and_loses_nothing() {
+fn a_journal_of_many_lines_is_merged_into_few_and_loses_nothing() {
     let root = TempDir::new().unwrap();
     let store = cache(root.path(), true);
     let a = entry_of("a.bin", &vec![7; 100_000]);
@@ -366,7 +366,7 @@ fn a_journal_beyond_16_mib_is_known_to_its_last_line() {
 
 /// Flushed ranges stay flushed when the journal is written again.
 #[test]
-fn a_journal_that_is_written_anew_still_says_what_was_flushed() {
+fn a_journal_that_is_written_again_still_names_the_flushed_ranges() {
     let root = TempDir::new().unwrap();
     let store = cache(root.path(), true);
     let a = entry_of("a.bin", &vec![7; 600 << 10]);

@@ -28,7 +28,7 @@ fn nothing_is_written_through_a_link() {
 }
 
 #[test]
-fn what_is_in_the_way_is_named_and_left() {
+fn a_file_in_the_way_is_named_and_left() {
     let root = TempDir::new().unwrap();
     let store = Arc::new(Store::local_dir(root.path()));
     fs::create_dir_all(root.path().join("a.bin/mine")).unwrap();
@@ -55,7 +55,7 @@ fn a_repo_cannot_write_the_folders_own_records() {
     ] {
         let forged = entry_of(path, b"forged");
         assert!(matches!(store.presence(&commit(), &forged), Err(StoreError::Reserved { .. })), "{path}");
-        // Not even if nobody asked for the presence first.
+        // Not even if the presence was not asked for first.
         let _ = store.try_lock(&forged).map(|lock| {
             let partial = store.partial(lock.unwrap(), &commit(), &forged).unwrap();
             partial.write(0, b"forged").unwrap();
@@ -73,7 +73,7 @@ fn a_repo_cannot_write_the_folders_own_records() {
     fetch(&store, &entry("sub/.cache/huggingface/x")).unwrap();
 }
 
-/// The records also stay in the folder, wherever a link is on their way.
+/// The records also stay in the folder, wherever a link is in their path.
 #[test]
 fn bookkeeping_is_not_written_through_links() {
     for link in [
@@ -95,7 +95,7 @@ fn bookkeeping_is_not_written_through_links() {
         assert_eq!(all_of(outside.path()), [""; 0], "{link}");
         assert!(!root.path().join("sub/a.bin").exists());
     }
-    // Links in the place of record files are replaced or left alone, not followed.
+    // Links instead of record files are replaced or left alone, not followed.
     for link in [
         ".cache/huggingface/.gitignore",
         ".cache/huggingface/CACHEDIR.TAG",
@@ -164,7 +164,7 @@ fn a_repos_folder_that_is_a_link_is_not_followed() {
 
 /// Somebody linked a partial to a file of another name: that file is not written to.
 #[test]
-fn a_partial_with_another_name_is_begun_anew() {
+fn a_partial_with_another_name_is_started_again() {
     for local_dir in [false, true] {
         let root = TempDir::new().unwrap();
         let store = if local_dir { local(root.path()) } else { cache(root.path(), true) };
@@ -184,7 +184,7 @@ fn a_partial_with_another_name_is_begun_anew() {
 
 /// A file in the way is reported before anything is fetched.
 #[test]
-fn what_is_in_the_way_is_said_early() {
+fn a_file_in_the_way_is_reported_early() {
     let root = TempDir::new().unwrap();
     let store = local(root.path());
     fs::write(root.path().join("file"), "mine").unwrap();
@@ -196,7 +196,7 @@ fn what_is_in_the_way_is_said_early() {
     }
 }
 
-/// Pipes and folders in the place of files: the store neither waits for them nor writes into them.
+/// Pipes and folders instead of files: the store neither waits for them nor writes into them.
 #[test]
 fn pipes_and_folders_among_the_bookkeeping_do_no_harm() {
     let root = TempDir::new().unwrap();

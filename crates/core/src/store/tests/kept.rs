@@ -11,7 +11,7 @@ fn forged() -> Entry {
 
 /// A mirror's listing does not count as the Hub's later; the Hub's own listing is kept and not asked for again.
 #[test]
-fn what_one_endpoint_said_is_not_another_ones_word() {
+fn the_listing_of_one_endpoint_does_not_count_for_another() {
     for in_cache in [true, false] {
         let root = TempDir::new().unwrap();
         let store = if in_cache { cache(root.path(), true) } else { local(root.path()) };
@@ -65,7 +65,7 @@ fn another_tools_listing_serves_offline_only() {
 
 /// A corrected listing of the endpoint replaces the kept one.
 #[test]
-fn a_newer_word_of_the_same_endpoint_replaces_the_kept_one() {
+fn a_newer_listing_of_the_same_endpoint_replaces_the_kept_one() {
     let root = TempDir::new().unwrap();
     let store = cache(root.path(), true);
     store.write_listing(&listing(&[forged()]), false, HUB).unwrap();

@@ -118,7 +118,7 @@ fn metadata_are_kept_fresh() {
 }
 
 #[test]
-fn what_a_user_wrote_into_the_marks_stays() {
+fn a_users_text_in_the_marks_stays() {
     let root = TempDir::new().unwrap();
     let books = root.path().join(".cache/huggingface");
     fs::create_dir_all(&books).unwrap();

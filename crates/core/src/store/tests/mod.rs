@@ -65,13 +65,13 @@ fn listing(entries: &[Entry]) -> Listing {
     Listing::new(info, entries.to_vec(), Vec::new())
 }
 
-/// Puts `CONTENT` in the place of `entry`, as the transfer does.
+/// Stores `CONTENT` as `entry`, as the transfer does.
 fn fetch(store: &Arc<Store>, entry: &Entry) -> Result<PathBuf, StoreError> {
     fetch_bytes(store, entry, CONTENT)
 }
 
 fn fetch_bytes(store: &Arc<Store>, entry: &Entry, content: &[u8]) -> Result<PathBuf, StoreError> {
-    let lock = store.try_lock(entry)?.expect("nobody else holds it");
+    let lock = store.try_lock(entry)?.expect("no other process has it");
     let mut partial = store.partial(lock, &commit(), entry)?;
     partial.write(0, content)?;
     partial.record(0..content.len() as u64)?;

@@ -55,7 +55,7 @@ fn a_file_that_looks_different_is_read_again() {
 
 /// Bytes that changed between the proof and the record are not recorded as proven.
 #[test]
-fn what_changes_while_it_is_checked_is_read_again() {
+fn a_file_that_changes_while_it_is_checked_is_read_again() {
     for in_cache in [true, false] {
         let root = TempDir::new().unwrap();
         let store = if in_cache { cache(root.path(), true) } else { local(root.path()) };
@@ -84,7 +84,7 @@ fn what_changes_while_it_is_checked_is_read_again() {
 
 /// The caller's proof is only for the file as it was when it was read.
 #[test]
-fn a_callers_proof_is_for_what_it_read() {
+fn a_callers_proof_is_for_the_file_that_it_read() {
     for in_cache in [true, false] {
         let root = TempDir::new().unwrap();
         let store = if in_cache { cache(root.path(), true) } else { local(root.path()) };

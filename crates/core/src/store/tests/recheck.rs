@@ -15,7 +15,7 @@ fn each(check: impl Fn(&Arc<Store>, &[Entry], &Path)) {
 }
 
 #[test]
-fn what_nobody_touched_is_not_named() {
+fn an_unchanged_file_is_not_named() {
     each(|store, entries, path| {
         assert_eq!(store.recheck(&commit(), entries).unwrap(), []);
         // Reading it and looking again is not a change, and a later run knows it from the record.

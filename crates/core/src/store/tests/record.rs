@@ -16,7 +16,7 @@ fn stamp(size: u64) -> Stamp {
 }
 
 #[test]
-fn what_is_remembered_survives_and_a_changed_file_is_not_known() {
+fn remembered_files_survive_and_a_changed_file_is_not_known() {
     let dir = tempfile::tempdir().unwrap();
     let digest = crate::model::Hasher::sha256().finish().digest();
     record(&dir).remember("a", &digest, stamp(1)).unwrap();
@@ -30,7 +30,7 @@ fn what_is_remembered_survives_and_a_changed_file_is_not_known() {
 }
 
 #[test]
-fn what_was_struck_stays_struck_until_it_is_proven_again() {
+fn a_struck_file_stays_struck_until_it_is_proven_again() {
     let dir = tempfile::tempdir().unwrap();
     let digest = crate::model::Hasher::sha256().finish().digest();
     let first = record(&dir);
@@ -80,7 +80,7 @@ fn a_torn_last_line_costs_one_line_only() {
 }
 
 #[test]
-fn what_another_version_wrote_is_passed_over() {
+fn lines_of_another_version_are_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let digest = crate::model::Hasher::sha256().finish().digest();
     record(&dir).remember("a", &digest, stamp(1)).unwrap();
@@ -104,7 +104,7 @@ fn what_another_version_wrote_is_passed_over() {
 }
 
 #[test]
-fn a_record_with_an_endless_line_is_read_up_to_it_and_started_anew() {
+fn a_record_with_an_endless_line_is_read_up_to_it_and_written_again() {
     let dir = tempfile::tempdir().unwrap();
     let digest = crate::model::Hasher::sha256().finish().digest();
     record(&dir).remember("a", &digest, stamp(1)).unwrap();
@@ -167,7 +167,7 @@ fn a_record_beyond_64_mib_is_known_to_its_last_line() {
 
 /// The stamp of a file that proved wrong is kept: it shows whether a user has changed the file.
 #[test]
-fn what_is_struck_is_not_known_and_what_it_looked_like_is() {
+fn a_struck_file_is_not_known_but_its_stamp_is() {
     let dir = tempfile::tempdir().unwrap();
     let digest = crate::model::Hasher::sha256().finish().digest();
     let before = record(&dir);

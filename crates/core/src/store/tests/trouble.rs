@@ -32,7 +32,7 @@ fn discarding_removes_only_the_file() {
 
 /// A local error names the path and the remedy.
 #[test]
-fn errors_name_the_path_and_the_way_out() {
+fn errors_name_the_path_and_the_remedy() {
     let full = StoreError::io("write to", Path::new("/x/model.part"))(std::io::ErrorKind::StorageFull.into());
     assert!(full.to_string().contains("/x/model.part"), "{full}");
     assert_eq!(full.remedy(), Some(Remedy::FreeSpace { checked_first: false }));
@@ -66,8 +66,10 @@ fn small_disk(test: &str) -> Option<PathBuf> {
 }
 
 #[test]
-fn a_full_disk_is_named_and_what_arrived_is_kept() {
-    let Some(root) = small_disk("store::tests::trouble::a_full_disk_is_named_and_what_arrived_is_kept") else { return };
+fn a_full_disk_is_named_and_arrived_bytes_are_kept() {
+    let Some(root) = small_disk("store::tests::trouble::a_full_disk_is_named_and_arrived_bytes_are_kept") else {
+        return;
+    };
     let store = cache(&root, true);
     let content = vec![7; 200 << 10];
     let a = entry_of("a.bin", &content);
@@ -130,14 +132,14 @@ fn a_read_only_cache_is_read_and_says_so_when_it_must_be_written() {
     };
     says_so(store.adopt(&commit(), &b, None).unwrap_err(), "models--org--name");
     says_so(store.set_ref(&main, &CommitId::ZERO).unwrap_err(), "models--org--name");
-    let lock = store.try_lock(&b).unwrap().expect("nobody can hold what nobody can make");
+    let lock = store.try_lock(&b).unwrap().expect("no process can have a lock that none can make");
     assert!(!lock.is_sure());
     says_so(store.partial(lock, &commit(), &b).unwrap_err(), "partial");
     assert_eq!(fs::read(&blob).unwrap(), b"b");
 }
 
 #[test]
-fn the_kinds_of_trouble_are_told_apart() {
+fn the_kinds_of_errors_are_distinguished() {
     use rustix::io::Errno;
     for (code, kind) in [
         (Errno::NOSPC, StoreErrorKind::NoSpace),

@@ -16,7 +16,8 @@ use crate::store::StoreError;
 const READ_BUFFER: usize = 1 << 20;
 /// How many files a thread hashes at once.
 const SEATS: usize = 2;
-/// So many bytes of one file are hashed alone, if no other file has any. It must be less than what waits in memory.
+/// A file with this many bytes is hashed alone, if no other file has any. It must be less than the memory for waiting
+/// bytes.
 const ENOUGH: u64 = 2 << 20;
 
 /// The threads that hash large files, and the files that wait for one: for all files of a run.

@@ -1,5 +1,5 @@
 //! A file that is being fetched: which of its bytes were asked for, have arrived and were hashed. There is no network
-//! and no scheduling here: workers ask for ranges and give blocks, and a [`Watcher`] is told the results.
+//! and no scheduling here: workers ask for ranges and give blocks, and a [`Watcher`] gets the results.
 
 mod hash;
 mod window;
@@ -28,12 +28,12 @@ use crate::transfer::FetchError;
 
 /// Files up to this size in bytes are small: one request fetches each, and many are fetched at once.
 pub(super) const SMALL: u64 = 4 << 20;
-/// Bytes of a block, which is written at once.
+/// Bytes of a block, which is written as a whole.
 pub(super) const BLOCK: usize = 256 << 10;
-/// A file with so many bytes that are ready to be hashed is waiting for its hasher.
+/// A file with this many bytes that are ready to be hashed is waiting for its hasher.
 const BEHIND: u64 = 4 << 20;
-/// Parts that fit into memory together wait for the frontier, unless it has not moved for so long: then a connection may
-/// hang.
+/// Parts that fit into memory together wait for the frontier, unless it has not moved for this long: then a connection
+/// may hang.
 pub(super) const STUCK: Duration = Duration::from_millis(100);
 /// The most waits of 20 ms for which a writer lets the hasher catch up.
 const PATIENCE: u32 = 100;
@@ -56,7 +56,7 @@ pub(super) trait Watcher: Send + Sync + 'static {
     /// All bytes of a file are here, with this digest. Blocks.
     fn whole(&self, file: &Arc<FileWork>, hashed: Hashed);
 
-    /// The run cannot go on.
+    /// The run cannot continue.
     fn fatal(&self, error: FetchError);
 }
 
@@ -202,7 +202,7 @@ impl FileWork {
     pub fn claim(&self, ask: Ask) -> Option<Claim> {
         let mut state = lock(&self.state);
         state.partial.as_ref()?;
-        // What an earlier call held back goes on, unless this one holds it back again.
+        // A part that an earlier call held back continues, unless this call holds it back again.
         state.held_back = None;
         let range = if self.whole_only.load(Ordering::Relaxed) {
             // One connection at a time, from the first missing byte to the end.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 const KEPT: usize = 40 << 20;
 /// A block further ahead of the hasher than this is not kept.
 pub(in crate::transfer) const AHEAD: u64 = 40 << 20;
-/// So many bytes in memory are enough that the hasher gets more before it runs out.
+/// With this many bytes in memory, the hasher gets more before it runs out.
 const PLENTY: usize = 4 << 20;
 /// A hasher this far behind is working on the bytes that an earlier run has left.
 pub(super) const FAR: u64 = 256 << 20;
@@ -93,7 +93,7 @@ impl Window {
             && (crowded || !is_near(block, hashed))
     }
 
-    /// Whether writers that wait for the hasher should go on, so that it does not run out of bytes.
+    /// Whether writers that wait for the hasher should continue, so that it does not run out of bytes.
     pub fn has_room(&self) -> bool {
         self.bytes <= PLENTY
     }
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_is_just_ahead_of_the_hasher_waits_for_it() {
+    fn only_a_writer_just_ahead_of_the_hasher_waits_for_it() {
         let window = Window::new(Arc::default());
         let ahead = block(AHEAD + 1, 10);
         assert!(window.is_behind(&ahead, 0, AHEAD));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_hasher_is_past_or_far_from_is_not_kept() {
+    fn blocks_behind_or_far_ahead_of_the_hasher_are_not_kept() {
         let mut window = Window::new(Arc::default());
         window.keep(block(5, 10), 6);
         window.keep(block(AHEAD + 1, 10), 6);

@@ -48,7 +48,7 @@ pub(super) trait Run: Watcher {
     /// `bytes` bytes came over Xet.
     fn came_over_xet(&self, bytes: u64);
 
-    /// A part has ended: its first byte took so long, and so many bytes came in the time afterwards.
+    /// A part has ended: the time to its first byte, and the bytes that came in the time afterwards.
     fn measured(&self, first_byte: Duration, bytes: u64, took: Duration);
 
     /// Whether an error has ended the run.

@@ -67,7 +67,7 @@ async fn stream(
             let _ = bytes.split_to(drop);
             skip -= drop as u64;
         }
-        // The end may have come nearer, if another worker took the bytes behind it.
+        // The end may have come nearer, if another worker took the bytes after it.
         let end = part.end.load(Ordering::Relaxed);
         bytes.truncate(usize::try_from(end.saturating_sub(writer.block.end())).unwrap_or(usize::MAX));
         writer.block.push(bytes);

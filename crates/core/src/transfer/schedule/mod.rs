@@ -58,7 +58,7 @@ struct State {
     small: VecDeque<Entry>,
     /// Files that other processes have locked, with the time to look again.
     locked: Vec<(Entry, Instant)>,
-    /// The start of each wait, and when the watcher was last told.
+    /// The start of each wait, and the time of the last event about it.
     waits: HashMap<RepoPath, Wait>,
     /// How many workers are opening a file, and how many of them a large file.
     opening: usize,
@@ -269,7 +269,7 @@ fn steal(parts: &[Arc<Part>]) -> Option<Arc<Part>> {
         return None;
     }
     let end = victim.end.load(Ordering::Relaxed);
-    // Why this order: the victim goes on with the first half, which the hash needs first. Its end moves before the
+    // Why this order: the victim continues with the first half, which the hash needs first. Its end moves before the
     // second half is handed out, so that only bytes in flight may be asked for twice.
     let middle = end - left / 2;
     victim.end.store(middle, Ordering::Relaxed);

@@ -24,7 +24,7 @@ pub(super) struct Ramp {
 struct Load {
     /// The CPU time of this process.
     own: Duration,
-    /// How long cores of the machine had nothing to do, all together. `None` where the system does not tell.
+    /// The idle time of all cores of the machine together. `None` if the system does not state it.
     idle: Option<Duration>,
 }
 
@@ -92,7 +92,7 @@ mod tests {
         under(ticks, load, None, busy, hash_bound)
     }
 
-    /// The same if so much of one core had nothing to do.
+    /// The same, with this idle time of one core.
     fn under(ticks: u32, load: f64, idle: Option<f64>, busy: usize, hash_bound: bool) -> usize {
         let mut ramp = Ramp { cores: 2, ..Ramp::new(16) };
         let start = Instant::now();
@@ -114,7 +114,7 @@ mod tests {
     fn a_busy_machine_or_hasher_gets_no_more_connections() {
         assert_eq!(after(9, 1.4, 99, false), FIRST);
         assert_eq!(after(9, 0.2, 99, true), FIRST);
-        assert_eq!(under(9, 0.2, Some(0.1), 99, false), FIRST, "others keep it busy");
+        assert_eq!(under(9, 0.2, Some(0.1), 99, false), FIRST, "other programs keep it busy");
         assert_eq!(under(9, 0.2, Some(1.0), 99, false), 16);
     }
 
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_look_is_in_time() {
+    fn the_load_is_read_again_in_time() {
         let mut ramp = Ramp { cores: 2, ..Ramp::new(16) };
         let (start, mut wait) = (Instant::now(), Duration::from_secs(1));
         ramp.grow(start, Load::default, 2, || false, &mut wait);

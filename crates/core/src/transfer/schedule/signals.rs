@@ -1,16 +1,16 @@
-//! How workers hear that they should look for work, and how the run hears that an error has ended it. What the work is,
-//! the parent knows.
+//! Wakes workers that should look for work, and the run when an error has ended it. The parent knows what the work is.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// Wakes workers, and tells whether an error has ended the run.
+/// Wakes workers, and knows whether an error has ended the run.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
     changed: Notify,
-    /// Only for whoever waits for the end. Were it `changed`, that waiter would take signals that are meant for one worker.
+    /// Only for a task that waits for the end. If that task waited for `changed`, it would take signals that are meant
+    /// for one worker.
     ended: Notify,
     over: AtomicBool,
 }
@@ -28,7 +28,7 @@ impl Signals {
 
     /// An error has ended the run.
     pub fn end(&self) {
-        // Why this order: whoever is woken sees that the run is over.
+        // Why this order: a woken task must see that the run is over.
         self.over.store(true, Ordering::Relaxed);
         self.ended.notify_waiters();
         self.all();
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_waits_for_the_end_takes_no_signal_that_is_meant_for_a_worker() {
+    async fn a_task_that_waits_for_the_end_takes_no_signal_that_is_meant_for_a_worker() {
         let signals = Arc::new(Signals::default());
         let waiting = Arc::clone(&signals);
         let end = tokio::spawn(async move { waiting.until_over().await });

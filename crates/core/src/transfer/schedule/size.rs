@@ -9,13 +9,13 @@ use crate::transfer::assemble::AHEAD;
 const LEAST: u64 = 2 << 20;
 /// The most bytes of a part: few enough that the hash follows closely, enough that the cost of a request does not matter.
 const MOST: u64 = 8 << 20;
-/// A part takes at least so many times as long as the wait for its first byte. Another part is requested before it ends,
-/// so the connection is idle for less than this share of the time.
+/// A part takes at least this many times as long as the wait for its first byte. Another part is requested before it
+/// ends, so the connection is idle for less than this share of the time.
 const TIMES: f64 = 4.0;
 /// The weight of the last part in the average.
 const NEWEST: f64 = 0.125;
 
-/// What the parts that have ended tell about the network.
+/// What is known about the network from the parts that have ended.
 #[derive(Debug, Default)]
 pub(super) struct PartSize {
     /// The least seconds before a first byte, and the average of the bytes a second afterwards. Longer waits are those of a
@@ -24,7 +24,7 @@ pub(super) struct PartSize {
 }
 
 impl PartSize {
-    /// The bytes of the next part, if there are so many connections. If the network allows it, all parts in flight fit into
+    /// The bytes of the next part, with this many connections. If the network allows it, all parts in flight fit into
     /// the memory that waits for the hasher, so that their bytes need not be read back from the disk.
     pub fn bytes(&self, connections: usize) -> u64 {
         let fits = (AHEAD / 5 * 4 / (connections as u64).max(1)).clamp(LEAST, MOST);
@@ -35,8 +35,8 @@ impl PartSize {
         wanted.clamp(fits, MOST)
     }
 
-    /// Notes a part: how long its first byte took, and how many bytes came in the time afterwards. A short part does not
-    /// tell the rate of a connection.
+    /// Notes a part: how long its first byte took, and how many bytes came in the time afterwards. A short part does
+    /// not show the rate of a connection.
     pub fn ended(&mut self, first_byte: Duration, bytes: u64, took: Duration) {
         if bytes < LEAST / 2 {
             return;
@@ -69,7 +69,7 @@ mod tests {
     fn parts_are_small_where_a_request_costs_little() {
         assert_eq!(PartSize::default().bytes(16), LEAST);
         assert_eq!(after(1, 60), LEAST);
-        assert_eq!(after(200, 1), LEAST, "on a slow connection, too");
+        assert_eq!(after(200, 1), LEAST, "also on a slow connection");
     }
 
     #[test]
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_is_not_the_networks_does_not_count() {
+    fn a_wait_that_the_network_did_not_cause_does_not_count() {
         let mut size = PartSize::default();
         for first_byte in [1, 90, 50, 200] {
             size.ended(Duration::from_millis(first_byte), 500 * MIB, Duration::from_secs(1));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_part_says_nothing() {
+    fn a_short_part_is_ignored() {
         let mut size = PartSize::default();
         size.ended(Duration::from_secs(9), LEAST / 2 - 1, Duration::from_millis(1));
         assert_eq!(size.bytes(16), LEAST);

@@ -61,7 +61,7 @@ pub(in crate::transfer) async fn work(schedule: Arc<Schedule>, number: usize) {
     }
 }
 
-/// Takes the file's lock and looks how much of the file is here.
+/// Takes the file's lock, and finds out how much of the file is here.
 async fn open(schedule: &Arc<Schedule>, entry: &Entry) -> Opened {
     let (own, entry) = (Arc::clone(schedule), entry.clone());
     let path = entry.path.clone();

@@ -69,12 +69,12 @@ fn good() -> Case {
 }
 
 #[test]
-fn shards_that_hold_what_the_index_says_have_no_findings() {
+fn shards_that_match_the_index_have_no_findings() {
     assert_eq!(good().check(), (vec![], 4));
 }
 
 #[test]
-fn a_shard_that_is_not_there_is_named_once() {
+fn a_missing_shard_is_named_once() {
     let mut case = good();
     case.tables.remove(1);
     let (findings, compared) = case.check();
@@ -91,7 +91,7 @@ fn a_shard_that_could_not_be_read_makes_no_tensor_missing() {
 }
 
 #[test]
-fn a_tensor_that_no_shard_holds_is_missing_from_the_one_that_should() {
+fn a_tensor_that_no_shard_contains_is_missing_from_the_named_one() {
     let mut case = good();
     case.tables[1].1 = Some(table(&["c"]));
     let (findings, _) = case.check();
@@ -154,7 +154,7 @@ fn tied_embeddings_may_be_absent_only_when_the_config_ties_them() {
     assert_eq!(codes(&case.check().0), [Code::TensorMissing]);
     case.set.tied_embeddings = true;
     assert_eq!(case.check().0, []);
-    // One of the tied tensors must be there, and no other tensor may be missing because of them.
+    // One of the tied tensors must exist, and no other tensor may be missing because of them.
     case.tables[0].1 = Some(table(&["model.norm.weight"]));
     assert!(codes(&case.check().0).contains(&Code::TensorMissing));
     case.tables[0].1 = Some(table(&["model.embed_tokens.weight"]));
@@ -189,7 +189,7 @@ fn a_name_that_the_index_gives_twice_is_an_error() {
 }
 
 #[test]
-fn shards_are_relative_to_the_index_and_may_lie_below_it() {
+fn shards_are_relative_to_the_index_and_may_be_below_it() {
     let mut case = Case::new(&[("a", "sub/1.s")], &[("unet/sub/1.s", &["a"])]);
     case.set.index = Some("unet/model.safetensors.index.json".parse().unwrap());
     assert_eq!(case.check(), (vec![], 1));

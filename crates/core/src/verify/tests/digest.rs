@@ -24,7 +24,7 @@ fn check(files: Vec<SubjectFile>) -> Outcome {
 }
 
 #[test]
-fn both_kinds_of_digest_are_what_the_tools_say() {
+fn both_kinds_of_digest_are_those_of_the_tools() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("f"), HELLO).unwrap();
     for digest in digests() {
@@ -39,7 +39,7 @@ fn both_kinds_of_digest_are_what_the_tools_say() {
 }
 
 #[test]
-fn what_is_wrong_with_a_file_is_named_and_only_once() {
+fn each_wrong_file_has_exactly_one_finding() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("f"), HELLO).unwrap();
     fs::write(dir.path().join("other"), b"hullo\n").unwrap();
@@ -67,7 +67,7 @@ fn what_is_wrong_with_a_file_is_named_and_only_once() {
 }
 
 #[test]
-fn a_digest_that_was_checked_is_not_computed_again_but_the_size_is_looked_at() {
+fn a_checked_digest_is_not_computed_again_but_the_size_is_compared() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("f"), HELLO).unwrap();
     let checked = SubjectFile {
@@ -99,7 +99,7 @@ fn many_files_are_all_checked_and_the_findings_sorted() {
     assert!(outcome.findings.is_sorted_by_key(|f| f.path.clone()));
 }
 
-/// A file of so many bytes, with the digest that sha2 gives it.
+/// A file of this many bytes, with its digest by sha2.
 fn large(dir: &std::path::Path, name: &str, size: usize) -> SubjectFile {
     let content: Vec<u8> = (0..size).map(|i| u8::try_from(i * 7 % 251).unwrap()).collect();
     fs::write(dir.join(name), &content).unwrap();
@@ -142,7 +142,7 @@ impl Progress for Away {
 }
 
 #[test]
-fn of_two_files_at_a_time_the_one_that_cannot_be_read_does_not_stain_the_other() {
+fn of_two_files_at_a_time_an_unreadable_one_does_not_affect_the_other() {
     let dir = tempfile::tempdir().unwrap();
     let files = vec![large(dir.path(), "a", 300_000), large(dir.path(), "b", 300_000)];
     let outcome = verify(&Subject { files, ..Subject::default() }, 1, &Away(dir.path().join("b")));

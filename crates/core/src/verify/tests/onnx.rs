@@ -44,7 +44,7 @@ fn external(location: &str, offset: &str) -> Vec<u8> {
 }
 
 #[test]
-fn every_tensor_is_as_its_producer_reads_it() {
+fn every_tensor_reads_as_its_producer_reads_it() {
     let expected: serde_json::Value =
         serde_json::from_slice(&std::fs::read(fixture("formats/expected.json")).unwrap()).unwrap();
     for (name, rows) in expected["onnx"]["files"].as_object().unwrap() {
@@ -80,7 +80,7 @@ fn every_tensor_is_as_its_producer_reads_it() {
 }
 
 #[test]
-fn every_rule_that_is_broken_is_named() {
+fn every_broken_rule_is_named() {
     let two_bytes = field(9, &[1, 2]);
     assert_eq!(model(&one(&[vec![8, 2, 16, 3], two_bytes.clone()].concat())).1, []);
     for (why, bytes, code) in [
@@ -104,7 +104,7 @@ fn every_rule_that_is_broken_is_named() {
             Code::HeaderInvalid,
         ),
         ("an unknown dtype", one(&[vec![8, 2, 16, 99], two_bytes.clone()].concat()), Code::DtypeUnknown),
-        ("an offset that is no number", external("w", "-1"), Code::HeaderInvalid),
+        ("an offset that is not a number", external("w", "-1"), Code::HeaderInvalid),
         ("no location", external("", "0"), Code::HeaderInvalid),
     ] {
         let found = model(&bytes).1;
@@ -181,7 +181,7 @@ fn external_data_must_be_there_and_long_enough() {
 
 /// Tools that rewrite the data keep the old sum, so it is a warning.
 #[test]
-fn the_sha_1_that_a_graph_gives_is_compared() {
+fn the_sha_1_that_a_graph_states_is_compared() {
     let pair = |k: &str, v: &str| field(13, &[field(1, k.as_bytes()), field(2, v.as_bytes())].concat());
     let graph = |sum: &str| {
         one(&[vec![8, 2, 16, 1, 0x70, 1], pair("location", "w"), pair("offset", "0"), pair("checksum", sum)].concat())

@@ -109,7 +109,7 @@ fn operations_on_files_are_a_finding_of_their_own_in_graphs_and_in_functions() {
 }
 
 #[test]
-fn every_rule_that_is_broken_is_named() {
+fn every_broken_rule_is_named() {
     assert_eq!(read(b"\x08\x01\x12\x00").1, []);
     for (why, bytes) in [
         ("nothing", &b""[..]),

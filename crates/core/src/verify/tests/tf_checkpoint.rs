@@ -25,7 +25,7 @@ fn tf(name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn every_tensor_is_as_its_producer_reads_it() {
+fn every_tensor_reads_as_its_producer_reads_it() {
     let expected: serde_json::Value =
         serde_json::from_slice(&fs::read(fixture("formats/expected_tf.json")).unwrap()).unwrap();
     let bundles = expected["bundles"].as_object().unwrap();
@@ -224,7 +224,7 @@ fn blocks_are_read_packed_and_several() {
 }
 
 #[test]
-fn every_rule_that_is_broken_is_named() {
+fn every_broken_rule_is_named() {
     let one = |value: &[u8]| table(&[&[HEADER, (b"a", value)]], false);
     assert_eq!(read(&one(TWO)).1, []);
     for (why, bytes, code) in [

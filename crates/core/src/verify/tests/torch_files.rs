@@ -55,7 +55,7 @@ fn our_table_of_every_file_is_the_one_that_torch_reads_back() {
 }
 
 #[test]
-fn torchs_own_archives_are_zip64_and_their_tensors_lie_where_the_table_says() {
+fn torchs_own_archives_are_zip64_and_their_tensors_are_where_the_table_says() {
     let bytes = bytes_of("layout.pt");
     assert!(bytes.windows(4).any(|w| w == b"PK\x06\x06"));
     for name in ["layout.pt", "layout_legacy.pt", "no_crc.pt", "unordered.pt"] {
@@ -74,7 +74,7 @@ fn torchs_own_archives_are_zip64_and_their_tensors_lie_where_the_table_says() {
 }
 
 #[test]
-fn a_torchscript_archive_is_told_by_its_content() {
+fn a_torchscript_archive_is_identified_by_its_content() {
     for (name, is) in [("script.pt", true), ("trace.pt", true), ("module.pt", false), ("tar.pt", false)] {
         let bytes = bytes_of(name);
         assert_eq!(torch::is_torchscript(Cursor::new(&bytes), bytes.len() as u64), is, "{name}");

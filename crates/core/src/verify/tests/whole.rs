@@ -52,7 +52,7 @@ fn the_miniature_of_chatglm_is_right_in_both_families() {
 }
 
 #[test]
-fn a_shard_that_is_cut_short_is_not_also_said_to_lack_its_tensors() {
+fn a_truncated_shard_is_not_also_reported_for_missing_tensors() {
     let dir = tempfile::tempdir().unwrap();
     let whole = safetensors(&[("a", "F32", 4, &[4])]);
     fs::write(dir.path().join("1.safetensors"), &whole[..whole.len() - 1]).unwrap();
@@ -62,7 +62,7 @@ fn a_shard_that_is_cut_short_is_not_also_said_to_lack_its_tensors() {
 }
 
 #[test]
-fn an_index_that_is_none_is_an_error() {
+fn an_index_file_that_is_not_an_index_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("1.safetensors"), safetensors(&[("a", "F32", 4, &[4])])).unwrap();
     for text in ["", "[]", "{}", r#"{"weight_map":{}}"#, r#"{"weight_map":{"a":1}}"#] {
@@ -100,7 +100,7 @@ fn an_unsafe_pickle_is_an_error_unless_it_is_allowed() {
 }
 
 #[test]
-fn a_git_lfs_pointer_in_place_of_weights_is_called_one() {
+fn a_git_lfs_pointer_in_place_of_weights_is_reported_as_one() {
     let dir = tempfile::tempdir().unwrap();
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 6\n";
     for (family, name) in [(Family::Safetensors, "m.safetensors"), (Family::Bin, "m.bin"), (Family::Gguf, "m.gguf")] {
@@ -111,7 +111,7 @@ fn a_git_lfs_pointer_in_place_of_weights_is_called_one() {
 }
 
 #[test]
-fn weights_of_a_format_that_is_not_read_are_not_taken_for_broken_torch_files() {
+fn weights_of_an_unsupported_format_are_not_taken_for_broken_torch_files() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("i.json"), r#"{"metadata":{},"weight_map":{"a":"x"}}"#).unwrap();
     for (family, content) in [
@@ -143,7 +143,7 @@ fn the_name_decides_between_safetensors_and_torch() {
 }
 
 #[test]
-fn what_is_no_file_is_not_waited_for() {
+fn a_pipe_is_not_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     let name = "x.bin".parse().unwrap();
     for local in [dir.path().to_path_buf(), dir.path().join("nowhere"), "/dev/null".into()] {
@@ -167,7 +167,7 @@ fn parameters_of_a_name_in_two_files_count_once() {
 }
 
 #[test]
-fn shards_of_keras_and_flax_hold_what_their_indexes_say() {
+fn shards_of_keras_and_flax_match_their_indexes() {
     for (family, dir, stem, ending, tensors) in
         [(Family::Tf, "formats/h5", "tf_model", "h5", 6), (Family::Flax, "formats/flax", "flax_model", "msgpack", 9)]
     {

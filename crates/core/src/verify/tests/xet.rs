@@ -1,4 +1,4 @@
-//! Tests of files that their stated Xet hash proves: when it is used, and that it never finds anything wrong.
+//! Tests of files that their stated Xet hash proves: when it is used, and that it never reports a file as wrong.
 
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -21,7 +21,7 @@ fn sha256() -> Digest {
     Digest::Sha256(SHA256.parse().unwrap())
 }
 
-/// The file with these digests: a block of noise, again and again.
+/// Writes the file with these digests: a repeated block of noise.
 fn write(dir: &Path) -> SubjectFile {
     let mut state = 5u64;
     let words = std::iter::repeat_with(|| {
@@ -69,7 +69,7 @@ impl Progress for Told {
 }
 
 #[test]
-fn the_stated_xet_hash_proves_a_large_file_and_whatever_it_does_not_prove_gets_its_sha256() {
+fn the_stated_xet_hash_proves_a_large_file_and_unproven_files_get_their_sha256() {
     let dir = tempfile::tempdir().unwrap();
     let (file, path) = (write(dir.path()), dir.path().join("f"));
     let check = |file: &SubjectFile, progress: &dyn Progress| {
@@ -91,24 +91,24 @@ fn the_stated_xet_hash_proves_a_large_file_and_whatever_it_does_not_prove_gets_i
     flip(&path, SIZE - 1);
     assert_eq!(codes(&recheck(&files, &mut proofs, &Silent)), [Code::ChecksumMismatch]);
 
-    // A wrong byte is what the SHA-256 says.
+    // A wrong byte is found by the SHA-256.
     let outcome = check(&file, &Silent);
     assert_eq!((codes(&outcome.findings), outcome.proven()), (vec![Code::ChecksumMismatch], 0));
     assert_eq!(outcome.bytes_hashed, 2 * SIZE);
     flip(&path, SIZE - 1);
 
-    // A wrong Xet hash says nothing.
+    // A wrong Xet hash is not a finding.
     let other: XetHash = "a".repeat(64).parse().unwrap();
     let outcome = check(&SubjectFile { xet: Some(other), ..file.clone() }, &Silent);
     assert!(matches!(outcome.proofs[0].evidence, Evidence::Hashed(hashed) if hashed.digest() == sha256()));
     assert_eq!((outcome.findings.clone(), outcome.proven()), (vec![], 1));
 
-    // One thread is no reason for another hash.
+    // With one thread, only the SHA-256 is used.
     let outcome = verify(&Subject { files: vec![file.clone()], ..Subject::default() }, 1, &Silent);
     assert!(matches!(outcome.proofs[0].evidence, Evidence::Hashed(_)));
 }
 
-/// Does something to a file once, when its first bytes were read.
+/// Changes a file once, after its first bytes were read.
 struct Meanwhile<'a>(&'a (dyn Fn() + Send + Sync), Once);
 impl Progress for Meanwhile<'_> {
     fn event(&self, event: Event<'_>) {
@@ -123,7 +123,7 @@ impl Progress for Meanwhile<'_> {
 }
 
 #[test]
-fn a_file_that_changes_or_ends_while_it_is_read_is_not_proven_by_what_it_was() {
+fn a_file_that_changes_or_ends_while_it_is_read_is_not_proven() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f");
     let length = |length| fs::File::options().write(true).open(&path).unwrap().set_len(length).unwrap();

@@ -4,12 +4,12 @@
 use super::{Id, Node, Pickle};
 
 /// The error for an array that cannot be skipped, as its size is not known.
-const UNKNOWN: &str = "joblib keeps an array here of which the size is not known";
+const UNKNOWN: &str = "joblib keeps an array of unknown size here";
 
 /// `NPY_ITEM_HASOBJECT`.
 const HAS_OBJECT: u64 = 1;
 
-/// An array behind its description.
+/// An array after its description.
 pub(super) struct Array {
     /// Its bytes; `None` for an array of objects, which is a pickle.
     pub bytes: Option<usize>,
@@ -17,7 +17,7 @@ pub(super) struct Array {
     pub aligned: bool,
 }
 
-/// The array that follows once `id` has its state; `None` where `id` describes none.
+/// The array that follows once `id` has its state; `None` if `id` describes none.
 pub(super) fn array(pickle: &Pickle, id: Id) -> Option<Result<Array, &'static str>> {
     let Node::Call { function, state: Some(state), .. } = pickle.node(id) else { return None };
     let class = pickle.global(*function)?;

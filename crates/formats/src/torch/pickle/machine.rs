@@ -89,7 +89,7 @@ impl<'a> Machine<'a> {
         self.protocol = protocol;
     }
 
-    /// A frame of so many bytes begins here. Python's unpickler refuses a frame inside another, and an
+    /// A frame of this many bytes begins here. Python's unpickler refuses a frame inside another, and an
     /// instruction that crosses a frame's end (`_Unframer` of `Lib/pickle.py`); versions that do not refuse
     /// would read other instructions.
     pub(super) fn open_frame(&mut self, length: usize) -> Step<()> {
@@ -100,7 +100,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Goes on by `n` bytes, which must be in one frame.
+    /// Advances by `n` bytes, which must be in one frame.
     fn pass(&mut self, n: usize) -> Step<()> {
         let end = self.at.checked_add(n).ok_or(SHORT)?;
         match self.frame {
@@ -244,7 +244,7 @@ impl<'a> Machine<'a> {
     }
 
     pub(super) fn node(&mut self, id: Id) -> Step<&mut Node> {
-        self.pickle.nodes.get_mut(id as usize).ok_or("it refers to an object that is not there")
+        self.pickle.nodes.get_mut(id as usize).ok_or("it refers to an object that does not exist")
     }
 
     pub(super) fn global(&mut self, module: &str, name: &str, position: usize) -> Step<()> {
@@ -290,7 +290,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Skips the bytes of an array that joblib writes between the instructions, behind the array's description.
+    /// Skips the bytes of an array that joblib writes between the instructions, after the array's description.
     fn raw_array(&mut self, array: &joblib::Array) -> Step<()> {
         if array.aligned {
             let padding = self.u8()?;
@@ -298,7 +298,7 @@ impl<'a> Machine<'a> {
         }
         match array.bytes {
             Some(bytes) => self.skip(bytes),
-            // The array is a pickle of its own; this pickle goes on behind it.
+            // The array is a pickle of its own; this pickle continues after it.
             None if self.depth >= DEPTH => Err("its arrays of objects nest deeper than this reader follows"),
             None => {
                 let (inner, error) = super::follow_within(

@@ -106,7 +106,7 @@ pub fn read(mut input: &[u8]) -> Result<Pickle, PickleError> {
     }
 }
 
-/// Follows a pickle to its `STOP`, and leaves `input` behind it. Python runs all instructions before the one
+/// Follows a pickle to its `STOP`, and leaves `input` after it. Python runs all instructions before the one
 /// that it cannot follow, so an error comes with the part of the pickle before it.
 pub fn follow(input: &mut dyn BufRead) -> (Pickle, Option<PickleError>) {
     follow_within(input, 0, machine::NODE_LIMIT)

@@ -1,5 +1,5 @@
-//! Tests against Debian's `docker-registry`, an implementation that is not ours, and with `skopeo` as another reader
-//! of the pushed content. Tests print that they are skipped if either is missing.
+//! Tests against Debian's `docker-registry`, an independent implementation, with `skopeo` as an independent reader of
+//! the pushed content. Tests print that they are skipped if either is missing.
 
 use hfget_loopback_registry::{Debian, login, skopeo};
 use tempfile::TempDir;
@@ -37,7 +37,7 @@ async fn fill(content: &dyn Content) -> (OciDigest, Vec<OciDigest>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn debians_registry_takes_what_is_pushed_and_skopeo_reads_the_same() {
+async fn debians_registry_accepts_the_content_and_skopeo_reads_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let Some(debian) = Debian::start(folder.path(), None) else { return };
     let content = at(&debian.address(), "acme/m", &[]);
@@ -71,7 +71,7 @@ async fn debians_registry_takes_what_is_pushed_and_skopeo_reads_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn debians_registry_with_tokens_lets_in_whoever_docker_knows_and_a_token_is_renewed_in_mid_file() {
+async fn debians_registry_with_tokens_accepts_dockers_credentials_and_a_token_is_renewed_in_mid_file() {
     let folder = tempfile::tempdir().unwrap();
     let Some(debian) = Debian::start(folder.path(), Some(Duration::from_secs(2))) else { return };
     let refused = push(&*at(&debian.address(), "acme/m", &[]), Way::Before, &bytes(LARGE)).await.unwrap_err();
@@ -92,7 +92,7 @@ async fn debians_registry_with_tokens_lets_in_whoever_docker_knows_and_a_token_i
     };
     let began = std::time::Instant::now();
     assert_eq!(content.push_blob(push).await.unwrap(), OciDigest::of(&all));
-    assert!(began.elapsed() > Duration::from_secs(3), "the token has run out meanwhile");
+    assert!(began.elapsed() > Duration::from_secs(3), "the token has expired meanwhile");
     let (digest, layers) = fill(&*content).await;
     assert_eq!(content.manifest(&tag("main")).await.unwrap().unwrap().digest, digest);
     assert_eq!(read(&*content, &layers[0], 0..LARGE as u64).await.unwrap(), bytes(LARGE));

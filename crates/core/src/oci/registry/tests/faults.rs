@@ -53,7 +53,7 @@ async fn a_location_may_be_a_path_or_on_another_host() {
 }
 
 #[tokio::test]
-async fn what_passes_is_waited_for() {
+async fn temporary_faults_are_retried() {
     for (place, kind) in [
         (Place::Begin, Kind::Status(503, vec![])),
         (Place::Begin, Kind::Status(429, vec![("retry-after", "0".into())])),
@@ -81,12 +81,12 @@ async fn what_passes_is_waited_for() {
 }
 
 #[tokio::test]
-async fn what_stays_is_told_in_the_registrys_own_words_and_without_what_signs_a_url() {
+async fn lasting_faults_are_reported_in_the_registrys_words_without_signatures_of_urls() {
     for (place, kind, way, word, of) in [
         (Place::Begin, Kind::Status(403, vec![]), Way::Whole, "access is refused", ErrorKind::NotAvailable),
-        (Place::Begin, Kind::Status(404, vec![]), Way::Before, "is not there", ErrorKind::NotAvailable),
+        (Place::Begin, Kind::Status(404, vec![]), Way::Before, "does not exist", ErrorKind::NotAvailable),
         (Place::Put, Kind::DigestRefused, Way::Before, "DIGEST_INVALID: provided digest", ErrorKind::Network),
-        (Place::Put, Kind::NotKept, Way::After, "said that it took the blob", ErrorKind::Network),
+        (Place::Put, Kind::NotKept, Way::After, "the registry accepted the blob", ErrorKind::Network),
         (Place::Patch, Kind::Status(405, vec![]), Way::After, "405", ErrorKind::Network),
         (Place::Put, Kind::Status(503, vec![]), Way::Before, "503", ErrorKind::Network),
         (Place::Put, Kind::Cut(1 << 20), Way::Before, "the connection broke", ErrorKind::Network),
@@ -104,20 +104,20 @@ async fn what_stays_is_told_in_the_registrys_own_words_and_without_what_signs_a_
         let error = push(&*content, way, &bytes(LARGE)).await.expect_err("a fault that stays");
         assert!(error.to_string().contains(word) && !error.to_string().contains("secret"), "{kind:?}: {error}");
         assert_eq!(error.kind(), of, "{kind:?}: {error}");
-        assert_eq!(registry.blobs("acme/m"), Vec::<String>::new(), "nothing of it is to be seen");
+        assert_eq!(registry.blobs("acme/m"), Vec::<String>::new(), "no part of it is visible");
     }
 }
 
 #[tokio::test]
-async fn a_proxy_that_takes_no_large_request_is_named_as_what_it_is() {
+async fn a_proxy_that_refuses_large_requests_is_named_as_the_reason() {
     let registry = Registry::with(Options { most: 1 << 20, ..Options::default() });
     let error = push(&*open(&registry), Way::Before, &bytes(LARGE)).await.unwrap_err();
-    assert!(error.to_string().contains("takes no request of that size (413)"), "{error}");
-    push(&*open(&registry), Way::Before, &bytes(1 << 20)).await.expect("a smaller one passes");
+    assert!(error.to_string().contains("refuses requests of this size (413)"), "{error}");
+    push(&*open(&registry), Way::Before, &bytes(1 << 20)).await.expect("a smaller one is accepted");
 }
 
 #[tokio::test]
-async fn a_registry_that_nobody_answers_for_is_given_up_and_one_that_comes_back_is_not() {
+async fn a_registry_that_stays_down_is_given_up_and_one_that_comes_back_is_not() {
     let registry = Registry::start();
     registry.down(true);
     let began = Instant::now();
@@ -165,7 +165,7 @@ async fn a_stream_of_another_length_is_an_error_and_no_blob() {
 }
 
 #[tokio::test]
-async fn bytes_that_wait_for_the_hub_are_not_taken_for_a_registry_that_stalls() {
+async fn waiting_for_the_hub_is_not_taken_for_a_registry_that_stalls() {
     let registry = Registry::start();
     let content = open(&registry);
     for way in [Way::Before, Way::After] {
@@ -187,7 +187,7 @@ async fn bytes_that_wait_for_the_hub_are_not_taken_for_a_registry_that_stalls() 
         assert_eq!(registry.blob("acme/m", &digest.to_string()), Some(all.clone()));
         registry.remove_blob("acme/m", &digest.to_string());
     }
-    assert_eq!(bodies(&registry, "POST").len(), 2, "each went in its one upload");
+    assert_eq!(bodies(&registry, "POST").len(), 2, "one upload for each");
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn a_blob_of_another_repository_is_mounted_without_its_bytes_where_the_reg
     assert!(registry.blob("acme/m", &digest.to_string()).is_some());
     assert_eq!(registry.bytes_taken(), 0);
     let other = OciDigest::of(b"other");
-    assert!(!content.mount(&other, "acme/base").await.unwrap(), "what is not there cannot be mounted");
+    assert!(!content.mount(&other, "acme/base").await.unwrap(), "a blob that does not exist cannot be mounted");
     registry.change(|options| options.mounts = false);
     registry.remove_blob("acme/m", &digest.to_string());
     assert!(!content.mount(&digest, "acme/base").await.unwrap());

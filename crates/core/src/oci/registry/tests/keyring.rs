@@ -79,13 +79,13 @@ fn dockers_own_registry_is_known_by_all_of_its_names() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named_and_never_shown() {
+fn an_unreadable_file_is_named_and_its_content_never_shown() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("auth.json");
     let of = || found(&keyring(&[("REGISTRY_AUTH_FILE", &path)], "r.example", "m"));
     for (text, why) in [
-        ("{\"auths\": secret-text", "it is no JSON"),
-        (r#"{"auths":{"r.example":{"auth":"%%% secret-text"}}}"#, "what it has for r.example cannot be read"),
+        ("{\"auths\": secret-text", "it is not JSON"),
+        (r#"{"auths":{"r.example":{"auth":"%%% secret-text"}}}"#, "its entry for r.example cannot be read"),
         (r#"{"credsStore":"of-a-test-that-is-not-there"}"#, "a helper for r.example that cannot be run"),
     ] {
         std::fs::write(&path, text).unwrap();

@@ -26,7 +26,7 @@ fn manifest(registry: &Registry, off: i64, subject: Option<Descriptor>, artifact
 }
 
 #[tokio::test]
-async fn a_manifest_comes_back_by_tag_and_by_digest_as_it_was_put_there() {
+async fn a_manifest_comes_back_unchanged_by_tag_and_by_digest() {
     let registry = Registry::start();
     let content = open(&registry);
     let text = manifest(&registry, 0, None, None);
@@ -44,13 +44,13 @@ async fn a_manifest_comes_back_by_tag_and_by_digest_as_it_was_put_there() {
 }
 
 #[tokio::test]
-async fn a_manifest_of_a_wrong_size_or_a_missing_layer_is_not_put_there_though_the_registry_would_take_it() {
+async fn a_manifest_with_a_wrong_size_or_a_missing_layer_is_not_sent_though_the_registry_would_accept_it() {
     let registry = Registry::start();
     let content = open(&registry);
     for off in [1, -1] {
         let text = manifest(&registry, off, None, None);
         let error = content.push_manifest(&tag("main"), MANIFEST, text.clone()).await.unwrap_err();
-        assert!(error.to_string().contains("it has 5 bytes, and the manifest says"), "{error}");
+        assert!(error.to_string().contains("it has 5 bytes, but the manifest states"), "{error}");
         let error = content.push_referrer(&OciDigest::of(b"x"), MANIFEST, text).await.unwrap_err();
         assert!(matches!(error, OciError::Invalid { .. }), "{error}");
     }
@@ -62,7 +62,7 @@ async fn a_manifest_of_a_wrong_size_or_a_missing_layer_is_not_put_there_though_t
 }
 
 #[tokio::test]
-async fn a_manifest_that_is_another_than_it_is_called_is_not_believed() {
+async fn a_manifest_of_another_digest_or_type_than_stated_is_refused() {
     let registry = Registry::start();
     let content = open(&registry);
     let text = manifest(&registry, 0, None, None);
@@ -71,11 +71,11 @@ async fn a_manifest_that_is_another_than_it_is_called_is_not_believed() {
         registry.fault(Fault::new(Place::ManifestGet, Kind::CorruptByte(20)).times(1));
         let error = content.manifest(&name).await.unwrap_err();
         assert!(matches!(error, OciError::WrongDigest { .. }), "{name}: {error}");
-        assert!(content.manifest(&name).await.unwrap().is_some(), "{name}: and the next one is right");
+        assert!(content.manifest(&name).await.unwrap().is_some(), "{name}: and the next one is valid");
     }
     for (body, word) in [
-        ("<html>welcome", "is no manifest"),
-        (r#"{"mediaType":"application/vnd.oci.image.index.v1+json"}"#, "it calls itself"),
+        ("<html>welcome", "not a manifest"),
+        (r#"{"mediaType":"application/vnd.oci.image.index.v1+json"}"#, "but the manifest states"),
     ] {
         registry.fault(Fault::new(Place::ManifestGet, Kind::Body(body.to_owned())).times(1));
         let error = content.manifest(&tag("main")).await.unwrap_err();
@@ -86,7 +86,7 @@ async fn a_manifest_that_is_another_than_it_is_called_is_not_believed() {
     let error = content.manifest(&tag("main")).await.unwrap_err();
     assert!(error.to_string().contains("longer than"), "{error}");
     let error = content.push_manifest(&tag("main"), MANIFEST, large.into()).await.unwrap_err();
-    assert!(error.to_string().contains("registries take"), "{error}");
+    assert!(error.to_string().contains("registries accept"), "{error}");
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn referrers_are_found_with_the_registrys_list_and_without() {
         let other = manifest(&registry, 0, Some(whole), Some("application/vnd.other"));
         let digest = content.push_referrer(&subject, MANIFEST, lock.clone()).await.unwrap();
         content.push_referrer(&subject, MANIFEST, other).await.unwrap();
-        // The same again, as a second run does.
+        // Again, like a second run.
         content.push_referrer(&subject, MANIFEST, lock.clone()).await.unwrap();
         let found = content.referrers(&subject, KIND).await.unwrap();
         assert_eq!(found.iter().map(|one| (one.digest, one.size)).collect::<Vec<_>>(), [(digest, lock.len() as u64)]);
@@ -112,7 +112,7 @@ async fn referrers_are_found_with_the_registrys_list_and_without() {
         if let Some((kind, text)) = fallback {
             assert_eq!(kind, INDEX);
             let index: Index = serde_json::from_slice(&text).unwrap();
-            assert_eq!(index.manifests.len(), 2, "what another wrote stays");
+            assert_eq!(index.manifests.len(), 2, "other programs' entries stay");
         }
     }
 }

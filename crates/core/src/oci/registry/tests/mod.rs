@@ -104,7 +104,7 @@ async fn push_once(content: &dyn Content, way: Way, bytes: &Bytes) -> Result<Oci
     content.push_blob(Push { size: bytes.len() as u64, digest, number: None, body }).await
 }
 
-/// The session's loop: it makes the stream anew as long as that is worth it.
+/// The session's loop: it makes the stream again as long as a retry may succeed.
 async fn push(content: &dyn Content, way: Way, bytes: &Bytes) -> Result<OciDigest, OciError> {
     let mut failures = 0;
     loop {

@@ -45,7 +45,7 @@ async fn a_registry_that_wants_larger_parts_gets_them() {
 }
 
 #[tokio::test]
-async fn what_the_registry_says_it_has_of_a_part_that_broke_off_is_not_sent_again() {
+async fn bytes_that_the_registry_confirms_of_a_part_that_broke_off_are_not_sent_again() {
     let registry = breaking(Options::default());
     let content = open(&registry);
     // The second part: after the first, the registry is known to accept parts.
@@ -63,15 +63,15 @@ async fn a_registry_that_refuses_loses_or_limits_parts_gets_whole_blobs_again() 
             let registry = breaking(Options { chunks, ..Options::default() });
             let content = open(&registry);
             arrives(&registry, &*content, way).await;
-            assert_eq!(parts(&registry).len(), 1, "{chunks:?}: one was tried");
+            assert_eq!(parts(&registry).len(), 1, "{chunks:?}: one part was tried");
             arrives(&registry, &*content, way).await;
-            assert_eq!(parts(&registry).len(), 1, "{chunks:?}: and none after that");
+            assert_eq!(parts(&registry).len(), 1, "{chunks:?}: and no more after that");
         }
     }
 }
 
 #[tokio::test]
-async fn an_upload_that_is_lost_between_two_parts_begins_anew() {
+async fn an_upload_that_is_lost_between_two_parts_begins_again() {
     let registry = breaking(Options::default());
     let content = open(&registry);
     registry.fault(Fault::new(Place::Patch, Kind::Lose(2 << 20)).skip(1).times(1));

@@ -34,7 +34,7 @@ async fn a_range_is_that_range_whether_or_not_the_registry_gives_parts() {
 }
 
 #[tokio::test]
-async fn what_breaks_off_goes_on_where_it_was() {
+async fn a_read_that_breaks_off_continues_at_the_same_byte() {
     for kind in [Kind::Cut(1_500_000), Kind::Stall(1_500_000), Kind::Cut(0), Kind::Status(503, vec![])] {
         for ranges in [true, false] {
             let (registry, all, digest) = registry_with(Options { ranges, ..Options::default() });
@@ -50,13 +50,13 @@ async fn what_breaks_off_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_small_blob_that_is_another_is_not_believed() {
+async fn a_small_blob_with_another_digest_is_refused() {
     for ranges in [true, false] {
         let (registry, all, digest) = registry_with(Options { ranges, ..Options::default() });
         registry.fault(Fault::new(Place::BlobGet, Kind::CorruptByte(4_999_999)).times(1));
         let (content, blob) = (open(&registry), Descriptor::new("text/plain", digest, SIZE));
         let error = small(&*content, &blob, SIZE).await.unwrap_err();
         assert!(matches!(error, OciError::WrongDigest { .. }), "{error:?}");
-        assert_eq!(small(&*content, &blob, SIZE).await.unwrap(), all, "and its twin is right");
+        assert_eq!(small(&*content, &blob, SIZE).await.unwrap(), all, "and the intact one is read");
     }
 }

@@ -18,7 +18,7 @@ fn known(registry: &Registry, folder: &tempfile::TempDir) -> Arc<dyn Content> {
 }
 
 #[tokio::test]
-async fn whoever_is_asked_shows_a_password_or_a_token_and_whoever_is_not_shows_nothing() {
+async fn credentials_are_shown_to_a_registry_that_asks_and_to_no_other() {
     for auth in [Auth::None, Auth::Basic, Auth::Bearer(Duration::from_mins(5))] {
         let registry = Registry::with(Options { auth, ..Options::default() });
         let folder = credentials(&registry, PASSWORD);
@@ -35,7 +35,7 @@ async fn whoever_is_asked_shows_a_password_or_a_token_and_whoever_is_not_shows_n
 }
 
 #[tokio::test]
-async fn who_is_not_known_is_told_so_and_whose_password_is_wrong_is_told_that() {
+async fn missing_credentials_and_a_wrong_password_give_different_messages() {
     for auth in [Auth::Basic, Auth::Bearer(Duration::from_mins(5))] {
         let registry = Registry::with(Options { auth, ..Options::default() });
         let error = push(&*open(&registry), Way::Before, &bytes(LARGE)).await.unwrap_err();
@@ -44,7 +44,7 @@ async fn who_is_not_known_is_told_so_and_whose_password_is_wrong_is_told_that() 
         let folder = credentials(&registry, "another-pa55word");
         let error = push(&*known(&registry, &folder), Way::Before, &bytes(LARGE)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotAvailable, "{error}");
-        assert!(error.to_string().contains("the credentials are not good for it"), "{error}");
+        assert!(error.to_string().contains("the credentials do not allow it"), "{error}");
         assert!(!error.to_string().contains("pa55"), "{error}");
         assert_eq!(registry.bytes_taken(), 0);
     }
@@ -62,7 +62,7 @@ async fn a_registry_that_everybody_may_read_is_read_without_a_password() {
 }
 
 #[tokio::test]
-async fn a_token_that_runs_out_in_the_middle_of_a_file_is_renewed_and_the_file_arrives() {
+async fn a_token_that_expires_in_the_middle_of_a_file_is_renewed_and_the_file_arrives() {
     let registry = Registry::with(Options { auth: Auth::Bearer(Duration::from_secs(1)), ..Options::default() });
     let folder = credentials(&registry, PASSWORD);
     let content = known(&registry, &folder);
@@ -80,7 +80,7 @@ async fn a_token_that_runs_out_in_the_middle_of_a_file_is_renewed_and_the_file_a
         let push = Push { size: all.len() as u64, digest, number: None, body: Body::Stream(slow(stream).boxed()) };
         let began = std::time::Instant::now();
         let digest = content.push_blob(push).await.unwrap_or_else(|e| panic!("{way:?}: {e}"));
-        assert!(began.elapsed() > Duration::from_millis(1100), "the token has run out meanwhile");
+        assert!(began.elapsed() > Duration::from_millis(1100), "the token has expired meanwhile");
         assert_eq!(registry.blob("acme/m", &digest.to_string()), Some(all), "{way:?}");
     }
     let begun = registry.requests().iter().filter(|request| request.method == "POST").count();
@@ -99,7 +99,7 @@ async fn tokens_that_the_registry_throws_away_are_renewed() {
 }
 
 #[tokio::test]
-async fn a_server_of_tokens_that_fails_for_a_while_is_waited_for() {
+async fn a_token_server_that_fails_for_a_while_is_retried() {
     let registry = Registry::with(Options { auth: Auth::Bearer(Duration::from_mins(5)), ..Options::default() });
     let folder = credentials(&registry, PASSWORD);
     registry.fault(Fault::new(Place::Token, Kind::Status(503, vec![])).times(2));

@@ -29,7 +29,7 @@ impl Disk<'_> {
                 return Ok((Outcome { bytes_hashed: 0, ..outcome }, true));
             }
         }
-        // A file that failed to arrive has its finding already; a second one, that it is missing, helps nobody.
+        // A file that failed to arrive has its finding already; a second one, that it is missing, would be noise.
         let known = paths_of(failed);
         let (lost, files): (Vec<_>, Vec<_>) =
             prepared.plan.items.iter().partition(|item| known.contains(item.entry.path.as_str()));

@@ -16,7 +16,7 @@ const SAMPLE: u64 = 64 << 10;
 
 impl Disk<'_> {
     /// Finds files that verified bytes must not replace, because the user made or changed them. With `force` there are
-    /// none. Offline such a file cannot be replaced, so it is verified as it is.
+    /// none. Offline such a file cannot be replaced, so it is verified without a change.
     pub(super) async fn local_changes(&self, prepared: &mut Prepared) -> Result<Vec<Finding>, Error> {
         if self.session.plain_folder().is_none() || self.session.config.fetch.force {
             return Ok(Vec::new());
@@ -87,8 +87,8 @@ impl Disk<'_> {
         matches!(tokio::task::spawn_blocking(compare).await, Ok(Ok(true)))
     }
 
-    /// Finds files of earlier commits that are still here. Returns those to remove: the new commit lacks them, and
-    /// nobody changed them. Findings about the others go into `outcome`.
+    /// Finds files of earlier commits that are still here. Returns those to remove: the new commit lacks them, and are
+    /// unchanged. Findings about the others go into `outcome`.
     pub(super) async fn earlier_files(
         &self,
         prepared: &Prepared,

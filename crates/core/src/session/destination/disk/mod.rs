@@ -1,5 +1,5 @@
 //! A folder of this machine as a destination: a Hub cache, or a plain folder. Files are fetched in parts, and hashed
-//! behind the parts. The room `store` does the work on the disk.
+//! while they arrive. The room `store` does the work on the disk.
 
 mod check;
 mod keep;

@@ -1,5 +1,5 @@
-//! What is in OCI content already: at the tag, as this machine remembers it, and as the workers of a fleet have noted it.
-//! Where a file's layer is said to be is where it is looked for; whether it is right is found out in `check_present`.
+//! Finds the layers that OCI content has already: by the tag, by this machine's record, and by the notes of a fleet's
+//! workers. These only say where to look; `check_present` checks the layers.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,8 @@ use crate::session::{Error, Prepared};
 use crate::store::Mark;
 
 impl Registry<'_> {
-    /// What is at the tag. What is not hfget's is not replaced unless that is wanted, nor another repo's on disk.
+    /// The content of the tag. Content that hfget did not write is replaced only by a forced run, and so is another
+    /// repo's on disk.
     pub(super) async fn look_at_tag(&self, job: &Prepared) -> Result<Option<Contents>, Error> {
         let old = match Contents::read(&**self.content, &self.tag()).await {
             Err(OciError::Invalid { .. } | OciError::WrongDigest { .. }) if self.session.config.fetch.force => None,
@@ -35,7 +36,7 @@ impl Registry<'_> {
         Ok(old)
     }
 
-    /// What the workers of a fleet have noted: a worker reads its own part, and whoever publishes reads all of them.
+    /// What the workers of a fleet have noted: a worker reads its own part, and the publishing one reads all parts.
     pub(super) async fn look_at_parts(&self, job: &Prepared) -> Result<Vec<Part>, Error> {
         let (content, tag) = (&**self.content, self.target.content.reference().tag());
         let layout = self.target.layout;
@@ -49,14 +50,14 @@ impl Registry<'_> {
         })
     }
 
-    /// The layers that may have the files of a job already.
+    /// The existing layers that may contain the files of a job.
     pub(super) fn candidates(&self, job: &Prepared) -> Vec<Placed> {
         let noted = noted(&self.parts);
         let of = |item: &crate::plan::Item| self.candidate(&item.entry, &noted);
         job.plan.items.iter().filter_map(of).collect()
     }
 
-    /// The layer that a file may have there already, and the file's place in it.
+    /// The existing layer that may contain a file, and the file's offset in it.
     fn candidate(&self, entry: &Entry, noted: &BTreeMap<&RepoPath, Vec<&Placed>>) -> Option<Placed> {
         let file = LockedFile::from(entry);
         let old = self.old.as_ref().filter(|old| old.layout == self.target.layout);
@@ -66,7 +67,7 @@ impl Registry<'_> {
             return Some(placed.clone());
         }
         let layer = match (self.target.layout, entry.digest()) {
-            // The digest of the file is that of its layer, whoever put it there, and for whatever model.
+            // The digest of the file is that of its layer, whichever program pushed it and for whichever model.
             (OciLayout::ModelPack, Digest::Sha256(digest)) => OciDigest(digest),
             // A run on this machine pushed it, and was killed before a tag named it.
             _ => self.record.tag(&entry.path, entry.digest())?.parse().ok()?,
@@ -85,18 +86,18 @@ impl Registry<'_> {
     }
 
     pub(super) fn mark(placed: &Placed) -> Mark {
-        // A layer's name is its content's digest: nothing else can be there later.
+        // A layer's name is its content's digest, so the content of a name never changes.
         Mark { modified: Some(0), ..Mark::new(placed.layer_size(), Some(placed.layer.to_string())) }
     }
 
-    /// Whether this machine proved a layer before, and it cannot be another one since. In files and folders nobody keeps the
-    /// bytes of a layer to its name, so a note says only where to look.
+    /// Whether this machine proved a layer before and the layer cannot have changed since. In files and folders anybody
+    /// can change the bytes of a layer, so there a note says only where to look.
     pub(super) fn knows(&self, placed: &Placed) -> bool {
         let (path, digest) = (&placed.file.path, placed.file.digest);
         self.content.checks_digests() && self.record.knows(path, digest, &Self::mark(placed))
     }
 
-    /// Of a file whose layer is there.
+    /// The evidence for a file with an existing layer.
     pub(in crate::session::destination) fn placed(&self, entry: &Entry) -> Option<Placed> {
         let form = Form::new(self.target.layout, &entry.path, entry.size)?;
         Some(Placed { file: LockedFile::from(entry), layer: *self.layers.get(&entry.path)?, form })
@@ -107,14 +108,14 @@ impl Registry<'_> {
         form.map_or(entry.size, |form| form.layer_size(entry.size))
     }
 
-    /// Whether the manifest there begins with the layers of the base.
+    /// Whether the tag's manifest begins with the layers of the base.
     pub(super) fn has_base(&self, old: &Contents) -> bool {
         let wanted = self.base.as_ref().map(BaseImage::layers).unwrap_or_default();
         let ours = old.manifest.layers.len().saturating_sub(old.files.len());
         ours == wanted.len() && old.manifest.layers.iter().zip(wanted).all(|(old, base)| old.digest == base.digest)
     }
 
-    /// Looks at every layer once more: registries take manifests that say wrong sizes, so the sizes are compared here.
+    /// Checks the existence and size of every layer once more: registries accept manifests with wrong sizes.
     pub(super) async fn lost(&self, job: &Prepared, failed: &[Finding]) -> Result<Vec<Finding>, Error> {
         let known = paths_of(failed);
         let placed = job.plan.items.iter().filter(|item| !known.contains(item.entry.path.as_str()));
@@ -130,12 +131,13 @@ impl Registry<'_> {
     }
 }
 
-/// Whether a layer is said to have a file's bytes.
+/// Whether a layer's annotations name this file.
 fn is_of(placed: &Placed, entry: &Entry) -> bool {
     placed.file.digest == entry.digest() && placed.file.size == entry.size
 }
 
-/// What parts say of each file. Several may name one: a fleet of another size may have been at work before.
+/// The layers that the parts name for each file. Several parts may name one file, since a fleet of another size may
+/// have run before.
 fn noted(parts: &[Part]) -> BTreeMap<&RepoPath, Vec<&Placed>> {
     let mut noted: BTreeMap<&RepoPath, Vec<&Placed>> = BTreeMap::new();
     for (path, placed) in parts.iter().flat_map(|part| &part.files) {
@@ -144,11 +146,11 @@ fn noted(parts: &[Part]) -> BTreeMap<&RepoPath, Vec<&Placed>> {
     noted
 }
 
-/// What is wrong with a layer that is not there, or has another size.
+/// The finding about a layer that is missing or has another size.
 pub(in crate::session) fn missing(placed: &Placed, size: Option<u64>) -> Option<Finding> {
     let path = &placed.file.path;
     match size {
-        None => Some(Finding::new(Code::FileMissing, path, format!("its layer {} is not there", placed.layer))),
+        None => Some(Finding::new(Code::FileMissing, path, format!("its layer {} is missing", placed.layer))),
         Some(size) if size != placed.layer_size() => {
             let message = format!("its layer {} has {size} bytes instead of {}", placed.layer, placed.layer_size());
             Some(Finding::new(Code::SizeMismatch, path, message))

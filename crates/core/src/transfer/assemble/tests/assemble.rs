@@ -73,14 +73,14 @@ fn claims_cover_the_file_once() {
     let work = bench.work();
     let mut covered = RangeSet::default();
     while let Some(claim) = work.claim(up_to(300)) {
-        assert!(covered.gaps(claim.range.clone()).first() == Some(&claim.range), "nobody else has it");
+        assert!(covered.gaps(claim.range.clone()).first() == Some(&claim.range), "no other claim has it");
         covered.insert(claim.range);
     }
     assert_eq!((covered.frontier(), covered.total()), (1000, 1000));
 }
 
 #[test]
-fn what_was_not_written_can_be_claimed_again() {
+fn unwritten_bytes_can_be_claimed_again() {
     let bench = bench(1000);
     let work = bench.work();
     let claim = work.claim(up_to(1000)).unwrap();
@@ -100,7 +100,7 @@ fn a_claim_of_an_earlier_round_changes_nothing() {
     assert_eq!(work.have(), 0);
     let new = work.claim(up_to(1000)).unwrap();
     work.release(&old, 0..500);
-    assert!(work.claim(up_to(1)).is_none(), "the new claim stands");
+    assert!(work.claim(up_to(1)).is_none(), "the new claim is still valid");
     assert_eq!(new.range, 0..1000);
     assert!(work.failed(&old).is_none(), "and its failure is not counted");
     assert!(!work.restart().unwrap(), "once only");
@@ -137,7 +137,7 @@ fn a_server_without_ranges_gets_one_connection_from_the_front() {
 }
 
 #[test]
-fn an_earlier_run_is_gone_on_from() {
+fn a_run_continues_from_an_earlier_one() {
     let bench = bench(1000);
     {
         let work = bench.work();
@@ -162,7 +162,7 @@ fn an_earlier_run_is_gone_on_from() {
 }
 
 #[test]
-fn after_a_restart_the_right_bytes_are_right() {
+fn after_a_restart_the_right_bytes_are_accepted() {
     let bench = bench(1000);
     let work = bench.work();
     let claim = work.claim(up_to(1000)).unwrap();
@@ -219,7 +219,7 @@ fn a_part_that_memory_would_not_keep_waits_until_the_hash_has_caught_up() {
     let work = bench.work();
     let part = || work.claim(up_to(4 * MIB));
     let first: Vec<Claim> = std::iter::from_fn(|| part().filter(|claim| claim.range.end <= AHEAD + 4 * MIB)).collect();
-    assert_eq!(first.len(), 11, "nothing to hash is here, so the hash waits at a gap, and parts go on");
+    assert_eq!(first.len(), 11, "no bytes can be hashed: the hash waits at a gap, and parts are still handed out");
     bench.deliver(&work, &first[0], first[0].range.clone());
     assert!(part().is_none() && work.is_held_back());
     let mut seat = work.sit().unwrap();
@@ -229,7 +229,7 @@ fn a_part_that_memory_would_not_keep_waits_until_the_hash_has_caught_up() {
             hash::Fill::Behind => break,
             hash::Fill::Whole(_) => panic!("most of it is missing"),
         }
-        assert!(seat.go_on, "those who wait are told");
+        assert!(seat.go_on, "waiting workers are woken");
         seat.advance();
     }
     assert!(!work.is_held_back());
@@ -248,10 +248,10 @@ fn parts_that_fit_into_memory_wait_for_the_frontier_unless_it_is_stuck() {
     assert!(work.is_held_back());
     lock(&work.state).moved = Instant::now().checked_sub(STUCK).unwrap();
     assert!(part().is_some());
-    assert!(!work.is_held_back(), "so that parts in flight may be split again");
+    assert!(!work.is_held_back(), "so parts in flight may be split again");
 }
 
-/// Notes what files tell it.
+/// Notes the events of files.
 #[derive(Default)]
 struct Notes(Mutex<Vec<Digest>>);
 
