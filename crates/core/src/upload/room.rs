@@ -110,10 +110,11 @@ mod tests {
         let space = Space::new(3, PART);
         let mut places = std::collections::BTreeSet::new();
         for turn in 0..20u8 {
-            let mut rooms =
-                vec![space.room(PART, 0).await, space.room(PART / 2, 1024).await, space.room(PART, 7).await];
+            let mut rooms = [space.room(PART, 0).await, space.room(PART / 2, 1024).await, space.room(PART, 7).await];
             assert!(space.budget.try_acquire().is_err(), "there is no room for more");
-            rooms.iter_mut().for_each(|room| room.fill(turn));
+            for room in &mut rooms {
+                room.fill(turn);
+            }
             places.extend(rooms.iter().map(|room| room.as_ptr().addr()));
             let lengths: Vec<usize> = rooms.iter().map(|room| room.len()).collect();
             assert_eq!(lengths, [1 << 20, (1 << 19) + 1024, (1 << 20) + 7]);
