@@ -1,4 +1,4 @@
-//! `hfget storage-init`: `KServe`'s storage initializer. The contract is KServe's, not ours: pairs of arguments,
+//! `hfget storage-init`: `KServe`'s storage initializer. The contract is `KServe`'s, not ours: pairs of arguments,
 //! variables of its own, exit code 1 for every failure, and one sentence for the pod's status.
 
 use std::ffi::OsString;
