@@ -342,7 +342,7 @@ fn a_journal_of_many_lines_is_merged_into_few_and_loses_nothing() {
     assert_eq!(open().ranges().total(), 31_000);
 }
 
-/// A file of terabytes in a million pieces: what is noted beyond 16 MiB of text counts too.
+/// A file of terabytes in a million pieces: notes beyond 16 MiB of text count too.
 #[test]
 fn a_journal_beyond_16_mib_is_known_to_its_last_line() {
     const PIECES: u64 = 700_000;
