@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Measures what a fleet costs the Hub, with and without a bucket or a registry in between:  python3 benches/fleet.py [--nodes 1,10,64]
+"""Measures a fleet's requests to the Hub, with and without a bucket or a registry in between:
+python3 benches/fleet.py [--nodes 1,10,64]
 
-Each node is a process of hfget with a cache of its own; --at-once says how many run at once. The loopback Hub has the real one's limits
-for an address without a token: 500 requests of the API and 3,000 of files within five minutes. The bucket is moto's S3 server
-in .venv, the registry Debian's docker-registry. Needs binaries in --binaries (`cargo build`, then `cargo build -p hfget-loopback-hub`). Prints the table of
-docs/src/fleet.md, and writes the page that draws it. What a thousand nodes would take is computed from what each was seen to ask.
+Each node is a process of hfget with a cache of its own; --at-once is how many run at the same time. The loopback Hub
+has the real one's limits for an address without a token: 500 requests of the API and 3,000 of files within five
+minutes. The bucket is moto's S3 server in .venv, the registry Debian's docker-registry. Needs binaries in --binaries
+(`cargo build`, then `cargo build -p hfget-loopback-hub`). Prints the table of docs/src/fleet.md, and writes the page
+that draws it. The figures of a thousand nodes are computed from the requests of each measured node.
 """
 
 import argparse
@@ -34,7 +36,7 @@ WAYS = {
     "bucket": "a bucket alone",
     "registry": "a registry alone",
 }
-# What a node is told, and what fills the place in between.
+# A node's flag, and the place in between, which is filled first.
 PLACES = {"mirror": ("--mirror", "s3://fleet/m"), "bucket": ("--endpoint", "s3://fleet/m"), "registry": ("--endpoint", "oci://{}/fleet/m:main")}
 
 
@@ -104,7 +106,7 @@ class Bucket:
 
 
 class Registry:
-    """Debian's registry. No variable names it: its address is part of what hfget is told."""
+    """Debian's registry. No environment variable names it: its address is part of the command line."""
 
     env = {}
 

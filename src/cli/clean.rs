@@ -139,7 +139,7 @@ fn show(all: &[Found], args: &CleanArgs, screen: &Screen) {
     let (in_use, _) = total(State::InUse);
     let mut text = match (args.remove, kept + removed + in_use) {
         (_, 0) => "no partial files\n".to_owned(),
-        (false, _) => format!("{}, {kept_bytes}, from which the next run goes on; --remove frees it\n", files(kept)),
+        (false, _) => format!("{}, {kept_bytes}, kept for the next run to continue; --remove frees it\n", files(kept)),
         (true, _) => format!("removed {}, {removed_bytes} freed\n", files(removed)),
     };
     if in_use > 0 {

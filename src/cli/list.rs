@@ -69,8 +69,8 @@ fn verdict(one: &Cached) -> String {
     };
     let mut text = match (one.verified, one.verified_at, &one.verified_against) {
         (false, ..) => "not verified".to_owned(),
-        // Nobody may take "verified" for the whole of it.
-        (true, ..) if !one.incomplete.is_empty() => "what is here is verified".to_owned(),
+        // "verified" must not seem to mean the whole snapshot.
+        (true, ..) if !one.incomplete.is_empty() => "the present files are verified".to_owned(),
         (true, Some(at), Some(against)) => format!("verified {} against {}", day(at), host(against)),
         (true, Some(at), None) => format!("verified {}", day(at)),
         (true, None, _) => "verified".to_owned(),

@@ -19,7 +19,7 @@ const KEPT: &[(&str, &str)] = &[
     ("--type", "--repo-type"),
 ];
 
-/// The end of an advice that only runs which follow code can take.
+/// The end of a hint, for runs that can follow code.
 const FOLLOW: &str = ", or add --follow-code";
 
 /// The flags of a run.

@@ -73,8 +73,8 @@ pub(super) fn signed_lock(file: &Path, trusted: &[Trust], screen: &Screen) -> Re
         failed(&why, Some("sign the lockfile, as the page \"Signatures\" of the documentation shows"))
     })?;
     let signer = check_detached(&bytes, &signature, trusted, std::time::SystemTime::now()).map_err(|error| {
-        let why = format!("its signature {} does not count: {error}", place.display());
-        failed(&why, Some("nothing was fetched; take the lockfile that was signed, or let this one be signed again"))
+        let why = format!("its signature {} is not accepted: {error}", place.display());
+        failed(&why, Some("nothing was fetched; take the signed lockfile, or have this one signed again"))
     })?;
     screen.note(&format!("{} is signed by {signer}", file.display()));
     let text = String::from_utf8(bytes).map_err(|error| failed(&error, None))?;

@@ -98,7 +98,7 @@ fn pairs(words: &[String]) -> Result<Vec<(RepoSpec, PathBuf)>, String> {
     let (pairs, rest) = words.as_chunks::<2>();
     if pairs.is_empty() || !rest.is_empty() {
         let last = match words.last() {
-            Some(word) => format!("{} has no folder behind it", printable(word)),
+            Some(word) => format!("{} has no folder after it", printable(word)),
             None => "there are none".to_owned(),
         };
         return Err(format!("storage-init takes pairs of a source and a folder: {last}"));

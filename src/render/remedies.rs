@@ -199,9 +199,7 @@ fn plain(remedy: &Remedy) -> &'static str {
         }
         Remedy::UsePlainHttp => "if you mean plain HTTP, write http:// in --endpoint, --mirror or HF_ENDPOINT",
         Remedy::FillRegistry => "to put a repo there, run `hfget REPO --to oci://REGISTRY/NAME:TAG`",
-        Remedy::FillRegistryAnew => {
-            "name another place, or put the repo there over what is there: `hfget REPO --to URL --force`"
-        }
+        Remedy::FillRegistryAnew => "name another place, or replace the present content: `hfget REPO --to URL --force`",
         Remedy::NameRepoThere => "name the repo that is there, or another place with --endpoint",
         _ => "run it again with -v, and report what it says",
     }

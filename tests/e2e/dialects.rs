@@ -243,7 +243,7 @@ fn places_in_the_environment_are_read_as_python_reads_them() {
         let run: Run = machine.command().env_remove("HF_HOME").env(name, value).arg("org/one").output().unwrap().into();
         assert!(run.ends_with(0).path().starts_with(home.join(place)), "{name}={value}");
     }
-    // The home of another user, and of this one where nobody says it, are in the list of users.
+    // Homes of other users, and of this one without $HOME, come from the list of users.
     let list = std::fs::read_to_string("/etc/passwd").unwrap();
     let home_of = |column: usize, value: &str| -> String {
         let line = list.lines().find(|line| line.split(':').nth(column) == Some(value)).unwrap();

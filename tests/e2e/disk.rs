@@ -97,8 +97,8 @@ fn a_folder_in_the_place_of_a_file_is_left_alone() {
     assert!(machine.home.path().join("here/model.safetensors/mine").is_dir());
 }
 
-/// The bytes are known to be right, but the disk does not let hfget read what it checks beside the digest. That says nothing
-/// about the file: it is neither "wrong" nor "verified", and no later run takes it for an answer.
+/// The bytes are known to be right, but the disk does not let hfget read the bytes for the other checks. That says
+/// nothing about the file: it is neither "wrong" nor "verified", and no later run takes it for an answer.
 #[test]
 fn contents_that_cannot_be_read_are_neither_wrong_nor_verified() {
     let repo = || one_file(5000).lfs("optimizer.dat", vec![1; 777]).file("tokenizer.json", "{ }");

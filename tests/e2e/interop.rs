@@ -115,7 +115,7 @@ fn we_use_the_files_of_hf_download() {
     }
 }
 
-/// What `hf download` has put into a folder is an earlier commit's file, and not the user's, until the user changes it.
+/// A file from `hf download` counts as an earlier commit's file until the user changes it.
 #[test]
 fn an_update_of_a_folder_of_hf_downloads_just_happens_and_what_was_edited_there_stops_it() {
     let Some(bin) = python() else { return };

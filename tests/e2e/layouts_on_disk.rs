@@ -1,5 +1,5 @@
 //! Image layouts on disk (`--to oci:`, `--to oci-archive:`) under planted links, with other runs at the same time, where
-//! locks have no effect, and after a power cut. What is in a layout is in `oci`.
+//! locks have no effect, and after a power cut. Tests of a layout's content are in `oci`.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -128,7 +128,7 @@ fn folders_of_a_layout_that_are_swapped_for_links_during_a_run_lead_nowhere() {
     machine.hfget("verify oci:layout").ends_with(0);
 }
 
-/// A run that takes long does not undo what another one has told of the same layout meanwhile.
+/// A slow run does not undo another run's changes to the same layout.
 #[test]
 fn two_runs_at_once_are_both_in_the_index_of_a_layout() {
     let quick = Repo::new("org/quick").file("config.json", "{}").file("README.md", "x");
@@ -206,7 +206,7 @@ fn what_exit_0_promises_of_a_layout_is_there_after_a_power_cut() {
     }
 }
 
-/// What a killed run left must not stand in the way of the next one.
+/// Files of a killed run must not block the next one.
 #[test]
 fn a_layout_is_begun_again_in_the_space_that_a_killed_run_has_taken() {
     const SIZE: usize = 24 << 20;
@@ -224,7 +224,7 @@ fn a_layout_is_begun_again_in_the_space_that_a_killed_run_has_taken() {
         child.kill().unwrap();
         child.wait().unwrap();
         machine.hfget(&line).ends_with(0).says("verified");
-        // The twin: one that does not fit is not begun, unless the user says so.
+        // The twin: an image that does not fit is not begun, unless the user says so.
         let other = Repo::new("org/two").file("config.json", "{}").lfs("model.safetensors", vec![1; 30 << 20]);
         machine.hub.replace(other);
         let line = line.replace("org/one", "org/two").replace("layout", "another");

@@ -402,7 +402,7 @@ fn locked_files_are_uploaded_and_several_repos_in_one_run() {
 fn trouble_with_the_store_is_named() {
     let machine = Machine::new([repo()]);
     let Some(s3) = S3::start(&machine) else { return };
-    s3.hfget(&machine, "org/one --to s3://nobucket").ends_with(3).says("s3://nobucket is not there");
+    s3.hfget(&machine, "org/one --to s3://nobucket").ends_with(3).says("s3://nobucket does not exist");
     s3.hfget(&machine, "org/one --to s3://key:secret@fleet").ends_with(2).says("credentials come from the environment");
     s3.hfget(&machine, "org/one --to file:///tmp/x").ends_with(2).says("--local-dir");
     s3.hfget(&machine, "org/one --to s3://fleet/../x").ends_with(2);

@@ -356,7 +356,7 @@ fn a_wait_for_a_lock_names_the_file_and_the_time_each_minute() {
     let digest = one_file(5000).lfs_sha256("model.safetensors").unwrap().to_owned();
     let lock = std::fs::File::create(locks.join(format!("{digest}.lock"))).unwrap();
     lock.lock().unwrap();
-    // The second one waits for as long as nobody says otherwise: five minutes.
+    // The second one waits for the default time: five minutes.
     for (flag, minutes) in [(&["--lock-wait", "150s"][..], 2), (&[], 4)] {
         let mut command = machine.bare();
         // The clock also counts the time of the Hub's answers.

@@ -60,7 +60,7 @@ fn code_is_denied_however_its_files_were_chosen() {
         assert_eq!(run.err.matches("nothing was fetched").count(), 1, "once for all files: {}", run.err);
         assert!(!run.err.contains("--follow-code"), "{}", run.err);
         machine.hfget("plan --locked=one.lock --deny remote-code,foreign-code").ends_with(1);
-        // Without a policy it comes, and is found where it lies.
+        // Without a policy it is fetched, and found later.
         machine.hfget("--locked=one.lock").ends_with(0);
         machine.hfget("verify --lock one.lock --deny remote-code,foreign-code").ends_with(1).says(error);
         std::fs::remove_file(machine.home.path().join("one.lock")).unwrap();

@@ -324,7 +324,7 @@ fn a_signature_over_digests_that_hfget_does_not_compute_does_not_count_and_says_
         let run = run.says("`model_signing verify`");
         assert!(!run.err.contains("do not use the files"), "{}", run.err);
         assert!(!machine.model("org/signed").join("refs/main").exists());
-        // Nobody is asked to trust it: without the flag it is a note.
+        // Without the flag it is a note.
         machine.hfget("org/signed --all").ends_with(0).says("signature-unchecked");
     }
 }
@@ -357,7 +357,7 @@ fn an_expired_certificate_is_refused() {
     desk.get(&desk.machine(), "ca.crt", "").ends_with(1).says("its certificate has expired");
 }
 
-/// Whoever signs a folder puts the signature into it: that is no stranger there, unless it does not count.
+/// An accepted signature in a folder is not an extra file.
 #[test]
 fn a_signature_that_counts_is_no_extra_file_of_the_folder() {
     let Some(desk) = Desk::new() else { return };

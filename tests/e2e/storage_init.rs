@@ -80,8 +80,8 @@ fn every_failure_is_exit_code_1_and_one_sentence_for_the_pods_status() {
     let machine = Machine::new([with_more(), gated]);
     for (words, said) in [
         (&[][..], "storage-init takes pairs"),
-        (&["hf://org/one"], "storage-init takes pairs of a source and a folder: hf://org/one has no folder behind it"),
-        (&["hf://org/one", "a", "hf://org/other"], "hf://org/other has no folder behind it"),
+        (&["hf://org/one"], "storage-init takes pairs of a source and a folder: hf://org/one has no folder after it"),
+        (&["hf://org/one", "a", "hf://org/other"], "hf://org/other has no folder after it"),
         (&["s3://bucket/model", "a"], "s3://bucket/model is not of the form hf://OWNER/MODEL[:REVISION]"),
         (&["hf://one", "a"], "hf://one is not of the form"),
         (&["hf://org/one/file", "a"], "is not of the form"),

@@ -1,5 +1,5 @@
-//! The servers that a run asks beside the endpoint get no token, whatever the command is and whatever they answer: mirrors,
-//! the hosts that the endpoint redirects to, registries.
+//! The servers that a run asks beside the endpoint get no token, for any command and any answer: mirrors, the hosts
+//! that the endpoint redirects to, registries.
 
 use hfget_loopback_hub::{Fault, Hub, Kind, Place, TOKEN};
 use hfget_loopback_registry::{Fault as RegistryFault, Kind as RegistryKind, Place as RegistryPlace, Registry};

@@ -43,13 +43,13 @@ fn a_shard_that_is_missing_without_a_listing_says_how_to_fetch_it() {
     std::fs::remove_file(shard).unwrap();
     let run = machine.hfget(&format!("verify {CHATGLM} --offline")).ends_with(1).says("error[shard-missing]");
     assert!(run.err.contains(&format!("run `hfget {CHATGLM}`")), "{}", run.err);
-    // What a list calls verified is not the whole.
+    // "verified" in a list is not about the whole snapshot.
     let list = || Run::from(machine.bare().arg("list").output().unwrap()).ends_with(0);
     list().shows("not verified; incomplete: 1 of 7 shards are missing");
     machine.hfget(CHATGLM).ends_with(0);
     machine.hfget(&format!("verify {CHATGLM} --offline")).ends_with(0);
     std::fs::remove_file(snapshot.join("model-00003-of-00007.safetensors")).unwrap();
-    list().shows("what is here is verified; incomplete: 1 of 7 shards are missing");
+    list().shows("the present files are verified; incomplete: 1 of 7 shards are missing");
 }
 
 /// Each defect of a folder has its code, and sets the exit code.

@@ -110,7 +110,7 @@ pub fn names(bytes: &[u8]) {
     }
 }
 
-/// What a Hub says of a repo: no file leaves its folder, and no sentence about a row steers a terminal.
+/// A Hub's answers about a repo: no file leaves its folder, and no sentence about a row controls a terminal.
 pub fn tree(bytes: &[u8]) {
     let answers = hfget_core::unstable::hub::any_bytes(bytes);
     for file in &answers.files {

@@ -169,14 +169,14 @@ const USELESS: &[(&str, &[&str])] = &[
     ("clean", &["progress", "verbose"]),
 ];
 
-/// Flags of a group that mean something else to one command, in its words.
+/// Flags of a group with another meaning for one command, and their help.
 const OWN: &[(&str, &str, &str)] = &[
     ("verify", "all", "Check every snapshot in the cache; with repos: every file of them"),
     ("verify", "local_dir", "Check this folder instead of the cache, against the Hub"),
     ("verify", "only", "Check this family, or fail with exit code 3"),
     ("verify", "include", "Check only files that match; '*' crosses '/' (may be repeated)"),
     ("verify", "with", "Also check files that match (may be repeated)"),
-    ("verify", "offline", "Ask no Hub: compare with what earlier runs noted"),
+    ("verify", "offline", "Ask no Hub: compare with the notes of earlier runs"),
     ("inspect", "local_dir", "Look into this folder instead of the cache"),
     ("inspect", "only", "Show this family, or fail with exit code 3"),
     ("inspect", "include", "Show only files that match; '*' crosses '/' (may be repeated)"),
@@ -254,7 +254,7 @@ pub fn command_with(asked: Help) -> clap::Command {
                 .iter()
                 .filter(|(name, ..)| *name == topic.name)
                 .fold(command, |command, (_, id, help)| command.mut_arg(id, |arg| arg.help(*help).long_help(*help)));
-            // Nothing is published without it, unless a lockfile or a folder says where.
+            // Publishing needs it, unless a lockfile or a folder says where.
             let command =
                 if topic.name == "publish" { command.mut_arg("to", |arg| arg.hide_short_help(false)) } else { command };
             let command = match asked {

@@ -275,7 +275,7 @@ pub enum Remedy {
     // Registries and image layouts.
     /// Log in to the registry.
     LogIntoRegistry,
-    /// A registry on another machine is asked over HTTPS only: give it a certificate, or go another way.
+    /// A registry on another machine is asked over HTTPS only: give it a certificate, or use another way.
     ServeRegistryOverHttps,
     /// Put a repo there first.
     FillRegistry,
@@ -304,7 +304,7 @@ pub enum Again {
     LinkExpired,
     /// Another process works on it.
     OtherProcess,
-    /// The files were wrong, and were put right.
+    /// The files were wrong, and were repaired.
     Repaired,
     /// Another program changed it during the run.
     ChangedMeanwhile,

@@ -1,10 +1,9 @@
-//! The readers of a Hub's answers about a repo, on any bytes: for tests with bytes that nobody meant. Nothing here is used
-//! by a run.
+//! The readers of a Hub's answers about a repo, for any bytes: for tests with random bytes. No run uses this.
 
 use super::wire::{InfoJson, Listed, SiblingsJson, TreeJson};
 use crate::model::{Card, Entry};
 
-/// What the readers made of some bytes.
+/// The result of reading some bytes.
 #[doc(hidden)]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answers {
@@ -14,7 +13,7 @@ pub struct Answers {
     pub rejected: Vec<String>,
     /// Sentences about rows that cannot be used.
     pub complaints: Vec<String>,
-    /// What the page says of the repo.
+    /// The facts about the repo on the page.
     pub card: Option<Card>,
 }
 

@@ -273,7 +273,7 @@ impl HubError {
         if text.contains("proxy authorization required") {
             return HubError::ProxyLogin { url: url.into() };
         }
-        // The first bytes of the answer are no TLS.
+        // The first bytes of the answer are not TLS.
         let what = if text.contains("InvalidContentType") { NO_TLS.to_owned() } else { printable(&text).into_owned() };
         if error.is_connect() {
             HubError::NoConnection { url: url.into(), what }

@@ -206,7 +206,7 @@ impl Hub {
                     headers.get(CONTENT_RANGE).and_then(|v| v.to_str().ok()?.strip_prefix("bytes */")?.parse().ok());
                 return Err(match total.filter(|total| *total != size) {
                     Some(got) => HubError::WrongLength { url: shown(), got, expected: size },
-                    // Its size is right, or not said: only the range is refused.
+                    // Its size is right or not stated: only the range is refused.
                     None => wrong("none"),
                 });
             }

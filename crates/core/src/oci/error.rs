@@ -78,7 +78,7 @@ pub enum OciError {
     /// This machine's disk failed, or something is in the way on it.
     #[error(transparent)]
     Disk(Arc<StoreError>),
-    /// The maker of a blob's bytes stopped, and knows the reason.
+    /// The producer of a blob's bytes stopped, and knows the reason.
     #[error("its bytes stopped")]
     Stopped,
 }

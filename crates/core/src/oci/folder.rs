@@ -26,13 +26,13 @@ const PART: &str = ".part-";
 /// One folder that is read or written.
 pub(super) struct Folder {
     path: PathBuf,
-    /// What this run writes; `None` while it only reads.
+    /// The changes of this run; `None` while it only reads.
     new: Mutex<Option<New>>,
 }
 
-/// What a run has told of a layout.
+/// A run's changes to a layout.
 struct New {
-    /// The index as it was, with what is told.
+    /// The earlier index, with the run's changes.
     index: Index,
     /// Each manifest, and the tag that moves to it.
     told: Vec<(Descriptor, Option<String>)>,
@@ -177,7 +177,7 @@ impl Folder {
     }
 }
 
-/// The index of a folder; `None` where there is none.
+/// The index of a folder; `None` if it has no index.
 fn read_index(folder: &store::Folder, shown: &str) -> Result<Option<Index>, OciError> {
     let path = folder.path(INDEX_FILE);
     if folder.is_link(INDEX_FILE) {
@@ -190,7 +190,7 @@ fn read_index(folder: &store::Folder, shown: &str) -> Result<Option<Index>, OciE
     parse_index(&bytes).map(Some).map_err(invalid)
 }
 
-/// Adds what a run has told to the index that is there now: another run may have told something meanwhile.
+/// Adds a run's changes to the present index: another run may have changed it meanwhile.
 fn tell_all(path: &Path, shown: &str, new: New) -> Result<(), OciError> {
     let folder = Arc::new(store::Folder::make(path, Path::new(""))?);
     let _lock = take_briefly(&folder, LAYOUT_FILE);

@@ -101,7 +101,7 @@ pub(crate) trait Content: fmt::Debug + Send + Sync {
         Box::pin(async { Vec::new() })
     }
 
-    /// Removes what killed runs left here, and returns whether that was anything: without it there may be enough space.
+    /// Removes files that killed runs left, and returns whether it removed any: then there may be enough space.
     fn drop_left(&self) -> BoxFuture<'_, bool> {
         Box::pin(async { false })
     }

@@ -102,7 +102,7 @@ pub(crate) enum Why {
     Other,
 }
 
-/// The pause while the system has no descriptor left, and how many pauses to make: half a minute together.
+/// The pause while the system has no descriptor left, and the number of pauses: half a minute together.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(20);
 const DESCRIPTOR_TRIES: u32 = 1500;
 

@@ -217,7 +217,7 @@ impl Session {
         let known = Known { listing: &listing, whole: all_known };
         let place = |path: &RepoPath| Some(path.under(root).into());
         self.check_signatures(&signatures, &known, &mut draft, place).await;
-        // A signature that counts belongs to the folder, wherever it came from.
+        // An accepted signature belongs to the folder, also if it is not in the repo.
         let counts = |path: &str| {
             let standing = draft.signatures.iter().find(|one| one.path.as_str() == path).map(|one| one.standing);
             matches!(standing, Some(SignatureStanding::Verified | SignatureStanding::Partial))

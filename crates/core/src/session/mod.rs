@@ -221,7 +221,7 @@ impl Session {
         }
         let why = |file: &select::Selected| match file.purpose {
             Purpose::Code => Some("it is code that loaders of this repo run"),
-            // Files that were named, or taken because all are, were not looked at: nobody knows whether loaders run them.
+            // Selection did not check files that the user named, or that `--all` takes: loaders may run them or not.
             _ if file.is_python() => Some("it is Python code, which loaders of this repo may run"),
             _ => None,
         };
@@ -242,8 +242,8 @@ impl Session {
         }
     }
 
-    /// Checks files on this machine's disk. What the disk did not let us read is an error, since nothing is known about it;
-    /// only what is known to be wrong outweighs it.
+    /// Checks files on this machine's disk. If the disk does not let us read a file, nothing is known about it: that is
+    /// an error, unless another file is wrong.
     async fn verify_here(&self, subject: Subject, wrong_already: bool) -> Result<Outcome, Error> {
         let unread = subject.unread.clone();
         let outcome = self.verify_subject(subject).await;

@@ -232,7 +232,7 @@ impl Session {
         selection.weights_excluded &= !options.all;
         selection.findings.extend(scanned(&listing, &selection));
         if !whole {
-            // Only what is here was looked at: the repo may have more.
+            // Only the present files were checked: the repo may have more.
             let info = &listing.info;
             let revision = (info.revision != Revision::default()).then(|| info.revision.as_str().to_owned());
             for finding in selection.findings.iter_mut().filter(|finding| finding.code == Code::WeightsAbsent) {

@@ -127,9 +127,11 @@ impl Signatures {
         refused
             .map(|(found, why)| match why {
                 // Beside a trusted signature, another signer's does no harm.
-                _ if counts => Finding::new(Code::SignatureUnchecked, &found.path, format!("it does not count: {why}")),
+                _ if counts => {
+                    Finding::new(Code::SignatureUnchecked, &found.path, format!("it is not accepted: {why}"))
+                }
                 SignatureError::Unsupported { .. } | SignatureError::OtherPurpose { .. } => {
-                    let message = format!("a signature is required, and this one does not count: {why}");
+                    let message = format!("a signature is required, and this one is not accepted: {why}");
                     Finding::new(Code::SignatureMissing, &found.path, message).remedy(Remedy::CheckSignatureElsewhere)
                 }
                 _ => Finding::new(Code::SignatureInvalid, &found.path, why.to_string()),

@@ -11,7 +11,8 @@ use super::within::Folder;
 use crate::model::Digest;
 use crate::platform::{Access, Create, Why, cannot_lock, let_others_lock, look_at_file, why};
 
-/// The pause before another look at a lock that is held for a moment, and how many of them to make: ten seconds together.
+/// The pause before another try to take a lock that is held for a moment, and the number of pauses: ten seconds
+/// together.
 const BRIEF_PAUSE: Duration = Duration::from_millis(20);
 const BRIEF_TRIES: u32 = 500;
 
@@ -92,8 +93,8 @@ pub(super) fn take_all(places: &[(Folder, String)]) -> Result<Option<Vec<File>>,
     Ok(Some(files))
 }
 
-/// Takes the lock on one file for a moment's work, and waits a little for others. `None` if it cannot be had: the work goes
-/// on without it.
+/// Takes the lock on one file for a moment's work, and waits a little for others. `None` if it stays locked: the work
+/// continues without it.
 pub(crate) fn take_briefly(folder: &Folder, name: &str) -> Option<File> {
     for _ in 0..BRIEF_TRIES {
         match take_one(folder, name) {

@@ -1,5 +1,5 @@
 //! A file with a temporary name in an open folder. It gets its final name when it is complete and flushed, and is removed
-//! otherwise. A killed run leaves such a file; a lock tells it from that of a living run.
+//! otherwise. A killed run leaves such a file; a lock distinguishes it from the file of a running hfget.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -10,7 +10,7 @@ use super::within::Folder;
 use super::{StoreError, copying, error};
 use crate::platform::{Access, Create, FileKind, look_at_file};
 
-/// How often to begin again because another run took the new file for a leftover.
+/// The number of new tries if another run takes the new file for a leftover.
 const TRIES: u32 = 8;
 
 /// A file that is being written.
@@ -32,7 +32,7 @@ impl Drop for Temporary {
 }
 
 impl Temporary {
-    /// Makes an empty file, whose name begins and ends so.
+    /// Makes an empty file. Its name has this beginning and this end.
     pub fn new(folder: &Arc<Folder>, begin: &str, end: &str) -> Result<Self, StoreError> {
         for _ in 0..TRIES {
             let name = format!("{begin}{:016x}{end}", fastrand::u64(..));
@@ -44,7 +44,7 @@ impl Temporary {
                 return Ok(temporary);
             }
         }
-        let gone = io::Error::new(io::ErrorKind::NotFound, "others remove what is created here");
+        let gone = io::Error::new(io::ErrorKind::NotFound, "other programs remove new files here");
         Err(StoreError::io("create a file in", &folder.path(""))(gone))
     }
 
@@ -71,7 +71,7 @@ pub(crate) fn write_whole(folder: &Arc<Folder>, name: &str, begin: &str, bytes: 
     temporary.settle(name)
 }
 
-/// A temporary file of a run that was killed. No other run takes it while this value exists. It is removed afterwards.
+/// A temporary file of a run that was killed. No other run takes it while this value exists. Then it is removed.
 #[derive(Debug)]
 pub(crate) struct Dead {
     folder: Arc<Folder>,
@@ -86,8 +86,8 @@ impl Drop for Dead {
     }
 }
 
-/// The temporary files of this name whose run is dead: nobody has their lock. Where locks have no effect there are none,
-/// since each may be of a living run. `is_ours` looks at the content: a name alone proves nothing.
+/// The temporary files of this name without a running hfget: they are not locked. Without working locks the list is
+/// empty, because each file may belong to a running hfget. `is_ours` checks the content: a name alone proves nothing.
 pub(crate) fn dead(folder: &Arc<Folder>, begin: &str, end: &str, is_ours: impl Fn(&File) -> bool) -> Vec<Dead> {
     let middle = |name: &str| Some(name.strip_prefix(begin)?.strip_suffix(end)?.len());
     let names = folder.names().into_iter().filter(|name| middle(name) == Some(16));
@@ -107,7 +107,7 @@ pub(crate) fn dead(folder: &Arc<Folder>, begin: &str, end: &str, is_ours: impl F
     taken.collect()
 }
 
-/// Opens a regular file to read it, without following a link. `None` if there is none.
+/// Opens a regular file to read it, without following a link. `None` if it does not exist or is not a regular file.
 pub(crate) fn open_regular(folder: &Folder, name: &str) -> Result<Option<(File, u64)>, StoreError> {
     use crate::platform::{Why, why};
     match folder.open(name, Access::Read, Create::Never) {

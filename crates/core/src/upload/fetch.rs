@@ -111,12 +111,12 @@ impl Fetcher {
         self.supply.progress.event(Event::FileStarted { path, size, have });
     }
 
-    /// A range, from whichever endpoint has it, into `room` from its byte `at` on: all bytes of the room. What arrived
-    /// before a failure is not asked for again.
+    /// A range, from whichever endpoint has it, into `room` from its byte `at` on: all bytes of the room. Bytes that
+    /// arrived before a failure are not asked for again.
     #[tracing::instrument(level = "debug", name = "part", skip_all, fields(from = range.start, to = range.end))]
     pub async fn fetch(&self, range: Range<u64>, mut room: Room, at: usize) -> Result<Bytes, HubError> {
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        // Wrong bytes of a cache are found out as those of a mirror are: then the endpoint alone is asked.
+        // Wrong bytes of a cache are found like those of a mirror: then only the endpoint is asked.
         if !self.alone.load(Ordering::Relaxed) && self.nearby.is_some() {
             let read;
             (room, read) = self.read_nearby(range.start, length, room, at).await;
@@ -153,7 +153,7 @@ impl Fetcher {
         }
     }
 
-    /// Reads a range of what this machine has; says whether it could be read.
+    /// Reads a range of a file on this machine; returns whether that succeeded.
     async fn read_nearby(&self, from: u64, length: usize, mut room: Room, at: usize) -> (Room, bool) {
         let nearby = self.nearby.clone().and_then(|(file, begins)| Some((file, begins.checked_add(from)?)));
         let Some((file, from)) = nearby else { return (room, false) };
@@ -172,7 +172,7 @@ impl Fetcher {
         (room, read)
     }
 
-    /// Fetches what is missing of a range; `arrived` bytes of it are there.
+    /// Fetches the rest of a range, of which `arrived` bytes are present.
     async fn try_fetch(
         &self,
         remote: &dyn SourceFile,

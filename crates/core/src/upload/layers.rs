@@ -24,7 +24,7 @@ use crate::transfer::{integrity_finding, mismatch_finding};
 /// Parts of one file that are on their way from the Hub.
 const WIDTH: usize = 16;
 
-/// Why a file could not be put there.
+/// Why a file could not be uploaded.
 #[derive(Debug)]
 pub(crate) enum PushError {
     Hub(HubError),
@@ -234,7 +234,7 @@ impl LayerPush {
             Form::Tar(framing) => (framing.head.as_slice(), usize::try_from(framing.tail).unwrap_or_default()),
         };
         let mut room = self.fetcher.supply.space.room(size, head.len() + tail).await;
-        // What is around the file is written first.
+        // The bytes around the file are written first.
         room.fill(0);
         if let Some(place) = room.get_mut(..head.len()) {
             place.copy_from_slice(head);

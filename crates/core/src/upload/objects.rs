@@ -247,7 +247,7 @@ impl UploadFile {
                 Ok((number, bytes)) => {
                     let hasher = if resumed { hasher } else { hash(hasher, bytes.clone()).await };
                     let part = UploadPart { number, bytes };
-                    // The last one carries what it all hashes to.
+                    // The last part has the digest of the whole file.
                     Some((Ok((part, hasher.clone())), Some((fetched, hasher))))
                 }
                 Err(error) => Some((Err(error), None)),

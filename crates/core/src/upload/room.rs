@@ -1,6 +1,5 @@
-//! Memory for bytes on their way: as much at once as there is room for, and the same buffers again and again. An allocator
-//! that gets and frees blocks of megabytes for many threads keeps as much again beside them. What arrives in it is said
-//! in `fetch`.
+//! Memory for bytes in transit: a limit for all of it, and buffers that are used again. An allocator that serves blocks
+//! of megabytes to many threads keeps about as much memory in reserve. `fetch` fills the buffers.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,9 +9,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::platform::PageBuffer;
 
-/// Fewer bytes than this are no burden for the allocator.
+/// Blocks of fewer bytes are left to the allocator.
 const SMALL: usize = 64 << 10;
-/// What a layer may have around its file.
+/// The bytes that a layer may have around its file.
 const AROUND: usize = 8 << 10;
 
 /// The room that all files of a run share.
@@ -24,9 +23,9 @@ pub(crate) struct Space {
     spare: Arc<Mutex<Vec<PageBuffer>>>,
 }
 
-/// Room for some bytes. Another gets it, and the buffer, when this is dropped.
+/// Room for some bytes. When it is dropped, another file may take the room and the buffer.
 pub(super) struct Room {
-    /// It is there until the room is dropped.
+    /// Present until the room is dropped.
     buffer: Option<PageBuffer>,
     length: usize,
     spare: Arc<Mutex<Vec<PageBuffer>>>,
@@ -44,11 +43,11 @@ impl Space {
         u32::try_from(bytes.div_ceil(self.part)).unwrap_or(u32::MAX).clamp(1, self.permits)
     }
 
-    /// Waits until there is room for `bytes` bytes of a file, and gives so many bytes with `around` more. They may be
-    /// those of an earlier part.
+    /// Waits until there is room for `bytes` bytes of a file, and returns as many bytes plus `around`. They may contain
+    /// an earlier part.
     pub(super) async fn room(&self, bytes: u64, around: usize) -> Room {
         let wanted = Arc::clone(&self.budget).acquire_many_owned(self.permits_of(bytes)).await;
-        // Nobody closes it.
+        // It is never closed.
         let permit = wanted.unwrap_or_else(|_| unreachable!("the budget is never closed"));
         let length = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(around);
         let usual = usize::try_from(self.part).unwrap_or(usize::MAX).saturating_add(AROUND);
@@ -93,7 +92,7 @@ impl AsRef<[u8]> for Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        // The buffer first: whoever waits for the permit finds it.
+        // The buffer is returned first: the next one with a permit finds it.
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).extend(self.buffer.take());
         self.permit.take();
     }
@@ -119,7 +118,7 @@ mod tests {
             let lengths: Vec<usize> = rooms.iter().map(|room| room.len()).collect();
             assert_eq!(lengths, [1 << 20, (1 << 19) + 1024, (1 << 20) + 7]);
         }
-        assert_eq!(places.len(), 3, "no buffer is made anew");
+        assert_eq!(places.len(), 3, "no new buffer is made");
     }
 
     #[tokio::test]
@@ -130,11 +129,11 @@ mod tests {
         let bytes = room.into_bytes();
         let last = bytes.slice(bytes.len() - 5..);
         drop(bytes);
-        assert!(space.budget.try_acquire().is_err(), "five bytes are on their way still");
+        assert!(space.budget.try_acquire().is_err(), "five bytes are still in transit");
         assert_eq!(&last[..], [1; 5]);
         drop(last);
         assert!(space.budget.try_acquire().is_ok());
-        // The twin: what is larger than all room gets all of it, and what is small a buffer of its own size.
+        // The twin: a file larger than all room gets all of it, and a small one gets a buffer of its own size.
         assert_eq!(space.room(9 * PART, 0).await.len(), 9 << 20);
         assert_eq!(space.room(10, 512).await.len(), 522);
         assert!(space.spare.lock().unwrap().len() == 1, "neither of them is kept");

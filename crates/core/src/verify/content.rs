@@ -1,5 +1,5 @@
 //! The source of a file's bytes for the checks: this machine's disk, or anything else that can be read
-//! at any place. Other modules check the bytes. A read that the disk refuses is noted, since it is no proof of anything.
+//! at any place. Other modules check the bytes. A read that the disk refuses is noted, because it proves nothing.
 
 use std::fmt;
 use std::fs::File;
@@ -69,18 +69,18 @@ impl Content {
 }
 
 /// The first file that this machine's disk did not let us read. The readers of formats make findings of it, as of a file
-/// that ends too early; whoever asked for the check decides.
+/// that ends too early; the caller decides.
 #[derive(Debug, Clone, Default)]
 pub struct Unread(Arc<Mutex<Option<(PathBuf, io::Error)>>>);
 
 impl Unread {
-    /// Takes what was noted.
+    /// Takes the noted error.
     pub(crate) fn take(&self) -> Option<(PathBuf, io::Error)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn note(&self, path: &Path, error: &io::Error) {
-        // A file that is gone, or is none, has a finding that says so. Such errors are not the disk's.
+        // A missing file, or a folder in its place, has its own finding. Such errors are not the disk's.
         let of_the_disk = error.raw_os_error().is_some() || error.kind() == io::ErrorKind::PermissionDenied;
         let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory, io::ErrorKind::Interrupted];
         if of_the_disk && !absent.contains(&error.kind()) {
@@ -113,7 +113,7 @@ impl Read for Noting {
 
 impl Seek for Noting {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        // A place that no file can have comes from the file's own bytes.
+        // An impossible offset comes from the file's own bytes.
         self.file.seek(to)
     }
 }

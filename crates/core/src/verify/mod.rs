@@ -87,7 +87,7 @@ pub struct Subject {
     pub allow_unsafe_pickle: bool,
     /// Also check the checksums that the formats themselves have, which reads every byte.
     pub deep: bool,
-    /// What the disk did not let the checks of contents read.
+    /// The first read of the content checks that the disk refused.
     #[doc(hidden)] // for sessions
     pub unread: Unread,
 }

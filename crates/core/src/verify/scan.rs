@@ -37,7 +37,7 @@ pub(super) fn all(subject: &Subject, sound: &(dyn Fn(&RepoPath) -> bool + Sync),
     found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Judges the code that loading a file could run. What cannot be read is noted.
+/// Judges the code that loading a file could run. Refused reads are noted.
 pub(super) fn scan(file: &SubjectFile, unread: &Unread) -> Vec<Finding> {
     let Ok((mut open, length)) = unread.open(&file.content) else { return Vec::new() };
     // The first bytes are enough for most files.

@@ -18,13 +18,13 @@ pub(super) struct LeftOver {
     folder: Arc<Folder>,
 }
 
-/// The files of an archive on which no living run has its lock.
+/// The files of an archive that no running hfget has locked.
 pub(super) fn dead(folder: &Arc<Folder>, prefix: &str) -> Vec<LeftOver> {
     let dead = store::dead(folder, prefix, PART, is_ours);
     dead.into_iter().map(|file| LeftOver { file, folder: Arc::clone(folder) }).collect()
 }
 
-/// Whether a file begins as every archive of ours does, or has no bytes yet.
+/// Whether a file begins like every archive of hfget, or has no bytes yet.
 fn is_ours(file: &File) -> bool {
     let expected = head(LAYOUT_FILE, LAYOUT.len() as u64);
     let mut found = vec![0; expected.len()];

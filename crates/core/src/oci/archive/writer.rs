@@ -69,7 +69,7 @@ impl Writer {
     pub fn begin(path: &Path) -> Result<Self, OciError> {
         let folder = Arc::new(Folder::make_and_flush(folder_of(path), Path::new(""))?);
         let prefix = prefix(path);
-        // This run has taken what it can use. Nobody needs the rest.
+        // This run has taken the blobs that it can use. The rest is not needed.
         drop(left::dead(&folder, &prefix));
         let temporary = Temporary::new(&folder, &prefix, PART)?;
         let (file, index) = (Arc::clone(temporary.file()), local::empty_index());

@@ -172,7 +172,7 @@ impl Destination for Registry<'_> {
         let missing = job.plan.items.iter().filter(|item| item.presence != Presence::Verified);
         let needed = missing.fold(0u64, |sum, item| sum.saturating_add(self.layer_size(&item.entry)));
         let fits = |free: u64| free >= needed;
-        // What killed runs left is of no use where it stands in the way of the rest.
+        // Files of killed runs are removed if their space is needed.
         if fits(free) || self.content.drop_left().await && crate::store::free_space(path).is_none_or(fits) {
             return Ok(());
         }

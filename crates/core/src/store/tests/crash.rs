@@ -342,6 +342,28 @@ fn a_journal_of_many_lines_is_merged_into_few_and_loses_nothing() {
     assert_eq!(open().ranges().total(), 31_000);
 }
 
+/// A file of terabytes in a million pieces: notes beyond 16 MiB of text count too.
+#[test]
+fn a_journal_beyond_16_mib_is_known_to_its_last_line() {
+    const PIECES: u64 = 700_000;
+    let root = TempDir::new().unwrap();
+    let store = cache(root.path(), true);
+    let mut a = entry_of("a.bin", b"x");
+    a.size = PIECES << 21;
+    let open = || store.partial(store.try_lock(&a).unwrap().unwrap(), &commit(), &a).unwrap();
+    drop(open());
+    let path = root.path().join(format!("models--org--name/.hfget/partial/{}", a.digest()));
+    let mut all = RangeSet::default();
+    for piece in 0..PIECES {
+        all.insert(piece << 21..(piece << 21) + (1 << 20));
+    }
+    let (text, _) = journal::text_of(&a, journal::boot(), &all, &all);
+    assert!(text.len() > 16 << 20, "{}", text.len());
+    fs::write(path.with_extension("journal"), text).unwrap();
+    fs::File::options().write(true).open(path.with_extension("part")).unwrap().set_len(a.size).unwrap();
+    assert_eq!(open().ranges().total(), PIECES << 20);
+}
+
 /// Flushed ranges stay flushed when the journal is written again.
 #[test]
 fn a_journal_that_is_written_again_still_names_the_flushed_ranges() {

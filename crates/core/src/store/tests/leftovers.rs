@@ -1,4 +1,4 @@
-//! Tests of what killed runs leave: who removes it, and when it stays.
+//! Tests of files that killed runs leave: what removes them, and when they stay.
 
 use tempfile::TempDir;
 
@@ -37,5 +37,5 @@ fn a_killed_runs_partial_goes_when_its_content_is_here_and_no_other_one_does() {
     drop(lock);
     store.remove_finished(&here);
     assert!(!part.exists() && !journal.exists());
-    assert!(other.exists(), "its content is not here");
+    assert!(other.exists(), "its content is not stored");
 }
