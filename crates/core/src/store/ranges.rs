@@ -68,7 +68,8 @@ impl RangeSet {
     pub fn gaps(&self, within: Range<u64>) -> Vec<Range<u64>> {
         let mut gaps = Vec::new();
         let mut at = within.start;
-        for range in &self.0 {
+        let first = self.0.partition_point(|range| range.end <= within.start);
+        for range in &self.0[first..] {
             if range.start >= within.end {
                 break;
             }
