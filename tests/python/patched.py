@@ -172,13 +172,13 @@ class RunUnder(unittest.TestCase):
     def test_the_machines_own_sitecustomize_still_runs(self):
         with tempfile.TemporaryDirectory() as folder:
             with open(os.path.join(folder, "sitecustomize.py"), "w", encoding="utf-8") as file:
-                file.write("print('the machine's own code ran')\n")
+                file.write("print('code of this machine ran')\n")
             path = os.pathsep.join([folder, os.environ["PYTHONPATH"]])
             code = "import huggingface_hub as h; print(h.hf_hub_download.__hfget__)"
             said = self.run_under("--", sys.executable, "-c", code, env={"PYTHONPATH": path})
             self.assertEqual(said.returncode, 0, said.stderr)
             # Once by `python -m hfget` itself, and once by the program.
-            self.assertEqual(said.stdout.splitlines()[-2:], ["the machine's own code ran", "True"])
+            self.assertEqual(said.stdout.splitlines()[-2:], ["code of this machine ran", "True"])
 
     def test_the_programs_exit_code_is_the_exit_code(self):
         self.assertEqual(self.run_under("--", sys.executable, "-c", "import sys; sys.exit(7)").returncode, 7)
