@@ -142,12 +142,12 @@ pub fn select(bytes: &[u8]) {
             files.insert(path, content.get(1..));
         }
     }
-    let entry = |(path, content): (&RepoPath, &Option<&[u8]>)| {
+    let entry = |path: &RepoPath, content: Option<&[u8]>| {
         let size = content.map_or(5 << 30, |content| content.len() as u64);
         Entry::new(path.clone(), size, Digest::GitBlob(GitOid([7; 20])))
     };
     let Some(info) = info() else { return };
-    let listing = Listing::new(info, files.iter().map(entry).collect(), Vec::new());
+    let listing = Listing::new(info, files.iter().map(|(path, content)| entry(path, *content)).collect(), Vec::new());
     let mut documents = Documents::new();
     for _ in 0..=4 {
         let step = chosen(&listing, &options, &documents);
