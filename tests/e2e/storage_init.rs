@@ -176,7 +176,6 @@ fn a_bare_root_with_any_user_is_enough() {
         command
             .env("HF_ENDPOINT", secure.endpoint())
             .env("HF_HOME", "/mnt/models/home")
-            .env("TMPDIR", "/mnt/models")
             .envs(env.iter().copied())
             .output()
             .unwrap()

@@ -102,7 +102,7 @@ pub enum HubError {
     WebPage { url: ShownUrl },
     #[error("{url} serves {got} bytes, but the listing says {expected}")]
     WrongLength { url: ShownUrl, got: u64, expected: u64 },
-    #[error("{url} answered a request for bytes {wanted} with bytes {got}")]
+    #[error("{url} answered a request for bytes {wanted} with {got}")]
     WrongRange { url: ShownUrl, wanted: String, got: String },
     #[error("{url} serves other content than the listing names: its ETag is {got}, the listing has {expected}")]
     Changed { url: ShownUrl, got: String, expected: String },

@@ -181,15 +181,15 @@ impl Hub {
         let headers = response.headers();
         let shown = || ShownUrl::from(&url);
         let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-        let wrong = |text: &str| HubError::WrongRange {
+        let wrong = |got: &str| HubError::WrongRange {
             url: shown(),
             wanted: format!("{}-{}", range.start, range.end.saturating_sub(1)),
-            got: crate::text::printable(text.strip_prefix("bytes ").unwrap_or(text)).into_owned(),
+            got: crate::text::printable(got).into_owned(),
         };
         let covers = match response.status() {
             StatusCode::OK => 0..size,
             StatusCode::PARTIAL_CONTENT => {
-                let text = headers.get(CONTENT_RANGE).and_then(|v| v.to_str().ok()).unwrap_or("none");
+                let text = headers.get(CONTENT_RANGE).and_then(|v| v.to_str().ok()).unwrap_or("no Content-Range");
                 let (covers, total) = parse_content_range(text).ok_or_else(|| wrong(text))?;
                 if let Some(total) = total
                     && total != size
@@ -207,7 +207,7 @@ impl Hub {
                 return Err(match total.filter(|total| *total != size) {
                     Some(got) => HubError::WrongLength { url: shown(), got, expected: size },
                     // Its size is right or not stated: only the range is refused.
-                    None => wrong("none"),
+                    None => wrong("416, which refuses the range"),
                 });
             }
             status => {

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::config::DestinationConfig;
 use super::{Error, Session};
 use crate::model::{CommitId, Entry, Listing, Options, RepoPath};
 use crate::progress::{Progress, Silent};
@@ -102,7 +103,7 @@ impl Session {
         if missing.is_empty() || self.config.offline {
             return Ok(read);
         }
-        let place = early.scratch.store(self.config.scratch.as_deref())?;
+        let place = early.scratch.store(&self.scratch_folders())?;
         // Small files are too fast for progress bars.
         let silent: Arc<dyn Progress> = Arc::new(Silent);
         let report = fetch(&self.sources, &place, &listing.info, &missing, self.config.fetch, &silent).await?;
@@ -116,6 +117,18 @@ impl Session {
         let wanted: Vec<Entry> = missing.into_iter().cloned().collect();
         read.extend(self.read_documents(&place, commit, wanted).await?);
         Ok(read)
+    }
+
+    /// The folders for files that are only read. A container may have no folder for temporary files that its user may
+    /// write to, so the destination is the last one.
+    fn scratch_folders(&self) -> Vec<PathBuf> {
+        let mut folders = vec![self.config.scratch.clone().unwrap_or_else(std::env::temp_dir)];
+        match &self.config.destination {
+            DestinationConfig::Cache { root, .. } => folders.push(root.clone()),
+            DestinationConfig::LocalDir(root) => folders.push(root.join(".cache").join("huggingface")),
+            DestinationConfig::Nowhere | DestinationConfig::Objects(_) | DestinationConfig::Oci(_) => {}
+        }
+        folders
     }
 
     /// Reads those of some small files that are here and right.
@@ -163,23 +176,28 @@ pub(super) fn is_content(content: &[u8], entry: &Entry) -> bool {
 struct Scratch(std::sync::OnceLock<(tempfile::TempDir, Arc<Store>)>);
 
 impl Scratch {
-    /// `within`: the parent folder, instead of the system's folder for temporary files.
-    fn store(&self, within: Option<&Path>) -> Result<Arc<Store>, Error> {
-        if self.0.get().is_none() {
-            let parent = within.map_or_else(std::env::temp_dir, Path::to_path_buf);
-            let made = match within {
-                Some(folder) => std::fs::create_dir_all(folder),
-                None => Ok(()),
-            };
-            let dir = made.and_then(|()| tempfile::Builder::new().prefix(".hfget-").tempdir_in(&parent));
-            let dir = dir.map_err(|source| Error::Folder { path: parent, source })?;
-            let store = Arc::new(Store::local_dir(dir.path()));
-            // Only this task sets it, so it is still empty and `set` cannot fail.
-            let _ = self.0.set((dir, store));
+    /// `within`: the folders that it may be in; the first one that can be written to gets it.
+    fn store(&self, within: &[PathBuf]) -> Result<Arc<Store>, Error> {
+        if let Some((_, store)) = self.0.get() {
+            return Ok(Arc::clone(store));
         }
-        self.0.get().map(|(_, store)| Arc::clone(store)).ok_or_else(|| Error::Folder {
+        let mut first = None;
+        for parent in within {
+            // The system's own folder is not ours to make.
+            let made = if *parent == std::env::temp_dir() { Ok(()) } else { std::fs::create_dir_all(parent) };
+            match made.and_then(|()| tempfile::Builder::new().prefix(".hfget-").tempdir_in(parent)) {
+                Ok(dir) => {
+                    let store = Arc::new(Store::local_dir(dir.path()));
+                    // Only this task sets it, so it is still empty and `set` cannot fail.
+                    let _ = self.0.set((dir, Arc::clone(&store)));
+                    return Ok(store);
+                }
+                Err(source) => drop(first.get_or_insert(Error::Folder { path: parent.clone(), source })),
+            }
+        }
+        Err(first.unwrap_or_else(|| Error::Folder {
             path: std::env::temp_dir(),
             source: std::io::Error::other("no scratch folder"),
-        })
+        }))
     }
 }

@@ -58,7 +58,8 @@ async fn ask(wire: &Wire, digest: &OciDigest, range: Range<u64>) -> Result<Answe
     };
     match response.status() {
         StatusCode::PARTIAL_CONTENT => {
-            let said = response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok()).unwrap_or("none");
+            let said =
+                response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok()).unwrap_or("no Content-Range");
             let covers = parse_content_range(said).filter(|(covers, _)| covers.start == range.start);
             let Some((covers, total)) = covers else {
                 let got = crate::text::printable(said).into_owned();
