@@ -145,6 +145,21 @@ fn a_partial_with_a_second_name_is_not_written_to() {
     machine.assert_nothing_wrong(&one_file(SIZE));
 }
 
+/// The record is also another file: the run writes a new one.
+#[test]
+fn a_record_with_a_second_name_is_not_written_to() {
+    let machine = Machine::new([one_file(64)]);
+    machine.hfget("org/one").ends_with(0);
+    let record = machine.model("org/one").join(".hfget/verified.jsonl");
+    let victim = machine.home.path().join("victim");
+    std::fs::write(&victim, "precious").unwrap();
+    std::fs::remove_file(&record).unwrap();
+    std::fs::hard_link(&victim, &record).unwrap();
+    machine.hfget("org/one --force").ends_with(0);
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+    machine.hfget("org/one").ends_with(0).says("already verified");
+}
+
 #[test]
 fn an_unusable_name_that_is_not_selected_is_a_warning() {
     for name in ["../outside.json", "docs/.g\u{200c}it/config", "git~1/config"] {

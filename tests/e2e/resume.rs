@@ -92,6 +92,43 @@ fn a_killed_run_leaves_nothing_after_another_program_finishes_its_file() {
     assert_eq!(partial(&machine), None);
 }
 
+/// The journal of a file of terabytes: the last ranges are far behind the first ones.
+#[test]
+fn a_journal_beyond_16_mib_is_read_to_its_last_line() {
+    let machine = slow();
+    let mut child = half_way(&machine);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let journal = partial(&machine).unwrap().with_extension("journal");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let (head, ranges) = text.split_once('\n').unwrap();
+    let again = format!("{}\n", ranges.lines().next().unwrap());
+    std::fs::write(&journal, format!("{head}\n{}{ranges}", again.repeat((17 << 20) / again.len()))).unwrap();
+    machine.hub.forget();
+    machine.run(["org/one", "--connections", "1"]).ends_with(0);
+    machine.assert_nothing_wrong(&one_file(SIZE));
+    let asked = asked_bytes(&machine);
+    assert!(asked < SIZE as u64 * 7 / 10, "{asked} bytes were asked for again");
+}
+
+/// The record of a cache with hundreds of thousands of files.
+#[test]
+fn a_record_beyond_64_mib_is_read_to_its_last_line() {
+    let machine = Machine::new([one_file(64)]);
+    machine.hfget("org/one").ends_with(0);
+    let record = machine.model("org/one").join(".hfget/verified.jsonl");
+    let text = std::fs::read_to_string(&record).unwrap();
+    let line = text.lines().find(|line| line.contains(r#""kind":"file""#)).unwrap();
+    let value: serde_json::Value = serde_json::from_str(line).unwrap();
+    let key = value["key"].as_str().unwrap();
+    let others = (0..(66 << 20) / line.len()).map(|n| line.replace(key, &format!("{n:040}")) + "\n");
+    std::fs::write(&record, others.collect::<String>() + &text).unwrap();
+    assert!(record.metadata().unwrap().len() > 64 << 20);
+    let run = machine.hfget("org/one --json").ends_with(0);
+    assert_eq!(run.json()["reports"][0]["totals"]["bytes_hashed"], 0);
+    assert_eq!(run.json()["reports"][0]["already_verified"], true);
+}
+
 #[test]
 fn an_interrupted_run_says_how_to_resume() {
     let machine = slow();
