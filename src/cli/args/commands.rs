@@ -186,7 +186,7 @@ pub struct LockArgs {
     /// lockfile. It reads small files, because a listing has no SHA-256 of them.
     #[arg(long, value_name = "FORM", hide_possible_values = true, conflicts_with_all = ["check", "update", "json"])]
     pub format: Option<LockForm>,
-    /// Show what changed upstream, change nothing, and end with 1 if anything did
+    /// Only show upstream changes; end with 1 if there are any
     #[arg(long, conflicts_with = "update")]
     pub check: bool,
     /// Lock the same repos again, with the options of the lockfile
