@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::lock::excludes;
 use super::within::Folder;
 use super::{StoreError, copying, error};
-use crate::platform::{Access, Create, FileKind, look_at_file};
+use crate::platform::{Access, Create, FileKind, Why, look_at_file, why};
 
 /// The number of new tries if another run takes the new file for a leftover.
 const TRIES: u32 = 8;
@@ -109,7 +109,6 @@ pub(crate) fn dead(folder: &Arc<Folder>, begin: &str, end: &str, is_ours: impl F
 
 /// Opens a regular file to read it, without following a link. `None` if it does not exist or is not a regular file.
 pub(crate) fn open_regular(folder: &Folder, name: &str) -> Result<Option<(File, u64)>, StoreError> {
-    use crate::platform::{Why, why};
     match folder.open(name, Access::Read, Create::Never) {
         Ok(file) => {
             let stat = look_at_file(&file).map_err(StoreError::io("look at", &folder.path(name)))?;

@@ -17,7 +17,7 @@ mod xet;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{BufReader, Read as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) use compact_table::CompactTable;
 #[doc(hidden)] // of `Subject`
@@ -183,8 +183,10 @@ fn check_weights(
                 while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let (table, findings) = read_weights(local[path], path, set, subject);
                     // Keep only the compact table: full tables of a million tensors would take too much memory at once.
-                    let compact = table.map(|table| CompactTable::new(table, &mut lock(&names)));
-                    lock(&read).insert(*path, (compact, findings));
+                    let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+                    let compact = table.map(|table| CompactTable::new(table, &mut names));
+                    drop(names);
+                    read.lock().unwrap_or_else(PoisonError::into_inner).insert(*path, (compact, findings));
                 }
             });
         }
@@ -234,10 +236,6 @@ fn check_weights(
         Some((_, Err(Some(finding)))) => outcome.findings.push(*finding),
         Some((_, Err(None))) | None => {}
     }
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `Err(None)`: the file is missing, and has its finding already, or it is noted that it cannot be read.

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use crate::model::WeightIndex;
 
@@ -40,16 +41,19 @@ impl Names {
 
     /// The number of `name`. A new name is kept.
     pub fn number(&mut self, name: &str) -> usize {
-        if let Some(number) = self.find(name) {
-            return number;
-        }
-        let number = self.len();
-        self.others.push_str(name);
-        self.ends.push(self.others.len());
+        let next = self.len();
         let Names { index, others, ends, numbers, hasher } = self;
         let text = |number: &usize| name_of(index.as_deref(), others, ends, *number);
-        numbers.insert_unique(hasher.hash_one(name), number, |other| hasher.hash_one(text(other)));
-        number
+        let hash = hasher.hash_one(name);
+        match numbers.entry(hash, |number| text(number) == name, |number| hasher.hash_one(text(number))) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(free) => {
+                free.insert(next);
+                others.push_str(name);
+                ends.push(others.len());
+                next
+            }
+        }
     }
 
     /// The number of `name`, if the name is known.
