@@ -36,6 +36,21 @@ fn a_disk_that_is_too_small_is_noticed_before_the_first_byte() {
     assert_eq!(weights, 0);
 }
 
+/// A file system that counts no blocks (`statfs` gives zeros) is not full: its free space is unknown.
+#[test]
+fn a_disk_that_does_not_know_its_free_space_is_used() {
+    let machine = Machine::new([one_file(BIG)]);
+    for options in ["size=0,nr_inodes=0", "size=0"] {
+        let script = format!(
+            "mount -t tmpfs -o {options} x /mnt && stat -f -c 'blocks: %b' /mnt >&2 && \
+             exec \"$HFGET\" org/one --cache-dir /mnt/hub"
+        );
+        let Some(run) = in_namespace(&machine, &script) else { return };
+        let run = run.ends_with(0).says("blocks: 0").says("verified");
+        assert!(!run.err.contains("free"), "{}", run.err);
+    }
+}
+
 /// A write that fails in the middle (here by a limit on the file's size) is a local error. The
 /// bytes that arrived are kept, and a run with enough space continues from there.
 #[test]

@@ -164,6 +164,25 @@ fn raw_layers_are_the_files_themselves() {
     assert_eq!(model["config"]["mediaType"], "application/vnd.cncf.model.config.v1+json");
 }
 
+/// Where it is a disk that cannot be read, and no server, the exit code says so.
+#[cfg(unix)]
+#[test]
+fn a_layout_that_cannot_be_read_is_an_error_of_this_machine() {
+    let machine = Machine::new([repo()]);
+    machine.hfget("org/one --to oci:layout:main").ends_with(0);
+    let (blobs, away) = (machine.home.path().join("layout/blobs"), machine.home.path().join("away"));
+    std::fs::rename(&blobs, &away).unwrap();
+    std::os::unix::fs::symlink(&away, &blobs).unwrap();
+    for line in ["org/one --endpoint oci:layout:main --local-dir out", "verify oci:layout:main"] {
+        let run = machine.hfget(line).ends_with(5).says("blobs").says("link");
+        assert!(!run.err.contains("run it again"), "{}", run.err);
+    }
+    // The twin.
+    std::fs::remove_file(&blobs).unwrap();
+    std::fs::rename(&away, &blobs).unwrap();
+    machine.hfget("org/one --endpoint oci:layout:main --local-dir out").ends_with(0);
+}
+
 /// The order in which files arrive varies, but the archive is always the same.
 #[test]
 fn two_runs_write_the_same_bytes() {

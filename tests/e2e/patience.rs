@@ -185,6 +185,27 @@ fn behind_a_limit(files: usize) {
     assert!(refused < 2 * files, "{refused} requests for nothing");
 }
 
+/// After a refusal, requests to that host come one after another, whatever the number of workers is.
+#[test]
+fn after_a_refusal_the_requests_to_that_host_are_apart() {
+    const AFTER: usize = 20;
+    let repo = (0..80).fold(one_file(64), |repo, n| repo.file(&format!("f{n:02}.json"), format!("{n}")));
+    let machine = Machine::on(Hub::with(Options::default(), [repo.clone()]));
+    let took = |machine: &Machine| {
+        let requests = machine.hub.requests();
+        let bytes: Vec<_> = requests.iter().filter(|r| !r.cdn && r.path.contains("/resolve/")).map(|r| r.at).collect();
+        // The workers had sent the first requests before the refusal came.
+        bytes[16 + AFTER].duration_since(bytes[16])
+    };
+    let refusal = Kind::Status(429, vec![("retry-after", "0".into())]);
+    machine.hub.fault(Fault::new(Place::Resolve, refusal).on("f*.json").times(1));
+    machine.run(["org/one", "--all", "--jobs", "16", "--retry-base-ms", "1"]).ends_with(0);
+    machine.assert_nothing_wrong(&repo);
+    // 10 ms at first, less after each answer, and two requests ahead of their time.
+    let least = Duration::from_millis(120);
+    assert!(took(&machine) >= least, "{:?}", took(&machine));
+}
+
 #[test]
 fn temporary_errors_are_retried_whatever_their_status() {
     for status in [408, 425, 500, 502, 509, 520, 524, 529, 530, 599] {

@@ -398,6 +398,26 @@ pub(super) fn base_image(registry: &Registry, layer: &[u8]) -> String {
     digest
 }
 
+/// A registry may name any token server; the password goes only to one that uses HTTPS.
+#[test]
+fn a_token_server_without_https_is_not_asked() {
+    let machine = machine();
+    for realm in ["http://tokens.example/token", "http://192.0.2.1/token", "http://127.0.0.1.nip.example/token"] {
+        let options = Options { auth: Auth::Bearer(Duration::from_mins(5)), realm: Some(realm), ..Options::default() };
+        let registry = Registry::with(options);
+        let docker = machine.home.path().join("docker");
+        std::fs::create_dir_all(&docker).unwrap();
+        std::fs::write(docker.join("config.json"), login(registry.address())).unwrap();
+        let mut command = command(&machine, &format!("org/one --to oci://{}/acme/m:main", registry.address()));
+        let began = Instant::now();
+        let run: Run = command.env("DOCKER_CONFIG", &docker).output().unwrap().into();
+        let run = run.ends_with(3).says("token server").says("does not use HTTPS");
+        assert!(!run.err.contains(PASSWORD), "{}", run.err);
+        assert!(began.elapsed() < Duration::from_secs(3), "it was not tried again: {:?}", began.elapsed());
+        assert!(registry.requests().iter().all(|request| request.credentials.is_none()));
+    }
+}
+
 #[test]
 fn no_secret_of_a_registry_is_printed_or_sent_to_another_host() {
     let auth = Auth::Bearer(Duration::from_mins(5));

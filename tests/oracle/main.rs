@@ -146,8 +146,8 @@ fn a_plan_asks_for_few_documents_in_few_rounds() {
         if outcome.rounds > 3 {
             said.push(format!("{} rounds", outcome.rounds));
         }
-        // Beside these, a plan asks for the commit and for the listing.
-        if outcome.asked > 12 {
+        // Beside these, a plan asks for the commit and for the listing: twelve requests.
+        if outcome.asked > 10 {
             said.push(format!("{} documents", outcome.asked));
         }
         said

@@ -104,6 +104,53 @@ fn code_in_another_repo_is_reported_and_custom_modules_bring_theirs() {
     assert_eq!(outcome.left("custom_st.py").as_deref(), Some("remote code, which is not wanted"));
 }
 
+/// A repo with more Python files than a plan reads by their names alone; `helper.py` is only imported.
+fn with_helpers(helper: &str) -> Repo {
+    let names = ["modeling_x", "modeling_y", "configuration_x", "processing_x", "image_processing_x", "tokenization_x"];
+    let repo = Repo::parse("model.safetensors README.md assets/demo.wav")
+        .with(
+            "config.json",
+            r#"{"model_type": "x", "auto_map": {"AutoConfig": "configuration_x.C", "AutoModel": "modeling_x.M"}}"#,
+        )
+        .with("tokenizer_config.json", r#"{"auto_map": {"AutoTokenizer": ["tokenization_x.T", null]}}"#)
+        .with(
+            "preprocessor_config.json",
+            r#"{"auto_map": {"AutoProcessor": "processing_x.P", "AutoImageProcessor": "image_processing_x.I"}}"#,
+        )
+        .with("helper.py", helper)
+        .with("second.py", "");
+    let repo = names.iter().fold(repo, |repo, name| repo.with(&format!("{name}.py"), ""));
+    repo.with("modeling_x.py", "from .modeling_y import Y\nfrom .helper import h\nfrom .second import s\n")
+}
+
+#[test]
+fn a_helper_that_can_name_nothing_new_is_taken_without_a_look() {
+    let outcome = with_helpers("from .second import s\n").taken(&plain());
+    outcome.check();
+    assert!(outcome.takes("helper.py") && outcome.takes("second.py"));
+    assert_eq!((outcome.asked, outcome.rounds), (9, 1), "three settings and six files of code");
+    // With few files of code, all come in the first round and are read.
+    let few = Repo::parse("model.safetensors")
+        .with("config.json", r#"{"model_type": "x", "auto_map": {"AutoModel": "modeling_x.M"}}"#)
+        .with("modeling_x.py", "from .helper import h\n")
+        .with("helper.py", "");
+    let outcome = few.taken(&plain());
+    assert_eq!((outcome.asked, outcome.rounds), (3, 1));
+}
+
+#[test]
+fn a_helper_is_read_if_it_may_name_a_module_or_a_file_that_is_not_taken() {
+    let outcome = with_helpers("from .package.module import m\n").with("package/module.py", "").taken(&plain());
+    outcome.check();
+    assert!(outcome.takes("package/module.py"));
+    let data = "load(\"assets/table.npz\")\n";
+    let outcome = with_helpers(data).with("assets/table.npz", "table").taken(&plain());
+    outcome.check();
+    assert!(outcome.takes("assets/table.npz"));
+    let outcome = with_helpers("").with("assets/table.npz", "table").taken(&plain());
+    assert!(!outcome.takes("assets/table.npz"), "no document names it");
+}
+
 #[test]
 fn remote_code_brings_what_it_imports_and_its_kernels() {
     // Qwen/Qwen-7B, with an import chain and a package.

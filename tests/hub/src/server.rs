@@ -142,6 +142,8 @@ pub struct Request {
     pub agent: String,
     /// Whether it came over HTTP/2.
     pub http2: bool,
+    /// When it came.
+    pub at: Instant,
 }
 
 pub(crate) struct Shared {
@@ -385,6 +387,7 @@ fn note(shared: &Shared, cdn: bool, version: Version, method: &axum::http::Metho
             .collect(),
         agent: text("user-agent").unwrap_or_default(),
         http2: version == Version::HTTP_2,
+        at: Instant::now(),
     });
 }
 

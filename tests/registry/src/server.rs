@@ -56,6 +56,8 @@ pub enum Location {
 pub struct Options {
     /// The users.
     pub auth: Auth,
+    /// The address of another token server than its own.
+    pub realm: Option<&'static str>,
     /// How it treats an upload in several requests.
     pub chunks: Chunks,
     /// The form of an upload's `Location`.
@@ -84,6 +86,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             auth: Auth::None,
+            realm: None,
             chunks: Chunks::Kept,
             location: Location::Whole,
             most: u64::MAX,

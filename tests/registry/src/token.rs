@@ -143,7 +143,8 @@ pub(crate) fn check(shared: &Shared, options: &Options, asked: &Asked) -> Option
                 let actions = if action == "push" { "pull,push" } else { action };
                 format!(",scope=\"repository:{name}:{actions}\"")
             };
-            let challenge = format!("Bearer realm=\"http://{}/token\",service=\"loopback\"{scope}", shared.here);
+            let realm = options.realm.map_or_else(|| format!("http://{}/token", shared.here), str::to_owned);
+            let challenge = format!("Bearer realm=\"{realm}\",service=\"loopback\"{scope}");
             let body = r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#;
             Some(answer(401, &[("www-authenticate", &challenge), ("content-type", "application/json")], body))
         }

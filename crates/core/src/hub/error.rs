@@ -108,6 +108,9 @@ pub enum HubError {
     Changed { url: ShownUrl, got: String, expected: String },
     #[error("{url}: {what}")]
     Protocol { url: ShownUrl, what: String },
+    /// A source on this machine's disk (an image layout) cannot be read.
+    #[error("{url}: {what}")]
+    Local { url: ShownUrl, what: String },
     #[error("{url} redirects to {to}, which is refused: {why}")]
     RedirectRefused { url: ShownUrl, to: String, why: &'static str },
     #[error("{url}: Xet: {what}")]
@@ -215,6 +218,7 @@ impl HubError {
             | HubError::NeedsLogin { .. }
             | HubError::Forbidden { .. } => ErrorKind::NotAvailable,
             HubError::WrongLength { .. } | HubError::Changed { .. } => ErrorKind::Integrity,
+            HubError::Local { .. } => ErrorKind::Local,
             _ => ErrorKind::Network,
         }
     }

@@ -21,7 +21,7 @@ use crate::store::{self, StoreError, Temporary, open_regular, take_briefly, writ
 use crate::text::printable;
 
 /// The beginning of temporary names.
-const PART: &str = ".part-";
+const PART: &str = ".hfget-part-";
 
 /// One folder that is read or written.
 pub(super) struct Folder {

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::classify::has_ext;
+use super::Reason;
+use super::classify::{has_ext, is_media};
+use super::picks::{Picks, class_of};
 use super::view::{CONFIG_LIMIT, Doc, View};
 use crate::finding::{Code, Finding, Remedy};
 use crate::model::{Entry, RepoId};
@@ -121,15 +123,47 @@ pub(super) fn is_script(name: &str) -> bool {
     SCRIPTS.iter().any(|start| name.starts_with(start))
 }
 
+/// The first letters of files that a config names, hardly ever only an import.
+const LIKELY: &[&str] =
+    &["modeling_", "configuration_", "tokenization_", "processing_", "image_processing_", "custom_st"];
+/// The most Python files that are asked for by their names alone. With three configs, the index, the commit and the
+/// listing they make twelve requests.
+const MOST_CODE: usize = 6;
+
+/// Whether a config names this file, by its name. Other files are only imported.
+fn is_likely(entry: &Entry) -> bool {
+    LIKELY.iter().any(|start| entry.path.file_name().starts_with(start))
+}
+
 /// Asks for the folder's Python files at once, if their names suggest that a config names them:
-/// this saves a round.
+/// this saves a round. If there are many, those that are only imported wait: see [`unread`].
 pub(super) fn want_likely(view: &View<'_>, dir: &str) {
-    const LIKELY: &[&str] =
-        &["modeling_", "configuration_", "tokenization_", "processing_", "image_processing_", "custom_st"];
     let file = |name: &str| has_ext(name, &["py"]) && !is_script(name);
-    let python = || view.files(dir).iter().filter(|e| file(e.path.file_name()));
-    if python().any(|e| LIKELY.iter().any(|start| e.path.file_name().starts_with(start))) {
-        for entry in python() {
+    let python: Vec<&Entry> = view.files(dir).iter().filter(|e| file(e.path.file_name())).copied().collect();
+    if python.iter().any(|e| is_likely(e)) {
+        for entry in python.iter().filter(|e| python.len() <= MOST_CODE || is_likely(e)) {
+            view.want(entry, CONFIG_LIMIT);
+        }
+    }
+}
+
+/// Asks for the code that was taken without a look into it, if it could name one of the files that are still left out.
+///
+/// A helper that can import nothing new is read for the names of files in its texts only. When only documentation and
+/// media are left that it could name, it is not read: such a file is for a person, or for one call of the model.
+pub(super) fn unread(view: &View<'_>, dir: &str, picks: &Picks) {
+    let nameable = |entry: &Entry| {
+        let name = entry.path.file_name();
+        let class = view.rel(&entry.path).map(|rel| class_of(view, rel));
+        let about = [Reason::Documentation, Reason::Training];
+        !name.starts_with('.')
+            && !has_ext(name, &["py"])
+            && !is_media(name)
+            && !picks.has(&entry.path)
+            && class.is_some_and(|class| class.weights || !about.contains(&class.reason))
+    };
+    if view.tree(dir).any(nameable) {
+        for entry in view.listing().entries.iter().filter(|e| picks.is_code(&e.path)) {
             view.want(entry, CONFIG_LIMIT);
         }
     }
@@ -179,8 +213,8 @@ fn locate<'a>(view: &View<'a>, dir: &str, file: &str) -> Option<&'a Entry> {
 fn closure<'a>(view: &View<'a>, mut queue: Vec<(&'a Entry, String)>, out: &mut CodeFiles<'a>) {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     let mut dirs: BTreeSet<&str> = BTreeSet::new();
-    // Folders whose other files have been asked for, or taken, already.
-    let mut asked: BTreeSet<&str> = BTreeSet::new();
+    let mut unread: Vec<&'a Entry> = Vec::new();
+    // Folders whose other files have been taken already.
     let mut swept: BTreeSet<&str> = BTreeSet::new();
     while let Some((entry, reason)) = queue.pop() {
         if !seen.insert(entry.path.as_str()) {
@@ -194,15 +228,8 @@ fn closure<'a>(view: &View<'a>, mut queue: Vec<(&'a Entry, String)>, out: &mut C
                 crate::model::RepoPath::join(dir, name).ok().and_then(|p| view.listing().get(p.as_str()))
             })
         };
-        match view.bytes(entry, CONFIG_LIMIT) {
-            Doc::Pending if asked.insert(dir) => {
-                // If one of them is needed, the others beside it may be too: ask for all at once. A
-                // package in a folder can only import from that folder and below.
-                let others = if dir.is_empty() || dir == view.root() { siblings(view, dir) } else { below(view, dir) };
-                for other in others {
-                    view.want(other, CONFIG_LIMIT);
-                }
-            }
+        match peek(view, entry) {
+            Doc::Pending => unread.push(entry),
             Doc::Here(bytes) => {
                 let reason = format!("imported by {}", printable(entry.path.file_name()));
                 queue.extend(
@@ -217,9 +244,22 @@ fn closure<'a>(view: &View<'a>, mut queue: Vec<(&'a Entry, String)>, out: &mut C
                 let reason = format!("beside {}, which could not be read", printable(entry.path.file_name()));
                 queue.extend(siblings(view, dir).into_iter().map(|e| (e, reason.clone())));
             }
-            Doc::Pending | Doc::Absent => {}
+            Doc::Absent => {}
         }
         out.files.push((entry, reason));
+    }
+    for entry in unread {
+        let dir = entry.path.dir();
+        // If one of them is needed, the others beside it may be too: ask for all at once. A package in a folder can
+        // only import from that folder and below.
+        let others = if dir.is_empty() || dir == view.root() { siblings(view, dir) } else { below(view, dir) };
+        // Imports reach further than the folder, so only a module beside packages must be read for them.
+        let complete = below(view, dir).iter().all(|other| seen.contains(other.path.as_str()));
+        if is_likely(entry) || !complete {
+            for other in others {
+                view.want(other, CONFIG_LIMIT);
+            }
+        }
     }
     // The sources of kernels that the code compiles when it is loaded (Qwen-7B's `cache_autogptq_cuda_256.cpp`).
     for dir in dirs {
@@ -231,6 +271,11 @@ fn closure<'a>(view: &View<'a>, mut queue: Vec<(&'a Entry, String)>, out: &mut C
     }
 }
 
+/// The code's text, if it is known or cannot be had; it is not asked for.
+fn peek<'a>(view: &View<'a>, entry: &'a Entry) -> Doc<&'a [u8]> {
+    if entry.size <= CONFIG_LIMIT && !view.is_known(entry) { Doc::Pending } else { view.bytes(entry, CONFIG_LIMIT) }
+}
+
 /// The Python files of a folder of the repo.
 fn siblings<'a>(view: &View<'a>, dir: &str) -> Vec<&'a Entry> {
     repo_files(view, dir).into_iter().filter(|e| has_ext(e.path.file_name(), &["py"])).collect()
@@ -238,7 +283,7 @@ fn siblings<'a>(view: &View<'a>, dir: &str) -> Vec<&'a Entry> {
 
 /// The Python files of a folder of the repo and of the folders in it.
 fn below<'a>(view: &View<'a>, dir: &str) -> Vec<&'a Entry> {
-    let prefix = format!("{dir}/");
+    let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
     let python = |e: &&Entry| e.path.as_str().starts_with(&prefix) && has_ext(e.path.file_name(), &["py"]);
     view.listing().entries.iter().filter(python).collect()
 }

@@ -86,7 +86,10 @@ pub(super) fn named<'a>(view: &View<'a>, dir: &str, code: &[&'a Entry], known: b
         }
     }
     for entry in code {
-        if let Some(bytes) = view.quietly(|| view.bytes(entry, SETTINGS_LIMIT)).here() {
+        // `code::unread` asks for the others, if they matter.
+        if view.at_hand(entry)
+            && let Some(bytes) = view.quietly(|| view.bytes(entry, SETTINGS_LIMIT)).here()
+        {
             let text = String::from_utf8_lossy(bytes);
             for text in quoted(&text) {
                 find.look_up(text, entry.path.file_name(), Kind::Code);

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::Reason;
 use super::choose::{Stems, choose};
 use super::classify::{Class, family_dir, has_ext, is_media, training_dir};
+use super::code;
 use super::companions::companion;
 use super::everything::together;
 use super::model::{MODEL, tied};
@@ -50,6 +51,7 @@ pub(super) fn beside(view: &View<'_>, wish: &Wish, dir: &str, known: bool, picks
         root_text(view, dir, picks);
     }
     small_text(view, dir, picks);
+    code::unread(view, dir, picks);
 }
 
 /// Small text beside a model whose loader is not known: its settings have names of their own (Keras' `metadata.json`,

@@ -144,9 +144,14 @@ impl<'a> View<'a> {
         self.documents.get(&entry.path).is_some_and(Option::is_some)
     }
 
+    /// Whether a file's bytes are known, or known to be unavailable.
+    pub fn is_known(&self, entry: &Entry) -> bool {
+        self.documents.contains_key(&entry.path)
+    }
+
     /// Asks for a file, if it is in the listing and not known yet.
     pub fn want(&self, entry: &Entry, limit: u64) {
-        if entry.size <= limit && !self.documents.contains_key(&entry.path) {
+        if entry.size <= limit && !self.is_known(entry) {
             self.needs.borrow_mut().insert(entry.path.clone());
         }
     }

@@ -120,8 +120,9 @@ fn of_commit(store: &Store, repo_type: RepoType, id: &RepoId, commit: CommitId, 
         Err(_) => entry,
     };
     let entries: Vec<Entry> = folder.entries().into_iter().map(listed).collect();
+    let mut look = store.look(&commit);
     let verified = !entries.is_empty()
-        && entries.iter().all(|entry| store.presence(&commit, entry).is_ok_and(|there| there == Presence::Verified));
+        && entries.iter().all(|entry| look.presence(entry).is_ok_and(|there| there == Presence::Verified));
     let against = store.verified_against(&commit).into_iter().next().filter(|_| verified);
     let info = RepoInfo::new(repo_type, id.clone(), Revision::default(), commit);
     let listing = Listing::new(info, entries, Vec::new());

@@ -148,7 +148,7 @@ impl Session {
 
 /// The content of a small file that is here and right; `None` otherwise.
 fn read_present(store: &Store, commit: &CommitId, entry: &Entry) -> Result<Option<Vec<u8>>, crate::store::StoreError> {
-    if !store.presence(commit, entry)?.is_here() {
+    if !store.is_here(commit, entry)? {
         return Ok(None);
     }
     let mut content = Vec::new();

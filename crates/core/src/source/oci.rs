@@ -40,10 +40,10 @@ impl From<OciError> for HubError {
                 HubError::Protocol { url: shown(place), what: "its bytes do not have its digest".to_owned() }
             }
             OciError::Io { path, source } => {
-                HubError::Protocol { url: shown(&path.display().to_string()), what: source.to_string() }
+                HubError::Local { url: shown(&path.display().to_string()), what: source.to_string() }
             }
             OciError::Disk(ref on_disk) => {
-                HubError::Protocol { url: shown("the image layout"), what: on_disk.to_string() }
+                HubError::Local { url: shown("the image layout"), what: on_disk.to_string() }
             }
             OciError::Stopped => HubError::Network { url: shown("its bytes"), what: error.to_string() },
         }

@@ -26,7 +26,7 @@ impl Store {
     /// The place of the entry's content in this store, for another store to take. [`Self::import`] checks
     /// whether it is right.
     pub(crate) fn offers(&self, commit: &CommitId, entry: &Entry) -> Option<std::path::PathBuf> {
-        self.presence(commit, entry).ok()?.is_here().then(|| self.content_path(commit, entry))
+        self.is_here(commit, entry).ok()?.then(|| self.content_path(commit, entry))
     }
 
     /// Puts the content of the file `from` in the entry's place, and hashes it on the way. `seen` gets the number of

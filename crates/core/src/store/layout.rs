@@ -10,7 +10,8 @@ use super::cache::{Cache, folder_name};
 pub(super) use super::notes::Noted;
 use super::way::Ways;
 use super::within::Folder;
-use super::{StoreError, disk, partial};
+use super::writer::{Names, Orphans};
+use super::{StoreError, disk};
 use crate::finding::Stamp;
 use crate::model::{CommitId, Digest, Entry, RepoId, RepoPath, RepoType, Revision};
 
@@ -29,6 +30,7 @@ pub(super) struct Layout {
     repo: Option<String>,
     /// Set when the marks are made.
     prepared: OnceLock<()>,
+    orphans: OnceLock<Orphans>,
 }
 
 #[derive(Debug)]
@@ -46,12 +48,16 @@ pub(super) struct Place {
 
 impl Layout {
     pub fn cache(root: &Path, repo_type: RepoType, id: &RepoId, symlinks: bool) -> Self {
-        Layout { kind: Kind::Cache(Cache::new(root, repo_type, id, symlinks)), repo: None, prepared: OnceLock::new() }
+        Self::of(Kind::Cache(Cache::new(root, repo_type, id, symlinks)), None)
     }
 
     pub fn local(root: &Path, repo: Option<(RepoType, &RepoId)>) -> Self {
         let repo = repo.map(|(repo_type, id)| folder_name(repo_type, id));
-        Layout { kind: Kind::Local { root: root.to_path_buf() }, repo, prepared: OnceLock::new() }
+        Self::of(Kind::Local { root: root.to_path_buf() }, repo)
+    }
+
+    fn of(kind: Kind, repo: Option<String>) -> Self {
+        Layout { kind, repo, prepared: OnceLock::new(), orphans: OnceLock::new() }
     }
 
     pub fn root(&self) -> &Path {
@@ -104,6 +110,11 @@ impl Layout {
     /// The open folder of partial files. Files that are about to get their names are also made there.
     pub fn partial_folder(&self) -> Result<Folder, StoreError> {
         Folder::make(self.anchor(), &self.own().join("partial"))
+    }
+
+    /// The same, if it exists.
+    pub fn find_partials(&self) -> Result<Option<Folder>, StoreError> {
+        Folder::find(self.anchor(), &self.own().join("partial"))
     }
 
     pub fn snapshot_dir(&self, commit: &CommitId) -> PathBuf {
@@ -264,10 +275,10 @@ impl Layout {
         Folder::find(self.anchor(), folder).ok()??.read_small(name, limit)
     }
 
-    /// How many bytes of an entry arrived in an earlier run, and how many bytes are reserved for it on the disk.
-    pub fn arrived(&self, entry: &Entry) -> Result<(u64, u64), StoreError> {
-        let folder = Folder::find(self.anchor(), &self.own().join("partial"))?;
-        Ok(folder.map_or((0, 0), |folder| partial::arrived(&folder, entry)))
+    /// The partials that dead processes have left. They are looked for once: those of a process that dies later are left
+    /// to the next run.
+    pub fn orphans(&self, partials: &Folder) -> &Orphans {
+        self.orphans.get_or_init(|| Names::orphans(partials))
     }
 
     /// Flushes the folders that lead to the entries' content, so that their names outlive a crash of the machine.

@@ -82,11 +82,35 @@ pub(crate) struct Look<'a> {
     store: &'a Store,
     commit: CommitId,
     ways: Ways<'a>,
+    /// The folder of partial files, if there is one.
+    partials: Option<Folder>,
+    /// Whether that folder was looked for.
+    looked: bool,
 }
 
 impl Look<'_> {
     /// How much of `entry` is in the store. Reads no content.
     pub fn presence(&mut self, entry: &Entry) -> Result<Presence, StoreError> {
+        if let Some(presence) = self.whole(entry)? {
+            return Ok(presence);
+        }
+        let (arrived, _) = self.arrived(entry)?;
+        Ok(if arrived > 0 { Presence::Partial(arrived) } else { Presence::Absent })
+    }
+
+    /// How many bytes of an entry arrived in an earlier run, and how many bytes are reserved for it on the disk.
+    pub fn arrived(&mut self, entry: &Entry) -> Result<(u64, u64), StoreError> {
+        let layout = &self.store.layout;
+        if !self.looked {
+            self.partials = layout.find_partials()?;
+            self.looked = true;
+        }
+        let folder = self.partials.as_ref();
+        Ok(folder.map_or((0, 0), |folder| partial::arrived(folder, layout.orphans(folder), entry)))
+    }
+
+    /// Whether a file of the right size is there, and whether the record knows its digest; `None` if there is none.
+    fn whole(&mut self, entry: &Entry) -> Result<Option<Presence>, StoreError> {
         let Store { layout, record, .. } = self.store;
         self.ways.check(&entry.path)?;
         let place = layout.place(&self.commit, entry);
@@ -96,10 +120,9 @@ impl Look<'_> {
         {
             let known = record.knows(&place.key, &entry.digest(), &stamp);
             self.store.seen().insert(place.key, stamp);
-            return Ok(if known { Presence::Verified } else { Presence::Unverified });
+            return Ok(Some(if known { Presence::Verified } else { Presence::Unverified }));
         }
-        let (arrived, _) = layout.arrived(entry)?;
-        Ok(if arrived > 0 { Presence::Partial(arrived) } else { Presence::Absent })
+        Ok(None)
     }
 
     fn is_unchanged(&mut self, entry: &Entry) -> Result<bool, StoreError> {
@@ -167,9 +190,14 @@ impl Store {
         self.look(commit).presence(entry)
     }
 
+    /// Whether a file of the right size is there. Its bytes need not be right.
+    pub(crate) fn is_here(&self, commit: &CommitId, entry: &Entry) -> Result<bool, StoreError> {
+        Ok(self.look(commit).whole(entry)?.is_some())
+    }
+
     /// Checks one file after another. This is quicker than a separate check of each.
     pub(crate) fn look(&self, commit: &CommitId) -> Look<'_> {
-        Look { store: self, commit: *commit, ways: Ways::new(&self.layout, *commit) }
+        Look { store: self, commit: *commit, ways: Ways::new(&self.layout, *commit), partials: None, looked: false }
     }
 
     fn seen(&self) -> MutexGuard<'_, HashMap<String, Stamp>> {
@@ -198,11 +226,6 @@ impl Store {
         if let Some(stamp) = stamp.or_else(|| self.layout.stamp(&place.path).ok().flatten()) {
             self.wrong.lock().unwrap_or_else(PoisonError::into_inner).insert(place.key, stamp);
         }
-    }
-
-    /// Bytes that the partial of an entry takes on the disk already.
-    pub(crate) fn reserved(&self, entry: &Entry) -> u64 {
-        self.layout.arrived(entry).map_or(0, |(_, reserved)| reserved)
     }
 
     /// Flushes the names of these files and their folders, so that they survive a crash of the machine. Their

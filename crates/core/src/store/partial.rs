@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::journal::Believed;
 use super::within::Folder;
-use super::writer::Names;
+use super::writer::{Names, Orphans};
 use super::{FileLock, RangeSet, Store, StoreError, error, journal};
 use crate::finding::Stamp;
 use crate::model::{CommitId, Digest, Entry};
@@ -84,9 +84,9 @@ fn read(folder: &Folder, names: &Names, entry: &Entry) -> Option<Believed> {
 }
 
 /// The partial of the entry that a run would continue, and the ranges that have arrived.
-fn known(folder: &Folder, entry: &Entry, lock: Option<&FileLock>) -> Option<(Names, Believed)> {
+fn known(folder: &Folder, orphans: &Orphans, entry: &Entry, lock: Option<&FileLock>) -> Option<(Names, Believed)> {
     let digest = entry.digest();
-    let mut all = Names::orphans(folder, &digest);
+    let mut all = orphans.get(&digest).cloned().unwrap_or_default();
     // Only a lock can tell whose the shared partial is.
     if lock.is_none_or(FileLock::is_sure) {
         all.push(Names::shared(&digest));
@@ -96,8 +96,8 @@ fn known(folder: &Folder, entry: &Entry, lock: Option<&FileLock>) -> Option<(Nam
 }
 
 /// How many bytes of an entry arrived in an earlier run, and how many bytes are reserved for it on the disk.
-pub(super) fn arrived(folder: &Folder, entry: &Entry) -> (u64, u64) {
-    known(folder, entry, None).map_or((0, 0), |(names, known)| {
+pub(super) fn arrived(folder: &Folder, orphans: &Orphans, entry: &Entry) -> (u64, u64) {
+    known(folder, orphans, entry, None).map_or((0, 0), |(names, known)| {
         let taken = folder.stat(&names.part).ok().flatten().map_or(0, |stat| stat.taken);
         (known.ranges.total(), taken)
     })
@@ -121,7 +121,7 @@ impl Partial {
     pub(super) fn open(store: Arc<Store>, lock: FileLock, commit: CommitId, entry: &Entry) -> Result<Self, StoreError> {
         let folder = store.layout.partial_folder()?;
         let names = if lock.is_sure() { Names::shared(&entry.digest()) } else { Names::own(&entry.digest()) };
-        let known = match known(&folder, entry, Some(&lock)) {
+        let known = match known(&folder, store.layout.orphans(&folder), entry, Some(&lock)) {
             Some((there, known)) if there == names => Some(known),
             // Another process may have been faster; then this file starts from zero.
             Some((orphan, known)) => names.take_over(&folder, &orphan).is_ok().then_some(known),
@@ -340,9 +340,7 @@ impl Partial {
     /// Ends a lost race: another process has the partial's name. If that process has finished the file, nothing is left
     /// to do; otherwise our complete and right bytes are copied to their place.
     fn finish_beside(&self) -> Result<PathBuf, StoreError> {
-        if self.store.presence(&self.commit, &self.entry)?.is_here()
-            && self.store.adopt(&self.commit, &self.entry, None).is_ok()
-        {
+        if self.store.is_here(&self.commit, &self.entry)? && self.store.adopt(&self.commit, &self.entry, None).is_ok() {
             return Ok(self.store.content_path(&self.commit, &self.entry));
         }
         // The file has no name any more, or will lose it soon.

@@ -89,8 +89,9 @@ impl Drop for Dead {
 /// The temporary files of this name without a running hfget: they are not locked. Without working locks the list is
 /// empty, because each file may belong to a running hfget. `is_ours` checks the content: a name alone proves nothing.
 pub(crate) fn dead(folder: &Arc<Folder>, begin: &str, end: &str, is_ours: impl Fn(&File) -> bool) -> Vec<Dead> {
-    let middle = |name: &str| Some(name.strip_prefix(begin)?.strip_suffix(end)?.len());
-    let names = folder.names().into_iter().filter(|name| middle(name) == Some(16));
+    let is_number = |text: &str| text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let has_form = |name: &str| name.strip_prefix(begin).and_then(|rest| rest.strip_suffix(end)).is_some_and(is_number);
+    let names = folder.names().into_iter().filter(|name| has_form(name));
     let taken = names.filter_map(|name| {
         let file = folder.open(&name, Access::Read, Create::Never).ok()?;
         let stat = look_at_file(&file).ok()?;

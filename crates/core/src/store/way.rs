@@ -70,6 +70,11 @@ impl Walk {
             let Some(root) = Folder::find(root, Path::new(""))? else { return Ok(None) };
             self.open.push((PathBuf::new(), root));
         }
+        if let Some((at, folder)) = self.open.last()
+            && let Some(deep) = below.strip_prefix(at).ok().and_then(|rest| folder.enter_deep(rest))
+        {
+            self.open.push((below.to_path_buf(), deep));
+        }
         while let Some((at, folder)) = self.open.last() {
             let Some(name) = below.strip_prefix(at).ok().and_then(|rest| rest.iter().next()) else { break };
             let Some(next) = folder.enter(Path::new(name))? else { return Ok(None) };

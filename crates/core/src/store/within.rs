@@ -45,6 +45,9 @@ impl Folder {
     /// The folder `below` in `root`, if it exists.
     pub fn find(root: &Path, below: &Path) -> Result<Option<Self>, StoreError> {
         let Some(mut at) = Self::root(root)? else { return Ok(None) };
+        if let Some(folder) = at.enter_deep(below) {
+            return Ok(Some(folder));
+        }
         for name in names(below) {
             match at.enter(name)? {
                 Some(next) => at = next,
@@ -63,6 +66,9 @@ impl Folder {
             disk::create_dirs(root)?;
             Self::root(root)?.ok_or_else(|| gone(root))?
         };
+        if let Some(folder) = at.enter_deep(below) {
+            return Ok(folder);
+        }
         for name in names(below) {
             if let Some(next) = at.enter(name)? {
                 at = next;
@@ -89,6 +95,15 @@ impl Folder {
             }
         }
         Ok(made)
+    }
+
+    /// The folder `below` in this one, if it can be entered in one call; a walk name by name must decide otherwise.
+    pub fn enter_deep(&self, below: &Path) -> Option<Self> {
+        let mut parts = below.components().peekable();
+        if parts.peek().is_none() || !parts.all(|part| matches!(part, Component::Normal(_))) {
+            return None;
+        }
+        self.dir.enter_deep(below).map(|dir| Folder { dir, path: self.path.join(below) })
     }
 
     /// The folder `name` in this one, if it exists.

@@ -1,12 +1,16 @@
 //! The names of partial files: one name for all processes if locks separate writers, otherwise one for each process,
 //! with the machine in it. Also which partials of dead processes a run may continue. `partial` has their content.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::OnceLock;
 
 use super::within::Folder;
 use super::{StoreError, journal};
 use crate::model::{Digest, Hasher};
+
+/// Partials of dead processes, by the digest of the file that they become.
+pub(super) type Orphans = HashMap<Digest, Vec<Names>>;
 
 /// The names of a partial and its journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,12 +34,20 @@ impl Names {
         Names { part: format!("{digest}.{writer}.part"), journal: format!("{digest}.{writer}.journal") }
     }
 
-    /// The names of the partials in `folder` that dead processes of this machine have left.
-    pub fn orphans(folder: &Folder, digest: &Digest) -> Vec<Self> {
-        let start = format!("{digest}.");
-        let names = folder.names().into_iter();
-        let writers = names.filter_map(|name| Some(name.strip_prefix(&start)?.strip_suffix(".part")?.to_owned()));
-        writers.filter(|writer| is_dead(writer)).map(|writer| Self::of(digest, &writer)).collect()
+    /// The partials in `folder` that dead processes of this machine have left, each with its digest.
+    pub fn orphans(folder: &Folder) -> Orphans {
+        let mut orphans = Orphans::new();
+        for name in folder.names() {
+            let Some((digest, writer)) = name.strip_suffix(".part").and_then(|name| name.split_once('.')) else {
+                continue;
+            };
+            if let Ok(digest) = Digest::from_etag(digest)
+                && is_dead(writer)
+            {
+                orphans.entry(digest).or_default().push(Self::of(&digest, writer));
+            }
+        }
+        orphans
     }
 
     /// Gives a partial of a dead process these names. Its journal comes first: a partial without a journal is useless.
@@ -119,7 +131,8 @@ mod tests {
         for orphan in [&dead, &earlier] {
             std::fs::write(dir.path().join(orphan), "").unwrap();
         }
-        let mut found: Vec<String> = Names::orphans(&folder, &digest()).into_iter().map(|n| n.part).collect();
+        let mut found: Vec<String> =
+            Names::orphans(&folder)[&digest()].iter().map(|names| names.part.clone()).collect();
         let mut expected = vec![dead, earlier];
         found.sort();
         expected.sort();

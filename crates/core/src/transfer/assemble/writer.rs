@@ -16,35 +16,50 @@ const RECORD_EVERY: u64 = 1 << 20;
 const WAITING: usize = 2;
 
 /// Hands blocks to a blocking thread that writes them while the next ones are being received.
-pub(in crate::transfer) struct Writer {
+pub(in crate::transfer) struct Writer<W> {
+    watcher: Arc<W>,
     file: Arc<FileWork>,
-    blocks: mpsc::Sender<Block>,
-    thread: JoinHandle<Result<(), StoreError>>,
+    claim: Claim,
+    /// It starts with the first block: a thread that waited for the first bytes would go to sleep and be woken.
+    thread: Option<Thread>,
     pub block: Block,
 }
 
-impl Writer {
+struct Thread {
+    blocks: mpsc::Sender<Block>,
+    handle: JoinHandle<Result<(), StoreError>>,
+}
+
+impl<W: Watcher> Writer<W> {
     /// A writer for the bytes of `claim`.
-    pub fn new(watcher: &Arc<impl Watcher>, file: &Arc<FileWork>, claim: &Claim) -> Self {
-        let (blocks, waiting) = mpsc::channel(WAITING);
-        let (watcher, own, theirs) = (Arc::clone(watcher), Arc::clone(file), claim.clone());
-        let thread = tokio::task::spawn_blocking(move || write_all(&watcher, &own, &theirs, waiting));
-        Writer { file: Arc::clone(file), blocks, thread, block: Block::at(claim.range.start) }
+    pub fn new(watcher: &Arc<W>, file: &Arc<FileWork>, claim: &Claim) -> Self {
+        let (watcher, file, claim) = (Arc::clone(watcher), Arc::clone(file), claim.clone());
+        Writer { watcher, file, block: Block::at(claim.range.start), claim, thread: None }
     }
 
     /// Hands over the blocks that have come; `false` if the thread had an error.
     pub async fn flush(&mut self) -> bool {
         let next = Block::at(self.block.end());
         let block = std::mem::replace(&mut self.block, next);
-        block.len == 0 || self.blocks.send(block).await.is_ok()
+        if block.len == 0 {
+            return true;
+        }
+        let thread = self.thread.get_or_insert_with(|| {
+            let (blocks, waiting) = mpsc::channel(WAITING);
+            let (watcher, file, claim) = (Arc::clone(&self.watcher), Arc::clone(&self.file), self.claim.clone());
+            let handle = tokio::task::spawn_blocking(move || write_all(&watcher, &file, &claim, waiting));
+            Thread { blocks, handle }
+        });
+        thread.blocks.send(block).await.is_ok()
     }
 
     /// Waits until all blocks are written and in the journal.
     pub async fn finish(mut self) -> Result<(), FetchError> {
         // The thread itself returns its error.
         let _ = self.flush().await;
-        drop(self.blocks);
-        match self.thread.await {
+        let Some(Thread { blocks, handle }) = self.thread else { return Ok(()) };
+        drop(blocks);
+        match handle.await {
             Ok(written) => Ok(written?),
             Err(_) => Err(FetchError::Worker { path: self.file.entry.path.clone() }),
         }

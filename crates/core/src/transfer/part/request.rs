@@ -52,7 +52,7 @@ pub(in crate::transfer) async fn fetch(run: &Arc<impl Run>, part: &Part, endpoin
 async fn stream(
     run: &impl Run,
     part: &Part,
-    writer: &mut Writer,
+    writer: &mut Writer<impl Run>,
     body: &mut Body<'_>,
     mut skip: u64,
 ) -> Result<(), Ended> {

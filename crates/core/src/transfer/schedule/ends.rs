@@ -1,4 +1,4 @@
-//! The ends of jobs: the schedule notes the result, and all workers look for work again.
+//! The ends of jobs: the schedule notes the result, and wakes a worker if there is new work for another one.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -74,13 +74,14 @@ impl Schedule {
             }
         }
         drop(state);
-        self.wake();
+        // The caller looks for work itself, and may find another file's part first.
+        self.signals.one();
     }
 
-    /// The end of [`Job::Fetch`], whatever its result.
+    /// The end of [`Job::Fetch`], whatever its result. The caller looks for work itself, and nobody else has more to do
+    /// than before.
     pub fn parted(&self, part: &Arc<Part>) {
         lock(&self.state).parts.retain(|p| !Arc::ptr_eq(p, part));
-        self.wake();
     }
 
     /// A file has its name, or will not get it.
@@ -99,7 +100,9 @@ impl Schedule {
             }
         }
         drop(state);
-        self.wake();
+        // The file's place is free for one more, or this was the last file. No worker may be at work: the hasher calls
+        // this.
+        self.signals.one();
     }
 
     /// The result of the run.

@@ -8,7 +8,7 @@ use tracing::{Span, debug};
 
 use super::failure::failed;
 use super::{Job, Opened, SMALL, Schedule};
-use crate::model::{Entry, Presence};
+use crate::model::Entry;
 use crate::progress::Event;
 use crate::source::{Source, SourceFile};
 use crate::store::StoreError;
@@ -88,18 +88,14 @@ fn open_blocking(schedule: &Arc<Schedule>, entry: &Entry) -> Result<Opened, Stor
     // Why this order: the lock comes before the look. Under the lock, the file cannot be half written by another
     // process.
     if !schedule.options.force {
-        let here = match store.presence(&commit, entry)? {
-            // Another tool may have finished it meanwhile; `adopt` hashes its bytes.
-            Presence::Verified | Presence::Unverified => match store.adopt(&commit, entry, None) {
+        // Another tool may have finished it meanwhile; `adopt` hashes its bytes.
+        if store.is_here(&commit, entry)? {
+            match store.adopt(&commit, entry, None) {
                 // Another process removed it meanwhile, or has put other bytes there.
-                Err(StoreError::Changed(_) | StoreError::WrongContent { .. }) => false,
+                Err(StoreError::Changed(_) | StoreError::WrongContent { .. }) => {}
                 // A file that cannot be read is not known to be wrong, so it is not replaced.
-                adopted => adopted.map(|_| true)?,
-            },
-            _ => false,
-        };
-        if here {
-            return Ok(Opened::Here);
+                adopted => return adopted.map(|_| Opened::Here),
+            }
         }
     }
     let partial = store.partial(lock, &commit, entry)?;

@@ -90,9 +90,9 @@ impl<'a> Disk<'a> {
         let commit = prepared.listing.info.commit;
         let recorded = self
             .blocking(move |store| {
-                let mut recorded = Vec::new();
+                let (mut recorded, mut look) = (Vec::new(), store.look(&commit));
                 for entry in theirs {
-                    if store.presence(&commit, &entry)? == Presence::Verified {
+                    if look.presence(&entry)? == Presence::Verified {
                         recorded.push(entry);
                     }
                 }

@@ -116,13 +116,16 @@ impl Disk<'_> {
         let Some(free) = prepared.plan.free_space.filter(|_| self.session.config.fetch.check_space) else {
             return Ok(());
         };
+        let commit = prepared.listing.info.commit;
         let missing = prepared.entries(|item| item.presence != Presence::Verified);
         let cached = matches!(self.session.config.destination, DestinationConfig::Cache { .. });
         let needed = self
             .blocking(move |store| {
+                let mut look = store.look(&commit);
+                let mut reserved = |entry: &Entry| look.arrived(entry).map_or(0, |(_, reserved)| reserved);
                 let mut counted = HashSet::new();
                 let needed = missing.iter().filter(|entry| !cached || counted.insert(entry.digest()));
-                Ok(needed.fold(0u64, |sum, entry| sum.saturating_add(entry.size.saturating_sub(store.reserved(entry)))))
+                Ok(needed.fold(0u64, |sum, entry| sum.saturating_add(entry.size.saturating_sub(reserved(entry)))))
             })
             .await?;
         if free < needed {
