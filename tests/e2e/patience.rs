@@ -199,7 +199,7 @@ fn after_a_refusal_the_requests_to_that_host_are_apart() {
     };
     let refusal = Kind::Status(429, vec![("retry-after", "0".into())]);
     machine.hub.fault(Fault::new(Place::Resolve, refusal).on("f*.json").times(1));
-    machine.run(["org/one", "--all", "--jobs", "16", "--retry-base-ms", "1"]).ends_with(0);
+    machine.run(["org/one", "--all", "--jobs", "16"]).ends_with(0);
     machine.assert_nothing_wrong(&repo);
     // 10 ms at first, less after each answer, and two requests ahead of their time.
     let least = Duration::from_millis(120);

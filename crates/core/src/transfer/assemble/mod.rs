@@ -104,7 +104,9 @@ impl State {
     fn must_wait(&self, start: u64, ask: Ask) -> bool {
         let end = start.saturating_add(ask.most).saturating_sub(self.hashed);
         let moves = || ask.most.saturating_mul(ask.connections) <= AHEAD && self.moved.elapsed() < STUCK;
-        (AHEAD..FAR).contains(&end) && (self.is_behind() || moves())
+        // The memory is for all open files together. A file may always have the part that it is at and the next one.
+        let share = (AHEAD / ask.files.max(1)).max(ask.most.saturating_mul(2));
+        (share..FAR).contains(&end) && (self.is_behind() || moves())
     }
 
     /// Moves the frontier. Returns whether a part that was held back can be handed out now, once.
@@ -146,6 +148,8 @@ pub(super) struct Ask {
     pub most: u64,
     /// How many parts there may be at once.
     pub connections: u64,
+    /// How many large files are open.
+    pub files: u64,
 }
 
 /// A range that one worker must fetch.

@@ -157,10 +157,8 @@ impl Schedule {
     /// Waits for the next job, and returns it.
     pub async fn next(&self) -> Job {
         let job = self.signals.until(|| self.look()).await;
-        if let Job::Fetch(part) = &job
-            && part.open.work.entry.size > SMALL
-        {
-            // One signal may mean parts for several workers: the one that finds a part passes it on.
+        if let Job::Fetch(_) = &job {
+            // One signal may mean jobs for several workers: the one that finds a part passes it on.
             self.signals.one();
         }
         job
@@ -193,6 +191,7 @@ impl Schedule {
         let bound = || state.open.iter().any(|o| o.work.is_hash_bound());
         let allowed = lock(&self.ramp).allowed(busy, bound, &mut wait);
         let room = busy < allowed && large_parts().count() < 2 * allowed;
+        let files = state.open.iter().filter(|open| open.work.entry.size > SMALL).count() as u64;
         let mut claimed = None;
         for open in &state.open {
             if open.work.entry.size > SMALL && !room {
@@ -204,7 +203,7 @@ impl Schedule {
             }
             // A stream of Xet already has many connections inside.
             let most = if open.is_over_xet() { u64::MAX } else { lock(&self.part_size).bytes(allowed) };
-            if let Some(claim) = open.work.claim(Ask { most, connections: allowed as u64 }) {
+            if let Some(claim) = open.work.claim(Ask { most, connections: allowed as u64, files }) {
                 claimed = Some(Part::new(Arc::clone(open), claim));
                 break;
             }

@@ -60,7 +60,7 @@ impl Bench {
 
 /// Parts that do not fit into memory together.
 fn up_to(most: u64) -> Ask {
-    Ask { most, connections: u64::MAX }
+    Ask { most, connections: u64::MAX, files: 1 }
 }
 
 fn hash(work: &Arc<FileWork>) -> Option<Digest> {
@@ -236,12 +236,24 @@ fn a_part_that_memory_would_not_keep_waits_until_the_hash_has_caught_up() {
     assert!(part().is_some());
 }
 
+/// Otherwise one file's blocks would fill the memory, and the other's would be read back.
+#[test]
+fn two_files_share_the_memory() {
+    let bench = bench(80 << 20);
+    let work = bench.work();
+    let part = || work.claim(Ask { most: 2 * MIB, connections: 16, files: 2 });
+    while let Some(claim) = part() {
+        assert!(claim.range.end < AHEAD / 2);
+    }
+    assert!(work.is_held_back());
+}
+
 /// Its twin: a connection that hangs holds up no other.
 #[test]
 fn parts_that_fit_into_memory_wait_for_the_frontier_unless_it_is_stuck() {
     let bench = bench(80 << 20);
     let work = bench.work();
-    let part = || work.claim(Ask { most: 2 * MIB, connections: 16 });
+    let part = || work.claim(Ask { most: 2 * MIB, connections: 16, files: 1 });
     while let Some(claim) = part() {
         assert!(claim.range.end < AHEAD);
     }
