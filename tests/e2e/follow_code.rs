@@ -1,6 +1,8 @@
 //! Models whose code is in another repo: the hint's command works, and `--follow-code` takes the code in the same run.
 
-use hfget_loopback_hub::Repo;
+use std::time::Duration;
+
+use hfget_loopback_hub::{Hub, Options, Repo};
 
 use super::support::{Machine, one_file, tree};
 
@@ -75,4 +77,38 @@ fn the_command_in_a_hint_works_when_pasted() {
         assert_eq!(here(&machine, "code/one"), ["helper.py", "modeling_x.py"]);
         std::fs::remove_dir_all(machine.model("code/one")).unwrap();
     }
+}
+
+/// With `--all` no document decides which files come, so no file waits for one, and code in other repos is named
+/// nevertheless: in the first run, in later ones, and offline.
+#[test]
+fn all_files_are_fetched_at_once_and_code_elsewhere_is_named() {
+    let model = one_file(64)
+        .file("config.json", r#"{"auto_map": {"AutoModel": "code/one--modeling_x.Model"}}"#)
+        .file("other.json", "{}");
+    let code = Repo::new("code/one").file("modeling_x.py", "x = 1\n");
+    let latency = Duration::from_millis(150);
+    let machine = Machine::on(Hub::with(Options { latency, ..Options::default() }, [model, code]));
+    for place in [" --local-dir here", ""] {
+        for flags in ["", "", " --offline"] {
+            machine.hfget(&format!("org/one --all{place}{flags}")).ends_with(0).says("foreign-code").says("code/one");
+        }
+        let at = |name: &str| {
+            let requests = machine.hub.requests();
+            let asked = requests.iter().filter(|r| r.path.contains("/org/one/resolve/") && r.path.ends_with(name));
+            let of: Vec<_> = asked.map(|r| r.at).collect();
+            assert_eq!(of.len(), 1, "{name} is fetched once");
+            of[0]
+        };
+        let (config, other) = (at("/config.json"), at("/other.json"));
+        assert!(other.saturating_duration_since(config) < latency && config.saturating_duration_since(other) < latency);
+        machine.hub.forget();
+    }
+    machine.hfget("org/one --all --follow-code").ends_with(0);
+    assert_eq!(here(&machine, "code/one"), ["modeling_x.py"]);
+    // The twins: code that is denied must be found before anything is fetched, and a plan fetches nothing.
+    let denied = machine.hfget("org/one --all --local-dir new --deny foreign-code").ends_with(1).says("foreign-code");
+    assert!(denied.out.is_empty() && !machine.home.path().join("new/model.safetensors").exists());
+    let plan = machine.hfget("plan org/one --all --local-dir new").ends_with(0);
+    assert!(plan.out.contains("foreign-code"), "{}", plan.out);
 }

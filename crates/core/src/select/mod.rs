@@ -319,6 +319,11 @@ fn scope(view: &View<'_>, wish: &Wish, picks: &mut Picks) -> Result<bool, Select
     Ok(found)
 }
 
+/// Whether a document may name code in other repos, by its name.
+pub(crate) fn may_name_code(path: &RepoPath) -> bool {
+    code::CARRIERS.contains(&path.file_name())
+}
+
 /// Datasets and Spaces have no families: everything is taken.
 fn whole_repo(view: &View<'_>, picks: &mut Picks) {
     for entry in view.tree("") {

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::config::DestinationConfig;
-use super::{Error, Session};
+use super::{Error, Prepared, Session};
+use crate::finding::Finding;
 use crate::model::{CommitId, Entry, Listing, Options, RepoPath};
 use crate::progress::{Progress, Silent};
 use crate::select::{self, Budget, Documents, Selection, Step, select};
@@ -28,6 +29,8 @@ type Found = BTreeMap<RepoPath, Option<Vec<u8>>>;
 pub(super) struct Early {
     scratch: Scratch,
     pub arrived: Vec<Arrived>,
+    /// The options of a selection whose documents are still to be read.
+    postponed: Option<Options>,
 }
 
 impl Early {
@@ -38,12 +41,15 @@ impl Early {
 }
 
 impl Session {
-    /// Runs selection, and reads documents until it needs no more.
+    /// Runs selection, and reads documents until it needs no more. `may_wait`: if it needs only documents that could name
+    /// code in other repos, and all files go to a folder, they are read from there when they have come
+    /// ([`Self::read_postponed`]). That saves the wait for them.
     pub(super) async fn choose(
         &self,
         listing: &Listing,
         options: &Options,
         store: Option<&Arc<Store>>,
+        may_wait: bool,
     ) -> Result<(Selection, Early), Error> {
         let mut early = Early::default();
         let mut documents = Documents::new();
@@ -51,6 +57,10 @@ impl Session {
         for _ in 0..ROUNDS {
             match select(listing, options, &documents)? {
                 Step::Done(selection) => return Ok((*selection, early)),
+                Step::Need(paths) if may_wait && store.is_some() && paths.iter().all(select::may_name_code) => {
+                    early.postponed = Some(options.clone());
+                    documents.extend(paths.into_iter().map(|path| (path, None)));
+                }
                 Step::Need(paths) => {
                     let sizes = paths.iter().filter_map(|path| Some(listing.get(path.as_str())?.size));
                     budget.spend(sizes.filter(|size| *size <= DOCUMENT_LIMIT))?;
@@ -65,6 +75,33 @@ impl Session {
             why: "its configuration files refer to one another in a circle".into(),
             variants: Vec::new(),
         }))
+    }
+
+    /// Reads the documents that [`Self::choose`] has postponed, and adds what they say. Files that are not here, or wrong,
+    /// have findings of their own.
+    pub(super) async fn read_postponed(&self, job: &mut Prepared) -> Result<(), Error> {
+        let (Some(options), Some(store)) = (job.early.postponed.take(), job.store.clone()) else { return Ok(()) };
+        let (commit, mut documents, mut budget) = (job.listing.info.commit, Documents::new(), Budget::default());
+        for _ in 0..ROUNDS {
+            match select(&job.listing, &options, &documents)? {
+                Step::Done(selection) => {
+                    let own = &mut job.selection;
+                    let new = |finding: &Finding| !own.findings.contains(finding);
+                    let new: Vec<Finding> = selection.findings.into_iter().filter(new).collect();
+                    own.findings.extend(new);
+                    (own.other_repos, own.code_repos) = (selection.other_repos, selection.code_repos);
+                    break;
+                }
+                Step::Need(paths) => {
+                    let entries: Vec<Entry> =
+                        paths.iter().filter_map(|path| job.listing.get(path.as_str()).cloned()).collect();
+                    budget.spend(entries.iter().map(|entry| entry.size))?;
+                    documents.extend(paths.into_iter().map(|path| (path, None)));
+                    documents.extend(self.read_documents(&store, commit, entries).await?);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads small files, from disk if they are there, otherwise from the Hub. Fetched files do not go to the

@@ -73,7 +73,7 @@ impl Session {
         let store = self.store(locked.repo_type, &locked.id);
         let listing = locked.listing();
         self.progress.event(Event::Resolved(&listing.info));
-        self.prepare_listing(Listed::whole(listing, Origin::Lock), everything(), store).await
+        self.prepare_listing(Listed::whole(listing, Origin::Lock), everything(), store, false).await
     }
 
     /// Verifies a cached snapshot, or `folder`, with the lockfile. Makes no request.

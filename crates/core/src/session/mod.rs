@@ -154,7 +154,7 @@ impl Session {
         started: Instant,
         anew: bool,
     ) -> Result<(Report, Origin), Error> {
-        let prepared = self.prepare(spec, options, anew).await?;
+        let prepared = self.prepare_to_get(spec, options, anew).await?;
         prepared.not_empty()?;
         let origin = prepared.origin;
         Ok((self.deliver(prepared, options, started, self.lists_all()).await?, origin))

@@ -190,7 +190,19 @@ impl Session {
     /// Prepares a job. `anew`: ask for a new listing, even if one is kept.
     pub(super) async fn prepare(&self, spec: &RepoSpec, options: &Options, anew: bool) -> Result<Prepared, Error> {
         let span = Self::span(spec.repo_type, &spec.id);
-        self.prepare_within(spec, options, anew).instrument(span).await
+        self.prepare_within(spec, options, anew, false).instrument(span).await
+    }
+
+    /// The same for a job that is done at once: documents that decide no file may be read after the files have come.
+    pub(super) async fn prepare_to_get(
+        &self,
+        spec: &RepoSpec,
+        options: &Options,
+        anew: bool,
+    ) -> Result<Prepared, Error> {
+        let span = Self::span(spec.repo_type, &spec.id);
+        let may_wait = options.all && !self.config.policy.denies(Code::ForeignCode);
+        self.prepare_within(spec, options, anew, may_wait).instrument(span).await
     }
 
     /// The span of a repo's job.
@@ -198,7 +210,13 @@ impl Session {
         info_span!("repo", name = %repo_type.qualify(id))
     }
 
-    async fn prepare_within(&self, spec: &RepoSpec, options: &Options, anew: bool) -> Result<Prepared, Error> {
+    async fn prepare_within(
+        &self,
+        spec: &RepoSpec,
+        options: &Options,
+        anew: bool,
+        may_wait: bool,
+    ) -> Result<Prepared, Error> {
         let store = self.store(spec.repo_type, &spec.id);
         let listed = self.list(spec, store.as_ref(), anew || self.config.fetch.force).await?;
         let listing = &listed.listing;
@@ -211,22 +229,23 @@ impl Session {
                 options.subfolder = Some(path.clone());
             }
         }
-        self.prepare_listing(listed, options, store).await
+        self.prepare_listing(listed, options, store, may_wait).await
     }
 
-    /// Prepares a job with a given listing.
+    /// Prepares a job with a given listing. `may_wait`: documents that decide no file may be read later.
     pub(super) async fn prepare_listing(
         &self,
         listed: Listed,
         options: Options,
         store: Option<Arc<Store>>,
+        may_wait: bool,
     ) -> Result<Prepared, Error> {
         let Listed { listing, origin, whole } = listed;
         let commits = match &store {
             Some(store) => self.check_folder(store, &listing.info).await?,
             None => BTreeSet::new(),
         };
-        let (mut selection, mut early) = self.choose(&listing, &options, store.as_ref()).await?;
+        let (mut selection, mut early) = self.choose(&listing, &options, store.as_ref(), may_wait).await?;
         let signatures = self.signatures(&listing, &mut selection, &mut early, store.as_ref()).await?;
         // With `all`, a user who excludes the weights wants the other files.
         selection.weights_excluded &= !options.all;

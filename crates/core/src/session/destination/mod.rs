@@ -186,6 +186,7 @@ impl Session {
             }
             findings.extend(to.receive(&mut job, &mut statuses).await?);
         }
+        self.read_postponed(&mut job).await?;
         let checked = Instant::now();
         let (mut outcome, remembered) = to.check(&mut job, &mut statuses, &mut findings).await?;
         info!(tensors = outcome.tensors, remembered, took = ?checked.elapsed(), "contents checked");
