@@ -55,6 +55,8 @@ def _compile(source: Path, folder: Path, target: str, profile: str) -> Path:
     env = {
         **os.environ,
         "SOURCE_DATE_EPOCH": str(EPOCH),
+        # Some kernels for aarch64 have pages of 64 kB. An allocator that is compiled for smaller pages ends there.
+        **({"JEMALLOC_SYS_WITH_LG_PAGE": "16"} if target.startswith("aarch64") else {}),
         "CARGO_TARGET_DIR": str(folder),
         # If several match, the last one counts.
         "RUSTFLAGS": " ".join(f"--remap-path-prefix={path}={name}" for path, name in reversed(places)),

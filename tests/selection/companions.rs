@@ -152,6 +152,24 @@ fn a_helper_is_read_if_it_may_name_a_module_or_a_file_that_is_not_taken() {
 }
 
 #[test]
+fn code_that_a_config_names_is_read_whatever_its_name_is() {
+    let load = "load(\"assets/voice.wav\")\n";
+    let repo = Repo::parse("model.safetensors assets/voice.wav assets/demo.wav")
+        .with("config.json", r#"{"model_type": "x", "auto_map": {"AutoModel": "model.M"}}"#);
+    for repo in [
+        repo.clone().with("model.py", load),
+        repo.clone().with("model.py", "from .inference_tools import t\n").with("inference_tools.py", load),
+        ["a", "b", "c", "d", "e", "f", "g"]
+            .iter()
+            .fold(repo.with("model.py", load), |repo, name| repo.with(&format!("{name}.py"), "")),
+    ] {
+        let outcome = repo.taken(&plain());
+        outcome.check();
+        assert!(outcome.takes("assets/voice.wav") && !outcome.takes("assets/demo.wav"));
+    }
+}
+
+#[test]
 fn remote_code_brings_what_it_imports_and_its_kernels() {
     // Qwen/Qwen-7B, with an import chain and a package.
     let repo = Repo::parse("model.safetensors qwen.tiktoken cache_kernel_256.cpp cache_kernel_256.cu unrelated.py")

@@ -140,8 +140,11 @@ fn is_likely(entry: &Entry) -> bool {
 pub(super) fn want_likely(view: &View<'_>, dir: &str) {
     let file = |name: &str| has_ext(name, &["py"]) && !is_script(name);
     let python: Vec<&Entry> = view.files(dir).iter().filter(|e| file(e.path.file_name())).copied().collect();
+    // Imports lead into packages, so every file beside one must be read.
+    let package = || view.tree(dir).any(|e| e.path.dir() != view.scope(dir) && has_ext(e.path.file_name(), &["py"]));
+    let all = python.len() <= MOST_CODE || package();
     if python.iter().any(|e| is_likely(e)) {
-        for entry in python.iter().filter(|e| python.len() <= MOST_CODE || is_likely(e)) {
+        for entry in python.iter().filter(|e| all || is_likely(e)) {
             view.want(entry, CONFIG_LIMIT);
         }
     }
@@ -149,8 +152,9 @@ pub(super) fn want_likely(view: &View<'_>, dir: &str) {
 
 /// Asks for the code that was taken without a look into it, if it could name one of the files that are still left out.
 ///
-/// A helper that can import nothing new is read for the names of files in its texts only. When only documentation and
-/// media are left that it could name, it is not read: such a file is for a person, or for one call of the model.
+/// In a folder with much code, a helper that can import nothing new is read for the names of files in its texts only.
+/// When only documentation and media are left that it could name, it is not read: such a file is for a person, or for one
+/// call of the model.
 pub(super) fn unread(view: &View<'_>, dir: &str, picks: &Picks) {
     let nameable = |entry: &Entry| {
         let name = entry.path.file_name();
@@ -213,6 +217,7 @@ fn locate<'a>(view: &View<'a>, dir: &str, file: &str) -> Option<&'a Entry> {
 fn closure<'a>(view: &View<'a>, mut queue: Vec<(&'a Entry, String)>, out: &mut CodeFiles<'a>) {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     let mut dirs: BTreeSet<&str> = BTreeSet::new();
+    let named: BTreeSet<&str> = queue.iter().map(|(entry, _)| entry.path.as_str()).collect();
     let mut unread: Vec<&'a Entry> = Vec::new();
     // Folders whose other files have been taken already.
     let mut swept: BTreeSet<&str> = BTreeSet::new();
@@ -255,7 +260,8 @@ fn closure<'a>(view: &View<'a>, mut queue: Vec<(&'a Entry, String)>, out: &mut C
         let others = if dir.is_empty() || dir == view.root() { siblings(view, dir) } else { below(view, dir) };
         // Imports reach further than the folder, so only a module beside packages must be read for them.
         let complete = below(view, dir).iter().all(|other| seen.contains(other.path.as_str()));
-        if is_likely(entry) || !complete {
+        let few = siblings(view, dir).len() <= MOST_CODE;
+        if few || named.contains(entry.path.as_str()) || is_likely(entry) || !complete {
             for other in others {
                 view.want(other, CONFIG_LIMIT);
             }

@@ -58,6 +58,8 @@ impl Session {
             match select(listing, options, &documents)? {
                 Step::Done(selection) => return Ok((*selection, early)),
                 Step::Need(paths) if may_wait && store.is_some() && paths.iter().all(select::may_name_code) => {
+                    let sizes = paths.iter().filter_map(|path| Some(listing.get(path.as_str())?.size));
+                    budget.spend(sizes)?;
                     early.postponed = Some(options.clone());
                     documents.extend(paths.into_iter().map(|path| (path, None)));
                 }
@@ -81,7 +83,7 @@ impl Session {
     /// have findings of their own.
     pub(super) async fn read_postponed(&self, job: &mut Prepared) -> Result<(), Error> {
         let (Some(options), Some(store)) = (job.early.postponed.take(), job.store.clone()) else { return Ok(()) };
-        let (commit, mut documents, mut budget) = (job.listing.info.commit, Documents::new(), Budget::default());
+        let (commit, mut documents) = (job.listing.info.commit, Documents::new());
         for _ in 0..ROUNDS {
             match select(&job.listing, &options, &documents)? {
                 Step::Done(selection) => {
@@ -93,9 +95,7 @@ impl Session {
                     break;
                 }
                 Step::Need(paths) => {
-                    let entries: Vec<Entry> =
-                        paths.iter().filter_map(|path| job.listing.get(path.as_str()).cloned()).collect();
-                    budget.spend(entries.iter().map(|entry| entry.size))?;
+                    let entries = paths.iter().filter_map(|path| job.listing.get(path.as_str()).cloned()).collect();
                     documents.extend(paths.into_iter().map(|path| (path, None)));
                     documents.extend(self.read_documents(&store, commit, entries).await?);
                 }

@@ -201,7 +201,8 @@ impl Session {
         anew: bool,
     ) -> Result<Prepared, Error> {
         let span = Self::span(spec.repo_type, &spec.id);
-        let may_wait = options.all && !self.config.policy.denies(Code::ForeignCode);
+        // A file that is excluded does not come.
+        let may_wait = options.all && options.exclude.is_empty() && !self.config.policy.denies(Code::ForeignCode);
         self.prepare_within(spec, options, anew, may_wait).instrument(span).await
     }
 

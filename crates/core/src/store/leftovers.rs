@@ -35,7 +35,7 @@ const LINK_AGE: Duration = Duration::from_mins(1);
 impl Store {
     /// The leftovers of earlier runs, and the files that another process works on at present.
     pub fn leftovers(&self) -> Vec<Leftover> {
-        let Ok(Some(folder)) = self.partials() else { return Vec::new() };
+        let Ok(Some(folder)) = self.layout.find_partials() else { return Vec::new() };
         let names = folder.names();
         let leftover = |name: &String| {
             let digest = match name.rsplit_once('.') {
@@ -51,13 +51,9 @@ impl Store {
         names.iter().filter_map(leftover).collect()
     }
 
-    fn partials(&self) -> Result<Option<Folder>, StoreError> {
-        Folder::find(self.layout.anchor(), &self.layout.own().join("partial"))
-    }
-
     /// Removes a leftover, a partial file together with its journal; `false` if another process is working on it.
     pub fn remove_leftover(&self, leftover: &Leftover) -> Result<bool, StoreError> {
-        let Some(folder) = self.partials()? else { return Ok(true) };
+        let Some(folder) = self.layout.find_partials()? else { return Ok(true) };
         let name = leftover.name.as_str();
         let Some(digest) = leftover.digest else {
             if !is_free(&folder, name)? {
@@ -93,7 +89,7 @@ impl Store {
     /// Removes files that a run made for nothing: partials without any bytes, and empty folders. Files that cannot
     /// be removed stay for `hfget clean`.
     pub(crate) fn tidy(&self) {
-        let Ok(Some(folder)) = self.partials() else { return };
+        let Ok(Some(folder)) = self.layout.find_partials() else { return };
         // Threads that still write for a run that has just ended need a moment to release their files.
         for _ in 0..LET_GO_TRIES {
             if self.busy.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {

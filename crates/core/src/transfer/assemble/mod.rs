@@ -104,8 +104,8 @@ impl State {
     fn must_wait(&self, start: u64, ask: Ask) -> bool {
         let end = start.saturating_add(ask.most).saturating_sub(self.hashed);
         let moves = || ask.most.saturating_mul(ask.connections) <= AHEAD && self.moved.elapsed() < STUCK;
-        // The memory is for all open files together. A file may always have the part that it is at and the next one.
-        let share = (AHEAD / ask.files.max(1)).max(ask.most.saturating_mul(2));
+        // The memory is for all open files together, but no file has less than the part that it is at and the next one.
+        let share = (AHEAD / ask.files.max(1)).max(ask.most.saturating_mul(2).saturating_add(1));
         (share..FAR).contains(&end) && (self.is_behind() || moves())
     }
 
@@ -148,7 +148,7 @@ pub(super) struct Ask {
     pub most: u64,
     /// How many parts there may be at once.
     pub connections: u64,
-    /// How many large files are open.
+    /// How many large files are open that lack bytes.
     pub files: u64,
 }
 

@@ -78,8 +78,8 @@ impl Schedule {
         self.signals.one();
     }
 
-    /// The end of [`Job::Fetch`], whatever its result. The caller looks for work itself: nobody else has more to do than
-    /// before.
+    /// The end of [`Job::Fetch`], whatever its result. The caller looks for work itself, and is the first to find
+    /// what this makes possible.
     pub fn parted(&self, part: &Arc<Part>) {
         lock(&self.state).parts.retain(|p| !Arc::ptr_eq(p, part));
     }

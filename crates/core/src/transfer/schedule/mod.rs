@@ -191,7 +191,9 @@ impl Schedule {
         let bound = || state.open.iter().any(|o| o.work.is_hash_bound());
         let allowed = lock(&self.ramp).allowed(busy, bound, &mut wait);
         let room = busy < allowed && large_parts().count() < 2 * allowed;
-        let files = state.open.iter().filter(|open| open.work.entry.size > SMALL).count() as u64;
+        // Files that have all their bytes need no memory for more.
+        let needs_memory = |open: &&Arc<Open>| open.work.entry.size > SMALL && open.work.have() < open.work.entry.size;
+        let files = state.open.iter().filter(needs_memory).count() as u64;
         let mut claimed = None;
         for open in &state.open {
             if open.work.entry.size > SMALL && !room {
