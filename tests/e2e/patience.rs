@@ -206,6 +206,20 @@ fn after_a_refusal_the_requests_to_that_host_are_apart() {
     assert!(took(&machine) >= least, "{:?}", took(&machine));
 }
 
+/// A worker that is not woken looks again after half a second. Here that would cost half a minute.
+#[test]
+fn no_file_waits_for_a_worker_that_was_not_woken() {
+    let repo = (0..60).fold(one_file(9 << 20), |repo, n| repo.file(&format!("f{n:02}.json"), format!("{n}")));
+    let repo = repo.lfs("second.safetensors", super::support::safetensors("v", 9 << 20));
+    for flags in ["--jobs 1 --connections 1", "--jobs 1 --connections 4", "--jobs 4 --connections 1"] {
+        let machine = Machine::new([repo.clone()]);
+        let began = Instant::now();
+        machine.run(format!("org/one --all {flags}").split(' ').collect::<Vec<_>>()).ends_with(0);
+        assert!(began.elapsed() < Duration::from_secs(15), "{flags}: {:?}", began.elapsed());
+        machine.assert_nothing_wrong(&repo);
+    }
+}
+
 #[test]
 fn temporary_errors_are_retried_whatever_their_status() {
     for status in [408, 425, 500, 502, 509, 520, 524, 529, 530, 599] {
