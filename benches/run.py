@@ -118,8 +118,26 @@ def start_cas(file: pathlib.Path) -> tuple[subprocess.Popen, list[str]]:
     return cas, cas.stdout.readline().split()
 
 
-def measure(command: list, env: dict) -> tuple[float, float, float]:
-    """Runs a command; returns wall seconds, CPU seconds and peak memory in MB."""
+def servers_cpu() -> float:
+    """The CPU seconds so far of this script's running children and theirs: the servers."""
+    parents, ticks = {}, {}
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        number = int(stat.parent.name)
+        parents[number], ticks[number] = int(fields[1]), int(fields[11]) + int(fields[12])
+    own, new = set(), {os.getpid()}
+    while new:
+        new = {number for number, parent in parents.items() if parent in new} - own
+        own |= new
+    return sum(ticks[number] for number in own - {os.getpid()}) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(command: list, env: dict) -> tuple[float, float, float, float]:
+    """Runs a command; returns wall seconds, CPU seconds, peak memory in MB, and the CPU seconds of the servers."""
+    servers = servers_cpu()
     begin = time.monotonic()
     process = subprocess.Popen(
         [str(c) for c in command], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=WORK
@@ -129,7 +147,7 @@ def measure(command: list, env: dict) -> tuple[float, float, float]:
     wall = time.monotonic() - begin
     if os.waitstatus_to_exitcode(status) != 0:
         sys.exit(f"{command} failed:\n{errors.decode()[-2000:]}")
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, servers_cpu() - servers
 
 
 def log_of(command: list, env: dict) -> str:
@@ -192,11 +210,12 @@ class Bench:
                     figures[name].append(measure(command, env))
                 elif fetched and name == "hfget":
                     shares[name] = read_back(command, env, fetched)
-        medians = {n: [statistics.median(f[i] for f in fs) for i in range(3)] for n, fs in figures.items()}
-        for name, (wall, cpu, memory) in medians.items():
+        medians = {n: [statistics.median(f[i] for f in fs) for i in range(4)] for n, fs in figures.items()}
+        for name, (wall, cpu, memory, servers) in medians.items():
             row = (work, name, wall, cpu, memory)
             self.rows.append(row)
-            print(f"| {work} | {name} | {wall:.2f} | {cpu:.2f} | {memory:.0f} | {shares[name]} |", flush=True)
+            figures = f"{wall:.2f} | {cpu:.2f} | {servers:.2f} | {memory:.0f} | {shares[name]}"
+            print(f"| {work} | {name} | {figures} |", flush=True)
 
     def ratios(self) -> None:
         """Prints hfget's figures divided by those of the tools of TARGETS, of the works that were measured."""
@@ -227,7 +246,7 @@ class Bench:
             second = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
             shares.append(json.loads(second.stdout)["reports"][0]["totals"]["bytes_fetched"] / size)
         share = statistics.median(shares)
-        print(f"| kill -9 at 90 %, run again | hfget | {share:.1%} of the bytes fetched again | | | |", flush=True)
+        print(f"| kill -9 at 90 %, run again | hfget | {share:.1%} of the bytes fetched again | | | | |", flush=True)
 
 
 def main() -> None:
@@ -266,7 +285,7 @@ def main() -> None:
             tools = {"hfget": tools["hfget"], "hfget before": [options.against, *tools["hfget"][1:]], **tools}
         return {n: c for n, c in tools.items() if options.only in n}
 
-    print("| work | tool | wall s | CPU s | peak MB | read back |\n|---|---|---|---|---|---|")
+    print("| work | tool | wall s | CPU s | servers' CPU s | peak MB | read back |\n|---|---|---|---|---|---|---|")
     try:
         full = hub(FULL)
         if "one" in options.work:
