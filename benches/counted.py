@@ -86,7 +86,7 @@ def count(repo: str, endpoint: str) -> tuple[int, float, int, int]:
         assert received >= least and requests > 0, f"the log has {received} bytes in {requests} requests"
 
     shutil.rmtree(home, ignore_errors=True)
-    _, _, memory = run.measure([*command, "-q"], env)
+    _, _, memory, _ = run.measure([*command, "-q"], env)
 
     shutil.rmtree(home, ignore_errors=True)
     trace = run.WORK / "trace"

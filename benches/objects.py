@@ -99,7 +99,7 @@ def main() -> None:
                         "hfget to disk": [HFGET, f"org/{repo}", "--all", "-q"],
                     }.get(tool, ["rclone", "copy", "-q", REPOS / "org" / repo, remote])
                     try:
-                        figure = (*measure(command, env), cpu_of(server))
+                        figure = (*measure(command, env)[:3], cpu_of(server))
                     finally:
                         server.terminate()
                         server.wait()

@@ -97,7 +97,7 @@ def main() -> None:
                     if turn > 0:
                         figures.setdefault(tool, []).append(figure)
             for tool, measured in figures.items():
-                wall, cpu, peak = (statistics.median(column) for column in zip(*measured))
+                wall, cpu, peak, _ = (statistics.median(column) for column in zip(*measured))
                 print(f"| {repo} | {tool} | {wall:.2f} | {cpu:.2f} | {peak:.0f} |", flush=True)
             shutil.rmtree(layout)
     finally:
