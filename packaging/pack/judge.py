@@ -300,7 +300,7 @@ def _rpm(path: Path, folder: Path, findings: Findings) -> None:
     listed = run("rpm", "-qlp", path)
     findings.hold("/usr/bin/hfget" in listed.stdout.split(), f"{path.name}: rpm lists the command{listed.stderr.strip()}")
     said = run("rpm", "-K", "--nosignature", path)
-    findings.hold(said.returncode == 0, f"{path.name}: rpm finds its digests right{said.stdout.strip()}")
+    findings.hold(said.returncode == 0, f"{path.name}: rpm finds its digests right: {said.stdout.strip().rpartition(': ')[2]}")
 
 
 def _formula(path: Path, folder: Path, findings: Findings) -> None:
