@@ -12,7 +12,6 @@ in target/dist, or in $CARGO_TARGET_DIR/dist, and builds nothing.
 
 import argparse
 import os
-import pathlib
 import shutil
 import socket
 import statistics
@@ -23,7 +22,7 @@ import urllib.error
 import urllib.request
 
 from registry import make_data
-from run import FULL, HFGET, REPOS, ROOT, WORK, build, measure, start_hub, start_nginx
+from run import FULL, HFGET, REPOS, ROOT, WORK, build, measure, start_hub, start_nginx, stat_of
 
 MOTO = ROOT / ".venv" / "bin" / "moto_server"
 # The only key that s3rver knows.
@@ -51,12 +50,6 @@ def start_store(s3rver: str | None) -> tuple[subprocess.Popen, str]:
         except OSError:
             time.sleep(0.1)
     sys.exit("the server does not start")
-
-
-def cpu_of(process: subprocess.Popen) -> float:
-    """CPU seconds of a running process."""
-    fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -99,7 +92,7 @@ def main() -> None:
                         "hfget to disk": [HFGET, f"org/{repo}", "--all", "-q"],
                     }.get(tool, ["rclone", "copy", "-q", REPOS / "org" / repo, remote])
                     try:
-                        figure = (*measure(command, env)[:3], cpu_of(server))
+                        figure = (*measure(command, env)[:3], stat_of(server.pid)[1])
                     finally:
                         server.terminate()
                         server.wait()

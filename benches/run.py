@@ -10,6 +10,7 @@ bytes of large files come from nginx on the loopback interface.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -118,21 +119,23 @@ def start_cas(file: pathlib.Path) -> tuple[subprocess.Popen, list[str]]:
     return cas, cas.stdout.readline().split()
 
 
+def stat_of(number: int | str) -> tuple[int, float]:
+    """The parent of a running process, and its CPU seconds so far."""
+    fields = pathlib.Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[1]), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def servers_cpu() -> float:
     """The CPU seconds so far of this script's running children and theirs: the servers."""
-    parents, ticks = {}, {}
-    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        number = int(stat.parent.name)
-        parents[number], ticks[number] = int(fields[1]), int(fields[11]) + int(fields[12])
-    own, new = set(), {os.getpid()}
+    running = {}
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            running[int(folder.name)] = stat_of(folder.name)
+    servers, new = set(), {os.getpid()}
     while new:
-        new = {number for number, parent in parents.items() if parent in new} - own
-        own |= new
-    return sum(ticks[number] for number in own - {os.getpid()}) / os.sysconf("SC_CLK_TCK")
+        new = {number for number, (parent, _) in running.items() if parent in new}
+        servers |= new
+    return sum(running[number][1] for number in servers)
 
 
 def measure(command: list, env: dict) -> tuple[float, float, float, float]:

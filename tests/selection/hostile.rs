@@ -151,6 +151,20 @@ fn a_huge_module_list_and_weight_map_are_read_in_reasonable_time() {
 }
 
 #[test]
+fn many_files_of_code_beside_one_that_cannot_be_read_are_judged_in_reasonable_time() {
+    let mut repo = Repo::of((0..30_000).map(|n| format!("m{n}.py")))
+        .with("config.json", r#"{"model_type": "x", "auto_map": {"AutoModel": "modeling_x.M"}}"#);
+    repo.files.insert("model.safetensors".to_owned(), 1000);
+    // More than is read, so every file beside it may be needed.
+    repo.files.insert("modeling_x.py".to_owned(), 100 << 20);
+    let began = std::time::Instant::now();
+    let outcome = repo.taken(&Options::default());
+    assert!(outcome.takes("m29999.py"));
+    // Each file's own look at all others would take minutes.
+    assert!(began.elapsed() < std::time::Duration::from_secs(30), "{:?}", began.elapsed());
+}
+
+#[test]
 fn names_in_messages_cannot_steer_a_terminal() {
     let repo = Repo::parse("pytorch_model.bin")
         .with("config.json", r#"{"auto_map": {"A": "x\u001b[2J.Y"}, "transformers_weights": "w\u001b[2J.safetensors"}"#)

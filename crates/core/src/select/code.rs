@@ -1,7 +1,7 @@
 //! The repo's own Python code: the modules that configs name in `auto_map`, with all their imports.
 //! Code is read as text, never run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -142,8 +142,8 @@ pub(super) fn want_likely(view: &View<'_>, dir: &str) {
     let python: Vec<&Entry> = view.files(dir).iter().filter(|e| file(e.path.file_name())).copied().collect();
     // Imports lead into packages, so every file beside one must be read.
     let package = || view.tree(dir).any(|e| e.path.dir() != view.scope(dir) && has_ext(e.path.file_name(), &["py"]));
-    let all = python.len() <= MOST_CODE || package();
     if python.iter().any(|e| is_likely(e)) {
+        let all = python.len() <= MOST_CODE || package();
         for entry in python.iter().filter(|e| all || is_likely(e)) {
             view.want(entry, CONFIG_LIMIT);
         }
@@ -218,7 +218,8 @@ fn closure<'a>(view: &View<'a>, mut queue: Vec<(&'a Entry, String)>, out: &mut C
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     let mut dirs: BTreeSet<&str> = BTreeSet::new();
     let named: BTreeSet<&str> = queue.iter().map(|(entry, _)| entry.path.as_str()).collect();
-    let mut unread: Vec<&'a Entry> = Vec::new();
+    // Folders with files that were not read yet, and whether one of these files must be.
+    let mut unread: BTreeMap<&str, bool> = BTreeMap::new();
     // Folders whose other files have been taken already.
     let mut swept: BTreeSet<&str> = BTreeSet::new();
     while let Some((entry, reason)) = queue.pop() {
@@ -234,7 +235,9 @@ fn closure<'a>(view: &View<'a>, mut queue: Vec<(&'a Entry, String)>, out: &mut C
             })
         };
         match peek(view, entry) {
-            Doc::Pending => unread.push(entry),
+            Doc::Pending => {
+                *unread.entry(dir).or_default() |= named.contains(entry.path.as_str()) || is_likely(entry);
+            }
             Doc::Here(bytes) => {
                 let reason = format!("imported by {}", printable(entry.path.file_name()));
                 queue.extend(
@@ -253,16 +256,14 @@ fn closure<'a>(view: &View<'a>, mut queue: Vec<(&'a Entry, String)>, out: &mut C
         }
         out.files.push((entry, reason));
     }
-    for entry in unread {
-        let dir = entry.path.dir();
-        // If one of them is needed, the others beside it may be too: ask for all at once. A package in a folder can
-        // only import from that folder and below.
-        let others = if dir.is_empty() || dir == view.root() { siblings(view, dir) } else { below(view, dir) };
-        // Imports reach further than the folder, so only a module beside packages must be read for them.
-        let complete = below(view, dir).iter().all(|other| seen.contains(other.path.as_str()));
-        let few = siblings(view, dir).len() <= MOST_CODE;
-        if few || named.contains(entry.path.as_str()) || is_likely(entry) || !complete {
-            for other in others {
+    for (dir, must) in unread {
+        let (beside, within) = (siblings(view, dir), below(view, dir));
+        // Imports reach below the folder, so with all that code taken already they bring nothing new.
+        let brings_more = || within.iter().any(|other| !seen.contains(other.path.as_str()));
+        if must || beside.len() <= MOST_CODE || brings_more() {
+            // If one of them is needed, the others beside it may be too: ask for all at once. A package in a folder can
+            // only import from that folder and below.
+            for other in if dir.is_empty() || dir == view.root() { beside } else { within } {
                 view.want(other, CONFIG_LIMIT);
             }
         }

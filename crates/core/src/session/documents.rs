@@ -57,15 +57,14 @@ impl Session {
         for _ in 0..ROUNDS {
             match select(listing, options, &documents)? {
                 Step::Done(selection) => return Ok((*selection, early)),
-                Step::Need(paths) if may_wait && store.is_some() && paths.iter().all(select::may_name_code) => {
-                    let sizes = paths.iter().filter_map(|path| Some(listing.get(path.as_str())?.size));
-                    budget.spend(sizes)?;
-                    early.postponed = Some(options.clone());
-                    documents.extend(paths.into_iter().map(|path| (path, None)));
-                }
                 Step::Need(paths) => {
                     let sizes = paths.iter().filter_map(|path| Some(listing.get(path.as_str())?.size));
                     budget.spend(sizes.filter(|size| *size <= DOCUMENT_LIMIT))?;
+                    if may_wait && store.is_some() && paths.iter().all(select::may_name_code) {
+                        early.postponed = Some(options.clone());
+                        documents.extend(paths.into_iter().map(|path| (path, None)));
+                        continue;
+                    }
                     let read = self.documents(listing, &paths, store, &mut early).await?;
                     documents.extend(read);
                 }
